@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/spf13/cobra"
+)
+
+// The exit statuses.
+const (
+	exitWell   = 0 // all is done
+	exitFailed = 1 // something failed, was refused, or was found
+	exitUsage  = 2 // the command line, the configuration or the input is wrong
+	exitLosses = 3 // finished, but some calls are dead or dropped
+)
+
+// exitError carries an exit status. A nil err has nothing to say: the command
+// has said it.
+type exitError struct {
+	status int
+	err    error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.status)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// Any error that says nothing else is exitFailed; these say something else, or
+// nothing.
+var (
+	// errFindings ends a command that has printed what it found.
+	errFindings = &exitError{status: exitFailed}
+	// errLosses ends a command that has printed which calls are dead or dropped.
+	errLosses = &exitError{status: exitLosses}
+)
+
+// misuse is an error of the command line, the configuration or the input that
+// is found once a command is at work.
+func misuse(format string, args ...any) error {
+	return &exitError{status: exitUsage, err: fmt.Errorf(format, args...)}
+}
+
+// usage is an error of the command line, with a hint to where it is described.
+func usage(cmd *cobra.Command, err error) error {
+	// Some of cobra's messages have lines of suggestions after the first.
+	message, _, _ := strings.Cut(err.Error(), "\n")
+	return misuse("%s; see %s --help", message, cmd.CommandPath())
+}
+
+// statusOf gives the exit status of an error. Where several errors are joined
+// it is that of the worst: 2, then 1, then 3.
+func statusOf(err error) int {
+	if err == nil {
+		return exitWell
+	}
+	switch e := err.(type) {
+	case *exitError:
+		return e.status
+	case *config.Error, config.Errors, *policy.Error, policy.Errors:
+		return exitUsage
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			return statusOf(inner)
+		}
+	case interface{ Unwrap() []error }:
+		worst := exitWell
+		for _, inner := range e.Unwrap() {
+			worst = worse(worst, statusOf(inner))
+		}
+		if worst != exitWell {
+			return worst
+		}
+	}
+	return exitFailed
+}
+
+func worse(a, b int) int {
+	rank := map[int]int{exitWell: 0, exitLosses: 1, exitFailed: 2, exitUsage: 3}
+	if rank[b] > rank[a] {
+		return b
+	}
+	return a
+}
+
+// located is a finding in an input whose text begins with its position.
+type located struct{ text string }
+
+func (e *located) Error() string { return e.text }
+
+// report writes an error to stderr, each part of it on a line of its own.
+// Findings with a position begin with it, as editors and compilers have it.
+func (a *app) report(err error) {
+	switch e := err.(type) {
+	case nil:
+		return
+	case *exitError:
+		if e.err != nil {
+			a.report(e.err)
+		}
+		return
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			a.report(inner)
+		}
+		return
+	}
+	prefix := "callq: "
+	var inConfig *config.Error
+	var inPolicy *policy.Error
+	var elsewhere *located
+	switch {
+	case errors.As(err, &inConfig), errors.As(err, &inPolicy), errors.As(err, &elsewhere):
+		prefix = ""
+	case errors.Is(err, context.Canceled):
+		err = errors.New("interrupted")
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintln(a.stderr, prefix+printable(line))
+	}
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/policy"
+)
+
+func TestTheWorstStatusWins(t *testing.T) {
+	plain := errors.New("it broke")
+	wrong := misuse("it is wrong")
+	inConfig := config.Pos{File: "callq.yaml", Line: 1, Column: 2}.Errorf("no")
+	for _, tc := range []struct {
+		err  error
+		want int
+	}{
+		{nil, exitWell},
+		{plain, exitFailed},
+		{errFindings, exitFailed},
+		{errLosses, exitLosses},
+		{wrong, exitUsage},
+		{inConfig, exitUsage},
+		{config.Errors{inConfig}, exitUsage},
+		{&policy.Error{File: "p.yaml"}, exitUsage},
+		{policy.Errors{{File: "p.yaml"}}, exitUsage},
+		{fmt.Errorf("loading: %w", inConfig), exitUsage},
+		{fmt.Errorf("waiting: %w", errLosses), exitLosses},
+		{errors.Join(errLosses, plain), exitFailed},
+		{errors.Join(plain, wrong, errLosses), exitUsage},
+		{errors.Join(errLosses, fmt.Errorf("closing: %w", wrong)), exitUsage},
+		{errors.Join(errLosses, errLosses), exitLosses},
+		{context.Canceled, exitFailed},
+	} {
+		if got := statusOf(tc.err); got != tc.want {
+			t.Errorf("%v: got %d, want %d", tc.err, got, tc.want)
+		}
+	}
+}
+
+func TestErrorsAreReportedAPartALine(t *testing.T) {
+	inConfig := config.Pos{File: "callq.yaml", Line: 1, Column: 2}.Errorf("no")
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{nil, ""},
+		{errLosses, ""},
+		{errors.New("it broke"), "callq: it broke\n"},
+		{errors.New("bad \x1b[2J text"), "callq: bad  [2J text\n"},
+		{misuse("it is wrong"), "callq: it is wrong\n"},
+		{inConfig, "callq.yaml:1:2: no\n"},
+		{errors.Join(errLosses, errors.New("a"), inConfig), "callq: a\ncallq.yaml:1:2: no\n"},
+		{policy.Errors{{File: "p.yaml", Line: 3, Column: 4, Message: "m"}}, "p.yaml:3:4: m\n"},
+		{fmt.Errorf("waiting: %w", context.Canceled), "callq: interrupted\n"},
+	} {
+		var out bytes.Buffer
+		(&app{stderr: &out}).report(tc.err)
+		if out.String() != tc.want {
+			t.Errorf("%v: got %q, want %q", tc.err, out.String(), tc.want)
+		}
+	}
+}

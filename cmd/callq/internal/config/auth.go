@@ -1,0 +1,181 @@
+package config
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// AuthType is the kind of a credential.
+type AuthType string
+
+// The kinds of credential.
+const (
+	AuthNone   AuthType = "none"
+	AuthBearer AuthType = "bearer"
+	AuthBasic  AuthType = "basic"
+	AuthHeader AuthType = "header"
+	AuthQuery  AuthType = "query"
+	AuthOAuth2 AuthType = "oauth2"
+)
+
+// Auth is a credential. Which fields are set depends on its type.
+type Auth struct {
+	// Type is never empty.
+	Type AuthType
+	// Pos is where the credential was written; nowhere for the default, none.
+	Pos Pos
+	// Token is that of bearer.
+	Token Secret
+	// Username and Password are those of basic.
+	Username, Password Secret
+	// Name is that of the header or of the query parameter, Value what it says.
+	Name  string
+	Value Secret
+	// OAuth2 is set for oauth2 only.
+	OAuth2 *OAuth2
+}
+
+// OAuth2 is how a token is got by client credentials (RFC 6749, 4.4).
+type OAuth2 struct {
+	// TokenURL is empty until [Config.Resolve] if the file refers to it.
+	TokenURL               string
+	ClientID, ClientSecret Secret
+	Scopes                 []string
+	// Style is how the client shows who it is: StyleBasic or StyleBody.
+	Style string
+	// TokenField is the field of the answer that holds the token; empty where
+	// the usual ones are to be looked for.
+	TokenField string
+	// Query is added to every call.
+	Query []QuerySecret
+}
+
+// The styles of client authentication (RFC 6749, 2.3.1).
+const (
+	StyleBasic = "basic"
+	StyleBody  = "body"
+)
+
+// QuerySecret is a query parameter.
+type QuerySecret struct {
+	Name  string
+	Value Secret
+}
+
+// authKeys are the keys of each type, besides type itself.
+var authKeys = map[AuthType]struct{ must, may []string }{
+	AuthNone:   {},
+	AuthBearer: {must: []string{"token"}},
+	AuthBasic:  {must: []string{"username", "password"}},
+	AuthHeader: {must: []string{"name", "value"}},
+	AuthQuery:  {must: []string{"name", "value"}},
+	AuthOAuth2: {
+		must: []string{"token_url", "client_id", "client_secret"},
+		may:  []string{"scopes", "style", "token_field", "query"},
+	},
+}
+
+func (d *decoder) auth(e entry) Auth {
+	auth := Auth{Type: AuthNone, Pos: d.pos(e.node)}
+	oauth := &OAuth2{Style: StyleBasic}
+	at := map[string]entry{}
+	secret := func(field *Secret) func(entry) {
+		return func(e entry) { *field, _ = d.secret(e, upstreams, checkSecret, nil) }
+	}
+	decode := fields{
+		"token":         secret(&auth.Token),
+		"username":      secret(&auth.Username),
+		"password":      secret(&auth.Password),
+		"value":         secret(&auth.Value),
+		"client_id":     secret(&oauth.ClientID),
+		"client_secret": secret(&oauth.ClientSecret),
+		"name":          func(e entry) { auth.Name, _ = d.plain(e) },
+		"token_url": func(e entry) {
+			d.text(e, upstreams, checkTokenURL, func(value string) { oauth.TokenURL = value })
+		},
+		"scopes": func(e entry) {
+			d.list(e, func(e entry) {
+				if scope, ok := d.plain(e); ok {
+					oauth.Scopes = append(oauth.Scopes, scope)
+				}
+			})
+		},
+		"style": func(e entry) {
+			if style, ok := d.choice(e, StyleBasic, StyleBody); ok {
+				oauth.Style = style
+			}
+		},
+		"token_field": func(e entry) { oauth.TokenField, _ = d.plain(e) },
+		"query": func(e entry) {
+			d.eachKey(e, func(name string, e entry) {
+				value, _ := d.secret(e, upstreams, checkSecret, nil)
+				oauth.Query = append(oauth.Query, QuerySecret{name, value})
+			})
+		},
+	}
+	types := []string{"none", "bearer", "basic", "header", "query", "oauth2"}
+	before := len(d.errs)
+	all := fields{"type": func(e entry) {
+		at["type"] = e
+		value, _ := d.choice(e, types...)
+		auth.Type = AuthType(value)
+	}}
+	// First all keys are collected, as the type, which says what they mean, may
+	// come last.
+	for key := range decode {
+		all[key] = func(e entry) { at[key] = e }
+	}
+	d.mapping(e, all)
+	if len(d.errs) > before {
+		return auth
+	}
+	if _, ok := at["type"]; !ok {
+		d.fail(auth.Pos, "%s has no type; write one of %s", e.path, strings.Join(types, ", "))
+		return auth
+	}
+	delete(at, "type")
+	keys := authKeys[auth.Type]
+	for _, key := range slices.Sorted(maps.Keys(at)) {
+		if !slices.Contains(keys.must, key) && !slices.Contains(keys.may, key) {
+			d.fail(at[key].at, "%s has no meaning for type %s; take it out, or mend the type", at[key].path, auth.Type)
+			continue
+		}
+		decode[key](at[key])
+	}
+	for _, key := range keys.must {
+		if _, ok := at[key]; !ok {
+			d.fail(auth.Pos, "%s of type %s has no %s; add it", e.path, auth.Type, key)
+		}
+	}
+	if name, ok := at["name"]; ok && auth.Type == AuthHeader && auth.Name != "" {
+		d.checkNow(d.pos(name.node), name.path, auth.Name, checkHeaderName)
+	}
+	if auth.Type == AuthOAuth2 {
+		auth.OAuth2 = oauth
+	}
+	return auth
+}
+
+// checkSecret is asked about every part of a credential. What it says must not
+// show the value.
+func checkSecret(value string) error {
+	for _, r := range value {
+		if r < ' ' || r == 0x7f {
+			return errors.New("holds a line break or another control character; write the value in one line")
+		}
+	}
+	return nil
+}
+
+// checkToken is asked about the tokens of the admin address, which are compared
+// with what an Authorization header can carry.
+func checkToken(value string) error {
+	for _, r := range value {
+		if r <= ' ' || r >= 0x7f {
+			return errors.New("holds a space, a control character or a letter beyond ASCII, which a bearer token cannot")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,351 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// DefaultFile is the file that is read from the working directory, if it is
+// there, when neither a flag nor CALLQ_CONFIG names one.
+const DefaultFile = "callq.yaml"
+
+// The environment variables that stand between the flags and the file.
+const (
+	EnvConfig            = "CALLQ_CONFIG"
+	EnvRedis             = "CALLQ_REDIS"
+	EnvWorkerConcurrency = "CALLQ_WORKER_CONCURRENCY"
+	EnvAdminListen       = "CALLQ_ADMIN_LISTEN"
+)
+
+// The defaults.
+const (
+	DefaultRedis             = "embedded:"
+	DefaultWorkerConcurrency = 64
+	DefaultAdminListen       = "127.0.0.1:8080"
+	DefaultRetention         = 168 * time.Hour
+	DefaultTimeout           = 30 * time.Second
+	DefaultConcurrency       = 16
+	DefaultMaxBody           = 8 << 20
+)
+
+// maxConcurrency is far above what one process can have in flight, and far
+// below what would exhaust it before the first call.
+const maxConcurrency = 10_000
+
+// maxFile bounds the configuration file, in bytes.
+const maxFile = 256 << 10
+
+// Flag is a flag of the command line that overrides a key.
+type Flag struct {
+	// Name is the flag with its dashes, for messages.
+	Name string
+	// Value is what it was given; a Flag with an empty value was not given.
+	Value string
+}
+
+// Source says where the configuration comes from. The zero value is the
+// default file, with no environment.
+type Source struct {
+	// Path is the file that a flag names; empty where none does.
+	Path string
+	// Env reads an environment variable, the empty string where it is not set.
+	// Nil is an empty environment. It is kept, for references.
+	Env func(string) string
+	// The flags that override keys of the same meaning.
+	Redis, WorkerConcurrency, AdminListen Flag
+}
+
+// Config is callq.yaml with everything laid over it.
+type Config struct {
+	// Path is the absolute path of the file, or of where the default file would
+	// be. The embedded Redis is found by it.
+	Path string
+	// Redis is the URL of Redis; see [Config.RedisURL].
+	Redis Secret
+	// Upstreams are in the order of the file.
+	Upstreams []*Upstream
+	// WorkerConcurrency is the number of calls a process has in flight.
+	WorkerConcurrency int
+	// Admin is the operator's address.
+	Admin Admin
+	// Ledger is what is remembered of finished calls.
+	Ledger Ledger
+
+	deferred []deferred
+}
+
+// Admin is the operator's address and who may use it.
+type Admin struct {
+	// Listen is HOST:PORT. It is empty until [Config.Resolve] if the file
+	// refers to it with ${…}.
+	Listen string
+	// Configured tells that the address did not come from the defaults: then it
+	// is an error that it is taken.
+	Configured bool
+	// Pos is where the address was written.
+	Pos Pos
+	// Tokens are who may use it.
+	Tokens []Token
+}
+
+// Role is what the bearer of a token may do.
+type Role string
+
+// The roles, each including the one before.
+const (
+	Viewer   Role = "viewer"
+	Producer Role = "producer"
+	Operator Role = "operator"
+)
+
+// Token is a credential of the admin address.
+type Token struct {
+	Name  string
+	Role  Role
+	Token Secret
+}
+
+// Ledger is what is remembered of finished calls.
+type Ledger struct {
+	// Retention is how long outcomes are kept once their batch has nothing open.
+	Retention time.Duration
+	// DropBodies frees a body from Redis once it was exported.
+	DropBodies bool
+}
+
+// section is a part of the configuration whose references are read together.
+type section int
+
+const (
+	upstreams section = iota
+	admin
+)
+
+// deferred is a check, and where it applies a store, that has to wait until
+// references are read.
+type deferred struct {
+	section section
+	key     string
+	run     func() error
+}
+
+// Load reads the file and lays environment and flags over it. Every error is an
+// [*Error], or [Errors] of them: a mistake of the user, with where it is. That
+// the default file is missing is no error; that a named one is, is.
+func Load(src Source) (*Config, error) {
+	if src.Env == nil {
+		src.Env = func(string) string { return "" }
+	}
+	path, origin := src.Path, "--config"
+	if path == "" {
+		path, origin = src.Env(EnvConfig), EnvConfig
+	}
+	named := path != ""
+	path = cmp.Or(path, DefaultFile)
+	data, err := readConfig(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !named:
+		data = nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, Pos{File: path}.Errorf("there is no such file; mend %s, or write the file", origin)
+	case err != nil:
+		return nil, Pos{File: path}.Errorf("cannot be read: %v", err)
+	}
+	return Parse(path, data, src)
+}
+
+func readConfig(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	if len(data) > maxFile {
+		return nil, errors.New("it is larger than 256 KiB, which no configuration is")
+	}
+	return data, nil
+}
+
+// withoutPath keeps the path out of a message that begins with it.
+func withoutPath(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
+}
+
+// Parse is [Load] for a file that was already read. Paths in it are relative to
+// the folder of path; src.Path is not looked at.
+func Parse(path string, data []byte, src Source) (*Config, error) {
+	if src.Env == nil {
+		src.Env = func(string) string { return "" }
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, Pos{File: path}.Errorf("has no absolute path, as the working directory is gone; change to another")
+	}
+	d := &decoder{
+		file: path,
+		dir:  filepath.Dir(absolute),
+		env:  src.Env,
+		cfg: &Config{
+			Path:              absolute,
+			WorkerConcurrency: DefaultWorkerConcurrency,
+			Admin:             Admin{Listen: DefaultAdminListen},
+			Ledger:            Ledger{Retention: DefaultRetention},
+		},
+	}
+	if root := d.parse(data); root != nil {
+		d.root(root)
+	}
+	d.overlay(src)
+	if err := d.errs.orNil(); err != nil {
+		return nil, err
+	}
+	return d.cfg, nil
+}
+
+// overlay lays environment and flags over the file. A value that comes second
+// is not looked at, but for those of the file, which must be well-formed.
+func (d *decoder) overlay(src Source) {
+	pick := func(flag Flag, name string) (string, Pos, bool) {
+		if flag.Value != "" {
+			return flag.Value, Pos{File: flag.Name}, true
+		}
+		value := d.env(name)
+		return value, Pos{File: name}, value != ""
+	}
+	if value, pos, ok := pick(src.Redis, EnvRedis); ok {
+		d.checkNow(pos, "redis", value, checkRedis)
+		d.cfg.Redis = d.literal(pos, "redis", value)
+	}
+	if d.cfg.Redis.IsZero() {
+		d.cfg.Redis = d.literal(Pos{}, "redis", DefaultRedis)
+	}
+	if value, pos, ok := pick(src.WorkerConcurrency, EnvWorkerConcurrency); ok {
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 || n > maxConcurrency {
+			d.fail(pos, "%q is no number of calls in flight; write 1 to %d", value, maxConcurrency)
+		}
+		d.cfg.WorkerConcurrency = n
+	}
+	if value, pos, ok := pick(src.AdminListen, EnvAdminListen); ok {
+		d.checkNow(pos, "admin.listen", value, checkListen)
+		d.cfg.Admin.Listen, d.cfg.Admin.Configured, d.cfg.Admin.Pos = value, true, pos
+		d.cfg.deferred = slices.DeleteFunc(d.cfg.deferred, func(later deferred) bool { return later.key == "admin.listen" })
+	}
+}
+
+// RedisURL is the URL of Redis, its references read. It may hold a password.
+func (c *Config) RedisURL() (string, error) {
+	value, err := c.Redis.Read()
+	if err != nil {
+		return "", err
+	}
+	if err := checkRedis(value); err != nil {
+		return "", c.Redis.Pos().Errorf("redis %v", err)
+	}
+	return value, nil
+}
+
+// Resolve reads all references but that of Redis, and checks what they stand
+// for. It is for commands that call an API and serve the admin address.
+func (c *Config) Resolve() error { return c.resolve(upstreams, admin) }
+
+// ResolveUpstreams is [Config.Resolve] for commands that only call APIs.
+func (c *Config) ResolveUpstreams() error { return c.resolve(upstreams) }
+
+// ResolveAdmin is [Config.Resolve] for commands that only serve the admin
+// address, so that they need not be given the APIs' credentials.
+func (c *Config) ResolveAdmin() error { return c.resolve(admin) }
+
+func (c *Config) resolve(sections ...section) error {
+	var errs Errors
+	for _, d := range c.deferred {
+		for _, s := range sections {
+			if d.section != s {
+				continue
+			}
+			if err := d.run(); err != nil {
+				var one *Error
+				if errors.As(err, &one) {
+					errs = append(errs, one)
+				}
+			}
+		}
+	}
+	return errs.orNil()
+}
+
+// Upstream finds one by its name, or returns nil.
+func (c *Config) Upstream(name string) *Upstream {
+	for _, u := range c.Upstreams {
+		if u.Name == name {
+			return u
+		}
+	}
+	return nil
+}
+
+// Unsupported names what the file asks for and this version does not do: limits
+// and budgets are read and checked, but nothing holds calls to them yet. A
+// command that calls an API must refuse such a file rather than overrun what it
+// says. It returns nil where there is nothing of the kind.
+func (c *Config) Unsupported() error {
+	var errs Errors
+	for _, u := range c.Upstreams {
+		if len(u.Limits) > 0 {
+			errs = append(errs, u.Limits[0].Pos.Errorf("upstreams.%s.limits: this version of callq cannot hold calls to a limit yet; take the key out, and set concurrency low instead", u.Name))
+		}
+		if len(u.Budget) > 0 {
+			errs = append(errs, u.Budget[0].Pos.Errorf("upstreams.%s.budget: this version of callq cannot hold calls to a budget yet; take the key out, and send files of that size instead", u.Name))
+		}
+	}
+	return errs.orNil()
+}
+
+var redisSchemes = []string{
+	"redis://", "rediss://", "unix://", "redis-sentinel://", "rediss-sentinel://",
+	"redis-cluster://", "rediss-cluster://", "embedded:///",
+}
+
+func checkRedis(value string) error {
+	if value == DefaultRedis {
+		return nil
+	}
+	for _, scheme := range redisSchemes {
+		if rest, ok := strings.CutPrefix(value, scheme); ok && rest != "" {
+			return nil
+		}
+	}
+	// The value is not shown: it may hold a password.
+	return errors.New(`is no address of a Redis; write "embedded:", "embedded:///DIR", redis://HOST:PORT/DB, rediss://…, unix:///PATH, redis-sentinel://… or redis-cluster://…`)
+}
+
+func checkListen(value string) error {
+	_, port, err := net.SplitHostPort(value)
+	if err == nil {
+		var n int
+		if n, err = strconv.Atoi(port); err == nil && (n < 0 || n > 65535) {
+			err = strconv.ErrRange
+		}
+	}
+	if err != nil {
+		return errors.New("is no address to listen on; write HOST:PORT, as in 127.0.0.1:8080")
+	}
+	return nil
+}

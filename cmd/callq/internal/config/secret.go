@@ -1,0 +1,263 @@
+package config
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Kind says where the value of a [Secret] comes from.
+type Kind string
+
+// The kinds. A value made of several parts has the kind of the part that can
+// change the soonest: a file, then the environment, then the text itself.
+const (
+	Literal Kind = "literal"
+	Env     Kind = "env"
+	File    Kind = "file"
+)
+
+// maxSecretFile bounds what a ${file:} reference reads, in bytes.
+const maxSecretFile = 64 << 10
+
+const hidden = "(hidden)"
+
+// Secret is a string of the configuration that may hold references. It is read
+// when it is needed, and again whenever [Secret.Read] is called, so that a
+// rotated file is seen. However it is printed, logged or encoded, it shows the
+// references and never the value. The zero value is an absent one.
+type Secret struct {
+	// A function, so that printing a struct that holds a Secret in an unexported
+	// field, where fmt cannot call String, shows an address.
+	get func() *secret
+}
+
+func newSecret(p secret) Secret { return Secret{func() *secret { return &p }} }
+
+type secret struct {
+	pos   Pos
+	key   string
+	dir   string
+	env   func(string) string
+	parts []part
+}
+
+type part struct {
+	kind Kind
+	text string
+}
+
+// IsZero tells whether the key was absent.
+func (s Secret) IsZero() bool { return s.get == nil }
+
+// Pos is where the value was written.
+func (s Secret) Pos() Pos {
+	if s.get == nil {
+		return Pos{}
+	}
+	return s.get().pos
+}
+
+// Kind is where the value comes from; Literal for the zero value.
+func (s Secret) Kind() Kind {
+	kind := Literal
+	if s.get == nil {
+		return kind
+	}
+	for _, part := range s.get().parts {
+		switch part.kind {
+		case File:
+			return File
+		case Env:
+			kind = Env
+		}
+	}
+	return kind
+}
+
+// Files are the absolute paths that the value is read from, for who wants to
+// notice when one of them changes. It is empty unless Kind is File.
+func (s Secret) Files() []string {
+	if s.get == nil {
+		return nil
+	}
+	var files []string
+	for _, part := range s.get().parts {
+		if part.kind == File {
+			files = append(files, s.get().path(part.text))
+		}
+	}
+	return files
+}
+
+// Read puts the value together, reading the environment and the files anew. An
+// error is an [*Error] with the position of the value; the zero value reads as
+// the empty string. It is safe for concurrent use.
+func (s Secret) Read() (string, error) {
+	if s.get == nil {
+		return "", nil
+	}
+	p := s.get()
+	var b strings.Builder
+	for _, part := range p.parts {
+		switch part.kind {
+		case Env:
+			value := p.env(part.text)
+			if value == "" {
+				return "", p.pos.Errorf("%s: the environment variable %s is not set; set it, or write another reference", p.key, part.text)
+			}
+			b.WriteString(value)
+		case File:
+			value, err := p.readFile(part.text)
+			if err != nil {
+				return "", err
+			}
+			b.WriteString(value)
+		default:
+			b.WriteString(part.text)
+		}
+	}
+	return b.String(), nil
+}
+
+// Parts calls one of the functions for each part in order, for who reads them
+// in a way of its own: with the text of a literal part, the name of a variable,
+// or the absolute path of a file.
+func (s Secret) Parts(literal, env, file func(string)) {
+	if s.get == nil {
+		return
+	}
+	p := s.get()
+	for _, part := range p.parts {
+		switch part.kind {
+		case Env:
+			env(part.text)
+		case File:
+			file(p.path(part.text))
+		default:
+			literal(part.text)
+		}
+	}
+}
+
+func (p *secret) path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(p.dir, name)
+}
+
+// readFile reads one reference; one newline at its end is cut, as editors and
+// echo leave one there.
+func (p *secret) readFile(name string) (string, error) {
+	path := p.path(name)
+	fail := func(what string) (string, error) {
+		return "", p.pos.Errorf("%s: the file %s %s", p.key, path, what)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err
+		}
+		return fail("cannot be read: " + err.Error())
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
+	if err != nil {
+		return fail("cannot be read to its end; is it a regular file?")
+	}
+	if len(data) > maxSecretFile {
+		return fail("is larger than 64 KiB; a reference is for one short value")
+	}
+	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	if text == "" {
+		return fail("is empty; write the value into it")
+	}
+	return text, nil
+}
+
+// String shows the references; literal text is hidden.
+func (s Secret) String() string {
+	if s.get == nil {
+		return ""
+	}
+	var b strings.Builder
+	for _, part := range s.get().parts {
+		switch part.kind {
+		case Literal:
+			b.WriteString(hidden)
+		default:
+			b.WriteString("${" + string(part.kind) + ":" + part.text + "}")
+		}
+	}
+	return b.String()
+}
+
+// GoString is String, quoted.
+func (s Secret) GoString() string { return "config.Secret(" + strconv.Quote(s.String()) + ")" }
+
+// LogValue is String.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText is String, for JSON and whatever else encodes.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// splitReferences cuts text into literal and referring parts. $${ stands for a
+// ${ that is none.
+func splitReferences(text string) ([]part, error) {
+	var parts []part
+	var literal strings.Builder
+	flush := func() {
+		if literal.Len() > 0 {
+			parts = append(parts, part{Literal, literal.String()})
+			literal.Reset()
+		}
+	}
+	for text != "" {
+		i := strings.Index(text, "${")
+		if i < 0 {
+			literal.WriteString(text)
+			break
+		}
+		if i > 0 && text[i-1] == '$' {
+			literal.WriteString(text[:i-1] + "${")
+			text = text[i+2:]
+			continue
+		}
+		literal.WriteString(text[:i])
+		inner, rest, closed := strings.Cut(text[i+2:], "}")
+		if !closed {
+			return nil, errors.New("a ${ has no closing }; write ${env:NAME} or ${file:PATH}, or $${ for the characters themselves")
+		}
+		kind, name, _ := strings.Cut(inner, ":")
+		switch {
+		case kind == string(Env) && isVariable(name):
+		case kind == string(File) && name != "" && !strings.ContainsAny(name, "\x00\r\n"):
+		default:
+			return nil, errors.New("a ${…} is no reference; write ${env:NAME} or ${file:PATH}, or $${ for the characters themselves")
+		}
+		flush()
+		parts = append(parts, part{Kind(kind), name})
+		text = rest
+	}
+	flush()
+	return parts, nil
+}
+
+func isVariable(name string) bool {
+	for i, r := range name {
+		switch {
+		case r == '_', 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z':
+		case '0' <= r && r <= '9' && i > 0:
+		default:
+			return false
+		}
+	}
+	return name != ""
+}

@@ -1,0 +1,373 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// Upstream is an API that is called.
+type Upstream struct {
+	// Name is its key.
+	Name string
+	// Pos is where its key is.
+	Pos Pos
+	// BaseURL is an absolute http or https URL without query, user info and
+	// fragment. It is empty until [Config.Resolve] if the file refers to it.
+	BaseURL string
+	// Policy is the policy as it was written: a preset's name or a path.
+	Policy string
+	// PolicyPath is the absolute path of the policy file; empty for a preset.
+	PolicyPath string
+	// PolicyPos is where Policy was written, for errors of who loads it.
+	PolicyPos Pos
+	// Auth is the credential.
+	Auth Auth
+	// Timeout is that of one attempt.
+	Timeout time.Duration
+	// Concurrency is the number of calls in flight, fleet-wide.
+	Concurrency int
+	// Limits and Budget are what the calls are held to; see [Config.Unsupported].
+	Limits []Limit
+	Budget []Budget
+	// Cost is the price of a call; nil where it was not given.
+	Cost *Cost
+	// Endpoints fold paths into one endpoint, "METHOD /path/*".
+	Endpoints []string
+	// Idempotent are the patterns of the calls that may be sent again.
+	Idempotent []string
+	// IdempotencyHeader is the header that makes every call idempotent; empty
+	// for none.
+	IdempotencyHeader string
+	// MaxBody bounds a request's and an answer's body, in bytes.
+	MaxBody int64
+	// TLS names the files of the connection, by absolute paths.
+	TLS TLS
+}
+
+// TLS names PEM files; empty ones were not given. The paths are complete after
+// [Config.Resolve].
+type TLS struct {
+	CA, Cert, Key string
+}
+
+// DefaultIdempotent are the methods that HTTP defines as idempotent (RFC 9110,
+// 9.2.2), without TRACE.
+func DefaultIdempotent() []string {
+	return []string{"GET *", "HEAD *", "OPTIONS *", "PUT *", "DELETE *"}
+}
+
+func (d *decoder) upstreams(e entry) {
+	d.eachKey(e, func(name string, e entry) {
+		if !upstreamName.MatchString(name) {
+			d.fail(e.at, "%q cannot name an upstream; use 1 to 64 of a-z, 0-9, _ and -", name)
+			return
+		}
+		d.upstream(name, e)
+	})
+}
+
+func (d *decoder) upstream(name string, e entry) {
+	u := &Upstream{
+		Name:        name,
+		Pos:         e.at,
+		Timeout:     DefaultTimeout,
+		Concurrency: DefaultConcurrency,
+		Idempotent:  DefaultIdempotent(),
+		MaxBody:     DefaultMaxBody,
+		Auth:        Auth{Type: AuthNone},
+	}
+	d.cfg.Upstreams = append(d.cfg.Upstreams, u)
+	if _, ok := e.node.(*ast.MappingNode); !ok {
+		d.wrongType(e, "a mapping of keys and values")
+		return
+	}
+	seen := map[string]bool{}
+	note := func(key string, decode func(entry)) func(entry) {
+		return func(e entry) {
+			seen[key] = true
+			decode(e)
+		}
+	}
+	d.mapping(e, fields{
+		"base_url": note("base_url", func(e entry) {
+			d.text(e, upstreams, checkBaseURL, func(value string) { u.BaseURL = value })
+		}),
+		"policy": note("policy", func(e entry) { d.policy(e, u) }),
+		"auth":   func(e entry) { u.Auth = d.auth(e) },
+		"timeout": func(e entry) {
+			if value, ok := d.duration(e); ok {
+				u.Timeout = value
+			}
+		},
+		"concurrency": func(e entry) {
+			if n, ok := d.number(e, 1, maxConcurrency); ok {
+				u.Concurrency = n
+			}
+		},
+		"limits": func(e entry) { u.Limits = d.limits(e) },
+		"budget": func(e entry) { u.Budget = d.budget(e) },
+		"cost":   func(e entry) { u.Cost = d.cost(e) },
+		"endpoints": func(e entry) {
+			u.Endpoints = d.patterns(e, endpointPattern, "GET /patent/*")
+		},
+		"idempotent": func(e entry) {
+			if e.node.Type() != ast.NullType {
+				u.Idempotent = d.patterns(e, idempotentPattern, "GET *")
+			}
+		},
+		"idempotency_header": func(e entry) {
+			if value, ok := d.plain(e); ok {
+				d.checkNow(d.pos(e.node), e.path, value, checkHeaderName)
+				u.IdempotencyHeader = value
+			}
+		},
+		"max_body": func(e entry) {
+			if n, ok := d.size(e); ok {
+				u.MaxBody = n
+			}
+		},
+		"tls": func(e entry) { d.tls(e, &u.TLS) },
+	})
+	if !seen["base_url"] {
+		d.fail(e.at, "%s has no base_url; write where the API is, as in base_url: https://api.example.com", e.path)
+	}
+	if !seen["policy"] {
+		d.fail(e.at, "%s has no policy; name a preset (callq policy presets lists them) or the path of a policy file", e.path)
+	}
+}
+
+// policy tells a preset's name from a path.
+func (d *decoder) policy(e entry, u *Upstream) {
+	value, ok := d.plain(e)
+	if !ok {
+		return
+	}
+	u.Policy, u.PolicyPos = value, d.pos(e.node)
+	if IsPolicyPath(value) {
+		u.PolicyPath = d.path(value)
+	}
+}
+
+// IsPolicyPath tells the path of a policy file from the name of a preset: it
+// has a slash in it, or ends in .yaml or .yml.
+func IsPolicyPath(policy string) bool {
+	return strings.Contains(policy, "/") || strings.HasSuffix(policy, ".yaml") || strings.HasSuffix(policy, ".yml")
+}
+
+// path makes a path of the file an absolute one.
+func (d *decoder) path(value string) string {
+	if filepath.IsAbs(value) {
+		return filepath.Clean(value)
+	}
+	return filepath.Join(d.dir, value)
+}
+
+func (d *decoder) limits(e entry) []Limit {
+	if node, ok := e.node.(*ast.StringNode); ok && node.Value == "adaptive" {
+		return []Limit{{Text: node.Value, Pos: d.pos(node), Adaptive: true}}
+	}
+	var limits []Limit
+	d.list(e, func(e entry) {
+		text, ok := d.plain(e)
+		if !ok {
+			return
+		}
+		limit, err := ParseLimit(text)
+		limit.Pos = d.pos(e.node)
+		switch {
+		case err != nil:
+			d.fail(limit.Pos, "%s: %q %v", e.path, text, err)
+			return
+		case limit.Adaptive && slices.ContainsFunc(limits, func(l Limit) bool { return l.Adaptive }):
+			d.fail(limit.Pos, "%s: adaptive is there twice; keep one of them", e.path)
+			return
+		}
+		limits = append(limits, limit)
+	})
+	return limits
+}
+
+func (d *decoder) budget(e entry) []Budget {
+	var budgets []Budget
+	d.list(e, func(e entry) {
+		text, ok := d.plain(e)
+		if !ok {
+			return
+		}
+		budget, err := ParseBudget(text)
+		budget.Pos = d.pos(e.node)
+		if err != nil {
+			d.fail(budget.Pos, "%s: %q %v", e.path, text, err)
+			return
+		}
+		budgets = append(budgets, budget)
+	})
+	return budgets
+}
+
+func (d *decoder) cost(e entry) *Cost {
+	var cost Cost
+	d.mapping(e, fields{
+		"per_call": func(e entry) {
+			var text string
+			switch node := e.node.(type) {
+			case *ast.IntegerNode:
+				text = node.Token.Value
+			case *ast.FloatNode:
+				text = node.Token.Value
+			default:
+				d.wrongType(e, "a number, as in 0.01")
+				return
+			}
+			micros, err := parseMicros(text)
+			if err != nil {
+				d.fail(d.pos(e.node), "%s: %s %v", e.path, text, err)
+			}
+			cost.PerCallMicros = micros
+		},
+		"header": func(e entry) {
+			if value, ok := d.plain(e); ok {
+				d.checkNow(d.pos(e.node), e.path, value, checkToken7230)
+				cost.Header = value
+			}
+		},
+	})
+	return &cost
+}
+
+var (
+	endpointPattern   = regexp.MustCompile(`^[A-Z]{1,16} /[!-~]*$`)
+	idempotentPattern = regexp.MustCompile(`^([A-Z]{1,16}|\*) (\*|/[!-~]*)$`)
+)
+
+func (d *decoder) patterns(e entry, valid *regexp.Regexp, example string) []string {
+	// Not nil: an empty list is a choice, that nothing is idempotent.
+	patterns := []string{}
+	d.list(e, func(e entry) {
+		text, ok := d.plain(e)
+		if !ok {
+			return
+		}
+		if !valid.MatchString(text) || strings.ContainsAny(text, "?#") {
+			d.fail(d.pos(e.node), "%s: %q is no pattern of a method in capitals and a path; write one as in %q", e.path, text, example)
+			return
+		}
+		patterns = append(patterns, text)
+	})
+	return patterns
+}
+
+var sizePattern = regexp.MustCompile(`^(\d{1,12})\s*(B|KB|KiB|MB|MiB|GB|GiB)$`)
+
+var sizeUnits = map[string]int64{
+	"B": 1, "KB": 1_000, "KiB": 1 << 10, "MB": 1_000_000, "MiB": 1 << 20, "GB": 1_000_000_000, "GiB": 1 << 30,
+}
+
+// maxSize is what a Redis string may hold, where bodies are kept.
+const maxSize = 512 << 20
+
+func (d *decoder) size(e entry) (int64, bool) {
+	var text string
+	if node, ok := e.node.(*ast.IntegerNode); ok {
+		text = node.Token.Value + "B"
+	} else if value, ok := d.plain(e); ok {
+		text = value
+	} else {
+		return 0, false
+	}
+	m := sizePattern.FindStringSubmatch(text)
+	if m == nil {
+		d.fail(d.pos(e.node), "%s is no size; write a number and a unit, as in 8MiB", e.path)
+		return 0, false
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	if err != nil || n < 1 || n > maxSize/sizeUnits[m[2]] {
+		d.fail(d.pos(e.node), "%s is out of range; write a size up to 512MiB", e.path)
+		return 0, false
+	}
+	return n * sizeUnits[m[2]], true
+}
+
+// tls reads the names of the files into files, where a reference among them is
+// stored later.
+func (d *decoder) tls(e entry, files *TLS) {
+	seen := map[string]bool{}
+	file := func(key string, field *string) func(entry) {
+		return func(e entry) {
+			seen[key] = true
+			d.text(e, upstreams, checkAny, func(value string) { *field = d.path(value) })
+		}
+	}
+	d.mapping(e, fields{
+		"ca":   file("ca", &files.CA),
+		"cert": file("cert", &files.Cert),
+		"key":  file("key", &files.Key),
+	})
+	if seen["cert"] != seen["key"] {
+		d.fail(e.at, "%s needs cert and key together; write both, or neither", e.path)
+	}
+}
+
+func checkAny(string) error { return nil }
+
+func checkBaseURL(value string) error {
+	u, err := url.Parse(value)
+	switch {
+	// The value is not shown: it may hold a password.
+	case err != nil || u.Host == "" || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http"):
+		return errors.New("is no absolute URL; write one as in https://api.example.com")
+	case u.User != nil:
+		return errors.New("holds a user name or password; put them under auth, as in auth: {type: basic, …}")
+	case u.RawQuery != "" || u.ForceQuery:
+		return errors.New("holds a query; put it into the calls, or under auth as {type: query, …}")
+	case slices.Contains(strings.Split(u.Path, "/"), ".."):
+		return errors.New("holds a .. in its path; write the path that is meant")
+	case u.Fragment != "" || strings.Contains(value, "#"):
+		return errors.New("holds a #fragment, which no server is sent; take it out")
+	}
+	return nil
+}
+
+func checkTokenURL(value string) error {
+	u, err := url.Parse(value)
+	if err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil || strings.Contains(value, "#") {
+		return errors.New("is no absolute URL; write one as in https://api.example.com/oauth/token, without user name and #fragment")
+	}
+	return nil
+}
+
+// token7230 is a header field's name: a token of RFC 9110, 5.6.2.
+var token7230 = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$")
+
+func checkToken7230(value string) error {
+	if !token7230.MatchString(value) {
+		return errors.New("is no name of a header; write letters, digits and dashes, as in X-Api-Key")
+	}
+	return nil
+}
+
+// ownHeaders are those that the HTTP client sets by itself.
+var ownHeaders = []string{
+	"host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer",
+	"proxy-authorization", "proxy-connection", "content-type", "content-encoding", "accept-encoding",
+}
+
+// checkHeaderName is for a header that callq sends.
+func checkHeaderName(value string) error {
+	if err := checkToken7230(value); err != nil {
+		return err
+	}
+	if slices.Contains(ownHeaders, strings.ToLower(value)) {
+		return fmt.Errorf("is %s, which the HTTP client sets by itself; choose another header", value)
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) policyCommand() *cobra.Command {
+	return group("policy", "Show, check and try out policies",
+		a.policyPresetsCommand(),
+		a.policyShowCommand(),
+		a.policyLintCommand(),
+		a.policyTestCommand(),
+		a.policyExplainCommand(),
+	)
+}
+
+// openPolicy opens a preset, or a file where the name has a slash or ends in
+// .yaml or .yml. Its errors are misuse or have a position.
+func openPolicy(name string) (*policy.Policy, error) {
+	if !config.IsPolicyPath(name) {
+		p, err := policy.Preset(name)
+		if err != nil {
+			return nil, misuse("there is no preset %q; write %s, or the path of a policy file (with a / in it, or ending in .yaml)",
+				name, strings.Join(policy.Presets(), ", "))
+		}
+		return p, nil
+	}
+	p, err := policy.LoadFile(name)
+	var findings policy.Errors
+	if err != nil && !errors.As(err, &findings) {
+		return nil, misuse("%w", err)
+	}
+	return p, err
+}
+
+func (a *app) policyPresetsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "presets",
+		Short: "List the policies that come with callq",
+		Args:  takes(),
+		RunE: func(*cobra.Command, []string) error {
+			if a.json {
+				return a.printJSON(policy.Presets())
+			}
+			for _, name := range policy.Presets() {
+				if _, err := fmt.Fprintln(a.stdout, name); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) policyShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show POLICY",
+		Short: "Print a policy in full, with what it extends",
+		Long: `Print a policy as one file, with what it extends in its place. POLICY is the
+name of a preset, or the path of a file.`,
+		Args:              takes("POLICY"),
+		ValidArgsFunction: completePolicy,
+		RunE: func(_ *cobra.Command, args []string) error {
+			p, err := openPolicy(args[0])
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(map[string]any{"name": p.Name(), "rules": p.Rules(), "yaml": string(p.YAML())})
+			}
+			_, err = a.stdout.Write(p.YAML())
+			return err
+		},
+	}
+}
+
+// completePolicy offers the presets; the shell offers files.
+func completePolicy(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return policy.Presets(), cobra.ShellCompDirectiveDefault
+}
+
+// finding is a policy.Error as JSON.
+type finding struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Message string `json:"message"`
+}
+
+func (a *app) policyLintCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "lint FILE",
+		Short: "Check a policy file",
+		Long:  "Check a policy file and what it extends. What is found is printed as FILE:LINE:COL, and the exit status is 2.",
+		Args:  takes("FILE"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			found, err := policy.LintFile(args[0])
+			if err != nil {
+				return misuse("%w", err)
+			}
+			if a.json {
+				list := []finding{}
+				for _, f := range found {
+					list = append(list, finding{f.File, f.Line, f.Column, f.Message})
+				}
+				err = a.printJSON(list)
+			} else {
+				err = a.printFindings(args[0], found)
+			}
+			if err != nil || len(found) == 0 {
+				return err
+			}
+			return &exitError{status: exitUsage}
+		},
+	}
+}
+
+func (a *app) printFindings(file string, found policy.Errors) error {
+	for _, f := range found {
+		if _, err := fmt.Fprintln(a.stdout, printable(f.Error())); err != nil {
+			return err
+		}
+	}
+	if len(found) == 0 {
+		a.progressf("%s: nothing to mend", printable(file))
+	}
+	return nil
+}

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/worker/upstream"
+	"github.com/spf13/cobra"
+)
+
+// maxExplained bounds the body that explain reads, in bytes.
+const maxExplained = 8 << 20
+
+// explainFlags describe one attempt.
+type explainFlags struct {
+	status     int
+	headers    []string
+	body       string
+	cut        bool
+	transport  string
+	method     string
+	endpoint   string
+	idempotent bool
+	attempt    int
+	canRefresh bool
+}
+
+func (a *app) policyExplainCommand() *cobra.Command {
+	var f explainFlags
+	cmd := &cobra.Command{
+		Use:   "explain POLICY",
+		Short: "Tell what a policy makes of an answer, and why",
+		Long: `Tell what a policy decides on an answer of the API, by which rule, and why each
+rule before it did not match. The answer is given by --status, --header and
+--body; or, where none came, --transport says what happened.`,
+		Example: `  callq policy explain patsnap --status 200 --body answer.json
+  callq policy explain patsnap --status 429 --header 'Retry-After: 60'
+  callq policy explain patsnap --transport timeout_after_send --method POST`,
+		Args:              takes("POLICY"),
+		ValidArgsFunction: completePolicy,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("idempotent") {
+				f.idempotent = slices.Contains(idempotentMethods, strings.ToUpper(f.method))
+			}
+			return a.explain(args[0], f, time.Now())
+		},
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&f.status, "status", 0, "the answer's HTTP status `N`")
+	flags.StringArrayVar(&f.headers, "header", nil, "a header of the answer, `NAME:VALUE`; may be repeated")
+	flags.StringVar(&f.body, "body", "", "`FILE` that holds the answer's body; - reads it from stdin")
+	flags.BoolVar(&f.cut, "cut", false, "the body ended before its declared length")
+	flags.StringVar(&f.transport, "transport", "", "what happened instead of an answer: `T` is one of "+strings.Join(transports, ", "))
+	flags.StringVar(&f.method, "method", http.MethodGet, "the call's `METHOD`")
+	flags.StringVar(&f.endpoint, "endpoint", "/", "the call's endpoint, `/PATH`")
+	flags.BoolVar(&f.idempotent, "idempotent", false, "the call may be sent again (default by the method)")
+	flags.IntVar(&f.attempt, "attempt", 1, "this was the call's `N`th attempt")
+	flags.BoolVar(&f.canRefresh, "can-refresh", false, "the credential can be renewed, and was not yet")
+	return cmd
+}
+
+var transports = []string{
+	string(policy.DNS), string(policy.Dial), string(policy.TLS), string(policy.Redirect), string(policy.TooLarge),
+	string(policy.ResetBeforeSend), string(policy.ResetAfterSend), string(policy.TimeoutBeforeSend), string(policy.TimeoutAfterSend),
+}
+
+// idempotentMethods are those of RFC 9110, 9.2.2, without TRACE.
+var idempotentMethods = []string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete}
+
+// explanation is what explain prints, as JSON.
+type explanation struct {
+	Rule        string       `json:"rule"`
+	Where       string       `json:"where"`
+	Class       policy.Class `json:"class"`
+	Job         policy.Job   `json:"job"`
+	Exhausted   bool         `json:"exhausted"`
+	Refresh     bool         `json:"refresh"`
+	Backoff     string       `json:"backoff,omitempty"`
+	Circuit     circuitJSON  `json:"circuit"`
+	WaitSeconds float64      `json:"wait_seconds,omitempty"`
+	WaitSource  string       `json:"wait_source,omitempty"`
+	UserMessage string       `json:"user_message"`
+	Advice      string       `json:"advice"`
+	Missed      []missJSON   `json:"missed"`
+
+	wait string
+}
+
+type circuitJSON struct {
+	Effect    policy.Effect `json:"effect"`
+	Scope     policy.Scope  `json:"scope,omitempty"`
+	Hold      string        `json:"hold,omitempty"`
+	After     int           `json:"after,omitempty"`
+	MaxProbes int           `json:"max_probes,omitempty"`
+	Success   bool          `json:"success"`
+}
+
+type missJSON struct {
+	Rule   string `json:"rule"`
+	Where  string `json:"where"`
+	Field  string `json:"field"`
+	Wanted string `json:"wanted"`
+	Got    string `json:"got"`
+}
+
+func (a *app) explain(name string, f explainFlags, now time.Time) error {
+	p, err := openPolicy(name)
+	if err != nil {
+		return err
+	}
+	outcome, err := a.outcomeOf(f)
+	if err != nil {
+		return err
+	}
+	outcome.ReceivedAt = now
+	method := strings.ToUpper(f.method)
+	endpoint := f.endpoint
+	if strings.HasPrefix(endpoint, "/") {
+		endpoint = method + " " + endpoint
+	}
+	e := explained(p, outcome, policy.Attempt{
+		Method: method, Endpoint: endpoint, Idempotent: f.idempotent, N: f.attempt, CanRefresh: f.canRefresh,
+	}, now)
+	if a.json {
+		return a.printJSON(e)
+	}
+	return e.write(a.stdout)
+}
+
+// outcomeOf makes an outcome of the flags, reading the body as a worker does.
+func (a *app) outcomeOf(f explainFlags) (policy.Outcome, error) {
+	if f.attempt < 1 {
+		return policy.Outcome{}, misuse("--attempt %d is not possible; the first is 1", f.attempt)
+	}
+	if f.transport != "" {
+		if f.status != 0 || f.body != "" || f.cut || len(f.headers) > 0 {
+			return policy.Outcome{}, misuse("--transport says that no answer came, so --status, --header, --body and --cut have no place beside it")
+		}
+		if !slices.Contains(transports, f.transport) {
+			return policy.Outcome{}, misuse("--transport %q is not known; write one of %s", f.transport, strings.Join(transports, ", "))
+		}
+		return policy.Outcome{Transport: policy.Transport(f.transport)}, nil
+	}
+	if f.status == 0 {
+		return policy.Outcome{}, misuse("there is nothing to explain; give the answer's --status, or --transport where none came")
+	}
+	if f.status < 100 || f.status > 599 {
+		return policy.Outcome{}, misuse("--status %d is no status of HTTP; write 100 to 599", f.status)
+	}
+	header := http.Header{}
+	for _, line := range f.headers {
+		key, value, ok := strings.Cut(line, ":")
+		if !ok || strings.TrimSpace(key) == "" {
+			return policy.Outcome{}, misuse("--header %q is no header; write it as in 'Retry-After: 60'", line)
+		}
+		header.Add(strings.TrimSpace(key), strings.TrimSpace(value))
+	}
+	var body []byte
+	if f.body != "" {
+		var err error
+		if body, err = a.readInput(f.body, maxExplained); err != nil {
+			return policy.Outcome{}, err
+		}
+	}
+	return upstream.Read(f.status, header, body, f.cut), nil
+}
+
+// explained asks the policy, and says how long the answer makes calls wait at
+// the first rung, without chance.
+func explained(p *policy.Policy, o policy.Outcome, at policy.Attempt, now time.Time) explanation {
+	found := p.Explain(o, at)
+	d := found.Decision
+	e := explanation{
+		Rule: d.Rule, Where: found.Where, Class: d.Class, Job: d.Job, Exhausted: d.Exhausted, Refresh: d.Refresh,
+		Backoff: d.Backoff, Advice: d.Advice, Missed: []missJSON{},
+		Circuit: circuitJSON{d.Circuit.Effect, d.Circuit.Scope, d.Circuit.Hold, d.Circuit.After, d.Circuit.MaxProbes, d.Circuit.Success},
+	}
+	var resumes time.Time
+	if hold, ok := p.Hold(d.Circuit.Hold); ok && d.Circuit.Effect == policy.EffectOpen {
+		until, source := hold.Until(o, now, 0, nil)
+		e.WaitSeconds, e.WaitSource = until.Sub(now).Seconds(), source
+		e.wait = "the circuit opens for " + humanDuration(until.Sub(now)) + " (" + source + ")"
+		resumes = until
+	}
+	if backoff, ok := p.Backoff(d.Backoff); ok && d.Job == policy.Retry {
+		longest := backoff.Delay(at.N-1, nil)
+		e.WaitSeconds, e.WaitSource = longest.Seconds(), "backoff"
+		e.wait = fmt.Sprintf("%s to %s, then attempt %d of %d", humanDuration(backoff.Floor), humanDuration(longest), at.N+1, backoff.Attempts)
+	}
+	e.UserMessage = d.UserMessage(resumes)
+	for _, m := range found.Missed {
+		e.Missed = append(e.Missed, missJSON(m))
+	}
+	return e
+}
+
+func (e explanation) write(w io.Writer) error {
+	t := newTable(w, "decision", e.decision())
+	t.row("class", string(e.Class))
+	t.row("rule", e.Rule+" ("+e.Where+")")
+	t.row("circuit", e.Circuit.String())
+	if e.wait != "" {
+		t.row("wait", e.wait)
+	}
+	t.row("user message", cmp.Or(e.UserMessage, "none"))
+	t.row("advice", cmp.Or(e.Advice, "none"))
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if len(e.Missed) == 0 {
+		_, err := fmt.Fprintln(w, "\nIt is the first rule.")
+		return err
+	}
+	if _, err := fmt.Fprintf(w, "\n%s before it did not match:\n", plural(len(e.Missed), "rule")); err != nil {
+		return err
+	}
+	t = newTable(w, "RULE", "FIELD", "WANTED", "GOT")
+	for _, m := range e.Missed {
+		t.row(m.Rule, m.Field, m.Wanted, m.Got)
+	}
+	return t.flush()
+}
+
+func (e explanation) decision() string {
+	text := string(e.Job)
+	if e.Backoff != "" && e.Job == policy.Retry {
+		text += ", backoff " + e.Backoff
+	}
+	if e.Refresh {
+		text = "refresh the credential and replay once; refused again: " + text
+	}
+	if e.Exhausted {
+		text += " (the attempts are used up)"
+	}
+	return text
+}
+
+func (c circuitJSON) String() string {
+	var parts []string
+	switch c.Effect {
+	case policy.EffectOpen:
+		parts = append(parts, "open "+string(c.Scope), "hold "+c.Hold)
+		if c.After > 1 {
+			parts = append(parts, "after "+strconv.Itoa(c.After))
+		}
+		if c.MaxProbes > 0 {
+			parts = append(parts, "max probes "+strconv.Itoa(c.MaxProbes))
+		}
+	case policy.EffectCount:
+		parts = append(parts, "count as a failure")
+	default:
+		parts = append(parts, "none")
+		if c.Success {
+			parts = []string{"success"}
+		}
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/worker/upstream"
+	"github.com/spf13/cobra"
+)
+
+// caseJSON is how one recorded case went.
+type caseJSON struct {
+	Name     string       `json:"name"`
+	File     string       `json:"file"`
+	Line     int          `json:"line"`
+	Passed   bool         `json:"passed"`
+	Rule     string       `json:"rule"`
+	Class    policy.Class `json:"class"`
+	Job      policy.Job   `json:"job"`
+	Problems []string     `json:"problems"`
+}
+
+func (a *app) policyTestCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "test FILE",
+		Short: "Run recorded answers through a policy and compare",
+		Long: `Run recorded answers through a policy and compare its decisions with those
+expected. FILE names the policy and holds the cases; the name of a preset runs
+the cases that come with it. The exit status is 1 when a case fails.
+
+  policy: ./my-api.yaml          # or a preset
+  cases:
+    - name: a busy service is retried
+      request: {method: GET, path: /search}
+      response: {status: 200, body: '{"status": false, "error_code": 68300008}'}
+      expect: {class: transient, job: retry}`,
+		Args:              takes("FILE"),
+		ValidArgsFunction: completePolicy,
+		RunE: func(_ *cobra.Command, args []string) error {
+			cases, err := openCases(args[0])
+			if err != nil {
+				return err
+			}
+			return a.runCases(policy.RunCases(cases, readAnswer))
+		},
+	}
+}
+
+func openCases(name string) (*policy.Cases, error) {
+	load := policy.LoadCasesFile
+	if slices.Contains(policy.Presets(), name) {
+		load = policy.PresetCases
+	}
+	cases, err := load(name)
+	var findings policy.Errors
+	if err != nil && !errors.As(err, &findings) {
+		return nil, misuse("%w", err)
+	}
+	return cases, err
+}
+
+// readAnswer reads a recorded answer as a worker reads a real one.
+func readAnswer(r policy.Response) policy.Outcome {
+	return upstream.Read(r.Status, r.Header, r.Body, r.Cut)
+}
+
+func (a *app) runCases(results []policy.CaseResult) error {
+	failed := 0
+	list := []caseJSON{}
+	for _, r := range results {
+		if !r.Passed() {
+			failed++
+		}
+		list = append(list, caseJSON{
+			Name: r.Case.Name, File: r.Case.File, Line: r.Case.Line, Passed: r.Passed(),
+			Rule: r.Decision.Rule, Class: r.Decision.Class, Job: r.Decision.Job, Problems: append([]string{}, r.Problems...),
+		})
+	}
+	var err error
+	if a.json {
+		err = a.printJSON(list)
+	} else {
+		err = a.printCases(list, failed)
+	}
+	if err != nil || failed == 0 {
+		return err
+	}
+	return errFindings
+}
+
+func (a *app) printCases(list []caseJSON, failed int) error {
+	for _, c := range list {
+		if c.Passed {
+			continue
+		}
+		if _, err := fmt.Fprintf(a.stdout, "%s:%d: %s (rule %s)\n", printable(c.File), c.Line, printable(c.Name), printable(c.Rule)); err != nil {
+			return err
+		}
+		for _, problem := range c.Problems {
+			if _, err := fmt.Fprintf(a.stdout, "    %s\n", printable(problem)); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := fmt.Fprintf(a.stdout, "%s: %d passed, %d failed\n", plural(len(list), "case"), len(list)-failed, failed)
+	return err
+}

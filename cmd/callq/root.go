@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/spf13/cobra"
+)
+
+// app is what the commands share: the world around the process, and the flags
+// that every command has. The zero values of the flags are their defaults.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	env            func(string) string
+	signals        *signals
+
+	configPath string
+	redis      string
+	json       bool
+	quiet      bool
+}
+
+// run is the whole program: it carries out one command line and returns the
+// exit status. Nothing it calls ends the process.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) string) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, env: env, signals: listen()}
+	defer a.signals.close()
+	return a.signals.guard(ctx, func(ctx context.Context) int {
+		err := a.execute(ctx, args)
+		a.report(err)
+		return statusOf(err)
+	})
+}
+
+func (a *app) execute(ctx context.Context, args []string) error {
+	root := a.root()
+	root.SetArgs(args)
+	began := false
+	markRuns(root, &began)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil || began {
+		return err
+	}
+	// What fails before a command begins is how it was called.
+	return usage(cmd, err)
+}
+
+// markRuns notes when a command's own work begins.
+func markRuns(cmd *cobra.Command, began *bool) {
+	if work := cmd.RunE; work != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			*began = true
+			return work(cmd, args)
+		}
+	}
+	for _, child := range cmd.Commands() {
+		markRuns(child, began)
+	}
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "callq",
+		Short: "A job queue for API calls",
+		Long: `callq makes API calls from a queue. It reads each answer, decides by a policy
+whether to finish, retry, wait or give up, and remembers how every call ended.`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		Args:              knownCommand,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.configPath, "config", "", "configuration `FILE` (default callq.yaml, if it is there)")
+	flags.StringVar(&a.redis, "redis", "", "`URL` of Redis (default embedded:)")
+	flags.BoolVar(&a.json, "json", false, "machine-readable output")
+	flags.BoolVar(&a.quiet, "quiet", false, "no progress, only results and errors")
+	root.SetHelpCommand(helpCommand())
+	root.AddCommand(
+		a.policyCommand(),
+		a.simapiCommand(),
+		a.versionCommand(),
+		a.completionCommand(),
+	)
+	return root
+}
+
+// group is a command that only holds others.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  knownCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var names []string
+			for _, child := range cmd.Commands() {
+				if child.IsAvailableCommand() {
+					names = append(names, child.Name())
+				}
+			}
+			return usage(cmd, fmt.Errorf("%s needs a command: %s", cmd.CommandPath(), strings.Join(names, ", ")))
+		},
+	}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// knownCommand refuses what is not the name of a command, and names the nearest.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	message := fmt.Sprintf("unknown command %q for %s", args[0], cmd.CommandPath())
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		message += fmt.Sprintf("; did you mean %q?", near[0])
+	}
+	return errors.New(message)
+}
+
+// takes is for a command that takes exactly the named arguments.
+func takes(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > len(names) {
+			return fmt.Errorf("%s does not take the argument %q", cmd.CommandPath(), args[len(names)])
+		}
+		if len(args) < len(names) {
+			return fmt.Errorf("%s needs an argument: %s", cmd.CommandPath(), names[len(args)])
+		}
+		return nil
+	}
+}
+
+// helpCommand is cobra's, save that asking about what is not there is an error.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND…]",
+		Short: "Help about any command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usage(cmd.Root(), fmt.Errorf("there is no command %q to help with", strings.Join(args, " ")))
+			}
+			return about.Help()
+		},
+	}
+}
+
+// config loads the configuration with the flags that every command has.
+// concurrency and listen are those of the commands that work and serve.
+func (a *app) config(concurrency, listen config.Flag) (*config.Config, error) {
+	return config.Load(config.Source{
+		Path:              a.configPath,
+		Env:               a.env,
+		Redis:             config.Flag{Name: "--redis", Value: a.redis},
+		WorkerConcurrency: concurrency,
+		AdminListen:       listen,
+	})
+}

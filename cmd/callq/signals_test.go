@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestTheFirstSignalLetsADrainingCommandFinish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &signals{arrived: make(chan os.Signal, 2)}
+		told := false
+		s.drain(func() { told = true })
+		s.arrived <- os.Interrupt
+		status := s.guard(t.Context(), func(ctx context.Context) int {
+			<-ctx.Done()
+			time.Sleep(time.Hour) // in the bubble: the calls in flight
+			return exitLosses
+		})
+		if status != exitLosses || !told {
+			t.Errorf("status %d, told %v", status, told)
+		}
+	})
+}
+
+func TestTheSecondSignalEndsADrainingCommand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &signals{arrived: make(chan os.Signal, 2)}
+		s.drain(nil)
+		s.arrived <- os.Interrupt
+		s.arrived <- os.Interrupt
+		stuck := make(chan struct{})
+		status := s.guard(t.Context(), func(context.Context) int {
+			<-stuck
+			return exitWell
+		})
+		close(stuck)
+		if status != exitFailed {
+			t.Errorf("status %d", status)
+		}
+	})
+}
+
+func TestACommandThatDoesNotDrainIsLeftSoonAfterTheFirstSignal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &signals{arrived: make(chan os.Signal, 2)}
+		s.arrived <- os.Interrupt
+		stuck := make(chan struct{})
+		began := time.Now()
+		status := s.guard(t.Context(), func(context.Context) int {
+			<-stuck
+			return exitWell
+		})
+		close(stuck)
+		if waited := time.Since(began); status != exitFailed || waited != abandonAfter {
+			t.Errorf("status %d after %v", status, waited)
+		}
+	})
+}
+
+func TestWithoutSignalsTheStatusIsTheCommands(t *testing.T) {
+	s := &signals{arrived: make(chan os.Signal)}
+	if got := s.guard(t.Context(), func(context.Context) int { return exitUsage }); got != exitUsage {
+		t.Errorf("status %d", got)
+	}
+}

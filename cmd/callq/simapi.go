@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/worker/simapi"
+	"github.com/spf13/cobra"
+)
+
+// defaultSimAddr is where the simulated API listens.
+const defaultSimAddr = "127.0.0.1:9999"
+
+// simFlags are the flags of simapi, as they were given.
+type simFlags struct {
+	addr        string
+	allowRemote bool
+	script      string
+	demo        bool
+	seed        uint64
+	latency     string
+	quota       string
+	retryAfter  bool
+	rate        string
+	balance     string
+	token       string
+	tokenFor    time.Duration
+	apiKey      string
+	oauth       string
+	oauthFor    time.Duration
+	message     string
+	code        string
+	status      string
+}
+
+func (a *app) simapiCommand() *cobra.Command {
+	var f simFlags
+	cmd := &cobra.Command{
+		Use:   "simapi",
+		Short: "Serve a simulated API, to try things on",
+		Long: `Serve a simulated API that answers as the real one does, with all its ways to
+fail, and remembers each call. Without flags it answers every call with ok.
+
+A script says what fails, a rule a line: METHOD /path -> answer; answer; …
+
+  GET /search/*  -> 68300008 x2; ok      two service errors, then well
+  5% * *         -> http:503             one call in twenty
+  GET /report    -> hang=5s; cut; html   answers that are none
+
+GET /_sim/stats counts what arrived, GET /_sim/calls lists it.`,
+		Example: `  callq simapi --demo
+  callq simapi --script faults.txt --quota 100/1m --quota-retry-after`,
+		Args: takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.simapi(cmd.Context(), f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.addr, "addr", defaultSimAddr, "`HOST:PORT` to listen on; port 0 takes a free one")
+	flags.BoolVar(&f.allowRemote, "allow-remote", false, "allow an address that other machines can reach")
+	flags.StringVar(&f.script, "script", "", "`FILE` of rules; - reads them from stdin")
+	flags.BoolVar(&f.demo, "demo", false, "the faults, latency and quota of the demonstration")
+	flags.Uint64Var(&f.seed, "seed", 1, "`NUMBER` that picks which calls fail")
+	flags.StringVar(&f.latency, "latency", "", "wait before each answer: `D`, or MIN-MAX, as in 20ms-120ms")
+	flags.StringVar(&f.quota, "quota", "", "`CALLS/WINDOW` that the account may make, as in 100/1m")
+	flags.BoolVar(&f.retryAfter, "quota-retry-after", false, "say in Retry-After when the quota is there again")
+	flags.StringVar(&f.rate, "rate", "", "hidden rate in `CALLS` a second, or CALLS/BURST, as in 10/20")
+	flags.StringVar(&f.balance, "balance", "", "prepaid `CREDIT/PRICE` of a call, as in 5/0.01")
+	flags.StringVar(&f.token, "token", "", "bearer `TOKEN` that calls must carry")
+	flags.DurationVar(&f.tokenFor, "token-for", 0, "let the token expire after this `TIME`")
+	flags.StringVar(&f.apiKey, "apikey", "", "`KEY` that calls must carry as the query parameter apikey")
+	flags.StringVar(&f.oauth, "oauth", "", "`ID:SECRET` that POST /oauth/token gives tokens for")
+	flags.DurationVar(&f.oauthFor, "oauth-for", 0, "how long such a token lives (default 1799s)")
+	flags.StringVar(&f.message, "message-field", "", "spelling of the message's `NAME`: error_msg, error_message, msg or message")
+	flags.StringVar(&f.code, "code-form", "", "`FORM` of error_code: int, float or string")
+	flags.StringVar(&f.status, "status-form", "", "`FORM` of status: bool or string")
+	return cmd
+}
+
+func (a *app) simapi(ctx context.Context, f simFlags) error {
+	if !f.allowRemote && !isLoopback(f.addr) {
+		return misuse("--addr %s can be reached from other machines, and the simulated API is open to all; use 127.0.0.1:PORT, or add --allow-remote", f.addr)
+	}
+	cfg, err := a.simConfig(f)
+	if err != nil {
+		return err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", f.addr)
+	if err != nil {
+		return misuse("cannot listen on --addr %s: %v", f.addr, err)
+	}
+	sim := simapi.New(cfg)
+	server := &http.Server{Handler: sim, ReadHeaderTimeout: 10 * time.Second}
+	url := "http://" + listener.Addr().String()
+	if a.json {
+		err = a.printJSON(map[string]string{"url": url})
+	} else {
+		_, err = fmt.Fprintf(a.stdout, "The simulated API answers on %s (%s/_sim/stats counts what arrives)\n", url, url)
+	}
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("the simulated API stopped: %w", err)
+	case <-ctx.Done():
+	}
+	// Calls that hang end first, as Shutdown would wait for them.
+	if err := sim.Close(); err != nil {
+		return err
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if server.Shutdown(last) != nil {
+		return server.Close()
+	}
+	return nil
+}
+
+// simConfig makes a Config of the flags.
+func (a *app) simConfig(f simFlags) (simapi.Config, error) {
+	var cfg simapi.Config
+	if f.demo {
+		cfg = simapi.Demo(f.seed)
+	}
+	cfg.Seed = f.seed
+	var err error
+	read := func(flag, value, want string, parse func(string) bool) {
+		if err == nil && value != "" && !parse(value) {
+			err = misuse("--%s %s is not understood; write %s", flag, strconv.Quote(value), want)
+		}
+	}
+	read("latency", f.latency, "a time as in 50ms, or two as in 20ms-120ms", func(text string) bool {
+		least, most, both := strings.Cut(text, "-")
+		if !both {
+			most = least
+		}
+		return readDuration(least, &cfg.Latency.Min) && readDuration(most, &cfg.Latency.Max) && cfg.Latency.Min <= cfg.Latency.Max
+	})
+	read("quota", f.quota, "CALLS/WINDOW, as in 100/1m", func(text string) bool {
+		calls, window, _ := strings.Cut(text, "/")
+		cfg.Quota = simapi.Quota{RetryAfter: cfg.Quota.RetryAfter}
+		return readCount(calls, &cfg.Quota.Calls) && readDuration(window, &cfg.Quota.Window) && cfg.Quota.Window > 0
+	})
+	read("rate", f.rate, "calls a second as in 10, or with a burst as in 10/20", func(text string) bool {
+		rate, burst, both := strings.Cut(text, "/")
+		return readAmount(rate, &cfg.Rate.PerSecond) && (!both || readCount(burst, &cfg.Rate.Burst))
+	})
+	read("balance", f.balance, "CREDIT/PRICE, as in 5/0.01", func(text string) bool {
+		credit, price, _ := strings.Cut(text, "/")
+		return readAmount(credit, &cfg.Balance.Credit) && readAmount(price, &cfg.Balance.PerCall)
+	})
+	read("oauth", f.oauth, "ID:SECRET", func(text string) bool {
+		id, secret, _ := strings.Cut(text, ":")
+		cfg.OAuth.ClientID, cfg.OAuth.ClientSecret = id, secret
+		return id != "" && secret != ""
+	})
+	if err != nil {
+		return cfg, err
+	}
+	switch {
+	case f.retryAfter && cfg.Quota.Calls == 0:
+		return cfg, misuse("--quota-retry-after has no effect without --quota")
+	case f.tokenFor != 0 && f.token == "":
+		return cfg, misuse("--token-for has no effect without --token")
+	case f.oauthFor != 0 && f.oauth == "":
+		return cfg, misuse("--oauth-for has no effect without --oauth")
+	}
+	cfg.Quota.RetryAfter = cfg.Quota.RetryAfter || f.retryAfter
+	cfg.Token, cfg.APIKey, cfg.OAuth.Lifetime = f.token, f.apiKey, f.oauthFor
+	if f.tokenFor != 0 {
+		cfg.TokenUntil = time.Now().Add(f.tokenFor)
+	}
+	cfg.Envelope = simapi.Envelope{Message: f.message, Code: simapi.CodeForm(f.code), Status: simapi.StatusForm(f.status)}
+	if f.script != "" {
+		if cfg.Script, err = a.simScript(f.script); err != nil {
+			return cfg, err
+		}
+	}
+	if err := cfg.Validate(); err != nil {
+		return cfg, misuse("%w", err)
+	}
+	return cfg, nil
+}
+
+// simScript reads a script. Given with --demo, it takes the place of the
+// demonstration's.
+func (a *app) simScript(name string) (*simapi.Script, error) {
+	text, err := a.readInput(name, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	script, err := simapi.ParseScript(string(text))
+	var wrong *simapi.ParseError
+	if errors.As(err, &wrong) {
+		return nil, &exitError{exitUsage, &located{fmt.Sprintf("%s:%d: %s", name, wrong.Line, wrong.Problem)}}
+	}
+	return script, err
+}
+
+// readInput reads a file, or stdin where the name is -. What cannot be read is
+// misuse; so is more than most bytes.
+func (a *app) readInput(name string, most int64) ([]byte, error) {
+	source := a.stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, misuse("%w", err)
+		}
+		defer f.Close()
+		source = f
+	}
+	data, err := io.ReadAll(io.LimitReader(source, most+1))
+	if err != nil {
+		return nil, misuse("%s: %w", name, err)
+	}
+	if int64(len(data)) > most {
+		return nil, misuse("%s has more than %d bytes", name, most)
+	}
+	return data, nil
+}
+
+// isLoopback tells whether only this machine can reach a listening address.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func readDuration(text string, into *time.Duration) bool {
+	d, err := time.ParseDuration(text)
+	*into = d
+	return err == nil && d >= 0
+}
+
+func readCount(text string, into *int) bool {
+	n, err := strconv.Atoi(text)
+	*into = n
+	return err == nil && n > 0
+}
+
+func readAmount(text string, into *float64) bool {
+	n, err := strconv.ParseFloat(text, 64)
+	*into = n
+	return err == nil && n > 0 && n <= 1e12
+}

@@ -1,0 +1,137 @@
+package policy
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// readEnvelope is as much of an envelope's reader as the recorded cases need.
+func readEnvelope(r Response) Outcome {
+	o := Outcome{Status: r.Status, Header: r.Header, Flag: FlagAbsent, CorrelationID: r.Header.Get("X-Correlation-Id")}
+	var envelope struct {
+		Status any         `json:"status"`
+		Code   json.Number `json:"error_code"`
+		Msg    string      `json:"error_msg"`
+	}
+	switch text := strings.TrimSpace(string(r.Body)); {
+	case r.Cut:
+		o.Body = BodyCut
+	case text == "":
+		o.Body = BodyEmpty
+	case strings.HasPrefix(text, "<"):
+		o.Body = BodyHTML
+	case json.Unmarshal(r.Body, &envelope) != nil || envelope.Status == nil:
+		o.Body = BodyMalformed
+	default:
+		o.Body, o.Code, o.Message = BodyEnvelope, envelope.Code.String(), envelope.Msg
+		o.Flag = FlagFalse
+		if envelope.Status == true || envelope.Status == "true" {
+			o.Flag = FlagTrue
+		}
+	}
+	return o
+}
+
+func TestPresetsPassTheirRecordedCases(t *testing.T) {
+	for _, name := range Presets() {
+		cases, err := PresetCases(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		used := map[string]bool{}
+		for _, r := range RunCases(cases, readEnvelope) {
+			used[r.Decision.Rule] = true
+			if !r.Passed() {
+				t.Errorf("%s:%d: %s: %s", r.Case.File, r.Case.Line, r.Case.Name, strings.Join(r.Problems, "; "))
+			}
+		}
+		for _, id := range cases.Policy.Rules() {
+			if !used[id] {
+				t.Errorf("preset %s: no case reaches rule %s", name, id)
+			}
+		}
+	}
+}
+
+func TestACaseThatDiffersSaysWhere(t *testing.T) {
+	fsys := fstest.MapFS{
+		"p/my.yaml": {Data: []byte("extends: patsnap\n")},
+		"cases.yaml": {Data: []byte(`policy: p/my.yaml
+cases:
+  - name: wrong in two ways
+    response: {status: 200, body: {status: false, error_code: 67200001}}
+    expect: {job: drop, circuit: {hold: rate}}
+`)},
+	}
+	cases, err := LoadCases(fsys, "cases.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := RunCases(cases, readEnvelope)
+	got := strings.Join(results[0].Problems, "; ")
+	if want := "job is park, expected drop; circuit.hold is quota, expected rate"; got != want || results[0].Passed() {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if results[0].Case.Line != 3 {
+		t.Errorf("the case is on line %d, want 3", results[0].Case.Line)
+	}
+}
+
+func TestABodyGivenAsYAMLLosesNoDigit(t *testing.T) {
+	f := readCases("c.yaml", []byte(`policy: http
+cases:
+  - name: digits
+    response: {status: 200, headers: {Retry-After: 30}, body: {n: 12345678901234567890.10, l: [true, null, "a\nb"]}}
+    expect: {job: succeed}
+`))
+	if err := f.errs.orNil(); err != nil {
+		t.Fatal(err)
+	}
+	r := f.cases[0].Response
+	if got, want := string(r.Body), `{"n":12345678901234567890.10,"l":[true,null,"a\nb"]}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := r.Header.Get("Retry-After"); got != "30" {
+		t.Errorf("Retry-After is %q", got)
+	}
+}
+
+func TestBadCasesAreRefusedWithTheirPlace(t *testing.T) {
+	for name, c := range map[string]struct{ file, want string }{
+		"no policy":        {"cases: [{name: a, response: {status: 200}, expect: {job: drop}}]", "c.yaml:1:1: a file of cases names its policy"},
+		"no cases":         {"policy: http", "c.yaml:1:1: a file of cases holds at least one case"},
+		"nothing expected": {"policy: http\ncases:\n  - name: a\n    response: {status: 200}\n    expect: {}", "c.yaml:5:13: a case needs to expect something"},
+		"no response":      {"policy: http\ncases:\n  - name: a\n    expect: {job: drop}", "c.yaml:3:5: a case needs a response"},
+		"both":             {"policy: http\ncases:\n  - name: a\n    response: {status: 200, transport: dns}\n    expect: {job: drop}", "c.yaml:4:15: a response has a transport"},
+		"unknown key":      {"policy: http\ncases:\n  - nam: a\n    response: {status: 200}\n    expect: {job: drop}", `c.yaml:3:5: a case has no key "nam"`},
+		"unknown job":      {"policy: http\ncases:\n  - name: a\n    response: {status: 200}\n    expect: {job: dropp}", `c.yaml:5:19: job cannot be "dropp"`},
+		"unknown policy":   {"policy: nosuch\ncases:\n  - name: a\n    response: {status: 200}\n    expect: {job: drop}", "c.yaml:1:9: policy: no preset is called"},
+	} {
+		_, err := LoadCases(fstest.MapFS{"c.yaml": {Data: []byte(c.file)}}, "c.yaml")
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %s", name, err, c.want)
+		}
+	}
+}
+
+func FuzzCases(f *testing.F) {
+	f.Add([]byte("policy: http\ncases:\n  - name: a\n    response: {status: 200, body: &a {b: *a}}\n    expect: {job: drop}"))
+	f.Add([]byte("policy: [\ncases: &x [*x]"))
+	data, err := presetFiles.ReadFile("presets/http.cases.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	p, err := Preset("http")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file := readCases("c.yaml", data)
+		if len(file.errs) == 0 {
+			RunCases(&Cases{Policy: p, Cases: file.cases}, readEnvelope)
+		}
+	})
+}

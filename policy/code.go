@@ -1,0 +1,125 @@
+package policy
+
+import (
+	"strconv"
+	"strings"
+)
+
+// maxCodeDigits bounds what an exponent may unfold to.
+const maxCodeDigits = 64
+
+// CanonicalCode writes an API's error code in the one form that rules compare:
+// decimal, without leading zeros, fraction or exponent where the number has
+// none, so that 67200001, 67200001.0, "067200001" and 6.7200001e7 are one code.
+// Every spelling of zero gives "", which means no code. A text that is no
+// number is kept as it is, less the space around it: it is a code, but one that
+// no list of numbers names. No digit is ever lost.
+func CanonicalCode(s string) string {
+	s = strings.TrimSpace(s)
+	if isPlainNumber(s) {
+		return s
+	}
+	n, ok := splitNumber(s)
+	if !ok {
+		return s
+	}
+	return n.String(s)
+}
+
+// isPlainNumber tells that s is canonical already, which is nearly always so.
+func isPlainNumber(s string) bool {
+	if s == "" || s[0] == '0' {
+		return false
+	}
+	return onlyDigits(s)
+}
+
+func onlyDigits(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// number is a decimal number, taken apart.
+type number struct {
+	negative bool
+	whole    string
+	fraction string
+	exponent int
+}
+
+// splitNumber takes apart a number as JSON or YAML may spell it.
+func splitNumber(s string) (number, bool) {
+	var n number
+	if s != "" && (s[0] == '-' || s[0] == '+') {
+		n.negative = s[0] == '-'
+		s = s[1:]
+	}
+	if i := strings.IndexAny(s, "eE"); i >= 0 {
+		exponent := s[i+1:]
+		digits := strings.TrimLeft(exponent, "+-")
+		if digits == "" || !onlyDigits(digits) || len(exponent)-len(digits) > 1 {
+			return n, false
+		}
+		value, err := strconv.Atoi(exponent)
+		if err != nil {
+			// Far out of range: any stand-in that is out of range will do.
+			value = 1 << 30
+			if exponent[0] == '-' {
+				value = -value
+			}
+		}
+		n.exponent = value
+		s = s[:i]
+	}
+	whole, fraction, _ := strings.Cut(s, ".")
+	if whole+fraction == "" || !onlyDigits(whole) || !onlyDigits(fraction) {
+		return n, false
+	}
+	n.whole, n.fraction = strings.TrimLeft(whole, "0"), strings.TrimRight(fraction, "0")
+	return n, true
+}
+
+// String writes the number in canonical form; original is what it was read
+// from, given back when the number is too long to be written out.
+func (n number) String(original string) string {
+	if n.whole == "" && n.fraction == "" {
+		return ""
+	}
+	if n.exponent != 0 {
+		if n.exponent > maxCodeDigits || n.exponent < -maxCodeDigits {
+			return original
+		}
+		n.shift()
+	}
+	out := n.whole
+	if out == "" {
+		out = "0"
+	}
+	if n.fraction != "" {
+		out += "." + n.fraction
+	}
+	if n.negative {
+		out = "-" + out
+	}
+	return out
+}
+
+// shift carries out the exponent.
+func (n *number) shift() {
+	digits := n.whole + n.fraction
+	point := len(n.whole) + n.exponent
+	switch {
+	case point <= 0:
+		digits = strings.Repeat("0", -point) + digits
+		point = 0
+	case point > len(digits):
+		digits += strings.Repeat("0", point-len(digits))
+	}
+	n.whole = strings.TrimLeft(digits[:point], "0")
+	n.fraction = strings.TrimRight(digits[point:], "0")
+	n.exponent = 0
+}

@@ -1,0 +1,115 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Explanation is a decision with the reasons for it.
+type Explanation struct {
+	Decision Decision
+	// Where is the rule's place, "FILE:LINE:COL".
+	Where string
+	// Missed are the rules before it, in order.
+	Missed []Miss
+}
+
+// Miss tells why a rule did not match: the first field that did not, what the
+// rule wanted there, as YAML, and what the outcome had.
+type Miss struct {
+	Rule   string
+	Where  string
+	Field  string
+	Wanted string
+	Got    string
+}
+
+// Explain decides like [Policy.Decide] and tells why.
+func (p *Policy) Explain(o Outcome, a Attempt) Explanation {
+	e := Explanation{Decision: p.Decide(o, a)}
+	in := newInput(&o, &a)
+	for i := range p.rules {
+		r := &p.rules[i]
+		f := r.match.miss(&in)
+		if f == 0 {
+			e.Where = r.at.String()
+			break
+		}
+		e.Missed = append(e.Missed, Miss{
+			Rule: r.id, Where: r.at.String(), Field: f.String(), Wanted: r.match.shown[f], Got: in.got(f, &r.match, o.Transport),
+		})
+	}
+	return e
+}
+
+func (p position) String() string { return fmt.Sprintf("%s:%d:%d", p.file, p.line, p.col) }
+
+// got is what the input has for a field that m did not find there.
+func (in *input) got(f field, m *match, t Transport) string {
+	if f == fieldTransport && in.answered {
+		return "an answer"
+	}
+	switch f {
+	case fieldTransport:
+		return shorten(string(t))
+	case fieldIdempotent:
+		return strconv.FormatBool(in.idempotent)
+	case fieldEndpoint:
+		return shorten(in.method + " " + in.path)
+	}
+	if !in.answered {
+		return "no answer (" + shorten(string(t)) + ")"
+	}
+	switch f {
+	case fieldCode:
+		return orNone(in.code)
+	case fieldHTTP:
+		return strconv.Itoa(in.status)
+	case fieldFlag:
+		return string(in.flag)
+	case fieldBody:
+		for i, b := range bodies {
+			if in.body == 1<<i {
+				return string(b)
+			}
+		}
+		return "none"
+	case fieldHeader:
+		return in.gotHeaders(m)
+	default:
+		return orNone(in.message)
+	}
+}
+
+// gotHeaders gives the wanted headers only: others may hold secrets.
+func (in *input) gotHeaders(m *match) string {
+	got := map[string]string{}
+	for _, h := range m.headers {
+		got[h.name] = orNone(strings.Join(in.header[h.name], ", "))
+	}
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(got)) {
+		parts = append(parts, name+": "+got[name])
+	}
+	return strings.Join(parts, ", ")
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return shorten(s)
+}
+
+// shorten keeps what an API sent from filling a screen or driving a terminal.
+func shorten(s string) string {
+	const most = 80
+	if r := []rune(s); len(r) > most {
+		s = string(r[:most]) + "…"
+	}
+	quoted := strconv.Quote(s)
+	return quoted[1 : len(quoted)-1]
+}

@@ -1,0 +1,230 @@
+package policy
+
+import (
+	"net/http"
+	"regexp"
+	"slices"
+)
+
+// field is one field of a rule's match. The zero value means none.
+type field uint16
+
+// The fields, in the order in which they are looked at: the cheap and telling
+// ones first.
+const (
+	fieldCode field = 1 << iota
+	fieldTransport
+	fieldHTTP
+	fieldFlag
+	fieldBody
+	fieldIdempotent
+	fieldEndpoint
+	fieldHeader
+	fieldMessage
+	fieldEnd
+)
+
+// fieldNames are the keys of a match in YAML, in the order of the fields.
+var fieldNames = [...]string{
+	"code", "transport", "http", "status_flag", "body", "idempotent", "endpoint", "header", "message",
+}
+
+func (f field) String() string {
+	for i, name := range fieldNames {
+		if f == 1<<i {
+			return name
+		}
+	}
+	return ""
+}
+
+// statusSet is a set of HTTP statuses below 1024.
+type statusSet [16]uint64
+
+func (s *statusSet) add(from, to int) {
+	for status := from; status <= to; status++ {
+		s[status>>6] |= 1 << (status & 63)
+	}
+}
+
+func (s *statusSet) has(status int) bool {
+	return status >= 0 && status < 1024 && s[status>>6]&(1<<(status&63)) != 0
+}
+
+func (s *statusSet) contains(other *statusSet) bool {
+	for i := range s {
+		if other[i]&^s[i] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// headerMatch wants a header to have a value that the pattern finds.
+type headerMatch struct {
+	name    string
+	pattern *regexp.Regexp
+}
+
+// match is what a rule wants of an outcome. Its fields are joined by and, the
+// values in each by or. The zero value matches anything.
+type match struct {
+	fields     field
+	noCode     bool
+	idempotent bool
+	flag       Flag
+	transport  uint16
+	body       uint16
+	codes      []string
+	http       statusSet
+	endpoints  []endpointPattern
+	headers    []headerMatch
+	message    *regexp.Regexp
+	// shown is each field as YAML, for show and explain.
+	shown map[field]string
+}
+
+// transports and bodies give each value its bit, and files their names.
+var (
+	transports = []Transport{
+		DNS, Dial, TLS, Redirect, TooLarge, ResetBeforeSend, ResetAfterSend, TimeoutBeforeSend, TimeoutAfterSend,
+	}
+	bodies = []Body{BodyEnvelope, BodyHTML, BodyEmpty, BodyMalformed, BodyCut}
+)
+
+// bit gives 0 for what is not among the values: such an outcome is matched only
+// by rules that do not ask.
+func bit[T comparable](values []T, v T) uint16 {
+	for i := range values {
+		if values[i] == v {
+			return 1 << i
+		}
+	}
+	return 0
+}
+
+// input is an outcome and an attempt, made ready to be matched. Where no answer
+// arrived, whatever the outcome says of one is left out.
+type input struct {
+	answered   bool
+	idempotent bool
+	transport  uint16
+	body       uint16
+	status     int
+	flag       Flag
+	code       string
+	message    string
+	method     string
+	path       string
+	header     http.Header
+}
+
+func newInput(o *Outcome, a *Attempt) input {
+	in := input{idempotent: a.Idempotent, flag: FlagAbsent}
+	in.method, in.path = splitEndpoint(a)
+	if o.Transport != TransportNone {
+		in.transport = bit(transports, o.Transport)
+		return in
+	}
+	in.answered = true
+	in.status = o.Status
+	in.header = o.Header
+	in.message = o.Message
+	in.code = CanonicalCode(o.Code)
+	in.body = bit(bodies, o.Body)
+	if o.Flag == FlagTrue || o.Flag == FlagFalse {
+		in.flag = o.Flag
+	}
+	return in
+}
+
+// miss gives the first field that does not match, or 0 where all do.
+func (m *match) miss(in *input) field {
+	for left := m.fields; left != 0; left &= left - 1 {
+		if f := left & -left; !m.fits(f, in) {
+			return f
+		}
+	}
+	return 0
+}
+
+func (m *match) fits(f field, in *input) bool {
+	switch f {
+	case fieldCode:
+		if in.code == "" {
+			return m.noCode
+		}
+		return slices.Contains(m.codes, in.code)
+	case fieldTransport:
+		return m.transport&in.transport != 0
+	case fieldHTTP:
+		return m.http.has(in.status)
+	case fieldFlag:
+		return m.flag == in.flag
+	case fieldBody:
+		return m.body&in.body != 0
+	case fieldIdempotent:
+		return m.idempotent == in.idempotent
+	case fieldEndpoint:
+		for _, e := range m.endpoints {
+			if e.match(in.method, in.path) {
+				return true
+			}
+		}
+		return false
+	case fieldHeader:
+		for _, h := range m.headers {
+			if !slices.ContainsFunc(in.header[h.name], h.pattern.MatchString) {
+				return false
+			}
+		}
+		return true
+	default:
+		return m.message.MatchString(in.message)
+	}
+}
+
+// covers tells that whatever other matches is matched by m too. It may say no
+// where the truth is yes (two regexps that mean the same), never the reverse.
+func (m *match) covers(other *match) bool {
+	for f := fieldCode; f < fieldEnd; f <<= 1 {
+		if m.fields&f == 0 {
+			continue
+		}
+		if other.fields&f == 0 || !m.coversField(f, other) {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *match) coversField(f field, other *match) bool {
+	switch f {
+	case fieldCode:
+		return (m.noCode || !other.noCode) && !slices.ContainsFunc(other.codes, func(code string) bool {
+			return !slices.Contains(m.codes, code)
+		})
+	case fieldTransport:
+		return other.transport&^m.transport == 0
+	case fieldHTTP:
+		return m.http.contains(&other.http)
+	case fieldFlag:
+		return m.flag == other.flag
+	case fieldBody:
+		return other.body&^m.body == 0
+	case fieldIdempotent:
+		return m.idempotent == other.idempotent
+	case fieldEndpoint:
+		return !slices.ContainsFunc(other.endpoints, func(e endpointPattern) bool {
+			return !slices.ContainsFunc(m.endpoints, func(mine endpointPattern) bool { return mine.covers(e) })
+		})
+	case fieldHeader:
+		return !slices.ContainsFunc(m.headers, func(h headerMatch) bool {
+			return !slices.ContainsFunc(other.headers, func(theirs headerMatch) bool {
+				return theirs.name == h.name && theirs.pattern.String() == h.pattern.String()
+			})
+		})
+	default:
+		return m.message.String() == other.message.String()
+	}
+}

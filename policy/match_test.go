@@ -1,0 +1,159 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// anyMatch makes the match of a rule, as YAML.
+func anyMatch() *rapid.Generator[string] {
+	lists := map[string][]string{
+		"code": {"none", "67200001", "68300008", "0"}, "http": {`"2xx"`, "200", "200-204", "5xx", "503"},
+		"transport": {"dns", "dial"}, "body": {"html", "cut", "envelope"},
+		"endpoint": {`"GET /a/*"`, `"* /upload/*"`, `"POST /upload/*"`, `"GET *"`},
+	}
+	single := map[string][]string{
+		"status_flag": {`"true"`, `"false"`, "absent"}, "idempotent": {"true", "false"}, "message": {"limit", "maintenance"},
+		"header": {"{X-Reason: maintenance}", "{X-Reason: maintenance, X-Other: a}"},
+	}
+	return rapid.Custom(func(t *rapid.T) string {
+		var parts []string
+		for _, name := range fieldNames {
+			if rapid.IntRange(0, 3).Draw(t, name) > 0 {
+				continue
+			}
+			if values, ok := lists[name]; ok {
+				chosen := rapid.SliceOfNDistinct(rapid.SampledFrom(values), 1, len(values), rapid.ID).Draw(t, name)
+				parts = append(parts, name+": "+flow(chosen))
+			} else {
+				parts = append(parts, name+": "+rapid.SampledFrom(single[name]).Draw(t, name))
+			}
+		}
+		return "{" + strings.Join(parts, ", ") + "}"
+	})
+}
+
+func TestACoveredRuleIsNeverReached(t *testing.T) {
+	covered := 0
+	rapid.Check(t, func(t *rapid.T) {
+		ms := anyMatch().Draw(t, "first")
+		f := readFile("my.yaml", fmt.Appendf(nil, "rules:\n  - {id: a, match: %s}\n  - {id: b, match: %s}\n", ms, anyMatch().Draw(t, "second")))
+		if err := f.errs.orNil(); err != nil {
+			t.Fatal(err)
+		}
+		first, second := &f.rules[0].match, &f.rules[1].match
+		if !first.covers(first) {
+			t.Fatalf("%s does not cover itself", ms)
+		}
+		if !first.covers(second) {
+			return
+		}
+		covered++
+		for range 20 {
+			o, a := anyOutcome().Draw(t, "outcome"), anyAttempt().Draw(t, "attempt")
+			in := newInput(&o, &a)
+			if second.miss(&in) == 0 && first.miss(&in) != 0 {
+				t.Fatalf("%s is said to cover %s, yet misses %+v", ms, second.yaml(), in)
+			}
+		}
+	})
+	if covered == 0 {
+		t.Error("no pair was covered: the test proves nothing")
+	}
+}
+
+func TestEveryFieldDecidesForItself(t *testing.T) {
+	o := Outcome{
+		Status: 503, Body: BodyHTML, Flag: FlagFalse, Code: "123", Message: "Down for Maintenance",
+		Header: headers("x-reason", "planned", "X-Reason", "maintenance"),
+	}
+	a := Attempt{Method: "POST", Endpoint: "POST /upload/*", Idempotent: true}
+	for match, want := range map[string]bool{
+		`{code: [123]}`: true, `{code: [123.0]}`: true, `{code: ["123"]}`: true, `{code: [none, 124]}`: false,
+		`{http: [503]}`: true, `{http: ["503"]}`: true, `{http: [5xx]}`: true, `{http: ["500-503"]}`: true, `{http: ["500 - 502", 504]}`: false,
+		`{transport: [dns]}`: false, `{body: [cut, html]}`: true, `{body: [cut]}`: false,
+		`{status_flag: "false"}`: true, `{status_flag: false}`: true, `{status_flag: absent}`: false,
+		`{message: "(?i)maintenance"}`: true, `{message: "maintenance"}`: false,
+		`{endpoint: ["POST /upload/*"]}`: true, `{endpoint: ["* /up*"]}`: true, `{endpoint: ["POST *"]}`: true,
+		`{endpoint: ["GET /upload/*", "POST /uploads/*"]}`: false,
+		`{header: {x-reason: ^main}}`:                      true, `{header: {X-Reason: ^maint, X-Other: ""}}`: false,
+		`{idempotent: true}`: true, `{idempotent: false}`: false,
+		`{code: [123], http: [503], idempotent: false}`: false, `{}`: true,
+	} {
+		p := parse(t, "rules:\n  - {id: a, match: "+match+"}\n")
+		if got := p.Decide(o, a).Rule == "a"; got != want {
+			t.Errorf("%s: %v, want %v", match, got, want)
+		}
+	}
+}
+
+func TestWithoutAnAnswerNothingIsReadFromOne(t *testing.T) {
+	p := preset(t, "patsnap")
+	d := p.Decide(Outcome{Transport: TooLarge, Status: 200, Flag: FlagTrue, Code: "67200001"}, Attempt{})
+	if d.Class != Config || d.Job != DeadLetter || d.Circuit.Success {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestAStarCrossesSlashes(t *testing.T) {
+	for _, c := range []struct {
+		pattern, endpoint string
+		want              bool
+	}{
+		{"GET /patent/*", "GET /patent/a/b/c", true},
+		{"GET /patent/*", "GET /patent/", true},
+		{"GET /patent/*", "GET /patent", false},
+		{"GET /patent/*", "POST /patent/a", false},
+		{"GET /patent/*", "GET /patent/*", true},
+		{"GET /a/*/c", "GET /a/b/x/c", true},
+		{"GET /a/*/c", "GET /a/b/x/d", false},
+		{"GET /a*a*a", "GET /aaaa", true},
+		{"GET /a*a*a", "GET /aa", false},
+		{"* /upload", "DELETE /upload", true},
+		{"* /upload", "DELETE /x /upload", false},
+		{"GET *", "GET ", true},
+	} {
+		p, err := parseEndpoint(c.pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		method, path := splitEndpoint(&Attempt{Endpoint: c.endpoint})
+		if got := p.match(method, path); got != c.want {
+			t.Errorf("%s, %s: %v", c.pattern, c.endpoint, got)
+		}
+	}
+	if method, path := splitEndpoint(&Attempt{Method: "PUT", Endpoint: "/a"}); method != "PUT" || path != "/a" {
+		t.Errorf("an endpoint without a method: %s %s", method, path)
+	}
+}
+
+func TestCanonicalCode(t *testing.T) {
+	for in, want := range map[string]string{
+		"67200001": "67200001", "67200001.0": "67200001", "67200001.": "67200001", "067200001": "67200001", "6.7200001e7": "67200001",
+		"6.7200001E+07": "67200001", "672000010e-1": "67200001", " 67200001\n": "67200001", "+67200001": "67200001",
+		"-5": "-5", "-05.10": "-5.1", "1.50": "1.5", "0.5": "0.5", ".5": "0.5", "5e-3": "0.005", "15e-1": "1.5", "12e3": "12000",
+		"0": "", "-0": "", "0.000": "", "0e999999999999": "", "": "", " ": "",
+		"E1001": "E1001", "1e": "1e", "1e+-5": "1e+-5", "1.2.3": "1.2.3", "-": "-", ".": ".", "1 2": "1 2", "0x10": "0x10",
+		"1e999999999999999999": "1e999999999999999999", "1e-999999999999999999": "1e-999999999999999999", "1e65": "1e65",
+		"123456789012345678901234567890": "123456789012345678901234567890",
+	} {
+		if got := CanonicalCode(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+func FuzzCanonicalCode(f *testing.F) {
+	for _, s := range []string{"67200001", "6.72e7", "-0.0", "1e64", "1e-64", "abc", "00", ".5e1", "9e99999999999"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		code := CanonicalCode(s)
+		if again := CanonicalCode(code); again != code {
+			t.Fatalf("%q: %q, then %q", s, code, again)
+		}
+	})
+}

@@ -1,0 +1,96 @@
+package policy
+
+import (
+	"net/http"
+	"time"
+)
+
+// Transport names how an attempt ended without an answer that could be read.
+// The zero value means that an answer arrived.
+type Transport string
+
+// The ways in which an attempt ends without an answer. The suffixes BeforeSend
+// and AfterSend tell whether the request could have had an effect: before means
+// that no byte of it left, after that the server may have acted on it.
+const (
+	TransportNone     Transport = ""
+	DNS               Transport = "dns"
+	Dial              Transport = "dial"
+	TLS               Transport = "tls"
+	Redirect          Transport = "redirect"
+	TooLarge          Transport = "too_large"
+	ResetBeforeSend   Transport = "reset_before_send"
+	ResetAfterSend    Transport = "reset_after_send"
+	TimeoutBeforeSend Transport = "timeout_before_send"
+	TimeoutAfterSend  Transport = "timeout_after_send"
+)
+
+// Body names what the body of an answer turned out to be.
+type Body string
+
+// The kinds of body. Envelope is a JSON object with a status field; Malformed
+// is any other JSON or text where an envelope was expected; Cut is a body that
+// ended before its declared length.
+const (
+	BodyNone      Body = ""
+	BodyEnvelope  Body = "envelope"
+	BodyHTML      Body = "html"
+	BodyEmpty     Body = "empty"
+	BodyMalformed Body = "malformed"
+	BodyCut       Body = "cut"
+)
+
+// Flag is the status field of an API's envelope.
+type Flag string
+
+// The values of a Flag. The zero value reads as FlagAbsent.
+const (
+	FlagTrue   Flag = "true"
+	FlagFalse  Flag = "false"
+	FlagAbsent Flag = "absent"
+)
+
+// Outcome is everything a policy may look at of one attempt. The zero value is
+// an answer without a status, which every policy classifies as unknown.
+type Outcome struct {
+	// Transport is set when no answer could be read; then the fields that
+	// describe an answer are zero.
+	Transport Transport
+	// Status is the HTTP status of the final answer.
+	Status int
+	// Header is the answer's header. Decide only reads it.
+	Header http.Header
+	// Body is what the body turned out to be.
+	Body Body
+	// Flag is the status field of the envelope.
+	Flag Flag
+	// Code is the API's error code in canonical decimal form, without leading
+	// zeros, fraction or exponent where the number has none ("67200001").
+	// Empty and "0" both mean none.
+	Code string
+	// Message is the API's own error message, for logs and records only.
+	Message string
+	// CorrelationID is what the API's support asks for.
+	CorrelationID string
+	// ReceivedAt is when the answer arrived, by the worker's clock. Hold ends
+	// that the server gave as a delay count from it.
+	ReceivedAt time.Time
+}
+
+// Attempt is what a policy may know of the call that was attempted.
+type Attempt struct {
+	// Method is the HTTP method, in upper case.
+	Method string
+	// Endpoint is the folded endpoint, "METHOD /path/*".
+	Endpoint string
+	// Idempotent tells that sending the call again cannot do harm.
+	Idempotent bool
+	// N counts the attempts of the call's present generation, this one
+	// included. Attempts that were parked do not count. Values below 1 read as 1.
+	N int
+	// Age is the time since the first send, less the time that the call was held.
+	Age time.Duration
+	// CanRefresh tells that the credential can be renewed and that this call
+	// has not yet been refused with a renewed one.
+	CanRefresh bool
+}

@@ -1,0 +1,106 @@
+package policy
+
+import (
+	"slices"
+	"time"
+)
+
+// Breaker is when a process's circuit breaker trips on outcomes that count:
+// once at least MinCalls ended within Window and the share of those that count
+// reached Ratio (above 0, at most 1).
+type Breaker struct {
+	Window   time.Duration
+	MinCalls int
+	Ratio    float64
+}
+
+// Policy is an ordered list of rules with the backoffs and holds that they
+// name. Make one with [Preset], [Load], [LoadFile] or [Parse]; the zero value
+// has no rules and dead-letters everything as unknown. A Policy never changes
+// and may be used by any number of goroutines.
+type Policy struct {
+	name     string
+	breaker  Breaker
+	backoffs map[string]Backoff
+	holds    map[string]Hold
+	rules    []rule
+}
+
+// position is where in which file something was written.
+type position struct {
+	file      string
+	line, col int
+}
+
+// rule is one compiled rule.
+type rule struct {
+	id    string
+	at    position
+	match match
+	// decision is what the rule says while there are attempts left; Refresh and
+	// Circuit.Success in it are what they are at most.
+	decision Decision
+	// budget is the backoff that the rule names, where its job is retry.
+	budget Backoff
+	// backoffAt and holdAt are where names are referred to, for findings.
+	backoffAt, holdAt position
+}
+
+// Name is the policy's name, as its file says.
+func (p *Policy) Name() string { return p.name }
+
+// Breaker says when a process's circuit breaker trips.
+func (p *Policy) Breaker() Breaker { return p.breaker }
+
+// Backoff looks up a backoff by the name that a [Decision] gives. Every policy
+// has "standard" and "brief".
+func (p *Policy) Backoff(name string) (Backoff, bool) {
+	b, ok := p.backoffs[name]
+	return b, ok
+}
+
+// Hold looks up a hold by the name that a [Circuit] gives. Every policy has
+// "quota", "rate", "permission", "credential" and "outage"; outage is for a
+// circuit that a process's breaker tripped.
+func (p *Policy) Hold(name string) (Hold, bool) {
+	h, ok := p.holds[name]
+	if ok {
+		h.Sources, h.Ladder = slices.Clone(h.Sources), slices.Clone(h.Ladder)
+	}
+	return h, ok
+}
+
+// Rules gives the ids of the rules, in the order in which they are tried.
+func (p *Policy) Rules() []string {
+	ids := make([]string, len(p.rules))
+	for i := range p.rules {
+		ids[i] = p.rules[i].id
+	}
+	return ids
+}
+
+// Decide says what an outcome means for the call that was attempted and for
+// the circuit. It is pure and total: equal values give equal decisions,
+// whatever they are. The first rule that matches wins.
+func (p *Policy) Decide(o Outcome, a Attempt) Decision {
+	in := newInput(&o, &a)
+	for i := range p.rules {
+		if r := &p.rules[i]; r.match.miss(&in) == 0 {
+			return r.decide(in.answered, &a)
+		}
+	}
+	return Decision{
+		Class: Unknown, Job: DeadLetter, Circuit: Circuit{Effect: EffectNone, Scope: ScopeAccount},
+		Message: Unknown.Message(), Advice: "The policy has no rules: load one with policy.Preset or policy.Load.",
+	}
+}
+
+func (r *rule) decide(answered bool, a *Attempt) Decision {
+	d := r.decision
+	d.Refresh = d.Refresh && a.CanRefresh
+	d.Circuit.Success = d.Circuit.Success && answered
+	if d.Job == Retry && (max(a.N, 1) >= r.budget.Attempts || a.Age > r.budget.MaxAge) {
+		d.Job, d.Exhausted, d.Backoff = DeadLetter, true, ""
+	}
+	return d
+}

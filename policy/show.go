@@ -1,0 +1,148 @@
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// YAML writes the policy as one file with all that it extends in place: reading
+// it with [Parse] gives a policy that decides the same. Rules that an earlier
+// one leaves nothing to match are written as comments.
+func (p *Policy) YAML() []byte {
+	var w bytes.Buffer
+	fmt.Fprintf(&w, "version: 1\nname: %s\n", quote(p.name))
+	w.WriteString("\nbackoffs:\n")
+	for _, name := range slices.Sorted(maps.Keys(p.backoffs)) {
+		b := p.backoffs[name]
+		fmt.Fprintf(&w, "  %s: {floor: %s, base: %s, cap: %s, attempts: %d, max_age: %s}\n", key(name),
+			shortDuration(b.Floor), shortDuration(b.Base), shortDuration(b.Cap), b.Attempts, shortDuration(b.MaxAge))
+	}
+	w.WriteString("\nholds:\n")
+	for _, name := range slices.Sorted(maps.Keys(p.holds)) {
+		fmt.Fprintf(&w, "  %s: %s\n", key(name), p.holds[name].yaml())
+	}
+	fmt.Fprintf(&w, "\nbreaker: {window: %s, min_calls: %d, ratio: %s}\n", shortDuration(p.breaker.Window), p.breaker.MinCalls,
+		strconv.FormatFloat(p.breaker.Ratio, 'f', -1, 64))
+	w.WriteString("\nrules:\n")
+	from := ""
+	for i := range p.rules {
+		r := &p.rules[i]
+		if r.at.file != from {
+			from = r.at.file
+			fmt.Fprintf(&w, "  # from %s\n", strings.Map(printable, from))
+		}
+		if by := p.coveredBy(i); by != "" {
+			fmt.Fprintf(&w, "  # %s: never reached, rule %s takes all that it matches\n", quote(r.id), quote(by))
+			continue
+		}
+		r.yaml(&w)
+	}
+	return w.Bytes()
+}
+
+// coveredBy names the earlier rule that leaves nothing to rule i, if any.
+func (p *Policy) coveredBy(i int) string {
+	for j := range p.rules[:i] {
+		if p.rules[j].match.covers(&p.rules[i].match) {
+			return p.rules[j].id
+		}
+	}
+	return ""
+}
+
+func (h Hold) yaml() string {
+	var w strings.Builder
+	fmt.Fprintf(&w, "{sources: %s, max: %s", flow(h.Sources), shortDuration(h.Max))
+	if h.Calendar != nil {
+		fmt.Fprintf(&w, ", calendar: {cron: %s, timezone: %s}", quote(h.Calendar.cron), quote(h.Calendar.timezone))
+	}
+	ladder := make([]string, len(h.Ladder))
+	for i, d := range h.Ladder {
+		ladder[i] = shortDuration(d)
+	}
+	fmt.Fprintf(&w, ", ladder: %s}", flow(ladder))
+	return w.String()
+}
+
+func (r *rule) yaml(w *bytes.Buffer) {
+	fmt.Fprintf(w, "  - id: %s\n", quote(r.id))
+	if r.match.fields != 0 {
+		fmt.Fprintf(w, "    match: %s\n", r.match.yaml())
+	}
+	d := r.decision
+	fmt.Fprintf(w, "    class: %s\n    job: %s\n", d.Class, d.Job)
+	if d.Refresh {
+		w.WriteString("    refresh: true\n")
+	}
+	if d.Job == Retry {
+		fmt.Fprintf(w, "    backoff: %s\n", quote(d.Backoff))
+	}
+	c := d.Circuit
+	fmt.Fprintf(w, "    circuit: {effect: %s, scope: %s", c.Effect, c.Scope)
+	if c.Effect == EffectOpen {
+		fmt.Fprintf(w, ", hold: %s, after: %d, max_probes: %d", quote(c.Hold), c.After, c.MaxProbes)
+	}
+	fmt.Fprintf(w, "}\n    message: %s\n    advice: %s\n", quote(d.Message), quote(d.Advice))
+}
+
+func (m *match) yaml() string {
+	var parts []string
+	for f := fieldCode; f < fieldEnd; f <<= 1 {
+		if m.fields&f != 0 {
+			parts = append(parts, f.String()+": "+m.shown[f])
+		}
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
+}
+
+// quote writes a text in double quotes, as YAML and JSON both read it.
+func quote(s string) string {
+	var w bytes.Buffer
+	e := json.NewEncoder(&w)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(s); err != nil {
+		// Unreachable: a string always has a JSON form.
+		return strconv.Quote(s)
+	}
+	return strings.TrimSuffix(w.String(), "\n")
+}
+
+// key writes a key as it is where that cannot be misread.
+func key(s string) string {
+	for i := 0; i < len(s); i++ {
+		if !isAlpha(s[i]) && (i == 0 || !isDigit(s[i]) && s[i] != '-' && s[i] != '_') {
+			return quote(s)
+		}
+	}
+	switch strings.ToLower(s) {
+	case "", "true", "false", "null", "yes", "no", "on", "off", "y", "n":
+		return quote(s)
+	}
+	return s
+}
+
+func printable(r rune) rune {
+	if r < ' ' || r == 0x7f {
+		return '?'
+	}
+	return r
+}
+
+// shortDuration is a duration in Go's notation without the zeros at its end:
+// 24h, not 24h0m0s.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}

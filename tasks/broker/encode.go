@@ -1,0 +1,86 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+)
+
+// taskTimeout is asynq's time-out of a task. asynq acts on it behind the
+// handler's back, so it stands far above anything that a worker waits for.
+const taskTimeout = 24 * time.Hour
+
+// Message is a task as asynq would have written it to Redis.
+type Message struct {
+	// Queue and ID name the task.
+	Queue, ID string
+	// Data is asynq's own encoding.
+	Data string
+}
+
+// Encoder turns tasks into asynq's own bytes without sending them, so that a
+// script of ours can write a task and its record in one step. It asks asynq's
+// client to enqueue the task into a Redis that is not there and keeps what
+// asynq would have sent. Safe for concurrent use.
+type Encoder struct{ client *asynq.Client }
+
+// NewEncoder makes an Encoder. It fails with [ErrUnknownScript] if the linked
+// asynq enqueues in a way that callq does not know.
+func NewEncoder() (*Encoder, error) {
+	e := &Encoder{client: asynq.NewClientFromRedisClient(capture{})}
+	if _, err := e.Encode(context.Background(), "probe", "probe", "probe", nil); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Encode encodes a task of the given kind. The task is never retried, timed
+// out, or kept by asynq on its own account: attempts, deadlines and outcomes
+// are the ledger's.
+func (e *Encoder) Encode(ctx context.Context, queue, id, kind string, payload []byte) (Message, error) {
+	var got captured
+	_, err := e.client.EnqueueContext(context.WithValue(ctx, captureKey{}, &got), asynq.NewTask(kind, payload),
+		asynq.Queue(queue), asynq.TaskID(id), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(taskTimeout))
+	if errors.Is(err, ErrUnknownScript) || got.err != nil {
+		return Message{}, errors.Join(got.err, err)
+	}
+	if err != nil {
+		return Message{}, fmt.Errorf("encode task %s for queue %s: %w", id, queue, err)
+	}
+	return Message{Queue: queue, ID: id, Data: got.data}, nil
+}
+
+type captureKey struct{}
+
+type captured struct {
+	data string
+	err  error
+}
+
+// capture is the Redis that is not there. It answers the two commands with
+// which asynq enqueues and panics (on the nil interface) for any other, which
+// NewEncoder's probe would bring to light at start-up.
+type capture struct{ redis.UniversalClient }
+
+func (capture) SAdd(ctx context.Context, _ string, _ ...any) *redis.IntCmd {
+	return redis.NewIntCmd(ctx)
+}
+
+func (capture) EvalSha(ctx context.Context, sha string, _ []string, args ...any) *redis.Cmd {
+	cmd := redis.NewCmd(ctx)
+	got := ctx.Value(captureKey{}).(*captured)
+	data, ok := args[0].([]byte)
+	if sha != shaEnqueue || !ok {
+		got.err = unknownScript("enqueue", sha)
+		cmd.SetErr(got.err)
+		return cmd
+	}
+	got.data = string(data)
+	cmd.SetVal(int64(1))
+	return cmd
+}

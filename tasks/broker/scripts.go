@@ -1,0 +1,57 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+)
+
+// The SHA-1 digests of the asynq scripts that callq stands in for, as of asynq
+// v0.26.0. A contract test derives them from the asynq that is linked, so that
+// an upgrade which changes one of them fails there and not in production.
+const (
+	shaEnqueue = "98d28b42650870a743450ffda9791e9e19c6991b"
+	shaDequeue = "a8153319360adc71cdc370107f8ab9786f204765"
+	shaDone    = "1241eaa1c73409baaf1fea0c08d203a4911bda15"
+)
+
+// ErrUnknownScript reports that the linked asynq runs a script in the place of
+// one that callq replaces, but not the one that callq knows. Nothing was sent
+// to Redis: without its own dequeue script callq could neither keep a hold nor
+// balance its books.
+var ErrUnknownScript = errors.New("asynq's scripts are not the ones that this callq knows")
+
+// asynqVersion names the asynq that is linked into this binary.
+func asynqVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "of an unknown version"
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == "github.com/hibiken/asynq" {
+			return dep.Version
+		}
+	}
+	return "of an unknown version"
+}
+
+func unknownScript(what, sha string) error {
+	return fmt.Errorf("%w: the %s script of asynq %s has digest %s; this callq was made for asynq v0.26.0: build it with that version",
+		ErrUnknownScript, what, asynqVersion(), sha)
+}
+
+// looksLikeDequeue tells asynq's dequeue by the keys it is called with, which
+// is how a changed script is noticed.
+func looksLikeDequeue(keys []string) bool {
+	return len(keys) == 4 &&
+		strings.HasSuffix(keys[0], ":pending") && strings.HasSuffix(keys[1], ":paused") &&
+		strings.HasSuffix(keys[2], ":active") && strings.HasSuffix(keys[3], ":lease")
+}
+
+// queueOf takes the queue's name out of an asynq key, "asynq:{NAME}:pending".
+func queueOf(key string) string {
+	_, rest, _ := strings.Cut(key, "{")
+	name, _, _ := strings.Cut(rest, "}")
+	return name
+}

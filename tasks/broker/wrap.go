@@ -1,0 +1,112 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// scriptTimeout bounds one script that runs without its caller's deadline. It
+// is far above what a healthy Redis needs and well below asynq's 30 s lease.
+const scriptTimeout = 10 * time.Second
+
+// Dequeue is one request of an asynq server for a task.
+type Dequeue struct {
+	// Queue is the queue that is asked.
+	Queue string
+	// LeaseUntil is when the task's lease is to end, in Unix seconds by the
+	// clock of this worker.
+	LeaseUntil any
+}
+
+// DequeueFunc stands in for asynq's dequeue script. It returns the encoded task
+// message, or redis.Nil where there is nothing to do. It is called from one
+// goroutine an asynq server, with the real client.
+type DequeueFunc func(ctx context.Context, d Dequeue) (msg string, err error)
+
+// Wrapped is the Redis client that callq hands to asynq's servers. It behaves
+// like the real one, save that
+//
+//   - asynq's dequeue script is answered by a [DequeueFunc];
+//   - asynq's "done" is answered without Redis for tasks that were
+//     already removed, together with the record of their outcome ([Wrapped.Removed]);
+//   - every script runs under a context that its caller cannot cancel and a
+//     time-out of its own: asynq hands a cancelled context to its retries of
+//     failed writes, which then never succeed.
+//
+// Everything else passes through untouched. It is safe for concurrent use.
+type Wrapped struct {
+	redis.UniversalClient
+	dequeue DequeueFunc
+	removed sync.Map // task key -> struct{}
+	fatal   atomic.Pointer[error]
+	onFatal func(error)
+}
+
+// Wrap makes the client for asynq's servers. onFatal is called once, with an
+// error that wraps [ErrUnknownScript], when asynq turns out to run scripts that
+// callq does not know; every dequeue fails from then on.
+func Wrap(real redis.UniversalClient, dequeue DequeueFunc, onFatal func(error)) *Wrapped {
+	return &Wrapped{UniversalClient: real, dequeue: dequeue, onFatal: onFatal}
+}
+
+// Removed says that the task was taken off asynq's lists already, so that
+// asynq's own "done" for it has nothing left to do.
+func (w *Wrapped) Removed(queue, id string) {
+	w.removed.Store("asynq:{"+queue+"}:t:"+id, struct{}{})
+}
+
+// EvalSha runs a script by its digest; see [Wrapped] for what becomes of asynq's.
+func (w *Wrapped) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), scriptTimeout)
+	defer cancel()
+	switch {
+	case sha == shaDequeue:
+		return w.runDequeue(ctx, keys, args)
+	case sha == shaDone && len(keys) > 2:
+		if _, ok := w.removed.LoadAndDelete(keys[2]); ok {
+			cmd := redis.NewCmd(ctx)
+			cmd.SetVal("OK")
+			return cmd
+		}
+	case looksLikeDequeue(keys):
+		return w.fail(ctx, unknownScript("dequeue", sha))
+	}
+	return w.UniversalClient.EvalSha(ctx, sha, keys, args...)
+}
+
+// Eval is what go-redis falls back to where Redis does not hold the script yet.
+func (w *Wrapped) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), scriptTimeout)
+	defer cancel()
+	return w.UniversalClient.Eval(ctx, script, keys, args...)
+}
+
+func (w *Wrapped) runDequeue(ctx context.Context, keys []string, args []any) *redis.Cmd {
+	if fatal := w.fatal.Load(); fatal != nil {
+		return failed(ctx, *fatal)
+	}
+	msg, err := w.dequeue(ctx, Dequeue{Queue: queueOf(keys[0]), LeaseUntil: args[0]})
+	if err != nil {
+		return failed(ctx, err)
+	}
+	cmd := redis.NewCmd(ctx)
+	cmd.SetVal(msg)
+	return cmd
+}
+
+func (w *Wrapped) fail(ctx context.Context, err error) *redis.Cmd {
+	if w.fatal.CompareAndSwap(nil, &err) && w.onFatal != nil {
+		w.onFatal(err)
+	}
+	return failed(ctx, err)
+}
+
+func failed(ctx context.Context, err error) *redis.Cmd {
+	cmd := redis.NewCmd(ctx)
+	cmd.SetErr(err)
+	return cmd
+}

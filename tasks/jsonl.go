@@ -1,0 +1,329 @@
+package tasks
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strconv"
+	"unicode/utf8"
+)
+
+// ReadOptions say how [ReadCalls] reads. The zero value checks against the zero [Rules].
+type ReadOptions struct {
+	Rules Rules
+	// AllowBatch accepts the field "batch" in a line. A file's calls belong to the batch that the file is sent as, so it is
+	// refused otherwise.
+	AllowBatch bool
+	// MaxLine is the longest line in bytes; a longer one is refused without being held in memory. 0: three times the largest
+	// body of the rules and 64 KiB, since JSON may write three bytes of text as nine ("\u5c02").
+	MaxLine int
+}
+
+// Line is a call and where it stood.
+type Line struct {
+	Number int // from 1; blank lines count
+	Call   Call
+}
+
+// ReadCalls reads calls, one JSON object a line, parsed and checked. A bad line is yielded as a [*FieldError] with its number,
+// and the next one follows. Any other error comes from r, and is the last thing yielded. Blank lines are skipped; a byte order
+// mark, CRLF and a last line without an end are accepted. A call without a key gets "line-N". Memory is bounded by the
+// longest allowed line, whatever the size of the file. The sequence can be ranged over once.
+func ReadCalls(r io.Reader, opts ReadOptions) iter.Seq2[Line, error] {
+	limit := opts.MaxLine
+	if limit <= 0 {
+		limit = opts.Rules.maxLine()
+	}
+	return func(yield func(Line, error) bool) {
+		lines := newLineReader(r, limit)
+		for {
+			text, err := lines.next()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			line := Line{Number: lines.number}
+			var tooLong *FieldError
+			if err != nil && !errors.As(err, &tooLong) {
+				yield(line, fmt.Errorf("read calls after line %d: %w", lines.number, err))
+				return
+			}
+			if err == nil {
+				if text = trimJSONSpace(text); len(text) == 0 {
+					continue
+				}
+				line.Call, err = opts.readLine(text, lines.number)
+			}
+			if !yield(line, err) {
+				return
+			}
+		}
+	}
+}
+
+func (o ReadOptions) readLine(text []byte, number int) (Call, error) {
+	c, err := ParseCall(text)
+	if err == nil && c.Batch != "" && !o.AllowBatch {
+		err = &FieldError{Field: "batch", Problem: "is not for files", Fix: "a file is sent as one batch, with --batch NAME"}
+	}
+	if err == nil {
+		if c.Key == "" {
+			c.Key = "line-" + strconv.Itoa(number)
+		}
+		c, err = o.Rules.Check(c)
+	}
+	if err == nil {
+		return c, nil
+	}
+	if bad := (*FieldError)(nil); errors.As(err, &bad) {
+		bad.Line = number
+	}
+	return Call{}, err
+}
+
+func (r Rules) maxLine() int {
+	most := r.MaxBody
+	if most == 0 {
+		most = DefaultMaxBody
+	}
+	for _, one := range r.Upstreams {
+		most = max(most, one.MaxBody)
+	}
+	return int(3*most) + 64<<10
+}
+
+// lineReader cuts a stream into lines. After next has returned a line or a FieldError, number is its number, start the offset of
+// its first byte, and whole says whether it had its end.
+type lineReader struct {
+	in     *bufio.Reader
+	long   []byte // put together here when longer than the buffer of in
+	limit  int
+	number int
+	start  int64
+	end    int64
+	whole  bool
+}
+
+func newLineReader(r io.Reader, limit int) *lineReader {
+	return &lineReader{in: bufio.NewReaderSize(r, 64<<10), limit: limit}
+}
+
+// next returns a line without its LF, good until the next call; io.EOF after the last; a FieldError for one that is too long.
+func (l *lineReader) next() ([]byte, error) {
+	l.start, l.whole, l.long = l.end, false, l.long[:0]
+	size := 0
+	for {
+		part, err := l.in.ReadSlice('\n')
+		l.end += int64(len(part))
+		size += len(part)
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) && (!errors.Is(err, io.EOF) || size == 0) {
+			return nil, err
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			if size <= l.limit {
+				l.long = append(l.long, part...)
+			}
+			continue
+		}
+		l.number++
+		l.whole = err == nil
+		if l.whole {
+			part = part[:len(part)-1]
+			size--
+		}
+		if size > l.limit {
+			return nil, &FieldError{
+				Line: l.number, Problem: fmt.Sprintf("has %d bytes", size), Fix: fmt.Sprintf("%d are allowed in a line", l.limit),
+			}
+		}
+		if len(l.long) > 0 {
+			part = append(l.long, part...)
+			l.long = part
+		}
+		if l.number == 1 {
+			part = bytes.TrimPrefix(part, []byte("\xef\xbb\xbf"))
+		}
+		return part, nil
+	}
+}
+
+// trimJSONSpace trims the four bytes that JSON counts as white space (RFC 8259, 2), CR among them.
+func trimJSONSpace(b []byte) []byte { return bytes.Trim(b, " \t\r\n") }
+
+// checkJSON returns why b, trimmed, is not one JSON object in UTF-8.
+func checkJSON(b []byte) *FieldError {
+	switch {
+	case !utf8.Valid(b):
+		at := 0
+		for at < len(b) {
+			r, size := utf8.DecodeRune(b[at:])
+			if r == utf8.RuneError && size == 1 {
+				break
+			}
+			at += size
+		}
+		return &FieldError{Problem: fmt.Sprintf("is not valid UTF-8 at byte %d", at+1), Fix: "save the file as UTF-8"}
+	case !json.Valid(b):
+		return badJSON(b)
+	case b[0] != '{':
+		return &FieldError{Problem: "is " + jsonKind(b) + ", not an object", Fix: `write a call as {"path":"/…"}, one a line`}
+	}
+	return nil
+}
+
+func badJSON(b []byte) *FieldError {
+	var first json.RawMessage
+	decoder := json.NewDecoder(bytes.NewReader(b))
+	err := decoder.Decode(&first)
+	var syntax *json.SyntaxError
+	switch {
+	case err == nil:
+		return &FieldError{
+			Problem: fmt.Sprintf("goes on after the end of its JSON value, at byte %d", decoder.InputOffset()+1),
+			Fix:     "write one call a line",
+		}
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return &FieldError{Problem: "ends in the middle of its JSON value", Fix: "write each call on one line, whole"}
+	case errors.As(err, &syntax):
+		return &FieldError{Problem: fmt.Sprintf("is not JSON at byte %d: %v", syntax.Offset, err), Fix: `write a call as {"path":"/…"}`}
+	default:
+		return &FieldError{Problem: "is not JSON: " + err.Error()}
+	}
+}
+
+func jsonKind(value []byte) string {
+	switch value[0] {
+	case '"':
+		return "a string"
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case 't', 'f':
+		return "a bool"
+	case 'n':
+		return "null"
+	default:
+		return "a number"
+	}
+}
+
+func isNumber(s string) bool {
+	return s != "" && (s[0] == '-' || '0' <= s[0] && s[0] <= '9') && s[len(s)-1] > ' ' && json.Valid([]byte(s))
+}
+
+// jsonWalk steps through the members of an object or the elements of an array without building them. The bytes must be valid
+// JSON and begin with the bracket; encoding/json sees no duplicates, and loses digits or order where it builds values.
+type jsonWalk struct {
+	data []byte
+	at   int
+}
+
+func walkJSON(data []byte) jsonWalk { return jsonWalk{data: data, at: 1} }
+
+// next returns the raw name (quoted; nil in an array) and the raw value.
+func (w *jsonWalk) next() (name, value []byte, more bool) {
+	w.skip(',')
+	if b := w.data[w.at]; b == '}' || b == ']' {
+		return nil, nil, false
+	}
+	if w.data[0] == '{' {
+		name = w.value()
+		w.skip(':')
+	}
+	return name, w.value(), true
+}
+
+func (w *jsonWalk) skip(mark byte) {
+	for {
+		switch w.data[w.at] {
+		case ' ', '\t', '\r', '\n', mark:
+			w.at++
+		default:
+			return
+		}
+	}
+}
+
+func (w *jsonWalk) value() []byte {
+	start, depth := w.at, 0
+	for {
+		switch w.data[w.at] {
+		case '"':
+			w.at = stringEnd(w.data, w.at)
+		case '{', '[':
+			depth++
+			w.at++
+			continue
+		case '}', ']':
+			depth--
+			w.at++
+		case ' ', '\t', '\r', '\n', ',', ':':
+			w.at++
+			continue
+		default:
+			for w.at < len(w.data) && !endsScalar(w.data[w.at]) {
+				w.at++
+			}
+		}
+		if depth == 0 {
+			return w.data[start:w.at]
+		}
+	}
+}
+
+func endsScalar(b byte) bool {
+	switch b {
+	case ' ', '\t', '\r', '\n', ',', ']', '}':
+		return true
+	}
+	return false
+}
+
+// stringEnd returns the index after the string that begins at i.
+func stringEnd(data []byte, i int) int {
+	for i++; data[i] != '"'; i++ {
+		if data[i] == '\\' {
+			i++
+		}
+	}
+	return i + 1
+}
+
+var errHalfPair = errors.New(`has half a surrogate pair, such as "\ud83d" alone, which is no character`)
+
+// unquote decodes a valid JSON string. It fails where encoding/json would quietly put U+FFFD.
+func unquote(raw []byte) (string, error) {
+	inner := raw[1 : len(raw)-1]
+	if bytes.IndexByte(inner, '\\') < 0 {
+		return string(inner), nil
+	}
+	for i := 0; i < len(inner); i++ {
+		if inner[i] != '\\' {
+			continue
+		}
+		if i++; inner[i] != 'u' {
+			continue
+		}
+		unit := hexUnit(inner[i+1:])
+		i += 4
+		if unit < 0xd800 || unit > 0xdfff {
+			continue
+		}
+		rest := inner[i+1:]
+		if unit > 0xdbff || len(rest) < 6 || rest[0] != '\\' || rest[1] != 'u' || hexUnit(rest[2:])>>10 != 0xdc00>>10 {
+			return "", errHalfPair
+		}
+		i += 6
+	}
+	var s string
+	err := json.Unmarshal(raw, &s)
+	return s, err
+}
+
+func hexUnit(b []byte) int {
+	return int(unhex(b[0]))<<12 | int(unhex(b[1]))<<8 | int(unhex(b[2]))<<4 | int(unhex(b[3]))
+}

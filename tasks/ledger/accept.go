@@ -1,0 +1,190 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Ledger reads and writes the books. It is safe for concurrent use.
+type Ledger struct{ rdb redis.UniversalClient }
+
+// New makes a Ledger on the given Redis.
+func New(rdb redis.UniversalClient) *Ledger { return &Ledger{rdb: rdb} }
+
+// Entry is a call about to be accepted.
+type Entry struct {
+	// ID is the task's id, Message asynq's encoding of the task.
+	ID, Message string
+	// Key and Hash are the call's key in its batch and its content's hash.
+	Key, Hash string
+	// Queue is the queue that it is for.
+	Queue string
+	// Content is the call as its codec wrote it.
+	Content []byte
+	// NotBefore is when the call may be made first; zero means now.
+	NotBefore time.Time
+}
+
+// Verdict says what became of an [Entry].
+type Verdict int
+
+// The verdicts.
+const (
+	// Accepted: the call is in the books and in its queue.
+	Accepted Verdict = iota + 1
+	// Duplicate: the same key with the same content is in the books already.
+	Duplicate
+	// Conflict: the key stands for other content; nothing was changed.
+	Conflict
+)
+
+// Claimed is what a [Ledger.Claim] has to say of one entry: the queue that its
+// key was claimed for, or "" where the key stands for other content.
+type Claimed string
+
+// Claim reserves the entries' keys, so that a key of a batch can never stand for
+// two contents. Claims are made in the order of the entries.
+//
+// Who dies between Claim and [Ledger.Accept] leaves claims without records; the
+// next Claim and Accept of the same calls complete them.
+func (l *Ledger) Claim(ctx context.Context, batch string, entries []Entry) ([]Claimed, error) {
+	if err := l.register(ctx, batch, entries); err != nil {
+		return nil, err
+	}
+	args := make([]any, 0, 3*len(entries))
+	for i := range entries {
+		args = append(args, entries[i].Key, entries[i].Hash, entries[i].Queue)
+	}
+	standing, err := scriptClaim.Run(ctx, l.rdb, []string{claimsKey(batch)}, args...).StringSlice()
+	if err != nil {
+		return nil, fmt.Errorf("claim keys of batch %q: %w", batch, err)
+	}
+	claimed := make([]Claimed, len(entries))
+	for i, claim := range standing {
+		// The same content sent again with another priority stays in the queue
+		// that it was first sent to: one key is one call.
+		if hash, queue, _ := strings.Cut(claim, " "); hash == entries[i].Hash {
+			claimed[i] = Claimed(queue)
+		}
+	}
+	return claimed, nil
+}
+
+// Accept takes claimed calls of one batch into the books and their queues, one
+// script a queue, and returns a verdict for each. Where an error is returned
+// nothing is known of the calls that have no verdict (0): accept them again.
+func (l *Ledger) Accept(ctx context.Context, batch string, entries []Entry, claimed []Claimed) ([]Verdict, error) {
+	verdicts := make([]Verdict, len(entries))
+	queues := map[string][]int{}
+	for i, queue := range claimed {
+		if queue == "" {
+			verdicts[i] = Conflict
+			continue
+		}
+		queues[string(queue)] = append(queues[string(queue)], i)
+	}
+	for queue, indexes := range queues {
+		if err := l.acceptQueue(ctx, batch, queue, entries, indexes, verdicts); err != nil {
+			return verdicts, err
+		}
+	}
+	return verdicts, nil
+}
+
+// register makes the batch and its queues known, so that they are found again.
+func (l *Ledger) register(ctx context.Context, batch string, entries []Entry) error {
+	now := time.Now().UnixMilli()
+	seen := map[string]bool{}
+	pipe := l.rdb.Pipeline()
+	pipe.ZAddNX(ctx, keyBatches, redis.Z{Score: float64(now), Member: batch})
+	pipe.HSetNX(ctx, metaKey(batch), "created", now)
+	pipe.HDel(ctx, metaKey(batch), "idle")
+	for i := range entries {
+		queue := entries[i].Queue
+		if seen[queue] {
+			continue
+		}
+		seen[queue] = true
+		pipe.SAdd(ctx, keyQueues, queue)
+		// asynq's client writes this once per process and never again, so a
+		// queue that was deleted in between would stay invisible.
+		pipe.SAdd(ctx, asynqAll, queue)
+		pipe.HSet(ctx, metaKey(batch), "q:"+queue, 1)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("register batch %q: %w", batch, err)
+	}
+	return nil
+}
+
+func (l *Ledger) acceptQueue(ctx context.Context, batch, queue string, entries []Entry, indexes []int, verdicts []Verdict) error {
+	k := keysOf(queue)
+	args := make([]any, 0, 4+6*len(indexes))
+	args = append(args, time.Now().UnixNano(), k.taskPrefix(), k.recordPrefix(), batch)
+	for _, i := range indexes {
+		e := &entries[i]
+		var due int64
+		if !e.NotBefore.IsZero() {
+			due = ceilSecond(e.NotBefore)
+		}
+		args = append(args, e.ID, e.Message, e.Content, e.Key, e.Hash, due)
+	}
+	took, err := scriptAccept.Run(ctx, l.rdb, []string{k.pending(), k.scheduled(), k.counts(batch)}, args...).Int64Slice()
+	if err != nil {
+		return fmt.Errorf("accept %d calls into queue %q: %w", len(indexes), queue, err)
+	}
+	for n, i := range indexes {
+		verdicts[i] = Duplicate
+		if took[n] == 1 {
+			verdicts[i] = Accepted
+		}
+	}
+	return nil
+}
+
+// ceilSecond rounds up: asynq's scores are whole seconds, and a call must not go
+// out early.
+func ceilSecond(t time.Time) int64 {
+	s := t.Unix()
+	if t.Nanosecond() > 0 {
+		s++
+	}
+	return s
+}
+
+// Adopt makes an open record for a task that is in a worker's hands and has
+// none, so that it can be ended like any other: nothing leaves the queue without
+// a trace. Its batch is [AdHoc], its key the task's id.
+func (l *Ledger) Adopt(ctx context.Context, t *Take) error {
+	entry := []Entry{{ID: t.ID, Key: t.ID, Hash: "-", Queue: t.Queue}}
+	if _, err := l.Claim(ctx, AdHoc, entry); err != nil {
+		return err
+	}
+	// The task is there, so accept adds nothing to asynq's lists.
+	if _, err := l.Accept(ctx, AdHoc, entry, []Claimed{Claimed(t.Queue)}); err != nil {
+		return err
+	}
+	t.Record = Record{
+		ID: t.ID, Queue: t.Queue, Batch: AdHoc, Key: t.ID, Hash: "-", State: Open, Generation: 1, AcceptedAt: t.At,
+	}
+	t.Known = true
+	return nil
+}
+
+// RemoveTask takes a task off asynq's active list, for one that asynq cannot
+// take off itself.
+func (l *Ledger) RemoveTask(ctx context.Context, queue, id string) error {
+	k := keysOf(queue)
+	pipe := l.rdb.TxPipeline()
+	pipe.LRem(ctx, k.active(), 1, id)
+	pipe.ZRem(ctx, k.lease(), id)
+	pipe.Del(ctx, k.task(id))
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("take task %s off the active list: %w", id, err)
+	}
+	return nil
+}

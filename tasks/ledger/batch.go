@@ -1,0 +1,332 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// ErrNoBatch reports a batch that the ledger has never heard of.
+var ErrNoBatch = errors.New("no such batch")
+
+// ErrNoCall reports a call that the ledger has never heard of, or has forgotten.
+var ErrNoCall = errors.New("no such call")
+
+// Counts are the books of a batch: Accepted = Open + Done + Dead + Dropped +
+// Cancelled, always.
+type Counts struct {
+	Accepted, Open, Done, Dead, Dropped, Cancelled int64
+	// Expired is how many of the ended calls were forgotten after the retention.
+	Expired int64
+}
+
+// Add returns the sum.
+func (c Counts) Add(o Counts) Counts {
+	c.Accepted += o.Accepted
+	c.Open += o.Open
+	c.Done += o.Done
+	c.Dead += o.Dead
+	c.Dropped += o.Dropped
+	c.Cancelled += o.Cancelled
+	c.Expired += o.Expired
+	return c
+}
+
+// Balanced tells whether the counts add up.
+func (c Counts) Balanced() bool {
+	return c.Accepted == c.Open+c.Done+c.Dead+c.Dropped+c.Cancelled
+}
+
+// Batch is a batch with its books.
+type Batch struct {
+	Name    string
+	Created time.Time
+	Queues  []string
+	Counts  Counts
+}
+
+// Queues lists every queue that ever took a call, in order.
+func (l *Ledger) Queues(ctx context.Context) ([]string, error) {
+	queues, err := l.rdb.SMembers(ctx, keyQueues).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list queues: %w", err)
+	}
+	sort.Strings(queues)
+	return queues, nil
+}
+
+// Batches lists all batches, oldest first.
+func (l *Ledger) Batches(ctx context.Context) ([]Batch, error) {
+	names, err := l.rdb.ZRange(ctx, keyBatches, 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list batches: %w", err)
+	}
+	batches := make([]Batch, 0, len(names))
+	for _, name := range names {
+		b, err := l.Batch(ctx, name)
+		if errors.Is(err, ErrNoBatch) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		batches = append(batches, b)
+	}
+	return batches, nil
+}
+
+// Batch returns one batch, or [ErrNoBatch].
+func (l *Ledger) Batch(ctx context.Context, name string) (Batch, error) {
+	meta, err := l.rdb.HGetAll(ctx, metaKey(name)).Result()
+	if err != nil {
+		return Batch{}, fmt.Errorf("read batch %q: %w", name, err)
+	}
+	if len(meta) == 0 {
+		return Batch{}, fmt.Errorf("%w: %q", ErrNoBatch, name)
+	}
+	b := Batch{Name: name, Created: milli(meta["created"])}
+	for field := range meta {
+		if queue, ok := strings.CutPrefix(field, "q:"); ok {
+			b.Queues = append(b.Queues, queue)
+		}
+	}
+	sort.Strings(b.Queues)
+	for _, queue := range b.Queues {
+		c, err := l.counts(ctx, queue, name)
+		if err != nil {
+			return Batch{}, err
+		}
+		b.Counts = b.Counts.Add(c)
+	}
+	return b, nil
+}
+
+func (l *Ledger) counts(ctx context.Context, queue, batch string) (Counts, error) {
+	h, err := l.rdb.HGetAll(ctx, keysOf(queue).counts(batch)).Result()
+	if err != nil {
+		return Counts{}, fmt.Errorf("read the books of batch %q in queue %q: %w", batch, queue, err)
+	}
+	return Counts{
+		Accepted: atoi64(h["accepted"]), Open: atoi64(h["open"]), Done: atoi64(h["done"]), Dead: atoi64(h["dead"]),
+		Dropped: atoi64(h["dropped"]), Cancelled: atoi64(h["cancelled"]), Expired: atoi64(h["expired"]),
+	}, nil
+}
+
+// Get returns one call's record, or [ErrNoCall].
+func (l *Ledger) Get(ctx context.Context, queue, id string) (Record, error) {
+	h, err := l.rdb.HGetAll(ctx, keysOf(queue).record(id)).Result()
+	if err != nil {
+		return Record{}, fmt.Errorf("read call %s: %w", id, err)
+	}
+	if len(h) == 0 {
+		return Record{}, fmt.Errorf("%w: %s", ErrNoCall, id)
+	}
+	return recordFromHash(queue, id, h), nil
+}
+
+// Find looks for a call in every queue, or returns [ErrNoCall].
+func (l *Ledger) Find(ctx context.Context, id string) (Record, error) {
+	queues, err := l.Queues(ctx)
+	if err != nil {
+		return Record{}, err
+	}
+	for _, queue := range queues {
+		r, err := l.Get(ctx, queue, id)
+		if errors.Is(err, ErrNoCall) {
+			continue
+		}
+		return r, err
+	}
+	return Record{}, fmt.Errorf("%w: %s", ErrNoCall, id)
+}
+
+// page is how many records are read in one go.
+const page = 500
+
+// Cursor remembers how far a reader has got with the endings of a batch. The
+// zero value starts at the beginning. It is not safe for concurrent use.
+type Cursor struct{ last map[string]string }
+
+// Endings yields the records of a batch's ended calls that the cursor has not
+// seen yet, in the order in which they ended, and moves the cursor along. A call
+// that was redriven and ended again is yielded again. After an error the
+// sequence ends; the cursor stands behind what was yielded.
+func (l *Ledger) Endings(ctx context.Context, batch string, cur *Cursor) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		b, err := l.Batch(ctx, batch)
+		if err != nil {
+			yield(Record{}, err)
+			return
+		}
+		if cur.last == nil {
+			cur.last = map[string]string{}
+		}
+		streams := make([]*endings, len(b.Queues))
+		for i, queue := range b.Queues {
+			streams[i] = &endings{l: l, queue: queue, batch: batch}
+		}
+		for {
+			var next *endings
+			for _, s := range streams {
+				if err := s.fill(ctx, cur); err != nil {
+					yield(Record{}, err)
+					return
+				}
+				if len(s.page) > 0 && (next == nil || s.page[0].at < next.page[0].at) {
+					next = s
+				}
+			}
+			if next == nil {
+				return
+			}
+			head := next.page[0]
+			next.page = next.page[1:]
+			cur.last[next.queue] = head.score
+			// A record can be gone, or open again, since its page was listed.
+			if head.record.State.Ended() && !yield(head.record, nil) {
+				return
+			}
+		}
+	}
+}
+
+// endings reads the endings of one queue a page at a time.
+type endings struct {
+	l            *Ledger
+	queue, batch string
+	page         []ending
+	drained      bool
+}
+
+type ending struct {
+	score  string
+	at     float64
+	record Record
+}
+
+func (s *endings) fill(ctx context.Context, cur *Cursor) error {
+	if len(s.page) > 0 || s.drained {
+		return nil
+	}
+	from := "-inf"
+	if last := cur.last[s.queue]; last != "" {
+		from = "(" + last
+	}
+	zs, err := s.l.rdb.ZRangeByScoreWithScores(ctx, keysOf(s.queue).ended(s.batch),
+		&redis.ZRangeBy{Min: from, Max: "+inf", Count: page}).Result()
+	if err != nil {
+		return fmt.Errorf("list ended calls of batch %q: %w", s.batch, err)
+	}
+	s.drained = len(zs) < page
+	ids := make([]string, len(zs))
+	for i, z := range zs {
+		ids[i] = z.Member.(string)
+	}
+	records, err := s.l.read(ctx, s.queue, ids)
+	if err != nil {
+		return err
+	}
+	s.page = make([]ending, len(zs))
+	for i, z := range zs {
+		s.page[i] = ending{score: fmt.Sprintf("%.0f", z.Score), at: z.Score, record: records[i]}
+	}
+	return nil
+}
+
+// read returns the records of the given calls, in order; a call that has none
+// yields a Record without a state.
+func (l *Ledger) read(ctx context.Context, queue string, ids []string) ([]Record, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	k := keysOf(queue)
+	pipe := l.rdb.Pipeline()
+	cmds := make([]*redis.MapStringStringCmd, len(ids))
+	for i, id := range ids {
+		cmds[i] = pipe.HGetAll(ctx, k.record(id))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
+	}
+	records := make([]Record, len(ids))
+	for i, cmd := range cmds {
+		records[i] = recordFromHash(queue, ids[i], cmd.Val())
+	}
+	return records, nil
+}
+
+// Calls yields every call that the batch has claimed, in no order. A claim whose
+// call was never accepted, or is lost, yields a Record without a state that
+// carries its key.
+func (l *Ledger) Calls(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		var cursor uint64
+		for {
+			fields, next, err := l.rdb.HScan(ctx, claimsKey(batch), cursor, "", page).Result()
+			if err != nil {
+				yield(Record{}, fmt.Errorf("list the calls of batch %q: %w", batch, err))
+				return
+			}
+			byQueue := map[string][]string{}
+			for i := 0; i+1 < len(fields); i += 2 {
+				_, queue, _ := strings.Cut(fields[i+1], " ")
+				byQueue[queue] = append(byQueue[queue], fields[i])
+			}
+			for queue, names := range byQueue {
+				ids := make([]string, len(names))
+				for i, name := range names {
+					ids[i] = id(batch, name)
+				}
+				records, err := l.read(ctx, queue, ids)
+				if err != nil {
+					yield(Record{}, err)
+					return
+				}
+				for i, r := range records {
+					r.Batch, r.Key = batch, names[i]
+					if !yield(r, nil) {
+						return
+					}
+				}
+			}
+			if cursor = next; cursor == 0 {
+				return
+			}
+		}
+	}
+}
+
+// Cancel ends an open call that no worker is making. It reports whether it did,
+// and whether a worker is making the call right now.
+func (l *Ledger) Cancel(ctx context.Context, r Record, e Ending) (cancelled, active bool, err error) {
+	out, err := encodeEnding(e)
+	if err != nil {
+		return false, false, err
+	}
+	k := keysOf(r.Queue)
+	n, err := scriptCancel.Run(ctx, l.rdb,
+		[]string{k.lease(), k.scheduled(), k.retry(), k.task(r.ID), k.record(r.ID), k.counts(r.Batch), k.ended(r.Batch)},
+		r.ID, out).Int()
+	if err != nil {
+		return false, false, fmt.Errorf("cancel call %s: %w", r.ID, err)
+	}
+	return n == 1, n == -1, nil
+}
+
+// DropBody frees the stored result of an ended call.
+func (l *Ledger) DropBody(ctx context.Context, records ...Record) error {
+	pipe := l.rdb.Pipeline()
+	for _, r := range records {
+		pipe.HDel(ctx, keysOf(r.Queue).record(r.ID), "body", "type")
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("free %d bodies: %w", len(records), err)
+	}
+	return nil
+}

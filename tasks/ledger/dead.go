@@ -1,0 +1,186 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"sort"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Group is what dead letters have in common: why they died and where.
+type Group struct {
+	Class    string `json:"class"`
+	Code     string `json:"code,omitempty"`
+	Endpoint string `json:"endpoint,omitempty"`
+	// Message and Advice are those of the group's latest member.
+	Message string `json:"message,omitempty"`
+	Advice  string `json:"advice,omitempty"`
+}
+
+// Name is the group's short name, made from class, code and endpoint.
+func (g Group) Name() string {
+	sum := sha256.Sum256([]byte(g.Class + "\x00" + g.Code + "\x00" + g.Endpoint))
+	return hex.EncodeToString(sum[:4])
+}
+
+func (g Group) encode() string {
+	b, err := json.Marshal(g)
+	if err != nil {
+		return "{}" // strings only: cannot happen
+	}
+	return string(b)
+}
+
+func encodeEnding(e Ending) ([]byte, error) {
+	out, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("encode an ending: %w", err)
+	}
+	return out, nil
+}
+
+// DeadGroup is a group with its size.
+type DeadGroup struct {
+	Group
+	Name   string
+	Queues []string
+	Count  int64
+}
+
+// DeadGroups lists the groups of all dead letters, the largest first.
+func (l *Ledger) DeadGroups(ctx context.Context) ([]DeadGroup, error) {
+	queues, err := l.Queues(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byName := map[string]*DeadGroup{}
+	for _, queue := range queues {
+		k := keysOf(queue)
+		groups, err := l.rdb.HGetAll(ctx, k.groups()).Result()
+		if err != nil {
+			return nil, fmt.Errorf("list the groups of queue %q: %w", queue, err)
+		}
+		for name, description := range groups {
+			n, err := l.rdb.ZCard(ctx, k.deadGroup(name)).Result()
+			if err != nil {
+				return nil, fmt.Errorf("count group %s of queue %q: %w", name, queue, err)
+			}
+			g := byName[name]
+			if g == nil {
+				g = &DeadGroup{Name: name}
+				_ = json.Unmarshal([]byte(description), &g.Group)
+				byName[name] = g
+			}
+			g.Count += n
+			g.Queues = append(g.Queues, queue)
+		}
+	}
+	list := make([]DeadGroup, 0, len(byName))
+	for _, g := range byName {
+		list = append(list, *g)
+	}
+	sort.Slice(list, func(i, j int) bool {
+		if list[i].Count != list[j].Count {
+			return list[i].Count > list[j].Count
+		}
+		return list[i].Name < list[j].Name
+	})
+	return list, nil
+}
+
+// Dead yields dead letters, those of one group or all (""), queue by queue,
+// oldest first. It sees every letter that was dead when it began and is dead
+// still, also while others are redriven.
+func (l *Ledger) Dead(ctx context.Context, group string) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		queues, err := l.Queues(ctx)
+		if err != nil {
+			yield(Record{}, err)
+			return
+		}
+		for _, queue := range queues {
+			if !l.deadOf(ctx, queue, group, yield) {
+				return
+			}
+		}
+	}
+}
+
+func (l *Ledger) deadOf(ctx context.Context, queue, group string, yield func(Record, error) bool) bool {
+	key := keysOf(queue).dead()
+	if group != "" {
+		key = keysOf(queue).deadGroup(group)
+	}
+	// Calls of two batches can end in the same microsecond, so a page begins with
+	// the last score of the one before and skips what that had of it.
+	from, seen := "-inf", map[string]bool{}
+	for {
+		last := map[string]bool{}
+		zs, err := l.rdb.ZRangeByScoreWithScores(ctx, key, &redis.ZRangeBy{Min: from, Max: "+inf", Count: page}).Result()
+		if err != nil {
+			return yield(Record{}, fmt.Errorf("list the dead letters of queue %q: %w", queue, err))
+		}
+		ids := make([]string, 0, len(zs))
+		for _, z := range zs {
+			ids = append(ids, z.Member.(string))
+		}
+		records, err := l.read(ctx, queue, ids)
+		if err != nil {
+			return yield(Record{}, err)
+		}
+		for i, r := range records {
+			if r.State == Dead && !seen[ids[i]] && !yield(r, nil) {
+				return false
+			}
+			last[ids[i]] = zs[i].Score == zs[len(zs)-1].Score
+		}
+		if len(zs) < page {
+			return true
+		}
+		from, seen = fmt.Sprintf("%.0f", zs[len(zs)-1].Score), last
+	}
+}
+
+// Redrive opens an ended call (not a done one) again, with a fresh budget; msg
+// is asynq's encoding of its task. It reports whether it did; the call may have
+// moved on meanwhile, which is no error. busy means that a worker still holds
+// the task: try again.
+func (l *Ledger) Redrive(ctx context.Context, r Record, msg string) (redriven, busy bool, err error) {
+	if r.Ending == nil {
+		return false, false, nil
+	}
+	lineage, err := json.Marshal(append(r.Lineage, Former{Generation: r.Generation, State: r.State, Ending: *r.Ending}))
+	if err != nil {
+		return false, false, fmt.Errorf("encode the lineage of call %s: %w", r.ID, err)
+	}
+	k := keysOf(r.Queue)
+	n, err := scriptRedrive.Run(ctx, l.rdb,
+		[]string{
+			k.pending(), k.archived(), k.lease(), k.task(r.ID), k.record(r.ID), k.counts(r.Batch), k.ended(r.Batch),
+			k.dead(), k.deadGroup(r.Group), k.groups(),
+		},
+		r.ID, r.Generation, msg, time.Now().UnixNano(), lineage, r.Group).Int()
+	if err != nil {
+		return false, false, fmt.Errorf("redrive call %s: %w", r.ID, err)
+	}
+	return n == 1, n == -1, nil
+}
+
+// Purge drops a dead letter's bodies and leaves it counted. It reports whether
+// it did; busy means that a worker still holds the task: try again.
+func (l *Ledger) Purge(ctx context.Context, r Record) (purged, busy bool, err error) {
+	k := keysOf(r.Queue)
+	n, err := scriptPurge.Run(ctx, l.rdb,
+		[]string{k.archived(), k.lease(), k.task(r.ID), k.record(r.ID), k.dead(), k.deadGroup(r.Group), k.groups()},
+		r.ID, r.Generation, r.Group).Int()
+	if err != nil {
+		return false, false, fmt.Errorf("purge call %s: %w", r.ID, err)
+	}
+	return n == 1, n == -1, nil
+}

@@ -1,0 +1,92 @@
+package ledger
+
+import (
+	"embed"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	keyBatches = "callq:batches" // zset, batch name by creation in ms
+	keyQueues  = "callq:queues"  // set, every queue that ever took a call
+	asynqAll   = "asynq:queues"  // asynq's own set of queues
+)
+
+// keys builds the keys of one queue.
+type keys struct{ own, asynq string }
+
+func keysOf(queue string) keys {
+	return keys{own: "callq:{" + queue + "}:", asynq: "asynq:{" + queue + "}:"}
+}
+
+func (k keys) recordPrefix() string         { return k.own + "c:" }
+func (k keys) record(id string) string      { return k.own + "c:" + id }
+func (k keys) counts(batch string) string   { return k.own + "b:" + batch }
+func (k keys) ended(batch string) string    { return k.own + "e:" + batch }
+func (k keys) dead() string                 { return k.own + "dead" }
+func (k keys) deadGroup(name string) string { return k.own + "d:" + name }
+func (k keys) groups() string               { return k.own + "groups" }
+func (k keys) circuit() string              { return k.own + "circuit" }
+
+func (k keys) taskPrefix() string    { return k.asynq + "t:" }
+func (k keys) task(id string) string { return k.asynq + "t:" + id }
+func (k keys) pending() string       { return k.asynq + "pending" }
+func (k keys) paused() string        { return k.asynq + "paused" }
+func (k keys) active() string        { return k.asynq + "active" }
+func (k keys) lease() string         { return k.asynq + "lease" }
+func (k keys) scheduled() string     { return k.asynq + "scheduled" }
+func (k keys) retry() string         { return k.asynq + "retry" }
+func (k keys) archived() string      { return k.asynq + "archived" }
+func (k keys) processed() string     { return k.asynq + "processed" }
+
+func claimsKey(batch string) string { return "callq:{b:" + batch + "}:claims" }
+func metaKey(batch string) string   { return "callq:{b:" + batch + "}:meta" }
+
+// CircuitKey is where the circuit of a queue's account is recorded, or that of
+// one of its endpoints ("METHOD~/path"). The dequeue script reads the former.
+func CircuitKey(queue, endpoint string) string {
+	k := keysOf(queue).circuit()
+	if endpoint != "" {
+		k += "~" + endpoint
+	}
+	return k
+}
+
+//go:embed lua/*.lua
+var sources embed.FS
+
+func load(name string) *redis.Script {
+	src, err := sources.ReadFile("lua/" + name + ".lua")
+	if err != nil {
+		panic(err) // embedded at build time
+	}
+	return redis.NewScript(Compact(string(src)))
+}
+
+// Compact drops a Lua script's comments and indentation, which Redis would otherwise keep.
+func Compact(src string) string {
+	var b strings.Builder
+	for line := range strings.Lines(src) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "--") {
+			continue
+		}
+		b.WriteString(line)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+var (
+	scriptClaim   = load("claim")
+	scriptAccept  = load("accept")
+	scriptDequeue = load("dequeue")
+	scriptMark    = load("mark")
+	scriptAttempt = load("attempt")
+	scriptEnd     = load("end")
+	scriptRedrive = load("redrive")
+	scriptCancel  = load("cancel")
+	scriptPurge   = load("purge")
+	scriptExpire  = load("expire")
+)

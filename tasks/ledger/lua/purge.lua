@@ -1,0 +1,34 @@
+-- purge drops what a dead letter weighs and keeps that it was: its bodies go, its
+-- ending stays, and the batch goes on counting it as dead.
+--
+-- KEYS[1]   asynq's archive
+-- KEYS[2]   asynq's lease set
+-- KEYS[3]   asynq's task
+-- KEYS[4]   the call's record
+-- KEYS[5]   the queue's dead letters
+-- KEYS[6]   the dead letters of the call's group
+-- KEYS[7]   the queue's groups
+-- ARGV[1]   the call's id
+-- ARGV[2]   the generation that ended
+-- ARGV[3]   the group's name
+--
+-- Returns 1 when it was purged; 0 when it is no dead letter or has moved on; -1
+-- when a worker still holds its task: try again.
+local r = redis.call('HMGET', KEYS[4], 'state', 'gen')
+if r[1] ~= 'dead' or r[2] ~= ARGV[2] then
+  return 0
+end
+if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
+  return -1
+end
+redis.call('HDEL', KEYS[4], 'content', 'body', 'type', 'log', 'lineage')
+redis.call('HSET', KEYS[4], 'purged', 1)
+redis.call('ZREM', KEYS[5], ARGV[1])
+redis.call('ZREM', KEYS[6], ARGV[1])
+if redis.call('EXISTS', KEYS[6]) == 0 then
+  redis.call('HDEL', KEYS[7], ARGV[3])
+end
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then
+  redis.call('DEL', KEYS[3])
+end
+return 1

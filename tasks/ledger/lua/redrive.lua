@@ -1,0 +1,51 @@
+-- redrive opens an ended call again: a new generation with a fresh budget, the
+-- former ending kept as its lineage, the task back among the pending.
+--
+-- KEYS[1]   asynq's pending list
+-- KEYS[2]   asynq's archive
+-- KEYS[3]   asynq's lease set
+-- KEYS[4]   asynq's task
+-- KEYS[5]   the call's record
+-- KEYS[6]   the batch's counts in this queue
+-- KEYS[7]   the batch's ended calls in this queue
+-- KEYS[8]   the queue's dead letters
+-- KEYS[9]   the dead letters of the call's group
+-- KEYS[10]  the queue's groups
+-- ARGV[1]   the call's id
+-- ARGV[2]   the generation that ended
+-- ARGV[3]   asynq's message
+-- ARGV[4]   now in nanoseconds, as asynq writes it
+-- ARGV[5]   the lineage, with the former ending
+-- ARGV[6]   the group's name, or empty
+--
+-- Returns 1 when the call is open again; 0 when it is open already, has moved
+-- on, or was purged; -1 when a worker still holds its task: try again.
+local r = redis.call('HMGET', KEYS[5], 'state', 'gen', 'content')
+local state = r[1]
+if r[2] ~= ARGV[2] or not r[3] or not (state == 'dead' or state == 'dropped' or state == 'cancelled') then
+  return 0
+end
+if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
+  return -1
+end
+redis.call('HDEL', KEYS[5], 'out', 'body', 'type', 'ended', 'group', 'assumed', 'sent', 'starts', 'attempts',
+  'parked', 'first', 'held_base', 'held_own', 'parked_at', 'log')
+redis.call('HSET', KEYS[5], 'state', 'open', 'gen', ARGV[2] + 1, 'lineage', ARGV[5])
+redis.call('HINCRBY', KEYS[6], state, -1)
+redis.call('HINCRBY', KEYS[6], 'open', 1)
+redis.call('ZREM', KEYS[7], ARGV[1])
+redis.call('ZREM', KEYS[8], ARGV[1])
+if ARGV[6] ~= '' then
+  redis.call('ZREM', KEYS[9], ARGV[1])
+  if redis.call('EXISTS', KEYS[9]) == 0 then
+    redis.call('HDEL', KEYS[10], ARGV[6])
+  end
+end
+redis.call('ZREM', KEYS[2], ARGV[1])
+-- A cancelled call can still wait in pending, where it must not stand twice.
+local waiting = redis.call('HGET', KEYS[4], 'state') == 'pending'
+redis.call('HSET', KEYS[4], 'msg', ARGV[3], 'state', 'pending', 'pending_since', ARGV[4])
+if not waiting then
+  redis.call('LPUSH', KEYS[1], ARGV[1])
+end
+return 1

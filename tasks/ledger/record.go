@@ -1,0 +1,154 @@
+package ledger
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+)
+
+// State is where a call is on its way. The set is closed.
+type State string
+
+// The states.
+const (
+	Open      State = "open"
+	Done      State = "done"
+	Dead      State = "dead"
+	Dropped   State = "dropped"
+	Cancelled State = "cancelled"
+)
+
+// Ended tells whether the state is final until somebody redrives the call.
+func (s State) Ended() bool { return s == Done || s == Dead || s == Dropped || s == Cancelled }
+
+// logLimit is how many attempts a record remembers.
+const logLimit = 20
+
+// Attempt is one line of a record's log: one send, or one decision not to send.
+type Attempt struct {
+	// At is when the request was sent, or the decision taken.
+	At time.Time `json:"at"`
+	// N is the attempt's number; a park repeats the number that it would have had.
+	N int `json:"n"`
+	// Job is what the policy decided: succeed, retry, park, dead_letter, drop.
+	Job   string `json:"job"`
+	Class string `json:"class"`
+	Rule  string `json:"rule,omitempty"`
+	// Status, Code and Transport say what came back.
+	Status        int    `json:"status,omitempty"`
+	Code          string `json:"code,omitempty"`
+	Transport     string `json:"transport,omitempty"`
+	CorrelationID string `json:"correlation_id,omitempty"`
+	// Latency is the time from send to answer, in milliseconds.
+	Latency int64 `json:"ms,omitempty"`
+}
+
+// Ending is how a call ended. The zero value of a field means that there was none.
+type Ending struct {
+	Class         string    `json:"class"`
+	Rule          string    `json:"rule,omitempty"`
+	HTTPStatus    int       `json:"status,omitempty"`
+	Code          string    `json:"code,omitempty"`
+	Message       string    `json:"message,omitempty"`
+	Transport     string    `json:"transport,omitempty"`
+	CorrelationID string    `json:"correlation_id,omitempty"`
+	UserMessage   string    `json:"user_message,omitempty"`
+	Advice        string    `json:"advice,omitempty"`
+	Endpoint      string    `json:"endpoint,omitempty"`
+	Amount        string    `json:"amount,omitempty"`
+	Attempts      int       `json:"attempts"`
+	Parked        int       `json:"parked"`
+	FirstAt       time.Time `json:"first_at,omitzero"`
+	FinishedAt    time.Time `json:"finished_at"`
+}
+
+// Former is an ending that a redrive has put aside.
+type Former struct {
+	Generation int    `json:"gen"`
+	State      State  `json:"state"`
+	Ending     Ending `json:"ending"`
+}
+
+// Record is everything that the ledger knows of one call.
+type Record struct {
+	ID, Queue string
+	Batch     string
+	// Key is the call's key in its batch, Hash the hash of its content.
+	Key, Hash string
+	State     State
+	// Generation starts at 1 and grows with every redrive.
+	Generation int
+	// Content is the call as its codec wrote it; nil once purged.
+	Content    []byte
+	AcceptedAt time.Time
+	// Starts counts how often a worker took the call since the last decision.
+	Starts           int
+	Attempts, Parked int
+	// FirstAt is the first send of this generation, zero before it.
+	FirstAt time.Time
+	// HeldBase is the account's total of held time at the first send, HeldOwn
+	// what this call alone was held (by its endpoint's circuit).
+	HeldBase, HeldOwn time.Duration
+	ParkedAt          time.Time
+	// Sent is the number of the attempt that may be on its way, or 0.
+	Sent     int
+	Log      []Attempt
+	Lineage  []Former
+	Ending   *Ending
+	EndedAt  time.Time
+	Group    string
+	Body     []byte
+	BodyType string
+	Purged   bool
+}
+
+func recordFromHash(queue, id string, h map[string]string) Record {
+	r := Record{
+		ID: id, Queue: queue, Batch: h["batch"], Key: h["key"], Hash: h["hash"],
+		State: State(h["state"]), Generation: atoi(h["gen"]), AcceptedAt: milli(h["at"]),
+		Starts: atoi(h["starts"]), Attempts: atoi(h["attempts"]), Parked: atoi(h["parked"]),
+		FirstAt: milli(h["first"]), HeldBase: millis(h["held_base"]), HeldOwn: millis(h["held_own"]),
+		ParkedAt: milli(h["parked_at"]), Sent: atoi(h["sent"]), Group: h["group"],
+		BodyType: h["type"], Purged: h["purged"] == "1",
+	}
+	if c, ok := h["content"]; ok {
+		r.Content = []byte(c)
+	}
+	if b, ok := h["body"]; ok {
+		r.Body = []byte(b)
+	}
+	if us := atoi64(h["ended"]); us > 0 {
+		r.EndedAt = time.UnixMicro(us).UTC()
+	}
+	// What was written by an older or newer version and does not parse is left
+	// out: the states and counts above are what the books rest on.
+	_ = json.Unmarshal([]byte(h["log"]), &r.Log)
+	_ = json.Unmarshal([]byte(h["lineage"]), &r.Lineage)
+	if out := h["out"]; out != "" {
+		r.Ending = new(Ending)
+		_ = json.Unmarshal([]byte(out), r.Ending)
+	}
+	return r
+}
+
+func appendLog(log []Attempt, a Attempt) []Attempt {
+	log = append(log, a)
+	if len(log) > logLimit {
+		log = log[len(log)-logLimit:]
+	}
+	return log
+}
+
+func atoi(s string) int { n, _ := strconv.Atoi(s); return n }
+
+func atoi64(s string) int64 { n, _ := strconv.ParseInt(s, 10, 64); return n }
+
+func millis(s string) time.Duration { return time.Duration(atoi64(s)) * time.Millisecond }
+
+func milli(s string) time.Time {
+	ms := atoi64(s)
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}

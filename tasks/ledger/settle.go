@@ -1,0 +1,242 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// asynq keeps at most 10,000 archived tasks for at most 90 days and deletes
+	// the oldest in a way that can jam. The archive is only a view of ours, so
+	// we keep it well below both.
+	archiveKeep = 5000
+	archiveAge  = 80 * 24 * time.Hour
+	// asynq keeps its daily figures for 90 days.
+	statsAge = 90 * 24 * time.Hour
+)
+
+// Take is a call in a worker's hands, as the dequeue found it.
+type Take struct {
+	Record
+	// At is Redis's clock when the call was taken.
+	At time.Time
+	// Known is false when the task has no record: somebody else put it there.
+	Known bool
+	// Circuit is the account's circuit as the same script saw it.
+	Circuit CircuitView
+}
+
+// CircuitView is what a worker learns of its account's circuit on the way.
+type CircuitView struct {
+	// Epoch is the circuit's epoch that admitted the call.
+	Epoch int64
+	// AfterHold tells that a hold is over and this one call was let out: it
+	// must not be made without the probe.
+	AfterHold bool
+	// Streak is how many account failures stand in a row; any other answer
+	// resets it.
+	Streak int
+	// Endpoints is how many circuits of single endpoints are not closed.
+	Endpoints int
+	// Held is how long the account was held in all, until now.
+	Held time.Duration
+}
+
+// fields are the record fields that an attempt leaves behind.
+func (t *Take) fields(a *Attempt) ([]any, error) {
+	if a != nil {
+		t.Log = appendLog(t.Log, *a)
+	}
+	log, err := json.Marshal(t.Log)
+	if err != nil {
+		return nil, fmt.Errorf("encode the log of call %s: %w", t.ID, err)
+	}
+	fields := []any{"attempts", t.Attempts, "parked", t.Parked, "log", log}
+	if !t.FirstAt.IsZero() {
+		fields = append(fields, "first", t.FirstAt.UnixMilli(), "held_base", t.HeldBase.Milliseconds())
+	}
+	if t.HeldOwn > 0 || !t.ParkedAt.IsZero() {
+		var parked int64
+		if !t.ParkedAt.IsZero() {
+			parked = t.ParkedAt.UnixMilli()
+		}
+		fields = append(fields, "held_own", t.HeldOwn.Milliseconds(), "parked_at", parked)
+	}
+	return fields, nil
+}
+
+// Attempt records that the call goes on: the counts of t and, unless a is nil,
+// one more line of its log. It returns the account's streak of failures, and
+// false when the record has ended or moved on meanwhile.
+func (l *Ledger) Attempt(ctx context.Context, t *Take, a *Attempt) (streak int, mine bool, err error) {
+	fields, err := t.fields(a)
+	if err != nil {
+		return 0, false, err
+	}
+	k := keysOf(t.Queue)
+	n, err := scriptAttempt.Run(ctx, l.rdb,
+		[]string{k.lease(), k.record(t.ID), k.circuit()},
+		append([]any{t.Generation}, fields...)...).Int64Slice()
+	if err != nil {
+		return 0, false, fmt.Errorf("record an attempt of call %s: %w", t.ID, err)
+	}
+	return int(n[1]), n[0] == 1, nil
+}
+
+// Final is how a call is to end.
+type Final struct {
+	State  State
+	Ending Ending
+	// Body is the result, with its content type; nil keeps none.
+	Body     []byte
+	BodyType string
+	// Assumed tells that no answer was seen and the ending is a conclusion
+	// (outcome_unknown after a crash). A real answer replaces it.
+	Assumed bool
+	// Group describes the dead letter's group; only for Dead.
+	Group Group
+}
+
+// End records how the call ended, its log's last line (unless a is nil) and, for
+// done and dropped, takes the task off asynq's lists in the same step. It
+// returns the account's streak of failures, and false when the call had ended
+// before or moved on: the first ending stands.
+func (l *Ledger) End(ctx context.Context, t *Take, f Final, a *Attempt) (streak int, mine bool, err error) {
+	fields, err := t.fields(a)
+	if err != nil {
+		return 0, false, err
+	}
+	out, err := json.Marshal(f.Ending)
+	if err != nil {
+		return 0, false, fmt.Errorf("encode the ending of call %s: %w", t.ID, err)
+	}
+	fields = append(fields, "out", out)
+	if f.Body != nil {
+		fields = append(fields, "body", f.Body, "type", f.BodyType)
+	}
+	remove, real, group, description := 1, 1, "", ""
+	if f.State == Dead {
+		remove, group, description = 0, f.Group.Name(), f.Group.encode()
+		fields = append(fields, "group", group)
+	}
+	if f.Assumed {
+		real = 0
+		fields = append(fields, "assumed", 1)
+	}
+	now := time.Now()
+	k := keysOf(t.Queue)
+	n, err := scriptEnd.Run(ctx, l.rdb,
+		[]string{
+			k.active(), k.lease(), k.task(t.ID), k.processed() + ":" + now.UTC().Format(time.DateOnly), k.processed(), k.archived(),
+			k.record(t.ID), k.counts(t.Batch), k.ended(t.Batch), k.circuit(), k.dead(), k.deadGroup(group), k.groups(),
+		},
+		append([]any{
+			t.ID, t.Generation, string(f.State), remove, real, group, description,
+			now.Add(statsAge).Unix(), now.Add(-archiveAge).Unix(), archiveKeep, k.taskPrefix(),
+		}, fields...)...).Int64Slice()
+	if err != nil {
+		return 0, false, fmt.Errorf("record the ending of call %s: %w", t.ID, err)
+	}
+	return int(n[1]), n[0] == 1, nil
+}
+
+// MarkSent notes that attempt n of a call which must not be sent twice is about
+// to leave. It returns how long the account is held (0: it is not, go ahead) and
+// false when the record has ended or moved on. After an error the call must not
+// be sent.
+func (l *Ledger) MarkSent(ctx context.Context, t *Take, n int, probe bool) (held time.Duration, mine bool, err error) {
+	k := keysOf(t.Queue)
+	flag := 0
+	if probe {
+		flag = 1
+	}
+	r, err := scriptMark.Run(ctx, l.rdb, []string{k.record(t.ID), k.circuit()}, t.Generation, n, flag).Int64Slice()
+	if err != nil {
+		return 0, false, fmt.Errorf("mark call %s as sent: %w", t.ID, err)
+	}
+	switch r[0] {
+	case 1:
+		return 0, true, nil
+	case 0:
+		return max(time.Duration(r[1])*time.Millisecond, time.Millisecond), true, nil
+	default:
+		return 0, false, nil
+	}
+}
+
+// Dequeued is the answer to [Ledger.Dequeue].
+type Dequeued struct {
+	// Take is the call, nil when there is none to be had.
+	Take *Take
+	// Message is asynq's encoding of the task.
+	Message string
+	// Held is how long the queue refuses for its circuit's sake; 0 when it is
+	// just empty or paused.
+	Held time.Duration
+}
+
+// Dequeue takes the next call of a queue into active. turn is for how long one
+// call that was let out after a hold keeps the others back; leaseUntil is the
+// end of asynq's lease, as asynq gave it.
+func (l *Ledger) Dequeue(ctx context.Context, queue string, leaseUntil any, turn time.Duration) (Dequeued, error) {
+	k := keysOf(queue)
+	reply, err := scriptDequeue.Run(ctx, l.rdb,
+		[]string{k.pending(), k.paused(), k.active(), k.lease(), k.circuit()},
+		leaseUntil, k.taskPrefix(), k.recordPrefix(), turn.Milliseconds()).Slice()
+	if err == redis.Nil {
+		return Dequeued{}, nil
+	}
+	if err != nil {
+		return Dequeued{}, err
+	}
+	if num(reply[0]) == 0 {
+		return Dequeued{Held: time.Duration(num(reply[1])) * time.Millisecond}, nil
+	}
+	return Dequeued{Take: takeFrom(queue, reply), Message: str(reply[1])}, nil
+}
+
+// takeFields are the record fields of dequeue.lua's reply, in its order.
+var takeFields = strings.Fields("state gen batch key hash content starts attempts parked first held_base held_own parked_at sent log at")
+
+func takeFrom(queue string, reply []any) *Take {
+	const first = 9
+	h := make(map[string]string, len(takeFields))
+	for i, name := range takeFields {
+		h[name] = str(reply[first+i])
+	}
+	t := &Take{
+		Record: recordFromHash(queue, str(reply[2]), h),
+		At:     time.UnixMilli(num(reply[3])).UTC(),
+		Known:  h["state"] != "",
+		Circuit: CircuitView{
+			AfterHold: num(reply[4]) == 1, Epoch: num(reply[5]), Streak: int(num(reply[6])),
+			Endpoints: int(num(reply[7])), Held: time.Duration(num(reply[8])) * time.Millisecond,
+		},
+	}
+	return t
+}
+
+func num(v any) int64 {
+	switch v := v.(type) {
+	case int64:
+		return v
+	case string:
+		return atoi64(v)
+	}
+	return 0
+}
+
+func str(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case int64:
+		return fmt.Sprint(v)
+	}
+	return ""
+}

@@ -1,0 +1,428 @@
+package tasks
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// TaskKind is the asynq task type of a call. A job's is its kind after "job:".
+const TaskKind = "call"
+
+// DefaultBatch is the batch of calls that are submitted without one. Its calls
+// are kept each for the retention from its own ending, as it never ends itself.
+const DefaultBatch = ledger.AdHoc
+
+// ProducerConfig says how a Producer checks what it is given.
+type ProducerConfig struct {
+	// Rules are what calls are checked against. The zero value takes any
+	// well-formed call that names its upstream.
+	Rules Rules
+}
+
+// Producer puts calls and jobs into the queue. It is safe for concurrent use.
+type Producer struct {
+	ledger  *ledger.Ledger
+	encoder *broker.Encoder
+	rules   Rules
+}
+
+// NewProducer makes a Producer on the given Redis. It fails if the linked asynq
+// is not one that callq knows.
+func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, error) {
+	encoder, err := broker.NewEncoder()
+	if err != nil {
+		return nil, err
+	}
+	return &Producer{ledger: ledger.New(rdb), encoder: encoder, rules: cfg.Rules}, nil
+}
+
+// Receipt says under which names a call was taken.
+type Receipt struct {
+	ID, Batch, Key string
+	// Duplicate tells that the same key with the same content was there already.
+	Duplicate bool
+}
+
+// ConflictError refuses a call whose key stands for other content in its batch.
+type ConflictError struct{ Batch, Key string }
+
+// Error says so, and what to do.
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("key %q of batch %q stands for a different call already; choose another key or another batch", e.Key, e.Batch)
+}
+
+// Submit puts one call into its queue. A call without a batch goes to
+// [DefaultBatch]; one without a key gets a new one, so that submitting it twice
+// makes two calls. Errors: [*FieldError] for what is wrong with the call,
+// [*ConflictError], else Redis's, after which submitting the same key again is safe.
+func (p *Producer) Submit(ctx context.Context, c Call) (Receipt, error) {
+	if c.Key == "" {
+		c.Key = newKey()
+	}
+	if c.Batch == "" {
+		c.Batch = DefaultBatch
+	}
+	c, err := p.rules.Check(c)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return p.submit(ctx, c)
+}
+
+func (p *Producer) submit(ctx context.Context, c Call) (Receipt, error) {
+	entry, err := p.entry(ctx, c)
+	if err != nil {
+		return Receipt{}, err
+	}
+	entries := []ledger.Entry{entry}
+	claimed, err := p.ledger.Claim(ctx, c.Batch, entries)
+	if err != nil {
+		return Receipt{}, err
+	}
+	verdicts, err := p.ledger.Accept(ctx, c.Batch, entries, claimed)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if verdicts[0] == ledger.Conflict {
+		return Receipt{}, &ConflictError{Batch: c.Batch, Key: c.Key}
+	}
+	return Receipt{ID: entry.ID, Batch: c.Batch, Key: c.Key, Duplicate: verdicts[0] == ledger.Duplicate}, nil
+}
+
+// Enqueue puts a job for Go code into its upstream's queue; see [Producer.Submit]
+// for its errors.
+func Enqueue[A Args](ctx context.Context, p *Producer, args A, o Options) (Receipt, error) {
+	c, err := NewJob(args, o)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if c.Key == "" {
+		c.Key = newKey()
+	}
+	if c.Batch == "" {
+		c.Batch = DefaultBatch
+	}
+	rules := p.rules
+	rules.AllowJobs = true
+	if c, err = rules.Check(c); err != nil {
+		return Receipt{}, err
+	}
+	return p.submit(ctx, c)
+}
+
+// newKey makes a key that no other call has.
+func newKey() string { return strings.ToLower(rand.Text()) }
+
+// Queue is the asynq queue in which calls of an upstream wait.
+func Queue(upstream string, p Priority) string {
+	switch p {
+	case PriorityHigh, PriorityLow:
+		return upstream + ":" + string(p)
+	default:
+		return upstream
+	}
+}
+
+// Queues are the three queues of an upstream, the most urgent first.
+func Queues(upstream string) []string {
+	return []string{upstream + ":high", upstream, upstream + ":low"}
+}
+
+// UpstreamOf is the upstream that a queue belongs to.
+func UpstreamOf(queue string) string {
+	upstream, _, _ := strings.Cut(queue, ":")
+	return upstream
+}
+
+// entry makes a checked call ready for the ledger.
+func (p *Producer) entry(ctx context.Context, c Call) (ledger.Entry, error) {
+	content, err := EncodeCall(c)
+	if err != nil {
+		return ledger.Entry{}, err
+	}
+	e := ledger.Entry{
+		ID: TaskID(c.Batch, c.Key), Key: c.Key, Hash: ContentHash(c),
+		Queue: Queue(c.Upstream, c.Priority), Content: content,
+	}
+	if c.NotBefore != nil {
+		e.NotBefore = *c.NotBefore
+	}
+	e.Message, err = p.message(ctx, e.Queue, e.ID, c)
+	return e, err
+}
+
+// message makes asynq's own encoding of a call's task. Its payload is for the
+// eyes of people in asynqmon; workers read the ledger's record.
+func (p *Producer) message(ctx context.Context, queue, id string, c Call) (string, error) {
+	kind := TaskKind
+	if job, _, ok := c.Job(); ok {
+		kind = "job:" + job
+	}
+	path, _, _ := strings.Cut(c.Path, "?")
+	payload, err := json.Marshal(struct {
+		V     int    `json:"v"`
+		Call  string `json:"call"`
+		Key   string `json:"key"`
+		Batch string `json:"batch"`
+	}{1, c.Method + " " + path, c.Key, c.Batch})
+	if err != nil {
+		return "", fmt.Errorf("encode the payload of call %s: %w", id, err)
+	}
+	m, err := p.encoder.Encode(ctx, queue, id, kind, payload)
+	return m.Data, err
+}
+
+// Summary counts what became of the calls of one [Producer.SubmitAll].
+type Summary struct {
+	Accepted, Duplicate, Refused int
+	// Errors are the first refusals, at most 1,000 of them.
+	Errors []*FieldError
+}
+
+const (
+	maxSummaryErrors = 1000
+	chunkCalls       = 500
+	chunkBytes       = 1 << 20
+	senders          = 4
+)
+
+// SubmitAll puts calls into the queue in bulk, under one batch: concurrent,
+// pipelined, in bounded memory whatever their number. A call that is refused, or
+// an element whose error is a [*FieldError], is counted and the others go on;
+// any other error stops, and so does Redis's. Then what was taken stays taken:
+// submit the same calls again and the rest follows. Calls without a key get
+// "line-N" by their position, from 1.
+func (p *Producer) SubmitAll(ctx context.Context, batch string, calls iter.Seq2[Call, error]) (Summary, error) {
+	return p.SubmitLines(ctx, batch, func(yield func(Line, error) bool) {
+		n := 0
+		for c, err := range calls {
+			n++
+			if c.Key == "" {
+				c.Key = fmt.Sprintf("line-%d", n)
+			}
+			if !yield(Line{Number: n, Call: c}, err) {
+				return
+			}
+		}
+	}, nil)
+}
+
+// SubmitLines is [Producer.SubmitAll] for lines of a file, which refusals name.
+// refused, unless nil, is called for each refusal, from one goroutine at a time.
+func (p *Producer) SubmitLines(ctx context.Context, batch string, lines iter.Seq2[Line, error], refused func(*FieldError)) (Summary, error) {
+	if err := CheckBatch(batch); err != nil {
+		return Summary{}, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	b := &bulk{p: p, batch: batch, refused: refused, cancel: cancel, work: make(chan *chunk, senders)}
+	var wg sync.WaitGroup
+	for range senders {
+		wg.Go(func() { b.send(ctx) })
+	}
+	err := b.read(ctx, lines)
+	close(b.work)
+	wg.Wait()
+	if cause := context.Cause(ctx); err == nil && cause != nil {
+		err = cause
+	}
+	return b.summary, err
+}
+
+// chunk is what goes to Redis in one step.
+type chunk struct {
+	entries []ledger.Entry
+	lines   []int
+	claimed []ledger.Claimed
+	bytes   int
+}
+
+// bulk is one SubmitLines under way. Keys are claimed in order by the one reader,
+// so that of two lines with one key the first wins; then several senders accept.
+type bulk struct {
+	p       *Producer
+	batch   string
+	refused func(*FieldError)
+	cancel  context.CancelCauseFunc
+	work    chan *chunk
+
+	mu      sync.Mutex
+	summary Summary
+}
+
+func (b *bulk) read(ctx context.Context, lines iter.Seq2[Line, error]) error {
+	c := &chunk{}
+	for line, err := range lines {
+		if err == nil {
+			line.Call.Batch = b.batch
+			line.Call, err = b.p.rules.Check(line.Call)
+		}
+		var entry ledger.Entry
+		if err == nil {
+			entry, err = b.p.entry(ctx, line.Call)
+		}
+		var bad *FieldError
+		if errors.As(err, &bad) {
+			if bad.Line == 0 {
+				bad.Line = line.Number
+			}
+			b.refuse(bad)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		c.entries = append(c.entries, entry)
+		c.lines = append(c.lines, line.Number)
+		c.bytes += len(entry.Content)
+		if len(c.entries) >= chunkCalls || c.bytes >= chunkBytes {
+			if err := b.hand(ctx, c); err != nil {
+				return err
+			}
+			c = &chunk{}
+		}
+	}
+	return b.hand(ctx, c)
+}
+
+func (b *bulk) hand(ctx context.Context, c *chunk) (err error) {
+	if len(c.entries) == 0 {
+		return nil
+	}
+	if c.claimed, err = b.p.ledger.Claim(ctx, b.batch, c.entries); err != nil {
+		return err
+	}
+	select {
+	case b.work <- c:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (b *bulk) send(ctx context.Context) {
+	for c := range b.work {
+		verdicts, err := b.p.ledger.Accept(ctx, b.batch, c.entries, c.claimed)
+		if err != nil {
+			b.cancel(err)
+		}
+		for i, v := range verdicts {
+			b.count(v, c.lines[i], c.entries[i].Key)
+		}
+	}
+}
+
+func (b *bulk) count(v ledger.Verdict, line int, key string) {
+	switch v {
+	case ledger.Accepted, ledger.Duplicate:
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if v == ledger.Accepted {
+			b.summary.Accepted++
+		} else {
+			b.summary.Duplicate++
+		}
+	case ledger.Conflict:
+		b.refuse(&FieldError{
+			Line: line, Field: "key",
+			Problem: fmt.Sprintf("%q stands for a different call of this batch already", key),
+			Fix:     "give each call a key of its own, or send the file as another batch",
+		})
+	}
+}
+
+func (b *bulk) refuse(e *FieldError) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.summary.Refused++
+	if len(b.summary.Errors) < maxSummaryErrors {
+		b.summary.Errors = append(b.summary.Errors, e)
+	}
+	if b.refused != nil {
+		b.refused(e)
+	}
+}
+
+// Wait waits until the call has ended and returns its result. It reads Redis four
+// times a second. [ErrNoCall] if there is no such call.
+func (p *Producer) Wait(ctx context.Context, id string) (Result, error) {
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		r, err := p.ledger.Find(ctx, id)
+		if err != nil {
+			return Result{}, err
+		}
+		if r.State.Ended() {
+			return ResultOf(r), nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return Result{}, ctx.Err()
+		}
+	}
+}
+
+// Results yields the results of a batch's ended calls, in the order in which they
+// ended. [ErrNoBatch] if there is no such batch.
+func (p *Producer) Results(ctx context.Context, batch string) iter.Seq2[Result, error] {
+	return func(yield func(Result, error) bool) {
+		for r, err := range p.ledger.Endings(ctx, batch, &ledger.Cursor{}) {
+			if !yield(ResultOf(r), err) {
+				return
+			}
+		}
+	}
+}
+
+// What Wait and Results return where there is nothing of that name.
+var (
+	ErrNoBatch = ledger.ErrNoBatch
+	ErrNoCall  = ledger.ErrNoCall
+)
+
+// ResultOf writes an ended call's record as a line of a results file.
+func ResultOf(r ledger.Record) Result {
+	res := Result{
+		Key: r.Key, ID: r.ID, Batch: r.Batch, Upstream: UpstreamOf(r.Queue), State: State(r.State), Digest: r.Hash,
+		FinishedAt: r.EndedAt, Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt,
+	}
+	if c, err := Decode(r.Content); err == nil {
+		res.Method, res.Path = c.Method, c.Path
+	}
+	if e := r.Ending; e != nil {
+		res.Class, res.Rule, res.HTTPStatus = e.Class, e.Rule, e.HTTPStatus
+		res.ErrorCode, res.ErrorMessage = json.Number(e.Code), e.Message
+		res.UserMessage, res.Advice, res.CorrelationID = e.UserMessage, e.Advice, e.CorrelationID
+	}
+	res.Body = ResultBody(r.Body, r.BodyType)
+	return res
+}
+
+// Redrive opens an ended call (dead, dropped or cancelled) again with a fresh
+// budget. It reports whether it did; busy means that a worker still holds the
+// task, so try again. A call whose content was purged cannot be redriven.
+func (p *Producer) Redrive(ctx context.Context, r ledger.Record) (redriven, busy bool, err error) {
+	c, err := Decode(r.Content)
+	if err != nil {
+		return false, false, fmt.Errorf("call %s cannot be made again: %w", r.ID, err)
+	}
+	msg, err := p.message(ctx, r.Queue, r.ID, c)
+	if err != nil {
+		return false, false, err
+	}
+	return p.ledger.Redrive(ctx, r, msg)
+}

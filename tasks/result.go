@@ -1,0 +1,414 @@
+package tasks
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"mime"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// State is how a call ended.
+type State string
+
+// The ends. Dead letters wait for a person; dropped calls could never have succeeded.
+const (
+	StateDone      State = "done"
+	StateDead      State = "dead"
+	StateDropped   State = "dropped"
+	StateCancelled State = "cancelled"
+)
+
+// Result is how a call or a job ended, one line of a results file. Zero values that say "there is none" are null there:
+// HTTPStatus, ErrorCode, the texts from Rule to CorrelationID, the times, Body.
+type Result struct {
+	Key      string
+	ID       string // TaskID of batch and key
+	Batch    string
+	Upstream string
+	Method   string // JOB for a job
+	Path     string // "/" and the kind for a job
+	State    State
+	Class    string // why, in the policy's words: ok, quota, expired, …
+	Rule     string // the policy rule that decided
+	// HTTPStatus is 0 if no answer came.
+	HTTPStatus int
+	// ErrorCode has the digits that the API gave; a code that is no JSON number is written as a string.
+	ErrorCode    json.Number
+	ErrorMessage string
+	// UserMessage and Advice are for the end user and for the operator. They are written only when State is dead or dropped.
+	UserMessage   string
+	Advice        string
+	CorrelationID string
+	Attempts      int
+	Parked        int
+	FirstAt       time.Time // of the first send
+	FinishedAt    time.Time
+	// Digest is the call's ContentHash. A run that resumes takes a key as finished only if its line still has this digest.
+	Digest string
+	// Body is the answer as ResultBody made it.
+	Body json.RawMessage
+}
+
+// EncodeResult appends r to dst as one line with its end. It fails only if Body is not valid JSON; text that is not UTF-8 gets
+// U+FFFD in place of the bad bytes.
+func EncodeResult(dst []byte, r Result) ([]byte, error) {
+	dst, err := r.appendJSON(dst)
+	if err != nil {
+		return nil, err
+	}
+	return append(dst, '\n'), nil
+}
+
+// MarshalJSON makes json.Marshal write the object of a results line.
+func (r Result) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
+
+// UnmarshalJSON reads the object of a results line. Fields that it does not know are left aside, so that later versions may add
+// some; key and state must be there.
+func (r *Result) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
+	parsed, bad := parseResult(trimJSONSpace(data))
+	if bad != nil {
+		return bad
+	}
+	*r = parsed
+	return nil
+}
+
+func (r Result) appendJSON(dst []byte) ([]byte, error) {
+	body, bad := compactBody(r.Body)
+	if bad != nil {
+		return nil, fmt.Errorf("result of %s: its body is not valid JSON in UTF-8; build it with ResultBody", shown(r.Key))
+	}
+	if body == nil {
+		body = json.RawMessage("null")
+	}
+	if r.State != StateDead && r.State != StateDropped {
+		r.UserMessage, r.Advice = "", ""
+	}
+	dst = append(dst, '{')
+	dst = appendString(appendName(dst, "key"), r.Key)
+	dst = appendString(appendName(dst, "id"), r.ID)
+	dst = appendString(appendName(dst, "batch"), r.Batch)
+	dst = appendString(appendName(dst, "upstream"), r.Upstream)
+	dst = appendString(appendName(dst, "method"), r.Method)
+	dst = appendString(appendName(dst, "path"), r.Path)
+	dst = appendString(appendName(dst, "state"), string(r.State))
+	dst = appendString(appendName(dst, "class"), r.Class)
+	dst = appendText(appendName(dst, "rule"), r.Rule)
+	dst = appendName(dst, "http_status")
+	if r.HTTPStatus == 0 {
+		dst = append(dst, "null"...)
+	} else {
+		dst = strconv.AppendInt(dst, int64(r.HTTPStatus), 10)
+	}
+	dst = appendName(dst, "error_code")
+	if isNumber(string(r.ErrorCode)) {
+		dst = append(dst, r.ErrorCode...)
+	} else {
+		dst = appendText(dst, string(r.ErrorCode))
+	}
+	dst = appendText(appendName(dst, "error_message"), r.ErrorMessage)
+	dst = appendText(appendName(dst, "user_message"), r.UserMessage)
+	dst = appendText(appendName(dst, "advice"), r.Advice)
+	dst = appendText(appendName(dst, "correlation_id"), r.CorrelationID)
+	dst = strconv.AppendInt(appendName(dst, "attempts"), int64(r.Attempts), 10)
+	dst = strconv.AppendInt(appendName(dst, "parked"), int64(r.Parked), 10)
+	dst = appendTime(appendName(dst, "first_at"), r.FirstAt)
+	dst = appendTime(appendName(dst, "finished_at"), r.FinishedAt)
+	dst = appendString(appendName(dst, "digest"), r.Digest)
+	dst = append(appendName(dst, "body"), body...)
+	return append(dst, '}'), nil
+}
+
+// ResultBody turns an answer into the JSON of a results line: nil (null) for none, the value itself for JSON, a string for other
+// text in UTF-8, {"base64":…,"content_type":…} for the rest. An object or an array counts as JSON whatever contentType says, as
+// APIs mislabel them; a lone number, string or literal only if contentType says JSON or nothing. White space between tokens
+// goes; digits, strings and the order of fields stay. The result may share data's memory.
+func ResultBody(data []byte, contentType string) json.RawMessage {
+	if len(data) == 0 {
+		return nil
+	}
+	text := utf8.Valid(data)
+	if trimmed := trimJSONSpace(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))); text && len(trimmed) > 0 {
+		structured := trimmed[0] == '{' || trimmed[0] == '['
+		if structured || saysJSON(contentType) {
+			if json.Valid(trimmed) {
+				return compactValid(trimmed)
+			}
+		}
+	}
+	if text && bytes.IndexByte(data, 0) < 0 {
+		return appendString(make([]byte, 0, len(data)+len(data)/16+2), string(data))
+	}
+	dst := append(make([]byte, 0, base64.StdEncoding.EncodedLen(len(data))+len(contentType)+40), `{"base64":"`...)
+	dst = base64.StdEncoding.AppendEncode(dst, data)
+	dst = appendString(append(dst, `","content_type":`...), contentType)
+	return append(dst, '}')
+}
+
+func saysJSON(contentType string) bool {
+	media, _, err := mime.ParseMediaType(contentType)
+	return contentType == "" || err == nil && (media == "application/json" || media == "text/json" || strings.HasSuffix(media, "+json"))
+}
+
+// DecodeBody returns the body of a result as a Go value: an answer of an API, or what a job returned. No body leaves the zero
+// value.
+func DecodeBody[T any](r Result) (T, error) {
+	var value T
+	if len(r.Body) == 0 {
+		return value, nil
+	}
+	if err := json.Unmarshal(r.Body, &value); err != nil {
+		return value, fmt.Errorf("body of the result of %s: %w", shown(r.Key), err)
+	}
+	return value, nil
+}
+
+// maxResultLine is far above any body limit in use; it only keeps a file that is no results file from filling the memory.
+const maxResultLine = 256 << 20
+
+// TornLineError says that the last line of a results file has no end, as after a crash or a full disk. Whoever goes on writing
+// first cuts the file at Offset and then, if NeedsNewline, writes a line's end: the line is whole and was yielded.
+type TornLineError struct {
+	Line         int
+	Offset       int64
+	NeedsNewline bool
+}
+
+// Error says what to do, for those who only show it.
+func (e *TornLineError) Error() string {
+	if e.NeedsNewline {
+		return fmt.Sprintf("line %d: has no end of line; add one before writing on", e.Line)
+	}
+	return fmt.Sprintf("line %d: is only half-written; cut the file at byte %d before writing on", e.Line, e.Offset)
+}
+
+// ReadResults reads a results file. A line that is no result is yielded as a [*FieldError] and the next one follows; a last line
+// without an end is yielded as a [*TornLineError], after its result if that is whole. Any other error comes from r and is the
+// last thing yielded. Blank lines are skipped. The sequence can be ranged over once.
+func ReadResults(r io.Reader) iter.Seq2[Result, error] {
+	return func(yield func(Result, error) bool) {
+		lines := newLineReader(r, maxResultLine)
+		for {
+			text, err := lines.next()
+			var tooLong *FieldError
+			switch {
+			case errors.Is(err, io.EOF):
+				return
+			case err != nil && !errors.As(err, &tooLong):
+				yield(Result{}, fmt.Errorf("read results after line %d: %w", lines.number, err))
+				return
+			case tooLong != nil && lines.whole:
+				if !yield(Result{}, tooLong) {
+					return
+				}
+				continue
+			}
+			text = trimJSONSpace(text)
+			if len(text) == 0 && lines.whole {
+				continue
+			}
+			result, bad := parseResult(text)
+			switch {
+			case bad == nil:
+				if !yield(result, nil) {
+					return
+				}
+			case lines.whole:
+				bad.Line = lines.number
+				if !yield(Result{}, bad) {
+					return
+				}
+			}
+			if lines.whole {
+				continue
+			}
+			torn := &TornLineError{Line: lines.number, Offset: lines.start, NeedsNewline: bad == nil}
+			if bad == nil {
+				torn.Offset = lines.end
+			}
+			yield(Result{}, torn)
+			return
+		}
+	}
+}
+
+func parseResult(text []byte) (Result, *FieldError) {
+	if bad := checkJSON(text); bad != nil {
+		bad.Fix = "the line is left aside"
+		return Result{}, bad
+	}
+	var r Result
+	walk := walkJSON(text)
+	for name, value, more := walk.next(); more; name, value, more = walk.next() {
+		if string(value) == "null" {
+			continue
+		}
+		if bad := r.setField(string(name[1:len(name)-1]), value); bad != nil {
+			return Result{}, bad
+		}
+	}
+	switch {
+	case r.Key == "":
+		return Result{}, &FieldError{Field: "key", Problem: "is missing", Fix: "the line is left aside"}
+	case r.State != StateDone && r.State != StateDead && r.State != StateDropped && r.State != StateCancelled:
+		return Result{}, &FieldError{Field: "state", Problem: "there is no state " + shown(string(r.State)), Fix: "the line is left aside"}
+	}
+	return r, nil
+}
+
+func (r *Result) setField(name string, value []byte) (bad *FieldError) {
+	if into := r.textField(name); into != nil {
+		*into, bad = parseString(name, value)
+		return bad
+	}
+	switch name {
+	case "http_status":
+		r.HTTPStatus, bad = parseCount(name, value)
+	case "attempts":
+		r.Attempts, bad = parseCount(name, value)
+	case "parked":
+		r.Parked, bad = parseCount(name, value)
+	case "error_code":
+		if isNumber(string(value)) {
+			r.ErrorCode = json.Number(value)
+			return nil
+		}
+		var text string
+		text, bad = parseString(name, value)
+		r.ErrorCode = json.Number(text)
+	case "first_at":
+		r.FirstAt, bad = parseInstant(name, value)
+	case "finished_at":
+		r.FinishedAt, bad = parseInstant(name, value)
+	case "body":
+		r.Body = bytes.Clone(value)
+	}
+	return bad
+}
+
+func (r *Result) textField(name string) *string {
+	switch name {
+	case "key":
+		return &r.Key
+	case "id":
+		return &r.ID
+	case "batch":
+		return &r.Batch
+	case "upstream":
+		return &r.Upstream
+	case "method":
+		return &r.Method
+	case "path":
+		return &r.Path
+	case "state":
+		return (*string)(&r.State)
+	case "class":
+		return &r.Class
+	case "rule":
+		return &r.Rule
+	case "error_message":
+		return &r.ErrorMessage
+	case "user_message":
+		return &r.UserMessage
+	case "advice":
+		return &r.Advice
+	case "correlation_id":
+		return &r.CorrelationID
+	case "digest":
+		return &r.Digest
+	}
+	return nil
+}
+
+func parseCount(field string, value []byte) (int, *FieldError) {
+	count, err := strconv.Atoi(string(value))
+	if err != nil {
+		return 0, &FieldError{Field: field, Problem: "is not a whole number", Fix: "the line is left aside"}
+	}
+	return count, nil
+}
+
+func parseInstant(field string, value []byte) (time.Time, *FieldError) {
+	at, bad := parseTime(field, value)
+	if bad != nil || at == nil {
+		return time.Time{}, bad
+	}
+	return *at, nil
+}
+
+// The append functions below write JSON that encoding/json reads back as the same, without its escaping of "<", ">" and "&":
+// what came must be found again by a plain search.
+
+// appendName writes a member's name, and the comma before it unless it is the first.
+func appendName(dst []byte, name string) []byte {
+	if len(dst) > 0 && dst[len(dst)-1] != '{' {
+		dst = append(dst, ',')
+	}
+	return append(appendString(dst, name), ':')
+}
+
+// appendText is appendString, but null for none.
+func appendText(dst []byte, s string) []byte {
+	if s == "" {
+		return append(dst, "null"...)
+	}
+	return appendString(dst, s)
+}
+
+// appendTime writes null for the zero time.
+func appendTime(dst []byte, at time.Time) []byte {
+	if at.IsZero() {
+		return append(dst, "null"...)
+	}
+	dst = at.UTC().AppendFormat(append(dst, '"'), time.RFC3339Nano)
+	return append(dst, '"')
+}
+
+func appendString(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	from := 0
+	for i := 0; i < len(s); {
+		b := s[i]
+		switch {
+		case b >= utf8.RuneSelf:
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 {
+				dst = append(append(dst, s[from:i]...), "\ufffd"...)
+				from = i + 1
+			}
+			i += size
+			continue
+		case b >= ' ' && b != '"' && b != '\\':
+			i++
+			continue
+		}
+		dst = append(dst, s[from:i]...)
+		switch b {
+		case '"', '\\':
+			dst = append(dst, '\\', b)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hex[b>>4], hex[b&15])
+		}
+		i++
+		from = i
+	}
+	return append(append(dst, s[from:]...), '"')
+}

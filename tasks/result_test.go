@@ -1,0 +1,341 @@
+package tasks_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+	"unicode/utf8"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"pgregory.net/rapid"
+)
+
+var doneResult = tasks.Result{
+	Key: "row-1", ID: "1c17", Batch: "july", Upstream: "patsnap", Method: "GET", Path: "/search?q=<a>&b", State: tasks.StateDone, Class: "ok", Rule: "ok",
+	HTTPStatus: 200, CorrelationID: "c-1", Attempts: 3, Parked: 2, FirstAt: *instant("2026-01-01T00:00:00Z"), FinishedAt: *instant("2026-01-01T00:00:05.25Z"),
+	Digest: "37d5", Body: json.RawMessage("{\n \"id\": 12345678901234567890, \"p\": 1.10, \"s\": \"a\\nb <\" }"),
+}
+
+func TestAResultLineIsTheContractsToTheLetter(t *testing.T) {
+	dead := tasks.Result{
+		Key: "row-2", ID: "2", Batch: "july", Upstream: "patsnap", Method: "POST", Path: "/pay", State: tasks.StateDead, Class: "balance", Rule: "balance",
+		HTTPStatus: 200, ErrorCode: "67200005", ErrorMessage: "Insufficient balance,\ncall failed!", UserMessage: "Please try again later.", Advice: "Top up.",
+		CorrelationID: "c-2", Attempts: 1, FirstAt: *instant("2026-01-01T08:00:00+08:00"), FinishedAt: *instant("2026-01-01T00:00:01Z"), Digest: "d",
+	}
+	expired := tasks.Result{Key: "row-3", State: tasks.StateDead, Class: "expired", Method: "JOB", Path: "/invoice.send", FinishedAt: *instant("2026-01-01T00:00:01Z")}
+	chatty := dead
+	chatty.State, chatty.ErrorCode = tasks.StateCancelled, "1.0"
+	for _, test := range []struct {
+		result tasks.Result
+		want   string
+	}{
+		{doneResult, `{"key":"row-1","id":"1c17","batch":"july","upstream":"patsnap","method":"GET","path":"/search?q=<a>&b","state":"done","class":"ok","rule":"ok","http_status":200,"error_code":null,"error_message":null,"user_message":null,"advice":null,"correlation_id":"c-1","attempts":3,"parked":2,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:05.25Z","digest":"37d5","body":{"id":12345678901234567890,"p":1.10,"s":"a\nb <"}}`},
+		{dead, `{"key":"row-2","id":"2","batch":"july","upstream":"patsnap","method":"POST","path":"/pay","state":"dead","class":"balance","rule":"balance","http_status":200,"error_code":67200005,"error_message":"Insufficient balance,\ncall failed!","user_message":"Please try again later.","advice":"Top up.","correlation_id":"c-2","attempts":1,"parked":0,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:01Z","digest":"d","body":null}`},
+		{expired, `{"key":"row-3","id":"","batch":"","upstream":"","method":"JOB","path":"/invoice.send","state":"dead","class":"expired","rule":null,"http_status":null,"error_code":null,"error_message":null,"user_message":null,"advice":null,"correlation_id":null,"attempts":0,"parked":0,"first_at":null,"finished_at":"2026-01-01T00:00:01Z","digest":"","body":null}`},
+		{chatty, `{"key":"row-2","id":"2","batch":"july","upstream":"patsnap","method":"POST","path":"/pay","state":"cancelled","class":"balance","rule":"balance","http_status":200,"error_code":1.0,"error_message":"Insufficient balance,\ncall failed!","user_message":null,"advice":null,"correlation_id":"c-2","attempts":1,"parked":0,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:01Z","digest":"d","body":null}`},
+	} {
+		got, err := tasks.EncodeResult(nil, test.result)
+		if err != nil || string(got) != test.want+"\n" {
+			t.Errorf("got  %swant %s\n%v", got, test.want, err)
+		}
+	}
+}
+
+func TestAnEncodedResultIsAppended(t *testing.T) {
+	got, err := tasks.EncodeResult([]byte("before"), doneResult)
+	if err != nil || !bytes.HasPrefix(got, []byte(`before{"key":"row-1"`)) {
+		t.Errorf("%s, %v", got, err)
+	}
+	if _, err := tasks.EncodeResult(nil, tasks.Result{Key: "k", Body: json.RawMessage("{")}); err == nil {
+		t.Error("a broken body was written")
+	}
+}
+
+func TestABodyKeepsWhatCame(t *testing.T) {
+	for _, test := range []struct{ data, contentType, want string }{
+		{"", "application/json", ""},
+		{"{\r\n \"id\": 12345678901234567890123, \"f\": 1.50, \"s\": \"a\\u0041 \\n\" }\n", "application/json", `{"id":12345678901234567890123,"f":1.50,"s":"a\u0041 \n"}`},
+		{`{"b":1,"a":2,"b":3}`, "text/html", `{"b":1,"a":2,"b":3}`},
+		{"\xef\xbb\xbf[1, 2]", "text/plain", `[1,2]`},
+		{`17`, "application/json; charset=utf-8", `17`},
+		{`17`, "application/problem+json", `17`},
+		{`17`, "", `17`},
+		{`17`, "text/plain", `"17"`},
+		{`"x"`, "application/json", `"x"`},
+		{`null`, "application/json", `null`},
+		{`{"cut":`, "application/json", `"{\"cut\":"`},
+		{"<html>\n\"é\"\u2028</html>", "text/html", "\"<html>\\n\\\"é\\\"\u2028</html>\""},
+		{"a\x01b\x7f", "text/plain", "\"a\\u0001b\x7f\""},
+		{" \n", "", `" \n"`},
+		{"\x89PNG\x00", "image/png", `{"base64":"iVBORwA=","content_type":"image/png"}`},
+		{"caf\xe9", "text/plain; charset=latin-1", `{"base64":"Y2Fm6Q==","content_type":"text/plain; charset=latin-1"}`},
+		{"{\"a\":\"\xff\"}", "application/json", `{"base64":"eyJhIjoi/yJ9","content_type":"application/json"}`},
+		{"a\x00b", "", `{"base64":"YQBi","content_type":""}`},
+		{"\xff", "a\r\n\xffb", `{"base64":"/w==","content_type":"a\r\n` + "\ufffd" + `b"}`},
+	} {
+		if got := tasks.ResultBody([]byte(test.data), test.contentType); string(got) != test.want {
+			t.Errorf("%q as %s:\n got %s\nwant %s", test.data, test.contentType, got, test.want)
+		}
+	}
+}
+
+func TestAnyAnswerBecomesOneLineAndCanBeHadBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		data := rapid.OneOf(rapid.SliceOf(rapid.Byte()), rapid.Map(rapid.String(), func(s string) []byte { return []byte(s) })).Draw(t, "data")
+		contentType := rapid.SampledFrom([]string{"", "application/json", "text/plain", "x"}).Draw(t, "type")
+		body := tasks.ResultBody(data, contentType)
+		line, err := tasks.EncodeResult(nil, tasks.Result{Key: "k", State: tasks.StateDone, Body: body})
+		if err != nil || bytes.Count(line, []byte("\n")) != 1 || !utf8.Valid(line) {
+			t.Fatalf("%q, %v", line, err)
+		}
+		var asBytes struct {
+			Base64 []byte `json:"base64"`
+		}
+		var asText string
+		switch {
+		case len(data) == 0 && body == nil:
+		case json.Valid(data):
+		case json.Unmarshal(body, &asText) == nil && asText == string(data):
+		case json.Unmarshal(body, &asBytes) == nil && bytes.Equal(asBytes.Base64, data):
+		case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
+		default:
+			t.Fatalf("%q is lost in %s", data, body)
+		}
+	})
+}
+
+func TestWritingAndReadingAResultIsTheIdentity(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := func(name string) string { return rapid.String().Draw(t, name) }
+		when := func(name string) time.Time {
+			return time.Unix(rapid.Int64Range(0, 4e9).Draw(t, name), rapid.Int64Range(0, 999999999).Draw(t, name+" ns")).UTC()
+		}
+		want := tasks.Result{
+			Key: "k" + text("key"), ID: text("id"), Batch: text("batch"), Upstream: text("upstream"), Method: text("method"), Path: text("path"),
+			State: rapid.SampledFrom([]tasks.State{"dead", "dropped"}).Draw(t, "state"), Class: text("class"), Rule: text("rule"),
+			HTTPStatus: rapid.IntRange(0, 999).Draw(t, "status"), ErrorCode: json.Number(rapid.SampledFrom([]string{"", "0", "68300008", "1.0", "007", "E12", "1e9", " 1"}).Draw(t, "code")),
+			ErrorMessage: text("message"), UserMessage: text("user"), Advice: text("advice"), CorrelationID: text("correlation"),
+			Attempts: rapid.Int().Draw(t, "attempts"), Parked: rapid.Int().Draw(t, "parked"), FirstAt: when("first"), FinishedAt: when("finished"), Digest: text("digest"),
+			Body: tasks.ResultBody([]byte(text("body")), "text/plain"),
+		}
+		line, err := tasks.EncodeResult(nil, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		count := 0
+		for got, err := range tasks.ReadResults(bytes.NewReader(line)) {
+			if count++; err != nil || !reflect.DeepEqual(got, want) {
+				t.Fatalf("%s\n got %#v, %v\nwant %#v", line, got, err, want)
+			}
+		}
+		if count != 1 {
+			t.Fatalf("%d results in %q", count, line)
+		}
+		asJSON, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back tasks.Result
+		if err := json.Unmarshal(asJSON, &back); err != nil || back.ErrorMessage != want.ErrorMessage || back.Key != want.Key {
+			t.Fatalf("json.Marshal and back: %s, %v", asJSON, err)
+		}
+	})
+}
+
+// readResults writes what came in short: a key, "3!" for a bad line, "torn:OFFSET" and "torn:OFFSET+newline".
+func readResults(r io.Reader) (got []string, failure error) {
+	for result, err := range tasks.ReadResults(r) {
+		var bad *tasks.FieldError
+		var torn *tasks.TornLineError
+		switch {
+		case err == nil:
+			got = append(got, result.Key)
+		case errors.As(err, &bad):
+			got = append(got, fmt.Sprintf("%d!", bad.Line))
+		case errors.As(err, &torn) && torn.NeedsNewline:
+			got = append(got, fmt.Sprintf("torn:%d+newline", torn.Offset))
+		case errors.As(err, &torn):
+			got = append(got, fmt.Sprintf("torn:%d", torn.Offset))
+		default:
+			failure = err
+		}
+	}
+	return got, failure
+}
+
+func TestAHalfWrittenLastLineIsReportedWithWhereToCut(t *testing.T) {
+	const a, b = `{"key":"a","state":"done"}`, `{"key":"b","state":"dead","future":[{"x":1}]}`
+	for input, want := range map[string][]string{
+		"":                                   nil,
+		"\n \n":                              nil,
+		a + "\n" + b + "\n":                  {"a", "b"},
+		a + "\r\n\n" + b + "\r\n":            {"a", "b"},
+		a + "\n" + b[:20]:                    {"a", "torn:27"},
+		a + "\n" + b[:1]:                     {"a", "torn:27"},
+		a + "\n" + b:                         {"a", "b", "torn:72+newline"},
+		a + "\n" + b + "\r":                  {"a", "b", "torn:73+newline"},
+		a + "\n\x00\x00\x00":                 {"a", "torn:27"},
+		a + "\n  ":                           {"a", "torn:27"},
+		a[:9]:                                {"torn:0"},
+		"\xef\xbb\xbf" + a + "\n" + b[:9]:    {"a", "torn:30"},
+		a[:9] + b + "\n" + a + "\n":          {"1!", "a"},
+		`{"key":"x"}` + "\n" + a + "\n":      {"1!", "a"},
+		`{"state":"done"}` + "\n" + a + "\n": {"1!", "a"},
+		`{"key":"a","state":"open"}` + "\n":  {"1!"},
+		`{"key":"a","state":"done","http_status":"x"}` + "\n":                    {"1!"},
+		`{"key":"a","state":"done","error_code":{}}` + "\n":                      {"1!"},
+		`{"key":"a","state":"done","finished_at":"x"}` + "\n":                    {"1!"},
+		`{"key":"a","state":"done","finished_at":"0001-01-01T00:00:00Z"}` + "\n": {"a"},
+	} {
+		for name, reader := range map[string]io.Reader{"whole": strings.NewReader(input), "byte by byte": iotest.OneByteReader(strings.NewReader(input))} {
+			if got, err := readResults(reader); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%q %s: %v, %v, want %v", input, name, got, err, want)
+			}
+		}
+	}
+	broken := errors.New("the disk is gone")
+	got, err := readResults(io.MultiReader(strings.NewReader(a+"\n"+b[:9]), iotest.ErrReader(broken)))
+	if !errors.Is(err, broken) || !reflect.DeepEqual(got, []string{"a"}) {
+		t.Errorf("a read error was taken for a torn line: %v, %v", got, err)
+	}
+}
+
+// TestAFileCutAnywhereIsMendedByCuttingWhereToldTo plays the crash at every byte.
+func TestAFileCutAnywhereIsMendedByCuttingWhereToldTo(t *testing.T) {
+	var file []byte
+	for _, key := range []string{"a", "b"} {
+		result := doneResult
+		result.Key = key
+		var err error
+		if file, err = tasks.EncodeResult(file, result); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for cut := range len(file) + 1 {
+		part := bytes.Clone(file[:cut])
+		for _, err := range tasks.ReadResults(bytes.NewReader(part)) {
+			if torn := (*tasks.TornLineError)(nil); errors.As(err, &torn) {
+				if part = part[:torn.Offset]; torn.NeedsNewline {
+					part = append(part, '\n')
+				}
+			} else if err != nil {
+				t.Fatalf("cut at %d: %v", cut, err)
+			}
+		}
+		got, err := readResults(bytes.NewReader(append(part, `{"key":"next","state":"done"}`+"\n"...)))
+		want := append([]string{"a", "b"}[:bytes.Count(part, []byte("\n"))], "next")
+		if err != nil || !reflect.DeepEqual(got, want) || !bytes.HasPrefix(file, part) {
+			t.Fatalf("cut at %d: %v, %v, want %v", cut, got, err, want)
+		}
+	}
+}
+
+func TestABodyIsReadAsAType(t *testing.T) {
+	type answer struct {
+		ID json.Number `json:"id"`
+	}
+	if got, err := tasks.DecodeBody[answer](doneResult); err != nil || got.ID != "12345678901234567890" {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := tasks.DecodeBody[*answer](tasks.Result{}); err != nil || got != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := tasks.DecodeBody[int](doneResult); err == nil {
+		t.Error("an object was read as an int")
+	}
+}
+
+func FuzzReadResults(f *testing.F) {
+	line, err := tasks.EncodeResult(nil, doneResult)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(line)
+	f.Add(append(line, line[:50]...))
+	for _, seed := range []string{
+		"", "\n", "\x00\x00", `{"key":"a","state":"done"}`, "{\"key\":\"a\",\"state\":\"done\",\"error_code\":\"1\"}\n{", `{"key":"a","state":"done","body":[ 1 , "\n" ]}` + "\n",
+		`{"key":"a","state":"dead","first_at":"2026-01-01T00:00:00.1+01:00","attempts":-1}` + "\n", `{"key":"a","key":"b","state":"done"}` + "\n",
+		`{"key":"a","state":"done","body":"` + base64.StdEncoding.EncodeToString([]byte("x")) + `"}` + "\r\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for result, err := range tasks.ReadResults(bytes.NewReader(data)) {
+			var bad *tasks.FieldError
+			var torn *tasks.TornLineError
+			switch {
+			case errors.As(err, &bad):
+			case errors.As(err, &torn):
+				if torn.Offset < 0 || torn.Offset > int64(len(data)) {
+					t.Fatalf("cut at %d of %d", torn.Offset, len(data))
+				}
+				if rest := data[torn.Offset:]; bytes.Contains(rest, []byte("\n")) || torn.NeedsNewline && len(rest) > 0 {
+					t.Fatalf("%q would be cut off", rest)
+				}
+			case err != nil:
+				t.Fatal(err)
+			default:
+				written, err := tasks.EncodeResult(nil, result)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for again, err := range tasks.ReadResults(bytes.NewReader(written)) {
+					rewritten, encodeErr := tasks.EncodeResult(nil, again)
+					if err != nil || encodeErr != nil || !bytes.Equal(rewritten, written) {
+						t.Fatalf("%s\n%s\n%v, %v", written, rewritten, err, encodeErr)
+					}
+				}
+			}
+		}
+	})
+}
+
+func ExampleEncodeResult() {
+	line, err := tasks.EncodeResult(nil, tasks.Result{
+		Key: "row-1", State: tasks.StateDone, Class: "ok", HTTPStatus: 200, Attempts: 1,
+		Body: tasks.ResultBody([]byte("{\n  \"id\": 12345678901234567890\n}"), "application/json"),
+	})
+	fmt.Printf("%s%v\n", line[len(line)-82:], err)
+	// Output:
+	// first_at":null,"finished_at":null,"digest":"","body":{"id":12345678901234567890}}
+	// <nil>
+}
+
+func ExampleReadResults() {
+	file := strings.NewReader(`{"key":"row-1","state":"done","digest":"37d5"}
+{"key":"row-2","state":"dead","digest":"88c1"}
+{"key":"row-3","sta`)
+	for result, err := range tasks.ReadResults(file) {
+		var torn *tasks.TornLineError
+		switch {
+		case errors.As(err, &torn):
+			fmt.Println("cut the file at byte", torn.Offset)
+		case err != nil:
+			fmt.Println(err)
+		default:
+			fmt.Println(result.Key, result.State)
+		}
+	}
+	// Output:
+	// row-1 done
+	// row-2 dead
+	// cut the file at byte 94
+}
+
+func ExampleResultBody() {
+	fmt.Printf("%s\n", tasks.ResultBody([]byte(`{ "price": 1.10 }`), "text/html"))
+	fmt.Printf("%s\n", tasks.ResultBody([]byte("<b>down</b>\n"), "text/html"))
+	fmt.Printf("%s\n", tasks.ResultBody([]byte{0xff, 0xd8}, "image/jpeg"))
+	// Output:
+	// {"price":1.10}
+	// "<b>down</b>\n"
+	// {"base64":"/9g=","content_type":"image/jpeg"}
+}

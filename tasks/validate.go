@@ -1,0 +1,563 @@
+package tasks
+
+import (
+	"fmt"
+	"maps"
+	"net/textproto"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// DefaultMaxBody is the largest request body in bytes, where a Rules value names no other.
+	DefaultMaxBody = 8 << 20
+
+	maxKey    = 200      // bytes
+	maxBatch  = 200      // characters
+	maxMethod = 32       // bytes
+	maxTarget = 64 << 10 // bytes of a path or of a query string; servers give up far earlier
+	maxHeader = 64 << 10 // bytes of all header names and values
+)
+
+// FieldError says what is wrong with one call: where, what, and how to mend it. It never repeats a header's value, a body or a
+// query string, which may hold secrets.
+type FieldError struct {
+	Line    int    // in the file, from 1; 0 if the call came from elsewhere
+	Field   string // as in the file, "headers.X-Name" and "query.name" within; empty if the whole line is wrong
+	Problem string // "must begin with …"
+	Fix     string // what to do; may be empty
+}
+
+// Error returns "line 17: field "path": problem; fix".
+func (e *FieldError) Error() string {
+	var b strings.Builder
+	if e.Line > 0 {
+		fmt.Fprintf(&b, "line %d: ", e.Line)
+	}
+	if e.Field != "" {
+		fmt.Fprintf(&b, "field %s: ", strconv.Quote(e.Field))
+	}
+	b.WriteString(e.Problem)
+	if e.Fix != "" {
+		b.WriteString("; ")
+		b.WriteString(e.Fix)
+	}
+	return b.String()
+}
+
+// Rules are what a call is checked against. The zero value knows no upstream by name and takes any well-formed one, refuses
+// jobs, and allows bodies of [DefaultMaxBody].
+type Rules struct {
+	// Upstreams are the configured ones. A call that names none gets the only one.
+	Upstreams []UpstreamRules
+	// MaxBody is the largest body in bytes, decoded, for upstreams that set none. 0: DefaultMaxBody.
+	MaxBody int64
+	// AllowJobs lets calls through whose method is JOB.
+	AllowJobs bool
+}
+
+// UpstreamRules are one upstream's part of the rules.
+type UpstreamRules struct {
+	Name string
+	// MaxBody is the largest request body in bytes. 0: as in Rules.
+	MaxBody int64
+	// ReservedHeaders belong to the worker besides those of ReservedHeader: the header of the credential or of the idempotency key.
+	ReservedHeaders []string
+	// ReservedQuery are the parameters that carry the credential.
+	ReservedQuery []string
+}
+
+// Check completes c with its defaults, brings it into its canonical form (method in capitals, canonical header names, compact
+// body, times in UTC, empty maps as nil) and says what is wrong with it, one thing at a time, as a [*FieldError]. Checking a
+// checked call changes nothing. The caller's maps are left as they are; the result may share them.
+func (r Rules) Check(c Call) (Call, error) {
+	own, bad := r.resolve(c.Upstream)
+	if bad != nil {
+		return Call{}, bad
+	}
+	c.Upstream = own.Name
+	c.Method = canonicalMethod(c.Method)
+	if c.Priority == "" {
+		c.Priority = PriorityNormal
+	}
+	// One after the other and not from a list of functions: a list would move c to the heap for every line of a file.
+	if bad = checkNames(&c); bad == nil {
+		bad = checkMethod(&c, r.AllowJobs)
+	}
+	if bad == nil {
+		bad = checkCallPath(&c, own)
+	}
+	if bad == nil {
+		bad = checkQuery(&c, own)
+	}
+	if bad == nil {
+		bad = checkHeaders(&c, own)
+	}
+	if bad == nil {
+		bad = checkBody(&c, own.MaxBody)
+	}
+	if bad == nil {
+		bad = checkTimes(&c)
+	}
+	if bad != nil {
+		return Call{}, bad
+	}
+	return c, nil
+}
+
+func (r Rules) resolve(name string) (UpstreamRules, *FieldError) {
+	limit := r.MaxBody
+	if limit == 0 {
+		limit = DefaultMaxBody
+	}
+	for _, one := range r.Upstreams {
+		if one.Name == name || name == "" && len(r.Upstreams) == 1 {
+			if one.MaxBody == 0 {
+				one.MaxBody = limit
+			}
+			return one, nil
+		}
+	}
+	switch {
+	case name == "":
+		return UpstreamRules{}, &FieldError{Field: "upstream", Problem: "is missing", Fix: r.known()}
+	case len(r.Upstreams) > 0:
+		return UpstreamRules{}, &FieldError{Field: "upstream", Problem: "there is no upstream " + shown(name), Fix: r.known()}
+	case !validUpstream(name):
+		return UpstreamRules{}, &FieldError{
+			Field: "upstream", Problem: shown(name) + " is no name of an upstream", Fix: "a name is 1 to 64 of a-z, 0-9, _ and -",
+		}
+	}
+	return UpstreamRules{Name: name, MaxBody: limit}, nil
+}
+
+func (r Rules) known() string {
+	if len(r.Upstreams) == 0 {
+		return "name the upstream to call"
+	}
+	names := make([]string, len(r.Upstreams))
+	for i, one := range r.Upstreams {
+		names[i] = one.Name
+	}
+	slices.Sort(names)
+	return "configured: " + strings.Join(names, ", ")
+}
+
+func validUpstream(name string) bool {
+	for i := range len(name) {
+		if b := name[i]; (b < 'a' || b > 'z') && (b < '0' || b > '9') && b != '_' && b != '-' {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 64
+}
+
+func checkNames(c *Call) *FieldError {
+	switch {
+	case c.Key == "":
+		return &FieldError{Field: "key", Problem: "is empty", Fix: "give the call a name that no other in its batch has"}
+	case len(c.Key) > maxKey:
+		return &FieldError{
+			Field: "key", Problem: fmt.Sprintf("has %d bytes", len(c.Key)), Fix: fmt.Sprintf("%d are allowed; use a hash of it", maxKey),
+		}
+	}
+	if bad := checkText("key", c.Key); bad != nil {
+		return bad
+	}
+	if c.Batch != "" {
+		return checkBatch(c.Batch)
+	}
+	return nil
+}
+
+// CheckBatch says what is wrong with the name of a batch, as a [*FieldError]: it has 1 to 200 printable characters, none of
+// them "{" or "}" (which Redis Cluster reads in keys), and no space at its ends.
+func CheckBatch(name string) error {
+	if bad := checkBatch(name); bad != nil {
+		return bad
+	}
+	return nil
+}
+
+func checkBatch(name string) *FieldError {
+	if bad := checkText("batch", name); bad != nil {
+		return bad
+	}
+	printable := !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
+	switch count := utf8.RuneCountInString(name); {
+	case count == 0:
+		return &FieldError{Field: "batch", Problem: "is empty", Fix: "name the batch"}
+	case count > maxBatch:
+		return &FieldError{Field: "batch", Problem: fmt.Sprintf("has %d characters", count), Fix: fmt.Sprintf("%d are allowed", maxBatch)}
+	case !printable || strings.ContainsAny(name, "{}") || strings.TrimSpace(name) != name:
+		return &FieldError{
+			Field: "batch", Problem: shown(name) + " is no name of a batch",
+			Fix: "use printable characters, no braces, and no space at either end",
+		}
+	}
+	return nil
+}
+
+func checkMethod(c *Call, allowJobs bool) *FieldError {
+	bad := func(problem, fix string) *FieldError { return &FieldError{Field: "method", Problem: problem, Fix: fix} }
+	switch {
+	case len(c.Method) > maxMethod || !isToken(c.Method):
+		return bad(shown(c.Method)+" is no HTTP method", "use GET, POST or another one")
+	case c.Method == "CONNECT":
+		return bad("CONNECT would leave the upstream", "use GET, POST or another one")
+	case c.Method == "TRACE":
+		return bad("TRACE would have the credential echoed", "use GET, POST or another one")
+	case c.Method != MethodJob:
+		return nil
+	case !allowJobs:
+		return bad("JOB is kept for jobs in Go code", "enqueue those from Go")
+	case !strings.HasPrefix(c.Path, "/") || !validKind(c.Path[1:]):
+		return badKind(strings.TrimPrefix(c.Path, "/"))
+	case len(c.Query) > 0 || len(c.Headers) > 0:
+		return bad("a JOB has neither query nor headers", "put all it needs into its arguments")
+	}
+	return nil
+}
+
+// canonicalMethod avoids an allocation for the methods that nearly all calls have.
+func canonicalMethod(method string) string {
+	switch method {
+	case "", "GET":
+		return "GET"
+	case "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", MethodJob:
+		return method
+	}
+	if !isToken(method) {
+		return method
+	}
+	return strings.ToUpper(method)
+}
+
+func checkCallPath(c *Call, own UpstreamRules) *FieldError {
+	if bad := checkPath(c.Path); bad != nil {
+		return bad
+	}
+	if len(own.ReservedQuery) == 0 {
+		return nil
+	}
+	_, query, _ := strings.Cut(c.Path, "?")
+	for param := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
+		name, _, _ := strings.Cut(param, "=")
+		if name = unescape(strings.ReplaceAll(name, "+", " ")); slices.Contains(own.ReservedQuery, name) {
+			return reservedParam("path", name)
+		}
+	}
+	return nil
+}
+
+func reservedParam(field, name string) *FieldError {
+	return &FieldError{
+		Field: field, Problem: fmt.Sprintf("the parameter %s carries the upstream's credential", shown(name)),
+		Fix: "leave it out; callq adds it",
+	}
+}
+
+// checkPath is the wall that keeps a call at its upstream.
+func checkPath(path string) *FieldError {
+	bad := func(problem, fix string) *FieldError { return &FieldError{Field: "path", Problem: problem, Fix: fix} }
+	const relative = "write the path relative to the upstream's base_url"
+	switch {
+	case path == "":
+		return bad("is missing", `every call needs one, such as "/search"`)
+	case hasScheme(path):
+		return bad("is an absolute URL", relative)
+	case path[0] != '/':
+		got, _, _ := strings.Cut(path, "?")
+		return bad(fmt.Sprintf(`must begin with "/" (got %s)`, shown(got)), relative)
+	case strings.HasPrefix(path, "//"), strings.HasPrefix(path, `/\`):
+		return bad("begins with two slashes and so names a host", relative)
+	case len(path) > maxTarget:
+		return bad(fmt.Sprintf("has %d bytes", len(path)), fmt.Sprintf("%d are allowed; what is longer belongs into a body", maxTarget))
+	case strings.Contains(path, "#"):
+		return bad("has a fragment, which is never sent", `write "%23" if a "#" is meant`)
+	}
+	if bad := checkText("path", path); bad != nil {
+		return bad
+	}
+	if bad := checkEscapes(path); bad != nil {
+		return bad
+	}
+	target, _, _ := strings.Cut(path, "?")
+	return checkSegments(target)
+}
+
+func hasScheme(s string) bool {
+	scheme, _, found := strings.Cut(s, ":")
+	if !found || scheme == "" {
+		return false
+	}
+	for i := range len(scheme) {
+		b := scheme[i]
+		letter := 'a' <= b|0x20 && b|0x20 <= 'z'
+		if !letter && (i == 0 || (b < '0' || b > '9') && b != '+' && b != '-' && b != '.') {
+			return false
+		}
+	}
+	return true
+}
+
+// checkSegments looks for ".." in all the disguises that some server or proxy on the way might take off: percent-encoded, more
+// than once, with backslashes, with a path parameter ("..;a=b"), as overlong UTF-8.
+func checkSegments(path string) *FieldError {
+	if !strings.ContainsAny(path, `%\`) && !strings.Contains(path, "..") {
+		return nil
+	}
+	const passes = 4
+	disguises := strings.NewReplacer(`\`, "/", "\xc0\xae", ".", "\xc0\xaf", "/")
+	for range passes {
+		for segment := range strings.SplitSeq(disguises.Replace(path), "/") {
+			if segment, _, _ = strings.Cut(segment, ";"); segment == ".." {
+				return &FieldError{Field: "path", Problem: `has a ".." segment`, Fix: "write the path that it leads to"}
+			}
+		}
+		decoded := unescape(path)
+		if decoded == path {
+			return nil
+		}
+		if path = decoded; strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return &FieldError{Field: "path", Problem: "has a percent-encoded control character", Fix: "take it out"}
+		}
+	}
+	return &FieldError{Field: "path", Problem: "is percent-encoded several times over", Fix: "encode it once"}
+}
+
+func checkEscapes(s string) *FieldError {
+	for i := strings.IndexByte(s, '%'); i >= 0 && i < len(s); i++ {
+		if s[i] == '%' && (i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2])) {
+			return &FieldError{Field: "path", Problem: `has a "%" without two hex digits`, Fix: `write "%25" if a "%" is meant`}
+		}
+	}
+	return nil
+}
+
+// unescape takes off one layer of percent-encoding and leaves a lone "%" alone.
+func unescape(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]) {
+			out = append(out, unhex(s[i+1])<<4|unhex(s[i+2]))
+			i += 2
+		} else {
+			out = append(out, s[i])
+		}
+	}
+	return string(out)
+}
+
+func isHex(b byte) bool { return '0' <= b && b <= '9' || 'a' <= b|0x20 && b|0x20 <= 'f' }
+
+func unhex(b byte) byte {
+	if b <= '9' {
+		return b - '0'
+	}
+	return b | 0x20 - 'a' + 10
+}
+
+func checkQuery(c *Call, own UpstreamRules) *FieldError {
+	if len(c.Query) == 0 {
+		c.Query = nil
+		return nil
+	}
+	canonical, copied, size := c.Query, false, 0
+	var few [8]string
+	var lone [1]any
+	for _, name := range appendSortedNames(few[:0], c.Query) {
+		value := c.Query[name]
+		if bad := checkText("query", name); bad != nil {
+			return bad
+		}
+		if slices.Contains(own.ReservedQuery, name) {
+			return reservedParam("query", name)
+		}
+		better, bad := canonicalValue(name, value)
+		if bad != nil {
+			return bad
+		}
+		list, isList := better.([]any)
+		if !isList {
+			lone[0] = better
+			list = lone[:]
+		}
+		for _, one := range list {
+			text := scalarText(one)
+			if bad := checkText("query", text); bad != nil {
+				bad.Field = "query." + name
+				return bad
+			}
+			size += len(name) + len(text) + 2
+		}
+		if isList || better != value {
+			if !copied {
+				canonical, copied = maps.Clone(c.Query), true
+			}
+			canonical[name] = better
+		}
+	}
+	if size > maxTarget {
+		return &FieldError{Field: "query", Problem: fmt.Sprintf("has %d bytes", size), Fix: fmt.Sprintf("%d are allowed", maxTarget)}
+	}
+	c.Query = canonical
+	return nil
+}
+
+// ReservedHeader says whether a header belongs to the worker, whatever its case: it carries the credential, the host, the
+// framing or the connection, or net/http or callq gives it a meaning of its own. Rules may name more for one upstream.
+func ReservedHeader(name string) bool {
+	switch name = textproto.CanonicalMIMEHeaderKey(name); name {
+	case "Authorization", "Cookie", "Cookie2", "Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive",
+		"Te", "Trailer", "Upgrade", "Http2-Settings", "Expect", "Accept-Encoding", "Idempotency-Key", "X-Idempotency-Key":
+		return true
+	}
+	return strings.HasPrefix(name, "Proxy-")
+}
+
+func checkHeaders(c *Call, own UpstreamRules) *FieldError {
+	if len(c.Headers) == 0 {
+		c.Headers = nil
+		return nil
+	}
+	canonical, size := c.Headers, 0
+	for name, value := range c.Headers {
+		if textproto.CanonicalMIMEHeaderKey(name) != name || trimHeader(value) != value {
+			canonical = make(map[string]string, len(c.Headers))
+			break
+		}
+	}
+	rewrite := len(canonical) == 0
+	var few [8]string
+	for _, name := range appendSortedNames(few[:0], c.Headers) {
+		value := c.Headers[name]
+		if name == "" || !isToken(name) {
+			return &FieldError{Field: "headers", Problem: shown(name) + " is no header name", Fix: `letters, digits and "-" make one`}
+		}
+		proper := textproto.CanonicalMIMEHeaderKey(name)
+		if ReservedHeader(name) || slices.ContainsFunc(own.ReservedHeaders, func(h string) bool { return strings.EqualFold(h, name) }) {
+			return &FieldError{
+				Field: "headers." + proper, Problem: "belongs to the worker", Fix: "leave it out; credentials go into the upstream's auth",
+			}
+		}
+		if bad := checkText("headers", value); bad != nil {
+			bad.Field = "headers." + proper
+			return bad
+		}
+		size += len(proper) + len(value)
+		if !rewrite {
+			continue
+		}
+		if _, twice := canonical[proper]; twice {
+			return &FieldError{Field: "headers." + proper, Problem: "is there twice", Fix: "the case of a header's name does not count; keep one"}
+		}
+		canonical[proper] = trimHeader(value)
+	}
+	if size > maxHeader {
+		return &FieldError{Field: "headers", Problem: fmt.Sprintf("have %d bytes", size), Fix: fmt.Sprintf("%d are allowed", maxHeader)}
+	}
+	c.Headers = canonical
+	return nil
+}
+
+// trimHeader takes off what HTTP does not count as part of a value (RFC 9110, 5.5).
+func trimHeader(value string) string { return strings.Trim(value, " \t") }
+
+// isToken is RFC 9110's token (5.6.2).
+func isToken(s string) bool {
+	for i := range len(s) {
+		b := s[i]
+		letter := 'a' <= b|0x20 && b|0x20 <= 'z' || '0' <= b && b <= '9'
+		if !letter && strings.IndexByte("!#$%&'*+-.^_`|~", b) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func checkBody(c *Call, most int64) *FieldError {
+	raw, bad := compactBody(c.Body)
+	if bad != nil || raw == nil {
+		c.Body = nil
+		return bad
+	}
+	data, _, bad := c.renderBody(raw)
+	if bad != nil {
+		return bad
+	}
+	if int64(len(data)) > most {
+		return &FieldError{
+			Field: "body", Problem: fmt.Sprintf("has %d bytes", len(data)),
+			Fix: fmt.Sprintf("%d are allowed (the upstream's max_body)", most),
+		}
+	}
+	c.Body = raw
+	return nil
+}
+
+func checkTimes(c *Call) *FieldError {
+	switch c.Priority {
+	case PriorityHigh, PriorityNormal, PriorityLow:
+	default:
+		return &FieldError{Field: "priority", Problem: "there is no priority " + shown(string(c.Priority)), Fix: "use high, normal or low"}
+	}
+	for _, one := range [...]struct {
+		field string
+		at    **time.Time
+	}{{"not_before", &c.NotBefore}, {"deadline", &c.Deadline}} {
+		if *one.at == nil || (*one.at).IsZero() {
+			*one.at = nil
+			continue
+		}
+		// Round takes the monotonic clock off, which would not survive being stored.
+		utc := (*one.at).Round(0).UTC()
+		if bad := checkYear(one.field, utc); bad != nil {
+			return bad
+		}
+		*one.at = &utc
+	}
+	if c.Deadline != nil && c.NotBefore != nil && c.Deadline.Before(*c.NotBefore) {
+		return &FieldError{Field: "deadline", Problem: "is before not_before, so the call could never be sent", Fix: "swap them or drop one"}
+	}
+	return nil
+}
+
+// checkText refuses invalid UTF-8 and control characters, C1 and DEL included: CR and LF would split a request.
+func checkText(field, s string) *FieldError {
+	for i := 0; i < len(s); {
+		b := s[i]
+		switch {
+		case b < ' ' || b == 0x7f:
+			return &FieldError{Field: field, Problem: fmt.Sprintf("has a control character (0x%02x) at byte %d", b, i+1), Fix: "take it out"}
+		case b < utf8.RuneSelf:
+			i++
+		default:
+			r, size := utf8.DecodeRuneInString(s[i:])
+			switch {
+			case r == utf8.RuneError && size == 1:
+				return &FieldError{Field: field, Problem: fmt.Sprintf("is not valid UTF-8 at byte %d", i+1), Fix: "encode it as UTF-8"}
+			case unicode.IsControl(r):
+				return &FieldError{Field: field, Problem: fmt.Sprintf("has a control character (%U) at byte %d", r, i+1), Fix: "take it out"}
+			}
+			i += size
+		}
+	}
+	return nil
+}
+
+// shown quotes outside text for a message, cut to a bearable length.
+func shown(s string) string {
+	const most = 60
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return strconv.Quote(s)
+}

@@ -1,0 +1,226 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+const (
+	// asynq asks an empty queue again after half to one and a half of this.
+	pollEmpty = 250 * time.Millisecond
+	// asynq's forwarder moves due tasks to pending this often.
+	pollDelayed = 500 * time.Millisecond
+	// heldRecheck is the longest that a process trusts what it knows of a hold
+	// before it asks Redis again, so that a close is noticed.
+	heldRecheck = 500 * time.Millisecond
+	// emptyRest is how long a queue that was found empty is left alone. An
+	// asynq server asks its three queues in turn; without this, an empty queue
+	// would cost a round trip with every task of another.
+	emptyRest = 50 * time.Millisecond
+	// laneSize is how many calls one asynq server makes at once. A server has
+	// one fetching goroutine, which takes one task per round trip.
+	laneSize = 16
+	maxLanes = 8
+	// maxErrorText bounds what asynq stores as a task's last error.
+	maxErrorText = 1 << 10
+)
+
+// The weights with which a server asks its queues: low still gets its share.
+var weights = map[tasks.Priority]int{tasks.PriorityHigh: 12, tasks.PriorityNormal: 6, tasks.PriorityLow: 2}
+
+// verb is what asynq is to do with a task after the ledger knows.
+type verb struct {
+	kind verbKind
+	// delay is when the task comes back, for again.
+	delay time.Duration
+	// failed tells that it was a real failed attempt, so that asynqmon's counts
+	// mean something.
+	failed bool
+	// text is what asynqmon shows as the last error.
+	text string
+}
+
+type verbKind int
+
+const (
+	// over: the task is off asynq's lists, or goes now.
+	over verbKind = iota
+	// again: the task comes back after the delay.
+	again
+	// buried: the task goes to asynq's archive, which is a view of ours.
+	buried
+)
+
+// putBack is the error by which asynq learns that a task comes back.
+type putBack struct{ verb }
+
+func (p *putBack) Error() string { return p.text }
+
+// err says the verb in asynq's language.
+func (v verb) err() error {
+	// The text becomes a protobuf string, and one that is not UTF-8 strands the
+	// task in active for ever.
+	v.text = strings.ToValidUTF8(v.text, "\uFFFD")
+	if len(v.text) > maxErrorText {
+		v.text = strings.ToValidUTF8(v.text[:maxErrorText], "")
+	}
+	switch v.kind {
+	case again:
+		return &putBack{v}
+	case buried:
+		return fmt.Errorf("%s: %w", v.text, asynq.SkipRetry)
+	default:
+		return nil
+	}
+}
+
+// retryDelay is asynq's RetryDelayFunc. asynq floors due times to whole seconds,
+// so they are raised to the next one here: no call comes back early.
+func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
+	var back *putBack
+	switch {
+	case errors.As(err, &back):
+		due := time.Now().Add(back.delay)
+		if up := due.Truncate(time.Second); up.Before(due) {
+			due = up.Add(time.Second)
+		}
+		// A hair more, as the time that asynq adds this to is a later one.
+		return time.Until(due) + time.Millisecond
+	case errors.Is(err, asynq.ErrLeaseExpired):
+		return 0 // its worker died; the ledger knows what to make of it
+	default:
+		return time.Second
+	}
+}
+
+func isFailure(err error) bool {
+	var back *putBack
+	return errors.As(err, &back) && back.failed
+}
+
+// servers makes the asynq servers of one upstream: one for every laneSize calls
+// at once, so that the single fetcher of a server is never the limit.
+func (w *Worker) servers(a *account) []*asynq.Server {
+	lanes := min((a.concurrency+laneSize-1)/laneSize, maxLanes)
+	queues := map[string]int{}
+	for p, weight := range weights {
+		queues[tasks.Queue(a.name, p)] = weight
+	}
+	list := make([]*asynq.Server, lanes)
+	for i := range list {
+		size := a.concurrency / lanes
+		if i < a.concurrency%lanes {
+			size++
+		}
+		list[i] = asynq.NewServerFromRedisClient(w.wrapped, asynq.Config{
+			Concurrency:              size,
+			Queues:                   queues,
+			RetryDelayFunc:           retryDelay,
+			IsFailure:                isFailure,
+			TaskCheckInterval:        pollEmpty,
+			DelayedTaskCheckInterval: pollDelayed,
+			ShutdownTimeout:          w.shutdownTimeout(),
+			Logger:                   asynqLog{w.log},
+			LogLevel:                 asynq.WarnLevel,
+		})
+	}
+	return list
+}
+
+// handle is asynq's handler: it makes the call that the dequeue has taken.
+func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
+	id := t.ResultWriter().TaskID()
+	v, ok := w.takes.LoadAndDelete(id)
+	if !ok {
+		return verb{kind: again, delay: time.Second, text: "callq: the task came without its record"}.err()
+	}
+	defer w.release()
+	take := v.(*ledger.Take)
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error("a call's handling panicked", "call", take.ID, "panic", fmt.Sprint(p))
+			err = verb{kind: again, delay: 5 * time.Second, text: "callq: internal error, see the worker's log"}.err()
+		}
+	}()
+	return w.process(ctx, take).err()
+}
+
+// queueRest is what a process knows of a queue without asking Redis.
+type queueRest struct{ until atomic.Int64 }
+
+func (r *queueRest) resting() bool { return time.Now().UnixNano() < r.until.Load() }
+
+func (r *queueRest) rest(d time.Duration) { r.until.Store(time.Now().Add(d).UnixNano()) }
+
+// dequeue stands in for asynq's own: it waits for a free place in the process,
+// asks the ledger, and keeps what it learns for the handler.
+func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) {
+	rest := w.rests[d.Queue]
+	a := w.accounts[tasks.UpstreamOf(d.Queue)]
+	if rest == nil || a == nil || rest.resting() || !w.acquire() {
+		return "", redis.Nil
+	}
+	got, err := w.ledger.Dequeue(ctx, d.Queue, d.LeaseUntil, a.lease)
+	switch {
+	case err != nil:
+		w.release()
+		// asynq asks again at once; a Redis that is down must not be hammered.
+		rest.rest(time.Second)
+		w.trouble(err)
+		return "", redis.Nil
+	case got.Held > 0:
+		w.release()
+		rest.rest(min(got.Held, heldRecheck))
+		return "", redis.Nil
+	case got.Take == nil:
+		w.release()
+		rest.rest(emptyRest)
+		return "", redis.Nil
+	}
+	if !broker.Decodable(got.Message, d.Queue, got.Take.ID) {
+		// asynq would leave it in active for ever and stop recovering leases.
+		w.discard(ctx, got.Take)
+		w.release()
+		return "", redis.Nil
+	}
+	w.takes.Store(got.Take.ID, got.Take)
+	return got.Message, nil
+}
+
+// acquire waits for a place in the process; false means that it drains.
+func (w *Worker) acquire() bool {
+	select {
+	case <-w.draining:
+		return false
+	default:
+	}
+	select {
+	case w.places <- struct{}{}:
+		return true
+	case <-w.draining:
+		return false
+	}
+}
+
+func (w *Worker) release() { <-w.places }
+
+// asynqLog lowers asynq's chatter: what it calls an error, callq has handled or
+// reports in its own words.
+type asynqLog struct{ log interface{ Debug(string, ...any) } }
+
+func (l asynqLog) Debug(args ...any) { l.log.Debug("asynq", "message", fmt.Sprint(args...)) }
+func (l asynqLog) Info(args ...any)  { l.log.Debug("asynq", "message", fmt.Sprint(args...)) }
+func (l asynqLog) Warn(args ...any)  { l.log.Debug("asynq", "message", fmt.Sprint(args...)) }
+func (l asynqLog) Error(args ...any) { l.log.Debug("asynq", "message", fmt.Sprint(args...)) }
+func (l asynqLog) Fatal(args ...any) { l.log.Debug("asynq", "message", fmt.Sprint(args...)) }

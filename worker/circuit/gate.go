@@ -1,0 +1,153 @@
+package circuit
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+)
+
+// Result is what a call that passed a [Gate] met.
+type Result int
+
+// The results.
+const (
+	// Neutral says nothing about the account: the call did not go out, or what it
+	// met is no matter of the circuit.
+	Neutral Result = iota
+	// Healthy: the server answered.
+	Healthy
+	// Failed: a transient fault; enough of them trip the breaker.
+	Failed
+	// Tripped: the account must not be called any more, at once.
+	Tripped
+)
+
+var (
+	errNeutral = errors.New("neutral")
+	errFailed  = errors.New("failed")
+	errTripped = errors.New("tripped")
+)
+
+// Detector sets when a gate takes transient faults for an outage.
+type Detector struct {
+	// Window is the time that is looked back upon.
+	Window time.Duration
+	// MinCalls is how many calls it takes to judge.
+	MinCalls int
+	// Ratio is the share of failed calls that trips, from 0 to 1.
+	Ratio float64
+}
+
+// Gate is one process's breaker of one account. It is safe for concurrent use.
+type Gate struct {
+	detector Detector
+
+	mu      sync.Mutex
+	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
+	epoch   int64
+	until   time.Time
+}
+
+// NewGate makes a closed gate.
+func NewGate(d Detector) *Gate {
+	g := &Gate{detector: d}
+	g.breaker = g.fresh(time.Minute)
+	return g
+}
+
+// fresh makes a closed breaker that, once tripped, stays open for the time-out.
+// gobreaker fixes the time-out at construction, so every hold gets a new one.
+func (g *Gate) fresh(timeout time.Duration) *gobreaker.TwoStepCircuitBreaker[struct{}] {
+	// Both functions run under the breaker's own lock, the second right after
+	// the first, so a plain variable carries the word from one to the other.
+	tripped := false
+	return gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		MaxRequests:  1,
+		Interval:     g.detector.Window,
+		BucketPeriod: g.detector.Window / 10,
+		Timeout:      max(timeout, time.Nanosecond),
+		IsExcluded:   func(err error) bool { return errors.Is(err, errNeutral) },
+		IsSuccessful: func(err error) bool {
+			tripped = errors.Is(err, errTripped)
+			return err == nil
+		},
+		ReadyToTrip: func(c gobreaker.Counts) bool {
+			judged := c.TotalSuccesses + c.TotalFailures
+			return tripped || (int(judged) >= g.detector.MinCalls && g.detector.MinCalls > 0 &&
+				float64(c.TotalFailures) >= g.detector.Ratio*float64(judged))
+		},
+	})
+}
+
+// Admit says that Redis admitted a call in the given epoch with the circuit
+// closed. An epoch that is new to the gate ends its hold.
+func (g *Gate) Admit(epoch int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if epoch > g.epoch {
+		g.epoch, g.until = epoch, time.Time{}
+		g.breaker = g.fresh(time.Minute)
+	}
+}
+
+// Hold opens the gate until the given time, by the process's clock.
+func (g *Gate) Hold(epoch int64, until time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if epoch < g.epoch || !until.After(g.until) {
+		return
+	}
+	g.epoch, g.until = epoch, until
+	g.breaker = g.tripped(time.Until(until))
+}
+
+// Probe lets one call through, whatever the gate's state: Redis gave it the lease.
+func (g *Gate) Probe(epoch int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.epoch, g.until = epoch, time.Now()
+	g.breaker = g.tripped(time.Nanosecond)
+}
+
+// tripped makes a breaker that is open for d and then half-open.
+func (g *Gate) tripped(d time.Duration) *gobreaker.TwoStepCircuitBreaker[struct{}] {
+	b := g.fresh(d)
+	if done, err := b.Allow(); err == nil {
+		done(errTripped)
+	}
+	return b
+}
+
+// Pass asks for one call. If it may go out, done must be called exactly once with
+// what the call met; done reports whether the breaker has just tripped on
+// transient faults. Otherwise wait says how long the gate stays shut.
+func (g *Gate) Pass() (done func(Result) (outage bool), wait time.Duration) {
+	g.mu.Lock()
+	breaker := g.breaker
+	until := g.until
+	g.mu.Unlock()
+	report, err := breaker.Allow()
+	if err != nil {
+		return nil, max(time.Until(until), time.Second)
+	}
+	return func(r Result) bool {
+		before := breaker.State()
+		report(r.err())
+		return r == Failed && before == gobreaker.StateClosed && breaker.State() == gobreaker.StateOpen
+	}, 0
+}
+
+func (r Result) err() error {
+	switch r {
+	case Healthy:
+		return nil
+	case Failed:
+		return errFailed
+	case Tripped:
+		return errTripped
+	default:
+		return errNeutral
+	}
+}

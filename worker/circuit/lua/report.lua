@@ -1,0 +1,86 @@
+-- report tells the circuit what one call met.
+--
+-- ARGV[1]   the epoch that admitted the call
+-- ARGV[2]   the call's probe token, or empty
+-- ARGV[3]   error    an error of the circuit's own
+--           fault    a transient fault: says nothing about the account
+--           answer   any other answer of the API: the account works
+--           unsent   the call did not go out
+-- ARGV[4]   how many errors in a row open the circuit
+-- ARGV[5]   1 if the server itself said until when
+-- ARGV[6]   from how many failed probes on calls are given up unsent; 0: never
+-- ARGV[7]   how many of the following are delays: the hold in milliseconds for
+--           the first rung, the second…; the last repeats
+-- ARGV[..]  the delays, then pairs of field and value that describe the error
+--
+-- Returns {1 if the record changed, else 0; 1 if the circuit is open, else 0; its
+-- epoch; for how many more milliseconds it is held}.
+local delays = tonumber(ARGV[7])
+local function hold(n)
+  return now + tonumber(ARGV[7 + math.max(1, math.min(n, delays))])
+end
+local function describe()
+  if #ARGV > 7 + delays then
+    redis.call('HSET', KEYS[1], 'max_probes', ARGV[6], unpack(ARGV, 8 + delays))
+  end
+end
+local function result(n)
+  local r = redis.call('HMGET', KEYS[1], 'state', 'epoch', 'until')
+  if r[1] ~= 'open' then return {n, 0, tonumber(r[2] or 0), 0} end
+  return {n, 1, tonumber(r[2]), tonumber(r[3]) - now}
+end
+local probe = ARGV[2] ~= '' and own.token == ARGV[2]
+local same = tonumber(ARGV[1]) == epoch
+
+if ARGV[3] == 'unsent' then
+  if not probe then return result(0) end
+  redis.call('HDEL', KEYS[1], 'token', 'lease', 'turn')
+  changed()
+  return result(1)
+end
+
+if ARGV[3] == 'fault' then
+  if not probe then return result(0) end
+  open(hold(rung), rung, failed)
+  return result(1)
+end
+
+if ARGV[3] == 'answer' then
+  if probe then
+    close()
+    return result(1)
+  end
+  if state == 'closed' and same and tonumber(own.streak or 0) > 0 then
+    redis.call('HSET', KEYS[1], 'streak', 0)
+    changed()
+    return result(1)
+  end
+  return result(0)
+end
+
+if probe then
+  open(hold(rung + 1), rung + 1, failed + 1)
+  describe()
+  return result(1)
+end
+if state == 'closed' then
+  -- What an older epoch met was answered by the hold that ended it.
+  if not same then return result(0) end
+  local streak = redis.call('HINCRBY', KEYS[1], 'streak', 1)
+  if streak >= tonumber(ARGV[4]) then
+    open(hold(1), 1, 0)
+    describe()
+  else
+    changed()
+  end
+  return result(1)
+end
+-- The account is held already. A call that was under way when that happened may
+-- only lengthen the hold, and only by what the server said.
+local until_ms = hold(1)
+if ARGV[5] == '1' and now < tonumber(own['until']) and until_ms > tonumber(own['until']) then
+  redis.call('HSET', KEYS[1], 'until', until_ms)
+  changed()
+  return result(1)
+end
+return result(0)

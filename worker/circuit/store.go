@@ -1,0 +1,344 @@
+package circuit
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// Name names a circuit: an upstream's account, or one endpoint of it.
+type Name struct {
+	// Upstream is the account.
+	Upstream string
+	// Endpoint is the folded endpoint, "METHOD /path/*", or empty.
+	Endpoint string
+}
+
+// String is the name that people type: NAME, or NAME~METHOD~/path.
+func (n Name) String() string {
+	if n.Endpoint == "" {
+		return n.Upstream
+	}
+	return n.Upstream + "~" + strings.Replace(n.Endpoint, " ", "~", 1)
+}
+
+// ParseName reads what String writes.
+func ParseName(s string) (Name, error) {
+	upstream, endpoint, ok := strings.Cut(s, "~")
+	if !ok {
+		return Name{Upstream: s}, nil
+	}
+	method, path, ok := strings.Cut(endpoint, "~")
+	if !ok || upstream == "" || method == "" || !strings.HasPrefix(path, "/") {
+		return Name{}, fmt.Errorf("%q is no circuit: write NAME, or NAME~METHOD~/path", s)
+	}
+	return Name{Upstream: upstream, Endpoint: method + " " + path}, nil
+}
+
+func (n Name) keys() []string {
+	account := ledger.CircuitKey(n.Upstream, "")
+	own := ledger.CircuitKey(n.Upstream, strings.Replace(n.Endpoint, " ", "~", 1))
+	return []string{own, account, account + "s"}
+}
+
+// State is what a circuit's record says.
+type State string
+
+// The states.
+const (
+	Closed State = "closed"
+	Open   State = "open"
+)
+
+// Record is a circuit's record. The zero value is a circuit that was never opened.
+type Record struct {
+	Name  Name
+	State State
+	// Epoch grows with every opening and closing.
+	Epoch int64
+	// Until is when the hold ends, Since when the circuit opened.
+	Until, Since time.Time
+	// Rung is the step of the ladder, from 1; 0 when closed.
+	Rung int
+	// Streak counts account failures in a row while closed.
+	Streak int
+	// Failed counts probes that failed in a row.
+	Failed int
+	// Probing tells that a probe is out.
+	Probing bool
+	// Reason says why: quota, rate, permission, credential, outage, or operator.
+	Reason string
+	// Hold is the policy's hold, Source what told the hold's end.
+	Hold, Source string
+	// Class, Code, Message and CorrelationID are those of the answer that opened it.
+	Class, Code, Message, CorrelationID string
+	// Who opened or closed it last: a worker's name, or an operator's.
+	Who string
+	// Note is the reason that an operator gave.
+	Note string
+	// Waiting is how many calls wait behind it; only [Store.List] fills it.
+	Waiting int64
+}
+
+// Held tells whether no call may go out at the given time.
+func (r Record) Held(now time.Time) bool { return r.State == Open && now.Before(r.Until) }
+
+// Cause describes the answer that an error report is about.
+type Cause struct {
+	Reason, Hold, Source                string
+	Class, Code, Message, CorrelationID string
+}
+
+// Verdict is what a call met, in the eyes of one circuit.
+type Verdict string
+
+// The verdicts; see lua/report.lua.
+const (
+	OwnError Verdict = "error"
+	Fault    Verdict = "fault"
+	Answer   Verdict = "answer"
+	Unsent   Verdict = "unsent"
+)
+
+// Report is what one call has to tell a circuit.
+type Report struct {
+	Verdict Verdict
+	// Epoch admitted the call; Token is its probe token, if it had one.
+	Epoch int64
+	Token string
+	// After is how many own errors in a row open the circuit; below 1 reads as 1.
+	After int
+	// MaxProbes as in the policy; 0 means never.
+	MaxProbes int
+	// Delays are how long to hold on each rung, the last repeating. OwnError and
+	// Fault need at least one.
+	Delays []time.Duration
+	// ServerSaid tells that the delay is the server's own word.
+	ServerSaid bool
+	Cause      Cause
+}
+
+// Admission is the answer to [Store.Admit].
+type Admission struct {
+	// Admitted tells that the call may be made, Probe that it is the probe.
+	Admitted, Probe bool
+	Epoch           int64
+	// Hold and Rung are those of the hold that the probe is to end.
+	Hold string
+	Rung int
+	// Wait is when to ask again, if not admitted.
+	Wait time.Duration
+	// GiveUp tells that too many probes failed: the call is not to be made at
+	// all, for the reason given by Code, CorrelationID and Message.
+	GiveUp                       bool
+	Code, CorrelationID, Message string
+}
+
+// Store reads and writes the fleet's records. It is safe for concurrent use.
+type Store struct {
+	rdb redis.UniversalClient
+	who string
+}
+
+// NewStore makes a Store; who names this process in the records.
+func NewStore(rdb redis.UniversalClient, who string) *Store { return &Store{rdb: rdb, who: who} }
+
+//go:embed lua/*.lua
+var sources embed.FS
+
+func load(names ...string) *redis.Script {
+	var b strings.Builder
+	for _, name := range names {
+		src, err := sources.ReadFile("lua/" + name + ".lua")
+		if err != nil {
+			panic(err) // embedded at build time
+		}
+		b.Write(src)
+	}
+	return redis.NewScript(ledger.Compact(b.String()))
+}
+
+var (
+	scriptReport  = load("prelude", "report")
+	scriptAdmit   = load("prelude", "admit")
+	scriptOperate = load("prelude", "operate")
+	scriptFollow  = load("follow")
+)
+
+// Standing is how a circuit stands after a report.
+type Standing struct {
+	Open  bool
+	Epoch int64
+	// Wait is how much longer the hold lasts; 0 or less when it is over.
+	Wait time.Duration
+}
+
+// Report tells the circuit what a call met, and returns how it stands then. The
+// copies beside the upstream's other queues follow before it returns.
+func (s *Store) Report(ctx context.Context, n Name, r Report) (Standing, error) {
+	said := 0
+	if r.ServerSaid {
+		said = 1
+	}
+	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), said, r.MaxProbes, len(r.Delays)}
+	for _, d := range r.Delays {
+		args = append(args, max(d, time.Millisecond).Milliseconds())
+	}
+	if r.Verdict == OwnError {
+		c := r.Cause
+		args = append(args, "reason", c.Reason, "hold", c.Hold, "source", c.Source, "class", c.Class, "code", c.Code,
+			"message", c.Message, "correlation_id", c.CorrelationID, "who", s.who, "note", "")
+	}
+	reply, err := scriptReport.Run(ctx, s.rdb, n.keys(), args...).Int64Slice()
+	if err != nil {
+		return Standing{}, fmt.Errorf("report to circuit %s: %w", n, err)
+	}
+	standing := Standing{Open: reply[1] == 1, Epoch: reply[2], Wait: time.Duration(reply[3]) * time.Millisecond}
+	if reply[0] == 0 {
+		return standing, nil
+	}
+	return standing, s.follow(ctx, n.Upstream)
+}
+
+// Admit asks whether a call may be made now; token must be new with every call
+// of Admit, and lease longer than the request can take.
+func (s *Store) Admit(ctx context.Context, n Name, token string, lease time.Duration) (Admission, error) {
+	reply, err := scriptAdmit.Run(ctx, s.rdb, n.keys(), token, lease.Milliseconds()).Slice()
+	if err != nil {
+		return Admission{}, fmt.Errorf("ask circuit %s: %w", n, err)
+	}
+	text := func(i int) string { v, _ := reply[i].(string); return v }
+	number := func(i int) int64 { v, _ := reply[i].(int64); return v }
+	switch number(0) {
+	case 1:
+		return Admission{Admitted: true, Epoch: number(1)}, nil
+	case 2:
+		return Admission{Admitted: true, Probe: true, Epoch: number(1), Hold: text(2), Rung: int(number(3))}, nil
+	case 3:
+		return Admission{GiveUp: true, Code: text(1), CorrelationID: text(2), Message: text(3)}, nil
+	default:
+		return Admission{Wait: max(time.Duration(number(1))*time.Millisecond, time.Millisecond)}, nil
+	}
+}
+
+// Open holds the circuit for d, by an operator's word.
+func (s *Store) Open(ctx context.Context, n Name, d time.Duration, reason, who string) error {
+	return s.operate(ctx, n, "open", d, "reason", "operator", "hold", "", "source", "operator", "class", "", "code", "",
+		"message", "", "correlation_id", "", "max_probes", 0, "note", reason, "who", who)
+}
+
+// Close closes the circuit, by an operator's word; a circuit that is closed
+// already gets a new epoch.
+func (s *Store) Close(ctx context.Context, n Name, reason, who string) error {
+	return s.operate(ctx, n, "close", 0, "note", reason, "who", who)
+}
+
+func (s *Store) operate(ctx context.Context, n Name, verb string, d time.Duration, fields ...any) error {
+	if err := scriptOperate.Run(ctx, s.rdb, n.keys(), append([]any{verb, d.Milliseconds()}, fields...)...).Err(); err != nil {
+		return fmt.Errorf("%s circuit %s: %w", verb, n, err)
+	}
+	return s.follow(ctx, n.Upstream)
+}
+
+// follow copies the account's record to the upstream's other queues.
+func (s *Store) follow(ctx context.Context, upstream string) error {
+	h, err := s.rdb.HGetAll(ctx, ledger.CircuitKey(upstream, "")).Result()
+	if err != nil {
+		return fmt.Errorf("read circuit %s: %w", upstream, err)
+	}
+	args := []any{h["version"]}
+	for _, field := range []string{"state", "epoch", "until", "streak", "endpoints", "held", "since"} {
+		args = append(args, field, h[field])
+	}
+	for _, lane := range []string{":high", ":low"} {
+		if err := scriptFollow.Run(ctx, s.rdb, []string{ledger.CircuitKey(upstream+lane, "")}, args...).Err(); err != nil {
+			return fmt.Errorf("copy circuit %s to %s: %w", upstream, upstream+lane, err)
+		}
+	}
+	return nil
+}
+
+// Get returns a circuit's record.
+func (s *Store) Get(ctx context.Context, n Name) (Record, error) {
+	h, err := s.rdb.HGetAll(ctx, n.keys()[0]).Result()
+	if err != nil {
+		return Record{}, fmt.Errorf("read circuit %s: %w", n, err)
+	}
+	return recordFromHash(n, h), nil
+}
+
+// List returns the circuits of the given upstreams: every account's, and the
+// endpoint circuits that were ever opened, with the number of waiting calls.
+func (s *Store) List(ctx context.Context, upstreams []string) ([]Record, error) {
+	var list []Record
+	for _, upstream := range upstreams {
+		account, err := s.Get(ctx, Name{Upstream: upstream})
+		if err != nil {
+			return nil, err
+		}
+		if account.Waiting, err = s.waiting(ctx, upstream); err != nil {
+			return nil, err
+		}
+		list = append(list, account)
+		members, err := s.rdb.SMembers(ctx, account.Name.keys()[2]).Result()
+		if err != nil {
+			return nil, fmt.Errorf("list the endpoint circuits of %s: %w", upstream, err)
+		}
+		sort.Strings(members)
+		prefix := account.Name.keys()[0] + "~"
+		for _, key := range members {
+			endpoint := strings.Replace(strings.TrimPrefix(key, prefix), "~", " ", 1)
+			r, err := s.Get(ctx, Name{Upstream: upstream, Endpoint: endpoint})
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, r)
+		}
+	}
+	return list, nil
+}
+
+func (s *Store) waiting(ctx context.Context, upstream string) (int64, error) {
+	pipe := s.rdb.Pipeline()
+	var cmds []*redis.IntCmd
+	for _, lane := range []string{"", ":high", ":low"} {
+		prefix := "asynq:{" + upstream + lane + "}:"
+		cmds = append(cmds, pipe.LLen(ctx, prefix+"pending"), pipe.ZCard(ctx, prefix+"retry"), pipe.ZCard(ctx, prefix+"scheduled"))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return 0, fmt.Errorf("count the waiting calls of %s: %w", upstream, err)
+	}
+	var n int64
+	for _, cmd := range cmds {
+		n += cmd.Val()
+	}
+	return n, nil
+}
+
+func recordFromHash(n Name, h map[string]string) Record {
+	num := func(field string) int64 { v, _ := strconv.ParseInt(h[field], 10, 64); return v }
+	at := func(field string) time.Time {
+		if ms := num(field); ms > 0 {
+			return time.UnixMilli(ms).UTC()
+		}
+		return time.Time{}
+	}
+	r := Record{
+		Name: n, State: State(h["state"]), Epoch: num("epoch"), Until: at("until"), Since: at("since"),
+		Rung: int(num("rung")), Streak: int(num("streak")), Failed: int(num("failed")), Probing: h["token"] != "",
+		Reason: h["reason"], Hold: h["hold"], Source: h["source"], Class: h["class"], Code: h["code"],
+		Message: h["message"], CorrelationID: h["correlation_id"], Who: h["who"], Note: h["note"],
+	}
+	if r.State == "" {
+		r.State = Closed
+	}
+	return r
+}

@@ -1,0 +1,170 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/worker/upstream"
+)
+
+// What describes a credential; see the constants and functions of the same names.
+type (
+	Auth      = upstream.Auth
+	AuthType  = upstream.AuthType
+	AuthStyle = upstream.AuthStyle
+	Secret    = upstream.Secret
+	TLS       = upstream.TLS
+)
+
+// The kinds of credential.
+const (
+	AuthNone   = upstream.AuthNone
+	AuthBearer = upstream.AuthBearer
+	AuthBasic  = upstream.AuthBasic
+	AuthHeader = upstream.AuthHeader
+	AuthQuery  = upstream.AuthQuery
+	AuthOAuth2 = upstream.AuthOAuth2
+)
+
+// EnvSecret is a credential in an environment variable.
+func EnvSecret(name string) Secret { return upstream.EnvSecret(name) }
+
+// FileSecret is a credential in a file, which is read again when it changes.
+func FileSecret(path string) Secret { return upstream.FileSecret(path) }
+
+// StaticSecret is a credential that is at hand.
+func StaticSecret(value string) Secret { return upstream.StaticSecret(value) }
+
+// Defaults of Config and Upstream.
+const (
+	DefaultConcurrency         = 64
+	DefaultUpstreamConcurrency = upstream.DefaultConcurrency
+	DefaultTimeout             = upstream.DefaultTimeout
+	DefaultRetention           = 168 * time.Hour
+)
+
+// DefaultIdempotent are the patterns of calls that may be sent twice without
+// harm, after RFC 9110 section 9.2.2.
+var DefaultIdempotent = []string{"GET *", "HEAD *", "OPTIONS *", "PUT *", "DELETE *"}
+
+// Config configures a Worker. Redis and Upstreams are required.
+type Config struct {
+	// Redis is the queue's. The worker does not close it.
+	Redis redis.UniversalClient
+	// Upstreams are the APIs whose calls this worker makes.
+	Upstreams []Upstream
+	// Concurrency is how many calls this process makes at once, over all
+	// upstreams. Defaults to 64.
+	Concurrency int
+	// Retention is how long done and dropped calls stay in the ledger after
+	// their batch has nothing open. Defaults to 168 h.
+	Retention time.Duration
+	// Logger receives one line per decision at debug level and what needs a
+	// person at warning level. Defaults to none.
+	Logger *slog.Logger
+	// OnEvent is called after each attempt was recorded, from many goroutines at
+	// once. It must not block. Defaults to none.
+	OnEvent func(Event)
+}
+
+// Upstream is an API with its account. Name, Policy and, unless it only has
+// jobs, BaseURL are required.
+type Upstream struct {
+	// Name is the upstream's name: [a-z0-9_-]{1,64}.
+	Name string
+	// BaseURL is where calls go; their paths are appended.
+	BaseURL string
+	// Policy judges the answers.
+	Policy *policy.Policy
+	// Auth is the credential. Defaults to none.
+	Auth Auth
+	// Timeout bounds one request. Defaults to 30 s.
+	Timeout time.Duration
+	// Concurrency is how many calls this process makes at once. Defaults to 16.
+	Concurrency int
+	// Endpoints are patterns that fold paths into one endpoint: "GET /patent/*".
+	Endpoints []string
+	// Idempotent are patterns of calls that may be sent twice without harm.
+	// Defaults to [DefaultIdempotent].
+	Idempotent []string
+	// IdempotencyHeader names a header that the API honours: every call carries
+	// its id in it and is idempotent. Defaults to none.
+	IdempotencyHeader string
+	// MaxBody is the largest answer in bytes. Defaults to 8 MiB.
+	MaxBody int64
+	// CostHeader is the answer's header that says what a call was billed.
+	// Defaults to x-openapi-amount.
+	CostHeader string
+	// TLS names private authorities and client certificates.
+	TLS TLS
+}
+
+// Event tells what became of one attempt.
+type Event struct {
+	ID, Batch, Key, Upstream string
+	// Job is what the policy decided; State is set when the call has ended.
+	Job   policy.Job
+	State string
+	Class policy.Class
+	// Code is the API's own, for logs.
+	Code     string
+	Attempts int
+	Parked   int
+	// At is when it was recorded, Latency the time of the request.
+	At      time.Time
+	Latency time.Duration
+}
+
+var upstreamName = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
+
+func (c Config) withDefaults() Config {
+	if c.Concurrency == 0 {
+		c.Concurrency = DefaultConcurrency
+	}
+	if c.Retention == 0 {
+		c.Retention = DefaultRetention
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.OnEvent == nil {
+		c.OnEvent = func(Event) {}
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if c.Redis == nil {
+		errs = append(errs, errors.New("worker.Config: Redis is missing"))
+	}
+	if len(c.Upstreams) == 0 {
+		errs = append(errs, errors.New("worker.Config: Upstreams is empty: name at least one API"))
+	}
+	if c.Concurrency < 1 {
+		errs = append(errs, fmt.Errorf("worker.Config: Concurrency is %d; it must be at least 1", c.Concurrency))
+	}
+	seen := map[string]bool{}
+	for i, u := range c.Upstreams {
+		switch {
+		case !upstreamName.MatchString(u.Name):
+			errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Name %q: use 1 to 64 of a-z, 0-9, _ and -", i, u.Name))
+		case seen[u.Name]:
+			errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Name %q stands twice", i, u.Name))
+		}
+		seen[u.Name] = true
+		if u.Policy == nil {
+			errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Policy is missing", i))
+		}
+		if u.Concurrency < 0 {
+			errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Concurrency is %d; it must be at least 1", i, u.Concurrency))
+		}
+	}
+	return errors.Join(errs...)
+}

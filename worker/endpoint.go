@@ -1,0 +1,62 @@
+package worker
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/seed-2903acc3/callq/policy"
+)
+
+// patterns is an ordered list of endpoint patterns; the first match wins.
+type patterns []policy.Pattern
+
+func parsePatterns(field string, list []string) (patterns, error) {
+	ps := make(patterns, len(list))
+	for i, s := range list {
+		// "GET *" reads better than "GET /*" and means the same.
+		p, err := policy.ParsePattern(s)
+		if err != nil {
+			return nil, fmt.Errorf("%s[%d] %q: %w", field, i, s, err)
+		}
+		ps[i] = p
+	}
+	return ps, nil
+}
+
+func (ps patterns) find(method, path string) (policy.Pattern, bool) {
+	for _, p := range ps {
+		if p.Match(method, path) {
+			return p, true
+		}
+	}
+	return policy.Pattern{}, false
+}
+
+// endpoint folds a call's path into the endpoint that circuits, groups and
+// figures know it by: the configured pattern that matches, else the path with
+// every segment that looks like an identifier replaced by a star.
+func (ps patterns) endpoint(method, path string) string {
+	if p, ok := ps.find(method, path); ok {
+		_, pattern, _ := strings.Cut(p.String(), " ")
+		return method + " " + pattern
+	}
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		if identifier(s) {
+			segments[i] = "*"
+		}
+	}
+	return method + " " + strings.Join(segments, "/")
+}
+
+// identifier tells a path segment that names one thing (a number, a UUID, a
+// patent's number, a hash) from one that names a kind of thing ("v2", "search").
+func identifier(s string) bool {
+	digits := 0
+	for _, c := range s {
+		if c >= '0' && c <= '9' {
+			digits++
+		}
+	}
+	return digits > 0 && (digits == len(s) || len(s) >= 8 && digits >= 2 || strings.ContainsRune(s, '%')) || len(s) > 40
+}

@@ -1,0 +1,121 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/upstream"
+)
+
+// Job is a job in the hands of its code.
+type Job[A tasks.Args] struct {
+	// Args are what the producer gave.
+	Args A
+	// ID is the job's own, the same on every attempt: the natural idempotency
+	// key. Batch and Key are the names that the producer chose.
+	ID, Batch, Key string
+	// Attempt counts from 1.
+	Attempt int
+
+	mark func(context.Context) error
+}
+
+// MarkSent notes that an effect which must not happen twice comes next. Call it
+// right before the request. After an error the request must not be made: return
+// the error, and the job is put back without having spent an attempt. A worker
+// that ends after MarkSent and before the job's outcome is recorded leaves the
+// job dead, as outcome_unknown. For idempotent jobs it does nothing.
+func (j *Job[A]) MarkSent(ctx context.Context) error { return j.mark(ctx) }
+
+// ErrNotSent wraps the errors of [Job.MarkSent].
+var ErrNotSent = errors.New("the job may not go on")
+
+type jobName struct{ upstream, kind string }
+
+// jobFunc runs a job and returns its result as JSON.
+type jobFunc func(ctx context.Context, p *passage, attempt int, mark func(context.Context) error) ([]byte, error)
+
+// Handle registers the Go code of one kind of job for one upstream, before Run.
+//
+// What the code returns is judged by the upstream's policy: a [policy.Failure]
+// as the API's answer that it describes, any other error, and a panic, as an
+// unknown failure; nil as success, with R kept as the result's body. The code
+// gets the upstream's time-out and has to heed its context's end.
+func Handle[A tasks.Args, R any](w *Worker, upstreamName string, fn func(context.Context, *Job[A]) (R, error)) error {
+	var zero A
+	name := jobName{upstreamName, zero.Kind()}
+	if w.accounts[upstreamName] == nil {
+		return fmt.Errorf("job %s: no upstream %q is configured", name.kind, upstreamName)
+	}
+	if w.jobs[name] != nil {
+		return fmt.Errorf("job %s of upstream %q is registered twice", name.kind, upstreamName)
+	}
+	w.jobs[name] = func(ctx context.Context, p *passage, attempt int, mark func(context.Context) error) ([]byte, error) {
+		args, err := tasks.DecodeArgs[A](p.call)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", upstream.ErrRefused, err)
+		}
+		result, err := fn(ctx, &Job[A]{
+			Args: args, ID: p.take.ID, Batch: p.take.Batch, Key: p.take.Key, Attempt: attempt, mark: mark,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(result)
+	}
+	return nil
+}
+
+// runJob runs a job's code and describes what it met as an upstream's answer.
+func (w *Worker) runJob(ctx context.Context, p *passage, fn jobFunc) upstream.Answer {
+	started := time.Now()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.acct.timeout)
+	defer cancel()
+	marked := false
+	body, err := w.guard(ctx, p, fn, func(ctx context.Context) error {
+		if p.idempotent {
+			return nil
+		}
+		if a, ok := w.mark(ctx, p); !ok {
+			if a.held > 0 {
+				return fmt.Errorf("%w: the account is held for %s", ErrNotSent, a.held.Round(time.Second))
+			}
+			return fmt.Errorf("%w: its record could not be marked", ErrNotSent)
+		}
+		marked = true
+		return nil
+	})
+	a := upstream.Answer{StartedAt: started, Latency: time.Since(started), Err: err}
+	var failure *policy.Failure
+	switch {
+	case err == nil:
+		a.Body, a.ContentType = body, "application/json"
+		a.Outcome = policy.Outcome{Status: 200, Body: policy.BodyEnvelope, Flag: policy.FlagTrue}
+	case errors.Is(err, ErrNotSent), errors.Is(err, upstream.ErrRefused):
+		a.NotSent = true
+	case errors.As(err, &failure):
+		a.Outcome = failure.Outcome(time.Now())
+	case marked:
+		// The code cannot say, so the effect may have happened.
+		a.Outcome = (&policy.Failure{MaybeSent: true, Message: err.Error()}).Outcome(time.Now())
+	default:
+		a.Outcome = policy.Outcome{Message: err.Error(), ReceivedAt: time.Now()}
+	}
+	return a
+}
+
+func (w *Worker) guard(ctx context.Context, p *passage, fn jobFunc, mark func(context.Context) error) (body []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			w.log.Error("a job's code panicked", "call", p.take.ID, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
+	return fn(ctx, p, p.take.Attempts+1, mark)
+}

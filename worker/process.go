@@ -1,0 +1,290 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/upstream"
+)
+
+const (
+	// maxStarts is how often a call is taken up without a decision before it is
+	// held to kill its workers.
+	maxStarts = 5
+	// strangerDelay is when a call that this worker does not understand, but
+	// another may, comes back.
+	strangerDelay = 30 * time.Second
+)
+
+// passage is one call on its way through the worker.
+type passage struct {
+	take *ledger.Take
+	call tasks.Call
+	acct *account
+	// endpoint is the folded endpoint, idempotent whether it may be sent twice.
+	endpoint   string
+	idempotent bool
+	// gates are what admitted the call, the account's first.
+	gates []gate
+	// done reports to the process's breaker, exactly once.
+	done func(circuit.Result) bool
+}
+
+// gate is one circuit's admission.
+type gate struct {
+	name  circuit.Name
+	epoch int64
+	// token is set when the call is this circuit's probe, for the named hold.
+	token, hold string
+}
+
+// process takes a call through all its steps and says what asynq is to do.
+func (w *Worker) process(ctx context.Context, take *ledger.Take) verb {
+	p, v, ok := w.open(ctx, take)
+	if !ok {
+		return v
+	}
+	if v, ok := w.admit(ctx, p); !ok {
+		return v
+	}
+	a := w.attempt(ctx, p)
+	if a.NotSent {
+		return w.notSent(ctx, p, a)
+	}
+	return w.settle(ctx, p, a)
+}
+
+// open reads the call and ends it where it must not be made. ok is false when
+// the verb stands.
+func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v verb, ok bool) {
+	if !take.Known {
+		return nil, w.adopt(ctx, take), false
+	}
+	if !take.ParkedAt.IsZero() {
+		take.HeldOwn += max(take.At.Sub(take.ParkedAt), 0)
+		take.ParkedAt = time.Time{}
+	}
+	call, err := tasks.Decode(take.Content)
+	if errors.Is(err, tasks.ErrNewerVersion) {
+		w.log.Warn("a newer callq wrote this call; it waits for a newer worker", "call", take.ID)
+		return nil, w.park(ctx, take, nil, strangerDelay, "written by a newer callq: waits for a newer worker"), false
+	}
+	if err == nil && call.Upstream != tasks.UpstreamOf(take.Queue) {
+		err = fmt.Errorf("the call is for %q but stands in the queue of %q", call.Upstream, take.Queue)
+	}
+	if err != nil {
+		return nil, w.endUnsent(ctx, take, nil, unsentMalformed, err.Error()), false
+	}
+	a := w.accounts[call.Upstream]
+	path, err := call.URLPath()
+	if err != nil {
+		return nil, w.endUnsent(ctx, take, nil, unsentMalformed, err.Error()), false
+	}
+	p = &passage{
+		take: take, call: call, acct: a,
+		endpoint:   a.endpoints.endpoint(call.Method, path),
+		idempotent: a.isIdempotent(call, path),
+	}
+	switch {
+	case take.Sent > 0 && !p.idempotent:
+		return nil, w.endUnsent(ctx, take, p, unsentUnknown, ""), false
+	case take.Starts >= maxStarts:
+		return nil, w.endUnsent(ctx, take, p, unsentCrashLoop, ""), false
+	case call.Deadline != nil && take.At.After(*call.Deadline):
+		return nil, w.endUnsent(ctx, take, p, unsentExpired, ""), false
+	}
+	if job, _, isJob := call.Job(); isJob && w.jobs[jobName{call.Upstream, job}] == nil {
+		w.log.Warn("no code is registered for this job; it waits for a worker that has it", "job", job, "upstream", call.Upstream)
+		return nil, w.park(ctx, take, p, strangerDelay, "no code for job "+job+" in this worker"), false
+	}
+	return p, verb{}, true
+}
+
+// admit asks the circuits. ok is false when the verb stands.
+func (w *Worker) admit(ctx context.Context, p *passage) (v verb, ok bool) {
+	take := p.take
+	account := circuit.Name{Upstream: p.acct.name}
+	entry := gate{name: account, epoch: take.Circuit.Epoch}
+	if take.Circuit.AfterHold {
+		adm, v, ok := w.ask(ctx, p, account, &entry)
+		if !ok {
+			return v, false
+		}
+		if adm.Probe {
+			p.acct.gate.Probe(adm.Epoch)
+		}
+	}
+	p.gates = append(p.gates, entry)
+	if take.Circuit.Endpoints > 0 {
+		entry := gate{name: circuit.Name{Upstream: p.acct.name, Endpoint: p.endpoint}}
+		if _, v, ok := w.ask(ctx, p, entry.name, &entry); !ok {
+			w.giveBack(ctx, p)
+			return v, false
+		}
+		p.gates = append(p.gates, entry)
+	}
+	p.acct.gate.Admit(p.gates[0].epoch)
+	done, wait := p.acct.gate.Pass()
+	if done == nil {
+		w.giveBack(ctx, p)
+		return w.park(ctx, take, p, wait, "held: the account's circuit is open"), false
+	}
+	p.done = done
+	return verb{}, true
+}
+
+// ask asks one circuit in Redis for admission and notes it in g.
+func (w *Worker) ask(ctx context.Context, p *passage, name circuit.Name, g *gate) (circuit.Admission, verb, bool) {
+	token := newToken()
+	adm, err := w.circuits.Admit(ctx, name, token, p.acct.lease)
+	switch {
+	case err != nil:
+		w.trouble(err)
+		return adm, verb{kind: again, delay: time.Second, text: "Redis is out of reach"}, false
+	case adm.GiveUp:
+		return adm, w.endGivenUp(ctx, p, adm), false
+	case !adm.Admitted:
+		if name.Endpoint != "" {
+			p.take.ParkedAt = p.take.At
+		}
+		return adm, w.park(ctx, p.take, p, adm.Wait, "held: circuit "+name.String()+" is open"), false
+	}
+	g.epoch = adm.Epoch
+	if adm.Probe {
+		g.token, g.hold = token, adm.Hold
+	}
+	return adm, verb{}, true
+}
+
+// giveBack returns the probes that the call holds: it does not go out.
+func (w *Worker) giveBack(ctx context.Context, p *passage) {
+	for _, g := range p.gates {
+		if g.token == "" {
+			continue
+		}
+		if _, err := w.circuits.Report(ctx, g.name, circuit.Report{Verdict: circuit.Unsent, Token: g.token}); err != nil {
+			w.trouble(err)
+		}
+	}
+}
+
+// attempt sends the call, once, and once more with a fresh credential where the
+// policy wants that. The decision is not carried out here.
+func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
+	take := p.take
+	if take.FirstAt.IsZero() {
+		take.FirstAt, take.HeldBase = take.At, take.Circuit.Held
+	}
+	job, _, isJob := p.call.Job()
+	if !p.idempotent && !isJob {
+		if a, ok := w.mark(ctx, p); !ok {
+			return a
+		}
+	}
+	a := attempted{number: take.Attempts + 1}
+	if isJob {
+		a.Answer = w.runJob(ctx, p, w.jobs[jobName{p.acct.name, job}])
+	} else {
+		a.Answer = p.acct.client.Do(ctx, w.request(p))
+	}
+	if a.NotSent {
+		return a
+	}
+	a.decide(p, !isJob && p.acct.client.CanRefresh(a.TokenGeneration))
+	if !a.decision.Refresh {
+		return a
+	}
+	// A refresh that fails is judged by the replay, which meets the same trouble
+	// before anything is sent.
+	fresh, err := p.acct.client.Refresh(ctx, a.TokenGeneration)
+	if err != nil {
+		w.log.Warn("the credential could not be refreshed", "upstream", p.acct.name, "error", err)
+	}
+	if !fresh && err == nil {
+		return a
+	}
+	replay := attempted{number: a.number}
+	if replay.Answer = p.acct.client.Do(ctx, w.request(p)); replay.NotSent {
+		return a
+	}
+	replay.decide(p, false)
+	return replay
+}
+
+// mark notes in the record that a call which must not be sent twice goes out.
+func (w *Worker) mark(ctx context.Context, p *passage) (attempted, bool) {
+	held, mine, err := w.ledger.MarkSent(ctx, p.take, p.take.Attempts+1, p.probing())
+	if err == nil && mine && held == 0 {
+		return attempted{}, true
+	}
+	if err != nil {
+		w.trouble(err)
+	}
+	return attempted{Answer: upstream.Answer{NotSent: true, Err: err}, held: held, lost: err == nil && !mine}, false
+}
+
+func (p *passage) probing() bool { return len(p.gates) > 0 && p.gates[0].token != "" }
+
+// attempted is an attempt with its decision.
+type attempted struct {
+	upstream.Answer
+	number   int
+	decision policy.Decision
+	// held and lost say why the call was not sent: its account is held, or its
+	// record has moved on.
+	held time.Duration
+	lost bool
+}
+
+func (a *attempted) decide(p *passage, canRefresh bool) {
+	t := p.take
+	a.decision = p.acct.policy.Decide(a.Outcome, policy.Attempt{
+		Method: p.call.Method, Endpoint: p.endpoint, Idempotent: p.idempotent, N: a.number,
+		Age:        max(time.Now().Sub(t.FirstAt)-(t.Circuit.Held-t.HeldBase)-t.HeldOwn, 0),
+		CanRefresh: canRefresh,
+	})
+}
+
+// notSent puts a call back that did not go out: nothing was spent.
+func (w *Worker) notSent(ctx context.Context, p *passage, a attempted) verb {
+	p.done(circuit.Neutral)
+	w.giveBack(ctx, p)
+	switch {
+	case a.lost:
+		return verb{kind: over}
+	case errors.Is(a.Err, upstream.ErrRefused):
+		return w.endUnsent(ctx, p.take, p, unsentMalformed, a.Err.Error())
+	case a.held > 0:
+		return w.park(ctx, p.take, p, a.held, "held: the account's circuit is open")
+	default:
+		return w.park(ctx, p.take, p, time.Second, "the worker stopped before the call was sent")
+	}
+}
+
+// request turns the call into the upstream's request.
+func (w *Worker) request(p *passage) upstream.Request {
+	c := p.call
+	// Both were checked when the call was opened, or are by the client itself,
+	// which refuses what it cannot send.
+	path, _ := c.URLPath()
+	query, _ := c.URLQuery()
+	body, contentType, _ := c.RequestBody()
+	r := upstream.Request{
+		Method: c.Method, Path: path, RawQuery: query, Body: body, ContentType: contentType,
+		IdempotencyKey: p.take.ID,
+	}
+	if len(c.Headers) > 0 {
+		r.Header = make(http.Header, len(c.Headers))
+		for name, value := range c.Headers {
+			r.Header.Set(name, value)
+		}
+	}
+	return r
+}

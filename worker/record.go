@@ -1,0 +1,204 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+// insistFor is how long a worker goes on trying to record what it knows. It is
+// longer than a Redis takes to come back from its file or to fail over; a
+// worker that cannot record leaves the call to asynq's lease.
+const insistFor = 10 * time.Minute
+
+// insist runs a write until Redis has taken it. Only the end of the process, or
+// of the worker's patience, stops it: ctx does not.
+func (w *Worker) insist(ctx context.Context, write func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), insistFor)
+	defer cancel()
+	pause := 50 * time.Millisecond
+	for {
+		err := write(ctx)
+		if err == nil {
+			return nil
+		}
+		w.trouble(err)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		case <-w.stopped:
+			return err
+		}
+		pause = min(2*pause, 2*time.Second)
+	}
+}
+
+func (w *Worker) recordAttempt(ctx context.Context, t *ledger.Take, a *ledger.Attempt) (streak int, mine bool) {
+	log := t.Log
+	err := w.insist(ctx, func(ctx context.Context) (err error) {
+		t.Log = log
+		streak, mine, err = w.ledger.Attempt(ctx, t, a)
+		return err
+	})
+	return streak, mine && err == nil
+}
+
+func (w *Worker) recordEnd(ctx context.Context, t *ledger.Take, f ledger.Final, a *ledger.Attempt) (streak int, mine bool) {
+	log := t.Log
+	err := w.insist(ctx, func(ctx context.Context) (err error) {
+		t.Log = log
+		streak, mine, err = w.ledger.End(ctx, t, f, a)
+		return err
+	})
+	return streak, mine && err == nil
+}
+
+// recordPark records a put-back that spent no attempt.
+func (w *Worker) recordPark(ctx context.Context, t *ledger.Take, a *ledger.Attempt, wait time.Duration, text string) verb {
+	t.Parked++
+	if _, mine := w.recordAttempt(ctx, t, a); !mine {
+		return verb{kind: over}
+	}
+	return verb{kind: again, delay: wait, text: text}
+}
+
+// park puts a call back that was not sent. p is nil where the call was not read.
+func (w *Worker) park(ctx context.Context, t *ledger.Take, p *passage, wait time.Duration, why string) verb {
+	v := w.recordPark(ctx, t, nil, wait, why)
+	if p != nil {
+		w.note(p, attempted{number: t.Attempts + 1}, policy.Decision{Job: policy.Park, Rule: why}, "")
+	}
+	return v
+}
+
+// unsent is an ending of a call that this worker did not send.
+type unsent struct {
+	class           policy.Class
+	message, advice string
+	// detail says more, in the record's own message.
+	detail string
+}
+
+var (
+	unsentMalformed = unsent{
+		class:   policy.MalformedTask,
+		message: "This request could not be read and was not sent.",
+		advice:  "Something other than callq wrote or changed this task. Mend the call and send it again.",
+		detail:  "the stored call cannot be read",
+	}
+	unsentUnknown = unsent{
+		class:   policy.OutcomeUnknown,
+		message: "We cannot tell whether this request was carried out.",
+		advice:  "A worker ended while the call was on its way. Look at the API whether it took effect; redrive it only if it did not.",
+		detail:  "the worker ended between sending the call and recording its answer",
+	}
+	unsentCrashLoop = unsent{
+		class:   policy.CrashLoop,
+		message: "This request could not be processed.",
+		advice:  "Five workers in a row ended while they had this call. Look at their logs and memory before you redrive it.",
+		detail:  "five workers in a row ended without a decision",
+	}
+	unsentExpired = unsent{
+		class:   policy.Expired,
+		message: "This request was not sent in time.",
+		advice:  "Its deadline passed while it waited. Redrive it without a deadline, or send it again with a later one.",
+		detail:  "the deadline passed before the call could be sent",
+	}
+)
+
+// endUnsent dead-letters a call that is not to be sent. p is nil where the call
+// could not be read.
+func (w *Worker) endUnsent(ctx context.Context, t *ledger.Take, p *passage, u unsent, detail string) verb {
+	if detail == "" {
+		detail = u.detail
+	}
+	f := ledger.Final{
+		State: ledger.Dead,
+		Ending: ledger.Ending{
+			Class: string(u.class), Message: clip(detail), UserMessage: u.message, Advice: u.advice,
+			Attempts: t.Attempts, Parked: t.Parked, FirstAt: t.FirstAt, FinishedAt: time.Now().UTC(),
+		},
+		Assumed: u.class == policy.OutcomeUnknown,
+	}
+	if n := len(t.Log); n > 0 && u.class != policy.MalformedTask {
+		// What the API said last is the best that support can be given.
+		f.Ending.Code, f.Ending.CorrelationID, f.Ending.HTTPStatus = t.Log[n-1].Code, t.Log[n-1].CorrelationID, t.Log[n-1].Status
+	}
+	if p != nil {
+		f.Ending.Endpoint = p.endpoint
+	}
+	if f.Assumed {
+		// The attempt that was on its way may have reached the API: it counts.
+		t.Attempts = max(t.Attempts, t.Sent)
+		f.Ending.Attempts = t.Attempts
+	}
+	return w.endDead(ctx, t, p, f)
+}
+
+// endGivenUp dead-letters a call whose circuit has seen too many probes fail.
+func (w *Worker) endGivenUp(ctx context.Context, p *passage, adm circuit.Admission) verb {
+	t := p.take
+	return w.endDead(ctx, t, p, ledger.Final{
+		State: ledger.Dead,
+		Ending: ledger.Ending{
+			Class: string(policy.Quota), Rule: "max_probes", Code: adm.Code, CorrelationID: adm.CorrelationID,
+			Message: clip(adm.Message), Endpoint: p.endpoint,
+			UserMessage: "This service is not available to this account at the moment.",
+			Advice:      "Probe after probe was refused. See that the account's package covers this endpoint, then close the circuit and redrive.",
+			Attempts:    t.Attempts, Parked: t.Parked, FirstAt: t.FirstAt, FinishedAt: time.Now().UTC(),
+		},
+	})
+}
+
+func (w *Worker) endDead(ctx context.Context, t *ledger.Take, p *passage, f ledger.Final) verb {
+	f.Group = groupOf(f.Ending)
+	w.recordEnd(ctx, t, f, nil)
+	if p != nil {
+		d := policy.Decision{Job: policy.DeadLetter, Class: policy.Class(f.Ending.Class), Rule: f.Ending.Rule}
+		w.note(p, attempted{number: t.Attempts}, d, ledger.Dead)
+	}
+	w.log.Warn("a call is dead without having been sent", "call", t.ID, "batch", t.Batch, "key", t.Key, "class", f.Ending.Class, "message", f.Ending.Message)
+	return w.ended(t, f)
+}
+
+// adopt gives a task that somebody else put into the queue a record, and ends it.
+func (w *Worker) adopt(ctx context.Context, t *ledger.Take) verb {
+	err := w.insist(ctx, func(ctx context.Context) error { return w.ledger.Adopt(ctx, t) })
+	if err != nil {
+		return verb{kind: again, delay: time.Second, text: "callq: the task has no record"}
+	}
+	return w.endUnsent(ctx, t, nil, unsentMalformed, "the task was not put into the queue by callq")
+}
+
+// discard ends a task that asynq itself cannot decode and takes it off asynq's
+// lists, since asynq could do nothing with it but stumble.
+func (w *Worker) discard(ctx context.Context, t *ledger.Take) {
+	if !t.Known {
+		if err := w.insist(ctx, func(ctx context.Context) error { return w.ledger.Adopt(ctx, t) }); err != nil {
+			return
+		}
+	}
+	w.endUnsent(ctx, t, nil, unsentMalformed, "the task's message is not asynq's")
+	err := w.insist(ctx, func(ctx context.Context) error { return w.ledger.RemoveTask(ctx, t.Queue, t.ID) })
+	if err != nil {
+		w.log.Error("a task that cannot be decoded is still on asynq's active list", "call", t.ID, "queue", t.Queue)
+	}
+}
+
+// trouble logs that Redis failed, at most once a second and in words that people
+// can act on.
+func (w *Worker) trouble(err error) {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	now := time.Now().Unix()
+	if last := w.lastTrouble.Load(); last != now && w.lastTrouble.CompareAndSwap(last, now) {
+		w.log.Warn("Redis does not answer as it should; no call starts until it does", "error", fmt.Sprint(w.explain(err)))
+	}
+}

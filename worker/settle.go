@@ -1,0 +1,258 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+// settle carries the decision out: the circuit first, so that the fleet stops at
+// once; then the ledger; asynq learns it last, from the verb.
+func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
+	// The answer is here and must be recorded, whatever becomes of the worker.
+	ctx = context.WithoutCancel(ctx)
+	wait, own := w.report(ctx, p, a)
+	d := a.decision
+	if own && d.Job != policy.Park {
+		// A probe that meets its circuit's own error is parked.
+		d.Job, d.Exhausted = policy.Park, false
+	}
+	t := p.take
+	entry := &ledger.Attempt{
+		At: a.StartedAt.UTC(), N: a.number, Job: string(d.Job), Class: string(d.Class), Rule: d.Rule,
+		Status: a.Outcome.Status, Code: a.Outcome.Code, Transport: string(a.Outcome.Transport),
+		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
+	}
+	switch d.Job {
+	case policy.Park:
+		w.note(p, a, d, "")
+		return w.recordPark(ctx, t, entry, wait, fmt.Sprintf("parked: %s %s, tries again in %s", d.Class, a.Outcome.Code, wait.Round(time.Second)))
+	case policy.Retry:
+		backoff, _ := p.acct.policy.Backoff(d.Backoff)
+		delay := backoff.Delay(t.Attempts, policy.Dice(t.ID))
+		t.Attempts = a.number
+		streak, mine := w.recordAttempt(ctx, t, entry)
+		w.healed(ctx, p, a, streak)
+		if !mine {
+			return verb{kind: over}
+		}
+		w.note(p, a, d, "")
+		return verb{kind: again, delay: delay, failed: true, text: fmt.Sprintf("attempt %d: %s %s", a.number, d.Class, a.Outcome.Code)}
+	default:
+		t.Attempts = a.number
+		return w.end(ctx, p, a, d, entry)
+	}
+}
+
+// end records a terminal outcome.
+func (w *Worker) end(ctx context.Context, p *passage, a attempted, d policy.Decision, entry *ledger.Attempt) verb {
+	t := p.take
+	f := ledger.Final{
+		State: stateOf(d.Job),
+		Ending: ledger.Ending{
+			Class: string(d.Class), Rule: d.Rule, HTTPStatus: a.Outcome.Status, Code: a.Outcome.Code,
+			Message: clip(a.Outcome.Message), Transport: string(a.Outcome.Transport),
+			CorrelationID: a.Outcome.CorrelationID, Endpoint: p.endpoint, Amount: a.Kept.Amount,
+			Attempts: t.Attempts, Parked: t.Parked, FirstAt: t.FirstAt, FinishedAt: time.Now().UTC(),
+		},
+		Body: a.Body, BodyType: a.ContentType,
+	}
+	if f.Ending.Message == "" && a.Err != nil {
+		f.Ending.Message = clip(a.Err.Error())
+	}
+	if f.State != ledger.Done {
+		f.Ending.UserMessage = d.UserMessage(time.Time{})
+		f.Ending.Advice = d.Advice
+	}
+	if f.State == ledger.Dead {
+		f.Group = groupOf(f.Ending)
+	}
+	streak, _ := w.recordEnd(ctx, t, f, entry)
+	w.healed(ctx, p, a, streak)
+	w.note(p, a, d, f.State)
+	return w.ended(t, f)
+}
+
+// ended is the verb for a recorded ending.
+func (w *Worker) ended(t *ledger.Take, f ledger.Final) verb {
+	if f.State != ledger.Dead {
+		w.wrapped.Removed(t.Queue, t.ID)
+		return verb{kind: over}
+	}
+	text := strings.TrimSpace(fmt.Sprintf("%s %s: %s", f.Ending.Class, f.Ending.Code, f.Ending.Message))
+	return verb{kind: buried, text: fmt.Sprintf("[callq %s g%d] %s", t.ID, t.Generation, text)}
+}
+
+func stateOf(j policy.Job) ledger.State {
+	switch j {
+	case policy.Succeed:
+		return ledger.Done
+	case policy.Drop:
+		return ledger.Dropped
+	default:
+		return ledger.Dead
+	}
+}
+
+func groupOf(e ledger.Ending) ledger.Group {
+	return ledger.Group{Class: e.Class, Code: e.Code, Endpoint: e.Endpoint, Message: e.UserMessage, Advice: e.Advice}
+}
+
+// report tells the circuits and the process's breaker what the call met. wait is
+// how long the circuit that the answer opened, or that was open already, still
+// holds; own tells that the call was the probe of the circuit it has opened.
+func (w *Worker) report(ctx context.Context, p *passage, a attempted) (wait time.Duration, own bool) {
+	d := a.decision
+	wait = time.Second
+	opens := circuit.Name{}
+	if d.Circuit.Effect == policy.EffectOpen {
+		opens = circuit.Name{Upstream: p.acct.name}
+		if d.Circuit.Scope == policy.ScopeEndpoint {
+			opens.Endpoint = p.endpoint
+		}
+	}
+	outage := p.done(resultOf(d))
+	told := false
+	for _, g := range p.gates {
+		switch {
+		case g.name == opens:
+			told = true
+			own = g.token != ""
+			wait = w.tell(ctx, p, a, g, d.Circuit, wait)
+		case g.token == "":
+		case opens.Upstream != "" && opens.Endpoint == "":
+			// The account stopped the call before its endpoint could answer.
+			w.send(ctx, g.name, circuit.Report{Verdict: circuit.Unsent, Token: g.token})
+		case faulty(d):
+			w.send(ctx, g.name, circuit.Report{
+				Verdict: circuit.Fault, Epoch: g.epoch, Token: g.token,
+				Delays: delays(p.acct.policy, g.hold, a.Outcome),
+			})
+		default:
+			w.send(ctx, g.name, circuit.Report{Verdict: circuit.Answer, Epoch: g.epoch, Token: g.token})
+		}
+	}
+	if opens.Upstream != "" && !told {
+		// An endpoint's circuit that was closed when the call went out.
+		record, err := w.circuits.Get(ctx, opens)
+		if err != nil {
+			w.trouble(err)
+		}
+		wait = w.tell(ctx, p, a, gate{name: opens, epoch: record.Epoch}, d.Circuit, wait)
+	}
+	if outage {
+		w.log.Warn("the API fails too often: its circuit opens", "upstream", p.acct.name)
+		w.tell(ctx, p, a, p.gates[0], policy.Circuit{Hold: "outage", After: 1}, wait)
+	}
+	return wait, own
+}
+
+// tell reports an error that is the circuit's own and returns for how much longer
+// it holds.
+func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c policy.Circuit, wait time.Duration) time.Duration {
+	_, source := until(p.acct.policy, c.Hold, a.Outcome, 0)
+	standing, ok := w.send(ctx, g.name, circuit.Report{
+		Verdict: circuit.OwnError, Epoch: g.epoch, Token: g.token, After: c.After, MaxProbes: c.MaxProbes,
+		Delays:     delays(p.acct.policy, c.Hold, a.Outcome),
+		ServerSaid: source == policy.SourceRetryAfter || source == policy.SourceRateLimitReset,
+		Cause: circuit.Cause{
+			Reason: c.Hold, Hold: c.Hold, Source: source, Class: string(a.decision.Class), Code: a.Outcome.Code,
+			Message: clip(a.Outcome.Message), CorrelationID: a.Outcome.CorrelationID,
+		},
+	})
+	if !ok || !standing.Open {
+		return wait
+	}
+	if g.name.Endpoint == "" {
+		p.acct.gate.Hold(standing.Epoch, time.Now().Add(standing.Wait))
+	}
+	return max(standing.Wait, time.Second)
+}
+
+// send reports to a circuit until Redis has it: a hold that the fleet does not
+// hear of costs calls.
+func (w *Worker) send(ctx context.Context, name circuit.Name, r circuit.Report) (circuit.Standing, bool) {
+	var standing circuit.Standing
+	err := w.insist(ctx, func(ctx context.Context) (err error) {
+		standing, err = w.circuits.Report(ctx, name, r)
+		return err
+	})
+	return standing, err == nil
+}
+
+// healed resets the account's streak of failures after another answer of the API.
+func (w *Worker) healed(ctx context.Context, p *passage, a attempted, streak int) {
+	counts := a.decision.Circuit.Effect == policy.EffectOpen && a.decision.Circuit.Scope == policy.ScopeAccount
+	if streak == 0 || counts || a.Outcome.Transport != policy.TransportNone {
+		return
+	}
+	g := p.gates[0]
+	w.send(ctx, g.name, circuit.Report{Verdict: circuit.Answer, Epoch: g.epoch})
+}
+
+// resultOf is what a decision means to the process's breaker.
+func resultOf(d policy.Decision) circuit.Result {
+	switch {
+	case d.Circuit.Effect == policy.EffectCount:
+		return circuit.Failed
+	case d.Circuit.Effect == policy.EffectOpen && d.Circuit.Scope == policy.ScopeAccount && d.Circuit.After <= 1:
+		return circuit.Tripped
+	case d.Circuit.Success, d.Circuit.Effect == policy.EffectOpen && d.Circuit.Scope == policy.ScopeEndpoint:
+		return circuit.Healthy
+	default:
+		return circuit.Neutral
+	}
+}
+
+// faulty tells a transient fault, which says nothing about the account, from an
+// answer that does.
+func faulty(d policy.Decision) bool {
+	return d.Circuit.Effect == policy.EffectCount && d.Class != policy.Unknown
+}
+
+// maxRungs bounds the ladder that goes to Redis; the last rung repeats anyway.
+const maxRungs = 16
+
+// delays are how long the named hold lasts on each rung after an answer.
+func delays(pol *policy.Policy, hold string, o policy.Outcome) []time.Duration {
+	now := time.Now()
+	h, _ := pol.Hold(hold)
+	list := make([]time.Duration, min(max(len(h.Ladder), 1), maxRungs))
+	for rung := range list {
+		end, _ := h.Until(o, now, rung, rand.Int64N)
+		list[rung] = end.Sub(now)
+	}
+	return list
+}
+
+func until(pol *policy.Policy, hold string, o policy.Outcome, rung int) (time.Time, string) {
+	h, _ := pol.Hold(hold)
+	return h.Until(o, time.Now(), rung, nil)
+}
+
+// note writes the log line and the event of an attempt.
+func (w *Worker) note(p *passage, a attempted, d policy.Decision, s ledger.State) {
+	t := p.take
+	w.log.Debug("attempt", "call", t.ID, "batch", t.Batch, "key", t.Key, "upstream", p.acct.name, "endpoint", p.endpoint,
+		"job", string(d.Job), "class", string(d.Class), "rule", d.Rule, "status", a.Outcome.Status, "code", a.Outcome.Code,
+		"transport", string(a.Outcome.Transport), "correlation_id", a.Outcome.CorrelationID, "attempt", a.number, "latency", a.Latency)
+	w.cfg.OnEvent(Event{
+		ID: t.ID, Batch: t.Batch, Key: t.Key, Upstream: p.acct.name, Job: d.Job, State: string(s), Class: d.Class,
+		Code: a.Outcome.Code, Attempts: t.Attempts, Parked: t.Parked, At: time.Now(), Latency: a.Latency,
+	})
+}
+
+// clip keeps an API's message within what a record should hold.
+func clip(s string) string {
+	const most = 2 << 10
+	if len(s) > most {
+		s = s[:most]
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}

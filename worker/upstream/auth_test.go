@@ -1,0 +1,102 @@
+package upstream
+
+import (
+	"net/http"
+	"path/filepath"
+	"testing"
+
+	"github.com/seed-2903acc3/callq/policy"
+)
+
+func TestEachKindOfCredentialArrives(t *testing.T) {
+	tests := []struct {
+		name   string
+		auth   Auth
+		header string
+		want   string
+		query  string
+	}{
+		{"none", Auth{}, "Authorization", "", "q=1"},
+		{"bearer", Auth{Type: AuthBearer, Token: StaticSecret(hidden)}, "Authorization", "Bearer " + hidden, "q=1"},
+		{"basic", Auth{Type: AuthBasic, Username: StaticSecret("user"), Password: StaticSecret("p\u00e4ss:word")}, "Authorization", "Basic dXNlcjpww6Rzczp3b3Jk", "q=1"},
+		{"header", Auth{Type: AuthHeader, Name: "x-api-key", Value: StaticSecret(hidden)}, "X-Api-Key", hidden, "q=1"},
+		{"cookie", Auth{Type: AuthHeader, Name: "Cookie", Value: StaticSecret("sid=" + hidden)}, "Cookie", "sid=" + hidden, "q=1"},
+		{"query", Auth{Type: AuthQuery, Name: "api key", Value: StaticSecret("a&b=c")}, "Authorization", "", "q=1&api+key=a%26b%3Dc"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got *http.Request
+			s := serve(t, func(_ http.ResponseWriter, r *http.Request) { got = r })
+			c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = tt.auth })
+			a := c.Do(within(t), Request{Path: "/?q=1"})
+			if a.Err != nil {
+				t.Fatal(a.Err)
+			}
+			if got.Header.Get(tt.header) != tt.want || got.URL.RawQuery != tt.query {
+				t.Errorf("%s %q, query %q", tt.header, got.Header.Get(tt.header), got.URL.RawQuery)
+			}
+			if a.TokenGeneration != 1 {
+				t.Errorf("generation %d", a.TokenGeneration)
+			}
+			if c.CanRefresh(a.TokenGeneration) {
+				t.Error("a credential that stays claims that it can be renewed")
+			}
+		})
+	}
+}
+
+func TestACredentialInAFileCanBeRenewedOnceTheFileHasChanged(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	writeFile(t, file, "key-number-one\n")
+	var got string
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header.Get("Authorization")
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = Auth{Type: AuthBearer, Token: FileSecret(file)} })
+	a := c.Do(within(t), Request{Path: "/"})
+	if got != "Bearer key-number-one" || a.TokenGeneration != 1 {
+		t.Fatalf("%q, generation %d", got, a.TokenGeneration)
+	}
+	if fresh, err := c.Refresh(within(t), a.TokenGeneration); fresh || err != nil || c.CanRefresh(a.TokenGeneration) {
+		t.Errorf("fresh %v without a change, %v", fresh, err)
+	}
+	writeFile(t, file, "key-number-two\n")
+	if !c.CanRefresh(a.TokenGeneration) {
+		t.Error("the change went unseen")
+	}
+	if fresh, err := c.Refresh(within(t), a.TokenGeneration); !fresh || err != nil {
+		t.Errorf("fresh %v, %v", fresh, err)
+	}
+	a = c.Do(within(t), Request{Path: "/"})
+	if got != "Bearer key-number-two" || a.TokenGeneration != 2 || c.CanRefresh(a.TokenGeneration) {
+		t.Errorf("%q, generation %d", got, a.TokenGeneration)
+	}
+	if a.Outcome.Status != 401 {
+		t.Errorf("%+v", a.Outcome)
+	}
+}
+
+func TestAKeyThatCannotBeSentIsAnAuthError(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	writeFile(t, file, hidden)
+	s := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("the call was sent") })
+	c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = Auth{Type: AuthBearer, Token: FileSecret(file)} })
+	writeFile(t, file, hidden+"\nsecond line")
+	a := c.Do(within(t), Request{Path: "/"})
+	if a.NotSent || a.Outcome.Status != 401 || a.Outcome.Transport != policy.TransportNone || a.Err == nil || a.Outcome.ReceivedAt.IsZero() {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestTheCredentialsParameterReplacesItsNamesake(t *testing.T) {
+	for raw, want := range map[string]string{
+		"":                   "k=s%26",
+		"a=1&k=x&b=%zz":      "a=1&b=%zz&k=s%26",
+		"%6B=x&k&&kk=1&a+b=": "kk=1&a+b=&k=s%26",
+	} {
+		if got := setParam(raw, param{"k", "s&"}); got != want {
+			t.Errorf("%s became %s, want %s", raw, got, want)
+		}
+	}
+}

@@ -1,0 +1,340 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+)
+
+// maxRedirects is how many redirects one call follows.
+const maxRedirects = 5
+
+// Client makes calls to one upstream. It is safe for concurrent use.
+type Client struct {
+	cfg      Config
+	base     url.URL
+	basePath string
+	rt       *http.Transport
+	auth     authorizer
+	secrets  *redactor
+	// authHeader and authQuery are the names that carry the credential.
+	authHeader string
+	authQuery  []string
+}
+
+// New returns a client for the upstream of cfg. Its errors name the field that
+// is wrong, and join where several are. Secrets are looked up, to see that they
+// are there; nothing is sent.
+func New(cfg Config) (*Client, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	tc, err := cfg.clientTLS()
+	if err != nil {
+		return nil, err
+	}
+	base, err := url.Parse(cfg.BaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("upstream %q: base_url: is no URL", cfg.Name)
+	}
+	c := &Client{
+		cfg: cfg, base: *base, basePath: cleanBasePath(base),
+		rt: newTransport(cfg.Concurrency, tc), secrets: &redactor{},
+	}
+	switch cfg.Auth.Type {
+	case AuthOAuth2:
+		c.authHeader = "Authorization"
+		for name := range cfg.Auth.Query {
+			c.authQuery = append(c.authQuery, name)
+		}
+		// Connections of its own: calls that wait for a token may not stand in
+		// its way.
+		c.auth = newOAuth2Auth(cfg, newTransport(2, tc), c.secrets)
+	case AuthHeader:
+		c.authHeader = cfg.Auth.Name
+		c.auth = newStaticAuth(cfg.Auth, c.secrets)
+	case AuthQuery:
+		c.authQuery = []string{cfg.Auth.Name}
+		c.auth = newStaticAuth(cfg.Auth, c.secrets)
+	default:
+		c.auth = newStaticAuth(cfg.Auth, c.secrets)
+	}
+	if s, ok := c.auth.(*staticAuth); ok {
+		if _, err := s.look(false); err != nil {
+			return nil, fmt.Errorf("upstream %q: auth: %w", cfg.Name, err)
+		}
+	}
+	return c, nil
+}
+
+// Close stops what runs in the background and closes idle connections. Calls in
+// flight go on; later ones fail or make connections anew.
+func (c *Client) Close() {
+	c.auth.close()
+	c.rt.CloseIdleConnections()
+}
+
+// CanRefresh tells whether Refresh may find a credential newer than the one of
+// generation used: always so for OAuth 2, and for the others where a file that
+// holds a secret has changed. It may read files.
+func (c *Client) CanRefresh(used uint64) bool { return c.auth.canRefresh(used) }
+
+// Refresh looks for a credential newer than the one of generation used, which
+// the API refused, and tells whether there is one: then the call may be made
+// again. Many goroutines that were refused with one token cause one request for
+// the next; who comes late, with a generation that is past already, causes none.
+// The error is free of secrets.
+func (c *Client) Refresh(ctx context.Context, used uint64) (fresh bool, err error) {
+	fresh, err = c.auth.refresh(ctx, used)
+	if err != nil {
+		return false, c.failed("refresh", err)
+	}
+	return fresh, nil
+}
+
+// Answer is what became of one call.
+type Answer struct {
+	// Outcome is for the policy. It is zero when NotSent is set.
+	Outcome policy.Outcome
+	// NotSent tells that nothing was sent and that there is nothing to judge:
+	// the caller's context ended first, or Err wraps ErrRefused.
+	NotSent bool
+	// Body is the answer's body, unpacked; as far as it came, where it was cut.
+	Body []byte
+	// ContentType is the answer's, as declared.
+	ContentType string
+	// Kept is what is worth keeping of the answer's headers.
+	Kept Kept
+	// TokenGeneration names the credential that was used, for Refresh.
+	TokenGeneration uint64
+	// StartedAt is when the request was about to be sent; zero if none was.
+	StartedAt time.Time
+	// Latency runs from StartedAt to the last byte of the answer, or its failure.
+	Latency time.Duration
+	// Err says, for logs and free of secrets, why there is no answer. It is nil
+	// where the API answered, with whatever status.
+	Err error
+}
+
+// Kept holds headers of an answer that outlive it.
+type Kept struct {
+	CorrelationID string
+	RetryAfter    string
+	// RateLimit holds the header fields that begin with RateLimit or
+	// X-RateLimit, by their canonical names; nil if there are none.
+	RateLimit map[string]string
+	// Amount is what the call was billed, as the API wrote it.
+	Amount string
+}
+
+// Do makes one call and always returns an Answer. Until the request has a
+// connection, the end of ctx withdraws it; from then on it is waited for, up to
+// the upstream's time-out, since a request that is on its way may act.
+func (c *Client) Do(ctx context.Context, r Request) Answer {
+	if ctx.Err() != nil {
+		return Answer{NotSent: true, Err: c.failed("not sent", context.Cause(ctx))}
+	}
+	p, err := c.prepare(r)
+	if err != nil {
+		return Answer{NotSent: true, Err: c.failed("not sent", err)}
+	}
+	cred, err := c.auth.credential(ctx)
+	if err != nil {
+		var refused *credentialError
+		if !errors.As(err, &refused) {
+			return Answer{NotSent: true, Err: c.failed("not sent", err)}
+		}
+		o := refused.outcome
+		if o.ReceivedAt.IsZero() {
+			o.ReceivedAt = time.Now()
+		}
+		return Answer{Outcome: o, Kept: c.kept(o), Err: c.failed("no credential", err)}
+	}
+	a := c.send(ctx, p, cred)
+	a.TokenGeneration = cred.generation
+	return a
+}
+
+// send makes the request and follows redirects.
+func (c *Client) send(ctx context.Context, p *prepared, cred credential) Answer {
+	started := time.Now()
+	run, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Timeout)
+	defer cancel()
+
+	target, body := p.url, p.body
+	for hop := 0; ; hop++ {
+		resp, f := c.exchange(run, ctx, p, target, body, cred, hop)
+		if f != nil {
+			return c.unanswered(f, started)
+		}
+		next, f := redirect(p.method, resp, &target)
+		if f == nil && next != nil && hop == maxRedirects {
+			f = &fault{kind: policy.Redirect, err: fmt.Errorf("stopped after %d redirects", maxRedirects)}
+		}
+		if f != nil {
+			resp.Body.Close()
+			return c.unanswered(f, started)
+		}
+		if next == nil {
+			return c.answered(run, resp, started)
+		}
+		if _, f := readBody(run, resp, maxHeader); f != nil && f.kind != policy.TooLarge {
+			return c.unanswered(f, started)
+		}
+		if resp.StatusCode != http.StatusTemporaryRedirect && resp.StatusCode != http.StatusPermanentRedirect {
+			body = nil
+		}
+		target = *next
+	}
+}
+
+// exchange sends one hop. Where a kept connection turns out to be dead before
+// anything left, it takes another: the request is still to be sent for the
+// first time.
+func (c *Client) exchange(run, caller context.Context, p *prepared, target url.URL, body []byte, cred credential, hop int) (*http.Response, *fault) {
+	if hop > 0 {
+		caller = run
+	}
+	for try := 1; ; try++ {
+		u := target
+		req := newRequest(run, p, &u, body)
+		cred.apply(req.Header, req.URL)
+		resp, f := roundTrip(c.rt, caller, req)
+		if f == nil {
+			return resp, nil
+		}
+		if f.again && try < maxFresh && caller.Err() == nil {
+			continue
+		}
+		if hop > 0 {
+			f.kind = afterSend(f.kind)
+		}
+		return nil, f
+	}
+}
+
+// afterSend names a later hop's fault: the first hop's request has left.
+func afterSend(t policy.Transport) policy.Transport {
+	switch t {
+	case policy.TimeoutBeforeSend:
+		return policy.TimeoutAfterSend
+	case policy.ResetBeforeSend, policy.Dial, policy.DNS:
+		return policy.ResetAfterSend
+	}
+	return t
+}
+
+// redirect returns where resp leads, or nil if it is the final answer. To leave
+// the origin, or https, is a fault.
+func redirect(method string, resp *http.Response, from *url.URL) (*url.URL, *fault) {
+	if method != http.MethodGet && method != http.MethodHead {
+		return nil, nil
+	}
+	switch resp.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return nil, nil
+	}
+	location := resp.Header.Get("Location")
+	if location == "" {
+		return nil, nil
+	}
+	next, err := from.Parse(location)
+	if err != nil {
+		return nil, &fault{kind: policy.Redirect, err: errors.New("redirected to what is no URL")}
+	}
+	if !sameOrigin(from, next) {
+		return nil, &fault{
+			kind: policy.Redirect,
+			err:  fmt.Errorf("redirected to another origin, %s://%s; correct base_url if it has moved", next.Scheme, next.Host),
+		}
+	}
+	next.Fragment, next.RawFragment = "", ""
+	return next, nil
+}
+
+// answered reads the final answer.
+func (c *Client) answered(run context.Context, resp *http.Response, started time.Time) Answer {
+	received := time.Now()
+	body, f := readBody(run, resp, c.cfg.MaxBody)
+	if f != nil {
+		return c.unanswered(f, started)
+	}
+	// Before they are read: what is cut off later could leave half a secret.
+	header := c.secrets.header(resp.Header)
+	body.bytes = c.secrets.bytes(body.bytes)
+	o := Read(resp.StatusCode, header, body.bytes, body.cut)
+	if body.corrupt {
+		o.Body = policy.BodyMalformed
+	}
+	o.Message = c.secrets.text(o.Message)
+	o.ReceivedAt = received
+	return Answer{
+		Outcome: o, Body: body.bytes, ContentType: header.Get("Content-Type"),
+		Kept: c.kept(o), StartedAt: started, Latency: time.Since(started),
+	}
+}
+
+func (c *Client) unanswered(f *fault, started time.Time) Answer {
+	now := time.Now()
+	if f.notSent {
+		return Answer{NotSent: true, Err: c.failed("not sent", f.err)}
+	}
+	return Answer{
+		Outcome:   policy.Outcome{Transport: f.kind, ReceivedAt: now},
+		StartedAt: started, Latency: now.Sub(started),
+		Err: c.failed(string(f.kind), f.err),
+	}
+}
+
+// kept picks from the headers of o, which hold no secrets any more.
+func (c *Client) kept(o policy.Outcome) Kept {
+	k := Kept{
+		CorrelationID: o.CorrelationID,
+		RetryAfter:    clean([]byte(o.Header.Get("Retry-After")), maxID),
+		Amount:        clean([]byte(o.Header.Get(c.cfg.CostHeader)), maxID),
+	}
+	for name, values := range o.Header {
+		plain := strings.TrimPrefix(strings.ToLower(name), "x-")
+		if strings.HasPrefix(plain, "ratelimit") {
+			if k.RateLimit == nil {
+				k.RateLimit = make(map[string]string)
+			}
+			k.RateLimit[name] = clean([]byte(strings.Join(values, ", ")), maxMessage)
+		}
+	}
+	return k
+}
+
+// failed returns err for logs: without secrets, and without the chain of errors
+// that may hold some. What callers branch on stays.
+func (c *Client) failed(what string, err error) error {
+	out := &callError{text: clean([]byte(c.secrets.text(fmt.Sprintf("upstream %s: %s: %v", c.cfg.Name, what, err))), maxMessage)}
+	for _, known := range []error{ErrRefused, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, known) {
+			out.known = known
+		}
+	}
+	if errors.Is(err, errCallerLeft) {
+		out.known = context.Canceled
+	}
+	return out
+}
+
+// callError is the text of an error without what the error held.
+type callError struct {
+	text  string
+	known error
+}
+
+func (e *callError) Error() string { return e.text }
+
+func (e *callError) Unwrap() error { return e.known }

@@ -1,0 +1,297 @@
+package upstream
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+// The defaults of a Config.
+const (
+	DefaultTimeout     = 30 * time.Second
+	DefaultConcurrency = 16
+	DefaultMaxBody     = 8 << 20
+	DefaultCostHeader  = "x-openapi-amount"
+)
+
+// maxMaxBody keeps sums of limits far from overflowing.
+const maxMaxBody = 1 << 40
+
+// Config describes one upstream. Name and BaseURL are required.
+type Config struct {
+	// Name is the upstream's name, for errors and logs.
+	Name string
+	// BaseURL is where every call goes: an http or https URL, perhaps with a
+	// path that every call's path is appended to.
+	BaseURL string
+	// Auth is the credential. The zero value sends none.
+	Auth Auth
+	// Timeout bounds one call, from the moment its credential is at hand to the
+	// last byte of its answer. Defaults to 30 s.
+	Timeout time.Duration
+	// Concurrency is how many calls are in flight at once; connections are
+	// sized by it. Defaults to 16.
+	Concurrency int
+	// IdempotencyHeader carries Request.IdempotencyKey. Empty: none is sent.
+	IdempotencyHeader string
+	// MaxBody is the largest body of an answer in bytes, after decompression.
+	// Defaults to 8 MiB.
+	MaxBody int64
+	// CostHeader names the answer's header that says what a call was billed.
+	// Defaults to "x-openapi-amount".
+	CostHeader string
+	// TLS holds files for private authorities and client certificates.
+	TLS TLS
+	// Logger receives events of the credential. Defaults to none.
+	Logger *slog.Logger
+}
+
+// TLS names PEM files. They are read once, by New.
+type TLS struct {
+	// CA holds the authorities to trust in place of the system's.
+	CA string
+	// Cert and Key are the client's certificate and key: both or none.
+	Cert, Key string
+}
+
+// AuthType is the kind of a credential.
+type AuthType string
+
+// The kinds of credential. The empty AuthType reads as AuthNone.
+const (
+	AuthNone   AuthType = "none"
+	AuthBearer AuthType = "bearer"
+	AuthBasic  AuthType = "basic"
+	AuthHeader AuthType = "header"
+	AuthQuery  AuthType = "query"
+	AuthOAuth2 AuthType = "oauth2"
+)
+
+// AuthStyle says how an OAuth 2 client names itself to the token endpoint
+// (RFC 6749, 2.3.1).
+type AuthStyle string
+
+// The styles. The empty AuthStyle reads as StyleBasic.
+const (
+	StyleBasic AuthStyle = "basic"
+	StyleBody  AuthStyle = "body"
+)
+
+// Auth describes a credential. Which fields matter depends on Type.
+type Auth struct {
+	Type AuthType
+
+	// Token is the key of AuthBearer.
+	Token Secret
+	// Username and Password are for AuthBasic.
+	Username, Password Secret
+	// Name and Value are the header of AuthHeader, or the query parameter of
+	// AuthQuery.
+	Name  string
+	Value Secret
+
+	// TokenURL, ClientID and ClientSecret are for AuthOAuth2, which gets its
+	// tokens by the client credentials grant (RFC 6749, 4.4).
+	TokenURL               string
+	ClientID, ClientSecret Secret
+	Scopes                 []string
+	Style                  AuthStyle
+	// TokenField is the path of the token in the token endpoint's answer, its
+	// steps joined by dots. Empty: access_token or token, at the top or under
+	// data.
+	TokenField string
+	// Query is added to every call beside the token.
+	Query map[string]Secret
+}
+
+// withDefaults fills the fields that were left zero.
+func (c Config) withDefaults() Config {
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.Concurrency == 0 {
+		c.Concurrency = DefaultConcurrency
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = DefaultMaxBody
+	}
+	if c.CostHeader == "" {
+		c.CostHeader = DefaultCostHeader
+	}
+	if c.Auth.Type == "" {
+		c.Auth.Type = AuthNone
+	}
+	if c.Auth.Style == "" {
+		c.Auth.Style = StyleBasic
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// validate returns every fault of c, each under the name of its field.
+func (c Config) validate() error {
+	var errs []error
+	fault := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("upstream %q: %s: %w", c.Name, field, fmt.Errorf(format, args...)))
+	}
+	if c.Name == "" {
+		fault("name", "is empty; give the upstream a name")
+	}
+	if err := validBaseURL(c.BaseURL); err != nil {
+		fault("base_url", "%w", err)
+	}
+	if c.Timeout < 0 {
+		fault("timeout", "is negative (%v)", c.Timeout)
+	}
+	if c.Concurrency < 0 {
+		fault("concurrency", "is negative (%d)", c.Concurrency)
+	}
+	if c.MaxBody < 0 || c.MaxBody > maxMaxBody {
+		fault("max_body", "is %d; it must lie between 1 byte and 1 TiB", c.MaxBody)
+	}
+	if c.IdempotencyHeader != "" {
+		switch {
+		case !isToken(c.IdempotencyHeader):
+			fault("idempotency_header", "%q is no header name", c.IdempotencyHeader)
+		case ReservedHeader(c.IdempotencyHeader):
+			fault("idempotency_header", "%s belongs to the worker", c.IdempotencyHeader)
+		}
+	}
+	if !isToken(c.CostHeader) {
+		fault("cost.header", "%q is no header name", c.CostHeader)
+	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		fault("tls", "cert and key belong together; give both or neither")
+	}
+	c.Auth.validate(fault)
+	return errors.Join(errs...)
+}
+
+func (a Auth) validate(fault func(field, format string, args ...any)) {
+	need := func(field string, s Secret) {
+		if s.IsZero() {
+			fault("auth."+field, "is missing; auth type %s needs it", a.Type)
+		} else if _, err := s.Value(); err != nil {
+			fault("auth."+field, "%w", err)
+		}
+	}
+	switch a.Type {
+	case AuthNone:
+	case AuthBearer:
+		need("token", a.Token)
+	case AuthBasic:
+		need("username", a.Username)
+		need("password", a.Password)
+	case AuthHeader:
+		need("value", a.Value)
+		if !isToken(a.Name) {
+			fault("auth.name", "%q is no header name", a.Name)
+		} else if framingHeader(a.Name) {
+			fault("auth.name", "%s frames the request and cannot carry a credential", a.Name)
+		}
+	case AuthQuery:
+		need("value", a.Value)
+		if a.Name == "" {
+			fault("auth.name", "is empty; name the query parameter")
+		}
+	case AuthOAuth2:
+		need("client_id", a.ClientID)
+		need("client_secret", a.ClientSecret)
+		if err := validURL(a.TokenURL); err != nil {
+			fault("auth.token_url", "%w", err)
+		}
+		if a.Style != StyleBasic && a.Style != StyleBody {
+			fault("auth.style", "%q is neither basic nor body", a.Style)
+		}
+		for name, s := range a.Query {
+			need("query."+name, s)
+		}
+	default:
+		fault("auth.type", "%q is none of none, bearer, basic, header, query, oauth2", a.Type)
+	}
+}
+
+// validURL accepts an absolute http or https URL without user, password or
+// fragment. Its errors do not repeat the URL, which may hold a key.
+func validURL(raw string) error {
+	if raw == "" {
+		return errors.New("is empty; give an http or https URL")
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return errors.New("is no URL")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return errors.New("does not begin with http:// or https://")
+	case u.Hostname() == "":
+		return errors.New("has no host")
+	case u.User != nil:
+		return errors.New("holds a user name or password; put them under auth")
+	case u.Fragment != "":
+		return errors.New("holds a fragment (#); remove it")
+	}
+	return nil
+}
+
+func validBaseURL(raw string) error {
+	if err := validURL(raw); err != nil {
+		return err
+	}
+	u, _ := url.Parse(raw)
+	if u.RawQuery != "" || u.ForceQuery {
+		return errors.New("holds a query (?); put a key under auth, other parameters into each call")
+	}
+	if hasDotSegment(u.EscapedPath()) {
+		return errors.New(`holds a ".." segment`)
+	}
+	return nil
+}
+
+// clientTLS reads the files of c.TLS.
+func (c Config) clientTLS() (*tls.Config, error) {
+	out := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	fail := func(field string, err error) error {
+		return fmt.Errorf("upstream %q: tls.%s: %w", c.Name, field, err)
+	}
+	if c.TLS.CA != "" {
+		pem, err := os.ReadFile(c.TLS.CA)
+		if err != nil {
+			return nil, fail("ca", err)
+		}
+		out.RootCAs = x509.NewCertPool()
+		if !out.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fail("ca", fmt.Errorf("%s holds no PEM certificate", c.TLS.CA))
+		}
+	}
+	if c.TLS.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
+		if err != nil {
+			return nil, fail("cert", err)
+		}
+		out.Certificates = []tls.Certificate{pair}
+	}
+	return out, nil
+}
+
+// isToken tells whether s is a token of RFC 9110, 5.6.2: a header name or a
+// method.
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' {
+			continue
+		}
+		if !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}

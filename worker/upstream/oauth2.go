@@ -1,0 +1,307 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/tidwall/gjson"
+)
+
+const (
+	maxTokenAnswer  = 1 << 20
+	maxToken        = 16 << 10
+	maxTokenLife    = 366 * 24 * time.Hour
+	maxTokenTimeout = 30 * time.Second
+)
+
+// oauth2Auth gets bearer tokens by the client credentials grant (RFC 6749, 4.4).
+type oauth2Auth struct {
+	auth    Auth
+	timeout time.Duration
+	rt      *http.Transport
+	secrets *redactor
+	tokens  *tokens
+}
+
+func newOAuth2Auth(cfg Config, rt *http.Transport, secrets *redactor) *oauth2Auth {
+	o := &oauth2Auth{
+		auth: cfg.Auth, timeout: min(cfg.Timeout, maxTokenTimeout), rt: rt, secrets: secrets,
+	}
+	o.tokens = newTokens(o.fetch, cfg.Logger.With("upstream", cfg.Name))
+	return o
+}
+
+func (o *oauth2Auth) credential(ctx context.Context) (credential, error) {
+	token, err := o.tokens.get(ctx)
+	if err != nil {
+		return credential{}, err
+	}
+	c := credential{generation: token.generation, header: "Authorization", value: "Bearer " + token.token}
+	for name, s := range o.auth.Query {
+		v, err := s.Value()
+		if err != nil {
+			return credential{}, unusable(fmt.Errorf("credential: query.%s: %w", name, err))
+		}
+		o.secrets.add(v)
+		c.query = append(c.query, param{name, v})
+	}
+	slices.SortFunc(c.query, func(a, b param) int { return strings.Compare(a.name, b.name) })
+	return c, nil
+}
+
+func (o *oauth2Auth) refresh(ctx context.Context, used uint64) (bool, error) {
+	token, err := o.tokens.renew(ctx, used)
+	return err == nil && token.generation > used, err
+}
+
+func (*oauth2Auth) canRefresh(uint64) bool { return true }
+
+func (o *oauth2Auth) close() {
+	o.tokens.close()
+	o.rt.CloseIdleConnections()
+}
+
+// fetch asks the token endpoint once.
+func (o *oauth2Auth) fetch(ctx context.Context) (grant, *credentialError) {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	req, err := o.tokenRequest(ctx)
+	if err != nil {
+		return grant{}, unusable(o.clean(err))
+	}
+	resp, f := roundTrip(o.rt, ctx, req)
+	if f != nil {
+		return grant{}, o.unsent(f)
+	}
+	received := time.Now()
+	body, f := readBody(ctx, resp, maxTokenAnswer)
+	if f != nil {
+		return grant{}, o.unsent(f)
+	}
+	// The token is read from the answer as it came, since an endpoint may hand out
+	// one that is known already. What is said of a refusal holds no secrets, not
+	// even the half of one that was cut off.
+	plain := content{bytes: o.secrets.bytes(body.bytes), cut: body.cut, corrupt: body.corrupt}
+	cerr := tokenRefusal(resp.StatusCode, o.secrets.header(resp.Header), plain)
+	if cerr == nil {
+		g, err := readToken(body.bytes, o.auth.TokenField)
+		if err == nil {
+			o.secrets.add(g.token)
+			return g, nil
+		}
+		cerr = unusable(err)
+		cerr.outcome.CorrelationID = correlationID(o.secrets.header(resp.Header))
+	}
+	cerr.err = o.clean(cerr.err)
+	cerr.outcome.Message = o.secrets.text(cerr.outcome.Message)
+	cerr.outcome.ReceivedAt = received
+	return grant{}, cerr
+}
+
+// tokenRequest reads the client's secrets anew: a token is asked for seldom.
+func (o *oauth2Auth) tokenRequest(ctx context.Context) (*http.Request, error) {
+	id, err := o.auth.ClientID.read(true)
+	if err != nil {
+		return nil, fmt.Errorf("client_id: %w", err)
+	}
+	secret, err := o.auth.ClientSecret.read(true)
+	if err != nil {
+		return nil, fmt.Errorf("client_secret: %w", err)
+	}
+	o.secrets.addText(id)
+	o.secrets.add(secret)
+
+	form := url.Values{"grant_type": {"client_credentials"}}
+	if len(o.auth.Scopes) > 0 {
+		form.Set("scope", strings.Join(o.auth.Scopes, " "))
+	}
+	header := http.Header{
+		"Content-Type":    {"application/x-www-form-urlencoded"},
+		"Accept":          {"application/json"},
+		"Accept-Encoding": {"gzip"},
+		"User-Agent":      {"callq"},
+	}
+	if o.auth.Style == StyleBody {
+		form.Set("client_id", id)
+		form.Set("client_secret", secret)
+	} else {
+		// RFC 6749, 2.3.1: each part is form-encoded before it is paired.
+		pair := base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(id) + ":" + url.QueryEscape(secret)))
+		o.secrets.add(pair)
+		header.Set("Authorization", "Basic "+pair)
+	}
+	u, err := url.Parse(o.auth.TokenURL)
+	if err != nil {
+		return nil, errors.New("token_url is no URL")
+	}
+	body := []byte(form.Encode())
+	return (&http.Request{
+		Method: http.MethodPost, URL: u, Host: u.Host, Header: header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+	}).WithContext(ctx), nil
+}
+
+func (o *oauth2Auth) clean(err error) error {
+	return errors.New(o.secrets.text("token endpoint: " + err.Error()))
+}
+
+// unsent describes a token request without an answer. Whatever became of it,
+// nothing of the call itself has left.
+func (o *oauth2Auth) unsent(f *fault) *credentialError {
+	kind := f.kind
+	switch kind {
+	case policy.TimeoutAfterSend:
+		kind = policy.TimeoutBeforeSend
+	case policy.ResetAfterSend, policy.TransportNone:
+		kind = policy.ResetBeforeSend
+	}
+	return &credentialError{
+		outcome: policy.Outcome{Transport: kind, ReceivedAt: time.Now()},
+		err:     o.clean(f.err),
+	}
+}
+
+// tokenRefusal tells what a policy should see of a token endpoint's answer that
+// cannot hold a token, and nil of one that may:
+//
+//   - an error code of the API, as it came;
+//   - 429 as a 429, with its headers;
+//   - a fault of the server's (5xx, 408, 425, a page in place of JSON), as a
+//     call that broke off before it was sent;
+//   - a redirect, as a redirect: the token URL is wrong;
+//   - anything else as a 401, for the client or its settings were refused.
+func tokenRefusal(status int, header http.Header, body content) *credentialError {
+	o := Read(status, header, body.bytes, body.cut || body.corrupt)
+	as := func(o policy.Outcome, format string, args ...any) *credentialError {
+		return &credentialError{outcome: o, err: fmt.Errorf(format, args...)}
+	}
+	switch {
+	case o.Code != "" && o.Code != "0":
+		return as(o, "error %s: %s", o.Code, o.Message)
+	case status == http.StatusTooManyRequests:
+		return as(o, "answered 429")
+	case status >= 500, status == http.StatusRequestTimeout, status == http.StatusTooEarly:
+		return as(policy.Outcome{Transport: policy.ResetBeforeSend}, "answered %d", status)
+	case status >= 300 && status < 400:
+		return as(policy.Outcome{Transport: policy.Redirect},
+			"answered %d, a redirect, which is not followed; correct token_url", status)
+	case status < 400 && (o.Body == policy.BodyCut || o.Body == policy.BodyHTML || o.Body == policy.BodyEmpty):
+		return as(policy.Outcome{Transport: policy.ResetBeforeSend}, "answered %d with a body that is no JSON", status)
+	case status >= 400 || o.Flag == policy.FlagFalse:
+		e := unusable(fmt.Errorf("answered %d %s", status, oauthError(o, body.bytes)))
+		e.outcome.CorrelationID = o.CorrelationID
+		return e
+	}
+	return nil
+}
+
+// oauthError returns the error of RFC 6749, 5.2, or the message of an envelope.
+func oauthError(o policy.Outcome, body []byte) string {
+	if !validObject(body) {
+		return o.Message
+	}
+	doc := gjson.ParseBytes(body)
+	said := joined(text(doc.Get("error")), text(doc.Get("error_description")))
+	return joined(said, o.Message)
+}
+
+// readToken finds a token and its life in an answer such as
+// {"access_token":"…","expires_in":1799} or {"data":{"token":"…","expires_in":"1799"}}.
+// Its errors do not repeat the answer.
+func readToken(body []byte, field string) (grant, error) {
+	if !validObject(body) {
+		return grant{}, errors.New("the answer is no JSON object")
+	}
+	doc := gjson.ParseBytes(body)
+	paths := []string{"access_token", "token", "data.access_token", "data.token"}
+	if field != "" {
+		paths = []string{field, "data." + field}
+	}
+	for _, path := range paths {
+		v, parent := step(doc, path)
+		if v.Type != gjson.String || v.Str == "" {
+			continue
+		}
+		if len(v.Str) > maxToken || !visible(v.Str) {
+			return grant{}, fmt.Errorf("the token under %s is too long or holds what no header can carry", path)
+		}
+		return grant{token: v.Str, life: tokenLife(parent, doc)}, nil
+	}
+	return grant{}, fmt.Errorf("the answer has no token under %s; set token_field", strings.Join(paths, ", "))
+}
+
+// step walks a dotted path of plain names and returns what is there and the
+// object that holds it.
+func step(doc gjson.Result, path string) (value, parent gjson.Result) {
+	value = doc
+	for name := range strings.SplitSeq(path, ".") {
+		parent = value
+		if !parent.IsObject() {
+			return gjson.Result{}, parent
+		}
+		value = member(parent, name)
+	}
+	return value, parent
+}
+
+// member returns the field of that very name: gjson's own paths would give
+// meaning to characters in it.
+func member(object gjson.Result, name string) gjson.Result {
+	var out gjson.Result
+	object.ForEach(func(key, value gjson.Result) bool {
+		if key.Str == name {
+			out = value
+		}
+		return true
+	})
+	return out
+}
+
+// tokenLife reads expires_in, in seconds, as a number or text, beside the token
+// or at the top. 0: not given, or nothing to go by.
+func tokenLife(objects ...gjson.Result) time.Duration {
+	for _, object := range objects {
+		v := member(object, "expires_in")
+		literal := strings.TrimSpace(v.Str)
+		if v.Type == gjson.Number {
+			literal = v.Raw
+		}
+		seconds, err := strconv.ParseFloat(literal, 64)
+		if err != nil || math.IsNaN(seconds) || seconds <= 0 {
+			continue
+		}
+		if seconds >= maxTokenLife.Seconds() {
+			return maxTokenLife
+		}
+		return time.Duration(seconds * float64(time.Second))
+	}
+	return 0
+}
+
+func validObject(body []byte) bool {
+	body = bytes.TrimSpace(body)
+	return len(body) > 0 && body[0] == '{' && shallow(body) && gjson.ValidBytes(body)
+}
+
+// visible tells whether s is all visible ASCII, as a bearer token is.
+func visible(s string) bool {
+	for i := range len(s) {
+		if s[i] <= 0x20 || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}

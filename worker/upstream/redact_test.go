@@ -1,0 +1,164 @@
+package upstream
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// lockedBuffer is a bytes.Buffer for several goroutines.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// An API that repeats everything it was sent: in its headers, its message, its
+// body, and the address that it redirects to.
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	said := fmt.Sprintf("%s %s %v %s", r.Method, r.URL, r.Header, body)
+	if r.URL.Path == "/away" {
+		http.Redirect(w, r, "http://elsewhere.invalid/?"+r.URL.RawQuery+"&auth="+url.QueryEscape(r.Header.Get("Authorization")), http.StatusFound)
+		return
+	}
+	for _, name := range []string{"X-Correlation-Id", "Retry-After", "RateLimit", "X-Openapi-Amount", "Content-Type"} {
+		w.Header().Set(name, said)
+	}
+	w.Header().Set("Set-Cookie", "session=cookie-of-the-session")
+	switch r.URL.Path {
+	case "/token-refused":
+		w.WriteHeader(http.StatusUnauthorized)
+		json.NewEncoder(w).Encode(map[string]string{"error": "invalid_client", "error_description": said})
+	case "/token":
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"access_token":"granted-token-9876"}`)
+	case "/text":
+		w.Header().Set("Content-Type", "text/plain")
+		w.WriteHeader(http.StatusBadGateway)
+		fmt.Fprint(w, said)
+	default:
+		json.NewEncoder(w).Encode(map[string]any{"status": false, "error_code": "E " + said, "error_msg": said, "data": said})
+	}
+}
+
+func TestNoSecretComesBackWhateverTheAPISays(t *testing.T) {
+	s := serve(t, echo)
+	const secret = `sk-"quoted"/&-0123456789`
+	plain := []string{
+		secret, url.QueryEscape(secret), url.PathEscape(secret), "granted-token-9876", "cookie-of-the-session", `quoted\"`, "sk-%22quoted",
+		base64.StdEncoding.EncodeToString([]byte("user-name:" + secret)),
+		base64.StdEncoding.EncodeToString([]byte("client-id-1:" + url.QueryEscape(secret))),
+	}
+	oauth := Auth{
+		Type: AuthOAuth2, TokenURL: s.URL + "/token", ClientID: StaticSecret("client-id-1"), ClientSecret: StaticSecret(secret),
+		Query: map[string]Secret{"apikey": StaticSecret(secret)},
+	}
+	refused := oauth
+	refused.TokenURL = s.URL + "/token-refused"
+	inBody := refused
+	inBody.Style = StyleBody
+	unreachable := oauth
+	unreachable.TokenURL = "http://a..b/token"
+	for name, auth := range map[string]Auth{
+		"bearer": {Type: AuthBearer, Token: StaticSecret(secret)},
+		"basic":  {Type: AuthBasic, Username: StaticSecret("user-name"), Password: StaticSecret(secret)},
+		"header": {Type: AuthHeader, Name: "X-Api-Key", Value: StaticSecret(secret)},
+		"query":  {Type: AuthQuery, Name: "apikey", Value: StaticSecret(secret)},
+		"oauth2": oauth, "oauth2 refused": refused, "oauth2 refused, in the body": inBody, "oauth2 unreachable": unreachable,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var seen lockedBuffer
+			change := func(cfg *Config) {
+				cfg.Auth = auth
+				cfg.Logger = slog.New(slog.NewTextHandler(&seen, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			}
+			c := newClient(t, s.URL, change)
+			down := newClient(t, "http://a..b", change, func(cfg *Config) { cfg.Timeout = time.Second })
+			for _, a := range []Answer{
+				c.Do(within(t), Request{Path: "/"}), c.Do(within(t), Request{Path: "/text"}), c.Do(within(t), Request{Path: "/away"}),
+				c.Do(within(t), Request{Method: "POST", Path: "/", Body: []byte("x")}), down.Do(within(t), Request{Path: "/"}),
+			} {
+				fmt.Fprintf(&seen, "%+v\n%s\n%v\n", a, a.Body, a.Err)
+				j, err := json.Marshal(a)
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen.Write(j)
+			}
+			_, err := c.Refresh(within(t), 1)
+			fmt.Fprintf(&seen, "%v %+v %#v\n", err, c.cfg, c.cfg)
+			for _, p := range plain {
+				if i := strings.Index(seen.String(), p); i >= 0 {
+					t.Errorf("%s is to be seen: …%.300s", p, seen.String()[max(0, i-100):])
+				}
+			}
+			if !strings.Contains(seen.String(), redacted) {
+				t.Error("the test sees nothing: not even where a secret was blotted out")
+			}
+		})
+	}
+}
+
+func TestASecretAtTheCutOfALongMessageLeavesNoHalf(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"status":false,"error_msg":"%s%s"}`, strings.Repeat("x", maxMessage-12), r.Header.Get("Authorization"))
+	})
+	c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = Auth{Type: AuthBearer, Token: StaticSecret(hidden)} })
+	if got := c.Do(within(t), Request{Path: "/"}).Outcome.Message; strings.Contains(got, hidden[:3]) {
+		t.Errorf("…%s", got[len(got)-20:])
+	}
+}
+
+func TestABodyWithoutSecretsIsNotCopied(t *testing.T) {
+	var r redactor
+	r.add("sk-0123456789", "short")
+	body := []byte(`{"data":"short and harmless"}`)
+	if got := r.bytes(body); &got[0] != &body[0] || len(got) != len(body) {
+		t.Errorf("%s", got)
+	}
+	if got := r.text("a short one, sk-0123456789"); got != "a [redacted] one, [redacted]" {
+		t.Error(got)
+	}
+}
+
+func TestASecretWithinASecretLeavesNoRest(t *testing.T) {
+	var r redactor
+	r.add("secret-part", "secret-part-and-more")
+	if got := r.text("x secret-part-and-more y"); got != "x [redacted] y" {
+		t.Error(got)
+	}
+}
+
+func TestOldTokensAreForgottenInTheEndTheLatestNever(t *testing.T) {
+	var r redactor
+	for i := range 10 * maxRedacted {
+		r.add(fmt.Sprintf("token-%06d", i))
+	}
+	if len(r.texts) > maxRedacted || len(r.body) > maxRedacted {
+		t.Errorf("%d texts and %d bodies are remembered", len(r.texts), len(r.body))
+	}
+	if got := r.text(fmt.Sprintf("token-%06d", 10*maxRedacted-1)); got != redacted {
+		t.Error(got)
+	}
+}

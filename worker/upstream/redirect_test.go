@@ -1,0 +1,118 @@
+package upstream
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/seed-2903acc3/callq/policy"
+)
+
+func TestRedirectsWithinTheOriginAreFollowed(t *testing.T) {
+	for _, method := range []string{"GET", "HEAD"} {
+		for _, status := range []int{301, 302, 303, 307, 308} {
+			var hops atomic.Int32
+			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") != "Bearer sk-0123456789" || r.Method != method {
+					t.Errorf("hop %d: %s with %q", hops.Load(), r.Method, r.Header.Get("Authorization"))
+				}
+				if n := hops.Add(1); n <= 5 {
+					w.Header().Set("Location", fmt.Sprintf("/hop/%d?x=1#frag", n))
+					w.WriteHeader(status)
+					return
+				}
+				io.WriteString(w, `{"status":true}`)
+			})
+			c := newClient(t, s.URL, func(cfg *Config) {
+				cfg.Auth = Auth{Type: AuthBearer, Token: StaticSecret("sk-0123456789")}
+			})
+			got := c.Do(within(t), Request{Method: method, Path: "/a"})
+			if got.Outcome.Status != 200 || hops.Load() != 6 {
+				t.Errorf("%s %d: %+v after %d requests (%v)", method, status, got.Outcome, hops.Load(), got.Err)
+			}
+		}
+	}
+}
+
+func TestTheSixthRedirectEndsTheCall(t *testing.T) {
+	var hops atomic.Int32
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		hops.Add(1)
+		http.Redirect(w, r, "/again", http.StatusFound)
+	})
+	got := newClient(t, s.URL).Do(within(t), Request{Path: "/"})
+	if got.Outcome.Transport != policy.Redirect || hops.Load() != 6 {
+		t.Errorf("%+v after %d requests", got.Outcome, hops.Load())
+	}
+}
+
+func TestARedirectToAnotherOriginIsNotFollowed(t *testing.T) {
+	var reached atomic.Int32
+	other := serve(t, func(http.ResponseWriter, *http.Request) { reached.Add(1) })
+	for _, location := range []string{
+		other.URL, "//" + strings.TrimPrefix(other.URL, "http://") + "/x", "https://127.0.0.1/", "http://user:pw@SELF/", "file:///etc/passwd",
+		"\\\\evil.example", "http://[::1", "javascript:alert(1)",
+	} {
+		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header()["Location"] = []string{strings.ReplaceAll(location, "SELF", r.Host)}
+			w.WriteHeader(http.StatusFound)
+		})
+		got := newClient(t, s.URL).Do(within(t), Request{Path: "/"})
+		if got.Outcome.Transport != policy.Redirect || got.Outcome.Status != 0 {
+			t.Errorf("%s: %+v (%v)", location, got.Outcome, got.Err)
+		}
+		if got.Err != nil && strings.Contains(got.Err.Error(), "pw@") {
+			t.Errorf("%s: %v", location, got.Err)
+		}
+	}
+	if reached.Load() != 0 {
+		t.Error("the other origin was called")
+	}
+}
+
+func TestARedirectFromHTTPSToHTTPIsNotFollowed(t *testing.T) {
+	secure, ca := tlsServer(t, nil)
+	secure.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://"+r.Host+"/", http.StatusMovedPermanently)
+	})
+	c := newClient(t, secure.URL, func(cfg *Config) { cfg.TLS.CA = ca })
+	if got := c.Do(within(t), Request{Path: "/"}); got.Outcome.Transport != policy.Redirect {
+		t.Errorf("%+v (%v)", got.Outcome, got.Err)
+	}
+}
+
+func TestARedirectOfAnotherMethodIsTheAnswer(t *testing.T) {
+	var hops atomic.Int32
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		hops.Add(1)
+		http.Redirect(w, r, "https://elsewhere.invalid/", http.StatusTemporaryRedirect)
+	})
+	got := newClient(t, s.URL).Do(within(t), Request{Method: "POST", Path: "/", Body: []byte("x")})
+	if got.Outcome.Status != 307 || hops.Load() != 1 {
+		t.Errorf("%+v after %d requests (%v)", got.Outcome, hops.Load(), got.Err)
+	}
+}
+
+func TestAnAnswerThatLeadsNowhereIsFinal(t *testing.T) {
+	for _, status := range []int{300, 302, 304, 305} {
+		s := serve(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) })
+		if got := newClient(t, s.URL).Do(within(t), Request{Path: "/"}); got.Outcome.Status != status {
+			t.Errorf("%d: %+v (%v)", status, got.Outcome, got.Err)
+		}
+	}
+}
+
+func TestALaterHopsFaultIsAfterTheSend(t *testing.T) {
+	for in, want := range map[policy.Transport]policy.Transport{
+		policy.TimeoutBeforeSend: policy.TimeoutAfterSend, policy.ResetBeforeSend: policy.ResetAfterSend,
+		policy.Dial: policy.ResetAfterSend, policy.DNS: policy.ResetAfterSend, policy.TooLarge: policy.TooLarge,
+		policy.TimeoutAfterSend: policy.TimeoutAfterSend,
+	} {
+		if got := afterSend(in); got != want {
+			t.Errorf("%s became %s, want %s", in, got, want)
+		}
+	}
+}

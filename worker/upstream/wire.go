@@ -1,0 +1,294 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+)
+
+const (
+	dialTimeout      = 10 * time.Second
+	handshakeTimeout = 10 * time.Second
+	// idleTimeout is under the 60 s after which many balancers hang up, so that
+	// a call seldom meets a connection that is being closed.
+	idleTimeout = 50 * time.Second
+	// maxHeader bounds the header of an answer, in bytes.
+	maxHeader = 256 << 10
+	// maxFresh is how often a request of which nothing left is given another
+	// connection, where a kept one turns out to be dead.
+	maxFresh = 3
+)
+
+// errCallerLeft is the cause with which a request ends whose caller gave up
+// before a byte of it was sent.
+var errCallerLeft = errors.New("the caller left")
+
+// newTransport makes connections for n requests at a time. They speak HTTP/1.1
+// only: HTTP/2 sends streams again that a server refused, and its connections
+// cannot tell which request a byte belonged to.
+func newTransport(n int, tc *tls.Config) *http.Transport {
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return &countedConn{Conn: conn, exact: true}, nil
+		},
+		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return dialTLS(ctx, dialer, tc, network, addr)
+		},
+		// For connections through a proxy, which DialTLSContext does not make.
+		TLSClientConfig:        tc,
+		TLSHandshakeTimeout:    handshakeTimeout,
+		MaxIdleConns:           n,
+		MaxIdleConnsPerHost:    n,
+		MaxConnsPerHost:        n,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxHeader,
+		DisableCompression:     true,
+		Protocols:              protocols,
+	}
+}
+
+// handshakeError is a TLS handshake that failed.
+type handshakeError struct{ error }
+
+func (e handshakeError) Unwrap() error { return e.error }
+
+// dialTLS shakes hands itself, so that the counted connection carries HTTP and
+// not TLS: a TLS connection sends an alert when it closes, and that alert is no
+// part of a request.
+func dialTLS(ctx context.Context, dialer *net.Dialer, tc *tls.Config, network, addr string) (net.Conn, error) {
+	raw, err := dialer.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	cfg := tc.Clone()
+	if cfg.ServerName, _, err = net.SplitHostPort(addr); err != nil {
+		raw.Close()
+		return nil, err
+	}
+	conn := tls.Client(raw, cfg)
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, handshakeError{err}
+	}
+	return &countedConn{Conn: conn}, nil
+}
+
+// countedConn counts what is written and read.
+type countedConn struct {
+	net.Conn
+	// exact tells that a failed Write knows how much of it left. TLS does not:
+	// part of a record may have gone.
+	exact       bool
+	wrote, read atomic.Int64
+}
+
+func (c *countedConn) Write(p []byte) (int, error) {
+	// Counted before it is written: who asks meanwhile must not hear "nothing".
+	c.wrote.Add(int64(len(p)))
+	n, err := c.Conn.Write(p)
+	if c.exact {
+		c.wrote.Add(int64(n - len(p)))
+	}
+	return n, err
+}
+
+func (c *countedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.read.Add(int64(n))
+	return n, err
+}
+
+// flight follows one request on its way out.
+type flight struct {
+	mu         sync.Mutex
+	hasConn    bool
+	callerLeft bool
+
+	// Only the goroutine that is in RoundTrip touches these.
+	conn          *countedConn
+	reused        bool
+	wrote0, read0 int64
+	left          int64
+}
+
+func (f *flight) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{GotConn: f.gotConn}
+}
+
+func (f *flight) gotConn(info httptrace.GotConnInfo) {
+	f.mu.Lock()
+	f.hasConn = true
+	f.mu.Unlock()
+	f.settle()
+	f.reused = info.Reused
+	for conn := info.Conn; conn != nil; {
+		switch c := conn.(type) {
+		case *countedConn:
+			f.conn, f.wrote0, f.read0 = c, c.wrote.Load(), c.read.Load()
+			return
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			// A connection that counts nothing has to be taken for used.
+			f.left++
+			return
+		}
+	}
+}
+
+// leave gives the request up, unless it has a connection already.
+func (f *flight) leave() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.hasConn {
+		return false
+	}
+	f.callerLeft = true
+	return true
+}
+
+// settle adds up what left on the connection that the request had.
+func (f *flight) settle() {
+	if f.conn != nil {
+		f.left += f.conn.wrote.Load() - f.wrote0
+		f.conn = nil
+	}
+}
+
+// fault is a request that brought no answer.
+type fault struct {
+	kind policy.Transport
+	// again tells that nothing left, and that the fault was a kept connection's.
+	again bool
+	// notSent tells that the caller left before anything was sent.
+	notSent bool
+	err     error
+}
+
+// roundTrip sends req and returns its answer's head. The caller's leaving is
+// heeded until the request has a connection; from then on only run, the context
+// of req, ends it.
+func roundTrip(rt http.RoundTripper, caller context.Context, req *http.Request) (*http.Response, *fault) {
+	f := &flight{}
+	run, cancel := context.WithCancelCause(req.Context())
+	stop := context.AfterFunc(caller, func() {
+		if f.leave() {
+			cancel(errCallerLeft)
+		}
+	})
+	resp, err := rt.RoundTrip(req.WithContext(httptrace.WithClientTrace(run, f.trace())))
+	stop()
+	if err == nil {
+		// run ends with the caller's own context, once the body is read.
+		return resp, nil
+	}
+	defer cancel(nil)
+	return nil, f.fault(run, err)
+}
+
+func (f *flight) fault(run context.Context, err error) *fault {
+	tooLong := f.conn != nil && f.conn.read.Load()-f.read0 >= maxHeader
+	hadConn := f.conn != nil
+	f.settle()
+	f.mu.Lock()
+	callerLeft := f.callerLeft
+	f.mu.Unlock()
+
+	late := timedOut(run, err)
+	out := &fault{err: err}
+	switch {
+	case callerLeft && f.left == 0:
+		out.notSent = true
+	case tooLong:
+		out.kind = policy.TooLarge
+	case hadConn && !f.reused && refusedByTLS(err):
+		// In TLS 1.3 a server judges the client's certificate after the client
+		// is through with the handshake, and before it reads the request.
+		out.kind = policy.TLS
+	case f.left > 0 && late:
+		out.kind = policy.TimeoutAfterSend
+	case f.left > 0:
+		out.kind = policy.ResetAfterSend
+	case hadConn && late:
+		out.kind = policy.TimeoutBeforeSend
+	case hadConn:
+		out.kind = policy.ResetBeforeSend
+		out.again = f.reused
+	default:
+		out.kind = connectFault(late, err)
+	}
+	return out
+}
+
+// connectFault names what kept a request from having a connection.
+func connectFault(late bool, err error) policy.Transport {
+	var (
+		dns       *net.DNSError
+		handshake handshakeError
+	)
+	switch {
+	case errors.As(err, &dns):
+		return policy.DNS
+	case late:
+		return policy.TimeoutBeforeSend
+	case errors.As(err, &handshake) && networkFault(err):
+		return policy.ResetBeforeSend
+	case errors.As(err, &handshake), refusedByTLS(err):
+		return policy.TLS
+	default:
+		return policy.Dial
+	}
+}
+
+// refusedByTLS tells whether one side's TLS refused the other.
+func refusedByTLS(err error) bool {
+	var (
+		verification *tls.CertificateVerificationError
+		record       tls.RecordHeaderError
+		authority    x509.UnknownAuthorityError
+		hostname     x509.HostnameError
+		invalid      x509.CertificateInvalidError
+		op           *net.OpError
+	)
+	if errors.As(err, &verification) || errors.As(err, &record) || errors.As(err, &authority) ||
+		errors.As(err, &hostname) || errors.As(err, &invalid) {
+		return true
+	}
+	// crypto/tls reports alerts so, and keeps their type to itself.
+	return errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
+}
+
+// networkFault tells whether the connection broke, in contrast to a handshake
+// that was carried out and failed.
+func networkFault(err error) bool {
+	var errno syscall.Errno
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) || errors.As(err, &errno)
+}
+
+func timedOut(ctx context.Context, err error) bool {
+	var timeout net.Error
+	return errors.Is(ctx.Err(), context.DeadlineExceeded) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+}

@@ -1,0 +1,236 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/upstream"
+)
+
+const (
+	// drainGrace is what a drain waits beyond the longest request.
+	drainGrace = 5 * time.Second
+	// leaseGrace is what a probe may take beyond its request.
+	leaseGrace = 15 * time.Second
+	// sweepEvery is how often old outcomes are looked for.
+	sweepEvery = time.Minute
+)
+
+// Worker makes calls. Make one with [New]; it runs once.
+type Worker struct {
+	cfg      Config
+	log      *slog.Logger
+	ledger   *ledger.Ledger
+	circuits *circuit.Store
+	wrapped  *broker.Wrapped
+	accounts map[string]*account
+	jobs     map[jobName]jobFunc
+
+	rests  map[string]*queueRest
+	takes  sync.Map // task id -> *ledger.Take, from dequeue to handler
+	places chan struct{}
+
+	// draining is closed when no new call may start, stopped when the worker has
+	// given up on those under way.
+	draining    chan struct{}
+	stopped     chan struct{}
+	fatal       chan error
+	ran         atomic.Bool
+	lastTrouble atomic.Int64
+}
+
+// account is one upstream as this process knows it.
+type account struct {
+	name        string
+	policy      *policy.Policy
+	client      *upstream.Client
+	gate        *circuit.Gate
+	endpoints   patterns
+	idempotent  patterns
+	always      bool // the API honours an idempotency key
+	concurrency int
+	timeout     time.Duration
+	// lease is how long a probe may take before it counts as lost.
+	lease time.Duration
+}
+
+func (a *account) isIdempotent(c tasks.Call, path string) bool {
+	if a.always {
+		return true
+	}
+	if c.Idempotent != nil {
+		return *c.Idempotent
+	}
+	_, ok := a.idempotent.find(c.Method, path)
+	return ok
+}
+
+// New makes a Worker. Its errors name the field that is wrong. Nothing is sent,
+// to Redis or to an API, before Run.
+func New(cfg Config) (*Worker, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	host, _ := os.Hostname() // only a name for people to read
+	w := &Worker{
+		cfg: cfg, log: cfg.Logger,
+		ledger:   ledger.New(cfg.Redis),
+		circuits: circuit.NewStore(cfg.Redis, fmt.Sprintf("%s:%d", host, os.Getpid())),
+		accounts: map[string]*account{},
+		jobs:     map[jobName]jobFunc{},
+		rests:    map[string]*queueRest{},
+		places:   make(chan struct{}, cfg.Concurrency),
+		draining: make(chan struct{}),
+		stopped:  make(chan struct{}),
+		fatal:    make(chan error, 1),
+	}
+	w.wrapped = broker.Wrap(cfg.Redis, w.dequeue, func(err error) { w.fatal <- err })
+	for _, u := range cfg.Upstreams {
+		a, err := newAccount(u, cfg)
+		if err != nil {
+			w.closeClients()
+			return nil, err
+		}
+		w.accounts[u.Name] = a
+		for _, queue := range tasks.Queues(u.Name) {
+			w.rests[queue] = &queueRest{}
+		}
+	}
+	return w, nil
+}
+
+func newAccount(u Upstream, cfg Config) (*account, error) {
+	a := &account{
+		name: u.Name, policy: u.Policy, timeout: u.Timeout, concurrency: u.Concurrency, always: u.IdempotencyHeader != "",
+	}
+	if a.timeout == 0 {
+		a.timeout = DefaultTimeout
+	}
+	if a.concurrency == 0 {
+		a.concurrency = DefaultUpstreamConcurrency
+	}
+	a.concurrency = min(a.concurrency, cfg.Concurrency)
+	// A replay with a fresh credential takes a second request's time, and the
+	// token a third's.
+	a.lease = 3*a.timeout + leaseGrace
+	breaker := u.Policy.Breaker()
+	a.gate = circuit.NewGate(circuit.Detector{Window: breaker.Window, MinCalls: breaker.MinCalls, Ratio: breaker.Ratio})
+	if u.Idempotent == nil {
+		u.Idempotent = DefaultIdempotent
+	}
+	var err error
+	if a.endpoints, err = parsePatterns("upstream "+u.Name+": endpoints", u.Endpoints); err != nil {
+		return nil, err
+	}
+	if a.idempotent, err = parsePatterns("upstream "+u.Name+": idempotent", u.Idempotent); err != nil {
+		return nil, err
+	}
+	if u.BaseURL == "" {
+		return a, nil
+	}
+	a.client, err = upstream.New(upstream.Config{
+		Name: u.Name, BaseURL: u.BaseURL, Auth: u.Auth, Timeout: a.timeout, Concurrency: a.concurrency,
+		IdempotencyHeader: u.IdempotencyHeader, MaxBody: u.MaxBody, CostHeader: u.CostHeader, TLS: u.TLS, Logger: cfg.Logger,
+	})
+	return a, err
+}
+
+// Run makes calls until ctx ends. Then it drains: no new call starts, those on
+// their way end and are recorded, those that wait go back to the queue. Run
+// returns nil after a drain, and an error when it could not start or had to
+// give up.
+func (w *Worker) Run(ctx context.Context) error {
+	if w.ran.Swap(true) {
+		return errors.New("this worker has run already: make a new one")
+	}
+	defer w.closeClients()
+	if err := w.cfg.Redis.Ping(ctx).Err(); err != nil {
+		return w.explain(err)
+	}
+	var servers []*asynq.Server
+	for _, u := range w.cfg.Upstreams {
+		servers = append(servers, w.servers(w.accounts[u.Name])...)
+	}
+	var running []*asynq.Server
+	var startErr error
+	for _, s := range servers {
+		if startErr = s.Start(asynq.HandlerFunc(w.handle)); startErr != nil {
+			break
+		}
+		running = append(running, s)
+	}
+	sweepCtx, stopSweep := context.WithCancel(ctx)
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { w.sweep(sweepCtx) })
+
+	err := startErr
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-w.fatal:
+		}
+	}
+	close(w.draining)
+	stopSweep()
+	var wg sync.WaitGroup
+	for _, s := range running {
+		wg.Go(s.Shutdown)
+	}
+	wg.Wait()
+	close(w.stopped)
+	sweeping.Wait()
+	return err
+}
+
+// sweep forgets outcomes whose retention is over.
+func (w *Worker) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			swept, err := w.ledger.Sweep(ctx, time.Now(), w.cfg.Retention)
+			w.trouble(err)
+			if swept.Calls > 0 {
+				w.log.Info("forgot old outcomes", "calls", swept.Calls, "batches", swept.Batches)
+			}
+		}
+	}
+}
+
+func (w *Worker) shutdownTimeout() time.Duration {
+	longest := time.Duration(0)
+	for _, a := range w.accounts {
+		longest = max(longest, a.timeout)
+	}
+	return longest + drainGrace
+}
+
+func (w *Worker) closeClients() {
+	for _, a := range w.accounts {
+		if a.client != nil {
+			a.client.Close()
+		}
+	}
+}
+
+func (w *Worker) explain(err error) error { return broker.Explain(err, "Redis") }
+
+func newToken() string { return rand.Text() }
