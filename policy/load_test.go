@@ -104,6 +104,7 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 		"circular alias":     {"name: &x\n  *x", "my.yaml:2:3: this alias leads in a circle"},
 		"tag":                {"name: !!str 5", "my.yaml:1:7: name is a text, not a value with a tag"},
 		"too many brackets":  {strings.Repeat("[", 201), "my.yaml:1:1: more than 200 brackets are open at once"},
+		"too many lists":     {strings.Repeat("- ", 201) + "a", "my.yaml:1:1: more than 200 lists begin on one line"},
 		"too large":          {strings.Repeat("#", maxFile+1), "my.yaml:1:1: the file is larger"},
 		"not UTF-8":          {"name: \xff", "my.yaml:1:1: the file is not UTF-8"},
 		"list for a mapping": {"backoffs: {standard: [1s]}", "my.yaml:1:22: a backoff is a mapping of keys to values, not a list"},

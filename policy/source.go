@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,7 +19,8 @@ import (
 const (
 	// maxFile bounds what is read of a file.
 	maxFile = 1 << 20
-	// maxNesting bounds open brackets: the parser's time grows with their square.
+	// maxNesting bounds what is open at once, brackets and lists begun on one
+	// line: the parser's time grows with the square of it.
 	maxNesting = 200
 )
 
@@ -83,6 +85,15 @@ func unreadable(data []byte) string {
 			}
 		case ']', '}':
 			depth = max(depth-1, 0)
+		}
+	}
+	for line := range bytes.Lines(data) {
+		dashes := 0
+		for rest := bytes.TrimLeft(line, " \t"); len(rest) > 1 && rest[0] == '-' && (rest[1] == ' ' || rest[1] == '\t'); {
+			if dashes++; dashes > maxNesting {
+				return fmt.Sprintf("more than %d lists begin on one line", maxNesting)
+			}
+			rest = bytes.TrimLeft(rest[1:], " \t")
 		}
 	}
 	return ""

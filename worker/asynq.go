@@ -217,7 +217,9 @@ func (w *Worker) release() { <-w.places }
 
 // asynqLog lowers asynq's chatter: what it calls an error, callq has handled or
 // reports in its own words.
-type asynqLog struct{ log interface{ Debug(string, ...any) } }
+type asynqLog struct {
+	log interface{ Debug(string, ...any) }
+}
 
 func (l asynqLog) Debug(args ...any) { l.log.Debug("asynq", "message", fmt.Sprint(args...)) }
 func (l asynqLog) Info(args ...any)  { l.log.Debug("asynq", "message", fmt.Sprint(args...)) }

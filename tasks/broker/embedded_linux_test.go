@@ -69,6 +69,7 @@ func TestTheServerOutlivesTheThreadThatAskedForIt(t *testing.T) {
 }
 
 func TestAKilledOwnerTakesItsServerAlongAndAJoinerGoesOn(t *testing.T) {
+	t.Parallel()
 	dir := dataDir(t)
 	owner := startChild(t, dir)
 	_, pid := owner.answer()
@@ -90,6 +91,7 @@ func TestAKilledOwnerTakesItsServerAlongAndAJoinerGoesOn(t *testing.T) {
 }
 
 func TestAKilledOwnerLeavesNoServerBehind(t *testing.T) {
+	t.Parallel()
 	dir := dataDir(t)
 	owner := startChild(t, dir)
 	_, pid := owner.answer()

@@ -113,6 +113,7 @@ func (c *child) kill() {
 }
 
 func TestProcessesThatStartAtOnceShareOneServer(t *testing.T) {
+	t.Parallel()
 	dir := dataDir(t)
 	var children []*child
 	for range 4 {

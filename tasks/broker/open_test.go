@@ -213,6 +213,7 @@ func TestFactsAreReadFromWhatServersSay(t *testing.T) {
 }
 
 func TestSentinelLeadsToTheMaster(t *testing.T) {
+	t.Parallel()
 	master := startTCP(t, "--requirepass", "hunter22")
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
 	_, port, _ := net.SplitHostPort(master.addr)
@@ -233,6 +234,7 @@ func TestSentinelLeadsToTheMaster(t *testing.T) {
 // A master's death does not make go-redis look at the Cluster's map again by
 // itself; without clusterReload its calls fail for up to a minute.
 func TestTheNewMasterOfAClusterIsFoundWithinSeconds(t *testing.T) {
+	t.Parallel()
 	node := func() (tcpServer, *redis.Client) {
 		s := startTCP(t, "--cluster-enabled", "yes", "--cluster-port", freePort(t), "--cluster-node-timeout", "500", "--cluster-require-full-coverage", "no")
 		client := redis.NewClient(&redis.Options{Addr: s.addr, ContextTimeoutEnabled: true})
@@ -287,6 +289,7 @@ func TestTheNewMasterOfAClusterIsFoundWithinSeconds(t *testing.T) {
 }
 
 func TestTLSFilesOfTheURLAreUsed(t *testing.T) {
+	t.Parallel()
 	ca, caKey := certificate(t, nil, nil, "callq test CA")
 	server, serverKey := certificate(t, ca, caKey, "redis.test")
 	client, clientKey := certificate(t, ca, caKey, "worker")

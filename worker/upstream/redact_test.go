@@ -130,6 +130,16 @@ func TestASecretAtTheCutOfALongMessageLeavesNoHalf(t *testing.T) {
 	}
 }
 
+func TestASecretInOddEscapesIsNotInTheMessage(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"status":false,"error_msg":"bad key \u0073%s"}`, hidden[1:])
+	})
+	c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = Auth{Type: AuthBearer, Token: StaticSecret(hidden)} })
+	if got := c.Do(within(t), Request{Path: "/"}).Outcome.Message; got != "bad key [redacted]" {
+		t.Error(got)
+	}
+}
+
 func TestABodyWithoutSecretsIsNotCopied(t *testing.T) {
 	var r redactor
 	r.add("sk-0123456789", "short")

@@ -74,8 +74,7 @@ func TestARedirectToAnotherOriginIsNotFollowed(t *testing.T) {
 }
 
 func TestARedirectFromHTTPSToHTTPIsNotFollowed(t *testing.T) {
-	secure, ca := tlsServer(t, nil)
-	secure.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	secure, ca := tlsServer(t, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "http://"+r.Host+"/", http.StatusMovedPermanently)
 	})
 	c := newClient(t, secure.URL, func(cfg *Config) { cfg.TLS.CA = ca })

@@ -40,15 +40,12 @@ func answering(t *testing.T, text string, then func(*net.TCPConn)) string {
 // hang keeps a connection open until the client closes it.
 func hang(conn *net.TCPConn) { io.Copy(io.Discard, conn) }
 
-func tlsServer(t *testing.T, change func(*tls.Config)) (s *httptest.Server, caFile string) {
-	s = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, `{"status":true}`)
-	}))
+func wellDone(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"status":true}`) }
+
+func tlsServer(t *testing.T, h http.HandlerFunc, protocols ...string) (s *httptest.Server, caFile string) {
+	s = httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = quiet
-	s.TLS = &tls.Config{}
-	if change != nil {
-		change(s.TLS)
-	}
+	s.TLS = &tls.Config{NextProtos: protocols}
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	caFile = filepath.Join(t.TempDir(), "ca.pem")
@@ -77,7 +74,7 @@ func TestEveryWayToBreakOffHasItsName(t *testing.T) {
 			return "http://" + l.Addr().String()
 		}, nil, policy.Dial},
 		{"an authority that nobody knows", func(t *testing.T) string {
-			s, _ := tlsServer(t, nil)
+			s, _ := tlsServer(t, wellDone)
 			return s.URL
 		}, nil, policy.TLS},
 		{"no TLS at all", func(t *testing.T) string {
@@ -170,7 +167,7 @@ func TestATimeoutInTheQueueForAConnectionIsBeforeTheSend(t *testing.T) {
 }
 
 func TestAMissingClientCertificateIsTheConfigurations(t *testing.T) {
-	s, ca := tlsServer(t, nil)
+	s, ca := tlsServer(t, wellDone)
 	server := s.TLS.Clone()
 	server.ClientAuth = tls.RequireAnyClientCert
 	base := "https://" + rawServer(t, func(conn *net.TCPConn, _ int) {
@@ -186,7 +183,7 @@ func TestAMissingClientCertificateIsTheConfigurations(t *testing.T) {
 }
 
 func TestAPrivateAuthorityIsTrustedAndSpokenToInHTTP1(t *testing.T) {
-	s, ca := tlsServer(t, func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} })
+	s, ca := tlsServer(t, wellDone, "h2", "http/1.1")
 	c := newClient(t, s.URL, func(cfg *Config) { cfg.TLS.CA = ca })
 	for range 3 {
 		got := c.Do(within(t), Request{Path: "/"})
@@ -222,9 +219,7 @@ func TestABodyThatEndsEarlyIsCut(t *testing.T) {
 
 func TestConnectionsAreKept(t *testing.T) {
 	conns := 0
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, `{"status":true}`)
-	}))
+	s := httptest.NewUnstartedServer(http.HandlerFunc(wellDone))
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
 			conns++
@@ -249,5 +244,17 @@ func TestAProtocolSwitchDoesNotHang(t *testing.T) {
 	base := answering(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", hang)
 	if got := newClient(t, base).Do(within(t), Request{Path: "/"}); got.Outcome.Status != 101 {
 		t.Errorf("outcome %+v (%v)", got.Outcome, got.Err)
+	}
+}
+
+func TestAFailedWriteCountsWhereItIsNotKnownWhatLeft(t *testing.T) {
+	for exact, want := range map[bool]int64{true: 0, false: 4} {
+		here, there := net.Pipe()
+		there.Close()
+		conn := &countedConn{Conn: here, exact: exact}
+		if _, err := conn.Write([]byte("GET ")); err == nil || conn.wrote.Load() != want {
+			t.Errorf("exact %v: %d bytes counted after %v, want %d", exact, conn.wrote.Load(), err, want)
+		}
+		here.Close()
 	}
 }

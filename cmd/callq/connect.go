@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+// desk is an open way to the queue, with the books on it.
+type desk struct {
+	cfg      *config.Config
+	conn     *broker.Conn
+	ledger   *ledger.Ledger
+	circuits *circuit.Store
+	producer *tasks.Producer
+}
+
+// connect opens Redis as the configuration says. Commands that need another
+// process's data, or leave some for one, ask for a shared Redis. Every error is
+// in words that say what to do.
+func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, shared bool, log *slog.Logger) (*desk, error) {
+	url, err := cfg.RedisURL()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := broker.Open(ctx, url, broker.Options{
+		Purpose: purpose, ConfigPath: cfg.Path, RequireShared: shared, PoolSize: cfg.WorkerConcurrency + 16, Logger: log,
+	})
+	if errors.Is(err, broker.ErrURL) {
+		return nil, misuse("%w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	producer, err := tasks.NewProducer(conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg)})
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &desk{
+		cfg: cfg, conn: conn, ledger: ledger.New(conn.Client), producer: producer,
+		circuits: circuit.NewStore(conn.Client, whoami()),
+	}, nil
+}
+
+// desk loads the configuration and connects, for commands that work on what
+// other processes left.
+func (a *app) desk(ctx context.Context, purpose string) (*desk, error) {
+	cfg, err := a.config(config.Flag{}, config.Flag{})
+	if err != nil {
+		return nil, err
+	}
+	return a.connect(ctx, cfg, purpose, true, a.logger(slog.LevelWarn))
+}
+
+// close ends the connection; err is what the command would return, and gets
+// Redis's own errors into words.
+func (d *desk) close(err *error) {
+	if *err != nil {
+		*err = d.conn.Explain(*err)
+	}
+	*err = errors.Join(*err, d.conn.Close())
+}
+
+// logger writes to stderr.
+func (a *app) logger(level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+}

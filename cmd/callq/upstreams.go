@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/upstream"
+)
+
+// upstreamsOf turns the configuration into what a worker needs: policies are
+// loaded, references to credentials become secrets that are read when used.
+func upstreamsOf(cfg *config.Config) ([]worker.Upstream, error) {
+	if err := errors.Join(cfg.Unsupported(), cfg.ResolveUpstreams()); err != nil {
+		return nil, err
+	}
+	if len(cfg.Upstreams) == 0 {
+		return nil, misuse("no upstream is configured: write the API's base_url, policy and auth into %s (callq help run shows how)", cfg.Path)
+	}
+	var list []worker.Upstream
+	var errs []error
+	for _, u := range cfg.Upstreams {
+		p, err := loadPolicy(u)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		w := worker.Upstream{
+			Name: u.Name, BaseURL: u.BaseURL, Policy: p, Auth: authOf(u.Auth), Timeout: u.Timeout, Concurrency: u.Concurrency,
+			Endpoints: u.Endpoints, Idempotent: u.Idempotent, IdempotencyHeader: u.IdempotencyHeader, MaxBody: u.MaxBody,
+			TLS: worker.TLS{CA: u.TLS.CA, Cert: u.TLS.Cert, Key: u.TLS.Key},
+		}
+		if u.Cost != nil {
+			w.CostHeader = u.Cost.Header
+		}
+		list = append(list, w)
+	}
+	return list, errors.Join(errs...)
+}
+
+func loadPolicy(u *config.Upstream) (*policy.Policy, error) {
+	if u.PolicyPath != "" {
+		p, err := policy.LoadFile(u.PolicyPath)
+		var inside *policy.Error
+		if err != nil && !errors.As(err, &inside) {
+			return nil, u.PolicyPos.Errorf("policy: %v", err)
+		}
+		return p, err
+	}
+	p, err := policy.Preset(u.Policy)
+	if err != nil {
+		return nil, u.PolicyPos.Errorf("policy: %v", err)
+	}
+	return p, nil
+}
+
+func authOf(a config.Auth) worker.Auth {
+	auth := worker.Auth{
+		Type: worker.AuthType(a.Type), Token: secretOf(a.Token), Username: secretOf(a.Username), Password: secretOf(a.Password),
+		Name: a.Name, Value: secretOf(a.Value),
+	}
+	if o := a.OAuth2; o != nil {
+		auth.TokenURL, auth.ClientID, auth.ClientSecret = o.TokenURL, secretOf(o.ClientID), secretOf(o.ClientSecret)
+		auth.Scopes, auth.Style, auth.TokenField = o.Scopes, worker.AuthStyle(o.Style), o.TokenField
+		for _, q := range o.Query {
+			if auth.Query == nil {
+				auth.Query = map[string]worker.Secret{}
+			}
+			auth.Query[q.Name] = secretOf(q.Value)
+		}
+	}
+	return auth
+}
+
+func secretOf(s config.Secret) worker.Secret {
+	if s.IsZero() {
+		return worker.Secret{}
+	}
+	var parts []upstream.Secret
+	s.Parts(
+		func(text string) { parts = append(parts, upstream.StaticSecret(text)) },
+		func(name string) { parts = append(parts, upstream.EnvSecret(name)) },
+		func(path string) { parts = append(parts, upstream.FileSecret(path)) },
+	)
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return upstream.ConcatSecrets(parts...)
+}
+
+// rulesOf are what calls are checked against when they are sent.
+func rulesOf(cfg *config.Config) tasks.Rules {
+	rules := tasks.Rules{AllowJobs: true}
+	for _, u := range cfg.Upstreams {
+		r := tasks.UpstreamRules{Name: u.Name, MaxBody: u.MaxBody}
+		switch u.Auth.Type {
+		case config.AuthHeader:
+			r.ReservedHeaders = append(r.ReservedHeaders, u.Auth.Name)
+		case config.AuthQuery:
+			r.ReservedQuery = append(r.ReservedQuery, u.Auth.Name)
+		case config.AuthOAuth2:
+			for _, q := range u.Auth.OAuth2.Query {
+				r.ReservedQuery = append(r.ReservedQuery, q.Name)
+			}
+		}
+		if u.IdempotencyHeader != "" {
+			r.ReservedHeaders = append(r.ReservedHeaders, u.IdempotencyHeader)
+		}
+		rules.Upstreams = append(rules.Upstreams, r)
+	}
+	return rules
+}
+
+// whoami names the person at this terminal in the records of what operators did.
+func whoami() string {
+	name := "operator"
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name = fmt.Sprintf("%s@%s", name, host)
+	}
+	return name
+}
