@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,8 @@ const (
 	// heldRecheck is the longest that a process trusts what it knows of a hold
 	// before it asks Redis again, so that a close is noticed.
 	heldRecheck = 500 * time.Millisecond
+	// heldWait is how near a hold's end a fetcher waits for it in place.
+	heldWait = 250 * time.Millisecond
 	// emptyRest is how long a queue that was found empty is left alone. An
 	// asynq server asks its three queues in turn; without this, an empty queue
 	// would cost a round trip with every task of another.
@@ -168,34 +171,82 @@ func (r *queueRest) rest(d time.Duration) { r.until.Store(time.Now().Add(d).Unix
 func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) {
 	rest := w.rests[d.Queue]
 	a := w.accounts[tasks.UpstreamOf(d.Queue)]
-	if rest == nil || a == nil || rest.resting() || !w.acquire() {
-		return "", redis.Nil
+	for {
+		if rest == nil || a == nil || rest.resting() || !w.acquire() {
+			return "", redis.Nil
+		}
+		got, err := w.ledger.Dequeue(ctx, d.Queue, d.LeaseUntil, a.lease)
+		if err == nil && got.Take != nil && w.hand(ctx, d.Queue, got) {
+			return got.Message, nil
+		}
+		w.release()
+		switch {
+		case err != nil:
+			// asynq asks again at once; a Redis that is down must not be hammered.
+			rest.rest(time.Second)
+			w.trouble(err)
+			return "", redis.Nil
+		case got.Held > heldWait:
+			rest.rest(min(got.Held-heldWait, heldRecheck))
+			return "", redis.Nil
+		case got.Held > 0:
+			// So near the end asynq's pauses would be longer than the hold.
+			if !w.pause(got.Held) {
+				return "", redis.Nil
+			}
+		case got.Take == nil:
+			rest.rest(emptyRest)
+			return "", redis.Nil
+		}
 	}
-	got, err := w.ledger.Dequeue(ctx, d.Queue, d.LeaseUntil, a.lease)
-	switch {
-	case err != nil:
-		w.release()
-		// asynq asks again at once; a Redis that is down must not be hammered.
-		rest.rest(time.Second)
-		w.trouble(err)
-		return "", redis.Nil
-	case got.Held > 0:
-		w.release()
-		rest.rest(min(got.Held, heldRecheck))
-		return "", redis.Nil
-	case got.Take == nil:
-		w.release()
-		rest.rest(emptyRest)
-		return "", redis.Nil
-	}
-	if !broker.Decodable(got.Message, d.Queue, got.Take.ID) {
+}
+
+// hand keeps the call for the handler that asynq is about to start.
+func (w *Worker) hand(ctx context.Context, queue string, got ledger.Dequeued) bool {
+	if !broker.Decodable(got.Message, queue, got.Take.ID) {
 		// asynq would leave it in active for ever and stop recovering leases.
 		w.discard(ctx, got.Take)
-		w.release()
-		return "", redis.Nil
+		return false
+	}
+	if left := w.parks.recent(got.Take.ID); left > 0 {
+		w.pause(left)
 	}
 	w.takes.Store(got.Take.ID, got.Take)
-	return got.Message, nil
+	return true
+}
+
+// pause waits; false means that the worker drains.
+func (w *Worker) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-w.draining:
+		return false
+	}
+}
+
+// parkRest is how long after a park this process leaves a call alone. asynq
+// keeps its own accounts of running tasks by their ids; the handler that parked
+// a call must have left them before another takes the same call up.
+const parkRest = 10 * time.Millisecond
+
+// parks remembers which calls this process has just put back.
+type parks struct{ at sync.Map }
+
+func (p *parks) note(id string) {
+	p.at.Store(id, time.Now())
+	time.AfterFunc(time.Second, func() { p.at.Delete(id) })
+}
+
+// recent returns for how much longer a call is to be left alone.
+func (p *parks) recent(id string) time.Duration {
+	at, ok := p.at.Load(id)
+	if !ok {
+		return 0
+	}
+	return parkRest - time.Since(at.(time.Time))
 }
 
 // acquire waits for a place in the process; false means that it drains.

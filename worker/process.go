@@ -25,9 +25,10 @@ const (
 
 // passage is one call on its way through the worker.
 type passage struct {
-	take *ledger.Take
-	call tasks.Call
-	acct *account
+	take  *ledger.Take
+	began time.Time
+	call  tasks.Call
+	acct  *account
 	// endpoint is the folded endpoint, idempotent whether it may be sent twice.
 	endpoint   string
 	idempotent bool
@@ -74,7 +75,7 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 	call, err := tasks.Decode(take.Content)
 	if errors.Is(err, tasks.ErrNewerVersion) {
 		w.log.Warn("a newer callq wrote this call; it waits for a newer worker", "call", take.ID)
-		return nil, w.park(ctx, take, nil, strangerDelay, "written by a newer callq: waits for a newer worker"), false
+		return nil, w.putOff(ctx, take, nil, strangerDelay, "written by a newer callq: waits for a newer worker"), false
 	}
 	if err == nil && call.Upstream != tasks.UpstreamOf(take.Queue) {
 		err = fmt.Errorf("the call is for %q but stands in the queue of %q", call.Upstream, take.Queue)
@@ -88,7 +89,7 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 		return nil, w.endUnsent(ctx, take, nil, unsentMalformed, err.Error()), false
 	}
 	p = &passage{
-		take: take, call: call, acct: a,
+		take: take, began: time.Now(), call: call, acct: a,
 		endpoint:   a.endpoints.endpoint(call.Method, path),
 		idempotent: a.isIdempotent(call, path),
 	}
@@ -102,7 +103,7 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 	}
 	if job, _, isJob := call.Job(); isJob && w.jobs[jobName{call.Upstream, job}] == nil {
 		w.log.Warn("no code is registered for this job; it waits for a worker that has it", "job", job, "upstream", call.Upstream)
-		return nil, w.park(ctx, take, p, strangerDelay, "no code for job "+job+" in this worker"), false
+		return nil, w.putOff(ctx, take, nil, strangerDelay, "no code for job "+job+" in this worker"), false
 	}
 	return p, verb{}, true
 }
@@ -134,7 +135,8 @@ func (w *Worker) admit(ctx context.Context, p *passage) (v verb, ok bool) {
 	done, wait := p.acct.gate.Pass()
 	if done == nil {
 		w.giveBack(ctx, p)
-		return w.park(ctx, take, p, wait, "held: the account's circuit is open"), false
+		// Only this process holds: Redis does not know of it yet.
+		return w.putOff(ctx, take, nil, wait, "held: the API fails too often"), false
 	}
 	p.done = done
 	return verb{}, true
@@ -150,11 +152,11 @@ func (w *Worker) ask(ctx context.Context, p *passage, name circuit.Name, g *gate
 		return adm, verb{kind: again, delay: time.Second, text: "Redis is out of reach"}, false
 	case adm.GiveUp:
 		return adm, w.endGivenUp(ctx, p, adm), false
+	case !adm.Admitted && name.Endpoint != "":
+		p.take.ParkedAt = p.take.At
+		return adm, w.putOff(ctx, p.take, nil, adm.Wait, "held: circuit "+name.String()+" is open"), false
 	case !adm.Admitted:
-		if name.Endpoint != "" {
-			p.take.ParkedAt = p.take.At
-		}
-		return adm, w.park(ctx, p.take, p, adm.Wait, "held: circuit "+name.String()+" is open"), false
+		return adm, w.putBack(ctx, p.take, nil), false
 	}
 	g.epoch = adm.Epoch
 	if adm.Probe {
@@ -261,10 +263,8 @@ func (w *Worker) notSent(ctx context.Context, p *passage, a attempted) verb {
 		return verb{kind: over}
 	case errors.Is(a.Err, upstream.ErrRefused):
 		return w.endUnsent(ctx, p.take, p, unsentMalformed, a.Err.Error())
-	case a.held > 0:
-		return w.park(ctx, p.take, p, a.held, "held: the account's circuit is open")
 	default:
-		return w.park(ctx, p.take, p, time.Second, "the worker stopped before the call was sent")
+		return w.putBack(ctx, p.take, nil)
 	}
 }
 

@@ -39,42 +39,45 @@ func (w *Worker) insist(ctx context.Context, write func(context.Context) error) 
 	}
 }
 
-func (w *Worker) recordAttempt(ctx context.Context, t *ledger.Take, a *ledger.Attempt) (streak int, mine bool) {
+// record is a write of the ledger that notes an attempt.
+type record func(context.Context, *ledger.Take, *ledger.Attempt) (streak int, mine bool, err error)
+
+func (w *Worker) insistOn(ctx context.Context, write record, t *ledger.Take, a *ledger.Attempt) (streak int, mine bool) {
 	log := t.Log
 	err := w.insist(ctx, func(ctx context.Context) (err error) {
-		t.Log = log
-		streak, mine, err = w.ledger.Attempt(ctx, t, a)
+		t.Log = log // a write that failed has added its line already
+		streak, mine, err = write(ctx, t, a)
 		return err
 	})
 	return streak, mine && err == nil
 }
 
 func (w *Worker) recordEnd(ctx context.Context, t *ledger.Take, f ledger.Final, a *ledger.Attempt) (streak int, mine bool) {
-	log := t.Log
-	err := w.insist(ctx, func(ctx context.Context) (err error) {
-		t.Log = log
-		streak, mine, err = w.ledger.End(ctx, t, f, a)
-		return err
-	})
-	return streak, mine && err == nil
+	return w.insistOn(ctx, func(ctx context.Context, t *ledger.Take, a *ledger.Attempt) (int, bool, error) {
+		return w.ledger.End(ctx, t, f, a)
+	}, t, a)
 }
 
-// recordPark records a put-back that spent no attempt.
-func (w *Worker) recordPark(ctx context.Context, t *ledger.Take, a *ledger.Attempt, wait time.Duration, text string) verb {
+// putBack records a put-back that spent no attempt and leaves the task at the
+// head of its queue, which the account's circuit holds.
+func (w *Worker) putBack(ctx context.Context, t *ledger.Take, a *ledger.Attempt) verb {
 	t.Parked++
-	if _, mine := w.recordAttempt(ctx, t, a); !mine {
+	// asynq will be told that the task is done, and must not pass that on: by
+	// then the task may be in another worker's hands.
+	w.wrapped.Removed(t.Queue, t.ID)
+	w.parks.note(t.ID)
+	w.insistOn(ctx, w.ledger.Park, t, a)
+	return verb{kind: over}
+}
+
+// putOff records a put-back that spent no attempt and has the task come back
+// after a while, though its account is not held.
+func (w *Worker) putOff(ctx context.Context, t *ledger.Take, a *ledger.Attempt, wait time.Duration, text string) verb {
+	t.Parked++
+	if _, mine := w.insistOn(ctx, w.ledger.Attempt, t, a); !mine {
 		return verb{kind: over}
 	}
 	return verb{kind: again, delay: wait, text: text}
-}
-
-// park puts a call back that was not sent. p is nil where the call was not read.
-func (w *Worker) park(ctx context.Context, t *ledger.Take, p *passage, wait time.Duration, why string) verb {
-	v := w.recordPark(ctx, t, nil, wait, why)
-	if p != nil {
-		w.note(p, attempted{number: t.Attempts + 1}, policy.Decision{Job: policy.Park, Rule: why}, "")
-	}
-	return v
 }
 
 // unsent is an ending of a call that this worker did not send.

@@ -32,12 +32,16 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 	switch d.Job {
 	case policy.Park:
 		w.note(p, a, d, "")
-		return w.recordPark(ctx, t, entry, wait, fmt.Sprintf("parked: %s %s, tries again in %s", d.Class, a.Outcome.Code, wait.Round(time.Second)))
+		if d.Circuit.Scope == policy.ScopeEndpoint {
+			t.ParkedAt = t.At.Add(time.Since(p.began)) // by Redis's clock
+			return w.putOff(ctx, t, entry, wait, fmt.Sprintf("parked: %s %s", d.Class, a.Outcome.Code))
+		}
+		return w.putBack(ctx, t, entry)
 	case policy.Retry:
 		backoff, _ := p.acct.policy.Backoff(d.Backoff)
 		delay := backoff.Delay(t.Attempts, policy.Dice(t.ID))
 		t.Attempts = a.number
-		streak, mine := w.recordAttempt(ctx, t, entry)
+		streak, mine := w.insistOn(ctx, w.ledger.Attempt, t, entry)
 		w.healed(ctx, p, a, streak)
 		if !mine {
 			return verb{kind: over}
@@ -73,6 +77,9 @@ func (w *Worker) end(ctx context.Context, p *passage, a attempted, d policy.Deci
 	if f.State == ledger.Dead {
 		f.Group = groupOf(f.Ending)
 	}
+	if f.State != ledger.Dead {
+		w.wrapped.Removed(t.Queue, t.ID)
+	}
 	streak, _ := w.recordEnd(ctx, t, f, entry)
 	w.healed(ctx, p, a, streak)
 	w.note(p, a, d, f.State)
@@ -82,7 +89,6 @@ func (w *Worker) end(ctx context.Context, p *passage, a attempted, d policy.Deci
 // ended is the verb for a recorded ending.
 func (w *Worker) ended(t *ledger.Take, f ledger.Final) verb {
 	if f.State != ledger.Dead {
-		w.wrapped.Removed(t.Queue, t.ID)
 		return verb{kind: over}
 	}
 	text := strings.TrimSpace(fmt.Sprintf("%s %s: %s", f.Ending.Class, f.Ending.Code, f.Ending.Message))

@@ -42,6 +42,7 @@ type Worker struct {
 
 	rests  map[string]*queueRest
 	takes  sync.Map // task id -> *ledger.Take, from dequeue to handler
+	parks  parks
 	places chan struct{}
 
 	// draining is closed when no new call may start, stopped when the worker has

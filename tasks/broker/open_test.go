@@ -29,6 +29,35 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 )
 
+func set(t *testing.T, c *Conn, key, value string) {
+	t.Helper()
+	if err := c.Client.Set(t.Context(), key, value, 0).Err(); err != nil {
+		t.Fatal(c.Explain(err))
+	}
+}
+
+func mustGet(t *testing.T, c *Conn, key, want string) {
+	t.Helper()
+	if got, err := c.Client.Get(t.Context(), key).Result(); err != nil || got != want {
+		t.Fatalf("%s is %q, want %q (%v)", key, got, want, c.Explain(err))
+	}
+}
+
+// eventually polls until ok holds.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(30 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("not in time: " + what)
+		}
+	}
+}
+
 // freePort is a TCP port that nobody used a moment ago.
 func freePort(t *testing.T) string {
 	t.Helper()

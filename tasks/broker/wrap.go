@@ -41,7 +41,10 @@ type DequeueFunc func(ctx context.Context, d Dequeue) (msg string, err error)
 type Wrapped struct {
 	redis.UniversalClient
 	dequeue DequeueFunc
-	removed sync.Map // task key -> struct{}
+
+	mu      sync.Mutex
+	removed map[string]removed // by task key
+
 	fatal   atomic.Pointer[error]
 	onFatal func(error)
 }
@@ -50,13 +53,43 @@ type Wrapped struct {
 // error that wraps [ErrUnknownScript], when asynq turns out to run scripts that
 // callq does not know; every dequeue fails from then on.
 func Wrap(real redis.UniversalClient, dequeue DequeueFunc, onFatal func(error)) *Wrapped {
-	return &Wrapped{UniversalClient: real, dequeue: dequeue, onFatal: onFatal}
+	return &Wrapped{UniversalClient: real, dequeue: dequeue, onFatal: onFatal, removed: map[string]removed{}}
 }
 
-// Removed says that the task was taken off asynq's lists already, so that
-// asynq's own "done" for it has nothing left to do.
+// removedFor is how long a word of [Wrapped.Removed] is good. asynq sends its
+// "done" right after the handler returns, or, where it has lost the task's
+// lease, never.
+const removedFor = time.Minute
+
+type removed struct {
+	n     int
+	until time.Time
+}
+
+// Removed says that the task was, or is about to be, taken off asynq's lists by
+// a script of ours, so that asynq's next "done" for it has nothing left to do.
+// Each word swallows one "done".
 func (w *Wrapped) Removed(queue, id string) {
-	w.removed.Store("asynq:{"+queue+"}:t:"+id, struct{}{})
+	key := "asynq:{" + queue + "}:t:" + id
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.removed[key]
+	w.removed[key] = removed{n: r.n + 1, until: time.Now().Add(removedFor)}
+}
+
+func (w *Wrapped) swallow(key string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r, ok := w.removed[key]
+	if !ok {
+		return false
+	}
+	if r.n--; r.n == 0 {
+		delete(w.removed, key)
+	} else {
+		w.removed[key] = r
+	}
+	return time.Now().Before(r.until)
 }
 
 // EvalSha runs a script by its digest; see [Wrapped] for what becomes of asynq's.
@@ -67,7 +100,7 @@ func (w *Wrapped) EvalSha(ctx context.Context, sha string, keys []string, args .
 	case sha == shaDequeue:
 		return w.runDequeue(ctx, keys, args)
 	case sha == shaDone && len(keys) > 2:
-		if _, ok := w.removed.LoadAndDelete(keys[2]); ok {
+		if w.swallow(keys[2]) {
 			cmd := redis.NewCmd(ctx)
 			cmd.SetVal("OK")
 			return cmd

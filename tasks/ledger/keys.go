@@ -84,6 +84,7 @@ var (
 	scriptDequeue = load("dequeue")
 	scriptMark    = load("mark")
 	scriptAttempt = load("attempt")
+	scriptPark    = load("park")
 	scriptEnd     = load("end")
 	scriptRedrive = load("redrive")
 	scriptCancel  = load("cancel")

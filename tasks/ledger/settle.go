@@ -88,6 +88,25 @@ func (l *Ledger) Attempt(ctx context.Context, t *Take, a *Attempt) (streak int, 
 	return int(n[1]), n[0] == 1, nil
 }
 
+// Park records that the call goes on without having spent an attempt, and puts
+// its task back at the head of its queue, all in one step; asynq is not to touch
+// the task any more. It is for calls whose account is held. For the rest it is
+// like [Ledger.Attempt].
+func (l *Ledger) Park(ctx context.Context, t *Take, a *Attempt) (streak int, mine bool, err error) {
+	fields, err := t.fields(a)
+	if err != nil {
+		return 0, false, err
+	}
+	k := keysOf(t.Queue)
+	n, err := scriptPark.Run(ctx, l.rdb,
+		[]string{k.active(), k.lease(), k.pending(), k.task(t.ID), k.record(t.ID), k.circuit()},
+		append([]any{t.ID, t.Generation, time.Now().UnixNano()}, fields...)...).Int64Slice()
+	if err != nil {
+		return 0, false, fmt.Errorf("park call %s: %w", t.ID, err)
+	}
+	return int(n[1]), n[0] == 1, nil
+}
+
 // Final is how a call is to end.
 type Final struct {
 	State  State

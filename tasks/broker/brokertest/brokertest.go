@@ -103,7 +103,7 @@ func (s *Server) start() {
 	_ = conn.Close()
 }
 
-// Pid is the server's process id.
+// Pid is the server's process id. Not for a server that was killed.
 func (s *Server) Pid() int { return s.process.Pid() }
 
 // Kill ends the server at once, as a crash would. What it acknowledged is in its

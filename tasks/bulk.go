@@ -1,0 +1,182 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// Summary counts what became of the calls of one [Producer.SubmitAll].
+type Summary struct {
+	Accepted, Duplicate, Refused int
+	// Errors are the first refusals, at most 1,000 of them.
+	Errors []*FieldError
+}
+
+const (
+	maxSummaryErrors = 1000
+	chunkCalls       = 500
+	chunkBytes       = 1 << 20
+	senders          = 4
+)
+
+// SubmitAll puts calls into the queue in bulk, under one batch: concurrent,
+// pipelined, in bounded memory whatever their number. A call that is refused, or
+// an element whose error is a [*FieldError], is counted and the others go on;
+// any other error stops, and so does Redis's. Then what was taken stays taken:
+// submit the same calls again and the rest follows. Calls without a key get
+// "line-N" by their position, from 1.
+func (p *Producer) SubmitAll(ctx context.Context, batch string, calls iter.Seq2[Call, error]) (Summary, error) {
+	return p.SubmitLines(ctx, batch, func(yield func(Line, error) bool) {
+		n := 0
+		for c, err := range calls {
+			n++
+			if c.Key == "" {
+				c.Key = fmt.Sprintf("line-%d", n)
+			}
+			if !yield(Line{Number: n, Call: c}, err) {
+				return
+			}
+		}
+	}, nil)
+}
+
+// SubmitLines is [Producer.SubmitAll] for lines of a file, which refusals name.
+// refused, unless nil, is called for each refusal, from one goroutine at a time.
+func (p *Producer) SubmitLines(ctx context.Context, batch string, lines iter.Seq2[Line, error], refused func(*FieldError)) (Summary, error) {
+	if err := CheckBatch(batch); err != nil {
+		return Summary{}, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	b := &bulk{p: p, batch: batch, refused: refused, cancel: cancel, work: make(chan *chunk, senders)}
+	var wg sync.WaitGroup
+	for range senders {
+		wg.Go(func() { b.send(ctx) })
+	}
+	err := b.read(ctx, lines)
+	close(b.work)
+	wg.Wait()
+	if cause := context.Cause(ctx); err == nil && cause != nil {
+		err = cause
+	}
+	return b.summary, err
+}
+
+// chunk is what goes to Redis in one step.
+type chunk struct {
+	entries []ledger.Entry
+	lines   []int
+	claimed []ledger.Claimed
+	bytes   int
+}
+
+// bulk is one SubmitLines under way. Keys are claimed in order by the one reader,
+// so that of two lines with one key the first wins; then several senders accept.
+type bulk struct {
+	p       *Producer
+	batch   string
+	refused func(*FieldError)
+	cancel  context.CancelCauseFunc
+	work    chan *chunk
+
+	mu      sync.Mutex
+	summary Summary
+}
+
+func (b *bulk) read(ctx context.Context, lines iter.Seq2[Line, error]) error {
+	c := &chunk{}
+	for line, err := range lines {
+		if err == nil {
+			line.Call.Batch = b.batch
+			line.Call, err = b.p.rules.Check(line.Call)
+		}
+		var entry ledger.Entry
+		if err == nil {
+			entry, err = b.p.entry(ctx, line.Call)
+		}
+		var bad *FieldError
+		if errors.As(err, &bad) {
+			if bad.Line == 0 {
+				bad.Line = line.Number
+			}
+			b.refuse(bad)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		c.entries = append(c.entries, entry)
+		c.lines = append(c.lines, line.Number)
+		c.bytes += len(entry.Content)
+		if len(c.entries) >= chunkCalls || c.bytes >= chunkBytes {
+			if err := b.hand(ctx, c); err != nil {
+				return err
+			}
+			c = &chunk{}
+		}
+	}
+	return b.hand(ctx, c)
+}
+
+func (b *bulk) hand(ctx context.Context, c *chunk) (err error) {
+	if len(c.entries) == 0 {
+		return nil
+	}
+	if c.claimed, err = b.p.ledger.Claim(ctx, b.batch, c.entries); err != nil {
+		return err
+	}
+	select {
+	case b.work <- c:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (b *bulk) send(ctx context.Context) {
+	for c := range b.work {
+		verdicts, err := b.p.ledger.Accept(ctx, b.batch, c.entries, c.claimed)
+		if err != nil {
+			b.cancel(err)
+		}
+		for i, v := range verdicts {
+			b.count(v, c.lines[i], c.entries[i].Key)
+		}
+	}
+}
+
+func (b *bulk) count(v ledger.Verdict, line int, key string) {
+	switch v {
+	case ledger.Accepted, ledger.Duplicate:
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if v == ledger.Accepted {
+			b.summary.Accepted++
+		} else {
+			b.summary.Duplicate++
+		}
+	case ledger.Conflict:
+		b.refuse(&FieldError{
+			Line: line, Field: "key",
+			Problem: fmt.Sprintf("%q stands for a different call of this batch already", key),
+			Fix:     "give each call a key of its own, or send the file as another batch",
+		})
+	}
+}
+
+func (b *bulk) refuse(e *FieldError) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.summary.Refused++
+	if len(b.summary.Errors) < maxSummaryErrors {
+		b.summary.Errors = append(b.summary.Errors, e)
+	}
+	if b.refused != nil {
+		b.refused(e)
+	}
+}

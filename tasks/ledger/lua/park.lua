@@ -1,0 +1,38 @@
+-- park records that a call was put back without having spent an attempt, and
+-- puts its task back at the head of pending. Its queue is held by its circuit, so
+-- there it costs nothing, keeps its place, and is the first to go when the hold
+-- is over.
+--
+-- KEYS[1]   asynq's active list
+-- KEYS[2]   asynq's lease set
+-- KEYS[3]   asynq's pending list
+-- KEYS[4]   asynq's task
+-- KEYS[5]   the call's record
+-- KEYS[6]   the queue's circuit record
+-- ARGV[1]   the call's id
+-- ARGV[2]   the generation that the worker made
+-- ARGV[3]   now in nanoseconds, as asynq writes it
+-- ARGV[4..] pairs of record field and value
+--
+-- Returns {1, streak} with the streak of account failures in the circuit's
+-- record, or {0, 0} when the record has ended or moved on.
+
+-- A script whose first write needs no memory may go on when Redis is full.
+local active = redis.call('LREM', KEYS[1], 1, ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+local r = redis.call('HMGET', KEYS[5], 'state', 'gen')
+local mine = r[1] == 'open' and r[2] == ARGV[2]
+if active == 1 then
+  if mine then
+    redis.call('HSET', KEYS[4], 'state', 'pending', 'pending_since', ARGV[3])
+    redis.call('RPUSH', KEYS[3], ARGV[1])
+  else
+    redis.call('DEL', KEYS[4])
+  end
+end
+if not mine then
+  return {0, 0}
+end
+redis.call('HDEL', KEYS[5], 'sent', 'starts')
+redis.call('HSET', KEYS[5], unpack(ARGV, 4))
+return {1, tonumber(redis.call('HGET', KEYS[6], 'streak') or 0)}

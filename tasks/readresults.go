@@ -1,0 +1,185 @@
+package tasks
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strconv"
+	"time"
+)
+
+// maxResultLine is far above any body limit in use; it only keeps a file that is no results file from filling the memory.
+const maxResultLine = 256 << 20
+
+// TornLineError says that the last line of a results file has no end, as after a crash or a full disk. Whoever goes on writing
+// first cuts the file at Offset and then, if NeedsNewline, writes a line's end: the line is whole and was yielded.
+type TornLineError struct {
+	Line         int
+	Offset       int64
+	NeedsNewline bool
+}
+
+// Error says what to do, for those who only show it.
+func (e *TornLineError) Error() string {
+	if e.NeedsNewline {
+		return fmt.Sprintf("line %d: has no end of line; add one before writing on", e.Line)
+	}
+	return fmt.Sprintf("line %d: is only half-written; cut the file at byte %d before writing on", e.Line, e.Offset)
+}
+
+// ReadResults reads a results file. A line that is no result is yielded as a [*FieldError] and the next one follows; a last line
+// without an end is yielded as a [*TornLineError], after its result if that is whole. Any other error comes from r and is the
+// last thing yielded. Blank lines are skipped. The sequence can be ranged over once.
+func ReadResults(r io.Reader) iter.Seq2[Result, error] {
+	return func(yield func(Result, error) bool) {
+		lines := newLineReader(r, maxResultLine)
+		for {
+			text, err := lines.next()
+			var tooLong *FieldError
+			switch {
+			case errors.Is(err, io.EOF):
+				return
+			case err != nil && !errors.As(err, &tooLong):
+				yield(Result{}, fmt.Errorf("read results after line %d: %w", lines.number, err))
+				return
+			case tooLong != nil && lines.whole:
+				if !yield(Result{}, tooLong) {
+					return
+				}
+				continue
+			}
+			text = trimJSONSpace(text)
+			if len(text) == 0 && lines.whole {
+				continue
+			}
+			result, bad := parseResult(text)
+			switch {
+			case bad == nil:
+				if !yield(result, nil) {
+					return
+				}
+			case lines.whole:
+				bad.Line = lines.number
+				if !yield(Result{}, bad) {
+					return
+				}
+			}
+			if lines.whole {
+				continue
+			}
+			torn := &TornLineError{Line: lines.number, Offset: lines.start, NeedsNewline: bad == nil}
+			if bad == nil {
+				torn.Offset = lines.end
+			}
+			yield(Result{}, torn)
+			return
+		}
+	}
+}
+
+func parseResult(text []byte) (Result, *FieldError) {
+	if bad := checkJSON(text); bad != nil {
+		bad.Fix = "the line is left aside"
+		return Result{}, bad
+	}
+	var r Result
+	walk := walkJSON(text)
+	for name, value, more := walk.next(); more; name, value, more = walk.next() {
+		if string(value) == "null" {
+			continue
+		}
+		if bad := r.setField(string(name[1:len(name)-1]), value); bad != nil {
+			return Result{}, bad
+		}
+	}
+	switch {
+	case r.Key == "":
+		return Result{}, &FieldError{Field: "key", Problem: "is missing", Fix: "the line is left aside"}
+	case r.State != StateDone && r.State != StateDead && r.State != StateDropped && r.State != StateCancelled:
+		return Result{}, &FieldError{Field: "state", Problem: "there is no state " + shown(string(r.State)), Fix: "the line is left aside"}
+	}
+	return r, nil
+}
+
+func (r *Result) setField(name string, value []byte) (bad *FieldError) {
+	if into := r.textField(name); into != nil {
+		*into, bad = parseString(name, value)
+		return bad
+	}
+	switch name {
+	case "http_status":
+		r.HTTPStatus, bad = parseCount(name, value)
+	case "attempts":
+		r.Attempts, bad = parseCount(name, value)
+	case "parked":
+		r.Parked, bad = parseCount(name, value)
+	case "error_code":
+		if isNumber(string(value)) {
+			r.ErrorCode = json.Number(value)
+			return nil
+		}
+		var text string
+		text, bad = parseString(name, value)
+		r.ErrorCode = json.Number(text)
+	case "first_at":
+		r.FirstAt, bad = parseInstant(name, value)
+	case "finished_at":
+		r.FinishedAt, bad = parseInstant(name, value)
+	case "body":
+		r.Body = bytes.Clone(value)
+	}
+	return bad
+}
+
+func (r *Result) textField(name string) *string {
+	switch name {
+	case "key":
+		return &r.Key
+	case "id":
+		return &r.ID
+	case "batch":
+		return &r.Batch
+	case "upstream":
+		return &r.Upstream
+	case "method":
+		return &r.Method
+	case "path":
+		return &r.Path
+	case "state":
+		return (*string)(&r.State)
+	case "class":
+		return &r.Class
+	case "rule":
+		return &r.Rule
+	case "error_message":
+		return &r.ErrorMessage
+	case "user_message":
+		return &r.UserMessage
+	case "advice":
+		return &r.Advice
+	case "correlation_id":
+		return &r.CorrelationID
+	case "digest":
+		return &r.Digest
+	}
+	return nil
+}
+
+func parseCount(field string, value []byte) (int, *FieldError) {
+	count, err := strconv.Atoi(string(value))
+	if err != nil {
+		return 0, &FieldError{Field: field, Problem: "is not a whole number", Fix: "the line is left aside"}
+	}
+	return count, nil
+}
+
+func parseInstant(field string, value []byte) (time.Time, *FieldError) {
+	at, bad := parseTime(field, value)
+	if bad != nil || at == nil {
+		return time.Time{}, bad
+	}
+	return *at, nil
+}

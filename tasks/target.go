@@ -1,0 +1,183 @@
+package tasks
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+func checkCallPath(c *Call, own UpstreamRules) *FieldError {
+	if bad := checkPath(c.Path); bad != nil {
+		return bad
+	}
+	if len(own.ReservedQuery) == 0 {
+		return nil
+	}
+	_, query, _ := strings.Cut(c.Path, "?")
+	for param := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
+		name, _, _ := strings.Cut(param, "=")
+		if name = unescape(strings.ReplaceAll(name, "+", " ")); slices.Contains(own.ReservedQuery, name) {
+			return reservedParam("path", name)
+		}
+	}
+	return nil
+}
+
+func reservedParam(field, name string) *FieldError {
+	return &FieldError{
+		Field: field, Problem: fmt.Sprintf("the parameter %s carries the upstream's credential", shown(name)),
+		Fix: "leave it out; callq adds it",
+	}
+}
+
+// checkPath is the wall that keeps a call at its upstream.
+func checkPath(path string) *FieldError {
+	bad := func(problem, fix string) *FieldError { return &FieldError{Field: "path", Problem: problem, Fix: fix} }
+	const relative = "write the path relative to the upstream's base_url"
+	switch {
+	case path == "":
+		return bad("is missing", `every call needs one, such as "/search"`)
+	case hasScheme(path):
+		return bad("is an absolute URL", relative)
+	case path[0] != '/':
+		got, _, _ := strings.Cut(path, "?")
+		return bad(fmt.Sprintf(`must begin with "/" (got %s)`, shown(got)), relative)
+	case strings.HasPrefix(path, "//"), strings.HasPrefix(path, `/\`):
+		return bad("begins with two slashes and so names a host", relative)
+	case len(path) > maxTarget:
+		return bad(fmt.Sprintf("has %d bytes", len(path)), fmt.Sprintf("%d are allowed; what is longer belongs into a body", maxTarget))
+	case strings.Contains(path, "#"):
+		return bad("has a fragment, which is never sent", `write "%23" if a "#" is meant`)
+	}
+	if bad := checkText("path", path); bad != nil {
+		return bad
+	}
+	if bad := checkEscapes(path); bad != nil {
+		return bad
+	}
+	target, _, _ := strings.Cut(path, "?")
+	return checkSegments(target)
+}
+
+func hasScheme(s string) bool {
+	scheme, _, found := strings.Cut(s, ":")
+	if !found || scheme == "" {
+		return false
+	}
+	for i := range len(scheme) {
+		b := scheme[i]
+		letter := 'a' <= b|0x20 && b|0x20 <= 'z'
+		if !letter && (i == 0 || (b < '0' || b > '9') && b != '+' && b != '-' && b != '.') {
+			return false
+		}
+	}
+	return true
+}
+
+// checkSegments looks for ".." in all the disguises that some server or proxy on the way might take off: percent-encoded, more
+// than once, with backslashes, with a path parameter ("..;a=b"), as overlong UTF-8.
+func checkSegments(path string) *FieldError {
+	if !strings.ContainsAny(path, `%\`) && !strings.Contains(path, "..") {
+		return nil
+	}
+	const passes = 4
+	disguises := strings.NewReplacer(`\`, "/", "\xc0\xae", ".", "\xc0\xaf", "/")
+	for range passes {
+		for segment := range strings.SplitSeq(disguises.Replace(path), "/") {
+			if segment, _, _ = strings.Cut(segment, ";"); segment == ".." {
+				return &FieldError{Field: "path", Problem: `has a ".." segment`, Fix: "write the path that it leads to"}
+			}
+		}
+		decoded := unescape(path)
+		if decoded == path {
+			return nil
+		}
+		if path = decoded; strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return &FieldError{Field: "path", Problem: "has a percent-encoded control character", Fix: "take it out"}
+		}
+	}
+	return &FieldError{Field: "path", Problem: "is percent-encoded several times over", Fix: "encode it once"}
+}
+
+func checkEscapes(s string) *FieldError {
+	for i := strings.IndexByte(s, '%'); i >= 0 && i < len(s); i++ {
+		if s[i] == '%' && (i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2])) {
+			return &FieldError{Field: "path", Problem: `has a "%" without two hex digits`, Fix: `write "%25" if a "%" is meant`}
+		}
+	}
+	return nil
+}
+
+// unescape takes off one layer of percent-encoding and leaves a lone "%" alone.
+func unescape(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]) {
+			out = append(out, unhex(s[i+1])<<4|unhex(s[i+2]))
+			i += 2
+		} else {
+			out = append(out, s[i])
+		}
+	}
+	return string(out)
+}
+
+func isHex(b byte) bool { return '0' <= b && b <= '9' || 'a' <= b|0x20 && b|0x20 <= 'f' }
+
+func unhex(b byte) byte {
+	if b <= '9' {
+		return b - '0'
+	}
+	return b | 0x20 - 'a' + 10
+}
+
+func checkQuery(c *Call, own UpstreamRules) *FieldError {
+	if len(c.Query) == 0 {
+		c.Query = nil
+		return nil
+	}
+	canonical, copied, size := c.Query, false, 0
+	var few [8]string
+	var lone [1]any
+	for _, name := range appendSortedNames(few[:0], c.Query) {
+		value := c.Query[name]
+		if bad := checkText("query", name); bad != nil {
+			return bad
+		}
+		if slices.Contains(own.ReservedQuery, name) {
+			return reservedParam("query", name)
+		}
+		better, bad := canonicalValue(name, value)
+		if bad != nil {
+			return bad
+		}
+		list, isList := better.([]any)
+		if !isList {
+			lone[0] = better
+			list = lone[:]
+		}
+		for _, one := range list {
+			text := scalarText(one)
+			if bad := checkText("query", text); bad != nil {
+				bad.Field = "query." + name
+				return bad
+			}
+			size += len(name) + len(text) + 2
+		}
+		if isList || better != value {
+			if !copied {
+				canonical, copied = maps.Clone(c.Query), true
+			}
+			canonical[name] = better
+		}
+	}
+	if size > maxTarget {
+		return &FieldError{Field: "query", Problem: fmt.Sprintf("has %d bytes", size), Fix: fmt.Sprintf("%d are allowed", maxTarget)}
+	}
+	c.Query = canonical
+	return nil
+}
