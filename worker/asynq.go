@@ -112,6 +112,28 @@ func isFailure(err error) bool {
 	return errors.As(err, &back) && back.failed
 }
 
+// startServers begins to take tasks of every upstream. stop drains, also after
+// an error: handlers end, and what was fetched but not begun goes back.
+func (w *Worker) startServers() (stop func(), err error) {
+	var running []*asynq.Server
+	stop = func() {
+		var wg sync.WaitGroup
+		for _, s := range running {
+			wg.Go(s.Shutdown)
+		}
+		wg.Wait()
+	}
+	for _, u := range w.cfg.Upstreams {
+		for _, s := range w.servers(w.accounts[u.Name]) {
+			if err := s.Start(asynq.HandlerFunc(w.handle)); err != nil {
+				return stop, err
+			}
+			running = append(running, s)
+		}
+	}
+	return stop, nil
+}
+
 // servers makes the asynq servers of one upstream: one for every laneSize calls
 // at once, so that the single fetcher of a server is never the limit.
 func (w *Worker) servers(a *account) []*asynq.Server {

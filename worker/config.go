@@ -13,7 +13,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
-// What describes a credential; see the constants and functions of the same names.
+// Auth and the types below it describe a credential; see the constants and
+// functions of the same names.
 type (
 	Auth      = upstream.Auth
 	AuthType  = upstream.AuthType

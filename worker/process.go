@@ -249,7 +249,7 @@ func (a *attempted) decide(p *passage, canRefresh bool) {
 	t := p.take
 	a.decision = p.acct.policy.Decide(a.Outcome, policy.Attempt{
 		Method: p.call.Method, Endpoint: p.endpoint, Idempotent: p.idempotent, N: a.number,
-		Age:        max(time.Now().Sub(t.FirstAt)-(t.Circuit.Held-t.HeldBase)-t.HeldOwn, 0),
+		Age:        max(time.Since(t.FirstAt)-(t.Circuit.Held-t.HeldBase)-t.HeldOwn, 0),
 		CanRefresh: canRefresh,
 	})
 }

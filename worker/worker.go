@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hibiken/asynq"
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
@@ -163,23 +162,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.cfg.Redis.Ping(ctx).Err(); err != nil {
 		return w.explain(err)
 	}
-	var servers []*asynq.Server
-	for _, u := range w.cfg.Upstreams {
-		servers = append(servers, w.servers(w.accounts[u.Name])...)
-	}
-	var running []*asynq.Server
-	var startErr error
-	for _, s := range servers {
-		if startErr = s.Start(asynq.HandlerFunc(w.handle)); startErr != nil {
-			break
-		}
-		running = append(running, s)
-	}
+	stopServers, err := w.startServers()
 	sweepCtx, stopSweep := context.WithCancel(ctx)
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { w.sweep(sweepCtx) })
 
-	err := startErr
 	if err == nil {
 		select {
 		case <-ctx.Done():
@@ -188,11 +175,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	close(w.draining)
 	stopSweep()
-	var wg sync.WaitGroup
-	for _, s := range running {
-		wg.Go(s.Shutdown)
-	}
-	wg.Wait()
+	stopServers()
 	close(w.stopped)
 	sweeping.Wait()
 	return err

@@ -171,6 +171,29 @@ func (e *Env) Await(id string) tasks.Result {
 	return r
 }
 
+// Redrive opens an ended call again, with a fresh budget.
+func (e *Env) Redrive(id string) {
+	e.tb.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		r, err := e.ledger.Find(e.tb.Context(), id)
+		if err != nil {
+			e.tb.Fatalf("callqtest: %v", err)
+		}
+		redriven, busy, err := e.producer.Redrive(e.tb.Context(), r)
+		switch {
+		case err != nil:
+			e.tb.Fatalf("callqtest: redrive: %v", err)
+		case redriven:
+			return
+		case !busy:
+			e.tb.Fatalf("callqtest: call %s is %s and cannot be redriven", id, r.State)
+		}
+		// Its worker has recorded the ending and is about to let the task go.
+		<-time.After(10 * time.Millisecond)
+	}
+	e.tb.Fatalf("callqtest: call %s is still in a worker's hands", id)
+}
+
 // AwaitBatch waits until nothing of the batch is open, and returns its results
 // by key.
 func (e *Env) AwaitBatch(name string) map[string]tasks.Result {

@@ -43,7 +43,7 @@ func readBody(ctx context.Context, resp *http.Response, limit int64) (content, *
 	if packed {
 		z, err := gzip.NewReader(source)
 		if err != nil {
-			if errors.Is(err, io.EOF) && source.err == io.EOF {
+			if errors.Is(err, io.EOF) && errors.Is(source.err, io.EOF) {
 				return content{}, nil
 			}
 			return judge(ctx, nil, source, err, limit)
@@ -72,7 +72,7 @@ func judge(ctx context.Context, sofar []byte, source *sourceReader, err error, l
 	switch {
 	case errors.Is(err, errWireLimit):
 		return content{}, tooLarge(limit)
-	case source.err != nil && source.err != io.EOF && timedOut(ctx, source.err):
+	case source.err != nil && !errors.Is(source.err, io.EOF) && timedOut(ctx, source.err):
 		return content{}, &fault{kind: policy.TimeoutAfterSend, err: source.err}
 	case errors.As(err, &corrupt), errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum):
 		return content{corrupt: true}, nil

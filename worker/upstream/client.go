@@ -179,7 +179,7 @@ func (c *Client) send(ctx context.Context, p *prepared, cred credential) Answer 
 			f = &fault{kind: policy.Redirect, err: fmt.Errorf("stopped after %d redirects", maxRedirects)}
 		}
 		if f != nil {
-			resp.Body.Close()
+			_ = resp.Body.Close()
 			return c.unanswered(f, started)
 		}
 		if next == nil {
@@ -206,7 +206,7 @@ func (c *Client) exchange(run, caller context.Context, p *prepared, target url.U
 		u := target
 		req := newRequest(run, p, &u, body)
 		cred.apply(req.Header, req.URL)
-		resp, f := roundTrip(c.rt, caller, req)
+		resp, f := roundTrip(caller, c.rt, req)
 		if f == nil {
 			return resp, nil
 		}

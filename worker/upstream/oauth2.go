@@ -81,7 +81,7 @@ func (o *oauth2Auth) fetch(ctx context.Context) (grant, *credentialError) {
 	if err != nil {
 		return grant{}, unusable(o.clean(err))
 	}
-	resp, f := roundTrip(o.rt, ctx, req)
+	resp, f := roundTrip(ctx, o.rt, req)
 	if f != nil {
 		return grant{}, o.unsent(f)
 	}

@@ -81,14 +81,14 @@ func dialTLS(ctx context.Context, dialer *net.Dialer, tc *tls.Config, network, a
 	}
 	cfg := tc.Clone()
 	if cfg.ServerName, _, err = net.SplitHostPort(addr); err != nil {
-		raw.Close()
+		_ = raw.Close()
 		return nil, err
 	}
 	conn := tls.Client(raw, cfg)
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
+		_ = raw.Close()
 		return nil, handshakeError{err}
 	}
 	return &countedConn{Conn: conn}, nil
@@ -189,7 +189,7 @@ type fault struct {
 // roundTrip sends req and returns its answer's head. The caller's leaving is
 // heeded until the request has a connection; from then on only run, the context
 // of req, ends it.
-func roundTrip(rt http.RoundTripper, caller context.Context, req *http.Request) (*http.Response, *fault) {
+func roundTrip(caller context.Context, rt http.RoundTripper, req *http.Request) (*http.Response, *fault) {
 	f := &flight{}
 	run, cancel := context.WithCancelCause(req.Context())
 	stop := context.AfterFunc(caller, func() {
