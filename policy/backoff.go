@@ -41,9 +41,12 @@ func (b Backoff) Delay(n int, rnd func(n int64) int64) time.Duration {
 }
 
 // Dice gives a source of chance for [Backoff.Delay] that is thrown once for
-// each call: id, the call's own, fixes which share of its range each wait gets.
-// Between calls the waits are spread evenly, as full jitter wants; for one call
-// they never shrink from one retry to the next. Equal ids give equal waits.
+// each call: id, the call's own, fixes which share of its range each wait gets,
+// from a half to the whole. So the waits of one call grow from retry to retry by
+// what the backoff says, also when a queue rounds them to seconds, and no call
+// uses its attempts up at the floor; between calls they are spread evenly. In
+// the simulation that Delay cites, this half costs about a hundredth more calls
+// than full jitter. Equal ids give equal waits.
 func Dice(id string) func(n int64) int64 {
 	// FNV-1a, then the finaliser of SplitMix64: ids that differ in one digit
 	// must land far apart.
@@ -58,8 +61,9 @@ func Dice(id string) func(n int64) int64 {
 		if n <= 0 {
 			return 0
 		}
-		share, _ := bits.Mul64(h, uint64(n))
-		return int64(share)
+		low := n / 2
+		share, _ := bits.Mul64(h, uint64(n-low))
+		return low + int64(share)
 	}
 }
 

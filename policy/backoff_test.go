@@ -73,7 +73,11 @@ func TestTheWaitsOfManyCallsAreSpreadEvenly(t *testing.T) {
 	const calls, buckets = 20_000, 10
 	var count [buckets]int
 	for i := range calls {
-		count[Dice(fmt.Sprintf("line-%d", i))(buckets)]++
+		throw := Dice(fmt.Sprintf("line-%d", i))(2 * buckets)
+		if throw < buckets {
+			t.Fatalf("line-%d throws %d of %d, less than a half", i, throw, 2*buckets)
+		}
+		count[throw-buckets]++
 	}
 	for i, c := range count {
 		if c < calls/buckets*9/10 || c > calls/buckets*11/10 {

@@ -134,7 +134,7 @@ func (f *file) readHold(n ast.Node) Hold {
 		},
 	})
 	if h.Calendar != nil && !slices.Contains(h.Sources, SourceCalendar) {
-		f.note(f.source.position(n), "this hold has a calendar that is never asked: add calendar to its sources")
+		f.note(f.position(n), "this hold has a calendar that is never asked: add calendar to its sources")
 	}
 	return h
 }

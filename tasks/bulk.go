@@ -53,13 +53,14 @@ func (p *Producer) SubmitLines(ctx context.Context, batch string, lines iter.Seq
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	b := &bulk{p: p, batch: batch, refused: refused, cancel: cancel, work: make(chan *chunk, senders)}
+	b := &bulk{p: p, batch: batch, refused: refused, cancel: cancel, full: make(chan *chunk, 1), work: make(chan *chunk, 1)}
 	var wg sync.WaitGroup
 	for range senders {
 		wg.Go(func() { b.send(ctx) })
 	}
+	wg.Go(func() { b.claim(ctx) })
 	err := b.read(ctx, lines)
-	close(b.work)
+	close(b.full)
 	wg.Wait()
 	if cause := context.Cause(ctx); err == nil && cause != nil {
 		err = cause
@@ -75,14 +76,15 @@ type chunk struct {
 	bytes   int
 }
 
-// bulk is one SubmitLines under way. Keys are claimed in order by the one reader,
-// so that of two lines with one key the first wins; then several senders accept.
+// bulk is one SubmitLines under way: one goroutine reads, one claims the keys in
+// order, so that of two lines with one key the first wins, and several accept.
 type bulk struct {
 	p       *Producer
 	batch   string
 	refused func(*FieldError)
 	cancel  context.CancelCauseFunc
-	work    chan *chunk
+	full    chan *chunk // from the reader
+	work    chan *chunk // claimed
 
 	mu      sync.Mutex
 	summary Summary
@@ -123,18 +125,27 @@ func (b *bulk) read(ctx context.Context, lines iter.Seq2[Line, error]) error {
 	return b.hand(ctx, c)
 }
 
-func (b *bulk) hand(ctx context.Context, c *chunk) (err error) {
+func (b *bulk) hand(ctx context.Context, c *chunk) error {
 	if len(c.entries) == 0 {
 		return nil
 	}
-	if c.claimed, err = b.p.ledger.Claim(ctx, b.batch, c.entries); err != nil {
-		return err
-	}
 	select {
-	case b.work <- c:
+	case b.full <- c:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+func (b *bulk) claim(ctx context.Context) {
+	defer close(b.work)
+	for c := range b.full {
+		var err error
+		if c.claimed, err = b.p.ledger.Claim(ctx, b.batch, c.entries); err != nil {
+			b.cancel(err)
+			continue
+		}
+		b.work <- c
 	}
 }
 

@@ -25,8 +25,6 @@ const (
 	// heldRecheck is the longest that a process trusts what it knows of a hold
 	// before it asks Redis again, so that a close is noticed.
 	heldRecheck = 500 * time.Millisecond
-	// heldWait is how near a hold's end a fetcher waits for it in place.
-	heldWait = 250 * time.Millisecond
 	// emptyRest is how long a queue that was found empty is left alone. An
 	// asynq server asks its three queues in turn; without this, an empty queue
 	// would cost a round trip with every task of another.
@@ -181,21 +179,15 @@ func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
 	return w.process(ctx, take).err()
 }
 
-// queueRest is what a process knows of a queue without asking Redis.
-type queueRest struct{ until atomic.Int64 }
-
-func (r *queueRest) resting() bool { return time.Now().UnixNano() < r.until.Load() }
-
-func (r *queueRest) rest(d time.Duration) { r.until.Store(time.Now().Add(d).UnixNano()) }
-
 // dequeue stands in for asynq's own: it waits for a free place in the process,
-// asks the ledger, and keeps what it learns for the handler.
+// asks the ledger, and keeps what it learns for the handler. While the account
+// is held it waits here, since asynq's own pauses could outlast the hold.
 func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) {
-	rest := w.rests[d.Queue]
 	a := w.accounts[tasks.UpstreamOf(d.Queue)]
-	for {
-		if rest == nil || a == nil || rest.resting() || !w.acquire() {
-			return "", redis.Nil
+	rest := w.rests[d.Queue]
+	for a != nil && rest != nil {
+		if !a.hold.wait(w.draining) || rest.resting() || !w.acquire() {
+			break
 		}
 		got, err := w.ledger.Dequeue(ctx, d.Queue, d.LeaseUntil, a.lease)
 		if err == nil && got.Take != nil && w.hand(ctx, d.Queue, got) {
@@ -207,19 +199,70 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 			// asynq asks again at once; a Redis that is down must not be hammered.
 			rest.rest(time.Second)
 			w.trouble(err)
-			return "", redis.Nil
-		case got.Held > heldWait:
-			rest.rest(min(got.Held-heldWait, heldRecheck))
-			return "", redis.Nil
 		case got.Held > 0:
-			// So near the end asynq's pauses would be longer than the hold.
-			if !w.pause(got.Held) {
-				return "", redis.Nil
-			}
+			a.hold.until(min(got.Held, heldRecheck))
 		case got.Take == nil:
 			rest.rest(emptyRest)
-			return "", redis.Nil
 		}
+	}
+	return "", redis.Nil
+}
+
+// queueRest is until when a process leaves a queue alone.
+type queueRest struct{ until atomic.Int64 }
+
+func (r *queueRest) resting() bool { return time.Now().UnixNano() < r.until.Load() }
+
+func (r *queueRest) rest(d time.Duration) { r.until.Store(time.Now().Add(d).UnixNano()) }
+
+// heldAccount is what a process knows of its account's hold without asking Redis.
+type heldAccount struct {
+	mu   sync.Mutex
+	end  time.Time
+	over chan struct{} // closed by lift; nil while nobody waits
+}
+
+// until says that the account is held for d, as far as Redis knows.
+func (h *heldAccount) until(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.end = time.Now().Add(d)
+}
+
+// lift ends what is known: the circuit has changed, and Redis is to be asked.
+func (h *heldAccount) lift() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.end = time.Time{}
+	if h.over != nil {
+		close(h.over)
+		h.over = nil
+	}
+}
+
+// wait waits until the hold is over, or Redis is to be asked again; false means
+// that the worker drains.
+func (h *heldAccount) wait(draining <-chan struct{}) bool {
+	h.mu.Lock()
+	left := time.Until(h.end)
+	if left <= 0 {
+		h.mu.Unlock()
+		return true
+	}
+	if h.over == nil {
+		h.over = make(chan struct{})
+	}
+	over := h.over
+	h.mu.Unlock()
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-over:
+		return true
+	case <-draining:
+		return false
 	}
 }
 
@@ -231,22 +274,10 @@ func (w *Worker) hand(ctx context.Context, queue string, got ledger.Dequeued) bo
 		return false
 	}
 	if left := w.parks.recent(got.Take.ID); left > 0 {
-		w.pause(left)
+		time.Sleep(left)
 	}
 	w.takes.Store(got.Take.ID, got.Take)
 	return true
-}
-
-// pause waits; false means that the worker drains.
-func (w *Worker) pause(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-w.draining:
-		return false
-	}
 }
 
 // parkRest is how long after a park this process leaves a call alone. asynq

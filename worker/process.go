@@ -174,6 +174,7 @@ func (w *Worker) giveBack(ctx context.Context, p *passage) {
 		if _, err := w.circuits.Report(ctx, g.name, circuit.Report{Verdict: circuit.Unsent, Token: g.token}); err != nil {
 			w.trouble(err)
 		}
+		p.acct.hold.lift()
 	}
 }
 

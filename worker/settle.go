@@ -189,6 +189,7 @@ func (w *Worker) send(ctx context.Context, name circuit.Name, r circuit.Report) 
 		standing, err = w.circuits.Report(ctx, name, r)
 		return err
 	})
+	w.accounts[name.Upstream].hold.lift()
 	return standing, err == nil
 }
 

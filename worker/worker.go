@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
@@ -59,6 +58,7 @@ type account struct {
 	policy      *policy.Policy
 	client      *upstream.Client
 	gate        *circuit.Gate
+	hold        heldAccount
 	endpoints   patterns
 	idempotent  patterns
 	always      bool // the API honours an idempotency key

@@ -49,8 +49,13 @@ func TestACallThatFailsTwiceThenSucceedsIsDoneWithThreeAttemptsAndGrowingGaps(t 
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: "api", Policy: standard}}}, func(t *testing.T, env *callqtest.Env) {
 		env.Sim().Script("GET /a -> 68300008 x2; ok")
 		env.Start()
-		// A key whose dice are high enough that whole seconds show the growth.
-		r := env.Await(env.Submit(tasks.Call{Path: "/a", Key: "key-3"}).ID)
+		// A call whose dice are high, so that the growth shows through the queue's
+		// rounding to seconds.
+		key := "a"
+		for policy.Dice(tasks.TaskID("b", key))(100) < 97 {
+			key += "a"
+		}
+		r := env.Await(env.Submit(tasks.Call{Path: "/a", Batch: "b", Key: key}).ID)
 		want(t, r, tasks.StateDone, policy.OK, 3)
 		if r.Parked != 0 {
 			t.Errorf("parked %d times, want never", r.Parked)

@@ -1,45 +1,53 @@
 package broker
 
 import (
-	"unicode/utf8"
+	"errors"
+	"fmt"
 
-	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	_ "github.com/hibiken/asynq" // registers its messages
 )
 
-// Decodable tells whether asynq can decode a task message, and whether it names
-// the queue and the id under which it stands: asynq believes the message.
-// asynq's generated code is not open to us, so the wire is walked by hand:
-// protobuf refuses what is cut, and strings that are not UTF-8.
-func Decodable(msg, queue, id string) bool {
-	// Fields of asynq.TaskMessage that are strings (asynq.proto): type, id,
-	// queue, error_msg, unique_key, group_key.
-	text := map[protowire.Number]bool{1: true, 3: true, 4: true, 7: true, 10: true, 14: true}
-	var gotID, gotQueue string
-	for b := []byte(msg); len(b) > 0; {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return false
-		}
-		size := protowire.ConsumeFieldValue(num, typ, b[n:])
-		if size < 0 {
-			return false
-		}
-		if text[num] {
-			if typ != protowire.BytesType {
-				return false
-			}
-			v, _ := protowire.ConsumeBytes(b[n:])
-			if !utf8.Valid(v) {
-				return false
-			}
-			switch num {
-			case 3:
-				gotID = string(v)
-			case 4:
-				gotQueue = string(v)
-			}
-		}
-		b = b[n+size:]
+// taskMessage is asynq's own message, which its package hides; but every
+// protobuf message of a binary is registered under its name.
+var taskMessage, taskMessageErr = findTaskMessage()
+
+type messageType struct {
+	protoreflect.MessageType
+	id, queue protoreflect.FieldDescriptor
+}
+
+func findTaskMessage() (messageType, error) {
+	mt, err := protoregistry.GlobalTypes.FindMessageByName("asynq.TaskMessage")
+	if err != nil {
+		return messageType{}, err
 	}
-	return gotID == id && gotQueue == queue
+	fields := mt.Descriptor().Fields()
+	m := messageType{mt, fields.ByName("id"), fields.ByName("queue")}
+	if m.id == nil || m.queue == nil {
+		return messageType{}, errors.New("asynq's task message has no id or no queue")
+	}
+	return m, nil
+}
+
+func unreadableMessages() error {
+	return fmt.Errorf("%w: the messages of asynq %s cannot be read: %w", ErrUnknownScript, asynqVersion(), taskMessageErr)
+}
+
+// Decodable tells whether asynq can decode a task message, and whether it names
+// the queue and the id under which it stands: asynq believes the message. It is
+// asynq's own decoding; garbage, a message that was cut, and text that is not
+// UTF-8 fail it.
+func Decodable(msg, queue, id string) bool {
+	if taskMessageErr != nil {
+		return false // start-up has failed with it
+	}
+	m := taskMessage.New()
+	if err := proto.Unmarshal([]byte(msg), m.Interface()); err != nil {
+		return false
+	}
+	return m.Get(taskMessage.id).String() == id && m.Get(taskMessage.queue).String() == queue
 }

@@ -36,6 +36,9 @@ func NewEncoder() (*Encoder, error) {
 	if _, err := e.Encode(context.Background(), "probe", "probe", "probe", nil); err != nil {
 		return nil, err
 	}
+	if taskMessageErr != nil {
+		return nil, unreadableMessages()
+	}
 	return e, nil
 }
 

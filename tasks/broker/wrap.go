@@ -122,6 +122,9 @@ func (w *Wrapped) runDequeue(ctx context.Context, keys []string, args []any) *re
 	if fatal := w.fatal.Load(); fatal != nil {
 		return failed(ctx, *fatal)
 	}
+	if taskMessageErr != nil {
+		return w.fail(ctx, unreadableMessages())
+	}
 	msg, err := w.dequeue(ctx, Dequeue{Queue: queueOf(keys[0]), LeaseUntil: args[0]})
 	if err != nil {
 		return failed(ctx, err)

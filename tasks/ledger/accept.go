@@ -100,9 +100,10 @@ func (l *Ledger) register(ctx context.Context, batch string, entries []Entry) er
 	now := time.Now().UnixMilli()
 	seen := map[string]bool{}
 	pipe := l.rdb.Pipeline()
-	pipe.ZAddNX(ctx, keyBatches, redis.Z{Score: float64(now), Member: batch})
-	pipe.HSetNX(ctx, metaKey(batch), "created", now)
+	// First of all, so that a sweep under way leaves the batch alone.
 	pipe.HDel(ctx, metaKey(batch), "idle")
+	pipe.HSetNX(ctx, metaKey(batch), "created", now)
+	pipe.ZAddNX(ctx, keyBatches, redis.Z{Score: float64(now), Member: batch})
 	for i := range entries {
 		queue := entries[i].Queue
 		if seen[queue] {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"iter"
 	"sort"
 	"strings"
@@ -49,6 +50,8 @@ type Batch struct {
 	Created time.Time
 	Queues  []string
 	Counts  Counts
+
+	last string // when the latest call of each queue ended
 }
 
 // Queues lists every queue that ever took a call, in order.
@@ -98,24 +101,26 @@ func (l *Ledger) Batch(ctx context.Context, name string) (Batch, error) {
 	}
 	sort.Strings(b.Queues)
 	for _, queue := range b.Queues {
-		c, err := l.counts(ctx, queue, name)
+		c, last, err := l.counts(ctx, queue, name)
 		if err != nil {
 			return Batch{}, err
 		}
 		b.Counts = b.Counts.Add(c)
+		b.last += last + " "
 	}
 	return b, nil
 }
 
-func (l *Ledger) counts(ctx context.Context, queue, batch string) (Counts, error) {
+// counts returns the books of a batch in one queue, and when its latest call ended.
+func (l *Ledger) counts(ctx context.Context, queue, batch string) (c Counts, last string, err error) {
 	h, err := l.rdb.HGetAll(ctx, keysOf(queue).counts(batch)).Result()
 	if err != nil {
-		return Counts{}, fmt.Errorf("read the books of batch %q in queue %q: %w", batch, queue, err)
+		return Counts{}, "", fmt.Errorf("read the books of batch %q in queue %q: %w", batch, queue, err)
 	}
 	return Counts{
 		Accepted: atoi64(h["accepted"]), Open: atoi64(h["open"]), Done: atoi64(h["done"]), Dead: atoi64(h["dead"]),
 		Dropped: atoi64(h["dropped"]), Cancelled: atoi64(h["cancelled"]), Expired: atoi64(h["expired"]),
-	}, nil
+	}, h["last"], nil
 }
 
 // Get returns one call's record, or [ErrNoCall].
@@ -263,10 +268,12 @@ func (l *Ledger) read(ctx context.Context, queue string, ids []string) ([]Record
 
 // Calls yields every call that the batch has claimed, in no order. A claim whose
 // call was never accepted, or is lost, yields a Record without a state that
-// carries its key.
+// carries its key. Of keys it remembers eight bytes each, to yield none twice.
 func (l *Ledger) Calls(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		var cursor uint64
+		// A scan may come upon an element more than once.
+		seed, seen := maphash.MakeSeed(), map[uint64]struct{}{}
 		for {
 			fields, next, err := l.rdb.HScan(ctx, claimsKey(batch), cursor, "", page).Result()
 			if err != nil {
@@ -275,6 +282,11 @@ func (l *Ledger) Calls(ctx context.Context, batch string, id func(batch, key str
 			}
 			byQueue := map[string][]string{}
 			for i := 0; i+1 < len(fields); i += 2 {
+				hash := maphash.String(seed, fields[i])
+				if _, twice := seen[hash]; twice {
+					continue
+				}
+				seen[hash] = struct{}{}
 				_, queue, _ := strings.Cut(fields[i+1], " ")
 				byQueue[queue] = append(byQueue[queue], fields[i])
 			}

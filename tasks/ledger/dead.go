@@ -159,11 +159,15 @@ func (l *Ledger) Redrive(ctx context.Context, r Record, msg string) (redriven, b
 	if err != nil {
 		return false, false, fmt.Errorf("encode the lineage of call %s: %w", r.ID, err)
 	}
+	// The retention runs anew from when the batch is at rest again.
+	if err := l.rdb.HDel(ctx, metaKey(r.Batch), "idle").Err(); err != nil {
+		return false, false, fmt.Errorf("redrive call %s: %w", r.ID, err)
+	}
 	k := keysOf(r.Queue)
 	n, err := scriptRedrive.Run(ctx, l.rdb,
 		[]string{
 			k.pending(), k.archived(), k.lease(), k.task(r.ID), k.record(r.ID), k.counts(r.Batch), k.ended(r.Batch),
-			k.dead(), k.deadGroup(r.Group), k.groups(),
+			k.dead(), k.deadGroup(r.Group), k.groups(), k.scheduled(), k.retry(),
 		},
 		r.ID, r.Generation, msg, time.Now().UnixNano(), lineage, r.Group).Int()
 	if err != nil {

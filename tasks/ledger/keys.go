@@ -90,4 +90,6 @@ var (
 	scriptCancel  = load("cancel")
 	scriptPurge   = load("purge")
 	scriptExpire  = load("expire")
+	scriptUnclaim = load("unclaim")
+	scriptForget  = load("forget")
 )

@@ -3,6 +3,7 @@ package ledger
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -103,9 +104,12 @@ type Record struct {
 }
 
 func recordFromHash(queue, id string, h map[string]string) Record {
+	// The three that never change share a field: "HASH MILLISECONDS KEY".
+	hash, rest, _ := strings.Cut(h["origin"], " ")
+	at, key, _ := strings.Cut(rest, " ")
 	r := Record{
-		ID: id, Queue: queue, Batch: h["batch"], Key: h["key"], Hash: h["hash"],
-		State: State(h["state"]), Generation: atoi(h["gen"]), AcceptedAt: milli(h["at"]),
+		ID: id, Queue: queue, Batch: h["batch"], Key: key, Hash: hash,
+		State: State(h["state"]), Generation: atoi(h["gen"]), AcceptedAt: milli(at),
 		Starts: atoi(h["starts"]), Attempts: atoi(h["attempts"]), Parked: atoi(h["parked"]),
 		FirstAt: milli(h["first"]), HeldBase: millis(h["held_base"]), HeldOwn: millis(h["held_own"]),
 		ParkedAt: milli(h["parked_at"]), Sent: atoi(h["sent"]), Group: h["group"],

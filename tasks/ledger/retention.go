@@ -2,9 +2,12 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // AdHoc is the batch of calls that were sent without one. It never ends, so its
@@ -28,70 +31,91 @@ func (l *Ledger) Sweep(ctx context.Context, now time.Time, retention time.Durati
 		return total, err
 	}
 	for _, b := range batches {
-		n, err := l.sweepBatch(ctx, b, now, retention)
-		total.Calls += n
+		var one Swept
+		if b.Name == AdHoc {
+			one, err = l.sweepAdHoc(ctx, b, now.Add(-retention))
+		} else {
+			one, err = l.sweepBatch(ctx, b, now, retention)
+		}
+		total.Calls += one.Calls
+		total.Batches += one.Batches
 		if err != nil {
 			return total, err
-		}
-		gone, err := l.forgetEmpty(ctx, b.Name)
-		if err != nil {
-			return total, err
-		}
-		if gone {
-			total.Batches++
 		}
 	}
 	return total, nil
 }
 
-func (l *Ledger) sweepBatch(ctx context.Context, b Batch, now time.Time, retention time.Duration) (int, error) {
-	before, idle := "+inf", "1"
-	if b.Name == AdHoc {
-		before, idle = fmt.Sprint(now.Add(-retention).UnixMicro()), "0"
-	} else {
-		if b.Counts.Open > 0 {
-			return 0, l.rdb.HDel(ctx, metaKey(b.Name), "idle").Err()
-		}
-		if err := l.rdb.HSetNX(ctx, metaKey(b.Name), "idle", now.UnixMilli()).Err(); err != nil {
-			return 0, fmt.Errorf("note that batch %q is at rest: %w", b.Name, err)
-		}
-		since, err := l.rdb.HGet(ctx, metaKey(b.Name), "idle").Int64()
-		if err != nil {
-			return 0, fmt.Errorf("read since when batch %q is at rest: %w", b.Name, err)
-		}
-		if now.Sub(time.UnixMilli(since)) < retention {
-			return 0, nil
-		}
-	}
-	total := 0
+func (l *Ledger) sweepAdHoc(ctx context.Context, b Batch, before time.Time) (swept Swept, err error) {
 	for _, queue := range b.Queues {
-		n, err := l.expire(ctx, b.Name, queue, before, idle)
-		total += n
+		n, err := l.expire(ctx, b.Name, queue, fmt.Sprint(before.UnixMicro()), "")
+		swept.Calls += n
 		if err != nil {
-			return total, err
+			return swept, err
 		}
 	}
-	return total, nil
+	return swept, nil
 }
 
+func (l *Ledger) sweepBatch(ctx context.Context, b Batch, now time.Time, retention time.Duration) (swept Swept, err error) {
+	idle, err := l.idleSince(ctx, b, now)
+	if err != nil || idle == "" || now.Sub(milli(idle)) < retention {
+		return swept, err
+	}
+	for _, queue := range b.Queues {
+		n, err := l.expire(ctx, b.Name, queue, "+inf", idle)
+		swept.Calls += n
+		if err != nil {
+			return swept, err
+		}
+	}
+	gone, err := l.forget(ctx, b.Name, idle)
+	if gone {
+		swept.Batches = 1
+	}
+	return swept, err
+}
+
+// idleSince notes since when nothing of a batch is open, in Unix milliseconds.
+// It is empty while something is.
+func (l *Ledger) idleSince(ctx context.Context, b Batch, now time.Time) (string, error) {
+	key := metaKey(b.Name)
+	if b.Counts.Open > 0 {
+		if err := l.rdb.HDel(ctx, key, "idle").Err(); err != nil {
+			return "", fmt.Errorf("note that batch %q is under way: %w", b.Name, err)
+		}
+		return "", nil
+	}
+	if err := l.rdb.HSetNX(ctx, key, "idle", now.UnixMilli()).Err(); err != nil {
+		return "", fmt.Errorf("note that batch %q is at rest: %w", b.Name, err)
+	}
+	idle, err := l.rdb.HGet(ctx, key, "idle").Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", fmt.Errorf("read since when batch %q is at rest: %w", b.Name, err)
+	}
+	return idle, nil
+}
+
+// expire forgets a batch's calls in one queue that ended before the given
+// microsecond. idle is since when the batch is at rest; empty, it need not be.
 func (l *Ledger) expire(ctx context.Context, batch, queue, before, idle string) (int, error) {
 	k := keysOf(queue)
+	atRest := 0
+	if idle != "" {
+		atRest = 1
+	}
 	total, after := 0, "-inf"
 	for {
 		reply, err := scriptExpire.Run(ctx, l.rdb, []string{k.counts(batch), k.ended(batch)},
-			k.recordPrefix(), before, page, idle, after).Slice()
+			k.recordPrefix(), before, page, atRest, after, k.taskPrefix()).Slice()
 		if err != nil {
 			return total, fmt.Errorf("forget old calls of batch %q: %w", batch, err)
 		}
-		if forgotten := reply[2:]; len(forgotten) > 0 {
-			names := make([]string, len(forgotten))
-			for i, key := range forgotten {
-				names[i] = str(key)
-			}
-			if err := l.rdb.HDel(ctx, claimsKey(batch), names...).Err(); err != nil {
+		if names := reply[2:]; len(names) > 0 {
+			if err := l.unclaim(ctx, batch, idle, names...).Err(); err != nil {
 				return total, fmt.Errorf("release old keys of batch %q: %w", batch, err)
 			}
-			total += len(forgotten)
+			total += len(names)
 		}
 		if num(reply[0]) < page {
 			return total, nil
@@ -104,23 +128,39 @@ func (l *Ledger) expire(ctx context.Context, batch, queue, before, idle string) 
 	}
 }
 
-// forgetEmpty removes a batch of which every call was forgotten.
-func (l *Ledger) forgetEmpty(ctx context.Context, name string) (bool, error) {
+func (l *Ledger) unclaim(ctx context.Context, batch, idle string, names ...any) *redis.Cmd {
+	return scriptUnclaim.Run(ctx, l.rdb, []string{metaKey(batch), claimsKey(batch)}, append([]any{idle}, names...)...)
+}
+
+// forget removes a batch of which every call was forgotten. Every step of it is
+// undone by who sends to the batch at the same time, or does not happen.
+func (l *Ledger) forget(ctx context.Context, name, idle string) (bool, error) {
 	b, err := l.Batch(ctx, name)
-	if err != nil || b.Counts.Expired == 0 || b.Counts.Expired != b.Counts.Accepted {
+	if err != nil || b.Counts.Expired != b.Counts.Accepted {
 		return false, err
 	}
 	for _, queue := range b.Queues {
 		k := keysOf(queue)
-		if err := l.rdb.Del(ctx, k.counts(name), k.ended(name)).Err(); err != nil {
+		if err := scriptForget.Run(ctx, l.rdb, []string{k.counts(name), k.ended(name)}).Err(); err != nil {
 			return false, fmt.Errorf("forget batch %q: %w", name, err)
 		}
 	}
-	if err := l.rdb.Del(ctx, claimsKey(name), metaKey(name)).Err(); err != nil {
-		return false, fmt.Errorf("forget batch %q: %w", name, err)
+	released, err := l.unclaim(ctx, name, idle).Int()
+	if err != nil || released == 0 {
+		return false, err
 	}
 	if err := l.rdb.ZRem(ctx, keyBatches, name).Err(); err != nil {
 		return false, fmt.Errorf("forget batch %q: %w", name, err)
 	}
-	return true, nil
+	switch n, err := l.rdb.Exists(ctx, metaKey(name)).Result(); {
+	case err != nil:
+		return false, fmt.Errorf("forget batch %q: %w", name, err)
+	case n == 0:
+		return true, nil
+	}
+	// Somebody sends to it again and has found it listed.
+	if err := l.rdb.ZAddNX(ctx, keyBatches, redis.Z{Score: float64(b.Created.UnixMilli()), Member: name}).Err(); err != nil {
+		return false, fmt.Errorf("list batch %q again: %w", name, err)
+	}
+	return false, nil
 }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -90,8 +91,8 @@ func (l *Ledger) Attempt(ctx context.Context, t *Take, a *Attempt) (streak int, 
 
 // Park records that the call goes on without having spent an attempt, and puts
 // its task back at the head of its queue, all in one step; asynq is not to touch
-// the task any more. It is for calls whose account is held. For the rest it is
-// like [Ledger.Attempt].
+// the task any more. It is for calls whose account is held. t.Parked counts this
+// park too. For the rest it is like [Ledger.Attempt].
 func (l *Ledger) Park(ctx context.Context, t *Take, a *Attempt) (streak int, mine bool, err error) {
 	fields, err := t.fields(a)
 	if err != nil {
@@ -100,7 +101,7 @@ func (l *Ledger) Park(ctx context.Context, t *Take, a *Attempt) (streak int, min
 	k := keysOf(t.Queue)
 	n, err := scriptPark.Run(ctx, l.rdb,
 		[]string{k.active(), k.lease(), k.pending(), k.task(t.ID), k.record(t.ID), k.circuit()},
-		append([]any{t.ID, t.Generation, time.Now().UnixNano()}, fields...)...).Int64Slice()
+		append([]any{t.ID, t.Generation, time.Now().UnixNano(), t.Parked}, fields...)...).Int64Slice()
 	if err != nil {
 		return 0, false, fmt.Errorf("park call %s: %w", t.ID, err)
 	}
@@ -207,7 +208,7 @@ func (l *Ledger) Dequeue(ctx context.Context, queue string, leaseUntil any, turn
 	reply, err := scriptDequeue.Run(ctx, l.rdb,
 		[]string{k.pending(), k.paused(), k.active(), k.lease(), k.circuit()},
 		leaseUntil, k.taskPrefix(), k.recordPrefix(), turn.Milliseconds()).Slice()
-	if err == redis.Nil {
+	if errors.Is(err, redis.Nil) {
 		return Dequeued{}, nil
 	}
 	if err != nil {
@@ -220,7 +221,7 @@ func (l *Ledger) Dequeue(ctx context.Context, queue string, leaseUntil any, turn
 }
 
 // takeFields are the record fields of dequeue.lua's reply, in its order.
-var takeFields = strings.Fields("state gen batch key hash content starts attempts parked first held_base held_own parked_at sent log at")
+var takeFields = strings.Fields("state gen batch origin content starts attempts parked first held_base held_own parked_at sent log")
 
 func takeFrom(queue string, reply []any) *Take {
 	const first = 9

@@ -9,34 +9,49 @@
 -- ARGV[3]   the record key prefix
 -- ARGV[4]   the batch's name
 -- ARGV[5..] sextuples of id, asynq's message, content, call key, content hash,
---           due time in Unix seconds (0: now)
+--           due time in Unix seconds (0: now); at most 1,000
 --
 -- Returns a list with, for each call, 1 if it was accepted and 0 if it has a
 -- record already.
+--
+-- A million calls are sent through here: what can be asked or written for all
+-- calls at once is.
 local t = redis.call('TIME')
 local now = t[1] .. string.format('%03d', math.floor(t[2] / 1000))
-local result, accepted = {}, 0
+local records, tasks = {}, {}
 for i = 5, #ARGV, 6 do
-  local id, msg, content = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local record, task = ARGV[3] .. id, ARGV[2] .. id
-  if redis.call('EXISTS', record) == 1 then
-    result[#result + 1] = 0
+  records[#records + 1] = ARGV[3] .. ARGV[i]
+  tasks[#tasks + 1] = ARGV[2] .. ARGV[i]
+end
+-- Mostly none is there, and one question is enough.
+local known = redis.call('EXISTS', unpack(records)) > 0
+local strays = redis.call('EXISTS', unpack(tasks)) > 0
+local result, seen, accepted, pending = {}, {}, 0, {}
+for n, record in ipairs(records) do
+  local i = 6 * n - 1
+  local id = ARGV[i]
+  if seen[id] or (known and redis.call('EXISTS', record) == 1) then
+    result[n] = 0
   else
-    redis.call('HSET', record, 'state', 'open', 'gen', 1, 'batch', ARGV[4], 'key', ARGV[i + 3],
-      'hash', ARGV[i + 4], 'at', now, 'content', content)
+    seen[id] = true
+    redis.call('HSET', record, 'state', 'open', 'gen', 1, 'batch', ARGV[4],
+      'origin', ARGV[i + 4] .. ' ' .. now .. ' ' .. ARGV[i + 3], 'content', ARGV[i + 2])
     -- A task that is there without a record is on one of asynq's lists already.
-    if redis.call('EXISTS', task) == 0 then
+    if not (strays and redis.call('EXISTS', tasks[n]) == 1) then
       if ARGV[i + 5] == '0' then
-        redis.call('HSET', task, 'msg', msg, 'state', 'pending', 'pending_since', ARGV[1])
-        redis.call('LPUSH', KEYS[1], id)
+        redis.call('HSET', tasks[n], 'msg', ARGV[i + 1], 'state', 'pending', 'pending_since', ARGV[1])
+        pending[#pending + 1] = id
       else
-        redis.call('HSET', task, 'msg', msg, 'state', 'scheduled')
+        redis.call('HSET', tasks[n], 'msg', ARGV[i + 1], 'state', 'scheduled')
         redis.call('ZADD', KEYS[2], ARGV[i + 5], id)
       end
     end
     accepted = accepted + 1
-    result[#result + 1] = 1
+    result[n] = 1
   end
+end
+if #pending > 0 then
+  redis.call('LPUSH', KEYS[1], unpack(pending))
 end
 if accepted > 0 then
   redis.call('HINCRBY', KEYS[3], 'accepted', accepted)

@@ -43,8 +43,8 @@ for _ = 1, 100 do
   end
   local task, record = ARGV[2] .. id, ARGV[3] .. id
   local msg = redis.call('HGET', task, 'msg')
-  local r = redis.call('HMGET', record, 'state', 'gen', 'batch', 'key', 'hash', 'content',
-    'starts', 'attempts', 'parked', 'first', 'held_base', 'held_own', 'parked_at', 'sent', 'log', 'at')
+  local r = redis.call('HMGET', record, 'state', 'gen', 'batch', 'origin', 'content',
+    'starts', 'attempts', 'parked', 'first', 'held_base', 'held_own', 'parked_at', 'sent', 'log')
   if not msg or (r[1] and r[1] ~= 'open') then
     redis.call('LREM', KEYS[3], 1, id)
     redis.call('DEL', task)
@@ -53,13 +53,13 @@ for _ = 1, 100 do
     redis.call('HDEL', task, 'pending_since')
     redis.call('ZADD', KEYS[4], ARGV[1], id)
     if r[1] then
-      r[7] = redis.call('HINCRBY', record, 'starts', 1)
+      r[6] = redis.call('HINCRBY', record, 'starts', 1)
     end
     if after_hold == 1 then
       redis.call('HSET', KEYS[5], 'turn', now + ARGV[4])
     end
     local reply = {1, msg, id, now, after_hold, tonumber(c[4] or 0), tonumber(c[5] or 0), tonumber(c[6] or 0), held}
-    for i = 1, 16 do
+    for i = 1, 14 do
       reply[#reply + 1] = r[i] or ''
     end
     return reply

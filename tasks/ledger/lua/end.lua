@@ -30,27 +30,31 @@
 -- Returns {1, streak} when the ending was recorded, {0, 0} when the call had
 -- ended before or moved on.
 
--- A script whose first write needs no memory may go on when Redis is full.
 local trim = function(ids)
   for _, id in ipairs(ids) do
     redis.call('DEL', ARGV[11] .. id)
   end
   redis.call('ZREM', KEYS[6], unpack(ids))
 end
+
+-- A script whose first write needs no memory may go on when Redis is full.
+redis.call('ZREM', KEYS[2], '')
+local r = redis.call('HMGET', KEYS[7], 'state', 'gen', 'assumed', 'group')
 if ARGV[4] == '1' then
-  local active = redis.call('LREM', KEYS[1], 1, ARGV[1])
-  redis.call('ZREM', KEYS[2], ARGV[1])
-  if active == 1 then
-    redis.call('DEL', KEYS[3])
-    if redis.call('INCR', KEYS[4]) == 1 then
-      redis.call('EXPIREAT', KEYS[4], ARGV[8])
+  -- The task of a later generation is another worker's.
+  if not r[2] or r[2] == ARGV[2] then
+    redis.call('ZREM', KEYS[2], ARGV[1])
+    if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 1 then
+      redis.call('DEL', KEYS[3])
+      if redis.call('INCR', KEYS[4]) == 1 then
+        redis.call('EXPIREAT', KEYS[4], ARGV[8])
+      end
+      redis.call('INCR', KEYS[5])
     end
-    redis.call('INCR', KEYS[5])
   end
 else
   -- asynq trims its archive with a Lua unpack that fails on some thousands of
   -- old entries, for ever. So that it never has anything to trim, we do.
-  redis.call('ZREM', KEYS[6], '')
   repeat
     local old = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', ARGV[9], 'LIMIT', 0, 1000)
     if #old > 0 then trim(old) end
@@ -62,7 +66,6 @@ else
   end
 end
 
-local r = redis.call('HMGET', KEYS[7], 'state', 'gen', 'assumed', 'group')
 local before = r[1]
 local replaces = before == 'dead' and r[3] == '1' and ARGV[5] == '1'
 if r[2] ~= ARGV[2] or not (before == 'open' or replaces) then
@@ -75,6 +78,9 @@ if replaces then
   if redis.call('EXISTS', group) == 0 then
     redis.call('HDEL', KEYS[13], r[4])
   end
+  if ARGV[3] ~= 'dead' and redis.call('ZREM', KEYS[6], ARGV[1]) == 1 then
+    redis.call('DEL', KEYS[3])
+  end
 end
 
 -- Endings of a batch stand in one strict order, so that a reader can go on from
@@ -84,7 +90,7 @@ local at = t[1] * 1000000 + t[2]
 at = math.max(at, tonumber(redis.call('HGET', KEYS[8], 'last') or 0) + 1)
 local score = string.format('%.0f', at)
 
-redis.call('HDEL', KEYS[7], 'sent', 'starts', 'assumed')
+redis.call('HDEL', KEYS[7], 'sent', 'starts', 'assumed', 'group')
 redis.call('HSET', KEYS[7], 'state', ARGV[3], 'ended', score, unpack(ARGV, 12))
 redis.call('HINCRBY', KEYS[8], before, -1)
 redis.call('HINCRBY', KEYS[8], ARGV[3], 1)

@@ -1,5 +1,7 @@
 -- expire forgets ended calls of a batch whose retention is over, and keeps
--- counting them. Dead letters wait for a person and are left alone.
+-- counting them. Dead letters wait for a person and are left alone, and so are
+-- calls whose task still waits to be taken off its list: without its record it
+-- would look like a stranger's.
 --
 -- KEYS[1]   the batch's counts in this queue
 -- KEYS[2]   the batch's ended calls in this queue
@@ -8,6 +10,7 @@
 -- ARGV[3]   how many to look at
 -- ARGV[4]   1 to do so only while nothing of the batch is open
 -- ARGV[5]   look at calls that ended after this microsecond, or -inf
+-- ARGV[6]   asynq's task key prefix
 --
 -- Returns {how many were looked at, last microsecond looked at, call keys…},
 -- where the keys are those forgotten.
@@ -18,13 +21,13 @@ local ids = redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[5], ARGV[2], 'WITHSCORES',
 local result = {#ids / 2, ARGV[5]}
 for i = 1, #ids, 2 do
   local record = ARGV[1] .. ids[i]
-  local r = redis.call('HMGET', record, 'state', 'key')
+  local r = redis.call('HMGET', record, 'state', 'origin')
   result[2] = ids[i + 1]
-  if r[1] ~= 'dead' then
+  if r[1] ~= 'dead' and redis.call('EXISTS', ARGV[6] .. ids[i]) == 0 then
     redis.call('DEL', record)
     redis.call('ZREM', KEYS[2], ids[i])
     redis.call('HINCRBY', KEYS[1], 'expired', 1)
-    result[#result + 1] = r[2] or ''
+    result[#result + 1] = string.match(r[2] or '', '^%S+ %S+ (.*)$') or ''
   end
 end
 return result

@@ -12,27 +12,35 @@
 -- ARGV[1]   the call's id
 -- ARGV[2]   the generation that the worker made
 -- ARGV[3]   now in nanoseconds, as asynq writes it
--- ARGV[4..] pairs of record field and value
+-- ARGV[4]   how often the call was parked, this time counted
+-- ARGV[5..] pairs of record field and value
 --
 -- Returns {1, streak} with the streak of account failures in the circuit's
--- record, or {0, 0} when the record has ended or moved on.
+-- record, or {0, 0} when the record has ended or moved on. Running it twice, as
+-- after a lost reply, changes nothing.
 
 -- A script whose first write needs no memory may go on when Redis is full.
-local active = redis.call('LREM', KEYS[1], 1, ARGV[1])
+redis.call('ZREM', KEYS[2], '')
+local r = redis.call('HMGET', KEYS[5], 'state', 'gen', 'parked')
+if r[2] and r[2] ~= ARGV[2] then
+  return {0, 0} -- the task of a later generation is another worker's
+end
+local streak = tonumber(redis.call('HGET', KEYS[6], 'streak') or 0)
+if r[1] == 'open' and r[3] == ARGV[4] then
+  return {1, streak}
+end
 redis.call('ZREM', KEYS[2], ARGV[1])
-local r = redis.call('HMGET', KEYS[5], 'state', 'gen')
-local mine = r[1] == 'open' and r[2] == ARGV[2]
-if active == 1 then
-  if mine then
-    redis.call('HSET', KEYS[4], 'state', 'pending', 'pending_since', ARGV[3])
-    redis.call('RPUSH', KEYS[3], ARGV[1])
-  else
+local active = redis.call('LREM', KEYS[1], 1, ARGV[1])
+if r[1] ~= 'open' then
+  if active == 1 then
     redis.call('DEL', KEYS[4])
   end
-end
-if not mine then
   return {0, 0}
 end
+if active == 1 then
+  redis.call('HSET', KEYS[4], 'state', 'pending', 'pending_since', ARGV[3])
+  redis.call('RPUSH', KEYS[3], ARGV[1])
+end
 redis.call('HDEL', KEYS[5], 'sent', 'starts')
-redis.call('HSET', KEYS[5], unpack(ARGV, 4))
-return {1, tonumber(redis.call('HGET', KEYS[6], 'streak') or 0)}
+redis.call('HSET', KEYS[5], unpack(ARGV, 5))
+return {1, streak}

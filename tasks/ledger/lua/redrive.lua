@@ -11,6 +11,8 @@
 -- KEYS[8]   the queue's dead letters
 -- KEYS[9]   the dead letters of the call's group
 -- KEYS[10]  the queue's groups
+-- KEYS[11]  asynq's scheduled set
+-- KEYS[12]  asynq's retry set
 -- ARGV[1]   the call's id
 -- ARGV[2]   the generation that ended
 -- ARGV[3]   asynq's message
@@ -41,8 +43,12 @@ if ARGV[6] ~= '' then
     redis.call('HDEL', KEYS[10], ARGV[6])
   end
 end
+-- The task can stand on any of asynq's lists: a call that was cancelled still
+-- waits in pending, one whose worker came back too late may be due for a retry.
+-- It must not stand on two.
 redis.call('ZREM', KEYS[2], ARGV[1])
--- A cancelled call can still wait in pending, where it must not stand twice.
+redis.call('ZREM', KEYS[11], ARGV[1])
+redis.call('ZREM', KEYS[12], ARGV[1])
 local waiting = redis.call('HGET', KEYS[4], 'state') == 'pending'
 redis.call('HSET', KEYS[4], 'msg', ARGV[3], 'state', 'pending', 'pending_since', ARGV[4])
 if not waiting then

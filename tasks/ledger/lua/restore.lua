@@ -3,10 +3,10 @@
 --
 -- KEYS[1]   asynq's pending list
 -- KEYS[2]   asynq's lease set
--- KEYS[3]   asynq's archive
--- KEYS[4]   asynq's completed set
--- KEYS[5]   asynq's task
--- KEYS[6]   the call's record
+-- KEYS[3]   asynq's active list
+-- KEYS[4]   asynq's task
+-- KEYS[5]   the call's record
+-- KEYS[6..] asynq's sets of tasks that wait or are put away
 -- ARGV[1]   the call's id
 -- ARGV[2]   the generation that is open
 -- ARGV[3]   asynq's message
@@ -14,16 +14,20 @@
 --
 -- Returns 1 when the task is pending again, 0 when the call has moved on or its
 -- task is where it should be.
-local r = redis.call('HMGET', KEYS[6], 'state', 'gen')
-local task = redis.call('HGET', KEYS[5], 'state') or ''
+local r = redis.call('HMGET', KEYS[5], 'state', 'gen')
+local task = redis.call('HGET', KEYS[4], 'state') or ''
 if r[1] ~= 'open' or r[2] ~= ARGV[2] or redis.call('ZSCORE', KEYS[2], ARGV[1]) then
   return 0
 end
 if task ~= '' and task ~= 'archived' and task ~= 'completed' then
   return 0
 end
-redis.call('ZREM', KEYS[3], ARGV[1])
-redis.call('ZREM', KEYS[4], ARGV[1])
-redis.call('HSET', KEYS[5], 'msg', ARGV[3], 'state', 'pending', 'pending_since', ARGV[4])
+-- A lost task can have left its id behind, and no call may stand in line twice.
+redis.call('LREM', KEYS[1], 0, ARGV[1])
+redis.call('LREM', KEYS[3], 0, ARGV[1])
+for i = 6, #KEYS do
+  redis.call('ZREM', KEYS[i], ARGV[1])
+end
+redis.call('HSET', KEYS[4], 'msg', ARGV[3], 'state', 'pending', 'pending_since', ARGV[4])
 redis.call('LPUSH', KEYS[1], ARGV[1])
 return 1

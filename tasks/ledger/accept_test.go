@@ -1,0 +1,161 @@
+package ledger
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+func TestAKeyStandsForOneContent(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		other := entryOf("b", "q", "k")
+		other.Hash, other.Content = "another hash", []byte("other content")
+		for _, c := range []struct {
+			what  string
+			entry Entry
+			want  Verdict
+		}{
+			{"first", entryOf("b", "q", "k"), Accepted},
+			{"same again", entryOf("b", "q", "k"), Duplicate},
+			{"other content", other, Conflict},
+			{"same once more", entryOf("b", "q", "k"), Duplicate},
+		} {
+			if got := d.send("b", c.entry)[0]; got != c.want {
+				t.Fatalf("%s: verdict %d, want %d", c.what, got, c.want)
+			}
+		}
+		if r := d.record("q", idOf("b", "k")); string(r.Content) != "content of k" || r.Hash != "hash-k" || r.Generation != 1 || r.State != Open {
+			t.Fatalf("the record is %+v", r)
+		}
+		d.wantCounts("b", Counts{Accepted: 1, Open: 1})
+	})
+}
+
+func TestOfTwoEntriesWithOneKeyTheFirstWins(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		second := entryOf("b", "q", "k")
+		second.Hash = "another hash"
+		got := d.send("b", entryOf("b", "q", "k"), second, entryOf("b", "q", "k"))
+		if got[0] != Accepted || got[1] != Conflict || got[2] != Duplicate {
+			t.Fatalf("verdicts %v", got)
+		}
+		d.wantCounts("b", Counts{Accepted: 1, Open: 1})
+		d.wantPlaces("q", idOf("b", "k"), "pending", "task")
+	})
+}
+
+func TestACallSentAgainWithAnotherPriorityStaysInItsQueue(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "k")
+		if got := d.send("b", entryOf("b", "q:high", "k"))[0]; got != Duplicate {
+			t.Fatalf("verdict %d", got)
+		}
+		if d.dequeue("q:high").Take != nil {
+			t.Fatal("the call stands in two queues")
+		}
+		d.wantCounts("b", Counts{Accepted: 1, Open: 1})
+	})
+}
+
+func TestAClaimWithoutARecordIsCompletedByTheNextSend(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		entries := []Entry{entryOf("b", "q", "k1"), entryOf("b", "q", "k2")}
+		if _, err := d.l.Claim(t.Context(), "b", entries); err != nil { // and here the sender dies
+			t.Fatal(err)
+		}
+		d.wantCounts("b", Counts{})
+		if found := d.audit("b"); len(found) != 0 {
+			t.Fatalf("a claim alone is no loss, but audit says %+v", found)
+		}
+		if got := d.send("b", entries...); got[0] != Accepted || got[1] != Accepted {
+			t.Fatalf("verdicts %v", got)
+		}
+		d.wantCounts("b", Counts{Accepted: 2, Open: 2})
+	})
+}
+
+func TestAScheduledCallIsDueOnTheNextWholeSecond(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		for i, c := range []struct {
+			at   time.Time
+			want float64
+		}{
+			{time.Unix(4_000_000_000, 0), 4_000_000_000},
+			{time.Unix(4_000_000_000, 1), 4_000_000_001},
+			{time.Unix(4_000_000_000, 999_999_999), 4_000_000_001},
+		} {
+			e := entryOf("b", "q", fmt.Sprint(i))
+			e.NotBefore = c.at
+			if got := d.send("b", e)[0]; got != Accepted {
+				t.Fatalf("verdict %d", got)
+			}
+			if got := rdb.ZScore(t.Context(), keysOf("q").scheduled(), e.ID).Val(); got != c.want {
+				t.Errorf("%s is due at %.0f, want %.0f", c.at, got, c.want)
+			}
+			d.wantPlaces("q", e.ID, "scheduled", "task")
+		}
+		if d.dequeue("q").Take != nil {
+			t.Fatal("a call went out before its time")
+		}
+	})
+}
+
+func TestAcceptingRunTwiceAfterALostReplyCountsOnce(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		entries := []Entry{entryOf("b", "q", "k")}
+		claimed, err := d.l.Claim(t.Context(), "b", entries)
+		d.must(err)
+		for range 2 {
+			_, err := d.l.Accept(t.Context(), "b", entries, claimed)
+			d.must(err)
+		}
+		d.wantCounts("b", Counts{Accepted: 1, Open: 1})
+		d.wantPlaces("q", idOf("b", "k"), "pending", "task")
+	})
+}
+
+func TestATaskOfAStrangerIsAdoptedWithoutBeingQueuedAgain(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		k := keysOf("q")
+		d.must(rdb.HSet(t.Context(), k.task("stranger"), "msg", "m", "state", "pending").Err())
+		d.must(rdb.LPush(t.Context(), k.pending(), "stranger").Err())
+		take := d.take("q")
+		if take.Known || take.ID != "stranger" {
+			t.Fatalf("took %+v", take)
+		}
+		d.must(d.l.Adopt(t.Context(), take))
+		d.wantCounts(AdHoc, Counts{Accepted: 1, Open: 1})
+		d.wantPlaces("q", "stranger", "active", "lease", "task")
+		if !d.end(take, finalOf(Dead)) {
+			t.Fatal("an adopted call could not be ended")
+		}
+		d.wantCounts(AdHoc, Counts{Accepted: 1, Dead: 1})
+	})
+}
+
+// asynq's client writes a queue's name once in its life; after a FLUSHALL the
+// queue would stay invisible to its tools.
+func TestAQueueIsListedAgainAfterEverythingWasDeleted(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "k")
+		d.must(rdb.FlushAll(t.Context()).Err())
+		d.accept("b", "q", "k")
+		for _, set := range []string{asynqAll, keyQueues} {
+			if !rdb.SIsMember(t.Context(), set, "q").Val() {
+				t.Errorf("%s does not list the queue", set)
+			}
+		}
+	})
+}

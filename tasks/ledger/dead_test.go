@@ -1,0 +1,286 @@
+package ledger
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+func TestARedriveOpensAnewAndKeepsTheFormerEnding(t *testing.T) {
+	for _, state := range []State{Dead, Dropped, Cancelled} {
+		t.Run(string(state), func(t *testing.T) {
+			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+				d := newDesk(t, rdb)
+				d.accept("b", "q", "k")
+				id := idOf("b", "k")
+				if state == Cancelled {
+					_, _, err := d.l.Cancel(t.Context(), d.record("q", id), Ending{Class: "cancelled"})
+					d.must(err)
+				} else {
+					take := d.take("q")
+					take.Attempts, take.Parked, take.FirstAt = 6, 2, time.Now()
+					d.end(take, finalOf(state))
+				}
+				ended := d.record("q", id)
+				if redriven, busy := d.redrive(ended); !redriven || busy {
+					t.Fatal(redriven, busy)
+				}
+				r := d.record("q", id)
+				if r.State != Open || r.Generation != 2 || r.Ending != nil || r.Attempts != 0 || r.Parked != 0 || !r.FirstAt.IsZero() ||
+					r.Body != nil || r.Group != "" || string(r.Content) != "content of k" {
+					t.Fatalf("the record is %+v", r)
+				}
+				if len(r.Lineage) != 1 || r.Lineage[0].State != state || r.Lineage[0].Generation != 1 || r.Lineage[0].Ending.Class != ended.Ending.Class {
+					t.Fatalf("the lineage is %+v", r.Lineage)
+				}
+				d.wantPlaces("q", id, "pending", "task")
+				d.wantCounts("b", Counts{Accepted: 1, Open: 1})
+				if len(d.deadKeys("")) != 0 {
+					t.Fatal("it is still listed as dead")
+				}
+				if redriven, busy := d.redrive(ended); redriven || busy {
+					t.Fatal("a second redrive of the same generation opened it again")
+				}
+				take := d.take("q")
+				if take.Generation != 2 || take.Starts != 1 {
+					t.Fatalf("took %+v", take.Record)
+				}
+				if !d.end(take, finalOf(Done)) {
+					t.Fatal("the second generation could not end")
+				}
+				if found := d.audit("b"); len(found) != 0 {
+					t.Fatalf("audit found %+v", found)
+				}
+			})
+		})
+	}
+}
+
+func TestADoneCallIsNotRedriven(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		take := d.acceptAndTake("b", "q", "k")
+		d.end(take, finalOf(Done))
+		if redriven, busy := d.redrive(d.record("q", take.ID)); redriven || busy {
+			t.Fatal(redriven, busy)
+		}
+		d.wantCounts("b", Counts{Accepted: 1, Done: 1})
+	})
+}
+
+func TestACallThatAWorkerHoldsIsNeitherRedrivenNorPurged(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		take := d.acceptAndTake("b", "q", "k")
+		_, _, err := d.l.End(t.Context(), take, finalOf(Dead), nil) // asynq has not archived it yet
+		d.must(err)
+		r := d.record("q", take.ID)
+		if redriven, busy := d.redrive(r); redriven || !busy {
+			t.Fatal(redriven, busy)
+		}
+		if purged, busy, err := d.l.Purge(t.Context(), r); purged || !busy || err != nil {
+			t.Fatal(purged, busy, err)
+		}
+		d.archive(take)
+		if redriven, busy := d.redrive(r); !redriven || busy {
+			t.Fatal(redriven, busy)
+		}
+	})
+}
+
+// A worker that lost its lease ends the call while its task is due for a retry.
+func TestARedrivenTaskStandsOnOneListOnly(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		take := d.acceptAndTake("b", "q", "k")
+		d.retry("q", take.ID)
+		d.end(take, finalOf(Dead))
+		d.wantPlaces("q", take.ID, "retry", "task")
+		d.redrive(d.record("q", take.ID))
+		d.wantPlaces("q", take.ID, "pending", "task")
+	})
+}
+
+func TestACancelledCallThatStillWaitsIsRedrivenInItsPlace(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "k1", "k2")
+		for range 3 {
+			r := d.record("q", idOf("b", "k1"))
+			_, _, err := d.l.Cancel(t.Context(), r, Ending{Class: "cancelled"})
+			d.must(err)
+			d.wantPlaces("q", r.ID, "pending", "task")
+			if redriven, _ := d.redrive(d.record("q", r.ID)); !redriven {
+				t.Fatal("not redriven")
+			}
+			d.wantPlaces("q", r.ID, "pending", "task")
+		}
+		if got := d.dequeue("q"); got.Take == nil || got.Take.Key != "k1" || got.Message != "message again" {
+			t.Fatalf("got %+v", got)
+		}
+	})
+}
+
+func TestAPurgedDeadLetterStaysCountedAndHasNoBodies(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		take := d.acceptAndTake("b", "q", "k")
+		d.end(take, finalOf(Dead))
+		r := d.record("q", take.ID)
+		stale := r
+		stale.Generation++
+		if purged, busy, err := d.l.Purge(t.Context(), stale); purged || busy || err != nil {
+			t.Fatal("another generation was purged", purged, busy, err)
+		}
+		if purged, busy, err := d.l.Purge(t.Context(), r); !purged || busy || err != nil {
+			t.Fatal(purged, busy, err)
+		}
+		if purged, _, err := d.l.Purge(t.Context(), d.record("q", take.ID)); !purged || err != nil {
+			t.Fatal("purging twice must be harmless", purged, err)
+		}
+		r = d.record("q", take.ID)
+		if !r.Purged || r.State != Dead || r.Content != nil || r.Body != nil || r.Ending == nil || r.Ending.Class != "unknown" {
+			t.Fatalf("the record is %+v", r)
+		}
+		d.wantPlaces("q", take.ID)
+		d.wantCounts("b", Counts{Accepted: 1, Dead: 1})
+		groups, err := d.l.DeadGroups(t.Context())
+		if err != nil || len(groups) != 0 || len(d.deadKeys("")) != 0 {
+			t.Fatalf("it is still listed: %+v, %v", groups, err)
+		}
+		if redriven, busy := d.redrive(r); redriven || busy {
+			t.Fatal("a purged call was redriven")
+		}
+		if found := d.audit("b"); len(found) != 0 {
+			t.Fatalf("audit found %+v", found)
+		}
+	})
+}
+
+func TestDeadLettersAreGroupedAcrossQueues(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		other := finalOf(Dead)
+		other.Group = Group{Class: "balance", Code: "67200005", Endpoint: "GET /b", Message: "latest", Advice: "pay"}
+		d.end(d.acceptAndTake("b", "q", "k1"), finalOf(Dead))
+		d.end(d.acceptAndTake("b", "q", "k2"), other)
+		d.end(d.acceptAndTake("b", "q:high", "k3"), other)
+		groups, err := d.l.DeadGroups(t.Context())
+		d.must(err)
+		if len(groups) != 2 || groups[0].Group != other.Group || groups[0].Count != 2 || len(groups[0].Queues) != 2 || groups[1].Count != 1 {
+			t.Fatalf("groups %+v", groups)
+		}
+		if got := fmt.Sprint(d.deadKeys(other.Group.Name())); got != "[k2 k3]" {
+			t.Fatalf("group holds %s", got)
+		}
+		// The last member takes its group along.
+		d.redrive(d.record("q", idOf("b", "k1")))
+		if groups, err = d.l.DeadGroups(t.Context()); err != nil || len(groups) != 1 {
+			t.Fatalf("groups %+v, %v", groups, err)
+		}
+	})
+}
+
+// manyDead is how many dead letters the next tests list; CALLQ_TEST_DEAD=100000
+// is the size that is promised.
+func manyDead(t *testing.T) int {
+	n, err := strconv.Atoi(os.Getenv("CALLQ_TEST_DEAD"))
+	if err != nil || n < 1 {
+		n = 3000
+	}
+	if testing.Short() {
+		n = min(n, 1200)
+	}
+	return n
+}
+
+// bury makes n dead letters of one batch, quickly.
+func bury(d *desk, queue string, n int) {
+	d.Helper()
+	const chunk = 500
+	for from := 0; from < n; from += chunk {
+		var entries []Entry
+		for i := from; i < min(from+chunk, n); i++ {
+			entries = append(entries, entryOf("b", queue, fmt.Sprint(i)))
+		}
+		d.send("b", entries...)
+	}
+	for range n {
+		_, _, err := d.l.End(d.Context(), d.take(queue), finalOf(Dead), nil)
+		d.must(err)
+	}
+	// asynq archives them, which frees them for a redrive.
+	d.must(d.rdb.Del(d.Context(), keysOf(queue).active(), keysOf(queue).lease()).Err())
+}
+
+func TestManyDeadLettersAreAllListedOldestFirst(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d, n := newDesk(t, rdb), manyDead(t)
+		bury(d, "q", n)
+		for _, group := range []string{"", finalOf(Dead).Group.Name()} {
+			list := d.deadKeys(group)
+			if len(list) != n {
+				t.Fatalf("%d of %d dead letters of group %q are listed", len(list), n, group)
+			}
+			for i, key := range list {
+				if key != fmt.Sprint(i) {
+					t.Fatalf("letter %d is %s", i, key)
+				}
+			}
+		}
+	})
+}
+
+func TestEveryDeadLetterIsSeenWhileOthersAreRedriven(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d, n := newDesk(t, rdb), min(manyDead(t), 3000)
+		bury(d, "q", n)
+		seen := map[string]int{}
+		for r, err := range d.l.Dead(t.Context(), "") {
+			d.must(err)
+			seen[r.Key]++
+			if redriven, busy := d.redrive(r); !redriven || busy {
+				t.Fatalf("call %s: %v, %v", r.Key, redriven, busy)
+			}
+		}
+		if len(seen) != n {
+			t.Fatalf("%d of %d were seen", len(seen), n)
+		}
+		for key, times := range seen {
+			if times != 1 {
+				t.Fatalf("%s was seen %d times", key, times)
+			}
+		}
+		d.wantCounts("b", Counts{Accepted: int64(n), Open: int64(n)})
+	})
+}
+
+// Calls of two batches can end in the same microsecond.
+func TestDeadLettersOfOneMicrosecondAreAllListedOnce(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		const n = 1200
+		bury(d, "q", n)
+		k := keysOf("q")
+		for i, id := range rdb.ZRange(t.Context(), k.dead(), 0, -1).Val() {
+			score := float64(1_000_000 + i/3) // by threes, which no page size divides
+			d.must(rdb.ZAdd(t.Context(), k.dead(), redis.Z{Score: score, Member: id}).Err())
+		}
+		seen := map[string]bool{}
+		for _, key := range d.deadKeys("") {
+			if seen[key] {
+				t.Fatalf("%s was listed twice", key)
+			}
+			seen[key] = true
+		}
+		if len(seen) != n {
+			t.Fatalf("%d of %d were listed", len(seen), n)
+		}
+	})
+}

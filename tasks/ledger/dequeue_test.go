@@ -1,0 +1,192 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+func TestADequeueHandsOverTheRecordAndLeasesTheTask(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "k1", "k2")
+		got := d.dequeue("q")
+		if got.Message != "message of k1" {
+			t.Fatalf("message %q", got.Message)
+		}
+		take := got.Take
+		if !take.Known || take.Key != "k1" || take.Batch != "b" || string(take.Content) != "content of k1" || take.Generation != 1 || take.State != Open {
+			t.Fatalf("took %+v", take)
+		}
+		if age := time.Since(take.At); age < -time.Minute || age > time.Minute {
+			t.Fatalf("taken at %s", take.At)
+		}
+		d.wantPlaces("q", take.ID, "active", "lease", "task")
+		if state := rdb.HGet(t.Context(), keysOf("q").task(take.ID), "state").Val(); state != "active" {
+			t.Fatalf("asynq's task is %q", state)
+		}
+	})
+}
+
+func TestStartsCountTheTakersSinceTheLastDecision(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "k")
+		for want := 1; want <= 3; want++ {
+			take := d.take("q")
+			if take.Starts != want {
+				t.Fatalf("start %d, want %d", take.Starts, want)
+			}
+			d.retry("q", take.ID) // its worker died
+			d.forward("q")
+		}
+		take := d.take("q")
+		take.Attempts = 1
+		_, mine, err := d.l.Attempt(t.Context(), take, &Attempt{N: 1})
+		if err != nil || !mine {
+			t.Fatal(mine, err)
+		}
+		d.retry("q", take.ID)
+		d.forward("q")
+		if take := d.take("q"); take.Starts != 1 || take.Attempts != 1 {
+			t.Fatalf("after a decision: start %d, attempts %d", take.Starts, take.Attempts)
+		}
+	})
+}
+
+func TestAPausedQueueGivesNothing(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "k")
+		d.must(rdb.Set(t.Context(), keysOf("q").paused(), 1, 0).Err())
+		if got := d.dequeue("q"); got.Take != nil || got.Held != 0 {
+			t.Fatalf("got %+v", got)
+		}
+		// A hold that comes and goes leaves the operator's pause alone.
+		d.hold("q", time.Now().Add(-time.Second))
+		if d.dequeue("q").Take != nil {
+			t.Fatal("the end of a hold let a call out of a paused queue")
+		}
+		d.must(rdb.Del(t.Context(), keysOf("q").paused()).Err())
+		d.take("q")
+	})
+}
+
+func TestAHeldQueueGivesNothingAndSaysForHowLong(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "k")
+		d.hold("q", time.Now().Add(time.Hour))
+		got := d.dequeue("q")
+		if got.Take != nil || got.Held < 59*time.Minute || got.Held > time.Hour {
+			t.Fatalf("got %+v", got)
+		}
+		d.wantPlaces("q", idOf("b", "k"), "pending", "task")
+	})
+}
+
+func TestAfterAHoldExactlyOneOfManyDequeuersGetsATask(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		for i := range 50 {
+			d.accept("b", "q", fmt.Sprint(i))
+		}
+		d.hold("q", time.Now().Add(-time.Second))
+		var wg sync.WaitGroup
+		var out, held atomic.Int32
+		for range 16 {
+			wg.Go(func() {
+				for range 10 {
+					got, err := d.l.Dequeue(context.Background(), "q", time.Now().Add(time.Minute).Unix(), time.Hour)
+					switch {
+					case err != nil:
+						t.Error(err)
+					case got.Take != nil:
+						out.Add(1)
+						c := got.Take.Circuit
+						if !c.AfterHold || c.Epoch != 7 || c.Streak != 2 || c.Endpoints != 1 || c.Held < time.Minute+2*time.Second {
+							t.Errorf("the circuit was seen as %+v", c)
+						}
+					case got.Held > 59*time.Minute:
+						held.Add(1)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if out.Load() != 1 || held.Load() != 159 {
+			t.Fatalf("%d calls were let out, %d dequeues told to wait for its verdict", out.Load(), held.Load())
+		}
+	})
+}
+
+func TestALostProbeDelaysTheNextByOneTurn(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "k1", "k2")
+		d.hold("q", time.Now().Add(-time.Second))
+		d.take("q") // and its worker dies
+		if got := d.dequeue("q"); got.Take != nil || got.Held <= 0 {
+			t.Fatalf("got %+v", got)
+		}
+		d.must(rdb.HSet(t.Context(), CircuitKey("q", ""), "turn", time.Now().Add(-time.Millisecond).UnixMilli()).Err())
+		if take := d.take("q"); !take.Circuit.AfterHold {
+			t.Fatal("the next call does not know that it comes after a hold")
+		}
+	})
+}
+
+func TestEndedTasksThatWaitAreSweptOffByTheDequeue(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		for i := range 150 { // more than one dequeue takes off
+			d.accept("b", "q", fmt.Sprint(i))
+		}
+		d.accept("b", "q", "alive")
+		for i := range 150 {
+			cancelled, active, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", fmt.Sprint(i))), Ending{Class: "cancelled"})
+			if err != nil || !cancelled || active {
+				t.Fatal(cancelled, active, err)
+			}
+		}
+		d.hold("q", time.Now().Add(-time.Second))
+		if d.dequeue("q").Take != nil {
+			t.Fatal("the first dequeue should still be sweeping")
+		}
+		take := d.take("q") // sweeping has cost nobody's turn
+		if take.Key != "alive" {
+			t.Fatalf("took %s", take.Key)
+		}
+		k := keysOf("q")
+		if n := rdb.LLen(t.Context(), k.pending()).Val() + rdb.LLen(t.Context(), k.active()).Val(); n != 1 {
+			t.Fatalf("%d tasks are left on the lists", n)
+		}
+		for i := range 150 {
+			d.wantPlaces("q", idOf("b", fmt.Sprint(i)))
+		}
+		d.wantCounts("b", Counts{Accepted: 151, Open: 1, Cancelled: 150})
+	})
+}
+
+func TestATaskWithoutItsHashDoesNotJamTheQueue(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "lost", "kept")
+		d.must(rdb.Del(t.Context(), keysOf("q").task(idOf("b", "lost"))).Err())
+		if take := d.take("q"); take.Key != "kept" {
+			t.Fatalf("took %s", take.Key)
+		}
+		d.wantPlaces("q", idOf("b", "lost"))
+		found := d.audit("b")
+		if len(found) != 1 || len(found[0].Keys) != 1 || found[0].Keys[0] != "lost" {
+			t.Fatalf("audit found %+v", found)
+		}
+	})
+}

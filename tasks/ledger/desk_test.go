@@ -1,0 +1,227 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// desk is a ledger in a test's hands, together with what asynq would do beside it.
+type desk struct {
+	testing.TB
+	rdb *redis.Client
+	l   *Ledger
+}
+
+func newDesk(t testing.TB, rdb *redis.Client) *desk { return &desk{TB: t, rdb: rdb, l: New(rdb)} }
+
+func idOf(batch, key string) string { return batch + "-" + key }
+
+func entryOf(batch, queue, key string) Entry {
+	return Entry{
+		ID: idOf(batch, key), Message: "message of " + key, Key: key, Hash: "hash-" + key, Queue: queue,
+		Content: []byte("content of " + key),
+	}
+}
+
+func (d *desk) must(err error) {
+	d.Helper()
+	if err != nil {
+		d.Fatal(err)
+	}
+}
+
+// send claims and accepts entries and returns the verdicts.
+func (d *desk) send(batch string, entries ...Entry) []Verdict {
+	d.Helper()
+	claimed, err := d.l.Claim(d.Context(), batch, entries)
+	d.must(err)
+	verdicts, err := d.l.Accept(d.Context(), batch, entries, claimed)
+	d.must(err)
+	return verdicts
+}
+
+// accept takes calls with the given keys into the books.
+func (d *desk) accept(batch, queue string, names ...string) {
+	d.Helper()
+	for _, key := range names {
+		if v := d.send(batch, entryOf(batch, queue, key)); v[0] != Accepted {
+			d.Fatalf("call %s got verdict %d", key, v[0])
+		}
+	}
+}
+
+func (d *desk) dequeue(queue string) Dequeued {
+	d.Helper()
+	got, err := d.l.Dequeue(d.Context(), queue, time.Now().Add(30*time.Second).Unix(), time.Minute)
+	d.must(err)
+	return got
+}
+
+// take dequeues a call that must be there.
+func (d *desk) take(queue string) *Take {
+	d.Helper()
+	got := d.dequeue(queue)
+	if got.Take == nil {
+		d.Fatalf("queue %s has no call to take", queue)
+	}
+	return got.Take
+}
+
+// acceptAndTake takes one call into the books and off the queue.
+func (d *desk) acceptAndTake(batch, queue, key string) *Take {
+	d.Helper()
+	d.accept(batch, queue, key)
+	return d.take(queue)
+}
+
+func finalOf(s State) Final {
+	f := Final{State: s, Ending: Ending{Class: "ok", Code: "1", FinishedAt: time.Unix(0, 0).UTC()}, Body: []byte("body"), BodyType: "text/plain"}
+	if s == Dead {
+		f.Ending.Class = "unknown"
+		f.Group = Group{Class: "unknown", Code: "1", Endpoint: "GET /a"}
+	}
+	return f
+}
+
+// end ends a call and, where it is dead, has it archived as asynq would.
+func (d *desk) end(t *Take, f Final) (mine bool) {
+	d.Helper()
+	_, mine, err := d.l.End(d.Context(), t, f, nil)
+	d.must(err)
+	if f.State == Dead {
+		d.archive(t)
+	}
+	return mine
+}
+
+// archive is what asynq's archive script does to a task that is active.
+func (d *desk) archive(t *Take) {
+	d.Helper()
+	k := keysOf(t.Queue)
+	if d.rdb.LRem(d.Context(), k.active(), 0, t.ID).Val() == 0 {
+		return
+	}
+	d.must(d.rdb.ZRem(d.Context(), k.lease(), t.ID).Err())
+	d.must(d.rdb.ZAdd(d.Context(), k.archived(), redis.Z{Score: float64(time.Now().Unix()), Member: t.ID}).Err())
+	d.must(d.rdb.HSet(d.Context(), k.task(t.ID), "state", "archived").Err())
+}
+
+// retry is what asynq's retry script does to a task that is active.
+func (d *desk) retry(queue, id string) {
+	d.Helper()
+	k := keysOf(queue)
+	if d.rdb.LRem(d.Context(), k.active(), 0, id).Val() == 0 {
+		return
+	}
+	d.must(d.rdb.ZRem(d.Context(), k.lease(), id).Err())
+	d.must(d.rdb.ZAdd(d.Context(), k.retry(), redis.Z{Score: float64(time.Now().Unix()), Member: id}).Err())
+	d.must(d.rdb.HSet(d.Context(), k.task(id), "state", "retry").Err())
+}
+
+// forward is what asynq's forward script does to tasks that are due.
+func (d *desk) forward(queue string) {
+	d.Helper()
+	k := keysOf(queue)
+	for _, from := range []string{k.scheduled(), k.retry()} {
+		for _, id := range d.rdb.ZRange(d.Context(), from, 0, -1).Val() {
+			d.must(d.rdb.LPush(d.Context(), k.pending(), id).Err())
+			d.must(d.rdb.ZRem(d.Context(), from, id).Err())
+			d.must(d.rdb.HSet(d.Context(), k.task(id), "state", "pending").Err())
+		}
+	}
+}
+
+func (d *desk) record(queue, id string) Record {
+	d.Helper()
+	r, err := d.l.Get(d.Context(), queue, id)
+	d.must(err)
+	return r
+}
+
+func (d *desk) redrive(r Record) (redriven, busy bool) {
+	d.Helper()
+	redriven, busy, err := d.l.Redrive(d.Context(), r, "message again")
+	d.must(err)
+	return redriven, busy
+}
+
+func (d *desk) counts(batch string) Counts {
+	d.Helper()
+	b, err := d.l.Batch(d.Context(), batch)
+	d.must(err)
+	if !b.Counts.Balanced() {
+		d.Fatalf("the books of %s do not balance: %+v", batch, b.Counts)
+	}
+	return b.Counts
+}
+
+func (d *desk) wantCounts(batch string, want Counts) {
+	d.Helper()
+	if got := d.counts(batch); got != want {
+		d.Fatalf("the books of %s say %+v, want %+v", batch, got, want)
+	}
+}
+
+func (d *desk) audit(batch string) []Finding {
+	d.Helper()
+	f, err := d.l.Audit(d.Context(), batch, idOf)
+	d.must(err)
+	return f
+}
+
+func (d *desk) deadKeys(group string) (list []string) {
+	d.Helper()
+	for r, err := range d.l.Dead(d.Context(), group) {
+		d.must(err)
+		list = append(list, r.Key)
+	}
+	return list
+}
+
+// places tells how often a task stands on each of asynq's lists.
+func (d *desk) places(queue, id string) map[string]int {
+	d.Helper()
+	k := keysOf(queue)
+	found := map[string]int{}
+	for name, key := range map[string]string{"pending": k.pending(), "active": k.active()} {
+		for _, one := range d.rdb.LRange(d.Context(), key, 0, -1).Val() {
+			if one == id {
+				found[name]++
+			}
+		}
+	}
+	for name, key := range map[string]string{"lease": k.lease(), "scheduled": k.scheduled(), "retry": k.retry(), "archived": k.archived()} {
+		switch err := d.rdb.ZScore(d.Context(), key, id).Err(); {
+		case err == nil:
+			found[name]++
+		case !errors.Is(err, redis.Nil):
+			d.Fatal(err)
+		}
+	}
+	if d.rdb.Exists(d.Context(), k.task(id)).Val() == 1 {
+		found["task"]++
+	}
+	return found
+}
+
+func (d *desk) wantPlaces(queue, id string, want ...string) {
+	d.Helper()
+	wanted := map[string]int{}
+	for _, name := range want {
+		wanted[name]++
+	}
+	if got := d.places(queue, id); fmt.Sprint(got) != fmt.Sprint(wanted) {
+		d.Fatalf("task %s stands on %v, want %v", id, got, wanted)
+	}
+}
+
+// hold writes a circuit's record as an open one that holds until the given time.
+func (d *desk) hold(queue string, until time.Time) {
+	d.Helper()
+	d.must(d.rdb.HSet(d.Context(), CircuitKey(queue, ""), "state", "open", "epoch", 7, "streak", 2, "endpoints", 1,
+		"until", until.UnixMilli(), "since", until.Add(-time.Minute).UnixMilli(), "held", 1000).Err())
+}

@@ -1,0 +1,164 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Horizon is how far the endings of a batch, or the dead letters, reached at one moment. Who reads the
+// endings of a batch that is still at work and stops at the horizon sees each
+// call once: one that ends again later ends behind it.
+type Horizon map[string]int64 // queue -> microsecond of the latest ending
+
+// Horizon returns the batch's horizon, or [ErrNoBatch].
+func (l *Ledger) Horizon(ctx context.Context, batch string) (Horizon, error) {
+	b, err := l.Batch(ctx, batch)
+	if err != nil {
+		return nil, err
+	}
+	h := Horizon{}
+	for _, queue := range b.Queues {
+		zs, err := l.rdb.ZRevRangeWithScores(ctx, keysOf(queue).ended(batch), 0, 0).Result()
+		if err != nil {
+			return nil, fmt.Errorf("read the last ending of batch %q: %w", batch, err)
+		}
+		if len(zs) == 1 {
+			h[queue] = int64(zs[0].Score)
+		}
+	}
+	return h, nil
+}
+
+// DeadHorizon is the horizon of the dead letters of all queues. Who redrives dead
+// letters and stops at it does not meet again those that die once more.
+func (l *Ledger) DeadHorizon(ctx context.Context) (Horizon, error) {
+	queues, err := l.Queues(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h := Horizon{}
+	for _, queue := range queues {
+		zs, err := l.rdb.ZRevRangeWithScores(ctx, keysOf(queue).dead(), 0, 0).Result()
+		if err != nil {
+			return nil, fmt.Errorf("read the last dead letter of queue %q: %w", queue, err)
+		}
+		if len(zs) == 1 {
+			h[queue] = int64(zs[0].Score)
+		}
+	}
+	return h, nil
+}
+
+// Has tells whether an ended call lies within the horizon.
+func (h Horizon) Has(r Record) bool { return r.EndedAt.UnixMicro() <= h[r.Queue] }
+
+// FreeBodies drops the stored results of the batch's calls that ended in one of
+// the states, up to the horizon, and returns how many there were. The rest of
+// their records stays.
+func (l *Ledger) FreeBodies(ctx context.Context, batch string, h Horizon, states ...State) (int, error) {
+	total := 0
+	for queue, last := range h {
+		k := keysOf(queue)
+		after := "-inf"
+		for {
+			args := []any{k.recordPrefix(), after, last, page}
+			for _, s := range states {
+				args = append(args, string(s))
+			}
+			reply, err := scriptFree.Run(ctx, l.rdb, []string{k.ended(batch)}, args...).Slice()
+			if err != nil {
+				return total, fmt.Errorf("free the bodies of batch %q: %w", batch, err)
+			}
+			total += int(num(reply[2]))
+			if num(reply[0]) < page {
+				break
+			}
+			score, err := strconv.ParseFloat(str(reply[1]), 64)
+			if err != nil {
+				return total, fmt.Errorf("read the position in batch %q: %w", batch, err)
+			}
+			after = fmt.Sprintf("(%.0f", score)
+		}
+	}
+	return total, nil
+}
+
+// Failures yields the batch's dead and dropped calls, queue by queue in the order
+// in which they ended, without what they weigh: of each record only ID, Queue,
+// Batch, Key, State, Ending and Group are set. After an error the sequence ends.
+func (l *Ledger) Failures(ctx context.Context, batch string) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		b, err := l.Batch(ctx, batch)
+		if err != nil {
+			yield(Record{}, err)
+			return
+		}
+		if b.Counts.Dead+b.Counts.Dropped == 0 {
+			return
+		}
+		for _, queue := range b.Queues {
+			if !l.failuresOf(ctx, queue, batch, yield) {
+				return
+			}
+		}
+	}
+}
+
+func (l *Ledger) failuresOf(ctx context.Context, queue, batch string, yield func(Record, error) bool) bool {
+	k := keysOf(queue)
+	for from := "-inf"; ; {
+		zs, err := l.rdb.ZRangeByScoreWithScores(ctx, k.ended(batch), &redis.ZRangeBy{Min: from, Max: "+inf", Count: page}).Result()
+		if err != nil {
+			yield(Record{}, fmt.Errorf("list ended calls of batch %q: %w", batch, err))
+			return false
+		}
+		ids := make([]string, len(zs))
+		for i, z := range zs {
+			ids[i] = z.Member.(string)
+		}
+		rows, err := l.fields(ctx, queue, ids, "state", "key", "out", "group")
+		if err != nil {
+			yield(Record{}, err)
+			return false
+		}
+		for i, row := range rows {
+			r := recordFromHash(queue, ids[i], map[string]string{"state": row[0], "batch": batch, "key": row[1], "out": row[2], "group": row[3]})
+			if (r.State == Dead || r.State == Dropped) && !yield(r, nil) {
+				return false
+			}
+		}
+		if len(zs) < page {
+			return true
+		}
+		from = fmt.Sprintf("(%.0f", zs[len(zs)-1].Score)
+	}
+}
+
+// fields reads some fields of the given calls' records, in order; what is not
+// there is empty.
+func (l *Ledger) fields(ctx context.Context, queue string, ids []string, names ...string) ([][]string, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	k := keysOf(queue)
+	pipe := l.rdb.Pipeline()
+	cmds := make([]*redis.SliceCmd, len(ids))
+	for i, id := range ids {
+		cmds[i] = pipe.HMGet(ctx, k.record(id), names...)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
+	}
+	rows := make([][]string, len(ids))
+	for i, cmd := range cmds {
+		rows[i] = make([]string, len(names))
+		for n, v := range cmd.Val() {
+			rows[i][n] = str(v)
+		}
+	}
+	return rows, nil
+}

@@ -1,0 +1,159 @@
+package admin
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+// readyTimeout is how long Redis may take for a worker to be ready.
+const readyTimeout = 2 * time.Second
+
+// Config configures the handler. Redis, Ledger, Circuits and Producer are
+// required, and Tokens unless Loopback is set.
+type Config struct {
+	// Redis is the queue's: a *redis.Client or *redis.ClusterClient. It is not
+	// closed.
+	Redis    redis.UniversalClient
+	Ledger   *ledger.Ledger
+	Circuits *circuit.Store
+	// Producer puts dead letters back that are run again.
+	Producer *tasks.Producer
+	// Upstreams are the names whose circuits are shown.
+	Upstreams []string
+	// Loopback says that only this machine reaches the address.
+	Loopback bool
+	// Tokens are who may enter.
+	Tokens []Token
+	// Logger receives what fails. Defaults to none.
+	Logger *slog.Logger
+}
+
+// Token is a credential.
+type Token struct {
+	// Name is whose it is, for logs.
+	Name string
+	// Read returns the token's present value; it is called for every request. An
+	// error or an empty value lets nobody in.
+	Read func() (string, error)
+}
+
+// handler is the door.
+type handler struct {
+	cfg  Config
+	log  *slog.Logger
+	open http.Handler // what asks for nothing
+	rest http.Handler
+}
+
+// New makes the handler. It fails if the address could be reached from other
+// machines and there is no token.
+func New(cfg Config) (http.Handler, error) {
+	switch {
+	case cfg.Redis == nil || cfg.Ledger == nil || cfg.Circuits == nil || cfg.Producer == nil:
+		return nil, errors.New("admin.Config: Redis, Ledger, Circuits and Producer are required")
+	case !cfg.Loopback && len(cfg.Tokens) == 0:
+		return nil, errors.New("admin.Config: an address that other machines reach needs Tokens")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	h := &handler{cfg: cfg, log: cfg.Logger}
+	health := http.NewServeMux()
+	health.HandleFunc("GET /healthz", h.health)
+	health.HandleFunc("GET /readyz", h.ready)
+	h.open = health
+	rest := http.NewServeMux()
+	rest.HandleFunc("GET /{$}", h.page)
+	rest.Handle("/asynqmon/", h.monitor())
+	h.rest = http.NewCrossOriginProtection().Handler(rest)
+	return h, nil
+}
+
+// ServeHTTP lets in who may enter.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("X-Frame-Options", "DENY")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	switch {
+	case r.URL.Path == "/healthz" || r.URL.Path == "/readyz":
+		h.open.ServeHTTP(w, r)
+	case h.cfg.Loopback && !localHost(r.Host):
+		// A page of another site can point its own name at 127.0.0.1 (DNS
+		// rebinding); the browser then sends that name.
+		http.Error(w, "this address is for this machine alone: call it 127.0.0.1 or localhost", http.StatusForbidden)
+	case !h.cfg.Loopback && !h.allowed(r):
+		header.Set("WWW-Authenticate", `Bearer realm="callq"`)
+		http.Error(w, "a bearer token is needed: Authorization: Bearer …", http.StatusUnauthorized)
+	default:
+		h.rest.ServeHTTP(w, r)
+	}
+}
+
+// localHost tells whether a Host header names this machine.
+func localHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	addr, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
+}
+
+// allowed compares the request's token with all that are configured, in a time
+// that does not depend on them.
+func (h *handler) allowed(r *http.Request) bool {
+	scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") || given == "" {
+		return false
+	}
+	sum := sha256.Sum256([]byte(strings.TrimSpace(given)))
+	ok := 0
+	for _, t := range h.cfg.Tokens {
+		value, err := t.Read()
+		if err != nil {
+			h.log.Warn("a token cannot be read", "token", t.Name, "error", err)
+		}
+		if err != nil || value == "" {
+			continue
+		}
+		want := sha256.Sum256([]byte(value))
+		ok |= subtle.ConstantTimeCompare(sum[:], want[:])
+	}
+	return ok == 1
+}
+
+func (h *handler) health(w http.ResponseWriter, _ *http.Request) { says(w, http.StatusOK, "ok") }
+
+func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := h.cfg.Redis.Ping(ctx).Err(); err != nil {
+		h.log.Warn("not ready: Redis does not answer", "error", err)
+		says(w, http.StatusServiceUnavailable, "not ready: Redis does not answer")
+		return
+	}
+	says(w, http.StatusOK, "ready")
+}
+
+func says(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text + "\n")) // who asked has gone
+}

@@ -1,0 +1,15 @@
+// Package admin is the operator's door: health, a status page, and asynq's own
+// dashboard. It may change; it is not part of the stable API.
+//
+//	GET /healthz     the process is alive
+//	GET /readyz      Redis answers
+//	GET /            the books of the batches, the circuits
+//	    /asynqmon/   asynq's dashboard
+//
+// Who may enter: on a loopback address everybody on this machine, and nobody from
+// a page of another site (the Host header and the origin are checked). On any
+// other address every route but the first two asks for a bearer token.
+//
+// It reads the ledger and the circuits. It knows nothing of upstreams but their
+// names, and makes no call.
+package admin

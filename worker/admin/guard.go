@@ -1,0 +1,154 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// guard stands before what asynq's dashboard changes. asynq knows nothing of the
+// books: a task that it deletes would leave a call open for ever, and one that it
+// runs from its archive is dead in the books and would be thrown away. So deleting
+// or archiving a waiting task cancels the call, running an archived one redrives
+// it, and what would break the books is refused with the reason.
+func (h *handler) guard(board http.Handler, w http.ResponseWriter, r *http.Request) {
+	queue, list, task := splitRoute(strings.TrimPrefix(r.URL.Path, monitorRoot+"api/queues/"))
+	kind, op, _ := strings.Cut(list, ":")
+	id := task
+	if task != "" {
+		if id, op, _ = strings.Cut(task, ":"); op == "" {
+			op = "delete"
+		}
+	}
+	waiting := kind == "pending_tasks" || kind == "scheduled_tasks" || kind == "retry_tasks"
+	switch {
+	case !strings.HasPrefix(r.URL.Path, monitorRoot+"api/queues/"):
+		refuse(w, "callq does not use this")
+	case list == "" && (strings.HasSuffix(queue, ":pause") || strings.HasSuffix(queue, ":resume")):
+		board.ServeHTTP(w, r)
+	case list == "":
+		refuse(w, "a queue cannot be deleted: its calls would be lost. Cancel them by batch: callq batch cancel NAME")
+	case kind == "active_tasks":
+		refuse(w, "a call that is being made ends as it ends; a cancelled one would be made twice")
+	case waiting && (op == "run" || op == "batch_run" || op == "run_all"):
+		board.ServeHTTP(w, r)
+	case waiting && (op == "delete" || op == "archive"):
+		h.one(board, w, r, queue, id, h.cancel)
+	case waiting && op == "batch_delete":
+		h.many(w, r, queue, "deleted_ids", "failed_ids", h.cancel)
+	case waiting && op == "batch_archive":
+		h.many(w, r, queue, "archived_ids", "error_ids", h.cancel)
+	case waiting:
+		refuse(w, "cancel the calls of a batch instead: callq batch cancel NAME")
+	case kind == "archived_tasks" && op == "run":
+		h.one(board, w, r, queue, id, h.redrive)
+	case kind == "archived_tasks" && op == "batch_run":
+		h.many(w, r, queue, "pending_ids", "error_ids", h.redrive)
+	case kind == "archived_tasks" && op == "run_all":
+		refuse(w, "redrive dead letters by group instead: callq dead redrive --group G, or --all")
+	case kind == "archived_tasks" || kind == "completed_tasks":
+		board.ServeHTTP(w, r) // these lists are a view; the books stay
+	default:
+		refuse(w, "callq does not use this")
+	}
+}
+
+// splitRoute cuts QUEUE[/LIST[/TASK]].
+func splitRoute(route string) (queue, list, task string) {
+	queue, list, _ = strings.Cut(route, "/")
+	list, task, _ = strings.Cut(list, "/")
+	return queue, list, task
+}
+
+func refuse(w http.ResponseWriter, why string) { says(w, http.StatusConflict, why) }
+
+// one does something to one call. A task that is none of callq's is asynq's
+// business.
+func (h *handler) one(board http.Handler, w http.ResponseWriter, r *http.Request, queue, id string, do func(context.Context, ledger.Record) error) {
+	record, err := h.cfg.Ledger.Get(r.Context(), queue, id)
+	if errors.Is(err, ledger.ErrNoCall) {
+		board.ServeHTTP(w, r)
+		return
+	}
+	if err == nil {
+		err = do(r.Context(), record)
+	}
+	var no refusal
+	switch {
+	case errors.As(err, &no):
+		refuse(w, string(no))
+	case err != nil:
+		h.fails(w, "change the call", err)
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// many does something to many calls and answers as asynqmon's page expects it.
+func (h *handler) many(w http.ResponseWriter, r *http.Request, queue, did, failed string, do func(context.Context, ledger.Record) error) {
+	var request struct {
+		IDs []string `json:"task_ids"`
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&request); err != nil {
+		says(w, http.StatusBadRequest, `send {"task_ids":["…"]}`)
+		return
+	}
+	answer := map[string][]string{did: {}, failed: {}}
+	for _, id := range request.IDs {
+		record, err := h.cfg.Ledger.Get(r.Context(), queue, id)
+		if err == nil {
+			err = do(r.Context(), record)
+		}
+		if err != nil {
+			h.log.Warn("asynqmon could not change a call", "call", id, "error", err)
+			answer[failed] = append(answer[failed], id)
+			continue
+		}
+		answer[did] = append(answer[did], id)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer) // who asked has gone
+}
+
+// refusal says why something cannot be done.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+func (h *handler) cancel(ctx context.Context, r ledger.Record) error {
+	cancelled, active, err := h.cfg.Ledger.Cancel(ctx, r, ledger.Ending{
+		Class: "cancelled", Message: "cancelled in asynqmon", UserMessage: "This request was cancelled before it was carried out.",
+		Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
+	})
+	switch {
+	case err != nil:
+		return err
+	case active:
+		return refusal("a worker is making the call right now: it ends as it ends")
+	case !cancelled:
+		return refusal(fmt.Sprintf("the call is %s already", r.State))
+	}
+	return nil
+}
+
+func (h *handler) redrive(ctx context.Context, r ledger.Record) error {
+	if len(r.Content) == 0 {
+		return refusal("the call was purged and cannot be made again")
+	}
+	redriven, busy, err := h.cfg.Producer.Redrive(ctx, r)
+	switch {
+	case err != nil:
+		return err
+	case busy:
+		return refusal("a worker still holds the call: try again in a minute")
+	case !redriven:
+		return refusal(fmt.Sprintf("the call is %s already", r.State))
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+package admin
+
+import (
+	"bytes"
+	_ "embed"
+	"html/template"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+// pageBatches is how many batches the page shows, the newest.
+const pageBatches = 50
+
+//go:embed page.html
+var pageSource string
+
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
+	"grouped": grouped, "when": when, "left": left,
+}).Parse(pageSource))
+
+// pageData is what the page shows.
+type pageData struct {
+	Now      time.Time
+	Batches  []ledger.Batch
+	More     int
+	Circuits []circuit.Record
+}
+
+// page writes the status page.
+func (h *handler) page(w http.ResponseWriter, r *http.Request) {
+	batches, err := h.cfg.Ledger.Batches(r.Context())
+	if err != nil {
+		h.fails(w, "read the batches", err)
+		return
+	}
+	circuits, err := h.cfg.Circuits.List(r.Context(), h.cfg.Upstreams)
+	if err != nil {
+		h.fails(w, "read the circuits", err)
+		return
+	}
+	data := pageData{Now: time.Now(), Circuits: circuits}
+	slices.Reverse(batches)
+	data.More = max(len(batches)-pageBatches, 0)
+	data.Batches = batches[:len(batches)-data.More]
+	var b bytes.Buffer
+	if err := pageTemplate.Execute(&b, data); err != nil {
+		h.fails(w, "write the page", err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(b.Bytes()) // who asked has gone
+}
+
+func (h *handler) fails(w http.ResponseWriter, what string, err error) {
+	h.log.Warn("the admin page cannot "+what, "error", err)
+	says(w, http.StatusServiceUnavailable, "cannot "+what+" now; see the log")
+}
+
+// grouped writes a number with its thousands apart.
+func grouped(n int64) string {
+	digits := strconv.FormatInt(n, 10)
+	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "–"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z")
+}
+
+// left is how long a hold still lasts.
+func left(until, now time.Time) string {
+	if d := until.Sub(now).Round(time.Second); d > 0 {
+		return "for " + d.String()
+	}
+	return "until a probe succeeds"
+}
