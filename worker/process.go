@@ -32,6 +32,8 @@ type passage struct {
 	// endpoint is the folded endpoint, idempotent whether it may be sent twice.
 	endpoint   string
 	idempotent bool
+	// request is the call as it goes out; jobs have none.
+	request upstream.Request
 	// gates are what admitted the call, the account's first.
 	gates []gate
 	// done reports to the process's breaker, exactly once.
@@ -84,14 +86,17 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 		return nil, w.endUnsent(ctx, take, nil, unsentMalformed, err.Error()), false
 	}
 	a := w.accounts[call.Upstream]
-	path, err := call.URLPath()
+	request, err := requestOf(call, take.ID)
+	if err == nil && a.client == nil && call.Method != tasks.MethodJob {
+		err = fmt.Errorf("upstream %q has no base_url in this worker: it takes jobs only", a.name)
+	}
 	if err != nil {
 		return nil, w.endUnsent(ctx, take, nil, unsentMalformed, err.Error()), false
 	}
 	p = &passage{
-		take: take, began: time.Now(), call: call, acct: a,
-		endpoint:   a.endpoints.endpoint(call.Method, path),
-		idempotent: a.isIdempotent(call, path),
+		take: take, began: time.Now(), call: call, acct: a, request: request,
+		endpoint:   a.endpoints.endpoint(call.Method, request.Path),
+		idempotent: a.isIdempotent(call, request.Path),
 	}
 	switch {
 	case take.Sent > 0 && !p.idempotent:
@@ -195,7 +200,7 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 	if isJob {
 		a.Answer = w.runJob(ctx, p, w.jobs[jobName{p.acct.name, job}])
 	} else {
-		a.Answer = p.acct.client.Do(ctx, w.request(p))
+		a.Answer = p.acct.client.Do(ctx, p.request)
 	}
 	if a.NotSent {
 		return a
@@ -214,7 +219,7 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 		return a
 	}
 	replay := attempted{number: a.number}
-	if replay.Answer = p.acct.client.Do(ctx, w.request(p)); replay.NotSent {
+	if replay.Answer = p.acct.client.Do(ctx, p.request); replay.NotSent {
 		return a
 	}
 	replay.decide(p, false)
@@ -269,17 +274,23 @@ func (w *Worker) notSent(ctx context.Context, p *passage, a attempted) verb {
 	}
 }
 
-// request turns the call into the upstream's request.
-func (w *Worker) request(p *passage) upstream.Request {
-	c := p.call
-	// Both were checked when the call was opened, or are by the client itself,
-	// which refuses what it cannot send.
-	path, _ := c.URLPath()
-	query, _ := c.URLQuery()
-	body, contentType, _ := c.RequestBody()
+// requestOf turns a call into the upstream's request. What came out of Redis is
+// checked once more: nobody knows who wrote it.
+func requestOf(c tasks.Call, id string) (upstream.Request, error) {
+	path, err := c.URLPath()
+	if err != nil {
+		return upstream.Request{}, err
+	}
+	query, err := c.URLQuery()
+	if err != nil {
+		return upstream.Request{}, err
+	}
+	body, contentType, err := c.RequestBody()
+	if err != nil {
+		return upstream.Request{}, err
+	}
 	r := upstream.Request{
-		Method: c.Method, Path: path, RawQuery: query, Body: body, ContentType: contentType,
-		IdempotencyKey: p.take.ID,
+		Method: c.Method, Path: path, RawQuery: query, Body: body, ContentType: contentType, IdempotencyKey: id,
 	}
 	if len(c.Headers) > 0 {
 		r.Header = make(http.Header, len(c.Headers))
@@ -287,5 +298,5 @@ func (w *Worker) request(p *passage) upstream.Request {
 			r.Header.Set(name, value)
 		}
 	}
-	return r
+	return r, nil
 }

@@ -1,0 +1,103 @@
+package circuit_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+var detector = circuit.Detector{Window: 30 * time.Second, MinCalls: 4, Ratio: 0.5}
+
+func pass(t *testing.T, g *circuit.Gate, r circuit.Result) (outage bool) {
+	t.Helper()
+	done, wait := g.Pass()
+	if done == nil {
+		t.Fatalf("the gate is shut for %s", wait)
+	}
+	return done(r)
+}
+
+func TestTransientFaultsTripTheGateOnceTheyAreManyEnough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := circuit.NewGate(detector)
+		for i, r := range []circuit.Result{circuit.Healthy, circuit.Failed, circuit.Healthy} {
+			if pass(t, g, r) {
+				t.Fatalf("call %d tripped the gate", i+1)
+			}
+		}
+		if !pass(t, g, circuit.Failed) {
+			t.Error("half of four calls failed, and the gate did not trip")
+		}
+		if done, _ := g.Pass(); done != nil {
+			t.Error("a tripped gate lets calls through")
+		}
+	})
+}
+
+func TestFaultsThatAreOlderThanTheWindowDoNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := circuit.NewGate(detector)
+		for range 3 {
+			pass(t, g, circuit.Failed)
+		}
+		time.Sleep(31 * time.Second) // virtual time
+		if pass(t, g, circuit.Failed) {
+			t.Error("faults from before the window tripped the gate")
+		}
+	})
+}
+
+func TestAQuotaErrorTripsTheGateAtOnceAndIsNoOutage(t *testing.T) {
+	g := circuit.NewGate(detector)
+	if pass(t, g, circuit.Tripped) {
+		t.Error("a quota error was taken for an outage")
+	}
+	if done, _ := g.Pass(); done != nil {
+		t.Error("the gate lets calls through after a quota error")
+	}
+}
+
+func TestNeutralResultsSayNothing(t *testing.T) {
+	g := circuit.NewGate(detector)
+	for range 100 {
+		if pass(t, g, circuit.Neutral) {
+			t.Fatal("neutral results tripped the gate")
+		}
+	}
+}
+
+func TestAHoldShutsTheGateUntilItsTimeAndANewEpochOpensIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := circuit.NewGate(detector)
+		g.Hold(1, time.Now().Add(time.Minute))
+		if done, wait := g.Pass(); done != nil || wait != time.Minute {
+			t.Errorf("the gate says to wait %s, want a minute", wait)
+		}
+		g.Admit(1) // the same epoch: nothing new
+		if done, _ := g.Pass(); done != nil {
+			t.Error("the epoch of the hold opened the gate")
+		}
+		g.Admit(2)
+		pass(t, g, circuit.Healthy)
+	})
+}
+
+func TestTheProbePassesAHeldGateAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := circuit.NewGate(detector)
+		g.Hold(1, time.Now().Add(time.Minute))
+		g.Probe(1)
+		time.Sleep(time.Millisecond) // virtual time
+		done, _ := g.Pass()
+		if done == nil {
+			t.Fatal("the probe did not pass")
+		}
+		if other, _ := g.Pass(); other != nil {
+			t.Error("a second call passed beside the probe")
+		}
+		done(circuit.Healthy)
+		pass(t, g, circuit.Healthy)
+	})
+}

@@ -1,0 +1,350 @@
+package circuit_test
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+var (
+	account  = circuit.Name{Upstream: "api"}
+	endpoint = circuit.Name{Upstream: "api", Endpoint: "GET /patent/*"}
+)
+
+// desk is a store with what the tests say to it again and again.
+type desk struct {
+	*circuit.Store
+	t      *testing.T
+	client *redis.Client
+}
+
+func each(t *testing.T, test func(t *testing.T, d *desk)) {
+	t.Helper()
+	t.Parallel()
+	brokertest.Each(t, func(t *testing.T, client *redis.Client) {
+		t.Parallel()
+		test(t, &desk{Store: circuit.NewStore(client, "worker"), t: t, client: client})
+	})
+}
+
+func (d *desk) report(n circuit.Name, r circuit.Report) circuit.Standing {
+	d.t.Helper()
+	if len(r.Delays) == 0 {
+		r.Delays = []time.Duration{time.Hour}
+	}
+	s, err := d.Store.Report(d.t.Context(), n, r)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return s
+}
+
+func (d *desk) get(n circuit.Name) circuit.Record {
+	d.t.Helper()
+	r, err := d.Store.Get(d.t.Context(), n)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return r
+}
+
+func (d *desk) admit(n circuit.Name, token string) circuit.Admission {
+	d.t.Helper()
+	a, err := d.Store.Admit(d.t.Context(), n, token, time.Minute)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return a
+}
+
+// probe waits until a hold of a few milliseconds is over and takes the probe.
+func (d *desk) probe(n circuit.Name, token string) circuit.Admission {
+	d.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		a := d.admit(n, token)
+		if a.Probe {
+			return a
+		}
+		<-time.After(min(a.Wait, 20*time.Millisecond))
+	}
+	d.t.Fatal("no probe was granted within 10 s")
+	return circuit.Admission{}
+}
+
+func TestACircuitThatWasNeverOpenedIsClosed(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		if r := d.get(account); r.State != circuit.Closed || r.Epoch != 0 {
+			t.Errorf("got %+v, want closed in epoch 0", r)
+		}
+		if a := d.admit(account, "t"); !a.Admitted || a.Probe {
+			t.Errorf("got %+v, want admission", a)
+		}
+	})
+}
+
+func TestSeveralFailuresOfOneEpochClimbOneRung(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		for range 5 {
+			d.report(account, circuit.Report{Verdict: circuit.OwnError, Cause: circuit.Cause{Reason: "quota", Code: "67200001"}})
+		}
+		r := d.get(account)
+		if r.State != circuit.Open || r.Epoch != 1 || r.Rung != 1 || r.Code != "67200001" || r.Reason != "quota" || r.Who != "worker" {
+			t.Errorf("got %+v, want open on the first rung of epoch 1, for quota", r)
+		}
+	})
+}
+
+func TestACallOfAnOlderEpochMayOnlyLengthenAHoldAndOnlyByTheServersWord(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Minute}})
+		before := d.get(account).Until
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Hour}})
+		if got := d.get(account).Until; !got.Equal(before) {
+			t.Errorf("a ladder's time moved the hold by %s", got.Sub(before))
+		}
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Second}, ServerSaid: true})
+		if got := d.get(account).Until; !got.Equal(before) {
+			t.Errorf("the hold was shortened by %s", before.Sub(got))
+		}
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Hour}, ServerSaid: true})
+		r := d.get(account)
+		if r.Until.Sub(before) < 50*time.Minute || r.Epoch != 1 || r.Rung != 1 {
+			t.Errorf("got %+v, want the same epoch and rung until an hour from now", r)
+		}
+	})
+}
+
+func TestAnErrorOfAnEpochThatIsOverOpensNothing(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		d.report(account, circuit.Report{Verdict: circuit.OwnError})
+		if err := d.Close(t.Context(), account, "mended", "anna"); err != nil {
+			t.Fatal(err)
+		}
+		if s := d.report(account, circuit.Report{Verdict: circuit.OwnError}); s.Open {
+			t.Error("the circuit opened on an answer from before the last hold")
+		}
+		if r := d.get(account); r.Epoch != 2 || r.Note != "mended" || r.Who != "anna" {
+			t.Errorf("got %+v, want epoch 2, closed by anna because mended", r)
+		}
+	})
+}
+
+func TestThreeErrorsInARowOpenAndAnyOtherAnswerStartsTheCountAgain(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		fail := circuit.Report{Verdict: circuit.OwnError, After: 3}
+		d.report(account, fail)
+		d.report(account, fail)
+		d.report(account, circuit.Report{Verdict: circuit.Answer})
+		d.report(account, fail)
+		if s := d.report(account, fail); s.Open {
+			t.Fatal("two errors after another answer opened the circuit")
+		}
+		if s := d.report(account, fail); !s.Open {
+			t.Error("three errors in a row did not open the circuit")
+		}
+	})
+}
+
+func TestAfterAHoldOneCallOfManyGetsTheProbe(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
+		first := d.probe(account, "first")
+		var probes atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 32 {
+			wg.Go(func() {
+				a, err := d.Store.Admit(t.Context(), account, fmt.Sprint("t", i), time.Minute)
+				if err != nil {
+					t.Error(err)
+				}
+				if a.Admitted {
+					probes.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := probes.Load(); n != 0 {
+			t.Errorf("%d more calls were admitted beside the probe", n)
+		}
+		d.report(account, circuit.Report{Verdict: circuit.Answer, Epoch: first.Epoch, Token: "first"})
+		if a := d.admit(account, "next"); !a.Admitted || a.Probe || a.Epoch != first.Epoch+1 {
+			t.Errorf("after the probe's success got %+v, want admission in a new epoch", a)
+		}
+	})
+}
+
+func TestAProbeThatFailsTakesTheNextRungAndAFaultTheSame(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		short := []time.Duration{time.Millisecond, 2 * time.Millisecond, time.Hour}
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: short})
+		a := d.probe(account, "a")
+		d.report(account, circuit.Report{Verdict: circuit.Fault, Epoch: a.Epoch, Token: "a", Delays: short})
+		if r := d.get(account); r.State != circuit.Open || r.Rung != 1 || r.Failed != 0 {
+			t.Errorf("after a fault got %+v, want the same rung", r)
+		}
+		b := d.probe(account, "b")
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Epoch: b.Epoch, Token: "b", Delays: short})
+		if r := d.get(account); r.Rung != 2 || r.Failed != 1 {
+			t.Errorf("after an error got %+v, want the second rung", r)
+		}
+		c := d.probe(account, "c")
+		s := d.report(account, circuit.Report{Verdict: circuit.OwnError, Epoch: c.Epoch, Token: "c", Delays: short})
+		if s.Wait < 50*time.Minute {
+			t.Errorf("the third rung holds for %s, want an hour", s.Wait)
+		}
+	})
+}
+
+func TestAProbeThatIsLostIsFollowedByAnotherWhenItsLeaseEnds(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
+		const lease = 300 * time.Millisecond
+		var granted time.Time
+		for granted.IsZero() {
+			a, err := d.Store.Admit(t.Context(), account, "lost", lease)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a.Probe {
+				granted = time.Now()
+			}
+		}
+		d.probe(account, "next")
+		if waited := time.Since(granted); waited < lease-50*time.Millisecond {
+			t.Errorf("a second probe went out after %s, before the first one's lease of %s was over", waited, lease)
+		}
+		// The lost one comes back after all: it has no say any more.
+		d.report(account, circuit.Report{Verdict: circuit.Answer, Epoch: 1, Token: "lost"})
+		if r := d.get(account); r.State != circuit.Open {
+			t.Error("a probe that had lost its lease closed the circuit")
+		}
+	})
+}
+
+func TestAProbeThatWasNotSentIsGivenBack(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
+		d.probe(account, "a")
+		d.report(account, circuit.Report{Verdict: circuit.Unsent, Token: "a"})
+		if a := d.admit(account, "b"); !a.Probe {
+			t.Errorf("got %+v, want the probe at once", a)
+		}
+	})
+}
+
+func TestTheCopiesOfTheOtherQueuesFollow(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		state := func() string {
+			var all string
+			for _, lane := range []string{"api", "api:high", "api:low"} {
+				h, err := d.client.HMGet(t.Context(), ledger.CircuitKey(lane, ""), "state", "epoch").Result()
+				if err != nil {
+					t.Fatal(err)
+				}
+				all += fmt.Sprint(h...) + " "
+			}
+			return all
+		}
+		d.report(account, circuit.Report{Verdict: circuit.OwnError})
+		if got := state(); got != "open 1 open 1 open 1 " && got != "open1 open1 open1 " {
+			t.Errorf("after opening the copies say %q", got)
+		}
+		if err := d.Close(t.Context(), account, "", "anna"); err != nil {
+			t.Fatal(err)
+		}
+		if got := state(); got != "closed 2 closed 2 closed 2 " && got != "closed2 closed2 closed2 " {
+			t.Errorf("after closing the copies say %q", got)
+		}
+	})
+}
+
+func TestAnEndpointsCircuitLeavesTheAccountOpenToOthersAndIsCounted(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		d.report(endpoint, circuit.Report{Verdict: circuit.OwnError})
+		if a := d.admit(account, "t"); !a.Admitted {
+			t.Errorf("the account answers %+v, want admission", a)
+		}
+		if a := d.admit(endpoint, "t"); a.Admitted || a.Wait < 50*time.Minute {
+			t.Errorf("the endpoint answers %+v, want to wait an hour", a)
+		}
+		count := func() string {
+			n, _ := d.client.HGet(t.Context(), ledger.CircuitKey("api:high", ""), "endpoints").Result()
+			return n
+		}
+		if n := count(); n != "1" {
+			t.Errorf("the account counts %q open endpoints, want 1", n)
+		}
+		if err := d.Close(t.Context(), endpoint, "", "anna"); err != nil {
+			t.Fatal(err)
+		}
+		if n := count(); n != "0" {
+			t.Errorf("after the close the account counts %q open endpoints, want 0", n)
+		}
+	})
+}
+
+func TestFromMaxProbesOnCallsAreGivenUpUnsent(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		r := circuit.Report{
+			Verdict: circuit.OwnError, MaxProbes: 2, Delays: []time.Duration{time.Millisecond, time.Millisecond, time.Hour},
+			Cause: circuit.Cause{Code: "67200004", CorrelationID: "c-1"},
+		}
+		d.report(endpoint, r)
+		for _, token := range []string{"a", "b"} {
+			a := d.probe(endpoint, token)
+			r.Epoch, r.Token = a.Epoch, token
+			d.report(endpoint, r)
+		}
+		if a := d.admit(endpoint, "c"); !a.GiveUp || a.Code != "67200004" || a.CorrelationID != "c-1" {
+			t.Errorf("got %+v, want to be given up with the last probe's code", a)
+		}
+	})
+}
+
+func TestAnOperatorsHoldStandsUntilItsTimeAndThenAsksForAProbe(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		if err := d.Open(t.Context(), account, 30*time.Millisecond, "maintenance", "anna"); err != nil {
+			t.Fatal(err)
+		}
+		r := d.get(account)
+		if r.State != circuit.Open || r.Reason != "operator" || r.Note != "maintenance" || r.Who != "anna" {
+			t.Errorf("got %+v, want open by anna for maintenance", r)
+		}
+		d.probe(account, "a")
+	})
+}
+
+func TestListShowsEveryCircuitThatWasOpened(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		d.report(endpoint, circuit.Report{Verdict: circuit.OwnError})
+		d.client.LPush(t.Context(), "asynq:{api}:pending", "a", "b")
+		list, err := d.List(t.Context(), []string{"api"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) != 2 || list[0].Name != account || list[0].Waiting != 2 || list[1].Name != endpoint || list[1].State != circuit.Open {
+			t.Errorf("got %+v", list)
+		}
+	})
+}
+
+func TestANameReadsBackAsItWasWritten(t *testing.T) {
+	for _, n := range []circuit.Name{account, endpoint} {
+		if got, err := circuit.ParseName(n.String()); err != nil || got != n {
+			t.Errorf("%s reads as %+v, %v", n, got, err)
+		}
+	}
+	for _, bad := range []string{"api~", "api~GET", "~GET~/a", "api~GET~a"} {
+		if n, err := circuit.ParseName(bad); err == nil {
+			t.Errorf("%q reads as %+v", bad, n)
+		}
+	}
+}
