@@ -97,8 +97,8 @@ holds:
 func TestAQuotaErrorHoldsTheAccountUntilTheServerSaysAndThenLetsOneProbeOut(t *testing.T) {
 	const concurrency, calls = 4, 60
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: "api", Concurrency: concurrency}}}, func(t *testing.T, env *callqtest.Env) {
-		// Every tenth call finds the quota used up, for two seconds.
-		env.Sim().Script("shared GET /r/* -> ok x10; http:429 retry-after=2; hang=300ms; ok forever")
+		// The eleventh call finds the quota used up, for two seconds.
+		env.Sim().Script("shared GET /r/* -> ok x10; http:429 retry-after=2; ok latency=250ms forever")
 		for i := range calls {
 			env.Submit(tasks.Call{Path: fmt.Sprintf("/r/%d", i), Batch: "b", Key: fmt.Sprint(i)})
 		}
@@ -121,7 +121,7 @@ func TestAQuotaErrorHoldsTheAccountUntilTheServerSaysAndThenLetsOneProbeOut(t *t
 			case refused.IsZero():
 			case s.At.Sub(refused) < 1900*time.Millisecond:
 				during++
-			case s.At.Sub(refused) < 2250*time.Millisecond:
+			case s.At.Sub(refused) < 2200*time.Millisecond:
 				probes++
 			}
 		}

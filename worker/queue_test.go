@@ -1,0 +1,291 @@
+package worker_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/callqtest"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+// find waits until the ledger has a dead letter of the class.
+func awaitDead(t *testing.T, env *callqtest.Env, class policy.Class) ledger.Record {
+	t.Helper()
+	books := ledger.New(env.Redis())
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		for r, err := range books.Dead(t.Context(), "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Ending.Class == string(class) {
+				return r
+			}
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	t.Fatalf("no dead letter of class %s within 30 s", class)
+	return ledger.Record{}
+}
+
+func TestATaskThatSomebodyElsePutIntoTheQueueEndsAsADeadLetter(t *testing.T) {
+	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
+		stranger := asynq.NewClientFromRedisClient(env.Redis())
+		if _, err := stranger.Enqueue(asynq.NewTask("strange", []byte("\xff\xfe random")), asynq.Queue(callqtest.Upstream), asynq.TaskID("stray")); err != nil {
+			t.Fatal(err)
+		}
+		env.Start()
+		r := awaitDead(t, env, policy.MalformedTask)
+		if r.ID != "stray" || r.Batch != tasks.DefaultBatch {
+			t.Errorf("the dead letter is %s of batch %s", r.ID, r.Batch)
+		}
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/a"}).ID), tasks.StateDone, policy.OK, 1)
+	})
+}
+
+func TestAMessageThatAsynqCannotDecodeIsTakenOffTheActiveList(t *testing.T) {
+	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
+		ctx := t.Context()
+		env.Redis().HSet(ctx, "asynq:{sim}:t:broken", "msg", "\x0a\xffno protobuf", "state", "pending")
+		env.Redis().LPush(ctx, "asynq:{sim}:pending", "broken")
+		env.Start()
+		awaitDead(t, env, policy.MalformedTask)
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/a"}).ID), tasks.StateDone, policy.OK, 1)
+		env.Stop()
+		if n, err := env.Redis().LLen(ctx, "asynq:{sim}:active").Result(); err != nil || n != 0 {
+			t.Errorf("%d tasks are left active, %v", n, err)
+		}
+	})
+}
+
+// interrupted puts a call into the state that a worker leaves when it is killed.
+func interrupted(t *testing.T, env *callqtest.Env, c tasks.Call, fields ...any) tasks.Receipt {
+	t.Helper()
+	r := env.Submit(c)
+	if err := env.Redis().HSet(t.Context(), "callq:{sim}:c:"+r.ID, fields...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestACallThatMayHaveBeenSentByADeadWorkerIsNotSentAgain(t *testing.T) {
+	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
+		post := interrupted(t, env, tasks.Call{Method: "POST", Path: "/order"}, "sent", 1, "starts", 1)
+		get := interrupted(t, env, tasks.Call{Method: "GET", Path: "/order"}, "starts", 1)
+		env.Start()
+		want(t, env.Await(post.ID), tasks.StateDead, policy.OutcomeUnknown, 1)
+		want(t, env.Await(get.ID), tasks.StateDone, policy.OK, 1)
+		if n := env.Sim().Arrived("POST", "/order"); n != 0 {
+			t.Errorf("the POST was sent %d more times", n)
+		}
+	})
+}
+
+func TestTheFifthStartWithoutADecisionIsACrashLoop(t *testing.T) {
+	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
+		r := interrupted(t, env, tasks.Call{Path: "/poison"}, "starts", 4)
+		env.Start()
+		want(t, env.Await(r.ID), tasks.StateDead, policy.CrashLoop, 0)
+		if n := env.Sim().Arrivals(); n != 0 {
+			t.Errorf("%d requests arrived, want none", n)
+		}
+	})
+}
+
+func TestADrainEndsWhatIsUnderWayAndLeavesTheRest(t *testing.T) {
+	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Concurrency: 2}}}, func(t *testing.T, env *callqtest.Env) {
+		env.Sim().Script("GET /* -> ok latency=300ms forever")
+		for i := range 20 {
+			env.Submit(tasks.Call{Path: fmt.Sprintf("/%d", i), Batch: "b", Key: fmt.Sprint(i)})
+		}
+		env.Start()
+		env.Sim().AwaitArrivals(2)
+		env.Stop()
+		b, err := ledger.New(env.Redis()).Batch(t.Context(), "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if int(b.Counts.Done) != env.Sim().Arrivals() || b.Counts.Open == 0 || !b.Counts.Balanced() {
+			t.Errorf("%d requests arrived and the books say %+v", env.Sim().Arrivals(), b.Counts)
+		}
+		active, err := env.Redis().LLen(t.Context(), "asynq:{sim}:active").Result()
+		if err != nil || active != 0 {
+			t.Errorf("%d tasks are left active, %v", active, err)
+		}
+	})
+}
+
+func TestAnOutageOpensTheCircuitForTheFleet(t *testing.T) {
+	p := parse(t, `version: 1
+name: outage
+extends: patsnap
+backoffs:
+  standard: {floor: 1ms, base: 1ms, cap: 1ms, attempts: 20}
+breaker: {window: 10s, min_calls: 5, ratio: 0.5}
+`)
+	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Policy: p, Concurrency: 2}}}, func(t *testing.T, env *callqtest.Env) {
+		env.Sim().Script("shared GET /* -> http:503 x6; ok forever")
+		for i := range 10 {
+			env.Submit(tasks.Call{Path: fmt.Sprintf("/%d", i), Batch: "b", Key: fmt.Sprint(i)})
+		}
+		env.Start()
+		store := circuit.NewStore(env.Redis(), "test")
+		for deadline := time.Now().Add(30 * time.Second); ; {
+			r, err := store.Get(t.Context(), circuit.Name{Upstream: callqtest.Upstream})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.State == circuit.Open {
+				if r.Reason != "outage" {
+					t.Errorf("the circuit is open for %q, want outage", r.Reason)
+				}
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the circuit did not open")
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+		if err := store.Close(t.Context(), circuit.Name{Upstream: callqtest.Upstream}, "test", "test"); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range env.AwaitBatch("b") {
+			if r.State != tasks.StateDone {
+				t.Errorf("%s ended %s (%s)", r.Key, r.State, r.Class)
+			}
+		}
+	})
+}
+
+func TestAnOperatorsPauseIsTheOperators(t *testing.T) {
+	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
+		inspector := asynq.NewInspectorFromRedisClient(env.Redis())
+		env.Submit(tasks.Call{Path: "/first", Batch: "b", Key: "first"})
+		env.Sim().Script("GET /first -> http:429 retry-after=1; ok")
+		env.Start()
+		env.Sim().AwaitArrivals(1)
+		if err := inspector.PauseQueue(callqtest.Upstream); err != nil {
+			t.Fatal(err)
+		}
+		store := circuit.NewStore(env.Redis(), "test")
+		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+			r, err := store.Get(t.Context(), circuit.Name{Upstream: callqtest.Upstream})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.State == circuit.Open && time.Now().After(r.Until.Add(500*time.Millisecond)) {
+				break
+			}
+			<-time.After(20 * time.Millisecond)
+		}
+		if n := env.Sim().Arrivals(); n != 1 {
+			t.Errorf("%d requests arrived although the queue is paused", n)
+		}
+		if err := inspector.UnpauseQueue(callqtest.Upstream); err != nil {
+			t.Fatal(err)
+		}
+		want(t, env.AwaitBatch("b")["first"], tasks.StateDone, policy.OK, 1)
+	})
+}
+
+// lockedBuffer collects a log from many goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestNoCredentialLeavesTheWorker(t *testing.T) {
+	const secret = "sk-very-secret-0123456789"
+	log := &lockedBuffer{}
+	cfg := worker.Config{
+		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Upstreams: []worker.Upstream{
+			{Name: "bearer", Auth: worker.Auth{Type: worker.AuthBearer, Token: worker.StaticSecret(secret)}},
+			{Name: "query", Auth: worker.Auth{Type: worker.AuthQuery, Name: "apikey", Value: worker.StaticSecret(secret)}},
+			{Name: "away", BaseURL: "http://127.0.0.1:1", Auth: worker.Auth{Type: worker.AuthQuery, Name: "apikey", Value: worker.StaticSecret(secret)}},
+		},
+	}
+	each(t, cfg, func(t *testing.T, env *callqtest.Env) {
+		env.Sim().Script(strings.ReplaceAll(`GET /echo -> body="{\"status\":false,\"error_code\":68300004,\"error_msg\":\"bad SECRET\"}"
+GET /dead -> 67200003 message="token SECRET expired"
+GET /cut -> cut forever
+`, "SECRET", secret))
+		env.Start()
+		var ids []string
+		for _, upstream := range []string{"bearer", "query", "away"} {
+			for _, path := range []string{"/ok", "/echo", "/dead", "/cut"} {
+				ids = append(ids, env.Submit(tasks.Call{Upstream: upstream, Path: path}).ID)
+			}
+		}
+		for _, id := range ids {
+			if line, err := tasks.EncodeResult(nil, env.Await(id)); err != nil || bytes.Contains(line, []byte(secret)) {
+				t.Errorf("a result holds the credential: %s %v", line, err)
+			}
+		}
+		if dump := dump(t, env.Redis()); strings.Contains(dump, secret) {
+			t.Error("Redis holds the credential")
+		}
+		if strings.Contains(log.String(), secret) {
+			t.Error("the log holds the credential")
+		}
+		if !strings.Contains(log.String(), "attempt") {
+			t.Error("nothing was logged, so the test proves nothing")
+		}
+	})
+}
+
+// dump returns everything that Redis holds.
+func dump(t *testing.T, client redis.UniversalClient) string {
+	t.Helper()
+	ctx := t.Context()
+	var b strings.Builder
+	for it := client.Scan(ctx, 0, "*", 1000).Iterator(); it.Next(ctx); {
+		key := it.Val()
+		b.WriteString(key)
+		kind, err := client.Type(ctx, key).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch kind {
+		case "string":
+			fmt.Fprintln(&b, client.Get(ctx, key).Val())
+		case "hash":
+			fmt.Fprintln(&b, client.HGetAll(ctx, key).Val())
+		case "list":
+			fmt.Fprintln(&b, client.LRange(ctx, key, 0, -1).Val())
+		case "set":
+			fmt.Fprintln(&b, client.SMembers(ctx, key).Val())
+		case "zset":
+			fmt.Fprintln(&b, client.ZRange(ctx, key, 0, -1).Val())
+		default:
+			t.Fatalf("key %s is a %s", key, kind)
+		}
+	}
+	if b.Len() == 0 {
+		t.Fatal("Redis is empty")
+	}
+	return b.String()
+}
