@@ -29,6 +29,10 @@ const (
 	// asynq server asks its three queues in turn; without this, an empty queue
 	// would cost a round trip with every task of another.
 	emptyRest = 50 * time.Millisecond
+	// maxWaiting is the longest that a fetcher waits in place. asynq reckons the
+	// 30 s of the task's lease, and the wrapper the 10 s of its script, from
+	// before the wait.
+	maxWaiting = 5 * time.Second
 	// laneSize is how many calls one asynq server makes at once. A server has
 	// one fetching goroutine, which takes one task per round trip.
 	laneSize = 16
@@ -185,8 +189,9 @@ func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
 func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) {
 	a := w.accounts[tasks.UpstreamOf(d.Queue)]
 	rest := w.rests[d.Queue]
-	for a != nil && rest != nil {
-		if !a.hold.wait(w.draining) || rest.resting() || !w.acquire() {
+	began := time.Now()
+	for a != nil && rest != nil && time.Since(began) < maxWaiting {
+		if !a.hold.wait(w.draining) || rest.resting() || !w.acquire(maxWaiting-time.Since(began)) {
 			break
 		}
 		got, err := w.ledger.Dequeue(ctx, d.Queue, d.LeaseUntil, a.lease)
@@ -274,7 +279,7 @@ func (w *Worker) hand(ctx context.Context, queue string, got ledger.Dequeued) bo
 		return false
 	}
 	if left := w.parks.recent(got.Take.ID); left > 0 {
-		time.Sleep(left)
+		time.Sleep(left) //nolint:forbidigo // at most parkRest, for what asynq gives no signal of
 	}
 	w.takes.Store(got.Take.ID, got.Take)
 	return true
@@ -302,8 +307,9 @@ func (p *parks) recent(id string) time.Duration {
 	return parkRest - time.Since(at.(time.Time))
 }
 
-// acquire waits for a place in the process; false means that it drains.
-func (w *Worker) acquire() bool {
+// acquire waits for a place in the process; false means that there was none for
+// so long, or that it drains.
+func (w *Worker) acquire(atMost time.Duration) bool {
 	select {
 	case <-w.draining:
 		return false
@@ -312,7 +318,16 @@ func (w *Worker) acquire() bool {
 	select {
 	case w.places <- struct{}{}:
 		return true
+	default:
+	}
+	timer := time.NewTimer(atMost)
+	defer timer.Stop()
+	select {
+	case w.places <- struct{}{}:
+		return true
 	case <-w.draining:
+		return false
+	case <-timer.C:
 		return false
 	}
 }

@@ -13,14 +13,17 @@ import (
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
-// Auth and the types below it describe a credential; see the constants and
-// functions of the same names.
 type (
-	Auth      = upstream.Auth
-	AuthType  = upstream.AuthType
+	// Auth says how a worker proves who it is.
+	Auth = upstream.Auth
+	// AuthType is a kind of credential; see the constants.
+	AuthType = upstream.AuthType
+	// AuthStyle is how an OAuth 2 client names itself.
 	AuthStyle = upstream.AuthStyle
-	Secret    = upstream.Secret
-	TLS       = upstream.TLS
+	// Secret is a credential, or where to find it; see the functions of that name.
+	Secret = upstream.Secret
+	// TLS holds the files of a certificate authority and of a client.
+	TLS = upstream.TLS
 )
 
 // The kinds of credential.

@@ -26,7 +26,7 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 	t := p.take
 	entry := &ledger.Attempt{
 		At: a.StartedAt.UTC(), N: a.number, Job: string(d.Job), Class: string(d.Class), Rule: d.Rule,
-		Status: a.Outcome.Status, Code: a.Outcome.Code, Transport: string(a.Outcome.Transport),
+		Status: a.Outcome.Status, Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
 		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
 	}
 	switch d.Job {
@@ -60,7 +60,7 @@ func (w *Worker) end(ctx context.Context, p *passage, a attempted, d policy.Deci
 	f := ledger.Final{
 		State: stateOf(d.Job),
 		Ending: ledger.Ending{
-			Class: string(d.Class), Rule: d.Rule, HTTPStatus: a.Outcome.Status, Code: a.Outcome.Code,
+			Class: string(d.Class), Rule: d.Rule, HTTPStatus: a.Outcome.Status, Code: codeOf(a.Outcome),
 			Message: clip(a.Outcome.Message), Transport: string(a.Outcome.Transport),
 			CorrelationID: a.Outcome.CorrelationID, Endpoint: p.endpoint, Amount: a.Kept.Amount,
 			Attempts: t.Attempts, Parked: t.Parked, FirstAt: t.FirstAt, FinishedAt: time.Now().UTC(),
@@ -84,6 +84,14 @@ func (w *Worker) end(ctx context.Context, p *passage, a attempted, d policy.Deci
 	w.healed(ctx, p, a, streak)
 	w.note(p, a, d, f.State)
 	return w.ended(t, f)
+}
+
+// codeOf is the error code as the API spelt it. Zero says that there is none.
+func codeOf(o policy.Outcome) string {
+	if policy.CanonicalCode(o.Code) == "" {
+		return ""
+	}
+	return o.Code
 }
 
 // ended is the verb for a recorded ending.

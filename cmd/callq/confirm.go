@@ -5,20 +5,32 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/spf13/cobra"
 )
 
 // errDeclined ends a command whose question was not answered with yes.
 var errDeclined = errors.New("nothing was changed")
 
-// confirm asks before what cannot be undone, and returns nil on a yes. With yes
-// set it does not ask. Where nobody can be asked it is misuse not to have set
-// it, so it is called before anything else is reached.
-func (a *app) confirm(yes bool, question string) error {
-	if yes {
+// addYes adds the flag of commands that ask.
+func addYes(cmd *cobra.Command, yes *bool) {
+	cmd.Flags().BoolVar(yes, "yes", false, "do not ask")
+}
+
+// askable returns misuse where a question would have to be asked and nobody is
+// there to answer. It is called before anything else is reached.
+func (a *app) askable(yes bool) error {
+	if yes || isTerminal(a.stdin) {
 		return nil
 	}
-	if !isTerminal(a.stdin) {
-		return misuse("this cannot be undone and there is no terminal to ask on; add --yes")
+	return misuse("this asks before it goes on, and there is no terminal to ask on; add --yes")
+}
+
+// confirm asks before what cannot be undone, and returns nil on a yes. With yes
+// set it does not ask. Where nobody can be asked it is misuse not to have set it.
+func (a *app) confirm(yes bool, question string) error {
+	if err := a.askable(yes); err != nil || yes {
+		return err
 	}
 	fmt.Fprintf(a.stderr, "%s [y/N] ", printable(question))
 	answer, err := bufio.NewReader(a.stdin).ReadString('\n')

@@ -3,7 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/tasks"
@@ -61,10 +65,31 @@ func (a *app) desk(ctx context.Context, purpose string) (*desk, error) {
 // close ends the connection; err is what the command would return, and gets
 // Redis's own errors into words.
 func (d *desk) close(err *error) {
-	if *err != nil {
-		*err = d.conn.Explain(*err)
+	*err = errors.Join(d.explain(*err), d.conn.Close())
+}
+
+// explain gets what Redis said into words and leaves all other errors alone.
+func (d *desk) explain(err error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var parts []error
+		for _, one := range joined.Unwrap() {
+			parts = append(parts, d.explain(one))
+		}
+		return errors.Join(parts...)
 	}
-	*err = errors.Join(*err, d.conn.Close())
+	var status *exitError
+	var path *fs.PathError
+	var link *os.LinkError
+	if errors.As(err, &status) || errors.As(err, &path) || errors.As(err, &link) {
+		return err
+	}
+	explained := d.conn.Explain(err)
+	var told *broker.Error
+	var reply redis.Error
+	if errors.As(explained, &told) && told.Kind == broker.KindUnknown && !errors.As(err, &reply) {
+		return err
+	}
+	return explained
 }
 
 // logger writes to stderr.

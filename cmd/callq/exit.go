@@ -63,7 +63,7 @@ func statusOf(err error) int {
 	if err == nil {
 		return exitWell
 	}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // this walks the tree of errors itself
 	case *exitError:
 		return e.status
 	case *config.Error, config.Errors, *policy.Error, policy.Errors:
@@ -100,7 +100,7 @@ func (e *located) Error() string { return e.text }
 // report writes an error to stderr, each part of it on a line of its own.
 // Findings with a position begin with it, as editors and compilers have it.
 func (a *app) report(err error) {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // this walks the tree of errors itself
 	case nil:
 		return
 	case *exitError:

@@ -85,7 +85,17 @@ whether to finish, retry, wait or give up, and remembers how every call ended.`,
 	flags.BoolVar(&a.quiet, "quiet", false, "no progress, only results and errors")
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
+		a.runCommand(),
+		a.devCommand(),
+		a.workCommand(),
+		a.adminCommand(),
+		a.sendCommand(),
+		a.batchCommand(),
+		a.deadCommand(),
+		a.circuitCommand(),
 		a.policyCommand(),
+		a.auditCommand(),
+		a.doctorCommand(),
 		a.simapiCommand(),
 		a.versionCommand(),
 		a.completionCommand(),

@@ -47,7 +47,7 @@ const (
 type Claimed string
 
 // Claim reserves the entries' keys, so that a key of a batch can never stand for
-// two contents. Claims are made in the order of the entries.
+// two contents. Claims are made in the order of the entries, at most 1,000 at once.
 //
 // Who dies between Claim and [Ledger.Accept] leaves claims without records; the
 // next Claim and Accept of the same calls complete them.

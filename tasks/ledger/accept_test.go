@@ -14,7 +14,7 @@ func TestAKeyStandsForOneContent(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		other := entryOf("b", "q", "k")
-		other.Hash, other.Content = "another hash", []byte("other content")
+		other.Hash, other.Content = "other-hash", []byte("other content")
 		for _, c := range []struct {
 			what  string
 			entry Entry
@@ -40,7 +40,7 @@ func TestOfTwoEntriesWithOneKeyTheFirstWins(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		second := entryOf("b", "q", "k")
-		second.Hash = "another hash"
+		second.Hash = "other-hash"
 		got := d.send("b", entryOf("b", "q", "k"), second, entryOf("b", "q", "k"))
 		if got[0] != Accepted || got[1] != Conflict || got[2] != Duplicate {
 			t.Fatalf("verdicts %v", got)

@@ -32,7 +32,7 @@ func (l *Ledger) Audit(ctx context.Context, batch string, id func(batch, key str
 		return nil, err
 	}
 	a := &audit{l: l, batch: batch}
-	for r, err := range l.Calls(ctx, batch, id) {
+	for r, err := range l.Standings(ctx, batch, id) {
 		if err == nil {
 			err = a.add(ctx, r)
 		}

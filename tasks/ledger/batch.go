@@ -270,6 +270,13 @@ func (l *Ledger) read(ctx context.Context, queue string, ids []string) ([]Record
 // call was never accepted, or is lost, yields a Record without a state that
 // carries its key. Of keys it remembers eight bytes each, to yield none twice.
 func (l *Ledger) Calls(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
+	return l.claimed(ctx, batch, id, l.read)
+}
+
+// claimed yields the calls of a batch as read reads them, each once.
+func (l *Ledger) claimed(ctx context.Context, batch string, id func(batch, key string) string,
+	read func(ctx context.Context, queue string, ids []string) ([]Record, error),
+) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		var cursor uint64
 		// A scan may come upon an element more than once.
@@ -295,7 +302,7 @@ func (l *Ledger) Calls(ctx context.Context, batch string, id func(batch, key str
 				for i, name := range names {
 					ids[i] = id(batch, name)
 				}
-				records, err := l.read(ctx, queue, ids)
+				records, err := read(ctx, queue, ids)
 				if err != nil {
 					yield(Record{}, err)
 					return

@@ -120,13 +120,13 @@ func (l *Ledger) failuresOf(ctx context.Context, queue, batch string, yield func
 		for i, z := range zs {
 			ids[i] = z.Member.(string)
 		}
-		rows, err := l.fields(ctx, queue, ids, "state", "key", "out", "group")
+		rows, err := l.fields(ctx, queue, ids, "state", "origin", "out", "group")
 		if err != nil {
 			yield(Record{}, err)
 			return false
 		}
 		for i, row := range rows {
-			r := recordFromHash(queue, ids[i], map[string]string{"state": row[0], "batch": batch, "key": row[1], "out": row[2], "group": row[3]})
+			r := recordFromHash(queue, ids[i], map[string]string{"state": row[0], "batch": batch, "origin": row[1], "out": row[2], "group": row[3]})
 			if (r.State == Dead || r.State == Dropped) && !yield(r, nil) {
 				return false
 			}

@@ -14,38 +14,17 @@ import (
 // Standings is [Ledger.Calls] without what the calls weigh: of each record only
 // ID, Queue, Batch, Key, State and Generation are set.
 func (l *Ledger) Standings(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
-	return func(yield func(Record, error) bool) {
-		var cursor uint64
-		for {
-			claims, next, err := l.rdb.HScan(ctx, claimsKey(batch), cursor, "", page).Result()
-			if err != nil {
-				yield(Record{}, fmt.Errorf("list the calls of batch %q: %w", batch, err))
-				return
-			}
-			names, ids := map[string][]string{}, map[string][]string{}
-			for i := 0; i+1 < len(claims); i += 2 {
-				_, queue, _ := strings.Cut(claims[i+1], " ")
-				names[queue] = append(names[queue], claims[i])
-				ids[queue] = append(ids[queue], id(batch, claims[i]))
-			}
-			for queue := range names {
-				rows, err := l.fields(ctx, queue, ids[queue], "state", "gen")
-				if err != nil {
-					yield(Record{}, err)
-					return
-				}
-				for i, row := range rows {
-					r := Record{ID: ids[queue][i], Queue: queue, Batch: batch, Key: names[queue][i], State: State(row[0]), Generation: atoi(row[1])}
-					if !yield(r, nil) {
-						return
-					}
-				}
-			}
-			if cursor = next; cursor == 0 {
-				return
-			}
+	return l.claimed(ctx, batch, id, func(ctx context.Context, queue string, ids []string) ([]Record, error) {
+		rows, err := l.fields(ctx, queue, ids, "state", "gen")
+		if err != nil {
+			return nil, err
 		}
-	}
+		records := make([]Record, len(ids))
+		for i, row := range rows {
+			records[i] = Record{ID: ids[i], Queue: queue, State: State(row[0]), Generation: atoi(row[1])}
+		}
+		return records, nil
+	})
 }
 
 // QueueState is how one of asynq's queues stands, beside the ledger.

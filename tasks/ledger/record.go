@@ -131,6 +131,12 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 	if out := h["out"]; out != "" {
 		r.Ending = new(Ending)
 		_ = json.Unmarshal([]byte(out), r.Ending)
+		// The ending has the last word; what the attempts before it left behind
+		// is not written again.
+		r.Attempts, r.Parked = max(r.Attempts, r.Ending.Attempts), max(r.Parked, r.Ending.Parked)
+		if r.FirstAt.IsZero() {
+			r.FirstAt = r.Ending.FirstAt
+		}
 	}
 	return r
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -50,12 +49,9 @@ type CircuitView struct {
 
 // fields are the record fields that an attempt leaves behind.
 func (t *Take) fields(a *Attempt) ([]any, error) {
-	if a != nil {
-		t.Log = appendLog(t.Log, *a)
-	}
-	log, err := json.Marshal(t.Log)
+	log, err := t.encodeLog(a)
 	if err != nil {
-		return nil, fmt.Errorf("encode the log of call %s: %w", t.ID, err)
+		return nil, err
 	}
 	fields := []any{"attempts", t.Attempts, "parked", t.Parked, "log", log}
 	if !t.FirstAt.IsZero() {
@@ -69,6 +65,18 @@ func (t *Take) fields(a *Attempt) ([]any, error) {
 		fields = append(fields, "held_own", t.HeldOwn.Milliseconds(), "parked_at", parked)
 	}
 	return fields, nil
+}
+
+// encodeLog adds a line to the log, unless it is nil, and encodes the whole.
+func (t *Take) encodeLog(a *Attempt) ([]byte, error) {
+	if a != nil {
+		t.Log = appendLog(t.Log, *a)
+	}
+	log, err := json.Marshal(t.Log)
+	if err != nil {
+		return nil, fmt.Errorf("encode the log of call %s: %w", t.ID, err)
+	}
+	return log, nil
 }
 
 // Attempt records that the call goes on: the counts of t and, unless a is nil,
@@ -127,7 +135,7 @@ type Final struct {
 // returns the account's streak of failures, and false when the call had ended
 // before or moved on: the first ending stands.
 func (l *Ledger) End(ctx context.Context, t *Take, f Final, a *Attempt) (streak int, mine bool, err error) {
-	fields, err := t.fields(a)
+	log, err := t.encodeLog(a)
 	if err != nil {
 		return 0, false, err
 	}
@@ -135,7 +143,7 @@ func (l *Ledger) End(ctx context.Context, t *Take, f Final, a *Attempt) (streak 
 	if err != nil {
 		return 0, false, fmt.Errorf("encode the ending of call %s: %w", t.ID, err)
 	}
-	fields = append(fields, "out", out)
+	fields := []any{"log", log, "out", out}
 	if f.Body != nil {
 		fields = append(fields, "body", f.Body, "type", f.BodyType)
 	}
@@ -220,14 +228,11 @@ func (l *Ledger) Dequeue(ctx context.Context, queue string, leaseUntil any, turn
 	return Dequeued{Take: takeFrom(queue, reply), Message: str(reply[1])}, nil
 }
 
-// takeFields are the record fields of dequeue.lua's reply, in its order.
-var takeFields = strings.Fields("state gen batch origin content starts attempts parked first held_base held_own parked_at sent log")
-
 func takeFrom(queue string, reply []any) *Take {
-	const first = 9
-	h := make(map[string]string, len(takeFields))
-	for i, name := range takeFields {
-		h[name] = str(reply[first+i])
+	fields, _ := reply[10].([]any)
+	h := make(map[string]string, len(fields)/2)
+	for i := 0; i+1 < len(fields); i += 2 {
+		h[str(fields[i])] = str(fields[i+1])
 	}
 	t := &Take{
 		Record: recordFromHash(queue, str(reply[2]), h),
@@ -238,6 +243,7 @@ func takeFrom(queue string, reply []any) *Take {
 			Endpoints: int(num(reply[7])), Held: time.Duration(num(reply[8])) * time.Millisecond,
 		},
 	}
+	t.Starts = int(num(reply[9]))
 	return t
 }
 

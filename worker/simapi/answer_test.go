@@ -198,7 +198,7 @@ func TestAResetIsATCPResetAndAfterDoesTheWork(t *testing.T) {
 func TestWithoutAConnectionOfItsOwnAResetAborts(t *testing.T) {
 	sim := New(Config{Script: MustParseScript("GET * -> reset")})
 	defer func() {
-		if got := recover(); got != http.ErrAbortHandler { //nolint:errorlint // net/http compares the panic's value itself
+		if got := recover(); got != http.ErrAbortHandler {
 			t.Errorf("panicked with %v", got)
 		}
 		if sim.Stats().InFlight != 0 {

@@ -15,7 +15,7 @@
 --
 -- Returns nil when there is nothing to do; {0, ms} when the queue is held for
 -- that long; else {1, message, id, now, after a hold (0 or 1), epoch, streak,
--- open endpoint circuits, milliseconds held in all, record fields…}.
+-- open endpoint circuits, milliseconds held in all, starts, the record}.
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return false
 end
@@ -43,26 +43,30 @@ for _ = 1, 100 do
   end
   local task, record = ARGV[2] .. id, ARGV[3] .. id
   local msg = redis.call('HGET', task, 'msg')
-  local r = redis.call('HMGET', record, 'state', 'gen', 'batch', 'origin', 'content',
-    'starts', 'attempts', 'parked', 'first', 'held_base', 'held_own', 'parked_at', 'sent', 'log')
-  if not msg or (r[1] and r[1] ~= 'open') then
+  local record_fields = redis.call('HGETALL', record)
+  local state
+  for i = 1, #record_fields, 2 do
+    if record_fields[i] == 'state' then
+      state = record_fields[i + 1]
+      break
+    end
+  end
+  if not msg or (state and state ~= 'open') then
     redis.call('LREM', KEYS[3], 1, id)
     redis.call('DEL', task)
   else
     redis.call('HSET', task, 'state', 'active')
     redis.call('HDEL', task, 'pending_since')
     redis.call('ZADD', KEYS[4], ARGV[1], id)
-    if r[1] then
-      r[6] = redis.call('HINCRBY', record, 'starts', 1)
+    local starts = 0
+    if state then
+      starts = redis.call('HINCRBY', record, 'starts', 1)
     end
     if after_hold == 1 then
       redis.call('HSET', KEYS[5], 'turn', now + ARGV[4])
     end
-    local reply = {1, msg, id, now, after_hold, tonumber(c[4] or 0), tonumber(c[5] or 0), tonumber(c[6] or 0), held}
-    for i = 1, 14 do
-      reply[#reply + 1] = r[i] or ''
-    end
-    return reply
+    return {1, msg, id, now, after_hold, tonumber(c[4] or 0), tonumber(c[5] or 0), tonumber(c[6] or 0), held,
+      starts, record_fields}
   end
 end
 return false

@@ -86,15 +86,17 @@ end
 -- Endings of a batch stand in one strict order, so that a reader can go on from
 -- where it stopped.
 local t = redis.call('TIME')
-local at = t[1] * 1000000 + t[2]
-at = math.max(at, tonumber(redis.call('HGET', KEYS[8], 'last') or 0) + 1)
+local counts = redis.call('HMGET', KEYS[8], 'last', before, ARGV[3])
+local at = math.max(t[1] * 1000000 + t[2], tonumber(counts[1] or 0) + 1)
 local score = string.format('%.0f', at)
 
+if before ~= ARGV[3] then
+  redis.call('HSET', KEYS[8], 'last', score, before, tonumber(counts[2] or 0) - 1, ARGV[3], tonumber(counts[3] or 0) + 1)
+else
+  redis.call('HSET', KEYS[8], 'last', score)
+end
 redis.call('HDEL', KEYS[7], 'sent', 'starts', 'assumed', 'group')
 redis.call('HSET', KEYS[7], 'state', ARGV[3], 'ended', score, unpack(ARGV, 12))
-redis.call('HINCRBY', KEYS[8], before, -1)
-redis.call('HINCRBY', KEYS[8], ARGV[3], 1)
-redis.call('HSET', KEYS[8], 'last', score)
 redis.call('ZADD', KEYS[9], score, ARGV[1])
 if ARGV[3] == 'dead' then
   redis.call('ZADD', KEYS[11], score, ARGV[1])

@@ -1,0 +1,66 @@
+# make help lists what can be done here.
+
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(shell sed -n s/^GOLANGCI=//p .ci/run)
+FUZZTIME ?= 10s
+BENCH    ?= .
+COUNT    ?= 1
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/callq
+	go build -trimpath -o bin/callq ./cmd/callq
+
+.PHONY: dev
+dev: ## everything on this machine: simulated API, Redis, worker, dashboard, demo calls
+	go run ./cmd/callq dev
+
+.PHONY: test
+test: ## run the tests with the race detector; those that need redis-server are skipped without one
+	go test -race ./...
+
+.PHONY: test-redis
+test-redis: ## the same, but a missing redis-server is a failure
+	CALLQ_REQUIRE_REDIS=1 go test -race ./...
+
+.PHONY: soak
+soak: ## run the tests of the worker, the ledger and the circuit 20 times in any order
+	go test -race -count=20 -shuffle=on ./worker ./worker/circuit ./tasks/ledger
+
+.PHONY: lint
+lint: ## vet, formatting, import arrows and the rest of .golangci.yml
+	go vet ./...
+	go run $(GOLANGCI) run ./...
+
+.PHONY: fmt
+fmt: ## format the code
+	gofmt -w cmd policy tasks worker deploy
+
+.PHONY: fuzz
+fuzz: ## run every fuzz test for FUZZTIME (default 10s)
+	@set -e; for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "== $$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## run the benchmarks: BENCH picks some, COUNT repeats; the comparisons need redis-server on PATH
+	CALLQ_REQUIRE_REDIS=1 go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./...
+
+.PHONY: ci
+ci: ## what CI runs, on Debian; installs what is missing
+	.ci/run
+
+.PHONY: compose-test
+compose-test: ## run docker-compose.yml for real on this machine's Docker engine, pulling nothing (needs root, debootstrap, jq)
+	deploy/test/compose
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

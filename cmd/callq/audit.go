@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) auditCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "audit",
+		Short: "Check that the books balance, call by call",
+		Long: `Check of every batch that what was accepted is open, done, dead, dropped or
+cancelled, by its counts and call by call. The exit status is 1 where something
+does not add up; it is named, with what to do. It may run while workers work.`,
+		Args: takes(),
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			d, err := a.desk(cmd.Context(), "audit")
+			if err != nil {
+				return err
+			}
+			defer d.close(&err)
+			return a.audit(cmd.Context(), d)
+		},
+	}
+}
+
+// auditFinding is a finding as --json prints it.
+type auditFinding struct {
+	Batch   string   `json:"batch"`
+	Problem string   `json:"problem"`
+	Keys    []string `json:"keys"`
+	Fix     string   `json:"fix"`
+}
+
+func (a *app) audit(ctx context.Context, d *desk) error {
+	batches, err := d.ledger.Batches(ctx)
+	if err != nil {
+		return err
+	}
+	line := a.statusLine()
+	defer line.end()
+	all, findings := []books{}, []auditFinding{}
+	accepted := int64(0)
+	for i, b := range batches {
+		line.show(func() string { return fmt.Sprintf("%d of %s", i+1, plural(len(batches), "batch")) })
+		found, err := d.ledger.Audit(ctx, b.Name, tasks.TaskID)
+		if errors.Is(err, ledger.ErrNoBatch) {
+			continue // forgotten since it was listed
+		}
+		if err != nil {
+			return err
+		}
+		for _, f := range found {
+			keys := f.Keys
+			if keys == nil {
+				keys = []string{}
+			}
+			findings = append(findings, auditFinding{f.Batch, f.Problem, keys, f.Fix})
+		}
+		all = append(all, booksOf(b))
+		accepted += b.Counts.Accepted
+	}
+	line.end()
+	if a.json {
+		err = a.printJSON(map[string]any{"balanced": len(findings) == 0, "batches": all, "findings": findings})
+	} else {
+		err = a.printAudit(len(all), accepted, findings)
+	}
+	if len(findings) > 0 {
+		err = errors.Join(err, errFindings)
+	}
+	return err
+}
+
+func (a *app) printAudit(batches int, accepted int64, findings []auditFinding) error {
+	text := &errWriter{w: a.stdout}
+	for _, f := range findings {
+		fmt.Fprintf(text, "batch %s: %s\n", printable(f.Batch), printable(f.Problem))
+		for _, key := range f.Keys {
+			fmt.Fprintf(text, "    %s\n", printable(key))
+		}
+		fmt.Fprintf(text, "    Next: %s\n", printable(f.Fix))
+	}
+	if len(findings) == 0 {
+		fmt.Fprintf(text, "The books balance: %s, %s.\n", plural(batches, "batch"), plural(accepted, "call"))
+	} else {
+		fmt.Fprintf(text, "%s in %s, %s.\n", plural(len(findings), "finding"), plural(batches, "batch"), plural(accepted, "call"))
+	}
+	return text.err
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) batchCommand() *cobra.Command {
+	return group("batch", "Follow, export and cancel what was sent together",
+		a.batchListCommand(),
+		a.batchStatusCommand(),
+		a.batchWaitCommand(),
+		a.batchExportCommand(),
+		a.batchCancelCommand(),
+	)
+}
+
+func (a *app) batchListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the batches with their books, oldest first",
+		Args:  takes(),
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			d, err := a.desk(cmd.Context(), "batch")
+			if err != nil {
+				return err
+			}
+			defer d.close(&err)
+			batches, err := d.ledger.Batches(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if a.json {
+				list := jsonList{w: a.stdout}
+				for _, b := range batches {
+					if err := list.add(booksOf(b)); err != nil {
+						return err
+					}
+				}
+				return list.end()
+			}
+			if len(batches) == 0 {
+				a.progressf("There are no batches.")
+				return nil
+			}
+			t := newTable(a.stdout, "BATCH", "SENT", "ACCEPTED", "OPEN", "DONE", "DEAD", "DROPPED", "CANCELLED")
+			for _, b := range batches {
+				c := b.Counts
+				t.row(b.Name, timeText(b.Created), grouped(c.Accepted), grouped(c.Open), grouped(c.Done), grouped(c.Dead), grouped(c.Dropped), grouped(c.Cancelled))
+			}
+			return t.flush()
+		},
+	}
+}
+
+func (a *app) batchStatusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status NAME",
+		Short: "Print the books of a batch, and why calls failed",
+		Args:  takes("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			d, err := a.desk(cmd.Context(), "batch")
+			if err != nil {
+				return err
+			}
+			defer d.close(&err)
+			b, err := d.ledger.Batch(cmd.Context(), args[0])
+			if err != nil {
+				return noBatch(err)
+			}
+			if a.json {
+				return a.printJSON(booksOf(b))
+			}
+			return a.ended(cmd.Context(), d, booksOf(b))
+		},
+	}
+}
+
+// noBatch adds what to do to the error that there is no such batch.
+func noBatch(err error) error {
+	if errors.Is(err, tasks.ErrNoBatch) {
+		return fmt.Errorf("%w; callq batch list shows those that there are", err)
+	}
+	return err
+}
+
+// ended prints the books of a batch and, grouped by cause, what failed.
+func (a *app) ended(ctx context.Context, d *desk, b books) error {
+	_, err := fmt.Fprintf(a.stdout, "batch %s: %s accepted = %s open + %s done + %s dead + %s dropped + %s cancelled\n",
+		printable(b.Batch), grouped(b.Accepted), grouped(b.Open), grouped(b.Done), grouped(b.Dead), grouped(b.Dropped), grouped(b.Cancelled))
+	if err != nil || b.Dead+b.Dropped == 0 {
+		return err
+	}
+	failures := newTally()
+	for r, err := range d.ledger.Failures(ctx, b.Batch) {
+		if err != nil {
+			return err
+		}
+		failures.add(tasks.ResultOf(r))
+	}
+	text := &errWriter{w: a.stdout}
+	for _, c := range failures.sorted() {
+		fmt.Fprintf(text, "%s\n    %s\n    Next: %s\n", printable(c.headline()), printable(c.Message), printable(c.Advice))
+	}
+	if text.err != nil {
+		return text.err
+	}
+	if b.Dead > 0 {
+		a.progressf("Look closer with callq dead groups; try again with callq dead redrive --filter batch=%s.", b.Batch)
+	}
+	return nil
+}
+
+func (a *app) batchWaitCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "wait NAME",
+		Short: "Wait until nothing of a batch is open",
+		Long: `Wait until every call of a batch has ended, then print its books. The exit
+status is 3 where some calls are dead or dropped.`,
+		Args: takes("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			d, err := a.desk(cmd.Context(), "batch")
+			if err != nil {
+				return err
+			}
+			defer d.close(&err)
+			b, err := a.await(cmd.Context(), d, args[0])
+			if err != nil {
+				return noBatch(err)
+			}
+			if a.json {
+				err = a.printJSON(b)
+			} else {
+				err = a.ended(cmd.Context(), d, b)
+			}
+			return errors.Join(err, b.losses())
+		},
+	}
+}
+
+// pollEvery is how often a waiting command asks.
+const pollEvery = 250 * time.Millisecond
+
+// await waits until nothing of the batch is open.
+func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
+	b, err := d.ledger.Batch(ctx, name)
+	if err != nil || b.Counts.Open == 0 {
+		return booksOf(b), err
+	}
+	if n, err := d.ledger.Workers(ctx); err == nil && n == 0 {
+		a.progressf("No worker is running; start one with callq work.")
+	}
+	first := b.Counts.Open
+	bar := a.newProgress(int(first))
+	defer bar.close()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return booksOf(b), ctx.Err()
+		}
+		if b, err = d.ledger.Batch(ctx, name); err != nil || b.Counts.Open == 0 {
+			return booksOf(b), err
+		}
+		c := b.Counts
+		bar.done(int(max(first-c.Open, 0)), func() string {
+			return fmt.Sprintf("; in all %s dead, %s dropped", grouped(c.Dead), grouped(c.Dropped))
+		})
+	}
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/spf13/cobra"
+)
+
+// exporting is callq batch export, with its flags.
+type exporting struct {
+	*app
+	out    string
+	states []string
+	calls  bool
+}
+
+// endStates are the states that a call can end in.
+var endStates = []string{string(ledger.Done), string(ledger.Dead), string(ledger.Dropped), string(ledger.Cancelled)}
+
+func (a *app) batchExportCommand() *cobra.Command {
+	e := &exporting{app: a}
+	cmd := &cobra.Command{
+		Use:   "export NAME",
+		Short: "Write the results of a batch, or its calls, as JSON lines",
+		Long: `Write how the calls of a batch ended, one JSON object a line, in the order in
+which they ended. With --calls the calls themselves are written instead, as
+lines to mend and send again. What is still open is left out.
+
+With "bodies: drop" in the configuration, results that were written to a file
+are freed from Redis.`,
+		Example: `  callq batch export calls-1f00baa5 -o results.jsonl
+  callq batch export calls-1f00baa5 --state dead,dropped --calls -o again.jsonl`,
+		Args: takes("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error { return e.run(cmd.Context(), args[0]) },
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&e.out, "out", "o", "-", "`OUT` file; - is standard output")
+	flags.StringSliceVar(&e.states, "state", nil, "only calls that ended so: "+strings.Join(endStates, ", "))
+	flags.BoolVar(&e.calls, "calls", false, "write the calls, not their results")
+	return cmd
+}
+
+func (e *exporting) run(ctx context.Context, batch string) (err error) {
+	for _, state := range e.states {
+		if !slices.Contains(endStates, state) {
+			return misuse("--state %q: write some of %s", state, strings.Join(endStates, ","))
+		}
+	}
+	if len(e.states) == 0 {
+		e.states = endStates
+	}
+	d, err := e.desk(ctx, "export")
+	if err != nil {
+		return err
+	}
+	defer d.close(&err)
+	// Freed bodies may be in that file and nowhere else.
+	if e.frees(d) {
+		if _, err := os.Stat(e.out); err == nil {
+			return misuse("%s is there already, and may hold the only copy of results that were freed from Redis; name another file", e.out)
+		}
+	}
+	// The batch may be at work: what ends from now on is left to the next export,
+	// so that no key stands twice in one file.
+	horizon, err := d.ledger.Horizon(ctx, batch)
+	if err != nil {
+		return noBatch(err)
+	}
+	if e.out == "-" {
+		n, unreadable, err := e.write(ctx, d, e.stdout, batch, horizon)
+		if err != nil {
+			return err
+		}
+		e.concluded(n, unreadable)
+		return nil
+	}
+	n, unreadable, err := e.writeFile(ctx, d, batch, horizon)
+	if err != nil {
+		return err
+	}
+	if e.frees(d) {
+		states := make([]ledger.State, len(e.states))
+		for i, s := range e.states {
+			states[i] = ledger.State(s)
+		}
+		freed, err := d.ledger.FreeBodies(ctx, batch, horizon, states...)
+		if err != nil {
+			return fmt.Errorf("%s is written, but: %w", e.out, err)
+		}
+		e.progressf("%s freed from Redis.", plural(freed, "result"))
+	}
+	e.concluded(n, unreadable)
+	return nil
+}
+
+// frees tells whether what is exported is freed from Redis: results that went to
+// a file of which we know that it is on disk.
+func (e *exporting) frees(d *desk) bool {
+	return d.cfg.Ledger.DropBodies && !e.calls && e.out != "-"
+}
+
+func (e *exporting) concluded(n, unreadable int) {
+	what := "result"
+	if e.calls {
+		what = "call"
+	}
+	if e.out != "-" {
+		e.progressf("%s written to %s.", plural(n, what), e.out)
+	}
+	if unreadable > 0 {
+		e.progressf("%s left out: their content was purged, or cannot be read.", plural(unreadable, "call"))
+	}
+}
+
+// writeFile writes beside OUT and renames, so that OUT is whole or not there.
+func (e *exporting) writeFile(ctx context.Context, d *desk, batch string, horizon ledger.Horizon) (n, unreadable int, err error) {
+	// A pipe or a device has no name to rename to.
+	if info, err := os.Stat(e.out); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(e.out, os.O_WRONLY, 0)
+		if err != nil {
+			return 0, 0, misuse("%w", err)
+		}
+		n, unreadable, err = e.write(ctx, d, f, batch, horizon)
+		return n, unreadable, errors.Join(err, f.Close())
+	}
+	f, err := os.OpenFile(e.out+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o666)
+	if err != nil {
+		return 0, 0, misuse("%w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close() // the first error is the one to tell
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if n, unreadable, err = e.write(ctx, d, f, batch, horizon); err != nil {
+		return n, unreadable, err
+	}
+	if err = f.Sync(); err != nil {
+		return n, unreadable, err
+	}
+	if err = f.Close(); err != nil {
+		return n, unreadable, err
+	}
+	if err = os.Rename(f.Name(), e.out); err != nil {
+		return n, unreadable, err
+	}
+	return n, unreadable, syncFolder(filepath.Dir(e.out))
+}
+
+// syncFolder makes a rename last.
+func syncFolder(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func (e *exporting) write(ctx context.Context, d *desk, to io.Writer, batch string, horizon ledger.Horizon) (n, unreadable int, err error) {
+	out := bufio.NewWriterSize(to, 1<<16)
+	progress := e.statusLine()
+	defer progress.end()
+	var line []byte
+	for r, err := range d.ledger.Endings(ctx, batch, &ledger.Cursor{}) {
+		if err != nil {
+			return n, unreadable, err
+		}
+		if !horizon.Has(r) || !slices.Contains(e.states, string(r.State)) {
+			continue
+		}
+		line, err = e.line(line[:0], r)
+		if errors.Is(err, tasks.ErrMalformed) {
+			unreadable++
+			continue
+		}
+		if err != nil {
+			return n, unreadable, fmt.Errorf("call %s: %w", r.ID, err)
+		}
+		if _, err := out.Write(line); err != nil {
+			return n, unreadable, fmt.Errorf("write %s: %w", e.out, err)
+		}
+		n++
+		progress.show(func() string { return plural(n, "line") + " written" })
+	}
+	return n, unreadable, out.Flush()
+}
+
+func (e *exporting) line(dst []byte, r ledger.Record) ([]byte, error) {
+	if !e.calls {
+		return tasks.EncodeResult(dst, tasks.ResultOf(r))
+	}
+	c, err := tasks.Decode(r.Content)
+	if err != nil {
+		return nil, err
+	}
+	c.Batch = ""
+	dst, err = tasks.AppendCall(dst, c)
+	return append(dst, '\n'), err
+}

@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) circuitCommand() *cobra.Command {
+	return group("circuit", "See which accounts are held, hold one, and let it go",
+		a.circuitListCommand(),
+		a.circuitOpenCommand(),
+		a.circuitCloseCommand(),
+	)
+}
+
+// circuitRow is a circuit as --json prints it.
+type circuitRow struct {
+	Name          string     `json:"name"`
+	Upstream      string     `json:"upstream"`
+	Endpoint      string     `json:"endpoint"`
+	State         string     `json:"state"`
+	Until         *time.Time `json:"until"`
+	Since         *time.Time `json:"since"`
+	Reason        string     `json:"reason"`
+	Class         string     `json:"class"`
+	Code          code       `json:"error_code"`
+	Message       string     `json:"error_message"`
+	CorrelationID string     `json:"correlation_id"`
+	Who           string     `json:"who"`
+	Note          string     `json:"note"`
+	Epoch         int64      `json:"epoch"`
+	Rung          int        `json:"rung"`
+	Streak        int        `json:"streak"`
+	Failed        int        `json:"failed_probes"`
+	Probing       bool       `json:"probing"`
+	Waiting       int64      `json:"waiting"`
+}
+
+func rowOf(r circuit.Record) circuitRow {
+	at := func(t time.Time) *time.Time {
+		if t.IsZero() {
+			return nil
+		}
+		return &t
+	}
+	row := circuitRow{
+		Name: r.Name.String(), Upstream: r.Name.Upstream, Endpoint: r.Name.Endpoint, State: string(r.State),
+		Who: r.Who, Note: r.Note, Epoch: r.Epoch, Streak: r.Streak, Waiting: r.Waiting,
+	}
+	// A closed circuit keeps the traces of its last opening.
+	if r.State == circuit.Open {
+		row.Until, row.Since, row.Reason, row.Class, row.Code = at(r.Until), at(r.Since), r.Reason, r.Class, code(r.Code)
+		row.Message, row.CorrelationID, row.Rung, row.Failed, row.Probing = r.Message, r.CorrelationID, r.Rung, r.Failed, r.Probing
+	}
+	return row
+}
+
+// stateText is the state for people, at a time of Redis's.
+func (r circuitRow) stateText(now time.Time) string {
+	switch {
+	case r.State != string(circuit.Open):
+		return r.State
+	case r.Probing:
+		return "open, probing"
+	case r.Until != nil && !now.Before(*r.Until):
+		return "open, probe next"
+	}
+	return r.State
+}
+
+func (r circuitRow) reasonText() string {
+	switch {
+	case r.Note != "":
+		return strings.TrimPrefix(r.Reason+": "+r.Note, ": ")
+	case r.Class != "" && r.Message != "":
+		return r.Reason + ": " + r.Message
+	}
+	return orDash(r.Reason)
+}
+
+func (a *app) circuitListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the circuits: of every account, and of endpoints that were ever held",
+		Args:  takes(),
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			ctx := cmd.Context()
+			d, err := a.desk(ctx, "circuit")
+			if err != nil {
+				return err
+			}
+			defer d.close(&err)
+			upstreams, err := d.upstreams(ctx)
+			if err != nil {
+				return err
+			}
+			records, err := d.circuits.List(ctx, upstreams)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				list := jsonList{w: a.stdout}
+				for _, r := range records {
+					if err := list.add(rowOf(r)); err != nil {
+						return err
+					}
+				}
+				return list.end()
+			}
+			now, err := d.conn.Client.Time(ctx).Result()
+			if err != nil {
+				return err
+			}
+			t := newTable(a.stdout, "CIRCUIT", "STATE", "UNTIL", "REASON", "CODE", "CORRELATION ID", "BY", "EPOCH", "RUNG", "WAITING")
+			for _, r := range records {
+				row, until := rowOf(r), "-"
+				if row.Until != nil {
+					until = timeText(*row.Until)
+				}
+				t.row(row.Name, row.stateText(now), until, row.reasonText(), orDash(string(row.Code)), orDash(row.CorrelationID),
+					orDash(row.Who), strconv.FormatInt(row.Epoch, 10), strconv.Itoa(row.Rung), grouped(row.Waiting))
+			}
+			return t.flush()
+		},
+	}
+}
+
+// upstreams are those that are configured and those that ever took a call, in
+// order.
+func (d *desk) upstreams(ctx context.Context) ([]string, error) {
+	queues, err := d.ledger.Queues(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, u := range d.cfg.Upstreams {
+		names = append(names, u.Name)
+	}
+	for _, queue := range queues {
+		names = append(names, tasks.UpstreamOf(queue))
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// steering is an operator's word about a circuit.
+type steering struct {
+	*app
+	hold          time.Duration
+	until, reason string
+}
+
+func (a *app) circuitOpenCommand() *cobra.Command {
+	s := &steering{app: a}
+	cmd := &cobra.Command{
+		Use:   "open NAME (--for D | --until T) --reason R",
+		Short: "Hold an account, or one endpoint of it, for a time",
+		Long: `Hold the calls of an account, or of one endpoint of it. NAME is that of the
+upstream, or NAME~METHOD~/path. When the time is over one call goes out; its
+answer decides how it goes on.`,
+		Example: `  callq circuit open patsnap --for 2h --reason "invoice unpaid"
+  callq circuit open 'patsnap~GET~/search/*' --until 2026-05-01T08:00:00+08:00 --reason maintenance`,
+		Args: takes("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error { return s.open(cmd.Context(), args[0]) },
+	}
+	flags := cmd.Flags()
+	flags.DurationVar(&s.hold, "for", 0, "for how long, as in 90m or 12h")
+	flags.StringVar(&s.until, "until", "", "until when, `TIME` as in 2026-05-01T08:00:00Z")
+	cmd.MarkFlagsOneRequired("for", "until")
+	cmd.MarkFlagsMutuallyExclusive("for", "until")
+	s.why(cmd)
+	return cmd
+}
+
+func (a *app) circuitCloseCommand() *cobra.Command {
+	s := &steering{app: a}
+	cmd := &cobra.Command{
+		Use:   "close NAME --reason R",
+		Short: "Let an account, or one endpoint of it, go at once",
+		Args:  takes("NAME"),
+		RunE:  func(cmd *cobra.Command, args []string) error { return s.letGo(cmd.Context(), args[0]) },
+	}
+	s.why(cmd)
+	return cmd
+}
+
+func (s *steering) why(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.reason, "reason", "", "why, for those who read it later")
+	_ = cmd.MarkFlagRequired("reason") // it is there: it was added in the line above
+}
+
+// maxHold keeps a hold within what a person can have meant.
+const maxHold = 366 * 24 * time.Hour
+
+func (s *steering) open(ctx context.Context, arg string) (err error) {
+	name, err := s.named(arg)
+	if err != nil {
+		return err
+	}
+	var end time.Time
+	if s.until != "" {
+		if end, err = time.Parse(time.RFC3339, s.until); err != nil {
+			return misuse("--until %q: write a time with its zone, as in 2026-05-01T08:00:00Z", s.until)
+		}
+	} else if s.hold <= 0 || s.hold > maxHold {
+		return misuse("--for %s: write a time between 1s and a year", s.hold)
+	}
+	d, err := s.steered(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer d.close(&err)
+	hold := s.hold
+	if !end.IsZero() {
+		// Redis's clock is the one that ends the hold.
+		now, err := d.conn.Client.Time(ctx).Result()
+		if err != nil {
+			return err
+		}
+		if hold = end.Sub(now); hold <= 0 || hold > maxHold {
+			return misuse("--until %s: write a time that is to come, within a year", s.until)
+		}
+	}
+	if err := d.circuits.Open(ctx, name, hold, s.reason, whoami()); err != nil {
+		return err
+	}
+	return s.stands(ctx, d, name)
+}
+
+func (s *steering) letGo(ctx context.Context, arg string) (err error) {
+	name, err := s.named(arg)
+	if err != nil {
+		return err
+	}
+	d, err := s.steered(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer d.close(&err)
+	if err := d.circuits.Close(ctx, name, s.reason, whoami()); err != nil {
+		return err
+	}
+	return s.stands(ctx, d, name)
+}
+
+// named reads the command line; its errors are misuse.
+func (s *steering) named(arg string) (circuit.Name, error) {
+	name, err := circuit.ParseName(arg)
+	if err != nil {
+		return name, misuse("%w", err)
+	}
+	if strings.TrimSpace(s.reason) == "" {
+		return name, misuse("--reason is empty: say why, for those who read it later")
+	}
+	return name, nil
+}
+
+// steered connects, and makes sure that there is such an account.
+func (s *steering) steered(ctx context.Context, name circuit.Name) (*desk, error) {
+	d, err := s.desk(ctx, "circuit")
+	if err != nil {
+		return nil, err
+	}
+	upstreams, err := d.upstreams(ctx)
+	if err == nil && !slices.Contains(upstreams, name.Upstream) {
+		err = misuse("there is no upstream %q; there are: %s", name.Upstream, orDash(strings.Join(upstreams, ", ")))
+	}
+	if err != nil {
+		d.close(&err)
+		return nil, err
+	}
+	return d, nil
+}
+
+// stands prints how a circuit stands now.
+func (s *steering) stands(ctx context.Context, d *desk, name circuit.Name) error {
+	r, err := d.circuits.Get(ctx, name)
+	if err != nil {
+		return errors.Join(err, fmt.Errorf("circuit %s was changed", name))
+	}
+	row := rowOf(r)
+	if s.json {
+		return s.printJSON(row)
+	}
+	text := fmt.Sprintf("circuit %s is %s", printable(row.Name), row.State)
+	if row.Until != nil {
+		text += " until " + timeText(*row.Until)
+	}
+	_, err = fmt.Fprintln(s.stdout, text)
+	return err
+}

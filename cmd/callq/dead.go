@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) deadCommand() *cobra.Command {
+	return group("dead", "Look at calls that failed for good, and try them again",
+		a.deadGroupsCommand(),
+		a.deadListCommand(),
+		a.deadShowCommand(),
+		a.deadRedriveCommand(),
+		a.deadPurgeCommand(),
+	)
+}
+
+// deadGroup is a group of dead letters as --json prints it.
+type deadGroup struct {
+	Group    string   `json:"group"`
+	Count    int64    `json:"count"`
+	Class    string   `json:"class"`
+	Code     code     `json:"error_code"`
+	Endpoint string   `json:"endpoint"`
+	Message  string   `json:"user_message"`
+	Advice   string   `json:"advice"`
+	Queues   []string `json:"queues,omitempty"`
+}
+
+// code is an API's error code in JSON: a number as the API gave it, null for
+// none, else a string.
+type code string
+
+// MarshalJSON writes it.
+func (c code) MarshalJSON() ([]byte, error) {
+	if c == "" {
+		return []byte("null"), nil
+	}
+	if raw := []byte(c); json.Valid(raw) && strings.IndexByte("-0123456789", raw[0]) >= 0 {
+		return raw, nil
+	}
+	return json.Marshal(string(c))
+}
+
+func deadGroupOf(g ledger.DeadGroup) deadGroup {
+	return deadGroup{g.Name, g.Count, g.Class, code(g.Code), g.Endpoint, g.Message, g.Advice, g.Queues}
+}
+
+func (a *app) deadGroupsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "groups",
+		Short: "Group the dead letters by what killed them, the largest group first",
+		Args:  takes(),
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			d, err := a.desk(cmd.Context(), "dead")
+			if err != nil {
+				return err
+			}
+			defer d.close(&err)
+			groups, err := d.ledger.DeadGroups(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if a.json {
+				list := jsonList{w: a.stdout}
+				for _, g := range groups {
+					if err := list.add(deadGroupOf(g)); err != nil {
+						return err
+					}
+				}
+				return list.end()
+			}
+			if len(groups) == 0 {
+				a.progressf("There are no dead letters.")
+				return nil
+			}
+			return a.printGroups(groups)
+		},
+	}
+}
+
+func (a *app) printGroups(groups []ledger.DeadGroup) error {
+	t := newTable(a.stdout, "GROUP", "COUNT", "CLASS", "CODE", "ENDPOINT", "MESSAGE", "NEXT STEP")
+	for _, g := range groups {
+		t.row(g.Name, grouped(g.Count), g.Class, orDash(g.Code), orDash(g.Endpoint), orDash(g.Message), orDash(g.Advice))
+	}
+	return t.flush()
+}
+
+// selection says which dead letters a command is about.
+type selection struct {
+	group   string
+	filters []string
+	all     bool
+	matches []filter
+}
+
+// flags adds the flags. every is for commands that change what they select, which
+// must be told so in words.
+func (s *selection) flags(cmd *cobra.Command, every bool) {
+	cmd.Flags().StringVar(&s.group, "group", "", "those of the `GROUP` that dead groups names")
+	cmd.Flags().StringArrayVar(&s.filters, "filter", nil, "those where `KEY=VALUE`, KEY being "+strings.Join(filterKeys(), ", ")+"; several must all hold")
+	if every {
+		cmd.Flags().BoolVar(&s.all, "all", false, "all of them")
+		cmd.MarkFlagsMutuallyExclusive("group", "filter", "all")
+	}
+}
+
+// filter is one KEY=VALUE.
+type filter struct{ key, value string }
+
+// filterValues read from a dead letter what a filter may ask for.
+var filterValues = map[string]func(ledger.Record) string{
+	"batch":    func(r ledger.Record) string { return r.Batch },
+	"key":      func(r ledger.Record) string { return r.Key },
+	"upstream": func(r ledger.Record) string { return tasks.UpstreamOf(r.Queue) },
+	"class":    func(r ledger.Record) string { return r.Ending.Class },
+	"rule":     func(r ledger.Record) string { return r.Ending.Rule },
+	"endpoint": func(r ledger.Record) string { return r.Ending.Endpoint },
+	"code":     func(r ledger.Record) string { return noneIf(r.Ending.Code, "") },
+	"status":   func(r ledger.Record) string { return noneIf(strconv.Itoa(r.Ending.HTTPStatus), "0") },
+}
+
+// noneIf reads an absent value as policies do.
+func noneIf(value, absent string) string {
+	if value == absent {
+		return "none"
+	}
+	return value
+}
+
+func filterKeys() []string {
+	keys := make([]string, 0, len(filterValues))
+	for key := range filterValues {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// parse reads the filters; its errors are misuse.
+func (s *selection) parse() error {
+	for _, text := range s.filters {
+		key, value, ok := strings.Cut(text, "=")
+		if _, known := filterValues[key]; !ok || !known {
+			return misuse("--filter %q: write KEY=VALUE, with KEY one of %s", text, strings.Join(filterKeys(), ", "))
+		}
+		s.matches = append(s.matches, filter{key, value})
+	}
+	return nil
+}
+
+func (s *selection) has(r ledger.Record) bool {
+	if r.Ending == nil {
+		r.Ending = &ledger.Ending{}
+	}
+	for _, f := range s.matches {
+		if filterValues[f.key](r) != f.value {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *app) deadListCommand() *cobra.Command {
+	s, limit := &selection{}, 0
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List dead letters, by queue, the oldest first",
+		Args:  takes(),
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := s.parse(); err != nil {
+				return err
+			}
+			if limit < 0 {
+				return misuse("--limit %d: write how many to list, or 0 for all", limit)
+			}
+			d, err := a.desk(cmd.Context(), "dead")
+			if err != nil {
+				return err
+			}
+			defer d.close(&err)
+			return a.listDead(cmd.Context(), d, s, limit)
+		},
+	}
+	s.flags(cmd, false)
+	cmd.Flags().IntVar(&limit, "limit", 0, "list no more than `N`; 0 lists all")
+	return cmd
+}
+
+// tableRows is how many rows are lined up together: a table is held in memory
+// until it is written.
+const tableRows = 500
+
+func (a *app) listDead(ctx context.Context, d *desk, s *selection, limit int) error {
+	list, n := jsonList{w: a.stdout}, 0
+	var t *table
+	for r, err := range d.ledger.Dead(ctx, s.group) {
+		if err != nil {
+			return err
+		}
+		if !s.has(r) {
+			continue
+		}
+		if limit > 0 && n == limit {
+			a.progressf("There are more; --limit 0 lists all.")
+			break
+		}
+		n++
+		if a.json {
+			letter, err := letterOf(r)
+			if err != nil {
+				return err
+			}
+			if err := list.add(letter); err != nil {
+				return err
+			}
+			continue
+		}
+		if n%tableRows == 1 {
+			if err := flushed(t); err != nil {
+				return err
+			}
+			t = newTable(a.stdout, "ID", "BATCH", "KEY", "DIED", "CLASS", "CODE", "CORRELATION ID", "ENDPOINT")
+		}
+		e := endingOf(r)
+		t.row(r.ID, r.Batch, r.Key, timeText(r.EndedAt), e.Class, orDash(e.Code), orDash(e.CorrelationID), orDash(e.Endpoint))
+	}
+	if a.json {
+		return list.end()
+	}
+	if n == 0 {
+		a.progressf("There are no such dead letters.")
+	}
+	return flushed(t)
+}
+
+func flushed(t *table) error {
+	if t == nil {
+		return nil
+	}
+	return t.flush()
+}
+
+// endingOf is how a call ended; empty where the record does not say.
+func endingOf(r ledger.Record) ledger.Ending {
+	if r.Ending == nil {
+		return ledger.Ending{}
+	}
+	return *r.Ending
+}
+
+// letterOf is a dead letter in a list: the line of its result, without the body,
+// and its group.
+func letterOf(r ledger.Record) (json.RawMessage, error) {
+	r.Body = nil
+	return withFields(tasks.ResultOf(r), struct {
+		Group    string `json:"group"`
+		Endpoint string `json:"endpoint"`
+	}{r.Group, endingOf(r).Endpoint})
+}
+
+// withFields writes two objects as one.
+func withFields(object, more any) (json.RawMessage, error) {
+	first, err := json.Marshal(object)
+	second, err2 := json.Marshal(more)
+	if err := errors.Join(err, err2); err != nil {
+		return nil, fmt.Errorf("write a call: %w", err)
+	}
+	return append(append(first[:len(first)-1], ','), second[1:]...), nil
+}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) deadShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show ID",
+		Short: "Show everything about one dead letter, and what to do next",
+		Long: `Show everything about one dead letter: what support of the API needs, the last
+attempts, how it ended before it was redriven, the call itself, and what to do
+next. Calls that are open or ended otherwise are shown too, as long as the ledger
+remembers them.`,
+		Args: takes("ID"),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			d, err := a.desk(cmd.Context(), "dead")
+			if err != nil {
+				return err
+			}
+			defer d.close(&err)
+			r, err := find(cmd.Context(), d, args[0])
+			if err != nil {
+				return err
+			}
+			if a.json {
+				shown, err := shownOf(r)
+				if err != nil {
+					return err
+				}
+				return a.printJSON(shown)
+			}
+			return a.show(r)
+		},
+	}
+}
+
+// find looks a call up by its id.
+func find(ctx context.Context, d *desk, id string) (ledger.Record, error) {
+	r, err := d.ledger.Find(ctx, id)
+	if errors.Is(err, tasks.ErrNoCall) {
+		return r, fmt.Errorf("%w; callq dead list shows the ids of dead letters", err)
+	}
+	return r, err
+}
+
+// attempt is a line of a call's log, as --json prints it.
+type attempt struct {
+	At            time.Time `json:"at"`
+	Attempt       int       `json:"attempt"`
+	Job           string    `json:"job"`
+	Class         string    `json:"class"`
+	Rule          string    `json:"rule"`
+	HTTPStatus    int       `json:"http_status"`
+	Code          code      `json:"error_code"`
+	Transport     string    `json:"transport"`
+	CorrelationID string    `json:"correlation_id"`
+	LatencyMS     int64     `json:"latency_ms"`
+}
+
+// former is an earlier ending of a call, as --json prints it.
+type former struct {
+	Generation    int       `json:"generation"`
+	State         string    `json:"state"`
+	Class         string    `json:"class"`
+	Code          code      `json:"error_code"`
+	CorrelationID string    `json:"correlation_id"`
+	Attempts      int       `json:"attempts"`
+	FinishedAt    time.Time `json:"finished_at"`
+}
+
+// shownOf is a call's result line and all else that the ledger knows of it.
+func shownOf(r ledger.Record) (json.RawMessage, error) {
+	more := struct {
+		Group      string          `json:"group"`
+		Endpoint   string          `json:"endpoint"`
+		Transport  string          `json:"transport"`
+		Generation int             `json:"generation"`
+		AcceptedAt time.Time       `json:"accepted_at"`
+		Purged     bool            `json:"purged"`
+		Log        []attempt       `json:"log"`
+		Lineage    []former        `json:"lineage"`
+		Call       json.RawMessage `json:"call"`
+	}{
+		Group: r.Group, Endpoint: endingOf(r).Endpoint, Transport: endingOf(r).Transport, Generation: r.Generation,
+		AcceptedAt: r.AcceptedAt, Purged: r.Purged, Log: []attempt{}, Lineage: []former{}, Call: callOf(r),
+	}
+	for _, l := range r.Log {
+		more.Log = append(more.Log, attempt{
+			l.At, l.N, l.Job, l.Class, l.Rule, l.Status, code(l.Code), l.Transport, l.CorrelationID, l.Latency,
+		})
+	}
+	for _, f := range r.Lineage {
+		e := f.Ending
+		more.Lineage = append(more.Lineage, former{f.Generation, string(f.State), e.Class, code(e.Code), e.CorrelationID, e.Attempts, e.FinishedAt})
+	}
+	return withFields(tasks.ResultOf(r), more)
+}
+
+// callOf is the call as a line of a calls file; null where it is not there any
+// more or cannot be read.
+func callOf(r ledger.Record) json.RawMessage {
+	c, err := tasks.Decode(r.Content)
+	if err == nil {
+		c.Batch = ""
+		var text []byte
+		if text, err = tasks.AppendCall(nil, c); err == nil {
+			return text
+		}
+	}
+	return json.RawMessage("null")
+}
+
+func (a *app) show(r ledger.Record) error {
+	e := endingOf(r)
+	var b strings.Builder
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%-18s%s\n", name, printable(value))
+		}
+	}
+	line("call", r.ID)
+	line("state", string(r.State))
+	line("batch", r.Batch)
+	line("key", r.Key)
+	line("upstream", tasks.UpstreamOf(r.Queue))
+	line("endpoint", e.Endpoint)
+	line("group", r.Group)
+	line("class", e.Class)
+	line("rule", e.Rule)
+	line("attempts", strconv.Itoa(r.Attempts)+" made, "+strconv.Itoa(r.Parked)+" times put back")
+	line("accepted", timeText(r.AcceptedAt))
+	if !r.FirstAt.IsZero() {
+		line("first sent", timeText(r.FirstAt))
+	}
+	if r.Ending != nil {
+		line("ended", timeText(r.EndedAt))
+		b.WriteString("\nFor the API's support\n")
+		line("  error code", orDash(e.Code))
+		line("  correlation id", orDash(e.CorrelationID))
+		line("  time", supportTime(r))
+		line("  HTTP status", noneIf(strconv.Itoa(e.HTTPStatus), "0"))
+		line("  transport", e.Transport)
+		line("  message", e.Message)
+		b.WriteString("\nWhat it means\n")
+		line("  for the user", orDash(e.UserMessage))
+		line("  for you", orDash(e.Advice))
+	}
+	if _, err := io.WriteString(a.stdout, b.String()); err != nil {
+		return err
+	}
+	if err := a.showLog(r); err != nil {
+		return err
+	}
+	return a.showRest(r)
+}
+
+// supportTime is when the answer came that decided, in UTC and to the
+// millisecond, as it is looked for in the API's logs.
+func supportTime(r ledger.Record) string {
+	at := r.EndedAt
+	if n := len(r.Log); n > 0 {
+		at = r.Log[n-1].At
+	}
+	return at.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+}
+
+func (a *app) showLog(r ledger.Record) error {
+	if len(r.Log) == 0 {
+		return nil
+	}
+	fmt.Fprint(a.stdout, "\nThe last attempts\n")
+	t := newTable(a.stdout, "  SENT", "ATTEMPT", "DECISION", "CLASS", "STATUS", "CODE", "CORRELATION ID", "TOOK")
+	for _, l := range r.Log {
+		status := noneIf(strconv.Itoa(l.Status), "0")
+		if l.Transport != "" {
+			status = l.Transport
+		}
+		t.row("  "+timeText(l.At), strconv.Itoa(l.N), l.Job, l.Class, status, orDash(l.Code), orDash(l.CorrelationID),
+			humanDuration(time.Duration(l.Latency)*time.Millisecond))
+	}
+	return t.flush()
+}
+
+func (a *app) showRest(r ledger.Record) error {
+	var b strings.Builder
+	if len(r.Lineage) > 0 {
+		b.WriteString("\nBefore it was redriven\n")
+		for _, f := range r.Lineage {
+			fmt.Fprintf(&b, "  %s: %s, %s %s, correlation id %s, after %s\n", timeText(f.Ending.FinishedAt), f.State,
+				printable(f.Ending.Class), printable(orDash(f.Ending.Code)), printable(orDash(f.Ending.CorrelationID)), plural(f.Ending.Attempts, "attempt"))
+		}
+	}
+	if r.Purged {
+		b.WriteString("\nThe call itself was purged.\n")
+	} else if call := callOf(r); string(call) != "null" {
+		fmt.Fprintf(&b, "\nThe call\n  %s\n", printable(string(call)))
+	}
+	if len(r.Body) > 0 {
+		fmt.Fprintf(&b, "\nThe answer's body\n  %s\n", printable(string(tasks.ResultBody(r.Body, r.BodyType))))
+	}
+	if next := nextSteps(r); len(next) > 0 {
+		b.WriteString("\nNext\n")
+		for _, step := range next {
+			fmt.Fprintf(&b, "  %s\n", step)
+		}
+	}
+	_, err := io.WriteString(a.stdout, b.String())
+	return err
+}
+
+// nextSteps are the commands that go on from here.
+func nextSteps(r ledger.Record) []string {
+	switch {
+	case r.State == ledger.Open:
+		return []string{"It is open: a worker will make it, or is making it."}
+	case r.State == ledger.Done, r.Purged:
+		return nil
+	}
+	steps := []string{"callq dead redrive " + r.ID + "   try it again as it is"}
+	if r.Group != "" {
+		steps = append(steps, "callq dead redrive --group "+r.Group+"   try all of its kind again")
+	}
+	return append(steps, "callq batch export '"+printable(r.Batch)+"' --state "+string(r.State)+" --calls -o again.jsonl   mend the calls and send them again")
+}

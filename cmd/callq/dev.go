@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/simapi"
+	"github.com/spf13/cobra"
+)
+
+// demoSize is how many calls the demonstration makes.
+const demoSize = 500
+
+// devPolicy is the preset with waits that a spectator has the patience for.
+const devPolicy = `# The preset patsnap, with short waits for a demonstration.
+version: 1
+name: dev
+extends: patsnap
+backoffs:
+  standard: {floor: 200ms, base: 500ms, cap: 5s, attempts: 6, max_age: 24h}
+  brief: {floor: 200ms, base: 500ms, cap: 5s, attempts: 3, max_age: 24h}
+holds:
+  quota: {sources: [retry-after, ratelimit-reset, ladder], max: 25h, ladder: [2s, 5s]}
+  rate: {sources: [retry-after, ratelimit-reset, ladder], max: 25h, ladder: [1s, 2s]}
+  permission: {sources: [retry-after, ladder], max: 25h, ladder: [1s, 2s]}
+  outage: {sources: [retry-after, ladder], max: 25h, ladder: [1s, 2s]}
+`
+
+// devConfig is the configuration of the demonstration.
+const devConfig = `# For an API of your own change four lines: its name, base_url, policy and auth.
+redis: %q
+upstreams:
+  simapi:
+    base_url: %s
+    policy: ./policy.yaml    # or a preset: patsnap, http
+    auth: {type: none}       # as in {type: bearer, token: "${env:API_TOKEN}"}
+    timeout: 1s
+    endpoints: ["GET /patent/*/litigation"]
+`
+
+// devFlags are the flags of dev, as they were given.
+type devFlags struct {
+	once bool
+	addr string
+}
+
+func (a *app) devCommand() *cobra.Command {
+	var f devFlags
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Show everything on this machine: simulated API, Redis, worker, dashboard",
+		Long: fmt.Sprintf(`Show everything on this machine, without any configuration: %d calls go through
+a simulated API that fails in every way of the error reference, each failure is
+answered as the policy says, and every result ends in a file.
+
+It has a Redis, a configuration and a folder of its own and begins anew each time.
+The dashboard stays until Ctrl-C, unless --once is given.`, demoSize),
+		Args: takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.configPath != "" || a.redis != "" {
+				return usage(cmd, errors.New("dev brings its own configuration and Redis; leave --config and --redis out"))
+			}
+			return a.dev(cmd.Context(), f)
+		},
+	}
+	cmd.Flags().BoolVar(&f.once, "once", false, "end after the demonstration's calls")
+	cmd.Flags().StringVar(&f.addr, "addr", "", "`HOST:PORT` of the dashboard (default "+config.DefaultAdminListen+")")
+	return cmd
+}
+
+func (a *app) dev(ctx context.Context, f devFlags) (err error) {
+	dir, err := os.MkdirTemp("", "callq-dev-")
+	if err != nil {
+		return err
+	}
+	sim, err := startSim(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sim.close()) }()
+	cfg, err := writeDemo(dir, sim.url, f.addr)
+	if err != nil {
+		return err
+	}
+	// The queue of a demonstration is of no use afterwards; the calls and the
+	// results stay.
+	defer func() { err = errors.Join(err, os.RemoveAll(filepath.Join(dir, "redis"))) }()
+	upstreams, err := upstreamsOf(cfg)
+	if err != nil {
+		return err
+	}
+	door, err := openDoor(ctx, cfg, a.logger(a.level()))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, door.close()) }()
+	in, err := a.openCalls(filepath.Join(dir, "calls.jsonl"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	a.stopsGently()
+	j := job{
+		cfg: cfg, upstreams: upstreams, in: in, out: filepath.Join(dir, "results.jsonl"), patience: defaultPatience,
+		onEvent: (&firstSeen{}).show,
+		opened: func(d *desk, p *progress) error {
+			if err := door.serve(d, a.logger(a.level())); err != nil {
+				return err
+			}
+			p.say("Dashboard: %s (and %sasynqmon/)", door.url(), door.url())
+			p.say("Simulated API: %s", sim.url)
+			p.say("Redis: %s", d.conn.Describe())
+			p.say("Calls, policy and configuration: %s", dir)
+			return nil
+		},
+	}
+	if !f.once {
+		j.stay = func(d *desk) error { return a.stay(ctx, door, d, upstreams) }
+	}
+	return a.runInput(ctx, j)
+}
+
+// stay keeps the dashboard and a worker up until Ctrl-C, with which the command
+// ends well whatever became of the calls.
+func (a *app) stay(ctx context.Context, door *door, d *desk, upstreams []worker.Upstream) error {
+	w, err := worker.New(worker.Config{Redis: d.conn.Client, Upstreams: upstreams, Concurrency: d.cfg.WorkerConcurrency})
+	if err != nil {
+		return err
+	}
+	a.progressf("The dashboard stays on %s until Ctrl-C.", door.url())
+	return w.Run(ctx)
+}
+
+// simServer is the simulated API on a port of its own.
+type simServer struct {
+	url    string
+	sim    *simapi.Server
+	server *http.Server
+}
+
+func startSim(ctx context.Context) (*simServer, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("start the simulated API: %w", err)
+	}
+	s := &simServer{url: "http://" + listener.Addr().String(), sim: simapi.New(simapi.Demo(simapi.DemoSeed))}
+	s.server = &http.Server{Handler: s.sim, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = s.server.Serve(listener) }() // it ends with close
+	return s, nil
+}
+
+// close ends the calls that hang first, as they would be waited for.
+func (s *simServer) close() error { return errors.Join(s.sim.Close(), s.server.Close()) }
+
+// writeDemo writes the files of the demonstration and reads its configuration.
+func writeDemo(dir, url, addr string) (*config.Config, error) {
+	var calls []byte
+	for _, demo := range simapi.DemoCalls(demoSize) {
+		c := tasks.Call{Key: demo.Key, Method: demo.Method, Path: demo.Path, Body: []byte(demo.Body)}
+		for name, value := range demo.Query {
+			if c.Query == nil {
+				c.Query = tasks.Query{}
+			}
+			c.Query[name] = value
+		}
+		if demo.Body == "" {
+			c.Body = nil
+		}
+		line, err := tasks.AppendCall(calls, c)
+		if err != nil {
+			return nil, err
+		}
+		calls = append(line, '\n')
+	}
+	file := fmt.Sprintf(devConfig, "embedded://"+filepath.ToSlash(filepath.Join(dir, "redis")), url)
+	for name, data := range map[string][]byte{"calls.jsonl": calls, "policy.yaml": []byte(devPolicy), "callq.yaml": []byte(file)} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return config.Load(config.Source{
+		Path: filepath.Join(dir, "callq.yaml"), AdminListen: config.Flag{Name: "--addr", Value: addr},
+	})
+}
+
+// firstSeen says how each kind of failure is answered, the first time that it
+// comes; the summary counts them.
+type firstSeen struct {
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+func (f *firstSeen) show(p *progress, e worker.Event) {
+	if e.Job == policy.Succeed || e.Class == "" {
+		return
+	}
+	kind := strings.TrimSpace(string(e.Class) + " " + e.Code)
+	f.mu.Lock()
+	again := f.seen[kind+string(e.Job)]
+	if f.seen == nil {
+		f.seen = map[string]bool{}
+	}
+	f.seen[kind+string(e.Job)] = true
+	f.mu.Unlock()
+	if again {
+		return
+	}
+	does := map[policy.Job]string{
+		policy.Retry:      "it is tried again",
+		policy.Park:       "it waits, no attempt is spent",
+		policy.DeadLetter: "it is a dead letter now",
+		policy.Drop:       "it is dropped, as trying again is no use",
+	}[e.Job]
+	p.say("%s met %s: %s", e.Key, kind, does)
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/spf13/cobra"
+)
+
+// health is what a check makes of what it looked at.
+type health string
+
+// The states of health. Only a finding changes the exit status.
+const (
+	healthy health = "ok"
+	noted   health = "note"
+	mended  health = "mended"
+	found   health = "finding"
+)
+
+// diagnosis is one thing that a check has to say. Fix says what to do about it.
+type diagnosis struct {
+	Check  string `json:"check"`
+	Status health `json:"status"`
+	Detail string `json:"detail"`
+	Fix    string `json:"fix,omitempty"`
+}
+
+// doctor is callq doctor at work.
+type doctor struct {
+	*app
+	cfg  *config.Config
+	desk *desk // nil before Redis was reached
+	// mend tells to mend what can be mended without loss.
+	mend bool
+	list []diagnosis
+}
+
+// check is a thing to look at. An error is one that kept it from looking.
+type check struct {
+	name string
+	look func(context.Context, *doctor) ([]diagnosis, error)
+}
+
+// The checks in the order in which they are made: those that need no Redis, and
+// those that do.
+var (
+	checksAlone = []check{
+		{"config", checkConfig},
+		{"credentials", checkCredentials},
+		{"files", checkFiles},
+		{"policies", checkPolicies},
+		{"asynq", checkAsynq},
+	}
+	checksOnRedis = []check{
+		{"redis", checkServer},
+		{"eviction", checkEviction},
+		{"persistence", checkPersistence},
+		{"clock", checkClock},
+		{"workers", checkWorkers},
+		{"circuits", checkCircuits},
+		{"queues", checkQueues},
+		{"tasks", checkTasks},
+		{"calls", checkCalls},
+	}
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	mend := false
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look for what keeps calls from being made",
+		Long: `Look at the configuration, at Redis and at the queues for what keeps calls from
+being made or remembered, and say what to do about it. The exit status is 1 where
+something was found; notes are no finding. callq audit checks the books.
+
+With --mend it puts back calls that no worker would find any more, and queues that
+asynq's tools do not show.`,
+		Args: takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.config(config.Flag{}, config.Flag{})
+			if err != nil {
+				return err
+			}
+			d := &doctor{app: a, cfg: cfg, mend: mend}
+			return errors.Join(d.examine(cmd.Context()), d.tell())
+		},
+	}
+	cmd.Flags().BoolVar(&mend, "mend", false, "mend what can be mended without loss")
+	return cmd
+}
+
+func (d *doctor) examine(ctx context.Context) (err error) {
+	d.run(ctx, checksAlone)
+	desk, err := d.connect(ctx, d.cfg, "doctor", false, d.logger(slog.LevelError))
+	switch {
+	case errors.Is(err, broker.ErrURL), config.IsError(err), ctx.Err() != nil:
+		return err
+	case errors.Is(err, broker.ErrUnknownScript):
+		return nil // checkAsynq has said so
+	case err != nil:
+		d.list = append(d.list, diagnosis{"redis", found, err.Error(), ""})
+		return nil
+	}
+	defer desk.close(&err)
+	d.desk = desk
+	if desk.conn.Volatile {
+		d.list = append(d.list, diagnosis{"redis", noted, desk.conn.Notice, "install valkey-server or redis-server, or name a Redis with the key redis"})
+		return nil
+	}
+	d.run(ctx, checksOnRedis)
+	return ctx.Err()
+}
+
+func (d *doctor) run(ctx context.Context, checks []check) {
+	for _, c := range checks {
+		if ctx.Err() != nil {
+			return
+		}
+		list, err := c.look(ctx, d)
+		if err != nil {
+			if d.desk != nil {
+				err = d.desk.conn.Explain(err)
+			}
+			list = append(list, diagnosis{Status: found, Detail: "could not be looked at: " + err.Error()})
+		}
+		for _, one := range list {
+			one.Check = c.name
+			d.list = append(d.list, one)
+		}
+	}
+}
+
+// tell prints what was found; its error carries the exit status.
+func (d *doctor) tell() error {
+	findings := 0
+	for _, one := range d.list {
+		if one.Status == found {
+			findings++
+		}
+	}
+	var err error
+	if d.json {
+		err = d.printJSON(map[string]any{"healthy": findings == 0, "checks": d.list})
+	} else {
+		err = d.print(findings)
+	}
+	if findings > 0 {
+		err = errors.Join(err, errFindings)
+	}
+	return err
+}
+
+func (d *doctor) print(findings int) error {
+	text := &errWriter{w: d.stdout}
+	for _, one := range d.list {
+		if d.quiet && one.Status != found {
+			continue
+		}
+		fmt.Fprintf(text, "%-8s %-12s %s\n", one.Status, one.Check, printable(one.Detail))
+		if one.Fix != "" {
+			fmt.Fprintf(text, "%-21s Next: %s\n", "", printable(one.Fix))
+		}
+	}
+	if findings == 0 {
+		fmt.Fprintln(text, "All is well.")
+	} else {
+		fmt.Fprintf(text, "%s.\n", plural(findings, "finding"))
+	}
+	return text.err
+}
+
+// well is for a check that has nothing to find fault with.
+func well(format string, args ...any) []diagnosis {
+	return []diagnosis{{Status: healthy, Detail: fmt.Sprintf(format, args...)}}
+}
+
+// orWell is what was found, or that all is well.
+func orWell(list []diagnosis, format string, args ...any) []diagnosis {
+	if len(list) == 0 {
+		return well(format, args...)
+	}
+	return list
+}

@@ -1,0 +1,289 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/spf13/cobra"
+)
+
+// runFlags are the flags of run, as they were given.
+type runFlags struct {
+	out         string
+	redo        []string
+	first       int
+	dryRun      bool
+	patience    time.Duration
+	concurrency string
+}
+
+// defaultPatience is how long a run waits for a person to mend an account.
+const defaultPatience = 15 * time.Minute
+
+func (a *app) runCommand() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run FILE",
+		Short: "Make the calls of a file and write every result",
+		Long: `Make the calls of a file, one JSON object a line, and write the result of each,
+one JSON object a line, in the order in which they end. FILE and OUT may be -.
+
+A configuration says which API is called:
+
+  upstreams:
+    patsnap:
+      base_url: https://connect.patsnap.com
+      policy: patsnap
+      auth: {type: bearer, token: "${env:PATSNAP_TOKEN}"}
+
+Run again with the same OUT it goes on where it ended: a call whose result is
+there is not made again, one that was changed in FILE is. Where only OUT was
+deleted, the queue still knows the results for as long as ledger.retention says.`,
+		Example: `  callq run calls.jsonl
+  callq run calls.jsonl -o results.jsonl --first 10
+  callq run calls.jsonl --redo dead`,
+		Args: takes("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.first < 0 || f.patience < 0 {
+				return usage(cmd, errors.New("--first and --patience cannot be below 0"))
+			}
+			return a.runFile(cmd.Context(), args[0], f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&f.out, "out", "o", "", "`OUT` for the results (default FILE.results.jsonl, or - where FILE is -)")
+	flags.StringSliceVar(&f.redo, "redo", nil, "make calls again that ended in these `STATES`: dead, dropped, cancelled")
+	flags.IntVar(&f.first, "first", 0, "only the first `N` calls of the file; 0: all")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only say what would be called, and what it costs")
+	flags.DurationVar(&f.patience, "patience", defaultPatience, "how long to wait for a person to mend a credential, a balance or a setting; 0: for ever")
+	flags.StringVar(&f.concurrency, "concurrency", "", "`CALLS` in flight at once, over all upstreams (default 64)")
+	return cmd
+}
+
+func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) {
+	redo, err := redoStates(f.redo)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.config(config.Flag{Name: "--concurrency", Value: f.concurrency}, config.Flag{})
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		return a.dryRun(cfg, name, f)
+	}
+	upstreams, err := upstreamsOf(cfg)
+	if err != nil {
+		return err
+	}
+	in, err := a.openCalls(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	a.stopsGently()
+	return a.runInput(ctx, job{
+		cfg: cfg, upstreams: upstreams, in: in, out: outName(name, f.out), redo: redo, first: f.first, patience: f.patience,
+	})
+}
+
+// stopsGently makes the first Ctrl-C drain, and says so.
+func (a *app) stopsGently() {
+	a.signals.drain(func() {
+		a.progressf("callq: stopping: the calls that are on their way end first; Ctrl-C again stops at once")
+	})
+}
+
+// outName is where the results of a file go.
+func outName(file, out string) string {
+	switch {
+	case out != "":
+		return out
+	case file == "-":
+		return "-"
+	default:
+		return file + ".results.jsonl"
+	}
+}
+
+func redoStates(list []string) (map[tasks.State]bool, error) {
+	states := map[tasks.State]bool{}
+	for _, one := range list {
+		switch s := tasks.State(strings.TrimSpace(one)); s {
+		case tasks.StateDead, tasks.StateDropped, tasks.StateCancelled:
+			states[s] = true
+		default:
+			return nil, misuse("--redo %s: there is nothing to make again; write dead, dropped or cancelled", one)
+		}
+	}
+	return states, nil
+}
+
+// job is one file to be taken from calls to results.
+type job struct {
+	cfg       *config.Config
+	upstreams []worker.Upstream
+	in        *callsFile
+	out       string
+	redo      map[tasks.State]bool
+	first     int
+	patience  time.Duration
+	// onEvent sees every attempt, with the writer that does not tear the progress.
+	onEvent func(*progress, worker.Event)
+	// opened, unless nil, is called once Redis is open.
+	opened func(*desk, *progress) error
+	// stay, unless nil, is what goes on when the calls have ended and the summary
+	// is printed; its error is that of the whole.
+	stay func(*desk) error
+}
+
+// runInput makes the calls of one file and writes their results.
+func (a *app) runInput(ctx context.Context, j job) (err error) {
+	begin := time.Now()
+	rules := rulesOf(j.cfg)
+	rules.AllowJobs = false // no code for jobs is in this process
+	in, err := j.in.again()
+	if err != nil {
+		return err
+	}
+	p, err := readPlan(in, rules, j.first, nil)
+	if err != nil {
+		return misuse("%s: %w", j.in.name, err)
+	}
+	a.showRefusals(j.in.name, p)
+	if err := sameFile(j.in, j.out); err != nil {
+		return err
+	}
+	out, err := a.openResults(j.out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.close()) }()
+	t := newTally()
+	if err := out.resume(p, j.redo, t.add); err != nil {
+		return err
+	}
+	resumed := p.accepted - p.open()
+	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, tally: t, redo: j.redo}
+	if p.open() > 0 || j.opened != nil {
+		s.progress = a.newProgress(p.open())
+		defer s.progress.close()
+		s.log = slog.New(slog.NewTextHandler(s.progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		if s.desk, err = a.connect(ctx, j.cfg, "run", false, s.log); err != nil {
+			return err
+		}
+		defer s.desk.close(&err)
+		if s.desk.conn.Volatile {
+			s.progress.say("%s", s.desk.conn.Notice)
+		}
+		if j.opened != nil {
+			if err := j.opened(s.desk, s.progress); err != nil {
+				return err
+			}
+		}
+		err = a.session(ctx, s, j)
+		s.progress.close()
+	}
+	sum := summary{
+		File: j.in.name, Results: j.out, Batch: j.in.batch, Calls: p.accepted, Open: p.open(), Resumed: resumed,
+		Duplicates: p.duplicates, Refused: p.refused, Seconds: time.Since(begin).Seconds(),
+	}
+	t.fill(&sum)
+	errs := []error{err, a.closing(sum)}
+	if j.stay != nil && err == nil && p.open() == 0 {
+		return errors.Join(errs[1], j.stay(s.desk))
+	}
+	if err == nil && p.open() > 0 {
+		errs = append(errs, fmt.Errorf("interrupted: %s not finished; %s", verbalOf(p.open(), "call", "is", "are"), resumeHint(s, j)))
+	}
+	if p.refused > 0 {
+		errs = append(errs, errFindings)
+	}
+	if t.losses() {
+		errs = append(errs, errLosses)
+	}
+	return errors.Join(errs...)
+}
+
+// session runs the calls with what is around them.
+func (a *app) session(ctx context.Context, s *session, j job) error {
+	if j.onEvent != nil {
+		s.onEvent = func(e worker.Event) { j.onEvent(s.progress, e) }
+	}
+	var names []string
+	for _, u := range j.upstreams {
+		names = append(names, u.Name)
+	}
+	s.watch = &watch{
+		circuits: s.desk.circuits, upstreams: names, patience: j.patience,
+		say: func(_ circuit.Record, line string) { s.progress.say("%s", line) },
+	}
+	err := s.run(ctx)
+	var stuck *stuckError
+	if errors.As(err, &stuck) {
+		mended := ""
+		if !s.desk.conn.Volatile {
+			mended = fmt.Sprintf("close the circuit (callq circuit close '%s' --reason mended), ", stuck.record.Name)
+		}
+		return fmt.Errorf("%w; then %s%s", err, mended, resumeHint(s, j))
+	}
+	return err
+}
+
+// resumeHint says how to go on after a run that did not finish.
+func resumeHint(s *session, j job) string {
+	switch {
+	case s.out.file != nil:
+		return "run the same command again to go on"
+	case s.desk.conn.Volatile:
+		return "run the same command again to begin anew (with -o FILE it could go on)"
+	default:
+		return "run the same command again: it begins with the results that are known already"
+	}
+}
+
+// closing prints the summary: on stdout, or on stderr where stdout holds results.
+func (a *app) closing(s summary) error {
+	if s.Results != "-" {
+		return a.printSummary(a.stdout, s)
+	}
+	if a.quiet && !a.json {
+		return nil
+	}
+	s.Results = ""
+	return a.printSummary(a.stderr, s)
+}
+
+// showRefusals says which lines are not calls.
+func (a *app) showRefusals(name string, p *plan) {
+	for _, bad := range p.refusals {
+		a.report(&located{name + ": " + bad.Error()})
+	}
+	if more := p.refused - len(p.refusals); more > 0 {
+		fmt.Fprintf(a.stderr, "%s: and %s more\n", name, plural(more, "refused line"))
+	}
+}
+
+// sameFile refuses results that would overwrite the calls.
+func sameFile(in *callsFile, out string) error {
+	if out == "-" || in.spooled {
+		return nil
+	}
+	calls, err := in.file.Stat()
+	if err != nil {
+		return err
+	}
+	if results, err := os.Stat(out); err == nil && os.SameFile(calls, results) {
+		return misuse("%s holds the calls; choose another file for the results with -o", out)
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker"
+)
+
+// forecast is what --dry-run says.
+type forecast struct {
+	File       string          `json:"file"`
+	Calls      int             `json:"calls"`
+	Duplicates int             `json:"duplicates"`
+	Refused    int             `json:"refused"`
+	Endpoints  []*endpointCost `json:"endpoints"`
+	// Cost is the price of all calls by cost.per_call; null where an upstream has
+	// none. Seconds is null: how long it takes only the API knows.
+	Cost    *string  `json:"cost"`
+	Seconds *float64 `json:"seconds"`
+}
+
+// endpointCost is one endpoint's part of it.
+type endpointCost struct {
+	Upstream string `json:"upstream"`
+	Endpoint string `json:"endpoint"`
+	Calls    int    `json:"calls"`
+}
+
+// dryRun says what a run would call.
+func (a *app) dryRun(cfg *config.Config, name string, f runFlags) (err error) {
+	in, err := a.openCalls(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	folds := map[string]func(method, path string) string{}
+	for _, u := range cfg.Upstreams {
+		if folds[u.Name], err = worker.FoldEndpoints(u.Endpoints); err != nil {
+			return err
+		}
+	}
+	counts := map[endpointCost]int{}
+	rules := rulesOf(cfg)
+	rules.AllowJobs = false
+	p, err := readPlan(in.file, rules, f.first, func(c tasks.Call) {
+		path, err := c.URLPath()
+		if err != nil {
+			path = c.Path
+		}
+		endpoint := c.Method + " " + path
+		if fold := folds[c.Upstream]; fold != nil {
+			endpoint = fold(c.Method, path)
+		}
+		counts[endpointCost{Upstream: c.Upstream, Endpoint: endpoint}]++
+	})
+	if err != nil {
+		return misuse("%s: %w", name, err)
+	}
+	a.showRefusals(name, p)
+	out := forecast{File: name, Calls: p.accepted, Duplicates: p.duplicates, Refused: p.refused, Endpoints: []*endpointCost{}}
+	for _, e := range slices.SortedFunc(maps.Keys(counts), func(a, b endpointCost) int {
+		return cmp.Or(counts[b]-counts[a], cmp.Compare(a.Upstream, b.Upstream), cmp.Compare(a.Endpoint, b.Endpoint))
+	}) {
+		e.Calls = counts[e]
+		out.Endpoints = append(out.Endpoints, &e)
+	}
+	out.Cost = costOf(cfg, out.Endpoints)
+	if err := a.printForecast(out); err != nil {
+		return err
+	}
+	if p.refused > 0 {
+		return errFindings
+	}
+	return nil
+}
+
+// costOf adds up what the calls cost, exactly; nil where a price is not known.
+func costOf(cfg *config.Config, endpoints []*endpointCost) *string {
+	micros := new(big.Int)
+	for _, e := range endpoints {
+		u := cfg.Upstream(e.Upstream)
+		if u == nil || u.Cost == nil || u.Cost.PerCallMicros == 0 {
+			return nil
+		}
+		micros.Add(micros, new(big.Int).Mul(big.NewInt(u.Cost.PerCallMicros), big.NewInt(int64(e.Calls))))
+	}
+	text := new(big.Rat).SetFrac(micros, big.NewInt(1_000_000)).FloatString(6)
+	for len(text) > 2 && text[len(text)-1] == '0' && text[len(text)-3] != '.' {
+		text = text[:len(text)-1]
+	}
+	return &text
+}
+
+func (a *app) printForecast(f forecast) error {
+	if a.json {
+		return a.printJSON(f)
+	}
+	text := &errWriter{w: a.stdout}
+	fmt.Fprintf(text, "%s would be made.\n", plural(f.Calls, "call"))
+	if len(f.Endpoints) > 0 {
+		t := newTable(text, "CALLS", "UPSTREAM", "ENDPOINT")
+		for _, e := range f.Endpoints {
+			t.row(grouped(int64(e.Calls)), e.Upstream, e.Endpoint)
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	if f.Cost != nil {
+		fmt.Fprintf(text, "Cost: %s, by cost.per_call of the configuration; retries may add to it.\n", *f.Cost)
+	} else {
+		fmt.Fprintln(text, "Cost: unknown; give the upstream a cost, as in cost: {per_call: 0.01}.")
+	}
+	fmt.Fprintln(text, "Time: unknown; it depends on how fast the API answers.")
+	return text.err
+}

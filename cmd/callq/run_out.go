@@ -1,0 +1,256 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/seed-2903acc3/callq/tasks"
+)
+
+// resultsFile is where results go: a file that grows and is resumed, or a stream
+// that can only be written to.
+type resultsFile struct {
+	name string
+	// to is where lines go; file is nil for a stream.
+	to   io.Writer
+	file *os.File
+	// size is the length of what is whole, in bytes.
+	size    int64
+	pending []byte
+}
+
+// flushAt is how many bytes are put together before they are written.
+const flushAt = 1 << 20
+
+// openResults opens the results file for one run at a time. "-" is stdout. A file
+// that another run writes to, or that cannot be written, is misuse.
+func (a *app) openResults(name string) (*resultsFile, error) {
+	if name == "-" {
+		return &resultsFile{name: "standard output", to: a.stdout}, nil
+	}
+	// A link stays one: what it points at is written, and replaced.
+	path := name
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		path = target
+	}
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644) //nolint:gosec // results are for whom the user's umask says
+		if err != nil {
+			return nil, misuse("the results file: %w", err)
+		}
+		info, err := f.Stat()
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		if !info.Mode().IsRegular() {
+			return &resultsFile{name: name, to: f}, nil
+		}
+		if err := lockFile(f); err != nil {
+			return nil, errors.Join(misuse("the results file %s is in use by another callq; wait for it, or choose another with -o", name), f.Close())
+		}
+		// Between opening and locking, another run may have put a new file in its
+		// place.
+		if now, err := os.Stat(path); err == nil && os.SameFile(info, now) {
+			return &resultsFile{name: path, to: f, file: f}, nil
+		}
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// resume reads what an earlier run left: known sees the result of every call that
+// is finished. A half-written last line is cut off; lines of calls that are to be
+// made anew are taken out, in one step. The plan knows the rest when it returns.
+func (r *resultsFile) resume(p *plan, redo map[tasks.State]bool, known func(tasks.Result)) error {
+	if r.file == nil {
+		return nil
+	}
+	var gone []int // ordinals of the lines to take out
+	n := 0
+	var torn *tasks.TornLineError
+	for result, err := range tasks.ReadResults(r.file) {
+		var bad *tasks.FieldError
+		switch {
+		case errors.As(err, &torn):
+			continue
+		case errors.As(err, &bad):
+			return misuse("%s: line %d is no result, so this does not look like a results file; choose another with -o, or take the line out", r.name, bad.Line)
+		case err != nil:
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		n++
+		switch p.recall(result, redo) {
+		case finished:
+			known(result)
+		case outdated:
+			gone = append(gone, n)
+		}
+	}
+	if torn != nil {
+		if err := r.repair(torn); err != nil {
+			return fmt.Errorf("repair the last line of %s: %w", r.name, err)
+		}
+	}
+	if len(gone) > 0 {
+		if err := r.without(gone); err != nil {
+			return fmt.Errorf("take %s that are out of date out of %s: %w", plural(len(gone), "line"), r.name, err)
+		}
+	}
+	end, err := r.file.Seek(0, io.SeekEnd)
+	r.size = end
+	return err
+}
+
+// repair mends the end of the file, so that lines can follow.
+func (r *resultsFile) repair(torn *tasks.TornLineError) error {
+	if torn.NeedsNewline {
+		if err := r.file.Truncate(torn.Offset); err != nil {
+			return err
+		}
+		_, err := r.file.WriteAt([]byte("\n"), torn.Offset)
+		return err
+	}
+	// What is cut off must be the beginning of a result, lest a text that is none
+	// of ours is lost.
+	begin := []byte(`{"key":"`)
+	head := make([]byte, len(begin))
+	n, err := r.file.ReadAt(head, torn.Offset)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if !bytes.HasPrefix(begin, head[:n]) {
+		return misuse("line %d is no result, so this does not look like a results file; choose another with -o", torn.Line)
+	}
+	return r.file.Truncate(torn.Offset)
+}
+
+// without replaces the file by one that lacks the given lines; the others stay as
+// they are, to the byte.
+func (r *resultsFile) without(gone []int) (err error) {
+	info, err := r.file.Stat()
+	if err != nil {
+		return err
+	}
+	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	dir := filepath.Dir(r.name)
+	fresh, err := os.CreateTemp(dir, ".callq-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, fresh.Close(), os.Remove(fresh.Name()))
+		}
+	}()
+	if err := lockFile(fresh); err != nil {
+		return err
+	}
+	if err := copyWithout(fresh, r.file, gone); err != nil {
+		return err
+	}
+	if err := fresh.Chmod(info.Mode().Perm()); err != nil {
+		return err
+	}
+	if err := fresh.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh.Name(), r.name); err != nil {
+		return err
+	}
+	old := r.file
+	r.file, r.to = fresh, fresh
+	// The new name is on the disk only once the folder is.
+	if d, openErr := os.Open(dir); openErr == nil {
+		_ = d.Sync() // not every file system can; then rename is all there is
+		_ = d.Close()
+	}
+	return old.Close()
+}
+
+func copyWithout(to io.Writer, from io.Reader, gone []int) error {
+	in, out := bufio.NewReaderSize(from, 1<<16), bufio.NewWriterSize(to, 1<<16)
+	for n := 0; ; {
+		line, err := in.ReadBytes('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if len(bytes.TrimSpace(bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")))) > 0 {
+			n++
+			if len(gone) > 0 && gone[0] == n {
+				gone = gone[1:]
+			} else if _, err := out.Write(line); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return out.Flush()
+		}
+	}
+}
+
+// add puts a result at the end. It is in the file at the latest after flush.
+func (r *resultsFile) add(result tasks.Result) error {
+	var err error
+	if r.pending, err = tasks.EncodeResult(r.pending, result); err != nil {
+		return err
+	}
+	if len(r.pending) >= flushAt {
+		return r.flush()
+	}
+	return nil
+}
+
+// flush writes what was added. After an error the file holds whole lines alone,
+// as far as the disk allows, and nothing more should be added.
+func (r *resultsFile) flush() error {
+	if len(r.pending) == 0 {
+		return nil
+	}
+	n, err := r.to.Write(r.pending)
+	if err == nil {
+		r.size += int64(n)
+		r.pending = r.pending[:0]
+		return nil
+	}
+	if r.file != nil {
+		_ = r.file.Truncate(r.size) // else the next run repairs the line
+		return fmt.Errorf("cannot write %s: %w; no result is lost: make room and run the same command again", r.name, withoutPath(err))
+	}
+	return fmt.Errorf("cannot write %s: %w", r.name, withoutPath(err))
+}
+
+// sync makes what was added survive a crash of the machine.
+func (r *resultsFile) sync() error {
+	if err := r.flush(); err != nil || r.file == nil {
+		return err
+	}
+	if err := r.file.Sync(); err != nil {
+		return fmt.Errorf("cannot write %s: %w; run the same command again", r.name, withoutPath(err))
+	}
+	return nil
+}
+
+func (r *resultsFile) close() error {
+	if c, ok := r.to.(*os.File); ok && r.name != "standard output" {
+		return c.Close()
+	}
+	return nil
+}
+
+// withoutPath keeps the path out of a message that names it already.
+func withoutPath(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
+}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+
+	"github.com/seed-2903acc3/callq/tasks"
+)
+
+// maxRefusals is how many refused lines are kept to be shown.
+const maxRefusals = 1000
+
+// plan is what a file of calls asks for: for every key the digest of its call,
+// and how it ended. It holds some 50 bytes a call and nothing of the calls
+// themselves. It is safe for concurrent use once it was read.
+type plan struct {
+	mu      sync.Mutex
+	asked   map[mark]asked
+	pending int
+	// furthest is the highest number of a batch that a call was moved to.
+	furthest int
+
+	accepted   int // different calls of the file
+	duplicates int // lines that say again what an earlier line said
+	refused    int
+	refusals   []*tasks.FieldError // the first of them
+	lines      int                 // the last line that was read
+}
+
+// asked is one key's call.
+type asked struct {
+	digest mark
+	state  tasks.State // empty while it has not ended
+	// batch is the number of the batch that holds it, sent that it is there; see
+	// session.
+	batch uint16
+	sent  bool
+}
+
+// mark is a hash of 16 bytes.
+type mark [16]byte
+
+func markOf(text string) mark {
+	sum := sha256.Sum256([]byte(text))
+	return mark(sum[:16])
+}
+
+// digestOf reads a digest as results files have it. One that is none is that of
+// no call.
+func digestOf(text string) mark {
+	var d mark
+	if raw, err := hex.DecodeString(text); err == nil && len(raw) == len(d) {
+		copy(d[:], raw)
+	}
+	return d
+}
+
+// readPlan reads the whole file, or its first calls where first is above 0. each,
+// unless nil, sees every accepted call once.
+func readPlan(in io.Reader, rules tasks.Rules, first int, each func(tasks.Call)) (*plan, error) {
+	p := &plan{asked: map[mark]asked{}}
+	for line, err := range tasks.ReadCalls(in, tasks.ReadOptions{Rules: rules}) {
+		p.lines = line.Number
+		var bad *tasks.FieldError
+		switch {
+		case errors.As(err, &bad):
+			p.refuse(bad)
+			continue
+		case err != nil:
+			return nil, err
+		}
+		key, digest := markOf(line.Call.Key), digestOf(tasks.ContentHash(line.Call))
+		if was, again := p.asked[key]; again {
+			if was.digest == digest {
+				p.duplicates++
+				continue
+			}
+			p.refuse(&tasks.FieldError{
+				Line: line.Number, Field: "key", Problem: fmt.Sprintf("%q stands for a different call of this file already", line.Call.Key),
+				Fix: "give each call a key of its own",
+			})
+			continue
+		}
+		p.asked[key] = asked{digest: digest}
+		p.accepted++
+		if each != nil {
+			each(line.Call)
+		}
+		if p.accepted == first {
+			break
+		}
+	}
+	p.pending = p.accepted
+	return p, nil
+}
+
+func (p *plan) refuse(e *tasks.FieldError) {
+	p.refused++
+	if len(p.refusals) < maxRefusals {
+		p.refusals = append(p.refusals, e)
+	}
+}
+
+// open tells how many calls have not ended.
+func (p *plan) open() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pending
+}
+
+// asks tells whether the file asks for this call, ended or not.
+func (p *plan) asks(key, digest string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a, ok := p.asked[markOf(key)]
+	return ok && a.digest == digestOf(digest)
+}
+
+// waits tells whether the file asks for this call, of this batch, and it has not
+// ended.
+func (p *plan) waits(key, digest string, batch int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a, ok := p.asked[markOf(key)]
+	return ok && a.digest == digestOf(digest) && a.state == "" && int(a.batch) == batch
+}
+
+// send tells whether the call is to be sent to this batch, which it is once.
+func (p *plan) send(key, digest string, batch int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := markOf(key)
+	a, ok := p.asked[k]
+	if !ok || a.digest != digestOf(digest) || a.state != "" || int(a.batch) != batch || a.sent {
+		return false
+	}
+	a.sent = true
+	p.asked[k] = a
+	return true
+}
+
+// unsent counts the calls that have neither ended nor been sent.
+func (p *plan) unsent() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, a := range p.asked {
+		if a.state == "" && !a.sent {
+			n++
+		}
+	}
+	return n
+}
+
+// end notes how a call ended. It is false where the file does not ask for it, or
+// it had ended before.
+func (p *plan) end(key, digest string, batch int, state tasks.State) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := markOf(key)
+	a, ok := p.asked[k]
+	if !ok || a.digest != digestOf(digest) || a.state != "" || int(a.batch) != batch {
+		return false
+	}
+	a.state = state
+	p.asked[k] = a
+	p.pending--
+	return true
+}
+
+// verdict is what a line of an earlier results file is worth.
+type verdict int
+
+const (
+	foreign  verdict = iota // of a key that the file does not have
+	finished                // the call need not be made
+	outdated                // the line must go
+)
+
+// recall takes a line of an earlier results file into account. A call that ended
+// in one of the states of redo is to be made again.
+func (p *plan) recall(r tasks.Result, redo map[tasks.State]bool) verdict {
+	p.mu.Lock()
+	a, ok := p.asked[markOf(r.Key)]
+	p.mu.Unlock()
+	switch {
+	case !ok:
+		return foreign
+	case redo[r.State] || !p.end(r.Key, r.Digest, int(a.batch), r.State):
+		return outdated
+	}
+	return finished
+}
+
+// next moves a call to the batch after the given one.
+func (p *plan) next(key string, batch int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := markOf(key)
+	a := p.asked[k]
+	a.batch, a.sent = uint16(batch)+1, false
+	p.asked[k] = a
+	p.furthest = max(p.furthest, batch+1)
+}
+
+// calls yields the calls that are to be sent to one batch, from the file that the
+// plan was made of. The lines of moved were refused by the batch before.
+func (p *plan) calls(batch int, in io.Reader, rules tasks.Rules, moved map[int]bool) iter.Seq2[tasks.Line, error] {
+	return func(yield func(tasks.Line, error) bool) {
+		for line, err := range tasks.ReadCalls(in, tasks.ReadOptions{Rules: rules}) {
+			if line.Number > p.lines {
+				return
+			}
+			if bad := (*tasks.FieldError)(nil); errors.As(err, &bad) {
+				continue
+			}
+			if err == nil && moved[line.Number] {
+				p.next(line.Call.Key, batch-1)
+			}
+			if err == nil && !p.send(line.Call.Key, tasks.ContentHash(line.Call), batch) {
+				continue
+			}
+			if !yield(line, err) {
+				return
+			}
+		}
+	}
+}

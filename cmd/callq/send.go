@@ -1,0 +1,227 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/spf13/cobra"
+)
+
+// sending is callq send, with its flags.
+type sending struct {
+	*app
+	batch, key, upstream, priority string
+	wait, dryRun                   bool
+}
+
+func (a *app) sendCommand() *cobra.Command {
+	s := &sending{app: a}
+	cmd := &cobra.Command{
+		Use:   "send FILE | send METHOD PATH [name=value…]",
+		Short: "Put a file of calls, or one call, into the queue",
+		Long: `Put calls into the queue, for workers to make.
+
+With one argument it is a file of calls, one JSON object a line; - is standard
+input. They become a batch; sending the same file again sends only what is not
+there yet. Lines that are refused are named, the others go on.
+
+With more it is one call: a method, a path, and parameters for its query string.`,
+		Example: `  callq send calls.jsonl --wait
+  callq send GET /search/patent q="solar cell"`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return fmt.Errorf("%s needs an argument: FILE, or METHOD PATH", cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return s.call(cmd.Context(), args[0], args[1], args[2:])
+			}
+			for _, name := range []string{"key", "upstream", "priority"} {
+				if cmd.Flags().Changed(name) {
+					return usage(cmd, fmt.Errorf("--%s is for one call; the lines of a file have a field of that name", name))
+				}
+			}
+			return s.file(cmd.Context(), args[0])
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&s.batch, "batch", "", "`NAME` of the batch (default: from the file's name and content; for one call "+tasks.DefaultBatch+")")
+	flags.StringVar(&s.key, "key", "", "`KEY` of the one call in its batch (default: a new one)")
+	flags.StringVar(&s.upstream, "upstream", "", "`NAME` of the API to call (default: the configured one, if there is just one)")
+	flags.StringVar(&s.priority, "priority", "", "high, normal or low (default normal)")
+	flags.BoolVar(&s.wait, "wait", false, "wait until all calls have ended")
+	flags.BoolVar(&s.dryRun, "dry-run", false, "check everything and send nothing")
+	return cmd
+}
+
+// sent is what --json prints of a file that was sent.
+type sent struct {
+	Batch     string    `json:"batch"`
+	DryRun    bool      `json:"dry_run,omitempty"`
+	Accepted  int       `json:"accepted"`
+	Duplicate int       `json:"duplicate"`
+	Refused   int       `json:"refused"`
+	Errors    []refusal `json:"errors"`
+	// Books are there after --wait.
+	Books *books `json:"books,omitempty"`
+}
+
+type refusal struct {
+	Line  int    `json:"line"`
+	Error string `json:"error"`
+}
+
+func sentOf(batch string, s tasks.Summary) sent {
+	out := sent{Batch: batch, Accepted: s.Accepted, Duplicate: s.Duplicate, Refused: s.Refused, Errors: []refusal{}}
+	for _, e := range s.Errors {
+		// The line stands beside it.
+		bare := *e
+		bare.Line = 0
+		out.Errors = append(out.Errors, refusal{e.Line, bare.Error()})
+	}
+	return out
+}
+
+// configured loads the configuration, for commands that send.
+func (s *sending) configured() (*config.Config, error) {
+	cfg, err := s.config(config.Flag{}, config.Flag{})
+	if err != nil {
+		return nil, err
+	}
+	if len(cfg.Upstreams) == 0 {
+		return nil, misuse("no upstream is configured: write the API's base_url, policy and auth into %s", cfg.Path)
+	}
+	return cfg, nil
+}
+
+func (s *sending) file(ctx context.Context, path string) (err error) {
+	cfg, err := s.configured()
+	if err != nil {
+		return err
+	}
+	in, err := s.openCalls(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	name, err := s.batchOf(in)
+	if err != nil {
+		return err
+	}
+	r, err := readFrom(in)
+	if err != nil {
+		return err
+	}
+	lines := tasks.ReadCalls(r, tasks.ReadOptions{Rules: rulesOf(cfg)})
+	progress := s.statusLine()
+	defer progress.end()
+	refused := func(e *tasks.FieldError) {
+		progress.end()
+		s.report(&located{in.name + ": " + e.Error()})
+	}
+	if s.dryRun {
+		summary, err := rehearse(ctx, lines, refused)
+		if err = cmp.Or(r.failure(), err); err != nil {
+			return err
+		}
+		return s.concludeDry(name, summary)
+	}
+	d, err := s.connect(ctx, cfg, "send", true, s.logger(slog.LevelWarn))
+	if err != nil {
+		return err
+	}
+	defer d.close(&err)
+	summary, err := d.producer.SubmitLines(ctx, name, counted(lines, progress), refused)
+	progress.end()
+	err = cmp.Or(r.failure(), err)
+	if err != nil {
+		return errors.Join(err, s.partly(name, summary))
+	}
+	return s.conclude(ctx, d, name, summary)
+}
+
+// partly says how far a sending got that an error ended.
+func (s *sending) partly(name string, summary tasks.Summary) error {
+	if summary.Accepted == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s of batch %s were sent before that; send the same file with --batch %s for the rest",
+		plural(summary.Accepted, "call"), name, name)
+}
+
+func (s *sending) concludeDry(name string, summary tasks.Summary) error {
+	out := sentOf(name, summary)
+	out.DryRun = true
+	if s.json {
+		return errors.Join(s.printJSON(out), refusals(summary))
+	}
+	_, err := fmt.Fprintf(s.stdout, "batch %s: %s would be sent%s\n", name, plural(summary.Accepted, "call"), besides(summary))
+	return errors.Join(err, refusals(summary))
+}
+
+func (s *sending) conclude(ctx context.Context, d *desk, name string, summary tasks.Summary) error {
+	out := sentOf(name, summary)
+	if !s.json {
+		if _, err := fmt.Fprintf(s.stdout, "batch %s: %s accepted%s\n", name, plural(summary.Accepted, "call"), besides(summary)); err != nil {
+			return err
+		}
+	}
+	if !s.wait || summary.Accepted+summary.Duplicate == 0 {
+		if s.json {
+			return errors.Join(s.printJSON(out), refusals(summary))
+		}
+		return refusals(summary)
+	}
+	b, err := s.await(ctx, d, name)
+	if err != nil {
+		return errors.Join(err, refusals(summary))
+	}
+	out.Books = &b
+	if s.json {
+		err = s.printJSON(out)
+	} else {
+		err = s.ended(ctx, d, b)
+	}
+	return errors.Join(err, refusals(summary), b.losses())
+}
+
+func besides(s tasks.Summary) string {
+	text := ""
+	if s.Duplicate > 0 {
+		text += fmt.Sprintf(", %s there already", grouped(int64(s.Duplicate)))
+	}
+	if s.Refused > 0 {
+		text += fmt.Sprintf(", %s refused", grouped(int64(s.Refused)))
+	}
+	return text
+}
+
+// refusals is the status where lines were refused; they have been printed.
+func refusals(s tasks.Summary) error {
+	if s.Refused > 0 {
+		return errFindings
+	}
+	return nil
+}
+
+// counted tells of every line that is read.
+func counted(lines iter.Seq2[tasks.Line, error], p *statusLine) iter.Seq2[tasks.Line, error] {
+	return func(yield func(tasks.Line, error) bool) {
+		n := int64(0)
+		for line, err := range lines {
+			n++
+			p.show(func() string { return fmt.Sprintf("%s read", plural(n, "line")) })
+			if !yield(line, err) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+
+	"github.com/seed-2903acc3/callq/tasks"
+)
+
+var methodForm = regexp.MustCompile(`^[A-Za-z]+$`)
+
+// call sends one call that stands on the command line.
+func (s *sending) call(ctx context.Context, method, path string, params []string) (err error) {
+	c, err := s.callOf(method, path, params)
+	if err != nil {
+		return err
+	}
+	cfg, err := s.configured()
+	if err != nil {
+		return err
+	}
+	if s.dryRun {
+		if c.Key == "" {
+			c.Key = "new"
+		}
+		if c, err = rulesOf(cfg).Check(c); err != nil {
+			return err
+		}
+		if s.json {
+			return s.printJSON(map[string]any{"dry_run": true, "accepted": 1, "batch": c.Batch, "upstream": c.Upstream})
+		}
+		_, err = fmt.Fprintf(s.stdout, "%s %s would be sent to %s\n", c.Method, printable(c.Path), c.Upstream)
+		return err
+	}
+	d, err := s.connect(ctx, cfg, "send", true, s.logger(slog.LevelWarn))
+	if err != nil {
+		return err
+	}
+	defer d.close(&err)
+	receipt, err := d.producer.Submit(ctx, c)
+	if err != nil {
+		return err
+	}
+	if !s.wait {
+		return s.receipt(receipt)
+	}
+	result, err := d.producer.Wait(ctx, receipt.ID)
+	if err != nil {
+		return errors.Join(err, fmt.Errorf("the call was sent; its id is %s", receipt.ID))
+	}
+	return s.result(result)
+}
+
+func (s *sending) callOf(method, path string, params []string) (tasks.Call, error) {
+	c := tasks.Call{
+		Method: method, Path: path, Key: s.key, Batch: s.batch, Upstream: s.upstream, Priority: tasks.Priority(s.priority),
+	}
+	if !methodForm.MatchString(method) {
+		return c, misuse("%q is no HTTP method: send takes one FILE, or METHOD PATH [name=value…]", method)
+	}
+	switch c.Priority {
+	case "", tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow:
+	default:
+		return c, misuse("--priority %q: write high, normal or low", s.priority)
+	}
+	if c.Batch == "" {
+		c.Batch = tasks.DefaultBatch
+	}
+	query, err := parameters(params)
+	c.Query = query
+	return c, err
+}
+
+// parameters reads name=value arguments; a name that stands twice is a list.
+func parameters(args []string) (tasks.Query, error) {
+	if len(args) == 0 {
+		return nil, nil
+	}
+	query := tasks.Query{}
+	for _, arg := range args {
+		name, value, ok := strings.Cut(arg, "=")
+		if !ok || name == "" {
+			return nil, misuse("%q is no parameter: write name=value", arg)
+		}
+		switch before := query[name].(type) {
+		case nil:
+			query[name] = value
+		case string:
+			query[name] = []any{before, value}
+		case []any:
+			query[name] = append(before, value)
+		}
+	}
+	return query, nil
+}
+
+func (s *sending) receipt(r tasks.Receipt) error {
+	if s.json {
+		return s.printJSON(struct {
+			ID        string `json:"id"`
+			Batch     string `json:"batch"`
+			Key       string `json:"key"`
+			Duplicate bool   `json:"duplicate"`
+		}{r.ID, r.Batch, r.Key, r.Duplicate})
+	}
+	what := "accepted"
+	if r.Duplicate {
+		what = "was there already"
+	}
+	_, err := fmt.Fprintf(s.stdout, "call %s (batch %s, key %s) %s\n", r.ID, printable(r.Batch), printable(r.Key), what)
+	return err
+}
+
+// result prints how the one call ended.
+func (s *sending) result(r tasks.Result) error {
+	var failed error
+	switch r.State {
+	case tasks.StateDead, tasks.StateDropped:
+		failed = errLosses
+	}
+	if s.json {
+		return errors.Join(s.printJSON(r), failed)
+	}
+	text := fmt.Sprintf("call %s is %s after %s", r.ID, r.State, plural(r.Attempts, "attempt"))
+	if r.HTTPStatus != 0 {
+		text += fmt.Sprintf(", HTTP status %d", r.HTTPStatus)
+	}
+	if _, err := fmt.Fprintln(s.stdout, text); err != nil {
+		return err
+	}
+	if failed != nil {
+		_, err := fmt.Fprintf(s.stdout, "%s\nnext: %s\nmore: callq dead show %s\n", printable(r.UserMessage), printable(r.Advice), r.ID)
+		return errors.Join(err, failed)
+	}
+	if len(r.Body) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintln(s.stdout, printable(string(r.Body)))
+	return err
+}

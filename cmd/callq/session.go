@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker"
+)
+
+const (
+	// collectEvery is how often ended calls are looked for.
+	collectEvery = 200 * time.Millisecond
+	// syncEvery is how often the results file is made safe from a crash of the
+	// machine.
+	syncEvery = 5 * time.Second
+	// watchEvery is how often circuits are looked at.
+	watchEvery = time.Second
+	// deafFor is how long Redis may stay away before a run gives up.
+	deafFor = 2 * time.Minute
+)
+
+// session takes the calls of one file through the queue in this process: it sends
+// them, works, and writes their results.
+//
+// The batch is named after the file, so that a later run of it finds what this
+// one leaves in Redis: a call that is still open is not sent twice, and one that
+// has ended gives its result again without being made. A key of a batch stands for
+// one content for ever, though a line may be changed between runs. Such a line
+// goes to the batch's successor (NAME.2, NAME.3, …), the first one where its key
+// is free or stands for the same content.
+type session struct {
+	desk      *desk
+	upstreams []worker.Upstream
+	rules     tasks.Rules
+	in        *callsFile
+	plan      *plan
+	out       *resultsFile
+	tally     *tally
+	progress  *progress
+	watch     *watch
+	log       *slog.Logger
+	onEvent   func(worker.Event)
+	// redo are the states whose calls are to be made again.
+	redo map[tasks.State]bool
+
+	// batches is how many of the batches are in use.
+	batches atomic.Int64
+	cursors []*ledger.Cursor
+	// exported are the records whose bodies may go once the results are safe.
+	exported []ledger.Record
+	synced   time.Time
+	before   int // calls that had ended before
+}
+
+// batch is the name of the session's i-th batch, from 0.
+func (s *session) batch(i int) string {
+	if i == 0 {
+		return s.in.batch
+	}
+	return fmt.Sprintf("%s.%d", s.in.batch, i+1)
+}
+
+// run makes the calls. It returns when every call has ended, when ctx is
+// cancelled and the worker has drained, or with what stopped it. What has ended is
+// in the results file then.
+func (s *session) run(ctx context.Context) error {
+	s.before, s.synced = s.plan.accepted-s.plan.open(), time.Now()
+	if err := s.reconcile(ctx); err != nil {
+		return err
+	}
+	w, err := worker.New(worker.Config{
+		Redis: s.desk.conn.Client, Upstreams: s.upstreams, Concurrency: s.desk.cfg.WorkerConcurrency,
+		Retention: s.desk.cfg.Ledger.Retention, Logger: s.log, OnEvent: s.onEvent,
+	})
+	if err != nil {
+		return err
+	}
+	working, stop := context.WithCancel(ctx)
+	defer stop()
+	worked, sent := make(chan error, 1), make(chan error, 1)
+	go func() { worked <- w.Run(working) }()
+	go func() { sent <- s.submit(working) }()
+
+	ended := s.follow(ctx, &worked, &sent)
+	stop()
+	var errs []error
+	if worked != nil {
+		errs = append(errs, <-worked)
+	}
+	if sent != nil {
+		if err := <-sent; !errors.Is(err, context.Canceled) {
+			errs = append(errs, err)
+		}
+	}
+	if outErr := (*outError)(nil); !errors.As(ended, &outErr) {
+		// What ended while the worker drained, or what a failing Redis kept back.
+		last := context.WithoutCancel(ctx)
+		errs = append(errs, s.collect(last), s.sync(last))
+	}
+	return errors.Join(append([]error{ended}, errs...)...)
+}
+
+// outError is trouble with the results file. It does not unwrap, lest the trouble
+// be taken for the network's.
+type outError struct{ err error }
+
+func (e *outError) Error() string { return e.err.Error() }
+
+// follow writes results until all calls have ended or something stops it. It sets
+// the channels that it has read to nil.
+func (s *session) follow(ctx context.Context, worked, sent *chan error) error {
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	heard, watched, atRest := time.Now(), time.Time{}, 0
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-*worked:
+			*worked = nil
+			return errors.Join(err, errors.New("the worker ended before the calls did; run the same command again"))
+		case err := <-*sent:
+			*sent = nil
+			if err != nil {
+				return err
+			}
+			if n := s.plan.unsent(); n > 0 {
+				return fmt.Errorf("%s was changed while it was read: %s not found again; run the same command again", s.in.name, verbalOf(n, "call", "was", "were"))
+			}
+		case <-tick.C:
+		}
+		err := s.step(ctx)
+		if outErr := (*outError)(nil); errors.As(err, &outErr) {
+			return err
+		}
+		now := time.Now()
+		if err != nil && ctx.Err() == nil {
+			s.log.Debug("reading the results failed", "error", err)
+			if now.Sub(heard) > deafFor {
+				return err
+			}
+			continue
+		}
+		heard = now
+		if *sent == nil && s.plan.open() == 0 {
+			return nil
+		}
+		if now.Sub(watched) < watchEvery {
+			continue
+		}
+		watched = now
+		if err := s.watch.look(ctx); err != nil {
+			return err
+		}
+		if *sent != nil {
+			continue
+		}
+		if atRest, err = s.atRest(ctx, atRest); err != nil {
+			return err
+		}
+	}
+}
+
+// step writes what has ended and says how far things are.
+func (s *session) step(ctx context.Context) error {
+	if err := s.collect(ctx); err != nil {
+		return err
+	}
+	s.progress.done(s.plan.accepted-s.plan.open()-s.before, s.tally.brief)
+	if time.Since(s.synced) < syncEvery {
+		return nil
+	}
+	return s.sync(ctx)
+}
+
+// atRest notices that nothing is open in the queue while results are missing,
+// which a Redis that was emptied leaves behind. It counts how often it was so.
+func (s *session) atRest(ctx context.Context, times int) (int, error) {
+	for i := range s.batches.Load() {
+		b, err := s.desk.ledger.Batch(ctx, s.batch(int(i)))
+		if err == nil && b.Counts.Open > 0 || err != nil && !errors.Is(err, ledger.ErrNoBatch) {
+			return 0, nil
+		}
+	}
+	if times++; times < 5 || s.plan.open() == 0 {
+		return times, nil
+	}
+	return times, fmt.Errorf("Redis has lost %s: it was emptied, or another callq has cancelled them; run the same command again", plural(s.plan.open(), "call"))
+}
+
+// submit sends the calls that have not ended to the session's batches.
+func (s *session) submit(ctx context.Context) error {
+	var moved map[int]bool
+	for i := 0; i == 0 || len(moved) > 0 || i <= s.plan.furthest; i++ {
+		in, err := s.in.again()
+		if err != nil {
+			return err
+		}
+		s.batches.Store(max(s.batches.Load(), int64(i)+1))
+		conflicts := map[int]bool{}
+		var other error
+		_, err = s.desk.producer.SubmitLines(ctx, s.batch(i), s.plan.calls(i, in, s.rules, moved), func(e *tasks.FieldError) {
+			// All lines were checked when the plan was made: what is refused now
+			// is a key that stands for other content in this batch.
+			if e.Field == "key" {
+				conflicts[e.Line] = true
+			} else {
+				other = e
+			}
+		})
+		if err = errors.Join(err, other); err != nil {
+			return err
+		}
+		moved = conflicts
+	}
+	return nil
+}
+
+// collect writes the results of the calls that have ended since it was called
+// last.
+func (s *session) collect(ctx context.Context) error {
+	for i := range int(s.batches.Load()) {
+		if i == len(s.cursors) {
+			s.cursors = append(s.cursors, &ledger.Cursor{})
+		}
+		for r, err := range s.desk.ledger.Endings(ctx, s.batch(i), s.cursors[i]) {
+			if errors.Is(err, ledger.ErrNoBatch) {
+				break
+			}
+			if err != nil {
+				return errors.Join(err, s.flushed(s.out.flush()))
+			}
+			if !s.plan.end(r.Key, r.Hash, i, tasks.State(r.State)) {
+				continue
+			}
+			result := tasks.ResultOf(r)
+			if err := s.out.add(result); err != nil {
+				return s.flushed(err)
+			}
+			s.tally.add(result)
+			if s.desk.cfg.Ledger.DropBodies {
+				s.exported = append(s.exported, ledger.Record{ID: r.ID, Queue: r.Queue})
+			}
+		}
+	}
+	return s.flushed(s.out.flush())
+}
+
+func (s *session) flushed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &outError{err}
+}
+
+// sync makes the results safe, and frees the bodies that Redis need not keep.
+func (s *session) sync(ctx context.Context) error {
+	s.synced = time.Now()
+	if err := s.out.sync(); err != nil {
+		return &outError{err}
+	}
+	const most = 1000
+	for len(s.exported) > 0 {
+		n := min(most, len(s.exported))
+		if err := s.desk.ledger.DropBody(ctx, s.exported[:n]...); err != nil {
+			return err
+		}
+		s.exported = s.exported[n:]
+	}
+	return nil
+}

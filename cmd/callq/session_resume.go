@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// missingBatches is how many batches in a row must be missing before no more are
+// looked for: one may have been forgotten after the retention.
+const missingBatches = 3
+
+// reconcile brings what earlier runs left in Redis in line with the plan: open
+// calls that the file does not ask for any more are cancelled, so that they cost
+// nothing; those that are to be made again are opened again.
+func (s *session) reconcile(ctx context.Context) error {
+	for i, missing := 0, 0; missing < missingBatches; i++ {
+		b, err := s.desk.ledger.Batch(ctx, s.batch(i))
+		if errors.Is(err, ledger.ErrNoBatch) {
+			missing++
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		missing = 0
+		c := b.Counts
+		if c.Open+c.Cancelled == 0 && (!s.redo[tasks.StateDead] || c.Dead == 0) && (!s.redo[tasks.StateDropped] || c.Dropped == 0) {
+			continue
+		}
+		for r, err := range s.desk.ledger.Calls(ctx, b.Name, tasks.TaskID) {
+			if err != nil {
+				return err
+			}
+			if err := s.reconcileCall(ctx, i, r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *session) reconcileCall(ctx context.Context, batch int, r ledger.Record) error {
+	state := tasks.State(r.State)
+	switch {
+	case r.State == ledger.Open && !s.plan.asks(r.Key, r.Hash):
+		// A call that a worker is making right now ends as it ends.
+		_, _, err := s.desk.ledger.Cancel(ctx, r, ledger.Ending{
+			Class: string(policy.Cancelled), Message: "the file does not ask for this call any more",
+			Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
+		})
+		return err
+	case state != tasks.StateCancelled && !s.redo[state], !s.plan.waits(r.Key, r.Hash, batch):
+		return nil
+	case len(r.Content) == 0:
+		s.plan.next(r.Key, batch) // its content was purged: it starts anew
+		return nil
+	}
+	for range 25 {
+		_, busy, err := s.desk.producer.Redrive(ctx, r)
+		if err != nil || !busy {
+			return err
+		}
+		select {
+		case <-time.After(collectEvery):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return fmt.Errorf("a worker still holds the call %q; run the same command again in a minute", r.Key)
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks"
+)
+
+// tally counts how calls ended and why some failed. It is not safe for
+// concurrent use.
+type tally struct {
+	states map[tasks.State]int
+	causes map[causeKey]*cause
+}
+
+// causeKey is what failures of one cause have in common.
+type causeKey struct {
+	state             tasks.State
+	class, code, rule string
+	status            int
+}
+
+// cause is one reason for failures, as the summary shows it.
+type cause struct {
+	Count   int         `json:"count"`
+	State   tasks.State `json:"state"`
+	Class   string      `json:"class"`
+	Code    json.Number `json:"-"`
+	RawCode any         `json:"error_code"`
+	Status  int         `json:"http_status,omitempty"`
+	Message string      `json:"message"`
+	Advice  string      `json:"advice"`
+	// Key and CorrelationID are those of one of them.
+	Key           string `json:"key"`
+	CorrelationID string `json:"correlation_id,omitempty"`
+}
+
+func newTally() *tally {
+	return &tally{states: map[tasks.State]int{}, causes: map[causeKey]*cause{}}
+}
+
+// add counts one result.
+func (t *tally) add(r tasks.Result) {
+	t.states[r.State]++
+	if r.State != tasks.StateDead && r.State != tasks.StateDropped {
+		return
+	}
+	k := causeKey{state: r.State, class: r.Class, code: string(r.ErrorCode), rule: r.Rule}
+	if k.code == "" {
+		k.status = r.HTTPStatus
+	}
+	c := t.causes[k]
+	if c == nil {
+		c = &cause{
+			State: r.State, Class: r.Class, Code: r.ErrorCode, Status: k.status, Message: r.UserMessage, Advice: r.Advice,
+			Key: r.Key, CorrelationID: r.CorrelationID,
+		}
+		switch {
+		case json.Valid([]byte(r.ErrorCode)):
+			c.RawCode = r.ErrorCode
+		case r.ErrorCode != "":
+			c.RawCode = string(r.ErrorCode)
+		}
+		t.causes[k] = c
+	}
+	c.Count++
+}
+
+// losses tells whether calls are dead or dropped.
+func (t *tally) losses() bool { return t.states[tasks.StateDead]+t.states[tasks.StateDropped] > 0 }
+
+// brief says in half a line how many failed; empty where none did.
+func (t *tally) brief() string {
+	line := ""
+	for _, s := range []tasks.State{tasks.StateDead, tasks.StateDropped, tasks.StateCancelled} {
+		if n := t.states[s]; n > 0 {
+			line += fmt.Sprintf(", %s %s", grouped(int64(n)), s)
+		}
+	}
+	return line
+}
+
+// sorted are the causes, the most frequent first.
+func (t *tally) sorted() []*cause {
+	return slices.SortedFunc(maps.Values(t.causes), func(a, b *cause) int {
+		return cmp.Or(b.Count-a.Count, cmp.Compare(a.State, b.State), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Code, b.Code), a.Status-b.Status)
+	})
+}
+
+// summary is what a run has to tell when it ends.
+type summary struct {
+	File       string   `json:"file"`
+	Results    string   `json:"results"`
+	Batch      string   `json:"batch"`
+	Calls      int      `json:"calls"`
+	Done       int      `json:"done"`
+	Dead       int      `json:"dead"`
+	Dropped    int      `json:"dropped"`
+	Cancelled  int      `json:"cancelled"`
+	Open       int      `json:"open"`
+	Resumed    int      `json:"resumed"`
+	Duplicates int      `json:"duplicates"`
+	Refused    int      `json:"refused"`
+	Seconds    float64  `json:"seconds"`
+	Failures   []*cause `json:"failures"`
+}
+
+func (t *tally) fill(s *summary) {
+	s.Done, s.Dead, s.Dropped, s.Cancelled =
+		t.states[tasks.StateDone], t.states[tasks.StateDead], t.states[tasks.StateDropped], t.states[tasks.StateCancelled]
+	s.Failures = t.sorted()
+	if s.Failures == nil {
+		s.Failures = []*cause{}
+	}
+}
+
+// printSummary writes the summary: as one JSON object, or for people.
+func (a *app) printSummary(w io.Writer, s summary) error {
+	if a.json {
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(s)
+	}
+	text := &errWriter{w: w}
+	fmt.Fprintf(text, "%s: %s done, %s dead, %s dropped", plural(s.Calls, "call"), grouped(int64(s.Done)), grouped(int64(s.Dead)), grouped(int64(s.Dropped)))
+	for _, more := range []struct {
+		n    int
+		what string
+	}{{s.Cancelled, "cancelled"}, {s.Open, "not finished"}} {
+		if more.n > 0 {
+			fmt.Fprintf(text, ", %s %s", grouped(int64(more.n)), more.what)
+		}
+	}
+	fmt.Fprintf(text, " in %s\n", humanDuration(time.Duration(s.Seconds*float64(time.Second))))
+	if s.Resumed > 0 {
+		fmt.Fprintf(text, "%s finished by an earlier run.\n", verbal(s.Resumed, "was", "were"))
+	}
+	if s.Duplicates > 0 {
+		fmt.Fprintf(text, "%s the same as an earlier one and made no call of its own.\n", verbalOf(s.Duplicates, "line", "is", "are"))
+	}
+	if s.Refused > 0 {
+		fmt.Fprintf(text, "%s refused; see above.\n", verbalOf(s.Refused, "line", "was", "were"))
+	}
+	if len(s.Failures) > 0 {
+		fmt.Fprintln(text)
+		for _, c := range s.Failures {
+			fmt.Fprintln(text, printable(c.headline()))
+			fmt.Fprintln(text, "    "+printable(c.Message))
+			fmt.Fprintln(text, "    Next: "+printable(c.Advice))
+		}
+	}
+	if s.Results != "" {
+		fmt.Fprintf(text, "\nResults: %s\n", printable(s.Results))
+	}
+	return text.err
+}
+
+// headline is "12 dropped  bad_parameter 68300004  (row-7)".
+func (c *cause) headline() string {
+	line := fmt.Sprintf("%s %s: %s", grouped(int64(c.Count)), c.State, c.Class)
+	switch {
+	case c.Code != "":
+		line += " " + string(c.Code)
+	case c.Status != 0:
+		line += fmt.Sprintf(" HTTP %d", c.Status)
+	}
+	var example []string
+	switch {
+	case c.Key != "" && c.Count > 1:
+		example = append(example, c.Key+", …")
+	case c.Key != "":
+		example = append(example, c.Key)
+	}
+	if c.CorrelationID != "" {
+		example = append(example, "x-correlation-id "+c.CorrelationID)
+	}
+	if len(example) > 0 {
+		line += " (" + strings.Join(example, "; ") + ")"
+	}
+	return line
+}
+
+// verbal is "1 was" or "12 were", verbalOf "1 line was" or "12 lines were".
+func verbal(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return grouped(int64(n)) + " " + many
+}
+
+func verbalOf(n int, noun, one, many string) string {
+	verb := many
+	if n == 1 {
+		verb = one
+	}
+	return plural(n, noun) + " " + verb
+}
+
+// errWriter keeps the first error of its writer.
+type errWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (e *errWriter) Write(b []byte) (int, error) {
+	if e.err != nil {
+		return 0, e.err
+	}
+	n, err := e.w.Write(b)
+	e.err = err
+	return n, err
+}

@@ -1,0 +1,386 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+// patience is how long these tests wait for what asynq does by its own clock.
+const patience = 30 * time.Second
+
+// scripts is a hook that sees every script on its way to Redis, and may fail it.
+type scripts struct {
+	mu    sync.Mutex
+	seen  []seenScript
+	fault func(seenScript) error
+}
+
+type seenScript struct {
+	sha  string
+	keys []string
+	ctx  error // what the context said
+}
+
+func (*scripts) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (*scripts) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (s *scripts) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		args := cmd.Args()
+		if cmd.Name() != "evalsha" {
+			return next(ctx, cmd)
+		}
+		script := seenScript{sha: args[1].(string), ctx: ctx.Err()}
+		for i := range args[2].(int) {
+			script.keys = append(script.keys, args[3+i].(string))
+		}
+		s.mu.Lock()
+		s.seen = append(s.seen, script)
+		fault := s.fault
+		s.mu.Unlock()
+		if fault != nil {
+			if err := fault(script); err != nil {
+				cmd.SetErr(err)
+				return err
+			}
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (s *scripts) of(match func(seenScript) bool) (list []seenScript) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, script := range s.seen {
+		if match(script) {
+			list = append(list, script)
+		}
+	}
+	return list
+}
+
+// suffixes tells a script by the ends of its keys.
+func suffixes(ends ...string) func(seenScript) bool {
+	return func(s seenScript) bool {
+		if len(s.keys) < len(ends) {
+			return false
+		}
+		for i, end := range ends {
+			if !strings.HasSuffix(s.keys[i], end) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+var (
+	dequeueKeys = suffixes("}:pending", "}:paused", "}:active", "}:lease")
+	doneKeys    = func(s seenScript) bool {
+		return len(s.keys) == 5 && suffixes("}:active", "}:lease", "", "", "}:processed")(s)
+	}
+)
+
+func await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(patience)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// serve runs an asynq server over the client until the test ends or stop is called.
+func serve(t *testing.T, rdb redis.UniversalClient, handler asynq.HandlerFunc) (stop func()) {
+	t.Helper()
+	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
+		Concurrency: 2, Queues: map[string]int{"q": 1}, LogLevel: asynq.FatalLevel, TaskCheckInterval: 5 * time.Millisecond,
+		ShutdownTimeout: time.Second,
+	})
+	if err := server.Start(handler); err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(server.Shutdown)
+	t.Cleanup(stop)
+	return stop
+}
+
+func enqueue(t *testing.T, rdb redis.UniversalClient, id string) {
+	t.Helper()
+	_, err := asynq.NewClientFromRedisClient(rdb).Enqueue(asynq.NewTask("kind", []byte("payload")), asynq.Queue("q"), asynq.TaskID(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A new asynq that changes one of its scripts fails here.
+func TestThePinnedDigestsAreThoseOfTheLinkedAsynq(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		hook := &scripts{}
+		rdb.AddHook(hook)
+		enqueue(t, rdb, "id")
+		done := make(chan struct{}, 1)
+		stop := serve(t, rdb, func(context.Context, *asynq.Task) error { done <- struct{}{}; return nil })
+		select {
+		case <-done:
+		case <-time.After(patience):
+			t.Fatal("the task was never handled")
+		}
+		await(t, "asynq's done", func() bool { return len(hook.of(doneKeys)) > 0 })
+		stop()
+		for _, c := range []struct {
+			name, sha string
+			match     func(seenScript) bool
+		}{
+			{"enqueue", shaEnqueue, suffixes("}:t:id", "}:pending")},
+			{"dequeue", shaDequeue, dequeueKeys},
+			{"done", shaDone, doneKeys},
+		} {
+			list := hook.of(c.match)
+			if len(list) == 0 {
+				t.Errorf("asynq ran no %s script", c.name)
+			}
+			for _, script := range list {
+				if script.sha != c.sha {
+					t.Errorf("asynq's %s has digest %s, pinned is %s", c.name, script.sha, c.sha)
+				}
+			}
+		}
+		for _, script := range hook.of(dequeueKeys) {
+			if !looksLikeDequeue(script.keys) || queueOf(script.keys[0]) != "q" {
+				t.Errorf("asynq's dequeue with keys %v would not be recognised", script.keys)
+			}
+		}
+	})
+}
+
+func TestAnAsynqServerDequeuesThroughOurFunction(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		hook := &scripts{}
+		rdb.AddHook(hook)
+		enqueue(t, rdb, "theirs")
+		encoder, err := NewEncoder()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := encoder.Encode(t.Context(), "q", "ours", "kind", []byte("our payload"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var given atomic.Bool
+		wrapped := Wrap(rdb, func(_ context.Context, d Dequeue) (string, error) {
+			if until, ok := d.LeaseUntil.(int64); d.Queue != "q" || !ok || until < time.Now().Unix() {
+				t.Errorf("asked as %+v", d)
+			}
+			if given.CompareAndSwap(false, true) {
+				return m.Data, nil
+			}
+			return "", redis.Nil
+		}, nil)
+		got := make(chan string, 2)
+		stop := serve(t, wrapped, func(_ context.Context, task *asynq.Task) error {
+			wrapped.Removed("q", task.ResultWriter().TaskID())
+			got <- task.ResultWriter().TaskID() + " " + string(task.Payload())
+			return nil
+		})
+		select {
+		case text := <-got:
+			if text != "ours our payload" {
+				t.Fatalf("handled %q", text)
+			}
+		case <-time.After(patience):
+			t.Fatal("nothing was handled")
+		}
+		stop()
+		if n := rdb.LLen(t.Context(), "asynq:{q}:pending").Val(); n != 1 {
+			t.Errorf("%d tasks are pending: asynq took one by itself", n)
+		}
+		if list := hook.of(func(s seenScript) bool { return s.sha == shaDequeue }); len(list) != 0 {
+			t.Error("asynq's dequeue script reached Redis")
+		}
+		if list := hook.of(doneKeys); len(list) != 0 {
+			t.Error("asynq's done reached Redis for a task that was already removed")
+		}
+	})
+}
+
+func TestEachWordOfRemovedSwallowsOneDone(t *testing.T) {
+	rdb, _ := brokertest.Mini(t)
+	hook := &scripts{}
+	rdb.AddHook(hook)
+	w := Wrap(rdb, nil, nil)
+	done := func(id string) error {
+		keys := []string{"asynq:{q}:active", "asynq:{q}:lease", "asynq:{q}:t:" + id, "asynq:{q}:processed:day", "asynq:{q}:processed"}
+		return w.EvalSha(t.Context(), shaDone, keys, id, 1, 1).Err()
+	}
+	reached := func() int { return len(hook.of(doneKeys)) }
+	w.Removed("q", "id")
+	w.Removed("q", "id")
+	for i, c := range []struct {
+		id      string
+		reaches int
+	}{{"other", 1}, {"id", 1}, {"id", 1}, {"id", 2}} {
+		err := done(c.id)
+		if reached() != c.reaches || (err == nil) != (c.reaches == reached() && i > 0 && i < 3) {
+			t.Fatalf("done %d of %s: %v, %d reached Redis", i, c.id, err, reached())
+		}
+	}
+}
+
+func TestAWordOfRemovedIsForgottenWhenNoDoneComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := Wrap(nil, nil, nil)
+		w.Removed("q", "id")
+		time.Sleep(removedFor + time.Second) // the bubble's clock
+		if w.swallow("asynq:{q}:t:id") {
+			t.Fatal("an old word swallowed the done of another time")
+		}
+	})
+}
+
+// asynq hands its syncer a context that is cancelled by then, so that a failed
+// "done" is retried in vain and the task runs again when its lease is over.
+func TestAFailedDoneIsMadeUpFor(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		wrapped bool
+	}{{"with the wrapper", true}, {"without it asynq retries in vain", false}} {
+		t.Run(c.name, func(t *testing.T) {
+			rdb := brokertest.Redis(t).Client
+			var failed atomic.Bool
+			hook := &scripts{fault: func(s seenScript) error {
+				if doneKeys(s) && failed.CompareAndSwap(false, true) {
+					return errors.New("connection reset")
+				}
+				return nil
+			}}
+			rdb.AddHook(hook)
+			enqueue(t, rdb, "id")
+			var client redis.UniversalClient = rdb
+			if c.wrapped {
+				client = Wrap(rdb, func(ctx context.Context, d Dequeue) (string, error) {
+					k := "asynq:{q}:"
+					keys := []string{k + "pending", k + "paused", k + "active", k + "lease"}
+					return rdb.EvalSha(ctx, shaDequeue, keys, d.LeaseUntil, k+"t:").Text()
+				}, nil)
+				loadDequeue(t, rdb)
+			}
+			stop := serve(t, client, func(context.Context, *asynq.Task) error { return nil })
+			await(t, "the first done", failed.Load)
+			await(t, "the failed done to reach the syncer", func() bool {
+				stop() // the syncer tries once more when it stops
+				return len(hook.of(doneKeys)) > 1 || !c.wrapped
+			})
+			left := rdb.LLen(t.Context(), "asynq:{q}:active").Val()
+			if c.wrapped && left != 0 {
+				t.Error("the task is still active")
+			}
+			if !c.wrapped && left != 1 {
+				t.Error("asynq made up for it by itself: the wrapper may not be needed any more")
+			}
+			for _, script := range hook.of(doneKeys) {
+				if c.wrapped && script.ctx != nil {
+					t.Errorf("a done went out with a context that says %v", script.ctx)
+				}
+			}
+		})
+	}
+}
+
+// loadDequeue has asynq itself load its dequeue script into Redis.
+func loadDequeue(t *testing.T, rdb *redis.Client) {
+	t.Helper()
+	var loaded atomic.Bool
+	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
+		Concurrency: 1, Queues: map[string]int{"empty": 1}, LogLevel: asynq.FatalLevel, TaskCheckInterval: 5 * time.Millisecond,
+	})
+	if err := server.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return nil })); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "asynq's dequeue script", func() bool {
+		ok, err := rdb.ScriptExists(t.Context(), shaDequeue).Result()
+		if err == nil && len(ok) == 1 {
+			loaded.Store(ok[0])
+		}
+		return loaded.Load()
+	})
+	server.Shutdown()
+}
+
+func TestAScriptRunsThoughItsCallerHasLeft(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		w := Wrap(rdb, nil, nil)
+		set := redis.NewScript("return redis.call('SET', KEYS[1], 'v')")
+		if err := set.Run(ctx, w, []string{"k"}).Err(); err != nil { // EVALSHA, then EVAL
+			t.Fatal(err)
+		}
+		if got := rdb.Get(t.Context(), "k").Val(); got != "v" {
+			t.Fatalf("got %q", got)
+		}
+		if err := set.Run(ctx, rdb, []string{"k"}).Err(); !errors.Is(err, context.Canceled) {
+			t.Fatalf("without the wrapper: %v", err)
+		}
+	})
+}
+
+// nowhere is a Redis that must not be reached: it panics.
+type nowhere struct{ redis.UniversalClient }
+
+func TestAnUnknownDequeueScriptStopsEverythingOnce(t *testing.T) {
+	var fatal []error
+	w := Wrap(nowhere{}, func(context.Context, Dequeue) (string, error) {
+		t.Error("our dequeue was asked though asynq is not the one that we know")
+		return "", redis.Nil
+	}, func(err error) { fatal = append(fatal, err) })
+	keys := []string{"asynq:{q}:pending", "asynq:{q}:paused", "asynq:{q}:active", "asynq:{q}:lease"}
+	for _, sha := range []string{"0123", "0123", shaDequeue, "4567"} {
+		err := w.EvalSha(t.Context(), sha, keys, int64(1), "asynq:{q}:t:").Err()
+		if !errors.Is(err, ErrUnknownScript) {
+			t.Fatalf("dequeue with digest %s: %v", sha, err)
+		}
+	}
+	if len(fatal) != 1 || !errors.Is(fatal[0], ErrUnknownScript) || !strings.Contains(fatal[0].Error(), "v0.26.0") {
+		t.Fatalf("reported %v", fatal)
+	}
+}
+
+// asynq's client writes a queue's name once in its life. The ledger writes it with
+// every send; see its tests.
+func TestAsynqsClientForgetsToListAQueueAgain(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		client := asynq.NewClientFromRedisClient(rdb)
+		listed := func() bool { return rdb.SIsMember(t.Context(), "asynq:queues", "q").Val() }
+		for i, want := range []bool{true, false} {
+			if _, err := client.Enqueue(asynq.NewTask("kind", nil), asynq.Queue("q")); err != nil {
+				t.Fatal(err)
+			}
+			if listed() != want {
+				t.Fatalf("after send %d: listed %v; if asynq mends this, the ledger need not", i+1, !want)
+			}
+			if err := rdb.FlushAll(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,151 @@
+package ledger
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+func TestAuditNamesWhatIsMissing(t *testing.T) {
+	break_ := map[string]struct {
+		damage  func(*desk)
+		problem string
+		keys    string
+	}{
+		"a record": {
+			func(d *desk) { d.rdb.Del(d.Context(), keysOf("q").record(idOf("b", "k2"))) },
+			"1 accepted calls have no record", "[k2]",
+		},
+		"a task": {
+			func(d *desk) { d.rdb.Del(d.Context(), keysOf("q").task(idOf("b", "k2"))) },
+			"1 open calls stand in no queue", "[k2]",
+		},
+		"a count": {
+			func(d *desk) { d.rdb.HIncrBy(d.Context(), keysOf("q").counts("b"), "done", 1) },
+			"3 accepted, but", "[]",
+		},
+		"a state": {
+			func(d *desk) { d.rdb.HSet(d.Context(), keysOf("q").record(idOf("b", "k2")), "state", "done") },
+			"the counts say 2 open, 0 dead and 1 others, the records 1, 0 and 2", "[]",
+		},
+	}
+	for name, c := range break_ {
+		t.Run(name, func(t *testing.T) {
+			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+				d := newDesk(t, rdb)
+				d.end(d.acceptAndTake("b", "q", "k1"), finalOf(Done))
+				d.accept("b", "q", "k2", "k3")
+				if found := d.audit("b"); len(found) != 0 {
+					t.Fatalf("before any damage: %+v", found)
+				}
+				c.damage(d)
+				found := d.audit("b")
+				if len(found) == 0 || !strings.Contains(found[0].Problem, c.problem) || fmt.Sprint(found[0].Keys) != c.keys || found[0].Fix == "" {
+					t.Fatalf("found %+v", found)
+				}
+			})
+		})
+	}
+}
+
+func TestAuditFindsNothingWhileCallsComeAndGo(t *testing.T) {
+	rdb := brokertest.Redis(t).Client
+	d := newDesk(t, rdb)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	ended := make(chan struct{}, 1)
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			var entries []Entry
+			for n := range 20 {
+				entries = append(entries, entryOf("b", "q", fmt.Sprintf("%d-%d", i, n)))
+			}
+			claimed, err := d.l.Claim(t.Context(), "b", entries)
+			if err == nil {
+				_, err = d.l.Accept(t.Context(), "b", entries, claimed)
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for w := range 2 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				got, err := d.l.Dequeue(t.Context(), "q", time.Now().Add(time.Minute).Unix(), time.Minute)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if got.Take == nil {
+					continue
+				}
+				if _, _, err := d.l.End(t.Context(), got.Take, finalOf([]State{Done, Dropped, Dead}[(i+w)%3]), nil); err != nil {
+					t.Error(err)
+					return
+				}
+				select {
+				case ended <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	for range 8 {
+		select {
+		case <-ended:
+		case <-time.After(30 * time.Second):
+			t.Fatal("no call ends")
+		}
+		found, err := d.l.Audit(t.Context(), "b", idOf)
+		if err != nil || len(found) != 0 {
+			t.Errorf("found %+v, %v", found, err)
+			break
+		}
+	}
+	close(stop)
+	wg.Wait()
+	if found := d.audit("b"); len(found) != 0 {
+		t.Fatalf("at rest: found %+v", found)
+	}
+}
+
+func TestAuditOfABatchWhoseCallsWereForgottenMeanwhileFindsNothing(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		now := time.Now()
+		for i := range 20 {
+			d.end(d.acceptAndTake("b", "q", fmt.Sprint(i)), finalOf(Done))
+		}
+		d.end(d.acceptAndTake("b", "q", "dead"), finalOf(Dead))
+		d.sweep(now)
+		swept := false
+		found, err := d.l.Audit(t.Context(), "b", func(batch, key string) string {
+			if !swept {
+				swept = true
+				d.sweep(now.Add(week))
+			}
+			return idOf(batch, key)
+		})
+		if err != nil || len(found) != 0 {
+			t.Fatalf("found %+v, %v", found, err)
+		}
+	})
+}

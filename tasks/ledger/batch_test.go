@@ -1,0 +1,213 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+func TestACancelEndsWhatWaitsAndSkipsWhatIsBeingMade(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "active", "retry", "scheduled", "pending", "done")
+		d.take("q")
+		retry := d.take("q")
+		d.retry("q", retry.ID)
+		k := keysOf("q")
+		scheduled := idOf("b", "scheduled")
+		d.must(rdb.LRem(t.Context(), k.pending(), 1, scheduled).Err())
+		d.must(rdb.ZAdd(t.Context(), k.scheduled(), redis.Z{Score: 4e9, Member: scheduled}).Err())
+		d.must(rdb.LRem(t.Context(), k.pending(), 1, idOf("b", "pending")).Err())
+		done := d.take("q")
+		d.end(done, finalOf(Done))
+		d.must(rdb.LPush(t.Context(), k.pending(), idOf("b", "pending")).Err())
+
+		for key, want := range map[string]struct {
+			cancelled, active bool
+			places            []string
+		}{
+			"active":    {false, true, []string{"active", "lease", "task"}},
+			"retry":     {true, false, nil},
+			"scheduled": {true, false, nil},
+			"pending":   {true, false, []string{"pending", "task"}},
+			"done":      {false, false, nil},
+		} {
+			r := d.record("q", idOf("b", key))
+			for i := range 2 {
+				cancelled, active, err := d.l.Cancel(t.Context(), r, Ending{Class: "cancelled"})
+				d.must(err)
+				if cancelled != (want.cancelled && i == 0) || active != want.active {
+					t.Errorf("%s, time %d: cancelled %v, active %v", key, i+1, cancelled, active)
+				}
+			}
+			d.wantPlaces("q", r.ID, want.places...)
+		}
+		d.wantCounts("b", Counts{Accepted: 5, Open: 1, Done: 1, Cancelled: 3})
+		if r := d.record("q", idOf("b", "pending")); r.State != Cancelled || r.Ending.Class != "cancelled" || r.EndedAt.IsZero() {
+			t.Fatalf("the record is %+v", r)
+		}
+	})
+}
+
+func endingsOf(d *desk, batch string, cur *Cursor) string {
+	d.Helper()
+	var list []string
+	for r, err := range d.l.Endings(d.Context(), batch, cur) {
+		d.must(err)
+		list = append(list, r.Key)
+	}
+	return strings.Join(list, " ")
+}
+
+func TestEndingsComeInTheOrderOfCompletionOverThreeQueues(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		var want []string
+		var takes []*Take
+		for i := range 30 {
+			queue := []string{"q", "q:high", "q:low"}[i%3]
+			takes = append(takes, d.acceptAndTake("b", queue, fmt.Sprint(i)))
+		}
+		for i := range takes { // ended in another order than accepted
+			take := takes[(i*7)%len(takes)]
+			want = append(want, take.Key)
+			d.end(take, finalOf([]State{Done, Dead, Dropped}[i%3]))
+		}
+		if got := endingsOf(d, "b", &Cursor{}); got != strings.Join(want, " ") {
+			t.Fatalf("got  %s\nwant %s", got, strings.Join(want, " "))
+		}
+	})
+}
+
+func TestACursorResumesAndYieldsRedrivenCallsAgain(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		cur := &Cursor{}
+		d.end(d.acceptAndTake("b", "q", "k1"), finalOf(Dead))
+		d.end(d.acceptAndTake("b", "q:high", "k2"), finalOf(Done))
+		d.end(d.acceptAndTake("b", "q", "k3"), finalOf(Done))
+		for r, err := range d.l.Endings(t.Context(), "b", cur) { // the reader leaves early
+			if d.must(err); r.Key == "k1" {
+				break
+			}
+		}
+		if got := endingsOf(d, "b", cur); got != "k2 k3" {
+			t.Fatalf("resumed with %q", got)
+		}
+		if got := endingsOf(d, "b", cur); got != "" {
+			t.Fatalf("nothing ended, but it yields %q", got)
+		}
+		d.redrive(d.record("q", idOf("b", "k1")))
+		if got := endingsOf(d, "b", cur); got != "" {
+			t.Fatalf("an open call was yielded: %q", got)
+		}
+		if got := endingsOf(d, "b", &Cursor{}); got != "k2 k3" {
+			t.Fatalf("from the start: %q", got)
+		}
+		d.end(d.take("q"), finalOf(Done))
+		if got := endingsOf(d, "b", cur); got != "k1" {
+			t.Fatalf("after the redrive: %q", got)
+		}
+	})
+}
+
+func TestEndingsGoOnOverManyPages(t *testing.T) {
+	d := newDesk(t, brokertest.Redis(t).Client)
+	const n = 2*page + 100
+	bury(d, "q", n)
+	i := 0
+	for r, err := range d.l.Endings(t.Context(), "b", &Cursor{}) {
+		if d.must(err); r.Key != fmt.Sprint(i) {
+			t.Fatalf("ending %d is %s", i, r.Key)
+		}
+		i++
+	}
+	if i != n {
+		t.Fatalf("%d of %d endings", i, n)
+	}
+}
+
+func TestWhatTheLedgerNeverHeardOfIsNamed(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		if _, err := d.l.Batch(t.Context(), "b"); !errors.Is(err, ErrNoBatch) {
+			t.Errorf("Batch: %v", err)
+		}
+		if _, err := d.l.Get(t.Context(), "q", "id"); !errors.Is(err, ErrNoCall) {
+			t.Errorf("Get: %v", err)
+		}
+		if _, err := d.l.Find(t.Context(), "id"); !errors.Is(err, ErrNoCall) {
+			t.Errorf("Find: %v", err)
+		}
+		for _, err := range d.l.Endings(t.Context(), "b", &Cursor{}) {
+			if !errors.Is(err, ErrNoBatch) {
+				t.Errorf("Endings: %v", err)
+			}
+		}
+		if _, err := d.l.Audit(t.Context(), "b", idOf); !errors.Is(err, ErrNoBatch) {
+			t.Errorf("Audit: %v", err)
+		}
+	})
+}
+
+func TestBatchesAreListedOldestFirstWithTheirQueues(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b2", "q", "k")
+		d.accept("b1", "q:low", "k")
+		d.accept("b1", "q", "k2")
+		for i, name := range []string{"b2", "b1"} {
+			d.must(rdb.ZAdd(t.Context(), keyBatches, redis.Z{Score: float64(i), Member: name}).Err())
+		}
+		list, err := d.l.Batches(t.Context())
+		d.must(err)
+		if len(list) != 2 || list[0].Name != "b2" || fmt.Sprint(list[1].Queues) != "[q q:low]" || list[1].Counts.Open != 2 || list[1].Created.IsZero() {
+			t.Fatalf("batches %+v", list)
+		}
+		r, err := d.l.Find(t.Context(), idOf("b1", "k"))
+		if err != nil || r.Queue != "q:low" {
+			t.Fatalf("found %+v, %v", r, err)
+		}
+	})
+}
+
+func TestEveryClaimedCallIsListedOnce(t *testing.T) {
+	d := newDesk(t, brokertest.Redis(t).Client)
+	const n = 3*page + 7
+	bury(d, "q", n)
+	if _, err := d.l.Claim(t.Context(), "b", []Entry{entryOf("b", "q", "claimed only")}); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]State{}
+	for r, err := range d.l.Calls(t.Context(), "b", idOf) {
+		d.must(err)
+		if _, twice := seen[r.Key]; twice {
+			t.Fatalf("%s was listed twice", r.Key)
+		}
+		seen[r.Key] = r.State
+		// A table that grows while it is scanned makes Redis repeat elements.
+		if len(seen) == page/2 {
+			for chunk := range 12 {
+				var more []Entry
+				for i := range page {
+					more = append(more, entryOf("b", "q", fmt.Sprintf("more-%d-%d", chunk, i)))
+				}
+				_, err := d.l.Claim(t.Context(), "b", more)
+				d.must(err)
+			}
+		}
+	}
+	for i := range n {
+		if seen[fmt.Sprint(i)] != Dead {
+			t.Fatalf("call %d was not listed", i)
+		}
+	}
+	if state, ok := seen["claimed only"]; !ok || state != "" {
+		t.Fatalf("the bare claim was listed as %q, %v", state, ok)
+	}
+}

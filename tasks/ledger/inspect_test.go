@@ -1,0 +1,202 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+func (d *desk) queueState(queue string) QueueState {
+	d.Helper()
+	s, err := d.l.QueueState(d.Context(), queue, 10)
+	d.must(err)
+	return s
+}
+
+func (d *desk) lost() []string {
+	d.Helper()
+	lost, _, err := d.l.Lost(d.Context(), idOf, 10)
+	d.must(err)
+	var keys []string
+	for _, r := range lost {
+		keys = append(keys, r.Key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (d *desk) restore(r Record) bool {
+	d.Helper()
+	did, err := d.l.Restore(d.Context(), r, "message again")
+	d.must(err)
+	return did
+}
+
+func TestAQueueThatIsWellHasNoFindings(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "made", "retried", "waits")
+		d.take("q")
+		d.retry("q", d.take("q").ID)
+		s := d.queueState("q")
+		if !s.Listed || s.Paused || s.Pending != 1 || s.Active != 1 || s.Retry != 1 || len(s.Unleased) != 0 || len(s.Strangers) != 0 {
+			t.Fatalf("the queue stands as %+v", s)
+		}
+		if lost := d.lost(); len(lost) != 0 {
+			t.Fatalf("lost: %v", lost)
+		}
+	})
+}
+
+func TestATaskThatNobodyMakesIsPutBack(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "stuck", "made", "waits")
+		stuck, made := d.take("q"), d.take("q")
+		d.must(rdb.ZRem(t.Context(), keysOf("q").lease(), stuck.ID).Err())
+		s := d.queueState("q")
+		if fmt.Sprint(s.Unleased) != fmt.Sprint([]string{stuck.ID}) {
+			t.Fatalf("found %v", s.Unleased)
+		}
+		if n, err := d.l.Release(t.Context(), "q", stuck.ID, made.ID); err != nil || n != 1 {
+			t.Fatalf("released %d, %v", n, err)
+		}
+		d.wantPlaces("q", stuck.ID, "pending", "task")
+		d.wantPlaces("q", made.ID, "active", "lease", "task")
+		if again := d.take("q"); again.ID != stuck.ID {
+			t.Fatalf("the next call is %s: what was put back lost its place", again.Key)
+		}
+	})
+}
+
+func TestAnIDWithoutATaskIsTakenOffTheActiveList(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.must(rdb.LPush(t.Context(), keysOf("q").active(), "ghost").Err())
+		if n, err := d.l.Release(t.Context(), "q", "ghost"); err != nil || n != 1 {
+			t.Fatalf("released %d, %v", n, err)
+		}
+		d.wantPlaces("q", "ghost")
+	})
+}
+
+func TestATaskWithoutARecordIsAStranger(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "ours")
+		d.must(rdb.HSet(t.Context(), keysOf("q").task("alien"), "msg", "m", "state", "pending").Err())
+		d.must(rdb.LPush(t.Context(), keysOf("q").pending(), "alien").Err())
+		if s := d.queueState("q"); fmt.Sprint(s.Strangers) != "[alien]" {
+			t.Fatalf("strangers: %v", s.Strangers)
+		}
+	})
+}
+
+func TestACallWhoseTaskIsGoneIsLostUntilItIsRestored(t *testing.T) {
+	damages := map[string]func(d *desk, id string){
+		"deleted": func(d *desk, id string) {
+			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
+			d.must(d.rdb.Del(d.Context(), keysOf("q").task(id)).Err())
+		},
+		"deleted, its id left behind": func(d *desk, id string) {
+			d.must(d.rdb.Del(d.Context(), keysOf("q").task(id)).Err())
+		},
+		"archived": func(d *desk, id string) {
+			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
+			d.must(d.rdb.ZAdd(d.Context(), keysOf("q").archived(), redis.Z{Score: 1, Member: id}).Err())
+			d.must(d.rdb.HSet(d.Context(), keysOf("q").task(id), "state", "archived").Err())
+		},
+	}
+	for name, damage := range damages {
+		t.Run(name, func(t *testing.T) {
+			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+				d := newDesk(t, rdb)
+				d.accept("b", "q", "lost", "well")
+				id := idOf("b", "lost")
+				damage(d, id)
+				if got := d.lost(); fmt.Sprint(got) != "[lost]" {
+					t.Fatalf("lost: %v", got)
+				}
+				if !d.restore(d.record("q", id)) {
+					t.Fatal("it was not restored")
+				}
+				d.wantPlaces("q", id, "pending", "task")
+				if d.restore(d.record("q", id)) {
+					t.Fatal("it was restored twice")
+				}
+				if got := d.lost(); len(got) != 0 {
+					t.Fatalf("still lost: %v", got)
+				}
+				d.wantCounts("b", Counts{Accepted: 2, Open: 2})
+			})
+		})
+	}
+}
+
+func TestACallThatMovedOnIsNotRestored(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		take := d.acceptAndTake("b", "q", "k")
+		before := d.record("q", take.ID)
+		d.must(rdb.Del(t.Context(), keysOf("q").task(take.ID)).Err())
+		if d.restore(before) {
+			t.Error("a call that a worker is making was restored")
+		}
+		d.end(take, finalOf(Done))
+		if d.restore(before) {
+			t.Error("a call that is done was restored")
+		}
+	})
+}
+
+func TestAQueueThatAsynqForgotIsListedAgain(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "k")
+		d.must(rdb.SRem(t.Context(), asynqAll, "q").Err())
+		if d.queueState("q").Listed {
+			t.Fatal("it counts as listed")
+		}
+		d.must(d.l.Relist(t.Context(), "q"))
+		if !d.queueState("q").Listed {
+			t.Fatal("it is still missing")
+		}
+	})
+}
+
+func TestWorkersAreCountedByProcess(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		const later = 9e9
+		d.must(rdb.ZAdd(t.Context(), "asynq:servers",
+			redis.Z{Score: later, Member: "asynq:servers:{host:1:a}"}, redis.Z{Score: later, Member: "asynq:servers:{host:1:b}"},
+			redis.Z{Score: later, Member: "asynq:servers:{host:2:c}"}, redis.Z{Score: 1, Member: "asynq:servers:{gone:3:d}"}).Err())
+		if n, err := d.l.Workers(t.Context()); n != 2 || err != nil {
+			t.Fatalf("%d workers, %v", n, err)
+		}
+	})
+}
+
+func TestStandingsNameEveryCallOnce(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
+		d.accept("b", "q", "open")
+		d.accept("b", "q:high", "urgent")
+		got := map[string]State{}
+		for r, err := range d.l.Standings(t.Context(), "b", idOf) {
+			d.must(err)
+			if _, twice := got[r.Key]; twice || r.ID != idOf("b", r.Key) || r.Batch != "b" || r.Generation != 1 {
+				t.Errorf("%+v", r)
+			}
+			got[r.Key] = r.State
+		}
+		if want := map[string]State{"done": Done, "open": Open, "urgent": Open}; fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("standings %v", got)
+		}
+	})
+}

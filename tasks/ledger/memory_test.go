@@ -1,0 +1,102 @@
+package ledger
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+// full makes Redis refuse whatever needs memory.
+func full(d *desk) {
+	d.Helper()
+	d.must(d.rdb.Set(d.Context(), "filler", strings.Repeat("x", 1<<20), 0).Err())
+	d.must(d.rdb.ConfigSet(d.Context(), "maxmemory-policy", "noeviction").Err())
+	d.must(d.rdb.ConfigSet(d.Context(), "maxmemory", "1mb").Err())
+	if err := d.rdb.Set(d.Context(), "k", "v", 0).Err(); err == nil || !strings.HasPrefix(err.Error(), "OOM") {
+		d.Fatalf("Redis is not full: %v", err)
+	}
+}
+
+func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
+	rdb := brokertest.Redis(t).Client
+	d := newDesk(t, rdb)
+	takes := map[string]*Take{}
+	for _, key := range []string{"done", "dropped", "dead", "attempt", "park"} {
+		takes[key] = d.acceptAndTake("b", "q", key)
+	}
+	d.accept("b", "q", "cancel")
+	buried := d.acceptAndTake("b", "q:low", "buried")
+	d.end(buried, finalOf(Dead))
+	doubtful := d.acceptAndTake("b", "q:low", "doubtful")
+	assumed := finalOf(Dead)
+	assumed.Assumed = true
+	d.end(doubtful, assumed)
+	full(d)
+
+	for _, key := range []string{"done", "dropped", "dead"} {
+		if _, mine, err := d.l.End(t.Context(), takes[key], finalOf(State(key)), &Attempt{N: 1}); err != nil || !mine {
+			t.Errorf("end %s: %v, %v", key, mine, err)
+		}
+	}
+	if _, mine, err := d.l.End(t.Context(), doubtful, finalOf(Done), nil); err != nil || !mine {
+		t.Errorf("a late real answer: %v, %v", mine, err)
+	}
+	if _, mine, err := d.l.Attempt(t.Context(), takes["attempt"], &Attempt{N: 1}); err != nil || !mine {
+		t.Errorf("attempt: %v, %v", mine, err)
+	}
+	takes["park"].Parked++
+	if _, mine, err := d.l.Park(t.Context(), takes["park"], &Attempt{N: 1}); err != nil || !mine {
+		t.Errorf("park: %v, %v", mine, err)
+	}
+	if cancelled, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancel")), Ending{}); err != nil || !cancelled {
+		t.Errorf("cancel: %v, %v", cancelled, err)
+	}
+	if purged, _, err := d.l.Purge(t.Context(), d.record("q:low", buried.ID)); err != nil || !purged {
+		t.Errorf("purge: %v, %v", purged, err)
+	}
+	d.wantCounts("b", Counts{Accepted: 8, Open: 2, Done: 2, Dropped: 1, Dead: 2, Cancelled: 1})
+
+	// A call that cannot be marked must not be sent, and no new one is taken in.
+	if _, _, err := d.l.MarkSent(t.Context(), takes["attempt"], 2, false); err == nil {
+		t.Error("a call was marked without memory")
+	}
+	if _, err := d.l.Claim(t.Context(), "b", []Entry{entryOf("b", "q", "new")}); err == nil {
+		t.Error("a key was claimed without memory")
+	}
+}
+
+func TestAScriptThatBeginsWithHSETFailsWhenRedisIsFull(t *testing.T) {
+	d := newDesk(t, brokertest.Redis(t).Client)
+	full(d)
+	hset := "return redis.call('HSET', KEYS[1], 'f', 'v')"
+	if err := d.rdb.Eval(t.Context(), hset, []string{"h"}).Err(); err == nil || !strings.Contains(err.Error(), "OOM") {
+		t.Fatalf("HSET first: %v", err)
+	}
+	if err := d.rdb.Eval(t.Context(), "redis.call('ZREM', KEYS[2], ''); "+hset, []string{"h", "z"}).Err(); err != nil {
+		t.Fatalf("ZREM first: %v", err)
+	}
+	// One of ours, with its first writes taken away.
+	take := &Take{Record: Record{ID: "id", Queue: "q", Generation: 1}}
+	k := keysOf("q")
+	d.must(d.rdb.ConfigSet(t.Context(), "maxmemory", "0").Err())
+	d.must(d.rdb.HSet(t.Context(), k.record("id"), "state", "open", "gen", 1).Err())
+	d.must(d.rdb.ConfigSet(t.Context(), "maxmemory", "1mb").Err())
+	src, err := sources.ReadFile("lua/attempt.lua")
+	d.must(err)
+	var bare []string
+	for line := range strings.Lines(Compact(string(src))) {
+		if !strings.Contains(line, "'ZREM'") && !strings.Contains(line, "'HDEL'") {
+			bare = append(bare, line)
+		}
+	}
+	err = redis.NewScript(strings.Join(bare, "")).Run(t.Context(), d.rdb, []string{k.lease(), k.record("id"), k.circuit()}, 1, "attempts", 1).Err()
+	if err == nil || !strings.Contains(err.Error(), "OOM") {
+		t.Fatalf("attempt without its first writes: %v", err)
+	}
+	if _, mine, err := d.l.Attempt(t.Context(), take, nil); err != nil || !mine {
+		t.Fatalf("attempt as it is: %v, %v", mine, err)
+	}
+}

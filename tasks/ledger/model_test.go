@@ -1,0 +1,409 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+// The books balance, the records agree with the counts, and every open call
+// stands on exactly one of asynq's lists, whatever happens in whatever order:
+// workers that die and come back late, cancels, redrives, purges, sweeps.
+func TestTheBooksBalanceWhateverHappens(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		rapid.Check(t, func(rt *rapid.T) {
+			if err := rdb.FlushAll(context.Background()).Err(); err != nil {
+				rt.Fatal(err)
+			}
+			m := &model{
+				desk: newDesk(rapidTB{t, rt}, rdb), calls: map[string]*modelCall{}, claims: map[string]bool{}, now: time.Now(),
+			}
+			rt.Repeat(map[string]func(*rapid.T){
+				"accept": m.accept, "dequeue": m.takeOne, "retry": m.retryOne, "park": m.parkOne, "end": m.endOne,
+				"again": m.endAgain, "crash": m.crashOne, "forward": m.forwardAll, "cancel": m.cancelOne, "redrive": m.redriveOne,
+				"purge": m.purgeOne, "sweep": m.sweepAll, "": m.check,
+			})
+		})
+	})
+}
+
+// rapidTB reports to the running case, so that rapid can shrink it.
+type rapidTB struct {
+	*testing.T
+	rt *rapid.T
+}
+
+func (r rapidTB) Helper()                   { r.rt.Helper() }
+func (r rapidTB) Fatal(args ...any)         { r.rt.Helper(); r.rt.Fatal(args...) }
+func (r rapidTB) Fatalf(f string, a ...any) { r.rt.Helper(); r.rt.Fatalf(f, a...) }
+func (r rapidTB) Context() context.Context  { return context.Background() }
+
+var (
+	modelBatches = []string{"b1", "b2"}
+	modelQueues  = []string{"q", "q:high"}
+)
+
+// model is what the ledger should say.
+type model struct {
+	*desk
+	calls  map[string]*modelCall // by id
+	claims map[string]bool       // ids whose key is claimed
+	live   []*Take               // in workers' hands
+	late   []*Take               // in the hands of workers that lost their lease
+	ended  []*Take               // whose worker has recorded an ending
+	now    time.Time
+}
+
+type modelCall struct {
+	batch, queue, key string
+	state             State
+	gen               int
+	assumed, purged   bool
+}
+
+func (m *model) draw(t *rapid.T) (batch, key string) {
+	return rapid.SampledFrom(modelBatches).Draw(t, "batch"), fmt.Sprint(rapid.IntRange(0, 2).Draw(t, "key"))
+}
+
+// drawCall draws a call that has a record.
+func (m *model) drawCall(t *rapid.T) (string, *modelCall) {
+	ids := make([]string, 0, len(m.calls))
+	for id := range m.calls {
+		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		t.Skip("no calls")
+	}
+	sort.Strings(ids)
+	id := rapid.SampledFrom(ids).Draw(t, "call")
+	return id, m.calls[id]
+}
+
+func drawTake(t *rapid.T, from []*Take) int {
+	if len(from) == 0 {
+		t.Skip("no takes")
+	}
+	return rapid.IntRange(0, len(from)-1).Draw(t, "take")
+}
+
+func (m *model) accept(t *rapid.T) {
+	batch, key := m.draw(t)
+	e := entryOf(batch, rapid.SampledFrom(modelQueues).Draw(t, "queue"), key)
+	other := rapid.Bool().Draw(t, "other content")
+	if other && m.claims[e.ID] {
+		e.Hash = "other-hash"
+		if got := m.send(batch, e)[0]; got != Conflict {
+			t.Fatalf("other content got verdict %d", got)
+		}
+		return
+	}
+	if rapid.IntRange(0, 3).Draw(t, "later") == 0 {
+		e.NotBefore = time.Now().Add(time.Hour)
+	}
+	want := Accepted
+	if m.calls[e.ID] != nil {
+		want = Duplicate
+	}
+	if got := m.send(batch, e)[0]; got != want {
+		t.Fatalf("call %s got verdict %d, want %d", e.ID, got, want)
+	}
+	if want == Accepted {
+		m.calls[e.ID] = &modelCall{batch: batch, queue: e.Queue, key: key, state: Open, gen: 1}
+		m.claims[e.ID] = true
+	}
+}
+
+func (m *model) takeOne(t *rapid.T) {
+	queue := rapid.SampledFrom(modelQueues).Draw(t, "queue")
+	got := m.dequeue(queue)
+	if got.Take == nil {
+		return
+	}
+	c := m.calls[got.Take.ID]
+	if c == nil || !got.Take.Known || c.state != Open || c.gen != got.Take.Generation || c.queue != queue {
+		t.Fatalf("took %+v, the model says %+v", got.Take.Record, c)
+	}
+	m.live = append(m.live, got.Take)
+}
+
+// mine tells whether what the worker records counts.
+func (m *model) mine(k *Take) bool {
+	c := m.calls[k.ID]
+	return c != nil && c.state == Open && c.gen == k.Generation
+}
+
+// pop takes a worker's call out of live or late.
+func (m *model) pop(t *rapid.T) (k *Take, live bool) {
+	i := drawTake(t, append(slices.Clone(m.live), m.late...))
+	if i < len(m.live) {
+		k = m.live[i]
+		m.live = slices.Delete(m.live, i, i+1)
+		return k, true
+	}
+	i -= len(m.live)
+	k = m.late[i]
+	m.late = slices.Delete(m.late, i, i+1)
+	return k, false
+}
+
+// asynqDone is asynq's done script; callq lets it through where nothing was recorded.
+func (m *model) asynqDone(k *Take) {
+	key := keysOf(k.Queue)
+	if m.rdb.LRem(m.Context(), key.active(), 0, k.ID).Val() > 0 && m.rdb.ZRem(m.Context(), key.lease(), k.ID).Val() > 0 {
+		m.must(m.rdb.Del(m.Context(), key.task(k.ID)).Err())
+	}
+}
+
+func (m *model) retryOne(t *rapid.T) {
+	k, live := m.pop(t)
+	want := m.mine(k)
+	k.Attempts++
+	_, mine, err := m.l.Attempt(m.Context(), k, &Attempt{N: k.Attempts})
+	if m.must(err); mine != want {
+		t.Fatalf("an attempt of %s: %v, want %v", k.ID, mine, want)
+	}
+	switch {
+	case !live: // asynq does not act for a worker without a lease
+	case mine:
+		m.retry(k.Queue, k.ID)
+	case m.heldByNobodyElse(k):
+		m.asynqDone(k)
+	}
+}
+
+// heldByNobodyElse tells whether no other worker has taken the same task since.
+func (m *model) heldByNobodyElse(k *Take) bool {
+	return !slices.ContainsFunc(m.live, func(o *Take) bool { return o.ID == k.ID })
+}
+
+func (m *model) parkOne(t *rapid.T) {
+	k, _ := m.pop(t)
+	want := m.mine(k)
+	k.Parked = m.parked(k) + 1
+	_, mine, err := m.l.Park(m.Context(), k, nil)
+	if m.must(err); mine != want {
+		t.Fatalf("a park of %s: %v, want %v", k.ID, mine, want)
+	}
+	if mine { // the task went back, whoever else held it
+		m.toLate(k.ID)
+	}
+}
+
+// parked is the record's count: two workers of one call may both park it.
+func (m *model) parked(k *Take) int {
+	r, err := m.l.Get(m.Context(), k.Queue, k.ID)
+	if err != nil {
+		return k.Parked
+	}
+	return max(r.Parked, k.Parked)
+}
+
+func (m *model) toLate(id string) {
+	for i := 0; i < len(m.live); i++ {
+		if m.live[i].ID == id {
+			m.late = append(m.late, m.live[i])
+			m.live = slices.Delete(m.live, i, i+1)
+			i--
+		}
+	}
+}
+
+func (m *model) endOne(t *rapid.T) {
+	k, live := m.pop(t)
+	m.endWith(t, k, live)
+	m.ended = append(m.ended, k)
+}
+
+// endAgain is a script that is sent again, or a late answer.
+func (m *model) endAgain(t *rapid.T) {
+	m.endWith(t, m.ended[drawTake(t, m.ended)], false)
+}
+
+func (m *model) endWith(t *rapid.T, k *Take, live bool) {
+	f := finalOf(rapid.SampledFrom([]State{Done, Dropped, Dead}).Draw(t, "state"))
+	f.Assumed = f.State == Dead && rapid.Bool().Draw(t, "assumed")
+	if f.State == Dead {
+		f.Group.Code = rapid.SampledFrom([]string{"1", "2"}).Draw(t, "code")
+	}
+	c := m.calls[k.ID]
+	want := m.mine(k) || c != nil && c.gen == k.Generation && c.state == Dead && c.assumed && !f.Assumed
+	_, mine, err := m.l.End(m.Context(), k, f, nil)
+	if m.must(err); mine != want {
+		t.Fatalf("ending %s as %s: %v, want %v", k.ID, f.State, mine, want)
+	}
+	if mine {
+		c.state, c.assumed = f.State, f.Assumed
+	}
+	if live && f.State == Dead {
+		m.desk.archive(k)
+	}
+}
+
+// crashOne kills a worker: its lease runs out and asynq's recoverer puts the task
+// into retry. The worker may come back and report.
+func (m *model) crashOne(t *rapid.T) {
+	k := m.live[drawTake(t, m.live)]
+	m.toLate(k.ID)
+	m.retry(k.Queue, k.ID)
+}
+
+func (m *model) forwardAll(*rapid.T) {
+	for _, queue := range modelQueues {
+		m.forward(queue)
+	}
+}
+
+func (m *model) cancelOne(t *rapid.T) {
+	id, c := m.drawCall(t)
+	leased := m.places(c.queue, id)["lease"] > 0
+	cancelled, active, err := m.l.Cancel(m.Context(), m.record(c.queue, id), Ending{Class: "cancelled"})
+	m.must(err)
+	open := c.state == Open
+	if cancelled != (open && !leased) || active != (open && leased) {
+		t.Fatalf("cancelling %+v: %v, %v", c, cancelled, active)
+	}
+	if cancelled {
+		c.state = Cancelled
+	}
+}
+
+func (m *model) redriveOne(t *rapid.T) {
+	id, c := m.drawCall(t)
+	leased := m.places(c.queue, id)["lease"] > 0
+	can := c.state != Open && c.state != Done && !c.purged
+	redriven, busy := m.redrive(m.record(c.queue, id))
+	if redriven != (can && !leased) || busy != (can && leased) {
+		t.Fatalf("redriving %+v: %v, %v", c, redriven, busy)
+	}
+	if redriven {
+		c.state, c.assumed = Open, false
+		c.gen++
+	}
+}
+
+func (m *model) purgeOne(t *rapid.T) {
+	id, c := m.drawCall(t)
+	leased := m.places(c.queue, id)["lease"] > 0
+	purged, busy, err := m.l.Purge(m.Context(), m.record(c.queue, id))
+	m.must(err)
+	if purged != (c.state == Dead && !leased) || busy != (c.state == Dead && leased) {
+		t.Fatalf("purging %+v: %v, %v", c, purged, busy)
+	}
+	c.purged = c.purged || purged
+}
+
+func (m *model) sweepAll(*rapid.T) {
+	for range 2 { // the first finds the batch at rest
+		m.now = m.now.Add(2 * week)
+		m.sweep(m.now)
+	}
+	for id, c := range m.calls {
+		if m.openIn(c.batch) || c.state == Dead || !m.gone(c.queue, id) {
+			continue
+		}
+		delete(m.calls, id)
+		delete(m.claims, id)
+		// No worker comes back after weeks.
+		its := func(k *Take) bool { return k.ID == id }
+		m.ended, m.late = slices.DeleteFunc(m.ended, its), slices.DeleteFunc(m.late, its)
+	}
+}
+
+func (m *model) openIn(batch string) bool {
+	for _, c := range m.calls {
+		if c.batch == batch && c.state == Open {
+			return true
+		}
+	}
+	return false
+}
+
+// check holds everything that the ledger and asynq's lists say against the model.
+func (m *model) check(t *rapid.T) {
+	want := map[string]*Counts{}
+	var dead []string
+	for id, c := range m.calls {
+		r := m.record(c.queue, id)
+		if r.State != c.state || r.Generation != c.gen || r.Batch != c.batch || r.Key != c.key || r.Purged != c.purged {
+			t.Fatalf("record %+v, the model says %+v", r, c)
+		}
+		if want[c.batch] == nil {
+			want[c.batch] = &Counts{}
+		}
+		w := want[c.batch]
+		w.Accepted++
+		switch c.state {
+		case Open:
+			w.Open++
+			places := m.places(c.queue, id)
+			if on := places["pending"] + places["active"] + places["scheduled"] + places["retry"]; on != 1 || places["task"] != 1 || places["active"] != places["lease"] {
+				t.Fatalf("open call %s stands on %v", id, places)
+			}
+		case Done:
+			w.Done++
+		case Dead:
+			w.Dead++
+			if !c.purged {
+				dead = append(dead, id)
+			}
+		case Dropped:
+			w.Dropped++
+		case Cancelled:
+			w.Cancelled++
+		}
+	}
+	batches, err := m.l.Batches(m.Context())
+	m.must(err)
+	for _, b := range batches {
+		c := b.Counts
+		w := want[b.Name]
+		if w == nil {
+			w = &Counts{}
+		}
+		delete(want, b.Name)
+		if !c.Balanced() || c.Accepted-c.Expired != w.Accepted || c.Open != w.Open || c.Dead != w.Dead ||
+			c.Done+c.Dropped+c.Cancelled-c.Expired != w.Done+w.Dropped+w.Cancelled {
+			t.Fatalf("batch %s counts %+v, the model says %+v", b.Name, c, *w)
+		}
+		if found := m.audit(b.Name); len(found) != 0 {
+			t.Fatalf("audit found %+v", found)
+		}
+	}
+	if len(want) > 0 {
+		t.Fatalf("batches %v are not listed", want)
+	}
+	m.checkDead(t, dead)
+}
+
+func (m *model) checkDead(t *rapid.T, want []string) {
+	var listed []string
+	for r, err := range m.l.Dead(m.Context(), "") {
+		m.must(err)
+		listed = append(listed, r.ID)
+	}
+	sort.Strings(want)
+	sort.Strings(listed)
+	if !slices.Equal(listed, want) {
+		t.Fatalf("dead are %v, the model says %v", listed, want)
+	}
+	groups, err := m.l.DeadGroups(m.Context())
+	m.must(err)
+	n := 0
+	for _, g := range groups {
+		if g.Count == 0 {
+			t.Fatalf("an empty group: %+v", g)
+		}
+		n += int(g.Count)
+	}
+	if n != len(want) {
+		t.Fatalf("the groups hold %d dead letters of %d", n, len(want))
+	}
+}

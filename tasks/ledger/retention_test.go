@@ -1,0 +1,239 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+const week = 168 * time.Hour
+
+func (d *desk) sweep(now time.Time) Swept {
+	d.Helper()
+	s, err := d.l.Sweep(d.Context(), now, week)
+	d.must(err)
+	return s
+}
+
+func (d *desk) gone(queue, id string) bool {
+	d.Helper()
+	_, err := d.l.Get(d.Context(), queue, id)
+	if err != nil && !errors.Is(err, ErrNoCall) {
+		d.Fatal(err)
+	}
+	return err != nil
+}
+
+func TestRetentionRunsFromWhenNothingOfTheBatchIsOpen(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		now := time.Now()
+		d.end(d.acceptAndTake("b", "q", "early"), finalOf(Done))
+		open := d.acceptAndTake("b", "q:high", "late")
+		if s := d.sweep(now.Add(10 * week)); s != (Swept{}) {
+			t.Fatalf("swept %+v of a batch with an open call", s)
+		}
+		d.end(open, finalOf(Dropped))
+		for _, c := range []struct {
+			at   time.Duration
+			want Swept
+		}{
+			{10 * week, Swept{}}, // found at rest
+			{11*week - time.Millisecond, Swept{}},
+			{11 * week, Swept{Calls: 2, Batches: 1}},
+			{12 * week, Swept{}},
+		} {
+			if got := d.sweep(now.Add(c.at)); got != c.want {
+				t.Fatalf("after %s: swept %+v, want %+v", c.at, got, c.want)
+			}
+		}
+		if _, err := d.l.Batch(t.Context(), "b"); !errors.Is(err, ErrNoBatch) {
+			t.Fatalf("the batch is still there: %v", err)
+		}
+		left := rdb.Keys(t.Context(), "callq:*").Val()
+		if len(left) != 1 || left[0] != keyQueues {
+			t.Fatalf("left behind: %v", left)
+		}
+	})
+}
+
+func TestDeadLettersOutliveTheirBatch(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		now := time.Now()
+		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
+		dead := d.acceptAndTake("b", "q", "dead")
+		d.end(dead, finalOf(Dead))
+		d.sweep(now)
+		if got := d.sweep(now.Add(week)); got != (Swept{Calls: 1}) {
+			t.Fatalf("swept %+v", got)
+		}
+		d.wantCounts("b", Counts{Accepted: 2, Done: 1, Dead: 1, Expired: 1})
+		if found := d.audit("b"); len(found) != 0 {
+			t.Fatalf("audit found %+v", found)
+		}
+		if redriven, _ := d.redrive(d.record("q", dead.ID)); !redriven {
+			t.Fatal("not redriven")
+		}
+		d.end(d.take("q"), finalOf(Done))
+		// The retention runs anew, though no sweep saw the call open.
+		if got := d.sweep(now.Add(week)); got != (Swept{}) {
+			t.Fatalf("swept %+v", got)
+		}
+		if got := d.sweep(now.Add(2 * week)); got != (Swept{Calls: 1, Batches: 1}) {
+			t.Fatalf("swept %+v", got)
+		}
+	})
+}
+
+func TestAForgottenKeyIsFreeAgain(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		now := time.Now()
+		d.end(d.acceptAndTake("b", "q", "k"), finalOf(Done))
+		d.end(d.acceptAndTake("b", "q", "dead"), finalOf(Dead))
+		d.sweep(now)
+		d.sweep(now.Add(week))
+		other := entryOf("b", "q", "k")
+		other.Hash = "other-hash"
+		if got := d.send("b", other)[0]; got != Accepted {
+			t.Fatalf("verdict %d", got)
+		}
+		d.wantCounts("b", Counts{Accepted: 3, Open: 1, Done: 1, Dead: 1, Expired: 1})
+		if found := d.audit("b"); len(found) != 0 {
+			t.Fatalf("audit found %+v", found)
+		}
+	})
+}
+
+func TestAdHocCallsAreKeptEachFromItsOwnEnding(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		old := d.acceptAndTake(AdHoc, "q", "old")
+		d.end(old, finalOf(Done))
+		d.end(d.acceptAndTake(AdHoc, "q", "dead"), finalOf(Dead))
+		d.accept(AdHoc, "q", "open")
+		ended := d.record("q", old.ID).EndedAt
+		if got := d.sweep(ended.Add(week - time.Second)); got != (Swept{}) {
+			t.Fatalf("swept %+v", got)
+		}
+		if got := d.sweep(ended.Add(week + time.Second)); got != (Swept{Calls: 1}) {
+			t.Fatalf("swept %+v", got)
+		}
+		if !d.gone("q", old.ID) {
+			t.Fatal("the old call is still there")
+		}
+		d.wantCounts(AdHoc, Counts{Accepted: 3, Open: 1, Done: 1, Dead: 1, Expired: 1})
+		if found := d.audit(AdHoc); len(found) != 0 {
+			t.Fatalf("audit found %+v", found)
+		}
+		d.end(d.take("q"), finalOf(Done))
+		d.sweep(time.Now().Add(2 * week))
+		if got := d.counts(AdHoc); got.Expired != 2 {
+			t.Fatalf("the batch of ad hoc calls was forgotten or kept: %+v", got)
+		}
+	})
+}
+
+// A record that went before its task would leave what looks like a stranger's.
+func TestACancelledCallIsKeptWhileItsTaskStillWaits(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		now := time.Now()
+		d.accept("b", "q", "k")
+		_, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", "k")), Ending{Class: "cancelled"})
+		d.must(err)
+		d.sweep(now)
+		if got := d.sweep(now.Add(week)); got != (Swept{}) {
+			t.Fatalf("swept %+v", got)
+		}
+		if d.dequeue("q").Take != nil {
+			t.Fatal("a cancelled call went out")
+		}
+		if got := d.sweep(now.Add(week)); got != (Swept{Calls: 1, Batches: 1}) {
+			t.Fatalf("swept %+v", got)
+		}
+	})
+}
+
+func TestALongBatchIsForgottenPageByPage(t *testing.T) {
+	d := newDesk(t, brokertest.Redis(t).Client)
+	now := time.Now()
+	const n = 2*page + 100
+	bury(d, "q", n)
+	id := idOf("b", "done")
+	d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done)) // behind all pages of dead letters
+	d.sweep(now)
+	if got := d.sweep(now.Add(week)); got != (Swept{Calls: 1}) || !d.gone("q", id) {
+		t.Fatalf("swept %+v", got)
+	}
+	d.wantCounts("b", Counts{Accepted: n + 1, Dead: n, Done: 1, Expired: 1})
+}
+
+// hooked runs before once, ahead of the first script with the given digest.
+type hooked struct {
+	redis.UniversalClient
+	sha    string
+	before func()
+}
+
+func (h *hooked) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	if before := h.before; sha == h.sha && before != nil {
+		h.before = nil
+		before()
+	}
+	return h.UniversalClient.EvalSha(ctx, sha, keys, args...)
+}
+
+func TestWhoSendsWhileABatchIsBeingForgottenLosesNothing(t *testing.T) {
+	for name, script := range map[string]*redis.Script{
+		"before its calls expire":      scriptExpire,
+		"before its keys are released": scriptUnclaim,
+		"before its books are removed": scriptForget,
+	} {
+		t.Run(name, func(t *testing.T) {
+			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+				d := newDesk(t, rdb)
+				now := time.Now()
+				d.end(d.acceptAndTake("b", "q", "k"), finalOf(Done))
+				d.sweep(now)
+				sweeper := New(&hooked{UniversalClient: rdb, sha: script.Hash(), before: func() {
+					d.send("b", entryOf("b", "q", "k"), entryOf("b", "q", "new"))
+				}})
+				if _, err := sweeper.Sweep(t.Context(), now.Add(week), week); err != nil {
+					t.Fatal(err)
+				}
+				if d.counts("b").Open == 0 {
+					t.Fatal("the new call is not in the books")
+				}
+				list, err := d.l.Batches(t.Context())
+				if err != nil || len(list) != 1 {
+					t.Fatalf("batches %+v, %v", list, err)
+				}
+				if found := d.audit("b"); len(found) != 0 {
+					t.Fatalf("audit found %+v", found)
+				}
+				// Whatever became of the old call, its key is one call now.
+				again := d.send("b", entryOf("b", "q", "k"))[0]
+				if again != Duplicate && again != Accepted {
+					t.Fatalf("verdict %d", again)
+				}
+				for range d.counts("b").Open {
+					d.end(d.take("q"), finalOf(Done))
+				}
+				if found := d.audit("b"); len(found) != 0 {
+					t.Fatalf("audit found %+v", found)
+				}
+				if got := fmt.Sprint(d.dequeue("q").Take); got != "<nil>" {
+					t.Fatalf("still in the queue: %s", got)
+				}
+			})
+		})
+	}
+}
