@@ -276,6 +276,7 @@ func (w *Worker) hand(ctx context.Context, queue string, got ledger.Dequeued) bo
 	if !broker.Decodable(got.Message, queue, got.Take.ID) {
 		// asynq would leave it in active for ever and stop recovering leases.
 		w.discard(ctx, got.Take)
+		w.passTurn(ctx, got.Take)
 		return false
 	}
 	if left := w.parks.recent(got.Take.ID); left > 0 {

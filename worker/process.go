@@ -52,6 +52,7 @@ type gate struct {
 func (w *Worker) process(ctx context.Context, take *ledger.Take) verb {
 	p, v, ok := w.open(ctx, take)
 	if !ok {
+		w.passTurn(ctx, take)
 		return v
 	}
 	if v, ok := w.admit(ctx, p); !ok {
@@ -62,6 +63,18 @@ func (w *Worker) process(ctx context.Context, take *ledger.Take) verb {
 		return w.notSent(ctx, p, a)
 	}
 	return w.settle(ctx, p, a)
+}
+
+// passTurn lets the next call of the queue out after a hold, where the one that
+// was let out does not ask for the probe.
+func (w *Worker) passTurn(ctx context.Context, take *ledger.Take) {
+	if !take.Circuit.AfterHold {
+		return
+	}
+	w.trouble(w.ledger.PassTurn(context.WithoutCancel(ctx), take.Queue))
+	if a := w.accounts[tasks.UpstreamOf(take.Queue)]; a != nil {
+		a.hold.lift()
+	}
 }
 
 // open reads the call and ends it where it must not be made. ok is false when
@@ -154,6 +167,7 @@ func (w *Worker) ask(ctx context.Context, p *passage, name circuit.Name, g *gate
 	switch {
 	case err != nil:
 		w.trouble(err)
+		w.passTurn(ctx, p.take)
 		return adm, verb{kind: again, delay: time.Second, text: "Redis is out of reach"}, false
 	case adm.GiveUp:
 		return adm, w.endGivenUp(ctx, p, adm), false

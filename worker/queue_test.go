@@ -168,6 +168,21 @@ breaker: {window: 10s, min_calls: 5, ratio: 0.5}
 	})
 }
 
+func TestACallThatEndsUnsentAfterAHoldPassesItsTurnOn(t *testing.T) {
+	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
+		store := circuit.NewStore(env.Redis(), "test")
+		if err := store.Open(t.Context(), circuit.Name{Upstream: callqtest.Upstream}, 200*time.Millisecond, "test", "test"); err != nil {
+			t.Fatal(err)
+		}
+		past := time.Now().Add(-time.Second)
+		late := env.Submit(tasks.Call{Path: "/late", Deadline: &past})
+		next := env.Submit(tasks.Call{Path: "/next"})
+		env.Start()
+		want(t, env.Await(late.ID), tasks.StateDead, policy.Expired, 0)
+		want(t, env.Await(next.ID), tasks.StateDone, policy.OK, 1)
+	})
+}
+
 func TestAnOperatorsPauseIsTheOperators(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		inspector := asynq.NewInspectorFromRedisClient(env.Redis())

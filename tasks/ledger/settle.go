@@ -197,6 +197,15 @@ func (l *Ledger) MarkSent(ctx context.Context, t *Take, n int, probe bool) (held
 	}
 }
 
+// PassTurn lets the next call of a queue out after a hold, in place of one that
+// was let out and will not ask for the probe.
+func (l *Ledger) PassTurn(ctx context.Context, queue string) error {
+	if err := l.rdb.HDel(ctx, keysOf(queue).circuit(), "turn").Err(); err != nil {
+		return fmt.Errorf("let the next call of queue %q out: %w", queue, err)
+	}
+	return nil
+}
+
 // Dequeued is the answer to [Ledger.Dequeue].
 type Dequeued struct {
 	// Take is the call, nil when there is none to be had.
