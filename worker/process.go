@@ -167,8 +167,9 @@ func (w *Worker) ask(ctx context.Context, p *passage, name circuit.Name, g *gate
 	switch {
 	case err != nil:
 		w.trouble(err)
+		v := w.putBack(ctx, p.take, nil)
 		w.passTurn(ctx, p.take)
-		return adm, verb{kind: again, delay: time.Second, text: "Redis is out of reach"}, false
+		return adm, v, false
 	case adm.GiveUp:
 		return adm, w.endGivenUp(ctx, p, adm), false
 	case !adm.Admitted && name.Endpoint != "":
@@ -201,9 +202,6 @@ func (w *Worker) giveBack(ctx context.Context, p *passage) {
 // policy wants that. The decision is not carried out here.
 func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 	take := p.take
-	if take.FirstAt.IsZero() {
-		take.FirstAt, take.HeldBase = take.At, take.Circuit.Held
-	}
 	job, _, isJob := p.call.Job()
 	if !p.idempotent && !isJob {
 		if a, ok := w.mark(ctx, p); !ok {
@@ -218,6 +216,9 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 	}
 	if a.NotSent {
 		return a
+	}
+	if take.FirstAt.IsZero() {
+		take.FirstAt, take.HeldBase = take.At, take.Circuit.Held
 	}
 	a.decide(p, !isJob && p.acct.client.CanRefresh(a.TokenGeneration))
 	if !a.decision.Refresh {

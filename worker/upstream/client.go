@@ -172,7 +172,7 @@ func (c *Client) send(ctx context.Context, p *prepared, cred credential) Answer 
 	for hop := 0; ; hop++ {
 		resp, f := c.exchange(run, ctx, p, target, body, cred, hop)
 		if f != nil {
-			return c.unanswered(f, started)
+			return c.unanswered(f, nil, started)
 		}
 		next, f := redirect(p.method, resp, &target)
 		if f == nil && next != nil && hop == maxRedirects {
@@ -180,13 +180,13 @@ func (c *Client) send(ctx context.Context, p *prepared, cred credential) Answer 
 		}
 		if f != nil {
 			_ = resp.Body.Close()
-			return c.unanswered(f, started)
+			return c.unanswered(f, resp.Header, started)
 		}
 		if next == nil {
 			return c.answered(run, resp, started)
 		}
 		if _, f := readBody(run, resp, maxHeader); f != nil && f.kind != policy.TooLarge {
-			return c.unanswered(f, started)
+			return c.unanswered(f, resp.Header, started)
 		}
 		if resp.StatusCode != http.StatusTemporaryRedirect && resp.StatusCode != http.StatusPermanentRedirect {
 			body = nil
@@ -266,7 +266,7 @@ func (c *Client) answered(run context.Context, resp *http.Response, started time
 	received := time.Now()
 	body, f := readBody(run, resp, c.cfg.MaxBody)
 	if f != nil {
-		return c.unanswered(f, started)
+		return c.unanswered(f, resp.Header, started)
 	}
 	// Before they are read: what is cut off later could leave half a secret.
 	header := c.secrets.header(resp.Header)
@@ -283,13 +283,15 @@ func (c *Client) answered(run context.Context, resp *http.Response, started time
 	}
 }
 
-func (c *Client) unanswered(f *fault, started time.Time) Answer {
+// unanswered is a call without a whole answer. Where at least its head came, the
+// API's support can look the call up by the id in it.
+func (c *Client) unanswered(f *fault, head http.Header, started time.Time) Answer {
 	now := time.Now()
 	if f.notSent {
 		return Answer{NotSent: true, Err: c.failed("not sent", f.err)}
 	}
 	return Answer{
-		Outcome:   policy.Outcome{Transport: f.kind, ReceivedAt: now},
+		Outcome:   policy.Outcome{Transport: f.kind, CorrelationID: correlationID(c.secrets.header(head)), ReceivedAt: now},
 		StartedAt: started, Latency: now.Sub(started),
 		Err: c.failed(string(f.kind), f.err),
 	}
