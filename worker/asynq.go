@@ -190,8 +190,8 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 	a := w.accounts[tasks.UpstreamOf(d.Queue)]
 	rest := w.rests[d.Queue]
 	began := time.Now()
-	for a != nil && rest != nil && time.Since(began) < maxWaiting {
-		if !a.hold.wait(w.draining) || rest.resting() || !w.acquire(maxWaiting-time.Since(began)) {
+	for a != nil && rest != nil {
+		if !a.hold.wait(w.draining, maxWaiting-time.Since(began)) || rest.resting() || !w.acquire(maxWaiting-time.Since(began)) {
 			break
 		}
 		got, err := w.ledger.Dequeue(ctx, d.Queue, d.LeaseUntil, a.lease)
@@ -246,8 +246,8 @@ func (h *heldAccount) lift() {
 }
 
 // wait waits until the hold is over, or Redis is to be asked again; false means
-// that the worker drains.
-func (h *heldAccount) wait(draining <-chan struct{}) bool {
+// that this takes longer than atMost, or that the worker drains.
+func (h *heldAccount) wait(draining <-chan struct{}, atMost time.Duration) bool {
 	h.mu.Lock()
 	left := time.Until(h.end)
 	if left <= 0 {
@@ -259,11 +259,11 @@ func (h *heldAccount) wait(draining <-chan struct{}) bool {
 	}
 	over := h.over
 	h.mu.Unlock()
-	timer := time.NewTimer(left)
+	timer := time.NewTimer(min(left, atMost))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
+		return left <= atMost
 	case <-over:
 		return true
 	case <-draining:

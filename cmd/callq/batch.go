@@ -143,6 +143,13 @@ status is 3 where some calls are dead or dropped.`,
 	}
 }
 
+// hintWorker says so where nobody is there to make the calls that are waited for.
+func (a *app) hintWorker(ctx context.Context, d *desk) {
+	if n, err := d.ledger.Workers(ctx); err == nil && n == 0 {
+		a.progressf("No worker is running; start one with callq work.")
+	}
+}
+
 // pollEvery is how often a waiting command asks.
 const pollEvery = 250 * time.Millisecond
 
@@ -152,9 +159,7 @@ func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
 	if err != nil || b.Counts.Open == 0 {
 		return booksOf(b), err
 	}
-	if n, err := d.ledger.Workers(ctx); err == nil && n == 0 {
-		a.progressf("No worker is running; start one with callq work.")
-	}
+	a.hintWorker(ctx, d)
 	first := b.Counts.Open
 	bar := a.newProgress(int(first))
 	defer bar.close()

@@ -54,8 +54,12 @@ func TestARedriveThatWasInterruptedIsFinishedByTheNext(t *testing.T) {
 		defer close(ended)
 		out, status = redrive(ctx, "--rate", "1/h")
 	}()
-	for deadline := time.Now().Add(30 * time.Second); open() == 0; {
-		if time.Now().After(deadline) {
+	tick, deadline := time.NewTicker(10*time.Millisecond), time.After(30*time.Second)
+	defer tick.Stop()
+	for open() == 0 {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			t.Fatal("nothing was redriven")
 		}
 	}

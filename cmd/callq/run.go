@@ -234,7 +234,7 @@ func (a *app) session(ctx context.Context, s *session, j job) error {
 		if !s.desk.conn.Volatile {
 			mended = fmt.Sprintf("close the circuit (callq circuit close '%s' --reason mended), ", stuck.record.Name)
 		}
-		return fmt.Errorf("%w; then %s%s", err, mended, resumeHint(s, j))
+		return fmt.Errorf("%w; then %s%s (with --redo dead also the calls that were refused are made)", err, mended, resumeHint(s, j))
 	}
 	return err
 }

@@ -48,6 +48,7 @@ func (s *sending) call(ctx context.Context, method, path string, params []string
 	if !s.wait {
 		return s.receipt(receipt)
 	}
+	s.hintWorker(ctx, d)
 	result, err := d.producer.Wait(ctx, receipt.ID)
 	if err != nil {
 		return errors.Join(err, fmt.Errorf("the call was sent; its id is %s", receipt.ID))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -112,6 +113,37 @@ func TestACursorResumesAndYieldsRedrivenCallsAgain(t *testing.T) {
 		d.end(d.take("q"), finalOf(Done))
 		if got := endingsOf(d, "b", cur); got != "k1" {
 			t.Fatalf("after the redrive: %q", got)
+		}
+	})
+}
+
+// Two calls can end in one microsecond, and a fail-over can set the clock back.
+func TestEndingsKeepOneOrderWhateverTheClockSays(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "k1", "k2", "k3", "k4")
+		ahead := time.Now().Add(time.Hour)
+		d.must(rdb.HSet(t.Context(), keysOf("q").counts("b"), "last", ahead.UnixMicro()).Err())
+		cancel := func(key string) {
+			cancelled, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", key)), Ending{})
+			if d.must(err); !cancelled {
+				t.Fatalf("%s was not cancelled", key)
+			}
+		}
+		cancel("k4")
+		d.end(d.take("q"), finalOf(Done))
+		cancel("k3")
+		d.end(d.take("q"), finalOf(Dead))
+		if got := endingsOf(d, "b", &Cursor{}); got != "k4 k1 k3 k2" {
+			t.Fatalf("they ended in the order %s", got)
+		}
+		last := ahead
+		for _, key := range []string{"k4", "k1", "k3", "k2"} {
+			if at := d.record("q", idOf("b", key)).EndedAt; !at.After(last) {
+				t.Fatalf("%s ended at %s, not after %s", key, at, last)
+			} else {
+				last = at
+			}
 		}
 	})
 }

@@ -89,7 +89,7 @@ func (l *Ledger) Attempt(ctx context.Context, t *Take, a *Attempt) (streak int, 
 	}
 	k := keysOf(t.Queue)
 	n, err := scriptAttempt.Run(ctx, l.rdb,
-		[]string{k.lease(), k.record(t.ID), k.circuit()},
+		[]string{k.record(t.ID), k.circuit()},
 		append([]any{t.Generation}, fields...)...).Int64Slice()
 	if err != nil {
 		return 0, false, fmt.Errorf("record an attempt of call %s: %w", t.ID, err)

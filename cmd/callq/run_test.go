@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/worker/simapi"
+)
+
+// TestRunScripts runs callq run on the Redis inside the process and on the
+// embedded one. Beside the program there are these commands:
+//
+//	sim FILE             start a simulated API that answers as FILE says; callq.yaml
+//	                     finds it
+//	script FILE          change what it answers
+//	arrived N            N calls have arrived at it
+//	status N COMMAND…    run a command that ends with status N
+//	count N FILE         FILE has N lines
+//	cut N FILE           take the last N bytes off FILE
+func TestRunScripts(t *testing.T) {
+	for name, path := range map[string]func() string{
+		"miniredis": func() string { return program(t) },
+		"embedded":  func() string { return brokertest.Binary(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Dir(path())
+			testscript.Run(t, testscript.Params{
+				Dir: "testdata/run",
+				Setup: func(env *testscript.Env) error {
+					for key, value := range map[string]string{
+						"HOME": env.WorkDir, "TZ": "UTC", "GORACE": "atexit_sleep_ms=0",
+						"PATH":  filepath.Dir(program(t)) + string(os.PathListSeparator) + dir,
+						"REDIS": name,
+					} {
+						env.Setenv(key, value)
+					}
+					return os.WriteFile(filepath.Join(env.WorkDir, "quick.yaml"), []byte(quick), 0o600)
+				},
+				Condition: func(cond string) (bool, error) { return cond == name, nil },
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){
+					"status": status, "count": countLines, "sim": startSimulated, "script": scriptSimulated, "arrived": arrived, "cut": cutFile,
+				},
+			})
+		})
+	}
+}
+
+// running are the simulated APIs of the scripts, by their folders.
+var running sync.Map // string -> *simapi.Server
+
+func startSimulated(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: sim FILE")
+	}
+	script, err := simapi.ParseScript(ts.ReadFile(args[0]))
+	ts.Check(err)
+	sim := simapi.New(simapi.Config{Script: script})
+	server := httptest.NewServer(sim)
+	ts.Defer(func() {
+		_ = sim.Close()
+		server.Close()
+	})
+	ts.Check(os.WriteFile(ts.MkAbs("callq.yaml"), fmt.Appendf(nil, `upstreams:
+  sim: {base_url: %q, policy: ./quick.yaml, timeout: 2s, cost: {per_call: 0.01}}
+`, server.URL), 0o600))
+	running.Store(ts.Getenv("WORK"), sim)
+}
+
+func simulatedOf(ts *testscript.TestScript) *simapi.Server {
+	s, ok := running.Load(ts.Getenv("WORK"))
+	if !ok {
+		ts.Fatalf("start it first: sim FILE")
+	}
+	return s.(*simapi.Server)
+}
+
+func scriptSimulated(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: script FILE")
+	}
+	ts.Check(simulatedOf(ts).Script(ts.ReadFile(args[0])))
+}
+
+func arrived(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: arrived N")
+	}
+	if got := fmt.Sprint(simulatedOf(ts).Stats().Arrivals); got != args[0] {
+		ts.Fatalf("%s calls have arrived, want %s", got, args[0])
+	}
+}
+
+func cutFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: cut N FILE")
+	}
+	text := ts.ReadFile(args[1])
+	n := 0
+	_, err := fmt.Sscan(args[0], &n)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.TrimSpace(text[:len(text)-n])), 0o600))
+}

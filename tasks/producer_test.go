@@ -1,0 +1,521 @@
+package tasks_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+func producer(t testing.TB, rdb redis.UniversalClient, rules tasks.Rules) *tasks.Producer {
+	t.Helper()
+	p, err := tasks.NewProducer(rdb, tasks.ProducerConfig{Rules: rules})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// finish ends the next call of a queue, as a worker would, and returns its record.
+func finish(t testing.TB, rdb redis.UniversalClient, queue string, s ledger.State) ledger.Record {
+	t.Helper()
+	l := ledger.New(rdb)
+	got, err := l.Dequeue(t.Context(), queue, time.Now().Add(time.Minute).Unix(), time.Minute)
+	if err != nil || got.Take == nil {
+		t.Fatalf("nothing to take from %s: %v", queue, err)
+	}
+	f := ledger.Final{
+		State:  s,
+		Ending: ledger.Ending{Class: "ok", HTTPStatus: 200, CorrelationID: "c-1", Attempts: 1, FinishedAt: time.Now()},
+		Body:   []byte(`{"n":1.10}`), BodyType: "application/json",
+	}
+	if s != ledger.Done {
+		f.Ending.Class, f.Ending.Code, f.Ending.UserMessage = "bad_parameter", "68300004", "Mend it."
+	}
+	if s == ledger.Dead {
+		f.Group = ledger.Group{Class: f.Ending.Class}
+	}
+	got.Take.Attempts = 1
+	if _, mine, err := l.End(t.Context(), got.Take, f, nil); err != nil || !mine {
+		t.Fatal(mine, err)
+	}
+	if s == ledger.Dead { // asynq archives it, which ends the lease
+		if err := l.RemoveTask(t.Context(), queue, got.Take.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := l.Get(t.Context(), queue, got.Take.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func counts(t testing.TB, rdb redis.UniversalClient, batch string) ledger.Counts {
+	t.Helper()
+	b, err := ledger.New(rdb).Batch(t.Context(), batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !b.Counts.Balanced() {
+		t.Fatalf("the books do not balance: %+v", b.Counts)
+	}
+	return b.Counts
+}
+
+func audit(t testing.TB, rdb redis.UniversalClient, batch string) {
+	t.Helper()
+	found, err := ledger.New(rdb).Audit(t.Context(), batch, tasks.TaskID)
+	if err != nil || len(found) > 0 {
+		t.Fatalf("audit found %+v, %v", found, err)
+	}
+}
+
+func seq(calls ...tasks.Call) iter.Seq2[tasks.Call, error] {
+	return func(yield func(tasks.Call, error) bool) {
+		for _, c := range calls {
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+// numbered yields n calls with distinct paths.
+func numbered(n int) iter.Seq2[tasks.Call, error] {
+	return func(yield func(tasks.Call, error) bool) {
+		for i := range n {
+			if !yield(tasks.Call{Upstream: "api", Path: fmt.Sprintf("/item/%d", i)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func TestACallSubmittedTwiceIsOneCall(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		p := producer(t, rdb, tasks.Rules{})
+		call := tasks.Call{Batch: "b", Key: "k", Upstream: "api", Path: "/a", Query: tasks.Query{"q": "x"}}
+		first, err := p.Submit(t.Context(), call)
+		if err != nil || first.Duplicate || first.ID != tasks.TaskID("b", "k") || first.Batch != "b" || first.Key != "k" {
+			t.Fatalf("%+v, %v", first, err)
+		}
+		call.Path, call.Query, call.Method = "/a?q=x", nil, "get" // the same, spelt otherwise
+		second, err := p.Submit(t.Context(), call)
+		if err != nil || !second.Duplicate || second.ID != first.ID {
+			t.Fatalf("%+v, %v", second, err)
+		}
+		call.Path = "/other"
+		_, err = p.Submit(t.Context(), call)
+		var conflict *tasks.ConflictError
+		if !errors.As(err, &conflict) || conflict.Key != "k" || conflict.Batch != "b" || !strings.Contains(err.Error(), "another key") {
+			t.Fatalf("other content: %v", err)
+		}
+		if c := counts(t, rdb, "b"); c.Accepted != 1 || c.Open != 1 {
+			t.Fatalf("counts %+v", c)
+		}
+		audit(t, rdb, "b")
+	})
+}
+
+func TestCallsWithoutAKeyAreTwoCalls(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		p := producer(t, rdb, tasks.Rules{})
+		ids := map[string]bool{}
+		for range 2 {
+			r, err := p.Submit(t.Context(), tasks.Call{Upstream: "api", Path: "/a"})
+			if err != nil || r.Duplicate || r.Batch != tasks.DefaultBatch || r.Key == "" {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			ids[r.ID] = true
+		}
+		if len(ids) != 2 {
+			t.Fatal("two calls share an id")
+		}
+	})
+}
+
+func TestARefusedCallLeavesNothingBehind(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		p := producer(t, rdb, tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "api"}}})
+		for _, c := range []tasks.Call{
+			{},
+			{Path: "https://elsewhere/a"},
+			{Path: "/a", Upstream: "unknown"},
+			{Path: "/a", Method: tasks.MethodJob},
+			{Path: "/a", Headers: map[string]string{"Authorization": "x"}},
+		} {
+			var bad *tasks.FieldError
+			if _, err := p.Submit(t.Context(), c); !errors.As(err, &bad) {
+				t.Errorf("%+v: %v", c, err)
+			}
+		}
+		if keys := rdb.Keys(t.Context(), "*").Val(); len(keys) != 0 {
+			t.Fatalf("left behind %v", keys)
+		}
+	})
+}
+
+func TestAPriorityChoosesTheQueue(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		p := producer(t, rdb, tasks.Rules{})
+		for i, priority := range []tasks.Priority{tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow} {
+			r, err := p.Submit(t.Context(), tasks.Call{Upstream: "api", Path: "/a", Priority: priority})
+			if err != nil {
+				t.Fatal(err)
+			}
+			queue := tasks.Queues("api")[i]
+			if got := finish(t, rdb, queue, ledger.Done); got.ID != r.ID || tasks.UpstreamOf(queue) != "api" {
+				t.Errorf("%s holds %s, want %s", queue, got.ID, r.ID)
+			}
+		}
+	})
+}
+
+func TestTheFirstOfTwoLinesWithOneKeyWins(t *testing.T) {
+	rdb := brokertest.Redis(t).Client // miniredis is slow with so many
+	p := producer(t, rdb, tasks.Rules{})
+	calls := func(yield func(tasks.Call, error) bool) {
+		for i := range 1500 { // over several chunks
+			key, path := fmt.Sprint(i), fmt.Sprintf("/%d", i)
+			switch i {
+			case 700:
+				key = "3" // with other content
+			case 1400:
+				key, path = "5", "/5" // with the same
+			}
+			if !yield(tasks.Call{Key: key, Upstream: "api", Path: path}, nil) {
+				return
+			}
+		}
+	}
+	sum, err := p.SubmitAll(t.Context(), "b", calls)
+	if err != nil || sum.Accepted != 1498 || sum.Duplicate != 1 || sum.Refused != 1 {
+		t.Fatalf("%+v, %v", sum, err)
+	}
+	if bad := sum.Errors[0]; bad.Line != 701 || bad.Field != "key" || !strings.Contains(bad.Error(), `"3"`) {
+		t.Fatalf("refused %v", bad)
+	}
+	r, err := ledger.New(rdb).Get(t.Context(), "api", tasks.TaskID("b", "3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := tasks.Decode(r.Content); err != nil || c.Path != "/3" {
+		t.Fatalf("key 3 stands for %s, %v", c.Path, err)
+	}
+	audit(t, rdb, "b")
+}
+
+func TestARefusedLineNeverStopsASend(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		rules := tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "api"}}}
+		p := producer(t, rdb, rules)
+		file := strings.Join([]string{
+			`{"path":"/1"}`, ``, `not json`, `{"path":"/4","key":"line-1"}`, `{"path":"//host"}`, `{"path":"/1","key":"line-1"}`, `{"path":"/7"}`,
+		}, "\n")
+		var told []int
+		send := func() tasks.Summary {
+			told = nil
+			sum, err := p.SubmitLines(t.Context(), "b", tasks.ReadCalls(strings.NewReader(file), tasks.ReadOptions{Rules: rules}),
+				func(bad *tasks.FieldError) { told = append(told, bad.Line) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			return sum
+		}
+		if sum := send(); sum.Accepted != 2 || sum.Duplicate != 1 || sum.Refused != 3 || fmt.Sprint(told) != "[3 5 4]" {
+			t.Fatalf("%+v, told of %v", sum, told)
+		}
+		if sum := send(); sum.Accepted != 0 || sum.Duplicate != 3 || sum.Refused != 3 {
+			t.Fatalf("sent again: %+v", sum)
+		}
+		if c := counts(t, rdb, "b"); c.Accepted != 2 {
+			t.Fatalf("counts %+v", c)
+		}
+	})
+}
+
+func TestABadBatchNameIsRefusedBeforeAnythingIsRead(t *testing.T) {
+	p := producer(t, redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}), tasks.Rules{})
+	_, err := p.SubmitAll(t.Context(), "a\nb", func(func(tasks.Call, error) bool) { t.Error("read") })
+	var bad *tasks.FieldError
+	if !errors.As(err, &bad) || bad.Field != "batch" {
+		t.Fatal(err)
+	}
+}
+
+func TestAnErrorOfTheSourceStopsAndWhatWasTakenStays(t *testing.T) {
+	rdb := brokertest.Redis(t).Client
+	p := producer(t, rdb, tasks.Rules{})
+	broken := errors.New("disk on fire")
+	_, err := p.SubmitAll(t.Context(), "b", func(yield func(tasks.Call, error) bool) {
+		for c, err := range numbered(1200) {
+			if !yield(c, err) {
+				return
+			}
+		}
+		yield(tasks.Call{}, broken)
+	})
+	if !errors.Is(err, broken) {
+		t.Fatal(err)
+	}
+	if sum, err := p.SubmitAll(t.Context(), "b", numbered(1200)); err != nil || sum.Accepted+sum.Duplicate != 1200 || sum.Duplicate == 0 {
+		t.Fatalf("%+v, %v", sum, err)
+	}
+	audit(t, rdb, "b")
+}
+
+// flaky fails every nth script, before Redis has run it or after.
+type flaky struct {
+	mu    sync.Mutex
+	n     int
+	every int
+	after bool
+}
+
+var errFlaky = errors.New("connection reset by peer")
+
+func (*flaky) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (*flaky) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (f *flaky) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() != "evalsha" {
+			return next(ctx, cmd)
+		}
+		f.mu.Lock()
+		f.n++
+		fail := f.every > 0 && f.n%f.every == 0
+		f.mu.Unlock()
+		if !fail {
+			return next(ctx, cmd)
+		}
+		if f.after {
+			_ = next(ctx, cmd) // its reply is lost
+		}
+		cmd.SetErr(errFlaky)
+		return errFlaky
+	}
+}
+
+func TestASendThatRedisBrokeIsCompletedByTheNextOnes(t *testing.T) {
+	for name, after := range map[string]bool{"requests lost": false, "replies lost": true} {
+		t.Run(name, func(t *testing.T) {
+			rdb := brokertest.Redis(t).Client // miniredis is slow with so many
+			const n = 3000
+			fault := &flaky{every: 5, after: after}
+			rdb.AddHook(fault)
+			p := producer(t, rdb, tasks.Rules{})
+			failed := 0
+			for try := 1; ; try++ {
+				sum, err := p.SubmitAll(t.Context(), "b", numbered(n))
+				if err == nil {
+					if sum.Accepted+sum.Duplicate != n || sum.Refused != 0 {
+						t.Fatalf("%+v", sum)
+					}
+					break
+				}
+				failed++
+				if !errors.Is(err, errFlaky) || try > 50 {
+					t.Fatal(err)
+				}
+				if try == 5 { // the trouble passes
+					fault.mu.Lock()
+					fault.every = 0
+					fault.mu.Unlock()
+				}
+			}
+			if failed == 0 {
+				t.Fatal("no send failed")
+			}
+			if c := counts(t, rdb, "b"); c.Accepted != n || c.Open != n {
+				t.Fatalf("counts %+v", c)
+			}
+			if pending := rdb.LLen(t.Context(), "asynq:{api}:pending").Val(); pending != n {
+				t.Fatalf("%d tasks are pending", pending)
+			}
+			audit(t, rdb, "b")
+		})
+	}
+}
+
+func TestACancelledSendSaysSo(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		p := producer(t, rdb, tasks.Rules{})
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := p.SubmitAll(ctx, "b", func(yield func(tasks.Call, error) bool) {
+			for c, err := range numbered(5000) {
+				if c.Path == "/item/1000" {
+					cancel()
+				}
+				if !yield(c, err) {
+					return
+				}
+			}
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestWaitReturnsTheResultOnceTheCallHasEnded(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		p := producer(t, rdb, tasks.Rules{})
+		if _, err := p.Wait(t.Context(), "unknown"); !errors.Is(err, tasks.ErrNoCall) {
+			t.Fatal(err)
+		}
+		r, err := p.Submit(t.Context(), tasks.Call{Batch: "b", Key: "k", Upstream: "api", Path: "/a?x=1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := p.Wait(ctx, r.ID); !errors.Is(err, context.Canceled) {
+			t.Fatalf("a wait that was given up: %v", err)
+		}
+		finish(t, rdb, "api", ledger.Done)
+		got, err := p.Wait(t.Context(), r.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Key != "k" || got.Batch != "b" || got.ID != r.ID || got.Upstream != "api" || got.Method != "GET" || got.Path != "/a?x=1" ||
+			got.State != tasks.StateDone || got.Class != "ok" || got.HTTPStatus != 200 || got.Attempts != 1 || got.CorrelationID != "c-1" ||
+			string(got.Body) != `{"n":1.10}` || got.Digest == "" || got.FinishedAt.IsZero() {
+			t.Fatalf("%+v", got)
+		}
+	})
+}
+
+func TestResultsComeInTheOrderOfCompletionAndARedriveAddsOne(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		p := producer(t, rdb, tasks.Rules{})
+		for _, err := range p.Results(t.Context(), "b") {
+			if !errors.Is(err, tasks.ErrNoBatch) {
+				t.Fatal(err)
+			}
+		}
+		_, err := p.SubmitAll(t.Context(), "b", seq(
+			tasks.Call{Key: "1", Upstream: "api", Path: "/1"},
+			tasks.Call{Key: "2", Upstream: "api", Path: "/2", Priority: tasks.PriorityHigh},
+			tasks.Call{Key: "3", Upstream: "api", Path: "/3"},
+		))
+		if err != nil {
+			t.Fatal(err)
+		}
+		results := func() (list []string) {
+			for r, err := range p.Results(t.Context(), "b") {
+				if err != nil {
+					t.Fatal(err)
+				}
+				list = append(list, r.Key+" "+string(r.State))
+			}
+			return list
+		}
+		finish(t, rdb, "api:high", ledger.Dropped)
+		dead := finish(t, rdb, "api", ledger.Dead)
+		if got := fmt.Sprint(results()); got != "[2 dropped 1 dead]" {
+			t.Fatal(got)
+		}
+		if redriven, busy, err := p.Redrive(t.Context(), dead); !redriven || busy || err != nil {
+			t.Fatal(redriven, busy, err)
+		}
+		if redriven, _, err := p.Redrive(t.Context(), dead); redriven || err != nil {
+			t.Fatal("redriven twice", err)
+		}
+		finish(t, rdb, "api", ledger.Done)
+		finish(t, rdb, "api", ledger.Done)
+		if got := fmt.Sprint(results()); got != "[2 dropped 3 done 1 done]" && got != "[2 dropped 1 done 3 done]" {
+			t.Fatal(got)
+		}
+		audit(t, rdb, "b")
+	})
+}
+
+func TestAPurgedCallCannotBeRedriven(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		p := producer(t, rdb, tasks.Rules{})
+		if _, err := p.Submit(t.Context(), tasks.Call{Batch: "b", Upstream: "api", Path: "/1"}); err != nil {
+			t.Fatal(err)
+		}
+		dead := finish(t, rdb, "api", ledger.Dead)
+		l := ledger.New(rdb)
+		if purged, _, err := l.Purge(t.Context(), dead); !purged || err != nil {
+			t.Fatal(purged, err)
+		}
+		r, err := l.Get(t.Context(), "api", dead.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if redriven, _, err := p.Redrive(t.Context(), r); redriven || err == nil {
+			t.Fatal(redriven, err)
+		}
+	})
+}
+
+func TestARedrivenTaskIsOneThatAsynqCanDecode(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		p := producer(t, rdb, tasks.Rules{})
+		r, err := p.Submit(t.Context(), tasks.Call{Batch: "b", Upstream: "api", Path: "/1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := "asynq:{api}:t:" + r.ID
+		first := rdb.HGet(t.Context(), key, "msg").Val()
+		dead := finish(t, rdb, "api", ledger.Dead)
+		if redriven, _, err := p.Redrive(t.Context(), dead); !redriven || err != nil {
+			t.Fatal(redriven, err)
+		}
+		if again := rdb.HGet(t.Context(), key, "msg").Val(); again != first || first == "" {
+			t.Fatalf("the task was %q and is %q", first, again)
+		}
+	})
+}
+
+type invoice struct {
+	Number json.Number `json:"number"`
+}
+
+func (invoice) Kind() string { return "invoice.send" }
+
+func TestAJobIsQueuedLikeACall(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		p := producer(t, rdb, tasks.Rules{})
+		for i, duplicate := range []bool{false, true} {
+			r, err := tasks.Enqueue(t.Context(), p, invoice{"12345678901234567890"}, tasks.Options{Upstream: "api", Batch: "b", Key: "k"})
+			if err != nil || r.Duplicate != duplicate {
+				t.Fatalf("time %d: %+v, %v", i+1, r, err)
+			}
+		}
+		rec := finish(t, rdb, "api", ledger.Done)
+		c, err := tasks.Decode(rec.Content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		args, err := tasks.DecodeArgs[invoice](c)
+		if err != nil || args.Number != "12345678901234567890" {
+			t.Fatalf("%+v, %v", args, err)
+		}
+		if r, err := tasks.Enqueue(t.Context(), p, invoice{}, tasks.Options{Upstream: "api"}); err != nil || r.Key == "" || r.Batch != tasks.DefaultBatch {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		var bad *tasks.FieldError
+		if _, err := tasks.Enqueue(t.Context(), p, invoice{}, tasks.Options{Upstream: "no such name!"}); !errors.As(err, &bad) {
+			t.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,285 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+// configOn is a door on a Redis, open to this machine.
+func configOn(t *testing.T, rdb redis.UniversalClient) Config {
+	t.Helper()
+	producer, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Config{
+		Redis: rdb, Ledger: ledger.New(rdb), Circuits: circuit.NewStore(rdb, "test"), Producer: producer,
+		Upstreams: []string{"sim"}, Loopback: true,
+	}
+}
+
+func mini(t *testing.T) (Config, *miniredis.Miniredis) {
+	t.Helper()
+	client, server := brokertest.Mini(t)
+	return configOn(t, client), server
+}
+
+// ask sends a request as a program on this machine does; change may alter it.
+func ask(t *testing.T, cfg Config, method, path string, change func(*http.Request)) (int, string, http.Header) {
+	t.Helper()
+	h, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest(method, "http://127.0.0.1:8080"+path, nil)
+	if change != nil {
+		change(r)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	body, err := io.ReadAll(w.Result().Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.Code, string(body), w.Header()
+}
+
+func TestEveryRouteAnswersOnLoopback(t *testing.T) {
+	cfg, _ := mini(t)
+	for path, want := range map[string]int{
+		"/healthz": 200, "/readyz": 200, "/": 200, "/asynqmon/": 200, "/asynqmon/api/queues": 200, "/asynqmon/queues/sim": 200,
+		"/asynqmon": 307, "/nothing": 404, "/asynqmon/../healthz": 307, "/asynqmon//api/queues": 307,
+	} {
+		if got, body, _ := ask(t, cfg, "GET", path, nil); got != want {
+			t.Errorf("%s: %d, want %d: %.200s", path, got, want, body)
+		}
+	}
+}
+
+func TestReadinessIsRedissHealthIsNot(t *testing.T) {
+	cfg, server := mini(t)
+	server.SetError("ERR out of order")
+	if got, body, _ := ask(t, cfg, "GET", "/readyz", nil); got != http.StatusServiceUnavailable {
+		t.Errorf("readyz without Redis: %d %s", got, body)
+	}
+	if got, _, _ := ask(t, cfg, "GET", "/healthz", nil); got != http.StatusOK {
+		t.Errorf("healthz without Redis: %d", got)
+	}
+	if got, body, _ := ask(t, cfg, "GET", "/", nil); got != http.StatusServiceUnavailable || strings.Contains(body, "order") {
+		t.Errorf("the page without Redis: %d %s", got, body)
+	}
+}
+
+func TestOtherAddressesAskForAToken(t *testing.T) {
+	cfg, _ := mini(t)
+	cfg.Loopback = false
+	if _, err := New(cfg); err == nil {
+		t.Fatal("an open door to other machines was made")
+	}
+	value := "first"
+	cfg.Tokens = []Token{
+		{Name: "broken", Read: func() (string, error) { return "x", errors.New("no such file") }},
+		{Name: "empty", Read: func() (string, error) { return "", nil }},
+		{Name: "ops", Read: func() (string, error) { return value, nil }},
+	}
+	with := func(header string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Host = "callq.internal"
+			if header != "" {
+				r.Header.Set("Authorization", header)
+			}
+		}
+	}
+	for _, path := range []string{"/", "/asynqmon/", "/asynqmon/api/queues", "/nothing", "/asynqmon"} {
+		for _, header := range []string{"", "Bearer ", "Bearer", "Bearer wrong", "Bearer x", "Basic first", "first"} {
+			if got, _, h := ask(t, cfg, "GET", path, with(header)); got != http.StatusUnauthorized || h.Get("WWW-Authenticate") == "" {
+				t.Errorf("%s with %q: %d", path, header, got)
+			}
+		}
+		if got, _, _ := ask(t, cfg, "GET", path, with("Bearer first")); got == http.StatusUnauthorized {
+			t.Errorf("%s with the token: %d", path, got)
+		}
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if got, _, _ := ask(t, cfg, "GET", path, with("")); got != http.StatusOK {
+			t.Errorf("%s: %d", path, got)
+		}
+	}
+	value = "second"
+	if got, _, _ := ask(t, cfg, "GET", "/", with("Bearer first")); got != http.StatusUnauthorized {
+		t.Errorf("a token that was changed still opens: %d", got)
+	}
+	if got, body, _ := ask(t, cfg, "POST", "/asynqmon/api/queues/sim:pause", with("Bearer second")); got != http.StatusMethodNotAllowed {
+		t.Errorf("with tokens the dashboard changes things: %d %s", got, body)
+	}
+}
+
+func TestAPageOfAnotherSiteGetsNothing(t *testing.T) {
+	cfg, _ := mini(t)
+	for host, want := range map[string]int{
+		"localhost:8080": 200, "127.0.0.1": 200, "[::1]:8080": 200, "127.1.2.3:80": 200,
+		"evil.test": 403, "127.0.0.1.evil.test": 403, "localhost.evil.test:8080": 403, "": 403, "10.0.0.1": 403,
+	} {
+		if got, _, _ := ask(t, cfg, "GET", "/", func(r *http.Request) { r.Host = host }); got != want {
+			t.Errorf("Host %q: %d, want %d", host, got, want)
+		}
+	}
+	for name, value := range map[string]string{"Origin": "http://evil.test", "Sec-Fetch-Site": "cross-site"} {
+		got, _, _ := ask(t, cfg, "POST", "/asynqmon/api/queues/sim:pause", func(r *http.Request) { r.Header.Set(name, value) })
+		if got != http.StatusForbidden {
+			t.Errorf("%s %s: %d", name, value, got)
+		}
+	}
+}
+
+func TestThePageShowsBooksAndCircuits(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		cfg := configOn(t, rdb)
+		submit(t, cfg, "<b>bold</b>", "k")
+		err := cfg.Circuits.Open(t.Context(), circuit.Name{Upstream: "sim"}, 3600e9, "<i>because</i>", "me")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, body, header := ask(t, cfg, "GET", "/", nil)
+		for _, want := range []string{"&lt;b&gt;bold", "open for 1h0m0s", "&lt;i&gt;because", "/asynqmon/", "/readyz"} {
+			if !strings.Contains(body, want) {
+				t.Errorf("%q is not on the page:\n%s", want, body)
+			}
+		}
+		if strings.Contains(body, "<script") || !strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
+			t.Error("the page could run scripts")
+		}
+	})
+}
+
+func TestTheDashboardsPageRunsUnderItsPolicy(t *testing.T) {
+	cfg, _ := mini(t)
+	_, body, header := ask(t, cfg, "GET", "/asynqmon/", nil)
+	csp := header.Get("Content-Security-Policy")
+	scripts := inlineScript.FindAllString(body, -1)
+	if len(scripts) == 0 || strings.Count(csp, "'sha256-") != len(scripts) {
+		t.Errorf("%d inline scripts, policy %s", len(scripts), csp)
+	}
+	if strings.Contains(csp, "fonts.googleapis.com") {
+		t.Error("the policy lets another site in")
+	}
+}
+
+func submit(t *testing.T, cfg Config, batch, key string) tasks.Receipt {
+	t.Helper()
+	r, err := cfg.Producer.Submit(t.Context(), tasks.Call{Batch: batch, Key: key, Upstream: "sim", Path: "/x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func books(t *testing.T, cfg Config, batch string) ledger.Counts {
+	t.Helper()
+	b, err := cfg.Ledger.Batch(t.Context(), batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !b.Counts.Balanced() {
+		t.Errorf("the books do not balance: %+v", b.Counts)
+	}
+	return b.Counts
+}
+
+func TestTheDashboardShowsOurPayload(t *testing.T) {
+	cfg, _ := mini(t)
+	submit(t, cfg, "b", "row-1")
+	_, body, _ := ask(t, cfg, "GET", "/asynqmon/api/queues/sim/pending_tasks", nil)
+	if !strings.Contains(body, `GET /x`) || !strings.Contains(body, "row-1") {
+		t.Errorf("got %s", body)
+	}
+}
+
+func TestDeletingInTheDashboardIsACancelInTheBooks(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		cfg := configOn(t, rdb)
+		one, two := submit(t, cfg, "b", "1"), submit(t, cfg, "b", "2")
+		three := submit(t, cfg, "b", "3")
+		root := "/asynqmon/api/queues/sim/pending_tasks"
+		if got, body, _ := ask(t, cfg, "DELETE", root+"/"+one.ID, nil); got != http.StatusNoContent {
+			t.Errorf("delete: %d %s", got, body)
+		}
+		if got, body, _ := ask(t, cfg, "POST", root+"/"+two.ID+":archive", nil); got != http.StatusNoContent {
+			t.Errorf("archive: %d %s", got, body)
+		}
+		got, body, _ := ask(t, cfg, "POST", root+":batch_delete", func(r *http.Request) {
+			r.Body = io.NopCloser(strings.NewReader(`{"task_ids":["` + three.ID + `","unknown"]}`))
+		})
+		var many struct {
+			Deleted []string `json:"deleted_ids"`
+			Failed  []string `json:"failed_ids"`
+		}
+		if err := json.Unmarshal([]byte(body), &many); err != nil || got != 200 || len(many.Deleted) != 1 || len(many.Failed) != 1 {
+			t.Errorf("batch delete: %d %s %v", got, body, err)
+		}
+		if c := books(t, cfg, "b"); c.Cancelled != 3 || c.Open != 0 {
+			t.Errorf("got %+v", c)
+		}
+		if got, _, _ := ask(t, cfg, "DELETE", root+"/"+one.ID, nil); got != http.StatusConflict {
+			t.Errorf("deleting it again: %d", got)
+		}
+	})
+}
+
+func TestWhatWouldBreakTheBooksIsRefusedWithTheReason(t *testing.T) {
+	cfg, _ := mini(t)
+	submit(t, cfg, "b", "1")
+	for _, c := range []struct{ method, path string }{
+		{"DELETE", "sim"}, {"DELETE", "sim/pending_tasks:delete_all"}, {"POST", "sim/retry_tasks:archive_all"},
+		{"POST", "sim/active_tasks/x:cancel"}, {"POST", "sim/active_tasks:cancel_all"}, {"POST", "sim/archived_tasks:run_all"},
+		{"DELETE", "sim/groups/g/aggregating_tasks/x"}, {"POST", "sim/whatever"},
+	} {
+		if got, body, _ := ask(t, cfg, c.method, "/asynqmon/api/queues/"+c.path, nil); got != http.StatusConflict || len(body) < 10 {
+			t.Errorf("%s %s: %d %s", c.method, c.path, got, body)
+		}
+	}
+	if got := books(t, cfg, "b"); got.Open != 1 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestAnOperatorPausesAndResumesAQueue(t *testing.T) {
+	cfg, _ := mini(t)
+	submit(t, cfg, "b", "1")
+	for _, verb := range []string{"pause", "resume"} {
+		if got, body, _ := ask(t, cfg, "POST", "/asynqmon/api/queues/sim:"+verb, nil); got != http.StatusNoContent {
+			t.Errorf("%s: %d %s", verb, got, body)
+		}
+	}
+}
+
+func TestRunningACancelledCallOfTheArchiveRedrivesIt(t *testing.T) {
+	cfg, _ := mini(t)
+	r := submit(t, cfg, "b", "1")
+	record, err := cfg.Ledger.Find(t.Context(), r.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := cfg.Ledger.Cancel(t.Context(), record, ledger.Ending{Class: "cancelled"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, body, _ := ask(t, cfg, "POST", "/asynqmon/api/queues/sim/archived_tasks/"+r.ID+":run", nil); got != http.StatusNoContent {
+		t.Errorf("run: %d %s", got, body)
+	}
+	if c := books(t, cfg, "b"); c.Open != 1 || c.Cancelled != 0 {
+		t.Errorf("got %+v", c)
+	}
+}
