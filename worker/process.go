@@ -281,7 +281,7 @@ func (w *Worker) notSent(ctx context.Context, p *passage, a attempted) verb {
 	w.giveBack(ctx, p)
 	switch {
 	case a.lost:
-		return verb{kind: over}
+		return w.leave(p.take)
 	case errors.Is(a.Err, upstream.ErrRefused):
 		return w.endUnsent(ctx, p.take, p, unsentMalformed, a.Err.Error())
 	default:

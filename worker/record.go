@@ -52,10 +52,23 @@ func (w *Worker) insistOn(ctx context.Context, write record, t *ledger.Take, a *
 	return streak, mine && err == nil
 }
 
+// recordEnd records an ending. The script takes the tasks of done and dropped
+// calls off asynq's lists, so asynq's own "done" has nothing left to do.
 func (w *Worker) recordEnd(ctx context.Context, t *ledger.Take, f ledger.Final, a *ledger.Attempt) (streak int, mine bool) {
+	if f.State != ledger.Dead {
+		w.wrapped.Removed(t.Queue, t.ID)
+	}
 	return w.insistOn(ctx, func(ctx context.Context, t *ledger.Take, a *ledger.Attempt) (int, bool, error) {
 		return w.ledger.End(ctx, t, f, a)
 	}, t, a)
+}
+
+// leave has asynq let go of the task without touching it. Its record has moved on
+// with another worker, or could not be written: then the end of asynq's lease
+// brings the task back.
+func (w *Worker) leave(t *ledger.Take) verb {
+	w.wrapped.Removed(t.Queue, t.ID)
+	return verb{kind: over}
 }
 
 // putBack records a put-back that spent no attempt and leaves the task at the
@@ -75,7 +88,7 @@ func (w *Worker) putBack(ctx context.Context, t *ledger.Take, a *ledger.Attempt)
 func (w *Worker) putOff(ctx context.Context, t *ledger.Take, a *ledger.Attempt, wait time.Duration, text string) verb {
 	t.Parked++
 	if _, mine := w.insistOn(ctx, w.ledger.Attempt, t, a); !mine {
-		return verb{kind: over}
+		return w.leave(t)
 	}
 	return verb{kind: again, delay: wait, text: text}
 }
@@ -161,13 +174,15 @@ func (w *Worker) endGivenUp(ctx context.Context, p *passage, adm circuit.Admissi
 
 func (w *Worker) endDead(ctx context.Context, t *ledger.Take, p *passage, f ledger.Final) verb {
 	f.Group = groupOf(f.Ending)
-	w.recordEnd(ctx, t, f, nil)
+	if _, mine := w.recordEnd(ctx, t, f, nil); !mine {
+		return w.leave(t)
+	}
 	if p != nil {
 		d := policy.Decision{Job: policy.DeadLetter, Class: policy.Class(f.Ending.Class), Rule: f.Ending.Rule}
 		w.note(p, attempted{number: t.Attempts}, d, ledger.Dead)
 	}
 	w.log.Warn("a call is dead without having been sent", "call", t.ID, "batch", t.Batch, "key", t.Key, "class", f.Ending.Class, "message", f.Ending.Message)
-	return w.ended(t, f)
+	return ended(t, f)
 }
 
 // adopt gives a task that somebody else put into the queue a record, and ends it.

@@ -44,7 +44,7 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 		streak, mine := w.insistOn(ctx, w.ledger.Attempt, t, entry)
 		w.healed(ctx, p, a, streak)
 		if !mine {
-			return verb{kind: over}
+			return w.leave(t)
 		}
 		w.note(p, a, d, "")
 		return verb{kind: again, delay: delay, failed: true, text: fmt.Sprintf("attempt %d: %s %s", a.number, d.Class, a.Outcome.Code)}
@@ -77,13 +77,13 @@ func (w *Worker) end(ctx context.Context, p *passage, a attempted, d policy.Deci
 	if f.State == ledger.Dead {
 		f.Group = groupOf(f.Ending)
 	}
-	if f.State != ledger.Dead {
-		w.wrapped.Removed(t.Queue, t.ID)
-	}
-	streak, _ := w.recordEnd(ctx, t, f, entry)
+	streak, mine := w.recordEnd(ctx, t, f, entry)
 	w.healed(ctx, p, a, streak)
+	if !mine && f.State == ledger.Dead {
+		return w.leave(t)
+	}
 	w.note(p, a, d, f.State)
-	return w.ended(t, f)
+	return ended(t, f)
 }
 
 // codeOf is the error code as the API spelt it. Zero says that there is none.
@@ -95,7 +95,7 @@ func codeOf(o policy.Outcome) string {
 }
 
 // ended is the verb for a recorded ending.
-func (w *Worker) ended(t *ledger.Take, f ledger.Final) verb {
+func ended(t *ledger.Take, f ledger.Final) verb {
 	if f.State != ledger.Dead {
 		return verb{kind: over}
 	}

@@ -40,7 +40,7 @@ func (a *app) openResults(name string) (*resultsFile, error) {
 		path = target
 	}
 	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644) //nolint:gosec // results are for whom the user's umask says
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644) // for whom the umask says
 		if err != nil {
 			return nil, misuse("the results file: %w", err)
 		}

@@ -29,8 +29,9 @@ func TestADequeueHandsOverTheRecordAndLeasesTheTask(t *testing.T) {
 			t.Fatalf("taken at %s", take.At)
 		}
 		d.wantPlaces("q", take.ID, "active", "lease", "task")
-		if state := rdb.HGet(t.Context(), keysOf("q").task(take.ID), "state").Val(); state != "active" {
-			t.Fatalf("asynq's task is %q", state)
+		task := rdb.HGetAll(t.Context(), keysOf("q").task(take.ID)).Val()
+		if task["state"] != "active" || task["pending_since"] != "" {
+			t.Fatalf("asynq's task is %v", task)
 		}
 	})
 }

@@ -394,6 +394,13 @@ func (m *model) checkDead(t *rapid.T, want []string) {
 	if !slices.Equal(listed, want) {
 		t.Fatalf("dead are %v, the model says %v", listed, want)
 	}
+	var kept int64
+	for _, queue := range modelQueues {
+		kept += m.rdb.ZCard(m.Context(), keysOf(queue).dead()).Val()
+	}
+	if kept != int64(len(want)) {
+		t.Fatalf("%d ids are kept as dead, %d calls are", kept, len(want))
+	}
 	groups, err := m.l.DeadGroups(m.Context())
 	m.must(err)
 	n := 0

@@ -149,6 +149,14 @@ func TestALateRealAnswerReplacesAnAssumedEnding(t *testing.T) {
 				if d.end(take, finalOf(Dropped)) {
 					t.Fatal("a second real answer replaced the first")
 				}
+				r := d.record("q", take.ID)
+				last, err := rdb.HGet(t.Context(), keysOf("q").counts("b"), "last").Int64()
+				if err != nil || last != r.EndedAt.UnixMicro() {
+					t.Fatalf("the batch's latest ending is at %d, the call's at %d, %v", last, r.EndedAt.UnixMicro(), err)
+				}
+				if n := rdb.ZCard(t.Context(), keysOf("q").dead()).Val(); n != int64(len(d.deadKeys(""))) {
+					t.Fatalf("%d ids are kept as dead", n)
+				}
 				if found := d.audit("b"); len(found) != 0 {
 					t.Fatalf("audit found %+v", found)
 				}
@@ -272,6 +280,10 @@ func TestAParkedCallIsTheFirstToGo(t *testing.T) {
 			t.Fatal(mine, err)
 		}
 		d.wantPlaces("q", take.ID, "pending", "task")
+		task := rdb.HGetAll(t.Context(), keysOf("q").task(take.ID)).Val()
+		if task["state"] != "pending" || task["pending_since"] == "" {
+			t.Fatalf("asynq's task is %v", task)
+		}
 		again := d.take("q")
 		if again.ID != take.ID || again.Parked != 1 || again.Attempts != 0 || again.Starts != 1 || len(again.Log) != 1 {
 			t.Fatalf("took %+v", again.Record)

@@ -78,7 +78,7 @@ var inlineScript = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
 // scripts of the dashboard's page.
 func scriptHashes(board http.Handler) string {
 	page := &recorder{header: http.Header{}}
-	r, err := http.NewRequest(http.MethodGet, monitorRoot, nil) //nolint:noctx // it is served in place
+	r, err := http.NewRequest(http.MethodGet, monitorRoot, nil)
 	if err != nil {
 		return ""
 	}

@@ -19,8 +19,6 @@
 -- record, or {0, 0} when the record has ended or moved on. Running it twice, as
 -- after a lost reply, changes nothing.
 
--- A script whose first write needs no memory may go on when Redis is full.
-redis.call('ZREM', KEYS[2], '')
 local r = redis.call('HMGET', KEYS[5], 'state', 'gen', 'parked')
 if r[2] and r[2] ~= ARGV[2] then
   return {0, 0} -- the task of a later generation is another worker's
@@ -29,6 +27,8 @@ local streak = tonumber(redis.call('HGET', KEYS[6], 'streak') or 0)
 if r[1] == 'open' and r[3] == ARGV[4] then
   return {1, streak}
 end
+-- First of the writes: it needs no memory, and a script that has written may go
+-- on when Redis is full.
 redis.call('ZREM', KEYS[2], ARGV[1])
 local active = redis.call('LREM', KEYS[1], 1, ARGV[1])
 if r[1] ~= 'open' then
