@@ -26,12 +26,12 @@ import (
 //	count N FILE         FILE has N lines
 //	cut N FILE           take the last N bytes off FILE
 func TestRunScripts(t *testing.T) {
-	for name, path := range map[string]func() string{
-		"miniredis": func() string { return program(t) },
-		"embedded":  func() string { return brokertest.Binary(t) },
+	for name, path := range map[string]func(testing.TB) string{
+		"miniredis": func(testing.TB) string { return program(t) },
+		"embedded":  brokertest.Binary,
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := filepath.Dir(path())
+			dir := filepath.Dir(path(t))
 			testscript.Run(t, testscript.Params{
 				Dir: "testdata/run",
 				Setup: func(env *testscript.Env) error {
