@@ -20,7 +20,7 @@ var words = map[Class]wording{
 	},
 	Quota: {
 		"The calls allowed for now are used up; work goes on at {resumes_at}.",
-		"Nothing to do: calls wait without spending attempts. If it happens often, raise the quota or set limits.",
+		"Nothing to do: calls wait without spending attempts. If it happens often, ask the API for a larger quota.",
 	},
 	Auth: {
 		"The service did not accept our credentials.",

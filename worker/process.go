@@ -96,7 +96,7 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 		err = fmt.Errorf("the call is for %q but stands in the queue of %q", call.Upstream, take.Queue)
 	}
 	if err != nil {
-		return nil, w.endUnsent(ctx, take, nil, unsentMalformed, err.Error()), false
+		return nil, w.endUnsent(ctx, take, nil, policy.MalformedTask, err.Error()), false
 	}
 	a := w.accounts[call.Upstream]
 	request, err := requestOf(call, take.ID)
@@ -104,7 +104,7 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 		err = fmt.Errorf("upstream %q has no base_url in this worker: it takes jobs only", a.name)
 	}
 	if err != nil {
-		return nil, w.endUnsent(ctx, take, nil, unsentMalformed, err.Error()), false
+		return nil, w.endUnsent(ctx, take, nil, policy.MalformedTask, err.Error()), false
 	}
 	p = &passage{
 		take: take, began: time.Now(), call: call, acct: a, request: request,
@@ -113,11 +113,11 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 	}
 	switch {
 	case take.Sent > 0 && !p.idempotent:
-		return nil, w.endUnsent(ctx, take, p, unsentUnknown, ""), false
+		return nil, w.endUnsent(ctx, take, p, policy.OutcomeUnknown, "its worker ended between sending it and recording the answer"), false
 	case take.Starts >= maxStarts:
-		return nil, w.endUnsent(ctx, take, p, unsentCrashLoop, ""), false
+		return nil, w.endUnsent(ctx, take, p, policy.CrashLoop, "five workers in a row ended without a decision on it"), false
 	case call.Deadline != nil && take.At.After(*call.Deadline):
-		return nil, w.endUnsent(ctx, take, p, unsentExpired, ""), false
+		return nil, w.endUnsent(ctx, take, p, policy.Expired, "its deadline passed before it could be sent"), false
 	}
 	if job, _, isJob := call.Job(); isJob && w.jobs[jobName{call.Upstream, job}] == nil {
 		w.log.Warn("no code is registered for this job; it waits for a worker that has it", "job", job, "upstream", call.Upstream)
@@ -283,7 +283,7 @@ func (w *Worker) notSent(ctx context.Context, p *passage, a attempted) verb {
 	case a.lost:
 		return w.leave(p.take)
 	case errors.Is(a.Err, upstream.ErrRefused):
-		return w.endUnsent(ctx, p.take, p, unsentMalformed, a.Err.Error())
+		return w.endUnsent(ctx, p.take, p, policy.MalformedTask, a.Err.Error())
 	default:
 		return w.putBack(ctx, p.take, nil)
 	}

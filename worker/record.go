@@ -93,56 +93,18 @@ func (w *Worker) putOff(ctx context.Context, t *ledger.Take, a *ledger.Attempt, 
 	return verb{kind: again, delay: wait, text: text}
 }
 
-// unsent is an ending of a call that this worker did not send.
-type unsent struct {
-	class           policy.Class
-	message, advice string
-	// detail says more, in the record's own message.
-	detail string
-}
-
-var (
-	unsentMalformed = unsent{
-		class:   policy.MalformedTask,
-		message: "This request could not be read and was not sent.",
-		advice:  "Something other than callq wrote or changed this task. Mend the call and send it again.",
-		detail:  "the stored call cannot be read",
-	}
-	unsentUnknown = unsent{
-		class:   policy.OutcomeUnknown,
-		message: "We cannot tell whether this request was carried out.",
-		advice:  "A worker ended while the call was on its way. Look at the API whether it took effect; redrive it only if it did not.",
-		detail:  "the worker ended between sending the call and recording its answer",
-	}
-	unsentCrashLoop = unsent{
-		class:   policy.CrashLoop,
-		message: "This request could not be processed.",
-		advice:  "Five workers in a row ended while they had this call. Look at their logs and memory before you redrive it.",
-		detail:  "five workers in a row ended without a decision",
-	}
-	unsentExpired = unsent{
-		class:   policy.Expired,
-		message: "This request was not sent in time.",
-		advice:  "Its deadline passed while it waited. Redrive it without a deadline, or send it again with a later one.",
-		detail:  "the deadline passed before the call could be sent",
-	}
-)
-
-// endUnsent dead-letters a call that is not to be sent. p is nil where the call
-// could not be read.
-func (w *Worker) endUnsent(ctx context.Context, t *ledger.Take, p *passage, u unsent, detail string) verb {
-	if detail == "" {
-		detail = u.detail
-	}
+// endUnsent dead-letters a call that is not to be sent; detail says for the record
+// what is wrong with this one. p is nil where the call could not be read.
+func (w *Worker) endUnsent(ctx context.Context, t *ledger.Take, p *passage, class policy.Class, detail string) verb {
 	f := ledger.Final{
 		State: ledger.Dead,
 		Ending: ledger.Ending{
-			Class: string(u.class), Message: clip(detail), UserMessage: u.message, Advice: u.advice,
+			Class: string(class), Message: clip(detail), UserMessage: class.Message(), Advice: class.Advice(),
 			Attempts: t.Attempts, Parked: t.Parked, FirstAt: t.FirstAt, FinishedAt: time.Now().UTC(),
 		},
-		Assumed: u.class == policy.OutcomeUnknown,
+		Assumed: class == policy.OutcomeUnknown,
 	}
-	if n := len(t.Log); n > 0 && u.class != policy.MalformedTask {
+	if n := len(t.Log); n > 0 && class != policy.MalformedTask {
 		// What the API said last is the best that support can be given.
 		f.Ending.Code, f.Ending.CorrelationID, f.Ending.HTTPStatus = t.Log[n-1].Code, t.Log[n-1].CorrelationID, t.Log[n-1].Status
 	}
@@ -191,7 +153,7 @@ func (w *Worker) adopt(ctx context.Context, t *ledger.Take) verb {
 	if err != nil {
 		return verb{kind: again, delay: time.Second, text: "callq: the task has no record"}
 	}
-	return w.endUnsent(ctx, t, nil, unsentMalformed, "the task was not put into the queue by callq")
+	return w.endUnsent(ctx, t, nil, policy.MalformedTask, "the task was not put into the queue by callq")
 }
 
 // discard ends a task that asynq itself cannot decode and takes it off asynq's
@@ -202,7 +164,7 @@ func (w *Worker) discard(ctx context.Context, t *ledger.Take) {
 			return
 		}
 	}
-	w.endUnsent(ctx, t, nil, unsentMalformed, "the task's message is not asynq's")
+	w.endUnsent(ctx, t, nil, policy.MalformedTask, "the task's message is not asynq's")
 	err := w.insist(ctx, func(ctx context.Context) error { return w.ledger.RemoveTask(ctx, t.Queue, t.ID) })
 	if err != nil {
 		w.log.Error("a task that cannot be decoded is still on asynq's active list", "call", t.ID, "queue", t.Queue)
