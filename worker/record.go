@@ -143,7 +143,7 @@ func (w *Worker) endDead(ctx context.Context, t *ledger.Take, p *passage, f ledg
 		d := policy.Decision{Job: policy.DeadLetter, Class: policy.Class(f.Ending.Class), Rule: f.Ending.Rule}
 		w.note(p, attempted{number: t.Attempts}, d, ledger.Dead)
 	}
-	w.log.Warn("a call is dead without having been sent", "call", t.ID, "batch", t.Batch, "key", t.Key, "class", f.Ending.Class, "message", f.Ending.Message)
+	w.log.Warn("a call is dead; it is not sent", "call", t.ID, "batch", t.Batch, "key", t.Key, "class", f.Ending.Class, "message", f.Ending.Message)
 	return ended(t, f)
 }
 
