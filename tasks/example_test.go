@@ -32,7 +32,7 @@ func openRedis() (rdb *redis.Client, end func()) {
 // work stands in for a worker: it ends the next call of the upstream "api".
 func work(rdb *redis.Client, state ledger.State, answer string) ledger.Record {
 	ctx, l := context.Background(), ledger.New(rdb)
-	got, err := l.Dequeue(ctx, "api", time.Now().Add(time.Minute).Unix(), time.Minute)
+	got, err := l.Taker("").Take(ctx, ledger.Ask{Queues: []string{"api"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
 	if err != nil || got.Take == nil {
 		panic(fmt.Sprint("nothing to work on: ", err))
 	}

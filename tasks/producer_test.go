@@ -29,7 +29,7 @@ func producer(t testing.TB, rdb redis.UniversalClient, rules tasks.Rules) *tasks
 func finish(t testing.TB, rdb redis.UniversalClient, queue string, s ledger.State) ledger.Record {
 	t.Helper()
 	l := ledger.New(rdb)
-	got, err := l.Dequeue(t.Context(), queue, time.Now().Add(time.Minute).Unix(), time.Minute)
+	got, err := l.Taker("").Take(t.Context(), ledger.Ask{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
 	if err != nil || got.Take == nil {
 		t.Fatalf("nothing to take from %s: %v", queue, err)
 	}

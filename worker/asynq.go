@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
 const (
@@ -25,9 +27,12 @@ const (
 	// heldRecheck is the longest that a process trusts what it knows of a hold
 	// before it asks Redis again, so that a close is noticed.
 	heldRecheck = 500 * time.Millisecond
-	// emptyRest is how long a queue that was found empty is left alone. An
-	// asynq server asks its three queues in turn; without this, an empty queue
-	// would cost a round trip with every task of another.
+	// fullRecheck is the longest that a process waits, with as many calls in
+	// flight as may be, before it asks whether another process has made room.
+	fullRecheck = 25 * time.Millisecond
+	// emptyRest is how long queues that were found empty are left alone. An
+	// asynq server asks its three queues in turn, and all are asked with the
+	// first.
 	emptyRest = 50 * time.Millisecond
 	// maxWaiting is the longest that a fetcher waits in place. asynq reckons the
 	// 30 s of the task's lease, and the wrapper the 10 s of its script, from
@@ -42,7 +47,7 @@ const (
 )
 
 // The weights with which a server asks its queues: low still gets its share.
-var weights = map[tasks.Priority]int{tasks.PriorityHigh: 12, tasks.PriorityNormal: 6, tasks.PriorityLow: 2}
+var weights = map[tasks.Priority]int{tasks.PriorityHigh: 12, tasks.PriorityNormal: 6, tasks.PriorityLow: 3}
 
 // verb is what asynq is to do with a task after the ledger knows.
 type verb struct {
@@ -172,8 +177,12 @@ func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
 	if !ok {
 		return verb{kind: again, delay: time.Second, text: "callq: the task came without its record"}.err()
 	}
-	defer w.release()
 	take := v.(*ledger.Take)
+	a := w.accounts[tasks.UpstreamOf(take.Queue)]
+	defer func() {
+		w.places.release(a)
+		a.hold.lift() // there may be room for another call now
+	}()
 	defer func() {
 		if p := recover(); p != nil {
 			w.log.Error("a call's handling panicked", "call", take.ID, "panic", fmt.Sprint(p))
@@ -185,32 +194,82 @@ func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
 
 // dequeue stands in for asynq's own: it waits for a free place in the process,
 // asks the ledger, and keeps what it learns for the handler. While the account
-// is held it waits here, since asynq's own pauses could outlast the hold.
+// may not call it waits here, since asynq's own pauses could outlast the hold.
 func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) {
 	a := w.accounts[tasks.UpstreamOf(d.Queue)]
 	rest := w.rests[d.Queue]
 	began := time.Now()
+	left := func() time.Duration { return maxWaiting - time.Since(began) }
 	for a != nil && rest != nil {
-		if !a.hold.wait(w.draining, maxWaiting-time.Since(began)) || rest.resting() || !w.acquire(maxWaiting-time.Since(began)) {
+		if !a.hold.wait(w.draining, left()) || rest.resting() || !w.places.acquire(a, w.draining, left()) {
 			break
 		}
-		got, err := w.ledger.Dequeue(ctx, d.Queue, d.LeaseUntil, a.lease)
-		if err == nil && got.Take != nil && w.hand(ctx, d.Queue, got) {
+		known := a.hold.known()
+		got, err := w.take(ctx, a, d)
+		if err == nil && got.Take != nil && w.hand(ctx, got) {
 			return got.Message, nil
 		}
-		w.release()
+		w.places.release(a)
 		switch {
 		case err != nil:
 			// asynq asks again at once; a Redis that is down must not be hammered.
 			rest.rest(time.Second)
 			w.trouble(err)
 		case got.Held > 0:
-			a.hold.until(min(got.Held, heldRecheck))
+			a.hold.until(min(got.Held, heldRecheck), known)
+		case got.Full:
+			a.hold.until(fullRecheck, known)
 		case got.Take == nil:
 			rest.rest(emptyRest)
 		}
 	}
 	return "", redis.Nil
+}
+
+// take asks Redis for the account's next call: all its queues at once, that
+// which asynq has drawn first. On a Cluster each queue is asked by itself.
+func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue) (ledger.Dequeued, error) {
+	ask := ledger.Ask{
+		Queues: a.queues, First: slices.Index(a.queues, d.Queue), LeaseUntil: d.LeaseUntil, Turn: a.lease, Concurrency: a.fleet,
+	}
+	if a.plan != nil {
+		ask.Limits = ledger.Limits{Keys: limit.Keys(a.name), Args: a.plan.Args(time.Now())}
+	}
+	if !w.clustered {
+		return w.taker.Take(ctx, ask)
+	}
+	var err error
+	ask.Queues, ask.First = []string{d.Queue}, 0
+	ask.Elsewhere, err = w.ledger.InFlight(ctx, slices.DeleteFunc(slices.Clone(a.queues), func(q string) bool { return q == d.Queue })...)
+	if err != nil {
+		return ledger.Dequeued{}, err
+	}
+	if a.plan == nil || d.Queue == a.name {
+		return w.taker.Take(ctx, ask)
+	}
+	// The limits live on another node than this queue: the slot is taken second.
+	ask.Limits = ledger.Limits{Args: []any{a.plan.Name(), 0}}
+	got, err := w.taker.Take(ctx, ask)
+	if err != nil || got.Take == nil {
+		return got, err
+	}
+	slot, refusal, err := w.limits.Take(ctx, a.name, a.plan)
+	if err == nil && refusal == nil {
+		got.Take.Slot, got.Take.Due, got.Take.Money = slot.At, time.Now().Add(slot.Wait), slot.Money
+		return got, nil
+	}
+	if refusal != nil {
+		err = w.ledger.NoteLimit(ctx, d.Queue, a.plan.Name(), refusal.Wait)
+		got.Held = refusal.Wait
+	}
+	got.Take.Parked++
+	if w.insist(ctx, func(ctx context.Context) error {
+		_, _, err := w.ledger.Park(ctx, got.Take, nil)
+		return err
+	}) == nil {
+		w.passTurn(ctx, got.Take)
+	}
+	return ledger.Dequeued{Held: got.Held}, err
 }
 
 // queueRest is until when a process leaves a queue alone.
@@ -220,24 +279,38 @@ func (r *queueRest) resting() bool { return time.Now().UnixNano() < r.until.Load
 
 func (r *queueRest) rest(d time.Duration) { r.until.Store(time.Now().Add(d).UnixNano()) }
 
-// heldAccount is what a process knows of its account's hold without asking Redis.
+// heldAccount is what a process knows, without asking Redis, of when it may ask
+// for the next call of an account.
 type heldAccount struct {
-	mu   sync.Mutex
-	end  time.Time
-	over chan struct{} // closed by lift; nil while nobody waits
+	mu    sync.Mutex
+	end   time.Time
+	lifts uint64
+	over  chan struct{} // closed by lift; nil while nobody waits
 }
 
-// until says that the account is held for d, as far as Redis knows.
-func (h *heldAccount) until(d time.Duration) {
+// known is how much the process knows: what Redis says to a question that is
+// asked after it is no older.
+func (h *heldAccount) known() uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.end = time.Now().Add(d)
+	return h.lifts
 }
 
-// lift ends what is known: the circuit has changed, and Redis is to be asked.
+// until says that the account may not call for d, as far as Redis knew; what was
+// lifted meanwhile stays so.
+func (h *heldAccount) until(d time.Duration, known uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.lifts == known {
+		h.end = time.Now().Add(d)
+	}
+}
+
+// lift ends what is known: something has changed, and Redis is to be asked.
 func (h *heldAccount) lift() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.lifts++
 	h.end = time.Time{}
 	if h.over != nil {
 		close(h.over)
@@ -272,11 +345,12 @@ func (h *heldAccount) wait(draining <-chan struct{}, atMost time.Duration) bool 
 }
 
 // hand keeps the call for the handler that asynq is about to start.
-func (w *Worker) hand(ctx context.Context, queue string, got ledger.Dequeued) bool {
-	if !broker.Decodable(got.Message, queue, got.Take.ID) {
+func (w *Worker) hand(ctx context.Context, got ledger.Dequeued) bool {
+	if !broker.Decodable(got.Message, got.Take.Queue, got.Take.ID) {
 		// asynq would leave it in active for ever and stop recovering leases.
 		w.discard(ctx, got.Take)
 		w.passTurn(ctx, got.Take)
+		w.giveSlot(ctx, got.Take)
 		return false
 	}
 	if left := w.parks.recent(got.Take.ID); left > 0 {
@@ -307,33 +381,6 @@ func (p *parks) recent(id string) time.Duration {
 	}
 	return parkRest - time.Since(at.(time.Time))
 }
-
-// acquire waits for a place in the process; false means that there was none for
-// so long, or that it drains.
-func (w *Worker) acquire(atMost time.Duration) bool {
-	select {
-	case <-w.draining:
-		return false
-	default:
-	}
-	select {
-	case w.places <- struct{}{}:
-		return true
-	default:
-	}
-	timer := time.NewTimer(atMost)
-	defer timer.Stop()
-	select {
-	case w.places <- struct{}{}:
-		return true
-	case <-w.draining:
-		return false
-	case <-timer.C:
-		return false
-	}
-}
-
-func (w *Worker) release() { <-w.places }
 
 // asynqLog lowers asynq's chatter: what it calls an error, callq has handled or
 // reports in its own words.

@@ -14,14 +14,14 @@ import (
 
 func TestAFetcherWaitsInPlaceOnlyAsLongAsItsLeaseAllows(t *testing.T) {
 	for name, block := range map[string]func(*Worker){
-		"for the end of a hold": func(w *Worker) { w.accounts["api"].hold.until(time.Hour) },
-		"for a free place":      func(w *Worker) { w.places <- struct{}{} },
+		"for the end of a hold": func(w *Worker) { w.accounts["api"].hold.until(time.Hour, 0) },
+		"for a free place":      func(w *Worker) { w.places.acquire(w.accounts["api"], w.draining, 0) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &Worker{
 					accounts: map[string]*account{"api": {}}, rests: map[string]*queueRest{"api": {}},
-					places: make(chan struct{}, 1), draining: make(chan struct{}),
+					places: newPlaces(1), draining: make(chan struct{}),
 				}
 				block(w)
 				began := time.Now()

@@ -90,8 +90,19 @@ type Upstream struct {
 	Auth Auth
 	// Timeout bounds one request. Defaults to 30 s.
 	Timeout time.Duration
-	// Concurrency is how many calls this process makes at once. Defaults to 16.
+	// Concurrency is how many calls the whole fleet makes at once, high, normal
+	// and low together. Defaults to 16.
 	Concurrency int
+	// Limits are what the account may do, as in "10/s burst 20", "5000/day",
+	// "1000/h reset 08:00 Asia/Shanghai" or "adaptive"; the fleet keeps to all of
+	// them. Defaults to none.
+	Limits []string
+	// Budget is what may be spent, as in "100 USD/month" or "20000 calls/day".
+	// Defaults to no bound.
+	Budget []string
+	// CostPerCall is the most that a call costs, a decimal number as in "0.01", in
+	// the budget's currency. Required with a budget of money.
+	CostPerCall string
 	// Endpoints are patterns that fold paths into one endpoint: "GET /patent/*".
 	Endpoints []string
 	// Idempotent are patterns of calls that may be sent twice without harm.

@@ -82,7 +82,7 @@ func (w *Worker) runJob(ctx context.Context, p *passage, fn jobFunc) upstream.An
 		if p.idempotent {
 			return nil
 		}
-		if a, ok := w.mark(ctx, p); !ok {
+		if a, ok := w.mark(ctx, p, true); !ok {
 			if a.held > 0 {
 				return fmt.Errorf("%w: the account is held for %s", ErrNotSent, a.held.Round(time.Second))
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/limit"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
@@ -36,6 +37,8 @@ type passage struct {
 	request upstream.Request
 	// gates are what admitted the call, the account's first.
 	gates []gate
+	// waited tells that the call has waited in place since Redis admitted it.
+	waited bool
 	// done reports to the process's breaker, exactly once.
 	done func(circuit.Result) bool
 }
@@ -53,16 +56,30 @@ func (w *Worker) process(ctx context.Context, take *ledger.Take) verb {
 	p, v, ok := w.open(ctx, take)
 	if !ok {
 		w.passTurn(ctx, take)
+		w.giveSlot(ctx, take)
 		return v
 	}
 	if v, ok := w.admit(ctx, p); !ok {
+		w.giveSlot(ctx, take)
 		return v
 	}
 	a := w.attempt(ctx, p)
 	if a.NotSent {
+		w.giveSlot(ctx, take)
 		return w.notSent(ctx, p, a)
 	}
 	return w.settle(ctx, p, a)
+}
+
+// giveSlot gives back what the limits reserved for a call that does not go out.
+func (w *Worker) giveSlot(ctx context.Context, take *ledger.Take) {
+	a := w.accounts[tasks.UpstreamOf(take.Queue)]
+	if a == nil || take.Slot == 0 {
+		return
+	}
+	slot := limit.Slot{At: take.Slot, Money: take.Money}
+	take.Slot = 0
+	w.trouble(w.limits.GiveBack(context.WithoutCancel(ctx), a.name, a.plan, slot))
 }
 
 // passTurn lets the next call of the queue out after a hold, where the one that
@@ -130,6 +147,13 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 func (w *Worker) admit(ctx context.Context, p *passage) (v verb, ok bool) {
 	take := p.take
 	account := circuit.Name{Upstream: p.acct.name}
+	if w.circuits.Behind(account.Upstream, take.Circuit.Epoch) {
+		return w.outdated(ctx, p), false
+	}
+	if !w.slot(p) {
+		w.passTurn(ctx, take)
+		return w.putBack(ctx, take, nil), false
+	}
 	entry := gate{name: account, epoch: take.Circuit.Epoch}
 	if take.Circuit.AfterHold {
 		adm, v, ok := w.ask(ctx, p, account, &entry)
@@ -139,6 +163,7 @@ func (w *Worker) admit(ctx context.Context, p *passage) (v verb, ok bool) {
 		if adm.Probe {
 			p.acct.gate.Probe(adm.Epoch)
 		}
+		take.Circuit.Epoch = adm.Epoch
 	}
 	p.gates = append(p.gates, entry)
 	if take.Circuit.Endpoints > 0 {
@@ -158,6 +183,40 @@ func (w *Worker) admit(ctx context.Context, p *passage) (v verb, ok bool) {
 	}
 	p.done = done
 	return verb{}, true
+}
+
+// outdated puts a call back that was admitted in an older epoch than this process
+// knows: the answer is from before a change, or from a Redis that has lost it.
+func (w *Worker) outdated(ctx context.Context, p *passage) verb {
+	lost, err := w.circuits.Recover(ctx, p.acct.name)
+	if lost {
+		w.log.Warn("Redis had lost the record of a circuit; it was written back", "circuit", p.acct.name)
+	}
+	if err != nil {
+		w.trouble(err)
+		p.acct.hold.until(time.Second, p.acct.hold.known())
+	}
+	v := w.putBack(ctx, p.take, nil)
+	w.passTurn(ctx, p.take)
+	return v
+}
+
+// slot waits for the call's slot under its account's limits; false means that the
+// worker drains first.
+func (w *Worker) slot(p *passage) bool {
+	wait := time.Until(p.take.Due)
+	if p.take.Due.IsZero() || wait <= 0 {
+		return true
+	}
+	p.waited = true
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-w.draining:
+		return false
+	}
 }
 
 // ask asks one circuit in Redis for admission and notes it in g.
@@ -203,8 +262,9 @@ func (w *Worker) giveBack(ctx context.Context, p *passage) {
 func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 	take := p.take
 	job, _, isJob := p.call.Job()
-	if !p.idempotent && !isJob {
-		if a, ok := w.mark(ctx, p); !ok {
+	once := !p.idempotent && !isJob
+	if once || p.waited {
+		if a, ok := w.mark(ctx, p, once); !ok {
 			return a
 		}
 	}
@@ -217,6 +277,7 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 	if a.NotSent {
 		return a
 	}
+	w.bill(ctx, p, a.Answer)
 	if take.FirstAt.IsZero() {
 		take.FirstAt, take.HeldBase = take.At, take.Circuit.Held
 	}
@@ -233,17 +294,54 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 	if !fresh && err == nil {
 		return a
 	}
+	if !w.again(ctx, p, once) {
+		return attempted{Answer: upstream.Answer{NotSent: true}, held: time.Second}
+	}
 	replay := attempted{number: a.number}
 	if replay.Answer = p.acct.client.Do(ctx, p.request); replay.NotSent {
 		return a
 	}
+	w.bill(ctx, p, replay.Answer)
 	replay.decide(p, false)
 	return replay
 }
 
-// mark notes in the record that a call which must not be sent twice goes out.
-func (w *Worker) mark(ctx context.Context, p *passage) (attempted, bool) {
-	held, mine, err := w.ledger.MarkSent(ctx, p.take, p.take.Attempts+1, p.probing())
+// again takes the slot of a replay. Where there is none within a moment, or the
+// account is held by now, the call goes back: it has the fresh credential later.
+func (w *Worker) again(ctx context.Context, p *passage, once bool) bool {
+	take := p.take
+	take.Slot = 0 // the first one was used
+	if p.acct.plan == nil {
+		return true
+	}
+	slot, refusal, err := w.limits.Take(ctx, p.acct.name, p.acct.plan)
+	if err != nil || refusal != nil {
+		w.trouble(err)
+		return false
+	}
+	take.Slot, take.Money, take.Due = slot.At, slot.Money, time.Now().Add(slot.Wait)
+	if !w.slot(p) {
+		return false
+	}
+	_, ok := w.mark(ctx, p, once)
+	return ok
+}
+
+// bill settles what the limits reserved for a call with what it was billed.
+func (w *Worker) bill(ctx context.Context, p *passage, a upstream.Answer) {
+	billed, ok := limit.ParseBilled(a.Kept.Amount)
+	if !ok || !p.acct.plan.Money() {
+		return
+	}
+	slot := limit.Slot{At: p.take.Slot, Money: p.take.Money}
+	_ = w.insist(ctx, func(ctx context.Context) error { // what it cannot write stays at the most that a call costs
+		return w.limits.Settle(ctx, p.acct.name, p.acct.plan, slot, billed)
+	})
+}
+
+// mark is the last step before the request: see [ledger.Ledger.MarkSent].
+func (w *Worker) mark(ctx context.Context, p *passage, once bool) (attempted, bool) {
+	held, mine, err := w.ledger.MarkSent(ctx, p.take, p.take.Attempts+1, once, p.probing())
 	if err == nil && mine && held == 0 {
 		return attempted{}, true
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
 // settle carries the decision out: the circuit first, so that the fleet stops at
@@ -17,9 +18,9 @@ import (
 func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 	// The answer is here and must be recorded, whatever becomes of the worker.
 	ctx = context.WithoutCancel(ctx)
-	wait, own := w.report(ctx, p, a)
+	c := w.report(ctx, p, a)
 	d := a.decision
-	if own && d.Job != policy.Park {
+	if c.own && d.Job != policy.Park {
 		// A probe that meets its circuit's own error is parked.
 		d.Job, d.Exhausted = policy.Park, false
 	}
@@ -34,7 +35,12 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 		w.note(p, a, d, "")
 		if d.Circuit.Scope == policy.ScopeEndpoint {
 			t.ParkedAt = t.At.Add(time.Since(p.began)) // by Redis's clock
-			return w.putOff(ctx, t, entry, wait, fmt.Sprintf("parked: %s %s", d.Class, a.Outcome.Code))
+			return w.putOff(ctx, t, entry, c.wait, fmt.Sprintf("parked: %s %s", d.Class, a.Outcome.Code))
+		}
+		if !c.open {
+			// It takes more such answers to hold the account. Until then the call
+			// must not come back at once.
+			return w.putOff(ctx, t, entry, time.Second, fmt.Sprintf("parked: %s %s", d.Class, a.Outcome.Code))
 		}
 		return w.putBack(ctx, t, entry)
 	case policy.Retry:
@@ -118,12 +124,17 @@ func groupOf(e ledger.Ending) ledger.Group {
 	return ledger.Group{Class: e.Class, Code: e.Code, Endpoint: e.Endpoint, Message: e.UserMessage, Advice: e.Advice}
 }
 
-// report tells the circuits and the process's breaker what the call met. wait is
-// how long the circuit that the answer opened, or that was open already, still
-// holds; own tells that the call was the probe of the circuit it has opened.
-func (w *Worker) report(ctx context.Context, p *passage, a attempted) (wait time.Duration, own bool) {
+// stance is how the circuit that an answer speaks to stands after the report.
+type stance struct {
+	// open tells that it holds, for wait; own that the call was its probe.
+	open, own bool
+	wait      time.Duration
+}
+
+// report tells the circuits and the process's breaker what the call met.
+func (w *Worker) report(ctx context.Context, p *passage, a attempted) stance {
 	d := a.decision
-	wait = time.Second
+	c := stance{wait: time.Second}
 	opens := circuit.Name{}
 	if d.Circuit.Effect == policy.EffectOpen {
 		opens = circuit.Name{Upstream: p.acct.name}
@@ -137,8 +148,7 @@ func (w *Worker) report(ctx context.Context, p *passage, a attempted) (wait time
 		switch {
 		case g.name == opens:
 			told = true
-			own = g.token != ""
-			wait = w.tell(ctx, p, a, g, d.Circuit, wait)
+			c = w.tell(ctx, p, a, g, d.Circuit)
 		case g.token == "":
 		case opens.Upstream != "" && opens.Endpoint == "":
 			// The account stopped the call before its endpoint could answer.
@@ -158,20 +168,22 @@ func (w *Worker) report(ctx context.Context, p *passage, a attempted) (wait time
 		if err != nil {
 			w.trouble(err)
 		}
-		wait = w.tell(ctx, p, a, gate{name: opens, epoch: record.Epoch}, d.Circuit, wait)
+		c = w.tell(ctx, p, a, gate{name: opens, epoch: record.Epoch}, d.Circuit)
 	}
 	if outage {
 		w.log.Warn("the API fails too often: its circuit opens", "upstream", p.acct.name)
-		w.tell(ctx, p, a, p.gates[0], policy.Circuit{Hold: "outage", After: 1}, wait)
+		w.tell(ctx, p, a, p.gates[0], policy.Circuit{Hold: "outage", After: 1})
 	}
-	return wait, own
+	return c
 }
 
-// tell reports an error that is the circuit's own and returns for how much longer
-// it holds.
-func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c policy.Circuit, wait time.Duration) time.Duration {
+// rateHold is the policy's hold for answers that say: too many calls a second.
+const rateHold = "rate"
+
+// tell reports an error that is the circuit's own.
+func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c policy.Circuit) stance {
 	_, source := until(p.acct.policy, c.Hold, a.Outcome, 0)
-	standing, ok := w.send(ctx, g.name, circuit.Report{
+	report := circuit.Report{
 		Verdict: circuit.OwnError, Epoch: g.epoch, Token: g.token, After: c.After, MaxProbes: c.MaxProbes,
 		Delays:     delays(p.acct.policy, c.Hold, a.Outcome),
 		ServerSaid: source == policy.SourceRetryAfter || source == policy.SourceRateLimitReset,
@@ -179,14 +191,20 @@ func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c po
 			Reason: c.Hold, Hold: c.Hold, Source: source, Class: string(a.decision.Class), Code: a.Outcome.Code,
 			Message: clip(a.Outcome.Message), CorrelationID: a.Outcome.CorrelationID,
 		},
-	})
+	}
+	if c.Hold == rateHold && g.name.Endpoint == "" && p.acct.plan.Adaptive() {
+		report.AdaptiveRate = limit.AdaptiveStart
+	}
+	standing, ok := w.send(ctx, g.name, report)
+	s := stance{own: g.token != "", wait: time.Second}
 	if !ok || !standing.Open {
-		return wait
+		return s
 	}
 	if g.name.Endpoint == "" {
 		p.acct.gate.Hold(standing.Epoch, time.Now().Add(standing.Wait))
 	}
-	return max(standing.Wait, time.Second)
+	s.open, s.wait = true, max(standing.Wait, time.Second)
+	return s
 }
 
 // send reports to a circuit until Redis has it: a hold that the fleet does not

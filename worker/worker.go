@@ -16,6 +16,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/limit"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
@@ -33,15 +34,19 @@ type Worker struct {
 	cfg      Config
 	log      *slog.Logger
 	ledger   *ledger.Ledger
+	taker    *ledger.Taker
 	circuits *circuit.Store
+	limits   *limit.Store
 	wrapped  *broker.Wrapped
-	accounts map[string]*account
-	jobs     map[jobName]jobFunc
+	// clustered tells that the queues of an upstream live on different nodes.
+	clustered bool
+	accounts  map[string]*account
+	jobs      map[jobName]jobFunc
 
-	rests  map[string]*queueRest
-	takes  sync.Map // task id -> *ledger.Take, from dequeue to handler
+	rests  map[string]*queueRest // those of one upstream are one, but for a Cluster
+	takes  sync.Map              // task id -> *ledger.Take, from dequeue to handler
 	parks  parks
-	places chan struct{}
+	places *places
 
 	// draining is closed when no new call may start, stopped when the worker has
 	// given up on those under way.
@@ -54,16 +59,20 @@ type Worker struct {
 
 // account is one upstream as this process knows it.
 type account struct {
-	name        string
-	policy      *policy.Policy
-	client      *upstream.Client
-	gate        *circuit.Gate
-	hold        heldAccount
-	endpoints   patterns
-	idempotent  patterns
-	always      bool // the API honours an idempotency key
-	concurrency int
-	timeout     time.Duration
+	name       string
+	policy     *policy.Policy
+	client     *upstream.Client
+	gate       *circuit.Gate
+	hold       heldAccount
+	endpoints  patterns
+	idempotent patterns
+	always     bool     // the API honours an idempotency key
+	queues     []string // the most urgent first
+	plan       *limit.Plan
+	// fleet is how many calls the fleet makes at once, concurrency how many of
+	// them this process can.
+	fleet, concurrency int
+	timeout            time.Duration
 	// lease is how long a probe may take before it counts as lost.
 	lease time.Duration
 }
@@ -90,15 +99,19 @@ func New(cfg Config) (*Worker, error) {
 	w := &Worker{
 		cfg: cfg, log: cfg.Logger,
 		ledger:   ledger.New(cfg.Redis),
+		limits:   limit.NewStore(cfg.Redis),
 		circuits: circuit.NewStore(cfg.Redis, fmt.Sprintf("%s:%d", host, os.Getpid())),
 		accounts: map[string]*account{},
 		jobs:     map[jobName]jobFunc{},
 		rests:    map[string]*queueRest{},
-		places:   make(chan struct{}, cfg.Concurrency),
+		places:   newPlaces(cfg.Concurrency),
 		draining: make(chan struct{}),
 		stopped:  make(chan struct{}),
 		fatal:    make(chan error, 1),
+
+		clustered: ledger.Clustered(cfg.Redis),
 	}
+	source := ""
 	w.wrapped = broker.Wrap(cfg.Redis, w.dequeue, func(err error) { w.fatal <- err })
 	for _, u := range cfg.Upstreams {
 		a, err := newAccount(u, cfg)
@@ -107,10 +120,18 @@ func New(cfg Config) (*Worker, error) {
 			return nil, err
 		}
 		w.accounts[u.Name] = a
-		for _, queue := range tasks.Queues(u.Name) {
-			w.rests[queue] = &queueRest{}
+		if a.plan != nil {
+			source = limit.Source()
+		}
+		rest := &queueRest{}
+		for _, queue := range a.queues {
+			if w.clustered {
+				rest = &queueRest{}
+			}
+			w.rests[queue] = rest
 		}
 	}
+	w.taker = w.ledger.Taker(source)
 	return w, nil
 }
 
@@ -124,7 +145,15 @@ func newAccount(u Upstream, cfg Config) (*account, error) {
 	if a.concurrency == 0 {
 		a.concurrency = DefaultUpstreamConcurrency
 	}
+	a.fleet = a.concurrency
 	a.concurrency = min(a.concurrency, cfg.Concurrency)
+	for _, p := range []tasks.Priority{tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow} {
+		a.queues = append(a.queues, tasks.Queue(u.Name, p))
+	}
+	var err error
+	if a.plan, err = limit.NewPlan(u.Limits, u.Budget, u.CostPerCall); err != nil {
+		return nil, fmt.Errorf("upstream %s: %w", u.Name, err)
+	}
 	// A replay with a fresh credential takes a second request's time, and the
 	// token a third's.
 	a.lease = 3*a.timeout + leaseGrace
@@ -133,7 +162,6 @@ func newAccount(u Upstream, cfg Config) (*account, error) {
 	if u.Idempotent == nil {
 		u.Idempotent = DefaultIdempotent
 	}
-	var err error
 	if a.endpoints, err = parsePatterns("upstream "+u.Name+": endpoints", u.Endpoints); err != nil {
 		return nil, err
 	}
@@ -166,6 +194,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	sweepCtx, stopSweep := context.WithCancel(ctx)
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { w.sweep(sweepCtx) })
+	sweeping.Go(func() { w.follow(sweepCtx) })
 
 	if err == nil {
 		select {

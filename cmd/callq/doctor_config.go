@@ -23,7 +23,6 @@ func checkConfig(_ context.Context, d *doctor) ([]diagnosis, error) {
 			Fix: "write the API's base_url, policy and auth into " + d.cfg.Path,
 		})
 	}
-	list = append(list, each(d.cfg.Unsupported(), found)...)
 	return orWell(list, "%s: %s", d.cfg.Path, plural(len(d.cfg.Upstreams), "upstream")), nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,4 +66,49 @@ func TestWithoutSignalsTheStatusIsTheCommands(t *testing.T) {
 	if got := s.guard(t.Context(), func(context.Context) int { return exitUsage }); got != exitUsage {
 		t.Errorf("status %d", got)
 	}
+}
+
+func TestAClosedTerminalDrainsHoweverOftenItSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &signals{arrived: make(chan os.Signal, 2), hangups: make(chan os.Signal, 2)}
+		s.drain(nil)
+		s.hangups <- syscall.SIGHUP
+		s.hangups <- syscall.SIGHUP
+		status := s.guard(t.Context(), func(ctx context.Context) int {
+			<-ctx.Done()
+			time.Sleep(time.Hour) // in the bubble: the calls in flight
+			return exitLosses
+		})
+		if status != exitLosses {
+			t.Errorf("status %d", status)
+		}
+	})
+}
+
+func TestAHangUpEndsNoCommandThatHasAUseForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &signals{arrived: make(chan os.Signal, 2), hangups: make(chan os.Signal)}
+		status := s.guard(t.Context(), func(ctx context.Context) int {
+			reloads := make(chan struct{}, 1)
+			s.reload.Store(&reloads)
+			for range 3 {
+				s.hangups <- syscall.SIGHUP
+				synctest.Wait()
+			}
+			<-reloads
+			select {
+			case <-reloads:
+				t.Error("several hang-ups in a row were told apart")
+			case <-ctx.Done():
+				t.Error("it was ended")
+			default:
+			}
+			s.hangups <- syscall.SIGHUP
+			<-reloads
+			return exitLosses
+		})
+		if status != exitLosses {
+			t.Errorf("status %d", status)
+		}
+	})
 }

@@ -10,13 +10,14 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/limit"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
 // upstreamsOf turns the configuration into what a worker needs: policies are
 // loaded, references to credentials become secrets that are read when used.
 func upstreamsOf(cfg *config.Config) ([]worker.Upstream, error) {
-	if err := errors.Join(cfg.Unsupported(), cfg.ResolveUpstreams()); err != nil {
+	if err := cfg.ResolveUpstreams(); err != nil {
 		return nil, err
 	}
 	if len(cfg.Upstreams) == 0 {
@@ -35,8 +36,14 @@ func upstreamsOf(cfg *config.Config) ([]worker.Upstream, error) {
 			Endpoints: u.Endpoints, Idempotent: u.Idempotent, IdempotencyHeader: u.IdempotencyHeader, MaxBody: u.MaxBody,
 			TLS: worker.TLS{CA: u.TLS.CA, Cert: u.TLS.Cert, Key: u.TLS.Key},
 		}
+		for _, l := range u.Limits {
+			w.Limits = append(w.Limits, l.Text)
+		}
+		for _, b := range u.Budget {
+			w.Budget = append(w.Budget, b.Text)
+		}
 		if u.Cost != nil {
-			w.CostHeader = u.Cost.Header
+			w.CostHeader, w.CostPerCall = u.Cost.Header, limit.FormatMicros(u.Cost.PerCallMicros)
 		}
 		list = append(list, w)
 	}

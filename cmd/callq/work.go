@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/spf13/cobra"
 )
@@ -21,7 +20,13 @@ func (a *app) workCommand() *cobra.Command {
 way ends first, and the rest stays in the queue. A second one stops at once.
 
 Any number of workers may run on the same Redis. Each serves the status page,
-health and asynq's dashboard on the admin address.`,
+health and asynq's dashboard on the admin address.
+
+SIGHUP reads the configuration and its policies again. Calls that are on their way
+end as they began, later ones follow the new files. A file with a mistake changes
+nothing: the log says what and where. redis, admin.listen and admin.tokens need a
+restart. A credential in a ${file:…} needs no signal: it is read again when the
+file changes and when the API refuses it.`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.work(cmd.Context(), config.Flag{Name: "--concurrency", Value: concurrency}, config.Flag{Name: "--listen", Value: listen})
@@ -33,7 +38,9 @@ health and asynq's dashboard on the admin address.`,
 }
 
 func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err error) {
-	cfg, err := a.config(concurrency, listen)
+	hangups := a.signals.reloads()
+	load := func() (*config.Config, error) { return a.config(concurrency, listen) }
+	cfg, err := load()
 	if err != nil {
 		return err
 	}
@@ -52,28 +59,21 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 		return err
 	}
 	defer d.close(&err)
-	w, err := worker.New(worker.Config{
-		Redis: d.conn.Client, Upstreams: upstreams, Concurrency: cfg.WorkerConcurrency, Retention: cfg.Ledger.Retention, Logger: log,
-	})
+	first, err := newGeneration(cfg, upstreams, d, log)
 	if err != nil {
 		return err
 	}
-	if err := door.serve(d, log); err != nil {
+	if err := door.serve(first.desk, log); err != nil {
 		return err
 	}
-	var names []string
-	for _, u := range upstreams {
-		names = append(names, u.Name)
-	}
-	log.Info("working", "upstreams", names, "concurrency", cfg.WorkerConcurrency, "redis", d.conn.Describe(), "admin", door.url())
+	log.Info("working", "upstreams", first.upstreams, "concurrency", cfg.WorkerConcurrency, "redis", d.conn.Describe(), "admin", door.url())
 	a.signals.drain(func() {
 		log.Info("draining: the calls that are on their way end first, the rest stays in the queue; a second signal stops at once")
 	})
 	working, stop := context.WithCancel(ctx)
 	defer stop()
-	worked := make(chan error, 1)
-	go func() { worked <- w.Run(working) }()
-	look := &watch{circuits: d.circuits, upstreams: names, say: func(r circuit.Record, line string) {
+	crew := newCrew(working, first, load, log)
+	look := &watch{circuits: d.circuits, upstreams: first.upstreams, say: func(r circuit.Record, line string) {
 		level := slog.LevelInfo
 		if r.State == circuit.Open {
 			level = slog.LevelWarn
@@ -84,14 +84,21 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 	defer tick.Stop()
 	for {
 		select {
-		case err := <-worked:
+		case err := <-crew.current.ended:
+			stop()
+			crew.wait()
 			if err == nil {
 				log.Info("drained")
 			}
 			return err
 		case err := <-door.ended:
 			stop()
-			return errors.Join(err, <-worked)
+			err = errors.Join(err, <-crew.current.ended)
+			crew.wait()
+			return err
+		case <-hangups:
+			crew.reload(working)
+			look.upstreams = crew.current.upstreams
 		case <-tick.C:
 			_ = look.look(working) // without patience it has no error
 		}

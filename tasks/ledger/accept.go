@@ -10,10 +10,13 @@ import (
 )
 
 // Ledger reads and writes the books. It is safe for concurrent use.
-type Ledger struct{ rdb redis.UniversalClient }
+type Ledger struct {
+	rdb       redis.UniversalClient
+	clustered bool
+}
 
 // New makes a Ledger on the given Redis.
-func New(rdb redis.UniversalClient) *Ledger { return &Ledger{rdb: rdb} }
+func New(rdb redis.UniversalClient) *Ledger { return &Ledger{rdb: rdb, clustered: Clustered(rdb)} }
 
 // Entry is a call about to be accepted.
 type Entry struct {

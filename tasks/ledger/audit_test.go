@@ -89,7 +89,7 @@ func TestAuditFindsNothingWhileCallsComeAndGo(t *testing.T) {
 					return
 				default:
 				}
-				got, err := d.l.Dequeue(t.Context(), "q", time.Now().Add(time.Minute).Unix(), time.Minute)
+				got, err := d.l.Taker("").Take(t.Context(), Ask{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
 				if err != nil {
 					t.Error(err)
 					return

@@ -30,7 +30,7 @@ func TestADequeueHandsOverTheRecordAndLeasesTheTask(t *testing.T) {
 		}
 		d.wantPlaces("q", take.ID, "active", "lease", "task")
 		task := rdb.HGetAll(t.Context(), keysOf("q").task(take.ID)).Val()
-		if task["state"] != "active" || task["pending_since"] != "" {
+		if task["state"] != "active" || task["msg"] == "" {
 			t.Fatalf("asynq's task is %v", task)
 		}
 	})
@@ -105,7 +105,7 @@ func TestAfterAHoldExactlyOneOfManyDequeuersGetsATask(t *testing.T) {
 		for range 16 {
 			wg.Go(func() {
 				for range 10 {
-					got, err := d.l.Dequeue(context.Background(), "q", time.Now().Add(time.Minute).Unix(), time.Hour)
+					got, err := d.l.Taker("").Take(context.Background(), Ask{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Hour})
 					switch {
 					case err != nil:
 						t.Error(err)

@@ -56,7 +56,7 @@ func (d *desk) accept(batch, queue string, names ...string) {
 
 func (d *desk) dequeue(queue string) Dequeued {
 	d.Helper()
-	got, err := d.l.Dequeue(d.Context(), queue, time.Now().Add(30*time.Second).Unix(), time.Minute)
+	got, err := d.l.Taker("").Take(d.Context(), Ask{Queues: []string{queue}, LeaseUntil: time.Now().Add(30 * time.Second).Unix(), Turn: time.Minute})
 	d.must(err)
 	return got
 }

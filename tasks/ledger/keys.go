@@ -53,16 +53,40 @@ func CircuitKey(queue, endpoint string) string {
 	return k
 }
 
+// Clustered tells whether the keys of two queues may live on different nodes, so
+// that no script can touch both.
+func Clustered(rdb redis.UniversalClient) bool {
+	_, clustered := rdb.(*redis.ClusterClient)
+	return clustered
+}
+
+// circuit is the account's circuit record that the scripts of a queue read: the
+// one that decides, or on a Cluster its copy beside the queue.
+func (l *Ledger) circuit(queue string) string {
+	if !l.clustered {
+		queue = upstreamOf(queue)
+	}
+	return keysOf(queue).circuit()
+}
+
+// upstreamOf is the upstream whose calls stand in a queue.
+func upstreamOf(queue string) string {
+	upstream, _, _ := strings.Cut(queue, ":")
+	return upstream
+}
+
 //go:embed lua/*.lua
 var sources embed.FS
 
-func load(name string) *redis.Script {
+func source(name string) string {
 	src, err := sources.ReadFile("lua/" + name + ".lua")
 	if err != nil {
 		panic(err) // embedded at build time
 	}
-	return redis.NewScript(Compact(string(src)))
+	return string(src)
 }
+
+func load(name string) *redis.Script { return redis.NewScript(Compact(source(name))) }
 
 // Compact drops a Lua script's comments and indentation, which Redis would otherwise keep.
 func Compact(src string) string {
@@ -81,7 +105,6 @@ func Compact(src string) string {
 var (
 	scriptClaim   = load("claim")
 	scriptAccept  = load("accept")
-	scriptDequeue = load("dequeue")
 	scriptMark    = load("mark")
 	scriptAttempt = load("attempt")
 	scriptPark    = load("park")

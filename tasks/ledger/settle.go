@@ -3,11 +3,9 @@ package ledger
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"strconv"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 const (
@@ -19,33 +17,6 @@ const (
 	// asynq keeps its daily figures for 90 days.
 	statsAge = 90 * 24 * time.Hour
 )
-
-// Take is a call in a worker's hands, as the dequeue found it.
-type Take struct {
-	Record
-	// At is Redis's clock when the call was taken.
-	At time.Time
-	// Known is false when the task has no record: somebody else put it there.
-	Known bool
-	// Circuit is the account's circuit as the same script saw it.
-	Circuit CircuitView
-}
-
-// CircuitView is what a worker learns of its account's circuit on the way.
-type CircuitView struct {
-	// Epoch is the circuit's epoch that admitted the call.
-	Epoch int64
-	// AfterHold tells that a hold is over and this one call was let out: it
-	// must not be made without the probe.
-	AfterHold bool
-	// Streak is how many account failures stand in a row; any other answer
-	// resets it.
-	Streak int
-	// Endpoints is how many circuits of single endpoints are not closed.
-	Endpoints int
-	// Held is how long the account was held in all, until now.
-	Held time.Duration
-}
 
 // fields are the record fields that an attempt leaves behind.
 func (t *Take) fields(a *Attempt) ([]any, error) {
@@ -89,7 +60,7 @@ func (l *Ledger) Attempt(ctx context.Context, t *Take, a *Attempt) (streak int, 
 	}
 	k := keysOf(t.Queue)
 	n, err := scriptAttempt.Run(ctx, l.rdb,
-		[]string{k.record(t.ID), k.circuit()},
+		[]string{k.record(t.ID), l.circuit(t.Queue)},
 		append([]any{t.Generation}, fields...)...).Int64Slice()
 	if err != nil {
 		return 0, false, fmt.Errorf("record an attempt of call %s: %w", t.ID, err)
@@ -108,7 +79,7 @@ func (l *Ledger) Park(ctx context.Context, t *Take, a *Attempt) (streak int, min
 	}
 	k := keysOf(t.Queue)
 	n, err := scriptPark.Run(ctx, l.rdb,
-		[]string{k.active(), k.lease(), k.pending(), k.task(t.ID), k.record(t.ID), k.circuit()},
+		[]string{k.active(), k.lease(), k.pending(), k.task(t.ID), k.record(t.ID), l.circuit(t.Queue)},
 		append([]any{t.ID, t.Generation, time.Now().UnixNano(), t.Parked}, fields...)...).Int64Slice()
 	if err != nil {
 		return 0, false, fmt.Errorf("park call %s: %w", t.ID, err)
@@ -161,7 +132,7 @@ func (l *Ledger) End(ctx context.Context, t *Take, f Final, a *Attempt) (streak 
 	n, err := scriptEnd.Run(ctx, l.rdb,
 		[]string{
 			k.active(), k.lease(), k.task(t.ID), k.processed() + ":" + now.UTC().Format(time.DateOnly), k.processed(), k.archived(),
-			k.record(t.ID), k.counts(t.Batch), k.ended(t.Batch), k.circuit(), k.dead(), k.deadGroup(group), k.groups(),
+			k.record(t.ID), k.counts(t.Batch), k.ended(t.Batch), l.circuit(t.Queue), k.dead(), k.deadGroup(group), k.groups(),
 		},
 		append([]any{
 			t.ID, t.Generation, string(f.State), remove, real, group, description,
@@ -173,17 +144,23 @@ func (l *Ledger) End(ctx context.Context, t *Take, f Final, a *Attempt) (streak 
 	return int(n[1]), n[0] == 1, nil
 }
 
-// MarkSent notes that attempt n of a call which must not be sent twice is about
-// to leave. It returns how long the account is held (0: it is not, go ahead) and
-// false when the record has ended or moved on. After an error the call must not
-// be sent.
-func (l *Ledger) MarkSent(ctx context.Context, t *Take, n int, probe bool) (held time.Duration, mine bool, err error) {
+// MarkSent is the last step before attempt n of a call leaves: it asks once more
+// whether the account, in the epoch that admitted the call, may still be called,
+// and notes the attempt of a call which must not be sent twice (once is false for
+// those that may). probe tells that the call is the account's probe. It returns
+// how long the account is held (0: it is not, go ahead) and false when the record
+// has ended or moved on. After an error the call must not be sent.
+func (l *Ledger) MarkSent(ctx context.Context, t *Take, n int, once, probe bool) (held time.Duration, mine bool, err error) {
 	k := keysOf(t.Queue)
-	flag := 0
+	attempt, flag := "", 0
+	if once {
+		attempt = strconv.Itoa(n)
+	}
 	if probe {
 		flag = 1
 	}
-	r, err := scriptMark.Run(ctx, l.rdb, []string{k.record(t.ID), k.circuit()}, t.Generation, n, flag).Int64Slice()
+	r, err := scriptMark.Run(ctx, l.rdb, []string{k.record(t.ID), l.circuit(t.Queue)},
+		t.Generation, attempt, flag, t.Circuit.Epoch).Int64Slice()
 	if err != nil {
 		return 0, false, fmt.Errorf("mark call %s as sent: %w", t.ID, err)
 	}
@@ -200,60 +177,10 @@ func (l *Ledger) MarkSent(ctx context.Context, t *Take, n int, probe bool) (held
 // PassTurn lets the next call of a queue out after a hold, in place of one that
 // was let out and will not ask for the probe.
 func (l *Ledger) PassTurn(ctx context.Context, queue string) error {
-	if err := l.rdb.HDel(ctx, keysOf(queue).circuit(), "turn").Err(); err != nil {
+	if err := l.rdb.HDel(ctx, l.circuit(queue), "turn").Err(); err != nil {
 		return fmt.Errorf("let the next call of queue %q out: %w", queue, err)
 	}
 	return nil
-}
-
-// Dequeued is the answer to [Ledger.Dequeue].
-type Dequeued struct {
-	// Take is the call, nil when there is none to be had.
-	Take *Take
-	// Message is asynq's encoding of the task.
-	Message string
-	// Held is how long the queue refuses for its circuit's sake; 0 when it is
-	// just empty or paused.
-	Held time.Duration
-}
-
-// Dequeue takes the next call of a queue into active. turn is for how long one
-// call that was let out after a hold keeps the others back; leaseUntil is the
-// end of asynq's lease, as asynq gave it.
-func (l *Ledger) Dequeue(ctx context.Context, queue string, leaseUntil any, turn time.Duration) (Dequeued, error) {
-	k := keysOf(queue)
-	reply, err := scriptDequeue.Run(ctx, l.rdb,
-		[]string{k.pending(), k.paused(), k.active(), k.lease(), k.circuit()},
-		leaseUntil, k.taskPrefix(), k.recordPrefix(), turn.Milliseconds()).Slice()
-	if errors.Is(err, redis.Nil) {
-		return Dequeued{}, nil
-	}
-	if err != nil {
-		return Dequeued{}, err
-	}
-	if num(reply[0]) == 0 {
-		return Dequeued{Held: time.Duration(num(reply[1])) * time.Millisecond}, nil
-	}
-	return Dequeued{Take: takeFrom(queue, reply), Message: str(reply[1])}, nil
-}
-
-func takeFrom(queue string, reply []any) *Take {
-	fields, _ := reply[10].([]any)
-	h := make(map[string]string, len(fields)/2)
-	for i := 0; i+1 < len(fields); i += 2 {
-		h[str(fields[i])] = str(fields[i+1])
-	}
-	t := &Take{
-		Record: recordFromHash(queue, str(reply[2]), h),
-		At:     time.UnixMilli(num(reply[3])).UTC(),
-		Known:  h["state"] != "",
-		Circuit: CircuitView{
-			AfterHold: num(reply[4]) == 1, Epoch: num(reply[5]), Streak: int(num(reply[6])),
-			Endpoints: int(num(reply[7])), Held: time.Duration(num(reply[8])) * time.Millisecond,
-		},
-	}
-	t.Starts = int(num(reply[9]))
-	return t
 }
 
 func num(v any) int64 {

@@ -81,7 +81,7 @@ func TestALateWorkerCannotTouchALaterGeneration(t *testing.T) {
 			return mine
 		},
 		"mark": func(d *desk, t *Take) bool {
-			_, mine, err := d.l.MarkSent(d.Context(), t, 1, false)
+			_, mine, err := d.l.MarkSent(d.Context(), t, 1, true, false)
 			d.must(err)
 			return mine
 		},
@@ -190,7 +190,7 @@ func TestAMarkStandsUntilTheAttemptIsRecorded(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
-		held, mine, err := d.l.MarkSent(t.Context(), take, 3, false)
+		held, mine, err := d.l.MarkSent(t.Context(), take, 3, true, false)
 		if err != nil || !mine || held != 0 {
 			t.Fatal(held, mine, err)
 		}
@@ -214,7 +214,7 @@ func TestNoCallIsMarkedAfterTheHoldWasWrittenSaveTheProbe(t *testing.T) {
 		take := d.acceptAndTake("b", "q", "k")
 		for _, until := range []time.Duration{time.Hour, -time.Hour} {
 			d.hold("q", time.Now().Add(until))
-			held, mine, err := d.l.MarkSent(t.Context(), take, 1, false)
+			held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, false)
 			if err != nil || !mine || held <= 0 {
 				t.Fatalf("until %s: held %s, %v, %v", until, held, mine, err)
 			}
@@ -222,7 +222,7 @@ func TestNoCallIsMarkedAfterTheHoldWasWrittenSaveTheProbe(t *testing.T) {
 				t.Fatal("the call was marked")
 			}
 		}
-		held, mine, err := d.l.MarkSent(t.Context(), take, 1, true)
+		held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, true)
 		if err != nil || !mine || held != 0 || d.record("q", take.ID).Sent != 1 {
 			t.Fatal("the probe was refused", held, mine, err)
 		}
@@ -262,7 +262,7 @@ func TestAnAttemptOfAnEndedCallChangesNothing(t *testing.T) {
 		if err != nil || mine || d.record("q", take.ID).Attempts != 0 {
 			t.Fatal(mine, err)
 		}
-		_, mine, err = d.l.MarkSent(t.Context(), take, 1, false)
+		_, mine, err = d.l.MarkSent(t.Context(), take, 1, true, false)
 		if err != nil || mine {
 			t.Fatal(mine, err)
 		}

@@ -7,11 +7,13 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
 // Name names a circuit: an upstream's account, or one endpoint of it.
@@ -46,7 +48,7 @@ func ParseName(s string) (Name, error) {
 func (n Name) keys() []string {
 	account := ledger.CircuitKey(n.Upstream, "")
 	own := ledger.CircuitKey(n.Upstream, strings.Replace(n.Endpoint, " ", "~", 1))
-	return []string{own, account, account + "s"}
+	return []string{own, account, account + "s", limit.Keys(n.Upstream)[0]}
 }
 
 // State is what a circuit's record says.
@@ -84,12 +86,18 @@ type Record struct {
 	Who string
 	// Note is the reason that an operator gave.
 	Note string
+	// Limited is until when a limit or a budget holds the account, LimitedBy which
+	// of both it is, LimitedText the rule as it was written. No probe follows.
+	Limited                time.Time
+	LimitedBy, LimitedText string
 	// Waiting is how many calls wait behind it; only [Store.List] fills it.
 	Waiting int64
 }
 
 // Held tells whether no call may go out at the given time.
-func (r Record) Held(now time.Time) bool { return r.State == Open && now.Before(r.Until) }
+func (r Record) Held(now time.Time) bool {
+	return r.State == Open && now.Before(r.Until) || now.Before(r.Limited)
+}
 
 // Cause describes the answer that an error report is about.
 type Cause struct {
@@ -123,7 +131,10 @@ type Report struct {
 	Delays []time.Duration
 	// ServerSaid tells that the delay is the server's own word.
 	ServerSaid bool
-	Cause      Cause
+	// AdaptiveRate is the rate that an adaptive limit begins with, where this
+	// error lowers one; 0 where it does not.
+	AdaptiveRate int
+	Cause        Cause
 }
 
 // Admission is the answer to [Store.Admit].
@@ -144,33 +155,38 @@ type Admission struct {
 
 // Store reads and writes the fleet's records. It is safe for concurrent use.
 type Store struct {
-	rdb redis.UniversalClient
-	who string
+	rdb       redis.UniversalClient
+	who       string
+	clustered bool
+	known     sync.Map // upstream -> *snapshot
 }
 
 // NewStore makes a Store; who names this process in the records.
-func NewStore(rdb redis.UniversalClient, who string) *Store { return &Store{rdb: rdb, who: who} }
+func NewStore(rdb redis.UniversalClient, who string) *Store {
+	return &Store{rdb: rdb, who: who, clustered: ledger.Clustered(rdb)}
+}
 
 //go:embed lua/*.lua
 var sources embed.FS
 
-func load(names ...string) *redis.Script {
-	var b strings.Builder
-	for _, name := range names {
-		src, err := sources.ReadFile("lua/" + name + ".lua")
-		if err != nil {
-			panic(err) // embedded at build time
-		}
-		b.Write(src)
+func source(name string) string {
+	src, err := sources.ReadFile("lua/" + name + ".lua")
+	if err != nil {
+		panic(err) // embedded at build time
 	}
-	return redis.NewScript(ledger.Compact(b.String()))
+	return string(src)
+}
+
+func load(parts ...string) *redis.Script {
+	return redis.NewScript(ledger.Compact(strings.Join(parts, "")))
 }
 
 var (
-	scriptReport  = load("prelude", "report")
-	scriptAdmit   = load("prelude", "admit")
-	scriptOperate = load("prelude", "operate")
-	scriptFollow  = load("follow")
+	scriptReport  = load(limit.AdaptiveSource(), source("prelude"), source("report"))
+	scriptAdmit   = load(source("prelude"), source("admit"))
+	scriptOperate = load(source("prelude"), source("operate"))
+	scriptRestore = load(source("prelude"), source("restore"))
+	scriptFollow  = load(source("follow"))
 )
 
 // Standing is how a circuit stands after a report.
@@ -188,7 +204,7 @@ func (s *Store) Report(ctx context.Context, n Name, r Report) (Standing, error) 
 	if r.ServerSaid {
 		said = 1
 	}
-	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), said, r.MaxProbes, len(r.Delays)}
+	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), said, r.MaxProbes, r.AdaptiveRate, len(r.Delays)}
 	for _, d := range r.Delays {
 		args = append(args, max(d, time.Millisecond).Milliseconds())
 	}
@@ -197,13 +213,16 @@ func (s *Store) Report(ctx context.Context, n Name, r Report) (Standing, error) 
 		args = append(args, "reason", c.Reason, "hold", c.Hold, "source", c.Source, "class", c.Class, "code", c.Code,
 			"message", c.Message, "correlation_id", c.CorrelationID, "who", s.who, "note", "")
 	}
-	reply, err := scriptReport.Run(ctx, s.rdb, n.keys(), args...).Int64Slice()
+	reply, err := scriptReport.Run(ctx, s.rdb, n.keys(), args...).Slice()
 	if err != nil {
 		return Standing{}, fmt.Errorf("report to circuit %s: %w", n, err)
 	}
-	standing := Standing{Open: reply[1] == 1, Epoch: reply[2], Wait: time.Duration(reply[3]) * time.Millisecond}
-	if reply[0] == 0 {
+	standing := Standing{Open: number(reply[1]) == 1, Epoch: number(reply[2]), Wait: time.Duration(number(reply[3])) * time.Millisecond}
+	if number(reply[0]) == 0 {
 		return standing, nil
+	}
+	if n.Endpoint == "" {
+		s.learn(n.Upstream, hash(reply[4]))
 	}
 	return standing, s.follow(ctx, n.Upstream)
 }
@@ -216,16 +235,15 @@ func (s *Store) Admit(ctx context.Context, n Name, token string, lease time.Dura
 		return Admission{}, fmt.Errorf("ask circuit %s: %w", n, err)
 	}
 	text := func(i int) string { v, _ := reply[i].(string); return v }
-	number := func(i int) int64 { v, _ := reply[i].(int64); return v }
-	switch number(0) {
+	switch number(reply[0]) {
 	case 1:
-		return Admission{Admitted: true, Epoch: number(1)}, nil
+		return Admission{Admitted: true, Epoch: number(reply[1])}, nil
 	case 2:
-		return Admission{Admitted: true, Probe: true, Epoch: number(1), Hold: text(2), Rung: int(number(3))}, nil
+		return Admission{Admitted: true, Probe: true, Epoch: number(reply[1]), Hold: text(2), Rung: int(number(reply[3]))}, nil
 	case 3:
 		return Admission{GiveUp: true, Code: text(1), CorrelationID: text(2), Message: text(3)}, nil
 	default:
-		return Admission{Wait: max(time.Duration(number(1))*time.Millisecond, time.Millisecond)}, nil
+		return Admission{Wait: max(time.Duration(number(reply[1]))*time.Millisecond, time.Millisecond)}, nil
 	}
 }
 
@@ -242,14 +260,22 @@ func (s *Store) Close(ctx context.Context, n Name, reason, who string) error {
 }
 
 func (s *Store) operate(ctx context.Context, n Name, verb string, d time.Duration, fields ...any) error {
-	if err := scriptOperate.Run(ctx, s.rdb, n.keys(), append([]any{verb, d.Milliseconds()}, fields...)...).Err(); err != nil {
+	reply, err := scriptOperate.Run(ctx, s.rdb, n.keys(), append([]any{verb, d.Milliseconds()}, fields...)...).Slice()
+	if err != nil {
 		return fmt.Errorf("%s circuit %s: %w", verb, n, err)
+	}
+	if n.Endpoint == "" {
+		s.learn(n.Upstream, hash(reply))
 	}
 	return s.follow(ctx, n.Upstream)
 }
 
-// follow copies the account's record to the upstream's other queues.
+// follow copies the account's record to the upstream's other queues, where those
+// live on other nodes.
 func (s *Store) follow(ctx context.Context, upstream string) error {
+	if !s.clustered {
+		return nil
+	}
 	h, err := s.rdb.HGetAll(ctx, ledger.CircuitKey(upstream, "")).Result()
 	if err != nil {
 		return fmt.Errorf("read circuit %s: %w", upstream, err)
@@ -336,6 +362,7 @@ func recordFromHash(n Name, h map[string]string) Record {
 		Rung: int(num("rung")), Streak: int(num("streak")), Failed: int(num("failed")), Probing: h["token"] != "",
 		Reason: h["reason"], Hold: h["hold"], Source: h["source"], Class: h["class"], Code: h["code"],
 		Message: h["message"], CorrelationID: h["correlation_id"], Who: h["who"], Note: h["note"],
+		Limited: at("limited"), LimitedBy: h["limited_by"], LimitedText: h["limited_text"],
 	}
 	if r.State == "" {
 		r.State = Closed

@@ -240,32 +240,6 @@ func TestAProbeThatWasNotSentIsGivenBack(t *testing.T) {
 	})
 }
 
-func TestTheCopiesOfTheOtherQueuesFollow(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
-		state := func() string {
-			var all string
-			for _, lane := range []string{"api", "api:high", "api:low"} {
-				h, err := d.client.HMGet(t.Context(), ledger.CircuitKey(lane, ""), "state", "epoch").Result()
-				if err != nil {
-					t.Fatal(err)
-				}
-				all += fmt.Sprint(h...) + " "
-			}
-			return all
-		}
-		d.report(account, circuit.Report{Verdict: circuit.OwnError})
-		if got := state(); got != "open 1 open 1 open 1 " && got != "open1 open1 open1 " {
-			t.Errorf("after opening the copies say %q", got)
-		}
-		if err := d.Close(t.Context(), account, "", "anna"); err != nil {
-			t.Fatal(err)
-		}
-		if got := state(); got != "closed 2 closed 2 closed 2 " && got != "closed2 closed2 closed2 " {
-			t.Errorf("after closing the copies say %q", got)
-		}
-	})
-}
-
 func TestAnEndpointsCircuitLeavesTheAccountOpenToOthersAndIsCounted(t *testing.T) {
 	each(t, func(t *testing.T, d *desk) {
 		d.report(endpoint, circuit.Report{Verdict: circuit.OwnError})
@@ -276,7 +250,7 @@ func TestAnEndpointsCircuitLeavesTheAccountOpenToOthersAndIsCounted(t *testing.T
 			t.Errorf("the endpoint answers %+v, want to wait an hour", a)
 		}
 		count := func() string {
-			n, _ := d.client.HGet(t.Context(), ledger.CircuitKey("api:high", ""), "endpoints").Result()
+			n, _ := d.client.HGet(t.Context(), ledger.CircuitKey("api", ""), "endpoints").Result()
 			return n
 		}
 		if n := count(); n != "1" {

@@ -36,7 +36,7 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	tc, err := cfg.clientTLS()
+	files, err := newTLSFiles(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		cfg: cfg, base: *base, basePath: cleanBasePath(base),
-		rt: newTransport(cfg.Concurrency, tc), secrets: &redactor{},
+		rt: newTransport(cfg.Concurrency, files), secrets: &redactor{},
 	}
 	switch cfg.Auth.Type {
 	case AuthOAuth2:
@@ -56,7 +56,7 @@ func New(cfg Config) (*Client, error) {
 		}
 		// Connections of its own: calls that wait for a token may not stand in
 		// its way.
-		c.auth = newOAuth2Auth(cfg, newTransport(2, tc), c.secrets)
+		c.auth = newOAuth2Auth(cfg, newTransport(2, files), c.secrets)
 	case AuthHeader:
 		c.authHeader = cfg.Auth.Name
 		c.auth = newStaticAuth(cfg.Auth, c.secrets)

@@ -1,13 +1,10 @@
 package upstream
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 )
@@ -52,7 +49,10 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// TLS names PEM files. They are read once, by New.
+// TLS names PEM files. New reads them, and so does every new connection where
+// they have changed; connections that stand go on. In a rotation, while a file is
+// missing or the key does not fit the certificate, those read last stay in force.
+// Connections through a proxy keep to the authorities that New has read.
 type TLS struct {
 	// CA holds the authorities to trust in place of the system's.
 	CA string
@@ -253,32 +253,6 @@ func validBaseURL(raw string) error {
 		return errors.New(`holds a ".." segment`)
 	}
 	return nil
-}
-
-// clientTLS reads the files of c.TLS.
-func (c Config) clientTLS() (*tls.Config, error) {
-	out := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
-	fail := func(field string, err error) error {
-		return fmt.Errorf("upstream %q: tls.%s: %w", c.Name, field, err)
-	}
-	if c.TLS.CA != "" {
-		pem, err := os.ReadFile(c.TLS.CA)
-		if err != nil {
-			return nil, fail("ca", err)
-		}
-		out.RootCAs = x509.NewCertPool()
-		if !out.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fail("ca", fmt.Errorf("%s holds no PEM certificate", c.TLS.CA))
-		}
-	}
-	if c.TLS.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
-		if err != nil {
-			return nil, fail("cert", err)
-		}
-		out.Certificates = []tls.Certificate{pair}
-	}
-	return out, nil
 }
 
 // isToken tells whether s is a token of RFC 9110, 5.6.2: a header name or a

@@ -95,13 +95,15 @@ type staticAuth struct {
 
 func (s *staticAuth) credential(context.Context) (credential, error) { return s.look(false) }
 
+// look takes one reader at a time: one that was overtaken would bring the old
+// credential back, as a new one.
 func (s *staticAuth) look(fresh bool) (credential, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	c, err := s.render(fresh)
 	if err != nil {
 		return credential{}, unusable(fmt.Errorf("credential: %w", err))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.last.generation == 0 || !s.last.same(c) {
 		c.generation = s.last.generation + 1
 		s.last = c

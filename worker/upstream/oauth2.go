@@ -62,6 +62,9 @@ func (o *oauth2Auth) credential(ctx context.Context) (credential, error) {
 }
 
 func (o *oauth2Auth) refresh(ctx context.Context, used uint64) (bool, error) {
+	for _, s := range o.auth.Query {
+		_, _ = s.read(true) // the call itself says what is wrong with it
+	}
 	token, err := o.tokens.renew(ctx, used)
 	return err == nil && token.generation > used, err
 }

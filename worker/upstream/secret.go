@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"time"
 )
 
 // redacted stands wherever a secret would have been printed.
@@ -34,7 +33,9 @@ func StaticSecret(value string) Secret {
 }
 
 // EnvSecret returns a secret that is read from the environment variable name.
-// Its Value fails while the variable is unset.
+// Its Value fails while the variable is unset. Nobody can change the environment
+// of a running process from outside, so that such a secret is rotated by starting
+// the process anew; see FileSecret for one that is not.
 func EnvSecret(name string) Secret {
 	return Secret{src: func(bool) (string, error) {
 		v, ok := os.LookupEnv(name)
@@ -46,7 +47,8 @@ func EnvSecret(name string) Secret {
 }
 
 // FileSecret returns a secret that is the content of the file at path, less its
-// last newline. The file is read again when its time or size changes, and when
+// last newline. Each use looks at the file and reads it again when it has changed
+// (its time, its size, or that another file took its place); it is also read when
 // the API refused the credential. Once read, a file that is missing or empty
 // for a moment, as in a rotation, leaves the last value in force.
 func FileSecret(path string) Secret {
@@ -103,15 +105,14 @@ type fileSecret struct {
 	mu      sync.Mutex
 	known   bool
 	content string
-	modTime time.Time
-	size    int64
+	mark    fileMark
 }
 
 func (s *fileSecret) value(fresh bool) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	info, err := os.Stat(s.path)
-	if err == nil && s.known && !fresh && info.ModTime().Equal(s.modTime) && info.Size() == s.size {
+	mark, err := markOf(s.path)
+	if err == nil && s.known && !fresh && s.mark.still(mark) {
 		return s.content, nil
 	}
 	var content string
@@ -120,8 +121,7 @@ func (s *fileSecret) value(fresh bool) (string, error) {
 	}
 	switch {
 	case err == nil:
-		s.known, s.content = true, content
-		s.modTime, s.size = info.ModTime(), info.Size()
+		s.known, s.content, s.mark = true, content, mark
 		return content, nil
 	case s.known:
 		return s.content, nil

@@ -37,7 +37,7 @@ var errCallerLeft = errors.New("the caller left")
 // newTransport makes connections for n requests at a time. They speak HTTP/1.1
 // only: HTTP/2 sends streams again that a server refused, and its connections
 // cannot tell which request a byte belonged to.
-func newTransport(n int, tc *tls.Config) *http.Transport {
+func newTransport(n int, files *tlsFiles) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -51,10 +51,10 @@ func newTransport(n int, tc *tls.Config) *http.Transport {
 			return &countedConn{Conn: conn, exact: true}, nil
 		},
 		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return dialTLS(ctx, dialer, tc, network, addr)
+			return dialTLS(ctx, dialer, files.config(), network, addr)
 		},
 		// For connections through a proxy, which DialTLSContext does not make.
-		TLSClientConfig:        tc,
+		TLSClientConfig:        files.config(),
 		TLSHandshakeTimeout:    handshakeTimeout,
 		MaxIdleConns:           n,
 		MaxIdleConnsPerHost:    n,
@@ -74,12 +74,11 @@ func (e handshakeError) Unwrap() error { return e.error }
 // dialTLS shakes hands itself, so that the counted connection carries HTTP and
 // not TLS: a TLS connection sends an alert when it closes, and that alert is no
 // part of a request.
-func dialTLS(ctx context.Context, dialer *net.Dialer, tc *tls.Config, network, addr string) (net.Conn, error) {
+func dialTLS(ctx context.Context, dialer *net.Dialer, cfg *tls.Config, network, addr string) (net.Conn, error) {
 	raw, err := dialer.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
-	cfg := tc.Clone()
 	if cfg.ServerName, _, err = net.SplitHostPort(addr); err != nil {
 		_ = raw.Close()
 		return nil, err

@@ -37,9 +37,9 @@ local trim = function(ids)
   redis.call('ZREM', KEYS[6], unpack(ids))
 end
 
--- A script whose first write needs no memory may go on when Redis is full.
-redis.call('ZREM', KEYS[2], '')
 local r = redis.call('HMGET', KEYS[7], 'state', 'gen', 'assumed', 'group')
+-- The first write of each way needs no memory: a script that has written may go
+-- on when Redis is full.
 if ARGV[4] == '1' then
   -- The task of a later generation is another worker's.
   if not r[2] or r[2] == ARGV[2] then
@@ -53,6 +53,7 @@ if ARGV[4] == '1' then
     end
   end
 else
+  redis.call('ZREM', KEYS[2], '')
   -- asynq trims its archive with a Lua unpack that fails on some thousands of
   -- old entries, for ever. So that it never has anything to trim, we do.
   repeat
@@ -95,7 +96,9 @@ if before ~= ARGV[3] then
 else
   redis.call('HSET', KEYS[8], 'last', score)
 end
-redis.call('HDEL', KEYS[7], 'sent', 'starts', 'assumed', 'group')
+if replaces then
+  redis.call('HDEL', KEYS[7], 'assumed', 'group')
+end
 redis.call('HSET', KEYS[7], 'state', ARGV[3], 'ended', score, unpack(ARGV, 12))
 redis.call('ZADD', KEYS[9], score, ARGV[1])
 if ARGV[3] == 'dead' then

@@ -1,24 +1,28 @@
--- mark notes, as the last step before the request, that a call which must not be
--- sent twice is being sent. A worker that finds the mark later knows that the
--- call may have had its effect.
+-- mark is the last step before the request: it asks once more whether the call
+-- may go out, and notes in its record that one which must not be sent twice is
+-- being sent. A worker that finds the mark later knows that the call may have
+-- had its effect.
 --
 -- KEYS[1]   the call's record
--- KEYS[2]   the queue's circuit record
+-- KEYS[2]   the account's circuit record
 -- ARGV[1]   the generation that the worker is making
--- ARGV[2]   the attempt's number
+-- ARGV[2]   the attempt's number; empty for a call that may be sent twice
 -- ARGV[3]   1 if the call holds the probe
+-- ARGV[4]   the epoch that admitted the call
 --
 -- Returns {1} when the call may go out, {0, ms} when its account is held for
--- that long, {-1} when the record has ended or moved on.
+-- that long or was held meanwhile, {-1} when the record has ended or moved on.
 local r = redis.call('HMGET', KEYS[1], 'state', 'gen')
 if r[1] ~= 'open' or r[2] ~= ARGV[1] then
   return {-1}
 end
-local c = redis.call('HMGET', KEYS[2], 'state', 'until')
-if c[1] == 'open' and ARGV[3] ~= '1' then
+local c = redis.call('HMGET', KEYS[2], 'state', 'until', 'epoch')
+if ARGV[3] ~= '1' and (c[1] == 'open' or tonumber(c[3] or 0) ~= tonumber(ARGV[4])) then
   local t = redis.call('TIME')
-  local wait = tonumber(c[2]) - (t[1] * 1000 + math.floor(t[2] / 1000))
+  local wait = tonumber(c[2] or 0) - (t[1] * 1000 + math.floor(t[2] / 1000))
   return {0, math.max(wait, 0)}
 end
-redis.call('HSET', KEYS[1], 'sent', ARGV[2])
+if ARGV[2] ~= '' then
+  redis.call('HSET', KEYS[1], 'sent', ARGV[2])
+end
 return {1}

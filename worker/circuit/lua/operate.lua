@@ -7,6 +7,12 @@ if ARGV[1] == 'open' then
   open(now + ARGV[2], rung, 0)
 else
   close()
+  -- A limit or a budget that holds the account begins anew: its window counts
+  -- from nothing until it turns.
+  if own.limited then
+    redis.call('HDEL', KEYS[4], 's:' .. own.limited_key, 'n:' .. own.limited_key)
+    redis.call('HDEL', KEYS[1], 'limited', 'limited_plan', 'limited_by', 'limited_key', 'limited_text', 'limited_turn')
+  end
 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
-return 1
+return redis.call('HGETALL', KEYS[1])

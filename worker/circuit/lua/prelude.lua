@@ -6,6 +6,7 @@
 -- KEYS[1]   the circuit's record, the one that decides
 -- KEYS[2]   the account's record (the same for the account's own circuit)
 -- KEYS[3]   the set of the upstream's endpoint circuits
+-- KEYS[4]   the account's limits
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local own = {}
@@ -16,8 +17,10 @@ end
 local state, epoch = own.state or 'closed', tonumber(own.epoch or 0)
 local rung, failed = tonumber(own.rung or 0), tonumber(own.failed or 0)
 
+-- changed tells those who follow: workers ask again at once.
 local function changed()
   redis.call('HINCRBY', KEYS[2], 'version', 1)
+  redis.call('PUBLISH', 'callq:circuits', KEYS[2])
 end
 
 -- endpoint notes on the account's record that one more, or one less, endpoint

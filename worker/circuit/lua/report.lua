@@ -9,25 +9,46 @@
 -- ARGV[4]   how many errors in a row open the circuit
 -- ARGV[5]   1 if the server itself said until when
 -- ARGV[6]   from how many failed probes on calls are given up unsent; 0: never
--- ARGV[7]   how many of the following are delays: the hold in milliseconds for
+-- ARGV[7]   the first rate of an adaptive limit that this error lowers; 0: none
+-- ARGV[8]   how many of the following are delays: the hold in milliseconds for
 --           the first rung, the second…; the last repeats
 -- ARGV[..]  the delays, then pairs of field and value that describe the error
 --
 -- Returns {1 if the record changed, else 0; 1 if the circuit is open, else 0; its
--- epoch; for how many more milliseconds it is held}.
-local delays = tonumber(ARGV[7])
+-- epoch; for how many more milliseconds it is held; the record, if it changed}.
+local delays, first_rate = tonumber(ARGV[8]), tonumber(ARGV[7])
 local function hold(n)
-  return now + tonumber(ARGV[7 + math.max(1, math.min(n, delays))])
+  return now + tonumber(ARGV[8 + math.max(1, math.min(n, delays))])
+end
+-- refused is the end of the hold that an error of the circuit's own begins. It
+-- lowers an adaptive rate, once an epoch: then the first rung is the next slot
+-- at the new rate, and the ladder begins when that was not enough.
+local function refused(n)
+  if first_rate == 0 then
+    return hold(n)
+  end
+  local s = {}
+  local flat = redis.call('HGETALL', KEYS[4])
+  for i = 1, #flat, 2 do s[flat[i]] = flat[i + 1] end
+  local slot, fields = adaptive_cut(s, first_rate, t[1] * 1000000 + t[2])
+  redis.call('HSET', KEYS[4], unpack(fields))
+  if ARGV[5] == '1' then
+    return hold(n)
+  elseif n <= 1 then
+    return math.ceil(slot / 1000)
+  end
+  return hold(n - 1)
 end
 local function describe()
-  if #ARGV > 7 + delays then
-    redis.call('HSET', KEYS[1], 'max_probes', ARGV[6], unpack(ARGV, 8 + delays))
+  if #ARGV > 8 + delays then
+    redis.call('HSET', KEYS[1], 'max_probes', ARGV[6], unpack(ARGV, 9 + delays))
   end
 end
 local function result(n)
   local r = redis.call('HMGET', KEYS[1], 'state', 'epoch', 'until')
-  if r[1] ~= 'open' then return {n, 0, tonumber(r[2] or 0), 0} end
-  return {n, 1, tonumber(r[2]), tonumber(r[3]) - now}
+  local record = n == 1 and redis.call('HGETALL', KEYS[1]) or {}
+  if r[1] ~= 'open' then return {n, 0, tonumber(r[2] or 0), 0, record} end
+  return {n, 1, tonumber(r[2]), tonumber(r[3]) - now, record}
 end
 local probe = ARGV[2] ~= '' and own.token == ARGV[2]
 local same = tonumber(ARGV[1]) == epoch
@@ -59,7 +80,7 @@ if ARGV[3] == 'answer' then
 end
 
 if probe then
-  open(hold(rung + 1), rung + 1, failed + 1)
+  open(refused(rung + 1), rung + 1, failed + 1)
   describe()
   return result(1)
 end
@@ -68,7 +89,7 @@ if state == 'closed' then
   if not same then return result(0) end
   local streak = redis.call('HINCRBY', KEYS[1], 'streak', 1)
   if streak >= tonumber(ARGV[4]) then
-    open(hold(1), 1, 0)
+    open(refused(1), 1, 0)
     describe()
   else
     changed()

@@ -73,6 +73,8 @@ type Config struct {
 	Redis Secret
 	// Upstreams are in the order of the file.
 	Upstreams []*Upstream
+	// Schedules are in the order of the file.
+	Schedules []*Schedule
 	// WorkerConcurrency is the number of calls a process has in flight.
 	WorkerConcurrency int
 	// Admin is the operator's address.
@@ -299,23 +301,6 @@ func (c *Config) Upstream(name string) *Upstream {
 		}
 	}
 	return nil
-}
-
-// Unsupported names what the file asks for and this version does not do: limits
-// and budgets are read and checked, but nothing holds calls to them yet. A
-// command that calls an API must refuse such a file rather than overrun what it
-// says. It returns nil where there is nothing of the kind.
-func (c *Config) Unsupported() error {
-	var errs Errors
-	for _, u := range c.Upstreams {
-		if len(u.Limits) > 0 {
-			errs = append(errs, u.Limits[0].Pos.Errorf("upstreams.%s.limits: this version of callq cannot hold calls to a limit yet; take the key out, and set concurrency low instead", u.Name))
-		}
-		if len(u.Budget) > 0 {
-			errs = append(errs, u.Budget[0].Pos.Errorf("upstreams.%s.budget: this version of callq cannot hold calls to a budget yet; take the key out, and send files of that size instead", u.Name))
-		}
-	}
-	return errs.orNil()
 }
 
 var redisSchemes = []string{

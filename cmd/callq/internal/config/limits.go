@@ -1,88 +1,25 @@
 package config
 
 import (
-	"errors"
-	"fmt"
-	"math/big"
-	"regexp"
-	"strconv"
-	"strings"
-	"time"
-	_ "time/tzdata" // a reset names a time zone, and small images have no database of them
+	"slices"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-// Unit is the unit of a [Period].
-type Unit string
-
-// The units. A month is a calendar month, so that a Period is no time.Duration.
-const (
-	Second Unit = "second"
-	Minute Unit = "minute"
-	Hour   Unit = "hour"
-	Day    Unit = "day"
-	Week   Unit = "week"
-	Month  Unit = "month"
-)
-
-var units = map[string]Unit{
-	"s": Second, "sec": Second, "second": Second,
-	"m": Minute, "min": Minute, "minute": Minute,
-	"h": Hour, "hour": Hour,
-	"d": Day, "day": Day,
-	"w": Week, "week": Week,
-	"month": Month,
-}
-
-// Period is a stretch of time that something is counted in.
-type Period struct {
-	// N is how many units; at least 1.
-	N int
-	// Unit is what they are.
-	Unit Unit
-}
-
-// Reset is the time of day at which a window begins anew.
-type Reset struct {
-	Hour, Minute int
-	// Location is never nil; UTC unless the text names another.
-	Location *time.Location
-}
-
-// Limit is one entry of an upstream's limits: either Adaptive, or so many calls
-// in a period.
+// Limit is one entry of an upstream's limits.
 type Limit struct {
-	// Text is the limit as it was written.
-	Text string
-	// Pos is where.
+	limit.Limit
+	// Pos is where it was written.
 	Pos Pos
-	// Adaptive asks for a rate that follows the API's own rate errors; the
-	// fields below are then zero.
-	Adaptive bool
-	// Count is how many calls Per allows; at least 1.
-	Count int64
-	// Per is the period.
-	Per Period
-	// Burst is how many calls may be made at once, 0 where it was not given.
-	Burst int64
-	// Reset is when the window begins anew, nil where it was not given.
-	Reset *Reset
 }
 
-// Budget is one entry of an upstream's budget: so many calls, or so much money,
-// in a period.
+// Budget is one entry of an upstream's budget.
 type Budget struct {
-	// Text is the budget as it was written.
-	Text string
-	// Pos is where.
+	limit.Budget
+	// Pos is where it was written.
 	Pos Pos
-	// Calls is the number of calls, 0 for a budget of money.
-	Calls int64
-	// Micros is the amount in millionths of Currency, 0 for a budget of calls.
-	Micros int64
-	// Currency is three capital letters, empty for a budget of calls.
-	Currency string
-	// Per is the period.
-	Per Period
 }
 
 // Cost says what a call costs.
@@ -93,150 +30,92 @@ type Cost struct {
 	Header string
 }
 
-// maxCount keeps sums of counts and amounts far from the end of an int64.
-const maxCount = 1_000_000_000_000
-
-const (
-	periodPattern = `/\s*(\d{1,4})?\s*([a-z]+)`
-	amountPattern = `(\d{1,13}(?:\.\d{1,6})?)`
-)
-
-var (
-	limitPattern  = regexp.MustCompile(`^(\d{1,13})\s*` + periodPattern + `(?:\s+burst\s+(\d{1,13}))?(?:\s+reset\s+(\d{1,2}):(\d{2})(?:\s+(\S+))?)?$`)
-	budgetPattern = regexp.MustCompile(`^` + amountPattern + `\s+([A-Za-z]+)\s*` + periodPattern + `$`)
-)
-
-var (
-	errLimit  = errors.New(`is no limit; write one as in "10/s burst 20", "5000/day", "1000/h reset 08:00 Asia/Shanghai" or "adaptive"`)
-	errBudget = errors.New(`is no budget; write one as in "100 USD/month" or "20000 calls/day"`)
-)
-
-// ParseLimit reads one limit: COUNT/PERIOD, then "burst N" or "reset HH:MM ZONE"
-// where wanted; or "adaptive". A period is a unit (s, m, h, day, week, month)
-// with or without a number before it, as in 100/15m.
-func ParseLimit(text string) (Limit, error) {
-	limit := Limit{Text: text}
-	if text == "adaptive" {
-		limit.Adaptive = true
-		return limit, nil
-	}
-	m := limitPattern.FindStringSubmatch(text)
-	if m == nil {
-		return Limit{}, errLimit
-	}
-	var err error
-	if limit.Count, err = parseCount(m[1]); err != nil {
-		return Limit{}, err
-	}
-	if limit.Per, err = parsePeriod(m[2], m[3]); err != nil {
-		return Limit{}, err
-	}
-	if m[4] != "" {
-		if limit.Burst, err = parseCount(m[4]); err != nil {
-			return Limit{}, err
+// afford checks that the budgets can be kept: money is reserved before a call is
+// sent, so the most that one can cost must be known.
+func (d *decoder) afford(u *Upstream) {
+	currency := ""
+	for _, b := range u.Budget {
+		switch {
+		case b.Currency == "":
+			continue
+		case currency != "" && b.Currency != currency:
+			d.fail(b.Pos, "upstreams.%s.budget: %q is in another currency than %s; a call has one price, so keep one currency", u.Name, b.Text, currency)
+		case u.Cost == nil || u.Cost.PerCallMicros == 0:
+			d.fail(b.Pos, "upstreams.%s.budget: %q cannot be kept without the most that a call costs; add it, as in cost: {per_call: 0.01}", u.Name, b.Text)
 		}
+		currency = b.Currency
 	}
-	if m[5] == "" {
-		return limit, nil
-	}
-	if limit.Burst != 0 {
-		return Limit{}, errors.New("has both a burst and a reset; a burst belongs to a steady rate, a reset to a window, so write two limits")
-	}
-	if limit.Per.Unit == Second || limit.Per.Unit == Minute {
-		return Limit{}, errors.New("has a reset, which needs a window of an hour or longer")
-	}
-	limit.Reset, err = parseReset(m[5], m[6], m[7])
-	return limit, err
 }
 
-func parseReset(hour, minute, zone string) (*Reset, error) {
-	h, _ := strconv.Atoi(hour)
-	m, _ := strconv.Atoi(minute)
-	if h > 23 || m > 59 {
-		return nil, fmt.Errorf("resets at %s:%s, which is no time of day; write 00:00 to 23:59", hour, minute)
+func (d *decoder) limits(e entry) []Limit {
+	if node, ok := e.node.(*ast.StringNode); ok && node.Value == "adaptive" {
+		return []Limit{{Limit: limit.Limit{Text: node.Value, Adaptive: true}, Pos: d.pos(node)}}
 	}
-	reset := &Reset{Hour: h, Minute: m, Location: time.UTC}
-	if zone == "" {
-		return reset, nil
-	}
-	location, err := time.LoadLocation(zone)
-	// "Local" would mean something else on every machine of the fleet.
-	if err != nil || zone == "Local" {
-		return nil, fmt.Errorf("names the time zone %q, which is not known; write one as in Asia/Shanghai or UTC", zone)
-	}
-	reset.Location = location
-	return reset, nil
-}
-
-// ParseBudget reads one budget: AMOUNT CURRENCY/PERIOD or COUNT calls/PERIOD.
-func ParseBudget(text string) (Budget, error) {
-	m := budgetPattern.FindStringSubmatch(text)
-	if m == nil {
-		return Budget{}, errBudget
-	}
-	budget := Budget{Text: text}
-	var err error
-	if budget.Per, err = parsePeriod(m[3], m[4]); err != nil {
-		return Budget{}, err
-	}
-	switch what := m[2]; {
-	case what == "calls" || what == "call":
-		if strings.Contains(m[1], ".") {
-			return Budget{}, errors.New("counts calls and so must be a whole number")
+	var limits []Limit
+	d.list(e, func(e entry) {
+		text, ok := d.plain(e)
+		if !ok {
+			return
 		}
-		budget.Calls, err = parseCount(m[1])
-	case len(what) == 3 && strings.ToUpper(what) == what:
-		budget.Currency = what
-		budget.Micros, err = parseMicros(m[1])
-		if err == nil && budget.Micros == 0 {
-			err = errors.New("allows nothing; write an amount above 0")
+		parsed, err := limit.Parse(text)
+		at := d.pos(e.node)
+		switch {
+		case err != nil:
+			d.fail(at, "%s: %q %v", e.path, text, err)
+			return
+		case parsed.Adaptive && slices.ContainsFunc(limits, func(l Limit) bool { return l.Adaptive }):
+			d.fail(at, "%s: adaptive is there twice; keep one of them", e.path)
+			return
 		}
-	default:
-		err = fmt.Errorf("is in %q; write calls, or a currency as three capital letters", what)
-	}
-	if err != nil {
-		return Budget{}, err
-	}
-	return budget, nil
+		limits = append(limits, Limit{Limit: parsed, Pos: at})
+	})
+	return limits
 }
 
-func parseCount(text string) (int64, error) {
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 1 || n > maxCount {
-		return 0, fmt.Errorf("has %s in it, which is out of range; write 1 to %d", text, int64(maxCount))
-	}
-	return n, nil
+func (d *decoder) budget(e entry) []Budget {
+	var budgets []Budget
+	d.list(e, func(e entry) {
+		text, ok := d.plain(e)
+		if !ok {
+			return
+		}
+		parsed, err := limit.ParseBudget(text)
+		at := d.pos(e.node)
+		if err != nil {
+			d.fail(at, "%s: %q %v", e.path, text, err)
+			return
+		}
+		budgets = append(budgets, Budget{Budget: parsed, Pos: at})
+	})
+	return budgets
 }
 
-func parsePeriod(n, unit string) (Period, error) {
-	u, ok := units[unit]
-	if !ok {
-		return Period{}, fmt.Errorf("is per %q; write s, m, h, day, week or month", unit)
-	}
-	period := Period{N: 1, Unit: u}
-	if n == "" {
-		return period, nil
-	}
-	var err error
-	if period.N, err = strconv.Atoi(n); err != nil || period.N < 1 {
-		return Period{}, fmt.Errorf("is per %s %s; a period is at least 1 long", n, unit)
-	}
-	return period, nil
-}
-
-// parseMicros reads a decimal number, exactly, in millionths.
-func parseMicros(text string) (int64, error) {
-	// big.Rat would also read fractions, and exponents of any size.
-	if !regexp.MustCompile(`^` + amountPattern + `$`).MatchString(text) {
-		return 0, errors.New("is no amount; write a number as in 0.01, with six decimals at most")
-	}
-	amount, ok := new(big.Rat).SetString(text)
-	if !ok {
-		return 0, errors.New("is no amount; write a number as in 0.01")
-	}
-	amount.Mul(amount, big.NewRat(1_000_000, 1))
-	if amount.Num().BitLen() > 60 || amount.Num().Int64() > maxCount*1_000 {
-		return 0, errors.New("is out of range; write at most 1000000000")
-	}
-	return amount.Num().Int64(), nil
+func (d *decoder) cost(e entry) *Cost {
+	var cost Cost
+	d.mapping(e, fields{
+		"per_call": func(e entry) {
+			var text string
+			switch node := e.node.(type) {
+			case *ast.IntegerNode:
+				text = node.Token.Value
+			case *ast.FloatNode:
+				text = node.Token.Value
+			default:
+				d.wrongType(e, "a number, as in 0.01")
+				return
+			}
+			micros, err := limit.ParseMicros(text)
+			if err != nil {
+				d.fail(d.pos(e.node), "%s: %s %v", e.path, text, err)
+			}
+			cost.PerCallMicros = micros
+		},
+		"header": func(e entry) {
+			if value, ok := d.plain(e); ok {
+				d.checkNow(d.pos(e.node), e.path, value, checkToken7230)
+				cost.Header = value
+			}
+		},
+	})
+	return &cost
 }

@@ -14,6 +14,7 @@ func (d *decoder) root(node ast.Node) {
 	d.mapping(entry{at: at, node: node}, fields{
 		"redis":     d.redis,
 		"upstreams": d.upstreams,
+		"schedules": d.schedules,
 		"worker": func(e entry) {
 			d.mapping(e, fields{"concurrency": func(e entry) {
 				if n, ok := d.number(e, 1, maxConcurrency); ok {

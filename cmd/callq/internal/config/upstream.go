@@ -35,7 +35,7 @@ type Upstream struct {
 	Timeout time.Duration
 	// Concurrency is the number of calls in flight, fleet-wide.
 	Concurrency int
-	// Limits and Budget are what the calls are held to; see [Config.Unsupported].
+	// Limits and Budget are what the calls are held to.
 	Limits []Limit
 	Budget []Budget
 	// Cost is the price of a call; nil where it was not given.
@@ -143,6 +143,7 @@ func (d *decoder) upstream(name string, e entry) {
 	if !seen["policy"] {
 		d.fail(e.at, "%s has no policy; name a preset (callq policy presets lists them) or the path of a policy file", e.path)
 	}
+	d.afford(u)
 }
 
 // policy tells a preset's name from a path.
@@ -169,79 +170,6 @@ func (d *decoder) path(value string) string {
 		return filepath.Clean(value)
 	}
 	return filepath.Join(d.dir, value)
-}
-
-func (d *decoder) limits(e entry) []Limit {
-	if node, ok := e.node.(*ast.StringNode); ok && node.Value == "adaptive" {
-		return []Limit{{Text: node.Value, Pos: d.pos(node), Adaptive: true}}
-	}
-	var limits []Limit
-	d.list(e, func(e entry) {
-		text, ok := d.plain(e)
-		if !ok {
-			return
-		}
-		limit, err := ParseLimit(text)
-		limit.Pos = d.pos(e.node)
-		switch {
-		case err != nil:
-			d.fail(limit.Pos, "%s: %q %v", e.path, text, err)
-			return
-		case limit.Adaptive && slices.ContainsFunc(limits, func(l Limit) bool { return l.Adaptive }):
-			d.fail(limit.Pos, "%s: adaptive is there twice; keep one of them", e.path)
-			return
-		}
-		limits = append(limits, limit)
-	})
-	return limits
-}
-
-func (d *decoder) budget(e entry) []Budget {
-	var budgets []Budget
-	d.list(e, func(e entry) {
-		text, ok := d.plain(e)
-		if !ok {
-			return
-		}
-		budget, err := ParseBudget(text)
-		budget.Pos = d.pos(e.node)
-		if err != nil {
-			d.fail(budget.Pos, "%s: %q %v", e.path, text, err)
-			return
-		}
-		budgets = append(budgets, budget)
-	})
-	return budgets
-}
-
-func (d *decoder) cost(e entry) *Cost {
-	var cost Cost
-	d.mapping(e, fields{
-		"per_call": func(e entry) {
-			var text string
-			switch node := e.node.(type) {
-			case *ast.IntegerNode:
-				text = node.Token.Value
-			case *ast.FloatNode:
-				text = node.Token.Value
-			default:
-				d.wrongType(e, "a number, as in 0.01")
-				return
-			}
-			micros, err := parseMicros(text)
-			if err != nil {
-				d.fail(d.pos(e.node), "%s: %s %v", e.path, text, err)
-			}
-			cost.PerCallMicros = micros
-		},
-		"header": func(e entry) {
-			if value, ok := d.plain(e); ok {
-				d.checkNow(d.pos(e.node), e.path, value, checkToken7230)
-				cost.Header = value
-			}
-		},
-	})
-	return &cost
 }
 
 var (

@@ -1,11 +1,12 @@
-package config_test
+package limit_test
 
 import (
 	"fmt"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"pgregory.net/rapid"
+
+	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
 func TestLimitsReadAsTheyAreWritten(t *testing.T) {
@@ -19,7 +20,7 @@ func TestLimitsReadAsTheyAreWritten(t *testing.T) {
 		"1/week":                           "1 per 1 week burst 0",
 		"1/month":                          "1 per 1 month burst 0",
 	} {
-		l, err := config.ParseLimit(text)
+		l, err := limit.Parse(text)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -35,15 +36,15 @@ func TestLimitsReadAsTheyAreWritten(t *testing.T) {
 }
 
 func TestBudgetsReadAsTheyAreWritten(t *testing.T) {
-	for text, want := range map[string]config.Budget{
-		"100 USD/month":      {Micros: 100_000_000, Currency: "USD", Per: config.Period{N: 1, Unit: config.Month}},
-		"0.000001 CNY/day":   {Micros: 1, Currency: "CNY", Per: config.Period{N: 1, Unit: config.Day}},
-		"20000 calls/day":    {Calls: 20_000, Per: config.Period{N: 1, Unit: config.Day}},
-		"1 call/2h":          {Calls: 1, Per: config.Period{N: 2, Unit: config.Hour}},
-		"1000000000 USD/day": {Micros: 1_000_000_000_000_000, Currency: "USD", Per: config.Period{N: 1, Unit: config.Day}},
+	for text, want := range map[string]limit.Budget{
+		"100 USD/month":      {Micros: 100_000_000, Currency: "USD", Per: limit.Period{N: 1, Unit: limit.Month}},
+		"0.000001 CNY/day":   {Micros: 1, Currency: "CNY", Per: limit.Period{N: 1, Unit: limit.Day}},
+		"20000 calls/day":    {Calls: 20_000, Per: limit.Period{N: 1, Unit: limit.Day}},
+		"1 call/2h":          {Calls: 1, Per: limit.Period{N: 2, Unit: limit.Hour}},
+		"1000000000 USD/day": {Micros: 1_000_000_000_000_000, Currency: "USD", Per: limit.Period{N: 1, Unit: limit.Day}},
 	} {
 		want.Text = text
-		if got, err := config.ParseBudget(text); err != nil || got != want {
+		if got, err := limit.ParseBudget(text); err != nil || got != want {
 			t.Errorf("%s: got %+v, %v", text, got, err)
 		}
 	}
@@ -52,24 +53,24 @@ func TestBudgetsReadAsTheyAreWritten(t *testing.T) {
 func TestWhateverParsesIsInRange(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringMatching(`\d{1,14}(\.\d{1,7})?( (USD|calls|EUR))?/\d{0,3}(s|m|h|day|week|month|x)( burst \d{1,4})?( reset \d{1,2}:\d{2}( UTC)?)?`).Draw(t, "text")
-		if l, err := config.ParseLimit(text); err == nil && (l.Count < 1 || l.Per.N < 1 || l.Burst < 0 || l.Reset != nil && l.Burst != 0) {
+		if l, err := limit.Parse(text); err == nil && (l.Count < 1 || l.Per.N < 1 || l.Burst < 0 || l.Reset != nil && l.Burst != 0) {
 			t.Errorf("%s: %+v", text, l)
 		}
-		if b, err := config.ParseBudget(text); err == nil && (b.Calls > 0) == (b.Micros > 0) {
+		if b, err := limit.ParseBudget(text); err == nil && (b.Calls > 0) == (b.Micros > 0) {
 			t.Errorf("%s: %+v", text, b)
 		}
 	})
 }
 
-func FuzzParseLimit(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, text := range []string{"10/s burst 20", "1000/h reset 08:00 Asia/Shanghai", "adaptive", "100 USD/month", "1/day reset 00:00 ../../etc/passwd"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if l, err := config.ParseLimit(text); err == nil && l.Adaptive == (l.Count > 0) {
+		if l, err := limit.Parse(text); err == nil && l.Adaptive == (l.Count > 0) {
 			t.Errorf("%q: %+v", text, l)
 		}
-		if b, err := config.ParseBudget(text); err == nil && b.Per.N < 1 {
+		if b, err := limit.ParseBudget(text); err == nil && b.Per.N < 1 {
 			t.Errorf("%q: %+v", text, b)
 		}
 	})

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/schedule"
+)
+
+// checkSchedules looks for schedules whose file was not sent, or will not be. It
+// has nothing to say where there are none.
+func checkSchedules(ctx context.Context, d *doctor) ([]diagnosis, error) {
+	all := schedulesOf(d.cfg)
+	if len(all) == 0 {
+		return nil, nil
+	}
+	now, err := d.desk.conn.Client.Time(ctx).Result()
+	if err != nil {
+		return nil, err
+	}
+	var list []diagnosis
+	for _, s := range all {
+		st, err := schedule.Read(ctx, d.desk.conn.Client, s)
+		if err != nil {
+			return list, err
+		}
+		list = append(list, diagnose(s, st, now)...)
+	}
+	return orWell(list, "%s, none with a tick missed last", plural(len(all), "schedule")), nil
+}
+
+func diagnose(s schedule.Schedule, st schedule.State, now time.Time) []diagnosis {
+	var list []diagnosis
+	if err := schedule.CheckFile(s.File); err != nil {
+		list = append(list, diagnosis{Status: found, Detail: fmt.Sprintf("schedule %s: %v", s.Name, err)})
+	}
+	if st.Until.IsZero() {
+		list = append(list, diagnosis{
+			Status: noted, Detail: fmt.Sprintf("schedule %s: no worker has seen it yet; it begins when one does", s.Name), Fix: "callq work",
+		})
+	}
+	if missed := st.Overdue(s.Calendar, now); missed != nil {
+		list = append(list, diagnosis{
+			Status: found, Fix: fmt.Sprintf("callq work; and if the calls are still wanted: %s", s.ByHand(missed.Last)),
+			Detail: fmt.Sprintf("schedule %s: %s and no worker was there to send, last at %s", s.Name, verbalOf(missed.Count, "tick", "has passed", "have passed"), timeText(missed.Last)),
+		})
+	} else if missed := st.Missed; missed != nil && (st.Sent == nil || st.Sent.Tick.Before(missed.Last)) && st.Sending.IsZero() {
+		list = append(list, diagnosis{
+			Status: found, Fix: "if the calls are still wanted: " + s.ByHand(missed.Last),
+			Detail: fmt.Sprintf("schedule %s: %s missed, last at %s, and nothing was sent since", s.Name, verbalOf(missed.Count, "tick", "was", "were"), timeText(missed.Last)),
+		})
+	}
+	if sent := st.Sent; sent != nil {
+		switch {
+		case sent.Error != "":
+			list = append(list, diagnosis{Status: found, Detail: fmt.Sprintf("schedule %s: %s was not sent: %s", s.Name, sent.Batch, sent.Error), Fix: s.ByHand(sent.Tick)})
+		case sent.Refused > 0:
+			list = append(list, diagnosis{
+				Status: found, Detail: fmt.Sprintf("schedule %s: %s refused from %s, the first: %s", s.Name, verbalOf(sent.Refused, "line", "was", "were"), sent.Batch, sent.Refusal),
+				Fix: "mend " + s.File + ", then " + s.ByHand(sent.Tick),
+			})
+		}
+	}
+	return list
+}

@@ -1,0 +1,178 @@
+// Package calendar tells the instants that a cron expression names in a time
+// zone. It knows no clock and does nothing at those instants.
+//
+//	c, err := calendar.New("30 2 * * *", "Europe/Berlin")
+//	if err != nil {
+//		return err
+//	}
+//	next := c.Next(now)
+//
+// Where clocks are put forward or back, an expression that names its hours (such
+// as 30 2 * * *, or 0 */6 * * *) still comes once for each time of day that it
+// names: what falls into the hour that is left out comes at that hour's end, and
+// what falls into the hour that comes twice comes the first time. An expression
+// for every hour follows the clock on the wall: none in the hour left out, twice
+// in the one that comes twice.
+package calendar
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	_ "time/tzdata" // small images have no database of time zones
+
+	"github.com/robfig/cron/v3"
+)
+
+// Calendar is a cron expression in a time zone. It never changes, and is safe for
+// concurrent use.
+type Calendar struct {
+	cron, timezone string
+	spec           cron.SpecSchedule
+	location       *time.Location
+}
+
+// everyHour is cron's mark on a field that was written as a star.
+const everyHour = 1 << 63
+
+// New makes a Calendar; see [CheckCron] and [CheckTimezone]. An empty timezone is
+// UTC.
+func New(expression, timezone string) (*Calendar, error) {
+	if timezone == "" {
+		timezone = "UTC"
+	}
+	spec, err := parse(expression)
+	if err != nil {
+		return nil, fmt.Errorf("%q %w", expression, err)
+	}
+	if err := CheckTimezone(timezone); err != nil {
+		return nil, fmt.Errorf("%q %w", timezone, err)
+	}
+	location, err := time.LoadLocation(timezone)
+	if err != nil {
+		return nil, err
+	}
+	return &Calendar{strings.Join(strings.Fields(expression), " "), timezone, spec, location}, nil
+}
+
+// CheckCron says what is wrong with a cron expression: it has five fields (minute,
+// hour, day of month, month, day of week), or is one of @hourly, @daily, @weekly,
+// @monthly, @yearly and their other names, and comes true at some time.
+func CheckCron(expression string) error {
+	_, err := parse(expression)
+	return err
+}
+
+// CheckTimezone says what is wrong with the name of a time zone.
+func CheckTimezone(name string) error {
+	// "Local" would mean something else on every machine of the fleet.
+	if _, err := time.LoadLocation(name); err != nil || name == "Local" || name == "" {
+		return errors.New("is no time zone that is known; write one as in Asia/Shanghai or UTC")
+	}
+	return nil
+}
+
+const write = `write minute, hour, day of month, month and day of week, as in "30 6 * * 1-5", or @hourly, @daily, @weekly, @monthly`
+
+func parse(expression string) (cron.SpecSchedule, error) {
+	none := cron.SpecSchedule{}
+	switch fields := strings.Fields(expression); {
+	case strings.Contains(expression, "TZ="):
+		return none, errors.New("names a time zone; that has a key of its own, timezone")
+	case strings.HasPrefix(expression, "@every"):
+		return none, errors.New("has no fixed times, so that workers could not agree on them; " + write)
+	case strings.HasPrefix(expression, "@"):
+	case len(fields) != 5:
+		return none, fmt.Errorf("has %d fields and not 5; %s", len(fields), write)
+	}
+	schedule, err := cron.ParseStandard(expression)
+	spec, ok := schedule.(*cron.SpecSchedule)
+	if err != nil || !ok {
+		return none, fmt.Errorf("is no cron expression (%w); %s", err, write)
+	}
+	spec.Location = time.UTC
+	// Any instant will do; the library looks five years ahead.
+	if spec.Next(time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+		return none, errors.New("never comes true; mend the day or the month")
+	}
+	return *spec, nil
+}
+
+// String is the expression with its time zone, in one form for one meaning.
+func (c *Calendar) String() string { return c.cron + " " + c.timezone }
+
+// MarshalText is [Calendar.String].
+func (c *Calendar) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// Next is the first instant after t that the expression names, in UTC; the zero
+// time where there is none within five years.
+func (c *Calendar) Next(t time.Time) time.Time {
+	if c.spec.Hour&everyHour != 0 {
+		return c.byClock(t)
+	}
+	return c.byDay(t)
+}
+
+// byDay is Next for expressions that name their hours.
+func (c *Calendar) byDay(t time.Time) time.Time {
+	for wall := wallOf(t.In(c.location)); ; {
+		wall = c.spec.Next(wall)
+		if wall.IsZero() {
+			return time.Time{}
+		}
+		if at := c.instant(wall); at.After(t) {
+			return at.UTC()
+		}
+	}
+}
+
+// byClock is Next for expressions of every hour: between two changes of the clocks
+// a zone is a fixed distance from UTC, in which cron has nothing to trip over.
+func (c *Calendar) byClock(t time.Time) time.Time {
+	for limit := t.AddDate(5, 0, 0); !t.After(limit); {
+		local := t.In(c.location)
+		_, offset := local.Zone()
+		_, end := local.ZoneBounds()
+		shift := time.Duration(offset) * time.Second
+		wall := c.spec.Next(t.UTC().Add(shift))
+		at := wall.Add(-shift)
+		if !wall.IsZero() && (end.IsZero() || at.Before(end)) {
+			return at
+		}
+		if end.IsZero() {
+			return time.Time{}
+		}
+		// Next looks behind an instant, and the change itself may be named.
+		if wall := wallOf(end.In(c.location)); c.spec.Next(wall.Add(-time.Second)).Equal(wall) {
+			return end.UTC()
+		}
+		t = end
+	}
+	return time.Time{}
+}
+
+// wallOf is what clocks show at t, written as though it were UTC.
+func wallOf(t time.Time) time.Time {
+	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, time.UTC)
+}
+
+// instant is when clocks first show wall, or where they never do the moment at
+// which they jump over it.
+func (c *Calendar) instant(wall time.Time) time.Time {
+	at := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, c.location)
+	start, end := at.ZoneBounds()
+	switch shown := wallOf(at); {
+	case shown.After(wall):
+		return start
+	case shown.Before(wall):
+		return end
+	case start.IsZero():
+		return at
+	}
+	_, offset := start.Add(-time.Second).Zone()
+	if earlier := wall.Add(-time.Duration(offset) * time.Second); earlier.Before(start) {
+		return earlier
+	}
+	return at
+}

@@ -1,0 +1,182 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Take is a call in a worker's hands, as the dequeue found it.
+type Take struct {
+	Record
+	// At is Redis's clock when the call was taken.
+	At time.Time
+	// Known is false when the task has no record: somebody else put it there.
+	Known bool
+	// Circuit is the account's circuit as the same script saw it.
+	Circuit CircuitView
+	// Slot is the call's place under its account's limits, in microseconds since
+	// 1970 by Redis's clock; 0 without limits. Due is the same by the clock of
+	// this process, zero where the slot is now. Money is what was reserved, in
+	// millionths.
+	Slot  int64
+	Due   time.Time
+	Money int64
+}
+
+// CircuitView is what a worker learns of its account's circuit on the way.
+type CircuitView struct {
+	// Epoch is the circuit's epoch that admitted the call.
+	Epoch int64
+	// AfterHold tells that a hold is over and this one call was let out: it
+	// must not be made without the probe.
+	AfterHold bool
+	// Streak is how many account failures stand in a row; any other answer
+	// resets it.
+	Streak int
+	// Endpoints is how many circuits of single endpoints are not closed.
+	Endpoints int
+	// Held is how long the account was held in all, until now.
+	Held time.Duration
+}
+
+// Limits are what an account is held to, as the function limits reads it.
+type Limits struct {
+	// Keys are the two keys of its state.
+	Keys []string
+	// Args name the rules, say how many they are, and describe them.
+	Args []any
+}
+
+// Ask is a worker's request for the next call of an upstream.
+type Ask struct {
+	// Queues are those that are asked, the most urgent first: all of one
+	// upstream, or on a Cluster one of them.
+	Queues []string
+	// First is the index of the one that is asked first.
+	First int
+	// LeaseUntil is the end of asynq's lease, as asynq gave it.
+	LeaseUntil any
+	// Turn is for how long one call that was let out after a hold keeps the
+	// others back.
+	Turn time.Duration
+	// Concurrency is how many calls may be in flight, 0 for any number;
+	// Elsewhere is how many are, from queues that are not asked.
+	Concurrency, Elsewhere int
+	// Limits of the account.
+	Limits Limits
+}
+
+// Dequeued is the answer to an [Ask].
+type Dequeued struct {
+	// Take is the call, nil when there is none to be had.
+	Take *Take
+	// Message is asynq's encoding of the task.
+	Message string
+	// Held is how long the account may not call; 0 when there is nothing to call.
+	Held time.Duration
+	// Full tells that as many calls are in flight as may be.
+	Full bool
+}
+
+// Taker takes calls out of queues. It is safe for concurrent use.
+type Taker struct {
+	rdb    redis.UniversalClient
+	script *redis.Script
+}
+
+// Taker makes a Taker. limits is the Lua source of the function limits that
+// lua/dequeue.lua describes; empty for none.
+func (l *Ledger) Taker(limits string) *Taker {
+	if limits == "" {
+		limits = "local function limits() end\n"
+	}
+	return &Taker{rdb: l.rdb, script: redis.NewScript(Compact(limits + source("dequeue")))}
+}
+
+// Take moves the next call into active.
+func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
+	keys := append(make([]string, 0, 3+4*len(a.Queues)), CircuitKey(a.Queues[0], ""))
+	if !Clustered(t.rdb) {
+		keys[0] = CircuitKey(upstreamOf(a.Queues[0]), "")
+	}
+	limits := a.Limits
+	if len(limits.Args) == 0 {
+		limits.Args = []any{"", 0}
+	}
+	if len(limits.Keys) == 0 {
+		limits.Keys = []string{keys[0], keys[0]} // not looked at
+	}
+	keys = append(keys, limits.Keys...)
+	args := make([]any, 0, 5+2*len(a.Queues)+len(limits.Args))
+	args = append(args, a.LeaseUntil, a.Turn.Milliseconds(), a.First+1, a.Concurrency, a.Elsewhere)
+	for _, queue := range a.Queues {
+		k := keysOf(queue)
+		keys = append(keys, k.pending(), k.paused(), k.active(), k.lease())
+		args = append(args, k.taskPrefix(), k.recordPrefix())
+	}
+	reply, err := t.script.Run(ctx, t.rdb, keys, append(args, limits.Args...)...).Slice()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return Dequeued{}, nil
+	case err != nil:
+		return Dequeued{}, err
+	case num(reply[0]) == 0:
+		return Dequeued{Held: time.Duration(num(reply[1])) * time.Millisecond}, nil
+	case num(reply[0]) == 2:
+		return Dequeued{Full: true}, nil
+	}
+	return Dequeued{Take: takeFrom(a.Queues, reply), Message: str(reply[1])}, nil
+}
+
+// NoteLimit notes beside a queue of a Cluster that a limit, kept on another node,
+// allows no call for so long; plan names the limits.
+func (l *Ledger) NoteLimit(ctx context.Context, queue, plan string, wait time.Duration) error {
+	now, err := l.rdb.Time(ctx).Result()
+	if err != nil {
+		return err
+	}
+	return l.rdb.HSet(ctx, l.circuit(queue), "limited", now.Add(wait).UnixMilli(), "limited_plan", plan).Err()
+}
+
+// InFlight counts the calls of queues that workers hold.
+func (l *Ledger) InFlight(ctx context.Context, queues ...string) (int, error) {
+	pipe := l.rdb.Pipeline()
+	var counts []*redis.IntCmd
+	for _, queue := range queues {
+		counts = append(counts, pipe.LLen(ctx, keysOf(queue).active()))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, count := range counts {
+		n += int(count.Val())
+	}
+	return n, nil
+}
+
+func takeFrom(queues []string, reply []any) *Take {
+	fields, _ := reply[14].([]any)
+	h := make(map[string]string, len(fields)/2)
+	for i := 0; i+1 < len(fields); i += 2 {
+		h[str(fields[i])] = str(fields[i+1])
+	}
+	t := &Take{
+		Record: recordFromHash(queues[num(reply[3])-1], str(reply[2]), h),
+		At:     time.UnixMilli(num(reply[4])).UTC(),
+		Known:  h["state"] != "",
+		Circuit: CircuitView{
+			AfterHold: num(reply[5]) == 1, Epoch: num(reply[6]), Streak: int(num(reply[7])),
+			Endpoints: int(num(reply[8])), Held: time.Duration(num(reply[9])) * time.Millisecond,
+		},
+		Slot: num(reply[11]), Money: num(reply[13]),
+	}
+	if wait := time.Duration(num(reply[12])) * time.Microsecond; wait > 0 {
+		t.Due = time.Now().Add(wait)
+	}
+	t.Starts = int(num(reply[10]))
+	return t
+}

@@ -1,0 +1,110 @@
+package circuit
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// Channel is the Redis channel on which every change of a circuit is announced,
+// the account's key as the message. It only says: ask again.
+const Channel = "callq:circuits"
+
+// snapshot is an account's record as this process saw it last.
+type snapshot struct {
+	epoch  int64
+	fields map[string]string
+}
+
+// learn remembers a record, unless a newer epoch is known.
+func (s *Store) learn(upstream string, fields map[string]string) {
+	epoch, _ := strconv.ParseInt(fields["epoch"], 10, 64)
+	next := &snapshot{epoch, fields}
+	for {
+		old, loaded := s.known.LoadOrStore(upstream, next)
+		if !loaded || old.(*snapshot).epoch > epoch || s.known.CompareAndSwap(upstream, old, next) {
+			return
+		}
+	}
+}
+
+// Behind tells whether an epoch that Redis gave is older than one that this
+// process knows: the answer is from before the change, or Redis has lost it.
+func (s *Store) Behind(upstream string, epoch int64) bool {
+	known, ok := s.known.Load(upstream)
+	return ok && known.(*snapshot).epoch > epoch
+}
+
+// Recover writes an account's record back where Redis has lost it, as in a
+// fail-over, and tells whether it had.
+func (s *Store) Recover(ctx context.Context, upstream string) (lost bool, err error) {
+	known, ok := s.known.Load(upstream)
+	if !ok || known.(*snapshot).epoch == 0 {
+		return false, nil
+	}
+	k := known.(*snapshot)
+	args := []any{k.epoch}
+	for field, value := range k.fields {
+		args = append(args, field, value)
+	}
+	reply, err := scriptRestore.Run(ctx, s.rdb, Name{Upstream: upstream}.keys(), args...).Slice()
+	if err != nil {
+		return false, fmt.Errorf("write circuit %s back: %w", upstream, err)
+	}
+	s.learn(upstream, hash(reply[1]))
+	if number(reply[0]) == 0 {
+		return false, nil
+	}
+	return true, s.follow(ctx, upstream)
+}
+
+// Refresh reads the accounts' records, writes back those that Redis has lost, and
+// mends copies that fell behind. It returns the upstreams whose record was lost.
+func (s *Store) Refresh(ctx context.Context, upstreams []string) (lost []string, err error) {
+	pipe := s.rdb.Pipeline()
+	records := make([]*redis.MapStringStringCmd, len(upstreams))
+	for i, upstream := range upstreams {
+		records[i] = pipe.HGetAll(ctx, ledger.CircuitKey(upstream, ""))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("read the circuits: %w", err)
+	}
+	for i, upstream := range upstreams {
+		fields := records[i].Val()
+		epoch, _ := strconv.ParseInt(fields["epoch"], 10, 64)
+		if s.Behind(upstream, epoch) {
+			was, err := s.Recover(ctx, upstream)
+			if err != nil {
+				return lost, err
+			}
+			if was {
+				lost = append(lost, upstream)
+			}
+			continue
+		}
+		s.learn(upstream, fields)
+		if fields["version"] != "" {
+			if err := s.follow(ctx, upstream); err != nil {
+				return lost, err
+			}
+		}
+	}
+	return lost, nil
+}
+
+func number(v any) int64 { n, _ := v.(int64); return n }
+
+// hash reads the reply of HGETALL in a script.
+func hash(v any) map[string]string {
+	flat, _ := v.([]any)
+	h := make(map[string]string, len(flat)/2)
+	for i := 0; i+1 < len(flat); i += 2 {
+		field, _ := flat[i].(string)
+		h[field], _ = flat[i+1].(string)
+	}
+	return h
+}

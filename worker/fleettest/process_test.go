@@ -1,0 +1,111 @@
+package fleettest
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// process is one "callq work" of a fleet.
+type process struct {
+	t *testing.T
+	// name is what the API's log has under [workerHeader].
+	name string
+	said said
+
+	cmd   *exec.Cmd
+	ended chan struct{}
+}
+
+// said is what a running program has written; it may be read meanwhile.
+type said struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// work starts one process with a configuration of its own. It is killed at the
+// end of the test; then what it has written is shown if the test failed.
+func work(t *testing.T, name, config string, concurrency int) *process {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "callq.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{t: t, name: name, ended: make(chan struct{})}
+	p.cmd = exec.Command(program(t), "work", "--config", "callq.yaml", "--listen", "127.0.0.1:0", "--concurrency", fmt.Sprint(concurrency))
+	p.cmd.Dir, p.cmd.SysProcAttr = dir, tied()
+	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TZ=UTC", "GORACE=atexit_sleep_ms=0"}
+	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
+	started := make(chan error)
+	go func() {
+		// The thread that forked must live on: a process is tied to its end.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = p.cmd.Wait() // exit gives its status
+			close(p.ended)
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.kill()
+		if text := p.said.String(); t.Failed() || strings.Contains(text, "DATA RACE") {
+			t.Errorf("%s wrote:\n%s", p.name, tail(text, 8<<10))
+		}
+	})
+	return p
+}
+
+func tail(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return "… " + text[len(text)-most:]
+}
+
+// kill ends the process at once, as a crash would, and waits until it is gone.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.ended
+}
+
+// terminate asks the process to drain, waits until it has ended and returns its
+// exit status.
+func (p *process) terminate() int {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	<-p.ended
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// works tells whether the process has said that it works.
+func (p *process) works() bool {
+	select {
+	case <-p.ended:
+		p.t.Fatalf("%s ended: %s", p.name, p.cmd.ProcessState)
+	default:
+	}
+	return strings.Contains(p.said.String(), "msg=working")
+}

@@ -1,0 +1,49 @@
+package worker
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+// refreshEvery is how often the circuits' records are read, whether they were
+// announced to have changed or not.
+const refreshEvery = time.Second
+
+// follow keeps the process up to date with the fleet's circuits: at once where a
+// change is announced, every second where the announcement was lost. A record
+// that Redis has lost is written back.
+func (w *Worker) follow(ctx context.Context) {
+	names := make([]string, 0, len(w.accounts))
+	for name := range w.accounts {
+		names = append(names, name)
+	}
+	changes := w.cfg.Redis.Subscribe(ctx, circuit.Channel)
+	defer func() { _ = changes.Close() }() // it ends with its connection, whatever that says
+	tick := time.NewTicker(refreshEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m, ok := <-changes.Channel():
+			if !ok {
+				return
+			}
+			_, rest, _ := strings.Cut(m.Payload, "{")
+			name, _, _ := strings.Cut(rest, "}")
+			if a := w.accounts[name]; a != nil {
+				a.hold.lift()
+			}
+		case <-tick.C:
+			lost, err := w.circuits.Refresh(ctx, names)
+			w.trouble(err)
+			for _, name := range lost {
+				w.log.Warn("Redis had lost the record of a circuit; it was written back", "circuit", name)
+				w.accounts[name].hold.lift()
+			}
+		}
+	}
+}

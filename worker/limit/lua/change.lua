@@ -1,0 +1,28 @@
+-- change takes a slot by itself, gives one back, or settles what it cost.
+--
+-- KEYS[1]   the account's limits
+-- KEYS[2]   the slots that were given back
+-- ARGV[1]   take, back or settle
+-- ARGV[2]   the slot in microseconds (back, settle)
+-- ARGV[3]   the money that was reserved (back, settle)
+-- ARGV[4]   the money that was billed (settle)
+-- ARGV[5..] the rules
+--
+-- Returns, for take, {1, slot, microseconds until then, money} or
+-- {0, milliseconds, reason, key, text}; else {1}.
+local l = limits(KEYS[1], KEYS[2], 5)
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+if ARGV[1] == 'back' then
+  l.give_back(now, tonumber(ARGV[2]), tonumber(ARGV[3]))
+elseif ARGV[1] == 'settle' then
+  l.settle(tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
+else
+  local slot, wait, reason, key, text = l.peek(now)
+  if not slot then
+    return {0, wait, reason, key, text}
+  end
+  local money = l.take(now, slot)
+  return {1, string.format('%.0f', slot), math.max(math.floor(slot - now), 0), string.format('%.0f', money)}
+end
+return {1}

@@ -1,0 +1,157 @@
+-- limits is the say of an account's limits and budgets in whether a call may be
+-- taken. It is read in front of a script of another package, which calls it:
+--
+--   local l = limits(state, slots, at)  nil: the account has none
+--   l.peek(now)          now in microseconds: the slot, in microseconds, that a
+--                        call could have; or nil, for how many milliseconds
+--                        there is none, the reason (limit, budget), the key and
+--                        the text of the rule that says so, and whether that is
+--                        a window that turns
+--   l.take(now, slot)    takes that slot; returns the money that was reserved
+--   l.give_back(now, slot, money)  undoes it, for a call that was not sent
+--   l.settle(slot, reserved, billed)  puts what was billed in place of what
+--                        was reserved
+--
+-- state   hash: for a paced rate t:KEY, when its next slot is due (GCRA, as in
+--         ITU-T I.371); for a counted window s:KEY, its start in ms, and n:KEY,
+--         what is used of it; amount, the most that a call was billed
+-- slots   zset of slots that were given back before their time
+-- at      where in ARGV the rules stand: their name, their number, and for each
+--         of them nine values: kind, key, text, and six numbers
+--           rate      microseconds between slots, how many at once
+--           adaptive  calls a second to begin with
+--           window    how many, 1, and the starts of four windows in ms: the
+--                     one before the present, the present, and the next two
+--           calls     the same, for a budget of calls
+--           money     the same, in millionths; in place of 1 the price of a call
+-- Slots are reserved half a second ahead: far enough that none is lost, near
+-- enough that a call which is urgent is made within a second.
+local ahead = 500000
+
+local function limits(state, slots, at)
+  local n = tonumber(ARGV[at + 1])
+  if n == 0 then
+    return nil
+  end
+  local s = {}
+  local flat = redis.call('HGETALL', state)
+  for i = 1, #flat, 2 do s[flat[i]] = flat[i + 1] end
+  local rules, paced, moves = {}, false, false
+  for i = 1, n do
+    local p = at + 2 + 9 * (i - 1)
+    local r = {kind = ARGV[p], key = ARGV[p + 1], text = ARGV[p + 2]}
+    for j = 1, 6 do r[j] = tonumber(ARGV[p + 2 + j]) end
+    if r.kind == 'adaptive' then
+      r[1], r[2], r.first = 1000000 / adaptive_rate(s, r[1]), 1, r[1]
+      moves = true
+    end
+    if r.kind == 'adaptive' or r.kind == 'rate' then
+      r.paced, paced = true, true
+    end
+    rules[i] = r
+  end
+
+  -- window returns the start and the end of the window that a slot falls into,
+  -- and what is used of it.
+  local function window(r, slot)
+    local ms, i = slot / 1000, 3
+    while i < 5 and ms >= r[i + 1] do i = i + 1 end
+    local used = 0
+    if tonumber(s['s:' .. r.key] or 0) == r[i] then
+      used = tonumber(s['n:' .. r.key])
+    end
+    return r[i], r[i + 1], used
+  end
+  local function price(r)
+    if r.kind == 'money' then
+      return math.max(r[2], tonumber(s.amount or 0))
+    end
+    return r[2]
+  end
+  local function returned(now)
+    return paced and redis.call('ZRANGEBYSCORE', slots, string.format('%.0f', now), '+inf', 'LIMIT', 0, 1)[1]
+  end
+  local function use(r, start, used)
+    redis.call('HSET', state, 's:' .. r.key, start, 'n:' .. r.key, string.format('%.0f', math.max(used, 0)))
+  end
+
+  local l = {}
+  function l.peek(now)
+    local slot, by = tonumber(returned(now) or now), nil
+    if slot == now then
+      for _, r in ipairs(rules) do
+        if r.paced then
+          local due = tonumber(s['t:' .. r.key] or 0) - (r[2] - 1) * r[1]
+          if due > slot then slot, by = due, r end
+        end
+      end
+    end
+    if slot - now > ahead then
+      return nil, math.ceil((slot - now - ahead) / 1000), 'limit', by.key, by.text
+    end
+    local wait, full = 0, nil
+    for _, r in ipairs(rules) do
+      if not r.paced then
+        local _, stop, used = window(r, slot)
+        if used + price(r) > r[1] and stop - now / 1000 > wait then
+          wait, full = stop - now / 1000, r
+        end
+      end
+    end
+    if full then
+      return nil, math.ceil(wait), (full.kind == 'window' and 'limit' or 'budget'), full.key, full.text, true
+    end
+    return slot
+  end
+  function l.take(now, slot)
+    local free = returned(now)
+    if free then
+      redis.call('ZREM', slots, free)
+    end
+    local money = 0
+    for _, r in ipairs(rules) do
+      if not r.paced then
+        local start, _, used = window(r, slot)
+        use(r, start, used + price(r))
+        if r.kind == 'money' then money = price(r) end
+      elseif not free then
+        redis.call('HSET', state, 't:' .. r.key, string.format('%.3f', math.max(tonumber(s['t:' .. r.key] or 0), slot) + r[1]))
+        if r.first then
+          redis.call('HSET', state, unpack(adaptive_used(s, now, slot)))
+        end
+      end
+    end
+    return money
+  end
+  function l.give_back(now, slot, money)
+    for _, r in ipairs(rules) do
+      if not r.paced then
+        local start, _, used = window(r, slot)
+        local less = r[2]
+        if r.kind == 'money' then less = money end
+        if used > 0 then use(r, start, used - less) end
+      end
+    end
+    -- After a cut, slots of the former rate are worth nothing.
+    if paced and not moves and slot > now then
+      local name = string.format('%.0f', slot)
+      redis.call('ZREMRANGEBYSCORE', slots, '-inf', string.format('(%.0f', now))
+      redis.call('ZADD', slots, name, name)
+      redis.call('PEXPIRE', slots, 60000)
+    end
+  end
+  function l.settle(slot, reserved, billed)
+    for _, r in ipairs(rules) do
+      if r.kind == 'money' then
+        local start, _, used = window(r, slot)
+        if tonumber(s['s:' .. r.key] or 0) == start then
+          use(r, start, used - reserved + billed)
+        end
+      end
+    end
+    if billed > tonumber(s.amount or 0) then
+      redis.call('HSET', state, 'amount', string.format('%.0f', billed))
+    end
+  end
+  return l
+end

@@ -1,0 +1,221 @@
+package limit_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/worker/limit"
+)
+
+// account is a store with the plan that a test is about.
+type account struct {
+	t      *testing.T
+	store  *limit.Store
+	client *redis.Client
+}
+
+func each(t *testing.T, test func(t *testing.T, a *account)) {
+	t.Helper()
+	t.Parallel()
+	brokertest.Each(t, func(t *testing.T, client *redis.Client) {
+		t.Parallel()
+		test(t, &account{t: t, store: limit.NewStore(client), client: client})
+	})
+}
+
+func planOf(t *testing.T, limits, budgets []string, perCall string) *limit.Plan {
+	t.Helper()
+	p, err := limit.NewPlan(limits, budgets, perCall)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (a *account) take(p *limit.Plan) (limit.Slot, *limit.Refusal) {
+	a.t.Helper()
+	slot, refusal, err := a.store.Take(a.t.Context(), "api", p)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return slot, refusal
+}
+
+// takeAll takes slots until none is to be had.
+func (a *account) takeAll(p *limit.Plan) (slots []limit.Slot, why *limit.Refusal) {
+	a.t.Helper()
+	for {
+		slot, refusal := a.take(p)
+		if refusal != nil {
+			return slots, refusal
+		}
+		if slots = append(slots, slot); len(slots) > 10_000 {
+			a.t.Fatal("there is no end of slots")
+		}
+	}
+}
+
+func TestARatesSlotsFollowEachOtherEvenlyHalfASecondAhead(t *testing.T) {
+	each(t, func(t *testing.T, a *account) {
+		slots, why := a.takeAll(planOf(t, []string{"2000/m"}, nil, "")) // 30.15 ms apart
+		if len(slots) < 16 || why.Reason != "limit" || why.Text != "2000/m" || why.Wait <= 0 || why.Wait > time.Second {
+			t.Fatalf("%d slots, then %+v", len(slots), why)
+		}
+		for i := range slots[1:] {
+			// A test machine that stops for a while leaves a larger gap, never a smaller one.
+			if gap := time.Duration(slots[i+1].At-slots[i].At) * time.Microsecond; gap < 30149*time.Microsecond {
+				t.Errorf("slots %d and %d are %s apart", i, i+1, gap)
+			}
+		}
+		if last := slots[len(slots)-1]; last.Wait > 500*time.Millisecond {
+			t.Errorf("the last slot is %s ahead", last.Wait)
+		}
+	})
+}
+
+func TestABurstIsHadAtOnceAndThenTheRate(t *testing.T) {
+	each(t, func(t *testing.T, a *account) {
+		slots, _ := a.takeAll(planOf(t, []string{"1/m burst 5"}, nil, ""))
+		if len(slots) != 5 {
+			t.Errorf("%d slots at once, want 5", len(slots))
+		}
+		for _, s := range slots {
+			if s.Wait != 0 {
+				t.Errorf("a slot of the burst is %s ahead", s.Wait)
+			}
+		}
+	})
+}
+
+func TestAWindowIsUsedUpAtOnceAndCountsAnewWhenItTurns(t *testing.T) {
+	each(t, func(t *testing.T, a *account) {
+		p := planOf(t, nil, []string{"7 calls/3s"}, "")
+		var windows []int64
+		deadline := time.Now().Add(30 * time.Second)
+		for used := 0; used < 21; {
+			slots, why := a.takeAll(p)
+			if why.Reason != "budget" || why.Text != "7 calls/3s" || why.Wait > 3*time.Second {
+				t.Fatalf("refused with %+v", why)
+			}
+			for _, s := range slots {
+				windows = append(windows, s.At/3_000_000)
+			}
+			used += len(slots)
+			if time.Now().After(deadline) {
+				t.Fatalf("%d slots in 30 s", used)
+			}
+			<-time.After(why.Wait)
+		}
+		count := map[int64]int{}
+		for _, w := range windows {
+			if count[w]++; count[w] > 7 {
+				t.Errorf("%d calls in one window of 7", count[w])
+			}
+		}
+	})
+}
+
+func TestAllLimitsCountTogether(t *testing.T) {
+	each(t, func(t *testing.T, a *account) {
+		slots, why := a.takeAll(planOf(t, []string{"100/s burst 50", "4/day", "20/h"}, []string{"9 calls/month"}, ""))
+		if len(slots) != 4 || why.Text != "4/day" {
+			t.Errorf("%d slots, then %+v; want 4 a day", len(slots), why)
+		}
+	})
+}
+
+func TestALimitThatIsRaisedGoesOnFromWhatWasUsed(t *testing.T) {
+	each(t, func(t *testing.T, a *account) {
+		a.takeAll(planOf(t, nil, []string{"3 calls/month", "1 EUR/month"}, "0.01"))
+		slots, _ := a.takeAll(planOf(t, nil, []string{"5 calls/month", "1 EUR/month"}, "0.01"))
+		if len(slots) != 2 {
+			t.Errorf("%d more calls after the budget was raised from 3 to 5, want 2", len(slots))
+		}
+	})
+}
+
+func TestASlotThatIsGivenBackIsHadByTheNext(t *testing.T) {
+	each(t, func(t *testing.T, a *account) {
+		p := planOf(t, []string{"20/s", "6/day"}, nil, "")
+		slots, _ := a.takeAll(p)
+		if len(slots) != 6 {
+			t.Fatalf("%d slots, want 6", len(slots))
+		}
+		back := slots[5]
+		if err := a.store.GiveBack(t.Context(), "api", p, back); err != nil {
+			t.Fatal(err)
+		}
+		again, refusal := a.take(p)
+		if refusal != nil || again.At < back.At {
+			t.Fatalf("after slot %d was given back: %+v, %+v", back.At, again, refusal)
+		}
+		if _, refusal := a.take(p); refusal == nil {
+			t.Error("there is one slot more than was given back")
+		}
+	})
+}
+
+func TestMoneyIsReservedAtTheMostThatACallWasBilledAndSettledAfterwards(t *testing.T) {
+	each(t, func(t *testing.T, a *account) {
+		ctx, p := t.Context(), planOf(t, nil, []string{"1 USD/month"}, "0.10")
+		first, _ := a.take(p)
+		if first.Money != 100_000 {
+			t.Fatalf("reserved %d millionths, want 100000", first.Money)
+		}
+		// Dearer than was thought: from now on as much is reserved. 0.70 are left.
+		if err := a.store.Settle(ctx, "api", p, first, 300_000); err != nil {
+			t.Fatal(err)
+		}
+		second, _ := a.take(p)
+		third, _ := a.take(p)
+		if _, refusal := a.take(p); second.Money != 300_000 || refusal == nil || refusal.Reason != "budget" {
+			t.Fatalf("reserved %d, then %+v", second.Money, refusal)
+		}
+		// Cheaper than was feared: what is left is enough for one more.
+		for _, slot := range []limit.Slot{second, third} {
+			if err := a.store.Settle(ctx, "api", p, slot, 50_000); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if slots, _ := a.takeAll(p); len(slots) != 2 {
+			t.Errorf("%d more calls for the 0.60 that are left, want 2", len(slots))
+		}
+	})
+}
+
+func TestWhatIsBilledReadsExactlyAndNeverTooLittle(t *testing.T) {
+	for text, want := range map[string]int64{"0.01": 10_000, " 2 ": 2_000_000, "0.0000001": 1, "1e-3": 1000, "0": 0} {
+		if got, ok := limit.ParseBilled(text); !ok || got != want {
+			t.Errorf("%q reads as %d, %t; want %d", text, got, ok, want)
+		}
+	}
+	for _, text := range []string{"", "-1", "NaN", "Inf", "1e99", "free"} {
+		if got, ok := limit.ParseBilled(text); ok {
+			t.Errorf("%q reads as %d", text, got)
+		}
+	}
+}
+
+func TestAPlanSaysWhichEntryIsWrong(t *testing.T) {
+	for _, wrong := range []struct {
+		limits, budgets []string
+		perCall, want   string
+	}{
+		{limits: []string{"10/s", "10 per s"}, want: `limits[1] "10 per s" is no limit`},
+		{limits: []string{"adaptive", "adaptive"}, want: "limits[1]: adaptive is there twice"},
+		{budgets: []string{"5 USD/day"}, want: `budget[0] "5 USD/day" cannot be kept without the most that a call costs`},
+		{budgets: []string{"5 USD/day", "5 EUR/day"}, perCall: "1", want: `budget[1] "5 EUR/day" is in another currency than USD`},
+		{budgets: []string{"5 USD/day"}, perCall: "1 USD", want: `the cost per call "1 USD" is no amount`},
+	} {
+		_, err := limit.NewPlan(wrong.limits, wrong.budgets, wrong.perCall)
+		if err == nil || len(err.Error()) < len(wrong.want) || err.Error()[:len(wrong.want)] != wrong.want {
+			t.Errorf("got %v, want %s", err, wrong.want)
+		}
+	}
+	if p, err := limit.NewPlan(nil, nil, "0.01"); p != nil || err != nil {
+		t.Errorf("without limits: %v, %v", p, err)
+	}
+}

@@ -1,0 +1,61 @@
+package worker
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestAnAccountWithNothingUnderWayAlwaysHasAPlace(t *testing.T) {
+	p, busy, other := newPlaces(2), &account{}, &account{}
+	for range 2 {
+		p.acquire(busy, nil, 0)
+	}
+	if !p.acquire(other, nil, 0) {
+		t.Error("an account that makes no call had to wait for one that makes two")
+	}
+	if p.acquire(other, nil, 0) {
+		t.Error("an account had a second place though none is free")
+	}
+}
+
+func TestAFreePlaceGoesToTheAccountWithTheFewest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, busy, other := newPlaces(4), &account{}, &account{}
+		for range 4 {
+			p.acquire(busy, nil, 0)
+		}
+		p.acquire(other, nil, 0)
+		granted := make(chan *account, 2)
+		for _, a := range []*account{busy, other} {
+			go func() {
+				if p.acquire(a, nil, time.Hour) {
+					granted <- a
+				}
+			}()
+			synctest.Wait() // busy has waited longer
+		}
+		p.release(busy) // five calls were under way: this frees none
+		synctest.Wait()
+		if len(granted) != 0 {
+			t.Fatal("a place was granted though four calls are under way")
+		}
+		p.release(busy)
+		if first := <-granted; first != other {
+			t.Error("the place went to the account with more calls under way")
+		}
+		p.release(busy)
+		if second := <-granted; second != busy {
+			t.Error("the second place went astray")
+		}
+	})
+}
+
+func TestADrainEndsTheWaitForAPlace(t *testing.T) {
+	p, a, draining := newPlaces(1), &account{}, make(chan struct{})
+	p.acquire(a, draining, 0)
+	time.AfterFunc(10*time.Millisecond, func() { close(draining) })
+	if p.acquire(a, draining, time.Hour) {
+		t.Error("a place was granted to a worker that drains")
+	}
+}
