@@ -141,7 +141,13 @@ func (f *fleet) process(name string) *process {
 // await waits until a condition holds.
 func (f *fleet) await(what string, cond func() bool) {
 	f.t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); {
+	f.awaitFor(patience, what, cond)
+}
+
+// awaitFor is await with a patience of its own.
+func (f *fleet) awaitFor(most time.Duration, what string, cond func() bool) {
+	f.t.Helper()
+	for deadline := time.Now().Add(most); !cond(); {
 		if time.Now().After(deadline) {
 			f.t.Fatalf("waited in vain for %s", what)
 		}
@@ -213,7 +219,7 @@ func (f *fleet) circuit() circuit.Record {
 // returns how the circuit stands then.
 func (f *fleet) awaitHold(after int64) circuit.Record {
 	f.t.Helper()
-	f.await("the account to be held", func() bool {
+	f.awaitFor(time.Minute, "the account to be held", func() bool {
 		r := f.circuit()
 		return r.State == circuit.Open && r.Epoch > after
 	})
