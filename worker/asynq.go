@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -30,10 +29,6 @@ const (
 	// fullRecheck is the longest that a process waits, with as many calls in
 	// flight as may be, before it asks whether another process has made room.
 	fullRecheck = 25 * time.Millisecond
-	// emptyRest is how long queues that were found empty are left alone. An
-	// asynq server asks its three queues in turn, and all are asked with the
-	// first.
-	emptyRest = 50 * time.Millisecond
 	// maxWaiting is the longest that a fetcher waits in place. asynq reckons the
 	// 30 s of the task's lease, and the wrapper the 10 s of its script, from
 	// before the wait.
@@ -189,7 +184,25 @@ func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
 			err = verb{kind: again, delay: 5 * time.Second, text: "callq: internal error, see the worker's log"}.err()
 		}
 	}()
-	return w.process(ctx, take).err()
+	what := w.process(ctx, take)
+	if what.kind == again {
+		w.rests[take.Queue].busy() // there will be a delayed task
+	}
+	return what.err()
+}
+
+// forward tells asynq whether to look for delayed tasks that are due. asynq asks
+// for each of its servers; one answer in the time of asking is enough.
+func (w *Worker) forward(queue, set string) bool {
+	rest := w.rests[queue]
+	return rest == nil || rest.look(queue+" "+set, time.Now())
+}
+
+// forwarded learns that delayed tasks have become pending.
+func (w *Worker) forwarded(queue string) {
+	if rest := w.rests[queue]; rest != nil {
+		rest.lift()
+	}
 }
 
 // dequeue stands in for asynq's own: it waits for a free place in the process,
@@ -201,26 +214,31 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 	began := time.Now()
 	left := func() time.Duration { return maxWaiting - time.Since(began) }
 	for a != nil && rest != nil {
-		if !a.hold.wait(w.draining, left()) || rest.resting() || !w.places.acquire(a, w.draining, left()) {
+		patience := left()
+		if w.clustered {
+			patience = 0 // asynq is to ask the other queues meanwhile
+		}
+		if !a.hold.wait(w.draining, left()) || !rest.wait(w.draining, patience) || !w.places.acquire(a, w.draining, left()) {
 			break
 		}
-		known := a.hold.known()
+		held, empty := a.hold.known(), rest.known()
 		got, err := w.take(ctx, a, d)
 		if err == nil && got.Take != nil && w.hand(ctx, got) {
+			rest.busy()
 			return got.Message, nil
 		}
 		w.places.release(a)
 		switch {
 		case err != nil:
 			// asynq asks again at once; a Redis that is down must not be hammered.
-			rest.rest(time.Second)
+			rest.until(time.Second, empty)
 			w.trouble(err)
 		case got.Held > 0:
-			a.hold.until(min(got.Held, heldRecheck), known)
+			a.hold.until(min(got.Held, heldRecheck), held)
 		case got.Full:
-			a.hold.until(fullRecheck, known)
-		case got.Take == nil:
-			rest.rest(emptyRest)
+			a.hold.until(fullRecheck, held)
+		case got.Empty:
+			rest.until(rest.note(got.NextDue), empty)
 		}
 	}
 	return "", redis.Nil
@@ -231,6 +249,7 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue) (ledger.Dequeued, error) {
 	ask := ledger.Ask{
 		Queues: a.queues, First: slices.Index(a.queues, d.Queue), LeaseUntil: d.LeaseUntil, Turn: a.lease, Concurrency: a.fleet,
+		Idle: w.rests[d.Queue].idle(),
 	}
 	if a.plan != nil {
 		ask.Limits = ledger.Limits{Keys: limit.Keys(a.name), Args: a.plan.Args(time.Now())}
@@ -270,78 +289,6 @@ func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue) (ledger
 		w.passTurn(ctx, got.Take)
 	}
 	return ledger.Dequeued{Held: got.Held}, err
-}
-
-// queueRest is until when a process leaves a queue alone.
-type queueRest struct{ until atomic.Int64 }
-
-func (r *queueRest) resting() bool { return time.Now().UnixNano() < r.until.Load() }
-
-func (r *queueRest) rest(d time.Duration) { r.until.Store(time.Now().Add(d).UnixNano()) }
-
-// heldAccount is what a process knows, without asking Redis, of when it may ask
-// for the next call of an account.
-type heldAccount struct {
-	mu    sync.Mutex
-	end   time.Time
-	lifts uint64
-	over  chan struct{} // closed by lift; nil while nobody waits
-}
-
-// known is how much the process knows: what Redis says to a question that is
-// asked after it is no older.
-func (h *heldAccount) known() uint64 {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.lifts
-}
-
-// until says that the account may not call for d, as far as Redis knew; what was
-// lifted meanwhile stays so.
-func (h *heldAccount) until(d time.Duration, known uint64) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.lifts == known {
-		h.end = time.Now().Add(d)
-	}
-}
-
-// lift ends what is known: something has changed, and Redis is to be asked.
-func (h *heldAccount) lift() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.lifts++
-	h.end = time.Time{}
-	if h.over != nil {
-		close(h.over)
-		h.over = nil
-	}
-}
-
-// wait waits until the hold is over, or Redis is to be asked again; false means
-// that this takes longer than atMost, or that the worker drains.
-func (h *heldAccount) wait(draining <-chan struct{}, atMost time.Duration) bool {
-	h.mu.Lock()
-	left := time.Until(h.end)
-	if left <= 0 {
-		h.mu.Unlock()
-		return true
-	}
-	if h.over == nil {
-		h.over = make(chan struct{})
-	}
-	over := h.over
-	h.mu.Unlock()
-	timer := time.NewTimer(min(left, atMost))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return left <= atMost
-	case <-over:
-		return true
-	case <-draining:
-		return false
-	}
 }
 
 // hand keeps the call for the handler that asynq is about to start.

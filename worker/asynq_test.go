@@ -20,7 +20,7 @@ func TestAFetcherWaitsInPlaceOnlyAsLongAsItsLeaseAllows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &Worker{
-					accounts: map[string]*account{"api": {}}, rests: map[string]*queueRest{"api": {}},
+					accounts: map[string]*account{"api": {}}, rests: map[string]*emptiness{"api": {}},
 					places: newPlaces(1), draining: make(chan struct{}),
 				}
 				block(w)

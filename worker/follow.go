@@ -5,22 +5,24 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
 // refreshEvery is how often the circuits' records are read, whether they were
 // announced to have changed or not.
 const refreshEvery = time.Second
 
-// follow keeps the process up to date with the fleet's circuits: at once where a
-// change is announced, every second where the announcement was lost. A record
-// that Redis has lost is written back.
+// follow keeps the process up to date with the fleet's circuits and with what is
+// sent: at once where it is announced, every second, or when the queue is asked
+// next, where the announcement was lost. A record that Redis has lost is written
+// back.
 func (w *Worker) follow(ctx context.Context) {
 	names := make([]string, 0, len(w.accounts))
 	for name := range w.accounts {
 		names = append(names, name)
 	}
-	changes := w.cfg.Redis.Subscribe(ctx, circuit.Channel)
+	changes := w.cfg.Redis.Subscribe(ctx, ledger.Channel)
 	defer func() { _ = changes.Close() }() // it ends with its connection, whatever that says
 	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
@@ -33,9 +35,10 @@ func (w *Worker) follow(ctx context.Context) {
 				return
 			}
 			_, rest, _ := strings.Cut(m.Payload, "{")
-			name, _, _ := strings.Cut(rest, "}")
-			if a := w.accounts[name]; a != nil {
+			queue, _, _ := strings.Cut(rest, "}")
+			if a := w.accounts[tasks.UpstreamOf(queue)]; a != nil {
 				a.hold.lift()
+				w.rests[queue].lift()
 			}
 		case <-tick.C:
 			lost, err := w.circuits.Refresh(ctx, names)

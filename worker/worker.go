@@ -43,7 +43,7 @@ type Worker struct {
 	accounts  map[string]*account
 	jobs      map[jobName]jobFunc
 
-	rests  map[string]*queueRest // those of one upstream are one, but for a Cluster
+	rests  map[string]*emptiness // those of one upstream are one, but for a Cluster
 	takes  sync.Map              // task id -> *ledger.Take, from dequeue to handler
 	parks  parks
 	places *places
@@ -63,7 +63,7 @@ type account struct {
 	policy     *policy.Policy
 	client     *upstream.Client
 	gate       *circuit.Gate
-	hold       heldAccount
+	hold       pause
 	endpoints  patterns
 	idempotent patterns
 	always     bool     // the API honours an idempotency key
@@ -103,7 +103,7 @@ func New(cfg Config) (*Worker, error) {
 		circuits: circuit.NewStore(cfg.Redis, fmt.Sprintf("%s:%d", host, os.Getpid())),
 		accounts: map[string]*account{},
 		jobs:     map[jobName]jobFunc{},
-		rests:    map[string]*queueRest{},
+		rests:    map[string]*emptiness{},
 		places:   newPlaces(cfg.Concurrency),
 		draining: make(chan struct{}),
 		stopped:  make(chan struct{}),
@@ -112,7 +112,9 @@ func New(cfg Config) (*Worker, error) {
 		clustered: ledger.Clustered(cfg.Redis),
 	}
 	source := ""
-	w.wrapped = broker.Wrap(cfg.Redis, w.dequeue, func(err error) { w.fatal <- err })
+	w.wrapped = broker.Wrap(cfg.Redis, broker.Hooks{
+		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded, Fatal: func(err error) { w.fatal <- err },
+	})
 	for _, u := range cfg.Upstreams {
 		a, err := newAccount(u, cfg)
 		if err != nil {
@@ -123,10 +125,10 @@ func New(cfg Config) (*Worker, error) {
 		if a.plan != nil {
 			source = limit.Source()
 		}
-		rest := &queueRest{}
+		rest := &emptiness{}
 		for _, queue := range a.queues {
 			if w.clustered {
-				rest = &queueRest{}
+				rest = &emptiness{}
 			}
 			w.rests[queue] = rest
 		}

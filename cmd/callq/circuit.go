@@ -22,7 +22,8 @@ func (a *app) circuitCommand() *cobra.Command {
 	)
 }
 
-// circuitRow is a circuit as --json prints it.
+// circuitRow is a circuit as --json prints it. An account that a limit or a
+// budget holds is open like one that its circuit holds, but no probe follows.
 type circuitRow struct {
 	Name          string     `json:"name"`
 	Upstream      string     `json:"upstream"`
@@ -31,6 +32,7 @@ type circuitRow struct {
 	Until         *time.Time `json:"until"`
 	Since         *time.Time `json:"since"`
 	Reason        string     `json:"reason"`
+	Limit         string     `json:"limit"` // the limit or the budget that holds, as it was written
 	Class         string     `json:"class"`
 	Code          code       `json:"error_code"`
 	Message       string     `json:"error_message"`
@@ -43,9 +45,16 @@ type circuitRow struct {
 	Failed        int        `json:"failed_probes"`
 	Probing       bool       `json:"probing"`
 	Waiting       int64      `json:"waiting"`
+
+	// limitBy and limitUntil go with Limit; limitBy is empty where no limit holds.
+	// limitOnly tells that the circuit itself does not.
+	limitBy    string
+	limitUntil time.Time
+	limitOnly  bool
 }
 
-func rowOf(r circuit.Record) circuitRow {
+// rowOf makes a row of a record, at a time by Redis's clock.
+func rowOf(r circuit.Record, now time.Time) circuitRow {
 	at := func(t time.Time) *time.Time {
 		if t.IsZero() {
 			return nil
@@ -56,12 +65,26 @@ func rowOf(r circuit.Record) circuitRow {
 		Name: r.Name.String(), Upstream: r.Name.Upstream, Endpoint: r.Name.Endpoint, State: string(r.State),
 		Who: r.Who, Note: r.Note, Epoch: r.Epoch, Streak: r.Streak, Waiting: r.Waiting,
 	}
+	if now.Before(r.Limited) {
+		row.Limit, row.limitBy, row.limitUntil = r.LimitedText, limitedBy(r), r.Limited
+	}
 	// A closed circuit keeps the traces of its last opening.
-	if r.State == circuit.Open {
+	switch {
+	case r.State == circuit.Open:
 		row.Until, row.Since, row.Reason, row.Class, row.Code = at(r.Until), at(r.Since), r.Reason, r.Class, code(r.Code)
 		row.Message, row.CorrelationID, row.Rung, row.Failed, row.Probing = r.Message, r.CorrelationID, r.Rung, r.Failed, r.Probing
+	case row.limitBy != "":
+		row.State, row.Until, row.Reason, row.limitOnly = string(circuit.Open), at(r.Limited), row.limitBy, true
 	}
 	return row
+}
+
+// byText is who opened or closed the circuit last. A limit is nobody's doing.
+func (r circuitRow) byText() string {
+	if r.limitOnly {
+		return "-"
+	}
+	return orDash(r.Who)
 }
 
 // stateText is the state for people, at a time of Redis's.
@@ -77,7 +100,20 @@ func (r circuitRow) stateText(now time.Time) string {
 	return r.State
 }
 
+// reasonText is why it is held, the circuit's own reason before that of a limit;
+// of a closed circuit what the operator said who closed it.
 func (r circuitRow) reasonText() string {
+	limit := strings.TrimSuffix(r.limitBy+": "+r.Limit, ": ")
+	switch {
+	case r.limitOnly:
+		return limit
+	case r.limitBy != "":
+		return fmt.Sprintf("%s; %s until %s", r.ownReason(), limit, timeText(r.limitUntil))
+	}
+	return r.ownReason()
+}
+
+func (r circuitRow) ownReason() string {
 	switch {
 	case r.Note != "":
 		return strings.TrimPrefix(r.Reason+": "+r.Note, ": ")
@@ -91,7 +127,10 @@ func (a *app) circuitListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the circuits: of every account, and of endpoints that were ever held",
-		Args:  takes(),
+		Long: `List the circuits: of every account, and of endpoints that were ever held. An
+account that a limit or a budget holds is open too, for the reason limit or budget;
+no probe follows when that is over.`,
+		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			ctx := cmd.Context()
 			d, err := a.desk(ctx, "circuit")
@@ -107,27 +146,27 @@ func (a *app) circuitListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			now, err := d.conn.Client.Time(ctx).Result()
+			if err != nil {
+				return err
+			}
 			if a.json {
 				list := jsonList{w: a.stdout}
 				for _, r := range records {
-					if err := list.add(rowOf(r)); err != nil {
+					if err := list.add(rowOf(r, now)); err != nil {
 						return err
 					}
 				}
 				return list.end()
 			}
-			now, err := d.conn.Client.Time(ctx).Result()
-			if err != nil {
-				return err
-			}
 			t := newTable(a.stdout, "CIRCUIT", "STATE", "UNTIL", "REASON", "CODE", "CORRELATION ID", "BY", "EPOCH", "RUNG", "WAITING")
 			for _, r := range records {
-				row, until := rowOf(r), "-"
+				row, until := rowOf(r, now), "-"
 				if row.Until != nil {
 					until = timeText(*row.Until)
 				}
 				t.row(row.Name, row.stateText(now), until, row.reasonText(), orDash(string(row.Code)), orDash(row.CorrelationID),
-					orDash(row.Who), strconv.FormatInt(row.Epoch, 10), strconv.Itoa(row.Rung), grouped(row.Waiting))
+					row.byText(), strconv.FormatInt(row.Epoch, 10), strconv.Itoa(row.Rung), grouped(row.Waiting))
 			}
 			return t.flush()
 		},
@@ -186,8 +225,16 @@ func (a *app) circuitCloseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "close NAME --reason R",
 		Short: "Let an account, or one endpoint of it, go at once",
-		Args:  takes("NAME"),
-		RunE:  func(cmd *cobra.Command, args []string) error { return s.letGo(cmd.Context(), args[0]) },
+		Long: `Let the calls of an account, or of one endpoint of it, go at once. NAME is that of
+the upstream, or NAME~METHOD~/path.
+
+Where a limit or a budget holds the account, as 5000/day or 100 USD/month, what was
+used of it is forgotten: it counts anew, from nothing, until its window turns. A
+rate, as 10/s, holds on.`,
+		Example: `  callq circuit close patsnap --reason "invoice paid"
+  callq circuit close 'patsnap~GET~/search/*' --reason mended`,
+		Args: takes("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error { return s.letGo(cmd.Context(), args[0]) },
 	}
 	s.why(cmd)
 	return cmd
@@ -233,7 +280,7 @@ func (s *steering) open(ctx context.Context, arg string) (err error) {
 	if err := d.circuits.Open(ctx, name, hold, s.reason, whoami()); err != nil {
 		return err
 	}
-	return s.stands(ctx, d, name)
+	return s.stands(ctx, d, name, "")
 }
 
 func (s *steering) letGo(ctx context.Context, arg string) (err error) {
@@ -246,10 +293,18 @@ func (s *steering) letGo(ctx context.Context, arg string) (err error) {
 		return err
 	}
 	defer d.close(&err)
+	before, err := d.circuits.Get(ctx, name)
+	if err != nil {
+		return err
+	}
+	now, err := d.conn.Client.Time(ctx).Result()
+	if err != nil {
+		return err
+	}
 	if err := d.circuits.Close(ctx, name, s.reason, whoami()); err != nil {
 		return err
 	}
-	return s.stands(ctx, d, name)
+	return s.stands(ctx, d, name, afterClose(before, now))
 }
 
 // named reads the command line; its errors are misuse.
@@ -281,13 +336,18 @@ func (s *steering) steered(ctx context.Context, name circuit.Name) (*desk, error
 	return d, nil
 }
 
-// stands prints how a circuit stands now.
-func (s *steering) stands(ctx context.Context, d *desk, name circuit.Name) error {
+// stands prints how a circuit stands now, and what else is to be said to people.
+func (s *steering) stands(ctx context.Context, d *desk, name circuit.Name, more string) error {
+	changed := fmt.Errorf("circuit %s was changed", name)
 	r, err := d.circuits.Get(ctx, name)
 	if err != nil {
-		return errors.Join(err, fmt.Errorf("circuit %s was changed", name))
+		return errors.Join(err, changed)
 	}
-	row := rowOf(r)
+	now, err := d.conn.Client.Time(ctx).Result()
+	if err != nil {
+		return errors.Join(err, changed)
+	}
+	row := rowOf(r, now)
 	if s.json {
 		return s.printJSON(row)
 	}
@@ -295,6 +355,6 @@ func (s *steering) stands(ctx context.Context, d *desk, name circuit.Name) error
 	if row.Until != nil {
 		text += " until " + timeText(*row.Until)
 	}
-	_, err = fmt.Fprintln(s.stdout, text)
+	_, err = fmt.Fprintln(s.stdout, text+more)
 	return err
 }

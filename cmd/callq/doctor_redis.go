@@ -109,13 +109,23 @@ func checkCircuits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	if err != nil {
 		return nil, err
 	}
+	now, err := d.desk.conn.Client.Time(ctx).Result()
+	if err != nil {
+		return nil, err
+	}
 	var list []diagnosis
 	for _, r := range records {
-		if r.State == circuit.Open {
-			row := rowOf(r)
+		row := rowOf(r, now)
+		switch {
+		case r.State == circuit.Open:
 			list = append(list, diagnosis{
 				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s)", row.Name, timeText(r.Until), row.reasonText()),
 				Fix: fmt.Sprintf("once the cause is mended: callq circuit close '%s' --reason mended", row.Name),
+			})
+		case r.Limited.Sub(now) >= worthALine && limitTurns(r):
+			list = append(list, diagnosis{
+				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s): it is used up", row.Name, timeText(r.Limited), row.reasonText()),
+				Fix: fmt.Sprintf("wait; or, if the API allows more, have it count anew: callq circuit close '%s' --reason REASON", row.Name),
 			})
 		}
 	}

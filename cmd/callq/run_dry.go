@@ -7,10 +7,12 @@ import (
 	"maps"
 	"math/big"
 	"slices"
+	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
 // forecast is what --dry-run says.
@@ -21,9 +23,20 @@ type forecast struct {
 	Refused    int             `json:"refused"`
 	Endpoints  []*endpointCost `json:"endpoints"`
 	// Cost is the price of all calls by cost.per_call; null where an upstream has
-	// none. Seconds is null: how long it takes only the API knows.
+	// none. Seconds is how long they take at least under limits and budgets; null
+	// where those allow them all at once.
 	Cost    *string  `json:"cost"`
 	Seconds *float64 `json:"seconds"`
+
+	span span
+}
+
+// span is how long calls take at least, and the rule that says so.
+type span struct {
+	atLeast        time.Duration
+	upstream, rule string
+	// priced tells that the rule is a budget of money.
+	priced bool
 }
 
 // endpointCost is one endpoint's part of it.
@@ -72,6 +85,13 @@ func (a *app) dryRun(cfg *config.Config, name string, f runFlags) (err error) {
 		out.Endpoints = append(out.Endpoints, &e)
 	}
 	out.Cost = costOf(cfg, out.Endpoints)
+	if out.span, err = spanOf(cfg, out.Endpoints, time.Now()); err != nil {
+		return err
+	}
+	if out.span.atLeast > 0 {
+		seconds := out.span.atLeast.Truncate(time.Millisecond).Seconds()
+		out.Seconds = &seconds
+	}
 	if err := a.printForecast(out); err != nil {
 		return err
 	}
@@ -98,6 +118,49 @@ func costOf(cfg *config.Config, endpoints []*endpointCost) *string {
 	return &text
 }
 
+// spanOf finds the upstream whose calls take the longest under its limits and
+// budgets when they begin now and nothing of them is used, and the rule that makes
+// it so. Upstreams share nothing, so their calls take no longer together.
+func spanOf(cfg *config.Config, endpoints []*endpointCost, now time.Time) (longest span, err error) {
+	for _, u := range cfg.Upstreams {
+		calls := int64(0)
+		for _, e := range endpoints {
+			if e.Upstream == u.Name {
+				calls += int64(e.Calls)
+			}
+		}
+		ask := func(text string, priced bool, limits, budgets []string) {
+			price := ""
+			if u.Cost != nil {
+				price = limit.FormatMicros(u.Cost.PerCallMicros)
+			}
+			p, planErr := limit.NewPlan(limits, budgets, price)
+			err = errors.Join(err, planErr)
+			if d := p.Duration(calls, now); d > longest.atLeast {
+				longest = span{d, u.Name, text, priced}
+			}
+		}
+		for _, l := range u.Limits {
+			ask(l.Text, false, []string{l.Text}, nil)
+		}
+		for _, b := range u.Budget {
+			ask(b.Text, b.Currency != "", nil, []string{b.Text})
+		}
+	}
+	return longest, err
+}
+
+// String is the sentence for people.
+func (s span) String() string {
+	switch {
+	case s.atLeast == 0:
+		return "Time: unknown; it depends on how fast the API answers."
+	case s.priced:
+		return fmt.Sprintf("Time: at least %s under the limits (%s: %s), if each call is billed cost.per_call.", humanDuration(s.atLeast), s.upstream, s.rule)
+	}
+	return fmt.Sprintf("Time: at least %s under the limits (%s: %s), however fast the API answers.", humanDuration(s.atLeast), s.upstream, s.rule)
+}
+
 func (a *app) printForecast(f forecast) error {
 	if a.json {
 		return a.printJSON(f)
@@ -118,6 +181,6 @@ func (a *app) printForecast(f forecast) error {
 	} else {
 		fmt.Fprintln(text, "Cost: unknown; give the upstream a cost, as in cost: {per_call: 0.01}.")
 	}
-	fmt.Fprintln(text, "Time: unknown; it depends on how fast the API answers.")
+	fmt.Fprintln(text, f.span)
 	return text.err
 }

@@ -10,7 +10,8 @@ import (
 )
 
 // watch follows the circuits: it says when calls are held back and when they go
-// out again, and gives up on what only a person can mend.
+// out again, and gives up on what only a person can mend. A limit or a budget that
+// is used up mends itself.
 type watch struct {
 	circuits  *circuit.Store
 	upstreams []string
@@ -21,8 +22,18 @@ type watch struct {
 	patience time.Duration
 
 	seen map[circuit.Name]int64
+	// spent is the limit or the budget that was said to be used up, paced the rate
+	// that was said to let the calls out one by one.
+	spent map[circuit.Name]spent
+	paced map[circuit.Name]string
 	// stuck is since when a circuit that a person has to mend was seen open.
 	stuck map[circuit.Name]time.Time
+}
+
+// spent is a limit or a budget that is used up, to the second.
+type spent struct {
+	rule  string
+	until time.Time
 }
 
 // stuckError says which circuit has used up the patience.
@@ -47,22 +58,20 @@ func (w *watch) look(ctx context.Context) error {
 	if err != nil {
 		return nil // a run outlives a Redis that is away for a while
 	}
+	return w.judge(records, time.Now())
+}
+
+// judge says what is new in the records, and tells when the patience is over.
+func (w *watch) judge(records []circuit.Record, now time.Time) error {
 	if w.seen == nil {
 		w.seen, w.stuck = map[circuit.Name]int64{}, map[circuit.Name]time.Time{}
+		w.spent, w.paced = map[circuit.Name]spent{}, map[circuit.Name]string{}
 	}
-	now := time.Now()
 	for _, r := range records {
+		w.tell(r, now)
 		if r.State != circuit.Open {
 			delete(w.stuck, r.Name)
-			if _, was := w.seen[r.Name]; was {
-				delete(w.seen, r.Name)
-				w.say(r, fmt.Sprintf("%s: calls go out again", r.Name))
-			}
 			continue
-		}
-		if epoch, was := w.seen[r.Name]; !was || epoch != r.Epoch {
-			w.seen[r.Name] = r.Epoch
-			w.say(r, holdLine(r, now))
 		}
 		switch policy.Class(r.Class) {
 		case policy.Auth, policy.Balance, policy.Config:
@@ -81,6 +90,46 @@ func (w *watch) look(ctx context.Context) error {
 	return nil
 }
 
+// tell says in a line that an account is held, and in another that it is not any
+// more, whatever held it.
+func (w *watch) tell(r circuit.Record, now time.Time) {
+	epoch, wasOpen := w.seen[r.Name]
+	_, wasSpent := w.spent[r.Name]
+	isOpen := r.State == circuit.Open
+	switch {
+	case !isOpen:
+		delete(w.seen, r.Name)
+	case !wasOpen || epoch != r.Epoch:
+		w.seen[r.Name] = r.Epoch
+		w.say(r, holdLine(r, now))
+	}
+	isSpent := w.tellLimit(r, now)
+	if (wasOpen || wasSpent) && !isOpen && !isSpent {
+		w.say(r, fmt.Sprintf("%s: calls go out again", r.Name))
+	}
+}
+
+// tellLimit says once that a limit or a budget is used up, and once that a slow
+// rate lets the calls out one by one. It tells whether the first is so.
+func (w *watch) tellLimit(r circuit.Record, now time.Time) (isSpent bool) {
+	rule, wait := limitRule(r), r.Limited.Sub(now)
+	this := spent{rule, r.Limited.Round(time.Second)}
+	switch {
+	case wait < worthALine || w.spent[r.Name] == this || w.paced[r.Name] == rule:
+	case limitTurns(r):
+		w.spent[r.Name] = this
+		w.say(r, fmt.Sprintf("%s: the %s is used up; calls go on at %s%s", r.Name, rule, timeText(r.Limited), waitText(r)))
+	default:
+		w.paced[r.Name] = rule
+		w.say(r, fmt.Sprintf("%s: the %s lets calls out one by one, the next at %s%s", r.Name, rule, timeText(r.Limited), waitText(r)))
+	}
+	if wait <= 0 || w.spent[r.Name] != this {
+		delete(w.spent, r.Name)
+		return false
+	}
+	return true
+}
+
 // holdLine is "patsnap: quota hold for 2s (67200001 too many calls); 120 calls
 // wait".
 func holdLine(r circuit.Record, now time.Time) string {
@@ -94,10 +143,15 @@ func holdLine(r circuit.Record, now time.Time) string {
 	case r.Class != "":
 		line += " (" + answerOf(r) + ")"
 	}
-	if r.Waiting > 0 {
-		line += fmt.Sprintf("; %s", verbalOf(int(r.Waiting), "call", "waits", "wait"))
+	return line + waitText(r)
+}
+
+// waitText is "; 120 calls wait", or nothing.
+func waitText(r circuit.Record) string {
+	if r.Waiting == 0 {
+		return ""
 	}
-	return line
+	return "; " + verbalOf(int(r.Waiting), "call", "waits", "wait")
 }
 
 // answerOf is what the API said to open a circuit.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,12 +28,19 @@ type Dequeue struct {
 // goroutine an asynq server, with the real client.
 type DequeueFunc func(ctx context.Context, d Dequeue) (msg string, err error)
 
+// ForwardFunc tells whether a queue may have delayed tasks that are due, so that
+// asynq is to look; set is scheduled or retry. asynq asks a few times a second
+// for each of its servers.
+type ForwardFunc func(queue, set string) bool
+
 // Wrapped is the Redis client that callq hands to asynq's servers. It behaves
 // like the real one, save that
 //
 //   - asynq's dequeue script is answered by a [DequeueFunc];
 //   - asynq's "done" is answered without Redis for tasks that were
 //     already removed, together with the record of their outcome ([Wrapped.Removed]);
+//   - asynq's search for delayed tasks that are due is answered without Redis
+//     where a [ForwardFunc] knows that there are none;
 //   - every script runs under a context that its caller cannot cancel and a
 //     time-out of its own: asynq hands a cancelled context to its retries of
 //     failed writes, which then never succeed.
@@ -40,20 +48,33 @@ type DequeueFunc func(ctx context.Context, d Dequeue) (msg string, err error)
 // Everything else passes through untouched. It is safe for concurrent use.
 type Wrapped struct {
 	redis.UniversalClient
-	dequeue DequeueFunc
+	hooks Hooks
 
 	mu      sync.Mutex
 	removed map[string]removed // by task key
 
-	fatal   atomic.Pointer[error]
-	onFatal func(error)
+	moving sync.Map // key of a delayed set that asynq is emptying
+
+	fatal atomic.Pointer[error]
 }
 
-// Wrap makes the client for asynq's servers. onFatal is called once, with an
-// error that wraps [ErrUnknownScript], when asynq turns out to run scripts that
-// callq does not know; every dequeue fails from then on.
-func Wrap(real redis.UniversalClient, dequeue DequeueFunc, onFatal func(error)) *Wrapped {
-	return &Wrapped{UniversalClient: real, dequeue: dequeue, onFatal: onFatal, removed: map[string]removed{}}
+// Hooks are what a [Wrapped] client does in asynq's place.
+type Hooks struct {
+	// Dequeue stands in for asynq's script of that name.
+	Dequeue DequeueFunc
+	// Forward is asked before asynq looks for delayed tasks that are due; nil lets
+	// it look. Forwarded is told when it found some; it may be nil.
+	Forward   ForwardFunc
+	Forwarded func(queue string)
+	// Fatal is called once, with an error that wraps [ErrUnknownScript], when asynq
+	// turns out to run scripts that callq does not know; every dequeue fails from
+	// then on. It may be nil.
+	Fatal func(error)
+}
+
+// Wrap makes the client for asynq's servers.
+func Wrap(real redis.UniversalClient, hooks Hooks) *Wrapped {
+	return &Wrapped{UniversalClient: real, hooks: hooks, removed: map[string]removed{}}
 }
 
 // removedFor is how long a word of [Wrapped.Removed] is good. asynq sends its
@@ -105,6 +126,8 @@ func (w *Wrapped) EvalSha(ctx context.Context, sha string, keys []string, args .
 			cmd.SetVal("OK")
 			return cmd
 		}
+	case sha == shaForward && len(keys) == 2 && w.hooks.Forward != nil:
+		return w.runForward(ctx, sha, keys, args)
 	case looksLikeDequeue(keys):
 		return w.fail(ctx, unknownScript("dequeue", sha))
 	}
@@ -125,7 +148,7 @@ func (w *Wrapped) runDequeue(ctx context.Context, keys []string, args []any) *re
 	if taskMessageErr != nil {
 		return w.fail(ctx, unreadableMessages())
 	}
-	msg, err := w.dequeue(ctx, Dequeue{Queue: queueOf(keys[0]), LeaseUntil: args[0]})
+	msg, err := w.hooks.Dequeue(ctx, Dequeue{Queue: queueOf(keys[0]), LeaseUntil: args[0]})
 	if err != nil {
 		return failed(ctx, err)
 	}
@@ -134,9 +157,29 @@ func (w *Wrapped) runDequeue(ctx context.Context, keys []string, args []any) *re
 	return cmd
 }
 
+// runForward asks the ForwardFunc first. asynq moves 100 tasks at a time, and
+// asks on until none is left: then it is not stopped.
+func (w *Wrapped) runForward(ctx context.Context, sha string, keys []string, args []any) *redis.Cmd {
+	queue := queueOf(keys[0])
+	_, moving := w.moving.LoadAndDelete(keys[0])
+	if !moving && !w.hooks.Forward(queue, strings.TrimPrefix(keys[0], "asynq:{"+queue+"}:")) {
+		cmd := redis.NewCmd(ctx)
+		cmd.SetVal(int64(0)) // none was moved
+		return cmd
+	}
+	cmd := w.UniversalClient.EvalSha(ctx, sha, keys, args...)
+	if n, err := cmd.Int(); err == nil && n > 0 {
+		w.moving.Store(keys[0], true)
+		if w.hooks.Forwarded != nil {
+			w.hooks.Forwarded(queue)
+		}
+	}
+	return cmd
+}
+
 func (w *Wrapped) fail(ctx context.Context, err error) *redis.Cmd {
-	if w.fatal.CompareAndSwap(nil, &err) && w.onFatal != nil {
-		w.onFatal(err)
+	if w.fatal.CompareAndSwap(nil, &err) && w.hooks.Fatal != nil {
+		w.hooks.Fatal(err)
 	}
 	return failed(ctx, err)
 }

@@ -90,7 +90,10 @@ func suffixes(ends ...string) func(seenScript) bool {
 
 var (
 	dequeueKeys = suffixes("}:pending", "}:paused", "}:active", "}:lease")
-	doneKeys    = func(s seenScript) bool {
+	forwardKeys = func(s seenScript) bool {
+		return len(s.keys) == 2 && (suffixes("}:scheduled", "}:pending")(s) || suffixes("}:retry", "}:pending")(s))
+	}
+	doneKeys = func(s seenScript) bool {
 		return len(s.keys) == 5 && suffixes("}:active", "}:lease", "", "", "}:processed")(s)
 	}
 )
@@ -114,7 +117,8 @@ func serve(t *testing.T, rdb redis.UniversalClient, handler asynq.HandlerFunc) (
 	t.Helper()
 	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency: 2, Queues: map[string]int{"q": 1}, LogLevel: asynq.FatalLevel, TaskCheckInterval: 5 * time.Millisecond,
-		ShutdownTimeout: time.Second,
+		DelayedTaskCheckInterval: 5 * time.Millisecond,
+		ShutdownTimeout:          time.Second,
 	})
 	if err := server.Start(handler); err != nil {
 		t.Fatal(err)
@@ -146,6 +150,7 @@ func TestThePinnedDigestsAreThoseOfTheLinkedAsynq(t *testing.T) {
 			t.Fatal("the task was never handled")
 		}
 		await(t, "asynq's done", func() bool { return len(hook.of(doneKeys)) > 0 })
+		await(t, "asynq's forward", func() bool { return len(hook.of(forwardKeys)) > 0 })
 		stop()
 		for _, c := range []struct {
 			name, sha string
@@ -154,6 +159,7 @@ func TestThePinnedDigestsAreThoseOfTheLinkedAsynq(t *testing.T) {
 			{"enqueue", shaEnqueue, suffixes("}:t:id", "}:pending")},
 			{"dequeue", shaDequeue, dequeueKeys},
 			{"done", shaDone, doneKeys},
+			{"forward", shaForward, forwardKeys},
 		} {
 			list := hook.of(c.match)
 			if len(list) == 0 {
@@ -187,7 +193,8 @@ func TestAnAsynqServerDequeuesThroughOurFunction(t *testing.T) {
 			t.Fatal(err)
 		}
 		var given atomic.Bool
-		wrapped := Wrap(rdb, func(_ context.Context, d Dequeue) (string, error) {
+		var asked sync.Map
+		wrapped := Wrap(rdb, Hooks{Dequeue: func(_ context.Context, d Dequeue) (string, error) {
 			if until, ok := d.LeaseUntil.(int64); d.Queue != "q" || !ok || until < time.Now().Unix() {
 				t.Errorf("asked as %+v", d)
 			}
@@ -195,7 +202,10 @@ func TestAnAsynqServerDequeuesThroughOurFunction(t *testing.T) {
 				return m.Data, nil
 			}
 			return "", redis.Nil
-		}, nil)
+		}, Forward: func(queue, set string) bool {
+			asked.Store(queue+" "+set, true)
+			return set == "retry"
+		}})
 		got := make(chan string, 2)
 		stop := serve(t, wrapped, func(_ context.Context, task *asynq.Task) error {
 			wrapped.Removed("q", task.ResultWriter().TaskID())
@@ -210,7 +220,17 @@ func TestAnAsynqServerDequeuesThroughOurFunction(t *testing.T) {
 		case <-time.After(patience):
 			t.Fatal("nothing was handled")
 		}
+		forwards := func() int { return len(hook.of(forwardKeys)) }
+		await(t, "asynq to look for delayed tasks", func() bool { return forwards() > 0 })
 		stop()
+		for _, script := range hook.of(forwardKeys) {
+			if script.keys[0] != "asynq:{q}:retry" {
+				t.Errorf("asynq looked into %s though nothing is due there", script.keys[0])
+			}
+		}
+		if _, ok := asked.Load("q scheduled"); !ok {
+			t.Error("asynq looked into the retry set without having been told to")
+		}
 		if n := rdb.LLen(t.Context(), "asynq:{q}:pending").Val(); n != 1 {
 			t.Errorf("%d tasks are pending: asynq took one by itself", n)
 		}
@@ -227,7 +247,7 @@ func TestEachWordOfRemovedSwallowsOneDone(t *testing.T) {
 	rdb, _ := brokertest.Mini(t)
 	hook := &scripts{}
 	rdb.AddHook(hook)
-	w := Wrap(rdb, nil, nil)
+	w := Wrap(rdb, Hooks{})
 	done := func(id string) error {
 		keys := []string{"asynq:{q}:active", "asynq:{q}:lease", "asynq:{q}:t:" + id, "asynq:{q}:processed:day", "asynq:{q}:processed"}
 		return w.EvalSha(t.Context(), shaDone, keys, id, 1, 1).Err()
@@ -248,7 +268,7 @@ func TestEachWordOfRemovedSwallowsOneDone(t *testing.T) {
 
 func TestAWordOfRemovedIsForgottenWhenNoDoneComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := Wrap(nil, nil, nil)
+		w := Wrap(nil, Hooks{})
 		w.Removed("q", "id")
 		time.Sleep(removedFor + time.Second) // the bubble's clock
 		if w.swallow("asynq:{q}:t:id") {
@@ -277,11 +297,11 @@ func TestAFailedDoneIsMadeUpFor(t *testing.T) {
 			enqueue(t, rdb, "id")
 			var client redis.UniversalClient = rdb
 			if c.wrapped {
-				client = Wrap(rdb, func(ctx context.Context, d Dequeue) (string, error) {
+				client = Wrap(rdb, Hooks{Dequeue: func(ctx context.Context, d Dequeue) (string, error) {
 					k := "asynq:{q}:"
 					keys := []string{k + "pending", k + "paused", k + "active", k + "lease"}
 					return rdb.EvalSha(ctx, shaDequeue, keys, d.LeaseUntil, k+"t:").Text()
-				}, nil)
+				}})
 				loadDequeue(t, rdb)
 			}
 			stop := serve(t, client, func(context.Context, *asynq.Task) error { return nil })
@@ -312,6 +332,7 @@ func loadDequeue(t *testing.T, rdb *redis.Client) {
 	var loaded atomic.Bool
 	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency: 1, Queues: map[string]int{"empty": 1}, LogLevel: asynq.FatalLevel, TaskCheckInterval: 5 * time.Millisecond,
+		DelayedTaskCheckInterval: 5 * time.Millisecond,
 	})
 	if err := server.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return nil })); err != nil {
 		t.Fatal(err)
@@ -330,7 +351,7 @@ func TestAScriptRunsThoughItsCallerHasLeft(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		w := Wrap(rdb, nil, nil)
+		w := Wrap(rdb, Hooks{})
 		set := redis.NewScript("return redis.call('SET', KEYS[1], 'v')")
 		if err := set.Run(ctx, w, []string{"k"}).Err(); err != nil { // EVALSHA, then EVAL
 			t.Fatal(err)
@@ -349,10 +370,10 @@ type nowhere struct{ redis.UniversalClient }
 
 func TestAnUnknownDequeueScriptStopsEverythingOnce(t *testing.T) {
 	var fatal []error
-	w := Wrap(nowhere{}, func(context.Context, Dequeue) (string, error) {
+	w := Wrap(nowhere{}, Hooks{Dequeue: func(context.Context, Dequeue) (string, error) {
 		t.Error("our dequeue was asked though asynq is not the one that we know")
 		return "", redis.Nil
-	}, func(err error) { fatal = append(fatal, err) })
+	}, Fatal: func(err error) { fatal = append(fatal, err) }})
 	keys := []string{"asynq:{q}:pending", "asynq:{q}:paused", "asynq:{q}:active", "asynq:{q}:lease"}
 	for _, sha := range []string{"0123", "0123", shaDequeue, "4567"} {
 		err := w.EvalSha(t.Context(), sha, keys, int64(1), "asynq:{q}:t:").Err()

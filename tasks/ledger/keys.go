@@ -53,6 +53,11 @@ func CircuitKey(queue, endpoint string) string {
 	return k
 }
 
+// Channel is the Redis channel on which is announced that a worker may have
+// something to do: a circuit has changed, or calls came into an empty queue. The
+// message is a key of the queue. It only says: ask again.
+const Channel = "callq:news"
+
 // Clustered tells whether the keys of two queues may live on different nodes, so
 // that no script can touch both.
 func Clustered(rdb redis.UniversalClient) bool {

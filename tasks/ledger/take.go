@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -65,6 +64,8 @@ type Ask struct {
 	// Concurrency is how many calls may be in flight, 0 for any number;
 	// Elsewhere is how many are, from queues that are not asked.
 	Concurrency, Elsewhere int
+	// Idle tells that the queues were empty last time, and likely still are.
+	Idle bool
 	// Limits of the account.
 	Limits Limits
 }
@@ -79,6 +80,10 @@ type Dequeued struct {
 	Held time.Duration
 	// Full tells that as many calls are in flight as may be.
 	Full bool
+	// Empty tells that no call waits to be made; NextDue is when asynq is to move
+	// the next one that is delayed, zero for none.
+	Empty   bool
+	NextDue time.Time
 }
 
 // Taker takes calls out of queues. It is safe for concurrent use.
@@ -98,7 +103,7 @@ func (l *Ledger) Taker(limits string) *Taker {
 
 // Take moves the next call into active.
 func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
-	keys := append(make([]string, 0, 3+4*len(a.Queues)), CircuitKey(a.Queues[0], ""))
+	keys := append(make([]string, 0, 3+6*len(a.Queues)), CircuitKey(a.Queues[0], ""))
 	if !Clustered(t.rdb) {
 		keys[0] = CircuitKey(upstreamOf(a.Queues[0]), "")
 	}
@@ -110,23 +115,31 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 		limits.Keys = []string{keys[0], keys[0]} // not looked at
 	}
 	keys = append(keys, limits.Keys...)
-	args := make([]any, 0, 5+2*len(a.Queues)+len(limits.Args))
-	args = append(args, a.LeaseUntil, a.Turn.Milliseconds(), a.First+1, a.Concurrency, a.Elsewhere)
+	idle := 0
+	if a.Idle {
+		idle = 1
+	}
+	args := make([]any, 0, 6+2*len(a.Queues)+len(limits.Args))
+	args = append(args, a.LeaseUntil, a.Turn.Milliseconds(), a.First+1, a.Concurrency, a.Elsewhere, idle)
 	for _, queue := range a.Queues {
 		k := keysOf(queue)
-		keys = append(keys, k.pending(), k.paused(), k.active(), k.lease())
+		keys = append(keys, k.pending(), k.paused(), k.active(), k.lease(), k.scheduled(), k.retry())
 		args = append(args, k.taskPrefix(), k.recordPrefix())
 	}
 	reply, err := t.script.Run(ctx, t.rdb, keys, append(args, limits.Args...)...).Slice()
 	switch {
-	case errors.Is(err, redis.Nil):
-		return Dequeued{}, nil
 	case err != nil:
 		return Dequeued{}, err
 	case num(reply[0]) == 0:
 		return Dequeued{Held: time.Duration(num(reply[1])) * time.Millisecond}, nil
 	case num(reply[0]) == 2:
 		return Dequeued{Full: true}, nil
+	case num(reply[0]) == 3:
+		got := Dequeued{Empty: true}
+		if due := num(reply[1]); due > 0 {
+			got.NextDue = time.Unix(due, 0)
+		}
+		return got, nil
 	}
 	return Dequeued{Take: takeFrom(a.Queues, reply), Message: str(reply[1])}, nil
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"html/template"
 	"net/http"
@@ -20,10 +21,10 @@ const pageBatches = 50
 var pageSource string
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"grouped": grouped, "when": when, "left": left,
+	"grouped": grouped, "when": when, "left": left, "limit": limitHold,
 }).Parse(pageSource))
 
-// pageData is what the page shows.
+// pageData is what the page shows, at a time by Redis's clock.
 type pageData struct {
 	Now      time.Time
 	Batches  []ledger.Batch
@@ -43,7 +44,12 @@ func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 		h.fails(w, "read the circuits", err)
 		return
 	}
-	data := pageData{Now: time.Now(), Circuits: circuits}
+	now, err := h.cfg.Redis.Time(r.Context()).Result()
+	if err != nil {
+		h.fails(w, "read the clock of Redis", err)
+		return
+	}
+	data := pageData{Now: now, Circuits: circuits}
 	slices.Reverse(batches)
 	data.More = max(len(batches)-pageBatches, 0)
 	data.Batches = batches[:len(batches)-data.More]
@@ -84,3 +90,19 @@ func left(until, now time.Time) string {
 	}
 	return "until a probe succeeds"
 }
+
+// limitHold is the limit or the budget that holds an account, and for how long;
+// nil where none does.
+func limitHold(r circuit.Record, now time.Time) *limited {
+	if !now.Before(r.Limited) {
+		return nil
+	}
+	return &limited{
+		By: cmp.Or(r.LimitedBy, "limit"), Text: r.LimitedText,
+		// A rate holds for less than a second.
+		Left: "for " + max(r.Limited.Sub(now).Round(time.Second), time.Second).String(),
+	}
+}
+
+// limited is a hold by a limit or a budget. No probe follows it.
+type limited struct{ By, Text, Left string }

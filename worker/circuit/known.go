@@ -10,10 +10,6 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// Channel is the Redis channel on which every change of a circuit is announced,
-// the account's key as the message. It only says: ask again.
-const Channel = "callq:circuits"
-
 // snapshot is an account's record as this process saw it last.
 type snapshot struct {
 	epoch  int64

@@ -88,7 +88,7 @@ func TestAWorkerThatKnowsLessThanRedisWritesNothingBack(t *testing.T) {
 
 func TestEveryChangeIsAnnounced(t *testing.T) {
 	each(t, func(t *testing.T, d *desk) {
-		follow := d.client.Subscribe(t.Context(), circuit.Channel)
+		follow := d.client.Subscribe(t.Context(), ledger.Channel)
 		defer func() { _ = follow.Close() }()
 		if _, err := follow.Receive(t.Context()); err != nil {
 			t.Fatal(err)

@@ -46,8 +46,12 @@ type setup struct {
 	// policy is what a policy file says beyond "extends: patsnap", as YAML.
 	policy string
 	// settings are more keys of the upstream, as YAML: `limits: ["10/s"]`, say.
-	// It may be called with places calls at once in any case.
 	settings string
+	// together is how many calls at once the upstream takes; 0 stands for places.
+	together int
+	// others are further upstreams at the same API, by their names, each with its
+	// keys as YAML.
+	others map[string]string
 	// api is the simulated API.
 	api simapi.Config
 }
@@ -87,7 +91,15 @@ func start(t *testing.T, s setup) *fleet {
 		t: t, setup: s, sim: simapi.New(s.api), producer: producer, books: ledger.New(s.client),
 		circuits: circuit.NewStore(s.client, "test"), inspector: asynq.NewInspectorFromRedisClient(s.client),
 	}
-	for range s.size.processes {
+	f.startAll()
+	return f
+}
+
+// startAll starts as many processes as the fleet has, and returns when they work.
+func (f *fleet) startAll() {
+	f.t.Helper()
+	f.processes = nil
+	for range f.size.processes {
 		f.processes = append(f.processes, f.add())
 	}
 	f.await("the processes to work", func() bool {
@@ -98,7 +110,18 @@ func start(t *testing.T, s setup) *fleet {
 		}
 		return true
 	})
-	return f
+}
+
+// restart has all processes drain, and starts others with what the fleet's
+// settings are by now.
+func (f *fleet) restart() {
+	f.t.Helper()
+	for _, p := range f.processes {
+		if status := p.terminate(); status != 0 {
+			f.t.Errorf("%s ended with status %d", p.name, status)
+		}
+	}
+	f.startAll()
 }
 
 // add starts one more process, which may not work yet.
@@ -118,10 +141,16 @@ func (f *fleet) add() *process {
 	if err := os.WriteFile(rules, []byte("version: 1\nname: fleet\nextends: patsnap\n"+f.policy), 0o600); err != nil {
 		f.t.Fatal(err)
 	}
-	config := fmt.Sprintf("redis: %q\nupstreams:\n  %s:\n    base_url: %q\n    policy: %q\n    concurrency: %d\n",
-		f.url, upstream, door.URL, rules, f.places())
-	if f.settings != "" {
-		config += "    " + f.settings + "\n"
+	config := fmt.Sprintf("redis: %q\nupstreams:\n", f.url)
+	add := func(upstream, settings string) {
+		config += fmt.Sprintf("  %s:\n    base_url: %q\n    policy: %q\n", upstream, door.URL, rules)
+		if settings != "" {
+			config += "    " + settings + "\n"
+		}
+	}
+	add(upstream, fmt.Sprintf("concurrency: %d\n    %s", cmp.Or(f.together, f.places()), f.settings))
+	for other, settings := range f.others {
+		add(other, settings)
 	}
 	return work(f.t, name, config, f.concurrency)
 }

@@ -50,10 +50,14 @@ for n, record in ipairs(records) do
     result[n] = 1
   end
 end
+local waiting = 0
 if #pending > 0 then
-  redis.call('LPUSH', KEYS[1], unpack(pending))
+  waiting = redis.call('LPUSH', KEYS[1], unpack(pending)) - #pending
 end
 if accepted > 0 then
+  if waiting == 0 then
+    redis.call('PUBLISH', 'callq:news', KEYS[1]) -- idle workers sleep
+  end
   redis.call('HINCRBY', KEYS[3], 'accepted', accepted)
   redis.call('HINCRBY', KEYS[3], 'open', accepted)
 end

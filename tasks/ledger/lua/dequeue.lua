@@ -9,25 +9,38 @@
 -- KEYS[2]   the account's limits: state
 -- KEYS[3]   the account's limits: slots that were given back
 -- KEYS[4..] for each queue that is asked, the most urgent first: asynq's pending
---           list, pause mark (the operator's), active list and lease set
+--           list, pause mark (the operator's), active list, lease set, scheduled
+--           set and retry set
 -- ARGV[1]   end of the task's lease, Unix seconds
 -- ARGV[2]   for how many milliseconds a task that was let out after a hold keeps
 --           the others back, unless its verdict comes first
 -- ARGV[3]   which of the queues is asked first, from 1
 -- ARGV[4]   how many calls may be in flight; 0: any number
 -- ARGV[5]   how many are in flight from queues that are not asked here
--- ARGV[6..] for each queue asynq's task key prefix and the record key prefix
+-- ARGV[6]   1 if the queues were empty last time, and likely still are
+-- ARGV[7..] for each queue asynq's task key prefix and the record key prefix
 -- ARGV[..]  the limits
 --
--- Returns nil when there is nothing to do; {0, ms} when the account may not call
--- for that long; {2} when as many calls are in flight as may be; else {1,
+-- Returns {3, when the next task is due, Unix seconds, or 0} when there is nothing
+-- to do; {0, ms} when the account may not call for that long; {2} when as many
+-- calls are in flight as may be; else {1,
 -- message, id, which queue, now, after a hold (0 or 1), epoch, streak, open
 -- endpoint circuits, milliseconds held in all, starts, slot, microseconds until
 -- the slot, money reserved, the record}.
+local queues = (#KEYS - 3) / 6
+local limits_at = 7 + 2 * queues
+if ARGV[6] == '1' then
+  -- Many accounts that have nothing to do ask in one step.
+  local keys = {}
+  for q = 1, queues do
+    for _, i in ipairs({-2, 2, 3}) do keys[#keys + 1] = KEYS[6 * q + i] end
+  end
+  if redis.call('EXISTS', unpack(keys)) == 0 then
+    return {3, 0}
+  end
+end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local queues = (#KEYS - 3) / 4
-local limits_at = 6 + 2 * queues
 local c = redis.call('HMGET', KEYS[1], 'state', 'until', 'turn', 'epoch', 'streak', 'endpoints', 'held', 'since',
   'limited', 'limited_plan', 'limited_turn')
 local held, after_hold = tonumber(c[7] or 0), 0
@@ -54,11 +67,11 @@ local function may()
   local most = tonumber(ARGV[4])
   if most > 0 then
     local flying = tonumber(ARGV[5])
-    for q = 1, queues do flying = flying + redis.call('LLEN', KEYS[4 * q + 2]) end
+    for q = 1, queues do flying = flying + redis.call('LLEN', KEYS[6 * q]) end
     if flying >= most then
       -- Those whose worker died are still active, but their lease runs out.
       flying = tonumber(ARGV[5])
-      for q = 1, queues do flying = flying + redis.call('ZCOUNT', KEYS[4 * q + 3], t[1], '+inf') end
+      for q = 1, queues do flying = flying + redis.call('ZCOUNT', KEYS[6 * q + 1], t[1], '+inf') end
       if flying >= most then
         return {2}
       end
@@ -85,8 +98,8 @@ if after_hold == 1 or c[11] == '1' then
 end
 for i = 0, queues do
   local q = i == 0 and first or i
-  local pending, active = KEYS[4 * q], KEYS[4 * q + 2]
-  local open = not (i == first) and redis.call('LLEN', pending) > 0 and redis.call('EXISTS', KEYS[4 * q + 1]) == 0
+  local pending, active = KEYS[6 * q - 2], KEYS[6 * q]
+  local open = not (i == first) and redis.call('LLEN', pending) > 0 and redis.call('EXISTS', KEYS[6 * q - 1]) == 0
   if open and not asked then
     local no = may()
     if no then
@@ -100,7 +113,7 @@ for i = 0, queues do
     if not id then
       break
     end
-    local task, record = ARGV[4 + 2 * q] .. id, ARGV[5 + 2 * q] .. id
+    local task, record = ARGV[5 + 2 * q] .. id, ARGV[6 + 2 * q] .. id
     local msg = redis.call('HGET', task, 'msg')
     local fields = redis.call('HGETALL', record)
     local state
@@ -115,7 +128,7 @@ for i = 0, queues do
       redis.call('DEL', task)
     else
       redis.call('HSET', task, 'state', 'active')
-      redis.call('ZADD', KEYS[4 * q + 3], ARGV[1], id)
+      redis.call('ZADD', KEYS[6 * q + 1], ARGV[1], id)
       local starts, money = 0, 0
       if state then
         starts = redis.call('HINCRBY', record, 'starts', 1)
@@ -137,4 +150,11 @@ for i = 0, queues do
     end
   end
 end
-return false
+local due = 0
+for q = 1, queues do
+  for i = 2, 3 do
+    local first = redis.call('ZRANGE', KEYS[6 * q + i], 0, 0, 'WITHSCORES')[2]
+    if first and (due == 0 or tonumber(first) < due) then due = tonumber(first) end
+  end
+end
+return {3, string.format('%.0f', due)}

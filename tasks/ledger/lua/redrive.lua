@@ -52,6 +52,8 @@ redis.call('ZREM', KEYS[12], ARGV[1])
 local waiting = redis.call('HGET', KEYS[4], 'state') == 'pending'
 redis.call('HSET', KEYS[4], 'msg', ARGV[3], 'state', 'pending', 'pending_since', ARGV[4])
 if not waiting then
-  redis.call('LPUSH', KEYS[1], ARGV[1])
+  if redis.call('LPUSH', KEYS[1], ARGV[1]) == 1 then
+    redis.call('PUBLISH', 'callq:news', KEYS[1]) -- idle workers sleep
+  end
 end
 return 1

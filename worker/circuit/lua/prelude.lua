@@ -20,7 +20,7 @@ local rung, failed = tonumber(own.rung or 0), tonumber(own.failed or 0)
 -- changed tells those who follow: workers ask again at once.
 local function changed()
   redis.call('HINCRBY', KEYS[2], 'version', 1)
-  redis.call('PUBLISH', 'callq:circuits', KEYS[2])
+  redis.call('PUBLISH', 'callq:news', KEYS[2])
 end
 
 -- endpoint notes on the account's record that one more, or one less, endpoint

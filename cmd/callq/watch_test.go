@@ -1,0 +1,134 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+// watched is a watch whose lines are kept.
+type watched struct {
+	watch
+	t     *testing.T
+	now   time.Time
+	lines []string
+}
+
+func newWatched(t *testing.T) *watched {
+	w := &watched{t: t, now: time.Date(2026, 5, 4, 18, 0, 0, 0, time.UTC)}
+	w.say = func(_ circuit.Record, line string) { w.lines = append(w.lines, line) }
+	return w
+}
+
+// sees shows the watch a record after a while, and checks what it says.
+func (w *watched) sees(after time.Duration, r circuit.Record, want ...string) {
+	w.t.Helper()
+	w.now, w.lines = w.now.Add(after), nil
+	r.Name = circuit.Name{Upstream: "patsnap"}
+	if err := w.judge([]circuit.Record{r}, w.now); err != nil {
+		w.t.Fatal(err)
+	}
+	if !slices.Equal(w.lines, want) {
+		w.t.Errorf("at %s it says %q, want %q", w.now.Format(time.TimeOnly), w.lines, want)
+	}
+}
+
+// limited is a record that a rule holds for so long from now.
+func (w *watched) limited(wait time.Duration, by, rule string) circuit.Record {
+	return circuit.Record{State: circuit.Closed, Limited: w.now.Add(wait), LimitedBy: by, LimitedText: rule}
+}
+
+var free = circuit.Record{State: circuit.Closed}
+
+const again = "patsnap: calls go out again"
+
+// local is a time of the watch's as people read it on this machine.
+func local(text string) string {
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		panic(err)
+	}
+	return timeText(at)
+}
+
+func TestALimitThatIsUsedUpIsSaidOnce(t *testing.T) {
+	w := newWatched(t)
+	w.sees(0, free)
+	held := w.limited(6*time.Hour, "limit", "5000/day")
+	held.Waiting = 302
+	w.sees(time.Second, held, "patsnap: the limit 5000/day is used up; calls go on at "+local("2026-05-05T00:00:00Z")+"; 302 calls wait")
+	w.sees(time.Second, held)
+	w.sees(time.Hour, held)
+	w.sees(6*time.Hour, held, again) // the field stays until the next call is taken
+	w.sees(time.Second, free)
+	w.sees(time.Second, w.limited(18*24*time.Hour, "budget", "100 USD/month"),
+		"patsnap: the budget 100 USD/month is used up; calls go on at "+local("2026-05-23T01:00:03Z"))
+	w.sees(time.Second, free, again) // an operator closed it
+}
+
+func TestALimitThatIsUsedUpAgainAtOnceIsSaidAgain(t *testing.T) {
+	w := newWatched(t)
+	w.sees(0, w.limited(10*time.Second, "limit", "5/h"), "patsnap: the limit 5/h is used up; calls go on at "+local("2026-05-04T18:00:10Z"))
+	w.now = w.now.Add(11 * time.Second)
+	w.sees(0, w.limited(time.Hour, "limit", "5/h"), "patsnap: the limit 5/h is used up; calls go on at "+local("2026-05-04T19:00:11Z"))
+}
+
+func TestHoldsOfASecondByARateAreNotWorthALine(t *testing.T) {
+	w := newWatched(t)
+	for range 10 {
+		w.sees(time.Second, w.limited(800*time.Millisecond, "limit", "1/s"))
+		w.sees(time.Second, free)
+	}
+	w.sees(time.Second, w.limited(worthALine-time.Millisecond, "limit", "5000/day"))
+	w.sees(time.Minute, free)
+}
+
+func TestASlowRateIsSaidOnceForAll(t *testing.T) {
+	w := newWatched(t)
+	w.sees(0, w.limited(200*time.Second, "limit", "3/10m"), "patsnap: the limit 3/10m lets calls out one by one, the next at "+local("2026-05-04T18:03:20Z"))
+	for range 5 {
+		w.sees(200*time.Second, w.limited(200*time.Second, "limit", "3/10m"))
+		w.sees(time.Second, free)
+	}
+}
+
+func TestCallsGoOutAgainOnlyWhenNeitherCircuitNorLimitHoldsThem(t *testing.T) {
+	w := newWatched(t)
+	limited := w.limited(time.Hour, "limit", "1000/h")
+	both := limited
+	both.State, both.Epoch, both.Reason, both.Until = circuit.Open, 1, "quota", w.now.Add(2*time.Hour)
+	w.sees(0, limited, "patsnap: the limit 1000/h is used up; calls go on at "+local("2026-05-04T19:00:00Z"))
+	w.sees(0, both, "patsnap: quota hold for 2h")
+	w.sees(0, limited) // the circuit closes first
+	w.sees(time.Hour, free, again)
+
+	limited = w.limited(time.Hour, "limit", "1000/h")
+	both.Limited, both.Epoch, both.Until = limited.Limited, 2, w.now.Add(2*time.Hour)
+	w.sees(0, both, "patsnap: quota hold for 2h", "patsnap: the limit 1000/h is used up; calls go on at "+local("2026-05-04T20:00:00Z"))
+	w.sees(time.Hour, both) // the limit's window turns first
+	w.sees(time.Hour, free, again)
+}
+
+func TestPatienceIsNotForLimits(t *testing.T) {
+	w := newWatched(t)
+	w.patience = time.Minute
+	spent := w.limited(24*time.Hour, "budget", "20000 calls/day")
+	spent.Class = "auth" // a closed circuit keeps the traces of its last opening
+	for range 5 {
+		w.now = w.now.Add(time.Hour)
+		if err := w.judge([]circuit.Record{spent}, w.now); err != nil {
+			t.Fatalf("a budget used up the patience: %v", err)
+		}
+	}
+	spent.State, spent.Epoch = circuit.Open, 1
+	if err := w.judge([]circuit.Record{spent}, w.now); err != nil {
+		t.Fatalf("the hours under the budget counted: %v", err)
+	}
+	err := w.judge([]circuit.Record{spent}, w.now.Add(time.Minute))
+	if stuck := (*stuckError)(nil); !errors.As(err, &stuck) {
+		t.Errorf("a refused credential is to end a run: %v", err)
+	}
+}

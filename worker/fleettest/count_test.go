@@ -1,0 +1,127 @@
+package fleettest
+
+import (
+	"bufio"
+	"cmp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/simapi"
+)
+
+// under are those calls whose path begins with a prefix.
+func under(prefix string, calls []simapi.Call) []simapi.Call {
+	var list []simapi.Call
+	for _, c := range calls {
+		if strings.HasPrefix(c.Path, prefix) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// windows returns the fewest and the most calls of any window of that length,
+// wherever it begins. The fewest are those of a window that lies between the first
+// and the last call.
+func windows(calls []simapi.Call, length time.Duration) (fewest, most int) {
+	fewest = len(calls)
+	end := 0
+	for begin, c := range calls {
+		for end < len(calls) && calls[end].At.Before(c.At.Add(length)) {
+			end++
+		}
+		most = max(most, end-begin)
+		if end < len(calls) {
+			fewest = min(fewest, end-begin)
+		}
+	}
+	return fewest, most
+}
+
+// rate is how many calls a second arrived, from the first to the last.
+func rate(calls []simapi.Call) float64 {
+	if len(calls) < 2 {
+		return 0
+	}
+	return float64(len(calls)-1) / calls[len(calls)-1].At.Sub(calls[0].At).Seconds()
+}
+
+// pile has an operator hold an upstream, so that calls pile up, until release.
+func (f *fleet) pile(upstream string) {
+	f.t.Helper()
+	if err := f.circuits.Open(f.t.Context(), circuit.Name{Upstream: upstream}, time.Hour, "calls are to pile up", "test"); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// release is an operator's close.
+func (f *fleet) release(upstream string) {
+	f.t.Helper()
+	if err := f.circuits.Close(f.t.Context(), circuit.Name{Upstream: upstream}, "go", "test"); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// awaitLimited waits until a limit or a budget holds the account, and no call is
+// under way any more, and returns the circuit as it is then.
+func (f *fleet) awaitLimited() circuit.Record {
+	f.t.Helper()
+	var r circuit.Record
+	f.await("the account to be held by what it may do", func() bool {
+		r = f.circuit()
+		return r.Limited.After(time.Now())
+	})
+	f.awaitAPI("the calls under way to end", func(s simapi.Stats) bool { return s.InFlight == 0 })
+	return r
+}
+
+// ran is how often Redis has run each command since resetCommands, those in
+// scripts included.
+func (f *fleet) ran() map[string]int {
+	f.t.Helper()
+	n := map[string]int{}
+	for name, value := range f.info("commandstats") {
+		count, _, _ := strings.Cut(strings.TrimPrefix(value, "calls="), ",")
+		n[strings.TrimPrefix(name, "cmdstat_")], _ = strconv.Atoi(count)
+	}
+	return n
+}
+
+func (f *fleet) resetCommands() {
+	f.t.Helper()
+	if err := f.client.ConfigResetStat(f.t.Context()).Err(); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// redisCPU is how much processor time Redis has used since it was started.
+func (f *fleet) redisCPU() time.Duration {
+	f.t.Helper()
+	info := f.info("cpu")
+	var sum float64
+	for _, name := range []string{"used_cpu_user", "used_cpu_sys"} {
+		seconds, err := strconv.ParseFloat(cmp.Or(info[name], "none"), 64)
+		if err != nil {
+			f.t.Fatalf("Redis says %s is %v", name, err)
+		}
+		sum += seconds
+	}
+	return time.Duration(sum * float64(time.Second))
+}
+
+func (f *fleet) info(section string) map[string]string {
+	f.t.Helper()
+	text, err := f.client.Info(f.t.Context(), section).Result()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	fields := map[string]string{}
+	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
+		if name, value, ok := strings.Cut(lines.Text(), ":"); ok {
+			fields[name] = value
+		}
+	}
+	return fields
+}

@@ -1,0 +1,124 @@
+package fleettest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/simapi"
+)
+
+// other is a second upstream, with 16 places as every upstream that does not say.
+const other = "other"
+
+// sendTo is send for another upstream.
+func (f *fleet) sendTo(upstream, batch string, n int) {
+	f.t.Helper()
+	f.sendCalls(batch, n, func(_ int, c *tasks.Call) { c.Upstream = upstream })
+}
+
+func TestIdleUpstreamsCostLittleAndDoNotSlowABusyOne(t *testing.T) {
+	t.Parallel()
+	s := fleetSize(t)
+	s.processes, s.concurrency, s.calls = 2, 8, s.calls/2
+	idle, share, most := 9, 0.6, 0.02
+	if s.full {
+		s.processes, idle, share, most = 8, 49, 0.9, 0.05
+	}
+	api := simapi.Config{Latency: simapi.Latency{Min: 50 * time.Millisecond}}
+	measure := func(f *fleet) float64 {
+		const batch = "busy"
+		f.send(batch, s.calls)
+		f.awaitEnded(batch, 0)
+		f.wantDone(batch, s.calls, 1)
+		return rate(f.arrivals(time.Time{}, time.Time{}))
+	}
+	alone := start(t, setup{size: s, api: api})
+	before := measure(alone)
+	for _, p := range alone.processes {
+		p.terminate()
+	}
+
+	others := map[string]string{}
+	for i := range idle {
+		others[fmt.Sprintf("idle%d", i)] = ""
+	}
+	f := start(t, setup{size: s, api: api, others: others})
+	f.awaitTime(time.Now().Add(8 * time.Second)) // all have found their queues empty for a while
+	f.resetCommands()
+	began, cpu := time.Now(), f.redisCPU()
+	if f.awaitTime(began.Add(3 * time.Second)); s.full {
+		f.awaitTime(began.Add(10 * time.Second))
+	}
+	took := time.Since(began)
+	used := float64(f.redisCPU()-cpu) / float64(took)
+	t.Logf("%d idle upstreams on %d processes cost Redis %.2f%% of a core: %.0f scripts a second",
+		idle+1, s.processes, 100*used, float64(f.ran()["evalsha"])/took.Seconds())
+	if used > most {
+		t.Errorf("%d idle upstreams on %d processes cost Redis %.2f%% of a core, want under %.0f%%: it ran %v in %s",
+			idle+1, s.processes, 100*used, 100*most, f.ran(), took)
+	}
+	after := measure(f)
+	t.Logf("%.0f calls a second alone, %.0f beside %d idle upstreams (%.0f%%)", before, after, idle, 100*after/before)
+	if after < share*before {
+		t.Errorf("%.0f calls a second beside %d idle upstreams, %.0f alone; want %.0f%% of that", after, idle, before, 100*share)
+	}
+}
+
+func TestATenantWaitsForNoOtherWhoIsHeld(t *testing.T) {
+	t.Parallel()
+	s := fleetSize(t)
+	many := 10 * s.calls
+	if s.full {
+		many = 5 * s.calls
+	}
+	f := start(t, setup{size: s, others: map[string]string{other: ""}, api: simapi.Config{Latency: simapi.Latency{Min: 20 * time.Millisecond}}})
+	solo := f.wait("solo")
+	f.pile(upstream)
+	f.send("held", many)
+	f.wantTwiceAtMost(solo, f.wait("beside"))
+	f.wantNoArrival("/held/", time.Time{}, time.Now())
+}
+
+func TestATenantWaitsForNoOtherWhoIsSlow(t *testing.T) {
+	t.Parallel()
+	s := fleetSize(t)
+	f := start(t, setup{size: s, others: map[string]string{other: ""}})
+	f.script("* /slow/* -> ok latency=2s forever\n* * -> ok latency=20ms forever")
+	solo := f.wait("solo")
+	f.send("slow", s.calls)
+	f.awaitAPI("the slow one to have all places", func(s simapi.Stats) bool { return s.InFlight == f.places() })
+	f.wantTwiceAtMost(solo, f.wait("beside"))
+	if calls := len(under("/slow/", f.arrivals(time.Time{}, time.Time{}))); calls < f.places() || calls == s.calls {
+		t.Errorf("%d of the slow one's %d calls arrived: this shows nothing", calls, s.calls)
+	}
+}
+
+// wait sends 100 calls to the other upstream and returns how long 95 of them took
+// at most to arrive.
+func (f *fleet) wait(batch string) time.Duration {
+	f.t.Helper()
+	const n = 100
+	began := time.Now()
+	f.sendTo(other, batch, n)
+	f.awaitEnded(batch, 0)
+	calls := under("/"+batch+"/", f.arrivals(began, time.Time{}))
+	if len(calls) != n {
+		f.t.Fatalf("%d of %d calls arrived", len(calls), n)
+	}
+	return calls[n*95/100-1].At.Sub(began)
+}
+
+// wantTwiceAtMost compares a tenant's wait with its wait when it was alone.
+func (f *fleet) wantTwiceAtMost(solo, beside time.Duration) {
+	f.t.Helper()
+	f.t.Logf("95%% of a tenant's calls arrived within %s when it was alone, within %s beside the other", solo, beside)
+	most := 2 * solo
+	if !f.full {
+		most += slack
+	}
+	if beside > most {
+		f.t.Errorf("95%% of a tenant's calls arrived within %s beside another, within %s when it was alone; want %s", beside, solo, most)
+	}
+}

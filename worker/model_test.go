@@ -1,0 +1,408 @@
+package worker
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+// Three workers run the real pipeline on the real scripts, and stop before every
+// command to Redis and before and after the API: so every order of their steps is
+// possible. rapid draws the order, and workers that are killed or freeze, replies
+// that are lost, time that passes, operators, and what the API answers. In the
+// bubble Redis's clock is the workers', and time passes only as it is told to.
+func TestAFleetKeepsItsPromisesWhateverHappensInWhateverOrder(t *testing.T) {
+	// A step is a script on miniredis: about a millisecond under -race.
+	modelFlag(t, "rapid.checks", "40")
+	modelFlag(t, "rapid.steps", "140")
+	pol, err := policy.Parse("model.yaml", []byte(modelPolicy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		// rapid fails and discards a run by a panic, which may not leave the bubble
+		// by itself.
+		var panicked any
+		synctest.Test(t, func(t *testing.T) {
+			defer func() { panicked = recover() }()
+			client, mini := brokertest.Mini(t)
+			client.AddHook(stepHook{})
+			f := newFleet(rt, client, mini, pol)
+			defer f.disband()
+			rt.Repeat(map[string]func(*rapid.T){
+				"submit": f.submit, "take": f.take, "take more": f.take, "take much more": f.take,
+				"step": f.step, "step more": f.step, "step much more": f.step, "step on": f.run, "step further": f.run,
+				"kill": f.kill, "freeze": f.freeze, "thaw": f.thaw, "drain": f.stop,
+				"a moment": f.moment, "to the end of the hold": f.toTheEnd, "beyond a lease": f.beyond, "to the turn": f.toTheTurn,
+				"recover": f.recoverAll, "forward": f.forwardAll,
+				"refresh": f.refresh, "fail over": f.failOver, "operate": f.operate, "pause": f.pause, "redrive": f.redrive,
+				"answers": f.mend, "other answers": f.mend, "": f.check,
+			})
+			f.close()
+		})
+		if panicked != nil {
+			panic(panicked)
+		}
+	})
+}
+
+// modelFlag sets one of rapid's flags, unless the command line has.
+func modelFlag(t *testing.T, name, value string) {
+	t.Helper()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	if given {
+		return
+	}
+	before := flag.Lookup(name).Value.String()
+	if err := flag.Set(name, value); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = flag.Set(name, before) })
+}
+
+const (
+	modelUpstream = "api"
+	modelBatch    = "b"
+	modelPolicy   = `version: 1
+name: model
+extends: patsnap
+backoffs:
+  standard: {floor: 1s, base: 1s, cap: 10s, attempts: 4, max_age: 24h}
+  brief: {floor: 1s, base: 1s, cap: 10s, attempts: 3, max_age: 24h}
+holds:
+  quota: {sources: [retry-after, ladder], max: 25h, ladder: [1m, 5m, 15m]}
+  rate: {sources: [retry-after, ladder], max: 25h, ladder: [1s, 2s, 4s]}
+  permission: {sources: [retry-after, ladder], max: 25h, ladder: [20s, 1m]}
+  credential: {sources: [ladder], max: 25h, ladder: [1m]}
+  outage: {sources: [ladder], max: 25h, ladder: [10s]}
+breaker: {window: 30s, min_calls: 4, ratio: 0.5}
+`
+)
+
+// modelAnswers are what the API says. A job's code that returns no failure has
+// succeeded.
+var modelAnswers = map[string]*policy.Failure{
+	"ok":          nil,
+	"quota":       {Status: 429, Code: "67200001"},
+	"quota until": {Status: 429, Code: "67200001", RetryAfter: 90 * time.Second},
+	"rate":        {Status: 429, Code: "67200002"},
+	"transient":   {Status: 503},
+	"auth":        {Status: 401, Code: "67200003"},
+	"permission":  {Status: 403, Code: "67200004"},
+	"silence":     {MaybeSent: true},
+}
+
+// parked tells the answers that put a call back without spending an attempt; auth
+// does so for a probe.
+func parked(answer string) bool {
+	return answer == "quota" || answer == "quota until" || answer == "rate" || answer == "permission"
+}
+
+// scenario is what the account may do.
+type scenario struct {
+	limits, budget []string
+	concurrency    int
+}
+
+var scenarios = []scenario{
+	{concurrency: 3},
+	{concurrency: 2, limits: []string{"2/s burst 2"}},
+	{concurrency: 3, limits: []string{"4/h"}},
+	{concurrency: 2, limits: []string{"3/s", "5/h"}},
+	{concurrency: 3, limits: []string{"1/s burst 3"}, budget: []string{"6 calls/day"}},
+	{concurrency: 3, budget: []string{"0.05 USD/h"}},
+}
+
+const (
+	modelWorkers  = 3
+	modelCalls    = 7
+	modelPrice    = "0.01"
+	modelLease    = 30 * time.Second // asynq's
+	modelSkew     = 30 * time.Second // what asynq allows worker clocks
+	modelTimeout  = DefaultTimeout
+	modelAccount  = "account"
+	modelUnlisted = ""
+)
+
+// modelRead and modelWrite are the jobs: one may be made twice, the other not.
+type (
+	modelRead  struct{ N int }
+	modelWrite struct{ N int }
+)
+
+func (modelRead) Kind() string  { return "read" }
+func (modelWrite) Kind() string { return "write" }
+
+func (f *fleet) submit(t *rapid.T) {
+	if len(f.ids) >= modelCalls {
+		t.Skip("enough calls")
+	}
+	f.enqueue(rapid.Bool().Draw(t, "idempotent"),
+		rapid.SampledFrom([]tasks.Priority{tasks.PriorityNormal, tasks.PriorityNormal, tasks.PriorityHigh, tasks.PriorityLow}).Draw(t, "priority"))
+}
+
+func (f *fleet) enqueue(idempotent bool, priority tasks.Priority) string {
+	o := tasks.Options{
+		Upstream: modelUpstream, Batch: modelBatch, Key: fmt.Sprint(len(f.ids)), Idempotent: &idempotent, Priority: priority,
+	}
+	var r tasks.Receipt
+	var err error
+	if idempotent {
+		r, err = tasks.Enqueue(f.ctx, f.producer, modelRead{}, o)
+	} else {
+		r, err = tasks.Enqueue(f.ctx, f.producer, modelWrite{}, o)
+	}
+	f.must(err)
+	f.calls[r.ID] = &modelCall{queue: tasks.Queue(modelUpstream, priority), idempotent: idempotent, spent: map[int]int{}}
+	f.ids = append(f.ids, r.ID)
+	return r.ID
+}
+
+// take has a worker ask for its next call.
+func (f *fleet) take(t *rapid.T) {
+	p := f.awake(t)
+	if p.drained {
+		t.Skip("it drains")
+	}
+	f.begin(p, rapid.SampledFrom(tasks.Queues(modelUpstream)).Draw(t, "queue"))
+}
+
+// step lets one of those who are under way go on by one step.
+func (f *fleet) step(t *rapid.T) {
+	s := f.ready(t)
+	f.wake(s, rapid.IntRange(0, 24).Draw(t, "the reply is lost") == 24)
+}
+
+// run lets one go on for some steps without the others.
+func (f *fleet) run(t *rapid.T) {
+	s := f.ready(t)
+	for range rapid.IntRange(2, 8).Draw(t, "steps") {
+		if !s.stands {
+			return
+		}
+		f.wake(s, false)
+	}
+}
+
+// kill ends a worker at once and starts another in its place.
+func (f *fleet) kill(t *rapid.T) {
+	if rapid.IntRange(0, 1).Draw(t, "really") == 0 {
+		t.Skip("not too often")
+	}
+	i := rapid.IntRange(0, modelWorkers-1).Draw(t, "worker")
+	if f.keeper == f.procs[i] {
+		t.Skip("it alone knows what Redis has lost")
+	}
+	f.end(f.procs[i])
+	f.procs[i] = f.newProc()
+}
+
+// freeze stops a worker, heartbeat and all, as a laptop does that is closed.
+func (f *fleet) freeze(t *rapid.T) { f.awake(t).frozen = true }
+
+func (f *fleet) thaw(t *rapid.T) {
+	for _, p := range f.procs {
+		if p.frozen {
+			p.frozen = false
+			return
+		}
+	}
+	t.Skip("none is frozen")
+}
+
+// stop has a worker drain; when it holds nothing any more another takes its place.
+func (f *fleet) stop(t *rapid.T) {
+	p := f.awake(t)
+	if p == f.keeper {
+		t.Skip("it alone knows what Redis has lost")
+	}
+	if !p.drained {
+		p.drained = true
+		close(p.w.draining)
+		synctest.Wait()
+		return
+	}
+	if slices.ContainsFunc(f.steps, func(s *step) bool { return s.proc == p }) {
+		t.Skip("it still drains")
+	}
+	f.procs[slices.Index(f.procs, p)] = f.newProc()
+	f.end(p)
+}
+
+func (f *fleet) moment(t *rapid.T) {
+	f.pass(time.Duration(rapid.SampledFrom([]int{1, 100, 400, 1000, 3000, 12000}).Draw(t, "ms")) * time.Millisecond)
+}
+
+// toTheEnd lets time pass until a hold ends, or a millisecond less.
+func (f *fleet) toTheEnd(t *rapid.T) {
+	name := rapid.SampledFrom(f.circuits).Draw(t, "circuit")
+	c := f.look(name)
+	left := time.Until(time.UnixMilli(max(c.until, c.limited)))
+	if left <= 0 || left > 2*time.Hour {
+		t.Skip("no hold")
+	}
+	f.pass(max(left-time.Duration(rapid.IntRange(-1, 1).Draw(t, "early"))*time.Millisecond, 0))
+}
+
+func (f *fleet) beyond(t *rapid.T) {
+	f.pass(rapid.SampledFrom([]time.Duration{31 * time.Second, 62 * time.Second, 3 * time.Minute}).Draw(t, "time"))
+}
+
+// toTheTurn lets time pass until shortly before or after the hour, when windows turn.
+func (f *fleet) toTheTurn(t *rapid.T) {
+	off := rapid.SampledFrom([]int{-700, -300, -1, 0, 300}).Draw(t, "ms")
+	f.pass(time.Until(time.Now().Truncate(time.Hour).Add(time.Hour + time.Duration(off)*time.Millisecond)))
+}
+
+func (f *fleet) recoverAll(*rapid.T) { f.recover() }
+func (f *fleet) forwardAll(*rapid.T) { f.forward() }
+
+// refresh has a worker read the circuits' records, as each does every second.
+func (f *fleet) refresh(t *rapid.T) { f.beginRefresh(f.awake(t)) }
+
+// failOver has Redis lose the account's record. The worker that knows it writes it
+// back; until then nobody can be blamed.
+func (f *fleet) failOver(t *rapid.T) {
+	c := f.look(modelAccount)
+	if c.epoch == 0 || f.keeper != nil || rapid.IntRange(0, 2).Draw(t, "really") > 0 {
+		t.Skip("nothing to lose")
+	}
+	p := f.awake(t)
+	_, err := p.w.circuits.Refresh(f.ctx, []string{modelUpstream})
+	f.must(err)
+	f.must(f.client.Del(f.ctx, f.key(modelAccount)).Err())
+	f.keeper, f.lost = p, c.epoch
+	f.beginRefresh(p)
+}
+
+// operate is an operator's word about a circuit.
+func (f *fleet) operate(t *rapid.T) {
+	if f.keeper != nil || rapid.IntRange(0, 1).Draw(t, "really") == 0 {
+		t.Skip("not now")
+	}
+	name := rapid.SampledFrom(f.circuits).Draw(t, "circuit")
+	if rapid.Bool().Draw(t, "open") {
+		f.must(f.desk.Open(f.ctx, f.names[name], time.Minute, "model", "operator"))
+	} else {
+		f.closeCircuit(name)
+	}
+	f.settled(name)
+}
+
+// closeCircuit closes a circuit; a limit that holds the account begins anew.
+func (f *fleet) closeCircuit(name string) {
+	if name == modelAccount {
+		f.counters.forget(f.hget(f.key(name), "limited_key"))
+	}
+	f.must(f.desk.Close(f.ctx, f.names[name], "model", "operator"))
+	f.settled(name)
+}
+
+func (f *fleet) pause(t *rapid.T) {
+	queue := rapid.SampledFrom(tasks.Queues(modelUpstream)).Draw(t, "queue")
+	key := "asynq:{" + queue + "}:paused"
+	if f.paused[queue] = !f.paused[queue]; f.paused[queue] {
+		f.must(f.client.Set(f.ctx, key, "the operator's", redis.KeepTTL).Err())
+	} else {
+		f.must(f.client.Del(f.ctx, key).Err())
+	}
+}
+
+func (f *fleet) redrive(t *rapid.T) {
+	if len(f.ids) == 0 {
+		t.Skip("no calls")
+	}
+	id := rapid.SampledFrom(f.ids).Draw(t, "call")
+	r, err := f.books.Get(f.ctx, f.calls[id].queue, id)
+	f.must(err)
+	if !r.State.Ended() || r.State == ledger.Done {
+		t.Skip("nothing to redrive")
+	}
+	_, _, err = f.producer.Redrive(f.ctx, r)
+	f.must(err)
+}
+
+func (f *fleet) mend(t *rapid.T) {
+	// Twice ok: a fleet that is always held shows little.
+	kinds := []string{"ok", "ok", "quota", "quota until", "rate", "transient", "auth", "permission", "silence"}
+	f.mood = rapid.SampledFrom(kinds).Draw(t, "answer")
+}
+
+// close lets all trouble end and time pass: every call must end, and one more
+// must succeed.
+func (f *fleet) close() {
+	f.mood = "ok"
+	for queue := range f.paused {
+		f.paused[queue] = false
+		f.must(f.client.Del(f.ctx, "asynq:{"+queue+"}:paused").Err())
+	}
+	for i, p := range f.procs {
+		p.frozen = false
+		if p.drained && p != f.keeper {
+			f.end(p)
+			f.procs[i] = f.newProc()
+		}
+	}
+	f.settleAll("nothing happens any more, and calls do not end")
+	for _, name := range f.circuits {
+		f.closeCircuit(name)
+	}
+	id := f.enqueue(true, tasks.PriorityLow)
+	f.settleAll("a call that comes after all trouble is not made")
+	if r, err := f.books.Get(f.ctx, f.calls[id].queue, id); err != nil || r.State != ledger.Done {
+		f.rt.Fatalf("a call that comes after all trouble is %s, %v", r.State, err)
+	}
+	f.checkBooks()
+}
+
+// settleAll goes on until no call is open, no task is left on asynq's lists, and
+// nobody is under way.
+func (f *fleet) settleAll(complaint string) {
+	idle := 0
+	for range 600 {
+		busy := false
+		for _, s := range slices.Clone(f.steps) {
+			for s.stands {
+				busy = true
+				f.wake(s, false)
+				f.check(f.rt)
+			}
+		}
+		f.forward()
+		f.recover()
+		for _, p := range f.procs {
+			for !p.drained && f.begin(p, modelUpstream) {
+				busy = true
+			}
+		}
+		f.check(f.rt)
+		if !busy && len(f.steps) == 0 && f.open() == 0 && f.waiting() == 0 {
+			return
+		}
+		if idle++; busy {
+			idle = 0
+		}
+		f.pass(min(time.Duration(1<<min(idle, 12))*250*time.Millisecond, 30*time.Minute))
+	}
+	f.rt.Fatalf("%s: %s", complaint, f.describe())
+}
+
+// circuitNames are the circuits of the model's account, by the names used here.
+var circuitNames = map[string]circuit.Name{
+	modelAccount: {Upstream: modelUpstream},
+	"read":       {Upstream: modelUpstream, Endpoint: "JOB /read"},
+	"write":      {Upstream: modelUpstream, Endpoint: "JOB /write"},
+}

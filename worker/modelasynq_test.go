@@ -1,0 +1,83 @@
+package worker
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// What asynq does beside the workers, in one step each, as its scripts do.
+
+func asynqKey(queue, what string) string { return "asynq:{" + queue + "}:" + what }
+
+// carryOut is what asynq does after its handler has returned.
+func (f *fleet) carryOut(t *ledger.Take, v verb) {
+	switch v.kind {
+	case again:
+		f.putAway(t.Queue, t.ID, "retry", time.Now().Add(retryDelay(0, v.err(), nil)))
+	case buried:
+		f.putAway(t.Queue, t.ID, "archived", time.Now())
+	case over:
+		// The scripts have taken the task off the lists, and the wrapper swallows
+		// asynq's "done".
+	}
+}
+
+// putAway is asynq's retry and archive.
+func (f *fleet) putAway(queue, id, where string, at time.Time) {
+	if f.client.LRem(f.ctx, asynqKey(queue, "active"), 0, id).Val() == 0 {
+		return
+	}
+	f.must(f.client.ZRem(f.ctx, asynqKey(queue, "lease"), id).Err())
+	f.must(f.client.ZAdd(f.ctx, asynqKey(queue, where), redis.Z{Score: float64(at.Unix()), Member: id}).Err())
+	f.must(f.client.HSet(f.ctx, asynqKey(queue, "t:"+id), "state", where).Err())
+}
+
+// recover is asynq's recoverer: tasks whose lease is long over come back.
+func (f *fleet) recover() {
+	delay := retryDelay(0, asynq.ErrLeaseExpired, nil)
+	for _, queue := range tasks.Queues(modelUpstream) {
+		for _, id := range f.upTo(queue, "lease", time.Now().Add(-modelSkew)) {
+			f.putAway(queue, id, "retry", time.Now().Add(delay))
+		}
+	}
+}
+
+// forward is asynq's forwarder: tasks that are due become pending.
+func (f *fleet) forward() {
+	for _, queue := range tasks.Queues(modelUpstream) {
+		for _, from := range []string{"scheduled", "retry"} {
+			for _, id := range f.upTo(queue, from, time.Now()) {
+				f.must(f.client.LPush(f.ctx, asynqKey(queue, "pending"), id).Err())
+				f.must(f.client.ZRem(f.ctx, asynqKey(queue, from), id).Err())
+				f.must(f.client.HSet(f.ctx, asynqKey(queue, "t:"+id), "state", "pending").Err())
+			}
+		}
+	}
+}
+
+func (f *fleet) upTo(queue, set string, at time.Time) []string {
+	ids, err := f.client.ZRangeByScore(f.ctx, asynqKey(queue, set), &redis.ZRangeBy{
+		Min: "-inf", Max: strconv.FormatInt(at.Unix(), 10),
+	}).Result()
+	f.must(err)
+	return ids
+}
+
+// waiting counts the lists on which tasks stand that are not put away.
+func (f *fleet) waiting() int {
+	n := 0
+	for _, queue := range tasks.Queues(modelUpstream) {
+		for _, list := range []string{"pending", "active", "lease", "retry", "scheduled"} {
+			if f.mini.Exists(asynqKey(queue, list)) {
+				n++
+			}
+		}
+	}
+	return n
+}

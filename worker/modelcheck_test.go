@@ -1,0 +1,320 @@
+package worker
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// ran holds what a worker's script has done against what it may do. s.before is
+// how the circuits stood when it ran.
+func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
+	var reply []any
+	if whole, ok := cmd.(*redis.Cmd); ok {
+		reply, _ = whole.Val().([]any)
+	}
+	f.tell("%s: %s %v", s, c.kind, brief(c, reply))
+	if f.lost > 0 {
+		s.blind = true
+	}
+	said := int64(-1)
+	if len(reply) > 0 {
+		said = integer(reply[0])
+	}
+	account := s.before[modelAccount]
+	switch c.kind {
+	case "take":
+		if said == 1 {
+			f.taken(s, reply)
+		}
+	case "mark":
+		if said == 1 {
+			if c.args[2] != "1" && !s.blind && (account.open || fmt.Sprint(account.epoch) != c.args[3]) {
+				f.broken("%s was let go in epoch %s; the account was %+v", s, c.args[3], account)
+			}
+			s.marked, s.once = true, s.once || c.args[1] != ""
+			f.sends(s)
+		}
+	case "admit":
+		f.admitted(s, c, said)
+	case "report":
+		name := f.circuitOf(c.keys[0])
+		if p := f.probes[name]; p != nil && c.args[1] == p.token {
+			f.settled(name)
+		}
+	case "attempt", "park":
+		if said == 1 && s.arrival != nil && s.arrival.retryable && !s.arrival.resolved {
+			s.arrival.resolved = true
+			if parked(s.answer) {
+				s.call.spent[s.take.Generation]--
+			}
+		}
+	case "back slot":
+		f.counters.giveBack(s.count)
+	case "take slot", "settle slot", "an unknown script":
+		f.broken("the model does not know what to make of %s", c.kind)
+	}
+	if !s.blind {
+		for name, after := range f.lookAll() {
+			f.moved(s, c, name, s.before[name], after)
+		}
+	}
+}
+
+// brief is a command and its reply for the story.
+func brief(c command, reply []any) string {
+	if c.kind == "take" {
+		if len(reply) > 8 {
+			return fmt.Sprint(reply[2:14])
+		}
+		return fmt.Sprint(reply)
+	}
+	text := fmt.Sprintf("%v: %v", c.args, reply)
+	return text[:min(len(text), 250)]
+}
+
+func integer(v any) int64 {
+	n, _ := strconv.ParseInt(fmt.Sprint(v), 10, 64)
+	return n
+}
+
+func nowMilli() int64 { return time.Now().UnixMilli() }
+
+func (f *fleet) circuitOf(key string) string {
+	for _, name := range f.circuits {
+		if f.key(name) == key {
+			return name
+		}
+	}
+	return modelUnlisted
+}
+
+// taken checks that a call might be taken now.
+func (f *fleet) taken(s *step, reply []any) {
+	id, queue := fmt.Sprint(reply[2]), tasks.Queues(modelUpstream)[integer(reply[3])-1]
+	s.call = f.calls[id]
+	account, now := s.before[modelAccount], nowMilli()
+	afterHold := integer(reply[5]) == 1
+	switch {
+	case s.blind:
+	case account.open && now < account.until:
+		f.broken("%s was taken while the account was held: %+v", id, account)
+	case account.open && account.turn > now:
+		f.broken("%s was taken beside the one that was let out: %+v", id, account)
+	case account.open != afterHold:
+		f.broken("%s: after a hold %v, but the account was %+v", id, afterHold, account)
+	}
+	if f.paused[queue] {
+		f.broken("%s was taken from the queue %s, which an operator paused", id, queue)
+	}
+	if s.call.queue != queue {
+		f.broken("%s was taken from %s, but stands in %s", id, queue, s.call.queue)
+	}
+	if n := f.leases(); n > int64(f.account.concurrency) {
+		f.broken("%d calls are in flight, %d may be", n, f.account.concurrency)
+	}
+	s.count = f.counters.take(integer(reply[11]), integer(reply[13]))
+	f.counters.checkMost(f)
+}
+
+// leases counts the calls in flight: those whose lease is not over.
+func (f *fleet) leases() int64 {
+	var n int64
+	for _, queue := range tasks.Queues(modelUpstream) {
+		n += f.client.ZCount(f.ctx, asynqKey(queue, "lease"), fmt.Sprint(time.Now().Unix()), "+inf").Val()
+	}
+	return n
+}
+
+// admitted checks the answer to a call that asked a circuit.
+func (f *fleet) admitted(s *step, c command, said int64) {
+	name, now := f.circuitOf(c.keys[0]), nowMilli()
+	before := s.before[name]
+	if said != 1 && said != 2 {
+		return
+	}
+	if name == modelAccount {
+		s.account = true
+	} else {
+		s.endpoint = true
+	}
+	if said == 1 {
+		if before.open && !s.blind {
+			f.broken("%s was admitted by circuit %s, which was %+v", s, name, before)
+		}
+		return
+	}
+	if !before.open || now < before.until {
+		f.broken("%s became the probe of circuit %s, which was %+v", s, name, before)
+	}
+	if p := f.probes[name]; p != nil && now < p.end && !s.blind {
+		f.broken("%s became the probe of circuit %s beside another: %+v", s, name, before)
+	}
+	lease, _ := strconv.ParseInt(c.args[1], 10, 64)
+	f.probes[name] = &probe{token: c.args[0], end: now + lease}
+}
+
+// moved checks what a worker's script has made of a circuit.
+func (f *fleet) moved(s *step, c command, name string, before, after circuitLook) {
+	wrong := func(what string) {
+		f.broken("%s: %s %s circuit %s: it was %+v and is %+v", s, brief(c, nil), what, name, before, after)
+	}
+	own := c.kind == "report" && f.circuitOf(c.keys[0]) == name
+	if own && c.args[2] == "error" {
+		f.stopped(s, c, before, after, wrong)
+	}
+	if after.epoch == before.epoch {
+		if after.open != before.open || after.rung != before.rung || before.open && after.until < before.until {
+			wrong("changed, without a new epoch,")
+		}
+		return
+	}
+	if c.kind == "restore" {
+		return
+	}
+	if !own || after.epoch != before.epoch+1 {
+		wrong("changed the epoch of")
+		return
+	}
+	probe := c.args[1] != "" && c.args[1] == before.token
+	same := c.args[0] == fmt.Sprint(before.epoch)
+	switch verdict := c.args[2]; {
+	case before.open && !probe:
+		wrong("without being its probe changed")
+	case !before.open && (verdict != "error" || !same || after.rung != 1):
+		wrong("without an error of its epoch, or on a wrong rung, opened")
+	case verdict == "error" && (!after.open || before.open && after.rung != before.rung+1):
+		wrong("as its probe did not take the next rung of")
+	case verdict == "fault" && (!after.open || after.rung != before.rung):
+		wrong("as its probe met a fault and did not stay on the rung of")
+	case verdict == "answer" && after.open:
+		wrong("as its probe did not close")
+	}
+	if after.open && after.until <= nowMilli() {
+		wrong("opened, for no time at all,")
+	}
+}
+
+// stopped checks that an error of the circuit's own stops the fleet, and for as
+// long as the server said.
+func (f *fleet) stopped(s *step, c command, before, after circuitLook, wrong func(string)) {
+	same := c.args[0] == fmt.Sprint(before.epoch)
+	if !before.open && same && c.args[3] == "1" && !after.open {
+		wrong("did not open")
+	}
+	if s.arrival == nil || s.answer != "quota until" || c.args[4] != "1" {
+		return
+	}
+	said := s.arrival.answeredAt.Add(90 * time.Second).UnixMilli()
+	if nowMilli() < said && after.until < said && (!before.open && same || before.open && nowMilli() < before.until) {
+		wrong("did not hold as long as the server said")
+	}
+}
+
+// sends notes that an attempt may be on its way.
+func (f *fleet) sends(s *step) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !s.sends {
+		s.sends = true
+		s.call.spent[s.take.Generation]++
+	}
+}
+
+// arrive is a request's arrival at the API.
+func (f *fleet) arrive(s *step) {
+	f.tell("%s: arrives", s)
+	f.sends(s)
+	t := s.take
+	switch {
+	case t.Circuit.AfterHold && !s.account:
+		f.broken("%s was sent after a hold without having asked the account's circuit", s)
+	case t.Circuit.Endpoints > 0 && !s.endpoint:
+		f.broken("%s was sent without having asked its endpoint's circuit", s)
+	case s.mustMark && !s.marked:
+		f.broken("%s waited for its slot and was sent without asking again", s)
+	case !s.call.idempotent && !s.once:
+		f.broken("%s may not be sent twice and was sent without a mark", s)
+	case t.Slot > time.Now().Add(time.Millisecond).UnixMicro():
+		f.broken("%s was sent %d µs before its slot", s, t.Slot-time.Now().UnixMicro())
+	}
+	for _, earlier := range s.call.arrivals {
+		if !s.call.idempotent && earlier.generation == t.Generation && !earlier.resolved {
+			f.broken("%s may not be sent twice and was", s)
+		}
+	}
+	s.arrival = &arrival{generation: t.Generation}
+	s.call.arrivals = append(s.call.arrivals, s.arrival)
+}
+
+// answered notes what the API says.
+func (f *fleet) answered(s *step) {
+	f.tell("%s: is answered %s", s, s.answer)
+	s.arrival.answeredAt = time.Now()
+	s.arrival.retryable = s.answer != "ok" && s.answer != "silence"
+}
+
+// check holds what must be true after every step.
+func (f *fleet) check(t *rapid.T) {
+	all := f.lookAll()
+	openEndpoints := int64(0)
+	for name, c := range all {
+		if c.open && name != modelAccount {
+			openEndpoints++
+		}
+		if c.epoch < f.epochs[name] && !(name == modelAccount && f.lost > 0) {
+			f.broken("the epoch of circuit %s went from %d to %d", name, f.epochs[name], c.epoch)
+		}
+		f.epochs[name] = max(c.epoch, f.epochs[name])
+	}
+	f.lostOnce = f.lostOnce || f.lost > 0
+	if n := all[modelAccount].endpoints; n != openEndpoints && !f.lostOnce {
+		f.broken("%d circuits of endpoints are open, and the account counts %d", openEndpoints, n)
+	}
+	for _, queue := range tasks.Queues(modelUpstream) {
+		if f.mini.Exists(asynqKey(queue, "paused")) != f.paused[queue] {
+			f.broken("an operator's pause of %s is %v, and it is not so", queue, f.paused[queue])
+		}
+	}
+	for _, id := range f.ids {
+		r := f.record(id)
+		if n, most := f.number(r, "attempts"), f.calls[id].spent[int(f.number(r, "gen"))]; n > int64(most) {
+			f.broken("call %s counts %d attempts, and %d sends were not answered with a park", id, n, most)
+		}
+	}
+	f.counters.checkKept(f)
+	if len(f.problems) > 0 {
+		t.Fatalf("%v\n%s", f.problems, f.describe())
+	}
+}
+
+// checkBooks holds the books when all is over.
+func (f *fleet) checkBooks() {
+	b, err := f.books.Batch(f.ctx, modelBatch)
+	f.must(err)
+	if !b.Counts.Balanced() || b.Counts.Open != 0 || int(b.Counts.Accepted) != len(f.ids) {
+		f.rt.Fatalf("%d calls were sent, and the books say %+v", len(f.ids), b.Counts)
+	}
+	found, err := f.books.Audit(f.ctx, modelBatch, tasks.TaskID)
+	f.must(err)
+	if len(found) > 0 {
+		f.rt.Fatalf("audit found %+v", found)
+	}
+	for _, id := range f.ids {
+		c := f.calls[id]
+		r, err := f.books.Get(f.ctx, c.queue, id)
+		f.must(err)
+		if r.Attempts > c.spent[r.Generation] {
+			f.rt.Fatalf("call %s counts %d attempts, and %d sends were not answered with a park\n%s", id, r.Attempts, c.spent[r.Generation], f.describe())
+		}
+		if r.State == ledger.Done && len(c.arrivals) == 0 {
+			f.rt.Fatalf("call %s is done and was never made", id)
+		}
+	}
+}

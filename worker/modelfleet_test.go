@@ -1,0 +1,214 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+// fleet is the model: the workers, Redis, the API, and what should be true.
+type fleet struct {
+	rt       *rapid.T
+	ctx      context.Context
+	client   *redis.Client
+	mini     *miniredis.Miniredis
+	pol      *policy.Policy
+	account  scenario
+	procs    []*proc
+	steps    []*step
+	desk     *circuit.Store // the operator's
+	producer *tasks.Producer
+	books    *ledger.Ledger
+
+	calls    map[string]*modelCall
+	ids      []string
+	mood     string // what the API answers
+	paused   map[string]bool
+	circuits []string
+	names    map[string]circuit.Name
+	probes   map[string]*probe // by circuit
+	counters *counters
+	// lost is the epoch of an account's record that Redis has lost, until it has
+	// it again; keeper is the worker that knows it.
+	lost     int64
+	lostOnce bool
+	keeper   *proc
+	epochs   map[string]int64
+
+	mu       sync.Mutex
+	problems []string
+	story    []string
+}
+
+// modelCall is what the model knows of a call.
+type modelCall struct {
+	queue      string
+	idempotent bool
+	// spent counts, by generation, the sends that were not answered with a park.
+	spent    map[int]int
+	arrivals []*arrival
+}
+
+// arrival is a request at the API. It is resolved when its worker has recorded
+// that the call goes on.
+type arrival struct {
+	generation          int
+	retryable, resolved bool
+	answeredAt          time.Time
+}
+
+// probe is the lease of one, until its verdict.
+type probe struct {
+	token string
+	end   int64 // ms
+}
+
+func newFleet(rt *rapid.T, client *redis.Client, mini *miniredis.Miniredis, pol *policy.Policy) *fleet {
+	f := &fleet{
+		rt: rt, ctx: context.Background(), client: client, mini: mini, pol: pol,
+		account: rapid.SampledFrom(scenarios).Draw(rt, "account"),
+		desk:    circuit.NewStore(client, "operator"), books: ledger.New(client), mood: "ok",
+		calls: map[string]*modelCall{}, paused: map[string]bool{}, circuits: []string{modelAccount, "read", "write"},
+		names: circuitNames, probes: map[string]*probe{}, epochs: map[string]int64{},
+	}
+	var err error
+	f.producer, err = tasks.NewProducer(client, tasks.ProducerConfig{})
+	f.must(err)
+	for range modelWorkers {
+		f.procs = append(f.procs, f.newProc())
+	}
+	f.counters = newCounters(f.procs[0].w.accounts[modelUpstream].plan)
+	return f
+}
+
+func (f *fleet) newProc() *proc {
+	w, err := New(Config{Redis: f.client, Upstreams: []Upstream{{
+		Name: modelUpstream, Policy: f.pol, Timeout: modelTimeout, Concurrency: f.account.concurrency,
+		Limits: f.account.limits, Budget: f.account.budget, CostPerCall: modelPrice,
+	}}})
+	f.must(err)
+	f.must(Handle(w, modelUpstream, func(ctx context.Context, j *Job[modelRead]) (string, error) {
+		return stepOf(ctx).request(ctx, j.MarkSent)
+	}))
+	f.must(Handle(w, modelUpstream, func(ctx context.Context, j *Job[modelWrite]) (string, error) {
+		return stepOf(ctx).request(ctx, j.MarkSent)
+	}))
+	return &proc{w: w}
+}
+
+func (f *fleet) must(err error) {
+	if err != nil {
+		f.rt.Helper()
+		f.rt.Fatal(err)
+	}
+}
+
+// broken notes what should never be; the next check fails with it.
+func (f *fleet) broken(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.problems = append(f.problems, fmt.Sprintf(format, args...))
+}
+
+// tell notes what happened, for the reader of a failure.
+func (f *fleet) tell(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.story = append(f.story, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
+}
+
+func (f *fleet) describe() string {
+	var b strings.Builder
+	for _, line := range f.story {
+		b.WriteString("\n\t" + line)
+	}
+	for _, name := range f.circuits {
+		fmt.Fprintf(&b, "\n%s: %+v", name, f.look(name))
+	}
+	for _, s := range f.steps {
+		fmt.Fprintf(&b, "\n%s stands %v before %s", s, s.stands, s.at)
+	}
+	for _, id := range f.ids {
+		fmt.Fprintf(&b, "\n%s: %v", id, f.client.HGetAll(f.ctx, f.record(id)).Val())
+	}
+	return b.String()
+}
+
+// String names a step for the story.
+func (s *step) String() string {
+	for i, p := range s.f.procs {
+		if p == s.proc && s.take != nil {
+			return fmt.Sprintf("worker %d, call %s", i, s.take.Key)
+		} else if p == s.proc {
+			return fmt.Sprintf("worker %d", i)
+		}
+	}
+	return "a worker that is gone"
+}
+
+func (f *fleet) record(id string) string { return "callq:{" + f.calls[id].queue + "}:c:" + id }
+
+func (f *fleet) key(name string) string {
+	return ledger.CircuitKey(modelUpstream, strings.Replace(f.names[name].Endpoint, " ", "~", 1))
+}
+
+func (f *fleet) hget(key, field string) string { return f.mini.HGet(key, field) }
+
+func (f *fleet) number(key, field string) int64 {
+	n, _ := strconv.ParseInt(f.hget(key, field), 10, 64)
+	return n
+}
+
+// circuitLook is a circuit's record as Redis has it; times in ms.
+type circuitLook struct {
+	open                                     bool
+	token                                    string
+	epoch, until, rung, turn, lease, limited int64
+	endpoints                                int64
+}
+
+func (f *fleet) look(name string) circuitLook {
+	key := f.key(name)
+	return circuitLook{
+		open: f.hget(key, "state") == "open", token: f.hget(key, "token"), epoch: f.number(key, "epoch"),
+		until: f.number(key, "until"), rung: f.number(key, "rung"), turn: f.number(key, "turn"),
+		lease: f.number(key, "lease"), limited: f.number(key, "limited"), endpoints: f.number(key, "endpoints"),
+	}
+}
+
+func (f *fleet) lookAll() map[string]circuitLook {
+	all := map[string]circuitLook{}
+	for _, name := range f.circuits {
+		all[name] = f.look(name)
+	}
+	if f.lost > 0 && all[modelAccount].epoch >= f.lost {
+		f.lost, f.keeper = 0, nil
+	}
+	return all
+}
+
+// settled notes that an operator has ended a circuit's probe.
+func (f *fleet) settled(name string) { delete(f.probes, name) }
+
+// open counts the calls that are not ended.
+func (f *fleet) open() int {
+	n := 0
+	for _, id := range f.ids {
+		if f.hget(f.record(id), "state") == "open" {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,386 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// proc is a worker process.
+type proc struct {
+	w               *Worker
+	dead            atomic.Bool
+	frozen, drained bool
+}
+
+// step is something under way in a worker: a call, or a look at the circuits. Its
+// goroutine stands still before all that others could see, until the model wakes
+// it; so only one runs at a time, timers aside, which end at the next standstill.
+type step struct {
+	f      *fleet
+	proc   *proc
+	ctx    context.Context
+	cancel context.CancelFunc
+	wakeUp chan struct{}
+
+	// stands tells that it stands still, before what at says.
+	stands bool
+	at     string
+	// quick lets it pass the next standstill: it is the same step still.
+	quick bool
+	// over tells that the goroutine has ended.
+	over bool
+	// loseReply has the reply of the next command lost.
+	loseReply bool
+	before    map[string]circuitLook
+
+	call   *modelCall
+	take   *ledger.Take
+	leased time.Time // the end of asynq's lease
+	lapsed bool
+	count  *counted
+	// What let the call go, and what it has to show before it may arrive.
+	blind                  bool // admitted while Redis had lost a record
+	mustMark, marked, once bool
+	account, endpoint      bool
+	sends                  bool
+	answer                 string
+	arrival                *arrival
+}
+
+type stepKey struct{}
+
+// scriptTime is how long a command takes.
+const scriptTime = time.Microsecond
+
+func stepOf(ctx context.Context) *step { s, _ := ctx.Value(stepKey{}).(*step); return s }
+
+// pause stands still until the model says go on. A worker that was killed goes
+// nowhere any more.
+func (s *step) pause(at string) {
+	if s.proc.dead.Load() {
+		runtime.Goexit()
+	}
+	if s.quick {
+		s.quick = false
+		return
+	}
+	s.at, s.stands = at, true
+	<-s.wakeUp
+	s.stands = false
+	if s.proc.dead.Load() {
+		runtime.Goexit()
+	}
+}
+
+// stepHook stands between the workers and Redis.
+type stepHook struct{}
+
+func (stepHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (stepHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		s := stepOf(ctx)
+		if s == nil || handshake(cmd) {
+			return next(ctx, cmd)
+		}
+		c := commandOf(cmd)
+		s.pause(c.kind)
+		s.before = s.f.lookAll()
+		err := next(ctx, cmd)
+		time.Sleep(scriptTime)
+		if redis.HasErrorPrefix(err, "NOSCRIPT") {
+			s.quick = true
+			return err
+		}
+		if err == nil || err == redis.Nil {
+			s.f.ran(s, c, cmd)
+		}
+		if s.loseReply {
+			s.loseReply = false
+			err = os.ErrDeadlineExceeded
+			cmd.SetErr(err)
+		}
+		return err
+	}
+}
+
+func (stepHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if s := stepOf(ctx); s != nil && !handshake(cmds[0]) {
+			s.pause("a look at the circuits")
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// handshake tells what go-redis says on a new connection.
+func handshake(cmd redis.Cmder) bool { return cmd.Name() == "hello" || cmd.Name() == "client" }
+
+// command is a command to Redis; a script goes by what it is called with.
+type command struct {
+	kind string
+	keys []string
+	args []string
+}
+
+func commandOf(cmd redis.Cmder) command {
+	all := cmd.Args()
+	text := func(i int) string { return fmt.Sprint(all[i]) }
+	c := command{kind: strings.ToLower(text(0))}
+	if c.kind != "evalsha" && c.kind != "eval" {
+		return c
+	}
+	n, _ := all[2].(int)
+	for i := range all[3:] {
+		v := text(3 + i)
+		if b, ok := all[3+i].([]byte); ok {
+			v = string(b)
+		}
+		if i < n {
+			c.keys = append(c.keys, v)
+		} else {
+			c.args = append(c.args, v)
+		}
+	}
+	switch {
+	case len(c.keys) >= 7 && strings.HasSuffix(c.keys[3], ":pending"):
+		c.kind = "take"
+	case len(c.keys) == 2 && strings.HasSuffix(c.keys[0], ":limits"):
+		c.kind = c.args[0] + " slot"
+	case len(c.keys) == 2 && len(c.args) == 4:
+		c.kind = "mark"
+	case len(c.keys) == 2:
+		c.kind = "attempt"
+	case len(c.keys) == 6:
+		c.kind = "park"
+	case len(c.keys) == 13:
+		c.kind = "end"
+	case len(c.keys) == 4 && len(c.args) == 2:
+		c.kind = "admit"
+	case len(c.keys) == 4 && len(c.args) >= 8 && strings.Contains(" error fault answer unsent ", " "+c.args[2]+" "):
+		c.kind = "report"
+	case len(c.keys) == 4:
+		c.kind = "restore"
+	default:
+		c.kind = "an unknown script"
+	}
+	return c
+}
+
+func (f *fleet) newStep(p *proc, at string) *step {
+	s := &step{f: f, proc: p, wakeUp: make(chan struct{}), at: at}
+	s.ctx, s.cancel = context.WithCancel(context.WithValue(context.Background(), stepKey{}, s))
+	f.steps = append(f.steps, s)
+	return s
+}
+
+// begin has a worker take a call and tells whether it got one. The taking itself
+// is one step.
+func (f *fleet) begin(p *proc, queue string) bool {
+	s := f.newStep(p, "take")
+	s.quick = true
+	go func() {
+		defer func() { s.over = true }()
+		s.process(queue)
+	}()
+	f.settle()
+	return s.take != nil
+}
+
+func (f *fleet) beginRefresh(p *proc) {
+	s := f.newStep(p, "refresh")
+	go func() {
+		defer func() { s.over = true }()
+		_, _ = p.w.circuits.Refresh(s.ctx, []string{modelUpstream}) // a reply that is lost is asked for again next time
+	}()
+	f.settle()
+}
+
+// process is what an asynq server does with one task, but for its lists, which
+// are in the model's hands.
+func (s *step) process(queue string) {
+	w := s.proc.w
+	s.leased = time.Now().Add(modelLease)
+	got, err := w.take(s.ctx, w.accounts[modelUpstream], broker.Dequeue{Queue: queue, LeaseUntil: s.leased.Unix()})
+	if err != nil || got.Take == nil {
+		return
+	}
+	s.take = got.Take
+	if !w.hand(s.ctx, got) {
+		s.f.broken("asynq cannot decode the message of %s", got.Take.ID)
+		return
+	}
+	w.takes.Delete(got.Take.ID)
+	if got.Take.Circuit.AfterHold {
+		// The process's breaker lets the probe through when its clock has moved on,
+		// which it does here during a command only: so there has to be one more.
+		got.Take.Circuit.Endpoints = max(got.Take.Circuit.Endpoints, 1)
+	}
+	s.mustMark = got.Take.Due.After(time.Now())
+	v := w.process(s.ctx, got.Take)
+	s.pause("asynq's verb")
+	if !s.lapsed {
+		s.f.carryOut(s.take, v)
+	}
+}
+
+// request is a job's code: it calls the API.
+func (s *step) request(ctx context.Context, mark func(context.Context) error) (string, error) {
+	if err := mark(ctx); err != nil {
+		return "", err
+	}
+	if !s.await(ctx, "the request's way to the API") {
+		s.f.sends(s)
+		return "", &policy.Failure{}
+	}
+	s.f.arrive(s)
+	if !s.await(ctx, "the answer's way back") {
+		s.answer = "silence"
+		return "", &policy.Failure{MaybeSent: true}
+	}
+	s.answer = s.f.mood
+	s.f.answered(s)
+	if failure := modelAnswers[s.answer]; failure != nil {
+		said := *failure
+		return "", &said
+	}
+	return "fine", nil
+}
+
+// await is pause for what has a time-out; false means that it is over.
+func (s *step) await(ctx context.Context, at string) bool {
+	if s.proc.dead.Load() {
+		runtime.Goexit()
+	}
+	s.at, s.stands = at, true
+	defer func() { s.stands = false }()
+	select {
+	case <-s.wakeUp:
+	case <-ctx.Done():
+		return false
+	}
+	if s.proc.dead.Load() {
+		runtime.Goexit()
+	}
+	return true
+}
+
+// awake draws a worker that is not frozen.
+func (f *fleet) awake(t *rapid.T) *proc {
+	p := f.procs[rapid.IntRange(0, modelWorkers-1).Draw(t, "worker")]
+	if p.frozen {
+		t.Skip("it is frozen")
+	}
+	return p
+}
+
+// ready draws a step that can go on.
+func (f *fleet) ready(t *rapid.T) *step {
+	var ready []*step
+	for _, s := range f.steps {
+		if s.stands && !s.proc.frozen {
+			ready = append(ready, s)
+		}
+	}
+	if len(ready) == 0 {
+		t.Skip("nobody can go on")
+	}
+	return ready[rapid.IntRange(0, len(ready)-1).Draw(t, "who")]
+}
+
+// wake lets a step go on until it stands still again, waits or ends.
+func (f *fleet) wake(s *step, loseReply bool) {
+	s.loseReply = loseReply
+	s.wakeUp <- struct{}{}
+	f.settle()
+	s.loseReply = false
+}
+
+// settle waits until everybody stands still, and forgets who is through.
+func (f *fleet) settle() {
+	synctest.Wait()
+	time.Sleep(2 * scriptTime)
+	synctest.Wait()
+	var left []*step
+	for _, s := range f.steps {
+		if s.over {
+			s.cancel()
+		} else {
+			left = append(left, s)
+		}
+	}
+	f.steps = left
+}
+
+// pass lets time pass. Heartbeats go on, but for those who are frozen: those lose
+// their leases, and then the contexts of their handlers end.
+func (f *fleet) pass(d time.Duration) {
+	time.Sleep(d)
+	f.settle()
+	now := time.Now()
+	for _, s := range f.steps {
+		switch {
+		case s.take == nil || s.lapsed:
+		case s.proc.frozen && now.After(s.leased):
+			s.lapsed = true
+			s.cancel()
+		case !s.proc.frozen:
+			s.leased = now.Add(modelLease)
+			f.must(f.client.ZAddXX(f.ctx, "asynq:{"+s.take.Queue+"}:lease",
+				redis.Z{Score: float64(s.leased.Unix()), Member: s.take.ID}).Err())
+		}
+	}
+	f.settle()
+}
+
+// end ends a process at once: its steps go nowhere any more.
+func (f *fleet) end(p *proc) {
+	if p.dead.Swap(true) {
+		return
+	}
+	if !p.drained {
+		close(p.w.draining)
+	}
+	close(p.w.stopped)
+	synctest.Wait()
+	for again := true; again; {
+		again = false
+		for _, s := range f.steps {
+			if s.proc == p && s.stands {
+				again = true
+				s.wakeUp <- struct{}{}
+				synctest.Wait()
+			}
+		}
+		f.settle()
+	}
+	var left []*step
+	for _, s := range f.steps {
+		if s.proc != p {
+			left = append(left, s)
+		}
+	}
+	f.steps = left // who waits for a timer ends by itself
+}
+
+// disband ends everybody.
+func (f *fleet) disband() {
+	for _, p := range f.procs {
+		f.end(p)
+	}
+	time.Sleep(time.Hour) // past every timer
+	synctest.Wait()
+}

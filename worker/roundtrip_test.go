@@ -1,0 +1,185 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/callqtest"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/simapi"
+)
+
+// trips counts what a client asks of Redis. It is a hook of that client.
+type trips struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (c *trips) count(cmd redis.Cmder) {
+	// A script of callq's has a key of callq's; asynq's have none.
+	name, args := cmd.Name(), cmd.Args()
+	if name == "evalsha" || name == "eval" {
+		name = "script of asynq's"
+		for _, arg := range args[2:] {
+			if key, ok := arg.(string); ok && strings.HasPrefix(key, "callq:{") {
+				name = fmt.Sprintf("script of callq's %.8s", args[1])
+				break
+			}
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n[name]++
+}
+
+func (c *trips) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n = map[string]int{}
+}
+
+// counts are the trips for callq's scripts, and all others.
+func (c *trips) counts() (own, others int, all map[string]int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, n := range c.n {
+		if strings.HasPrefix(name, "script of callq's") {
+			own += n
+		} else {
+			others += n
+		}
+	}
+	return own, others, maps.Clone(c.n)
+}
+
+func (c *trips) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (c *trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		c.count(cmd)
+		return next(ctx, cmd)
+	}
+}
+
+func (c *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			c.count(cmd)
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func TestACallCostsTwoRoundTripsToRedisAndAThirdWhereItWaitsForItsSlot(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		limits []string
+		most   int
+	}{
+		{"without limits", nil, 2},
+		{"waiting for a slot", []string{"200/s"}, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			const calls = 200
+			own, others, all := tripsOf(t, calls, c.limits)
+			t.Logf("%d calls took %d scripts of callq's, beside %d other commands: %v", calls, own, others, all)
+			// A tenth more for questions that find nothing to do.
+			if most := c.most*calls + calls/10; own > most {
+				t.Errorf("%d calls took %d scripts, want %d each: %v", calls, own, c.most, all)
+			}
+			if own < (c.most-1)*calls+calls/4 {
+				t.Errorf("%d calls took only %d scripts: this shows nothing, or less is promised than is done", calls, own)
+			}
+			// What goes on in the background, not once a call.
+			if others > calls/2 {
+				t.Errorf("beside its scripts %d calls took %d commands, want none but for what goes on without them: %v", calls, others, all)
+			}
+		})
+	}
+}
+
+// tripsOf counts what a worker asks of Redis to make so many calls that wait for
+// it.
+func tripsOf(t *testing.T, calls int, limits []string) (own, others int, all map[string]int) {
+	t.Helper()
+	server := brokertest.Redis(t)
+	hook := &trips{n: map[string]int{}}
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: server.Socket})
+	client.AddHook(hook)
+	defer client.Close()
+	sim := simapi.New(simapi.Config{})
+	web := httptest.NewServer(sim)
+	defer web.Close()
+	made := make(chan worker.Event, calls)
+	w, err := worker.New(worker.Config{
+		Redis: client, Concurrency: 8, OnEvent: func(e worker.Event) { made <- e },
+		Upstreams: []worker.Upstream{{Name: "api", BaseURL: web.URL, Policy: callqtest.Fast(t), Limits: limits}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	producer, err := tasks.NewProducer(server.Client, tasks.ProducerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(batch string, n int) {
+		sum, err := producer.SubmitAll(t.Context(), batch, func(yield func(tasks.Call, error) bool) {
+			for i := range n {
+				if !yield(tasks.Call{Upstream: "api", Path: fmt.Sprint("/", i)}, nil) {
+					return
+				}
+			}
+		})
+		if err != nil || sum.Accepted != n {
+			t.Fatalf("%d of %d calls accepted: %v", sum.Accepted, n, err)
+		}
+	}
+	await := func(n int) {
+		late := time.After(time.Minute)
+		for i := range n {
+			select {
+			case <-made:
+			case <-late:
+				t.Fatalf("%d of %d calls were made", i, n)
+			}
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	send("first", 20) // from then on Redis holds the scripts
+	await(20)
+	operator, account := circuit.NewStore(server.Client, "test"), circuit.Name{Upstream: "api"}
+	if err := operator.Open(t.Context(), account, time.Hour, "calls are to pile up", "test"); err != nil {
+		t.Fatal(err)
+	}
+	send("counted", calls)
+	hook.reset()
+	if err := operator.Close(t.Context(), account, "go", "test"); err != nil {
+		t.Fatal(err)
+	}
+	await(calls)
+	return hook.counts()
+}
