@@ -313,8 +313,8 @@ func (f *fleet) checkBooks() {
 		if r.Attempts > c.spent[r.Generation] {
 			f.rt.Fatalf("call %s counts %d attempts, and %d sends were not answered with a park\n%s", id, r.Attempts, c.spent[r.Generation], f.describe())
 		}
-		if r.State == ledger.Done && len(c.arrivals) == 0 {
-			f.rt.Fatalf("call %s is done and was never made", id)
+		if r.State != ledger.Done || len(c.arrivals) == 0 {
+			f.rt.Fatalf("call %s was made %d times and is %s, though all is well\n%s", id, len(c.arrivals), r.State, f.describe())
 		}
 	}
 }

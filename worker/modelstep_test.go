@@ -77,12 +77,20 @@ func (s *step) pause(at string) {
 		s.quick = false
 		return
 	}
-	s.at, s.stands = at, true
+	s.stand(at)
 	<-s.wakeUp
 	s.stands = false
 	if s.proc.dead.Load() {
 		runtime.Goexit()
 	}
+}
+
+// stand notes where the step stands. It may come from a timer, which knows
+// nothing of what the model did last: hence the lock; see [fleet.settle].
+func (s *step) stand(at string) {
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	s.at, s.stands = at, true
 }
 
 // stepHook stands between the workers and Redis.
@@ -158,7 +166,7 @@ func commandOf(cmd redis.Cmder) command {
 	switch {
 	case len(c.keys) >= 7 && strings.HasSuffix(c.keys[3], ":pending"):
 		c.kind = "take"
-	case len(c.keys) == 2 && strings.HasSuffix(c.keys[0], ":limits"):
+	case len(c.keys) > 0 && strings.HasSuffix(c.keys[0], ":limits"):
 		c.kind = c.args[0] + " slot"
 	case len(c.keys) == 2 && len(c.args) == 4:
 		c.kind = "mark"
@@ -265,11 +273,17 @@ func (s *step) await(ctx context.Context, at string) bool {
 	if s.proc.dead.Load() {
 		runtime.Goexit()
 	}
-	s.at, s.stands = at, true
-	defer func() { s.stands = false }()
+	s.stand(at)
+	answered := true
 	select {
 	case <-s.wakeUp:
 	case <-ctx.Done():
+		answered = false
+	}
+	s.f.mu.Lock()
+	s.stands = false
+	s.f.mu.Unlock()
+	if !answered {
 		return false
 	}
 	if s.proc.dead.Load() {
@@ -312,7 +326,7 @@ func (f *fleet) wake(s *step, loseReply bool) {
 // settle waits until everybody stands still, and forgets who is through.
 func (f *fleet) settle() {
 	synctest.Wait()
-	time.Sleep(2 * scriptTime)
+	f.rest(2 * scriptTime)
 	synctest.Wait()
 	var left []*step
 	for _, s := range f.steps {
@@ -325,11 +339,20 @@ func (f *fleet) settle() {
 	f.steps = left
 }
 
+// rest lets time pass. Whom a timer wakes meanwhile comes after all that the
+// model has done.
+func (f *fleet) rest(d time.Duration) {
+	f.mu.Lock()
+	f.mu.Unlock() //nolint:staticcheck // orders what is before it, for the race detector
+	time.Sleep(d)
+}
+
 // pass lets time pass. Heartbeats go on, but for those who are frozen: those lose
 // their leases, and then the contexts of their handlers end.
 func (f *fleet) pass(d time.Duration) {
-	time.Sleep(d)
+	f.rest(d)
 	f.settle()
+	f.forward()
 	now := time.Now()
 	for _, s := range f.steps {
 		switch {

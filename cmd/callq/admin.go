@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -84,6 +85,8 @@ type door struct {
 	tokens   []admin.Token
 	loopback bool
 	server   *http.Server
+	// handler answers for the configuration that is in force.
+	handler atomic.Pointer[http.Handler]
 	// ended has the error with which serving ended by itself.
 	ended chan error
 }
@@ -118,7 +121,7 @@ func openDoor(ctx context.Context, cfg *config.Config, log *slog.Logger) (*door,
 	return d, nil
 }
 
-// serve begins to answer.
+// serve begins to answer, or goes on for another configuration.
 func (d *door) serve(on *desk, log *slog.Logger) error {
 	var names []string
 	for _, u := range on.cfg.Upstreams {
@@ -131,8 +134,12 @@ func (d *door) serve(on *desk, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if d.handler.Swap(&handler) != nil {
+		return nil
+	}
+	current := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*d.handler.Load()).ServeHTTP(w, r) })
 	d.server = &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute,
+		Handler: current, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	go func() {

@@ -61,7 +61,7 @@ func TestAWorkerThatCannotStartLeavesTheOldOneAtWork(t *testing.T) {
 	}
 	ctx, drain := context.WithCancel(t.Context())
 	defer drain()
-	c := newCrew(ctx, first, load, log)
+	c := newCrew(ctx, first, func(*desk) error { return nil }, load, log)
 	await(t, "the first worker", func() bool { return p.asked.Load() == 1 })
 
 	p.fails.Store(3) // the second is the one that is asked before anything is begun

@@ -122,7 +122,7 @@ func checkCircuits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s)", row.Name, timeText(r.Until), row.reasonText()),
 				Fix: fmt.Sprintf("once the cause is mended: callq circuit close '%s' --reason mended", row.Name),
 			})
-		case r.Limited.Sub(now) >= worthALine && limitTurns(r):
+		case r.Limited.Sub(now) >= worthALine && r.LimitTurns:
 			list = append(list, diagnosis{
 				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s): it is used up", row.Name, timeText(r.Limited), row.reasonText()),
 				Fix: fmt.Sprintf("wait; or, if the API allows more, have it count anew: callq circuit close '%s' --reason REASON", row.Name),

@@ -69,7 +69,9 @@ type crew struct {
 	// load reads the configuration anew.
 	load func() (*config.Config, error)
 	// fixed is what stays as it was when the process started.
-	fixed   fixedConfig
+	fixed fixedConfig
+	// show has the admin address answer for another configuration.
+	show    func(*desk) error
 	current *generation
 	leaving sync.WaitGroup
 	// unschedule ends the schedules of current.
@@ -78,8 +80,8 @@ type crew struct {
 
 // newCrew puts the first worker to work. ctx is the one under which workers run:
 // with its end all of them drain.
-func newCrew(ctx context.Context, first *generation, load func() (*config.Config, error), log *slog.Logger) *crew {
-	c := &crew{log: log, load: load, fixed: first.fixed}
+func newCrew(ctx context.Context, first *generation, show func(*desk) error, load func() (*config.Config, error), log *slog.Logger) *crew {
+	c := &crew{log: log, load: load, fixed: first.fixed, show: show}
 	first.begin(ctx)
 	c.install(ctx, first)
 	return c
@@ -92,6 +94,9 @@ func (c *crew) install(ctx context.Context, g *generation) {
 		c.unschedule()
 	}
 	c.current = g
+	if err := c.show(g.desk); err != nil {
+		c.log.Error("the admin address stays as it was", "error", err)
+	}
 	c.unschedule = startSchedules(ctx, g.desk, c.log)
 }
 

@@ -116,7 +116,7 @@ func (w *watch) tellLimit(r circuit.Record, now time.Time) (isSpent bool) {
 	this := spent{rule, r.Limited.Round(time.Second)}
 	switch {
 	case wait < worthALine || w.spent[r.Name] == this || w.paced[r.Name] == rule:
-	case limitTurns(r):
+	case r.LimitTurns:
 		w.spent[r.Name] = this
 		w.say(r, fmt.Sprintf("%s: the %s is used up; calls go on at %s%s", r.Name, rule, timeText(r.Limited), waitText(r)))
 	default:

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ func (w *watched) sees(after time.Duration, r circuit.Record, want ...string) {
 
 // limited is a record that a rule holds for so long from now.
 func (w *watched) limited(wait time.Duration, by, rule string) circuit.Record {
-	return circuit.Record{State: circuit.Closed, Limited: w.now.Add(wait), LimitedBy: by, LimitedText: rule}
+	return circuit.Record{State: circuit.Closed, Limited: w.now.Add(wait), LimitedBy: by, LimitedText: rule, LimitTurns: !strings.HasSuffix(rule, "/s") && !strings.HasSuffix(rule, "m")}
 }
 
 var free = circuit.Record{State: circuit.Closed}

@@ -63,7 +63,8 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 	if err != nil {
 		return err
 	}
-	if err := door.serve(first.desk, log); err != nil {
+	show := func(d *desk) error { return door.serve(d, log) }
+	if err := show(first.desk); err != nil {
 		return err
 	}
 	log.Info("working", "upstreams", first.upstreams, "concurrency", cfg.WorkerConcurrency, "redis", d.conn.Describe(), "admin", door.url())
@@ -72,7 +73,7 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 	})
 	working, stop := context.WithCancel(ctx)
 	defer stop()
-	crew := newCrew(working, first, load, log)
+	crew := newCrew(working, first, show, load, log)
 	look := &watch{circuits: d.circuits, upstreams: first.upstreams, say: func(r circuit.Record, line string) {
 		level := slog.LevelInfo
 		if r.State == circuit.Open {

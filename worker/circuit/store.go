@@ -90,6 +90,9 @@ type Record struct {
 	// of both it is, LimitedText the rule as it was written. No probe follows.
 	Limited                time.Time
 	LimitedBy, LimitedText string
+	// LimitTurns tells that the rule counts a window, which turns then; a rate
+	// only has its next call then.
+	LimitTurns bool
 	// Waiting is how many calls wait behind it; only [Store.List] fills it.
 	Waiting int64
 }
@@ -281,7 +284,7 @@ func (s *Store) follow(ctx context.Context, upstream string) error {
 		return fmt.Errorf("read circuit %s: %w", upstream, err)
 	}
 	args := []any{h["version"]}
-	for _, field := range []string{"state", "epoch", "until", "streak", "endpoints", "held", "since"} {
+	for _, field := range []string{"state", "epoch", "until", "streak", "endpoints", "held", "since", "limited", "limited_plan"} {
 		args = append(args, field, h[field])
 	}
 	for _, lane := range []string{":high", ":low"} {
@@ -362,7 +365,7 @@ func recordFromHash(n Name, h map[string]string) Record {
 		Rung: int(num("rung")), Streak: int(num("streak")), Failed: int(num("failed")), Probing: h["token"] != "",
 		Reason: h["reason"], Hold: h["hold"], Source: h["source"], Class: h["class"], Code: h["code"],
 		Message: h["message"], CorrelationID: h["correlation_id"], Who: h["who"], Note: h["note"],
-		Limited: at("limited"), LimitedBy: h["limited_by"], LimitedText: h["limited_text"],
+		Limited: at("limited"), LimitedBy: h["limited_by"], LimitedText: h["limited_text"], LimitTurns: h["limited_turn"] == "1",
 	}
 	if r.State == "" {
 		r.State = Closed

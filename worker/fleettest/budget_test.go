@@ -38,7 +38,7 @@ func TestABudgetIsSpentToTheLastCallAndNeverOverdrawn(t *testing.T) {
 	if held.LimitedBy != "budget" || held.LimitedText != fmt.Sprintf("%d calls/month", n) {
 		t.Errorf("the account is held by %q, %q", held.LimitedBy, held.LimitedText)
 	}
-	if next := held.Limited; next.Day() != 1 || !next.Equal(next.Truncate(time.Hour)) || next.Sub(time.Now()) > 31*24*time.Hour {
+	if next := held.Limited; next.Day() != 1 || !next.Equal(next.Truncate(time.Hour)) || time.Until(next) > 31*24*time.Hour {
 		t.Errorf("the account is held until %s, want the first of the next month", next)
 	}
 
@@ -145,18 +145,26 @@ func TestTheMostUrgentCallIsTheFirstOfANewWindow(t *testing.T) {
 		held = f.circuit()
 		return time.Until(held.Limited) > window/2
 	})
-	f.awaitTime(held.Limited.Add(-2 * time.Second))
+	f.awaitTime(held.Limited.Add(-3 * time.Second))
 	f.send("high", 1, tasks.PriorityHigh)
-	f.awaitTime(held.Limited.Add(2 * slack))
-	next := f.arrivals(held.Limited, held.Limited.Add(window))
+	f.awaitTime(held.Limited)
+	inNext := func() []simapi.Call { return f.arrivals(held.Limited, held.Limited.Add(window)) }
+	f.awaitFor(window, "the calls of the new window", func() bool { return len(inNext()) >= may })
+	f.awaitTime(time.Now().Add(slack))
+	next := inNext()
 	if len(next) != may {
 		t.Errorf("%d calls arrived in the new window, want %d", len(next), may)
 	}
-	// The first that Redis gives out need not be the first that arrives.
+	// The first that Redis gives out need not be the first that arrives: each
+	// process has one at that moment, and on a busy machine more.
+	first := s.processes
+	if !s.full {
+		first = s.places()
+	}
 	for i, c := range next {
 		if c.Path == "/high/0" {
 			t.Logf("the urgent call was number %d of the window, %s after its beginning", i+1, c.At.Sub(held.Limited))
-			if i >= s.processes {
+			if i >= first {
 				t.Errorf("the urgent call was number %d of the window, want the first: %s", i+1, inWords(next, held.Limited))
 			}
 			return

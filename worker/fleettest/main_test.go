@@ -16,11 +16,14 @@
 package fleettest
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -35,10 +38,22 @@ var built struct {
 }
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if os.Getenv("CALLQ_FLEET") == "" && !given("test.parallel") {
+		// Small fleets mostly wait: more of them than there are processors are no
+		// burden.
+		_ = flag.Set("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)+1))
+	}
 	m.Run()
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)
 	}
+}
+
+// given tells whether a flag was set.
+func given(name string) (ok bool) {
+	flag.Visit(func(f *flag.Flag) { ok = ok || f.Name == name })
+	return ok
 }
 
 // program is the path of a callq that was built from this source, once for all

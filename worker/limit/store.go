@@ -70,7 +70,7 @@ func (s *Store) Take(ctx context.Context, upstream string, p *Plan) (Slot, *Refu
 	if p == nil {
 		return Slot{}, nil, nil
 	}
-	reply, err := scriptChange.Run(ctx, s.rdb, Keys(upstream), append([]any{"take", 0, 0, 0}, p.Args(time.Now())...)...).Slice()
+	reply, err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), ledger.CircuitKey(upstream, "")), append([]any{"take", 0, 0, 0}, p.Args(time.Now())...)...).Slice()
 	if err != nil {
 		return Slot{}, nil, fmt.Errorf("take a slot of %s: %w", upstream, err)
 	}
@@ -89,7 +89,7 @@ func (s *Store) GiveBack(ctx context.Context, upstream string, p *Plan, slot Slo
 		return nil
 	}
 	args := append([]any{"back", slot.At, slot.Money, 0}, p.Args(time.Now())...)
-	if err := scriptChange.Run(ctx, s.rdb, Keys(upstream), args...).Err(); err != nil {
+	if err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), ledger.CircuitKey(upstream, "")), args...).Err(); err != nil {
 		return fmt.Errorf("give a slot of %s back: %w", upstream, err)
 	}
 	return nil
@@ -102,7 +102,7 @@ func (s *Store) Settle(ctx context.Context, upstream string, p *Plan, slot Slot,
 		return nil
 	}
 	args := append([]any{"settle", slot.At, slot.Money, billed}, p.Args(time.Now())...)
-	if err := scriptChange.Run(ctx, s.rdb, Keys(upstream), args...).Err(); err != nil {
+	if err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), ledger.CircuitKey(upstream, "")), args...).Err(); err != nil {
 		return fmt.Errorf("settle what a call of %s was billed: %w", upstream, err)
 	}
 	return nil

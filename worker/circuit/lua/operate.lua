@@ -9,7 +9,7 @@ else
   close()
   -- A limit or a budget that holds the account begins anew: its window counts
   -- from nothing until it turns.
-  if own.limited then
+  if own.limited_key then
     redis.call('HDEL', KEYS[4], 's:' .. own.limited_key, 'n:' .. own.limited_key)
     redis.call('HDEL', KEYS[1], 'limited', 'limited_plan', 'limited_by', 'limited_key', 'limited_text', 'limited_turn')
   end

@@ -2,6 +2,7 @@
 --
 -- KEYS[1]   the account's limits
 -- KEYS[2]   the slots that were given back
+-- KEYS[3]   the account's circuit record, which tells people of a refusal
 -- ARGV[1]   take, back or settle
 -- ARGV[2]   the slot in microseconds (back, settle)
 -- ARGV[3]   the money that was reserved (back, settle)
@@ -18,8 +19,10 @@ if ARGV[1] == 'back' then
 elseif ARGV[1] == 'settle' then
   l.settle(tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
 else
-  local slot, wait, reason, key, text = l.peek(now)
+  local slot, wait, reason, key, text, turns = l.peek(now)
   if not slot then
+    redis.call('HSET', KEYS[3], 'limited', math.floor(now / 1000) + wait, 'limited_plan', ARGV[5],
+      'limited_by', reason, 'limited_key', key, 'limited_text', text, 'limited_turn', turns and 1 or 0)
     return {0, wait, reason, key, text}
   end
   local money = l.take(now, slot)
