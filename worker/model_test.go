@@ -49,7 +49,7 @@ func TestAFleetKeepsItsPromisesWhateverHappensInWhateverOrder(t *testing.T) {
 				"submit": f.submit, "take": f.take, "take more": f.take, "take much more": f.takeAll, "take all": f.takeAll,
 				"step": f.step, "step more": f.step, "step much more": f.step, "step on": f.run, "step further": f.run,
 				"step ahead": f.step, "step forth": f.step, "step far": f.run,
-				"kill": f.kill, "freeze": f.freeze, "thaw": f.thaw, "drain": f.stop,
+				"kill": f.kill, "freeze": f.freeze, "thaw": f.thaw, "late": f.late, "drain": f.stop,
 				"a moment": f.moment, "a moment more": f.moment, "to the end of the hold": f.toTheEnd, "beyond a lease": f.beyond, "to the turn": f.toTheTurn,
 				"recover": f.recoverAll,
 				"refresh": f.refresh, "fail over": f.failOver, "operate": f.operate, "pause": f.pause, "redrive": f.redrive,
@@ -238,6 +238,23 @@ func (f *fleet) freeze(t *rapid.T) {
 	p.frozen = true
 }
 
+// late freezes a worker until others have its calls, and lets it go on then.
+func (f *fleet) late(t *rapid.T) {
+	seldom(t)
+	p := f.ready(t).proc
+	f.tell("worker %d sleeps until its leases are over", slices.Index(f.procs, p))
+	p.frozen = true
+	f.pass(modelLease + modelSkew + 2*time.Second)
+	f.recover()
+	f.pass(time.Second)
+	for _, other := range f.procs {
+		if !other.frozen && !other.drained {
+			f.begin(other, modelUpstream)
+		}
+	}
+	p.frozen = false
+}
+
 func (f *fleet) thaw(t *rapid.T) {
 	for _, p := range f.procs {
 		if p.frozen {
@@ -300,8 +317,8 @@ func (f *fleet) recoverAll(*rapid.T) { f.recover() }
 // refresh has a worker read the circuits' records, as each does every second.
 func (f *fleet) refresh(t *rapid.T) { f.beginRefresh(f.awake(t)) }
 
-// failOver has Redis lose the account's record. The worker that knows it writes it
-// back; until then nobody can be blamed.
+// failOver has Redis lose the account's record, of which all workers have just
+// read. One of them writes it back; until then nobody can be blamed.
 func (f *fleet) failOver(t *rapid.T) {
 	c := f.look(modelAccount)
 	if c.epoch == 0 || f.keeper != nil {
@@ -313,8 +330,10 @@ func (f *fleet) failOver(t *rapid.T) {
 	}
 	seldom(t)
 	p := f.awake(t)
-	_, err := p.w.circuits.Refresh(f.ctx, []string{modelUpstream})
-	f.must(err)
+	for _, p := range f.procs {
+		_, err := p.w.circuits.Refresh(f.ctx, []string{modelUpstream})
+		f.must(err)
+	}
 	f.must(f.client.Del(f.ctx, f.key(modelAccount)).Err())
 	f.tell("Redis has lost the account's record: %+v", c)
 	f.keeper, f.lost = p, c.epoch

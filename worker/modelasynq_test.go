@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -62,8 +61,8 @@ func (f *fleet) forward() {
 }
 
 func (f *fleet) upTo(queue, set string, at time.Time) []string {
-	ids, err := f.client.ZRangeByScore(f.ctx, asynqKey(queue, set), &redis.ZRangeBy{
-		Min: "-inf", Max: strconv.FormatInt(at.Unix(), 10),
+	ids, err := f.client.ZRangeArgs(f.ctx, redis.ZRangeArgs{
+		Key: asynqKey(queue, set), ByScore: true, Start: "-inf", Stop: at.Unix(),
 	}).Result()
 	f.must(err)
 	return ids

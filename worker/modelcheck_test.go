@@ -2,12 +2,15 @@ package worker
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
+	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
@@ -38,7 +41,11 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 			if c.args[2] != "1" && !s.blind && (account.open || fmt.Sprint(account.epoch) != c.args[3]) {
 				f.broken("%s was let go in epoch %s; the account was %+v", s, c.args[3], account)
 			}
-			s.marked, s.once = true, s.once || c.args[1] != ""
+			s.marked = true
+			if c.args[1] != "" {
+				s.once, s.unknown = true, true
+				s.call.marks = append(s.call.marks, s)
+			}
 			f.sends(s)
 		}
 	case "admit":
@@ -48,7 +55,14 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 		if p := f.probes[name]; p != nil && c.args[1] == p.token {
 			f.settled(name)
 		}
+	case "end":
+		if said == 1 && s.arrival == nil && strings.Contains(fmt.Sprint(c.args), string(policy.OutcomeUnknown)) {
+			if !s.foundUnknown {
+				f.broken("%s ended as outcome_unknown, though what came of every send was known", s)
+			}
+		}
 	case "attempt", "park":
+		s.unknown = s.unknown && said != 1
 		if said == 1 && s.arrival != nil && s.arrival.retryable && !s.arrival.resolved {
 			s.arrival.resolved = true
 			if parked(s.answer) {
@@ -99,6 +113,7 @@ func (f *fleet) circuitOf(key string) string {
 func (f *fleet) taken(s *step, reply []any) {
 	id, queue := fmt.Sprint(reply[2]), tasks.Queues(modelUpstream)[integer(reply[3])-1]
 	s.call = f.calls[id]
+	s.foundUnknown = s.call.unknown(int(f.number(f.record(id), "gen")))
 	account, now := s.before[modelAccount], nowMilli()
 	afterHold := integer(reply[5]) == 1
 	switch {
@@ -217,6 +232,11 @@ func (f *fleet) stopped(s *step, c command, before, after circuitLook, wrong fun
 	}
 }
 
+// unknown tells whether somebody has sent the call and has not told what came of it.
+func (c *modelCall) unknown(generation int) bool {
+	return slices.ContainsFunc(c.marks, func(s *step) bool { return s.unknown && s.take.Generation == generation })
+}
+
 // sends notes that an attempt may be on its way.
 func (f *fleet) sends(s *step) {
 	f.mu.Lock()
@@ -268,7 +288,7 @@ func (f *fleet) check(t *rapid.T) {
 		if c.open && name != modelAccount {
 			openEndpoints++
 		}
-		if c.epoch < f.epochs[name] && !(name == modelAccount && f.lost > 0) {
+		if c.epoch < f.epochs[name] && (name != modelAccount || f.lost == 0) {
 			f.broken("the epoch of circuit %s went from %d to %d", name, f.epochs[name], c.epoch)
 		}
 		f.epochs[name] = max(c.epoch, f.epochs[name])

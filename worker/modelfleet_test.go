@@ -59,6 +59,7 @@ type modelCall struct {
 	// spent counts, by generation, the sends that were not answered with a park.
 	spent    map[int]int
 	arrivals []*arrival
+	marks    []*step // that have marked it as sent
 }
 
 // arrival is a request at the API. It is resolved when its worker has recorded

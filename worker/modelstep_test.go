@@ -54,6 +54,7 @@ type step struct {
 	// What let the call go, and what it has to show before it may arrive.
 	blind                  bool // admitted while Redis had lost a record
 	mustMark, marked, once bool
+	unknown, foundUnknown  bool // marked, and nothing recorded since; so by an earlier one
 	account, endpoint      bool
 	sends                  bool
 	answer                 string

@@ -28,4 +28,8 @@ else
   local money = l.take(now, slot)
   return {1, string.format('%.0f', slot), math.max(math.floor(slot - now), 0), string.format('%.0f', money)}
 end
+-- What was refused may be allowed now.
+if redis.call('HDEL', KEYS[3], 'limited') == 1 then
+  redis.call('PUBLISH', 'callq:news', KEYS[3])
+end
 return {1}
