@@ -57,12 +57,14 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 		}
 	case "end":
 		if said == 1 && s.arrival == nil && strings.Contains(fmt.Sprint(c.args), string(policy.OutcomeUnknown)) {
-			if !s.foundUnknown {
+			if !s.foundUnknown && !s.call.late {
 				f.broken("%s ended as outcome_unknown, though what came of every send was known", s)
 			}
 		}
 	case "attempt", "park":
 		s.unknown = s.unknown && said != 1
+		// What a worker puts back that has lost its lease, another may be making.
+		s.call.late = s.call.late || s.lapsed && said == 1
 		if said == 1 && s.arrival != nil && s.arrival.retryable && !s.arrival.resolved {
 			s.arrival.resolved = true
 			if parked(s.answer) {
@@ -265,7 +267,7 @@ func (f *fleet) arrive(s *step) {
 		f.broken("%s was sent %d µs before its slot", s, t.Slot-time.Now().UnixMicro())
 	}
 	for _, earlier := range s.call.arrivals {
-		if !s.call.idempotent && earlier.generation == t.Generation && !earlier.resolved {
+		if !s.call.idempotent && !s.call.late && earlier.generation == t.Generation && !earlier.resolved {
 			f.broken("%s may not be sent twice and was", s)
 		}
 	}

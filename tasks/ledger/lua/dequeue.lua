@@ -96,6 +96,7 @@ local first = tonumber(ARGV[3])
 if after_hold == 1 or c[11] == '1' then
   first = 1
 end
+local swept = false
 for i = 0, queues do
   local q = i == 0 and first or i
   local pending, active = KEYS[6 * q - 2], KEYS[6 * q]
@@ -124,6 +125,7 @@ for i = 0, queues do
       end
     end
     if not msg or (state and state ~= 'open') then
+      swept = true
       redis.call('LREM', active, 1, id)
       redis.call('DEL', task)
     else
@@ -149,6 +151,9 @@ for i = 0, queues do
         string.format('%.0f', money), fields}
     end
   end
+end
+if swept then
+  return {0, 1} -- there may be more behind them
 end
 local due = 0
 for q = 1, queues do
