@@ -18,9 +18,9 @@ const refreshEvery = time.Second
 // next, where the announcement was lost. A record that Redis has lost is written
 // back.
 func (w *Worker) follow(ctx context.Context) {
-	names := make([]string, 0, len(w.accounts))
-	for name := range w.accounts {
-		names = append(names, name)
+	leases := make(map[string]time.Duration, len(w.accounts))
+	for name, a := range w.accounts {
+		leases[name] = a.lease
 	}
 	changes := w.cfg.Redis.Subscribe(ctx, ledger.Channel)
 	defer func() { _ = changes.Close() }() // it ends with its connection, whatever that says
@@ -41,7 +41,7 @@ func (w *Worker) follow(ctx context.Context) {
 				w.rests[queue].lift()
 			}
 		case <-tick.C:
-			lost, err := w.circuits.Refresh(ctx, names)
+			lost, err := w.circuits.Refresh(ctx, leases)
 			w.trouble(err)
 			for _, name := range lost {
 				w.log.Warn("Redis had lost the record of a circuit; it was written back", "circuit", name)

@@ -38,7 +38,7 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 		}
 	case "mark":
 		if said == 1 {
-			if c.args[2] != "1" && !s.blind && (account.open || fmt.Sprint(account.epoch) != c.args[3]) {
+			if c.args[2] == "" && !s.blind && (account.open || fmt.Sprint(account.epoch) != c.args[3]) {
 				f.broken("%s was let go in epoch %s; the account was %+v", s, c.args[3], account)
 			}
 			s.marked = true
@@ -57,14 +57,12 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 		}
 	case "end":
 		if said == 1 && s.arrival == nil && strings.Contains(fmt.Sprint(c.args), string(policy.OutcomeUnknown)) {
-			if !s.foundUnknown && !s.call.late {
+			if !s.foundUnknown {
 				f.broken("%s ended as outcome_unknown, though what came of every send was known", s)
 			}
 		}
 	case "attempt", "park":
 		s.unknown = s.unknown && said != 1
-		// What a worker puts back that has lost its lease, another may be making.
-		s.call.late = s.call.late || s.lapsed && said == 1
 		if said == 1 && s.arrival != nil && s.arrival.retryable && !s.arrival.resolved {
 			s.arrival.resolved = true
 			if parked(s.answer) {
@@ -267,7 +265,7 @@ func (f *fleet) arrive(s *step) {
 		f.broken("%s was sent %d µs before its slot", s, t.Slot-time.Now().UnixMicro())
 	}
 	for _, earlier := range s.call.arrivals {
-		if !s.call.idempotent && !s.call.late && earlier.generation == t.Generation && !earlier.resolved {
+		if !s.call.idempotent && earlier.generation == t.Generation && !earlier.resolved {
 			f.broken("%s may not be sent twice and was", s)
 		}
 	}

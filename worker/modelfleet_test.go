@@ -60,8 +60,6 @@ type modelCall struct {
 	spent    map[int]int
 	arrivals []*arrival
 	marks    []*step // that have marked it as sent
-	// late tells that a worker has put it back after its lease was over.
-	late bool
 }
 
 // arrival is a request at the API. It is resolved when its worker has recorded

@@ -67,13 +67,6 @@ func (c *counters) take(slot, money int64) *counted {
 
 func (c *counters) giveBack(n *counted) {
 	n.back = true
-	for i, r := range c.rules {
-		// The scripts are told of one window before the present: what is given back
-		// later than that comes off the wrong one.
-		if r.kind != "rate" && time.UnixMicro(n.slot).Before(time.Now().Truncate(r.period).Add(-r.period)) {
-			c.rules[i].slack++
-		}
-	}
 }
 
 // forget is an operator's close of an account that a limit holds.

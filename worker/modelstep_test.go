@@ -169,7 +169,7 @@ func commandOf(cmd redis.Cmder) command {
 		c.kind = "take"
 	case len(c.keys) > 0 && strings.HasSuffix(c.keys[0], ":limits"):
 		c.kind = c.args[0] + " slot"
-	case len(c.keys) == 2 && len(c.args) == 4:
+	case len(c.keys) == 2 && len(c.args) == 6 && c.args[2] != "attempts":
 		c.kind = "mark"
 	case len(c.keys) == 2:
 		c.kind = "attempt"
@@ -213,7 +213,7 @@ func (f *fleet) beginRefresh(p *proc) {
 	s := f.newStep(p, "refresh")
 	go func() {
 		defer func() { s.over = true }()
-		_, _ = p.w.circuits.Refresh(s.ctx, []string{modelUpstream}) // a reply that is lost is asked for again next time
+		_, _ = p.w.circuits.Refresh(s.ctx, map[string]time.Duration{modelUpstream: p.w.accounts[modelUpstream].lease}) // a reply that is lost is asked for again next time
 	}()
 	f.settle()
 }
@@ -233,11 +233,6 @@ func (s *step) process(queue string) {
 		return
 	}
 	w.takes.Delete(got.Take.ID)
-	if got.Take.Circuit.AfterHold {
-		// The process's breaker lets the probe through when its clock has moved on,
-		// which it does here during a command only: so there has to be one more.
-		got.Take.Circuit.Endpoints = max(got.Take.Circuit.Endpoints, 1)
-	}
 	s.mustMark = got.Take.Due.After(time.Now())
 	v := w.process(s.ctx, got.Take)
 	s.pause("asynq's verb")

@@ -7,11 +7,13 @@ import (
 
 // places are how many calls the process makes at once, shared by its accounts.
 // Where there are not enough, the account with the fewest calls under way is
-// served first, and one that has none may always make one: a slow account, or
-// one with many calls, keeps no other waiting.
+// served first. One that has less than half of an equal share need not wait: a
+// slow account, or one with many calls, keeps no other waiting. For that up to
+// half as many calls again can be under way.
 type places struct {
 	mu      sync.Mutex
-	free    int
+	size    int
+	free    int // below zero where accounts went beyond
 	used    map[*account]int
 	waiting []*waiter
 }
@@ -22,7 +24,7 @@ type waiter struct {
 	granted chan struct{} // closed under the lock
 }
 
-func newPlaces(n int) *places { return &places{free: n, used: map[*account]int{}} }
+func newPlaces(n int) *places { return &places{size: n, free: n, used: map[*account]int{}} }
 
 // acquire waits for a place; false means that there was none for so long, or that
 // the worker drains.
@@ -33,7 +35,7 @@ func (p *places) acquire(a *account, draining <-chan struct{}, atMost time.Durat
 	default:
 	}
 	p.mu.Lock()
-	if p.free > 0 || p.used[a] == 0 {
+	if p.may(a) {
 		p.grant(a)
 		p.mu.Unlock()
 		return true
@@ -65,8 +67,20 @@ func (p *places) giveUp(w *waiter) bool {
 	return true
 }
 
+// may tells whether an account may make one more call now.
+func (p *places) may(a *account) bool {
+	if p.free > 0 {
+		return true
+	}
+	active := len(p.used)
+	if p.used[a] == 0 {
+		active++
+	}
+	return p.used[a] < max(p.size/(2*active), 1)
+}
+
 func (p *places) grant(a *account) {
-	p.free-- // below zero where an account's first call needs no free place
+	p.free--
 	p.used[a]++
 }
 
@@ -75,14 +89,16 @@ func (p *places) release(a *account) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.free++
-	p.used[a]--
+	if p.used[a]--; p.used[a] == 0 {
+		delete(p.used, a)
+	}
 	next := -1
 	for i, w := range p.waiting {
 		if next < 0 || p.used[w.account] < p.used[p.waiting[next].account] {
 			next = i
 		}
 	}
-	if next < 0 || p.free <= 0 && p.used[p.waiting[next].account] > 0 {
+	if next < 0 || !p.may(p.waiting[next].account) {
 		return
 	}
 	w := p.waiting[next]

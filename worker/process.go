@@ -149,7 +149,7 @@ func (w *Worker) admit(ctx context.Context, p *passage) (v verb, ok bool) {
 			return v, false
 		}
 		if adm.Probe {
-			p.acct.gate.Probe(adm.Epoch)
+			p.done = p.acct.gate.Probe(adm.Epoch)
 		}
 		take.Circuit.Epoch = adm.Epoch
 	}
@@ -161,6 +161,9 @@ func (w *Worker) admit(ctx context.Context, p *passage) (v verb, ok bool) {
 			return v, false
 		}
 		p.gates = append(p.gates, entry)
+	}
+	if p.done != nil {
+		return verb{}, true
 	}
 	p.acct.gate.Admit(p.gates[0].epoch)
 	done, wait := p.acct.gate.Pass()
@@ -176,7 +179,7 @@ func (w *Worker) admit(ctx context.Context, p *passage) (v verb, ok bool) {
 // outdated puts a call back that was admitted in an older epoch than this process
 // knows: the answer is from before a change, or from a Redis that has lost it.
 func (w *Worker) outdated(ctx context.Context, p *passage) verb {
-	lost, err := w.circuits.Recover(ctx, p.acct.name)
+	lost, err := w.circuits.Recover(ctx, p.acct.name, p.acct.lease)
 	if lost {
 		w.log.Warn("Redis had lost the record of a circuit; it was written back", "circuit", p.acct.name)
 	}
@@ -278,7 +281,7 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 
 // mark is the last step before the request: see [ledger.Ledger.MarkSent].
 func (w *Worker) mark(ctx context.Context, p *passage, once bool) (attempted, bool) {
-	held, mine, err := w.ledger.MarkSent(ctx, p.take, p.take.Attempts+1, once, p.probing())
+	held, mine, err := w.ledger.MarkSent(ctx, p.take, p.take.Attempts+1, once, p.probe())
 	if err == nil && mine && held == 0 {
 		return attempted{}, true
 	}
@@ -288,7 +291,13 @@ func (w *Worker) mark(ctx context.Context, p *passage, once bool) (attempted, bo
 	return attempted{Answer: upstream.Answer{NotSent: true, Err: err}, held: held, lost: err == nil && !mine}, false
 }
 
-func (p *passage) probing() bool { return len(p.gates) > 0 && p.gates[0].token != "" }
+// probe is the token of the account's probe, if the call is it.
+func (p *passage) probe() string {
+	if len(p.gates) == 0 {
+		return ""
+	}
+	return p.gates[0].token
+}
 
 // attempted is an attempt with its decision.
 type attempted struct {

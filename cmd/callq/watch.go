@@ -54,7 +54,7 @@ func (e *stuckError) Error() string {
 
 // look reads the circuits once. What Redis cannot tell now it tells next time.
 func (w *watch) look(ctx context.Context) error {
-	records, err := w.circuits.List(ctx, w.upstreams)
+	records, err := w.circuits.Watch(ctx, w.upstreams)
 	if err != nil {
 		return nil // a run outlives a Redis that is away for a while
 	}

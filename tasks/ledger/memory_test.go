@@ -60,7 +60,7 @@ func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 	d.wantCounts("b", Counts{Accepted: 8, Open: 2, Done: 2, Dropped: 1, Dead: 2, Cancelled: 1})
 
 	// A call that cannot be marked must not be sent, and no new one is taken in.
-	if _, _, err := d.l.MarkSent(t.Context(), takes["attempt"], 2, true, false); err == nil {
+	if _, _, err := d.l.MarkSent(t.Context(), takes["attempt"], 2, true, ""); err == nil {
 		t.Error("a call was marked without memory")
 	}
 	if _, err := d.l.Claim(t.Context(), "b", []Entry{entryOf("b", "q", "new")}); err == nil {
@@ -92,7 +92,7 @@ func TestAScriptThatBeginsWithHSETFailsWhenRedisIsFull(t *testing.T) {
 			bare = append(bare, line)
 		}
 	}
-	err = redis.NewScript(strings.Join(bare, "")).Run(t.Context(), d.rdb, []string{k.record("id"), k.circuit()}, 1, "attempts", 1).Err()
+	err = redis.NewScript(strings.Join(bare, "")).Run(t.Context(), d.rdb, []string{k.record("id"), k.circuit()}, 1, 0, "attempts", 1).Err()
 	if err == nil || !strings.Contains(err.Error(), "OOM") {
 		t.Fatalf("attempt without its first write: %v", err)
 	}

@@ -66,6 +66,7 @@ type modelCall struct {
 	batch, queue, key string
 	state             State
 	gen               int
+	token             int64 // of the worker that took it last
 	assumed, purged   bool
 }
 
@@ -131,6 +132,7 @@ func (m *model) takeOne(t *rapid.T) {
 	if c == nil || !got.Take.Known || c.state != Open || c.gen != got.Take.Generation || c.queue != queue {
 		t.Fatalf("took %+v, the model says %+v", got.Take.Record, c)
 	}
+	c.token = got.Take.Token
 	m.live = append(m.live, got.Take)
 }
 
@@ -139,6 +141,9 @@ func (m *model) mine(k *Take) bool {
 	c := m.calls[k.ID]
 	return c != nil && c.state == Open && c.gen == k.Generation
 }
+
+// holds tells whether the worker has the call still, so that it may put it back.
+func (m *model) holds(k *Take) bool { return m.mine(k) && m.calls[k.ID].token == k.Token }
 
 // pop takes a worker's call out of live or late.
 func (m *model) pop(t *rapid.T) (k *Take, live bool) {
@@ -164,7 +169,7 @@ func (m *model) asynqDone(k *Take) {
 
 func (m *model) retryOne(t *rapid.T) {
 	k, live := m.pop(t)
-	want := m.mine(k)
+	want := m.holds(k)
 	k.Attempts++
 	_, mine, err := m.l.Attempt(m.Context(), k, &Attempt{N: k.Attempts})
 	if m.must(err); mine != want {
@@ -186,7 +191,7 @@ func (m *model) heldByNobodyElse(k *Take) bool {
 
 func (m *model) parkOne(t *rapid.T) {
 	k, _ := m.pop(t)
-	want := m.mine(k)
+	want := m.holds(k)
 	k.Parked = m.parked(k) + 1
 	_, mine, err := m.l.Park(m.Context(), k, nil)
 	if m.must(err); mine != want {

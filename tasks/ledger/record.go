@@ -110,7 +110,7 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 	r := Record{
 		ID: id, Queue: queue, Batch: h["batch"], Key: key, Hash: hash,
 		State: State(h["state"]), Generation: atoi(h["gen"]), AcceptedAt: milli(at),
-		Starts: atoi(h["starts"]), Attempts: atoi(h["attempts"]), Parked: atoi(h["parked"]),
+		Starts: max(atoi(h["starts"])-atoi(h["settled"]), 0), Attempts: atoi(h["attempts"]), Parked: atoi(h["parked"]),
 		FirstAt: milli(h["first"]), HeldBase: millis(h["held_base"]), HeldOwn: millis(h["held_own"]),
 		ParkedAt: milli(h["parked_at"]), Sent: atoi(h["sent"]), Group: h["group"],
 		BodyType: h["type"], Purged: h["purged"] == "1",

@@ -81,7 +81,7 @@ func TestALateWorkerCannotTouchALaterGeneration(t *testing.T) {
 			return mine
 		},
 		"mark": func(d *desk, t *Take) bool {
-			_, mine, err := d.l.MarkSent(d.Context(), t, 1, true, false)
+			_, mine, err := d.l.MarkSent(d.Context(), t, 1, true, "")
 			d.must(err)
 			return mine
 		},
@@ -190,7 +190,7 @@ func TestAMarkStandsUntilTheAttemptIsRecorded(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
-		held, mine, err := d.l.MarkSent(t.Context(), take, 3, true, false)
+		held, mine, err := d.l.MarkSent(t.Context(), take, 3, true, "")
 		if err != nil || !mine || held != 0 {
 			t.Fatal(held, mine, err)
 		}
@@ -214,7 +214,7 @@ func TestNoCallIsMarkedAfterTheHoldWasWrittenSaveTheProbe(t *testing.T) {
 		take := d.acceptAndTake("b", "q", "k")
 		for _, until := range []time.Duration{time.Hour, -time.Hour} {
 			d.hold("q", time.Now().Add(until))
-			held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, false)
+			held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, "")
 			if err != nil || !mine || held <= 0 {
 				t.Fatalf("until %s: held %s, %v, %v", until, held, mine, err)
 			}
@@ -222,7 +222,12 @@ func TestNoCallIsMarkedAfterTheHoldWasWrittenSaveTheProbe(t *testing.T) {
 				t.Fatal("the call was marked")
 			}
 		}
-		held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, true)
+		rdb.HSet(t.Context(), CircuitKey("q", ""), "token", "of another")
+		if held, _, err := d.l.MarkSent(t.Context(), take, 1, true, "mine"); err != nil || held == 0 {
+			t.Fatal("a probe whose lease another has was let go", held, err)
+		}
+		rdb.HSet(t.Context(), CircuitKey("q", ""), "token", "mine")
+		held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, "mine")
 		if err != nil || !mine || held != 0 || d.record("q", take.ID).Sent != 1 {
 			t.Fatal("the probe was refused", held, mine, err)
 		}
@@ -262,7 +267,7 @@ func TestAnAttemptOfAnEndedCallChangesNothing(t *testing.T) {
 		if err != nil || mine || d.record("q", take.ID).Attempts != 0 {
 			t.Fatal(mine, err)
 		}
-		_, mine, err = d.l.MarkSent(t.Context(), take, 1, true, false)
+		_, mine, err = d.l.MarkSent(t.Context(), take, 1, true, "")
 		if err != nil || mine {
 			t.Fatal(mine, err)
 		}
@@ -301,7 +306,7 @@ func TestAParkSentTwiceDoesNotTakeTheTaskFromItsNextWorker(t *testing.T) {
 		take.Parked++
 		for i := range 2 {
 			_, mine, err := d.l.Park(t.Context(), take, nil)
-			if err != nil || !mine {
+			if first := i == 0; err != nil || mine != first {
 				t.Fatal(mine, err)
 			}
 			if i == 0 {
@@ -361,5 +366,33 @@ func TestRecordsReadBackWhatWasWritten(t *testing.T) {
 		if r := d.record("q", take.ID); r.Body != nil || r.State != Done {
 			t.Fatalf("after dropping the body: %+v", r)
 		}
+	})
+}
+
+func TestAWorkerThatHasLostItsCallToAnotherChangesNothing(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		late := d.acceptAndTake("b", "q", "k")
+		// Its lease runs out, asynq puts the task back, and another worker takes it.
+		rdb.LRem(t.Context(), keysOf("q").active(), 1, late.ID)
+		rdb.LPush(t.Context(), keysOf("q").pending(), late.ID)
+		take := d.take("q")
+		if _, mine, err := d.l.MarkSent(t.Context(), take, 1, true, ""); err != nil || !mine {
+			t.Fatal(mine, err)
+		}
+		late.Parked++
+		if _, mine, err := d.l.Park(t.Context(), late, nil); err != nil || mine {
+			t.Error("the late worker put the call back", mine, err)
+		}
+		if _, mine, err := d.l.Attempt(t.Context(), late, nil); err != nil || mine {
+			t.Error("the late worker recorded an attempt", mine, err)
+		}
+		if _, mine, err := d.l.MarkSent(t.Context(), late, 1, true, ""); err != nil || mine {
+			t.Error("the late worker may send the call", mine, err)
+		}
+		if d.record("q", take.ID).Sent != 1 {
+			t.Error("the mark of the worker that has the call is gone")
+		}
+		d.wantPlaces("q", take.ID, "active", "lease", "task")
 	})
 }

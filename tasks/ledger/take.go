@@ -23,6 +23,9 @@ type Take struct {
 	Slot  int64
 	Due   time.Time
 	Money int64
+	// Token tells this taking of the call from any later one: a worker that has
+	// lost the call to another must not put it back.
+	Token int64
 }
 
 // CircuitView is what a worker learns of its account's circuit on the way.
@@ -144,6 +147,16 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 	return Dequeued{Take: takeFrom(a.Queues, reply), Message: str(reply[1])}, nil
 }
 
+// Waiting asks, in a pipeline, how many calls of an upstream wait: the sum of
+// what the commands return.
+func Waiting(ctx context.Context, pipe redis.Pipeliner, upstream string) (counts []*redis.IntCmd) {
+	for _, lane := range []string{"", ":high", ":low"} {
+		k := keysOf(upstream + lane)
+		counts = append(counts, pipe.LLen(ctx, k.pending()), pipe.ZCard(ctx, k.retry()), pipe.ZCard(ctx, k.scheduled()))
+	}
+	return counts
+}
+
 // NoteLimit notes beside a queue of a Cluster that a limit, kept on another node,
 // allows no call for so long; plan names the limits.
 func (l *Ledger) NoteLimit(ctx context.Context, queue, plan string, wait time.Duration) error {
@@ -190,6 +203,8 @@ func takeFrom(queues []string, reply []any) *Take {
 	if wait := time.Duration(num(reply[12])) * time.Microsecond; wait > 0 {
 		t.Due = time.Now().Add(wait)
 	}
-	t.Starts = int(num(reply[10]))
+	// The record was read before the script counted this start.
+	t.Token = num(reply[10])
+	t.Starts++
 	return t
 }

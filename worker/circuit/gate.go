@@ -104,11 +104,13 @@ func (g *Gate) Hold(epoch int64, until time.Time) {
 }
 
 // Probe lets one call through, whatever the gate's state: Redis gave it the lease.
-func (g *Gate) Probe(epoch int64) {
+// To the others the gate stays as it is until the verdict, which Redis knows first
+// and the gate learns from [Gate.Admit] or [Gate.Hold]. done is as in [Gate.Pass].
+func (g *Gate) Probe(epoch int64) (done func(Result) (outage bool)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.epoch, g.until = epoch, time.Now()
-	g.breaker = g.tripped(time.Nanosecond)
+	g.epoch = max(g.epoch, epoch)
+	return func(Result) bool { return false }
 }
 
 // tripped makes a breaker that is open for d and then half-open.

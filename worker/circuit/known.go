@@ -3,7 +3,10 @@ package circuit
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -36,14 +39,14 @@ func (s *Store) Behind(upstream string, epoch int64) bool {
 }
 
 // Recover writes an account's record back where Redis has lost it, as in a
-// fail-over, and tells whether it had.
-func (s *Store) Recover(ctx context.Context, upstream string) (lost bool, err error) {
+// fail-over, and tells whether it had. lease is how long a probe may take.
+func (s *Store) Recover(ctx context.Context, upstream string, lease time.Duration) (lost bool, err error) {
 	known, ok := s.known.Load(upstream)
 	if !ok || known.(*snapshot).epoch == 0 {
 		return false, nil
 	}
 	k := known.(*snapshot)
-	args := []any{k.epoch}
+	args := []any{k.epoch, lease.Milliseconds()}
 	for field, value := range k.fields {
 		args = append(args, field, value)
 	}
@@ -58,9 +61,11 @@ func (s *Store) Recover(ctx context.Context, upstream string) (lost bool, err er
 	return true, s.follow(ctx, upstream)
 }
 
-// Refresh reads the accounts' records, writes back those that Redis has lost, and
-// mends copies that fell behind. It returns the upstreams whose record was lost.
-func (s *Store) Refresh(ctx context.Context, upstreams []string) (lost []string, err error) {
+// Refresh reads the records of accounts, given with how long a probe of theirs may
+// take, writes back those that Redis has lost, and mends copies that fell behind.
+// It returns the upstreams whose record was lost.
+func (s *Store) Refresh(ctx context.Context, leases map[string]time.Duration) (lost []string, err error) {
+	upstreams := slices.Sorted(maps.Keys(leases))
 	pipe := s.rdb.Pipeline()
 	records := make([]*redis.MapStringStringCmd, len(upstreams))
 	for i, upstream := range upstreams {
@@ -73,7 +78,7 @@ func (s *Store) Refresh(ctx context.Context, upstreams []string) (lost []string,
 		fields := records[i].Val()
 		epoch, _ := strconv.ParseInt(fields["epoch"], 10, 64)
 		if s.Behind(upstream, epoch) {
-			was, err := s.Recover(ctx, upstream)
+			was, err := s.Recover(ctx, upstream, leases[upstream])
 			if err != nil {
 				return lost, err
 			}

@@ -10,6 +10,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
+var leases = map[string]time.Duration{"api": time.Minute}
+
 func TestOnAClusterTheCopiesOfTheOtherQueuesFollow(t *testing.T) {
 	t.Parallel()
 	client := brokertest.Cluster(t).Client
@@ -36,7 +38,7 @@ func TestOnAClusterTheCopiesOfTheOtherQueuesFollow(t *testing.T) {
 	if err := client.Del(t.Context(), ledger.CircuitKey("api:low", "")).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if lost, err := store.Refresh(t.Context(), []string{"api"}); err != nil || len(lost) != 0 {
+	if lost, err := store.Refresh(t.Context(), leases); err != nil || len(lost) != 0 {
 		t.Fatalf("lost %q, %v", lost, err)
 	}
 	if got := copies(); !slices.Equal(got, []string{"open 1", "open 1", "open 1"}) {
@@ -60,7 +62,7 @@ func TestARecordThatAFailOverLostIsWrittenBackByAWorkerThatKnowsIt(t *testing.T)
 		if !d.Behind("api", 0) || d.Behind("api", 1) {
 			t.Error("epoch 0 is older than the one this process knows, epoch 1 is not")
 		}
-		lost, err := d.Refresh(t.Context(), []string{"api"})
+		lost, err := d.Refresh(t.Context(), leases)
 		if err != nil || !slices.Equal(lost, []string{"api"}) {
 			t.Fatalf("lost %q, %v", lost, err)
 		}
@@ -77,7 +79,7 @@ func TestAWorkerThatKnowsLessThanRedisWritesNothingBack(t *testing.T) {
 		if err := other.Close(t.Context(), account, "paid", "anna"); err != nil {
 			t.Fatal(err)
 		}
-		if lost, err := d.Refresh(t.Context(), []string{"api"}); err != nil || len(lost) != 0 {
+		if lost, err := d.Refresh(t.Context(), leases); err != nil || len(lost) != 0 {
 			t.Fatalf("lost %q, %v", lost, err)
 		}
 		if r := d.get(account); r.State != circuit.Closed || r.Epoch != 2 {
@@ -101,6 +103,27 @@ func TestEveryChangeIsAnnounced(t *testing.T) {
 			}
 		case <-time.After(30 * time.Second):
 			t.Error("nothing was announced")
+		}
+	})
+}
+
+func TestAHoldThatIsOverWhenItIsWrittenBackWaitsForTheProbeThatMayBeOut(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
+		probed := circuit.NewStore(d.client, "other")
+		<-time.After(20 * time.Millisecond)
+		if a, err := probed.Admit(t.Context(), account, "probe", time.Minute); err != nil || !a.Probe {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		if err := d.client.Del(t.Context(), ledger.CircuitKey("api", "")).Err(); err != nil {
+			t.Fatal(err)
+		}
+		// This worker has not seen that a probe was let out.
+		if lost, err := d.Refresh(t.Context(), leases); err != nil || len(lost) != 1 {
+			t.Fatalf("lost %q, %v", lost, err)
+		}
+		if a := d.admit(account, "second"); a.Admitted {
+			t.Errorf("a second probe was let out beside the first: %+v", a)
 		}
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -302,54 +301,6 @@ func (s *Store) Get(ctx context.Context, n Name) (Record, error) {
 		return Record{}, fmt.Errorf("read circuit %s: %w", n, err)
 	}
 	return recordFromHash(n, h), nil
-}
-
-// List returns the circuits of the given upstreams: every account's, and the
-// endpoint circuits that were ever opened, with the number of waiting calls.
-func (s *Store) List(ctx context.Context, upstreams []string) ([]Record, error) {
-	var list []Record
-	for _, upstream := range upstreams {
-		account, err := s.Get(ctx, Name{Upstream: upstream})
-		if err != nil {
-			return nil, err
-		}
-		if account.Waiting, err = s.waiting(ctx, upstream); err != nil {
-			return nil, err
-		}
-		list = append(list, account)
-		members, err := s.rdb.SMembers(ctx, account.Name.keys()[2]).Result()
-		if err != nil {
-			return nil, fmt.Errorf("list the endpoint circuits of %s: %w", upstream, err)
-		}
-		sort.Strings(members)
-		prefix := account.Name.keys()[0] + "~"
-		for _, key := range members {
-			endpoint := strings.Replace(strings.TrimPrefix(key, prefix), "~", " ", 1)
-			r, err := s.Get(ctx, Name{Upstream: upstream, Endpoint: endpoint})
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, r)
-		}
-	}
-	return list, nil
-}
-
-func (s *Store) waiting(ctx context.Context, upstream string) (int64, error) {
-	pipe := s.rdb.Pipeline()
-	var cmds []*redis.IntCmd
-	for _, lane := range []string{"", ":high", ":low"} {
-		prefix := "asynq:{" + upstream + lane + "}:"
-		cmds = append(cmds, pipe.LLen(ctx, prefix+"pending"), pipe.ZCard(ctx, prefix+"retry"), pipe.ZCard(ctx, prefix+"scheduled"))
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return 0, fmt.Errorf("count the waiting calls of %s: %w", upstream, err)
-	}
-	var n int64
-	for _, cmd := range cmds {
-		n += cmd.Val()
-	}
-	return n, nil
 }
 
 func recordFromHash(n Name, h map[string]string) Record {

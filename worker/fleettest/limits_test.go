@@ -26,15 +26,22 @@ func TestAFleetUsesItsRateAndNeverGoesOverIt(t *testing.T) {
 	const batch, window = "b", 10 * time.Second
 	n := perSecond * int(long/time.Second)
 	f := start(t, setup{size: s, settings: fmt.Sprintf(`limits: ["%d/s"]`, perSecond), api: simapi.Config{Latency: simapi.Latency{Min: 20 * time.Millisecond}}})
+	stalled := stalls(t)
 	f.send(batch, n)
 	f.awaitEnded(batch, 0)
+	stall := stalled()
 	f.wantDone(batch, n, 1)
 	f.wantBooks(batch)
 	may := perSecond * int(window/time.Second)
 	fewest, most := windows(f.arrivals(time.Time{}, time.Time{}), window)
-	t.Logf("%d calls may be made in %s; %d to %d were (%.2f%% to %.2f%%)", may, window, fewest, most,
-		100*float64(fewest)/float64(may), 100*float64(most)/float64(may))
-	if most > may {
+	t.Logf("%d calls may be made in %s; %d to %d were (%.2f%% to %.2f%%); the machine stood still for %s at most", may, window,
+		fewest, most, 100*float64(fewest)/float64(may), 100*float64(most)/float64(may), stall)
+	over := 0
+	if !s.full {
+		// Calls that a busy machine has held up arrive together with later ones.
+		over = int(2 * stall.Seconds() * float64(perSecond))
+	}
+	if most > may+over {
 		t.Errorf("%d calls arrived within %s, %d may", most, window, may)
 	}
 	if float64(fewest) < used*float64(may) {

@@ -3,20 +3,21 @@
 -- KEYS[1]   the call's record
 -- KEYS[2]   the queue's circuit record
 -- ARGV[1]   the generation that the worker made
--- ARGV[2..] pairs of record field and value
+-- ARGV[2]   the call's starts when the worker took it
+-- ARGV[3..] pairs of record field and value
 --
--- The mark of an earlier send is cleared, and so is the count of starts: a
--- worker lived to tell.
+-- The mark of an earlier send is cleared, and its starts are settled: a worker
+-- lived to tell.
 --
 -- Returns {1, streak} with the streak of account failures in the circuit's
 -- record, or {0, 0} when the record has ended or moved on.
 
-local r = redis.call('HMGET', KEYS[1], 'state', 'gen')
-if r[1] ~= 'open' or r[2] ~= ARGV[1] then
+local r = redis.call('HMGET', KEYS[1], 'state', 'gen', 'starts')
+if r[1] ~= 'open' or r[2] ~= ARGV[1] or (r[3] or '0') ~= ARGV[2] then
   return {0, 0}
 end
 -- First of the writes: it needs no memory, and a script that has written may go
 -- on when Redis is full.
-redis.call('HDEL', KEYS[1], 'sent', 'starts')
-redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+redis.call('HDEL', KEYS[1], 'sent')
+redis.call('HSET', KEYS[1], 'settled', ARGV[2], unpack(ARGV, 3))
 return {1, tonumber(redis.call('HGET', KEYS[2], 'streak') or 0)}

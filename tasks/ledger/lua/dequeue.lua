@@ -26,7 +26,8 @@
 -- calls are in flight as may be; else {1,
 -- message, id, which queue, now, after a hold (0 or 1), epoch, streak, open
 -- endpoint circuits, milliseconds held in all, starts, slot, microseconds until
--- the slot, money reserved, the record}.
+-- the slot, money reserved, the record}. The starts tell one taking of a call from
+-- the next.
 local queues = (#KEYS - 3) / 6
 local limits_at = 7 + 2 * queues
 if ARGV[6] == '1' then

@@ -7,17 +7,25 @@
 -- KEYS[2]   the account's circuit record
 -- ARGV[1]   the generation that the worker is making
 -- ARGV[2]   the attempt's number; empty for a call that may be sent twice
--- ARGV[3]   1 if the call holds the probe
+-- ARGV[3]   the token of the account's probe, if the call holds it, or empty
 -- ARGV[4]   the epoch that admitted the call
+-- ARGV[5]   the call's starts when the worker took it
+-- ARGV[6]   1 if the circuit record is the one that decides, and no copy of it
 --
 -- Returns {1} when the call may go out, {0, ms} when its account is held for
--- that long or was held meanwhile, {-1} when the record has ended or moved on.
-local r = redis.call('HMGET', KEYS[1], 'state', 'gen')
-if r[1] ~= 'open' or r[2] ~= ARGV[1] then
+-- that long or was held meanwhile, {-1} when the record has ended, or the call was taken again.
+local r = redis.call('HMGET', KEYS[1], 'state', 'gen', 'starts')
+if r[1] ~= 'open' or r[2] ~= ARGV[1] or (r[3] or '0') ~= ARGV[5] then
   return {-1}
 end
-local c = redis.call('HMGET', KEYS[2], 'state', 'until', 'epoch')
-if ARGV[3] ~= '1' and (c[1] == 'open' or tonumber(c[3] or 0) ~= tonumber(ARGV[4])) then
+local c = redis.call('HMGET', KEYS[2], 'state', 'until', 'epoch', 'token')
+local may
+if ARGV[3] == '' then
+  may = c[1] ~= 'open' and tonumber(c[3] or 0) == tonumber(ARGV[4])
+else
+  may = c[4] == ARGV[3] or ARGV[6] ~= '1' -- tokens are not copied
+end
+if not may then
   local t = redis.call('TIME')
   local wait = tonumber(c[2] or 0) - (t[1] * 1000 + math.floor(t[2] / 1000))
   return {0, math.max(wait, 0)}

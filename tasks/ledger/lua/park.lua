@@ -13,15 +13,16 @@
 -- ARGV[2]   the generation that the worker made
 -- ARGV[3]   now in nanoseconds, as asynq writes it
 -- ARGV[4]   how often the call was parked, this time counted
--- ARGV[5..] pairs of record field and value
+-- ARGV[5]   the call's starts when the worker took it
+-- ARGV[6..] pairs of record field and value
 --
 -- Returns {1, streak} with the streak of account failures in the circuit's
 -- record, or {0, 0} when the record has ended or moved on. Running it twice, as
 -- after a lost reply, changes nothing.
 
-local r = redis.call('HMGET', KEYS[5], 'state', 'gen', 'parked')
-if r[2] and r[2] ~= ARGV[2] then
-  return {0, 0} -- the task of a later generation is another worker's
+local r = redis.call('HMGET', KEYS[5], 'state', 'gen', 'parked', 'starts')
+if (r[2] and r[2] ~= ARGV[2]) or (r[4] or '0') ~= ARGV[5] then
+  return {0, 0} -- taken again since: the task is another worker's
 end
 local streak = tonumber(redis.call('HGET', KEYS[6], 'streak') or 0)
 if r[1] == 'open' and r[3] == ARGV[4] then
@@ -41,6 +42,6 @@ if active == 1 then
   redis.call('HSET', KEYS[4], 'state', 'pending', 'pending_since', ARGV[3])
   redis.call('RPUSH', KEYS[3], ARGV[1])
 end
-redis.call('HDEL', KEYS[5], 'sent', 'starts')
-redis.call('HSET', KEYS[5], unpack(ARGV, 5))
+redis.call('HDEL', KEYS[5], 'sent')
+redis.call('HSET', KEYS[5], 'settled', ARGV[5], unpack(ARGV, 6))
 return {1, streak}

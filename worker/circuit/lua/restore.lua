@@ -2,14 +2,20 @@
 -- than Redis does: a fail-over has lost it.
 --
 -- ARGV[1]   the epoch that the worker knows
--- ARGV[2..] pairs of field and value: the record as it was then
+-- ARGV[2]   how long a probe may take before it counts as lost, in ms
+-- ARGV[3..] pairs of field and value: the record as it was then
 --
 -- Returns {1 if the record was written, else 0; the record as it is now}.
 if tonumber(ARGV[1]) <= epoch then
   return {0, redis.call('HGETALL', KEYS[1])}
 end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+local r = redis.call('HMGET', KEYS[1], 'state', 'until', 'token')
+if r[1] == 'open' and tonumber(r[2]) <= now and not r[3] then
+  -- A probe may be out that this worker does not know of.
+  redis.call('HSET', KEYS[1], 'token', 'unknown', 'lease', now + ARGV[2], 'turn', now + ARGV[2])
+end
 redis.call('HSET', KEYS[1], 'version', math.max(tonumber(own.version or 0),
   tonumber(redis.call('HGET', KEYS[1], 'version') or 0)))
 changed()

@@ -27,6 +27,8 @@
 -- Slots are reserved half a second ahead: far enough that none is lost, near
 -- enough that a call which is urgent is made within a second.
 local ahead = 500000
+-- For so long it is remembered that a slot was given back.
+local remembered = 60000000
 
 local function limits(state, slots, at)
   local n = tonumber(ARGV[at + 1])
@@ -62,6 +64,10 @@ local function limits(state, slots, at)
     end
     return r[i], r[i + 1], used
   end
+  -- counted tells whether a slot is of a window that is still counted.
+  local function counted(r, slot)
+    return slot / 1000 >= r[3] and tonumber(s['s:' .. r.key] or 0) == window(r, slot)
+  end
   local function price(r)
     if r.kind == 'money' then
       return math.max(r[2], tonumber(s.amount or 0))
@@ -69,7 +75,8 @@ local function limits(state, slots, at)
     return r[2]
   end
   local function returned(now)
-    return paced and redis.call('ZRANGEBYSCORE', slots, string.format('%.0f', now), '+inf', 'LIMIT', 0, 1)[1]
+    -- After a cut, slots of the former rate are worth nothing.
+    return paced and not moves and redis.call('ZRANGEBYSCORE', slots, string.format('%.0f', now), '+inf', 'LIMIT', 0, 1)[1]
   end
   local function use(r, start, used)
     redis.call('HSET', state, 's:' .. r.key, start, 'n:' .. r.key, string.format('%.0f', math.max(used, 0)))
@@ -124,29 +131,26 @@ local function limits(state, slots, at)
     return money
   end
   function l.give_back(now, slot, money)
+    local name = string.format('%.0f', slot)
+    redis.call('ZREMRANGEBYSCORE', slots, '-inf', string.format('(%.0f', now - remembered))
+    if redis.call('ZADD', slots, 'NX', name, name) == 0 then
+      return -- said twice, as after a lost reply
+    end
+    redis.call('PEXPIRE', slots, remembered / 1000)
     for _, r in ipairs(rules) do
-      if not r.paced then
+      if not r.paced and counted(r, slot) then
         local start, _, used = window(r, slot)
         local less = r[2]
         if r.kind == 'money' then less = money end
-        if used > 0 then use(r, start, used - less) end
+        use(r, start, used - less)
       end
-    end
-    -- After a cut, slots of the former rate are worth nothing.
-    if paced and not moves and slot > now then
-      local name = string.format('%.0f', slot)
-      redis.call('ZREMRANGEBYSCORE', slots, '-inf', string.format('(%.0f', now))
-      redis.call('ZADD', slots, name, name)
-      redis.call('PEXPIRE', slots, 60000)
     end
   end
   function l.settle(slot, reserved, billed)
     for _, r in ipairs(rules) do
-      if r.kind == 'money' then
+      if r.kind == 'money' and counted(r, slot) then
         local start, _, used = window(r, slot)
-        if tonumber(s['s:' .. r.key] or 0) == start then
-          use(r, start, used - reserved + billed)
-        end
+        use(r, start, used - reserved + billed)
       end
     end
     if billed > tonumber(s.amount or 0) then
