@@ -21,10 +21,11 @@
 //
 // One call's way:
 //
-//	dequeue   refuses what is held, ended or not ours
+//	dequeue   refuses what is held, used up or ended; takes the call with its slot
 //	budget    deadline over, too many starts, or perhaps sent already: ended here
+//	slot      waited for, half a second at most
 //	circuit   the probe after a hold; the endpoint's circuit; the process's breaker
-//	mark      a call that must not be sent twice is marked in its record
+//	mark      who has waited asks again; a call that must not be sent twice is marked
 //	send      one attempt, at most one request
 //	decide    pure, by the policy
 //	record    circuit first, so that the fleet stops; then the ledger; then asynq

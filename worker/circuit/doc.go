@@ -19,7 +19,15 @@
 // its lease; the next call that asks becomes the probe.
 //
 // The dequeue script refuses a held account's queues, so that waiting costs
-// nothing. It reads the record beside its own queue: for the queues NAME:high
-// and NAME:low, which can live on other nodes of a Cluster, that is a copy. The
-// record of {NAME} decides; copies follow.
+// nothing. On a Cluster the queues NAME:high and NAME:low live on other nodes,
+// and it reads a copy of the record beside them: the record of {NAME} decides,
+// copies follow.
+//
+// Every change is announced on a channel; it is read every second besides. A
+// process remembers the newest record that it saw of every account, and writes it
+// back where Redis has lost it, as in a fail-over.
+//
+// An account that is held by a limit or a budget (package limit) is not open: no
+// probe is needed. Its record only says until when, for people and so that the
+// dequeue script need not count again.
 package circuit

@@ -113,11 +113,17 @@ func Start(spec Spec) (*Process, error) {
 		"--daemonize", "no",
 	)
 	cmd.Dir = spec.Dir
-	cmd.Env = environ()
 	cmd.Stdout, cmd.Stderr = spec.Output, spec.Output
 	cmd.ExtraFiles = spec.Keep
-	cmd.SysProcAttr = childAttr()
+	return Run(cmd)
+}
 
+// Run starts a server program with options of the caller's, with a bare
+// environment, in a process group of its own, ended with this process where the
+// system can do it.
+func Run(cmd *exec.Cmd) (*Process, error) {
+	cmd.Env = environ()
+	cmd.SysProcAttr = childAttr()
 	p := &Process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
@@ -131,7 +137,7 @@ func Start(spec Spec) (*Process, error) {
 		if err != nil {
 			return
 		}
-		_ = cmd.Wait()
+		_ = cmd.Wait() // Exit tells how it ended
 		close(p.done)
 	}()
 	if err := <-started; err != nil {
