@@ -37,7 +37,7 @@ local trim = function(ids)
   redis.call('ZREM', KEYS[6], unpack(ids))
 end
 
-local r = redis.call('HMGET', KEYS[7], 'state', 'gen', 'assumed', 'group')
+local r = redis.call('HMGET', KEYS[7], 'state', 'gen', 'assumed', 'group', 'purged')
 -- The first write of each way needs no memory: a script that has written may go
 -- on when Redis is full.
 if ARGV[4] == '1' then
@@ -101,7 +101,8 @@ if replaces then
 end
 redis.call('HSET', KEYS[7], 'state', ARGV[3], 'ended', score, unpack(ARGV, 12))
 redis.call('ZADD', KEYS[9], score, ARGV[1])
-if ARGV[3] == 'dead' then
+-- Somebody has done with a dead letter that was purged, whatever its late answer.
+if ARGV[3] == 'dead' and not r[5] then
   redis.call('ZADD', KEYS[11], score, ARGV[1])
   redis.call('ZADD', KEYS[12], score, ARGV[1])
   redis.call('HSET', KEYS[13], ARGV[6], ARGV[7])
