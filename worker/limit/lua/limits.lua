@@ -76,7 +76,8 @@ local function limits(state, slots, at)
   end
   local function returned(now)
     -- After a cut, slots of the former rate are worth nothing.
-    return paced and not moves and redis.call('ZRANGEBYSCORE', slots, string.format('%.0f', now), '+inf', 'LIMIT', 0, 1)[1]
+    return paced and not moves and redis.call('ZRANGEBYSCORE', slots, string.format('%.0f', now),
+      string.format('%.0f', now + ahead), 'LIMIT', 0, 1)[1]
   end
   local function use(r, start, used)
     redis.call('HSET', state, 's:' .. r.key, start, 'n:' .. r.key, string.format('%.0f', math.max(used, 0)))
