@@ -113,8 +113,9 @@ type Upstream struct {
 	IdempotencyHeader string
 	// MaxBody is the largest answer in bytes. Defaults to 8 MiB.
 	MaxBody int64
-	// CostHeader is the answer's header that says what a call was billed.
-	// Defaults to x-openapi-amount.
+	// CostHeader is the answer's header that says what a call was billed, which
+	// a budget of money is then settled with. Without one the budget counts
+	// CostPerCall, and x-openapi-amount is kept for the records only.
 	CostHeader string
 	// TLS names private authorities and client certificates.
 	TLS TLS

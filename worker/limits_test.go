@@ -145,6 +145,42 @@ func TestWhatACallWasBilledReplacesWhatWasReserved(t *testing.T) {
 	})
 }
 
+func TestWithoutAHeaderForBillsABudgetCountsThePricePerCall(t *testing.T) {
+	each(t, worker.Config{Upstreams: []worker.Upstream{{
+		Name: callqtest.Upstream, Budget: []string{"1 USD/month"}, CostPerCall: "0.10",
+	}}}, func(t *testing.T, env *callqtest.Env) {
+		// The simulated API says x-openapi-amount, in a unit of its own.
+		for i := range 12 {
+			env.Submit(tasks.Call{Path: fmt.Sprintf("/%d", i), Batch: "b", Key: fmt.Sprint(i)})
+		}
+		env.Start()
+		if r := held(t, env); r.LimitedText != "1 USD/month" {
+			t.Errorf("held by %q", r.LimitedText)
+		}
+		env.Sim().AwaitArrivals(10)
+		env.Stop()
+		if n := used(t, env, "USD/1month"); n != "1000000" || env.Sim().Arrivals() != 10 {
+			t.Errorf("%s millionths are spent for %d calls", n, env.Sim().Arrivals())
+		}
+	})
+}
+
+func TestACloseLetsCallsGoThoughTheDearestCostMoreThanTheBudget(t *testing.T) {
+	each(t, worker.Config{Upstreams: []worker.Upstream{{
+		Name: callqtest.Upstream, Budget: []string{"1 USD/month"}, CostPerCall: "0.10", CostHeader: "x-billed", Concurrency: 1,
+	}}}, func(t *testing.T, env *callqtest.Env) {
+		env.Sim().Script("GET /dear -> ok header=x-billed:5")
+		env.Submit(tasks.Call{Path: "/dear", Batch: "b", Key: "dear"})
+		env.Submit(tasks.Call{Path: "/next", Batch: "b", Key: "next"})
+		env.Start()
+		held(t, env)
+		if err := circuit.NewStore(env.Redis(), "test").Close(t.Context(), circuit.Name{Upstream: callqtest.Upstream}, "we pay", "test"); err != nil {
+			t.Fatal(err)
+		}
+		want(t, env.AwaitBatch("b")["next"], tasks.StateDone, "ok", 1)
+	})
+}
+
 func TestACallThatIsParkedThoughItsAccountIsNotHeldDoesNotComeBackAtOnce(t *testing.T) {
 	p := parse(t, `version: 1
 name: patient

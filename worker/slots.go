@@ -63,7 +63,7 @@ func (w *Worker) again(ctx context.Context, p *passage, once bool) bool {
 // bill settles what the limits reserved for a call with what it was billed.
 func (w *Worker) bill(ctx context.Context, p *passage, a upstream.Answer) {
 	billed, ok := limit.ParseBilled(a.Kept.Amount)
-	if !ok || !p.acct.plan.Money() {
+	if !ok || !p.acct.bills || !p.acct.plan.Money() {
 		return
 	}
 	slot := limit.Slot{At: p.take.Slot, Money: p.take.Money}

@@ -69,6 +69,7 @@ type account struct {
 	always     bool     // the API honours an idempotency key
 	queues     []string // the most urgent first
 	plan       *limit.Plan
+	bills      bool // its answers say what a call was billed
 	// fleet is how many calls the fleet makes at once, concurrency how many of
 	// them this process can.
 	fleet, concurrency int
@@ -147,7 +148,7 @@ func newAccount(u Upstream, cfg Config) (*account, error) {
 	if a.concurrency == 0 {
 		a.concurrency = DefaultUpstreamConcurrency
 	}
-	a.fleet = a.concurrency
+	a.fleet, a.bills = a.concurrency, u.CostHeader != ""
 	a.concurrency = min(a.concurrency, cfg.Concurrency)
 	for _, p := range []tasks.Priority{tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow} {
 		a.queues = append(a.queues, tasks.Queue(u.Name, p))

@@ -8,9 +8,10 @@ if ARGV[1] == 'open' then
 else
   close()
   -- A limit or a budget that holds the account begins anew: its window counts
-  -- from nothing until it turns.
+  -- from nothing until it turns, and the dearest bill is forgotten, lest one call
+  -- cost more than all that is allowed.
   if own.limited_key then
-    redis.call('HDEL', KEYS[4], 's:' .. own.limited_key, 'n:' .. own.limited_key)
+    redis.call('HDEL', KEYS[4], 's:' .. own.limited_key, 'n:' .. own.limited_key, 'amount')
     redis.call('HDEL', KEYS[1], 'limited', 'limited_plan', 'limited_by', 'limited_key', 'limited_text', 'limited_turn')
   end
 end
