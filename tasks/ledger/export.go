@@ -73,8 +73,8 @@ func (l *Ledger) FreeBodies(ctx context.Context, batch string, h Horizon, states
 			if err != nil {
 				return total, fmt.Errorf("free the bodies of batch %q: %w", batch, err)
 			}
-			total += int(num(reply[2]))
-			if num(reply[0]) < page {
+			total += int(Number(reply[2]))
+			if Number(reply[0]) < page {
 				break
 			}
 			score, err := strconv.ParseFloat(str(reply[1]), 64)

@@ -83,15 +83,17 @@ func upstreamOf(queue string) string {
 //go:embed lua/*.lua
 var sources embed.FS
 
-func source(name string) string {
-	src, err := sources.ReadFile("lua/" + name + ".lua")
+// Source is the text of a Lua script that a package has embedded from its folder
+// lua. It panics where there is none, which is a mistake in that package.
+func Source(scripts embed.FS, name string) string {
+	src, err := scripts.ReadFile("lua/" + name + ".lua")
 	if err != nil {
 		panic(err) // embedded at build time
 	}
 	return string(src)
 }
 
-func load(name string) *redis.Script { return redis.NewScript(Compact(source(name))) }
+func load(name string) *redis.Script { return redis.NewScript(Compact(Source(sources, name))) }
 
 // Compact drops a Lua script's comments and indentation, which Redis would otherwise keep.
 func Compact(src string) string {

@@ -117,7 +117,7 @@ func (l *Ledger) expire(ctx context.Context, batch, queue, before, idle string) 
 			}
 			total += len(names)
 		}
-		if num(reply[0]) < page {
+		if Number(reply[0]) < page {
 			return total, nil
 		}
 		last, err := strconv.ParseFloat(str(reply[1]), 64)

@@ -182,23 +182,3 @@ func (l *Ledger) PassTurn(ctx context.Context, queue string) error {
 	}
 	return nil
 }
-
-func num(v any) int64 {
-	switch v := v.(type) {
-	case int64:
-		return v
-	case string:
-		return atoi64(v)
-	}
-	return 0
-}
-
-func str(v any) string {
-	switch v := v.(type) {
-	case string:
-		return v
-	case int64:
-		return fmt.Sprint(v)
-	}
-	return ""
-}

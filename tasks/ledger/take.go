@@ -101,7 +101,7 @@ func (l *Ledger) Taker(limits string) *Taker {
 	if limits == "" {
 		limits = "local function limits() end\n"
 	}
-	return &Taker{rdb: l.rdb, script: redis.NewScript(Compact(limits + source("dequeue")))}
+	return &Taker{rdb: l.rdb, script: redis.NewScript(Compact(limits + Source(sources, "dequeue")))}
 }
 
 // Take moves the next call into active.
@@ -133,13 +133,13 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 	switch {
 	case err != nil:
 		return Dequeued{}, err
-	case num(reply[0]) == 0:
-		return Dequeued{Held: time.Duration(num(reply[1])) * time.Millisecond}, nil
-	case num(reply[0]) == 2:
+	case Number(reply[0]) == 0:
+		return Dequeued{Held: time.Duration(Number(reply[1])) * time.Millisecond}, nil
+	case Number(reply[0]) == 2:
 		return Dequeued{Full: true}, nil
-	case num(reply[0]) == 3:
+	case Number(reply[0]) == 3:
 		got := Dequeued{Empty: true}
-		if due := num(reply[1]); due > 0 {
+		if due := Number(reply[1]); due > 0 {
 			got.NextDue = time.Unix(due, 0)
 		}
 		return got, nil
@@ -185,26 +185,22 @@ func (l *Ledger) InFlight(ctx context.Context, queues ...string) (int, error) {
 }
 
 func takeFrom(queues []string, reply []any) *Take {
-	fields, _ := reply[14].([]any)
-	h := make(map[string]string, len(fields)/2)
-	for i := 0; i+1 < len(fields); i += 2 {
-		h[str(fields[i])] = str(fields[i+1])
-	}
+	h := Hash(reply[14])
 	t := &Take{
-		Record: recordFromHash(queues[num(reply[3])-1], str(reply[2]), h),
-		At:     time.UnixMilli(num(reply[4])).UTC(),
+		Record: recordFromHash(queues[Number(reply[3])-1], str(reply[2]), h),
+		At:     time.UnixMilli(Number(reply[4])).UTC(),
 		Known:  h["state"] != "",
 		Circuit: CircuitView{
-			AfterHold: num(reply[5]) == 1, Epoch: num(reply[6]), Streak: int(num(reply[7])),
-			Endpoints: int(num(reply[8])), Held: time.Duration(num(reply[9])) * time.Millisecond,
+			AfterHold: Number(reply[5]) == 1, Epoch: Number(reply[6]), Streak: int(Number(reply[7])),
+			Endpoints: int(Number(reply[8])), Held: time.Duration(Number(reply[9])) * time.Millisecond,
 		},
-		Slot: num(reply[11]), Money: num(reply[13]),
+		Slot: Number(reply[11]), Money: Number(reply[13]),
 	}
-	if wait := time.Duration(num(reply[12])) * time.Microsecond; wait > 0 {
+	if wait := time.Duration(Number(reply[12])) * time.Microsecond; wait > 0 {
 		t.Due = time.Now().Add(wait)
 	}
 	// The record was read before the script counted this start.
-	t.Token = num(reply[10])
+	t.Token = Number(reply[10])
 	t.Starts++
 	return t
 }

@@ -54,8 +54,8 @@ func (s *Store) Recover(ctx context.Context, upstream string, lease time.Duratio
 	if err != nil {
 		return false, fmt.Errorf("write circuit %s back: %w", upstream, err)
 	}
-	s.learn(upstream, hash(reply[1]))
-	if number(reply[0]) == 0 {
+	s.learn(upstream, ledger.Hash(reply[1]))
+	if ledger.Number(reply[0]) == 0 {
 		return false, nil
 	}
 	return true, s.follow(ctx, upstream)
@@ -95,17 +95,4 @@ func (s *Store) Refresh(ctx context.Context, leases map[string]time.Duration) (l
 		}
 	}
 	return lost, nil
-}
-
-func number(v any) int64 { n, _ := v.(int64); return n }
-
-// hash reads the reply of HGETALL in a script.
-func hash(v any) map[string]string {
-	flat, _ := v.([]any)
-	h := make(map[string]string, len(flat)/2)
-	for i := 0; i+1 < len(flat); i += 2 {
-		field, _ := flat[i].(string)
-		h[field], _ = flat[i+1].(string)
-	}
-	return h
 }

@@ -171,24 +171,16 @@ func NewStore(rdb redis.UniversalClient, who string) *Store {
 //go:embed lua/*.lua
 var sources embed.FS
 
-func source(name string) string {
-	src, err := sources.ReadFile("lua/" + name + ".lua")
-	if err != nil {
-		panic(err) // embedded at build time
-	}
-	return string(src)
-}
-
 func load(parts ...string) *redis.Script {
 	return redis.NewScript(ledger.Compact(strings.Join(parts, "")))
 }
 
 var (
-	scriptReport  = load(limit.AdaptiveSource(), source("prelude"), source("report"))
-	scriptAdmit   = load(source("prelude"), source("admit"))
-	scriptOperate = load(source("prelude"), source("operate"))
-	scriptRestore = load(source("prelude"), source("restore"))
-	scriptFollow  = load(source("follow"))
+	scriptReport  = load(limit.AdaptiveSource(), ledger.Source(sources, "prelude"), ledger.Source(sources, "report"))
+	scriptAdmit   = load(ledger.Source(sources, "prelude"), ledger.Source(sources, "admit"))
+	scriptOperate = load(ledger.Source(sources, "prelude"), ledger.Source(sources, "operate"))
+	scriptRestore = load(ledger.Source(sources, "prelude"), ledger.Source(sources, "restore"))
+	scriptFollow  = load(ledger.Source(sources, "follow"))
 )
 
 // Standing is how a circuit stands after a report.
@@ -219,12 +211,12 @@ func (s *Store) Report(ctx context.Context, n Name, r Report) (Standing, error) 
 	if err != nil {
 		return Standing{}, fmt.Errorf("report to circuit %s: %w", n, err)
 	}
-	standing := Standing{Open: number(reply[1]) == 1, Epoch: number(reply[2]), Wait: time.Duration(number(reply[3])) * time.Millisecond}
-	if number(reply[0]) == 0 {
+	standing := Standing{Open: ledger.Number(reply[1]) == 1, Epoch: ledger.Number(reply[2]), Wait: time.Duration(ledger.Number(reply[3])) * time.Millisecond}
+	if ledger.Number(reply[0]) == 0 {
 		return standing, nil
 	}
 	if n.Endpoint == "" {
-		s.learn(n.Upstream, hash(reply[4]))
+		s.learn(n.Upstream, ledger.Hash(reply[4]))
 	}
 	return standing, s.follow(ctx, n.Upstream)
 }
@@ -237,15 +229,15 @@ func (s *Store) Admit(ctx context.Context, n Name, token string, lease time.Dura
 		return Admission{}, fmt.Errorf("ask circuit %s: %w", n, err)
 	}
 	text := func(i int) string { v, _ := reply[i].(string); return v }
-	switch number(reply[0]) {
+	switch ledger.Number(reply[0]) {
 	case 1:
-		return Admission{Admitted: true, Epoch: number(reply[1])}, nil
+		return Admission{Admitted: true, Epoch: ledger.Number(reply[1])}, nil
 	case 2:
-		return Admission{Admitted: true, Probe: true, Epoch: number(reply[1]), Hold: text(2), Rung: int(number(reply[3]))}, nil
+		return Admission{Admitted: true, Probe: true, Epoch: ledger.Number(reply[1]), Hold: text(2), Rung: int(ledger.Number(reply[3]))}, nil
 	case 3:
 		return Admission{GiveUp: true, Code: text(1), CorrelationID: text(2), Message: text(3)}, nil
 	default:
-		return Admission{Wait: max(time.Duration(number(reply[1]))*time.Millisecond, time.Millisecond)}, nil
+		return Admission{Wait: max(time.Duration(ledger.Number(reply[1]))*time.Millisecond, time.Millisecond)}, nil
 	}
 }
 
@@ -267,7 +259,7 @@ func (s *Store) operate(ctx context.Context, n Name, verb string, d time.Duratio
 		return fmt.Errorf("%s circuit %s: %w", verb, n, err)
 	}
 	if n.Endpoint == "" {
-		s.learn(n.Upstream, hash(reply))
+		s.learn(n.Upstream, ledger.Hash(reply))
 	}
 	return s.follow(ctx, n.Upstream)
 }

@@ -16,22 +16,14 @@ import (
 //go:embed lua/*.lua
 var sources embed.FS
 
-func source(name string) string {
-	src, err := sources.ReadFile("lua/" + name + ".lua")
-	if err != nil {
-		panic(err) // embedded at build time
-	}
-	return string(src)
-}
-
 // Source is the Lua function limits, for the script that takes a call from its
 // queue; lua/limits.lua describes it.
-func Source() string { return source("adaptive") + source("limits") }
+func Source() string { return ledger.Source(sources, "adaptive") + ledger.Source(sources, "limits") }
 
 // AdaptiveSource is the Lua by which a rate error lowers an adaptive rate.
-func AdaptiveSource() string { return source("adaptive") }
+func AdaptiveSource() string { return ledger.Source(sources, "adaptive") }
 
-var scriptChange = redis.NewScript(ledger.Compact(Source() + source("change")))
+var scriptChange = redis.NewScript(ledger.Compact(Source() + ledger.Source(sources, "change")))
 
 // Slot is a call's place under its account's limits. The zero value is none.
 type Slot struct {
@@ -74,12 +66,12 @@ func (s *Store) Take(ctx context.Context, upstream string, p *Plan) (Slot, *Refu
 	if err != nil {
 		return Slot{}, nil, fmt.Errorf("take a slot of %s: %w", upstream, err)
 	}
-	if number(reply[0]) == 1 {
-		return Slot{At: number(reply[1]), Wait: time.Duration(number(reply[2])) * time.Microsecond, Money: number(reply[3])}, nil, nil
+	if ledger.Number(reply[0]) == 1 {
+		return Slot{At: ledger.Number(reply[1]), Wait: time.Duration(ledger.Number(reply[2])) * time.Microsecond, Money: ledger.Number(reply[3])}, nil, nil
 	}
 	text := func(i int) string { v, _ := reply[i].(string); return v }
 	return Slot{}, &Refusal{
-		Wait: time.Duration(number(reply[1])) * time.Millisecond, Reason: text(2), Key: text(3), Text: text(4),
+		Wait: time.Duration(ledger.Number(reply[1])) * time.Millisecond, Reason: text(2), Key: text(3), Text: text(4),
 	}, nil
 }
 
@@ -123,15 +115,4 @@ func ParseBilled(text string) (micros int64, ok bool) {
 		micros++
 	}
 	return micros, true
-}
-
-func number(v any) int64 {
-	switch v := v.(type) {
-	case int64:
-		return v
-	case string:
-		n, _ := strconv.ParseInt(v, 10, 64)
-		return n
-	}
-	return 0
 }
