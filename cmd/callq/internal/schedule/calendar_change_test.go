@@ -38,7 +38,10 @@ func TestDuringARollOutBothCalendarsAreServedAndNoTickTwice(t *testing.T) {
 		f.settle(before, after)
 		for _, clock := range []string{"02:00:00", "02:01:30", "02:30:00"} { // nobody could look in between
 			f.set(clock)
-			f.settle(before, after)
+			// One after the other: what the worker of the former calendar does not
+			// record itself, it may report as missed though it was sent.
+			f.settle(before)
+			f.settle(after)
 		}
 		f.wantBatches("nightly-20260504T020000Z=3 nightly-20260504T023000Z=3")
 		f.wantLogged(2, "the file of a schedule was sent")
