@@ -95,6 +95,12 @@ func (st State) Overdue(c *calendar.Calendar, now time.Time) *Missed {
 	return missed
 }
 
+// shared tells whether the last batch was that of this calendar's next tick, and
+// was sent under another calendar which has the tick as well.
+func (st State) shared(c *calendar.Calendar) bool {
+	return !st.Until.IsZero() && st.Sent != nil && c.Next(st.Until).Equal(st.Sent.Tick)
+}
+
 // grace is how old a tick may be that is still sent by itself.
 const grace = time.Minute
 
@@ -108,7 +114,7 @@ func (st State) due(c *calendar.Calendar, now time.Time) (*Missed, time.Time) {
 	for tick := c.Next(st.Until); !tick.IsZero() && !tick.After(now); {
 		next := c.Next(tick)
 		if st.Sent != nil && st.Sent.Tick.Equal(tick) {
-			// Under the calendar before this one, which had the tick as well.
+			// Under another calendar, which has the tick as well.
 			tick = next
 			continue
 		}

@@ -144,7 +144,7 @@ func (k *keeper) step(ctx context.Context) (time.Duration, error) {
 
 func (k *keeper) idle(st State, now time.Time) bool {
 	missed, tick := st.due(k.schedule.Calendar, now)
-	return !st.Until.IsZero() && st.Sending.IsZero() && missed == nil && tick.IsZero()
+	return !st.Until.IsZero() && st.Sending.IsZero() && missed == nil && tick.IsZero() && !st.shared(k.schedule.Calendar)
 }
 
 // nap is how long nothing will be due.
@@ -172,6 +172,13 @@ func (k *keeper) act(ctx context.Context, l *lock, st State, now time.Time) (aga
 		}
 		st.Until = now
 		k.Logger.Info("a schedule begins", "schedule", s.Name, "first", s.Calendar.Next(now))
+	}
+	if st.shared(s.Calendar) {
+		// While it is still the last one: that it was sent is forgotten with the next.
+		if err := l.write(ctx, until, timeText(st.Sent.Tick)); err != nil {
+			return false, err
+		}
+		st.Until = st.Sent.Tick
 	}
 	missed, tick := st.due(s.Calendar, now)
 	if missed != nil {
