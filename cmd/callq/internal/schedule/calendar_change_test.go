@@ -61,16 +61,17 @@ func TestATickOfAnotherCalendarThatWasSentLateIsNotMissed(t *testing.T) {
 func TestASharedTickThatTheOtherCalendarSentIsNotMissedOnceOthersFollow(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
-		before, after := f.on("0 * * * *"), f.on("*/30 * * * *")
+		before, after := f.on("*/10 * * * *"), f.on("*/5 * * * *")
+		f.set("01:59:00")
 		f.settle(before, after)
 		f.set("02:00:00")
 		f.settle(after) // sends it
 		f.settle(before)
-		f.set("02:30:00")
+		f.set("02:05:00")
 		f.settle(after)
 		f.settle(before)
 		f.wantLogged(0, "missed")
-		f.wantBatches("nightly-20260504T020000Z=3 nightly-20260504T023000Z=3")
+		f.wantBatches("nightly-20260504T020000Z=3 nightly-20260504T020500Z=3")
 	})
 }
 
