@@ -151,9 +151,6 @@ func (l *Ledger) Find(ctx context.Context, id string) (Record, error) {
 	return Record{}, fmt.Errorf("%w: %s", ErrNoCall, id)
 }
 
-// page is how many records are read in one go.
-const page = 500
-
 // Cursor remembers how far a reader has got with the endings of a batch. The
 // zero value starts at the beginning. It is not safe for concurrent use.
 type Cursor struct{ last map[string]string }
@@ -201,12 +198,15 @@ func (l *Ledger) Endings(ctx context.Context, batch string, cur *Cursor) iter.Se
 	}
 }
 
-// endings reads the endings of one queue a page at a time.
+// endings reads the endings of one queue a page at a time, and the records of a
+// page as many at once as are not too heavy.
 type endings struct {
 	l            *Ledger
 	queue, batch string
 	page         []ending
-	drained      bool
+	// rest of the page, whose records are still to be read.
+	rest    [][]redis.Z
+	drained bool
 }
 
 type ending struct {
@@ -216,24 +216,20 @@ type ending struct {
 }
 
 func (s *endings) fill(ctx context.Context, cur *Cursor) error {
-	if len(s.page) > 0 || s.drained {
+	if len(s.page) > 0 {
 		return nil
 	}
-	from := "-inf"
-	if last := cur.last[s.queue]; last != "" {
-		from = "(" + last
+	if len(s.rest) == 0 && !s.drained {
+		if err := s.list(ctx, cur); err != nil {
+			return err
+		}
 	}
-	zs, err := s.l.rdb.ZRangeByScoreWithScores(ctx, keysOf(s.queue).ended(s.batch),
-		&redis.ZRangeBy{Min: from, Max: "+inf", Count: page}).Result()
-	if err != nil {
-		return fmt.Errorf("list ended calls of batch %q: %w", s.batch, err)
+	if len(s.rest) == 0 {
+		return nil
 	}
-	s.drained = len(zs) < page
-	ids := make([]string, len(zs))
-	for i, z := range zs {
-		ids[i] = z.Member.(string)
-	}
-	records, err := s.l.read(ctx, s.queue, ids)
+	zs := s.rest[0]
+	s.rest = s.rest[1:]
+	records, err := s.l.read(ctx, s.queue, members(zs))
 	if err != nil {
 		return err
 	}
@@ -244,38 +240,31 @@ func (s *endings) fill(ctx context.Context, cur *Cursor) error {
 	return nil
 }
 
-// read returns the records of the given calls, in order; a call that has none
-// yields a Record without a state.
-func (l *Ledger) read(ctx context.Context, queue string, ids []string) ([]Record, error) {
-	if len(ids) == 0 {
-		return nil, nil
+func (s *endings) list(ctx context.Context, cur *Cursor) error {
+	from := "-inf"
+	if last := cur.last[s.queue]; last != "" {
+		from = "(" + last
 	}
-	k := keysOf(queue)
-	pipe := l.rdb.Pipeline()
-	cmds := make([]*redis.MapStringStringCmd, len(ids))
-	for i, id := range ids {
-		cmds[i] = pipe.HGetAll(ctx, k.record(id))
+	zs, err := s.l.rdb.ZRangeByScoreWithScores(ctx, keysOf(s.queue).ended(s.batch),
+		&redis.ZRangeBy{Min: from, Max: "+inf", Count: page}).Result()
+	if err != nil {
+		return fmt.Errorf("list ended calls of batch %q: %w", s.batch, err)
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
-	}
-	records := make([]Record, len(ids))
-	for i, cmd := range cmds {
-		records[i] = recordFromHash(queue, ids[i], cmd.Val())
-	}
-	return records, nil
+	s.drained = len(zs) < page
+	s.rest, err = split(ctx, s.l, s.queue, zs, member)
+	return err
 }
 
 // Calls yields every call that the batch has claimed, in no order. A claim whose
 // call was never accepted, or is lost, yields a Record without a state that
 // carries its key. Of keys it remembers eight bytes each, to yield none twice.
 func (l *Ledger) Calls(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
-	return l.claimed(ctx, batch, id, l.read)
+	return l.claimed(ctx, batch, id, l.each)
 }
 
 // claimed yields the calls of a batch as read reads them, each once.
 func (l *Ledger) claimed(ctx context.Context, batch string, id func(batch, key string) string,
-	read func(ctx context.Context, queue string, ids []string) ([]Record, error),
+	read func(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error],
 ) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		var cursor uint64
@@ -302,13 +291,14 @@ func (l *Ledger) claimed(ctx context.Context, batch string, id func(batch, key s
 				for i, name := range names {
 					ids[i] = id(batch, name)
 				}
-				records, err := read(ctx, queue, ids)
-				if err != nil {
-					yield(Record{}, err)
-					return
-				}
-				for i, r := range records {
+				i := 0
+				for r, err := range read(ctx, queue, ids) {
+					if err != nil {
+						yield(Record{}, err)
+						return
+					}
 					r.Batch, r.Key = batch, names[i]
+					i++
 					if !yield(r, nil) {
 						return
 					}

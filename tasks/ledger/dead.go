@@ -126,19 +126,16 @@ func (l *Ledger) deadOf(ctx context.Context, queue, group string, yield func(Rec
 		if err != nil {
 			return yield(Record{}, fmt.Errorf("list the dead letters of queue %q: %w", queue, err))
 		}
-		ids := make([]string, 0, len(zs))
-		for _, z := range zs {
-			ids = append(ids, z.Member.(string))
-		}
-		records, err := l.read(ctx, queue, ids)
-		if err != nil {
-			return yield(Record{}, err)
-		}
-		for i, r := range records {
-			if r.State == Dead && !seen[ids[i]] && !yield(r, nil) {
+		for r, err := range l.each(ctx, queue, members(zs)) {
+			if err != nil {
+				return yield(Record{}, err)
+			}
+			if r.State == Dead && !seen[r.ID] && !yield(r, nil) {
 				return false
 			}
-			last[ids[i]] = zs[i].Score == zs[len(zs)-1].Score
+		}
+		for _, z := range zs {
+			last[member(z)] = z.Score == zs[len(zs)-1].Score
 		}
 		if len(zs) < page {
 			return true

@@ -116,10 +116,7 @@ func (l *Ledger) failuresOf(ctx context.Context, queue, batch string, yield func
 			yield(Record{}, fmt.Errorf("list ended calls of batch %q: %w", batch, err))
 			return false
 		}
-		ids := make([]string, len(zs))
-		for i, z := range zs {
-			ids[i] = z.Member.(string)
-		}
+		ids := members(zs)
 		rows, err := l.fields(ctx, queue, ids, "state", "origin", "out", "group")
 		if err != nil {
 			yield(Record{}, err)
@@ -136,29 +133,4 @@ func (l *Ledger) failuresOf(ctx context.Context, queue, batch string, yield func
 		}
 		from = fmt.Sprintf("(%.0f", zs[len(zs)-1].Score)
 	}
-}
-
-// fields reads some fields of the given calls' records, in order; what is not
-// there is empty.
-func (l *Ledger) fields(ctx context.Context, queue string, ids []string, names ...string) ([][]string, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	k := keysOf(queue)
-	pipe := l.rdb.Pipeline()
-	cmds := make([]*redis.SliceCmd, len(ids))
-	for i, id := range ids {
-		cmds[i] = pipe.HMGet(ctx, k.record(id), names...)
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
-	}
-	rows := make([][]string, len(ids))
-	for i, cmd := range cmds {
-		rows[i] = make([]string, len(names))
-		for n, v := range cmd.Val() {
-			rows[i][n] = str(v)
-		}
-	}
-	return rows, nil
 }

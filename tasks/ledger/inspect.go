@@ -14,16 +14,19 @@ import (
 // Standings is [Ledger.Calls] without what the calls weigh: of each record only
 // ID, Queue, Batch, Key, State and Generation are set.
 func (l *Ledger) Standings(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
-	return l.claimed(ctx, batch, id, func(ctx context.Context, queue string, ids []string) ([]Record, error) {
-		rows, err := l.fields(ctx, queue, ids, "state", "gen")
-		if err != nil {
-			return nil, err
+	return l.claimed(ctx, batch, id, func(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
+		return func(yield func(Record, error) bool) {
+			rows, err := l.fields(ctx, queue, ids, "state", "gen")
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			for i, row := range rows {
+				if !yield(Record{ID: ids[i], Queue: queue, State: State(row[0]), Generation: atoi(row[1])}, nil) {
+					return
+				}
+			}
 		}
-		records := make([]Record, len(ids))
-		for i, row := range rows {
-			records[i] = Record{ID: ids[i], Queue: queue, State: State(row[0]), Generation: atoi(row[1])}
-		}
-		return records, nil
 	})
 }
 

@@ -136,10 +136,19 @@ func (m *model) takeOne(t *rapid.T) {
 	m.live = append(m.live, got.Take)
 }
 
+// call is the call that the worker took; nil when it was redriven since, or
+// forgotten and accepted again into another queue.
+func (m *model) call(k *Take) *modelCall {
+	if c := m.calls[k.ID]; c != nil && c.queue == k.Queue && c.gen == k.Generation {
+		return c
+	}
+	return nil
+}
+
 // mine tells whether what the worker records counts.
 func (m *model) mine(k *Take) bool {
-	c := m.calls[k.ID]
-	return c != nil && c.state == Open && c.gen == k.Generation
+	c := m.call(k)
+	return c != nil && c.state == Open
 }
 
 // holds tells whether the worker has the call still, so that it may put it back.
@@ -238,8 +247,8 @@ func (m *model) endWith(t *rapid.T, k *Take, live bool) {
 	if f.State == Dead {
 		f.Group.Code = rapid.SampledFrom([]string{"1", "2"}).Draw(t, "code")
 	}
-	c := m.calls[k.ID]
-	want := m.mine(k) || c != nil && c.gen == k.Generation && c.state == Dead && c.assumed && !f.Assumed
+	c := m.call(k)
+	want := m.mine(k) || c != nil && c.state == Dead && c.assumed && !f.Assumed
 	_, mine, err := m.l.End(m.Context(), k, f, nil)
 	if m.must(err); mine != want {
 		t.Fatalf("ending %s as %s: %v, want %v", k.ID, f.State, mine, want)

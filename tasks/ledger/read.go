@@ -1,0 +1,127 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// page is how many records are listed in one go.
+	page = 500
+	// heavy is how many bytes of calls and answers are read in one go, or else a
+	// single record: of 500 answers of some megabytes each no process has room.
+	heavy = 4 << 20
+)
+
+func member(z redis.Z) string { return z.Member.(string) }
+
+func members(zs []redis.Z) []string {
+	ids := make([]string, len(zs))
+	for i, z := range zs {
+		ids[i] = member(z)
+	}
+	return ids
+}
+
+// split cuts a page of calls into pieces whose records are not too heavy to be
+// read in one go.
+func split[T any](ctx context.Context, l *Ledger, queue string, calls []T, id func(T) string) ([][]T, error) {
+	if len(calls) == 0 {
+		return nil, nil
+	}
+	k := keysOf(queue)
+	pipe := l.rdb.Pipeline()
+	lengths := make([][2]*redis.IntCmd, len(calls))
+	for i, c := range calls {
+		record := k.record(id(c))
+		lengths[i] = [2]*redis.IntCmd{pipe.HStrLen(ctx, record, "content"), pipe.HStrLen(ctx, record, "body")}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("weigh %d records of queue %q: %w", len(calls), queue, err)
+	}
+	var pieces [][]T
+	begin, weight := 0, int64(0)
+	for i, of := range lengths {
+		n := of[0].Val() + of[1].Val()
+		if i > begin && weight+n > heavy {
+			pieces = append(pieces, calls[begin:i])
+			begin, weight = i, 0
+		}
+		weight += n
+	}
+	return append(pieces, calls[begin:]), nil
+}
+
+// each yields what [Ledger.read] returns, and has no more of it in memory at a
+// time than it must.
+func (l *Ledger) each(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		pieces, err := split(ctx, l, queue, ids, func(id string) string { return id })
+		if err != nil {
+			yield(Record{}, err)
+			return
+		}
+		for _, piece := range pieces {
+			records, err := l.read(ctx, queue, piece)
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			for _, r := range records {
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// read returns the records of the given calls, in order; a call that has none
+// yields a Record without a state.
+func (l *Ledger) read(ctx context.Context, queue string, ids []string) ([]Record, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	k := keysOf(queue)
+	pipe := l.rdb.Pipeline()
+	cmds := make([]*redis.MapStringStringCmd, len(ids))
+	for i, id := range ids {
+		cmds[i] = pipe.HGetAll(ctx, k.record(id))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
+	}
+	records := make([]Record, len(ids))
+	for i, cmd := range cmds {
+		records[i] = recordFromHash(queue, ids[i], cmd.Val())
+	}
+	return records, nil
+}
+
+// fields reads some fields of the given calls' records, in order; what is not
+// there is empty.
+func (l *Ledger) fields(ctx context.Context, queue string, ids []string, names ...string) ([][]string, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	k := keysOf(queue)
+	pipe := l.rdb.Pipeline()
+	cmds := make([]*redis.SliceCmd, len(ids))
+	for i, id := range ids {
+		cmds[i] = pipe.HMGet(ctx, k.record(id), names...)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
+	}
+	rows := make([][]string, len(ids))
+	for i, cmd := range cmds {
+		rows[i] = make([]string, len(names))
+		for n, v := range cmd.Val() {
+			rows[i][n] = str(v)
+		}
+	}
+	return rows, nil
+}

@@ -1,0 +1,73 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+// scales weighs what each pipeline of a client reads.
+type scales struct{ most int }
+
+func (s *scales) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (s *scales) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (s *scales) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		weight := 0
+		for _, cmd := range cmds {
+			if hash, ok := cmd.(*redis.MapStringStringCmd); ok {
+				for field, value := range hash.Val() {
+					weight += len(field) + len(value)
+				}
+			}
+		}
+		s.most = max(s.most, weight)
+		return err
+	}
+}
+
+func TestHeavyAnswersAreReadAFewAtATime(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		const calls, weight = 15, 1 << 20
+		d := newDesk(t, rdb)
+		for i := range calls {
+			take := d.acceptAndTake("b", "q", fmt.Sprint(i))
+			f := finalOf([]State{Dead, Done}[i%2])
+			f.Body = bytes.Repeat([]byte("x"), weight)
+			d.end(take, f)
+		}
+		var weighed scales
+		rdb.AddHook(&weighed)
+		for name, read := range map[string]struct {
+			records iter.Seq2[Record, error]
+			want    int
+		}{
+			"endings": {d.l.Endings(t.Context(), "b", &Cursor{}), calls},
+			"calls":   {d.l.Calls(t.Context(), "b", idOf), calls},
+			"dead":    {d.l.Dead(t.Context(), ""), (calls + 1) / 2},
+		} {
+			weighed.most = 0
+			seen := map[string]bool{}
+			for r, err := range read.records {
+				d.must(err)
+				if len(r.Body) != weight || seen[r.Key] {
+					t.Errorf("%s: call %s has %d bytes, read twice: %v", name, r.Key, len(r.Body), seen[r.Key])
+				}
+				seen[r.Key] = true
+			}
+			if len(seen) != read.want {
+				t.Errorf("%s: read %d calls, want %d", name, len(seen), read.want)
+			}
+			if weighed.most < weight || weighed.most > heavy+weight/2 {
+				t.Errorf("%s: up to %d bytes were read at once", name, weighed.most)
+			}
+		}
+	})
+}
