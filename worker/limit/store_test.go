@@ -186,6 +186,28 @@ func TestMoneyIsReservedAtTheMostThatACallWasBilledAndSettledAfterwards(t *testi
 	})
 }
 
+func TestABillThatIsSettledTwiceCountsOnce(t *testing.T) {
+	each(t, func(t *testing.T, a *account) {
+		p := planOf(t, []string{"100/s"}, []string{"1 USD/month"}, "0.50")
+		slots, _ := a.takeAll(p)
+		if len(slots) != 2 {
+			t.Fatalf("%d slots, want 2", len(slots))
+		}
+		for range 2 { // as after a lost reply
+			if err := a.store.Settle(t.Context(), "api", p, slots[1], 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		more, _ := a.takeAll(p)
+		if len(more) != 1 {
+			t.Fatalf("%d more calls for the 0.50 that are left, want 1", len(more))
+		}
+		if more[0].At <= slots[1].At {
+			t.Errorf("slot %d was used, and had again as %d", slots[1].At, more[0].At)
+		}
+	})
+}
+
 func TestWhatIsBilledReadsExactlyAndNeverTooLittle(t *testing.T) {
 	for text, want := range map[string]int64{"0.01": 10_000, " 2 ": 2_000_000, "0.0000001": 1, "1e-3": 1000, "0": 0} {
 		if got, ok := limit.ParseBilled(text); !ok || got != want {

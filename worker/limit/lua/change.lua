@@ -17,7 +17,7 @@ local now = t[1] * 1000000 + t[2]
 if ARGV[1] == 'back' then
   l.give_back(now, tonumber(ARGV[2]), tonumber(ARGV[3]))
 elseif ARGV[1] == 'settle' then
-  l.settle(tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
+  l.settle(now, tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
 else
   local slot, wait, reason, key, text, turns = l.peek(now)
   if not slot then

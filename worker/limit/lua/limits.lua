@@ -9,13 +9,14 @@
 --                        a window that turns
 --   l.take(now, slot)    takes that slot; returns the money that was reserved
 --   l.give_back(now, slot, money)  undoes it, for a call that was not sent
---   l.settle(slot, reserved, billed)  puts what was billed in place of what
---                        was reserved
+--   l.settle(now, slot, reserved, billed)  puts what was billed in place of
+--                        what was reserved
 --
 -- state   hash: for a paced rate t:KEY, when its next slot is due (GCRA, as in
 --         ITU-T I.371); for a counted window s:KEY, its start in ms, and n:KEY,
 --         what is used of it; amount, the most that a call was billed
--- slots   zset of slots that were given back before their time
+-- slots   zset of slots that were given back before their time; also remembers
+--         for which ones that was said, or what they were billed
 -- at      where in ARGV the rules stand: their name, their number, and for each
 --         of them nine values: kind, key, text, and six numbers
 --           rate      microseconds between slots, how many at once
@@ -27,7 +28,7 @@
 -- Slots are reserved half a second ahead: far enough that none is lost, near
 -- enough that a call which is urgent is made within a second.
 local ahead = 500000
--- For so long it is remembered that a slot was given back.
+-- For so long it is remembered that a slot was given back, or its bill settled.
 local remembered = 60000000
 
 local function limits(state, slots, at)
@@ -83,6 +84,15 @@ local function limits(state, slots, at)
     redis.call('HSET', state, 's:' .. r.key, start, 'n:' .. r.key, string.format('%.0f', math.max(used, 0)))
   end
 
+  -- first tells whether this is the first time that something is said of a slot,
+  -- and not the same again, as after a lost reply.
+  local function first(now, slot, score)
+    redis.call('ZREMRANGEBYSCORE', slots, '-inf', string.format('(%.0f', now - remembered))
+    local added = redis.call('ZADD', slots, 'NX', string.format('%.0f', score), string.format('%.0f', slot)) == 1
+    redis.call('PEXPIRE', slots, remembered / 1000)
+    return added
+  end
+
   local l = {}
   function l.peek(now)
     local slot, by = tonumber(returned(now) or now), nil
@@ -132,12 +142,9 @@ local function limits(state, slots, at)
     return money
   end
   function l.give_back(now, slot, money)
-    local name = string.format('%.0f', slot)
-    redis.call('ZREMRANGEBYSCORE', slots, '-inf', string.format('(%.0f', now - remembered))
-    if redis.call('ZADD', slots, 'NX', name, name) == 0 then
-      return -- said twice, as after a lost reply
+    if not first(now, slot, slot) then
+      return
     end
-    redis.call('PEXPIRE', slots, remembered / 1000)
     for _, r in ipairs(rules) do
       if not r.paced and counted(r, slot) then
         local start, _, used = window(r, slot)
@@ -147,7 +154,11 @@ local function limits(state, slots, at)
       end
     end
   end
-  function l.settle(slot, reserved, billed)
+  function l.settle(now, slot, reserved, billed)
+    -- This slot was used: it is not to be found by who looks for one.
+    if not first(now, slot, slot - ahead) then
+      return
+    end
     for _, r in ipairs(rules) do
       if r.kind == 'money' and counted(r, slot) then
         local start, _, used = window(r, slot)
