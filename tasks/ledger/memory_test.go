@@ -24,7 +24,7 @@ func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 	rdb := brokertest.Redis(t).Client
 	d := newDesk(t, rdb)
 	takes := map[string]*Take{}
-	for _, key := range []string{"done", "dropped", "dead", "attempt", "park"} {
+	for _, key := range []string{"done", "dropped", "dead", "attempt", "park", "mark"} {
 		takes[key] = d.acceptAndTake("b", "q", key)
 	}
 	d.accept("b", "q", "cancel")
@@ -57,10 +57,10 @@ func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 	if purged, _, err := d.l.Purge(t.Context(), d.record("q:low", buried.ID)); err != nil || !purged {
 		t.Errorf("purge: %v, %v", purged, err)
 	}
-	d.wantCounts("b", Counts{Accepted: 8, Open: 2, Done: 2, Dropped: 1, Dead: 2, Cancelled: 1})
+	d.wantCounts("b", Counts{Accepted: 9, Open: 3, Done: 2, Dropped: 1, Dead: 2, Cancelled: 1})
 
 	// A call that cannot be marked must not be sent, and no new one is taken in.
-	if _, _, err := d.l.MarkSent(t.Context(), takes["attempt"], 2, true, ""); err == nil {
+	if _, _, err := d.l.MarkSent(t.Context(), takes["mark"], 1, true, ""); err == nil {
 		t.Error("a call was marked without memory")
 	}
 	if _, err := d.l.Claim(t.Context(), "b", []Entry{entryOf("b", "q", "new")}); err == nil {

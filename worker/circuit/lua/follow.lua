@@ -8,8 +8,10 @@
 if tonumber(ARGV[1]) <= tonumber(redis.call('HGET', KEYS[1], 'version') or 0) then
   return 0
 end
-redis.call('HSET', KEYS[1], 'version', ARGV[1])
+-- First of the writes: it needs no memory, and a script that has written may go
+-- on when Redis is full.
 redis.call('HDEL', KEYS[1], 'turn')
+redis.call('HSET', KEYS[1], 'version', ARGV[1])
 for i = 2, #ARGV, 2 do
   if ARGV[i + 1] == '' then
     redis.call('HDEL', KEYS[1], ARGV[i])

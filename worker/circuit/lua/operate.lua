@@ -3,6 +3,10 @@
 -- ARGV[1]   open or close
 -- ARGV[2]   for how many milliseconds, for open
 -- ARGV[3..] pairs of field and value that describe why and by whom
+
+-- First of the writes, though it removes nothing: it needs no memory, and a
+-- script that has written may go on when Redis is full.
+redis.call('HDEL', KEYS[1], '')
 if ARGV[1] == 'open' then
   open(now + ARGV[2], rung, 0)
 else

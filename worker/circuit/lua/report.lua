@@ -16,6 +16,12 @@
 --
 -- Returns {1 if the record changed, else 0; 1 if the circuit is open, else 0; its
 -- epoch; for how many more milliseconds it is held; the record, if it changed}.
+
+-- First of the writes, though it removes nothing: it needs no memory, and a
+-- script that has written may go on when Redis is full. A hold that is not
+-- written costs calls.
+redis.call('HDEL', KEYS[1], '')
+
 local delays, first_rate = tonumber(ARGV[8]), tonumber(ARGV[7])
 local function hold(n)
   return now + tonumber(ARGV[8 + math.max(1, math.min(n, delays))])

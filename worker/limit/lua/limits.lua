@@ -87,6 +87,8 @@ local function limits(state, slots, at)
   -- first tells whether this is the first time that something is said of a slot,
   -- and not the same again, as after a lost reply.
   local function first(now, slot, score)
+    -- First of the writes: it needs no memory, and a script that has written may
+    -- go on when Redis is full.
     redis.call('ZREMRANGEBYSCORE', slots, '-inf', string.format('(%.0f', now - remembered))
     local added = redis.call('ZADD', slots, 'NX', string.format('%.0f', score), string.format('%.0f', slot)) == 1
     redis.call('PEXPIRE', slots, remembered / 1000)

@@ -1,0 +1,152 @@
+package circuit_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/limit"
+)
+
+// fill makes a server refuse whatever needs memory.
+func fill(t *testing.T, node *redis.Client) {
+	t.Helper()
+	if err := node.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantFull says that a script which begins with a write that needs memory is
+// refused where a key lives.
+func wantFull(t *testing.T, client redis.UniversalClient, key string) {
+	t.Helper()
+	err := client.Eval(t.Context(), "return redis.call('HSET', KEYS[1], 'f', 'v')", []string{key}).Err()
+	if err == nil || !strings.HasPrefix(err.Error(), "OOM") {
+		t.Fatalf("Redis is not full: %v", err)
+	}
+}
+
+func TestWhatACallMetIsReportedWhenRedisIsOutOfMemory(t *testing.T) {
+	const probe = "token"
+	hour := []time.Duration{time.Hour}
+	cause := circuit.Cause{Reason: "quota", Hold: "quota", Code: "67200001"}
+	for _, c := range []struct {
+		name string
+		// before is done while there is memory, then a report is made.
+		before func(d *desk)
+		on     circuit.Name
+		report circuit.Report
+		want   func(r circuit.Record) bool
+	}{
+		{"a hold is written", nil, account,
+			circuit.Report{Verdict: circuit.OwnError, Delays: hour, Cause: cause},
+			func(r circuit.Record) bool { return r.State == circuit.Open && r.Rung == 1 && r.Code == "67200001" }},
+		{"a hold of an endpoint is written", nil, endpoint,
+			circuit.Report{Verdict: circuit.OwnError, Delays: hour, Cause: cause},
+			func(r circuit.Record) bool { return r.State == circuit.Open && r.Rung == 1 }},
+		{"an adaptive rate is cut", nil, account,
+			circuit.Report{Verdict: circuit.OwnError, Delays: hour, AdaptiveRate: limit.AdaptiveStart, Cause: cause},
+			func(r circuit.Record) bool { return r.State == circuit.Open }},
+		{"an error is counted that opens nothing yet", nil, account,
+			circuit.Report{Verdict: circuit.OwnError, After: 3, Delays: hour, Cause: cause},
+			func(r circuit.Record) bool { return r.State == circuit.Closed && r.Streak == 1 }},
+		{"an answer begins the count anew",
+			func(d *desk) { d.report(account, circuit.Report{Verdict: circuit.OwnError, After: 3}) }, account,
+			circuit.Report{Verdict: circuit.Answer},
+			func(r circuit.Record) bool { return r.State == circuit.Closed && r.Streak == 0 }},
+		{"a probe's answer closes", func(d *desk) { d.out(probe) }, account,
+			circuit.Report{Verdict: circuit.Answer, Epoch: 1, Token: probe},
+			func(r circuit.Record) bool { return r.State == circuit.Closed && r.Epoch == 2 }},
+		{"a probe's refusal climbs the ladder", func(d *desk) { d.out(probe) }, account,
+			circuit.Report{Verdict: circuit.OwnError, Epoch: 1, Token: probe, Delays: hour, Cause: cause},
+			func(r circuit.Record) bool { return r.State == circuit.Open && r.Rung == 2 }},
+		{"a probe's fault opens again", func(d *desk) { d.out(probe) }, account,
+			circuit.Report{Verdict: circuit.Fault, Epoch: 1, Token: probe, Delays: hour},
+			func(r circuit.Record) bool { return r.State == circuit.Open && r.Epoch == 2 && !r.Probing }},
+		{"a probe that was not sent is given back", func(d *desk) { d.out(probe) }, account,
+			circuit.Report{Verdict: circuit.Unsent, Token: probe},
+			func(r circuit.Record) bool { return r.State == circuit.Open && !r.Probing }},
+		{"the server's later time lengthens a hold",
+			func(d *desk) {
+				d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Minute}})
+			}, account,
+			circuit.Report{Verdict: circuit.OwnError, ServerSaid: true, Delays: hour, Cause: cause},
+			func(r circuit.Record) bool { return time.Until(r.Until) > 50*time.Minute }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			client := brokertest.Redis(t).Client
+			d := &desk{Store: circuit.NewStore(client, "worker"), t: t, client: client}
+			if c.before != nil {
+				c.before(d)
+			}
+			fill(t, client)
+			wantFull(t, client, ledger.CircuitKey("api", ""))
+			d.report(c.on, c.report)
+			if r := d.get(c.on); !c.want(r) {
+				t.Errorf("the record is %+v", r)
+			}
+		})
+	}
+}
+
+// out opens the account's circuit for a moment and lets the probe out.
+func (d *desk) out(token string) {
+	d.t.Helper()
+	d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
+	d.probe(account, token)
+}
+
+func TestAnOperatorsWordCountsWhenRedisIsOutOfMemory(t *testing.T) {
+	t.Parallel()
+	client := brokertest.Redis(t).Client
+	d := &desk{Store: circuit.NewStore(client, "worker"), t: t, client: client}
+	fill(t, client)
+	wantFull(t, client, ledger.CircuitKey("api", ""))
+	if err := d.Open(t.Context(), account, time.Hour, "stop", "me"); err != nil {
+		t.Errorf("open: %v", err)
+	}
+	if r := d.get(account); r.State != circuit.Open || r.Note != "stop" {
+		t.Errorf("after the operator's open the record is %+v", r)
+	}
+	if err := d.Close(t.Context(), account, "go", "me"); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if r := d.get(account); r.State != circuit.Closed {
+		t.Errorf("after the operator's close the record is %+v", r)
+	}
+}
+
+func TestAHoldReachesAllQueuesOfAClusterThatIsOutOfMemory(t *testing.T) {
+	t.Parallel()
+	c := brokertest.Cluster(t)
+	upstream := circuit.Name{Upstream: "patsnap"} // whose three queues live on three masters
+	for _, addr := range c.Addrs {
+		node := redis.NewClient(&redis.Options{Addr: addr})
+		defer node.Close()
+		fill(t, node)
+	}
+	queues := []string{"patsnap", "patsnap:high", "patsnap:low"}
+	for _, queue := range queues {
+		wantFull(t, c.Client, ledger.CircuitKey(queue, ""))
+	}
+	store := circuit.NewStore(c.Client, "worker")
+	report := circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Hour}, Cause: circuit.Cause{Reason: "quota"}}
+	if _, err := store.Report(t.Context(), upstream, report); err != nil {
+		t.Fatal(err)
+	}
+	for _, queue := range queues {
+		h, err := c.Client.HGetAll(t.Context(), ledger.CircuitKey(queue, "")).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h["state"] != "open" || h["epoch"] != "1" {
+			t.Errorf("beside %s the circuit is %v", queue, h)
+		}
+	}
+}
