@@ -13,9 +13,11 @@
 -- ARGV[6]   1 if the circuit record is the one that decides, and no copy of it
 --
 -- Returns {1} when the call may go out, {0, ms} when its account is held for
--- that long or was held meanwhile, {-1} when the record has ended, or the call was taken again.
-local r = redis.call('HMGET', KEYS[1], 'state', 'gen', 'starts')
-if r[1] ~= 'open' or r[2] ~= ARGV[1] or (r[3] or '0') ~= ARGV[5] then
+-- that long or was held meanwhile, {-1} when the record has ended, or the call was
+-- put back or taken again. Redis may carry a mark out that its worker has given
+-- up, after the put-back that followed: that one must not stay.
+local r = redis.call('HMGET', KEYS[1], 'state', 'gen', 'starts', 'settled')
+if r[1] ~= 'open' or r[2] ~= ARGV[1] or (r[3] or '0') ~= ARGV[5] or r[4] == ARGV[5] then
   return {-1}
 end
 local c = redis.call('HMGET', KEYS[2], 'state', 'until', 'epoch', 'token')

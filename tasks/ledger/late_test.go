@@ -1,0 +1,42 @@
+package ledger
+
+import (
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+// A Redis that stood still, or a wire that was slow, carries out what its worker
+// has given up long ago.
+func TestAMarkThatComesAfterItsCallWasPutBackLeavesNone(t *testing.T) {
+	for name, putBack := range map[string]func(*desk, *Take) (int, bool, error){
+		"parked":  func(d *desk, c *Take) (int, bool, error) { c.Parked++; return d.l.Park(d.Context(), c, nil) },
+		"retried": func(d *desk, c *Take) (int, bool, error) { return d.l.Attempt(d.Context(), c, &Attempt{N: 1}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+				d := newDesk(t, rdb)
+				c := d.acceptAndTake("b", "q", "k")
+				if _, mine, err := putBack(d, c); err != nil || !mine {
+					t.Fatalf("put back: %t, %v", mine, err)
+				}
+				if _, mine, err := d.l.MarkSent(t.Context(), c, 1, true, ""); err != nil || mine {
+					t.Errorf("the late mark: mine %t, %v; want that the call is not this worker's any more", mine, err)
+				}
+				if r := d.record("q", c.ID); r.Sent != 0 {
+					t.Errorf("the call that waits is marked as sent in attempt %d", r.Sent)
+				}
+				if name == "retried" {
+					return
+				}
+				// The next worker marks it as ever.
+				next := d.take("q")
+				if _, mine, err := d.l.MarkSent(t.Context(), next, 1, true, ""); err != nil || !mine {
+					t.Errorf("the next worker's mark: mine %t, %v", mine, err)
+				}
+			})
+		})
+	}
+}
