@@ -5,28 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
-
-	"github.com/seed-2903acc3/callq/tasks/broker/internal/redisproc"
 )
 
 const (
-	masters = 3
-	slots   = 16384
+	masters   = 3
+	slotCount = 16384
 )
 
-// ClusterServer is a real Redis or Valkey Cluster of three masters without
-// replicas, which belongs to one test and ends with it. The slots are shared out
-// in three equal parts, so that of the queues patsnap, patsnap:low and
-// patsnap:high each lives on a master of its own.
+// ClusterServer is a real Redis or Valkey Cluster of three masters, which belongs
+// to one test and ends with it. The slots are shared out in three equal parts, so
+// that of the queues patsnap, patsnap:low and patsnap:high each lives on a master
+// of its own.
 type ClusterServer struct {
 	// Client talks to the Cluster.
 	Client *redis.ClusterClient
@@ -34,29 +30,43 @@ type ClusterServer struct {
 	URL string
 	// Addrs are the masters, HOST:PORT, in the order of their slots.
 	Addrs []string
+	// Masters are the servers behind Addrs, Replicas those that follow them, in
+	// the same order; there are none after [Cluster].
+	Masters, Replicas []*Node
 }
 
-// node is one master.
-type node struct {
-	dir, socket, addr string
-	process           *redisproc.Process
-	client            *redis.Client
-}
+// nodeTimeout is how long a Cluster with replicas waits for a master before it
+// takes it for dead.
+const nodeTimeout = 3 * time.Second
 
 // Cluster starts an empty Cluster on free ports of the loopback address. See
 // [Binary] for when there is no server to start.
 func Cluster(t testing.TB) *ClusterServer {
 	t.Helper()
+	return startCluster(t, 0)
+}
+
+// ClusterWithReplicas is [Cluster] with one replica for each master, which takes
+// its place some seconds after the master's death.
+func ClusterWithReplicas(t testing.TB) *ClusterServer {
+	t.Helper()
+	return startCluster(t, masters)
+}
+
+func startCluster(t testing.TB, replicas int) *ClusterServer {
+	t.Helper()
 	binary := Binary(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	c := &ClusterServer{}
-	nodes := make([]*node, masters)
-	for i := range nodes {
-		nodes[i] = startNode(ctx, t, binary)
-		c.Addrs = append(c.Addrs, nodes[i].addr)
+	for len(c.Masters) < masters {
+		n := startNode(ctx, t, binary, inCluster)
+		c.Masters, c.Addrs = append(c.Masters, n), append(c.Addrs, n.Addr)
 	}
-	if err := join(ctx, nodes); err != nil {
+	for len(c.Replicas) < replicas {
+		c.Replicas = append(c.Replicas, startNode(ctx, t, binary, inCluster))
+	}
+	if err := join(ctx, c.Masters, c.Replicas); err != nil {
 		t.Fatalf("form a Cluster: %v", err)
 	}
 	c.URL = "redis-cluster://" + strings.Join(c.Addrs, ",")
@@ -68,97 +78,29 @@ func Cluster(t testing.TB) *ClusterServer {
 	return c
 }
 
-// startNode starts one master that knows of no other yet.
-func startNode(ctx context.Context, t testing.TB, binary string) *node {
-	t.Helper()
-	// Not t.TempDir: with the test's name in it the path can be too long for a socket.
-	dir, err := os.MkdirTemp("", "callq")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &node{dir: dir, socket: filepath.Join(dir, "s")}
-	t.Cleanup(func() {
-		if n.client != nil {
-			_ = n.client.Close()
-		}
-		if n.process != nil {
-			n.process.Kill()
-		}
-		_ = os.RemoveAll(dir)
-	})
-	// Somebody may take a free port before the server does.
-	for range 5 {
-		if err = n.start(ctx, binary); err == nil {
-			return n
-		}
-	}
-	t.Fatalf("start %s for a Cluster: %v", binary, err)
-	return nil
+// inCluster are the options of a node.
+func inCluster() ([]string, error) {
+	bus, err := freePort()
+	return []string{"--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", fmt.Sprint(nodeTimeout.Milliseconds())}, err
 }
 
-func (n *node) start(ctx context.Context, binary string) error {
-	port, bus, err := freePorts()
-	if err != nil {
-		return err
-	}
-	output, err := os.Create(filepath.Join(n.dir, "log"))
-	if err != nil {
-		return err
-	}
-	defer output.Close()
-	cmd := exec.Command(binary, "--bind", "127.0.0.1", "--port", port, "--unixsocket", n.socket, "--dir", n.dir,
-		"--cluster-enabled", "yes", "--cluster-port", bus, "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
-		"--maxmemory-policy", "noeviction", "--daemonize", "no")
-	cmd.Dir, cmd.Stdout, cmd.Stderr = n.dir, output, output
-	process, err := redisproc.Run(cmd)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	conn, err := redisproc.Await(ctx, n.socket, process)
-	if err != nil {
-		process.Kill()
-		log, _ := os.ReadFile(output.Name())
-		return fmt.Errorf("%w\n%s", err, log)
-	}
-	n.process, n.addr = process, net.JoinHostPort("127.0.0.1", port)
-	n.client = redis.NewClient(options(&redis.Options{Network: "unix", Addr: n.socket}))
-	return conn.Close()
-}
-
-// freePorts finds a port for clients and one for the other nodes.
-func freePorts() (port, bus string, err error) {
-	ports := make([]string, 2)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return "", "", err
-		}
-		defer l.Close()
-		if _, ports[i], err = net.SplitHostPort(l.Addr().String()); err != nil {
-			return "", "", err
-		}
-	}
-	return ports[0], ports[1], nil
-}
-
-// join makes the nodes know each other, shares the slots out, and returns when
-// all of them see the whole Cluster.
-func join(ctx context.Context, nodes []*node) error {
-	for i, n := range nodes {
-		first, last := i*slots/masters, (i+1)*slots/masters-1
+// join makes the nodes know each other, shares the slots out, gives each master
+// its replica, and returns when all of them see the whole Cluster.
+func join(ctx context.Context, leads, replicas []*Node) error {
+	for i, n := range leads {
+		first, last := i*slotCount/masters, (i+1)*slotCount/masters-1
 		err := errors.Join(
 			// Equal epochs would have to be settled by votes first.
-			n.client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(),
-			n.client.ClusterAddSlotsRange(ctx, first, last).Err(),
+			n.Client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(),
+			n.Client.ClusterAddSlotsRange(ctx, first, last).Err(),
 		)
 		if err != nil {
 			return err
 		}
 	}
-	for _, n := range nodes {
-		for _, other := range nodes {
+	all := slices.Concat(leads, replicas)
+	for _, n := range all {
+		for _, other := range all {
 			if n == other {
 				continue
 			}
@@ -167,40 +109,54 @@ func join(ctx context.Context, nodes []*node) error {
 			}
 		}
 	}
-	for _, n := range nodes {
-		for {
-			info, err := n.client.ClusterInfo(ctx).Result()
-			if err == nil && whole(info) {
-				break
-			}
-			select {
-			case <-time.After(20 * time.Millisecond):
-			case <-ctx.Done():
-				return fmt.Errorf("%w: %s sees %q, %w", ctx.Err(), n.addr, info, err)
-			}
+	for i, n := range replicas {
+		id, err := leads[i].Client.ClusterMyID(ctx).Result()
+		if err != nil {
+			return err
+		}
+		// Until the replica has heard of its master it refuses.
+		if err := retry(ctx, func() error { return n.Client.ClusterReplicate(ctx, id).Err() }); err != nil {
+			return fmt.Errorf("%s follows %s: %w", n.Addr, leads[i].Addr, err)
+		}
+	}
+	for _, n := range all {
+		if err := retry(ctx, func() error { return n.whole(ctx, len(all)) }); err != nil {
+			return err
+		}
+	}
+	for _, n := range replicas {
+		if err := retry(ctx, func() error { return n.following(ctx) }); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (n *node) meet(ctx context.Context, other *node) error {
-	host, port, err := net.SplitHostPort(other.addr)
+func (n *Node) meet(ctx context.Context, other *Node) error {
+	host, port, err := net.SplitHostPort(other.Addr)
 	if err != nil {
 		return err
 	}
-	bus, err := other.client.ConfigGet(ctx, "cluster-port").Result()
+	bus, err := other.Client.ConfigGet(ctx, "cluster-port").Result()
 	if err != nil {
 		return err
 	}
-	return n.client.Do(ctx, "CLUSTER", "MEET", host, port, bus["cluster-port"]).Err()
+	return n.Client.Do(ctx, "CLUSTER", "MEET", host, port, bus["cluster-port"]).Err()
 }
 
-// whole tells whether CLUSTER INFO is that of a Cluster that serves all slots.
-func whole(info string) bool {
-	for _, want := range []string{"cluster_state:ok", fmt.Sprintf("cluster_slots_ok:%d", slots), fmt.Sprintf("cluster_size:%d", masters)} {
+// whole is nil when the node sees a Cluster of so many nodes that serves all slots.
+func (n *Node) whole(ctx context.Context, nodes int) error {
+	info, err := n.Client.ClusterInfo(ctx).Result()
+	if err != nil {
+		return err
+	}
+	for _, want := range []string{
+		"cluster_state:ok", fmt.Sprintf("cluster_slots_ok:%d", slotCount), fmt.Sprintf("cluster_size:%d", masters),
+		fmt.Sprintf("cluster_known_nodes:%d", nodes),
+	} {
 		if !strings.Contains(info, want+"\r\n") {
-			return false
+			return fmt.Errorf("%s sees %q, which is not %s", n.Addr, info, want)
 		}
 	}
-	return true
+	return nil
 }
