@@ -1,0 +1,122 @@
+package fleettest
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks"
+)
+
+// faults is how large the tests of faults are. CALLQ_FAULTS, any number of calls,
+// asks for the large size, which takes minutes.
+func faults(t *testing.T) size {
+	t.Helper()
+	s := fleetSize(t)
+	s.full = os.Getenv("CALLQ_FAULTS") != ""
+	s.processes, s.concurrency, s.calls = 3, 8, 1500
+	if s.full {
+		s.processes, s.calls = 4, 6000
+	}
+	return s
+}
+
+// sendMixed puts n calls of all priorities into the queue, a third of them such
+// that must not be made twice.
+func (f *fleet) sendMixed(batch string, n int) {
+	f.t.Helper()
+	f.sendCalls(batch, n, func(i int, c *tasks.Call) {
+		c.Priority = []tasks.Priority{tasks.PriorityNormal, tasks.PriorityHigh, tasks.PriorityLow}[i/3%3]
+		if i%3 == 0 {
+			c.Method = http.MethodPost
+		}
+	})
+}
+
+// wantAllDoneOnce says that all n calls of a batch are done, that each has one
+// result and the books agree, and that the API did none of those twice which must
+// not be made twice. Workers that live through a fault owe no less.
+func (f *fleet) wantAllDoneOnce(batch string, n int) {
+	f.t.Helper()
+	f.wantBooks(batch)
+	if c := f.counts(batch); c.Accepted != int64(n) || c.Done != int64(n) {
+		f.t.Errorf("the books of %s have %+v, want all of %d done", batch, c, n)
+	}
+	did := map[string]int{}
+	for _, c := range f.sim.Calls() {
+		if c.Answer == "ok" {
+			did[c.Method+" "+c.Path]++
+		}
+	}
+	results, wrong, again := map[string]int{}, 0, 0
+	for r, err := range f.producer.Results(f.t.Context(), batch) {
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		results[r.Key]++
+		times := did[r.Method+" "+r.Path]
+		if r.Method != http.MethodPost && times > 1 {
+			again++
+		} else if r.State == tasks.StateDone && times == 1 && results[r.Key] == 1 {
+			continue
+		} else if wrong++; wrong <= 5 {
+			f.t.Errorf("%s (%s) ended %s (%s: %s) with %d results, and the API did it %d times", r.Key, r.Method, r.State, r.Class, r.ErrorMessage, results[r.Key], times)
+		}
+	}
+	if len(results) != n || wrong > 0 {
+		f.t.Errorf("%d calls of %s have results, %d of them wrong ones; want %d and none", len(results), batch, wrong, n)
+	}
+	f.t.Logf("%d calls that may be made twice were", again)
+}
+
+// complaints counts what all processes have logged, and how often they said that
+// Redis is in trouble.
+func (f *fleet) complaints() (lines, trouble int) {
+	for _, p := range f.processes {
+		text := p.said.String()
+		lines += strings.Count(text, "\n")
+		trouble += strings.Count(text, "Redis does not answer as it should")
+	}
+	return lines, trouble
+}
+
+// wantCalm says that the processes did not complain without a pause while Redis
+// was away for so long.
+func (f *fleet) wantCalm(before int, away time.Duration) {
+	f.t.Helper()
+	lines, trouble := f.complaints()
+	lines -= before
+	f.t.Logf("%d processes wrote %d lines while Redis was away for %s, in all %d about Redis", len(f.processes), lines, away, trouble)
+	// Each may say it once a second.
+	if most := len(f.processes) * (2*int(away/time.Second) + 10); lines > most {
+		f.t.Errorf("they wrote %d lines, want %d at most", lines, most)
+	}
+	if trouble == 0 {
+		f.t.Error("none said that Redis was in trouble")
+	}
+}
+
+// callq runs a command of the program on the fleet's Redis, and returns its exit
+// status and all that it wrote.
+func (f *fleet) callq(args ...string) (status int, said string) {
+	f.t.Helper()
+	dir := f.t.TempDir()
+	config := filepath.Join(dir, "callq.yaml")
+	text := fmt.Sprintf("redis: %q\nupstreams:\n  %s: {base_url: \"http://127.0.0.1:9\", policy: patsnap}\n", f.url, upstream)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	cmd := exec.Command(program(f.t), append(args, "--config", config)...)
+	cmd.Dir, cmd.SysProcAttr = dir, tied()
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TZ=UTC", "GORACE=atexit_sleep_ms=0"}
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		f.t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}

@@ -1,0 +1,60 @@
+//go:build unix
+
+package fleettest
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/worker/simapi"
+)
+
+// A process that stands still keeps its connections and answers nothing: what is
+// asked of it meanwhile is carried out when it goes on, by when nobody waits for
+// it any more.
+func TestARedisThatStandsStillLosesNothingAndDoublesNothing(t *testing.T) {
+	t.Parallel()
+	s := faults(t)
+	still := 15 * time.Second
+	if s.full {
+		still = 35 * time.Second // longer than asynq's leases
+	}
+	server := brokertest.Redis(t)
+	f := start(t, setup{size: s, client: server.Client, url: server.URL})
+	f.script("* * -> ok latency=150ms forever")
+	const batch = "b"
+	f.sendMixed(batch, s.calls)
+	f.awaitAPI("a busy fleet", func(now simapi.Stats) bool { return now.Arrivals >= int64(s.calls/4) })
+	lines, _ := f.complaints()
+	connections := f.connections()
+	server.Pause()
+	began := time.Now()
+	f.awaitTime(began.Add(still))
+	went := time.Now()
+	server.Resume()
+	f.wantCalm(lines, still)
+	if late := f.arrivals(began.Add(2*slack), went); len(late) > 0 {
+		t.Errorf("%d calls were begun without Redis: %s", len(late), inWords(late, began))
+	}
+	f.awaitEnded(batch, 0)
+	t.Logf("the last call ended %s after Redis went on", time.Since(went))
+	f.wantAllDoneOnce(batch, s.calls)
+	// A connection that gave no answer is given up: each process has some tens.
+	if opened := f.connections() - connections; opened > 100*s.processes {
+		t.Errorf("%d connections were opened to a Redis that stood still for %s", opened, still)
+	} else {
+		t.Logf("%d connections were opened", opened)
+	}
+}
+
+// connections is how many connections Redis has taken in all.
+func (f *fleet) connections() int {
+	f.t.Helper()
+	n, err := strconv.Atoi(f.info("stats")["total_connections_received"])
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return n
+}
