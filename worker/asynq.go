@@ -33,8 +33,9 @@ const (
 	// 30 s of the task's lease, and the wrapper the 10 s of its script, from
 	// before the wait.
 	maxWaiting = 5 * time.Second
-	// laneSize is how many calls one asynq server makes at once. A server has
-	// one fetching goroutine, which takes one task per round trip.
+	// laneSize is how many calls one asynq server makes at once on a Cluster. A
+	// server has one fetching goroutine, which there takes one task a round trip;
+	// elsewhere it takes as many as there are places, see stock.
 	laneSize = 16
 	maxLanes = 8
 	// maxErrorText bounds what asynq stores as a task's last error.
@@ -136,10 +137,14 @@ func (w *Worker) startServers() (stop func(), err error) {
 	return stop, nil
 }
 
-// servers makes the asynq servers of one upstream: one for every laneSize calls
-// at once, so that the single fetcher of a server is never the limit.
+// servers makes the asynq servers of one upstream: one, but on a Cluster one for
+// every laneSize calls at once, so that the single fetcher of a server is never
+// the limit.
 func (w *Worker) servers(a *account) []*asynq.Server {
-	lanes := min((a.concurrency+laneSize-1)/laneSize, maxLanes)
+	lanes := 1
+	if w.clustered {
+		lanes = min((a.concurrency+laneSize-1)/laneSize, maxLanes)
+	}
 	queues := map[string]int{}
 	for p, weight := range weights {
 		queues[tasks.Queue(a.name, p)] = weight
@@ -214,6 +219,13 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 	began := time.Now()
 	left := func() time.Duration { return maxWaiting - time.Since(began) }
 	for a != nil && rest != nil {
+		if take := a.stock.next(); take != nil {
+			if w.hand(ctx, take) {
+				return take.Message, nil
+			}
+			w.places.release(a)
+			continue
+		}
 		patience := left()
 		if w.clustered {
 			patience = 0 // asynq is to ask the other queues meanwhile
@@ -221,11 +233,21 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 		if !a.hold.wait(w.draining, left()) || !rest.wait(w.draining, patience) || !w.places.acquire(a, w.draining, left()) {
 			break
 		}
+		more := 0
+		if !w.clustered && !rest.idle() {
+			more = w.places.more(a, mostMore)
+		}
 		held, empty := a.hold.known(), rest.known()
-		got, err := w.take(ctx, a, d)
-		if err == nil && got.Take != nil && w.hand(ctx, got) {
+		got, err := w.take(ctx, a, d, more)
+		for range more - len(got.More) {
+			w.places.release(a)
+		}
+		if err == nil && got.Take != nil {
 			rest.busy()
-			return got.Message, nil
+			w.keep(ctx, a, got.More)
+			if w.hand(ctx, got.Take) {
+				return got.Take.Message, nil
+			}
 		}
 		w.places.release(a)
 		switch {
@@ -244,12 +266,13 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 	return "", redis.Nil
 }
 
-// take asks Redis for the account's next call: all its queues at once, that
-// which asynq has drawn first. On a Cluster each queue is asked by itself.
-func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue) (ledger.Dequeued, error) {
+// take asks Redis for the account's next call, and for so many more: all its
+// queues at once, that which asynq has drawn first. On a Cluster each queue is
+// asked by itself, for one call.
+func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue, more int) (ledger.Dequeued, error) {
 	ask := ledger.Ask{
 		Queues: a.queues, First: slices.Index(a.queues, d.Queue), LeaseUntil: d.LeaseUntil, Turn: a.lease, Concurrency: a.fleet,
-		Idle: w.rests[d.Queue].idle(),
+		Idle: w.rests[d.Queue].idle(), More: a.draw(more),
 	}
 	if a.plan != nil {
 		ask.Limits = ledger.Limits{Keys: limit.Keys(a.name), Args: a.plan.Args(time.Now())}
@@ -292,18 +315,18 @@ func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue) (ledger
 }
 
 // hand keeps the call for the handler that asynq is about to start.
-func (w *Worker) hand(ctx context.Context, got ledger.Dequeued) bool {
-	if !broker.Decodable(got.Message, got.Take.Queue, got.Take.ID) {
+func (w *Worker) hand(ctx context.Context, take *ledger.Take) bool {
+	if !broker.Decodable(take.Message, take.Queue, take.ID) {
 		// asynq would leave it in active for ever and stop recovering leases.
-		w.discard(ctx, got.Take)
-		w.passTurn(ctx, got.Take)
-		w.giveSlot(ctx, got.Take)
+		w.discard(ctx, take)
+		w.passTurn(ctx, take)
+		w.giveSlot(ctx, take)
 		return false
 	}
-	if left := w.parks.recent(got.Take.ID); left > 0 {
+	if left := w.parks.recent(take.ID); left > 0 {
 		time.Sleep(left) //nolint:forbidigo // at most parkRest, for what asynq gives no signal of
 	}
-	w.takes.Store(got.Take.ID, got.Take)
+	w.takes.Store(take.ID, take)
 	return true
 }
 

@@ -188,14 +188,14 @@ func (f *fleet) take(t *rapid.T) {
 	if p.drained {
 		t.Skip("it drains")
 	}
-	f.begin(p, rapid.SampledFrom(tasks.Queues(modelUpstream)).Draw(t, "queue"))
+	f.begin(p, rapid.SampledFrom(tasks.Queues(modelUpstream)).Draw(t, "queue"), rapid.IntRange(0, 2).Draw(t, "more"))
 }
 
 // takeAll has every worker ask for a call.
 func (f *fleet) takeAll(*rapid.T) {
 	for _, p := range f.procs {
 		if !p.frozen && !p.drained {
-			f.begin(p, modelUpstream)
+			f.begin(p, modelUpstream, 0)
 		}
 	}
 }
@@ -255,7 +255,7 @@ func (f *fleet) late(t *rapid.T) {
 	f.pass(time.Second)
 	for _, other := range f.procs {
 		if !other.frozen && !other.drained {
-			f.begin(other, modelUpstream)
+			f.begin(other, modelUpstream, 1)
 		}
 	}
 	p.frozen = false

@@ -56,11 +56,7 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 			f.settled(name)
 		}
 	case "end":
-		if said == 1 && s.arrival == nil && strings.Contains(fmt.Sprint(c.args), string(policy.OutcomeUnknown)) {
-			if !s.foundUnknown {
-				f.broken("%s ended as outcome_unknown, though what came of every send was known", s)
-			}
-		}
+		f.ended(s, c, reply)
 	case "attempt", "park":
 		s.unknown = s.unknown && said != 1
 		if said == 1 && s.arrival != nil && s.arrival.retryable && !s.arrival.resolved {
@@ -84,10 +80,11 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 // brief is a command and its reply for the story.
 func brief(c command, reply []any) string {
 	if c.kind == "take" {
-		if len(reply) > 8 {
-			return fmt.Sprint(reply[2:14])
+		text := fmt.Sprint(reply[:min(len(reply), 7)])
+		for _, call := range reply[len(reply)-taken(reply):] {
+			text += fmt.Sprint(call.([]any)[1:7])
 		}
-		return fmt.Sprint(reply)
+		return text
 	}
 	text := fmt.Sprintf("%v: %v", c.args, reply)
 	return text[:min(len(text), 250)]
@@ -109,33 +106,70 @@ func (f *fleet) circuitOf(key string) string {
 	return modelUnlisted
 }
 
-// taken checks that a call might be taken now.
+// taken is how many calls a take has brought.
+func taken(reply []any) int {
+	if integer(reply[0]) != 1 {
+		return 0
+	}
+	return len(reply) - 7
+}
+
+// taken checks that calls might be taken now. s has the first of them.
 func (f *fleet) taken(s *step, reply []any) {
-	id, queue := fmt.Sprint(reply[2]), tasks.Queues(modelUpstream)[integer(reply[3])-1]
+	account, now := s.before[modelAccount], nowMilli()
+	afterHold := integer(reply[2]) == 1
+	for i := range taken(reply) {
+		call := reply[7+i].([]any)
+		one := s
+		if i > 0 {
+			one = f.newStep(s.proc, "take")
+			s.along = append(s.along, one)
+		}
+		f.takenOne(one, call)
+		switch {
+		case s.blind:
+		case account.open && now < account.until:
+			f.broken("%s was taken while the account was held: %+v", call[1], account)
+		case account.open && account.turn > now:
+			f.broken("%s was taken beside the one that was let out: %+v", call[1], account)
+		case account.open != afterHold, afterHold && i > 0:
+			f.broken("%s: after a hold %v, but the account was %+v", call[1], afterHold, account)
+		}
+	}
+	if n := f.leases(); n > int64(f.account.concurrency) {
+		f.broken("%d calls are in flight, %d may be", n, f.account.concurrency)
+	}
+}
+
+func (f *fleet) takenOne(s *step, call []any) {
+	id, queue := fmt.Sprint(call[1]), tasks.Queues(modelUpstream)[integer(call[2])-1]
 	s.call = f.calls[id]
 	s.foundUnknown = s.call.unknown(int(f.number(f.record(id), "gen")))
-	account, now := s.before[modelAccount], nowMilli()
-	afterHold := integer(reply[5]) == 1
-	switch {
-	case s.blind:
-	case account.open && now < account.until:
-		f.broken("%s was taken while the account was held: %+v", id, account)
-	case account.open && account.turn > now:
-		f.broken("%s was taken beside the one that was let out: %+v", id, account)
-	case account.open != afterHold:
-		f.broken("%s: after a hold %v, but the account was %+v", id, afterHold, account)
-	}
 	if f.paused[queue] {
 		f.broken("%s was taken from the queue %s, which an operator paused", id, queue)
 	}
 	if s.call.queue != queue {
 		f.broken("%s was taken from %s, but stands in %s", id, queue, s.call.queue)
 	}
-	if n := f.leases(); n > int64(f.account.concurrency) {
-		f.broken("%d calls are in flight, %d may be", n, f.account.concurrency)
-	}
-	s.count = f.counters.take(integer(reply[11]), integer(reply[13]))
+	s.count = f.counters.take(integer(call[4]), integer(call[6]))
 	f.counters.checkMost(f)
+}
+
+// ended checks endings that went to Redis together: those of s, which writes, and
+// of others of its worker that wait for it.
+func (f *fleet) ended(s *step, c command, reply []any) {
+	at := 5
+	for _, mine := range reply[1:] {
+		to := at + 9 + int(integer(c.args[at+8]))
+		unknown := strings.Contains(fmt.Sprint(c.args[at:to]), string(policy.OutcomeUnknown))
+		for _, one := range f.steps {
+			own := one == s || one.proc == s.proc && !one.stands && !one.over
+			if own && one.take != nil && one.take.ID == c.args[at] && integer(mine) == 1 && one.arrival == nil && unknown && !one.foundUnknown {
+				f.broken("%s ended as outcome_unknown, though what came of every send was known", one)
+			}
+		}
+		at = to
+	}
 }
 
 // leases counts the calls in flight: those whose lease is not over.

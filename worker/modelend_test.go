@@ -53,7 +53,7 @@ func (f *fleet) settleAll(complaint string) {
 			}
 		}
 		f.recover()
-		for p := f.procs[round%modelWorkers]; !p.drained && f.begin(p, modelUpstream); {
+		for p := f.procs[round%modelWorkers]; !p.drained && f.begin(p, modelUpstream, round%3); {
 			busy = true
 		}
 		f.check(f.rt)

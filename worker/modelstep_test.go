@@ -48,6 +48,7 @@ type step struct {
 
 	call   *modelCall
 	take   *ledger.Take
+	along  []*step   // of the calls that were taken with this one
 	leased time.Time // the end of asynq's lease
 	lapsed bool
 	count  *counted
@@ -63,8 +64,9 @@ type step struct {
 
 type stepKey struct{}
 
-// scriptTime is how long a command takes.
-const scriptTime = time.Microsecond
+// scriptTime is how long a command takes: at least a microsecond for each call
+// that it takes.
+const scriptTime = 3 * time.Microsecond
 
 func stepOf(ctx context.Context) *step { s, _ := ctx.Value(stepKey{}).(*step); return s }
 
@@ -175,7 +177,7 @@ func commandOf(cmd redis.Cmder) command {
 		c.kind = "attempt"
 	case len(c.keys) == 6:
 		c.kind = "park"
-	case len(c.keys) == 13:
+	case len(c.keys) == 8:
 		c.kind = "end"
 	case len(c.keys) == 4 && len(c.args) == 2:
 		c.kind = "admit"
@@ -196,14 +198,14 @@ func (f *fleet) newStep(p *proc, at string) *step {
 	return s
 }
 
-// begin has a worker take a call and tells whether it got one. The taking itself
-// is one step.
-func (f *fleet) begin(p *proc, queue string) bool {
+// begin has a worker take a call, and up to so many more, and tells whether it got
+// any. The taking itself is one step.
+func (f *fleet) begin(p *proc, queue string, more int) bool {
 	s := f.newStep(p, "take")
 	s.quick = true
 	go func() {
 		defer func() { s.over = true }()
-		s.process(queue)
+		s.process(queue, more)
 	}()
 	f.settle()
 	return s.take != nil
@@ -218,23 +220,34 @@ func (f *fleet) beginRefresh(p *proc) {
 	f.settle()
 }
 
-// process is what an asynq server does with one task, but for its lists, which
-// are in the model's hands.
-func (s *step) process(queue string) {
-	w := s.proc.w
-	s.leased = time.Now().Add(modelLease)
-	got, err := w.take(s.ctx, w.accounts[modelUpstream], broker.Dequeue{Queue: queue, LeaseUntil: s.leased.Unix()})
+// process is what an asynq server does with tasks, but for its lists, which are in
+// the model's hands.
+func (s *step) process(queue string, more int) {
+	w, leased := s.proc.w, time.Now().Add(modelLease)
+	got, err := w.take(s.ctx, w.accounts[modelUpstream], broker.Dequeue{Queue: queue, LeaseUntil: leased.Unix()}, more)
 	if err != nil || got.Take == nil {
 		return
 	}
-	s.take = got.Take
-	if !w.hand(s.ctx, got) {
-		s.f.broken("asynq cannot decode the message of %s", got.Take.ID)
+	for i, one := range s.along {
+		one.take, one.leased = got.More[i], leased
+		go func() {
+			defer func() { one.over = true }()
+			one.handle()
+		}()
+	}
+	s.take, s.leased = got.Take, leased
+	s.handle()
+}
+
+func (s *step) handle() {
+	w := s.proc.w
+	if !w.hand(s.ctx, s.take) {
+		s.f.broken("asynq cannot decode the message of %s", s.take.ID)
 		return
 	}
-	w.takes.Delete(got.Take.ID)
-	s.mustMark = got.Take.Due.After(time.Now())
-	v := w.process(s.ctx, got.Take)
+	w.takes.Delete(s.take.ID)
+	s.mustMark = s.take.Due.After(time.Now())
+	v := w.process(s.ctx, s.take)
 	s.pause("asynq's verb")
 	if !s.lapsed {
 		s.f.carryOut(s.take, v)

@@ -79,6 +79,18 @@ func (p *places) may(a *account) bool {
 	return p.used[a] < max(p.size/(2*active), 1)
 }
 
+// more grants up to n further places to an account that has one and can fill
+// them at once, and returns how many: only those that nobody waits for.
+func (p *places) more(a *account, n int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n = max(min(n, p.free, a.concurrency-p.used[a]), 0)
+	for range n {
+		p.grant(a)
+	}
+	return n
+}
+
 func (p *places) grant(a *account) {
 	p.free--
 	p.used[a]++

@@ -115,6 +115,7 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 		take: take, began: time.Now(), call: call, acct: a, request: request,
 		endpoint:   a.endpoints.endpoint(call.Method, request.Path),
 		idempotent: a.isIdempotent(call, request.Path),
+		waited:     time.Since(take.Received) > stale,
 	}
 	switch {
 	case take.Sent > 0 && !p.idempotent:

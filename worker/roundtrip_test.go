@@ -84,26 +84,28 @@ func (c *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
-func TestACallCostsTwoRoundTripsToRedisAndAThirdWhereItWaitsForItsSlot(t *testing.T) {
+func TestACallCostsTwoRoundTripsToRedisAThirdWhereItWaitsForItsSlotAndFewerWithOthersBesideIt(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name   string
-		limits []string
-		most   int
+		name        string
+		places      int
+		limits      []string
+		least, most float64
 	}{
-		{"without limits", nil, 2},
-		{"waiting for a slot", []string{"200/s"}, 3},
+		{"one at a time", 1, nil, 1.9, 2},
+		{"eight at once", 8, nil, 0, 1.5},
+		{"waiting for a slot", 8, []string{"200/s"}, 1.2, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			const calls = 200
-			own, others, all := tripsOf(t, calls, c.limits)
+			own, others, all := tripsOf(t, calls, c.places, c.limits)
 			t.Logf("%d calls took %d scripts of callq's, beside %d other commands: %v", calls, own, others, all)
 			// A tenth more for questions that find nothing to do.
-			if most := c.most*calls + calls/10; own > most {
-				t.Errorf("%d calls took %d scripts, want %d each: %v", calls, own, c.most, all)
+			if most := int(c.most*calls) + calls/10; own > most {
+				t.Errorf("%d calls took %d scripts, want %v each: %v", calls, own, c.most, all)
 			}
-			if own < (c.most-1)*calls+calls/4 {
+			if own < int(c.least*calls) {
 				t.Errorf("%d calls took only %d scripts: this shows nothing, or less is promised than is done", calls, own)
 			}
 			// What goes on in the background, not once a call.
@@ -116,7 +118,7 @@ func TestACallCostsTwoRoundTripsToRedisAndAThirdWhereItWaitsForItsSlot(t *testin
 
 // tripsOf counts what a worker asks of Redis to make so many calls that wait for
 // it.
-func tripsOf(t *testing.T, calls int, limits []string) (own, others int, all map[string]int) {
+func tripsOf(t *testing.T, calls, places int, limits []string) (own, others int, all map[string]int) {
 	t.Helper()
 	server := brokertest.Redis(t)
 	hook := &trips{n: map[string]int{}}
@@ -128,7 +130,7 @@ func tripsOf(t *testing.T, calls int, limits []string) (own, others int, all map
 	defer web.Close()
 	made := make(chan worker.Event, calls)
 	w, err := worker.New(worker.Config{
-		Redis: client, Concurrency: 8, OnEvent: func(e worker.Event) { made <- e },
+		Redis: client, Concurrency: places, OnEvent: func(e worker.Event) { made <- e },
 		Upstreams: []worker.Upstream{{Name: "api", BaseURL: web.URL, Policy: callqtest.Fast(t), Limits: limits}},
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,10 +65,12 @@ type account struct {
 	client     *upstream.Client
 	gate       *circuit.Gate
 	hold       pause
+	stock      stock
 	endpoints  patterns
 	idempotent patterns
 	always     bool     // the API honours an idempotency key
 	queues     []string // the most urgent first
+	lots       []int    // indexes of queues, each as often as its weight
 	plan       *limit.Plan
 	bills      bool // its answers say what a call was billed
 	// fleet is how many calls the fleet makes at once, concurrency how many of
@@ -150,8 +153,9 @@ func newAccount(u Upstream, cfg Config) (*account, error) {
 	}
 	a.fleet, a.bills = a.concurrency, u.CostHeader != ""
 	a.concurrency = min(a.concurrency, cfg.Concurrency)
-	for _, p := range []tasks.Priority{tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow} {
+	for i, p := range []tasks.Priority{tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow} {
 		a.queues = append(a.queues, tasks.Queue(u.Name, p))
+		a.lots = append(a.lots, slices.Repeat([]int{i}, weights[p])...)
 	}
 	var err error
 	if a.plan, err = limit.NewPlan(u.Limits, u.Budget, u.CostPerCall); err != nil {
@@ -207,8 +211,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	close(w.draining)
 	stopSweep()
+	var unkeeping sync.WaitGroup
+	for _, a := range w.accounts {
+		unkeeping.Go(func() { w.unkeep(ctx, a, a.stock.drain()) })
+	}
 	stopServers()
 	close(w.stopped)
+	unkeeping.Wait()
 	sweeping.Wait()
 	return err
 }

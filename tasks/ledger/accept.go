@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -13,6 +14,7 @@ import (
 type Ledger struct {
 	rdb       redis.UniversalClient
 	clustered bool
+	finishers sync.Map // by queue
 }
 
 // New makes a Ledger on the given Redis.

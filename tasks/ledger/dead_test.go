@@ -121,7 +121,7 @@ func TestACancelledCallThatStillWaitsIsRedrivenInItsPlace(t *testing.T) {
 			}
 			d.wantPlaces("q", r.ID, "pending", "task")
 		}
-		if got := d.dequeue("q"); got.Take == nil || got.Take.Key != "k1" || got.Message != "message again" {
+		if got := d.dequeue("q"); got.Take == nil || got.Take.Key != "k1" || got.Take.Message != "message again" {
 			t.Fatalf("got %+v", got)
 		}
 	})

@@ -18,8 +18,8 @@ func TestADequeueHandsOverTheRecordAndLeasesTheTask(t *testing.T) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k1", "k2")
 		got := d.dequeue("q")
-		if got.Message != "message of k1" {
-			t.Fatalf("message %q", got.Message)
+		if got.Take.Message != "message of k1" {
+			t.Fatalf("message %q", got.Take.Message)
 		}
 		take := got.Take
 		if !take.Known || take.Key != "k1" || take.Batch != "b" || string(take.Content) != "content of k1" || take.Generation != 1 || take.State != Open {

@@ -8,16 +8,6 @@ import (
 	"time"
 )
 
-const (
-	// asynq keeps at most 10,000 archived tasks for at most 90 days and deletes
-	// the oldest in a way that can jam. The archive is only a view of ours, so
-	// we keep it well below both.
-	archiveKeep = 5000
-	archiveAge  = 80 * 24 * time.Hour
-	// asynq keeps its daily figures for 90 days.
-	statsAge = 90 * 24 * time.Hour
-)
-
 // fields are the record fields that an attempt leaves behind.
 func (t *Take) fields(a *Attempt) ([]any, error) {
 	log, err := t.encodeLog(a)
@@ -83,63 +73,6 @@ func (l *Ledger) Park(ctx context.Context, t *Take, a *Attempt) (streak int, min
 		append([]any{t.ID, t.Generation, time.Now().UnixNano(), t.Parked, t.Token}, fields...)...).Int64Slice()
 	if err != nil {
 		return 0, false, fmt.Errorf("park call %s: %w", t.ID, err)
-	}
-	return int(n[1]), n[0] == 1, nil
-}
-
-// Final is how a call is to end.
-type Final struct {
-	State  State
-	Ending Ending
-	// Body is the result, with its content type; nil keeps none.
-	Body     []byte
-	BodyType string
-	// Assumed tells that no answer was seen and the ending is a conclusion
-	// (outcome_unknown after a crash). A real answer replaces it.
-	Assumed bool
-	// Group describes the dead letter's group; only for Dead.
-	Group Group
-}
-
-// End records how the call ended, its log's last line (unless a is nil) and, for
-// done and dropped, takes the task off asynq's lists in the same step. It
-// returns the account's streak of failures, and false when the call had ended
-// before or moved on: the first ending stands.
-func (l *Ledger) End(ctx context.Context, t *Take, f Final, a *Attempt) (streak int, mine bool, err error) {
-	log, err := t.encodeLog(a)
-	if err != nil {
-		return 0, false, err
-	}
-	out, err := json.Marshal(f.Ending)
-	if err != nil {
-		return 0, false, fmt.Errorf("encode the ending of call %s: %w", t.ID, err)
-	}
-	fields := []any{"log", log, "out", out}
-	if f.Body != nil {
-		fields = append(fields, "body", f.Body, "type", f.BodyType)
-	}
-	remove, real, group, description := 1, 1, "", ""
-	if f.State == Dead {
-		remove, group, description = 0, f.Group.Name(), f.Group.encode()
-		fields = append(fields, "group", group)
-	}
-	if f.Assumed {
-		real = 0
-		fields = append(fields, "assumed", 1)
-	}
-	now := time.Now()
-	k := keysOf(t.Queue)
-	n, err := scriptEnd.Run(ctx, l.rdb,
-		[]string{
-			k.active(), k.lease(), k.task(t.ID), k.processed() + ":" + now.UTC().Format(time.DateOnly), k.processed(), k.archived(),
-			k.record(t.ID), k.counts(t.Batch), k.ended(t.Batch), l.circuit(t.Queue), k.dead(), k.deadGroup(group), k.groups(),
-		},
-		append([]any{
-			t.ID, t.Generation, string(f.State), remove, real, group, description,
-			now.Add(statsAge).Unix(), now.Add(-archiveAge).Unix(), archiveKeep, k.taskPrefix(),
-		}, fields...)...).Int64Slice()
-	if err != nil {
-		return 0, false, fmt.Errorf("record the ending of call %s: %w", t.ID, err)
 	}
 	return int(n[1]), n[0] == 1, nil
 }

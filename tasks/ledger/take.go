@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -10,8 +11,11 @@ import (
 // Take is a call in a worker's hands, as the dequeue found it.
 type Take struct {
 	Record
-	// At is Redis's clock when the call was taken.
-	At time.Time
+	// Message is asynq's encoding of the task.
+	Message string
+	// At is Redis's clock when the call was taken, Received the clock of this
+	// process when it learned of it.
+	At, Received time.Time
 	// Known is false when the task has no record: somebody else put it there.
 	Known bool
 	// Circuit is the account's circuit as the same script saw it.
@@ -59,6 +63,9 @@ type Ask struct {
 	Queues []string
 	// First is the index of the one that is asked first.
 	First int
+	// More are the same for further calls that are wanted, if there are as many
+	// and their account may make them.
+	More []int
 	// LeaseUntil is the end of asynq's lease, as asynq gave it.
 	LeaseUntil any
 	// Turn is for how long one call that was let out after a hold keeps the
@@ -75,10 +82,9 @@ type Ask struct {
 
 // Dequeued is the answer to an [Ask].
 type Dequeued struct {
-	// Take is the call, nil when there is none to be had.
+	// Take is the call, nil when there is none to be had; More are further ones.
 	Take *Take
-	// Message is asynq's encoding of the task.
-	Message string
+	More []*Take
 	// Held is how long the account may not call; 0 when there is nothing to call.
 	Held time.Duration
 	// Full tells that as many calls are in flight as may be.
@@ -104,7 +110,7 @@ func (l *Ledger) Taker(limits string) *Taker {
 	return &Taker{rdb: l.rdb, script: redis.NewScript(Compact(limits + Source(sources, "dequeue")))}
 }
 
-// Take moves the next call into active.
+// Take moves the next call, or the next few, into active.
 func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 	keys := append(make([]string, 0, 3+6*len(a.Queues)), CircuitKey(a.Queues[0], ""))
 	if !Clustered(t.rdb) {
@@ -123,7 +129,11 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 		idle = 1
 	}
 	args := make([]any, 0, 6+2*len(a.Queues)+len(limits.Args))
-	args = append(args, a.LeaseUntil, a.Turn.Milliseconds(), a.First+1, a.Concurrency, a.Elsewhere, idle)
+	wanted := strconv.AppendInt(make([]byte, 0, 1+len(a.More)), int64(a.First)+1, 10)
+	for _, first := range a.More {
+		wanted = strconv.AppendInt(wanted, int64(first)+1, 10)
+	}
+	args = append(args, a.LeaseUntil, a.Turn.Milliseconds(), wanted, a.Concurrency, a.Elsewhere, idle)
 	for _, queue := range a.Queues {
 		k := keysOf(queue)
 		keys = append(keys, k.pending(), k.paused(), k.active(), k.lease(), k.scheduled(), k.retry())
@@ -144,7 +154,8 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 		}
 		return got, nil
 	}
-	return Dequeued{Take: takeFrom(a.Queues, reply), Message: str(reply[1])}, nil
+	takes := takesFrom(a.Queues, reply)
+	return Dequeued{Take: takes[0], More: takes[1:]}, nil
 }
 
 // Waiting asks, in a pipeline, how many calls of an upstream wait: the sum of
@@ -184,23 +195,28 @@ func (l *Ledger) InFlight(ctx context.Context, queues ...string) (int, error) {
 	return n, nil
 }
 
-func takeFrom(queues []string, reply []any) *Take {
-	h := Hash(reply[14])
-	t := &Take{
-		Record: recordFromHash(queues[Number(reply[3])-1], str(reply[2]), h),
-		At:     time.UnixMilli(Number(reply[4])).UTC(),
-		Known:  h["state"] != "",
-		Circuit: CircuitView{
-			AfterHold: Number(reply[5]) == 1, Epoch: Number(reply[6]), Streak: int(Number(reply[7])),
-			Endpoints: int(Number(reply[8])), Held: time.Duration(Number(reply[9])) * time.Millisecond,
-		},
-		Slot: Number(reply[11]), Money: Number(reply[13]),
+func takesFrom(queues []string, reply []any) []*Take {
+	received, at := time.Now(), time.UnixMilli(Number(reply[1])).UTC()
+	circuit := CircuitView{
+		AfterHold: Number(reply[2]) == 1, Epoch: Number(reply[3]), Streak: int(Number(reply[4])),
+		Endpoints: int(Number(reply[5])), Held: time.Duration(Number(reply[6])) * time.Millisecond,
 	}
-	if wait := time.Duration(Number(reply[12])) * time.Microsecond; wait > 0 {
-		t.Due = time.Now().Add(wait)
+	takes := make([]*Take, 0, len(reply)-7)
+	for _, one := range reply[7:] {
+		call := one.([]any)
+		h := Hash(call[7])
+		t := &Take{
+			Record:  recordFromHash(queues[Number(call[2])-1], str(call[1]), h),
+			Message: str(call[0]), At: at, Received: received, Known: h["state"] != "", Circuit: circuit,
+			Slot: Number(call[4]), Money: Number(call[6]),
+			// The record was read before the script counted this start.
+			Token: Number(call[3]),
+		}
+		t.Starts++
+		if wait := time.Duration(Number(call[5])) * time.Microsecond; wait > 0 {
+			t.Due = received.Add(wait)
+		}
+		takes = append(takes, t)
 	}
-	// The record was read before the script counted this start.
-	t.Token = Number(reply[10])
-	t.Starts++
-	return t
+	return takes
 }

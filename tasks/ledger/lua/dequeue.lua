@@ -1,4 +1,4 @@
--- dequeue stands in for asynq's own: it moves the next task of an upstream from
+-- dequeue stands in for asynq's own: it moves the next tasks of an upstream from
 -- pending to active, unless the account may not call now. When a hold is over it
 -- lets a single task out, whose worker then asks for the probe.
 --
@@ -11,10 +11,11 @@
 -- KEYS[4..] for each queue that is asked, the most urgent first: asynq's pending
 --           list, pause mark (the operator's), active list, lease set, scheduled
 --           set and retry set
--- ARGV[1]   end of the task's lease, Unix seconds
+-- ARGV[1]   end of the tasks' lease, Unix seconds
 -- ARGV[2]   for how many milliseconds a task that was let out after a hold keeps
 --           the others back, unless its verdict comes first
--- ARGV[3]   which of the queues is asked first, from 1
+-- ARGV[3]   a digit for each task that is wanted: which of the queues is asked for
+--           it first, from 1
 -- ARGV[4]   how many calls may be in flight; 0: any number
 -- ARGV[5]   how many are in flight from queues that are not asked here
 -- ARGV[6]   1 if the queues were empty last time, and likely still are
@@ -23,11 +24,12 @@
 --
 -- Returns {3, when the next task is due, Unix seconds, or 0} when there is nothing
 -- to do; {0, ms} when the account may not call for that long; {2} when as many
--- calls are in flight as may be; else {1,
--- message, id, which queue, now, after a hold (0 or 1), epoch, streak, open
--- endpoint circuits, milliseconds held in all, starts, slot, microseconds until
--- the slot, money reserved, the record}. The starts tell one taking of a call from
--- the next.
+-- calls are in flight as may be; else {1, now, after a hold (0 or 1), epoch,
+-- streak, open endpoint circuits, milliseconds held in all, calls…}, where each
+-- call is {message, id, which queue, starts, slot, microseconds until the slot,
+-- money reserved, the record}. The starts tell one taking of a call from the next.
+--
+-- It asks first and then writes, so that what it stumbles over is left as it was.
 local queues = (#KEYS - 3) / 6
 local limits_at = 7 + 2 * queues
 if ARGV[6] == '1' then
@@ -60,9 +62,9 @@ if c[9] and c[10] == ARGV[limits_at] and tonumber(c[9]) > now then
   return {0, tonumber(c[9]) - now}
 end
 
--- may tells whether the account may make one more call: asked once, when there
--- is a call that waits for it. What it returns ends the script.
-local asked, l, slot
+-- may tells whether the account may make more calls, and how many: asked once,
+-- when there is a call that waits for it. What it returns ends the script.
+local want, asked, l = #ARGV[3], false, nil
 local function may()
   asked = true
   local most = tonumber(ARGV[4])
@@ -77,81 +79,122 @@ local function may()
         return {2}
       end
     end
+    want = math.min(want, most - flying)
   end
   l = limits(KEYS[2], KEYS[3], limits_at)
-  if l then
-    local micros = t[1] * 1000000 + t[2]
-    local wait, reason, key, text, turns
-    slot, wait, reason, key, text, turns = l.peek(micros)
-    if not slot then
-      redis.call('HSET', KEYS[1], 'limited', now + wait, 'limited_plan', ARGV[limits_at],
-        'limited_by', reason, 'limited_key', key, 'limited_text', text, 'limited_turn', turns and 1 or 0)
-      return {0, wait}
+end
+
+-- place gives a call its slot; false when there is none.
+local micros = t[1] * 1000000 + t[2]
+local calls, refusal, swept, looked, shut = {}, nil, false, 0, {}
+local function place(call)
+  if not l then
+    return true
+  end
+  -- No two slots are of the same microsecond: by it they are told apart when they
+  -- are given back.
+  local at = micros + #calls
+  local slot, wait, reason, key, text, turns = l.peek(at)
+  if slot then
+    call[5], call[6] = string.format('%.0f', slot), math.max(math.floor(slot - at), 0)
+    call[7] = string.format('%.0f', l.take(at, slot))
+    return true
+  end
+  want = #calls
+  if want == 0 then
+    redis.call('HSET', KEYS[1], 'limited', now + wait, 'limited_plan', ARGV[limits_at],
+      'limited_by', reason, 'limited_key', key, 'limited_text', text, 'limited_turn', turns and 1 or 0)
+    refusal = {0, wait}
+  end
+  return false
+end
+
+-- grab moves up to n tasks of a queue. Tasks that ended while they waited
+-- (cancelled, or finished by a worker that died before asynq was told) are taken
+-- off here and never reach a worker.
+local function grab(q, n)
+  local pending, task, record = KEYS[6 * q - 2], ARGV[5 + 2 * q], ARGV[6 + 2 * q]
+  while not (shut[q] or refusal) and n > 0 and #calls < want and looked < 100 + want do
+    local ids = redis.call('LRANGE', pending, -math.min(n, want - #calls), -1)
+    shut[q] = #ids == 0 or (shut[q] == nil and redis.call('EXISTS', KEYS[6 * q - 1]) == 1)
+    if not (shut[q] or asked) then
+      refusal = may()
     end
+    if shut[q] or refusal then
+      return
+    end
+    local moved, leases, over, seen = {}, {}, {}, 0
+    for i = #ids, 1, -1 do -- the next one stands last
+      local id = ids[i]
+      local msg, fields, state = redis.call('HGET', task .. id, 'msg'), redis.call('HGETALL', record .. id), nil
+      for j = 1, #fields, 2 do
+        if fields[j] == 'state' then
+          state = fields[j + 1]
+          break
+        end
+      end
+      if not msg or (state and state ~= 'open') then
+        over[#over + 1] = task .. id
+      else
+        local call = {msg, id, q, state and 1 or 0, 0, 0, 0, fields}
+        if #calls == want or not place(call) then
+          break
+        end
+        calls[#calls + 1], moved[#moved + 1] = call, id
+        leases[#leases + 1], leases[#leases + 2] = ARGV[1], id
+      end
+      seen = seen + 1
+    end
+    if #moved > 0 then
+      redis.call('LPUSH', KEYS[6 * q], unpack(moved))
+      redis.call('ZADD', KEYS[6 * q + 1], unpack(leases))
+    end
+    redis.call('LTRIM', pending, 0, -seen - 1)
+    if #over > 0 then
+      swept = true
+      redis.call('DEL', unpack(over))
+    end
+    for i = #calls - #moved + 1, #calls do
+      local call = calls[i]
+      redis.call('HSET', task .. call[2], 'state', 'active')
+      if call[4] == 1 then
+        call[4] = redis.call('HINCRBY', record .. call[2], 'starts', 1)
+      end
+    end
+    looked, n = looked + seen, n - #moved
   end
 end
 
 -- The first call after a hold, or in a window that has turned, is the most urgent
 -- one, whoever asks.
-local first = tonumber(ARGV[3])
-if after_hold == 1 or c[11] == '1' then
-  first = 1
+local first, share = tonumber(string.sub(ARGV[3], 1, 1)), {}
+if after_hold == 1 then
+  want = 1
 end
-local swept = false
-for i = 0, queues do
-  local q = i == 0 and first or i
-  local pending, active = KEYS[6 * q - 2], KEYS[6 * q]
-  local open = not (i == first) and redis.call('LLEN', pending) > 0 and redis.call('EXISTS', KEYS[6 * q - 1]) == 0
-  if open and not asked then
-    local no = may()
-    if no then
-      return no
-    end
+for i = 1, want do
+  local q = tonumber(string.sub(ARGV[3], i, i))
+  if after_hold == 1 or c[11] == '1' then
+    q, first = 1, 1
   end
-  -- Tasks that ended while they waited (cancelled, or finished by a worker that
-  -- died before asynq was told) are taken off here and never reach a worker.
-  for _ = 1, open and 100 or 0 do
-    local id = redis.call('RPOPLPUSH', pending, active)
-    if not id then
-      break
-    end
-    local task, record = ARGV[5 + 2 * q] .. id, ARGV[6 + 2 * q] .. id
-    local msg = redis.call('HGET', task, 'msg')
-    local fields = redis.call('HGETALL', record)
-    local state
-    for j = 1, #fields, 2 do
-      if fields[j] == 'state' then
-        state = fields[j + 1]
-        break
-      end
-    end
-    if not msg or (state and state ~= 'open') then
-      swept = true
-      redis.call('LREM', active, 1, id)
-      redis.call('DEL', task)
-    else
-      redis.call('HSET', task, 'state', 'active')
-      redis.call('ZADD', KEYS[6 * q + 1], ARGV[1], id)
-      local starts, money = 0, 0
-      if state then
-        starts = redis.call('HINCRBY', record, 'starts', 1)
-      end
-      if l then
-        money = l.take(t[1] * 1000000 + t[2], slot)
-      end
-      if after_hold == 1 then
-        redis.call('HSET', KEYS[1], 'turn', now + ARGV[2])
-      end
-      if c[9] then
-        redis.call('HDEL', KEYS[1], 'limited', 'limited_plan', 'limited_by', 'limited_key', 'limited_text',
-          'limited_turn')
-      end
-      local micros = t[1] * 1000000 + t[2]
-      return {1, msg, id, q, now, after_hold, tonumber(c[4] or 0), tonumber(c[5] or 0), tonumber(c[6] or 0), held,
-        starts, slot and string.format('%.0f', slot) or 0, slot and math.max(math.floor(slot - micros), 0) or 0,
-        string.format('%.0f', money), fields}
-    end
+  share[q] = (share[q] or 0) + 1
+end
+grab(first, share[first])
+for q = 1, queues do
+  if q ~= first then grab(q, share[q] or 0) end
+end
+-- What a queue does not have goes to the others.
+for q = 1, queues do grab(q, want - #calls) end
+if refusal then
+  return refusal
+end
+if #calls > 0 then
+  if after_hold == 1 then
+    redis.call('HSET', KEYS[1], 'turn', now + ARGV[2])
   end
+  if c[9] then
+    redis.call('HDEL', KEYS[1], 'limited', 'limited_plan', 'limited_by', 'limited_key', 'limited_text', 'limited_turn')
+  end
+  return {1, now, after_hold, tonumber(c[4] or 0), tonumber(c[5] or 0), tonumber(c[6] or 0), held, unpack(calls)}
 end
 if swept then
   return {0, 1} -- there may be more behind them

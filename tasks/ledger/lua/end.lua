@@ -1,110 +1,134 @@
--- end records how a call ended, once: whoever comes second is told of the first.
+-- end records how calls of one queue ended, each once: whoever comes second is
+-- told of the first.
 --
 -- KEYS[1]   asynq's active list
 -- KEYS[2]   asynq's lease set
--- KEYS[3]   asynq's task
--- KEYS[4]   asynq's count of processed tasks of the day
--- KEYS[5]   asynq's count of processed tasks
--- KEYS[6]   asynq's archive
--- KEYS[7]   the call's record
--- KEYS[8]   the batch's counts in this queue
--- KEYS[9]   the batch's ended calls in this queue: id by microsecond
--- KEYS[10]  the queue's circuit record
--- KEYS[11]  the queue's dead letters: id by microsecond
--- KEYS[12]  the dead letters of the call's group: id by microsecond
--- KEYS[13]  the queue's groups: hash, group -> description
--- ARGV[1]   the call's id
--- ARGV[2]   the generation that the worker made
--- ARGV[3]   the new state: done, dropped or dead
--- ARGV[4]   1 to take the task off asynq's lists here (done, dropped); 0 where
+-- KEYS[3]   asynq's count of processed tasks of the day
+-- KEYS[4]   asynq's count of processed tasks
+-- KEYS[5]   asynq's archive
+-- KEYS[6]   the queue's circuit record
+-- KEYS[7]   the queue's dead letters: id by microsecond
+-- KEYS[8]   the queue's groups: hash, group -> description
+-- ARGV[1]   asynq's task key prefix
+-- ARGV[2]   the ledger's key prefix of the queue; behind it are c:ID, a call's
+--           record; b:BATCH, a batch's counts in this queue; e:BATCH, its ended
+--           calls, id by microsecond; d:GROUP, the dead letters of a group, the same
+-- ARGV[3]   when asynq's count of the day expires, Unix seconds
+-- ARGV[4]   archive entries that died before this, Unix seconds, are trimmed
+-- ARGV[5]   how many archive entries are kept
+-- ARGV[6..] for each call, no id twice:
+--           its id
+--           its batch
+--           the generation that the worker made
+--           the new state: done, dropped or dead
+--           1 to take the task off asynq's lists here (done, dropped); 0 where
 --           asynq archives it next
--- ARGV[5]   1 if this is a real answer, which replaces an assumed ending
--- ARGV[6]   the group's name, or empty
--- ARGV[7]   the group's description, or empty
--- ARGV[8]   when asynq's count of the day expires, Unix seconds
--- ARGV[9]   archive entries that died before this, Unix seconds, are trimmed
--- ARGV[10]  how many archive entries are kept
--- ARGV[11]  asynq's task key prefix
--- ARGV[12..] pairs of record field and value
+--           1 if this is a real answer, which replaces an assumed ending
+--           the group's name, or empty
+--           the group's description, or empty
+--           how many arguments follow: pairs of record field and value
 --
--- Returns {1, streak} when the ending was recorded, {0, 0} when the call had
--- ended before or moved on.
+-- Returns {streak, for each call 1 when its ending was recorded and 0 when it had
+-- ended before or moved on}.
+--
+-- It asks first and then writes, so that what it stumbles over is left as it was.
 
-local trim = function(ids)
-  for _, id in ipairs(ids) do
-    redis.call('DEL', ARGV[11] .. id)
+local calls, books, off, archives, at = {}, {}, {}, false, 6
+while at <= #ARGV do
+  local call = {id = ARGV[at], batch = ARGV[at + 1], gen = ARGV[at + 2], state = ARGV[at + 3], off = ARGV[at + 4] == '1',
+    real = ARGV[at + 5] == '1', group = ARGV[at + 6], description = ARGV[at + 7], from = at + 9, to = at + 8 + ARGV[at + 8]}
+  call.record = ARGV[2] .. 'c:' .. call.id
+  local r = redis.call('HMGET', call.record, 'state', 'gen', 'assumed', 'group', 'purged')
+  call.replaces = r[1] == 'dead' and r[3] == '1' and call.real
+  call.mine = r[2] == call.gen and (r[1] == 'open' or call.replaces)
+  call.before, call.was, call.purged = r[1], r[4], r[5]
+  -- The task of a later generation is another worker's.
+  if call.off and (not r[2] or r[2] == call.gen) then
+    off[#off + 1] = call.id
   end
-  redis.call('ZREM', KEYS[6], unpack(ids))
+  archives = archives or not call.off
+  if call.mine and not books[call.batch] then
+    local b = redis.call('HMGET', ARGV[2] .. 'b:' .. call.batch, 'last', 'open', 'done', 'dropped', 'dead')
+    for i = 1, 5 do b[i] = tonumber(b[i] or 0) end
+    books[call.batch] = {last = b[1], open = b[2], done = b[3], dropped = b[4], dead = b[5], ended = {}}
+  end
+  calls[#calls + 1], at = call, call.to + 1
+end
+local result = {tonumber(redis.call('HGET', KEYS[6], 'streak') or 0)}
+local t = redis.call('TIME')
+
+-- The first write needs no memory: a script that has written may go on when Redis
+-- is full.
+redis.call('ZREM', KEYS[2], unpack(#off > 0 and off or {''}))
+local gone = {}
+for _, id in ipairs(off) do
+  if redis.call('LREM', KEYS[1], 1, id) == 1 then
+    gone[#gone + 1] = ARGV[1] .. id
+  end
+end
+if #gone > 0 then
+  redis.call('DEL', unpack(gone))
+  if redis.call('INCRBY', KEYS[3], #gone) == #gone then
+    redis.call('EXPIREAT', KEYS[3], ARGV[3])
+  end
+  redis.call('INCRBY', KEYS[4], #gone)
 end
 
-local r = redis.call('HMGET', KEYS[7], 'state', 'gen', 'assumed', 'group', 'purged')
--- The first write of each way needs no memory: a script that has written may go
--- on when Redis is full.
-if ARGV[4] == '1' then
-  -- The task of a later generation is another worker's.
-  if not r[2] or r[2] == ARGV[2] then
-    redis.call('ZREM', KEYS[2], ARGV[1])
-    if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 1 then
-      redis.call('DEL', KEYS[3])
-      if redis.call('INCR', KEYS[4]) == 1 then
-        redis.call('EXPIREAT', KEYS[4], ARGV[8])
-      end
-      redis.call('INCR', KEYS[5])
-    end
+-- asynq trims its archive with a Lua unpack that fails on some thousands of old
+-- entries, for ever. So that it never has anything to trim, we do.
+local function trim(ids)
+  for _, id in ipairs(ids) do
+    redis.call('DEL', ARGV[1] .. id)
   end
-else
-  redis.call('ZREM', KEYS[2], '')
-  -- asynq trims its archive with a Lua unpack that fails on some thousands of
-  -- old entries, for ever. So that it never has anything to trim, we do.
+  redis.call('ZREM', KEYS[5], unpack(ids))
+end
+if archives then
   repeat
-    local old = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', ARGV[9], 'LIMIT', 0, 1000)
+    local old = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', ARGV[4], 'LIMIT', 0, 1000)
     if #old > 0 then trim(old) end
   until #old < 1000
-  local over = redis.call('ZCARD', KEYS[6]) - ARGV[10]
+  local over = redis.call('ZCARD', KEYS[5]) - ARGV[5]
   while over > 0 do
-    trim(redis.call('ZRANGE', KEYS[6], 0, math.min(over, 1000) - 1))
+    trim(redis.call('ZRANGE', KEYS[5], 0, math.min(over, 1000) - 1))
     over = over - 1000
   end
 end
 
-local before = r[1]
-local replaces = before == 'dead' and r[3] == '1' and ARGV[5] == '1'
-if r[2] ~= ARGV[2] or not (before == 'open' or replaces) then
-  return {0, 0}
-end
-if replaces then
-  local group = string.gsub(KEYS[11], 'dead$', 'd:') .. r[4]
-  redis.call('ZREM', KEYS[11], ARGV[1])
-  redis.call('ZREM', group, ARGV[1])
-  if redis.call('EXISTS', group) == 0 then
-    redis.call('HDEL', KEYS[13], r[4])
+for n, call in ipairs(calls) do
+  result[n + 1] = call.mine and 1 or 0
+  if call.mine then
+    if call.replaces then
+      local group = ARGV[2] .. 'd:' .. call.was
+      redis.call('ZREM', KEYS[7], call.id)
+      redis.call('ZREM', group, call.id)
+      if redis.call('EXISTS', group) == 0 then
+        redis.call('HDEL', KEYS[8], call.was)
+      end
+      if call.state ~= 'dead' and redis.call('ZREM', KEYS[5], call.id) == 1 then
+        redis.call('DEL', ARGV[1] .. call.id)
+      end
+      redis.call('HDEL', call.record, 'assumed', 'group')
+    end
+    -- Endings of a batch stand in one strict order, so that a reader can go on
+    -- from where it stopped.
+    local b = books[call.batch]
+    b.last = math.max(t[1] * 1000000 + t[2], b.last + 1)
+    local score = string.format('%.0f', b.last)
+    b.ended[#b.ended + 1], b.ended[#b.ended + 2] = score, call.id
+    b[call.before] = b[call.before] - 1
+    b[call.state] = b[call.state] + 1
+    redis.call('HSET', call.record, 'state', call.state, 'ended', score, unpack(ARGV, call.from, call.to))
+    -- Somebody has done with a dead letter that was purged, whatever its late answer.
+    if call.state == 'dead' and not call.purged then
+      redis.call('ZADD', KEYS[7], score, call.id)
+      redis.call('ZADD', ARGV[2] .. 'd:' .. call.group, score, call.id)
+      redis.call('HSET', KEYS[8], call.group, call.description)
+    end
   end
-  if ARGV[3] ~= 'dead' and redis.call('ZREM', KEYS[6], ARGV[1]) == 1 then
-    redis.call('DEL', KEYS[3])
-  end
 end
-
--- Endings of a batch stand in one strict order, so that a reader can go on from
--- where it stopped.
-local t = redis.call('TIME')
-local counts = redis.call('HMGET', KEYS[8], 'last', before, ARGV[3])
-local at = math.max(t[1] * 1000000 + t[2], tonumber(counts[1] or 0) + 1)
-local score = string.format('%.0f', at)
-
-if before ~= ARGV[3] then
-  redis.call('HSET', KEYS[8], 'last', score, before, tonumber(counts[2] or 0) - 1, ARGV[3], tonumber(counts[3] or 0) + 1)
-else
-  redis.call('HSET', KEYS[8], 'last', score)
+for batch, b in pairs(books) do
+  redis.call('HSET', ARGV[2] .. 'b:' .. batch, 'last', string.format('%.0f', b.last),
+    'open', b.open, 'done', b.done, 'dropped', b.dropped, 'dead', b.dead)
+  redis.call('ZADD', ARGV[2] .. 'e:' .. batch, unpack(b.ended))
 end
-if replaces then
-  redis.call('HDEL', KEYS[7], 'assumed', 'group')
-end
-redis.call('HSET', KEYS[7], 'state', ARGV[3], 'ended', score, unpack(ARGV, 12))
-redis.call('ZADD', KEYS[9], score, ARGV[1])
--- Somebody has done with a dead letter that was purged, whatever its late answer.
-if ARGV[3] == 'dead' and not r[5] then
-  redis.call('ZADD', KEYS[11], score, ARGV[1])
-  redis.call('ZADD', KEYS[12], score, ARGV[1])
-  redis.call('HSET', KEYS[13], ARGV[6], ARGV[7])
-end
-return {1, tonumber(redis.call('HGET', KEYS[10], 'streak') or 0)}
+return result

@@ -39,6 +39,12 @@ local function limits(state, slots, at)
   local s = {}
   local flat = redis.call('HGETALL', state)
   for i = 1, #flat, 2 do s[flat[i]] = flat[i + 1] end
+  -- put writes to the state, and to s, for who takes several slots in one step.
+  local function put(...)
+    redis.call('HSET', state, ...)
+    local fields = {...}
+    for i = 1, #fields, 2 do s[fields[i]] = fields[i + 1] end
+  end
   local rules, paced, moves = {}, false, false
   for i = 1, n do
     local p = at + 2 + 9 * (i - 1)
@@ -81,7 +87,7 @@ local function limits(state, slots, at)
       string.format('%.0f', now + ahead), 'LIMIT', 0, 1)[1]
   end
   local function use(r, start, used)
-    redis.call('HSET', state, 's:' .. r.key, start, 'n:' .. r.key, string.format('%.0f', math.max(used, 0)))
+    put('s:' .. r.key, start, 'n:' .. r.key, string.format('%.0f', math.max(used, 0)))
   end
 
   -- first tells whether this is the first time that something is said of a slot,
@@ -135,9 +141,9 @@ local function limits(state, slots, at)
         use(r, start, used + price(r))
         if r.kind == 'money' then money = price(r) end
       elseif not free then
-        redis.call('HSET', state, 't:' .. r.key, string.format('%.3f', math.max(tonumber(s['t:' .. r.key] or 0), slot) + r[1]))
+        put('t:' .. r.key, string.format('%.3f', math.max(tonumber(s['t:' .. r.key] or 0), slot) + r[1]))
         if r.first then
-          redis.call('HSET', state, unpack(adaptive_used(s, now, slot)))
+          put(unpack(adaptive_used(s, now, slot)))
         end
       end
     end

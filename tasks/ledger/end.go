@@ -1,0 +1,201 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// asynq keeps at most 10,000 archived tasks for at most 90 days and deletes
+	// the oldest in a way that can jam. The archive is only a view of ours, so
+	// we keep it well below both.
+	archiveKeep = 5000
+	archiveAge  = 80 * 24 * time.Hour
+	// asynq keeps its daily figures for 90 days.
+	statsAge = 90 * 24 * time.Hour
+)
+
+// Final is how a call is to end.
+type Final struct {
+	State  State
+	Ending Ending
+	// Body is the result, with its content type; nil keeps none.
+	Body     []byte
+	BodyType string
+	// Assumed tells that no answer was seen and the ending is a conclusion
+	// (outcome_unknown after a crash). A real answer replaces it.
+	Assumed bool
+	// Group describes the dead letter's group; only for Dead.
+	Group Group
+}
+
+// End records how the call ended, its log's last line (unless a is nil) and, for
+// done and dropped, takes the task off asynq's lists in the same step. It
+// returns the account's streak of failures, and false when the call had ended
+// before or moved on: the first ending stands. Endings that come while others of
+// their queue are being written go to Redis together, in one script. Cancelling
+// ctx does not stop it.
+func (l *Ledger) End(ctx context.Context, t *Take, f Final, a *Attempt) (streak int, mine bool, err error) {
+	e, err := closingOf(t, f, a)
+	if err != nil {
+		return 0, false, err
+	}
+	l.finisher(t.Queue).write(context.WithoutCancel(ctx), e)
+	if e.err != nil {
+		return 0, false, fmt.Errorf("record the ending of call %s: %w", t.ID, e.err)
+	}
+	return e.streak, e.mine, nil
+}
+
+func closingOf(t *Take, f Final, a *Attempt) (*closing, error) {
+	log, err := t.encodeLog(a)
+	if err != nil {
+		return nil, err
+	}
+	out, err := encodeEnding(f.Ending)
+	if err != nil {
+		return nil, fmt.Errorf("call %s: %w", t.ID, err)
+	}
+	fields := []any{"log", log, "out", out}
+	if f.Body != nil {
+		fields = append(fields, "body", f.Body, "type", f.BodyType)
+	}
+	remove, real, group, description := 1, 1, "", ""
+	if f.State == Dead {
+		remove, group, description = 0, f.Group.Name(), f.Group.encode()
+		fields = append(fields, "group", group)
+	}
+	if f.Assumed {
+		real = 0
+		fields = append(fields, "assumed", 1)
+	}
+	return &closing{
+		id: t.ID, weight: len(log) + len(out) + len(f.Body), turn: make(chan struct{}),
+		args: append([]any{t.ID, t.Batch, t.Generation, string(f.State), remove, real, group, description, len(fields)}, fields...),
+	}, nil
+}
+
+// finish runs the script that records endings of one queue, and notes in each
+// what became of it.
+func (l *Ledger) finish(ctx context.Context, queue string, closings []*closing) {
+	now := time.Now()
+	k := keysOf(queue)
+	args := make([]any, 0, 5+len(closings)*(len(closings[0].args)+4))
+	args = append(args, k.taskPrefix(), k.own, now.Add(statsAge).Unix(), now.Add(-archiveAge).Unix(), archiveKeep)
+	for _, e := range closings {
+		args = append(args, e.args...)
+	}
+	n, err := scriptEnd.Run(ctx, l.rdb, []string{
+		k.active(), k.lease(), k.processed() + ":" + now.UTC().Format(time.DateOnly), k.processed(), k.archived(),
+		l.circuit(queue), k.dead(), k.groups(),
+	}, args...).Int64Slice()
+	if refused := redis.Error(nil); len(closings) > 1 && errors.As(err, &refused) {
+		// What Redis refuses about one of them must not keep the others.
+		for _, e := range closings {
+			l.finish(ctx, queue, []*closing{e})
+		}
+		return
+	}
+	for i, e := range closings {
+		if e.err = err; err == nil {
+			e.streak, e.mine = int(n[0]), n[i+1] == 1
+		}
+	}
+}
+
+const (
+	// mostEndings and heaviestEndings bound what one script records: Redis does
+	// nothing else meanwhile.
+	mostEndings     = 64
+	heaviestEndings = 1 << 20
+)
+
+// closing is a call's ending on its way to Redis.
+type closing struct {
+	id     string
+	weight int
+	args   []any
+	// turn is closed when the ending was written, or when its caller is to write
+	// it and what waits with it; written tells which.
+	turn    chan struct{}
+	written bool
+
+	streak int
+	mine   bool
+	err    error
+}
+
+// finisher writes the endings of one queue. There is one writer at a time, who
+// takes along what came while the last one wrote; nobody waits for company.
+type finisher struct {
+	finish func(context.Context, []*closing)
+
+	mu      sync.Mutex
+	busy    bool
+	waiting []*closing
+}
+
+func (l *Ledger) finisher(queue string) *finisher {
+	if f, ok := l.finishers.Load(queue); ok {
+		return f.(*finisher)
+	}
+	f, _ := l.finishers.LoadOrStore(queue, &finisher{finish: func(ctx context.Context, closings []*closing) {
+		l.finish(ctx, queue, closings)
+	}})
+	return f.(*finisher)
+}
+
+func (f *finisher) write(ctx context.Context, e *closing) {
+	f.mu.Lock()
+	f.waiting = append(f.waiting, e)
+	if f.busy {
+		f.mu.Unlock()
+		<-e.turn
+		if e.written {
+			return
+		}
+		f.mu.Lock()
+	}
+	f.busy = true
+	together := f.next()
+	f.mu.Unlock()
+	for _, one := range together {
+		one.err = errUnwritten
+	}
+	// Whatever becomes of this writer, the others must not wait for ever.
+	defer func() {
+		f.mu.Lock()
+		if f.busy = len(f.waiting) > 0; f.busy {
+			close(f.waiting[0].turn)
+		}
+		f.mu.Unlock()
+		for _, other := range together[1:] {
+			other.written = true
+			close(other.turn)
+		}
+	}()
+	f.finish(ctx, together)
+}
+
+var errUnwritten = errors.New("it was not written")
+
+// next takes the first ending that waits, and what goes with it: no call twice.
+func (f *finisher) next() []*closing {
+	n, weight, ids := 0, 0, make(map[string]struct{}, min(len(f.waiting), mostEndings))
+	for _, e := range f.waiting {
+		weight += e.weight
+		if _, twice := ids[e.id]; twice || n == mostEndings || (n > 0 && weight > heaviestEndings) {
+			break
+		}
+		ids[e.id] = struct{}{}
+		n++
+	}
+	together := f.waiting[:n:n]
+	f.waiting = f.waiting[n:]
+	return together
+}

@@ -1,0 +1,254 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+// takeMany asks for up to n calls, each of the queue with the given index first.
+func (d *desk) takeMany(a Ask, first ...int) []*Take {
+	d.Helper()
+	a.LeaseUntil, a.Turn = time.Now().Add(30*time.Second).Unix(), time.Minute
+	a.First, a.More = first[0], first[1:]
+	got, err := d.l.Taker("").Take(d.Context(), a)
+	d.must(err)
+	if got.Take == nil {
+		return nil
+	}
+	return append([]*Take{got.Take}, got.More...)
+}
+
+func keysTaken(takes []*Take) []string {
+	var names []string
+	for _, t := range takes {
+		names = append(names, t.Key)
+	}
+	return names
+}
+
+func TestSeveralCallsAreTakenInOneStepInTheirOrder(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		upstream := Ask{Queues: []string{"q:high", "q", "q:low"}}
+		d.accept("b", "q:high", "h1")
+		d.accept("b", "q", "n1", "n2", "n3", "n4", "n5")
+		d.accept("b", "q:low", "l1")
+		for _, one := range []struct {
+			first []int
+			most  int
+			want  []string
+		}{
+			{[]int{1, 1}, 0, []string{"n1", "n2"}},
+			{[]int{2, 0, 1}, 0, []string{"l1", "h1", "n3"}},
+			{[]int{0, 2}, 7, []string{"n4"}}, // those six are in flight
+			{[]int{0}, 7, nil},
+			{[]int{0, 2, 2}, 0, []string{"n5"}},
+			{[]int{0, 2, 2}, 0, nil},
+		} {
+			upstream.Concurrency = max(one.most-1, 0)
+			if takes := d.takeMany(upstream, one.first...); !slices.Equal(keysTaken(takes), one.want) {
+				t.Fatalf("asked for %v, took %v, want %v", one.first, keysTaken(takes), one.want)
+			} else {
+				for _, take := range takes {
+					if take.Token != 1 || take.Starts != 1 || take.Message != "message of "+take.Key {
+						t.Errorf("took %+v", take)
+					}
+					d.wantPlaces(take.Queue, take.ID, "active", "lease", "task")
+				}
+			}
+		}
+	})
+}
+
+func TestCallsThatEndedWhileTheyWaitedAreTakenOffBetweenTheOthers(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		var names []string
+		for i := range 9 {
+			names = append(names, fmt.Sprint(i))
+		}
+		d.accept("b", "q", names...)
+		for _, key := range []string{"0", "1", "3", "7"} {
+			cancelled, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", key)), Ending{})
+			if err != nil || !cancelled {
+				t.Fatal(cancelled, err)
+			}
+		}
+		var taken []string
+		for range 5 {
+			taken = append(taken, keysTaken(d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0))...)
+		}
+		if want := []string{"2", "4", "5", "6", "8"}; !slices.Equal(taken, want) {
+			t.Errorf("took %v, want %v", taken, want)
+		}
+		d.wantPlaces("q", idOf("b", "3"))
+	})
+}
+
+func TestAPausedQueueGivesNothingToWhoAsksForMany(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "n1", "n2")
+		d.accept("b", "q:low", "l1")
+		d.must(rdb.Set(t.Context(), keysOf("q").paused(), 1, 0).Err())
+		if taken := keysTaken(d.takeMany(Ask{Queues: []string{"q", "q:low"}}, 0, 0, 1, 0)); !slices.Equal(taken, []string{"l1"}) {
+			t.Errorf("took %v", taken)
+		}
+	})
+}
+
+func TestAfterAHoldOneCallIsLetOutHoweverManyAreWanted(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "1", "2", "3")
+		d.hold("q", time.Now().Add(-time.Second))
+		if takes := d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0); len(takes) != 1 || !takes[0].Circuit.AfterHold {
+			t.Fatalf("took %v", keysTaken(takes))
+		}
+		if takes := d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0); takes != nil {
+			t.Fatalf("took %v beside the one that was let out", keysTaken(takes))
+		}
+	})
+}
+
+// closings makes ready what ends several calls in one step.
+func (d *desk) closings(takes []*Take, finals ...Final) []*closing {
+	d.Helper()
+	var list []*closing
+	for i, take := range takes {
+		e, err := closingOf(take, finals[i], nil)
+		d.must(err)
+		list = append(list, e)
+	}
+	return list
+}
+
+func TestEndingsOfOneStepAreEachRecordedOnceInOrder(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "done", "dead", "dropped", "late", "doubtful", "done2")
+		d.accept("another", "q", "elsewhere")
+		takes := d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0, 0, 0, 0, 0, 0)
+		if len(takes) != 7 {
+			t.Fatalf("took %v", keysTaken(takes))
+		}
+		assumed := finalOf(Dead)
+		assumed.Assumed = true
+		d.end(takes[3], finalOf(Done))
+		d.end(takes[4], assumed)
+		for again := range 2 { // as after a lost reply
+			list := d.closings(takes, finalOf(Done), finalOf(Dead), finalOf(Dropped), finalOf(Dropped), finalOf(Done), finalOf(Done), finalOf(Done))
+			d.l.finish(t.Context(), "q", list)
+			for i, e := range list {
+				if want := again == 0 && i != 3; e.err != nil || e.mine != want {
+					t.Errorf("run %d: %s: mine %v, %v", again, takes[i].Key, e.mine, e.err)
+				}
+			}
+			d.archive(takes[1])
+		}
+		d.wantCounts("b", Counts{Accepted: 6, Done: 4, Dead: 1, Dropped: 1})
+		d.wantCounts("another", Counts{Accepted: 1, Done: 1})
+		var order []string
+		for r, err := range d.l.Endings(t.Context(), "b", &Cursor{}) {
+			d.must(err)
+			order = append(order, r.Key)
+		}
+		if want := []string{"late", "done", "dead", "dropped", "doubtful", "done2"}; !slices.Equal(order, want) {
+			t.Errorf("the calls ended in the order %v, want %v", order, want)
+		}
+		if n := rdb.Get(t.Context(), keysOf("q").processed()).Val(); n != "5" {
+			t.Errorf("asynq's count of processed tasks is %s, want 5", n)
+		}
+		if left := rdb.LLen(t.Context(), keysOf("q").active()).Val(); left != 0 {
+			t.Errorf("%d tasks are active still", left)
+		}
+	})
+}
+
+func TestWhatRedisRefusesOfOneEndingDoesNotKeepTheOthers(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "1", "2", "3")
+		takes := d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0)
+		d.must(rdb.Set(t.Context(), keysOf("q").record(takes[1].ID), "no hash", 0).Err())
+		list := d.closings(takes, finalOf(Done), finalOf(Done), finalOf(Done))
+		d.l.finish(t.Context(), "q", list)
+		if !list[0].mine || list[1].err == nil || !list[2].mine {
+			t.Errorf("%v %v, %v, %v %v", list[0].mine, list[0].err, list[1].err, list[2].mine, list[2].err)
+		}
+		d.wantCounts("b", Counts{Accepted: 3, Open: 1, Done: 2})
+	})
+}
+
+// gathered has endings of the named calls written while the first one is, and
+// returns which went to Redis together.
+func gathered(t *testing.T, first func(), weights map[string]int, names ...string) (together [][]string) {
+	synctest.Test(t, func(t *testing.T) {
+		goOn := make(chan struct{})
+		f := &finisher{}
+		f.finish = func(_ context.Context, list []*closing) {
+			if len(together) == 0 {
+				<-goOn
+			}
+			var ids []string
+			for _, e := range list {
+				ids = append(ids, e.id)
+				e.err = nil
+			}
+			together = append(together, ids)
+			if len(together) == 1 {
+				first()
+			}
+		}
+		for _, id := range names {
+			go f.write(t.Context(), &closing{id: id, weight: weights[id], turn: make(chan struct{})})
+			synctest.Wait()
+		}
+		close(goOn)
+		synctest.Wait()
+		if f.busy || len(f.waiting) > 0 {
+			t.Errorf("%d wait still, or somebody writes", len(f.waiting))
+		}
+	})
+	return together
+}
+
+func TestEndingsThatComeWhileOneIsWrittenGoTogether(t *testing.T) {
+	for _, c := range []struct {
+		what    string
+		weights map[string]int
+		names   []string
+		want    string
+	}{
+		{"several", nil, []string{"a", "b", "c", "d"}, "[[a] [b c d]]"},
+		{"none", nil, []string{"a"}, "[[a]]"},
+		{"one call twice", nil, []string{"a", "b", "c", "b", "d"}, "[[a] [b c] [b d]]"},
+		{"heavy ones", map[string]int{"b": heaviestEndings / 2, "c": heaviestEndings, "d": 2 * heaviestEndings}, []string{"a", "b", "c", "d", "e"}, "[[a] [b] [c] [d] [e]]"},
+	} {
+		if together := fmt.Sprint(gathered(t, func() {}, c.weights, c.names...)); together != c.want {
+			t.Errorf("%s: %s, want %s", c.what, together, c.want)
+		}
+	}
+	many := make([]string, 1+mostEndings+1)
+	for i := range many {
+		many[i] = fmt.Sprint(i)
+	}
+	if together := gathered(t, func() {}, nil, many...); len(together) != 3 || len(together[1]) != mostEndings {
+		t.Errorf("of %d endings went together: %v", len(many), together)
+	}
+}
+
+func TestAWriterThatIsLostLeavesNobodyWaiting(t *testing.T) {
+	if together := fmt.Sprint(gathered(t, runtime.Goexit, nil, "a", "b", "c")); together != "[[a] [b c]]" {
+		t.Errorf("together went %s", together)
+	}
+}

@@ -1,0 +1,141 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// stocked makes a worker with so many places, for whom calls wait in the order of
+// their keys. What asynq does is in the test's hands.
+func stocked(t *testing.T, rdb *redis.Client, places, calls int, limits ...string) *Worker {
+	t.Helper()
+	pol, err := policy.Preset("patsnap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := New(Config{Redis: rdb, Concurrency: places, Upstreams: []Upstream{{
+		Name: "api", BaseURL: "http://api.invalid", Policy: pol, Limits: limits,
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	producer, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range calls {
+		if _, err := producer.Submit(t.Context(), tasks.Call{Upstream: "api", Path: "/", Key: fmt.Sprint(i), Batch: "b"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+// fetch is what an asynq server does when it has a place.
+func fetch(t *testing.T, w *Worker) *ledger.Take {
+	t.Helper()
+	msg, err := w.dequeue(t.Context(), broker.Dequeue{Queue: "api", LeaseUntil: time.Now().Add(time.Minute).Unix()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found *ledger.Take
+	w.takes.Range(func(_, v any) bool {
+		if take := v.(*ledger.Take); take.Message == msg {
+			found = take
+		}
+		return found == nil
+	})
+	if found == nil {
+		t.Fatalf("nothing is known of the message %q", msg)
+	}
+	return found
+}
+
+func count(rdb *redis.Client, list string) int64 {
+	return rdb.LLen(context.Background(), asynqKey("api", list)).Val()
+}
+
+func TestCallsTakenAlongHaveTheirPlacesAndGoFirstComeFirst(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		w := stocked(t, rdb, 3, 5)
+		for i := range 3 {
+			if take := fetch(t, w); take.Key != fmt.Sprint(i) {
+				t.Fatalf("call %s came, want %d", take.Key, i)
+			}
+			if active := count(rdb, "active"); active != 3 {
+				t.Fatalf("%d calls are taken, and there are 3 places", active)
+			}
+		}
+		if w.places.free != 0 {
+			t.Errorf("%d places are free", w.places.free)
+		}
+	})
+}
+
+func TestPlacesThatWereHeldReadyInVainAreFreeAgain(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		w := stocked(t, rdb, 8, 2)
+		fetch(t, w)
+		fetch(t, w)
+		if w.places.free != 6 {
+			t.Errorf("%d places are free, want 6", w.places.free)
+		}
+	})
+}
+
+func TestADrainPutsBackWhatWasTakenAlong(t *testing.T) {
+	for _, limits := range [][]string{nil, {"100/day"}} {
+		brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			w := stocked(t, rdb, 5, 6, limits...)
+			a := w.accounts["api"]
+			fetch(t, w)
+			close(w.draining)
+			left := a.stock.drain()
+			w.unkeep(t.Context(), a, left[2:])
+			w.keep(t.Context(), a, left[:2]) // a fetcher that comes too late
+			if a.stock.next() != nil || count(rdb, "active") != 1 || w.places.free != 4 {
+				t.Errorf("%d calls are active, %d places free", count(rdb, "active"), w.places.free)
+			}
+			other := stocked(t, rdb, 5, 0, limits...)
+			var order []string
+			for range 5 {
+				take := fetch(t, other)
+				order = append(order, take.Key)
+				if parked := take.Key != "5"; take.Starts != 1 || take.Parked == 1 != parked {
+					t.Errorf("call %s: start %d, parked %d", take.Key, take.Starts, take.Parked)
+				}
+			}
+			if want := []string{"1", "2", "3", "4", "5"}; !slices.Equal(order, want) {
+				t.Errorf("the calls came back in the order %v, want %v", order, want)
+			}
+			if used := rdb.HGet(t.Context(), "callq:{api}:limits", "n:1day").Val(); limits != nil && used != "6" {
+				t.Errorf("of the limit %v are used %q, want 6", rdb.HGetAll(t.Context(), "callq:{api}:limits").Val(), used)
+			}
+		})
+	}
+}
+
+func TestACallThatWaitedSinceItWasTakenAsksOnceMore(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		w := stocked(t, rdb, 2, 2)
+		for _, since := range []time.Duration{0, 2 * stale} {
+			take := fetch(t, w)
+			take.Received = time.Now().Add(-since)
+			p, _, ok := w.open(t.Context(), take)
+			if !ok || p.waited != (since > stale) {
+				t.Errorf("%s after it was taken: opened %v, waited %v", since, ok, p.waited)
+			}
+		}
+	})
+}
