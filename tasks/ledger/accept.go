@@ -60,19 +60,22 @@ func (l *Ledger) Claim(ctx context.Context, batch string, entries []Entry) ([]Cl
 	if err := l.register(ctx, batch, entries); err != nil {
 		return nil, err
 	}
-	args := make([]any, 0, 3*len(entries))
+	args := make([]any, 0, 2*len(entries))
+	claimed := make([]Claimed, len(entries))
 	for i := range entries {
-		args = append(args, entries[i].Key, entries[i].Hash, entries[i].Queue)
+		args = append(args, entries[i].Key, entries[i].Hash+" "+entries[i].Queue)
+		claimed[i] = Claimed(entries[i].Queue)
 	}
-	standing, err := scriptClaim.Run(ctx, l.rdb, []string{claimsKey(batch)}, args...).StringSlice()
+	earlier, err := scriptClaim.Run(ctx, l.rdb, []string{claimsKey(batch)}, args...).Slice()
 	if err != nil {
 		return nil, fmt.Errorf("claim keys of batch %q: %w", batch, err)
 	}
-	claimed := make([]Claimed, len(entries))
-	for i, claim := range standing {
+	for ; len(earlier) > 0; earlier = earlier[2:] {
+		i := Number(earlier[0]) - 1
+		claimed[i] = ""
 		// The same content sent again with another priority stays in the queue
 		// that it was first sent to: one key is one call.
-		if hash, queue, _ := strings.Cut(claim, " "); hash == entries[i].Hash {
+		if hash, queue, _ := strings.Cut(str(earlier[1]), " "); hash == entries[i].Hash {
 			claimed[i] = Claimed(queue)
 		}
 	}
