@@ -16,9 +16,10 @@ import (
 // process that dies holds no more calls than it has places.
 
 const (
-	// mostMore is how many calls are taken along with one at most: Redis does
-	// nothing else meanwhile.
-	mostMore = 99
+	// mostMore is how many calls are taken along with one at most. It is most of
+	// what there is to win, and as many wait for the end of their lease where the
+	// reply is lost.
+	mostMore = 15
 	// stale is when a call that was taken must ask once more whether it may be
 	// made. From one to the next asynq needs some microseconds.
 	stale = 50 * time.Millisecond

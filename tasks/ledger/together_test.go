@@ -94,6 +94,22 @@ func TestCallsThatEndedWhileTheyWaitedAreTakenOffBetweenTheOthers(t *testing.T) 
 	})
 }
 
+func TestOfHeavyCallsFewAreTakenInOneStep(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		for _, key := range []string{"1", "2", "3", "4"} {
+			e := entryOf("b", "q", key)
+			e.Content = make([]byte, 600<<10)
+			d.send("b", e)
+		}
+		for _, want := range [][]string{{"1", "2"}, {"3", "4"}} {
+			if taken := keysTaken(d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0)); !slices.Equal(taken, want) {
+				t.Errorf("took %v, want %v", taken, want)
+			}
+		}
+	})
+}
+
 func TestAPausedQueueGivesNothingToWhoAsksForMany(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)

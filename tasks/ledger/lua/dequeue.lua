@@ -30,6 +30,9 @@
 -- money reserved, the record}. The starts tell one taking of a call from the next.
 --
 -- It asks first and then writes, so that what it stumbles over is left as it was.
+-- After so many bytes of records no more calls are taken: Redis does nothing else
+-- meanwhile.
+local heavy = 1048576
 local queues = (#KEYS - 3) / 6
 local limits_at = 7 + 2 * queues
 if ARGV[6] == '1' then
@@ -86,7 +89,7 @@ end
 
 -- place gives a call its slot; false when there is none.
 local micros = t[1] * 1000000 + t[2]
-local calls, refusal, swept, looked, shut = {}, nil, false, 0, {}
+local calls, refusal, swept, looked, weight, shut = {}, nil, false, 0, 0, {}
 local function place(call)
   if not l then
     return true
@@ -130,8 +133,8 @@ local function grab(q, n)
       for j = 1, #fields, 2 do
         if fields[j] == 'state' then
           state = fields[j + 1]
-          break
         end
+        weight = weight + #fields[j + 1]
       end
       if not msg or (state and state ~= 'open') then
         over[#over + 1] = task .. id
@@ -141,6 +144,9 @@ local function grab(q, n)
           break
         end
         calls[#calls + 1], moved[#moved + 1] = call, id
+        if weight > heavy then
+          want = #calls
+        end
         leases[#leases + 1], leases[#leases + 2] = ARGV[1], id
       end
       seen = seen + 1
