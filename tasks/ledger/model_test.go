@@ -27,7 +27,8 @@ func TestTheBooksBalanceWhateverHappens(t *testing.T) {
 				desk: newDesk(rapidTB{t, rt}, rdb), calls: map[string]*modelCall{}, claims: map[string]bool{}, now: time.Now(),
 			}
 			rt.Repeat(map[string]func(*rapid.T){
-				"accept": m.accept, "dequeue": m.takeOne, "retry": m.retryOne, "park": m.parkOne, "end": m.endOne,
+				"accept": m.accept, "dequeue": m.takeOne, "dequeue more": m.takeSome, "retry": m.retryOne, "park": m.parkOne,
+				"end": m.endOne, "end together": m.endTogether,
 				"again": m.endAgain, "crash": m.crashOne, "forward": m.forwardAll, "cancel": m.cancelOne, "redrive": m.redriveOne,
 				"purge": m.purgeOne, "sweep": m.sweepAll, "": m.check,
 			})
@@ -124,16 +125,25 @@ func (m *model) accept(t *rapid.T) {
 
 func (m *model) takeOne(t *rapid.T) {
 	queue := rapid.SampledFrom(modelQueues).Draw(t, "queue")
-	got := m.dequeue(queue)
-	if got.Take == nil {
-		return
+	if got := m.dequeue(queue); got.Take != nil {
+		m.took(t, got.Take)
 	}
-	c := m.calls[got.Take.ID]
-	if c == nil || !got.Take.Known || c.state != Open || c.gen != got.Take.Generation || c.queue != queue {
-		t.Fatalf("took %+v, the model says %+v", got.Take.Record, c)
+}
+
+func (m *model) takeSome(t *rapid.T) {
+	first := rapid.SliceOfN(rapid.IntRange(0, len(modelQueues)-1), 2, 4).Draw(t, "first")
+	for _, k := range m.takeMany(Ask{Queues: modelQueues}, first...) {
+		m.took(t, k)
 	}
-	c.token = got.Take.Token
-	m.live = append(m.live, got.Take)
+}
+
+func (m *model) took(t *rapid.T, k *Take) {
+	c := m.calls[k.ID]
+	if c == nil || !k.Known || c.state != Open || c.gen != k.Generation || c.queue != k.Queue {
+		t.Fatalf("took %+v, the model says %+v", k.Record, c)
+	}
+	c.token = k.Token
+	m.live = append(m.live, k)
 }
 
 // call is the call that the worker took; nil when it was redriven since, or
@@ -227,37 +237,6 @@ func (m *model) toLate(id string) {
 			m.live = slices.Delete(m.live, i, i+1)
 			i--
 		}
-	}
-}
-
-func (m *model) endOne(t *rapid.T) {
-	k, live := m.pop(t)
-	m.endWith(t, k, live)
-	m.ended = append(m.ended, k)
-}
-
-// endAgain is a script that is sent again, or a late answer.
-func (m *model) endAgain(t *rapid.T) {
-	m.endWith(t, m.ended[drawTake(t, m.ended)], false)
-}
-
-func (m *model) endWith(t *rapid.T, k *Take, live bool) {
-	f := finalOf(rapid.SampledFrom([]State{Done, Dropped, Dead}).Draw(t, "state"))
-	f.Assumed = f.State == Dead && rapid.Bool().Draw(t, "assumed")
-	if f.State == Dead {
-		f.Group.Code = rapid.SampledFrom([]string{"1", "2"}).Draw(t, "code")
-	}
-	c := m.call(k)
-	want := m.mine(k) || c != nil && c.state == Dead && c.assumed && !f.Assumed
-	_, mine, err := m.l.End(m.Context(), k, f, nil)
-	if m.must(err); mine != want {
-		t.Fatalf("ending %s as %s: %v, want %v", k.ID, f.State, mine, want)
-	}
-	if mine {
-		c.state, c.assumed = f.State, f.Assumed
-	}
-	if live && f.State == Dead {
-		m.desk.archive(k)
 	}
 }
 
