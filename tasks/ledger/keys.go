@@ -28,6 +28,7 @@ func (k keys) dead() string                 { return k.own + "dead" }
 func (k keys) deadGroup(name string) string { return k.own + "d:" + name }
 func (k keys) groups() string               { return k.own + "groups" }
 func (k keys) circuit() string              { return k.own + "circuit" }
+func (k keys) asked(taker string) string    { return k.own + "asked:" + taker }
 
 func (k keys) taskPrefix() string    { return k.asynq + "t:" }
 func (k keys) task(id string) string { return k.asynq + "t:" + id }

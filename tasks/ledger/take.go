@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"context"
+	"crypto/rand"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -99,6 +101,10 @@ type Dequeued struct {
 type Taker struct {
 	rdb    redis.UniversalClient
 	script *redis.Script
+	// name tells the questions of this Taker from those of others, answered counts
+	// them.
+	name     string
+	answered atomic.Int64
 }
 
 // Taker makes a Taker. limits is the Lua source of the function limits that
@@ -107,15 +113,17 @@ func (l *Ledger) Taker(limits string) *Taker {
 	if limits == "" {
 		limits = "local function limits() end\n"
 	}
-	return &Taker{rdb: l.rdb, script: redis.NewScript(Compact(limits + Source(sources, "dequeue")))}
+	return &Taker{rdb: l.rdb, name: rand.Text(), script: redis.NewScript(Compact(limits + Source(sources, "dequeue")))}
 }
 
-// Take moves the next call, or the next few, into active.
+// Take moves the next call, or the next few, into active. Whoever asks for more
+// than one asks one question at a time.
 func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
-	keys := append(make([]string, 0, 3+6*len(a.Queues)), CircuitKey(a.Queues[0], ""))
+	account := keysOf(a.Queues[0])
 	if !Clustered(t.rdb) {
-		keys[0] = CircuitKey(upstreamOf(a.Queues[0]), "")
+		account = keysOf(upstreamOf(a.Queues[0]))
 	}
+	keys := append(make([]string, 0, 4+6*len(a.Queues)), account.circuit())
 	limits := a.Limits
 	if len(limits.Args) == 0 {
 		limits.Args = []any{"", 0}
@@ -139,10 +147,14 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 		keys = append(keys, k.pending(), k.paused(), k.active(), k.lease(), k.scheduled(), k.retry())
 		args = append(args, k.taskPrefix(), k.recordPrefix())
 	}
-	reply, err := t.script.Run(ctx, t.rdb, keys, append(args, limits.Args...)...).Slice()
+	keys = append(keys, account.asked(t.name))
+	args = append(append(args, limits.Args...), t.answered.Load())
+	reply, err := t.script.Run(ctx, t.rdb, keys, args...).Slice()
+	if err != nil {
+		return Dequeued{}, err // the next question is the same one
+	}
+	t.answered.Add(1)
 	switch {
-	case err != nil:
-		return Dequeued{}, err
 	case Number(reply[0]) == 0:
 		return Dequeued{Held: time.Duration(Number(reply[1])) * time.Millisecond}, nil
 	case Number(reply[0]) == 2:

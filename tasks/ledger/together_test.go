@@ -94,6 +94,54 @@ func TestCallsThatEndedWhileTheyWaitedAreTakenOffBetweenTheOthers(t *testing.T) 
 	})
 }
 
+func TestAQuestionForSeveralCallsThatIsSentAgainIsAnsweredWithTheSameOnes(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q:high", "h1")
+		d.accept("b", "q", "1", "2", "3", "4", "5")
+		taker := d.l.Taker("")
+		ask := func(first ...int) (takes []*Take) {
+			t.Helper()
+			got, err := taker.Take(t.Context(), Ask{
+				Queues: []string{"q:high", "q"}, LeaseUntil: time.Now().Add(30 * time.Second).Unix(), Turn: time.Minute, First: first[0], More: first[1:],
+			})
+			d.must(err)
+			if got.Take != nil {
+				takes = append([]*Take{got.Take}, got.More...)
+			}
+			return takes
+		}
+		first := ask(1, 0, 1)
+		taker.answered.Add(-1) // its reply is lost
+		again := ask(1, 0, 1)
+		if want := []string{"1", "2", "h1"}; !slices.Equal(keysTaken(first), want) || !slices.Equal(keysTaken(again), want) {
+			t.Fatalf("took %v, and then %v", keysTaken(first), keysTaken(again))
+		}
+		for i, k := range again {
+			if k.Token != first[i].Token || k.Starts != 1 || k.Message != first[i].Message || k.Queue != first[i].Queue || k.State != Open {
+				t.Errorf("took %+v again as %+v", first[i], k)
+			}
+		}
+		d.end(again[0], finalOf(Done))
+		taker.answered.Add(-1)
+		if left := keysTaken(ask(1, 1)); !slices.Equal(left, []string{"2", "h1"}) {
+			t.Errorf("of three, one has ended, and taken are %v", left)
+		}
+		if next := keysTaken(ask(1, 1)); !slices.Equal(next, []string{"3", "4"}) {
+			t.Errorf("the next question took %v", next)
+		}
+		taker.answered.Add(-1)
+		d.hold("q:high", time.Now().Add(time.Hour))
+		d.hold("q", time.Now().Add(time.Hour))
+		if held := ask(1, 1); held != nil {
+			t.Errorf("took %v though the account is held", keysTaken(held))
+		}
+		if ttl := rdb.TTL(t.Context(), keysOf("q").asked(taker.name)).Val(); ttl <= 0 || ttl >= 30*time.Second {
+			t.Errorf("the answer is kept for %s, the leases last 30 s", ttl)
+		}
+	})
+}
+
 func TestOfHeavyCallsFewAreTakenInOneStep(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)

@@ -11,6 +11,7 @@
 -- KEYS[4..] for each queue that is asked, the most urgent first: asynq's pending
 --           list, pause mark (the operator's), active list, lease set, scheduled
 --           set and retry set
+-- KEYS[..]  what the worker's last question for several tasks was answered
 -- ARGV[1]   end of the tasks' lease, Unix seconds
 -- ARGV[2]   for how many milliseconds a task that was let out after a hold keeps
 --           the others back, unless its verdict comes first
@@ -21,6 +22,8 @@
 -- ARGV[6]   1 if the queues were empty last time, and likely still are
 -- ARGV[7..] for each queue asynq's task key prefix and the record key prefix
 -- ARGV[..]  the limits
+-- ARGV[..]  the question's number: one that is sent again, as after a lost reply, is
+--           answered with the tasks that it was given, while their lease lasts
 --
 -- Returns {3, when the next task is due, Unix seconds, or 0} when there is nothing
 -- to do; {0, ms} when the account may not call for that long; {2} when as many
@@ -33,7 +36,7 @@
 -- After so many bytes of records no more calls are taken: Redis does nothing else
 -- meanwhile.
 local heavy = 1048576
-local queues = (#KEYS - 3) / 6
+local queues = (#KEYS - 4) / 6
 local limits_at = 7 + 2 * queues
 if ARGV[6] == '1' then
   -- Many accounts that have nothing to do ask in one step.
@@ -63,6 +66,31 @@ if c[1] == 'open' then
 end
 if c[9] and c[10] == ARGV[limits_at] and tonumber(c[9]) > now then
   return {0, tonumber(c[9]) - now}
+end
+
+local function answer(calls)
+  return {1, now, after_hold, tonumber(c[4] or 0), tonumber(c[5] or 0), tonumber(c[6] or 0), held, unpack(calls)}
+end
+local several = #ARGV[3] > 1 and after_hold == 0
+local given = several and redis.call('GET', KEYS[#KEYS])
+if given and string.match(given, '^%S+') == ARGV[#ARGV] then
+  local calls = {}
+  for q, slot, wait, money, id in string.gmatch(given, '\n(%d) (%S+) (%S+) (%S+) ([^\n]+)') do
+    q = tonumber(q)
+    local msg, fields, starts = redis.call('HGET', ARGV[5 + 2 * q] .. id, 'msg'), redis.call('HGETALL', ARGV[6 + 2 * q] .. id), 0
+    for j = 1, #fields, 2 do
+      if fields[j] == 'starts' then
+        starts = tonumber(fields[j + 1])
+        fields[j + 1] = tostring(starts - 1) -- as it was found
+      end
+    end
+    if msg and redis.call('ZSCORE', KEYS[6 * q + 1], id) then
+      calls[#calls + 1] = {msg, id, q, starts, slot, tonumber(wait), money, fields}
+    end
+  end
+  if #calls > 0 then
+    return answer(calls)
+  end
 end
 
 -- may tells whether the account may make more calls, and how many: asked once,
@@ -200,7 +228,14 @@ if #calls > 0 then
   if c[9] then
     redis.call('HDEL', KEYS[1], 'limited', 'limited_plan', 'limited_by', 'limited_key', 'limited_text', 'limited_turn')
   end
-  return {1, now, after_hold, tonumber(c[4] or 0), tonumber(c[5] or 0), tonumber(c[6] or 0), held, unpack(calls)}
+  if several and #calls > 1 then
+    local lines = {ARGV[#ARGV]}
+    for n, call in ipairs(calls) do
+      lines[n + 1] = table.concat({call[3], call[5], call[6], call[7], call[2]}, ' ')
+    end
+    redis.call('SET', KEYS[#KEYS], table.concat(lines, '\n'), 'EX', 25)
+  end
+  return answer(calls)
 end
 if swept then
   return {0, 1} -- there may be more behind them
