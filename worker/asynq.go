@@ -221,6 +221,10 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 		if !a.hold.wait(w.draining, left()) || !rest.wait(w.draining, patience) || !w.places.acquire(a, w.draining, left()) {
 			break
 		}
+		if !w.clock.isRight() {
+			w.places.release(a)
+			break
+		}
 		held, empty := a.hold.known(), rest.known()
 		got, err := w.take(ctx, a, d)
 		if err == nil && got.Take != nil && w.hand(ctx, got) {

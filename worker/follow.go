@@ -10,7 +10,7 @@ import (
 )
 
 // refreshEvery is how often the circuits' records are read, whether they were
-// announced to have changed or not.
+// announced to have changed or not, and the clocks compared.
 const refreshEvery = time.Second
 
 // follow keeps the process up to date with the fleet's circuits and with what is
@@ -41,6 +41,7 @@ func (w *Worker) follow(ctx context.Context) {
 				w.rests[queue].lift()
 			}
 		case <-tick.C:
+			w.trouble(w.checkClock(ctx))
 			lost, err := w.circuits.Refresh(ctx, leases)
 			w.trouble(err)
 			for _, name := range lost {

@@ -46,6 +46,7 @@ type Worker struct {
 	rests  map[string]*emptiness // those of one upstream are one, but for a Cluster
 	takes  sync.Map              // task id -> *ledger.Take, from dequeue to handler
 	parks  parks
+	clock  clock
 	places *places
 
 	// draining is closed when no new call may start, stopped when the worker has
@@ -114,7 +115,8 @@ func New(cfg Config) (*Worker, error) {
 	}
 	source := ""
 	w.wrapped = broker.Wrap(cfg.Redis, broker.Hooks{
-		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded, Fatal: func(err error) { w.fatal <- err },
+		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded, ClockIsRight: w.clock.isRight,
+		Fatal: func(err error) { w.fatal <- err },
 	})
 	for _, u := range cfg.Upstreams {
 		a, err := newAccount(u, cfg)
@@ -190,7 +192,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return errors.New("this worker has run already: make a new one")
 	}
 	defer w.closeClients()
-	if err := w.cfg.Redis.Ping(ctx).Err(); err != nil {
+	if err := w.checkClock(ctx); err != nil {
 		return w.explain(err)
 	}
 	stopServers, err := w.startServers()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
@@ -59,23 +58,15 @@ func checkPersistence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	return []diagnosis{{Status: found, Detail: "Redis keeps nothing on disk: a restart loses all calls and results", Fix: fix}}, nil
 }
 
-// maxSkew is from where on a worker stops taking calls: the leases of its calls
-// are by its own clock.
-const maxSkew = 5 * time.Second
-
 func checkClock(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	before := time.Now()
-	theirs, err := d.desk.conn.Client.Time(ctx).Result()
+	skew, err := broker.Skew(ctx, d.desk.conn.Client)
 	if err != nil {
 		return nil, err
 	}
-	trip := time.Since(before)
-	skew := theirs.Sub(before.Add(trip / 2)).Abs()
-	// What the way there and back may account for is nobody's fault.
-	if skew -= trip / 2; skew > maxSkew {
+	if skew = skew.Abs(); skew > broker.MaxSkew {
 		return []diagnosis{{
-			Status: found, Detail: fmt.Sprintf("this machine's clock and that of Redis are %s apart", humanDuration(skew)),
-			Fix: "set both by NTP",
+			Status: found, Detail: fmt.Sprintf("this machine's clock and that of Redis are %s apart: workers here take no calls", humanDuration(skew)),
+			Fix: "set both by NTP, as with timedatectl set-ntp true",
 		}}, nil
 	}
 	return well("this machine's clock and that of Redis agree"), nil

@@ -15,6 +15,7 @@ const (
 	shaDequeue = "a8153319360adc71cdc370107f8ab9786f204765"
 	shaDone    = "1241eaa1c73409baaf1fea0c08d203a4911bda15"
 	shaForward = "522b1a6ae66fe79ea2f24a9af58798ab71879035"
+	shaExpired = "16988a462595f6ee317be300951533b004f27f5c"
 )
 
 // ErrUnknownScript reports that the linked asynq runs a script in the place of

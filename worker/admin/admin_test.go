@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
@@ -66,6 +67,15 @@ func TestEveryRouteAnswersOnLoopback(t *testing.T) {
 		if got, body, _ := ask(t, cfg, "GET", path, nil); got != want {
 			t.Errorf("%s: %d, want %d: %.200s", path, got, want, body)
 		}
+	}
+}
+
+func TestAWrongClockIsNotReadyAndSaysSo(t *testing.T) {
+	cfg, server := mini(t)
+	server.SetTime(time.Now().Add(10 * time.Minute))
+	got, body, _ := ask(t, cfg, "GET", "/readyz", nil)
+	if got != http.StatusServiceUnavailable || !strings.Contains(body, "this machine's clock and that of Redis are ") {
+		t.Errorf("readyz with a clock that is wrong: %d %s", got, body)
 	}
 }
 

@@ -47,12 +47,7 @@ func (f *fleet) wantAllDoneOnce(batch string, n int) {
 	if c := f.counts(batch); c.Accepted != int64(n) || c.Done != int64(n) {
 		f.t.Errorf("the books of %s have %+v, want all of %d done", batch, c, n)
 	}
-	did := map[string]int{}
-	for _, c := range f.sim.Calls() {
-		if c.Answer == "ok" {
-			did[c.Method+" "+c.Path]++
-		}
-	}
+	did := f.did()
 	results, wrong, again := map[string]int{}, 0, 0
 	for r, err := range f.producer.Results(f.t.Context(), batch) {
 		if err != nil {
@@ -72,6 +67,27 @@ func (f *fleet) wantAllDoneOnce(batch string, n int) {
 		f.t.Errorf("%d calls of %s have results, %d of them wrong ones; want %d and none", len(results), batch, wrong, n)
 	}
 	f.t.Logf("%d calls that may be made twice were", again)
+}
+
+// did counts how often the API has done the work of each call.
+func (f *fleet) did() map[string]int {
+	times := map[string]int{}
+	for _, c := range f.sim.Calls() {
+		if c.Answer == "ok" {
+			times[c.Method+" "+c.Path]++
+		}
+	}
+	return times
+}
+
+// madeAgain counts the calls of a batch whose work the API has done more than once.
+func (f *fleet) madeAgain(batch string) (n int) {
+	for call, times := range f.did() {
+		if times > 1 && strings.Contains(call, " /"+batch+"/") {
+			n++
+		}
+	}
+	return n
 }
 
 // complaints counts what all processes have logged, and how often they said that

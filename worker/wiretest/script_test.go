@@ -9,15 +9,19 @@ import (
 // kinds are the scripts through which a call goes, each with the words by which it
 // is known on the wire.
 var kinds = map[string]func([]string) bool{
-	"claim":         script("", ":claims"),
-	"accept":        but(script("", ":pending", ":scheduled"), ":paused", ":lease"),
-	"dequeue":       script("", ":paused", ":pending"),
-	"mark":          func(a []string) bool { return script("", ":circuit")(a) && a[2] == "2" && !slices.Contains(a, "attempts") },
-	"attempt":       but(script("attempts", ":circuit"), ":pending"),
-	"park":          script("attempts", ":pending", ":lease"),
-	"end":           script("", ":archived", ":groups"),
-	"report":        script("", ":circuits"),
-	"asynq's retry": func(a []string) bool { return script("", ":retry", ":active", ":lease")(a) && !script("", ":circuit")(a) },
+	"claim":   script("", ":claims"),
+	"accept":  but(script("", ":pending", ":scheduled"), ":paused", ":lease"),
+	"dequeue": script("", ":paused", ":pending"),
+	"mark": func(a []string) bool {
+		return script("", ":circuit")(a) && a[2] == "2" && !slices.Contains(a, "attempts")
+	},
+	"attempt": but(script("attempts", ":circuit"), ":pending"),
+	"park":    script("attempts", ":pending", ":lease"),
+	"end":     script("", ":archived", ":groups"),
+	"report":  script("", ":circuits"),
+	"asynq's retry": func(a []string) bool {
+		return script("", ":retry", ":active", ":lease")(a) && !script("", ":circuit")(a)
+	},
 }
 
 func TestNoCallIsLostOrMadeTwiceWhicheverScriptTheWireLoses(t *testing.T) {

@@ -1,0 +1,68 @@
+package worker_test
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/callqtest"
+)
+
+// diary is a log that may be read while it is written.
+type diary struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (d *diary) Write(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.b.Write(p)
+}
+
+// await waits until the log has a text.
+func (d *diary) await(t *testing.T, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		d.mu.Lock()
+		found := strings.Contains(d.b.String(), text)
+		d.mu.Unlock()
+		if found {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the log never said %q", text)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+func TestAWorkerStopsWhileItsClockIsWrongAndGoesOnByItself(t *testing.T) {
+	t.Parallel()
+	client, server := brokertest.Mini(t)
+	log := &diary{}
+	env := callqtest.New(t, worker.Config{Redis: client, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	env.Start()
+	want(t, env.Await(env.Submit(tasks.Call{Path: "/right"}).ID), tasks.StateDone, policy.OK, 1)
+	server.SetTime(time.Now().Add(10 * time.Minute))
+	log.await(t, "behind Redis's: no call starts here until they agree; set both by NTP")
+	id := env.Submit(tasks.Call{Path: "/wrong"}).ID
+	// The clock of this Redis stands still, and the worker looks at it every second.
+	server.SetTime(time.Now().Add(-10 * time.Minute))
+	for seen := server.CommandCount(); server.CommandCount() < seen+6; {
+		<-time.After(10 * time.Millisecond)
+	}
+	if n := env.Sim().Arrivals(); n != 1 {
+		t.Errorf("%d calls arrived, want none beside the first", n)
+	}
+	server.SetTime(time.Time{}) // the machine's own again
+	log.await(t, "this machine's clock and that of Redis agree again")
+	want(t, env.Await(id), tasks.StateDone, policy.OK, 1)
+}
