@@ -229,6 +229,24 @@ func TestAProbeThatIsLostIsFollowedByAnotherWhenItsLeaseEnds(t *testing.T) {
 	})
 }
 
+// go-redis asks again when a reply is lost.
+func TestWhoAsksTwiceWithOneTokenHasOneProbe(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
+		first := d.probe(account, "a")
+		if again := d.admit(account, "a"); again != first {
+			t.Errorf("asked again: %+v, want %+v as before", again, first)
+		}
+		if other := d.admit(account, "b"); other.Admitted {
+			t.Errorf("another call is admitted beside the probe: %+v", other)
+		}
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Epoch: first.Epoch, Token: "a"})
+		if late := d.admit(account, "a"); late.Admitted {
+			t.Errorf("a token is good for another probe: %+v", late)
+		}
+	})
+}
+
 func TestAProbeThatWasNotSentIsGivenBack(t *testing.T) {
 	each(t, func(t *testing.T, d *desk) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
