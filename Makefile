@@ -4,6 +4,8 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(shell sed 
 FUZZTIME ?= 10s
 BENCH    ?= .
 COUNT    ?= 1
+N        ?= 20000
+SEED     ?=
 
 .DEFAULT_GOAL := help
 
@@ -22,14 +24,22 @@ dev: ## everything on this machine: simulated API, Redis, worker, dashboard, dem
 .PHONY: test
 test: ## run the tests with the race detector; those that need redis-server are skipped without one
 	go test -race ./...
+	cd worker/wiretest && go test -race ./...
 
 .PHONY: test-redis
 test-redis: ## the same, but a missing redis-server is a failure
 	CALLQ_REQUIRE_REDIS=1 go test -race ./...
+	cd worker/wiretest && CALLQ_REQUIRE_REDIS=1 go test -race ./...
 
 .PHONY: soak
 soak: ## run the tests of the worker, the ledger and the circuit 20 times in any order
 	go test -race -count=20 -shuffle=on ./worker ./worker/circuit ./tasks/ledger
+
+.PHONY: faults
+faults: ## kill, stop and cut off workers, Redis and the wire: N calls (default 20000); SEED repeats a run's kills
+	CALLQ_REQUIRE_REDIS=1 CALLQ_FAULTS=$(N) CALLQ_SEED=$(SEED) go test -v -count 1 -timeout 60m -parallel 2 \
+		-run 'Killed|Kills|Redis|Cluster|Sentinel|Sender|Replaced|Clock|Full|FailOver|StandsStill' ./worker/fleettest
+	cd worker/wiretest && CALLQ_REQUIRE_REDIS=1 go test -v -count 1 -timeout 30m ./...
 
 .PHONY: lint
 lint: ## vet, formatting, import arrows and the rest of .golangci.yml
