@@ -27,21 +27,13 @@ func (d *diary) Write(p []byte) (int, error) {
 	return d.b.Write(p)
 }
 
-// await waits until the log has a text.
 func (d *diary) await(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	await(t, "the log to say "+text, func() bool {
 		d.mu.Lock()
-		found := strings.Contains(d.b.String(), text)
-		d.mu.Unlock()
-		if found {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the log never said %q", text)
-		}
-		<-time.After(10 * time.Millisecond)
-	}
+		defer d.mu.Unlock()
+		return strings.Contains(d.b.String(), text)
+	})
 }
 
 func TestAWorkerStopsWhileItsClockIsWrongAndGoesOnByItself(t *testing.T) {
@@ -56,9 +48,8 @@ func TestAWorkerStopsWhileItsClockIsWrongAndGoesOnByItself(t *testing.T) {
 	id := env.Submit(tasks.Call{Path: "/wrong"}).ID
 	// The clock of this Redis stands still, and the worker looks at it every second.
 	server.SetTime(time.Now().Add(-10 * time.Minute))
-	for seen := server.CommandCount(); server.CommandCount() < seen+6; {
-		<-time.After(10 * time.Millisecond)
-	}
+	seen := server.CommandCount()
+	await(t, "the worker to look", func() bool { return server.CommandCount() >= seen+6 })
 	if n := env.Sim().Arrivals(); n != 1 {
 		t.Errorf("%d calls arrived, want none beside the first", n)
 	}
