@@ -184,7 +184,7 @@ const rateHold = "rate"
 func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c policy.Circuit) stance {
 	_, source := until(p.acct.policy, c.Hold, a.Outcome, 0)
 	report := circuit.Report{
-		Verdict: circuit.OwnError, Epoch: g.epoch, Token: g.token, After: c.After, MaxProbes: c.MaxProbes,
+		Verdict: circuit.OwnError, Epoch: g.epoch, Token: g.token, ID: newToken(), After: c.After, MaxProbes: c.MaxProbes,
 		Delays:     delays(p.acct.policy, c.Hold, a.Outcome),
 		ServerSaid: source == policy.SourceRetryAfter || source == policy.SourceRateLimitReset,
 		Cause: circuit.Cause{

@@ -124,6 +124,9 @@ type Report struct {
 	// Epoch admitted the call; Token is its probe token, if it had one.
 	Epoch int64
 	Token string
+	// ID is the same for a report that is made again, for want of an answer, and no
+	// other's: it counts once. Only an OwnError with After above 1 needs one.
+	ID string
 	// After is how many own errors in a row open the circuit; below 1 reads as 1.
 	After int
 	// MaxProbes as in the policy; 0 means never.
@@ -198,7 +201,7 @@ func (s *Store) Report(ctx context.Context, n Name, r Report) (Standing, error) 
 	if r.ServerSaid {
 		said = 1
 	}
-	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), said, r.MaxProbes, r.AdaptiveRate, len(r.Delays)}
+	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), said, r.MaxProbes, r.AdaptiveRate, r.ID, len(r.Delays)}
 	for _, d := range r.Delays {
 		args = append(args, max(d, time.Millisecond).Milliseconds())
 	}

@@ -153,6 +153,29 @@ func TestThreeErrorsInARowOpenAndAnyOtherAnswerStartsTheCountAgain(t *testing.T)
 	})
 }
 
+// go-redis sends a report again whose reply is lost, and so does the worker.
+func TestAReportThatIsMadeAgainCountsOnce(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		report := func(id string) circuit.Standing {
+			return d.report(account, circuit.Report{Verdict: circuit.OwnError, After: 3, ID: id})
+		}
+		for _, id := range []string{"a", "b", "a", "b"} {
+			if s := report(id); s.Open {
+				t.Fatalf("two errors in a row opened a circuit that takes three: %+v", d.get(account))
+			}
+		}
+		d.report(account, circuit.Report{Verdict: circuit.Answer})
+		for _, id := range []string{"c", "d", "d"} {
+			if s := report(id); s.Open {
+				t.Fatalf("two errors after another answer opened the circuit: %+v", d.get(account))
+			}
+		}
+		if s := report("e"); !s.Open {
+			t.Errorf("the third error in a row left the circuit closed: %+v", d.get(account))
+		}
+	})
+}
+
 func TestAfterAHoldOneCallOfManyGetsTheProbe(t *testing.T) {
 	each(t, func(t *testing.T, d *desk) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
