@@ -93,7 +93,8 @@ var (
 	forwardKeys = func(s seenScript) bool {
 		return len(s.keys) == 2 && (suffixes("}:scheduled", "}:pending")(s) || suffixes("}:retry", "}:pending")(s))
 	}
-	doneKeys = func(s seenScript) bool {
+	expiredKeys = func(s seenScript) bool { return len(s.keys) == 1 && suffixes("}:lease")(s) }
+	doneKeys    = func(s seenScript) bool {
 		return len(s.keys) == 5 && suffixes("}:active", "}:lease", "", "", "}:processed")(s)
 	}
 )
@@ -160,6 +161,7 @@ func TestThePinnedDigestsAreThoseOfTheLinkedAsynq(t *testing.T) {
 			{"dequeue", shaDequeue, dequeueKeys},
 			{"done", shaDone, doneKeys},
 			{"forward", shaForward, forwardKeys},
+			{"search for expired leases", shaExpired, expiredKeys},
 		} {
 			list := hook.of(c.match)
 			if len(list) == 0 {
