@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 )
 
@@ -33,4 +34,46 @@ func TestAFetcherWaitsInPlaceOnlyAsLongAsItsLeaseAllows(t *testing.T) {
 			})
 		})
 	}
+}
+
+// asynq asks again at once after an error, and so in a loop while Redis is down.
+func TestARedisThatIsDownIsAskedOnceASecond(t *testing.T) {
+	preset, err := policy.Preset("patsnap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		down := &gone{}
+		rdb := redis.NewClient(&redis.Options{})
+		defer func() { _ = rdb.Close() }()
+		rdb.AddHook(down)
+		w, err := New(Config{Redis: rdb, Upstreams: []Upstream{{Name: "api", BaseURL: "http://127.0.0.1:1", Policy: preset}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for began := time.Now(); time.Since(began) < time.Minute; {
+			if _, err := w.dequeue(t.Context(), broker.Dequeue{Queue: "api", LeaseUntil: time.Now().Add(time.Minute).Unix()}); !errors.Is(err, redis.Nil) {
+				t.Fatal(err)
+			}
+		}
+		if down.asked < 50 || down.asked > 61 {
+			t.Errorf("Redis was asked %d times in a minute", down.asked)
+		}
+	})
+}
+
+// gone is a Redis that is down: a hook that passes nothing on.
+type gone struct{ asked int }
+
+func (*gone) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (g *gone) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(context.Context, redis.Cmder) error {
+		g.asked++
+		return errors.New("connection refused")
+	}
+}
+
+func (g *gone) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(context.Context, []redis.Cmder) error { return errors.New("connection refused") }
 }
