@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,7 +85,8 @@ func TestACallWhoseTaskIsGoneIsTakenBackWhenItsWorkerHasDied(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		get := interrupted(t, env, tasks.Call{Path: "/get"}, "starts", 1)
 		post := interrupted(t, env, tasks.Call{Method: http.MethodPost, Path: "/post"}, "starts", 1, "sent", 1)
-		for _, id := range []string{get.ID, post.ID, "nothing"} {
+		garbled := interrupted(t, env, tasks.Call{Path: "/garbled"}, "starts", 1, "content", "{")
+		for _, id := range []string{get.ID, post.ID, garbled.ID, "nothing"} {
 			orphan(t, env, "sim", id)
 			env.Redis().Del(t.Context(), "asynq:{sim}:t:"+id)
 		}
@@ -271,6 +273,64 @@ func TestACallThatAsynqCancelsIsNotMadeTwice(t *testing.T) {
 			t.Errorf("%d requests arrived", n)
 		}
 		wantNothingActive(t, env, "sim")
+		wantBooks(t, env, "b", ledger.Counts{Accepted: 1, Done: 1})
+	})
+}
+
+func TestAJobThatAsynqCancelsGoesOn(t *testing.T) {
+	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
+		began, release := make(chan string, 8), make(chan struct{})
+		handle(t, env, func(ctx context.Context, j *worker.Job[invoice]) (sent, error) {
+			if err := j.MarkSent(ctx); err != nil {
+				return sent{}, err
+			}
+			began <- j.ID
+			<-release
+			return sent{Message: "sent"}, ctx.Err()
+		})
+		r, err := tasks.Enqueue(t.Context(), env.Producer(), invoice{Number: "R-1"}, tasks.Options{Upstream: callqtest.Upstream, Batch: "b", Key: "k"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-began
+		awaitTrue(t, "asynq to listen", func() bool {
+			return env.Redis().PubSubNumSub(t.Context(), "asynq:cancel").Val()["asynq:cancel"] > 0
+		})
+		if err := asynq.NewInspectorFromRedisClient(env.Redis()).CancelProcessing(r.ID); err != nil {
+			t.Fatal(err)
+		}
+		awaitState(t, env, r.ID, ledger.Dead, 1) // whoever took it up next
+		close(release)
+		awaitState(t, env, r.ID, ledger.Done, 1)
+		env.Stop()
+		if n := len(began); n != 0 {
+			t.Errorf("it was begun %d more times", n)
+		}
+		wantBooks(t, env, "b", ledger.Counts{Accepted: 1, Done: 1})
+	})
+}
+
+// asynq recovers a panic too, and shows its text in asynqmon.
+func TestAPanicOfACallbackIsShownToNobodyAndLosesNoCall(t *testing.T) {
+	var panicked sync.Map // by call: the back ends are tried at once
+	each(t, worker.Config{OnEvent: func(e worker.Event) {
+		if _, again := panicked.LoadOrStore(e.Key, true); !again {
+			panic("with a secret in it")
+		}
+	}}, func(t *testing.T, env *callqtest.Env) {
+		env.Sim().Script("GET /a -> 68300008; ok")
+		r := env.Submit(tasks.Call{Path: "/a", Batch: "b", Key: t.Name()})
+		env.Start()
+		inspector := asynq.NewInspectorFromRedisClient(env.Redis())
+		awaitTrue(t, "the call to be put back", func() bool {
+			info, err := inspector.GetTaskInfo("sim", r.ID)
+			if err == nil && strings.Contains(info.LastErr, "secret") {
+				t.Errorf("asynq shows %q", info.LastErr)
+			}
+			return err == nil && strings.Contains(info.LastErr, "internal error") || t.Failed()
+		})
+		want(t, env.Await(r.ID), tasks.StateDone, policy.OK, 2)
+		env.Stop()
 		wantBooks(t, env, "b", ledger.Counts{Accepted: 1, Done: 1})
 	})
 }
