@@ -106,7 +106,7 @@ func ended(t *ledger.Take, f ledger.Final) verb {
 		return verb{kind: over}
 	}
 	text := strings.TrimSpace(fmt.Sprintf("%s %s: %s", f.Ending.Class, f.Ending.Code, f.Ending.Message))
-	return verb{kind: buried, text: fmt.Sprintf("[callq %s g%d] %s", t.ID, t.Generation, text)}
+	return verb{kind: buried, text: epitaph(t.ID, t.Generation) + " " + text}
 }
 
 func stateOf(j policy.Job) ledger.State {

@@ -35,6 +35,7 @@ type Worker struct {
 	log      *slog.Logger
 	ledger   *ledger.Ledger
 	taker    *ledger.Taker
+	producer *tasks.Producer // makes messages of tasks anew
 	circuits *circuit.Store
 	limits   *limit.Store
 	wrapped  *broker.Wrapped
@@ -113,9 +114,13 @@ func New(cfg Config) (*Worker, error) {
 
 		clustered: ledger.Clustered(cfg.Redis),
 	}
+	var err error
+	if w.producer, err = tasks.NewProducer(cfg.Redis, tasks.ProducerConfig{}); err != nil {
+		return nil, err
+	}
 	source := ""
 	w.wrapped = broker.Wrap(cfg.Redis, broker.Hooks{
-		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded, ClockIsRight: w.clock.isRight,
+		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded, Expired: w.expired, ClockIsRight: w.clock.isRight,
 		Fatal: func(err error) { w.fatal <- err },
 	})
 	for _, u := range cfg.Upstreams {
@@ -192,6 +197,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		return errors.New("this worker has run already: make a new one")
 	}
 	defer w.closeClients()
+	if err := broker.CheckScripts(ctx); err != nil {
+		return err
+	}
 	if err := w.checkClock(ctx); err != nil {
 		return w.explain(err)
 	}

@@ -139,9 +139,12 @@ func checkPolicies(_ context.Context, d *doctor) ([]diagnosis, error) {
 	return orWell(list, "%s of %s", "the policies", plural(len(d.cfg.Upstreams), "upstream")), nil
 }
 
-func checkAsynq(context.Context, *doctor) ([]diagnosis, error) {
-	if _, err := broker.NewEncoder(); err != nil {
-		return each(err, found), nil
+func checkAsynq(ctx context.Context, _ *doctor) ([]diagnosis, error) {
+	if err := broker.CheckScripts(ctx); err != nil {
+		return []diagnosis{{
+			Status: found, Detail: err.Error(),
+			Fix: "go get github.com/hibiken/asynq@" + broker.AsynqVersion + ", and build this program anew",
+		}}, nil
 	}
 	return well("asynq's scripts are the ones that this callq knows"), nil
 }

@@ -162,7 +162,7 @@ func TestThePinnedDigestsAreThoseOfTheLinkedAsynq(t *testing.T) {
 			{"dequeue", shaDequeue, dequeueKeys},
 			{"done", shaDone, doneKeys},
 			{"forward", shaForward, forwardKeys},
-			{"list of expired leases", shaExpired, expiredKeys},
+			{"search for expired leases", shaExpired, expiredKeys},
 		} {
 			list := hook.of(c.match)
 			if len(list) == 0 {

@@ -141,6 +141,9 @@ func TestATaskOfAStrangerIsAdoptedWithoutBeingQueuedAgain(t *testing.T) {
 			t.Fatal("an adopted call could not be ended")
 		}
 		d.wantCounts(AdHoc, Counts{Accepted: 1, Dead: 1})
+		if found := d.audit(AdHoc); len(found) != 0 {
+			t.Fatalf("audit found %+v", found) // its id is not made from batch and key
+		}
 	})
 }
 

@@ -79,6 +79,9 @@ type Dequeued struct {
 	Take *Take
 	// Message is asynq's encoding of the task.
 	Message string
+	// Again is a dead letter that asynq's tools have run, so that it wants to be
+	// redriven; its ID and Queue are set.
+	Again *Record
 	// Held is how long the account may not call; 0 when there is nothing to call.
 	Held time.Duration
 	// Full tells that as many calls are in flight as may be.
@@ -143,6 +146,8 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 			got.NextDue = time.Unix(due, 0)
 		}
 		return got, nil
+	case Number(reply[0]) == 4:
+		return Dequeued{Message: str(reply[1]), Again: &Record{ID: str(reply[2]), Queue: a.Queues[Number(reply[3])-1]}}, nil
 	}
 	return Dequeued{Take: takeFrom(a.Queues, reply), Message: str(reply[1])}, nil
 }

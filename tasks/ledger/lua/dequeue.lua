@@ -23,7 +23,9 @@
 --
 -- Returns {3, when the next task is due, Unix seconds, or 0} when there is nothing
 -- to do; {0, ms} when the account may not call for that long; {2} when as many
--- calls are in flight as may be; else {1,
+-- calls are in flight as may be; {4, message, id, which queue} when a dead letter
+-- was met that somebody runs again by asynq's means: it is in the archive as
+-- before, and waits for its redrive; else {1,
 -- message, id, which queue, now, after a hold (0 or 1), epoch, streak, open
 -- endpoint circuits, milliseconds held in all, starts, slot, microseconds until
 -- the slot, money reserved, the record}. The starts tell one taking of a call from
@@ -128,6 +130,13 @@ for i = 0, queues do
     if not msg or (state and state ~= 'open') then
       swept = true
       redis.call('LREM', active, 1, id)
+      -- The text with which its worker had it archived is the last error of a task
+      -- only where nothing but Run came after it.
+      if state == 'dead' and msg and string.find(msg, '[callq ' .. id .. ' g', 1, true) then
+        redis.call('HSET', task, 'state', 'archived')
+        redis.call('ZADD', string.gsub(pending, 'pending$', 'archived'), t[1], id)
+        return {4, msg, id, q}
+      end
       redis.call('DEL', task)
     else
       redis.call('HSET', task, 'state', 'active')
