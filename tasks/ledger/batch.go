@@ -276,28 +276,28 @@ func (l *Ledger) claimed(ctx context.Context, batch string, id func(batch, key s
 				yield(Record{}, fmt.Errorf("list the calls of batch %q: %w", batch, err))
 				return
 			}
-			byQueue := map[string][]string{}
+			names, ids := map[string][]string{}, map[string][]string{}
 			for i := 0; i+1 < len(fields); i += 2 {
 				hash := maphash.String(seed, fields[i])
 				if _, twice := seen[hash]; twice {
 					continue
 				}
 				seen[hash] = struct{}{}
-				_, queue, _ := strings.Cut(fields[i+1], " ")
-				byQueue[queue] = append(byQueue[queue], fields[i])
-			}
-			for queue, names := range byQueue {
-				ids := make([]string, len(names))
-				for i, name := range names {
-					ids[i] = id(batch, name)
+				content, queue, _ := strings.Cut(fields[i+1], " ")
+				task := fields[i]
+				if content != adopted {
+					task = id(batch, fields[i])
 				}
+				names[queue], ids[queue] = append(names[queue], fields[i]), append(ids[queue], task)
+			}
+			for queue := range names {
 				i := 0
-				for r, err := range read(ctx, queue, ids) {
+				for r, err := range read(ctx, queue, ids[queue]) {
 					if err != nil {
 						yield(Record{}, err)
 						return
 					}
-					r.Batch, r.Key = batch, names[i]
+					r.Batch, r.Key = batch, names[queue][i]
 					i++
 					if !yield(r, nil) {
 						return
