@@ -49,6 +49,8 @@ func TestEveryTroubleIsToldWithWhatToDo(t *testing.T) {
 		{reply("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"), KindAuth, "take the password out"},
 		{reply("DENIED Redis is running in protected mode because"), KindAuth, "set a password"},
 		{reply("NOPERM this user has no permissions to run the 'evalsha' command"), KindPermission, "ACL SETUSER"},
+		{reply("ERR The user executing the script can't run this command or subcommand script: fc3c, on @user_script:1."), KindPermission, "ACL LOG"},
+		{reply("ERR ACL failure in script: User callq has no permissions to run the 'get' command"), KindPermission, "ACL SETUSER"},
 		{reply("OOM command not allowed when used memory > 'maxmemory'."), KindMemory, "maxmemory"},
 		{reply("MISCONF Redis is configured to save RDB snapshots"), KindDisk, "disk"},
 		{reply("READONLY You can't write against a read only replica."), KindReplica, "redis-sentinel://"},
