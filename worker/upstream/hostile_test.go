@@ -2,12 +2,16 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"net"
+	"net/http"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/seed-2903acc3/callq/policy"
 )
@@ -134,4 +138,50 @@ func TestAHostileAnswerTakesNoMoreMemoryThanAnHonestOne(t *testing.T) {
 	if per := (after.TotalAlloc - before.TotalAlloc) / 5; per > 8<<20 {
 		t.Errorf("an answer took %d bytes", per)
 	}
+}
+
+// FuzzAnswer has an API say anything that net/http takes for an answer: what is
+// kept of it is clean, bounded, and without the credential.
+func FuzzAnswer(f *testing.F) {
+	const secret = "sk-0123456789-secret"
+	for _, s := range []string{
+		"HTTP/1.1 200 OK\r\nX-Correlation-Id: id\xff\xc2\x9b31m\r\nContent-Length: 15\r\n\r\n{\"status\":true}",
+		"HTTP/1.1 429 Slow\r\nRetry-After: 99999999999999999999\r\nRateLimit: \"a\";r=0;t=1\r\nX-RateLimit-Reset: -1\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nX-Openapi-Amount: " + secret + "\r\nContent-Type: text/plain\r\n\r\n" + secret,
+		"HTTP/1.1 400 Bad\r\nContent-Type: text/plain\r\n\r\n\x1b]0;x\x07" + secret,
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-A: b\r\n\r\n",
+		"HTTP/1.0 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08\x00",
+	} {
+		f.Add([]byte(s))
+	}
+	c := newClient(f, "http://127.0.0.1:1", func(cfg *Config) {
+		cfg.MaxBody, cfg.Auth = 1<<16, Auth{Type: AuthBearer, Token: StaticSecret(secret)}
+	})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(raw)), &http.Request{Method: http.MethodGet})
+		if err != nil {
+			return
+		}
+		a := c.answered(t.Context(), resp, time.Now())
+		texts := []string{a.Kept.CorrelationID, a.Kept.RetryAfter, a.Kept.Amount, a.Outcome.Message, a.Outcome.CorrelationID, a.Outcome.Code}
+		for _, v := range a.Kept.RateLimit {
+			texts = append(texts, v)
+		}
+		if a.Err != nil {
+			texts = append(texts, a.Err.Error())
+		}
+		for _, text := range texts {
+			if !utf8.ValidString(text) || len(text) > maxMessage || strings.ContainsFunc(text, unicode.IsControl) {
+				t.Errorf("kept %q", text)
+			}
+		}
+		for _, text := range append(texts, string(a.Body), a.ContentType) {
+			if strings.Contains(text, secret) {
+				t.Errorf("the credential came back in %q", text)
+			}
+		}
+		if len(a.Body) > 1<<16 {
+			t.Errorf("a body of %d bytes", len(a.Body))
+		}
+	})
 }
