@@ -3,6 +3,7 @@ package ledger
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -113,7 +114,7 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 		State: State(h["state"]), Generation: count(h["gen"]), AcceptedAt: milli(at),
 		Starts: max(count(h["starts"])-count(h["settled"]), 0), Attempts: count(h["attempts"]), Parked: count(h["parked"]),
 		FirstAt: milli(h["first"]), HeldBase: millis(h["held_base"]), HeldOwn: millis(h["held_own"]),
-		ParkedAt: milli(h["parked_at"]), Sent: count(h["sent"]), Group: h["group"],
+		ParkedAt: milli(h["parked_at"]), Sent: count(h["sent"]), Group: groupName(h["group"]),
 		BodyType: h["type"], Purged: h["purged"] == "1",
 	}
 	if c, ok := h["content"]; ok {
@@ -129,6 +130,7 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 	// out: the states and counts above are what the books rest on.
 	_ = json.Unmarshal([]byte(h["log"]), &r.Log)
 	_ = json.Unmarshal([]byte(h["lineage"]), &r.Lineage)
+	r.Lineage = slices.DeleteFunc(r.Lineage, func(f Former) bool { return !f.State.Ended() })
 	if out := h["out"]; out != "" {
 		r.Ending = new(Ending)
 		_ = json.Unmarshal([]byte(out), r.Ending)

@@ -162,6 +162,7 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil {
 			return
 		}
+		defer resp.Body.Close()
 		a := c.answered(t.Context(), resp, time.Now())
 		texts := []string{a.Kept.CorrelationID, a.Kept.RetryAfter, a.Kept.Amount, a.Outcome.Message, a.Outcome.CorrelationID, a.Outcome.Code}
 		for _, v := range a.Kept.RateLimit {
