@@ -300,3 +300,18 @@ func TestWhateverTheAPISaysIsKeptAsCleanText(t *testing.T) {
 		}
 	})
 }
+
+func TestAnyWordOnTheChannelDisturbsNoWorker(t *testing.T) {
+	onRedis(t, func(t *testing.T, env *callqtest.Env) {
+		env.Start()
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/first"}).ID), tasks.StateDone, policy.OK, 1)
+		for _, word := range []string{
+			"", "{", "}", "{}", "sim", "asynq:{sim:nobody}:pending", "asynq:{sim:}:pending", "asynq:{:}:pending", "asynq:{nobody}:pending", "\x00\xff{sim\xff}", strings.Repeat("{", 1<<16),
+		} {
+			if n, err := env.Redis().Publish(t.Context(), ledger.Channel, word).Result(); err != nil || n == 0 {
+				t.Fatalf("%d workers heard %.20q, %v", n, word, err)
+			}
+		}
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/next"}).ID), tasks.StateDone, policy.OK, 1)
+	})
+}
