@@ -39,6 +39,20 @@ func documentedACL(t *testing.T) []string {
 	return words
 }
 
+// clusterACL are the words that the README adds for a Cluster.
+func clusterACL(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("On a Cluster add `([^`]*)`").FindStringSubmatch(string(text))
+	if found == nil {
+		t.Fatal("the README does not say what to add on a Cluster")
+	}
+	return strings.Fields(found[1])
+}
+
 // command runs a command on Redis past the user.
 func command(t *testing.T, n *brokertest.Node, words ...string) any {
 	t.Helper()
@@ -244,6 +258,37 @@ func TestTheDocumentedUserMayDoAllThatCallqDoesOverTLSAndNoMore(t *testing.T) {
 		name, isCommand := strings.CutPrefix(word, "+")
 		if _, calls := used["Commandstats"]["cmdstat_"+name]; isCommand && !calls {
 			t.Errorf("%s is granted and was not needed", name)
+		}
+	}
+}
+
+func TestTheDocumentedUserOfAClusterMayDoAllThatCallqDoes(t *testing.T) {
+	t.Parallel()
+	cluster := brokertest.Cluster(t)
+	more := clusterACL(t)
+	acl := append(documentedACL(t), more...)
+	for _, node := range cluster.Masters {
+		command(t, node, acl...)
+		command(t, node, "CONFIG", "RESETSTAT")
+	}
+	h, _ := aclHome(t, strings.Replace(cluster.URL, "://", "://"+url.UserPassword("callq", aclPassword).String()+"@", 1))
+	everything(t, h)
+	used := map[string]bool{}
+	for _, node := range cluster.Masters {
+		if list := refusedByACL(t, node); len(list) > 0 {
+			t.Errorf("Redis refused:\n%s", strings.Join(list, "\n"))
+		}
+		stats, err := node.Client.InfoMap(t.Context(), "commandstats").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range stats["Commandstats"] {
+			used["+"+strings.TrimPrefix(name, "cmdstat_")] = true
+		}
+	}
+	for _, word := range more {
+		if !used[word] {
+			t.Errorf("%s is asked for and was not needed", word)
 		}
 	}
 }
