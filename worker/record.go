@@ -190,6 +190,31 @@ func (w *Worker) clear(ctx context.Context, queues []string, refused error) (fou
 	return found
 }
 
+// unjam ends the calls of workers that died whose messages asynq cannot decode:
+// at the first of them asynq stops looking for the others.
+func (w *Worker) unjam(ctx context.Context) {
+	for _, a := range w.accounts {
+		for _, queue := range a.queues {
+			overdue, err := w.ledger.Overdue(ctx, queue, time.Now().Add(-asynqGrace))
+			w.trouble(err)
+			for id, msg := range overdue {
+				if broker.Decodable(msg, queue, id) {
+					continue
+				}
+				t := &ledger.Take{At: time.Now().UTC()}
+				t.ID, t.Queue = id, queue
+				if r, err := w.ledger.Get(ctx, queue, id); err == nil {
+					t.Record, t.Known = r, true
+				}
+				w.discard(ctx, t)
+			}
+		}
+	}
+}
+
+// asynqGrace is how long after the end of a lease asynq takes its worker for dead.
+const asynqGrace = 30 * time.Second
+
 // discard ends a task that asynq itself cannot decode and takes it off asynq's
 // lists, since asynq could do nothing with it but stumble.
 func (w *Worker) discard(ctx context.Context, t *ledger.Take) {

@@ -213,7 +213,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	return err
 }
 
-// sweep forgets outcomes whose retention is over.
+// sweep forgets outcomes whose retention is over, and sees to it that asynq finds
+// the calls of workers that died.
 func (w *Worker) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -222,6 +223,7 @@ func (w *Worker) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			w.unjam(ctx)
 			swept, err := w.ledger.Sweep(ctx, time.Now(), w.cfg.Retention)
 			w.trouble(err)
 			if swept.Calls > 0 {

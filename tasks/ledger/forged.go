@@ -134,3 +134,24 @@ func countable(text string) bool {
 	n, err := strconv.ParseInt(text, 10, 64)
 	return err == nil && n < math.MaxInt64 && strconv.FormatInt(n, 10) == text
 }
+
+// Overdue returns tasks of a queue whose lease ended before the given time, with
+// asynq's encoding of them, empty where there is none that could be read; at most a
+// page.
+func (l *Ledger) Overdue(ctx context.Context, queue string, before time.Time) (map[string]string, error) {
+	k := keysOf(queue)
+	ids, err := l.rdb.ZRangeByScore(ctx, k.lease(), &redis.ZRangeBy{Min: "-inf", Max: strconv.FormatInt(before.Unix(), 10), Count: page}).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list the tasks of queue %q whose lease has ended: %w", queue, err)
+	}
+	messages := make(map[string]string, len(ids))
+	for _, id := range ids {
+		msg, err := l.rdb.HGet(ctx, k.task(id), "msg").Result()
+		var refused redis.Error
+		if err != nil && !errors.As(err, &refused) {
+			return nil, fmt.Errorf("read task %s of queue %q: %w", id, queue, err)
+		}
+		messages[id] = msg
+	}
+	return messages, nil
+}
