@@ -262,6 +262,34 @@ func TestTheDocumentedUserMayDoAllThatCallqDoesOverTLSAndNoMore(t *testing.T) {
 	}
 }
 
+// Scripts have branches that no test of a whole program goes through.
+func TestEveryCommandOfEveryScriptIsGranted(t *testing.T) {
+	granted := documentedACL(t)
+	call := regexp.MustCompile(`redis\.p?call\(\s*['"](\w+)['"]`)
+	seen := 0
+	for _, pattern := range []string{"../../*/*/lua/*.lua", "internal/*/*.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range call.FindAllSubmatch(text, -1) {
+				seen++
+				if name := strings.ToLower(string(m[1])); !slices.Contains(granted, "+"+name) {
+					t.Errorf("%s calls %s, which the README's line ACL SETUSER does not grant", file, name)
+				}
+			}
+		}
+	}
+	if seen < 100 {
+		t.Errorf("only %d calls were found: the scripts are elsewhere", seen)
+	}
+}
+
 func TestTheDocumentedUserOfAClusterMayDoAllThatCallqDoes(t *testing.T) {
 	t.Parallel()
 	cluster := brokertest.Cluster(t)
