@@ -22,6 +22,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
+	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
 // recordKey is where the ledger keeps a call of the upstream "sim".
@@ -314,4 +315,33 @@ func TestAnyWordOnTheChannelDisturbsNoWorker(t *testing.T) {
 		}
 		want(t, env.Await(env.Submit(tasks.Call{Path: "/next"}).ID), tasks.StateDone, policy.OK, 1)
 	})
+}
+
+// A circuit's record that somebody forged may hold an account, as any hold does:
+// no call goes out in doubt. An operator's word puts it right.
+func TestAForgedCircuitHoldsAtMostAndAnOperatorsCloseMendsIt(t *testing.T) {
+	for _, value := range []string{"x", "", "-1", "1e400", "9223372036854775807", "99999999999999999999999", "nan", "inf", "\xff", "no hash"} {
+		t.Run(fmt.Sprintf("%q", value), func(t *testing.T) {
+			onRedis(t, func(t *testing.T, env *callqtest.Env) {
+				forged := []any{"state", "open"}
+				for _, field := range []string{"until", "since", "rung", "streak", "failed", "endpoints", "held", "turn", "limited", "limited_turn", "lease", "max_probes"} {
+					forged = append(forged, field, value)
+				}
+				err := env.Redis().HSet(t.Context(), "callq:{sim}:circuit", forged...).Err()
+				if value == "no hash" {
+					err = env.Redis().Set(t.Context(), "callq:{sim}:circuit", value, 0).Err()
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				id := env.Submit(tasks.Call{Path: "/a"}).ID
+				env.Start()
+				store := circuit.NewStore(env.Redis(), "test")
+				if err := store.Close(t.Context(), circuit.Name{Upstream: "sim"}, "mended", "test"); err != nil {
+					t.Fatal(err)
+				}
+				want(t, env.Await(id), tasks.StateDone, policy.OK, 1)
+			})
+		})
+	}
 }

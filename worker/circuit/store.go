@@ -254,6 +254,9 @@ func (s *Store) Close(ctx context.Context, n Name, reason, who string) error {
 }
 
 func (s *Store) operate(ctx context.Context, n Name, verb string, d time.Duration, fields ...any) error {
+	if err := s.straighten(ctx, n); err != nil {
+		return fmt.Errorf("%s circuit %s: %w", verb, n, err)
+	}
 	reply, err := scriptOperate.Run(ctx, s.rdb, n.keys(), append([]any{verb, d.Milliseconds()}, fields...)...).Slice()
 	if err != nil {
 		return fmt.Errorf("%s circuit %s: %w", verb, n, err)
