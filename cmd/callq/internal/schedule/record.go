@@ -195,6 +195,6 @@ func parseTime(text string) (time.Time, error) {
 
 // earliest is before any worker looked after a schedule. The ticks since a time
 // are counted one by one, so that a forged one must not lie any further back.
-var earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+var earliest = time.Unix(0, 0)
 
 func timeText(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
