@@ -2,6 +2,8 @@
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(shell sed -n s/^GOLANGCI=//p .ci/run)
 FUZZTIME ?= 10s
+# The default minute to make one input smaller can be all the time that there is.
+FUZZMINIMIZETIME ?= 1s
 BENCH    ?= .
 COUNT    ?= 1
 N        ?= 20000
@@ -51,11 +53,11 @@ fmt: ## format the code
 	gofmt -w cmd policy tasks worker deploy
 
 .PHONY: fuzz
-fuzz: ## run every fuzz test for FUZZTIME (default 10s)
+fuzz: ## run every fuzz test for FUZZTIME (default 10s); what it finds stays in testdata/fuzz
 	@set -e; for package in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 			echo "== $$package $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime $(FUZZMINIMIZETIME) $$package; \
 		done; \
 	done
 

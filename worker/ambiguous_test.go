@@ -78,7 +78,7 @@ func TestACallThatANewerVersionWroteWaitsForANewerWorkerAndSpendsNothing(t *test
 		}
 		env.Start()
 		want(t, env.Await(env.Submit(tasks.Call{Path: "/same", Batch: "b", Key: "same"}).ID), tasks.StateDone, policy.OK, 1)
-		await(t, "the newer call to be put off", func() bool {
+		awaitTrue(t, "the newer call to be put off", func() bool {
 			n, err := env.Redis().ZCard(t.Context(), "asynq:{"+callqtest.Upstream+"}:retry").Result()
 			return err == nil && n == 1
 		})
@@ -95,15 +95,4 @@ func TestACallThatANewerVersionWroteWaitsForANewerWorkerAndSpendsNothing(t *test
 			t.Error("its waiting is not recorded as parked")
 		}
 	})
-}
-
-// await waits until a condition holds.
-func await(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !cond(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		<-time.After(10 * time.Millisecond)
-	}
 }

@@ -237,6 +237,9 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 			// asynq asks again at once; a Redis that is down must not be hammered.
 			rest.until(time.Second, empty)
 			w.trouble(err)
+			if w.clear(ctx, a.queues, err) {
+				rest.lift()
+			}
 		case got.Again != nil:
 			w.runAgain(ctx, got)
 		case got.Held > 0:

@@ -29,7 +29,7 @@ func (d *diary) Write(p []byte) (int, error) {
 
 func (d *diary) await(t *testing.T, text string) {
 	t.Helper()
-	await(t, "the log to say "+text, func() bool {
+	awaitTrue(t, "the log to say "+text, func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return strings.Contains(d.b.String(), text)
@@ -49,7 +49,7 @@ func TestAWorkerStopsWhileItsClockIsWrongAndGoesOnByItself(t *testing.T) {
 	// The clock of this Redis stands still, and the worker looks at it every second.
 	server.SetTime(time.Now().Add(-10 * time.Minute))
 	seen := server.CommandCount()
-	await(t, "the worker to look", func() bool { return server.CommandCount() >= seen+6 })
+	awaitTrue(t, "the worker to look", func() bool { return server.CommandCount() >= seen+6 })
 	if n := env.Sim().Arrivals(); n != 1 {
 		t.Errorf("%d calls arrived, want none beside the first", n)
 	}

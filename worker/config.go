@@ -113,8 +113,9 @@ type Upstream struct {
 	// Idempotent are patterns of calls that may be sent twice without harm.
 	// Defaults to [DefaultIdempotent].
 	Idempotent []string
-	// IdempotencyHeader names a header that the API honours: every call carries
-	// its id in it and is idempotent. Defaults to none.
+	// IdempotencyHeader names a header that the API honours: every request of a
+	// call carries the call's id in it, also after a redrive, and every call is
+	// idempotent. Defaults to none.
 	IdempotencyHeader string
 	// MaxBody is the largest answer in bytes. Defaults to 8 MiB.
 	MaxBody int64

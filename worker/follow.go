@@ -36,9 +36,10 @@ func (w *Worker) follow(ctx context.Context) {
 			}
 			_, rest, _ := strings.Cut(m.Payload, "{")
 			queue, _, _ := strings.Cut(rest, "}")
-			if a := w.accounts[tasks.UpstreamOf(queue)]; a != nil {
-				a.hold.lift()
-				w.rests[queue].lift()
+			// Anybody may say anything on a channel.
+			if rest := w.rests[queue]; rest != nil {
+				w.accounts[tasks.UpstreamOf(queue)].hold.lift()
+				rest.lift()
 			}
 		case <-tick.C:
 			w.trouble(w.checkClock(ctx))

@@ -89,6 +89,9 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 	if !take.Known {
 		return nil, w.adopt(ctx, take), false
 	}
+	if take.Forged != "" {
+		return nil, w.endForged(ctx, take), false
+	}
 	if !take.ParkedAt.IsZero() {
 		take.HeldOwn += max(take.At.Sub(take.ParkedAt), 0)
 		take.ParkedAt = time.Time{}

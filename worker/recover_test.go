@@ -85,13 +85,16 @@ func TestACallWhoseTaskIsGoneIsTakenBackWhenItsWorkerHasDied(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		get := interrupted(t, env, tasks.Call{Path: "/get"}, "starts", 1)
 		post := interrupted(t, env, tasks.Call{Method: http.MethodPost, Path: "/post"}, "starts", 1, "sent", 1)
+		odd := interrupted(t, env, tasks.Call{Path: "/odd"}, "starts", 1)
 		garbled := interrupted(t, env, tasks.Call{Path: "/garbled"}, "starts", 1, "content", "{")
-		for _, id := range []string{get.ID, post.ID, garbled.ID, "nothing"} {
+		for _, id := range []string{get.ID, post.ID, odd.ID, garbled.ID, "nothing"} {
 			orphan(t, env, "sim", id)
 			env.Redis().Del(t.Context(), "asynq:{sim}:t:"+id)
 		}
+		env.Redis().Set(t.Context(), "asynq:{sim}:t:"+odd.ID, "no hash", 0)
 		env.Start()
 		want(t, env.Await(get.ID), tasks.StateDone, policy.OK, 1)
+		want(t, env.Await(odd.ID), tasks.StateDone, policy.OK, 1)
 		want(t, env.Await(post.ID), tasks.StateDead, policy.OutcomeUnknown, 1)
 		env.Stop()
 		wantNothingActive(t, env, "sim")

@@ -23,7 +23,7 @@ func (l *Ledger) Standings(ctx context.Context, batch string, id func(batch, key
 				return
 			}
 			for i, row := range rows {
-				if !yield(Record{ID: ids[i], Queue: queue, State: State(row[0]), Generation: atoi(row[1])}, nil) {
+				if !yield(Record{ID: ids[i], Queue: queue, State: State(row[0]), Generation: count(row[1])}, nil) {
 					return
 				}
 			}

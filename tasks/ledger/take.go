@@ -23,6 +23,9 @@ type Take struct {
 	Slot  int64
 	Due   time.Time
 	Money int64
+	// Forged names a number of the record that callq cannot have written; empty
+	// where all is well. See [Ledger.Straighten].
+	Forged string
 	// Token tells this taking of the call from any later one: a worker that has
 	// lost the call to another must not put it back.
 	Token int64
@@ -203,6 +206,9 @@ func takeFrom(queues []string, reply []any) *Take {
 	}
 	if wait := time.Duration(Number(reply[12])) * time.Microsecond; wait > 0 {
 		t.Due = time.Now().Add(wait)
+	}
+	if t.Known {
+		t.Forged = forged(h)
 	}
 	// The record was read before the script counted this start.
 	t.Token = Number(reply[10])

@@ -20,7 +20,7 @@ import (
 )
 
 // configOn is a door on a Redis, open to this machine.
-func configOn(t *testing.T, rdb redis.UniversalClient) Config {
+func configOn(t testing.TB, rdb redis.UniversalClient) Config {
 	t.Helper()
 	producer, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
 	if err != nil {
