@@ -9,6 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks/broker"
@@ -45,7 +46,7 @@ func TestARedisThatIsDownIsAskedOnceASecond(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		down := &gone{}
-		rdb := redis.NewClient(&redis.Options{})
+		rdb := unreached()
 		defer func() { _ = rdb.Close() }()
 		rdb.AddHook(down)
 		w, err := New(Config{Redis: rdb, Upstreams: []Upstream{{Name: "api", BaseURL: "http://127.0.0.1:1", Policy: preset}}})
@@ -74,7 +75,7 @@ func TestNoRequestMayTakeAsLongAsAsynqGivesItsTask(t *testing.T) {
 		timeout time.Duration
 		fine    bool
 	}{{-1, false}, {MaxTimeout, true}, {MaxTimeout + 1, false}, {broker.TaskTimeout, false}} {
-		w, err := New(Config{Redis: redis.NewClient(&redis.Options{}), Upstreams: []Upstream{{
+		w, err := New(Config{Redis: unreached(), Upstreams: []Upstream{{
 			Name: "api", BaseURL: "http://127.0.0.1:1", Policy: preset, Timeout: c.timeout,
 		}}})
 		if (err == nil) != c.fine {
@@ -125,6 +126,14 @@ func TestOnlyAFailedAttemptIsAFailureToAsynq(t *testing.T) {
 	}
 }
 
+// unreached is a client that is never to connect. It looks no name up: in a bubble
+// that would tie the process's resolver to it.
+func unreached() *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr: "127.0.0.1:1", MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+}
+
 // gone is a Redis that is down: a hook that passes nothing on.
 type gone struct{ asked int }
 
@@ -148,7 +157,7 @@ func TestAnUpstreamWithManyCallsHasSeveralFetchers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for concurrency, want := range map[int]int{1: 1, laneSize: 1, laneSize + 1: 2, 4 * laneSize: 4, 1000: maxLanes} {
-		w, err := New(Config{Redis: redis.NewClient(&redis.Options{}), Concurrency: 1000, Upstreams: []Upstream{{
+		w, err := New(Config{Redis: unreached(), Concurrency: 1000, Upstreams: []Upstream{{
 			Name: "api", BaseURL: "http://127.0.0.1:1", Policy: preset, Concurrency: concurrency,
 		}}})
 		if err != nil {
