@@ -126,6 +126,22 @@ func TestOnlyAFailedAttemptIsAFailureToAsynq(t *testing.T) {
 	}
 }
 
+func TestAWorkerThatIsToldToDrainBeforeItBeganEndsWell(t *testing.T) {
+	preset, err := policy.Preset("patsnap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := New(Config{Redis: unreached(), Upstreams: []Upstream{{Name: "api", BaseURL: "http://127.0.0.1:1", Policy: preset}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 // unreached is a client that is never to connect. It looks no name up: in a bubble
 // that would tie the process's resolver to it.
 func unreached() *redis.Client {
