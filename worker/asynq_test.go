@@ -125,6 +125,22 @@ func TestOnlyAFailedAttemptIsAFailureToAsynq(t *testing.T) {
 	}
 }
 
+func TestAWorkerThatIsToldToDrainBeforeItBeganEndsWell(t *testing.T) {
+	preset, err := policy.Preset("patsnap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := New(Config{Redis: nobody(t), Upstreams: []Upstream{{Name: "api", BaseURL: "http://127.0.0.1:1", Policy: preset}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 // nobody is a client that reaches no Redis, and does not try to by itself.
 func nobody(t *testing.T) *redis.Client {
 	client := redis.NewClient(&redis.Options{

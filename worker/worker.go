@@ -197,11 +197,17 @@ func (w *Worker) Run(ctx context.Context) error {
 		return errors.New("this worker has run already: make a new one")
 	}
 	defer w.closeClients()
-	if err := broker.CheckScripts(ctx); err != nil {
-		return err
+	err := broker.CheckScripts(ctx)
+	if err == nil {
+		if err = w.checkClock(ctx); err != nil {
+			err = w.explain(err)
+		}
 	}
-	if err := w.checkClock(ctx); err != nil {
-		return w.explain(err)
+	if err != nil && ctx.Err() != nil {
+		return nil // told to drain before it began
+	}
+	if err != nil {
+		return err
 	}
 	stopServers, err := w.startServers()
 	sweepCtx, stopSweep := context.WithCancel(ctx)

@@ -14,8 +14,9 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// checkTimeout bounds [CheckScripts], which takes some milliseconds.
-const checkTimeout = 10 * time.Second
+// checkTimeout bounds [CheckScripts], which takes some milliseconds. After it a
+// script that did not run is taken for one that asynq does not have any more.
+const checkTimeout = 30 * time.Second
 
 // CheckScripts has the linked asynq run each of the scripts that callq stands in
 // for, against a Redis that is not there, and tells by their digests whether they
@@ -30,8 +31,8 @@ func CheckScripts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
+	limit := time.NewTimer(checkTimeout)
+	defer limit.Stop()
 	p := &scriptProbe{msg: task.Data, seen: map[string]bool{}, all: make(chan struct{})}
 	client := redis.NewClient(&redis.Options{
 		Dialer:        func(context.Context, string, string) (net.Conn, error) { return nil, errNobody },
@@ -49,9 +50,14 @@ func CheckScripts(ctx context.Context) error {
 	}
 	select {
 	case <-p.all:
+	case <-limit.C:
 	case <-ctx.Done():
+		err = fmt.Errorf("try asynq's scripts: %w", ctx.Err())
 	}
 	server.Shutdown()
+	if err != nil {
+		return err
+	}
 	return p.verdict()
 }
 
