@@ -199,7 +199,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.closeClients()
 	err := broker.CheckScripts(ctx)
 	if err == nil {
-		if err = w.checkClock(ctx); err != nil {
+		if err = w.cfg.Redis.Ping(ctx).Err(); err == nil {
+			err = w.checkClock(ctx)
+		}
+		if err != nil {
 			err = w.explain(err)
 		}
 	}

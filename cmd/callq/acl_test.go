@@ -138,7 +138,7 @@ schedules:
 }
 
 // everything has callq do all that it does with Redis, once.
-func everything(t *testing.T, h *home) {
+func everything(t *testing.T, h *home, url string) {
 	t.Helper()
 	said, signal, end := h.start("work")
 	_, stop, stopped := h.start("work")
@@ -168,12 +168,15 @@ func everything(t *testing.T, h *home) {
 		}
 	}
 	monitored(t, admin, lost)
+	h.callq(exitWell, "send", "GET", "/ok", "q=2", "--batch", "strayed", "--key", "a")
+	stray(t, url, tasks.TaskID("strayed", "a"))
 	h.callq(exitWell, "batch", "cancel", "later", "--yes")
 	h.callq(exitWell, "dead", "purge", "--all", "--yes")
 	h.callq(exitWell, "circuit", "close", "sim", "--reason", "test")
 	h.callq(exitWell, "audit")
-	h.callq(exitWell, "doctor")
+	h.callq(exitFailed, "doctor")
 	h.callq(exitWell, "doctor", "--mend")
+	h.callq(exitWell, "batch", "wait", "strayed")
 	h.callq(exitLosses, "run", "calls.jsonl", "-o", "run.out")
 	stop(syscall.SIGTERM)
 	if status := stopped(); status != exitWell {
@@ -187,6 +190,19 @@ func everything(t *testing.T, h *home) {
 		if strings.Contains(line, "does not answer as it should") && !strings.Contains(line, "WRONGTYPE") { // which is what was forged
 			t.Errorf("the worker had trouble: %s", line)
 		}
+	}
+}
+
+// stray takes a task that waits off its list, as somebody else may do.
+func stray(t *testing.T, url, id string) {
+	t.Helper()
+	conn, err := broker.Open(t.Context(), url, broker.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if n, err := conn.Client.LRem(t.Context(), "asynq:{sim}:pending", 1, id).Result(); err != nil || n != 1 {
+		t.Fatalf("take task %s off its list: %d, %v", id, n, err)
 	}
 }
 
@@ -245,7 +261,7 @@ func TestTheDocumentedUserMayDoAllThatCallqDoesOverTLSAndNoMore(t *testing.T) {
 	h, sim := aclHome(t, aclURL(t, node))
 	command(t, node, "CONFIG", "RESETSTAT")
 	forge(t, aclURL(t, node))
-	everything(t, h)
+	everything(t, h, aclURL(t, node))
 	if sim.Stats().Arrivals == 0 {
 		t.Error("no call was made")
 	}
@@ -301,8 +317,9 @@ func TestTheDocumentedUserOfAClusterMayDoAllThatCallqDoes(t *testing.T) {
 		command(t, node, acl...)
 		command(t, node, "CONFIG", "RESETSTAT")
 	}
-	h, _ := aclHome(t, strings.Replace(cluster.URL, "://", "://"+url.UserPassword("callq", aclPassword).String()+"@", 1))
-	everything(t, h)
+	reached := strings.Replace(cluster.URL, "://", "://"+url.UserPassword("callq", aclPassword).String()+"@", 1)
+	h, _ := aclHome(t, reached)
+	everything(t, h, reached)
 	used := map[string]bool{}
 	for _, node := range cluster.Masters {
 		if list := refusedByACL(t, node); len(list) > 0 {
