@@ -2,8 +2,12 @@
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(shell sed -n s/^GOLANGCI=//p .ci/run)
 FUZZTIME ?= 10s
+# The default minute to make one input smaller can be all the time that there is.
+FUZZMINIMIZETIME ?= 1s
 BENCH    ?= .
 COUNT    ?= 1
+N        ?= 20000
+SEED     ?=
 
 .DEFAULT_GOAL := help
 
@@ -22,14 +26,22 @@ dev: ## everything on this machine: simulated API, Redis, worker, dashboard, dem
 .PHONY: test
 test: ## run the tests with the race detector; those that need redis-server are skipped without one
 	go test -race ./...
+	cd worker/wiretest && go test -race ./...
 
 .PHONY: test-redis
 test-redis: ## the same, but a missing redis-server is a failure
 	CALLQ_REQUIRE_REDIS=1 go test -race ./...
+	cd worker/wiretest && CALLQ_REQUIRE_REDIS=1 go test -race ./...
 
 .PHONY: soak
 soak: ## run the tests of the worker, the ledger and the circuit 20 times in any order
 	go test -race -count=20 -shuffle=on ./worker ./worker/circuit ./tasks/ledger
+
+.PHONY: faults
+faults: ## kill, stop and cut off workers, Redis and the wire: N calls (default 20000); SEED repeats a run's kills
+	CALLQ_REQUIRE_REDIS=1 CALLQ_FAULTS=$(N) CALLQ_SEED=$(SEED) go test -v -count 1 -timeout 60m -parallel 2 \
+		-run 'Killed|Kills|Redis|Cluster|Sentinel|Sender|Replaced|Clock|Full|FailOver|StandsStill' ./worker/fleettest
+	cd worker/wiretest && CALLQ_REQUIRE_REDIS=1 go test -v -count 1 -timeout 30m ./...
 
 .PHONY: lint
 lint: ## vet, formatting, import arrows and the rest of .golangci.yml
@@ -41,11 +53,11 @@ fmt: ## format the code
 	gofmt -w cmd policy tasks worker deploy
 
 .PHONY: fuzz
-fuzz: ## run every fuzz test for FUZZTIME (default 10s)
+fuzz: ## run every fuzz test for FUZZTIME (default 10s); what it finds stays in testdata/fuzz
 	@set -e; for package in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 			echo "== $$package $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime $(FUZZMINIMIZETIME) $$package; \
 		done; \
 	done
 

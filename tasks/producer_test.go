@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
@@ -303,6 +305,37 @@ func TestAJobIsQueuedLikeACall(t *testing.T) {
 		var bad *tasks.FieldError
 		if _, err := tasks.Enqueue(t.Context(), p, invoice{}, tasks.Options{Upstream: "no such name!"}); !errors.As(err, &bad) {
 			t.Fatal(err)
+		}
+	})
+}
+
+// asynq writes a task's payload anew with every retry, and those that are being made
+// every five seconds. Its own ends of a task are no good: past its deadline a task
+// loops without being handled, and at its last retry it is archived though it did
+// not fail.
+func TestAsynqHoldsLittleOfACallAndNeitherEndsNorKeepsIt(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		p := producer(t, rdb, tasks.Rules{})
+		deadline := time.Now().Add(time.Hour)
+		r, err := p.Submit(t.Context(), tasks.Call{
+			Upstream: "api", Method: "POST", Path: "/x?" + strings.Repeat("q", 1000), Body: json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`),
+			Headers: map[string]string{"X-Long": strings.Repeat("h", 1000)}, Deadline: &deadline,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := rdb.HStrLen(t.Context(), "asynq:{api}:t:"+r.ID, "msg").Val(); n == 0 || n > 512 {
+			t.Errorf("asynq's message has %d bytes", n)
+		}
+		info, err := asynq.NewInspectorFromRedisClient(rdb).GetTaskInfo("api", r.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.MaxRetry != math.MaxInt32 || !info.Deadline.IsZero() || info.Timeout < 12*time.Hour || info.Retention != 0 {
+			t.Errorf("asynq has a task with %d retries, deadline %s, time-out %s, retention %s", info.MaxRetry, info.Deadline, info.Timeout, info.Retention)
+		}
+		if locks := rdb.Keys(t.Context(), "asynq:{api}:unique:*").Val(); len(locks) != 0 {
+			t.Errorf("asynq holds the locks %v", locks)
 		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"pgregory.net/rapid"
 )
 
@@ -338,4 +339,34 @@ func ExampleResultBody() {
 	// {"price":1.10}
 	// "<b>down</b>\n"
 	// {"base64":"/9g=","content_type":"image/jpeg"}
+}
+
+// FuzzResultOf has records as somebody who can write to Redis may leave them.
+func FuzzResultOf(f *testing.F) {
+	f.Add("key", "67200001", "message", "id-1", `{"v":1,"upstream":"q","method":"GET","path":"/a"}`, []byte(`{"a":1}`), "application/json")
+	f.Add("\xff\x1b[2J", "1e999999999", "a\nb\u2028", "\x00", `{"v":1,"path":"\\u0000"}`, []byte("\xff\xfe"), "text/\xff\r\n")
+	f.Add("", "-0", "", "", "", []byte("[[[["), "")
+	f.Add("k", "007", "\xed\xa0\x80", "x", "{", []byte("\xef\xbb\xbf{}"), "application/problem+json; charset=\"")
+	f.Fuzz(func(t *testing.T, key, code, message, id, content string, body []byte, bodyType string) {
+		r := ledger.Record{
+			ID: id, Queue: "q:high", Batch: key, Key: key, State: ledger.Dead, Content: []byte(content), Body: body, BodyType: bodyType, Hash: message,
+			Ending: &ledger.Ending{Class: message, Code: code, Message: message, CorrelationID: id, UserMessage: message, Advice: id, Rule: key},
+		}
+		line, err := tasks.EncodeResult(nil, tasks.ResultOf(r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := bytes.TrimSuffix(line, []byte("\n"))
+		if !utf8.Valid(text) || !json.Valid(text) || bytes.ContainsFunc(text, func(r rune) bool { return r < ' ' }) {
+			t.Fatalf("wrote %q", line)
+		}
+		if key == "" {
+			return // a line of a results file has one
+		}
+		for _, err := range tasks.ReadResults(bytes.NewReader(line)) {
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+		}
+	})
 }

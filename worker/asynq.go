@@ -245,6 +245,10 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 		if !a.hold.wait(w.draining, left()) || !rest.wait(w.draining, patience) || !w.places.acquire(a, w.draining, left()) {
 			break
 		}
+		if !w.clock.isRight() {
+			w.places.release(a)
+			break
+		}
 		more := 0
 		if !w.clustered && !rest.idle() {
 			more = w.places.more(a, mostMore)
@@ -267,6 +271,11 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 			// asynq asks again at once; a Redis that is down must not be hammered.
 			rest.until(time.Second, empty)
 			w.trouble(err)
+			if w.clear(ctx, a.queues, err) {
+				rest.lift()
+			}
+		case got.Again != nil:
+			w.runAgain(ctx, got)
 		case got.Held > 0:
 			a.hold.until(min(got.Held, heldRecheck), held)
 		case got.Full:

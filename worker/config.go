@@ -53,6 +53,11 @@ const (
 	DefaultRetention           = 168 * time.Hour
 )
 
+// MaxTimeout bounds an upstream's time-out. A call, its replay and the token that it
+// fetches in between must all be over long before asynq's own time-out of the task,
+// on which asynq acts whatever the handler does.
+const MaxTimeout = 6 * time.Hour
+
 // DefaultIdempotent are the patterns of calls that may be sent twice without
 // harm, after RFC 9110 section 9.2.2.
 var DefaultIdempotent = []string{"GET *", "HEAD *", "OPTIONS *", "PUT *", "DELETE *"}
@@ -88,7 +93,7 @@ type Upstream struct {
 	Policy *policy.Policy
 	// Auth is the credential. Defaults to none.
 	Auth Auth
-	// Timeout bounds one request. Defaults to 30 s.
+	// Timeout bounds one request, at most [MaxTimeout]. Defaults to 30 s.
 	Timeout time.Duration
 	// Concurrency is how many calls the whole fleet makes at once, high, normal
 	// and low together. Defaults to 16.
@@ -108,8 +113,9 @@ type Upstream struct {
 	// Idempotent are patterns of calls that may be sent twice without harm.
 	// Defaults to [DefaultIdempotent].
 	Idempotent []string
-	// IdempotencyHeader names a header that the API honours: every call carries
-	// its id in it and is idempotent. Defaults to none.
+	// IdempotencyHeader names a header that the API honours: every request of a
+	// call carries the call's id in it, also after a redrive, and every call is
+	// idempotent. Defaults to none.
 	IdempotencyHeader string
 	// MaxBody is the largest answer in bytes. Defaults to 8 MiB.
 	MaxBody int64
@@ -177,6 +183,9 @@ func (c Config) validate() error {
 		seen[u.Name] = true
 		if u.Policy == nil {
 			errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Policy is missing", i))
+		}
+		if u.Timeout < 0 || u.Timeout > MaxTimeout {
+			errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Timeout is %s; it must be at most %s", i, u.Timeout, MaxTimeout))
 		}
 		if u.Concurrency < 0 {
 			errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Concurrency is %d; it must be at least 1", i, u.Concurrency))

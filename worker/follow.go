@@ -10,7 +10,7 @@ import (
 )
 
 // refreshEvery is how often the circuits' records are read, whether they were
-// announced to have changed or not.
+// announced to have changed or not, and the clocks compared.
 const refreshEvery = time.Second
 
 // follow keeps the process up to date with the fleet's circuits and with what is
@@ -36,11 +36,13 @@ func (w *Worker) follow(ctx context.Context) {
 			}
 			_, rest, _ := strings.Cut(m.Payload, "{")
 			queue, _, _ := strings.Cut(rest, "}")
-			if a := w.accounts[tasks.UpstreamOf(queue)]; a != nil {
-				a.hold.lift()
-				w.rests[queue].lift()
+			// Anybody may say anything on a channel.
+			if rest := w.rests[queue]; rest != nil {
+				w.accounts[tasks.UpstreamOf(queue)].hold.lift()
+				rest.lift()
 			}
 		case <-tick.C:
+			w.trouble(w.checkClock(ctx))
 			lost, err := w.circuits.Refresh(ctx, leases)
 			w.trouble(err)
 			for _, name := range lost {

@@ -212,8 +212,10 @@ rules:
 }
 
 func TestNewSaysWhichLimitIsWrong(t *testing.T) {
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	defer client.Close()
 	_, err := worker.New(worker.Config{
-		Redis:     redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}),
+		Redis:     client,
 		Upstreams: []worker.Upstream{{Name: "api", Policy: parse(t, "version: 1\nname: p\nextends: patsnap\n"), Limits: []string{"fast"}}},
 	})
 	if err == nil || !strings.Contains(err.Error(), `upstream api: limits[0] "fast" is no limit`) {

@@ -62,6 +62,7 @@ func (w *Worker) process(ctx context.Context, take *ledger.Take) verb {
 		w.giveSlot(ctx, take)
 		return v
 	}
+	defer w.unburden(ctx, p)
 	a := w.attempt(ctx, p)
 	if a.NotSent {
 		w.giveSlot(ctx, take)
@@ -87,6 +88,9 @@ func (w *Worker) passTurn(ctx context.Context, take *ledger.Take) {
 func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v verb, ok bool) {
 	if !take.Known {
 		return nil, w.adopt(ctx, take), false
+	}
+	if take.Forged != "" {
+		return nil, w.endForged(ctx, take), false
 	}
 	if !take.ParkedAt.IsZero() {
 		take.HeldOwn += max(take.At.Sub(take.ParkedAt), 0)
@@ -164,6 +168,7 @@ func (w *Worker) admit(ctx context.Context, p *passage) (v verb, ok bool) {
 		p.gates = append(p.gates, entry)
 	}
 	if p.done != nil {
+		p.done = once(p.done)
 		return verb{}, true
 	}
 	p.acct.gate.Admit(p.gates[0].epoch)
@@ -173,8 +178,31 @@ func (w *Worker) admit(ctx context.Context, p *passage) (v verb, ok bool) {
 		// Only this process holds: Redis does not know of it yet.
 		return w.putOff(ctx, take, nil, wait, "held: the API fails too often"), false
 	}
-	p.done = done
+	p.done = once(done)
 	return verb{}, true
+}
+
+// once makes sure that a breaker hears of a call once.
+func once(done func(circuit.Result) bool) func(circuit.Result) bool {
+	told := false
+	return func(r circuit.Result) bool {
+		if told {
+			return false
+		}
+		told = true
+		return done(r)
+	}
+}
+
+// unburden frees what a call holds whose handling panicked: a breaker that is half
+// open and never hears of its one call lets no other through, and a probe's lease
+// would have to run out.
+func (w *Worker) unburden(ctx context.Context, p *passage) {
+	if v := recover(); v != nil {
+		p.done(circuit.Neutral)
+		w.giveBack(context.WithoutCancel(ctx), p)
+		panic(v)
+	}
 }
 
 // outdated puts a call back that was admitted in an older epoch than this process

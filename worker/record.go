@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
@@ -154,6 +157,37 @@ func (w *Worker) adopt(ctx context.Context, t *ledger.Take) verb {
 		return verb{kind: again, delay: time.Second, text: "callq: the task has no record"}
 	}
 	return w.endUnsent(ctx, t, nil, policy.MalformedTask, "the task was not put into the queue by callq")
+}
+
+// endForged ends a call whose record holds what callq cannot have written. It is
+// not made: its attempts could not be counted.
+func (w *Worker) endForged(ctx context.Context, t *ledger.Take) verb {
+	detail := fmt.Sprintf("its record in Redis was written by somebody else: its field %s is no such number as callq keeps there", t.Forged)
+	err := w.insist(ctx, func(ctx context.Context) error { return w.ledger.Straighten(ctx, t) })
+	if err != nil {
+		return verb{kind: again, delay: time.Second, text: "callq: " + detail}
+	}
+	return w.endUnsent(ctx, t, nil, policy.MalformedTask, detail)
+}
+
+// clear looks for what keeps Redis from giving a task out, where it has refused
+// to for a reason of its own: one record that somebody forged must not stop a queue.
+// It tells whether it found anything.
+func (w *Worker) clear(ctx context.Context, queues []string, refused error) (found bool) {
+	var told *broker.Error
+	var reply redis.Error
+	if !errors.As(refused, &reply) || !errors.As(w.explain(refused), &told) || told.Kind != broker.KindUnknown {
+		return false
+	}
+	for _, queue := range queues {
+		calls, err := w.ledger.Clear(ctx, queue)
+		w.trouble(err)
+		if len(calls) > 0 {
+			w.log.Warn("what somebody else wrote to Redis stopped a queue; it was put out of the way", "queue", queue, "calls", calls)
+			found = true
+		}
+	}
+	return found
 }
 
 // discard ends a task that asynq itself cannot decode and takes it off asynq's

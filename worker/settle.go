@@ -106,7 +106,7 @@ func ended(t *ledger.Take, f ledger.Final) verb {
 		return verb{kind: over}
 	}
 	text := strings.TrimSpace(fmt.Sprintf("%s %s: %s", f.Ending.Class, f.Ending.Code, f.Ending.Message))
-	return verb{kind: buried, text: fmt.Sprintf("[callq %s g%d] %s", t.ID, t.Generation, text)}
+	return verb{kind: buried, text: epitaph(t.ID, t.Generation) + " " + text}
 }
 
 func stateOf(j policy.Job) ledger.State {
@@ -184,7 +184,7 @@ const rateHold = "rate"
 func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c policy.Circuit) stance {
 	_, source := until(p.acct.policy, c.Hold, a.Outcome, 0)
 	report := circuit.Report{
-		Verdict: circuit.OwnError, Epoch: g.epoch, Token: g.token, After: c.After, MaxProbes: c.MaxProbes,
+		Verdict: circuit.OwnError, Epoch: g.epoch, Token: g.token, ID: newToken(), After: c.After, MaxProbes: c.MaxProbes,
 		Delays:     delays(p.acct.policy, c.Hold, a.Outcome),
 		ServerSaid: source == policy.SourceRetryAfter || source == policy.SourceRateLimitReset,
 		Cause: circuit.Cause{

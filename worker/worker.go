@@ -36,6 +36,7 @@ type Worker struct {
 	log      *slog.Logger
 	ledger   *ledger.Ledger
 	taker    *ledger.Taker
+	producer *tasks.Producer // makes messages of tasks anew
 	circuits *circuit.Store
 	limits   *limit.Store
 	wrapped  *broker.Wrapped
@@ -47,6 +48,7 @@ type Worker struct {
 	rests  map[string]*emptiness // those of one upstream are one, but for a Cluster
 	takes  sync.Map              // task id -> *ledger.Take, from dequeue to handler
 	parks  parks
+	clock  clock
 	places *places
 
 	// draining is closed when no new call may start, stopped when the worker has
@@ -115,9 +117,14 @@ func New(cfg Config) (*Worker, error) {
 
 		clustered: ledger.Clustered(cfg.Redis),
 	}
+	var err error
+	if w.producer, err = tasks.NewProducer(cfg.Redis, tasks.ProducerConfig{}); err != nil {
+		return nil, err
+	}
 	source := ""
 	w.wrapped = broker.Wrap(cfg.Redis, broker.Hooks{
-		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded, Fatal: func(err error) { w.fatal <- err },
+		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded, Expired: w.expired, ClockIsRight: w.clock.isRight,
+		Fatal: func(err error) { w.fatal <- err },
 	})
 	for _, u := range cfg.Upstreams {
 		a, err := newAccount(u, cfg)
@@ -194,8 +201,20 @@ func (w *Worker) Run(ctx context.Context) error {
 		return errors.New("this worker has run already: make a new one")
 	}
 	defer w.closeClients()
-	if err := w.cfg.Redis.Ping(ctx).Err(); err != nil {
-		return w.explain(err)
+	err := broker.CheckScripts(ctx)
+	if err == nil {
+		if err = w.cfg.Redis.Ping(ctx).Err(); err == nil {
+			err = w.checkClock(ctx)
+		}
+		if err != nil {
+			err = w.explain(err)
+		}
+	}
+	if err != nil && ctx.Err() != nil {
+		return nil // told to drain before it began
+	}
+	if err != nil {
+		return err
 	}
 	stopServers, err := w.startServers()
 	sweepCtx, stopSweep := context.WithCancel(ctx)

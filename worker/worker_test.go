@@ -240,21 +240,6 @@ func TestACallPastItsDeadlineIsNotSent(t *testing.T) {
 	})
 }
 
-func TestEveryAttemptOfACallCarriesTheSameIdempotencyKey(t *testing.T) {
-	cfg := worker.Config{Upstreams: []worker.Upstream{{Name: "api", IdempotencyHeader: "Idempotency-Key"}}}
-	each(t, cfg, func(t *testing.T, env *callqtest.Env) {
-		env.Sim().Script("POST /order -> reset-after; http:503; ok")
-		env.Start()
-		receipt := env.Submit(tasks.Call{Method: "POST", Path: "/order"})
-		want(t, env.Await(receipt.ID), tasks.StateDone, policy.OK, 3)
-		for i, s := range env.Sim().Seen() {
-			if s.Headers["Idempotency-Key"] != receipt.ID {
-				t.Errorf("request %d carried %q, want the call's id %q", i+1, s.Headers["Idempotency-Key"], receipt.ID)
-			}
-		}
-	})
-}
-
 func TestTheSameCallSentAgainIsMadeOnce(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		call := tasks.Call{Path: "/a", Batch: "b", Key: "k"}

@@ -49,6 +49,7 @@ func (a *app) admin(ctx context.Context, listen config.Flag) (err error) {
 		return err
 	}
 	log := a.logger(a.level())
+	openFiles{}.warn(cfg, log)
 	door, err := openDoor(ctx, cfg, log)
 	if err != nil {
 		return err

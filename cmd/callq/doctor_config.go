@@ -91,29 +91,10 @@ func checkCredentials(_ context.Context, d *doctor) ([]diagnosis, error) {
 
 // checkFiles looks for credentials that every user of this machine can read.
 func checkFiles(_ context.Context, d *doctor) ([]diagnosis, error) {
-	var files []string
-	literal := false
-	for _, c := range credentialsOf(d.cfg) {
-		files = append(files, c.value.Files()...)
-		literal = literal || c.value.Kind() == config.Literal
-	}
-	for _, u := range d.cfg.Upstreams {
-		if u.TLS.Key != "" {
-			files = append(files, u.TLS.Key)
-		}
-	}
-	if literal {
-		files = append(files, d.cfg.Path)
-	}
-	slices.Sort(files)
-	files = slices.Compact(files)
+	files := credentialFiles(d.cfg)
 	var list []diagnosis
 	for _, path := range files {
-		info, err := os.Stat(path)
-		if err != nil {
-			continue // checkCredentials has said so
-		}
-		if info.Mode().Perm()&0o004 != 0 {
+		if openToAll(path) {
 			list = append(list, diagnosis{
 				Status: found, Detail: fmt.Sprintf("%s holds a credential and everybody on this machine can read it", path),
 				Fix: "chmod o-rwx " + path,
@@ -139,9 +120,12 @@ func checkPolicies(_ context.Context, d *doctor) ([]diagnosis, error) {
 	return orWell(list, "%s of %s", "the policies", plural(len(d.cfg.Upstreams), "upstream")), nil
 }
 
-func checkAsynq(context.Context, *doctor) ([]diagnosis, error) {
-	if _, err := broker.NewEncoder(); err != nil {
-		return each(err, found), nil
+func checkAsynq(ctx context.Context, _ *doctor) ([]diagnosis, error) {
+	if err := broker.CheckScripts(ctx); err != nil {
+		return []diagnosis{{
+			Status: found, Detail: err.Error(),
+			Fix: "go get github.com/hibiken/asynq@" + broker.AsynqVersion + ", and build this program anew",
+		}}, nil
 	}
 	return well("asynq's scripts are the ones that this callq knows"), nil
 }

@@ -2,13 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
-	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
-	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -28,9 +24,13 @@ func checkEviction(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case facts.MayEvict():
+	case facts.WouldEvict():
+		when := "when its memory is full"
+		if !facts.MayEvict() {
+			when = "once a maxmemory is set and used up"
+		}
 		return []diagnosis{{
-			Status: found, Detail: fmt.Sprintf("maxmemory-policy is %s: Redis throws calls and results away when its memory is full", facts.EvictionPolicy),
+			Status: found, Detail: fmt.Sprintf("maxmemory-policy is %s: Redis throws calls and results away %s", facts.EvictionPolicy, when),
 			Fix: "redis-cli CONFIG SET maxmemory-policy noeviction, and the same in its configuration file",
 		}}, nil
 	case facts.EvictionPolicy == "":
@@ -59,23 +59,15 @@ func checkPersistence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	return []diagnosis{{Status: found, Detail: "Redis keeps nothing on disk: a restart loses all calls and results", Fix: fix}}, nil
 }
 
-// maxSkew is from where on a worker stops taking calls: the leases of its calls
-// are by its own clock.
-const maxSkew = 5 * time.Second
-
 func checkClock(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	before := time.Now()
-	theirs, err := d.desk.conn.Client.Time(ctx).Result()
+	skew, err := broker.Skew(ctx, d.desk.conn.Client)
 	if err != nil {
 		return nil, err
 	}
-	trip := time.Since(before)
-	skew := theirs.Sub(before.Add(trip / 2)).Abs()
-	// What the way there and back may account for is nobody's fault.
-	if skew -= trip / 2; skew > maxSkew {
+	if skew = skew.Abs(); skew > broker.MaxSkew {
 		return []diagnosis{{
-			Status: found, Detail: fmt.Sprintf("this machine's clock and that of Redis are %s apart", humanDuration(skew)),
-			Fix: "set both by NTP",
+			Status: found, Detail: fmt.Sprintf("this machine's clock and that of Redis are %s apart: workers here take no calls", humanDuration(skew)),
+			Fix: "set both by NTP, as with timedatectl set-ntp true",
 		}}, nil
 	}
 	return well("this machine's clock and that of Redis agree"), nil
@@ -130,128 +122,4 @@ func checkCircuits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		}
 	}
 	return orWell(list, "%s, none open", plural(len(records), "circuit")), nil
-}
-
-func checkQueues(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	return d.eachQueue(ctx, "%s known to asynq's tools", func(s ledger.QueueState) ([]diagnosis, error) {
-		var list []diagnosis
-		if s.Paused {
-			list = append(list, diagnosis{
-				Status: noted, Detail: fmt.Sprintf("queue %s is paused by an operator; %s in it", s.Queue, verbalOf(int(s.Pending), "call", "waits", "wait")),
-				Fix: "resume it where it was paused (asynqmon)",
-			})
-		}
-		if s.Listed {
-			return list, nil
-		}
-		one := diagnosis{Status: found, Detail: fmt.Sprintf("queue %s is missing from asynq's list: its tools do not show it", s.Queue), Fix: "callq doctor --mend"}
-		if d.mend {
-			if err := d.desk.ledger.Relist(ctx, s.Queue); err != nil {
-				return list, err
-			}
-			one.Status, one.Fix = mended, ""
-		}
-		return append(list, one), nil
-	})
-}
-
-// sample is how many tasks and calls of each list are looked at one by one.
-const sample = 1000
-
-func (d *doctor) eachQueue(ctx context.Context, fine string, look func(ledger.QueueState) ([]diagnosis, error)) ([]diagnosis, error) {
-	queues, err := d.desk.ledger.Queues(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var list []diagnosis
-	for _, queue := range queues {
-		s, err := d.desk.ledger.QueueState(ctx, queue, sample)
-		if err != nil {
-			return list, err
-		}
-		more, err := look(s)
-		list = append(list, more...)
-		if err != nil {
-			return list, err
-		}
-	}
-	return orWell(list, fine, plural(len(queues), "queue")), nil
-}
-
-// checkTasks looks for tasks that nobody will take back, and for such as have no
-// call.
-func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	return d.eachQueue(ctx, "%s, every task with its lease and its call", func(s ledger.QueueState) ([]diagnosis, error) {
-		var list []diagnosis
-		if n := len(s.Unleased); n > 0 {
-			one := diagnosis{
-				Status: found, Fix: "callq doctor --mend",
-				Detail: fmt.Sprintf("queue %s: %s being made by nobody, as %s, and would stay so for ever", s.Queue, verbalOf(n, "task", "is", "are"), some(s.Unleased)),
-			}
-			if d.mend {
-				if _, err := d.desk.ledger.Release(ctx, s.Queue, s.Unleased...); err != nil {
-					return nil, err
-				}
-				one.Status, one.Fix = mended, ""
-			}
-			list = append(list, one)
-		}
-		if n := len(s.Strangers); n > 0 {
-			list = append(list, diagnosis{
-				Status: found, Fix: "find who writes there; workers write each down as a dead letter of class malformed_task when they meet it",
-				Detail: fmt.Sprintf("queue %s: %s not put there by callq, as %s", s.Queue, verbalOf(n, "task", "was", "were"), some(s.Strangers)),
-			})
-		}
-		return list, nil
-	})
-}
-
-// checkCalls looks for open calls that no worker will ever find.
-func checkCalls(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	lost, looked, err := d.desk.ledger.Lost(ctx, tasks.TaskID, sample)
-	if err != nil {
-		return nil, err
-	}
-	if len(lost) == 0 {
-		return well("%s looked at, each with its task", plural(looked, "open call")), nil
-	}
-	ids := make([]string, len(lost))
-	for i, r := range lost {
-		ids[i] = r.ID
-	}
-	one := diagnosis{
-		Status: found, Fix: "callq doctor --mend",
-		Detail: fmt.Sprintf("%s without a task, as %s: no worker will make them", verbalOf(len(lost), "open call", "is", "are"), some(ids)),
-	}
-	if !d.mend {
-		return []diagnosis{one}, nil
-	}
-	one.Status, one.Fix = mended, ""
-	list := []diagnosis{one}
-	for _, r := range lost {
-		_, err := d.desk.producer.Restore(ctx, r)
-		switch {
-		case errors.Is(err, tasks.ErrMalformed), errors.Is(err, tasks.ErrNewerVersion):
-			list = append(list, diagnosis{Status: found, Detail: err.Error(), Fix: fmt.Sprintf("callq batch cancel '%s'", r.Batch)})
-		case err != nil:
-			return list, err
-		}
-	}
-	return list, nil
-}
-
-// some names a few of many.
-func some(ids []string) string {
-	const few = 3
-	text := ""
-	for i, id := range ids[:min(len(ids), few)] {
-		if i > 0 {
-			text += ", "
-		}
-		text += id
-	}
-	if len(ids) > few {
-		text += ", …"
-	}
-	return text
 }

@@ -28,6 +28,10 @@ import (
 //	id VAR BATCH KEY     set VAR to the id of a call
 //	status N COMMAND…    run a command that ends with status N
 //	count N FILE         FILE has N lines
+//	lines N FILE         write a file of N calls
+//	archive N DAYS       put N tasks into asynq's archive that died so many days ago
+//	deletequeue QUEUE    delete a queue with all its tasks, as asynq's own tools do
+//	asynqmon works|fails asynq's own tools can, or cannot, show the queue sim
 func TestQueueScripts(t *testing.T) {
 	brokertest.Binary(t)
 	testscript.Run(t, testscript.Params{
@@ -43,6 +47,7 @@ func TestQueueScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status": status, "work": work, "redis": redisCommand, "id": callID, "count": countLines,
+			"lines": writeLines, "archive": archiveTasks, "deletequeue": deleteQueue, "asynqmon": asynqShows,
 		},
 	})
 }

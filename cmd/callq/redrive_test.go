@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
@@ -19,7 +20,17 @@ import (
 func deadLetters(t *testing.T, n int) (*brokertest.Server, *ledger.Ledger) {
 	t.Helper()
 	server := brokertest.Redis(t)
-	env := callqtest.New(t, worker.Config{Redis: server.Client})
+	// However many, they are no outage.
+	hopeless, err := policy.Parse("hopeless.yaml", []byte(`version: 1
+name: hopeless
+extends: patsnap
+rules:
+  - {id: hopeless, match: {http: [504]}, class: unknown, job: dead_letter, circuit: {effect: none}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := callqtest.New(t, worker.Config{Redis: server.Client, Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Policy: hopeless}}})
 	env.Sim().Script(fmt.Sprintf("POST /x -> http:504 x%d", n))
 	for i := range n {
 		env.Submit(tasks.Call{Method: "POST", Path: "/x", Key: fmt.Sprint(i), Batch: "b"})

@@ -76,12 +76,14 @@ type crew struct {
 	leaving sync.WaitGroup
 	// unschedule ends the schedules of current.
 	unschedule func()
+	// open are the credential files that were warned of.
+	open openFiles
 }
 
 // newCrew puts the first worker to work. ctx is the one under which workers run:
 // with its end all of them drain.
 func newCrew(ctx context.Context, first *generation, show func(*desk) error, load func() (*config.Config, error), log *slog.Logger) *crew {
-	c := &crew{log: log, load: load, fixed: first.fixed, show: show}
+	c := &crew{log: log, load: load, fixed: first.fixed, show: show, open: openFiles{}}
 	first.begin(ctx)
 	c.install(ctx, first)
 	return c
@@ -98,6 +100,7 @@ func (c *crew) install(ctx context.Context, g *generation) {
 		c.log.Error("the admin address stays as it was", "error", err)
 	}
 	c.unschedule = startSchedules(ctx, g.desk, c.log)
+	c.open.warn(g.desk.cfg, c.log)
 }
 
 // reload follows the worker that takes calls with one of the configuration as it

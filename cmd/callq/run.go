@@ -178,6 +178,7 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 		s.progress = a.newProgress(p.open())
 		defer s.progress.close()
 		s.log = slog.New(slog.NewTextHandler(s.progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		openFiles{}.warn(j.cfg, s.log)
 		if s.desk, err = a.connect(ctx, j.cfg, "run", false, s.log); err != nil {
 			return err
 		}

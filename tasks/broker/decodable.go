@@ -17,7 +17,7 @@ var taskMessage, taskMessageErr = findTaskMessage()
 
 type messageType struct {
 	protoreflect.MessageType
-	id, queue protoreflect.FieldDescriptor
+	id, queue, lastError protoreflect.FieldDescriptor
 }
 
 func findTaskMessage() (messageType, error) {
@@ -26,9 +26,9 @@ func findTaskMessage() (messageType, error) {
 		return messageType{}, err
 	}
 	fields := mt.Descriptor().Fields()
-	m := messageType{mt, fields.ByName("id"), fields.ByName("queue")}
-	if m.id == nil || m.queue == nil {
-		return messageType{}, errors.New("asynq's task message has no id or no queue")
+	m := messageType{mt, fields.ByName("id"), fields.ByName("queue"), fields.ByName("error_msg")}
+	if m.id == nil || m.queue == nil || m.lastError == nil {
+		return messageType{}, errors.New("asynq's task message has no id, no queue or no last error")
 	}
 	return m, nil
 }
@@ -50,4 +50,17 @@ func Decodable(msg, queue, id string) bool {
 		return false
 	}
 	return m.Get(taskMessage.id).String() == id && m.Get(taskMessage.queue).String() == queue
+}
+
+// LastError is the text of the error with which asynq put the task away last; empty
+// where it never did, and for what is not [Decodable].
+func LastError(msg string) string {
+	if taskMessageErr != nil {
+		return ""
+	}
+	m := taskMessage.New()
+	if err := proto.Unmarshal([]byte(msg), m.Interface()); err != nil {
+		return ""
+	}
+	return m.Get(taskMessage.lastError).String()
 }

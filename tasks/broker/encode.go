@@ -11,9 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// taskTimeout is asynq's time-out of a task. asynq acts on it behind the
+// TaskTimeout is asynq's time-out of a task. asynq acts on it behind the
 // handler's back, so it stands far above anything that a worker waits for.
-const taskTimeout = 24 * time.Hour
+const TaskTimeout = 24 * time.Hour
 
 // Message is a task as asynq would have written it to Redis.
 type Message struct {
@@ -48,7 +48,7 @@ func NewEncoder() (*Encoder, error) {
 func (e *Encoder) Encode(ctx context.Context, queue, id, kind string, payload []byte) (Message, error) {
 	var got captured
 	_, err := e.client.EnqueueContext(context.WithValue(ctx, captureKey{}, &got), asynq.NewTask(kind, payload),
-		asynq.Queue(queue), asynq.TaskID(id), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(taskTimeout))
+		asynq.Queue(queue), asynq.TaskID(id), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(TaskTimeout))
 	if errors.Is(err, ErrUnknownScript) || got.err != nil {
 		return Message{}, errors.Join(got.err, err)
 	}

@@ -27,7 +27,7 @@ func TestAnEncodedTaskIsWhatAsynqsClientWrites(t *testing.T) {
 		for i, payload := range [][]byte{nil, []byte("{}"), {0, 0xff}, bytes.Repeat([]byte("x"), 1<<16)} {
 			id := fmt.Sprintf("id-%d", i)
 			_, err := client.Enqueue(asynq.NewTask("kind", payload), asynq.Queue("q:high"), asynq.TaskID(id),
-				asynq.MaxRetry(math.MaxInt32), asynq.Timeout(taskTimeout))
+				asynq.MaxRetry(math.MaxInt32), asynq.Timeout(TaskTimeout))
 			if err != nil {
 				t.Fatal(err)
 			}

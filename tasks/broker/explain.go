@@ -134,7 +134,10 @@ var replies = []struct {
 	{"ERR AUTH <password> called without", KindAuth, "the URL has a password but the server has none set", "take the password out of the URL, or set one on the server"},
 	{"ERR Client sent AUTH, but no password", KindAuth, "the URL has a password but the server has none set", "take the password out of the URL, or set one on the server"},
 	{"DENIED", KindAuth, "it is in protected mode and takes connections from its own machine only", "set a password on the server and put it into the URL"},
-	{"NOPERM", KindPermission, "the user may not run a command or use a key that callq needs", "grant them: ACL SETUSER name +@all ~asynq:* ~callq:* &*"},
+	{"NOPERM", KindPermission, notPermitted, needGrant},
+	// What a script was refused, as Redis 7.0 tells it, and as later ones do.
+	{"ERR The user executing the script", KindPermission, notPermitted, needGrant},
+	{"ERR ACL failure in script", KindPermission, notPermitted, needGrant},
 	{"OOM ", KindMemory, "its memory is full", "raise maxmemory on the server, or export batches that ended and set ledger.bodies to drop"},
 	{"MISCONF", KindDisk, "it cannot write its data to disk and refuses changes", "make room on the server's disk and see its log"},
 	{"READONLY", KindReplica, "this server is a replica and takes no changes", "name the master in the URL, or use redis-sentinel:// to follow it"},
@@ -158,6 +161,11 @@ var replies = []struct {
 }
 
 const unknownCommand = "it does not know a command that callq needs: it is too old, or the command is disabled there"
+
+const (
+	notPermitted = "the user may not run a command or use a key that callq needs"
+	needGrant    = "grant what the line ACL SETUSER in callq's README names; ACL LOG on the server says what was refused"
+)
 
 const needVersion = "use Redis 7.0 or newer, or Valkey 7.2 or newer"
 

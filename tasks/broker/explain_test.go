@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -49,6 +50,8 @@ func TestEveryTroubleIsToldWithWhatToDo(t *testing.T) {
 		{reply("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"), KindAuth, "take the password out"},
 		{reply("DENIED Redis is running in protected mode because"), KindAuth, "set a password"},
 		{reply("NOPERM this user has no permissions to run the 'evalsha' command"), KindPermission, "ACL SETUSER"},
+		{reply("ERR The user executing the script can't run this command or subcommand script: fc3c, on @user_script:1."), KindPermission, "ACL LOG"},
+		{reply("ERR ACL failure in script: User callq has no permissions to run the 'get' command"), KindPermission, "ACL SETUSER"},
 		{reply("OOM command not allowed when used memory > 'maxmemory'."), KindMemory, "maxmemory"},
 		{reply("MISCONF Redis is configured to save RDB snapshots"), KindDisk, "disk"},
 		{reply("READONLY You can't write against a read only replica."), KindReplica, "redis-sentinel://"},
@@ -113,4 +116,28 @@ func TestAnOldServersQuoteOfThePasswordIsCut(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzServer has a server say anything.
+func FuzzServer(f *testing.F) {
+	f.Add("# Server\r\nredis_version:7.0.15\r\nmaxmemory:100\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:1\r\n")
+	f.Add("redis_version:99999999999999999999.x\nvalkey_version:\xff\x1b[2J\nmaxmemory:-9223372036854775809")
+	f.Add("ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'user' 'secret'")
+	f.Add("NOPERM \x1b]0;x\x07")
+	f.Fuzz(func(t *testing.T, text string) {
+		facts := parseInfo(text)
+		_, _ = facts.TooOld(), facts.MayEvict()
+		for _, err := range []error{reply(text), tooOld("here", facts.Product, facts.Version), fmt.Errorf("x: %w", reply(text))} {
+			got := Explain(err, "redis://127.0.0.1:1/0").Error()
+			if errors.Is(err, redis.Nil) {
+				continue
+			}
+			if !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r == 0x7f }) || len(got) > 1000 {
+				t.Errorf("it is said: %q", got)
+			}
+			if _, quoted, found := strings.Cut(text, quotedArgs); found && len(quoted) > 8 && strings.Contains(got, quoted) {
+				t.Errorf("arguments are quoted: %q", got)
+			}
+		}
+	})
 }

@@ -24,8 +24,12 @@ type Facts struct {
 
 // MayEvict reports whether the server throws data away when its memory is full.
 func (f Facts) MayEvict() bool {
-	return f.MaxMemory > 0 && f.EvictionPolicy != "" && f.EvictionPolicy != "noeviction"
+	return f.MaxMemory > 0 && f.WouldEvict()
 }
+
+// WouldEvict reports whether the server's policy is to throw data away, be it that
+// its memory has no limit yet.
+func (f Facts) WouldEvict() bool { return f.EvictionPolicy != "" && f.EvictionPolicy != "noeviction" }
 
 // TooOld reports whether the server names a version that lacks what callq needs.
 func (f Facts) TooOld() bool {

@@ -7,14 +7,18 @@ import (
 	"strings"
 )
 
-// The SHA-1 digests of the asynq scripts that callq stands in for, as of asynq
-// v0.26.0. A contract test derives them from the asynq that is linked, so that
+// AsynqVersion is the version of asynq that this callq was made for.
+const AsynqVersion = "v0.26.0"
+
+// The SHA-1 digests of the asynq scripts that callq stands in for, as of
+// [AsynqVersion]. A contract test derives them from the asynq that is linked, so that
 // an upgrade which changes one of them fails there and not in production.
 const (
 	shaEnqueue = "98d28b42650870a743450ffda9791e9e19c6991b"
 	shaDequeue = "a8153319360adc71cdc370107f8ab9786f204765"
 	shaDone    = "1241eaa1c73409baaf1fea0c08d203a4911bda15"
 	shaForward = "522b1a6ae66fe79ea2f24a9af58798ab71879035"
+	shaExpired = "16988a462595f6ee317be300951533b004f27f5c" // lists the tasks whose lease is over
 )
 
 // ErrUnknownScript reports that the linked asynq runs a script in the place of
@@ -38,8 +42,8 @@ func asynqVersion() string {
 }
 
 func unknownScript(what, sha string) error {
-	return fmt.Errorf("%w: the %s script of asynq %s has digest %s; this callq was made for asynq v0.26.0: build it with that version",
-		ErrUnknownScript, what, asynqVersion(), sha)
+	return fmt.Errorf("%w: the %s script of asynq %s has digest %s; this callq was made for asynq %s: build it with that version",
+		ErrUnknownScript, what, asynqVersion(), sha, AsynqVersion)
 }
 
 // looksLikeDequeue tells asynq's dequeue by the keys it is called with, which

@@ -47,6 +47,20 @@ func Validate(rawURL string) error {
 	return err
 }
 
+// Credentials tells where a URL keeps what nobody else may know: whether there is
+// a password in it, and the file of the private key that it names. Of a URL that
+// cannot be read it tells nothing.
+func Credentials(rawURL string) (password bool, keyFiles []string) {
+	t, err := parseURL(rawURL)
+	if err != nil {
+		return false, nil
+	}
+	if t.key != "" {
+		keyFiles = []string{t.key}
+	}
+	return t.pass != "" || t.sentinelPass != "", keyFiles
+}
+
 const forms = "redis://host:port/db, rediss://…, unix:///path?db=0, redis-sentinel://h1:p,h2:p/MASTER, redis-cluster://h1:p,h2:p, embedded: or embedded:///DIR"
 
 const encodeHint = "in a user name or password write % as %25, / as %2F, ? as %3F, # as %23 and @ as %40"

@@ -33,6 +33,12 @@ type DequeueFunc func(ctx context.Context, d Dequeue) (msg string, err error)
 // for each of its servers.
 type ForwardFunc func(queue, set string) bool
 
+// ExpiredFunc stands in for asynq's script that lists the tasks of a queue whose
+// lease ended by the given time, so that asynq puts them back. It returns their
+// encoded messages. asynq asks once a minute for each of its servers, for all its
+// queues, and gives up on all of them when it cannot decode a single message.
+type ExpiredFunc func(ctx context.Context, queue string, by time.Time) (msgs []string, err error)
+
 // Wrapped is the Redis client that callq hands to asynq's servers. It behaves
 // like the real one, save that
 //
@@ -41,6 +47,10 @@ type ForwardFunc func(queue, set string) bool
 //     already removed, together with the record of their outcome ([Wrapped.Removed]);
 //   - asynq's search for delayed tasks that are due is answered without Redis
 //     where a [ForwardFunc] knows that there are none;
+//   - asynq's search for tasks whose worker died is answered by an [ExpiredFunc];
+//   - a worker whose clock is wrong ([Hooks.ClockIsRight]) finds no task whose lease
+//     is over and none that is due: it would take calls from their workers, and
+//     make them too early;
 //   - every script runs under a context that its caller cannot cancel and a
 //     time-out of its own: asynq hands a cancelled context to its retries of
 //     failed writes, which then never succeed.
@@ -66,6 +76,12 @@ type Hooks struct {
 	// it look. Forwarded is told when it found some; it may be nil.
 	Forward   ForwardFunc
 	Forwarded func(queue string)
+	// Expired stands in for asynq's script that lists the tasks whose lease is
+	// over; nil lets asynq's own run.
+	Expired ExpiredFunc
+	// ClockIsRight tells whether this machine's clock may be relied on; nil stands
+	// for yes.
+	ClockIsRight func() bool
 	// Fatal is called once, with an error that wraps [ErrUnknownScript], when asynq
 	// turns out to run scripts that callq does not know; every dequeue fails from
 	// then on. It may be nil.
@@ -122,12 +138,16 @@ func (w *Wrapped) EvalSha(ctx context.Context, sha string, keys []string, args .
 		return w.runDequeue(ctx, keys, args)
 	case sha == shaDone && len(keys) > 2:
 		if w.swallow(keys[2]) {
-			cmd := redis.NewCmd(ctx)
-			cmd.SetVal("OK")
-			return cmd
+			return answered(ctx, "OK")
 		}
+	case sha == shaForward && !w.clockIsRight():
+		return answered(ctx, int64(0)) // none was moved
+	case sha == shaExpired && !w.clockIsRight():
+		return answered(ctx, []any{})
 	case sha == shaForward && len(keys) == 2 && w.hooks.Forward != nil:
 		return w.runForward(ctx, sha, keys, args)
+	case sha == shaExpired && len(keys) == 1 && w.hooks.Expired != nil:
+		return w.runExpired(ctx, keys, args)
 	case looksLikeDequeue(keys):
 		return w.fail(ctx, unknownScript("dequeue", sha))
 	}
@@ -152,9 +172,7 @@ func (w *Wrapped) runDequeue(ctx context.Context, keys []string, args []any) *re
 	if err != nil {
 		return failed(ctx, err)
 	}
-	cmd := redis.NewCmd(ctx)
-	cmd.SetVal(msg)
-	return cmd
+	return answered(ctx, msg)
 }
 
 // runForward asks the ForwardFunc first. asynq moves 100 tasks at a time, and
@@ -163,9 +181,7 @@ func (w *Wrapped) runForward(ctx context.Context, sha string, keys []string, arg
 	queue := queueOf(keys[0])
 	_, moving := w.moving.LoadAndDelete(keys[0])
 	if !moving && !w.hooks.Forward(queue, strings.TrimPrefix(keys[0], "asynq:{"+queue+"}:")) {
-		cmd := redis.NewCmd(ctx)
-		cmd.SetVal(int64(0)) // none was moved
-		return cmd
+		return answered(ctx, int64(0)) // none was moved
 	}
 	cmd := w.UniversalClient.EvalSha(ctx, sha, keys, args...)
 	if n, err := cmd.Int(); err == nil && n > 0 {
@@ -177,11 +193,36 @@ func (w *Wrapped) runForward(ctx context.Context, sha string, keys []string, arg
 	return cmd
 }
 
+func (w *Wrapped) clockIsRight() bool { return w.hooks.ClockIsRight == nil || w.hooks.ClockIsRight() }
+
+func (w *Wrapped) runExpired(ctx context.Context, keys []string, args []any) *redis.Cmd {
+	by, ok := args[0].(int64)
+	if !ok {
+		return w.fail(ctx, unknownScript("expired leases", shaExpired))
+	}
+	msgs, err := w.hooks.Expired(ctx, queueOf(keys[0]), time.Unix(by, 0))
+	if err != nil {
+		return failed(ctx, err)
+	}
+	list := make([]any, len(msgs))
+	for i, msg := range msgs {
+		list[i] = msg
+	}
+	return answered(ctx, list)
+}
+
 func (w *Wrapped) fail(ctx context.Context, err error) *redis.Cmd {
 	if w.fatal.CompareAndSwap(nil, &err) && w.hooks.Fatal != nil {
 		w.hooks.Fatal(err)
 	}
 	return failed(ctx, err)
+}
+
+// answered is the reply to a script that does not go to Redis.
+func answered(ctx context.Context, reply any) *redis.Cmd {
+	cmd := redis.NewCmd(ctx)
+	cmd.SetVal(reply)
+	return cmd
 }
 
 func failed(ctx context.Context, err error) *redis.Cmd {

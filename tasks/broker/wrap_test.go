@@ -93,7 +93,8 @@ var (
 	forwardKeys = func(s seenScript) bool {
 		return len(s.keys) == 2 && (suffixes("}:scheduled", "}:pending")(s) || suffixes("}:retry", "}:pending")(s))
 	}
-	doneKeys = func(s seenScript) bool {
+	expiredKeys = func(s seenScript) bool { return len(s.keys) == 1 && suffixes("}:lease")(s) }
+	doneKeys    = func(s seenScript) bool {
 		return len(s.keys) == 5 && suffixes("}:active", "}:lease", "", "", "}:processed")(s)
 	}
 )
@@ -151,6 +152,7 @@ func TestThePinnedDigestsAreThoseOfTheLinkedAsynq(t *testing.T) {
 		}
 		await(t, "asynq's done", func() bool { return len(hook.of(doneKeys)) > 0 })
 		await(t, "asynq's forward", func() bool { return len(hook.of(forwardKeys)) > 0 })
+		await(t, "asynq's look for expired leases", func() bool { return len(hook.of(expiredKeys)) > 0 })
 		stop()
 		for _, c := range []struct {
 			name, sha string
@@ -160,6 +162,7 @@ func TestThePinnedDigestsAreThoseOfTheLinkedAsynq(t *testing.T) {
 			{"dequeue", shaDequeue, dequeueKeys},
 			{"done", shaDone, doneKeys},
 			{"forward", shaForward, forwardKeys},
+			{"search for expired leases", shaExpired, expiredKeys},
 		} {
 			list := hook.of(c.match)
 			if len(list) == 0 {

@@ -165,11 +165,15 @@ func ceilSecond(t time.Time) int64 {
 	return s
 }
 
+// adopted stands in place of the content's hash in the claim of a task that nobody
+// has sent. Its id is its key, which no other call's is.
+const adopted = "-"
+
 // Adopt makes an open record for a task that is in a worker's hands and has
 // none, so that it can be ended like any other: nothing leaves the queue without
 // a trace. Its batch is [AdHoc], its key the task's id.
 func (l *Ledger) Adopt(ctx context.Context, t *Take) error {
-	entry := []Entry{{ID: t.ID, Key: t.ID, Hash: "-", Queue: t.Queue}}
+	entry := []Entry{{ID: t.ID, Key: t.ID, Hash: adopted, Queue: t.Queue}}
 	if _, err := l.Claim(ctx, AdHoc, entry); err != nil {
 		return err
 	}
@@ -178,7 +182,7 @@ func (l *Ledger) Adopt(ctx context.Context, t *Take) error {
 		return err
 	}
 	t.Record = Record{
-		ID: t.ID, Queue: t.Queue, Batch: AdHoc, Key: t.ID, Hash: "-", State: Open, Generation: 1, AcceptedAt: t.At,
+		ID: t.ID, Queue: t.Queue, Batch: AdHoc, Key: t.ID, Hash: adopted, State: Open, Generation: 1, AcceptedAt: t.At,
 	}
 	t.Known = true
 	return nil

@@ -141,6 +141,10 @@ func TestATaskOfAStrangerIsAdoptedWithoutBeingQueuedAgain(t *testing.T) {
 			t.Fatal("an adopted call could not be ended")
 		}
 		d.wantCounts(AdHoc, Counts{Accepted: 1, Dead: 1})
+		d.accept(AdHoc, "q", "k") // of the same batch, and one of callq's
+		if found := d.audit(AdHoc); len(found) != 0 {
+			t.Errorf("the audit finds %+v", found)
+		}
 	})
 }
 

@@ -276,20 +276,25 @@ func (l *Ledger) claimed(ctx context.Context, batch string, id func(batch, key s
 				yield(Record{}, fmt.Errorf("list the calls of batch %q: %w", batch, err))
 				return
 			}
-			byQueue := map[string][]string{}
+			type claim struct{ key, id string }
+			byQueue := map[string][]claim{}
 			for i := 0; i+1 < len(fields); i += 2 {
-				hash := maphash.String(seed, fields[i])
-				if _, twice := seen[hash]; twice {
+				sum := maphash.String(seed, fields[i])
+				if _, twice := seen[sum]; twice {
 					continue
 				}
-				seen[hash] = struct{}{}
-				_, queue, _ := strings.Cut(fields[i+1], " ")
-				byQueue[queue] = append(byQueue[queue], fields[i])
+				seen[sum] = struct{}{}
+				hash, queue, _ := strings.Cut(fields[i+1], " ")
+				name := claim{key: fields[i], id: fields[i]}
+				if hash != adopted {
+					name.id = id(batch, name.key)
+				}
+				byQueue[queue] = append(byQueue[queue], name)
 			}
 			for queue, names := range byQueue {
 				ids := make([]string, len(names))
 				for i, name := range names {
-					ids[i] = id(batch, name)
+					ids[i] = name.id
 				}
 				i := 0
 				for r, err := range read(ctx, queue, ids) {
@@ -297,7 +302,7 @@ func (l *Ledger) claimed(ctx context.Context, batch string, id func(batch, key s
 						yield(Record{}, err)
 						return
 					}
-					r.Batch, r.Key = batch, names[i]
+					r.Batch, r.Key = batch, names[i].key
 					i++
 					if !yield(r, nil) {
 						return

@@ -151,7 +151,7 @@ func TestEndingsKeepOneOrderWhateverTheClockSays(t *testing.T) {
 func TestEndingsGoOnOverManyPages(t *testing.T) {
 	d := newDesk(t, brokertest.Redis(t).Client)
 	const n = 2*page + 100
-	bury(d, "q", n)
+	bury(d, "q", n, 1)
 	i := 0
 	for r, err := range d.l.Endings(t.Context(), "b", &Cursor{}) {
 		if d.must(err); r.Key != fmt.Sprint(i) {
@@ -211,7 +211,7 @@ func TestBatchesAreListedOldestFirstWithTheirQueues(t *testing.T) {
 func TestEveryClaimedCallIsListedOnce(t *testing.T) {
 	d := newDesk(t, brokertest.Redis(t).Client)
 	const n = 3*page + 7
-	bury(d, "q", n)
+	bury(d, "q", n, 1)
 	if _, err := d.l.Claim(t.Context(), "b", []Entry{entryOf("b", "q", "claimed only")}); err != nil {
 		t.Fatal(err)
 	}

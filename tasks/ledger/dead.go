@@ -29,6 +29,15 @@ func (g Group) Name() string {
 	return hex.EncodeToString(sum[:4])
 }
 
+// groupName is the text if it has the form of a [Group.Name], else empty: names
+// are made part of keys and of commands that people are shown.
+func groupName(text string) string {
+	if raw, err := hex.DecodeString(text); err != nil || len(raw) != 4 {
+		return ""
+	}
+	return text
+}
+
 func (g Group) encode() string {
 	b, err := json.Marshal(g)
 	if err != nil {

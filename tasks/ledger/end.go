@@ -15,6 +15,7 @@ const (
 	// the oldest in a way that can jam. The archive is only a view of ours, so
 	// we keep it well below both.
 	archiveKeep = 5000
+	asynqKeeps  = 10_000
 	archiveAge  = 80 * 24 * time.Hour
 	// asynq keeps its daily figures for 90 days.
 	statsAge = 90 * 24 * time.Hour

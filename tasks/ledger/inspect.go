@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ func (l *Ledger) Standings(ctx context.Context, batch string, id func(batch, key
 				return
 			}
 			for i, row := range rows {
-				if !yield(Record{ID: ids[i], Queue: queue, State: State(row[0]), Generation: atoi(row[1])}, nil) {
+				if !yield(Record{ID: ids[i], Queue: queue, State: State(row[0]), Generation: count(row[1])}, nil) {
 					return
 				}
 			}
@@ -44,10 +45,25 @@ type QueueState struct {
 	Unleased []string
 	// Strangers are tasks that have no record, of those that were looked at.
 	Strangers []string
+	// Ghosts are ids on a list whose task is gone, of those that were looked at.
+	// asynq's own tools fail for the whole queue when they meet one.
+	Ghosts []string
+	// Overdue is how many tasks of the archive asynq would trim with the next that
+	// it archives.
+	Overdue int64
 }
 
+// archiveJams is from how many overdue tasks on the archive is about to jam: asynq
+// hands all of them to one command, and Lua takes about 8,000. The archive's own
+// trimming never leaves so many; see [archiveKeep].
+const archiveJams = 6000
+
+// Jams tells that the archive is so full of overdue tasks that asynq will soon fail,
+// or fails already, to archive anything in the queue.
+func (s QueueState) Jams() bool { return s.Overdue >= archiveJams }
+
 // QueueState looks at one queue. Of the waiting tasks it looks at no more than
-// sample at either end of each list for those without a record.
+// sample at either end of each list for those without a record or without a task.
 func (l *Ledger) QueueState(ctx context.Context, queue string, sample int) (QueueState, error) {
 	k := keysOf(queue)
 	s := QueueState{Queue: queue}
@@ -69,6 +85,12 @@ func (l *Ledger) QueueState(ctx context.Context, queue string, sample int) (Queu
 		tx.ZRange(ctx, k.scheduled(), 0, n-1), tx.ZRange(ctx, k.scheduled(), -n, -1),
 		tx.ZRange(ctx, k.retry(), 0, n-1), tx.ZRange(ctx, k.retry(), -n, -1),
 	}
+	away := []*redis.StringSliceCmd{
+		tx.ZRange(ctx, k.archived(), 0, n-1), tx.ZRange(ctx, k.archived(), -n, -1),
+		tx.ZRange(ctx, k.completed(), 0, n-1), tx.ZRange(ctx, k.completed(), -n, -1),
+	}
+	size := tx.ZCard(ctx, k.archived())
+	old := tx.ZCount(ctx, k.archived(), "-inf", fmt.Sprint(time.Now().Add(-archiveAge).Unix()))
 	if _, err := tx.Exec(ctx); err != nil {
 		return fail(err)
 	}
@@ -83,117 +105,113 @@ func (l *Ledger) QueueState(ctx context.Context, queue string, sample int) (Queu
 			s.Unleased = append(s.Unleased, id)
 		}
 	}
-	var ids []string
-	seen := map[string]bool{}
-	for _, cmd := range waiting {
-		for _, id := range cmd.Val() {
-			if !seen[id] {
-				seen[id] = true
-				ids = append(ids, id)
-			}
-		}
+	s.Overdue = old.Val() + max(0, size.Val()-asynqKeeps)
+	if s.Strangers, err = l.without(ctx, distinct(waiting), k.task, k.record); err != nil {
+		return fail(err)
 	}
-	s.Strangers, err = l.strangers(ctx, k, ids)
-	if err != nil {
+	if s.Ghosts, err = l.ghosts(ctx, k, distinct(waiting, away)); err != nil {
 		return fail(err)
 	}
 	return s, nil
 }
 
-// strangers are the tasks that have no record. What ends while it looks is gone
-// together with its task and none.
-func (l *Ledger) strangers(ctx context.Context, k keys, ids []string) ([]string, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	pipe := l.rdb.TxPipeline()
-	tasks, records := make([]*redis.IntCmd, len(ids)), make([]*redis.IntCmd, len(ids))
-	for i, id := range ids {
-		tasks[i], records[i] = pipe.Exists(ctx, k.task(id)), pipe.Exists(ctx, k.record(id))
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
+// ghosts are the ids that stand on a list and have no task.
+func (l *Ledger) ghosts(ctx context.Context, k keys, ids []string) ([]string, error) {
+	suspects, err := l.without(ctx, ids, nil, k.task)
+	if err != nil {
 		return nil, err
 	}
 	var found []string
-	for i, id := range ids {
-		if tasks[i].Val() == 1 && records[i].Val() == 0 {
+	for _, id := range suspects {
+		// It may have ended since its list was read: look at all in one step.
+		tx := l.rdb.TxPipeline()
+		there := tx.Exists(ctx, k.task(id))
+		on := []redis.Cmder{
+			tx.LPos(ctx, k.pending(), id, redis.LPosArgs{}), tx.ZScore(ctx, k.scheduled(), id), tx.ZScore(ctx, k.retry(), id),
+			tx.ZScore(ctx, k.archived(), id), tx.ZScore(ctx, k.completed(), id),
+		}
+		if _, err := tx.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+			return nil, err
+		}
+		if there.Val() == 0 && slices.ContainsFunc(on, func(c redis.Cmder) bool { return c.Err() == nil }) {
 			found = append(found, id)
 		}
 	}
 	return found, nil
 }
 
-// Lost returns calls that are open and whose task is gone, or was put away
-// behind the ledger's back, so that no worker will ever make them. It looks at
-// no more than sample open calls of each batch, and returns how many it looked at.
-func (l *Ledger) Lost(ctx context.Context, id func(batch, key string) string, sample int) (lost []Record, looked int, err error) {
-	batches, err := l.Batches(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
-	for _, b := range batches {
-		if b.Counts.Open == 0 {
-			continue
-		}
-		open := map[string][]string{}
-		seen, found := 0, 0
-		for r, err := range l.Standings(ctx, b.Name, id) {
-			if err != nil {
-				return nil, looked, err
+// distinct are the ids of some lists, each once.
+func distinct(lists ...[]*redis.StringSliceCmd) []string {
+	var ids []string
+	seen := map[string]bool{}
+	for _, list := range lists {
+		for _, cmd := range list {
+			for _, id := range cmd.Val() {
+				if !seen[id] {
+					seen[id] = true
+					ids = append(ids, id)
+				}
 			}
-			// A batch that is nearly done hides its open calls among many.
-			if seen++; found == sample || seen > 100*sample {
-				break
-			}
-			if r.State == Open {
-				open[r.Queue] = append(open[r.Queue], r.ID)
-				found++
-			}
-		}
-		looked += found
-		for queue, ids := range open {
-			more, err := l.lostOf(ctx, queue, ids)
-			if err != nil {
-				return nil, looked, err
-			}
-			lost = append(lost, more...)
 		}
 	}
-	return lost, looked, nil
+	return ids
 }
 
-func (l *Ledger) lostOf(ctx context.Context, queue string, ids []string) ([]Record, error) {
+// without are the ids that have the key has, if that is asked for, and lack the key
+// lacks. Both are looked at in one step: a call that ends meanwhile loses its task
+// and keeps its record.
+func (l *Ledger) without(ctx context.Context, ids []string, has, lacks func(id string) string) ([]string, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	pipe := l.rdb.TxPipeline()
+	there, lacking := make([]*redis.IntCmd, len(ids)), make([]*redis.IntCmd, len(ids))
+	for i, id := range ids {
+		if has != nil {
+			there[i] = pipe.Exists(ctx, has(id))
+		}
+		lacking[i] = pipe.Exists(ctx, lacks(id))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	var found []string
+	for i, id := range ids {
+		if lacking[i].Val() == 0 && (has == nil || there[i].Val() == 1) {
+			found = append(found, id)
+		}
+	}
+	return found, nil
+}
+
+// TrimArchive takes off asynq's archive what asynq would trim, and returns how many
+// tasks that were. The archive is a view: the dead letters stay in the books.
+func (l *Ledger) TrimArchive(ctx context.Context, queue string) (trimmed int, err error) {
 	k := keysOf(queue)
-	pipe := l.rdb.Pipeline()
-	tasks := make([]*redis.StringCmd, len(ids))
-	for i, id := range ids {
-		tasks[i] = pipe.HGet(ctx, k.task(id), "state")
-	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("look for the tasks of queue %q: %w", queue, err)
-	}
-	var lost []Record
-	for i, id := range ids {
-		if !putAway(tasks[i].Val()) {
-			continue
+	for {
+		n, err := scriptTrim.Run(ctx, l.rdb, []string{k.archived()}, k.taskPrefix(), time.Now().Add(-archiveAge).Unix(), archiveKeep).Int()
+		if err != nil {
+			return trimmed, fmt.Errorf("trim the archive of queue %q: %w", queue, err)
 		}
-		// It may have ended in between: look again, at both in one step.
-		tx := l.rdb.TxPipeline()
-		task, record := tx.HGet(ctx, k.task(id), "state"), tx.HGetAll(ctx, k.record(id))
-		if _, err := tx.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-			return nil, fmt.Errorf("look for the task of call %s: %w", id, err)
-		}
-		if r := recordFromHash(queue, id, record.Val()); r.State == Open && putAway(task.Val()) {
-			lost = append(lost, r)
+		if trimmed += n; n == 0 {
+			return trimmed, nil
 		}
 	}
-	return lost, nil
 }
 
-// putAway tells the states of a task, "" for none, from which asynq never takes
-// it back by itself.
-func putAway(taskState string) bool {
-	return taskState == "" || taskState == "archived" || taskState == "completed"
+// Unlist takes ids off the lists of a queue whose task is gone, and returns how many
+// there were.
+func (l *Ledger) Unlist(ctx context.Context, queue string, ids ...string) (int, error) {
+	k := keysOf(queue)
+	args := []any{k.taskPrefix()}
+	for _, id := range ids {
+		args = append(args, id)
+	}
+	n, err := scriptUnlist.Run(ctx, l.rdb, []string{k.pending(), k.scheduled(), k.retry(), k.archived(), k.completed()}, args...).Int()
+	if err != nil {
+		return 0, fmt.Errorf("take ids without a task off the lists of queue %q: %w", queue, err)
+	}
+	return n, nil
 }
 
 // Relist makes a queue known to asynq's own tools again.
@@ -202,35 +220,6 @@ func (l *Ledger) Relist(ctx context.Context, queue string) error {
 		return fmt.Errorf("list queue %q: %w", queue, err)
 	}
 	return nil
-}
-
-// Release puts tasks that are active without a lease back among the pending and
-// returns how many there were.
-func (l *Ledger) Release(ctx context.Context, queue string, ids ...string) (int, error) {
-	k := keysOf(queue)
-	args := []any{k.taskPrefix(), time.Now().UnixNano()}
-	for _, id := range ids {
-		args = append(args, id)
-	}
-	n, err := scriptRelease.Run(ctx, l.rdb, []string{k.active(), k.lease(), k.pending()}, args...).Int()
-	if err != nil {
-		return 0, fmt.Errorf("release tasks of queue %q: %w", queue, err)
-	}
-	return n, nil
-}
-
-// Restore puts the task of a call that [Ledger.Lost] found back among the
-// pending; msg is asynq's encoding of it. It reports whether it did: the call
-// may have moved on meanwhile, which is no error.
-func (l *Ledger) Restore(ctx context.Context, r Record, msg string) (bool, error) {
-	k := keysOf(r.Queue)
-	n, err := scriptRestore.Run(ctx, l.rdb,
-		[]string{k.pending(), k.lease(), k.active(), k.task(r.ID), k.record(r.ID), k.scheduled(), k.retry(), k.archived(), k.asynq + "completed"},
-		r.ID, r.Generation, msg, time.Now().UnixNano()).Int()
-	if err != nil {
-		return false, fmt.Errorf("restore the task of call %s: %w", r.ID, err)
-	}
-	return n == 1, nil
 }
 
 // Workers counts the processes that are at work on any queue, as their
@@ -249,7 +238,7 @@ func (l *Ledger) Workers(ctx context.Context) (int, error) {
 }
 
 var (
-	scriptFree    = load("free")
-	scriptRelease = load("release")
-	scriptRestore = load("restore")
+	scriptFree   = load("free")
+	scriptTrim   = load("trim")
+	scriptUnlist = load("unlist")
 )

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -19,10 +20,9 @@ func (d *desk) queueState(queue string) QueueState {
 
 func (d *desk) lost() []string {
 	d.Helper()
-	lost, _, err := d.l.Lost(d.Context(), idOf, 10)
-	d.must(err)
 	var keys []string
-	for _, r := range lost {
+	for r, err := range d.l.Lost(d.Context(), &Search{ID: idOf, By: time.Now().Add(-time.Minute), Most: 10}) {
+		d.must(err)
 		keys = append(keys, r.Key)
 	}
 	slices.Sort(keys)
@@ -31,7 +31,7 @@ func (d *desk) lost() []string {
 
 func (d *desk) restore(r Record) bool {
 	d.Helper()
-	did, err := d.l.Restore(d.Context(), r, "message again")
+	did, err := d.l.Restore(d.Context(), r, "message again", time.Now().Add(-time.Minute))
 	d.must(err)
 	return did
 }
@@ -62,7 +62,7 @@ func TestATaskThatNobodyMakesIsPutBack(t *testing.T) {
 		if fmt.Sprint(s.Unleased) != fmt.Sprint([]string{stuck.ID}) {
 			t.Fatalf("found %v", s.Unleased)
 		}
-		if n, err := d.l.Release(t.Context(), "q", stuck.ID, made.ID); err != nil || n != 1 {
+		if n, err := d.l.Release(t.Context(), "q", time.Time{}, stuck.ID, made.ID); err != nil || n != 1 {
 			t.Fatalf("released %d, %v", n, err)
 		}
 		d.wantPlaces("q", stuck.ID, "pending", "task")
@@ -77,7 +77,7 @@ func TestAnIDWithoutATaskIsTakenOffTheActiveList(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.must(rdb.LPush(t.Context(), keysOf("q").active(), "ghost").Err())
-		if n, err := d.l.Release(t.Context(), "q", "ghost"); err != nil || n != 1 {
+		if n, err := d.l.Release(t.Context(), "q", time.Time{}, "ghost"); err != nil || n != 1 {
 			t.Fatalf("released %d, %v", n, err)
 		}
 		d.wantPlaces("q", "ghost")
@@ -98,6 +98,23 @@ func TestATaskWithoutARecordIsAStranger(t *testing.T) {
 
 func TestACallWhoseTaskIsGoneIsLostUntilItIsRestored(t *testing.T) {
 	damages := map[string]func(d *desk, id string){
+		"on no list, though it says pending": func(d *desk, id string) {
+			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
+		},
+		"on no list, though it says that it is being made": func(d *desk, id string) {
+			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
+			d.must(d.rdb.HSet(d.Context(), keysOf("q").task(id), "state", "active").Err())
+		},
+		"on no list, though it says that it is due later": func(d *desk, id string) {
+			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
+			d.must(d.rdb.HSet(d.Context(), keysOf("q").task(id), "state", "retry").Err())
+		},
+		"deleted while a worker that died had it": func(d *desk, id string) {
+			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
+			d.must(d.rdb.LPush(d.Context(), keysOf("q").active(), id).Err())
+			d.must(d.rdb.ZAdd(d.Context(), keysOf("q").lease(), redis.Z{Score: float64(time.Now().Add(-2 * time.Minute).Unix()), Member: id}).Err())
+			d.must(d.rdb.Del(d.Context(), keysOf("q").task(id)).Err())
+		},
 		"deleted": func(d *desk, id string) {
 			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
 			d.must(d.rdb.Del(d.Context(), keysOf("q").task(id)).Err())

@@ -39,6 +39,7 @@ func (k keys) lease() string         { return k.asynq + "lease" }
 func (k keys) scheduled() string     { return k.asynq + "scheduled" }
 func (k keys) retry() string         { return k.asynq + "retry" }
 func (k keys) archived() string      { return k.asynq + "archived" }
+func (k keys) completed() string     { return k.asynq + "completed" }
 func (k keys) processed() string     { return k.asynq + "processed" }
 
 func claimsKey(batch string) string { return "callq:{b:" + batch + "}:claims" }

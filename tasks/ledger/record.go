@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"encoding/json"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -109,10 +111,10 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 	at, key, _ := strings.Cut(rest, " ")
 	r := Record{
 		ID: id, Queue: queue, Batch: h["batch"], Key: key, Hash: hash,
-		State: State(h["state"]), Generation: atoi(h["gen"]), AcceptedAt: milli(at),
-		Starts: max(atoi(h["starts"])-atoi(h["settled"]), 0), Attempts: atoi(h["attempts"]), Parked: atoi(h["parked"]),
+		State: State(h["state"]), Generation: count(h["gen"]), AcceptedAt: milli(at),
+		Starts: max(count(h["starts"])-count(h["settled"]), 0), Attempts: count(h["attempts"]), Parked: count(h["parked"]),
 		FirstAt: milli(h["first"]), HeldBase: millis(h["held_base"]), HeldOwn: millis(h["held_own"]),
-		ParkedAt: milli(h["parked_at"]), Sent: atoi(h["sent"]), Group: h["group"],
+		ParkedAt: milli(h["parked_at"]), Sent: count(h["sent"]), Group: groupName(h["group"]),
 		BodyType: h["type"], Purged: h["purged"] == "1",
 	}
 	if c, ok := h["content"]; ok {
@@ -121,16 +123,18 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 	if b, ok := h["body"]; ok {
 		r.Body = []byte(b)
 	}
-	if us := atoi64(h["ended"]); us > 0 {
+	if us := atoi64(h["ended"]); us > 0 && us/1000 <= maxMilli {
 		r.EndedAt = time.UnixMicro(us).UTC()
 	}
 	// What was written by an older or newer version and does not parse is left
 	// out: the states and counts above are what the books rest on.
 	_ = json.Unmarshal([]byte(h["log"]), &r.Log)
 	_ = json.Unmarshal([]byte(h["lineage"]), &r.Lineage)
+	r.Lineage = slices.DeleteFunc(r.Lineage, func(f Former) bool { return !f.State.Ended() })
 	if out := h["out"]; out != "" {
 		r.Ending = new(Ending)
 		_ = json.Unmarshal([]byte(out), r.Ending)
+		r.Ending.FirstAt, r.Ending.FinishedAt = inCalendar(r.Ending.FirstAt), inCalendar(r.Ending.FinishedAt)
 		// The ending has the last word; what the attempts before it left behind
 		// is not written again.
 		r.Attempts, r.Parked = max(r.Attempts, r.Ending.Attempts), max(r.Parked, r.Ending.Parked)
@@ -149,15 +153,41 @@ func appendLog(log []Attempt, a Attempt) []Attempt {
 	return log
 }
 
-func atoi(s string) int { n, _ := strconv.Atoi(s); return n }
-
 func atoi64(s string) int64 { n, _ := strconv.ParseInt(s, 10, 64); return n }
 
-func millis(s string) time.Duration { return time.Duration(atoi64(s)) * time.Millisecond }
+const (
+	// maxCount is more than any count of a record comes to. What is added to a
+	// count stays a count.
+	maxCount = math.MaxInt32
+	// maxMilli is the last millisecond of the year 9999: no later time has a form
+	// in JSON, so that a record with one could not be written again.
+	maxMilli = 253402300799999
+)
 
+// count reads a number of things: what is below zero, or no number, is none.
+func count(s string) int { return int(min(max(atoi64(s), 0), maxCount)) }
+
+// millis reads a stretch of time that is no longer than the calendar.
+func millis(s string) time.Duration {
+	return time.Duration(min(max(atoi64(s), 0), maxHeld.Milliseconds())) * time.Millisecond
+}
+
+// maxHeld is longer than any account was held, and far from overflowing where it
+// is added to others.
+const maxHeld = 100 * 365 * 24 * time.Hour
+
+// inCalendar is the time in UTC, or none where only its zone had a year for it.
+func inCalendar(at time.Time) time.Time {
+	if at = at.UTC(); at.Year() < 0 || at.Year() > 9999 {
+		return time.Time{}
+	}
+	return at
+}
+
+// milli reads a point in time; zero, or out of range, is none.
 func milli(s string) time.Time {
 	ms := atoi64(s)
-	if ms == 0 {
+	if ms <= 0 || ms > maxMilli {
 		return time.Time{}
 	}
 	return time.UnixMilli(ms).UTC()

@@ -166,7 +166,7 @@ func TestALongBatchIsForgottenPageByPage(t *testing.T) {
 	d := newDesk(t, brokertest.Redis(t).Client)
 	now := time.Now()
 	const n = 2*page + 100
-	bury(d, "q", n)
+	bury(d, "q", n, 1)
 	id := idOf("b", "done")
 	d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done)) // behind all pages of dead letters
 	d.sweep(now)

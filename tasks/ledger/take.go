@@ -29,6 +29,9 @@ type Take struct {
 	Slot  int64
 	Due   time.Time
 	Money int64
+	// Forged names a number of the record that callq cannot have written; empty
+	// where all is well. See [Ledger.Straighten].
+	Forged string
 	// Token tells this taking of the call from any later one: a worker that has
 	// lost the call to another must not put it back.
 	Token int64
@@ -87,6 +90,11 @@ type Dequeued struct {
 	// Take is the call, nil when there is none to be had; More are further ones.
 	Take *Take
 	More []*Take
+	// Again is a dead letter that asynq's tools have run, so that it wants to be
+	// redriven; its ID and Queue are set.
+	// Message is asynq's encoding of it.
+	Again   *Record
+	Message string
 	// Held is how long the account may not call; 0 when there is nothing to call.
 	Held time.Duration
 	// Full tells that as many calls are in flight as may be.
@@ -165,6 +173,8 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 			got.NextDue = time.Unix(due, 0)
 		}
 		return got, nil
+	case Number(reply[0]) == 4:
+		return Dequeued{Message: str(reply[1]), Again: &Record{ID: str(reply[2]), Queue: a.Queues[Number(reply[3])-1]}}, nil
 	}
 	takes := takesFrom(a.Queues, reply)
 	return Dequeued{Take: takes[0], More: takes[1:]}, nil
@@ -223,6 +233,9 @@ func takesFrom(queues []string, reply []any) []*Take {
 			Slot: Number(call[4]), Money: Number(call[6]),
 			// The record was read before the script counted this start.
 			Token: Number(call[3]),
+		}
+		if t.Known {
+			t.Forged = forged(h)
 		}
 		t.Starts++
 		if wait := time.Duration(Number(call[5])) * time.Microsecond; wait > 0 {

@@ -142,6 +142,73 @@ func TestAQuestionForSeveralCallsThatIsSentAgainIsAnsweredWithTheSameOnes(t *tes
 	})
 }
 
+func TestARecordThatSomebodyForgedStopsNoCallBesideIt(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "1", "2", "3", "4", "5")
+		for i, starts := range []string{"many", "9223372036854775807", "-0", "007"} {
+			d.must(rdb.HSet(t.Context(), keysOf("q").record(idOf("b", fmt.Sprint(i+1))), "starts", starts).Err())
+		}
+		takes := d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0, 0, 0)
+		if len(takes) != 5 {
+			t.Fatalf("took %v", keysTaken(takes))
+		}
+		for i, k := range takes {
+			if (k.Forged == "starts") != (i < 4) {
+				t.Errorf("call %s has a forged %q", k.Key, k.Forged)
+			}
+		}
+	})
+}
+
+func TestARecordThatIsNoHashStopsACommonStepBeforeItHasChangedAnything(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "1", "2", "3")
+		bad := idOf("b", "2")
+		d.must(rdb.Set(t.Context(), keysOf("q").task(bad), "no hash", 0).Err())
+		_, err := d.l.Taker("").Take(t.Context(), Ask{Queues: []string{"q"}, More: []int{0, 0}, LeaseUntil: 1, Turn: time.Minute})
+		if err == nil || rdb.LLen(t.Context(), keysOf("q").pending()).Val() != 3 {
+			t.Fatalf("%d tasks are pending, %v", rdb.LLen(t.Context(), keysOf("q").pending()).Val(), err)
+		}
+		if cleared, err := d.l.Clear(t.Context(), "q"); err != nil || !slices.Equal(cleared, []string{bad}) {
+			t.Fatalf("cleared %v, %v", cleared, err)
+		}
+		if taken := keysTaken(d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0)); !slices.Equal(taken, []string{"1", "3"}) {
+			t.Errorf("took %v", taken)
+		}
+	})
+}
+
+func TestADeadLetterThatIsRunAgainAmongOthersIsMetByItself(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		dead := d.acceptAndTake("b", "q", "dead")
+		d.end(dead, finalOf(Dead))
+		d.accept("b", "q", "1", "2")
+		// asynq's Run, which puts it behind the first of the others.
+		k := keysOf("q")
+		d.must(rdb.HSet(t.Context(), k.task(dead.ID), "state", "pending", "msg", "[callq "+dead.ID+" g1] text").Err())
+		d.must(rdb.ZRem(t.Context(), k.archived(), dead.ID).Err())
+		d.must(rdb.LInsertBefore(t.Context(), k.pending(), idOf("b", "1"), dead.ID).Err())
+		a := Ask{Queues: []string{"q"}, More: []int{0, 0}, LeaseUntil: 1, Turn: time.Minute}
+		taker := d.l.Taker("")
+		for _, want := range []string{"1", "dead", "2"} {
+			got, err := taker.Take(t.Context(), a)
+			d.must(err)
+			switch {
+			case got.Again != nil:
+				if want != "dead" || got.Again.ID != dead.ID || got.Again.Queue != "q" || len(got.More) > 0 {
+					t.Errorf("got %+v, want %s", got, want)
+				}
+				d.wantPlaces("q", dead.ID, "archived", "task")
+			case got.Take == nil || got.Take.Key != want || len(got.More) > 0:
+				t.Errorf("got %+v, want %s", got, want)
+			}
+		}
+	})
+}
+
 func TestOfHeavyCallsFewAreTakenInOneStep(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)

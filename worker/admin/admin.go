@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
@@ -144,12 +146,16 @@ func (h *handler) health(w http.ResponseWriter, _ *http.Request) { says(w, http.
 func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
-	if err := h.cfg.Redis.Ping(ctx).Err(); err != nil {
+	switch skew, err := broker.Skew(ctx, h.cfg.Redis); {
+	case err != nil:
 		h.log.Warn("not ready: Redis does not answer", "error", err)
 		says(w, http.StatusServiceUnavailable, "not ready: Redis does not answer")
-		return
+	case skew.Abs() > broker.MaxSkew:
+		says(w, http.StatusServiceUnavailable,
+			fmt.Sprintf("not ready: this machine's clock and that of Redis are %s apart; set both by NTP", skew.Abs().Round(time.Second)))
+	default:
+		says(w, http.StatusOK, "ready")
 	}
-	says(w, http.StatusOK, "ready")
 }
 
 func says(w http.ResponseWriter, status int, text string) {

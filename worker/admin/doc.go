@@ -2,7 +2,7 @@
 // dashboard. It may change; it is not part of the stable API.
 //
 //	GET /healthz     the process is alive
-//	GET /readyz      Redis answers
+//	GET /readyz      Redis answers, and its clock and this machine's agree
 //	GET /            the books of the batches, the circuits
 //	    /asynqmon/   asynq's dashboard
 //

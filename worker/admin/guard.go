@@ -51,7 +51,7 @@ func (h *handler) guard(board http.Handler, w http.ResponseWriter, r *http.Reque
 	case kind == "archived_tasks" && op == "batch_run":
 		h.many(w, r, queue, "pending_ids", "error_ids", h.redrive)
 	case kind == "archived_tasks" && op == "run_all":
-		refuse(w, "redrive dead letters by group instead: callq dead redrive --group G, or --all")
+		board.ServeHTTP(w, r) // the workers redrive them when they meet them
 	case kind == "archived_tasks" || kind == "completed_tasks":
 		board.ServeHTTP(w, r) // these lists are a view; the books stay
 	default:

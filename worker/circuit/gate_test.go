@@ -49,6 +49,25 @@ func TestFaultsThatAreOlderThanTheWindowDoNotCount(t *testing.T) {
 	})
 }
 
+// gobreaker's other window begins at zero every 30 s: an outage across its edge would
+// be seen late.
+func TestTheWindowOfFaultsMovesWithTheTime(t *testing.T) {
+	for offset := time.Duration(0); offset < 30*time.Second; offset += 4 * time.Second {
+		synctest.Test(t, func(t *testing.T) {
+			g := circuit.NewGate(detector)
+			time.Sleep(offset + time.Second) // virtual time
+			tripped := false
+			for range 4 {
+				tripped = pass(t, g, circuit.Failed)
+				time.Sleep(2 * time.Second)
+			}
+			if !tripped {
+				t.Errorf("four faults within 8 s, %s after the gate was made, did not trip it", offset+time.Second)
+			}
+		})
+	}
+}
+
 func TestAQuotaErrorTripsTheGateAtOnceAndIsNoOutage(t *testing.T) {
 	g := circuit.NewGate(detector)
 	if pass(t, g, circuit.Tripped) {

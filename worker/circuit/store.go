@@ -38,7 +38,7 @@ func ParseName(s string) (Name, error) {
 		return Name{Upstream: s}, nil
 	}
 	method, path, ok := strings.Cut(endpoint, "~")
-	if !ok || upstream == "" || method == "" || !strings.HasPrefix(path, "/") {
+	if !ok || upstream == "" || method == "" || strings.Contains(method, " ") || !strings.HasPrefix(path, "/") {
 		return Name{}, fmt.Errorf("%q is no circuit: write NAME, or NAME~METHOD~/path", s)
 	}
 	return Name{Upstream: upstream, Endpoint: method + " " + path}, nil
@@ -124,6 +124,9 @@ type Report struct {
 	// Epoch admitted the call; Token is its probe token, if it had one.
 	Epoch int64
 	Token string
+	// ID is the same for a report that is made again, for want of an answer, and no
+	// other's: it counts once. Only an OwnError with After above 1 needs one.
+	ID string
 	// After is how many own errors in a row open the circuit; below 1 reads as 1.
 	After int
 	// MaxProbes as in the policy; 0 means never.
@@ -198,7 +201,7 @@ func (s *Store) Report(ctx context.Context, n Name, r Report) (Standing, error) 
 	if r.ServerSaid {
 		said = 1
 	}
-	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), said, r.MaxProbes, r.AdaptiveRate, len(r.Delays)}
+	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), said, r.MaxProbes, r.AdaptiveRate, r.ID, len(r.Delays)}
 	for _, d := range r.Delays {
 		args = append(args, max(d, time.Millisecond).Milliseconds())
 	}
@@ -254,6 +257,9 @@ func (s *Store) Close(ctx context.Context, n Name, reason, who string) error {
 }
 
 func (s *Store) operate(ctx context.Context, n Name, verb string, d time.Duration, fields ...any) error {
+	if err := s.straighten(ctx, n); err != nil {
+		return fmt.Errorf("%s circuit %s: %w", verb, n, err)
+	}
 	reply, err := scriptOperate.Run(ctx, s.rdb, n.keys(), append([]any{verb, d.Milliseconds()}, fields...)...).Slice()
 	if err != nil {
 		return fmt.Errorf("%s circuit %s: %w", verb, n, err)
@@ -295,10 +301,14 @@ func (s *Store) Get(ctx context.Context, n Name) (Record, error) {
 	return recordFromHash(n, h), nil
 }
 
+// maxMilli is the last millisecond of the year 9999; a later time, which nobody but
+// a forger writes, has no form in JSON.
+const maxMilli = 253402300799999
+
 func recordFromHash(n Name, h map[string]string) Record {
 	num := func(field string) int64 { v, _ := strconv.ParseInt(h[field], 10, 64); return v }
 	at := func(field string) time.Time {
-		if ms := num(field); ms > 0 {
+		if ms := num(field); ms > 0 && ms <= maxMilli {
 			return time.UnixMilli(ms).UTC()
 		}
 		return time.Time{}

@@ -153,6 +153,29 @@ func TestThreeErrorsInARowOpenAndAnyOtherAnswerStartsTheCountAgain(t *testing.T)
 	})
 }
 
+// go-redis sends a report again whose reply is lost, and so does the worker.
+func TestAReportThatIsMadeAgainCountsOnce(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		report := func(id string) circuit.Standing {
+			return d.report(account, circuit.Report{Verdict: circuit.OwnError, After: 3, ID: id})
+		}
+		for _, id := range []string{"a", "b", "a", "b"} {
+			if s := report(id); s.Open {
+				t.Fatalf("two errors in a row opened a circuit that takes three: %+v", d.get(account))
+			}
+		}
+		d.report(account, circuit.Report{Verdict: circuit.Answer})
+		for _, id := range []string{"c", "d", "d"} {
+			if s := report(id); s.Open {
+				t.Fatalf("two errors after another answer opened the circuit: %+v", d.get(account))
+			}
+		}
+		if s := report("e"); !s.Open {
+			t.Errorf("the third error in a row left the circuit closed: %+v", d.get(account))
+		}
+	})
+}
+
 func TestAfterAHoldOneCallOfManyGetsTheProbe(t *testing.T) {
 	each(t, func(t *testing.T, d *desk) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
@@ -225,6 +248,24 @@ func TestAProbeThatIsLostIsFollowedByAnotherWhenItsLeaseEnds(t *testing.T) {
 		d.report(account, circuit.Report{Verdict: circuit.Answer, Epoch: 1, Token: "lost"})
 		if r := d.get(account); r.State != circuit.Open {
 			t.Error("a probe that had lost its lease closed the circuit")
+		}
+	})
+}
+
+// go-redis asks again when a reply is lost.
+func TestWhoAsksTwiceWithOneTokenHasOneProbe(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
+		first := d.probe(account, "a")
+		if again := d.admit(account, "a"); again != first {
+			t.Errorf("asked again: %+v, want %+v as before", again, first)
+		}
+		if other := d.admit(account, "b"); other.Admitted {
+			t.Errorf("another call is admitted beside the probe: %+v", other)
+		}
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Epoch: first.Epoch, Token: "a"})
+		if late := d.admit(account, "a"); late.Admitted {
+			t.Errorf("a token is good for another probe: %+v", late)
 		}
 	})
 }

@@ -125,7 +125,10 @@ func (f *fleet) restart() {
 }
 
 // add starts one more process, which may not work yet.
-func (f *fleet) add() *process {
+func (f *fleet) add() *process { return f.addOf(program(f.t)) }
+
+// addOf is add for a program of its own, with more in its environment.
+func (f *fleet) addOf(program string, env ...string) *process {
 	f.t.Helper()
 	name := fmt.Sprintf("worker-%d", len(f.processes)+1)
 	// Each process has a way of its own to the one API, by which it is known.
@@ -152,7 +155,7 @@ func (f *fleet) add() *process {
 	for other, settings := range f.others {
 		add(other, settings)
 	}
-	return work(f.t, name, config, f.concurrency)
+	return work(f.t, program, name, config, f.concurrency, env...)
 }
 
 // process returns the process of that name.

@@ -44,16 +44,16 @@ func (s *said) String() string {
 
 // work starts one process with a configuration of its own. It is killed at the
 // end of the test; then what it has written is shown if the test failed.
-func work(t *testing.T, name, config string, concurrency int) *process {
+func work(t *testing.T, program, name, config string, concurrency int, env ...string) *process {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "callq.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := &process{t: t, name: name, ended: make(chan struct{})}
-	p.cmd = exec.Command(program(t), "work", "--config", "callq.yaml", "--listen", "127.0.0.1:0", "--concurrency", fmt.Sprint(concurrency))
+	p.cmd = exec.Command(program, "work", "--config", "callq.yaml", "--listen", "127.0.0.1:0", "--concurrency", fmt.Sprint(concurrency))
 	p.cmd.Dir, p.cmd.SysProcAttr = dir, tied()
-	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TZ=UTC", "GORACE=atexit_sleep_ms=0"}
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TZ=UTC", "GORACE=atexit_sleep_ms=0"}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
 	started := make(chan error)
 	go func() {

@@ -75,3 +75,23 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParseBilled(f *testing.F) {
+	for _, text := range []string{"0.01", " 1 ", "1e9", "1e-400", "1e309", "-0", "NaN", "Inf", "0x1p-2", "1_000", "0.0000001", "999999999.9999999", "1,5", "\xff"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		// What an API says that it bills can neither overflow nor give money back.
+		micros, ok := limit.ParseBilled(text)
+		if micros < 0 || micros > 1_000_000_000_000_000 || !ok && micros != 0 {
+			t.Errorf("%q: %d, %v", text, micros, ok)
+		}
+		exact, err := limit.ParseMicros(text)
+		if err != nil {
+			return
+		}
+		if again, err := limit.ParseMicros(limit.FormatMicros(exact)); exact < 0 || err != nil || again != exact {
+			t.Errorf("%q: %d, %d, %v", text, exact, again, err)
+		}
+	})
+}

@@ -258,6 +258,8 @@ func redirect(method string, resp *http.Response, from *url.URL) (*url.URL, *fau
 		}
 	}
 	next.Fragment, next.RawFragment = "", ""
+	// net/url leaves it in a query, where it would end the request's target.
+	next.RawQuery = strings.ReplaceAll(next.RawQuery, " ", "%20")
 	return next, nil
 }
 

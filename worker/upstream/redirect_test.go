@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -114,4 +115,36 @@ func TestALaterHopsFaultIsAfterTheSend(t *testing.T) {
 			t.Errorf("%s became %s, want %s", in, got, want)
 		}
 	}
+}
+
+// FuzzRedirect has a server redirect to anything: a call stays at its origin.
+func FuzzRedirect(f *testing.F) {
+	for _, s := range []string{
+		"/b", "b?c#d", "//evil.example/", "https://api.example:443/x", "https://API.EXAMPLE/x", "http://api.example/", "https://user@api.example/", "https:evil.example", "https:///evil.example",
+		"\\\\evil.example", "/\\evil.example", "https://api.example@evil.example/", "https://api.example%2eevil.example/", "https://api.example:0443/", "javascript:alert(1)", "https://[::1]/", "\t//evil", "?", "",
+		"https://api.example\x00.evil.example/", "..//evil.example", "https://api.example.:443/",
+	} {
+		f.Add(s)
+	}
+	from, err := url.Parse("https://api.example/v2/a?b=c")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, location string) {
+		resp := &http.Response{StatusCode: http.StatusFound, Header: http.Header{"Location": {location}}}
+		next, fault := redirect(http.MethodGet, resp, from)
+		if fault != nil || next == nil {
+			return
+		}
+		if next.Scheme != "https" || !strings.EqualFold(next.Hostname(), "api.example") || portOf(next) != "443" || next.User != nil {
+			t.Fatalf("%q leads to %q", location, next)
+		}
+		req := newRequest(t.Context(), &prepared{method: http.MethodGet, header: http.Header{}}, next, nil)
+		if host, _, _ := strings.Cut(strings.ToLower(req.Host), ":"); host != "api.example" {
+			t.Fatalf("%q asks the host %q", location, req.Host)
+		}
+		if uri := next.RequestURI(); strings.ContainsAny(uri, " \r\n\t\x00") {
+			t.Fatalf("%q makes the request line %q", location, uri)
+		}
+	})
 }

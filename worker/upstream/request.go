@@ -17,6 +17,10 @@ import (
 // the worker. Sending it again cannot help.
 var ErrRefused = errors.New("request refused")
 
+// maxMethod is how long a method may be; the longest that is registered has 17
+// letters.
+const maxMethod = 32
+
 // maxEncodings is how many layers of percent encoding a path may have.
 const maxEncodings = 8
 
@@ -59,8 +63,8 @@ func (c *Client) prepare(r Request) (*prepared, error) {
 	if method == "" {
 		method = http.MethodGet
 	}
-	if !isToken(method) {
-		return nil, refuse("method", "%q is no HTTP method", r.Method)
+	if len(method) > maxMethod || !isToken(method) {
+		return nil, refuse("method", "%.40q is no HTTP method", r.Method)
 	}
 	if method == http.MethodConnect || method == http.MethodTrace {
 		return nil, refuse("method", "%s is not a call to an API", method)

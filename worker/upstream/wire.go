@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -215,7 +217,7 @@ func (f *flight) fault(run context.Context, err error) *fault {
 	f.mu.Unlock()
 
 	late := timedOut(run, err)
-	out := &fault{err: err}
+	out := &fault{err: unquoted(err)}
 	switch {
 	case callerLeft && f.left == 0:
 		out.notSent = true
@@ -238,6 +240,17 @@ func (f *flight) fault(run context.Context, err error) *fault {
 		out.kind = connectFault(late, err)
 	}
 	return out
+}
+
+// unquoted keeps a line of an answer's head that breaks the protocol out of the
+// error: it may be a cookie, or a credential in a spelling that is not looked for.
+func unquoted(err error) error {
+	var broken textproto.ProtocolError
+	if !errors.As(err, &broken) {
+		return err
+	}
+	what, _, _ := strings.Cut(broken.Error(), ":")
+	return errors.New("the head of the answer breaks HTTP: " + what)
 }
 
 // connectFault names what kept a request from having a connection.

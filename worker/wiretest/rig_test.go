@@ -8,7 +8,7 @@
 //	client := r.through(...)
 //	r.send(client, "b", 100)
 //	r.work(client)
-//	r.finish("b", 100)
+//	r.finish("b", false)
 //	r.wantAllDoneOnce("b", 100)
 package wiretest
 
@@ -41,6 +41,15 @@ const (
 	// patience is how long a worker may take for anything on a busy machine.
 	patience = 2 * time.Minute
 )
+
+func TestMain(m *testing.M) {
+	redis.SetLogger(quiet{}) // what it has to say of a wire that fails is no news here
+	m.Run()
+}
+
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // rig is a Redis that is well, an API, and a worker that reaches the Redis over a
 // wire which is not. It ends with its test.
@@ -84,7 +93,6 @@ func newRig(t *testing.T, script string) *rig {
 	t.Cleanup(func() { _ = sim.Close() })
 	node := brokertest.TCP(t)
 	r := &rig{t: t, redis: node, sim: sim, url: web.URL, books: ledger.New(node.Client), stop: func() {}}
-	t.Cleanup(func() { r.stop() })
 	return r
 }
 
@@ -153,6 +161,7 @@ func (r *rig) work(client redis.UniversalClient, concurrency int) {
 		r.t.Fatal(err)
 	}
 	r.stop()
+	r.t.Cleanup(func() { r.stop() }) // before its client is closed
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
@@ -165,17 +174,21 @@ func (r *rig) work(client redis.UniversalClient, concurrency int) {
 }
 
 // finish waits until nothing waits in the queues any more and no call is under
-// way, drains the worker, and has another, which is near Redis, make what is left:
-// tasks that Redis has given out while the reply was lost. Nobody has those but
-// asynq's lease, which is over a minute or two later; the test does not wait for
-// that, and puts its end into the past.
-func (r *rig) finish(batch string) (orphans int) {
+// way, drains the worker, and has another, which is near Redis, make what is left.
+// That is nothing, unless the wire may make orphans: tasks that Redis has given out
+// while the reply was lost. Nobody has those but asynq's lease, which is over a
+// minute or two later; the test does not wait for that, and puts its end into the
+// past.
+func (r *rig) finish(batch string, mayOrphan bool) (orphans int) {
 	r.t.Helper()
 	r.await("the queues to be empty", func() bool {
 		for _, queue := range tasks.Queues(upstream) {
 			key := "asynq:{" + queue + "}:"
 			c := r.redis.Client
 			if c.LLen(r.t.Context(), key+"pending").Val()+c.ZCard(r.t.Context(), key+"retry").Val()+c.ZCard(r.t.Context(), key+"scheduled").Val() > 0 {
+				return false
+			}
+			if !mayOrphan && c.LLen(r.t.Context(), key+"active").Val() > 0 {
 				return false
 			}
 		}
@@ -201,10 +214,22 @@ func (r *rig) await(what string, cond func() bool) {
 	r.t.Helper()
 	for deadline := time.Now().Add(patience); !cond(); {
 		if time.Now().After(deadline) {
-			r.t.Fatalf("waited in vain for %s; the worker said:\n%s", what, r.said.tail())
+			r.t.Fatalf("waited in vain for %s; the API has seen %+v; Redis has\n%sthe worker said:\n%s", what, r.sim.Stats(), r.standing(), r.said.tail())
 		}
 		<-time.After(10 * time.Millisecond)
 	}
+}
+
+// standing is how the account's circuit and queues stand, for a test's message.
+func (r *rig) standing() string {
+	c, ctx := r.redis.Client, r.t.Context()
+	text := fmt.Sprintf("%v\n", c.HGetAll(ctx, ledger.CircuitKey(upstream, "")).Val())
+	for _, queue := range tasks.Queues(upstream) {
+		key := "asynq:{" + queue + "}:"
+		text += fmt.Sprintf("%s: %d pending, active %v, leases %v, retry %v\n", queue, c.LLen(ctx, key+"pending").Val(),
+			c.LRange(ctx, key+"active", 0, -1).Val(), c.ZRangeWithScores(ctx, key+"lease", 0, -1).Val(), c.ZRangeWithScores(ctx, key+"retry", 0, -1).Val())
+	}
+	return text
 }
 
 func (s *said) tail() string {

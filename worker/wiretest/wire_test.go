@@ -33,7 +33,7 @@ type wire struct {
 	mu sync.Mutex
 	// every is which of the picked requests are spoilt: each third, say, so that
 	// what is tried again comes through at last. most is how many in all.
-	every, most   int
+	every, most    int
 	picked, spoilt int
 	dials          int
 }

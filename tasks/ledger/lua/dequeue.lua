@@ -27,7 +27,9 @@
 --
 -- Returns {3, when the next task is due, Unix seconds, or 0} when there is nothing
 -- to do; {0, ms} when the account may not call for that long; {2} when as many
--- calls are in flight as may be; else {1, now, after a hold (0 or 1), epoch,
+-- calls are in flight as may be; {4, message, id, which queue} when a dead letter
+-- was met that somebody runs again by asynq's means: it is in the archive as
+-- before, and waits for its redrive; else {1, now, after a hold (0 or 1), epoch,
 -- streak, open endpoint circuits, milliseconds held in all, calls…}, where each
 -- call is {message, id, which queue, starts, slot, microseconds until the slot,
 -- money reserved, the record}. The starts tell one taking of a call from the next.
@@ -140,6 +142,12 @@ local function place(call)
   return false
 end
 
+-- countable tells whether Redis can add one to what stands in a record.
+local function countable(text)
+  local n = tonumber(text)
+  return n and #text < 16 and string.format('%.0f', n) == text and text ~= '-0'
+end
+
 -- grab moves up to n tasks of a queue. Tasks that ended while they waited
 -- (cancelled, or finished by a worker that died before asynq was told) are taken
 -- off here and never reach a worker.
@@ -154,17 +162,30 @@ local function grab(q, n)
     if shut[q] or refusal then
       return
     end
-    local moved, leases, over, seen = {}, {}, {}, 0
+    local moved, leases, over, forged, seen = {}, {}, {}, {}, 0
     for i = #ids, 1, -1 do -- the next one stands last
       local id = ids[i]
       local msg, fields, state = redis.call('HGET', task .. id, 'msg'), redis.call('HGETALL', record .. id), nil
       for j = 1, #fields, 2 do
         if fields[j] == 'state' then
           state = fields[j + 1]
+        elseif fields[j] == 'starts' and not countable(fields[j + 1]) then
+          forged[#forged + 1] = record .. id
         end
         weight = weight + #fields[j + 1]
       end
-      if not msg or (state and state ~= 'open') then
+      if state == 'dead' and msg and string.find(msg, '[callq ' .. id .. ' g', 1, true) then
+        -- The text with which its worker had it archived is the last error of a
+        -- task only where nothing but Run came after it.
+        if #calls > 0 then
+          want = #calls -- it is the first next time
+          break
+        end
+        redis.call('HSET', task .. id, 'state', 'archived')
+        redis.call('ZADD', string.gsub(pending, 'pending$', 'archived'), t[1], id)
+        refusal, seen = {4, msg, id, q}, seen + 1
+        break
+      elseif not msg or (state and state ~= 'open') then
         over[#over + 1] = task .. id
       else
         local call = {msg, id, q, state and 1 or 0, 0, 0, 0, fields}
@@ -187,6 +208,9 @@ local function grab(q, n)
     if #over > 0 then
       swept = true
       redis.call('DEL', unpack(over))
+    end
+    for _, one in ipairs(forged) do
+      redis.call('HSET', one, 'starts', -1) -- something to count from that is still none of callq's
     end
     for i = #calls - #moved + 1, #calls do
       local call = calls[i]

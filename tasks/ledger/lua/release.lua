@@ -1,24 +1,30 @@
 -- release puts tasks back among the pending that stand on the active list
--- without a lease: asynq looks for lost tasks among the leases only, so it would
--- leave them there for ever.
+-- without a lease, or with one that is over: asynq looks for lost tasks among the
+-- leases only, and takes back only what it can decode, so it would leave them
+-- there for ever.
 --
 -- KEYS[1]   asynq's active list
 -- KEYS[2]   asynq's lease set
 -- KEYS[3]   asynq's pending list
 -- ARGV[1]   asynq's task key prefix
 -- ARGV[2]   now in nanoseconds, as asynq writes it
--- ARGV[3..] task ids
+-- ARGV[3]   leases that ended by then are over, Unix seconds; 0: none is
+-- ARGV[4..] task ids
 --
 -- Returns how many were put back.
 local released = 0
-for i = 3, #ARGV do
+for i = 4, #ARGV do
   local id, task = ARGV[i], ARGV[1] .. ARGV[i]
-  if not redis.call('ZSCORE', KEYS[2], id) and redis.call('LREM', KEYS[1], 1, id) == 1 then
-    if redis.call('EXISTS', task) == 1 then
-      redis.call('HSET', task, 'state', 'pending', 'pending_since', ARGV[2])
-      redis.call('RPUSH', KEYS[3], id)
+  local lease = redis.call('ZSCORE', KEYS[2], id)
+  if not lease or tonumber(lease) <= tonumber(ARGV[3]) then
+    redis.call('ZREM', KEYS[2], id)
+    if redis.call('LREM', KEYS[1], 1, id) == 1 then
+      if redis.call('EXISTS', task) == 1 then
+        redis.call('HSET', task, 'state', 'pending', 'pending_since', ARGV[2])
+        redis.call('RPUSH', KEYS[3], id)
+      end
+      released = released + 1
     end
-    released = released + 1
   end
 end
 return released

@@ -10,7 +10,9 @@
 -- ARGV[5]   1 if the server itself said until when
 -- ARGV[6]   from how many failed probes on calls are given up unsent; 0: never
 -- ARGV[7]   the first rate of an adaptive limit that this error lowers; 0: none
--- ARGV[8]   how many of the following are delays: the hold in milliseconds for
+-- ARGV[8]   tells this report from any other, and not from its repetition; or
+--           empty
+-- ARGV[9]   how many of the following are delays: the hold in milliseconds for
 --           the first rung, the second…; the last repeats
 -- ARGV[..]  the delays, then pairs of field and value that describe the error
 --
@@ -22,9 +24,9 @@
 -- written costs calls.
 redis.call('HDEL', KEYS[1], '')
 
-local delays, first_rate = tonumber(ARGV[8]), tonumber(ARGV[7])
+local delays, first_rate = tonumber(ARGV[9]), tonumber(ARGV[7])
 local function hold(n)
-  return now + tonumber(ARGV[8 + math.max(1, math.min(n, delays))])
+  return now + tonumber(ARGV[9 + math.max(1, math.min(n, delays))])
 end
 -- refused is the end of the hold that an error of the circuit's own begins. It
 -- lowers an adaptive rate, once an epoch: then the first rung is the next slot
@@ -46,8 +48,8 @@ local function refused(n)
   return hold(n - 1)
 end
 local function describe()
-  if #ARGV > 8 + delays then
-    redis.call('HSET', KEYS[1], 'max_probes', ARGV[6], unpack(ARGV, 9 + delays))
+  if #ARGV > 9 + delays then
+    redis.call('HSET', KEYS[1], 'max_probes', ARGV[6], unpack(ARGV, 10 + delays))
   end
 end
 local function result(n)
@@ -78,6 +80,7 @@ if ARGV[3] == 'answer' then
     return result(1)
   end
   if state == 'closed' and same and tonumber(own.streak or 0) > 0 then
+    redis.call('HDEL', KEYS[1], 'counted')
     redis.call('HSET', KEYS[1], 'streak', 0)
     changed()
     return result(1)
@@ -93,11 +96,15 @@ end
 if state == 'closed' then
   -- What an older epoch met was answered by the hold that ended it.
   if not same then return result(0) end
+  -- One that comes again, as after a lost reply, counts once.
+  local counted = own.counted or ''
+  if ARGV[8] ~= '' and string.find(counted, ARGV[8], 1, true) then return result(0) end
   local streak = redis.call('HINCRBY', KEYS[1], 'streak', 1)
   if streak >= tonumber(ARGV[4]) then
     open(refused(1), 1, 0)
     describe()
   else
+    redis.call('HSET', KEYS[1], 'counted', counted .. ARGV[8])
     changed()
   end
   return result(1)

@@ -186,7 +186,15 @@ func parseTime(text string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("what Redis has as a time is none: %w", err)
 	}
-	return time.UnixMilli(ms).UTC(), nil
+	at := time.UnixMilli(ms).UTC()
+	if at.Before(earliest) || at.Year() > 9999 {
+		return time.Time{}, fmt.Errorf("what Redis has as a time, %s, no worker has written", text)
+	}
+	return at, nil
 }
+
+// earliest is before any worker looked after a schedule. The ticks since a time
+// are counted one by one, so that a forged one must not lie any further back.
+var earliest = time.Unix(0, 0)
 
 func timeText(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }

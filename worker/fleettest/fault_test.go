@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,15 +14,18 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// faults is how large the tests of faults are. CALLQ_FAULTS, any number of calls,
+// faults is how large the tests of faults are. CALLQ_FAULTS, a number of calls,
 // asks for the large size, which takes minutes.
 func faults(t *testing.T) size {
 	t.Helper()
 	s := fleetSize(t)
-	s.full = os.Getenv("CALLQ_FAULTS") != ""
-	s.processes, s.concurrency, s.calls = 3, 8, 1500
-	if s.full {
-		s.processes, s.calls = 4, 6000
+	s.processes, s.concurrency, s.calls, s.full = 3, 8, 1500, false
+	if text := os.Getenv("CALLQ_FAULTS"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1000 {
+			t.Fatalf("CALLQ_FAULTS is %q, want a number of calls from 1000 on", text)
+		}
+		s.processes, s.calls, s.full = 4, n, true
 	}
 	return s
 }
@@ -47,12 +51,7 @@ func (f *fleet) wantAllDoneOnce(batch string, n int) {
 	if c := f.counts(batch); c.Accepted != int64(n) || c.Done != int64(n) {
 		f.t.Errorf("the books of %s have %+v, want all of %d done", batch, c, n)
 	}
-	did := map[string]int{}
-	for _, c := range f.sim.Calls() {
-		if c.Answer == "ok" {
-			did[c.Method+" "+c.Path]++
-		}
-	}
+	did := f.did()
 	results, wrong, again := map[string]int{}, 0, 0
 	for r, err := range f.producer.Results(f.t.Context(), batch) {
 		if err != nil {
@@ -72,6 +71,27 @@ func (f *fleet) wantAllDoneOnce(batch string, n int) {
 		f.t.Errorf("%d calls of %s have results, %d of them wrong ones; want %d and none", len(results), batch, wrong, n)
 	}
 	f.t.Logf("%d calls that may be made twice were", again)
+}
+
+// did counts how often the API has done the work of each call.
+func (f *fleet) did() map[string]int {
+	times := map[string]int{}
+	for _, c := range f.sim.Calls() {
+		if c.Answer == "ok" {
+			times[c.Method+" "+c.Path]++
+		}
+	}
+	return times
+}
+
+// madeAgain counts the calls of a batch whose work the API has done more than once.
+func (f *fleet) madeAgain(batch string) (n int) {
+	for call, times := range f.did() {
+		if times > 1 && strings.Contains(call, " /"+batch+"/") {
+			n++
+		}
+	}
+	return n
 }
 
 // complaints counts what all processes have logged, and how often they said that
@@ -101,9 +121,8 @@ func (f *fleet) wantCalm(before int, away time.Duration) {
 	}
 }
 
-// callq runs a command of the program on the fleet's Redis, and returns its exit
-// status and all that it wrote.
-func (f *fleet) callq(args ...string) (status int, said string) {
+// command is one of the program's on the fleet's Redis, not started.
+func (f *fleet) command(args ...string) *exec.Cmd {
 	f.t.Helper()
 	dir := f.t.TempDir()
 	config := filepath.Join(dir, "callq.yaml")
@@ -114,6 +133,13 @@ func (f *fleet) callq(args ...string) (status int, said string) {
 	cmd := exec.Command(program(f.t), append(args, "--config", config)...)
 	cmd.Dir, cmd.SysProcAttr = dir, tied()
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TZ=UTC", "GORACE=atexit_sleep_ms=0"}
+	return cmd
+}
+
+// callq runs a command, and returns its exit status and all that it wrote.
+func (f *fleet) callq(args ...string) (status int, said string) {
+	f.t.Helper()
+	cmd := f.command(args...)
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
 		f.t.Fatal(err)

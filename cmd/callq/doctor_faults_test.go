@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+const doctorConfig = "upstreams: {sim: {base_url: \"http://127.0.0.1:1\", policy: patsnap}}\n"
+
+// skewed is the URL of a Redis whose clock is off: a way to the server on which the
+// answers to TIME are changed.
+func skewed(t *testing.T, server *brokertest.Server, by time.Duration) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go pipeSkewed(client, server.Socket, by)
+		}
+	}()
+	return "redis://" + l.Addr().String() + "/0"
+}
+
+var timeReply = regexp.MustCompile(`^\*2\r\n\$10\r\n(\d{10})\r\n\$\d\r\n`)
+
+func pipeSkewed(client net.Conn, socket string, by time.Duration) {
+	defer client.Close()
+	server, err := net.Dial("unix", socket)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	go func() {
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+	}()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := server.Read(buffer)
+		reply := timeReply.ReplaceAllFunc(buffer[:n], func(head []byte) []byte {
+			at := timeReply.FindSubmatch(head)[1]
+			seconds, _ := strconv.ParseInt(string(at), 10, 64)
+			return bytes.Replace(head, at, strconv.AppendInt(nil, seconds+int64(by/time.Second), 10), 1)
+		})
+		if _, failed := client.Write(reply); err != nil || failed != nil {
+			return
+		}
+	}
+}
+
+func TestDoctorFindsAClockThatIsOff(t *testing.T) {
+	server := brokertest.Redis(t)
+	path := filepath.Join(t.TempDir(), "callq.yaml")
+	if err := os.WriteFile(path, []byte(doctorConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		by     time.Duration
+		status int
+		says   string
+	}{
+		{0, exitWell, "ok       clock "},
+		{10 * time.Minute, exitFailed, "finding  clock        this machine's clock and that of Redis are "},
+		{-7 * time.Second, exitFailed, "finding  clock        this machine's clock and that of Redis are "},
+	} {
+		t.Run(c.by.String(), func(t *testing.T) {
+			url := skewed(t, server, c.by)
+			var out bytes.Buffer
+			env := func(name string) string { return map[string]string{"CALLQ_REDIS": url}[name] }
+			status := run(t.Context(), []string{"doctor", "--config", path}, nil, &out, io.Discard, env)
+			if status != c.status || !strings.Contains(out.String(), c.says) || (c.status != exitWell) != strings.Contains(out.String(), "Next: set both by NTP") {
+				t.Errorf("status %d:\n%s", status, &out)
+			}
+		})
+	}
+}
+
+// TestAnAsynqWithOtherScriptsIsRefused builds callq with an asynq in which one script
+// is another, as a new version may have it.
+func TestAnAsynqWithOtherScriptsIsRefused(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds the program")
+	}
+	server := brokertest.Redis(t)
+	dir := t.TempDir()
+	command := func(name string, args ...string) string {
+		t.Helper()
+		out, err := exec.Command(name, args...).Output()
+		if err != nil {
+			t.Fatalf("%s %v: %v", name, args, err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	changed := filepath.Join(dir, "asynq")
+	if err := os.CopyFS(changed, os.DirFS(command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/hibiken/asynq"))); err != nil {
+		t.Fatal(err)
+	}
+	scripts := filepath.Join(changed, "internal", "rdb", "rdb.go")
+	source, err := os.ReadFile(scripts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const known = `local id = redis.call("RPOPLPUSH", KEYS[1], KEYS[3])`
+	if bytes.Count(source, []byte(known)) != 1 {
+		t.Fatal("asynq's dequeue is not the one that this test changes")
+	}
+	source = bytes.Replace(source, []byte(known), []byte(known+" -- changed"), 1)
+	if err := os.WriteFile(scripts, source, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mod := filepath.Join(dir, "go.mod")
+	for _, name := range []string{"go.mod", "go.sum"} {
+		data, err := os.ReadFile(filepath.Join("..", "..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	command("go", "mod", "edit", "-replace", "github.com/hibiken/asynq="+changed, mod)
+	binary := filepath.Join(dir, "callq")
+	command("go", "build", "-modfile", mod, "-o", binary, ".")
+
+	h := newHome(t, os.Getenv("PATH"))
+	h.write("callq.yaml", doctorConfig+fmt.Sprintf("redis: %q\n", server.URL))
+	for _, c := range []struct{ command, says string }{
+		{"doctor", "finding  asynq        asynq's scripts are not the ones that this callq knows: the dequeue script of asynq v0.26.0 "},
+		{"doctor", "Next: go get github.com/hibiken/asynq@v0.26.0"},
+		{"work", "asynq's scripts are not the ones that this callq knows: the dequeue script of asynq v0.26.0 "},
+	} {
+		cmd := exec.Command(binary, c.command)
+		cmd.Dir, cmd.Env = h.dir, h.env
+		out, _ := cmd.CombinedOutput()
+		if status := cmd.ProcessState.ExitCode(); status != exitFailed || !strings.Contains(string(out), c.says) {
+			t.Errorf("%s ended with status %d:\n%s", c.command, status, out)
+		}
+	}
+}

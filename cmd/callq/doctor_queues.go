@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+func checkQueues(ctx context.Context, d *doctor) ([]diagnosis, error) {
+	return d.eachQueue(ctx, "%s known to asynq's tools", func(s ledger.QueueState) ([]diagnosis, error) {
+		var list []diagnosis
+		if s.Paused {
+			list = append(list, diagnosis{
+				Status: noted, Detail: fmt.Sprintf("queue %s is paused by an operator; %s in it", s.Queue, verbalOf(int(s.Pending), "call", "waits", "wait")),
+				Fix: "resume it where it was paused (asynqmon)",
+			})
+		}
+		if s.Listed {
+			return list, nil
+		}
+		one := diagnosis{Status: found, Detail: fmt.Sprintf("queue %s is missing from asynq's list: its tools do not show it", s.Queue), Fix: "callq doctor --mend"}
+		if d.mend {
+			if err := d.desk.ledger.Relist(ctx, s.Queue); err != nil {
+				return list, err
+			}
+			one.Status, one.Fix = mended, ""
+		}
+		return append(list, one), nil
+	})
+}
+
+const (
+	// sample is how many tasks of each list are looked at one by one.
+	sample = 1000
+	// manyCalls is the same for the open calls of a batch: some seconds' worth.
+	manyCalls = 100_000
+)
+
+func (d *doctor) eachQueue(ctx context.Context, fine string, look func(ledger.QueueState) ([]diagnosis, error)) ([]diagnosis, error) {
+	queues, err := d.desk.ledger.Queues(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []diagnosis
+	for _, queue := range queues {
+		s, err := d.desk.ledger.QueueState(ctx, queue, sample)
+		if err != nil {
+			return list, err
+		}
+		more, err := look(s)
+		list = append(list, more...)
+		if err != nil {
+			return list, err
+		}
+	}
+	return orWell(list, fine, plural(len(queues), "queue")), nil
+}
+
+// checkTasks looks for tasks that nobody will take back, for such as have no call,
+// and for what has asynq's own tools fail.
+func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
+	return d.eachQueue(ctx, "%s, every task with its lease and its call", func(s ledger.QueueState) ([]diagnosis, error) {
+		var list []diagnosis
+		add := func(detail string, mend func() error) error {
+			one := diagnosis{Status: found, Detail: "queue " + s.Queue + ": " + detail, Fix: "callq doctor --mend"}
+			if d.mend {
+				if err := mend(); err != nil {
+					return err
+				}
+				one.Status, one.Fix = mended, ""
+			}
+			list = append(list, one)
+			return nil
+		}
+		if n := len(s.Unleased); n > 0 {
+			err := add(fmt.Sprintf("%s being made by nobody, as %s, and would stay so for ever", verbalOf(n, "task", "is", "are"), some(s.Unleased)), func() error {
+				_, err := d.desk.ledger.Release(ctx, s.Queue, time.Time{}, s.Unleased...)
+				return err
+			})
+			if err != nil {
+				return list, err
+			}
+		}
+		if n := len(s.Ghosts); n > 0 {
+			err := add(fmt.Sprintf("%s on its lists without a task, as %s: asynq's tools fail for the queue", verbalOf(n, "id", "stands", "stand"), some(s.Ghosts)), func() error {
+				_, err := d.desk.ledger.Unlist(ctx, s.Queue, s.Ghosts...)
+				return err
+			})
+			if err != nil {
+				return list, err
+			}
+		}
+		if s.Jams() {
+			detail := fmt.Sprintf("asynq's archive is about to jam: it holds %s that asynq would delete in one step, and fails to; then nothing of the queue can be archived", plural(s.Overdue, "task"))
+			err := add(detail, func() error {
+				_, err := d.desk.ledger.TrimArchive(ctx, s.Queue)
+				return err
+			})
+			if err != nil {
+				return list, err
+			}
+		}
+		if n := len(s.Strangers); n > 0 {
+			list = append(list, diagnosis{
+				Status: found, Fix: "find who writes there; callq work takes each down as a dead letter: callq dead list --filter class=malformed_task",
+				Detail: fmt.Sprintf("queue %s: %s not put there by callq, as %s", s.Queue, verbalOf(n, "task", "was", "were"), some(s.Strangers)),
+			})
+		}
+		return list, nil
+	})
+}
+
+// leaseGrace is how long after the end of its lease a task is taken back by asynq, at
+// the latest, if a worker runs.
+const leaseGrace = 5 * time.Minute
+
+// checkCalls looks for open calls that no worker will ever find. To mend it looks at
+// all of them.
+func checkCalls(ctx context.Context, d *doctor) ([]diagnosis, error) {
+	search := ledger.Search{ID: tasks.TaskID, By: time.Now().Add(-leaseGrace), Most: manyCalls}
+	if d.mend {
+		search.Most = math.MaxInt
+	}
+	var ids []string
+	var list []diagnosis
+	lost, restored := 0, 0
+	for r, err := range d.desk.ledger.Lost(ctx, &search) {
+		if err != nil {
+			return nil, err
+		}
+		if lost++; len(ids) < enough {
+			ids = append(ids, r.ID)
+		}
+		if !d.mend {
+			continue
+		}
+		did, err := d.desk.producer.Restore(ctx, r, search.By)
+		switch {
+		case errors.Is(err, tasks.ErrMalformed), errors.Is(err, tasks.ErrNewerVersion):
+			list = append(list, diagnosis{Status: found, Detail: err.Error(), Fix: fmt.Sprintf("callq batch cancel '%s'", r.Batch)})
+		case err != nil:
+			return list, err
+		case did:
+			restored++
+		}
+	}
+	one := diagnosis{Detail: fmt.Sprintf("%s without a task, as %s: no worker will make them", verbalOf(lost, "open call", "is", "are"), some(ids))}
+	switch {
+	case lost == 0:
+		return well("%s looked at, each with its task", plural(search.Looked, "open call")), nil
+	case !d.mend:
+		one.Status, one.Fix = found, "callq doctor --mend"
+		list = append(list, one)
+	case restored > 0:
+		one.Status = mended
+		list = append([]diagnosis{one}, list...)
+	}
+	// What is lost and was neither restored nor named has moved on.
+	return orWell(list, "%s looked at, each with its task", plural(search.Looked, "open call")), nil
+}
+
+// enough is how many ids [some] needs to see.
+const enough = few + 1
+
+const few = 3
+
+// some names a few of many.
+func some(ids []string) string {
+	text := ""
+	for i, id := range ids[:min(len(ids), few)] {
+		if i > 0 {
+			text += ", "
+		}
+		text += id
+	}
+	if len(ids) > few {
+		text += ", …"
+	}
+	return text
+}

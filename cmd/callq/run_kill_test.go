@@ -1,0 +1,72 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/worker/simapi"
+)
+
+// The Redis of a run dies with it.
+func TestARunThatIsKilledGoesOnWithoutLosingOrRepeatingACall(t *testing.T) {
+	t.Parallel()
+	const lines, concurrency = 200, 4
+	h := newHome(t, filepath.Dir(brokertest.Binary(t)))
+	sim, url := simulate(t, simapi.Config{Latency: simapi.Latency{Min: 50 * time.Millisecond, Max: 100 * time.Millisecond}})
+	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap, concurrency: %d}}\n", url, concurrency))
+	var calls strings.Builder
+	for i := range lines {
+		fmt.Fprintf(&calls, "{\"key\":\"k%d\",\"method\":%q,\"path\":\"/%d\"}\n", i, []string{"GET", "GET", "POST"}[i%3], i)
+	}
+	h.write("calls.jsonl", calls.String())
+	for _, arrivals := range []int64{lines / 4, lines / 2} {
+		_, signal, end := h.start("run", "calls.jsonl", "-o", "out")
+		await(t, "some calls", func() bool { return sim.Stats().Arrivals >= arrivals })
+		signal(syscall.SIGKILL)
+		end()
+	}
+	cmd, out, errs := h.command("run", "calls.jsonl", "-o", "out", "--json")
+	err := cmd.Run()
+	if status := cmd.ProcessState.ExitCode(); status != exitWell && status != exitLosses {
+		t.Fatalf("the last run ended with %v\n%s%s", err, out, errs)
+	}
+	arrived := map[string]int{}
+	for _, c := range sim.Calls() {
+		arrived[c.Method+" "+c.Path]++
+	}
+	results, unknown, again := map[string]bool{}, 0, 0
+	for line := range strings.Lines(h.read("out")) {
+		var r struct{ Key, Method, Path, State, Class string }
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if results[r.Key] {
+			t.Errorf("%s has two results", r.Key)
+		}
+		results[r.Key] = true
+		times := arrived[r.Method+" "+r.Path]
+		switch {
+		case r.State == "done" && times == 1:
+		case r.State == "done" && r.Method == "GET":
+			again++
+		case r.Class == "outcome_unknown" && r.Method == "POST" && times <= 1:
+			unknown++
+		default:
+			t.Errorf("%s %s ended %s, %s, and arrived %d times", r.Method, r.Path, r.State, r.Class, times)
+		}
+	}
+	if len(results) != lines {
+		t.Errorf("%d of %d calls have results", len(results), lines)
+	}
+	// Those that were under way at a kill.
+	if most := 2 * concurrency; unknown > most || again > most {
+		t.Errorf("%d calls ended as unknown and %d were made again, of %d that can have been under way", unknown, again, most)
+	}
+	h.callq(exitWell, "audit")
+}

@@ -1,0 +1,152 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Whoever can write to Redis can write anything into a record. What is only read
+// is read with care; but the scripts compare some of a record's numbers with what
+// a worker has read, and add to others. A number that callq cannot have written
+// ends its call, before it is made: a worker could neither count that call's
+// attempts nor record how it ended.
+
+// numbers are the fields of a record that hold a number, with the largest that
+// each can have.
+var numbers = []struct {
+	field string
+	least int64
+	most  int64
+}{
+	{"gen", 1, maxCount},
+	{"attempts", 0, maxCount},
+	{"parked", 0, maxCount},
+	{"starts", 0, maxCount},
+	{"settled", 0, maxCount},
+	{"sent", 0, maxCount},
+	{"first", 0, maxMilli},
+	{"parked_at", 0, maxMilli},
+	{"held_base", 0, maxHeld.Milliseconds()},
+	{"held_own", 0, maxHeld.Milliseconds()},
+}
+
+// forged names the first field that does not hold such a number, in the digits
+// with which callq writes it.
+func forged(h map[string]string) string {
+	for _, n := range numbers {
+		text, there := h[n.field]
+		if !there && n.field != "gen" {
+			continue
+		}
+		if v, err := strconv.ParseInt(text, 10, 64); err != nil || v < n.least || v > n.most || strconv.FormatInt(v, 10) != text {
+			return n.field
+		}
+	}
+	if count(h["settled"]) > count(h["starts"]) {
+		return "settled"
+	}
+	return ""
+}
+
+// Straighten gives the record of a call that is in a worker's hands numbers that
+// can be worked with, in place of what somebody forged. The call is to be ended
+// then.
+func (l *Ledger) Straighten(ctx context.Context, t *Take) error {
+	generation := max(t.Generation, 1)
+	// The starts stay: the script has just counted on from them, and by them this
+	// taking is told from others.
+	pipe := l.rdb.TxPipeline()
+	key := keysOf(t.Queue).record(t.ID)
+	pipe.HDel(ctx, key, "attempts", "parked", "settled", "sent", "first", "parked_at", "held_base", "held_own")
+	pipe.HSet(ctx, key, "gen", generation)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("straighten the record of call %s: %w", t.ID, err)
+	}
+	t.Generation, t.Attempts, t.Parked, t.Sent, t.HeldBase, t.HeldOwn = generation, 0, 0, 0, 0, 0
+	t.FirstAt, t.ParkedAt = time.Time{}, time.Time{}
+	return nil
+}
+
+// mostLooked is how many of the next tasks the script looks at, and more.
+const mostLooked = 200
+
+// Clear puts out of the way what stops the script that takes calls from a queue: a
+// task or a record that is no hash, and a count of starts that cannot be added to.
+// The script meets such a task among the next that are pending, and it ends when it
+// is taken then. One that stands among the active, which nobody holds, goes back to
+// pending. Clear names the calls that it found so.
+func (l *Ledger) Clear(ctx context.Context, queue string) (cleared []string, err error) {
+	k := keysOf(queue)
+	fail := func(err error) ([]string, error) { return cleared, fmt.Errorf("clear queue %q: %w", queue, err) }
+	active, err := l.rdb.LRange(ctx, k.active(), 0, -1).Result()
+	if err != nil {
+		return fail(err)
+	}
+	pending, err := l.rdb.LRange(ctx, k.pending(), -mostLooked, -1).Result()
+	if err != nil {
+		return fail(err)
+	}
+	for _, id := range pending {
+		found, err := l.clear(ctx, k, id)
+		if err != nil {
+			return fail(err)
+		}
+		if found {
+			cleared = append(cleared, id)
+		}
+	}
+	for _, id := range active {
+		found, err := l.clear(ctx, k, id)
+		if err != nil {
+			return fail(err)
+		}
+		if !found {
+			continue
+		}
+		cleared = append(cleared, id)
+		if err := l.rdb.ZRem(ctx, k.lease(), id).Err(); err != nil {
+			return fail(err)
+		}
+		if _, err := l.Release(ctx, queue, time.Time{}, id); err != nil {
+			return fail(err)
+		}
+	}
+	return cleared, nil
+}
+
+func (l *Ledger) clear(ctx context.Context, k keys, id string) (found bool, err error) {
+	for _, key := range []string{k.task(id), k.record(id)} {
+		kind, err := l.rdb.Type(ctx, key).Result()
+		if err != nil {
+			return found, err
+		}
+		if kind == "hash" || kind == "none" {
+			continue
+		}
+		if err := l.rdb.Del(ctx, key).Err(); err != nil {
+			return found, err
+		}
+		found = true
+	}
+	starts, err := l.rdb.HGet(ctx, k.record(id), "starts").Result()
+	if errors.Is(err, redis.Nil) || err == nil && countable(starts) {
+		return found, nil
+	}
+	if err == nil {
+		// Something to count from that is still none of callq's.
+		err = l.rdb.HSet(ctx, k.record(id), "starts", -1).Err()
+	}
+	return true, err
+}
+
+// countable tells whether Redis can add one to it.
+func countable(text string) bool {
+	n, err := strconv.ParseInt(text, 10, 64)
+	return err == nil && n < math.MaxInt64 && strconv.FormatInt(n, 10) == text
+}

@@ -1,0 +1,59 @@
+package admin
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+// FuzzRequest has anybody who reaches the address send anything.
+func FuzzRequest(f *testing.F) {
+	for _, path := range []string{
+		"/", "/healthz", "/asynqmon/api/queues", "/asynqmon/api/queues/sim", "/asynqmon/api/queues/sim:pause", "/asynqmon/api/queues/sim/pending_tasks/x", "/asynqmon/api/queues/sim/archived_tasks/x:run",
+		"/asynqmon/api/queues/sim/pending_tasks:batch_delete", "/asynqmon/api/queues/sim/pending_tasks?page=-1&size=99999999999999999999", "/asynqmon/api/queues/%00%ff/active_tasks", "/asynqmon/../healthz",
+		"/asynqmon/api/queues/a}b{/retry_tasks:batch_archive", "/asynqmon/%2e%2e/%2e%2e/etc/passwd", "/asynqmon/static/..%2f..%2fgo.mod",
+	} {
+		f.Add("GET", path, "127.0.0.1", "", "")
+		f.Add("POST", path, "localhost:1", "", `{"task_ids":["x","\u0000","{sim}"]}`)
+		f.Add("DELETE", path, "[::1]:8080", "Bearer x", `{"task_ids":[`)
+	}
+	f.Add("GET", "/", "evil.example", "Bearer \xff", "")
+	client, _ := brokertest.Mini(f)
+	cfg := configOn(f, client)
+	open, err := New(cfg)
+	if err != nil {
+		f.Fatal(err)
+	}
+	cfg.Loopback, cfg.Tokens = false, []Token{{Name: "ops", Read: func() (string, error) { return "the-token", nil }}}
+	closed, err := New(cfg)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, method, path, host, authorization, body string) {
+		target, err := url.ParseRequestURI(path)
+		if err != nil || method == "" || strings.ContainsAny(method, " \r\n\x00") {
+			return // net/http's server does not let it through
+		}
+		ask := func(h http.Handler) int {
+			r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1/", strings.NewReader(body))
+			r.Method, r.URL, r.RequestURI, r.Host = method, target, path, host
+			r.Header.Set("Authorization", authorization)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Header().Get("X-Content-Type-Options") != "nosniff" || w.Header().Get("Content-Security-Policy") == "" {
+				t.Errorf("%s %q is answered without its guards: %v", method, path, w.Header())
+			}
+			return w.Code
+		}
+		if code := ask(open); code < http.StatusBadRequest && !localHost(host) && target.Path != "/healthz" && target.Path != "/readyz" {
+			t.Errorf("%s %q for the host %q: %d", method, path, host, code)
+		}
+		if code := ask(closed); code != http.StatusUnauthorized && !strings.Contains(authorization, "the-token") && target.Path != "/healthz" && target.Path != "/readyz" {
+			t.Errorf("%s %q with %q: %d", method, path, authorization, code)
+		}
+	})
+}

@@ -1,0 +1,98 @@
+package worker_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/callqtest"
+)
+
+func TestACallThatMayHaveHadItsEffectIsMadeAgainOnlyWhereThatDoesNoHarm(t *testing.T) {
+	yes, no := true, false
+	each(t, worker.Config{Concurrency: 32, Upstreams: []worker.Upstream{
+		{Name: "api", Timeout: time.Second, Concurrency: 32},
+		{Name: "keyed", Timeout: time.Second, Concurrency: 32, IdempotencyHeader: "Idempotency-Key"},
+	}}, func(t *testing.T, env *callqtest.Env) {
+		env.Sim().Script(`* /hang/* -> hang=2s; ok
+* /cut/* -> cut; ok
+* /after/* -> reset-after; ok
+* /http/* -> http:504; ok
+* /html/* -> html; ok
+* /malformed/* -> malformed; ok
+* /empty/* -> empty; ok`)
+		type sent struct {
+			call  tasks.Call
+			id    string
+			again bool
+		}
+		var list []sent
+		for _, answer := range []string{"hang", "cut", "after", "http", "html", "malformed", "empty"} {
+			for i, s := range []sent{
+				{call: tasks.Call{Upstream: "api"}, again: true},
+				{call: tasks.Call{Upstream: "api", Idempotent: &no}},
+				{call: tasks.Call{Upstream: "api", Method: http.MethodPost}},
+				{call: tasks.Call{Upstream: "api", Method: http.MethodPost, Idempotent: &yes}, again: true},
+				{call: tasks.Call{Upstream: "keyed", Method: http.MethodPost}, again: true},
+			} {
+				s.call.Path = fmt.Sprintf("/%s/%d", answer, i)
+				s.id = env.Submit(s.call).ID
+				list = append(list, s)
+			}
+		}
+		env.Start()
+		for _, s := range list {
+			r := env.Await(s.id)
+			arrived := env.Sim().Arrived(r.Method, r.Path)
+			if s.again {
+				want(t, r, tasks.StateDone, policy.OK, 2)
+				if arrived != 2 {
+					t.Errorf("%s %s arrived %d times, want 2", r.Method, r.Path, arrived)
+				}
+				continue
+			}
+			want(t, r, tasks.StateDead, policy.OutcomeUnknown, 1)
+			if arrived != 1 {
+				t.Errorf("%s %s arrived %d times, want once", r.Method, r.Path, arrived)
+			}
+		}
+	})
+}
+
+// A worker of this version and calls of a later one: as in a roll-out.
+func TestACallThatANewerVersionWroteWaitsForANewerWorkerAndSpendsNothing(t *testing.T) {
+	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
+		id := env.Submit(tasks.Call{Path: "/newer", Batch: "b", Key: "newer"}).ID
+		record := "callq:{" + callqtest.Upstream + "}:c:" + id
+		content, err := env.Redis().HGet(t.Context(), record, "content").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		newer := `{"v":2,"what":"nobody knows yet"}`
+		if err := env.Redis().HSet(t.Context(), record, "content", newer).Err(); err != nil {
+			t.Fatal(err)
+		}
+		env.Start()
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/same", Batch: "b", Key: "same"}).ID), tasks.StateDone, policy.OK, 1)
+		awaitTrue(t, "the newer call to be put off", func() bool {
+			n, err := env.Redis().ZCard(t.Context(), "asynq:{"+callqtest.Upstream+"}:retry").Result()
+			return err == nil && n == 1
+		})
+		if n := env.Sim().Arrived(http.MethodGet, "/newer"); n != 0 {
+			t.Errorf("the newer call was made %d times", n)
+		}
+		// A worker that understands it.
+		if err := env.Redis().HSet(t.Context(), record, "content", content).Err(); err != nil {
+			t.Fatal(err)
+		}
+		r := env.Await(id)
+		want(t, r, tasks.StateDone, policy.OK, 1)
+		if r.Parked == 0 {
+			t.Error("its waiting is not recorded as parked")
+		}
+	})
+}

@@ -1,0 +1,42 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks/broker"
+)
+
+// clock watches how far this machine's clock is off Redis's. With a wrong one a
+// worker would give its calls leases that are over at once, or never, and take
+// other workers' calls from them: it takes none until the clocks agree.
+type clock struct{ wrong atomic.Bool }
+
+func (c *clock) isRight() bool { return !c.wrong.Load() }
+
+// checkClock compares the clocks, and says when they begin to differ and when
+// they agree again.
+func (w *Worker) checkClock(ctx context.Context) error {
+	skew, err := broker.Skew(ctx, w.cfg.Redis)
+	if err != nil {
+		return err
+	}
+	wrong := skew.Abs() > broker.MaxSkew
+	switch was := w.clock.wrong.Swap(wrong); {
+	case wrong && !was:
+		w.log.Error(fmt.Sprintf("this machine's clock is %s Redis's: no call starts here until they agree; set both by NTP", ahead(skew)))
+	case was && !wrong:
+		w.log.Info("this machine's clock and that of Redis agree again: calls start")
+	}
+	return nil
+}
+
+// ahead says which of the clocks is ahead, and how far.
+func ahead(skew time.Duration) string {
+	if skew < 0 {
+		return (-skew).Round(time.Second).String() + " behind"
+	}
+	return skew.Round(time.Second).String() + " ahead of"
+}

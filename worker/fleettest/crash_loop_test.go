@@ -1,0 +1,159 @@
+package fleettest
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/callqtest"
+)
+
+// poisonedRedis names the environment variable by which a process of these tests
+// learns that it is [TestPoisonedWorker], and on which Redis.
+const poisonedRedis = "CALLQ_TEST_POISON"
+
+// poison is a job that takes its worker's process with it.
+type poison struct{}
+
+func (poison) Kind() string { return "poison" }
+
+// food is a job that is well.
+type food struct{}
+
+func (food) Kind() string { return "food" }
+
+// TestPoisonedWorker is no test: it is the process of a worker that has a job which
+// kills it, as one that runs out of memory or into an unrecovered fault would.
+func TestPoisonedWorker(t *testing.T) {
+	url := os.Getenv(poisonedRedis)
+	if url == "" {
+		t.Skip("it is the child of another test")
+	}
+	conn, err := broker.Open(t.Context(), url, broker.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := worker.New(worker.Config{
+		Redis: conn.Client, Upstreams: []worker.Upstream{{Name: upstream, Policy: callqtest.Fast(t)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = worker.Handle(w, upstream, func(context.Context, *worker.Job[poison]) (string, error) {
+		self, err := os.FindProcess(os.Getpid())
+		if err == nil {
+			err = self.Kill()
+		}
+		return "", err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = worker.Handle(w, upstream, func(context.Context, *worker.Job[food]) (string, error) { return "eaten", nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience) // its parent may be gone
+	defer cancel()
+	if err := w.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// poisoned starts the process. It is killed at the end of the test.
+func poisoned(t *testing.T, server *brokertest.Server) (cmd *exec.Cmd, ended chan struct{}) {
+	t.Helper()
+	cmd = exec.Command(os.Args[0], "-test.run=^TestPoisonedWorker$")
+	cmd.Env = append(os.Environ(), poisonedRedis+"="+server.URL, "GORACE=atexit_sleep_ms=0")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended = make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // its state tells
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-ended
+	})
+	return cmd, ended
+}
+
+// asynq puts a task back as often as its worker dies, whatever its retries; and
+// alone it would kill one worker after another for ever.
+func TestAJobThatKillsItsWorkerEndsAsACrashLoop(t *testing.T) {
+	server := brokertest.Redis(t)
+	producer, err := tasks.NewProducer(server.Client, tasks.ProducerConfig{Rules: tasks.Rules{AllowJobs: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	books := ledger.New(server.Client)
+	enqueue := func(args tasks.Args, key string) tasks.Receipt {
+		t.Helper()
+		job, err := tasks.NewJob(args, tasks.Options{Upstream: upstream, Batch: "b", Key: key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := producer.Submit(t.Context(), job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	bad := enqueue(poison{}, "bad")
+	const kills = 4 // the fifth start is one too many
+	for kill := 1; kill <= kills; kill++ {
+		cmd, ended := poisoned(t, server)
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			t.Fatalf("start %d of the job did not kill its worker", kill)
+		}
+		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+			t.Fatalf("worker %d ended by %s", kill, cmd.ProcessState)
+		}
+		r, err := books.Find(t.Context(), bad.ID)
+		if err != nil || r.State != ledger.Open || r.Starts != kill {
+			t.Fatalf("after kill %d the job is %s with %d starts, %v", kill, r.State, r.Starts, err)
+		}
+		// asynq waits a minute for the lease to be over; the test does not.
+		over := redis.Z{Score: float64(time.Now().Add(-time.Minute).Unix()), Member: bad.ID}
+		if n := server.Client.ZAddArgs(t.Context(), "asynq:{"+upstream+"}:lease", redis.ZAddArgs{XX: true, Ch: true, Members: []redis.Z{over}}).Val(); n != 1 {
+			t.Fatal("the job has no lease that could end")
+		}
+	}
+	good := enqueue(food{}, "good")
+	_, ended := poisoned(t, server)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	result, err := producer.Wait(ctx, bad.ID)
+	if err != nil || result.State != tasks.StateDead || result.Class != string(policy.CrashLoop) || result.Attempts != 0 || result.Advice == "" ||
+		!strings.Contains(result.ErrorMessage, "five workers") {
+		t.Errorf("the job ended as %+v, %v", result, err)
+	}
+	if result, err = producer.Wait(ctx, good.ID); err != nil || result.State != tasks.StateDone {
+		t.Errorf("the other job ended as %+v, %v", result, err)
+	}
+	select {
+	case <-ended:
+		t.Error("the last worker was killed too")
+	default:
+	}
+	findings, err := books.Audit(t.Context(), "b", tasks.TaskID)
+	if err != nil || len(findings) != 0 {
+		t.Errorf("the books: %+v, %v", findings, err)
+	}
+}
