@@ -64,7 +64,8 @@ var DefaultIdempotent = []string{"GET *", "HEAD *", "OPTIONS *", "PUT *", "DELET
 
 // Config configures a Worker. Redis and Upstreams are required.
 type Config struct {
-	// Redis is the queue's. The worker does not close it.
+	// Redis is the queue's. The worker does not close it; it has to stay open until
+	// Run has returned.
 	Redis redis.UniversalClient
 	// Upstreams are the APIs whose calls this worker makes.
 	Upstreams []Upstream
