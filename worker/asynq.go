@@ -209,8 +209,12 @@ func growStack() {
 }
 
 // forward tells asynq whether to look for delayed tasks that are due. asynq asks
-// for each of its servers; one answer in the time of asking is enough.
+// for each of its servers; one answer in the time of asking is enough. By a wrong
+// clock they would be made too early.
 func (w *Worker) forward(queue, set string) bool {
+	if !w.clock.isRight() {
+		return false
+	}
 	rest := w.rests[queue]
 	return rest == nil || rest.look(queue+" "+set, time.Now())
 }

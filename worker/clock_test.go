@@ -1,10 +1,8 @@
 package worker_test
 
 import (
-	"bytes"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,36 +13,17 @@ import (
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
 
-// diary is a log that may be read while it is written.
-type diary struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (d *diary) Write(p []byte) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.b.Write(p)
-}
-
-func (d *diary) await(t *testing.T, text string) {
-	t.Helper()
-	awaitTrue(t, "the log to say "+text, func() bool {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return strings.Contains(d.b.String(), text)
-	})
-}
-
 func TestAWorkerStopsWhileItsClockIsWrongAndGoesOnByItself(t *testing.T) {
 	t.Parallel()
 	client, server := brokertest.Mini(t)
-	log := &diary{}
+	log := &lockedBuffer{}
 	env := callqtest.New(t, worker.Config{Redis: client, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	env.Start()
 	want(t, env.Await(env.Submit(tasks.Call{Path: "/right"}).ID), tasks.StateDone, policy.OK, 1)
 	server.SetTime(time.Now().Add(10 * time.Minute))
-	log.await(t, "behind Redis's: no call starts here until they agree; set both by NTP")
+	awaitTrue(t, "the log to say so", func() bool {
+		return strings.Contains(log.String(), "behind Redis's: no call starts here until they agree; set both by NTP")
+	})
 	id := env.Submit(tasks.Call{Path: "/wrong"}).ID
 	// The clock of this Redis stands still, and the worker looks at it every second.
 	server.SetTime(time.Now().Add(-10 * time.Minute))
@@ -54,6 +33,8 @@ func TestAWorkerStopsWhileItsClockIsWrongAndGoesOnByItself(t *testing.T) {
 		t.Errorf("%d calls arrived, want none beside the first", n)
 	}
 	server.SetTime(time.Time{}) // the machine's own again
-	log.await(t, "this machine's clock and that of Redis agree again")
+	awaitTrue(t, "the log to say so", func() bool {
+		return strings.Contains(log.String(), "this machine's clock and that of Redis agree again")
+	})
 	want(t, env.Await(id), tasks.StateDone, policy.OK, 1)
 }

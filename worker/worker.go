@@ -123,7 +123,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	source := ""
 	w.wrapped = broker.Wrap(cfg.Redis, broker.Hooks{
-		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded, Expired: w.expired, ClockIsRight: w.clock.isRight,
+		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded, Expired: w.expired,
 		Fatal: func(err error) { w.fatal <- err },
 	})
 	for _, u := range cfg.Upstreams {

@@ -1,12 +1,9 @@
 package broker
 
 import (
-	"context"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
@@ -38,51 +35,6 @@ func TestAMachineAgreesWithItsOwnRedis(t *testing.T) {
 		got, err := Skew(t.Context(), client)
 		if err != nil || got.Abs() > MaxSkew {
 			t.Errorf("the clocks are %s apart, %v", got, err)
-		}
-	})
-}
-
-// A worker whose clock is ahead would take other workers' calls from them and make
-// delayed ones too early.
-func TestAnAsynqServerWithAWrongClockLeavesLeasesAndDelayedTasksAlone(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		long := redis.Z{Score: float64(time.Now().Add(-time.Hour).Unix())}
-		for _, id := range []string{"held", "due"} {
-			enqueue(t, rdb, id)
-			list, set := "asynq:{q}:active", "asynq:{q}:lease"
-			if id == "due" {
-				list, set = "", "asynq:{q}:scheduled"
-			}
-			long.Member = id
-			pipe := rdb.TxPipeline()
-			pipe.LRem(t.Context(), "asynq:{q}:pending", 1, id)
-			pipe.ZAdd(t.Context(), set, long)
-			if list != "" {
-				pipe.LPush(t.Context(), list, id)
-			}
-			if _, err := pipe.Exec(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		moved := func() (n int64) {
-			return 2 - rdb.ZCard(t.Context(), "asynq:{q}:lease").Val() - rdb.ZCard(t.Context(), "asynq:{q}:scheduled").Val()
-		}
-		var asked atomic.Int64
-		for _, right := range []bool{false, true} {
-			stop := serve(t, Wrap(rdb, Hooks{
-				Dequeue:      func(context.Context, Dequeue) (string, error) { return "", redis.Nil },
-				ClockIsRight: func() bool { asked.Add(1); return right },
-			}), func(context.Context, *asynq.Task) error { return nil })
-			if right {
-				await(t, "both tasks to move", func() bool { return moved() == 2 })
-			} else {
-				// Once for the leases, as the server starts, and some times for the sets.
-				await(t, "asynq to look", func() bool { return asked.Load() > 10 })
-			}
-			stop()
-			if !right && moved() > 0 {
-				t.Error("tasks were moved by a worker with a wrong clock")
-			}
 		}
 	})
 }

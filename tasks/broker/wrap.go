@@ -48,9 +48,6 @@ type ExpiredFunc func(ctx context.Context, queue string, by time.Time) (msgs []s
 //   - asynq's search for delayed tasks that are due is answered without Redis
 //     where a [ForwardFunc] knows that there are none;
 //   - asynq's search for tasks whose worker died is answered by an [ExpiredFunc];
-//   - a worker whose clock is wrong ([Hooks.ClockIsRight]) finds no task whose lease
-//     is over and none that is due: it would take calls from their workers, and
-//     make them too early;
 //   - every script runs under a context that its caller cannot cancel and a
 //     time-out of its own: asynq hands a cancelled context to its retries of
 //     failed writes, which then never succeed.
@@ -79,9 +76,6 @@ type Hooks struct {
 	// Expired stands in for asynq's script that lists the tasks whose lease is
 	// over; nil lets asynq's own run.
 	Expired ExpiredFunc
-	// ClockIsRight tells whether this machine's clock may be relied on; nil stands
-	// for yes.
-	ClockIsRight func() bool
 	// Fatal is called once, with an error that wraps [ErrUnknownScript], when asynq
 	// turns out to run scripts that callq does not know; every dequeue fails from
 	// then on. It may be nil.
@@ -140,10 +134,6 @@ func (w *Wrapped) EvalSha(ctx context.Context, sha string, keys []string, args .
 		if w.swallow(keys[2]) {
 			return answered(ctx, "OK")
 		}
-	case sha == shaForward && !w.clockIsRight():
-		return answered(ctx, int64(0)) // none was moved
-	case sha == shaExpired && !w.clockIsRight():
-		return answered(ctx, []any{})
 	case sha == shaForward && len(keys) == 2 && w.hooks.Forward != nil:
 		return w.runForward(ctx, sha, keys, args)
 	case sha == shaExpired && len(keys) == 1 && w.hooks.Expired != nil:
@@ -192,8 +182,6 @@ func (w *Wrapped) runForward(ctx context.Context, sha string, keys []string, arg
 	}
 	return cmd
 }
-
-func (w *Wrapped) clockIsRight() bool { return w.hooks.ClockIsRight == nil || w.hooks.ClockIsRight() }
 
 func (w *Wrapped) runExpired(ctx context.Context, keys []string, args []any) *redis.Cmd {
 	by, ok := args[0].(int64)

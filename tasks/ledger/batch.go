@@ -93,7 +93,7 @@ func (l *Ledger) Batch(ctx context.Context, name string) (Batch, error) {
 	if len(meta) == 0 {
 		return Batch{}, fmt.Errorf("%w: %q", ErrNoBatch, name)
 	}
-	b := Batch{Name: name, Created: milli(meta["created"])}
+	b := Batch{Name: name, Created: Milli(meta["created"])}
 	for field := range meta {
 		if queue, ok := strings.CutPrefix(field, "q:"); ok {
 			b.Queues = append(b.Queues, queue)

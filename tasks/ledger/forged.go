@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -44,7 +43,7 @@ func forged(h map[string]string) string {
 		if !there && n.field != "gen" {
 			continue
 		}
-		if v, err := strconv.ParseInt(text, 10, 64); err != nil || v < n.least || v > n.most || strconv.FormatInt(v, 10) != text {
+		if !Whole(text, n.least, n.most) {
 			return n.field
 		}
 	}
@@ -135,7 +134,7 @@ func (l *Ledger) clear(ctx context.Context, k keys, id string) (found bool, err 
 		found = true
 	}
 	starts, err := l.rdb.HGet(ctx, k.record(id), "starts").Result()
-	if errors.Is(err, redis.Nil) || err == nil && countable(starts) {
+	if errors.Is(err, redis.Nil) || err == nil && Whole(starts, math.MinInt64, math.MaxInt64-1) {
 		return found, nil
 	}
 	if err == nil {
@@ -143,10 +142,4 @@ func (l *Ledger) clear(ctx context.Context, k keys, id string) (found bool, err 
 		err = l.rdb.HSet(ctx, k.record(id), "starts", -1).Err()
 	}
 	return true, err
-}
-
-// countable tells whether Redis can add one to it.
-func countable(text string) bool {
-	n, err := strconv.ParseInt(text, 10, 64)
-	return err == nil && n < math.MaxInt64 && strconv.FormatInt(n, 10) == text
 }

@@ -80,8 +80,8 @@ func TestARecordsNumbersStayInRange(t *testing.T) {
 		}
 	}
 	for text, year := range map[string]int{"0": 1, "-1": 1, "253402300799999": 9999, "253402300800000": 1, strconv.FormatInt(math.MaxInt64, 10): 1} {
-		if got := milli(text).Year(); got != year {
-			t.Errorf("milli(%q) is in the year %d, want %d", text, got, year)
+		if got := Milli(text).Year(); got != year {
+			t.Errorf("Milli(%q) is in the year %d, want %d", text, got, year)
 		}
 	}
 }

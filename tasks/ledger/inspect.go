@@ -239,6 +239,6 @@ func (l *Ledger) Workers(ctx context.Context) (int, error) {
 
 var (
 	scriptFree   = load("free")
-	scriptTrim   = load("trim")
+	scriptTrim   = load("archive", "trim")
 	scriptUnlist = load("unlist")
 )

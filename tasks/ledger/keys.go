@@ -95,7 +95,14 @@ func Source(scripts embed.FS, name string) string {
 	return string(src)
 }
 
-func load(name string) *redis.Script { return redis.NewScript(Compact(Source(sources, name))) }
+// load makes a script of files that stand one behind the other.
+func load(names ...string) *redis.Script {
+	src := ""
+	for _, name := range names {
+		src += Source(sources, name)
+	}
+	return redis.NewScript(Compact(src))
+}
 
 // Compact drops a Lua script's comments and indentation, which Redis would otherwise keep.
 func Compact(src string) string {
@@ -117,7 +124,7 @@ var (
 	scriptMark    = load("mark")
 	scriptAttempt = load("attempt")
 	scriptPark    = load("park")
-	scriptEnd     = load("end")
+	scriptEnd     = load("archive", "end")
 	scriptRedrive = load("redrive")
 	scriptCancel  = load("cancel")
 	scriptPurge   = load("purge")

@@ -43,7 +43,7 @@ func (l *Ledger) Lost(ctx context.Context, s *Search) iter.Seq2[Record, error] {
 const lostPage = 10_000
 
 func (l *Ledger) lostInBatch(ctx context.Context, batch string, s *Search, yield func(Record, error) bool) bool {
-	open, n, seen := map[string][]string{}, 0, 0
+	open, seen := map[string][]string{}, 0
 	look := func() bool {
 		for queue, ids := range open {
 			lost, err := l.lostOf(ctx, queue, ids, s.By)
@@ -70,13 +70,9 @@ func (l *Ledger) lostInBatch(ctx context.Context, batch string, s *Search, yield
 			break
 		}
 		open[r.Queue] = append(open[r.Queue], r.ID)
-		seen++
 		s.Looked++
-		if n++; n == lostPage {
-			if !look() {
-				return false
-			}
-			n = 0
+		if seen++; seen%lostPage == 0 && !look() {
+			return false
 		}
 	}
 	return look()

@@ -111,10 +111,10 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 	at, key, _ := strings.Cut(rest, " ")
 	r := Record{
 		ID: id, Queue: queue, Batch: h["batch"], Key: key, Hash: hash,
-		State: State(h["state"]), Generation: count(h["gen"]), AcceptedAt: milli(at),
+		State: State(h["state"]), Generation: count(h["gen"]), AcceptedAt: Milli(at),
 		Starts: max(count(h["starts"])-count(h["settled"]), 0), Attempts: count(h["attempts"]), Parked: count(h["parked"]),
-		FirstAt: milli(h["first"]), HeldBase: millis(h["held_base"]), HeldOwn: millis(h["held_own"]),
-		ParkedAt: milli(h["parked_at"]), Sent: count(h["sent"]), Group: groupName(h["group"]),
+		FirstAt: Milli(h["first"]), HeldBase: millis(h["held_base"]), HeldOwn: millis(h["held_own"]),
+		ParkedAt: Milli(h["parked_at"]), Sent: count(h["sent"]), Group: groupName(h["group"]),
 		BodyType: h["type"], Purged: h["purged"] == "1",
 	}
 	if c, ok := h["content"]; ok {
@@ -182,13 +182,4 @@ func inCalendar(at time.Time) time.Time {
 		return time.Time{}
 	}
 	return at
-}
-
-// milli reads a point in time; zero, or out of range, is none.
-func milli(s string) time.Time {
-	ms := atoi64(s)
-	if ms <= 0 || ms > maxMilli {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
 }

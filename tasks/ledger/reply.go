@@ -1,6 +1,10 @@
 package ledger
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
 
 // Number reads a number in a script's reply: an integer, or a text where it was
 // too large for one. Anything else is 0.
@@ -22,6 +26,23 @@ func Hash(v any) map[string]string {
 		h[str(flat[i])] = str(flat[i+1])
 	}
 	return h
+}
+
+// Milli reads a point in time, in milliseconds since 1970; zero, or out of range,
+// is none.
+func Milli(s string) time.Time {
+	ms := atoi64(s)
+	if ms <= 0 || ms > maxMilli {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// Whole tells whether a text is a whole number from least to most, in the digits
+// with which callq writes it.
+func Whole(text string, least, most int64) bool {
+	v, err := strconv.ParseInt(text, 10, 64)
+	return err == nil && v >= least && v <= most && strconv.FormatInt(v, 10) == text
 }
 
 func str(v any) string {

@@ -59,7 +59,7 @@ func (l *Ledger) sweepAdHoc(ctx context.Context, b Batch, before time.Time) (swe
 
 func (l *Ledger) sweepBatch(ctx context.Context, b Batch, now time.Time, retention time.Duration) (swept Swept, err error) {
 	idle, err := l.idleSince(ctx, b, now)
-	if err != nil || idle == "" || now.Sub(milli(idle)) < retention {
+	if err != nil || idle == "" || now.Sub(Milli(idle)) < retention {
 		return swept, err
 	}
 	for _, queue := range b.Queues {

@@ -3,9 +3,10 @@ package circuit
 import (
 	"context"
 	"errors"
-	"strconv"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
 // numbers are the fields of a record that the scripts reckon with.
@@ -36,9 +37,7 @@ func (s *Store) straighten(ctx context.Context, n Name) error {
 		}
 		var wrong []string
 		for _, field := range numbers {
-			text, there := fields[field]
-			v, err := strconv.ParseInt(text, 10, 64)
-			if there && (err != nil || v < -maxNumber || v > maxNumber || strconv.FormatInt(v, 10) != text) {
+			if text, there := fields[field]; there && !ledger.Whole(text, -maxNumber, maxNumber) {
 				wrong = append(wrong, field)
 			}
 		}

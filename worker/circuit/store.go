@@ -301,18 +301,9 @@ func (s *Store) Get(ctx context.Context, n Name) (Record, error) {
 	return recordFromHash(n, h), nil
 }
 
-// maxMilli is the last millisecond of the year 9999; a later time, which nobody but
-// a forger writes, has no form in JSON.
-const maxMilli = 253402300799999
-
 func recordFromHash(n Name, h map[string]string) Record {
 	num := func(field string) int64 { v, _ := strconv.ParseInt(h[field], 10, 64); return v }
-	at := func(field string) time.Time {
-		if ms := num(field); ms > 0 && ms <= maxMilli {
-			return time.UnixMilli(ms).UTC()
-		}
-		return time.Time{}
-	}
+	at := func(field string) time.Time { return ledger.Milli(h[field]) }
 	r := Record{
 		Name: n, State: State(h["state"]), Epoch: num("epoch"), Until: at("until"), Since: at("since"),
 		Rung: int(num("rung")), Streak: int(num("streak")), Failed: int(num("failed")), Probing: h["token"] != "",

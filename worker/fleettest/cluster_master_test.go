@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
-	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
 func TestAClusterThatLosesAMasterGoesOnWithItsReplica(t *testing.T) {
@@ -13,11 +12,8 @@ func TestAClusterThatLosesAMasterGoesOnWithItsReplica(t *testing.T) {
 	s := faults(t)
 	c := brokertest.ClusterWithReplicas(t)
 	f := start(t, setup{size: s, client: c.Client, url: c.URL})
-	f.script("* * -> ok latency=100ms forever")
 	const batch = "b"
-	f.sendMixed(batch, s.calls)
-	f.awaitAPI("a busy fleet", func(now simapi.Stats) bool { return now.Arrivals >= int64(s.calls/4) })
-	lines, _ := f.complaints()
+	lines := f.makeBusy(batch, 100*time.Millisecond)
 	// The one that has the normal calls, and with them the account's circuit.
 	owner, err := c.Client.MasterForKey(t.Context(), "asynq:{"+normalQueue+"}:pending")
 	if err != nil {
@@ -32,10 +28,7 @@ func TestAClusterThatLosesAMasterGoesOnWithItsReplica(t *testing.T) {
 		t.Fatal(err)
 	}
 	died := time.Now()
-	before := len(f.arrivals(time.Time{}, died.Add(slack)))
-	f.awaitAPI("calls through the new master", func(now simapi.Stats) bool { return now.Arrivals > int64(before+s.calls/8) })
-	back := time.Since(died)
-	t.Logf("calls went out again %s after the master's death", back)
+	back := f.awaitBack(died)
 	// The nodes take some seconds to agree; a stale map of them lives for a minute
 	// unless it is asked for anew.
 	if back > 30*time.Second {

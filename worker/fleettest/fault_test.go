@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
 // faults is how large the tests of faults are. CALLQ_FAULTS, a number of calls,
@@ -40,6 +41,29 @@ func (f *fleet) sendMixed(batch string, n int) {
 			c.Method = http.MethodPost
 		}
 	})
+}
+
+// makeBusy gives the fleet a batch of all kinds of calls, each of which takes the
+// API so long, and returns when a quarter of them has arrived. It returns what the
+// processes have logged until then, in lines.
+func (f *fleet) makeBusy(batch string, latency time.Duration) (lines int) {
+	f.t.Helper()
+	f.script("* * -> ok latency=%s forever", latency)
+	f.sendMixed(batch, f.calls)
+	f.awaitAPI("a busy fleet", func(now simapi.Stats) bool { return now.Arrivals >= int64(f.calls/4) })
+	lines, _ = f.complaints()
+	return lines
+}
+
+// awaitBack waits until calls go out again after a master's death, and returns how
+// long that took.
+func (f *fleet) awaitBack(died time.Time) time.Duration {
+	f.t.Helper()
+	before := len(f.arrivals(time.Time{}, died.Add(slack)))
+	f.awaitAPI("calls through the new master", func(now simapi.Stats) bool { return now.Arrivals > int64(before+f.calls/8) })
+	back := time.Since(died)
+	f.t.Logf("calls went out again %s after the master's death", back)
+	return back
 }
 
 // wantAllDoneOnce says that all n calls of a batch are done, that each has one

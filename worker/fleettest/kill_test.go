@@ -165,11 +165,8 @@ func TestARedisThatIsKilledComesBackWithAllThatItAcknowledged(t *testing.T) {
 	s := faults(t)
 	server := brokertest.Redis(t)
 	f := start(t, setup{size: s, client: server.Client, url: server.URL})
-	f.script("* * -> ok latency=100ms forever")
 	const batch, away = "b", 5 * time.Second
-	f.sendMixed(batch, s.calls)
-	f.awaitAPI("a busy fleet", func(now simapi.Stats) bool { return now.Arrivals >= int64(s.calls/4) })
-	lines, _ := f.complaints()
+	lines := f.makeBusy(batch, 100*time.Millisecond)
 	server.Kill()
 	died := time.Now()
 	f.awaitTime(died.Add(away))

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
-	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
 // A process that stands still keeps its connections and answers nothing: what is
@@ -23,11 +22,8 @@ func TestARedisThatStandsStillLosesNothingAndDoublesNothing(t *testing.T) {
 	}
 	server := brokertest.Redis(t)
 	f := start(t, setup{size: s, client: server.Client, url: server.URL})
-	f.script("* * -> ok latency=150ms forever")
 	const batch = "b"
-	f.sendMixed(batch, s.calls)
-	f.awaitAPI("a busy fleet", func(now simapi.Stats) bool { return now.Arrivals >= int64(s.calls/4) })
-	lines, _ := f.complaints()
+	lines := f.makeBusy(batch, 150*time.Millisecond)
 	connections := f.connections()
 	server.Pause()
 	began := time.Now()

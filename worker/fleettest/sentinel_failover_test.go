@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
-	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
 // Replication is asynchronous. What a master acknowledged in its last moments can
@@ -16,19 +15,13 @@ func TestAFailOverOfTheSentinelsLosesNothingThatTheReplicaHas(t *testing.T) {
 	s := faults(t)
 	server := brokertest.Sentinel(t)
 	f := start(t, setup{size: s, client: server.Client, url: server.URL})
-	f.script("* * -> ok latency=100ms forever")
 	const batch = "b"
-	f.sendMixed(batch, s.calls)
-	f.awaitAPI("a busy fleet", func(now simapi.Stats) bool { return now.Arrivals >= int64(s.calls/4) })
-	lines, _ := f.complaints()
+	lines := f.makeBusy(batch, 100*time.Millisecond)
 	if err := server.Master.KillInSync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	died := time.Now()
-	before := len(f.arrivals(time.Time{}, died.Add(slack)))
-	f.awaitAPI("calls through the new master", func(now simapi.Stats) bool { return now.Arrivals > int64(before+s.calls/8) })
-	back := time.Since(died)
-	t.Logf("calls went out again %s after the master's death", back)
+	back := f.awaitBack(died)
 	f.wantCalm(lines, back)
 	f.awaitEnded(batch, 0)
 	f.wantAllDoneOnce(batch, s.calls)

@@ -1,5 +1,5 @@
 -- end records how calls of one queue ended, each once: whoever comes second is
--- told of the first.
+-- told of the first. In front of it stands archive.lua.
 --
 -- KEYS[1]   asynq's active list
 -- KEYS[2]   asynq's lease set
@@ -74,24 +74,9 @@ if #gone > 0 then
   redis.call('INCRBY', KEYS[4], #gone)
 end
 
--- asynq trims its archive with a Lua unpack that fails on some thousands of old
--- entries, for ever. So that it never has anything to trim, we do.
-local function trim(ids)
-  for _, id in ipairs(ids) do
-    redis.call('DEL', ARGV[1] .. id)
-  end
-  redis.call('ZREM', KEYS[5], unpack(ids))
-end
+-- So that asynq, which can fail at it, never has anything to trim, we do.
 if archives then
-  repeat
-    local old = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', ARGV[4], 'LIMIT', 0, 1000)
-    if #old > 0 then trim(old) end
-  until #old < 1000
-  local over = redis.call('ZCARD', KEYS[5]) - ARGV[5]
-  while over > 0 do
-    trim(redis.call('ZRANGE', KEYS[5], 0, math.min(over, 1000) - 1))
-    over = over - 1000
-  end
+  repeat until trim(KEYS[5], ARGV[1], ARGV[4], ARGV[5]) == 0
 end
 
 for n, call in ipairs(calls) do

@@ -1,0 +1,85 @@
+package worker
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+// A worker whose clock is ahead would take other workers' calls from them and make
+// delayed ones too early.
+func TestAWorkerWithAWrongClockLeavesLeasesAndDelayedTasksAlone(t *testing.T) {
+	preset, err := policy.Preset("patsnap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		long := float64(time.Now().Add(-time.Hour).Unix())
+		for _, id := range []string{"held", "due"} {
+			_, err := asynq.NewClientFromRedisClient(rdb).Enqueue(asynq.NewTask("kind", nil), asynq.Queue("q"), asynq.TaskID(id))
+			if err != nil {
+				t.Fatal(err)
+			}
+			pipe := rdb.TxPipeline()
+			pipe.LRem(t.Context(), "asynq:{q}:pending", 1, id)
+			if id == "due" {
+				pipe.ZAdd(t.Context(), "asynq:{q}:scheduled", redis.Z{Score: long, Member: id})
+			} else {
+				pipe.ZAdd(t.Context(), "asynq:{q}:lease", redis.Z{Score: long, Member: id})
+				pipe.LPush(t.Context(), "asynq:{q}:active", id)
+			}
+			if _, err := pipe.Exec(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		moved := func() (n int64) {
+			return 2 - rdb.ZCard(t.Context(), "asynq:{q}:lease").Val() - rdb.ZCard(t.Context(), "asynq:{q}:scheduled").Val()
+		}
+		w, err := New(Config{Redis: rdb, Upstreams: []Upstream{{Name: "q", BaseURL: "http://127.0.0.1:1", Policy: preset}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var forwards, searches atomic.Int64
+		for _, right := range []bool{false, true} {
+			w.clock.wrong.Store(!right)
+			server := asynq.NewServerFromRedisClient(broker.Wrap(rdb, broker.Hooks{
+				Dequeue: func(context.Context, broker.Dequeue) (string, error) { return "", redis.Nil },
+				Forward: func(queue, set string) bool { defer forwards.Add(1); return w.forward(queue, set) },
+				Expired: func(ctx context.Context, queue string, by time.Time) ([]string, error) {
+					defer searches.Add(1)
+					return w.expired(ctx, queue, by)
+				},
+			}), asynq.Config{
+				Concurrency: 1, Queues: map[string]int{"q": 1}, LogLevel: asynq.FatalLevel,
+				TaskCheckInterval: 5 * time.Millisecond, DelayedTaskCheckInterval: 5 * time.Millisecond, ShutdownTimeout: time.Second,
+			})
+			if err := server.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return nil })); err != nil {
+				t.Fatal(err)
+			}
+			done := func() bool { return moved() == 2 }
+			if !right {
+				// Once for the leases, as the server starts, and some times for the sets.
+				done = func() bool { return searches.Load() > 0 && forwards.Load() > 10 }
+			}
+			for deadline := time.Now().Add(30 * time.Second); !done(); {
+				if time.Now().After(deadline) {
+					t.Errorf("waited in vain for asynq, with a right clock %t", right)
+					break
+				}
+				<-time.After(5 * time.Millisecond)
+			}
+			server.Shutdown()
+			if !right && moved() > 0 {
+				t.Error("tasks were moved by a worker with a wrong clock")
+			}
+		}
+	})
+}
