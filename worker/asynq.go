@@ -20,6 +20,8 @@ import (
 )
 
 const (
+	// asynqLease is for how long asynq gives a task to a worker.
+	asynqLease = 30 * time.Second
 	// asynq asks an empty queue again after half to one and a half of this.
 	pollEmpty = 250 * time.Millisecond
 	// asynq's forwarder moves due tasks to pending this often.
@@ -104,8 +106,6 @@ func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 		}
 		// A hair more, as the time that asynq adds this to is a later one.
 		return time.Until(due) + time.Millisecond
-	case errors.Is(err, asynq.ErrLeaseExpired):
-		return 0 // its worker died; the ledger knows what to make of it
 	default:
 		return time.Second
 	}
@@ -182,6 +182,7 @@ func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
 	take := v.(*ledger.Take)
 	a := w.accounts[tasks.UpstreamOf(take.Queue)]
 	defer func() {
+		w.running.Delete(take)
 		w.places.release(a)
 		a.hold.lift() // there may be room for another call now
 	}()
@@ -351,6 +352,7 @@ func (w *Worker) hand(ctx context.Context, take *ledger.Take) bool {
 	if left := w.parks.recent(take.ID); left > 0 {
 		time.Sleep(left) //nolint:forbidigo // at most parkRest, for what asynq gives no signal of
 	}
+	w.running.Store(take, nil)
 	w.takes.Store(take.ID, take)
 	return true
 }

@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
@@ -103,7 +102,7 @@ func TestATaskThatIsPutBackIsDueNoEarlierThanItWasSaid(t *testing.T) {
 	})
 }
 
-// Only a failed attempt counts as a failure in asynq: not a park, not a worker's death.
+// Only a failed attempt counts as a failure in asynq: not a park.
 func TestOnlyAFailedAttemptIsAFailureToAsynq(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error
@@ -111,7 +110,6 @@ func TestOnlyAFailedAttemptIsAFailureToAsynq(t *testing.T) {
 	}{
 		"a failed attempt":     {verb{kind: again, failed: true}.err(), true},
 		"a park":               {verb{kind: again}.err(), false},
-		"the end of a lease":   {asynq.ErrLeaseExpired, false},
 		"a cancelled context":  {context.Canceled, false},
 		"an error of asynq's":  {errors.New("any"), false},
 		"no error, for safety": {nil, false},

@@ -142,7 +142,6 @@ const (
 	modelCalls    = 10
 	modelPrice    = "0.01"
 	modelLease    = 30 * time.Second // asynq's
-	modelSkew     = 30 * time.Second // what asynq allows worker clocks
 	modelTimeout  = DefaultTimeout
 	modelAccount  = "account"
 	modelUnlisted = ""
@@ -250,7 +249,7 @@ func (f *fleet) late(t *rapid.T) {
 	p := f.ready(t).proc
 	f.tell("worker %d sleeps until its leases are over", slices.Index(f.procs, p))
 	p.frozen = true
-	f.pass(modelLease + modelSkew + 2*time.Second)
+	f.pass(modelLease + 2*time.Second)
 	f.recover()
 	f.pass(time.Second)
 	for _, other := range f.procs {

@@ -3,7 +3,6 @@ package worker
 import (
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
@@ -37,13 +36,17 @@ func (f *fleet) putAway(queue, id, where string, at time.Time) {
 	f.must(f.client.HSet(f.ctx, asynqKey(queue, "t:"+id), "state", where).Err())
 }
 
-// recover is asynq's recoverer: tasks whose lease is long over come back.
+// recover has a worker that lives take back the tasks whose lease is long over.
 func (f *fleet) recover() {
-	delay := retryDelay(0, asynq.ErrLeaseExpired, nil)
-	for _, queue := range tasks.Queues(modelUpstream) {
-		for _, id := range f.upTo(queue, "lease", time.Now().Add(-modelSkew)) {
-			f.putAway(queue, id, "retry", time.Now().Add(delay))
+	for _, p := range f.procs {
+		if p.frozen || p.drained {
+			continue
 		}
+		var o overdue
+		_ = p.w.reclaimOnce(f.ctx, &o, time.Now(), tasks.Queues(modelUpstream)) // what fails is done next time
+		f.pass(reclaimAfter)
+		_ = p.w.reclaimOnce(f.ctx, &o, time.Now(), tasks.Queues(modelUpstream))
+		return
 	}
 }
 

@@ -12,42 +12,109 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// expired stands in for asynq's search for tasks whose worker died. asynq takes
-// back no task at all, of none of its queues, while there is one among them that it
-// cannot decode, and never finds one whose message is gone. So those are dealt with
-// here, and asynq gets the others. By a wrong clock the leases of workers that live
-// would seem to be over.
-func (w *Worker) expired(ctx context.Context, queue string, by time.Time) ([]string, error) {
-	if !w.clock.isRight() {
-		return nil, nil
-	}
-	list, err := w.ledger.Expired(ctx, queue, by)
-	if err != nil {
-		w.trouble(err)
-		return nil, err
-	}
-	var msgs []string
-	for _, task := range list {
-		if broker.Decodable(task.Message, queue, task.ID) {
-			msgs = append(msgs, task.Message)
-			continue
-		}
-		if err := w.takeBack(ctx, queue, by, task); err != nil {
-			w.trouble(err)
-		}
-	}
-	return msgs, nil
+// A worker that lives lengthens the leases of its calls every 5 s, by 30 s (asynq's
+// numbers). Variables for the tests of this package alone.
+var (
+	// reclaimEvery is how often the leases that are over are looked at.
+	reclaimEvery = 5 * time.Second
+	// reclaimAfter is how long a lease that is over must stand unchanged, in looks
+	// that follow each other, before its worker is taken for dead: who lives, and was
+	// kept from lengthening its leases, has the time to do it.
+	reclaimAfter = 10 * time.Second
+)
+
+// overdue are the leases that are over, with when this process saw each first.
+type overdue struct {
+	seen map[ledger.Lease]time.Time
+	last time.Time // when it looked
 }
 
-// takeBack puts a task that asynq cannot take back among the pending. Where its
-// message is gone and the call is open the record tells what to make; a message that
-// is not asynq's is for the next dequeue, which ends it; what has neither message
-// nor call is taken off the lists.
-func (w *Worker) takeBack(ctx context.Context, queue string, by time.Time, task ledger.Expired) error {
-	if task.Message == "" {
-		record, err := w.ledger.Get(ctx, queue, task.ID)
-		if err != nil && !errors.Is(err, tasks.ErrNoCall) {
+// reclaim takes back the calls of workers that have died. asynq would do it too,
+// once a minute and some time after the leases' end, and for none of its queues
+// where it cannot decode one of the tasks.
+func (w *Worker) reclaim(ctx context.Context) {
+	var queues []string
+	for _, a := range w.accounts {
+		queues = append(queues, a.queues...)
+	}
+	var o overdue
+	tick := time.NewTicker(reclaimEvery)
+	defer tick.Stop()
+	for {
+		w.trouble(w.reclaimOnce(ctx, &o, time.Now(), queues))
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// reclaimOnce looks once. By a wrong clock the leases of workers that live would
+// seem to be over.
+func (w *Worker) reclaimOnce(ctx context.Context, o *overdue, now time.Time, queues []string) error {
+	before := o.seen
+	if now.Sub(o.last) > 2*reclaimEvery {
+		before = nil // this process stood still, or Redis did
+	}
+	o.seen = map[ledger.Lease]time.Time{}
+	if !w.clock.isRight() {
+		return nil
+	}
+	leases, err := w.ledger.Overdue(ctx, now, queues...)
+	if err != nil || len(leases) == 0 {
+		o.last = now
+		return err
+	}
+	mine := map[string]bool{}
+	w.running.Range(func(take, _ any) bool {
+		mine[take.(*ledger.Take).ID] = true
+		return true
+	})
+	back := 0
+	defer func() {
+		if back > 0 {
+			w.log.Warn("a worker has died; the calls that it had under way are taken up again", "calls", back)
+		}
+	}()
+	for _, lease := range leases {
+		first, known := before[lease]
+		if !known {
+			first = now
+		}
+		switch {
+		case mine[lease.ID]:
+			// asynq has given it up: it lengthens no lease that was over for a moment.
+			err = w.ledger.Extend(ctx, lease.Queue, lease.ID, now.Add(asynqLease))
+		case lease.Until == 0 || now.Sub(first) >= reclaimAfter:
+			var taken bool
+			if taken, err = w.takeBack(ctx, lease.Queue, lease.ID, now); taken {
+				back++
+			}
+		default:
+			o.seen[lease] = first
+		}
+		if err != nil {
 			return err
+		}
+	}
+	o.last = now
+	return nil
+}
+
+// takeBack puts the task of a worker that has died back among the pending, unless
+// another process has. Where its message is gone and the call is open the record
+// tells what to make; a message that is not asynq's is for the next dequeue, which
+// ends it; what has neither message nor call is taken off the lists.
+func (w *Worker) takeBack(ctx context.Context, queue, id string, by time.Time) (taken bool, err error) {
+	there, err := w.ledger.HasMessage(ctx, queue, id)
+	if err != nil {
+		return false, err
+	}
+	if !there {
+		record, err := w.ledger.Get(ctx, queue, id)
+		if err != nil && !errors.Is(err, tasks.ErrNoCall) {
+			return false, err
 		}
 		if err == nil && record.State == ledger.Open {
 			restored, err := w.producer.Restore(ctx, record, by)
@@ -55,12 +122,15 @@ func (w *Worker) takeBack(ctx context.Context, queue string, by time.Time, task 
 				w.log.Warn("the task of a call whose worker died was gone; it was made again", "call", record.ID, "batch", record.Batch, "key", record.Key)
 			}
 			if !errors.Is(err, tasks.ErrMalformed) && !errors.Is(err, tasks.ErrNewerVersion) {
-				return err
+				return restored, err
 			}
 		}
 	}
-	_, err := w.ledger.Release(ctx, queue, by, task.ID)
-	return err
+	n, err := w.ledger.Release(ctx, queue, by, id)
+	if n > 0 {
+		w.rests[queue].lift()
+	}
+	return n > 0, err
 }
 
 // epitaph begins the error with which a dead letter's task goes to asynq's archive.

@@ -45,11 +45,13 @@ type Worker struct {
 	accounts  map[string]*account
 	jobs      map[jobName]jobFunc
 
-	rests  map[string]*emptiness // those of one upstream are one, but for a Cluster
-	takes  sync.Map              // task id -> *ledger.Take, from dequeue to handler
-	parks  parks
-	clock  clock
-	places *places
+	rests map[string]*emptiness // those of one upstream are one, but for a Cluster
+	takes sync.Map              // task id -> *ledger.Take, from dequeue to handler
+	// running has the *ledger.Take of each call from its dequeue to its handler's end.
+	running sync.Map
+	parks   parks
+	clock   clock
+	places  *places
 
 	// draining is closed when no new call may start, stopped when the worker has
 	// given up on those under way.
@@ -123,7 +125,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	source := ""
 	w.wrapped = broker.Wrap(cfg.Redis, broker.Hooks{
-		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded, Expired: w.expired,
+		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded,
 		Fatal: func(err error) { w.fatal <- err },
 	})
 	for _, u := range cfg.Upstreams {
@@ -221,6 +223,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { w.sweep(sweepCtx) })
 	sweeping.Go(func() { w.follow(sweepCtx) })
+	sweeping.Go(func() { w.reclaim(sweepCtx) })
 
 	if err == nil {
 		select {

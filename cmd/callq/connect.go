@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -35,6 +37,7 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 	}
 	conn, err := broker.Open(ctx, url, broker.Options{
 		Purpose: purpose, ConfigPath: cfg.Path, RequireShared: shared, PoolSize: cfg.WorkerConcurrency + 16, Logger: log,
+		Alone: func(ctx context.Context, rdb redis.UniversalClient) error { return inherit(ctx, rdb, log) },
 	})
 	if errors.Is(err, broker.ErrURL) {
 		return nil, misuse("%w", err)
@@ -50,6 +53,26 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 		cfg: cfg, conn: conn, ledger: ledger.New(conn.Client), producer: producer,
 		circuits: circuit.NewStore(conn.Client, whoami()),
 	}, nil
+}
+
+// inherit takes what processes had in their hands that have all ended, as one that
+// was killed did: their calls need not wait for the end of their leases.
+func inherit(ctx context.Context, rdb redis.UniversalClient, log *slog.Logger) error {
+	books := ledger.New(rdb)
+	n, err := books.EndLeases(ctx)
+	if err != nil || n == 0 {
+		return err
+	}
+	log.Warn("a process that worked here was killed; the calls that it had under way are taken up again", "calls", n)
+	queues, err := books.Queues(ctx)
+	if err != nil {
+		return err
+	}
+	upstreams := map[string]bool{}
+	for _, queue := range queues {
+		upstreams[tasks.UpstreamOf(queue)] = true
+	}
+	return circuit.NewStore(rdb, whoami()).EndProbes(ctx, slices.Sorted(maps.Keys(upstreams)))
 }
 
 // desk loads the configuration and connects, for commands that work on what

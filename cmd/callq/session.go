@@ -81,6 +81,9 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.tellOfOthers(ctx); err != nil {
+		return err
+	}
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	worked, sent := make(chan error, 1), make(chan error, 1)
@@ -104,6 +107,19 @@ func (s *session) run(ctx context.Context) error {
 		errs = append(errs, s.collect(last), s.sync(last))
 	}
 	return errors.Join(append([]error{ended}, errs...)...)
+}
+
+// tellOfOthers says that calls may stand still for a while, and why.
+func (s *session) tellOfOthers(ctx context.Context) error {
+	var queues []string
+	for _, u := range s.upstreams {
+		queues = append(queues, tasks.Queues(u.Name)...)
+	}
+	n, err := s.desk.ledger.Leased(ctx, time.Now(), queues...)
+	if err == nil && n > 0 {
+		s.progress.say("%s under way in other processes; if one of them was killed, its calls are taken up again within a minute", verbalOf(int(n), "call", "is", "are"))
+	}
+	return err
 }
 
 // outError is trouble with the results file. It does not unwrap, lest the trouble

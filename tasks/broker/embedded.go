@@ -59,7 +59,15 @@ func openEmbedded(ctx context.Context, t target, opts Options) (*Conn, error) {
 	o.Network, o.Addr = "unix", filepath.Join(dir, socketName)
 	o.Dialer, o.DialTimeout, o.DialerRetries = e.dial, embeddedTimeout, 1
 	client := redis.NewClient(o)
-	return &Conn{Client: client, where: t.describe(), close: sync.OnceValue(func() error {
+	joined := func(ctx context.Context) error {
+		return e.join(ctx, func() error {
+			if opts.Alone == nil {
+				return nil
+			}
+			return Explain(opts.Alone(ctx, client), t.describe())
+		})
+	}
+	return &Conn{Client: client, where: t.describe(), joined: joined, close: sync.OnceValue(func() error {
 		err := client.Close()
 		e.close()
 		return err
@@ -95,7 +103,44 @@ type embedded struct {
 	mu     sync.Mutex
 	closed bool
 	child  *redisproc.Process // the last server that this one started
+
+	users *os.File // locked by each process that has the folder open
 }
+
+// join tells other processes that this one has the folder open, until it ends
+// however it may. Where no other has, alone is called first, and whoever opens the
+// folder meanwhile waits.
+func (e *embedded) join(ctx context.Context, alone func() error) error {
+	path := filepath.Join(e.dir, usersName)
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		f, err := tryLock(path, exclusive)
+		if err == nil {
+			if err = alone(); err == nil {
+				err = relock(f, shared)
+			}
+		} else if errors.Is(err, errLocked) {
+			f, err = tryLock(path, shared)
+		}
+		switch {
+		case err == nil:
+			e.users = f
+			return nil
+		case f != nil:
+			return errors.Join(err, f.Close())
+		case !errors.Is(err, errLocked):
+			return e.trouble(err, "its file of users cannot be locked: "+safeText(err), adviceLock)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return e.trouble(ctx.Err(), "another process opens its data folder and does not get on with it", "end that process, or try again")
+		}
+	}
+}
+
+const adviceLock = "see that the folder is on a local disk and belongs to this user"
 
 // probe reports whether the folder has a server, be it one that is still starting.
 func (e *embedded) probe(ctx context.Context) (bool, error) {
@@ -178,12 +223,12 @@ func (e *embedded) start() (*starting, error) {
 	if err := prepareDir(e.dir); err != nil {
 		return nil, e.trouble(err, safeText(err), "")
 	}
-	lock, err := tryLock(filepath.Join(e.dir, lockName))
+	lock, err := tryLock(filepath.Join(e.dir, lockName), exclusive)
 	if errors.Is(err, errLocked) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, e.trouble(err, "its lock file cannot be locked: "+safeText(err), "see that the folder is on a local disk and belongs to this user")
+		return nil, e.trouble(err, "its lock file cannot be locked: "+safeText(err), adviceLock)
 	}
 	// The server got the descriptor, and with it the lock, for life.
 	defer lock.Close()
@@ -262,6 +307,9 @@ func (e *embedded) close() {
 	e.closed = true
 	child := e.child
 	e.mu.Unlock()
+	if e.users != nil {
+		defer e.users.Close()
+	}
 	if child == nil {
 		return
 	}

@@ -19,6 +19,7 @@ import (
 // The files of a data folder, beside the server's own.
 const (
 	lockName   = "lock"       // held by the living server; its text is the server's process id
+	usersName  = "users"      // held by every process that has the folder open
 	socketName = "redis.sock" // unless the path would be too long
 	whereName  = "socket"     // the path of the socket, when it is elsewhere
 )

@@ -5,13 +5,18 @@ package broker
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 const childVariable = "CALLQ_TEST_EMBEDDED_DIR"
@@ -140,4 +145,65 @@ func TestProcessesThatStartAtOnceShareOneServer(t *testing.T) {
 		c.finish()
 	}
 	mustGet(t, openDir(t, dir), "n", strconv.Itoa(want))
+}
+
+// Nobody may be told that it is alone while another works, nor be let in between.
+func TestWhoOpensAFolderIsToldWhetherAllOthersHaveEnded(t *testing.T) {
+	dir := dataDir(t)
+	openAs := func(alone func(context.Context, redis.UniversalClient) error) (*Conn, error) {
+		return Open(t.Context(), embeddedURL(dir), Options{Alone: alone})
+	}
+	asked := 0
+	count := func(ctx context.Context, rdb redis.UniversalClient) error {
+		asked++
+		return rdb.Ping(ctx).Err()
+	}
+	first, err := openAs(count)
+	if err != nil || asked != 1 {
+		t.Fatalf("the first was told %d times, %v", asked, err)
+	}
+	child := startChild(t, dir)
+	child.answer()
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The server has ended, the other process lives.
+	second, err := openAs(count)
+	if err != nil || asked != 1 {
+		t.Fatalf("with another process at work it was told %d times, %v", asked, err)
+	}
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	child.incr() // it starts the server again
+	child.kill()
+	if _, err := openAs(func(context.Context, redis.UniversalClient) error { return errors.New("no use") }); err == nil || asked != 1 {
+		t.Fatalf("the error was %v", err)
+	}
+
+	// Who comes meanwhile waits.
+	entered, leave, others := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	var inside atomic.Bool
+	go func() {
+		c, err := openAs(func(context.Context, redis.UniversalClient) error {
+			inside.Store(true)
+			close(entered)
+			<-leave
+			inside.Store(false)
+			return nil
+		})
+		if err == nil {
+			defer c.Close()
+		}
+		others <- err
+	}()
+	<-entered
+	time.AfterFunc(50*time.Millisecond, func() { close(leave) })
+	third, err := openAs(nil)
+	if err != nil || inside.Load() {
+		t.Errorf("opened while another was told that it is alone: %t, %v", inside.Load(), err)
+	}
+	if err := errors.Join(<-others, third.Close()); err != nil {
+		t.Error(err)
+	}
 }

@@ -365,7 +365,7 @@ func TestAClosedConnStartsNoServer(t *testing.T) {
 	if err := c.Client.Ping(t.Context()).Err(); !errors.Is(err, redis.ErrClosed) {
 		t.Fatalf("got %v", err)
 	}
-	lock, err := tryLock(filepath.Join(dir, lockName))
+	lock, err := tryLock(filepath.Join(dir, lockName), exclusive)
 	if err != nil {
 		t.Fatalf("the folder is still in use: %v", err)
 	}

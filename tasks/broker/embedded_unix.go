@@ -11,20 +11,20 @@ import (
 
 var errLocked = errors.New("locked by another process")
 
-// tryLock takes the exclusive lock of the file, or fails with errLocked. The lock
-// lasts until every copy of the descriptor is closed, in children too.
-func tryLock(path string) (*os.File, error) {
+// The ways to lock a file: for one, or for all that lock it so.
+const (
+	exclusive = syscall.LOCK_EX
+	shared    = syscall.LOCK_SH
+)
+
+// tryLock takes the lock of the file, or fails with errLocked. The lock lasts until
+// every copy of the descriptor is closed, in children too.
+func tryLock(path string, how int) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
-	if err == nil {
+	if err = relock(f, how|syscall.LOCK_NB); err == nil {
 		return f, nil
 	}
 	_ = f.Close()
@@ -32,6 +32,15 @@ func tryLock(path string) (*os.File, error) {
 		return nil, errLocked
 	}
 	return nil, err
+}
+
+// relock takes the lock of an open file in another way than it was taken.
+func relock(f *os.File, how int) error {
+	for {
+		if err := syscall.Flock(int(f.Fd()), how); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
 }
 
 // checkPrivate reports whether the folder is a real one, ours, and closed to others.

@@ -32,6 +32,11 @@ type Options struct {
 	// one to read. The error is [ErrNotShared].
 	RequireShared bool
 
+	// Alone, unless nil, is called before Open returns where no other process has
+	// the embedded Redis's folder open, and none can open it meanwhile: whoever
+	// worked with it has ended.
+	Alone func(ctx context.Context, rdb redis.UniversalClient) error
+
 	// PoolSize is how many connections may be in use at once (for a Cluster: per
 	// node). Defaults to go-redis's ten per CPU.
 	PoolSize int
@@ -67,7 +72,9 @@ type Conn struct {
 	Notice string
 
 	where string
-	close func() error
+	// joined, unless nil, is called once Redis answers.
+	joined func(ctx context.Context) error
+	close  func() error
 }
 
 // Describe names the server without user, password or options, fit for logs.
@@ -125,6 +132,12 @@ func Open(ctx context.Context, rawURL string, opts Options) (*Conn, error) {
 		return conn, nil
 	}
 	if err := inspect(ctx, conn, opts.Logger); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	if conn.joined == nil {
+		return conn, nil
+	}
+	if err := conn.joined(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil

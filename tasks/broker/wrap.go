@@ -33,12 +33,6 @@ type DequeueFunc func(ctx context.Context, d Dequeue) (msg string, err error)
 // for each of its servers.
 type ForwardFunc func(queue, set string) bool
 
-// ExpiredFunc stands in for asynq's script that lists the tasks of a queue whose
-// lease ended by the given time, so that asynq puts them back. It returns their
-// encoded messages. asynq asks once a minute for each of its servers, for all its
-// queues, and gives up on all of them when it cannot decode a single message.
-type ExpiredFunc func(ctx context.Context, queue string, by time.Time) (msgs []string, err error)
-
 // Wrapped is the Redis client that callq hands to asynq's servers. It behaves
 // like the real one, save that
 //
@@ -47,7 +41,9 @@ type ExpiredFunc func(ctx context.Context, queue string, by time.Time) (msgs []s
 //     already removed, together with the record of their outcome ([Wrapped.Removed]);
 //   - asynq's search for delayed tasks that are due is answered without Redis
 //     where a [ForwardFunc] knows that there are none;
-//   - asynq's search for tasks whose worker died is answered by an [ExpiredFunc];
+//   - asynq's search for tasks whose worker died finds none: it comes once a
+//     minute, and finds none at all where it cannot decode a single message, so
+//     the worker has its own;
 //   - every script runs under a context that its caller cannot cancel and a
 //     time-out of its own: asynq hands a cancelled context to its retries of
 //     failed writes, which then never succeed.
@@ -73,9 +69,6 @@ type Hooks struct {
 	// it look. Forwarded is told when it found some; it may be nil.
 	Forward   ForwardFunc
 	Forwarded func(queue string)
-	// Expired stands in for asynq's script that lists the tasks whose lease is
-	// over; nil lets asynq's own run.
-	Expired ExpiredFunc
 	// Fatal is called once, with an error that wraps [ErrUnknownScript], when asynq
 	// turns out to run scripts that callq does not know; every dequeue fails from
 	// then on. It may be nil.
@@ -136,8 +129,8 @@ func (w *Wrapped) EvalSha(ctx context.Context, sha string, keys []string, args .
 		}
 	case sha == shaForward && len(keys) == 2 && w.hooks.Forward != nil:
 		return w.runForward(ctx, sha, keys, args)
-	case sha == shaExpired && len(keys) == 1 && w.hooks.Expired != nil:
-		return w.runExpired(ctx, keys, args)
+	case sha == shaExpired:
+		return answered(ctx, []any{})
 	case looksLikeDequeue(keys):
 		return w.fail(ctx, unknownScript("dequeue", sha))
 	}
@@ -181,22 +174,6 @@ func (w *Wrapped) runForward(ctx context.Context, sha string, keys []string, arg
 		}
 	}
 	return cmd
-}
-
-func (w *Wrapped) runExpired(ctx context.Context, keys []string, args []any) *redis.Cmd {
-	by, ok := args[0].(int64)
-	if !ok {
-		return w.fail(ctx, unknownScript("expired leases", shaExpired))
-	}
-	msgs, err := w.hooks.Expired(ctx, queueOf(keys[0]), time.Unix(by, 0))
-	if err != nil {
-		return failed(ctx, err)
-	}
-	list := make([]any, len(msgs))
-	for i, msg := range msgs {
-		list[i] = msg
-	}
-	return answered(ctx, list)
 }
 
 func (w *Wrapped) fail(ctx context.Context, err error) *redis.Cmd {

@@ -240,6 +240,9 @@ func TestAnAsynqServerDequeuesThroughOurFunction(t *testing.T) {
 		if list := hook.of(func(s seenScript) bool { return s.sha == shaDequeue }); len(list) != 0 {
 			t.Error("asynq's dequeue script reached Redis")
 		}
+		if list := hook.of(expiredKeys); len(list) != 0 {
+			t.Error("asynq looked for tasks whose worker has died, which the worker does")
+		}
 		if list := hook.of(doneKeys); len(list) != 0 {
 			t.Error("asynq's done reached Redis for a task that was already removed")
 		}

@@ -168,27 +168,6 @@ func (l *Ledger) pendingIDs(ctx context.Context, queue string) (map[string]bool,
 	}
 }
 
-// Expired is a task whose lease is over: its worker has died, or was cut off.
-type Expired struct {
-	ID string
-	// Message is asynq's encoding of the task; empty where that is gone.
-	Message string
-}
-
-// Expired lists the tasks of a queue whose lease ended by the given time.
-func (l *Ledger) Expired(ctx context.Context, queue string, by time.Time) ([]Expired, error) {
-	k := keysOf(queue)
-	flat, err := scriptExpired.Run(ctx, l.rdb, []string{k.lease()}, by.Unix(), k.taskPrefix()).StringSlice()
-	if err != nil {
-		return nil, fmt.Errorf("list the leases of queue %q that are over: %w", queue, err)
-	}
-	list := make([]Expired, len(flat)/2)
-	for i := range list {
-		list[i] = Expired{ID: flat[2*i], Message: flat[2*i+1]}
-	}
-	return list, nil
-}
-
 // Release puts tasks that are active without a lease, or with one that ended by
 // the given time, back among the pending and returns how many there were. The zero
 // time stands for those without a lease alone.
@@ -225,7 +204,6 @@ func (l *Ledger) Restore(ctx context.Context, r Record, msg string, by time.Time
 }
 
 var (
-	scriptExpired = load("expired")
 	scriptRelease = load("release")
 	scriptRestore = load("restore")
 )

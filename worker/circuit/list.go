@@ -78,3 +78,20 @@ func exec(ctx context.Context, pipe redis.Pipeliner) error {
 	_, err := pipe.Exec(ctx)
 	return err
 }
+
+// EndProbes takes the probes of the given upstreams' circuits from whoever has
+// them, so that the next call may be one. It is for who knows that no worker lives.
+func (s *Store) EndProbes(ctx context.Context, upstreams []string) error {
+	circuits, err := s.List(ctx, upstreams)
+	if err != nil {
+		return err
+	}
+	pipe := s.rdb.Pipeline()
+	for _, c := range circuits {
+		pipe.HDel(ctx, c.Name.keys()[0], "token", "lease", "turn")
+	}
+	if err := exec(ctx, pipe); err != nil {
+		return fmt.Errorf("end the probes: %w", err)
+	}
+	return nil
+}
