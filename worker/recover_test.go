@@ -104,6 +104,28 @@ func TestACallWhoseTaskIsGoneIsTakenBackWhenItsWorkerHasDied(t *testing.T) {
 	})
 }
 
+// A worker whose Redis stood still for longer than a lease lasts is not a dead one.
+func TestAWorkerThatLivesKeepsACallWhoseLeaseIsOver(t *testing.T) {
+	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
+		env.Sim().Script("* * -> ok latency=2s; ok")
+		env.Start()
+		long := env.Submit(tasks.Call{Path: "/long"})
+		awaitTrue(t, "the call to be made", func() bool { return env.Sim().Arrived(http.MethodGet, "/long") == 1 })
+		over := redis.ZAddArgs{XX: true, Ch: true, Members: []redis.Z{{Score: float64(time.Now().Add(-time.Minute).Unix()), Member: long.ID}}}
+		if n := env.Redis().ZAddArgs(t.Context(), "asynq:{sim}:lease", over).Val(); n != 1 {
+			t.Fatal("the call has no lease that could end")
+		}
+		awaitTrue(t, "the lease to be lengthened", func() bool {
+			return env.Redis().ZScore(t.Context(), "asynq:{sim}:lease", long.ID).Val() > float64(time.Now().Add(20*time.Second).Unix())
+		})
+		want(t, env.Await(long.ID), tasks.StateDone, policy.OK, 1)
+		env.Stop()
+		if n := env.Sim().Arrived(http.MethodGet, "/long"); n != 1 {
+			t.Errorf("the call was made %d times", n)
+		}
+	})
+}
+
 // buried makes a dead letter and waits until asynq has archived its task.
 func buried(t *testing.T, env *callqtest.Env, path string) tasks.Receipt {
 	t.Helper()

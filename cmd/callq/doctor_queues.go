@@ -115,8 +115,8 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	})
 }
 
-// leaseGrace is how long after the end of its lease a task is taken back by asynq, at
-// the latest, if a worker runs.
+// leaseGrace is how long after the end of its lease a task is taken back for certain,
+// if a worker runs.
 const leaseGrace = 5 * time.Minute
 
 // checkCalls looks for open calls that no worker will ever find. To mend it looks at

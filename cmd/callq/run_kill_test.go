@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
@@ -32,7 +34,15 @@ func TestARunThatIsKilledGoesOnWithoutLosingOrRepeatingACall(t *testing.T) {
 		end()
 	}
 	cmd, out, errs := h.command("run", "calls.jsonl", "-o", "out", "--json")
+	began := time.Now()
 	err := cmd.Run()
+	// The calls that were under way at the kill are taken up at once.
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("the last run took %s: it waited for the leases of one that was dead", took)
+	}
+	if !strings.Contains(errs.String(), "a process that worked here was killed") {
+		t.Errorf("it does not say so:\n%s", errs)
+	}
 	if status := cmd.ProcessState.ExitCode(); status != exitWell && status != exitLosses {
 		t.Fatalf("the last run ended with %v\n%s%s", err, out, errs)
 	}
@@ -69,4 +79,24 @@ func TestARunThatIsKilledGoesOnWithoutLosingOrRepeatingACall(t *testing.T) {
 		t.Errorf("%d calls ended as unknown and %d were made again, of %d that can have been under way", unknown, again, most)
 	}
 	h.callq(exitWell, "audit")
+}
+
+func TestARunSaysThatCallsAreUnderWayInOtherProcesses(t *testing.T) {
+	t.Parallel()
+	server := brokertest.Redis(t)
+	h := newHome(t, "")
+	_, url := simulate(t, simapi.Config{})
+	h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams: {sim: {base_url: %q, policy: patsnap}}\n", server.URL, url))
+	h.write("calls.jsonl", `{"path":"/a"}`)
+	const line = "1 call is under way in other processes; if one of them was killed, its calls are taken up again within a minute"
+	if _, errs := h.callq(exitWell, "run", "calls.jsonl"); strings.Contains(errs, "under way") {
+		t.Errorf("where there are none it says:\n%s", errs)
+	}
+	other := redis.Z{Score: float64(time.Now().Add(30 * time.Second).Unix()), Member: "other"}
+	if err := server.Client.ZAdd(t.Context(), "asynq:{sim:high}:lease", other).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs := h.callq(exitWell, "run", "calls.jsonl", "-o", "out"); !strings.Contains(errs, line) {
+		t.Errorf("it says:\n%s", errs)
+	}
 }
