@@ -134,7 +134,9 @@ func Mini(t testing.TB) (*redis.Client, *miniredis.Miniredis) {
 		t.Fatal(err)
 	}
 	m.ClockTTL(true)
-	client := redis.NewClient(options(&redis.Options{Addr: "in-process", Dialer: dial}))
+	// Under the race detector, on a busy machine, a large script takes seconds there.
+	const patience = 30 * time.Second
+	client := redis.NewClient(options(&redis.Options{Addr: "in-process", Dialer: dial, ReadTimeout: patience, WriteTimeout: patience}))
 	t.Cleanup(func() {
 		_ = client.Close()
 		m.Close()

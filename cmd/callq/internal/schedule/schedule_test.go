@@ -67,7 +67,7 @@ func TestABatchOfALostWorkerIsCompletedByAnother(t *testing.T) {
 		f.write(calls(600))
 		const batch = "nightly-20260504T020000Z"
 		lost := f.worker(f.wired(&cut{after: func() bool { return f.some(batch) }}))
-		lost.lease = 300 * time.Millisecond
+		lost.lease = time.Second
 		f.settle(lost)
 		f.set("02:00:00")
 		if _, err := lost.step(t.Context()); err == nil {
