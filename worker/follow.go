@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -42,8 +43,11 @@ func (w *Worker) follow(ctx context.Context) {
 				rest.lift()
 			}
 		case <-tick.C:
-			w.trouble(w.checkClock(ctx))
+			clockErr := w.checkClock(ctx)
 			lost, err := w.circuits.Refresh(ctx, leases)
+			if err = errors.Join(clockErr, err); err == nil {
+				w.well()
+			}
 			w.trouble(err)
 			for _, name := range lost {
 				w.log.Warn("Redis had lost the record of a circuit; it was written back", "circuit", name)

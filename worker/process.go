@@ -97,6 +97,10 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 		take.ParkedAt = time.Time{}
 	}
 	call, err := tasks.Decode(take.Content)
+	if err == nil && call.NotBefore != nil && take.At.Before(*call.NotBefore) {
+		// It was cancelled, or ended, before its time and is redriven.
+		return nil, w.putOff(ctx, take, nil, call.NotBefore.Sub(take.At), "waits for its not_before"), false
+	}
 	if errors.Is(err, tasks.ErrNewerVersion) {
 		w.log.Warn("a newer callq wrote this call; it waits for a newer worker", "call", take.ID)
 		return nil, w.putOff(ctx, take, nil, strangerDelay, "written by a newer callq: waits for a newer worker"), false

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -180,6 +181,66 @@ func TestACallThatEndsUnsentAfterAHoldPassesItsTurnOn(t *testing.T) {
 		env.Start()
 		want(t, env.Await(late.ID), tasks.StateDead, policy.Expired, 0)
 		want(t, env.Await(next.ID), tasks.StateDone, policy.OK, 1)
+	})
+}
+
+func TestAnOutageThatGoesOnClimbsItsLadderAndSaysWhatIsWrong(t *testing.T) {
+	long := parse(t, `
+version: 1
+name: long
+extends: patsnap
+holds:
+  outage: {sources: [ladder], ladder: [10ms, 20ms, 30ms]}
+backoffs:
+  standard: {floor: 1ms, base: 1ms, cap: 5ms, attempts: 8}
+breaker: {window: 30s, min_calls: 2, ratio: 0.5}
+`)
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	cfg := worker.Config{Upstreams: []worker.Upstream{{Name: "gone", BaseURL: gone.URL, Policy: long, Concurrency: 1}}}
+	each(t, cfg, func(t *testing.T, env *callqtest.Env) {
+		env.Start()
+		r := env.Submit(tasks.Call{Upstream: "gone", Path: "/a"})
+		circuits := circuit.NewStore(env.Redis(), "test")
+		most := 0
+		awaitTrue(t, "the call to be given up", func() bool {
+			c, err := circuits.Get(t.Context(), circuit.Name{Upstream: "gone"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if most = max(most, c.Rung); c.State == circuit.Open && (c.Reason != "outage" || !strings.Contains(c.Message, "connection refused")) {
+				t.Fatalf("the circuit says %q: %q", c.Reason, c.Message)
+			}
+			record, err := ledger.New(env.Redis()).Find(t.Context(), r.ID)
+			return err == nil && record.State == ledger.Dead
+		})
+		// Each probe is an attempt: a fault that is the call's own must end.
+		want(t, env.Await(r.ID), tasks.StateDead, policy.Transient, 8)
+		env.Stop()
+		if c, err := circuits.Get(t.Context(), circuit.Name{Upstream: "gone"}); err != nil || c.Rung < 5 || c.Failed != c.Rung-1 {
+			t.Errorf("after six probes the circuit is %+v, %v", c, err)
+		}
+	})
+}
+
+func TestARedrivenCallStillWaitsForItsTime(t *testing.T) {
+	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
+		soon := time.Now().Add(4 * time.Second)
+		r := env.Submit(tasks.Call{Path: "/later", Batch: "b", Key: "later", NotBefore: &soon})
+		books := ledger.New(env.Redis())
+		record, err := books.Find(t.Context(), r.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done, _, err := books.Cancel(t.Context(), record, ledger.Ending{}); err != nil || !done {
+			t.Fatalf("it was cancelled: %t, %v", done, err)
+		}
+		env.Redrive(r.ID)
+		env.Start()
+		want(t, env.Await(r.ID), tasks.StateDone, policy.OK, 1)
+		if seen := env.Sim().Seen(); len(seen) != 1 || seen[0].At.Before(soon) {
+			t.Errorf("it was made at %v, and not before was %s", seen, soon)
+		}
 	})
 }
 

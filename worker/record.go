@@ -213,6 +213,14 @@ func (w *Worker) trouble(err error) {
 	}
 	now := time.Now().Unix()
 	if last := w.lastTrouble.Load(); last != now && w.lastTrouble.CompareAndSwap(last, now) {
+		w.troubled.Store(true)
 		w.log.Warn("Redis does not answer as it should; no call starts until it does", "error", fmt.Sprint(w.explain(err)))
+	}
+}
+
+// well says that Redis answers again, where it was said that it does not.
+func (w *Worker) well() {
+	if w.troubled.CompareAndSwap(true, false) {
+		w.log.Warn("Redis answers again: calls start")
 	}
 }

@@ -67,14 +67,11 @@ func (w *Worker) end(ctx context.Context, p *passage, a attempted, d policy.Deci
 		State: stateOf(d.Job),
 		Ending: ledger.Ending{
 			Class: string(d.Class), Rule: d.Rule, HTTPStatus: a.Outcome.Status, Code: codeOf(a.Outcome),
-			Message: clip(a.Outcome.Message), Transport: string(a.Outcome.Transport),
+			Message: messageOf(a), Transport: string(a.Outcome.Transport),
 			CorrelationID: a.Outcome.CorrelationID, Endpoint: p.endpoint, Amount: a.Kept.Amount,
 			Attempts: t.Attempts, Parked: t.Parked, FirstAt: t.FirstAt, FinishedAt: time.Now().UTC(),
 		},
 		Body: a.Body, BodyType: a.ContentType,
-	}
-	if f.Ending.Message == "" && a.Err != nil {
-		f.Ending.Message = clip(a.Err.Error())
 	}
 	if f.State != ledger.Done {
 		f.Ending.UserMessage = d.UserMessage(time.Time{})
@@ -107,6 +104,14 @@ func ended(t *ledger.Take, f ledger.Final) verb {
 	}
 	text := strings.TrimSpace(fmt.Sprintf("%s %s: %s", f.Ending.Class, f.Ending.Code, f.Ending.Message))
 	return verb{kind: buried, text: epitaph(t.ID, t.Generation) + " " + text}
+}
+
+// messageOf is what the API said, or what kept it from saying anything.
+func messageOf(a attempted) string {
+	if a.Outcome.Message == "" && a.Err != nil {
+		return clip(a.Err.Error())
+	}
+	return clip(a.Outcome.Message)
 }
 
 func stateOf(j policy.Job) ledger.State {
@@ -153,6 +158,10 @@ func (w *Worker) report(ctx context.Context, p *passage, a attempted) stance {
 		case opens.Upstream != "" && opens.Endpoint == "":
 			// The account stopped the call before its endpoint could answer.
 			w.send(ctx, g.name, circuit.Report{Verdict: circuit.Unsent, Token: g.token})
+		case faulty(d) && g.hold == outageHold:
+			// The outage goes on, and the account is held on the next rung. The call
+			// is not parked: the fault may be its own, and it would be the probe for ever.
+			w.tell(ctx, p, a, g, policy.Circuit{Hold: outageHold, After: 1})
 		case faulty(d):
 			w.send(ctx, g.name, circuit.Report{
 				Verdict: circuit.Fault, Epoch: g.epoch, Token: g.token,
@@ -172,13 +181,17 @@ func (w *Worker) report(ctx context.Context, p *passage, a attempted) stance {
 	}
 	if outage {
 		w.log.Warn("the API fails too often: its circuit opens", "upstream", p.acct.name)
-		w.tell(ctx, p, a, p.gates[0], policy.Circuit{Hold: "outage", After: 1})
+		w.tell(ctx, p, a, p.gates[0], policy.Circuit{Hold: outageHold, After: 1})
 	}
 	return c
 }
 
-// rateHold is the policy's hold for answers that say: too many calls a second.
-const rateHold = "rate"
+const (
+	// rateHold is the policy's hold for answers that say: too many calls a second.
+	rateHold = "rate"
+	// outageHold is the policy's hold for an API that fails too often.
+	outageHold = "outage"
+)
 
 // tell reports an error that is the circuit's own.
 func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c policy.Circuit) stance {
@@ -189,7 +202,7 @@ func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c po
 		ServerSaid: source == policy.SourceRetryAfter || source == policy.SourceRateLimitReset,
 		Cause: circuit.Cause{
 			Reason: c.Hold, Hold: c.Hold, Source: source, Class: string(a.decision.Class), Code: a.Outcome.Code,
-			Message: clip(a.Outcome.Message), CorrelationID: a.Outcome.CorrelationID,
+			Message: messageOf(a), CorrelationID: a.Outcome.CorrelationID,
 		},
 	}
 	if c.Hold == rateHold && g.name.Endpoint == "" && p.acct.plan.Adaptive() {

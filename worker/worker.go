@@ -60,6 +60,7 @@ type Worker struct {
 	fatal       chan error
 	ran         atomic.Bool
 	lastTrouble atomic.Int64
+	troubled    atomic.Bool // it was said that Redis is in trouble
 }
 
 // account is one upstream as this process knows it.
@@ -278,6 +279,6 @@ func (w *Worker) closeClients() {
 	}
 }
 
-func (w *Worker) explain(err error) error { return broker.Explain(err, "Redis") }
+func (w *Worker) explain(err error) error { return broker.Explain(err, broker.Describe(w.cfg.Redis)) }
 
 func newToken() string { return rand.Text() }

@@ -175,6 +175,25 @@ func newConn(client redis.UniversalClient, where string) *Conn {
 	return &Conn{Client: client, where: where, close: sync.OnceValue(client.Close)}
 }
 
+// Describe names the server of a client without user or password, fit for logs, as
+// far as the client tells.
+func Describe(rdb redis.UniversalClient) string {
+	switch c := rdb.(type) {
+	case *redis.Client:
+		switch o := c.Options(); {
+		case o.Network == "unix":
+			return "unix://" + o.Addr
+		case o.Addr == "FailoverClient": // go-redis's word
+			return "the address that Sentinel names"
+		default:
+			return o.Addr
+		}
+	case *redis.ClusterClient:
+		return strings.Join(c.Options().Addrs, ",")
+	}
+	return ""
+}
+
 // baseOptions are those of one server. Maintenance notices and the library's name
 // are off: each would be a round trip of every new connection for nothing.
 func baseOptions(opts Options) *redis.Options {
