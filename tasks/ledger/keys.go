@@ -126,6 +126,7 @@ var (
 	scriptPark    = load("park")
 	scriptEnd     = load("archive", "books", "end")
 	scriptRedrive = load("books", "redrive")
+	scriptArchive = load("rearchive")
 	scriptCancel  = load("books", "cancel")
 	scriptPurge   = load("books", "purge")
 	scriptExpire  = load("books", "expire")

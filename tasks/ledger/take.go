@@ -92,8 +92,8 @@ type Dequeued struct {
 	Take *Take
 	More []*Take
 	// Again is a dead letter that asynq's tools have run, so that it wants to be
-	// redriven; its ID and Queue are set.
-	// Message is asynq's encoding of it.
+	// redriven, or else [Ledger.Rearchive]; until then it is met again. Its ID and
+	// Queue are set. Message is asynq's encoding of it.
 	Again   *Record
 	Message string
 	// Held is how long the account may not call; 0 when there is nothing to call.

@@ -201,7 +201,7 @@ func TestADeadLetterThatIsRunAgainAmongOthersIsMetByItself(t *testing.T) {
 				if want != "dead" || got.Again.ID != dead.ID || got.Again.Queue != "q" || len(got.More) > 0 {
 					t.Errorf("got %+v, want %s", got, want)
 				}
-				d.wantPlaces("q", dead.ID, "archived", "task")
+				d.wantPlaces("q", dead.ID, "pending", "task")
 			case got.Take == nil || got.Take.Key != want || len(got.More) > 0:
 				t.Errorf("got %+v, want %s", got, want)
 			}

@@ -28,8 +28,8 @@
 -- Returns {3, when the next task is due, Unix seconds, or 0} when there is nothing
 -- to do; {0, ms} when the account may not call for that long; {2} when as many
 -- calls are in flight as may be; {4, message, id, which queue} when a dead letter
--- was met that somebody runs again by asynq's means: it is in the archive as
--- before, and waits for its redrive; else {1, now, after a hold (0 or 1), epoch,
+-- was met that somebody runs again by asynq's means: it waits, behind all others,
+-- for its redrive; else {1, now, after a hold (0 or 1), epoch,
 -- streak, open endpoint circuits, milliseconds held in all, calls…}, where each
 -- call is {message, id, which queue, starts, slot, microseconds until the slot,
 -- money reserved, the record}. The starts tell one taking of a call from the next.
@@ -184,8 +184,8 @@ local function grab(q, n)
           want = #calls -- it is the first next time
           break
         end
-        redis.call('HSET', task .. id, 'state', 'archived')
-        redis.call('ZADD', string.gsub(pending, 'pending$', 'archived'), t[1], id)
+        -- Where the worker dies before the redrive, it is met again.
+        redis.call('LPUSH', pending, id)
         refusal, seen = {4, msg, id, q}, seen + 1
         break
       elseif not msg or ended[state] then
