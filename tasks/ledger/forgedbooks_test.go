@@ -186,6 +186,30 @@ func TestACallInAStateOfWhichThereIsNoneIsGivenOutToBeEnded(t *testing.T) {
 	}
 }
 
+func TestACallInAStateOfWhichThereIsNoneCanBeRestoredAndCancelled(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "swept", "cancelled")
+		for _, key := range []string{"swept", "cancelled"} {
+			d.must(rdb.HSet(t.Context(), keysOf("q").record(idOf("b", key)), "state", "bogus").Err())
+		}
+		d.must(rdb.Del(t.Context(), keysOf("q").task(idOf("b", "swept"))).Err())
+		if lost := d.lost(); fmt.Sprint(lost) != "[swept]" {
+			t.Errorf("lost are %v", lost)
+		}
+		if !d.restore(d.record("q", idOf("b", "swept"))) {
+			t.Error("it was not restored")
+		}
+		if cancelled, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancelled")), Ending{}); err != nil || !cancelled {
+			t.Errorf("cancelled %v, %v", cancelled, err)
+		}
+		if take := d.take("q"); take.Key != "swept" || take.Forged != "state" {
+			t.Errorf("took %s", take.Key)
+		}
+		d.wantCounts("b", Counts{Accepted: 2, Open: 1, Cancelled: 1})
+	})
+}
+
 func TestARecordOfNoBatchIsNoneAndItsTaskIsAdopted(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
