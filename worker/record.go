@@ -162,7 +162,7 @@ func (w *Worker) adopt(ctx context.Context, t *ledger.Take) verb {
 // endForged ends a call whose record holds what callq cannot have written. It is
 // not made: its attempts could not be counted.
 func (w *Worker) endForged(ctx context.Context, t *ledger.Take) verb {
-	detail := fmt.Sprintf("its record in Redis was written by somebody else: its field %s is no such number as callq keeps there", t.Forged)
+	detail := fmt.Sprintf("its record in Redis was written by somebody else: its field %s holds what callq never keeps there", t.Forged)
 	err := w.insist(ctx, func(ctx context.Context) error { return w.ledger.Straighten(ctx, t) })
 	if err != nil {
 		return verb{kind: again, delay: time.Second, text: "callq: " + detail}
@@ -174,9 +174,7 @@ func (w *Worker) endForged(ctx context.Context, t *ledger.Take) verb {
 // to for a reason of its own: one record that somebody forged must not stop a queue.
 // It tells whether it found anything.
 func (w *Worker) clear(ctx context.Context, queues []string, refused error) (found bool) {
-	var told *broker.Error
-	var reply redis.Error
-	if !errors.As(refused, &reply) || !errors.As(w.explain(refused), &told) || told.Kind != broker.KindUnknown {
+	if !w.refusal(refused) {
 		return false
 	}
 	for _, queue := range queues {
@@ -188,6 +186,14 @@ func (w *Worker) clear(ctx context.Context, queues []string, refused error) (fou
 		}
 	}
 	return found
+}
+
+// refusal tells that Redis has refused for a reason that only what stands in it
+// explains: it will do so again.
+func (w *Worker) refusal(err error) bool {
+	var told *broker.Error
+	var reply redis.Error
+	return errors.As(err, &reply) && errors.As(w.explain(err), &told) && told.Kind == broker.KindUnknown
 }
 
 // discard ends a task that asynq itself cannot decode and takes it off asynq's

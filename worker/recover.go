@@ -139,7 +139,9 @@ func epitaph(id string, generation int) string { return fmt.Sprintf("[callq %s g
 
 // runAgain redrives a dead letter that somebody has run with asynq's own tools: its
 // last error is still the one with which this very generation was archived. What
-// comes back for another reason, as after a crash, has ended and stays so.
+// comes back for another reason, as after a crash, has ended and stays so. It stands
+// among the pending until one of the two is done, so that a worker that dies over it
+// leaves it to the next.
 func (w *Worker) runAgain(ctx context.Context, got ledger.Dequeued) {
 	var record ledger.Record
 	err := w.insist(ctx, func(ctx context.Context) (err error) {
@@ -148,13 +150,21 @@ func (w *Worker) runAgain(ctx context.Context, got ledger.Dequeued) {
 		}
 		return err
 	})
-	if err != nil || !strings.HasPrefix(broker.LastError(got.Message), epitaph(record.ID, record.Generation)) {
+	if err != nil || w.redrive(ctx, record, got.Message) {
 		return
 	}
+	w.trouble(w.insist(ctx, func(ctx context.Context) error { return w.ledger.Rearchive(ctx, record) }))
+}
+
+// redrive tells whether the dead letter need not go back to the archive.
+func (w *Worker) redrive(ctx context.Context, record ledger.Record, message string) (redriven bool) {
+	if !strings.HasPrefix(broker.LastError(message), epitaph(record.ID, record.Generation)) {
+		return false
+	}
 	refused := error(nil)
-	err = w.insist(ctx, func(ctx context.Context) error {
-		redriven, _, err := w.producer.Redrive(ctx, record)
-		if errors.Is(err, tasks.ErrMalformed) || errors.Is(err, tasks.ErrNewerVersion) {
+	err := w.insist(ctx, func(ctx context.Context) (err error) {
+		redriven, _, err = w.producer.Redrive(ctx, record)
+		if errors.Is(err, tasks.ErrMalformed) || errors.Is(err, tasks.ErrNewerVersion) || w.refusal(err) {
 			refused = err
 			return nil
 		}
@@ -163,7 +173,12 @@ func (w *Worker) runAgain(ctx context.Context, got ledger.Dequeued) {
 		}
 		return err
 	})
-	if err := errors.Join(err, refused); err != nil {
-		w.log.Warn("a dead letter that was run in asynq's archive stays there", "call", record.ID, "error", err)
+	switch {
+	case err != nil: // it stays for the next worker
+		w.log.Warn("a dead letter that was run in asynq's archive could not be redriven", "call", record.ID, "error", err)
+		return true
+	case refused != nil:
+		w.log.Warn("a dead letter that was run in asynq's archive stays there", "call", record.ID, "error", refused)
 	}
+	return redriven
 }

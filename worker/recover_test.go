@@ -192,6 +192,26 @@ func TestRunWithAsynqsOwnToolsIsARedrive(t *testing.T) {
 	}
 }
 
+func TestADeadLetterThatIsRunButCannotBeMadeAgainGoesBackToTheArchive(t *testing.T) {
+	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
+		env.Sim().Script("GET /a -> 67200005")
+		env.Start()
+		r := buried(t, env, "/a")
+		env.Redis().HSet(t.Context(), recordKey(r.ID), "content", "{")
+		if err := asynq.NewInspectorFromRedisClient(env.Redis()).RunTask("sim", r.ID); err != nil {
+			t.Fatal(err)
+		}
+		awaitArchived(t, env, r.ID)
+		awaitState(t, env, r.ID, ledger.Dead, 1)
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/next"}).ID), tasks.StateDone, policy.OK, 1)
+		env.Stop()
+		if n := env.Redis().LLen(t.Context(), "asynq:{sim}:pending").Val(); n != 0 {
+			t.Errorf("%d tasks are pending still", n)
+		}
+		wantBooks(t, env, "b", ledger.Counts{Accepted: 1, Dead: 1})
+	})
+}
+
 func wantBooks(t *testing.T, env *callqtest.Env, batch string, want ledger.Counts) {
 	t.Helper()
 	books := ledger.New(env.Redis())

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
@@ -193,7 +195,8 @@ func everything(t *testing.T, h *home, url string) {
 	}
 }
 
-// stray takes a task that waits off its list, as somebody else may do.
+// stray takes a task that waits off its list, and puts the id of none on another, as
+// somebody else may do.
 func stray(t *testing.T, url, id string) {
 	t.Helper()
 	conn, err := broker.Open(t.Context(), url, broker.Options{})
@@ -203,6 +206,9 @@ func stray(t *testing.T, url, id string) {
 	defer conn.Close()
 	if n, err := conn.Client.LRem(t.Context(), "asynq:{sim}:pending", 1, id).Result(); err != nil || n != 1 {
 		t.Fatalf("take task %s off its list: %d, %v", id, n, err)
+	}
+	if err := conn.Client.ZAdd(t.Context(), "asynq:{sim}:completed", redis.Z{Score: 1 << 40, Member: "ghost"}).Err(); err != nil {
+		t.Fatal(err)
 	}
 }
 

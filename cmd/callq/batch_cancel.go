@@ -106,7 +106,7 @@ func (d *desk) eachOpen(ctx context.Context, name string, open chan<- ledger.Rec
 		if err != nil {
 			return err
 		}
-		if r.State != ledger.Open {
+		if r.State == "" || r.State.Ended() {
 			continue
 		}
 		select {

@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"time"
 
@@ -127,27 +127,22 @@ func checkCalls(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		search.Most = math.MaxInt
 	}
 	var ids []string
-	var list []diagnosis
-	lost, restored := 0, 0
-	for r, err := range d.desk.ledger.Lost(ctx, &search) {
-		if err != nil {
-			return nil, err
+	lost := 0
+	lostOnes := func(yield func(ledger.Record, error) bool) {
+		for r, err := range d.desk.ledger.Lost(ctx, &search) {
+			if err == nil {
+				if lost++; len(ids) < enough {
+					ids = append(ids, r.ID)
+				}
+			}
+			if !yield(r, err) {
+				return
+			}
 		}
-		if lost++; len(ids) < enough {
-			ids = append(ids, r.ID)
-		}
-		if !d.mend {
-			continue
-		}
-		did, err := d.desk.producer.Restore(ctx, r, search.By)
-		switch {
-		case errors.Is(err, tasks.ErrMalformed), errors.Is(err, tasks.ErrNewerVersion):
-			list = append(list, diagnosis{Status: found, Detail: err.Error(), Fix: fmt.Sprintf("callq batch cancel '%s'", r.Batch)})
-		case err != nil:
-			return list, err
-		case did:
-			restored++
-		}
+	}
+	list, restored, err := d.restoreOf(ctx, lostOnes, search.By)
+	if err != nil {
+		return list, err
 	}
 	one := diagnosis{Detail: fmt.Sprintf("%s without a task, as %s: no worker will make them", verbalOf(lost, "open call", "is", "are"), some(ids))}
 	switch {
@@ -162,6 +157,32 @@ func checkCalls(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	}
 	// What is lost and was neither restored nor named has moved on.
 	return orWell(list, "%s looked at, each with its task", plural(search.Looked, "open call")), nil
+}
+
+// restoreOf puts lost calls back where it is to mend, and has a finding for each batch
+// of which some cannot be.
+func (d *doctor) restoreOf(ctx context.Context, lost iter.Seq2[ledger.Record, error], by time.Time) (list []diagnosis, restored int, err error) {
+	if !d.mend {
+		for _, err := range lost {
+			if err != nil {
+				return nil, 0, err
+			}
+		}
+		return nil, 0, nil
+	}
+	of, more := map[string]int{}, map[int]int{}
+	restored, err = d.desk.producer.RestoreAll(ctx, lost, by, func(r ledger.Record, err error) {
+		if i, known := of[r.Batch]; known {
+			more[i]++
+			return
+		}
+		of[r.Batch] = len(list)
+		list = append(list, diagnosis{Status: found, Detail: err.Error(), Fix: fmt.Sprintf("callq batch cancel '%s'", r.Batch)})
+	})
+	for i, n := range more {
+		list[i].Detail += fmt.Sprintf(", nor can %s of the batch", plural(n, "other call"))
+	}
+	return list, restored, err
 }
 
 // enough is how many ids [some] needs to see.

@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -40,25 +42,37 @@ func (l *Ledger) Audit(ctx context.Context, batch string, id func(batch, key str
 			return nil, err
 		}
 	}
-	if err := a.flush(ctx); err != nil {
+	if err := errors.Join(a.flush(ctx), a.flushDead(ctx)); err != nil {
+		return nil, err
+	}
+	listed, err := l.listedEndings(ctx, before)
+	if err != nil {
 		return nil, err
 	}
 	after, err := l.Batch(ctx, batch)
 	if err != nil {
 		return nil, err
 	}
+	if len(after.unread) > 0 {
+		a.find(fmt.Sprintf("the counts do not agree with the records: some hold no number (queue and count: %s)", strings.Join(after.unread, ", ")), nil,
+			"they were changed from outside callq, which goes on counting from 0: "+findWriter)
+	}
+	if a.odd.n > 0 {
+		a.find(fmt.Sprintf("%d calls have a state that is none of callq's", a.odd.n), a.odd.keys,
+			"their records were changed from outside callq: callq work ends each as a dead letter (callq dead list --filter class=malformed_task); callq doctor finds those that stand in no queue")
+	}
 	if c := after.Counts; !c.Balanced() {
 		a.find(fmt.Sprintf("%d accepted, but %d open + %d done + %d dead + %d dropped + %d cancelled",
 			c.Accepted, c.Open, c.Done, c.Dead, c.Dropped, c.Cancelled), nil,
-			"the counts were changed from outside callq: run callq doctor")
+			"the counts were changed from outside callq: "+findWriter)
 	}
 	missing := before.Counts.Accepted - after.Counts.Expired - a.seen.Accepted
 	switch {
 	case missing > 0:
-		a.find(fmt.Sprintf("%d accepted calls have no record any more", missing), a.bare,
+		a.find(fmt.Sprintf("%d accepted calls have no record any more", missing), a.bare.keys,
 			"Redis lost data; send the file again: calls that are in the books are left alone")
 	case before.Counts == after.Counts && before.last == after.last:
-		a.compare(after.Counts)
+		a.compare(after.Counts, listed)
 	}
 	return a.findings, nil
 }
@@ -68,12 +82,28 @@ type audit struct {
 	l        *Ledger
 	batch    string
 	seen     Counts
-	bare     []string // keys without a record
+	bare     named    // calls without a record
+	odd      named    // calls in a state of which there is none
 	open     []Record // to look whether they have a task
-	lost     int      // how many had none
-	lostKeys []string
+	lost     named    // those that had none
+	dead     []Record // to look whether they are listed as dead letters
+	unlisted named    // those that are not
 	findings []Finding
 }
+
+// named are calls, of which the first have a name.
+type named struct {
+	n    int
+	keys []string
+}
+
+func (n *named) add(key string) {
+	if n.n++; len(n.keys) < maxKeys {
+		n.keys = append(n.keys, key)
+	}
+}
+
+const findWriter = "find who writes to this Redis; what the calls of the batch came to is in its export: callq batch export"
 
 func (a *audit) add(ctx context.Context, r Record) error {
 	switch r.State {
@@ -88,15 +118,20 @@ func (a *audit) add(ctx context.Context, r Record) error {
 		a.seen.Done++
 	case Dead:
 		a.seen.Dead++
+		if a.dead = append(a.dead, r); len(a.dead) >= page {
+			if err := a.flushDead(ctx); err != nil {
+				return err
+			}
+		}
 	case Dropped:
 		a.seen.Dropped++
 	case Cancelled:
 		a.seen.Cancelled++
-	default:
-		if len(a.bare) < maxKeys {
-			a.bare = append(a.bare, r.Key)
-		}
+	case "":
+		a.bare.add(r.Key)
 		return nil
+	default:
+		a.odd.add(r.Key)
 	}
 	a.seen.Accepted++
 	return nil
@@ -114,29 +149,74 @@ func (a *audit) flush(ctx context.Context) error {
 		return fmt.Errorf("look for the tasks of batch %q: %w", a.batch, err)
 	}
 	for i, r := range a.open {
-		if cmds[i].Val() > 0 {
-			continue
-		}
-		if a.lost++; len(a.lostKeys) < maxKeys {
-			a.lostKeys = append(a.lostKeys, r.Key)
+		if cmds[i].Val() == 0 {
+			a.lost.add(r.Key)
 		}
 	}
 	a.open = a.open[:0]
 	return nil
 }
 
+// flushDead looks whether the dead letters are listed, without which nobody will
+// ever be shown them. Record and list are read in one step: a purge takes the letter
+// off and marks it.
+func (a *audit) flushDead(ctx context.Context) error {
+	pipe := a.l.rdb.TxPipeline()
+	records, scores := make([]*redis.SliceCmd, len(a.dead)), make([]*redis.FloatCmd, len(a.dead))
+	for i, r := range a.dead {
+		k := keysOf(r.Queue)
+		records[i], scores[i] = pipe.HMGet(ctx, k.record(r.ID), "state", "purged"), pipe.ZScore(ctx, k.dead(), r.ID)
+	}
+	if err := exec(ctx, pipe); err != nil {
+		return fmt.Errorf("look for the dead letters of batch %q: %w", a.batch, err)
+	}
+	for i, r := range a.dead {
+		if v := records[i].Val(); len(v) == 2 && str(v[0]) == string(Dead) && str(v[1]) == "" && scores[i].Err() != nil {
+			a.unlisted.add(r.Key)
+		}
+	}
+	a.dead = a.dead[:0]
+	return nil
+}
+
+// listedEndings is how many ended calls stand in the order of their endings.
+func (l *Ledger) listedEndings(ctx context.Context, b Batch) (int64, error) {
+	pipe := l.rdb.Pipeline()
+	cards := make([]*redis.IntCmd, len(b.Queues))
+	for i, queue := range b.Queues {
+		cards[i] = pipe.ZCard(ctx, keysOf(queue).ended(b.Name))
+	}
+	if err := exec(ctx, pipe); err != nil {
+		return 0, fmt.Errorf("count the endings of batch %q: %w", b.Name, err)
+	}
+	listed := int64(0)
+	for _, card := range cards {
+		listed += card.Val()
+	}
+	return listed, nil
+}
+
 // compare holds the records against the counts of a batch in which nothing moved.
-func (a *audit) compare(c Counts) {
-	if a.lost > 0 {
-		a.find(fmt.Sprintf("%d open calls stand in no queue", a.lost), a.lostKeys,
+func (a *audit) compare(c Counts, listed int64) {
+	if a.lost.n > 0 {
+		a.find(fmt.Sprintf("%d open calls stand in no queue", a.lost.n), a.lost.keys,
 			"their tasks were deleted from outside callq: run callq doctor, which finds them and says how to put them back")
 	}
 	// What was forgotten was done, dropped or cancelled.
 	kept, seen := c.Done+c.Dropped+c.Cancelled-c.Expired, a.seen.Done+a.seen.Dropped+a.seen.Cancelled
-	if c.Open != a.seen.Open || c.Dead != a.seen.Dead || kept != seen {
+	// Whatever a call with a forged state was before, the finding that names it tells.
+	if a.odd.n == 0 && (c.Open != a.seen.Open || c.Dead != a.seen.Dead || kept != seen) {
 		a.find(fmt.Sprintf("the counts say %d open, %d dead and %d others, the records %d, %d and %d",
 			c.Open, c.Dead, kept, a.seen.Open, a.seen.Dead, seen), nil,
-			"counts or records were changed from outside callq: run callq doctor")
+			"counts or records were changed from outside callq: "+findWriter)
+	}
+	if a.unlisted.n > 0 {
+		a.find(fmt.Sprintf("%d dead letters are on no list of dead letters", a.unlisted.n), a.unlisted.keys,
+			"the list was changed from outside callq, and callq dead list does not show them: callq dead redrive ID redrives each all the same")
+	}
+	if ended := a.seen.Dead + seen; a.odd.n == 0 && listed != ended {
+		a.find(fmt.Sprintf("%d calls have ended, and %d stand in the list of endings", ended, listed), nil,
+			"the list was changed from outside callq, and callq batch export leaves those out that it lacks: callq dead show ID has each")
 	}
 }
 

@@ -52,6 +52,8 @@ type Batch struct {
 	Counts  Counts
 
 	last string // when the latest call of each queue ended
+	// unread names counts that hold what callq cannot have written.
+	unread []string
 }
 
 // Queues lists every queue that ever took a call, in order.
@@ -101,27 +103,41 @@ func (l *Ledger) Batch(ctx context.Context, name string) (Batch, error) {
 	}
 	sort.Strings(b.Queues)
 	for _, queue := range b.Queues {
-		c, last, err := l.counts(ctx, queue, name)
-		if err != nil {
+		if err := l.addCounts(ctx, &b, queue); err != nil {
 			return Batch{}, err
 		}
-		b.Counts = b.Counts.Add(c)
-		b.last += last + " "
 	}
 	return b, nil
 }
 
-// counts returns the books of a batch in one queue, and when its latest call ended.
-func (l *Ledger) counts(ctx context.Context, queue, batch string) (c Counts, last string, err error) {
-	h, err := l.rdb.HGetAll(ctx, keysOf(queue).counts(batch)).Result()
-	if err != nil {
-		return Counts{}, "", fmt.Errorf("read the books of batch %q in queue %q: %w", batch, queue, err)
+// addCounts adds the books of a batch in one queue. A count that cannot be read is
+// 0, as lua/books.lua has it: one batch that somebody forged must not hide the others.
+func (l *Ledger) addCounts(ctx context.Context, b *Batch, queue string) error {
+	h, err := l.rdb.HGetAll(ctx, keysOf(queue).counts(b.Name)).Result()
+	switch {
+	case oddType(err):
+		b.unread = append(b.unread, queue)
+		return nil
+	case err != nil:
+		return fmt.Errorf("read the books of batch %q in queue %q: %w", b.Name, queue, err)
 	}
-	return Counts{
-		Accepted: atoi64(h["accepted"]), Open: atoi64(h["open"]), Done: atoi64(h["done"]), Dead: atoi64(h["dead"]),
-		Dropped: atoi64(h["dropped"]), Cancelled: atoi64(h["cancelled"]), Expired: atoi64(h["expired"]),
-	}, h["last"], nil
+	read := func(field string) int64 {
+		n := atoi64(h[field])
+		if text, there := h[field]; there && !Whole(text, -mostCounted, mostCounted) {
+			b.unread, n = append(b.unread, queue+" "+field), 0
+		}
+		return n
+	}
+	b.Counts = b.Counts.Add(Counts{
+		Accepted: read("accepted"), Open: read("open"), Done: read("done"), Dead: read("dead"),
+		Dropped: read("dropped"), Cancelled: read("cancelled"), Expired: read("expired"),
+	})
+	b.last += h["last"] + " "
+	return nil
 }
+
+// mostCounted is the largest count that Lua's numbers tell from the next.
+const mostCounted = 1<<53 - 1
 
 // Get returns one call's record, or [ErrNoCall].
 func (l *Ledger) Get(ctx context.Context, queue, id string) (Record, error) {

@@ -182,6 +182,17 @@ func (l *Ledger) Redrive(ctx context.Context, r Record, msg string) (redriven, b
 	return n == 1, n == -1, nil
 }
 
+// Rearchive puts a dead letter that asynq's tools have run (see [Dequeued]), and that
+// cannot be redriven, back into asynq's archive.
+func (l *Ledger) Rearchive(ctx context.Context, r Record) error {
+	k := keysOf(r.Queue)
+	err := scriptArchive.Run(ctx, l.rdb, []string{k.pending(), k.archived(), k.task(r.ID), k.record(r.ID)}, r.ID, r.Generation).Err()
+	if err != nil {
+		return fmt.Errorf("put call %s back into the archive: %w", r.ID, err)
+	}
+	return nil
+}
+
 // Purge drops a dead letter's bodies and leaves it counted. It reports whether
 // it did; busy means that a worker still holds the task: try again.
 func (l *Ledger) Purge(ctx context.Context, r Record) (purged, busy bool, err error) {

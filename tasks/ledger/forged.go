@@ -14,7 +14,7 @@ import (
 // is read with care; but the scripts compare some of a record's numbers with what
 // a worker has read, and add to others. A number that callq cannot have written
 // ends its call, before it is made: a worker could neither count that call's
-// attempts nor record how it ended.
+// attempts nor record how it ended. The same goes for a state of which there is none.
 
 // numbers are the fields of a record that hold a number, with the largest that
 // each can have.
@@ -36,7 +36,7 @@ var numbers = []struct {
 }
 
 // forged names the first field that does not hold such a number, in the digits
-// with which callq writes it.
+// with which callq writes it, or no state.
 func forged(h map[string]string) string {
 	for _, n := range numbers {
 		text, there := h[n.field]
@@ -49,6 +49,9 @@ func forged(h map[string]string) string {
 	}
 	if count(h["settled"]) > count(h["starts"]) {
 		return "settled"
+	}
+	if !State(h["state"]).Known() {
+		return "state"
 	}
 	return ""
 }
@@ -64,11 +67,17 @@ func (l *Ledger) Straighten(ctx context.Context, t *Take) error {
 	key := keysOf(t.Queue).record(t.ID)
 	pipe.HDel(ctx, key, "attempts", "parked", "settled", "sent", "first", "parked_at", "held_base", "held_own")
 	pipe.HSet(ctx, key, "gen", generation)
+	if !t.State.Known() {
+		pipe.HSet(ctx, key, "state", string(Open)) // its task waited, as only those of open calls do
+	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("straighten the record of call %s: %w", t.ID, err)
 	}
 	t.Generation, t.Attempts, t.Parked, t.Sent, t.HeldBase, t.HeldOwn = generation, 0, 0, 0, 0, 0
 	t.FirstAt, t.ParkedAt = time.Time{}, time.Time{}
+	if !t.State.Known() {
+		t.State = Open
+	}
 	return nil
 }
 

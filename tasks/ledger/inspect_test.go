@@ -31,9 +31,9 @@ func (d *desk) lost() []string {
 
 func (d *desk) restore(r Record) bool {
 	d.Helper()
-	did, err := d.l.Restore(d.Context(), r, "message again", time.Now().Add(-time.Minute))
+	did, err := d.l.Restore(d.Context(), r.Queue, []Restoring{{r, "message again"}}, time.Now().Add(-time.Minute))
 	d.must(err)
-	return did
+	return did[0]
 }
 
 func TestAQueueThatIsWellHasNoFindings(t *testing.T) {

@@ -2,9 +2,9 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -32,7 +32,8 @@ func (l *Ledger) Lost(ctx context.Context, s *Search) iter.Seq2[Record, error] {
 			return
 		}
 		for _, b := range batches {
-			if b.Counts.Open > 0 && !l.lostInBatch(ctx, b.Name, s, yield) {
+			mayBeOpen := b.Counts.Open > 0 || !b.Counts.Balanced() || len(b.unread) > 0
+			if mayBeOpen && !l.lostInBatch(ctx, b.Name, s, yield) {
 				return
 			}
 		}
@@ -46,14 +47,8 @@ func (l *Ledger) lostInBatch(ctx context.Context, batch string, s *Search, yield
 	open, seen := map[string][]string{}, 0
 	look := func() bool {
 		for queue, ids := range open {
-			lost, err := l.lostOf(ctx, queue, ids, s.By)
-			if err != nil {
-				return yield(Record{}, err)
-			}
-			for _, r := range lost {
-				if !yield(r, nil) {
-					return false
-				}
+			if !l.lostOf(ctx, queue, ids, s.By, yield) {
+				return false
 			}
 		}
 		clear(open)
@@ -63,7 +58,7 @@ func (l *Ledger) lostInBatch(ctx context.Context, batch string, s *Search, yield
 		if err != nil {
 			return yield(Record{}, err)
 		}
-		if r.State != Open {
+		if r.State == "" || r.State.Ended() {
 			continue
 		}
 		if seen == s.Most {
@@ -78,37 +73,38 @@ func (l *Ledger) lostInBatch(ctx context.Context, batch string, s *Search, yield
 	return look()
 }
 
-func (l *Ledger) lostOf(ctx context.Context, queue string, ids []string, by time.Time) ([]Record, error) {
+// lostOf yields the lost ones of some calls; false says that no more is wanted.
+func (l *Ledger) lostOf(ctx context.Context, queue string, ids []string, by time.Time, yield func(Record, error) bool) bool {
 	suspects, err := l.suspects(ctx, queue, ids)
 	if err != nil {
-		return nil, fmt.Errorf("look for the tasks of queue %q: %w", queue, err)
+		return yield(Record{}, fmt.Errorf("look for the tasks of queue %q: %w", queue, err))
 	}
-	k := keysOf(queue)
-	var lost []Record
-	for _, id := range suspects {
-		// It may have moved in between: look again, everywhere in one step.
-		tx := l.rdb.TxPipeline()
-		task, record, lease := tx.HGet(ctx, k.task(id), "state"), tx.HGetAll(ctx, k.record(id)), tx.ZScore(ctx, k.lease(), id)
-		on := map[string]interface{ Err() error }{
-			"pending":   tx.LPos(ctx, k.pending(), id, redis.LPosArgs{}),
-			"active":    tx.LPos(ctx, k.active(), id, redis.LPosArgs{}),
-			"scheduled": tx.ZScore(ctx, k.scheduled(), id),
-			"retry":     tx.ZScore(ctx, k.retry(), id),
+	for some := range slices.Chunk(suspects, mostRestored) {
+		// They may have moved in between: look again, everywhere in one step.
+		keys, args := keysOf(queue).straying(by)
+		for _, id := range some {
+			args = append(args, id)
 		}
-		if _, err := tx.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-			return nil, fmt.Errorf("look for the task of call %s: %w", id, err)
+		lost, err := scriptLost.Run(ctx, l.rdb, keys, args...).StringSlice()
+		if err != nil {
+			return yield(Record{}, fmt.Errorf("look for the tasks of queue %q: %w", queue, err))
 		}
-		if lease.Err() == nil && lease.Val() > float64(by.Unix()) {
-			continue // a worker is making it
-		}
-		if list := on[task.Val()]; list != nil && list.Err() == nil {
-			continue
-		}
-		if r := recordFromHash(queue, id, record.Val()); r.State == Open {
-			lost = append(lost, r)
+		for r, err := range l.each(ctx, queue, lost) {
+			if err == nil && (r.State == "" || r.State.Ended()) {
+				continue
+			}
+			if !yield(r, err) || err != nil {
+				return false
+			}
 		}
 	}
-	return lost, nil
+	return true
+}
+
+// straying are the keys and the first arguments of the scripts behind strays.lua.
+func (k keys) straying(by time.Time) (names []string, args []any) {
+	return []string{k.pending(), k.lease(), k.active(), k.scheduled(), k.retry(), k.archived(), k.completed()},
+		[]any{k.taskPrefix(), k.recordPrefix(), by.Unix()}
 }
 
 // suspects are the calls whose task does not seem to stand on the list that it
@@ -124,21 +120,22 @@ func (l *Ledger) suspects(ctx context.Context, queue string, ids []string) ([]st
 			"active": pipe.ZScore(ctx, k.lease(), id), "scheduled": pipe.ZScore(ctx, k.scheduled(), id), "retry": pipe.ZScore(ctx, k.retry(), id),
 		}
 	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+	if err := exec(ctx, pipe); err != nil {
+		return nil, err
+	}
+	pending := map[string]bool{}
+	for i, id := range ids {
+		if states[i].Val() == "pending" {
+			pending[id] = false
+		}
+	}
+	if err := l.findPending(ctx, queue, pending); err != nil {
 		return nil, err
 	}
 	var suspects []string
-	var pending map[string]bool
 	for i, id := range ids {
 		state := states[i].Val()
 		if state == "pending" {
-			// To look for one in a long list is as slow as to read it.
-			if pending == nil {
-				var err error
-				if pending, err = l.pendingIDs(ctx, queue); err != nil {
-					return nil, err
-				}
-			}
 			if pending[id] {
 				continue
 			}
@@ -150,22 +147,25 @@ func (l *Ledger) suspects(ctx context.Context, queue string, ids []string) ([]st
 	return suspects, nil
 }
 
-// pendingIDs reads a queue's pending list. What moves meanwhile may be missed.
-func (l *Ledger) pendingIDs(ctx context.Context, queue string) (map[string]bool, error) {
-	found := map[string]bool{}
+// findPending notes which of some ids stand among the pending. To look for one in a
+// long list is as slow as to read it. What moves meanwhile may be missed.
+func (l *Ledger) findPending(ctx context.Context, queue string, found map[string]bool) error {
 	const step = 5000
-	for from := int64(0); ; from += step {
+	for from := int64(0); len(found) > 0; from += step {
 		ids, err := l.rdb.LRange(ctx, keysOf(queue).pending(), from, from+step-1).Result()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, id := range ids {
-			found[id] = true
+			if _, wanted := found[id]; wanted {
+				found[id] = true
+			}
 		}
 		if len(ids) < step {
-			return found, nil
+			break
 		}
 	}
+	return nil
 }
 
 // Release puts tasks that are active without a lease, or with one that ended by
@@ -188,22 +188,35 @@ func (l *Ledger) Release(ctx context.Context, queue string, by time.Time, ids ..
 	return n, nil
 }
 
-// Restore puts the task of a call that [Ledger.Lost] found, or whose lease ended
-// by the given time and whose message is gone, back among the pending; msg is
-// asynq's encoding of it. It reports whether it did: the call may have moved on
+// mostRestored is how many calls are looked at, or put back, in one step: Redis does
+// nothing else meanwhile.
+const mostRestored = 1000
+
+// Restoring is a call to be restored, with asynq's encoding of its task.
+type Restoring struct {
+	Record
+	Message string
+}
+
+// Restore puts the tasks of calls of one queue that [Ledger.Lost] found, or whose
+// lease ended by the given time and whose message is gone, back among the pending:
+// at most 1,000, none twice. It tells of which it did: a call may have moved on
 // meanwhile, which is no error.
-func (l *Ledger) Restore(ctx context.Context, r Record, msg string, by time.Time) (bool, error) {
-	k := keysOf(r.Queue)
-	n, err := scriptRestore.Run(ctx, l.rdb,
-		[]string{k.pending(), k.lease(), k.active(), k.task(r.ID), k.record(r.ID), k.scheduled(), k.retry(), k.archived(), k.completed()},
-		r.ID, r.Generation, msg, time.Now().UnixNano(), by.Unix()).Int()
-	if err != nil {
-		return false, fmt.Errorf("restore the task of call %s: %w", r.ID, err)
+func (l *Ledger) Restore(ctx context.Context, queue string, calls []Restoring, by time.Time) ([]bool, error) {
+	keys, args := keysOf(queue).straying(by)
+	args = append(args, time.Now().UnixNano())
+	for i := range calls {
+		args = append(args, calls[i].ID, calls[i].Generation, calls[i].Message)
 	}
-	return n == 1, nil
+	reply, err := scriptRestore.Run(ctx, l.rdb, keys, args...).BoolSlice()
+	if err != nil {
+		return nil, fmt.Errorf("restore %d tasks of queue %q: %w", len(calls), queue, err)
+	}
+	return reply, nil
 }
 
 var (
 	scriptRelease = load("release")
-	scriptRestore = load("restore")
+	scriptLost    = load("strays", "lost")
+	scriptRestore = load("strays", "restore")
 )

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -26,6 +27,24 @@ func members(zs []redis.Z) []string {
 	return ids
 }
 
+// oddType tells that somebody put something of another type where callq keeps its own.
+func oddType(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }
+
+// exec runs a pipeline of questions. What is not there, or of another type than
+// callq keeps there, reads as nothing.
+func exec(ctx context.Context, pipe redis.Pipeliner) error {
+	cmds, err := pipe.Exec(ctx)
+	if len(cmds) == 0 {
+		return err
+	}
+	for _, cmd := range cmds {
+		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) && !oddType(err) {
+			return err
+		}
+	}
+	return nil
+}
+
 // split cuts a page of calls into pieces whose records are not too heavy to be
 // read in one go.
 func split[T any](ctx context.Context, l *Ledger, queue string, calls []T, id func(T) string) ([][]T, error) {
@@ -39,7 +58,7 @@ func split[T any](ctx context.Context, l *Ledger, queue string, calls []T, id fu
 		record := k.record(id(c))
 		lengths[i] = [2]*redis.IntCmd{pipe.HStrLen(ctx, record, "content"), pipe.HStrLen(ctx, record, "body")}
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
+	if err := exec(ctx, pipe); err != nil {
 		return nil, fmt.Errorf("weigh %d records of queue %q: %w", len(calls), queue, err)
 	}
 	var pieces [][]T
@@ -91,7 +110,7 @@ func (l *Ledger) read(ctx context.Context, queue string, ids []string) ([]Record
 	for i, id := range ids {
 		cmds[i] = pipe.HGetAll(ctx, k.record(id))
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
+	if err := exec(ctx, pipe); err != nil {
 		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
 	}
 	records := make([]Record, len(ids))
@@ -113,7 +132,7 @@ func (l *Ledger) fields(ctx context.Context, queue string, ids []string, names .
 	for i, id := range ids {
 		cmds[i] = pipe.HMGet(ctx, k.record(id), names...)
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
+	if err := exec(ctx, pipe); err != nil {
 		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
 	}
 	rows := make([][]string, len(ids))

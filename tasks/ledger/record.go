@@ -24,6 +24,9 @@ const (
 // Ended tells whether the state is final until somebody redrives the call.
 func (s State) Ended() bool { return s == Done || s == Dead || s == Dropped || s == Cancelled }
 
+// Known tells whether it is a state that callq writes.
+func (s State) Known() bool { return s == Open || s.Ended() }
+
 // logLimit is how many attempts a record remembers.
 const logLimit = 20
 

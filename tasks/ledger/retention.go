@@ -31,6 +31,9 @@ func (l *Ledger) Sweep(ctx context.Context, now time.Time, retention time.Durati
 		return total, err
 	}
 	for _, b := range batches {
+		if len(b.unread) > 0 {
+			continue // nobody can tell that nothing of it is open
+		}
 		var one Swept
 		if b.Name == AdHoc {
 			one, err = l.sweepAdHoc(ctx, b, now.Add(-retention))
@@ -136,7 +139,7 @@ func (l *Ledger) unclaim(ctx context.Context, batch, idle string, names ...any) 
 // undone by who sends to the batch at the same time, or does not happen.
 func (l *Ledger) forget(ctx context.Context, name, idle string) (bool, error) {
 	b, err := l.Batch(ctx, name)
-	if err != nil || b.Counts.Expired != b.Counts.Accepted {
+	if err != nil || b.Counts.Expired != b.Counts.Accepted || len(b.unread) > 0 {
 		return false, err
 	}
 	for _, queue := range b.Queues {

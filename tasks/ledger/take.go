@@ -18,7 +18,8 @@ type Take struct {
 	// At is Redis's clock when the call was taken, Received the clock of this
 	// process when it learned of it.
 	At, Received time.Time
-	// Known is false when the task has no record: somebody else put it there.
+	// Known is false when the task has no record, or one that is of no batch:
+	// somebody else put it there.
 	Known bool
 	// Circuit is the account's circuit as the same script saw it.
 	Circuit CircuitView
@@ -29,7 +30,7 @@ type Take struct {
 	Slot  int64
 	Due   time.Time
 	Money int64
-	// Forged names a number of the record that callq cannot have written; empty
+	// Forged names a field of the record that callq cannot have written; empty
 	// where all is well. See [Ledger.Straighten].
 	Forged string
 	// Token tells this taking of the call from any later one: a worker that has
@@ -91,8 +92,8 @@ type Dequeued struct {
 	Take *Take
 	More []*Take
 	// Again is a dead letter that asynq's tools have run, so that it wants to be
-	// redriven; its ID and Queue are set.
-	// Message is asynq's encoding of it.
+	// redriven, or else [Ledger.Rearchive]; until then it is met again. Its ID and
+	// Queue are set. Message is asynq's encoding of it.
 	Again   *Record
 	Message string
 	// Held is how long the account may not call; 0 when there is nothing to call.
@@ -229,7 +230,7 @@ func takesFrom(queues []string, reply []any) []*Take {
 		h := Hash(call[7])
 		t := &Take{
 			Record:  recordFromHash(queues[Number(call[2])-1], str(call[1]), h),
-			Message: str(call[0]), At: at, Received: received, Known: h["state"] != "", Circuit: circuit,
+			Message: str(call[0]), At: at, Received: received, Known: h["batch"] != "", Circuit: circuit,
 			Slot: Number(call[4]), Money: Number(call[6]),
 			// The record was read before the script counted this start.
 			Token: Number(call[3]),

@@ -201,7 +201,7 @@ func TestADeadLetterThatIsRunAgainAmongOthersIsMetByItself(t *testing.T) {
 				if want != "dead" || got.Again.ID != dead.ID || got.Again.Queue != "q" || len(got.More) > 0 {
 					t.Errorf("got %+v, want %s", got, want)
 				}
-				d.wantPlaces("q", dead.ID, "archived", "task")
+				d.wantPlaces("q", dead.ID, "pending", "task")
 			case got.Take == nil || got.Take.Key != want || len(got.More) > 0:
 				t.Errorf("got %+v, want %s", got, want)
 			}
@@ -310,8 +310,8 @@ func TestWhatRedisRefusesOfOneEndingDoesNotKeepTheOthers(t *testing.T) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
 		takes := d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0)
-		d.must(rdb.Set(t.Context(), keysOf("q").record(takes[1].ID), "no hash", 0).Err())
 		list := d.closings(takes, finalOf(Done), finalOf(Done), finalOf(Done))
+		list[1].args[8] = "no number"
 		d.l.finish(t.Context(), "q", list)
 		if !list[0].mine || list[1].err == nil || !list[2].mine {
 			t.Errorf("%v %v, %v, %v %v", list[0].mine, list[0].err, list[1].err, list[2].mine, list[2].err)

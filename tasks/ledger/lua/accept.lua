@@ -1,5 +1,6 @@
 -- accept takes calls of one batch into one queue: the ledger's open record, the
--- batch's count and asynq's task are written together or not at all.
+-- batch's count and asynq's task are written together or not at all. In front of it
+-- stands books.lua.
 --
 -- KEYS[1]   asynq's pending list
 -- KEYS[2]   asynq's scheduled set
@@ -30,7 +31,7 @@ local result, seen, accepted, pending = {}, {}, 0, {}
 for n, record in ipairs(records) do
   local i = 6 * n - 1
   local id = ARGV[i]
-  if seen[id] or (known and redis.call('EXISTS', record) == 1) then
+  if seen[id] or (known and redis.pcall('HGET', record, 'batch')) then -- every record has one
     result[n] = 0
   else
     seen[id] = true
@@ -58,7 +59,8 @@ if accepted > 0 then
   if waiting == 0 then
     redis.call('PUBLISH', 'callq:news', KEYS[1]) -- idle workers sleep
   end
-  redis.call('HINCRBY', KEYS[3], 'accepted', accepted)
-  redis.call('HINCRBY', KEYS[3], 'open', accepted)
+  own('hash', KEYS[3])
+  tally(KEYS[3], 'accepted', accepted)
+  tally(KEYS[3], 'open', accepted)
 end
 return result

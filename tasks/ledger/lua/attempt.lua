@@ -10,14 +10,14 @@
 -- lived to tell.
 --
 -- Returns {1, streak} with the streak of account failures in the circuit's
--- record, or {0, 0} when the record has ended or moved on.
+-- record, or {0, 0} when the record has ended, is none any more, or moved on.
 
-local r = redis.call('HMGET', KEYS[1], 'state', 'gen', 'starts')
-if r[1] ~= 'open' or r[2] ~= ARGV[1] or (r[3] or '0') ~= ARGV[2] then
+local r = redis.pcall('HMGET', KEYS[1], 'state', 'gen', 'starts')
+if r.err or r[1] ~= 'open' or r[2] ~= ARGV[1] or (r[3] or '0') ~= ARGV[2] then
   return {0, 0}
 end
 -- First of the writes: it needs no memory, and a script that has written may go
 -- on when Redis is full.
 redis.call('HDEL', KEYS[1], 'sent')
 redis.call('HSET', KEYS[1], 'settled', ARGV[2], unpack(ARGV, 3))
-return {1, tonumber(redis.call('HGET', KEYS[2], 'streak') or 0)}
+return {1, tonumber(redis.pcall('HGET', KEYS[2], 'streak')) or 0}

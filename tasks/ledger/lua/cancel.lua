@@ -1,4 +1,5 @@
--- cancel ends an open call that no worker is making.
+-- cancel ends an open call that no worker is making; one whose state is none of
+-- callq's is taken for open. In front of it stands books.lua.
 --
 -- KEYS[1]   asynq's lease set
 -- KEYS[2]   asynq's scheduled set
@@ -12,7 +13,8 @@
 --
 -- Returns 1 when the call was cancelled, 0 when it had ended, -1 when a worker
 -- is making it: it will end as it ends.
-if redis.call('HGET', KEYS[5], 'state') ~= 'open' then
+local state = redis.call('HGET', KEYS[5], 'state')
+if not state or state == 'done' or state == 'dropped' or state == 'dead' or state == 'cancelled' then
   return 0
 end
 if redis.call('ZSCORE', KEYS[1], ARGV[1]) then
@@ -24,12 +26,14 @@ local removed = redis.call('ZREM', KEYS[2], ARGV[1]) + redis.call('ZREM', KEYS[3
 if removed > 0 then
   redis.call('DEL', KEYS[4])
 end
+own('hash', KEYS[6])
+own('zset', KEYS[7])
 local t = redis.call('TIME')
-local at = math.max(t[1] * 1000000 + t[2], tonumber(redis.call('HGET', KEYS[6], 'last') or 0) + 1)
+local at = math.max(t[1] * 1000000 + t[2], number(redis.call('HGET', KEYS[6], 'last')) + 1)
 local score = string.format('%.0f', at)
 redis.call('HSET', KEYS[5], 'state', 'cancelled', 'ended', score, 'out', ARGV[2])
-redis.call('HINCRBY', KEYS[6], 'open', -1)
-redis.call('HINCRBY', KEYS[6], 'cancelled', 1)
+tally(KEYS[6], 'open', -1)
+tally(KEYS[6], 'cancelled', 1)
 redis.call('HSET', KEYS[6], 'last', score)
 redis.call('ZADD', KEYS[7], score, ARGV[1])
 return 1

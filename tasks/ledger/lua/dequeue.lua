@@ -28,8 +28,8 @@
 -- Returns {3, when the next task is due, Unix seconds, or 0} when there is nothing
 -- to do; {0, ms} when the account may not call for that long; {2} when as many
 -- calls are in flight as may be; {4, message, id, which queue} when a dead letter
--- was met that somebody runs again by asynq's means: it is in the archive as
--- before, and waits for its redrive; else {1, now, after a hold (0 or 1), epoch,
+-- was met that somebody runs again by asynq's means: it waits, behind all others,
+-- for its redrive; else {1, now, after a hold (0 or 1), epoch,
 -- streak, open endpoint circuits, milliseconds held in all, calls…}, where each
 -- call is {message, id, which queue, starts, slot, microseconds until the slot,
 -- money reserved, the record}. The starts tell one taking of a call from the next.
@@ -38,6 +38,7 @@
 -- After so many bytes of records no more calls are taken: Redis does nothing else
 -- meanwhile.
 local heavy = 1048576
+local ended = {done = true, dropped = true, dead = true, cancelled = true}
 local queues = (#KEYS - 4) / 6
 local limits_at = 7 + 2 * queues
 if ARGV[6] == '1' then
@@ -54,7 +55,9 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local c = redis.call('HMGET', KEYS[1], 'state', 'until', 'turn', 'epoch', 'streak', 'endpoints', 'held', 'since',
   'limited', 'limited_plan', 'limited_turn')
-local held, after_hold = tonumber(c[7] or 0), 0
+-- What is no number would cut the answer short.
+local function number(text) return tonumber(text) or 0 end
+local held, after_hold = number(c[7]), 0
 if c[1] == 'open' then
   local wait = tonumber(c[2]) - now
   if wait <= 0 and c[3] then
@@ -64,14 +67,14 @@ if c[1] == 'open' then
     return {0, wait}
   end
   after_hold = 1
-  held = held + now - tonumber(c[8] or now)
+  held = held + now - (tonumber(c[8]) or now)
 end
 if c[9] and c[10] == ARGV[limits_at] and tonumber(c[9]) > now then
   return {0, tonumber(c[9]) - now}
 end
 
 local function answer(calls)
-  return {1, now, after_hold, tonumber(c[4] or 0), tonumber(c[5] or 0), tonumber(c[6] or 0), held, unpack(calls)}
+  return {1, now, after_hold, number(c[4]), number(c[5]), number(c[6]), held, unpack(calls)}
 end
 local several = #ARGV[3] > 1 and after_hold == 0
 local given = several and redis.call('GET', KEYS[#KEYS])
@@ -181,14 +184,15 @@ local function grab(q, n)
           want = #calls -- it is the first next time
           break
         end
-        redis.call('HSET', task .. id, 'state', 'archived')
-        redis.call('ZADD', string.gsub(pending, 'pending$', 'archived'), t[1], id)
+        -- Where the worker dies before the redrive, it is met again.
+        redis.call('LPUSH', pending, id)
         refusal, seen = {4, msg, id, q}, seen + 1
         break
-      elseif not msg or (state and state ~= 'open') then
+      elseif not msg or ended[state] then
         over[#over + 1] = task .. id
       else
-        local call = {msg, id, q, state and 1 or 0, 0, 0, 0, fields}
+        -- One in a state that there is not is the worker's to end.
+        local call = {msg, id, q, #fields > 0 and 1 or 0, 0, 0, 0, fields}
         if #calls == want or not place(call) then
           break
         end

@@ -1,5 +1,5 @@
 -- end records how calls of one queue ended, each once: whoever comes second is
--- told of the first. In front of it stands archive.lua.
+-- told of the first. In front of it stand archive.lua and books.lua.
 --
 -- KEYS[1]   asynq's active list
 -- KEYS[2]   asynq's lease set
@@ -38,23 +38,25 @@ while at <= #ARGV do
   local call = {id = ARGV[at], batch = ARGV[at + 1], gen = ARGV[at + 2], state = ARGV[at + 3], off = ARGV[at + 4] == '1',
     real = ARGV[at + 5] == '1', group = ARGV[at + 6], description = ARGV[at + 7], from = at + 9, to = at + 8 + ARGV[at + 8]}
   call.record = ARGV[2] .. 'c:' .. call.id
-  local r = redis.call('HMGET', call.record, 'state', 'gen', 'assumed', 'group', 'purged')
+  local r = redis.pcall('HMGET', call.record, 'state', 'gen', 'assumed', 'group', 'purged')
+  if r.err then r = {false, ''} end -- no record any more: whoever meets its task will tell
   call.replaces = r[1] == 'dead' and r[3] == '1' and call.real
   call.mine = r[2] == call.gen and (r[1] == 'open' or call.replaces)
-  call.before, call.was, call.purged = r[1], r[4], r[5]
+  call.before, call.was, call.purged = r[1], r[4] or '', r[5]
   -- The task of a later generation is another worker's.
   if call.off and (not r[2] or r[2] == call.gen) then
     off[#off + 1] = call.id
   end
   archives = archives or not call.off
   if call.mine and not books[call.batch] then
+    own('hash', ARGV[2] .. 'b:' .. call.batch)
     local b = redis.call('HMGET', ARGV[2] .. 'b:' .. call.batch, 'last', 'open', 'done', 'dropped', 'dead')
-    for i = 1, 5 do b[i] = tonumber(b[i] or 0) end
+    for i = 1, 5 do b[i] = number(b[i]) end
     books[call.batch] = {last = b[1], open = b[2], done = b[3], dropped = b[4], dead = b[5], ended = {}}
   end
   calls[#calls + 1], at = call, call.to + 1
 end
-local result = {tonumber(redis.call('HGET', KEYS[6], 'streak') or 0)}
+local result = {number(redis.pcall('HGET', KEYS[6], 'streak'))}
 local t = redis.call('TIME')
 
 -- The first write needs no memory: a script that has written may go on when Redis
@@ -68,14 +70,17 @@ for _, id in ipairs(off) do
 end
 if #gone > 0 then
   redis.call('DEL', unpack(gone))
-  if redis.call('INCRBY', KEYS[3], #gone) == #gone then
+  -- They are figures that asynq shows: one that cannot be counted on keeps no call.
+  if redis.pcall('INCRBY', KEYS[3], #gone) == #gone then
     redis.call('EXPIREAT', KEYS[3], ARGV[3])
   end
-  redis.call('INCRBY', KEYS[4], #gone)
+  redis.pcall('INCRBY', KEYS[4], #gone)
 end
 
 -- So that asynq, which can fail at it, never has anything to trim, we do.
 if archives then
+  own('zset', KEYS[5], KEYS[7])
+  own('hash', KEYS[8])
   repeat until trim(KEYS[5], ARGV[1], ARGV[4], ARGV[5]) == 0
 end
 
@@ -84,6 +89,8 @@ for n, call in ipairs(calls) do
   if call.mine then
     if call.replaces then
       local group = ARGV[2] .. 'd:' .. call.was
+      own('zset', group, KEYS[5], KEYS[7])
+      own('hash', KEYS[8])
       redis.call('ZREM', KEYS[7], call.id)
       redis.call('ZREM', group, call.id)
       if redis.call('EXISTS', group) == 0 then
@@ -105,6 +112,7 @@ for n, call in ipairs(calls) do
     redis.call('HSET', call.record, 'state', call.state, 'ended', score, unpack(ARGV, call.from, call.to))
     -- Somebody has done with a dead letter that was purged, whatever its late answer.
     if call.state == 'dead' and not call.purged then
+      own('zset', ARGV[2] .. 'd:' .. call.group)
       redis.call('ZADD', KEYS[7], score, call.id)
       redis.call('ZADD', ARGV[2] .. 'd:' .. call.group, score, call.id)
       redis.call('HSET', KEYS[8], call.group, call.description)
@@ -114,6 +122,7 @@ end
 for batch, b in pairs(books) do
   redis.call('HSET', ARGV[2] .. 'b:' .. batch, 'last', string.format('%.0f', b.last),
     'open', b.open, 'done', b.done, 'dropped', b.dropped, 'dead', b.dead)
+  own('zset', ARGV[2] .. 'e:' .. batch)
   redis.call('ZADD', ARGV[2] .. 'e:' .. batch, unpack(b.ended))
 end
 return result

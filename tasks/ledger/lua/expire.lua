@@ -1,7 +1,7 @@
 -- expire forgets ended calls of a batch whose retention is over, and keeps
 -- counting them. Dead letters wait for a person and are left alone, and so are
 -- calls whose task still waits to be taken off its list: without its record it
--- would look like a stranger's.
+-- would look like a stranger's. In front of it stands books.lua.
 --
 -- KEYS[1]   the batch's counts in this queue
 -- KEYS[2]   the batch's ended calls in this queue
@@ -14,7 +14,9 @@
 --
 -- Returns {how many were looked at, last microsecond looked at, call keys…},
 -- where the keys are those forgotten.
-if ARGV[4] == '1' and tonumber(redis.call('HGET', KEYS[1], 'open') or 0) > 0 then
+own('hash', KEYS[1])
+own('zset', KEYS[2])
+if ARGV[4] == '1' and number(redis.call('HGET', KEYS[1], 'open')) > 0 then
   return {0, ARGV[5]}
 end
 local ids = redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[5], ARGV[2], 'WITHSCORES', 'LIMIT', 0, ARGV[3])
@@ -26,7 +28,7 @@ for i = 1, #ids, 2 do
   if r[1] ~= 'dead' and redis.call('EXISTS', ARGV[6] .. ids[i]) == 0 then
     redis.call('DEL', record)
     redis.call('ZREM', KEYS[2], ids[i])
-    redis.call('HINCRBY', KEYS[1], 'expired', 1)
+    tally(KEYS[1], 'expired', 1)
     result[#result + 1] = string.match(r[2] or '', '^%S+ %S+ (.*)$') or ''
   end
 end

@@ -17,14 +17,14 @@
 -- ARGV[6..] pairs of record field and value
 --
 -- Returns {1, streak} with the streak of account failures in the circuit's
--- record, or {0, 0} when the record has ended or moved on. Running it twice, as
--- after a lost reply, changes nothing.
+-- record, or {0, 0} when the record has ended, is none any more, or moved on.
+-- Running it twice, as after a lost reply, changes nothing.
 
-local r = redis.call('HMGET', KEYS[5], 'state', 'gen', 'parked', 'starts')
-if (r[2] and r[2] ~= ARGV[2]) or (r[4] or '0') ~= ARGV[5] then
+local r = redis.pcall('HMGET', KEYS[5], 'state', 'gen', 'parked', 'starts')
+if r.err or (r[2] and r[2] ~= ARGV[2]) or (r[4] or '0') ~= ARGV[5] then
   return {0, 0} -- taken again since: the task is another worker's
 end
-local streak = tonumber(redis.call('HGET', KEYS[6], 'streak') or 0)
+local streak = tonumber(redis.pcall('HGET', KEYS[6], 'streak')) or 0
 if r[1] == 'open' and r[3] == ARGV[4] then
   return {1, streak}
 end

@@ -1,5 +1,6 @@
 -- purge drops what a dead letter weighs and keeps that it was: its bodies go, its
--- ending stays, and the batch goes on counting it as dead.
+-- ending stays, and the batch goes on counting it as dead. In front of it stands
+-- books.lua.
 --
 -- KEYS[1]   asynq's archive
 -- KEYS[2]   asynq's lease set
@@ -23,6 +24,8 @@ if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
 end
 redis.call('HDEL', KEYS[4], 'content', 'body', 'type', 'log', 'lineage')
 redis.call('HSET', KEYS[4], 'purged', 1)
+own('zset', KEYS[1], KEYS[5], KEYS[6])
+own('hash', KEYS[7])
 redis.call('ZREM', KEYS[5], ARGV[1])
 redis.call('ZREM', KEYS[6], ARGV[1])
 if redis.call('EXISTS', KEYS[6]) == 0 then

@@ -1,5 +1,6 @@
 -- redrive opens an ended call again: a new generation with a fresh budget, the
--- former ending kept as its lineage, the task back among the pending.
+-- former ending kept as its lineage, the task back among the pending. In front of it
+-- stands books.lua.
 --
 -- KEYS[1]   asynq's pending list
 -- KEYS[2]   asynq's archive
@@ -33,8 +34,10 @@ end
 redis.call('HDEL', KEYS[5], 'out', 'body', 'type', 'ended', 'group', 'assumed', 'sent', 'starts', 'settled', 'attempts',
   'parked', 'first', 'held_base', 'held_own', 'parked_at', 'log')
 redis.call('HSET', KEYS[5], 'state', 'open', 'gen', ARGV[2] + 1, 'lineage', ARGV[5])
-redis.call('HINCRBY', KEYS[6], state, -1)
-redis.call('HINCRBY', KEYS[6], 'open', 1)
+own('hash', KEYS[6], KEYS[10])
+own('zset', KEYS[7], KEYS[8], KEYS[9])
+tally(KEYS[6], state, -1)
+tally(KEYS[6], 'open', 1)
 redis.call('ZREM', KEYS[7], ARGV[1])
 redis.call('ZREM', KEYS[8], ARGV[1])
 if ARGV[6] ~= '' then

@@ -1,46 +1,44 @@
--- restore makes the task of an open call again, where it is lost or where
--- somebody has put it away behind the ledger's back.
+-- restore makes the tasks of calls that are lost again. In front of it stands
+-- strays.lua.
 --
--- KEYS[1]   asynq's pending list
--- KEYS[2]   asynq's lease set
--- KEYS[3]   asynq's active list
--- KEYS[4]   asynq's task
--- KEYS[5]   the call's record
--- KEYS[6..] asynq's sets of tasks that wait or are put away
--- ARGV[1]   the call's id
--- ARGV[2]   the generation that is open
--- ARGV[3]   asynq's message
 -- ARGV[4]   now in nanoseconds, as asynq writes it
--- ARGV[5]   leases that ended by then are over, Unix seconds
+-- ARGV[5..] for each call, no id twice: its id, the generation that is open, and
+--           asynq's message; at most 1,000 calls
 --
--- Returns 1 when the task is pending again, 0 when the call has moved on or its
--- task is where it should be.
-local r = redis.call('HMGET', KEYS[5], 'state', 'gen')
-local state = redis.pcall('HGET', KEYS[4], 'state') or ''
-local odd = type(state) ~= 'string' -- something else stands in the task's place
-local lease = redis.call('ZSCORE', KEYS[2], ARGV[1])
-if r[1] ~= 'open' or r[2] ~= ARGV[2] or (lease and tonumber(lease) > tonumber(ARGV[5])) then
-  return 0
+-- Returns for each 1 when its task is pending again, 0 when the call has moved on or
+-- its task is where it should be.
+local ids, result, pushed = {}, {}, {}
+for i = 5, #ARGV, 3 do ids[#ids + 1] = ARGV[i] end
+local pending, active = counter(KEYS[1], ids), counter(KEYS[3], ids)
+local lost = strays(ids, pending, active)
+for n, id in ipairs(ids) do
+  local call, task = lost[id], ARGV[1] .. id
+  if not call or call.gen ~= ARGV[3 + 3 * n] then
+    result[n] = 0
+  else
+    result[n] = 1
+    -- A lost task can have left its id behind, and no call may stand in line twice.
+    local left = pending(id)
+    if left > 1 then
+      redis.call('LREM', KEYS[1], 0, id)
+    end
+    if left ~= 1 then
+      pushed[#pushed + 1] = id
+    end
+    if active(id) > 0 then
+      redis.call('LREM', KEYS[3], 0, id)
+    end
+    redis.call('ZREM', KEYS[2], id)
+    for k = 4, #KEYS do
+      redis.call('ZREM', KEYS[k], id)
+    end
+    if call.odd then
+      redis.call('DEL', task)
+    end
+    redis.call('HSET', task, 'msg', ARGV[4 + 3 * n], 'state', 'pending', 'pending_since', ARGV[4])
+  end
 end
-local stands = {
-  pending = function() return redis.call('LPOS', KEYS[1], ARGV[1]) end,
-  active = function() return lease or redis.call('LPOS', KEYS[3], ARGV[1]) end, -- asynq's recovery, and release
-  scheduled = function() return redis.call('ZSCORE', KEYS[6], ARGV[1]) end,
-  retry = function() return redis.call('ZSCORE', KEYS[7], ARGV[1]) end,
-}
-if not odd and stands[state] and stands[state]() then
-  return 0
+if #pushed > 0 then
+  redis.call('LPUSH', KEYS[1], unpack(pushed))
 end
--- A lost task can have left its id behind, and no call may stand in line twice.
-redis.call('LREM', KEYS[1], 0, ARGV[1])
-redis.call('LREM', KEYS[3], 0, ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
-for i = 6, #KEYS do
-  redis.call('ZREM', KEYS[i], ARGV[1])
-end
-if odd then
-  redis.call('DEL', KEYS[4])
-end
-redis.call('HSET', KEYS[4], 'msg', ARGV[3], 'state', 'pending', 'pending_since', ARGV[4])
-redis.call('LPUSH', KEYS[1], ARGV[1])
-return 1
+return result

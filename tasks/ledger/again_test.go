@@ -1,0 +1,73 @@
+package ledger
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+// run is what asynq's Run does to a dead letter's task.
+func (d *desk) run(t *Take) {
+	d.Helper()
+	k := keysOf(t.Queue)
+	d.must(d.rdb.ZRem(d.Context(), k.archived(), t.ID).Err())
+	d.must(d.rdb.LPush(d.Context(), k.pending(), t.ID).Err())
+	d.must(d.rdb.HSet(d.Context(), k.task(t.ID), "state", "pending", "msg", "[callq "+t.ID+" g1] text").Err())
+}
+
+// A worker may die as soon as it has met one.
+func TestADeadLetterThatIsRunIsMetUntilItIsRedrivenOrPutBack(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		redriven, refused := d.acceptAndTake("b", "q", "redriven"), d.acceptAndTake("b", "q", "refused")
+		for _, take := range []*Take{redriven, refused} {
+			d.end(take, finalOf(Dead))
+			d.run(take)
+		}
+		for i := range 6 {
+			want := []*Take{redriven, refused}[i%2]
+			if got := d.dequeue("q"); got.Again == nil || got.Again.ID != want.ID {
+				t.Fatalf("round %d: got %+v", i, got)
+			}
+			d.wantPlaces("q", want.ID, "pending", "task")
+		}
+		for range 2 { // as after a lost reply
+			d.must(d.l.Rearchive(t.Context(), d.record("q", refused.ID)))
+			d.wantPlaces("q", refused.ID, "archived", "task")
+		}
+		before := d.record("q", redriven.ID)
+		if did, _ := d.redrive(before); !did {
+			t.Fatal("it was not redriven")
+		}
+		d.must(d.l.Rearchive(t.Context(), before)) // by somebody who met it too
+		d.wantPlaces("q", redriven.ID, "pending", "task")
+		if take := d.take("q"); take.ID != redriven.ID || take.Generation != 2 {
+			t.Errorf("took %s, generation %d", take.Key, take.Generation)
+		}
+		if got := d.dequeue("q"); got.Take != nil || got.Again != nil {
+			t.Errorf("got %+v", got)
+		}
+		d.wantCounts("b", Counts{Accepted: 2, Open: 1, Dead: 1})
+	})
+}
+
+func TestADeadLetterThatIsRunKeepsNoOtherCallWaiting(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		dead := d.acceptAndTake("b", "q", "dead")
+		d.end(dead, finalOf(Dead))
+		d.run(dead)
+		d.accept("b", "q", "1", "2")
+		taker := d.l.Taker("")
+		for _, want := range []string{"", "1", "2", ""} {
+			got, err := taker.Take(t.Context(), Ask{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+			d.must(err)
+			if (got.Again != nil) != (want == "") || want != "" && got.Take.Key != want {
+				t.Errorf("got %+v, want %q", got, want)
+			}
+		}
+	})
+}

@@ -1,0 +1,119 @@
+package tasks_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// manyLost is how many lost calls are put back. CALLQ_TEST_LOST=100000 is what a
+// minute must be enough for.
+func manyLost() int {
+	n, err := strconv.Atoi(os.Getenv("CALLQ_TEST_LOST"))
+	if err != nil || n < 1 {
+		n = 4500
+	}
+	return n
+}
+
+// asked counts the round trips of a client.
+type asked struct{ n int }
+
+func (*asked) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (a *asked) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { a.n++; return next(ctx, cmd) }
+}
+
+func (a *asked) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { a.n++; return next(ctx, cmds) }
+}
+
+func TestLostCallsArePutBackManyAtATime(t *testing.T) {
+	damages := map[string]func(rdb *redis.Client, keys []string) error{
+		"all tasks gone, and the lists": func(rdb *redis.Client, keys []string) error {
+			return rdb.Del(t.Context(), append(keys, "asynq:{sim}:pending", "asynq:{sim:low}:pending")...).Err()
+		},
+		"all tasks gone, their ids left behind": func(rdb *redis.Client, keys []string) error {
+			return rdb.Del(t.Context(), keys...).Err()
+		},
+		"all tasks on no list": func(rdb *redis.Client, _ []string) error {
+			return rdb.Del(t.Context(), "asynq:{sim}:pending", "asynq:{sim:low}:pending").Err()
+		},
+	}
+	for name, damage := range damages {
+		t.Run(name, func(t *testing.T) {
+			rdb := brokertest.Redis(t).Client
+			p, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := manyLost()
+			var keys []string
+			_, err = p.SubmitAll(t.Context(), "b", func(yield func(tasks.Call, error) bool) {
+				for i := range n {
+					c := tasks.Call{Upstream: "sim", Path: fmt.Sprintf("/%d", i), Key: fmt.Sprint(i)}
+					queue := "sim"
+					if i%3 == 0 {
+						c.Priority, queue = tasks.PriorityLow, "sim:low"
+					}
+					keys = append(keys, "asynq:{"+queue+"}:t:"+tasks.TaskID("b", c.Key))
+					if !yield(c, nil) {
+						return
+					}
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			garbled := tasks.TaskID("b", "1")
+			if err := errors.Join(damage(rdb, keys), rdb.HSet(t.Context(), "callq:{sim}:c:"+garbled, "content", "{").Err()); err != nil {
+				t.Fatal(err)
+			}
+			trips, refused := &asked{}, []string(nil)
+			rdb.AddHook(trips)
+			search := ledger.Search{ID: tasks.TaskID, By: time.Now(), Most: n}
+			began := time.Now()
+			restored, err := p.RestoreAll(t.Context(), ledger.New(rdb).Lost(t.Context(), &search), search.By, func(r ledger.Record, err error) {
+				refused = append(refused, r.ID)
+			})
+			t.Logf("%d calls in %v, %d round trips", restored, time.Since(began), trips.n)
+			if err != nil || restored != n-1 || fmt.Sprint(refused) != fmt.Sprint([]string{garbled}) {
+				t.Errorf("%d of %d were restored, %v refused, %v", restored, n, refused, err)
+			}
+			if trips.n > n/50+40 {
+				t.Errorf("it took %d round trips", trips.n)
+			}
+			pending := map[string]int{}
+			for _, queue := range []string{"sim", "sim:low"} {
+				for _, id := range rdb.LRange(t.Context(), "asynq:{"+queue+"}:pending", 0, -1).Val() {
+					pending[id]++
+				}
+			}
+			delete(pending, garbled)
+			if len(pending) != n-1 {
+				t.Errorf("%d calls are pending", len(pending))
+			}
+			for id, times := range pending {
+				if times != 1 {
+					t.Errorf("call %s stands in line %d times", id, times)
+				}
+			}
+			for r, err := range ledger.New(rdb).Lost(t.Context(), &search) {
+				if err != nil || r.ID != garbled {
+					t.Errorf("lost is still %s, %v", r.ID, err)
+				}
+			}
+		})
+	}
+}

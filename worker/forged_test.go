@@ -1,0 +1,66 @@
+package worker_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/callqtest"
+)
+
+func TestARecordInNoStateOrOfNoBatchEndsItsCallUnsent(t *testing.T) {
+	onRedis(t, func(t *testing.T, env *callqtest.Env) {
+		calls := map[string]string{}
+		for _, forged := range [][2]string{{"state", "bogus"}, {"state", ""}, {"state", "OPEN"}, {"state", "gone"}, {"batch", ""}, {"batch", "gone"}} {
+			id := env.Submit(tasks.Call{Path: "/forged"}).ID
+			err := env.Redis().HSet(t.Context(), recordKey(id), forged[0], forged[1]).Err()
+			if forged[1] == "gone" {
+				err = env.Redis().HDel(t.Context(), recordKey(id), forged[0]).Err()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			calls[fmt.Sprint(forged)] = id
+		}
+		env.Start()
+		unsent(t, env, policy.MalformedTask, calls)
+	})
+}
+
+func TestForgedCountsAndListsKeepNoCallFromEnding(t *testing.T) {
+	for name, forge := range map[string]func(p redis.Pipeliner){
+		"counts that are no numbers": func(p redis.Pipeliner) {
+			p.HSet(t.Context(), "callq:{sim}:b:b", "open", "abc", "done", "9223372036854775807", "dead", "", "last", "1e400")
+		},
+		"texts": func(p redis.Pipeliner) {
+			for _, key := range []string{"b:b", "e:b", "dead", "groups"} {
+				p.Set(t.Context(), "callq:{sim}:"+key, "no such thing", 0)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onRedis(t, func(t *testing.T, env *callqtest.Env) {
+				env.Sim().Script("GET /bad -> 68300004 forever\nGET /good -> ok forever")
+				good, bad := env.Submit(tasks.Call{Path: "/good", Batch: "b", Key: "good"}), env.Submit(tasks.Call{Path: "/bad", Batch: "b", Key: "bad"})
+				pipe := env.Redis().TxPipeline()
+				pipe.Del(t.Context(), "callq:{sim}:b:b")
+				forge(pipe)
+				if _, err := pipe.Exec(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				env.Start()
+				ended(t, env, "good", good.ID)
+				ended(t, env, "bad", bad.ID)
+				env.Stop()
+				findings, err := ledger.New(env.Redis()).Audit(t.Context(), "b", tasks.TaskID)
+				if err != nil || len(findings) == 0 {
+					t.Errorf("the audit found %+v, %v", findings, err)
+				}
+			})
+		})
+	}
+}
