@@ -135,8 +135,10 @@ type Event struct {
 	Job   policy.Job
 	State string
 	Class policy.Class
-	// Code is the API's own, for logs.
-	Code     string
+	// Code is the API's own, for logs; Message is what it said, or what kept it from
+	// saying anything.
+	Code, Message string
+
 	Attempts int
 	Parked   int
 	// At is when it was recorded, Latency the time of the request.

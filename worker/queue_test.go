@@ -197,7 +197,14 @@ breaker: {window: 30s, min_calls: 2, ratio: 0.5}
 `)
 	gone := httptest.NewServer(nil)
 	gone.Close()
-	cfg := worker.Config{Upstreams: []worker.Upstream{{Name: "gone", BaseURL: gone.URL, Policy: long, Concurrency: 1}}}
+	cfg := worker.Config{
+		Upstreams: []worker.Upstream{{Name: "gone", BaseURL: gone.URL, Policy: long, Concurrency: 1}},
+		OnEvent: func(e worker.Event) {
+			if !strings.Contains(e.Message, "connection refused") {
+				t.Errorf("an attempt is told of as %q", e.Message)
+			}
+		},
+	}
 	each(t, cfg, func(t *testing.T, env *callqtest.Env) {
 		env.Start()
 		r := env.Submit(tasks.Call{Upstream: "gone", Path: "/a"})

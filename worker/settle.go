@@ -290,7 +290,7 @@ func (w *Worker) note(p *passage, a attempted, d policy.Decision, s ledger.State
 		"transport", string(a.Outcome.Transport), "correlation_id", a.Outcome.CorrelationID, "attempt", a.number, "latency", a.Latency)
 	w.cfg.OnEvent(Event{
 		ID: t.ID, Batch: t.Batch, Key: t.Key, Upstream: p.acct.name, Job: d.Job, State: string(s), Class: d.Class,
-		Code: a.Outcome.Code, Attempts: t.Attempts, Parked: t.Parked, At: time.Now(), Latency: a.Latency,
+		Code: a.Outcome.Code, Message: messageOf(a), Attempts: t.Attempts, Parked: t.Parked, At: time.Now(), Latency: a.Latency,
 	})
 }
 
