@@ -110,8 +110,12 @@ func checkCircuits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		row := rowOf(r, now)
 		switch {
 		case r.State == circuit.Open:
+			why := row.reasonText()
+			if r.Class != "" {
+				why += ": " + answerOf(r)
+			}
 			list = append(list, diagnosis{
-				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s)", row.Name, timeText(r.Until), row.reasonText()),
+				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s)", row.Name, timeText(r.Until), why),
 				Fix: fmt.Sprintf("once the cause is mended: callq circuit close '%s' --reason mended", row.Name),
 			})
 		case r.Limited.Sub(now) >= worthALine && r.LimitTurns:

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+func TestItIsSaidWhyAnAPICannotBeReached(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, "")
+	server := brokertest.Redis(t)
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	h.write("policy.yaml", `
+version: 1
+name: short
+extends: patsnap
+holds:
+  outage: {sources: [ladder], ladder: [1500ms]}
+backoffs:
+  standard: {floor: 1ms, base: 1ms, cap: 1ms, attempts: 2}
+breaker: {window: 30s, min_calls: 1, ratio: 0.5}
+`)
+	h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams: {gone: {base_url: %q, policy: ./policy.yaml}}\n", server.URL, gone.URL))
+	h.write("calls.jsonl", `{"path":"/a"}`)
+	if _, errs := h.callq(exitLosses, "run", "calls.jsonl"); !strings.Contains(errs, "gone: outage hold") || !strings.Contains(errs, "connection refused") {
+		t.Errorf("run says:\n%s", errs)
+	}
+	// Later, to whoever looks.
+	store, name := circuit.NewStore(server.Client, "worker"), circuit.Name{Upstream: "gone"}
+	r, err := store.Get(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.State == circuit.Open {
+		if err := store.Close(t.Context(), name, "test", "test"); err != nil {
+			t.Fatal(err)
+		}
+		r.Epoch++
+	}
+	if _, err := store.Report(t.Context(), name, circuit.Report{
+		Verdict: circuit.OwnError, Epoch: r.Epoch, Delays: []time.Duration{time.Hour}, Cause: circuit.Cause{Reason: "outage", Class: "transient", Message: "connection refused"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := h.callq(exitWell, "doctor"); !strings.Contains(out, "connection refused") {
+		t.Errorf("doctor says:\n%s", out)
+	}
+}
