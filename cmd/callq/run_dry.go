@@ -48,6 +48,9 @@ type endpointCost struct {
 
 // dryRun says what a run would call.
 func (a *app) dryRun(cfg *config.Config, name string, f runFlags) (err error) {
+	if _, err := policiesOf(cfg); err != nil {
+		return err
+	}
 	in, err := a.openCalls(name)
 	if err != nil {
 		return err
