@@ -160,6 +160,7 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 		return misuse("%s: %w", j.in.name, err)
 	}
 	a.showRefusals(j.in.name, p)
+	a.showEmpty(j.in.name, p.accepted+p.refused)
 	if err := sameFile(j.in, j.out); err != nil {
 		return err
 	}
@@ -267,10 +268,27 @@ func (a *app) closing(s summary) error {
 // showRefusals says which lines are not calls.
 func (a *app) showRefusals(name string, p *plan) {
 	for _, bad := range p.refusals {
-		a.report(&located{name + ": " + bad.Error()})
+		a.refuse(name, bad)
 	}
-	if more := p.refused - len(p.refusals); more > 0 {
-		fmt.Fprintf(a.stderr, "%s: and %s more\n", name, plural(more, "refused line"))
+	a.refusedMore(name, p.refused)
+}
+
+// refuse says why a line is no call.
+func (a *app) refuse(name string, bad *tasks.FieldError) {
+	a.report(&located{name + ": " + bad.Error()})
+}
+
+// refusedMore says how many of the refused lines were not shown.
+func (a *app) refusedMore(name string, refused int) {
+	if more := refused - maxRefusals; more > 0 {
+		fmt.Fprintf(a.stderr, "%s: and %s\n", printable(name), verbal(more, "more refused line", "more refused lines"))
+	}
+}
+
+// showEmpty says that there is nothing in a file, for that is hardly meant.
+func (a *app) showEmpty(name string, lines int) {
+	if lines == 0 {
+		a.progressf("%s holds no calls", printable(name))
 	}
 }
 

@@ -12,8 +12,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// maxRefusals is how many refused lines are kept to be shown.
-const maxRefusals = 1000
+// maxRefusals is how many refused lines are shown: the rest are mostly the same
+// mistake again.
+const maxRefusals = 20
 
 // plan is what a file of calls asks for: for every key the digest of its call,
 // and how it ended. It holds some 50 bytes a call and nothing of the calls
