@@ -214,3 +214,20 @@ func TestTheCommandThatMakesFailedCallsAgainIsWhole(t *testing.T) {
 		}
 	}
 }
+
+// A call whose line was changed is in another batch, which is read while the file
+// is: a long file, of which most lines say the same, takes its time.
+func TestTheResultOfAChangedLineIsFoundInTheQueueHoweverLongTheFile(t *testing.T) {
+	t.Parallel()
+	r := newRerun(t, "")
+	long := strings.Repeat(`{"key":"a","path":"/a"}`+"\n", 150_000)
+	r.write("calls.jsonl", long+`{"key":"z","path":"/z"}`)
+	r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	r.write("calls.jsonl", long+`{"key":"z","path":"/changed"}`)
+	r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	r.callq(exitWell, "run", "calls.jsonl", "-o", "other")
+	if got := r.states("other"); got["a"] != tasks.StateDone || got["z"] != tasks.StateDone {
+		t.Errorf("the results are %v", got)
+	}
+	r.arrived(3)
+}

@@ -240,7 +240,9 @@ func (s *session) submit(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.batches.Store(max(s.batches.Load(), int64(i)+1))
+		if i == 0 {
+			s.batches.Store(1)
+		}
 		conflicts := map[int]bool{}
 		var other error
 		_, err = s.desk.producer.SubmitLines(ctx, s.batch(i), s.plan.calls(i, in, s.rules, moved), func(e *tasks.FieldError) {
@@ -252,6 +254,9 @@ func (s *session) submit(ctx context.Context) error {
 				other = e
 			}
 		})
+		// Only now does the plan know which calls are in this batch: results that
+		// are read before are taken for those of others.
+		s.batches.Store(int64(i) + 1)
 		if err = errors.Join(err, other); err != nil {
 			return err
 		}
