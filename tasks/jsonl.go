@@ -204,7 +204,7 @@ const oneObject = `write one JSON object a line, as {"path":"/…"}`
 
 // looksLikeCSV tells whether a file that begins with this line, which is not JSON, is a table with commas.
 func looksLikeCSV(line []byte) bool {
-	return bytes.IndexByte(line, ',') >= 0 && !bytes.ContainsRune([]byte("{["), rune(line[0])) && !json.Valid(line)
+	return line[0] != '{' && line[0] != '[' && bytes.IndexByte(line, ',') >= 0 && !json.Valid(line)
 }
 
 func jsonKind(value []byte) string {
