@@ -56,6 +56,9 @@ func ReadCalls(r io.Reader, opts ReadOptions) iter.Seq2[Line, error] {
 					continue
 				}
 				line.Call, err = opts.readLine(text, lines.number)
+				if bad := (*FieldError)(nil); lines.number == 1 && errors.As(err, &bad) && looksLikeCSV(text) {
+					bad.Problem += "; the file looks like CSV, which is not read"
+				}
 			}
 			if !yield(line, err) {
 				return
@@ -188,10 +191,20 @@ func badJSON(b []byte) *FieldError {
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return &FieldError{Problem: "ends in the middle of its JSON value", Fix: "write each call on one line, whole"}
 	case errors.As(err, &syntax):
-		return &FieldError{Problem: fmt.Sprintf("is not JSON at byte %d: %v", syntax.Offset, err), Fix: `write a call as {"path":"/…"}`}
+		at := min(max(int(syntax.Offset), 1), len(b))
+		stands, _ := utf8.DecodeRune(b[at-1:])
+		return &FieldError{Problem: fmt.Sprintf("is not JSON at byte %d, where %q stands", at, stands), Fix: oneObject}
 	default:
-		return &FieldError{Problem: "is not JSON: " + err.Error()}
+		return &FieldError{Problem: "is not JSON: " + err.Error(), Fix: oneObject}
 	}
+}
+
+// oneObject is the fix for what is no call at all.
+const oneObject = `write one JSON object a line, as {"path":"/…"}`
+
+// looksLikeCSV tells whether a file that begins with this line, which is not JSON, is a table with commas.
+func looksLikeCSV(line []byte) bool {
+	return line[0] != '{' && line[0] != '[' && bytes.IndexByte(line, ',') >= 0 && !json.Valid(line)
 }
 
 func jsonKind(value []byte) string {

@@ -73,6 +73,21 @@ func TestOneBadLineNeverStopsTheOthers(t *testing.T) {
 	}
 }
 
+func TestOnlyAFileThatBeginsLikeATableIsTakenForOne(t *testing.T) {
+	for input, want := range map[string]bool{
+		"key,path\na,/a": true, "\"key\",\"path\"\n": true, "\n1,2\n": false, "key path\n": false,
+		"{\"path\":\"/a\",}\n": false, "[1,2]\n": false, "\"a,b\"\n": false,
+	} {
+		got := false
+		for _, err := range tasks.ReadCalls(strings.NewReader(input), oneUpstream) {
+			got = got || err != nil && strings.Contains(err.Error(), "looks like CSV")
+		}
+		if got != want {
+			t.Errorf("%q: taken for a table: %v", input, got)
+		}
+	}
+}
+
 func TestABatchInALineIsAllowedOnRequest(t *testing.T) {
 	opts := oneUpstream
 	opts.AllowBatch = true

@@ -140,6 +140,7 @@ func TestEachRuleNamesItsField(t *testing.T) {
 		{`{"path":"/s"}]`, "", "goes on after the end"},
 		{`{"path":"/s"`, "", "ends in the middle"},
 		{`{"path":'/s'}`, "", "is not JSON at byte 9"},
+		{`key,path`, "", "is not JSON at byte 1, where 'k' stands; write one JSON object a line"},
 		{"{\"path\":\"/\xff\"}", "", "not valid UTF-8 at byte 11"},
 		{"{\"path\":\"/a\nb\"}", "", "is not JSON"},
 	} {

@@ -161,7 +161,8 @@ func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
 	}
 	a.hintWorker(ctx, d)
 	first := b.Counts.Open
-	bar := a.newProgress(int(first))
+	bar := a.newProgress()
+	bar.begin(int(first), 0)
 	defer bar.close()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -175,7 +176,7 @@ func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
 			return booksOf(b), err
 		}
 		c := b.Counts
-		bar.done(int(max(first-c.Open, 0)), func() string {
+		bar.done(int(max(first-c.Open, 0)), 0, func() string {
 			return fmt.Sprintf("; in all %s dead, %s dropped", grouped(c.Dead), grouped(c.Dropped))
 		})
 	}

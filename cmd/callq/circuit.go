@@ -214,8 +214,7 @@ answer decides how it goes on.`,
 	flags := cmd.Flags()
 	flags.DurationVar(&s.hold, "for", 0, "for how long, as in 90m or 12h")
 	flags.StringVar(&s.until, "until", "", "until when, `TIME` as in 2026-05-01T08:00:00Z")
-	cmd.MarkFlagsOneRequired("for", "until")
-	cmd.MarkFlagsMutuallyExclusive("for", "until")
+	exclusive(cmd, true, "for", "until")
 	s.why(cmd)
 	return cmd
 }

@@ -111,7 +111,7 @@ func (s *selection) flags(cmd *cobra.Command, every bool) {
 	cmd.Flags().StringArrayVar(&s.filters, "filter", nil, "those where `KEY=VALUE`, KEY being "+strings.Join(filterKeys(), ", ")+"; several must all hold")
 	if every {
 		cmd.Flags().BoolVar(&s.all, "all", false, "all of them")
-		cmd.MarkFlagsMutuallyExclusive("group", "filter", "all")
+		exclusive(cmd, false, "group", "filter", "all")
 	}
 }
 

@@ -136,6 +136,7 @@ func (v *deadVerb) run(ctx context.Context, ids []string) (err error) {
 	if asks && !v.yes {
 		n, err := count(selected())
 		if err != nil || n == 0 {
+			v.hintNone(err, n)
 			return errors.Join(err, v.conclude(deadOutcome{}, nil))
 		}
 		if err := v.confirm(v.yes, fmt.Sprintf("%s %s?", v.infinitive, plural(n, "dead letter"))); err != nil {
@@ -143,7 +144,23 @@ func (v *deadVerb) run(ctx context.Context, ids []string) (err error) {
 		}
 	}
 	out, err := v.each(ctx, d, selected(), gap)
+	v.hintNone(err, out.selected)
 	return v.conclude(out, err)
+}
+
+// hintNone says that nothing is what was asked for, as where a name was mistyped.
+func (v *deadVerb) hintNone(err error, selected int) {
+	if err != nil || selected > 0 {
+		return
+	}
+	switch {
+	case v.group != "":
+		v.progressf("No dead letter is in group %s; callq dead groups lists the groups.", printable(v.group))
+	case len(v.filters) > 0:
+		v.progressf("No dead letter has %s; callq dead list shows what there is.", printable(strings.Join(v.filters, " and ")))
+	default:
+		v.progressf("There are no dead letters.")
+	}
 }
 
 // selected yields the calls that the command line names. Those by id come
@@ -350,6 +367,7 @@ func (v *deadVerb) rehearse(records iter.Seq2[ledger.Record, error]) error {
 		return err
 	}
 	if total == 0 {
+		v.hintNone(nil, refused)
 		return failed
 	}
 	return errors.Join(v.printGroups(groups), failed)

@@ -138,17 +138,20 @@ func (d *doctor) run(ctx context.Context, checks []check) {
 
 // tell prints what was found; its error carries the exit status.
 func (d *doctor) tell() error {
-	findings := 0
+	findings, notes := 0, 0
 	for _, one := range d.list {
-		if one.Status == found {
+		switch one.Status {
+		case found:
 			findings++
+		case noted:
+			notes++
 		}
 	}
 	var err error
 	if d.json {
 		err = d.printJSON(map[string]any{"healthy": findings == 0, "checks": d.list})
 	} else {
-		err = d.print(findings)
+		err = d.print(findings, notes)
 	}
 	if findings > 0 {
 		err = errors.Join(err, errFindings)
@@ -156,7 +159,7 @@ func (d *doctor) tell() error {
 	return err
 }
 
-func (d *doctor) print(findings int) error {
+func (d *doctor) print(findings, notes int) error {
 	text := &errWriter{w: d.stdout}
 	for _, one := range d.list {
 		if d.quiet && one.Status != found {
@@ -167,10 +170,15 @@ func (d *doctor) print(findings int) error {
 			fmt.Fprintf(text, "%-21s Next: %s\n", "", printable(one.Fix))
 		}
 	}
-	if findings == 0 {
-		fmt.Fprintln(text, "All is well.")
-	} else {
+	switch {
+	case findings > 0:
 		fmt.Fprintf(text, "%s.\n", plural(findings, "finding"))
+	case notes > 0 && d.quiet:
+		fmt.Fprintf(text, "No findings; %s, not shown with --quiet.\n", plural(notes, "note"))
+	case notes > 0:
+		fmt.Fprintf(text, "No findings; %s above.\n", plural(notes, "note"))
+	default:
+		fmt.Fprintln(text, "All is well.")
 	}
 	return text.err
 }

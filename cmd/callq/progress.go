@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -24,53 +25,82 @@ type progress struct {
 	bars   *mpb.Progress
 	bar    *mpb.Bar
 	total  int
-	start  time.Time
 	said   time.Time
 	closed bool
+
+	pace pace
+	held bool
+	// ahead is the forecast as the bar shows it. The bar reads it while others
+	// hold mu and wait for the bar.
+	ahead atomic.Pointer[string]
 }
 
-// newProgress begins to tell of total calls.
-func (a *app) newProgress(total int) *progress {
-	now := time.Now()
-	p := &progress{out: a.stderr, quiet: a.quiet, total: total, start: now, said: now}
-	if a.quiet || total == 0 || !isTerminal(a.stderr) {
-		return p
+// newProgress is for a command that has no calls to tell of yet.
+func (a *app) newProgress() *progress { return &progress{out: a.stderr, quiet: a.quiet} }
+
+// begin begins to tell of total calls, of which n have ended.
+func (p *progress) begin(total, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total, p.said = total, time.Now()
+	p.pace.note(p.said, 0)
+	if p.quiet || total == 0 || !isTerminal(p.out) {
+		return
 	}
-	p.bars = mpb.New(mpb.WithOutput(a.stderr), mpb.WithWidth(40), mpb.WithRefreshRate(200*time.Millisecond))
+	p.bars = mpb.New(mpb.WithOutput(p.out), mpb.WithWidth(40), mpb.WithRefreshRate(200*time.Millisecond))
 	p.bar = p.bars.AddBar(int64(total),
 		mpb.PrependDecorators(decor.CountersNoUnit("%d of %d calls", decor.WCSyncSpace)),
 		mpb.AppendDecorators(
 			decor.Percentage(decor.WC{W: 5}),
-			decor.AverageSpeed(0, "  %.1f/s"),
-			decor.OnComplete(decor.Name(", time left "), ""),
-			decor.OnComplete(decor.AverageETA(decor.ET_STYLE_GO), ""),
+			decor.Any(func(decor.Statistics) string {
+				if text := p.ahead.Load(); text != nil {
+					return *text
+				}
+				return ""
+			}),
 		))
-	return p
+	p.bar.SetCurrent(int64(n))
 }
 
-// done says that so many of the calls have ended, and what is to be said of them
-// in a line.
-func (p *progress) done(n int, losses func() string) {
+// hold tells whether something keeps the calls waiting. How fast they went before
+// says nothing of how fast they go afterwards.
+func (p *progress) hold(held bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held && !held {
+		p.pace.restart()
+	}
+	p.held = held
+}
+
+// done says that n calls have ended, of which so many were not made here, and what
+// is to be said of them in a line.
+func (p *progress) done(n, known int, losses func() string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || p.quiet {
 		return
 	}
+	now := time.Now()
+	p.pace.note(now, n-known)
+	ahead := ""
+	if !p.held {
+		ahead = p.pace.forecast(p.total - n)
+	}
 	if p.bar != nil {
+		p.ahead.Store(&ahead)
 		p.bar.SetCurrent(int64(n))
 		return
 	}
-	now := time.Now()
 	if now.Sub(p.said) < lineEvery {
 		return
 	}
 	p.said = now
-	line := fmt.Sprintf("%s of %s have ended (%d%%)", grouped(int64(n)), plural(p.total, "call"), 100*n/max(p.total, 1))
-	if rate := float64(n) / now.Sub(p.start).Seconds(); rate > 0 {
-		left := time.Duration(float64(p.total-n) / rate * float64(time.Second)).Round(time.Second)
-		line += fmt.Sprintf(", %.1f/s, about %s left", rate, humanDuration(left))
-	}
-	fmt.Fprintln(p.out, line+losses())
+	fmt.Fprintln(p.out, progressLine(n, p.total)+ahead+losses())
+}
+
+func progressLine(n, total int) string {
+	return fmt.Sprintf("%s of %s ended (%d%%)", grouped(int64(n)), verbalOf(total, "call", "has", "have"), 100*n/max(total, 1))
 }
 
 // say writes a line, unless --quiet was given.

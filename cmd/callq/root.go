@@ -47,7 +47,7 @@ func (a *app) execute(ctx context.Context, args []string) error {
 		return err
 	}
 	// What fails before a command begins is how it was called.
-	return usage(cmd, err)
+	return usage(cmd, plainly(err))
 }
 
 // markRuns notes when a command's own work begins.
@@ -64,6 +64,7 @@ func markRuns(cmd *cobra.Command, began *bool) {
 }
 
 func (a *app) root() *cobra.Command {
+	version := false
 	root := &cobra.Command{
 		Use:   "callq",
 		Short: "A job queue for API calls",
@@ -73,8 +74,14 @@ whether to finish, retry, wait or give up, and remembers how every call ended.`,
 		SilenceUsage:      true,
 		Args:              knownCommand,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if version {
+				return a.printVersions()
+			}
+			return cmd.Help()
+		},
 	}
+	root.Flags().BoolVar(&version, "version", false, "as callq version")
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
@@ -83,8 +90,10 @@ whether to finish, retry, wait or give up, and remembers how every call ended.`,
 	flags.StringVar(&a.redis, "redis", "", "`URL` of Redis (default embedded:)")
 	flags.BoolVar(&a.json, "json", false, "machine-readable output")
 	flags.BoolVar(&a.quiet, "quiet", false, "no progress, only results and errors")
-	root.SetHelpCommand(helpCommand())
+	help := helpCommand()
+	root.SetHelpCommand(help)
 	root.AddCommand(
+		help, // cobra would add it too late for markRuns
 		a.runCommand(),
 		a.devCommand(),
 		a.workCommand(),

@@ -47,7 +47,8 @@ A configuration says which API is called:
 
 Run again with the same OUT it goes on where it ended: a call whose result is
 there is not made again, one that was changed in FILE is. Where only OUT was
-deleted, the queue still knows the results for as long as ledger.retention says.`,
+deleted, the queue still knows the results for as long as ledger.retention says;
+the calls of a copy of FILE under another name are others and are made anew.`,
 		Example: `  callq run calls.jsonl
   callq run calls.jsonl -o results.jsonl --first 10
   callq run calls.jsonl --redo dead`,
@@ -93,6 +94,7 @@ func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) 
 	a.stopsGently()
 	return a.runInput(ctx, job{
 		cfg: cfg, upstreams: upstreams, in: in, out: outName(name, f.out), redo: redo, first: f.first, patience: f.patience,
+		again: a.againLine(in, f),
 	})
 }
 
@@ -121,6 +123,8 @@ func redoStates(list []string) (map[tasks.State]bool, error) {
 		switch s := tasks.State(strings.TrimSpace(one)); s {
 		case tasks.StateDead, tasks.StateDropped, tasks.StateCancelled:
 			states[s] = true
+		case tasks.StateDone:
+			return nil, misuse("--redo done: an answer stands, so there is nothing to make again; write dead, dropped or cancelled. For fresh answers run a copy of the file under another name: its calls are others")
 		default:
 			return nil, misuse("--redo %s: there is nothing to make again; write dead, dropped or cancelled", one)
 		}
@@ -137,6 +141,8 @@ type job struct {
 	redo      map[tasks.State]bool
 	first     int
 	patience  time.Duration
+	// again is the command line that goes on with the file.
+	again string
 	// onEvent sees every attempt, with the writer that does not tear the progress.
 	onEvent func(*progress, worker.Event)
 	// opened, unless nil, is called once Redis is open.
@@ -160,6 +166,7 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 		return misuse("%s: %w", j.in.name, err)
 	}
 	a.showRefusals(j.in.name, p)
+	a.showEmpty(j.in.name, p.accepted+p.refused)
 	if err := sameFile(j.in, j.out); err != nil {
 		return err
 	}
@@ -168,21 +175,33 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
-	t := newTally()
-	if err := out.resume(p, j.redo, t.add); err != nil {
+	past, err := readPast(out, p, j.redo, nil)
+	if err != nil {
 		return err
 	}
-	resumed := p.accepted - p.open()
-	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, tally: t, redo: j.redo}
-	if p.open() > 0 || j.opened != nil {
-		s.progress = a.newProgress(p.open())
-		defer s.progress.close()
-		s.log = slog.New(slog.NewTextHandler(s.progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
-		openFiles{}.warn(j.cfg, s.log)
-		if s.desk, err = a.connect(ctx, j.cfg, "run", false, s.log); err != nil {
+	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, redo: j.redo, progress: a.newProgress()}
+	defer s.progress.close()
+	s.log = slog.New(slog.NewTextHandler(s.progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if p.open() > 0 || j.opened != nil || len(past.failed) > 0 {
+		if s.desk, err = a.connect(ctx, j.cfg, "run", false, s.log); err == nil {
+			defer s.desk.close(&err)
+			past, err = s.renew(ctx, past)
+		}
+		if err != nil && (p.open() > 0 || j.opened != nil || ctx.Err() != nil || statusOf(err) == exitUsage) {
 			return err
 		}
-		defer s.desk.close(&err)
+		if err != nil {
+			if s.desk != nil {
+				err = s.desk.explain(err)
+			}
+			s.progress.say("%s: whether failed calls were redriven since is not known: %v", j.in.name, err)
+			err = nil
+		}
+	}
+	s.tally = past.tally
+	resumed := p.accepted - p.open()
+	if p.open() > 0 || j.opened != nil {
+		openFiles{}.warn(j.cfg, s.log)
 		if s.desk.conn.Volatile {
 			s.progress.say("%s", s.desk.conn.Notice)
 		}
@@ -191,14 +210,18 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 				return err
 			}
 		}
+		s.progress.begin(p.accepted, resumed)
 		err = a.session(ctx, s, j)
 		s.progress.close()
 	}
 	sum := summary{
 		File: j.in.name, Results: j.out, Batch: j.in.batch, Calls: p.accepted, Open: p.open(), Resumed: resumed,
-		Duplicates: p.duplicates, Refused: p.refused, Seconds: time.Since(begin).Seconds(),
+		Known: s.known, Duplicates: p.duplicates, Refused: p.refused, Seconds: time.Since(begin).Seconds(),
 	}
-	t.fill(&sum)
+	if s.out.file != nil || s.desk != nil && !s.desk.conn.Volatile {
+		sum.again = j.again
+	}
+	s.tally.fill(&sum)
 	errs := []error{err, a.closing(sum)}
 	if j.stay != nil && err == nil && p.open() == 0 {
 		return errors.Join(errs[1], j.stay(s.desk))
@@ -209,7 +232,7 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 	if p.refused > 0 {
 		errs = append(errs, errFindings)
 	}
-	if t.losses() {
+	if s.tally.losses() {
 		errs = append(errs, errLosses)
 	}
 	return errors.Join(errs...)
@@ -267,10 +290,27 @@ func (a *app) closing(s summary) error {
 // showRefusals says which lines are not calls.
 func (a *app) showRefusals(name string, p *plan) {
 	for _, bad := range p.refusals {
-		a.report(&located{name + ": " + bad.Error()})
+		a.refuse(name, bad)
 	}
-	if more := p.refused - len(p.refusals); more > 0 {
-		fmt.Fprintf(a.stderr, "%s: and %s more\n", name, plural(more, "refused line"))
+	a.refusedMore(name, p.refused)
+}
+
+// refuse says why a line is no call.
+func (a *app) refuse(name string, bad *tasks.FieldError) {
+	a.report(&located{name + ": " + bad.Error()})
+}
+
+// refusedMore says how many of the refused lines were not shown.
+func (a *app) refusedMore(name string, refused int) {
+	if more := refused - maxRefusals; more > 0 {
+		fmt.Fprintf(a.stderr, "%s: and %s\n", printable(name), verbal(more, "more refused line", "more refused lines"))
+	}
+}
+
+// showEmpty says that there is nothing in a file, for that is hardly meant.
+func (a *app) showEmpty(name string, lines int) {
+	if lines == 0 {
+		a.progressf("%s holds no calls", printable(name))
 	}
 }
 

@@ -48,6 +48,9 @@ type endpointCost struct {
 
 // dryRun says what a run would call.
 func (a *app) dryRun(cfg *config.Config, name string, f runFlags) (err error) {
+	if _, err := policiesOf(cfg); err != nil {
+		return err
+	}
 	in, err := a.openCalls(name)
 	if err != nil {
 		return err
@@ -77,6 +80,7 @@ func (a *app) dryRun(cfg *config.Config, name string, f runFlags) (err error) {
 		return misuse("%s: %w", name, err)
 	}
 	a.showRefusals(name, p)
+	a.showEmpty(name, p.accepted+p.refused)
 	out := forecast{File: name, Calls: p.accepted, Duplicates: p.duplicates, Refused: p.refused, Endpoints: []*endpointCost{}}
 	for _, e := range slices.SortedFunc(maps.Keys(counts), func(a, b endpointCost) int {
 		return cmp.Or(counts[b]-counts[a], cmp.Compare(a.Upstream, b.Upstream), cmp.Compare(a.Endpoint, b.Endpoint))

@@ -68,9 +68,12 @@ func (a *app) openResults(name string) (*resultsFile, error) {
 // resume reads what an earlier run left: known sees the result of every call that
 // is finished. A half-written last line is cut off; lines of calls that are to be
 // made anew are taken out, in one step. The plan knows the rest when it returns.
-func (r *resultsFile) resume(p *plan, redo map[tasks.State]bool, known func(tasks.Result)) error {
+func (r *resultsFile) resume(p *plan, redo func(tasks.Result) bool, known func(tasks.Result)) error {
 	if r.file == nil {
 		return nil
+	}
+	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
+		return err
 	}
 	var gone []int // ordinals of the lines to take out
 	n := 0

@@ -12,8 +12,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// maxRefusals is how many refused lines are kept to be shown.
-const maxRefusals = 1000
+// maxRefusals is how many refused lines are shown: the rest are mostly the same
+// mistake again.
+const maxRefusals = 20
 
 // plan is what a file of calls asks for: for every key the digest of its call,
 // and how it ended. It holds some 50 bytes a call and nothing of the calls
@@ -182,19 +183,31 @@ const (
 	outdated                // the line must go
 )
 
-// recall takes a line of an earlier results file into account. A call that ended
-// in one of the states of redo is to be made again.
-func (p *plan) recall(r tasks.Result, redo map[tasks.State]bool) verdict {
+// recall takes a line of an earlier results file into account. redo tells which
+// calls are to be made again.
+func (p *plan) recall(r tasks.Result, redo func(tasks.Result) bool) verdict {
 	p.mu.Lock()
 	a, ok := p.asked[markOf(r.Key)]
 	p.mu.Unlock()
 	switch {
 	case !ok:
 		return foreign
-	case redo[r.State] || !p.end(r.Key, r.Digest, int(a.batch), r.State):
+	case redo(r) || !p.end(r.Key, r.Digest, int(a.batch), r.State):
 		return outdated
 	}
 	return finished
+}
+
+// forget makes every call one that has not ended, as it was before an earlier
+// results file was read.
+func (p *plan) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for k, a := range p.asked {
+		a.state = ""
+		p.asked[k] = a
+	}
+	p.pending = p.accepted
 }
 
 // next moves a call to the batch after the given one.

@@ -123,15 +123,20 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	lines := tasks.ReadCalls(r, tasks.ReadOptions{Rules: rulesOf(cfg)})
 	progress := s.statusLine()
 	defer progress.end()
+	shown := 0
 	refused := func(e *tasks.FieldError) {
 		progress.end()
-		s.report(&located{in.name + ": " + e.Error()})
+		if shown++; shown <= maxRefusals {
+			s.refuse(in.name, e)
+		}
 	}
 	if s.dryRun {
 		summary, err := rehearse(ctx, lines, refused)
+		s.refusedMore(in.name, summary.Refused)
 		if err = cmp.Or(r.failure(), err); err != nil {
 			return err
 		}
+		s.showEmpty(in.name, summary.Accepted+summary.Refused)
 		return s.concludeDry(name, summary)
 	}
 	d, err := s.connect(ctx, cfg, "send", true, s.logger(slog.LevelWarn))
@@ -141,10 +146,12 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	defer d.close(&err)
 	summary, err := d.producer.SubmitLines(ctx, name, counted(lines, progress), refused)
 	progress.end()
+	s.refusedMore(in.name, summary.Refused)
 	err = cmp.Or(r.failure(), err)
 	if err != nil {
 		return errors.Join(err, s.partly(name, summary))
 	}
+	s.showEmpty(in.name, summary.Accepted+summary.Duplicate+summary.Refused)
 	return s.conclude(ctx, d, name, summary)
 }
 

@@ -56,6 +56,10 @@ type session struct {
 	exported []ledger.Record
 	synced   time.Time
 	before   int // calls that had ended before
+	// horizons are how far the batches had ended before, and known counts the
+	// results from within them: no call was made for those.
+	horizons map[int]ledger.Horizon
+	known    int
 }
 
 // batch is the name of the session's i-th batch, from 0.
@@ -122,6 +126,19 @@ func (s *session) tellOfOthers(ctx context.Context) error {
 	return err
 }
 
+// tellOfKnown says that results come from the queue, for it looks as if calls had
+// been made.
+func (s *session) tellOfKnown() {
+	if s.known == 0 {
+		return
+	}
+	fresh := "; a copy of " + s.in.name + " under another name is called anew"
+	if s.in.spooled {
+		fresh = "; the same calls under other keys are made anew"
+	}
+	s.progress.say("%s%s", knownText(s.known, "is"), fresh)
+}
+
 // outError is trouble with the results file. It does not unwrap, lest the trouble
 // be taken for the network's.
 type outError struct{ err error }
@@ -133,7 +150,7 @@ func (e *outError) Error() string { return e.err.Error() }
 func (s *session) follow(ctx context.Context, worked, sent *chan error) error {
 	tick := time.NewTicker(collectEvery)
 	defer tick.Stop()
-	heard, watched, atRest := time.Now(), time.Time{}, 0
+	heard, watched, atRest, told := time.Now(), time.Time{}, 0, false
 	for {
 		select {
 		case <-ctx.Done():
@@ -164,6 +181,10 @@ func (s *session) follow(ctx context.Context, worked, sent *chan error) error {
 			continue
 		}
 		heard = now
+		if *sent == nil && !told {
+			told = true
+			s.tellOfKnown()
+		}
 		if *sent == nil && s.plan.open() == 0 {
 			return nil
 		}
@@ -174,6 +195,7 @@ func (s *session) follow(ctx context.Context, worked, sent *chan error) error {
 		if err := s.watch.look(ctx); err != nil {
 			return err
 		}
+		s.progress.hold(s.watch.held)
 		if *sent != nil {
 			continue
 		}
@@ -188,7 +210,7 @@ func (s *session) step(ctx context.Context) error {
 	if err := s.collect(ctx); err != nil {
 		return err
 	}
-	s.progress.done(s.plan.accepted-s.plan.open()-s.before, s.tally.brief)
+	s.progress.done(s.plan.accepted-s.plan.open(), s.before+s.known, s.tally.brief)
 	if time.Since(s.synced) < syncEvery {
 		return nil
 	}
@@ -218,7 +240,9 @@ func (s *session) submit(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.batches.Store(max(s.batches.Load(), int64(i)+1))
+		if i == 0 {
+			s.batches.Store(1)
+		}
 		conflicts := map[int]bool{}
 		var other error
 		_, err = s.desk.producer.SubmitLines(ctx, s.batch(i), s.plan.calls(i, in, s.rules, moved), func(e *tasks.FieldError) {
@@ -230,6 +254,9 @@ func (s *session) submit(ctx context.Context) error {
 				other = e
 			}
 		})
+		// Only now does the plan know which calls are in this batch: results that
+		// are read before are taken for those of others.
+		s.batches.Store(int64(i) + 1)
 		if err = errors.Join(err, other); err != nil {
 			return err
 		}
@@ -260,6 +287,9 @@ func (s *session) collect(ctx context.Context) error {
 				return s.flushed(err)
 			}
 			s.tally.add(result)
+			if h := s.horizons[i]; h != nil && h.Has(r) {
+				s.known++
+			}
 			if s.desk.cfg.Ledger.DropBodies {
 				s.exported = append(s.exported, ledger.Record{ID: r.ID, Queue: r.Queue})
 			}

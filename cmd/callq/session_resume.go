@@ -15,10 +15,20 @@ import (
 // looked for: one may have been forgotten after the retention.
 const missingBatches = 3
 
+// withdrawn stands as the rule of calls that a run cancelled because the file did
+// not ask for them any more. A run of a file that asks again makes them; what a
+// person cancelled stays so.
+const withdrawn = "withdrawn"
+
+func withdrew(r ledger.Record) bool {
+	return r.State == ledger.Cancelled && r.Ending != nil && r.Ending.Rule == withdrawn
+}
+
 // reconcile brings what earlier runs left in Redis in line with the plan: open
 // calls that the file does not ask for any more are cancelled, so that they cost
 // nothing; those that are to be made again are opened again.
 func (s *session) reconcile(ctx context.Context) error {
+	s.horizons = map[int]ledger.Horizon{}
 	for i, missing := 0, 0; missing < missingBatches; i++ {
 		b, err := s.desk.ledger.Batch(ctx, s.batch(i))
 		if errors.Is(err, ledger.ErrNoBatch) {
@@ -29,6 +39,9 @@ func (s *session) reconcile(ctx context.Context) error {
 			return err
 		}
 		missing = 0
+		if s.horizons[i], err = s.desk.ledger.Horizon(ctx, b.Name); err != nil {
+			return err
+		}
 		c := b.Counts
 		if c.Open+c.Cancelled == 0 && (!s.redo[tasks.StateDead] || c.Dead == 0) && (!s.redo[tasks.StateDropped] || c.Dropped == 0) {
 			continue
@@ -47,15 +60,16 @@ func (s *session) reconcile(ctx context.Context) error {
 
 func (s *session) reconcileCall(ctx context.Context, batch int, r ledger.Record) error {
 	state := tasks.State(r.State)
+	wanted := s.redo[state] || withdrew(r)
 	switch {
 	case r.State == ledger.Open && !s.plan.asks(r.Key, r.Hash):
 		// A call that a worker is making right now ends as it ends.
 		_, _, err := s.desk.ledger.Cancel(ctx, r, ledger.Ending{
-			Class: string(policy.Cancelled), Message: "the file does not ask for this call any more",
+			Class: string(policy.Cancelled), Rule: withdrawn, Message: "the file does not ask for this call any more",
 			Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
 		})
 		return err
-	case state != tasks.StateCancelled && !s.redo[state], !s.plan.waits(r.Key, r.Hash, batch):
+	case !wanted, !s.plan.waits(r.Key, r.Hash, batch):
 		return nil
 	case len(r.Content) == 0:
 		s.plan.next(r.Key, batch) // its content was purged: it starts anew

@@ -106,10 +106,15 @@ type summary struct {
 	Cancelled  int      `json:"cancelled"`
 	Open       int      `json:"open"`
 	Resumed    int      `json:"resumed"`
+	Known      int      `json:"known"` // results that the queue had; no call was made for them
 	Duplicates int      `json:"duplicates"`
 	Refused    int      `json:"refused"`
 	Seconds    float64  `json:"seconds"`
 	Failures   []*cause `json:"failures"`
+
+	// again is the command line that makes failed calls again, save for --redo;
+	// empty where there is none.
+	again string
 }
 
 func (t *tally) fill(s *summary) {
@@ -142,6 +147,9 @@ func (a *app) printSummary(w io.Writer, s summary) error {
 	if s.Resumed > 0 {
 		fmt.Fprintf(text, "%s finished by an earlier run.\n", verbal(s.Resumed, "was", "were"))
 	}
+	if s.Known > 0 {
+		fmt.Fprintf(text, "%s.\n", knownText(s.Known, "was"))
+	}
 	if s.Duplicates > 0 {
 		fmt.Fprintf(text, "%s the same as an earlier one and made no call of its own.\n", verbalOf(s.Duplicates, "line", "is", "are"))
 	}
@@ -159,7 +167,32 @@ func (a *app) printSummary(w io.Writer, s summary) error {
 	if s.Results != "" {
 		fmt.Fprintf(text, "\nResults: %s\n", printable(s.Results))
 	}
+	if states := s.failed(); len(states) > 0 && s.again != "" {
+		fmt.Fprintf(text, "To make the failed ones again: %s --redo %s\n", printable(s.again), strings.Join(states, ","))
+	}
 	return text.err
+}
+
+// failed are the states in which calls ended and that --redo takes.
+func (s summary) failed() (states []string) {
+	for _, one := range []struct {
+		n     int
+		state tasks.State
+	}{{s.Dead, tasks.StateDead}, {s.Dropped, tasks.StateDropped}, {s.Cancelled, tasks.StateCancelled}} {
+		if one.n > 0 {
+			states = append(states, string(one.state))
+		}
+	}
+	return states
+}
+
+// knownText says that results were in the queue already; be is "is" or "was".
+func knownText(n int, be string) string {
+	them := "them"
+	if n == 1 {
+		them = "it"
+	}
+	return fmt.Sprintf("%s known to the queue; no call %s made for %s", verbalOf(n, "result", "was", "were"), be, them)
 }
 
 // headline is "12 dropped  bad_parameter 68300004  (row-7)".

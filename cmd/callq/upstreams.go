@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"strings"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/policy"
@@ -23,16 +24,14 @@ func upstreamsOf(cfg *config.Config) ([]worker.Upstream, error) {
 	if len(cfg.Upstreams) == 0 {
 		return nil, misuse("no upstream is configured: write the API's base_url, policy and auth into %s (callq help run shows how)", cfg.Path)
 	}
+	policies, err := policiesOf(cfg)
+	if err != nil {
+		return nil, err
+	}
 	var list []worker.Upstream
-	var errs []error
-	for _, u := range cfg.Upstreams {
-		p, err := loadPolicy(u)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
+	for i, u := range cfg.Upstreams {
 		w := worker.Upstream{
-			Name: u.Name, BaseURL: u.BaseURL, Policy: p, Auth: authOf(u.Auth), Timeout: u.Timeout, Concurrency: u.Concurrency,
+			Name: u.Name, BaseURL: u.BaseURL, Policy: policies[i], Auth: authOf(u.Auth), Timeout: u.Timeout, Concurrency: u.Concurrency,
 			Endpoints: u.Endpoints, Idempotent: u.Idempotent, IdempotencyHeader: u.IdempotencyHeader, MaxBody: u.MaxBody,
 			TLS: worker.TLS{CA: u.TLS.CA, Cert: u.TLS.Cert, Key: u.TLS.Key},
 		}
@@ -47,23 +46,34 @@ func upstreamsOf(cfg *config.Config) ([]worker.Upstream, error) {
 		}
 		list = append(list, w)
 	}
+	return list, nil
+}
+
+// policiesOf loads the policies of the upstreams, in their order. Every error has
+// a position.
+func policiesOf(cfg *config.Config) ([]*policy.Policy, error) {
+	var list []*policy.Policy
+	var errs []error
+	for _, u := range cfg.Upstreams {
+		p, err := loadPolicy(u)
+		list, errs = append(list, p), append(errs, err)
+	}
 	return list, errors.Join(errs...)
 }
 
 func loadPolicy(u *config.Upstream) (*policy.Policy, error) {
+	load := policy.Preset
+	name := u.Policy
 	if u.PolicyPath != "" {
-		p, err := policy.LoadFile(u.PolicyPath)
-		var inside *policy.Error
-		if err != nil && !errors.As(err, &inside) {
-			return nil, u.PolicyPos.Errorf("policy: %v", err)
-		}
-		return p, err
+		load, name = policy.LoadFile, u.PolicyPath
 	}
-	p, err := policy.Preset(u.Policy)
-	if err != nil {
-		return nil, u.PolicyPos.Errorf("policy: %v", err)
+	p, err := load(name)
+	var inside *policy.Error
+	if err != nil && !errors.As(err, &inside) {
+		// The package's errors begin with its name, which is that of the key too.
+		return nil, u.PolicyPos.Errorf("policy: %s", strings.TrimPrefix(err.Error(), "policy: "))
 	}
-	return p, nil
+	return p, err
 }
 
 func authOf(a config.Auth) worker.Auth {

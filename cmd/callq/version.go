@@ -25,20 +25,22 @@ func (a *app) versionCommand() *cobra.Command {
 		Use:   "version",
 		Short: "Print the versions of callq and of the libraries that it stands on",
 		Args:  takes(),
-		RunE: func(*cobra.Command, []string) error {
-			v := versionsOf(debug.ReadBuildInfo())
-			if a.json {
-				return a.printJSON(v)
-			}
-			revision := ""
-			if v.Revision != "" {
-				revision = " (" + v.Revision + ")"
-			}
-			_, err := fmt.Fprintf(a.stdout, "callq %s%s\ngo %s\nasynq %s\ngo-redis %s\ngobreaker %s\n",
-				v.Callq, revision, v.Go, v.Asynq, v.GoRedis, v.Gobreaker)
-			return err
-		},
+		RunE:  func(*cobra.Command, []string) error { return a.printVersions() },
 	}
+}
+
+func (a *app) printVersions() error {
+	v := versionsOf(debug.ReadBuildInfo())
+	if a.json {
+		return a.printJSON(v)
+	}
+	revision := ""
+	if v.Revision != "" {
+		revision = " (" + v.Revision + ")"
+	}
+	_, err := fmt.Fprintf(a.stdout, "callq %s%s\ngo %s\nasynq %s\ngo-redis %s\ngobreaker %s\n",
+		v.Callq, revision, v.Go, v.Asynq, v.GoRedis, v.Gobreaker)
+	return err
 }
 
 // versionsOf reads what the linker wrote down. A build from a working tree has

@@ -21,6 +21,9 @@ type watch struct {
 	// for ever.
 	patience time.Duration
 
+	// held tells whether calls wait behind a circuit, a limit or a budget.
+	held bool
+
 	seen map[circuit.Name]int64
 	// spent is the limit or the budget that was said to be used up, paced the rate
 	// that was said to let the calls out one by one.
@@ -67,8 +70,10 @@ func (w *watch) judge(records []circuit.Record, now time.Time) error {
 		w.seen, w.stuck = map[circuit.Name]int64{}, map[circuit.Name]time.Time{}
 		w.spent, w.paced = map[circuit.Name]spent{}, map[circuit.Name]string{}
 	}
+	w.held = false
 	for _, r := range records {
 		w.tell(r, now)
+		w.held = w.held || w.holds(r)
 		if r.State != circuit.Open {
 			delete(w.stuck, r.Name)
 			continue
@@ -88,6 +93,13 @@ func (w *watch) judge(records []circuit.Record, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// holds tells whether calls wait behind what was told of. Those behind an endpoint's
+// circuit are not counted.
+func (w *watch) holds(r circuit.Record) bool {
+	_, isSpent := w.spent[r.Name]
+	return (r.State == circuit.Open || isSpent) && (r.Waiting > 0 || r.Name.Endpoint != "")
 }
 
 // tell says in a line that an account is held, and in another that it is not any

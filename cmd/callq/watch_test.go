@@ -133,3 +133,29 @@ func TestPatienceIsNotForLimits(t *testing.T) {
 		t.Errorf("a refused credential is to end a run: %v", err)
 	}
 }
+
+func TestCallsAreHeldWhereTheyWaitBehindACircuitOrALimit(t *testing.T) {
+	w := newWatched(t)
+	account, endpoint := circuit.Name{Upstream: "patsnap"}, circuit.Name{Upstream: "patsnap", Endpoint: "GET /a"}
+	spent, paced := w.limited(time.Hour, "limit", "5000/day"), w.limited(time.Hour, "limit", "3/10m")
+	for _, c := range []struct {
+		what    string
+		name    circuit.Name
+		record  circuit.Record
+		waiting int64
+		want    bool
+	}{
+		{"a closed circuit", account, free, 5, false},
+		{"an open circuit", account, circuit.Record{State: circuit.Open, Epoch: 1}, 5, true},
+		{"an open circuit behind which none waits", account, circuit.Record{State: circuit.Open, Epoch: 1}, 0, false},
+		{"an endpoint's circuit, which does not count", endpoint, circuit.Record{State: circuit.Open, Epoch: 1}, 0, true},
+		{"a limit that is used up", account, spent, 5, true},
+		{"a slow rate, which has a pace", account, paced, 5, false},
+	} {
+		fresh := newWatched(t)
+		c.record.Name, c.record.Waiting = c.name, c.waiting
+		if err := fresh.judge([]circuit.Record{c.record}, fresh.now); err != nil || fresh.held != c.want {
+			t.Errorf("%s: held is %v, %v", c.what, fresh.held, err)
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// wanted says what values of a type of flag look like.
+var wanted = map[string]string{
+	"int":      "must be a whole number",
+	"duration": "must be a duration, as in 30s, 15m or 2h",
+	"bool":     "must be true or false",
+}
+
+// plainly puts into words what the flags make of a value that they cannot read:
+// theirs are those of the Go functions that they call.
+func plainly(err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	want, ok := wanted[bad.GetFlag().Value.Type()]
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("invalid argument %q for %q flag: it %s", bad.GetValue(), "--"+bad.GetFlag().Name, want)
+}
+
+// exclusive refuses more than one of the flags, and none where one is needed, in
+// words of its own: cobra's are those of a program. The shell does not offer them
+// together.
+func exclusive(cmd *cobra.Command, needed bool, names ...string) {
+	cmd.MarkFlagsMutuallyExclusive(names...)
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		given := 0
+		for _, name := range names {
+			if cmd.Flags().Changed(name) {
+				given++
+			}
+		}
+		switch {
+		case given == 0 && needed:
+			return fmt.Errorf("give %s", flagList(names))
+		case given > 1 && len(names) == 2:
+			return fmt.Errorf("give %s, not both", flagList(names))
+		case given > 1:
+			return fmt.Errorf("give one of %s", flagList(names))
+		}
+		return nil
+	}
+}
+
+// flagList is "--for or --until", "--group, --filter or --all".
+func flagList(names []string) string {
+	last := len(names) - 1
+	return "--" + strings.Join(names[:last], ", --") + " or --" + names[last]
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// past is what an earlier results file says of the calls of a plan.
+type past struct {
+	tally *tally
+	// failed are the states of those that did not end well, by batch and call id.
+	failed map[string]map[string]tasks.State
+}
+
+// readPast takes an earlier results file into account. Calls that ended in a state
+// of redo, and those with a key in renewed, are to be made again or are under way.
+func readPast(out *resultsFile, p *plan, redo map[tasks.State]bool, renewed map[mark]bool) (*past, error) {
+	e := &past{tally: newTally(), failed: map[string]map[string]tasks.State{}}
+	err := out.resume(p, func(r tasks.Result) bool { return redo[r.State] || renewed[markOf(r.Key)] }, func(r tasks.Result) {
+		e.tally.add(r)
+		if r.State == tasks.StateDone {
+			return
+		}
+		if e.failed[r.Batch] == nil {
+			e.failed[r.Batch] = map[string]tasks.State{}
+		}
+		e.failed[r.Batch][r.ID] = r.State
+	})
+	return e, err
+}
+
+// renew looks for calls that the results file has as failed and that somebody has
+// redriven since: they are taken out of it, and end in this run.
+func (s *session) renew(ctx context.Context, e *past) (*past, error) {
+	renewed := map[mark]bool{}
+	for batch, failed := range e.failed {
+		if batch != s.in.batch && !strings.HasPrefix(batch, s.in.batch+".") {
+			continue // another file's, which this run would not find
+		}
+		if err := s.renewedIn(ctx, batch, failed, renewed); err != nil {
+			return e, err
+		}
+	}
+	if len(renewed) == 0 {
+		return e, nil
+	}
+	s.progress.say("%s failed in %s and redriven since; the queue has the last word", verbalOf(len(renewed), "call", "has", "have"), s.out.name)
+	s.plan.forget()
+	return readPast(s.out, s.plan, s.redo, renewed)
+}
+
+func (s *session) renewedIn(ctx context.Context, batch string, failed map[string]tasks.State, renewed map[mark]bool) error {
+	b, err := s.desk.ledger.Batch(ctx, batch)
+	if errors.Is(err, ledger.ErrNoBatch) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// Where the counts agree there is nothing to look for.
+	n := map[tasks.State]int64{}
+	for _, state := range failed {
+		n[state]++
+	}
+	if c := b.Counts; c.Open == 0 && c.Dead == n[tasks.StateDead] && c.Dropped == n[tasks.StateDropped] && c.Cancelled == n[tasks.StateCancelled] {
+		return nil
+	}
+	for r, err := range s.desk.ledger.Standings(ctx, batch, tasks.TaskID) {
+		if err != nil {
+			return err
+		}
+		if was, ok := failed[r.ID]; ok && r.State != "" && tasks.State(r.State) != was {
+			renewed[markOf(r.Key)] = true
+		}
+	}
+	return nil
+}
+
+// againLine is the command line that goes on with a file.
+func (a *app) againLine(in *callsFile, f runFlags) string {
+	words := []string{"callq", "run", in.name}
+	if f.out != "" {
+		words = append(words, "-o", f.out)
+	}
+	if f.first > 0 {
+		words = append(words, "--first", fmt.Sprint(f.first))
+	}
+	if a.configPath != "" {
+		words = append(words, "--config", a.configPath)
+	}
+	switch {
+	case strings.Contains(a.redis, "@"):
+		words = append(words, "--redis", "URL") // it has a password in it
+	case a.redis != "":
+		words = append(words, "--redis", a.redis)
+	}
+	for i, word := range words {
+		words[i] = shellWord(word)
+	}
+	line := strings.Join(words, " ")
+	if in.spooled {
+		line = "give the same calls to " + line
+	}
+	return line
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
+
+// shellWord writes a word so that a shell reads it as one.
+func shellWord(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
