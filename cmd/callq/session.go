@@ -46,6 +46,7 @@ type session struct {
 	watch     *watch
 	log       *slog.Logger
 	onEvent   func(worker.Event)
+	still     standstill
 	// redo are the states whose calls are to be made again.
 	redo map[tasks.State]bool
 
@@ -80,7 +81,7 @@ func (s *session) run(ctx context.Context) error {
 	}
 	w, err := worker.New(worker.Config{
 		Redis: s.desk.conn.Client, Upstreams: s.upstreams, Concurrency: s.desk.cfg.WorkerConcurrency,
-		Retention: s.desk.cfg.Ledger.Retention, Logger: s.log, OnEvent: s.onEvent,
+		Retention: s.desk.cfg.Ledger.Retention, Logger: s.log, OnEvent: s.event,
 	})
 	if err != nil {
 		return err
@@ -111,6 +112,14 @@ func (s *session) run(ctx context.Context) error {
 		errs = append(errs, s.collect(last), s.sync(last))
 	}
 	return errors.Join(append([]error{ended}, errs...)...)
+}
+
+// event learns of an attempt.
+func (s *session) event(e worker.Event) {
+	s.still.note(e)
+	if s.onEvent != nil {
+		s.onEvent(e)
+	}
 }
 
 // tellOfOthers says that calls may stand still for a while, and why.
@@ -196,6 +205,9 @@ func (s *session) follow(ctx context.Context, worked, sent *chan error) error {
 			return err
 		}
 		s.progress.hold(s.watch.held)
+		if line := s.still.line(now); line != "" && !s.watch.held {
+			s.progress.say("%s", line)
+		}
 		if *sent != nil {
 			continue
 		}

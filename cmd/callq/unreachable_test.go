@@ -17,18 +17,28 @@ func TestItIsSaidWhyAnAPICannotBeReached(t *testing.T) {
 	server := brokertest.Redis(t)
 	gone := httptest.NewServer(nil)
 	gone.Close()
-	h.write("policy.yaml", `
+	policy := func(pause string, faults int) {
+		h.write("policy.yaml", fmt.Sprintf(`
 version: 1
 name: short
 extends: patsnap
 holds:
   outage: {sources: [ladder], ladder: [1500ms]}
 backoffs:
-  standard: {floor: 1ms, base: 1ms, cap: 1ms, attempts: 2}
-breaker: {window: 30s, min_calls: 1, ratio: 0.5}
-`)
+  standard: {floor: %[1]s, base: %[1]s, cap: %[1]s, attempts: 2}
+breaker: {window: 30s, min_calls: %[2]d, ratio: 0.5}
+`, pause, faults))
+	}
 	h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams: {gone: {base_url: %q, policy: ./policy.yaml}}\n", server.URL, gone.URL))
+	// Too few attempts for an outage.
+	policy("6s", 9)
 	h.write("calls.jsonl", `{"path":"/a"}`)
+	if _, errs := h.callq(exitLosses, "run", "calls.jsonl"); !strings.Contains(errs, "gone: 1 attempt has failed since a call has ended, the last with transient: ") ||
+		!strings.Contains(errs, "connection refused") {
+		t.Errorf("run says:\n%s", errs)
+	}
+	policy("1ms", 1)
+	h.write("calls.jsonl", `{"path":"/b"}`)
 	if _, errs := h.callq(exitLosses, "run", "calls.jsonl"); !strings.Contains(errs, "gone: outage hold") || !strings.Contains(errs, "connection refused") {
 		t.Errorf("run says:\n%s", errs)
 	}
