@@ -1,9 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"io"
+	"maps"
+	"net"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/seed-2903acc3/callq/tasks"
@@ -61,7 +67,7 @@ const (
 	tooLarge    = "The service's answer is larger than we accept."
 )
 
-// decisionTable has every row that a server on this machine can bring about.
+// decisionTable has every row of the decision table.
 func decisionTable() []row {
 	done, dead, dropped := tasks.StateDone, tasks.StateDead, tasks.StateDropped
 	rows := []row{
@@ -88,6 +94,9 @@ func decisionTable() []row {
 		{name: "gzip", answer: "ok gzip", state: done, class: "ok", attempts: 1},
 		{name: "too-large", upstream: "narrow", answer: "big=10KB", state: dead, class: "config", message: tooLarge, attempts: 1},
 		{name: "dial", upstream: "nobody", answer: "ok", state: dead, class: "transient", message: notReached, attempts: 6, silent: true},
+		{name: "dns", upstream: "unnamed", answer: "ok", state: dead, class: "transient", message: notReached, attempts: 6, silent: true},
+		{name: "reset-before", upstream: "resetting", answer: "ok", state: dead, class: "transient", message: notReached, attempts: 6, silent: true},
+		{name: "timeout-before", upstream: "mute", answer: "ok", state: dead, class: "transient", message: notReached, attempts: 6, silent: true},
 		{name: "tls", upstream: "untrusted", answer: "ok", state: dead, class: "config", message: unsafe, attempts: 1, silent: true},
 		{name: "redirect-away", upstream: "i", answer: "redirect:http://elsewhere.test/", state: dead, class: "config", message: unsafe, attempts: 1},
 	}
@@ -119,6 +128,39 @@ func decisionTable() []row {
 		row{name: "401", upstream: "h", answer: "http:401", state: dead, class: "auth", message: badKey, attempts: 1},
 		row{name: "402", upstream: "h", answer: "http:402", state: dead, class: "balance", message: noCredit, attempts: 1},
 		row{name: "67200005", upstream: "i", answer: "67200005", state: dead, class: "balance", code: "67200005", message: noCredit, attempts: 1})
+}
+
+// handshake listens where TLS is expected, and resets each connection in the
+// handshake, or says nothing.
+func handshake(t *testing.T, resets bool) (url string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var open sync.WaitGroup
+	open.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			open.Go(func() {
+				defer conn.Close()
+				_, _ = conn.Read(make([]byte, 1))
+				if resets {
+					_ = conn.(*net.TCPConn).SetLinger(0)
+					return
+				}
+				_, _ = io.Copy(io.Discard, conn) // until the client gives up
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		open.Wait()
+	})
+	return "https://" + l.Addr().String()
 }
 
 func TestEveryRowOfTheDecisionTableEndsAsItSays(t *testing.T) {
@@ -153,14 +195,11 @@ func TestEveryRowOfTheDecisionTableEndsAsItSays(t *testing.T) {
 		})
 		h.write("quick.yaml", quick)
 		config := "upstreams:\n"
-		for _, name := range []string{"main", "a", "b", "c", "d", "e", "f", "g", "h", "i", "narrow", "untrusted", "nobody"} {
-			url := server.URL
-			switch name {
-			case "untrusted":
-				url = untrusted.URL
-			case "nobody":
-				url = closed.URL
-			}
+		unreached := map[string]string{
+			"untrusted": untrusted.URL, "nobody": closed.URL, "unnamed": "http://a..b", "resetting": handshake(t, true), "mute": handshake(t, false),
+		}
+		for _, name := range append([]string{"main", "a", "b", "c", "d", "e", "f", "g", "h", "i", "narrow"}, slices.Sorted(maps.Keys(unreached))...) {
+			url := cmp.Or(unreached[name], server.URL)
 			config += fmt.Sprintf("  %s: {base_url: %q, policy: ./quick.yaml, timeout: 1s, max_body: %s}\n", name, url, map[bool]string{true: "4KiB", false: "1MiB"}[name == "narrow"])
 		}
 		h.write("callq.yaml", config)
@@ -208,7 +247,7 @@ func TestEveryRowOfTheDecisionTableEndsAsItSays(t *testing.T) {
 			if strings.HasPrefix(want.name, "park-") {
 				sends = 2
 			}
-			if want.upstream != "nobody" && want.upstream != "untrusted" && arrivals["/"+want.name] != sends {
+			if unreached[want.upstream] == "" && arrivals["/"+want.name] != sends {
 				t.Errorf("%s: arrived %d times, want %d", want.name, arrivals["/"+want.name], sends)
 			}
 		}
