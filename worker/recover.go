@@ -88,8 +88,8 @@ func (w *Worker) reclaimOnce(ctx context.Context, o *overdue, now time.Time, que
 			err = w.ledger.Extend(ctx, lease.Queue, lease.ID, now.Add(asynqLease))
 		case lease.Until == 0 || now.Sub(first) >= reclaimAfter:
 			var taken bool
-			if taken, err = w.takeBack(ctx, lease.Queue, lease.ID, now); taken {
-				back++
+			if taken, err = w.takeBack(ctx, lease.Queue, lease.ID, now); taken && lease.Until > 0 {
+				back++ // of others it was said when their leases were ended
 			}
 		default:
 			o.seen[lease] = first

@@ -141,9 +141,13 @@ func (s *session) tellOfKnown() {
 	if s.known == 0 {
 		return
 	}
-	fresh := "; a copy of " + s.in.name + " under another name is called anew"
-	if s.in.spooled {
+	fresh := ""
+	switch {
+	case s.before > 0: // an earlier run was killed before it had written them
+	case s.in.spooled:
 		fresh = "; the same calls under other keys are made anew"
+	default:
+		fresh = "; a copy of " + s.in.name + " under another name is called anew"
 	}
 	s.progress.say("%s%s", knownText(s.known, "is"), fresh)
 }
