@@ -180,6 +180,7 @@ func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
 		return verb{kind: again, delay: time.Second, text: "callq: the task came without its record"}.err()
 	}
 	take := v.(*ledger.Take)
+	w.running.Store(take, nil)
 	a := w.accounts[tasks.UpstreamOf(take.Queue)]
 	defer func() {
 		w.running.Delete(take)
@@ -352,7 +353,6 @@ func (w *Worker) hand(ctx context.Context, take *ledger.Take) bool {
 	if left := w.parks.recent(take.ID); left > 0 {
 		time.Sleep(left) //nolint:forbidigo // at most parkRest, for what asynq gives no signal of
 	}
-	w.running.Store(take, nil)
 	w.takes.Store(take.ID, take)
 	return true
 }

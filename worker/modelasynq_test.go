@@ -43,9 +43,10 @@ func (f *fleet) recover() {
 			continue
 		}
 		var o overdue
-		_ = p.w.reclaimOnce(f.ctx, &o, time.Now(), tasks.Queues(modelUpstream)) // what fails is done next time
-		f.pass(reclaimAfter)
-		_ = p.w.reclaimOnce(f.ctx, &o, time.Now(), tasks.Queues(modelUpstream))
+		for looked := time.Duration(0); looked <= reclaimAfter; looked += reclaimEvery {
+			_ = p.w.reclaimOnce(f.ctx, &o, time.Now(), tasks.Queues(modelUpstream)) // what fails is done next time
+			f.pass(reclaimEvery)
+		}
 		return
 	}
 }

@@ -65,7 +65,7 @@ func TestAPanicShutsNoGateAndKeepsNoProbe(t *testing.T) {
 		first := take()
 		until := time.Now().Add(5 * time.Millisecond)
 		a.gate.Hold(first.Circuit.Epoch, until)
-		<-time.After(time.Until(until.Add(time.Millisecond))) // half open from here on
+		<-time.After(time.Until(until.Add(200 * time.Millisecond))) // half open from here on, also where the machine stood still
 		panics(first)
 		if done, wait := a.gate.Pass(); done == nil {
 			t.Errorf("after a panic the gate is shut, for %s", wait)

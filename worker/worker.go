@@ -47,7 +47,7 @@ type Worker struct {
 
 	rests map[string]*emptiness // those of one upstream are one, but for a Cluster
 	takes sync.Map              // task id -> *ledger.Take, from dequeue to handler
-	// running has the *ledger.Take of each call from its dequeue to its handler's end.
+	// running has the *ledger.Take of each call that a handler makes.
 	running sync.Map
 	parks   parks
 	clock   clock
