@@ -111,9 +111,10 @@ func TestAReplayWithAFreshCredentialTakesASlotOfItsOwn(t *testing.T) {
 		Type: worker.AuthOAuth2, ClientID: worker.StaticSecret("id"), ClientSecret: worker.StaticSecret("secret"), TokenField: "token",
 	}
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Limits: []string{"100/month"}}}}, func(t *testing.T, first *callqtest.Env) {
-		oauth.TokenURL = first.Sim().URL() + "/token"
+		auth := oauth
+		auth.TokenURL = first.Sim().URL() + "/token"
 		env := callqtest.New(t, worker.Config{Redis: first.Redis(), Upstreams: []worker.Upstream{{
-			Name: callqtest.Upstream, BaseURL: first.Sim().URL(), Auth: oauth, Limits: []string{"100/month"},
+			Name: callqtest.Upstream, BaseURL: first.Sim().URL(), Auth: auth, Limits: []string{"100/month"},
 		}}})
 		first.Sim().Script("POST /token -> body=`{\"token\":\"t\",\"expires_in\":3600}` forever\nGET /a -> 67200003@401; ok")
 		env.Start()
