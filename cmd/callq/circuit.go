@@ -9,7 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/spf13/cobra"
 )
@@ -176,12 +178,16 @@ no probe follows when that is over.`,
 // upstreams are those that are configured and those that ever took a call, in
 // order.
 func (d *desk) upstreams(ctx context.Context) ([]string, error) {
-	queues, err := d.ledger.Queues(ctx)
+	return upstreamNames(ctx, d.cfg, d.ledger)
+}
+
+func upstreamNames(ctx context.Context, cfg *config.Config, books *ledger.Ledger) ([]string, error) {
+	queues, err := books.Queues(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
-	for _, u := range d.cfg.Upstreams {
+	for _, u := range cfg.Upstreams {
 		names = append(names, u.Name)
 	}
 	for _, queue := range queues {

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
-	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -37,7 +35,7 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 	}
 	conn, err := broker.Open(ctx, url, broker.Options{
 		Purpose: purpose, ConfigPath: cfg.Path, RequireShared: shared, PoolSize: cfg.WorkerConcurrency + 16, Logger: log,
-		Alone: func(ctx context.Context, rdb redis.UniversalClient) error { return inherit(ctx, rdb, log) },
+		Alone: func(ctx context.Context, rdb redis.UniversalClient) error { return inherit(ctx, cfg, rdb, log) },
 	})
 	if errors.Is(err, broker.ErrURL) {
 		return nil, misuse("%w", err)
@@ -57,22 +55,18 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 
 // inherit takes what processes had in their hands that have all ended, as one that
 // was killed did: their calls need not wait for the end of their leases.
-func inherit(ctx context.Context, rdb redis.UniversalClient, log *slog.Logger) error {
+func inherit(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, log *slog.Logger) error {
 	books := ledger.New(rdb)
 	n, err := books.EndLeases(ctx)
 	if err != nil || n == 0 {
 		return err
 	}
 	log.Warn("a process that worked here was killed; the calls that it had under way are taken up again", "calls", n)
-	queues, err := books.Queues(ctx)
+	upstreams, err := upstreamNames(ctx, cfg, books)
 	if err != nil {
 		return err
 	}
-	upstreams := map[string]bool{}
-	for _, queue := range queues {
-		upstreams[tasks.UpstreamOf(queue)] = true
-	}
-	return circuit.NewStore(rdb, whoami()).EndProbes(ctx, slices.Sorted(maps.Keys(upstreams)))
+	return circuit.NewStore(rdb, whoami()).EndProbes(ctx, upstreams)
 }
 
 // desk loads the configuration and connects, for commands that work on what

@@ -130,12 +130,8 @@ func (e *embedded) join(ctx context.Context, alone func() error) error {
 		case !errors.Is(err, errLocked):
 			return e.trouble(err, "its file of users cannot be locked: "+safeText(err), adviceLock)
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return e.trouble(ctx.Err(), "another process opens its data folder and does not get on with it", "end that process, or try again")
+		if err := rest(ctx, pause); err != nil {
+			return e.trouble(err, "another process opens its data folder and does not get on with it", "end that process, or try again")
 		}
 	}
 }
@@ -187,16 +183,24 @@ func (e *embedded) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		default:
 			return nil, err
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if err := rest(ctx, pause); err != nil {
 			if loading {
-				return nil, e.trouble(ctx.Err(), "it is still loading its data, or ending", "try again in a moment")
+				return nil, e.trouble(err, "it is still loading its data, or ending", "try again in a moment")
 			}
-			return nil, e.trouble(ctx.Err(), "its data folder is in use "+e.holder()+", which does not answer", "end that process, or try again")
+			return nil, e.trouble(err, "its data folder is in use "+e.holder()+", which does not answer", "end that process, or try again")
 		}
+	}
+}
+
+// rest waits before the next look, unless ctx ends first: its error is that of ctx.
+func rest(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

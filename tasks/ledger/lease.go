@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -101,10 +100,7 @@ func (l *Ledger) Leased(ctx context.Context, after time.Time, queues ...string) 
 // its worker's death leaves nothing to take up.
 func (l *Ledger) HasMessage(ctx context.Context, queue, id string) (bool, error) {
 	there, err := l.rdb.HExists(ctx, keysOf(queue).task(id), "msg").Result()
-	if err != nil && redis.HasErrorPrefix(err, "WRONGTYPE") {
-		return false, nil
-	}
-	if err != nil && !errors.Is(err, redis.Nil) {
+	if err != nil && !oddType(err) {
 		return false, fmt.Errorf("look for the task of call %s: %w", id, err)
 	}
 	return there, nil

@@ -43,7 +43,7 @@ local function strays(ids, pending, active)
     if state == 'pending' then
       stands = pending(id) > 0
     elseif state == 'active' then
-      stands = lease or active(id) > 0 -- asynq's recovery, and release
+      stands = lease or active(id) > 0 -- the worker's recovery, and release
     elseif state == 'scheduled' then
       stands = redis.call('ZSCORE', KEYS[4], id)
     elseif state == 'retry' then
