@@ -14,14 +14,13 @@ import (
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
-const (
-	// maxStarts is how often a call is taken up without a decision before it is
-	// held to kill its workers.
-	maxStarts = 5
-	// strangerDelay is when a call that this worker does not understand, but
-	// another may, comes back.
-	strangerDelay = 30 * time.Second
-)
+// maxStarts is how often a call is taken up without a decision before it is held
+// to kill its workers.
+const maxStarts = 5
+
+// strangerDelay is when a call that this worker does not understand, but another
+// may, comes back.
+var strangerDelay = 30 * time.Second
 
 // passage is one call on its way through the worker.
 type passage struct {

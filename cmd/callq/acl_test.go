@@ -80,7 +80,8 @@ func aclURL(t *testing.T, n *brokertest.Node) string {
 	return u.String()
 }
 
-// refusedByACL is what Redis did not let its users do.
+// refusedByACL is what Redis did not let its users do, save the one question that
+// doctor asks and can do without, as the README says.
 func refusedByACL(t *testing.T, n *brokertest.Node) []string {
 	t.Helper()
 	entries, err := n.Client.ACLLog(t.Context(), 100).Result()
@@ -89,6 +90,9 @@ func refusedByACL(t *testing.T, n *brokertest.Node) []string {
 	}
 	var list []string
 	for _, e := range entries {
+		if e.Object == "config|get" {
+			continue
+		}
 		list = append(list, fmt.Sprintf("%s %s %s by %s (%d times)", e.Reason, e.Context, e.Object, e.Username, e.Count))
 	}
 	return list

@@ -45,7 +45,7 @@ func checkPersistence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		return nil, err
 	}
 	if facts.AppendOnly {
-		return well("Redis keeps an append-only file"), nil
+		return appended(ctx, d), nil
 	}
 	const fix = "redis-cli CONFIG SET appendonly yes, and the same in its configuration file"
 	save, err := d.desk.conn.Client.ConfigGet(ctx, "save").Result()
@@ -57,6 +57,25 @@ func checkPersistence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		return []diagnosis{{Status: noted, Detail: "Redis keeps snapshots only: a crash loses the calls and results of the last minutes", Fix: fix}}, nil
 	}
 	return []diagnosis{{Status: found, Detail: "Redis keeps nothing on disk: a restart loses all calls and results", Fix: fix}}, nil
+}
+
+// appended says how much of an append-only file a power loss can take. That the
+// server's process dies takes none of it.
+func appended(ctx context.Context, d *doctor) []diagnosis {
+	// Hosted servers, and users who may not ask, are not told.
+	set, _ := d.desk.conn.Client.ConfigGet(ctx, "appendfsync").Result()
+	switch set["appendfsync"] {
+	case "always":
+		return well("Redis keeps an append-only file, on disk before it answers")
+	case "everysec":
+		return well("Redis keeps an append-only file, on disk within a second: a power loss can take the last second (appendfsync always keeps that too)")
+	case "no":
+		return []diagnosis{{
+			Status: noted, Detail: "Redis keeps an append-only file, but the system decides when it is on disk: a power loss can take the last half minute",
+			Fix: "redis-cli CONFIG SET appendfsync everysec (or always), and the same in its configuration file",
+		}}
+	}
+	return well("Redis keeps an append-only file")
 }
 
 func checkClock(ctx context.Context, d *doctor) ([]diagnosis, error) {

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -13,6 +15,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Most of these tests wait for what a process says or does: more of them than
+	// there are processors are no burden.
+	if err := flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"callq": main})
 }
 

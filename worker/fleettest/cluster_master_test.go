@@ -31,7 +31,7 @@ func TestAClusterThatLosesAMasterGoesOnWithItsReplica(t *testing.T) {
 	back := f.awaitBack(died)
 	// The nodes take some seconds to agree; a stale map of them lives for a minute
 	// unless it is asked for anew.
-	if back > 30*time.Second {
+	if back > s.promptly(30*time.Second) {
 		t.Errorf("calls went out again only %s after the master's death", back)
 	}
 	f.wantCalm(lines, back)

@@ -3,10 +3,8 @@ package fleettest
 import (
 	"bufio"
 	"cmp"
-	"context"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/seed-2903acc3/callq/worker/circuit"
@@ -48,27 +46,6 @@ func rate(calls []simapi.Call) float64 {
 		return 0
 	}
 	return float64(len(calls)-1) / calls[len(calls)-1].At.Sub(calls[0].At).Seconds()
-}
-
-// stalls watches for how long at most this process does not get to run when it is
-// to, until the function that it returns is called.
-func stalls(t *testing.T) (worst func() time.Duration) {
-	const nap = 2 * time.Millisecond
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan time.Duration, 1)
-	go func() {
-		var most time.Duration
-		for ctx.Err() == nil {
-			began := time.Now()
-			<-time.After(nap)
-			most = max(most, time.Since(began)-nap)
-		}
-		ended <- most
-	}()
-	return func() time.Duration {
-		stop()
-		return <-ended
-	}
 }
 
 // pile has an operator hold an upstream, so that calls pile up, until release.

@@ -59,7 +59,7 @@ func (f *fleet) makeBusy(batch string, latency time.Duration) (lines int) {
 // long that took.
 func (f *fleet) awaitBack(died time.Time) time.Duration {
 	f.t.Helper()
-	before := len(f.arrivals(time.Time{}, died.Add(slack)))
+	before := len(f.arrivals(time.Time{}, died.Add(f.slack())))
 	f.awaitAPI("calls through the new master", func(now simapi.Stats) bool { return now.Arrivals > int64(before+f.calls/8) })
 	back := time.Since(died)
 	f.t.Logf("calls went out again %s after the master's death", back)

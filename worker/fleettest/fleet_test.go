@@ -29,10 +29,6 @@ const (
 	workerHeader = "X-Worker"
 	// patience is how long a fleet may take for anything on a busy machine.
 	patience = 4 * time.Minute
-	// slack is how much later than Redis's own time a busy machine may do what is
-	// due: between the admission of a call and its arrival, or the end of a hold
-	// and the probe.
-	slack = time.Second
 )
 
 // setup says what fleet to start. The zero value is one of the size that the
@@ -74,7 +70,6 @@ type fleet struct {
 // start starts a fleet and returns when all its processes work.
 func start(t *testing.T, s setup) *fleet {
 	t.Helper()
-	program(t) // before anything that is timed
 	if s.processes == 0 {
 		s.size = fleetSize(t)
 	}
@@ -82,6 +77,7 @@ func start(t *testing.T, s setup) *fleet {
 		server := brokertest.Redis(t)
 		s.client, s.url = server.Client, server.URL
 	}
+	program(t) // before anything that is timed
 	s.api.LogHeaders = append(s.api.LogHeaders, workerHeader)
 	producer, err := tasks.NewProducer(s.client, tasks.ProducerConfig{})
 	if err != nil {
@@ -251,18 +247,25 @@ func (f *fleet) circuit() circuit.Record {
 // returns how the circuit stands then.
 func (f *fleet) awaitHold(after int64) circuit.Record {
 	f.t.Helper()
-	f.awaitFor(time.Minute, "the account to be held", func() bool {
-		r := f.circuit()
-		return r.State == circuit.Open && r.Epoch > after
-	})
-	f.awaitTime(time.Now().Add(slack))
+	f.awaitOpen(after)
+	f.awaitTime(time.Now().Add(f.slack()))
 	ctx, cancel := context.WithDeadline(f.t.Context(), f.circuit().Until)
 	defer cancel()
 	err := f.sim.WaitFor(ctx, func(s simapi.Stats) bool { return s.InFlight == 0 })
 	r := f.circuit()
 	if err != nil || !r.Held(time.Now()) {
-		f.t.Fatalf("the hold was over before all calls had ended that were under way: %v; %s", err, inWords(f.arrivals(r.Since.Add(slack), time.Time{}), r.Until))
+		f.t.Fatalf("the hold was over before all calls had ended that were under way: %v; %s", err, inWords(f.arrivals(r.Since.Add(f.slack()), time.Time{}), r.Until))
 	}
+	return r
+}
+
+// awaitOpen waits for a hold of a later epoch than the given one, and returns it.
+func (f *fleet) awaitOpen(after int64) (r circuit.Record) {
+	f.t.Helper()
+	f.await("the account to be held", func() bool {
+		r = f.circuit()
+		return r.State == circuit.Open && r.Epoch > after
+	})
 	return r
 }
 

@@ -12,17 +12,17 @@ func TestTasksThatFallDueDuringAHoldWaitForItsEnd(t *testing.T) {
 	t.Parallel()
 	const calls = 40
 	f := start(t, setup{policy: `
-backoffs: {standard: {floor: 2s, base: 1ms, cap: 1ms, attempts: 6}}
+backoffs: {standard: {floor: 5s, base: 1ms, cap: 1ms, attempts: 6}}
 breaker: {window: 30s, min_calls: 1000, ratio: 0.5}
 `})
-	f.script("GET /retried/* -> http:503; ok\nGET /trip/* -> %s retry-after=8; ok", quota)
-	due := time.Now().Add(4 * time.Second)
+	f.script("GET /retried/* -> http:503; ok\nGET /trip/* -> %s retry-after=15; ok", quota)
+	due := time.Now().Add(6 * time.Second)
 	f.sendCalls("scheduled", calls, func(_ int, c *tasks.Call) { c.NotBefore = &due })
 	f.send("retried", calls)
 	f.awaitAPI("the faults", func(s simapi.Stats) bool { return s.ByAnswer["http:503"] == calls && s.InFlight == 0 })
 	f.await("the retries", func() bool { return f.queue(normalQueue).Retry == calls })
 	f.send("trip", 1)
-	hold := f.awaitHold(0)
+	hold := f.awaitOpen(0)
 	if info := f.queue(normalQueue); info.Scheduled != calls || info.Retry == 0 {
 		t.Fatalf("%d tasks scheduled and %d to retry during the hold, want %d and some", info.Scheduled, info.Retry, calls)
 	}
@@ -45,6 +45,6 @@ breaker: {window: 30s, min_calls: 1000, ratio: 0.5}
 		f.wantDone(batch, n, attempts)
 		f.wantBooks(batch)
 	}
-	f.wantNoArrival("/", hold.Since.Add(slack), hold.Until)
+	f.wantNoArrival("/", hold.Since.Add(f.slack()), hold.Until)
 	wantOneProbe(t, f, hold, f.probeAfter(hold).Done)
 }

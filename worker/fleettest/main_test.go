@@ -9,8 +9,10 @@
 //	f.wantDone("b", 1000, 1)
 //	f.wantBooks("b")
 //
-// The fleet is small by default, so that the tests are done in a minute or two on
-// two busy cores. CALLQ_FLEET=full runs them at full size. The processes are built
+// The fleet is small by default, so that the tests are done in some minutes on two
+// busy cores: there they tell what happens, how often and in which order, and
+// bound only roughly when. CALLQ_FLEET=full, on a machine that does nothing else,
+// runs them at full size and measures. The processes are built
 // with the race detector where the tests are, and a race that they report fails
 // the test.
 package fleettest
@@ -38,22 +40,17 @@ var built struct {
 }
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if os.Getenv("CALLQ_FLEET") == "" && !given("test.parallel") {
+	if os.Getenv("CALLQ_FLEET") == "" {
 		// Small fleets mostly wait: more of them than there are processors are no
 		// burden.
-		_ = flag.Set("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)+1))
+		if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+			panic(err)
+		}
 	}
 	m.Run()
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)
 	}
-}
-
-// given tells whether a flag was set.
-func given(name string) (ok bool) {
-	flag.Visit(func(f *flag.Flag) { ok = ok || f.Name == name })
-	return ok
 }
 
 // program is the path of a callq that was built from this source, once for all
@@ -106,8 +103,36 @@ type size struct {
 	full bool
 }
 
+// unlessMeasured lets a test run beside others, save at the full size, where what
+// else goes on would take from what it measures.
+func unlessMeasured(t *testing.T) {
+	t.Helper()
+	if !fleetSize(t).full {
+		t.Parallel()
+	}
+}
+
 // places is how many calls the whole fleet makes at once.
 func (s size) places() int { return s.processes * s.concurrency }
+
+// promptly is how late something may be that is to follow within most. The full
+// size measures that. A small fleet shares its machine with other tests: it only
+// finds what does not follow at all.
+func (s size) promptly(most time.Duration) time.Duration {
+	if s.full {
+		return most
+	}
+	return most + 20*time.Second
+}
+
+// slack is how much later than Redis's own time a machine may do what is due: the
+// arrival of a call after its admission, say. A busy one is slower.
+func (s size) slack() time.Duration {
+	if s.full {
+		return time.Second
+	}
+	return 2500 * time.Millisecond
+}
 
 // seconds is the hold as a script and a Retry-After header write it.
 func (s size) seconds() int { return int(s.hold / time.Second) }
@@ -117,7 +142,7 @@ func fleetSize(t testing.TB) size {
 	t.Helper()
 	switch of := os.Getenv("CALLQ_FLEET"); of {
 	case "":
-		return size{processes: 4, concurrency: 8, calls: 2000, hold: 3 * time.Second}
+		return size{processes: 4, concurrency: 8, calls: 2000, hold: 6 * time.Second}
 	case "full":
 		return size{processes: 8, concurrency: 32, calls: 20_000, hold: 10 * time.Second, full: true}
 	default:

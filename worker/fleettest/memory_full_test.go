@@ -45,7 +45,7 @@ func TestWhenRedisIsFullCallsUnderWayAreRecordedAndNoOtherBegins(t *testing.T) {
 	f := start(t, setup{size: s})
 	const batch = "b"
 	// Those that are under way when memory ends find the quota used up.
-	f.script("shared * * -> ok x%d latency=50ms; %s retry-after=4 latency=2s forever", s.calls/4, quota)
+	f.script("shared * * -> ok x%d latency=50ms; %s retry-after=8 latency=2s forever", s.calls/4, quota)
 	f.sendMixed(batch, s.calls)
 	f.awaitAPI("calls that will be refused", func(now simapi.Stats) bool { return now.ByAnswer[quota] > 0 })
 	lines, _ := f.complaints()
@@ -61,7 +61,7 @@ func TestWhenRedisIsFullCallsUnderWayAreRecordedAndNoOtherBegins(t *testing.T) {
 	}
 	f.script("* * -> ok latency=50ms forever")
 	f.awaitTime(hold.Until.Add(3 * time.Second))
-	if late := f.arrivals(full.Add(slack), time.Time{}); len(late) > 0 {
+	if late := f.arrivals(full.Add(f.slack()), time.Time{}); len(late) > 0 {
 		t.Errorf("%d calls were begun without memory: %s", len(late), inWords(late, full))
 	}
 	for _, p := range f.processes {

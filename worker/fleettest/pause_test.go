@@ -22,7 +22,7 @@ func TestPausesAndHoldsDoNotTouchEachOther(t *testing.T) {
 	t.Parallel()
 	s := fleetSize(t)
 	s.calls /= 10
-	s.hold = max(s.hold, 6*time.Second) // much happens during one
+	s.hold = max(s.hold, 12*time.Second) // much happens during one
 	f := start(t, setup{size: s})
 	const refuse, renewed = "shared * * -> ok x%d latency=20ms; %s retry-after=%d latency=20ms forever", "shared * * -> ok latency=300ms; ok forever"
 
@@ -50,7 +50,7 @@ func TestPausesAndHoldsDoNotTouchEachOther(t *testing.T) {
 	f.awaitEnded("normal", 0)
 	healed := time.Now()
 	wantOneProbe(t, f, second, f.probeAfter(second).Done)
-	f.wantNoArrival("/", second.Since.Add(slack), second.Until)
+	f.wantNoArrival("/", second.Since.Add(f.slack()), second.Until)
 	f.wantNoArrival("/again/", second.Until, healed)
 	f.wantPaused(highQueue, true)
 	f.wantPaused(normalQueue, false)
@@ -78,7 +78,7 @@ func (f *fleet) pause(queue string) {
 		f.t.Fatal(err)
 	}
 	// A task that a worker has just fetched may still go out.
-	f.awaitTime(time.Now().Add(slack))
+	f.awaitTime(time.Now().Add(f.slack()))
 }
 
 func (f *fleet) resume(queue string) {

@@ -11,11 +11,11 @@ func TestAProbeThatDiesWithItsWorkerIsFollowedByOneOtherWhenItsLeaseEnds(t *test
 	t.Parallel()
 	// A probe's lease covers three requests (the call, a new credential, the call
 	// again) and 15 s more.
-	const timeout, lease = 2 * time.Second, 3*2*time.Second + 15*time.Second
+	const timeout, lease = 3 * time.Second, 3*3*time.Second + 15*time.Second
 	const batch = "b"
 	s := fleetSize(t)
 	s.calls /= 4
-	f := start(t, setup{size: s, settings: "timeout: 2s"})
+	f := start(t, setup{size: s, settings: "timeout: 3s"})
 	f.script("shared * * -> ok x%d latency=20ms; %s retry-after=%d latency=20ms forever", s.calls/4, quota, s.seconds())
 	f.send(batch, s.calls)
 	hold := f.awaitHold(0)
@@ -37,7 +37,7 @@ func TestAProbeThatDiesWithItsWorkerIsFollowedByOneOtherWhenItsLeaseEnds(t *test
 	if len(healing) == 0 {
 		t.Fatal("no call arrived after the lease")
 	}
-	if late := healing[0].At.Sub(lost.At.Add(lease)); late > 2*time.Second {
+	if late := healing[0].At.Sub(lost.At.Add(lease)); late > s.promptly(2*time.Second) {
 		t.Errorf("the second probe arrived %s after the lease of the first", late)
 	}
 	if calls := f.arrivals(healing[0].At, healing[0].Done); len(calls) != 1 {
@@ -73,7 +73,7 @@ func TestAWorkerThatDrainsStillTellsTheFleetWhatItsProbeMet(t *testing.T) {
 	if probe.Answer != "ok" || probe.ClientGone {
 		t.Errorf("the worker did not wait for its probe: %+v", probe)
 	}
-	if next := f.arrivals(probe.Done, time.Time{}); len(next) == 0 || next[0].At.Sub(probe.Done) > 2*slack {
+	if next := f.arrivals(probe.Done, time.Time{}); len(next) == 0 || next[0].At.Sub(probe.Done) > s.promptly(2*time.Second) {
 		t.Errorf("the fleet did not go on after the probe's success: %s", inWords(next, probe.Done))
 	}
 }

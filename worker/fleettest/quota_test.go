@@ -14,10 +14,12 @@ import (
 const quota = "67200001"
 
 func TestAUsedUpQuotaStopsTheFleetUntilOneProbeFindsItRenewed(t *testing.T) {
+	unlessMeasured(t)
 	quotaRunsOutTwice(t, start(t, setup{}), tasks.PriorityNormal)
 }
 
 func TestAUsedUpQuotaStopsAllQueuesOnAllMastersOfACluster(t *testing.T) {
+	unlessMeasured(t)
 	c := brokertest.Cluster(t)
 	f := start(t, setup{client: c.Client, url: c.URL})
 	quotaRunsOutTwice(t, f, tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow)
@@ -32,7 +34,9 @@ func quotaRunsOutTwice(t *testing.T, f *fleet, priorities ...tasks.Priority) {
 	first := f.awaitHold(0)
 	// What is under way after a probe that succeeded lasts so long that each place
 	// of the fleet is seen once.
-	f.script("shared * * -> %s retry-after=%d latency=300ms; ok latency=300ms; ok x%d latency=2500ms; ok forever", quota, f.seconds(), f.places())
+	full := f.fullSpeed()
+	f.script("shared * * -> %s retry-after=%d latency=300ms; ok latency=300ms; ok x%d latency=%s; ok forever",
+		quota, f.seconds(), f.places(), full+1500*time.Millisecond)
 	second := f.awaitHold(first.Epoch)
 	f.awaitEnded(batch, 0)
 
@@ -53,7 +57,7 @@ func quotaRunsOutTwice(t *testing.T, f *fleet, priorities ...tasks.Priority) {
 	if n := len(f.arrivals(first.Since, first.Until)); n >= f.places() {
 		t.Errorf("%d calls arrived after the hold was written, want those that Redis had admitted before, fewer than %d", n, f.places())
 	}
-	if late := f.arrivals(first.Since.Add(slack), first.Until); len(late) > 0 {
+	if late := f.arrivals(first.Since.Add(f.slack()), first.Until); len(late) > 0 {
 		t.Errorf("%d calls arrived while the account was held: %s", len(late), inWords(late, first.Until))
 	}
 	probe := wantOneProbe(t, f, first, second.Until)
@@ -62,7 +66,7 @@ func quotaRunsOutTwice(t *testing.T, f *fleet, priorities ...tasks.Priority) {
 	}
 	wantServersTime(t, f, second, probe.At)
 	probe = wantOneProbe(t, f, second, f.probeAfter(second).Done)
-	wantFullSpeed(t, f, probe)
+	wantFullSpeed(t, f, probe, full)
 	t.Logf("%d places: %d calls refused, %d arrived after the hold was written; the probe came %s after its end, the last place to work %s after the verdict",
 		f.places(), len(refused), len(f.arrivals(first.Since, first.Until)), probe.At.Sub(second.Until),
 		f.arrivals(probe.Done, time.Time{})[f.places()-1].At.Sub(probe.Done))
@@ -83,7 +87,7 @@ func (f *fleet) probeAfter(hold circuit.Record) simapi.Call {
 func wantOneProbe(t *testing.T, f *fleet, hold circuit.Record, until time.Time) simapi.Call {
 	t.Helper()
 	probe := f.probeAfter(hold)
-	if late := probe.At.Sub(hold.Until); late > 2*slack {
+	if late := probe.At.Sub(hold.Until); late > f.promptly(2*time.Second) {
 		t.Errorf("the probe arrived %s after the hold", late)
 	}
 	if calls := f.arrivals(hold.Until, until); len(calls) != 1 {
@@ -97,20 +101,24 @@ func wantOneProbe(t *testing.T, f *fleet, hold circuit.Record, until time.Time) 
 // have heard of a later end, and the fleet spreads its return by half a second.
 func wantServersTime(t *testing.T, f *fleet, hold circuit.Record, answered time.Time) {
 	t.Helper()
-	if d := hold.Until.Sub(answered); d < f.hold || d > f.hold+500*time.Millisecond+2*slack {
+	if d := hold.Until.Sub(answered); d < f.hold || d > f.hold+500*time.Millisecond+f.promptly(2*time.Second) {
 		t.Errorf("the account was held for %s, want %s as the server said", d, f.hold)
 	}
 }
 
-// wantFullSpeed says that a second after a probe's success, and a while more on a
-// small and busy machine, every place of the fleet makes a call. The API keeps
-// each of those for longer than that.
-func wantFullSpeed(t *testing.T, f *fleet, probe simapi.Call) {
-	t.Helper()
-	limit := time.Second
-	if !f.full {
-		limit += slack
+// fullSpeed is within what time after a probe's success every place of the fleet
+// is to make a call.
+func (s size) fullSpeed() time.Duration {
+	if s.full {
+		return time.Second
 	}
+	return 6 * time.Second
+}
+
+// wantFullSpeed says that every place of the fleet makes a call within that time
+// of a probe's success. The API keeps each of those for longer.
+func wantFullSpeed(t *testing.T, f *fleet, probe simapi.Call, limit time.Duration) {
+	t.Helper()
 	within := f.arrivals(probe.Done, probe.Done.Add(limit))
 	if len(within) < f.places() {
 		t.Errorf("%d calls arrived within %s of the probe's success, want one for each of the %d places: %s",

@@ -31,7 +31,7 @@ func TestARedisThatStandsStillLosesNothingAndDoublesNothing(t *testing.T) {
 	went := time.Now()
 	server.Resume()
 	f.wantCalm(lines, still)
-	if late := f.arrivals(began.Add(2*slack), went); len(late) > 0 {
+	if late := f.arrivals(began.Add(2*f.slack()), went); len(late) > 0 {
 		t.Errorf("%d calls were begun without Redis: %s", len(late), inWords(late, began))
 	}
 	f.awaitEnded(batch, 0)

@@ -22,9 +22,9 @@ func TestIdleUpstreamsCostLittleAndDoNotSlowABusyOne(t *testing.T) {
 	t.Parallel()
 	s := fleetSize(t)
 	s.processes, s.concurrency, s.calls = 2, 8, s.calls/2
-	idle, share, most := 9, 0.6, 0.02
+	idle, while := 9, 4*time.Second
 	if s.full {
-		s.processes, idle, share, most = 8, 49, 0.9, 0.05
+		s.processes, idle, while = 8, 49, 10*time.Second
 	}
 	api := simapi.Config{Latency: simapi.Latency{Min: 50 * time.Millisecond}}
 	measure := func(f *fleet) float64 {
@@ -36,10 +36,13 @@ func TestIdleUpstreamsCostLittleAndDoNotSlowABusyOne(t *testing.T) {
 		f.wantDone(batch, s.calls, 1)
 		return rate(under("/busy/", f.arrivals(time.Time{}, time.Time{})))
 	}
-	alone := start(t, setup{size: s, api: api})
-	before := measure(alone)
-	for _, p := range alone.processes {
-		p.terminate()
+	alone := 0.0
+	if s.full { // a rate can be measured on a machine that does nothing else
+		f := start(t, setup{size: s, api: api})
+		alone = measure(f)
+		for _, p := range f.processes {
+			p.terminate()
+		}
 	}
 
 	others := map[string]string{}
@@ -50,19 +53,25 @@ func TestIdleUpstreamsCostLittleAndDoNotSlowABusyOne(t *testing.T) {
 	f.awaitTime(time.Now().Add(8 * time.Second)) // all have found their queues empty for a while
 	f.resetCommands()
 	began, cpu := time.Now(), f.redisCPU()
-	if f.awaitTime(began.Add(3 * time.Second)); s.full {
-		f.awaitTime(began.Add(10 * time.Second))
+	f.awaitTime(began.Add(while))
+	used, ran, took := f.redisCPU()-cpu, f.ran(), time.Since(began)
+	commands := 0
+	for _, n := range ran {
+		commands += n
 	}
-	took := time.Since(began)
-	used := float64(f.redisCPU()-cpu) / float64(took)
-	t.Logf("%d idle upstreams on %d processes cost Redis %.2f%% of a core in %s: it ran %v", idle+1, s.processes, 100*used, took, f.ran())
-	if used > most {
-		t.Errorf("%d idle upstreams on %d processes cost Redis %.2f%% of a core, want under %.0f%%", idle+1, s.processes, 100*used, 100*most)
+	each := float64(commands) / took.Seconds() / float64((idle+1)*s.processes)
+	share := float64(used) / float64(took)
+	t.Logf("%d idle upstreams on %d processes cost Redis %.1f commands a second each and %.2f%% of a core: it ran %v", idle+1, s.processes, each, 100*share, ran)
+	if each > 15 {
+		t.Errorf("an idle upstream costs Redis %.1f commands a second in each process, want under 15", each)
 	}
-	after := measure(f)
-	t.Logf("%.0f calls a second alone, %.0f beside %d idle upstreams (%.0f%%)", before, after, idle, 100*after/before)
-	if after < share*before {
-		t.Errorf("%.0f calls a second beside %d idle upstreams, %.0f alone; want %.0f%% of that", after, idle, before, 100*share)
+	if s.full && share > 0.05 {
+		t.Errorf("%d idle upstreams on %d processes cost Redis %.2f%% of a core, want under 5%%", idle+1, s.processes, 100*share)
+	}
+	beside := measure(f)
+	t.Logf("%.0f calls a second beside %d idle upstreams, %.0f alone", beside, idle, alone)
+	if beside < 0.9*alone {
+		t.Errorf("%.0f calls a second beside %d idle upstreams, %.0f alone; want 90%% of that", beside, idle, alone)
 	}
 }
 
@@ -117,11 +126,7 @@ func (f *fleet) wait(batch string) time.Duration {
 func (f *fleet) wantTwiceAtMost(solo, beside time.Duration) {
 	f.t.Helper()
 	f.t.Logf("95%% of a tenant's calls arrived within %s when it was alone, within %s beside the other", solo, beside)
-	most := 2 * solo
-	if !f.full {
-		most += slack
-	}
-	if beside > most {
+	if most := f.promptly(2 * solo); beside > most {
 		f.t.Errorf("95%% of a tenant's calls arrived within %s beside another, within %s when it was alone; want %s", beside, solo, most)
 	}
 }
