@@ -17,7 +17,7 @@ const refreshEvery = time.Second
 // follow keeps the process up to date with the fleet's circuits and with what is
 // sent: at once where it is announced, every second, or when the queue is asked
 // next, where the announcement was lost. A record that Redis has lost is written
-// back.
+// back, and a credential that was changed is tried.
 func (w *Worker) follow(ctx context.Context) {
 	leases := make(map[string]time.Duration, len(w.accounts))
 	for name, a := range w.accounts {
@@ -45,6 +45,9 @@ func (w *Worker) follow(ctx context.Context) {
 		case <-tick.C:
 			clockErr := w.checkClock(ctx)
 			lost, err := w.circuits.Refresh(ctx, leases)
+			if err == nil {
+				err = w.probeRotated(ctx)
+			}
 			if err = errors.Join(clockErr, err); err == nil {
 				w.well()
 			}

@@ -68,6 +68,7 @@ type account struct {
 	name       string
 	policy     *policy.Policy
 	client     *upstream.Client
+	credential uint64 // its mark when it was looked at last; for follow alone
 	gate       *circuit.Gate
 	hold       pause
 	stock      stock
@@ -192,6 +193,9 @@ func newAccount(u Upstream, cfg Config) (*account, error) {
 		Name: u.Name, BaseURL: u.BaseURL, Auth: u.Auth, Timeout: a.timeout, Concurrency: a.concurrency,
 		IdempotencyHeader: u.IdempotencyHeader, MaxBody: u.MaxBody, CostHeader: u.CostHeader, TLS: u.TLS, Logger: cfg.Logger,
 	})
+	if err == nil {
+		a.credential, _ = a.client.Mark()
+	}
 	return a, err
 }
 

@@ -251,16 +251,34 @@ func (a *app) session(ctx context.Context, s *session, j job) error {
 		circuits: s.desk.circuits, upstreams: names, patience: j.patience,
 		say: func(_ circuit.Record, line string) { s.progress.say("%s", line) },
 	}
+	if err := s.tryMended(ctx, names); err != nil {
+		return s.desk.explain(err)
+	}
 	err := s.run(ctx)
 	var stuck *stuckError
 	if errors.As(err, &stuck) {
-		mended := ""
-		if !s.desk.conn.Volatile {
-			mended = fmt.Sprintf("close the circuit (callq circuit close '%s' --reason mended), ", stuck.record.Name)
-		}
-		return fmt.Errorf("%w; then %s%s (with --redo dead also the calls that were refused are made)", err, mended, resumeHint(s, j))
+		return fmt.Errorf("%w; then %s (with --redo dead also the calls that were refused are made)", err, resumeHint(s, j))
 	}
 	return err
+}
+
+// tryMended has the probe go out at once where an earlier run left a circuit open
+// for a person: who runs it again has mended what it is about, or wants to know.
+func (s *session) tryMended(ctx context.Context, upstreams []string) error {
+	records, err := s.desk.circuits.Watch(ctx, upstreams)
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		ended, err := s.desk.circuits.Mended(ctx, r)
+		if err != nil {
+			return err
+		}
+		if ended {
+			s.progress.say("%s was left held (%s): one call finds out whether it works again", r.Name, answerOf(r))
+		}
+	}
+	return nil
 }
 
 // resumeHint says how to go on after a run that did not finish.

@@ -1,0 +1,51 @@
+package circuit
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// NeedsPerson tells that the circuit is open for what only a person can mend: a
+// credential, a balance or a setting.
+func (r Record) NeedsPerson() bool {
+	if r.State != Open {
+		return false
+	}
+	switch policy.Class(r.Class) {
+	case policy.Auth, policy.Balance, policy.Config:
+		return true
+	}
+	return false
+}
+
+var scriptMended = load(ledger.Source(sources, "prelude"), ledger.Source(sources, "mended"))
+
+// Mended ends the hold of r, so that its probe goes out at once, and tells whether
+// it did. It is for who has seen that a person has changed what the hold is about;
+// the circuit stays open, on its rung, until the probe's verdict. A hold that is
+// another by now, whose probe is out, or whose end the API gave, stands.
+func (s *Store) Mended(ctx context.Context, r Record) (bool, error) {
+	if !r.NeedsPerson() || r.Source != policy.SourceLadder {
+		return false, nil
+	}
+	ended, err := scriptMended.Run(ctx, s.rdb, r.Name.keys(), r.Epoch).Bool()
+	if err != nil {
+		return false, fmt.Errorf("have the probe of circuit %s go out: %w", r.Name, err)
+	}
+	if !ended {
+		return false, nil
+	}
+	return true, s.follow(ctx, r.Name.Upstream)
+}
+
+// Seen returns an account's record as this process saw it last.
+func (s *Store) Seen(upstream string) Record {
+	fields := map[string]string{}
+	if known, ok := s.known.Load(upstream); ok {
+		fields = known.(*snapshot).fields
+	}
+	return recordFromHash(Name{Upstream: upstream}, fields)
+}

@@ -1,0 +1,74 @@
+package circuit_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+func TestAHoldThatAPersonHasMendedEndsForItsProbeAlone(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		refused := circuit.Report{
+			Verdict: circuit.OwnError, Delays: []time.Duration{time.Hour}, Cause: circuit.Cause{Class: string(policy.Auth), Source: policy.SourceLadder},
+		}
+		d.report(account, refused)
+		held := d.get(account)
+		if a := d.admit(account, "early"); a.Admitted {
+			t.Fatalf("admitted during the hold: %+v", a)
+		}
+		if ended, err := d.Mended(t.Context(), held); !ended || err != nil {
+			t.Fatalf("got %t, %v", ended, err)
+		}
+		if a := d.admit(account, "probe"); !a.Probe || a.Epoch != held.Epoch || a.Rung != held.Rung {
+			t.Errorf("got %+v, want the probe of the same epoch and rung", a)
+		}
+		if a := d.admit(account, "other"); a.Admitted {
+			t.Errorf("a second call was admitted while the probe is out: %+v", a)
+		}
+		// Once more, while the probe is out or after its verdict, it does nothing.
+		d.mustStand(held)
+		refused.Epoch, refused.Token = held.Epoch, "probe"
+		d.report(account, refused)
+		if r := d.get(account); r.Rung != held.Rung+1 || !r.Held(time.Now()) {
+			t.Errorf("after a probe that was refused too the circuit is %+v", r)
+		}
+		d.mustStand(held)
+	})
+}
+
+func TestAHoldIsNotEndedForAMendThatHasNothingToDoWithIt(t *testing.T) {
+	for name, cause := range map[string]circuit.Cause{
+		"a quota":                  {Class: string(policy.Quota), Source: policy.SourceLadder},
+		"a time that the API gave": {Class: string(policy.Auth), Source: policy.SourceRetryAfter},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, d *desk) {
+				d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Hour}, Cause: cause})
+				d.mustStand(d.get(account))
+			})
+		})
+	}
+}
+
+func TestAnOperatorsHoldIsNotEndedForAMend(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		if err := d.Open(t.Context(), account, time.Hour, "holiday", "anna"); err != nil {
+			t.Fatal(err)
+		}
+		d.mustStand(d.get(account))
+	})
+}
+
+// mustStand says that a mend does nothing to a hold.
+func (d *desk) mustStand(r circuit.Record) {
+	d.t.Helper()
+	before := d.get(account)
+	if ended, err := d.Mended(d.t.Context(), r); ended || err != nil {
+		d.t.Errorf("got %t, %v", ended, err)
+	}
+	if after := d.get(account); after != before {
+		d.t.Errorf("the record was %+v, is %+v", before, after)
+	}
+}
