@@ -361,6 +361,17 @@ func (f *fleet) operate(t *rapid.T) {
 	f.settled(name)
 }
 
+// rotate has a worker find another credential where the account is held for one.
+func (f *fleet) rotate() {
+	r, err := f.desk.Get(f.ctx, f.names[modelAccount])
+	f.must(err)
+	ended, err := f.desk.Mended(f.ctx, r)
+	f.must(err)
+	if ended {
+		f.tell("the account has another credential")
+	}
+}
+
 // closeCircuit closes a circuit; a limit that holds the account begins anew.
 func (f *fleet) closeCircuit(name string) {
 	if name == modelAccount {
@@ -393,7 +404,11 @@ func (f *fleet) redrive(t *rapid.T) {
 	f.must(err)
 }
 
+// mend has the API answer in another way from now on.
 func (f *fleet) mend(t *rapid.T) {
+	if f.mood == "auth" && f.keeper == nil {
+		f.rotate()
+	}
 	kinds := []string{"ok", "quota", "quota until", "quota soon", "rate", "transient", "auth", "permission", "silence"}
 	f.mood = rapid.SampledFrom(kinds).Draw(t, "answer")
 }
