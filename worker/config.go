@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
@@ -81,7 +82,18 @@ type Config struct {
 	// OnEvent is called after each attempt was recorded, from many goroutines at
 	// once. It must not block. Defaults to none.
 	OnEvent func(Event)
+	// OnSend is called before an attempt at a call that must not be made twice,
+	// from many goroutines at once, for who keeps a record of such calls that
+	// outlives Redis. An error that is [ErrMaybeSent] ends the call as
+	// outcome_unknown; another one keeps it from being sent now. back, unless nil,
+	// is called once it is recorded that the attempt is not the call's last, or was
+	// not sent. Jobs are not told of. Defaults to none.
+	OnSend func(tasks.Call) (back func(), err error)
 }
+
+// ErrMaybeSent says that a call may have reached its API in an earlier life of the
+// queue.
+var ErrMaybeSent = errors.New("the call may have been sent before")
 
 // Upstream is an API with its account. Name, Policy and, unless it only has
 // jobs, BaseURL are required.
@@ -157,6 +169,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.OnSend == nil {
+		c.OnSend = func(tasks.Call) (func(), error) { return nil, nil }
 	}
 	if c.OnEvent == nil {
 		c.OnEvent = func(Event) {}

@@ -32,6 +32,7 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 	}
 	switch d.Job {
 	case policy.Park:
+		defer p.goesBack()
 		w.note(p, a, d, "")
 		if d.Circuit.Scope == policy.ScopeEndpoint {
 			t.ParkedAt = t.At.Add(time.Since(p.began)) // by Redis's clock
@@ -44,6 +45,7 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 		}
 		return w.putBack(ctx, t, entry)
 	case policy.Retry:
+		defer p.goesBack()
 		backoff, _ := p.acct.policy.Backoff(d.Backoff)
 		delay := backoff.Delay(t.Attempts, policy.Dice(t.ID))
 		t.Attempts = a.number

@@ -175,11 +175,15 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
-	past, err := readPast(out, p, j.redo, nil)
+	sent, err := readSent(out)
 	if err != nil {
 		return err
 	}
-	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, redo: j.redo, progress: a.newProgress()}
+	past, err := readPast(out, p, sent, j.redo, nil)
+	if err != nil {
+		return err
+	}
+	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, sent: sent, redo: j.redo, progress: a.newProgress()}
 	defer s.progress.close()
 	s.log = slog.New(slog.NewTextHandler(s.progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if p.open() > 0 || j.opened != nil || len(past.failed) > 0 {
@@ -211,7 +215,10 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 			}
 		}
 		s.progress.begin(p.accepted, resumed)
-		err = a.session(ctx, s, j)
+		if err = sent.begin(s.desk.conn.Volatile); err == nil {
+			err = a.session(ctx, s, j)
+			err = errors.Join(err, sent.close())
+		}
 		s.progress.close()
 	}
 	sum := summary{

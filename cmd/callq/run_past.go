@@ -20,9 +20,14 @@ type past struct {
 
 // readPast takes an earlier results file into account. Calls that ended in a state
 // of redo, and those with a key in renewed, are to be made again or are under way.
-func readPast(out *resultsFile, p *plan, redo map[tasks.State]bool, renewed map[mark]bool) (*past, error) {
+// sent learns which calls have a result.
+func readPast(out *resultsFile, p *plan, sent *sentFile, redo map[tasks.State]bool, renewed map[mark]bool) (*past, error) {
 	e := &past{tally: newTally(), failed: map[string]map[string]tasks.State{}}
-	err := out.resume(p, func(r tasks.Result) bool { return redo[r.State] || renewed[markOf(r.Key)] }, func(r tasks.Result) {
+	again := func(r tasks.Result) bool {
+		sent.ended(r.Key, r.Digest)
+		return redo[r.State] || renewed[markOf(r.Key)]
+	}
+	err := out.resume(p, again, func(r tasks.Result) {
 		e.tally.add(r)
 		if r.State == tasks.StateDone {
 			return
@@ -52,7 +57,7 @@ func (s *session) renew(ctx context.Context, e *past) (*past, error) {
 	}
 	s.progress.say("%s failed in %s and redriven since; the queue has the last word", verbalOf(len(renewed), "call", "has", "have"), s.out.name)
 	s.plan.forget()
-	return readPast(s.out, s.plan, s.redo, renewed)
+	return readPast(s.out, s.plan, s.sent, s.redo, renewed)
 }
 
 func (s *session) renewedIn(ctx context.Context, batch string, failed map[string]tasks.State, renewed map[mark]bool) error {

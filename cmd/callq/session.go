@@ -41,6 +41,7 @@ type session struct {
 	in        *callsFile
 	plan      *plan
 	out       *resultsFile
+	sent      *sentFile
 	tally     *tally
 	progress  *progress
 	watch     *watch
@@ -81,7 +82,7 @@ func (s *session) run(ctx context.Context) error {
 	}
 	w, err := worker.New(worker.Config{
 		Redis: s.desk.conn.Client, Upstreams: s.upstreams, Concurrency: s.desk.cfg.WorkerConcurrency,
-		Retention: s.desk.cfg.Ledger.Retention, Logger: s.log, OnEvent: s.event,
+		Retention: s.desk.cfg.Ledger.Retention, Logger: s.log, OnEvent: s.event, OnSend: s.sent.send,
 	})
 	if err != nil {
 		return err
@@ -284,6 +285,7 @@ func (s *session) submit(ctx context.Context) error {
 // collect writes the results of the calls that have ended since it was called
 // last.
 func (s *session) collect(ctx context.Context) error {
+	var written [][2]string // keys and digests
 	for i := range int(s.batches.Load()) {
 		if i == len(s.cursors) {
 			s.cursors = append(s.cursors, &ledger.Cursor{})
@@ -302,6 +304,7 @@ func (s *session) collect(ctx context.Context) error {
 			if err := s.out.add(result); err != nil {
 				return s.flushed(err)
 			}
+			written = append(written, [2]string{result.Key, result.Digest})
 			s.tally.add(result)
 			if h := s.horizons[i]; h != nil && h.Has(r) {
 				s.known++
@@ -311,7 +314,13 @@ func (s *session) collect(ctx context.Context) error {
 			}
 		}
 	}
-	return s.flushed(s.out.flush())
+	if err := s.out.flush(); err != nil {
+		return s.flushed(err)
+	}
+	for _, call := range written {
+		s.sent.ended(call[0], call[1])
+	}
+	return nil
 }
 
 func (s *session) flushed(err error) error {

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/seed-2903acc3/callq/worker/simapi"
+)
+
+// results are the states and classes of a results file, by key.
+func (h *home) results(name string) map[string]string {
+	h.t.Helper()
+	ends := map[string]string{}
+	for line := range strings.Lines(h.read(name)) {
+		var r struct{ Key, State, Class string }
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			h.t.Fatalf("%s: %v", line, err)
+		}
+		if ends[r.Key] != "" {
+			h.t.Errorf("%s has two results", r.Key)
+		}
+		ends[r.Key] = r.State + " " + r.Class
+	}
+	return ends
+}
+
+// Without a redis-server the queue is in the process, and ends with it.
+func TestWithoutARedisARunThatIsKilledSendsNoCallAgainThatMustNotBe(t *testing.T) {
+	t.Parallel()
+	const posts, together = 24, 4
+	h := newHome(t, filepath.Dir(program(t)))
+	sim, url := simulate(t, simapi.Config{})
+	// Some are refused at first, for a while or for good; those may be sent again.
+	if err := sim.Script("* /6 -> 68300008; ok latency=300ms forever\nPOST /* -> ok latency=300ms forever"); err != nil {
+		t.Fatal(err)
+	}
+	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap, concurrency: %d}}\n", url, together))
+	var lines strings.Builder
+	for i := range posts {
+		fmt.Fprintf(&lines, "{\"key\":\"k%d\",\"method\":\"POST\",\"path\":\"/%d\"}\n", i, i)
+	}
+	h.write("calls.jsonl", lines.String())
+	for kill := range 2 {
+		arrivals := int64((kill + 1) * posts / 4)
+		_, signal, end := h.start("run", "calls.jsonl", "-o", "out")
+		await(t, "some calls", func() bool { s := sim.Stats(); return s.Arrivals >= arrivals && s.InFlight == together })
+		signal(syscall.SIGKILL)
+		end()
+	}
+	h.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	arrived := map[string]int{}
+	for _, c := range sim.Calls() {
+		if c.Answer == "ok" {
+			arrived[c.Path]++
+		}
+	}
+	done, unknown := 0, 0
+	for key, end := range h.results("out") {
+		times := arrived["/"+key[1:]]
+		switch {
+		case end == "done ok" && times == 1:
+			done++
+		case end == "dead outcome_unknown" && times <= 1:
+			unknown++
+		default:
+			t.Errorf("%s ended %s, and the API did it %d times", key, end, times)
+		}
+	}
+	// At each kill some were on their way, and the answers to some were in memory.
+	if done+unknown != posts || unknown == 0 || unknown > 4*together {
+		t.Errorf("%d are done and %d unknown, want %d in all, and some unknown, %d at most", done, unknown, posts, 4*together)
+	}
+	if _, err := os.Stat(h.file("out.sent")); err == nil {
+		t.Error("what was on its way is still noted, though all calls have ended")
+	}
+
+	// Who asks for those again has them made.
+	before := sim.Stats().Arrivals
+	h.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--redo", "dead")
+	if n := sim.Stats().Arrivals - before; n != int64(unknown) {
+		t.Errorf("%d calls were made for %d that were to be made again", n, unknown)
+	}
+}
+
+func TestACallThatChangedSinceItWasSentIsAnother(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, filepath.Dir(program(t)))
+	sim, url := simulate(t, simapi.Config{})
+	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap}}\n", url))
+	h.write("calls.jsonl", `{"key":"a","method":"POST","path":"/a"}`+"\n"+`{"key":"b","method":"POST","path":"/b"}`+"\n")
+	if err := sim.Script("* * -> hang=1m forever"); err != nil {
+		t.Fatal(err)
+	}
+	_, signal, end := h.start("run", "calls.jsonl", "-o", "out")
+	await(t, "both calls", func() bool { return sim.Stats().InFlight == 2 })
+	signal(syscall.SIGKILL)
+	end()
+	if err := sim.Script("* * -> ok forever"); err != nil {
+		t.Fatal(err)
+	}
+	h.write("calls.jsonl", `{"key":"a","method":"POST","path":"/a"}`+"\n"+`{"key":"b","method":"POST","path":"/other"}`+"\n")
+	h.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	if ends := h.results("out"); ends["a"] != "dead outcome_unknown" || ends["b"] != "done ok" {
+		t.Errorf("got %v", ends)
+	}
+}
+
+func TestANoteOfWhatWasSentThatCannotBeReadStopsTheRun(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, filepath.Dir(program(t)))
+	_, url := simulate(t, simapi.Config{})
+	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap}}\n", url))
+	h.write("calls.jsonl", `{"key":"a","path":"/a"}`+"\n")
+	h.write("out.sent", "what is this\n{\"key\":\"a\",\"digest\":\"00\"}\n")
+	if _, said := h.callq(exitUsage, "run", "calls.jsonl", "-o", "out"); !strings.Contains(said, "out.sent: line 1 does not say which call was sent") {
+		t.Errorf("got %s", said)
+	}
+	// A line that was being written when the process died says nothing.
+	h.write("out.sent", "{\"key\":\"b\",\"digest\":\"00\"}\n{\"key\":\"a\",\"dig")
+	h.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	if left := h.read("out.sent"); left != "{\"key\":\"b\",\"digest\":\"00\"}\n" {
+		t.Errorf("of a call that this file does not ask for, %q is left", left)
+	}
+}

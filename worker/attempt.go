@@ -1,0 +1,159 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/upstream"
+)
+
+// attempt sends the call, once, and once more with a fresh credential where the
+// policy wants that. The decision is not carried out here.
+func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
+	take := p.take
+	job, _, isJob := p.call.Job()
+	once := !p.idempotent && !isJob
+	if once || p.waited {
+		if a, ok := w.mark(ctx, p, once); !ok {
+			return a
+		}
+	}
+	if once {
+		call := p.call
+		call.Batch, call.Key = take.Batch, take.Key
+		var err error
+		if p.back, err = w.cfg.OnSend(call); err != nil {
+			return attempted{Answer: upstream.Answer{NotSent: true, Err: err}, untold: true}
+		}
+	}
+	a := attempted{number: take.Attempts + 1}
+	if isJob {
+		a.Answer = w.runJob(ctx, p, w.jobs[jobName{p.acct.name, job}])
+	} else {
+		a.Answer = p.acct.client.Do(ctx, p.request)
+	}
+	if a.NotSent {
+		return a
+	}
+	w.bill(ctx, p, a.Answer)
+	if take.FirstAt.IsZero() {
+		take.FirstAt, take.HeldBase = take.At, take.Circuit.Held
+	}
+	a.decide(p, !isJob && p.acct.client.CanRefresh(a.TokenGeneration))
+	if !a.decision.Refresh {
+		return a
+	}
+	// A refresh that fails is judged by the replay, which meets the same trouble
+	// before anything is sent.
+	fresh, err := p.acct.client.Refresh(ctx, a.TokenGeneration)
+	if err != nil {
+		w.log.Warn("the credential could not be refreshed", "upstream", p.acct.name, "error", err)
+	}
+	if !fresh && err == nil {
+		return a
+	}
+	if !w.again(ctx, p, once) {
+		return attempted{Answer: upstream.Answer{NotSent: true}, held: time.Second}
+	}
+	replay := attempted{number: a.number}
+	if replay.Answer = p.acct.client.Do(ctx, p.request); replay.NotSent {
+		return a
+	}
+	w.bill(ctx, p, replay.Answer)
+	replay.decide(p, false)
+	return replay
+}
+
+// mark is the last step before the request: see [ledger.Ledger.MarkSent].
+func (w *Worker) mark(ctx context.Context, p *passage, once bool) (attempted, bool) {
+	held, mine, err := w.ledger.MarkSent(ctx, p.take, p.take.Attempts+1, once, p.probe())
+	if err == nil && mine && held == 0 {
+		return attempted{}, true
+	}
+	if err != nil {
+		w.trouble(err)
+	}
+	return attempted{Answer: upstream.Answer{NotSent: true, Err: err}, held: held, lost: err == nil && !mine}, false
+}
+
+// probe is the token of the account's probe, if the call is it.
+func (p *passage) probe() string {
+	if len(p.gates) == 0 {
+		return ""
+	}
+	return p.gates[0].token
+}
+
+// attempted is an attempt with its decision.
+type attempted struct {
+	upstream.Answer
+	number   int
+	decision policy.Decision
+	// held and lost say why the call was not sent: its account is held, or its
+	// record has moved on.
+	held time.Duration
+	lost bool
+	// untold says that [Config.OnSend] did not want it sent.
+	untold bool
+}
+
+func (a *attempted) decide(p *passage, canRefresh bool) {
+	t := p.take
+	a.decision = p.acct.policy.Decide(a.Outcome, policy.Attempt{
+		Method: p.call.Method, Endpoint: p.endpoint, Idempotent: p.idempotent, N: a.number,
+		Age:        max(time.Since(t.FirstAt)-(t.Circuit.Held-t.HeldBase)-t.HeldOwn, 0),
+		CanRefresh: canRefresh,
+	})
+}
+
+// notSent puts a call back that did not go out: nothing was spent.
+func (w *Worker) notSent(ctx context.Context, p *passage, a attempted) verb {
+	p.done(circuit.Neutral)
+	w.giveBack(ctx, p)
+	switch {
+	case a.lost:
+		return w.leave(p.take)
+	case errors.Is(a.Err, ErrMaybeSent):
+		p.take.Sent = p.take.Attempts + 1
+		return w.endUnsent(ctx, p.take, p, policy.OutcomeUnknown, "its process ended between sending it and recording the answer")
+	case a.untold:
+		w.log.Error("a call that must not be made twice is not sent", "call", p.take.ID, "error", a.Err)
+		return w.putOff(ctx, p.take, nil, time.Second, "not sent: it could not be noted")
+	case errors.Is(a.Err, upstream.ErrRefused):
+		return w.endUnsent(ctx, p.take, p, policy.MalformedTask, a.Err.Error())
+	default:
+		return w.putBack(ctx, p.take, nil)
+	}
+}
+
+// requestOf turns a call into the upstream's request. What came out of Redis is
+// checked once more: nobody knows who wrote it.
+func requestOf(c tasks.Call, id string) (upstream.Request, error) {
+	path, err := c.URLPath()
+	if err != nil {
+		return upstream.Request{}, err
+	}
+	query, err := c.URLQuery()
+	if err != nil {
+		return upstream.Request{}, err
+	}
+	body, contentType, err := c.RequestBody()
+	if err != nil {
+		return upstream.Request{}, err
+	}
+	r := upstream.Request{
+		Method: c.Method, Path: path, RawQuery: query, Body: body, ContentType: contentType, IdempotencyKey: id,
+	}
+	if len(c.Headers) > 0 {
+		r.Header = make(http.Header, len(c.Headers))
+		for name, value := range c.Headers {
+			r.Header.Set(name, value)
+		}
+	}
+	return r, nil
+}
