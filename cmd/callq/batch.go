@@ -111,7 +111,10 @@ func (a *app) ended(ctx context.Context, d *desk, b books) error {
 		return text.err
 	}
 	if b.Dead > 0 {
-		a.progressf("Look closer with callq dead groups; try again with callq dead redrive --filter batch=%s.", b.Batch)
+		a.progressf("Look closer with %s; try again with %s.", a.next("dead groups"), a.next("dead redrive --filter batch="+shellWord(b.Batch)))
+		if n := failures.doubtful(); n > 0 {
+			a.progressf("%s", doubt(n))
+		}
 	}
 	return nil
 }
@@ -146,7 +149,7 @@ status is 3 where some calls are dead or dropped.`,
 // hintWorker says so where nobody is there to make the calls that are waited for.
 func (a *app) hintWorker(ctx context.Context, d *desk) {
 	if n, err := d.ledger.Workers(ctx); err == nil && n == 0 {
-		a.progressf("No worker is running; start one with callq work.")
+		a.progressf("No worker is running; start one with %s.", a.next("work"))
 	}
 }
 

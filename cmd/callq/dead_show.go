@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/spf13/cobra"
@@ -210,7 +211,7 @@ func (a *app) showRest(r ledger.Record) error {
 	if len(r.Body) > 0 {
 		fmt.Fprintf(&b, "\nThe answer's body\n  %s\n", printable(string(tasks.ResultBody(r.Body, r.BodyType))))
 	}
-	if next := nextSteps(r); len(next) > 0 {
+	if next := a.nextSteps(r); len(next) > 0 {
 		b.WriteString("\nNext\n")
 		for _, step := range next {
 			fmt.Fprintf(&b, "  %s\n", step)
@@ -221,16 +222,20 @@ func (a *app) showRest(r ledger.Record) error {
 }
 
 // nextSteps are the commands that go on from here.
-func nextSteps(r ledger.Record) []string {
+func (a *app) nextSteps(r ledger.Record) []string {
 	switch {
 	case r.State == ledger.Open:
 		return []string{"It is open: a worker will make it, or is making it."}
 	case r.State == ledger.Done, r.Purged:
 		return nil
 	}
-	steps := []string{"callq dead redrive " + r.ID + "   try it again as it is"}
-	if r.Group != "" {
-		steps = append(steps, "callq dead redrive --group "+r.Group+"   try all of its kind again")
+	var steps []string
+	if policy.Class(endingOf(r).Class) == policy.OutcomeUnknown {
+		steps = append(steps, "Find out at the API whether it took effect. Only if it did not:")
 	}
-	return append(steps, "callq batch export '"+printable(r.Batch)+"' --state "+string(r.State)+" --calls -o again.jsonl   mend the calls and send them again")
+	steps = append(steps, a.next("dead redrive "+r.ID)+"   try it again as it is")
+	if r.Group != "" {
+		steps = append(steps, a.next("dead redrive --group "+r.Group)+"   try all of its kind again")
+	}
+	return append(steps, a.next("batch export "+shellWord(printable(r.Batch))+" --state "+string(r.State)+" --calls -o again.jsonl")+"   mend the calls and send them again")
 }

@@ -23,7 +23,7 @@ func checkQueues(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		if s.Listed {
 			return list, nil
 		}
-		one := diagnosis{Status: found, Detail: fmt.Sprintf("queue %s is missing from asynq's list: its tools do not show it", s.Queue), Fix: "callq doctor --mend"}
+		one := diagnosis{Status: found, Detail: fmt.Sprintf("queue %s is missing from asynq's list: its tools do not show it", s.Queue), Fix: d.next("doctor --mend")}
 		if d.mend {
 			if err := d.desk.ledger.Relist(ctx, s.Queue); err != nil {
 				return list, err
@@ -67,7 +67,7 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	return d.eachQueue(ctx, "%s, every task with its lease and its call", func(s ledger.QueueState) ([]diagnosis, error) {
 		var list []diagnosis
 		add := func(detail string, mend func() error) error {
-			one := diagnosis{Status: found, Detail: "queue " + s.Queue + ": " + detail, Fix: "callq doctor --mend"}
+			one := diagnosis{Status: found, Detail: "queue " + s.Queue + ": " + detail, Fix: d.next("doctor --mend")}
 			if d.mend {
 				if err := mend(); err != nil {
 					return err
@@ -107,7 +107,7 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		}
 		if n := len(s.Strangers); n > 0 {
 			list = append(list, diagnosis{
-				Status: found, Fix: "find who writes there; callq work takes each down as a dead letter: callq dead list --filter class=malformed_task",
+				Status: found, Fix: "find who writes there; callq work takes each down as a dead letter: " + d.next("dead list --filter class=malformed_task"),
 				Detail: fmt.Sprintf("queue %s: %s not put there by callq, as %s", s.Queue, verbalOf(n, "task", "was", "were"), some(s.Strangers)),
 			})
 		}
@@ -149,7 +149,7 @@ func checkCalls(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	case lost == 0:
 		return well("%s looked at, each with its task", plural(search.Looked, "open call")), nil
 	case !d.mend:
-		one.Status, one.Fix = found, "callq doctor --mend"
+		one.Status, one.Fix = found, d.next("doctor --mend")
 		list = append(list, one)
 	case restored > 0:
 		one.Status = mended
@@ -177,7 +177,7 @@ func (d *doctor) restoreOf(ctx context.Context, lost iter.Seq2[ledger.Record, er
 			return
 		}
 		of[r.Batch] = len(list)
-		list = append(list, diagnosis{Status: found, Detail: err.Error(), Fix: fmt.Sprintf("callq batch cancel '%s'", r.Batch)})
+		list = append(list, diagnosis{Status: found, Detail: err.Error(), Fix: d.next("batch cancel " + shellWord(r.Batch))})
 	})
 	for i, n := range more {
 		list[i].Detail += fmt.Sprintf(", nor can %s of the batch", plural(n, "other call"))

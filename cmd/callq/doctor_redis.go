@@ -106,7 +106,7 @@ func checkWorkers(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		open += b.Counts.Open
 	}
 	if n == 0 && open > 0 {
-		return []diagnosis{{Status: noted, Detail: "no worker is running, and " + verbalOf(int(open), "open call", "waits", "wait"), Fix: "callq work"}}, nil
+		return []diagnosis{{Status: noted, Detail: "no worker is running, and " + verbalOf(int(open), "open call", "waits", "wait"), Fix: d.next("work")}}, nil
 	}
 	return well("%s, %s", plural(n, "worker"), plural(open, "open call")), nil
 }
@@ -135,12 +135,12 @@ func checkCircuits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 			}
 			list = append(list, diagnosis{
 				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s)", row.Name, timeText(r.Until), why),
-				Fix: fmt.Sprintf("once the cause is mended: callq circuit close '%s' --reason mended", row.Name),
+				Fix: "once the cause is mended: " + d.next(fmt.Sprintf("circuit close '%s' --reason mended", row.Name)),
 			})
 		case r.Limited.Sub(now) >= worthALine && r.LimitTurns:
 			list = append(list, diagnosis{
 				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s): it is used up", row.Name, timeText(r.Limited), row.reasonText()),
-				Fix: fmt.Sprintf("wait; or, if the API allows more, have it count anew: callq circuit close '%s' --reason REASON", row.Name),
+				Fix: "wait; or, if the API allows more, have it count anew: " + d.next(fmt.Sprintf("circuit close '%s' --reason REASON", row.Name)),
 			})
 		}
 	}

@@ -202,6 +202,9 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 			err = nil
 		}
 	}
+	if past.doubtful > 0 {
+		s.progress.say("%s made again that may have been carried out already (outcome_unknown)", verbalOf(past.doubtful, "call", "is", "are"))
+	}
 	s.tally = past.tally
 	resumed := p.accepted - p.open()
 	if p.open() > 0 || j.opened != nil {

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
@@ -16,6 +17,8 @@ type past struct {
 	tally *tally
 	// failed are the states of those that did not end well, by batch and call id.
 	failed map[string]map[string]tasks.State
+	// doubtful are how many of those that are made again may have taken effect.
+	doubtful int
 }
 
 // readPast takes an earlier results file into account. Calls that ended in a state
@@ -25,6 +28,9 @@ func readPast(out *resultsFile, p *plan, sent *sentFile, redo map[tasks.State]bo
 	e := &past{tally: newTally(), failed: map[string]map[string]tasks.State{}}
 	again := func(r tasks.Result) bool {
 		sent.ended(r.Key, r.Digest)
+		if redo[r.State] && policy.Class(r.Class) == policy.OutcomeUnknown {
+			e.doubtful++
+		}
 		return redo[r.State] || renewed[markOf(r.Key)]
 	}
 	err := out.resume(p, again, func(r tasks.Result) {
@@ -57,7 +63,9 @@ func (s *session) renew(ctx context.Context, e *past) (*past, error) {
 	}
 	s.progress.say("%s failed in %s and redriven since; the queue has the last word", verbalOf(len(renewed), "call", "has", "have"), s.out.name)
 	s.plan.forget()
-	return readPast(s.out, s.plan, s.sent, s.redo, renewed)
+	fresh, err := readPast(s.out, s.plan, s.sent, s.redo, renewed)
+	fresh.doubtful += e.doubtful
+	return fresh, err
 }
 
 func (s *session) renewedIn(ctx context.Context, batch string, failed map[string]tasks.State, renewed map[mark]bool) error {
@@ -96,23 +104,33 @@ func (a *app) againLine(in *callsFile, f runFlags) string {
 	if f.first > 0 {
 		words = append(words, "--first", fmt.Sprint(f.first))
 	}
-	if a.configPath != "" {
-		words = append(words, "--config", a.configPath)
-	}
-	switch {
-	case strings.Contains(a.redis, "@"):
-		words = append(words, "--redis", "URL") // it has a password in it
-	case a.redis != "":
-		words = append(words, "--redis", a.redis)
-	}
 	for i, word := range words {
 		words[i] = shellWord(word)
 	}
-	line := strings.Join(words, " ")
+	line := strings.Join(words, " ") + a.where()
 	if in.spooled {
 		line = "give the same calls to " + line
 	}
 	return line
+}
+
+// next is a command to go on with, as it is typed: of the same queue as this one.
+func (a *app) next(command string) string { return "callq " + command + a.where() }
+
+// where are the flags by which this command has found its queue, with a space in
+// front of each.
+func (a *app) where() string {
+	text := ""
+	if a.configPath != "" {
+		text += " --config " + shellWord(a.configPath)
+	}
+	switch {
+	case strings.Contains(a.redis, "@"):
+		text += " --redis URL" // it has a password in it
+	case a.redis != "":
+		text += " --redis " + shellWord(a.redis)
+	}
+	return text
 }
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)

@@ -52,7 +52,10 @@ func TestWithoutARedisARunThatIsKilledSendsNoCallAgainThatMustNotBe(t *testing.T
 		signal(syscall.SIGKILL)
 		end()
 	}
-	h.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	said, _ := h.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	if !strings.Contains(said, "may have been carried out already (outcome_unknown): find out first") {
+		t.Errorf("it offers to make those again without a warning:\n%s", said)
+	}
 	arrived := map[string]int{}
 	for _, c := range sim.Calls() {
 		if c.Answer == "ok" {
@@ -81,7 +84,10 @@ func TestWithoutARedisARunThatIsKilledSendsNoCallAgainThatMustNotBe(t *testing.T
 
 	// Who asks for those again has them made.
 	before := sim.Stats().Arrivals
-	h.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--redo", "dead")
+	_, said = h.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--redo", "dead")
+	if !strings.Contains(said, "made again that may have been carried out already (outcome_unknown)") {
+		t.Errorf("it does not say what it does:\n%s", said)
+	}
 	if n := sim.Stats().Arrivals - before; n != int64(unknown) {
 		t.Errorf("%d calls were made for %d that were to be made again", n, unknown)
 	}

@@ -134,7 +134,7 @@ func (s *sending) result(r tasks.Result) error {
 		return err
 	}
 	if failed != nil {
-		_, err := fmt.Fprintf(s.stdout, "%s\nnext: %s\nmore: callq dead show %s\n", printable(r.UserMessage), printable(r.Advice), r.ID)
+		_, err := fmt.Fprintf(s.stdout, "%s\nnext: %s\nmore: %s\n", printable(r.UserMessage), printable(r.Advice), s.next("dead show "+r.ID))
 		return errors.Join(err, failed)
 	}
 	if len(r.Body) == 0 {

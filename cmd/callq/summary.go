@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
@@ -115,11 +116,14 @@ type summary struct {
 	// again is the command line that makes failed calls again, save for --redo;
 	// empty where there is none.
 	again string
+	// doubtful counts the dead calls that may have taken effect.
+	doubtful int
 }
 
 func (t *tally) fill(s *summary) {
 	s.Done, s.Dead, s.Dropped, s.Cancelled =
 		t.states[tasks.StateDone], t.states[tasks.StateDead], t.states[tasks.StateDropped], t.states[tasks.StateCancelled]
+	s.doubtful = t.doubtful()
 	s.Failures = t.sorted()
 	if s.Failures == nil {
 		s.Failures = []*cause{}
@@ -167,23 +171,49 @@ func (a *app) printSummary(w io.Writer, s summary) error {
 	if s.Results != "" {
 		fmt.Fprintf(text, "\nResults: %s\n", printable(s.Results))
 	}
-	if states := s.failed(); len(states) > 0 && s.again != "" {
-		fmt.Fprintf(text, "To make the failed ones again: %s --redo %s\n", printable(s.again), strings.Join(states, ","))
+	if s.again != "" {
+		s.printAgain(text)
 	}
 	return text.err
 }
 
-// failed are the states in which calls ended and that --redo takes.
-func (s summary) failed() (states []string) {
+// printAgain says how failed calls are made again. Dropped ones would be refused
+// again as they are; they are not offered.
+func (s summary) printAgain(text io.Writer) {
+	var states []string
 	for _, one := range []struct {
 		n     int
 		state tasks.State
-	}{{s.Dead, tasks.StateDead}, {s.Dropped, tasks.StateDropped}, {s.Cancelled, tasks.StateCancelled}} {
+	}{{s.Dead, tasks.StateDead}, {s.Cancelled, tasks.StateCancelled}} {
 		if one.n > 0 {
 			states = append(states, string(one.state))
 		}
 	}
-	return states
+	if s.Dropped > 0 {
+		fmt.Fprintln(text, "Dropped calls are made again once their lines have been changed.")
+	}
+	if n := s.doubtful; n > 0 {
+		fmt.Fprintln(text, doubt(n))
+	}
+	if len(states) > 0 {
+		fmt.Fprintf(text, "To make the failed ones again: %s --redo %s\n", printable(s.again), strings.Join(states, ","))
+	}
+}
+
+// doubt says what to think of before dead calls are made again of which n have an
+// unknown outcome.
+func doubt(n int) string {
+	return plural(n, "dead call") + " may have been carried out already (outcome_unknown): find out first, for made again it may happen twice."
+}
+
+// doubtful counts the calls of which nobody knows whether they took effect.
+func (t *tally) doubtful() (n int) {
+	for _, c := range t.causes {
+		if policy.Class(c.Class) == policy.OutcomeUnknown {
+			n += c.Count
+		}
+	}
+	return n
 }
 
 // knownText says that results were in the queue already; be is "is" or "was".
