@@ -166,7 +166,7 @@ func (w *Worker) report(ctx context.Context, p *passage, a attempted) stance {
 			w.tell(ctx, p, a, g, policy.Circuit{Hold: outageHold, After: 1})
 		case faulty(d):
 			w.send(ctx, g.name, circuit.Report{
-				Verdict: circuit.Fault, Epoch: g.epoch, Token: g.token,
+				Verdict: circuit.Fault, Epoch: g.epoch, Token: g.token, Fault: faultText(a),
 				Delays: delays(p.acct.policy, g.hold, a.Outcome),
 			})
 		default:
@@ -262,6 +262,24 @@ func resultOf(d policy.Decision) circuit.Result {
 // answer that does.
 func faulty(d policy.Decision) bool {
 	return d.Circuit.Effect == policy.EffectCount && d.Class != policy.Unknown
+}
+
+// faultText says what an attempt met: "protocol, HTTP 200; x-correlation-id 4f1c".
+func faultText(a attempted) string {
+	text := string(a.decision.Class)
+	switch {
+	case codeOf(a.Outcome) != "":
+		text += " " + a.Outcome.Code
+	case a.Outcome.Status != 0:
+		text += fmt.Sprintf(", HTTP %d", a.Outcome.Status)
+	}
+	if message := messageOf(a); message != "" {
+		text += ": " + message
+	}
+	if a.Outcome.CorrelationID != "" {
+		text += "; x-correlation-id " + a.Outcome.CorrelationID
+	}
+	return text
 }
 
 // maxRungs bounds the ladder that goes to Redis; the last rung repeats anyway.

@@ -45,6 +45,7 @@ type circuitRow struct {
 	Rung          int        `json:"rung"`
 	Streak        int        `json:"streak"`
 	Failed        int        `json:"failed_probes"`
+	Fault         string     `json:"probe_fault"` // what the last probe met, where that says nothing about the hold
 	Probing       bool       `json:"probing"`
 	Waiting       int64      `json:"waiting"`
 
@@ -75,6 +76,7 @@ func rowOf(r circuit.Record, now time.Time) circuitRow {
 	case r.State == circuit.Open:
 		row.Until, row.Since, row.Reason, row.Class, row.Code = at(r.Until), at(r.Since), r.Reason, r.Class, code(r.Code)
 		row.Message, row.CorrelationID, row.Rung, row.Failed, row.Probing = r.Message, r.CorrelationID, r.Rung, r.Failed, r.Probing
+		row.Fault = r.Fault
 	case row.limitBy != "":
 		row.State, row.Until, row.Reason, row.limitOnly = string(circuit.Open), at(r.Limited), row.limitBy, true
 	}
@@ -116,13 +118,17 @@ func (r circuitRow) reasonText() string {
 }
 
 func (r circuitRow) ownReason() string {
+	reason := orDash(r.Reason)
 	switch {
 	case r.Note != "":
-		return strings.TrimPrefix(r.Reason+": "+r.Note, ": ")
+		reason = strings.TrimPrefix(r.Reason+": "+r.Note, ": ")
 	case r.Class != "" && r.Message != "":
-		return r.Reason + ": " + r.Message
+		reason = r.Reason + ": " + r.Message
 	}
-	return orDash(r.Reason)
+	if r.Fault != "" {
+		reason += "; its probe met " + r.Fault
+	}
+	return reason
 }
 
 func (a *app) circuitListCommand() *cobra.Command {

@@ -153,7 +153,7 @@ func holdLine(r circuit.Record, now time.Time) string {
 	case r.Note != "":
 		line += fmt.Sprintf(" (%s: %s)", r.Who, r.Note)
 	case r.Class != "":
-		line += " (" + answerOf(r) + ")"
+		line += " (" + whyHeld(r) + ")"
 	}
 	return line + waitText(r)
 }
@@ -164,6 +164,14 @@ func waitText(r circuit.Record) string {
 		return ""
 	}
 	return "; " + verbalOf(int(r.Waiting), "call", "waits", "wait")
+}
+
+// whyHeld is what the API said to open a circuit, after what has kept it open.
+func whyHeld(r circuit.Record) string {
+	if r.Fault == "" {
+		return answerOf(r)
+	}
+	return "the probe met " + r.Fault + "; held for " + answerOf(r)
 }
 
 // answerOf is what the API said to open a circuit.

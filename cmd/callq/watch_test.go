@@ -159,3 +159,17 @@ func TestCallsAreHeldWhereTheyWaitBehindACircuitOrALimit(t *testing.T) {
 		}
 	}
 }
+
+func TestAHoldThatGoesOnSaysWhatItsProbeMet(t *testing.T) {
+	now := time.Date(2026, 5, 4, 10, 0, 0, 0, time.UTC)
+	r := circuit.Record{
+		Name: circuit.Name{Upstream: "sim"}, State: circuit.Open, Reason: "quota", Class: "quota", Code: "67200001", Message: "too many", Until: now.Add(time.Minute),
+	}
+	if got, want := holdLine(r, now), "sim: quota hold for 1m (quota 67200001: too many)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	r.Fault = "protocol, HTTP 200; x-correlation-id b7"
+	if got, want := holdLine(r, now), "sim: quota hold for 1m (the probe met protocol, HTTP 200; x-correlation-id b7; held for quota 67200001: too many)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -81,6 +81,9 @@ type Record struct {
 	Hold, Source string
 	// Class, Code, Message and CorrelationID are those of the answer that opened it.
 	Class, Code, Message, CorrelationID string
+	// Fault is what its last probe met, in words, where that was a transient fault:
+	// the hold goes on as it was.
+	Fault string
 	// Who opened or closed it last: a worker's name, or an operator's.
 	Who string
 	// Note is the reason that an operator gave.
@@ -136,6 +139,8 @@ type Report struct {
 	Delays []time.Duration
 	// ServerSaid tells that the delay is the server's own word.
 	ServerSaid bool
+	// Fault is, for a Fault, what the probe met, in words for people.
+	Fault string
 	// AdaptiveRate is the rate that an adaptive limit begins with, where this
 	// error lowers one; 0 where it does not.
 	AdaptiveRate int
@@ -209,6 +214,9 @@ func (s *Store) Report(ctx context.Context, n Name, r Report) (Standing, error) 
 		c := r.Cause
 		args = append(args, "reason", c.Reason, "hold", c.Hold, "source", c.Source, "class", c.Class, "code", c.Code,
 			"message", c.Message, "correlation_id", c.CorrelationID, "who", s.who, "note", "")
+	}
+	if r.Verdict == Fault && r.Fault != "" {
+		args = append(args, "fault", r.Fault)
 	}
 	reply, err := scriptReport.Run(ctx, s.rdb, n.keys(), args...).Slice()
 	if err != nil {
@@ -308,7 +316,7 @@ func recordFromHash(n Name, h map[string]string) Record {
 		Name: n, State: State(h["state"]), Epoch: num("epoch"), Until: at("until"), Since: at("since"),
 		Rung: int(num("rung")), Streak: int(num("streak")), Failed: int(num("failed")), Probing: h["token"] != "",
 		Reason: h["reason"], Hold: h["hold"], Source: h["source"], Class: h["class"], Code: h["code"],
-		Message: h["message"], CorrelationID: h["correlation_id"], Who: h["who"], Note: h["note"],
+		Message: h["message"], CorrelationID: h["correlation_id"], Fault: h["fault"], Who: h["who"], Note: h["note"],
 		Limited: at("limited"), LimitedBy: h["limited_by"], LimitedText: h["limited_text"], LimitTurns: h["limited_turn"] == "1",
 	}
 	if r.State == "" {

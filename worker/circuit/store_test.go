@@ -207,15 +207,15 @@ func TestAfterAHoldOneCallOfManyGetsTheProbe(t *testing.T) {
 func TestAProbeThatFailsTakesTheNextRungAndAFaultTheSame(t *testing.T) {
 	each(t, func(t *testing.T, d *desk) {
 		short := []time.Duration{time.Millisecond, 2 * time.Millisecond, time.Hour}
-		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: short})
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: short, MaxProbes: 3, Cause: circuit.Cause{Reason: "quota", Code: "67200001"}})
 		a := d.probe(account, "a")
-		d.report(account, circuit.Report{Verdict: circuit.Fault, Epoch: a.Epoch, Token: "a", Delays: short})
-		if r := d.get(account); r.State != circuit.Open || r.Rung != 1 || r.Failed != 0 {
-			t.Errorf("after a fault got %+v, want the same rung", r)
+		d.report(account, circuit.Report{Verdict: circuit.Fault, Epoch: a.Epoch, Token: "a", Delays: short, Fault: "protocol, HTTP 200"})
+		if r := d.get(account); r.State != circuit.Open || r.Rung != 1 || r.Failed != 0 || r.Reason != "quota" || r.Code != "67200001" || r.Fault != "protocol, HTTP 200" {
+			t.Errorf("after a fault got %+v, want the same hold on the same rung, and what the probe met", r)
 		}
 		b := d.probe(account, "b")
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Epoch: b.Epoch, Token: "b", Delays: short})
-		if r := d.get(account); r.Rung != 2 || r.Failed != 1 {
+		if r := d.get(account); r.Rung != 2 || r.Failed != 1 || r.Fault != "" {
 			t.Errorf("after an error got %+v, want the second rung", r)
 		}
 		c := d.probe(account, "c")

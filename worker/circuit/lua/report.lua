@@ -14,7 +14,8 @@
 --           empty
 -- ARGV[9]   how many of the following are delays: the hold in milliseconds for
 --           the first rung, the second…; the last repeats
--- ARGV[..]  the delays, then pairs of field and value that describe the error
+-- ARGV[..]  the delays, then pairs of field and value that describe the error; of a
+--           fault only one, of which the value counts
 --
 -- Returns {1 if the record changed, else 0; 1 if the circuit is open, else 0; its
 -- epoch; for how many more milliseconds it is held; the record, if it changed}.
@@ -71,6 +72,10 @@ end
 if ARGV[3] == 'fault' then
   if not probe then return result(0) end
   open(hold(rung), rung, failed)
+  -- What the hold is for stays, and with it its ladder; this is why it goes on.
+  if #ARGV > 9 + delays then
+    redis.call('HSET', KEYS[1], 'fault', ARGV[11 + delays])
+  end
   return result(1)
 end
 
