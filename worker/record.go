@@ -210,23 +210,3 @@ func (w *Worker) discard(ctx context.Context, t *ledger.Take) {
 		w.log.Error("a task that cannot be decoded is still on asynq's active list", "call", t.ID, "queue", t.Queue)
 	}
 }
-
-// trouble logs that Redis failed, at most once a second and in words that people
-// can act on.
-func (w *Worker) trouble(err error) {
-	if err == nil || errors.Is(err, context.Canceled) {
-		return
-	}
-	now := time.Now().Unix()
-	if last := w.lastTrouble.Load(); last != now && w.lastTrouble.CompareAndSwap(last, now) {
-		w.troubled.Store(true)
-		w.log.Warn("Redis does not answer as it should; no call starts until it does", "error", fmt.Sprint(w.explain(err)))
-	}
-}
-
-// well says that Redis answers again, where it was said that it does not.
-func (w *Worker) well() {
-	if w.troubled.CompareAndSwap(true, false) {
-		w.log.Warn("Redis answers again: calls start")
-	}
-}

@@ -55,12 +55,11 @@ type Worker struct {
 
 	// draining is closed when no new call may start, stopped when the worker has
 	// given up on those under way.
-	draining    chan struct{}
-	stopped     chan struct{}
-	fatal       chan error
-	ran         atomic.Bool
-	lastTrouble atomic.Int64
-	troubled    atomic.Bool // it was said that Redis is in trouble
+	draining chan struct{}
+	stopped  chan struct{}
+	fatal    chan error
+	ran      atomic.Bool
+	troubles troubles
 }
 
 // account is one upstream as this process knows it.
