@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -24,6 +25,7 @@ const (
 	KindLost        Kind = "lost"        // a connection broke
 	KindTimeout     Kind = "timeout"     // no answer in time
 	KindTLS         Kind = "tls"         // certificates, or one side speaks TLS alone
+	KindStranger    Kind = "stranger"    // what answers is no Redis
 	KindAuth        Kind = "auth"        // user name or password
 	KindPermission  Kind = "permission"  // the user may not do it
 	KindMemory      Kind = "memory"      // Redis is full
@@ -85,7 +87,10 @@ func Explain(err error, describe string) error {
 	if e == nil {
 		e = explainNet(err)
 	}
-	if sentinels && (e == nil || e.Kind == KindUnreachable || e.Kind == KindUnknown) {
+	if e == nil {
+		e = explainStranger(err)
+	}
+	if sentinels && (e == nil || e.Kind == KindUnreachable || e.Kind == KindStranger) {
 		e = &Error{Kind: KindUnreachable, Problem: "no Sentinel told where the master is", Advice: "check the Sentinels' hosts and ports and the master's name in the URL"}
 	}
 	if e == nil {
@@ -222,6 +227,44 @@ func explainNet(err error) *Error {
 		return &Error{Kind: KindUnreachable, Problem: "it cannot be reached", Advice: check}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return &Error{Kind: KindLost, Problem: "the connection broke", Advice: "see whether it was restarted or wants TLS (rediss://)"}
+	}
+	return nil
+}
+
+// unreadable is how go-redis's reader begins to tell of what it cannot read
+// (internal/proto/reader.go); its errors have no type. What it read follows, quoted.
+var unreadable = []string{"redis: can't parse ", "redis: can't read raw reply", "redis: invalid reply", "redis: invalid line"}
+
+const (
+	respTypes = "+-:$*_,#!=(%~>|" // what a line begins with (RESP3)
+	tlsAlert  = "\x15\x03"        // type and major version of a record (RFC 8446, 5.1)
+)
+
+// explainStranger knows a server by an answer that is not in Redis's language.
+func explainStranger(err error) *Error {
+	var reply redis.Error
+	if errors.As(err, &reply) { // that one is; it may quote anything
+		return nil
+	}
+	text := err.Error()
+	for _, beginning := range unreadable {
+		_, what, found := strings.Cut(text, beginning)
+		if !found {
+			continue
+		}
+		read := ""
+		if at := strings.IndexByte(what, '"'); at >= 0 {
+			if quoted, err := strconv.QuotedPrefix(what[at:]); err == nil {
+				read, _ = strconv.Unquote(quoted) // it was quoted just now
+			}
+		}
+		switch {
+		case strings.HasPrefix(read, tlsAlert):
+			return &Error{Kind: KindTLS, Problem: "it speaks TLS on this port", Advice: "use rediss:// (for Sentinel and Cluster: tls=true), or the server's port without TLS"}
+		case read != "" && strings.Contains(respTypes, read[:1]):
+			return &Error{Kind: KindStranger, Problem: "it gave an answer that no Redis gives", Advice: "check that host and port in the URL are those of a Redis, and that no proxy changes its answers"}
+		}
+		return &Error{Kind: KindStranger, Problem: "what answers there is no Redis", Advice: "check host and port in the URL"}
 	}
 	return nil
 }

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
+	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,6 +70,15 @@ func TestEveryTroubleIsToldWithWhatToDo(t *testing.T) {
 		{reply("ERR Error compiling script (new function): user_script:1: unexpected symbol near '#'"), KindTooOld, "Redis 7.0"},
 		{errors.New("redis: all sentinels specified in configuration are unreachable: redis: nil"), KindUnreachable, "master's name"},
 		{fmt.Errorf("redis: all sentinels specified in configuration are unreachable: %w", errors.Join(redis.Nil)), KindUnreachable, "master's name"},
+		{errors.New(`redis: can't parse map reply: "HTTP/1.1 400 Bad Request"`), KindStranger, "no Redis; check host and port"},
+		{errors.New(`redis: can't parse "220 mail ESMTP"`), KindStranger, "no Redis; check host and port"},
+		{errors.New(`redis: can't parse reply="ERROR" reading string`), KindStranger, "no Redis; check host and port"},
+		{errors.New(`redis: invalid reply: "J\x00\x00\x00\n"`), KindStranger, "no Redis; check host and port"},
+		{errors.New("redis: invalid line"), KindStranger, "no Redis; check host and port"},
+		{errors.New(`redis: can't parse map reply: "+OK"`), KindStranger, "proxy"},
+		{errors.New(`redis: invalid reply: "\x15\x03\x01\x00\x02\x02\n"`), KindTLS, "rediss://"},
+		{reply(`ERR it said redis: can't parse "x"`), KindUnknown, "it said"},
+		{errors.New(`redis: all sentinels specified in configuration are unreachable: redis: can't parse map reply: "HTTP/1.1 400"`), KindUnreachable, "Sentinels' hosts and ports"},
 		{errors.New("something\r\nnew"), KindUnknown, "something  new"},
 	}
 	for _, tt := range tests {
@@ -88,6 +99,19 @@ func TestEveryTroubleIsToldWithWhatToDo(t *testing.T) {
 			t.Errorf("%v: explained twice: %v", tt.err, again)
 		}
 	}
+}
+
+func TestAServerThatIsNoRedisIsToldAsSuch(t *testing.T) {
+	plain, secret := httptest.NewServer(nil), httptest.NewUnstartedServer(nil)
+	secret.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secret.StartTLS()
+	defer plain.Close()
+	defer secret.Close()
+	refused(t, "redis://"+plain.Listener.Addr().String(), KindStranger)
+	refused(t, "redis-cluster://"+plain.Listener.Addr().String(), KindStranger)
+	refused(t, "redis-sentinel://"+plain.Listener.Addr().String()+"/master", KindUnreachable)
+	refused(t, "rediss://"+plain.Listener.Addr().String(), KindTLS)
+	refused(t, "redis://"+secret.Listener.Addr().String(), KindLost) // it ends the connection without a word
 }
 
 type timeout struct{}
