@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -232,7 +233,7 @@ func (d *decoder) overlay(src Source) {
 		return value, Pos{File: name}, value != ""
 	}
 	if value, pos, ok := pick(src.Redis, EnvRedis); ok {
-		d.checkNow(pos, "redis", value, checkRedis)
+		d.checkNow(pos, "redis", value, checkRedisLiteral)
 		d.cfg.Redis = d.literal(pos, "redis", value)
 	}
 	if d.cfg.Redis.IsZero() {
@@ -308,6 +309,17 @@ var redisSchemes = []string{
 	"redis-cluster://", "rediss-cluster://", "embedded:///",
 }
 
+// checkRedisLiteral shows what it refuses, unless a password may be in it: before
+// the host, or Sentinel's in the query.
+func checkRedisLiteral(value string) error {
+	err := checkRedis(value)
+	if err == nil || strings.ContainsAny(value, "@?") {
+		return err
+	}
+	return fmt.Errorf("is %q, which %w", value, err)
+}
+
+// checkRedis does not show the value: what a reference stands for is a secret.
 func checkRedis(value string) error {
 	if value == DefaultRedis {
 		return nil
@@ -317,7 +329,6 @@ func checkRedis(value string) error {
 			return nil
 		}
 	}
-	// The value is not shown: it may hold a password.
 	return errors.New(`is no address of a Redis; write "embedded:", "embedded:///DIR", redis://HOST:PORT/DB, rediss://…, unix:///PATH, redis-sentinel://… or redis-cluster://…`)
 }
 

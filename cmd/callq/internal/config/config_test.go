@@ -172,10 +172,12 @@ admin: {listen: "127.0.0.1:1"}
 
 func TestABadOverrideNamesTheFlagOrTheVariable(t *testing.T) {
 	for want, src := range map[string]config.Source{
-		`--redis: redis is no address of a Redis`:                                    {Redis: config.Flag{Name: "--redis", Value: "localhost:6379"}},
-		`CALLQ_REDIS: redis is no address of a Redis`:                                {Env: env("CALLQ_REDIS", "localhost")},
-		`CALLQ_WORKER_CONCURRENCY: "many" is no number of calls in flight; write 1`:  {Env: env("CALLQ_WORKER_CONCURRENCY", "many")},
-		`CALLQ_ADMIN_LISTEN: admin.listen is no address to listen on; write HOST:PO`: {Env: env("CALLQ_ADMIN_LISTEN", "8080")},
+		`--redis: redis is "localhost:6379", which is no address of a Redis; write "embedded:", "embed`: {Redis: config.Flag{Name: "--redis", Value: "localhost:6379"}},
+		`CALLQ_REDIS: redis is "localhost", which is no address of a Redis; write "embedded:", "embed`:  {Env: env("CALLQ_REDIS", "localhost")},
+		`CALLQ_REDIS: redis is no address of a Redis; write "embedded:"`:                                {Env: env("CALLQ_REDIS", "u:hunter2@localhost")},
+		`--redis: redis is no address of a Redis; write "embedded:"`:                                    {Redis: config.Flag{Name: "--redis", Value: "h1/m?sentinel_password=hunter2"}},
+		`CALLQ_WORKER_CONCURRENCY: "many" is no number of calls in flight; write 1`:                     {Env: env("CALLQ_WORKER_CONCURRENCY", "many")},
+		`CALLQ_ADMIN_LISTEN: admin.listen is no address to listen on; write HOST:PO`:                    {Env: env("CALLQ_ADMIN_LISTEN", "8080")},
 	} {
 		_, err := config.Parse("callq.yaml", nil, src)
 		if err == nil || !strings.HasPrefix(err.Error(), want) {

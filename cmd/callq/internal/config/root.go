@@ -49,7 +49,7 @@ func (d *decoder) redis(e entry) {
 	}
 	if value.Kind() == Literal {
 		text, _ := value.Read() // literal text always reads
-		d.checkNow(value.Pos(), e.path, text, checkRedis)
+		d.checkNow(value.Pos(), e.path, text, checkRedisLiteral)
 	}
 	d.cfg.Redis = value
 }
