@@ -248,11 +248,10 @@ func (d *decoder) tls(e entry, files *TLS) {
 func checkAny(string) error { return nil }
 
 func checkBaseURL(value string) error {
-	u, err := url.Parse(value)
+	u, err := absoluteURL(value)
 	switch {
-	// The value is not shown: it may hold a password.
-	case err != nil || u.Host == "" || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http"):
-		return errors.New("is no absolute URL; write one as in https://api.example.com")
+	case err != nil:
+		return fmt.Errorf("%w; write one as in https://api.example.com", err)
 	case u.User != nil:
 		return errors.New("holds a user name or password; put them under auth, as in auth: {type: basic, …}")
 	case u.RawQuery != "" || u.ForceQuery:
@@ -266,11 +265,28 @@ func checkBaseURL(value string) error {
 }
 
 func checkTokenURL(value string) error {
-	u, err := url.Parse(value)
-	if err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil || strings.Contains(value, "#") {
-		return errors.New("is no absolute URL; write one as in https://api.example.com/oauth/token, without user name and #fragment")
+	u, err := absoluteURL(value)
+	if err == nil && (u.User != nil || strings.Contains(value, "#")) {
+		err = errors.New("holds a user name or a #fragment")
+	}
+	if err != nil {
+		return fmt.Errorf("%w; write one as in https://api.example.com/oauth/token, without user name and #fragment", err)
 	}
 	return nil
+}
+
+// absoluteURL shows of the value its scheme alone: the rest may hold a password.
+func absoluteURL(value string) (*url.URL, error) {
+	u, err := url.Parse(value)
+	switch {
+	case err != nil || u.Hostname() == "":
+		return nil, errors.New("is no absolute URL")
+	case u.Scheme == "":
+		return nil, errors.New("is a URL without a scheme, https:// or http://")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, fmt.Errorf("is a URL of the scheme %s://, and calls go to https:// or http://", u.Scheme)
+	}
+	return u, nil
 }
 
 // token7230 is a header field's name: a token of RFC 9110, 5.6.2.
