@@ -44,6 +44,9 @@ With more it is one call: a method, a path, and parameters for its query string.
 			if len(args) > 1 {
 				return s.call(cmd.Context(), args[0], args[1], args[2:])
 			}
+			if err := callInOne(args[0]); err != nil {
+				return usage(cmd, err)
+			}
 			for _, name := range []string{"key", "upstream", "priority"} {
 				if cmd.Flags().Changed(name) {
 					return usage(cmd, fmt.Errorf("--%s is for one call; the lines of a file have a field of that name", name))

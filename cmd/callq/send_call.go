@@ -4,14 +4,38 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
 var methodForm = regexp.MustCompile(`^[A-Za-z]+$`)
+
+// knownMethods are those that are known in small letters too, where a word could
+// as well be the name of a file.
+var knownMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+// callInOne explains the one argument that stands where a file should and was meant
+// as a call, or the beginning of one. It is nil for what may be a file.
+func callInOne(arg string) error {
+	method, path, _ := strings.Cut(strings.TrimSpace(arg), " ")
+	upper := strings.ToUpper(method)
+	if !methodForm.MatchString(method) || method != upper && !slices.Contains(knownMethods, upper) {
+		return nil
+	}
+	if _, err := os.Stat(arg); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if path = strings.TrimSpace(path); strings.HasPrefix(path, "/") {
+		return fmt.Errorf("there is no file %q; for one call write method and path as two arguments: callq send METHOD PATH", arg)
+	}
+	return fmt.Errorf("there is no file %q; for one call the path is missing: callq send METHOD PATH", arg)
+}
 
 // call sends one call that stands on the command line.
 func (s *sending) call(ctx context.Context, method, path string, params []string) (err error) {
