@@ -55,6 +55,9 @@ A script says what fails, a rule a line: METHOD /path -> answer; answer; …
   5% * *         -> http:503             one call in twenty
   GET /report    -> hang=5s; cut; html   answers that are none
 
+Each call (its method, path and query together) gets an answer once, or N times with
+xN, and ok after the last; a rule that begins with "shared" counts all calls as one.
+
 GET /_sim/stats counts what arrived, GET /_sim/calls lists it.`,
 		Example: `  callq simapi --demo
   callq simapi --script faults.txt --quota 100/1m --quota-retry-after`,
