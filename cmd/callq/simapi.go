@@ -168,10 +168,18 @@ func (a *app) simConfig(f simFlags) (simapi.Config, error) {
 		cfg.OAuth.ClientID, cfg.OAuth.ClientSecret = id, secret
 		return id != "" && secret != ""
 	})
+	form := func(flag, value, want string, e simapi.Envelope) {
+		read(flag, value, want, func(string) bool { return simapi.Config{Envelope: e}.Validate() == nil })
+	}
+	form("message-field", f.message, "error_msg, error_message, msg or message", simapi.Envelope{Message: f.message})
+	form("code-form", f.code, "int, float or string", simapi.Envelope{Code: simapi.CodeForm(f.code)})
+	form("status-form", f.status, "bool or string", simapi.Envelope{Status: simapi.StatusForm(f.status)})
 	if err != nil {
 		return cfg, err
 	}
 	switch {
+	case f.oauthFor < 0:
+		return cfg, misuse("--oauth-for %v is negative; write how long a token lives, as in 1799s", f.oauthFor)
 	case f.retryAfter && cfg.Quota.Calls == 0:
 		return cfg, misuse("--quota-retry-after has no effect without --quota")
 	case f.tokenFor != 0 && f.token == "":
