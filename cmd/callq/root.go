@@ -174,7 +174,8 @@ func helpCommand() *cobra.Command {
 }
 
 // config loads the configuration with the flags that every command has.
-// concurrency and listen are those of the commands that work and serve.
+// concurrency and listen are those of the commands that work and serve; listen has
+// a name for the latter alone.
 func (a *app) config(concurrency, listen config.Flag) (*config.Config, error) {
 	return config.Load(config.Source{
 		Path:              a.configPath,
@@ -182,5 +183,6 @@ func (a *app) config(concurrency, listen config.Flag) (*config.Config, error) {
 		Redis:             config.Flag{Name: "--redis", Value: a.redis},
 		WorkerConcurrency: concurrency,
 		AdminListen:       listen,
+		ServesAdmin:       listen.Name != "",
 	})
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
@@ -22,6 +23,29 @@ callq.yaml:2:8: redis is "embedded", which is no address of a Redis; write "embe
 `
 	if statusOf(err) != exitUsage || errs.String() != want {
 		t.Errorf("status %d:\n%s", statusOf(err), errs.String())
+	}
+}
+
+func TestWhatIsFoundAfterTheFileIsReadIsToldAtOnce(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("callq.yaml", []byte(`upstreams:
+  a: {base_url: https://a.example, policy: ./none.yaml, auth: {type: bearer, token: "${env:TOKEN}"}}
+  b: {base_url: https://b.example, policy: ./none.yaml}
+admin: {tokens: [{name: a, role: viewer, token: "${env:ADMIN}"}]}
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, errs, status := callq(t, "work")
+	for _, want := range []string{
+		"callq.yaml:2:85: upstreams.a.auth.token: the environment variable TOKEN", "callq.yaml:2:44: policy: open ", "callq.yaml:3:44: policy: open ",
+		"callq.yaml:4:49: admin.tokens[0].token: the environment variable ADMIN",
+	} {
+		if !strings.Contains(errs, want) {
+			t.Errorf("%q is not told", want)
+		}
+	}
+	if status != exitUsage || strings.Count(errs, "\n") != 4 {
+		t.Errorf("status %d:\n%s", status, errs)
 	}
 }
 

@@ -18,14 +18,11 @@ import (
 // upstreamsOf turns the configuration into what a worker needs: policies are
 // loaded, references to credentials become secrets that are read when used.
 func upstreamsOf(cfg *config.Config) ([]worker.Upstream, error) {
-	if err := cfg.ResolveUpstreams(); err != nil {
-		return nil, err
-	}
 	if len(cfg.Upstreams) == 0 {
 		return nil, misuse("no upstream is configured: write the API's base_url, policy and auth into %s (callq help run shows how)", cfg.Path)
 	}
 	policies, err := policiesOf(cfg)
-	if err != nil {
+	if err := errors.Join(cfg.ResolveUpstreams(), err); err != nil {
 		return nil, err
 	}
 	var list []worker.Upstream

@@ -46,7 +46,7 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 	}
 	upstreams, err := upstreamsOf(cfg)
 	if err != nil {
-		return err
+		return errors.Join(err, cfg.ResolveAdmin()) // all that is to be mended, at once
 	}
 	log := a.logger(a.level())
 	door, err := openDoor(ctx, cfg, log)

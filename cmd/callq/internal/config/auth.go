@@ -116,7 +116,6 @@ func (d *decoder) auth(e entry) Auth {
 		},
 	}
 	types := []string{"none", "bearer", "basic", "header", "query", "oauth2"}
-	before := len(d.errs)
 	all := fields{"type": func(e entry) {
 		at["type"] = e
 		value, _ := d.choice(e, types...)
@@ -127,25 +126,23 @@ func (d *decoder) auth(e entry) Auth {
 	for key := range decode {
 		all[key] = func(e entry) { at[key] = e }
 	}
-	d.mapping(e, all)
-	if len(d.errs) > before {
-		return auth
-	}
-	if _, ok := at["type"]; !ok {
+	g := d.mapping(e, all)
+	if g.lacks("type") {
 		d.fail(auth.Pos, "%s has no type; write one of %s", e.path, strings.Join(types, ", "))
-		return auth
 	}
+	_, known := at["type"]
 	delete(at, "type")
 	keys := authKeys[auth.Type]
+	known = known && auth.Type != "" // without one that is, no key is out of place
 	for _, key := range slices.Sorted(maps.Keys(at)) {
-		if !slices.Contains(keys.must, key) && !slices.Contains(keys.may, key) {
+		if known && !slices.Contains(keys.must, key) && !slices.Contains(keys.may, key) {
 			d.fail(at[key].at, "%s has no meaning for type %s; take it out, or mend the type", at[key].path, auth.Type)
 			continue
 		}
 		decode[key](at[key])
 	}
 	for _, key := range keys.must {
-		if _, ok := at[key]; !ok {
+		if g.lacks(key) {
 			d.fail(auth.Pos, "%s of type %s has no %s; add it", e.path, auth.Type, key)
 		}
 	}

@@ -63,6 +63,9 @@ type Source struct {
 	Env func(string) string
 	// The flags that override keys of the same meaning.
 	Redis, WorkerConcurrency, AdminListen Flag
+	// ServesAdmin tells that the command will serve the admin address, so that it
+	// is an error that everybody could use it.
+	ServesAdmin bool
 }
 
 // Config is callq.yaml with everything laid over it.
@@ -98,6 +101,20 @@ type Admin struct {
 	Pos Pos
 	// Tokens are who may use it.
 	Tokens []Token
+}
+
+// Unguarded is the error that the address is open to other machines while no
+// token is configured.
+func (a Admin) Unguarded() *Error {
+	return a.Pos.Errorf("the admin address %s can be reached from other machines and no token is configured; configure admin.tokens, or listen on 127.0.0.1:PORT", a.Listen)
+}
+
+// exposed tells that the address itself says that other machines can reach it. Of
+// a host's name that is known once it is listened on.
+func (a Admin) exposed() bool {
+	host, _, err := net.SplitHostPort(a.Listen)
+	ip := net.ParseIP(host)
+	return err == nil && checkListen(a.Listen) == nil && (host == "" || ip != nil && !ip.IsLoopback())
 }
 
 // Role is what the bearer of a token may do.
@@ -216,6 +233,9 @@ func Parse(path string, data []byte, src Source) (*Config, error) {
 		d.root(root)
 	}
 	d.overlay(src)
+	if src.ServesAdmin && !d.tokensGiven && d.cfg.Admin.exposed() {
+		d.errs = append(d.errs, d.cfg.Admin.Unguarded())
+	}
 	if err := d.errs.orNil(); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -258,6 +259,42 @@ func TestAnOverriddenListenIsNotResolved(t *testing.T) {
 	}
 	if err := cfg.Resolve(); err != nil || cfg.Admin.Listen != ":9" {
 		t.Errorf("%v, listen %q", err, cfg.Admin.Listen)
+	}
+}
+
+func TestWhoServesTheAdminAddressIsToldWithAllElseThatItIsOpenToAll(t *testing.T) {
+	const tokens, none = ", tokens: [{name: a, role: viewer, token: t}]", ", tokens: []"
+	for _, tc := range []struct {
+		listen, tokens string
+		serves, told   bool
+	}{
+		{"0.0.0.0:80", "", true, true},
+		{"0.0.0.0:80", none, true, true},
+		{":80", "", true, true},
+		{"[::]:80", "", true, true},
+		{"192.0.2.1:80", "", true, true},
+		{"0.0.0.0:80", "", false, false},
+		{"0.0.0.0:80", tokens, true, false},
+		{"0.0.0.0:80", ", tokens: [{nam: a}]", true, false}, // that is what is wrong
+		{"127.0.0.1:80", "", true, false},
+		{"[::1]:80", "", true, false},
+		{"localhost:80", "", true, false},
+		{"some.host:80", "", true, false}, // it depends
+		{"${env:LISTEN}", "", true, false},
+		{"0.0.0.0", "", true, false}, // no address at all
+	} {
+		file := fmt.Sprintf("redis: nothing\nadmin: {listen: %q%s}", tc.listen, tc.tokens)
+		_, err := config.Parse("callq.yaml", []byte(file), config.Source{ServesAdmin: tc.serves})
+		if err == nil || !strings.Contains(err.Error(), "callq.yaml:1:8: ") {
+			t.Errorf("%s: the other mistake is missing: %v", file, err)
+		}
+		if told := err != nil && strings.Contains(err.Error(), "callq.yaml:2:17: the admin address "+tc.listen+" can be reached"); told != tc.told {
+			t.Errorf("%s: told %v: %v", file, told, err)
+		}
+	}
+	src := config.Source{ServesAdmin: true, AdminListen: config.Flag{Name: "--listen", Value: ":80"}}
+	if _, err := config.Parse("callq.yaml", nil, src); err == nil || !strings.HasPrefix(err.Error(), "--listen: the admin address :80 can") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -20,6 +20,8 @@ type decoder struct {
 	env  func(string) string
 	cfg  *Config
 	errs Errors
+	// tokensGiven tells that admin.tokens is there and not empty, right or wrong.
+	tokensGiven bool
 }
 
 // entry is one key of a mapping, or one item of a list.
@@ -125,36 +127,55 @@ func hint(line string) string {
 	return ""
 }
 
-// mapping calls the functions of the fields that are there.
-func (d *decoder) mapping(e entry, known fields) {
-	d.eachKey(e, func(key string, child entry) {
+// given says which keys of a mapping are there.
+type given struct {
+	keys map[string]bool
+	// unclear tells that something of it could not be read, and so may be any key.
+	unclear bool
+}
+
+// lacks tells that a key is missing, and that no other mistake is the reason.
+func (g given) lacks(key string) bool { return !g.unclear && !g.keys[key] }
+
+// mapping calls the functions of the fields that are there. A key that was
+// probably meant by one that is not known counts as given.
+func (d *decoder) mapping(e entry, known fields) given {
+	g := given{keys: map[string]bool{}}
+	g.unclear = !d.eachKey(e, func(key string, child entry) {
 		if decode, ok := known[key]; ok {
+			g.keys[key] = true
 			decode(child)
 			return
 		}
+		g.keys[nearest(key, known)] = true
 		where := ""
 		if e.path != "" {
 			where = " in " + e.path
 		}
 		d.fail(child.at, "unknown key %q%s; %s", key, where, suggest(key, known))
 	})
+	return g
 }
 
-// eachKey calls fn for the keys of a mapping, in order, each once.
-func (d *decoder) eachKey(e entry, fn func(key string, child entry)) {
+// eachKey calls fn for the keys of a mapping, in order, each once. It returns
+// whether all of them could be read.
+func (d *decoder) eachKey(e entry, fn func(key string, child entry)) (read bool) {
 	node, ok := e.node.(*ast.MappingNode)
 	if !ok {
 		if e.node.Type() != ast.NullType {
 			d.wrongType(e, "a mapping of keys and values")
+			return false
 		}
-		return
+		return true
 	}
+	read = true
 	seen := map[string]Pos{}
 	for _, value := range node.Values {
 		at := d.pos(value.Key)
 		name, ok := value.Key.(*ast.StringNode)
 		if !ok {
 			d.fail(at, "a key of %s is no plain text; write a name (quoted, if it is a number), without anchors, tags and merges", orRoot(e.path))
+			read = false
 			continue
 		}
 		key := name.Value
@@ -165,6 +186,7 @@ func (d *decoder) eachKey(e entry, fn func(key string, child entry)) {
 		seen[key] = at
 		fn(key, entry{path: join(e.path, key), at: at, node: value.Value})
 	}
+	return read
 }
 
 // list calls fn for the items of a list, in order.

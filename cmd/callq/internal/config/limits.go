@@ -32,16 +32,16 @@ type Cost struct {
 
 // afford checks that the budgets can be kept: money is reserved before a call is
 // sent, so the most that one can cost must be known.
-func (d *decoder) afford(u *Upstream) {
+func (d *decoder) afford(u *Upstream, path string) {
 	currency := ""
 	for _, b := range u.Budget {
 		switch {
 		case b.Currency == "":
 			continue
 		case currency != "" && b.Currency != currency:
-			d.fail(b.Pos, "upstreams.%s.budget: %q is in another currency than %s; a call has one price, so keep one currency", u.Name, b.Text, currency)
+			d.fail(b.Pos, "%s.budget: %q is in another currency than %s; a call has one price, so keep one currency", path, b.Text, currency)
 		case u.Cost == nil || u.Cost.PerCallMicros == 0:
-			d.fail(b.Pos, "upstreams.%s.budget: %q cannot be kept without the most that a call costs; add it, as in cost: {per_call: 0.01}", u.Name, b.Text)
+			d.fail(b.Pos, "%s.budget: %q cannot be kept without the most that a call costs; add it, as in cost: {per_call: 0.01}", path, b.Text)
 		}
 		currency = b.Currency
 	}

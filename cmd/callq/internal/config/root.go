@@ -61,11 +61,17 @@ func (d *decoder) listen(e entry) {
 
 func (d *decoder) tokens(e entry) {
 	names := map[string]bool{}
+	switch node := e.node.(type) {
+	case *ast.SequenceNode:
+		d.tokensGiven = len(node.Values) > 0
+	case *ast.NullNode:
+	default:
+		d.tokensGiven = true
+	}
 	d.list(e, func(e entry) {
 		var token Token
 		nameAt := e.at
-		before := len(d.errs)
-		d.mapping(e, fields{
+		g := d.mapping(e, fields{
 			"name": func(e entry) {
 				nameAt = d.pos(e.node)
 				token.Name, _ = d.plain(e)
@@ -78,17 +84,16 @@ func (d *decoder) tokens(e entry) {
 				token.Token, _ = d.secret(e, admin, checkToken, nil)
 			},
 		})
-		if len(d.errs) > before {
-			return
-		}
-		switch {
-		case token.Name == "":
+		if g.lacks("name") {
 			d.fail(e.at, "%s has no name; give it one, to know it by", e.path)
-		case names[token.Name]:
+		}
+		if token.Name != "" && names[token.Name] {
 			d.fail(nameAt, "%s.name %q is taken by an earlier token; choose another", e.path, token.Name)
-		case token.Role == "":
+		}
+		if g.lacks("role") {
 			d.fail(e.at, "%s has no role; write viewer, producer or operator", e.path)
-		case token.Token.IsZero():
+		}
+		if g.lacks("token") {
 			d.fail(e.at, `%s has no token; refer to one, as in token: "${env:CALLQ_TOKEN}"`, e.path)
 		}
 		names[token.Name] = true

@@ -23,7 +23,7 @@ func (d *decoder) schedules(e entry) {
 		s := &Schedule{Pos: e.at}
 		nameAt, cron, timezone := e.at, "", "UTC"
 		before := len(d.errs)
-		d.mapping(e, fields{
+		g := d.mapping(e, fields{
 			"name": func(e entry) {
 				nameAt = d.pos(e.node)
 				s.Name, _ = d.plain(e)
@@ -54,22 +54,25 @@ func (d *decoder) schedules(e entry) {
 				}
 			},
 		})
-		if len(d.errs) > before {
-			return
-		}
 		switch {
-		case s.Name == "":
+		case g.lacks("name"):
 			d.fail(e.at, "%s has no name; give it one, which its batches' names begin with", e.path)
+		case s.Name == "": // what is wrong with it has been said
 		case !upstreamName.MatchString(s.Name):
 			d.fail(nameAt, "%s.name: %q cannot name a schedule; use 1 to 64 of a-z, 0-9, _ and -", e.path, s.Name)
 		case names[s.Name]:
 			d.fail(nameAt, "%s.name %q is taken by an earlier schedule; choose another", e.path, s.Name)
-		case cron == "":
-			d.fail(e.at, `%s has no cron; write when to send, as in cron: "30 6 * * 1-5"`, e.path)
-		case s.File == "":
-			d.fail(e.at, "%s has no file; name the file of calls to send, relative to the configuration's folder", e.path)
 		}
 		names[s.Name] = true
+		if g.lacks("cron") {
+			d.fail(e.at, `%s has no cron; write when to send, as in cron: "30 6 * * 1-5"`, e.path)
+		}
+		if g.lacks("file") {
+			d.fail(e.at, "%s has no file; name the file of calls to send, relative to the configuration's folder", e.path)
+		}
+		if len(d.errs) > before {
+			return
+		}
 		s.Calendar, _ = calendar.New(cron, timezone) // both were checked
 		d.cfg.Schedules = append(d.cfg.Schedules, s)
 	})

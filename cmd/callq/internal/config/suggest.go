@@ -8,17 +8,21 @@ import (
 
 // suggest names the known key that was probably meant, or else all of them.
 func suggest(key string, known fields) string {
-	names := slices.Sorted(maps.Keys(known))
+	if best := nearest(key, known); best != "" {
+		return `did you mean "` + best + `"?`
+	}
+	return "known keys are " + strings.Join(slices.Sorted(maps.Keys(known)), ", ")
+}
+
+// nearest is the known key that was probably meant, or empty.
+func nearest(key string, known fields) string {
 	best, distance := "", 3
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(known)) {
 		if d := editDistance(key, name); d < distance && d < len(name) {
 			best, distance = name, d
 		}
 	}
-	if best != "" {
-		return `did you mean "` + best + `"?`
-	}
-	return "known keys are " + strings.Join(names, ", ")
+	return best
 }
 
 // editDistance is Levenshtein's, over bytes; keys that are much longer than any

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/seed-2903acc3/callq/policy"
 )
 
 // Upstream is an API that is called.
@@ -69,7 +71,8 @@ func (d *decoder) upstreams(e entry) {
 	d.eachKey(e, func(name string, e entry) {
 		if !upstreamName.MatchString(name) {
 			d.fail(e.at, "%q cannot name an upstream; use 1 to 64 of a-z, 0-9, _ and -", name)
-			return
+			// What is in it is looked at, with a path that stays one line.
+			e.path = join("upstreams", strconv.Quote(name))
 		}
 		d.upstream(name, e)
 	})
@@ -90,18 +93,12 @@ func (d *decoder) upstream(name string, e entry) {
 		d.wrongType(e, "a mapping of keys and values")
 		return
 	}
-	seen := map[string]bool{}
-	note := func(key string, decode func(entry)) func(entry) {
-		return func(e entry) {
-			seen[key] = true
-			decode(e)
-		}
-	}
-	d.mapping(e, fields{
-		"base_url": note("base_url", func(e entry) {
+	costWrong := false
+	g := d.mapping(e, fields{
+		"base_url": func(e entry) {
 			d.text(e, upstreams, checkBaseURL, func(value string) { u.BaseURL = value })
-		}),
-		"policy": note("policy", func(e entry) { d.policy(e, u) }),
+		},
+		"policy": func(e entry) { d.policy(e, u) },
 		"auth":   func(e entry) { u.Auth = d.auth(e) },
 		"timeout": func(e entry) {
 			if value, ok := d.duration(e); ok {
@@ -115,7 +112,11 @@ func (d *decoder) upstream(name string, e entry) {
 		},
 		"limits": func(e entry) { u.Limits = d.limits(e) },
 		"budget": func(e entry) { u.Budget = d.budget(e) },
-		"cost":   func(e entry) { u.Cost = d.cost(e) },
+		"cost": func(e entry) {
+			before := len(d.errs)
+			u.Cost = d.cost(e)
+			costWrong = len(d.errs) > before
+		},
 		"endpoints": func(e entry) {
 			u.Endpoints = d.patterns(e, endpointPattern, "GET /patent/*")
 		},
@@ -137,13 +138,15 @@ func (d *decoder) upstream(name string, e entry) {
 		},
 		"tls": func(e entry) { d.tls(e, &u.TLS) },
 	})
-	if !seen["base_url"] {
+	if g.lacks("base_url") {
 		d.fail(e.at, "%s has no base_url; write where the API is, as in base_url: https://api.example.com", e.path)
 	}
-	if !seen["policy"] {
+	if g.lacks("policy") {
 		d.fail(e.at, "%s has no policy; name a preset (callq policy presets lists them) or the path of a policy file", e.path)
 	}
-	d.afford(u)
+	if !costWrong && (u.Cost != nil || g.lacks("cost")) {
+		d.afford(u, e.path)
+	}
 }
 
 // policy tells a preset's name from a path.
@@ -155,6 +158,11 @@ func (d *decoder) policy(e entry, u *Upstream) {
 	u.Policy, u.PolicyPos = value, d.pos(e.node)
 	if IsPolicyPath(value) {
 		u.PolicyPath = d.path(value)
+		return
+	}
+	if !slices.Contains(policy.Presets(), value) {
+		_, err := policy.Preset(value) // its words are those for who loads policies
+		d.fail(u.PolicyPos, "%v", err)
 	}
 }
 
@@ -228,19 +236,13 @@ func (d *decoder) size(e entry) (int64, bool) {
 // tls reads the names of the files into files, where a reference among them is
 // stored later.
 func (d *decoder) tls(e entry, files *TLS) {
-	seen := map[string]bool{}
-	file := func(key string, field *string) func(entry) {
+	file := func(field *string) func(entry) {
 		return func(e entry) {
-			seen[key] = true
 			d.text(e, upstreams, checkAny, func(value string) { *field = d.path(value) })
 		}
 	}
-	d.mapping(e, fields{
-		"ca":   file("ca", &files.CA),
-		"cert": file("cert", &files.Cert),
-		"key":  file("key", &files.Key),
-	})
-	if seen["cert"] != seen["key"] {
+	g := d.mapping(e, fields{"ca": file(&files.CA), "cert": file(&files.Cert), "key": file(&files.Key)})
+	if g.lacks("cert") != g.lacks("key") {
 		d.fail(e.at, "%s needs cert and key together; write both, or neither", e.path)
 	}
 }
