@@ -111,7 +111,7 @@ func openDoor(ctx context.Context, cfg *config.Config, log *slog.Logger) (*door,
 		}
 	}
 	if err != nil {
-		return nil, at.Pos.Errorf("cannot listen on the admin address %s: %v", at.Listen, err)
+		return nil, at.Pos.Errorf("cannot listen on the admin address %s: %v", at.Listen, untakable(err))
 	}
 	address, ok := listener.Addr().(*net.TCPAddr)
 	d.listener, d.loopback = listener, ok && address.IP.IsLoopback()

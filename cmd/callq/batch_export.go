@@ -128,14 +128,14 @@ func (e *exporting) writeFile(ctx context.Context, d *desk, batch string, horizo
 	if info, err := os.Stat(e.out); err == nil && !info.Mode().IsRegular() {
 		f, err := os.OpenFile(e.out, os.O_WRONLY, 0)
 		if err != nil {
-			return 0, 0, misuse("%w", err)
+			return 0, 0, misuse("%w", unwritable(err))
 		}
 		n, unreadable, err = e.write(ctx, d, f, batch, horizon)
 		return n, unreadable, errors.Join(err, f.Close())
 	}
 	f, err := os.OpenFile(e.out+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o666)
 	if err != nil {
-		return 0, 0, misuse("%w", err)
+		return 0, 0, misuse("%w", unwritable(err))
 	}
 	defer func() {
 		if err != nil {

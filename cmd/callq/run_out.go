@@ -42,7 +42,7 @@ func (a *app) openResults(name string) (*resultsFile, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644) // for whom the umask says
 		if err != nil {
-			return nil, misuse("the results file: %w", err)
+			return nil, misuse("the results file: %w", unwritable(err))
 		}
 		info, err := f.Stat()
 		if err != nil {

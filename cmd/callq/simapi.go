@@ -98,7 +98,7 @@ func (a *app) simapi(ctx context.Context, f simFlags) error {
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", f.addr)
 	if err != nil {
-		return misuse("cannot listen on --addr %s: %v", f.addr, err)
+		return misuse("cannot listen on --addr %s: %w", f.addr, untakable(err))
 	}
 	sim := simapi.New(cfg)
 	server := &http.Server{Handler: sim, ReadHeaderTimeout: 10 * time.Second}

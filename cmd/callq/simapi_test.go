@@ -110,7 +110,7 @@ func TestAnAddressThatIsTakenIsWrongUsage(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	url, ended := serveSim(t, ctx)
 	_, errs, status := callq(t, "simapi", "--addr", strings.TrimPrefix(url, "http://"))
-	if status != exitUsage || !strings.Contains(errs, "cannot listen") {
+	if status != exitUsage || !strings.Contains(errs, "cannot listen") || !strings.Contains(errs, "port 0 for a free one") {
 		t.Errorf("status %d: %s", status, errs)
 	}
 	cancel()

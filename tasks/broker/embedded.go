@@ -41,6 +41,8 @@ func openEmbedded(ctx context.Context, t target, opts Options) (*Conn, error) {
 	}
 	e := &embedded{dir: dir, log: opts.Logger}
 	switch running, err := e.probe(ctx); {
+	case isFolders(err):
+		return nil, e.trouble(err, safeText(err), adviceFolder)
 	case err != nil:
 		return nil, Explain(err, t.describe())
 	case running:
@@ -51,8 +53,10 @@ func openEmbedded(ctx context.Context, t target, opts Options) (*Conn, error) {
 			}
 			return openMini(opts, volatileNotice(missing, dir))
 		}
-		if err := prepareDir(dir); err != nil {
-			return nil, e.trouble(err, safeText(err), "")
+		if err := prepareDir(dir); isFolders(err) {
+			return nil, e.trouble(err, safeText(err), adviceFolder)
+		} else if err != nil {
+			return nil, e.trouble(err, safeText(err), "") // it says what to do
 		}
 	}
 	o := baseOptions(opts)

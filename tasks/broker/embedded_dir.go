@@ -73,6 +73,14 @@ func prepareDir(dir string) error {
 	return nil
 }
 
+const adviceFolder = `choose another folder as redis: "embedded:///DIR", or a Redis of your own as redis: redis://HOST:PORT/DB`
+
+// isFolders tells that the system refused the folder or a file in it.
+func isFolders(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path)
+}
+
 var errOpenToOthers = errors.New("other users can reach it")
 
 func openToOthers(dir string) error {

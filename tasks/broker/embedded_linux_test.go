@@ -1,12 +1,14 @@
 package broker
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -97,4 +99,19 @@ func TestAKilledOwnerLeavesNoServerBehind(t *testing.T) {
 	_, pid := owner.answer()
 	owner.kill()
 	eventually(t, "the end of the server", func() bool { return gone(pid) })
+}
+
+func TestAFolderThatCannotBeMadeIsToldWithWhatElseToConfigure(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// In neither can even root make one.
+	for dir, why := range map[string]string{"/proc/nowhere/callq": "make the folder of the embedded Redis: mkdir /proc/nowhere: ", file + "/callq": "not a directory"} {
+		_, err := Open(t.Context(), embeddedURL(dir), Options{})
+		var e *Error
+		if !errors.As(err, &e) || e.Kind != KindEmbedded || !strings.Contains(err.Error(), why) || !strings.HasSuffix(err.Error(), adviceFolder) {
+			t.Errorf("%s: got %v", dir, err)
+		}
+	}
 }
