@@ -146,8 +146,9 @@ func (w *watch) tellLimit(r circuit.Record, now time.Time) (isSpent bool) {
 // wait".
 func holdLine(r circuit.Record, now time.Time) string {
 	line := fmt.Sprintf("%s: %s hold", r.Name, r.Reason)
-	if wait := r.Until.Sub(now); wait > 0 {
-		line += " for " + humanDuration(wait.Round(100*time.Millisecond))
+	const step = 100 * time.Millisecond // a shorter hold is over when one reads of it
+	if wait := r.Until.Sub(now); wait >= step {
+		line += " for " + humanDuration(wait.Round(step))
 	}
 	switch {
 	case r.Note != "":

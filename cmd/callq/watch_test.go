@@ -113,6 +113,17 @@ func TestCallsGoOutAgainOnlyWhenNeitherCircuitNorLimitHoldsThem(t *testing.T) {
 	w.sees(time.Hour, free, again)
 }
 
+func TestAHoldThatIsAsGoodAsOverIsSaidWithoutATime(t *testing.T) {
+	w := newWatched(t)
+	open := circuit.Record{State: circuit.Open, Reason: "rate", Waiting: 2}
+	for wait, want := range map[time.Duration]string{
+		-time.Second: "", 20 * time.Millisecond: "", 99 * time.Millisecond: "", 100 * time.Millisecond: " for 100ms", 1980 * time.Millisecond: " for 2s",
+	} {
+		open.Epoch, open.Until = open.Epoch+1, w.now.Add(wait)
+		w.sees(0, open, "patsnap: rate hold"+want+"; 2 calls wait")
+	}
+}
+
 func TestPatienceIsNotForLimits(t *testing.T) {
 	w := newWatched(t)
 	w.patience = time.Minute
