@@ -80,7 +80,7 @@ func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) 
 		return err
 	}
 	if f.dryRun {
-		return a.dryRun(cfg, name, f)
+		return a.dryRun(cfg, name, f, redo)
 	}
 	upstreams, err := upstreamsOf(cfg)
 	if err != nil {
@@ -161,7 +161,7 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 	if err != nil {
 		return err
 	}
-	p, err := readPlan(in, rules, j.first, nil)
+	p, err := readPlan(in, rules, j.first)
 	if err != nil {
 		return misuse("%s: %w", j.in.name, err)
 	}
