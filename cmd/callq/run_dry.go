@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/big"
 	"slices"
 	"time"
 
@@ -26,13 +25,17 @@ type forecast struct {
 	Refused    int             `json:"refused"`
 	Endpoints  []*endpointCost `json:"endpoints"`
 	// Cost is the price of all calls by cost.per_call; null where an upstream has
-	// none. Seconds is how long they take at least under limits and budgets; null
+	// none, or they are in different currencies. Currency is what the budgets call
+	// it; null where they do not say. Seconds is how long they take at least under limits and budgets; null
 	// where those allow them all at once.
-	Cost    *string  `json:"cost"`
-	Seconds *float64 `json:"seconds"`
+	Currency *string  `json:"currency"`
+	Cost     *string  `json:"cost"`
+	Seconds  *float64 `json:"seconds"`
 
-	span    span
-	results string
+	// costLine is the cost for people, empty where none is configured.
+	costLine string
+	span     span
+	results  string
 }
 
 // span is how long calls take at least, and the rule that says so.
@@ -80,7 +83,7 @@ func (a *app) dryRun(cfg *config.Config, name string, f runFlags, redo map[tasks
 	if out.Endpoints, err = endpointsOf(cfg, in, p, rules); err != nil {
 		return err
 	}
-	out.Cost = costOf(cfg, out.Endpoints)
+	priceOf(cfg, out.Endpoints).fill(&out)
 	if out.span, err = spanOf(cfg, out.Endpoints, time.Now()); err != nil {
 		return err
 	}
@@ -136,23 +139,6 @@ func endpointsOf(cfg *config.Config, in *callsFile, p *plan, rules tasks.Rules) 
 		list = append(list, &e)
 	}
 	return list, nil
-}
-
-// costOf adds up what the calls cost, exactly; nil where a price is not known.
-func costOf(cfg *config.Config, endpoints []*endpointCost) *string {
-	micros := new(big.Int)
-	for _, e := range endpoints {
-		u := cfg.Upstream(e.Upstream)
-		if u == nil || u.Cost == nil || u.Cost.PerCallMicros == 0 {
-			return nil
-		}
-		micros.Add(micros, new(big.Int).Mul(big.NewInt(u.Cost.PerCallMicros), big.NewInt(int64(e.Calls))))
-	}
-	text := new(big.Rat).SetFrac(micros, big.NewInt(1_000_000)).FloatString(6)
-	for len(text) > 2 && text[len(text)-1] == '0' && text[len(text)-3] != '.' {
-		text = text[:len(text)-1]
-	}
-	return &text
 }
 
 // spanOf finds the upstream whose calls take the longest under its limits and
@@ -219,10 +205,8 @@ func (a *app) printForecast(f forecast) error {
 	if f.Calls == 0 {
 		return text.err // nothing costs nothing and takes no time
 	}
-	if f.Cost != nil {
-		fmt.Fprintf(text, "Cost: %s, by cost.per_call of the configuration; retries may add to it.\n", *f.Cost)
-	} else {
-		fmt.Fprintln(text, "Cost: unknown; give the upstream a cost, as in cost: {per_call: 0.01}.")
+	if f.costLine != "" {
+		fmt.Fprintln(text, f.costLine)
 	}
 	fmt.Fprintln(text, f.span)
 	return text.err
