@@ -91,6 +91,7 @@ func (a *app) dryRun(cfg *config.Config, name string, f runFlags, redo map[tasks
 		seconds := out.span.atLeast.Truncate(time.Millisecond).Seconds()
 		out.Seconds = &seconds
 	}
+	a.showMissing(cfg, out.Calls)
 	if err := a.printForecast(out); err != nil {
 		return err
 	}
@@ -98,6 +99,19 @@ func (a *app) dryRun(cfg *config.Config, name string, f runFlags, redo map[tasks
 		return errFindings
 	}
 	return nil
+}
+
+// showMissing says for what the run itself would end before its first call: what
+// the configuration refers to is of no use to a dry run, and may be elsewhere.
+func (a *app) showMissing(cfg *config.Config, calls int) {
+	list := each(cfg.ResolveUpstreams(), found)
+	if calls > 0 {
+		_, err := cfg.RedisURL()
+		list = append(list, each(err, found)...)
+	}
+	for _, one := range list {
+		a.report(errors.New("the run itself needs this first: " + one.Detail))
+	}
 }
 
 // endpointsOf counts the calls of a plan that have not ended, the most frequent
