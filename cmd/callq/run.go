@@ -141,7 +141,8 @@ type job struct {
 	redo      map[tasks.State]bool
 	first     int
 	patience  time.Duration
-	// again is the command line that goes on with the file.
+	// again is the command line that goes on with the file; empty where the same
+	// command begins anew.
 	again string
 	// onEvent sees every attempt, with the writer that does not tear the progress.
 	onEvent func(*progress, worker.Event)
@@ -284,6 +285,8 @@ func (s *session) tryMended(ctx context.Context, upstreams []string) error {
 // resumeHint says how to go on after a run that did not finish.
 func resumeHint(s *session, j job) string {
 	switch {
+	case j.again == "":
+		return "the same command begins anew"
 	case s.out.file != nil:
 		return "run the same command again to go on"
 	case s.desk.conn.Volatile:
