@@ -212,7 +212,10 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 			}
 		}
 		s.progress.begin(p.accepted, resumed)
+		s.written.Store(int64(resumed))
+		a.signals.cuts(func() { a.cutShort(s, j) })
 		err = a.session(ctx, s, j)
+		a.signals.cuts(nil)
 		s.progress.close()
 	}
 	sum := summary{
@@ -294,6 +297,14 @@ func resumeHint(s *session, j job) string {
 	default:
 		return "run the same command again: it begins with the results that are known already"
 	}
+}
+
+// cutShort is the last line of a run that ends at once. What has ended but is not in
+// the results file does not count.
+func (a *app) cutShort(s *session, j job) {
+	s.progress.close()
+	a.report(fmt.Errorf("stopped at once: %s of %s their results; %s",
+		grouped(s.written.Load()), verbalOf(s.plan.accepted, "call", "has", "have"), resumeHint(s, j)))
 }
 
 // closing prints the summary: on stdout, or on stderr where stdout holds results.

@@ -57,6 +57,8 @@ type session struct {
 	exported []ledger.Record
 	synced   time.Time
 	before   int // calls that had ended before
+	// written is how many calls have their results in the results file.
+	written atomic.Int64
 	// horizons are how far the batches had ended before, and known counts the
 	// results from within them: no call was made for those.
 	horizons map[int]ledger.Horizon
@@ -293,7 +295,7 @@ func (s *session) collect(ctx context.Context) error {
 				break
 			}
 			if err != nil {
-				return errors.Join(err, s.flushed(s.out.flush()))
+				return errors.Join(err, s.flush())
 			}
 			if !s.plan.end(r.Key, r.Hash, i, tasks.State(r.State)) {
 				continue
@@ -311,7 +313,16 @@ func (s *session) collect(ctx context.Context) error {
 			}
 		}
 	}
-	return s.flushed(s.out.flush())
+	return s.flush()
+}
+
+// flush writes the results that were added.
+func (s *session) flush() error {
+	if err := s.out.flush(); err != nil {
+		return s.flushed(err)
+	}
+	s.written.Store(int64(s.plan.accepted - s.plan.open()))
+	return nil
 }
 
 func (s *session) flushed(err error) error {
