@@ -91,17 +91,17 @@ func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
-	a.stopsGently()
 	return a.runInput(ctx, job{
 		cfg: cfg, upstreams: upstreams, in: in, out: outName(name, f.out), redo: redo, first: f.first, patience: f.patience,
 		again: a.againLine(in, f),
 	})
 }
 
-// stopsGently makes the first Ctrl-C drain, and says so.
-func (a *app) stopsGently() {
+// stopsGently makes the first Ctrl-C drain, and says so; the next frame of a bar
+// would wipe it out if the bar did not know.
+func (a *app) stopsGently(p *progress) {
 	a.signals.drain(func() {
-		a.progressf("callq: stopping: the calls that are on their way end first; Ctrl-C again stops at once")
+		p.say("callq: stopping: the calls that are on their way end first; Ctrl-C again stops at once")
 	})
 }
 
@@ -156,6 +156,8 @@ type job struct {
 // runInput makes the calls of one file and writes their results.
 func (a *app) runInput(ctx context.Context, j job) (err error) {
 	begin := time.Now()
+	bar := a.newProgress()
+	a.stopsGently(bar)
 	rules := rulesOf(j.cfg)
 	rules.AllowJobs = false // no code for jobs is in this process
 	in, err := j.in.again()
@@ -180,7 +182,7 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 	if err != nil {
 		return err
 	}
-	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, redo: j.redo, progress: a.newProgress()}
+	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, redo: j.redo, progress: bar}
 	defer s.progress.close()
 	s.log = slog.New(slog.NewTextHandler(s.progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if p.open() > 0 || j.opened != nil || len(past.failed) > 0 {
