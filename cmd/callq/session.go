@@ -211,7 +211,7 @@ func (s *session) follow(ctx context.Context, worked, sent *chan error) error {
 			return err
 		}
 		s.progress.hold(s.watch.held)
-		if line := s.still.line(now); line != "" && !s.watch.held {
+		if line := s.still.line(now); line != "" && s.watch.held == "" {
 			s.progress.say("%s", line)
 		}
 		if *sent != nil {
