@@ -111,7 +111,6 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
-	a.stopsGently()
 	j := job{
 		cfg: cfg, upstreams: upstreams, in: in, out: filepath.Join(dir, "results.jsonl"), patience: defaultPatience,
 		onEvent: (&firstSeen{}).show,

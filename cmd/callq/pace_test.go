@@ -83,11 +83,11 @@ func TestProgressTellsOfTheWholeFileAndForecastsOnlyWhatIsNotHeld(t *testing.T) 
 		if got, want := tell(260), "260 of 500 calls have ended (52%), 10.0/s, about 24s left, 1 dropped"; got != want {
 			t.Errorf("it says %q, want %q", got, want)
 		}
-		p.hold(true)
-		if got, want := tell(260), "260 of 500 calls have ended (52%), 1 dropped"; got != want {
+		p.hold("held until 19:53:10 (outage)")
+		if got, want := tell(260), "260 of 500 calls have ended (52%), 1 dropped; held until 19:53:10 (outage)"; got != want {
 			t.Errorf("while calls are held it says %q, want %q", got, want)
 		}
-		p.hold(false)
+		p.hold("")
 		if got, want := tell(310), "310 of 500 calls have ended (62%), 10.0/s, about 19s left, 1 dropped"; got != want {
 			t.Errorf("afterwards it says %q, want %q", got, want)
 		}
@@ -95,4 +95,43 @@ func TestProgressTellsOfTheWholeFileAndForecastsOnlyWhatIsNotHeld(t *testing.T) 
 	if got, want := progressLine(0, 1), "0 of 1 call has ended (0%)"; got != want {
 		t.Errorf("it says %q, want %q", got, want)
 	}
+}
+
+func TestProgressThatMakesNoneIsSaidMoreSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := (&app{stderr: &out}).newProgress()
+		p.begin(10, 0)
+		n, losses := 2, ""
+		// lines counts those that are written in a while.
+		lines := func(while time.Duration) int {
+			out.Reset()
+			for range while / time.Second {
+				time.Sleep(time.Second) // in the bubble
+				p.done(n, 0, func() string { return losses })
+			}
+			return strings.Count(out.String(), "\n")
+		}
+		for _, c := range []struct {
+			what   string
+			change func()
+			while  time.Duration
+			want   int
+		}{
+			{"the first", func() {}, lineEvery, 1},
+			{"nothing has changed", func() {}, stillEvery - time.Second, 0},
+			{"nothing has changed for long", func() {}, time.Second, 1},
+			{"a call has ended", func() { n++ }, lineEvery, 1},
+			{"a call was lost", func() { losses = ", 1 dead" }, lineEvery, 1},
+			{"they are held", func() { p.hold("held until 19:53:10 (outage)") }, lineEvery, 1},
+			{"they are held for ten minutes", func() {}, 10 * time.Minute, 20},
+			{"they are held for longer", func() { p.hold("held until 19:58:10 (outage)") }, lineEvery, 1},
+			{"they go out again", func() { p.hold("") }, lineEvery, 1},
+		} {
+			c.change()
+			if got := lines(c.while); got != c.want {
+				t.Errorf("%s: %d lines, want %d", c.what, got, c.want)
+			}
+		}
+	})
 }

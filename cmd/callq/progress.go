@@ -11,8 +11,12 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 )
 
-// lineEvery is how often progress is said where there is no terminal.
-const lineEvery = 5 * time.Second
+const (
+	// lineEvery is how often progress is said where there is no terminal.
+	lineEvery = 5 * time.Second
+	// stillEvery is how often it is said where there is none.
+	stillEvery = 30 * time.Second
+)
 
 // progress tells on stderr how far a command has come: a bar on a terminal, a
 // line now and then elsewhere, nothing with --quiet. It is also the writer for
@@ -26,11 +30,12 @@ type progress struct {
 	bar    *mpb.Bar
 	total  int
 	said   time.Time
+	line   string // what was said then, without the forecast
 	closed bool
 
 	pace pace
-	held bool
-	// ahead is the forecast as the bar shows it. The bar reads it while others
+	held string
+	// ahead is the forecast, or the hold, as the bar shows it. The bar reads it while others
 	// hold mu and wait for the bar.
 	ahead atomic.Pointer[string]
 }
@@ -62,15 +67,15 @@ func (p *progress) begin(total, n int) {
 	p.bar.SetCurrent(int64(n))
 }
 
-// hold tells whether something keeps the calls waiting. How fast they went before
-// says nothing of how fast they go afterwards.
-func (p *progress) hold(held bool) {
+// hold tells what keeps the calls waiting, if anything does. How fast they went
+// before says nothing of how fast they go afterwards.
+func (p *progress) hold(held string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.held && !held {
+	if p.held != "" && held == "" {
 		p.pace.restart()
 	}
-	p.held = held
+	p.held = printable(held)
 }
 
 // done says that n calls have ended, of which so many were not made here, and what
@@ -83,20 +88,27 @@ func (p *progress) done(n, known int, losses func() string) {
 	}
 	now := time.Now()
 	p.pace.note(now, n-known)
-	ahead := ""
-	if !p.held {
+	ahead, held := "", ""
+	if p.held == "" {
 		ahead = p.pace.forecast(p.total - n)
+	} else {
+		held = "; " + p.held
 	}
 	if p.bar != nil {
-		p.ahead.Store(&ahead)
+		after := ahead + held
+		p.ahead.Store(&after)
 		p.bar.SetCurrent(int64(n))
 		return
 	}
-	if now.Sub(p.said) < lineEvery {
+	since := now.Sub(p.said)
+	if since < lineEvery {
 		return
 	}
-	p.said = now
-	fmt.Fprintln(p.out, progressLine(n, p.total)+ahead+losses())
+	begin, end := progressLine(n, p.total), losses()+held
+	if line := begin + end; line != p.line || since >= stillEvery {
+		p.said, p.line = now, line
+		fmt.Fprintln(p.out, begin+ahead+end)
+	}
 }
 
 func progressLine(n, total int) string {

@@ -80,7 +80,7 @@ func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) 
 		return err
 	}
 	if f.dryRun {
-		return a.dryRun(cfg, name, f)
+		return a.dryRun(cfg, name, f, redo)
 	}
 	upstreams, err := upstreamsOf(cfg)
 	if err != nil {
@@ -91,17 +91,17 @@ func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
-	a.stopsGently()
 	return a.runInput(ctx, job{
 		cfg: cfg, upstreams: upstreams, in: in, out: outName(name, f.out), redo: redo, first: f.first, patience: f.patience,
 		again: a.againLine(in, f),
 	})
 }
 
-// stopsGently makes the first Ctrl-C drain, and says so.
-func (a *app) stopsGently() {
+// stopsGently makes the first Ctrl-C drain, and says so; the next frame of a bar
+// would wipe it out if the bar did not know.
+func (a *app) stopsGently(p *progress) {
 	a.signals.drain(func() {
-		a.progressf("callq: stopping: the calls that are on their way end first; Ctrl-C again stops at once")
+		p.say("callq: stopping: the calls that are on their way end first; Ctrl-C again stops at once")
 	})
 }
 
@@ -141,7 +141,8 @@ type job struct {
 	redo      map[tasks.State]bool
 	first     int
 	patience  time.Duration
-	// again is the command line that goes on with the file.
+	// again is the command line that goes on with the file; empty where the same
+	// command begins anew.
 	again string
 	// onEvent sees every attempt, with the writer that does not tear the progress.
 	onEvent func(*progress, worker.Event)
@@ -155,13 +156,15 @@ type job struct {
 // runInput makes the calls of one file and writes their results.
 func (a *app) runInput(ctx context.Context, j job) (err error) {
 	begin := time.Now()
+	bar := a.newProgress()
+	a.stopsGently(bar)
 	rules := rulesOf(j.cfg)
 	rules.AllowJobs = false // no code for jobs is in this process
 	in, err := j.in.again()
 	if err != nil {
 		return err
 	}
-	p, err := readPlan(in, rules, j.first, nil)
+	p, err := readPlan(in, rules, j.first)
 	if err != nil {
 		return misuse("%s: %w", j.in.name, err)
 	}
@@ -183,7 +186,7 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 	if err != nil {
 		return err
 	}
-	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, sent: sent, redo: j.redo, progress: a.newProgress()}
+	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, sent: sent, redo: j.redo, progress: bar}
 	defer s.progress.close()
 	s.log = slog.New(slog.NewTextHandler(s.progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if p.open() > 0 || j.opened != nil || len(past.failed) > 0 {
@@ -219,7 +222,10 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 		}
 		s.progress.begin(p.accepted, resumed)
 		if err = sent.begin(s.desk.conn.Volatile); err == nil {
+			s.written.Store(int64(resumed))
+			a.signals.cuts(func() { a.cutShort(s, j) })
 			err = a.session(ctx, s, j)
+			a.signals.cuts(nil)
 			err = errors.Join(err, sent.close())
 		}
 		s.progress.close()
@@ -294,6 +300,8 @@ func (s *session) tryMended(ctx context.Context, upstreams []string) error {
 // resumeHint says how to go on after a run that did not finish.
 func resumeHint(s *session, j job) string {
 	switch {
+	case j.again == "":
+		return "the same command begins anew"
 	case s.out.file != nil:
 		return "run the same command again to go on"
 	case s.desk.conn.Volatile:
@@ -301,6 +309,14 @@ func resumeHint(s *session, j job) string {
 	default:
 		return "run the same command again: it begins with the results that are known already"
 	}
+}
+
+// cutShort is the last line of a run that ends at once. What has ended but is not in
+// the results file does not count.
+func (a *app) cutShort(s *session, j job) {
+	s.progress.close()
+	a.report(fmt.Errorf("stopped at once: %s of %s their results; %s",
+		grouped(s.written.Load()), verbalOf(s.plan.accepted, "call", "has", "have"), resumeHint(s, j)))
 }
 
 // closing prints the summary: on stdout, or on stderr where stdout holds results.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/big"
 	"slices"
 	"time"
 
@@ -17,18 +16,26 @@ import (
 
 // forecast is what --dry-run says.
 type forecast struct {
-	File       string          `json:"file"`
+	File string `json:"file"`
+	// Calls are those that would be made: all but the Resumed, which an earlier
+	// run has finished.
 	Calls      int             `json:"calls"`
+	Resumed    int             `json:"resumed"`
 	Duplicates int             `json:"duplicates"`
 	Refused    int             `json:"refused"`
 	Endpoints  []*endpointCost `json:"endpoints"`
 	// Cost is the price of all calls by cost.per_call; null where an upstream has
-	// none. Seconds is how long they take at least under limits and budgets; null
+	// none, or they are in different currencies. Currency is what the budgets call
+	// it; null where they do not say. Seconds is how long they take at least under limits and budgets; null
 	// where those allow them all at once.
-	Cost    *string  `json:"cost"`
-	Seconds *float64 `json:"seconds"`
+	Currency *string  `json:"currency"`
+	Cost     *string  `json:"cost"`
+	Seconds  *float64 `json:"seconds"`
 
-	span span
+	// costLine is the cost for people, empty where none is configured.
+	costLine string
+	span     span
+	results  string
 }
 
 // span is how long calls take at least, and the rule that says so.
@@ -46,8 +53,9 @@ type endpointCost struct {
 	Calls    int    `json:"calls"`
 }
 
-// dryRun says what a run would call.
-func (a *app) dryRun(cfg *config.Config, name string, f runFlags) (err error) {
+// dryRun says what a run would call, by the file and by what an earlier run has
+// written.
+func (a *app) dryRun(cfg *config.Config, name string, f runFlags, redo map[tasks.State]bool) (err error) {
 	if _, err := policiesOf(cfg); err != nil {
 		return err
 	}
@@ -56,39 +64,26 @@ func (a *app) dryRun(cfg *config.Config, name string, f runFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
-	folds := map[string]func(method, path string) string{}
-	for _, u := range cfg.Upstreams {
-		if folds[u.Name], err = worker.FoldEndpoints(u.Endpoints); err != nil {
-			return err
-		}
-	}
-	counts := map[endpointCost]int{}
 	rules := rulesOf(cfg)
 	rules.AllowJobs = false
-	p, err := readPlan(in.file, rules, f.first, func(c tasks.Call) {
-		path, err := c.URLPath()
-		if err != nil {
-			path = c.Path
-		}
-		endpoint := c.Method + " " + path
-		if fold := folds[c.Upstream]; fold != nil {
-			endpoint = fold(c.Method, path)
-		}
-		counts[endpointCost{Upstream: c.Upstream, Endpoint: endpoint}]++
-	})
+	p, err := readPlan(in.file, rules, f.first)
 	if err != nil {
 		return misuse("%s: %w", name, err)
 	}
 	a.showRefusals(name, p)
 	a.showEmpty(name, p.accepted+p.refused)
-	out := forecast{File: name, Calls: p.accepted, Duplicates: p.duplicates, Refused: p.refused, Endpoints: []*endpointCost{}}
-	for _, e := range slices.SortedFunc(maps.Keys(counts), func(a, b endpointCost) int {
-		return cmp.Or(counts[b]-counts[a], cmp.Compare(a.Upstream, b.Upstream), cmp.Compare(a.Endpoint, b.Endpoint))
-	}) {
-		e.Calls = counts[e]
-		out.Endpoints = append(out.Endpoints, &e)
+	results := outName(name, f.out)
+	if err := sameFile(in, results); err != nil {
+		return err
 	}
-	out.Cost = costOf(cfg, out.Endpoints)
+	if err := foresee(results, p, redo); err != nil {
+		return err
+	}
+	out := forecast{File: name, Calls: p.open(), Resumed: p.accepted - p.open(), Duplicates: p.duplicates, Refused: p.refused, results: results}
+	if out.Endpoints, err = endpointsOf(cfg, in, p, rules); err != nil {
+		return err
+	}
+	priceOf(cfg, out.Endpoints).fill(&out)
 	if out.span, err = spanOf(cfg, out.Endpoints, time.Now()); err != nil {
 		return err
 	}
@@ -96,6 +91,7 @@ func (a *app) dryRun(cfg *config.Config, name string, f runFlags) (err error) {
 		seconds := out.span.atLeast.Truncate(time.Millisecond).Seconds()
 		out.Seconds = &seconds
 	}
+	a.showMissing(cfg, out.Calls)
 	if err := a.printForecast(out); err != nil {
 		return err
 	}
@@ -105,21 +101,58 @@ func (a *app) dryRun(cfg *config.Config, name string, f runFlags) (err error) {
 	return nil
 }
 
-// costOf adds up what the calls cost, exactly; nil where a price is not known.
-func costOf(cfg *config.Config, endpoints []*endpointCost) *string {
-	micros := new(big.Int)
-	for _, e := range endpoints {
-		u := cfg.Upstream(e.Upstream)
-		if u == nil || u.Cost == nil || u.Cost.PerCallMicros == 0 {
-			return nil
+// showMissing says for what the run itself would end before its first call: what
+// the configuration refers to is of no use to a dry run, and may be elsewhere.
+func (a *app) showMissing(cfg *config.Config, calls int) {
+	list := each(cfg.ResolveUpstreams(), found)
+	if calls > 0 {
+		_, err := cfg.RedisURL()
+		list = append(list, each(err, found)...)
+	}
+	for _, one := range list {
+		a.report(errors.New("the run itself needs this first: " + one.Detail))
+	}
+}
+
+// endpointsOf counts the calls of a plan that have not ended, the most frequent
+// endpoint first.
+func endpointsOf(cfg *config.Config, in *callsFile, p *plan, rules tasks.Rules) ([]*endpointCost, error) {
+	folds := map[string]func(method, path string) string{}
+	for _, u := range cfg.Upstreams {
+		fold, err := worker.FoldEndpoints(u.Endpoints)
+		if err != nil {
+			return nil, err
 		}
-		micros.Add(micros, new(big.Int).Mul(big.NewInt(u.Cost.PerCallMicros), big.NewInt(int64(e.Calls))))
+		folds[u.Name] = fold
 	}
-	text := new(big.Rat).SetFrac(micros, big.NewInt(1_000_000)).FloatString(6)
-	for len(text) > 2 && text[len(text)-1] == '0' && text[len(text)-3] != '.' {
-		text = text[:len(text)-1]
+	file, err := in.again()
+	if err != nil {
+		return nil, err
 	}
-	return &text
+	counts := map[endpointCost]int{}
+	for line, err := range p.calls(0, file, rules, nil) {
+		if err != nil {
+			return nil, misuse("%s: %w", in.name, err)
+		}
+		c := line.Call
+		path, err := c.URLPath()
+		if err != nil {
+			path = c.Path
+		}
+		endpoint := c.Method + " " + path
+		if fold := folds[c.Upstream]; fold != nil {
+			endpoint = fold(c.Method, path)
+		}
+		counts[endpointCost{Upstream: c.Upstream, Endpoint: endpoint}]++
+	}
+	list := []*endpointCost{}
+	for _, e := range slices.SortedFunc(maps.Keys(counts), func(a, b endpointCost) int {
+		return cmp.Or(counts[b]-counts[a], cmp.Compare(a.Upstream, b.Upstream), cmp.Compare(a.Endpoint, b.Endpoint))
+	}) {
+		e.Calls = counts[e]
+		list = append(list, &e)
+	}
+	return list, nil
 }
 
 // spanOf finds the upstream whose calls take the longest under its limits and
@@ -171,6 +204,9 @@ func (a *app) printForecast(f forecast) error {
 	}
 	text := &errWriter{w: a.stdout}
 	fmt.Fprintf(text, "%s would be made.\n", plural(f.Calls, "call"))
+	if f.Resumed > 0 {
+		fmt.Fprintf(text, "%s finished by an earlier run; see %s.\n", verbalOf(f.Resumed, "call", "was", "were"), printable(f.results))
+	}
 	if len(f.Endpoints) > 0 {
 		t := newTable(text, "CALLS", "UPSTREAM", "ENDPOINT")
 		for _, e := range f.Endpoints {
@@ -180,10 +216,11 @@ func (a *app) printForecast(f forecast) error {
 			return err
 		}
 	}
-	if f.Cost != nil {
-		fmt.Fprintf(text, "Cost: %s, by cost.per_call of the configuration; retries may add to it.\n", *f.Cost)
-	} else {
-		fmt.Fprintln(text, "Cost: unknown; give the upstream a cost, as in cost: {per_call: 0.01}.")
+	if f.Calls == 0 {
+		return text.err // nothing costs nothing and takes no time
+	}
+	if f.costLine != "" {
+		fmt.Fprintln(text, f.costLine)
 	}
 	fmt.Fprintln(text, f.span)
 	return text.err

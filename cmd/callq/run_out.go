@@ -75,26 +75,9 @@ func (r *resultsFile) resume(p *plan, redo func(tasks.Result) bool, known func(t
 	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	var gone []int // ordinals of the lines to take out
-	n := 0
-	var torn *tasks.TornLineError
-	for result, err := range tasks.ReadResults(r.file) {
-		var bad *tasks.FieldError
-		switch {
-		case errors.As(err, &torn):
-			continue
-		case errors.As(err, &bad):
-			return misuse("%s: line %d is no result, so this does not look like a results file; choose another with -o, or take the line out", r.name, bad.Line)
-		case err != nil:
-			return fmt.Errorf("%s: %w", r.name, err)
-		}
-		n++
-		switch p.recall(result, redo) {
-		case finished:
-			known(result)
-		case outdated:
-			gone = append(gone, n)
-		}
+	gone, torn, err := recallLines(r.name, r.file, p, redo, known)
+	if err != nil {
+		return err
 	}
 	if torn != nil {
 		if err := r.repair(torn); err != nil {
@@ -111,6 +94,32 @@ func (r *resultsFile) resume(p *plan, redo func(tasks.Result) bool, known func(t
 	return err
 }
 
+// recallLines takes the lines of an earlier results file into account: known sees
+// the result of every call that is finished. gone are the ordinals of the lines to
+// take out, torn is the last line where it has no end.
+func recallLines(name string, from io.Reader, p *plan, redo func(tasks.Result) bool, known func(tasks.Result)) (gone []int, torn *tasks.TornLineError, err error) {
+	n := 0
+	for result, err := range tasks.ReadResults(from) {
+		var bad *tasks.FieldError
+		switch {
+		case errors.As(err, &torn):
+			continue
+		case errors.As(err, &bad):
+			return nil, nil, misuse("%s: line %d is no result, so this does not look like a results file; choose another with -o, or take the line out", name, bad.Line)
+		case err != nil:
+			return nil, nil, fmt.Errorf("%s: %w", name, err)
+		}
+		n++
+		switch p.recall(result, redo) {
+		case finished:
+			known(result)
+		case outdated:
+			gone = append(gone, n)
+		}
+	}
+	return gone, torn, nil
+}
+
 // repair mends the end of the file, so that lines can follow.
 func (r *resultsFile) repair(torn *tasks.TornLineError) error {
 	if torn.NeedsNewline {
@@ -120,18 +129,28 @@ func (r *resultsFile) repair(torn *tasks.TornLineError) error {
 		_, err := r.file.WriteAt([]byte("\n"), torn.Offset)
 		return err
 	}
-	// What is cut off must be the beginning of a result, lest a text that is none
-	// of ours is lost.
+	if err := checkTorn(r.file, torn); err != nil {
+		return err
+	}
+	return r.file.Truncate(torn.Offset)
+}
+
+// checkTorn refuses a last line that is not the beginning of a result: a text that
+// is none of ours must not be cut off.
+func checkTorn(file io.ReaderAt, torn *tasks.TornLineError) error {
+	if torn.NeedsNewline {
+		return nil
+	}
 	begin := []byte(`{"key":"`)
 	head := make([]byte, len(begin))
-	n, err := r.file.ReadAt(head, torn.Offset)
+	n, err := file.ReadAt(head, torn.Offset)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	if !bytes.HasPrefix(begin, head[:n]) {
 		return misuse("line %d is no result, so this does not look like a results file; choose another with -o", torn.Line)
 	}
-	return r.file.Truncate(torn.Offset)
+	return nil
 }
 
 // without replaces the file by one that lacks the given lines; the others stay as

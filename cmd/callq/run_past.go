@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"regexp"
 	"strings"
 
@@ -44,6 +46,39 @@ func readPast(out *resultsFile, p *plan, sent *sentFile, redo map[tasks.State]bo
 		e.failed[r.Batch][r.ID] = r.State
 	})
 	return e, err
+}
+
+// foresee takes an earlier results file into account as a run would, and leaves it
+// as it is. What the queue knows beyond it is not looked for.
+func foresee(name string, p *plan, redo map[tasks.State]bool) (err error) {
+	if name == "-" {
+		return nil
+	}
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return misuse("the results file: %w", err)
+	case info.IsDir():
+		return misuse("the results file: %s is a folder", name)
+	case !info.Mode().IsRegular(): // a stream, which holds no results
+		return nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return misuse("the results file: %w", err)
+	}
+	defer f.Close()
+	_, torn, err := recallLines(name, f, p, func(r tasks.Result) bool { return redo[r.State] }, func(tasks.Result) {})
+	if err != nil || torn == nil {
+		return err
+	}
+	// A run that is at work just now may be in the midst of this line.
+	if err := checkTorn(f, torn); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
 }
 
 // renew looks for calls that the results file has as failed and that somebody has

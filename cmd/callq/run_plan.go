@@ -61,9 +61,8 @@ func digestOf(text string) mark {
 	return d
 }
 
-// readPlan reads the whole file, or its first calls where first is above 0. each,
-// unless nil, sees every accepted call once.
-func readPlan(in io.Reader, rules tasks.Rules, first int, each func(tasks.Call)) (*plan, error) {
+// readPlan reads the whole file, or its first calls where first is above 0.
+func readPlan(in io.Reader, rules tasks.Rules, first int) (*plan, error) {
 	p := &plan{asked: map[mark]asked{}}
 	for line, err := range tasks.ReadCalls(in, tasks.ReadOptions{Rules: rules}) {
 		p.lines = line.Number
@@ -89,9 +88,6 @@ func readPlan(in io.Reader, rules tasks.Rules, first int, each func(tasks.Call))
 		}
 		p.asked[key] = asked{digest: digest}
 		p.accepted++
-		if each != nil {
-			each(line.Call)
-		}
 		if p.accepted == first {
 			break
 		}

@@ -58,6 +58,10 @@ type session struct {
 	exported []ledger.Record
 	synced   time.Time
 	before   int // calls that had ended before
+	// written is how many calls have their results in the results file, unwritten
+	// the keys and digests of results that were added and may not be there yet.
+	written   atomic.Int64
+	unwritten [][2]string
 	// horizons are how far the batches had ended before, and known counts the
 	// results from within them: no call was made for those.
 	horizons map[int]ledger.Horizon
@@ -210,7 +214,7 @@ func (s *session) follow(ctx context.Context, worked, sent *chan error) error {
 			return err
 		}
 		s.progress.hold(s.watch.held)
-		if line := s.still.line(now); line != "" && !s.watch.held {
+		if line := s.still.line(now); line != "" && s.watch.held == "" {
 			s.progress.say("%s", line)
 		}
 		if *sent != nil {
@@ -285,7 +289,6 @@ func (s *session) submit(ctx context.Context) error {
 // collect writes the results of the calls that have ended since it was called
 // last.
 func (s *session) collect(ctx context.Context) error {
-	var written [][2]string // keys and digests
 	for i := range int(s.batches.Load()) {
 		if i == len(s.cursors) {
 			s.cursors = append(s.cursors, &ledger.Cursor{})
@@ -295,7 +298,7 @@ func (s *session) collect(ctx context.Context) error {
 				break
 			}
 			if err != nil {
-				return errors.Join(err, s.flushed(s.out.flush()))
+				return errors.Join(err, s.flush())
 			}
 			if !s.plan.end(r.Key, r.Hash, i, tasks.State(r.State)) {
 				continue
@@ -304,7 +307,7 @@ func (s *session) collect(ctx context.Context) error {
 			if err := s.out.add(result); err != nil {
 				return s.flushed(err)
 			}
-			written = append(written, [2]string{result.Key, result.Digest})
+			s.unwritten = append(s.unwritten, [2]string{result.Key, result.Digest})
 			s.tally.add(result)
 			if h := s.horizons[i]; h != nil && h.Has(r) {
 				s.known++
@@ -314,12 +317,19 @@ func (s *session) collect(ctx context.Context) error {
 			}
 		}
 	}
+	return s.flush()
+}
+
+// flush writes the results that were added.
+func (s *session) flush() error {
 	if err := s.out.flush(); err != nil {
 		return s.flushed(err)
 	}
-	for _, call := range written {
+	for _, call := range s.unwritten {
 		s.sent.ended(call[0], call[1])
 	}
+	s.unwritten = s.unwritten[:0]
+	s.written.Store(int64(s.plan.accepted - s.plan.open()))
 	return nil
 }
 

@@ -25,6 +25,8 @@ type signals struct {
 	hangups  chan os.Signal
 	draining atomic.Bool
 	notice   func()
+	// cut, once it is there, says what a second signal cuts short.
+	cut atomic.Pointer[func()]
 	// reload, once it is there, is told of SIGHUP.
 	reload atomic.Pointer[chan struct{}]
 }
@@ -72,6 +74,17 @@ func (s *signals) drain(notice func()) {
 	s.draining.Store(true)
 }
 
+// cuts has say called when a second signal ends the program while work goes on;
+// nil takes that back. It must not wait for anything that may be what keeps the
+// program from ending.
+func (s *signals) cuts(say func()) {
+	if say == nil {
+		s.cut.Store(nil)
+		return
+	}
+	s.cut.Store(&say)
+}
+
 // guard runs work, and leaves it behind with exitFailed when it was told to end
 // and does not: after a second signal, or in its time where it does not drain.
 func (s *signals) guard(ctx context.Context, work func(context.Context) int) int {
@@ -104,6 +117,9 @@ func (s *signals) guard(ctx context.Context, work func(context.Context) int) int
 	case status := <-done:
 		return status
 	case <-s.arrived:
+		if say := s.cut.Load(); say != nil {
+			(*say)()
+		}
 	case <-late:
 	}
 	return exitFailed

@@ -32,14 +32,17 @@ func TestTheSecondSignalEndsADrainingCommand(t *testing.T) {
 		s.drain(nil)
 		s.arrived <- os.Interrupt
 		s.arrived <- os.Interrupt
-		stuck := make(chan struct{})
+		stuck, said := make(chan struct{}), 0
+		s.cuts(func() { t.Error("what was taken back was said") })
+		s.cuts(nil)
+		s.cuts(func() { said++ })
 		status := s.guard(t.Context(), func(context.Context) int {
 			<-stuck
 			return exitWell
 		})
 		close(stuck)
-		if status != exitFailed {
-			t.Errorf("status %d", status)
+		if status != exitFailed || said != 1 {
+			t.Errorf("status %d, said %d times", status, said)
 		}
 	})
 }

@@ -21,8 +21,9 @@ type watch struct {
 	// for ever.
 	patience time.Duration
 
-	// held tells whether calls wait behind a circuit, a limit or a budget.
-	held bool
+	// held says what calls wait behind, a circuit, a limit or a budget, as in "held
+	// until 19:53:10 (outage)"; empty where nothing holds them.
+	held string
 
 	seen map[circuit.Name]int64
 	// spent is the limit or the budget that was said to be used up, paced the rate
@@ -70,10 +71,13 @@ func (w *watch) judge(records []circuit.Record, now time.Time) error {
 		w.seen, w.stuck = map[circuit.Name]int64{}, map[circuit.Name]time.Time{}
 		w.spent, w.paced = map[circuit.Name]spent{}, map[circuit.Name]string{}
 	}
-	w.held = false
+	w.held = ""
+	most := int64(-1)
 	for _, r := range records {
 		w.tell(r, now)
-		w.held = w.held || w.holds(r)
+		if w.holds(r) && r.Waiting > most { // what most calls wait behind is the reason
+			w.held, most = w.heldBy(r, now), r.Waiting
+		}
 		if r.State != circuit.Open {
 			delete(w.stuck, r.Name)
 			continue
@@ -100,6 +104,32 @@ func (w *watch) judge(records []circuit.Record, now time.Time) error {
 func (w *watch) holds(r circuit.Record) bool {
 	_, isSpent := w.spent[r.Name]
 	return (r.State == circuit.Open || isSpent) && (r.Waiting > 0 || r.Name.Endpoint != "")
+}
+
+// heldBy is "held until 19:53:10 (outage)", of what holds the calls the longest. The
+// account is named where it is not the only one.
+func (w *watch) heldBy(r circuit.Record, now time.Time) string {
+	until, why := r.Until, r.Reason
+	if _, isSpent := w.spent[r.Name]; isSpent && (r.State != circuit.Open || r.Limited.After(until)) {
+		until, why = r.Limited, limitRule(r)
+	}
+	text := "held"
+	if len(w.upstreams) > 1 || r.Name.Endpoint != "" {
+		text = r.Name.String() + " is held"
+	}
+	if until.After(now) {
+		text += " until " + clockText(until, now)
+	}
+	return fmt.Sprintf("%s (%s)", text, why)
+}
+
+// clockText is the time of day, with the date where that is another than now's.
+func clockText(t, now time.Time) string {
+	t, now = t.Local(), now.Local()
+	if t.YearDay() == now.YearDay() && t.Year() == now.Year() {
+		return t.Format(time.TimeOnly)
+	}
+	return t.Format(time.DateTime)
 }
 
 // tell says in a line that an account is held, and in another that it is not any
@@ -146,8 +176,9 @@ func (w *watch) tellLimit(r circuit.Record, now time.Time) (isSpent bool) {
 // wait".
 func holdLine(r circuit.Record, now time.Time) string {
 	line := fmt.Sprintf("%s: %s hold", r.Name, r.Reason)
-	if wait := r.Until.Sub(now); wait > 0 {
-		line += " for " + humanDuration(wait.Round(100*time.Millisecond))
+	const step = 100 * time.Millisecond // a shorter hold is over when one reads of it
+	if wait := r.Until.Sub(now); wait >= step {
+		line += " for " + humanDuration(wait.Round(step))
 	}
 	switch {
 	case r.Note != "":

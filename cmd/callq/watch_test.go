@@ -113,6 +113,17 @@ func TestCallsGoOutAgainOnlyWhenNeitherCircuitNorLimitHoldsThem(t *testing.T) {
 	w.sees(time.Hour, free, again)
 }
 
+func TestAHoldThatIsAsGoodAsOverIsSaidWithoutATime(t *testing.T) {
+	w := newWatched(t)
+	open := circuit.Record{State: circuit.Open, Reason: "rate", Waiting: 2}
+	for wait, want := range map[time.Duration]string{
+		-time.Second: "", 20 * time.Millisecond: "", 99 * time.Millisecond: "", 100 * time.Millisecond: " for 100ms", 1980 * time.Millisecond: " for 2s",
+	} {
+		open.Epoch, open.Until = open.Epoch+1, w.now.Add(wait)
+		w.sees(0, open, "patsnap: rate hold"+want+"; 2 calls wait")
+	}
+}
+
 func TestPatienceIsNotForLimits(t *testing.T) {
 	w := newWatched(t)
 	w.patience = time.Minute
@@ -136,26 +147,35 @@ func TestPatienceIsNotForLimits(t *testing.T) {
 
 func TestCallsAreHeldWhereTheyWaitBehindACircuitOrALimit(t *testing.T) {
 	w := newWatched(t)
+	at := func(after time.Duration) string { return clockText(w.now.Add(after), w.now) }
 	account, endpoint := circuit.Name{Upstream: "patsnap"}, circuit.Name{Upstream: "patsnap", Endpoint: "GET /a"}
 	spent, paced := w.limited(time.Hour, "limit", "5000/day"), w.limited(time.Hour, "limit", "3/10m")
+	open := circuit.Record{State: circuit.Open, Epoch: 1, Reason: "outage", Until: w.now.Add(time.Minute)}
+	over, both, longer := open, spent, spent
+	over.Until = w.now
+	both.State, both.Epoch, both.Reason, both.Until = circuit.Open, 1, "quota", w.now.Add(time.Minute)
+	longer.State, longer.Epoch, longer.Reason, longer.Until = circuit.Open, 1, "quota", w.now.Add(2*time.Hour)
 	for _, c := range []struct {
 		what    string
 		name    circuit.Name
 		record  circuit.Record
 		waiting int64
-		want    bool
+		want    string
 	}{
-		{"a closed circuit", account, free, 5, false},
-		{"an open circuit", account, circuit.Record{State: circuit.Open, Epoch: 1}, 5, true},
-		{"an open circuit behind which none waits", account, circuit.Record{State: circuit.Open, Epoch: 1}, 0, false},
-		{"an endpoint's circuit, which does not count", endpoint, circuit.Record{State: circuit.Open, Epoch: 1}, 0, true},
-		{"a limit that is used up", account, spent, 5, true},
-		{"a slow rate, which has a pace", account, paced, 5, false},
+		{"a closed circuit", account, free, 5, ""},
+		{"an open circuit", account, open, 5, "held until " + at(time.Minute) + " (outage)"},
+		{"one whose probe is out", account, over, 5, "held (outage)"},
+		{"an open circuit behind which none waits", account, open, 0, ""},
+		{"an endpoint's circuit, which does not count", endpoint, open, 0, endpoint.String() + " is held until " + at(time.Minute) + " (outage)"},
+		{"a limit that is used up", account, spent, 5, "held until " + at(time.Hour) + " (limit 5000/day)"},
+		{"a limit that holds longer than the circuit", account, both, 5, "held until " + at(time.Hour) + " (limit 5000/day)"},
+		{"a circuit that holds longer than the limit", account, longer, 5, "held until " + at(2*time.Hour) + " (quota)"},
+		{"a slow rate, which has a pace", account, paced, 5, ""},
 	} {
 		fresh := newWatched(t)
 		c.record.Name, c.record.Waiting = c.name, c.waiting
 		if err := fresh.judge([]circuit.Record{c.record}, fresh.now); err != nil || fresh.held != c.want {
-			t.Errorf("%s: held is %v, %v", c.what, fresh.held, err)
+			t.Errorf("%s: it says %q, want %q (%v)", c.what, fresh.held, c.want, err)
 		}
 	}
 }
@@ -171,5 +191,23 @@ func TestAHoldThatGoesOnSaysWhatItsProbeMet(t *testing.T) {
 	r.Fault = "protocol, HTTP 200; x-correlation-id b7"
 	if got, want := holdLine(r, now), "sim: quota hold for 1m (the probe met protocol, HTTP 200; x-correlation-id b7; held for quota 67200001: too many)"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestOfSeveralHoldsTheOneThatMostCallsWaitBehindIsTheReason(t *testing.T) {
+	w := newWatched(t)
+	w.upstreams = []string{"a", "b", "c"}
+	var records []circuit.Record
+	for i, upstream := range w.upstreams {
+		records = append(records, circuit.Record{
+			Name: circuit.Name{Upstream: upstream}, State: circuit.Open, Epoch: 1, Reason: "quota", Until: w.now.Add(48 * time.Hour), Waiting: []int64{3, 9, 5}[i],
+		})
+	}
+	if err := w.judge(records, w.now); err != nil {
+		t.Fatal(err)
+	}
+	until := w.now.Add(48 * time.Hour).Local().Format(time.DateTime)
+	if want := "b is held until " + until + " (quota)"; w.held != want {
+		t.Errorf("it says %q, want %q", w.held, want)
 	}
 }
