@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/broker/internal/redisproc"
 )
 
@@ -102,6 +103,7 @@ func TestAKilledOwnerLeavesNoServerBehind(t *testing.T) {
 }
 
 func TestAFolderThatCannotBeMadeIsToldWithWhatElseToConfigure(t *testing.T) {
+	brokertest.Binary(t) // where there is no server, no folder is made
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
