@@ -15,10 +15,10 @@ import (
 func TestACallThatMayHaveHadItsEffectIsMadeAgainOnlyWhereThatDoesNoHarm(t *testing.T) {
 	yes, no := true, false
 	each(t, worker.Config{Concurrency: 32, Upstreams: []worker.Upstream{
-		{Name: "api", Timeout: time.Second, Concurrency: 32},
-		{Name: "keyed", Timeout: time.Second, Concurrency: 32, IdempotencyHeader: "Idempotency-Key"},
+		{Name: "api", Timeout: 3 * time.Second, Concurrency: 32},
+		{Name: "keyed", Timeout: 3 * time.Second, Concurrency: 32, IdempotencyHeader: "Idempotency-Key"},
 	}}, func(t *testing.T, env *callqtest.Env) {
-		env.Sim().Script(`* /hang/* -> hang=2s; ok
+		env.Sim().Script(`* /hang/* -> hang=5s; ok
 * /cut/* -> cut; ok
 * /after/* -> reset-after; ok
 * /http/* -> http:504; ok

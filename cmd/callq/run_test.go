@@ -69,7 +69,7 @@ func startSimulated(ts *testscript.TestScript, neg bool, args []string) {
 		server.Close()
 	})
 	ts.Check(os.WriteFile(ts.MkAbs("callq.yaml"), fmt.Appendf(nil, `upstreams:
-  sim: {base_url: %q, policy: ./quick.yaml, timeout: 2s, cost: {per_call: 0.01}}
+  sim: {base_url: %q, policy: ./quick.yaml, timeout: 10s, cost: {per_call: 0.01}}
 `, server.URL), 0o600))
 	running.Store(ts.Getenv("WORK"), sim)
 }
