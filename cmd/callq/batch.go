@@ -71,7 +71,7 @@ func (a *app) batchStatusCommand() *cobra.Command {
 			defer d.close(&err)
 			b, err := d.ledger.Batch(cmd.Context(), args[0])
 			if err != nil {
-				return noBatch(err)
+				return a.noBatch(err)
 			}
 			if a.json {
 				return a.printJSON(booksOf(b))
@@ -82,9 +82,9 @@ func (a *app) batchStatusCommand() *cobra.Command {
 }
 
 // noBatch adds what to do to the error that there is no such batch.
-func noBatch(err error) error {
+func (a *app) noBatch(err error) error {
 	if errors.Is(err, tasks.ErrNoBatch) {
-		return fmt.Errorf("%w; callq batch list shows those that there are", err)
+		return fmt.Errorf("%w; %s shows those that there are", err, a.next("batch list"))
 	}
 	return err
 }
@@ -134,7 +134,7 @@ status is 3 where some calls are dead or dropped.`,
 			defer d.close(&err)
 			b, err := a.await(cmd.Context(), d, args[0])
 			if err != nil {
-				return noBatch(err)
+				return a.noBatch(err)
 			}
 			if a.json {
 				err = a.printJSON(b)

@@ -39,7 +39,7 @@ func (a *app) cancel(ctx context.Context, name string, yes bool) (err error) {
 	defer d.close(&err)
 	b, err := d.ledger.Batch(ctx, name)
 	if err != nil {
-		return noBatch(err)
+		return a.noBatch(err)
 	}
 	if b.Counts.Open > 0 {
 		if err := a.confirm(yes, fmt.Sprintf("Cancel %s of batch %s?", plural(b.Counts.Open, "open call"), name)); err != nil {

@@ -74,7 +74,7 @@ func (e *exporting) run(ctx context.Context, batch string) (err error) {
 	// so that no key stands twice in one file.
 	horizon, err := d.ledger.Horizon(ctx, batch)
 	if err != nil {
-		return noBatch(err)
+		return e.noBatch(err)
 	}
 	if e.out == "-" {
 		n, unreadable, err := e.write(ctx, d, e.stdout, batch, horizon)

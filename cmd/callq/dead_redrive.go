@@ -155,9 +155,9 @@ func (v *deadVerb) hintNone(err error, selected int) {
 	}
 	switch {
 	case v.group != "":
-		v.progressf("No dead letter is in group %s; callq dead groups lists the groups.", printable(v.group))
+		v.progressf("No dead letter is in group %s; %s lists the groups.", printable(v.group), v.next("dead groups"))
 	case len(v.filters) > 0:
-		v.progressf("No dead letter has %s; callq dead list shows what there is.", printable(strings.Join(v.filters, " and ")))
+		v.progressf("No dead letter has %s; %s shows what there is.", printable(strings.Join(v.filters, " and ")), v.next("dead list"))
 	default:
 		v.progressf("There are no dead letters.")
 	}
@@ -253,7 +253,7 @@ func (v *deadVerb) each(ctx context.Context, d *desk, records iter.Seq2[ledger.R
 
 func (v *deadVerb) refuses(r ledger.Record) string {
 	if r.State == "" {
-		return "is not known; callq dead list shows the ids of dead letters"
+		return "is not known; " + v.next("dead list") + " shows the ids of dead letters"
 	}
 	return v.takes(r)
 }

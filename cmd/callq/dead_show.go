@@ -31,7 +31,7 @@ remembers them.`,
 				return err
 			}
 			defer d.close(&err)
-			r, err := find(cmd.Context(), d, args[0])
+			r, err := a.find(cmd.Context(), d, args[0])
 			if err != nil {
 				return err
 			}
@@ -48,10 +48,10 @@ remembers them.`,
 }
 
 // find looks a call up by its id.
-func find(ctx context.Context, d *desk, id string) (ledger.Record, error) {
+func (a *app) find(ctx context.Context, d *desk, id string) (ledger.Record, error) {
 	r, err := d.ledger.Find(ctx, id)
 	if errors.Is(err, tasks.ErrNoCall) {
-		return r, fmt.Errorf("%w; callq dead list shows the ids of dead letters", err)
+		return r, fmt.Errorf("%w; %s shows the ids of dead letters", err, a.next("dead list"))
 	}
 	return r, err
 }

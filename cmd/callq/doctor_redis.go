@@ -31,7 +31,7 @@ func checkEviction(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		}
 		return []diagnosis{{
 			Status: found, Detail: fmt.Sprintf("maxmemory-policy is %s: Redis throws calls and results away %s", facts.EvictionPolicy, when),
-			Fix: "redis-cli CONFIG SET maxmemory-policy noeviction, and the same in its configuration file",
+			Fix: "redis-cli CONFIG SET maxmemory-policy noeviction (at this server; and the same in its configuration file)",
 		}}, nil
 	case facts.EvictionPolicy == "":
 		return []diagnosis{{Status: noted, Detail: "Redis does not tell its eviction policy; it must be noeviction"}}, nil
@@ -47,7 +47,7 @@ func checkPersistence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	if facts.AppendOnly {
 		return appended(ctx, d), nil
 	}
-	const fix = "redis-cli CONFIG SET appendonly yes, and the same in its configuration file"
+	const fix = "redis-cli CONFIG SET appendonly yes (at this server; and the same in its configuration file)"
 	save, err := d.desk.conn.Client.ConfigGet(ctx, "save").Result()
 	switch {
 	case err != nil || facts.Version == "":
@@ -72,7 +72,7 @@ func appended(ctx context.Context, d *doctor) []diagnosis {
 	case "no":
 		return []diagnosis{{
 			Status: noted, Detail: "Redis keeps an append-only file, but the system decides when it is on disk: a power loss can take the last half minute",
-			Fix: "redis-cli CONFIG SET appendfsync everysec (or always), and the same in its configuration file",
+			Fix: "redis-cli CONFIG SET appendfsync everysec (or always; at this server, and the same in its configuration file)",
 		}}
 	}
 	return well("Redis keeps an append-only file")

@@ -47,8 +47,12 @@ A configuration says which API is called:
 
 Run again with the same OUT it goes on where it ended: a call whose result is
 there is not made again, one that was changed in FILE is. Where only OUT was
-deleted, the queue still knows the results for as long as ledger.retention says;
-the calls of a copy of FILE under another name are others and are made anew.`,
+deleted, the queue still knows the results for as long as ledger.retention says
+(a queue in the process, where no Redis is installed, knows nothing any more);
+the calls of a copy of FILE under another name are others and are made anew.
+
+Calls that must not be made twice are noted in OUT.sent while they are on their
+way: should the run die, the next one with the same OUT does not send them again.`,
 		Example: `  callq run calls.jsonl
   callq run calls.jsonl -o results.jsonl --first 10
   callq run calls.jsonl --redo dead`,
@@ -178,12 +182,17 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
-	sent, err := readSent(out)
-	if err != nil {
-		return err
+	sent := &sentFile{}
+	if out.file != nil {
+		if sent, err = readSent(out.name); err != nil {
+			return err
+		}
 	}
 	past, err := readPast(out, p, sent, j.redo, nil)
 	if err != nil {
+		return err
+	}
+	if err := sent.rewrite(); err != nil {
 		return err
 	}
 	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, sent: sent, redo: j.redo, progress: bar}
@@ -221,13 +230,12 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 			}
 		}
 		s.progress.begin(p.accepted, resumed)
-		if err = sent.begin(s.desk.conn.Volatile); err == nil {
-			s.written.Store(int64(resumed))
-			a.signals.cuts(func() { a.cutShort(s, j) })
-			err = a.session(ctx, s, j)
-			a.signals.cuts(nil)
-			err = errors.Join(err, sent.close())
-		}
+		sent.must = s.desk.conn.Volatile
+		s.written.Store(int64(resumed))
+		a.signals.cuts(func() { a.cutShort(s, j) })
+		err = a.session(ctx, s, j)
+		a.signals.cuts(nil)
+		err = errors.Join(err, sent.close())
 		s.progress.close()
 	}
 	sum := summary{

@@ -19,8 +19,11 @@ type forecast struct {
 	File string `json:"file"`
 	// Calls are those that would be made: all but the Resumed, which an earlier
 	// run has finished.
-	Calls      int             `json:"calls"`
-	Resumed    int             `json:"resumed"`
+	Calls   int `json:"calls"`
+	Resumed int `json:"resumed"`
+	// Unsent are those of the Calls that end as outcome_unknown: a run that died may
+	// have sent them.
+	Unsent     int             `json:"unsent"`
 	Duplicates int             `json:"duplicates"`
 	Refused    int             `json:"refused"`
 	Endpoints  []*endpointCost `json:"endpoints"`
@@ -76,10 +79,11 @@ func (a *app) dryRun(cfg *config.Config, name string, f runFlags, redo map[tasks
 	if err := sameFile(in, results); err != nil {
 		return err
 	}
-	if err := foresee(results, p, redo); err != nil {
+	unsent, err := foresee(results, p, redo)
+	if err != nil {
 		return err
 	}
-	out := forecast{File: name, Calls: p.open(), Resumed: p.accepted - p.open(), Duplicates: p.duplicates, Refused: p.refused, results: results}
+	out := forecast{Unsent: unsent, File: name, Calls: p.open(), Resumed: p.accepted - p.open(), Duplicates: p.duplicates, Refused: p.refused, results: results}
 	if out.Endpoints, err = endpointsOf(cfg, in, p, rules); err != nil {
 		return err
 	}
@@ -215,6 +219,10 @@ func (a *app) printForecast(f forecast) error {
 		if err := t.flush(); err != nil {
 			return err
 		}
+	}
+	if f.Unsent > 0 {
+		fmt.Fprintf(text, "Of these, %s not sent again, for a run that died may have sent %s: outcome_unknown.\n",
+			verbal(f.Unsent, "is", "are"), map[bool]string{true: "it", false: "them"}[f.Unsent == 1])
 	}
 	if f.Calls == 0 {
 		return text.err // nothing costs nothing and takes no time

@@ -51,6 +51,9 @@ func (a *app) openResults(name string) (*resultsFile, error) {
 		if !info.Mode().IsRegular() {
 			return &resultsFile{name: name, to: f}, nil
 		}
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			path = target // a link that led to nothing until now
+		}
 		if err := lockFile(f); err != nil {
 			return nil, errors.Join(misuse("the results file %s is in use by another callq; wait for it, or choose another with -o", name), f.Close())
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -49,36 +50,56 @@ func readPast(out *resultsFile, p *plan, sent *sentFile, redo map[tasks.State]bo
 }
 
 // foresee takes an earlier results file into account as a run would, and leaves it
-// as it is. What the queue knows beyond it is not looked for.
-func foresee(name string, p *plan, redo map[tasks.State]bool) (err error) {
+// as it is. What the queue knows beyond it is not looked for. unsent are those of
+// the calls that a run would not send, as one that died may have.
+func foresee(name string, p *plan, redo map[tasks.State]bool) (unsent int, err error) {
 	if name == "-" {
-		return nil
+		return 0, nil
 	}
 	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
+		return 0, nil
 	case err != nil:
-		return misuse("the results file: %w", err)
+		return 0, misuse("the results file: %w", err)
 	case info.IsDir():
-		return misuse("the results file: %s is a folder", name)
+		return 0, misuse("the results file: %s is a folder", name)
 	case !info.Mode().IsRegular(): // a stream, which holds no results
-		return nil
+		return 0, nil
 	}
-	f, err := os.Open(name)
+	path, err := filepath.EvalSymlinks(name)
 	if err != nil {
-		return misuse("the results file: %w", err)
+		return 0, misuse("the results file: %w", err)
+	}
+	sent, err := readSent(path)
+	if err != nil {
+		return 0, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, misuse("the results file: %w", err)
 	}
 	defer f.Close()
-	_, torn, err := recallLines(name, f, p, func(r tasks.Result) bool { return redo[r.State] }, func(tasks.Result) {})
-	if err != nil || torn == nil {
-		return err
+	again := func(r tasks.Result) bool {
+		sent.ended(r.Key, r.Digest)
+		return redo[r.State]
+	}
+	_, torn, err := recallLines(name, f, p, again, func(tasks.Result) {})
+	if err != nil {
+		return 0, err
 	}
 	// A run that is at work just now may be in the midst of this line.
-	if err := checkTorn(f, torn); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	if torn != nil {
+		if err := checkTorn(f, torn); err != nil {
+			return 0, fmt.Errorf("%s: %w", name, err)
+		}
 	}
-	return nil
+	for _, call := range sent.earlier() {
+		if p.waits(call.Key, call.Digest, 0) {
+			unsent++
+		}
+	}
+	return unsent, nil
 }
 
 // renew looks for calls that the results file has as failed and that somebody has

@@ -15,41 +15,41 @@ import (
 )
 
 // sentFile notes beside a results file which calls that must not be made twice are
-// on their way, where Redis ends with the process and cannot remember it. The next
-// run finds those that have no result, and does not send them again. Its methods
-// are safe for concurrent use.
+// on their way. The queue remembers that too; but it may be one in the process, or
+// have lost it, or not be there any more when the run is begun again. The next run
+// finds those that have no result, and does not send them again. Its methods are
+// safe for concurrent use.
 type sentFile struct {
 	path string // empty where the results go to a stream
-	// keep tells that what is sent now is to be noted.
-	keep bool
+	// must tells that nothing else remembers: what cannot be noted is not sent.
+	must bool
 
 	mu   sync.Mutex
 	file *os.File // nil until there is something to note
-	open map[string]sentCall
+	// open are the calls that were sent and have no result; true where that was in
+	// an earlier run, which has died.
+	open map[sentCall]bool
+	// failed is why a call could not be noted.
+	failed error
 }
 
-// sentCall is a call that was sent and has no result.
+// sentCall is a call as results files know it.
 type sentCall struct {
-	digest string
-	// earlier tells that it was in an earlier run, which has died.
-	earlier bool
+	Key    string `json:"key"`
+	Digest string `json:"digest"`
 }
 
 // sentLine is a line of the file: a call is on its way, or has come back.
 type sentLine struct {
-	Key    string `json:"key"`
-	Digest string `json:"digest"`
-	Back   bool   `json:"back,omitempty"`
+	sentCall
+	Back bool `json:"back,omitempty"`
 }
 
-// readSent reads what an earlier run has noted beside the results file. A line that
-// is cut off was being written when the process died: its call was not sent.
-func readSent(out *resultsFile) (*sentFile, error) {
-	s := &sentFile{open: map[string]sentCall{}}
-	if out.file == nil {
-		return s, nil
-	}
-	s.path = out.name + ".sent"
+// readSent reads what an earlier run has noted beside the results file of that name,
+// which is no stream. A line that is cut off was being written when the process
+// died: its call was not sent.
+func readSent(results string) (*sentFile, error) {
+	s := &sentFile{path: results + ".sent", open: map[sentCall]bool{}}
 	f, err := os.Open(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
@@ -70,53 +70,69 @@ func readSent(out *resultsFile) (*sentFile, error) {
 			continue
 		}
 		if line.Back {
-			delete(s.open, line.Key)
+			delete(s.open, line.sentCall)
 		} else {
-			s.open[line.Key] = sentCall{line.Digest, true}
+			s.open[line.sentCall] = true
 		}
 	}
 	return s, lines.Err()
 }
 
-// ended notes that the results file has the end of a call.
+// ended notes that the end of a call is known: it is in the results file, or in the
+// queue.
 func (s *sentFile) ended(key, digest string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open[key].digest == digest {
-		delete(s.open, key)
-	}
+	delete(s.open, sentCall{key, digest})
 }
 
-// begin begins a run, once it is known which calls have results.
-func (s *sentFile) begin(keep bool) error {
-	s.keep = keep
-	return s.rewrite()
+// earlier are the calls of earlier runs that have no result.
+func (s *sentFile) earlier() (list []sentCall) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for call, before := range s.open {
+		if before {
+			list = append(list, call)
+		}
+	}
+	return list
 }
 
 // send is the worker's question before it sends a call that must not be made twice.
 func (s *sentFile) send(c tasks.Call) (back func(), err error) {
-	line := sentLine{Key: c.Key, Digest: tasks.ContentHash(c)}
+	call := sentCall{c.Key, tasks.ContentHash(c)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if was := s.open[line.Key]; was.earlier && was.digest == line.Digest {
+	if s.open[call] {
 		return nil, worker.ErrMaybeSent
 	}
-	if !s.keep || s.path == "" {
+	if s.path == "" {
 		return nil, nil
 	}
-	if err := s.note(line); err != nil {
-		return nil, fmt.Errorf("cannot write %s: %w", s.path, withoutPath(err))
+	switch err := s.note(sentLine{sentCall: call}); {
+	case err == nil:
+	case s.must:
+		s.failed = fmt.Errorf("cannot write %s: %w; no call is sent that could not be remembered: make room and run the same command again", s.path, withoutPath(err))
+		return nil, s.failed
+	default:
+		return nil, nil // the queue remembers it
 	}
-	s.open[line.Key] = sentCall{digest: line.Digest}
-	return func() { s.cameBack(line) }, nil
+	s.open[call] = false
+	return func() { s.cameBack(call) }, nil
 }
 
-func (s *sentFile) cameBack(line sentLine) {
-	line.Back = true
+// trouble is why calls cannot be sent, if they cannot.
+func (s *sentFile) trouble() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.open, line.Key)
-	_ = s.note(line) // a call without the line counts as sent, which is safe
+	return s.failed
+}
+
+func (s *sentFile) cameBack(call sentCall) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, call)
+	_ = s.note(sentLine{call, true}) // a call without the line counts as sent, which is safe
 }
 
 // note adds a line. s.mu is held.
@@ -147,7 +163,8 @@ func (s *sentFile) close() (err error) {
 	return errors.Join(err, s.rewrite())
 }
 
-// rewrite leaves in the file what is open, and removes it where nothing is.
+// rewrite leaves in the file what is open, and removes it where nothing is. It is
+// for when nothing is being sent.
 func (s *sentFile) rewrite() error {
 	if s.path == "" {
 		return nil
@@ -162,9 +179,9 @@ func (s *sentFile) rewrite() error {
 	if err != nil {
 		return err
 	}
-	for key, call := range s.open {
+	for call := range s.open {
 		if err == nil {
-			err = writeSent(fresh, sentLine{Key: key, Digest: call.digest})
+			err = writeSent(fresh, sentLine{sentCall: call})
 		}
 	}
 	if err = errors.Join(err, fresh.Close()); err == nil {

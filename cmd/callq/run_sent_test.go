@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -113,6 +115,108 @@ func TestACallThatChangedSinceItWasSentIsAnother(t *testing.T) {
 	h.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
 	if ends := h.results("out"); ends["a"] != "dead outcome_unknown" || ends["b"] != "done ok" {
 		t.Errorf("got %v", ends)
+	}
+}
+
+// begun is a run that is killed when a call which hangs has arrived.
+func begun(t *testing.T, h *home, sim *simapi.Server, path string, args ...string) {
+	t.Helper()
+	_, signal, end := h.start(append([]string{"run", "calls.jsonl"}, args...)...)
+	await(t, "the call", func() bool { return sim.Stats().ByPath[path] > 0 })
+	signal(syscall.SIGKILL)
+	end()
+}
+
+func TestAKilledRunGoesOnWithAnotherQueueAndSendsNoCallAgain(t *testing.T) {
+	t.Parallel()
+	redis := filepath.Dir(brokertest.Binary(t))
+	for name, c := range map[string]struct{ before, after string }{
+		"from a Redis to none": {redis, filepath.Dir(program(t))},
+		"from none to a Redis": {filepath.Dir(program(t)), redis},
+		"to another Redis":     {redis, redis},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim, url := simulate(t, simapi.Config{})
+			if err := sim.Script("POST /a -> hang=1m forever"); err != nil {
+				t.Fatal(err)
+			}
+			h := newHome(t, c.before)
+			h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams: {sim: {base_url: %q, policy: patsnap}}\n", "embedded://"+h.file("one"), url))
+			h.write("calls.jsonl", `{"key":"a","method":"POST","path":"/a"}`+"\n"+`{"key":"b","path":"/b"}`+"\n")
+			begun(t, h, sim, "/a")
+			h.env[0] = "PATH=" + c.after
+			h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams: {sim: {base_url: %q, policy: patsnap}}\n", "embedded://"+h.file("two"), url))
+			h.callq(exitLosses, "run", "calls.jsonl")
+			if ends := h.results("calls.jsonl.results.jsonl"); ends["a"] != "dead outcome_unknown" || ends["b"] != "done ok" {
+				t.Errorf("got %v", ends)
+			}
+			if n := sim.Stats().ByPath["/a"]; n != 1 {
+				t.Errorf("it arrived %d times", n)
+			}
+		})
+	}
+}
+
+func TestACallIsKnownByWhatItWasWhenItWasSent(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, filepath.Dir(program(t)))
+	sim, url := simulate(t, simapi.Config{})
+	if err := sim.Script("* * -> hang=1m forever"); err != nil {
+		t.Fatal(err)
+	}
+	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap}}\n", url))
+	if err := os.Symlink("target", h.file("out")); err != nil { // which leads to nothing yet
+		t.Fatal(err)
+	}
+	const line = `{"key":"a","method":"POST","path":"/%s"}` + "\n"
+	for _, path := range []string{"one", "two"} {
+		h.write("calls.jsonl", fmt.Sprintf(line, path))
+		begun(t, h, sim, "/"+path, "-o", "out")
+	}
+	h.write("calls.jsonl", fmt.Sprintf(line, "one"))
+	said, _ := h.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--dry-run")
+	if !strings.Contains(said, "Of these, 1 is not sent again, for a run that died may have sent it: outcome_unknown.") {
+		t.Errorf("the dry run says\n%s", said)
+	}
+	h.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	if ends := h.results("out"); ends["a"] != "dead outcome_unknown" {
+		t.Errorf("got %v", ends)
+	}
+	if n := sim.Stats().Arrivals; n != 2 {
+		t.Errorf("%d calls arrived, want the two of the runs that were killed", n)
+	}
+}
+
+func TestAResultThatIsThereIsNotAskedForAgainThoughItsNoteStayed(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, filepath.Dir(program(t)))
+	_, url := simulate(t, simapi.Config{})
+	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap}}\n", url))
+	h.write("calls.jsonl", `{"key":"a","method":"POST","path":"/a"}`+"\n")
+	h.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	var r struct{ Digest string }
+	if err := json.Unmarshal([]byte(h.read("out")), &r); err != nil {
+		t.Fatal(err)
+	}
+	h.write("out.sent", fmt.Sprintf("{\"key\":\"a\",\"digest\":%q}\n", r.Digest))
+	h.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	if _, err := os.Stat(h.file("out.sent")); err == nil {
+		t.Error("the note of a call that has its result is still there")
+	}
+}
+
+func TestWhereNothingElseRemembersItACallThatCannotBeNotedIsNotSent(t *testing.T) {
+	nowhere := filepath.Join(t.TempDir(), "nowhere", "out.sent")
+	call := tasks.Call{Key: "a", Method: "POST", Path: "/a"}
+	s := &sentFile{path: nowhere, must: true, open: map[sentCall]bool{}}
+	if _, err := s.send(call); err == nil || s.trouble() == nil || !strings.HasSuffix(err.Error(), "make room and run the same command again") {
+		t.Errorf("got %v, %v", err, s.trouble())
+	}
+	// A queue that outlives the process remembers it.
+	s = &sentFile{path: nowhere, open: map[sentCall]bool{}}
+	if _, err := s.send(call); err != nil || s.trouble() != nil {
+		t.Errorf("got %v, %v", err, s.trouble())
 	}
 }
 

@@ -84,6 +84,9 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.reconcile(ctx); err != nil {
 		return err
 	}
+	if err := s.forgetKnown(ctx); err != nil {
+		return err
+	}
 	w, err := worker.New(worker.Config{
 		Redis: s.desk.conn.Client, Upstreams: s.upstreams, Concurrency: s.desk.cfg.WorkerConcurrency,
 		Retention: s.desk.cfg.Ledger.Retention, Logger: s.log, OnEvent: s.event, OnSend: s.sent.send,
@@ -125,6 +128,25 @@ func (s *session) event(e worker.Event) {
 	if s.onEvent != nil {
 		s.onEvent(e)
 	}
+}
+
+// forgetKnown leaves to the queue what it knows of itself: of those calls of an
+// earlier run that may have been sent, the ones that it has. Somebody may have
+// redriven them since.
+func (s *session) forgetKnown(ctx context.Context) error {
+	for _, call := range s.sent.earlier() {
+		for i := range s.horizons {
+			r, err := s.desk.ledger.Find(ctx, tasks.TaskID(s.batch(i), call.Key))
+			switch {
+			case errors.Is(err, tasks.ErrNoCall):
+			case err != nil:
+				return err
+			case r.Hash == call.Digest:
+				s.sent.ended(call.Key, call.Digest)
+			}
+		}
+	}
+	return nil
 }
 
 // tellOfOthers says that calls may stand still for a while, and why.
@@ -185,6 +207,9 @@ func (s *session) follow(ctx context.Context, worked, sent *chan error) error {
 				return fmt.Errorf("%s was changed while it was read: %s not found again; run the same command again", s.in.name, verbalOf(n, "call", "was", "were"))
 			}
 		case <-tick.C:
+		}
+		if err := s.sent.trouble(); err != nil {
+			return &outError{err}
 		}
 		err := s.step(ctx)
 		if outErr := (*outError)(nil); errors.As(err, &outErr) {

@@ -294,7 +294,7 @@ func (e *embedded) mourn(p *redisproc.Process) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.closed {
-		e.log.Warn("the embedded Redis ended; the next command starts it again", "how", p.Exit(), "dir", e.dir, "log", filepath.Join(e.dir, "redis.log"))
+		e.log.Warn("the embedded Redis ended; it is started again when it is needed next", "how", p.Exit(), "dir", e.dir, "log", filepath.Join(e.dir, "redis.log"))
 	}
 }
 
