@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -48,7 +47,10 @@ func (w *Worker) follow(ctx context.Context) {
 			if err == nil {
 				err = w.probeRotated(ctx)
 			}
-			if err = errors.Join(clockErr, err); err == nil {
+			if clockErr != nil {
+				err = clockErr // both are Redis's, and one is enough to say
+			}
+			if err == nil {
 				w.well()
 			}
 			w.trouble(err)

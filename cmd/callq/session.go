@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -119,7 +120,19 @@ func (s *session) run(ctx context.Context) error {
 		last := context.WithoutCancel(ctx)
 		errs = append(errs, s.collect(last), s.sync(last))
 	}
-	return errors.Join(append([]error{ended}, errs...)...)
+	return joined(append([]error{ended}, errs...))
+}
+
+// joined joins errors, and says once what several of them say.
+func joined(errs []error) error {
+	said := map[string]bool{}
+	return errors.Join(slices.DeleteFunc(errs, func(err error) bool {
+		if err == nil || said[err.Error()] {
+			return true
+		}
+		said[err.Error()] = true
+		return false
+	})...)
 }
 
 // event learns of an attempt.
