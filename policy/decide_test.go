@@ -297,7 +297,9 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 	p := preset(t, "patsnap")
 	a := Attempt{Method: "GET", Endpoint: "GET /search/*", Idempotent: true, N: 1}
 	for _, c := range commonPaths {
-		if n := testing.AllocsPerRun(100, func() { sink = p.Decide(c.outcome, a) }); n != 0 {
+		// Under the race detector a sync.Pool, as regexp has one, drops some of what
+		// it is given, at random: less than one in a run, on average.
+		if n := testing.AllocsPerRun(2000, func() { sink = p.Decide(c.outcome, a) }); n != 0 {
 			t.Errorf("%s: %v allocations", c.name, n)
 		}
 	}

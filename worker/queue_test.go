@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -195,10 +194,9 @@ backoffs:
   standard: {floor: 1ms, base: 1ms, cap: 5ms, attempts: 8}
 breaker: {window: 30s, min_calls: 2, ratio: 0.5}
 `)
-	gone := httptest.NewServer(nil)
-	gone.Close()
+	const gone = "http://127.0.0.1:1" // a port that was closed another test could open
 	cfg := worker.Config{
-		Upstreams: []worker.Upstream{{Name: "gone", BaseURL: gone.URL, Policy: long, Concurrency: 1}},
+		Upstreams: []worker.Upstream{{Name: "gone", BaseURL: gone, Policy: long, Concurrency: 1}},
 		OnEvent: func(e worker.Event) {
 			if !strings.Contains(e.Message, "connection refused") {
 				t.Errorf("an attempt is told of as %q", e.Message)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -15,8 +14,7 @@ func TestItIsSaidWhyAnAPICannotBeReached(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "")
 	server := brokertest.Redis(t)
-	gone := httptest.NewServer(nil)
-	gone.Close()
+	const gone = "http://127.0.0.1:1" // a port that was closed another test could open
 	policy := func(pause string, faults int) {
 		h.write("policy.yaml", fmt.Sprintf(`
 version: 1
@@ -29,7 +27,7 @@ backoffs:
 breaker: {window: 30s, min_calls: %[2]d, ratio: 0.5}
 `, pause, faults))
 	}
-	h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams: {gone: {base_url: %q, policy: ./policy.yaml}}\n", server.URL, gone.URL))
+	h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams: {gone: {base_url: %q, policy: ./policy.yaml}}\n", server.URL, gone))
 	// Too few attempts for an outage.
 	policy("6s", 9)
 	h.write("calls.jsonl", `{"path":"/a"}`)
