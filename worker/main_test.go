@@ -1,19 +1,14 @@
 package worker_test
 
 import (
-	"flag"
-	"runtime"
-	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 )
 
 func TestMain(m *testing.M) {
-	// Most of these tests wait: for another attempt, for the end of a hold. More of
-	// them than there are processors are no burden.
-	if err := flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))); err != nil {
-		panic(err)
-	}
+	brokertest.Parallel(3)
 	goleak.VerifyTestMain(m)
 }

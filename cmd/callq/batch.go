@@ -104,7 +104,8 @@ func (a *app) ended(ctx context.Context, d *desk, b books) error {
 		failures.add(tasks.ResultOf(r))
 	}
 	text := &errWriter{w: a.stdout}
-	for _, c := range failures.sorted() {
+	causes := failures.sorted()
+	for _, c := range causes {
 		fmt.Fprintf(text, "%s\n    %s\n    Next: %s\n", printable(c.headline()), printable(c.Message), printable(c.Advice))
 	}
 	if text.err != nil {
@@ -112,7 +113,7 @@ func (a *app) ended(ctx context.Context, d *desk, b books) error {
 	}
 	if b.Dead > 0 {
 		a.progressf("Look closer with %s; try again with %s.", a.next("dead groups"), a.next("dead redrive --filter batch="+shellWord(b.Batch)))
-		if n := failures.doubtful(); n > 0 {
+		if n := doubtful(causes); n > 0 {
 			a.progressf("%s", doubt(n))
 		}
 	}

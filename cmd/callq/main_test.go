@@ -4,22 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 )
 
 func TestMain(m *testing.M) {
-	// Most of these tests wait for what a process says or does: more of them than
-	// there are processors are no burden.
-	if err := flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))); err != nil {
-		panic(err)
-	}
+	brokertest.Parallel(3)
 	testscript.Main(m, map[string]func(){"callq": main})
 }
 

@@ -34,12 +34,7 @@ func (a *app) openResults(name string) (*resultsFile, error) {
 	if name == "-" {
 		return &resultsFile{name: "standard output", to: a.stdout}, nil
 	}
-	// A link stays one: what it points at is written, and replaced.
-	path := name
-	if target, err := filepath.EvalSymlinks(name); err == nil {
-		path = target
-	}
-	for {
+	for path := name; ; {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644) // for whom the umask says
 		if err != nil {
 			return nil, misuse("the results file: %w", unwritable(err))
@@ -51,8 +46,10 @@ func (a *app) openResults(name string) (*resultsFile, error) {
 		if !info.Mode().IsRegular() {
 			return &resultsFile{name: name, to: f}, nil
 		}
+		// A link stays one: what it points at, which is there by now, is written, and
+		// replaced.
 		if target, err := filepath.EvalSymlinks(path); err == nil {
-			path = target // a link that led to nothing until now
+			path = target
 		}
 		if err := lockFile(f); err != nil {
 			return nil, errors.Join(misuse("the results file %s is in use by another callq; wait for it, or choose another with -o", name), f.Close())

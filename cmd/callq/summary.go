@@ -116,14 +116,11 @@ type summary struct {
 	// again is the command line that makes failed calls again, save for --redo;
 	// empty where there is none.
 	again string
-	// doubtful counts the dead calls that may have taken effect.
-	doubtful int
 }
 
 func (t *tally) fill(s *summary) {
 	s.Done, s.Dead, s.Dropped, s.Cancelled =
 		t.states[tasks.StateDone], t.states[tasks.StateDead], t.states[tasks.StateDropped], t.states[tasks.StateCancelled]
-	s.doubtful = t.doubtful()
 	s.Failures = t.sorted()
 	if s.Failures == nil {
 		s.Failures = []*cause{}
@@ -192,7 +189,7 @@ func (s summary) printAgain(text io.Writer) {
 	if s.Dropped > 0 {
 		fmt.Fprintln(text, "Dropped calls are made again once their lines have been changed.")
 	}
-	if n := s.doubtful; n > 0 {
+	if n := doubtful(s.Failures); n > 0 {
 		fmt.Fprintln(text, doubt(n))
 	}
 	if len(states) > 0 {
@@ -207,8 +204,8 @@ func doubt(n int) string {
 }
 
 // doubtful counts the calls of which nobody knows whether they took effect.
-func (t *tally) doubtful() (n int) {
-	for _, c := range t.causes {
+func doubtful(failures []*cause) (n int) {
+	for _, c := range failures {
 		if policy.Class(c.Class) == policy.OutcomeUnknown {
 			n += c.Count
 		}

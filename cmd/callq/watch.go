@@ -78,13 +78,7 @@ func (w *watch) judge(records []circuit.Record, now time.Time) error {
 		if w.holds(r) && r.Waiting > most { // what most calls wait behind is the reason
 			w.held, most = w.heldBy(r, now), r.Waiting
 		}
-		if r.State != circuit.Open {
-			delete(w.stuck, r.Name)
-			continue
-		}
-		switch policy.Class(r.Class) {
-		case policy.Auth, policy.Balance, policy.Config:
-		default:
+		if !r.NeedsPerson() {
 			delete(w.stuck, r.Name)
 			continue
 		}

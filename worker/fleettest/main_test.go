@@ -18,17 +18,16 @@
 package fleettest
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 )
 
 // built is where the program lies, once a test has asked for it.
@@ -41,11 +40,7 @@ var built struct {
 
 func TestMain(m *testing.M) {
 	if os.Getenv("CALLQ_FLEET") == "" {
-		// Small fleets mostly wait: more of them than there are processors are no
-		// burden.
-		if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
-			panic(err)
-		}
+		brokertest.Parallel(2)
 	}
 	m.Run()
 	if built.dir != "" {

@@ -15,14 +15,11 @@ package wiretest
 import (
 	"bytes"
 	"context"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -47,10 +44,7 @@ const (
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{}) // what it has to say of a wire that fails is no news here
-	// Workers on a wire that fails mostly wait: many of them are no burden.
-	if err := flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))); err != nil {
-		panic(err)
-	}
+	brokertest.Parallel(3)
 	m.Run()
 }
 
