@@ -233,6 +233,8 @@ func (v *deadVerb) each(ctx context.Context, d *desk, records iter.Seq2[ledger.R
 		next = next.Add(gap)
 		did, busy, err := v.insist(ctx, d, r)
 		switch {
+		case err == nil && did: // counts, though an interrupt came meanwhile
+			out.did++
 		case ctx.Err() != nil:
 			return out, ctx.Err()
 		case errors.Is(err, tasks.ErrMalformed), errors.Is(err, tasks.ErrNewerVersion):
@@ -241,8 +243,6 @@ func (v *deadVerb) each(ctx context.Context, d *desk, records iter.Seq2[ledger.R
 			return out, err
 		case busy:
 			out.failed = append(out.failed, deadFailure{r.ID, "a worker still holds its task: try again"})
-		case did:
-			out.did++
 		default:
 			out.moved++
 		}
@@ -268,7 +268,11 @@ const (
 
 func (v *deadVerb) insist(ctx context.Context, d *desk, r ledger.Record) (did, busy bool, err error) {
 	for range busyTries {
-		did, busy, err = v.act(ctx, d, r)
+		if ctx.Err() != nil {
+			return false, false, ctx.Err()
+		}
+		// What was begun is heard out, to be told of as done.
+		did, busy, err = v.act(context.WithoutCancel(ctx), d, r)
 		if err != nil || !busy {
 			return did, busy, err
 		}
