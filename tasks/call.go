@@ -50,10 +50,13 @@ type Call struct {
 	NotBefore *time.Time
 	// Deadline is the time after which no send begins. Nil: none.
 	Deadline *time.Time
+	// Meta is a JSON object of the sender's own, at most 64 KiB. The result carries it back byte for byte. It is not sent and not
+	// part of [ContentHash]. Nil or null: none.
+	Meta json.RawMessage
 }
 
 // Query holds query parameters: a string, a bool, a number, or a slice of these, which repeats the parameter. Numbers read
-// from JSON are [json.Number] and go out with the digits that they came with.
+// from JSON are [json.Number] and go out with the digits that they came with. A nil value is left out, as is a nil in a slice.
 type Query map[string]any
 
 // RequestBody returns the bytes to send and their content type: the Content-Type header of the call if there is one, else
@@ -179,6 +182,9 @@ func (c Call) URLQuery() (string, error) {
 	dst := appendEscaped(make([]byte, 0, len(raw)+64), raw, queryByte)
 	var few [8]string
 	for _, name := range appendSortedNames(few[:0], c.Query) {
+		if c.Query[name] == nil {
+			continue
+		}
 		value, bad := canonicalValue(name, c.Query[name])
 		if bad != nil {
 			return "", bad
@@ -225,7 +231,7 @@ func scalarText(value any) string {
 	}
 }
 
-// canonicalValue turns a Go value into string, bool, json.Number or a slice of these.
+// canonicalValue turns a Go value, which is not nil, into string, bool, json.Number or a slice of these.
 func canonicalValue(name string, value any) (any, *FieldError) {
 	switch v := value.(type) {
 	case string, bool:
@@ -235,8 +241,6 @@ func canonicalValue(name string, value any) (any, *FieldError) {
 			return nil, &FieldError{Field: "query." + name, Problem: "is not a JSON number"}
 		}
 		return value, nil
-	case nil:
-		return nil, &FieldError{Field: "query." + name, Problem: "is null", Fix: "leave the parameter out, or give it a value"}
 	case []any:
 		return canonicalList(name, v)
 	}
@@ -284,32 +288,42 @@ func plainNumber(v reflect.Value) any {
 	}
 }
 
-// canonicalList leaves the caller's slice alone and copies it only where an element changes.
+// canonicalList leaves the caller's slice alone and copies it only where an element changes or, being nil, is left out.
 func canonicalList(name string, list []any) ([]any, *FieldError) {
-	out, copied := list, false
+	var out []any
 	for i, one := range list {
-		switch one.(type) {
-		case string, bool:
-			continue
-		}
-		value, bad := canonicalValue(name, one)
-		if bad != nil {
-			return nil, bad
-		}
-		if _, nested := value.([]any); nested {
-			return nil, &FieldError{
-				Field: "query." + name, Problem: "is a list of lists", Fix: "a list holds strings, numbers and bools only",
+		value := one
+		if _, isText := one.(string); !isText && one != nil {
+			var bad *FieldError
+			if value, bad = canonicalValue(name, one); bad != nil {
+				return nil, bad
+			}
+			if _, nested := value.([]any); nested {
+				return nil, &FieldError{
+					Field: "query." + name, Problem: "is a list of lists", Fix: "a list holds strings, numbers and bools only",
+				}
 			}
 		}
-		if number, ok := one.(json.Number); ok && number == value {
-			continue
+		if out == nil && (one == nil || !sameScalar(one, value)) {
+			out = append(make([]any, 0, len(list)), list[:i]...)
 		}
-		if !copied {
-			out, copied = slices.Clone(list), true
+		if out != nil && one != nil {
+			out = append(out, value)
 		}
-		out[i] = value
+	}
+	if out == nil {
+		return list, nil
 	}
 	return out, nil
+}
+
+// sameScalar reports whether canonicalValue left a value as it was. Values of other types may not be comparable.
+func sameScalar(before, after any) bool {
+	switch before.(type) {
+	case string, bool, json.Number:
+		return before == after
+	}
+	return false
 }
 
 // The three sets are RFC 3986's: unreserved (2.3), pchar with "/" (3.3), query (3.4).

@@ -8,9 +8,18 @@ import (
 	"unicode/utf8"
 )
 
-// codecVersion is what EncodeCall writes. Whoever changes what a field means, or adds one, raises it, keeps reading every
-// earlier version, and adds golden files beside those in testdata/v1.
-const codecVersion = 1
+// codecVersion is the newest version that Decode reads. Whoever changes what a field means, or adds one, raises it, keeps reading
+// every earlier version, and adds golden files in a folder beside testdata/v1. Version 2 added meta.
+const codecVersion = 2
+
+// versionOf is the oldest version that holds all that c has, so that a worker of an earlier release still makes the calls that
+// use nothing new.
+func versionOf(c Call) int64 {
+	if hasMeta(c.Meta) {
+		return 2
+	}
+	return 1
+}
 
 // What [Decode] returns, wrapped with the particulars; callers branch on them.
 var (
@@ -24,9 +33,9 @@ var (
 // from their defaults in a fixed order, numbers and bodies with the digits that they came with. Equal calls have equal bytes.
 // It fails, with a [*FieldError], on what [Rules.Check] would not let through as text, number, time or body.
 func EncodeCall(c Call) ([]byte, error) {
-	size := 96 + len(c.Key) + len(c.Batch) + len(c.Path) + len(c.Body)
+	size := 96 + len(c.Key) + len(c.Batch) + len(c.Path) + len(c.Body) + len(c.Meta)
 	dst := append(make([]byte, 0, size), `{"v":`...)
-	dst = strconv.AppendInt(dst, codecVersion, 10)
+	dst = strconv.AppendInt(dst, versionOf(c), 10)
 	return appendFields(dst, c)
 }
 
@@ -74,7 +83,7 @@ func storedVersion(data []byte) (int, error) {
 	return 0, fmt.Errorf("%w: it has no version", ErrMalformed)
 }
 
-// appendFields writes after "{" or after `{"v":1`. A field at its default is left out, method and path aside: whoever looks
+// appendFields writes after "{" or after the version. A field at its default is left out, method and path aside: whoever looks
 // into Redis sees at once what is asked.
 func appendFields(dst []byte, c Call) ([]byte, error) {
 	for _, one := range [...]struct{ field, text string }{
@@ -133,6 +142,13 @@ func appendFields(dst []byte, c Call) ([]byte, error) {
 		}
 		dst = appendTime(appendName(dst, one.field), *one.at)
 	}
+	meta, bad := canonicalMeta(c.Meta)
+	if bad != nil {
+		return nil, bad
+	}
+	if meta != nil {
+		dst = append(appendName(dst, "meta"), meta...)
+	}
 	return append(dst, '}'), nil
 }
 
@@ -140,6 +156,9 @@ func appendQuery(dst []byte, query Query) ([]byte, *FieldError) {
 	var few [8]string
 	dst = append(dst, '{')
 	for _, name := range appendSortedNames(few[:0], query) {
+		if query[name] == nil {
+			continue
+		}
 		value, bad := canonicalValue(name, query[name])
 		if bad != nil {
 			return nil, bad
@@ -175,8 +194,8 @@ func appendQuery(dst []byte, query Query) ([]byte, *FieldError) {
 	return append(dst, '}'), nil
 }
 
-// AppendCall appends c as a line of a calls file, without the line's end. Unlike json.Marshal it leaves the body's bytes as they
-// are, so the line has the content hash that c has. The field batch is written if it is set; a file's line has none.
+// AppendCall appends c as a line of a calls file, without the line's end. Unlike json.Marshal it leaves the bytes of body and meta
+// as they are, so the line has the content hash that c has. The field batch is written if it is set; a file's line has none.
 func AppendCall(dst []byte, c Call) ([]byte, error) {
 	return appendFields(append(dst, '{'), c)
 }

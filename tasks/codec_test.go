@@ -25,6 +25,9 @@ func instant(s string) *time.Time {
 	return ptr(at.UTC())
 }
 
+// golden holds, by version, what each golden file must decode to.
+var golden = map[string]map[string]tasks.Call{"v1": goldenV1, "v2": goldenV2}
+
 // goldenV1 holds what each file of testdata/v1 must decode to. Files there are never changed and never go: calls written by any
 // release may still wait in somebody's Redis.
 var goldenV1 = map[string]tasks.Call{
@@ -56,9 +59,21 @@ var goldenV1 = map[string]tasks.Call{
 	"nothing_checked": {Method: "GET", Priority: "normal"},
 }
 
-func goldenFiles(t testing.TB) map[string][]byte {
+// goldenV2 are calls with what version 2 added; a call without it is still written as version 1.
+var goldenV2 = map[string]tasks.Call{
+	"meta":       {Key: "row-1", Batch: "july", Upstream: "patsnap", Method: "GET", Path: "/search", Priority: "normal", Meta: json.RawMessage(`{"row":17}`)},
+	"meta_empty": {Key: "k", Batch: "b", Upstream: "u", Method: "GET", Path: "/s", Priority: "normal", Meta: json.RawMessage(`{}`)},
+	"meta_as_it_came": {
+		Key: "k", Batch: "b", Upstream: "u", Method: "POST", Path: "/s", Body: json.RawMessage(`{"a":1}`), Priority: "low",
+		Deadline: instant("2026-02-01T08:00:00Z"),
+		Meta:     json.RawMessage(`{ "id" : 12345678901234567890.10,"b":1 , "b":2, "text":"a<b\u0041\n专" }`),
+	},
+	"meta_of_a_job": {Key: "inv-7", Batch: "invoices", Upstream: "mailer", Method: "JOB", Path: "/invoice.send", Body: json.RawMessage(`{"invoice":7}`), Priority: "normal", Meta: json.RawMessage(`{"who":"a"}`)},
+}
+
+func goldenFiles(t testing.TB, version string) map[string][]byte {
 	t.Helper()
-	paths, err := filepath.Glob("testdata/v1/*.json")
+	paths, err := filepath.Glob("testdata/" + version + "/*.json")
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no golden files: %v", err)
 	}
@@ -73,36 +88,40 @@ func goldenFiles(t testing.TB) map[string][]byte {
 	return files
 }
 
-func TestEveryGoldenFileOfVersion1Decodes(t *testing.T) {
-	files := goldenFiles(t)
-	for name := range goldenV1 {
-		if files[name] == nil {
-			t.Errorf("testdata/v1/%s.json is gone", name)
+func TestEveryGoldenFileOfEveryVersionDecodes(t *testing.T) {
+	for version, calls := range golden {
+		files := goldenFiles(t, version)
+		for name := range calls {
+			if files[name] == nil {
+				t.Errorf("testdata/%s/%s.json is gone", version, name)
+			}
 		}
-	}
-	for name, data := range files {
-		want, known := goldenV1[name]
-		if !known {
-			t.Errorf("testdata/v1/%s.json has no expectation in goldenV1", name)
-			continue
-		}
-		got, err := tasks.Decode(data)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-		} else if !reflect.DeepEqual(got, want) {
-			t.Errorf("%s:\n got %#v\nwant %#v", name, got, want)
+		for name, data := range files {
+			want, known := calls[name]
+			if !known {
+				t.Errorf("testdata/%s/%s.json has no expectation in golden", version, name)
+				continue
+			}
+			got, err := tasks.Decode(data)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			} else if !reflect.DeepEqual(got, want) {
+				t.Errorf("%s:\n got %#v\nwant %#v", name, got, want)
+			}
 		}
 	}
 }
 
-func TestTodaysEncoderWritesTheNewestGoldenBytes(t *testing.T) {
-	files := goldenFiles(t)
-	for name, call := range goldenV1 {
-		got, err := tasks.EncodeCall(call)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-		} else if !bytes.Equal(got, files[name]) {
-			t.Errorf("%s:\n got %s\nwant %s", name, got, files[name])
+func TestTodaysEncoderWritesTheOldestVersionThatHoldsACall(t *testing.T) {
+	for version, calls := range golden {
+		files := goldenFiles(t, version)
+		for name, call := range calls {
+			got, err := tasks.EncodeCall(call)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			} else if !bytes.Equal(got, files[name]) {
+				t.Errorf("%s:\n got %s\nwant %s", name, got, files[name])
+			}
 		}
 	}
 }
@@ -117,7 +136,7 @@ func TestDecodeToleratesSpaceAndFieldOrder(t *testing.T) {
 
 func TestANewerVersionIsToldFromGarbage(t *testing.T) {
 	for _, data := range []string{
-		`{"v":2}`, `{"v":2,"path":7,"wholly":"new"}`, `{"wholly":"new","v":17}`, `{"v":99999999999999999999999}`,
+		`{"v":3}`, `{"v":3,"path":7,"wholly":"new"}`, `{"wholly":"new","v":17}`, `{"v":99999999999999999999999}`,
 	} {
 		if _, err := tasks.Decode([]byte(data)); !errors.Is(err, tasks.ErrNewerVersion) || errors.Is(err, tasks.ErrMalformed) {
 			t.Errorf("%s: %v", data, err)
@@ -126,7 +145,7 @@ func TestANewerVersionIsToldFromGarbage(t *testing.T) {
 	for _, data := range []string{
 		"", " ", "{", "null", "[]", `"v"`, "{}", `{"v":0}`, `{"v":-1}`, `{"v":1.0}`, `{"v":"1"}`, `{"v":null}`, `{"v":-99999999999999999999}`,
 		`{"v":1,"v":1}`, `{"v":1,"path":7}`, `{"v":1,"nope":1}`, `{"v":1,"key":"a","key":"b"}`, `{"v":1} x`, `{"v":1,"key":""}`,
-		"{\"v\":1,\"key\":\"\xff\"}", `{"v":1,"key":"\ud800"}`, `{"v":1,"deadline":"tomorrow"}`, "\x00\x01", `{"path":"/s"}`,
+		"{\"v\":1,\"key\":\"\xff\"}", `{"v":1,"key":"\ud800"}`, `{"v":1,"deadline":"tomorrow"}`, `{"v":2,"meta":[]}`, `{"v":2,"meta":"x"}`, "\x00\x01", `{"path":"/s"}`,
 	} {
 		if _, err := tasks.Decode([]byte(data)); !errors.Is(err, tasks.ErrMalformed) || errors.Is(err, tasks.ErrNewerVersion) {
 			t.Errorf("%q: %v", data, err)
@@ -162,8 +181,13 @@ func anyCall(t *rapid.T) tasks.Call {
 		c.Query = tasks.Query{}
 		for range rapid.IntRange(0, 12).Draw(t, "params") {
 			name := text.Draw(t, "param")
-			if c.Query[name] = scalar(); rapid.Bool().Draw(t, "list?") {
+			switch c.Query[name] = scalar(); rapid.IntRange(0, 4).Draw(t, "list?") {
+			case 1:
 				c.Query[name] = []any{scalar(), scalar()}
+			case 2:
+				c.Query[name] = []any{scalar(), nil, scalar()}
+			case 3:
+				c.Query[name] = nil
 			}
 		}
 	}
@@ -179,6 +203,9 @@ func anyCall(t *rapid.T) tasks.Call {
 		c.Body = json.RawMessage("{ \"n\" : [ " + number.Draw(t, "body number") + " ] ,\r\n\t\"s\": \" \\n\\u0041 < \" }")
 	case 4:
 		c.Body = json.RawMessage(rapid.SampledFrom([]string{"null", " null ", "true", " 7 ", "[]", "{}"}).Draw(t, "lone body"))
+	}
+	if rapid.Bool().Draw(t, "meta?") {
+		c.Meta = json.RawMessage(rapid.SampledFrom([]string{"null", "{}", `{ "a" : [ 1 ] }`, "{\r\n \"a\": 1.10 }", ` {"a":"\\n"} `}).Draw(t, "meta"))
 	}
 	if rapid.Bool().Draw(t, "idempotent?") {
 		c.Idempotent = ptr(rapid.Bool().Draw(t, "idempotent"))
@@ -235,17 +262,17 @@ func TestEncodingAndDecodingACheckedCallIsTheIdentity(t *testing.T) {
 
 func TestEncodeRefusesWhatItCouldNotReadBack(t *testing.T) {
 	for name, call := range map[string]tasks.Call{
-		"key":         {Key: "\xff", Path: "/"},
-		"query":       {Path: "/", Query: tasks.Query{"\xff": "x"}},
-		"query.a":     {Path: "/", Query: tasks.Query{"a": []string{"\xff"}}},
-		"query.b":     {Path: "/", Query: tasks.Query{"b": map[string]int{}}},
-		"query.c":     {Path: "/", Query: tasks.Query{"c": json.Number("1 ")}},
-		"headers":     {Path: "/", Headers: map[string]string{"X": "\xff"}},
-		"body":        {Path: "/", Body: json.RawMessage("{")},
-		"deadline":    {Path: "/", Deadline: ptr(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC))},
-		"priority":    {Path: "/", Priority: "\xff"},
-		"query.deep":  {Path: "/", Query: tasks.Query{"deep": []any{[]any{"x"}}}},
-		"query.empty": {Path: "/", Query: tasks.Query{"empty": nil}},
+		"key":        {Key: "\xff", Path: "/"},
+		"query":      {Path: "/", Query: tasks.Query{"\xff": "x"}},
+		"query.a":    {Path: "/", Query: tasks.Query{"a": []string{"\xff"}}},
+		"query.b":    {Path: "/", Query: tasks.Query{"b": map[string]int{}}},
+		"query.c":    {Path: "/", Query: tasks.Query{"c": json.Number("1 ")}},
+		"headers":    {Path: "/", Headers: map[string]string{"X": "\xff"}},
+		"body":       {Path: "/", Body: json.RawMessage("{")},
+		"deadline":   {Path: "/", Deadline: ptr(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC))},
+		"priority":   {Path: "/", Priority: "\xff"},
+		"query.deep": {Path: "/", Query: tasks.Query{"deep": []any{[]any{"x"}}}},
+		"meta":       {Path: "/", Meta: json.RawMessage(`[]`)},
 	} {
 		_, err := tasks.EncodeCall(call)
 		if bad := (*tasks.FieldError)(nil); !errors.As(err, &bad) || bad.Field != name {
@@ -255,13 +282,15 @@ func TestEncodeRefusesWhatItCouldNotReadBack(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, data := range goldenFiles(f) {
-		f.Add(data)
+	for version := range golden {
+		for _, data := range goldenFiles(f, version) {
+			f.Add(data)
+		}
 	}
 	for _, seed := range []string{
 		`{"v":1,"k\u0065y":"x","path":"/"}`, `{"v":1,"body":{"base64":"!","content_type":null}}`, `{"v":1,"body":"\ud83d\udd0b"}`,
 		`{"v":1,"query":{"a":[],"b":[[1]]}}`, `{"v":1,"deadline":"0001-01-01T00:00:00Z"}`, `{"v":1,"deadline":"9999-12-31T23:59:59-01:00"}`,
-		`{"v":2}`, `{"v":1,"body": [ { } , [ ] ]}`, `{"v":1,"headers":{"":"","a":"b"}}`, "{\"v\":1,\"body\":\"\u2028\"}",
+		`{"v":3}`, `{"v":2,"meta":{"a": 1 }}`, `{"v":1,"key":7}`, `{"v":1,"body": [ { } , [ ] ]}`, `{"v":1,"headers":{"":"","a":"b"}}`, "{\"v\":1,\"body\":\"\u2028\"}",
 	} {
 		f.Add([]byte(seed))
 	}

@@ -19,7 +19,7 @@ type ReadOptions struct {
 	// refused otherwise.
 	AllowBatch bool
 	// MaxLine is the longest line in bytes; a longer one is refused without being held in memory. 0: three times the largest
-	// body of the rules and 64 KiB, since JSON may write three bytes of text as nine ("\u5c02").
+	// body of the rules and 128 KiB, since JSON may write three bytes of text as nine ("\u5c02").
 	MaxLine int
 }
 
@@ -95,7 +95,7 @@ func (r Rules) maxLine() int {
 	for _, one := range r.Upstreams {
 		most = max(most, one.MaxBody)
 	}
-	return int(3*most) + 64<<10
+	return int(3*most) + 128<<10
 }
 
 // lineReader cuts a stream into lines. After next has returned a line or a FieldError, number is its number, start the offset of

@@ -353,6 +353,6 @@ func ExampleReadCalls() {
 	// Output:
 	// 1 line-1 /search?q=solar
 	// line 2: field "path": must begin with "/" (got "search"); write the path relative to the upstream's base_url
-	// line 3: field "parms": is not a field of a call; the fields are key, batch, upstream, method, path, query, headers, body, priority, idempotent, not_before, deadline
+	// line 3: field "parms": is not a field of a call; the fields are key, batch, upstream, method, path, query, headers, body, priority, idempotent, not_before, deadline, meta
 	// 4 wind /search
 }

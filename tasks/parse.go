@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -27,6 +28,7 @@ func ParseCall(data []byte) (Call, error) {
 // fieldNames are a line's fields in the order in which they are written.
 var fieldNames = [...]string{
 	"key", "batch", "upstream", "method", "path", "query", "headers", "body", "priority", "idempotent", "not_before", "deadline",
+	"meta",
 }
 
 func parseFields(data []byte, stored bool) (Call, *FieldError) {
@@ -82,7 +84,7 @@ func knownField(raw []byte) (string, int) {
 func (c *Call) setField(name string, value []byte) (bad *FieldError) {
 	switch name {
 	case "key":
-		if c.Key, bad = parseString(name, value); bad == nil && c.Key == "" {
+		if c.Key, bad = parseKey(value); bad == nil && c.Key == "" {
 			bad = &FieldError{Field: name, Problem: "is empty", Fix: "give it a value, or leave it out for line-N"}
 		}
 	case "batch":
@@ -126,8 +128,24 @@ func (c *Call) setField(name string, value []byte) (bad *FieldError) {
 		c.NotBefore, bad = parseTime(name, value)
 	case "deadline":
 		c.Deadline, bad = parseTime(name, value)
+	case "meta":
+		if c.Meta, bad = canonicalMeta(value); bad == nil {
+			c.Meta = bytes.Clone(c.Meta)
+		}
 	}
 	return bad
+}
+
+// parseKey takes a number too, with the digits that it came with: ids are numbers in many a table.
+func parseKey(value []byte) (string, *FieldError) {
+	switch value[0] {
+	case '"':
+		return parseString("key", value)
+	case '{', '[', 't', 'f':
+		return "", wrongType("key", "a string or a number", value)
+	default:
+		return string(value), nil
+	}
 }
 
 func wrongType(field, want string, value []byte) *FieldError {
@@ -176,6 +194,7 @@ func parseQuery(value []byte) (Query, *FieldError) {
 		return nil, wrongType("query", "an object", value)
 	}
 	var query Query
+	someNull := false
 	walk := walkJSON(value)
 	for rawName, one, more := walk.next(); more; rawName, one, more = walk.next() {
 		name, bad := parseString("query", rawName)
@@ -194,11 +213,16 @@ func parseQuery(value []byte) (Query, *FieldError) {
 			query = make(Query, 4)
 		}
 		query[name] = parsed
+		someNull = someNull || parsed == nil
+	}
+	if someNull {
+		maps.DeleteFunc(query, func(_ string, value any) bool { return value == nil })
 	}
 	return query, nil
 }
 
-// parseParam leaves the field's name to its caller, who needs it only for an error.
+// parseParam returns nil for null, and a list without its nulls: null leaves a parameter out. The field's name is left to the
+// caller, who needs it only for an error.
 func parseParam(value []byte, listAllowed bool) (any, *FieldError) {
 	switch value[0] {
 	case '"':
@@ -217,12 +241,16 @@ func parseParam(value []byte, listAllowed bool) (any, *FieldError) {
 			if bad != nil {
 				return nil, bad
 			}
-			list = append(list, parsed)
+			if parsed != nil {
+				list = append(list, parsed)
+			}
 		}
 		return list, nil
-	case '{', 'n':
+	case 'n':
+		return nil, nil
+	case '{':
 		bad := wrongType("", "a string, a number, a bool or a list of these", value)
-		bad.Fix = "leave an absent parameter out; write a nested one as a string, in the encoding that the API asks for"
+		bad.Fix = "write a nested value as a string, in the encoding that the API asks for"
 		return nil, bad
 	default:
 		return json.Number(value), nil

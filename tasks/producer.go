@@ -228,7 +228,7 @@ func ResultOf(r ledger.Record) Result {
 		FinishedAt: r.EndedAt, Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt,
 	}
 	if c, err := Decode(r.Content); err == nil {
-		res.Method, res.Path = c.Method, c.Path
+		res.Method, res.Path, res.Meta = c.Method, c.Path, c.Meta
 	}
 	if e := r.Ending; e != nil {
 		res.Class, res.Rule, res.HTTPStatus = e.Class, e.Rule, e.HTTPStatus

@@ -128,6 +128,10 @@ func (r *Result) setField(name string, value []byte) (bad *FieldError) {
 		r.FirstAt, bad = parseInstant(name, value)
 	case "finished_at":
 		r.FinishedAt, bad = parseInstant(name, value)
+	case "line":
+		r.Line, bad = parseCount(name, value)
+	case "meta":
+		r.Meta = bytes.Clone(value)
 	case "body":
 		r.Body = bytes.Clone(value)
 	}

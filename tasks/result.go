@@ -24,7 +24,7 @@ const (
 )
 
 // Result is how a call or a job ended, one line of a results file. Zero values that say "there is none" are null there:
-// HTTPStatus, ErrorCode, the texts from Rule to CorrelationID, the times, Body.
+// HTTPStatus, ErrorCode, the texts from Rule to CorrelationID, the times, Line, Meta, Body.
 type Result struct {
 	Key      string
 	ID       string // TaskID of batch and key
@@ -50,11 +50,15 @@ type Result struct {
 	FinishedAt    time.Time
 	// Digest is the call's ContentHash. A run that resumes takes a key as finished only if its line still has this digest.
 	Digest string
+	// Line is where the call stood in the file of a run when the result was written, from 1; 0 elsewhere.
+	Line int
+	// Meta is the call's, byte for byte; nil if it had none.
+	Meta json.RawMessage
 	// Body is the answer as ResultBody made it.
 	Body json.RawMessage
 }
 
-// EncodeResult appends r to dst as one line with its end. It fails only if Body is not valid JSON; text that is not UTF-8 gets
+// EncodeResult appends r to dst as one line with its end. It fails only if Body or Meta is not valid JSON; text that is not UTF-8 gets
 // U+FFFD in place of the bad bytes.
 func EncodeResult(dst []byte, r Result) ([]byte, error) {
 	dst, err := r.appendJSON(dst)
@@ -88,6 +92,13 @@ func (r Result) appendJSON(dst []byte) ([]byte, error) {
 	}
 	if body == nil {
 		body = json.RawMessage("null")
+	}
+	meta, bad := oneLineJSON("meta", r.Meta)
+	if bad != nil {
+		return nil, fmt.Errorf("result of %s: %w", shown(r.Key), bad)
+	}
+	if meta == nil {
+		meta = json.RawMessage("null")
 	}
 	if r.State != StateDead && r.State != StateDropped {
 		r.UserMessage, r.Advice = "", ""
@@ -123,6 +134,13 @@ func (r Result) appendJSON(dst []byte) ([]byte, error) {
 	dst = appendTime(appendName(dst, "first_at"), r.FirstAt)
 	dst = appendTime(appendName(dst, "finished_at"), r.FinishedAt)
 	dst = appendString(appendName(dst, "digest"), r.Digest)
+	dst = appendName(dst, "line")
+	if r.Line == 0 {
+		dst = append(dst, "null"...)
+	} else {
+		dst = strconv.AppendInt(dst, int64(r.Line), 10)
+	}
+	dst = append(appendName(dst, "meta"), meta...)
 	dst = append(appendName(dst, "body"), body...)
 	return append(dst, '}'), nil
 }

@@ -22,7 +22,7 @@ import (
 var doneResult = tasks.Result{
 	Key: "row-1", ID: "1c17", Batch: "july", Upstream: "patsnap", Method: "GET", Path: "/search?q=<a>&b", State: tasks.StateDone, Class: "ok", Rule: "ok",
 	HTTPStatus: 200, CorrelationID: "c-1", Attempts: 3, Parked: 2, FirstAt: *instant("2026-01-01T00:00:00Z"), FinishedAt: *instant("2026-01-01T00:00:05.25Z"),
-	Digest: "37d5", Body: json.RawMessage("{\n \"id\": 12345678901234567890, \"p\": 1.10, \"s\": \"a\\nb <\" }"),
+	Digest: "37d5", Line: 7, Meta: json.RawMessage(`{ "row" : 1.10 }`), Body: json.RawMessage("{\n \"id\": 12345678901234567890, \"p\": 1.10, \"s\": \"a\\nb <\" }"),
 }
 
 func TestAResultLineIsTheContractsToTheLetter(t *testing.T) {
@@ -38,10 +38,10 @@ func TestAResultLineIsTheContractsToTheLetter(t *testing.T) {
 		result tasks.Result
 		want   string
 	}{
-		{doneResult, `{"key":"row-1","id":"1c17","batch":"july","upstream":"patsnap","method":"GET","path":"/search?q=<a>&b","state":"done","class":"ok","rule":"ok","http_status":200,"error_code":null,"error_message":null,"user_message":null,"advice":null,"correlation_id":"c-1","attempts":3,"parked":2,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:05.25Z","digest":"37d5","body":{"id":12345678901234567890,"p":1.10,"s":"a\nb <"}}`},
-		{dead, `{"key":"row-2","id":"2","batch":"july","upstream":"patsnap","method":"POST","path":"/pay","state":"dead","class":"balance","rule":"balance","http_status":200,"error_code":67200005,"error_message":"Insufficient balance,\ncall failed!","user_message":"Please try again later.","advice":"Top up.","correlation_id":"c-2","attempts":1,"parked":0,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:01Z","digest":"d","body":null}`},
-		{expired, `{"key":"row-3","id":"","batch":"","upstream":"","method":"JOB","path":"/invoice.send","state":"dead","class":"expired","rule":null,"http_status":null,"error_code":null,"error_message":null,"user_message":null,"advice":null,"correlation_id":null,"attempts":0,"parked":0,"first_at":null,"finished_at":"2026-01-01T00:00:01Z","digest":"","body":null}`},
-		{chatty, `{"key":"row-2","id":"2","batch":"july","upstream":"patsnap","method":"POST","path":"/pay","state":"cancelled","class":"balance","rule":"balance","http_status":200,"error_code":1.0,"error_message":"Insufficient balance,\ncall failed!","user_message":null,"advice":null,"correlation_id":"c-2","attempts":1,"parked":0,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:01Z","digest":"d","body":null}`},
+		{doneResult, `{"key":"row-1","id":"1c17","batch":"july","upstream":"patsnap","method":"GET","path":"/search?q=<a>&b","state":"done","class":"ok","rule":"ok","http_status":200,"error_code":null,"error_message":null,"user_message":null,"advice":null,"correlation_id":"c-1","attempts":3,"parked":2,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:05.25Z","digest":"37d5","line":7,"meta":{ "row" : 1.10 },"body":{"id":12345678901234567890,"p":1.10,"s":"a\nb <"}}`},
+		{dead, `{"key":"row-2","id":"2","batch":"july","upstream":"patsnap","method":"POST","path":"/pay","state":"dead","class":"balance","rule":"balance","http_status":200,"error_code":67200005,"error_message":"Insufficient balance,\ncall failed!","user_message":"Please try again later.","advice":"Top up.","correlation_id":"c-2","attempts":1,"parked":0,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:01Z","digest":"d","line":null,"meta":null,"body":null}`},
+		{expired, `{"key":"row-3","id":"","batch":"","upstream":"","method":"JOB","path":"/invoice.send","state":"dead","class":"expired","rule":null,"http_status":null,"error_code":null,"error_message":null,"user_message":null,"advice":null,"correlation_id":null,"attempts":0,"parked":0,"first_at":null,"finished_at":"2026-01-01T00:00:01Z","digest":"","line":null,"meta":null,"body":null}`},
+		{chatty, `{"key":"row-2","id":"2","batch":"july","upstream":"patsnap","method":"POST","path":"/pay","state":"cancelled","class":"balance","rule":"balance","http_status":200,"error_code":1.0,"error_message":"Insufficient balance,\ncall failed!","user_message":null,"advice":null,"correlation_id":"c-2","attempts":1,"parked":0,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:01Z","digest":"d","line":null,"meta":null,"body":null}`},
 	} {
 		got, err := tasks.EncodeResult(nil, test.result)
 		if err != nil || string(got) != test.want+"\n" {
@@ -304,9 +304,9 @@ func ExampleEncodeResult() {
 		Key: "row-1", State: tasks.StateDone, Class: "ok", HTTPStatus: 200, Attempts: 1,
 		Body: tasks.ResultBody([]byte("{\n  \"id\": 12345678901234567890\n}"), "application/json"),
 	})
-	fmt.Printf("%s%v\n", line[len(line)-82:], err)
+	fmt.Printf("%s%v\n", line[bytes.Index(line, []byte(`"digest"`)):], err)
 	// Output:
-	// first_at":null,"finished_at":null,"digest":"","body":{"id":12345678901234567890}}
+	// "digest":"","line":null,"meta":null,"body":{"id":12345678901234567890}}
 	// <nil>
 }
 

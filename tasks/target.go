@@ -148,6 +148,13 @@ func checkQuery(c *Call, own UpstreamRules) *FieldError {
 		if bad := checkText("query", name); bad != nil {
 			return bad
 		}
+		if value == nil {
+			if !copied {
+				canonical, copied = maps.Clone(c.Query), true
+			}
+			delete(canonical, name)
+			continue
+		}
 		if slices.Contains(own.ReservedQuery, name) {
 			return reservedParam("query", name)
 		}
@@ -177,6 +184,9 @@ func checkQuery(c *Call, own UpstreamRules) *FieldError {
 	}
 	if size > maxTarget {
 		return &FieldError{Field: "query", Problem: fmt.Sprintf("has %d bytes", size), Fix: fmt.Sprintf("%d are allowed", maxTarget)}
+	}
+	if len(canonical) == 0 {
+		canonical = nil
 	}
 	c.Query = canonical
 	return nil

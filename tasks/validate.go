@@ -20,6 +20,7 @@ const (
 	maxMethod = 32       // bytes
 	maxTarget = 64 << 10 // bytes of a path or of a query string; servers give up far earlier
 	maxHeader = 64 << 10 // bytes of all header names and values
+	maxMeta   = 64 << 10 // bytes; it is stored with the call and comes back with its result
 )
 
 // FieldError says what is wrong with one call: where, what, and how to mend it. It never repeats a header's value, a body or a
@@ -101,6 +102,9 @@ func (r Rules) Check(c Call) (Call, error) {
 	}
 	if bad == nil {
 		bad = checkTimes(&c)
+	}
+	if bad == nil {
+		c.Meta, bad = canonicalMeta(c.Meta)
 	}
 	if bad != nil {
 		return Call{}, bad

@@ -1,0 +1,51 @@
+package tasks
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"unicode/utf8"
+)
+
+func hasMeta(raw []byte) bool {
+	raw = trimJSONSpace(raw)
+	return len(raw) > 0 && string(raw) != "null"
+}
+
+// canonicalMeta returns meta as it is stored and comes back: the bytes as they came, in one line. It returns nil for none or null.
+func canonicalMeta(raw json.RawMessage) (json.RawMessage, *FieldError) {
+	if !hasMeta(raw) {
+		return nil, nil
+	}
+	raw, bad := oneLineJSON("meta", raw)
+	if bad != nil {
+		bad.Fix = `write an object, such as {"row":17}`
+		return nil, bad
+	}
+	if raw[0] != '{' {
+		bad := wrongType("meta", "an object", raw)
+		bad.Fix = `put the value into one, such as {"row":17}`
+		return nil, bad
+	}
+	if len(raw) > maxMeta {
+		return nil, &FieldError{
+			Field: "meta", Problem: fmt.Sprintf("has %d bytes", len(raw)),
+			Fix: fmt.Sprintf("%d are allowed; keep the rest elsewhere, under the call's key", maxMeta),
+		}
+	}
+	return raw, nil
+}
+
+// oneLineJSON returns valid JSON as it came, save line breaks between tokens, which would cut a line of a file in two. It returns
+// nil for nothing at all.
+func oneLineJSON(field string, raw json.RawMessage) (json.RawMessage, *FieldError) {
+	switch raw = trimJSONSpace(raw); {
+	case len(raw) == 0:
+		return nil, nil
+	case !utf8.Valid(raw) || !json.Valid(raw):
+		return nil, &FieldError{Field: field, Problem: "is not valid JSON in UTF-8"}
+	case bytes.ContainsAny(raw, "\r\n"):
+		return compactValid(raw), nil
+	}
+	return raw, nil
+}
