@@ -41,6 +41,8 @@ type asked struct {
 	// session.
 	batch uint16
 	sent  bool
+	// line is where it stands in the file.
+	line int32
 }
 
 // mark is a hash of 16 bytes.
@@ -86,7 +88,7 @@ func readPlan(in io.Reader, rules tasks.Rules, first int) (*plan, error) {
 			})
 			continue
 		}
-		p.asked[key] = asked{digest: digest}
+		p.asked[key] = asked{digest: digest, line: int32(line.Number)}
 		p.accepted++
 		if p.accepted == first {
 			break
@@ -116,6 +118,13 @@ func (p *plan) asks(key, digest string) bool {
 	defer p.mu.Unlock()
 	a, ok := p.asked[markOf(key)]
 	return ok && a.digest == digestOf(digest)
+}
+
+// line is where the call of this key stands in the file, from 1.
+func (p *plan) line(key string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return int(p.asked[markOf(key)].line)
 }
 
 // waits tells whether the file asks for this call, of this batch, and it has not

@@ -342,6 +342,7 @@ func (s *session) collect(ctx context.Context) error {
 				continue
 			}
 			result := tasks.ResultOf(r)
+			result.Line = s.plan.line(r.Key)
 			if err := s.out.add(result); err != nil {
 				return s.flushed(err)
 			}
