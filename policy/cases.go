@@ -16,7 +16,7 @@ import (
 //	policy: patsnap                 # a preset or, as for extends, a path
 //	cases:
 //	  - name: a busy service is retried
-//	    request: {method: GET, path: /search, idempotent: true, attempt: 1, can_refresh: false, age: 0s}
+//	    request: {method: GET, path: /search, idempotent: true, conditional: false, attempt: 1, can_refresh: false, age: 0s}
 //	    response: {status: 200, headers: {X-Correlation-Id: abc}, body: '{"status": false, "error_code": 68300008}'}
 //	    expect: {class: transient, job: retry, backoff: standard, circuit: {effect: count}}
 //
@@ -48,6 +48,9 @@ type Request struct {
 	// Idempotent is, where a file does not say, true of GET, HEAD, OPTIONS, PUT
 	// and DELETE.
 	Idempotent bool
+	// Conditional reports that the request carried a precondition, such as
+	// If-None-Match.
+	Conditional bool
 	// Attempt is the attempt's number, from 1.
 	Attempt    int
 	CanRefresh bool
@@ -57,7 +60,7 @@ type Request struct {
 // attempt is the request as a policy looks at it.
 func (r Request) attempt() Attempt {
 	return Attempt{
-		Method: r.Method, Endpoint: r.Method + " " + r.Path, Idempotent: r.Idempotent,
+		Method: r.Method, Endpoint: r.Method + " " + r.Path, Idempotent: r.Idempotent, Conditional: r.Conditional,
 		N: r.Attempt, Age: r.Age, CanRefresh: r.CanRefresh,
 	}
 }

@@ -35,9 +35,11 @@ func anyOutcome() *rapid.Generator[Outcome] {
 		return Outcome{
 			Transport: rapid.SampledFrom(append(slices.Clone(transports), "", "", "", "nonsense")).Draw(t, "transport"),
 			Status:    rapid.OneOf(rapid.IntRange(100, 599), rapid.Int(), rapid.Just(200)).Draw(t, "status"),
-			Header:    rapid.SampledFrom([]http.Header{nil, {"X-Reason": {"maintenance"}}}).Draw(t, "header"),
-			Body:      rapid.SampledFrom(append(slices.Clone(bodies), "", "nonsense")).Draw(t, "body"),
-			Flag:      rapid.SampledFrom([]Flag{"", FlagTrue, FlagFalse, FlagAbsent, "nonsense"}).Draw(t, "flag"),
+			Header: rapid.SampledFrom([]http.Header{
+				nil, {"X-Reason": {"maintenance"}}, {"Retry-After": {"60"}}, {"X-Ratelimit-Remaining": {"0"}}, {"X-Ratelimit-Remaining": {"1"}},
+			}).Draw(t, "header"),
+			Body: rapid.SampledFrom(append(slices.Clone(bodies), "", "nonsense")).Draw(t, "body"),
+			Flag: rapid.SampledFrom([]Flag{"", FlagTrue, FlagFalse, FlagAbsent, "nonsense"}).Draw(t, "flag"),
 			Code: rapid.OneOf(rapid.SampledFrom([]string{"", "0", "67200000", "67200001", "67200002", "67200003", "67200004",
 				"67200005", "68300004", "68300006", "68300008"}), rapid.String()).Draw(t, "code"),
 			Message: rapid.OneOf(rapid.SampledFrom([]string{"", "over the limit", "maintenance"}), rapid.String()).Draw(t, "message"),
@@ -50,7 +52,7 @@ func anyAttempt() *rapid.Generator[Attempt] {
 		return Attempt{
 			Method:     rapid.SampledFrom([]string{"GET", "POST", ""}).Draw(t, "method"),
 			Endpoint:   rapid.SampledFrom([]string{"GET /a/*", "POST /upload/*", "GET /b", "/c", ""}).Draw(t, "endpoint"),
-			Idempotent: rapid.Bool().Draw(t, "idempotent"),
+			Idempotent: rapid.Bool().Draw(t, "idempotent"), Conditional: rapid.Bool().Draw(t, "conditional"),
 			N:          rapid.IntRange(-1, 10).Draw(t, "n"),
 			Age:        time.Duration(rapid.Int64Range(-1, int64(48*time.Hour)).Draw(t, "age")),
 			CanRefresh: rapid.Bool().Draw(t, "can refresh"),
@@ -241,9 +243,9 @@ func TestExplainSaysWhyEachEarlierRuleMissed(t *testing.T) {
 		t.Errorf("at %s, missed %d", e.Where, len(e.Missed))
 	}
 	want := map[string]Miss{
-		"ok":                   {Field: "http", Wanted: `["2xx"]`, Got: "503"},
-		"total-limit":          {Field: "code", Wanted: "[67200001]", Got: "none"},
-		"http-gateway-timeout": {Field: "http", Wanted: "[504]", Got: "503"},
+		"ok":                  {Field: "http", Wanted: `["2xx"]`, Got: "503"},
+		"total-limit":         {Field: "code", Wanted: "[67200001]", Got: "none"},
+		"http-gateway-unsafe": {Field: "http", Wanted: "[502, 504, 520, 524]", Got: "503"},
 	}
 	for _, m := range e.Missed {
 		if w, ok := want[m.Rule]; ok && (m.Field != w.Field || m.Wanted != w.Wanted || m.Got != w.Got) {
@@ -263,7 +265,7 @@ func TestExplainSaysWhyEachEarlierRuleMissed(t *testing.T) {
 func TestExplainHasAWordForEveryField(t *testing.T) {
 	p := parse(t, `rules:
   - {id: all, match: {code: [1], transport: [dns], http: [200], status_flag: "true", body: [html], idempotent: true,
-     endpoint: ["GET /a"], header: {x-reason: "^b$"}, message: "^c$"}}
+     conditional: true, limit_used_up: true, endpoint: ["GET /a"], header: {x-reason: "^b$"}, message: "^c$"}}
 `)
 	m := &p.rules[0].match
 	for _, transport := range []Transport{"", DNS, "other"} {

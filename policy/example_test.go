@@ -70,6 +70,7 @@ func ExamplePolicy_Explain() {
 	// cut-answer-unsafe: http is 404, wanted ["2xx"]
 	// cut-answer: http is 404, wanted ["2xx"]
 	// ok: http is 404, wanted ["2xx"]
+	// not-modified: http is 404, wanted [304]
 	// bad-request drop
 }
 

@@ -57,6 +57,8 @@ func (in *input) got(f field, m *match, t Transport) string {
 		return shorten(string(t))
 	case fieldIdempotent:
 		return strconv.FormatBool(in.idempotent)
+	case fieldConditional:
+		return strconv.FormatBool(in.conditional)
 	case fieldEndpoint:
 		return shorten(in.method + " " + in.path)
 	}
@@ -79,6 +81,8 @@ func (in *input) got(f field, m *match, t Transport) string {
 		return "none"
 	case fieldHeader:
 		return in.gotHeaders(m)
+	case fieldLimitUsedUp:
+		return strconv.FormatBool(limitUsedUp(in.header, in.received))
 	default:
 		return orNone(in.message)
 	}

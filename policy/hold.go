@@ -1,9 +1,6 @@
 package policy
 
-import (
-	"net/http"
-	"time"
-)
+import "time"
 
 // The sources of a hold's end, as [Hold.Until] names them.
 const (
@@ -55,12 +52,12 @@ func (h Hold) Until(o Outcome, now time.Time, rung int, jitter func(n int64) int
 	for _, source := range h.Sources {
 		switch source {
 		case SourceRetryAfter:
-			if wait, ok := retryAfter(o.Header, received); ok {
-				return h.end(received, wait, now, jitter), source
+			if told, ok := retryAfter(o.Header, received); ok {
+				return h.end(received, told.Wait, now, jitter), source
 			}
 		case SourceRateLimitReset:
-			if wait, ok := rateLimitReset(o.Header, received); ok {
-				return h.end(received, wait, now, jitter), source
+			if told, ok := rateLimitReset(o.Header, received); ok {
+				return h.end(received, told.Wait, now, jitter), source
 			}
 		case SourceCalendar:
 			if tick, ok := h.Calendar.next(now); ok {
@@ -98,14 +95,4 @@ func (h Hold) end(from time.Time, wait time.Duration, now time.Time, jitter func
 		return last
 	}
 	return end
-}
-
-// serverNow is the server's own clock when it answered, which its dates are
-// measured against: a server whose clock is wrong still means the wait it means
-// (RFC 9110, 6.6.1 and 10.2.3).
-func serverNow(h http.Header, received time.Time) time.Time {
-	if date, ok := httpDate(h.Get("Date"), received); ok {
-		return date
-	}
-	return received
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"time"
 )
 
 // field is one field of a rule's match. The zero value means none.
@@ -18,15 +19,17 @@ const (
 	fieldFlag
 	fieldBody
 	fieldIdempotent
+	fieldConditional
 	fieldEndpoint
 	fieldHeader
+	fieldLimitUsedUp
 	fieldMessage
 	fieldEnd
 )
 
 // fieldNames are the keys of a match in YAML, in the order of the fields.
 var fieldNames = [...]string{
-	"code", "transport", "http", "status_flag", "body", "idempotent", "endpoint", "header", "message",
+	"code", "transport", "http", "status_flag", "body", "idempotent", "conditional", "endpoint", "header", "limit_used_up", "message",
 }
 
 func (f field) String() string {
@@ -72,14 +75,17 @@ type match struct {
 	fields     field
 	noCode     bool
 	idempotent bool
-	flag       Flag
-	transport  uint16
-	body       uint16
-	codes      []string
-	http       statusSet
-	endpoints  []endpointPattern
-	headers    []headerMatch
-	message    *regexp.Regexp
+	// conditional and limitUsedUp are what the fields of these names want.
+	conditional bool
+	limitUsedUp bool
+	flag        Flag
+	transport   uint16
+	body        uint16
+	codes       []string
+	http        statusSet
+	endpoints   []endpointPattern
+	headers     []headerMatch
+	message     *regexp.Regexp
 	// shown is each field as YAML, for show and explain.
 	shown map[field]string
 }
@@ -106,21 +112,23 @@ func bit[T comparable](values []T, v T) uint16 {
 // input is an outcome and an attempt, made ready to be matched. Where no answer
 // arrived, whatever the outcome says of one is left out.
 type input struct {
-	answered   bool
-	idempotent bool
-	transport  uint16
-	body       uint16
-	status     int
-	flag       Flag
-	code       string
-	message    string
-	method     string
-	path       string
-	header     http.Header
+	answered    bool
+	idempotent  bool
+	conditional bool
+	transport   uint16
+	body        uint16
+	status      int
+	flag        Flag
+	code        string
+	message     string
+	method      string
+	path        string
+	header      http.Header
+	received    time.Time
 }
 
 func newInput(o *Outcome, a *Attempt) input {
-	in := input{idempotent: a.Idempotent, flag: FlagAbsent}
+	in := input{idempotent: a.Idempotent, conditional: a.Conditional, flag: FlagAbsent}
 	in.method, in.path = splitEndpoint(a)
 	if o.Transport != TransportNone {
 		in.transport = bit(transports, o.Transport)
@@ -128,7 +136,7 @@ func newInput(o *Outcome, a *Attempt) input {
 	}
 	in.answered = true
 	in.status = o.Status
-	in.header = o.Header
+	in.header, in.received = o.Header, o.ReceivedAt
 	in.message = o.Message
 	in.code = CanonicalCode(o.Code)
 	in.body = bit(bodies, o.Body)
@@ -165,6 +173,10 @@ func (m *match) fits(f field, in *input) bool {
 		return m.body&in.body != 0
 	case fieldIdempotent:
 		return m.idempotent == in.idempotent
+	case fieldConditional:
+		return m.conditional == in.conditional
+	case fieldLimitUsedUp:
+		return in.answered && m.limitUsedUp == limitUsedUp(in.header, in.received)
 	case fieldEndpoint:
 		for _, e := range m.endpoints {
 			if e.match(in.method, in.path) {
@@ -214,6 +226,10 @@ func (m *match) coversField(f field, other *match) bool {
 		return other.body&^m.body == 0
 	case fieldIdempotent:
 		return m.idempotent == other.idempotent
+	case fieldConditional:
+		return m.conditional == other.conditional
+	case fieldLimitUsedUp:
+		return m.limitUsedUp == other.limitUsedUp
 	case fieldEndpoint:
 		return !slices.ContainsFunc(other.endpoints, func(e endpointPattern) bool {
 			return !slices.ContainsFunc(m.endpoints, func(mine endpointPattern) bool { return mine.covers(e) })

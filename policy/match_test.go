@@ -16,7 +16,8 @@ func anyMatch() *rapid.Generator[string] {
 		"endpoint": {`"GET /a/*"`, `"* /upload/*"`, `"POST /upload/*"`, `"GET *"`},
 	}
 	single := map[string][]string{
-		"status_flag": {`"true"`, `"false"`, "absent"}, "idempotent": {"true", "false"}, "message": {"limit", "maintenance"},
+		"status_flag": {`"true"`, `"false"`, "absent"}, "idempotent": {"true", "false"},
+		"conditional": {"true", "false"}, "limit_used_up": {"true", "false"}, "message": {"limit", "maintenance"},
 		"header": {"{X-Reason: maintenance}", "{X-Reason: maintenance, X-Other: a}"},
 	}
 	return rapid.Custom(func(t *rapid.T) string {
@@ -68,9 +69,9 @@ func TestACoveredRuleIsNeverReached(t *testing.T) {
 func TestEveryFieldDecidesForItself(t *testing.T) {
 	o := Outcome{
 		Status: 503, Body: BodyHTML, Flag: FlagFalse, Code: "123", Message: "Down for Maintenance",
-		Header: headers("x-reason", "planned", "X-Reason", "maintenance"),
+		Header: headers("x-reason", "planned", "X-Reason", "maintenance", "X-RateLimit-Remaining", "0"),
 	}
-	a := Attempt{Method: "POST", Endpoint: "POST /upload/*", Idempotent: true}
+	a := Attempt{Method: "POST", Endpoint: "POST /upload/*", Idempotent: true, Conditional: true}
 	for match, want := range map[string]bool{
 		`{code: [123]}`: true, `{code: [123.0]}`: true, `{code: ["123"]}`: true, `{code: [none, 124]}`: false,
 		`{http: [503]}`: true, `{http: ["503"]}`: true, `{http: [5xx]}`: true, `{http: ["500-503"]}`: true, `{http: ["500 - 502", 504]}`: false,
@@ -80,7 +81,8 @@ func TestEveryFieldDecidesForItself(t *testing.T) {
 		`{endpoint: ["POST /upload/*"]}`: true, `{endpoint: ["* /up*"]}`: true, `{endpoint: ["POST *"]}`: true,
 		`{endpoint: ["GET /upload/*", "POST /uploads/*"]}`: false,
 		`{header: {x-reason: ^main}}`:                      true, `{header: {X-Reason: ^maint, X-Other: ""}}`: false,
-		`{idempotent: true}`: true, `{idempotent: false}`: false,
+		`{idempotent: true}`: true, `{idempotent: false}`: false, `{conditional: true}`: true, `{conditional: false}`: false,
+		`{limit_used_up: true}`: true, `{limit_used_up: false}`: false,
 		`{code: [123], http: [503], idempotent: false}`: false, `{}`: true,
 	} {
 		p := parse(t, "rules:\n  - {id: a, match: "+match+"}\n")

@@ -85,6 +85,9 @@ type Attempt struct {
 	Endpoint string
 	// Idempotent tells that sending the call again cannot do harm.
 	Idempotent bool
+	// Conditional reports that the request carried a precondition, such as
+	// If-None-Match (RFC 9110, 13.1): a 304 then says that nothing is new.
+	Conditional bool
 	// N counts the attempts of the call's present generation, this one
 	// included. Attempts that were parked do not count. Values below 1 read as 1.
 	N int

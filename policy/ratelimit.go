@@ -2,103 +2,260 @@ package policy
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
 
-// What the size of a reset's number tells. A wait of more than a month in
-// seconds is one in milliseconds; numbers from a thousand million on are points
-// in time: 1e9 seconds after 1970 is 2001, and so is 1e12 milliseconds.
+// allowance is what a server says is left of a limit.
+type allowance int8
+
 const (
-	monthOfSeconds   = 31 * 24 * 60 * 60
-	leastEpoch       = 1_000_000_000
-	leastEpochMillis = 100_000_000_000
+	allowanceUnknown allowance = iota
+	allowanceLeft
+	allowanceUsedUp
 )
 
+// limit is one rate limit as an answer's header describes it.
+type limit struct {
+	left allowance
+	// told is when the limit starts afresh; its Header is empty where the answer
+	// does not say.
+	told ServerTime
+}
+
 // rateLimitReset reads how long after the answer arrived the rate limit starts
-// afresh: from RateLimit (a structured field, IETF draft), else RateLimit-Reset,
-// else X-RateLimit-Reset. The number is a wait or a point in time, in seconds or
-// milliseconds, told apart by its size; where a field names several, the longest
-// counts. The wait may be zero or negative.
-func rateLimitReset(h http.Header, received time.Time) (time.Duration, bool) {
-	server := serverNow(h, received)
-	if lines := h.Values("RateLimit"); len(lines) > 0 {
-		if wait, ok := rateLimitField(strings.Join(lines, ", "), server); ok {
-			return wait, true
+// afresh. A limit that is not used up is no reason to wait. Of those that are, the
+// longest wait counts; where the answer does not say which are used up, the
+// longest of all.
+func rateLimitReset(h http.Header, received time.Time) (ServerTime, bool) {
+	var longest [allowanceUsedUp + 1]ServerTime
+	for _, l := range readLimits(h, received) {
+		if best := &longest[l.left]; l.told.Header != "" && (best.Header == "" || l.told.Wait > best.Wait) {
+			*best = l.told
 		}
 	}
-	for _, name := range []string{"RateLimit-Reset", "X-RateLimit-Reset"} {
-		if wait, ok := resetNumbers(h.Values(name), server); ok {
-			return wait, true
-		}
+	if longest[allowanceUsedUp].Header != "" {
+		return longest[allowanceUsedUp], true
 	}
-	return 0, false
+	return longest[allowanceUnknown], longest[allowanceUnknown].Header != ""
 }
 
-// rateLimitField reads `"name";r=0;t=36400` and lists of it: r is what is left of
-// the limit, t when it starts afresh. The refusal comes from a limit that has
-// nothing left, and the longest of those decides. Where every limit has some
-// left, the soonest reset is the earliest moment at which anything changes.
-func rateLimitField(field string, server time.Time) (time.Duration, bool) {
-	items, ok := parseStructuredList(field)
-	if !ok {
-		return 0, false
+// limitUsedUp reports whether the header says that the call met a limit: it asks
+// for a wait, or a limit has nothing left.
+func limitUsedUp(h http.Header, received time.Time) bool {
+	if told, ok := retryAfter(h, received); ok && told.Wait > 0 {
+		return true
 	}
-	var used, left time.Duration
-	var anyUsed, anyLeft bool
-	for _, item := range items {
-		t, ok := readDecimal(item["t"])
-		if !ok {
-			continue
-		}
-		wait := resetWait(t, server)
-		if r, ok := readDecimal(item["r"]); ok && r != (decimal{}) {
-			if !anyLeft || wait < left {
-				left = wait
-			}
-			anyLeft = true
-			continue
-		}
-		if !anyUsed || wait > used {
-			used = wait
-		}
-		anyUsed = true
-	}
-	if anyUsed {
-		return used, true
-	}
-	return left, anyLeft
+	return slices.ContainsFunc(readLimits(h, received), func(l limit) bool { return l.left == allowanceUsedUp })
 }
 
-// resetNumbers reads a field that is a number, or several with commas between.
-// What follows a semicolon is not the number's.
-func resetNumbers(lines []string, server time.Time) (time.Duration, bool) {
-	var longest time.Duration
-	var found bool
-	for _, line := range lines {
-		for part := range strings.SplitSeq(line, ",") {
-			part, _, _ = strings.Cut(part, ";")
-			n, ok := readDecimal(strings.TrimSpace(part))
-			if !ok {
+// rateLimitPart is what a field of the rate-limit family holds.
+type rateLimitPart int8
+
+const (
+	noPart rateLimitPart = iota
+	partRemaining
+	partReset
+	partResetMillis
+	// partWhole describes whole limits, as the field RateLimit does.
+	partWhole
+)
+
+// rateLimitName takes the name of a field apart. APIs add their own name and the
+// limit's, in any order: X-RateLimit-Reset-Requests, Anthropic-Ratelimit-Requests-
+// Reset, X-Rate-Limit-Reset. limit is what is left of the name; fields with the
+// same one are about the same limit.
+func rateLimitName(name string) (limit string, part rateLimitPart) {
+	name = strings.ReplaceAll(strings.ToLower(name), "rate-limit", "ratelimit")
+	if !strings.Contains(name, "ratelimit") {
+		return "", noPart
+	}
+	part = partWhole
+	var kept []string
+	for i, word := range strings.Split(name, "-") {
+		switch word {
+		case "x":
+			if i == 0 {
 				continue
 			}
-			if wait := resetWait(n, server); !found || wait > longest {
-				longest, found = wait, true
+		case "remaining":
+			part = partRemaining
+			continue
+		case "reset", "resets", "resettime", "next":
+			part = partReset
+			continue
+		case "after", "at", "date", "in", "time":
+			if part == partReset {
+				continue
 			}
+		case "ms", "milliseconds":
+			if part == partReset {
+				part = partResetMillis
+				continue
+			}
+		case "retry", "policy", "limit", "used":
+			return "", noPart
 		}
+		kept = append(kept, word)
 	}
-	return longest, found
+	return strings.Join(kept, "-"), part
 }
 
-func resetWait(n decimal, server time.Time) time.Duration {
-	switch {
-	case n.whole >= leastEpochMillis:
-		return time.UnixMilli(n.whole).Sub(server)
-	case n.whole >= leastEpoch:
-		return time.Unix(n.whole, n.fraction).Sub(server)
-	case n.whole > monthOfSeconds:
-		return n.milliseconds()
-	default:
-		return n.seconds()
+// readLimits finds the limits that a header describes.
+func readLimits(h http.Header, received time.Time) []limit {
+	var names []string
+	for name := range h {
+		if _, part := rateLimitName(name); part != noPart {
+			names = append(names, name)
+		}
 	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names) // so that equal headers give equal answers
+	server := serverNow(h, received)
+	var limits []limit
+	parts := map[string]*limitFields{}
+	var order []string
+	for _, name := range names {
+		key, part := rateLimitName(name)
+		if part == partWhole {
+			for _, line := range h[name] {
+				limits = append(limits, wholeLimits(name, line, server)...)
+			}
+			continue
+		}
+		if parts[key] == nil {
+			parts[key] = &limitFields{}
+			order = append(order, key)
+		}
+		parts[key].add(name, part, h[name], server)
+	}
+	for _, key := range order {
+		limits = append(limits, parts[key].limits()...)
+	}
+	return limits
+}
+
+// limitFields are the fields about one limit, or about several of which each field
+// has a list.
+type limitFields struct {
+	remaining []allowance
+	resets    []ServerTime
+}
+
+func (f *limitFields) add(name string, part rateLimitPart, lines []string, server time.Time) {
+	number := toldApart
+	if part == partResetMillis {
+		number = millisOrEpoch
+	}
+	for _, line := range lines {
+		eachValue(line, func(value string) {
+			value, _, _ = strings.Cut(value, ";")
+			if part == partRemaining {
+				f.remaining = append(f.remaining, readAllowance(value))
+			} else if wait, ok := readWait(value, server, number); ok {
+				f.resets = append(f.resets, ServerTime{Source: SourceRateLimitReset, Header: name, Value: joinLines(lines), Wait: wait})
+			}
+		})
+	}
+}
+
+// limits pairs what is left with the resets. Where their numbers differ, they are
+// taken to be about one limit.
+func (f *limitFields) limits() []limit {
+	if len(f.remaining) == len(f.resets) {
+		paired := make([]limit, len(f.resets))
+		for i, told := range f.resets {
+			paired[i] = limit{left: f.remaining[i], told: told}
+		}
+		return paired
+	}
+	left := allowanceUnknown
+	for _, one := range f.remaining {
+		left = max(left, one)
+	}
+	if len(f.resets) == 0 {
+		return []limit{{left: left}}
+	}
+	limits := make([]limit, len(f.resets))
+	for i, told := range f.resets {
+		limits[i] = limit{left: left, told: told}
+	}
+	return limits
+}
+
+// readAllowance reads how many calls, or how much else, are left. A number below 0
+// is what some APIs send for "no limit" and others for a limit that is overdrawn:
+// it says nothing.
+func readAllowance(s string) allowance {
+	s = strings.Trim(s, "\" \t")
+	n, ok := readDecimal(s)
+	switch {
+	case !ok || strings.HasPrefix(s, "-"):
+		return allowanceUnknown
+	case n == decimal{}:
+		return allowanceUsedUp
+	default:
+		return allowanceLeft
+	}
+}
+
+// wholeLimits reads a field that describes whole limits: `"name";r=0;t=36400` and
+// lists of it (draft-ietf-httpapi-ratelimit-headers-08 and later), or
+// `limit=100, remaining=0, reset=3600` (its draft 7, and like it
+// https://developer.zendesk.com/documentation/api-basics/best-practices/best-practices-for-avoiding-rate-limiting
+// and https://docs.unity.com/services-web-apis/headers).
+func wholeLimits(name, line string, server time.Time) []limit {
+	if len(line) > maxStructuredField {
+		return nil
+	}
+	var limits []limit
+	add := func(remaining, reset string) {
+		var l limit
+		if !strings.HasPrefix(remaining, `"`) { // a text is no number
+			l.left = readAllowance(remaining)
+		}
+		if wait, ok := readWait(reset, server, toldApart); ok && !strings.HasPrefix(reset, `"`) {
+			l.told = ServerTime{Source: SourceRateLimitReset, Header: name, Value: line, Wait: wait}
+		}
+		if l.left != allowanceUnknown || l.told.Header != "" {
+			limits = append(limits, l)
+		}
+	}
+	if items, ok := parseStructuredList(line); ok {
+		for _, item := range items {
+			add(item["r"], item["t"])
+		}
+		return limits
+	}
+	if key, _, ok := strings.Cut(line, "="); !ok || strings.Trim(strings.TrimSpace(key), "abcdefghijklmnopqrstuvwxyz-_") != "" {
+		return nil
+	}
+	seen := map[string]string{}
+	done := func() { add(seen["remaining"], seen["reset"]) }
+	for _, pair := range strings.FieldsFunc(line, func(r rune) bool { return r == ',' || r == ';' }) {
+		key, value, ok := strings.Cut(pair, "=")
+		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+		if key == "resets" {
+			key = "reset"
+		}
+		if _, again := seen[key]; again { // the next limit
+			done()
+			clear(seen)
+		}
+		if ok {
+			seen[key] = value
+		}
+	}
+	done()
+	return limits
+}
+
+func joinLines(lines []string) string {
+	if len(lines) == 1 {
+		return lines[0]
+	}
+	return strings.Join(lines, ", ")
 }

@@ -75,6 +75,7 @@ func (f *casesFile) readRequest(n ast.Node, r *Request) {
 		"method":      func(v ast.Node) { set(&r.Method)(f.text(v, "method")) },
 		"path":        func(v ast.Node) { set(&r.Path)(f.text(v, "path")) },
 		"idempotent":  func(v ast.Node) { r.Idempotent, said = f.boolean(v, "idempotent") },
+		"conditional": func(v ast.Node) { r.Conditional, _ = f.boolean(v, "conditional") },
 		"attempt":     func(v ast.Node) { set(&r.Attempt)(f.integer(v, "attempt", 1)) },
 		"can_refresh": func(v ast.Node) { r.CanRefresh, _ = f.boolean(v, "can_refresh") },
 		"age":         func(v ast.Node) { set(&r.Age)(f.duration(v, "age", 0)) },

@@ -45,6 +45,14 @@ func (f *file) readMatch(n ast.Node) match {
 			m.idempotent, _ = f.boolean(v, "idempotent")
 			found(fieldIdempotent, strconv.FormatBool(m.idempotent))
 		},
+		"conditional": func(v ast.Node) {
+			m.conditional, _ = f.boolean(v, "conditional")
+			found(fieldConditional, strconv.FormatBool(m.conditional))
+		},
+		"limit_used_up": func(v ast.Node) {
+			m.limitUsedUp, _ = f.boolean(v, "limit_used_up")
+			found(fieldLimitUsedUp, strconv.FormatBool(m.limitUsedUp))
+		},
 	})
 	return m
 }

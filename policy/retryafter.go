@@ -1,90 +1,51 @@
 package policy
 
 import (
-	"math"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 )
 
-// retryAfter reads the Retry-After header: how long after the answer arrived
-// the server wants to be left alone. RFC 9110, 10.2.3: a number of seconds or a
-// date. A date is measured against the server's own clock. The wait may be zero
-// or negative, as the server said.
-func retryAfter(h http.Header, received time.Time) (time.Duration, bool) {
-	value := strings.TrimSpace(h.Get("Retry-After"))
-	if value == "" {
-		return 0, false
-	}
-	if n, ok := readDecimal(value); ok {
-		return n.seconds(), true
-	}
-	server := serverNow(h, received)
-	if date, ok := httpDate(value, server); ok {
-		return date.Sub(server), true
-	}
-	return 0, false
+// retryAfterFields are the fields that say for how long to stay away, by their
+// canonical names. Their documents: Retry-After: RFC 9110, 10.2.3. Retry-After-Ms:
+// https://learn.microsoft.com/azure/azure-app-configuration/rest-api-throttling.
+// X-Ms-Retry-After-Ms: https://learn.microsoft.com/rest/api/cosmos-db/common-cosmosdb-rest-response-headers.
+// X-Retry-After-Ms: https://github.com/Azure/azure-sdk-for-net/issues/6025.
+// X-Ratelimit-Retry-After: https://developers-classic.mailerlite.com/docs/api-rate-limits.
+var retryAfterFields = []struct {
+	name   string
+	number numberReader
+}{
+	{"Retry-After", secondsOrEpoch},
+	{"Retry-After-Ms", millisOrEpoch},
+	{"X-Ms-Retry-After-Ms", millisOrEpoch},
+	{"X-Retry-After-Ms", millisOrEpoch},
+	{"X-Ratelimit-Retry-After", secondsOrEpoch},
 }
 
-// httpDate reads a date in any of the three forms of RFC 9110, 5.6.7. The
-// obsolete RFC 850 form has years of two digits: one that would be more than 50
-// years after about is the latest past year with those digits.
-func httpDate(s string, about time.Time) (time.Time, bool) {
-	t, err := http.ParseTime(strings.TrimSpace(s))
-	if err != nil {
-		return time.Time{}, false
-	}
-	if _, err := time.Parse(time.RFC850, strings.TrimSpace(s)); err == nil {
-		for t.AddDate(50, 0, 0).Before(about) {
-			t = t.AddDate(100, 0, 0)
+// RetryAfter reads how long after an answer arrived its server wants to be left
+// alone, from Retry-After (RFC 9110, 10.2.3) and its kin. Of several fields, lines
+// and values the longest wait counts. A date is measured against the answer's own
+// Date. The wait may be zero or negative, as the server said; ok is false where
+// the server said nothing that can be read.
+func RetryAfter(h http.Header, received time.Time) (wait time.Duration, ok bool) {
+	told, ok := retryAfter(h, received)
+	return told.Wait, ok
+}
+
+func retryAfter(h http.Header, received time.Time) (longest ServerTime, found bool) {
+	var server time.Time
+	for i := range retryAfterFields {
+		field := &retryAfterFields[i]
+		lines := h[field.name]
+		if len(lines) == 0 {
+			continue
 		}
-		for t.After(about.AddDate(50, 0, 0)) {
-			t = t.AddDate(-100, 0, 0)
+		if server.IsZero() {
+			server = serverNow(h, received)
+		}
+		if wait, ok := longestWait(lines, server, field.number); ok && (!found || wait > longest.Wait) {
+			longest, found = ServerTime{Source: SourceRetryAfter, Header: field.name, Value: joinLines(lines), Wait: wait}, true
 		}
 	}
-	return t, true
-}
-
-// decimal is a number of seconds or milliseconds as a header gives it: whole,
-// and what follows the point in billionths.
-type decimal struct {
-	whole    int64
-	fraction int64
-}
-
-// readDecimal reads digits with an optional sign and fraction. A number beyond
-// what fits is held to the largest that does; a negative one reads as 0, since
-// a wait that is over is over.
-func readDecimal(s string) (decimal, bool) {
-	negative := strings.HasPrefix(s, "-")
-	s = strings.TrimPrefix(strings.TrimPrefix(s, "-"), "+")
-	whole, fraction, _ := strings.Cut(s, ".")
-	if whole == "" || !onlyDigits(whole) || !onlyDigits(fraction) {
-		return decimal{}, false
-	}
-	if negative {
-		return decimal{}, true
-	}
-	n, err := strconv.ParseInt(whole, 10, 64)
-	if err != nil {
-		return decimal{whole: math.MaxInt64}, true
-	}
-	billionths := (fraction + "000000000")[:9]
-	f, _ := strconv.ParseInt(billionths, 10, 64)
-	return decimal{whole: n, fraction: f}, true
-}
-
-func (d decimal) seconds() time.Duration {
-	if d.whole >= math.MaxInt64/int64(time.Second) {
-		return math.MaxInt64
-	}
-	return time.Duration(d.whole)*time.Second + time.Duration(d.fraction)
-}
-
-func (d decimal) milliseconds() time.Duration {
-	if d.whole >= math.MaxInt64/int64(time.Millisecond) {
-		return math.MaxInt64
-	}
-	return time.Duration(d.whole)*time.Millisecond + time.Duration(d.fraction/1000)
+	return longest, found
 }

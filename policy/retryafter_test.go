@@ -21,12 +21,13 @@ func TestRetryAfterIsSecondsOrADate(t *testing.T) {
 		"Sun Mar  1 12:01:00 2026":       time.Minute,
 		"Sun, 01 Mar 2026 11:59:00 GMT":  -time.Minute,
 	} {
-		if got, ok := retryAfter(headers("Retry-After", value), noon); !ok || got != want {
+		if got, ok := RetryAfter(headers("Retry-After", value), noon); !ok || got != want {
 			t.Errorf("%q: %s %v, want %s", value, got, ok, want)
 		}
 	}
-	for _, value := range []string{"", " ", "soon", "1e3", "0x10", "1,2", "Sun, 01 Mar 2026 12:01:00", "2026-03-01T12:01:00Z", "٣"} {
-		if got, ok := retryAfter(headers("Retry-After", value), noon); ok {
+	for _, value := range []string{"", " ", "soon", "1e3", "0x10", "Sun, 01 Mar 2026", "Sun, 31 Feb 2026 12:01:00 GMT",
+		"Sun, 01 Mar 2026 12:01:00 XYZ", "Sun, 01 Mar 2026 25:01:00 GMT", "01 01 Mar 2026 12:01:00 GMT", "2026-13-01T12:01:00Z", "5 parsecs", "1h2", "٣"} {
+		if got, ok := RetryAfter(headers("Retry-After", value), noon); ok {
 			t.Errorf("%q reads as %s", value, got)
 		}
 	}
@@ -35,15 +36,15 @@ func TestRetryAfterIsSecondsOrADate(t *testing.T) {
 func TestADateIsMeasuredAgainstTheServersOwnClock(t *testing.T) {
 	// The server's clock is an hour slow; it means a minute all the same.
 	h := headers("Date", "Sun, 01 Mar 2026 11:00:00 GMT", "Retry-After", "Sun, 01 Mar 2026 11:01:00 GMT")
-	if got, ok := retryAfter(h, noon); !ok || got != time.Minute {
+	if got, ok := RetryAfter(h, noon); !ok || got != time.Minute {
 		t.Errorf("%s %v", got, ok)
 	}
 	h.Set("Date", "yesterday")
-	if got, _ := retryAfter(h, noon); got != -59*time.Minute {
+	if got, _ := RetryAfter(h, noon); got != -59*time.Minute {
 		t.Errorf("with a Date that cannot be read: %s", got)
 	}
 	reset := headers("Date", "Sun, 01 Mar 2026 11:00:00 GMT", "X-RateLimit-Reset", "1772362860")
-	if got, ok := rateLimitReset(reset, noon); !ok || got != time.Minute {
+	if got, ok := resetOf(reset); !ok || got != time.Minute {
 		t.Errorf("a reset: %s %v", got, ok)
 	}
 }
@@ -56,7 +57,7 @@ func TestYearsOfTwoDigitsAreReadAsTheRFCSays(t *testing.T) {
 		"Sunday, 06-Nov-75 08:49:37 GMT": 2075,
 		"Sunday, 06-Nov-77 08:49:37 GMT": 1977,
 	} {
-		if got, ok := httpDate(value, noon); !ok || got.Year() != want {
+		if got, ok := readDate(value, noon); !ok || got.Year() != want {
 			t.Errorf("%s: %s, want %d", value, got, want)
 		}
 	}

@@ -105,7 +105,7 @@ type attempted struct {
 func (a *attempted) decide(p *passage, canRefresh bool) {
 	t := p.take
 	a.decision = p.acct.policy.Decide(a.Outcome, policy.Attempt{
-		Method: p.call.Method, Endpoint: p.endpoint, Idempotent: p.idempotent, N: a.number,
+		Method: p.call.Method, Endpoint: p.endpoint, Idempotent: p.idempotent, Conditional: a.Conditional, N: a.number,
 		Age:        max(time.Since(t.FirstAt)-(t.Circuit.Held-t.HeldBase)-t.HeldOwn, 0),
 		CanRefresh: canRefresh,
 	})

@@ -20,16 +20,17 @@ const maxExplained = 8 << 20
 
 // explainFlags describe one attempt.
 type explainFlags struct {
-	status     int
-	headers    []string
-	body       string
-	cut        bool
-	transport  string
-	method     string
-	endpoint   string
-	idempotent bool
-	attempt    int
-	canRefresh bool
+	status      int
+	headers     []string
+	body        string
+	cut         bool
+	transport   string
+	method      string
+	endpoint    string
+	idempotent  bool
+	conditional bool
+	attempt     int
+	canRefresh  bool
 }
 
 func (a *app) policyExplainCommand() *cobra.Command {
@@ -61,6 +62,7 @@ rule before it did not match. The answer is given by --status, --header and
 	flags.StringVar(&f.method, "method", http.MethodGet, "the call's `METHOD`")
 	flags.StringVar(&f.endpoint, "endpoint", "/", "the call's endpoint, `/PATH`")
 	flags.BoolVar(&f.idempotent, "idempotent", false, "the call may be sent again (default by the method)")
+	flags.BoolVar(&f.conditional, "conditional", false, "the request carried If-None-Match, If-Modified-Since or another precondition")
 	flags.IntVar(&f.attempt, "attempt", 1, "this was the call's `N`th attempt")
 	flags.BoolVar(&f.canRefresh, "can-refresh", false, "the credential can be renewed, and was not yet")
 	return cmd
@@ -126,7 +128,7 @@ func (a *app) explain(name string, f explainFlags, now time.Time) error {
 		endpoint = method + " " + endpoint
 	}
 	e := explained(p, outcome, policy.Attempt{
-		Method: method, Endpoint: endpoint, Idempotent: f.idempotent, N: f.attempt, CanRefresh: f.canRefresh,
+		Method: method, Endpoint: endpoint, Idempotent: f.idempotent, Conditional: f.conditional, N: f.attempt, CanRefresh: f.canRefresh,
 	}, now)
 	if a.json {
 		return a.printJSON(e)

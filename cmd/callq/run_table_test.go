@@ -109,6 +109,9 @@ func decisionTable() []row {
 	for _, status := range []string{"408", "425", "500", "503"} {
 		rows = append(rows, row{name: status, answer: "http:" + status + " forever", state: dead, class: "transient", message: passing, attempts: 6})
 	}
+	for _, status := range []string{"502", "520", "524"} {
+		rows = append(rows, row{name: status + "-post", method: "POST", answer: "http:" + status, state: dead, class: "outcome_unknown", message: maybeDone, attempts: 1})
+	}
 	for _, answer := range []string{"html", "empty", "malformed", "cut"} {
 		rows = append(rows,
 			row{name: answer, answer: answer + " forever", state: dead, class: "protocol", message: unreadable, attempts: 3},

@@ -108,6 +108,8 @@ type Answer struct {
 	NotSent bool
 	// Body is the answer's body, unpacked; as far as it came, where it was cut.
 	Body []byte
+	// Conditional reports that the request carried a precondition (RFC 9110, 13.1).
+	Conditional bool
 	// ContentType is the answer's, as declared.
 	ContentType string
 	// Kept is what is worth keeping of the answer's headers.
@@ -280,9 +282,23 @@ func (c *Client) answered(run context.Context, resp *http.Response, started time
 	o.Message = c.secrets.text(o.Message)
 	o.ReceivedAt = received
 	return Answer{
-		Outcome: o, Body: body.bytes, ContentType: header.Get("Content-Type"),
+		Outcome: o, Conditional: conditional(resp.Request), Body: body.bytes, ContentType: header.Get("Content-Type"),
 		Kept: c.kept(o), StartedAt: started, Latency: time.Since(started),
 	}
+}
+
+// preconditions are the fields of RFC 9110, 13.1, by their canonical names.
+var preconditions = []string{"If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since", "If-Range"}
+
+// conditional reports whether the request asked for an answer on a condition, so
+// that the answer may be that nothing is new.
+func conditional(r *http.Request) bool {
+	for _, name := range preconditions {
+		if r != nil && len(r.Header[name]) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // unanswered is a call without a whole answer. Where at least its head came, the
