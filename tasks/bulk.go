@@ -28,16 +28,13 @@ const (
 // pipelined, in bounded memory whatever their number. A call that is refused, or
 // an element whose error is a [*FieldError], is counted and the others go on;
 // any other error stops, and so does Redis's. Then what was taken stays taken:
-// submit the same calls again and the rest follows. Calls without a key get
-// "line-N" by their position, from 1.
+// submit the same calls again and the rest follows. A call without a key gets its
+// [ContentKey]: equal ones are then one call, that of the first.
 func (p *Producer) SubmitAll(ctx context.Context, batch string, calls iter.Seq2[Call, error]) (Summary, error) {
 	return p.SubmitLines(ctx, batch, func(yield func(Line, error) bool) {
 		n := 0
 		for c, err := range calls {
 			n++
-			if c.Key == "" {
-				c.Key = fmt.Sprintf("line-%d", n)
-			}
 			if !yield(Line{Number: n, Call: c}, err) {
 				return
 			}
@@ -95,7 +92,7 @@ func (b *bulk) read(ctx context.Context, lines iter.Seq2[Line, error]) error {
 	for line, err := range lines {
 		if err == nil {
 			line.Call.Batch = b.batch
-			line.Call, err = b.p.rules.Check(line.Call)
+			line.Call, _, err = b.p.rules.checkLine(line.Call)
 		}
 		var entry ledger.Entry
 		if err == nil {

@@ -76,7 +76,7 @@ func TestARefusedLineNeverStopsASend(t *testing.T) {
 		rules := tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "api"}}}
 		p := producer(t, rdb, rules)
 		file := strings.Join([]string{
-			`{"path":"/1"}`, ``, `not json`, `{"path":"/4","key":"line-1"}`, `{"path":"//host"}`, `{"path":"/1","key":"line-1"}`, `{"path":"/7"}`,
+			`{"path":"/1","key":"k"}`, ``, `not json`, `{"path":"/4","key":"k"}`, `{"path":"//host"}`, `{"path":"/1","key":"k"}`, `{"path":"/7"}`,
 		}, "\n")
 		var told []int
 		send := func() tasks.Summary {

@@ -25,7 +25,7 @@ const (
 // rest and refuses what could not be sent. Its JSON form is a line of a calls file; [ParseCall] and [AppendCall] read and
 // write that without losing a digit.
 type Call struct {
-	// Key is the call's name in its batch, 1 to 200 bytes. A calls file defaults it to line-N.
+	// Key is the call's name in its batch, 1 to 200 bytes. In a calls file it defaults to the [ContentKey].
 	Key string
 	// Batch groups calls that are sent, followed and exported together. Empty: the producer chooses.
 	Batch string

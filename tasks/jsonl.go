@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"strconv"
 	"unicode/utf8"
 )
 
@@ -27,12 +26,17 @@ type ReadOptions struct {
 type Line struct {
 	Number int // from 1; blank lines count
 	Call   Call
+	// ByContent reports that the line has no key: the call's is its [ContentKey].
+	ByContent bool
+	// Repeats is the number of the earlier line without a key that this one is equal to: the two are one call. 0: none.
+	Repeats int
 }
 
 // ReadCalls reads calls, one JSON object a line, parsed and checked. A bad line is yielded as a [*FieldError] with its number,
 // and the next one follows. Any other error comes from r, and is the last thing yielded. Blank lines are skipped; a byte order
-// mark, CRLF and a last line without an end are accepted. A call without a key gets "line-N". Memory is bounded by the
-// longest allowed line, whatever the size of the file. The sequence can be ranged over once.
+// mark, CRLF and a last line without an end are accepted. A call without a key gets its [ContentKey], so that it is the same call
+// wherever it stands. Memory is bounded by the longest allowed line and some 30 bytes for each line without a key. The sequence
+// can be ranged over once.
 func ReadCalls(r io.Reader, opts ReadOptions) iter.Seq2[Line, error] {
 	limit := opts.MaxLine
 	if limit <= 0 {
@@ -40,6 +44,7 @@ func ReadCalls(r io.Reader, opts ReadOptions) iter.Seq2[Line, error] {
 	}
 	return func(yield func(Line, error) bool) {
 		lines := newLineReader(r, limit)
+		seen := contents{}
 		for {
 			text, err := lines.next()
 			if errors.Is(err, io.EOF) {
@@ -55,7 +60,10 @@ func ReadCalls(r io.Reader, opts ReadOptions) iter.Seq2[Line, error] {
 				if text = trimJSONSpace(text); len(text) == 0 {
 					continue
 				}
-				line.Call, err = opts.readLine(text, lines.number)
+				line, err = opts.readLine(text, lines.number)
+				if err == nil && line.ByContent {
+					err = seen.note(&line)
+				}
 				if bad := (*FieldError)(nil); lines.number == 1 && errors.As(err, &bad) && looksLikeCSV(text) {
 					bad.Problem += "; the file looks like CSV, which is not read"
 				}
@@ -67,24 +75,19 @@ func ReadCalls(r io.Reader, opts ReadOptions) iter.Seq2[Line, error] {
 	}
 }
 
-func (o ReadOptions) readLine(text []byte, number int) (Call, error) {
+func (o ReadOptions) readLine(text []byte, number int) (Line, error) {
+	line := Line{Number: number}
 	c, err := ParseCall(text)
 	if err == nil && c.Batch != "" && !o.AllowBatch {
 		err = &FieldError{Field: "batch", Problem: "is not for files", Fix: "a file is sent as one batch, with --batch NAME"}
 	}
 	if err == nil {
-		if c.Key == "" {
-			c.Key = "line-" + strconv.Itoa(number)
-		}
-		c, err = o.Rules.Check(c)
-	}
-	if err == nil {
-		return c, nil
+		line.Call, line.ByContent, err = o.Rules.checkLine(c)
 	}
 	if bad := (*FieldError)(nil); errors.As(err, &bad) {
 		bad.Line = number
 	}
-	return Call{}, err
+	return line, err
 }
 
 func (r Rules) maxLine() int {

@@ -16,14 +16,25 @@ import (
 
 var oneUpstream = tasks.ReadOptions{Rules: tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "u"}}}}
 
-// read writes what came in short: "3=key" for a call, "3!field" for a refused line.
+// read writes what came in short: "3=key" for a call, "3" for one without a key, "5=3" where it repeats line 3, "3!field" for a
+// refused line.
 func read(t testing.TB, input io.Reader, opts tasks.ReadOptions) (got []string, failure error) {
 	t.Helper()
 	for line, err := range tasks.ReadCalls(input, opts) {
 		var bad *tasks.FieldError
 		switch {
 		case err == nil:
-			got = append(got, fmt.Sprintf("%d=%s", line.Number, line.Call.Key))
+			switch {
+			case line.Repeats > 0:
+				got = append(got, fmt.Sprintf("%d=%d", line.Number, line.Repeats))
+			case line.ByContent:
+				got = append(got, fmt.Sprint(line.Number))
+			default:
+				got = append(got, fmt.Sprintf("%d=%s", line.Number, line.Call.Key))
+			}
+			if own := tasks.ContentKey(tasks.ContentHash(line.Call)) == line.Call.Key; own != line.ByContent {
+				t.Errorf("line %d has the key %s", line.Number, line.Call.Key)
+			}
 		case errors.As(err, &bad):
 			if bad.Line != line.Number {
 				t.Errorf("the error says line %d, the line is %d", bad.Line, line.Number)
@@ -40,16 +51,16 @@ func TestLinesAreReadHoweverTheyEnd(t *testing.T) {
 	for input, want := range map[string][]string{
 		"":                                 nil,
 		"\n\r\n \t\n":                      nil,
-		`{"path":"/"}`:                     {"1=line-1"},
-		"{\"path\":\"/\"}\n":               {"1=line-1"},
-		"\xef\xbb\xbf{\"path\":\"/\"}\r\n": {"1=line-1"},
+		`{"path":"/"}`:                     {"1"},
+		"{\"path\":\"/\"}\n":               {"1"},
+		"\xef\xbb\xbf{\"path\":\"/\"}\r\n": {"1"},
 		"\xef\xbb\xbf":                     nil,
-		"\n{\"path\":\"/\"}\r\n\n {\"path\":\"/\",\"key\":\"x\"} ": {"2=line-2", "4=x"},
-		"{\"path\":\"/\"}\n\xef\xbb\xbf{\"path\":\"/\"}":           {"1=line-1", "2!"},
+		"\n{\"path\":\"/\"}\r\n\n {\"path\":\"/\",\"key\":\"x\"} ": {"2", "4=x"},
+		"{\"path\":\"/\"}\n\xef\xbb\xbf{\"path\":\"/\"}":           {"1", "2!"},
 		"{\n\"path\":\"/\"\n}":                                     {"1!", "2!", "3!"},
 		"{\"path\":\"/\"}\r{\"path\":\"/\"}":                       {"1!"},
 		"\xff\xfe{\x00":                                            {"1!"},
-		"\x00\n{\"path\":\"/\"}":                                   {"1!", "2=line-2"},
+		"\x00\n{\"path\":\"/\"}":                                   {"1!", "2"},
 	} {
 		for name, reader := range map[string]io.Reader{
 			"whole": strings.NewReader(input), "byte by byte": iotest.OneByteReader(strings.NewReader(input)),
@@ -67,7 +78,7 @@ func TestOneBadLineNeverStopsTheOthers(t *testing.T) {
 		`{"path":"/a"}`, `not json`, `{"path":"//evil"}`, ``, `{"path":"/b","key":"b"}`, `{"path":"/c","nope":1}`, `{"path":"/d","batch":"x"}`,
 		`{"path":"/e","upstream":"v"}`, `{"path":"/f"}`,
 	}, "\n")
-	want := []string{"1=line-1", "2!", "3!path", "5=b", "6!nope", "7!batch", "8!upstream", "9=line-9"}
+	want := []string{"1", "2!", "3!path", "5=b", "6!nope", "7!batch", "8!upstream", "9"}
 	if got, err := read(t, strings.NewReader(input), oneUpstream); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -105,7 +116,7 @@ func TestALineThatIsTooLongIsRefusedAndReadingGoesOn(t *testing.T) {
 		exact := `{"path":"/","body":"` + strings.Repeat("x", limit-22) + `"}`
 		for _, ending := range []string{"\n", ""} {
 			input := `{"path":"/"}` + "\n" + exact + "\n" + strings.Replace(exact, "x", "xx", 1) + "\n" + strings.Repeat("y", 3*limit) + "\n" + `{"path":"/"}` + "\n" + exact + "x" + ending
-			want := []string{"1=line-1", "2=line-2", "3!", "4!", "5=line-5", "6!"}
+			want := []string{"1", "2", "3!", "4!", "5=1", "6!"}
 			if got, err := read(t, strings.NewReader(input), opts); err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("limit %d: %v, %v", limit, got, err)
 			}
@@ -116,7 +127,7 @@ func TestALineThatIsTooLongIsRefusedAndReadingGoesOn(t *testing.T) {
 func TestALineMayHoldTheLargestBodyInEscapes(t *testing.T) {
 	opts := tasks.ReadOptions{Rules: tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "u", MaxBody: 300_000}}}}
 	line := `{"path":"/","body":"` + strings.Repeat(`\u5c02`, 100_000) + `"}`
-	if got, err := read(t, strings.NewReader(line), opts); err != nil || !reflect.DeepEqual(got, []string{"1=line-1"}) {
+	if got, err := read(t, strings.NewReader(line), opts); err != nil || !reflect.DeepEqual(got, []string{"1"}) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
@@ -125,7 +136,7 @@ func TestAReadErrorIsNoRefusal(t *testing.T) {
 	broken := errors.New("the disk is gone")
 	input := io.MultiReader(strings.NewReader("{\"path\":\"/\"}\n{\"path\":"), iotest.ErrReader(broken))
 	got, err := read(t, input, oneUpstream)
-	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "after line 1") || !reflect.DeepEqual(got, []string{"1=line-1"}) {
+	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "after line 1") || !reflect.DeepEqual(got, []string{"1"}) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
@@ -351,7 +362,7 @@ func ExampleReadCalls() {
 		}
 	}
 	// Output:
-	// 1 line-1 /search?q=solar
+	// 1 c-6eb852c88268b515 /search?q=solar
 	// line 2: field "path": must begin with "/" (got "search"); write the path relative to the upstream's base_url
 	// line 3: field "parms": is not a field of a call; the fields are key, batch, upstream, method, path, query, headers, body, priority, idempotent, not_before, deadline, meta
 	// 4 wind /search

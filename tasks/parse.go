@@ -85,7 +85,7 @@ func (c *Call) setField(name string, value []byte) (bad *FieldError) {
 	switch name {
 	case "key":
 		if c.Key, bad = parseKey(value); bad == nil && c.Key == "" {
-			bad = &FieldError{Field: name, Problem: "is empty", Fix: "give it a value, or leave it out for line-N"}
+			bad = &FieldError{Field: name, Problem: "is empty", Fix: "give it a value, or leave it out: the call is then known by its content"}
 		}
 	case "batch":
 		if c.Batch, bad = parseString(name, value); bad == nil && c.Batch == "" {

@@ -19,7 +19,7 @@ func writeLines(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	var text strings.Builder
 	for i := range number(ts, args[0]) {
-		fmt.Fprintf(&text, "{\"path\":\"/%d\"}\n", i)
+		fmt.Fprintf(&text, "{\"key\":\"k%d\",\"path\":\"/%d\"}\n", i, i)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text.String()), 0o600))
 }

@@ -184,7 +184,7 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 	defer func() { err = errors.Join(err, out.close()) }()
 	sent := &sentFile{}
 	if out.file != nil {
-		if sent, err = readSent(out.name); err != nil {
+		if sent, err = readSent(out.name, p.nameOf); err != nil {
 			return err
 		}
 	}
@@ -217,7 +217,7 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 	if past.doubtful > 0 {
 		s.progress.say("%s made again that may have been carried out already (outcome_unknown)", verbalOf(past.doubtful, "call", "is", "are"))
 	}
-	s.tally = past.tally
+	s.tally, s.others = past.tally, past.others(j.in.batch)
 	resumed := p.accepted - p.open()
 	if p.open() > 0 || j.opened != nil {
 		openFiles{}.warn(j.cfg, s.log)
@@ -240,7 +240,7 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 	}
 	sum := summary{
 		File: j.in.name, Results: j.out, Batch: j.in.batch, Calls: p.accepted, Open: p.open(), Resumed: resumed,
-		Known: s.known, Duplicates: p.duplicates, Refused: p.refused, Seconds: time.Since(begin).Seconds(),
+		Known: s.known, Duplicates: p.repeats.n, repeats: p.repeats, Refused: p.refused, Seconds: time.Since(begin).Seconds(),
 	}
 	if s.out.file != nil || s.desk != nil && !s.desk.conn.Volatile {
 		sum.again = j.again

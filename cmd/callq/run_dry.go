@@ -39,6 +39,7 @@ type forecast struct {
 	costLine string
 	span     span
 	results  string
+	repeats  repeats
 }
 
 // span is how long calls take at least, and the rule that says so.
@@ -83,7 +84,7 @@ func (a *app) dryRun(cfg *config.Config, name string, f runFlags, redo map[tasks
 	if err != nil {
 		return err
 	}
-	out := forecast{Unsent: unsent, File: name, Calls: p.open(), Resumed: p.accepted - p.open(), Duplicates: p.duplicates, Refused: p.refused, results: results}
+	out := forecast{Unsent: unsent, File: name, Calls: p.open(), Resumed: p.accepted - p.open(), Duplicates: p.repeats.n, repeats: p.repeats, Refused: p.refused, results: results}
 	if out.Endpoints, err = endpointsOf(cfg, in, p, rules); err != nil {
 		return err
 	}
@@ -210,6 +211,9 @@ func (a *app) printForecast(f forecast) error {
 	fmt.Fprintf(text, "%s would be made.\n", plural(f.Calls, "call"))
 	if f.Resumed > 0 {
 		fmt.Fprintf(text, "%s finished by an earlier run; see %s.\n", verbalOf(f.Resumed, "call", "was", "were"), printable(f.results))
+	}
+	if f.Duplicates > 0 {
+		fmt.Fprintf(text, "%s.\n", &f.repeats)
 	}
 	if len(f.Endpoints) > 0 {
 		t := newTable(text, "CALLS", "UPSTREAM", "ENDPOINT")

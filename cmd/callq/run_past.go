@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/seed-2903acc3/callq/policy"
@@ -20,6 +21,8 @@ type past struct {
 	tally *tally
 	// failed are the states of those that did not end well, by batch and call id.
 	failed map[string]map[string]tasks.State
+	// batches are those that the results are of.
+	batches map[string]bool
 	// doubtful are how many of those that are made again may have taken effect.
 	doubtful int
 }
@@ -28,9 +31,10 @@ type past struct {
 // of redo, and those with a key in renewed, are to be made again or are under way.
 // sent learns which calls have a result.
 func readPast(out *resultsFile, p *plan, sent *sentFile, redo map[tasks.State]bool, renewed map[mark]bool) (*past, error) {
-	e := &past{tally: newTally(), failed: map[string]map[string]tasks.State{}}
+	e := &past{tally: newTally(), failed: map[string]map[string]tasks.State{}, batches: map[string]bool{}}
 	again := func(r tasks.Result) bool {
 		sent.ended(r.Key, r.Digest)
+		e.batches[r.Batch] = true
 		if redo[r.State] && policy.Class(r.Class) == policy.OutcomeUnknown {
 			e.doubtful++
 		}
@@ -71,7 +75,7 @@ func foresee(name string, p *plan, redo map[tasks.State]bool) (unsent int, err e
 	if err != nil {
 		return 0, misuse("the results file: %w", err)
 	}
-	sent, err := readSent(path)
+	sent, err := readSent(path, p.nameOf)
 	if err != nil {
 		return 0, err
 	}
@@ -100,6 +104,17 @@ func foresee(name string, p *plan, redo map[tasks.State]bool) (unsent int, err e
 		}
 	}
 	return unsent, nil
+}
+
+// others are the batches of other files that the results are of.
+func (e *past) others(own string) (list []string) {
+	for name := range e.batches {
+		if name != "" && name != own && !strings.HasPrefix(name, own+".") {
+			list = append(list, name)
+		}
+	}
+	slices.Sort(list)
+	return list[:min(len(list), maxOthers)]
 }
 
 // renew looks for calls that the results file has as failed and that somebody has

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"regexp"
 	"sync"
 
 	"github.com/seed-2903acc3/callq/tasks"
@@ -26,11 +27,16 @@ type plan struct {
 	// furthest is the highest number of a batch that a call was moved to.
 	furthest int
 
-	accepted   int // different calls of the file
-	duplicates int // lines that say again what an earlier line said
-	refused    int
-	refusals   []*tasks.FieldError // the first of them
-	lines      int                 // the last line that was read
+	accepted  int     // different calls of the file
+	repeats   repeats // lines that say again what an earlier line said
+	refused   int
+	refusals  []*tasks.FieldError // the first of them
+	lines     int                 // the last line that was read
+	byContent int                 // calls of lines without a key
+	upstreams map[string]bool     // those that the calls are for
+	// holders are the ids of the calls of the queue that stand for calls of the plan
+	// though their names differ; see session.adopt.
+	holders map[mark]string
 }
 
 // asked is one key's call.
@@ -41,8 +47,9 @@ type asked struct {
 	// session.
 	batch uint16
 	sent  bool
-	// line is where it stands in the file.
-	line int32
+	// byContent tells that the line has no key; line is its number.
+	byContent bool
+	line      int32
 }
 
 // mark is a hash of 16 bytes.
@@ -65,7 +72,7 @@ func digestOf(text string) mark {
 
 // readPlan reads the whole file, or its first calls where first is above 0.
 func readPlan(in io.Reader, rules tasks.Rules, first int) (*plan, error) {
-	p := &plan{asked: map[mark]asked{}}
+	p := &plan{asked: map[mark]asked{}, upstreams: map[string]bool{}, holders: map[mark]string{}}
 	for line, err := range tasks.ReadCalls(in, tasks.ReadOptions{Rules: rules}) {
 		p.lines = line.Number
 		var bad *tasks.FieldError
@@ -79,7 +86,7 @@ func readPlan(in io.Reader, rules tasks.Rules, first int) (*plan, error) {
 		key, digest := markOf(line.Call.Key), digestOf(tasks.ContentHash(line.Call))
 		if was, again := p.asked[key]; again {
 			if was.digest == digest {
-				p.duplicates++
+				p.repeats.add(line.Number, int(was.line))
 				continue
 			}
 			p.refuse(&tasks.FieldError{
@@ -88,7 +95,11 @@ func readPlan(in io.Reader, rules tasks.Rules, first int) (*plan, error) {
 			})
 			continue
 		}
-		p.asked[key] = asked{digest: digest, line: int32(line.Number)}
+		p.asked[key] = asked{digest: digest, byContent: line.ByContent, line: int32(min(line.Number, 1<<31-1))}
+		p.upstreams[line.Call.Upstream] = true
+		if line.ByContent {
+			p.byContent++
+		}
 		p.accepted++
 		if p.accepted == first {
 			break
@@ -112,19 +123,48 @@ func (p *plan) open() int {
 	return p.pending
 }
 
-// asks tells whether the file asks for this call, ended or not.
-func (p *plan) asks(key, digest string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	a, ok := p.asked[markOf(key)]
-	return ok && a.digest == digestOf(digest)
+// positional is the form of the keys that earlier versions gave to lines without one.
+var positional = regexp.MustCompile(`^line-[1-9][0-9]*$`)
+
+// find returns under which key the plan has a call of results or of the queue, of
+// this or another content. A line without a key is known by its content; where an
+// earlier version named it by its position, the digest decides. p.mu is held.
+func (p *plan) find(key, digest string) (k mark, named, ok bool) {
+	k = markOf(key)
+	if _, ok := p.asked[k]; ok {
+		return k, true, true
+	}
+	if p.byContent == 0 || len(digest) != 2*len(mark{}) || !positional.MatchString(key) {
+		return k, false, false
+	}
+	k = markOf(tasks.ContentKey(digest))
+	a, ok := p.asked[k]
+	return k, false, ok && a.byContent && a.digest == digestOf(digest)
 }
 
-// line is where the call of this key stands in the file, from 1.
-func (p *plan) line(key string) int {
+// has is the plan's call of this name and content, if there is one. p.mu is held.
+func (p *plan) has(key, digest string) (mark, asked, bool) {
+	k, _, ok := p.find(key, digest)
+	a := p.asked[k]
+	return k, a, ok && a.digest == digestOf(digest)
+}
+
+// nameOf is the key under which the plan knows a call.
+func (p *plan) nameOf(key, digest string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return int(p.asked[markOf(key)].line)
+	if _, named, ok := p.find(key, digest); ok && !named {
+		return tasks.ContentKey(digest)
+	}
+	return key
+}
+
+// line is where the call stands in the file, from 1.
+func (p *plan) line(key, digest string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k, _, _ := p.find(key, digest)
+	return int(p.asked[k].line)
 }
 
 // waits tells whether the file asks for this call, of this batch, and it has not
@@ -132,8 +172,8 @@ func (p *plan) line(key string) int {
 func (p *plan) waits(key, digest string, batch int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	a, ok := p.asked[markOf(key)]
-	return ok && a.digest == digestOf(digest) && a.state == "" && int(a.batch) == batch
+	_, a, ok := p.has(key, digest)
+	return ok && a.state == "" && int(a.batch) == batch
 }
 
 // send tells whether the call is to be sent to this batch, which it is once.
@@ -163,20 +203,24 @@ func (p *plan) unsent() int {
 	return n
 }
 
-// end notes how a call ended. It is false where the file does not ask for it, or
-// it had ended before.
-func (p *plan) end(key, digest string, batch int, state tasks.State) bool {
+// end notes how a call ended, as the call with this id did. It is false where the
+// file does not ask for it, or it had ended before.
+func (p *plan) end(key, digest, id string, batch int, state tasks.State) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	k := markOf(key)
-	a, ok := p.asked[k]
-	if !ok || a.digest != digestOf(digest) || a.state != "" || int(a.batch) != batch {
+	k, a, ok := p.has(key, digest)
+	if holder, held := p.holders[k]; !ok || a.state != "" || int(a.batch) != batch || held && holder != id {
 		return false
 	}
+	p.note(k, a, state)
+	return true
+}
+
+// note notes that a call of the plan, which has not ended, did. p.mu is held.
+func (p *plan) note(k mark, a asked, state tasks.State) {
 	a.state = state
 	p.asked[k] = a
 	p.pending--
-	return true
 }
 
 // verdict is what a line of an earlier results file is worth.
@@ -192,14 +236,18 @@ const (
 // calls are to be made again.
 func (p *plan) recall(r tasks.Result, redo func(tasks.Result) bool) verdict {
 	p.mu.Lock()
-	a, ok := p.asked[markOf(r.Key)]
+	k, named, ok := p.find(r.Key, r.Digest)
+	a := p.asked[k]
 	p.mu.Unlock()
 	switch {
-	case !ok:
+	case !ok, !named && a.state != "": // of two lines that were equal and two calls, one is enough
 		return foreign
-	case redo(r) || !p.end(r.Key, r.Digest, int(a.batch), r.State):
+	case redo(r) || a.state != "" || a.digest != digestOf(r.Digest):
 		return outdated
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.note(k, a, r.State)
 	return finished
 }
 
@@ -215,11 +263,12 @@ func (p *plan) forget() {
 	p.pending = p.accepted
 }
 
-// next moves a call to the batch after the given one.
+// next moves a call, by the plan's key, to the batch after the given one.
 func (p *plan) next(key string, batch int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k := markOf(key)
+	delete(p.holders, k)
 	a := p.asked[k]
 	a.batch, a.sent = uint16(batch)+1, false
 	p.asked[k] = a

@@ -21,6 +21,9 @@ import (
 // safe for concurrent use.
 type sentFile struct {
 	path string // empty where the results go to a stream
+	// name is how the plan calls a call that an earlier version named by its
+	// position.
+	name func(key, digest string) string
 	// must tells that nothing else remembers: what cannot be noted is not sent.
 	must bool
 
@@ -48,8 +51,8 @@ type sentLine struct {
 // readSent reads what an earlier run has noted beside the results file of that name,
 // which is no stream. A line that is cut off was being written when the process
 // died: its call was not sent.
-func readSent(results string) (*sentFile, error) {
-	s := &sentFile{path: results + ".sent", open: map[sentCall]bool{}}
+func readSent(results string, name func(key, digest string) string) (*sentFile, error) {
+	s := &sentFile{path: results + ".sent", name: name, open: map[sentCall]bool{}}
 	f, err := os.Open(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
@@ -69,6 +72,7 @@ func readSent(results string) (*sentFile, error) {
 			bad = misuse("%s: line %d does not say which call was sent; find out which calls without a result the API has seen, and remove the file", s.path, n)
 			continue
 		}
+		line.sentCall = s.call(line.Key, line.Digest)
 		if line.Back {
 			delete(s.open, line.sentCall)
 		} else {
@@ -83,7 +87,14 @@ func readSent(results string) (*sentFile, error) {
 func (s *sentFile) ended(key, digest string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.open, sentCall{key, digest})
+	delete(s.open, s.call(key, digest))
+}
+
+func (s *sentFile) call(key, digest string) sentCall {
+	if s.name != nil {
+		key = s.name(key, digest)
+	}
+	return sentCall{key, digest}
 }
 
 // earlier are the calls of earlier runs that have no result.
@@ -100,7 +111,7 @@ func (s *sentFile) earlier() (list []sentCall) {
 
 // send is the worker's question before it sends a call that must not be made twice.
 func (s *sentFile) send(c tasks.Call) (back func(), err error) {
-	call := sentCall{c.Key, tasks.ContentHash(c)}
+	call := s.call(c.Key, tasks.ContentHash(c))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open[call] {

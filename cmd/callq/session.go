@@ -52,9 +52,11 @@ type session struct {
 	// redo are the states whose calls are to be made again.
 	redo map[tasks.State]bool
 
-	// batches is how many of the batches are in use.
+	// batches is how many of the batches are in use, and others are those of other
+	// files; see adopt.
 	batches atomic.Int64
-	cursors []*ledger.Cursor
+	others  []string
+	cursors map[int]*ledger.Cursor
 	// exported are the records whose bodies may go once the results are safe.
 	exported []ledger.Record
 	synced   time.Time
@@ -69,12 +71,30 @@ type session struct {
 	known    int
 }
 
+// firstOther is the number of the first batch of another file.
+const firstOther = 1 << 15
+
 // batch is the name of the session's i-th batch, from 0.
 func (s *session) batch(i int) string {
-	if i == 0 {
+	switch {
+	case i >= firstOther:
+		return s.others[i-firstOther]
+	case i == 0:
 		return s.in.batch
 	}
 	return fmt.Sprintf("%s.%d", s.in.batch, i+1)
+}
+
+// inUse are the numbers of the batches that hold calls of the plan.
+func (s *session) inUse() []int {
+	var list []int
+	for i := range int(s.batches.Load()) {
+		list = append(list, i)
+	}
+	for i := range s.others {
+		list = append(list, firstOther+i)
+	}
+	return list
 }
 
 // run makes the calls. It returns when every call has ended, when ctx is
@@ -82,6 +102,9 @@ func (s *session) batch(i int) string {
 // in the results file then.
 func (s *session) run(ctx context.Context) error {
 	s.before, s.synced = s.plan.accepted-s.plan.open(), time.Now()
+	if err := s.adopt(ctx); err != nil {
+		return err
+	}
 	if err := s.reconcile(ctx); err != nil {
 		return err
 	}
@@ -148,6 +171,10 @@ func (s *session) event(e worker.Event) {
 // redriven them since.
 func (s *session) forgetKnown(ctx context.Context) error {
 	for _, call := range s.sent.earlier() {
+		if s.plan.held(call.Key, call.Digest) {
+			s.sent.ended(call.Key, call.Digest)
+			continue
+		}
 		for i := range s.horizons {
 			r, err := s.desk.ledger.Find(ctx, tasks.TaskID(s.batch(i), call.Key))
 			switch {
@@ -279,8 +306,8 @@ func (s *session) step(ctx context.Context) error {
 // atRest notices that nothing is open in the queue while results are missing,
 // which a Redis that was emptied leaves behind. It counts how often it was so.
 func (s *session) atRest(ctx context.Context, times int) (int, error) {
-	for i := range s.batches.Load() {
-		b, err := s.desk.ledger.Batch(ctx, s.batch(int(i)))
+	for _, i := range s.inUse() {
+		b, err := s.desk.ledger.Batch(ctx, s.batch(i))
 		if err == nil && b.Counts.Open > 0 || err != nil && !errors.Is(err, ledger.ErrNoBatch) {
 			return 0, nil
 		}
@@ -327,9 +354,9 @@ func (s *session) submit(ctx context.Context) error {
 // collect writes the results of the calls that have ended since it was called
 // last.
 func (s *session) collect(ctx context.Context) error {
-	for i := range int(s.batches.Load()) {
-		if i == len(s.cursors) {
-			s.cursors = append(s.cursors, &ledger.Cursor{})
+	for _, i := range s.inUse() {
+		if s.cursors[i] == nil {
+			s.cursors[i] = &ledger.Cursor{}
 		}
 		for r, err := range s.desk.ledger.Endings(ctx, s.batch(i), s.cursors[i]) {
 			if errors.Is(err, ledger.ErrNoBatch) {
@@ -338,11 +365,11 @@ func (s *session) collect(ctx context.Context) error {
 			if err != nil {
 				return errors.Join(err, s.flush())
 			}
-			if !s.plan.end(r.Key, r.Hash, i, tasks.State(r.State)) {
+			if !s.plan.end(r.Key, r.Hash, r.ID, i, tasks.State(r.State)) {
 				continue
 			}
 			result := tasks.ResultOf(r)
-			result.Line = s.plan.line(r.Key)
+			result.Line = s.plan.line(r.Key, r.Hash)
 			if err := s.out.add(result); err != nil {
 				return s.flushed(err)
 			}

@@ -28,23 +28,14 @@ func withdrew(r ledger.Record) bool {
 // calls that the file does not ask for any more are cancelled, so that they cost
 // nothing; those that are to be made again are opened again.
 func (s *session) reconcile(ctx context.Context) error {
-	s.horizons = map[int]ledger.Horizon{}
-	for i, missing := 0, 0; missing < missingBatches; i++ {
-		b, err := s.desk.ledger.Batch(ctx, s.batch(i))
-		if errors.Is(err, ledger.ErrNoBatch) {
-			missing++
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		missing = 0
+	s.horizons, s.cursors = map[int]ledger.Horizon{}, map[int]*ledger.Cursor{}
+	return s.eachBatch(ctx, func(i int, b ledger.Batch) (err error) {
 		if s.horizons[i], err = s.desk.ledger.Horizon(ctx, b.Name); err != nil {
 			return err
 		}
 		c := b.Counts
 		if c.Open+c.Cancelled == 0 && (!s.redo[tasks.StateDead] || c.Dead == 0) && (!s.redo[tasks.StateDropped] || c.Dropped == 0) {
-			continue
+			return nil
 		}
 		for r, err := range s.desk.ledger.Calls(ctx, b.Name, tasks.TaskID) {
 			if err != nil {
@@ -54,6 +45,28 @@ func (s *session) reconcile(ctx context.Context) error {
 				return err
 			}
 		}
+		return nil
+	})
+}
+
+// eachBatch visits the batches of earlier runs that are there.
+func (s *session) eachBatch(ctx context.Context, visit func(i int, b ledger.Batch) error) error {
+	for i, missing := 0, 0; i < firstOther+len(s.others); i++ {
+		b, err := s.desk.ledger.Batch(ctx, s.batch(i))
+		switch {
+		case errors.Is(err, ledger.ErrNoBatch):
+			missing++
+		case err != nil:
+			return err
+		default:
+			missing = 0
+			if err := visit(i, b); err != nil {
+				return err
+			}
+		}
+		if missing == missingBatches && i < firstOther {
+			i = firstOther - 1
+		}
 	}
 	return nil
 }
@@ -62,17 +75,20 @@ func (s *session) reconcileCall(ctx context.Context, batch int, r ledger.Record)
 	state := tasks.State(r.State)
 	wanted := s.redo[state] || withdrew(r)
 	switch {
-	case r.State == ledger.Open && !s.plan.asks(r.Key, r.Hash):
+	case r.State == ledger.Open && s.plan.surplus(r):
+		if batch >= firstOther {
+			return nil // another file asks for it
+		}
 		// A call that a worker is making right now ends as it ends.
 		_, _, err := s.desk.ledger.Cancel(ctx, r, ledger.Ending{
 			Class: string(policy.Cancelled), Rule: withdrawn, Message: "the file does not ask for this call any more",
 			Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
 		})
 		return err
-	case !wanted, !s.plan.waits(r.Key, r.Hash, batch):
+	case !wanted, !s.plan.waits(r.Key, r.Hash, batch), s.plan.surplus(r):
 		return nil
 	case len(r.Content) == 0:
-		s.plan.next(r.Key, batch) // its content was purged: it starts anew
+		s.plan.next(s.plan.nameOf(r.Key, r.Hash), batch) // its content was purged: it starts anew
 		return nil
 	}
 	for range 25 {

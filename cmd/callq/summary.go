@@ -113,6 +113,8 @@ type summary struct {
 	Seconds    float64  `json:"seconds"`
 	Failures   []*cause `json:"failures"`
 
+	repeats repeats
+
 	// again is the command line that makes failed calls again, save for --redo;
 	// empty where there is none.
 	again string
@@ -152,7 +154,7 @@ func (a *app) printSummary(w io.Writer, s summary) error {
 		fmt.Fprintf(text, "%s.\n", knownText(s.Known, "was"))
 	}
 	if s.Duplicates > 0 {
-		fmt.Fprintf(text, "%s the same as an earlier one and made no call of its own.\n", verbalOf(s.Duplicates, "line", "is", "are"))
+		fmt.Fprintf(text, "%s.\n", &s.repeats)
 	}
 	if s.Refused > 0 {
 		fmt.Fprintf(text, "%s refused; see above.\n", verbalOf(s.Refused, "line", "was", "were"))

@@ -275,11 +275,11 @@ func (s *endings) list(ctx context.Context, cur *Cursor) error {
 // call was never accepted, or is lost, yields a Record without a state that
 // carries its key. Of keys it remembers eight bytes each, to yield none twice.
 func (l *Ledger) Calls(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
-	return l.claimed(ctx, batch, id, l.each)
+	return l.claimed(ctx, batch, "*", id, l.each)
 }
 
-// claimed yields the calls of a batch as read reads them, each once.
-func (l *Ledger) claimed(ctx context.Context, batch string, id func(batch, key string) string,
+// claimed yields the calls of a batch whose keys match a Redis pattern, as read reads them, each once.
+func (l *Ledger) claimed(ctx context.Context, batch, match string, id func(batch, key string) string,
 	read func(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error],
 ) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
@@ -287,7 +287,7 @@ func (l *Ledger) claimed(ctx context.Context, batch string, id func(batch, key s
 		// A scan may come upon an element more than once.
 		seed, seen := maphash.MakeSeed(), map[uint64]struct{}{}
 		for {
-			fields, next, err := l.rdb.HScan(ctx, claimsKey(batch), cursor, "", page).Result()
+			fields, next, err := l.rdb.HScan(ctx, claimsKey(batch), cursor, match, page).Result()
 			if err != nil {
 				yield(Record{}, fmt.Errorf("list the calls of batch %q: %w", batch, err))
 				return

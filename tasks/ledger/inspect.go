@@ -15,7 +15,7 @@ import (
 // Standings is [Ledger.Calls] without what the calls weigh: of each record only
 // ID, Queue, Batch, Key, State and Generation are set.
 func (l *Ledger) Standings(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
-	return l.claimed(ctx, batch, id, func(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
+	return l.claimed(ctx, batch, "*", id, func(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
 		return func(yield func(Record, error) bool) {
 			rows, err := l.fields(ctx, queue, ids, "state", "gen")
 			if err != nil {
@@ -24,6 +24,27 @@ func (l *Ledger) Standings(ctx context.Context, batch string, id func(batch, key
 			}
 			for i, row := range rows {
 				if !yield(Record{ID: ids[i], Queue: queue, State: State(row[0]), Generation: count(row[1])}, nil) {
+					return
+				}
+			}
+		}
+	})
+}
+
+// Named is [Ledger.Calls] for the calls whose keys match a pattern as of Redis's KEYS,
+// without what they weigh: of each record only ID, Queue, Batch, Key, Hash, State,
+// Generation and Ending are set.
+func (l *Ledger) Named(ctx context.Context, batch, pattern string, id func(batch, key string) string) iter.Seq2[Record, error] {
+	return l.claimed(ctx, batch, pattern, id, func(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
+		return func(yield func(Record, error) bool) {
+			rows, err := l.fields(ctx, queue, ids, "state", "gen", "origin", "out")
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			for i, row := range rows {
+				r := recordFromHash(queue, ids[i], map[string]string{"state": row[0], "gen": row[1], "origin": row[2], "out": row[3]})
+				if !yield(r, nil) {
 					return
 				}
 			}

@@ -122,7 +122,7 @@ func TestAUsedUpLimitCostsNothingWhileCallsWaitForItsTurn(t *testing.T) {
 	}
 	f.wantSpent(may)
 	for i := 0; i < n; i += n / 100 {
-		r, err := f.books.Find(t.Context(), tasks.TaskID(batch, fmt.Sprintf("line-%d", i+1)))
+		r, err := f.books.Find(t.Context(), tasks.TaskID(batch, fmt.Sprintf("call-%d", i)))
 		if err != nil {
 			t.Fatal(err)
 		}

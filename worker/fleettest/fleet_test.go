@@ -220,7 +220,7 @@ func (f *fleet) sendCalls(batch string, n int, each func(i int, c *tasks.Call)) 
 	f.t.Helper()
 	sum, err := f.producer.SubmitAll(f.t.Context(), batch, func(yield func(tasks.Call, error) bool) {
 		for i := range n {
-			c := tasks.Call{Upstream: upstream, Path: fmt.Sprintf("/%s/%d", batch, i)}
+			c := tasks.Call{Key: fmt.Sprintf("call-%d", i), Upstream: upstream, Path: fmt.Sprintf("/%s/%d", batch, i)}
 			each(i, &c)
 			if !yield(c, nil) {
 				return
