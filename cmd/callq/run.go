@@ -46,7 +46,9 @@ A configuration says which API is called:
       auth: {type: bearer, token: "${env:PATSNAP_TOKEN}"}
 
 Run again with the same OUT it goes on where it ended: a call whose result is
-there is not made again, one that was changed in FILE is. Where only OUT was
+there is not made again, one that was changed in FILE is. A line without a key is
+known by its content, so that inserting, removing, sorting or splitting lines
+repeats no call; equal lines are one call. Where only OUT was
 deleted, the queue still knows the results for as long as ledger.retention says
 (a queue in the process, where no Redis is installed, knows nothing any more);
 the calls of a copy of FILE under another name are others and are made anew.

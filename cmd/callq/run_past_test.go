@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
@@ -17,16 +19,17 @@ import (
 // rerun is a folder with a configuration and a queue that outlives each run.
 type rerun struct {
 	*home
-	sim *simapi.Server
+	sim   *simapi.Server
+	redis *redis.Client
 }
 
 func newRerun(t *testing.T, script string) *rerun {
 	h := newHome(t, filepath.Dir(program(t)))
-	h.onRedis(t)
+	server := h.onRedis(t)
 	sim, url := simulate(t, simapi.Config{Script: simapi.MustParseScript(script)})
 	h.write("quick.yaml", quick)
 	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: ./quick.yaml}}\n", url))
-	return &rerun{h, sim}
+	return &rerun{h, sim, server.Client}
 }
 
 // arrived checks how many calls have reached the API.

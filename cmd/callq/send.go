@@ -29,7 +29,8 @@ func (a *app) sendCommand() *cobra.Command {
 
 With one argument it is a file of calls, one JSON object a line; - is standard
 input. They become a batch; sending the same file again sends only what is not
-there yet. Lines that are refused are named, the others go on.
+there yet. Lines that are refused are named, the others go on. A line without a
+key is known by its content: equal ones are one call.
 
 With more it is one call: a method, a path, and parameters for its query string.`,
 		Example: `  callq send calls.jsonl --wait
@@ -123,7 +124,8 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	lines := tasks.ReadCalls(r, tasks.ReadOptions{Rules: rulesOf(cfg)})
+	var again repeats
+	lines := again.of(tasks.ReadCalls(r, tasks.ReadOptions{Rules: rulesOf(cfg)}))
 	progress := s.statusLine()
 	defer progress.end()
 	shown := 0
@@ -140,6 +142,7 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 			return err
 		}
 		s.showEmpty(in.name, summary.Accepted+summary.Refused)
+		s.showRepeats(in.name, &again)
 		return s.concludeDry(name, summary)
 	}
 	d, err := s.connect(ctx, cfg, "send", true, s.logger(slog.LevelWarn))
@@ -155,6 +158,7 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 		return errors.Join(err, s.partly(name, summary))
 	}
 	s.showEmpty(in.name, summary.Accepted+summary.Duplicate+summary.Refused)
+	s.showRepeats(in.name, &again)
 	return s.conclude(ctx, d, name, summary)
 }
 
