@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/redact"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
@@ -23,6 +24,8 @@ type (
 	AuthStyle = upstream.AuthStyle
 	// Secret is a credential, or where to find it; see the functions of that name.
 	Secret = upstream.Secret
+	// Redactor removes credentials from texts. Its zero value is ready for use.
+	Redactor = redact.Redactor
 	// TLS holds the files of a certificate authority and of a client.
 	TLS = upstream.TLS
 )
@@ -77,8 +80,14 @@ type Config struct {
 	// their batch has nothing open. Defaults to 168 h.
 	Retention time.Duration
 	// Logger receives one line per decision at debug level and what needs a
-	// person at warning level. Defaults to none.
+	// person at warning level, without the credentials of the upstreams. Defaults
+	// to none.
 	Logger *slog.Logger
+	// Redactor is told of every credential that the worker uses, as it is read. Who
+	// shares it can keep them out of other texts, such as the output of the
+	// standard log package, to which net/http writes. Defaults to one of the
+	// worker's own.
+	Redactor *Redactor
 	// OnEvent is called after each attempt was recorded, from many goroutines at
 	// once. It must not block. Defaults to none.
 	OnEvent func(Event)
@@ -170,6 +179,10 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.Redactor == nil {
+		c.Redactor = &Redactor{}
+	}
+	c.Logger = slog.New(c.Redactor.Handler(c.Logger.Handler()))
 	if c.OnSend == nil {
 		c.OnSend = func(tasks.Call) (func(), error) { return nil, nil }
 	}

@@ -107,8 +107,33 @@ func (w *Worker) runJob(ctx context.Context, p *passage, fn jobFunc) upstream.An
 	default:
 		a.Outcome = policy.Outcome{Message: err.Error(), ReceivedAt: time.Now()}
 	}
+	return w.withoutCredentials(a)
+}
+
+// withoutCredentials removes the worker's credentials from what a job's code
+// returned.
+func (w *Worker) withoutCredentials(a upstream.Answer) upstream.Answer {
+	r := w.cfg.Redactor
+	a.Body = r.Bytes(a.Body)
+	a.Outcome.Message, a.Outcome.CorrelationID = r.Text(a.Outcome.Message), r.Text(a.Outcome.CorrelationID)
+	if a.Err != nil {
+		if text := a.Err.Error(); r.Text(text) != text {
+			a.Err = &cleanError{r.Text(text), a.Err}
+		}
+	}
 	return a
 }
+
+// cleanError is an error with another text. The error within is there for
+// errors.Is alone.
+type cleanError struct {
+	text  string
+	inner error
+}
+
+func (e *cleanError) Error() string { return e.text }
+
+func (e *cleanError) Is(target error) bool { return errors.Is(e.inner, target) }
 
 func (w *Worker) guard(ctx context.Context, p *passage, fn jobFunc, mark func(context.Context) error) (body []byte, err error) {
 	defer func() {

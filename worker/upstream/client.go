@@ -6,11 +6,17 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/worker/redact"
 )
+
+// maxRedacted is how many credentials a client looks for in answers. Tokens come
+// and go; each one costs a search through every answer.
+const maxRedacted = 32
 
 // maxRedirects is how many redirects one call follows.
 const maxRedirects = 5
@@ -22,7 +28,7 @@ type Client struct {
 	basePath string
 	rt       *http.Transport
 	auth     authorizer
-	secrets  *redactor
+	secrets  *redact.Redactor
 	// authHeader and authQuery are the names that carry the credential.
 	authHeader string
 	authQuery  []string
@@ -46,8 +52,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		cfg: cfg, base: *base, basePath: cleanBasePath(base),
-		rt: newTransport(cfg.Concurrency, files), secrets: &redactor{},
+		rt: newTransport(cfg.Concurrency, files), secrets: redact.New(maxRedacted, cfg.Redactor),
 	}
+	learnProxies(c.secrets, os.Getenv)
 	switch cfg.Auth.Type {
 	case AuthOAuth2:
 		c.authHeader = "Authorization"
@@ -273,13 +280,13 @@ func (c *Client) answered(run context.Context, resp *http.Response, started time
 		return c.unanswered(f, resp.Header, started)
 	}
 	// Before they are read: what is cut off later could leave half a secret.
-	header := c.secrets.header(resp.Header)
-	body.bytes = c.secrets.bytes(body.bytes)
+	header := c.secrets.Header(resp.Header)
+	body.bytes = c.secrets.Bytes(body.bytes)
 	o := Read(resp.StatusCode, header, body.bytes, body.cut)
 	if body.corrupt {
 		o.Body = policy.BodyMalformed
 	}
-	o.Message = c.secrets.text(o.Message)
+	o.Message = c.secrets.Text(o.Message)
 	o.ReceivedAt = received
 	return Answer{
 		Outcome: o, Conditional: conditional(resp.Request), Body: body.bytes, ContentType: header.Get("Content-Type"),
@@ -309,7 +316,7 @@ func (c *Client) unanswered(f *fault, head http.Header, started time.Time) Answe
 		return Answer{NotSent: true, Err: c.failed("not sent", f.err)}
 	}
 	return Answer{
-		Outcome:   policy.Outcome{Transport: f.kind, CorrelationID: correlationID(c.secrets.header(head)), ReceivedAt: now},
+		Outcome:   policy.Outcome{Transport: f.kind, CorrelationID: correlationID(c.secrets.Header(head)), ReceivedAt: now},
 		StartedAt: started, Latency: now.Sub(started),
 		Err: c.failed(string(f.kind), f.err),
 	}
@@ -337,7 +344,7 @@ func (c *Client) kept(o policy.Outcome) Kept {
 // failed returns err for logs: without secrets, and without the chain of errors
 // that may hold some. What callers branch on stays.
 func (c *Client) failed(what string, err error) error {
-	out := &callError{text: clean([]byte(c.secrets.text(fmt.Sprintf("upstream %s: %s: %v", c.cfg.Name, what, err))), maxMessage)}
+	out := &callError{text: clean([]byte(c.secrets.Text(fmt.Sprintf("upstream %s: %s: %v", c.cfg.Name, what, err))), maxMessage)}
 	for _, known := range []error{ErrRefused, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, known) {
 			out.known = known

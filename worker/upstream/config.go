@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
 // The defaults of a Config.
@@ -47,6 +49,9 @@ type Config struct {
 	TLS TLS
 	// Logger receives events of the credential. Defaults to none.
 	Logger *slog.Logger
+	// Redactor is told of every credential that the client uses, so that whoever
+	// else writes texts can keep them out. Defaults to none.
+	Redactor *redact.Redactor
 }
 
 // TLS names PEM files. New reads them, and so does every new connection where

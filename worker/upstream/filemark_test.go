@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
 // replace puts a file in the place of another, as a rotation should: whole at
@@ -93,7 +95,7 @@ func TestManyReadersOfAChangingFileCountEveryChangeOnce(t *testing.T) {
 	const rotations = 50
 	file := filepath.Join(t.TempDir(), "key")
 	replace(t, file, "key-0000")
-	a := newStaticAuth(Auth{Type: AuthBearer, Token: FileSecret(file)}, &redactor{})
+	a := newStaticAuth(Auth{Type: AuthBearer, Token: FileSecret(file)}, &redact.Redactor{})
 	if _, err := a.look(false); err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/tidwall/gjson"
+
+	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
 const (
@@ -31,14 +33,15 @@ type oauth2Auth struct {
 	auth    Auth
 	timeout time.Duration
 	rt      *http.Transport
-	secrets *redactor
+	secrets *redact.Redactor
 	tokens  *tokens
 }
 
-func newOAuth2Auth(cfg Config, rt *http.Transport, secrets *redactor) *oauth2Auth {
+func newOAuth2Auth(cfg Config, rt *http.Transport, secrets *redact.Redactor) *oauth2Auth {
 	o := &oauth2Auth{
 		auth: cfg.Auth, timeout: min(cfg.Timeout, maxTokenTimeout), rt: rt, secrets: secrets,
 	}
+	learnQuery(secrets, cfg.Auth.TokenURL)
 	o.tokens = newTokens(o.fetch, cfg.Logger.With("upstream", cfg.Name))
 	return o
 }
@@ -50,11 +53,10 @@ func (o *oauth2Auth) credential(ctx context.Context) (credential, error) {
 	}
 	c := credential{generation: token.generation, header: "Authorization", value: "Bearer " + token.token}
 	for name, s := range o.auth.Query {
-		v, err := s.Value()
+		v, err := s.reader(o.secrets, name)(false)
 		if err != nil {
 			return credential{}, unusable(fmt.Errorf("credential: query.%s: %w", name, err))
 		}
-		o.secrets.add(v)
 		c.query = append(c.query, param{name, v})
 	}
 	slices.SortFunc(c.query, func(a, b param) int { return strings.Compare(a.name, b.name) })
@@ -63,7 +65,7 @@ func (o *oauth2Auth) credential(ctx context.Context) (credential, error) {
 
 func (o *oauth2Auth) refresh(ctx context.Context, used uint64) (bool, error) {
 	for _, s := range o.auth.Query {
-		_, _ = s.read(true) // the call itself says what is wrong with it
+		_, _ = s.read(look{fresh: true}) // the call itself says what is wrong with it
 	}
 	token, err := o.tokens.renew(ctx, used)
 	return err == nil && token.generation > used, err
@@ -96,35 +98,34 @@ func (o *oauth2Auth) fetch(ctx context.Context) (grant, *credentialError) {
 	// The token is read from the answer as it came, since an endpoint may hand out
 	// one that is known already. What is said of a refusal holds no secrets, not
 	// even the half of one that was cut off.
-	plain := content{bytes: o.secrets.bytes(body.bytes), cut: body.cut, corrupt: body.corrupt}
-	cerr := tokenRefusal(resp.StatusCode, o.secrets.header(resp.Header), plain)
+	learnTokens(o.secrets, body.bytes, o.auth.TokenField)
+	plain := content{bytes: o.secrets.Bytes(body.bytes), cut: body.cut, corrupt: body.corrupt}
+	cerr := tokenRefusal(resp.StatusCode, o.secrets.Header(resp.Header), plain)
 	if cerr == nil {
 		g, err := readToken(body.bytes, o.auth.TokenField)
 		if err == nil {
-			o.secrets.add(g.token)
+			o.secrets.Add(g.token, "Bearer")
 			return g, nil
 		}
 		cerr = unusable(err)
-		cerr.outcome.CorrelationID = correlationID(o.secrets.header(resp.Header))
+		cerr.outcome.CorrelationID = correlationID(o.secrets.Header(resp.Header))
 	}
 	cerr.err = o.clean(cerr.err)
-	cerr.outcome.Message = o.secrets.text(cerr.outcome.Message)
+	cerr.outcome.Message = o.secrets.Text(cerr.outcome.Message)
 	cerr.outcome.ReceivedAt = received
 	return grant{}, cerr
 }
 
 // tokenRequest reads the client's secrets anew: a token is asked for seldom.
 func (o *oauth2Auth) tokenRequest(ctx context.Context) (*http.Request, error) {
-	id, err := o.auth.ClientID.read(true)
+	id, err := o.auth.ClientID.read(look{fresh: true})
 	if err != nil {
 		return nil, fmt.Errorf("client_id: %w", err)
 	}
-	secret, err := o.auth.ClientSecret.read(true)
+	secret, err := o.auth.ClientSecret.reader(o.secrets, "client_secret", id)(true)
 	if err != nil {
 		return nil, fmt.Errorf("client_secret: %w", err)
 	}
-	o.secrets.addText(id)
-	o.secrets.add(secret)
 
 	form := url.Values{"grant_type": {"client_credentials"}}
 	if len(o.auth.Scopes) > 0 {
@@ -142,7 +143,7 @@ func (o *oauth2Auth) tokenRequest(ctx context.Context) (*http.Request, error) {
 	} else {
 		// RFC 6749, 2.3.1: each part is form-encoded before it is paired.
 		pair := base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(id) + ":" + url.QueryEscape(secret)))
-		o.secrets.add(pair)
+		o.secrets.Add(pair, "Basic")
 		header.Set("Authorization", "Basic "+pair)
 	}
 	u, err := url.Parse(o.auth.TokenURL)
@@ -158,7 +159,7 @@ func (o *oauth2Auth) tokenRequest(ctx context.Context) (*http.Request, error) {
 }
 
 func (o *oauth2Auth) clean(err error) error {
-	return errors.New(o.secrets.text("token endpoint: " + err.Error()))
+	return errors.New(o.secrets.Text("token endpoint: " + err.Error()))
 }
 
 // unsent describes a token request without an answer. Whatever became of it,

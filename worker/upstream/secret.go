@@ -9,10 +9,12 @@ import (
 	"os"
 	"strings"
 	"sync"
+
+	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
 // redacted stands wherever a secret would have been printed.
-const redacted = "[redacted]"
+const redacted = redact.Mark
 
 // maxSecretFile is the largest file that is read as a secret, in bytes.
 const maxSecretFile = 64 << 10
@@ -21,15 +23,33 @@ const maxSecretFile = 64 << 10
 // Printing, logging or encoding it gives "[redacted]". The zero value is no
 // secret. A Secret may be copied and used by many goroutines.
 type Secret struct {
-	// src returns the secret; fresh asks to look again even where nothing seems
-	// to have changed. It is a function because fmt prints the unexported fields
-	// of a struct without asking for String, and cannot look into a function.
-	src func(fresh bool) (string, error)
+	// src returns the secret. It is a function because fmt prints the unexported
+	// fields of a struct without asking for String, and cannot look into a function.
+	src func(look) (string, error)
+	// fixed tells that the value was given in the clear, and not by the name of a
+	// variable or a file.
+	fixed bool
+}
+
+// look is how a secret is read.
+type look struct {
+	// fresh asks to look again even where nothing seems to have changed.
+	fresh bool
+	// part is called with what each variable or file holds that the secret is made
+	// of. It may be nil.
+	part func(string)
+}
+
+func (l look) learn(part string) (string, error) {
+	if l.part != nil {
+		l.part(part)
+	}
+	return part, nil
 }
 
 // StaticSecret returns a secret whose value is known already.
 func StaticSecret(value string) Secret {
-	return Secret{src: func(bool) (string, error) { return value, nil }}
+	return Secret{src: func(look) (string, error) { return value, nil }, fixed: true}
 }
 
 // EnvSecret returns a secret that is read from the environment variable name.
@@ -37,17 +57,17 @@ func StaticSecret(value string) Secret {
 // of a running process from outside, so that such a secret is rotated by starting
 // the process anew; see FileSecret for one that is not.
 func EnvSecret(name string) Secret {
-	return Secret{src: func(bool) (string, error) {
+	return Secret{src: func(l look) (string, error) {
 		v, ok := os.LookupEnv(name)
 		if !ok {
 			return "", fmt.Errorf("the environment variable %s is not set", name)
 		}
-		return v, nil
+		return l.learn(v)
 	}}
 }
 
-// FileSecret returns a secret that is the content of the file at path, less its
-// last newline. Each use looks at the file and reads it again when it has changed
+// FileSecret returns a secret that is the content of the file at path, without a
+// UTF-8 byte order mark at its beginning and without its last newline. Each use looks at the file and reads it again when it has changed
 // (its time, its size, or that another file took its place); it is also read when
 // the API refused the credential. Once read, a file that is missing or empty
 // for a moment, as in a rotation, leaves the last value in force.
@@ -58,10 +78,14 @@ func FileSecret(path string) Secret {
 // ConcatSecrets returns the secret that is the values of parts in a row, for a
 // setting such as "Token ${file:key}".
 func ConcatSecrets(parts ...Secret) Secret {
-	return Secret{src: func(fresh bool) (string, error) {
+	fixed := true
+	for _, p := range parts {
+		fixed = fixed && p.fixed
+	}
+	return Secret{fixed: fixed, src: func(l look) (string, error) {
 		var b strings.Builder
 		for _, p := range parts {
-			v, err := p.read(fresh)
+			v, err := p.read(l)
 			if err != nil {
 				return "", err
 			}
@@ -75,13 +99,26 @@ func ConcatSecrets(parts ...Secret) Secret {
 func (s Secret) IsZero() bool { return s.src == nil }
 
 // Value returns the secret. Its errors name the source, never the value.
-func (s Secret) Value() (string, error) { return s.read(false) }
+func (s Secret) Value() (string, error) { return s.read(look{}) }
 
-func (s Secret) read(fresh bool) (string, error) {
+func (s Secret) read(l look) (string, error) {
 	if s.src == nil {
 		return "", errors.New("no value was given")
 	}
-	return s.src(fresh)
+	return s.src(l)
+}
+
+// reader returns a function that reads s and tells secrets of it: of the whole, as
+// it goes onto the wire, and of each part. words are those of [redact.Redactor.Add].
+func (s Secret) reader(secrets *redact.Redactor, words ...string) func(fresh bool) (string, error) {
+	part := func(v string) { secrets.Add(v, words...) }
+	return func(fresh bool) (string, error) {
+		v, err := s.read(look{fresh, part})
+		if err == nil {
+			part(v)
+		}
+		return v, err
+	}
 }
 
 // String returns "[redacted]".
@@ -108,7 +145,15 @@ type fileSecret struct {
 	mark    fileMark
 }
 
-func (s *fileSecret) value(fresh bool) (string, error) {
+func (s *fileSecret) value(l look) (string, error) {
+	v, err := s.current(l.fresh)
+	if err != nil {
+		return "", err
+	}
+	return l.learn(v)
+}
+
+func (s *fileSecret) current(fresh bool) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	mark, err := markOf(s.path)
@@ -143,6 +188,7 @@ func readSecretFile(path string) (string, error) {
 	if len(b) > maxSecretFile {
 		return "", fmt.Errorf("%s is over %d bytes, too large for a secret", path, maxSecretFile)
 	}
+	b = bytes.TrimPrefix(b, []byte("\ufeff"))
 	b = bytes.TrimSuffix(b, []byte("\n"))
 	b = bytes.TrimSuffix(b, []byte("\r"))
 	if len(b) == 0 {

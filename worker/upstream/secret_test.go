@@ -55,7 +55,7 @@ func TestAFileSecretIsReadAgainWhenItChanges(t *testing.T) {
 		t.Fatal("no error without a file")
 	}
 	for _, step := range []struct{ content, want string }{
-		{"one\n", "one"}, {"three\n", "three"}, {"two\r\n", "two"}, {"a\n\n", "a\n"}, {" b c ", " b c "},
+		{"one\n", "one"}, {"three\n", "three"}, {"two\r\n", "two"}, {"\ufeffbom\n", "bom"}, {"a\n\n", "a\n"}, {" b c ", " b c "},
 		// In the midst of a rotation the last value stays in force.
 		{"", " b c "}, {"\n", " b c "}, {strings.Repeat("x", maxSecretFile+1), " b c "}, {"last", "last"},
 	} {
@@ -88,7 +88,7 @@ func TestAFileOfTheSameTimeAndSizeIsReadAfterARefusal(t *testing.T) {
 	if got, _ := s.Value(); got != "old" {
 		t.Errorf("read without need: %q", got)
 	}
-	if got, _ := s.read(true); got != "new" {
+	if got, _ := s.read(look{fresh: true}); got != "new" {
 		t.Errorf("got %q", got)
 	}
 }

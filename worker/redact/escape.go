@@ -1,0 +1,255 @@
+package redact
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// escapes are the bytes with which the spellings of a character begin that are not
+// the character itself: \u0041 and \/ (JSON, Go, JavaScript), %41 (URLs), &#65;
+// (HTML, XML).
+const escapes = `\%&`
+
+// escaped finds the secrets of which at least one character is spelt with an escape
+// that begins with the byte. A secret is looked for from each such character to
+// both sides, so that a text without any costs one search for the byte. once picks
+// the secrets with a backslash or a percent sign of their own.
+func (t *set) escaped(s string, begin byte, once bool, spans []span) []span {
+	for at := 0; ; {
+		i := strings.IndexByte(s[at:], begin)
+		if i < 0 {
+			return spans
+		}
+		i += at
+		plain, n := unescape(s[i:], once)
+		at = i + n
+		if plain.n == 0 || !t.occurs[plain.bytes[0]] {
+			continue
+		}
+		for j := range t.secrets {
+			x := &t.secrets[j]
+			if x.once != once {
+				continue
+			}
+			if from, to, ok := x.around(s, i, n, plain.text()); ok {
+				spans = x.note(s, from, to, spans, len(spans))
+				at = max(at, to)
+			}
+		}
+	}
+}
+
+// around looks for the secret about the escape at s[i:i+n], which stands for plain.
+func (x *secret) around(s string, i, n int, plain string) (from, to int, ok bool) {
+	for k := 0; k+len(plain) <= len(x.value); k++ {
+		if x.value[k:k+len(plain)] != plain {
+			continue
+		}
+		to, ok := x.forward(s, i+n, x.value[k+len(plain):])
+		if !ok {
+			continue
+		}
+		if from, ok := x.backward(s, i, x.value[:k]); ok {
+			return from, to, true
+		}
+	}
+	return 0, 0, false
+}
+
+// forward returns where want ends that begins at the index, however it is spelt.
+func (x *secret) forward(s string, at int, want string) (end int, ok bool) {
+	for want != "" {
+		if at >= len(s) {
+			return 0, false
+		}
+		if strings.IndexByte(escapes, s[at]) >= 0 {
+			if plain, n := unescape(s[at:], x.once); plain.n > 0 && strings.HasPrefix(want, plain.text()) {
+				at, want = at+n, want[plain.n:]
+				continue
+			}
+		}
+		if s[at] != want[0] {
+			return 0, false
+		}
+		at, want = at+1, want[1:]
+	}
+	return at, true
+}
+
+// maxEscape is the longest escape that backward looks for, in bytes: a surrogate
+// pair, with some backslashes more.
+const maxEscape = 24
+
+// backward returns where want begins that ends at the index, however it is spelt.
+func (x *secret) backward(s string, end int, want string) (from int, ok bool) {
+next:
+	for want != "" {
+		if end == 0 {
+			return 0, false
+		}
+		// The longest first: a shorter one may be its end.
+		for at := max(0, end-maxEscape); at < end-1; at++ {
+			if strings.IndexByte(escapes, s[at]) < 0 {
+				continue
+			}
+			if plain, n := unescape(s[at:end], x.once); plain.n > 0 && at+n == end && strings.HasSuffix(want, plain.text()) {
+				end, want = at, want[:len(want)-plain.n]
+				continue next
+			}
+		}
+		if s[end-1] != want[len(want)-1] {
+			return 0, false
+		}
+		end, want = end-1, want[:len(want)-1]
+	}
+	return end, true
+}
+
+// character is one in UTF-8, or one byte of it. The zero value is none.
+type character struct {
+	bytes [utf8.UTFMax]byte
+	n     int
+}
+
+func (c *character) text() string { return string(c.bytes[:c.n]) }
+
+func byteOf(b byte) character { return character{bytes: [utf8.UTFMax]byte{b}, n: 1} }
+
+func runeOf(r rune) (c character) {
+	c.n = utf8.EncodeRune(c.bytes[:], r)
+	return c
+}
+
+// unescape reads the escape with which s begins; n is its length in bytes. Where
+// there is none it returns no character, and how many bytes to skip. What was
+// escaped several times, as JSON within JSON is, is read as one escape, unless
+// once is set.
+func unescape(s string, once bool) (c character, n int) {
+	switch s[0] {
+	case '\\':
+		return unescapeBackslash(s, once)
+	case '%':
+		return unescapePercent(s, once)
+	default:
+		return unescapeEntity(s)
+	}
+}
+
+func unescapeBackslash(s string, once bool) (c character, n int) {
+	k := 1
+	for !once && k < len(s) && s[k] == '\\' {
+		k++
+	}
+	if k == len(s) {
+		return character{}, k
+	}
+	switch s[k] {
+	case 'u':
+		if r, ok := hex(s, k+1, 4); ok && utf16.IsSurrogate(r) {
+			return unescapePair(s, k+5, r)
+		} else if ok {
+			return runeOf(r), k + 5
+		}
+	case 'U':
+		if r, ok := hex(s, k+1, 8); ok && utf8.ValidRune(r) {
+			return runeOf(r), k + 9
+		}
+	case 'x':
+		if r, ok := hex(s, k+1, 2); ok {
+			return byteOf(byte(r)), k + 3
+		}
+	default:
+		if c := s[k]; c > ' ' && c < 0x7f && !isDigit(c) && !unicode.IsLetter(rune(c)) {
+			return byteOf(c), k + 1
+		}
+	}
+	return character{}, k
+}
+
+// unescapePair reads the second half of a surrogate pair.
+func unescapePair(s string, at int, high rune) (c character, n int) {
+	for at < len(s) && s[at] == '\\' {
+		at++
+	}
+	if at >= len(s) || s[at] != 'u' {
+		return character{}, at
+	}
+	low, ok := hex(s, at+1, 4)
+	if r := utf16.DecodeRune(high, low); ok && r != utf8.RuneError {
+		return runeOf(r), at + 5
+	}
+	return character{}, at
+}
+
+// unescapePercent reads %41, and %2541, which was encoded twice.
+func unescapePercent(s string, once bool) (c character, n int) {
+	r, ok := hex(s, 1, 2)
+	if !ok {
+		return character{}, 1
+	}
+	n = 3
+	for r == '%' && !once {
+		inner, ok := hex(s, n, 2)
+		if !ok {
+			break
+		}
+		r, n = inner, n+2
+	}
+	return byteOf(byte(r)), n
+}
+
+// unescapeEntity reads &amp;, &#38; and &#x26;.
+func unescapeEntity(s string) (c character, n int) {
+	end := strings.IndexByte(s[:min(len(s), 12)], ';')
+	if end < 2 {
+		return character{}, 1
+	}
+	name := s[1:end]
+	switch name {
+	case "amp":
+		return byteOf('&'), end + 1
+	case "lt":
+		return byteOf('<'), end + 1
+	case "gt":
+		return byteOf('>'), end + 1
+	case "quot":
+		return byteOf('"'), end + 1
+	case "apos":
+		return byteOf('\''), end + 1
+	}
+	number, ok := strings.CutPrefix(name, "#")
+	base := 10
+	if ok && (number[:min(1, len(number))] == "x" || number[:min(1, len(number))] == "X") {
+		number, base = number[1:], 16
+	}
+	r, err := strconv.ParseUint(number, base, 21)
+	if !ok || err != nil || !utf8.ValidRune(rune(r)) {
+		return character{}, 1
+	}
+	return runeOf(rune(r)), end + 1
+}
+
+// hex reads n hexadecimal digits.
+func hex(s string, at, n int) (rune, bool) {
+	if at+n > len(s) {
+		return 0, false
+	}
+	var r rune
+	for i := at; i < at+n; i++ {
+		r <<= 4
+		switch c := s[i]; {
+		case c >= '0' && c <= '9':
+			r |= rune(c - '0')
+		case c >= 'a' && c <= 'f':
+			r |= rune(c-'a') + 10
+		case c >= 'A' && c <= 'F':
+			r |= rune(c-'A') + 10
+		default:
+			return 0, false
+		}
+	}
+	return r, true
+}

@@ -1,0 +1,239 @@
+package upstream
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-2903acc3/callq/worker/redact"
+)
+
+// partsOf are the credential as the API can take it apart: the header's last word,
+// the user and password of the Basic scheme, the query decoded and as it came.
+func partsOf(r *http.Request) []string {
+	var parts []string
+	for _, name := range []string{"Authorization", "X-Key", "Cookie"} {
+		value := r.Header.Get(name)
+		if value == "" {
+			continue
+		}
+		words := strings.Fields(value)
+		last := words[len(words)-1]
+		parts = append(parts, value, last, strings.Trim(last[strings.IndexByte(last, '=')+1:], `"`))
+		if plain, err := base64.StdEncoding.DecodeString(last); err == nil {
+			_, password, _ := strings.Cut(string(plain), ":")
+			parts = append(parts, string(plain), password)
+		}
+	}
+	for _, values := range r.URL.Query() {
+		parts = append(parts, values...)
+	}
+	return append(parts, r.URL.RawQuery)
+}
+
+// sayBack is an API that says each part of the credential back: in its headers, its
+// message, and its body.
+func sayBack(w http.ResponseWriter, r *http.Request) {
+	parts := partsOf(r)
+	said := strings.Join(parts, " | ")
+	for _, name := range []string{"X-Correlation-Id", "Retry-After", "X-Openapi-Amount"} {
+		w.Header().Set(name, said)
+	}
+	switch r.URL.Path {
+	case "/text":
+		w.Header().Set("Content-Type", "text/plain")
+		w.WriteHeader(http.StatusBadGateway)
+		fmt.Fprint(w, said)
+	case "/away":
+		http.Redirect(w, r, "http://"+url.QueryEscape(parts[0])+".invalid/", http.StatusFound)
+	default:
+		w.WriteHeader(http.StatusBadRequest)
+		json.NewEncoder(w).Encode(map[string]any{"status": false, "error_code": 68300004, "error_msg": said, "data": parts})
+	}
+}
+
+func TestNoPartOfACredentialComesBack(t *testing.T) {
+	const key = "sk-live-9f8e7d6c5b4a3f2e1d"
+	dir := t.TempDir()
+	file := func(content string) Secret {
+		path := filepath.Join(dir, fmt.Sprint(len(content), content[0]))
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return FileSecret(path)
+	}
+	env := func(value string) Secret {
+		name := "CALLQ_TEST_" + strings.ToUpper(fmt.Sprintf("%x", value))
+		t.Setenv(name, value)
+		return EnvSecret(name)
+	}
+	is := StaticSecret
+	basic := base64.StdEncoding.EncodeToString([]byte("alice:" + key))
+	header := func(value Secret) Auth { return Auth{Type: AuthHeader, Name: "X-Key", Value: value} }
+	for name, auth := range map[string]Auth{
+		"bearer":                                {Type: AuthBearer, Token: env(key)},
+		"bearer with spaces":                    {Type: AuthBearer, Token: env(" " + key + "  ")},
+		"bearer that begins with Bearer":        {Type: AuthBearer, Token: env("Bearer " + key)},
+		"bearer from a file":                    {Type: AuthBearer, Token: file(key + "\n")},
+		"bearer from a file with a mark":        {Type: AuthBearer, Token: file("\ufeff" + key + "\r\n")},
+		"bearer from a file with spaces":        {Type: AuthBearer, Token: file(key + " \n")},
+		"bearer of parts":                       {Type: AuthBearer, Token: ConcatSecrets(env("left-"), is("x"), env(key))},
+		"header":                                header(env(key)),
+		"header, scheme and key":                header(ConcatSecrets(is("Token "), env(key))),
+		"header, written out":                   header(is("Token " + key)),
+		"header, vendor's scheme":               header(ConcatSecrets(is("GenieKey "), file(key))),
+		"header with a parameter":               header(ConcatSecrets(is(`Token token="`), env(key), is(`", email="a@b.example"`))),
+		"header, parameter written out":         header(is(`Token token="` + key + `"`)),
+		"header Authorization, Basic":           {Type: AuthHeader, Name: "Authorization", Value: ConcatSecrets(is("Basic "), env(basic))},
+		"header Authorization, Basic, all":      {Type: AuthHeader, Name: "Authorization", Value: env("Basic " + basic)},
+		"header Cookie":                         {Type: AuthHeader, Name: "Cookie", Value: is("session=" + key)},
+		"query":                                 {Type: AuthQuery, Name: "apikey", Value: env(key)},
+		"query with spaces":                     {Type: AuthQuery, Name: "apikey", Value: env(key + " ")},
+		"query of parts":                        {Type: AuthQuery, Name: "sig", Value: ConcatSecrets(is("v1/"), env(key))},
+		"basic":                                 {Type: AuthBasic, Username: is("alice"), Password: env(key)},
+		"basic of parts":                        {Type: AuthBasic, Username: is("alice"), Password: ConcatSecrets(is("p:"), file(key))},
+		"basic with the key as user":            {Type: AuthBasic, Username: env(key), Password: is("x")},
+		"basic with the key as user, all parts": {Type: AuthBasic, Username: ConcatSecrets(env(key), is("/token")), Password: is("x")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, sayBack)
+			var seen lockedBuffer
+			c := newClient(t, s.URL, func(cfg *Config) {
+				cfg.Auth, cfg.Logger = auth, slog.New(slog.NewTextHandler(&seen, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			})
+			for _, path := range []string{"/", "/text", "/away"} {
+				a := c.Do(within(t), Request{Path: path})
+				fmt.Fprintf(&seen, "%+v\n%s\n%v\n", a, a.Body, a.Err)
+			}
+			if text := seen.String(); strings.Contains(text, key) || strings.Contains(text, basic) {
+				t.Errorf("the key is to be seen: %s", text)
+			}
+			if !strings.Contains(seen.String(), redacted) {
+				t.Errorf("nothing was said back: %s", &seen)
+			}
+		})
+	}
+}
+
+func TestAUserNameAndASchemeAreNoSecrets(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"status":true,"data":"Basic users like integration-user-1 may call; efficiency is high"}`)
+	})
+	t.Setenv("CALLQ_TEST_USER", "integration-user-1")
+	for name, auth := range map[string]Auth{
+		"fixed":       {Type: AuthBasic, Username: StaticSecret("integration-user-1"), Password: StaticSecret("efficiency")},
+		"environment": {Type: AuthBasic, Username: EnvSecret("CALLQ_TEST_USER"), Password: FileSecret(writtenFile(t, "efficiency"))},
+	} {
+		c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = auth })
+		if a := c.Do(within(t), Request{Path: "/"}); strings.Contains(string(a.Body), redacted) {
+			t.Errorf("%s: %s", name, a.Body)
+		}
+	}
+}
+
+func writtenFile(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestWhatATokenEndpointHandsOutComesNeverBack(t *testing.T) {
+	planted := []string{"at-0123456789abcdef", "rt-0123456789abcdef", "id.0123456789abcdef", "dt-0123456789abcdef", "cs-0123456789/abcdef", "qk-0123456789abcdef", "tq-0123456789abcdef"}
+	for _, style := range []AuthStyle{StyleBasic, StyleBody} {
+		for name, tc := range map[string]struct {
+			status        int
+			answer, field string
+		}{
+			"a token":                {200, `{"access_token":"at-0123456789abcdef","token_type":"Bearer","refresh_token":"rt-0123456789abcdef","id_token":"id.0123456789abcdef"}`, ""},
+			"a token in a field":     {200, `{"data":{"auth":{"deep":"at-0123456789abcdef"}},"device_token":"dt-0123456789abcdef","refresh_token":"rt-0123456789abcdef"}`, "auth.deep"},
+			"tokens beside an error": {400, `{"error":"invalid_request","error_description":"at-0123456789abcdef","access_token":"at-0123456789abcdef"}`, ""},
+			"an error that echoes":   {401, `{"error":"invalid_client","error_description":"ECHO"}`, ""},
+			"an error in a 200":      {200, `{"error":"invalid_client","error_description":"ECHO","refresh_token":"rt-0123456789abcdef"}`, ""},
+			"an envelope that echos": {200, `{"status":false,"error_code":67200003,"error_msg":"ECHO"}`, ""},
+		} {
+			t.Run(string(style)+"/"+name, func(t *testing.T) {
+				s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+					if err := r.ParseForm(); err != nil {
+						t.Error(err)
+					}
+					_, secret, _ := r.BasicAuth()
+					said := fmt.Sprint(partsOf(r), secret, r.Form, r.Header)
+					w.Header().Set("X-Correlation-Id", said)
+					if r.URL.Path == "/token" {
+						quoted, _ := json.Marshal(said)
+						w.WriteHeader(tc.status)
+						fmt.Fprint(w, strings.ReplaceAll(tc.answer, "ECHO", string(quoted[1:len(quoted)-1])))
+						return
+					}
+					w.WriteHeader(http.StatusBadRequest)
+					json.NewEncoder(w).Encode(map[string]any{"error_msg": said + strings.Join(planted, " "), "data": said})
+				})
+				var seen lockedBuffer
+				all := &redact.Redactor{}
+				c := newClient(t, s.URL, func(cfg *Config) {
+					cfg.Redactor, cfg.Logger = all, slog.New(slog.NewTextHandler(&seen, &slog.HandlerOptions{Level: slog.LevelDebug}))
+					cfg.Auth = Auth{
+						Type: AuthOAuth2, TokenURL: s.URL + "/token?api_key=tq-0123456789abcdef", ClientID: StaticSecret("client-id-1"), ClientSecret: StaticSecret("cs-0123456789/abcdef"),
+						Style: style, TokenField: tc.field, Query: map[string]Secret{"apikey": StaticSecret("qk-0123456789abcdef")},
+					}
+				})
+				for range 2 {
+					a := c.Do(within(t), Request{Path: "/"})
+					fmt.Fprintf(&seen, "%+v\n%s\n%v\n", a, a.Body, a.Err)
+				}
+				_, err := c.Refresh(within(t), 1)
+				fmt.Fprintln(&seen, err)
+				learnt := tc.answer + "cs-0123456789/abcdef tq-0123456789abcdef"
+				for _, secret := range planted {
+					if strings.Contains(learnt, secret) && strings.Contains(seen.String(), secret) {
+						t.Errorf("%s is to be seen: %s", secret, &seen)
+					}
+					if strings.Contains(learnt, secret) && all.Text(secret) != redacted {
+						t.Errorf("who has the client's Redactor does not know %s", secret)
+					}
+				}
+				if !strings.Contains(seen.String(), redacted) {
+					t.Errorf("nothing was said back: %s", &seen)
+				}
+			})
+		}
+	}
+}
+
+func TestTheCredentialsOfAProxyAreKnown(t *testing.T) {
+	const key = "pr-0123456789"
+	for value, secrets := range map[string][]string{
+		"http://alice:" + key + "@proxy.example:3128":     {key, base64.StdEncoding.EncodeToString([]byte("alice:" + key))},
+		"alice:" + key + "@proxy.example:3128":            {key},
+		"http://alice:p%40ss-" + key + "@proxy.example":   {"p@ss-" + key, "p%40ss-" + key, base64.StdEncoding.EncodeToString([]byte("alice:p@ss-" + key))},
+		"http://alice:pa ss-" + key + "@proxy.example":    {"pa ss-" + key},
+		"http://" + key + "@proxy.example":                {key, base64.StdEncoding.EncodeToString([]byte(key + ":"))},
+		"http://alice:" + key + "@bad host%zz:port":       {key},
+		"socks5://alice@corp:" + key + "@proxy.example:1": {key},
+	} {
+		for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
+			var r redact.Redactor
+			learnProxies(&r, func(asked string) string {
+				if asked == name {
+					return value
+				}
+				return ""
+			})
+			for _, secret := range secrets {
+				if got := r.Text("invalid proxy address " + secret + " " + value); strings.Contains(got, key) || strings.Contains(got, secret) {
+					t.Errorf("%s=%s: %s", name, value, got)
+				}
+			}
+		}
+	}
+}
