@@ -20,6 +20,31 @@ type Backoff struct {
 	// MaxAge is how long after its first send a call may still be sent again,
 	// the time that it was held not counted.
 	MaxAge time.Duration
+	// Sources say where an answer tells the least that the retry waits:
+	// [SourceRetryAfter], [SourceRateLimitReset]. The longest wait counts, 25 hours
+	// at most. None means that the answer is not asked.
+	Sources []string
+}
+
+// backoffSources are the names that a file may use. What is not in the answer is
+// no source: the backoff itself says how long to wait then.
+var backoffSources = []string{SourceRetryAfter, SourceRateLimitReset}
+
+// leastWait is how long the answer o wants to be left alone, counted from when it
+// arrived.
+func (b *Backoff) leastWait(o *Outcome) time.Duration {
+	var least time.Duration
+	for _, source := range b.Sources {
+		var told ServerTime
+		switch source {
+		case SourceRetryAfter:
+			told, _ = retryAfter(o.Header, o.ReceivedAt)
+		case SourceRateLimitReset:
+			told, _ = rateLimitReset(o.Header, o.ReceivedAt)
+		}
+		least = max(least, told.Wait)
+	}
+	return min(least, defaultMax)
 }
 
 // Delay is the wait before the next attempt after n earlier failures besides

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/http"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -163,6 +164,50 @@ func TestAttemptsAndAgeEndARetryWithItsOwnClass(t *testing.T) {
 	}
 }
 
+func TestARetryWaitsAtLeastAsTheServerAsked(t *testing.T) {
+	reset := parse(t, `extends: http
+backoffs:
+  standard: {sources: [retry-after, ratelimit-reset], max_age: 100h}
+  brief: {sources: []}
+`)
+	for name, c := range map[string]struct {
+		policy *Policy
+		o      Outcome
+		age    time.Duration
+		wait   time.Duration
+		over   bool
+	}{
+		"seconds":                      {o: Outcome{Status: 503, Header: headers("Retry-After", "25")}, wait: 25 * time.Second},
+		"a date":                       {o: Outcome{Status: 500, Header: headers("Retry-After", "Sun, 01 Mar 2026 13:00:00 GMT")}, wait: time.Hour},
+		"milliseconds":                 {o: Outcome{Status: 503, Header: headers("Retry-After-Ms", "1500")}, wait: 1500 * time.Millisecond},
+		"a brief backoff too":          {o: Outcome{Status: 418, Header: headers("Retry-After", "25")}, wait: 25 * time.Second},
+		"an answer that broke off":     {o: Outcome{Transport: TimeoutAfterSend, Header: headers("Retry-After", "25")}, wait: 25 * time.Second},
+		"nothing said":                 {o: Outcome{Status: 503, Header: headers("Content-Type", "a/b")}},
+		"at once":                      {o: Outcome{Status: 503, Header: headers("Retry-After", "0")}},
+		"long ago":                     {o: Outcome{Status: 503, Header: headers("Retry-After", "Sun, 01 Mar 2026 11:00:00 GMT")}},
+		"a reset is not asked":         {o: Outcome{Status: 503, Header: headers("X-RateLimit-Reset", "60")}},
+		"a reset that is asked":        {policy: reset, o: Outcome{Status: 503, Header: headers("X-RateLimit-Reset", "60", "Retry-After", "5")}, wait: time.Minute},
+		"a limit that is not used up":  {policy: reset, o: Outcome{Status: 503, Header: headers("RateLimit", `"a";r=1;t=60`)}},
+		"sources that are empty":       {policy: reset, o: Outcome{Status: 418, Header: headers("Retry-After", "25")}},
+		"just within the call's time":  {o: Outcome{Status: 503, Header: headers("Retry-After", "3600")}, age: 23 * time.Hour, wait: time.Hour},
+		"beyond the call's time":       {o: Outcome{Status: 503, Header: headers("Retry-After", "3601")}, age: 23 * time.Hour, wait: 3601 * time.Second, over: true},
+		"beyond all bounds":            {o: Outcome{Status: 503, Header: headers("Retry-After", "99999999999999999999")}, wait: 25 * time.Hour, over: true},
+		"25 hours at most":             {policy: reset, o: Outcome{Status: 503, Header: headers("Retry-After", "9999999")}, wait: 25 * time.Hour},
+		"a park has a hold instead":    {o: Outcome{Status: 429, Header: headers("Retry-After", "25")}},
+		"a dead letter waits for none": {o: Outcome{Status: 401, Header: headers("Retry-After", "25")}},
+	} {
+		p := c.policy
+		if p == nil {
+			p = preset(t, "http")
+		}
+		c.o.ReceivedAt = noon
+		d := p.Decide(c.o, Attempt{N: 1, Age: c.age, Idempotent: true})
+		if d.LeastWait != c.wait || d.Exhausted != c.over || c.over && (d.Job != DeadLetter || d.Class != Transient) {
+			t.Errorf("%s: %+v, want a wait of %s, at its end %v", name, d, c.wait, c.over)
+		}
+	}
+}
+
 func TestNoMessageHoldsARawCode(t *testing.T) {
 	digits := regexp.MustCompile(`[0-9]{3}`)
 	for _, name := range Presets() {
@@ -193,10 +238,10 @@ func TestPresetsHaveTheStandardPartsAndNoCalendar(t *testing.T) {
 		if h, _ := p.Hold("rate"); h.Ladder[0] != time.Second {
 			t.Errorf("%s: the rate ladder starts at %s", name, h.Ladder[0])
 		}
-		if b, _ := p.Backoff("standard"); b != (Backoff{time.Second, 2 * time.Second, 10 * time.Minute, 6, 24 * time.Hour}) {
+		if b, _ := p.Backoff("standard"); !reflect.DeepEqual(b, Backoff{time.Second, 2 * time.Second, 10 * time.Minute, 6, 24 * time.Hour, []string{SourceRetryAfter}}) {
 			t.Errorf("%s: standard is %+v", name, b)
 		}
-		if b, _ := p.Backoff("brief"); b.Attempts != 3 {
+		if b, _ := p.Backoff("brief"); b.Attempts != 3 || !slices.Equal(b.Sources, []string{SourceRetryAfter}) {
 			t.Errorf("%s: brief has %d attempts", name, b.Attempts)
 		}
 		if p.Breaker() != (Breaker{30 * time.Second, 20, 0.5}) || p.Name() != name {
@@ -208,7 +253,11 @@ func TestPresetsHaveTheStandardPartsAndNoCalendar(t *testing.T) {
 func TestAHoldThatIsHandedOutCannotChangeThePolicy(t *testing.T) {
 	p := preset(t, "patsnap")
 	h, _ := p.Hold("rate")
-	h.Ladder[0] = time.Hour
+	b, _ := p.Backoff("brief")
+	h.Ladder[0], b.Sources[0] = time.Hour, SourceRateLimitReset
+	if again, _ := p.Backoff("brief"); again.Sources[0] != SourceRetryAfter {
+		t.Error("the policy's backoff changed")
+	}
 	if again, _ := p.Hold("rate"); again.Ladder[0] != time.Second {
 		t.Error("the policy changed")
 	}

@@ -84,8 +84,12 @@ type Decision struct {
 	// Job is what becomes of the call. Where a retry was due but the budget is
 	// used up, it is DeadLetter and Exhausted is set.
 	Job Job
-	// Exhausted tells that attempts or max_age ended what would have been a retry.
+	// Exhausted tells that attempts or max_age ended what would have been a retry:
+	// max_age also where the server asked for a longer wait than is left of it.
 	Exhausted bool
+	// LeastWait is the least that a retry waits, by the sources of its backoff. It
+	// counts from [Outcome.ReceivedAt].
+	LeastWait time.Duration
 	// Refresh asks for a fresh credential and a replay, before the rest of the
 	// decision is carried out. It is only set when [Attempt.CanRefresh] was.
 	Refresh bool

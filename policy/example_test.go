@@ -163,8 +163,8 @@ func ExamplePolicy_YAML() {
 	// name: "tiny"
 	//
 	// backoffs:
-	//   brief: {floor: 1s, base: 2s, cap: 10m, attempts: 3, max_age: 24h}
-	//   standard: {floor: 1s, base: 2s, cap: 10m, attempts: 6, max_age: 24h}
+	//   brief: {floor: 1s, base: 2s, cap: 10m, attempts: 3, max_age: 24h, sources: [retry-after]}
+	//   standard: {floor: 1s, base: 2s, cap: 10m, attempts: 6, max_age: 24h, sources: [retry-after]}
 	//
 	// holds:
 	//   credential: {sources: [retry-after, ladder], max: 25h, ladder: [1m, 5m, 15m, 1h]}

@@ -22,7 +22,8 @@ type Failure struct {
 	// CorrelationID is what the API's support asks for.
 	CorrelationID string
 	// RetryAfter is how long the API asked to be left alone, 0 where it did not
-	// say. It counts where the policy opens a circuit on the answer.
+	// say. A circuit that the policy opens on the answer holds for as long, and a
+	// retry does not go out before.
 	RetryAfter time.Duration
 	// MaybeSent tells, where there is neither Status nor Code, that the request
 	// may have had an effect.

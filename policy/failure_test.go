@@ -45,6 +45,16 @@ func TestAFailuresRetryAfterEndsTheHold(t *testing.T) {
 	}
 }
 
+func TestAFailuresRetryAfterIsTheLeastThatItsRetryWaits(t *testing.T) {
+	for name, f := range map[string]Failure{
+		"an answer": {Status: 503, RetryAfter: 25 * time.Second}, "none": {RetryAfter: 25 * time.Second}, "a code": {Code: "68300008", RetryAfter: 25 * time.Second},
+	} {
+		if d := preset(t, "patsnap").Decide(f.Outcome(noon), Attempt{N: 1}); d.Job != Retry || d.LeastWait != 25*time.Second {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+}
+
 func TestAFailureSaysWhatIsKnown(t *testing.T) {
 	for want, f := range map[string]*Failure{
 		"the call failed":                             {},

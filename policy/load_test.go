@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -145,7 +146,7 @@ rules:
   - {id: dropped, match: {http: [504]}, job: drop}
   - {id: opened, match: {http: [505]}, job: dead_letter, circuit: {}}
 `)
-	if b, _ := p.Backoff("standard"); b != (Backoff{time.Second, 2 * time.Second, 10 * time.Minute, 2, 24 * time.Hour}) {
+	if b, _ := p.Backoff("standard"); !reflect.DeepEqual(b, Backoff{time.Second, 2 * time.Second, 10 * time.Minute, 2, 24 * time.Hour, []string{SourceRetryAfter}}) {
 		t.Errorf("standard: %+v", b)
 	}
 	if h, _ := p.Hold("quota"); h.Max != 25*time.Hour || !slices.Equal(h.Sources, holdSources) || h.Calendar != nil ||
@@ -382,7 +383,7 @@ func TestAShownPolicyReadsBackTheSame(t *testing.T) {
 func TestShowNamesWhereRulesComeFromAndWhichAreNeverReached(t *testing.T) {
 	shown := string(parse(t, "extends: http\nrules: [{id: teapot, match: {http: [4xx]}, job: drop}]\n").YAML())
 	for _, want := range []string{"# from my.yaml\n", "# from http (preset)\n", "# from ground (preset)\n",
-		`  # "other-refusal": never reached, rule "teapot" takes all that it matches`, "max_age: 24h}", "ladder: [1s, 2s, 5s, 15s, 1m]"} {
+		`  # "other-refusal": never reached, rule "teapot" takes all that it matches`, "max_age: 24h, sources: [retry-after]}", "ladder: [1s, 2s, 5s, 15s, 1m]"} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("lacks %q:\n%s", want, shown)
 		}

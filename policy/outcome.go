@@ -54,7 +54,8 @@ const (
 // an answer without a status, which every policy classifies as unknown.
 type Outcome struct {
 	// Transport is set when no answer could be read; then the fields that
-	// describe an answer are zero.
+	// describe an answer are zero. Only Header may be set: it is read for when to
+	// call again.
 	Transport Transport
 	// Status is the HTTP status of the final answer.
 	Status int

@@ -56,6 +56,7 @@ func (p *Policy) Breaker() Breaker { return p.breaker }
 // has "standard" and "brief".
 func (p *Policy) Backoff(name string) (Backoff, bool) {
 	b, ok := p.backoffs[name]
+	b.Sources = slices.Clone(b.Sources)
 	return b, ok
 }
 
@@ -86,7 +87,7 @@ func (p *Policy) Decide(o Outcome, a Attempt) Decision {
 	in := newInput(&o, &a)
 	for i := range p.rules {
 		if r := &p.rules[i]; r.match.miss(&in) == 0 {
-			return r.decide(in.answered, &a)
+			return r.decide(in.answered, &o, &a)
 		}
 	}
 	return Decision{
@@ -95,11 +96,18 @@ func (p *Policy) Decide(o Outcome, a Attempt) Decision {
 	}
 }
 
-func (r *rule) decide(answered bool, a *Attempt) Decision {
+func (r *rule) decide(answered bool, o *Outcome, a *Attempt) Decision {
 	d := r.decision
 	d.Refresh = d.Refresh && a.CanRefresh
 	d.Circuit.Success = d.Circuit.Success && answered
-	if d.Job == Retry && (max(a.N, 1) >= r.budget.Attempts || a.Age > r.budget.MaxAge) {
+	if d.Job != Retry {
+		return d
+	}
+	if len(o.Header) > 0 {
+		d.LeastWait = r.budget.leastWait(o)
+	}
+	// A wait that ends after the call's time is not waited for.
+	if max(a.N, 1) >= r.budget.Attempts || saturatingAdd(max(a.Age, 0), d.LeastWait) > r.budget.MaxAge {
 		d.Job, d.Exhausted, d.Backoff = DeadLetter, true, ""
 	}
 	return d

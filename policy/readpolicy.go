@@ -88,13 +88,24 @@ func baseName(filename string) string {
 }
 
 func (f *file) readBackoff(n ast.Node) Backoff {
-	b := Backoff{Floor: time.Second, Base: 2 * time.Second, Cap: 10 * time.Minute, Attempts: 6, MaxAge: 24 * time.Hour}
+	b := Backoff{
+		Floor: time.Second, Base: 2 * time.Second, Cap: 10 * time.Minute, Attempts: 6, MaxAge: 24 * time.Hour,
+		Sources: []string{SourceRetryAfter},
+	}
 	f.mapping(n, "a backoff", map[string]entry{
 		"floor":    func(v ast.Node) { set(&b.Floor)(f.duration(v, "floor", 0)) },
 		"base":     func(v ast.Node) { set(&b.Base)(f.duration(v, "base", 0)) },
 		"cap":      func(v ast.Node) { set(&b.Cap)(f.duration(v, "cap", 0)) },
 		"attempts": func(v ast.Node) { set(&b.Attempts)(f.integer(v, "attempts", 1)) },
 		"max_age":  func(v ast.Node) { set(&b.MaxAge)(f.duration(v, "max_age", 1)) },
+		"sources": func(v ast.Node) {
+			b.Sources = nil
+			f.list(v, "sources", func(item ast.Node) {
+				if source, ok := oneOf(f.source, item, "a source of a backoff", backoffSources); ok {
+					b.Sources = append(b.Sources, source)
+				}
+			})
+		},
 	})
 	return b
 }

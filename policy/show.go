@@ -20,8 +20,8 @@ func (p *Policy) YAML() []byte {
 	w.WriteString("\nbackoffs:\n")
 	for _, name := range slices.Sorted(maps.Keys(p.backoffs)) {
 		b := p.backoffs[name]
-		fmt.Fprintf(&w, "  %s: {floor: %s, base: %s, cap: %s, attempts: %d, max_age: %s}\n", key(name),
-			shortDuration(b.Floor), shortDuration(b.Base), shortDuration(b.Cap), b.Attempts, shortDuration(b.MaxAge))
+		fmt.Fprintf(&w, "  %s: {floor: %s, base: %s, cap: %s, attempts: %d, max_age: %s, sources: %s}\n", key(name),
+			shortDuration(b.Floor), shortDuration(b.Base), shortDuration(b.Cap), b.Attempts, shortDuration(b.MaxAge), flow(b.Sources))
 	}
 	w.WriteString("\nholds:\n")
 	for _, name := range slices.Sorted(maps.Keys(p.holds)) {

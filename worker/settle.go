@@ -45,10 +45,13 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 		}
 		return w.putBack(ctx, t, entry)
 	case policy.Retry:
-		defer p.goesBack()
-		backoff, _ := p.acct.policy.Backoff(d.Backoff)
-		delay := backoff.Delay(t.Attempts, policy.Dice(t.ID))
+		delay := w.retryDelay(p, a)
 		t.Attempts = a.number
+		if at := t.At.Add(time.Since(p.began) + delay); p.call.Deadline != nil && at.After(*p.call.Deadline) { // by Redis's clock
+			entry.Job = string(policy.DeadLetter)
+			return w.end(ctx, p, a.expired(), expired(d), entry)
+		}
+		defer p.goesBack()
 		streak, mine := w.insistOn(ctx, w.ledger.Attempt, t, entry)
 		w.healed(ctx, p, a, streak)
 		if !mine {
@@ -60,6 +63,43 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 		t.Attempts = a.number
 		return w.end(ctx, p, a, d, entry)
 	}
+}
+
+// retryDelay is how long the call waits before its next attempt: what the backoff
+// says, and no less than the server asked for.
+func (w *Worker) retryDelay(p *passage, a attempted) time.Duration {
+	dice := policy.Dice(p.take.ID)
+	backoff, _ := p.acct.policy.Backoff(a.decision.Backoff)
+	delay := backoff.Delay(p.take.Attempts, dice)
+	least := a.decision.LeastWait
+	if least <= 0 {
+		return delay
+	}
+	if !a.Outcome.ReceivedAt.IsZero() {
+		least -= time.Since(a.Outcome.ReceivedAt)
+	}
+	// Spread a little, so that all who were told one time do not come at once.
+	return max(delay, least+time.Duration(dice(int64(retrySpread))))
+}
+
+// retrySpread is the most by which a wait that the server gave is lengthened.
+const retrySpread = 500 * time.Millisecond
+
+// expired is a retry that could not begin before the call's deadline.
+func expired(d policy.Decision) policy.Decision {
+	d.Job, d.Class = policy.DeadLetter, policy.Expired
+	d.Message, d.Advice = policy.Expired.Message(), policy.Expired.Advice()
+	return d
+}
+
+// expired says in the attempt's message why the call ends with it.
+func (a attempted) expired() attempted {
+	text := "its deadline passes before the next attempt"
+	if said := messageOf(a); said != "" {
+		text += "; the last one: " + said
+	}
+	a.Outcome.Message = text
+	return a
 }
 
 // end records a terminal outcome.
@@ -189,15 +229,16 @@ func (w *Worker) report(ctx context.Context, p *passage, a attempted) stance {
 }
 
 const (
-	// rateHold is the policy's hold for answers that say: too many calls a second.
-	rateHold = "rate"
+	// mostRateWait is the longest wait after a quota error that says: too many calls a
+	// second. A longer one is for a quota that is used up.
+	mostRateWait = time.Minute
 	// outageHold is the policy's hold for an API that fails too often.
 	outageHold = "outage"
 )
 
 // tell reports an error that is the circuit's own.
 func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c policy.Circuit) stance {
-	_, source := until(p.acct.policy, c.Hold, a.Outcome, 0)
+	end, source := until(p.acct.policy, c.Hold, a.Outcome, 0)
 	report := circuit.Report{
 		Verdict: circuit.OwnError, Epoch: g.epoch, Token: g.token, ID: newToken(), After: c.After, MaxProbes: c.MaxProbes,
 		Delays:     delays(p.acct.policy, c.Hold, a.Outcome),
@@ -207,7 +248,8 @@ func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c po
 			Message: messageOf(a), CorrelationID: a.Outcome.CorrelationID,
 		},
 	}
-	if c.Hold == rateHold && g.name.Endpoint == "" && p.acct.plan.Adaptive() {
+	rateError := a.decision.Class == policy.Quota && time.Until(end) <= mostRateWait
+	if rateError && g.name.Endpoint == "" && p.acct.plan.Adaptive() {
 		report.AdaptiveRate = limit.AdaptiveStart
 	}
 	standing, ok := w.send(ctx, g.name, report)

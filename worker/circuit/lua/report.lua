@@ -42,7 +42,7 @@ local function refused(n)
   local slot, fields = adaptive_cut(s, first_rate, t[1] * 1000000 + t[2])
   redis.call('HSET', KEYS[4], unpack(fields))
   if ARGV[5] == '1' then
-    return hold(n)
+    return math.max(hold(n), math.ceil(slot / 1000))
   elseif n <= 1 then
     return math.ceil(slot / 1000)
   end
