@@ -53,6 +53,10 @@ deleted, the queue still knows the results for as long as ledger.retention says
 (a queue in the process, where no Redis is installed, knows nothing any more);
 the calls of a copy of FILE under another name are others and are made anew.
 
+A result that has to be replaced, as that of a changed line, is moved to
+OUT.old.jsonl first. Results of calls that are not in FILE stay; an OUT in which
+there are no others is another file's, and is refused.
+
 Calls that must not be made twice are noted in OUT.sent while they are on their
 way: should the run die, the next one with the same OUT does not send them again.`,
 		Example: `  callq run calls.jsonl
@@ -166,13 +170,9 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 	a.stopsGently(bar)
 	rules := rulesOf(j.cfg)
 	rules.AllowJobs = false // no code for jobs is in this process
-	in, err := j.in.again()
+	p, err := planOf(j.in, rules, j.first)
 	if err != nil {
 		return err
-	}
-	p, err := readPlan(in, rules, j.first)
-	if err != nil {
-		return misuse("%s: %w", j.in.name, err)
 	}
 	a.showRefusals(j.in.name, p)
 	a.showEmpty(j.in.name, p.accepted+p.refused)
@@ -194,9 +194,6 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := sent.rewrite(); err != nil {
-		return err
-	}
 	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, sent: sent, redo: j.redo, progress: bar}
 	defer s.progress.close()
 	s.log = slog.New(slog.NewTextHandler(s.progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -215,6 +212,9 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 			s.progress.say("%s: whether failed calls were redriven since is not known: %v", j.in.name, err)
 			err = nil
 		}
+	}
+	if err := s.goOn(past); err != nil {
+		return err
 	}
 	if past.doubtful > 0 {
 		s.progress.say("%s made again that may have been carried out already (outcome_unknown)", verbalOf(past.doubtful, "call", "is", "are"))
@@ -242,7 +242,7 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 	}
 	sum := summary{
 		File: j.in.name, Results: j.out, Batch: j.in.batch, Calls: p.accepted, Open: p.open(), Resumed: resumed,
-		Known: s.known, Duplicates: p.repeats.n, repeats: p.repeats, Refused: p.refused, Seconds: time.Since(begin).Seconds(),
+		Known: s.known, Duplicates: p.repeats.n, repeats: p.repeats, Replaced: len(past.gone), Refused: p.refused, Seconds: time.Since(begin).Seconds(),
 	}
 	if s.out.file != nil || s.desk != nil && !s.desk.conn.Volatile {
 		sum.again = j.again
@@ -262,6 +262,17 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 		errs = append(errs, errLosses)
 	}
 	return errors.Join(errs...)
+}
+
+// goOn makes the results file, and what was noted beside it, those of this run.
+func (s *session) goOn(e *past) error {
+	if err := s.out.resume(e.earlier); err != nil {
+		return err
+	}
+	if n := len(e.gone); n > 0 {
+		s.progress.say("%s replaced; %s in %s", verbalOf(n, "earlier result", "is", "are"), map[bool]string{true: "it is", false: "they are"}[n == 1], s.out.replaced())
+	}
+	return s.sent.rewrite()
 }
 
 // session runs the calls with what is around them.

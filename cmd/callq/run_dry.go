@@ -70,9 +70,9 @@ func (a *app) dryRun(cfg *config.Config, name string, f runFlags, redo map[tasks
 	defer func() { err = errors.Join(err, in.close()) }()
 	rules := rulesOf(cfg)
 	rules.AllowJobs = false
-	p, err := readPlan(in.file, rules, f.first)
+	p, err := planOf(in, rules, f.first)
 	if err != nil {
-		return misuse("%s: %w", name, err)
+		return err
 	}
 	a.showRefusals(name, p)
 	a.showEmpty(name, p.accepted+p.refused)
@@ -80,7 +80,7 @@ func (a *app) dryRun(cfg *config.Config, name string, f runFlags, redo map[tasks
 	if err := sameFile(in, results); err != nil {
 		return err
 	}
-	unsent, err := foresee(results, p, redo)
+	_, unsent, err := foresee(results, p, redo)
 	if err != nil {
 		return err
 	}

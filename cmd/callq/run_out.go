@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -65,28 +64,51 @@ func (a *app) openResults(name string) (*resultsFile, error) {
 	}
 }
 
-// resume reads what an earlier run left: known sees the result of every call that
-// is finished. A half-written last line is cut off; lines of calls that are to be
-// made anew are taken out, in one step. The plan knows the rest when it returns.
-func (r *resultsFile) resume(p *plan, redo func(tasks.Result) bool, known func(tasks.Result)) error {
+// earlier is what a results file of earlier runs holds of the calls of a plan.
+type earlier struct {
+	// results are all that it holds, ours those of calls of the plan.
+	results, ours int
+	// gone are the ordinals of the lines that are to be replaced.
+	gone []int
+	// torn is the last line where it has no end.
+	torn *tasks.TornLineError
+}
+
+// read reads what an earlier run left: known sees the result of every call that is
+// finished. It leaves the file as it is. The plan knows what has ended when it
+// returns.
+func (r *resultsFile) read(p *plan, redo func(tasks.Result) bool, known func(tasks.Result)) (*earlier, error) {
+	if r.file == nil {
+		return &earlier{}, nil
+	}
+	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	e, err := recallLines(r.name, r.file, p, redo, known)
+	if err != nil || e.torn == nil {
+		return e, err
+	}
+	if err := checkTorn(r.file, e.torn); err != nil {
+		return nil, fmt.Errorf("%s: %w", r.name, err)
+	}
+	return e, nil
+}
+
+// resume makes the file one that this run can go on with. A half-written last line
+// is cut off; the results of calls that are made anew are moved to the file of
+// replaced ones, in one step.
+func (r *resultsFile) resume(e *earlier) error {
 	if r.file == nil {
 		return nil
 	}
-	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	gone, torn, err := recallLines(r.name, r.file, p, redo, known)
-	if err != nil {
-		return err
-	}
-	if torn != nil {
-		if err := r.repair(torn); err != nil {
+	if e.torn != nil {
+		if err := r.repair(e.torn); err != nil {
 			return fmt.Errorf("repair the last line of %s: %w", r.name, err)
 		}
 	}
-	if len(gone) > 0 {
-		if err := r.without(gone); err != nil {
-			return fmt.Errorf("take %s that are out of date out of %s: %w", plural(len(gone), "line"), r.name, err)
+	if len(e.gone) > 0 {
+		if err := r.replace(e.gone); err != nil {
+			return fmt.Errorf("move %s that are replaced from %s to %s: %w", plural(len(e.gone), "result"), r.name, r.replaced(), err)
 		}
 	}
 	end, err := r.file.Seek(0, io.SeekEnd)
@@ -95,29 +117,32 @@ func (r *resultsFile) resume(p *plan, redo func(tasks.Result) bool, known func(t
 }
 
 // recallLines takes the lines of an earlier results file into account: known sees
-// the result of every call that is finished. gone are the ordinals of the lines to
-// take out, torn is the last line where it has no end.
-func recallLines(name string, from io.Reader, p *plan, redo func(tasks.Result) bool, known func(tasks.Result)) (gone []int, torn *tasks.TornLineError, err error) {
-	n := 0
+// the result of every call that is finished.
+func recallLines(name string, from io.Reader, p *plan, redo func(tasks.Result) bool, known func(tasks.Result)) (*earlier, error) {
+	e := &earlier{}
 	for result, err := range tasks.ReadResults(from) {
 		var bad *tasks.FieldError
 		switch {
-		case errors.As(err, &torn):
+		case errors.As(err, &e.torn):
 			continue
 		case errors.As(err, &bad):
-			return nil, nil, misuse("%s: line %d is no result, so this does not look like a results file; choose another with -o, or take the line out", name, bad.Line)
+			return nil, misuse("%s: line %d is no result, so this does not look like a results file; choose another with -o, or take the line out", name, bad.Line)
 		case err != nil:
-			return nil, nil, fmt.Errorf("%s: %w", name, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		n++
-		switch p.recall(result, redo) {
+		e.results++
+		verdict := p.recall(result, redo)
+		if verdict != foreign {
+			e.ours++
+		}
+		switch verdict {
 		case finished:
 			known(result)
 		case outdated:
-			gone = append(gone, n)
+			e.gone = append(e.gone, e.results)
 		}
 	}
-	return gone, torn, nil
+	return e, nil
 }
 
 // repair mends the end of the file, so that lines can follow.
@@ -127,9 +152,6 @@ func (r *resultsFile) repair(torn *tasks.TornLineError) error {
 			return err
 		}
 		_, err := r.file.WriteAt([]byte("\n"), torn.Offset)
-		return err
-	}
-	if err := checkTorn(r.file, torn); err != nil {
 		return err
 	}
 	return r.file.Truncate(torn.Offset)
@@ -151,72 +173,6 @@ func checkTorn(file io.ReaderAt, torn *tasks.TornLineError) error {
 		return misuse("line %d is no result, so this does not look like a results file; choose another with -o", torn.Line)
 	}
 	return nil
-}
-
-// without replaces the file by one that lacks the given lines; the others stay as
-// they are, to the byte.
-func (r *resultsFile) without(gone []int) (err error) {
-	info, err := r.file.Stat()
-	if err != nil {
-		return err
-	}
-	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	dir := filepath.Dir(r.name)
-	fresh, err := os.CreateTemp(dir, ".callq-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, fresh.Close(), os.Remove(fresh.Name()))
-		}
-	}()
-	if err := lockFile(fresh); err != nil {
-		return err
-	}
-	if err := copyWithout(fresh, r.file, gone); err != nil {
-		return err
-	}
-	if err := fresh.Chmod(info.Mode().Perm()); err != nil {
-		return err
-	}
-	if err := fresh.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(fresh.Name(), r.name); err != nil {
-		return err
-	}
-	old := r.file
-	r.file, r.to = fresh, fresh
-	// The new name is on the disk only once the folder is.
-	if d, openErr := os.Open(dir); openErr == nil {
-		_ = d.Sync() // not every file system can; then rename is all there is
-		_ = d.Close()
-	}
-	return old.Close()
-}
-
-func copyWithout(to io.Writer, from io.Reader, gone []int) error {
-	in, out := bufio.NewReaderSize(from, 1<<16), bufio.NewWriterSize(to, 1<<16)
-	for n := 0; ; {
-		line, err := in.ReadBytes('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		if len(bytes.TrimSpace(bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")))) > 0 {
-			n++
-			if len(gone) > 0 && gone[0] == n {
-				gone = gone[1:]
-			} else if _, err := out.Write(line); err != nil {
-				return err
-			}
-		}
-		if err != nil {
-			return out.Flush()
-		}
-	}
 }
 
 // add puts a result at the end. It is in the file at the latest after flush.

@@ -18,6 +18,7 @@ import (
 
 // past is what an earlier results file says of the calls of a plan.
 type past struct {
+	*earlier
 	tally *tally
 	// failed are the states of those that did not end well, by batch and call id.
 	failed map[string]map[string]tasks.State
@@ -27,11 +28,11 @@ type past struct {
 	doubtful int
 }
 
-// readPast takes an earlier results file into account. Calls that ended in a state
-// of redo, and those with a key in renewed, are to be made again or are under way.
-// sent learns which calls have a result.
+// readPast takes an earlier results file into account, and leaves it as it is. Calls
+// that ended in a state of redo, and those with a key in renewed, are to be made
+// again or are under way. sent learns which calls have a result.
 func readPast(out *resultsFile, p *plan, sent *sentFile, redo map[tasks.State]bool, renewed map[mark]bool) (*past, error) {
-	e := &past{tally: newTally(), failed: map[string]map[string]tasks.State{}, batches: map[string]bool{}}
+	e := newPast()
 	again := func(r tasks.Result) bool {
 		sent.ended(r.Key, r.Digest)
 		e.batches[r.Batch] = true
@@ -40,7 +41,8 @@ func readPast(out *resultsFile, p *plan, sent *sentFile, redo map[tasks.State]bo
 		}
 		return redo[r.State] || renewed[markOf(r.Key)]
 	}
-	err := out.resume(p, again, func(r tasks.Result) {
+	var err error
+	e.earlier, err = out.read(p, again, func(r tasks.Result) {
 		e.tally.add(r)
 		if r.State == tasks.StateDone {
 			return
@@ -50,60 +52,75 @@ func readPast(out *resultsFile, p *plan, sent *sentFile, redo map[tasks.State]bo
 		}
 		e.failed[r.Batch][r.ID] = r.State
 	})
-	return e, err
+	if err != nil {
+		return nil, err
+	}
+	return e, e.checkOurs(out, p)
+}
+
+func newPast() *past {
+	return &past{earlier: &earlier{}, tally: newTally(), failed: map[string]map[string]tasks.State{}, batches: map[string]bool{}}
+}
+
+// checkOurs refuses a results file that is another file's: most likely the name of
+// one of them is a mistake.
+func (e *past) checkOurs(out *resultsFile, p *plan) error {
+	if e.results == 0 || e.ours > 0 || p.accepted == 0 {
+		return nil
+	}
+	whole, err := p.whole()
+	if err != nil {
+		return err
+	}
+	other, err := out.read(whole, func(tasks.Result) bool { return false }, func(tasks.Result) {})
+	if err != nil || other.ours > 0 {
+		return err
+	}
+	return misuse("%s is the results file of another file: it has %s, none of them of a call of this one; choose another with -o, or put the lines of both files into one and run that",
+		out.name, plural(e.results, "result"))
 }
 
 // foresee takes an earlier results file into account as a run would, and leaves it
 // as it is. What the queue knows beyond it is not looked for. unsent are those of
 // the calls that a run would not send, as one that died may have.
-func foresee(name string, p *plan, redo map[tasks.State]bool) (unsent int, err error) {
+func foresee(name string, p *plan, redo map[tasks.State]bool) (e *past, unsent int, err error) {
+	e = newPast()
 	if name == "-" {
-		return 0, nil
+		return e, 0, nil
 	}
 	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return 0, nil
+		return e, 0, nil
 	case err != nil:
-		return 0, misuse("the results file: %w", err)
+		return nil, 0, misuse("the results file: %w", err)
 	case info.IsDir():
-		return 0, misuse("the results file: %s is a folder", name)
+		return nil, 0, misuse("the results file: %s is a folder", name)
 	case !info.Mode().IsRegular(): // a stream, which holds no results
-		return 0, nil
+		return e, 0, nil
 	}
 	path, err := filepath.EvalSymlinks(name)
 	if err != nil {
-		return 0, misuse("the results file: %w", err)
+		return nil, 0, misuse("the results file: %w", err)
 	}
 	sent, err := readSent(path, p.nameOf)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return 0, misuse("the results file: %w", err)
+		return nil, 0, misuse("the results file: %w", err)
 	}
 	defer f.Close()
-	again := func(r tasks.Result) bool {
-		sent.ended(r.Key, r.Digest)
-		return redo[r.State]
-	}
-	_, torn, err := recallLines(name, f, p, again, func(tasks.Result) {})
-	if err != nil {
-		return 0, err
-	}
-	// A run that is at work just now may be in the midst of this line.
-	if torn != nil {
-		if err := checkTorn(f, torn); err != nil {
-			return 0, fmt.Errorf("%s: %w", name, err)
-		}
+	if e, err = readPast(&resultsFile{name: name, file: f}, p, sent, redo, nil); err != nil {
+		return nil, 0, err
 	}
 	for _, call := range sent.earlier() {
 		if p.waits(call.Key, call.Digest, 0) {
 			unsent++
 		}
 	}
-	return unsent, nil
+	return e, unsent, nil
 }
 
 // others are the batches of other files that the results are of.
@@ -135,8 +152,11 @@ func (s *session) renew(ctx context.Context, e *past) (*past, error) {
 	s.progress.say("%s failed in %s and redriven since; the queue has the last word", verbalOf(len(renewed), "call", "has", "have"), s.out.name)
 	s.plan.forget()
 	fresh, err := readPast(s.out, s.plan, s.sent, s.redo, renewed)
+	if err != nil {
+		return e, err
+	}
 	fresh.doubtful += e.doubtful
-	return fresh, err
+	return fresh, nil
 }
 
 func (s *session) renewedIn(ctx context.Context, batch string, failed map[string]tasks.State, renewed map[mark]bool) error {

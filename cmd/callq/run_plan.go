@@ -34,6 +34,8 @@ type plan struct {
 	lines     int                 // the last line that was read
 	byContent int                 // calls of lines without a key
 	upstreams map[string]bool     // those that the calls are for
+	// whole reads the plan of all calls of the file, where this is one of the first.
+	whole func() (*plan, error)
 	// holders are the ids of the calls of the queue that stand for calls of the plan
 	// though their names differ; see session.adopt.
 	holders map[mark]string
@@ -68,6 +70,25 @@ func digestOf(text string) mark {
 		copy(d[:], raw)
 	}
 	return d
+}
+
+// planOf is the plan of a file of calls. What cannot be read is misuse.
+func planOf(in *callsFile, rules tasks.Rules, first int) (*plan, error) {
+	r, err := in.again()
+	if err != nil {
+		return nil, err
+	}
+	p, err := readPlan(r, rules, first)
+	if err != nil {
+		return nil, misuse("%s: %w", in.name, err)
+	}
+	p.whole = func() (*plan, error) {
+		if first == 0 {
+			return p, nil
+		}
+		return planOf(in, rules, 0)
+	}
+	return p, nil
 }
 
 // readPlan reads the whole file, or its first calls where first is above 0.
@@ -230,6 +251,7 @@ const (
 	foreign  verdict = iota // of a key that the file does not have
 	finished                // the call need not be made
 	outdated                // the line must go
+	surplus                 // the call has a result already, and the line may stay
 )
 
 // recall takes a line of an earlier results file into account. redo tells which
@@ -240,8 +262,10 @@ func (p *plan) recall(r tasks.Result, redo func(tasks.Result) bool) verdict {
 	a := p.asked[k]
 	p.mu.Unlock()
 	switch {
-	case !ok, !named && a.state != "": // of two lines that were equal and two calls, one is enough
+	case !ok:
 		return foreign
+	case !named && a.state != "": // two equal lines were two calls in an earlier version
+		return surplus
 	case redo(r) || a.state != "" || a.digest != digestOf(r.Digest):
 		return outdated
 	}

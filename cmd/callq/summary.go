@@ -110,6 +110,7 @@ type summary struct {
 	Known      int      `json:"known"` // results that the queue had; no call was made for them
 	Duplicates int      `json:"duplicates"`
 	Refused    int      `json:"refused"`
+	Replaced   int      `json:"replaced"` // earlier results that were moved out of Results
 	Seconds    float64  `json:"seconds"`
 	Failures   []*cause `json:"failures"`
 
