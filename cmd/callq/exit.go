@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/policy"
@@ -97,6 +99,13 @@ type located struct{ text string }
 
 func (e *located) Error() string { return e.text }
 
+// readerLeft reports whether err is that of a write to a pipe, such as standard
+// output, whose reader has closed it. A broken connection to Redis is none.
+func readerLeft(err error) bool {
+	var file *fs.PathError
+	return errors.As(err, &file) && errors.Is(file.Err, syscall.EPIPE)
+}
+
 // report writes an error to stderr, each part of it on a line of its own.
 // Findings with a position begin with it, as editors and compilers have it.
 func (a *app) report(err error) {
@@ -113,6 +122,9 @@ func (a *app) report(err error) {
 			a.report(inner)
 		}
 		return
+	}
+	if readerLeft(err) {
+		return // as with head: nobody waits for more, and nothing is wrong
 	}
 	prefix := "callq: "
 	var inConfig *config.Error

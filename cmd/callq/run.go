@@ -202,6 +202,9 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 			defer s.desk.close(&err)
 			past, err = s.renew(ctx, past)
 		}
+		if err != nil && ctx.Err() != nil && j.again != "" {
+			return errors.New("interrupted before the first call was made; run the same command again")
+		}
 		if err != nil && (p.open() > 0 || j.opened != nil || ctx.Err() != nil || statusOf(err) == exitUsage) {
 			return err
 		}
@@ -291,6 +294,7 @@ func (a *app) session(ctx context.Context, s *session, j job) error {
 	if err := s.tryMended(ctx, names); err != nil {
 		return s.desk.explain(err)
 	}
+	s.next = resumeHint(s, j)
 	err := s.run(ctx)
 	var stuck *stuckError
 	if errors.As(err, &stuck) {
@@ -340,16 +344,20 @@ func (a *app) cutShort(s *session, j job) {
 		grouped(s.written.Load()), verbalOf(s.plan.accepted, "call", "has", "have"), resumeHint(s, j)))
 }
 
-// closing prints the summary: on stdout, or on stderr where stdout holds results.
+// closing prints the summary: on stdout, or on stderr where stdout holds results. That
+// nobody reads it does not change how the run ended.
 func (a *app) closing(s summary) error {
-	if s.Results != "-" {
-		return a.printSummary(a.stdout, s)
+	to := a.stdout
+	if s.Results == "-" {
+		to, s.Results = a.stderr, ""
+		if a.quiet && !a.json {
+			return nil
+		}
 	}
-	if a.quiet && !a.json {
-		return nil
+	if err := a.printSummary(to, s); !readerLeft(err) {
+		return err
 	}
-	s.Results = ""
-	return a.printSummary(a.stderr, s)
+	return nil
 }
 
 // showRefusals says which lines are not calls.

@@ -22,6 +22,8 @@ type resultsFile struct {
 	// size is the length of what is whole, in bytes.
 	size    int64
 	pending []byte
+	// taken is how much of pending a stream has had before it failed.
+	taken int
 }
 
 // flushAt is how many bytes are put together before they are written.
@@ -34,6 +36,14 @@ func (a *app) openResults(name string) (*resultsFile, error) {
 		return &resultsFile{name: "standard output", to: a.stdout}, nil
 	}
 	for path := name; ; {
+		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+			// Who holds both ends of a pipe is never told that its reader has left.
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return nil, misuse("the results file: %w", unwritable(err))
+			}
+			return &resultsFile{name: name, to: f}, nil
+		}
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644) // for whom the umask says
 		if err != nil {
 			return nil, misuse("the results file: %w", unwritable(err))
@@ -41,9 +51,6 @@ func (a *app) openResults(name string) (*resultsFile, error) {
 		info, err := f.Stat()
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
-		}
-		if !info.Mode().IsRegular() {
-			return &resultsFile{name: name, to: f}, nil
 		}
 		// A link stays one: what it points at, which is there by now, is written, and
 		// replaced.
@@ -187,23 +194,50 @@ func (r *resultsFile) add(result tasks.Result) error {
 	return nil
 }
 
-// flush writes what was added. After an error the file holds whole lines alone,
-// as far as the disk allows, and nothing more should be added.
+// flush writes what was added. After an error the file holds whole lines alone, and
+// what was added is still pending: flush may be called again.
 func (r *resultsFile) flush() error {
 	if len(r.pending) == 0 {
 		return nil
 	}
-	n, err := r.to.Write(r.pending)
+	n, err := r.to.Write(r.pending[r.taken:])
 	if err == nil {
 		r.size += int64(n)
-		r.pending = r.pending[:0]
+		r.pending, r.taken = r.pending[:0], 0
 		return nil
 	}
 	if r.file != nil {
-		_ = r.file.Truncate(r.size) // else the next run repairs the line
-		return fmt.Errorf("cannot write %s: %w; no result is lost: make room and run the same command again", r.name, withoutPath(err))
+		whole := bytes.LastIndexByte(r.pending[:n], '\n') + 1
+		r.size += int64(whole)
+		r.pending = r.pending[whole:]
+		_ = r.file.Truncate(r.size) // where this fails the next run repairs the line
+		_, _ = r.file.Seek(r.size, io.SeekStart)
+	} else {
+		r.taken += n
 	}
-	return fmt.Errorf("cannot write %s: %w", r.name, withoutPath(err))
+	return r.unwritten(err)
+}
+
+// unwritten says what kept results from being written, and what to do about it.
+func (r *resultsFile) unwritten(err error) error {
+	if readerLeft(err) {
+		return fmt.Errorf("the reader of %s left before it had all results", r.name)
+	}
+	return unstored(r.name, err)
+}
+
+// kept reports whether what was flushed is stored for certain. What goes through a
+// pipe or to a terminal may be read by nobody.
+func (r *resultsFile) kept() bool {
+	if r.file != nil {
+		return true
+	}
+	f, ok := r.to.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode().IsRegular()
 }
 
 // sync makes what was added survive a crash of the machine.
@@ -212,7 +246,7 @@ func (r *resultsFile) sync() error {
 		return err
 	}
 	if err := r.file.Sync(); err != nil {
-		return fmt.Errorf("cannot write %s: %w; run the same command again", r.name, withoutPath(err))
+		return r.unwritten(err)
 	}
 	return nil
 }

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
@@ -29,6 +31,8 @@ type sentFile struct {
 
 	mu   sync.Mutex
 	file *os.File // nil until there is something to note
+	// size is the length of the file's whole lines, in bytes.
+	size int64
 	// open are the calls that were sent and have no result; true where that was in
 	// an earlier run, which has died.
 	open map[sentCall]bool
@@ -61,16 +65,21 @@ func readSent(results string, name func(key, digest string) string) (*sentFile, 
 		return nil, misuse("what was sent before: %w", err)
 	}
 	defer f.Close()
-	var bad error
-	lines := bufio.NewScanner(f)
-	for n := 1; lines.Scan(); n++ {
-		if bad != nil {
-			return nil, bad
+	lines := bufio.NewReader(f)
+	for n := 1; ; n++ {
+		text, err := lines.ReadBytes('\n')
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
+			return nil, misuse("what was sent before: %w", err)
 		}
 		var line sentLine
-		if err := json.Unmarshal(lines.Bytes(), &line); err != nil || line.Key == "" {
-			bad = misuse("%s: line %d does not say which call was sent; find out which calls without a result the API has seen, and remove the file", s.path, n)
-			continue
+		err = json.Unmarshal(text, &line)
+		bad := err != nil || line.Key == ""
+		if last && bad {
+			return s, nil
+		}
+		if bad {
+			return nil, misuse("%s: line %d does not say which call was sent; find out which calls without a result the API has seen, and remove the file", s.path, n)
 		}
 		line.sentCall = s.call(line.Key, line.Digest)
 		if line.Back {
@@ -78,8 +87,11 @@ func readSent(results string, name func(key, digest string) string) (*sentFile, 
 		} else {
 			s.open[line.sentCall] = true
 		}
+		if last {
+			return s, nil
+		}
+		s.size += int64(len(text))
 	}
-	return s, lines.Err()
 }
 
 // ended notes that the end of a call is known: it is in the results file, or in the
@@ -123,7 +135,7 @@ func (s *sentFile) send(c tasks.Call) (back func(), err error) {
 	switch err := s.note(sentLine{sentCall: call}); {
 	case err == nil:
 	case s.must:
-		s.failed = fmt.Errorf("cannot write %s: %w; no call is sent that could not be remembered: make room and run the same command again", s.path, withoutPath(err))
+		s.failed = fmt.Errorf("no call is sent that could not be remembered: %w", unstored(s.path, err))
 		return nil, s.failed
 	default:
 		return nil, nil // the queue remembers it
@@ -146,23 +158,33 @@ func (s *sentFile) cameBack(call sentCall) {
 	_ = s.note(sentLine{call, true}) // a call without the line counts as sent, which is safe
 }
 
-// note adds a line. s.mu is held.
+// note adds a line, after the last whole one: of a line that did not go in whole,
+// as with a full disk, nothing stays. s.mu is held.
 func (s *sentFile) note(line sentLine) (err error) {
 	if s.file == nil {
-		if s.file, err = os.OpenFile(s.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
+		if s.file, err = os.OpenFile(s.path, os.O_WRONLY|os.O_CREATE, 0o600); err != nil {
+			return err
+		}
+		if err := s.file.Truncate(s.size); err != nil {
 			return err
 		}
 	}
-	return writeSent(s.file, line)
-}
-
-func writeSent(f *os.File, line sentLine) error {
-	text, err := json.Marshal(line)
+	text, err := sentText(line)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(text, '\n'))
-	return err
+	n, err := s.file.WriteAt(text, s.size)
+	if err != nil {
+		_ = s.file.Truncate(s.size) // the next line overwrites it
+		return err
+	}
+	s.size += int64(n)
+	return nil
+}
+
+func sentText(line sentLine) ([]byte, error) {
+	text, err := json.Marshal(line)
+	return append(text, '\n'), err
 }
 
 // close ends a run whose results are in their file.
@@ -175,28 +197,46 @@ func (s *sentFile) close() (err error) {
 }
 
 // rewrite leaves in the file what is open, and removes it where nothing is. It is
-// for when nothing is being sent.
+// for when nothing is being sent. On a disk that is full the file stays as it is: it
+// says the same in more lines, as far as the results file does not say more.
 func (s *sentFile) rewrite() error {
 	if s.path == "" {
 		return nil
 	}
 	if len(s.open) == 0 {
+		s.size = 0
 		if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		return nil
 	}
-	fresh, err := os.CreateTemp(filepath.Dir(s.path), ".callq-*")
+	var all []byte
+	for call := range s.open {
+		text, err := sentText(sentLine{sentCall: call})
+		if err != nil {
+			return err
+		}
+		all = append(all, text...)
+	}
+	err := replaceFile(s.path, all)
+	switch {
+	case err == nil:
+		s.size = int64(len(all))
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+		return nil
+	}
+	return err
+}
+
+// replaceFile puts a file in the place of another, or leaves that as it is.
+func replaceFile(path string, content []byte) error {
+	fresh, err := os.CreateTemp(filepath.Dir(path), ".callq-*")
 	if err != nil {
 		return err
 	}
-	for call := range s.open {
-		if err == nil {
-			err = writeSent(fresh, sentLine{sentCall: call})
-		}
-	}
+	_, err = fresh.Write(content)
 	if err = errors.Join(err, fresh.Close()); err == nil {
-		err = os.Rename(fresh.Name(), s.path)
+		err = os.Rename(fresh.Name(), path)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(fresh.Name()))

@@ -210,7 +210,7 @@ func TestWhereNothingElseRemembersItACallThatCannotBeNotedIsNotSent(t *testing.T
 	nowhere := filepath.Join(t.TempDir(), "nowhere", "out.sent")
 	call := tasks.Call{Key: "a", Method: "POST", Path: "/a"}
 	s := &sentFile{path: nowhere, must: true, open: map[sentCall]bool{}}
-	if _, err := s.send(call); err == nil || s.trouble() == nil || !strings.HasSuffix(err.Error(), "make room and run the same command again") {
+	if _, err := s.send(call); err == nil || s.trouble() == nil || !strings.HasSuffix(err.Error(), "no such file or directory; make the folder") {
 		t.Errorf("got %v, %v", err, s.trouble())
 	}
 	// A queue that outlives the process remembers it.

@@ -49,6 +49,8 @@ type session struct {
 	log       *slog.Logger
 	onEvent   func(worker.Event)
 	still     standstill
+	// next is how to go on after a run that did not finish.
+	next string
 	// redo are the states whose calls are to be made again.
 	redo map[tasks.State]bool
 
@@ -138,10 +140,12 @@ func (s *session) run(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 	}
-	if outErr := (*outError)(nil); !errors.As(ended, &outErr) {
-		// What ended while the worker drained, or what a failing Redis kept back.
-		last := context.WithoutCancel(ctx)
-		errs = append(errs, s.collect(last), s.sync(last))
+	// What ended while the worker drained, or what a failing Redis kept back. A disk
+	// that was full may have room by now.
+	last := context.WithoutCancel(ctx)
+	errs = append(errs, s.collect(last), s.sync(last))
+	if s.desk.conn.Volatile && len(s.out.pending) > 0 {
+		errs = append(errs, s.out.rescue())
 	}
 	return joined(append([]error{ended}, errs...))
 }
@@ -219,11 +223,20 @@ func (s *session) tellOfKnown() {
 	s.progress.say("%s%s", knownText(s.known, "is"), fresh)
 }
 
-// outError is trouble with the results file. It does not unwrap, lest the trouble
-// be taken for the network's.
-type outError struct{ err error }
+// outError is trouble with where results or notes of calls are written. It does not
+// unwrap, so that the trouble is not taken for the network's.
+type outError struct {
+	err error
+	// next is how to go on.
+	next string
+}
 
-func (e *outError) Error() string { return e.err.Error() }
+func (e *outError) Error() string {
+	if full := (*unstoredError)(nil); errors.As(e.err, &full) {
+		return e.err.Error() + ", then " + e.next
+	}
+	return e.err.Error() + "; " + e.next
+}
 
 // follow writes results until all calls have ended or something stops it. It sets
 // the channels that it has read to nil.
@@ -249,7 +262,7 @@ func (s *session) follow(ctx context.Context, worked, sent *chan error) error {
 		case <-tick.C:
 		}
 		if err := s.sent.trouble(); err != nil {
-			return &outError{err}
+			return &outError{err, s.next}
 		}
 		err := s.step(ctx)
 		if outErr := (*outError)(nil); errors.As(err, &outErr) {
@@ -403,14 +416,17 @@ func (s *session) flushed(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &outError{err}
+	return &outError{err, s.next}
 }
 
 // sync makes the results safe, and frees the bodies that Redis need not keep.
 func (s *session) sync(ctx context.Context) error {
 	s.synced = time.Now()
 	if err := s.out.sync(); err != nil {
-		return &outError{err}
+		return &outError{err, s.next}
+	}
+	if !s.out.kept() {
+		s.exported = nil // the queue keeps their bodies until ledger.retention is over
 	}
 	const most = 1000
 	for len(s.exported) > 0 {

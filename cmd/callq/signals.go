@@ -13,16 +13,22 @@ import (
 // it was interrupted.
 const abandonAfter = 2 * time.Second
 
-// signals turns SIGINT and SIGTERM into an orderly end. The first cancels the
-// command's context: a command that drains then finishes what is in flight,
+// signals turns SIGINT, SIGTERM and SIGQUIT into an orderly end. The first cancels
+// the command's context: a command that drains then finishes what is in flight,
 // however long that takes. The second ends the program at once.
 //
 // SIGHUP says that the terminal was closed and is a first signal too, but never a
 // second: shells send it once more. A command may have another use for it; see
-// reloads. Where there is no such signal, as on Windows, it never comes.
+// reloads. SIGXCPU, the limit of CPU time, is a first signal too and comes again
+// every second. Where there are no such signals, as on Windows, they never come.
+//
+// A write to a pipe without a reader, and one beyond the limit of a file's size,
+// return an error and do not end the program.
 type signals struct {
 	arrived  chan os.Signal
 	hangups  chan os.Signal
+	limits   chan os.Signal
+	pipes    chan os.Signal // nobody reads it: see listen
 	draining atomic.Bool
 	notice   func()
 	// cut, once it is there, says what a second signal cuts short.
@@ -32,8 +38,15 @@ type signals struct {
 }
 
 func listen() *signals {
-	s := &signals{arrived: make(chan os.Signal, 2), hangups: make(chan os.Signal, 1)}
-	signal.Notify(s.arrived, os.Interrupt, syscall.SIGTERM)
+	s := &signals{
+		arrived: make(chan os.Signal, 2), hangups: make(chan os.Signal, 1),
+		limits: make(chan os.Signal, 1), pipes: make(chan os.Signal, 1),
+	}
+	signal.Notify(s.arrived, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
+	// Who asks for SIGPIPE gets EPIPE from a write to stdout or stderr as well; else
+	// the process would die in the midst of its calls. See the package os/signal.
+	signal.Notify(s.pipes, syscall.SIGPIPE)
+	s.notifyLimits()
 	if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup
 		signal.Notify(s.hangups, syscall.SIGHUP)
 	}
@@ -43,6 +56,8 @@ func listen() *signals {
 func (s *signals) close() {
 	signal.Stop(s.arrived)
 	signal.Stop(s.hangups)
+	signal.Stop(s.limits)
+	signal.Stop(s.pipes)
 }
 
 // reloads tells of each SIGHUP from now on, or once of several in a row; they do
@@ -100,6 +115,8 @@ func (s *signals) guard(ctx context.Context, work func(context.Context) int) int
 			told = true
 		case <-s.hangups:
 			told = s.hungUp()
+		case <-s.limits:
+			told = true
 		}
 	}
 	cancel()
