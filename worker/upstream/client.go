@@ -315,8 +315,9 @@ func (c *Client) unanswered(f *fault, head http.Header, started time.Time) Answe
 	if f.notSent {
 		return Answer{NotSent: true, Err: c.failed("not sent", f.err)}
 	}
+	head = c.secrets.Header(head) // it may say when to call again
 	return Answer{
-		Outcome:   policy.Outcome{Transport: f.kind, CorrelationID: correlationID(c.secrets.Header(head)), ReceivedAt: now},
+		Outcome:   policy.Outcome{Transport: f.kind, Header: head, CorrelationID: correlationID(head), ReceivedAt: now},
 		StartedAt: started, Latency: now.Sub(started),
 		Err: c.failed(string(f.kind), f.err),
 	}

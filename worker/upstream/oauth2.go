@@ -113,6 +113,7 @@ func (o *oauth2Auth) fetch(ctx context.Context) (grant, *credentialError) {
 	cerr.err = o.clean(cerr.err)
 	cerr.outcome.Message = o.secrets.Text(cerr.outcome.Message)
 	cerr.outcome.ReceivedAt = received
+	cerr.outcome.Header = o.secrets.Header(resp.Header) // it may say when to ask again
 	return grant{}, cerr
 }
 

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
 )
 
 const (
@@ -15,6 +17,8 @@ const (
 	// renewalPause is how long an early renewal that failed is not tried again;
 	// the token still works meanwhile.
 	renewalPause = 5 * time.Second
+	// mostRetryAfter is the longest that a token endpoint's Retry-After is heeded.
+	mostRetryAfter = 25 * time.Hour
 )
 
 // grant is a token and how long it lives.
@@ -39,6 +43,9 @@ type tokens struct {
 	current issued
 	pending *renewal
 	quiet   time.Time
+	// refused is the fault of an endpoint that asked to be left alone until then.
+	refused *credentialError
+	until   time.Time
 }
 
 // issued is a token in use. Its zero value is none.
@@ -107,6 +114,11 @@ func (t *tokens) begin() *renewal {
 		close(r.done)
 		return r
 	}
+	if t.refused != nil && time.Now().Before(t.until) {
+		r.err = t.refused
+		close(r.done)
+		return r
+	}
 	t.pending = r
 	t.work.Go(func() { t.run(r) })
 	return r
@@ -119,8 +131,13 @@ func (t *tokens) run(r *renewal) {
 	defer t.mu.Unlock()
 	t.pending = nil
 	now := time.Now()
+	t.refused = nil
 	if err != nil {
 		r.err = err
+		// A refusal opens a circuit, which holds until then; a fault does not.
+		if wait, ok := policy.RetryAfter(err.outcome.Header, err.outcome.ReceivedAt); ok && err.outcome.Transport != policy.TransportNone {
+			t.refused, t.until = err, err.outcome.ReceivedAt.Add(min(wait, mostRetryAfter))
+		}
 		t.quiet = now.Add(renewalPause)
 		t.log.Warn("no new token", "error", err.Error())
 	} else {
