@@ -234,9 +234,18 @@ func ResultOf(r ledger.Record) Result {
 		res.Class, res.Rule, res.HTTPStatus = e.Class, e.Rule, e.HTTPStatus
 		res.ErrorCode, res.ErrorMessage = json.Number(e.Code), e.Message
 		res.UserMessage, res.Advice, res.CorrelationID = e.UserMessage, e.Advice, e.CorrelationID
+		res.Amount, res.Headers = decimalOf(e.Amount), e.Headers
 	}
-	res.Body = ResultBody(r.Body, r.BodyType)
+	res.Body = BodyOf(r)
 	return res
+}
+
+// BodyOf writes the body of a record as a results file holds it.
+func BodyOf(r ledger.Record) json.RawMessage {
+	if r.Ending != nil && r.Ending.BodyEncoding != "" {
+		return EncodedBody(r.Body, r.BodyType, r.Ending.BodyEncoding)
+	}
+	return ResultBody(r.Body, r.BodyType)
 }
 
 // Redrive opens an ended call (dead, dropped or cancelled) again with a fresh

@@ -124,6 +124,13 @@ func (r *Result) setField(name string, value []byte) (bad *FieldError) {
 		var text string
 		text, bad = parseString(name, value)
 		r.ErrorCode = json.Number(text)
+	case "amount":
+		if !isNumber(string(value)) {
+			return &FieldError{Field: name, Problem: "is not a number", Fix: "the line is left aside"}
+		}
+		r.Amount = json.Number(value)
+	case "headers":
+		r.Headers, bad = parseTexts(name, value)
 	case "first_at":
 		r.FirstAt, bad = parseInstant(name, value)
 	case "finished_at":
@@ -178,6 +185,18 @@ func parseCount(field string, value []byte) (int, *FieldError) {
 		return 0, &FieldError{Field: field, Problem: "is not a whole number", Fix: "the line is left aside"}
 	}
 	return count, nil
+}
+
+// parseTexts reads an object of strings; one without members is nil.
+func parseTexts(field string, value []byte) (map[string]string, *FieldError) {
+	var texts map[string]string
+	if err := json.Unmarshal(value, &texts); err != nil {
+		return nil, &FieldError{Field: field, Problem: "is not an object of strings", Fix: "the line is left aside"}
+	}
+	if len(texts) == 0 {
+		return nil, nil
+	}
+	return texts, nil
 }
 
 func parseInstant(field string, value []byte) (time.Time, *FieldError) {

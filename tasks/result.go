@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"mime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,9 +54,13 @@ type Result struct {
 	Digest string
 	// Line is where the call stood in the file of a run when the result was written, from 1; 0 elsewhere.
 	Line int
+	// Amount is what the API said that the call was billed, with the digits that it gave; empty: it said nothing, or no number.
+	Amount json.Number
+	// Headers are those of the answer that the upstream is configured to keep; nil is written as {}.
+	Headers map[string]string
 	// Meta is the call's, byte for byte; nil if it had none.
 	Meta json.RawMessage
-	// Body is the answer as ResultBody made it.
+	// Body is the answer as ResultBody or EncodedBody made it.
 	Body json.RawMessage
 }
 
@@ -140,6 +146,13 @@ func (r Result) appendJSON(dst []byte) ([]byte, error) {
 	} else {
 		dst = strconv.AppendInt(dst, int64(r.Line), 10)
 	}
+	dst = appendName(dst, "amount")
+	if isNumber(string(r.Amount)) {
+		dst = append(dst, r.Amount...)
+	} else {
+		dst = append(dst, "null"...)
+	}
+	dst = appendTexts(appendName(dst, "headers"), r.Headers)
 	dst = append(appendName(dst, "meta"), meta...)
 	dst = append(appendName(dst, "body"), body...)
 	return append(dst, '}'), nil
@@ -165,10 +178,47 @@ func ResultBody(data []byte, contentType string) json.RawMessage {
 	if text && bytes.IndexByte(data, 0) < 0 {
 		return appendString(make([]byte, 0, len(data)+len(data)/16+2), string(data))
 	}
-	dst := append(make([]byte, 0, base64.StdEncoding.EncodedLen(len(data))+len(contentType)+40), `{"base64":"`...)
+	return base64Body(data, contentType, "")
+}
+
+// EncodedBody is [ResultBody] of an answer whose content codings could not be undone, such as a gzip body with a wrong checksum:
+// {"base64":…,"content_type":…,"content_encoding":"gzip"}, whatever the bytes are.
+func EncodedBody(data []byte, contentType, contentEncoding string) json.RawMessage {
+	if len(data) == 0 {
+		return nil
+	}
+	return base64Body(data, contentType, contentEncoding)
+}
+
+func base64Body(data []byte, contentType, contentEncoding string) json.RawMessage {
+	size := base64.StdEncoding.EncodedLen(len(data)) + len(contentType) + len(contentEncoding) + 70
+	dst := append(make([]byte, 0, size), `{"base64":"`...)
 	dst = base64.StdEncoding.AppendEncode(dst, data)
 	dst = appendString(append(dst, `","content_type":`...), contentType)
+	if contentEncoding != "" {
+		dst = appendString(append(dst, `,"content_encoding":`...), contentEncoding)
+	}
 	return append(dst, '}')
+}
+
+// decimalOf returns a decimal number that an API wrote as a JSON number with the same digits, or "" for anything else.
+func decimalOf(s string) json.Number {
+	sign := ""
+	s = strings.TrimPrefix(strings.TrimSpace(s), "+")
+	if strings.HasPrefix(s, "-") {
+		sign, s = "-", s[1:]
+	}
+	whole, fraction, hasFraction := strings.Cut(s, ".")
+	if whole = strings.TrimLeft(whole, "0"); whole == "" && s != "" && s != "." {
+		whole = "0"
+	}
+	if hasFraction && fraction != "" {
+		whole += "." + fraction
+	}
+	if number := sign + whole; isNumber(number) {
+		return json.Number(number)
+	}
+	return ""
 }
 
 func saysJSON(contentType string) bool {
@@ -206,6 +256,18 @@ func appendText(dst []byte, s string) []byte {
 		return append(dst, "null"...)
 	}
 	return appendString(dst, s)
+}
+
+// appendTexts writes an object in the order of its names.
+func appendTexts(dst []byte, texts map[string]string) []byte {
+	if len(texts) == 0 {
+		return append(dst, "{}"...)
+	}
+	dst = append(dst, '{')
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		dst = appendString(appendName(dst, name), texts[name])
+	}
+	return append(dst, '}')
 }
 
 // appendTime writes null for the zero time.

@@ -22,7 +22,7 @@ import (
 var doneResult = tasks.Result{
 	Key: "row-1", ID: "1c17", Batch: "july", Upstream: "patsnap", Method: "GET", Path: "/search?q=<a>&b", State: tasks.StateDone, Class: "ok", Rule: "ok",
 	HTTPStatus: 200, CorrelationID: "c-1", Attempts: 3, Parked: 2, FirstAt: *instant("2026-01-01T00:00:00Z"), FinishedAt: *instant("2026-01-01T00:00:05.25Z"),
-	Digest: "37d5", Line: 7, Meta: json.RawMessage(`{ "row" : 1.10 }`), Body: json.RawMessage("{\n \"id\": 12345678901234567890, \"p\": 1.10, \"s\": \"a\\nb <\" }"),
+	Digest: "37d5", Line: 7, Amount: "0.0500", Headers: map[string]string{"Location": "/jobs/7", "Link": "</a>; rel=\"next\""}, Meta: json.RawMessage(`{ "row" : 1.10 }`), Body: json.RawMessage("{\n \"id\": 12345678901234567890, \"p\": 1.10, \"s\": \"a\\nb <\" }"),
 }
 
 func TestAResultLineIsTheContractsToTheLetter(t *testing.T) {
@@ -38,10 +38,10 @@ func TestAResultLineIsTheContractsToTheLetter(t *testing.T) {
 		result tasks.Result
 		want   string
 	}{
-		{doneResult, `{"key":"row-1","id":"1c17","batch":"july","upstream":"patsnap","method":"GET","path":"/search?q=<a>&b","state":"done","class":"ok","rule":"ok","http_status":200,"error_code":null,"error_message":null,"user_message":null,"advice":null,"correlation_id":"c-1","attempts":3,"parked":2,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:05.25Z","digest":"37d5","line":7,"meta":{ "row" : 1.10 },"body":{"id":12345678901234567890,"p":1.10,"s":"a\nb <"}}`},
-		{dead, `{"key":"row-2","id":"2","batch":"july","upstream":"patsnap","method":"POST","path":"/pay","state":"dead","class":"balance","rule":"balance","http_status":200,"error_code":67200005,"error_message":"Insufficient balance,\ncall failed!","user_message":"Please try again later.","advice":"Top up.","correlation_id":"c-2","attempts":1,"parked":0,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:01Z","digest":"d","line":null,"meta":null,"body":null}`},
-		{expired, `{"key":"row-3","id":"","batch":"","upstream":"","method":"JOB","path":"/invoice.send","state":"dead","class":"expired","rule":null,"http_status":null,"error_code":null,"error_message":null,"user_message":null,"advice":null,"correlation_id":null,"attempts":0,"parked":0,"first_at":null,"finished_at":"2026-01-01T00:00:01Z","digest":"","line":null,"meta":null,"body":null}`},
-		{chatty, `{"key":"row-2","id":"2","batch":"july","upstream":"patsnap","method":"POST","path":"/pay","state":"cancelled","class":"balance","rule":"balance","http_status":200,"error_code":1.0,"error_message":"Insufficient balance,\ncall failed!","user_message":null,"advice":null,"correlation_id":"c-2","attempts":1,"parked":0,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:01Z","digest":"d","line":null,"meta":null,"body":null}`},
+		{doneResult, `{"key":"row-1","id":"1c17","batch":"july","upstream":"patsnap","method":"GET","path":"/search?q=<a>&b","state":"done","class":"ok","rule":"ok","http_status":200,"error_code":null,"error_message":null,"user_message":null,"advice":null,"correlation_id":"c-1","attempts":3,"parked":2,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:05.25Z","digest":"37d5","line":7,"amount":0.0500,"headers":{"Link":"</a>; rel=\"next\"","Location":"/jobs/7"},"meta":{ "row" : 1.10 },"body":{"id":12345678901234567890,"p":1.10,"s":"a\nb <"}}`},
+		{dead, `{"key":"row-2","id":"2","batch":"july","upstream":"patsnap","method":"POST","path":"/pay","state":"dead","class":"balance","rule":"balance","http_status":200,"error_code":67200005,"error_message":"Insufficient balance,\ncall failed!","user_message":"Please try again later.","advice":"Top up.","correlation_id":"c-2","attempts":1,"parked":0,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:01Z","digest":"d","line":null,"amount":null,"headers":{},"meta":null,"body":null}`},
+		{expired, `{"key":"row-3","id":"","batch":"","upstream":"","method":"JOB","path":"/invoice.send","state":"dead","class":"expired","rule":null,"http_status":null,"error_code":null,"error_message":null,"user_message":null,"advice":null,"correlation_id":null,"attempts":0,"parked":0,"first_at":null,"finished_at":"2026-01-01T00:00:01Z","digest":"","line":null,"amount":null,"headers":{},"meta":null,"body":null}`},
+		{chatty, `{"key":"row-2","id":"2","batch":"july","upstream":"patsnap","method":"POST","path":"/pay","state":"cancelled","class":"balance","rule":"balance","http_status":200,"error_code":1.0,"error_message":"Insufficient balance,\ncall failed!","user_message":null,"advice":null,"correlation_id":"c-2","attempts":1,"parked":0,"first_at":"2026-01-01T00:00:00Z","finished_at":"2026-01-01T00:00:01Z","digest":"d","line":null,"amount":null,"headers":{},"meta":null,"body":null}`},
 	} {
 		got, err := tasks.EncodeResult(nil, test.result)
 		if err != nil || string(got) != test.want+"\n" {
@@ -125,7 +125,9 @@ func TestWritingAndReadingAResultIsTheIdentity(t *testing.T) {
 			HTTPStatus: rapid.IntRange(0, 999).Draw(t, "status"), ErrorCode: json.Number(rapid.SampledFrom([]string{"", "0", "68300008", "1.0", "007", "E12", "1e9", " 1"}).Draw(t, "code")),
 			ErrorMessage: text("message"), UserMessage: text("user"), Advice: text("advice"), CorrelationID: text("correlation"),
 			Attempts: rapid.Int().Draw(t, "attempts"), Parked: rapid.Int().Draw(t, "parked"), FirstAt: when("first"), FinishedAt: when("finished"), Digest: text("digest"),
-			Body: tasks.ResultBody([]byte(text("body")), "text/plain"),
+			Amount:  json.Number(rapid.SampledFrom([]string{"", "0", "0.0500", "-1", "1e9"}).Draw(t, "amount")),
+			Headers: rapid.SampledFrom([]map[string]string{nil, {"Location": text("location")}, {"Link": text("link"), text("name"): "x"}}).Draw(t, "headers"),
+			Body:    tasks.ResultBody([]byte(text("body")), "text/plain"),
 		}
 		line, err := tasks.EncodeResult(nil, want)
 		if err != nil {
@@ -306,7 +308,7 @@ func ExampleEncodeResult() {
 	})
 	fmt.Printf("%s%v\n", line[bytes.Index(line, []byte(`"digest"`)):], err)
 	// Output:
-	// "digest":"","line":null,"meta":null,"body":{"id":12345678901234567890}}
+	// "digest":"","line":null,"amount":null,"headers":{},"meta":null,"body":{"id":12345678901234567890}}
 	// <nil>
 }
 
@@ -369,4 +371,58 @@ func FuzzResultOf(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestALineOfAnOlderVersionHasNoAmountAndNoHeaders(t *testing.T) {
+	for _, line := range []string{
+		`{"key":"row-1","state":"done","class":"ok","body":{"a":1}}`,
+		`{"key":"row-1","state":"done","class":"ok","amount":null,"headers":null,"body":{"a":1}}`,
+		`{"key":"row-1","state":"done","class":"ok","amount":null,"headers":{},"body":{"a":1}}`,
+	} {
+		var r tasks.Result
+		if err := json.Unmarshal([]byte(line), &r); err != nil || r.Amount != "" || r.Headers != nil || string(r.Body) != `{"a":1}` {
+			t.Errorf("%s: %+v, %v", line, r, err)
+		}
+	}
+	for _, line := range []string{
+		`{"key":"row-1","state":"done","amount":"five"}`,
+		`{"key":"row-1","state":"done","headers":{"A":1}}`,
+		`{"key":"row-1","state":"done","headers":[]}`,
+	} {
+		if err := json.Unmarshal([]byte(line), new(tasks.Result)); err == nil {
+			t.Errorf("%s was read", line)
+		}
+	}
+}
+
+func TestARecordsAmountIsTheNumberThatTheAPIWrote(t *testing.T) {
+	for said, want := range map[string]string{
+		"": "null", "0.05": "0.05", " 7 ": "7", "0.0500": "0.0500", "007": "7", "+1.5": "1.5", "-2": "-2", ".5": "0.5", "3.": "3", "0": "0", "00.10": "0.10",
+		"1e-3": "1e-3", "12345678901234567890.123": "12345678901234567890.123",
+		"five": "null", "$5": "null", "0.05 USD": "null", "1,5": "null", "NaN": "null", ".": "null", "--1": "null", "1 2": "null",
+	} {
+		line, err := tasks.EncodeResult(nil, tasks.ResultOf(ledger.Record{Key: "k", State: ledger.Done, Ending: &ledger.Ending{Amount: said}}))
+		if err != nil || !strings.Contains(string(line), `"amount":`+want+`,"headers":{}`) {
+			t.Errorf("%q: %s, %v", said, line, err)
+		}
+	}
+}
+
+func TestABodyThatCouldNotBeDecodedKeepsItsBytesAndItsCoding(t *testing.T) {
+	record := ledger.Record{
+		Key: "k", State: ledger.Dead, Body: []byte("\x1f\x8b\x08"), BodyType: "application/json", Ending: &ledger.Ending{BodyEncoding: "gzip"},
+	}
+	const want = `{"base64":"H4sI","content_type":"application/json","content_encoding":"gzip"}`
+	if got := tasks.ResultOf(record).Body; string(got) != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	// Even where the bytes look like text.
+	record.Body = []byte(`{"a":1}`)
+	if got := tasks.ResultOf(record).Body; !bytes.HasPrefix(got, []byte(`{"base64":"eyJhIjoxfQ=="`)) {
+		t.Errorf("got %s", got)
+	}
+	record.Body = nil
+	if got := tasks.ResultOf(record).Body; got != nil {
+		t.Errorf("got %s, want none", got)
+	}
 }

@@ -145,6 +145,13 @@ type Upstream struct {
 	// a budget of money is then settled with. Without one the budget counts
 	// CostPerCall, and x-openapi-amount is kept for the records only.
 	CostHeader string
+	// Headers and Query are sent with every call: those that a call sets itself come
+	// first, the credential last. They are not secret. Names that belong to the
+	// credential or to HTTP itself are refused.
+	Headers map[string]string
+	Query   map[string]string
+	// KeepHeaders names headers of answers that results carry, at most 32.
+	KeepHeaders []string
 	// TLS names private authorities and client certificates.
 	TLS TLS
 }

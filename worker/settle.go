@@ -111,6 +111,7 @@ func (w *Worker) end(ctx context.Context, p *passage, a attempted, d policy.Deci
 			Class: string(d.Class), Rule: d.Rule, HTTPStatus: a.Outcome.Status, Code: codeOf(a.Outcome),
 			Message: messageOf(a), Transport: string(a.Outcome.Transport),
 			CorrelationID: a.Outcome.CorrelationID, Endpoint: p.endpoint, Amount: a.Kept.Amount,
+			Headers: a.Kept.Headers, BodyEncoding: a.ContentEncoding,
 			Attempts: t.Attempts, Parked: t.Parked, FirstAt: t.FirstAt, FinishedAt: time.Now().UTC(),
 		},
 		Body: a.Body, BodyType: a.ContentType,

@@ -191,6 +191,7 @@ func newAccount(u Upstream, cfg Config) (*account, error) {
 	a.client, err = upstream.New(upstream.Config{
 		Name: u.Name, BaseURL: u.BaseURL, Auth: u.Auth, Timeout: a.timeout, Concurrency: a.concurrency,
 		IdempotencyHeader: u.IdempotencyHeader, MaxBody: u.MaxBody, CostHeader: u.CostHeader, TLS: u.TLS, Logger: cfg.Logger, Redactor: cfg.Redactor,
+		Headers: u.Headers, Query: u.Query, KeepHeaders: u.KeepHeaders,
 	})
 	if err == nil {
 		a.credential, _ = a.client.Mark()

@@ -209,7 +209,7 @@ func (a *app) showRest(r ledger.Record) error {
 		fmt.Fprintf(&b, "\nThe call\n  %s\n", printable(string(call)))
 	}
 	if len(r.Body) > 0 {
-		fmt.Fprintf(&b, "\nThe answer's body\n  %s\n", printable(string(tasks.ResultBody(r.Body, r.BodyType))))
+		fmt.Fprintf(&b, "\nThe answer's body\n  %s\n", printable(string(tasks.BodyOf(r))))
 	}
 	if next := a.nextSteps(r); len(next) > 0 {
 		b.WriteString("\nNext\n")

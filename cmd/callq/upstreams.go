@@ -30,6 +30,7 @@ func upstreamsOf(cfg *config.Config) ([]worker.Upstream, error) {
 		w := worker.Upstream{
 			Name: u.Name, BaseURL: u.BaseURL, Policy: policies[i], Auth: authOf(u.Auth), Timeout: u.Timeout, Concurrency: u.Concurrency,
 			Endpoints: u.Endpoints, Idempotent: u.Idempotent, IdempotencyHeader: u.IdempotencyHeader, MaxBody: u.MaxBody,
+			Headers: u.Headers, Query: u.Query, KeepHeaders: u.KeepHeaders,
 			TLS: worker.TLS{CA: u.TLS.CA, Cert: u.TLS.Cert, Key: u.TLS.Key},
 		}
 		for _, l := range u.Limits {

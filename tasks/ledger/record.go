@@ -51,21 +51,26 @@ type Attempt struct {
 
 // Ending is how a call ended. The zero value of a field means that there was none.
 type Ending struct {
-	Class         string    `json:"class"`
-	Rule          string    `json:"rule,omitempty"`
-	HTTPStatus    int       `json:"status,omitempty"`
-	Code          string    `json:"code,omitempty"`
-	Message       string    `json:"message,omitempty"`
-	Transport     string    `json:"transport,omitempty"`
-	CorrelationID string    `json:"correlation_id,omitempty"`
-	UserMessage   string    `json:"user_message,omitempty"`
-	Advice        string    `json:"advice,omitempty"`
-	Endpoint      string    `json:"endpoint,omitempty"`
-	Amount        string    `json:"amount,omitempty"`
-	Attempts      int       `json:"attempts"`
-	Parked        int       `json:"parked"`
-	FirstAt       time.Time `json:"first_at,omitzero"`
-	FinishedAt    time.Time `json:"finished_at"`
+	Class         string `json:"class"`
+	Rule          string `json:"rule,omitempty"`
+	HTTPStatus    int    `json:"status,omitempty"`
+	Code          string `json:"code,omitempty"`
+	Message       string `json:"message,omitempty"`
+	Transport     string `json:"transport,omitempty"`
+	CorrelationID string `json:"correlation_id,omitempty"`
+	UserMessage   string `json:"user_message,omitempty"`
+	Advice        string `json:"advice,omitempty"`
+	Endpoint      string `json:"endpoint,omitempty"`
+	Amount        string `json:"amount,omitempty"`
+	// Headers are the answer's headers that results carry, by their configured names.
+	Headers map[string]string `json:"headers,omitempty"`
+	// BodyEncoding names the content codings that the record's body still has, as
+	// they could not be undone.
+	BodyEncoding string    `json:"body_encoding,omitempty"`
+	Attempts     int       `json:"attempts"`
+	Parked       int       `json:"parked"`
+	FirstAt      time.Time `json:"first_at,omitzero"`
+	FinishedAt   time.Time `json:"finished_at"`
 }
 
 // Former is an ending that a redrive has put aside.

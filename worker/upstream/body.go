@@ -2,82 +2,77 @@ package upstream
 
 import (
 	"bytes"
-	"compress/flate"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
 // content is the body of an answer as far as it could be read.
 type content struct {
+	// bytes is the body with its codings undone. Where they could not be undone,
+	// it is the body as it came.
 	bytes []byte
-	// cut: it ended before its declared length. corrupt: it is not in the
-	// encoding that it declares.
-	cut, corrupt bool
+	// encoding names the codings that bytes still has; empty if none.
+	encoding string
+	// decoded is as much as could be decoded of a body that keeps its encoding.
+	decoded []byte
+	// cut reports that the body ended before its declared length, or that its
+	// codings could not be undone: it must not be taken for the whole answer.
+	cut bool
 }
 
-// readBody reads the body of resp and unpacks it. It reads no more than limit
-// bytes of what is unpacked, and little more than that of what is packed, so
-// that neither a bomb nor an endless row of empty members costs more than an
-// honest body. The body is closed; a connection whose body was not read to its
-// end is not used again.
+// readBody reads the body of resp and undoes its content codings. It reads no
+// more than limit bytes of decoded body, and little more than that of encoded
+// body, so that neither a bomb nor an endless row of empty gzip members costs
+// more than an honest body. The body is closed; net/http does not use a
+// connection again whose body was not read to its end.
 func readBody(ctx context.Context, resp *http.Response, limit int64) (content, *fault) {
 	defer resp.Body.Close()
 	// A 101 has the connection itself as its body, which would never end.
 	if resp.StatusCode == http.StatusSwitchingProtocols || resp.Request.Method == http.MethodHead {
 		return content{}, nil
 	}
-	encoding := strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding")))
-	packed := encoding == "gzip" || encoding == "x-gzip"
-	if !packed && resp.ContentLength > limit {
+	codings := codingsOf(resp.Header)
+	encoded := len(codings) > 0
+	if !encoded && resp.ContentLength > limit {
 		return content{}, tooLarge(limit)
 	}
-	source := &sourceReader{r: resp.Body, rest: wireLimit(limit, packed)}
-	var body io.Reader = source
-	if packed {
-		z, err := gzip.NewReader(source)
-		if err != nil {
-			if errors.Is(err, io.EOF) && errors.Is(source.err, io.EOF) {
-				return content{}, nil
-			}
-			return judge(ctx, nil, source, err, limit)
-		}
-		body = z
-	}
+	most := wireLimit(limit, encoded)
 	var buf bytes.Buffer
 	if n := resp.ContentLength; n > 0 {
 		buf.Grow(int(min(n, 1<<20)) + bytes.MinRead)
 	}
-	n, err := buf.ReadFrom(io.LimitReader(body, limit+1))
-	if n > limit {
+	n, err := buf.ReadFrom(io.LimitReader(resp.Body, most+1))
+	if n > most {
 		return content{}, tooLarge(limit)
 	}
-	if err != nil {
-		return judge(ctx, buf.Bytes(), source, err, limit)
+	if err != nil && timedOut(ctx, err) {
+		return content{}, &fault{kind: policy.TimeoutAfterSend, err: err}
 	}
-	out := content{bytes: buf.Bytes()}
-	out.corrupt = !packed && encoding != "" && encoding != "identity"
-	return out, nil
+	raw := content{bytes: buf.Bytes(), cut: err != nil}
+	if !encoded || len(raw.bytes) == 0 {
+		return raw, nil
+	}
+	return raw.decode(codings, limit)
 }
 
-// judge tells what a body's error means.
-func judge(ctx context.Context, sofar []byte, source *sourceReader, err error, limit int64) (content, *fault) {
-	var corrupt flate.CorruptInputError
+// decode undoes the codings of a body that was read as far as it came.
+func (c content) decode(codings []string, limit int64) (content, *fault) {
+	plain, err := undo(codings, c.bytes, limit)
 	switch {
-	case errors.Is(err, errWireLimit):
+	case errors.Is(err, errDecodedLimit), err != nil && int64(len(c.bytes)) > limit:
 		return content{}, tooLarge(limit)
-	case source.err != nil && !errors.Is(source.err, io.EOF) && timedOut(ctx, source.err):
-		return content{}, &fault{kind: policy.TimeoutAfterSend, err: source.err}
-	case errors.As(err, &corrupt), errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum):
-		return content{corrupt: true}, nil
+	case err != nil:
+		return content{bytes: c.bytes, encoding: joinCodings(codings), decoded: plain, cut: true}, nil
+	case int64(len(plain)) > limit:
+		return content{}, tooLarge(limit)
 	default:
-		return content{bytes: sofar, cut: true}, nil
+		return content{bytes: plain, cut: c.cut}, nil
 	}
 }
 
@@ -88,39 +83,24 @@ func tooLarge(limit int64) *fault {
 	}
 }
 
-// wireLimit is how many bytes of a body may come over the wire. What cannot be
-// packed any smaller grows a little when it is packed.
-func wireLimit(limit int64, packed bool) int64 {
-	if packed {
+// wireLimit is how many bytes of a body may come over the wire. A body that does
+// not compress grows a little when it is encoded.
+func wireLimit(limit int64, encoded bool) int64 {
+	if encoded {
 		return limit + limit/64 + 64<<10
 	}
-	return limit + 1
+	return limit
 }
 
-var errWireLimit = errors.New("the packed body is over the limit")
-
-// sourceReader remembers the error of the connection, which an unpacker may
-// turn into one of its own, and ends after rest bytes.
-type sourceReader struct {
-	r    io.Reader
-	rest int64
-	err  error
-}
-
-func (s *sourceReader) Read(p []byte) (int, error) {
-	if s.rest <= 0 {
-		// Is there more? A body of just the allowed length ends here.
-		n, err := s.r.Read(make([]byte, 1))
-		if n == 0 && err != nil {
-			s.err = err
-			return 0, err
+// clean returns c without secrets. Nobody can look into a body that cannot be
+// decoded; where the part that can be decoded holds a secret, that part is kept
+// without it in place of the body as it came.
+func (c content) clean(secrets *redact.Redactor) content {
+	if c.encoding != "" {
+		if plain := secrets.Bytes(c.decoded); !bytes.Equal(plain, c.decoded) {
+			return content{bytes: plain, cut: true}
 		}
-		return 0, errWireLimit
 	}
-	n, err := s.r.Read(p[:min(int64(len(p)), s.rest)])
-	s.rest -= int64(n)
-	if err != nil {
-		s.err = err
-	}
-	return n, err
+	c.bytes, c.decoded = secrets.Bytes(c.bytes), nil
+	return c
 }

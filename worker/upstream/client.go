@@ -14,12 +14,18 @@ import (
 	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
-// maxRedacted is how many credentials a client looks for in answers. Tokens come
-// and go; each one costs a search through every answer.
-const maxRedacted = 32
-
-// maxRedirects is how many redirects one call follows.
-const maxRedirects = 5
+const (
+	// maxRedacted is how many credentials a client looks for in answers. Tokens come
+	// and go; each one costs a search through every answer.
+	maxRedacted = 32
+	// maxRedirects is how many redirects one call follows.
+	maxRedirects = 5
+	// maxKept bounds each header that results carry, in bytes. The header of an
+	// answer as a whole is bounded by maxHeader.
+	maxKept = 8 << 10
+	// maxKeepHeaders is how many headers of an answer results may carry.
+	maxKeepHeaders = 32
+)
 
 // Client makes calls to one upstream. It is safe for concurrent use.
 type Client struct {
@@ -32,6 +38,7 @@ type Client struct {
 	// authHeader and authQuery are the names that carry the credential.
 	authHeader string
 	authQuery  []string
+	additions  additions
 }
 
 // New returns a client for the upstream of cfg. Its errors name the field that
@@ -53,23 +60,14 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		cfg: cfg, base: *base, basePath: cleanBasePath(base),
 		rt: newTransport(cfg.Concurrency, files), secrets: redact.New(maxRedacted, cfg.Redactor),
+		authHeader: cfg.Auth.header(), authQuery: cfg.Auth.parameters(), additions: newAdditions(cfg),
 	}
 	learnProxies(c.secrets, os.Getenv)
 	switch cfg.Auth.Type {
 	case AuthOAuth2:
-		c.authHeader = "Authorization"
-		for name := range cfg.Auth.Query {
-			c.authQuery = append(c.authQuery, name)
-		}
 		// Connections of its own: calls that wait for a token may not stand in
 		// its way.
 		c.auth = newOAuth2Auth(cfg, newTransport(2, files), c.secrets)
-	case AuthHeader:
-		c.authHeader = cfg.Auth.Name
-		c.auth = newStaticAuth(cfg.Auth, c.secrets)
-	case AuthQuery:
-		c.authQuery = []string{cfg.Auth.Name}
-		c.auth = newStaticAuth(cfg.Auth, c.secrets)
 	default:
 		c.auth = newStaticAuth(cfg.Auth, c.secrets)
 	}
@@ -113,12 +111,17 @@ type Answer struct {
 	// NotSent tells that nothing was sent and that there is nothing to judge:
 	// the caller's context ended first, or Err wraps ErrRefused.
 	NotSent bool
-	// Body is the answer's body, unpacked; as far as it came, where it was cut.
+	// Body is the answer's body with its content codings undone; as far as it
+	// came, where it was cut. Where the codings could not be undone it is the body
+	// as it came, and ContentEncoding names them.
 	Body []byte
 	// Conditional reports that the request carried a precondition (RFC 9110, 13.1).
 	Conditional bool
 	// ContentType is the answer's, as declared.
 	ContentType string
+	// ContentEncoding names the codings that Body still has, in the order in which
+	// they were applied: "gzip", "gzip, br". Empty: none.
+	ContentEncoding string
 	// Kept is what is worth keeping of the answer's headers.
 	Kept Kept
 	// TokenGeneration names the credential that was used, for Refresh.
@@ -141,6 +144,10 @@ type Kept struct {
 	RateLimit map[string]string
 	// Amount is what the call was billed, as the API wrote it.
 	Amount string
+	// Headers holds those of Config.KeepHeaders that the answer has, by the names
+	// that are configured; nil if there are none. The lines of one header are
+	// joined by ", " (RFC 9110, 5.3), and one over 8 KiB ends in "…".
+	Headers map[string]string
 }
 
 // Do makes one call and always returns an Answer. Until the request has a
@@ -281,15 +288,13 @@ func (c *Client) answered(run context.Context, resp *http.Response, started time
 	}
 	// Before they are read: what is cut off later could leave half a secret.
 	header := c.secrets.Header(resp.Header)
-	body.bytes = c.secrets.Bytes(body.bytes)
+	body = body.clean(c.secrets)
 	o := Read(resp.StatusCode, header, body.bytes, body.cut)
-	if body.corrupt {
-		o.Body = policy.BodyMalformed
-	}
 	o.Message = c.secrets.Text(o.Message)
 	o.ReceivedAt = received
 	return Answer{
-		Outcome: o, Conditional: conditional(resp.Request), Body: body.bytes, ContentType: header.Get("Content-Type"),
+		Outcome: o, Conditional: conditional(resp.Request),
+		Body: body.bytes, ContentType: header.Get("Content-Type"), ContentEncoding: body.encoding,
 		Kept: c.kept(o), StartedAt: started, Latency: time.Since(started),
 	}
 }
@@ -338,6 +343,21 @@ func (c *Client) kept(o policy.Outcome) Kept {
 			}
 			k.RateLimit[name] = clean([]byte(strings.Join(values, ", ")), maxMessage)
 		}
+	}
+	for _, name := range c.cfg.KeepHeaders {
+		values := o.Header.Values(name)
+		if len(values) == 0 {
+			continue
+		}
+		if k.Headers == nil {
+			k.Headers = make(map[string]string, len(c.cfg.KeepHeaders))
+		}
+		value := strings.Join(values, ", ")
+		kept := clean([]byte(value), maxKept)
+		if len(value) > maxKept {
+			kept += "…"
+		}
+		k.Headers[name] = kept
 	}
 	return k
 }

@@ -45,6 +45,13 @@ type Config struct {
 	// CostHeader names the answer's header that says what a call was billed.
 	// Defaults to "x-openapi-amount".
 	CostHeader string
+	// Headers and Query are sent with every call: the parameters and headers that a
+	// call sets itself come first. They are not secret, and appear in logs; a
+	// credential belongs into Auth.
+	Headers map[string]string
+	Query   map[string]string
+	// KeepHeaders names headers of answers that Kept.Headers is to hold.
+	KeepHeaders []string
 	// TLS holds files for private authorities and client certificates.
 	TLS TLS
 	// Logger receives events of the credential. Defaults to none.
@@ -177,6 +184,7 @@ func (c Config) validate() error {
 		fault("tls", "cert and key belong together; give both or neither")
 	}
 	c.Auth.validate(fault)
+	c.validateAdditions(fault)
 	return errors.Join(errs...)
 }
 

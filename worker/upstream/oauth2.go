@@ -99,7 +99,7 @@ func (o *oauth2Auth) fetch(ctx context.Context) (grant, *credentialError) {
 	// one that is known already. What is said of a refusal holds no secrets, not
 	// even the half of one that was cut off.
 	learnTokens(o.secrets, body.bytes, o.auth.TokenField)
-	plain := content{bytes: o.secrets.Bytes(body.bytes), cut: body.cut, corrupt: body.corrupt}
+	plain := body.clean(o.secrets)
 	cerr := tokenRefusal(resp.StatusCode, o.secrets.Header(resp.Header), plain)
 	if cerr == nil {
 		g, err := readToken(body.bytes, o.auth.TokenField)
@@ -189,7 +189,7 @@ func (o *oauth2Auth) unsent(f *fault) *credentialError {
 //   - a redirect, as a redirect: the token URL is wrong;
 //   - anything else as a 401, for the client or its settings were refused.
 func tokenRefusal(status int, header http.Header, body content) *credentialError {
-	o := Read(status, header, body.bytes, body.cut || body.corrupt)
+	o := Read(status, header, body.bytes, body.cut)
 	as := func(o policy.Outcome, format string, args ...any) *credentialError {
 		return &credentialError{outcome: o, err: fmt.Errorf(format, args...)}
 	}

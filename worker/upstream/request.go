@@ -124,7 +124,7 @@ func (c *Client) query(fromPath, raw string, values url.Values) (string, error) 
 	}
 	joined := strings.Join(parts, "&")
 	if len(c.authQuery) == 0 {
-		return joined, nil
+		return c.additions.addQuery(joined), nil
 	}
 	for pair := range strings.FieldsFuncSeq(joined, func(r rune) bool { return r == '&' || r == ';' }) {
 		name, _, _ := strings.Cut(pair, "=")
@@ -137,7 +137,7 @@ func (c *Client) query(fromPath, raw string, values url.Values) (string, error) 
 			}
 		}
 	}
-	return joined, nil
+	return c.additions.addQuery(joined), nil
 }
 
 // header checks the caller's headers and adds the worker's.
@@ -157,6 +157,7 @@ func (c *Client) header(r Request) (http.Header, error) {
 			h.Add(name, v)
 		}
 	}
+	c.additions.addHeaders(h, len(r.Body) > 0)
 	if h.Get("Content-Type") == "" && r.ContentType != "" {
 		if !printable(r.ContentType, true) {
 			return nil, refuse("content type", "holds a control character")

@@ -51,6 +51,11 @@ type Upstream struct {
 	IdempotencyHeader string
 	// MaxBody bounds a request's and an answer's body, in bytes.
 	MaxBody int64
+	// Headers and Query are sent with every call, unless the call sets them itself.
+	Headers map[string]string `json:",omitempty"`
+	Query   map[string]string `json:",omitempty"`
+	// KeepHeaders names headers of answers that results carry.
+	KeepHeaders []string `json:",omitempty"`
 	// TLS names the files of the connection, by absolute paths.
 	TLS TLS
 }
@@ -94,6 +99,7 @@ func (d *decoder) upstream(name string, e entry) {
 		return
 	}
 	costWrong := false
+	var sent additions
 	g := d.mapping(e, fields{
 		"base_url": func(e entry) {
 			d.text(e, upstreams, checkBaseURL, func(value string) { u.BaseURL = value })
@@ -136,8 +142,12 @@ func (d *decoder) upstream(name string, e entry) {
 				u.MaxBody = n
 			}
 		},
-		"tls": func(e entry) { d.tls(e, &u.TLS) },
+		"headers":      func(e entry) { sent.headers = d.additions(e) },
+		"query":        func(e entry) { sent.query = d.additions(e) },
+		"keep_headers": func(e entry) { u.KeepHeaders = d.keepHeaders(e) },
+		"tls":          func(e entry) { d.tls(e, &u.TLS) },
 	})
+	d.add(u, sent)
 	if g.lacks("base_url") {
 		d.fail(e.at, "%s has no base_url; write where the API is, as in base_url: https://api.example.com", e.path)
 	}

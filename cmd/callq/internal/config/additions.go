@@ -1,0 +1,157 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/seed-2903acc3/callq/tasks"
+)
+
+// addition is a header or a query parameter that every call of an upstream sends.
+type addition struct {
+	name, value, path string
+	at                Pos
+}
+
+// additions are those of one upstream. They are checked when the whole upstream
+// is read, since auth and idempotency_header have names of their own.
+type additions struct{ headers, query []addition }
+
+// additions reads a mapping of names to values: texts, numbers or truth values.
+func (d *decoder) additions(e entry) []addition {
+	var list []addition
+	d.eachKey(e, func(name string, e entry) {
+		if value, ok := d.scalar(e); ok {
+			list = append(list, addition{name, value, e.path, e.at})
+		}
+	})
+	return list
+}
+
+// scalar reads a text, number or truth value as it is written. It may be an empty
+// text, and may not hold a reference: these values are shown.
+func (d *decoder) scalar(e entry) (string, bool) {
+	var value string
+	switch node := e.node.(type) {
+	case *ast.StringNode:
+		value = node.Value
+	case *ast.LiteralNode:
+		value = node.Value.Value
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		value = node.GetToken().Value
+	default:
+		d.wrongType(e, "a string")
+		return "", false
+	}
+	if strings.Contains(value, "${") {
+		d.fail(d.pos(e.node), "%s cannot hold a ${…} reference, since it is not kept secret; a credential belongs under auth, as in auth: {type: header, name: X-Api-Key, value: \"${env:NAME}\"}", e.path)
+		return "", false
+	}
+	return value, d.checkNow(d.pos(e.node), e.path, value, checkOneLine)
+}
+
+func checkOneLine(value string) error {
+	for i := range len(value) {
+		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return errors.New("holds a line break or another control character; write the value in one line")
+		}
+	}
+	return nil
+}
+
+// add checks the headers and parameters of an upstream and stores them.
+func (d *decoder) add(u *Upstream, sent additions) {
+	for _, h := range sent.headers {
+		if !d.checkNow(h.at, h.path, h.name, func(name string) error { return checkAddedHeader(u, name) }) {
+			continue
+		}
+		if u.Headers == nil {
+			u.Headers = map[string]string{}
+		}
+		for other := range u.Headers {
+			if strings.EqualFold(other, h.name) {
+				d.fail(h.at, "%s is the same header as %s; keep one of them", h.path, other)
+			}
+		}
+		u.Headers[h.name] = h.value
+	}
+	for _, p := range sent.query {
+		if !d.checkNow(p.at, p.path, p.name, func(name string) error { return checkAddedParameter(u, name) }) {
+			continue
+		}
+		if u.Query == nil {
+			u.Query = map[string]string{}
+		}
+		u.Query[p.name] = p.value
+	}
+}
+
+func checkAddedHeader(u *Upstream, name string) error {
+	if err := checkToken7230(name); err != nil {
+		return err
+	}
+	switch lower := strings.ToLower(name); {
+	case u.Auth.Type == AuthHeader && strings.EqualFold(name, u.Auth.Name):
+		return errors.New("is the header of auth, which sets it on every call; take it out here")
+	case u.IdempotencyHeader != "" && strings.EqualFold(name, u.IdempotencyHeader):
+		return errors.New("is the idempotency_header, which holds the id of each call; take it out here")
+	case lower == "authorization" || lower == "cookie" || lower == "proxy-authorization":
+		return fmt.Errorf("is a credential; write it under auth, as in auth: {type: header, name: %s, value: \"${env:NAME}\"}", name)
+	case lower == "idempotency-key" || lower == "x-idempotency-key":
+		return fmt.Errorf("would be the same for every call; write idempotency_header: %s, and each call sends its own", name)
+	case lower == "content-encoding":
+		return errors.New("says that bodies are compressed, which callq does not do; take it out")
+	case tasks.ReservedHeader(name):
+		return errors.New("is set by the HTTP client itself; take it out")
+	}
+	return nil
+}
+
+func checkAddedParameter(u *Upstream, name string) error {
+	own := u.Auth.Type == AuthQuery && strings.EqualFold(name, u.Auth.Name)
+	if o := u.Auth.OAuth2; o != nil {
+		own = own || slices.ContainsFunc(o.Query, func(q QuerySecret) bool { return strings.EqualFold(q.Name, name) })
+	}
+	switch {
+	case name == "":
+		return errors.New("has no name; write one")
+	case own:
+		return errors.New("is a parameter of auth, which sets it on every call; take it out here")
+	}
+	return checkOneLine(name)
+}
+
+// mostKeepHeaders is how many headers of an answer results may carry.
+const mostKeepHeaders = 32
+
+func (d *decoder) keepHeaders(e entry) []string {
+	var names []string
+	d.list(e, func(e entry) {
+		name, ok := d.plain(e)
+		if !ok || !d.checkNow(d.pos(e.node), e.path, name, checkKeptHeader) {
+			return
+		}
+		for _, other := range names {
+			if strings.EqualFold(other, name) {
+				d.fail(d.pos(e.node), "%s is %s a second time; keep one of them", e.path, name)
+				return
+			}
+		}
+		names = append(names, name)
+	})
+	if len(names) > mostKeepHeaders {
+		d.fail(e.at, "%s has %d names; write at most %d", e.path, len(names), mostKeepHeaders)
+	}
+	return names
+}
+
+func checkKeptHeader(name string) error {
+	if lower := strings.ToLower(name); lower == "set-cookie" || lower == "set-cookie2" {
+		return fmt.Errorf("is %s, which holds a credential of the session; results cannot carry it", name)
+	}
+	return checkToken7230(name)
+}

@@ -1,0 +1,127 @@
+package upstream
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// additions are the headers and parameters that the configuration adds to every
+// request of an upstream. What a call sets itself comes first.
+type additions struct {
+	header http.Header
+	query  []addition
+}
+
+// addition is one parameter, as it is and as it is written in a URL.
+type addition struct{ name, encoded string }
+
+func newAdditions(cfg Config) additions {
+	var a additions
+	if len(cfg.Headers) > 0 {
+		a.header = make(http.Header, len(cfg.Headers))
+		for name, value := range cfg.Headers {
+			a.header.Set(name, value)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Query)) {
+		a.query = append(a.query, addition{name, url.QueryEscape(name) + "=" + url.QueryEscape(cfg.Query[name])})
+	}
+	return a
+}
+
+// addHeaders adds the headers that h does not have. A Content-Type is added only
+// to a request that has a body.
+func (a additions) addHeaders(h http.Header, hasBody bool) {
+	for name, values := range a.header {
+		if _, own := h[name]; !own && (hasBody || name != "Content-Type") {
+			h[name] = values
+		}
+	}
+}
+
+// addQuery adds the parameters that query, which is encoded, does not have.
+func (a additions) addQuery(query string) string {
+	if len(a.query) == 0 {
+		return query
+	}
+	own := map[string]bool{}
+	for pair := range strings.SplitSeq(query, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		if plain, err := url.QueryUnescape(name); err == nil {
+			name = plain
+		}
+		own[name] = true
+	}
+	for _, add := range a.query {
+		switch {
+		case own[add.name]:
+		case query == "":
+			query = add.encoded
+		default:
+			query += "&" + add.encoded
+		}
+	}
+	return query
+}
+
+// validateAdditions reports what is wrong with Headers, Query and KeepHeaders.
+func (c Config) validateAdditions(fault func(field, format string, args ...any)) {
+	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
+		field := "headers." + name
+		switch {
+		case !isToken(name):
+			fault("headers", "%q is not a header name", name)
+		case ReservedHeader(name), strings.EqualFold(name, c.Auth.header()):
+			fault(field, "is set by the worker; a credential belongs under auth")
+		case strings.EqualFold(name, c.IdempotencyHeader), strings.EqualFold(name, "Idempotency-Key"), strings.EqualFold(name, "X-Idempotency-Key"):
+			fault(field, "holds the id of each call; name it as idempotency_header")
+		case !printable(c.Headers[name], true):
+			fault(field, "holds a control character")
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Query)) {
+		switch {
+		case name == "":
+			fault("query", "has a parameter without a name")
+		case slices.ContainsFunc(c.Auth.parameters(), func(own string) bool { return strings.EqualFold(own, name) }):
+			fault("query."+name, "carries the credential; take it out, or out of auth")
+		}
+	}
+	if len(c.KeepHeaders) > maxKeepHeaders {
+		fault("keep_headers", "has %d names; at most %d are kept", len(c.KeepHeaders), maxKeepHeaders)
+	}
+	for i, name := range c.KeepHeaders {
+		switch {
+		case !isToken(name):
+			fault(fmt.Sprintf("keep_headers[%d]", i), "%q is not a header name", name)
+		case strings.EqualFold(name, "Set-Cookie"), strings.EqualFold(name, "Set-Cookie2"):
+			fault(fmt.Sprintf("keep_headers[%d]", i), "%s holds a session's credential, which no result may carry", name)
+		}
+	}
+}
+
+// header is the name of the header that carries the credential; empty if none.
+func (a Auth) header() string {
+	switch a.Type {
+	case AuthHeader:
+		return a.Name
+	case AuthBearer, AuthBasic, AuthOAuth2:
+		return "Authorization"
+	}
+	return ""
+}
+
+// parameters are the names of the query parameters that carry the credential.
+func (a Auth) parameters() []string {
+	switch a.Type {
+	case AuthQuery:
+		return []string{a.Name}
+	case AuthOAuth2:
+		return slices.Sorted(maps.Keys(a.Query))
+	}
+	return nil
+}
