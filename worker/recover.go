@@ -29,7 +29,8 @@ type overdue struct {
 	last time.Time // when it looked
 }
 
-// reclaim takes back the calls of workers that have died. asynq would do it too,
+// reclaim takes back the calls of workers that have died, and those that nobody got:
+// the reply to a dequeue may be lost with its connection. asynq would do it too,
 // once a minute and some time after the leases' end, and for none of its queues
 // where it cannot decode one of the tasks.
 func (w *Worker) reclaim(ctx context.Context) {
@@ -74,7 +75,7 @@ func (w *Worker) reclaimOnce(ctx context.Context, o *overdue, now time.Time, que
 	back := 0
 	defer func() {
 		if back > 0 {
-			w.log.Warn("a worker has died; the calls that it had under way are taken up again", "calls", back)
+			w.log.Warn("calls that no worker holds any more are taken up again: a worker was killed, or its connection to Redis broke", "calls", back)
 		}
 	}()
 	for _, lease := range leases {

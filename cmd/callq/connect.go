@@ -61,7 +61,7 @@ func inherit(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient,
 	if err != nil || n == 0 {
 		return err
 	}
-	log.Warn("a process that worked here was killed; the calls that it had under way are taken up again", "calls", n)
+	log.Warn("a process that worked here was killed or stopped at once; the calls that it had under way are taken up again", "calls", n)
 	upstreams, err := upstreamNames(ctx, cfg, books)
 	if err != nil {
 		return err

@@ -142,7 +142,8 @@ func TestACallThatWasRedrivenSinceEndsInTheNextRun(t *testing.T) {
 	r := newRerun(t, "GET /dead -> 68300006 x3; ok\nGET /dropped -> 68300004")
 	r.write("calls.jsonl", `{"key":"dead","path":"/dead"}`+"\n"+`{"key":"dropped","path":"/dropped"}`+"\n"+`{"key":"ok","path":"/ok"}`+"\n")
 	out, _ := r.callq(exitLosses, "run", "calls.jsonl")
-	says(t, out, "Dropped calls are made again once their lines have been changed.")
+	says(t, out, "Dropped calls are made again once their lines have been changed.\n"+
+		"If not the lines but the configuration was wrong (base_url, headers), correct it, then: callq run calls.jsonl --redo dropped (")
 	if again := "callq run calls.jsonl --redo dead\n"; !strings.HasSuffix(out, again) {
 		t.Errorf("it does not end with %q:\n%s", again, out)
 	}

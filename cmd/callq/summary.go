@@ -178,7 +178,7 @@ func (a *app) printSummary(w io.Writer, s summary) error {
 }
 
 // printAgain says how failed calls are made again. Dropped ones would be refused
-// again as they are; they are not offered.
+// again as they are, unless it was the configuration that was wrong.
 func (s summary) printAgain(text io.Writer) {
 	var states []string
 	for _, one := range []struct {
@@ -191,6 +191,8 @@ func (s summary) printAgain(text io.Writer) {
 	}
 	if s.Dropped > 0 {
 		fmt.Fprintln(text, "Dropped calls are made again once their lines have been changed.")
+		fmt.Fprintf(text, "If not the lines but the configuration was wrong (base_url, headers), correct it, then: %s --redo dropped", printable(s.again))
+		fmt.Fprintln(text, " (with --same-api if base_url was changed)")
 	}
 	if n := doubtful(s.Failures); n > 0 {
 		fmt.Fprintln(text, doubt(n))
