@@ -305,20 +305,20 @@ func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue, more in
 		ask.Limits = ledger.Limits{Keys: limit.Keys(a.name), Args: a.plan.Args(time.Now())}
 	}
 	if !w.clustered {
-		return w.taker.Take(ctx, ask)
+		return w.question(ctx, a, ask)
 	}
 	var err error
 	ask.Queues, ask.First = []string{d.Queue}, 0
-	ask.Elsewhere, err = w.ledger.InFlight(ctx, slices.DeleteFunc(slices.Clone(a.queues), func(q string) bool { return q == d.Queue })...)
+	ask.Elsewhere, err = w.ledger.InFlight(ctx, otherQueues(a.queues, d.Queue)...)
 	if err != nil {
 		return ledger.Dequeued{}, err
 	}
 	if a.plan == nil || d.Queue == a.name {
-		return w.taker.Take(ctx, ask)
+		return w.question(ctx, a, ask)
 	}
 	// The limits live on another node than this queue: the slot is taken second.
 	ask.Limits = ledger.Limits{Args: []any{a.plan.Name(), 0}}
-	got, err := w.taker.Take(ctx, ask)
+	got, err := w.question(ctx, a, ask)
 	if err != nil || got.Take == nil {
 		return got, err
 	}
@@ -339,6 +339,16 @@ func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue, more in
 		w.passTurn(ctx, got.Take)
 	}
 	return ledger.Dequeued{Held: got.Held}, err
+}
+
+// question asks Redis, and once more where a hold is over and the probe is to be
+// chosen.
+func (w *Worker) question(ctx context.Context, a *account, ask ledger.Ask) (ledger.Dequeued, error) {
+	got, err := w.taker.Take(ctx, ask)
+	if err != nil || got.Choose == nil {
+		return got, err
+	}
+	return w.takeProbe(ctx, a, ask, got.Choose)
 }
 
 // hand keeps the call for the handler that asynq is about to start.

@@ -111,7 +111,7 @@ func taken(reply []any) int {
 	if integer(reply[0]) != 1 {
 		return 0
 	}
-	return len(reply) - 7
+	return len(reply) - 8
 }
 
 // taken checks that calls might be taken now. s has the first of them.
@@ -119,7 +119,7 @@ func (f *fleet) taken(s *step, reply []any) {
 	account, now := s.before[modelAccount], nowMilli()
 	afterHold := integer(reply[2]) == 1
 	for i := range taken(reply) {
-		call := reply[7+i].([]any)
+		call := reply[8+i].([]any)
 		one := s
 		if i > 0 {
 			one = f.newStep(s.proc, "take")

@@ -67,7 +67,7 @@ func TestAPanicShutsNoGateAndKeepsNoProbe(t *testing.T) {
 		a.gate.Hold(first.Circuit.Epoch, until)
 		<-time.After(time.Until(until.Add(200 * time.Millisecond))) // half open from here on, also where the machine stood still
 		panics(first)
-		if done, wait := a.gate.Pass(); done == nil {
+		if done, wait := a.gate.Pass(""); done == nil {
 			t.Errorf("after a panic the gate is shut, for %s", wait)
 		}
 
@@ -81,7 +81,7 @@ func TestAPanicShutsNoGateAndKeepsNoProbe(t *testing.T) {
 			t.Fatal("the second call does not come after a hold")
 		}
 		panics(second)
-		if adm, err := w.circuits.Admit(t.Context(), name, "another", time.Minute); err != nil || !adm.Probe {
+		if adm, err := w.circuits.Admit(t.Context(), name, circuit.AdmitRequest{Token: "another", Lease: time.Minute}); err != nil || !adm.Probe {
 			t.Errorf("after a panic the next probe was told %+v, %v", adm, err)
 		}
 	})

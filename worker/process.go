@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-2903acc3/callq/policy"
@@ -37,7 +39,7 @@ type passage struct {
 	// waited tells that the call has waited in place since Redis admitted it.
 	waited bool
 	// done reports to the process's breaker, exactly once.
-	done func(circuit.Result) bool
+	done func(circuit.Result) circuit.Outage
 	// back is what [Config.OnSend] wants to be told.
 	back func()
 }
@@ -139,6 +141,8 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 		return nil, w.endUnsent(ctx, take, p, policy.OutcomeUnknown, "its worker ended between sending it and recording the answer"), false
 	case take.Starts >= maxStarts:
 		return nil, w.endUnsent(ctx, take, p, policy.CrashLoop, "five workers in a row ended without a decision on it"), false
+	case take.Circuit.Convicted != "" && slices.Contains(strings.Fields(take.Circuit.Convicted), circuit.CallName(take.ID, take.Generation)):
+		return nil, w.endConvicted(ctx, p), false
 	case call.Deadline != nil && take.At.After(*call.Deadline):
 		return nil, w.endUnsent(ctx, take, p, policy.Expired, "its deadline passed before it could be sent"), false
 	}
@@ -167,7 +171,7 @@ func (w *Worker) admit(ctx context.Context, p *passage) (v verb, ok bool) {
 			return v, false
 		}
 		if adm.Probe {
-			p.done = p.acct.gate.Probe(adm.Epoch)
+			p.done = p.acct.gate.Probe(adm.Epoch, p.endpoint)
 		}
 		take.Circuit.Epoch = adm.Epoch
 	}
@@ -185,7 +189,7 @@ func (w *Worker) admit(ctx context.Context, p *passage) (v verb, ok bool) {
 		return verb{}, true
 	}
 	p.acct.gate.Admit(p.gates[0].epoch)
-	done, wait := p.acct.gate.Pass()
+	done, wait := p.acct.gate.Pass(p.endpoint)
 	if done == nil {
 		w.giveBack(ctx, p)
 		// Only this process holds: Redis does not know of it yet.
@@ -196,11 +200,11 @@ func (w *Worker) admit(ctx context.Context, p *passage) (v verb, ok bool) {
 }
 
 // once makes sure that a breaker hears of a call once.
-func once(done func(circuit.Result) bool) func(circuit.Result) bool {
+func once(done func(circuit.Result) circuit.Outage) func(circuit.Result) circuit.Outage {
 	told := false
-	return func(r circuit.Result) bool {
+	return func(r circuit.Result) circuit.Outage {
 		if told {
-			return false
+			return circuit.Outage{}
 		}
 		told = true
 		return done(r)
@@ -237,7 +241,11 @@ func (w *Worker) outdated(ctx context.Context, p *passage) verb {
 // ask asks one circuit in Redis for admission and notes it in g.
 func (w *Worker) ask(ctx context.Context, p *passage, name circuit.Name, g *gate) (circuit.Admission, verb, bool) {
 	token := newToken()
-	adm, err := w.circuits.Admit(ctx, name, token, p.acct.lease)
+	request := circuit.AdmitRequest{Token: token, Lease: p.acct.lease, Call: circuit.CallName(p.take.ID, p.take.Generation)}
+	if name.Endpoint != "" {
+		request.GoodAt = p.acct.gate.GoodAt(name.Endpoint)
+	}
+	adm, err := w.circuits.Admit(ctx, name, request)
 	switch {
 	case err != nil:
 		w.trouble(err)

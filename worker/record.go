@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -135,6 +136,33 @@ func (w *Worker) endGivenUp(ctx context.Context, p *passage, adm circuit.Admissi
 			Attempts:    t.Attempts, Parked: t.Parked, FirstAt: t.FirstAt, FinishedAt: time.Now().UTC(),
 		},
 	})
+}
+
+// endConvicted dead-letters a call that was refused each time that only it was
+// refused, the last time as the first call after a hold, when the next one was
+// answered well: the fault is its own, and it must hold nobody any more.
+func (w *Worker) endConvicted(ctx context.Context, p *passage) verb {
+	t := p.take
+	class := policy.Quota
+	f := ledger.Final{
+		State: ledger.Dead,
+		Ending: ledger.Ending{
+			Rule: "own_fault", Endpoint: p.endpoint,
+			UserMessage: "The service refuses this request again and again, and accepts others.",
+			Advice:      "Only this call is refused: look at what it asks for. The account works. Change the call, or redrive it once the API accepts it.",
+			Attempts:    t.Attempts, Parked: t.Parked, FirstAt: t.FirstAt, FinishedAt: time.Now().UTC(),
+		},
+	}
+	for _, a := range slices.Backward(t.Log) {
+		if a.Job == string(policy.Park) && a.Class != "" {
+			class = policy.Class(a.Class)
+			f.Ending.Rule, f.Ending.HTTPStatus, f.Ending.Code, f.Ending.CorrelationID = a.Rule, a.Status, a.Code, a.CorrelationID
+			f.Ending.Message = a.Message
+			break
+		}
+	}
+	f.Ending.Class = string(class)
+	return w.endDead(ctx, t, p, f)
 }
 
 func (w *Worker) endDead(ctx context.Context, t *ledger.Take, p *passage, f ledger.Final) verb {

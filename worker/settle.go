@@ -20,7 +20,10 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 	ctx = context.WithoutCancel(ctx)
 	c := w.report(ctx, p, a)
 	d := a.decision
-	if c.own && d.Job != policy.Park {
+	switch {
+	case c.ends:
+		d.Job = policy.DeadLetter
+	case c.own && d.Job != policy.Park:
 		// A probe that meets its circuit's own error is parked.
 		d.Job, d.Exhausted = policy.Park, false
 	}
@@ -29,6 +32,9 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 		At: a.StartedAt.UTC(), N: a.number, Job: string(d.Job), Class: string(d.Class), Rule: d.Rule,
 		Status: a.Outcome.Status, Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
 		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
+	}
+	if d.Job != policy.Succeed {
+		entry.Message = clipTo(messageOf(a), maxLogMessage)
 	}
 	switch d.Job {
 	case policy.Park:
@@ -174,9 +180,10 @@ func groupOf(e ledger.Ending) ledger.Group {
 
 // stance is how the circuit that an answer speaks to stands after the report.
 type stance struct {
-	// open tells that it holds, for wait; own that the call was its probe.
-	open, own bool
-	wait      time.Duration
+	// open tells that it holds, for wait; own that the call was its probe; ends that
+	// it was the last of the probes that may fail, and ends.
+	open, own, ends bool
+	wait            time.Duration
 }
 
 // report tells the circuits and the process's breaker what the call met.
@@ -202,31 +209,48 @@ func (w *Worker) report(ctx context.Context, p *passage, a attempted) stance {
 			// The account stopped the call before its endpoint could answer.
 			w.send(ctx, g.name, circuit.Report{Verdict: circuit.Unsent, Token: g.token})
 		case faulty(d) && g.hold == outageHold:
-			// The outage goes on, and the account is held on the next rung. The call
-			// is not parked: the fault may be its own, and it would be the probe for ever.
-			w.tell(ctx, p, a, g, policy.Circuit{Hold: outageHold, After: 1})
+			// The outage goes on, and its circuit takes the next rung. The call is not
+			// parked: it spends an attempt, as any call that meets a fault.
+			w.tell(ctx, p, a, g, outageCircuit)
 		case faulty(d):
-			w.send(ctx, g.name, circuit.Report{
+			w.send(ctx, g.name, p.says(circuit.Report{
 				Verdict: circuit.Fault, Epoch: g.epoch, Token: g.token, Fault: faultText(a),
-				Delays: delays(p.acct.policy, g.hold, a.Outcome),
-			})
+				Delays: faultDelays(p.acct.policy, g.hold, a.Outcome),
+			}))
 		default:
-			w.send(ctx, g.name, circuit.Report{Verdict: circuit.Answer, Epoch: g.epoch, Token: g.token})
+			w.send(ctx, g.name, p.says(circuit.Report{Verdict: circuit.Answer, Epoch: g.epoch, Token: g.token}))
 		}
 	}
 	if opens.Upstream != "" && !told {
 		// An endpoint's circuit that was closed when the call went out.
-		record, err := w.circuits.Get(ctx, opens)
-		if err != nil {
-			w.trouble(err)
-		}
-		c = w.tell(ctx, p, a, gate{name: opens, epoch: record.Epoch}, d.Circuit)
+		c = w.tell(ctx, p, a, gate{name: opens, epoch: w.circuitRecord(ctx, opens).Epoch}, d.Circuit)
 	}
-	if outage {
+	if outage.Account {
 		w.log.Warn("the API fails too often: its circuit opens", "upstream", p.acct.name)
-		w.tell(ctx, p, a, p.gates[0], policy.Circuit{Hold: outageHold, After: 1})
+		w.tell(ctx, p, a, p.gates[0], outageCircuit)
+	}
+	for _, endpoint := range outage.Endpoints {
+		name := circuit.Name{Upstream: p.acct.name, Endpoint: endpoint}
+		if r := w.circuitRecord(ctx, name); r.State == circuit.Closed {
+			w.log.Warn("an endpoint fails too often while others work: its circuit opens", "circuit", name.String())
+			w.tell(ctx, p, a, gate{name: name, epoch: r.Epoch}, outageCircuit)
+		}
 	}
 	return c
+}
+
+// circuitRecord reads a circuit's record; where it cannot be read it is that of a circuit
+// which was never opened.
+func (w *Worker) circuitRecord(ctx context.Context, name circuit.Name) circuit.Record {
+	r, err := w.circuits.Get(ctx, name)
+	w.trouble(err)
+	return r
+}
+
+// says adds to a report whose it is.
+func (p *passage) says(r circuit.Report) circuit.Report {
+	r.Call, r.Endpoint = circuit.CallName(p.take.ID, p.take.Generation), p.endpoint
+	return r
 }
 
 const (
@@ -237,24 +261,28 @@ const (
 	outageHold = "outage"
 )
 
+// outageCircuit is what an outage does to the circuit that it is of.
+var outageCircuit = policy.Circuit{Effect: policy.EffectCount, Hold: outageHold, After: 1}
+
 // tell reports an error that is the circuit's own.
 func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c policy.Circuit) stance {
 	end, source := until(p.acct.policy, c.Hold, a.Outcome, 0)
-	report := circuit.Report{
+	report := p.says(circuit.Report{
+		Parked:  c.Effect == policy.EffectOpen && (a.decision.Job == policy.Park || g.token != ""),
 		Verdict: circuit.OwnError, Epoch: g.epoch, Token: g.token, ID: newToken(), After: c.After, MaxProbes: c.MaxProbes,
 		Delays:     delays(p.acct.policy, c.Hold, a.Outcome),
-		ServerSaid: source == policy.SourceRetryAfter || source == policy.SourceRateLimitReset,
+		ServerSaid: serverSaid(source),
 		Cause: circuit.Cause{
 			Reason: c.Hold, Hold: c.Hold, Source: source, Class: string(a.decision.Class), Code: a.Outcome.Code,
 			Message: messageOf(a), CorrelationID: a.Outcome.CorrelationID,
 		},
-	}
+	})
 	rateError := a.decision.Class == policy.Quota && time.Until(end) <= mostRateWait
 	if rateError && g.name.Endpoint == "" && p.acct.plan.Adaptive() {
 		report.AdaptiveRate = limit.AdaptiveStart
 	}
 	standing, ok := w.send(ctx, g.name, report)
-	s := stance{own: g.token != "", wait: time.Second}
+	s := stance{own: g.token != "", ends: standing.Ends, wait: time.Second}
 	if !ok || !standing.Open {
 		return s
 	}
@@ -284,7 +312,7 @@ func (w *Worker) healed(ctx context.Context, p *passage, a attempted, streak int
 		return
 	}
 	g := p.gates[0]
-	w.send(ctx, g.name, circuit.Report{Verdict: circuit.Answer, Epoch: g.epoch})
+	w.send(ctx, g.name, p.says(circuit.Report{Verdict: circuit.Answer, Epoch: g.epoch}))
 }
 
 // resultOf is what a decision means to the process's breaker.
@@ -340,6 +368,23 @@ func delays(pol *policy.Policy, hold string, o policy.Outcome) []time.Duration {
 	return list
 }
 
+// faultLadder is when the next probe goes out after one that met a transient fault:
+// the time of the hold has passed, and such a fault says nothing about the account.
+var faultLadder = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
+
+// faultDelays are how long until the next probe after one that met a fault.
+func faultDelays(pol *policy.Policy, hold string, o policy.Outcome) []time.Duration {
+	now := time.Now()
+	if end, source := until(pol, hold, o, 0); serverSaid(source) {
+		return []time.Duration{end.Sub(now)}
+	}
+	return faultLadder
+}
+
+func serverSaid(source string) bool {
+	return source == policy.SourceRetryAfter || source == policy.SourceRateLimitReset
+}
+
 func until(pol *policy.Policy, hold string, o policy.Outcome, rung int) (time.Time, string) {
 	h, _ := pol.Hold(hold)
 	return h.Until(o, time.Now(), rung, nil)
@@ -357,9 +402,13 @@ func (w *Worker) note(p *passage, a attempted, d policy.Decision, s ledger.State
 	})
 }
 
+// maxLogMessage bounds what the record of one attempt keeps of the API's message.
+const maxLogMessage = 200
+
 // clip keeps an API's message within what a record should hold.
-func clip(s string) string {
-	const most = 2 << 10
+func clip(s string) string { return clipTo(s, 2<<10) }
+
+func clipTo(s string, most int) string {
 	if len(s) > most {
 		s = s[:most]
 	}

@@ -45,6 +45,8 @@ type Attempt struct {
 	Code          string `json:"code,omitempty"`
 	Transport     string `json:"transport,omitempty"`
 	CorrelationID string `json:"correlation_id,omitempty"`
+	// Message is the beginning of what the API said, of an attempt that failed.
+	Message string `json:"message,omitempty"`
 	// Latency is the time from send to answer, in milliseconds.
 	Latency int64 `json:"ms,omitempty"`
 }

@@ -3,7 +3,9 @@ package ledger
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +54,9 @@ type CircuitView struct {
 	Endpoints int
 	// Held is how long the account was held in all, until now.
 	Held time.Duration
+	// Convicted names the calls that end when their turn comes, since they are
+	// refused whatever the account's state; see worker/circuit.
+	Convicted string
 }
 
 // Limits are what an account is held to, as the function limits reads it.
@@ -82,6 +87,9 @@ type Ask struct {
 	Concurrency, Elsewhere int
 	// Idle tells that the queues were empty last time, and likely still are.
 	Idle bool
+	// Probe is the candidate that is to go out after a hold; nil until the worker has
+	// chosen one.
+	Probe *Candidate
 	// Limits of the account.
 	Limits Limits
 }
@@ -96,6 +104,9 @@ type Dequeued struct {
 	// Queue are set. Message is asynq's encoding of it.
 	Again   *Record
 	Message string
+	// Choose is set where a hold is over and the worker is to choose the probe; it
+	// asks once more then.
+	Choose *ProbeChoice
 	// Held is how long the account may not call; 0 when there is nothing to call.
 	Held time.Duration
 	// Full tells that as many calls are in flight as may be.
@@ -104,6 +115,30 @@ type Dequeued struct {
 	// the next one that is delayed, zero for none.
 	Empty   bool
 	NextDue time.Time
+}
+
+// ProbeChoice is what a worker chooses the next probe by.
+type ProbeChoice struct {
+	// Refused are the calls that were refused since the account answered well last,
+	// the last one last; RefusedAt is the endpoint of that one.
+	Refused   []string
+	RefusedAt string
+	// Next is the call that has to be the next probe; empty: any other than the last
+	// one that was refused.
+	Next string
+	// Failed is how many probes failed in a row.
+	Failed int
+	// Candidates are calls that wait, of each queue the first ones first.
+	Candidates []Candidate
+}
+
+// Candidate is a call that can be the next probe.
+type Candidate struct {
+	Queue, ID  string
+	Generation int
+	// Method and Path are the call's own; empty where the call is too large to look
+	// at.
+	Method, Path string
 }
 
 // Taker takes calls out of queues. It is safe for concurrent use.
@@ -145,12 +180,16 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 	if a.Idle {
 		idle = 1
 	}
-	args := make([]any, 0, 6+2*len(a.Queues)+len(limits.Args))
+	args := make([]any, 0, 7+2*len(a.Queues)+len(limits.Args))
 	wanted := strconv.AppendInt(make([]byte, 0, 1+len(a.More)), int64(a.First)+1, 10)
 	for _, first := range a.More {
 		wanted = strconv.AppendInt(wanted, int64(first)+1, 10)
 	}
-	args = append(args, a.LeaseUntil, a.Turn.Milliseconds(), wanted, a.Concurrency, a.Elsewhere, idle)
+	probe := ""
+	if a.Probe != nil {
+		probe = strconv.Itoa(slices.Index(a.Queues, a.Probe.Queue)+1) + " " + a.Probe.ID
+	}
+	args = append(args, a.LeaseUntil, a.Turn.Milliseconds(), wanted, a.Concurrency, a.Elsewhere, idle, probe)
 	for _, queue := range a.Queues {
 		k := keysOf(queue)
 		keys = append(keys, k.pending(), k.paused(), k.active(), k.lease(), k.scheduled(), k.retry())
@@ -177,6 +216,9 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 	case Number(reply[0]) == 4:
 		return Dequeued{Message: str(reply[1]), Again: &Record{ID: str(reply[2]), Queue: a.Queues[Number(reply[3])-1]}}, nil
 	}
+	if Number(reply[0]) == 5 {
+		return Dequeued{Choose: choiceFrom(a.Queues, reply)}, nil
+	}
 	takes := takesFrom(a.Queues, reply)
 	return Dequeued{Take: takes[0], More: takes[1:]}, nil
 }
@@ -201,6 +243,26 @@ func (l *Ledger) NoteLimit(ctx context.Context, queue, plan string, wait time.Du
 	return l.rdb.HSet(ctx, l.circuit(queue), "limited", now.Add(wait).UnixMilli(), "limited_plan", plan).Err()
 }
 
+// AnyWaits tells whether a call is pending in one of the queues, of those that an
+// operator has not paused.
+func (l *Ledger) AnyWaits(ctx context.Context, queues ...string) (bool, error) {
+	pipe := l.rdb.Pipeline()
+	var pending, paused []*redis.IntCmd
+	for _, queue := range queues {
+		k := keysOf(queue)
+		pending, paused = append(pending, pipe.LLen(ctx, k.pending())), append(paused, pipe.Exists(ctx, k.paused()))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return false, err
+	}
+	for i := range pending {
+		if pending[i].Val() > 0 && paused[i].Val() == 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // InFlight counts the calls of queues that workers hold.
 func (l *Ledger) InFlight(ctx context.Context, queues ...string) (int, error) {
 	pipe := l.rdb.Pipeline()
@@ -218,14 +280,29 @@ func (l *Ledger) InFlight(ctx context.Context, queues ...string) (int, error) {
 	return n, nil
 }
 
+func choiceFrom(queues []string, reply []any) *ProbeChoice {
+	c := &ProbeChoice{
+		Refused: strings.Fields(str(reply[1])), RefusedAt: str(reply[2]), Next: str(reply[3]), Failed: int(Number(reply[4])),
+	}
+	for _, one := range reply[5:] {
+		fields := one.([]any)
+		c.Candidates = append(c.Candidates, Candidate{
+			Queue: queues[Number(fields[0])-1], ID: str(fields[1]), Generation: count(str(fields[2])),
+			Method: str(fields[3]), Path: str(fields[4]),
+		})
+	}
+	return c
+}
+
 func takesFrom(queues []string, reply []any) []*Take {
 	received, at := time.Now(), time.UnixMilli(Number(reply[1])).UTC()
 	circuit := CircuitView{
 		AfterHold: Number(reply[2]) == 1, Epoch: Number(reply[3]), Streak: int(Number(reply[4])),
 		Endpoints: int(Number(reply[5])), Held: time.Duration(Number(reply[6])) * time.Millisecond,
+		Convicted: str(reply[7]),
 	}
-	takes := make([]*Take, 0, len(reply)-7)
-	for _, one := range reply[7:] {
+	takes := make([]*Take, 0, len(reply)-8)
+	for _, one := range reply[8:] {
 		call := one.([]any)
 		h := Hash(call[7])
 		t := &Take{

@@ -44,15 +44,16 @@ type Detector struct {
 type Gate struct {
 	detector Detector
 
-	mu      sync.Mutex
-	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
-	epoch   int64
-	until   time.Time
+	mu        sync.Mutex
+	breaker   *gobreaker.TwoStepCircuitBreaker[struct{}]
+	epoch     int64
+	until     time.Time
+	endpoints endpoints
 }
 
 // NewGate makes a closed gate.
 func NewGate(d Detector) *Gate {
-	g := &Gate{detector: d}
+	g := &Gate{detector: d, endpoints: endpoints{detector: d, tallies: map[string]*tally{}}}
 	g.breaker = g.fresh(time.Minute)
 	return g
 }
@@ -103,14 +104,20 @@ func (g *Gate) Hold(epoch int64, until time.Time) {
 	g.breaker = g.tripped(time.Until(until))
 }
 
-// Probe lets one call through, whatever the gate's state: Redis gave it the lease.
-// To the others the gate stays as it is until the verdict, which Redis knows first
-// and the gate learns from [Gate.Admit] or [Gate.Hold]. done is as in [Gate.Pass].
-func (g *Gate) Probe(epoch int64) (done func(Result) (outage bool)) {
+// Probe lets one call of the endpoint through, whatever the gate's state: Redis gave
+// it the lease. To the others the gate stays as it is until the verdict, which Redis
+// knows first and the gate learns from [Gate.Admit] or [Gate.Hold]. done is as in
+// [Gate.Pass].
+func (g *Gate) Probe(epoch int64, endpoint string) (done func(Result) Outage) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.epoch = max(g.epoch, epoch)
-	return func(Result) bool { return false }
+	return func(r Result) Outage {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.endpoints.count(endpoint, r)
+		return Outage{}
+	}
 }
 
 // tripped makes a breaker that is open for d and then half-open.
@@ -122,10 +129,10 @@ func (g *Gate) tripped(d time.Duration) *gobreaker.TwoStepCircuitBreaker[struct{
 	return b
 }
 
-// Pass asks for one call. If it may go out, done must be called exactly once with
-// what the call met; done reports whether the breaker has just tripped on
-// transient faults. Otherwise wait says how long the gate stays shut.
-func (g *Gate) Pass() (done func(Result) (outage bool), wait time.Duration) {
+// Pass asks for one call of the endpoint. If it may go out, done must be called
+// exactly once with what the call met; done returns the outage that transient faults
+// have just become. Otherwise wait says how long the gate stays shut.
+func (g *Gate) Pass(endpoint string) (done func(Result) Outage, wait time.Duration) {
 	g.mu.Lock()
 	breaker := g.breaker
 	until := g.until
@@ -134,11 +141,33 @@ func (g *Gate) Pass() (done func(Result) (outage bool), wait time.Duration) {
 	if err != nil {
 		return nil, max(time.Until(until), time.Second)
 	}
-	return func(r Result) bool {
+	return func(r Result) Outage {
 		before := breaker.State()
 		report(r.err())
-		return r == Failed && before == gobreaker.StateClosed && breaker.State() == gobreaker.StateOpen
+		tripped := r == Failed && before == gobreaker.StateClosed && breaker.State() == gobreaker.StateOpen
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.endpoints.count(endpoint, r)
+		if r != Failed {
+			return Outage{}
+		}
+		outage := g.endpoints.locate(endpoint, tripped)
+		if tripped && !outage.Account && g.breaker == breaker {
+			g.breaker = g.fresh(time.Minute) // the others go on
+		}
+		return outage
 	}, 0
+}
+
+// GoodAt returns when this process last saw a call of the endpoint answered well;
+// zero for never.
+func (g *Gate) GoodAt(endpoint string) time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t := g.endpoints.tallies[endpoint]; t != nil {
+		return t.goodAt
+	}
+	return time.Time{}
 }
 
 func (r Result) err() error {

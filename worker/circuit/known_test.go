@@ -112,7 +112,7 @@ func TestAHoldThatIsOverWhenItIsWrittenBackWaitsForTheProbeThatMayBeOut(t *testi
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 		probed := circuit.NewStore(d.client, "other")
 		<-time.After(20 * time.Millisecond)
-		if a, err := probed.Admit(t.Context(), account, "probe", time.Minute); err != nil || !a.Probe {
+		if a, err := probed.Admit(t.Context(), account, circuit.AdmitRequest{Token: "probe", Lease: time.Minute}); err != nil || !a.Probe {
 			t.Fatalf("%+v, %v", a, err)
 		}
 		if err := d.client.Del(t.Context(), ledger.CircuitKey("api", "")).Err(); err != nil {

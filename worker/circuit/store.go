@@ -75,6 +75,15 @@ type Record struct {
 	Failed int
 	// Probing tells that a probe is out.
 	Probing bool
+	// Refused are the calls that were refused since one was answered well, the last
+	// one last, by [CallName], with spaces between; those that spent an attempt by
+	// it have a "!" in front.
+	Refused string
+	// Next is the call that has to be the next probe, by [CallName]; empty for any.
+	Next string
+	// Convicted are, in an account's record, the calls that end when their turn
+	// comes, with spaces between: they are refused whatever the account's state.
+	Convicted string
 	// Reason says why: quota, rate, permission, credential, outage, or operator.
 	Reason string
 	// Hold is the policy's hold, Source what told the hold's end.
@@ -130,12 +139,19 @@ type Report struct {
 	// ID is the same for a report that is made again, for want of an answer, and no
 	// other's: it counts once. Only an OwnError with After above 1 needs one.
 	ID string
+	// Call names the call and its generation, see [CallName]; empty for none, which is
+	// then never told from another. Endpoint is its endpoint.
+	Call, Endpoint string
+	// Parked tells that an OwnError spends no attempt of the call. Only such a
+	// refusal can be shown to be the call's own fault.
+	Parked bool
 	// After is how many own errors in a row open the circuit; below 1 reads as 1.
 	After int
 	// MaxProbes as in the policy; 0 means never.
 	MaxProbes int
-	// Delays are how long to hold on each rung, the last repeating. OwnError and
-	// Fault need at least one.
+	// Delays are how long to hold on each rung, the last repeating; for a Fault,
+	// how long until the next probe after the first fault in a row, the second…
+	// OwnError and Fault need at least one.
 	Delays []time.Duration
 	// ServerSaid tells that the delay is the server's own word.
 	ServerSaid bool
@@ -145,6 +161,23 @@ type Report struct {
 	// error lowers one; 0 where it does not.
 	AdaptiveRate int
 	Cause        Cause
+}
+
+// CallName is the name by which a circuit knows a call: a call that is redriven
+// is another one to it.
+func CallName(id string, generation int) string { return id + "#" + strconv.Itoa(generation) }
+
+// AdmitRequest is a call's request to a circuit.
+type AdmitRequest struct {
+	// Token must be new with every request.
+	Token string
+	// Lease is longer than the call can take.
+	Lease time.Duration
+	// Call names the call, see [CallName]; empty for none.
+	Call string
+	// GoodAt is when this process last saw a call of this circuit answered well;
+	// zero for never.
+	GoodAt time.Time
 }
 
 // Admission is the answer to [Store.Admit].
@@ -184,8 +217,9 @@ func load(parts ...string) *redis.Script {
 }
 
 var (
-	scriptReport  = load(limit.AdaptiveSource(), ledger.Source(sources, "prelude"), ledger.Source(sources, "report"))
-	scriptAdmit   = load(ledger.Source(sources, "prelude"), ledger.Source(sources, "admit"))
+	scriptReport = load(limit.AdaptiveSource(), ledger.Source(sources, "prelude"), ledger.Source(sources, "refusals"),
+		ledger.Source(sources, "report"))
+	scriptAdmit   = load(ledger.Source(sources, "prelude"), ledger.Source(sources, "refusals"), ledger.Source(sources, "admit"))
 	scriptOperate = load(ledger.Source(sources, "prelude"), ledger.Source(sources, "operate"))
 	scriptRestore = load(ledger.Source(sources, "prelude"), ledger.Source(sources, "restore"))
 	scriptFollow  = load(ledger.Source(sources, "follow"))
@@ -197,16 +231,16 @@ type Standing struct {
 	Epoch int64
 	// Wait is how much longer the hold lasts; 0 or less when it is over.
 	Wait time.Duration
+	// Ends tells that the call was the last of the probes that may fail in a row: it
+	// ends.
+	Ends bool
 }
 
 // Report tells the circuit what a call met, and returns how it stands then. The
 // copies beside the upstream's other queues follow before it returns.
 func (s *Store) Report(ctx context.Context, n Name, r Report) (Standing, error) {
-	said := 0
-	if r.ServerSaid {
-		said = 1
-	}
-	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), said, r.MaxProbes, r.AdaptiveRate, r.ID, len(r.Delays)}
+	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), flag(r.ServerSaid), r.MaxProbes, r.AdaptiveRate, r.ID,
+		r.Call, r.Endpoint, flag(r.Parked), len(r.Delays)}
 	for _, d := range r.Delays {
 		args = append(args, max(d, time.Millisecond).Milliseconds())
 	}
@@ -222,20 +256,31 @@ func (s *Store) Report(ctx context.Context, n Name, r Report) (Standing, error) 
 	if err != nil {
 		return Standing{}, fmt.Errorf("report to circuit %s: %w", n, err)
 	}
-	standing := Standing{Open: ledger.Number(reply[1]) == 1, Epoch: ledger.Number(reply[2]), Wait: time.Duration(ledger.Number(reply[3])) * time.Millisecond}
+	standing := Standing{Open: ledger.Number(reply[1]) == 1, Epoch: ledger.Number(reply[2]), Wait: time.Duration(ledger.Number(reply[3])) * time.Millisecond, Ends: ledger.Number(reply[4]) == 1}
 	if ledger.Number(reply[0]) == 0 {
 		return standing, nil
 	}
 	if n.Endpoint == "" {
-		s.learn(n.Upstream, ledger.Hash(reply[4]))
+		s.learn(n.Upstream, ledger.Hash(reply[5]))
 	}
 	return standing, s.follow(ctx, n.Upstream)
 }
 
-// Admit asks whether a call may be made now; token must be new with every call
-// of Admit, and lease longer than the request can take.
-func (s *Store) Admit(ctx context.Context, n Name, token string, lease time.Duration) (Admission, error) {
-	reply, err := scriptAdmit.Run(ctx, s.rdb, n.keys(), token, lease.Milliseconds()).Slice()
+// flag is how a script reads a bool.
+func flag(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Admit asks whether a call may be made now.
+func (s *Store) Admit(ctx context.Context, n Name, a AdmitRequest) (Admission, error) {
+	good := int64(-1)
+	if !a.GoodAt.IsZero() {
+		good = max(time.Since(a.GoodAt), 0).Milliseconds()
+	}
+	reply, err := scriptAdmit.Run(ctx, s.rdb, n.keys(), a.Token, a.Lease.Milliseconds(), a.Call, good).Slice()
 	if err != nil {
 		return Admission{}, fmt.Errorf("ask circuit %s: %w", n, err)
 	}
@@ -278,6 +323,12 @@ func (s *Store) operate(ctx context.Context, n Name, verb string, d time.Duratio
 	return s.follow(ctx, n.Upstream)
 }
 
+// copied are the fields that the dequeue script reads; see lua/follow.lua.
+var copied = []string{
+	"state", "epoch", "until", "streak", "endpoints", "held", "since", "limited", "limited_plan",
+	"refused", "refused_at", "failed", "next", "convicted",
+}
+
 // follow copies the account's record to the upstream's other queues, where those
 // live on other nodes.
 func (s *Store) follow(ctx context.Context, upstream string) error {
@@ -289,7 +340,7 @@ func (s *Store) follow(ctx context.Context, upstream string) error {
 		return fmt.Errorf("read circuit %s: %w", upstream, err)
 	}
 	args := []any{h["version"]}
-	for _, field := range []string{"state", "epoch", "until", "streak", "endpoints", "held", "since", "limited", "limited_plan"} {
+	for _, field := range copied {
 		args = append(args, field, h[field])
 	}
 	for _, lane := range []string{":high", ":low"} {
@@ -315,6 +366,7 @@ func recordFromHash(n Name, h map[string]string) Record {
 	r := Record{
 		Name: n, State: State(h["state"]), Epoch: num("epoch"), Until: at("until"), Since: at("since"),
 		Rung: int(num("rung")), Streak: int(num("streak")), Failed: int(num("failed")), Probing: h["token"] != "",
+		Refused: h["refused"], Next: h["next"], Convicted: h["convicted"],
 		Reason: h["reason"], Hold: h["hold"], Source: h["source"], Class: h["class"], Code: h["code"],
 		Message: h["message"], CorrelationID: h["correlation_id"], Fault: h["fault"], Who: h["who"], Note: h["note"],
 		Limited: at("limited"), LimitedBy: h["limited_by"], LimitedText: h["limited_text"], LimitTurns: h["limited_turn"] == "1",

@@ -58,7 +58,7 @@ func (d *desk) get(n circuit.Name) circuit.Record {
 
 func (d *desk) admit(n circuit.Name, token string) circuit.Admission {
 	d.t.Helper()
-	a, err := d.Store.Admit(d.t.Context(), n, token, time.Minute)
+	a, err := d.Store.Admit(d.t.Context(), n, circuit.AdmitRequest{Token: token, Lease: time.Minute})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestAfterAHoldOneCallOfManyGetsTheProbe(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 32 {
 			wg.Go(func() {
-				a, err := d.Store.Admit(t.Context(), account, fmt.Sprint("t", i), time.Minute)
+				a, err := d.Store.Admit(t.Context(), account, circuit.AdmitRequest{Token: fmt.Sprint("t", i), Lease: time.Minute})
 				if err != nil {
 					t.Error(err)
 				}
@@ -232,7 +232,7 @@ func TestAProbeThatIsLostIsFollowedByAnotherWhenItsLeaseEnds(t *testing.T) {
 		const lease = 300 * time.Millisecond
 		var granted time.Time
 		for granted.IsZero() {
-			a, err := d.Store.Admit(t.Context(), account, "lost", lease)
+			a, err := d.Store.Admit(t.Context(), account, circuit.AdmitRequest{Token: "lost", Lease: lease})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -302,24 +302,6 @@ func TestAnEndpointsCircuitLeavesTheAccountOpenToOthersAndIsCounted(t *testing.T
 		}
 		if n := count(); n != "0" {
 			t.Errorf("after the close the account counts %q open endpoints, want 0", n)
-		}
-	})
-}
-
-func TestFromMaxProbesOnCallsAreGivenUpUnsent(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
-		r := circuit.Report{
-			Verdict: circuit.OwnError, MaxProbes: 2, Delays: []time.Duration{time.Millisecond, time.Millisecond, time.Hour},
-			Cause: circuit.Cause{Code: "67200004", CorrelationID: "c-1"},
-		}
-		d.report(endpoint, r)
-		for _, token := range []string{"a", "b"} {
-			a := d.probe(endpoint, token)
-			r.Epoch, r.Token = a.Epoch, token
-			d.report(endpoint, r)
-		}
-		if a := d.admit(endpoint, "c"); !a.GiveUp || a.Code != "67200004" || a.CorrelationID != "c-1" {
-			t.Errorf("got %+v, want to be given up with the last probe's code", a)
 		}
 	})
 }

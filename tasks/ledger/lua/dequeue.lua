@@ -20,7 +20,9 @@
 -- ARGV[4]   how many calls may be in flight; 0: any number
 -- ARGV[5]   how many are in flight from queues that are not asked here
 -- ARGV[6]   1 if the queues were empty last time, and likely still are
--- ARGV[7..] for each queue asynq's task key prefix and the record key prefix
+-- ARGV[7]   after a hold: which of the queues, from 1, and the id of the call that is
+--           to be the probe, with a space between; empty: not chosen yet
+-- ARGV[8..] for each queue asynq's task key prefix and the record key prefix
 -- ARGV[..]  the limits
 -- ARGV[..]  the question's number: one that is sent again, as after a lost reply, is
 --           answered with the tasks that it was given, while their lease lasts
@@ -40,7 +42,7 @@
 local heavy = 1048576
 local ended = {done = true, dropped = true, dead = true, cancelled = true}
 local queues = (#KEYS - 4) / 6
-local limits_at = 7 + 2 * queues
+local limits_at = 8 + 2 * queues
 if ARGV[6] == '1' then
   -- Many accounts that have nothing to do ask in one step.
   local keys = {}
@@ -54,7 +56,7 @@ end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local c = redis.call('HMGET', KEYS[1], 'state', 'until', 'turn', 'epoch', 'streak', 'endpoints', 'held', 'since',
-  'limited', 'limited_plan', 'limited_turn')
+  'limited', 'limited_plan', 'limited_turn', 'convicted')
 -- What is no number would cut the answer short.
 local function number(text) return tonumber(text) or 0 end
 local held, after_hold = number(c[7]), 0
@@ -74,7 +76,7 @@ if c[9] and c[10] == ARGV[limits_at] and tonumber(c[9]) > now then
 end
 
 local function answer(calls)
-  return {1, now, after_hold, number(c[4]), number(c[5]), number(c[6]), held, unpack(calls)}
+  return {1, now, after_hold, number(c[4]), number(c[5]), number(c[6]), held, c[12] or '', unpack(calls)}
 end
 local several = #ARGV[3] > 1 and after_hold == 0
 local given = several and redis.call('GET', KEYS[#KEYS])
@@ -82,7 +84,7 @@ if given and string.match(given, '^%S+') == ARGV[#ARGV] then
   local calls = {}
   for q, slot, wait, money, id in string.gmatch(given, '\n(%d) (%S+) (%S+) (%S+) ([^\n]+)') do
     q = tonumber(q)
-    local msg, fields, starts = redis.call('HGET', ARGV[5 + 2 * q] .. id, 'msg'), redis.call('HGETALL', ARGV[6 + 2 * q] .. id), 0
+    local msg, fields, starts = redis.call('HGET', ARGV[6 + 2 * q] .. id, 'msg'), redis.call('HGETALL', ARGV[7 + 2 * q] .. id), 0
     for j = 1, #fields, 2 do
       if fields[j] == 'starts' then
         starts = tonumber(fields[j + 1])
@@ -95,6 +97,52 @@ if given and string.match(given, '^%S+') == ARGV[#ARGV] then
   end
   if #calls > 0 then
     return answer(calls)
+  end
+end
+
+-- candidates are calls that wait and can be the next probe: the first ones of
+-- every queue, and some from all over it, in case the first ones are refused one
+-- after the other.
+local function candidates()
+  local list, waiting = {}, 0
+  for q = 1, queues do
+    local pending, n = KEYS[6 * q - 2], 0
+    if redis.call('EXISTS', KEYS[6 * q - 1]) == 0 then
+      n = redis.call('LLEN', pending)
+    end
+    waiting = waiting + n
+    local at = {}
+    for i = 1, math.min(n, 32) do at[i] = -i end
+    for i = 1, n > 32 and 16 or 0 do at[#at + 1] = -32 - math.ceil((n - 32) * i / 16) end
+    for _, i in ipairs(at) do
+      local id = redis.call('LINDEX', pending, i)
+      local r = redis.pcall('HMGET', ARGV[7 + 2 * q] .. id, 'state', 'gen', 'content')
+      if r[1] == 'open' and r[3] then
+        -- A large one is not worth the time; its endpoint stays unknown.
+        local ok, call = pcall(cjson.decode, #r[3] <= 65536 and r[3] or '{}')
+        call = ok and type(call) == 'table' and call or {}
+        list[#list + 1] = {q, id, r[2] or '', tostring(call.method or ''), tostring(call.path or '')}
+      end
+    end
+  end
+  return waiting > 1 and list or {}
+end
+
+local chosen, chosen_id = string.match(ARGV[7], '^(%d+) (.+)$')
+if after_hold == 0 then
+  chosen = nil
+elseif chosen then
+  chosen = tonumber(chosen)
+  local pending = KEYS[6 * chosen - 2]
+  if redis.call('LREM', pending, -1, chosen_id) == 0 then
+    return {0, 1} -- somebody else has it
+  end
+  redis.call('RPUSH', pending, chosen_id) -- it is the next one
+else
+  local p = redis.call('HMGET', KEYS[1], 'refused', 'refused_at', 'next', 'failed')
+  local list = p[1] and candidates() or {}
+  if #list > 0 then
+    return {5, p[1], p[2] or '', p[3] or '', number(p[4]), unpack(list)}
   end
 end
 
@@ -155,7 +203,7 @@ end
 -- (cancelled, or finished by a worker that died before asynq was told) are taken
 -- off here and never reach a worker.
 local function grab(q, n)
-  local pending, task, record = KEYS[6 * q - 2], ARGV[5 + 2 * q], ARGV[6 + 2 * q]
+  local pending, task, record = KEYS[6 * q - 2], ARGV[6 + 2 * q], ARGV[7 + 2 * q]
   while not (shut[q] or refusal) and n > 0 and #calls < want and looked < 100 + want do
     local ids = redis.call('LRANGE', pending, -math.min(n, want - #calls), -1)
     shut[q] = #ids == 0 or (shut[q] == nil and redis.call('EXISTS', KEYS[6 * q - 1]) == 1)
@@ -227,8 +275,8 @@ local function grab(q, n)
   end
 end
 
--- The first call after a hold, or in a window that has turned, is the most urgent
--- one, whoever asks.
+-- The first call after a hold, unless it was chosen, or in a window that has
+-- turned, is the most urgent one, whoever asks.
 local first, share = tonumber(string.sub(ARGV[3], 1, 1)), {}
 if after_hold == 1 then
   want = 1
@@ -236,7 +284,8 @@ end
 for i = 1, want do
   local q = tonumber(string.sub(ARGV[3], i, i))
   if after_hold == 1 or c[11] == '1' then
-    q, first = 1, 1
+    q = chosen or 1
+    first = q
   end
   share[q] = (share[q] or 0) + 1
 end

@@ -37,7 +37,7 @@ local function open(until_ms, new_rung, new_failed)
     redis.call('HSET', KEYS[1], 'since', now)
     endpoint(1)
   end
-  redis.call('HDEL', KEYS[1], 'token', 'lease', 'turn', 'counted', 'fault')
+  redis.call('HDEL', KEYS[1], 'token', 'lease', 'turn', 'counted', 'fault', 'other')
   redis.call('HSET', KEYS[1], 'state', 'open', 'epoch', epoch + 1, 'until', until_ms,
     'rung', new_rung, 'failed', new_failed)
   changed()
@@ -48,7 +48,8 @@ local function close()
     redis.call('HINCRBY', KEYS[1], 'held', now - tonumber(own.since or now))
     endpoint(-1)
   end
-  redis.call('HDEL', KEYS[1], 'token', 'lease', 'turn', 'since', 'until', 'counted', 'fault')
+  redis.call('HDEL', KEYS[1], 'token', 'lease', 'turn', 'since', 'until', 'counted', 'fault', 'faults', 'refused',
+    'refused_at', 'refused_epoch', 'alone', 'as_probe', 'failed_by', 'next', 'other')
   redis.call('HSET', KEYS[1], 'state', 'closed', 'epoch', epoch + 1, 'rung', 0, 'failed', 0, 'streak', 0)
   changed()
 end

@@ -12,22 +12,28 @@
 -- ARGV[7]   the first rate of an adaptive limit that this error lowers; 0: none
 -- ARGV[8]   tells this report from any other, and not from its repetition; or
 --           empty
--- ARGV[9]   how many of the following are delays: the hold in milliseconds for
---           the first rung, the second…; the last repeats
+-- ARGV[9]   the call, as refusals.lua names it, or empty
+-- ARGV[10]  the call's endpoint
+-- ARGV[11]  1 if an error spends no attempt: the call is parked
+-- ARGV[12]  how many of the following are delays: the hold in milliseconds for
+--           the first rung, the second…; the last repeats. Those of a fault are
+--           for the first fault in a row, the second…
 -- ARGV[..]  the delays, then pairs of field and value that describe the error; of a
 --           fault only one, of which the value counts
 --
 -- Returns {1 if the record changed, else 0; 1 if the circuit is open, else 0; its
--- epoch; for how many more milliseconds it is held; the record, if it changed}.
+-- epoch; for how many more milliseconds it is held; 1 if the call was the last of
+-- the probes that may fail, else 0; the record, if it changed}.
 
 -- First of the writes, though it removes nothing: it needs no memory, and a
 -- script that has written may go on when Redis is full. A hold that is not
 -- written costs calls.
 redis.call('HDEL', KEYS[1], '')
 
-local delays, first_rate = tonumber(ARGV[9]), tonumber(ARGV[7])
+local delays, first_rate, max_probes = tonumber(ARGV[12]), tonumber(ARGV[7]), tonumber(ARGV[6])
+local call, at, parked = ARGV[9], ARGV[10], ARGV[11] == '1'
 local function hold(n)
-  return now + tonumber(ARGV[9 + math.max(1, math.min(n, delays))])
+  return now + tonumber(ARGV[12 + math.max(1, math.min(n, delays))])
 end
 -- refused is the end of the hold that an error of the circuit's own begins. It
 -- lowers an adaptive rate, once an epoch: then the first rung is the next slot
@@ -49,15 +55,15 @@ local function refused(n)
   return hold(n - 1)
 end
 local function describe()
-  if #ARGV > 9 + delays then
-    redis.call('HSET', KEYS[1], 'max_probes', ARGV[6], unpack(ARGV, 10 + delays))
+  if #ARGV > 12 + delays then
+    redis.call('HSET', KEYS[1], 'max_probes', ARGV[6], unpack(ARGV, 13 + delays))
   end
 end
-local function result(n)
+local function result(n, ends)
   local r = redis.call('HMGET', KEYS[1], 'state', 'epoch', 'until')
   local record = n == 1 and redis.call('HGETALL', KEYS[1]) or {}
-  if r[1] ~= 'open' then return {n, 0, tonumber(r[2] or 0), 0, record} end
-  return {n, 1, tonumber(r[2]), tonumber(r[3]) - now, record}
+  if r[1] ~= 'open' then return {n, 0, tonumber(r[2] or 0), 0, 0, record} end
+  return {n, 1, tonumber(r[2]), tonumber(r[3]) - now, ends and 1 or 0, record}
 end
 local probe = ARGV[2] ~= '' and own.token == ARGV[2]
 local same = tonumber(ARGV[1]) == epoch
@@ -71,20 +77,25 @@ end
 
 if ARGV[3] == 'fault' then
   if not probe then return result(0) end
-  open(hold(rung), rung, failed)
-  -- What the hold is for stays, and with it its ladder; this is why it goes on.
-  if #ARGV > 9 + delays then
-    redis.call('HSET', KEYS[1], 'fault', ARGV[11 + delays])
+  -- The time of the hold has passed, and this says nothing about the account: the
+  -- next probe goes out soon. The hold stays what it was, and on its rung.
+  local faults = redis.call('HINCRBY', KEYS[1], 'faults', 1)
+  open(hold(faults), rung, failed)
+  if #ARGV > 12 + delays then
+    redis.call('HSET', KEYS[1], 'fault', ARGV[14 + delays])
   end
   return result(1)
 end
 
 if ARGV[3] == 'answer' then
   if probe then
+    end_run(call)
     close()
+    redis.call('HSET', KEYS[1], 'good_at', now)
     return result(1)
   end
   if state == 'closed' and same and tonumber(own.streak or 0) > 0 then
+    end_run(call)
     redis.call('HDEL', KEYS[1], 'counted')
     redis.call('HSET', KEYS[1], 'streak', 0)
     changed()
@@ -94,9 +105,12 @@ if ARGV[3] == 'answer' then
 end
 
 if probe then
+  note_refusal(call, at, epoch, parked, true)
+  redis.call('HDEL', KEYS[1], 'faults')
   open(refused(rung + 1), rung + 1, failed + 1)
+  redis.call('HSET', KEYS[1], 'failed_by', append_each(own.failed_by, call, math.max(max_probes, 16)))
   describe()
-  return result(1)
+  return result(1, max_probes > 0 and failed + 1 >= max_probes)
 end
 if state == 'closed' then
   -- What an older epoch met was answered by the hold that ended it.
@@ -104,6 +118,7 @@ if state == 'closed' then
   -- One that comes again, as after a lost reply, counts once.
   local counted = own.counted or ''
   if ARGV[8] ~= '' and string.find(counted, ARGV[8], 1, true) then return result(0) end
+  note_refusal(call, at, epoch, parked, false)
   local streak = redis.call('HINCRBY', KEYS[1], 'streak', 1)
   if streak >= tonumber(ARGV[4]) then
     open(refused(1), 1, 0)
@@ -114,6 +129,7 @@ if state == 'closed' then
   end
   return result(1)
 end
+note_refusal(call, at, tonumber(ARGV[1]), parked, false)
 -- The account is held already. A call that was under way when that happened may
 -- only lengthen the hold, and only by what the server said.
 local until_ms = hold(1)

@@ -1,0 +1,123 @@
+package circuit
+
+import "time"
+
+// Outage is what has just been found to be out of order; the zero value is
+// nothing.
+type Outage struct {
+	// Account tells that it is the whole account.
+	Account bool
+	// Endpoints are those that fail while others of the account succeed.
+	Endpoints []string
+}
+
+// maxEndpoints bounds how many endpoints a process remembers.
+const maxEndpoints = 512
+
+// endpoints counts, endpoint by endpoint, how the calls of one process went. It
+// finds out where an outage is.
+type endpoints struct {
+	detector Detector
+	tallies  map[string]*tally
+}
+
+// tally counts the calls of one endpoint within the detector's window, in slices
+// of a tenth of it.
+type tally struct {
+	slices [10]struct{ good, bad int }
+	slice  int64 // number of the newest slice since 1970
+	goodAt time.Time
+}
+
+// sum returns the counts of the window that ends with the given slice.
+func (t *tally) sum(slice int64) (good, bad int) {
+	t.turn(slice)
+	for _, s := range t.slices {
+		good, bad = good+s.good, bad+s.bad
+	}
+	return good, bad
+}
+
+// turn forgets the slices that have left the window.
+func (t *tally) turn(slice int64) {
+	for n := min(slice-t.slice, int64(len(t.slices))); n > 0; n-- {
+		t.slices[(slice-n+1)%int64(len(t.slices))] = struct{ good, bad int }{}
+	}
+	t.slice = max(t.slice, slice)
+}
+
+func (e *endpoints) now() int64 {
+	return time.Now().UnixNano() / max(int64(e.detector.Window)/10, 1)
+}
+
+// count counts a call's result.
+func (e *endpoints) count(endpoint string, r Result) {
+	if r != Healthy && r != Failed {
+		return
+	}
+	slice := e.now()
+	t := e.tallies[endpoint]
+	if t == nil {
+		t = &tally{slice: slice}
+		e.makeRoom(slice)
+		e.tallies[endpoint] = t
+	}
+	t.turn(slice)
+	newest := &t.slices[t.slice%int64(len(t.slices))]
+	if r == Healthy {
+		newest.good++
+		t.goodAt = time.Now()
+	} else {
+		newest.bad++
+	}
+}
+
+// makeRoom forgets endpoints where there are too many: first those that were not
+// called within the window.
+func (e *endpoints) makeRoom(slice int64) {
+	if len(e.tallies) < maxEndpoints {
+		return
+	}
+	for name, t := range e.tallies {
+		if good, bad := t.sum(slice); good+bad == 0 {
+			delete(e.tallies, name)
+		}
+	}
+	if len(e.tallies) >= maxEndpoints {
+		clear(e.tallies)
+	}
+}
+
+// fails tells whether so many calls that failed are an outage.
+func (d Detector) fails(good, bad int) bool {
+	return bad > 0 && float64(bad) >= d.Ratio*float64(good+bad)
+}
+
+// locate tells where the outage is, after a call of the endpoint has failed.
+// account tells that the account's calls taken together are too many that fail.
+func (e *endpoints) locate(endpoint string, account bool) Outage {
+	if e.detector.MinCalls <= 0 {
+		return Outage{Account: account}
+	}
+	slice := e.now()
+	var failing []string
+	healthy, restGood, restBad := false, 0, 0
+	for name, t := range e.tallies {
+		good, bad := t.sum(slice)
+		switch {
+		// Half as many calls are evidence enough where the account as a whole
+		// fails already.
+		case account && 2*bad >= e.detector.MinCalls && e.detector.fails(good, bad):
+			failing = append(failing, name)
+		case !account && name == endpoint && good+bad >= e.detector.MinCalls && e.detector.fails(good, bad):
+			failing = append(failing, name)
+		default:
+			healthy = healthy || good > 0 && !e.detector.fails(good, bad)
+			restGood, restBad = restGood+good, restBad+bad
+		}
+	}
+	if healthy && len(failing) > 0 && !e.detector.fails(restGood, restBad) {
+		return Outage{Endpoints: failing}
+	}
+	return Outage{Account: account}
+}

@@ -1,0 +1,145 @@
+-- refusals tells one call's own fault from the account's. It stands behind
+-- prelude.lua, in front of the scripts that change a circuit.
+--
+-- A run is what happens between two good answers. The record keeps of it:
+--
+--   refused        the calls that were refused, the last one last, at most 64;
+--                  those that spend an attempt by it have a "!" in front
+--   refused_at     the endpoint of the last one
+--   refused_epoch  the epoch that admitted the last one
+--   alone          in how many epochs in a row only the last one was refused; 0
+--                  where another call was refused in the same epoch
+--   as_probe       1 where the last one was refused as the probe
+--   failed_by      the probes that failed in a row, the last one last
+--   next           the call that has to be the next probe; missing: any other
+--                  than the last one, while another waits
+--   other          1 where another call than the last one has asked and waits
+--
+-- And over several runs:
+--
+--   suspects       "CALL=STRIKES,RUNS" for each call that was refused in a run
+--                  which another call's good answer ended, at most 32; a strike is
+--                  a refusal that only this call met
+--   good_at        when a call of this circuit was last answered well, in ms
+--
+-- The account's record keeps, for all circuits of the account:
+--
+--   convicted      the calls that end when their turn comes, at most 32: three
+--                  strikes, the last one as the probe
+--
+-- A CALL is "ID#GENERATION": a call that is redriven begins anew.
+
+local function words(text)
+  local list = {}
+  for word in string.gmatch(text or '', '%S+') do list[#list + 1] = word end
+  return list
+end
+
+-- append puts a word behind the others, and drops the first ones beyond most.
+local function append(text, word, most)
+  local list = {}
+  for _, one in ipairs(words(text)) do
+    if one ~= word then list[#list + 1] = one end
+  end
+  list[#list + 1] = word
+  return table.concat(list, ' ', math.max(#list - most + 1, 1))
+end
+
+-- append_each is append for a list where a word may stand more than once.
+local function append_each(text, word, most)
+  local list = words(text)
+  list[#list + 1] = word
+  return table.concat(list, ' ', math.max(#list - most + 1, 1))
+end
+
+local function suspects_of(text)
+  local list = {}
+  for _, one in ipairs(words(text)) do
+    local call, strikes, runs = string.match(one, '^(%S+)=(%d+),(%d+)$')
+    if call then
+      list[#list + 1] = {call = call, strikes = tonumber(strikes), runs = tonumber(runs)}
+    end
+  end
+  return list
+end
+
+local function suspect(list, call)
+  for _, one in ipairs(list) do
+    if one.call == call then return one end
+  end
+  return {call = call, strikes = 0, runs = 0, new = true}
+end
+
+-- note_refusal notes that a call was refused. parked tells that the refusal spends
+-- no attempt: only then can it be counted against the call.
+local function note_refusal(call, at, admitted, parked, as_probe)
+  if call == '' then
+    return
+  end
+  if not parked then
+    call = '!' .. call
+  end
+  local list = words(own.refused)
+  local last, before, alone = list[#list], tonumber(own.refused_epoch), tonumber(own.alone or 0)
+  if last and before and admitted < before then
+    -- It was under way when another call was refused in a later epoch.
+    if not string.find(' ' .. own.refused .. ' ', ' ' .. call .. ' ', 1, true) then
+      redis.call('HSET', KEYS[1], 'refused', append(call .. ' ' .. own.refused, last, 64))
+    end
+    return
+  end
+  if not parked then
+    alone = 0
+  elseif before == admitted then
+    if last ~= call then alone = 0 end
+  elseif last == call and alone > 0 then
+    alone = alone + 1
+  else
+    alone = 1
+  end
+  redis.call('HDEL', KEYS[1], 'next', 'other')
+  redis.call('HSET', KEYS[1], 'refused', append(own.refused, call, 64), 'refused_at', at, 'refused_epoch', admitted,
+    'alone', alone, 'as_probe', as_probe and 1 or 0)
+  local known = suspects_of(own.suspects)
+  local strikes = suspect(known, call).strikes + alone
+  if alone > 0 and (strikes == 2 or strikes > 2 and not as_probe) then
+    redis.call('HSET', KEYS[1], 'next', call)
+  elseif not as_probe then
+    -- Calls that are refused together in run after run are tried one by one.
+    local worst
+    for _, one in ipairs(words(append(own.refused, call, 64))) do
+      local s = suspect(known, one)
+      if s.runs >= 2 and (not worst or s.strikes > worst.strikes) then worst = s end
+    end
+    if worst then redis.call('HSET', KEYS[1], 'next', worst.call) end
+  end
+end
+
+-- end_run notes that a call was answered well: those that were refused before
+-- become suspects, and the last of them is convicted where it is shown that the
+-- fault is its own.
+local function end_run(by)
+  local refused, known = words(own.refused), suspects_of(own.suspects)
+  local last, list = refused[#refused], {}
+  for _, call in ipairs(refused) do
+    local s = suspect(known, call)
+    s.runs = s.runs + 1
+    if call == last then s.strikes = s.strikes + tonumber(own.alone or 0) end
+    if call == by or string.sub(call, 1, 1) == '!' then
+      s.done = true
+    elseif call == last and s.strikes >= 3 and own.as_probe == '1' then
+      s.done = true
+      redis.call('HSET', KEYS[2], 'convicted', append(redis.call('HGET', KEYS[2], 'convicted'), call, 32))
+    end
+    if s.new then known[#known + 1] = s end
+  end
+  for _, s in ipairs(known) do
+    if not s.done and s.call ~= by then
+      list[#list + 1] = string.format('%s=%d,%d', s.call, math.min(s.strikes, 9), math.min(s.runs, 9))
+    end
+  end
+  redis.call('HDEL', KEYS[1], 'refused', 'refused_at', 'refused_epoch', 'alone', 'as_probe', 'failed_by', 'next', 'other', 'suspects')
+  if #list > 0 then
+    redis.call('HSET', KEYS[1], 'suspects', table.concat(list, ' ', math.max(#list - 31, 1)))
+  end
+end
