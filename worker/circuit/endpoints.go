@@ -1,6 +1,9 @@
 package circuit
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Outage is what has just been found to be out of order; the zero value is
 // nothing.
@@ -19,6 +22,7 @@ const maxEndpoints = 512
 type endpoints struct {
 	detector Detector
 	tallies  map[string]*tally
+	others   tally // those that are not remembered one by one
 }
 
 // tally counts the calls of one endpoint within the detector's window, in slices
@@ -72,19 +76,32 @@ func (e *endpoints) count(endpoint string, r Result) {
 	}
 }
 
-// makeRoom forgets endpoints where there are too many: first those that were not
-// called within the window.
+// makeRoom has the calls of some endpoints counted together where there are too
+// many: first of those of which none has failed.
 func (e *endpoints) makeRoom(slice int64) {
 	if len(e.tallies) < maxEndpoints {
 		return
 	}
-	for name, t := range e.tallies {
-		if good, bad := t.sum(slice); good+bad == 0 {
-			delete(e.tallies, name)
+	for _, failing := range []bool{false, true} {
+		for name, t := range e.tallies {
+			if _, bad := t.sum(slice); bad == 0 || failing {
+				e.others.add(t, slice)
+				delete(e.tallies, name)
+			}
+		}
+		if len(e.tallies) < maxEndpoints {
+			return
 		}
 	}
-	if len(e.tallies) >= maxEndpoints {
-		clear(e.tallies)
+}
+
+// add adds the counts of another tally.
+func (t *tally) add(other *tally, slice int64) {
+	t.turn(slice)
+	other.turn(slice)
+	for i, s := range other.slices {
+		t.slices[i].good += s.good
+		t.slices[i].bad += s.bad
 	}
 }
 
@@ -101,7 +118,8 @@ func (e *endpoints) locate(endpoint string, account bool) Outage {
 	}
 	slice := e.now()
 	var failing []string
-	healthy, restGood, restBad := false, 0, 0
+	restGood, restBad := e.others.sum(slice)
+	healthy := restGood > 0 && !e.detector.fails(restGood, restBad)
 	for name, t := range e.tallies {
 		good, bad := t.sum(slice)
 		switch {
@@ -117,6 +135,7 @@ func (e *endpoints) locate(endpoint string, account bool) Outage {
 		}
 	}
 	if healthy && len(failing) > 0 && !e.detector.fails(restGood, restBad) {
+		slices.Sort(failing)
 		return Outage{Endpoints: failing}
 	}
 	return Outage{Account: account}
