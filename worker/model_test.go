@@ -160,9 +160,14 @@ func (f *fleet) submit(t *rapid.T) {
 	if len(f.ids) >= modelCalls {
 		t.Skip("enough calls")
 	}
-	f.enqueue(rapid.Bool().Draw(t, "idempotent"),
+	id := f.enqueue(rapid.Bool().Draw(t, "idempotent"),
 		rapid.SampledFrom([]tasks.Priority{tasks.PriorityNormal, tasks.PriorityNormal, tasks.PriorityHigh, tasks.PriorityLow}).Draw(t, "priority"))
+	f.calls[id].fault = rapid.SampledFrom(modelFaults).Draw(t, "its own fault")
 }
+
+// modelFaults are what the API answers to a call whatever it says to others; most
+// calls are good.
+var modelFaults = []string{"", "", "", "", "", "", "", "quota", "quota soon", "rate", "permission", "transient", "auth"}
 
 func (f *fleet) enqueue(idempotent bool, priority tasks.Priority) string {
 	o := tasks.Options{
@@ -170,13 +175,15 @@ func (f *fleet) enqueue(idempotent bool, priority tasks.Priority) string {
 	}
 	var r tasks.Receipt
 	var err error
+	endpoint := "read"
 	if idempotent {
 		r, err = tasks.Enqueue(f.ctx, f.producer, modelRead{}, o)
 	} else {
+		endpoint = "write"
 		r, err = tasks.Enqueue(f.ctx, f.producer, modelWrite{}, o)
 	}
 	f.must(err)
-	f.calls[r.ID] = &modelCall{queue: tasks.Queue(modelUpstream, priority), idempotent: idempotent, spent: map[int]int{}}
+	f.calls[r.ID] = &modelCall{queue: tasks.Queue(modelUpstream, priority), idempotent: idempotent, endpoint: endpoint, spent: map[int]int{}}
 	f.ids = append(f.ids, r.ID)
 	return r.ID
 }

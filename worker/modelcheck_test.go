@@ -248,6 +248,9 @@ func (f *fleet) moved(s *step, c command, name string, before, after circuitLook
 	if after.open && after.until <= nowMilli() {
 		wrong("opened, for no time at all,")
 	}
+	if after.open {
+		f.rungs++
+	}
 }
 
 // stopped checks that an error of the circuit's own stops the fleet, and for as

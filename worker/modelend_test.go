@@ -7,8 +7,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// close lets all trouble end and time pass: every call must end, every one that
-// is redriven then, and one more, must succeed.
+// close lets all trouble end and time pass. As long as calls and endpoints have a
+// fault of their own, the good ones must be made all the same. Then every call must
+// end, every one that is redriven then, and one more, must succeed.
 func (f *fleet) close() {
 	f.mood = "ok"
 	for queue := range f.paused {
@@ -23,6 +24,8 @@ func (f *fleet) close() {
 		}
 		f.beginRefresh(f.procs[i])
 	}
+	f.settleGood()
+	f.cured = true
 	f.settleAll("nothing happens any more, and calls do not end")
 	for _, name := range f.circuits {
 		f.closeCircuit(name)
@@ -39,9 +42,64 @@ func (f *fleet) close() {
 	f.checkBooks()
 }
 
+// rungsForEach bounds the holds for each call that has a fault of its own, until all
+// good calls are made.
+const rungsForEach = 12
+
+// settleGood goes on until every good call has ended, and bounds the number of holds
+// until then. A call with a fault of its own may wait, for a reason that is shown.
+func (f *fleet) settleGood() {
+	faulty, before := 1, f.rungs
+	for _, id := range f.ids {
+		if !f.good(f.calls[id]) {
+			faulty++
+		}
+	}
+	f.settleUntil("good calls are not made, as others have a fault of their own", func() bool {
+		for _, id := range f.ids {
+			if f.good(f.calls[id]) && f.hget(f.record(id), "state") == "open" {
+				return false
+			}
+		}
+		return true
+	})
+	if n := f.rungs - before; n > faulty*rungsForEach {
+		f.rt.Fatalf("it took %d holds until all good calls were made, and %d calls have a fault of their own\n%s", n, faulty-1, f.describe())
+	}
+	for _, id := range f.ids {
+		if f.hget(f.record(id), "state") == "open" && !f.waitsForAReason(id) {
+			f.rt.Fatalf("call %s is open and waits for nothing that is shown\n%s", id, f.describe())
+		}
+	}
+}
+
+// waitsForAReason tells that a circuit holds a call, that it has a time to come
+// back, or that it is under way.
+func (f *fleet) waitsForAReason(id string) bool {
+	for _, name := range []string{modelAccount, f.calls[id].endpoint} {
+		if f.look(name).open {
+			return true
+		}
+	}
+	queue := f.calls[id].queue
+	for _, set := range []string{"scheduled", "retry", "lease"} {
+		if f.client.ZScore(f.ctx, asynqKey(queue, set), id).Err() == nil {
+			return true
+		}
+	}
+	pending, err := f.client.LRange(f.ctx, asynqKey(queue, "pending"), 0, -1).Result()
+	f.must(err)
+	return slices.Contains(pending, id) // it is the next one that somebody takes
+}
+
 // settleAll goes on until no call is open, no task is left on asynq's lists, and
 // nobody is under way.
 func (f *fleet) settleAll(complaint string) {
+	f.settleUntil(complaint, func() bool { return f.open() == 0 && f.waiting() == 0 })
+}
+
+// settleUntil has everybody go on until the end is reached and nobody is under way.
+func (f *fleet) settleUntil(complaint string, end func() bool) {
 	idle := 0
 	for round := range 400 {
 		busy := false
@@ -57,7 +115,7 @@ func (f *fleet) settleAll(complaint string) {
 			busy = true
 		}
 		f.check(f.rt)
-		if !busy && len(f.steps) == 0 && f.open() == 0 && f.waiting() == 0 {
+		if !busy && len(f.steps) == 0 && end() {
 			return
 		}
 		if idle++; busy {

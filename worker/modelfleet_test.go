@@ -35,6 +35,12 @@ type fleet struct {
 	calls    map[string]*modelCall
 	ids      []string
 	mood     string // what the API answers
+	// ill is the endpoint, if any, whose calls are always answered with illness;
+	// cured tells that neither it nor any call's own fault is there any more.
+	ill, illness string
+	cured        bool
+	// rungs counts the holds that began.
+	rungs int
 	paused   map[string]bool
 	circuits []string
 	names    map[string]circuit.Name
@@ -56,6 +62,9 @@ type fleet struct {
 type modelCall struct {
 	queue      string
 	idempotent bool
+	// endpoint is the call's; fault is what the API answers to this call whatever it
+	// says to others, empty for a good call.
+	endpoint, fault string
 	// spent counts, by generation, the sends that were not answered with a park.
 	spent    map[int]int
 	arrivals []*arrival
@@ -84,6 +93,10 @@ func newFleet(rt *rapid.T, client *redis.Client, mini *miniredis.Miniredis, pol 
 		calls: map[string]*modelCall{}, paused: map[string]bool{}, circuits: []string{modelAccount, "read", "write"},
 		names: circuitNames, probes: map[string]*probe{}, epochs: map[string]int64{},
 	}
+	if rapid.IntRange(0, 3).Draw(rt, "an endpoint is ill") == 0 {
+		f.ill = rapid.SampledFrom([]string{"read", "write"}).Draw(rt, "endpoint")
+		f.illness = rapid.SampledFrom([]string{"transient", "permission"}).Draw(rt, "illness")
+	}
 	var err error
 	f.producer, err = tasks.NewProducer(client, tasks.ProducerConfig{})
 	f.must(err)
@@ -108,6 +121,21 @@ func (f *fleet) newProc() *proc {
 	}))
 	return &proc{w: w}
 }
+
+// answerTo is what the API answers to a call.
+func (f *fleet) answerTo(c *modelCall) string {
+	switch {
+	case f.cured:
+	case c.fault != "":
+		return c.fault
+	case c.endpoint == f.ill:
+		return f.illness
+	}
+	return f.mood
+}
+
+// good tells that a call has no fault of its own, nor has its endpoint.
+func (f *fleet) good(c *modelCall) bool { return c.fault == "" && c.endpoint != f.ill }
 
 func (f *fleet) must(err error) {
 	if err != nil {

@@ -108,7 +108,14 @@ func (stepHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			return next(ctx, cmd)
 		}
 		c := commandOf(cmd)
+		began := time.Now()
 		s.pause(c.kind)
+		if c.kind == "take" && time.Since(began) > time.Second {
+			// The second question of a worker that chooses the probe: what it says of
+			// the time is old by now, and its time-out is over.
+			cmd.SetErr(os.ErrDeadlineExceeded)
+			return os.ErrDeadlineExceeded
+		}
 		s.before = s.f.lookAll()
 		err := next(ctx, cmd)
 		time.Sleep(scriptTime)
@@ -179,7 +186,7 @@ func commandOf(cmd redis.Cmder) command {
 		c.kind = "park"
 	case len(c.keys) == 8:
 		c.kind = "end"
-	case len(c.keys) == 4 && len(c.args) == 2:
+	case len(c.keys) == 4 && len(c.args) == 4 && strings.Contains(c.args[2], "#"):
 		c.kind = "admit"
 	case len(c.keys) == 4 && len(c.args) >= 8 && strings.Contains(" error fault answer unsent ", " "+c.args[2]+" "):
 		c.kind = "report"
@@ -268,7 +275,7 @@ func (s *step) request(ctx context.Context, mark func(context.Context) error) (s
 		s.answer = "silence"
 		return "", &policy.Failure{MaybeSent: true}
 	}
-	s.answer = s.f.mood
+	s.answer = s.f.answerTo(s.call)
 	s.f.answered(s)
 	if failure := modelAnswers[s.answer]; failure != nil {
 		said := *failure
