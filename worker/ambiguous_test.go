@@ -72,7 +72,7 @@ func TestACallThatANewerVersionWroteWaitsForANewerWorkerAndSpendsNothing(t *test
 		if err != nil {
 			t.Fatal(err)
 		}
-		newer := `{"v":2,"what":"nobody knows yet"}`
+		newer := `{"v":99,"what":"nobody knows yet"}`
 		if err := env.Redis().HSet(t.Context(), record, "content", newer).Err(); err != nil {
 			t.Fatal(err)
 		}

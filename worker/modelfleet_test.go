@@ -32,15 +32,15 @@ type fleet struct {
 	producer *tasks.Producer
 	books    *ledger.Ledger
 
-	calls    map[string]*modelCall
-	ids      []string
-	mood     string // what the API answers
+	calls map[string]*modelCall
+	ids   []string
+	mood  string // what the API answers
 	// ill is the endpoint, if any, whose calls are always answered with illness;
 	// cured tells that neither it nor any call's own fault is there any more.
 	ill, illness string
 	cured        bool
 	// rungs counts the holds that began.
-	rungs int
+	rungs    int
 	paused   map[string]bool
 	circuits []string
 	names    map[string]circuit.Name

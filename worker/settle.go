@@ -215,7 +215,7 @@ func (w *Worker) report(ctx context.Context, p *passage, a attempted) stance {
 		case faulty(d):
 			w.send(ctx, g.name, p.says(circuit.Report{
 				Verdict: circuit.Fault, Epoch: g.epoch, Token: g.token, Fault: faultText(a),
-				Delays: faultDelays(p.acct.policy, g.hold, a.Outcome),
+				Delays: faultDelays(d),
 			}))
 		default:
 			w.send(ctx, g.name, p.says(circuit.Report{Verdict: circuit.Answer, Epoch: g.epoch, Token: g.token}))
@@ -372,11 +372,11 @@ func delays(pol *policy.Policy, hold string, o policy.Outcome) []time.Duration {
 // the time of the hold has passed, and such a fault says nothing about the account.
 var faultLadder = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
 
-// faultDelays are how long until the next probe after one that met a fault.
-func faultDelays(pol *policy.Policy, hold string, o policy.Outcome) []time.Duration {
-	now := time.Now()
-	if end, source := until(pol, hold, o, 0); serverSaid(source) {
-		return []time.Duration{end.Sub(now)}
+// faultDelays are how long until the next probe after one that met a fault: no less
+// than the server asked for.
+func faultDelays(d policy.Decision) []time.Duration {
+	if d.LeastWait > 0 {
+		return []time.Duration{d.LeastWait}
 	}
 	return faultLadder
 }
