@@ -36,6 +36,8 @@ func (a *app) runCommand() *cobra.Command {
 		Short: "Make the calls of a file and write every result",
 		Long: `Make the calls of a file, one JSON object a line, and write the result of each,
 one JSON object a line, in the order in which they end. FILE and OUT may be -.
+FILE may be compressed with gzip or zstd, if its name ends in .gz or .zst. The
+results of a stream, such as /dev/stdin or <(…), go to standard output.
 
 A configuration says which API is called:
 
@@ -71,7 +73,7 @@ way: should the run die, the next one with the same OUT does not send them again
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&f.out, "out", "o", "", "`OUT` for the results (default FILE.results.jsonl, or - where FILE is -)")
+	flags.StringVarP(&f.out, "out", "o", "", "`OUT` for the results (default FILE.results.jsonl, or - where FILE is - or another stream)")
 	flags.StringSliceVar(&f.redo, "redo", nil, "make calls again that ended in these `STATES`: dead, dropped, cancelled")
 	flags.IntVar(&f.first, "first", 0, "only the first `N` calls of the file; 0: all")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only say what would be called, and what it costs")
@@ -115,12 +117,12 @@ func (a *app) stopsGently(p *progress) {
 	})
 }
 
-// outName is where the results of a file go.
+// outName is where the results of a file go. Those of a stream go to standard output: there is no place beside it.
 func outName(file, out string) string {
 	switch {
 	case out != "":
 		return out
-	case file == "-":
+	case isStream(file):
 		return "-"
 	default:
 		return file + ".results.jsonl"
@@ -383,7 +385,7 @@ func (a *app) refusedMore(name string, refused int) {
 // showEmpty says that there is nothing in a file, for that is hardly meant.
 func (a *app) showEmpty(name string, lines int) {
 	if lines == 0 {
-		a.progressf("%s holds no calls", printable(name))
+		a.progressf(`%s is empty: it holds no calls; write one JSON object a line, as {"path":"/…"}`, printable(name))
 	}
 }
 

@@ -28,9 +28,10 @@ func (a *app) sendCommand() *cobra.Command {
 		Long: `Put calls into the queue, for workers to make.
 
 With one argument it is a file of calls, one JSON object a line; - is standard
-input. They become a batch; sending the same file again sends only what is not
-there yet. Lines that are refused are named, the others go on. A line without a
-key is known by its content: equal ones are one call.
+input, and a file whose name ends in .gz or .zst is compressed. They become a
+batch; sending the same file again sends only what is not there yet. Lines that
+are refused are named, the others go on. A line without a key is known by its
+content: equal ones are one call.
 
 With more it is one call: a method, a path, and parameters for its query string.`,
 		Example: `  callq send calls.jsonl --wait
@@ -119,6 +120,11 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	name, err := s.batchOf(in)
 	if err != nil {
 		return err
+	}
+	if s.batch != "" { // else it was read to its end for the name
+		if err := in.intact(); err != nil {
+			return err
+		}
 	}
 	r, err := readFrom(in)
 	if err != nil {
