@@ -41,30 +41,39 @@ func each(err error, status health) []diagnosis {
 	return []diagnosis{{Status: status, Detail: err.Error()}}
 }
 
-// credential is a secret of the configuration.
+// credential is a secret of the configuration, or a user name beside one.
 type credential struct {
 	value config.Secret
-	// key tells that it is for the admin address.
+	// admin tells that it is for the admin address.
 	admin bool
+	// public tells that it is a user name, and no secret.
+	public bool
+	// words are what it stands behind on the wire, as [worker.Redactor.Add] has them.
+	words []string
 }
 
 func credentialsOf(cfg *config.Config) []credential {
 	var list []credential
 	for _, u := range cfg.Upstreams {
 		a := u.Auth
-		values := []config.Secret{a.Token, a.Username, a.Password, a.Value}
+		// As the worker has it: of a name that is kept out of the file and a password
+		// that is not, the name is the key.
+		public := a.Password.Kind() != config.Literal || a.Username.Kind() == config.Literal
+		list = append(list,
+			credential{value: a.Token, words: []string{"Bearer"}},
+			credential{value: a.Username, public: public, words: []string{"Basic"}},
+			credential{value: a.Password, words: []string{"password"}},
+			credential{value: a.Value, words: []string{a.Name}},
+		)
 		if o := a.OAuth2; o != nil {
-			values = append(values, o.ClientID, o.ClientSecret)
+			list = append(list, credential{value: o.ClientID, public: true}, credential{value: o.ClientSecret, words: []string{"client_secret"}})
 			for _, q := range o.Query {
-				values = append(values, q.Value)
+				list = append(list, credential{value: q.Value, words: []string{q.Name}})
 			}
-		}
-		for _, v := range values {
-			list = append(list, credential{value: v})
 		}
 	}
 	for _, t := range cfg.Admin.Tokens {
-		list = append(list, credential{value: t.Token, admin: true})
+		list = append(list, credential{value: t.Token, admin: true, words: []string{"Bearer"}})
 	}
 	return slices.DeleteFunc(list, func(c credential) bool { return c.value.IsZero() })
 }

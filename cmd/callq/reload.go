@@ -52,6 +52,7 @@ func newGeneration(cfg *config.Config, upstreams []worker.Upstream, d *desk, log
 	}
 	g.worker, err = worker.New(worker.Config{
 		Redis: d.conn.Client, Upstreams: upstreams, Concurrency: cfg.WorkerConcurrency, Retention: cfg.Ledger.Retention, Logger: log,
+		Redactor: d.secrets,
 	})
 	return g, err
 }

@@ -33,7 +33,7 @@ const flushAt = 1 << 20
 // that another run writes to, or that cannot be written, is misuse.
 func (a *app) openResults(name string) (*resultsFile, error) {
 	if name == "-" {
-		return &resultsFile{name: "standard output", to: a.stdout}, nil
+		return &resultsFile{name: "standard output", to: beneath(a.stdout)}, nil
 	}
 	for path := name; ; {
 		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {

@@ -116,6 +116,7 @@ func (s *session) run(ctx context.Context) error {
 	w, err := worker.New(worker.Config{
 		Redis: s.desk.conn.Client, Upstreams: s.upstreams, Concurrency: s.desk.cfg.WorkerConcurrency,
 		Retention: s.desk.cfg.Ledger.Retention, Logger: s.log, OnEvent: s.event, OnSend: s.sent.send,
+		Redactor: s.desk.secrets,
 	})
 	if err != nil {
 		return err
