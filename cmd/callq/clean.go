@@ -41,7 +41,7 @@ func beneath(w io.Writer) io.Writer {
 // now. What cannot be read is no error here: it is one of whoever needs it.
 func (a *app) learn(cfg *config.Config) {
 	for _, c := range credentialsOf(cfg) {
-		if c.public {
+		if c.public || c.value.Unresolved() != nil {
 			continue
 		}
 		part := func(value string) { a.secrets.Add(value, c.words...) }
