@@ -46,7 +46,7 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 	if err != nil {
 		return nil, err
 	}
-	producer, err := tasks.NewProducer(conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg)})
+	producer, err := tasks.NewProducer(conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg), BaseURLs: apisOf(cfg)})
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}

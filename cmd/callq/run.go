@@ -24,6 +24,7 @@ type runFlags struct {
 	dryRun      bool
 	patience    time.Duration
 	concurrency string
+	sameAPI     bool
 }
 
 // defaultPatience is how long a run waits for a person to mend an account.
@@ -59,6 +60,10 @@ A result that has to be replaced, as that of a changed line, is moved to
 OUT.old.jsonl first. Results of calls that are not in FILE stay; an OUT in which
 there are no others is another file's, and is refused.
 
+OUT and the queue remember the base_url. With another one run refuses to go on,
+for results of one API must not count for another; --same-api says that it is the
+same.
+
 Calls that must not be made twice are noted in OUT.sent while they are on their
 way: should the run die, the next one with the same OUT does not send them again.`,
 		Example: `  callq run calls.jsonl
@@ -78,6 +83,7 @@ way: should the run die, the next one with the same OUT does not send them again
 	flags.IntVar(&f.first, "first", 0, "only the first `N` calls of the file; 0: all")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only say what would be called, and what it costs")
 	flags.DurationVar(&f.patience, "patience", defaultPatience, "how long to wait for a person to mend a credential, a balance or a setting; 0: for ever")
+	flags.BoolVar(&f.sameAPI, "same-api", false, "go on though base_url was changed, as it is the same API")
 	flags.StringVar(&f.concurrency, "concurrency", "", "`CALLS` in flight at once, over all upstreams (default 64)")
 	return cmd
 }
@@ -104,7 +110,7 @@ func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) 
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
 	return a.runInput(ctx, job{
-		cfg: cfg, upstreams: upstreams, in: in, out: outName(name, f.out), redo: redo, first: f.first, patience: f.patience,
+		cfg: cfg, upstreams: upstreams, in: in, out: outName(name, f.out), redo: redo, first: f.first, patience: f.patience, sameAPI: f.sameAPI,
 		again: a.againLine(in, f),
 	})
 }
@@ -153,6 +159,7 @@ type job struct {
 	redo      map[tasks.State]bool
 	first     int
 	patience  time.Duration
+	sameAPI   bool
 	// again is the command line that goes on with the file; empty where the same
 	// command begins anew.
 	again string
@@ -196,7 +203,8 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 	if err != nil {
 		return err
 	}
-	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, sent: sent, redo: j.redo, progress: bar}
+	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, sent: sent, redo: j.redo, progress: bar, apis: apisOf(j.cfg), sameAPI: j.sameAPI}
+	sent.apis = s.apis
 	defer s.progress.close()
 	s.log = slog.New(slog.NewTextHandler(s.progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if p.open() > 0 || j.opened != nil || len(past.failed) > 0 {
@@ -215,8 +223,11 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 				err = s.desk.explain(err)
 			}
 			s.progress.say("%s: whether failed calls were redriven since is not known: %v", j.in.name, err)
-			err = nil
+			s.deaf, err = true, nil
 		}
+	}
+	if err := s.checkAPIs(ctx, past); err != nil {
+		return err
 	}
 	if err := s.goOn(past); err != nil {
 		return err
@@ -271,7 +282,11 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 
 // goOn makes the results file, and what was noted beside it, those of this run.
 func (s *session) goOn(e *past) error {
-	if err := s.out.resume(e.earlier); err != nil {
+	var now apis
+	if s.sameAPI {
+		now = s.apis
+	}
+	if err := s.out.resume(e.earlier, now); err != nil {
 		return err
 	}
 	if n := len(e.gone); n > 0 {

@@ -51,6 +51,12 @@ type session struct {
 	still     standstill
 	// next is how to go on after a run that did not finish.
 	next string
+	// apis are the base_urls of the upstreams; sameAPI tells that other ones that are
+	// met are of the same APIs.
+	apis    apis
+	sameAPI bool
+	// deaf tells that Redis cannot be asked, and need not be.
+	deaf bool
 	// redo are the states whose calls are to be made again.
 	redo map[tasks.State]bool
 
@@ -383,6 +389,7 @@ func (s *session) collect(ctx context.Context) error {
 				continue
 			}
 			result := tasks.ResultOf(r)
+			result.BaseURL = s.apis[result.Upstream]
 			result.Line = s.plan.line(r.Key, r.Hash)
 			if err := s.out.add(result); err != nil {
 				return s.flushed(err)
