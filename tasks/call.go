@@ -358,3 +358,11 @@ func plain(query string) bool {
 	}
 	return true
 }
+
+// deadline is the call's deadline, zero for none.
+func (c *Call) deadline() time.Time {
+	if c.Deadline == nil {
+		return time.Time{}
+	}
+	return *c.Deadline
+}

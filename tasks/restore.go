@@ -21,20 +21,22 @@ const (
 // [ledger.Ledger.Restore]. It reports whether it did: the call may have moved on,
 // which is no error. It fails for a call whose content cannot be read.
 func (p *Producer) Restore(ctx context.Context, r ledger.Record, by time.Time) (bool, error) {
-	msg, err := p.messageOf(ctx, r)
+	one, err := p.restoring(ctx, r)
 	if err != nil {
 		return false, err
 	}
-	did, err := p.ledger.Restore(ctx, r.Queue, []ledger.Restoring{{Record: r, Message: msg}}, by)
+	did, err := p.ledger.Restore(ctx, r.Queue, []ledger.Restoring{one}, by)
 	return err == nil && did[0], err
 }
 
-func (p *Producer) messageOf(ctx context.Context, r ledger.Record) (string, error) {
+func (p *Producer) restoring(ctx context.Context, r ledger.Record) (ledger.Restoring, error) {
 	c, err := Decode(r.Content)
 	if err != nil {
-		return "", fmt.Errorf("call %s cannot be put back: %w", r.ID, err)
+		return ledger.Restoring{}, fmt.Errorf("call %s cannot be put back: %w", r.ID, err)
 	}
-	return p.message(ctx, r.Queue, r.ID, c)
+	msg, err := p.message(ctx, r.Queue, r.ID, c)
+	r.Content, r.Body = nil, nil // the message has it
+	return ledger.Restoring{Record: r, Message: msg, Deadline: c.deadline()}, err
 }
 
 // RestoreAll is [Producer.Restore] for many calls, each once, and returns how many
@@ -59,7 +61,7 @@ func (p *Producer) RestoreAll(ctx context.Context, calls iter.Seq2[ledger.Record
 		if err != nil {
 			return restored, err
 		}
-		msg, err := p.messageOf(ctx, r)
+		one, err := p.restoring(ctx, r)
 		if errors.Is(err, ErrMalformed) || errors.Is(err, ErrNewerVersion) {
 			refused(r, err)
 			continue
@@ -67,14 +69,13 @@ func (p *Producer) RestoreAll(ctx context.Context, calls iter.Seq2[ledger.Record
 		if err != nil {
 			return restored, err
 		}
-		if len(page) == mostRestored || weight+len(msg) > heaviestRestored || len(page) > 0 && page[0].Queue != r.Queue {
+		if len(page) == mostRestored || weight+len(one.Message) > heaviestRestored || len(page) > 0 && page[0].Queue != r.Queue {
 			if err := flush(); err != nil {
 				return restored, err
 			}
 		}
-		r.Content, r.Body = nil, nil // the message has it
-		page = append(page, ledger.Restoring{Record: r, Message: msg})
-		weight += len(msg)
+		page = append(page, one)
+		weight += len(one.Message)
 	}
 	return restored, flush()
 }

@@ -78,12 +78,7 @@ func (p *putBack) Error() string { return p.text }
 
 // err says the verb in asynq's language.
 func (v verb) err() error {
-	// The text becomes a protobuf string, and one that is not UTF-8 strands the
-	// task in active for ever.
-	v.text = strings.ToValidUTF8(v.text, "\uFFFD")
-	if len(v.text) > maxErrorText {
-		v.text = strings.ToValidUTF8(v.text[:maxErrorText], "")
-	}
+	v.text = errorText(v.text)
 	switch v.kind {
 	case again:
 		return &putBack{v}
@@ -92,6 +87,16 @@ func (v verb) err() error {
 	default:
 		return nil
 	}
+}
+
+// errorText is a text as asynq can store it as a task's last error: it becomes a
+// protobuf string, and one that is not UTF-8 strands the task in active for ever.
+func errorText(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) > maxErrorText {
+		text = strings.ToValidUTF8(text[:maxErrorText], "")
+	}
+	return text
 }
 
 // retryDelay is asynq's RetryDelayFunc. asynq floors due times to whole seconds,

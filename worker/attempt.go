@@ -18,6 +18,9 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 	take := p.take
 	job, _, isJob := p.call.Job()
 	once := !p.idempotent && !isJob
+	if p.late() {
+		return attempted{Answer: upstream.Answer{NotSent: true}, late: true}
+	}
 	if once || p.waited {
 		if a, ok := w.mark(ctx, p, once); !ok {
 			return a
@@ -98,6 +101,8 @@ type attempted struct {
 	// record has moved on.
 	held time.Duration
 	lost bool
+	// late says that the call's deadline passed while it waited in place.
+	late bool
 	// untold says that [Config.OnSend] did not want it sent.
 	untold bool
 }
@@ -118,6 +123,8 @@ func (w *Worker) notSent(ctx context.Context, p *passage, a attempted) verb {
 	switch {
 	case a.lost:
 		return w.leave(p.take)
+	case a.late:
+		return w.endUnsent(ctx, p.take, p, policy.Expired, deadlinePassed)
 	case errors.Is(a.Err, ErrMaybeSent):
 		p.take.Sent = p.take.Attempts + 1
 		return w.endUnsent(ctx, p.take, p, policy.OutcomeUnknown, "its process ended between sending it and recording the answer")

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
@@ -71,4 +72,22 @@ func TestOnAClusterOneBudgetHoldsTheThreeQueuesOfAnUpstream(t *testing.T) {
 			t.Errorf("%s ended %s with %d attempts", r.Key, r.State, r.Attempts)
 		}
 	}
+}
+
+func TestOnAClusterADeadlineEndsCallsOfEachQueueWhileTheirAccountIsHeld(t *testing.T) {
+	t.Parallel()
+	client := brokertest.Cluster(t).Client
+	env := callqtest.New(t, worker.Config{Redis: client, Upstreams: []worker.Upstream{{Name: "patsnap"}}})
+	if err := circuit.NewStore(client, "test").Open(t.Context(), circuit.Name{Upstream: "patsnap"}, time.Hour, "test", "test"); err != nil {
+		t.Fatal(err)
+	}
+	env.Start()
+	deadline := time.Now().Add(time.Second)
+	for _, p := range []tasks.Priority{tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow} {
+		env.Submit(tasks.Call{Path: "/late", Priority: p, Batch: "b", Key: string(p), Deadline: &deadline})
+	}
+	for _, r := range env.AwaitBatch("b") {
+		want(t, r, tasks.StateDead, policy.Expired, 0)
+	}
+	balanced(t, env, "b", ledger.Counts{Accepted: 3, Dead: 3})
 }

@@ -137,14 +137,14 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 		waited:     time.Since(take.Received) > stale,
 	}
 	switch {
-	case take.Sent > 0 && !p.idempotent:
-		return nil, w.endUnsent(ctx, take, p, policy.OutcomeUnknown, "its worker ended between sending it and recording the answer"), false
+	case take.Sent > 0 && (!p.idempotent || p.late()):
+		return nil, w.endUnsent(ctx, take, p, policy.OutcomeUnknown, lostAnswer), false
 	case take.Starts >= maxStarts:
 		return nil, w.endUnsent(ctx, take, p, policy.CrashLoop, "five workers in a row ended without a decision on it"), false
 	case take.Circuit.Convicted != "" && slices.Contains(strings.Fields(take.Circuit.Convicted), circuit.CallName(take.ID, take.Generation)):
 		return nil, w.endConvicted(ctx, p), false
-	case call.Deadline != nil && take.At.After(*call.Deadline):
-		return nil, w.endUnsent(ctx, take, p, policy.Expired, "its deadline passed before it could be sent"), false
+	case p.late():
+		return nil, w.endUnsent(ctx, take, p, policy.Expired, deadlinePassed), false
 	}
 	if job, _, isJob := call.Job(); isJob && w.jobs[jobName{call.Upstream, job}] == nil {
 		w.log.Warn("no code is registered for this job; it waits for a worker that has it", "job", job, "upstream", call.Upstream)

@@ -100,6 +100,15 @@ func (w *Worker) putOff(ctx context.Context, t *ledger.Take, a *ledger.Attempt, 
 // endUnsent dead-letters a call that is not to be sent; detail says for the record
 // what is wrong with this one. p is nil where the call could not be read.
 func (w *Worker) endUnsent(ctx context.Context, t *ledger.Take, p *passage, class policy.Class, detail string) verb {
+	endpoint := ""
+	if p != nil {
+		endpoint = p.endpoint
+	}
+	return w.endDead(ctx, t, p, unsent(t, endpoint, class, detail))
+}
+
+// unsent is the ending of a call that is not to be sent.
+func unsent(t *ledger.Take, endpoint string, class policy.Class, detail string) ledger.Final {
 	f := ledger.Final{
 		State: ledger.Dead,
 		Ending: ledger.Ending{
@@ -112,15 +121,13 @@ func (w *Worker) endUnsent(ctx context.Context, t *ledger.Take, p *passage, clas
 		// What the API said last is the best that support can be given.
 		f.Ending.Code, f.Ending.CorrelationID, f.Ending.HTTPStatus = t.Log[n-1].Code, t.Log[n-1].CorrelationID, t.Log[n-1].Status
 	}
-	if p != nil {
-		f.Ending.Endpoint = p.endpoint
-	}
+	f.Ending.Endpoint = endpoint
 	if f.Assumed {
 		// The attempt that was on its way may have reached the API: it counts.
 		t.Attempts = max(t.Attempts, t.Sent)
 		f.Ending.Attempts = t.Attempts
 	}
-	return w.endDead(ctx, t, p, f)
+	return f
 }
 
 // endGivenUp dead-letters a call whose circuit has seen too many probes fail.
@@ -170,12 +177,17 @@ func (w *Worker) endDead(ctx context.Context, t *ledger.Take, p *passage, f ledg
 	if _, mine := w.recordEnd(ctx, t, f, nil); !mine {
 		return w.leave(t)
 	}
+	w.tellDead(t, p, f)
+	return ended(t, f)
+}
+
+// tellDead writes the event and the log line of a call that is dead and was not sent.
+func (w *Worker) tellDead(t *ledger.Take, p *passage, f ledger.Final) {
 	if p != nil {
 		d := policy.Decision{Job: policy.DeadLetter, Class: policy.Class(f.Ending.Class), Rule: f.Ending.Rule}
 		w.note(p, attempted{number: t.Attempts}, d, ledger.Dead)
 	}
 	w.log.Warn("a call is dead; it is not sent", "call", t.ID, "batch", t.Batch, "key", t.Key, "class", f.Ending.Class, "message", f.Ending.Message)
-	return ended(t, f)
 }
 
 // adopt gives a task that somebody else put into the queue a record, and ends it.

@@ -229,6 +229,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	sweeping.Go(func() { w.sweep(sweepCtx) })
 	sweeping.Go(func() { w.follow(sweepCtx) })
 	sweeping.Go(func() { w.reclaim(sweepCtx) })
+	sweeping.Go(func() { w.watchDeadlines(sweepCtx) })
 
 	if err == nil {
 		select {

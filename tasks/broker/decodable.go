@@ -3,6 +3,8 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -17,7 +19,7 @@ var taskMessage, taskMessageErr = findTaskMessage()
 
 type messageType struct {
 	protoreflect.MessageType
-	id, queue, lastError protoreflect.FieldDescriptor
+	id, queue, lastError, lastFailed protoreflect.FieldDescriptor
 }
 
 func findTaskMessage() (messageType, error) {
@@ -26,9 +28,9 @@ func findTaskMessage() (messageType, error) {
 		return messageType{}, err
 	}
 	fields := mt.Descriptor().Fields()
-	m := messageType{mt, fields.ByName("id"), fields.ByName("queue"), fields.ByName("error_msg")}
-	if m.id == nil || m.queue == nil || m.lastError == nil {
-		return messageType{}, errors.New("asynq's task message has no id, no queue or no last error")
+	m := messageType{mt, fields.ByName("id"), fields.ByName("queue"), fields.ByName("error_msg"), fields.ByName("last_failed_at")}
+	if m.id == nil || m.queue == nil || m.lastError == nil || m.lastFailed == nil {
+		return messageType{}, errors.New("asynq's task message has no id, no queue, no last error or no time of it")
 	}
 	return m, nil
 }
@@ -63,4 +65,21 @@ func LastError(msg string) string {
 		return ""
 	}
 	return m.Get(taskMessage.lastError).String()
+}
+
+// LastErrorTail returns bytes that, added to the end of a task message, set its last
+// error and the time of it: of a field that a message has twice, the later counts. It
+// is for a script that archives a task without having read its message.
+func LastErrorTail(text string, at time.Time) (string, error) {
+	if taskMessageErr != nil {
+		return "", unreadableMessages()
+	}
+	m := taskMessage.New()
+	m.Set(taskMessage.lastError, protoreflect.ValueOfString(strings.ToValidUTF8(text, "\uFFFD")))
+	m.Set(taskMessage.lastFailed, protoreflect.ValueOfInt64(at.Unix()))
+	tail, err := proto.Marshal(m.Interface())
+	if err != nil {
+		return "", fmt.Errorf("encode the last error of a task: %w", err)
+	}
+	return string(tail), nil
 }

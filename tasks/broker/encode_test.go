@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -185,4 +186,31 @@ func FuzzDecodable(f *testing.F) {
 			t.Fatal("not decodable under its own names")
 		}
 	})
+}
+
+func TestTheTailSetsAMessagesLastError(t *testing.T) {
+	e, err := NewEncoder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, err := e.Encode(t.Context(), "q", "id", "call", []byte("payload"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Unix(1_800_000_000, 0)
+	for _, text := range []string{"first", "and \xff again"} {
+		tail, err := LastErrorTail(text, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A task can be archived, run and archived again.
+		msg.Data += tail
+		if !Decodable(msg.Data, "q", "id") {
+			t.Fatalf("after %q the message cannot be decoded", text)
+		}
+		want := strings.ToValidUTF8(text, "\uFFFD")
+		if got := LastError(msg.Data); got != want {
+			t.Errorf("the last error is %q, want %q", got, want)
+		}
+	}
 }

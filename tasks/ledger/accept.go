@@ -28,13 +28,12 @@ type Entry struct {
 	Key, Hash string
 	// Queue is the queue that it is for.
 	Queue string
-	// API is the base URL of its upstream, which the batch remembers; empty: it is not
-	// known.
-	API string
 	// Content is the call as its codec wrote it.
 	Content []byte
 	// NotBefore is when the call may be made first; zero means now.
 	NotBefore time.Time
+	// Deadline is the time after which the call must not be sent; zero means none.
+	Deadline time.Time
 }
 
 // Verdict says what became of an [Entry].
@@ -126,9 +125,6 @@ func (l *Ledger) register(ctx context.Context, batch string, entries []Entry) er
 		// queue that was deleted in between would stay invisible.
 		pipe.SAdd(ctx, asynqAll, queue)
 		pipe.HSet(ctx, metaKey(batch), "q:"+queue, 1)
-		if entries[i].API != "" {
-			pipe.HSetNX(ctx, metaKey(batch), "api:"+upstreamOf(queue), entries[i].API)
-		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("register batch %q: %w", batch, err)
@@ -138,8 +134,14 @@ func (l *Ledger) register(ctx context.Context, batch string, entries []Entry) er
 
 func (l *Ledger) acceptQueue(ctx context.Context, batch, queue string, entries []Entry, indexes []int, verdicts []Verdict) error {
 	k := keysOf(queue)
-	args := make([]any, 0, 4+6*len(indexes))
-	args = append(args, time.Now().UnixNano(), k.taskPrefix(), k.recordPrefix(), batch)
+	args := make([]any, 0, 5+6*len(indexes))
+	args = append(args, time.Now().UnixNano(), k.taskPrefix(), k.recordPrefix(), batch, 0)
+	for n, i := range indexes {
+		if deadline := entries[i].Deadline; !deadline.IsZero() {
+			args = append(args, n+1, deadlineScore(deadline))
+		}
+	}
+	args[4] = (len(args) - 5) / 2
 	for _, i := range indexes {
 		e := &entries[i]
 		var due int64
@@ -148,7 +150,7 @@ func (l *Ledger) acceptQueue(ctx context.Context, batch, queue string, entries [
 		}
 		args = append(args, e.ID, e.Message, e.Content, e.Key, e.Hash, due)
 	}
-	took, err := scriptAccept.Run(ctx, l.rdb, []string{k.pending(), k.scheduled(), k.counts(batch)}, args...).Int64Slice()
+	took, err := scriptAccept.Run(ctx, l.rdb, []string{k.pending(), k.scheduled(), k.counts(batch), k.deadlines()}, args...).Int64Slice()
 	if err != nil {
 		return fmt.Errorf("accept %d calls into queue %q: %w", len(indexes), queue, err)
 	}

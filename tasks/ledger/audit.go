@@ -158,24 +158,38 @@ func (a *audit) flush(ctx context.Context) error {
 }
 
 // flushDead looks whether the dead letters are listed, without which nobody will
-// ever be shown them. Record and list are read in one step: a purge takes the letter
-// off and marks it.
+// ever be shown them.
 func (a *audit) flushDead(ctx context.Context) error {
+	byQueue := map[string][]Record{}
+	for _, r := range a.dead {
+		byQueue[r.Queue] = append(byQueue[r.Queue], r)
+	}
+	for queue, dead := range byQueue {
+		if err := a.flushDeadOf(ctx, queue, dead); err != nil {
+			return fmt.Errorf("look for the dead letters of batch %q: %w", a.batch, err)
+		}
+	}
+	a.dead = a.dead[:0]
+	return nil
+}
+
+// flushDeadOf does so for one queue, whose keys are all on one node of a Cluster.
+// Record and list are read in one step: a purge takes the letter off and marks it.
+func (a *audit) flushDeadOf(ctx context.Context, queue string, dead []Record) error {
+	k := keysOf(queue)
 	pipe := a.l.rdb.TxPipeline()
-	records, scores := make([]*redis.SliceCmd, len(a.dead)), make([]*redis.FloatCmd, len(a.dead))
-	for i, r := range a.dead {
-		k := keysOf(r.Queue)
+	records, scores := make([]*redis.SliceCmd, len(dead)), make([]*redis.FloatCmd, len(dead))
+	for i, r := range dead {
 		records[i], scores[i] = pipe.HMGet(ctx, k.record(r.ID), "state", "purged"), pipe.ZScore(ctx, k.dead(), r.ID)
 	}
 	if err := exec(ctx, pipe); err != nil {
-		return fmt.Errorf("look for the dead letters of batch %q: %w", a.batch, err)
+		return err
 	}
-	for i, r := range a.dead {
+	for i, r := range dead {
 		if v := records[i].Val(); len(v) == 2 && str(v[0]) == string(Dead) && str(v[1]) == "" && scores[i].Err() != nil {
 			a.unlisted.add(r.Key)
 		}
 	}
-	a.dead = a.dead[:0]
 	return nil
 }
 

@@ -50,9 +50,6 @@ type Batch struct {
 	Created time.Time
 	Queues  []string
 	Counts  Counts
-	// APIs are the base URLs with which its calls were sent, by upstream, as far as
-	// they are known.
-	APIs map[string]string
 
 	last string // when the latest call of each queue ended
 	// unread names counts that hold what callq cannot have written.
@@ -98,11 +95,8 @@ func (l *Ledger) Batch(ctx context.Context, name string) (Batch, error) {
 	if len(meta) == 0 {
 		return Batch{}, fmt.Errorf("%w: %q", ErrNoBatch, name)
 	}
-	b := Batch{Name: name, Created: Milli(meta["created"]), APIs: map[string]string{}}
-	for field, value := range meta {
-		if upstream, ok := strings.CutPrefix(field, "api:"); ok {
-			b.APIs[upstream] = value
-		}
+	b := Batch{Name: name, Created: Milli(meta["created"])}
+	for field := range meta {
 		if queue, ok := strings.CutPrefix(field, "q:"); ok {
 			b.Queues = append(b.Queues, queue)
 		}
@@ -114,18 +108,6 @@ func (l *Ledger) Batch(ctx context.Context, name string) (Batch, error) {
 		}
 	}
 	return b, nil
-}
-
-// SetAPIs remembers other base URLs of upstreams for a batch that is there.
-func (l *Ledger) SetAPIs(ctx context.Context, batch string, urls map[string]string) error {
-	pipe := l.rdb.Pipeline()
-	for upstream, base := range urls {
-		pipe.HSet(ctx, metaKey(batch), "api:"+upstream, base)
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("note the base URLs of batch %q: %w", batch, err)
-	}
-	return nil
 }
 
 // addCounts adds the books of a batch in one queue. A count that cannot be read is
@@ -348,23 +330,6 @@ func (l *Ledger) claimed(ctx context.Context, batch, match string, id func(batch
 			}
 		}
 	}
-}
-
-// Cancel ends an open call that no worker is making. It reports whether it did,
-// and whether a worker is making the call right now.
-func (l *Ledger) Cancel(ctx context.Context, r Record, e Ending) (cancelled, active bool, err error) {
-	out, err := encodeEnding(e)
-	if err != nil {
-		return false, false, err
-	}
-	k := keysOf(r.Queue)
-	n, err := scriptCancel.Run(ctx, l.rdb,
-		[]string{k.lease(), k.scheduled(), k.retry(), k.task(r.ID), k.record(r.ID), k.counts(r.Batch), k.ended(r.Batch)},
-		r.ID, out).Int()
-	if err != nil {
-		return false, false, fmt.Errorf("cancel call %s: %w", r.ID, err)
-	}
-	return n == 1, n == -1, nil
 }
 
 // DropBody frees the stored result of an ended call.

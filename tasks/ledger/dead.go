@@ -154,10 +154,10 @@ func (l *Ledger) deadOf(ctx context.Context, queue, group string, yield func(Rec
 }
 
 // Redrive opens an ended call (not a done one) again, with a fresh budget; msg
-// is asynq's encoding of its task. It reports whether it did; the call may have
-// moved on meanwhile, which is no error. busy means that a worker still holds
-// the task: try again.
-func (l *Ledger) Redrive(ctx context.Context, r Record, msg string) (redriven, busy bool, err error) {
+// is asynq's encoding of its task, deadline the call's own, or zero. It reports
+// whether it did; the call may have moved on meanwhile, which is no error. busy
+// means that a worker still holds the task: try again.
+func (l *Ledger) Redrive(ctx context.Context, r Record, msg string, deadline time.Time) (redriven, busy bool, err error) {
 	if r.Ending == nil {
 		return false, false, nil
 	}
@@ -169,13 +169,17 @@ func (l *Ledger) Redrive(ctx context.Context, r Record, msg string) (redriven, b
 	if err := l.rdb.HDel(ctx, metaKey(r.Batch), "idle").Err(); err != nil {
 		return false, false, fmt.Errorf("redrive call %s: %w", r.ID, err)
 	}
+	var passes any = ""
+	if !deadline.IsZero() {
+		passes = deadlineScore(deadline)
+	}
 	k := keysOf(r.Queue)
 	n, err := scriptRedrive.Run(ctx, l.rdb,
 		[]string{
 			k.pending(), k.archived(), k.lease(), k.task(r.ID), k.record(r.ID), k.counts(r.Batch), k.ended(r.Batch),
-			k.dead(), k.deadGroup(r.Group), k.groups(), k.scheduled(), k.retry(),
+			k.dead(), k.deadGroup(r.Group), k.groups(), k.scheduled(), k.retry(), k.deadlines(),
 		},
-		r.ID, r.Generation, msg, time.Now().UnixNano(), lineage, r.Group).Int()
+		r.ID, r.Generation, msg, time.Now().UnixNano(), lineage, r.Group, passes).Int()
 	if err != nil {
 		return false, false, fmt.Errorf("redrive call %s: %w", r.ID, err)
 	}

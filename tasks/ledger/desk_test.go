@@ -144,7 +144,7 @@ func (d *desk) record(queue, id string) Record {
 
 func (d *desk) redrive(r Record) (redriven, busy bool) {
 	d.Helper()
-	redriven, busy, err := d.l.Redrive(d.Context(), r, "message again")
+	redriven, busy, err := d.l.Redrive(d.Context(), r, "message again", time.Time{})
 	d.must(err)
 	return redriven, busy
 }

@@ -31,7 +31,7 @@ func (d *desk) lost() []string {
 
 func (d *desk) restore(r Record) bool {
 	d.Helper()
-	did, err := d.l.Restore(d.Context(), r.Queue, []Restoring{{r, "message again"}}, time.Now().Add(-time.Minute))
+	did, err := d.l.Restore(d.Context(), r.Queue, []Restoring{{Record: r, Message: "message again"}}, time.Now().Add(-time.Minute))
 	d.must(err)
 	return did[0]
 }

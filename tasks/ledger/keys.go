@@ -28,6 +28,7 @@ func (k keys) dead() string                 { return k.own + "dead" }
 func (k keys) deadGroup(name string) string { return k.own + "d:" + name }
 func (k keys) groups() string               { return k.own + "groups" }
 func (k keys) circuit() string              { return k.own + "circuit" }
+func (k keys) deadlines() string            { return k.own + "deadlines" }
 func (k keys) asked(taker string) string    { return k.own + "asked:" + taker }
 
 func (k keys) taskPrefix() string    { return k.asynq + "t:" }
@@ -127,7 +128,6 @@ var (
 	scriptEnd     = load("archive", "books", "end")
 	scriptRedrive = load("books", "redrive")
 	scriptArchive = load("rearchive")
-	scriptCancel  = load("books", "cancel")
 	scriptPurge   = load("books", "purge")
 	scriptExpire  = load("books", "expire")
 	scriptUnclaim = load("unclaim")

@@ -192,10 +192,12 @@ func (l *Ledger) Release(ctx context.Context, queue string, by time.Time, ids ..
 // nothing else meanwhile.
 const mostRestored = 1000
 
-// Restoring is a call to be restored, with asynq's encoding of its task.
+// Restoring is a call to be restored, with asynq's encoding of its task and the call's
+// deadline, zero for none.
 type Restoring struct {
 	Record
-	Message string
+	Message  string
+	Deadline time.Time
 }
 
 // Restore puts the tasks of calls of one queue that [Ledger.Lost] found, or whose
@@ -212,7 +214,7 @@ func (l *Ledger) Restore(ctx context.Context, queue string, calls []Restoring, b
 	if err != nil {
 		return nil, fmt.Errorf("restore %d tasks of queue %q: %w", len(calls), queue, err)
 	}
-	return reply, nil
+	return reply, l.indexDeadlines(ctx, queue, calls)
 }
 
 var (

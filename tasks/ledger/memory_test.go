@@ -1,8 +1,10 @@
 package ledger
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -28,6 +30,7 @@ func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 		takes[key] = d.acceptAndTake("b", "q", key)
 	}
 	d.accept("b", "q", "cancel")
+	late := d.acceptUntil("b", "q:high", "late", time.Now().Add(-time.Second))
 	buried := d.acceptAndTake("b", "q:low", "buried")
 	d.end(buried, finalOf(Dead))
 	doubtful := d.acceptAndTake("b", "q:low", "doubtful")
@@ -54,10 +57,16 @@ func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 	if cancelled, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancel")), Ending{}); err != nil || !cancelled {
 		t.Errorf("cancel: %v, %v", cancelled, err)
 	}
+	if found := d.pastDeadline("q:high"); !slices.Equal(found, []string{late}) {
+		t.Errorf("past their deadline are %v", found)
+	}
+	if got := d.withdraw(expired(d.record("q:high", late))); got != Withdrew {
+		t.Errorf("a call whose deadline has passed: %d", got)
+	}
 	if purged, _, err := d.l.Purge(t.Context(), d.record("q:low", buried.ID)); err != nil || !purged {
 		t.Errorf("purge: %v, %v", purged, err)
 	}
-	d.wantCounts("b", Counts{Accepted: 9, Open: 3, Done: 2, Dropped: 1, Dead: 2, Cancelled: 1})
+	d.wantCounts("b", Counts{Accepted: 10, Open: 3, Done: 2, Dropped: 1, Dead: 3, Cancelled: 1})
 
 	// A call that cannot be marked must not be sent, and no new one is taken in.
 	if _, _, err := d.l.MarkSent(t.Context(), takes["mark"], 1, true, ""); err == nil {

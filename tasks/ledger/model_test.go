@@ -30,7 +30,7 @@ func TestTheBooksBalanceWhateverHappens(t *testing.T) {
 				"accept": m.accept, "dequeue": m.takeOne, "dequeue more": m.takeSome, "retry": m.retryOne, "park": m.parkOne,
 				"end": m.endOne, "end together": m.endTogether,
 				"again": m.endAgain, "crash": m.crashOne, "forward": m.forwardAll, "cancel": m.cancelOne, "redrive": m.redriveOne,
-				"purge": m.purgeOne, "sweep": m.sweepAll, "": m.check,
+				"purge": m.purgeOne, "sweep": m.sweepAll, "mark": m.markOne, "deadlines pass": m.passDeadlines, "": m.check,
 			})
 		})
 	})
@@ -69,6 +69,7 @@ type modelCall struct {
 	gen               int
 	token             int64 // of the worker that took it last
 	assumed, purged   bool
+	deadline          time.Time
 }
 
 func (m *model) draw(t *rapid.T) (batch, key string) {
@@ -110,6 +111,9 @@ func (m *model) accept(t *rapid.T) {
 	if rapid.IntRange(0, 3).Draw(t, "later") == 0 {
 		e.NotBefore = time.Now().Add(time.Hour)
 	}
+	if rapid.Bool().Draw(t, "deadline") {
+		e.Deadline = modelDeadline
+	}
 	want := Accepted
 	if m.calls[e.ID] != nil {
 		want = Duplicate
@@ -118,7 +122,7 @@ func (m *model) accept(t *rapid.T) {
 		t.Fatalf("call %s got verdict %d, want %d", e.ID, got, want)
 	}
 	if want == Accepted {
-		m.calls[e.ID] = &modelCall{batch: batch, queue: e.Queue, key: key, state: Open, gen: 1}
+		m.calls[e.ID] = &modelCall{batch: batch, queue: e.Queue, key: key, state: Open, gen: 1, deadline: e.Deadline}
 		m.claims[e.ID] = true
 	}
 }
@@ -272,8 +276,8 @@ func (m *model) redriveOne(t *rapid.T) {
 	id, c := m.drawCall(t)
 	leased := m.places(c.queue, id)["lease"] > 0
 	can := c.state != Open && c.state != Done && !c.purged
-	redriven, busy := m.redrive(m.record(c.queue, id))
-	if redriven != (can && !leased) || busy != (can && leased) {
+	redriven, busy, err := m.l.Redrive(m.Context(), m.record(c.queue, id), "message again", c.deadline)
+	if m.must(err); redriven != (can && !leased) || busy != (can && leased) {
 		t.Fatalf("redriving %+v: %v, %v", c, redriven, busy)
 	}
 	if redriven {
@@ -374,6 +378,7 @@ func (m *model) check(t *rapid.T) {
 		t.Fatalf("batches %v are not listed", want)
 	}
 	m.checkDead(t, dead)
+	m.checkDeadlines(t)
 }
 
 func (m *model) checkDead(t *rapid.T, want []string) {

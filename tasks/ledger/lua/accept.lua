@@ -5,11 +5,15 @@
 -- KEYS[1]   asynq's pending list
 -- KEYS[2]   asynq's scheduled set
 -- KEYS[3]   the batch's counts in this queue
+-- KEYS[4]   the queue's deadlines: id by the millisecond from which the call must not
+--           be sent any more
 -- ARGV[1]   now in nanoseconds, as asynq writes it for its latency figures
 -- ARGV[2]   asynq's task key prefix
 -- ARGV[3]   the record key prefix
 -- ARGV[4]   the batch's name
--- ARGV[5..] sextuples of id, asynq's message, content, call key, content hash,
+-- ARGV[5]   how many of the calls have a deadline
+-- ARGV[6..] for each of these which call it is, from 1, and that millisecond
+-- ARGV[..]  sextuples of id, asynq's message, content, call key, content hash,
 --           due time in Unix seconds (0: now); at most 1,000
 --
 -- Returns a list with, for each call, 1 if it was accepted and 0 if it has a
@@ -20,7 +24,8 @@
 local t = redis.call('TIME')
 local now = t[1] .. string.format('%03d', math.floor(t[2] / 1000))
 local records, tasks = {}, {}
-for i = 5, #ARGV, 6 do
+local first = 6 + 2 * ARGV[5]
+for i = first, #ARGV, 6 do
   records[#records + 1] = ARGV[3] .. ARGV[i]
   tasks[#tasks + 1] = ARGV[2] .. ARGV[i]
 end
@@ -29,7 +34,7 @@ local known = redis.call('EXISTS', unpack(records)) > 0
 local strays = redis.call('EXISTS', unpack(tasks)) > 0
 local result, seen, accepted, pending = {}, {}, 0, {}
 for n, record in ipairs(records) do
-  local i = 6 * n - 1
+  local i = first + 6 * (n - 1)
   local id = ARGV[i]
   if seen[id] or (known and redis.pcall('HGET', record, 'batch')) then -- every record has one
     result[n] = 0
@@ -50,6 +55,17 @@ for n, record in ipairs(records) do
     accepted = accepted + 1
     result[n] = 1
   end
+end
+local deadlines = {}
+for i = 6, first - 1, 2 do
+  local n = tonumber(ARGV[i])
+  if result[n] == 1 then
+    deadlines[#deadlines + 1], deadlines[#deadlines + 2] = ARGV[i + 1], ARGV[first + 6 * (n - 1)]
+  end
+end
+if #deadlines > 0 then
+  own('zset', KEYS[4])
+  redis.call('ZADD', KEYS[4], unpack(deadlines))
 end
 local waiting = 0
 if #pending > 0 then

@@ -12,7 +12,8 @@
 -- ARGV[1]   asynq's task key prefix
 -- ARGV[2]   the ledger's key prefix of the queue; behind it are c:ID, a call's
 --           record; b:BATCH, a batch's counts in this queue; e:BATCH, its ended
---           calls, id by microsecond; d:GROUP, the dead letters of a group, the same
+--           calls, id by microsecond; d:GROUP, the dead letters of a group, the same;
+--           deadlines, the index of deadlines
 -- ARGV[3]   when asynq's count of the day expires, Unix seconds
 -- ARGV[4]   archive entries that died before this, Unix seconds, are trimmed
 -- ARGV[5]   how many archive entries are kept
@@ -84,9 +85,11 @@ if archives then
   repeat until trim(KEYS[5], ARGV[1], ARGV[4], ARGV[5]) == 0
 end
 
+local over = {}
 for n, call in ipairs(calls) do
   result[n + 1] = call.mine and 1 or 0
   if call.mine then
+    over[#over + 1] = call.id
     if call.replaces then
       local group = ARGV[2] .. 'd:' .. call.was
       own('zset', group, KEYS[5], KEYS[7])
@@ -118,6 +121,9 @@ for n, call in ipairs(calls) do
       redis.call('HSET', KEYS[8], call.group, call.description)
     end
   end
+end
+if #over > 0 then
+  redis.pcall('ZREM', ARGV[2] .. 'deadlines', unpack(over))
 end
 for batch, b in pairs(books) do
   redis.call('HSET', ARGV[2] .. 'b:' .. batch, 'last', string.format('%.0f', b.last),

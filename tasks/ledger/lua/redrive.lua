@@ -14,12 +14,14 @@
 -- KEYS[10]  the queue's groups
 -- KEYS[11]  asynq's scheduled set
 -- KEYS[12]  asynq's retry set
+-- KEYS[13]  the queue's deadlines
 -- ARGV[1]   the call's id
 -- ARGV[2]   the generation that ended
 -- ARGV[3]   asynq's message
 -- ARGV[4]   now in nanoseconds, as asynq writes it
 -- ARGV[5]   the lineage, with the former ending
 -- ARGV[6]   the group's name, or empty
+-- ARGV[7]   the millisecond from which the call must not be sent any more, or empty
 --
 -- Returns 1 when the call is open again; 0 when it is open already, has moved
 -- on, or was purged; -1 when a worker still holds its task: try again.
@@ -52,6 +54,10 @@ end
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZREM', KEYS[11], ARGV[1])
 redis.call('ZREM', KEYS[12], ARGV[1])
+if ARGV[7] ~= '' then
+  own('zset', KEYS[13])
+  redis.call('ZADD', KEYS[13], ARGV[7], ARGV[1])
+end
 local waiting = redis.call('HGET', KEYS[4], 'state') == 'pending'
 redis.call('HSET', KEYS[4], 'msg', ARGV[3], 'state', 'pending', 'pending_since', ARGV[4])
 if not waiting then

@@ -1,0 +1,132 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A call that has a deadline stands in an index of its queue while it is open, so that
+// its deadline ends it even while a hold keeps it in the queue. What the index lacks,
+// as a call that an older version accepted, ends when it is dequeued.
+
+// deadlineScore is the millisecond from which a call must not be sent any more.
+func deadlineScore(deadline time.Time) int64 { return deadline.UnixMilli() + 1 }
+
+const (
+	// lookAgain is for how long a call whose deadline has passed is left to the worker
+	// that found it, or to the one that has taken it.
+	lookAgain = time.Second
+	// mostLookedAt is how many calls one look finds at most, and mostIndexes at how many
+	// queues it looks: Redis does nothing else meanwhile.
+	mostLookedAt = MostWithdrawn
+	mostIndexes  = 500
+)
+
+// Late are calls whose deadline has passed.
+type Late struct {
+	// Calls are open, and no worker has taken them. They are to be ended with
+	// [Ledger.Withdraw].
+	Calls []Record
+	// Now is Redis's clock.
+	Now time.Time
+	// More tells that there may be more of them.
+	More bool
+}
+
+// PastDeadline finds open calls of queues whose deadline has passed, by Redis's clock,
+// and that no worker has taken. Whatever it returns it does not return again for a
+// second. Where no call of the queues has a deadline, it is one EXISTS.
+func (l *Ledger) PastDeadline(ctx context.Context, queues ...string) (Late, error) {
+	var late Late
+	for some := range slices.Chunk(queues, mostIndexes) {
+		found, err := l.withDeadlines(ctx, some)
+		if err != nil {
+			return late, fmt.Errorf("look for deadlines: %w", err)
+		}
+		for _, together := range found {
+			if err := l.pastDeadline(ctx, together, &late); err != nil {
+				return late, fmt.Errorf("look for deadlines that have passed: %w", err)
+			}
+		}
+	}
+	return late, nil
+}
+
+// withDeadlines returns the queues that may have calls with a deadline, together where
+// one script can read them.
+func (l *Ledger) withDeadlines(ctx context.Context, queues []string) ([][]string, error) {
+	if !l.clustered {
+		indexes := make([]string, len(queues))
+		for i, queue := range queues {
+			indexes[i] = keysOf(queue).deadlines()
+		}
+		n, err := l.rdb.Exists(ctx, indexes...).Result()
+		if err != nil || n == 0 {
+			return nil, err
+		}
+		return [][]string{queues}, nil
+	}
+	pipe := l.rdb.Pipeline()
+	there := make([]*redis.IntCmd, len(queues))
+	for i, queue := range queues {
+		there[i] = pipe.Exists(ctx, keysOf(queue).deadlines())
+	}
+	if err := exec(ctx, pipe); err != nil {
+		return nil, err
+	}
+	var found [][]string
+	for i, queue := range queues {
+		if there[i].Val() > 0 {
+			found = append(found, []string{queue})
+		}
+	}
+	return found, nil
+}
+
+func (l *Ledger) pastDeadline(ctx context.Context, queues []string, late *Late) error {
+	keys := make([]string, 0, 2*len(queues))
+	args := append(make([]any, 0, 2+len(queues)), lookAgain.Milliseconds(), mostLookedAt)
+	for _, queue := range queues {
+		k := keysOf(queue)
+		keys, args = append(keys, k.deadlines(), k.lease()), append(args, k.recordPrefix())
+	}
+	reply, err := scriptDeadlines.Run(ctx, l.rdb, keys, args...).Slice()
+	if err != nil {
+		return err
+	}
+	late.Now = time.UnixMilli(Number(reply[0])).UTC()
+	late.More = late.More || Number(reply[1]) == 1
+	for _, one := range reply[2:] {
+		call := one.([]any)
+		h := Hash(call[2])
+		if h["batch"] == "" || forged(h) != "" {
+			continue // it ends when it is dequeued, see [Ledger.Straighten]
+		}
+		late.Calls = append(late.Calls, recordFromHash(queues[Number(call[0])-1], str(call[1]), h))
+	}
+	return nil
+}
+
+// indexDeadlines puts calls back into the index of their queue. One that has ended
+// meanwhile goes from there when its deadline has passed.
+func (l *Ledger) indexDeadlines(ctx context.Context, queue string, calls []Restoring) error {
+	var members []redis.Z
+	for i := range calls {
+		if deadline := calls[i].Deadline; !deadline.IsZero() {
+			members = append(members, redis.Z{Score: float64(deadlineScore(deadline)), Member: calls[i].ID})
+		}
+	}
+	if len(members) == 0 {
+		return nil
+	}
+	if err := l.rdb.ZAdd(ctx, keysOf(queue).deadlines(), members...).Err(); err != nil {
+		return fmt.Errorf("note the deadlines of %d calls of queue %q: %w", len(members), queue, err)
+	}
+	return nil
+}
+
+var scriptDeadlines = load("books", "deadlines")

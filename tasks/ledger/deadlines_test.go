@@ -1,0 +1,343 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+// acceptUntil takes a call with a deadline into the books.
+func (d *desk) acceptUntil(batch, queue, key string, deadline time.Time) string {
+	d.Helper()
+	e := entryOf(batch, queue, key)
+	e.Deadline = deadline
+	if v := d.send(batch, e); v[0] != Accepted {
+		d.Fatalf("call %s got verdict %d", key, v[0])
+	}
+	return e.ID
+}
+
+// pastDeadline finds calls, and lets the second pass after which they are found again.
+func (d *desk) pastDeadline(queues ...string) (ids []string) {
+	d.Helper()
+	late, err := d.l.PastDeadline(d.Context(), queues...)
+	d.must(err)
+	for _, r := range late.Calls {
+		ids = append(ids, r.ID)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// lookAgain has all calls of a queue's index be looked at now.
+func (d *desk) lookAgain(queue string) {
+	d.Helper()
+	for _, id := range d.indexed(queue) {
+		d.must(d.rdb.ZAdd(d.Context(), keysOf(queue).deadlines(), redis.Z{Score: 1, Member: id}).Err())
+	}
+}
+
+func (d *desk) indexed(queue string) []string {
+	d.Helper()
+	ids, err := d.rdb.ZRange(d.Context(), keysOf(queue).deadlines(), 0, -1).Result()
+	d.must(err)
+	return ids
+}
+
+// expired is the ending of a call whose deadline has passed.
+func expired(r Record) Withdrawal {
+	return Withdrawal{Record: r, Tail: " and its end", Final: Final{
+		State: Dead, Group: Group{Class: "expired", Endpoint: "GET /a"},
+		Ending: Ending{Class: "expired", FinishedAt: time.Unix(0, 0).UTC()},
+	}}
+}
+
+func (d *desk) withdraw(w Withdrawal) Withdrawn {
+	d.Helper()
+	withdrawn, err := d.l.Withdraw(d.Context(), w.Queue, []Withdrawal{w})
+	d.must(err)
+	return withdrawn[0]
+}
+
+// waits are the places where a call can wait, with how it gets there.
+var waits = map[string]func(d *desk, queue, key string, deadline time.Time) (id string){
+	"pending": func(d *desk, queue, key string, deadline time.Time) string {
+		return d.acceptUntil("b", queue, key, deadline)
+	},
+	"scheduled": func(d *desk, queue, key string, deadline time.Time) string {
+		e := entryOf("b", queue, key)
+		e.Deadline, e.NotBefore = deadline, deadline.Add(-time.Second)
+		d.send("b", e)
+		return e.ID
+	},
+	"retry": func(d *desk, queue, key string, deadline time.Time) string {
+		id := d.acceptUntil("b", queue, key, deadline)
+		take := d.take(queue)
+		take.Attempts = 1
+		_, _, err := d.l.Attempt(d.Context(), take, &Attempt{N: 1})
+		d.must(err)
+		d.retry(queue, id)
+		return id
+	},
+	"parked": func(d *desk, queue, key string, deadline time.Time) string {
+		id := d.acceptUntil("b", queue, key, deadline)
+		take := d.take(queue)
+		take.Parked = 1
+		_, _, err := d.l.Park(d.Context(), take, nil)
+		d.must(err)
+		return id
+	},
+	"redriven": func(d *desk, queue, key string, deadline time.Time) string {
+		id := d.acceptUntil("b", queue, key, deadline)
+		d.end(d.take(queue), finalOf(Dead))
+		redriven, _, err := d.l.Redrive(d.Context(), d.record(queue, id), "message again", deadline)
+		if d.must(err); !redriven {
+			d.Fatal("not redriven")
+		}
+		return id
+	},
+	"restored": func(d *desk, queue, key string, deadline time.Time) string {
+		id := d.acceptUntil("b", queue, key, deadline)
+		k := keysOf(queue)
+		d.must(d.rdb.Del(d.Context(), k.deadlines(), k.task(id), k.pending()).Err())
+		did, err := d.l.Restore(d.Context(), queue, []Restoring{{Record: d.record(queue, id), Message: "message again", Deadline: deadline}}, time.Now())
+		if d.must(err); !did[0] {
+			d.Fatal("not restored")
+		}
+		return id
+	},
+}
+
+func TestACallThatWaitsEndsAtItsDeadlineWhereverItWaits(t *testing.T) {
+	for name, wait := range waits {
+		t.Run(name, func(t *testing.T) {
+			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+				d := newDesk(t, rdb)
+				id := wait(d, "q", "k", time.Now().Add(-time.Second))
+				d.hold("q", time.Now().Add(time.Hour))
+				if got := d.pastDeadline("q:high", "q", "q:low"); !slices.Equal(got, []string{id}) {
+					t.Fatalf("found %v, want %s", got, id)
+				}
+				if again := d.pastDeadline("q"); again != nil {
+					t.Fatalf("another worker found %v a moment later", again)
+				}
+				r := d.record("q", id)
+				if got := d.withdraw(expired(r)); got != Withdrew {
+					t.Fatalf("withdrawn: %d", got)
+				}
+				d.wantPlaces("q", id, "archived", "task")
+				if msg, err := rdb.HGet(t.Context(), keysOf("q").task(id), "msg").Result(); err != nil || msg[len(msg)-len(" and its end"):] != " and its end" {
+					t.Errorf("its message is %q, %v", msg, err)
+				}
+				d.wantCounts("b", Counts{Accepted: 1, Dead: 1})
+				if groups, err := d.l.DeadGroups(t.Context()); err != nil || len(groups) != 1 || groups[0].Class != "expired" || groups[0].Count != 1 {
+					t.Errorf("groups %+v, %v", groups, err)
+				}
+				if got := d.deadKeys(""); !slices.Equal(got, []string{"k"}) {
+					t.Errorf("dead are %v", got)
+				}
+				ended := 0
+				for e, err := range d.l.Endings(t.Context(), "b", &Cursor{}) {
+					if d.must(err); e.ID != id || e.State != Dead || e.Ending.Class != "expired" {
+						t.Errorf("it ended as %+v", e)
+					}
+					ended++
+				}
+				if ended != 1 {
+					t.Errorf("it ended %d times", ended)
+				}
+				if left := d.indexed("q"); len(left) != 0 {
+					t.Errorf("the index still has %v", left)
+				}
+				if got := d.withdraw(expired(r)); got != MovedOn {
+					t.Errorf("a second worker ended it: %d", got)
+				}
+				if found := d.audit("b"); len(found) != 0 {
+					t.Errorf("audit found %+v", found)
+				}
+			})
+		})
+	}
+}
+
+func TestACallBeforeItsDeadlineOrWithoutOneIsNotFound(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "without")
+		if rdb.Exists(t.Context(), keysOf("q").deadlines()).Val() != 0 {
+			t.Error("a call without a deadline has made an index")
+		}
+		d.acceptUntil("b", "q", "later", time.Now().Add(time.Hour))
+		if got := d.pastDeadline("q"); got != nil {
+			t.Errorf("found %v", got)
+		}
+	})
+}
+
+func TestADuplicateKeepsTheDeadlineThatItsCallHas(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.acceptUntil("b", "q", "k", time.Now().Add(time.Hour))
+		again := entryOf("b", "q", "k")
+		again.Deadline = time.Now().Add(-time.Hour)
+		if v := d.send("b", again); v[0] != Duplicate {
+			t.Fatalf("verdict %d", v[0])
+		}
+		if got := d.pastDeadline("q"); got != nil {
+			t.Errorf("found %v", got)
+		}
+	})
+}
+
+// What a worker has taken ends in its hands: it may be at the API already.
+func TestACallThatAWorkerHasTakenDoesNotEndAtItsDeadline(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		id := d.acceptUntil("b", "q", "k", time.Now().Add(-time.Second))
+		waiting := d.record("q", id)
+		take := d.take("q")
+		if got := d.pastDeadline("q"); got != nil {
+			t.Fatalf("found %v", got)
+		}
+		if got := d.withdraw(expired(waiting)); got != Taken {
+			t.Fatalf("withdrawn: %d", got)
+		}
+		d.wantPlaces("q", id, "active", "lease", "task")
+		// Its worker puts it back: it is found with the next look.
+		take.Parked = 1
+		_, _, err := d.l.Park(t.Context(), take, nil)
+		d.must(err)
+		d.lookAgain("q")
+		if got := d.pastDeadline("q"); !slices.Equal(got, []string{id}) {
+			t.Fatalf("found %v once it was back", got)
+		}
+	})
+}
+
+func TestACallThatEndsLeavesTheIndexOfDeadlines(t *testing.T) {
+	for name, end := range map[string]func(d *desk, id string){
+		"done":    func(d *desk, _ string) { d.end(d.take("q"), finalOf(Done)) },
+		"dropped": func(d *desk, _ string) { d.end(d.take("q"), finalOf(Dropped)) },
+		"dead":    func(d *desk, _ string) { d.end(d.take("q"), finalOf(Dead)) },
+		"purged": func(d *desk, id string) {
+			d.end(d.take("q"), finalOf(Dead))
+			_, _, err := d.l.Purge(d.Context(), d.record("q", id))
+			d.must(err)
+		},
+		"cancelled": func(d *desk, id string) {
+			_, _, err := d.l.Cancel(d.Context(), d.record("q", id), Ending{Class: "cancelled"})
+			d.must(err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+				d := newDesk(t, rdb)
+				end(d, d.acceptUntil("b", "q", "k", time.Now().Add(time.Hour)))
+				if left := d.indexed("q"); len(left) != 0 {
+					t.Errorf("the index still has %v", left)
+				}
+			})
+		})
+	}
+}
+
+// An older version's worker does not know the index; a record can be lost.
+func TestWhatIsNotOpenGoesFromTheIndexWithoutBeingFound(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		past := time.Now().Add(-time.Second)
+		done, gone, odd := d.acceptUntil("b", "q", "done", past), d.acceptUntil("b", "q", "gone", past), d.acceptUntil("b", "q", "odd", past)
+		d.must(rdb.HSet(t.Context(), keysOf("q").record(done), "state", "done").Err())
+		d.must(rdb.Del(t.Context(), keysOf("q").record(gone), keysOf("q").record(odd)).Err())
+		d.must(rdb.Set(t.Context(), keysOf("q").record(odd), "forged", 0).Err())
+		if got := d.pastDeadline("q"); got != nil {
+			t.Errorf("found %v", got)
+		}
+		if left := d.indexed("q"); len(left) != 0 {
+			t.Errorf("the index still has %v", left)
+		}
+	})
+}
+
+func TestARecordThatSomebodyForgedIsLeftToTheNextDequeue(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		id := d.acceptUntil("b", "q", "k", time.Now().Add(-time.Second))
+		d.must(rdb.HSet(t.Context(), keysOf("q").record(id), "attempts", "many").Err())
+		if got := d.pastDeadline("q"); got != nil {
+			t.Errorf("found %v", got)
+		}
+		if take := d.take("q"); take.Forged != "attempts" {
+			t.Errorf("took %+v", take)
+		}
+	})
+}
+
+func TestAnIndexThatSomebodyElseWroteGivesWay(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		forge := func() { d.must(rdb.Set(t.Context(), keysOf("q").deadlines(), "forged", 0).Err()) }
+		forge()
+		if got := d.pastDeadline("q"); got != nil {
+			t.Errorf("found %v", got)
+		}
+		forge()
+		d.end(d.acceptAndTake("b", "q", "k"), finalOf(Done))
+		forge()
+		id := d.acceptUntil("b", "q", "late", time.Now().Add(-time.Second))
+		if got := d.pastDeadline("q"); !slices.Equal(got, []string{id}) {
+			t.Errorf("found %v", got)
+		}
+		forge()
+		if got := d.withdraw(expired(d.record("q", id))); got != Withdrew {
+			t.Errorf("withdrawn: %d", got)
+		}
+	})
+}
+
+func TestManyDeadlinesAreFoundInSlices(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		past := time.Now().Add(-time.Second)
+		var entries []Entry
+		for i := range 2*mostLookedAt + 10 {
+			e := entryOf("b", "q", fmt.Sprint(i))
+			e.Deadline = past
+			entries = append(entries, e)
+		}
+		d.send("b", entries...)
+		var sizes []int
+		for {
+			late, err := d.l.PastDeadline(t.Context(), "q")
+			d.must(err)
+			sizes = append(sizes, len(late.Calls))
+			var list []Withdrawal
+			for _, r := range late.Calls {
+				list = append(list, expired(r))
+			}
+			withdrawn, err := d.l.Withdraw(t.Context(), "q", list)
+			d.must(err)
+			if slices.ContainsFunc(withdrawn, func(w Withdrawn) bool { return w != Withdrew }) {
+				t.Fatalf("withdrawn: %v", withdrawn)
+			}
+			if !late.More {
+				break
+			}
+		}
+		if !slices.Equal(sizes, []int{mostLookedAt, mostLookedAt, 10}) {
+			t.Errorf("slices of %v calls", sizes)
+		}
+		d.wantCounts("b", Counts{Accepted: int64(len(entries)), Dead: int64(len(entries))})
+		if n := rdb.LLen(t.Context(), keysOf("q").pending()).Val(); n != 0 {
+			t.Errorf("%d tasks are left pending", n)
+		}
+		if found := d.audit("b"); len(found) != 0 {
+			t.Errorf("audit found %+v", found)
+		}
+	})
+}

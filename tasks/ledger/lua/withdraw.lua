@@ -1,0 +1,98 @@
+-- withdraw ends open calls of one queue that no worker is making: one that somebody
+-- cancels, or whose deadline has passed. A call whose state is none of callq's is taken
+-- for open. In front of it stand archive.lua and books.lua.
+--
+-- KEYS[1]   asynq's lease set
+-- KEYS[2]   asynq's scheduled set
+-- KEYS[3]   asynq's retry set
+-- KEYS[4]   asynq's pending list
+-- KEYS[5]   asynq's archive
+-- KEYS[6]   the queue's dead letters: id by microsecond
+-- KEYS[7]   the queue's groups: hash, group -> description
+-- KEYS[8]   the queue's deadlines
+-- ARGV[1]   asynq's task key prefix
+-- ARGV[2]   the ledger's key prefix of the queue; see end.lua
+-- ARGV[3]   archive entries that died before this, Unix seconds, are trimmed
+-- ARGV[4]   how many archive entries are kept
+-- ARGV[5..] for each call, no id twice:
+--           its id
+--           its batch
+--           its generation; empty for whichever is open
+--           the mark that it was sent, as whoever ends it has seen it, or empty
+--           the new state: cancelled or dead
+--           for a dead letter, the group's name
+--           the group's description
+--           what is added to asynq's message, so that it names the last error
+--           how many arguments follow: pairs of record field and value
+--
+-- Returns for each call 1 when it was ended; 0 when it had ended before or moved on;
+-- -1 when a worker has taken it: it ends as it ends; -2 when its mark is another one.
+local ended = {done = true, dropped = true, dead = true, cancelled = true}
+-- To take one task out of a long list is slow. There it stays, and the next dequeue
+-- that meets it takes it off.
+local long = 5000
+local calls, result, over, buries, at = {}, {}, {}, false, 5
+while at <= #ARGV do
+  local call = {id = ARGV[at], batch = ARGV[at + 1], gen = ARGV[at + 2], state = ARGV[at + 4], group = ARGV[at + 5],
+    description = ARGV[at + 6], tail = ARGV[at + 7], from = at + 9, to = at + 8 + ARGV[at + 8]}
+  call.record = ARGV[2] .. 'c:' .. call.id
+  local r = redis.pcall('HMGET', call.record, 'state', 'gen', 'sent')
+  if r.err or not r[1] or ended[r[1]] or (call.gen ~= '' and call.gen ~= r[2]) then
+    result[#result + 1] = 0
+  elseif redis.call('ZSCORE', KEYS[1], call.id) then
+    result[#result + 1] = -1
+  elseif (r[3] or '') ~= ARGV[at + 3] then
+    result[#result + 1] = -2
+  else
+    result[#result + 1] = 1
+    calls[#calls + 1], over[#over + 1] = call, call.id
+    buries = buries or call.state == 'dead'
+  end
+  at = call.to + 1
+end
+if #calls == 0 then
+  return result
+end
+
+-- First of the writes: it needs no memory, and a script that has written may go on
+-- when Redis is full.
+own('zset', KEYS[8])
+redis.call('ZREM', KEYS[8], unpack(over))
+if buries then
+  own('zset', KEYS[5], KEYS[6])
+  own('hash', KEYS[7])
+  repeat until trim(KEYS[5], ARGV[1], ARGV[3], ARGV[4]) == 0
+end
+local t = redis.call('TIME')
+for _, call in ipairs(calls) do
+  local task, dead = ARGV[1] .. call.id, call.state == 'dead'
+  local off = redis.call('ZREM', KEYS[2], call.id) + redis.call('ZREM', KEYS[3], call.id)
+  if off == 0 and dead and redis.call('LLEN', KEYS[4]) <= long then
+    off = redis.call('LREM', KEYS[4], -1, call.id)
+  end
+  if off > 0 then
+    local msg = dead and redis.pcall('HGET', task, 'msg')
+    if type(msg) == 'string' then
+      redis.call('HSET', task, 'msg', msg .. call.tail, 'state', 'archived')
+      redis.call('ZADD', KEYS[5], t[1], call.id)
+    else
+      redis.call('DEL', task)
+    end
+  end
+  local counts, endings = ARGV[2] .. 'b:' .. call.batch, ARGV[2] .. 'e:' .. call.batch
+  own('hash', counts)
+  own('zset', endings)
+  local score = string.format('%.0f', math.max(t[1] * 1000000 + t[2], number(redis.call('HGET', counts, 'last')) + 1))
+  redis.call('HSET', call.record, 'state', call.state, 'ended', score, unpack(ARGV, call.from, call.to))
+  tally(counts, 'open', -1)
+  tally(counts, call.state, 1)
+  redis.call('HSET', counts, 'last', score)
+  redis.call('ZADD', endings, score, call.id)
+  if dead then
+    own('zset', ARGV[2] .. 'd:' .. call.group)
+    redis.call('ZADD', KEYS[6], score, call.id)
+    redis.call('ZADD', ARGV[2] .. 'd:' .. call.group, score, call.id)
+    redis.call('HSET', KEYS[7], call.group, call.description)
+  end
+end
+return result

@@ -1,0 +1,101 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Withdrawal is how an open call that no worker is making is to end.
+type Withdrawal struct {
+	Record
+	// Final is the ending: cancelled or dead, without a body.
+	Final Final
+	// Tail is what is added to asynq's encoding of a dead letter's task, so that the
+	// task names its last error in asynq's archive; see broker.LastErrorTail.
+	Tail string
+	// AnyGeneration ends whichever generation of the call is open.
+	AnyGeneration bool
+}
+
+// Withdrawn says what became of a [Withdrawal].
+type Withdrawn int
+
+// What may become of a withdrawal.
+const (
+	// Withdrew: the ending was recorded.
+	Withdrew Withdrawn = 1
+	// MovedOn: the call had ended before, or another generation of it is open.
+	MovedOn Withdrawn = 0
+	// Taken: a worker has the call. It ends as it ends.
+	Taken Withdrawn = -1
+	// OtherMark: since the record was read the call was marked as sent, or its mark
+	// was cleared. Read it again.
+	OtherMark Withdrawn = -2
+)
+
+// MostWithdrawn is how many calls [Ledger.Withdraw] ends at most: Redis does nothing
+// else meanwhile.
+const MostWithdrawn = 100
+
+// Withdraw ends calls of one queue that no worker is making, at most [MostWithdrawn]
+// and none twice, in one script. Running it twice changes nothing.
+func (l *Ledger) Withdraw(ctx context.Context, queue string, list []Withdrawal) ([]Withdrawn, error) {
+	k := keysOf(queue)
+	args := make([]any, 0, 4+16*len(list))
+	args = append(args, k.taskPrefix(), k.own, time.Now().Add(-archiveAge).Unix(), archiveKeep)
+	for i := range list {
+		one, err := list[i].args()
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, one...)
+	}
+	reply, err := scriptWithdraw.Run(ctx, l.rdb, []string{
+		k.lease(), k.scheduled(), k.retry(), k.pending(), k.archived(), k.dead(), k.groups(), k.deadlines(),
+	}, args...).Int64Slice()
+	if err != nil {
+		return nil, fmt.Errorf("end %d calls of queue %q: %w", len(list), queue, err)
+	}
+	withdrawn := make([]Withdrawn, len(reply))
+	for i, n := range reply {
+		withdrawn[i] = Withdrawn(n)
+	}
+	return withdrawn, nil
+}
+
+func (w *Withdrawal) args() ([]any, error) {
+	out, err := encodeEnding(w.Final.Ending)
+	if err != nil {
+		return nil, fmt.Errorf("call %s: %w", w.ID, err)
+	}
+	fields := []any{"out", out}
+	group, description := "", ""
+	if w.Final.State == Dead {
+		group, description = w.Final.Group.Name(), w.Final.Group.encode()
+		fields = append(fields, "group", group)
+	}
+	if w.Final.Assumed {
+		fields = append(fields, "assumed", 1)
+	}
+	var generation, mark any = w.Generation, w.Sent
+	if w.AnyGeneration {
+		generation = ""
+	}
+	if w.Sent == 0 {
+		mark = ""
+	}
+	return append([]any{w.ID, w.Batch, generation, mark, string(w.Final.State), group, description, w.Tail, len(fields)}, fields...), nil
+}
+
+// Cancel ends an open call that no worker is making. It reports whether it did,
+// and whether a worker is making the call right now.
+func (l *Ledger) Cancel(ctx context.Context, r Record, e Ending) (cancelled, active bool, err error) {
+	withdrawn, err := l.Withdraw(ctx, r.Queue, []Withdrawal{{Record: r, Final: Final{State: Cancelled, Ending: e}, AnyGeneration: true}})
+	if err != nil {
+		return false, false, fmt.Errorf("cancel call %s: %w", r.ID, err)
+	}
+	return withdrawn[0] == Withdrew, withdrawn[0] == Taken, nil
+}
+
+var scriptWithdraw = load("archive", "books", "withdraw")

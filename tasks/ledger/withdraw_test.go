@@ -1,0 +1,117 @@
+package ledger
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+func TestACallIsOnlyWithdrawnAsWhoeverEndsItHasSeenIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		seen func(r *Record)
+		now  func(d *desk, id string)
+		want Withdrawn
+	}{
+		"as it was": {want: Withdrew},
+		"it is marked as sent since": {
+			now:  func(d *desk, id string) { d.must(d.rdb.HSet(d.Context(), keysOf("q").record(id), "sent", 1).Err()) },
+			want: OtherMark,
+		},
+		"it was marked as sent all the time": {
+			seen: func(r *Record) { r.Sent = 2 },
+			now:  func(d *desk, id string) { d.must(d.rdb.HSet(d.Context(), keysOf("q").record(id), "sent", 2).Err()) },
+			want: Withdrew,
+		},
+		"its mark was cleared since":    {seen: func(r *Record) { r.Sent = 1 }, want: OtherMark},
+		"another generation of it runs": {seen: func(r *Record) { r.Generation = 2 }, want: MovedOn},
+		"it has ended": {
+			now:  func(d *desk, id string) { d.end(d.take("q"), finalOf(Done)) },
+			want: MovedOn,
+		},
+		"it is forgotten": {
+			now:  func(d *desk, id string) { d.must(d.rdb.Del(d.Context(), keysOf("q").record(id)).Err()) },
+			want: MovedOn,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+				d := newDesk(t, rdb)
+				id := d.acceptUntil("b", "q", "k", time.Now())
+				r := d.record("q", id)
+				if c.seen != nil {
+					c.seen(&r)
+				}
+				if c.now != nil {
+					c.now(d, id)
+				}
+				before := d.counts("b")
+				if got := d.withdraw(expired(r)); got != c.want {
+					t.Fatalf("withdrawn: %d, want %d", got, c.want)
+				}
+				if c.want != Withdrew && d.counts("b") != before {
+					t.Errorf("the books say %+v, and %+v before", d.counts("b"), before)
+				}
+			})
+		})
+	}
+}
+
+func TestALateAnswerReplacesTheAssumedEndingOfAWithdrawnCall(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		id := d.acceptUntil("b", "q", "k", time.Now())
+		take := d.take("q")
+		_, _, err := d.l.MarkSent(t.Context(), take, 1, true, "")
+		d.must(err)
+		// Its worker is taken for dead.
+		d.must(rdb.ZRem(t.Context(), keysOf("q").lease(), id).Err())
+		_, err = d.l.Release(t.Context(), "q", time.Time{}, id)
+		d.must(err)
+		w := expired(d.record("q", id))
+		w.Final.Assumed, w.Final.Ending.Class, w.Final.Group.Class = true, "outcome_unknown", "outcome_unknown"
+		if got := d.withdraw(w); got != Withdrew {
+			t.Fatalf("withdrawn: %d", got)
+		}
+		d.wantCounts("b", Counts{Accepted: 1, Dead: 1})
+		if !d.end(take, finalOf(Done)) {
+			t.Fatal("the real answer does not count")
+		}
+		d.wantCounts("b", Counts{Accepted: 1, Done: 1})
+		d.wantPlaces("q", id)
+		if len(d.deadKeys("")) != 0 {
+			t.Error("it is still listed as dead")
+		}
+	})
+}
+
+// To look through a long list for each of many calls would keep Redis from all else.
+func TestATaskStaysInALongPendingListUntilItIsMet(t *testing.T) {
+	d := newDesk(t, brokertest.Redis(t).Client)
+	id := d.acceptUntil("b", "q", "late", time.Now())
+	var entries []Entry
+	for i := range 5000 {
+		if entries = append(entries, entryOf("b", "q", fmt.Sprint(i))); len(entries) == 1000 {
+			d.send("b", entries...)
+			entries = entries[:0]
+		}
+	}
+	if got := d.withdraw(expired(d.record("q", id))); got != Withdrew {
+		t.Fatalf("withdrawn: %d", got)
+	}
+	d.wantPlaces("q", id, "pending", "task")
+	if got := d.take("q"); got.Key != "0" {
+		t.Errorf("took %s", got.Key)
+	}
+	d.wantPlaces("q", id)
+	if redriven, busy := d.redrive(d.record("q", id)); !redriven || busy {
+		t.Errorf("redriven %v, busy %v", redriven, busy)
+	}
+	d.wantPlaces("q", id, "pending", "task")
+	if found := d.audit("b"); len(found) != 0 {
+		t.Errorf("audit found %+v", found)
+	}
+}

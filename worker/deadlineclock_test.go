@@ -1,0 +1,46 @@
+package worker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// Such a worker takes no call, and Redis tells it what time it is.
+func TestAWorkerWithAWrongClockEndsCallsAtTheirDeadline(t *testing.T) {
+	preset, err := policy.Preset("patsnap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		w, err := New(Config{Redis: rdb, Upstreams: []Upstream{{Name: "q", BaseURL: "http://127.0.0.1:1", Policy: preset}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.clock.wrong.Store(true)
+		past, later := time.Now().Add(-time.Second), time.Now().Add(time.Hour)
+		states := map[*time.Time]ledger.State{&past: ledger.Dead, &later: ledger.Open}
+		ids := map[*time.Time]string{}
+		for deadline := range states {
+			r, err := w.producer.Submit(t.Context(), tasks.Call{Upstream: "q", Path: "/a", Deadline: deadline})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids[deadline] = r.ID
+		}
+		if err := w.endLate(t.Context(), w.accounts["q"].queues); err != nil {
+			t.Fatal(err)
+		}
+		for deadline, want := range states {
+			if r, err := w.ledger.Find(t.Context(), ids[deadline]); err != nil || r.State != want {
+				t.Errorf("the call whose deadline is %s is %s, %v; want %s", deadline, r.State, err, want)
+			}
+		}
+	})
+}
