@@ -82,9 +82,9 @@ func (in *input) got(f field, m *match, t Transport) string {
 	case fieldHeader:
 		return in.gotHeaders(m)
 	case fieldLimitUsedUp:
-		return strconv.FormatBool(limitUsedUp(in.header, in.received))
+		return strconv.FormatBool(limitUsedUp(in.outcome.Header, in.outcome.ReceivedAt))
 	default:
-		return orNone(in.message)
+		return orNone(in.message())
 	}
 }
 
@@ -92,7 +92,7 @@ func (in *input) got(f field, m *match, t Transport) string {
 func (in *input) gotHeaders(m *match) string {
 	got := map[string]string{}
 	for _, h := range m.headers {
-		got[h.name] = orNone(strings.Join(in.header[h.name], ", "))
+		got[h.name] = orNone(strings.Join(in.outcome.Header[h.name], ", "))
 	}
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(got)) {

@@ -1,10 +1,8 @@
 package policy
 
 import (
-	"net/http"
 	"regexp"
 	"slices"
-	"time"
 )
 
 // field is one field of a rule's match. The zero value means none.
@@ -120,11 +118,10 @@ type input struct {
 	status      int
 	flag        Flag
 	code        string
-	message     string
 	method      string
 	path        string
-	header      http.Header
-	received    time.Time
+	// outcome is set where an answer arrived.
+	outcome *Outcome
 }
 
 func newInput(o *Outcome, a *Attempt) input {
@@ -136,14 +133,21 @@ func newInput(o *Outcome, a *Attempt) input {
 	}
 	in.answered = true
 	in.status = o.Status
-	in.header, in.received = o.Header, o.ReceivedAt
-	in.message = o.Message
+	in.outcome = o
 	in.code = CanonicalCode(o.Code)
 	in.body = bit(bodies, o.Body)
 	if o.Flag == FlagTrue || o.Flag == FlagFalse {
 		in.flag = o.Flag
 	}
 	return in
+}
+
+// message is the API's own, empty where no answer arrived.
+func (in *input) message() string {
+	if in.outcome == nil {
+		return ""
+	}
+	return in.outcome.Message
 }
 
 // miss gives the first field that does not match, or 0 where all do.
@@ -176,7 +180,7 @@ func (m *match) fits(f field, in *input) bool {
 	case fieldConditional:
 		return m.conditional == in.conditional
 	case fieldLimitUsedUp:
-		return in.answered && m.limitUsedUp == limitUsedUp(in.header, in.received)
+		return in.answered && m.limitUsedUp == limitUsedUp(in.outcome.Header, in.outcome.ReceivedAt)
 	case fieldEndpoint:
 		for _, e := range m.endpoints {
 			if e.match(in.method, in.path) {
@@ -186,13 +190,13 @@ func (m *match) fits(f field, in *input) bool {
 		return false
 	case fieldHeader:
 		for _, h := range m.headers {
-			if !slices.ContainsFunc(in.header[h.name], h.pattern.MatchString) {
+			if !in.answered || !slices.ContainsFunc(in.outcome.Header[h.name], h.pattern.MatchString) {
 				return false
 			}
 		}
 		return true
 	default:
-		return m.message.MatchString(in.message)
+		return m.message.MatchString(in.message())
 	}
 }
 

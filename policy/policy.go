@@ -83,12 +83,20 @@ func (p *Policy) Rules() []string {
 // Decide says what an outcome means for the call that was attempted and for
 // the circuit. It is pure and total: equal values give equal decisions,
 // whatever they are. The first rule that matches wins.
-func (p *Policy) Decide(o Outcome, a Attempt) Decision {
+func (p *Policy) Decide(o Outcome, a Attempt) (d Decision) {
 	in := newInput(&o, &a)
 	for i := range p.rules {
-		if r := &p.rules[i]; r.match.miss(&in) == 0 {
-			return r.decide(in.answered, &o, &a)
+		r := &p.rules[i]
+		if r.match.miss(&in) != 0 {
+			continue
 		}
+		d = r.decision
+		d.Refresh = d.Refresh && a.CanRefresh
+		d.Circuit.Success = d.Circuit.Success && in.answered
+		if d.Job == Retry {
+			r.budget.spend(&d, &o, &a)
+		}
+		return d
 	}
 	return Decision{
 		Class: Unknown, Job: DeadLetter, Circuit: Circuit{Effect: EffectNone, Scope: ScopeAccount},
@@ -96,19 +104,13 @@ func (p *Policy) Decide(o Outcome, a Attempt) Decision {
 	}
 }
 
-func (r *rule) decide(answered bool, o *Outcome, a *Attempt) Decision {
-	d := r.decision
-	d.Refresh = d.Refresh && a.CanRefresh
-	d.Circuit.Success = d.Circuit.Success && answered
-	if d.Job != Retry {
-		return d
-	}
+// spend says how long a retry waits at least, and ends it where the call's budget
+// is used up or would be by then.
+func (b *Backoff) spend(d *Decision, o *Outcome, a *Attempt) {
 	if len(o.Header) > 0 {
-		d.LeastWait = r.budget.leastWait(o)
+		d.LeastWait = b.leastWait(o)
 	}
-	// A wait that ends after the call's time is not waited for.
-	if max(a.N, 1) >= r.budget.Attempts || saturatingAdd(max(a.Age, 0), d.LeastWait) > r.budget.MaxAge {
+	if max(a.N, 1) >= b.Attempts || saturatingAdd(max(a.Age, 0), d.LeastWait) > b.MaxAge {
 		d.Job, d.Exhausted, d.Backoff = DeadLetter, true, ""
 	}
-	return d
 }
