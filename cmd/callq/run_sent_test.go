@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -235,5 +236,24 @@ func TestANoteOfWhatWasSentThatCannotBeReadStopsTheRun(t *testing.T) {
 	h.callq(exitWell, "run", "calls.jsonl", "-o", "out")
 	if left := h.read("out.sent"); left != "{\"key\":\"b\",\"digest\":\"00\"}\n" {
 		t.Errorf("of a call that this file does not ask for, %q is left", left)
+	}
+}
+
+func TestAQueueThatHasLostTheMarkOfASendIsNotBelieved(t *testing.T) {
+	for name, c := range map[string]struct {
+		record ledger.Record
+		knows  bool
+	}{
+		"open, never sent":  {ledger.Record{State: ledger.Open, Generation: 1}, false},
+		"on its way":        {ledger.Record{State: ledger.Open, Generation: 1, Sent: 1}, true},
+		"to be tried again": {ledger.Record{State: ledger.Open, Generation: 1, Attempts: 1}, true},
+		"parked":            {ledger.Record{State: ledger.Open, Generation: 1, Parked: 1}, true},
+		"redriven":          {ledger.Record{State: ledger.Open, Generation: 2}, true},
+		"ended":             {ledger.Record{State: ledger.Done, Generation: 1, Attempts: 1}, true},
+		"cancelled, unsent": {ledger.Record{State: ledger.Cancelled, Generation: 1}, true},
+	} {
+		if got := knowsOfSend(c.record); got != c.knows {
+			t.Errorf("%s: got %v", name, got)
+		}
 	}
 }

@@ -185,12 +185,19 @@ func (s *session) forgetKnown(ctx context.Context) error {
 			case errors.Is(err, tasks.ErrNoCall):
 			case err != nil:
 				return err
-			case r.Hash == call.Digest:
+			case r.Hash == call.Digest && knowsOfSend(r):
 				s.sent.ended(call.Key, call.Digest)
 			}
 		}
 	}
 	return nil
+}
+
+// knowsOfSend reports whether the queue knows that the call of a record was sent. One
+// that has it open and never sent has lost the mark, as a Redis may whose disk was
+// full: then the note in OUT.sent is right.
+func knowsOfSend(r ledger.Record) bool {
+	return r.State != ledger.Open || r.Sent > 0 || r.Attempts+r.Parked > 0 || r.Generation > 1
 }
 
 // tellOfOthers says that calls may stand still for a while, and why.
