@@ -188,11 +188,9 @@ func newAccount(u Upstream, cfg Config) (*account, error) {
 	if u.BaseURL == "" {
 		return a, nil
 	}
-	a.client, err = upstream.New(upstream.Config{
-		Name: u.Name, BaseURL: u.BaseURL, Auth: u.Auth, Timeout: a.timeout, Concurrency: a.concurrency,
-		IdempotencyHeader: u.IdempotencyHeader, MaxBody: u.MaxBody, CostHeader: u.CostHeader, TLS: u.TLS, Logger: cfg.Logger, Redactor: cfg.Redactor,
-		Headers: u.Headers, Query: u.Query, KeepHeaders: u.KeepHeaders,
-	})
+	client := clientConfig(u)
+	client.Timeout, client.Concurrency, client.Logger, client.Redactor = a.timeout, a.concurrency, cfg.Logger, cfg.Redactor
+	a.client, err = upstream.New(client)
 	if err == nil {
 		a.credential, _ = a.client.Mark()
 	}

@@ -74,7 +74,7 @@ way: should the run die, the next one with the same OUT does not send them again
 	flags.StringVarP(&f.out, "out", "o", "", "`OUT` for the results (default FILE.results.jsonl, or - where FILE is -)")
 	flags.StringSliceVar(&f.redo, "redo", nil, "make calls again that ended in these `STATES`: dead, dropped, cancelled")
 	flags.IntVar(&f.first, "first", 0, "only the first `N` calls of the file; 0: all")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "only say what would be called, and what it costs")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only say what would be called and what it costs, and show the first request")
 	flags.DurationVar(&f.patience, "patience", defaultPatience, "how long to wait for a person to mend a credential, a balance or a setting; 0: for ever")
 	flags.StringVar(&f.concurrency, "concurrency", "", "`CALLS` in flight at once, over all upstreams (default 64)")
 	return cmd

@@ -35,6 +35,9 @@ type forecast struct {
 	Cost     *string  `json:"cost"`
 	Seconds  *float64 `json:"seconds"`
 
+	// Requests are the first request to each upstream as it would go out, with stars for the credential.
+	Requests []*firstRequest `json:"requests"`
+
 	// costLine is the cost for people, empty where none is configured.
 	costLine string
 	span     span
@@ -85,7 +88,7 @@ func (a *app) dryRun(cfg *config.Config, name string, f runFlags, redo map[tasks
 		return err
 	}
 	out := forecast{Unsent: unsent, File: name, Calls: p.open(), Resumed: p.accepted - p.open(), Duplicates: p.repeats.n, repeats: p.repeats, Refused: p.refused, results: results}
-	if out.Endpoints, err = endpointsOf(cfg, in, p, rules); err != nil {
+	if out.Endpoints, out.Requests, err = endpointsOf(cfg, in, p, rules); err != nil {
 		return err
 	}
 	priceOf(cfg, out.Endpoints).fill(&out)
@@ -120,26 +123,38 @@ func (a *app) showMissing(cfg *config.Config, calls int) {
 }
 
 // endpointsOf counts the calls of a plan that have not ended, the most frequent
-// endpoint first.
-func endpointsOf(cfg *config.Config, in *callsFile, p *plan, rules tasks.Rules) ([]*endpointCost, error) {
+// endpoint first, and makes the first request to each upstream.
+func endpointsOf(cfg *config.Config, in *callsFile, p *plan, rules tasks.Rules) ([]*endpointCost, []*firstRequest, error) {
 	folds := map[string]func(method, path string) string{}
 	for _, u := range cfg.Upstreams {
 		fold, err := worker.FoldEndpoints(u.Endpoints)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		folds[u.Name] = fold
 	}
 	file, err := in.again()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	counts := map[endpointCost]int{}
+	requests, seen := []*firstRequest{}, map[string]bool{}
 	for line, err := range p.calls(0, file, rules, nil) {
 		if err != nil {
-			return nil, misuse("%s: %w", in.name, err)
+			return nil, nil, misuse("%s: %w", in.name, err)
 		}
 		c := line.Call
+		if !seen[c.Upstream] {
+			seen[c.Upstream] = true
+			c.Batch = in.batch
+			first, err := previewOf(cfg, c)
+			if err != nil {
+				return nil, nil, err
+			}
+			if first != nil {
+				requests = append(requests, first)
+			}
+		}
 		path, err := c.URLPath()
 		if err != nil {
 			path = c.Path
@@ -157,7 +172,7 @@ func endpointsOf(cfg *config.Config, in *callsFile, p *plan, rules tasks.Rules) 
 		e.Calls = counts[e]
 		list = append(list, &e)
 	}
-	return list, nil
+	return list, requests, nil
 }
 
 // spanOf finds the upstream whose calls take the longest under its limits and
@@ -235,5 +250,8 @@ func (a *app) printForecast(f forecast) error {
 		fmt.Fprintln(text, f.costLine)
 	}
 	fmt.Fprintln(text, f.span)
+	for _, r := range f.Requests {
+		r.print(text)
+	}
 	return text.err
 }

@@ -27,12 +27,8 @@ func upstreamsOf(cfg *config.Config) ([]worker.Upstream, error) {
 	}
 	var list []worker.Upstream
 	for i, u := range cfg.Upstreams {
-		w := worker.Upstream{
-			Name: u.Name, BaseURL: u.BaseURL, Policy: policies[i], Auth: authOf(u.Auth), Timeout: u.Timeout, Concurrency: u.Concurrency,
-			Endpoints: u.Endpoints, Idempotent: u.Idempotent, IdempotencyHeader: u.IdempotencyHeader, MaxBody: u.MaxBody,
-			Headers: u.Headers, Query: u.Query, KeepHeaders: u.KeepHeaders,
-			TLS: worker.TLS{CA: u.TLS.CA, Cert: u.TLS.Cert, Key: u.TLS.Key},
-		}
+		w := upstreamOf(u)
+		w.Policy = policies[i]
 		for _, l := range u.Limits {
 			w.Limits = append(w.Limits, l.Text)
 		}
@@ -45,6 +41,16 @@ func upstreamsOf(cfg *config.Config) ([]worker.Upstream, error) {
 		list = append(list, w)
 	}
 	return list, nil
+}
+
+// upstreamOf is what of an upstream decides how its requests look.
+func upstreamOf(u *config.Upstream) worker.Upstream {
+	return worker.Upstream{
+		Name: u.Name, BaseURL: u.BaseURL, Auth: authOf(u.Auth), Timeout: u.Timeout, Concurrency: u.Concurrency,
+		Endpoints: u.Endpoints, Idempotent: u.Idempotent, IdempotencyHeader: u.IdempotencyHeader, MaxBody: u.MaxBody,
+		Headers: u.Headers, Query: u.Query, KeepHeaders: u.KeepHeaders,
+		TLS: worker.TLS{CA: u.TLS.CA, Cert: u.TLS.Cert, Key: u.TLS.Key},
+	}
 }
 
 // policiesOf loads the policies of the upstreams, in their order. Every error has

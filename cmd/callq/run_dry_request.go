@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker"
+)
+
+// shownBody is how much of a body a dry run shows, in bytes.
+const shownBody = 500
+
+// firstRequest is the first request to an upstream as it would go out.
+type firstRequest struct {
+	Upstream string            `json:"upstream"`
+	Key      string            `json:"key"`
+	Method   string            `json:"method"`
+	URL      string            `json:"url"`
+	Headers  map[string]string `json:"headers"`
+	// Body is its beginning; null where there is none. BodyBytes is its whole length.
+	Body      *string `json:"body"`
+	BodyBytes int64   `json:"body_bytes"`
+}
+
+// previewOf makes the request of a call as a worker does, with stars for the credential.
+func previewOf(cfg *config.Config, c tasks.Call) (*firstRequest, error) {
+	for i, u := range cfg.Upstreams {
+		if u.Name != c.Upstream {
+			continue
+		}
+		req, err := worker.Preview(upstreamOf(cfg.Upstreams[i]), c)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Key, err)
+		}
+		return describe(c, req)
+	}
+	return nil, nil
+}
+
+func describe(c tasks.Call, req *http.Request) (*firstRequest, error) {
+	out := &firstRequest{
+		Upstream: c.Upstream, Key: c.Key, Method: req.Method, URL: req.URL.String(), Headers: map[string]string{}, BodyBytes: req.ContentLength,
+	}
+	for name, values := range req.Header {
+		out.Headers[http.CanonicalHeaderKey(name)] = strings.Join(values, ", ")
+	}
+	if req.ContentLength > 0 {
+		head, err := io.ReadAll(io.LimitReader(req.Body, shownBody))
+		if err != nil {
+			return nil, err
+		}
+		text := strings.ToValidUTF8(string(head), "�")
+		if req.ContentLength > shownBody {
+			text += "…"
+		}
+		out.Body = &text
+	}
+	return out, nil
+}
+
+// print shows the request as it stands on the wire, by lines.
+func (r *firstRequest) print(w io.Writer) {
+	fmt.Fprintf(w, "\nThe first request to %s (%s):\n  %s %s\n", r.Upstream, printable(r.Key), r.Method, printable(r.URL))
+	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
+		fmt.Fprintf(w, "  %s: %s\n", name, printable(r.Headers[name]))
+	}
+	if r.Body == nil {
+		return
+	}
+	fmt.Fprintf(w, "  Content-Length: %d\n\n", r.BodyBytes)
+	for line := range strings.Lines(*r.Body) {
+		fmt.Fprintf(w, "  %s\n", printable(strings.TrimRight(line, "\r\n")))
+	}
+}

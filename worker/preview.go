@@ -1,0 +1,27 @@
+package worker
+
+import (
+	"net/http"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/upstream"
+)
+
+// Preview returns the request that a worker sends first for a checked call, with stars in place of the credential. It needs no
+// Redis, looks up no secret and sends nothing. Its errors are those for which the worker would not send the call.
+func Preview(u Upstream, c tasks.Call) (*http.Request, error) {
+	r, err := requestOf(c, tasks.TaskID(c.Batch, c.Key))
+	if err != nil {
+		return nil, err
+	}
+	return upstream.Preview(clientConfig(u), r)
+}
+
+// clientConfig is what an upstream's client is made of, but for what depends on the worker.
+func clientConfig(u Upstream) upstream.Config {
+	return upstream.Config{
+		Name: u.Name, BaseURL: u.BaseURL, Auth: u.Auth, Timeout: u.Timeout, Concurrency: u.Concurrency,
+		IdempotencyHeader: u.IdempotencyHeader, MaxBody: u.MaxBody, CostHeader: u.CostHeader, TLS: u.TLS,
+		Headers: u.Headers, Query: u.Query, KeepHeaders: u.KeepHeaders,
+	}
+}
