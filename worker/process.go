@@ -136,6 +136,7 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 		idempotent: a.isIdempotent(call, request.Path),
 		waited:     time.Since(take.Received) > stale,
 	}
+	p.request.Once = !p.idempotent
 	switch {
 	case take.Sent > 0 && (!p.idempotent || p.late()):
 		return nil, w.endUnsent(ctx, take, p, policy.OutcomeUnknown, lostAnswer), false

@@ -59,7 +59,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		cfg: cfg, base: *base, basePath: cleanBasePath(base),
-		rt: newTransport(cfg.Concurrency, files), secrets: redact.New(maxRedacted, cfg.Redactor),
+		rt: newTransport(cfg.Concurrency, files, &habits{tell: func() {
+			cfg.Logger.Warn("the API sends bytes after the end of an answer; its connections are not used again", "upstream", cfg.Name)
+		}}), secrets: redact.New(maxRedacted, cfg.Redactor),
 		authHeader: cfg.Auth.header(), authQuery: cfg.Auth.parameters(), additions: newAdditions(cfg),
 	}
 	learnProxies(c.secrets, os.Getenv)
@@ -67,7 +69,7 @@ func New(cfg Config) (*Client, error) {
 	case AuthOAuth2:
 		// Connections of its own: calls that wait for a token may not stand in
 		// its way.
-		c.auth = newOAuth2Auth(cfg, newTransport(2, files), c.secrets)
+		c.auth = newOAuth2Auth(cfg, newTransport(2, files, &habits{}), c.secrets)
 	default:
 		c.auth = newStaticAuth(cfg.Auth, c.secrets)
 	}
@@ -222,11 +224,11 @@ func (c *Client) exchange(run, caller context.Context, p *prepared, target url.U
 		u := target
 		req := newRequest(run, p, &u, body)
 		cred.apply(req.Header, req.URL)
-		resp, f := roundTrip(caller, c.rt, req)
+		resp, f := roundTrip(caller, c.rt, req, p.once)
 		if f == nil {
 			return resp, nil
 		}
-		if f.again && try < maxFresh && caller.Err() == nil {
+		if f.again && try < maxFresh+c.cfg.Concurrency && caller.Err() == nil {
 			continue
 		}
 		if hop > 0 {

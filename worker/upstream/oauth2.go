@@ -86,7 +86,7 @@ func (o *oauth2Auth) fetch(ctx context.Context) (grant, *credentialError) {
 	if err != nil {
 		return grant{}, unusable(o.clean(err))
 	}
-	resp, f := roundTrip(ctx, o.rt, req)
+	resp, f := roundTrip(ctx, o.rt, req, false)
 	if f != nil {
 		return grant{}, o.unsent(f)
 	}

@@ -46,6 +46,9 @@ type Request struct {
 	// IdempotencyKey is sent in the upstream's idempotency header, where it has
 	// one and Header does not set it.
 	IdempotencyKey string
+	// Once reports that the request must not be sent twice. It does not go out on
+	// a connection where an earlier answer may not be over.
+	Once bool
 }
 
 // prepared is a Request that was found to be well, with the credential yet to
@@ -55,6 +58,7 @@ type prepared struct {
 	url    url.URL
 	header http.Header
 	body   []byte
+	once   bool
 }
 
 // prepare checks r and joins it to the base URL. Every error wraps ErrRefused.
@@ -77,7 +81,7 @@ func (c *Client) prepare(r Request) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &prepared{method: method, url: u, header: header, body: r.Body}, nil
+	return &prepared{method: method, url: u, header: header, body: r.Body, once: r.Once}, nil
 }
 
 // target builds the URL of r and makes sure that it lies under the base URL.

@@ -12,7 +12,6 @@ import (
 	"net/textproto"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,8 +27,10 @@ const (
 	// maxHeader bounds the header of an answer, in bytes.
 	maxHeader = 256 << 10
 	// maxFresh is how often a request of which nothing left is given another
-	// connection, where a kept one turns out to be dead.
-	maxFresh = 3
+	// connection, where a kept one turns out to be dead or must not be used again.
+	// That of every kept connection comes on top: other calls may keep more of them
+	// meanwhile.
+	maxFresh = 10
 )
 
 // errCallerLeft is the cause with which a request ends whose caller gave up
@@ -39,7 +40,7 @@ var errCallerLeft = errors.New("the caller left")
 // newTransport makes connections for n requests at a time. They speak HTTP/1.1
 // only: HTTP/2 sends streams again that a server refused, and its connections
 // cannot tell which request a byte belonged to.
-func newTransport(n int, files *tlsFiles) *http.Transport {
+func newTransport(n int, files *tlsFiles, h *habits) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -50,10 +51,14 @@ func newTransport(n int, files *tlsFiles) *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			return &countedConn{Conn: conn, exact: true}, nil
+			return newCountedConn(conn, true, h), nil
 		},
 		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return dialTLS(ctx, dialer, files.config(), network, addr)
+			conn, err := dialTLS(ctx, dialer, files.config(), network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return newCountedConn(conn, false, h), nil
 		},
 		// For connections through a proxy, which DialTLSContext does not make.
 		TLSClientConfig:        files.config(),
@@ -92,32 +97,7 @@ func dialTLS(ctx context.Context, dialer *net.Dialer, cfg *tls.Config, network, 
 		_ = raw.Close()
 		return nil, handshakeError{err}
 	}
-	return &countedConn{Conn: conn}, nil
-}
-
-// countedConn counts what is written and read.
-type countedConn struct {
-	net.Conn
-	// exact tells that a failed Write knows how much of it left. TLS does not:
-	// part of a record may have gone.
-	exact       bool
-	wrote, read atomic.Int64
-}
-
-func (c *countedConn) Write(p []byte) (int, error) {
-	// Counted before it is written: who asks meanwhile must not hear "nothing".
-	c.wrote.Add(int64(len(p)))
-	n, err := c.Conn.Write(p)
-	if c.exact {
-		c.wrote.Add(int64(n - len(p)))
-	}
-	return n, err
-}
-
-func (c *countedConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.read.Add(int64(n))
-	return n, err
+	return conn, nil
 }
 
 // flight follows one request on its way out.
@@ -125,6 +105,9 @@ type flight struct {
 	mu         sync.Mutex
 	hasConn    bool
 	callerLeft bool
+
+	// once reports that the request must not be sent twice.
+	once bool
 
 	// Only the goroutine that is in RoundTrip touches these.
 	conn          *countedConn
@@ -147,6 +130,7 @@ func (f *flight) gotConn(info httptrace.GotConnInfo) {
 		switch c := conn.(type) {
 		case *countedConn:
 			f.conn, f.wrote0, f.read0 = c, c.wrote.Load(), c.read.Load()
+			c.begin(f.once)
 			return
 		case interface{ NetConn() net.Conn }:
 			conn = c.NetConn()
@@ -190,8 +174,8 @@ type fault struct {
 // roundTrip sends req and returns its answer's head. The caller's leaving is
 // heeded until the request has a connection; from then on only run, the context
 // of req, ends it.
-func roundTrip(caller context.Context, rt http.RoundTripper, req *http.Request) (*http.Response, *fault) {
-	f := &flight{}
+func roundTrip(caller context.Context, rt http.RoundTripper, req *http.Request, once bool) (*http.Response, *fault) {
+	f := &flight{once: once}
 	run, cancel := context.WithCancelCause(req.Context())
 	stop := context.AfterFunc(caller, func() {
 		if f.leave() {
@@ -201,6 +185,9 @@ func roundTrip(caller context.Context, rt http.RoundTripper, req *http.Request) 
 	resp, err := rt.RoundTrip(req.WithContext(httptrace.WithClientTrace(run, f.trace())))
 	stop()
 	if err == nil {
+		if f.conn != nil {
+			f.conn.answeredBy(resp)
+		}
 		// run ends with the caller's own context, once the body is read.
 		return resp, nil
 	}

@@ -1,0 +1,163 @@
+package upstream
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+)
+
+// strays is a server that answers each request and sends what does not belong to
+// the answer after it, at once or after a while.
+func strays(t *testing.T, answer, stray string, after time.Duration) (base string, conns, requests *atomic.Int32) {
+	conns, requests = new(atomic.Int32), new(atomic.Int32)
+	return "http://" + rawServer(t, func(conn *net.TCPConn, _ int) {
+		defer conn.Close()
+		conns.Add(1)
+		r := bufio.NewReader(conn)
+		for {
+			if _, err := readRequest(r); err != nil {
+				return
+			}
+			requests.Add(1)
+			if after == 0 {
+				io.WriteString(conn, answer+stray)
+				continue
+			}
+			io.WriteString(conn, answer)
+			<-time.After(after)
+			io.WriteString(conn, stray)
+		}
+	}), conns, requests
+}
+
+// TestBytesAfterAnAnswerAreNobodysAnswer makes calls that must not be sent twice
+// to servers that send more than they should.
+func TestBytesAfterAnAnswerAreNobodysAnswer(t *testing.T) {
+	const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+	forged := "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+	answers := []struct{ name, method, answer string }{
+		{"a 204", "POST", "HTTP/1.1 204 No Content\r\n\r\n"},
+		{"a 204 that announces a body", "POST", "HTTP/1.1 204 No Content\r\nContent-Length: 16\r\n\r\n"},
+		{"a 204 that announces chunks", "POST", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n"},
+		{"a 304", "POST", "HTTP/1.1 304 Not Modified\r\nContent-Length: 16\r\n\r\n"},
+		{"an answer to HEAD", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n"},
+		{"an answer to HEAD without a length", "HEAD", "HTTP/1.1 200 OK\r\n\r\n"},
+		{"a whole answer", "POST", ok},
+		{"an empty answer", "POST", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"},
+		{"an answer in chunks", "POST", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"},
+	}
+	var printed bytes.Buffer
+	log.SetOutput(&printed)
+	defer log.SetOutput(io.Discard)
+	for _, a := range answers {
+		for kind, stray := range map[string]string{"bytes": `{"deleted":true}`, "a forged answer": forged} {
+			for _, after := range []time.Duration{0, 2 * time.Millisecond} {
+				name := fmt.Sprintf("%s after %s, %v later", kind, a.name, after)
+				base, _, requests := strays(t, a.answer, stray, after)
+				c := newClient(t, base, func(cfg *Config) { cfg.Concurrency = 4 })
+				var wg sync.WaitGroup
+				for range 4 {
+					wg.Go(func() {
+						for range 10 {
+							got := c.Do(within(t), Request{Method: a.method, Path: "/", Once: true})
+							if got.Outcome.Transport != "" || strings.Contains(string(got.Body), "forged") || got.Outcome.Body == policy.BodyCut {
+								t.Errorf("%s: %+v %q (%v)", name, got.Outcome, got.Body, got.Err)
+							}
+						}
+					})
+				}
+				wg.Wait()
+				if n := requests.Load(); n != 40 {
+					t.Errorf("%s: %d requests for 40 calls", name, n)
+				}
+			}
+		}
+	}
+	if printed.Len() > 0 {
+		t.Errorf("net/http saw the bytes: %.200s", printed.String())
+	}
+}
+
+func TestASilentServersConnectionsAreKeptForCallsThatMustNotBeSentTwice(t *testing.T) {
+	for _, answer := range []string{"HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"} {
+		base, conns, _ := strays(t, answer, "", 0)
+		c := newClient(t, base)
+		for range 2 * quietEnough {
+			if got := c.Do(within(t), Request{Method: "POST", Path: "/", Once: true}); got.Err != nil {
+				t.Fatal(got.Err)
+			}
+		}
+		if n := conns.Load(); n != 1 {
+			t.Errorf("%d connections for calls in a row", n)
+		}
+	}
+}
+
+func TestAServersKeepAliveTimeoutIsHonoured(t *testing.T) {
+	for header, want := range map[string]int32{"timeout=0": 3, "max=0": 3, "timeout=60": 1, "timeout=60, max=100": 1, "": 1} {
+		base, conns, _ := strays(t, "HTTP/1.1 200 OK\r\nKeep-Alive: "+header+"\r\nContent-Length: 2\r\n\r\n{}", "", 0)
+		c := newClient(t, base)
+		for range 3 {
+			if got := c.Do(within(t), Request{Method: "POST", Path: "/"}); got.Err != nil {
+				t.Fatal(got.Err)
+			}
+		}
+		if n := conns.Load(); n != want {
+			t.Errorf("%q: %d connections for 3 calls, want %d", header, n, want)
+		}
+	}
+}
+
+func TestAConnectionIsNotUsedNearTheEndOfItsKeepAlive(t *testing.T) {
+	here, there := net.Pipe()
+	defer here.Close()
+	go func() {
+		buf := make([]byte, 1024)
+		for {
+			if _, err := there.Read(buf); err != nil {
+				return
+			}
+			io.WriteString(there, "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\n{}")
+		}
+	}()
+	defer there.Close()
+	conn := newCountedConn(here, true, &habits{})
+	conn.begin(false)
+	if _, err := conn.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 1024)
+	if _, err := conn.Read(buf); err != nil {
+		t.Fatal(err)
+	}
+	if left := time.Until(conn.until); left > 500*time.Millisecond || left < 300*time.Millisecond {
+		t.Errorf("it may be used for another %v, want half of its second", left)
+	}
+	conn.until = time.Now()
+	conn.begin(false)
+	if n, err := conn.Write([]byte("GET / HTTP/1.1\r\n\r\n")); n != 0 || err != errSpent || conn.wrote.Load() != 18 {
+		t.Errorf("%d bytes and %v, want the request refused", n, err)
+	}
+}
+
+func TestAServerThatGivesUpAnIdleConnectionIsNoSenderOfStrayBytes(t *testing.T) {
+	for text, want := range map[string]bool{
+		"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n": false, "HTTP/1.1 200 OK\r\n\r\n": true, "\r\n": true,
+	} {
+		h := &habits{}
+		conn := newCountedConn(nil, true, h)
+		if n := conn.follow([]byte(text)); n != 0 || h.stray.Load() != want || !conn.over() {
+			t.Errorf("%q: %d bytes let through, stray %v", text, n, h.stray.Load())
+		}
+	}
+}
