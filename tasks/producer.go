@@ -27,6 +27,9 @@ type ProducerConfig struct {
 	// Rules are what calls are checked against. The zero value takes any
 	// well-formed call that names its upstream.
 	Rules Rules
+	// BaseURLs are those of the upstreams, by name, which batches remember: a result of
+	// one API is none of another. Optional.
+	BaseURLs map[string]string
 }
 
 // Producer puts calls and jobs into the queue. It is safe for concurrent use.
@@ -34,6 +37,7 @@ type Producer struct {
 	ledger  *ledger.Ledger
 	encoder *broker.Encoder
 	rules   Rules
+	apis    map[string]string
 }
 
 // NewProducer makes a Producer on the given Redis. It fails if the linked asynq
@@ -43,7 +47,7 @@ func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, erro
 	if err != nil {
 		return nil, err
 	}
-	return &Producer{ledger: ledger.New(rdb), encoder: encoder, rules: cfg.Rules}, nil
+	return &Producer{ledger: ledger.New(rdb), encoder: encoder, rules: cfg.Rules, apis: cfg.BaseURLs}, nil
 }
 
 // Receipt says under which names a call was taken.
@@ -152,7 +156,7 @@ func (p *Producer) entry(ctx context.Context, c Call) (ledger.Entry, error) {
 	}
 	e := ledger.Entry{
 		ID: TaskID(c.Batch, c.Key), Key: c.Key, Hash: ContentHash(c),
-		Queue: Queue(c.Upstream, c.Priority), Content: content,
+		Queue: Queue(c.Upstream, c.Priority), Content: content, API: p.apis[c.Upstream],
 	}
 	if c.NotBefore != nil {
 		e.NotBefore = *c.NotBefore

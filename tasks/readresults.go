@@ -80,6 +80,24 @@ func ReadResults(r io.Reader) iter.Seq2[Result, error] {
 	}
 }
 
+// SetBaseURL returns the line of a results file with another BaseURL, all else as it is, to the byte. A line that has none, or is
+// no result, is returned as it is.
+func SetBaseURL(line []byte, base string) []byte {
+	text := trimJSONSpace(bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")))
+	if len(text) == 0 || checkJSON(text) != nil {
+		return line
+	}
+	walk := walkJSON(text)
+	for name, value, more := walk.next(); more; name, value, more = walk.next() {
+		if string(name) == `"base_url"` {
+			begin := bytes.Index(line, text) + walk.at - len(value)
+			out := append(make([]byte, 0, len(line)+len(base)), line[:begin]...)
+			return append(appendString(out, base), line[begin+len(value):]...)
+		}
+	}
+	return line
+}
+
 func parseResult(text []byte) (Result, *FieldError) {
 	if bad := checkJSON(text); bad != nil {
 		bad.Fix = "the line is left aside"
@@ -175,6 +193,8 @@ func (r *Result) textField(name string) *string {
 		return &r.CorrelationID
 	case "digest":
 		return &r.Digest
+	case "base_url":
+		return &r.BaseURL
 	}
 	return nil
 }

@@ -52,6 +52,9 @@ type Result struct {
 	FinishedAt    time.Time
 	// Digest is the call's ContentHash. A run that resumes takes a key as finished only if its line still has this digest.
 	Digest string
+	// BaseURL is that of the upstream, as a run wrote it down: a result of one API is none of another. It is left out where it is
+	// not known.
+	BaseURL string
 	// Line is where the call stood in the file of a run when the result was written, from 1; 0 elsewhere.
 	Line int
 	// Amount is what the API said that the call was billed, with the digits that it gave; empty: it said nothing, or no number.
@@ -140,6 +143,9 @@ func (r Result) appendJSON(dst []byte) ([]byte, error) {
 	dst = appendTime(appendName(dst, "first_at"), r.FirstAt)
 	dst = appendTime(appendName(dst, "finished_at"), r.FinishedAt)
 	dst = appendString(appendName(dst, "digest"), r.Digest)
+	if r.BaseURL != "" {
+		dst = appendString(appendName(dst, "base_url"), r.BaseURL)
+	}
 	dst = appendName(dst, "line")
 	if r.Line == 0 {
 		dst = append(dst, "null"...)

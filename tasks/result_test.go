@@ -426,3 +426,16 @@ func TestABodyThatCouldNotBeDecodedKeepsItsBytesAndItsCoding(t *testing.T) {
 		t.Errorf("got %s, want none", got)
 	}
 }
+
+func TestABaseURLIsSetAndNothingElseIsChanged(t *testing.T) {
+	for line, want := range map[string]string{
+		`{"key":"a","state":"done","base_url":"http://a","body":{"base_url":"http://a"}}` + "\r\n": `{"key":"a","state":"done","base_url":"http://b","body":{"base_url":"http://a"}}` + "\r\n",
+		"\xef\xbb\xbf {\"body\":1.50, \"base_url\" : \"\" } \n":                                    "\xef\xbb\xbf {\"body\":1.50, \"base_url\" : \"http://b\" } \n",
+		`{"key":"a","state":"done","body":{"base_url":"http://a"}}`:                                `{"key":"a","state":"done","body":{"base_url":"http://a"}}`,
+		"\n": "\n", "": "", `{"key":"a","base_url":"http`: `{"key":"a","base_url":"http`,
+	} {
+		if got := string(tasks.SetBaseURL([]byte(line), "http://b")); got != want {
+			t.Errorf("%q became %q, want %q", line, got, want)
+		}
+	}
+}

@@ -65,8 +65,11 @@ type UpstreamRules struct {
 	Name string
 	// MaxBody is the largest request body in bytes. 0: as in Rules.
 	MaxBody int64
-	// ReservedHeaders belong to the worker besides those of ReservedHeader: the header of the credential or of the idempotency key.
+	// ReservedHeaders belong to the worker besides those of ReservedHeader: the header of the credential.
 	ReservedHeaders []string
+	// IdempotencyHeader is the header in which the API takes an idempotency key. A call may have a value of its own for it; else
+	// its id is sent. Empty: the API takes none, and a call that has an Idempotency-Key is refused.
+	IdempotencyHeader string
 	// ReservedQuery are the parameters that carry the credential.
 	ReservedQuery []string
 }
@@ -245,7 +248,7 @@ func canonicalMethod(method string) string {
 func ReservedHeader(name string) bool {
 	switch name = textproto.CanonicalMIMEHeaderKey(name); name {
 	case "Authorization", "Cookie", "Cookie2", "Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive",
-		"Te", "Trailer", "Upgrade", "Http2-Settings", "Expect", "Accept-Encoding", "Idempotency-Key", "X-Idempotency-Key":
+		"Te", "Trailer", "Upgrade", "Http2-Settings", "Expect", "Accept-Encoding":
 		return true
 	}
 	return strings.HasPrefix(name, "Proxy-")
@@ -276,6 +279,9 @@ func checkHeaders(c *Call, own UpstreamRules) *FieldError {
 				Field: "headers." + proper, Problem: "belongs to the worker", Fix: "leave it out; credentials go into the upstream's auth",
 			}
 		}
+		if bad := checkIdempotencyKey(proper, own); bad != nil {
+			return bad
+		}
 		if bad := checkText("headers", value); bad != nil {
 			bad.Field = "headers." + proper
 			return bad
@@ -294,6 +300,22 @@ func checkHeaders(c *Call, own UpstreamRules) *FieldError {
 	}
 	c.Headers = canonical
 	return nil
+}
+
+// checkIdempotencyKey refuses an idempotency key that the upstream is not known to honour. callq would take the call for one that
+// must not be sent twice, and the sender takes it for one that may.
+func checkIdempotencyKey(name string, own UpstreamRules) *FieldError {
+	if name != "Idempotency-Key" && name != "X-Idempotency-Key" || strings.EqualFold(name, own.IdempotencyHeader) {
+		return nil
+	}
+	bad := &FieldError{Field: "headers." + name, Problem: "is not the idempotency_header of upstream " + own.Name}
+	if own.IdempotencyHeader != "" {
+		bad.Fix = "name it " + own.IdempotencyHeader + ", or set idempotency_header: " + name + " for that upstream"
+	} else {
+		bad.Problem = "needs the setting idempotency_header of upstream " + own.Name
+		bad.Fix = "set idempotency_header: " + name + " there if the API honours it: then this value is sent at every attempt, and a call without one sends its id"
+	}
+	return bad
 }
 
 // trimHeader takes off what HTTP does not count as part of a value (RFC 9110, 5.5).

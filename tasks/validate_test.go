@@ -225,7 +225,7 @@ func TestTheDefaultBodyLimitIsEightMebibytes(t *testing.T) {
 func TestHeadersOfTheWorkerAreReservedInAnyCase(t *testing.T) {
 	for _, name := range []string{
 		"authorization", "HOST", "Content-Length", "transfer-encoding", "Connection", "keep-alive", "TE", "te", "Trailer", "Upgrade",
-		"Proxy-Authorization", "proxy-connection", "Proxy-", "accept-encoding", "cookie", "expect", "idempotency-key",
+		"Proxy-Authorization", "proxy-connection", "Proxy-", "accept-encoding", "cookie", "expect",
 	} {
 		if !tasks.ReservedHeader(name) {
 			t.Errorf("%s is free", name)

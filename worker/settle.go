@@ -30,7 +30,7 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 	t := p.take
 	entry := &ledger.Attempt{
 		At: a.StartedAt.UTC(), N: a.number, Job: string(d.Job), Class: string(d.Class), Rule: d.Rule,
-		Status: a.Outcome.Status, Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
+		Status: statusOf(a), Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
 		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
 	}
 	if d.Job != policy.Succeed {
@@ -114,7 +114,7 @@ func (w *Worker) end(ctx context.Context, p *passage, a attempted, d policy.Deci
 	f := ledger.Final{
 		State: stateOf(d.Job),
 		Ending: ledger.Ending{
-			Class: string(d.Class), Rule: d.Rule, HTTPStatus: a.Outcome.Status, Code: codeOf(a.Outcome),
+			Class: string(d.Class), Rule: d.Rule, HTTPStatus: statusOf(a), Code: codeOf(a.Outcome),
 			Message: messageOf(a), Transport: string(a.Outcome.Transport),
 			CorrelationID: a.Outcome.CorrelationID, Endpoint: p.endpoint, Amount: a.Kept.Amount,
 			Headers: a.Kept.Headers, BodyEncoding: a.ContentEncoding,
@@ -124,7 +124,7 @@ func (w *Worker) end(ctx context.Context, p *passage, a attempted, d policy.Deci
 	}
 	if f.State != ledger.Done {
 		f.Ending.UserMessage = d.UserMessage(time.Time{})
-		f.Ending.Advice = d.Advice
+		f.Ending.Advice = strings.TrimSpace(d.Advice + " " + a.Advice)
 	}
 	if f.State == ledger.Dead {
 		f.Group = groupOf(f.Ending)
@@ -144,6 +144,14 @@ func codeOf(o policy.Outcome) string {
 		return ""
 	}
 	return o.Code
+}
+
+// statusOf is the HTTP status that came back, if only from the token endpoint.
+func statusOf(a attempted) int {
+	if a.TokenStatus != 0 {
+		return a.TokenStatus
+	}
+	return a.Outcome.Status
 }
 
 // ended is the verb for a recorded ending.

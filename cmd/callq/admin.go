@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/admin"
 	"github.com/spf13/cobra"
 )
@@ -50,7 +51,7 @@ func (a *app) admin(ctx context.Context, listen config.Flag) (err error) {
 	}
 	log := a.logger(a.level())
 	openFiles{}.warn(cfg, log)
-	door, err := openDoor(ctx, cfg, log)
+	door, err := openDoor(ctx, cfg, a.secrets, log)
 	if err != nil {
 		return err
 	}
@@ -95,14 +96,18 @@ type door struct {
 // openDoor takes the admin address. A configured one that cannot be had, or that
 // other machines reach without a token being configured, is an error of the
 // configuration; where the default one is taken, another free port is used.
-func openDoor(ctx context.Context, cfg *config.Config, log *slog.Logger) (*door, error) {
+func openDoor(ctx context.Context, cfg *config.Config, secrets *worker.Redactor, log *slog.Logger) (*door, error) {
 	if err := cfg.ResolveAdmin(); err != nil {
 		return nil, err
 	}
 	at := cfg.Admin
 	d := &door{ended: make(chan error, 1)}
 	for _, t := range at.Tokens {
-		d.tokens = append(d.tokens, admin.Token{Name: t.Name, Read: t.Token.Read})
+		d.tokens = append(d.tokens, admin.Token{Name: t.Name, Read: func() (string, error) {
+			value, err := t.Token.Read()
+			secrets.Add(value, "Bearer") // it may be another one now
+			return value, err
+		}})
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", at.Listen)
 	if err != nil && !at.Configured && errors.Is(err, syscall.EADDRINUSE) {
@@ -140,7 +145,7 @@ func (d *door) serve(on *desk, log *slog.Logger) error {
 	current := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*d.handler.Load()).ServeHTTP(w, r) })
 	d.server = &http.Server{
 		Handler: current, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: errorLog(log),
 	}
 	go func() {
 		if err := d.server.Serve(d.listener); !errors.Is(err, http.ErrServerClosed) {

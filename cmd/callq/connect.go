@@ -13,11 +13,13 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
 // desk is an open way to the queue, with the books on it.
 type desk struct {
+	secrets  *worker.Redactor
 	cfg      *config.Config
 	conn     *broker.Conn
 	ledger   *ledger.Ledger
@@ -33,6 +35,7 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 	if err != nil {
 		return nil, err
 	}
+	a.learnRedis(url)
 	conn, err := broker.Open(ctx, url, broker.Options{
 		Purpose: purpose, ConfigPath: cfg.Path, RequireShared: shared, PoolSize: cfg.WorkerConcurrency + 16, Logger: log,
 		Alone: func(ctx context.Context, rdb redis.UniversalClient) error { return inherit(ctx, cfg, rdb, log) },
@@ -43,12 +46,12 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 	if err != nil {
 		return nil, err
 	}
-	producer, err := tasks.NewProducer(conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg)})
+	producer, err := tasks.NewProducer(conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg), BaseURLs: apisOf(cfg)})
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return &desk{
-		cfg: cfg, conn: conn, ledger: ledger.New(conn.Client), producer: producer,
+		secrets: a.secrets, cfg: cfg, conn: conn, ledger: ledger.New(conn.Client), producer: producer,
 		circuits: circuit.NewStore(conn.Client, whoami()),
 	}, nil
 }

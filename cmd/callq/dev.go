@@ -101,7 +101,7 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	door, err := openDoor(ctx, cfg, a.logger(a.level()))
+	door, err := openDoor(ctx, cfg, a.secrets, a.logger(a.level()))
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 // stay keeps the dashboard and a worker up until Ctrl-C, with which the command
 // ends well whatever became of the calls.
 func (a *app) stay(ctx context.Context, door *door, d *desk, upstreams []worker.Upstream) error {
-	w, err := worker.New(worker.Config{Redis: d.conn.Client, Upstreams: upstreams, Concurrency: d.cfg.WorkerConcurrency})
+	w, err := worker.New(worker.Config{Redis: d.conn.Client, Upstreams: upstreams, Concurrency: d.cfg.WorkerConcurrency, Redactor: d.secrets})
 	if err != nil {
 		return err
 	}

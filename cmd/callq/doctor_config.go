@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
 func checkConfig(_ context.Context, d *doctor) ([]diagnosis, error) {
@@ -41,30 +43,39 @@ func each(err error, status health) []diagnosis {
 	return []diagnosis{{Status: status, Detail: err.Error()}}
 }
 
-// credential is a secret of the configuration.
+// credential is a secret of the configuration, or a user name beside one.
 type credential struct {
 	value config.Secret
-	// key tells that it is for the admin address.
+	// admin tells that it is for the admin address.
 	admin bool
+	// public tells that it is a user name, and no secret.
+	public bool
+	// words are what it stands behind on the wire, as [worker.Redactor.Add] has them.
+	words []string
 }
 
 func credentialsOf(cfg *config.Config) []credential {
 	var list []credential
 	for _, u := range cfg.Upstreams {
 		a := u.Auth
-		values := []config.Secret{a.Token, a.Username, a.Password, a.Value}
+		// As the worker has it: of a name that is kept out of the file and a password
+		// that is not, the name is the key.
+		public := a.Password.Kind() != config.Literal || a.Username.Kind() == config.Literal
+		list = append(list,
+			credential{value: a.Token, words: []string{"Bearer"}},
+			credential{value: a.Username, public: public, words: []string{"Basic"}},
+			credential{value: a.Password, words: []string{"password"}},
+			credential{value: a.Value, words: []string{a.Name}},
+		)
 		if o := a.OAuth2; o != nil {
-			values = append(values, o.ClientID, o.ClientSecret)
+			list = append(list, credential{value: o.ClientID, public: true}, credential{value: o.ClientSecret, words: []string{"client_secret"}})
 			for _, q := range o.Query {
-				values = append(values, q.Value)
+				list = append(list, credential{value: q.Value, words: []string{q.Name}})
 			}
-		}
-		for _, v := range values {
-			list = append(list, credential{value: v})
 		}
 	}
 	for _, t := range cfg.Admin.Tokens {
-		list = append(list, credential{value: t.Token, admin: true})
+		list = append(list, credential{value: t.Token, admin: true, words: []string{"Bearer"}})
 	}
 	return slices.DeleteFunc(list, func(c credential) bool { return c.value.IsZero() })
 }
@@ -86,7 +97,59 @@ func checkCredentials(_ context.Context, d *doctor) ([]diagnosis, error) {
 			}
 		}
 	}
+	for _, c := range all {
+		list = append(list, checkWording(c)...)
+	}
+	if err := redisInFile(d.cfg); err != nil {
+		list = append(list, diagnosis{Status: noted, Detail: err.Error()})
+	}
 	return orWell(list, "%s can be read", plural(len(all), "credential")), nil
+}
+
+// checkWording looks at what a credential is, where that can be read.
+func checkWording(c credential) []diagnosis {
+	if err := c.value.Unresolved(); err != nil {
+		return []diagnosis{{Status: found, Detail: err.Error()}}
+	}
+	if c.public {
+		return nil
+	}
+	var list []diagnosis
+	if _, literal := c.value.Text(); literal {
+		list = append(list, diagnosis{Status: noted, Detail: c.value.InFile().Error()})
+	}
+	value, err := c.value.Read()
+	if err != nil {
+		return list // which was said already
+	}
+	at := c.value.Pos()
+	if redact.Short(value) {
+		list = append(list, diagnosis{
+			Status: noted, Detail: at.Errorf("%s is short or a word: callq removes it from answers, logs and results only where credentials stand, "+
+				"as it may be a part of ordinary text", c.value.Key()).Error(),
+			Fix: "use a secret of 12 characters or more, or of 8 with a digit or sign in it",
+		})
+	}
+	if !c.admin && slices.Contains(c.words, "Bearer") && len(value) > 7 && strings.EqualFold(value[:7], "Bearer ") {
+		list = append(list, diagnosis{
+			Status: found, Detail: at.Errorf("%s begins with Bearer, which callq adds by itself: the API is sent Bearer twice", c.value.Key()).Error(),
+			Fix: "remove Bearer and the space behind it from the value",
+		})
+	}
+	return list
+}
+
+// redisInFile is the error that the configuration file itself holds the password of
+// Redis, or nil.
+func redisInFile(cfg *config.Config) error {
+	url, literal := cfg.Redis.Text()
+	if !literal || cfg.Redis.Pos().Line == 0 {
+		return nil
+	}
+	if password, _ := broker.Credentials(url); !password {
+		return nil
+	}
+	return cfg.Redis.Pos().Errorf(`redis holds a password that is written in this file, where all who read or copy the file see it; write redis: "${env:CALLQ_REDIS_URL}" and set the variable`)
 }
 
 // checkFiles looks for credentials that every user of this machine can read.

@@ -46,11 +46,19 @@ func openToAll(path string) bool {
 	return err == nil && info.Mode().Perm()&0o004 != 0
 }
 
-// openFiles remembers which files were warned of: a log says it once.
+// openFiles remembers which files and placeholders were warned of: a log says it
+// once.
 type openFiles map[string]bool
 
-// warn logs each credential file that everybody can read, and how to close it.
+// warn logs each credential file that everybody can read, and how to close it, and
+// each placeholder that stands where a credential is meant.
 func (o openFiles) warn(cfg *config.Config, log *slog.Logger) {
+	for _, c := range credentialsOf(cfg) {
+		if err := c.value.Unresolved(); err != nil && !o[err.Error()] {
+			o[err.Error()] = true
+			log.Warn(err.Error())
+		}
+	}
 	for _, path := range credentialFiles(cfg) {
 		if !o[path] && openToAll(path) {
 			o[path] = true

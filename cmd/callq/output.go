@@ -117,6 +117,9 @@ func humanDuration(d time.Duration) string {
 
 // isTerminal tells whether a person sits at the other end of f, an *os.File.
 func isTerminal(f any) bool {
+	if w, ok := f.(io.Writer); ok {
+		f = beneath(w)
+	}
 	file, ok := f.(*os.File)
 	if !ok {
 		return false

@@ -88,11 +88,13 @@ type explanation struct {
 	Circuit     circuitJSON  `json:"circuit"`
 	WaitSeconds float64      `json:"wait_seconds,omitempty"`
 	WaitSource  string       `json:"wait_source,omitempty"`
+	ServerTimes []timeJSON   `json:"server_times,omitempty"`
 	UserMessage string       `json:"user_message"`
 	Advice      string       `json:"advice"`
 	Missed      []missJSON   `json:"missed"`
 
-	wait string
+	wait      string
+	leastWait time.Duration
 }
 
 type circuitJSON struct {
@@ -102,6 +104,33 @@ type circuitJSON struct {
 	After     int           `json:"after,omitempty"`
 	MaxProbes int           `json:"max_probes,omitempty"`
 	Success   bool          `json:"success"`
+}
+
+// timeJSON is what one header says about when to call again.
+type timeJSON struct {
+	Source      string  `json:"source"`
+	Header      string  `json:"header"`
+	Value       string  `json:"value"`
+	WaitSeconds float64 `json:"wait_seconds"`
+	// Unspent reports that the header is about a limit that is not used up.
+	Unspent bool `json:"unspent"`
+}
+
+func (s timeJSON) String() string {
+	wait := time.Duration(s.WaitSeconds * float64(time.Second))
+	text := s.Header + ": " + s.Value + ", which is "
+	switch {
+	case wait > 0:
+		text += "in " + humanDuration(wait)
+	case wait == 0:
+		text += "now"
+	default:
+		text += humanDuration(-wait) + " ago"
+	}
+	if s.Unspent {
+		text += "; the limit is not used up, so it is no reason to wait"
+	}
+	return text + " (" + s.Source + ")"
 }
 
 type missJSON struct {
@@ -191,16 +220,41 @@ func explained(p *policy.Policy, o policy.Outcome, at policy.Attempt, now time.T
 		e.wait = "the circuit opens for " + humanDuration(until.Sub(now)) + " (" + source + ")"
 		resumes = until
 	}
-	if backoff, ok := p.Backoff(d.Backoff); ok && d.Job == policy.Retry {
-		longest := backoff.Delay(at.N-1, nil)
-		e.WaitSeconds, e.WaitSource = longest.Seconds(), "backoff"
-		e.wait = fmt.Sprintf("%s to %s, then attempt %d of %d", humanDuration(backoff.Floor), humanDuration(longest), at.N+1, backoff.Attempts)
+	for _, told := range policy.ServerTimes(o) {
+		e.ServerTimes = append(e.ServerTimes, timeJSON{told.Source, told.Header, shown(told.Value), told.Wait.Seconds(), told.Unspent})
 	}
+	if backoff, ok := p.Backoff(d.Backoff); ok && d.Job == policy.Retry {
+		least, longest := backoff.Floor, backoff.Delay(at.N-1, nil)
+		e.WaitSeconds, e.WaitSource = longest.Seconds(), "backoff"
+		by := ""
+		if d.LeastWait > least {
+			least, by = d.LeastWait, ", as the server asked"
+		}
+		if d.LeastWait > longest {
+			longest = d.LeastWait
+			e.WaitSeconds, e.WaitSource = longest.Seconds(), "server"
+		}
+		wait := humanDuration(least)
+		if longest > least {
+			wait += " to " + humanDuration(longest)
+		}
+		e.wait = fmt.Sprintf("%s%s, then attempt %d of %d", wait, by, at.N+1, backoff.Attempts)
+	}
+	e.leastWait = d.LeastWait
 	e.UserMessage = d.UserMessage(resumes)
 	for _, m := range found.Missed {
 		e.Missed = append(e.Missed, missJSON(m))
 	}
 	return e
+}
+
+// shown keeps a header's value from filling a screen or driving a terminal.
+func shown(value string) string {
+	const most = 80
+	if r := []rune(value); len(r) > most {
+		value = string(r[:most]) + "…"
+	}
+	return strings.Trim(strconv.Quote(value), `"`)
 }
 
 func (e explanation) write(w io.Writer) error {
@@ -210,6 +264,9 @@ func (e explanation) write(w io.Writer) error {
 	t.row("circuit", e.Circuit.String())
 	if e.wait != "" {
 		t.row("wait", e.wait)
+	}
+	for _, told := range e.ServerTimes {
+		t.row("server's time", told.String())
 	}
 	t.row("user message", cmp.Or(e.UserMessage, "none"))
 	t.row("advice", cmp.Or(e.Advice, "none"))
@@ -238,7 +295,10 @@ func (e explanation) decision() string {
 	if e.Refresh {
 		text = "refresh the credential and replay once; refused again: " + text
 	}
-	if e.Exhausted {
+	switch {
+	case e.Exhausted && e.leastWait > 0:
+		text += " (the attempts are used up, or the server asked for a longer wait than the call's max_age leaves)"
+	case e.Exhausted:
 		text += " (the attempts are used up)"
 	}
 	return text

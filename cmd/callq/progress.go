@@ -52,7 +52,7 @@ func (p *progress) begin(total, n int) {
 	if p.quiet || total == 0 || !isTerminal(p.out) {
 		return
 	}
-	p.bars = mpb.New(mpb.WithOutput(p.out), mpb.WithWidth(40), mpb.WithRefreshRate(200*time.Millisecond))
+	p.bars = mpb.New(mpb.WithOutput(beneath(p.out)), mpb.WithWidth(40), mpb.WithRefreshRate(200*time.Millisecond))
 	p.bar = p.bars.AddBar(int64(total),
 		mpb.PrependDecorators(decor.CountersNoUnit("%d of %d calls", decor.WCSyncSpace)),
 		mpb.AppendDecorators(
@@ -127,6 +127,9 @@ func (p *progress) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.bars != nil && !p.closed {
+		if c, ok := p.out.(*cleanWriter); ok {
+			return c.over(p.bars).Write(b)
+		}
 		return p.bars.Write(b)
 	}
 	return p.out.Write(b)

@@ -36,7 +36,7 @@ type generation struct {
 // newGeneration makes a worker from a configuration. Its error is everything that
 // is wrong with it, with the positions.
 func newGeneration(cfg *config.Config, upstreams []worker.Upstream, d *desk, log *slog.Logger) (*generation, error) {
-	producer, err := tasks.NewProducer(d.conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg)})
+	producer, err := tasks.NewProducer(d.conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg), BaseURLs: apisOf(cfg)})
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +52,7 @@ func newGeneration(cfg *config.Config, upstreams []worker.Upstream, d *desk, log
 	}
 	g.worker, err = worker.New(worker.Config{
 		Redis: d.conn.Client, Upstreams: upstreams, Concurrency: cfg.WorkerConcurrency, Retention: cfg.Ledger.Retention, Logger: log,
+		Redactor: d.secrets,
 	})
 	return g, err
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/worker"
 	"github.com/spf13/cobra"
 )
 
@@ -18,6 +19,9 @@ type app struct {
 	stdout, stderr io.Writer
 	env            func(string) string
 	signals        *signals
+	// secrets knows the credentials that are in use. stdout and stderr of a program
+	// at work print none of them.
+	secrets *worker.Redactor
 
 	configPath string
 	redis      string
@@ -28,7 +32,18 @@ type app struct {
 // run is the whole program: it carries out one command line and returns the
 // exit status. Nothing it calls ends the process.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) string) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, env: env, signals: listen()}
+	return newApp(stdin, stdout, stderr, env).run(ctx, args)
+}
+
+func newApp(stdin io.Reader, stdout, stderr io.Writer, env func(string) string) *app {
+	secrets := &worker.Redactor{}
+	return &app{
+		stdin: stdin, stdout: newCleanWriter(secrets, stdout), stderr: newCleanWriter(secrets, stderr), env: env, secrets: secrets,
+	}
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
+	a.signals = listen()
 	defer a.signals.close()
 	return a.signals.guard(ctx, func(ctx context.Context) int {
 		err := a.execute(ctx, args)
@@ -177,7 +192,7 @@ func helpCommand() *cobra.Command {
 // concurrency and listen are those of the commands that work and serve; listen has
 // a name for the latter alone.
 func (a *app) config(concurrency, listen config.Flag) (*config.Config, error) {
-	return config.Load(config.Source{
+	cfg, err := config.Load(config.Source{
 		Path:              a.configPath,
 		Env:               a.env,
 		Redis:             config.Flag{Name: "--redis", Value: a.redis},
@@ -185,4 +200,9 @@ func (a *app) config(concurrency, listen config.Flag) (*config.Config, error) {
 		AdminListen:       listen,
 		ServesAdmin:       listen.Name != "",
 	})
+	if err != nil {
+		return nil, err
+	}
+	a.learn(cfg)
+	return cfg, nil
 }

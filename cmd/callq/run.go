@@ -24,6 +24,7 @@ type runFlags struct {
 	dryRun      bool
 	patience    time.Duration
 	concurrency string
+	sameAPI     bool
 }
 
 // defaultPatience is how long a run waits for a person to mend an account.
@@ -36,6 +37,8 @@ func (a *app) runCommand() *cobra.Command {
 		Short: "Make the calls of a file and write every result",
 		Long: `Make the calls of a file, one JSON object a line, and write the result of each,
 one JSON object a line, in the order in which they end. FILE and OUT may be -.
+FILE may be compressed with gzip or zstd, if its name ends in .gz or .zst. The
+results of a stream, such as /dev/stdin or <(…), go to standard output.
 
 A configuration says which API is called:
 
@@ -57,6 +60,10 @@ A result that has to be replaced, as that of a changed line, is moved to
 OUT.old.jsonl first. Results of calls that are not in FILE stay; an OUT in which
 there are no others is another file's, and is refused.
 
+OUT and the queue remember the base_url. With another one run refuses to go on,
+for results of one API must not count for another; --same-api says that it is the
+same.
+
 Calls that must not be made twice are noted in OUT.sent while they are on their
 way: should the run die, the next one with the same OUT does not send them again.`,
 		Example: `  callq run calls.jsonl
@@ -71,11 +78,12 @@ way: should the run die, the next one with the same OUT does not send them again
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&f.out, "out", "o", "", "`OUT` for the results (default FILE.results.jsonl, or - where FILE is -)")
+	flags.StringVarP(&f.out, "out", "o", "", "`OUT` for the results (default FILE.results.jsonl, or - where FILE is - or another stream)")
 	flags.StringSliceVar(&f.redo, "redo", nil, "make calls again that ended in these `STATES`: dead, dropped, cancelled")
 	flags.IntVar(&f.first, "first", 0, "only the first `N` calls of the file; 0: all")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only say what would be called and what it costs, and show the first request")
 	flags.DurationVar(&f.patience, "patience", defaultPatience, "how long to wait for a person to mend a credential, a balance or a setting; 0: for ever")
+	flags.BoolVar(&f.sameAPI, "same-api", false, "go on though base_url was changed, as it is the same API")
 	flags.StringVar(&f.concurrency, "concurrency", "", "`CALLS` in flight at once, over all upstreams (default 64)")
 	return cmd
 }
@@ -102,7 +110,7 @@ func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) 
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
 	return a.runInput(ctx, job{
-		cfg: cfg, upstreams: upstreams, in: in, out: outName(name, f.out), redo: redo, first: f.first, patience: f.patience,
+		cfg: cfg, upstreams: upstreams, in: in, out: outName(name, f.out), redo: redo, first: f.first, patience: f.patience, sameAPI: f.sameAPI,
 		again: a.againLine(in, f),
 	})
 }
@@ -115,12 +123,12 @@ func (a *app) stopsGently(p *progress) {
 	})
 }
 
-// outName is where the results of a file go.
+// outName is where the results of a file go. Those of a stream go to standard output: there is no place beside it.
 func outName(file, out string) string {
 	switch {
 	case out != "":
 		return out
-	case file == "-":
+	case isStream(file):
 		return "-"
 	default:
 		return file + ".results.jsonl"
@@ -151,6 +159,7 @@ type job struct {
 	redo      map[tasks.State]bool
 	first     int
 	patience  time.Duration
+	sameAPI   bool
 	// again is the command line that goes on with the file; empty where the same
 	// command begins anew.
 	again string
@@ -194,7 +203,8 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 	if err != nil {
 		return err
 	}
-	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, sent: sent, redo: j.redo, progress: bar}
+	s := &session{upstreams: j.upstreams, rules: rules, in: j.in, plan: p, out: out, sent: sent, redo: j.redo, progress: bar, apis: apisOf(j.cfg), sameAPI: j.sameAPI}
+	sent.apis = s.apis
 	defer s.progress.close()
 	s.log = slog.New(slog.NewTextHandler(s.progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if p.open() > 0 || j.opened != nil || len(past.failed) > 0 {
@@ -213,8 +223,11 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 				err = s.desk.explain(err)
 			}
 			s.progress.say("%s: whether failed calls were redriven since is not known: %v", j.in.name, err)
-			err = nil
+			s.deaf, err = true, nil
 		}
+	}
+	if err := s.checkAPIs(ctx, past); err != nil {
+		return err
 	}
 	if err := s.goOn(past); err != nil {
 		return err
@@ -269,7 +282,11 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 
 // goOn makes the results file, and what was noted beside it, those of this run.
 func (s *session) goOn(e *past) error {
-	if err := s.out.resume(e.earlier); err != nil {
+	var now apis
+	if s.sameAPI {
+		now = s.apis
+	}
+	if err := s.out.resume(e.earlier, now); err != nil {
 		return err
 	}
 	if n := len(e.gone); n > 0 {
@@ -383,7 +400,7 @@ func (a *app) refusedMore(name string, refused int) {
 // showEmpty says that there is nothing in a file, for that is hardly meant.
 func (a *app) showEmpty(name string, lines int) {
 	if lines == 0 {
-		a.progressf("%s holds no calls", printable(name))
+		a.progressf(`%s is empty: it holds no calls; write one JSON object a line, as {"path":"/…"}`, printable(name))
 	}
 }
 

@@ -33,7 +33,7 @@ const flushAt = 1 << 20
 // that another run writes to, or that cannot be written, is misuse.
 func (a *app) openResults(name string) (*resultsFile, error) {
 	if name == "-" {
-		return &resultsFile{name: "standard output", to: a.stdout}, nil
+		return &resultsFile{name: "standard output", to: beneath(a.stdout)}, nil
 	}
 	for path := name; ; {
 		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
@@ -79,6 +79,21 @@ type earlier struct {
 	gone []int
 	// torn is the last line where it has no end.
 	torn *tasks.TornLineError
+	// apis are the base_urls of ours, by upstream; nowhere are the upstreams of those
+	// that do not say one.
+	apis    map[string]map[string]bool
+	nowhere map[string]bool
+}
+
+func (e *earlier) noteAPI(r tasks.Result) {
+	switch {
+	case r.BaseURL == "":
+		e.nowhere[r.Upstream] = true
+	case e.apis[r.Upstream] == nil:
+		e.apis[r.Upstream] = map[string]bool{r.BaseURL: true}
+	default:
+		e.apis[r.Upstream][r.BaseURL] = true
+	}
 }
 
 // read reads what an earlier run left: known sees the result of every call that is
@@ -103,8 +118,8 @@ func (r *resultsFile) read(p *plan, redo func(tasks.Result) bool, known func(tas
 
 // resume makes the file one that this run can go on with. A half-written last line
 // is cut off; the results of calls that are made anew are moved to the file of
-// replaced ones, in one step.
-func (r *resultsFile) resume(e *earlier) error {
+// replaced ones, in one step, and with now the others get the base_urls of now.
+func (r *resultsFile) resume(e *earlier, now apis) error {
 	if r.file == nil {
 		return nil
 	}
@@ -113,8 +128,8 @@ func (r *resultsFile) resume(e *earlier) error {
 			return fmt.Errorf("repair the last line of %s: %w", r.name, err)
 		}
 	}
-	if len(e.gone) > 0 {
-		if err := r.replace(e.gone); err != nil {
+	if len(e.gone) > 0 || len(e.madeWith(now)) > 0 && now != nil {
+		if err := r.replace(e.gone, now); err != nil {
 			return fmt.Errorf("move %s that are replaced from %s to %s: %w", plural(len(e.gone), "result"), r.name, r.replaced(), err)
 		}
 	}
@@ -126,7 +141,7 @@ func (r *resultsFile) resume(e *earlier) error {
 // recallLines takes the lines of an earlier results file into account: known sees
 // the result of every call that is finished.
 func recallLines(name string, from io.Reader, p *plan, redo func(tasks.Result) bool, known func(tasks.Result)) (*earlier, error) {
-	e := &earlier{}
+	e := &earlier{apis: map[string]map[string]bool{}, nowhere: map[string]bool{}}
 	for result, err := range tasks.ReadResults(from) {
 		var bad *tasks.FieldError
 		switch {
@@ -141,6 +156,7 @@ func recallLines(name string, from io.Reader, p *plan, redo func(tasks.Result) b
 		verdict := p.recall(result, redo)
 		if verdict != foreign {
 			e.ours++
+			e.noteAPI(result)
 		}
 		switch verdict {
 		case finished:

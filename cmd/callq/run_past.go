@@ -76,7 +76,7 @@ func (e *past) checkOurs(out *resultsFile, p *plan) error {
 	if err != nil || other.ours > 0 {
 		return err
 	}
-	return misuse("%s is the results file of another file: it has %s, none of them of a call of this one; choose another with -o, or put the lines of both files into one and run that",
+	return misuse("%s is the results file of another file: it has %s, none of them of a call of this one (or all its lines were changed); choose another with -o, or put the lines of both files into one and run that",
 		out.name, plural(e.results, "result"))
 }
 

@@ -19,7 +19,7 @@ func (r *resultsFile) replaced() string { return r.name + ".old.jsonl" }
 // They are safe there before the results file, of which the other lines stay as
 // they are, is replaced by one without them: at every moment each result is in one
 // of the two.
-func (r *resultsFile) replace(gone []int) (err error) {
+func (r *resultsFile) replace(gone []int, now apis) (err error) {
 	info, err := r.file.Stat()
 	if err != nil {
 		return err
@@ -38,11 +38,13 @@ func (r *resultsFile) replace(gone []int) (err error) {
 		return err
 	}
 	moved := &summed{sum: sha256.New()}
-	if err := r.divide(gone, fresh, moved); err != nil {
+	if err := r.divide(gone, now, fresh, moved); err != nil {
 		return err
 	}
-	if err := r.keep(gone, moved, info.Mode().Perm()); err != nil {
-		return err
+	if len(gone) > 0 {
+		if err := r.keep(gone, moved, info.Mode().Perm()); err != nil {
+			return err
+		}
 	}
 	if err := fresh.Chmod(info.Mode().Perm()); err != nil {
 		return err
@@ -77,7 +79,7 @@ func (r *resultsFile) keep(gone []int, moved *summed, mode os.FileMode) (err err
 	if _, err := f.Seek(size, io.SeekStart); err != nil {
 		return err
 	}
-	if err := r.divide(gone, io.Discard, f); err != nil {
+	if err := r.divide(gone, nil, io.Discard, f); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -88,8 +90,8 @@ func (r *resultsFile) keep(gone []int, moved *summed, mode os.FileMode) (err err
 }
 
 // divide copies the lines with the given ordinals to one place and the others to
-// another, to the byte.
-func (r *resultsFile) divide(gone []int, kept, moved io.Writer) error {
+// another, to the byte; but with now, those that are kept get the base_urls of now.
+func (r *resultsFile) divide(gone []int, now apis, kept, moved io.Writer) error {
 	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
@@ -103,6 +105,8 @@ func (r *resultsFile) divide(gone []int, kept, moved io.Writer) error {
 			to := stay
 			if n++; len(gone) > 0 && gone[0] == n {
 				gone, to = gone[1:], leave
+			} else if now != nil {
+				line = now.put(line)
 			}
 			if _, err := to.Write(line); err != nil {
 				return err

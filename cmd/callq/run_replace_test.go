@@ -59,7 +59,7 @@ func TestAReplacedResultIsMovedWholeWhateverAKillHasLeft(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := out.replace([]int{2, 3}); err != nil {
+		if err := out.replace([]int{2, 3}, nil); err != nil {
 			t.Fatal(err)
 		}
 		if got := content(t, out.replaced()); got != old.want {
@@ -77,7 +77,7 @@ func TestResultsThatCannotBeKeptAreNotReplaced(t *testing.T) {
 	if err := os.Mkdir(out.replaced(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := out.replace([]int{1}); err == nil {
+	if err := out.replace([]int{1}, nil); err == nil {
 		t.Error("it says that it did")
 	}
 	if got := content(t, out.name); got != a+b {

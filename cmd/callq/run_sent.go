@@ -33,9 +33,10 @@ type sentFile struct {
 	file *os.File // nil until there is something to note
 	// size is the length of the file's whole lines, in bytes.
 	size int64
-	// open are the calls that were sent and have no result; true where that was in
-	// an earlier run, which has died.
-	open map[sentCall]bool
+	// apis are the base_urls of now.
+	apis apis
+	// open are the calls that were sent and have no result.
+	open map[sentCall]sentWhere
 	// failed is why a call could not be noted.
 	failed error
 }
@@ -46,9 +47,18 @@ type sentCall struct {
 	Digest string `json:"digest"`
 }
 
+// sentWhere says where a call was sent, if that is known.
+type sentWhere struct {
+	Upstream string `json:"upstream,omitempty"`
+	BaseURL  string `json:"base_url,omitempty"`
+	// before tells that an earlier run sent it, which has died.
+	before bool
+}
+
 // sentLine is a line of the file: a call is on its way, or has come back.
 type sentLine struct {
 	sentCall
+	sentWhere
 	Back bool `json:"back,omitempty"`
 }
 
@@ -56,7 +66,7 @@ type sentLine struct {
 // which is no stream. A line that is cut off was being written when the process
 // died: its call was not sent.
 func readSent(results string, name func(key, digest string) string) (*sentFile, error) {
-	s := &sentFile{path: results + ".sent", name: name, open: map[sentCall]bool{}}
+	s := &sentFile{path: results + ".sent", name: name, open: map[sentCall]sentWhere{}}
 	f, err := os.Open(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
@@ -85,7 +95,8 @@ func readSent(results string, name func(key, digest string) string) (*sentFile, 
 		if line.Back {
 			delete(s.open, line.sentCall)
 		} else {
-			s.open[line.sentCall] = true
+			line.before = true
+			s.open[line.sentCall] = line.sentWhere
 		}
 		if last {
 			return s, nil
@@ -113,8 +124,8 @@ func (s *sentFile) call(key, digest string) sentCall {
 func (s *sentFile) earlier() (list []sentCall) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for call, before := range s.open {
-		if before {
+	for call, where := range s.open {
+		if where.before {
 			list = append(list, call)
 		}
 	}
@@ -126,13 +137,14 @@ func (s *sentFile) send(c tasks.Call) (back func(), err error) {
 	call := s.call(c.Key, tasks.ContentHash(c))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open[call] {
+	if s.open[call].before {
 		return nil, worker.ErrMaybeSent
 	}
 	if s.path == "" {
 		return nil, nil
 	}
-	switch err := s.note(sentLine{sentCall: call}); {
+	where := sentWhere{Upstream: c.Upstream, BaseURL: s.apis[c.Upstream]}
+	switch err := s.note(sentLine{sentCall: call, sentWhere: where}); {
 	case err == nil:
 	case s.must:
 		s.failed = fmt.Errorf("no call is sent that could not be remembered: %w", unstored(s.path, err))
@@ -140,8 +152,22 @@ func (s *sentFile) send(c tasks.Call) (back func(), err error) {
 	default:
 		return nil, nil // the queue remembers it
 	}
-	s.open[call] = false
+	s.open[call] = where
 	return func() { s.cameBack(call) }, nil
+}
+
+// madeWith are those base_urls of calls of earlier runs that differ from the ones of
+// now.
+func (s *sentFile) madeWith(now apis) map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	made := map[string]string{}
+	for _, where := range s.open {
+		if where.BaseURL != "" && oneSpelling(where.BaseURL) != now[where.Upstream] {
+			made[where.Upstream] = where.BaseURL
+		}
+	}
+	return made
 }
 
 // trouble is why calls cannot be sent, if they cannot.
@@ -155,7 +181,7 @@ func (s *sentFile) cameBack(call sentCall) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, call)
-	_ = s.note(sentLine{call, true}) // a call without the line counts as sent, which is safe
+	_ = s.note(sentLine{sentCall: call, Back: true}) // a call without the line counts as sent, which is safe
 }
 
 // note adds a line, after the last whole one: of a line that did not go in whole,
@@ -211,8 +237,11 @@ func (s *sentFile) rewrite() error {
 		return nil
 	}
 	var all []byte
-	for call := range s.open {
-		text, err := sentText(sentLine{sentCall: call})
+	for call, where := range s.open {
+		if now := s.apis[where.Upstream]; where.BaseURL != "" && now != "" {
+			where.BaseURL = now // another one was refused, or is said to be the same
+		}
+		text, err := sentText(sentLine{sentCall: call, sentWhere: where})
 		if err != nil {
 			return err
 		}

@@ -210,12 +210,12 @@ func TestAResultThatIsThereIsNotAskedForAgainThoughItsNoteStayed(t *testing.T) {
 func TestWhereNothingElseRemembersItACallThatCannotBeNotedIsNotSent(t *testing.T) {
 	nowhere := filepath.Join(t.TempDir(), "nowhere", "out.sent")
 	call := tasks.Call{Key: "a", Method: "POST", Path: "/a"}
-	s := &sentFile{path: nowhere, must: true, open: map[sentCall]bool{}}
+	s := &sentFile{path: nowhere, must: true, open: map[sentCall]sentWhere{}}
 	if _, err := s.send(call); err == nil || s.trouble() == nil || !strings.HasSuffix(err.Error(), "no such file or directory; make the folder") {
 		t.Errorf("got %v, %v", err, s.trouble())
 	}
 	// A queue that outlives the process remembers it.
-	s = &sentFile{path: nowhere, open: map[sentCall]bool{}}
+	s = &sentFile{path: nowhere, open: map[sentCall]sentWhere{}}
 	if _, err := s.send(call); err != nil || s.trouble() != nil {
 		t.Errorf("got %v, %v", err, s.trouble())
 	}

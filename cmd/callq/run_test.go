@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -9,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
@@ -25,6 +29,7 @@ import (
 //	status N COMMAND…    run a command that ends with status N
 //	count N FILE         FILE has N lines
 //	cut N FILE           take the last N bytes off FILE
+//	pack FILE PACKED     compress FILE with gzip or zstd, as the name says
 func TestRunScripts(t *testing.T) {
 	for name, path := range map[string]func(testing.TB) string{
 		"miniredis": func(testing.TB) string { return program(t) },
@@ -47,6 +52,7 @@ func TestRunScripts(t *testing.T) {
 				Condition: func(cond string) (bool, error) { return cond == name, nil },
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"status": status, "count": countLines, "sim": startSimulated, "script": scriptSimulated, "arrived": arrived, "cut": cutFile,
+					"pack": packFile,
 				},
 			})
 		})
@@ -98,6 +104,23 @@ func arrived(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+func packFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: pack FILE PACKED")
+	}
+	var out bytes.Buffer
+	var w io.WriteCloser = gzip.NewWriter(&out)
+	if filepath.Ext(args[1]) == ".zst" {
+		var err error
+		w, err = zstd.NewWriter(&out)
+		ts.Check(err)
+	}
+	_, err := io.WriteString(w, ts.ReadFile(args[0]))
+	ts.Check(err)
+	ts.Check(w.Close())
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), out.Bytes(), 0o600))
+}
+
 func cutFile(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: cut N FILE")
@@ -106,5 +129,9 @@ func cutFile(ts *testscript.TestScript, neg bool, args []string) {
 	n := 0
 	_, err := fmt.Sscan(args[0], &n)
 	ts.Check(err)
-	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.TrimSpace(text[:len(text)-n])), 0o600))
+	text = text[:len(text)-n]
+	if !strings.HasSuffix(args[1], ".gz") && !strings.HasSuffix(args[1], ".zst") {
+		text = strings.TrimSpace(text)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
 }

@@ -17,7 +17,7 @@ import (
 type sending struct {
 	*app
 	batch, key, upstream, priority string
-	wait, dryRun                   bool
+	wait, dryRun, sameAPI          bool
 }
 
 func (a *app) sendCommand() *cobra.Command {
@@ -28,9 +28,10 @@ func (a *app) sendCommand() *cobra.Command {
 		Long: `Put calls into the queue, for workers to make.
 
 With one argument it is a file of calls, one JSON object a line; - is standard
-input. They become a batch; sending the same file again sends only what is not
-there yet. Lines that are refused are named, the others go on. A line without a
-key is known by its content: equal ones are one call.
+input, and a file whose name ends in .gz or .zst is compressed. They become a
+batch; sending the same file again sends only what is not there yet. Lines that
+are refused are named, the others go on. A line without a key is known by its
+content: equal ones are one call.
 
 With more it is one call: a method, a path, and parameters for its query string.`,
 		Example: `  callq send calls.jsonl --wait
@@ -62,6 +63,7 @@ With more it is one call: a method, a path, and parameters for its query string.
 	flags.StringVar(&s.upstream, "upstream", "", "`NAME` of the API to call (default: the configured one, if there is just one)")
 	flags.StringVar(&s.priority, "priority", "", "high, normal or low (default normal)")
 	flags.BoolVar(&s.wait, "wait", false, "wait until all calls have ended")
+	flags.BoolVar(&s.sameAPI, "same-api", false, "go on though base_url was changed since the batch was made, as it is the same API")
 	flags.BoolVar(&s.dryRun, "dry-run", false, "check everything and send nothing")
 	return cmd
 }
@@ -120,6 +122,11 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
+	if s.batch != "" { // else it was read to its end for the name
+		if err := in.intact(); err != nil {
+			return err
+		}
+	}
 	r, err := readFrom(in)
 	if err != nil {
 		return err
@@ -150,6 +157,9 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 		return err
 	}
 	defer d.close(&err)
+	if err := s.checkAPIs(ctx, d, name); err != nil {
+		return err
+	}
 	summary, err := d.producer.SubmitLines(ctx, name, counted(lines, progress), refused)
 	progress.end()
 	s.refusedMore(in.name, summary.Refused)

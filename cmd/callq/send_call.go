@@ -65,6 +65,12 @@ func (s *sending) call(ctx context.Context, method, path string, params []string
 		return err
 	}
 	defer d.close(&err)
+	// Without a key it is a new call, which has no result of another API.
+	if s.batch != "" || s.key != "" {
+		if err := s.checkAPIs(ctx, d, c.Batch); err != nil {
+			return err
+		}
+	}
 	receipt, err := d.producer.Submit(ctx, c)
 	if err != nil {
 		return err

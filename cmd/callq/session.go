@@ -51,6 +51,12 @@ type session struct {
 	still     standstill
 	// next is how to go on after a run that did not finish.
 	next string
+	// apis are the base_urls of the upstreams; sameAPI tells that other ones that are
+	// met are of the same APIs.
+	apis    apis
+	sameAPI bool
+	// deaf tells that Redis cannot be asked, and need not be.
+	deaf bool
 	// redo are the states whose calls are to be made again.
 	redo map[tasks.State]bool
 
@@ -116,6 +122,7 @@ func (s *session) run(ctx context.Context) error {
 	w, err := worker.New(worker.Config{
 		Redis: s.desk.conn.Client, Upstreams: s.upstreams, Concurrency: s.desk.cfg.WorkerConcurrency,
 		Retention: s.desk.cfg.Ledger.Retention, Logger: s.log, OnEvent: s.event, OnSend: s.sent.send,
+		Redactor: s.desk.secrets,
 	})
 	if err != nil {
 		return err
@@ -389,6 +396,7 @@ func (s *session) collect(ctx context.Context) error {
 				continue
 			}
 			result := tasks.ResultOf(r)
+			result.BaseURL = s.apis[result.Upstream]
 			result.Line = s.plan.line(r.Key, r.Hash)
 			if err := s.out.add(result); err != nil {
 				return s.flushed(err)

@@ -118,7 +118,7 @@ func secretOf(s config.Secret) worker.Secret {
 func rulesOf(cfg *config.Config) tasks.Rules {
 	rules := tasks.Rules{AllowJobs: true}
 	for _, u := range cfg.Upstreams {
-		r := tasks.UpstreamRules{Name: u.Name, MaxBody: u.MaxBody}
+		r := tasks.UpstreamRules{Name: u.Name, MaxBody: u.MaxBody, IdempotencyHeader: u.IdempotencyHeader}
 		switch u.Auth.Type {
 		case config.AuthHeader:
 			r.ReservedHeaders = append(r.ReservedHeaders, u.Auth.Name)
@@ -128,9 +128,6 @@ func rulesOf(cfg *config.Config) tasks.Rules {
 			for _, q := range u.Auth.OAuth2.Query {
 				r.ReservedQuery = append(r.ReservedQuery, q.Name)
 			}
-		}
-		if u.IdempotencyHeader != "" {
-			r.ReservedHeaders = append(r.ReservedHeaders, u.IdempotencyHeader)
 		}
 		rules.Upstreams = append(rules.Upstreams, r)
 	}

@@ -49,7 +49,7 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 		return errors.Join(err, cfg.ResolveAdmin()) // all that is to be mended, at once
 	}
 	log := a.logger(a.level())
-	door, err := openDoor(ctx, cfg, log)
+	door, err := openDoor(ctx, cfg, a.secrets, log)
 	if err != nil {
 		return err
 	}

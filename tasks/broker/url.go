@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -59,6 +60,30 @@ func Credentials(rawURL string) (password bool, keyFiles []string) {
 		keyFiles = []string{t.key}
 	}
 	return t.pass != "" || t.sentinelPass != "", keyFiles
+}
+
+// Passwords yields the user names and the passwords in a URL, as the URL has them
+// and as Redis is given them. Of a URL that cannot be read it yields what looks
+// like a password.
+func Passwords(rawURL string) iter.Seq2[string, string] {
+	return func(yield func(user, password string) bool) {
+		_, rest, _ := strings.Cut(rawURL, "://")
+		if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+			if user, password, ok := strings.Cut(rest[:at], ":"); ok && !yield(user, password) {
+				return
+			}
+		}
+		t, err := parseURL(rawURL)
+		if err != nil {
+			return
+		}
+		if t.pass != "" && !yield(t.user, t.pass) {
+			return
+		}
+		if t.sentinelPass != "" {
+			yield(t.sentinelUser, t.sentinelPass)
+		}
+	}
 }
 
 const forms = "redis://host:port/db, rediss://…, unix:///path?db=0, redis-sentinel://h1:p,h2:p/MASTER, redis-cluster://h1:p,h2:p, embedded: or embedded:///DIR"

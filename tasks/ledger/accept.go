@@ -28,6 +28,9 @@ type Entry struct {
 	Key, Hash string
 	// Queue is the queue that it is for.
 	Queue string
+	// API is the base URL of its upstream, which the batch remembers; empty: it is not
+	// known.
+	API string
 	// Content is the call as its codec wrote it.
 	Content []byte
 	// NotBefore is when the call may be made first; zero means now.
@@ -125,6 +128,9 @@ func (l *Ledger) register(ctx context.Context, batch string, entries []Entry) er
 		// queue that was deleted in between would stay invisible.
 		pipe.SAdd(ctx, asynqAll, queue)
 		pipe.HSet(ctx, metaKey(batch), "q:"+queue, 1)
+		if entries[i].API != "" {
+			pipe.HSetNX(ctx, metaKey(batch), "api:"+upstreamOf(queue), entries[i].API)
+		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("register batch %q: %w", batch, err)

@@ -50,6 +50,9 @@ type Batch struct {
 	Created time.Time
 	Queues  []string
 	Counts  Counts
+	// APIs are the base URLs with which its calls were sent, by upstream, as far as
+	// they are known.
+	APIs map[string]string
 
 	last string // when the latest call of each queue ended
 	// unread names counts that hold what callq cannot have written.
@@ -95,8 +98,11 @@ func (l *Ledger) Batch(ctx context.Context, name string) (Batch, error) {
 	if len(meta) == 0 {
 		return Batch{}, fmt.Errorf("%w: %q", ErrNoBatch, name)
 	}
-	b := Batch{Name: name, Created: Milli(meta["created"])}
-	for field := range meta {
+	b := Batch{Name: name, Created: Milli(meta["created"]), APIs: map[string]string{}}
+	for field, value := range meta {
+		if upstream, ok := strings.CutPrefix(field, "api:"); ok {
+			b.APIs[upstream] = value
+		}
 		if queue, ok := strings.CutPrefix(field, "q:"); ok {
 			b.Queues = append(b.Queues, queue)
 		}
@@ -108,6 +114,18 @@ func (l *Ledger) Batch(ctx context.Context, name string) (Batch, error) {
 		}
 	}
 	return b, nil
+}
+
+// SetAPIs remembers other base URLs of upstreams for a batch that is there.
+func (l *Ledger) SetAPIs(ctx context.Context, batch string, urls map[string]string) error {
+	pipe := l.rdb.Pipeline()
+	for upstream, base := range urls {
+		pipe.HSet(ctx, metaKey(batch), "api:"+upstream, base)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("note the base URLs of batch %q: %w", batch, err)
+	}
+	return nil
 }
 
 // addCounts adds the books of a batch in one queue. A count that cannot be read is

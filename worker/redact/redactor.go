@@ -15,8 +15,8 @@ const Mark = "[redacted]"
 // DefaultLimit is how many values a Redactor remembers.
 const DefaultLimit = 1024
 
-// Redactor removes the values that it was told of. The zero value knows none. It
-// is safe for concurrent use.
+// Redactor removes the values that it was told of. The zero value and nil
+// know none; nil cannot be told of any. It is safe for concurrent use.
 type Redactor struct {
 	parent *Redactor
 	limit  int
@@ -53,12 +53,10 @@ type entry struct {
 // name that the value stands behind on the wire; they matter for short values
 // alone. Adding a known value again costs one look-up.
 func (r *Redactor) Add(value string, words ...string) {
-	if value == "" || r.knows(value, words) {
+	if r == nil || value == "" || r.knows(value, words) {
 		return
 	}
-	if r.parent != nil {
-		r.parent.Add(value, words...)
-	}
+	r.parent.Add(value, words...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.knows(value, words) {
@@ -81,6 +79,13 @@ func (r *Redactor) Add(value string, words ...string) {
 		entries = slices.Delete(entries, 0, n)
 	}
 	r.set.Store(newSet(entries))
+}
+
+func (r *Redactor) current() *set {
+	if r == nil {
+		return nil
+	}
+	return r.set.Load()
 }
 
 func (r *Redactor) knows(value string, words []string) bool {
@@ -133,7 +138,7 @@ func (s *set) join(x secret) {
 
 // Text returns s without credentials.
 func (r *Redactor) Text(s string) string {
-	set := r.set.Load()
+	set := r.current()
 	if set == nil || s == "" {
 		return s
 	}
@@ -155,7 +160,7 @@ func (r *Redactor) Text(s string) string {
 // Bytes returns b without credentials: b itself where it holds none. Where b is
 // JSON, a number that is a credential becomes a string, so that b stays JSON.
 func (r *Redactor) Bytes(b []byte) []byte {
-	set := r.set.Load()
+	set := r.current()
 	if set == nil || len(b) == 0 {
 		return b
 	}
@@ -179,7 +184,7 @@ func (r *Redactor) Bytes(b []byte) []byte {
 // Header returns a copy of h without credentials and without cookies, which are
 // credentials of the session.
 func (r *Redactor) Header(h http.Header) http.Header {
-	set := r.set.Load()
+	set := r.current()
 	out := make(http.Header, len(h))
 	for name, values := range h {
 		if name == "Set-Cookie" || name == "Set-Cookie2" {

@@ -110,6 +110,10 @@ func (c *Client) Refresh(ctx context.Context, used uint64) (fresh bool, err erro
 type Answer struct {
 	// Outcome is for the policy. It is zero when NotSent is set.
 	Outcome policy.Outcome
+	// TokenStatus is the HTTP status of a token endpoint that gave no token, where
+	// Outcome describes that; 0 otherwise. Outcome.Status is then what a policy is
+	// to make of it.
+	TokenStatus int
 	// NotSent tells that nothing was sent and that there is nothing to judge:
 	// the caller's context ended first, or Err wraps ErrRefused.
 	NotSent bool
@@ -132,6 +136,9 @@ type Answer struct {
 	StartedAt time.Time
 	// Latency runs from StartedAt to the last byte of the answer, or its failure.
 	Latency time.Duration
+	// Advice says what the operator can do, beyond the policy's own advice; empty
+	// if there is nothing.
+	Advice string
 	// Err says, for logs and free of secrets, why there is no answer. It is nil
 	// where the API answered, with whatever status.
 	Err error
@@ -173,7 +180,7 @@ func (c *Client) Do(ctx context.Context, r Request) Answer {
 		if o.ReceivedAt.IsZero() {
 			o.ReceivedAt = time.Now()
 		}
-		return Answer{Outcome: o, Kept: c.kept(o), Err: c.failed("no credential", err)}
+		return Answer{Outcome: o, TokenStatus: refused.status, Kept: c.kept(o), Err: c.failed("no credential", err)}
 	}
 	a := c.send(ctx, p, cred)
 	a.TokenGeneration = cred.generation
@@ -322,12 +329,50 @@ func (c *Client) unanswered(f *fault, head http.Header, started time.Time) Answe
 	if f.notSent {
 		return Answer{NotSent: true, Err: c.failed("not sent", f.err)}
 	}
+	began := head != nil
 	head = c.secrets.Header(head) // it may say when to call again
+	text := c.failed(string(f.kind), f.err)
+	advice := ""
+	if late := c.lateText(f.kind, began, now.Sub(started)); late != "" {
+		text = &callError{text: late, known: context.DeadlineExceeded}
+		advice = fmt.Sprintf("If the API needs more time, raise timeout (now %s) of upstream %s.", plainDuration(c.cfg.Timeout), c.cfg.Name)
+	}
 	return Answer{
 		Outcome:   policy.Outcome{Transport: f.kind, Header: head, CorrelationID: correlationID(head), ReceivedAt: now},
 		StartedAt: started, Latency: now.Sub(started),
-		Err: c.failed(string(f.kind), f.err),
+		Err: text, Advice: advice,
 	}
+}
+
+// lateText says that the upstream's timeout has ended the call; "" if something
+// else has. began reports whether the answer had begun.
+func (c *Client) lateText(kind policy.Transport, began bool, after time.Duration) string {
+	if after < c.cfg.Timeout {
+		return ""
+	}
+	what := "no answer"
+	switch {
+	case kind == policy.TimeoutBeforeSend:
+		what = "no connection"
+	case kind != policy.TimeoutAfterSend:
+		return ""
+	case began:
+		what = "no whole answer"
+	}
+	limit := plainDuration(c.cfg.Timeout)
+	return fmt.Sprintf("%s within %s (timeout: %s of upstream %s)", what, limit, limit, c.cfg.Name)
+}
+
+// plainDuration writes a duration as a person does: 5m and not 5m0s.
+func plainDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // kept picks from the headers of o, which hold no secrets any more.

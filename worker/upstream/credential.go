@@ -71,6 +71,8 @@ type authorizer interface {
 type credentialError struct {
 	outcome policy.Outcome
 	err     error
+	// status is what the token endpoint answered, where outcome has another one.
+	status int
 }
 
 func (e *credentialError) Error() string { return e.err.Error() }

@@ -37,7 +37,8 @@ var (
 // boolean or as text. Its code is error_code, as an integer, a float or text;
 // its message the first text under error_msg, error_message, msg or message, or
 // title and detail of a problem (RFC 9457). Both are read from objects that are
-// no envelope, too. Of a field that occurs twice the last counts.
+// no envelope, too. Of a field that occurs twice the last counts. Where none of
+// these has a message and the answer is no success, messageOf looks for one.
 //
 // An error_code that is no number cannot be a Code. It still says that
 // something failed, so Flag is then false whatever the envelope says, and the
@@ -62,9 +63,9 @@ func Read(status int, header http.Header, body []byte, cut bool) policy.Outcome 
 		o.Body = policy.BodyHTML
 	default:
 		o.Body = policy.BodyMalformed
-		if status >= 400 && strings.HasPrefix(strings.ToLower(header.Get("Content-Type")), "text/") {
-			o.Message = clean(body, maxMessage)
-		}
+	}
+	if o.Message == "" && (status >= 300 || o.Flag == policy.FlagFalse) {
+		o.Message = messageOf(o.Body, header, body)
 	}
 	return o
 }
@@ -104,7 +105,7 @@ func readObject(o *policy.Outcome, body []byte) {
 			break
 		}
 	}
-	if o.Message == "" && (o.Status >= 400 || problem(o.Header)) {
+	if o.Message == "" && problem(o.Header) {
 		o.Message = joined(title, detail)
 	}
 	decimal, ok := readCode(code)

@@ -107,16 +107,6 @@ func TestAProblemSaysItsTitleAndDetail(t *testing.T) {
 	}
 }
 
-func TestPlainTextErrorsAreKeptAsTheMessage(t *testing.T) {
-	o := Read(503, http.Header{"Content-Type": {"text/plain"}}, []byte("upstream\ntimed out\n"), false)
-	if o.Message != "upstream timed out" || o.Body != policy.BodyMalformed {
-		t.Errorf("%+v", o)
-	}
-	if o := Read(503, http.Header{"Content-Type": {"text/html"}}, []byte("sorry"), false); o.Body != policy.BodyHTML || o.Message != "" {
-		t.Errorf("%+v", o)
-	}
-}
-
 func TestTheCorrelationIDComesFromTheBestHeader(t *testing.T) {
 	h := http.Header{}
 	for _, step := range []struct{ name, value, want string }{

@@ -32,6 +32,8 @@ const (
 type oauth2Auth struct {
 	auth    Auth
 	timeout time.Duration
+	// address is the token URL without its query, for messages.
+	address string
 	rt      *http.Transport
 	secrets *redact.Redactor
 	tokens  *tokens
@@ -39,7 +41,8 @@ type oauth2Auth struct {
 
 func newOAuth2Auth(cfg Config, rt *http.Transport, secrets *redact.Redactor) *oauth2Auth {
 	o := &oauth2Auth{
-		auth: cfg.Auth, timeout: min(cfg.Timeout, maxTokenTimeout), rt: rt, secrets: secrets,
+		address: addressOf(cfg.Auth.TokenURL),
+		auth:    cfg.Auth, timeout: min(cfg.Timeout, maxTokenTimeout), rt: rt, secrets: secrets,
 	}
 	learnQuery(secrets, cfg.Auth.TokenURL)
 	o.tokens = newTokens(o.fetch, cfg.Logger.With("upstream", cfg.Name))
@@ -88,12 +91,12 @@ func (o *oauth2Auth) fetch(ctx context.Context) (grant, *credentialError) {
 	}
 	resp, f := roundTrip(ctx, o.rt, req, false)
 	if f != nil {
-		return grant{}, o.unsent(f)
+		return grant{}, o.unsent(f.late(ctx, "no answer within "+plainDuration(o.timeout)))
 	}
 	received := time.Now()
 	body, f := readBody(ctx, resp, maxTokenAnswer)
 	if f != nil {
-		return grant{}, o.unsent(f)
+		return grant{}, o.unsent(f.late(ctx, "no whole answer within "+plainDuration(o.timeout)))
 	}
 	// The token is read from the answer as it came, since an endpoint may hand out
 	// one that is known already. What is said of a refusal holds no secrets, not
@@ -107,11 +110,15 @@ func (o *oauth2Auth) fetch(ctx context.Context) (grant, *credentialError) {
 			o.secrets.Add(g.token, "Bearer")
 			return g, nil
 		}
+		if said := refusedWith200(plain.bytes); said != "" {
+			err = fmt.Errorf("answered %d %s", resp.StatusCode, said)
+		}
 		cerr = unusable(err)
 		cerr.outcome.CorrelationID = correlationID(o.secrets.Header(resp.Header))
 	}
 	cerr.err = o.clean(cerr.err)
-	cerr.outcome.Message = o.secrets.Text(cerr.outcome.Message)
+	cerr.outcome.Message = clean([]byte(cerr.err.Error()), maxMessage)
+	cerr.status = resp.StatusCode
 	cerr.outcome.ReceivedAt = received
 	cerr.outcome.Header = o.secrets.Header(resp.Header) // it may say when to ask again
 	return grant{}, cerr
@@ -160,7 +167,7 @@ func (o *oauth2Auth) tokenRequest(ctx context.Context) (*http.Request, error) {
 }
 
 func (o *oauth2Auth) clean(err error) error {
-	return errors.New(o.secrets.Text("token endpoint: " + err.Error()))
+	return errors.New(strings.TrimSpace(o.secrets.Text("token endpoint " + o.address + ": " + err.Error())))
 }
 
 // unsent describes a token request without an answer. Whatever became of it,
@@ -197,9 +204,9 @@ func tokenRefusal(status int, header http.Header, body content) *credentialError
 	case o.Code != "" && o.Code != "0":
 		return as(o, "error %s: %s", o.Code, o.Message)
 	case status == http.StatusTooManyRequests:
-		return as(o, "answered 429")
+		return as(o, "answered 429 %s", o.Message)
 	case status >= 500, status == http.StatusRequestTimeout, status == http.StatusTooEarly:
-		return as(policy.Outcome{Transport: policy.ResetBeforeSend}, "answered %d", status)
+		return as(policy.Outcome{Transport: policy.ResetBeforeSend}, "answered %d %s", status, o.Message)
 	case status >= 300 && status < 400:
 		return as(policy.Outcome{Transport: policy.Redirect},
 			"answered %d, a redirect, which is not followed; correct token_url", status)
@@ -213,14 +220,26 @@ func tokenRefusal(status int, header http.Header, body content) *credentialError
 	return nil
 }
 
-// oauthError returns the error of RFC 6749, 5.2, or the message of an envelope.
+// oauthError returns the error of RFC 6749, 5.2, or another message that the
+// answer holds.
 func oauthError(o policy.Outcome, body []byte) string {
-	if !validObject(body) {
-		return o.Message
+	if o.Message == "" && validObject(body) {
+		return messageOfObject(gjson.ParseBytes(body), maxNested)
 	}
-	doc := gjson.ParseBytes(body)
-	said := joined(text(doc.Get("error")), text(doc.Get("error_description")))
-	return joined(said, o.Message)
+	return o.Message
+}
+
+// refusedWith200 returns the error of an answer that has no token and whose status
+// is that of a success, as some token endpoints refuse; "" if it has none.
+func refusedWith200(body []byte) string {
+	if !validObject(body) {
+		return ""
+	}
+	members := membersOf(gjson.ParseBytes(body))
+	if e := members["error"]; text(e) == "" && !e.IsObject() && text(members["errordescription"]) == "" {
+		return ""
+	}
+	return oauthError(policy.Outcome{}, body)
 }
 
 // readToken finds a token and its life in an answer such as
@@ -309,4 +328,13 @@ func visible(s string) bool {
 		}
 	}
 	return true
+}
+
+// addressOf returns a URL without what may be secret in it.
+func addressOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }

@@ -229,6 +229,15 @@ func (f *flight) fault(run context.Context, err error) *fault {
 	return out
 }
 
+// late returns f with text in place of its error, where the end of ctx is what
+// ended the request.
+func (f *fault) late(ctx context.Context, text string) *fault {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && (f.kind == policy.TimeoutAfterSend || f.kind == policy.TimeoutBeforeSend) {
+		f.err = errors.New(text)
+	}
+	return f
+}
+
 // unquoted keeps a line of an answer's head that breaks the protocol out of the
 // error: it may be a cookie, or a credential in a spelling that is not looked for.
 func unquoted(err error) error {

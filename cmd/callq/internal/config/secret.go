@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -152,8 +153,8 @@ func (p *secret) path(name string) string {
 	return filepath.Join(p.dir, name)
 }
 
-// readFile reads one reference; one newline at its end is cut, as editors and
-// echo leave one there.
+// readFile reads one reference. One newline at its end is cut, as editors and echo
+// leave one there, and so is a UTF-8 byte order mark at its beginning.
 func (p *secret) readFile(name string) (string, error) {
 	path := p.path(name)
 	fail := func(what string) (string, error) {
@@ -175,7 +176,8 @@ func (p *secret) readFile(name string) (string, error) {
 	if len(data) > maxSecretFile {
 		return fail("is larger than 64 KiB; a reference is for one short value")
 	}
-	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	text := strings.TrimPrefix(string(data), "\ufeff")
+	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 	if text == "" {
 		return fail("is empty; write the value into it")
 	}
@@ -239,6 +241,8 @@ func splitReferences(text string) ([]part, error) {
 		switch {
 		case kind == string(Env) && isVariable(name):
 		case kind == string(File) && name != "" && !strings.ContainsAny(name, "\x00\r\n"):
+		case isVariable(inner):
+			return nil, fmt.Errorf("${%s} is not a reference; write ${env:%[1]s}, or $${ for the characters themselves", inner)
 		default:
 			return nil, errors.New("a ${…} is no reference; write ${env:NAME} or ${file:PATH}, or $${ for the characters themselves")
 		}

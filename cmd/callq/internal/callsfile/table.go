@@ -1,0 +1,162 @@
+package callsfile
+
+import (
+	"bytes"
+	"encoding/csv"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// separators are those of tables, with what they are called.
+var separators = []struct {
+	comma  rune
+	called string
+}{
+	{',', "commas"}, {';', "semicolons"}, {'\t', "tabs"}, {'|', "vertical bars"},
+}
+
+// textColumns and jsonColumns are the fields of a call that a column of the same name fills. All other columns become
+// parameters of the query, or go into meta where there is a column query.
+var (
+	textColumns = []string{"key", "upstream", "method", "path", "priority", "not_before", "deadline"}
+	jsonColumns = []string{"query", "headers", "body", "meta"}
+)
+
+// rowsLooked is how many rows of a table are looked at.
+const rowsLooked = 20
+
+// detectTable knows a table by rows of equal length.
+func detectTable(text []byte, lines [][]byte, whole bool) *Finding {
+	if !whole {
+		text = text[:bytes.LastIndexByte(text, '\n')+1]
+	}
+	// Excel writes the separator into a first line of its own.
+	announced := len(lines) > 0 && bytes.HasPrefix(bytes.ToLower(lines[0]), []byte("sep="))
+	if announced {
+		_, text, _ = bytes.Cut(text, []byte("\n"))
+	}
+	var header []string
+	called, comma := "", ','
+	for _, s := range separators {
+		if row := headerOf(text, s.comma); len(row) > max(len(header), 1) {
+			header, called, comma = row, s.called, s.comma
+		}
+	}
+	if header == nil {
+		if header = columnOf(text); header == nil {
+			return nil
+		}
+		called = "one column"
+	} else {
+		called = "separated by " + called
+	}
+	convert := tableCommand(header, comma, validUTF8(text, whole))
+	if announced {
+		convert = "tail -n +2 {in} | " + strings.Replace(convert, "{in}", "/dev/stdin", 1)
+	}
+	found := &Finding{Kind: Table, what: "CSV (" + called + "), not one JSON object a line", convert: convert}
+	if strings.Contains(convert, "/PATH") {
+		found.note = "with the API's path for /PATH"
+	}
+	return found
+}
+
+// validUTF8 allows for a last character that the head cuts in two.
+func validUTF8(text []byte, whole bool) bool {
+	for cut := 0; cut < utf8.UTFMax && !whole && len(text) > 0 && !utf8.Valid(text); cut++ {
+		text = text[:len(text)-1]
+	}
+	return utf8.Valid(text)
+}
+
+var plainColumn = regexp.MustCompile(`^[\pL\pN_][\pL\pN_ .()/%#-]{0,63}$`)
+
+// headerOf returns the first row of a table with this separator, nil where it is no table.
+func headerOf(text []byte, comma rune) []string {
+	r := csv.NewReader(bytes.NewReader(text))
+	r.Comma, r.LazyQuotes = comma, true
+	var header []string
+	rows := 0
+	for ; rows < rowsLooked; rows++ {
+		row, err := r.Read()
+		if err != nil {
+			// Rows of other lengths are to be expected where cells are not quoted.
+			if rows == 0 || r.InputOffset() < int64(len(text)) && !knownColumn(header) {
+				return nil
+			}
+			break
+		}
+		if rows == 0 {
+			header = slices.Clone(row)
+			if len(header) < 2 {
+				return nil
+			}
+		}
+	}
+	// A line of prose has commas too.
+	if rows < 2 && !knownColumn(header) {
+		return nil
+	}
+	return header
+}
+
+// columnOf returns the header of a table with one column, nil where the first line is not the name of a field of a call.
+func columnOf(text []byte) []string {
+	first, _, _ := bytes.Cut(text, []byte("\n"))
+	header := []string{strings.Trim(string(bytes.TrimSpace(first)), `"`)}
+	if !knownColumn(header) {
+		return nil
+	}
+	return header
+}
+
+func knownColumn(header []string) bool {
+	return slices.ContainsFunc(header, func(name string) bool {
+		name = strings.ToLower(strings.TrimSpace(name))
+		return slices.Contains(textColumns, name) || slices.Contains(jsonColumns, name) || name == "url" || name == "id"
+	})
+}
+
+// tableCommand makes the command that writes a call a row.
+func tableCommand(header []string, comma rune, isUTF8 bool) string {
+	find := func(field string) string {
+		for _, name := range header {
+			if strings.EqualFold(strings.TrimSpace(name), field) && plainColumn.MatchString(name) {
+				return name
+			}
+		}
+		return ""
+	}
+	var fields []string
+	for _, field := range textColumns {
+		if name := find(field); name != "" {
+			fields = append(fields, `"`+field+`":r.pop("`+name+`") or None`)
+		} else if field == "path" {
+			fields = append(fields, `"path":"/PATH"`)
+		}
+	}
+	rest := `"query":r`
+	for _, field := range jsonColumns {
+		if name := find(field); name != "" {
+			fields = append(fields, `"`+field+`":json.loads(r.pop("`+name+`") or "null")`)
+			if field == "query" {
+				rest = `"meta":r`
+			}
+		}
+	}
+	if rest != `"meta":r` || find("meta") == "" {
+		fields = append(fields, rest)
+	}
+	encoding := "utf-8-sig"
+	if !isUTF8 {
+		encoding = "cp1252"
+	}
+	delimiter := ""
+	if comma != ',' {
+		delimiter = `,delimiter="` + strings.ReplaceAll(string(comma), "\t", `\t`) + `"`
+	}
+	return `python3 -c 'import csv,json,sys; [print(json.dumps({` + strings.Join(fields, ",") +
+		`})) for r in csv.DictReader(open(sys.argv[1],encoding="` + encoding + `",newline="")` + delimiter + `)]' {in} > {out}`
+}

@@ -1,0 +1,94 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Text returns the value of a secret that is written in the file itself. ok is
+// false where any part of it is a reference.
+func (s Secret) Text() (text string, ok bool) {
+	if s.IsZero() || s.Kind() != Literal {
+		return "", false
+	}
+	text, err := s.Read()
+	return text, err == nil
+}
+
+// Key is where the value stands among the keys, as in upstreams.a.auth.token.
+func (s Secret) Key() string {
+	if s.get == nil {
+		return ""
+	}
+	return s.get().key
+}
+
+// These are spellings of variables in other programs. The name is the last group.
+var (
+	variable = regexp.MustCompile(`^["']?(?:(?:Bearer|Token|Basic) )?(?:\$\{?|%|\$env:|\$\(|\{\{ ?[$.]?(?:env\.|secrets\.|Values\.)?|\$\{\{ ?(?:env\.|secrets\.|vars\.)?|process\.env\.|<%= ?)([A-Za-z_][A-Za-z0-9_.]*)[^A-Za-z0-9]*$`)
+	// bare is a variable of a shell, which a password may look like.
+	bare = regexp.MustCompile(`^["']?(?:(?:Bearer|Token|Basic) )?\$[A-Za-z_]`)
+	// standIn are words in the place of a secret that is yet to be written.
+	standIn = regexp.MustCompile(`(?i)^(?:<[^>]*>|\[[^\]]*\]|\{[^}]*\}|(?:change|replace|fill|insert|put)[-_ ]?(?:me|this|in|it|here).*|to[-_ ]?do|tbd|fixme|none|null|undefined|placeholder|example|dummy|x{3,}|\*{3,}|\.{3,}|…|(?:my|your|the|some|an?)[-_ ](?:[a-z]+[-_ ])*(?:token|key|secret|password|credential|value|api[-_ ]?key)(?:[-_ ]?here)?|(?:token|key|secret|password|api[-_ ]?key|access[-_ ]?token)(?:[-_ ]?here)?)$`)
+)
+
+// Placeholder reports whether a value written in the file is no secret but stands
+// for one: $TOKEN, %TOKEN%, {{TOKEN}}, <your token>, changeme. name is the variable
+// that is meant, in capitals where the value names none.
+func Placeholder(text string) (name string, ok bool) {
+	text = strings.TrimSpace(text)
+	if m := variable.FindStringSubmatch(text); m != nil && (!bare.MatchString(text) || m[1] == strings.ToUpper(m[1]) || standIn.MatchString("my_"+m[1])) {
+		parts := strings.Split(m[1], ".")
+		return parts[len(parts)-1], true
+	}
+	return "", standIn.MatchString(text)
+}
+
+// Unresolved is the error that a value stands for a secret that is elsewhere. It is
+// nil where the value does not look so.
+func (s Secret) Unresolved() *Error {
+	text, ok := s.Text()
+	if !ok {
+		return nil
+	}
+	name, ok := Placeholder(text)
+	if !ok {
+		return nil
+	}
+	if name == "" {
+		return s.Pos().Errorf(`%s is the text %q, which looks like a placeholder; write %s`, s.Key(), text, s.reference(""))
+	}
+	return s.Pos().Errorf(`%s is the text %q, as callq reads variables in another form; write %s`, s.Key(), text, s.reference(name))
+}
+
+// InFile is the error that a secret is written in the file itself.
+func (s Secret) InFile() *Error {
+	return s.Pos().Errorf("%s is written in this file, where all who read or copy the file see it; write %s and set the variable, or refer to a file with ${file:PATH}", s.Key(), s.reference(""))
+}
+
+// reference is how to refer to a variable in place of the value.
+func (s Secret) reference(name string) string {
+	if name == "" {
+		name = variableOf(s.Key())
+	}
+	return fmt.Sprintf(`"${env:%s}"`, name)
+}
+
+// variableOf names a variable for a key: upstreams.my-api.auth.token is MY_API_TOKEN.
+func variableOf(key string) string {
+	parts := strings.Split(key, ".")
+	name := parts[len(parts)-1]
+	switch {
+	case parts[0] == "upstreams" && len(parts) > 2:
+		name = parts[1] + "_" + name
+	default:
+		name = "callq_" + name
+	}
+	return strings.ToUpper(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, strings.TrimLeft(name, "0123456789-")))
+}
