@@ -257,6 +257,16 @@ func BodyOf(r ledger.Record) json.RawMessage {
 // budget. It reports whether it did; busy means that a worker still holds the
 // task, so try again. A call whose content was purged cannot be redriven.
 func (p *Producer) Redrive(ctx context.Context, r ledger.Record) (redriven, busy bool, err error) {
+	return p.reopen(ctx, r, p.ledger.Redrive)
+}
+
+// Again is [Producer.Redrive] for a call that may be done too: it is made once more,
+// and the record loses the result, which the caller has kept.
+func (p *Producer) Again(ctx context.Context, r ledger.Record) (redriven, busy bool, err error) {
+	return p.reopen(ctx, r, p.ledger.Again)
+}
+
+func (p *Producer) reopen(ctx context.Context, r ledger.Record, open func(context.Context, ledger.Record, string, time.Time) (bool, bool, error)) (redriven, busy bool, err error) {
 	c, err := Decode(r.Content)
 	if err != nil {
 		return false, false, fmt.Errorf("call %s cannot be made again: %w", r.ID, err)
@@ -265,5 +275,5 @@ func (p *Producer) Redrive(ctx context.Context, r ledger.Record) (redriven, busy
 	if err != nil {
 		return false, false, err
 	}
-	return p.ledger.Redrive(ctx, r, msg, c.deadline())
+	return open(ctx, r, msg, c.deadline())
 }

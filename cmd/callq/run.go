@@ -20,6 +20,8 @@ import (
 type runFlags struct {
 	out         string
 	redo        []string
+	redoKeys    []string
+	redoFrom    string
 	first       int
 	dryRun      bool
 	patience    time.Duration
@@ -57,8 +59,9 @@ deleted, the queue still knows the results for as long as ledger.retention says
 the calls of a copy of FILE under another name are others and are made anew.
 
 A result that has to be replaced, as that of a changed line, is moved to
-OUT.old.jsonl first. Results of calls that are not in FILE stay; an OUT in which
-there are no others is another file's, and is refused.
+OUT.old.jsonl first, and so is that of a call that --redo, --redo-keys or
+--redo-from makes again. Results of calls that are not in FILE stay; an OUT in
+which there are no others is another file's, and is refused.
 
 OUT and the queue remember the base_url. With another one run refuses to go on,
 for results of one API must not count for another; --same-api says that it is the
@@ -68,7 +71,8 @@ Calls that must not be made twice are noted in OUT.sent while they are on their
 way: should the run die, the next one with the same OUT does not send them again.`,
 		Example: `  callq run calls.jsonl
   callq run calls.jsonl -o results.jsonl --first 10
-  callq run calls.jsonl --redo dead`,
+  callq run calls.jsonl --redo dead
+  callq run calls.jsonl --redo-keys row-7,row-9`,
 		Args: takes("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.first < 0 || f.patience < 0 {
@@ -80,6 +84,8 @@ way: should the run die, the next one with the same OUT does not send them again
 	flags := cmd.Flags()
 	flags.StringVarP(&f.out, "out", "o", "", "`OUT` for the results (default FILE.results.jsonl, or - where FILE is - or another stream)")
 	flags.StringSliceVar(&f.redo, "redo", nil, "make calls again that ended in these `STATES`: dead, dropped, cancelled")
+	flags.StringSliceVar(&f.redoKeys, "redo-keys", nil, "make the calls with these `KEYS` again, done ones too")
+	flags.StringVar(&f.redoFrom, "redo-from", "", "make the calls again of which `FILE` has the results or keys, one a line, done ones too; - is standard input")
 	flags.IntVar(&f.first, "first", 0, "only the first `N` calls of the file; 0: all")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only say what would be called and what it costs, and show the first request")
 	flags.DurationVar(&f.patience, "patience", defaultPatience, "how long to wait for a person to mend a credential, a balance or a setting; 0: for ever")
@@ -93,12 +99,16 @@ func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) 
 	if err != nil {
 		return err
 	}
+	chosen, err := a.chosenCalls(name, f)
+	if err != nil {
+		return err
+	}
 	cfg, err := a.config(config.Flag{Name: "--concurrency", Value: f.concurrency}, config.Flag{})
 	if err != nil {
 		return err
 	}
 	if f.dryRun {
-		return a.dryRun(cfg, name, f, redo)
+		return a.dryRun(cfg, name, f, redo, chosen)
 	}
 	upstreams, err := upstreamsOf(cfg)
 	if err != nil {
@@ -110,7 +120,7 @@ func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) 
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
 	return a.runInput(ctx, job{
-		cfg: cfg, upstreams: upstreams, in: in, out: outName(name, f.out), redo: redo, first: f.first, patience: f.patience, sameAPI: f.sameAPI,
+		cfg: cfg, upstreams: upstreams, in: in, out: outName(name, f.out), redo: redo, chosen: chosen, first: f.first, patience: f.patience, sameAPI: f.sameAPI,
 		again: a.againLine(in, f),
 	})
 }
@@ -142,7 +152,7 @@ func redoStates(list []string) (map[tasks.State]bool, error) {
 		case tasks.StateDead, tasks.StateDropped, tasks.StateCancelled:
 			states[s] = true
 		case tasks.StateDone:
-			return nil, misuse("--redo done: an answer stands, so there is nothing to make again; write dead, dropped or cancelled. For fresh answers run a copy of the file under another name: its calls are others")
+			return nil, misuse("--redo done: done calls are made again by --redo-keys or --redo-from; write dead, dropped or cancelled. For fresh answers to all run a copy of the file under another name")
 		default:
 			return nil, misuse("--redo %s: there is nothing to make again; write dead, dropped or cancelled", one)
 		}
@@ -157,6 +167,7 @@ type job struct {
 	in        *callsFile
 	out       string
 	redo      map[tasks.State]bool
+	chosen    []chosenCall
 	first     int
 	patience  time.Duration
 	sameAPI   bool
@@ -198,6 +209,9 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 		if sent, err = readSent(out.name, p.nameOf); err != nil {
 			return err
 		}
+	}
+	if err := p.choose(j.chosen, j.in.name, out); err != nil {
+		return err
 	}
 	past, err := readPast(out, p, sent, j.redo, nil)
 	if err != nil {

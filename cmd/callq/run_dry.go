@@ -62,7 +62,7 @@ type endpointCost struct {
 
 // dryRun says what a run would call, by the file and by what an earlier run has
 // written.
-func (a *app) dryRun(cfg *config.Config, name string, f runFlags, redo map[tasks.State]bool) (err error) {
+func (a *app) dryRun(cfg *config.Config, name string, f runFlags, redo map[tasks.State]bool, chosen []chosenCall) (err error) {
 	if _, err := policiesOf(cfg); err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (a *app) dryRun(cfg *config.Config, name string, f runFlags, redo map[tasks
 	if err := sameFile(in, results); err != nil {
 		return err
 	}
-	_, unsent, err := foresee(results, p, redo)
+	_, unsent, err := foresee(results, p, redo, chosen, name)
 	if err != nil {
 		return err
 	}

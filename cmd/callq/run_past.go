@@ -36,10 +36,11 @@ func readPast(out *resultsFile, p *plan, sent *sentFile, redo map[tasks.State]bo
 	again := func(r tasks.Result) bool {
 		sent.ended(r.Key, r.Digest)
 		e.batches[r.Batch] = true
-		if redo[r.State] && policy.Class(r.Class) == policy.OutcomeUnknown {
+		chosen := p.isChosen(r.Key, r.Digest)
+		if (redo[r.State] || chosen) && policy.Class(r.Class) == policy.OutcomeUnknown {
 			e.doubtful++
 		}
-		return redo[r.State] || renewed[markOf(r.Key)]
+		return redo[r.State] || chosen || renewed[markOf(r.Key)]
 	}
 	var err error
 	e.earlier, err = out.read(p, again, func(r tasks.Result) {
@@ -83,21 +84,22 @@ func (e *past) checkOurs(out *resultsFile, p *plan) error {
 // foresee takes an earlier results file into account as a run would, and leaves it
 // as it is. What the queue knows beyond it is not looked for. unsent are those of
 // the calls that a run would not send, as one that died may have.
-func foresee(name string, p *plan, redo map[tasks.State]bool) (e *past, unsent int, err error) {
+func foresee(name string, p *plan, redo map[tasks.State]bool, chosen []chosenCall, file string) (e *past, unsent int, err error) {
 	e = newPast()
+	nothing := func() (*past, int, error) { return e, 0, p.choose(chosen, file, &resultsFile{}) }
 	if name == "-" {
-		return e, 0, nil
+		return nothing()
 	}
 	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return e, 0, nil
+		return nothing()
 	case err != nil:
 		return nil, 0, misuse("the results file: %w", err)
 	case info.IsDir():
 		return nil, 0, misuse("the results file: %s is a folder", name)
 	case !info.Mode().IsRegular(): // a stream, which holds no results
-		return e, 0, nil
+		return nothing()
 	}
 	path, err := filepath.EvalSymlinks(name)
 	if err != nil {
@@ -112,7 +114,11 @@ func foresee(name string, p *plan, redo map[tasks.State]bool) (e *past, unsent i
 		return nil, 0, misuse("the results file: %w", err)
 	}
 	defer f.Close()
-	if e, err = readPast(&resultsFile{name: name, file: f}, p, sent, redo, nil); err != nil {
+	out := &resultsFile{name: name, file: f}
+	if err := p.choose(chosen, file, out); err != nil {
+		return nil, 0, err
+	}
+	if e, err = readPast(out, p, sent, redo, nil); err != nil {
 		return nil, 0, err
 	}
 	for _, call := range sent.earlier() {

@@ -39,6 +39,8 @@ type plan struct {
 	// holders are the ids of the calls of the queue that stand for calls of the plan
 	// though their names differ; see session.adopt.
 	holders map[mark]string
+	// chosen are calls that are to be made again whatever their end was.
+	chosen map[mark]bool
 }
 
 // asked is one key's call.
@@ -93,7 +95,7 @@ func planOf(in *callsFile, rules tasks.Rules, first int) (*plan, error) {
 
 // readPlan reads the whole file, or its first calls where first is above 0.
 func readPlan(in io.Reader, rules tasks.Rules, first int) (*plan, error) {
-	p := &plan{asked: map[mark]asked{}, upstreams: map[string]bool{}, holders: map[mark]string{}}
+	p := &plan{asked: map[mark]asked{}, upstreams: map[string]bool{}, holders: map[mark]string{}, chosen: map[mark]bool{}}
 	for line, err := range tasks.ReadCalls(in, tasks.ReadOptions{Rules: rules}) {
 		p.lines = line.Number
 		var bad *tasks.FieldError

@@ -89,6 +89,27 @@ func (r *resultsFile) keep(gone []int, moved *summed, mode os.FileMode) (err err
 	return nil
 }
 
+// keepLine adds a result to the file of replaced ones.
+func (r *resultsFile) keepLine(line []byte) (err error) {
+	f, err := os.OpenFile(r.replaced(), os.O_RDWR|os.O_CREATE, 0o644) // for whom the umask says
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	size, err := wholeLines(f)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(line, size); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	_ = syncFolder(filepath.Dir(r.name)) // see replace
+	return nil
+}
+
 // divide copies the lines with the given ordinals to one place and the others to
 // another, to the byte; but with now, those that are kept get the base_urls of now.
 func (r *resultsFile) divide(gone []int, now apis, kept, moved io.Writer) error {

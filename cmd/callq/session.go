@@ -59,6 +59,8 @@ type session struct {
 	deaf bool
 	// redo are the states whose calls are to be made again.
 	redo map[tasks.State]bool
+	// replaced tells when the calls that are made again ended before; see again.
+	replaced map[string][]time.Time
 
 	// batches is how many of the batches are in use, and others are those of other
 	// files; see adopt.

@@ -28,13 +28,17 @@ func withdrew(r ledger.Record) bool {
 // calls that the file does not ask for any more are cancelled, so that they cost
 // nothing; those that are to be made again are opened again.
 func (s *session) reconcile(ctx context.Context) error {
+	var err error
+	if s.replaced, err = s.readReplaced(); err != nil {
+		return err
+	}
 	s.horizons, s.cursors = map[int]ledger.Horizon{}, map[int]*ledger.Cursor{}
 	return s.eachBatch(ctx, func(i int, b ledger.Batch) (err error) {
 		if s.horizons[i], err = s.desk.ledger.Horizon(ctx, b.Name); err != nil {
 			return err
 		}
 		c := b.Counts
-		if c.Open+c.Cancelled == 0 && (!s.redo[tasks.StateDead] || c.Dead == 0) && (!s.redo[tasks.StateDropped] || c.Dropped == 0) {
+		if len(s.plan.chosen) == 0 && c.Open+c.Cancelled == 0 && (!s.redo[tasks.StateDead] || c.Dead == 0) && (!s.redo[tasks.StateDropped] || c.Dropped == 0) {
 			return nil
 		}
 		for r, err := range s.desk.ledger.Calls(ctx, b.Name, tasks.TaskID) {
@@ -73,7 +77,7 @@ func (s *session) eachBatch(ctx context.Context, visit func(i int, b ledger.Batc
 
 func (s *session) reconcileCall(ctx context.Context, batch int, r ledger.Record) error {
 	state := tasks.State(r.State)
-	wanted := s.redo[state] || withdrew(r)
+	wanted := s.redo[state] || withdrew(r) || s.plan.isChosen(r.Key, r.Hash) && r.State.Ended()
 	switch {
 	case r.State == ledger.Open && s.plan.surplus(r):
 		if batch >= firstOther {
@@ -91,8 +95,13 @@ func (s *session) reconcileCall(ctx context.Context, batch int, r ledger.Record)
 		s.plan.next(s.plan.nameOf(r.Key, r.Hash), batch) // its content was purged: it starts anew
 		return nil
 	}
+	if s.plan.isChosen(r.Key, r.Hash) {
+		if again, err := s.again(r); err != nil || !again {
+			return err
+		}
+	}
 	for range 25 {
-		_, busy, err := s.desk.producer.Redrive(ctx, r)
+		_, busy, err := s.makeAgain(ctx, r)
 		if err != nil || !busy {
 			return err
 		}

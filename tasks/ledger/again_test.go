@@ -54,6 +54,40 @@ func TestADeadLetterThatIsRunIsMetUntilItIsRedrivenOrPutBack(t *testing.T) {
 	})
 }
 
+func TestADoneCallIsOpenedAgainOnlyWhereThatIsMeant(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		take := d.acceptAndTake("b", "q", "done")
+		d.end(take, finalOf(Done))
+		before := d.record("q", take.ID)
+		if did, _ := d.redrive(before); did {
+			t.Fatal("a redrive has opened it")
+		}
+		d.wantCounts("b", Counts{Accepted: 1, Done: 1})
+		for i, want := range []bool{true, false} { // the second as after a lost reply
+			did, busy, err := d.l.Again(t.Context(), before, "message", time.Time{})
+			if err != nil || busy || did != want {
+				t.Fatalf("time %d: %v, %v, %v", i+1, did, busy, err)
+			}
+			d.wantCounts("b", Counts{Accepted: 1, Open: 1})
+			d.wantPlaces("q", take.ID, "pending", "task")
+		}
+		got := d.record("q", take.ID)
+		if got.State != Open || got.Generation != 2 || len(got.Lineage) != 1 || got.Lineage[0].State != Done || got.Body != nil {
+			t.Errorf("the record is %+v", got)
+		}
+		findings, err := d.l.Audit(t.Context(), "b", func(_, key string) string { return take.ID })
+		if err != nil || len(findings) > 0 {
+			t.Errorf("%+v, %v", findings, err)
+		}
+		if _, mine, err := d.l.End(t.Context(), take, finalOf(Done), nil); err != nil || mine {
+			t.Errorf("the worker of before has ended it: %v, %v", mine, err)
+		}
+		d.end(d.take("q"), finalOf(Dead))
+		d.wantCounts("b", Counts{Accepted: 1, Dead: 1})
+	})
+}
+
 func TestADeadLetterThatIsRunKeepsNoOtherCallWaiting(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)

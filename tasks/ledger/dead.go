@@ -158,6 +158,16 @@ func (l *Ledger) deadOf(ctx context.Context, queue, group string, yield func(Rec
 // whether it did; the call may have moved on meanwhile, which is no error. busy
 // means that a worker still holds the task: try again.
 func (l *Ledger) Redrive(ctx context.Context, r Record, msg string, deadline time.Time) (redriven, busy bool, err error) {
+	return l.redrive(ctx, r, msg, deadline, 0)
+}
+
+// Again is [Ledger.Redrive] for a call that may be done too. Whoever asks for that
+// has kept its result: the record loses it.
+func (l *Ledger) Again(ctx context.Context, r Record, msg string, deadline time.Time) (redriven, busy bool, err error) {
+	return l.redrive(ctx, r, msg, deadline, 1)
+}
+
+func (l *Ledger) redrive(ctx context.Context, r Record, msg string, deadline time.Time, done int) (redriven, busy bool, err error) {
 	if r.Ending == nil {
 		return false, false, nil
 	}
@@ -179,7 +189,7 @@ func (l *Ledger) Redrive(ctx context.Context, r Record, msg string, deadline tim
 			k.pending(), k.archived(), k.lease(), k.task(r.ID), k.record(r.ID), k.counts(r.Batch), k.ended(r.Batch),
 			k.dead(), k.deadGroup(r.Group), k.groups(), k.scheduled(), k.retry(), k.deadlines(),
 		},
-		r.ID, r.Generation, msg, time.Now().UnixNano(), lineage, r.Group, passes).Int()
+		r.ID, r.Generation, msg, time.Now().UnixNano(), lineage, r.Group, passes, done).Int()
 	if err != nil {
 		return false, false, fmt.Errorf("redrive call %s: %w", r.ID, err)
 	}

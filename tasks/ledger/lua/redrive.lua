@@ -22,12 +22,14 @@
 -- ARGV[5]   the lineage, with the former ending
 -- ARGV[6]   the group's name, or empty
 -- ARGV[7]   the millisecond from which the call must not be sent any more, or empty
+-- ARGV[8]   1 where a call that is done may be opened again too
 --
 -- Returns 1 when the call is open again; 0 when it is open already, has moved
 -- on, or was purged; -1 when a worker still holds its task: try again.
 local r = redis.call('HMGET', KEYS[5], 'state', 'gen', 'content')
 local state = r[1]
-if r[2] ~= ARGV[2] or not r[3] or not (state == 'dead' or state == 'dropped' or state == 'cancelled') then
+if r[2] ~= ARGV[2] or not r[3] or
+    not (state == 'dead' or state == 'dropped' or state == 'cancelled' or state == 'done' and ARGV[8] == '1') then
   return 0
 end
 if redis.call('ZSCORE', KEYS[3], ARGV[1]) then

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/seed-2903acc3/callq/tasks"
+)
+
+func TestARunThatMakesACallAgainAndIsKilledMakesItOnceMoreAtMost(t *testing.T) {
+	t.Parallel()
+	r := newRerun(t, "")
+	r.write("calls.jsonl", `{"key":"a","path":"/a","method":"POST"}`+"\n"+`{"key":"b","path":"/b"}`+"\n")
+	r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	redo := func() { r.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--redo-keys", "a") }
+	take := func() string { // the result of a out of OUT
+		var line, rest string
+		for one := range strings.Lines(r.read("out")) {
+			if strings.HasPrefix(one, `{"key":"a"`) {
+				line = one
+			} else {
+				rest += one
+			}
+		}
+		r.write("out", rest)
+		return line
+	}
+	// It was killed when the result was moved and the call not opened yet.
+	r.write("out.old.jsonl", take())
+	redo()
+	r.arrived(3)
+	// It was killed when the call had ended again and the result was not written.
+	take()
+	redo()
+	r.arrived(3)
+	if got := r.states("out"); got["a"] != tasks.StateDone || len(got) != 2 {
+		t.Errorf("the results are %v", got)
+	}
+	// Asked for once more, it is made once more.
+	redo()
+	r.arrived(4)
+	r.callq(exitWell, "audit")
+	for name, want := range map[string]int{"out": 2, "out.old.jsonl": 2} {
+		if n := strings.Count(r.read(name), "\n"); n != want {
+			t.Errorf("%s has %d lines, want %d", name, n, want)
+		}
+	}
+}
+
+func TestCallsThatAnEarlierVersionNamedByPositionAreChosenByItToo(t *testing.T) {
+	t.Parallel()
+	r := newRerun(t, "")
+	r.older()
+	if err := os.Remove(r.file("out.sent")); err != nil {
+		t.Fatal(err)
+	}
+	r.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	r.arrived(1) // the one that has no result
+	r.callq(exitLosses, "run", "calls.jsonl", "-o", "out", "--redo-keys", "line-2,own")
+	r.arrived(3)
+}
+
+func TestKeysAreReadHoweverTheyAreWritten(t *testing.T) {
+	text := "\xef\xbb\xbfa\r\n\n \"b c\" \n{\"state\":\"done\",\"key\":\"d\",\"digest\":\"00\"}\n{\"key\":7}\n8"
+	got, err := readChosen(nil, "x", strings.NewReader(text))
+	want := []chosenCall{{key: "a"}, {key: "b c"}, {"d", "00"}, {key: "7"}, {key: "8"}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, bad := range []string{"{", `{"key":null}`, `{"kee":"a"}`, `"a`} {
+		if got, err := readChosen(nil, "x", strings.NewReader(bad)); err == nil {
+			t.Errorf("%q is read as %v", bad, got)
+		}
+	}
+}
