@@ -13,15 +13,22 @@ import (
 // takeProbe takes the call that is to find out, after a hold, whether the account
 // works again.
 func (w *Worker) takeProbe(ctx context.Context, a *account, ask ledger.Ask, choice *ledger.ProbeChoice) (ledger.Dequeued, error) {
-	probe, alone := chooseProbe(choice, a.endpointOf)
-	if alone && w.clustered {
+	probe, lonely, alone := chooseProbe(choice, a.endpointOf)
+	if lonely && w.clustered {
 		waits, err := w.ledger.AnyWaits(ctx, otherQueues(a.queues, ask.Queues[0])...)
-		if err != nil || waits {
+		switch {
+		case err != nil || alone && waits:
 			return ledger.Dequeued{Held: heldRecheck}, err
+		case waits:
+			lonely = false
 		}
 	}
 	ask.Probe = &probe
-	return w.taker.Take(ctx, ask)
+	got, err := w.taker.Take(ctx, ask)
+	if err == nil && got.Take != nil {
+		got.Take.Circuit.Lonely = lonely && got.Take.ID == probe.ID
+	}
+	return got, err
 }
 
 // endpointOf returns the endpoint of a call that waits; empty where it is not known.
@@ -38,17 +45,19 @@ func (a *account) endpointOf(c ledger.Candidate) string {
 // last, of another endpoint than the last one that was; then any that was not
 // refused; then the one whose refusal is the longest ago. From the third probe on
 // that fails it looks further into the queue each time, as neighbours often share
-// a fault. alone tells that only the call that was refused last waits.
-func chooseProbe(choice *ledger.ProbeChoice, endpointOf func(ledger.Candidate) string) (probe ledger.Candidate, alone bool) {
+// a fault. lonely tells that every call that waits was refused, alone that only the
+// one waits that was refused last.
+func chooseProbe(choice *ledger.ProbeChoice, endpointOf func(ledger.Candidate) string) (probe ledger.Candidate, lonely, alone bool) {
 	age := func(c ledger.Candidate) int {
 		name := circuit.CallName(c.ID, c.Generation)
 		return slices.IndexFunc(choice.Refused, func(refused string) bool { return strings.TrimPrefix(refused, "!") == name })
 	}
 	var fresh, elsewhere []ledger.Candidate
 	oldest := choice.Candidates[0]
+	var next *ledger.Candidate
 	for _, c := range choice.Candidates {
 		if circuit.CallName(c.ID, c.Generation) == choice.Next {
-			return c, false
+			next = &c
 		}
 		at := age(c)
 		if at < age(oldest) {
@@ -62,12 +71,15 @@ func chooseProbe(choice *ledger.ProbeChoice, endpointOf func(ledger.Candidate) s
 			elsewhere = append(elsewhere, c)
 		}
 	}
+	if next != nil {
+		return *next, len(fresh) == 0, false
+	}
 	for _, pool := range [][]ledger.Candidate{elsewhere, fresh} {
 		if len(pool) > 0 {
-			return pool[spread(choice.Failed, len(pool))], false
+			return pool[spread(choice.Failed, len(pool))], false, false
 		}
 	}
-	return oldest, age(oldest) == len(choice.Refused)-1
+	return oldest, true, age(oldest) == len(choice.Refused)-1
 }
 
 // spread returns a place from 0 to n-1: the first one until two probes have

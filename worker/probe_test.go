@@ -18,6 +18,7 @@ func TestTheNextProbeIsACallThatCanTellWhetherTheAccountWorks(t *testing.T) {
 		next      string
 		failed    int
 		want      string
+		lonely    bool
 		alone     bool
 	}{
 		{name: "the first one that was not refused", waiting: "x /a, y /a, z /a", refused: "x#1", refusedAt: "GET /a", want: "y"},
@@ -26,8 +27,8 @@ func TestTheNextProbeIsACallThatCanTellWhetherTheAccountWorks(t *testing.T) {
 		{name: "a call whose endpoint is not known is no other endpoint's", waiting: "x /a, y , z /b", refused: "x#1", refusedAt: "GET /a", want: "z"},
 		{name: "but it may be the probe", waiting: "x /a, y ", refused: "x#1", refusedAt: "GET /a", want: "y"},
 		{name: "none that was refused, while another waits", waiting: "x /a, y /a, z /a", refused: "y#1 x#1", refusedAt: "GET /a", want: "z"},
-		{name: "where all were refused, the one of longest ago", waiting: "x /a, y /a, z /a", refused: "z#1 y#1 x#1", refusedAt: "GET /a", want: "z"},
-		{name: "a call that waits alone", waiting: "x /a", refused: "y#1 x#1", refusedAt: "GET /a", want: "x", alone: true},
+		{name: "where all were refused, the one of longest ago", waiting: "x /a, y /a, z /a", refused: "z#1 y#1 x#1", refusedAt: "GET /a", want: "z", lonely: true},
+		{name: "a call that waits alone", waiting: "x /a", refused: "y#1 x#1", refusedAt: "GET /a", want: "x", lonely: true, alone: true},
 		{name: "the one that has to be", waiting: "y /a, z /b, x /a", refused: "x#1", refusedAt: "GET /a", next: "x#1", want: "x"},
 		{name: "where that one does not wait, another", waiting: "y /a, z /b", refused: "x#1", refusedAt: "GET /a", next: "x#1", want: "z"},
 		{name: "a call that was redriven is another one", waiting: "x /a, y /a", refused: "x#2", refusedAt: "GET /a", want: "x"},
@@ -39,9 +40,9 @@ func TestTheNextProbeIsACallThatCanTellWhetherTheAccountWorks(t *testing.T) {
 				id, path, _ := strings.Cut(one, " ")
 				choice.Candidates = append(choice.Candidates, ledger.Candidate{ID: id, Generation: 1, Method: "GET", Path: path})
 			}
-			probe, alone := chooseProbe(choice, (&account{}).endpointOf)
-			if probe.ID != c.want || alone != c.alone {
-				t.Errorf("got %s, alone %t, want %s, alone %t", probe.ID, alone, c.want, c.alone)
+			probe, lonely, alone := chooseProbe(choice, (&account{}).endpointOf)
+			if probe.ID != c.want || lonely != c.lonely || alone != c.alone {
+				t.Errorf("got %s, lonely %t, alone %t, want %s, %t, %t", probe.ID, lonely, alone, c.want, c.lonely, c.alone)
 			}
 		})
 	}
@@ -54,7 +55,7 @@ func TestProbesThatFailInARowAreLookedForAllOverTheQueue(t *testing.T) {
 	}
 	chosen := map[string]bool{}
 	for choice.Failed = range 50 {
-		probe, _ := chooseProbe(choice, (&account{}).endpointOf)
+		probe, _, _ := chooseProbe(choice, (&account{}).endpointOf)
 		if choice.Failed < 2 && probe.ID != "0" {
 			t.Errorf("after %d failed probes %s is the next one, want the first in the queue", choice.Failed, probe.ID)
 		}

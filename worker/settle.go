@@ -281,6 +281,7 @@ var outageCircuit = policy.Circuit{Effect: policy.EffectCount, Hold: outageHold,
 func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c policy.Circuit) stance {
 	end, source := until(p.acct.policy, c.Hold, a.Outcome, 0)
 	report := p.says(circuit.Report{
+		Lonely:  p.take.Circuit.Lonely && g.name.Endpoint == "",
 		Parked:  c.Effect == policy.EffectOpen && (a.decision.Job == policy.Park || g.token != ""),
 		Verdict: circuit.OwnError, Epoch: g.epoch, Token: g.token, ID: newToken(), After: c.After, MaxProbes: c.MaxProbes,
 		Delays:     delays(p.acct.policy, c.Hold, a.Outcome),

@@ -54,6 +54,9 @@ type CircuitView struct {
 	Endpoints int
 	// Held is how long the account was held in all, until now.
 	Held time.Duration
+	// Lonely tells, of the one call that was let out after a hold, that every call
+	// that waits has been refused since the account answered well last.
+	Lonely bool
 	// Convicted names the calls that end when their turn comes, since they are
 	// refused whatever the account's state; see worker/circuit.
 	Convicted string

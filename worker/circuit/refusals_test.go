@@ -24,6 +24,7 @@ type tale struct {
 	d         *desk
 	name      circuit.Name
 	maxProbes int
+	lonely    bool
 	tokens    int
 	last      int64 // epoch of the last refusal
 }
@@ -32,7 +33,7 @@ func (s *tale) tell(step string) circuit.Standing {
 	s.d.t.Helper()
 	record := s.d.get(s.name)
 	r := circuit.Report{
-		Delays: []time.Duration{time.Millisecond}, MaxProbes: s.maxProbes, Epoch: record.Epoch, Parked: true,
+		Delays: []time.Duration{time.Millisecond}, MaxProbes: s.maxProbes, Epoch: record.Epoch, Parked: true, Lonely: s.lonely,
 		Cause: circuit.Cause{Code: "67200004", CorrelationID: "c-1"},
 	}
 	subject, verb, _ := strings.Cut(step, " ")
@@ -82,8 +83,8 @@ func TestOneCallsOwnFaultIsToldFromTheAccounts(t *testing.T) {
 			"x is refused", "probe a is answered", "x is refused", "probe x is refused"}, "", ""},
 		{"the next one is refused as well: it is the account", []string{
 			"x is refused", "probe a is answered", "x is refused", "probe x is refused", "probe a is refused", "probe b is answered"}, "", ""},
-		{"another call was refused in the same epoch", []string{
-			"x is refused", "probe a is answered", "x is refused", "y was refused too"}, "", ""},
+		{"another call was refused in the same epoch: it is the account", []string{
+			"x is refused", "y was refused too", "probe a is answered"}, "", ""},
 		{"the same report twice counts once", []string{
 			"x is refused", "x was refused too", "probe a is answered"}, "", ""},
 		{"a probe that meets a fault says nothing", []string{
@@ -93,16 +94,17 @@ func TestOneCallsOwnFaultIsToldFromTheAccounts(t *testing.T) {
 		{"a quota that is used up: probe after probe is refused", []string{
 			"a is refused", "probe b is refused", "probe c is refused", "probe a is refused", "probe b is refused", "probe c is refused",
 			"probe d is answered"}, "", ""},
-		{"two calls that are refused together, run after run, are tried one by one", []string{
-			"x is refused", "y was refused too", "probe a is answered", "x is refused", "y was refused too", "probe a is answered",
-			"x is refused", "y was refused too"}, "x", ""},
+		{"calls that are refused together in one run after the other are tried one by one", []string{
+			"x is refused", "y was refused too", "probe a is answered", "x is refused", "y was refused too"}, "x", ""},
 		{"and after one of them comes one that was not refused", []string{
-			"x is refused", "y was refused too", "probe a is answered", "x is refused", "y was refused too", "probe a is answered",
-			"x is refused", "y was refused too", "probe x is refused"}, "", ""},
+			"x is refused", "y was refused too", "probe a is answered", "x is refused", "y was refused too", "probe x is refused"}, "", ""},
+		{"then the other", []string{
+			"x is refused", "y was refused too", "probe a is answered",
+			"x is refused", "y was refused too", "probe x is refused", "probe a is answered", "x is refused", "y was refused too"}, "y", ""},
 		{"until one of them is convicted", []string{
-			"x is refused", "y was refused too", "probe a is answered", "x is refused", "y was refused too", "probe a is answered",
+			"x is refused", "y was refused too", "probe a is answered",
 			"x is refused", "y was refused too", "probe x is refused", "probe a is answered",
-			"x is refused", "y was refused too", "probe x is refused", "probe a is answered",
+			"x is refused", "y was refused too", "probe y is refused", "probe a is answered",
 			"x is refused", "y was refused too", "probe x is refused", "probe a is answered"}, "", "x"},
 		{"an outage spends attempts, which end a call", []string{
 			"x fails", "probe a is answered", "x fails", "probe a is answered", "x fails", "probe x fails", "probe a is answered"}, "", ""},
@@ -125,6 +127,35 @@ func TestOneCallsOwnFaultIsToldFromTheAccounts(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+func TestWhereOnlyRefusedCallsWaitTheOneEndsThatWasRefusedInThreeRuns(t *testing.T) {
+	together := []string{"x is refused", "y was refused too", "probe a is answered"}
+	strike := []string{"x is refused", "y was refused too", "probe x is refused", "probe a is answered"}
+	for _, c := range []struct {
+		name string
+		runs [][]string
+		ends bool
+	}{
+		{"no run before", nil, false},
+		{"two runs", [][]string{together, strike}, false},
+		{"three runs, and in one of them it was refused alone", [][]string{together, strike, together}, true},
+		{"three runs, always with another", [][]string{together, together, together}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			each(t, func(t *testing.T, d *desk) {
+				s := &tale{d: d, name: account}
+				for _, step := range slices.Concat(c.runs...) {
+					s.tell(step)
+				}
+				s.tell("y is refused")
+				s.lonely = true
+				if got := s.tell("probe x is refused").Ends; got != c.ends {
+					t.Errorf("it ends: %t, want %t", got, c.ends)
+				}
+			})
+		})
 	}
 }
 

@@ -145,6 +145,9 @@ type Report struct {
 	// Parked tells that an OwnError spends no attempt of the call. Only such a
 	// refusal can be shown to be the call's own fault.
 	Parked bool
+	// Lonely tells, of a probe, that every call that waits has been refused since the
+	// account answered well last.
+	Lonely bool
 	// After is how many own errors in a row open the circuit; below 1 reads as 1.
 	After int
 	// MaxProbes as in the policy; 0 means never.
@@ -231,8 +234,8 @@ type Standing struct {
 	Epoch int64
 	// Wait is how much longer the hold lasts; 0 or less when it is over.
 	Wait time.Duration
-	// Ends tells that the call was the last of the probes that may fail in a row: it
-	// ends.
+	// Ends tells that the call ends: it was the last of the probes that may fail in a
+	// row, or it is refused whatever the account's state.
 	Ends bool
 }
 
@@ -240,7 +243,7 @@ type Standing struct {
 // copies beside the upstream's other queues follow before it returns.
 func (s *Store) Report(ctx context.Context, n Name, r Report) (Standing, error) {
 	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), flag(r.ServerSaid), r.MaxProbes, r.AdaptiveRate, r.ID,
-		r.Call, r.Endpoint, flag(r.Parked), len(r.Delays)}
+		r.Call, r.Endpoint, flag(r.Parked), flag(r.Lonely), len(r.Delays)}
 	for _, d := range r.Delays {
 		args = append(args, max(d, time.Millisecond).Milliseconds())
 	}

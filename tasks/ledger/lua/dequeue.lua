@@ -104,13 +104,12 @@ end
 -- every queue, and some from all over it, in case the first ones are refused one
 -- after the other.
 local function candidates()
-  local list, waiting = {}, 0
+  local list = {}
   for q = 1, queues do
     local pending, n = KEYS[6 * q - 2], 0
     if redis.call('EXISTS', KEYS[6 * q - 1]) == 0 then
       n = redis.call('LLEN', pending)
     end
-    waiting = waiting + n
     local at = {}
     for i = 1, math.min(n, 32) do at[i] = -i end
     for i = 1, n > 32 and 16 or 0 do at[#at + 1] = -32 - math.ceil((n - 32) * i / 16) end
@@ -125,7 +124,7 @@ local function candidates()
       end
     end
   end
-  return waiting > 1 and list or {}
+  return list
 end
 
 local chosen, chosen_id = string.match(ARGV[7], '^(%d+) (.+)$')

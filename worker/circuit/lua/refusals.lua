@@ -24,8 +24,8 @@
 --
 -- The account's record keeps, for all circuits of the account:
 --
---   convicted      the calls that end when their turn comes, at most 32: three
---                  strikes, the last one as the probe
+--   convicted      the calls that end when their turn comes, at most 32: those with
+--                  three strikes, or two in three runs, the last one as the probe
 --
 -- A CALL is "ID#GENERATION": a call that is redriven begins anew.
 
@@ -106,13 +106,21 @@ local function note_refusal(call, at, admitted, parked, as_probe)
     redis.call('HSET', KEYS[1], 'next', call)
   elseif not as_probe then
     -- Calls that are refused together in run after run are tried one by one.
-    local worst
+    local first
     for _, one in ipairs(words(append(own.refused, call, 64))) do
       local s = suspect(known, one)
-      if s.runs >= 2 and (not worst or s.strikes > worst.strikes) then worst = s end
+      if s.runs >= 1 and (not first or s.strikes < first.strikes) then first = s end
     end
-    if worst then redis.call('HSET', KEYS[1], 'next', worst.call) end
+    if first then redis.call('HSET', KEYS[1], 'next', first.call) end
   end
+end
+
+-- stands_convicted tells, of a probe that was refused, whether that is its own fault
+-- though no other call is left that could be answered well: it was refused in three
+-- runs, of which good answers to others told that the account works.
+local function stands_convicted(call)
+  local s = suspect(suspects_of(own.suspects), call)
+  return s.strikes >= 1 and s.runs >= 3
 end
 
 -- end_run notes that a call was answered well: those that were refused before
@@ -127,7 +135,7 @@ local function end_run(by)
     if call == last then s.strikes = s.strikes + tonumber(own.alone or 0) end
     if call == by or string.sub(call, 1, 1) == '!' then
       s.done = true
-    elseif call == last and s.strikes >= 3 and own.as_probe == '1' then
+    elseif call == last and own.as_probe == '1' and (s.strikes >= 3 or s.strikes == 2 and s.runs >= 3) then
       s.done = true
       redis.call('HSET', KEYS[2], 'convicted', append(redis.call('HGET', KEYS[2], 'convicted'), call, 32))
     end

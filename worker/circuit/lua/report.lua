@@ -15,7 +15,8 @@
 -- ARGV[9]   the call, as refusals.lua names it, or empty
 -- ARGV[10]  the call's endpoint
 -- ARGV[11]  1 if an error spends no attempt: the call is parked
--- ARGV[12]  how many of the following are delays: the hold in milliseconds for
+-- ARGV[12]  1 if every call that waits has been refused since the last good answer
+-- ARGV[13]  how many of the following are delays: the hold in milliseconds for
 --           the first rung, the second…; the last repeats. Those of a fault are
 --           for the first fault in a row, the second…
 -- ARGV[..]  the delays, then pairs of field and value that describe the error; of a
@@ -23,17 +24,17 @@
 --
 -- Returns {1 if the record changed, else 0; 1 if the circuit is open, else 0; its
 -- epoch; for how many more milliseconds it is held; 1 if the call was the last of
--- the probes that may fail, else 0; the record, if it changed}.
+-- the probes that may fail, or is convicted, and ends, else 0; the record, if it changed}.
 
 -- First of the writes, though it removes nothing: it needs no memory, and a
 -- script that has written may go on when Redis is full. A hold that is not
 -- written costs calls.
 redis.call('HDEL', KEYS[1], '')
 
-local delays, first_rate, max_probes = tonumber(ARGV[12]), tonumber(ARGV[7]), tonumber(ARGV[6])
+local delays, first_rate, max_probes = tonumber(ARGV[13]), tonumber(ARGV[7]), tonumber(ARGV[6])
 local call, at, parked = ARGV[9], ARGV[10], ARGV[11] == '1'
 local function hold(n)
-  return now + tonumber(ARGV[12 + math.max(1, math.min(n, delays))])
+  return now + tonumber(ARGV[13 + math.max(1, math.min(n, delays))])
 end
 -- refused is the end of the hold that an error of the circuit's own begins. It
 -- lowers an adaptive rate, once an epoch: then the first rung is the next slot
@@ -55,8 +56,8 @@ local function refused(n)
   return hold(n - 1)
 end
 local function describe()
-  if #ARGV > 12 + delays then
-    redis.call('HSET', KEYS[1], 'max_probes', ARGV[6], unpack(ARGV, 13 + delays))
+  if #ARGV > 13 + delays then
+    redis.call('HSET', KEYS[1], 'max_probes', ARGV[6], unpack(ARGV, 14 + delays))
   end
 end
 local function result(n, ends)
@@ -81,8 +82,8 @@ if ARGV[3] == 'fault' then
   -- next probe goes out soon. The hold stays what it was, and on its rung.
   local faults = redis.call('HINCRBY', KEYS[1], 'faults', 1)
   open(hold(faults), rung, failed)
-  if #ARGV > 12 + delays then
-    redis.call('HSET', KEYS[1], 'fault', ARGV[14 + delays])
+  if #ARGV > 13 + delays then
+    redis.call('HSET', KEYS[1], 'fault', ARGV[15 + delays])
   end
   return result(1)
 end
@@ -110,7 +111,7 @@ if probe then
   open(refused(rung + 1), rung + 1, failed + 1)
   redis.call('HSET', KEYS[1], 'failed_by', append_each(own.failed_by, call, math.max(max_probes, 16)))
   describe()
-  return result(1, max_probes > 0 and failed + 1 >= max_probes)
+  return result(1, max_probes > 0 and failed + 1 >= max_probes or ARGV[12] == '1' and stands_convicted(call))
 end
 if state == 'closed' then
   -- What an older epoch met was answered by the hold that ended it.
