@@ -12,7 +12,7 @@ import (
 // numbers are the fields of a record that the scripts reckon with.
 var numbers = []string{
 	"epoch", "until", "since", "rung", "streak", "failed", "endpoints", "held", "turn", "lease", "limited", "max_probes", "version",
-	"refused_epoch", "alone", "faults", "good_at",
+	"refused_epoch", "alone", "faults", "good_at", "probes_good", "probes_bad", "runs",
 }
 
 // maxNumber is how far a script can count without losing a digit.

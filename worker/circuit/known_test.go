@@ -127,3 +127,16 @@ func TestAHoldThatIsOverWhenItIsWrittenBackWaitsForTheProbeThatMayBeOut(t *testi
 		}
 	})
 }
+
+func TestAHeldEndpointIsAskedAgainThoughRedisHasLostTheAccountsRecord(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		r := circuit.Report{Verdict: circuit.OwnError, Call: "x#1"}
+		d.report(endpoint, r)
+		d.client.Del(t.Context(), "callq:{api}:circuit")
+		r.Call = "y#1"
+		d.report(endpoint, r)
+		if n := d.client.HGet(t.Context(), "callq:{api}:circuit", "endpoints").Val(); n != "1" {
+			t.Errorf("the account counts %q held endpoints, want 1: its calls would go on", n)
+		}
+	})
+}

@@ -68,6 +68,8 @@ func (s *tale) tell(step string) circuit.Standing {
 }
 
 func TestOneCallsOwnFaultIsToldFromTheAccounts(t *testing.T) {
+	together := []string{"x is refused", "y was refused too", "probe a is answered"}
+	twice := slices.Concat(together, together, together[:2])
 	for _, c := range []struct {
 		name  string
 		steps []string
@@ -94,18 +96,23 @@ func TestOneCallsOwnFaultIsToldFromTheAccounts(t *testing.T) {
 		{"a quota that is used up: probe after probe is refused", []string{
 			"a is refused", "probe b is refused", "probe c is refused", "probe a is refused", "probe b is refused", "probe c is refused",
 			"probe d is answered"}, "", ""},
-		{"calls that are refused together in one run after the other are tried one by one", []string{
-			"x is refused", "y was refused too", "probe a is answered", "x is refused", "y was refused too"}, "x", ""},
-		{"and after one of them comes one that was not refused", []string{
-			"x is refused", "y was refused too", "probe a is answered", "x is refused", "y was refused too", "probe x is refused"}, "", ""},
-		{"then the other", []string{
-			"x is refused", "y was refused too", "probe a is answered",
-			"x is refused", "y was refused too", "probe x is refused", "probe a is answered", "x is refused", "y was refused too"}, "y", ""},
-		{"until one of them is convicted", []string{
-			"x is refused", "y was refused too", "probe a is answered",
-			"x is refused", "y was refused too", "probe x is refused", "probe a is answered",
-			"x is refused", "y was refused too", "probe y is refused", "probe a is answered",
-			"x is refused", "y was refused too", "probe x is refused", "probe a is answered"}, "", "x"},
+		{"calls that are refused together in one run after the other are tried one by one", twice, "x", ""},
+		{"and after one of them comes one that was not refused", slices.Concat(twice, []string{"probe x is refused"}), "", ""},
+		{"then the other", slices.Concat(twice, []string{"probe x is refused", "probe a is answered"}, together[:2]), "y", ""},
+		{"from time to time one that was not refused is the first after a hold", slices.Concat(
+			twice, []string{"probe x is refused", "probe a is answered"}, together[:2],
+			[]string{"probe y is refused", "probe a is answered"}, together[:2]), "", ""},
+		{"until one of them is convicted", slices.Concat(
+			twice, []string{"probe x is refused", "probe a is answered"}, together[:2],
+			[]string{"probe y is refused", "probe a is answered"}, together,
+			together[:2], []string{"probe x is refused", "probe a is answered"}), "", "x"},
+		{"but not where holds are too short for any call", []string{
+			"x is refused", "y was refused too", "probe a is refused", "probe b is answered",
+			"x is refused", "y was refused too", "probe c is refused", "probe d is answered",
+			"x is refused", "y was refused too", "probe x is refused", "probe e is answered",
+			"x is refused", "y was refused too", "probe y is refused", "probe f is answered",
+			"x is refused", "y was refused too", "probe g is refused", "probe h is answered",
+			"x is refused", "y was refused too", "probe x is refused", "probe i is answered"}, "", ""},
 		{"an outage spends attempts, which end a call", []string{
 			"x fails", "probe a is answered", "x fails", "probe a is answered", "x fails", "probe x fails", "probe a is answered"}, "", ""},
 		{"what an operator closes is no good answer", []string{
@@ -140,8 +147,8 @@ func TestWhereOnlyRefusedCallsWaitTheOneEndsThatWasRefusedInThreeRuns(t *testing
 	}{
 		{"no run before", nil, false},
 		{"two runs", [][]string{together, strike}, false},
-		{"three runs, and in one of them it was refused alone", [][]string{together, strike, together}, true},
-		{"three runs, always with another", [][]string{together, together, together}, false},
+		{"several runs, and in one of them it was refused alone", [][]string{together, together, strike, together}, true},
+		{"several runs, always with another", [][]string{together, together, together, together}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			each(t, func(t *testing.T, d *desk) {

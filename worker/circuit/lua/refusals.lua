@@ -20,12 +20,20 @@
 --   suspects       "CALL=STRIKES,RUNS" for each call that was refused in a run
 --                  which another call's good answer ended, at most 32; a strike is
 --                  a refusal that only this call met
+--   probes_good    how many probes on the first rung were answered well, and how
+--   probes_bad     many were refused, suspects aside: the newest count most
+--   runs           how many runs there were
 --   good_at        when a call of this circuit was last answered well, in ms
 --
 -- The account's record keeps, for all circuits of the account:
 --
 --   convicted      the calls that end when their turn comes, at most 32: those with
 --                  three strikes, or two in three runs, the last one as the probe
+--
+-- Where the end of a hold is a guess, any call may be refused as the probe, as the
+-- hold was too short. So it takes as many strikes as it takes to tell a call from
+-- others, which are probes on the same rung: if every second one is refused, three
+-- strikes say little.
 --
 -- A CALL is "ID#GENERATION": a call that is redriven begins anew.
 
@@ -70,6 +78,25 @@ local function suspect(list, call)
   return {call = call, strikes = 0, runs = 0, new = true}
 end
 
+-- own_fault tells whether so many strikes are more than the chance that any call has
+-- of being refused as the probe (by the rule of succession).
+local function own_fault(strikes)
+  local good, bad = tonumber(own.probes_good or 0), tonumber(own.probes_bad or 0)
+  return ((bad + 1) / (good + bad + 2)) ^ strikes <= 0.05
+end
+
+-- count_probe counts how a probe ended, if it was one on the first rung.
+local function count_probe(good, bad)
+  if rung > 1 then
+    return
+  end
+  good, bad = tonumber(own.probes_good or 0) + good, tonumber(own.probes_bad or 0) + bad
+  if good + bad > 32 then
+    good, bad = math.floor(good / 2), math.floor(bad / 2)
+  end
+  redis.call('HSET', KEYS[1], 'probes_good', good, 'probes_bad', bad)
+end
+
 -- note_refusal notes that a call was refused. parked tells that the refusal spends
 -- no attempt: only then can it be counted against the call.
 local function note_refusal(call, at, admitted, parked, as_probe)
@@ -101,11 +128,15 @@ local function note_refusal(call, at, admitted, parked, as_probe)
   redis.call('HSET', KEYS[1], 'refused', append(own.refused, call, 64), 'refused_at', at, 'refused_epoch', admitted,
     'alone', alone, 'as_probe', as_probe and 1 or 0)
   local known = suspects_of(own.suspects)
+  if as_probe and suspect(known, call).new then
+    count_probe(0, 1)
+  end
   local strikes = suspect(known, call).strikes + alone
   if alone > 0 and (strikes == 2 or strikes > 2 and not as_probe) then
     redis.call('HSET', KEYS[1], 'next', call)
-  elseif not as_probe then
-    -- Calls that are refused together in run after run are tried one by one.
+  elseif not as_probe and tonumber(own.probes_good or 0) + tonumber(own.probes_bad or 0) >= 2 and tonumber(own.runs or 0) % 4 > 0 then
+    -- Calls that are refused together in run after run are tried one by one, and
+    -- others between them.
     local first
     for _, one in ipairs(words(append(own.refused, call, 64))) do
       local s = suspect(known, one)
@@ -120,7 +151,7 @@ end
 -- runs, of which good answers to others told that the account works.
 local function stands_convicted(call)
   local s = suspect(suspects_of(own.suspects), call)
-  return s.strikes >= 1 and s.runs >= 3
+  return s.strikes >= 1 and s.runs >= 3 and own_fault(s.strikes + 1)
 end
 
 -- end_run notes that a call was answered well: those that were refused before
@@ -135,7 +166,8 @@ local function end_run(by)
     if call == last then s.strikes = s.strikes + tonumber(own.alone or 0) end
     if call == by or string.sub(call, 1, 1) == '!' then
       s.done = true
-    elseif call == last and own.as_probe == '1' and (s.strikes >= 3 or s.strikes == 2 and s.runs >= 3) then
+    elseif call == last and own.as_probe == '1' and (s.strikes >= 3 or s.strikes == 2 and s.runs >= 3)
+      and own_fault(s.strikes) then
       s.done = true
       redis.call('HSET', KEYS[2], 'convicted', append(redis.call('HGET', KEYS[2], 'convicted'), call, 32))
     end
@@ -143,9 +175,10 @@ local function end_run(by)
   end
   for _, s in ipairs(known) do
     if not s.done and s.call ~= by then
-      list[#list + 1] = string.format('%s=%d,%d', s.call, math.min(s.strikes, 9), math.min(s.runs, 9))
+      list[#list + 1] = string.format('%s=%d,%d', s.call, math.min(s.strikes, 99), math.min(s.runs, 99))
     end
   end
+  redis.call('HINCRBY', KEYS[1], 'runs', 1)
   redis.call('HDEL', KEYS[1], 'refused', 'refused_at', 'refused_epoch', 'alone', 'as_probe', 'failed_by', 'next', 'other', 'suspects')
   if #list > 0 then
     redis.call('HSET', KEYS[1], 'suspects', table.concat(list, ' ', math.max(#list - 31, 1)))

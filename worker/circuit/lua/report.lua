@@ -90,6 +90,9 @@ end
 
 if ARGV[3] == 'answer' then
   if probe then
+    if suspect(suspects_of(own.suspects), call).new then
+      count_probe(1, 0)
+    end
     end_run(call)
     close()
     redis.call('HSET', KEYS[1], 'good_at', now)
@@ -131,6 +134,12 @@ if state == 'closed' then
   return result(1)
 end
 note_refusal(call, at, tonumber(ARGV[1]), parked, false)
+-- A call of an endpoint that is held may have gone out because Redis has lost the
+-- account's record, and with it how many endpoints are held.
+if KEYS[1] ~= KEYS[2] and tonumber(redis.call('HGET', KEYS[2], 'endpoints') or 0) < 1 then
+  redis.call('HSET', KEYS[2], 'endpoints', 1)
+  changed()
+end
 -- The account is held already. A call that was under way when that happened may
 -- only lengthen the hold, and only by what the server said.
 local until_ms = hold(1)
