@@ -24,6 +24,10 @@ func (t *set) escaped(s string, begin byte, once bool, spans []span) []span {
 			return spans
 		}
 		i += at
+		if n := t.elsewhere(s[i:]); n > 0 {
+			at = i + n
+			continue
+		}
 		plain, n := unescape(s[i:], once)
 		at = i + n
 		if plain.n == 0 || !t.occurs[plain.bytes[0]] {
@@ -40,6 +44,21 @@ func (t *set) escaped(s string, begin byte, once bool, spans []span) []span {
 			}
 		}
 	}
+}
+
+// elsewhere returns the length of a short escape with which s begins and which stands
+// for a character of no secret, as most do; 0 where that takes a closer look.
+func (t *set) elsewhere(s string) int {
+	switch {
+	case len(s) < 3 || s[0] == '&':
+	case s[0] == '%':
+		if r, ok := hex(s, 1, 2); ok && r != '%' && !t.occurs[r] {
+			return 3
+		}
+	case s[1] != '\\' && s[1] != 'u' && s[1] != 'U' && s[1] != 'x' && !t.occurs[s[1]]:
+		return 2
+	}
+	return 0
 }
 
 // around looks for the secret about the escape at s[i:i+n], which stands for plain.
