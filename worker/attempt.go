@@ -43,6 +43,9 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 	if a.NotSent {
 		return a
 	}
+	if !isJob && a.Outcome.Transport == policy.TransportNone {
+		w.machineWorks()
+	}
 	w.bill(ctx, p, a.Answer)
 	if take.FirstAt.IsZero() {
 		take.FirstAt, take.HeldBase = take.At, take.Circuit.Held
@@ -131,6 +134,8 @@ func (w *Worker) notSent(ctx context.Context, p *passage, a attempted) verb {
 	case a.untold:
 		w.log.Error("a call that must not be made twice is not sent", "call", p.take.ID, "error", a.Err)
 		return w.putOff(ctx, p.take, nil, time.Second, "not sent: it could not be noted")
+	case errors.Is(a.Err, upstream.ErrMachine):
+		return w.machineFault(ctx, p, a.Err)
 	case errors.Is(a.Err, upstream.ErrRefused):
 		return w.endUnsent(ctx, p.take, p, policy.MalformedTask, a.Err.Error())
 	default:

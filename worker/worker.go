@@ -60,6 +60,7 @@ type Worker struct {
 	fatal    chan error
 	ran      atomic.Bool
 	troubles troubles
+	machine  machine
 }
 
 // account is one upstream as this process knows it.

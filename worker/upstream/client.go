@@ -59,7 +59,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		cfg: cfg, base: *base, basePath: cleanBasePath(base),
-		rt: newTransport(cfg.Concurrency, files, &habits{tell: func() {
+		rt: newTransport(cfg.Concurrency, files, cfg.Dial, &habits{tell: func() {
 			cfg.Logger.Warn("the API sends bytes after the end of an answer; its connections are not used again", "upstream", cfg.Name)
 		}}), secrets: redact.New(maxRedacted, cfg.Redactor),
 		authHeader: cfg.Auth.header(), authQuery: cfg.Auth.parameters(), additions: newAdditions(cfg),
@@ -69,7 +69,7 @@ func New(cfg Config) (*Client, error) {
 	case AuthOAuth2:
 		// Connections of its own: calls that wait for a token may not stand in
 		// its way.
-		c.auth = newOAuth2Auth(cfg, newTransport(2, files, &habits{}), c.secrets)
+		c.auth = newOAuth2Auth(cfg, newTransport(2, files, cfg.Dial, &habits{}), c.secrets)
 	default:
 		c.auth = newStaticAuth(cfg.Auth, c.secrets)
 	}
@@ -115,7 +115,7 @@ type Answer struct {
 	// to make of it.
 	TokenStatus int
 	// NotSent tells that nothing was sent and that there is nothing to judge:
-	// the caller's context ended first, or Err wraps ErrRefused.
+	// the caller's context ended first, or Err wraps ErrRefused or ErrMachine.
 	NotSent bool
 	// Body is the answer's body with its content codings undone; as far as it
 	// came, where it was cut. Where the codings could not be undone it is the body
@@ -173,7 +173,10 @@ func (c *Client) Do(ctx context.Context, r Request) Answer {
 	cred, err := c.auth.credential(ctx)
 	if err != nil {
 		var refused *credentialError
-		if !errors.As(err, &refused) {
+		if cause := machineFault(err); cause != nil {
+			err = cause
+		}
+		if !errors.As(err, &refused) || errors.Is(err, ErrMachine) {
 			return Answer{NotSent: true, Err: c.failed("not sent", err)}
 		}
 		o := refused.outcome
@@ -239,7 +242,7 @@ func (c *Client) exchange(run, caller context.Context, p *prepared, target url.U
 			continue
 		}
 		if hop > 0 {
-			f.kind = afterSend(f.kind)
+			f.kind, f.notSent = afterSend(f.kind), false
 		}
 		return nil, f
 	}
@@ -413,7 +416,7 @@ func (c *Client) kept(o policy.Outcome) Kept {
 // that may hold some. What callers branch on stays.
 func (c *Client) failed(what string, err error) error {
 	out := &callError{text: clean([]byte(c.secrets.Text(fmt.Sprintf("upstream %s: %s: %v", c.cfg.Name, what, err))), maxMessage)}
-	for _, known := range []error{ErrRefused, context.Canceled, context.DeadlineExceeded} {
+	for _, known := range []error{ErrRefused, ErrMachine, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, known) {
 			out.known = known
 		}

@@ -1,9 +1,11 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -54,6 +56,8 @@ type Config struct {
 	KeepHeaders []string
 	// TLS holds files for private authorities and client certificates.
 	TLS TLS
+	// Dial makes the connections, without TLS. Defaults to net.Dialer's.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Logger receives events of the credential. Defaults to none.
 	Logger *slog.Logger
 	// Redactor is told of every credential that the client uses, so that whoever

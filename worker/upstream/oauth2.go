@@ -173,6 +173,9 @@ func (o *oauth2Auth) clean(err error) error {
 // unsent describes a token request without an answer. Whatever became of it,
 // nothing of the call itself has left.
 func (o *oauth2Auth) unsent(f *fault) *credentialError {
+	if errors.Is(f.err, ErrMachine) {
+		return &credentialError{err: f.err}
+	}
 	kind := f.kind
 	switch kind {
 	case policy.TimeoutAfterSend:

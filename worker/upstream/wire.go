@@ -37,24 +37,28 @@ const (
 // before a byte of it was sent.
 var errCallerLeft = errors.New("the caller left")
 
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
 // newTransport makes connections for n requests at a time. They speak HTTP/1.1
 // only: HTTP/2 sends streams again that a server refused, and its connections
 // cannot tell which request a byte belonged to.
-func newTransport(n int, files *tlsFiles, h *habits) *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+func newTransport(n int, files *tlsFiles, dial dialFunc, h *habits) *http.Transport {
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
+	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, addr)
+			conn, err := dial(ctx, network, addr)
 			if err != nil {
 				return nil, err
 			}
 			return newCountedConn(conn, true, h), nil
 		},
 		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dialTLS(ctx, dialer, files.config(), network, addr)
+			conn, err := dialTLS(ctx, dial, files.config(), network, addr)
 			if err != nil {
 				return nil, err
 			}
@@ -81,8 +85,8 @@ func (e handshakeError) Unwrap() error { return e.error }
 // dialTLS shakes hands itself, so that the counted connection carries HTTP and
 // not TLS: a TLS connection sends an alert when it closes, and that alert is no
 // part of a request.
-func dialTLS(ctx context.Context, dialer *net.Dialer, cfg *tls.Config, network, addr string) (net.Conn, error) {
-	raw, err := dialer.DialContext(ctx, network, addr)
+func dialTLS(ctx context.Context, dial dialFunc, cfg *tls.Config, network, addr string) (net.Conn, error) {
+	raw, err := dial(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +170,8 @@ type fault struct {
 	kind policy.Transport
 	// again tells that nothing left, and that the fault was a kept connection's.
 	again bool
-	// notSent tells that the caller left before anything was sent.
+	// notSent tells that nothing was sent, for the caller left before, or this
+	// machine could not make a connection.
 	notSent bool
 	err     error
 }
@@ -225,6 +230,9 @@ func (f *flight) fault(run context.Context, err error) *fault {
 		out.again = f.reused
 	default:
 		out.kind = connectFault(late, err)
+		if cause := machineFault(err); cause != nil {
+			out.notSent, out.err = true, cause
+		}
 	}
 	return out
 }

@@ -1,0 +1,67 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// machinePause is how long a call that met a fault of this machine keeps its
+	// place, so that those that wait do not meet it one after the other at once.
+	machinePause = time.Second
+	// Such a call comes back after half as long as the fault has lasted, within
+	// these bounds.
+	leastMachineWait = 2 * time.Second
+	mostMachineWait  = 30 * time.Second
+	// machineAgain is how often the fault is logged while it lasts.
+	machineAgain = 10 * time.Second
+)
+
+// machine is what is known of a fault of this machine, such as having no network
+// or no file descriptors left. The zero value is a machine that works. It is safe
+// for concurrent use.
+type machine struct {
+	faulty atomic.Bool
+	mu     sync.Mutex
+	since  time.Time // when the fault began
+	said   time.Time // when it was logged last
+}
+
+// met notes the fault. It returns for how long a call is put off, and whether the
+// fault is to be logged.
+func (m *machine) met(now time.Time) (wait time.Duration, say bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.faulty.Swap(true) {
+		m.since = now
+	}
+	if say = now.Sub(m.said) >= machineAgain; say {
+		m.said = now
+	}
+	return min(max(now.Sub(m.since)/2, leastMachineWait), mostMachineWait), say
+}
+
+// machineFault puts a call back that could not go out for a fault of this machine.
+// It is nobody's answer: it spends no attempt and counts in no circuit.
+func (w *Worker) machineFault(ctx context.Context, p *passage, fault error) verb {
+	wait, say := w.machine.met(time.Now())
+	if say {
+		w.log.Warn("calls wait, and no attempt is spent, until this machine can make connections again", "upstream", p.acct.name, "error", fault.Error())
+	}
+	timer := time.NewTimer(machinePause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-w.draining:
+	}
+	return w.putOff(context.WithoutCancel(ctx), p.take, nil, wait, fault.Error())
+}
+
+// machineWorks notes that a request went out.
+func (w *Worker) machineWorks() {
+	if w.machine.faulty.Load() && w.machine.faulty.Swap(false) {
+		w.log.Warn("this machine makes connections again: calls go out")
+	}
+}
