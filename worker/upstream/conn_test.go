@@ -3,6 +3,7 @@ package upstream
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -145,7 +146,7 @@ func TestAConnectionIsNotUsedNearTheEndOfItsKeepAlive(t *testing.T) {
 	}
 	conn.until = time.Now()
 	conn.begin(false)
-	if n, err := conn.Write([]byte("GET / HTTP/1.1\r\n\r\n")); n != 0 || err != errSpent || conn.wrote.Load() != 18 {
+	if n, err := conn.Write([]byte("GET / HTTP/1.1\r\n\r\n")); n != 0 || !errors.Is(err, errSpent) || conn.wrote.Load() != 18 {
 		t.Errorf("%d bytes and %v, want the request refused", n, err)
 	}
 }
