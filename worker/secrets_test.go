@@ -141,10 +141,10 @@ func TestNoCredentialLeavesTheWorker(t *testing.T) {
 
 func noCredentialLeaves(t *testing.T, env *callqtest.Env, log *lockedBuffer, events *sync.Map) {
 	err := worker.Handle(env.Worker(), "bearer", func(_ context.Context, j *worker.Job[secretArgs]) (string, error) {
-		switch {
-		case j.Key == "panics":
+		switch j.Key {
+		case "panics":
 			panic("no luck with " + plantedKey)
-		case j.Key == "fails":
+		case "fails":
 			return "", errors.New("no luck with " + plantedKey)
 		}
 		return "used " + plantedKey, nil

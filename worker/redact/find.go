@@ -93,7 +93,7 @@ func (x *secret) counts(s string, from, to int) bool {
 	case x.wide && !x.digits:
 		return true
 	case x.wide:
-		return !(from > 0 && isDigit(s[from-1])) && !(to < len(s) && isDigit(s[to]))
+		return (from == 0 || !isDigit(s[from-1])) && (to >= len(s) || !isDigit(s[to]))
 	default:
 		return x.stands(s, from, to)
 	}

@@ -126,14 +126,14 @@ func newSet(entries []entry) *set {
 }
 
 // join adds a secret, or its words to one of the same value.
-func (s *set) join(x secret) {
-	for i := range s.secrets {
-		if s.secrets[i].value == x.value {
-			s.secrets[i].words = append(s.secrets[i].words, x.words...)
+func (t *set) join(x secret) {
+	for i := range t.secrets {
+		if t.secrets[i].value == x.value {
+			t.secrets[i].words = append(t.secrets[i].words, x.words...)
 			return
 		}
 	}
-	s.secrets = append(s.secrets, x)
+	t.secrets = append(t.secrets, x)
 }
 
 // Text returns s without credentials.

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"testing"
 )
@@ -20,7 +19,7 @@ func BenchmarkDo(b *testing.B) {
 					w.Write(packed)
 					return
 				}
-				io.WriteString(w, string(plain))
+				w.Write(plain)
 			})
 			c := newClient(b, s.URL)
 			b.ReportAllocs()

@@ -78,7 +78,6 @@ func (f *framing) takeHead(p []byte) int {
 	for i := 0; i < len(p); {
 		end := bytes.IndexByte(p[i:], '\n')
 		if end < 0 {
-			i = len(p)
 			break
 		}
 		i += end + 1

@@ -114,6 +114,7 @@ func FuzzFraming(f *testing.F) {
 		if err != nil {
 			return // net/http closes the connection
 		}
+		defer resp.Body.Close() //nolint:errcheck // it is read from memory
 		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 			return
 		}
