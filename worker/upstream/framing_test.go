@@ -114,7 +114,7 @@ func FuzzFraming(f *testing.F) {
 		if err != nil {
 			return // net/http closes the connection
 		}
-		defer resp.Body.Close() //nolint:errcheck // it is read from memory
+		defer resp.Body.Close()
 		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 			return
 		}
