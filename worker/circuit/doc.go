@@ -14,6 +14,12 @@
 //	  | operator: close                        v      |        transient fault: same rung
 //	  +--------------------------------- one probe ---+
 //
+// The probe is chosen by the worker: one call's own fault must not
+// hold its account. lua/refusals.lua keeps who was refused, and tells a call's own
+// fault from the account's. An outage is held where it is: each process counts,
+// endpoint by endpoint, how its calls go, and where one endpoint fails while others
+// succeed, the endpoint's circuit opens.
+//
 // Half-open is no state of its own: after T the record gives a lease, the probe,
 // to the first call that asks. A probe that is lost with its worker ends with
 // its lease; the next call that asks becomes the probe.

@@ -1,0 +1,225 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/limit"
+)
+
+// stance is how the circuit that an answer speaks to stands after the report.
+type stance struct {
+	// open tells that it holds, for wait; own that the call was its probe; ends that
+	// it was the last of the probes that may fail, and ends.
+	open, own, ends bool
+	wait            time.Duration
+}
+
+// report tells the circuits and the process's breaker what the call met.
+func (w *Worker) report(ctx context.Context, p *passage, a attempted) stance {
+	d := a.decision
+	c := stance{wait: time.Second}
+	opens := circuit.Name{}
+	if d.Circuit.Effect == policy.EffectOpen {
+		opens = circuit.Name{Upstream: p.acct.name}
+		if d.Circuit.Scope == policy.ScopeEndpoint {
+			opens.Endpoint = p.endpoint
+		}
+	}
+	outage := p.done(resultOf(d))
+	told := false
+	for _, g := range p.gates {
+		switch {
+		case g.name == opens:
+			told = true
+			c = w.tell(ctx, p, a, g, d.Circuit)
+		case g.token == "":
+		case opens.Upstream != "" && opens.Endpoint == "":
+			// The account stopped the call before its endpoint could answer.
+			w.send(ctx, g.name, circuit.Report{Verdict: circuit.Unsent, Token: g.token})
+		case faulty(d) && g.hold == outageHold:
+			// The outage goes on, and its circuit takes the next rung. The call is not
+			// parked: it spends an attempt, as any call that meets a fault.
+			w.tell(ctx, p, a, g, outageCircuit)
+		case faulty(d):
+			w.send(ctx, g.name, p.says(circuit.Report{
+				Verdict: circuit.Fault, Epoch: g.epoch, Token: g.token, Fault: faultText(a),
+				Delays: faultDelays(d),
+			}))
+		default:
+			w.send(ctx, g.name, p.says(circuit.Report{Verdict: circuit.Answer, Epoch: g.epoch, Token: g.token}))
+		}
+	}
+	if opens.Upstream != "" && !told {
+		// An endpoint's circuit that was closed when the call went out.
+		c = w.tell(ctx, p, a, gate{name: opens, epoch: w.circuitRecord(ctx, opens).Epoch}, d.Circuit)
+	}
+	if outage.Account {
+		w.log.Warn("the API fails too often: its circuit opens", "upstream", p.acct.name)
+		w.tell(ctx, p, a, p.gates[0], outageCircuit)
+	}
+	for _, endpoint := range outage.Endpoints {
+		name := circuit.Name{Upstream: p.acct.name, Endpoint: endpoint}
+		if r := w.circuitRecord(ctx, name); r.State == circuit.Closed {
+			w.log.Warn("an endpoint fails too often while others work: its circuit opens", "circuit", name.String())
+			w.tell(ctx, p, a, gate{name: name, epoch: r.Epoch}, outageCircuit)
+		}
+	}
+	return c
+}
+
+// circuitRecord reads a circuit's record; where it cannot be read it is that of a circuit
+// which was never opened.
+func (w *Worker) circuitRecord(ctx context.Context, name circuit.Name) circuit.Record {
+	r, err := w.circuits.Get(ctx, name)
+	w.trouble(err)
+	return r
+}
+
+// says adds to a report whose it is.
+func (p *passage) says(r circuit.Report) circuit.Report {
+	r.Call, r.Endpoint = circuit.CallName(p.take.ID, p.take.Generation), p.endpoint
+	return r
+}
+
+const (
+	// mostRateWait is the longest wait after a quota error that says: too many calls a
+	// second. A longer one is for a quota that is used up.
+	mostRateWait = time.Minute
+	// outageHold is the policy's hold for an API that fails too often.
+	outageHold = "outage"
+)
+
+// outageCircuit is what an outage does to the circuit that it is of.
+var outageCircuit = policy.Circuit{Effect: policy.EffectCount, Hold: outageHold, After: 1}
+
+// tell reports an error that is the circuit's own.
+func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c policy.Circuit) stance {
+	end, source := until(p.acct.policy, c.Hold, a.Outcome, 0)
+	report := p.says(circuit.Report{
+		Lonely:  p.take.Circuit.Lonely && g.name.Endpoint == "",
+		Parked:  c.Effect == policy.EffectOpen && (a.decision.Job == policy.Park || g.token != ""),
+		Verdict: circuit.OwnError, Epoch: g.epoch, Token: g.token, ID: newToken(), After: c.After, MaxProbes: c.MaxProbes,
+		Delays:     delays(p.acct.policy, c.Hold, a.Outcome),
+		ServerSaid: serverSaid(source),
+		Cause: circuit.Cause{
+			Reason: c.Hold, Hold: c.Hold, Source: source, Class: string(a.decision.Class), Code: a.Outcome.Code,
+			Message: messageOf(a), CorrelationID: a.Outcome.CorrelationID,
+		},
+	})
+	rateError := a.decision.Class == policy.Quota && time.Until(end) <= mostRateWait
+	if rateError && g.name.Endpoint == "" && p.acct.plan.Adaptive() {
+		report.AdaptiveRate = limit.AdaptiveStart
+	}
+	standing, ok := w.send(ctx, g.name, report)
+	s := stance{own: g.token != "", ends: standing.Ends, wait: time.Second}
+	if !ok || !standing.Open {
+		return s
+	}
+	if g.name.Endpoint == "" {
+		p.acct.gate.Hold(standing.Epoch, time.Now().Add(standing.Wait))
+	}
+	s.open, s.wait = true, max(standing.Wait, time.Second)
+	return s
+}
+
+// send reports to a circuit until Redis has it: a hold that the fleet does not
+// hear of costs calls.
+func (w *Worker) send(ctx context.Context, name circuit.Name, r circuit.Report) (circuit.Standing, bool) {
+	var standing circuit.Standing
+	err := w.insist(ctx, func(ctx context.Context) (err error) {
+		standing, err = w.circuits.Report(ctx, name, r)
+		return err
+	})
+	w.accounts[name.Upstream].hold.lift()
+	return standing, err == nil
+}
+
+// healed resets the account's streak of failures after another answer of the API.
+func (w *Worker) healed(ctx context.Context, p *passage, a attempted, streak int) {
+	counts := a.decision.Circuit.Effect == policy.EffectOpen && a.decision.Circuit.Scope == policy.ScopeAccount
+	if streak == 0 || counts || a.Outcome.Transport != policy.TransportNone {
+		return
+	}
+	g := p.gates[0]
+	w.send(ctx, g.name, p.says(circuit.Report{Verdict: circuit.Answer, Epoch: g.epoch}))
+}
+
+// resultOf is what a decision means to the process's breaker.
+func resultOf(d policy.Decision) circuit.Result {
+	switch {
+	case d.Circuit.Effect == policy.EffectCount:
+		return circuit.Failed
+	case d.Circuit.Effect == policy.EffectOpen && d.Circuit.Scope == policy.ScopeAccount && d.Circuit.After <= 1:
+		return circuit.Tripped
+	case d.Circuit.Success, d.Circuit.Effect == policy.EffectOpen && d.Circuit.Scope == policy.ScopeEndpoint:
+		return circuit.Healthy
+	default:
+		return circuit.Neutral
+	}
+}
+
+// faulty tells a transient fault, which says nothing about the account, from an
+// answer that does.
+func faulty(d policy.Decision) bool {
+	return d.Circuit.Effect == policy.EffectCount && d.Class != policy.Unknown
+}
+
+// faultText says what an attempt met: "protocol, HTTP 200; x-correlation-id 4f1c".
+func faultText(a attempted) string {
+	text := string(a.decision.Class)
+	switch {
+	case codeOf(a.Outcome) != "":
+		text += " " + a.Outcome.Code
+	case a.Outcome.Status != 0:
+		text += fmt.Sprintf(", HTTP %d", a.Outcome.Status)
+	}
+	if message := messageOf(a); message != "" {
+		text += ": " + message
+	}
+	if a.Outcome.CorrelationID != "" {
+		text += "; x-correlation-id " + a.Outcome.CorrelationID
+	}
+	return text
+}
+
+// maxRungs bounds the ladder that goes to Redis; the last rung repeats anyway.
+const maxRungs = 16
+
+// delays are how long the named hold lasts on each rung after an answer.
+func delays(pol *policy.Policy, hold string, o policy.Outcome) []time.Duration {
+	now := time.Now()
+	h, _ := pol.Hold(hold)
+	list := make([]time.Duration, min(max(len(h.Ladder), 1), maxRungs))
+	for rung := range list {
+		end, _ := h.Until(o, now, rung, rand.Int64N)
+		list[rung] = end.Sub(now)
+	}
+	return list
+}
+
+// faultLadder is when the next probe goes out after one that met a transient fault:
+// the time of the hold has passed, and such a fault says nothing about the account.
+var faultLadder = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
+
+// faultDelays are how long until the next probe after one that met a fault: no less
+// than the server asked for.
+func faultDelays(d policy.Decision) []time.Duration {
+	if d.LeastWait > 0 {
+		return []time.Duration{d.LeastWait}
+	}
+	return faultLadder
+}
+
+func serverSaid(source string) bool {
+	return source == policy.SourceRetryAfter || source == policy.SourceRateLimitReset
+}
+
+func until(pol *policy.Policy, hold string, o policy.Outcome, rung int) (time.Time, string) {
+	h, _ := pol.Hold(hold)
+	return h.Until(o, time.Now(), rung, nil)
+}
