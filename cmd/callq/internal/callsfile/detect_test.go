@@ -280,45 +280,54 @@ func TestTheCommandMakesCallsOfTheFile(t *testing.T) {
 		}
 		last = test.kind
 		for _, name := range names {
-			dir, text := t.TempDir(), test.text
-			switch PackingOf(name) {
-			case Gzip:
-				text = gzipped(text)
-				if lack("gzip") != "" {
-					continue
-				}
-			case Zstd:
-				text = zstandard(text)
-				if lack("zstd") != "" {
-					continue
-				}
-			}
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			head, whole, err := Head(strings.NewReader(test.text))
-			if err != nil {
-				t.Fatal(err)
-			}
-			run(t, dir, Detect(head, whole).In(name))
-			if data, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(data) != text {
-				t.Errorf("%s: the command has changed the file: %v", name, err)
-			}
-			made, err := filepath.Glob(filepath.Join(dir, "*"))
-			if err != nil || len(made) != 2 {
-				t.Fatalf("%s: %v, %v", name, made, err)
-			}
-			out := made[0]
-			if filepath.Base(out) == name {
-				out = made[1]
-			}
-			if got := pathsOf(t, out); got != test.made {
-				t.Errorf("%s: calls %q, want %q", name, got, test.made)
-			}
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				makesCalls(t, name, test.text, test.made)
+			})
 		}
 	}
 	if ran == 0 {
 		t.Skip("none of the tools is here")
+	}
+}
+
+// makesCalls runs the command that is told for a file of that name and text, and
+// looks at the calls that it makes.
+func makesCalls(t *testing.T, name, text, want string) {
+	dir, plain := t.TempDir(), text
+	switch PackingOf(name) {
+	case Gzip:
+		text = gzipped(text)
+		if lack("gzip") != "" {
+			return
+		}
+	case Zstd:
+		text = zstandard(text)
+		if lack("zstd") != "" {
+			return
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	head, whole, err := Head(strings.NewReader(plain))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, dir, Detect(head, whole).In(name))
+	if data, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(data) != text {
+		t.Errorf("%s: the command has changed the file: %v", name, err)
+	}
+	made, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(made) != 2 {
+		t.Fatalf("%s: %v, %v", name, made, err)
+	}
+	out := made[0]
+	if filepath.Base(out) == name {
+		out = made[1]
+	}
+	if got := pathsOf(t, out); got != want {
+		t.Errorf("%s: calls %q, want %q", name, got, want)
 	}
 }
 
