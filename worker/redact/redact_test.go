@@ -290,6 +290,25 @@ func TestTheOldestValuesAreForgottenTheLatestNever(t *testing.T) {
 	}
 }
 
+func TestAKeptValueIsForgottenForNoOther(t *testing.T) {
+	parent := redact.New(2, nil)
+	r := redact.New(2, parent)
+	r.Add("token-from-before")
+	r.Keep("proxy-password-1", "proxy")
+	r.Keep("token-from-before")
+	for i := range 20 {
+		r.Add(fmt.Sprintf("token-%06d", i))
+	}
+	for _, one := range []*redact.Redactor{r, parent} {
+		if got := one.Text("proxy-password-1 token-from-before token-000019"); got != "[redacted] [redacted] [redacted]" {
+			t.Error(got)
+		}
+		if got := one.Text("token-000018"); got != "token-000018" {
+			t.Errorf("the limit holds for the others: %s", got)
+		}
+	}
+}
+
 func TestAHeaderLosesCredentialsAndCookies(t *testing.T) {
 	r := with(key)
 	r.Add("solar", "X-Key")

@@ -25,14 +25,14 @@ type Redactor struct {
 	set atomic.Pointer[set]
 }
 
-// New returns a Redactor that remembers the last limit values, and tells parent
-// of each value. A limit of 0 means [DefaultLimit]; parent may be nil.
+// New returns a Redactor that remembers the last limit values, besides those that are
+// kept, and tells parent of each value. A limit of 0 means [DefaultLimit]; parent may be nil.
 func New(limit int, parent *Redactor) *Redactor { return &Redactor{limit: limit, parent: parent} }
 
 // set is what a Redactor knows at one moment. It is never changed.
 type set struct {
 	entries []entry // the oldest first
-	known   map[string][]string
+	known   map[string]entry
 	secrets []secret
 	// occurs tells which bytes begin a character of a secret.
 	occurs [256]bool
@@ -45,6 +45,8 @@ type set struct {
 type entry struct {
 	value string
 	words []string
+	// kept tells that it is not forgotten for newer ones.
+	kept bool
 }
 
 // Add remembers a value, and what it is made of: the value without space and byte
@@ -52,33 +54,44 @@ type entry struct {
 // Basic pair. words are the scheme, the header, the query parameter or the user
 // name that the value stands behind on the wire; they matter for short values
 // alone. Adding a known value again costs one look-up.
-func (r *Redactor) Add(value string, words ...string) {
-	if r == nil || value == "" || r.knows(value, words) {
+func (r *Redactor) Add(value string, words ...string) { r.add(value, words, false) }
+
+// Keep is [Redactor.Add] for a value that is never forgotten, however many follow:
+// one that is in use for as long as the process runs, and is read only once.
+func (r *Redactor) Keep(value string, words ...string) { r.add(value, words, true) }
+
+func (r *Redactor) add(value string, words []string, kept bool) {
+	if r == nil || value == "" || r.knows(value, words, kept) {
 		return
 	}
-	r.parent.Add(value, words...)
+	r.parent.add(value, words, kept)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.knows(value, words) {
+	if r.knows(value, words, kept) {
 		return
 	}
 	var entries []entry
 	if old := r.set.Load(); old != nil {
 		entries = slices.Clone(old.entries)
 	}
+	added := entry{value: value, words: slices.Clone(words), kept: kept}
 	if i := slices.IndexFunc(entries, func(e entry) bool { return e.value == value }); i >= 0 {
-		words = append(slices.Clone(entries[i].words), words...)
+		added.words, added.kept = append(slices.Clone(entries[i].words), words...), kept || entries[i].kept
 		entries = slices.Delete(entries, i, i+1)
 	}
-	entries = append(entries, entry{value, slices.Clone(words)})
 	limit := r.limit
 	if limit == 0 {
 		limit = DefaultLimit
 	}
-	if n := len(entries) - limit; n > 0 {
-		entries = slices.Delete(entries, 0, n)
-	}
-	r.set.Store(newSet(entries))
+	over := len(entries) + 1 - limit
+	entries = slices.DeleteFunc(entries, func(e entry) bool {
+		if over <= 0 || e.kept {
+			return false
+		}
+		over--
+		return true
+	})
+	r.set.Store(newSet(append(entries, added)))
 }
 
 func (r *Redactor) current() *set {
@@ -88,17 +101,19 @@ func (r *Redactor) current() *set {
 	return r.set.Load()
 }
 
-func (r *Redactor) knows(value string, words []string) bool {
+// knows reports whether value was added with these words and, where kept is set,
+// is never forgotten.
+func (r *Redactor) knows(value string, words []string, kept bool) bool {
 	s := r.set.Load()
 	if s == nil {
 		return false
 	}
 	have, ok := s.known[value]
-	if !ok {
+	if !ok || kept && !have.kept {
 		return false
 	}
 	for _, w := range words {
-		if !slices.Contains(have, w) {
+		if !slices.Contains(have.words, w) {
 			return false
 		}
 	}
@@ -106,9 +121,9 @@ func (r *Redactor) knows(value string, words []string) bool {
 }
 
 func newSet(entries []entry) *set {
-	s := &set{entries: entries, known: make(map[string][]string, len(entries))}
+	s := &set{entries: entries, known: make(map[string]entry, len(entries))}
 	for _, e := range entries {
-		s.known[e.value] = e.words
+		s.known[e.value] = e
 		for _, x := range derive(e.value, e.words) {
 			s.join(x)
 		}

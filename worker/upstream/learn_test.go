@@ -222,13 +222,16 @@ func TestTheCredentialsOfAProxyAreKnown(t *testing.T) {
 		"socks5://alice@corp:" + key + "@proxy.example:1": {key},
 	} {
 		for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
-			var r redact.Redactor
-			learnProxies(&r, func(asked string) string {
+			r := redact.New(maxRedacted, nil)
+			learnProxies(r, func(asked string) string {
 				if asked == name {
 					return value
 				}
 				return ""
 			})
+			for i := range maxRedacted + 1 {
+				r.Add(fmt.Sprintf("token of hour %d", i))
+			}
 			for _, secret := range secrets {
 				if got := r.Text("invalid proxy address " + secret + " " + value); strings.Contains(got, key) || strings.Contains(got, secret) {
 					t.Errorf("%s=%s: %s", name, value, got)
