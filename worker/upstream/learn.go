@@ -42,7 +42,7 @@ func namesToken(name string) bool {
 
 // learnProxies tells secrets of the credentials in the proxies of the environment,
 // which net/http sends as Proxy-Authorization, and which its errors quote where a
-// URL cannot be read. get reads a variable.
+// URL cannot be read. get reads a variable. They are read once, and so kept.
 func learnProxies(secrets *redact.Redactor, get func(string) string) {
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
 		value := get(name)
@@ -59,13 +59,13 @@ func learnProxies(secrets *redact.Redactor, get func(string) string) {
 			user, password = "", user // a key in the place of the user name
 		}
 		for _, v := range []string{password, unescaped(password)} {
-			secrets.Add(v, user, unescaped(user), "Proxy-Authorization")
+			secrets.Keep(v, user, unescaped(user), "Proxy-Authorization")
 		}
 		user, password = unescaped(user), unescaped(password)
 		if !ok {
 			user, password = password, ""
 		}
-		secrets.Add(base64.StdEncoding.EncodeToString([]byte(user+":"+password)), "Basic")
+		secrets.Keep(base64.StdEncoding.EncodeToString([]byte(user+":"+password)), "Basic")
 	}
 }
 
@@ -76,7 +76,8 @@ func unescaped(s string) string {
 	return s
 }
 
-// learnQuery tells secrets of the parameters of a URL that credentials go by.
+// learnQuery tells secrets of the parameters of a URL that credentials go by. They are
+// read once, and so kept.
 func learnQuery(secrets *redact.Redactor, raw string) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -85,7 +86,7 @@ func learnQuery(secrets *redact.Redactor, raw string) {
 	for name, values := range u.Query() {
 		if redact.NamesCredential(name) {
 			for _, v := range values {
-				secrets.Add(v, name)
+				secrets.Keep(v, name)
 			}
 		}
 	}
