@@ -150,13 +150,14 @@ func (f *limitFields) add(name string, part rateLimitPart, lines []string, serve
 	if part == partResetMillis {
 		number = millisOrEpoch
 	}
+	whole := joinLines(lines) // once: a hostile header has very many lines
 	for _, line := range lines {
 		eachValue(line, func(value string) {
 			value, _, _ = strings.Cut(value, ";")
 			if part == partRemaining {
 				f.remaining = append(f.remaining, readAllowance(value))
 			} else if wait, ok := readWait(value, server, number); ok {
-				f.resets = append(f.resets, ServerTime{Source: SourceRateLimitReset, Header: name, Value: joinLines(lines), Wait: wait})
+				f.resets = append(f.resets, ServerTime{Source: SourceRateLimitReset, Header: name, Value: whole, Wait: wait})
 			}
 		})
 	}

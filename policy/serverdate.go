@@ -39,8 +39,12 @@ func readISODate(s string) (time.Time, bool) {
 			break
 		}
 	}
-	if s[10] == ' ' {
-		s = s[:10] + "T" + s[11:]
+	const day = len("2006-01-02")
+	if len(s) <= day {
+		return time.Time{}, false // spaces have made up its length
+	}
+	if s[day] == ' ' {
+		s = s[:day] + "T" + s[day+1:]
 	}
 	if i := strings.IndexByte(s, ' '); i >= 0 {
 		s = s[:i] + s[i+1:] // "2006-01-02 15:04:05 +0000"
