@@ -122,12 +122,16 @@ func gunzip(body []byte, limit int64) ([]byte, error) {
 		if err := decodeInto(&out, z, limit); err != nil {
 			return out.Bytes(), err
 		}
+		// Padding is looked for only where no member follows: to look through the rest
+		// after each of many small members takes the square of the body's length.
 		rest := body[len(body)-source.Len():]
-		if padding(rest) {
-			return out.Bytes(), nil
-		}
-		if !hasPrefix(rest, gzipMagic) {
-			return out.Bytes(), errTrailing
+		if !bytes.HasPrefix(rest, gzipMagic) {
+			if padding(rest) {
+				return out.Bytes(), nil
+			}
+			if !hasPrefix(rest, gzipMagic) {
+				return out.Bytes(), errTrailing
+			}
 		}
 		if err := z.Reset(source); err != nil {
 			return out.Bytes(), err
