@@ -35,6 +35,7 @@ holds:
   quota: {sources: [retry-after, ratelimit-reset, ladder], max: 25h, ladder: [2s, 5s]}
   rate: {sources: [retry-after, ratelimit-reset, ladder], max: 25h, ladder: [1s, 2s]}
   permission: {sources: [retry-after, ladder], max: 25h, ladder: [1s, 2s]}
+  credential: {sources: [retry-after, ladder], max: 25h, ladder: [1s, 2s]}
   outage: {sources: [retry-after, ladder], max: 25h, ladder: [1s, 2s]}
 `
 
