@@ -238,7 +238,9 @@ func (f *fleet) moved(s *step, c command, name string, before, after circuitLook
 		wrong("without being its probe changed")
 	case !before.open && (verdict != "error" || !same || after.rung != 1):
 		wrong("without an error of its epoch, or on a wrong rung, opened")
-	case verdict == "error" && (!after.open || before.open && after.rung != before.rung+1):
+	case verdict == "error" && before.open && after.hold != before.hold && (!after.open || after.rung != 1):
+		wrong("as its probe met another error and did not take the first rung of")
+	case verdict == "error" && before.open && after.hold == before.hold && (!after.open || after.rung != before.rung+1):
 		wrong("as its probe did not take the next rung of")
 	case verdict == "fault" && (!after.open || after.rung != before.rung):
 		wrong("as its probe met a fault and did not stay on the rung of")

@@ -203,7 +203,7 @@ func (f *fleet) number(key, field string) int64 {
 // circuitLook is a circuit's record as Redis has it; times in ms.
 type circuitLook struct {
 	open                                     bool
-	token                                    string
+	token, hold                              string
 	epoch, until, rung, turn, lease, limited int64
 	endpoints                                int64
 }
@@ -211,7 +211,7 @@ type circuitLook struct {
 func (f *fleet) look(name string) circuitLook {
 	key := f.key(name)
 	return circuitLook{
-		open: f.hget(key, "state") == "open", token: f.hget(key, "token"), epoch: f.number(key, "epoch"),
+		open: f.hget(key, "state") == "open", token: f.hget(key, "token"), hold: f.hget(key, "hold"), epoch: f.number(key, "epoch"),
 		until: f.number(key, "until"), rung: f.number(key, "rung"), turn: f.number(key, "turn"),
 		lease: f.number(key, "lease"), limited: f.number(key, "limited"), endpoints: f.number(key, "endpoints"),
 	}

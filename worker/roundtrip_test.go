@@ -99,8 +99,10 @@ func TestACallCostsTwoRoundTripsToRedisAThirdWhereItWaitsForItsSlotAndFewerWithO
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			const calls = 200
+			begun := time.Now()
 			own, others, all := tripsOf(t, calls, c.places, c.limits)
-			t.Logf("%d calls took %d scripts of callq's, beside %d other commands: %v", calls, own, others, all)
+			took := time.Since(begun)
+			t.Logf("%d calls took %d scripts of callq's, beside %d other commands in %s: %v", calls, own, others, took, all)
 			// A tenth more for questions that find nothing to do.
 			if most := int(c.most*calls) + calls/10; own > most {
 				t.Errorf("%d calls took %d scripts, want %v each: %v", calls, own, c.most, all)
@@ -108,8 +110,9 @@ func TestACallCostsTwoRoundTripsToRedisAThirdWhereItWaitsForItsSlotAndFewerWithO
 			if own < int(c.least*calls) {
 				t.Errorf("%d calls took only %d scripts: this shows nothing, or less is promised than is done", calls, own)
 			}
-			// What goes on in the background, not once a call.
-			if others > calls/2 {
+			// What goes on in the background, not once a call: a machine that is slow
+			// has more of it.
+			if others > calls/2+20*int(took.Seconds()) {
 				t.Errorf("beside its scripts %d calls took %d commands, want none but for what goes on without them: %v", calls, others, all)
 			}
 		})

@@ -98,7 +98,7 @@ func TestWhatACallMetIsReportedWhenRedisIsOutOfMemory(t *testing.T) {
 // out opens the account's circuit for a moment and lets the probe out.
 func (d *desk) out(token string) {
 	d.t.Helper()
-	d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
+	d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}, Cause: circuit.Cause{Hold: "quota"}})
 	d.probe(account, token)
 }
 

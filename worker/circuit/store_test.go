@@ -176,6 +176,39 @@ func TestAReportThatIsMadeAgainCountsOnce(t *testing.T) {
 	})
 }
 
+func TestAProbeThatMeetsAnotherErrorBeginsTheLadderOfItsHoldAndTheCountOfItsProbes(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		fail := func(token, hold string, epoch int64, maxProbes int) circuit.Standing {
+			return d.report(account, circuit.Report{
+				Verdict: circuit.OwnError, Token: token, Epoch: epoch, MaxProbes: maxProbes, Call: token + "#0",
+				Delays: []time.Duration{time.Millisecond, 2 * time.Millisecond, 3 * time.Millisecond}, Cause: circuit.Cause{Hold: hold},
+			})
+		}
+		fail("opener", "quota", 0, 0)
+		for _, probe := range []struct {
+			hold      string
+			maxProbes int
+			rung      int
+			ends      bool
+		}{
+			{"quota", 0, 2, false},
+			{"quota", 0, 3, false},
+			{"permission", 2, 1, false},
+			{"permission", 2, 2, true},
+			{"quota", 0, 1, false},
+			{"quota", 0, 2, false},
+		} {
+			token := fmt.Sprintf("%s-%d", probe.hold, d.get(account).Epoch)
+			a := d.probe(account, token)
+			s := fail(token, probe.hold, a.Epoch, probe.maxProbes)
+			r := d.get(account)
+			if s.Ends != probe.ends || r.Rung != probe.rung || r.Hold != probe.hold {
+				t.Fatalf("after probe %s the circuit is on rung %d of %q, and the probe ends: %t; want %+v", token, r.Rung, r.Hold, s.Ends, probe)
+			}
+		}
+	})
+}
+
 func TestAfterAHoldOneCallOfManyGetsTheProbe(t *testing.T) {
 	each(t, func(t *testing.T, d *desk) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})

@@ -65,9 +65,9 @@ func TestWhenRedisIsFullCallsUnderWayAreRecordedAndNoOtherBegins(t *testing.T) {
 		t.Errorf("%d calls were begun without memory: %s", len(late), inWords(late, full))
 	}
 	for _, p := range f.processes {
-		if text := p.said.String(); !strings.Contains(text, "its memory is full; raise maxmemory on the server") {
-			t.Errorf("%s does not say what is wrong and what to do", p.name)
-		}
+		f.await(p.name+" to say what is wrong and what to do", func() bool {
+			return strings.Contains(p.said.String(), "its memory is full; raise maxmemory on the server")
+		})
 	}
 	f.wantCalm(lines, time.Since(full))
 	f.wantBooks(batch)

@@ -60,6 +60,12 @@ local function describe()
     redis.call('HSET', KEYS[1], 'max_probes', ARGV[6], unpack(ARGV, 14 + delays))
   end
 end
+-- described returns one of the fields that describe the error.
+local function described(field)
+  for i = 14 + delays, #ARGV - 1, 2 do
+    if ARGV[i] == field then return ARGV[i + 1] end
+  end
+end
 local function result(n, ends)
   local r = redis.call('HMGET', KEYS[1], 'state', 'epoch', 'until')
   local record = n == 1 and redis.call('HGETALL', KEYS[1]) or {}
@@ -111,6 +117,10 @@ end
 if probe then
   note_refusal(call, at, epoch, parked, true)
   redis.call('HDEL', KEYS[1], 'faults')
+  -- Another kind of hold begins its own ladder, and its own count of probes.
+  if own.hold ~= described('hold') then
+    rung, failed, own.failed_by = 0, 0, nil
+  end
   open(refused(rung + 1), rung + 1, failed + 1)
   redis.call('HSET', KEYS[1], 'failed_by', append_each(own.failed_by, call, math.max(max_probes, 16)))
   describe()
