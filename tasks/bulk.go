@@ -90,13 +90,14 @@ type bulk struct {
 func (b *bulk) read(ctx context.Context, lines iter.Seq2[Line, error]) error {
 	c := &chunk{}
 	for line, err := range lines {
+		var hash string
 		if err == nil {
 			line.Call.Batch = b.batch
-			line.Call, _, err = b.p.rules.checkLine(line.Call)
+			line.Call, hash, err = b.p.rules.checkLine(line.Call)
 		}
 		var entry ledger.Entry
 		if err == nil {
-			entry, err = b.p.entry(ctx, line.Call)
+			entry, err = b.p.entry(ctx, line.Call, hash)
 		}
 		var bad *FieldError
 		if errors.As(err, &bad) {

@@ -13,16 +13,19 @@ const contentPrefix = "c-"
 // it wherever it stands, so that inserting, removing, sorting or splitting lines repeats no call.
 func ContentKey(hash string) string { return contentPrefix + hash[:16] }
 
-// checkLine is [Rules.Check] for a call that may have no key. It then gets its [ContentKey], and byContent is true.
-func (r Rules) checkLine(c Call) (checked Call, byContent bool, err error) {
-	if byContent = c.Key == ""; byContent {
+// checkLine is [Rules.Check] for a call that may have no key. It then gets its [ContentKey], and hash is the [ContentHash] that
+// the key is made of; of a call with a key it is empty.
+func (r Rules) checkLine(c Call) (checked Call, hash string, err error) {
+	byContent := c.Key == ""
+	if byContent {
 		c.Key = contentPrefix // until the content is complete and checked
 	}
 	if checked, err = r.Check(c); err != nil || !byContent {
-		return checked, byContent, err
+		return checked, "", err
 	}
-	checked.Key = ContentKey(ContentHash(checked))
-	return checked, true, nil
+	hash = ContentHash(checked)
+	checked.Key = ContentKey(hash)
+	return checked, hash, nil
 }
 
 // contents are the lines without a key that were read, by the 64 bits that their keys are made of.

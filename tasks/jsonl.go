@@ -82,7 +82,9 @@ func (o ReadOptions) readLine(text []byte, number int) (Line, error) {
 		err = &FieldError{Field: "batch", Problem: "is not for files", Fix: "a file is sent as one batch, with --batch NAME"}
 	}
 	if err == nil {
-		line.Call, line.ByContent, err = o.Rules.checkLine(c)
+		var hash string
+		line.Call, hash, err = o.Rules.checkLine(c)
+		line.ByContent = hash != ""
 	}
 	if bad := (*FieldError)(nil); errors.As(err, &bad) {
 		bad.Line = number

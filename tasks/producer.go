@@ -84,7 +84,7 @@ func (p *Producer) Submit(ctx context.Context, c Call) (Receipt, error) {
 }
 
 func (p *Producer) submit(ctx context.Context, c Call) (Receipt, error) {
-	entry, err := p.entry(ctx, c)
+	entry, err := p.entry(ctx, c, "")
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -148,14 +148,17 @@ func UpstreamOf(queue string) string {
 	return upstream
 }
 
-// entry makes a checked call ready for the ledger.
-func (p *Producer) entry(ctx context.Context, c Call) (ledger.Entry, error) {
+// entry makes a checked call ready for the ledger. hash is its [ContentHash], or empty where that is not known yet.
+func (p *Producer) entry(ctx context.Context, c Call, hash string) (ledger.Entry, error) {
+	if hash == "" {
+		hash = ContentHash(c)
+	}
 	content, err := EncodeCall(c)
 	if err != nil {
 		return ledger.Entry{}, err
 	}
 	e := ledger.Entry{
-		ID: TaskID(c.Batch, c.Key), Key: c.Key, Hash: ContentHash(c),
+		ID: TaskID(c.Batch, c.Key), Key: c.Key, Hash: hash,
 		Queue: Queue(c.Upstream, c.Priority), Content: content, API: p.apis[c.Upstream],
 	}
 	if c.NotBefore != nil {
