@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/ending"
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
@@ -41,8 +41,6 @@ const (
 	// elsewhere it takes as many as there are places, see stock.
 	laneSize = 16
 	maxLanes = 8
-	// maxErrorText bounds what asynq stores as a task's last error.
-	maxErrorText = 1 << 10
 )
 
 // The weights with which a server asks its queues: low still gets its share.
@@ -78,7 +76,7 @@ func (p *putBack) Error() string { return p.text }
 
 // err says the verb in asynq's language.
 func (v verb) err() error {
-	v.text = errorText(v.text)
+	v.text = ending.ErrorText(v.text)
 	switch v.kind {
 	case again:
 		return &putBack{v}
@@ -87,16 +85,6 @@ func (v verb) err() error {
 	default:
 		return nil
 	}
-}
-
-// errorText is a text as asynq can store it as a task's last error: it becomes a
-// protobuf string, and one that is not UTF-8 strands the task in active for ever.
-func errorText(text string) string {
-	text = strings.ToValidUTF8(text, "\uFFFD")
-	if len(text) > maxErrorText {
-		text = strings.ToValidUTF8(text[:maxErrorText], "")
-	}
-	return text
 }
 
 // retryDelay is asynq's RetryDelayFunc. asynq floors due times to whole seconds,

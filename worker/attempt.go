@@ -126,6 +126,8 @@ func (w *Worker) notSent(ctx context.Context, p *passage, a attempted) verb {
 	switch {
 	case a.lost:
 		return w.leave(p.take)
+	case a.late && p.take.Sent > 0: // an earlier worker may have sent it
+		return w.endUnsent(ctx, p.take, p, policy.OutcomeUnknown, lostAnswer)
 	case a.late:
 		return w.endUnsent(ctx, p.take, p, policy.Expired, deadlinePassed)
 	case errors.Is(a.Err, ErrMaybeSent):

@@ -7,8 +7,8 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // deadlineEvery is how often the calls that wait are looked at for deadlines that have
@@ -18,7 +18,7 @@ const deadlineEvery = time.Second
 // What the records of such calls say.
 const (
 	deadlinePassed = "its deadline passed before it could be sent"
-	lostAnswer     = "its worker ended between sending it and recording the answer"
+	lostAnswer     = ending.LostAnswer
 )
 
 // late reports whether the call's deadline has passed, by Redis's clock when the call
@@ -134,8 +134,5 @@ func withdrawal(p *passage) (ledger.Withdrawal, error) {
 	if t.Sent > 0 {
 		class, detail = policy.OutcomeUnknown, lostAnswer
 	}
-	f := unsent(t, p.endpoint, class, detail)
-	f.Ending.FinishedAt, f.Group = t.At, groupOf(f.Ending)
-	tail, err := broker.LastErrorTail(errorText(lastError(t, f)), t.At)
-	return ledger.Withdrawal{Record: t.Record, Final: f, Tail: tail}, err
+	return ending.Withdrawal(t.Record, unsent(t, p.endpoint, class, detail), t.At)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // insistFor is how long a worker goes on trying to record what it knows. It is
@@ -109,24 +110,8 @@ func (w *Worker) endUnsent(ctx context.Context, t *ledger.Take, p *passage, clas
 
 // unsent is the ending of a call that is not to be sent.
 func unsent(t *ledger.Take, endpoint string, class policy.Class, detail string) ledger.Final {
-	f := ledger.Final{
-		State: ledger.Dead,
-		Ending: ledger.Ending{
-			Class: string(class), Message: clip(detail), UserMessage: class.Message(), Advice: class.Advice(),
-			Attempts: t.Attempts, Parked: t.Parked, FirstAt: t.FirstAt, FinishedAt: time.Now().UTC(),
-		},
-		Assumed: class == policy.OutcomeUnknown,
-	}
-	if n := len(t.Log); n > 0 && class != policy.MalformedTask {
-		// What the API said last is the best that support can be given.
-		f.Ending.Code, f.Ending.CorrelationID, f.Ending.HTTPStatus = t.Log[n-1].Code, t.Log[n-1].CorrelationID, t.Log[n-1].Status
-	}
-	f.Ending.Endpoint = endpoint
-	if f.Assumed {
-		// The attempt that was on its way may have reached the API: it counts.
-		t.Attempts = max(t.Attempts, t.Sent)
-		f.Ending.Attempts = t.Attempts
-	}
+	f := ending.Unsent(&t.Record, endpoint, class, detail)
+	t.Attempts = f.Ending.Attempts
 	return f
 }
 
@@ -173,7 +158,7 @@ func (w *Worker) endConvicted(ctx context.Context, p *passage) verb {
 }
 
 func (w *Worker) endDead(ctx context.Context, t *ledger.Take, p *passage, f ledger.Final) verb {
-	f.Group = groupOf(f.Ending)
+	f.Group = ending.GroupOf(f.Ending)
 	if _, mine := w.recordEnd(ctx, t, f, nil); !mine {
 		return w.leave(t)
 	}

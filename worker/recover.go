@@ -3,13 +3,13 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // A worker that lives lengthens the leases of its calls every 5 s, by 30 s (asynq's
@@ -134,10 +134,6 @@ func (w *Worker) takeBack(ctx context.Context, queue, id string, by time.Time) (
 	return n > 0, err
 }
 
-// epitaph begins the error with which a dead letter's task goes to asynq's archive.
-// lua/dequeue.lua knows it too.
-func epitaph(id string, generation int) string { return fmt.Sprintf("[callq %s g%d]", id, generation) }
-
 // runAgain redrives a dead letter that somebody has run with asynq's own tools: its
 // last error is still the one with which this very generation was archived. What
 // comes back for another reason, as after a crash, has ended and stays so. It stands
@@ -159,7 +155,7 @@ func (w *Worker) runAgain(ctx context.Context, got ledger.Dequeued) {
 
 // redrive tells whether the dead letter need not go back to the archive.
 func (w *Worker) redrive(ctx context.Context, record ledger.Record, message string) (redriven bool) {
-	if !strings.HasPrefix(broker.LastError(message), epitaph(record.ID, record.Generation)) {
+	if !strings.HasPrefix(broker.LastError(message), ending.Epitaph(record.ID, record.Generation)) {
 		return false
 	}
 	refused := error(nil)

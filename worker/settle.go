@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // settle carries the decision out: the circuit first, so that the fleet stops at
@@ -124,7 +125,7 @@ func (w *Worker) end(ctx context.Context, p *passage, a attempted, d policy.Deci
 		f.Ending.Advice = strings.TrimSpace(d.Advice + " " + a.Advice)
 	}
 	if f.State == ledger.Dead {
-		f.Group = groupOf(f.Ending)
+		f.Group = ending.GroupOf(f.Ending)
 	}
 	streak, mine := w.recordEnd(ctx, t, f, entry)
 	w.healed(ctx, p, a, streak)
@@ -156,13 +157,7 @@ func ended(t *ledger.Take, f ledger.Final) verb {
 	if f.State != ledger.Dead {
 		return verb{kind: over}
 	}
-	return verb{kind: buried, text: lastError(t, f)}
-}
-
-// lastError is the text with which a dead letter's task goes to asynq's archive.
-func lastError(t *ledger.Take, f ledger.Final) string {
-	text := strings.TrimSpace(fmt.Sprintf("%s %s: %s", f.Ending.Class, f.Ending.Code, f.Ending.Message))
-	return epitaph(t.ID, t.Generation) + " " + text
+	return verb{kind: buried, text: ending.LastError(t.ID, t.Generation, f.Ending)}
 }
 
 // messageOf is what the API said, or what kept it from saying anything.
@@ -184,10 +179,6 @@ func stateOf(j policy.Job) ledger.State {
 	}
 }
 
-func groupOf(e ledger.Ending) ledger.Group {
-	return ledger.Group{Class: e.Class, Code: e.Code, Endpoint: e.Endpoint, Message: e.UserMessage, Advice: e.Advice}
-}
-
 // note writes the log line and the event of an attempt.
 func (w *Worker) note(p *passage, a attempted, d policy.Decision, s ledger.State) {
 	t := p.take
@@ -206,9 +197,4 @@ const maxLogMessage = 200
 // clip keeps an API's message within what a record should hold.
 func clip(s string) string { return clipTo(s, 2<<10) }
 
-func clipTo(s string, most int) string {
-	if len(s) > most {
-		s = s[:most]
-	}
-	return strings.ToValidUTF8(s, "\uFFFD")
-}
+func clipTo(s string, most int) string { return ending.Clip(s, most) }

@@ -25,8 +25,9 @@ func (a *app) adminCommand() *cobra.Command {
 		Long: `Serve the operator's address: health, a status page, and asynq's dashboard. Workers
 serve it too; this command is for a machine without one.
 
-On a loopback address it is open to everybody on this machine. On any other it
-asks for a token of admin.tokens:
+Without admin.tokens it must listen on a loopback address, and is open to everybody
+on this machine. Where tokens are configured it asks for one of them, on a loopback
+address too; /healthz and /readyz ask for none:
 
   admin:
     listen: 0.0.0.0:8080
@@ -133,7 +134,7 @@ func (d *door) serve(on *desk, log *slog.Logger) error {
 		names = append(names, u.Name)
 	}
 	handler, err := admin.New(admin.Config{
-		Redis: on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Producer: on.producer, Upstreams: names,
+		Redis: on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Producer: on.producer, Upstreams: names, Endpoint: on.endpoint,
 		Loopback: d.loopback, Tokens: d.tokens, Logger: log,
 	})
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // desk is an open way to the queue, with the books on it.
@@ -25,6 +26,8 @@ type desk struct {
 	ledger   *ledger.Ledger
 	circuits *circuit.Store
 	producer *tasks.Producer
+	// endpoint folds the paths of calls that are ended without a worker.
+	endpoint ending.Endpoint
 }
 
 // connect opens Redis as the configuration says. Commands that need another
@@ -50,8 +53,12 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
+	endpoint, err := endpointOf(cfg)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
 	return &desk{
-		secrets: a.secrets, cfg: cfg, conn: conn, ledger: ledger.New(conn.Client), producer: producer,
+		secrets: a.secrets, endpoint: endpoint, cfg: cfg, conn: conn, ledger: ledger.New(conn.Client), producer: producer,
 		circuits: circuit.NewStore(conn.Client, whoami()),
 	}, nil
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
@@ -125,13 +124,9 @@ func (a *app) showMissing(cfg *config.Config, calls int) {
 // endpointsOf counts the calls of a plan that have not ended, the most frequent
 // endpoint first, and makes the first request to each upstream.
 func endpointsOf(cfg *config.Config, in *callsFile, p *plan, rules tasks.Rules) ([]*endpointCost, []*firstRequest, error) {
-	folds := map[string]func(method, path string) string{}
-	for _, u := range cfg.Upstreams {
-		fold, err := worker.FoldEndpoints(u.Endpoints)
-		if err != nil {
-			return nil, nil, err
-		}
-		folds[u.Name] = fold
+	fold, err := endpointOf(cfg)
+	if err != nil {
+		return nil, nil, err
 	}
 	file, err := in.again()
 	if err != nil {
@@ -160,8 +155,8 @@ func endpointsOf(cfg *config.Config, in *callsFile, p *plan, rules tasks.Rules) 
 			path = c.Path
 		}
 		endpoint := c.Method + " " + path
-		if fold := folds[c.Upstream]; fold != nil {
-			endpoint = fold(c.Method, path)
+		if cfg.Upstream(c.Upstream) != nil {
+			endpoint = fold(c.Upstream, c.Method, path)
 		}
 		counts[endpointCost{Upstream: c.Upstream, Endpoint: endpoint}]++
 	}

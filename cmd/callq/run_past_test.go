@@ -137,6 +137,24 @@ func TestACallThatTheFileDidNotAskForAWhileIsMadeWhenItDoesAgain(t *testing.T) {
 	}
 }
 
+func TestACallThatMayHaveBeenSentIsNotCancelledWhenTheFileDoesNotAskForIt(t *testing.T) {
+	t.Parallel()
+	r := newRerun(t, "")
+	r.write("calls.jsonl", heldCalls)
+	r.leaveOpen("calls.jsonl")
+	batch := r.batch()
+	marked := "callq:{sim}:c:" + tasks.TaskID(batch, "later")
+	if n, err := r.redis.Exists(t.Context(), marked).Result(); err != nil || n != 1 {
+		t.Fatalf("no record %s: %v", marked, err)
+	}
+	r.redis.HSet(t.Context(), marked, "sent", 1)
+	r.write("calls.jsonl", strings.Replace(heldCalls, "later", "other", 1))
+	r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	out, _ := r.callq(exitWell, "batch", "export", batch, "--state", "dead,cancelled")
+	says(t, out, `"key":"later"`)
+	says(t, out, `"state":"dead","class":"outcome_unknown"`)
+}
+
 func TestACallThatWasRedrivenSinceEndsInTheNextRun(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "GET /dead -> 68300006 x3; ok\nGET /dropped -> 68300004")

@@ -9,6 +9,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // missingBatches is how many batches in a row must be missing before no more are
@@ -84,10 +85,10 @@ func (s *session) reconcileCall(ctx context.Context, batch int, r ledger.Record)
 			return nil // another file asks for it
 		}
 		// A call that a worker is making right now ends as it ends.
-		_, _, err := s.desk.ledger.Cancel(ctx, r, ledger.Ending{
+		_, _, err := ending.Cancel(ctx, s.desk.ledger, r, ledger.Ending{
 			Class: string(policy.Cancelled), Rule: withdrawn, Message: "the file does not ask for this call any more",
 			Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
-		})
+		}, s.desk.endpoint)
 		return err
 	case !wanted, !s.plan.waits(r.Key, r.Hash, batch), s.plan.surplus(r):
 		return nil

@@ -11,9 +11,31 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/ending"
 	"github.com/seed-2903acc3/callq/worker/limit"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
+
+// endpointOf folds paths as the upstreams of the configuration do, and as ones without
+// endpoints for others.
+func endpointOf(cfg *config.Config) (ending.Endpoint, error) {
+	plain, err := worker.FoldEndpoints(nil)
+	if err != nil {
+		return nil, err
+	}
+	folds := map[string]func(method, path string) string{}
+	for _, u := range cfg.Upstreams {
+		if folds[u.Name], err = worker.FoldEndpoints(u.Endpoints); err != nil {
+			return nil, err
+		}
+	}
+	return func(upstream, method, path string) string {
+		if fold := folds[upstream]; fold != nil {
+			return fold(method, path)
+		}
+		return plain(method, path)
+	}, nil
+}
 
 // upstreamsOf turns the configuration into what a worker needs: policies are
 // loaded, references to credentials become secrets that are read when used.

@@ -19,6 +19,9 @@ var ErrNoBatch = errors.New("no such batch")
 // ErrNoCall reports a call that the ledger has never heard of, or has forgotten.
 var ErrNoCall = errors.New("no such call")
 
+// ErrMaybeSent reports a call that may have been sent, so that nobody can cancel it.
+var ErrMaybeSent = errors.New("the call may have been sent")
+
 // Counts are the books of a batch: Accepted = Open + Done + Dead + Dropped +
 // Cancelled, always.
 type Counts struct {

@@ -89,11 +89,16 @@ func (w *Withdrawal) args() ([]any, error) {
 }
 
 // Cancel ends an open call that no worker is making. It reports whether it did,
-// and whether a worker is making the call right now.
+// and whether a worker is making the call right now. It leaves one that carries the
+// mark of a send alone, with [ErrMaybeSent]: nobody knows what became of that one.
 func (l *Ledger) Cancel(ctx context.Context, r Record, e Ending) (cancelled, active bool, err error) {
+	r.Sent = 0
 	withdrawn, err := l.Withdraw(ctx, r.Queue, []Withdrawal{{Record: r, Final: Final{State: Cancelled, Ending: e}, AnyGeneration: true}})
 	if err != nil {
 		return false, false, fmt.Errorf("cancel call %s: %w", r.ID, err)
+	}
+	if withdrawn[0] == OtherMark {
+		return false, false, fmt.Errorf("cancel call %s: %w", r.ID, ErrMaybeSent)
 	}
 	return withdrawn[0] == Withdrew, withdrawn[0] == Taken, nil
 }

@@ -18,7 +18,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // readyTimeout is how long Redis may take for a worker to be ready.
@@ -36,9 +38,13 @@ type Config struct {
 	Producer *tasks.Producer
 	// Upstreams are the names whose circuits are shown.
 	Upstreams []string
+	// Endpoint folds the paths of calls that are ended here. Defaults to the way of
+	// upstreams that configure no endpoints.
+	Endpoint ending.Endpoint
 	// Loopback says that only this machine reaches the address.
 	Loopback bool
-	// Tokens are who may enter.
+	// Tokens are who may enter. Where there are any, they are asked for on a loopback
+	// address too.
 	Tokens []Token
 	// Logger receives what fails. Defaults to none.
 	Logger *slog.Logger
@@ -73,6 +79,13 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Endpoint == nil {
+		fold, err := worker.FoldEndpoints(nil)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Endpoint = func(_, method, path string) string { return fold(method, path) }
+	}
 	h := &handler{cfg: cfg, log: cfg.Logger}
 	health := http.NewServeMux()
 	health.HandleFunc("GET /healthz", h.health)
@@ -100,7 +113,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// A page of another site can point its own name at 127.0.0.1 (DNS
 		// rebinding); the browser then sends that name.
 		http.Error(w, "this address is for this machine alone: call it 127.0.0.1 or localhost", http.StatusForbidden)
-	case !h.cfg.Loopback && !h.allowed(r):
+	case len(h.cfg.Tokens) > 0 && !h.allowed(r):
 		header.Set("WWW-Authenticate", `Bearer realm="callq"`)
 		http.Error(w, "a bearer token is needed: Authorization: Bearer …", http.StatusUnauthorized)
 	default:

@@ -137,6 +137,25 @@ func TestOtherAddressesAskForAToken(t *testing.T) {
 	}
 }
 
+func TestConfiguredTokensAreAskedForOnLoopbackToo(t *testing.T) {
+	cfg, _ := mini(t)
+	cfg.Tokens = []Token{{Name: "ops", Read: func() (string, error) { return "secret", nil }}}
+	for _, path := range []string{"/", "/asynqmon/", "/asynqmon/api/queues"} {
+		if got, _, _ := ask(t, cfg, "GET", path, nil); got != http.StatusUnauthorized {
+			t.Errorf("%s without a token: %d", path, got)
+		}
+		with := func(r *http.Request) { r.Header.Set("Authorization", "Bearer secret") }
+		if got, _, _ := ask(t, cfg, "GET", path, with); got != http.StatusOK {
+			t.Errorf("%s with the token: %d", path, got)
+		}
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if got, _, _ := ask(t, cfg, "GET", path, nil); got != http.StatusOK {
+			t.Errorf("%s without a token: %d", path, got)
+		}
+	}
+}
+
 func TestAPageOfAnotherSiteGetsNothing(t *testing.T) {
 	cfg, _ := mini(t)
 	for host, want := range map[string]int{
@@ -281,6 +300,36 @@ func TestACallIsCancelledFromEveryListOfTheDashboard(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestDeletingACallThatMayHaveBeenSentSaysThatNobodyKnowsItsOutcome(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		cfg := configOn(t, rdb)
+		for key, change := range map[string]func(id string) (int, string, http.Header){
+			"deleted": func(id string) (int, string, http.Header) {
+				return ask(t, cfg, "DELETE", "/asynqmon/api/queues/sim/pending_tasks/"+id, nil)
+			},
+			"archived": func(id string) (int, string, http.Header) {
+				return ask(t, cfg, "POST", "/asynqmon/api/queues/sim/pending_tasks/"+id+":archive", nil)
+			},
+			"among others": func(id string) (int, string, http.Header) {
+				return ask(t, cfg, "POST", "/asynqmon/api/queues/sim/pending_tasks:batch_delete", func(r *http.Request) {
+					r.Body = io.NopCloser(strings.NewReader(`{"task_ids":["` + id + `"]}`))
+				})
+			},
+		} {
+			r := submit(t, cfg, "b", key)
+			rdb.HSet(t.Context(), "callq:{sim}:c:"+r.ID, "sent", 1)
+			if got, body, _ := change(r.ID); got >= 300 {
+				t.Errorf("%s: %d %s", key, got, body)
+			}
+			record, err := cfg.Ledger.Find(t.Context(), r.ID)
+			if err != nil || record.State != ledger.Dead || record.Ending.Class != "outcome_unknown" || record.Ending.Endpoint != "GET /x" {
+				t.Errorf("%s: it is %s, %+v, %v", key, record.State, record.Ending, err)
+			}
+		}
+		audited(t, cfg, "b", ledger.Counts{Accepted: 3, Dead: 3})
+	})
 }
 
 // audited says that the books agree, record by record.

@@ -6,9 +6,10 @@
 //	GET /            the books of the batches, the circuits
 //	    /asynqmon/   asynq's dashboard
 //
-// Who may enter: on a loopback address everybody on this machine, and nobody from
-// a page of another site (the Host header and the origin are checked). On any
-// other address every route but the first two asks for a bearer token.
+// Who may enter: where tokens are configured, every route but the first two asks for
+// one of them. Without tokens it must stand on a loopback address, where everybody on
+// this machine may enter, and nobody from a page of another site (the Host header and
+// the origin are checked).
 //
 // It reads the ledger and the circuits. It knows nothing of upstreams but their
 // names, and makes no call.

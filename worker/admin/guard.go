@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // guard stands before what asynq's dashboard changes. asynq knows nothing of the
 // books: a task that it deletes would leave a call open for ever, and one that it
 // runs from its archive is dead in the books and would be thrown away. So deleting
-// or archiving a waiting task cancels the call, running an archived one redrives
-// it, and what would break the books is refused with the reason.
+// or archiving a waiting task cancels the call, or ends it as outcome_unknown where
+// it may have been sent; running an archived one redrives it, and what would break the books is refused with the reason.
 func (h *handler) guard(board http.Handler, w http.ResponseWriter, r *http.Request) {
 	queue, list, task := splitRoute(strings.TrimPrefix(r.URL.Path, monitorRoot+"api/queues/"))
 	kind, op, _ := strings.Cut(list, ":")
@@ -122,16 +123,16 @@ type refusal string
 func (r refusal) Error() string { return string(r) }
 
 func (h *handler) cancel(ctx context.Context, r ledger.Record) error {
-	cancelled, active, err := h.cfg.Ledger.Cancel(ctx, r, ledger.Ending{
+	state, active, err := ending.Cancel(ctx, h.cfg.Ledger, r, ledger.Ending{
 		Class: "cancelled", Message: "cancelled in asynqmon", UserMessage: "This request was cancelled before it was carried out.",
 		Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
-	})
+	}, h.cfg.Endpoint)
 	switch {
 	case err != nil:
 		return err
 	case active:
 		return refusal("a worker is making the call right now: it ends as it ends")
-	case !cancelled:
+	case state == "":
 		return refusal(fmt.Sprintf("the call is %s already", r.State))
 	}
 	return nil

@@ -1,0 +1,150 @@
+// Package ending makes the endings of calls that no answer ended: those that are not
+// to be sent, and those of which nobody knows what became of them. It may change
+// without notice.
+//
+// It must not know of workers: the admin server and the commands end calls too.
+//
+//	state, active, err := ending.Cancel(ctx, books, record, ledger.Ending{Class: "cancelled"}, fold)
+package ending
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+const (
+	// LostAnswer says of a call that may have been sent why nobody knows its answer.
+	LostAnswer = "its worker ended between sending it and recording the answer"
+	// maxErrorText bounds what asynq stores as a task's last error.
+	maxErrorText = 1 << 10
+	// maxMessage bounds what a record keeps of a message.
+	maxMessage = 2 << 10
+)
+
+// Unsent is the ending of a call that is not to be sent, now or again. One of class
+// outcome_unknown may have been sent: a real answer replaces its ending.
+func Unsent(r *ledger.Record, endpoint string, class policy.Class, detail string) ledger.Final {
+	f := ledger.Final{
+		State: ledger.Dead,
+		Ending: ledger.Ending{
+			Class: string(class), Message: Clip(detail, maxMessage), UserMessage: class.Message(), Advice: class.Advice(), Endpoint: endpoint,
+			Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
+		},
+		Assumed: class == policy.OutcomeUnknown,
+	}
+	if n := len(r.Log); n > 0 && class != policy.MalformedTask {
+		// What the API said last is the best that support can be given.
+		f.Ending.Code, f.Ending.CorrelationID, f.Ending.HTTPStatus = r.Log[n-1].Code, r.Log[n-1].CorrelationID, r.Log[n-1].Status
+	}
+	if f.Assumed {
+		// The attempt that was on its way may have reached the API: it counts.
+		f.Ending.Attempts = max(r.Attempts, r.Sent)
+	}
+	return f
+}
+
+// Withdrawal is how a waiting call ends that is dead.
+func Withdrawal(r ledger.Record, f ledger.Final, at time.Time) (ledger.Withdrawal, error) {
+	f.Ending.FinishedAt, f.Group = at, GroupOf(f.Ending)
+	tail, err := broker.LastErrorTail(ErrorText(LastError(r.ID, r.Generation, f.Ending)), at)
+	return ledger.Withdrawal{Record: r, Final: f, Tail: tail}, err
+}
+
+// Endpoint folds a call's method and path, without query, into the endpoint that it
+// is known by.
+type Endpoint func(upstream, method, path string) string
+
+// Cancel ends an open call that no worker is making, and returns the state that it
+// has then: cancelled, or dead where it may have been sent and nobody knows what
+// became of it. The state is empty where the call was left as it is: it had ended
+// before, or a worker is making it, which active reports. Of the record only its id,
+// its queue and its batch are needed.
+func Cancel(ctx context.Context, l *ledger.Ledger, r ledger.Record, e ledger.Ending, fold Endpoint) (state ledger.State, active bool, err error) {
+	for {
+		cancelled, active, err := l.Cancel(ctx, r, e)
+		switch {
+		case err == nil && cancelled:
+			return ledger.Cancelled, false, nil
+		case !errors.Is(err, ledger.ErrMaybeSent):
+			return "", active, err
+		}
+		marked, err := l.Get(ctx, r.Queue, r.ID)
+		if errors.Is(err, ledger.ErrNoCall) {
+			return "", false, nil
+		}
+		if err != nil {
+			return "", false, err
+		}
+		if marked.Sent == 0 {
+			continue // its worker, or another, has recorded what became of it
+		}
+		f := Unsent(&marked, endpointOf(&marked, fold), policy.OutcomeUnknown, LostAnswer+"; then it was cancelled")
+		w, err := Withdrawal(marked, f, time.Now().UTC())
+		if err != nil {
+			return "", false, err
+		}
+		withdrawn, err := l.Withdraw(ctx, r.Queue, []ledger.Withdrawal{w})
+		switch {
+		case err != nil:
+			return "", false, err
+		case withdrawn[0] == ledger.Withdrew:
+			return ledger.Dead, false, nil
+		case withdrawn[0] != ledger.OtherMark:
+			return "", withdrawn[0] == ledger.Taken, nil
+		}
+	}
+}
+
+// endpointOf is the endpoint of a call that no worker has read; empty for one that
+// cannot be read.
+func endpointOf(r *ledger.Record, fold Endpoint) string {
+	call, err := tasks.Decode(r.Content)
+	if err != nil {
+		return ""
+	}
+	path, err := call.URLPath()
+	if err != nil {
+		return ""
+	}
+	return fold(tasks.UpstreamOf(r.Queue), call.Method, path)
+}
+
+// Epitaph begins the error with which a dead letter's task goes to asynq's archive.
+// The ledger's lua/dequeue.lua knows it too.
+func Epitaph(id string, generation int) string { return fmt.Sprintf("[callq %s g%d]", id, generation) }
+
+// LastError is the text with which a dead letter's task goes to asynq's archive.
+func LastError(id string, generation int, e ledger.Ending) string {
+	return Epitaph(id, generation) + " " + strings.TrimSpace(fmt.Sprintf("%s %s: %s", e.Class, e.Code, e.Message))
+}
+
+// ErrorText is a text as asynq can store it: a task whose last error is not valid
+// UTF-8 would stay active for ever.
+func ErrorText(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) > maxErrorText {
+		text = strings.ToValidUTF8(text[:maxErrorText], "")
+	}
+	return text
+}
+
+// GroupOf is the group of dead letters that an ending belongs to.
+func GroupOf(e ledger.Ending) ledger.Group {
+	return ledger.Group{Class: e.Class, Code: e.Code, Endpoint: e.Endpoint, Message: e.UserMessage, Advice: e.Advice}
+}
+
+// Clip keeps a text within what a record should hold.
+func Clip(s string, most int) string {
+	if len(s) > most {
+		s = s[:most]
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}

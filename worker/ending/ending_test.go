@@ -1,0 +1,113 @@
+package ending
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+func fold(upstream, method, path string) string { return upstream + " " + method + " " + path }
+
+// sent submits a POST and returns what the ledger knows of it.
+func sent(t *testing.T, rdb *redis.Client) (*ledger.Ledger, ledger.Record) {
+	t.Helper()
+	producer, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := tasks.Call{Batch: "b", Key: "k", Upstream: "sim", Method: "POST", Path: "/orders"}
+	receipt, err := producer.Submit(t.Context(), call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	books := ledger.New(rdb)
+	r, err := books.Find(t.Context(), receipt.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return books, r
+}
+
+func mark(t *testing.T, rdb *redis.Client, id string, attempt int) {
+	t.Helper()
+	if err := rdb.HSet(t.Context(), "callq:{sim}:c:"+id, "sent", attempt).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func cancel(t *testing.T, books *ledger.Ledger, r ledger.Record) (ledger.State, bool) {
+	t.Helper()
+	state, active, err := Cancel(t.Context(), books, r, ledger.Ending{Class: "cancelled"}, fold)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state, active
+}
+
+func TestACallThatMayHaveBeenSentIsNeverCancelled(t *testing.T) {
+	for name, late := range map[string]bool{"the record says so": false, "it was marked since the record was read": true} {
+		t.Run(name, func(t *testing.T) {
+			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+				books, r := sent(t, rdb)
+				mark(t, rdb, r.ID, 3)
+				if !late {
+					r.Sent = 3
+				}
+				if state, active := cancel(t, books, r); state != ledger.Dead || active {
+					t.Fatalf("state %q, active %v", state, active)
+				}
+				got, err := books.Find(t.Context(), r.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				e := got.Ending
+				if got.State != ledger.Dead || e.Class != "outcome_unknown" || e.Attempts != 3 || e.Endpoint != "sim POST /orders" ||
+					e.UserMessage == "" || e.Advice == "" || !strings.Contains(e.Message, LostAnswer) {
+					t.Errorf("it is %s: %+v", got.State, e)
+				}
+				groups, err := books.DeadGroups(t.Context())
+				if err != nil || len(groups) != 1 || groups[0].Class != "outcome_unknown" || groups[0].Name != got.Group {
+					t.Errorf("groups %+v, %v", groups, err)
+				}
+				if found, err := books.Audit(t.Context(), "b", tasks.TaskID); err != nil || len(found) != 0 {
+					t.Errorf("audit: %+v, %v", found, err)
+				}
+				if n := rdb.HGet(t.Context(), "callq:{sim}:c:"+r.ID, "assumed").Val(); n != "1" {
+					t.Error("a real answer would not replace the ending")
+				}
+			})
+		})
+	}
+}
+
+func TestACallWhoseMarkWasClearedIsCancelled(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		books, r := sent(t, rdb)
+		r.Sent = 1 // and the attempt was recorded since
+		if state, _ := cancel(t, books, r); state != ledger.Cancelled {
+			t.Errorf("state %q", state)
+		}
+	})
+}
+
+func TestACallThatIsBeingMadeOrHasEndedIsLeftAlone(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		books, r := sent(t, rdb)
+		mark(t, rdb, r.ID, 1)
+		rdb.ZAdd(context.Background(), "asynq:{sim}:lease", redis.Z{Score: 9e9, Member: r.ID})
+		if state, active := cancel(t, books, r); state != "" || !active {
+			t.Errorf("while it is being made: state %q, active %v", state, active)
+		}
+		rdb.ZRem(t.Context(), "asynq:{sim}:lease", r.ID)
+		cancel(t, books, r)
+		if state, active := cancel(t, books, r); state != "" || active {
+			t.Errorf("the second time: state %q, active %v", state, active)
+		}
+	})
+}
