@@ -62,7 +62,7 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 			return w.leave(t)
 		}
 		w.note(p, a, d, "")
-		return verb{kind: again, delay: delay, failed: true, text: fmt.Sprintf("attempt %d: %s %s", a.number, d.Class, a.Outcome.Code)}
+		return verb{kind: again, delay: delay, failed: true, text: fmt.Sprintf("attempt %d: %s", a.number, faultText(a))}
 	default:
 		t.Attempts = a.number
 		return w.end(ctx, p, a, d, entry)

@@ -135,7 +135,8 @@ func (d *door) serve(on *desk, log *slog.Logger) error {
 	}
 	handler, err := admin.New(admin.Config{
 		Redis: on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Producer: on.producer, Upstreams: names, Endpoint: on.endpoint,
-		Loopback: d.loopback, Tokens: d.tokens, Logger: log,
+		Concurrency: configured(on.cfg),
+		Loopback:    d.loopback, Tokens: d.tokens, Logger: log,
 	})
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
 )
 
@@ -61,7 +62,7 @@ func (a *app) batchListCommand() *cobra.Command {
 func (a *app) batchStatusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status NAME",
-		Short: "Print the books of a batch, and why calls failed",
+		Short: "Print the books of a batch, why calls failed and what the open ones wait for",
 		Args:  takes("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			d, err := a.desk(cmd.Context(), "batch")
@@ -73,10 +74,16 @@ func (a *app) batchStatusCommand() *cobra.Command {
 			if err != nil {
 				return a.noBatch(err)
 			}
-			if a.json {
-				return a.printJSON(booksOf(b))
+			list, err := a.whyWaits(cmd.Context(), d, b)
+			if err != nil {
+				return err
 			}
-			return a.ended(cmd.Context(), d, booksOf(b))
+			if a.json {
+				books := booksOf(b)
+				books.Waits = list.reasons
+				return a.printJSON(books)
+			}
+			return errors.Join(a.ended(cmd.Context(), d, booksOf(b)), list.print(a.stdout))
 		},
 	}
 }
@@ -147,13 +154,6 @@ status is 3 where some calls are dead or dropped.`,
 	}
 }
 
-// hintWorker says so where nobody is there to make the calls that are waited for.
-func (a *app) hintWorker(ctx context.Context, d *desk) {
-	if n, err := d.ledger.Workers(ctx); err == nil && n == 0 {
-		a.progressf("No worker is running; start one with %s.", a.next("work"))
-	}
-}
-
 // pollEvery is how often a waiting command asks.
 const pollEvery = 250 * time.Millisecond
 
@@ -163,25 +163,51 @@ func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
 	if err != nil || b.Counts.Open == 0 {
 		return booksOf(b), err
 	}
-	a.hintWorker(ctx, d)
 	first := b.Counts.Open
 	bar := a.newProgress()
 	bar.begin(int(first), 0)
 	defer bar.close()
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return booksOf(b), ctx.Err()
-		}
-		if b, err = d.ledger.Batch(ctx, name); err != nil || b.Counts.Open == 0 {
-			return booksOf(b), err
+	moved, last := time.Now(), first
+	err = a.waitFor(ctx, d, bar, name, func(why *waits) (bool, error) {
+		now, err := d.ledger.Batch(ctx, name)
+		if err == nil {
+			b = now
 		}
 		c := b.Counts
+		if c.Open != last {
+			moved, last = time.Now(), c.Open
+		}
+		bar.hold(why.brief(time.Since(moved) > stillFor))
 		bar.done(int(max(first-c.Open, 0)), 0, func() string {
 			return fmt.Sprintf("; in all %s dead, %s dropped", grouped(c.Dead), grouped(c.Dropped))
 		})
+		return c.Open == 0, err
+	})
+	return booksOf(b), err
+}
+
+// waitFor asks until what it waits for has ended. It says what the calls of the batch
+// wait for, and goes on where Redis was away for a while.
+func (a *app) waitFor(ctx context.Context, d *desk, bar *progress, batch string, ask func(*waits) (ended bool, err error)) error {
+	why := a.newWaits(d, false, func(line string) { bar.say("%s", line) }, batch)
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		ended, err := ask(why)
+		switch err = d.explain(err); {
+		case err == nil && ended:
+			return nil
+		case err == nil:
+			why.look(ctx, time.Now())
+		case ctx.Err() != nil || !passes(err):
+			return err
+		default:
+			why.tell(waiting.Facts{Now: time.Now(), Redis: err}, time.Now())
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }

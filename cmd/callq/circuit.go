@@ -13,6 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
 )
 
@@ -176,7 +177,16 @@ no probe follows when that is over.`,
 				t.row(row.Name, row.stateText(now), until, row.reasonText(), orDash(string(row.Code)), orDash(row.CorrelationID),
 					row.byText(), strconv.FormatInt(row.Epoch, 10), strconv.Itoa(row.Rung), grouped(row.Waiting))
 			}
-			return t.flush()
+			if err := t.flush(); err != nil {
+				return err
+			}
+			why := a.newWaits(d, false, nil)
+			facts, err := why.read(ctx)
+			if err != nil {
+				return err
+			}
+			why.reasons, why.now = waiting.Decide(facts), facts.Now
+			return why.print(a.stdout)
 		},
 	}
 }

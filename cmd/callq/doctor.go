@@ -66,6 +66,7 @@ var (
 		{"queues", checkQueues},
 		{"tasks", checkTasks},
 		{"calls", checkCalls},
+		{"waits", checkWaits},
 		{"schedules", checkSchedules},
 	}
 )

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
 // jsonList writes a JSON array an element at a time, for lists of any length.
@@ -46,11 +47,13 @@ type books struct {
 	Dead      int64  `json:"dead"`
 	Dropped   int64  `json:"dropped"`
 	Cancelled int64  `json:"cancelled"`
+	// Waits are the reasons for which open calls wait; only batch status has them.
+	Waits []waiting.Reason `json:"waits,omitempty"`
 }
 
 func booksOf(b ledger.Batch) books {
 	c := b.Counts
-	return books{b.Name, c.Accepted, c.Open, c.Done, c.Dead, c.Dropped, c.Cancelled}
+	return books{Batch: b.Name, Accepted: c.Accepted, Open: c.Open, Done: c.Done, Dead: c.Dead, Dropped: c.Dropped, Cancelled: c.Cancelled}
 }
 
 // losses is the status of a command that has seen the calls of a batch end.

@@ -322,6 +322,8 @@ func (a *app) session(ctx context.Context, s *session, j job) error {
 		circuits: s.desk.circuits, upstreams: names, patience: j.patience,
 		say: func(_ circuit.Record, line string) { s.progress.say("%s", line) },
 	}
+	s.why = a.newWaits(s.desk, true, func(line string) { s.progress.say("%s", line) })
+	s.why.watched = true
 	if err := s.tryMended(ctx, names); err != nil {
 		return s.desk.explain(err)
 	}

@@ -78,12 +78,25 @@ func (s *sending) call(ctx context.Context, method, path string, params []string
 	if !s.wait {
 		return s.receipt(receipt)
 	}
-	s.hintWorker(ctx, d)
-	result, err := d.producer.Wait(ctx, receipt.ID)
+	result, err := s.awaitCall(ctx, d, receipt)
 	if err != nil {
 		return errors.Join(err, fmt.Errorf("the call was sent; its id is %s", receipt.ID))
 	}
 	return s.result(result)
+}
+
+// awaitCall waits until a call has ended.
+func (s *sending) awaitCall(ctx context.Context, d *desk, receipt tasks.Receipt) (result tasks.Result, err error) {
+	bar := s.newProgress()
+	defer bar.close()
+	err = s.waitFor(ctx, d, bar, receipt.Batch, func(*waits) (bool, error) {
+		r, err := d.ledger.Find(ctx, receipt.ID)
+		if err == nil && r.State.Ended() {
+			result = tasks.ResultOf(r)
+		}
+		return r.State.Ended(), err
+	})
+	return result, err
 }
 
 func (s *sending) callOf(method, path string, params []string) (tasks.Call, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +47,7 @@ type session struct {
 	tally     *tally
 	progress  *progress
 	watch     *watch
+	why       *waits
 	log       *slog.Logger
 	onEvent   func(worker.Event)
 	still     standstill
@@ -79,6 +81,10 @@ type session struct {
 	// results from within them: no call was made for those.
 	horizons map[int]ledger.Horizon
 	known    int
+	// openThen is how many calls were open when that was looked at last, moved when it
+	// changed.
+	openThen int
+	moved    time.Time
 }
 
 // firstOther is the number of the first batch of another file.
@@ -307,7 +313,7 @@ func (s *session) follow(ctx context.Context, worked, sent *chan error) error {
 		if err := s.watch.look(ctx); err != nil {
 			return err
 		}
-		s.progress.hold(s.watch.held)
+		s.progress.hold(s.waits(ctx, now))
 		if line := s.still.line(now); line != "" && s.watch.held == "" {
 			s.progress.say("%s", line)
 		}
@@ -318,6 +324,19 @@ func (s *session) follow(ctx context.Context, worked, sent *chan error) error {
 			return err
 		}
 	}
+}
+
+// waits asks why calls wait, says what is new, and returns what to show of it.
+func (s *session) waits(ctx context.Context, now time.Time) string {
+	s.why.query.Batches = s.why.query.Batches[:0]
+	for _, i := range s.inUse() {
+		s.why.query.Batches = append(s.why.query.Batches, s.batch(i))
+	}
+	s.why.look(ctx, now)
+	if open := s.plan.open(); open != s.openThen {
+		s.openThen, s.moved = open, now
+	}
+	return cmp.Or(s.watch.held, s.why.brief(now.Sub(s.moved) > stillFor))
 }
 
 // step writes what has ended and says how far things are.

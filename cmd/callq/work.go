@@ -81,6 +81,8 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 		}
 		log.Log(ctx, level, line)
 	}}
+	why := a.newWaits(d, true, func(line string) { log.Warn(line) })
+	why.watched = true
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -100,8 +102,10 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 		case <-hangups:
 			crew.reload(working)
 			look.upstreams = crew.current.upstreams
+			why.query.Configured = configured(crew.current.desk.cfg)
 		case <-tick.C:
 			_ = look.look(working) // without patience it has no error
+			why.look(working, time.Now())
 		}
 	}
 }

@@ -21,12 +21,13 @@ func Skew(ctx context.Context, client redis.UniversalClient) (time.Duration, err
 		return 0, err
 	}
 	after := time.Now()
-	return skew(theirs, before, after), nil
+	return SkewOf(theirs, before, after), nil
 }
 
-// skew takes the clocks on the wall: what has passed meanwhile counts as well when
-// the machine was asleep.
-func skew(theirs, before, after time.Time) time.Duration {
+// SkewOf is [Skew] for who has asked Redis for its time between before and after. It
+// takes the clocks on the wall: what has passed meanwhile counts as well when the
+// machine was asleep.
+func SkewOf(theirs, before, after time.Time) time.Duration {
 	if ahead := before.Round(0).Sub(theirs); ahead > 0 {
 		return ahead
 	}

@@ -23,7 +23,7 @@ func TestTheSkewIsWhatTheWayToRedisCannotAccountFor(t *testing.T) {
 		{"this clock is behind", 30, 10, 12, -18 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := skew(at(c.theirs), at(c.before), at(c.after)); got != c.want {
+			if got := SkewOf(at(c.theirs), at(c.before), at(c.after)); got != c.want {
 				t.Errorf("%s, want %s", got, c.want)
 			}
 		})

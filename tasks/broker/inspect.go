@@ -20,6 +20,9 @@ type Facts struct {
 	EvictionPolicy string // maxmemory-policy
 	MaxMemory      int64  // bytes; 0: no limit
 	AppendOnly     bool   // an append-only file is written
+	UsedMemory     int64  // bytes
+	Replica        bool   // it follows another server
+	DiskFails      bool   // its append-only file cannot be written
 }
 
 // MayEvict reports whether the server throws data away when its memory is full.
@@ -34,6 +37,28 @@ func (f Facts) WouldEvict() bool { return f.EvictionPolicy != "" && f.EvictionPo
 // TooOld reports whether the server names a version that lacks what callq needs.
 func (f Facts) TooOld() bool {
 	return redisproc.Binary{Version: f.RedisVersion}.TooOld()
+}
+
+// Refusal is why the server refuses to store anything now, in the words of [Explain];
+// nil where it does not, or does not tell.
+func (f Facts) Refusal(describe string) error {
+	code := ""
+	switch {
+	case f.Replica:
+		code = "READONLY"
+	case f.DiskFails:
+		code = "MISCONF"
+	case f.MaxMemory > 0 && f.UsedMemory >= f.MaxMemory && !f.WouldEvict():
+		code = "OOM"
+	default:
+		return nil
+	}
+	for _, known := range replies {
+		if strings.TrimSpace(known.prefix) == code {
+			return &Error{Kind: known.kind, Where: describe, Problem: known.what, Advice: known.todo}
+		}
+	}
+	return nil
 }
 
 // Inspect asks the server about itself with one INFO. On a Cluster one node answers.
@@ -56,7 +81,10 @@ func parseInfo(info string) Facts {
 		RedisVersion:   field["redis_version"],
 		EvictionPolicy: field["maxmemory_policy"],
 		AppendOnly:     field["aof_enabled"] == "1",
+		Replica:        field["role"] == "slave",
 	}
+	f.DiskFails = f.AppendOnly && field["aof_last_write_status"] == "err"
+	f.UsedMemory, _ = strconv.ParseInt(field["used_memory"], 10, 64)
 	f.MaxMemory, _ = strconv.ParseInt(field["maxmemory"], 10, 64)
 	switch {
 	case field["valkey_version"] != "":

@@ -41,6 +41,9 @@ type Config struct {
 	// Endpoint folds the paths of calls that are ended here. Defaults to the way of
 	// upstreams that configure no endpoints.
 	Endpoint ending.Endpoint
+	// Concurrency are the upstreams of the configuration, with how many calls of each
+	// may be under way.
+	Concurrency map[string]int
 	// Loopback says that only this machine reaches the address.
 	Loopback bool
 	// Tokens are who may enter. Where there are any, they are asked for on a loopback

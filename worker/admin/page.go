@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
 // pageBatches is how many batches the page shows, the newest.
@@ -30,6 +31,7 @@ type pageData struct {
 	Batches  []ledger.Batch
 	More     int
 	Circuits []circuit.Record
+	Waits    []string
 }
 
 // page writes the status page.
@@ -49,7 +51,15 @@ func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 		h.fails(w, "read the clock of Redis", err)
 		return
 	}
+	facts, err := waiting.Read(r.Context(), h.cfg.Redis, waiting.Query{Configured: h.cfg.Concurrency})
+	if err != nil {
+		h.fails(w, "read why calls wait", err)
+		return
+	}
 	data := pageData{Now: now, Circuits: circuits}
+	for _, reason := range waiting.Decide(facts) {
+		data.Waits = append(data.Waits, reason.Text(facts.Now))
+	}
 	slices.Reverse(batches)
 	data.More = max(len(batches)-pageBatches, 0)
 	data.Batches = batches[:len(batches)-data.More]

@@ -1,0 +1,82 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+)
+
+// asynqServers is asynq's set of servers: the key of each one's description by when
+// its heartbeat is overdue.
+const asynqServers = "asynq:servers"
+
+// mostServers bounds how many servers are read.
+const mostServers = 2000
+
+// Workers returns, for each queue, how many processes take its tasks, as asynq's
+// heartbeats tell. A process that was killed is counted for up to half a minute.
+func Workers(ctx context.Context, client redis.UniversalClient) (map[string]int, error) {
+	alive, err := client.ZRangeByScore(ctx, asynqServers, &redis.ZRangeBy{
+		Min: fmt.Sprint(time.Now().Unix()), Max: "+inf", Count: mostServers,
+	}).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list the workers: %w", err)
+	}
+	if len(alive) == 0 {
+		return nil, nil
+	}
+	pipe := client.Pipeline()
+	infos := make([]*redis.StringCmd, len(alive))
+	for i, key := range alive {
+		infos[i] = pipe.Get(ctx, key)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	for _, cmd := range infos {
+		// A server that has just ended has no description any more.
+		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "WRONGTYPE") {
+			return nil, fmt.Errorf("read the workers: %w", err)
+		}
+	}
+	processes := map[string]map[string]bool{}
+	for i, key := range alive {
+		// asynq:servers:{HOST:PID:ID}, and one process runs several servers.
+		process := key[:max(strings.LastIndexByte(key, ':'), 0)]
+		for _, queue := range queuesOf(infos[i].Val()) {
+			if processes[queue] == nil {
+				processes[queue] = map[string]bool{}
+			}
+			processes[queue][process] = true
+		}
+	}
+	counts := make(map[string]int, len(processes))
+	for queue, of := range processes {
+		counts[queue] = len(of)
+	}
+	return counts, nil
+}
+
+// queuesOf are the queues that stand in asynq's description of a server; none for
+// what cannot be read.
+func queuesOf(info string) (queues []string) {
+	mt, err := protoregistry.GlobalTypes.FindMessageByName("asynq.ServerInfo")
+	if err != nil {
+		return nil
+	}
+	field := mt.Descriptor().Fields().ByName("queues")
+	m := mt.New()
+	if field == nil || !field.IsMap() || proto.Unmarshal([]byte(info), m.Interface()) != nil {
+		return nil
+	}
+	m.Get(field).Map().Range(func(queue protoreflect.MapKey, _ protoreflect.Value) bool {
+		queues = append(queues, queue.String())
+		return true
+	})
+	return queues
+}

@@ -1,0 +1,45 @@
+package broker_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+func TestTheQueuesOfRunningServersAreReadFromAsynqsHeartbeats(t *testing.T) {
+	rdb, _ := brokertest.Mini(t)
+	if got, err := broker.Workers(t.Context(), rdb); err != nil || len(got) > 0 {
+		t.Fatalf("without a server: %v, %v", got, err)
+	}
+	brokertest.Heartbeat(t, rdb, "another", "b")
+	if err := rdb.Set(t.Context(), "asynq:servers:{odd:1:id}", "garbage", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := rdb.ZAdd(t.Context(), "asynq:servers", redis.Z{Score: 1e10, Member: "asynq:servers:{odd:1:id}"}, redis.Z{Score: 1e10, Member: "asynq:servers:{gone:1:id}"}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // two servers of one process are one worker
+		s := asynq.NewServerFromRedisClient(rdb, asynq.Config{Queues: map[string]int{"a": 1, "b": 2}, LogLevel: asynq.FatalLevel})
+		if err := s.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return nil })); err != nil {
+			t.Fatal(err)
+		}
+		defer s.Shutdown()
+	}
+	var got map[string]int
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
+		var err error
+		if got, err = broker.Workers(t.Context(), rdb); err != nil {
+			t.Fatal(err)
+		}
+		if got["a"] == 1 && got["b"] == 2 {
+			return
+		}
+	}
+	t.Errorf("reads %v", got)
+}

@@ -1,0 +1,341 @@
+package waiting
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+// worthIt is from how long on a limit that is used up is a reason: those of rates are
+// over before one reads of them.
+const worthIt = 5 * time.Second
+
+// Decide returns the reasons for which calls wait, of each upstream the one that stops
+// most first. There are none where calls are made, or none are open.
+func Decide(f Facts) []Reason {
+	if f.Redis != nil {
+		return []Reason{redisReason(f.Redis)}
+	}
+	var list []Reason
+	for _, u := range f.Upstreams {
+		list = append(list, decide(u, f.Now)...)
+	}
+	var here []Reason
+	if f.Skew.Abs() > broker.MaxSkew {
+		side := "ahead of"
+		if f.Skew < 0 {
+			side = "behind"
+		}
+		here = append(here, Reason{
+			Kind: Clock, Why: fmt.Sprintf("this machine's clock is %s %s Redis's, and it takes no calls", f.Skew.Abs().Round(time.Second), side),
+			Ends: "it ends when they agree", Todo: "set both by NTP, as with timedatectl set-ntp true",
+		})
+	}
+	return append(here, list...)
+}
+
+// redisReason is why Redis keeps calls from being made, in the broker's words.
+func redisReason(err error) Reason {
+	r := Reason{Kind: Redis, Why: strings.TrimSpace(err.Error()), Ends: "it ends when Redis answers again"}
+	if told := (*broker.Error)(nil); errors.As(err, &told) {
+		r.Why, r.Todo = joinNotEmpty(" ", "Redis", at(told.Where))+": "+told.Problem, told.Advice
+	}
+	return r
+}
+
+func at(where string) string {
+	if where == "" {
+		return ""
+	}
+	return "at " + where
+}
+
+func (u Upstream) pending() (n int64) {
+	for _, q := range u.Queues {
+		n += q.Pending
+	}
+	return n
+}
+
+// sum adds up the queues of an upstream.
+func (u Upstream) sum() (all ledger.Waits) {
+	for _, q := range u.Queues {
+		if !q.Paused {
+			all.Pending += q.Pending
+			all.Oldest = earlier(all.Oldest, q.Oldest)
+		}
+		all.Active += q.Active
+		all.Overdue += q.Overdue
+		all.OverdueAt = earlier(all.OverdueAt, q.OverdueAt)
+		if all.Retry.Message == "" || q.Retry.First.Before(all.Retry.First) {
+			all.Retry.Message = q.Retry.Message
+		}
+		all.Retry = together(all.Retry, q.Retry)
+		all.Scheduled = together(all.Scheduled, q.Scheduled)
+	}
+	return all
+}
+
+func together(a, b ledger.Delayed) ledger.Delayed {
+	a.N += b.N
+	a.First = earlier(a.First, b.First)
+	if b.Last.After(a.Last) {
+		a.Last = b.Last
+	}
+	return a
+}
+
+// earlier is the earlier of two times, of which the zero one is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func decide(u Upstream, now time.Time) []Reason {
+	all := u.sum()
+	queued := u.pending() + all.Retry.N + all.Scheduled.N
+	if u.Open == 0 || u.Open < 0 && queued+all.Active == 0 {
+		return nil
+	}
+	d := deciding{u: u, now: now, all: all}
+	if u.Workers == 0 && all.Active-all.Overdue <= 0 {
+		// Nothing else matters until somebody makes its calls.
+		return append([]Reason{d.nobody(queued + all.Active)}, d.notBefore(true)...)
+	}
+	d.paused()
+	stopped := d.account()
+	flows := all.Pending > 0 && !stopped
+	d.lost()
+	if !stopped {
+		d.concurrency()
+		d.endpoints()
+	}
+	d.backoff(flows)
+	d.list = append(d.list, d.notBefore(flows)...)
+	return d.list
+}
+
+// deciding is the decision about one upstream.
+type deciding struct {
+	u    Upstream
+	now  time.Time
+	all  ledger.Waits
+	list []Reason
+}
+
+func (d *deciding) add(r Reason) {
+	if r.Name == "" {
+		r.Name = d.u.Name
+	}
+	if d.u.Open >= 0 {
+		r.Calls = min(r.Calls, d.u.Open)
+	}
+	d.list = append(d.list, r)
+}
+
+// nobody is that no process takes the calls.
+func (d *deciding) nobody(n int64) Reason {
+	r := Reason{Kind: NoWorker, Name: d.u.Name, Calls: n, Since: d.all.Oldest}
+	if d.u.Open >= 0 {
+		r.Calls = min(r.Calls, d.u.Open)
+	}
+	switch {
+	case !d.u.Configured && d.u.Others > 0:
+		r.Kind, r.Why = NoUpstream, fmt.Sprintf("no worker has the upstream %s in its configuration, nor has this one", d.u.Name)
+	case !d.u.Configured:
+		r.Kind, r.Why = NoUpstream, fmt.Sprintf("this configuration has no upstream %s, and no worker makes its calls", d.u.Name)
+	case d.u.Others > 0:
+		r.Why = fmt.Sprintf("workers are running, but none has the upstream %s in its configuration", d.u.Name)
+	default:
+		r.Why = "no worker is running"
+	}
+	if r.Kind == NoUpstream {
+		r.Todo = fmt.Sprintf("put %s under upstreams in callq.yaml again, or cancel the calls with callq batch cancel", d.u.Name)
+	} else {
+		r.Todo = "start one with callq work"
+	}
+	r.Ends = "it ends when a worker takes them"
+	return r
+}
+
+// paused are the queues that an operator has paused.
+func (d *deciding) paused() {
+	for _, q := range d.u.Queues {
+		if q.Paused && q.Pending > 0 {
+			d.add(Reason{
+				Kind: Paused, Calls: q.Pending, Since: q.PausedAt, Why: fmt.Sprintf("the queue %s is paused by an operator", q.Queue),
+				Ends: "it ends when it is resumed", Todo: "resume it where it was paused (asynqmon)",
+				Some: d.all.Pending > 0,
+			})
+		}
+	}
+}
+
+// account is what holds the whole account. It reports whether anything does.
+func (d *deciding) account() bool {
+	r := d.u.Account
+	limited := r.Limited.Sub(d.now) >= worthIt
+	if r.State != circuit.Open && !limited {
+		return false
+	}
+	if d.all.Pending == 0 {
+		return true // what waits is delayed, and says why itself
+	}
+	if r.State == circuit.Open {
+		d.add(d.circuit(r, d.all.Pending))
+	}
+	if limited {
+		kind := Limit
+		if r.LimitedBy == "budget" {
+			kind = Budget
+		}
+		why := strings.TrimSpace(string(kind) + " " + r.LimitedText)
+		reason := Reason{
+			Kind: kind, Calls: d.all.Pending, Until: r.Limited, Why: "the " + why + " lets calls out one by one",
+			Ends: "the next goes out then", Some: true,
+		}
+		if r.LimitTurns {
+			reason.Why, reason.Ends, reason.Some = "the "+why+" is used up", "calls go on then", false
+			reason.Todo = fmt.Sprintf("if the API allows more, have it count anew: callq circuit close '%s' --reason REASON", r.Name)
+		}
+		d.add(reason)
+	}
+	return r.State == circuit.Open || r.LimitTurns
+}
+
+// circuit is why an open circuit holds n calls.
+func (d *deciding) circuit(r circuit.Record, n int64) Reason {
+	reason := Reason{
+		Kind: Hold, Name: r.Name.String(), Calls: n, Since: r.Since, Until: r.Until,
+		Why: "held (" + joinNotEmpty(": ", r.Reason, SaidBy(r)) + ")", Ends: "one call finds out then whether it works again",
+	}
+	closeIt := fmt.Sprintf("callq circuit close '%s' --reason REASON", r.Name)
+	switch policy.Class(r.Class) {
+	case policy.Auth:
+		reason.Todo = "renew the credential, or correct auth of the upstream; then " + closeIt
+	case policy.Balance:
+		reason.Todo = "top the account up; then " + closeIt
+	case policy.Config:
+		reason.Todo = "correct base_url, tls or auth of the upstream in callq.yaml; then " + closeIt
+	default:
+		reason.Todo = "wait, or " + closeIt
+	}
+	switch {
+	case r.Name.Endpoint != "":
+		reason.Kind = Endpoint
+	case policy.Class(r.Class) == policy.Config && r.Code == circuit.CodeUnreachable:
+		reason.Kind = Unreachable
+	}
+	switch {
+	case r.Probing:
+		reason.Why += ", a probe is under way"
+		reason.Ends, reason.Until = "its answer decides", time.Time{}
+		if reason.Kind == Hold {
+			reason.Kind = Probe
+		}
+	case !r.Until.After(d.now):
+		reason.Ends, reason.Until = "the next call finds out whether it works again", time.Time{}
+	}
+	return reason
+}
+
+// SaidBy is what opened a circuit, in the API's words or an operator's, after what its
+// last probe met.
+func SaidBy(r circuit.Record) string {
+	if r.Note != "" {
+		return joinNotEmpty(": ", r.Who, r.Note)
+	}
+	said := joinNotEmpty(": ", joinNotEmpty(" ", r.Class, code(r)), r.Message)
+	if r.CorrelationID != "" {
+		said += "; x-correlation-id " + r.CorrelationID
+	}
+	if r.Fault != "" {
+		return "the probe met " + r.Fault + "; held for " + said
+	}
+	return said
+}
+
+// code is the API's code; that of callq's own is in the message.
+func code(r circuit.Record) string {
+	if r.Code == circuit.CodeUnreachable {
+		return ""
+	}
+	return r.Code
+}
+
+// lost are calls whose worker was killed or has stopped.
+func (d *deciding) lost() {
+	if d.all.Overdue == 0 {
+		return
+	}
+	d.add(Reason{
+		Kind: LostLease, Calls: d.all.Overdue, Since: d.all.OverdueAt, Why: "the worker that had them was killed or has stopped",
+		Ends: "another worker takes them up within a minute", Some: d.all.Pending > 0,
+	})
+}
+
+// concurrency is that as many calls are under way as may be.
+func (d *deciding) concurrency() {
+	if d.u.Concurrency == 0 || d.all.Active < int64(d.u.Concurrency) || d.all.Pending == 0 {
+		return
+	}
+	d.add(Reason{
+		Kind: Concurrency, Calls: d.all.Pending, Some: true,
+		Why:  fmt.Sprintf("all %d calls that concurrency allows are under way, here or in other processes", d.u.Concurrency),
+		Ends: "the next goes out when one of them ends", Todo: "raise concurrency of the upstream if the API allows more",
+	})
+}
+
+// endpoints are the circuits of single endpoints. Their calls come back after a pause.
+func (d *deciding) endpoints() {
+	for _, r := range d.u.Endpoints {
+		if r.State == circuit.Open && d.all.Retry.N > 0 {
+			reason := d.circuit(r, 0)
+			reason.Some = true
+			d.add(reason)
+		}
+	}
+}
+
+// backoff are calls whose next attempt comes after a pause.
+func (d *deciding) backoff(flows bool) {
+	if d.all.Retry.N == 0 {
+		return
+	}
+	why := "the next attempt comes after a pause"
+	if said := broker.LastError(d.all.Retry.Message); said != "" {
+		why += " (" + said + ")"
+	}
+	d.add(Reason{
+		Kind: Backoff, Calls: d.all.Retry.N, Until: d.all.Retry.First, Last: d.all.Retry.Last, Why: why,
+		Ends: "they are tried again then", Some: flows || d.all.Active > 0,
+	})
+}
+
+// notBefore are calls whose time is to come.
+func (d *deciding) notBefore(flows bool) []Reason {
+	s := d.all.Scheduled
+	if s.N == 0 || !s.Last.After(d.now) {
+		return nil
+	}
+	r := Reason{
+		Kind: NotBefore, Name: d.u.Name, Calls: s.N, Until: s.First, Last: s.Last, Why: "not_before",
+		Ends: "the call is made then", Todo: "cancel it with callq batch cancel if that is too late",
+		Some: flows || d.all.Active > 0,
+	}
+	if s.N > 1 {
+		r.Ends, r.Todo = "each is made when its time comes", "cancel them with callq batch cancel if that is too late"
+	}
+	if d.u.Open >= 0 {
+		r.Calls = min(r.Calls, d.u.Open)
+	}
+	return []Reason{r}
+}

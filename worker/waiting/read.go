@@ -1,0 +1,122 @@
+package waiting
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+// Query says what is asked about.
+type Query struct {
+	// Configured are the upstreams of this process's configuration with their
+	// concurrency; Here reports that this process makes their calls.
+	Configured map[string]int
+	Here       bool
+	// Batches are those that are asked about; none: all calls.
+	Batches []string
+}
+
+// Read takes the facts out of Redis: some ten round trips, however many calls there
+// are.
+func Read(ctx context.Context, rdb redis.UniversalClient, q Query) (Facts, error) {
+	before := time.Now()
+	now, err := rdb.Time(ctx).Result()
+	if err != nil {
+		return Facts{}, err
+	}
+	f := Facts{Now: now}
+	if q.Here {
+		f.Skew = broker.SkewOf(now, before, time.Now())
+	}
+	if f.Redis = refusal(ctx, rdb); f.Redis != nil {
+		return f, nil
+	}
+	books := ledger.New(rdb)
+	open, err := openCalls(ctx, books, q.Batches)
+	if err != nil {
+		return f, err
+	}
+	queues, err := books.Queues(ctx)
+	if err != nil {
+		return f, err
+	}
+	if len(q.Batches) > 0 {
+		queues = slices.DeleteFunc(queues, func(queue string) bool { return open[tasks.UpstreamOf(queue)] == 0 })
+	}
+	waits, err := books.Waits(ctx, now, queues, q.Batches...)
+	if err != nil {
+		return f, err
+	}
+	of := map[string][]ledger.Waits{}
+	var names []string
+	for _, w := range waits {
+		name := tasks.UpstreamOf(w.Queue)
+		if of[name] == nil {
+			names = append(names, name)
+		}
+		of[name] = append(of[name], w)
+	}
+	records, err := circuit.NewStore(rdb, "").Watch(ctx, names)
+	if err != nil {
+		return f, err
+	}
+	workers, err := broker.Workers(ctx, rdb)
+	if err != nil {
+		return f, err
+	}
+	for _, name := range names {
+		concurrency, configured := q.Configured[name]
+		u := Upstream{Name: name, Configured: configured, Concurrency: concurrency, Open: -1, Queues: of[name], Workers: workers[name]}
+		if len(q.Batches) > 0 {
+			u.Open = open[name]
+		}
+		if configured && q.Here {
+			u.Workers = max(u.Workers, 1)
+		}
+		if len(workers) > 0 || q.Here {
+			u.Others = 1
+		}
+		for _, r := range records {
+			switch {
+			case r.Name.Upstream != name:
+			case r.Name.Endpoint == "":
+				u.Account = r
+			default:
+				u.Endpoints = append(u.Endpoints, r)
+			}
+		}
+		f.Upstreams = append(f.Upstreams, u)
+	}
+	return f, nil
+}
+
+// refusal is why Redis would not record a change, though it answers; nil: it would, or
+// does not tell.
+func refusal(ctx context.Context, rdb redis.UniversalClient) error {
+	if ledger.Clustered(rdb) {
+		return nil // one node would answer for all
+	}
+	facts, err := broker.Inspect(ctx, rdb)
+	if err != nil {
+		return nil // as a user who may not ask
+	}
+	return facts.Refusal(broker.Describe(rdb))
+}
+
+// openCalls counts the open calls of batches, by upstream.
+func openCalls(ctx context.Context, books *ledger.Ledger, batches []string) (map[string]int64, error) {
+	open := map[string]int64{}
+	for _, name := range batches {
+		if err := books.AddOpen(ctx, name, open, tasks.UpstreamOf); err != nil {
+			return nil, err
+		}
+	}
+	return open, nil
+}
