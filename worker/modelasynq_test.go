@@ -51,15 +51,20 @@ func (f *fleet) recover() {
 	}
 }
 
-// forward is asynq's forwarder: tasks that are due become pending.
+// forward is asynq's forwarder: tasks that are due become pending. Those that are to
+// be retried are moved by the ledger.
 func (f *fleet) forward() {
 	for _, queue := range tasks.Queues(modelUpstream) {
-		for _, from := range []string{"scheduled", "retry"} {
-			for _, id := range f.upTo(queue, from, time.Now()) {
-				f.must(f.client.LPush(f.ctx, asynqKey(queue, "pending"), id).Err())
-				f.must(f.client.ZRem(f.ctx, asynqKey(queue, from), id).Err())
-				f.must(f.client.HSet(f.ctx, asynqKey(queue, "t:"+id), "state", "pending").Err())
-			}
+		for _, id := range f.upTo(queue, "scheduled", time.Now()) {
+			f.must(f.client.LPush(f.ctx, asynqKey(queue, "pending"), id).Err())
+			f.must(f.client.ZRem(f.ctx, asynqKey(queue, "scheduled"), id).Err())
+			f.must(f.client.HSet(f.ctx, asynqKey(queue, "t:"+id), "state", "pending").Err())
+		}
+		due, pending := len(f.upTo(queue, "retry", time.Now())), f.client.LLen(f.ctx, asynqKey(queue, "pending")).Val()
+		moved, err := f.books.ForwardRetries(f.ctx, queue)
+		f.must(err)
+		if now := f.client.LLen(f.ctx, asynqKey(queue, "pending")).Val(); moved != due || now != pending+int64(due) {
+			f.broken("%d retries of queue %s were due, %d were moved, and %d calls are pending where %d were", due, queue, moved, now, pending)
 		}
 	}
 }

@@ -127,7 +127,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	source := ""
 	w.wrapped = broker.Wrap(cfg.Redis, broker.Hooks{
-		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded,
+		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded, Retries: w.ledger.ForwardRetries,
 		Fatal: func(err error) { w.fatal <- err },
 	})
 	for _, u := range cfg.Upstreams {

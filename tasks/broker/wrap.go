@@ -33,6 +33,11 @@ type DequeueFunc func(ctx context.Context, d Dequeue) (msg string, err error)
 // for each of its servers.
 type ForwardFunc func(queue, set string) bool
 
+// RetriesFunc stands in for the script by which asynq makes delayed retries that are
+// due pending. It moves some of them and returns how many; asynq asks on until there
+// are none.
+type RetriesFunc func(ctx context.Context, queue string) (moved int, err error)
+
 // Wrapped is the Redis client that callq hands to asynq's servers. It behaves
 // like the real one, save that
 //
@@ -41,6 +46,7 @@ type ForwardFunc func(queue, set string) bool
 //     already removed, together with the record of their outcome ([Wrapped.Removed]);
 //   - asynq's search for delayed tasks that are due is answered without Redis
 //     where a [ForwardFunc] knows that there are none;
+//   - delayed retries that are due are moved by a [RetriesFunc];
 //   - asynq's search for tasks whose worker died finds none: it comes once a
 //     minute, and finds none at all where it cannot decode a single message, so
 //     the worker has its own;
@@ -69,6 +75,9 @@ type Hooks struct {
 	// it look. Forwarded is told when it found some; it may be nil.
 	Forward   ForwardFunc
 	Forwarded func(queue string)
+	// Retries moves retries that are due; nil leaves it to asynq, which puts them
+	// behind all that is pending.
+	Retries RetriesFunc
 	// Fatal is called once, with an error that wraps [ErrUnknownScript], when asynq
 	// turns out to run scripts that callq does not know; every dequeue fails from
 	// then on. It may be nil.
@@ -162,11 +171,20 @@ func (w *Wrapped) runDequeue(ctx context.Context, keys []string, args []any) *re
 // asks on until none is left: then it is not stopped.
 func (w *Wrapped) runForward(ctx context.Context, sha string, keys []string, args []any) *redis.Cmd {
 	queue := queueOf(keys[0])
+	set := strings.TrimPrefix(keys[0], "asynq:{"+queue+"}:")
 	_, moving := w.moving.LoadAndDelete(keys[0])
-	if !moving && !w.hooks.Forward(queue, strings.TrimPrefix(keys[0], "asynq:{"+queue+"}:")) {
+	if !moving && !w.hooks.Forward(queue, set) {
 		return answered(ctx, int64(0)) // none was moved
 	}
-	cmd := w.UniversalClient.EvalSha(ctx, sha, keys, args...)
+	var cmd *redis.Cmd
+	if set == "retry" && w.hooks.Retries != nil {
+		n, err := w.hooks.Retries(ctx, queue)
+		if cmd = answered(ctx, int64(n)); err != nil {
+			cmd = failed(ctx, err)
+		}
+	} else {
+		cmd = w.UniversalClient.EvalSha(ctx, sha, keys, args...)
+	}
 	if n, err := cmd.Int(); err == nil && n > 0 {
 		w.moving.Store(keys[0], true)
 		if w.hooks.Forwarded != nil {

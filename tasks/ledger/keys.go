@@ -33,6 +33,7 @@ func (k keys) asked(taker string) string    { return k.own + "asked:" + taker }
 
 func (k keys) taskPrefix() string    { return k.asynq + "t:" }
 func (k keys) task(id string) string { return k.asynq + "t:" + id }
+func (k keys) groupPrefix() string   { return k.asynq + "g:" }
 func (k keys) pending() string       { return k.asynq + "pending" }
 func (k keys) paused() string        { return k.asynq + "paused" }
 func (k keys) active() string        { return k.asynq + "active" }

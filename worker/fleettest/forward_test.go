@@ -48,3 +48,27 @@ breaker: {window: 30s, min_calls: 1000, ratio: 0.5}
 	f.wantNoArrival("/", hold.Since.Add(f.slack()), hold.Until)
 	wantOneProbe(t, f, hold, f.probeAfter(hold).Done)
 }
+
+func TestARetryThatIsDueGoesAheadOfTheBacklog(t *testing.T) {
+	t.Parallel()
+	f := start(t, setup{size: size{processes: 1, concurrency: 1}, policy: `
+backoffs: {standard: {floor: 5s, base: 1ms, cap: 1ms, attempts: 6}}
+breaker: {window: 30s, min_calls: 1000, ratio: 0.5}
+`})
+	f.script("GET /retried/* -> http:503; ok")
+	f.send("retried", 1)
+	f.await("the retry", func() bool { return f.queue(normalQueue).Retry == 1 })
+	if err := f.inspector.PauseQueue(normalQueue); err != nil {
+		t.Fatal(err)
+	}
+	const backlog = 20
+	f.send("backlog", backlog)
+	f.await("the retry to be due", func() bool { return f.queue(normalQueue).Retry == 0 })
+	f.resume(normalQueue)
+	f.awaitEnded("backlog", 0)
+	f.awaitEnded("retried", 0)
+	calls := f.sim.Calls()
+	if len(calls) != backlog+2 || calls[0].Path != "/retried/0" || calls[1].Path != "/retried/0" {
+		t.Errorf("the calls came in the order %s", inWords(calls, calls[0].At))
+	}
+}
