@@ -180,7 +180,7 @@ func (f *file) onto(base *Policy) *Policy {
 	if base != nil {
 		maps.Copy(p.backoffs, base.backoffs)
 		maps.Copy(p.holds, base.holds)
-		p.breaker = base.breaker
+		p.breaker, p.upstream = base.breaker, base.upstream
 		below = slices.Clone(base.rules)
 	}
 	maps.Copy(p.backoffs, f.backoffs)
@@ -188,6 +188,7 @@ func (f *file) onto(base *Policy) *Policy {
 	if f.breaker != nil {
 		p.breaker = *f.breaker
 	}
+	p.upstream = f.upstream.over(p.upstream)
 	for _, r := range f.rules {
 		if at := slices.IndexFunc(below, func(b rule) bool { return b.id == r.id }); at >= 0 {
 			if at == len(below)-1 && r.match.fields != 0 {

@@ -23,6 +23,8 @@ holds:
   quota: {sources: [retry-after, ratelimit-reset, calendar, ladder], max: 25h,
           calendar: {cron: "0 0 * * *", timezone: UTC}, ladder: [1m, 5m, 15m, 1h]}
 breaker: {window: 30s, min_calls: 20, ratio: 0.5}
+upstream:
+  {base_url: "https://api.example.com", idempotent: ["GET *", "POST /search/*"], idempotency_header: Idempotency-Key, headers: {}}
 rules:                            # optional
   - id: vendor-maintenance
     match: {code: [123, none], http: ["5xx", "500-599", 429], transport: [timeout_before_send], body: [html, empty, malformed, cut],

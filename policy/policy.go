@@ -24,6 +24,7 @@ type Policy struct {
 	backoffs map[string]Backoff
 	holds    map[string]Hold
 	rules    []rule
+	upstream Upstream
 }
 
 // position is where in which file something was written.

@@ -24,6 +24,7 @@ type file struct {
 	backoffs  map[string]Backoff
 	holds     map[string]Hold
 	breaker   *Breaker
+	upstream  Upstream
 	rules     []rule
 	// notes are findings of lint that do not keep the file from working.
 	notes Errors
@@ -73,7 +74,8 @@ func readFile(filename string, data []byte) *file {
 		"holds": func(v ast.Node) {
 			f.pairs(v, "holds", func(_, value ast.Node, name string) { f.holds[name] = f.readHold(value) })
 		},
-		"breaker": func(v ast.Node) { f.breaker = f.readBreaker(v) },
+		"breaker":  func(v ast.Node) { f.breaker = f.readBreaker(v) },
+		"upstream": func(v ast.Node) { f.readUpstream(v) },
 		"rules": func(v ast.Node) {
 			f.list(v, "rules", func(item ast.Node) { f.readRule(item) })
 		},

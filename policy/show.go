@@ -29,6 +29,7 @@ func (p *Policy) YAML() []byte {
 	}
 	fmt.Fprintf(&w, "\nbreaker: {window: %s, min_calls: %d, ratio: %s}\n", shortDuration(p.breaker.Window), p.breaker.MinCalls,
 		strconv.FormatFloat(p.breaker.Ratio, 'f', -1, 64))
+	p.upstream.yaml(&w)
 	w.WriteString("\nrules:\n")
 	from := ""
 	for i := range p.rules {

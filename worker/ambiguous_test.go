@@ -64,6 +64,32 @@ func TestACallThatMayHaveHadItsEffectIsMadeAgainOnlyWhereThatDoesNoHarm(t *testi
 }
 
 // A worker of this version and calls of a later one: as in a roll-out.
+func TestWhatAnUpstreamDoesNotSayItsPolicySays(t *testing.T) {
+	rules, err := policy.Parse("api.yaml", []byte(`extends: patsnap
+upstream:
+  idempotent: ["POST /search/*"]
+  headers: {X-Version: "2"}
+backoffs:
+  standard: {floor: 1ms, base: 1ms, cap: 10ms}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	each(t, worker.Config{Concurrency: 4, Upstreams: []worker.Upstream{
+		{Name: "api", Policy: rules},
+		{Name: "own", Policy: rules, Idempotent: []string{"GET *"}},
+	}}, func(t *testing.T, env *callqtest.Env) {
+		env.Sim().Script("POST /search/* -> reset-after; ok\n* /plain -> reset-after; ok")
+		again := env.Submit(tasks.Call{Upstream: "api", Method: http.MethodPost, Path: "/search/1"}).ID
+		never := env.Submit(tasks.Call{Upstream: "api", Path: "/plain"}).ID
+		own := env.Submit(tasks.Call{Upstream: "own", Method: http.MethodPost, Path: "/search/2"}).ID
+		env.Start()
+		want(t, env.Await(again), tasks.StateDone, policy.OK, 2)
+		want(t, env.Await(never), tasks.StateDead, policy.OutcomeUnknown, 1)
+		want(t, env.Await(own), tasks.StateDead, policy.OutcomeUnknown, 1)
+	})
+}
+
 func TestACallThatANewerVersionWroteWaitsForANewerWorkerAndSpendsNothing(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		id := env.Submit(tasks.Call{Path: "/newer", Batch: "b", Key: "newer"}).ID

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -109,7 +111,8 @@ var ErrMaybeSent = errors.New("the call may have been sent before")
 type Upstream struct {
 	// Name is the upstream's name: [a-z0-9_-]{1,64}.
 	Name string
-	// BaseURL is where calls go; their paths are appended.
+	// BaseURL is where calls go; their paths are appended. Defaults to what the policy
+	// says.
 	BaseURL string
 	// Policy judges the answers.
 	Policy *policy.Policy
@@ -133,11 +136,11 @@ type Upstream struct {
 	// Endpoints are patterns that fold paths into one endpoint: "GET /patent/*".
 	Endpoints []string
 	// Idempotent are patterns of calls that may be sent twice without harm.
-	// Defaults to [DefaultIdempotent].
+	// Defaults to what the policy says, else to [DefaultIdempotent].
 	Idempotent []string
 	// IdempotencyHeader names a header that the API honours: every request of a
 	// call carries the call's id in it, also after a redrive, and every call is
-	// idempotent. Defaults to none.
+	// idempotent. Defaults to what the policy says, else to none.
 	IdempotencyHeader string
 	// MaxBody is the largest answer in bytes. Defaults to 8 MiB.
 	MaxBody int64
@@ -147,7 +150,7 @@ type Upstream struct {
 	CostHeader string
 	// Headers and Query are sent with every call: those that a call sets itself come
 	// first, the credential last. They are not secret. Names that belong to the
-	// credential or to HTTP itself are refused.
+	// credential or to HTTP itself are refused. Headers of the policy are added.
 	Headers map[string]string
 	Query   map[string]string
 	// KeepHeaders names headers of answers that results carry, at most 32.
@@ -197,6 +200,41 @@ func (c Config) withDefaults() Config {
 		c.OnEvent = func(Event) {}
 	}
 	return c
+}
+
+// withDefaults fills in what the upstream leaves to its policy.
+func (u Upstream) withDefaults() Upstream {
+	d := u.Policy.Upstream()
+	if u.BaseURL == "" {
+		u.BaseURL = d.BaseURL
+	}
+	if u.Idempotent == nil {
+		u.Idempotent = d.Idempotent
+	}
+	if u.Idempotent == nil {
+		u.Idempotent = DefaultIdempotent
+	}
+	if u.IdempotencyHeader == "" {
+		u.IdempotencyHeader = d.IdempotencyHeader
+	}
+	given := u.Headers
+	u.Headers = d.Headers
+	if u.Headers == nil {
+		u.Headers = map[string]string{}
+	}
+	for name := range u.Headers {
+		// The upstream's own come first, and those that hold its credential or a key.
+		if strings.EqualFold(name, u.IdempotencyHeader) || u.Auth.Type == AuthHeader && strings.EqualFold(name, u.Auth.Name) {
+			delete(u.Headers, name)
+		}
+		for own := range given {
+			if strings.EqualFold(own, name) {
+				delete(u.Headers, name)
+			}
+		}
+	}
+	maps.Copy(u.Headers, given)
+	return u
 }
 
 func (c Config) validate() error {

@@ -153,6 +153,7 @@ func New(cfg Config) (*Worker, error) {
 }
 
 func newAccount(u Upstream, cfg Config) (*account, error) {
+	u = u.withDefaults()
 	a := &account{
 		name: u.Name, policy: u.Policy, timeout: u.Timeout, concurrency: u.Concurrency, always: u.IdempotencyHeader != "",
 	}
@@ -177,9 +178,6 @@ func newAccount(u Upstream, cfg Config) (*account, error) {
 	a.lease = 3*a.timeout + leaseGrace
 	breaker := u.Policy.Breaker()
 	a.gate = circuit.NewGate(circuit.Detector{Window: breaker.Window, MinCalls: breaker.MinCalls, Ratio: breaker.Ratio})
-	if u.Idempotent == nil {
-		u.Idempotent = DefaultIdempotent
-	}
 	if a.endpoints, err = parsePatterns("upstream "+u.Name+": endpoints", u.Endpoints); err != nil {
 		return nil, err
 	}

@@ -168,8 +168,11 @@ func checkFiles(_ context.Context, d *doctor) ([]diagnosis, error) {
 }
 
 func checkPolicies(_ context.Context, d *doctor) ([]diagnosis, error) {
-	var list []diagnosis
+	var list, left []diagnosis
 	for _, u := range d.cfg.Upstreams {
+		for _, one := range u.Defaults {
+			left = append(left, well("%s: %s from the policy: %s (%s)", u.Name, one.Key, one.Value, one.Where)...)
+		}
 		_, err := loadPolicy(u)
 		var inside policy.Errors
 		if errors.As(err, &inside) {
@@ -180,7 +183,7 @@ func checkPolicies(_ context.Context, d *doctor) ([]diagnosis, error) {
 			list = append(list, one)
 		}
 	}
-	return orWell(list, "%s of %s", "the policies", plural(len(d.cfg.Upstreams), "upstream")), nil
+	return append(orWell(list, "%s of %s", "the policies", plural(len(d.cfg.Upstreams), "upstream")), left...), nil
 }
 
 func checkAsynq(ctx context.Context, _ *doctor) ([]diagnosis, error) {

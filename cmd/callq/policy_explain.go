@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 	"github.com/spf13/cobra"
 )
@@ -20,14 +21,16 @@ const maxExplained = 8 << 20
 
 // explainFlags describe one attempt.
 type explainFlags struct {
-	status      int
-	headers     []string
-	body        string
-	cut         bool
-	transport   string
-	method      string
-	endpoint    string
-	idempotent  bool
+	status     int
+	headers    []string
+	body       string
+	cut        bool
+	transport  string
+	method     string
+	endpoint   string
+	idempotent bool
+	// byPolicy tells that the policy says whether the call is idempotent.
+	byPolicy    bool
 	conditional bool
 	attempt     int
 	canRefresh  bool
@@ -48,7 +51,7 @@ rule before it did not match. The answer is given by --status, --header and
 		ValidArgsFunction: completePolicy,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("idempotent") {
-				f.idempotent = slices.Contains(idempotentMethods, strings.ToUpper(f.method))
+				f.byPolicy = true
 			}
 			return a.explain(args[0], f, time.Now())
 		},
@@ -61,7 +64,7 @@ rule before it did not match. The answer is given by --status, --header and
 	flags.StringVar(&f.transport, "transport", "", "what happened instead of an answer: `T` is one of "+strings.Join(transports, ", "))
 	flags.StringVar(&f.method, "method", http.MethodGet, "the call's `METHOD`")
 	flags.StringVar(&f.endpoint, "endpoint", "/", "the call's endpoint, `/PATH`")
-	flags.BoolVar(&f.idempotent, "idempotent", false, "the call may be sent again (default by the method)")
+	flags.BoolVar(&f.idempotent, "idempotent", false, "the call may be sent again (default by the policy's idempotent, else by the method)")
 	flags.BoolVar(&f.conditional, "conditional", false, "the request carried If-None-Match, If-Modified-Since or another precondition")
 	flags.IntVar(&f.attempt, "attempt", 1, "this was the call's `N`th attempt")
 	flags.BoolVar(&f.canRefresh, "can-refresh", false, "the credential can be renewed, and was not yet")
@@ -73,8 +76,25 @@ var transports = []string{
 	string(policy.ResetBeforeSend), string(policy.ResetAfterSend), string(policy.TimeoutBeforeSend), string(policy.TimeoutAfterSend),
 }
 
-// idempotentMethods are those of RFC 9110, 9.2.2, without TRACE.
-var idempotentMethods = []string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete}
+// idempotentBy tells whether the policy takes calls of the endpoint for idempotent, by
+// which pattern, and where that is written.
+func idempotentBy(p *policy.Policy, endpoint string) (idempotent bool, by string) {
+	u := p.Upstream()
+	patterns, where := u.Idempotent, u.Where("idempotent")
+	if u.IdempotencyHeader != "" {
+		return true, "idempotency_header " + u.IdempotencyHeader + ", " + u.Where("idempotency_header")
+	}
+	if patterns == nil {
+		patterns, where = worker.DefaultIdempotent, "the default"
+	}
+	method, path, _ := strings.Cut(endpoint, " ")
+	for _, text := range patterns {
+		if pattern, err := policy.ParsePattern(text); err == nil && pattern.Match(method, path) {
+			return true, fmt.Sprintf("%q, %s", text, where)
+		}
+	}
+	return false, "no pattern of " + where
+}
 
 // explanation is what explain prints, as JSON.
 type explanation struct {
@@ -92,6 +112,9 @@ type explanation struct {
 	UserMessage string       `json:"user_message"`
 	Advice      string       `json:"advice"`
 	Missed      []missJSON   `json:"missed"`
+	// Idempotent reports whether the call may be sent twice, IdempotentBy what says so.
+	Idempotent   bool   `json:"idempotent"`
+	IdempotentBy string `json:"idempotent_by"`
 
 	wait      string
 	leastWait time.Duration
@@ -156,9 +179,14 @@ func (a *app) explain(name string, f explainFlags, now time.Time) error {
 	if strings.HasPrefix(endpoint, "/") {
 		endpoint = method + " " + endpoint
 	}
+	by := "--idempotent"
+	if f.byPolicy {
+		f.idempotent, by = idempotentBy(p, endpoint)
+	}
 	e := explained(p, outcome, policy.Attempt{
 		Method: method, Endpoint: endpoint, Idempotent: f.idempotent, Conditional: f.conditional, N: f.attempt, CanRefresh: f.canRefresh,
 	}, now)
+	e.Idempotent, e.IdempotentBy = f.idempotent, by
 	if a.json {
 		return a.printJSON(e)
 	}
@@ -262,6 +290,7 @@ func (e explanation) write(w io.Writer) error {
 	t.row("class", string(e.Class))
 	t.row("rule", e.Rule+" ("+e.Where+")")
 	t.row("circuit", e.Circuit.String())
+	t.row("idempotent", map[bool]string{true: "yes", false: "no"}[e.Idempotent]+" ("+e.IdempotentBy+")")
 	if e.wait != "" {
 		t.row("wait", e.wait)
 	}

@@ -58,6 +58,18 @@ type Upstream struct {
 	KeepHeaders []string `json:",omitempty"`
 	// TLS names the files of the connection, by absolute paths.
 	TLS TLS
+	// Defaults are what the upstream leaves to its policy.
+	Defaults []Default `json:",omitempty"`
+}
+
+// Default is a key that an upstream leaves to its policy.
+type Default struct {
+	// Key is base_url, idempotent, idempotency_header or headers.NAME.
+	Key string
+	// Value is what it is, as it can be shown.
+	Value string
+	// Where is where the policy says so, as FILE:LINE.
+	Where string
 }
 
 // TLS names PEM files; empty ones were not given. The paths are complete after
@@ -98,7 +110,7 @@ func (d *decoder) upstream(name string, e entry) {
 		d.wrongType(e, "a mapping of keys and values")
 		return
 	}
-	costWrong := false
+	costWrong, idempotentGiven := false, false
 	var sent additions
 	g := d.mapping(e, fields{
 		"base_url": func(e entry) {
@@ -128,7 +140,7 @@ func (d *decoder) upstream(name string, e entry) {
 		},
 		"idempotent": func(e entry) {
 			if e.node.Type() != ast.NullType {
-				u.Idempotent = d.patterns(e, idempotentPattern, "GET *")
+				u.Idempotent, idempotentGiven = d.patterns(e, idempotentPattern, "GET *"), true
 			}
 		},
 		"idempotency_header": func(e entry) {
@@ -147,8 +159,15 @@ func (d *decoder) upstream(name string, e entry) {
 		"keep_headers": func(e entry) { u.KeepHeaders = d.keepHeaders(e) },
 		"tls":          func(e entry) { d.tls(e, &u.TLS) },
 	})
+	defaults, unread := u.policyDefaults()
+	u.leave(defaults, g.lacks("base_url"), !idempotentGiven, g.lacks("idempotency_header"))
 	d.add(u, sent)
-	if g.lacks("base_url") {
+	u.addHeaders(defaults)
+	switch {
+	case !g.lacks("base_url") || u.BaseURL != "":
+	case unread:
+		d.fail(e.at, "%s has no base_url, and its policy, which may say where the API is, cannot be read; callq policy lint %s says why", e.path, u.Policy)
+	default:
 		d.fail(e.at, "%s has no base_url; write where the API is, as in base_url: https://api.example.com", e.path)
 	}
 	if g.lacks("policy") {

@@ -1,0 +1,63 @@
+package config
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/seed-2903acc3/callq/policy"
+)
+
+// policyDefaults are what the upstream's policy says of the API. A policy that cannot
+// be read says nothing here: whoever loads it to use it says what is wrong.
+func (u *Upstream) policyDefaults() (defaults policy.Upstream, unread bool) {
+	load, name := policy.Preset, u.Policy
+	if u.PolicyPath != "" {
+		load, name = policy.LoadFile, u.PolicyPath
+	}
+	if name == "" {
+		return defaults, false
+	}
+	p, err := load(name)
+	if err != nil {
+		return defaults, true
+	}
+	return p.Upstream(), false
+}
+
+// leave takes the keys from the policy that the upstream does not have itself.
+func (u *Upstream) leave(d policy.Upstream, baseURL, idempotent, idempotencyHeader bool) {
+	if baseURL && d.BaseURL != "" {
+		u.BaseURL = d.BaseURL
+		u.note(d, "base_url", d.BaseURL)
+	}
+	if idempotent && d.Idempotent != nil {
+		u.Idempotent = d.Idempotent
+		u.note(d, "idempotent", cmp.Or(strings.Join(d.Idempotent, ", "), "nothing"))
+	}
+	if idempotencyHeader && d.IdempotencyHeader != "" {
+		u.IdempotencyHeader = d.IdempotencyHeader
+		u.note(d, "idempotency_header", d.IdempotencyHeader)
+	}
+}
+
+// addHeaders adds the policy's headers that neither the upstream nor its credential
+// sets.
+func (u *Upstream) addHeaders(d policy.Upstream) {
+	for _, name := range slices.Sorted(maps.Keys(d.Headers)) {
+		same := func(own string) bool { return strings.EqualFold(own, name) }
+		if slices.ContainsFunc(slices.Collect(maps.Keys(u.Headers)), same) || same(u.IdempotencyHeader) || u.Auth.Type == AuthHeader && same(u.Auth.Name) {
+			continue
+		}
+		if u.Headers == nil {
+			u.Headers = map[string]string{}
+		}
+		u.Headers[name] = d.Headers[name]
+		u.note(d, "headers."+name, d.Headers[name])
+	}
+}
+
+func (u *Upstream) note(d policy.Upstream, key, value string) {
+	u.Defaults = append(u.Defaults, Default{Key: key, Value: value, Where: d.Where(key)})
+}

@@ -1,0 +1,209 @@
+package policy
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// Upstream is what a policy file says under upstream of the API that it is for: the
+// defaults of upstreams that use the policy. What an upstream says itself comes first.
+type Upstream struct {
+	// BaseURL is where the API is; empty where the policy does not say.
+	BaseURL string
+	// Idempotent are the patterns of calls that may be sent twice without harm, in
+	// place of the usual methods; nil where the policy does not say.
+	Idempotent []string
+	// IdempotencyHeader is the header that makes every call idempotent, or empty.
+	IdempotencyHeader string
+	// Headers are sent with every call that does not set them itself.
+	Headers map[string]string
+
+	at map[string]position
+}
+
+// Where says where a default was written, as "FILE:LINE"; it is empty for one that the
+// policy does not give. The key is base_url, idempotent, idempotency_header, or headers
+// with a dot and the header's name.
+func (u Upstream) Where(key string) string {
+	at, ok := u.at[key]
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", at.file, at.line)
+}
+
+// Upstream gives the defaults of upstreams that use the policy.
+func (p *Policy) Upstream() Upstream {
+	u := p.upstream
+	u.Idempotent, u.Headers, u.at = slices.Clone(u.Idempotent), maps.Clone(u.Headers), maps.Clone(u.at)
+	return u
+}
+
+// readUpstream reads the defaults of upstreams, as strictly as callq.yaml's own.
+func (f *file) readUpstream(n ast.Node) {
+	u := Upstream{at: map[string]position{}}
+	f.mapping(n, "upstream", map[string]entry{
+		"base_url": func(v ast.Node) {
+			if text, ok := f.text(v, "base_url"); ok {
+				if problem := badBaseURL(text); problem != "" {
+					f.fail(v, "base_url %s; write one as in https://api.example.com", problem)
+				}
+				u.BaseURL, u.at["base_url"] = text, f.position(v)
+			}
+		},
+		"idempotent": func(v ast.Node) {
+			u.Idempotent, u.at["idempotent"] = []string{}, f.position(v)
+			f.list(v, "idempotent", func(item ast.Node) {
+				text, ok := f.text(item, "a pattern of idempotent")
+				if !ok {
+					return
+				}
+				if _, err := ParsePattern(text); err != nil {
+					f.fail(item, "idempotent: %q: %v", text, err)
+				}
+				u.Idempotent = append(u.Idempotent, text)
+			})
+		},
+		"idempotency_header": func(v ast.Node) {
+			if text, ok := f.text(v, "idempotency_header"); ok {
+				if !isToken(text) || ownHeader(text) {
+					f.fail(v, "idempotency_header %q is no header that can be sent; write one as in Idempotency-Key", text)
+				}
+				u.IdempotencyHeader, u.at["idempotency_header"] = text, f.position(v)
+			}
+		},
+		"headers": func(v ast.Node) { f.readAddedHeaders(v, &u) },
+	})
+	f.upstream = u
+}
+
+func (f *file) readAddedHeaders(n ast.Node, u *Upstream) {
+	u.Headers = map[string]string{}
+	f.pairs(n, "headers", func(key, v ast.Node, name string) {
+		value, ok := f.text(v, "the value of "+name)
+		switch {
+		case !ok:
+			return
+		case !isToken(name):
+			f.fail(key, "%q is no name of a header; write letters, digits and dashes, as in X-Api-Version", name)
+		case ownHeader(name) || slices.Contains(credentialHeaders, strings.ToLower(name)):
+			f.fail(key, "%s cannot be a default: it is a credential, belongs to one call, or is set by the HTTP client", name)
+		case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
+			f.fail(v, "the value of %s holds a line break or another control character; write it in one line", name)
+		case strings.Contains(value, "${"):
+			f.fail(v, "the value of %s holds a ${…} reference, and policies hold none; a credential belongs under auth in callq.yaml", name)
+		}
+		for other := range u.Headers {
+			if strings.EqualFold(other, name) {
+				f.fail(key, "%s is the same header as %s; keep one of them", name, other)
+			}
+		}
+		u.Headers[name], u.at["headers."+name] = value, f.position(key)
+	})
+}
+
+// credentialHeaders hold a credential or belong to one call.
+var credentialHeaders = []string{"authorization", "cookie", "cookie2", "idempotency-key", "x-idempotency-key"}
+
+// ownHeader tells a header that the HTTP client sets by itself.
+func ownHeader(name string) bool {
+	switch name = strings.ToLower(name); name {
+	case "host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer",
+		"content-type", "content-encoding", "accept-encoding", "expect", "http2-settings":
+		return true
+	}
+	return strings.HasPrefix(name, "proxy-")
+}
+
+// isToken tells a token of RFC 9110, 5.6.2, which a header's name is.
+func isToken(s string) bool {
+	return s != "" && len(s) <= 256 &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) })
+}
+
+// badBaseURL says what is wrong with the URL of an API, or nothing.
+func badBaseURL(text string) string {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
+		return "is no absolute URL of http or https"
+	case u.User != nil:
+		return "holds a user name or password, which belong under auth in callq.yaml"
+	case u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
+		return "holds a query or a #fragment"
+	case slices.Contains(strings.Split(u.Path, "/"), ".."):
+		return "holds a .. in its path"
+	}
+	return ""
+}
+
+// over lays the defaults of a file over those of what it extends, key by key, and
+// header by header.
+func (u Upstream) over(base Upstream) Upstream {
+	all := Upstream{
+		BaseURL: base.BaseURL, Idempotent: base.Idempotent, IdempotencyHeader: base.IdempotencyHeader,
+		Headers: maps.Clone(base.Headers), at: maps.Clone(base.at),
+	}
+	if all.at == nil {
+		all.at = map[string]position{}
+	}
+	if u.BaseURL != "" {
+		all.BaseURL = u.BaseURL
+	}
+	if u.Idempotent != nil {
+		all.Idempotent = u.Idempotent
+	}
+	if u.IdempotencyHeader != "" {
+		all.IdempotencyHeader = u.IdempotencyHeader
+	}
+	if all.Headers == nil && len(u.Headers) > 0 {
+		all.Headers = map[string]string{}
+	}
+	for name, value := range u.Headers {
+		for other := range all.Headers {
+			if strings.EqualFold(other, name) {
+				delete(all.Headers, other)
+				delete(all.at, "headers."+other)
+			}
+		}
+		all.Headers[name] = value
+	}
+	maps.Copy(all.at, u.at)
+	return all
+}
+
+// yaml writes the defaults, each with where it comes from.
+func (u Upstream) yaml(w *bytes.Buffer) {
+	if u.BaseURL == "" && u.Idempotent == nil && u.IdempotencyHeader == "" && len(u.Headers) == 0 {
+		return
+	}
+	line := func(key, text string) {
+		w.WriteString("  # from " + strings.Map(printable, u.Where(key)) + "\n" + text + "\n")
+	}
+	w.WriteString("\nupstream:\n")
+	if u.BaseURL != "" {
+		line("base_url", "  base_url: "+quote(u.BaseURL))
+	}
+	if u.Idempotent != nil {
+		quoted := make([]string, len(u.Idempotent))
+		for i, pattern := range u.Idempotent {
+			quoted[i] = quote(pattern)
+		}
+		line("idempotent", "  idempotent: ["+strings.Join(quoted, ", ")+"]")
+	}
+	if u.IdempotencyHeader != "" {
+		line("idempotency_header", "  idempotency_header: "+quote(u.IdempotencyHeader))
+	}
+	if len(u.Headers) > 0 {
+		w.WriteString("  headers:\n")
+		for _, name := range slices.Sorted(maps.Keys(u.Headers)) {
+			line("headers."+name, "    "+quote(name)+": "+quote(u.Headers[name]))
+		}
+	}
+}
