@@ -125,7 +125,10 @@ func (e *exporting) concluded(n, unreadable int) {
 // writeFile writes beside OUT and renames, so that OUT is whole or not there.
 func (e *exporting) writeFile(ctx context.Context, d *desk, batch string, horizon ledger.Horizon) (n, unreadable int, err error) {
 	// A pipe or a device has no name to rename to.
-	if info, err := os.Stat(e.out); err == nil && !info.Mode().IsRegular() {
+	mode := os.FileMode(ownerOnly)
+	if info, err := os.Stat(e.out); err == nil && info.Mode().IsRegular() {
+		mode = info.Mode().Perm()
+	} else if err == nil {
 		f, err := os.OpenFile(e.out, os.O_WRONLY, 0)
 		if err != nil {
 			return 0, 0, misuse("%w", unwritable(err))
@@ -133,7 +136,7 @@ func (e *exporting) writeFile(ctx context.Context, d *desk, batch string, horizo
 		n, unreadable, err = e.write(ctx, d, f, batch, horizon)
 		return n, unreadable, errors.Join(err, f.Close())
 	}
-	f, err := os.OpenFile(e.out+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o666)
+	f, err := os.OpenFile(e.out+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, ownerOnly)
 	if err != nil {
 		return 0, 0, misuse("%w", unwritable(err))
 	}
@@ -143,6 +146,9 @@ func (e *exporting) writeFile(ctx context.Context, d *desk, batch string, horizo
 			_ = os.Remove(f.Name())
 		}
 	}()
+	if err = f.Chmod(mode); err != nil { // the file may be left from an export that was killed
+		return 0, 0, err
+	}
 	if n, unreadable, err = e.write(ctx, d, f, batch, horizon); err != nil {
 		return n, unreadable, err
 	}

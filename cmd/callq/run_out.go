@@ -26,6 +26,10 @@ type resultsFile struct {
 	taken int
 }
 
+// ownerOnly is the mode of new files that hold results or calls: what an API said may
+// be nobody else's business. A file that is there keeps its mode.
+const ownerOnly = 0o600
+
 // flushAt is how many bytes are put together before they are written.
 const flushAt = 1 << 20
 
@@ -44,7 +48,7 @@ func (a *app) openResults(name string) (*resultsFile, error) {
 			}
 			return &resultsFile{name: name, to: f}, nil
 		}
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644) // for whom the umask says
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, ownerOnly)
 		if err != nil {
 			return nil, misuse("the results file: %w", unwritable(err))
 		}

@@ -42,7 +42,7 @@ func (r *resultsFile) replace(gone []int, now apis) (err error) {
 		return err
 	}
 	if len(gone) > 0 {
-		if err := r.keep(gone, moved, info.Mode().Perm()); err != nil {
+		if err := r.keep(gone, moved); err != nil {
 			return err
 		}
 	}
@@ -63,8 +63,8 @@ func (r *resultsFile) replace(gone []int, now apis) (err error) {
 
 // keep adds the results with the given ordinals to the file of replaced ones, unless
 // a run that was killed in the midst of this has done so.
-func (r *resultsFile) keep(gone []int, moved *summed, mode os.FileMode) (err error) {
-	f, err := os.OpenFile(r.replaced(), os.O_RDWR|os.O_CREATE, mode)
+func (r *resultsFile) keep(gone []int, moved *summed) (err error) {
+	f, err := os.OpenFile(r.replaced(), os.O_RDWR|os.O_CREATE, ownerOnly)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (r *resultsFile) keep(gone []int, moved *summed, mode os.FileMode) (err err
 
 // keepLine adds a result to the file of replaced ones.
 func (r *resultsFile) keepLine(line []byte) (err error) {
-	f, err := os.OpenFile(r.replaced(), os.O_RDWR|os.O_CREATE, 0o644) // for whom the umask says
+	f, err := os.OpenFile(r.replaced(), os.O_RDWR|os.O_CREATE, ownerOnly)
 	if err != nil {
 		return err
 	}

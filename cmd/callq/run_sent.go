@@ -188,7 +188,7 @@ func (s *sentFile) cameBack(call sentCall) {
 // as with a full disk, nothing stays. s.mu is held.
 func (s *sentFile) note(line sentLine) (err error) {
 	if s.file == nil {
-		if s.file, err = os.OpenFile(s.path, os.O_WRONLY|os.O_CREATE, 0o600); err != nil {
+		if s.file, err = os.OpenFile(s.path, os.O_WRONLY|os.O_CREATE, ownerOnly); err != nil {
 			return err
 		}
 		if err := s.file.Truncate(s.size); err != nil {
