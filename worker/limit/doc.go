@@ -16,5 +16,6 @@
 //     on Monday, on the first of the month, in UTC or as its reset says.
 //   - "adaptive" is a rate that follows the API's own rate errors.
 //   - Budgets are windows of calls or of money. The price of a call is reserved
-//     at the most that one was billed so far, and settled when the bill is known.
+//     at the most that one was billed so far, and settled when the bill is known. A
+//     bill that was higher than the whole budget counts until the window turns.
 package limit

@@ -69,6 +69,8 @@ func NewPlan(limits, budgets []string, perCall string) (*Plan, error) {
 			return nil, fmt.Errorf("budget[%d] %q %w", i, text, err)
 		case b.Currency != "" && p.PerCall == 0:
 			return nil, fmt.Errorf("budget[%d] %q cannot be kept without the most that a call costs", i, text)
+		case b.Currency != "" && b.Micros < p.PerCall:
+			return nil, fmt.Errorf("budget[%d] %q is less than one call costs, %s: no call could ever be sent", i, text, perCall)
 		case b.Currency != "" && currency != "" && b.Currency != currency:
 			return nil, fmt.Errorf("budget[%d] %q is in another currency than %s", i, text, currency)
 		}

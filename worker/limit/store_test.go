@@ -186,6 +186,42 @@ func TestMoneyIsReservedAtTheMostThatACallWasBilledAndSettledAfterwards(t *testi
 	})
 }
 
+func TestABillThatIsHigherThanAWholeBudgetCountsUntilTheWindowTurns(t *testing.T) {
+	for name, budgets := range map[string][]string{
+		"one budget": {"1 USD/3s"}, "the shorter of two": {"1 USD/3s", "100 USD/month"}, "the shorter of two, the other first": {"100 USD/month", "1 USD/3s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, a *account) {
+				p := planOf(t, nil, budgets, "0.10")
+				first, _ := a.take(p)
+				if err := a.store.Settle(t.Context(), "api", p, first, 5_000_000); err != nil {
+					t.Fatal(err)
+				}
+				// The time that a refusal names is when a call can go out.
+				for refused := 0; ; refused++ {
+					next, why := a.take(p)
+					if why == nil {
+						if next.At/3_000_000 == first.At/3_000_000 {
+							t.Fatal("a call went out in the window that the bill had used up")
+						}
+						if next.Money != 100_000 {
+							t.Errorf("reserved %d millionths in the next window, want the price of a call", next.Money)
+						}
+						break
+					}
+					if why.Reason != "budget" || why.Text != "1 USD/3s" || why.Wait > 3*time.Second || refused > 5 {
+						t.Fatalf("refused for the %dth time with %+v", refused+1, why)
+					}
+					<-time.After(why.Wait)
+				}
+				if kept := a.client.HGet(t.Context(), limit.Keys("api")[0], "amount").Val(); kept != "0" {
+					t.Errorf("the dear bill is still remembered: %s", kept)
+				}
+			})
+		})
+	}
+}
+
 func TestABillThatIsSettledTwiceCountsOnce(t *testing.T) {
 	each(t, func(t *testing.T, a *account) {
 		p := planOf(t, []string{"100/s"}, []string{"1 USD/month"}, "0.50")
@@ -230,6 +266,7 @@ func TestAPlanSaysWhichEntryIsWrong(t *testing.T) {
 		{limits: []string{"adaptive", "adaptive"}, want: "limits[1]: adaptive is there twice"},
 		{budgets: []string{"5 USD/day"}, want: `budget[0] "5 USD/day" cannot be kept without the most that a call costs`},
 		{budgets: []string{"5 USD/day", "5 EUR/day"}, perCall: "1", want: `budget[1] "5 EUR/day" is in another currency than USD`},
+		{budgets: []string{"9 calls/h", "5 USD/day"}, perCall: "5.01", want: `budget[1] "5 USD/day" is less than one call costs, 5.01`},
 		{budgets: []string{"5 USD/day"}, perCall: "1 USD", want: `the cost per call "1 USD" is no amount`},
 	} {
 		_, err := limit.NewPlan(wrong.limits, wrong.budgets, wrong.perCall)

@@ -54,6 +54,9 @@ GET /patent/*/nowhere             -> 67200101 forever
 # No failures, but they have to be understood.
 5% GET *                          -> ok gzip forever
 0.6% GET /search/*                -> redirect:/search/moved forever
+
+# An order that may have been carried out: nobody knows.
+POST /order/*                     -> reset-after; ok
 `
 
 // DemoSeed is a seed with which the first 500 DemoCalls meet every line of the demonstration's script.
@@ -106,6 +109,8 @@ func DemoCalls(n int) []DemoCall {
 			c.Path = patent + "/litigation"
 		case row%200 == 50:
 			c.Method, c.Path, c.Body = http.MethodPost, "/upload/"+page, `{"file":"figure-`+page+`.tiff"}`
+		case row%500 == 160:
+			c.Method, c.Path, c.Body = http.MethodPost, "/order/"+page, `{"report":"`+topics[row/10%len(topics)]+`"}`
 		case row%10 == 0:
 			c.Method, c.Path = http.MethodPost, "/search/semantic"
 			c.Query = map[string]string{"page": page}

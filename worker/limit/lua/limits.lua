@@ -14,7 +14,8 @@
 --
 -- state   hash: for a paced rate t:KEY, when its next slot is due (GCRA, as in
 --         ITU-T I.371); for a counted window s:KEY, its start in ms, and n:KEY,
---         what is used of it; amount, the most that a call was billed
+--         what is used of it; amount, the most that a call was billed, and
+--         amount_at, its slot
 -- slots   zset of slots that were given back before their time; also remembers
 --         for which ones that was said, or what they were billed
 -- at      where in ARGV the rules stand: their name, their number, and for each
@@ -75,9 +76,21 @@ local function limits(state, slots, at)
   local function counted(r, slot)
     return slot / 1000 >= r[3] and tonumber(s['s:' .. r.key] or 0) == window(r, slot)
   end
-  local function price(r)
+  -- dearest returns the most that a call was billed, which the next may be too. Where
+  -- that is more than a whole budget, it counts until the budget's window turns: to
+  -- reserve as much again would let no call out for ever.
+  local function dearest(slot)
+    local amount = tonumber(s.amount or 0)
+    for _, r in ipairs(rules) do
+      if r.kind == 'money' and amount > r[1] and tonumber(s.amount_at or 0) / 1000 < window(r, slot) then
+        return 0, amount
+      end
+    end
+    return amount
+  end
+  local function price(r, amount)
     if r.kind == 'money' then
-      return math.max(r[2], tonumber(s.amount or 0))
+      return math.max(r[2], amount)
     end
     return r[2]
   end
@@ -115,11 +128,11 @@ local function limits(state, slots, at)
     if slot - now > ahead then
       return nil, math.ceil((slot - now - ahead) / 1000), 'limit', by.key, by.text
     end
-    local wait, full = 0, nil
+    local wait, full, amount = 0, nil, dearest(slot)
     for _, r in ipairs(rules) do
       if not r.paced then
         local _, stop, used = window(r, slot)
-        if used + price(r) > r[1] and stop - now / 1000 > wait then
+        if used + price(r, amount) > r[1] and stop - now / 1000 > wait then
           wait, full = stop - now / 1000, r
         end
       end
@@ -134,12 +147,15 @@ local function limits(state, slots, at)
     if free then
       redis.call('ZREM', slots, free)
     end
-    local money = 0
+    local money, amount, former = 0, dearest(slot)
+    if former then
+      put('amount', '0')
+    end
     for _, r in ipairs(rules) do
       if not r.paced then
         local start, _, used = window(r, slot)
-        use(r, start, used + price(r))
-        if r.kind == 'money' then money = price(r) end
+        use(r, start, used + price(r, amount))
+        if r.kind == 'money' then money = price(r, amount) end
       elseif not free then
         put('t:' .. r.key, string.format('%.3f', math.max(tonumber(s['t:' .. r.key] or 0), slot) + r[1]))
         if r.first then
@@ -174,7 +190,7 @@ local function limits(state, slots, at)
       end
     end
     if billed > tonumber(s.amount or 0) then
-      redis.call('HSET', state, 'amount', string.format('%.0f', billed))
+      redis.call('HSET', state, 'amount', string.format('%.0f', billed), 'amount_at', string.format('%.0f', slot))
     end
   end
   return l

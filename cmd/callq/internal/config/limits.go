@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -42,9 +43,17 @@ func (d *decoder) afford(u *Upstream, path string) {
 			d.fail(b.Pos, "%s.budget: %q is in another currency than %s; a call has one price, so keep one currency", path, b.Text, currency)
 		case u.Cost == nil || u.Cost.PerCallMicros == 0:
 			d.fail(b.Pos, "%s.budget: %q cannot be kept without the most that a call costs; add it, as in cost: {per_call: 0.01}", path, b.Text)
+		case b.Micros < u.Cost.PerCallMicros:
+			d.fail(b.Pos, "%s.budget: %q is less than one call costs (cost.per_call: %s), so that no call could ever be sent; raise the budget, or correct per_call",
+				path, b.Text, amountText(u.Cost.PerCallMicros))
 		}
 		currency = b.Currency
 	}
+}
+
+// amountText is an amount as people write it.
+func amountText(micros int64) string {
+	return strings.TrimSuffix(strings.TrimRight(limit.FormatMicros(micros), "0"), ".")
 }
 
 func (d *decoder) limits(e entry) []Limit {
