@@ -48,9 +48,7 @@ func (w *Worker) insist(ctx context.Context, write func(context.Context) error) 
 type record func(context.Context, *ledger.Take, *ledger.Attempt) (streak int, mine bool, err error)
 
 func (w *Worker) insistOn(ctx context.Context, write record, t *ledger.Take, a *ledger.Attempt) (streak int, mine bool) {
-	log := t.Log
 	err := w.insist(ctx, func(ctx context.Context) (err error) {
-		t.Log = log // a write that failed has added its line already
 		streak, mine, err = write(ctx, t, a)
 		return err
 	})

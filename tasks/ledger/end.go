@@ -54,7 +54,7 @@ func (l *Ledger) End(ctx context.Context, t *Take, f Final, a *Attempt) (streak 
 }
 
 func closingOf(t *Take, f Final, a *Attempt) (*closing, error) {
-	log, err := t.encodeLog(a)
+	_, log, err := t.logWith(a)
 	if err != nil {
 		return nil, err
 	}

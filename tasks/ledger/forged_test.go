@@ -32,7 +32,7 @@ func FuzzRecord(f *testing.F) {
 		}
 		// Whatever was read, the record can be written again.
 		take := &Take{Record: r}
-		if _, err := take.fields(&Attempt{At: time.Now()}); err != nil {
+		if _, _, err := take.fields(&Attempt{At: time.Now()}); err != nil {
 			t.Error(err)
 		}
 		ending := Ending{FirstAt: r.FirstAt, FinishedAt: r.EndedAt}

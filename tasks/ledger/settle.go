@@ -4,17 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 )
 
-// fields are the record fields that an attempt leaves behind.
-func (t *Take) fields(a *Attempt) ([]any, error) {
-	log, err := t.encodeLog(a)
+// fields are the record fields that an attempt leaves behind, and the log with it.
+func (t *Take) fields(a *Attempt) (fields []any, log []Attempt, err error) {
+	log, text, err := t.logWith(a)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	fields := []any{"attempts", t.Attempts, "parked", t.Parked, "log", log}
+	fields = []any{"attempts", t.Attempts, "parked", t.Parked, "log", text}
 	if !t.FirstAt.IsZero() {
 		fields = append(fields, "first", t.FirstAt.UnixMilli(), "held_base", t.HeldBase.Milliseconds())
 	}
@@ -25,26 +26,27 @@ func (t *Take) fields(a *Attempt) ([]any, error) {
 		}
 		fields = append(fields, "held_own", t.HeldOwn.Milliseconds(), "parked_at", parked)
 	}
-	return fields, nil
+	return fields, log, nil
 }
 
-// encodeLog adds a line to the log, unless it is nil, and encodes the whole.
-func (t *Take) encodeLog(a *Attempt) ([]byte, error) {
+// logWith returns the log with one more line, unless that is nil, and its encoding.
+// t.Log stays as it is: a write that fails is made again, with the same line.
+func (t *Take) logWith(a *Attempt) (log []Attempt, text []byte, err error) {
+	log = t.Log
 	if a != nil {
-		t.Log = appendLog(t.Log, *a)
+		log = appendLog(slices.Clip(log), *a)
 	}
-	log, err := json.Marshal(t.Log)
-	if err != nil {
-		return nil, fmt.Errorf("encode the log of call %s: %w", t.ID, err)
+	if text, err = json.Marshal(log); err != nil {
+		return nil, nil, fmt.Errorf("encode the log of call %s: %w", t.ID, err)
 	}
-	return log, nil
+	return log, text, nil
 }
 
 // Attempt records that the call goes on: the counts of t and, unless a is nil,
 // one more line of its log. It returns the account's streak of failures, and
 // false when the record has ended or moved on meanwhile.
 func (l *Ledger) Attempt(ctx context.Context, t *Take, a *Attempt) (streak int, mine bool, err error) {
-	fields, err := t.fields(a)
+	fields, log, err := t.fields(a)
 	if err != nil {
 		return 0, false, err
 	}
@@ -55,6 +57,7 @@ func (l *Ledger) Attempt(ctx context.Context, t *Take, a *Attempt) (streak int, 
 	if err != nil {
 		return 0, false, fmt.Errorf("record an attempt of call %s: %w", t.ID, err)
 	}
+	t.Log = log
 	return int(n[1]), n[0] == 1, nil
 }
 
@@ -63,7 +66,7 @@ func (l *Ledger) Attempt(ctx context.Context, t *Take, a *Attempt) (streak int, 
 // the task any more. It is for calls whose account is held. t.Parked counts this
 // park too. For the rest it is like [Ledger.Attempt].
 func (l *Ledger) Park(ctx context.Context, t *Take, a *Attempt) (streak int, mine bool, err error) {
-	fields, err := t.fields(a)
+	fields, log, err := t.fields(a)
 	if err != nil {
 		return 0, false, err
 	}
@@ -74,6 +77,7 @@ func (l *Ledger) Park(ctx context.Context, t *Take, a *Attempt) (streak int, min
 	if err != nil {
 		return 0, false, fmt.Errorf("park call %s: %w", t.ID, err)
 	}
+	t.Log = log
 	return int(n[1]), n[0] == 1, nil
 }
 

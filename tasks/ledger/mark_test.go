@@ -1,0 +1,95 @@
+package ledger
+
+import (
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+func TestNoCallIsMarkedInAnotherEpochThanTheOneThatAdmittedIt(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		take := d.acceptAndTake("b", "q", "k")
+		// The account was held and went on, while this call waited in its worker.
+		d.must(rdb.HSet(t.Context(), CircuitKey("q", ""), "state", "closed", "epoch", take.Circuit.Epoch+2).Err())
+		held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, "")
+		if err != nil || !mine || held <= 0 {
+			t.Errorf("held %s, mine %t, %v: want it held, so that it asks again", held, mine, err)
+		}
+		if n := d.record("q", take.ID).Sent; n != 0 {
+			t.Errorf("attempt %d is marked as sent", n)
+		}
+	})
+}
+
+func TestWhoeverPutsACallBackUnsentClearsItsMark(t *testing.T) {
+	for name, putBack := range map[string]func(d *desk, take *Take){
+		"a park": func(d *desk, take *Take) {
+			take.Parked++
+			_, mine, err := d.l.Park(d.Context(), take, &Attempt{N: 1, Job: "park"})
+			if err != nil || !mine {
+				d.Fatal(mine, err)
+			}
+		},
+		"a redrive": func(d *desk, take *Take) {
+			final := finalOf(Dead)
+			final.Assumed = true // nobody knows what became of it
+			if !d.end(take, final) {
+				d.Fatal("it had ended before")
+			}
+			d.archive(take)
+			if redriven, busy := d.redrive(d.record("q", take.ID)); !redriven || busy {
+				d.Fatal("it is not redriven", redriven, busy)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+				d := newDesk(t, rdb)
+				take := d.acceptAndTake("b", "q", "k")
+				if held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, ""); err != nil || !mine || held != 0 {
+					t.Fatal(held, mine, err)
+				}
+				if d.record("q", take.ID).Sent != 1 {
+					t.Fatal("it was not marked, so this shows nothing")
+				}
+				putBack(d, take)
+				if again := d.take("q"); again.ID != take.ID || again.Sent != 0 {
+					t.Errorf("the next worker is handed %s with a mark of attempt %d", again.ID, again.Sent)
+				}
+			})
+		})
+	}
+}
+
+func TestAWriteThatIsMadeAgainAddsOneLineToTheLog(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		take := d.acceptAndTake("b", "q", "k")
+		take.Attempts = 1
+		line := &Attempt{N: 1, Job: "retry", Status: 500}
+		// The first one reaches Redis, and its reply is lost.
+		lost := *take
+		_, _, err := d.l.Attempt(t.Context(), &lost, line)
+		d.must(err)
+		_, _, err = d.l.Attempt(t.Context(), take, line)
+		d.must(err)
+		if log := d.record("q", take.ID).Log; len(log) != 1 {
+			t.Errorf("the log has %d lines: %+v", len(log), log)
+		}
+		// The first one does not reach Redis at all.
+		gone := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
+		defer gone.Close()
+		take.Attempts = 2
+		if _, _, err := New(gone).Attempt(t.Context(), take, &Attempt{N: 2, Job: "retry", Status: 502}); err == nil {
+			t.Fatal("there is no Redis, and the write went well")
+		}
+		_, _, err = d.l.Attempt(t.Context(), take, &Attempt{N: 2, Job: "retry", Status: 502})
+		d.must(err)
+		if log := d.record("q", take.ID).Log; len(log) != 2 {
+			t.Errorf("the log has %d lines: %+v", len(log), log)
+		}
+	})
+}
