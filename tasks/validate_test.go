@@ -73,6 +73,8 @@ func TestEachRuleNamesItsField(t *testing.T) {
 		{`{"path":"/a?x=%2"}`, "path", "two hex digits"},
 		{`{"path":7}`, "path", "must be a string, is a number"},
 		{`{"path":"\ud800"}`, "path", "surrogate"},
+		{`{"path":"\udc00\udc00"}`, "path", "surrogate"},
+		{`{"path":"\ud800\ud800"}`, "path", "surrogate"},
 		{`{"path":"/` + strings.Repeat("a", 70000) + `"}`, "path", "70001 bytes"},
 		{`{"path":"/s","method":"GE T"}`, "method", "no HTTP method"},
 		{`{"path":"/s","method":"GET\r\nX: y"}`, "method", "no HTTP method"},
@@ -165,7 +167,7 @@ func TestWhatLooksOddButIsFineIsAccepted(t *testing.T) {
 		`{"path":"/s","method":"m-search"}`, `{"path":"/s","body":{"base64":"x"}}`, `{"path":"/s","body":{"base64":1,"content_type":2,"more":3}}`,
 		`{"path":"/s","body":"line\r\nline\u0000"}`, `{"path":"/s","headers":{"X-A":"é","Content-Type":"a/b","User-Agent":"me"}}`,
 		`{"path":"/s","query":{"apikeys":"1"}}`, `{"path":"/s","batch":"july 2026/a"}`, `{"path":"/s","deadline":"2000-01-01T00:00:00Z"}`,
-		`{"path":"/s","key":"\ud83d\udd0b"}`, `{"path":"/s","key":null,"method":null,"query":null,"headers":null,"priority":null,"idempotent":null}`,
+		`{"path":"/s","key":"\ud83d\udd0b"}`, `{"path":"/s","key":"` + strings.Repeat("k", 200) + `"}`, `{"path":"/s","key":null,"method":null,"query":null,"headers":null,"priority":null,"idempotent":null}`,
 	} {
 		rules := tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "only", ReservedQuery: []string{"apikey"}}}}
 		if bad := refusal(t, rules, line); bad != nil {

@@ -104,6 +104,7 @@ func TestOtherAddressesAskForAToken(t *testing.T) {
 		{Name: "broken", Read: func() (string, error) { return "x", errors.New("no such file") }},
 		{Name: "empty", Read: func() (string, error) { return "", nil }},
 		{Name: "ops", Read: func() (string, error) { return value, nil }},
+		{Name: "another", Read: func() (string, error) { return "another", nil }},
 	}
 	with := func(header string) func(*http.Request) {
 		return func(r *http.Request) {
@@ -119,8 +120,10 @@ func TestOtherAddressesAskForAToken(t *testing.T) {
 				t.Errorf("%s with %q: %d", path, header, got)
 			}
 		}
-		if got, _, _ := ask(t, cfg, "GET", path, with("Bearer first")); got == http.StatusUnauthorized {
-			t.Errorf("%s with the token: %d", path, got)
+		for _, token := range []string{"first", "another"} {
+			if got, _, _ := ask(t, cfg, "GET", path, with("Bearer "+token)); got == http.StatusUnauthorized {
+				t.Errorf("%s with the token %s: %d", path, token, got)
+			}
 		}
 	}
 	for _, path := range []string{"/healthz", "/readyz"} {
@@ -164,6 +167,12 @@ func TestAPageOfAnotherSiteGetsNothing(t *testing.T) {
 	} {
 		if got, _, _ := ask(t, cfg, "GET", "/", func(r *http.Request) { r.Host = host }); got != want {
 			t.Errorf("Host %q: %d, want %d", host, got, want)
+		}
+		for _, method := range []string{"POST", "DELETE"} {
+			got, body, _ := ask(t, cfg, method, "/asynqmon/api/queues/sim:pause", func(r *http.Request) { r.Host = host })
+			if refused := got == http.StatusForbidden && strings.Contains(body, "this address is for this machine alone"); refused != (want == 403) {
+				t.Errorf("%s for host %q: %d %s", method, host, got, body)
+			}
 		}
 	}
 	for name, value := range map[string]string{"Origin": "http://evil.test", "Sec-Fetch-Site": "cross-site"} {

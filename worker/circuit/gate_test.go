@@ -100,6 +100,8 @@ func TestAHoldShutsTheGateUntilItsTimeAndANewEpochOpensIt(t *testing.T) {
 		}
 		g.Admit(2)
 		pass(t, g, circuit.Healthy)
+		g.Hold(1, time.Now().Add(time.Hour)) // a report that comes late
+		pass(t, g, circuit.Healthy)
 	})
 }
 

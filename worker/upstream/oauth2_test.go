@@ -104,6 +104,20 @@ func TestTheClientNamesItselfInTheBodyWhereAsked(t *testing.T) {
 	}
 }
 
+func TestTheBasicSchemeOfATokenRequestCarriesFormEncodedParts(t *testing.T) {
+	i := &issuer{answer: numbered}
+	c := i.start(t, func(cfg *Config) {
+		cfg.Auth.ClientID, cfg.Auth.ClientSecret = StaticSecret("client:1/ü@x"), StaticSecret("secret 1:+%")
+	})
+	if a := c.Do(within(t), Request{Path: "/"}); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	// RFC 6749, 2.3.1
+	if want := "client%3A1%2F%C3%BC%40x secret+1%3A%2B%25"; i.basic[0] != want {
+		t.Errorf("basic %q, want %q", i.basic[0], want)
+	}
+}
+
 func TestARefusedTokenIsRenewedOnceForAll(t *testing.T) {
 	i := &issuer{answer: numbered}
 	c := i.start(t)
