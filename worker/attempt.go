@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
@@ -114,9 +115,16 @@ func (a *attempted) decide(p *passage, canRefresh bool) {
 	t := p.take
 	a.decision = p.acct.policy.Decide(a.Outcome, policy.Attempt{
 		Method: p.call.Method, Endpoint: p.endpoint, Idempotent: p.idempotent, Conditional: a.Conditional, N: a.number,
-		Age:        max(time.Since(t.FirstAt)-(t.Circuit.Held-t.HeldBase)-t.HeldOwn, 0),
+		Age:        ageOf(t, time.Now()),
 		CanRefresh: canRefresh,
 	})
+}
+
+// ageOf is how long a call has been tried, from its first send on: the time for
+// which its account was held since, and that for which it waited for its endpoint,
+// do not count.
+func ageOf(t *ledger.Take, now time.Time) time.Duration {
+	return max(now.Sub(t.FirstAt)-(t.Circuit.Held-t.HeldBase)-t.HeldOwn, 0)
 }
 
 // notSent puts a call back that did not go out: nothing was spent.
