@@ -26,6 +26,9 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 		if a, ok := w.mark(ctx, p, once); !ok {
 			return a
 		}
+		if p.late() {
+			return attempted{Answer: upstream.Answer{NotSent: true}, late: true}
+		}
 	}
 	if once {
 		call := p.call
@@ -78,7 +81,12 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 
 // mark is the last step before the request: see [ledger.Ledger.MarkSent].
 func (w *Worker) mark(ctx context.Context, p *passage, once bool) (attempted, bool) {
+	began := time.Now()
 	held, mine, err := w.ledger.MarkSent(ctx, p.take, p.take.Attempts+1, once, p.probe())
+	if once && err == nil && mine && held == 0 && time.Since(began) > stale {
+		// Redis took its time to write the mark: the account may be held by now.
+		held, mine, err = w.ledger.MarkSent(ctx, p.take, p.take.Attempts+1, false, p.probe())
+	}
 	if err == nil && mine && held == 0 {
 		return attempted{}, true
 	}

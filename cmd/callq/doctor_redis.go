@@ -40,42 +40,11 @@ func checkEviction(ctx context.Context, d *doctor) ([]diagnosis, error) {
 }
 
 func checkPersistence(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	facts, err := broker.Inspect(ctx, d.desk.conn.Client)
+	p, err := persistenceOf(ctx, d.desk.conn.Client)
 	if err != nil {
 		return nil, err
 	}
-	if facts.AppendOnly {
-		return appended(ctx, d), nil
-	}
-	const fix = "redis-cli CONFIG SET appendonly yes (at this server; and the same in its configuration file)"
-	save, err := d.desk.conn.Client.ConfigGet(ctx, "save").Result()
-	switch {
-	case err != nil || facts.Version == "":
-		// Hosted servers do not tell.
-		return []diagnosis{{Status: noted, Detail: "Redis does not tell how it persists; see that it keeps an append-only file"}}, nil
-	case save["save"] != "":
-		return []diagnosis{{Status: noted, Detail: "Redis keeps snapshots only: a crash loses the calls and results of the last minutes", Fix: fix}}, nil
-	}
-	return []diagnosis{{Status: found, Detail: "Redis keeps nothing on disk: a restart loses all calls and results", Fix: fix}}, nil
-}
-
-// appended says how much of an append-only file a power loss can take. That the
-// server's process dies takes none of it.
-func appended(ctx context.Context, d *doctor) []diagnosis {
-	// Hosted servers, and users who may not ask, are not told.
-	set, _ := d.desk.conn.Client.ConfigGet(ctx, "appendfsync").Result()
-	switch set["appendfsync"] {
-	case "always":
-		return well("Redis keeps an append-only file, on disk before it answers")
-	case "everysec":
-		return well("Redis keeps an append-only file, on disk within a second: a power loss can take the last second (appendfsync always keeps that too)")
-	case "no":
-		return []diagnosis{{
-			Status: noted, Detail: "Redis keeps an append-only file, but the system decides when it is on disk: a power loss can take the last half minute",
-			Fix: "redis-cli CONFIG SET appendfsync everysec (or always; at this server, and the same in its configuration file)",
-		}}
-	}
-	return well("Redis keeps an append-only file")
+	return []diagnosis{{Status: p.health, Detail: p.String(), Fix: p.fix}}, nil
 }
 
 func checkClock(ctx context.Context, d *doctor) ([]diagnosis, error) {

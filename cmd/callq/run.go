@@ -253,6 +253,7 @@ func (a *app) runInput(ctx context.Context, j job) (err error) {
 	resumed := p.accepted - p.open()
 	if p.open() > 0 || j.opened != nil {
 		openFiles{}.warn(j.cfg, s.log)
+		s.desk.warnOfLoss(ctx, s.log, noted)
 		if s.desk.conn.Volatile {
 			s.progress.say("%s", s.desk.conn.Notice)
 		}

@@ -59,6 +59,7 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 		return err
 	}
 	defer d.close(&err)
+	d.warnOfLoss(ctx, log, healthy)
 	first, err := newGeneration(cfg, upstreams, d, log)
 	if err != nil {
 		return err

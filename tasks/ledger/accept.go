@@ -15,6 +15,7 @@ type Ledger struct {
 	rdb       redis.UniversalClient
 	clustered bool
 	finishers sync.Map // by queue
+	writers   sync.Map // by the client of the process that writes
 }
 
 // New makes a Ledger on the given Redis.

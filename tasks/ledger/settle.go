@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -53,7 +54,7 @@ func (l *Ledger) Attempt(ctx context.Context, t *Take, a *Attempt) (streak int, 
 	k := keysOf(t.Queue)
 	n, err := scriptAttempt.Run(ctx, l.rdb,
 		[]string{k.record(t.ID), l.circuit(t.Queue)},
-		append([]any{t.Generation, t.Token}, fields...)...).Int64Slice()
+		append([]any{t.Generation, t.Token, t.Mark}, fields...)...).Int64Slice()
 	if err != nil {
 		return 0, false, fmt.Errorf("record an attempt of call %s: %w", t.ID, err)
 	}
@@ -73,7 +74,7 @@ func (l *Ledger) Park(ctx context.Context, t *Take, a *Attempt) (streak int, min
 	k := keysOf(t.Queue)
 	n, err := scriptPark.Run(ctx, l.rdb,
 		[]string{k.active(), k.lease(), k.pending(), k.task(t.ID), k.record(t.ID), l.circuit(t.Queue)},
-		append([]any{t.ID, t.Generation, time.Now().UnixNano(), t.Parked, t.Token}, fields...)...).Int64Slice()
+		append([]any{t.ID, t.Generation, time.Now().UnixNano(), t.Parked, t.Token, t.Mark}, fields...)...).Int64Slice()
 	if err != nil {
 		return 0, false, fmt.Errorf("park call %s: %w", t.ID, err)
 	}
@@ -84,26 +85,38 @@ func (l *Ledger) Park(ctx context.Context, t *Take, a *Attempt) (streak int, min
 // MarkSent is the last step before attempt n of a call leaves: it asks once more
 // whether the account, in the epoch that admitted the call, may still be called,
 // and notes the attempt of a call which must not be sent twice (once is false for
-// those that may). probe is the token of the account's probe, if the call is it. It returns
-// how long the account is held (0: it is not, go ahead) and false when the record
-// has ended or moved on. After an error the call must not be sent.
+// those that may). Where Redis keeps an append-only file, it returns once that note
+// outlives a kill of Redis's process, however slow the disk is. probe is the token
+// of the account's probe, if the call is it. It returns how long the account is held
+// (0: it is not, go ahead) and false when the record has ended or moved on, or Redis
+// has lost the note. After an error the call must not be sent.
 func (l *Ledger) MarkSent(ctx context.Context, t *Take, n int, once bool, probe string) (held time.Duration, mine bool, err error) {
 	k := keysOf(t.Queue)
 	attempt, decides := "", 0
 	if once {
 		attempt = strconv.Itoa(n)
+		if t.Mark == "" {
+			t.Mark = rand.Text()
+		}
 	}
 	if l.circuit(t.Queue) == l.circuit(upstreamOf(t.Queue)) {
 		decides = 1
 	}
 	r, err := scriptMark.Run(ctx, l.rdb, []string{k.record(t.ID), l.circuit(t.Queue)},
-		t.Generation, attempt, probe, t.Circuit.Epoch, t.Token, decides).Int64Slice()
+		t.Generation, attempt, probe, t.Circuit.Epoch, t.Token, decides, t.Mark).Int64Slice()
 	if err != nil {
 		return 0, false, fmt.Errorf("mark call %s as sent: %w", t.ID, err)
 	}
 	switch r[0] {
 	case 1:
-		return 0, true, nil
+		if !once {
+			return 0, true, nil
+		}
+		kept, err := l.awaitWritten(ctx, k.record(t.ID), t.Generation, t.Mark)
+		if err != nil {
+			err = fmt.Errorf("mark call %s as sent: %w", t.ID, err)
+		}
+		return 0, kept, err
 	case 0:
 		return max(time.Duration(r[1])*time.Millisecond, time.Millisecond), true, nil
 	default:

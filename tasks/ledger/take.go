@@ -38,6 +38,9 @@ type Take struct {
 	// Token tells this taking of the call from any later one: a worker that has
 	// lost the call to another must not put it back.
 	Token int64
+	// Mark tells the mark of this taking's send from that of another, or is that of
+	// an earlier one which the record had when the call was taken; empty for none.
+	Mark string
 }
 
 // CircuitView is what a worker learns of its account's circuit on the way.
@@ -313,7 +316,7 @@ func takesFrom(queues []string, reply []any) []*Take {
 			Message: str(call[0]), At: at, Received: received, Known: h["batch"] != "", Circuit: circuit,
 			Slot: Number(call[4]), Money: Number(call[6]),
 			// The record was read before the script counted this start.
-			Token: Number(call[3]),
+			Token: Number(call[3]), Mark: h["mark"],
 		}
 		if t.Known {
 			t.Forged = forged(h)

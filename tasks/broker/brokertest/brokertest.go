@@ -32,6 +32,7 @@ type Server struct {
 
 	t       testing.TB
 	binary  string
+	environ []string
 	dir     string
 	process *redisproc.Process
 }
@@ -57,7 +58,12 @@ func Binary(t testing.TB) string {
 // there is none to start.
 func Redis(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{t: t, binary: Binary(t)}
+	return startServer(t, nil)
+}
+
+func startServer(t testing.TB, environ []string) *Server {
+	t.Helper()
+	s := &Server{t: t, binary: Binary(t), environ: environ}
 	// Not t.TempDir: with the test's name in it the path can be too long for a socket.
 	dir, err := os.MkdirTemp("", "callq")
 	if err != nil {
@@ -89,7 +95,9 @@ func (s *Server) start() {
 		s.t.Fatal(err)
 	}
 	defer output.Close()
-	s.process, err = redisproc.Start(redisproc.Spec{Binary: s.binary, Dir: s.dir, Socket: s.Socket, Output: output})
+	s.process, err = redisproc.Start(redisproc.Spec{
+		Binary: s.binary, Dir: s.dir, Socket: s.Socket, Output: output, Environ: s.environ,
+	})
 	if err != nil {
 		s.t.Fatalf("start %s: %v", s.binary, err)
 	}
@@ -107,7 +115,7 @@ func (s *Server) start() {
 func (s *Server) Pid() int { return s.process.Pid() }
 
 // Kill ends the server at once, as a crash would. What it acknowledged is in its
-// file. Killing twice does nothing.
+// file, unless its disk is slow. Killing twice does nothing.
 func (s *Server) Kill() {
 	if s.process == nil {
 		return

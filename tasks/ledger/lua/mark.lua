@@ -11,13 +11,19 @@
 -- ARGV[4]   the epoch that admitted the call
 -- ARGV[5]   the call's starts when the worker took it
 -- ARGV[6]   1 if the circuit record is the one that decides, and no copy of it
+-- ARGV[7]   what tells this worker's mark from another's
 --
 -- Returns {1} when the call may go out, {0, ms} when its account is held for
 -- that long or was held meanwhile, {-1} when the record has ended, or the call was
 -- put back or taken again. Redis may carry a mark out that its worker has given
 -- up, after the put-back that followed: that one must not stay.
-local r = redis.call('HMGET', KEYS[1], 'state', 'gen', 'starts', 'settled')
+local r = redis.call('HMGET', KEYS[1], 'state', 'gen', 'starts', 'settled', 'sent', 'mark')
 if r[1] ~= 'open' or r[2] ~= ARGV[1] or (r[3] or '0') ~= ARGV[5] or r[4] == ARGV[5] then
+  return {-1}
+end
+-- A Redis that has forgotten the last seconds gives a call out again under the same
+-- count of starts: only one of the two workers marks it.
+if r[5] and r[6] and r[6] ~= ARGV[7] then
   return {-1}
 end
 local c = redis.call('HMGET', KEYS[2], 'state', 'until', 'epoch', 'token')
@@ -33,6 +39,6 @@ if not may then
   return {0, math.max(wait, 0)}
 end
 if ARGV[2] ~= '' then
-  redis.call('HSET', KEYS[1], 'sent', ARGV[2])
+  redis.call('HSET', KEYS[1], 'sent', ARGV[2], 'mark', ARGV[7])
 end
 return {1}

@@ -35,7 +35,7 @@ end
 if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
   return -1
 end
-redis.call('HDEL', KEYS[5], 'out', 'body', 'type', 'ended', 'group', 'assumed', 'sent', 'starts', 'settled', 'attempts',
+redis.call('HDEL', KEYS[5], 'out', 'body', 'type', 'ended', 'group', 'assumed', 'sent', 'mark', 'starts', 'settled', 'attempts',
   'parked', 'first', 'held_base', 'held_own', 'parked_at', 'log')
 redis.call('HSET', KEYS[5], 'state', 'open', 'gen', ARGV[2] + 1, 'lineage', ARGV[5])
 own('hash', KEYS[6], KEYS[10])

@@ -1,0 +1,250 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// With appendfsync everysec Redis answers its clients before it has written what
+// they said, for up to 2 s, while an fsync takes long. If its process is killed
+// then, the answer is all that is left. So a call that must not be sent twice
+// leaves only after Redis has handed the mark to the system. WAITAOF would wait
+// for the disk as well, half a second on average, and is missing before 7.2: INFO
+// says how many bytes of the append-only file are still to be written.
+
+const (
+	// writtenTimeout bounds the wait for a mark to be written: Redis itself gives up
+	// waiting for an fsync after 2 s.
+	writtenTimeout = 10 * time.Second
+	// writtenPause is the longest time between two questions.
+	writtenPause = 20 * time.Millisecond
+	// settingsFor is how long an answer about Redis's settings is believed.
+	settingsFor = time.Second
+)
+
+// errNotWritten says that a mark was in memory alone when the wait for it ended.
+var errNotWritten = errors.New("Redis has not written its append-only file for 10 s")
+
+// writer waits for one Redis process to write marks. It asks for all that wait at
+// once.
+type writer struct {
+	rdb redis.Cmdable
+
+	mu      sync.Mutex
+	waiting []*unwritten
+	asking  bool
+	// safeUntil is until when no question is needed: Redis writes before it answers,
+	// writes nothing at all, or does not say.
+	safeUntil time.Time
+	// asked is when the settings were asked for last; mute tells that this user may
+	// not ask.
+	asked time.Time
+	mute  bool
+	sync  string // appendfsync
+}
+
+// unwritten is a mark that waits to be written.
+type unwritten struct {
+	record, gen, mark string
+	deadline          time.Time
+	// target is the size of the append-only file with which the mark is in it; 0:
+	// not known yet.
+	target int64
+	// base is the file's base with which the target was found.
+	base int64
+	done chan error // nil; errMarkLost; or why it is not known
+}
+
+// errMarkLost says that Redis has forgotten a mark before it was written.
+var errMarkLost = errors.New("Redis has lost the mark")
+
+// aof is what Redis says about its append-only file.
+type aof struct {
+	on bool
+	// size is how many bytes are written, unsaid how many are not yet; base is the
+	// size after the last rewrite.
+	size, unsaid, base int64
+}
+
+func parseAOF(info string) aof {
+	a, told := aof{}, 0
+	for line := range strings.Lines(info) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		n, err := strconv.ParseInt(value, 10, 64)
+		switch {
+		case err != nil:
+		case name == "aof_enabled":
+			a.on = n == 1
+		case name == "aof_current_size":
+			a.size, told = n, told+1
+		case name == "aof_base_size":
+			a.base = n
+		case name == "aof_buffer_length":
+			a.unsaid, told = n, told+1
+		}
+	}
+	a.on = a.on && told == 2
+	return a
+}
+
+// writerOf is the writer of the process that keeps a record.
+func (l *Ledger) writerOf(ctx context.Context, record string) (*writer, error) {
+	var node redis.Cmdable = l.rdb
+	if c, ok := l.rdb.(*redis.ClusterClient); ok {
+		master, err := c.MasterForKey(ctx, record)
+		if err != nil {
+			return nil, err
+		}
+		node = master
+	}
+	w, _ := l.writers.LoadOrStore(node, &writer{rdb: node})
+	return w.(*writer), nil
+}
+
+// awaitWritten waits until a mark outlives Redis's process. It returns false where
+// Redis has lost the mark, or the record has moved on.
+func (l *Ledger) awaitWritten(ctx context.Context, record string, generation int, mark string) (bool, error) {
+	w, err := l.writerOf(ctx, record)
+	if err != nil {
+		return false, err
+	}
+	m := &unwritten{
+		record: record, gen: strconv.Itoa(generation), mark: mark,
+		deadline: time.Now().Add(writtenTimeout), done: make(chan error, 1),
+	}
+	if !w.add(m) {
+		return true, nil
+	}
+	select {
+	case err = <-m.done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if errors.Is(err, errMarkLost) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// add has the mark waited for, unless Redis needs no waiting for.
+func (w *writer) add(m *unwritten) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if time.Now().Before(w.safeUntil) {
+		return false
+	}
+	w.waiting = append(w.waiting, m)
+	if !w.asking {
+		w.asking = true
+		go w.ask()
+	}
+	return true
+}
+
+// ask asks Redis until nobody waits any more.
+func (w *writer) ask() {
+	var marks []*unwritten
+	pause := time.Millisecond
+	for {
+		w.mu.Lock()
+		fresh := len(w.waiting) > 0
+		marks = append(marks, w.waiting...)
+		w.waiting = nil
+		if len(marks) == 0 {
+			w.asking = false
+			w.mu.Unlock()
+			return
+		}
+		w.mu.Unlock()
+		if fresh {
+			pause = time.Millisecond
+		}
+		if marks = w.round(marks); len(marks) > 0 {
+			<-time.After(pause)
+			pause = min(2*pause, writtenPause)
+		}
+	}
+}
+
+// round asks once, and returns the marks for which the answer was not enough. The
+// marks are read on the connection that then tells how far the file is: a Redis
+// that was started again in between does not have them, or has them from its file.
+func (w *writer) round(marks []*unwritten) []*unwritten {
+	ctx, cancel := context.WithTimeout(context.Background(), writtenTimeout)
+	defer cancel()
+	pipe := w.rdb.Pipeline()
+	var setting *redis.MapStringStringCmd
+	if !w.mute && time.Since(w.asked) >= settingsFor {
+		setting = pipe.ConfigGet(ctx, "appendfsync")
+	}
+	records := make([]*redis.SliceCmd, len(marks))
+	for i, m := range marks {
+		records[i] = pipe.HMGet(ctx, m.record, "gen", "mark")
+	}
+	info := pipe.Info(ctx, "persistence")
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	if setting != nil {
+		w.learn(setting)
+	}
+	a, err := parseAOF(info.Val()), info.Err()
+	if withheld(err) {
+		a, err = aof{}, nil // it does not tell; doctor says so
+	}
+	if err == nil && (!a.on || w.sync == "always" || w.sync == "no") {
+		w.mu.Lock()
+		w.safeUntil = time.Now().Add(settingsFor)
+		w.mu.Unlock()
+		a.unsaid = 0
+	}
+	var left []*unwritten
+	for i, m := range marks {
+		found, readErr := records[i].Result()
+		switch {
+		case err != nil:
+			m.done <- fmt.Errorf("ask whether the mark is written: %w", err)
+		case readErr != nil:
+			m.done <- fmt.Errorf("read the mark: %w", readErr)
+		case found[0] != m.gen || found[1] != m.mark:
+			m.done <- errMarkLost
+		case a.unsaid == 0, m.target > 0 && a.base == m.base && a.size >= m.target:
+			m.done <- nil
+		case time.Now().After(m.deadline):
+			m.done <- errNotWritten
+		default:
+			// After a rewrite the file has another size for what it held.
+			if m.target == 0 || a.base != m.base {
+				m.target, m.base = a.size+a.unsaid, a.base
+			}
+			left = append(left, m)
+		}
+	}
+	return left
+}
+
+// withheld tells that Redis never answers this question, to this user or at all: not
+// that it cannot now, as while it loads its file.
+func withheld(err error) bool {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return false
+	}
+	// Where it cannot now, the reply begins with a code such as LOADING. miniredis
+	// has none.
+	code, _, _ := strings.Cut(reply.Error(), " ")
+	return code == "NOPERM" || code == "ERR" || code != strings.ToUpper(code)
+}
+
+// learn takes the answer about the settings. With always Redis writes, and has the
+// disk write, before it answers; with no it writes before it answers.
+func (w *writer) learn(setting *redis.MapStringStringCmd) {
+	values, err := setting.Result()
+	w.mute = withheld(err)
+	w.asked, w.sync = time.Now(), values["appendfsync"]
+}
