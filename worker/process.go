@@ -79,6 +79,7 @@ func (w *Worker) process(ctx context.Context, take *ledger.Take) verb {
 		defer p.goesBack()
 		return w.notSent(ctx, p, a)
 	}
+	w.unreached(ctx, p, &a)
 	return w.settle(ctx, p, a)
 }
 

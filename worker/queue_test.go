@@ -202,6 +202,9 @@ breaker: {window: 30s, min_calls: 2, ratio: 0.5}
 		},
 	}
 	each(t, cfg, func(t *testing.T, env *callqtest.Env) {
+		if err := worker.NoteReached(t.Context(), env.Worker(), "gone"); err != nil {
+			t.Fatal(err)
+		}
 		env.Start()
 		r := env.Submit(tasks.Call{Upstream: "gone", Path: "/a"})
 		circuits := circuit.NewStore(env.Redis(), "test")

@@ -152,6 +152,9 @@ func noCredentialLeaves(t *testing.T, env *callqtest.Env, log *lockedBuffer, eve
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := worker.NoteReached(t.Context(), env.Worker(), "nobody"); err != nil { // else the call would wait for a person
+		t.Fatal(err)
+	}
 	env.Start()
 	var ids []string
 	for _, upstream := range []string{"bearer", "prefixed", "marked", "header", "query", "basic", "oauth2", "nobody"} {

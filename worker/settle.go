@@ -45,7 +45,7 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 		if !c.open {
 			// It takes more such answers to hold the account. Until then the call
 			// must not come back at once.
-			return w.putOff(ctx, t, entry, time.Second, fmt.Sprintf("parked: %s %s", d.Class, a.Outcome.Code))
+			return w.putOff(ctx, t, entry, time.Second, "parked: "+faultText(a))
 		}
 		return w.putBack(ctx, t, entry)
 	case policy.Retry:

@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -70,6 +72,8 @@ type account struct {
 	client     *upstream.Client
 	credential uint64 // its mark when it was looked at last; for follow alone
 	gate       *circuit.Gate
+	reach      reach
+	api        string // names the API with its address, see circuit.Store.Reached
 	hold       pause
 	stock      stock
 	endpoints  patterns
@@ -163,6 +167,8 @@ func newAccount(u Upstream, cfg Config) (*account, error) {
 	if a.concurrency == 0 {
 		a.concurrency = DefaultUpstreamConcurrency
 	}
+	sum := sha256.Sum256([]byte(u.BaseURL + " " + u.Auth.TokenURL))
+	a.api = hex.EncodeToString(sum[:8])
 	a.fleet, a.bills = a.concurrency, u.CostHeader != ""
 	a.concurrency = min(a.concurrency, cfg.Concurrency)
 	for i, p := range []tasks.Priority{tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow} {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"testing"
@@ -28,6 +30,11 @@ breaker: {window: 30s, min_calls: %[2]d, ratio: 0.5}
 `, pause, faults))
 	}
 	h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams: {gone: {base_url: %q, policy: ./policy.yaml}}\n", server.URL, gone))
+	// The API has answered before, at this address and without a token endpoint.
+	sum := sha256.Sum256([]byte(gone + " "))
+	if err := server.Client.Set(t.Context(), "callq:{gone}:reached", hex.EncodeToString(sum[:8]), 0).Err(); err != nil {
+		t.Fatal(err)
+	}
 	// Too few attempts for an outage.
 	policy("6s", 9)
 	h.write("calls.jsonl", `{"key":"k","path":"/a"}`)
@@ -60,4 +67,27 @@ breaker: {window: 30s, min_calls: %[2]d, ratio: 0.5}
 	if out, _ := h.callq(exitWell, "doctor"); !strings.Contains(out, "connection refused") {
 		t.Errorf("doctor says:\n%s", out)
 	}
+}
+
+func TestARunOnAnAddressThatLeadsNowhereEndsWhenItsPatienceDoes(t *testing.T) {
+	t.Parallel()
+	eachRedis(t, func(t *testing.T, h *home) {
+		for _, u := range []string{
+			`{base_url: "http://127.0.0.1:1", policy: patsnap}`,
+			`{base_url: "http://127.0.0.1:1", policy: http, auth: {type: oauth2, token_url: "http://127.0.0.1:1/token", client_id: me, client_secret: "${env:SECRET}"}}`,
+		} {
+			h.write("callq.yaml", "upstreams:\n  api: "+u+"\n")
+			h.env = append(h.env, "SECRET=s3cr3t-0123456789")
+			h.write("calls.jsonl", `{"path":"/a"}`+"\n"+`{"path":"/b"}`+"\n")
+			_, errs := h.callq(exitFailed, "run", "calls.jsonl", "--patience", "1s")
+			for _, want := range []string{"api: credential hold", "config: no call has reached it yet: ", "connection refused", "2 calls wait", "api has been unusable for 1s", "base_url", "run the same command again"} {
+				if !strings.Contains(errs, want) {
+					t.Errorf("run does not say %q:\n%s", want, errs)
+				}
+			}
+			if results := h.read("calls.jsonl.results.jsonl"); results != "" {
+				t.Errorf("calls have ended: %s", results)
+			}
+		}
+	})
 }

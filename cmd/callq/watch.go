@@ -51,7 +51,7 @@ func (e *stuckError) Error() string {
 	what := map[policy.Class]string{
 		policy.Auth:    "its credential is refused: mend auth of the upstream in the configuration, or renew what it refers to",
 		policy.Balance: "its account is out of credit: top it up",
-		policy.Config:  "it cannot be reached safely: mend base_url or tls of the upstream in the configuration",
+		policy.Config:  "it cannot be reached, or not safely: mend base_url, auth.token_url or tls of the upstream in the configuration",
 	}[policy.Class(r.Class)]
 	return fmt.Sprintf("%s has been unusable for %s (%s): %s", r.Name, humanDuration(e.patience), answerOf(r), what)
 }

@@ -8,10 +8,6 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// CodeUnreachable is the code of a circuit that is open since the API, or its token
-// endpoint, was never reached.
-const CodeUnreachable = "unreachable"
-
 // NeedsPerson tells that the circuit is open for what only a person can mend: a
 // credential, a balance or a setting.
 func (r Record) NeedsPerson() bool {

@@ -231,7 +231,7 @@ func (d *deciding) circuit(r circuit.Record, n int64) Reason {
 	switch {
 	case r.Name.Endpoint != "":
 		reason.Kind = Endpoint
-	case policy.Class(r.Class) == policy.Config && r.Code == circuit.CodeUnreachable:
+	case policy.Class(r.Class) == policy.Config:
 		reason.Kind = Unreachable
 	}
 	switch {
@@ -253,7 +253,7 @@ func SaidBy(r circuit.Record) string {
 	if r.Note != "" {
 		return joinNotEmpty(": ", r.Who, r.Note)
 	}
-	said := joinNotEmpty(": ", joinNotEmpty(" ", r.Class, code(r)), r.Message)
+	said := joinNotEmpty(": ", joinNotEmpty(" ", r.Class, r.Code), r.Message)
 	if r.CorrelationID != "" {
 		said += "; x-correlation-id " + r.CorrelationID
 	}
@@ -261,14 +261,6 @@ func SaidBy(r circuit.Record) string {
 		return "the probe met " + r.Fault + "; held for " + said
 	}
 	return said
-}
-
-// code is the API's code; that of callq's own is in the message.
-func code(r circuit.Record) string {
-	if r.Code == circuit.CodeUnreachable {
-		return ""
-	}
-	return r.Code
 }
 
 // lost are calls whose worker was killed or has stopped.

@@ -76,7 +76,7 @@ func TestEveryReasonIsSaidWithItsCauseItsTimesAndWhatToDo(t *testing.T) {
 		}, "api: 5 calls wait: held (credential: auth: no), since 17:59:00, until 19:00:00; one call finds out then whether it works again; renew the credential, or correct auth of the upstream; then callq circuit close 'api' --reason REASON"},
 		{Unreachable, func(_ *Facts, u *Upstream) {
 			open(u, func(r *circuit.Record) {
-				r.Reason, r.Class, r.Code, r.Message = "credential", "config", circuit.CodeUnreachable, "connection refused"
+				r.Reason, r.Class, r.Code, r.Message = "credential", "config", "", "connection refused"
 			})
 		}, "api: 5 calls wait: held (credential: config: connection refused), since 17:59:00, until 19:00:00; one call finds out then whether it works again; correct base_url, tls or auth of the upstream in callq.yaml; then callq circuit close 'api' --reason REASON"},
 		{Probe, func(_ *Facts, u *Upstream) { open(u, func(r *circuit.Record) { r.Probing = true }) },

@@ -101,7 +101,7 @@ func TestWhatHoldsCallsInRedisIsRead(t *testing.T) {
 			report(t, rdb, account, circuit.Cause{Reason: "quota", Class: "quota", Code: "67200001", Message: "too many calls"})
 		}, "api: 3 calls wait: held (quota: quota 67200001: too many calls), since "},
 		{Unreachable, func(t *testing.T, rdb redis.UniversalClient) {
-			report(t, rdb, account, circuit.Cause{Reason: "credential", Class: "config", Code: circuit.CodeUnreachable, Message: "connection refused"})
+			report(t, rdb, account, circuit.Cause{Reason: "credential", Class: "config", Message: "connection refused"})
 		}, "api: 3 calls wait: held (credential: config: connection refused), since "},
 		{Probe, func(t *testing.T, rdb redis.UniversalClient) {
 			report(t, rdb, account, circuit.Cause{Reason: "quota", Class: "quota"})

@@ -17,7 +17,7 @@ const (
 	NoUpstream  Kind = "no_upstream" // no configuration names the upstream
 	NoWorker    Kind = "no_worker"   // nobody makes calls
 	Paused      Kind = "paused"      // an operator has paused the queue
-	Unreachable Kind = "unreachable" // the address, or the token endpoint, was never reached
+	Unreachable Kind = "unreachable" // the address, the token endpoint or TLS is wrong
 	Hold        Kind = "hold"        // the account's circuit is open
 	Probe       Kind = "probe"       // one call finds out whether the account works again
 	Limit       Kind = "limit"       // a limit is used up

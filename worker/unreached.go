@@ -1,0 +1,134 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+)
+
+const (
+	// firstCalls is how many calls find out that an address leads nowhere.
+	firstCalls = 20
+	// fewCallsFail is how often each of fewer calls does: they may not be all yet.
+	fewCallsFail = 2
+	// credentialHold is the policy's hold for what only a person can mend.
+	credentialHold = "credential"
+)
+
+// reach is what a process knows of whether an API can be reached at all. The zero value
+// knows nothing. It is safe for concurrent use.
+type reach struct {
+	mu sync.Mutex
+	// reached tells that the API has answered, here or elsewhere.
+	reached bool
+	// how is the way in which the calls failed, failed how often each of them did.
+	how    policy.Transport
+	failed map[string]int
+}
+
+// known reports whether the API is known to have answered.
+func (r *reach) known() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reached
+}
+
+// answered notes that the API has answered. It reports whether that is news.
+func (r *reach) answered() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	news := !r.reached
+	r.reached, r.failed = true, nil
+	return news
+}
+
+// fails notes that a call has failed, and returns how many have failed alike, and how
+// often the one of them that failed least.
+func (r *reach) fails(how policy.Transport, call string) (calls, least int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.how != how || r.failed == nil {
+		r.how, r.failed = how, map[string]int{}
+	}
+	if len(r.failed) < firstCalls || r.failed[call] > 0 {
+		r.failed[call]++
+	}
+	return len(r.failed), slices.Min(slices.Collect(maps.Values(r.failed)))
+}
+
+// other notes that a call has failed in another way: the calls do not fail alike.
+func (r *reach) other() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed = nil
+}
+
+// unreached changes the decision about a call that could not reach an API which nobody
+// has reached yet. Such a call spends no attempt: its address, or that of the token
+// endpoint, may be wrong, and then the account is held for a person. An API that was
+// reached before is out of order for a while, which the policy's rules are for.
+func (w *Worker) unreached(ctx context.Context, p *passage, a *attempted) {
+	if _, _, isJob := p.call.Job(); isJob {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	acct := p.acct
+	switch a.Outcome.Transport {
+	case policy.Dial, policy.DNS:
+	case policy.TransportNone:
+		if a.TokenStatus == 0 && acct.reach.answered() {
+			w.trouble(w.circuits.NoteReached(ctx, acct.name, acct.api))
+		}
+		return
+	default:
+		if !acct.reach.known() {
+			acct.reach.other()
+		}
+		return
+	}
+	if acct.reach.known() || a.decision.Class != policy.Transient {
+		return // a policy may have a rule of its own for such calls
+	}
+	if reached, err := w.circuits.Reached(ctx, acct.name, acct.api); err != nil || reached {
+		w.trouble(err)
+		if reached {
+			acct.reach.answered()
+		}
+		return
+	}
+	d := &a.decision
+	d.Job, d.Exhausted, d.Circuit = policy.Park, false, policy.Circuit{Effect: policy.EffectNone, Scope: policy.ScopeAccount}
+	if p.take.Attempts == 0 && p.take.FirstAt.Equal(p.take.At) {
+		p.take.FirstAt, p.take.HeldBase = time.Time{}, 0 // nothing was sent
+	}
+	calls, least := acct.reach.fails(a.Outcome.Transport, p.take.ID)
+	if p.probe() == "" && calls < firstCalls && (least < fewCallsFail || w.moreWait(ctx, acct, calls)) {
+		return
+	}
+	d.Class = policy.Config
+	d.Message, d.Advice = policy.Config.Message(), policy.Config.Advice()
+	d.Circuit = policy.Circuit{Effect: policy.EffectOpen, Scope: policy.ScopeAccount, Hold: credentialHold, After: 1}
+	a.Outcome.Message = fmt.Sprintf("no call has reached it yet: %s", messageOf(*a))
+}
+
+// moreWait reports whether more calls of the account could be made than so many.
+func (w *Worker) moreWait(ctx context.Context, a *account, calls int) bool {
+	waits, err := w.ledger.Waits(ctx, time.Now(), a.queues)
+	if err != nil {
+		w.trouble(err)
+		return true
+	}
+	n := int64(0)
+	for _, q := range waits {
+		n += q.Active + q.Retry.N
+		if !q.Paused {
+			n += q.Pending
+		}
+	}
+	return n > int64(calls)
+}
