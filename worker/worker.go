@@ -30,6 +30,8 @@ const (
 	leaseGrace = 15 * time.Second
 	// sweepEvery is how often old outcomes are looked for.
 	sweepEvery = time.Minute
+	// lastSweep is how long a worker that ends looks for them at most.
+	lastSweep = 2 * time.Second
 )
 
 // Worker makes calls. Make one with [New]; it runs once.
@@ -250,25 +252,37 @@ func (w *Worker) Run(ctx context.Context) error {
 	close(w.stopped)
 	unkeeping.Wait()
 	sweeping.Wait()
+	// The retention of the batches that have just ended begins now, though no worker
+	// may live for as long as a minute again.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSweep)
+	defer cancel()
+	if err == nil {
+		_ = w.sweepOnce(last) // the next worker does it, if a minute later
+	}
 	return err
 }
 
-// sweep forgets outcomes whose retention is over.
+// sweep forgets outcomes whose retention is over: at once, since this worker may live
+// for less than a minute, and then every minute.
 func (w *Worker) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
+		w.trouble(w.sweepOnce(ctx))
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			swept, err := w.ledger.Sweep(ctx, time.Now(), w.cfg.Retention)
-			w.trouble(err)
-			if swept.Calls > 0 {
-				w.log.Info("forgot old outcomes", "calls", swept.Calls, "batches", swept.Batches)
-			}
 		}
 	}
+}
+
+func (w *Worker) sweepOnce(ctx context.Context) error {
+	swept, err := w.ledger.Sweep(ctx, time.Now(), w.cfg.Retention)
+	if swept.Calls > 0 {
+		w.log.Info("forgot old outcomes", "calls", swept.Calls, "batches", swept.Batches)
+	}
+	return err
 }
 
 func (w *Worker) shutdownTimeout() time.Duration {

@@ -118,6 +118,11 @@ func (s *session) inUse() []int {
 // in the results file then.
 func (s *session) run(ctx context.Context) error {
 	s.before, s.synced = s.plan.accepted-s.plan.open(), time.Now()
+	// What is past its retention goes before this run asks for it: nothing that it
+	// counts on may be forgotten while it goes on.
+	if _, err := s.desk.ledger.Sweep(ctx, time.Now(), s.desk.cfg.Ledger.Retention); err != nil {
+		s.log.Warn("results that are past their retention could not be forgotten", "error", s.desk.explain(err))
+	}
 	if err := s.adopt(ctx); err != nil {
 		return err
 	}

@@ -216,12 +216,13 @@ func (a *audit) compare(c Counts, listed int64) {
 		a.find(fmt.Sprintf("%d open calls stand in no queue", a.lost.n), a.lost.keys,
 			"their tasks were deleted from outside callq: run callq doctor, which finds them and says how to put them back")
 	}
-	// What was forgotten was done, dropped or cancelled.
-	kept, seen := c.Done+c.Dropped+c.Cancelled-c.Expired, a.seen.Done+a.seen.Dropped+a.seen.Cancelled
+	// What was forgotten was done, dropped or cancelled, or dead and purged.
+	kept, seen := c.Done+c.Dropped+c.Cancelled-(c.Expired-c.ExpiredDead), a.seen.Done+a.seen.Dropped+a.seen.Cancelled
+	dead := c.Dead - c.ExpiredDead
 	// Whatever a call with a forged state was before, the finding that names it tells.
-	if a.odd.n == 0 && (c.Open != a.seen.Open || c.Dead != a.seen.Dead || kept != seen) {
+	if a.odd.n == 0 && (c.Open != a.seen.Open || dead != a.seen.Dead || kept != seen) {
 		a.find(fmt.Sprintf("the counts say %d open, %d dead and %d others, the records %d, %d and %d",
-			c.Open, c.Dead, kept, a.seen.Open, a.seen.Dead, seen), nil,
+			c.Open, dead, kept, a.seen.Open, a.seen.Dead, seen), nil,
 			"counts or records were changed from outside callq: "+findWriter)
 	}
 	if a.unlisted.n > 0 {

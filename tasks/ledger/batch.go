@@ -26,8 +26,9 @@ var ErrMaybeSent = errors.New("the call may have been sent")
 // Cancelled, always.
 type Counts struct {
 	Accepted, Open, Done, Dead, Dropped, Cancelled int64
-	// Expired is how many of the ended calls were forgotten after the retention.
-	Expired int64
+	// Expired is how many of the ended calls were forgotten after the retention,
+	// ExpiredDead how many of these were dead letters that had been purged.
+	Expired, ExpiredDead int64
 }
 
 // Add returns the sum.
@@ -39,6 +40,7 @@ func (c Counts) Add(o Counts) Counts {
 	c.Dropped += o.Dropped
 	c.Cancelled += o.Cancelled
 	c.Expired += o.Expired
+	c.ExpiredDead += o.ExpiredDead
 	return c
 }
 
@@ -151,7 +153,7 @@ func (l *Ledger) addCounts(ctx context.Context, b *Batch, queue string) error {
 	}
 	b.Counts = b.Counts.Add(Counts{
 		Accepted: read("accepted"), Open: read("open"), Done: read("done"), Dead: read("dead"),
-		Dropped: read("dropped"), Cancelled: read("cancelled"), Expired: read("expired"),
+		Dropped: read("dropped"), Cancelled: read("cancelled"), Expired: read("expired"), ExpiredDead: read("expired_dead"),
 	})
 	b.last += h["last"] + " "
 	return nil

@@ -23,7 +23,7 @@ type Swept struct {
 
 // Sweep forgets done, dropped and cancelled calls whose retention is over: the
 // retention runs from the moment when nothing of their batch was open. Dead
-// letters stay. Any number of workers may sweep at once.
+// letters stay until they are purged. Any number of workers may sweep at once.
 func (l *Ledger) Sweep(ctx context.Context, now time.Time, retention time.Duration) (Swept, error) {
 	var total Swept
 	batches, err := l.Batches(ctx)

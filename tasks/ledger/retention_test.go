@@ -237,3 +237,38 @@ func TestWhoSendsWhileABatchIsBeingForgottenLosesNothing(t *testing.T) {
 		})
 	}
 }
+
+func TestAPurgedDeadLetterGoesWithItsBatch(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		now := time.Now()
+		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
+		for _, key := range []string{"purged", "dead"} {
+			take := d.acceptAndTake("b", "q", key)
+			d.end(take, finalOf(Dead))
+			d.archive(take)
+		}
+		purge := func(key string) {
+			t.Helper()
+			if purged, busy, err := d.l.Purge(t.Context(), d.record("q", idOf("b", key))); err != nil || !purged || busy {
+				t.Fatalf("purged %v, busy %v, %v", purged, busy, err)
+			}
+		}
+		purge("purged")
+		d.sweep(now)
+		if got := d.sweep(now.Add(week)); got != (Swept{Calls: 2}) {
+			t.Fatalf("swept %+v", got)
+		}
+		d.wantCounts("b", Counts{Accepted: 3, Done: 1, Dead: 2, Expired: 2, ExpiredDead: 1})
+		if found := d.audit("b"); len(found) != 0 {
+			t.Fatalf("audit found %+v", found)
+		}
+		purge("dead")
+		if got := d.sweep(now.Add(week)); got != (Swept{Calls: 1, Batches: 1}) {
+			t.Fatalf("swept %+v", got)
+		}
+		if left := rdb.Keys(t.Context(), "callq:*").Val(); len(left) != 1 || left[0] != keyQueues {
+			t.Fatalf("left behind: %v", left)
+		}
+	})
+}

@@ -1,6 +1,6 @@
 -- expire forgets ended calls of a batch whose retention is over, and keeps
--- counting them. Dead letters wait for a person and are left alone, and so are
--- calls whose task still waits to be taken off its list: without its record it
+-- counting them. Dead letters wait for a person and are left alone until they are
+-- purged, and so are calls whose task still waits to be taken off its list: without its record it
 -- would look like a stranger's. In front of it stands books.lua.
 --
 -- KEYS[1]   the batch's counts in this queue
@@ -23,12 +23,15 @@ local ids = redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[5], ARGV[2], 'WITHSCORES',
 local result = {#ids / 2, ARGV[5]}
 for i = 1, #ids, 2 do
   local record = ARGV[1] .. ids[i]
-  local r = redis.call('HMGET', record, 'state', 'origin')
+  local r = redis.call('HMGET', record, 'state', 'origin', 'purged')
   result[2] = ids[i + 1]
-  if r[1] ~= 'dead' and redis.call('EXISTS', ARGV[6] .. ids[i]) == 0 then
+  if (r[1] ~= 'dead' or r[3]) and redis.call('EXISTS', ARGV[6] .. ids[i]) == 0 then
     redis.call('DEL', record)
     redis.call('ZREM', KEYS[2], ids[i])
     tally(KEYS[1], 'expired', 1)
+    if r[1] == 'dead' then
+      tally(KEYS[1], 'expired_dead', 1)
+    end
     result[#result + 1] = string.match(r[2] or '', '^%S+ %S+ (.*)$') or ''
   end
 end
