@@ -182,6 +182,8 @@ func commandOf(cmd redis.Cmder) command {
 		c.kind = "mark"
 	case len(c.keys) == 2:
 		c.kind = "attempt"
+	case len(c.keys) == 1 && len(c.args) == 2:
+		c.kind = "alone"
 	case len(c.keys) == 6:
 		c.kind = "park"
 	case len(c.keys) == 8:

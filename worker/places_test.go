@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,4 +59,68 @@ func TestADrainEndsTheWaitForAPlace(t *testing.T) {
 	if p.acquire(a, draining, time.Hour) {
 		t.Error("a place was granted to a worker that drains")
 	}
+}
+
+func TestACallThatIsToBeAloneWaitsForTheOthersAndKeepsNewOnesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, a := newPlaces(4), &account{concurrency: 4}
+		for range 3 {
+			p.acquire(a, nil, 0)
+		}
+		alone := make(chan func(), 2)
+		aside := func(ctx context.Context) {
+			if leave, only, ok := p.alone(ctx, nil, time.Hour); ok && only {
+				alone <- leave
+			}
+		}
+		go aside(t.Context())
+		synctest.Wait()
+		if len(alone) != 0 || p.more(a, 3) != 0 || p.acquire(a, nil, 0) {
+			t.Fatal("it did not wait for the others, or another began")
+		}
+		go aside(t.Context())
+		synctest.Wait()
+		p.release(a) // the one that is to have company
+		synctest.Wait()
+		if len(alone) != 1 {
+			t.Fatalf("%d calls are alone, want one", len(alone))
+		}
+		next := make(chan bool)
+		go func() { next <- p.acquire(a, nil, time.Hour) }()
+		synctest.Wait()
+		(<-alone)()
+		synctest.Wait()
+		if len(alone) != 0 {
+			t.Fatal("the second one did not wait until the first one had ended")
+		}
+		p.release(a)
+		synctest.Wait()
+		gone, cancel := context.WithCancel(t.Context())
+		go aside(gone) // gives up while it waits
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		(<-alone)()
+		if !<-next {
+			t.Fatal("the calls that waited did not go on")
+		}
+	})
+}
+
+func TestACallThatIsToBeAloneWaitsForNoJobThatTakesTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, a := newPlaces(4), &account{concurrency: 4}
+		for range 2 {
+			p.acquire(a, nil, 0)
+		}
+		leave, alone, ok := p.alone(t.Context(), nil, time.Minute)
+		if alone || !ok {
+			t.Fatalf("alone %t, ok %t", alone, ok)
+		}
+		synctest.Wait()
+		if !p.acquire(a, nil, 0) {
+			t.Error("the others do not go on")
+		}
+		leave()
+	})
 }

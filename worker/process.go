@@ -15,10 +15,6 @@ import (
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
-// maxStarts is how often a call is taken up without a decision before it is held
-// to kill its workers.
-const maxStarts = 5
-
 // strangerDelay is when a call that this worker does not understand, but another
 // may, comes back.
 var strangerDelay = 30 * time.Second
@@ -67,6 +63,15 @@ func (w *Worker) process(ctx context.Context, take *ledger.Take) verb {
 		w.passTurn(ctx, take)
 		w.giveSlot(ctx, take)
 		return v
+	}
+	if take.Starts >= maxStarts {
+		leave, v, ok := w.makeAlone(ctx, p)
+		if !ok {
+			w.passTurn(ctx, take)
+			w.giveSlot(ctx, take)
+			return v
+		}
+		defer leave()
 	}
 	if v, ok := w.admit(ctx, p); !ok {
 		w.giveSlot(ctx, take)
@@ -141,8 +146,8 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 	switch {
 	case take.Sent > 0 && (!p.idempotent || p.late()):
 		return nil, w.endUnsent(ctx, take, p, policy.OutcomeUnknown, lostAnswer), false
-	case take.Starts >= maxStarts:
-		return nil, w.endUnsent(ctx, take, p, policy.CrashLoop, "five workers in a row ended without a decision on it"), false
+	case take.Starts >= maxStarts && take.Alone >= p.mostAlone():
+		return nil, w.endUnsent(ctx, take, p, policy.CrashLoop, p.crashed()), false
 	case take.Circuit.Convicted != "" && slices.Contains(strings.Fields(take.Circuit.Convicted), circuit.CallName(take.ID, take.Generation)):
 		return nil, w.endConvicted(ctx, p), false
 	case p.late():

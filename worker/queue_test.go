@@ -90,17 +90,6 @@ func TestACallThatMayHaveBeenSentByADeadWorkerIsNotSentAgain(t *testing.T) {
 	})
 }
 
-func TestTheFifthStartWithoutADecisionIsACrashLoop(t *testing.T) {
-	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
-		r := interrupted(t, env, tasks.Call{Path: "/poison"}, "starts", 4)
-		env.Start()
-		want(t, env.Await(r.ID), tasks.StateDead, policy.CrashLoop, 0)
-		if n := env.Sim().Arrivals(); n != 0 {
-			t.Errorf("%d requests arrived, want none", n)
-		}
-	})
-}
-
 func TestADrainEndsWhatIsUnderWayAndLeavesTheRest(t *testing.T) {
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Concurrency: 2}}}, func(t *testing.T, env *callqtest.Env) {
 		env.Sim().Script("GET /* -> ok latency=300ms forever")

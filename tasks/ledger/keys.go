@@ -124,6 +124,7 @@ var (
 	scriptClaim   = load("claim")
 	scriptAccept  = load("books", "accept")
 	scriptMark    = load("mark")
+	scriptAlone   = load("alone")
 	scriptAttempt = load("attempt")
 	scriptPark    = load("park")
 	scriptEnd     = load("archive", "books", "end")

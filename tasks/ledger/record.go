@@ -95,7 +95,9 @@ type Record struct {
 	Content    []byte
 	AcceptedAt time.Time
 	// Starts counts how often a worker took the call since the last decision.
-	Starts           int
+	Starts int
+	// Alone counts those of the starts for which the worker made no other call.
+	Alone            int
 	Attempts, Parked int
 	// FirstAt is the first send of this generation, zero before it.
 	FirstAt time.Time
@@ -126,6 +128,10 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 		FirstAt: Milli(h["first"]), HeldBase: millis(h["held_base"]), HeldOwn: millis(h["held_own"]),
 		ParkedAt: Milli(h["parked_at"]), Sent: count(h["sent"]), Group: groupName(h["group"]),
 		BodyType: h["type"], Purged: h["purged"] == "1",
+	}
+	if since, rest, _ := strings.Cut(h["alone"], " "); since != "" && count(since) == count(h["settled"]) {
+		_, n, _ := strings.Cut(rest, " ")
+		r.Alone = count(n)
 	}
 	if c, ok := h["content"]; ok {
 		r.Content = []byte(c)

@@ -124,6 +124,16 @@ func (l *Ledger) MarkSent(ctx context.Context, t *Take, n int, once bool, probe 
 	}
 }
 
+// MarkAlone notes that the worker makes the call while it makes no other one; it
+// returns false when the record has ended or moved on.
+func (l *Ledger) MarkAlone(ctx context.Context, t *Take) (mine bool, err error) {
+	mine, err = scriptAlone.Run(ctx, l.rdb, []string{keysOf(t.Queue).record(t.ID)}, t.Generation, t.Token).Bool()
+	if err != nil {
+		return false, fmt.Errorf("note that call %s is made alone: %w", t.ID, err)
+	}
+	return mine, nil
+}
+
 // PassTurn lets the next call of a queue out after a hold, in place of one that
 // was let out and will not ask for the probe.
 func (l *Ledger) PassTurn(ctx context.Context, queue string) error {
