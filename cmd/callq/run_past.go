@@ -165,6 +165,11 @@ func (s *session) renew(ctx context.Context, e *past) (*past, error) {
 	return fresh, nil
 }
 
+// neverEnded tells that a call waits for its first ending. Where a results file has one
+// of it, the queue has gone back in time, as one that was restored has: the results
+// file knows more.
+func neverEnded(r ledger.Record) bool { return r.State == ledger.Open && r.Generation <= 1 }
+
 func (s *session) renewedIn(ctx context.Context, batch string, failed map[string]tasks.State, renewed map[mark]bool) error {
 	b, err := s.desk.ledger.Batch(ctx, batch)
 	if errors.Is(err, ledger.ErrNoBatch) {
@@ -185,7 +190,11 @@ func (s *session) renewedIn(ctx context.Context, batch string, failed map[string
 		if err != nil {
 			return err
 		}
-		if was, ok := failed[r.ID]; ok && r.State != "" && tasks.State(r.State) != was {
+		was, ok := failed[r.ID]
+		if neverEnded(r) || r.State == ledger.Cancelled && r.Generation <= 1 {
+			continue // the queue is one of an earlier moment, and a run may have closed the call in it
+		}
+		if ok && r.State != "" && tasks.State(r.State) != was {
 			renewed[markOf(r.Key)] = true
 		}
 	}

@@ -111,7 +111,7 @@ func (p *plan) surplus(r ledger.Record) bool {
 	defer p.mu.Unlock()
 	k, named, ok := p.find(r.Key, r.Hash)
 	a := p.asked[k]
-	if !ok || a.digest != digestOf(r.Hash) || a.state == tasks.StateDone {
+	if !ok || a.digest != digestOf(r.Hash) || a.state == tasks.StateDone || a.state != "" && neverEnded(r) {
 		return true
 	}
 	holder, held := p.holders[k]
