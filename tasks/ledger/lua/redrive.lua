@@ -35,13 +35,8 @@ end
 if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
   return -1
 end
-<<<<<<< HEAD
 redis.call('HDEL', KEYS[5], 'out', 'body', 'type', 'ended', 'group', 'assumed', 'sent', 'mark', 'starts', 'settled', 'attempts',
-  'parked', 'first', 'held_base', 'held_own', 'parked_at', 'log')
-=======
-redis.call('HDEL', KEYS[5], 'out', 'body', 'type', 'ended', 'group', 'assumed', 'sent', 'starts', 'settled', 'attempts',
   'parked', 'first', 'held_base', 'held_own', 'parked_at', 'log', 'alone')
->>>>>>> dc70163 (A call that was only there when its workers were killed is made alone before it is given up)
 redis.call('HSET', KEYS[5], 'state', 'open', 'gen', ARGV[2] + 1, 'lineage', ARGV[5])
 own('hash', KEYS[6], KEYS[10])
 own('zset', KEYS[7], KEYS[8], KEYS[9])
