@@ -311,7 +311,7 @@ func (m *model) sweepAll(*rapid.T) {
 		m.sweep(m.now)
 	}
 	for id, c := range m.calls {
-		if m.openIn(c.batch) || c.state == Dead || !m.gone(c.queue, id) {
+		if m.openIn(c.batch) || c.state == Dead && !c.purged || !m.gone(c.queue, id) {
 			continue
 		}
 		delete(m.calls, id)
@@ -374,8 +374,8 @@ func (m *model) check(t *rapid.T) {
 			w = &Counts{}
 		}
 		delete(want, b.Name)
-		if !c.Balanced() || c.Accepted-c.Expired != w.Accepted || c.Open != w.Open || c.Dead != w.Dead ||
-			c.Done+c.Dropped+c.Cancelled-c.Expired != w.Done+w.Dropped+w.Cancelled {
+		if !c.Balanced() || c.Accepted-c.Expired != w.Accepted || c.Open != w.Open || c.Dead-c.ExpiredDead != w.Dead ||
+			c.Done+c.Dropped+c.Cancelled-(c.Expired-c.ExpiredDead) != w.Done+w.Dropped+w.Cancelled {
 			t.Fatalf("batch %s counts %+v, the model says %+v", b.Name, c, *w)
 		}
 		if found := m.audit(b.Name); len(found) != 0 {
