@@ -63,6 +63,10 @@ func TestARunSaysWhenTheLastOfItsCallsIsDueAndForecastsNothingSooner(t *testing.
 func TestBatchWaitAndSendWaitOutliveARestartOfRedis(t *testing.T) {
 	t.Parallel()
 	h, server := waitsHome(t)
+	// What is not on the disk yet may be lost with a Redis that is killed.
+	if err := server.Client.ConfigSet(t.Context(), "appendfsync", "always").Err(); err != nil {
+		t.Fatal(err)
+	}
 	h.callq(exitWell, "send", "calls.jsonl", "--batch", "b")
 	waits, _, waited := h.start("batch", "wait", "b")
 	sends, _, sent := h.start("send", "GET", "/b", "--key", "one", "--wait")
