@@ -12,12 +12,13 @@ import (
 )
 
 func (a *app) batchCommand() *cobra.Command {
-	return group("batch", "Follow, export and cancel what was sent together",
+	return group("batch", "Follow, export, cancel and delete what was sent together",
 		a.batchListCommand(),
 		a.batchStatusCommand(),
 		a.batchWaitCommand(),
 		a.batchExportCommand(),
 		a.batchCancelCommand(),
+		a.batchDeleteCommand(),
 	)
 }
 

@@ -19,6 +19,9 @@ var ErrNoBatch = errors.New("no such batch")
 // ErrNoCall reports a call that the ledger has never heard of, or has forgotten.
 var ErrNoCall = errors.New("no such call")
 
+// ErrOpenCalls reports a batch that has open calls.
+var ErrOpenCalls = errors.New("the batch has open calls")
+
 // ErrMaybeSent reports a call that may have been sent, so that nobody can cancel it.
 var ErrMaybeSent = errors.New("the call may have been sent")
 

@@ -14,6 +14,10 @@ import (
 // calls are kept each for the retention from its own ending.
 const AdHoc = "adhoc"
 
+// deletePage is how many calls of a batch one script deletes: each may be looked for in
+// a list.
+const deletePage = 100
+
 // Swept says what a [Ledger.Sweep] forgot.
 type Swept struct {
 	// Calls is the number of calls forgotten, Batches that of batches of which
@@ -51,7 +55,7 @@ func (l *Ledger) Sweep(ctx context.Context, now time.Time, retention time.Durati
 
 func (l *Ledger) sweepAdHoc(ctx context.Context, b Batch, before time.Time) (swept Swept, err error) {
 	for _, queue := range b.Queues {
-		n, err := l.expire(ctx, b.Name, queue, fmt.Sprint(before.UnixMicro()), "")
+		n, err := l.expire(ctx, b.Name, queue, fmt.Sprint(before.UnixMicro()), "", false)
 		swept.Calls += n
 		if err != nil {
 			return swept, err
@@ -66,7 +70,7 @@ func (l *Ledger) sweepBatch(ctx context.Context, b Batch, now time.Time, retenti
 		return swept, err
 	}
 	for _, queue := range b.Queues {
-		n, err := l.expire(ctx, b.Name, queue, "+inf", idle)
+		n, err := l.expire(ctx, b.Name, queue, "+inf", idle, false)
 		swept.Calls += n
 		if err != nil {
 			return swept, err
@@ -99,18 +103,55 @@ func (l *Ledger) idleSince(ctx context.Context, b Batch, now time.Time) (string,
 	return idle, nil
 }
 
+// DeleteBatch forgets all calls of a batch at once, dead letters too, and frees their
+// keys. It returns how many, and whether the batch is gone: calls whose task a worker
+// still holds, or that still stands in a queue, are left for a later try. A batch with
+// open calls is left as it is, with [ErrOpenCalls].
+func (l *Ledger) DeleteBatch(ctx context.Context, name string) (swept Swept, err error) {
+	b, err := l.Batch(ctx, name)
+	switch {
+	case err != nil:
+		return swept, err
+	case len(b.unread) > 0:
+		return swept, fmt.Errorf("delete batch %q: its counts hold what callq never writes: %v", name, b.unread)
+	}
+	idle, err := l.idleSince(ctx, b, time.Now())
+	switch {
+	case err != nil:
+		return swept, err
+	case idle == "":
+		return swept, fmt.Errorf("delete batch %q: %w", name, ErrOpenCalls)
+	}
+	for _, queue := range b.Queues {
+		n, err := l.expire(ctx, name, queue, "+inf", idle, true)
+		swept.Calls += n
+		if err != nil {
+			return swept, err
+		}
+	}
+	gone, err := l.forget(ctx, name, idle)
+	if gone {
+		swept.Batches = 1
+	}
+	return swept, err
+}
+
 // expire forgets a batch's calls in one queue that ended before the given
-// microsecond. idle is since when the batch is at rest; empty, it need not be.
-func (l *Ledger) expire(ctx context.Context, batch, queue, before, idle string) (int, error) {
+// microsecond. idle is since when the batch is at rest; empty, it need not be. dead
+// tells that dead letters go too.
+func (l *Ledger) expire(ctx context.Context, batch, queue, before, idle string, dead bool) (int, error) {
 	k := keysOf(queue)
-	atRest := 0
+	atRest, letters, most := 0, 0, page
 	if idle != "" {
 		atRest = 1
 	}
+	if dead {
+		letters, most = 1, deletePage
+	}
 	total, after := 0, "-inf"
 	for {
-		reply, err := scriptExpire.Run(ctx, l.rdb, []string{k.counts(batch), k.ended(batch)},
-			k.recordPrefix(), before, page, atRest, after, k.taskPrefix()).Slice()
+		reply, err := scriptExpire.Run(ctx, l.rdb, []string{k.counts(batch), k.ended(batch), k.lease(), k.archived(), k.dead(), k.groups(), k.pending()},
+			k.recordPrefix(), before, most, atRest, after, k.taskPrefix(), letters, k.deadGroup("")).Slice()
 		if err != nil {
 			return total, fmt.Errorf("forget old calls of batch %q: %w", batch, err)
 		}
@@ -120,7 +161,7 @@ func (l *Ledger) expire(ctx context.Context, batch, queue, before, idle string) 
 			}
 			total += len(names)
 		}
-		if Number(reply[0]) < page {
+		if Number(reply[0]) < int64(most) {
 			return total, nil
 		}
 		last, err := strconv.ParseFloat(str(reply[1]), 64)

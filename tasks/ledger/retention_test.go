@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -269,6 +270,64 @@ func TestAPurgedDeadLetterGoesWithItsBatch(t *testing.T) {
 		}
 		if left := rdb.Keys(t.Context(), "callq:*").Val(); len(left) != 1 || left[0] != keyQueues {
 			t.Fatalf("left behind: %v", left)
+		}
+	})
+}
+
+func TestABatchThatIsDeletedLeavesNothingBehind(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		other := d.acceptAndTake("other", "q", "dead")
+		d.end(other, finalOf(Dead))
+		d.archive(other)
+		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
+		d.end(d.acceptAndTake("b", "q:low", "dropped"), finalOf(Dropped))
+		for _, key := range []string{"purged", "dead"} {
+			take := d.acceptAndTake("b", "q", key)
+			d.end(take, finalOf(Dead))
+			d.archive(take)
+		}
+		if purged, _, err := d.l.Purge(t.Context(), d.record("q", idOf("b", "purged"))); err != nil || !purged {
+			t.Fatalf("purged %v, %v", purged, err)
+		}
+		open := d.acceptAndTake("b", "q", "open")
+		if _, err := d.l.DeleteBatch(t.Context(), "b"); !errors.Is(err, ErrOpenCalls) {
+			t.Fatalf("with an open call: %v", err)
+		}
+		if got := d.counts("b"); got.Expired != 0 {
+			t.Fatalf("it was refused and has taken away: %+v", got)
+		}
+		_, _, err := d.l.End(t.Context(), open, finalOf(Dead), nil) // its worker still holds the task
+		d.must(err)
+		d.accept("b", "q", "cancelled") // its task stands among the pending
+		_, _, err = d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancelled")), Ending{Class: "cancelled"})
+		d.must(err)
+		swept, err := d.l.DeleteBatch(t.Context(), "b")
+		if d.must(err); swept != (Swept{Calls: 5}) {
+			t.Fatalf("swept %+v while a worker holds a task", swept)
+		}
+		if found := d.audit("b"); len(found) != 0 {
+			t.Errorf("audit found %+v", found)
+		}
+		d.archive(open)
+		swept, err = d.l.DeleteBatch(t.Context(), "b")
+		if d.must(err); swept != (Swept{Calls: 1, Batches: 1}) {
+			t.Fatalf("swept %+v", swept)
+		}
+		if _, err := d.l.DeleteBatch(t.Context(), "b"); !errors.Is(err, ErrNoBatch) {
+			t.Errorf("the second time: %v", err)
+		}
+		for _, key := range rdb.Keys(t.Context(), "*").Val() {
+			if name := idOf("b", ""); len(key) > 0 && (key == claimsKey("b") || key == metaKey("b") || strings.Contains(key, name)) {
+				t.Errorf("%s is left", key)
+			}
+		}
+		if keys := d.deadKeys(""); len(keys) != 1 || keys[0] != "dead" {
+			t.Errorf("the dead letters are %q, want the other batch's", keys)
+		}
+		d.wantPlaces("q", other.ID, "archived", "task")
+		if found := d.audit("other"); len(found) != 0 {
+			t.Errorf("audit found %+v", found)
 		}
 	})
 }

@@ -5,12 +5,20 @@
 --
 -- KEYS[1]   the batch's counts in this queue
 -- KEYS[2]   the batch's ended calls in this queue
+-- KEYS[3]   asynq's lease set
+-- KEYS[4]   asynq's archive
+-- KEYS[5]   the queue's dead letters
+-- KEYS[6]   the queue's groups
+-- KEYS[7]   asynq's pending list
 -- ARGV[1]   the record key prefix
 -- ARGV[2]   only calls that ended before this microsecond, or +inf
 -- ARGV[3]   how many to look at
 -- ARGV[4]   1 to do so only while nothing of the batch is open
 -- ARGV[5]   look at calls that ended after this microsecond, or -inf
 -- ARGV[6]   asynq's task key prefix
+-- ARGV[7]   1 to forget dead letters too, and to take tasks off the lists, unless a
+--           worker still holds them
+-- ARGV[8]   the prefix of the keys of groups
 --
 -- Returns {how many were looked at, last microsecond looked at, call keys…},
 -- where the keys are those forgotten.
@@ -21,16 +29,44 @@ if ARGV[4] == '1' and number(redis.call('HGET', KEYS[1], 'open')) > 0 then
 end
 local ids = redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[5], ARGV[2], 'WITHSCORES', 'LIMIT', 0, ARGV[3])
 local result = {#ids / 2, ARGV[5]}
+-- To look for tasks in a long list is slow. There they stay, and the next dequeue that
+-- meets them takes them off.
+local all, short = ARGV[7] == '1', false
+if all then
+  own('zset', KEYS[3], KEYS[4], KEYS[5])
+  own('hash', KEYS[6])
+  short = redis.call('LLEN', KEYS[7]) <= 5000
+end
 for i = 1, #ids, 2 do
-  local record = ARGV[1] .. ids[i]
-  local r = redis.call('HMGET', record, 'state', 'origin', 'purged')
+  local record, task = ARGV[1] .. ids[i], ARGV[6] .. ids[i]
+  local r = redis.call('HMGET', record, 'state', 'origin', 'purged', 'group')
+  local dead = r[1] == 'dead'
+  local goes = not dead or r[3]
   result[2] = ids[i + 1]
-  if (r[1] ~= 'dead' or r[3]) and redis.call('EXISTS', ARGV[6] .. ids[i]) == 0 then
+  if all and not redis.call('ZSCORE', KEYS[3], ids[i]) then
+    goes = true
+    -- asynq's archive is a view of the dead letters, and the task of a cancelled call
+    -- may still stand among the pending.
+    if redis.call('EXISTS', task) == 1 and
+        (redis.call('ZREM', KEYS[4], ids[i]) == 1 or short and redis.call('LREM', KEYS[7], -1, ids[i]) > 0) then
+      redis.call('DEL', task)
+    end
+  end
+  if goes and redis.call('EXISTS', task) == 0 then
     redis.call('DEL', record)
     redis.call('ZREM', KEYS[2], ids[i])
     tally(KEYS[1], 'expired', 1)
-    if r[1] == 'dead' then
+    if dead then
       tally(KEYS[1], 'expired_dead', 1)
+    end
+    if dead and all then
+      local group = ARGV[8] .. (r[4] or '')
+      redis.call('ZREM', KEYS[5], ids[i])
+      own('zset', group)
+      redis.call('ZREM', group, ids[i])
+      if r[4] and redis.call('EXISTS', group) == 0 then
+        redis.call('HDEL', KEYS[6], r[4])
+      end
     end
     result[#result + 1] = string.match(r[2] or '', '^%S+ %S+ (.*)$') or ''
   end

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) batchDeleteCommand() *cobra.Command {
+	yes := false
+	cmd := &cobra.Command{
+		Use:   "delete NAME",
+		Short: "Delete a batch that has ended, with its results and dead letters",
+		Long: `Delete a batch that has ended, before its retention is over: its results, its dead
+letters and its keys, which are free again. A batch with open calls is refused;
+callq batch cancel NAME ends them. What was exported stays.`,
+		Args: takes("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.deleteBatch(cmd.Context(), args[0], yes) },
+	}
+	addYes(cmd, &yes)
+	return cmd
+}
+
+func (a *app) deleteBatch(ctx context.Context, name string, yes bool) (err error) {
+	if err := a.askable(yes); err != nil {
+		return err
+	}
+	d, err := a.desk(ctx, "batch")
+	if err != nil {
+		return err
+	}
+	defer d.close(&err)
+	b, err := d.ledger.Batch(ctx, name)
+	if err != nil {
+		return a.noBatch(err)
+	}
+	open := func(n int64) error {
+		return fmt.Errorf("batch %s has %s; %s ends them", printable(name), plural(n, "open call"), a.next("batch cancel "+shellWord(name)))
+	}
+	c := b.Counts
+	if c.Open > 0 {
+		return open(c.Open)
+	}
+	kept, dead := c.Accepted-c.Expired, c.Dead-c.ExpiredDead
+	question := fmt.Sprintf("Delete batch %s with %s?", name, plural(kept, "result"))
+	if dead > 0 {
+		question = fmt.Sprintf("Delete batch %s with %s, of which %s cannot be redriven then?", name, plural(kept, "result"), plural(dead, "dead letter"))
+	}
+	if err := a.confirm(yes, question); err != nil {
+		return err
+	}
+	swept, err := d.ledger.DeleteBatch(ctx, name)
+	switch {
+	case errors.Is(err, ledger.ErrOpenCalls):
+		return open(1) // sent to meanwhile
+	case err != nil:
+		return errors.Join(err, fmt.Errorf("%s were deleted before that", plural(swept.Calls, "call")))
+	}
+	if swept.Batches == 0 {
+		return fmt.Errorf("%s deleted; others of batch %s are left, since their tasks still stand in a queue or in a worker's hands: run this again in a minute",
+			plural(swept.Calls, "call"), printable(name))
+	}
+	if a.json {
+		return a.printJSON(struct {
+			Batch   string `json:"batch"`
+			Deleted int    `json:"deleted"`
+		}{name, swept.Calls})
+	}
+	_, err = fmt.Fprintf(a.stdout, "batch %s: deleted, %s\n", printable(name), plural(swept.Calls, "call"))
+	return err
+}
