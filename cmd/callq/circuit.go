@@ -13,7 +13,6 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
-	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
 )
 
@@ -185,7 +184,7 @@ no probe follows when that is over.`,
 			if err != nil {
 				return err
 			}
-			why.reasons, why.now = waiting.Decide(facts), facts.Now
+			why.decide(facts)
 			return why.print(a.stdout)
 		},
 	}

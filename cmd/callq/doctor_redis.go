@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
 func checkServer(ctx context.Context, d *doctor) ([]diagnosis, error) {
@@ -100,7 +101,7 @@ func checkCircuits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		case r.State == circuit.Open:
 			why := row.reasonText()
 			if r.Class != "" {
-				why += ": " + answerOf(r)
+				why += ": " + waiting.Answer(r)
 			}
 			list = append(list, diagnosis{
 				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s)", row.Name, timeText(r.Until), why),

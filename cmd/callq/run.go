@@ -13,6 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
 )
 
@@ -350,7 +351,7 @@ func (s *session) tryMended(ctx context.Context, upstreams []string) error {
 			return err
 		}
 		if ended {
-			s.progress.say("%s was left held (%s): one call finds out whether it works again", r.Name, answerOf(r))
+			s.progress.say("%s was left held (%s): one call finds out whether it works again", r.Name, waiting.Answer(r))
 		}
 	}
 	return nil

@@ -87,12 +87,14 @@ func (w *waits) read(ctx context.Context) (waiting.Facts, error) {
 	return waiting.Read(ctx, w.desk.conn.Client, w.query)
 }
 
+func (w *waits) decide(facts waiting.Facts) { w.reasons, w.now = waiting.Decide(facts), facts.Now }
+
 // tell decides, and says what is new.
 func (w *waits) tell(facts waiting.Facts, now time.Time) {
 	if w.known == nil {
 		w.known = map[waitKey]*knownWait{}
 	}
-	w.reasons, w.now = waiting.Decide(facts), facts.Now
+	w.decide(facts)
 	for _, k := range w.known {
 		k.seen = false
 	}
@@ -190,7 +192,9 @@ func (a *app) whyWaits(ctx context.Context, d *desk, b ledger.Batch) (*waits, er
 		return w, nil
 	}
 	facts, err := w.read(ctx)
-	w.reasons, w.now = waiting.Decide(facts), facts.Now
+	if err == nil {
+		w.decide(facts)
+	}
 	return w, err
 }
 

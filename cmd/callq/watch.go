@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
 // watch follows the circuits: it says when calls are held back and when they go
@@ -53,7 +54,7 @@ func (e *stuckError) Error() string {
 		policy.Balance: "its account is out of credit: top it up",
 		policy.Config:  "it cannot be reached, or not safely: mend base_url, auth.token_url or tls of the upstream in the configuration",
 	}[policy.Class(r.Class)]
-	return fmt.Sprintf("%s has been unusable for %s (%s): %s", r.Name, humanDuration(e.patience), answerOf(r), what)
+	return fmt.Sprintf("%s has been unusable for %s (%s): %s", r.Name, humanDuration(e.patience), waiting.Answer(r), what)
 }
 
 // look reads the circuits once. What Redis cannot tell now it tells next time.
@@ -112,18 +113,9 @@ func (w *watch) heldBy(r circuit.Record, now time.Time) string {
 		text = r.Name.String() + " is held"
 	}
 	if until.After(now) {
-		text += " until " + clockText(until, now)
+		text += " until " + waiting.ClockText(until, now)
 	}
 	return fmt.Sprintf("%s (%s)", text, why)
-}
-
-// clockText is the time of day, with the date where that is another than now's.
-func clockText(t, now time.Time) string {
-	t, now = t.Local(), now.Local()
-	if t.YearDay() == now.YearDay() && t.Year() == now.Year() {
-		return t.Format(time.TimeOnly)
-	}
-	return t.Format(time.DateTime)
 }
 
 // tell says in a line that an account is held, and in another that it is not any
@@ -178,7 +170,7 @@ func holdLine(r circuit.Record, now time.Time) string {
 	case r.Note != "":
 		line += fmt.Sprintf(" (%s: %s)", r.Who, r.Note)
 	case r.Class != "":
-		line += " (" + whyHeld(r) + ")"
+		line += " (" + waiting.WhyHeld(r) + ")"
 	}
 	return line + waitText(r)
 }
@@ -189,27 +181,4 @@ func waitText(r circuit.Record) string {
 		return ""
 	}
 	return "; " + verbalOf(int(r.Waiting), "call", "waits", "wait")
-}
-
-// whyHeld is what the API said to open a circuit, after what has kept it open.
-func whyHeld(r circuit.Record) string {
-	if r.Fault == "" {
-		return answerOf(r)
-	}
-	return "the probe met " + r.Fault + "; held for " + answerOf(r)
-}
-
-// answerOf is what the API said to open a circuit.
-func answerOf(r circuit.Record) string {
-	line := r.Class
-	if r.Code != "" {
-		line += " " + r.Code
-	}
-	if r.Message != "" {
-		line += ": " + r.Message
-	}
-	if r.CorrelationID != "" {
-		line += "; x-correlation-id " + r.CorrelationID
-	}
-	return line
 }

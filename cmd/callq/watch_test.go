@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
 // watched is a watch whose lines are kept.
@@ -147,7 +148,7 @@ func TestPatienceIsNotForLimits(t *testing.T) {
 
 func TestCallsAreHeldWhereTheyWaitBehindACircuitOrALimit(t *testing.T) {
 	w := newWatched(t)
-	at := func(after time.Duration) string { return clockText(w.now.Add(after), w.now) }
+	at := func(after time.Duration) string { return waiting.ClockText(w.now.Add(after), w.now) }
 	account, endpoint := circuit.Name{Upstream: "patsnap"}, circuit.Name{Upstream: "patsnap", Endpoint: "GET /a"}
 	spent, paced := w.limited(time.Hour, "limit", "5000/day"), w.limited(time.Hour, "limit", "3/10m")
 	open := circuit.Record{State: circuit.Open, Epoch: 1, Reason: "outage", Until: w.now.Add(time.Minute)}

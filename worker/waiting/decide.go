@@ -215,7 +215,7 @@ func (d *deciding) account() bool {
 func (d *deciding) circuit(r circuit.Record, n int64) Reason {
 	reason := Reason{
 		Kind: Hold, Name: r.Name.String(), Calls: n, Since: r.Since, Until: r.Until,
-		Why: "held (" + joinNotEmpty(": ", r.Reason, SaidBy(r)) + ")", Ends: "one call finds out then whether it works again",
+		Why: "held (" + joinNotEmpty(": ", r.Reason, saidBy(r)) + ")", Ends: "one call finds out then whether it works again",
 	}
 	closeIt := fmt.Sprintf("callq circuit close '%s' --reason REASON", r.Name)
 	switch policy.Class(r.Class) {
@@ -247,18 +247,27 @@ func (d *deciding) circuit(r circuit.Record, n int64) Reason {
 	return reason
 }
 
-// SaidBy is what opened a circuit, in the API's words or an operator's, after what its
-// last probe met.
-func SaidBy(r circuit.Record) string {
+// saidBy is what keeps a circuit open, in the API's words or an operator's.
+func saidBy(r circuit.Record) string {
 	if r.Note != "" {
 		return joinNotEmpty(": ", r.Who, r.Note)
 	}
+	return WhyHeld(r)
+}
+
+// WhyHeld is what the API said to open a circuit, after what its last probe met.
+func WhyHeld(r circuit.Record) string {
+	if r.Fault != "" {
+		return "the probe met " + r.Fault + "; held for " + Answer(r)
+	}
+	return Answer(r)
+}
+
+// Answer is what the API said to open a circuit.
+func Answer(r circuit.Record) string {
 	said := joinNotEmpty(": ", joinNotEmpty(" ", r.Class, r.Code), r.Message)
 	if r.CorrelationID != "" {
 		said += "; x-correlation-id " + r.CorrelationID
-	}
-	if r.Fault != "" {
-		return "the probe met " + r.Fault + "; held for " + said
 	}
 	return said
 }

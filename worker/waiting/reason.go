@@ -101,19 +101,19 @@ func (r Reason) Over() string {
 func (r Reason) times(now time.Time) string {
 	text := ""
 	if !r.Since.IsZero() {
-		text += ", since " + clockText(r.Since, now)
+		text += ", since " + ClockText(r.Since, now)
 	}
 	switch {
 	case r.Until.After(now) && r.Last.After(r.Until.Add(time.Second)):
-		text += fmt.Sprintf(", the first until %s, the last until %s", clockText(r.Until, now), clockText(r.Last, now))
+		text += fmt.Sprintf(", the first until %s, the last until %s", ClockText(r.Until, now), ClockText(r.Last, now))
 	case r.Until.After(now):
-		text += ", until " + clockText(r.Until, now)
+		text += ", until " + ClockText(r.Until, now)
 	}
 	return text
 }
 
-// clockText is the time of day, with the date where that is another than now's.
-func clockText(t, now time.Time) string {
+// ClockText is the time of day, with the date where that is another than now's.
+func ClockText(t, now time.Time) string {
 	t, now = t.Local(), now.Local()
 	if t.YearDay() == now.YearDay() && t.Year() == now.Year() {
 		return t.Format(time.TimeOnly)
