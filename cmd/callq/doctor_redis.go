@@ -63,7 +63,7 @@ func checkClock(ctx context.Context, d *doctor) ([]diagnosis, error) {
 }
 
 func checkWorkers(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	n, err := d.desk.ledger.Workers(ctx)
+	n, err := broker.Processes(ctx, d.desk.conn.Client)
 	if err != nil {
 		return nil, err
 	}

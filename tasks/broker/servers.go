@@ -17,20 +17,41 @@ import (
 // its heartbeat is overdue.
 const asynqServers = "asynq:servers"
 
-// mostServers bounds how many servers are read.
+// mostServers bounds how many descriptions of servers are read.
 const mostServers = 2000
 
-// Workers returns, for each queue, how many processes take its tasks, as asynq's
-// heartbeats tell. A process that was killed is counted for up to half a minute.
-func Workers(ctx context.Context, client redis.UniversalClient) (map[string]int, error) {
+// Processes counts the processes that are at work on any queue, as asynq's heartbeats
+// tell. One that was killed is counted for up to half a minute.
+func Processes(ctx context.Context, client redis.UniversalClient) (int, error) {
+	alive, err := servers(ctx, client, 0)
+	processes := map[string]bool{}
+	for _, key := range alive {
+		processes[processOf(key)] = true
+	}
+	return len(processes), err
+}
+
+// servers returns the keys of the servers whose heartbeat is not overdue, so many at
+// most; 0: all.
+func servers(ctx context.Context, client redis.UniversalClient, most int64) ([]string, error) {
 	alive, err := client.ZRangeByScore(ctx, asynqServers, &redis.ZRangeBy{
-		Min: fmt.Sprint(time.Now().Unix()), Max: "+inf", Count: mostServers,
+		Min: fmt.Sprint(time.Now().Unix()), Max: "+inf", Count: most,
 	}).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list the workers: %w", err)
 	}
-	if len(alive) == 0 {
-		return nil, nil
+	return alive, nil
+}
+
+// processOf tells a server's process from others. Its key is
+// asynq:servers:{HOST:PID:ID}, and one process runs several servers.
+func processOf(key string) string { return key[:max(strings.LastIndexByte(key, ':'), 0)] }
+
+// Workers is [Processes] for each queue: how many of them take its tasks.
+func Workers(ctx context.Context, client redis.UniversalClient) (map[string]int, error) {
+	alive, err := servers(ctx, client, mostServers)
+	if err != nil || len(alive) == 0 {
+		return nil, err
 	}
 	pipe := client.Pipeline()
 	infos := make([]*redis.StringCmd, len(alive))
@@ -46,13 +67,11 @@ func Workers(ctx context.Context, client redis.UniversalClient) (map[string]int,
 	}
 	processes := map[string]map[string]bool{}
 	for i, key := range alive {
-		// asynq:servers:{HOST:PID:ID}, and one process runs several servers.
-		process := key[:max(strings.LastIndexByte(key, ':'), 0)]
 		for _, queue := range queuesOf(infos[i].Val()) {
 			if processes[queue] == nil {
 				processes[queue] = map[string]bool{}
 			}
-			processes[queue][process] = true
+			processes[queue][processOf(key)] = true
 		}
 	}
 	counts := make(map[string]int, len(processes))

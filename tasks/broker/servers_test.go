@@ -43,3 +43,17 @@ func TestTheQueuesOfRunningServersAreReadFromAsynqsHeartbeats(t *testing.T) {
 	}
 	t.Errorf("reads %v", got)
 }
+
+func TestWorkersAreCountedByProcess(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		const later = 9e9
+		if err := rdb.ZAdd(t.Context(), "asynq:servers",
+			redis.Z{Score: later, Member: "asynq:servers:{host:1:a}"}, redis.Z{Score: later, Member: "asynq:servers:{host:1:b}"},
+			redis.Z{Score: later, Member: "asynq:servers:{host:2:c}"}, redis.Z{Score: 1, Member: "asynq:servers:{gone:3:d}"}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := broker.Processes(t.Context(), rdb); n != 2 || err != nil {
+			t.Fatalf("%d workers, %v", n, err)
+		}
+	})
+}

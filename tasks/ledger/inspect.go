@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -241,21 +240,6 @@ func (l *Ledger) Relist(ctx context.Context, queue string) error {
 		return fmt.Errorf("list queue %q: %w", queue, err)
 	}
 	return nil
-}
-
-// Workers counts the processes that are at work on any queue, as their
-// heartbeats tell.
-func (l *Ledger) Workers(ctx context.Context) (int, error) {
-	alive, err := l.rdb.ZRangeByScore(ctx, "asynq:servers", &redis.ZRangeBy{Min: fmt.Sprint(time.Now().Unix()), Max: "+inf"}).Result()
-	if err != nil {
-		return 0, fmt.Errorf("list the workers: %w", err)
-	}
-	processes := map[string]bool{}
-	for _, server := range alive {
-		// asynq:servers:{HOST:PID:ID}, and one process runs several servers.
-		processes[server[:max(strings.LastIndexByte(server, ':'), 0)]] = true
-	}
-	return len(processes), nil
 }
 
 var (

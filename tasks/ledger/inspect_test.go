@@ -185,19 +185,6 @@ func TestAQueueThatAsynqForgotIsListedAgain(t *testing.T) {
 	})
 }
 
-func TestWorkersAreCountedByProcess(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		const later = 9e9
-		d.must(rdb.ZAdd(t.Context(), "asynq:servers",
-			redis.Z{Score: later, Member: "asynq:servers:{host:1:a}"}, redis.Z{Score: later, Member: "asynq:servers:{host:1:b}"},
-			redis.Z{Score: later, Member: "asynq:servers:{host:2:c}"}, redis.Z{Score: 1, Member: "asynq:servers:{gone:3:d}"}).Err())
-		if n, err := d.l.Workers(t.Context()); n != 2 || err != nil {
-			t.Fatalf("%d workers, %v", n, err)
-		}
-	})
-}
-
 func TestStandingsNameEveryCallOnce(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
