@@ -10,6 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/ending"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
@@ -143,7 +144,7 @@ func (w *Worker) notSent(ctx context.Context, p *passage, a attempted) verb {
 	case a.lost:
 		return w.leave(p.take)
 	case a.late && p.take.Sent > 0: // an earlier worker may have sent it
-		return w.endUnsent(ctx, p.take, p, policy.OutcomeUnknown, lostAnswer)
+		return w.endUnsent(ctx, p.take, p, policy.OutcomeUnknown, ending.LostAnswer)
 	case a.late:
 		return w.endUnsent(ctx, p.take, p, policy.Expired, deadlinePassed)
 	case errors.Is(a.Err, ErrMaybeSent):

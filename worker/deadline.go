@@ -15,11 +15,8 @@ import (
 // passed: a call ends within two seconds of its deadline, whatever it waits for.
 const deadlineEvery = time.Second
 
-// What the records of such calls say.
-const (
-	deadlinePassed = "its deadline passed before it could be sent"
-	lostAnswer     = ending.LostAnswer
-)
+// deadlinePassed is what the records of such calls say.
+const deadlinePassed = "its deadline passed before it could be sent"
 
 // late reports whether the call's deadline has passed, by Redis's clock when the call
 // was taken and what has gone by since.
@@ -132,7 +129,7 @@ func (w *Worker) latePassage(r ledger.Record, now time.Time) *passage {
 func withdrawal(p *passage) (ledger.Withdrawal, error) {
 	t, class, detail := p.take, policy.Expired, deadlinePassed
 	if t.Sent > 0 {
-		class, detail = policy.OutcomeUnknown, lostAnswer
+		class, detail = policy.OutcomeUnknown, ending.LostAnswer
 	}
 	return ending.Withdrawal(t.Record, unsent(t, p.endpoint, class, detail), t.At)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/ending"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
@@ -145,7 +146,7 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 	p.request.Once = !p.idempotent
 	switch {
 	case take.Sent > 0 && (!p.idempotent || p.late()):
-		return nil, w.endUnsent(ctx, take, p, policy.OutcomeUnknown, lostAnswer), false
+		return nil, w.endUnsent(ctx, take, p, policy.OutcomeUnknown, ending.LostAnswer), false
 	case take.Starts >= maxStarts && take.Alone >= p.mostAlone():
 		return nil, w.endUnsent(ctx, take, p, policy.CrashLoop, p.crashed()), false
 	case take.Circuit.Convicted != "" && slices.Contains(strings.Fields(take.Circuit.Convicted), circuit.CallName(take.ID, take.Generation)):

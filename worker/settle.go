@@ -32,7 +32,7 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
 	}
 	if d.Job != policy.Succeed {
-		entry.Message = clipTo(messageOf(a), maxLogMessage)
+		entry.Message = ending.Clip(messageOf(a), maxLogMessage)
 	}
 	switch d.Job {
 	case policy.Park:
@@ -195,6 +195,4 @@ func (w *Worker) note(p *passage, a attempted, d policy.Decision, s ledger.State
 const maxLogMessage = 200
 
 // clip keeps an API's message within what a record should hold.
-func clip(s string) string { return clipTo(s, 2<<10) }
-
-func clipTo(s string, most int) string { return ending.Clip(s, most) }
+func clip(s string) string { return ending.Clip(s, ending.MaxMessage) }

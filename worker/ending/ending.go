@@ -25,8 +25,8 @@ const (
 	LostAnswer = "its worker ended between sending it and recording the answer"
 	// maxErrorText bounds what asynq stores as a task's last error.
 	maxErrorText = 1 << 10
-	// maxMessage bounds what a record keeps of a message.
-	maxMessage = 2 << 10
+	// MaxMessage bounds what a record keeps of a message, in bytes.
+	MaxMessage = 2 << 10
 )
 
 // Unsent is the ending of a call that is not to be sent, now or again. One of class
@@ -35,7 +35,7 @@ func Unsent(r *ledger.Record, endpoint string, class policy.Class, detail string
 	f := ledger.Final{
 		State: ledger.Dead,
 		Ending: ledger.Ending{
-			Class: string(class), Message: Clip(detail, maxMessage), UserMessage: class.Message(), Advice: class.Advice(), Endpoint: endpoint,
+			Class: string(class), Message: Clip(detail, MaxMessage), UserMessage: class.Message(), Advice: class.Advice(), Endpoint: endpoint,
 			Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
 		},
 		Assumed: class == policy.OutcomeUnknown,
@@ -141,7 +141,7 @@ func GroupOf(e ledger.Ending) ledger.Group {
 	return ledger.Group{Class: e.Class, Code: e.Code, Endpoint: e.Endpoint, Message: e.UserMessage, Advice: e.Advice}
 }
 
-// Clip keeps a text within what a record should hold.
+// Clip keeps a text within so many bytes, of valid UTF-8.
 func Clip(s string, most int) string {
 	if len(s) > most {
 		s = s[:most]
