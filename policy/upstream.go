@@ -39,10 +39,22 @@ func (u Upstream) Where(key string) string {
 }
 
 // Upstream gives the defaults of upstreams that use the policy.
-func (p *Policy) Upstream() Upstream {
-	u := p.upstream
+func (p *Policy) Upstream() Upstream { return p.upstream.clone() }
+
+func (u Upstream) clone() Upstream {
 	u.Idempotent, u.Headers, u.at = slices.Clone(u.Idempotent), maps.Clone(u.Headers), maps.Clone(u.at)
 	return u
+}
+
+// HeadersBeside returns the headers whose names, in any case of letters, are neither
+// among the upstream's own nor taken.
+func (u Upstream) HeadersBeside(own map[string]string, taken ...string) map[string]string {
+	headers := maps.Clone(u.Headers)
+	taken = slices.AppendSeq(slices.Clone(taken), maps.Keys(own))
+	maps.DeleteFunc(headers, func(name, _ string) bool {
+		return slices.ContainsFunc(taken, func(other string) bool { return strings.EqualFold(other, name) })
+	})
+	return headers
 }
 
 // readUpstream reads the defaults of upstreams, as strictly as callq.yaml's own.
@@ -146,10 +158,7 @@ func badBaseURL(text string) string {
 // over lays the defaults of a file over those of what it extends, key by key, and
 // header by header.
 func (u Upstream) over(base Upstream) Upstream {
-	all := Upstream{
-		BaseURL: base.BaseURL, Idempotent: base.Idempotent, IdempotencyHeader: base.IdempotencyHeader,
-		Headers: maps.Clone(base.Headers), at: maps.Clone(base.at),
-	}
+	all := base.clone()
 	if all.at == nil {
 		all.at = map[string]position{}
 	}

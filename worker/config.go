@@ -1,12 +1,12 @@
 package worker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -205,35 +205,22 @@ func (c Config) withDefaults() Config {
 // withDefaults fills in what the upstream leaves to its policy.
 func (u Upstream) withDefaults() Upstream {
 	d := u.Policy.Upstream()
-	if u.BaseURL == "" {
-		u.BaseURL = d.BaseURL
-	}
+	u.BaseURL = cmp.Or(u.BaseURL, d.BaseURL)
+	u.IdempotencyHeader = cmp.Or(u.IdempotencyHeader, d.IdempotencyHeader)
 	if u.Idempotent == nil {
 		u.Idempotent = d.Idempotent
 	}
 	if u.Idempotent == nil {
 		u.Idempotent = DefaultIdempotent
 	}
-	if u.IdempotencyHeader == "" {
-		u.IdempotencyHeader = d.IdempotencyHeader
+	taken := []string{u.IdempotencyHeader}
+	if u.Auth.Type == AuthHeader {
+		taken = append(taken, u.Auth.Name)
 	}
-	given := u.Headers
-	u.Headers = d.Headers
-	if u.Headers == nil {
-		u.Headers = map[string]string{}
-	}
-	for name := range u.Headers {
-		// The upstream's own come first, and those that hold its credential or a key.
-		if strings.EqualFold(name, u.IdempotencyHeader) || u.Auth.Type == AuthHeader && strings.EqualFold(name, u.Auth.Name) {
-			delete(u.Headers, name)
-		}
-		for own := range given {
-			if strings.EqualFold(own, name) {
-				delete(u.Headers, name)
-			}
-		}
-	}
-	maps.Copy(u.Headers, given)
+	headers := map[string]string{}
+	maps.Copy(headers, d.HeadersBeside(u.Headers, taken...))
+	maps.Copy(headers, u.Headers)
+	u.Headers = headers
 	return u
 }
 

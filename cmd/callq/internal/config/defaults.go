@@ -45,16 +45,18 @@ func (u *Upstream) leave(d policy.Upstream, baseURL, idempotent, idempotencyHead
 // addHeaders adds the policy's headers that neither the upstream nor its credential
 // sets.
 func (u *Upstream) addHeaders(d policy.Upstream) {
-	for _, name := range slices.Sorted(maps.Keys(d.Headers)) {
-		same := func(own string) bool { return strings.EqualFold(own, name) }
-		if slices.ContainsFunc(slices.Collect(maps.Keys(u.Headers)), same) || same(u.IdempotencyHeader) || u.Auth.Type == AuthHeader && same(u.Auth.Name) {
-			continue
-		}
-		if u.Headers == nil {
-			u.Headers = map[string]string{}
-		}
-		u.Headers[name] = d.Headers[name]
-		u.note(d, "headers."+name, d.Headers[name])
+	taken := []string{u.IdempotencyHeader}
+	if u.Auth.Type == AuthHeader {
+		taken = append(taken, u.Auth.Name)
+	}
+	left := d.HeadersBeside(u.Headers, taken...)
+	if u.Headers == nil {
+		u.Headers = left
+	} else {
+		maps.Copy(u.Headers, left)
+	}
+	for _, name := range slices.Sorted(maps.Keys(left)) {
+		u.note(d, "headers."+name, left[name])
 	}
 }
 
