@@ -54,14 +54,8 @@ func (l *Ledger) Sweep(ctx context.Context, now time.Time, retention time.Durati
 }
 
 func (l *Ledger) sweepAdHoc(ctx context.Context, b Batch, before time.Time) (swept Swept, err error) {
-	for _, queue := range b.Queues {
-		n, err := l.expire(ctx, b.Name, queue, fmt.Sprint(before.UnixMicro()), "", false)
-		swept.Calls += n
-		if err != nil {
-			return swept, err
-		}
-	}
-	return swept, nil
+	swept.Calls, err = l.expireIn(ctx, b, fmt.Sprint(before.UnixMicro()), "", false)
+	return swept, err
 }
 
 func (l *Ledger) sweepBatch(ctx context.Context, b Batch, now time.Time, retention time.Duration) (swept Swept, err error) {
@@ -69,12 +63,14 @@ func (l *Ledger) sweepBatch(ctx context.Context, b Batch, now time.Time, retenti
 	if err != nil || idle == "" || now.Sub(Milli(idle)) < retention {
 		return swept, err
 	}
-	for _, queue := range b.Queues {
-		n, err := l.expire(ctx, b.Name, queue, "+inf", idle, false)
-		swept.Calls += n
-		if err != nil {
-			return swept, err
-		}
+	return l.forgetAll(ctx, b, idle, false)
+}
+
+// forgetAll forgets the ended calls of a batch that is at rest since idle, and the
+// batch where none is left. dead tells that dead letters go too.
+func (l *Ledger) forgetAll(ctx context.Context, b Batch, idle string, dead bool) (swept Swept, err error) {
+	if swept.Calls, err = l.expireIn(ctx, b, "+inf", idle, dead); err != nil {
+		return swept, err
 	}
 	gone, err := l.forget(ctx, b.Name, idle)
 	if gone {
@@ -122,18 +118,19 @@ func (l *Ledger) DeleteBatch(ctx context.Context, name string) (swept Swept, err
 	case idle == "":
 		return swept, fmt.Errorf("delete batch %q: %w", name, ErrOpenCalls)
 	}
+	return l.forgetAll(ctx, b, idle, true)
+}
+
+// expireIn is expire for all queues of a batch.
+func (l *Ledger) expireIn(ctx context.Context, b Batch, before, idle string, dead bool) (calls int, err error) {
 	for _, queue := range b.Queues {
-		n, err := l.expire(ctx, name, queue, "+inf", idle, true)
-		swept.Calls += n
+		n, err := l.expire(ctx, b.Name, queue, before, idle, dead)
+		calls += n
 		if err != nil {
-			return swept, err
+			return calls, err
 		}
 	}
-	gone, err := l.forget(ctx, name, idle)
-	if gone {
-		swept.Batches = 1
-	}
-	return swept, err
+	return calls, nil
 }
 
 // expire forgets a batch's calls in one queue that ended before the given

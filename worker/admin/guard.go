@@ -17,7 +17,8 @@ import (
 // books: a task that it deletes would leave a call open for ever, and one that it
 // runs from its archive is dead in the books and would be thrown away. So deleting
 // or archiving a waiting task cancels the call, or ends it as outcome_unknown where
-// it may have been sent; running an archived one redrives it, and what would break the books is refused with the reason.
+// it may have been sent; running an archived one redrives it, and what would break
+// the books is refused with the reason.
 func (h *handler) guard(board http.Handler, w http.ResponseWriter, r *http.Request) {
 	queue, list, task := splitRoute(strings.TrimPrefix(r.URL.Path, monitorRoot+"api/queues/"))
 	kind, op, _ := strings.Cut(list, ":")

@@ -1,7 +1,7 @@
 -- expire forgets ended calls of a batch whose retention is over, and keeps
 -- counting them. Dead letters wait for a person and are left alone until they are
--- purged, and so are calls whose task still waits to be taken off its list: without its record it
--- would look like a stranger's. In front of it stands books.lua.
+-- purged, and so are calls whose task still waits to be taken off its list: without
+-- its record it would look like a stranger's. In front of it stands books.lua.
 --
 -- KEYS[1]   the batch's counts in this queue
 -- KEYS[2]   the batch's ended calls in this queue
