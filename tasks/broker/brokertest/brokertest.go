@@ -46,12 +46,17 @@ func Binary(t testing.TB) string {
 			return b.Path
 		}
 	}
-	const missing = "no valkey-server or redis-server of version 7.0 or newer on PATH"
+	skip(t, "no valkey-server or redis-server of version 7.0 or newer on PATH")
+	return ""
+}
+
+// skip skips a test for want of a program, or fails it where none may be skipped.
+func skip(t testing.TB, missing string) {
+	t.Helper()
 	if os.Getenv("CALLQ_REQUIRE_REDIS") == "1" {
 		t.Fatal(missing + ", and CALLQ_REQUIRE_REDIS is 1")
 	}
 	t.Skip(missing)
-	return ""
 }
 
 // Redis starts an empty server with an append-only file. See [Binary] for when
