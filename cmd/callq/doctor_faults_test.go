@@ -100,6 +100,7 @@ func TestAnAsynqWithOtherScriptsIsRefused(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds the program")
 	}
+	t.Parallel()
 	server := brokertest.Redis(t)
 	dir := t.TempDir()
 	command := func(name string, args ...string) string {
