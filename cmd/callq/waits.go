@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
@@ -27,7 +26,6 @@ const (
 
 // waits tells why calls wait, as package waiting decides it.
 type waits struct {
-	a     *app
 	desk  *desk
 	query waiting.Query
 	// say tells a line.
@@ -57,7 +55,7 @@ type knownWait struct {
 // newWaits makes a teller. here reports that this process makes the calls of its
 // upstreams; batches are those that are asked about, none for all calls.
 func (a *app) newWaits(d *desk, here bool, say func(string), batches ...string) *waits {
-	return &waits{a: a, desk: d, query: waiting.Query{Configured: configured(d.cfg), Here: here, Batches: batches}, say: say}
+	return &waits{desk: d, query: waiting.Query{Configured: configured(d.cfg), Here: here, Batches: batches, Where: a.where()}, say: say}
 }
 
 // configured are the upstreams of a configuration with their concurrency.
@@ -108,7 +106,7 @@ func (w *waits) tell(facts waiting.Facts, now time.Time) {
 		k.last, k.seen = r, true
 		if !k.said && now.Sub(k.since) >= w.patience(r) && worthSaying(r, facts.Now) {
 			k.said = true
-			w.say(w.a.withWhere(r.Text(facts.Now)))
+			w.say(r.Text(facts.Now))
 		}
 	}
 	for key, k := range w.known {
@@ -164,13 +162,6 @@ func (w *waits) brief(still bool) string {
 	return ""
 }
 
-var commandInText = regexp.MustCompile(`callq (?:work|batch cancel|circuit close '[^']*' --reason REASON)`)
-
-// withWhere adds to the commands of a text how this command has found its queue.
-func (a *app) withWhere(text string) string {
-	return commandInText.ReplaceAllStringFunc(text, func(command string) string { return command + a.where() })
-}
-
 // passes reports whether a trouble with Redis passes, so that a command that waits goes
 // on waiting.
 func passes(err error) bool {
@@ -202,7 +193,7 @@ func (a *app) whyWaits(ctx context.Context, d *desk, b ledger.Batch) (*waits, er
 func (w *waits) print(to io.Writer) error {
 	text := &errWriter{w: to}
 	for _, r := range w.reasons {
-		fmt.Fprintln(text, printable(w.a.withWhere(r.Text(w.now))))
+		fmt.Fprintln(text, printable(r.Text(w.now)))
 	}
 	return text.err
 }
@@ -232,7 +223,7 @@ func checkWaits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		default:
 			continue // circuits and queues have checks of their own, and the rest passes
 		}
-		one.Fix = d.withWhere(r.Todo)
+		one.Fix = r.Todo
 		r.Todo = ""
 		one.Detail = r.Text(facts.Now)
 		list = append(list, one)

@@ -49,3 +49,22 @@ func TestThePageShowsWhatALimitHolds(t *testing.T) {
 		shows("100 USD", false)
 	})
 }
+
+func TestThePageSaysWhatCallsWaitForWhileTheyDo(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		cfg := configOn(t, rdb)
+		cfg.Concurrency = map[string]int{"sim": 4}
+		says := func(want string) {
+			t.Helper()
+			_, body, _ := ask(t, cfg, "GET", "/", nil)
+			if _, list, _ := strings.Cut(body, "What calls wait for"); want == "" && list != "" || !strings.Contains(list, want) {
+				t.Errorf("the page says what calls wait for in %q, want %q", list, want)
+			}
+		}
+		says("")
+		submit(t, cfg, "b", "k")
+		says("<li>sim: 1 call waits: no worker is running")
+		submit(t, cfg, "b", "k2")
+		says("<li>sim: 2 calls wait: no worker is running")
+	})
+}

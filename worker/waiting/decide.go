@@ -24,7 +24,7 @@ func Decide(f Facts) []Reason {
 	}
 	var list []Reason
 	for _, u := range f.Upstreams {
-		list = append(list, decide(u, f.Now)...)
+		list = append(list, decide(u, f)...)
 	}
 	var here []Reason
 	if f.Skew.Abs() > broker.MaxSkew {
@@ -99,13 +99,13 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-func decide(u Upstream, now time.Time) []Reason {
+func decide(u Upstream, f Facts) []Reason {
 	all := u.sum()
 	queued := u.pending() + all.Retry.N + all.Scheduled.N
 	if u.Open == 0 || u.Open < 0 && queued+all.Active == 0 {
 		return nil
 	}
-	d := deciding{u: u, now: now, all: all}
+	d := deciding{u: u, now: f.Now, where: f.Where, all: all}
 	if u.Workers == 0 && all.Active-all.Overdue <= 0 {
 		// Nothing else matters until somebody makes its calls.
 		return append([]Reason{d.nobody(queued + all.Active)}, d.notBefore(true)...)
@@ -125,10 +125,19 @@ func decide(u Upstream, now time.Time) []Reason {
 
 // deciding is the decision about one upstream.
 type deciding struct {
-	u    Upstream
-	now  time.Time
-	all  ledger.Waits
-	list []Reason
+	u     Upstream
+	now   time.Time
+	where string // see Facts
+	all   ledger.Waits
+	list  []Reason
+}
+
+// command is a command of callq that finds the same calls as who asks.
+func (d *deciding) command(words string) string { return "callq " + words + d.where }
+
+// closing is the command that closes a circuit.
+func (d *deciding) closing(name circuit.Name) string {
+	return d.command(fmt.Sprintf("circuit close '%s' --reason REASON", name))
 }
 
 func (d *deciding) add(r Reason) {
@@ -158,9 +167,9 @@ func (d *deciding) nobody(n int64) Reason {
 		r.Why = "no worker is running"
 	}
 	if r.Kind == NoUpstream {
-		r.Todo = fmt.Sprintf("put %s under upstreams in callq.yaml again, or cancel the calls with callq batch cancel", d.u.Name)
+		r.Todo = fmt.Sprintf("put %s under upstreams in callq.yaml again, or cancel the calls with %s", d.u.Name, d.command("batch cancel NAME"))
 	} else {
-		r.Todo = "start one with callq work"
+		r.Todo = "start one with " + d.command("work")
 	}
 	r.Ends = "it ends when a worker takes them"
 	return r
@@ -204,7 +213,7 @@ func (d *deciding) account() bool {
 		}
 		if r.LimitTurns {
 			reason.Why, reason.Ends, reason.Some = "the "+why+" is used up", "calls go on then", false
-			reason.Todo = fmt.Sprintf("if the API allows more, have it count anew: callq circuit close '%s' --reason REASON", r.Name)
+			reason.Todo = "if the API allows more, have it count anew: " + d.closing(r.Name)
 		}
 		d.add(reason)
 	}
@@ -217,7 +226,7 @@ func (d *deciding) circuit(r circuit.Record, n int64) Reason {
 		Kind: Hold, Name: r.Name.String(), Calls: n, Since: r.Since, Until: r.Until,
 		Why: "held (" + joinNotEmpty(": ", r.Reason, saidBy(r)) + ")", Ends: "one call finds out then whether it works again",
 	}
-	closeIt := fmt.Sprintf("callq circuit close '%s' --reason REASON", r.Name)
+	closeIt := d.closing(r.Name)
 	switch policy.Class(r.Class) {
 	case policy.Auth:
 		reason.Todo = "renew the credential, or correct auth of the upstream; then " + closeIt
@@ -329,11 +338,11 @@ func (d *deciding) notBefore(flows bool) []Reason {
 	}
 	r := Reason{
 		Kind: NotBefore, Name: d.u.Name, Calls: s.N, Until: s.First, Last: s.Last, Why: "not_before",
-		Ends: "the call is made then", Todo: "cancel it with callq batch cancel if that is too late",
+		Ends: "the call is made then", Todo: "cancel it with " + d.command("batch cancel NAME") + " if that is too late",
 		Some: flows || d.all.Active > 0,
 	}
 	if s.N > 1 {
-		r.Ends, r.Todo = "each is made when its time comes", "cancel them with callq batch cancel if that is too late"
+		r.Ends, r.Todo = "each is made when its time comes", "cancel them with "+d.command("batch cancel NAME")+" if that is too late"
 	}
 	if d.u.Open >= 0 {
 		r.Calls = min(r.Calls, d.u.Open)

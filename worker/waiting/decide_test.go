@@ -53,9 +53,9 @@ func TestEveryReasonIsSaidWithItsCauseItsTimesAndWhatToDo(t *testing.T) {
 		{Clock, func(f *Facts, _ *Upstream) { f.Skew = -20 * time.Second },
 			"calls wait: this machine's clock is 20s behind Redis's, and it takes no calls; it ends when they agree; set both by NTP, as with timedatectl set-ntp true"},
 		{NoUpstream, func(_ *Facts, u *Upstream) { u.Configured, u.Workers, u.Queues[0].Active = false, 0, 0 },
-			"api: 5 calls wait: no worker has the upstream api in its configuration, nor has this one, since 17:59:00; it ends when a worker takes them; put api under upstreams in callq.yaml again, or cancel the calls with callq batch cancel"},
+			"api: 5 calls wait: no worker has the upstream api in its configuration, nor has this one, since 17:59:00; it ends when a worker takes them; put api under upstreams in callq.yaml again, or cancel the calls with callq batch cancel NAME"},
 		{NoUpstream, func(_ *Facts, u *Upstream) { u.Configured, u.Workers, u.Others, u.Queues[0].Active = false, 0, 0, 0 },
-			"api: 5 calls wait: this configuration has no upstream api, and no worker makes its calls, since 17:59:00; it ends when a worker takes them; put api under upstreams in callq.yaml again, or cancel the calls with callq batch cancel"},
+			"api: 5 calls wait: this configuration has no upstream api, and no worker makes its calls, since 17:59:00; it ends when a worker takes them; put api under upstreams in callq.yaml again, or cancel the calls with callq batch cancel NAME"},
 		{NoWorker, func(_ *Facts, u *Upstream) { u.Workers, u.Others, u.Queues[0].Active = 0, 0, 0 },
 			"api: 5 calls wait: no worker is running, since 17:59:00; it ends when a worker takes them; start one with callq work"},
 		{NoWorker, func(_ *Facts, u *Upstream) { u.Workers, u.Queues[0].Active = 0, 0 },
@@ -106,7 +106,7 @@ func TestEveryReasonIsSaidWithItsCauseItsTimesAndWhatToDo(t *testing.T) {
 		{NotBefore, func(_ *Facts, u *Upstream) {
 			at := time.Date(2099, 1, 1, 0, 0, 0, 0, time.Local)
 			u.Queues[0].Scheduled = ledger.Delayed{N: 1, First: at, Last: at}
-		}, "api: 1 call waits: not_before, until 2099-01-01 00:00:00; the call is made then; cancel it with callq batch cancel if that is too late"},
+		}, "api: 1 call waits: not_before, until 2099-01-01 00:00:00; the call is made then; cancel it with callq batch cancel NAME if that is too late"},
 	} {
 		u := flowing()
 		f := Facts{Now: now}
@@ -132,6 +132,22 @@ func TestWhereCallsAreMadeOrNoneAreOpenThereIsNoReason(t *testing.T) {
 	ended.Open, ended.Workers = 0, 0
 	if got := Decide(Facts{Now: now, Upstreams: []Upstream{u, none, ended}}); len(got) > 0 {
 		t.Errorf("decided %+v", got)
+	}
+}
+
+func TestTheCommandsOfAReasonFindTheRedisOfWhoAsks(t *testing.T) {
+	alone, held := flowing(), flowing()
+	alone.Workers, held.Account.State = 0, circuit.Open
+	for _, tt := range []struct {
+		u    Upstream
+		want string
+	}{
+		{alone, "start one with callq work --redis R"},
+		{held, "wait, or callq circuit close 'api' --reason REASON --redis R"},
+	} {
+		if got := Decide(Facts{Now: now, Where: " --redis R", Upstreams: []Upstream{tt.u}}); len(got) != 1 || got[0].Todo != tt.want {
+			t.Errorf("decided %+v, want %q", got, tt.want)
+		}
 	}
 }
 

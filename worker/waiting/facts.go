@@ -16,7 +16,11 @@ type Facts struct {
 	Redis error
 	// Skew is how far this machine's clock is ahead of Redis's, where this process
 	// makes calls; 0 where it makes none.
-	Skew      time.Duration
+	Skew time.Duration
+	// Where are the flags, with a space in front of each, that a command of callq needs
+	// to find the same Redis: " --redis URL", say. The commands in a [Reason]'s Todo end
+	// with it.
+	Where     string
 	Upstreams []Upstream
 }
 

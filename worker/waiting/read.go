@@ -21,6 +21,8 @@ type Query struct {
 	Here       bool
 	// Batches are those that are asked about; none: all calls.
 	Batches []string
+	// Where is what a command of callq needs to find the same Redis; see [Facts].
+	Where string
 }
 
 // Read takes the facts out of Redis: some ten round trips, however many calls there
@@ -31,7 +33,7 @@ func Read(ctx context.Context, rdb redis.UniversalClient, q Query) (Facts, error
 	if err != nil {
 		return Facts{}, err
 	}
-	f := Facts{Now: now}
+	f := Facts{Now: now, Where: q.Where}
 	if q.Here {
 		f.Skew = broker.SkewOf(now, before, time.Now())
 	}
