@@ -137,7 +137,7 @@ func TestWhereCallsAreMadeOrNoneAreOpenThereIsNoReason(t *testing.T) {
 
 func TestTheCommandsOfAReasonFindTheRedisOfWhoAsks(t *testing.T) {
 	alone, held := flowing(), flowing()
-	alone.Workers, held.Account.State = 0, circuit.Open
+	alone.Workers, alone.Queues[0].Active, held.Account.State = 0, 0, circuit.Open
 	for _, tt := range []struct {
 		u    Upstream
 		want string
