@@ -2,6 +2,7 @@ package waiting
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -12,6 +13,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
+
+// nothing is a key that no Redis has.
+const nothing = "callq:nothing"
 
 // Query says what is asked about.
 type Query struct {
@@ -102,6 +106,15 @@ func Read(ctx context.Context, rdb redis.UniversalClient, q Query) (Facts, error
 // refusal is why Redis would not record a change, though it answers; nil: it would, or
 // does not tell.
 func refusal(ctx context.Context, rdb redis.UniversalClient) error {
+	// Whatever makes Redis refuse writes, but for a full memory, it refuses to delete
+	// what is not there.
+	err := rdb.Del(ctx, nothing).Err()
+	if told := (*broker.Error)(nil); errors.As(broker.Explain(err, broker.Describe(rdb)), &told) {
+		switch told.Kind {
+		case broker.KindDisk, broker.KindReplica:
+			return told
+		}
+	}
 	if ledger.Clustered(rdb) {
 		return nil // one node would answer for all
 	}

@@ -3,6 +3,8 @@ package waiting
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -194,6 +196,16 @@ func TestARedisThatRefusesToStoreIsAReason(t *testing.T) {
 		t.Errorf("reads %q: %s", r.Kind, text)
 	}
 	must(t, rdb, "CONFIG", "SET", "maxmemory", "0")
+	must(t, rdb, "CONFIG", "SET", "min-replicas-to-write", "1")
+	if r, text := why(t, rdb, mine()); r.Kind != Redis || !strings.Contains(text, "too few replicas") {
+		t.Errorf("reads %q: %s", r.Kind, text)
+	}
+	must(t, rdb, "CONFIG", "SET", "min-replicas-to-write", "0")
+	snapshotsFail(t, rdb)
+	if r, text := why(t, rdb, mine()); r.Kind != Redis || !strings.Contains(text, "it cannot write its data to disk") {
+		t.Errorf("reads %q: %s", r.Kind, text)
+	}
+	must(t, rdb, "CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
 	must(t, rdb, "REPLICAOF", "127.0.0.1", "1")
 	if r, text := why(t, rdb, mine()); r.Kind != Redis || !strings.Contains(text, "replica") {
 		t.Errorf("reads %q: %s", r.Kind, text)
@@ -205,5 +217,22 @@ func TestARedisThatRefusesToStoreIsAReason(t *testing.T) {
 	}
 	if list := Decide(Facts{Now: time.Now(), Redis: broker.Explain(err, "h:1")}); len(list) != 1 || list[0].Kind != Redis {
 		t.Errorf("decided %+v", list)
+	}
+}
+
+// snapshotsFail has Redis try to write a snapshot where a folder has its name.
+func snapshotsFail(t *testing.T, rdb redis.UniversalClient) {
+	t.Helper()
+	dir := must(t, rdb, "CONFIG", "GET", "dir").(map[any]any)["dir"].(string)
+	if err := os.MkdirAll(filepath.Join(dir, "dump.rdb", "is a folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	must(t, rdb, "CONFIG", "SET", "save", "3600 1")
+	must(t, rdb, "BGSAVE")
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(must(t, rdb, "INFO", "persistence").(string), "rdb_last_bgsave_status:err"); {
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain for the snapshot to fail")
+		}
+		<-time.After(10 * time.Millisecond)
 	}
 }
