@@ -118,6 +118,8 @@ func TestACalendarTicksInItsOwnTimeZone(t *testing.T) {
 		{"0 0 29 2 *", "UTC", "2026-03-01T12:00:00Z", "2028-02-29T00:00:00Z"},
 		// The clocks of Berlin went from 02:00 to 03:00 on that night.
 		{"0 0 * * *", "Europe/Berlin", "2026-03-29T12:00:00Z", "2026-03-29T22:00:00Z"},
+		// An hour that is left out ends at three.
+		{"30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T01:00:00Z"},
 	} {
 		calendar, err := NewCalendar(c.cron, c.zone)
 		if err != nil {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/seed-2903acc3/callq/policy/calendar"
 )
 
 // The names that every policy has, whether its file defines them or not.
@@ -158,17 +160,25 @@ func (f *file) note(at position, message string) {
 
 func (f *file) readCalendar(n ast.Node) *Calendar {
 	expression, timezone := "0 0 * * *", "UTC"
-	at, before := n, len(f.errs)
+	before := len(f.errs)
+	read := func(into *string, name string, check func(string) error) entry {
+		return func(v ast.Node) {
+			set(into)(f.text(v, name))
+			if err := check(*into); err != nil {
+				f.fail(v, "%s %q %v", name, *into, err)
+			}
+		}
+	}
 	f.mapping(n, "a calendar", map[string]entry{
-		"cron":     func(v ast.Node) { at = v; set(&expression)(f.text(v, "cron")) },
-		"timezone": func(v ast.Node) { set(&timezone)(f.text(v, "timezone")) },
+		"cron":     read(&expression, "cron", calendar.CheckCron),
+		"timezone": read(&timezone, "timezone", calendar.CheckTimezone),
 	})
 	if len(f.errs) > before {
 		return nil
 	}
 	c, err := NewCalendar(expression, timezone)
 	if err != nil {
-		f.fail(at, "%v", err)
+		f.fail(n, "%v", err)
 		return nil
 	}
 	return c

@@ -61,7 +61,7 @@ func (h Hold) yaml() string {
 	var w strings.Builder
 	fmt.Fprintf(&w, "{sources: %s, max: %s", flow(h.Sources), shortDuration(h.Max))
 	if h.Calendar != nil {
-		fmt.Fprintf(&w, ", calendar: {cron: %s, timezone: %s}", quote(h.Calendar.cron), quote(h.Calendar.timezone))
+		fmt.Fprintf(&w, ", calendar: {cron: %s, timezone: %s}", quote(h.Calendar.Cron()), quote(h.Calendar.Timezone()))
 	}
 	ladder := make([]string, len(h.Ladder))
 	for i, d := range h.Ladder {

@@ -1,7 +1,7 @@
 package config
 
 import (
-	"github.com/seed-2903acc3/callq/cmd/callq/internal/schedule/calendar"
+	"github.com/seed-2903acc3/callq/policy/calendar"
 )
 
 // Schedule sends a file of calls as a new batch at each time that a cron

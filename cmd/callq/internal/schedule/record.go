@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/cmd/callq/internal/schedule/calendar"
+	"github.com/seed-2903acc3/callq/policy/calendar"
 )
 
 // Schedule is one file that is sent at fixed times.

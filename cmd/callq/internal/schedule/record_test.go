@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-2903acc3/callq/cmd/callq/internal/schedule/calendar"
+	"github.com/seed-2903acc3/callq/policy/calendar"
 )
 
 // FuzzState has schedules' records as somebody who can write to Redis may leave

@@ -7,7 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/seed-2903acc3/callq/cmd/callq/internal/schedule/calendar"
+	"github.com/seed-2903acc3/callq/policy/calendar"
 )
 
 func must(t *testing.T, expression, timezone string) *calendar.Calendar {

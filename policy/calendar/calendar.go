@@ -1,5 +1,5 @@
 // Package calendar tells the instants that a cron expression names in a time
-// zone. It knows no clock and does nothing at those instants.
+// zone, for holds and for schedules. It may change. It knows no clock and does nothing at those instants.
 //
 //	c, err := calendar.New("30 2 * * *", "Europe/Berlin")
 //	if err != nil {
@@ -98,6 +98,12 @@ func parse(expression string) (cron.SpecSchedule, error) {
 	}
 	return *spec, nil
 }
+
+// Cron is the expression, with single spaces.
+func (c *Calendar) Cron() string { return c.cron }
+
+// Timezone is the name of the time zone, "UTC" where none was given.
+func (c *Calendar) Timezone() string { return c.timezone }
 
 // String is the expression with its time zone, in one form for one meaning.
 func (c *Calendar) String() string { return c.cron + " " + c.timezone }
