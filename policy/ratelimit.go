@@ -3,8 +3,11 @@ package policy
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dunglas/httpsfv"
 )
 
 // allowance is what a server says is left of a limit.
@@ -15,6 +18,9 @@ const (
 	allowanceLeft
 	allowanceUsedUp
 )
+
+// maxField bounds what is read of a header field that a server sent, in bytes.
+const maxField = 8 << 10
 
 // limit is one rate limit as an answer's header describes it.
 type limit struct {
@@ -209,25 +215,23 @@ func readAllowance(s string) allowance {
 // https://developer.zendesk.com/documentation/api-basics/best-practices/best-practices-for-avoiding-rate-limiting
 // and https://docs.unity.com/services-web-apis/headers).
 func wholeLimits(name, line string, server time.Time) []limit {
-	if len(line) > maxStructuredField {
+	if len(line) > maxField {
 		return nil
 	}
 	var limits []limit
 	add := func(remaining, reset string) {
 		var l limit
-		if !strings.HasPrefix(remaining, `"`) { // a text is no number
-			l.left = readAllowance(remaining)
-		}
-		if wait, ok := readWait(reset, server, toldApart); ok && !strings.HasPrefix(reset, `"`) {
+		l.left = readAllowance(remaining)
+		if wait, ok := readWait(reset, server, toldApart); ok {
 			l.told = ServerTime{Source: SourceRateLimitReset, Header: name, Value: line, Wait: wait}
 		}
 		if l.left != allowanceUnknown || l.told.Header != "" {
 			limits = append(limits, l)
 		}
 	}
-	if items, ok := parseStructuredList(line); ok {
-		for _, item := range items {
-			add(item["r"], item["t"])
+	if list, err := httpsfv.UnmarshalList([]string{line}); err == nil && len(list) > 0 {
+		for _, member := range list {
+			add(numberOf(member, "r"), numberOf(member, "t"))
 		}
 		return limits
 	}
@@ -252,6 +256,26 @@ func wholeLimits(name, line string, server time.Time) []limit {
 	}
 	done()
 	return limits
+}
+
+// numberOf is a parameter of a List's member (RFC 9651), as it is written; empty where
+// there is none or it is no number.
+func numberOf(member httpsfv.Member, name string) string {
+	var params *httpsfv.Params
+	switch m := member.(type) {
+	case httpsfv.Item:
+		params = m.Params
+	case httpsfv.InnerList:
+		params = m.Params
+	}
+	value, _ := params.Get(name)
+	switch n := value.(type) {
+	case int64:
+		return strconv.FormatInt(n, 10)
+	case float64:
+		return strconv.FormatFloat(n, 'f', -1, 64)
+	}
+	return ""
 }
 
 func joinLines(lines []string) string {

@@ -72,7 +72,7 @@ func TestARateLimitFieldIsSilentThatBreaksTheSyntaxOrHasSomethingLeft(t *testing
 		``, ` `, `"a"`, `"a";r=0`, `"a;r=0;t=5`, `"a";r=0;t=5,`, `"a";r=0;t=5 "b"`, `"a";R=0;t=5`, `"a";r=0;t="5"`, `;t=5`,
 		`"a";r=0;t=`, `"a";r=0;t=5.`, `"a";r=0;t=1.2345`, `"a";r=0;t=1.2.3`, `"a";r=0;t=1234567890123456`, `"a\n";r=0;t=5`, "\"a\x01\";t=5", `("a";t=5`, `("a""b");t=5`,
 		`"a";x=?2;t=5`, `"a";x=:?:;t=5`, `"a";x=@a;t=5`, `"a";x=@@5;t=5`, `"a";x=%5;t=5`, `"a";x=-;t=5`, `"a";t`, `!;t=5`,
-		`"a";t=5` + strings.Repeat(" ", maxStructuredField) + `,`,
+		`"a";t=5` + strings.Repeat(" ", maxField) + `,`,
 	} {
 		if got, ok := resetOf(headers("RateLimit", value)); ok {
 			t.Errorf("%.60s reads as %s", value, got)

@@ -90,7 +90,7 @@ func millisOrEpoch(n decimal, server time.Time) time.Duration {
 // such as 6m0s, or a date. The wait may be zero or negative, as the server said.
 func readWait(s string, server time.Time, number numberReader) (time.Duration, bool) {
 	s = strings.Trim(s, "\" \t")
-	if len(s) > maxStructuredField {
+	if len(s) > maxField {
 		return 0, false
 	}
 	if n, ok := readDecimal(s); ok {
@@ -233,3 +233,6 @@ func readDuration(s string) (time.Duration, bool) {
 	}
 	return total, true
 }
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+func isAlpha(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
