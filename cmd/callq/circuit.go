@@ -132,12 +132,16 @@ func (r circuitRow) ownReason() string {
 }
 
 func (a *app) circuitListCommand() *cobra.Command {
-	return &cobra.Command{
+	wide := false
+	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the circuits: of every account, and of endpoints that were ever held",
 		Long: `List the circuits: of every account, and of endpoints that were ever held. An
 account that a limit or a budget holds is open too, for the reason limit or budget;
-no probe follows when that is over.`,
+no probe follows when that is over.
+
+With --wide there are also EPOCH, which counts how often the circuit was opened or
+closed, and RUNG, which counts the holds in a row and decides how long the next is.`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			ctx := cmd.Context()
@@ -167,14 +171,24 @@ no probe follows when that is over.`,
 				}
 				return list.end()
 			}
-			t := newTable(a.stdout, "CIRCUIT", "STATE", "UNTIL", "REASON", "CODE", "CORRELATION ID", "BY", "EPOCH", "RUNG", "WAITING")
+			titles := []string{"CIRCUIT", "STATE", "UNTIL", "REASON", "CODE", "CORRELATION ID", "BY", "WAITING"}
+			if wide {
+				titles = append(titles, "EPOCH", "RUNG")
+			}
+			t := newTable(a.stdout, titles...)
 			for _, r := range records {
 				row, until := rowOf(r, now), "-"
 				if row.Until != nil {
 					until = timeText(*row.Until)
 				}
-				t.row(row.Name, row.stateText(now), until, row.reasonText(), orDash(string(row.Code)), orDash(row.CorrelationID),
-					row.byText(), strconv.FormatInt(row.Epoch, 10), strconv.Itoa(row.Rung), grouped(row.Waiting))
+				cells := []string{
+					row.Name, row.stateText(now), until, row.reasonText(), orDash(string(row.Code)), orDash(row.CorrelationID),
+					row.byText(), grouped(row.Waiting),
+				}
+				if wide {
+					cells = append(cells, strconv.FormatInt(row.Epoch, 10), strconv.Itoa(row.Rung))
+				}
+				t.row(cells...)
 			}
 			if err := t.flush(); err != nil {
 				return err
@@ -188,6 +202,8 @@ no probe follows when that is over.`,
 			return why.print(a.stdout)
 		},
 	}
+	cmd.Flags().BoolVar(&wide, "wide", false, "show EPOCH and RUNG too")
+	return cmd
 }
 
 // upstreams are those that are configured and those that ever took a call, in
