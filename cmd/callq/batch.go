@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
 )
@@ -62,16 +63,18 @@ func (a *app) batchListCommand() *cobra.Command {
 
 func (a *app) batchStatusCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "status NAME",
+		Use:   "status [NAME]",
 		Short: "Print the books of a batch, why calls failed and what the open ones wait for",
-		Args:  takes("NAME"),
+		Long: `Print the books of a batch, why calls failed and what the open ones wait for.
+Without NAME it is the batch that was begun last.`,
+		Args: takes("[NAME]"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			d, err := a.desk(cmd.Context(), "batch")
 			if err != nil {
 				return err
 			}
 			defer d.close(&err)
-			b, err := d.ledger.Batch(cmd.Context(), args[0])
+			b, err := d.batch(cmd.Context(), args...)
 			if err != nil {
 				return a.noBatch(err)
 			}
@@ -87,6 +90,22 @@ func (a *app) batchStatusCommand() *cobra.Command {
 			return errors.Join(a.ended(cmd.Context(), d, booksOf(b)), list.print(a.stdout))
 		},
 	}
+}
+
+// batch is the batch of that name, or where there is no name the one that was begun
+// last.
+func (d *desk) batch(ctx context.Context, name ...string) (ledger.Batch, error) {
+	if len(name) > 0 {
+		return d.ledger.Batch(ctx, name[0])
+	}
+	all, err := d.ledger.Batches(ctx)
+	switch {
+	case err != nil:
+		return ledger.Batch{}, err
+	case len(all) == 0:
+		return ledger.Batch{}, errors.New("there are no batches yet; callq send makes one")
+	}
+	return all[len(all)-1], nil
 }
 
 // noBatch adds what to do to the error that there is no such batch.

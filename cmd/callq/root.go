@@ -160,13 +160,14 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	return errors.New(message)
 }
 
-// takes is for a command that takes exactly the named arguments.
+// takes is for a command that takes exactly the named arguments; one in brackets may be
+// left out.
 func takes(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > len(names) {
 			return fmt.Errorf("%s does not take the argument %q", cmd.CommandPath(), args[len(names)])
 		}
-		if len(args) < len(names) {
+		if len(args) < len(names) && !strings.HasPrefix(names[len(args)], "[") {
 			return fmt.Errorf("%s needs an argument: %s", cmd.CommandPath(), names[len(args)])
 		}
 		return nil
