@@ -67,7 +67,8 @@ func (a *app) batchStatusCommand() *cobra.Command {
 		Short: "Print the books of a batch, why calls failed and what the open ones wait for",
 		Long: `Print the books of a batch, why calls failed and what the open ones wait for.
 Without NAME it is the batch that was begun last.`,
-		Args: takes("[NAME]"),
+		Args:              takes("[NAME]"),
+		ValidArgsFunction: completeFirst(a.batchNames),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			d, err := a.desk(cmd.Context(), "batch")
 			if err != nil {
@@ -153,7 +154,8 @@ func (a *app) batchWaitCommand() *cobra.Command {
 		Short: "Wait until nothing of a batch is open",
 		Long: `Wait until every call of a batch has ended, then print its books. The exit
 status is 3 where some calls are dead or dropped.`,
-		Args: takes("NAME"),
+		Args:              takes("NAME"),
+		ValidArgsFunction: completeFirst(a.batchNames),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			d, err := a.desk(cmd.Context(), "batch")
 			if err != nil {

@@ -24,8 +24,9 @@ func (a *app) batchCancelCommand() *cobra.Command {
 alone: they end as they end, and may come back as a retry; cancel again then. A call
 that may have been sent by a worker that was killed is not cancelled: it becomes a
 dead letter of class outcome_unknown, since the API may have carried it out.`,
-		Args: takes("NAME"),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.cancel(cmd.Context(), args[0], yes) },
+		Args:              takes("NAME"),
+		ValidArgsFunction: completeFirst(a.batchNames),
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.cancel(cmd.Context(), args[0], yes) },
 	}
 	addYes(cmd, &yes)
 	return cmd

@@ -17,8 +17,9 @@ func (a *app) batchDeleteCommand() *cobra.Command {
 		Long: `Delete a batch that has ended, before its retention is over: its results, its dead
 letters and its keys, which are free again. A batch with open calls is refused;
 callq batch cancel NAME ends them. What was exported stays.`,
-		Args: takes("NAME"),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.deleteBatch(cmd.Context(), args[0], yes) },
+		Args:              takes("NAME"),
+		ValidArgsFunction: completeFirst(a.batchNames),
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.deleteBatch(cmd.Context(), args[0], yes) },
 	}
 	addYes(cmd, &yes)
 	return cmd

@@ -40,12 +40,14 @@ With "bodies: drop" in the configuration, results that were written to a file
 are freed from Redis.`,
 		Example: `  callq batch export calls-1f00baa5 -o results.jsonl
   callq batch export calls-1f00baa5 --state dead,dropped --calls -o again.jsonl`,
-		Args: takes("NAME"),
-		RunE: func(cmd *cobra.Command, args []string) error { return e.run(cmd.Context(), args[0]) },
+		Args:              takes("NAME"),
+		ValidArgsFunction: completeFirst(a.batchNames),
+		RunE:              func(cmd *cobra.Command, args []string) error { return e.run(cmd.Context(), args[0]) },
 	}
 	flags := cmd.Flags()
 	flags.StringVarP(&e.out, "out", "o", "-", "`OUT` file; - is standard output")
 	flags.StringSliceVar(&e.states, "state", nil, "only calls that ended so: "+strings.Join(endStates, ", "))
+	completeFlag(cmd, "state", func() []string { return endStates })
 	flags.BoolVar(&e.calls, "calls", false, "write the calls, not their results")
 	return cmd
 }

@@ -245,8 +245,9 @@ upstream, or NAME~METHOD~/path. When the time is over one call goes out; its
 answer decides how it goes on.`,
 		Example: `  callq circuit open patsnap --for 2h --reason "invoice unpaid"
   callq circuit open 'patsnap~GET~/search/*' --until 2026-05-01T08:00:00+08:00 --reason maintenance`,
-		Args: takes("NAME"),
-		RunE: func(cmd *cobra.Command, args []string) error { return s.open(cmd.Context(), args[0]) },
+		Args:              takes("NAME"),
+		ValidArgsFunction: completeFirst(a.circuitNames),
+		RunE:              func(cmd *cobra.Command, args []string) error { return s.open(cmd.Context(), args[0]) },
 	}
 	flags := cmd.Flags()
 	flags.DurationVar(&s.hold, "for", 0, "for how long, as in 90m or 12h")
@@ -269,8 +270,9 @@ used of it is forgotten: it counts anew, from nothing, until its window turns. A
 rate, as 10/s, holds on.`,
 		Example: `  callq circuit close patsnap --reason "invoice paid"
   callq circuit close 'patsnap~GET~/search/*' --reason mended`,
-		Args: takes("NAME"),
-		RunE: func(cmd *cobra.Command, args []string) error { return s.letGo(cmd.Context(), args[0]) },
+		Args:              takes("NAME"),
+		ValidArgsFunction: completeFirst(a.circuitNames),
+		RunE:              func(cmd *cobra.Command, args []string) error { return s.letGo(cmd.Context(), args[0]) },
 	}
 	s.why(cmd)
 	return cmd

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/tasks"
+)
+
+// completeFor bounds what a shell waits for Redis while somebody types.
+const completeFor = 2 * time.Second
+
+// completing are what a shell may offer for the word that is being typed.
+type completing = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
+
+// completeFirst offers names for a command's first argument. Where they cannot be read
+// there are none: who types sees no error.
+func completeFirst(names func(context.Context) []string) completing {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), completeFor)
+		defer cancel()
+		return names(ctx), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeFlag offers names for the value of a flag.
+func completeFlag(cmd *cobra.Command, flag string, names func() []string) {
+	err := cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return names(), cobra.ShellCompDirectiveNoFileComp
+	})
+	if err != nil {
+		panic(err) // the command has no such flag
+	}
+}
+
+// configuredUpstreams are the upstreams of the configuration.
+func (a *app) configuredUpstreams() []string {
+	cfg, err := a.config(config.Flag{}, config.Flag{})
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, u := range cfg.Upstreams {
+		names = append(names, u.Name)
+	}
+	return names
+}
+
+// quietDesk is desk for who only wants to know names: it logs nothing.
+func (a *app) quietDesk(ctx context.Context) (*desk, error) {
+	cfg, err := a.config(config.Flag{}, config.Flag{})
+	if err != nil {
+		return nil, err
+	}
+	return a.connect(ctx, cfg, "completion", true, slog.New(slog.DiscardHandler))
+}
+
+// batchNames are the batches, the last first.
+func (a *app) batchNames(ctx context.Context) (names []string) {
+	d, err := a.quietDesk(ctx)
+	if err != nil {
+		return nil
+	}
+	defer d.close(&err)
+	batches, err := d.ledger.Batches(ctx)
+	for i := len(batches) - 1; i >= 0; i-- {
+		names = append(names, batches[i].Name)
+	}
+	return names
+}
+
+// circuitNames are the circuits that the list shows; without a Redis those of the
+// configured accounts.
+func (a *app) circuitNames(ctx context.Context) (names []string) {
+	d, err := a.quietDesk(ctx)
+	if err != nil {
+		return a.configuredUpstreams()
+	}
+	defer d.close(&err)
+	upstreams, err := d.upstreams(ctx)
+	if err != nil {
+		return a.configuredUpstreams()
+	}
+	records, err := d.circuits.List(ctx, upstreams)
+	if err != nil {
+		return upstreams
+	}
+	for _, r := range records {
+		names = append(names, r.Name.String())
+	}
+	return names
+}
+
+// priorities are the values of --priority.
+func priorities() []string {
+	return []string{string(tasks.PriorityHigh), string(tasks.PriorityNormal), string(tasks.PriorityLow)}
+}
