@@ -182,6 +182,50 @@ func TestACallThatWasRedrivenSinceEndsInTheNextRun(t *testing.T) {
 	r.arrived(6)
 }
 
+// id is the id that a results file has of a call.
+func (r *rerun) id(file, key string) string {
+	r.t.Helper()
+	for result, err := range tasks.ReadResults(strings.NewReader(r.read(file))) {
+		if err == nil && result.Key == key {
+			return result.ID
+		}
+	}
+	r.t.Fatalf("%s has no result of %s", file, key)
+	return ""
+}
+
+func TestACallThatWasRedrivenIsRenewedInTheResultsHoweverItHadEnded(t *testing.T) {
+	t.Parallel()
+	for _, state := range []tasks.State{tasks.StateDropped, tasks.StateCancelled} {
+		for _, made := range []string{"in the next run", "before it"} {
+			t.Run(string(state)+", made "+made, func(t *testing.T) {
+				t.Parallel()
+				r := newRerun(t, "GET /later -> 68300004; ok")
+				r.write("calls.jsonl", heldCalls)
+				if state == tasks.StateDropped {
+					r.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+				} else {
+					r.sim.Script("")
+					r.leaveOpen("calls.jsonl")
+					r.callq(exitWell, "batch", "cancel", r.batch(), "--yes")
+					r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+				}
+				if got := r.states("out"); got["later"] != state {
+					t.Fatalf("the results are %v", got)
+				}
+				r.callq(exitWell, "dead", "redrive", r.id("out", "later"), "--yes")
+				if made == "before it" {
+					r.callq(exitWell, "run", "calls.jsonl", "-o", "other")
+				}
+				r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+				if got := r.states("out"); got["later"] != tasks.StateDone || len(got) != 2 {
+					t.Errorf("the results are %v", got)
+				}
+			})
+		}
+	}
+}
+
 func TestARunWithoutItsQueueStillTellsWhatItsResultsSay(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "GET /dropped -> 68300004")

@@ -239,6 +239,23 @@ func TestWhoSendsWhileABatchIsBeingForgottenLosesNothing(t *testing.T) {
 	}
 }
 
+func TestNoResultIsForgottenWhileACallOfItsBatchIsOpen(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		now := time.Now()
+		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
+		d.sweep(now)
+		sweeper := New(&hooked{UniversalClient: rdb, sha: scriptExpire.Hash(), before: func() { d.accept("b", "q", "new") }})
+		if got, err := sweeper.Sweep(t.Context(), now.Add(week), week); got != (Swept{}) || err != nil {
+			t.Errorf("swept %+v of a batch with an open call: %v", got, err)
+		}
+		if d.gone("q", idOf("b", "done")) {
+			t.Error("the result is gone")
+		}
+		d.wantCounts("b", Counts{Accepted: 2, Done: 1, Open: 1})
+	})
+}
+
 func TestAPurgedDeadLetterGoesWithItsBatch(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)

@@ -142,6 +142,42 @@ func TestAQuestionForSeveralCallsThatIsSentAgainIsAnsweredWithTheSameOnes(t *tes
 	})
 }
 
+// Between the question and its repetition the calls may have become somebody else's.
+func TestAQuestionThatIsSentAgainIsNotAnsweredWithACallThatWasPutBackOrIsAnothers(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.accept("b", "q", "1", "2", "3")
+		taker := d.l.Taker("")
+		ask := func(more ...int) []*Take {
+			t.Helper()
+			got, err := taker.Take(t.Context(), Ask{
+				Queues: []string{"q"}, LeaseUntil: time.Now().Add(30 * time.Second).Unix(), Turn: time.Minute, More: more,
+			})
+			d.must(err)
+			return append([]*Take{got.Take}, got.More...)
+		}
+		first := ask(0, 0)
+		if len(first) != 3 {
+			t.Fatalf("took %v", keysTaken(first))
+		}
+		taker.answered.Add(-1) // its reply is lost
+		if n, err := d.l.Release(t.Context(), "q", time.Now().Add(time.Minute), first[1].ID); n != 1 || err != nil {
+			t.Fatalf("released %d: %v", n, err)
+		}
+		other := d.take("q")
+		if other.ID != first[1].ID || other.Token == first[1].Token {
+			t.Fatalf("took %s with the token %d", other.Key, other.Token)
+		}
+		first[0].Parked++
+		_, _, err := d.l.Park(t.Context(), first[0], nil)
+		d.must(err)
+		if again := ask(0, 0); len(again) != 1 || again[0].ID != first[2].ID {
+			t.Errorf("the question that was sent again is answered with %v", keysTaken(again))
+		}
+		d.wantPlaces("q", first[0].ID, "pending", "task")
+	})
+}
+
 func TestARecordThatSomebodyForgedStopsNoCallBesideIt(t *testing.T) {
 	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)

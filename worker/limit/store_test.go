@@ -158,6 +158,35 @@ func TestASlotThatIsGivenBackIsHadByTheNext(t *testing.T) {
 	})
 }
 
+func TestASlotThatIsGivenBackTwiceCountsOnce(t *testing.T) {
+	for name, limits := range map[string][]string{"without a rate": {"6/day"}, "with a rate": {"20/s", "6/day"}} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, a *account) {
+				p := planOf(t, limits, nil, "")
+				slots, _ := a.takeAll(p)
+				if len(slots) != 6 {
+					t.Fatalf("%d slots, want 6", len(slots))
+				}
+				giveBack := func() {
+					t.Helper()
+					if err := a.store.GiveBack(t.Context(), "api", p, slots[5]); err != nil {
+						t.Fatal(err)
+					}
+				}
+				giveBack()
+				giveBack() // as after a lost reply
+				if again, _ := a.takeAll(p); len(again) != 1 {
+					t.Fatalf("%d slots were had after one was given back", len(again))
+				}
+				giveBack() // as after a reply that was lost for longer
+				if again, _ := a.takeAll(p); len(again) != 0 {
+					t.Errorf("%d slots were had that another call has", len(again))
+				}
+			})
+		})
+	}
+}
+
 func TestMoneyIsReservedAtTheMostThatACallWasBilledAndSettledAfterwards(t *testing.T) {
 	each(t, func(t *testing.T, a *account) {
 		ctx, p := t.Context(), planOf(t, nil, []string{"1 USD/month"}, "0.10")

@@ -82,7 +82,7 @@ local several = #ARGV[3] > 1 and after_hold == 0
 local given = several and redis.call('GET', KEYS[#KEYS])
 if given and string.match(given, '^%S+') == ARGV[#ARGV] then
   local calls = {}
-  for q, slot, wait, money, id in string.gmatch(given, '\n(%d) (%S+) (%S+) (%S+) ([^\n]+)') do
+  for q, slot, wait, money, start, id in string.gmatch(given, '\n(%d) (%S+) (%S+) (%S+) (%S+) ([^\n]+)') do
     q = tonumber(q)
     local msg, fields, starts = redis.call('HGET', ARGV[6 + 2 * q] .. id, 'msg'), redis.call('HGETALL', ARGV[7 + 2 * q] .. id), 0
     for j = 1, #fields, 2 do
@@ -91,7 +91,8 @@ if given and string.match(given, '^%S+') == ARGV[#ARGV] then
         fields[j + 1] = tostring(starts - 1) -- as it was found
       end
     end
-    if msg and redis.call('ZSCORE', KEYS[6 * q + 1], id) then
+    -- Without its lease the call was put back; by another start another worker has it.
+    if msg and starts == tonumber(start) and redis.call('ZSCORE', KEYS[6 * q + 1], id) then
       calls[#calls + 1] = {msg, id, q, starts, slot, tonumber(wait), money, fields}
     end
   end
@@ -307,7 +308,7 @@ if #calls > 0 then
   if several and #calls > 1 then
     local lines = {ARGV[#ARGV]}
     for n, call in ipairs(calls) do
-      lines[n + 1] = table.concat({call[3], call[5], call[6], call[7], call[2]}, ' ')
+      lines[n + 1] = table.concat({call[3], call[5], call[6], call[7], call[4], call[2]}, ' ')
     end
     redis.call('SET', KEYS[#KEYS], table.concat(lines, '\n'), 'EX', 25)
   end

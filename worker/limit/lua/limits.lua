@@ -116,8 +116,11 @@ local function limits(state, slots, at)
 
   local l = {}
   function l.peek(now)
-    local slot, by = tonumber(returned(now) or now), nil
-    if slot == now then
+    local free, slot, by = returned(now), now, nil
+    if free then
+      -- Not the same microsecond: see l.take.
+      slot = tonumber(free) + 1
+    else
       for _, r in ipairs(rules) do
         if r.paced then
           local due = tonumber(s['t:' .. r.key] or 0) - (r[2] - 1) * r[1]
@@ -145,7 +148,9 @@ local function limits(state, slots, at)
   function l.take(now, slot)
     local free = returned(now)
     if free then
-      redis.call('ZREM', slots, free)
+      -- It stays known as given back, so that to say so again, as after a lost reply,
+      -- does not take the slot from the call that has it now.
+      redis.call('ZADD', slots, 'XX', string.format('%.0f', free - ahead - 1), free)
     end
     local money, amount, former = 0, dearest(slot)
     if former then
