@@ -46,6 +46,7 @@ func TestTheFirstSourceThatSpeaksEndsTheHold(t *testing.T) {
 		"a calendar may be left out":   {plain, nil, 0, time.Minute, SourceLadder},
 		"the second rung":              {plain, nil, 1, time.Hour, SourceLadder},
 		"the last rung repeats":        {plain, nil, 99, time.Hour, SourceLadder},
+		"the last rung repeats on":     {plain, nil, 98, time.Hour, SourceLadder},
 		"no rung is below the first":   {plain, nil, -1, time.Minute, SourceLadder},
 		"sources that are not asked":   {rungs, headers("Retry-After", "30"), 0, time.Minute, SourceLadder},
 		"the zero hold has a ladder":   {Hold{}, nil, 7, time.Minute, SourceLadder},

@@ -66,6 +66,15 @@ func TestACoveredRuleIsNeverReached(t *testing.T) {
 	}
 }
 
+func TestRulesOfOneHeaderWithOtherPatternsAreAllReached(t *testing.T) {
+	p := parse(t, "rules:\n  - {id: a, match: {header: {X-Reason: ^quota}}}\n  - {id: b, match: {header: {X-Reason: ^load}}}\n")
+	for value, want := range map[string]string{"quota used up": "a", "load": "b"} {
+		if got := p.Decide(Outcome{Status: 503, Header: headers("X-Reason", value)}, Attempt{}).Rule; got != want {
+			t.Errorf("%q is judged by rule %q, want %q", value, got, want)
+		}
+	}
+}
+
 func TestEveryFieldDecidesForItself(t *testing.T) {
 	o := Outcome{
 		Status: 503, Body: BodyHTML, Flag: FlagFalse, Code: "123", Message: "Down for Maintenance",
