@@ -308,6 +308,10 @@ func TestAProbeThatWasNotSentIsGivenBack(t *testing.T) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 		d.probe(account, "a")
 		d.report(account, circuit.Report{Verdict: circuit.Unsent, Token: "a"})
+		// While a probe's turn lasts the queue gives no call out.
+		if left, err := d.client.HMGet(t.Context(), ledger.CircuitKey("api", ""), "turn", "lease", "token").Result(); err != nil || left[0] != nil || left[1] != nil || left[2] != nil {
+			t.Errorf("turn, lease and token are %v, %v, want none", left, err)
+		}
 		if a := d.admit(account, "b"); !a.Probe {
 			t.Errorf("got %+v, want the probe at once", a)
 		}
