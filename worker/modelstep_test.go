@@ -178,7 +178,7 @@ func commandOf(cmd redis.Cmder) command {
 		c.kind = "take"
 	case len(c.keys) > 0 && strings.HasSuffix(c.keys[0], ":limits"):
 		c.kind = c.args[0] + " slot"
-	case len(c.keys) == 2 && len(c.args) == 7 && c.args[3] != "attempts":
+	case len(c.keys) == 3 && len(c.args) == 7:
 		c.kind = "mark"
 	case len(c.keys) == 2:
 		c.kind = "attempt"

@@ -23,10 +23,21 @@ var (
 	reclaimAfter = 10 * time.Second
 )
 
-// overdue are the leases that are over, with when this process saw each first.
+// overdue are the leases that are over, with when this process saw each first. Most
+// calls of a worker that has died are put back before, see [watch]: by their leases
+// those are found that nobody got, that have no message, that a callq of before took,
+// and those of a worker of which Redis knows nothing.
 type overdue struct {
 	seen map[ledger.Lease]time.Time
 	last time.Time // when it looked
+}
+
+// queues are those of all accounts.
+func (w *Worker) queues() (queues []string) {
+	for _, a := range w.accounts {
+		queues = append(queues, a.queues...)
+	}
+	return queues
 }
 
 // reclaim takes back the calls of workers that have died, and those that nobody got:
@@ -34,10 +45,7 @@ type overdue struct {
 // once a minute and some time after the leases' end, and for none of its queues
 // where it cannot decode one of the tasks.
 func (w *Worker) reclaim(ctx context.Context) {
-	var queues []string
-	for _, a := range w.accounts {
-		queues = append(queues, a.queues...)
-	}
+	queues := w.queues()
 	var o overdue
 	tick := time.NewTicker(reclaimEvery)
 	defer tick.Stop()

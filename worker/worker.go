@@ -228,7 +228,15 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// The calls of a worker that has never said that it lives wait for their leases.
+	_, err = w.ledger.Beat(ctx, w.taker.Name(), w.queues()...)
+	w.trouble(err)
 	stopServers, err := w.startServers()
+	// Calls under way end after ctx does, and this worker lives until they have.
+	aliveCtx, stopAlive := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAlive()
+	var living sync.WaitGroup
+	living.Go(func() { w.stayAlive(aliveCtx) })
 	sweepCtx, stopSweep := context.WithCancel(ctx)
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { w.sweep(sweepCtx) })
@@ -252,10 +260,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	close(w.stopped)
 	unkeeping.Wait()
 	sweeping.Wait()
+	stopAlive()
+	living.Wait()
 	// The retention of the batches that have just ended begins now, though no worker
 	// may live for as long as a minute again.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSweep)
 	defer cancel()
+	w.leaveFleet(last)
 	if err == nil {
 		_ = w.sweepOnce(last) // the next worker does it, if a minute later
 	}

@@ -30,6 +30,7 @@ func (k keys) groups() string               { return k.own + "groups" }
 func (k keys) circuit() string              { return k.own + "circuit" }
 func (k keys) deadlines() string            { return k.own + "deadlines" }
 func (k keys) asked(taker string) string    { return k.own + "asked:" + taker }
+func (k keys) workers() string              { return k.own + "workers" }
 
 func (k keys) taskPrefix() string    { return k.asynq + "t:" }
 func (k keys) task(id string) string { return k.asynq + "t:" + id }

@@ -102,7 +102,7 @@ func (l *Ledger) MarkSent(ctx context.Context, t *Take, n int, once bool, probe 
 	if l.circuit(t.Queue) == l.circuit(upstreamOf(t.Queue)) {
 		decides = 1
 	}
-	r, err := scriptMark.Run(ctx, l.rdb, []string{k.record(t.ID), l.circuit(t.Queue)},
+	r, err := scriptMark.Run(ctx, l.rdb, []string{k.record(t.ID), l.circuit(t.Queue), k.task(t.ID)},
 		t.Generation, attempt, probe, t.Circuit.Epoch, t.Token, decides, t.Mark).Int64Slice()
 	if err != nil {
 		return 0, false, fmt.Errorf("mark call %s as sent: %w", t.ID, err)

@@ -151,8 +151,8 @@ type Candidate struct {
 type Taker struct {
 	rdb    redis.UniversalClient
 	script *redis.Script
-	// name tells the questions of this Taker from those of others, answered counts
-	// them.
+	// name tells this Taker from others: its questions, and the calls that it takes.
+	// answered counts the questions.
 	name     string
 	answered atomic.Int64
 }
@@ -163,8 +163,16 @@ func (l *Ledger) Taker(limits string) *Taker {
 	if limits == "" {
 		limits = "local function limits() end\n"
 	}
-	return &Taker{rdb: l.rdb, name: rand.Text(), script: redis.NewScript(Compact(limits + Source(sources, "dequeue")))}
+	return &Taker{rdb: l.rdb, name: rand.Text()[:nameLength], script: redis.NewScript(Compact(limits + Source(sources, "dequeue")))}
 }
+
+// nameLength is how long the name of a Taker is: 60 bits at random. It stands in the
+// task of each call that is under way.
+const nameLength = 12
+
+// Name tells this Taker from all others; the calls that it takes are noted to be its
+// own. A worker says under it that it lives, see [Ledger.Beat].
+func (t *Taker) Name() string { return t.name }
 
 // Take moves the next call, or the next few, into active. Whoever asks for more
 // than one asks one question at a time.
@@ -186,7 +194,7 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 	if a.Idle {
 		idle = 1
 	}
-	args := make([]any, 0, 7+2*len(a.Queues)+len(limits.Args))
+	args := make([]any, 0, 9+2*len(a.Queues)+len(limits.Args))
 	wanted := strconv.AppendInt(make([]byte, 0, 1+len(a.More)), int64(a.First)+1, 10)
 	for _, first := range a.More {
 		wanted = strconv.AppendInt(wanted, int64(first)+1, 10)
@@ -202,7 +210,7 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 		args = append(args, k.taskPrefix(), k.recordPrefix())
 	}
 	keys = append(keys, account.asked(t.name))
-	args = append(append(args, limits.Args...), t.answered.Load())
+	args = append(append(args, limits.Args...), t.name, t.answered.Load())
 	reply, err := t.script.Run(ctx, t.rdb, keys, args...).Slice()
 	if err != nil {
 		return Dequeued{}, err // the next question is the same one

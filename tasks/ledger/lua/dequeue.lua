@@ -24,8 +24,10 @@
 --           to be the probe, with a space between; empty: not chosen yet
 -- ARGV[8..] for each queue asynq's task key prefix and the record key prefix
 -- ARGV[..]  the limits
+-- ARGV[..]  the worker's name: with it a task's field worker tells who has taken it,
+--           with the starts behind it at which that was
 -- ARGV[..]  the question's number: one that is sent again, as after a lost reply, is
---           answered with the tasks that it was given, while their lease lasts
+--           answered with the tasks that it was given, while they are its worker's
 --
 -- Returns {3, when the next task is due, Unix seconds, or 0} when there is nothing
 -- to do; {0, ms} when the account may not call for that long; {2} when as many
@@ -43,6 +45,7 @@ local heavy = 1048576
 local ended = {done = true, dropped = true, dead = true, cancelled = true}
 local queues = (#KEYS - 4) / 6
 local limits_at = 8 + 2 * queues
+local worker = ARGV[#ARGV - 1] .. ' '
 if ARGV[6] == '1' then
   -- Many accounts that have nothing to do ask in one step.
   local keys = {}
@@ -266,10 +269,10 @@ local function grab(q, n)
     end
     for i = #calls - #moved + 1, #calls do
       local call = calls[i]
-      redis.call('HSET', task .. call[2], 'state', 'active')
       if call[4] == 1 then
         call[4] = redis.call('HINCRBY', record .. call[2], 'starts', 1)
       end
+      redis.call('HSET', task .. call[2], 'state', 'active', 'worker', worker .. string.format('%.0f', call[4]))
     end
     looked, n = looked + seen, n - #moved
   end

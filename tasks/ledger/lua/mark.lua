@@ -5,6 +5,7 @@
 --
 -- KEYS[1]   the call's record
 -- KEYS[2]   the account's circuit record
+-- KEYS[3]   asynq's task
 -- ARGV[1]   the generation that the worker is making
 -- ARGV[2]   the attempt's number; empty for a call that may be sent twice
 -- ARGV[3]   the token of the account's probe, if the call holds it, or empty
@@ -19,6 +20,10 @@
 -- up, after the put-back that followed: that one must not stay.
 local r = redis.call('HMGET', KEYS[1], 'state', 'gen', 'starts', 'settled', 'sent', 'mark')
 if r[1] ~= 'open' or r[2] ~= ARGV[1] or (r[3] or '0') ~= ARGV[5] or r[4] == ARGV[5] then
+  return {-1}
+end
+-- Its worker was taken for dead and the call put back, and nobody has taken it yet.
+if redis.pcall('HGET', KEYS[3], 'state') ~= 'active' then
   return {-1}
 end
 -- A Redis that has forgotten the last seconds gives a call out again under the same

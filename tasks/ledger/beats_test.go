@@ -1,0 +1,198 @@
+package ledger
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+// beat has a worker of the account q say that it lives.
+func (d *desk) beat(worker string) Beats {
+	d.Helper()
+	beats, err := d.l.Beat(d.Context(), worker, "q:high", "q", "q:low")
+	d.must(err)
+	return beats["q"]
+}
+
+func (d *desk) bury(worker, number string) int {
+	d.Helper()
+	n, err := d.l.Bury(d.Context(), "q", worker, number)
+	d.must(err)
+	return n
+}
+
+// takeAs takes so many calls of the account q under the name of one worker.
+func (d *desk) takeAs(taker *Taker, n int) []*Take {
+	d.Helper()
+	got, err := taker.Take(d.Context(), Ask{
+		Queues: []string{"q:high", "q", "q:low"}, First: 0, More: make([]int, n-1),
+		LeaseUntil: time.Now().Add(30 * time.Second).Unix(), Turn: time.Minute,
+	})
+	d.must(err)
+	if got.Take == nil || len(got.More) != n-1 {
+		d.Fatalf("took %+v, want %d calls", got, n)
+	}
+	return append([]*Take{got.Take}, got.More...)
+}
+
+func TestTheCallsOfADeadWorkerGoBackToTheirPlacesAndThoseOfOthersStay(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		dead, lives := d.l.Taker(""), d.l.Taker("")
+		d.accept("b", "q", "n1", "n2", "n3", "n4")
+		d.accept("b", "q:high", "h1")
+		d.accept("b", "q:low", "l1")
+		d.beat(dead.Name())
+		taken := d.takeAs(dead, 3)
+		if got := keysTaken(taken); !slices.Equal(got, []string{"h1", "n1", "n2"}) {
+			t.Fatalf("took %v", got)
+		}
+		other := d.takeAs(lives, 1)[0]
+		number := d.beat(lives.Name())[dead.Name()]
+		if n := d.bury(dead.Name(), number); n != 3 {
+			t.Errorf("%d calls were put back, want 3", n)
+		}
+		for _, take := range taken {
+			d.wantPlaces(take.Queue, take.ID, "pending", "task")
+		}
+		d.wantPlaces("q", other.ID, "active", "lease", "task")
+		if beats := d.beat(lives.Name()); len(beats) != 1 {
+			t.Errorf("the dead worker is not forgotten: %v", beats)
+		}
+		if n := d.bury(dead.Name(), number); n != 0 {
+			t.Errorf("once more, as after a lost reply, %d calls were put back", n)
+		}
+		again := d.takeAs(lives, 3)
+		if got := keysTaken(again); !slices.Equal(got, []string{"h1", "n1", "n2"}) || again[0].Starts != 2 {
+			t.Errorf("then %v are taken, the first one for the time %d", got, again[0].Starts)
+		}
+	})
+}
+
+func TestAWorkerThatLivesKeepsItsCallsWhateverItsNumberWas(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		taker := d.l.Taker("")
+		d.accept("b", "q", "k")
+		number := d.beat(taker.Name())[taker.Name()]
+		take := d.takeAs(taker, 1)[0]
+		d.beat(taker.Name())
+		if n := d.bury(taker.Name(), number); n != 0 {
+			t.Errorf("%d calls were taken from a worker that has just said that it lives", n)
+		}
+		d.wantPlaces("q", take.ID, "active", "lease", "task")
+		d.must(d.l.Leave(t.Context(), taker.Name(), "q", "q:low"))
+		if n := rdb.Exists(t.Context(), keysOf("q").workers()).Val(); n != 0 {
+			t.Error("a worker that has left is still there")
+		}
+	})
+}
+
+// A callq of before notes no worker, and counts the start.
+func TestACallThatAnotherHasTakenSinceIsNotPutBackWithADeadWorkers(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		taker := d.l.Taker("")
+		d.accept("b", "q", "k", "gone")
+		number := d.beat(taker.Name())[taker.Name()]
+		taken := d.takeAs(taker, 2)
+		d.must(rdb.HIncrBy(t.Context(), keysOf("q").record(taken[0].ID), "starts", 1).Err())
+		d.must(rdb.HDel(t.Context(), keysOf("q").task(taken[1].ID), "msg").Err())
+		if n := d.bury(taker.Name(), number); n != 0 {
+			t.Errorf("%d calls were put back", n)
+		}
+		for _, take := range taken {
+			d.wantPlaces("q", take.ID, "active", "lease", "task")
+		}
+	})
+}
+
+func TestACallThatWasPutBackIsNotSentByTheWorkerThatHadIt(t *testing.T) {
+	for _, once := range []bool{true, false} {
+		t.Run(fmt.Sprintf("once %t", once), func(t *testing.T) {
+			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+				d := newDesk(t, rdb)
+				taker := d.l.Taker("")
+				d.accept("b", "q", "k")
+				number := d.beat(taker.Name())[taker.Name()]
+				take := d.takeAs(taker, 1)[0]
+				mark := func() bool {
+					t.Helper()
+					held, mine, err := d.l.MarkSent(t.Context(), take, 1, once, "")
+					d.must(err)
+					if held != 0 {
+						t.Fatalf("it is held for %s", held)
+					}
+					return mine
+				}
+				if !once && !mark() {
+					t.Error("a call that its worker holds must not be sent")
+				}
+				if n := d.bury(taker.Name(), number); n != 1 {
+					t.Fatalf("%d calls were put back", n)
+				}
+				if mark() {
+					t.Error("it may be sent while it waits for another worker")
+				}
+				other := d.take("q")
+				if mark() {
+					t.Error("it may be sent while another worker has it")
+				}
+				if other.Sent != 0 {
+					t.Error("it is marked as sent")
+				}
+			})
+		})
+	}
+}
+
+func TestAQuestionThatIsAskedAgainIsNotAnsweredWithCallsThatOthersHave(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		taker, other := d.l.Taker(""), d.l.Taker("")
+		d.accept("b", "q", "1", "2", "3", "4")
+		number := d.beat(taker.Name())[taker.Name()]
+		d.takeAs(taker, 2)
+		taker.answered.Store(0) // its reply was lost
+		if n := d.bury(taker.Name(), number); n != 2 {
+			t.Fatalf("%d calls were put back", n)
+		}
+		d.takeAs(other, 2)
+		if again := keysTaken(d.takeAs(taker, 2)); !slices.Equal(again, []string{"3", "4"}) {
+			t.Errorf("the question that is asked again gets %v, which another worker holds", again)
+		}
+	})
+}
+
+func TestWorkersSayThatTheyLiveWhoeverWroteToTheirKey(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		key := keysOf("q").workers()
+		for _, write := range []func() error{
+			func() error { return rdb.Set(t.Context(), key, "no hash", 0).Err() },
+			func() error { return rdb.HSet(t.Context(), key, "w", "no number").Err() },
+		} {
+			d.must(rdb.Del(t.Context(), key).Err())
+			d.must(write())
+			if beats := d.beat("w"); !maps.Equal(beats, Beats{"w": "1"}) {
+				t.Errorf("the workers are %v", beats)
+			}
+		}
+		d.must(rdb.HSet(t.Context(), key, "forged", "no number").Err())
+		if n := d.bury("forged", "no number"); n != 0 {
+			t.Errorf("%d calls were put back", n)
+		}
+		if beats := d.beat("w"); len(beats) != 1 {
+			t.Errorf("what somebody else wrote stays for ever: %v", beats)
+		}
+		if ttl := rdb.TTL(t.Context(), key).Val(); ttl <= 0 || ttl > workersKept {
+			t.Errorf("the key is kept for %s once no worker is left", ttl)
+		}
+	})
+}

@@ -1,0 +1,94 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+const (
+	// beatEvery is how often a worker says that it lives, and looks who else does.
+	beatEvery = time.Second
+	// deadAfter is how long another worker must have said nothing, in looks that
+	// follow each other, before it is taken for dead and its calls are put back.
+	// Those who live miss five beats by then. One that only stood still finds out
+	// when it goes on: Redis lets it send none of its calls any more.
+	deadAfter = 6 * time.Second
+)
+
+// beating is another worker's number, as Redis has it under an account.
+type beating struct{ home, worker, number string }
+
+// watch is what this process has seen of other workers: since when each number has
+// stood still. The zero value has seen nobody. It goes by the time that passes here
+// and by no clock.
+type watch struct {
+	since map[beating]time.Time
+	last  time.Time // when it looked
+}
+
+// dead takes in what a look at the given time has shown, and returns the numbers that
+// have stood still for too long. Who asks puts their calls back.
+func (o *watch) dead(now time.Time, beats map[string]ledger.Beats) (dead []beating) {
+	before := o.since
+	if now.Sub(o.last) > 2*beatEvery {
+		before = nil // this process stood still, or Redis did, and others with it
+	}
+	o.since, o.last = map[beating]time.Time{}, now
+	for home, workers := range beats {
+		for name, number := range workers {
+			b := beating{home, name, number}
+			first, known := before[b]
+			switch {
+			case !known:
+				o.since[b] = now
+			case now.Sub(first) < deadAfter:
+				o.since[b] = first
+			default:
+				dead = append(dead, b)
+			}
+		}
+	}
+	return dead
+}
+
+// stayAlive says every second that this worker lives, and puts the calls of those
+// back that have ceased to say so, until ctx ends.
+func (w *Worker) stayAlive(ctx context.Context) {
+	var o watch
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		w.trouble(w.beat(ctx, &o))
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// beat says once that this worker lives, and looks at the others.
+func (w *Worker) beat(ctx context.Context, o *watch) error {
+	beats, err := w.ledger.Beat(ctx, w.taker.Name(), w.queues()...)
+	if err != nil {
+		return err
+	}
+	for _, d := range o.dead(time.Now(), beats) {
+		n, err := w.ledger.Bury(ctx, d.home, d.worker, d.number)
+		if n > 0 {
+			w.log.Warn("a worker was killed, stopped or cut off from Redis: its calls are taken up again", "upstream", d.home, "calls", n)
+			w.rests[d.home].lift()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leaveFleet forgets this worker, which has ended and holds no call.
+func (w *Worker) leaveFleet(ctx context.Context) {
+	w.trouble(w.ledger.Leave(ctx, w.taker.Name(), w.queues()...))
+}

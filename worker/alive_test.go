@@ -1,0 +1,89 @@
+package worker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+func TestAWorkerIsTakenForDeadWhenItsNumberHasStoodStillInLooksThatFollowEachOther(t *testing.T) {
+	start := time.Now()
+	for name, c := range map[string]struct {
+		// looks are the seconds at which this process looks, numbers what it sees then.
+		looks   []float64
+		numbers []string
+		dead    []bool
+	}{
+		"it stands still":                            {[]float64{0, 1, 2, 3, 4, 5, 5.9, 6}, []string{"7", "7", "7", "7", "7", "7", "7", "7"}, []bool{7: true}},
+		"it counts on":                               {[]float64{0, 2, 4, 6, 8}, []string{"7", "8", "9", "10", "11"}, make([]bool, 5)},
+		"it counts on at last":                       {[]float64{0, 2, 4, 5.9, 6, 8, 10, 11.9}, []string{"7", "7", "7", "7", "8", "8", "8", "8"}, make([]bool, 8)},
+		"it is not there meanwhile":                  {[]float64{0, 2, 4, 5, 6, 8, 10}, []string{"7", "7", "7", "", "7", "7", "7"}, make([]bool, 7)},
+		"this process stood still":                   {[]float64{0, 2, 4, 60, 61, 63, 65, 66}, []string{"7", "7", "7", "7", "7", "7", "7", "7"}, []bool{7: true}},
+		"it looks seldom":                            {[]float64{0, 3, 6, 9, 12}, []string{"7", "7", "7", "7", "7"}, make([]bool, 5)},
+		"it counts backwards, as Redis was restored": {[]float64{0, 2, 4, 6}, []string{"7", "7", "3", "3"}, make([]bool, 4)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var o watch
+			for i, at := range c.looks {
+				workers := ledger.Beats{}
+				if c.numbers[i] != "" {
+					workers["other"] = c.numbers[i]
+				}
+				dead := o.dead(start.Add(time.Duration(at*float64(time.Second))), map[string]ledger.Beats{"q": workers})
+				if want := i < len(c.dead) && c.dead[i]; (len(dead) > 0) != want {
+					t.Errorf("after %vs dead are %v, want one %t", at, dead, want)
+				}
+			}
+		})
+	}
+}
+
+// A lease is by the clocks of two machines: a wrong one must not decide over it.
+// After a standstill of this process, or of Redis, no lease is over for certain.
+func TestALeaseIsTakenFromNobodyByAWrongClockOrAfterAStandstill(t *testing.T) {
+	preset, err := policy.Preset("patsnap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	for name, c := range map[string]struct {
+		looks []int // in the time between two looks; a lease is over for certain after two of them
+		wrong int   // up to which look the clock is wrong
+		back  int   // at which look the call is taken back, from 1; 0: never
+	}{
+		"the lease stands unchanged":      {looks: []int{0, 1, 2}, back: 3},
+		"the clock is wrong":              {looks: []int{0, 1, 2, 4, 12}, wrong: 5},
+		"the clock was wrong until now":   {looks: []int{0, 1, 2, 3}, wrong: 2},
+		"this process stood still before": {looks: []int{0, 1, 12, 13}},
+		"it stood still and looks on":     {looks: []int{0, 1, 12, 13, 14}, back: 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+				long := float64(time.Now().Add(-time.Hour).Unix())
+				rdb.HSet(t.Context(), "asynq:{q}:t:held", "msg", "a message", "state", "active")
+				rdb.LPush(t.Context(), "asynq:{q}:active", "held")
+				rdb.ZAdd(t.Context(), "asynq:{q}:lease", redis.Z{Score: long, Member: "held"})
+				w, err := New(Config{Redis: rdb, Upstreams: []Upstream{{Name: "q", BaseURL: "http://127.0.0.1:1", Policy: preset}}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var o overdue
+				for i, at := range c.looks {
+					w.clock.wrong.Store(i < c.wrong)
+					if err := w.reclaimOnce(t.Context(), &o, start.Add(time.Duration(at)*reclaimEvery), []string{"q"}); err != nil {
+						t.Fatal(err)
+					}
+					back := rdb.LLen(t.Context(), "asynq:{q}:pending").Val() == 1
+					if want := c.back > 0 && i+1 >= c.back; back != want {
+						t.Fatalf("after look %d it is taken back: %t, want %t", i+1, back, want)
+					}
+				}
+			})
+		})
+	}
+}
