@@ -81,6 +81,9 @@ func TestOneCallsOwnFaultIsToldFromTheAccounts(t *testing.T) {
 			"x is refused", "probe a is answered", "x is refused"}, "x", ""},
 		{"refused as the probe too, and the next one is answered well", []string{
 			"x is refused", "probe a is answered", "x is refused", "probe x is refused", "probe a is answered"}, "", "x"},
+		{"but three refusals say little where other calls' first probes are refused as often", []string{
+			"p is refused", "probe q is refused", "probe r is answered",
+			"x is refused", "probe a is answered", "x is refused", "probe x is refused", "probe a is answered"}, "", ""},
 		{"refused as the probe too: another call is the next probe", []string{
 			"x is refused", "probe a is answered", "x is refused", "probe x is refused"}, "", ""},
 		{"the next one is refused as well: it is the account", []string{
