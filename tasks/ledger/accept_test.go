@@ -163,3 +163,44 @@ func TestAQueueIsListedAgainAfterEverythingWasDeleted(t *testing.T) {
 		}
 	})
 }
+
+// Idle workers ask seldom; they learn from the channel that a queue is empty no more.
+func TestWhoeverFillsAnEmptyQueueTellsTheIdleWorkers(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		news := rdb.Subscribe(t.Context(), Channel)
+		defer news.Close()
+		if _, err := news.Receive(t.Context()); err != nil { // it is subscribed
+			t.Fatal(err)
+		}
+		told := func(what string, act func()) {
+			t.Helper()
+			act()
+			// What is said here comes after what the act says, if anything.
+			d.must(rdb.Publish(t.Context(), Channel, "no more").Err())
+			for n := 0; ; n++ {
+				m, err := news.ReceiveMessage(t.Context())
+				d.must(err)
+				switch {
+				case m.Payload == "no more" && n == 0 && what != "":
+					t.Errorf("%s told nobody", what)
+				case m.Payload != "no more" && (what == "" || m.Payload != keysOf("q").pending()):
+					t.Errorf("%q: %q was told", what, m.Payload)
+				}
+				if m.Payload == "no more" {
+					return
+				}
+			}
+		}
+		told("accepting", func() { d.accept("b", "q", "a") })
+		told("", func() { d.accept("b", "q", "b") }) // the queue had a call already
+		a := d.take("q")
+		d.take("q")
+		d.end(a, finalOf(Dead))
+		told("redriving", func() {
+			if redriven, _ := d.redrive(d.record("q", a.ID)); !redriven {
+				t.Fatal("it is not redriven")
+			}
+		})
+	})
+}
