@@ -291,7 +291,7 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 // asked by itself, for one call.
 func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue, more int) (ledger.Dequeued, error) {
 	ask := ledger.Ask{
-		Queues: a.queues, First: slices.Index(a.queues, d.Queue), LeaseUntil: d.LeaseUntil, Turn: a.lease, Concurrency: a.fleet,
+		Queues: a.queues, First: slices.Index(a.queues, d.Queue), LeaseUntil: d.LeaseUntil, Turn: probeLease, Concurrency: a.fleet,
 		Idle: w.rests[d.Queue].idle(), More: a.draw(more),
 	}
 	if a.plan != nil {

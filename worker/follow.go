@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,10 +20,7 @@ const refreshEvery = time.Second
 // next, where the announcement was lost. A record that Redis has lost is written
 // back, and a credential that was changed is tried.
 func (w *Worker) follow(ctx context.Context) {
-	leases := make(map[string]time.Duration, len(w.accounts))
-	for name, a := range w.accounts {
-		leases[name] = a.lease
-	}
+	upstreams := slices.Sorted(maps.Keys(w.accounts))
 	changes := w.cfg.Redis.Subscribe(ctx, ledger.Channel)
 	defer func() { _ = changes.Close() }() // it ends with its connection, whatever that says
 	tick := time.NewTicker(refreshEvery)
@@ -43,7 +42,7 @@ func (w *Worker) follow(ctx context.Context) {
 			}
 		case <-tick.C:
 			clockErr := w.checkClock(ctx)
-			lost, err := w.circuits.Refresh(ctx, leases)
+			lost, err := w.circuits.Refresh(ctx, probeLease, upstreams...)
 			if err == nil {
 				err = w.probeRotated(ctx)
 			}

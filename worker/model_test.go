@@ -50,7 +50,7 @@ func TestAFleetKeepsItsPromisesWhateverHappensInWhateverOrder(t *testing.T) {
 				"submit": f.submit, "take": f.take, "take more": f.take, "take much more": f.takeAll, "take all": f.takeAll,
 				"step": f.step, "step more": f.step, "step much more": f.step, "step on": f.run, "step further": f.run,
 				"step ahead": f.step, "step forth": f.step, "step far": f.run,
-				"kill": f.kill, "freeze": f.freeze, "thaw": f.thaw, "late": f.late, "drain": f.stop,
+				"kill": f.kill, "freeze": f.freeze, "thaw": f.thaw, "late": f.late, "silent": f.silent, "drain": f.stop,
 				"a moment": f.moment, "a moment more": f.moment, "to the end of the hold": f.toTheEnd, "beyond a lease": f.beyond, "to the turn": f.toTheTurn,
 				"recover": f.recoverAll,
 				"refresh": f.refresh, "fail over": f.failOver, "operate": f.operate, "pause": f.pause, "redrive": f.redrive,
@@ -267,6 +267,27 @@ func (f *fleet) late(t *rapid.T) {
 	p.frozen = false
 }
 
+// silent has a worker stand still until it is taken for dead and others have its calls,
+// though their leases last, and lets it go on then.
+func (f *fleet) silent(t *rapid.T) {
+	seldom(t)
+	p := f.ready(t).proc
+	f.tell("worker %d is silent until it is taken for dead", slices.Index(f.procs, p))
+	p.frozen = true
+	f.beats()
+	f.takeAll(t)
+	if rapid.Bool().Draw(t, "they go on") {
+		for range 12 {
+			for _, s := range slices.Clone(f.steps) {
+				if s.stands && !s.proc.frozen {
+					f.wake(s, false)
+				}
+			}
+		}
+	}
+	p.frozen = false
+}
+
 func (f *fleet) thaw(t *rapid.T) {
 	for _, p := range f.procs {
 		if p.frozen {
@@ -343,7 +364,7 @@ func (f *fleet) failOver(t *rapid.T) {
 	seldom(t)
 	p := f.awake(t)
 	for _, p := range f.procs {
-		_, err := p.w.circuits.Refresh(f.ctx, map[string]time.Duration{modelUpstream: p.w.accounts[modelUpstream].lease})
+		_, err := p.w.circuits.Refresh(f.ctx, probeLease, modelUpstream)
 		f.must(err)
 	}
 	f.must(f.client.Del(f.ctx, f.key(modelAccount)).Err())

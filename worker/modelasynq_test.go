@@ -36,6 +36,19 @@ func (f *fleet) putAway(queue, id, where string, at time.Time) {
 	f.must(f.client.HSet(f.ctx, asynqKey(queue, "t:"+id), "state", where).Err())
 }
 
+// beats lets so much time pass that those who have been killed or are frozen are taken
+// for dead, and their calls put back.
+func (f *fleet) beats() {
+	for looked := time.Duration(0); looked <= deadAfter+beatEvery; looked += beatEvery {
+		for _, p := range f.procs {
+			if !p.frozen {
+				f.must(p.w.beat(f.ctx, &p.watch))
+			}
+		}
+		f.pass(beatEvery)
+	}
+}
+
 // recover has a worker that lives take back the tasks whose lease is long over.
 func (f *fleet) recover() {
 	for _, p := range f.procs {

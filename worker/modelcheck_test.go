@@ -231,8 +231,8 @@ func (f *fleet) moved(s *step, c command, name string, before, after circuitLook
 		wrong("changed the epoch of")
 		return
 	}
-	probe := c.args[1] != "" && c.args[1] == before.token
 	same := c.args[0] == fmt.Sprint(before.epoch)
+	probe := c.args[1] != "" && (c.args[1] == before.token || same && before.token == "unknown")
 	switch verdict := c.args[2]; {
 	case before.open && !probe:
 		wrong("without being its probe changed")

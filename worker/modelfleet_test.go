@@ -119,7 +119,9 @@ func (f *fleet) newProc() *proc {
 	f.must(Handle(w, modelUpstream, func(ctx context.Context, j *Job[modelWrite]) (string, error) {
 		return stepOf(ctx).request(ctx, j.MarkSent)
 	}))
-	return &proc{w: w}
+	p := &proc{w: w}
+	f.must(w.beat(f.ctx, &p.watch))
+	return p
 }
 
 // answerTo is what the API answers to a call.

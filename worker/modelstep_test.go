@@ -23,6 +23,7 @@ type proc struct {
 	w               *Worker
 	dead            atomic.Bool
 	frozen, drained bool
+	watch           watch
 }
 
 // step is something under way in a worker: a call, or a look at the circuits. Its
@@ -224,7 +225,7 @@ func (f *fleet) beginRefresh(p *proc) {
 	s := f.newStep(p, "refresh")
 	go func() {
 		defer func() { s.over = true }()
-		_, _ = p.w.circuits.Refresh(s.ctx, map[string]time.Duration{modelUpstream: p.w.accounts[modelUpstream].lease}) // a reply that is lost is asked for again next time
+		_, _ = p.w.circuits.Refresh(s.ctx, probeLease, modelUpstream) // a reply that is lost is asked for again next time
 	}()
 	f.settle()
 }
@@ -365,10 +366,12 @@ func (f *fleet) rest(d time.Duration) {
 	time.Sleep(d)
 }
 
-// pass lets time pass. Heartbeats go on, but for those who are frozen: those lose
-// their leases, and then the contexts of their handlers end.
+// pass lets time pass. Heartbeats go on, and the leases of probes are renewed, but for
+// those who are frozen: those lose their leases, and then the contexts of their
+// handlers end.
 func (f *fleet) pass(d time.Duration) {
 	f.rest(d)
+	f.renew()
 	f.settle()
 	f.forward()
 	now := time.Now()
@@ -385,6 +388,20 @@ func (f *fleet) pass(d time.Duration) {
 		}
 	}
 	f.settle()
+}
+
+// renew renews the leases of the probes, but for those of the frozen.
+func (f *fleet) renew() {
+	for _, p := range f.procs {
+		if !p.frozen {
+			_ = p.w.renewOnce(f.ctx) // what fails is done next time
+		}
+	}
+	for name, p := range f.probes {
+		if now := f.look(name); now.token == p.token {
+			p.end = now.lease
+		}
+	}
 }
 
 // end ends a process at once: its steps go nowhere any more.

@@ -33,6 +33,8 @@ type passage struct {
 	request upstream.Request
 	// gates are what admitted the call, the account's first.
 	gates []gate
+	// probing are the tokens of the probes that it is, as long as it is handled.
+	probing []string
 	// waited tells that the call has waited in place since Redis admitted it.
 	waited bool
 	// done reports to the process's breaker, exactly once.
@@ -65,6 +67,7 @@ func (w *Worker) process(ctx context.Context, take *ledger.Take) verb {
 		w.giveSlot(ctx, take)
 		return v
 	}
+	defer w.letGo(p)
 	if take.Starts >= maxStarts {
 		leave, v, ok := w.makeAlone(ctx, p)
 		if !ok {
@@ -233,7 +236,7 @@ func (w *Worker) unburden(ctx context.Context, p *passage) {
 // outdated puts a call back that was admitted in an older epoch than this process
 // knows: the answer is from before a change, or from a Redis that has lost it.
 func (w *Worker) outdated(ctx context.Context, p *passage) verb {
-	lost, err := w.circuits.Recover(ctx, p.acct.name, p.acct.lease)
+	lost, err := w.circuits.Recover(ctx, p.acct.name, probeLease)
 	if lost {
 		w.log.Warn("Redis had lost the record of a circuit; it was written back", "circuit", p.acct.name)
 	}
@@ -249,10 +252,11 @@ func (w *Worker) outdated(ctx context.Context, p *passage) verb {
 // ask asks one circuit in Redis for admission and notes it in g.
 func (w *Worker) ask(ctx context.Context, p *passage, name circuit.Name, g *gate) (circuit.Admission, verb, bool) {
 	token := newToken()
-	request := circuit.AdmitRequest{Token: token, Lease: p.acct.lease, Call: circuit.CallName(p.take.ID, p.take.Generation)}
+	request := circuit.AdmitRequest{Token: token, Lease: probeLease, Call: circuit.CallName(p.take.ID, p.take.Generation)}
 	if name.Endpoint != "" {
 		request.GoodAt = p.acct.gate.GoodAt(name.Endpoint)
 	}
+	asked := time.Now()
 	adm, err := w.circuits.Admit(ctx, name, request)
 	switch {
 	case err != nil:
@@ -271,6 +275,8 @@ func (w *Worker) ask(ctx context.Context, p *passage, name circuit.Name, g *gate
 	g.epoch = adm.Epoch
 	if adm.Probe {
 		g.token, g.hold = token, adm.Hold
+		p.probing = append(p.probing, token)
+		w.probes.hold(token, heldProbe{name: name, epoch: adm.Epoch, renewed: asked, end: asked.Add(p.acct.longest)})
 	}
 	return adm, verb{}, true
 }

@@ -26,8 +26,6 @@ import (
 const (
 	// drainGrace is what a drain waits beyond the longest request.
 	drainGrace = 5 * time.Second
-	// leaseGrace is what a probe may take beyond its request.
-	leaseGrace = 15 * time.Second
 	// sweepEvery is how often old outcomes are looked for.
 	sweepEvery = time.Minute
 	// lastSweep is how long a worker that ends looks for them at most.
@@ -54,6 +52,7 @@ type Worker struct {
 	// running has the *ledger.Take of each call that a handler makes.
 	running sync.Map
 	parks   parks
+	probes  probes
 	clock   clock
 	places  *places
 
@@ -89,8 +88,8 @@ type account struct {
 	// them this process can.
 	fleet, concurrency int
 	timeout            time.Duration
-	// lease is how long a probe may take before it counts as lost.
-	lease time.Duration
+	// longest is for how long the lease of a probe is renewed at most.
+	longest time.Duration
 }
 
 func (a *account) isIdempotent(c tasks.Call, path string) bool {
@@ -183,7 +182,7 @@ func newAccount(u Upstream, cfg Config) (*account, error) {
 	}
 	// A replay with a fresh credential takes a second request's time, and the
 	// token a third's.
-	a.lease = 3*a.timeout + leaseGrace
+	a.longest = 3*a.timeout + probeGrace
 	breaker := u.Policy.Breaker()
 	a.gate = circuit.NewGate(circuit.Detector{Window: breaker.Window, MinCalls: breaker.MinCalls, Ratio: breaker.Ratio})
 	if a.endpoints, err = parsePatterns("upstream "+u.Name+": endpoints", u.Endpoints); err != nil {
@@ -237,6 +236,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer stopAlive()
 	var living sync.WaitGroup
 	living.Go(func() { w.stayAlive(aliveCtx) })
+	living.Go(func() { w.renew(aliveCtx) })
 	sweepCtx, stopSweep := context.WithCancel(ctx)
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { w.sweep(sweepCtx) })

@@ -24,6 +24,22 @@ func TestNoCallIsMarkedInAnotherEpochThanTheOneThatAdmittedIt(t *testing.T) {
 	})
 }
 
+func TestAProbeOfWhichTheLeaseWentToAnotherIsNotSent(t *testing.T) {
+	for _, once := range []bool{true, false} {
+		brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			d := newDesk(t, rdb)
+			take := d.acceptAndTake("b", "q", "k")
+			for token, want := range map[string]bool{"mine": true, "another's": false, "": false} {
+				d.must(rdb.HSet(t.Context(), CircuitKey("q", ""), "state", "open", "until", 1, "epoch", take.Circuit.Epoch, "token", token).Err())
+				held, mine, err := d.l.MarkSent(t.Context(), take, 1, once, "mine")
+				if err != nil || !mine || (held == 0) != want {
+					t.Errorf("with the probe of token %q, once %t: held %s, mine %t, %v", token, once, held, mine, err)
+				}
+			}
+		})
+	}
+}
+
 func TestWhoeverPutsACallBackUnsentClearsItsMark(t *testing.T) {
 	for name, putBack := range map[string]func(d *desk, take *Take){
 		"a park": func(d *desk, take *Take) {

@@ -3,8 +3,6 @@ package circuit
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"time"
 
@@ -39,7 +37,8 @@ func (s *Store) Behind(upstream string, epoch int64) bool {
 }
 
 // Recover writes an account's record back where Redis has lost it, as in a
-// fail-over, and tells whether it had. lease is how long a probe may take.
+// fail-over, and tells whether it had. lease is for how long a probe that may be out
+// has the time to say so, see [Store.Renew].
 func (s *Store) Recover(ctx context.Context, upstream string, lease time.Duration) (lost bool, err error) {
 	known, ok := s.known.Load(upstream)
 	if !ok || known.(*snapshot).epoch == 0 {
@@ -61,11 +60,10 @@ func (s *Store) Recover(ctx context.Context, upstream string, lease time.Duratio
 	return true, s.follow(ctx, upstream)
 }
 
-// Refresh reads the records of accounts, given with how long a probe of theirs may
-// take, writes back those that Redis has lost, and mends copies that fell behind.
-// It returns the upstreams whose record was lost.
-func (s *Store) Refresh(ctx context.Context, leases map[string]time.Duration) (lost []string, err error) {
-	upstreams := slices.Sorted(maps.Keys(leases))
+// Refresh reads the records of accounts, writes back those that Redis has lost, as
+// [Store.Recover] does, and mends copies that fell behind. It returns the upstreams
+// whose record was lost.
+func (s *Store) Refresh(ctx context.Context, lease time.Duration, upstreams ...string) (lost []string, err error) {
 	pipe := s.rdb.Pipeline()
 	records := make([]*redis.MapStringStringCmd, len(upstreams))
 	for i, upstream := range upstreams {
@@ -78,7 +76,7 @@ func (s *Store) Refresh(ctx context.Context, leases map[string]time.Duration) (l
 		fields := records[i].Val()
 		epoch, _ := strconv.ParseInt(fields["epoch"], 10, 64)
 		if s.Behind(upstream, epoch) {
-			was, err := s.Recover(ctx, upstream, leases[upstream])
+			was, err := s.Recover(ctx, upstream, lease)
 			if err != nil {
 				return lost, err
 			}

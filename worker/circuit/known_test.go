@@ -2,6 +2,7 @@ package circuit_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,8 +10,6 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
-
-var leases = map[string]time.Duration{"api": time.Minute}
 
 func TestOnAClusterTheCopiesOfTheOtherQueuesFollow(t *testing.T) {
 	t.Parallel()
@@ -38,7 +37,7 @@ func TestOnAClusterTheCopiesOfTheOtherQueuesFollow(t *testing.T) {
 	if err := client.Del(t.Context(), ledger.CircuitKey("api:low", "")).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if lost, err := store.Refresh(t.Context(), leases); err != nil || len(lost) != 0 {
+	if lost, err := store.Refresh(t.Context(), time.Minute, "api"); err != nil || len(lost) != 0 {
 		t.Fatalf("lost %q, %v", lost, err)
 	}
 	if got := copies(); !slices.Equal(got, []string{"open 1", "open 1", "open 1"}) {
@@ -62,7 +61,7 @@ func TestARecordThatAFailOverLostIsWrittenBackByAWorkerThatKnowsIt(t *testing.T)
 		if !d.Behind("api", 0) || d.Behind("api", 1) {
 			t.Error("epoch 0 is older than the one this process knows, epoch 1 is not")
 		}
-		lost, err := d.Refresh(t.Context(), leases)
+		lost, err := d.Refresh(t.Context(), time.Minute, "api")
 		if err != nil || !slices.Equal(lost, []string{"api"}) {
 			t.Fatalf("lost %q, %v", lost, err)
 		}
@@ -79,7 +78,7 @@ func TestAWorkerThatKnowsLessThanRedisWritesNothingBack(t *testing.T) {
 		if err := other.Close(t.Context(), account, "paid", "anna"); err != nil {
 			t.Fatal(err)
 		}
-		if lost, err := d.Refresh(t.Context(), leases); err != nil || len(lost) != 0 {
+		if lost, err := d.Refresh(t.Context(), time.Minute, "api"); err != nil || len(lost) != 0 {
 			t.Fatalf("lost %q, %v", lost, err)
 		}
 		if r := d.get(account); r.State != circuit.Closed || r.Epoch != 2 {
@@ -119,13 +118,102 @@ func TestAHoldThatIsOverWhenItIsWrittenBackWaitsForTheProbeThatMayBeOut(t *testi
 			t.Fatal(err)
 		}
 		// This worker has not seen that a probe was let out.
-		if lost, err := d.Refresh(t.Context(), leases); err != nil || len(lost) != 1 {
+		if lost, err := d.Refresh(t.Context(), time.Minute, "api"); err != nil || len(lost) != 1 {
 			t.Fatalf("lost %q, %v", lost, err)
 		}
 		if a := d.admit(account, "second"); a.Admitted {
 			t.Errorf("a second probe was let out beside the first: %+v", a)
 		}
 	})
+}
+
+// The worker that writes a record back may know of another probe, or of none.
+func TestAProbesOwnWorkerPutsARecordRightThatWasWrittenBack(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
+		d.probe(account, "unsent")
+		knows := circuit.NewStore(d.client, "other")
+		if _, err := knows.Refresh(t.Context(), time.Minute, "api"); err != nil {
+			t.Fatal(err)
+		}
+		d.report(account, circuit.Report{Verdict: circuit.Unsent, Token: "unsent"})
+		epoch := d.probe(account, "out").Epoch
+		lose := func() {
+			t.Helper()
+			if err := d.client.Del(t.Context(), ledger.CircuitKey("api", "")).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if lost, err := knows.Refresh(t.Context(), time.Minute, "api"); err != nil || len(lost) != 1 {
+				t.Fatalf("lost %q, %v", lost, err)
+			}
+		}
+		renew := func(token string, held bool) bool {
+			t.Helper()
+			mine, err := d.Renew(t.Context(), account, circuit.Renewal{Token: token, Epoch: epoch, Lease: time.Minute, Held: held})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return mine
+		}
+		lose()
+		if renew("stopped", false) {
+			t.Error("a worker that stood still for longer than the lease has the probe again")
+		}
+		d.report(account, circuit.Report{Verdict: circuit.Unsent, Token: "unsent", Epoch: epoch})
+		if a := d.admit(account, "second"); a.Admitted {
+			t.Error("a second probe was let out, as somebody else gave one back")
+		}
+		if !renew("out", true) || renew("unsent", true) {
+			t.Error("the probe's own worker does not get it back, or another does")
+		}
+		lose()
+		// Its answer can come before it renews.
+		d.report(account, circuit.Report{Verdict: circuit.Answer, Token: "out", Epoch: epoch})
+		if r := d.get(account); r.State != circuit.Closed {
+			t.Errorf("after the probe's good answer the circuit is %s", r.State)
+		}
+	})
+}
+
+func TestAProbesLeaseLastsWhileItIsRenewedAndNoLonger(t *testing.T) {
+	for _, name := range []circuit.Name{account, endpoint} {
+		t.Run(name.String(), func(t *testing.T) {
+			each(t, func(t *testing.T, d *desk) {
+				d.report(name, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
+				epoch := d.probe(name, "first").Epoch
+				key := ledger.CircuitKey("api", strings.Replace(name.Endpoint, " ", "~", 1))
+				renew := func(token string, epoch int64) bool {
+					t.Helper()
+					mine, err := d.Renew(t.Context(), name, circuit.Renewal{Token: token, Epoch: epoch, Lease: time.Hour, Held: true})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return mine
+				}
+				if renew("other", epoch) || renew("first", epoch-1) || !renew("first", epoch) {
+					t.Error("another than the probe is renewed, or the probe is not")
+				}
+				for _, field := range []string{"lease", "turn"} {
+					at, err := d.client.HGet(t.Context(), key, field).Int64()
+					if left := time.Until(time.UnixMilli(at)); err != nil || left < 50*time.Minute {
+						t.Errorf("the probe's %s lasts for %s more, %v", field, left, err)
+					}
+				}
+				// Its lease ends, and another call asks.
+				if err := d.client.HSet(t.Context(), key, "lease", 1, "turn", 1).Err(); err != nil {
+					t.Fatal(err)
+				}
+				d.probe(name, "second")
+				if renew("first", epoch) || !renew("second", epoch) {
+					t.Error("the first probe is renewed beside the second")
+				}
+				d.report(name, circuit.Report{Verdict: circuit.Answer, Token: "second", Epoch: epoch})
+				if renew("second", epoch) {
+					t.Error("a probe of which the verdict is known is renewed")
+				}
+			})
+		})
+	}
 }
 
 func TestAHeldEndpointIsAskedAgainThoughRedisHasLostTheAccountsRecord(t *testing.T) {

@@ -174,7 +174,8 @@ func CallName(id string, generation int) string { return id + "#" + strconv.Itoa
 type AdmitRequest struct {
 	// Token must be new with every request.
 	Token string
-	// Lease is longer than the call can take.
+	// Lease is for how long the probe may be silent before it counts as lost; see
+	// [Store.Renew].
 	Lease time.Duration
 	// Call names the call, see [CallName]; empty for none.
 	Call string

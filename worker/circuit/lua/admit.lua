@@ -4,7 +4,8 @@
 -- refusals.lua.
 --
 -- ARGV[1]   a token for the probe, unique to this try
--- ARGV[2]   how long the probe may take before it counts as lost, in ms
+-- ARGV[2]   for how long the probe may be silent before it counts as lost, in ms; see
+--           renew.lua
 -- ARGV[3]   the call, as refusals.lua names it, or empty
 -- ARGV[4]   how long ago, in ms, this process saw a call of this circuit answered
 --           well; -1: never

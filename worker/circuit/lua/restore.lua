@@ -2,7 +2,7 @@
 -- than Redis does: a fail-over has lost it.
 --
 -- ARGV[1]   the epoch that the worker knows
--- ARGV[2]   how long a probe may take before it counts as lost, in ms
+-- ARGV[2]   for how long a probe may be silent before it counts as lost, in ms
 -- ARGV[3..] pairs of field and value: the record as it was then
 --
 -- Returns {1 if the record was written, else 0; the record as it is now}.
@@ -11,9 +11,11 @@ if tonumber(ARGV[1]) <= epoch then
 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
-local r = redis.call('HMGET', KEYS[1], 'state', 'until', 'token')
-if r[1] == 'open' and tonumber(r[2]) <= now and not r[3] then
-  -- A probe may be out that this worker does not know of.
+local r = redis.call('HMGET', KEYS[1], 'state', 'until')
+redis.call('HDEL', KEYS[1], 'token', 'lease', 'turn')
+if r[1] == 'open' and tonumber(r[2]) <= now then
+  -- A probe may be out that this worker does not know of, or another than the one that
+  -- it knows. Its own worker says so when it renews the lease.
   redis.call('HSET', KEYS[1], 'token', 'unknown', 'lease', now + ARGV[2], 'turn', now + ARGV[2])
 end
 redis.call('HSET', KEYS[1], 'version', math.max(tonumber(own.version or 0),

@@ -1,0 +1,113 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+const (
+	// probeLease is how long a probe may be silent before it counts as lost and another
+	// call is let out in its place: its worker has been killed, or stands still.
+	probeLease = 8 * time.Second
+	// renewEvery is how often a worker renews the leases of its probes.
+	renewEvery = 2 * time.Second
+	// probeGrace is what a probe may take beyond its requests.
+	probeGrace = 15 * time.Second
+)
+
+// probes are those that this process works on. The zero value has none. It is safe for
+// concurrent use.
+type probes struct {
+	mu   sync.Mutex
+	held map[string]heldProbe // by token
+}
+
+// heldProbe is a probe of a circuit.
+type heldProbe struct {
+	name  circuit.Name
+	epoch int64
+	// renewed is when its lease began last, end when it is not renewed any more: it
+	// must wedge no circuit, whatever its worker waits for.
+	renewed, end time.Time
+}
+
+// hold has a probe's lease be renewed until it is let go.
+func (p *probes) hold(token string, h heldProbe) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held == nil {
+		p.held = map[string]heldProbe{}
+	}
+	p.held[token] = h
+}
+
+func (p *probes) letGo(token string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.held, token)
+}
+
+// renewed notes that a lease has begun anew, unless the probe was let go meanwhile.
+func (p *probes) renewed(token string, at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h, ok := p.held[token]; ok {
+		h.renewed = at
+		p.held[token] = h
+	}
+}
+
+// due are the probes whose leases are to be renewed.
+func (p *probes) due(now time.Time) map[string]heldProbe {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	due := make(map[string]heldProbe, len(p.held))
+	for token, h := range p.held {
+		if now.Before(h.end) {
+			due[token] = h
+		}
+	}
+	return due
+}
+
+// renew renews the leases of this process's probes until ctx ends.
+func (w *Worker) renew(ctx context.Context) {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			w.trouble(w.renewOnce(ctx))
+		}
+	}
+}
+
+func (w *Worker) renewOnce(ctx context.Context) (err error) {
+	now := time.Now()
+	for token, h := range w.probes.due(now) {
+		mine, renewErr := w.circuits.Renew(ctx, h.name, circuit.Renewal{
+			Token: token, Epoch: h.epoch, Lease: probeLease, Held: now.Sub(h.renewed) < probeLease,
+		})
+		switch {
+		case renewErr != nil:
+			err = renewErr // on a Cluster others may live on another node
+		case mine:
+			w.probes.renewed(token, now)
+		default:
+			w.probes.letGo(token)
+		}
+	}
+	return err
+}
+
+// letGo ends the renewal of the probes that a call was, whatever became of it.
+func (w *Worker) letGo(p *passage) {
+	for _, token := range p.probing {
+		w.probes.letGo(token)
+	}
+}
