@@ -241,7 +241,7 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 		if w.clustered {
 			patience = 0 // asynq is to ask the other queues meanwhile
 		}
-		if !a.hold.wait(w.draining, left()) || !rest.wait(w.draining, patience) || !w.places.acquire(a, w.draining, left()) {
+		if !w.memory.wait(w.draining, left()) || !a.hold.wait(w.draining, left()) || !rest.wait(w.draining, patience) || !w.places.acquire(a, w.draining, left()) {
 			break
 		}
 		if !w.clock.isRight() {

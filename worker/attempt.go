@@ -69,12 +69,14 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 		return a
 	}
 	if !w.again(ctx, p, once) {
+		a.Large.Close()
 		return attempted{Answer: upstream.Answer{NotSent: true}, held: time.Second}
 	}
 	replay := attempted{number: a.number}
 	if replay.Answer = p.acct.client.Do(ctx, p.request); replay.NotSent {
 		return a
 	}
+	a.Large.Close()
 	w.bill(ctx, p, replay.Answer)
 	replay.decide(p, false)
 	return replay

@@ -57,6 +57,7 @@ const (
 	DefaultUpstreamConcurrency = upstream.DefaultConcurrency
 	DefaultTimeout             = upstream.DefaultTimeout
 	DefaultRetention           = 168 * time.Hour
+	DefaultMaxMemory           = 1 << 30
 )
 
 // MaxTimeout bounds an upstream's time-out. A call, its replay and the token that it
@@ -81,6 +82,10 @@ type Config struct {
 	// Retention is how long done and dropped calls stay in the ledger after
 	// their batch has nothing open. Defaults to 168 h.
 	Retention time.Duration
+	// MaxMemory is how many bytes the results may take that are kept in Redis, of all
+	// queues together: past it no call begins until some were freed, and those under way
+	// end. Defaults to 1 GiB.
+	MaxMemory int64
 	// Logger receives one line per decision at debug level and what needs a
 	// person at warning level, without the credentials of the upstreams. Defaults
 	// to none.
@@ -93,6 +98,11 @@ type Config struct {
 	// OnEvent is called after each attempt was recorded, from many goroutines at
 	// once. It must not block. Defaults to none.
 	OnEvent func(Event)
+	// OnLarge is called before a result with a body of so many bytes, more than 256
+	// KiB, is recorded, from many goroutines at once, for who exports the results in the
+	// same process: it may wait until there is room in Redis. written is called once it
+	// is known whether the ledger has that body now. Defaults to none.
+	OnLarge func(batch, id string, size int64) (written func(stored bool))
 	// OnSend is called before an attempt at a call that must not be made twice,
 	// from many goroutines at once, for who keeps a record of such calls that
 	// outlives Redis. An error that is [ErrMaybeSent] ends the call as
@@ -186,6 +196,9 @@ func (c Config) withDefaults() Config {
 	if c.Retention == 0 {
 		c.Retention = DefaultRetention
 	}
+	if c.MaxMemory == 0 {
+		c.MaxMemory = DefaultMaxMemory
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -195,6 +208,9 @@ func (c Config) withDefaults() Config {
 	c.Logger = slog.New(c.Redactor.Handler(c.Logger.Handler()))
 	if c.OnSend == nil {
 		c.OnSend = func(tasks.Call) (func(), error) { return nil, nil }
+	}
+	if c.OnLarge == nil {
+		c.OnLarge = func(string, string, int64) func(bool) { return func(bool) {} }
 	}
 	if c.OnEvent == nil {
 		c.OnEvent = func(Event) {}
@@ -234,6 +250,9 @@ func (c Config) validate() error {
 	}
 	if c.Concurrency < 1 {
 		errs = append(errs, fmt.Errorf("worker.Config: Concurrency is %d; it must be at least 1", c.Concurrency))
+	}
+	if c.MaxMemory < 0 {
+		errs = append(errs, fmt.Errorf("worker.Config: MaxMemory is %d; it must be at least 1", c.MaxMemory))
 	}
 	seen := map[string]bool{}
 	for i, u := range c.Upstreams {

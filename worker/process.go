@@ -83,6 +83,7 @@ func (w *Worker) process(ctx context.Context, take *ledger.Take) verb {
 	}
 	defer w.unburden(ctx, p)
 	a := w.attempt(ctx, p)
+	defer a.Large.Close()
 	if a.NotSent {
 		w.giveSlot(ctx, take)
 		defer p.goesBack()

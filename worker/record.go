@@ -14,6 +14,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/ending"
+	"github.com/seed-2903acc3/callq/worker/spool"
 )
 
 // insistFor is how long a worker goes on trying to record what it knows. It is
@@ -61,9 +62,39 @@ func (w *Worker) recordEnd(ctx context.Context, t *ledger.Take, f ledger.Final, 
 	if f.State != ledger.Dead {
 		w.wrapped.Removed(t.Queue, t.ID)
 	}
-	return w.insistOn(ctx, func(ctx context.Context, t *ledger.Take, a *ledger.Attempt) (int, bool, error) {
+	streak, mine = w.insistOn(ctx, func(ctx context.Context, t *ledger.Take, a *ledger.Attempt) (int, bool, error) {
 		return w.ledger.End(ctx, t, f, a)
 	}, t, a)
+	if mine {
+		w.memory.add(len(f.Body))
+	}
+	return streak, mine
+}
+
+// recordAnswer is recordEnd for an ending with an answer, whose body may be a large one.
+func (w *Worker) recordAnswer(ctx context.Context, t *ledger.Take, f ledger.Final, large *spool.File, a *ledger.Attempt) (streak int, mine bool) {
+	if large.Size() == 0 {
+		return w.recordEnd(ctx, t, f, a)
+	}
+	written := w.cfg.OnLarge(t.Batch, t.ID, large.Size())
+	release, ok := w.writing.Take(large.Size(), w.stopped)
+	defer release()
+	if ok {
+		var err error
+		if f.Body, err = large.Bytes(0); err != nil {
+			w.log.Error("the body of an answer is lost", "call", t.ID, "error", err)
+			ok = false
+		}
+	}
+	if !ok {
+		// The end of its lease brings the call back.
+		w.wrapped.Removed(t.Queue, t.ID)
+		written(false)
+		return 0, false
+	}
+	streak, mine = w.recordEnd(ctx, t, f, a)
+	written(mine)
+	return streak, mine
 }
 
 // leave has asynq let go of the task without touching it. Its record has moved on

@@ -127,7 +127,7 @@ func (w *Worker) end(ctx context.Context, p *passage, a attempted, d policy.Deci
 	if f.State == ledger.Dead {
 		f.Group = ending.GroupOf(f.Ending)
 	}
-	streak, mine := w.recordEnd(ctx, t, f, entry)
+	streak, mine := w.recordAnswer(ctx, t, f, a.Large, entry)
 	w.healed(ctx, p, a, streak)
 	if !mine && f.State == ledger.Dead {
 		return w.leave(t)

@@ -20,6 +20,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/limit"
+	"github.com/seed-2903acc3/callq/worker/spool"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
@@ -28,6 +29,11 @@ const (
 	drainGrace = 5 * time.Second
 	// sweepEvery is how often old outcomes are looked for.
 	sweepEvery = time.Minute
+	// readingAtOnce and writingAtOnce are how many bytes of large bodies a process has
+	// in memory while answers are judged, and while they go to Redis: Redis, too, has
+	// each of these several times over while it takes it.
+	readingAtOnce = 32 << 20
+	writingAtOnce = 16 << 20
 	// lastSweep is how long a worker that ends looks for them at most.
 	lastSweep = 2 * time.Second
 )
@@ -55,6 +61,9 @@ type Worker struct {
 	probes  probes
 	clock   clock
 	places  *places
+	// writing bounds the large bodies that are on their way to Redis.
+	writing *spool.Memory
+	memory  memory
 
 	// draining is closed when no new call may start, stopped when the worker has
 	// given up on those under way.
@@ -120,6 +129,8 @@ func New(cfg Config) (*Worker, error) {
 		jobs:     map[jobName]jobFunc{},
 		rests:    map[string]*emptiness{},
 		places:   newPlaces(cfg.Concurrency),
+		writing:  spool.NewMemory(writingAtOnce),
+		memory:   memory{most: cfg.MaxMemory},
 		draining: make(chan struct{}),
 		stopped:  make(chan struct{}),
 		fatal:    make(chan error, 1),
@@ -130,13 +141,13 @@ func New(cfg Config) (*Worker, error) {
 	if w.producer, err = tasks.NewProducer(cfg.Redis, tasks.ProducerConfig{}); err != nil {
 		return nil, err
 	}
-	source := ""
+	source, reading := "", spool.NewMemory(readingAtOnce)
 	w.wrapped = broker.Wrap(cfg.Redis, broker.Hooks{
 		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded, Retries: w.ledger.ForwardRetries,
 		Fatal: func(err error) { w.fatal <- err },
 	})
 	for _, u := range cfg.Upstreams {
-		a, err := newAccount(u, cfg)
+		a, err := newAccount(u, cfg, reading)
 		if err != nil {
 			w.closeClients()
 			return nil, err
@@ -157,7 +168,7 @@ func New(cfg Config) (*Worker, error) {
 	return w, nil
 }
 
-func newAccount(u Upstream, cfg Config) (*account, error) {
+func newAccount(u Upstream, cfg Config, reading *spool.Memory) (*account, error) {
 	u = u.withDefaults()
 	a := &account{
 		name: u.Name, policy: u.Policy, timeout: u.Timeout, concurrency: u.Concurrency, always: u.IdempotencyHeader != "",
@@ -196,6 +207,7 @@ func newAccount(u Upstream, cfg Config) (*account, error) {
 	}
 	client := clientConfig(u)
 	client.Timeout, client.Concurrency, client.Logger, client.Redactor = a.timeout, a.concurrency, cfg.Logger, cfg.Redactor
+	client.Memory = reading
 	a.client, err = upstream.New(client)
 	if err == nil {
 		a.credential, _ = a.client.Mark()
@@ -241,6 +253,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { w.sweep(sweepCtx) })
 	sweeping.Go(func() { w.follow(sweepCtx) })
+	sweeping.Go(func() { w.watchMemory(sweepCtx) })
 	sweeping.Go(func() { w.reclaim(sweepCtx) })
 	sweeping.Go(func() { w.watchDeadlines(sweepCtx) })
 

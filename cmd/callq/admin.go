@@ -136,6 +136,7 @@ func (d *door) serve(on *desk, log *slog.Logger) error {
 	handler, err := admin.New(admin.Config{
 		Redis: on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Producer: on.producer, Upstreams: names, Endpoint: on.endpoint,
 		Concurrency: configured(on.cfg),
+		MaxMemory:   on.cfg.Ledger.MaxMemory,
 		Loopback:    d.loopback, Tokens: d.tokens, Logger: log,
 	})
 	if err != nil {

@@ -22,6 +22,8 @@ type exporting struct {
 	out    string
 	states []string
 	calls  bool
+	// freeing tells that what is exported is freed from Redis.
+	freeing bool
 }
 
 // endStates are the states that a call can end in.
@@ -37,7 +39,8 @@ which they ended. With --calls the calls themselves are written instead, as
 lines to mend and send again. What is still open is left out.
 
 With "bodies: drop" in the configuration, results that were written to a file
-are freed from Redis.`,
+are freed from Redis; so they are where calls wait because the results in Redis
+take as much as ledger.max_memory.`,
 		Example: `  callq batch export calls-1f00baa5 -o results.jsonl
   callq batch export calls-1f00baa5 --state dead,dropped --calls -o again.jsonl`,
 		Args:              takes("NAME"),
@@ -66,8 +69,11 @@ func (e *exporting) run(ctx context.Context, batch string) (err error) {
 		return err
 	}
 	defer d.close(&err)
+	if e.freeing, err = e.frees(ctx, d); err != nil {
+		return err
+	}
 	// Freed bodies may be in that file and nowhere else.
-	if e.frees(d) {
+	if e.freeing {
 		if _, err := os.Stat(e.out); err == nil {
 			return misuse("%s is there already, and may hold the only copy of results that were freed from Redis; name another file", e.out)
 		}
@@ -90,7 +96,7 @@ func (e *exporting) run(ctx context.Context, batch string) (err error) {
 	if err != nil {
 		return err
 	}
-	if e.frees(d) {
+	if e.freeing {
 		states := make([]ledger.State, len(e.states))
 		for i, s := range e.states {
 			states[i] = ledger.State(s)
@@ -105,10 +111,18 @@ func (e *exporting) run(ctx context.Context, batch string) (err error) {
 	return nil
 }
 
-// frees tells whether what is exported is freed from Redis: results that went to
-// a file of which we know that it is on disk.
-func (e *exporting) frees(d *desk) bool {
-	return d.cfg.Ledger.DropBodies && !e.calls && e.out != "-"
+// frees tells whether what is exported is freed from Redis: results that go to a file
+// of which we know that it is on disk, where the configuration says so or calls wait for
+// the room that they take.
+func (e *exporting) frees(ctx context.Context, d *desk) (bool, error) {
+	if e.calls || e.out == "-" {
+		return false, nil
+	}
+	if d.cfg.Ledger.DropBodies {
+		return true, nil
+	}
+	kept, err := d.ledger.Bodies(ctx)
+	return kept >= d.cfg.Ledger.MaxMemory, err
 }
 
 func (e *exporting) concluded(n, unreadable int) {

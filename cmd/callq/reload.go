@@ -51,7 +51,7 @@ func newGeneration(cfg *config.Config, upstreams []worker.Upstream, d *desk, log
 		g.upstreams = append(g.upstreams, u.Name)
 	}
 	g.worker, err = worker.New(worker.Config{
-		Redis: d.conn.Client, Upstreams: upstreams, Concurrency: cfg.WorkerConcurrency, Retention: cfg.Ledger.Retention, Logger: log,
+		Redis: d.conn.Client, Upstreams: upstreams, Concurrency: cfg.WorkerConcurrency, Retention: cfg.Ledger.Retention, MaxMemory: cfg.Ledger.MaxMemory, Logger: log,
 		Redactor: d.secrets,
 	})
 	return g, err

@@ -44,7 +44,7 @@ func isStream(name string) bool {
 func (a *app) openCalls(name string) (in *callsFile, err error) {
 	switch {
 	case name == "-":
-		in, err = spool(a.stdin, "-", "stdin")
+		in, err = spoolCalls(a.stdin, "-", "stdin")
 	case isStream(name):
 		in, err = openStream(name)
 	default:
@@ -66,9 +66,9 @@ func openStream(name string) (*callsFile, error) {
 	}
 	defer f.Close()
 	if streamNames.MatchString(filepath.Clean(name)) {
-		return spool(f, "-", "stdin")
+		return spoolCalls(f, "-", "stdin")
 	}
-	return spool(f, name, filepath.Base(name))
+	return spoolCalls(f, name, filepath.Base(name))
 }
 
 func openRegular(name string) (*callsFile, error) {
@@ -91,7 +91,7 @@ func openRegular(name string) (*callsFile, error) {
 	return &callsFile{file: f, name: name, batch: "run-" + batchName(name, sum[:]), packing: callsfile.PackingOf(name)}, nil
 }
 
-func spool(from io.Reader, name, base string) (*callsFile, error) {
+func spoolCalls(from io.Reader, name, base string) (*callsFile, error) {
 	f, err := os.CreateTemp("", "callq-*.jsonl")
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/spool"
 )
 
 const (
@@ -69,8 +70,13 @@ type session struct {
 	batches atomic.Int64
 	others  []string
 	cursors map[int]*ledger.Cursor
-	// exported are the records whose bodies may go once the results are safe.
-	exported []ledger.Record
+	// exported are the results whose bodies may go once the results file is safe, and
+	// heavy is how many bytes of large ones were added to it since it was made so.
+	// tracks tells that Redis has so much that small ones may have to go too.
+	exported []exported
+	heavy    int
+	tracks   bool
+	room     *room
 	synced   time.Time
 	before   int // calls that had ended before
 	// written is how many calls have their results in the results file, unwritten
@@ -132,10 +138,11 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.forgetKnown(ctx); err != nil {
 		return err
 	}
+	s.room = newRoom(min(roomInRedis, s.desk.cfg.Ledger.MaxMemory))
 	w, err := worker.New(worker.Config{
 		Redis: s.desk.conn.Client, Upstreams: s.upstreams, Concurrency: s.desk.cfg.WorkerConcurrency,
 		Retention: s.desk.cfg.Ledger.Retention, Logger: s.log, OnEvent: s.event, OnSend: s.sent.send,
-		Redactor: s.desk.secrets,
+		Redactor: s.desk.secrets, OnLarge: s.onLarge, MaxMemory: s.desk.cfg.Ledger.MaxMemory,
 	})
 	if err != nil {
 		return err
@@ -153,7 +160,7 @@ func (s *session) run(ctx context.Context) error {
 	stop()
 	var errs []error
 	if worked != nil {
-		errs = append(errs, <-worked)
+		errs = append(errs, s.drain(ctx, worked, ended != nil))
 	}
 	if sent != nil {
 		if err := <-sent; !errors.Is(err, context.Canceled) {
@@ -168,6 +175,28 @@ func (s *session) run(ctx context.Context) error {
 		errs = append(errs, s.out.rescue())
 	}
 	return joined(append([]error{ended}, errs...))
+}
+
+// drain waits until the worker has drained, and goes on to write results meanwhile: the
+// large ones need the room that those take which are written. failed tells that none are
+// written any more.
+func (s *session) drain(ctx context.Context, worked <-chan error, failed bool) error {
+	ctx = context.WithoutCancel(ctx)
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		if failed {
+			s.room.open()
+		}
+		select {
+		case err := <-worked:
+			return err
+		case <-tick.C:
+		}
+		if !failed {
+			failed = s.collect(ctx) != nil || s.heavy > 0 && s.sync(ctx) != nil
+		}
+	}
 }
 
 // joined joins errors, and says once what several of them say.
@@ -419,6 +448,7 @@ func (s *session) collect(ctx context.Context) error {
 				return errors.Join(err, s.flush())
 			}
 			if !s.plan.end(r.Key, r.Hash, r.ID, i, tasks.State(r.State)) {
+				s.room.leave(r.ID)
 				continue
 			}
 			result := tasks.ResultOf(r)
@@ -432,8 +462,17 @@ func (s *session) collect(ctx context.Context) error {
 			if h := s.horizons[i]; h != nil && h.Has(r) {
 				s.known++
 			}
-			if s.desk.cfg.Ledger.DropBodies {
-				s.exported = append(s.exported, ledger.Record{ID: r.ID, Queue: r.Queue})
+			large := len(r.Body) > spool.Large
+			if len(r.Body) > 0 && (large || s.tracks || s.desk.cfg.Ledger.DropBodies) {
+				s.exported = append(s.exported, exported{queue: r.Queue, id: r.ID, large: large})
+			}
+			if large {
+				s.heavy += len(r.Body)
+			}
+			if s.heavy >= syncAfter {
+				if err := errors.Join(s.flush(), s.sync(ctx)); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -466,16 +505,6 @@ func (s *session) sync(ctx context.Context) error {
 	if err := s.out.sync(); err != nil {
 		return &outError{err, s.next}
 	}
-	if !s.out.kept() {
-		s.exported = nil // the queue keeps their bodies until ledger.retention is over
-	}
-	const most = 1000
-	for len(s.exported) > 0 {
-		n := min(most, len(s.exported))
-		if err := s.desk.ledger.DropBody(ctx, s.exported[:n]...); err != nil {
-			return err
-		}
-		s.exported = s.exported[n:]
-	}
-	return nil
+	s.heavy = 0
+	return s.free(ctx)
 }

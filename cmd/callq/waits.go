@@ -55,7 +55,7 @@ type knownWait struct {
 // newWaits makes a teller. here reports that this process makes the calls of its
 // upstreams; batches are those that are asked about, none for all calls.
 func (a *app) newWaits(d *desk, here bool, say func(string), batches ...string) *waits {
-	return &waits{desk: d, query: waiting.Query{Configured: configured(d.cfg), Here: here, Batches: batches, Where: a.where()}, say: say}
+	return &waits{desk: d, query: waiting.Query{Configured: configured(d.cfg), Here: here, Batches: batches, Where: a.where(), MaxMemory: d.cfg.Ledger.MaxMemory}, say: say}
 }
 
 // configured are the upstreams of a configuration with their concurrency.

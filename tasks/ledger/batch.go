@@ -61,6 +61,8 @@ type Batch struct {
 	// APIs are the base URLs with which its calls were sent, by upstream, as far as
 	// they are known.
 	APIs map[string]string
+	// Bodies is how many bytes the bodies of its results take that are kept.
+	Bodies int64
 
 	last string // when the latest call of each queue ended
 	// unread names counts that hold what callq cannot have written.
@@ -158,6 +160,7 @@ func (l *Ledger) addCounts(ctx context.Context, b *Batch, queue string) error {
 		Accepted: read("accepted"), Open: read("open"), Done: read("done"), Dead: read("dead"),
 		Dropped: read("dropped"), Cancelled: read("cancelled"), Expired: read("expired"), ExpiredDead: read("expired_dead"),
 	})
+	b.Bodies += max(read("bodies"), 0)
 	b.last += h["last"] + " "
 	return nil
 }
@@ -356,16 +359,4 @@ func (l *Ledger) claimed(ctx context.Context, batch, match string, id func(batch
 			}
 		}
 	}
-}
-
-// DropBody frees the stored result of an ended call.
-func (l *Ledger) DropBody(ctx context.Context, records ...Record) error {
-	pipe := l.rdb.Pipeline()
-	for _, r := range records {
-		pipe.HDel(ctx, keysOf(r.Queue).record(r.ID), "body", "type")
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("free %d bodies: %w", len(records), err)
-	}
-	return nil
 }

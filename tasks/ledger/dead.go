@@ -189,7 +189,7 @@ func (l *Ledger) redrive(ctx context.Context, r Record, msg string, deadline tim
 			k.pending(), k.archived(), k.lease(), k.task(r.ID), k.record(r.ID), k.counts(r.Batch), k.ended(r.Batch),
 			k.dead(), k.deadGroup(r.Group), k.groups(), k.scheduled(), k.retry(), k.deadlines(),
 		},
-		r.ID, r.Generation, msg, time.Now().UnixNano(), lineage, r.Group, passes, done).Int()
+		r.ID, r.Generation, msg, time.Now().UnixNano(), lineage, r.Group, passes, done, k.own).Int()
 	if err != nil {
 		return false, false, fmt.Errorf("redrive call %s: %w", r.ID, err)
 	}
@@ -213,7 +213,7 @@ func (l *Ledger) Purge(ctx context.Context, r Record) (purged, busy bool, err er
 	k := keysOf(r.Queue)
 	n, err := scriptPurge.Run(ctx, l.rdb,
 		[]string{k.archived(), k.lease(), k.task(r.ID), k.record(r.ID), k.dead(), k.deadGroup(r.Group), k.groups()},
-		r.ID, r.Generation, r.Group).Int()
+		r.ID, r.Generation, r.Group, k.own).Int()
 	if err != nil {
 		return false, false, fmt.Errorf("purge call %s: %w", r.ID, err)
 	}

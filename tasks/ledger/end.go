@@ -77,7 +77,7 @@ func closingOf(t *Take, f Final, a *Attempt) (*closing, error) {
 	}
 	return &closing{
 		id: t.ID, weight: len(log) + len(out) + len(f.Body), turn: make(chan struct{}),
-		args: append([]any{t.ID, t.Batch, t.Generation, string(f.State), remove, real, group, description, len(fields)}, fields...),
+		args: append([]any{t.ID, t.Batch, t.Generation, string(f.State), remove, real, group, description, len(f.Body), len(fields)}, fields...),
 	}, nil
 }
 

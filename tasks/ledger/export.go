@@ -2,9 +2,12 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -65,7 +68,7 @@ func (l *Ledger) FreeBodies(ctx context.Context, batch string, h Horizon, states
 		k := keysOf(queue)
 		after := "-inf"
 		for {
-			args := []any{k.recordPrefix(), after, last, page}
+			args := []any{k.own, after, last, page, batch}
 			for _, s := range states {
 				args = append(args, string(s))
 			}
@@ -85,6 +88,65 @@ func (l *Ledger) FreeBodies(ctx context.Context, batch string, h Horizon, states
 		}
 	}
 	return total, nil
+}
+
+// FreeBody drops the stored results of single ended calls of one queue. The rest of
+// their records stays.
+func (l *Ledger) FreeBody(ctx context.Context, queue string, ids ...string) error {
+	k := keysOf(queue)
+	for page := range slices.Chunk(ids, page) {
+		args := []any{k.own, "", "", "", ""}
+		for _, id := range page {
+			args = append(args, id)
+		}
+		if err := scriptFree.Run(ctx, l.rdb, []string{k.ended("")}, args...).Err(); err != nil {
+			return fmt.Errorf("free %d bodies: %w", len(page), err)
+		}
+	}
+	return nil
+}
+
+// Bodies returns how many bytes the results take that are kept, of all batches.
+func (l *Ledger) Bodies(ctx context.Context) (total int64, err error) {
+	queues, err := l.Queues(ctx)
+	if err != nil || len(queues) == 0 {
+		return 0, err
+	}
+	pipe := l.rdb.Pipeline()
+	counts := make([]*redis.StringCmd, len(queues))
+	for i, queue := range queues {
+		counts[i] = pipe.Get(ctx, keysOf(queue).bodies())
+	}
+	if err := exec(ctx, pipe); err != nil {
+		return 0, fmt.Errorf("read how many bytes the results take: %w", err)
+	}
+	for _, n := range counts {
+		total += max(atoi64(n.Val()), 0)
+	}
+	return total, nil
+}
+
+// NoteFull notes since when the results take as many bytes as they may, or that they do
+// not any more.
+func (l *Ledger) NoteFull(ctx context.Context, full bool) error {
+	note := func() error { return l.rdb.Del(ctx, keyFull).Err() }
+	if full {
+		note = func() error { return l.rdb.SetNX(ctx, keyFull, time.Now().UnixMilli(), 0).Err() }
+	}
+	if err := note(); err != nil {
+		return fmt.Errorf("note that the results take too much memory: %w", err)
+	}
+	return nil
+}
+
+// FullSince is since when the results take as many bytes as they may; zero where
+// nobody has noted it.
+func (l *Ledger) FullSince(ctx context.Context) (time.Time, error) {
+	since, err := l.rdb.Get(ctx, keyFull).Result()
+	if err != nil && !errors.Is(err, redis.Nil) && !oddType(err) {
+		return time.Time{}, fmt.Errorf("read since when the results take too much memory: %w", err)
+	}
+	return Milli(since), nil
 }
 
 // Failures yields the batch's dead and dropped calls, queue by queue in the order

@@ -243,7 +243,7 @@ func (l *Ledger) Relist(ctx context.Context, queue string) error {
 }
 
 var (
-	scriptFree   = load("free")
+	scriptFree   = load("books", "free")
 	scriptTrim   = load("archive", "trim")
 	scriptUnlist = load("unlist")
 )

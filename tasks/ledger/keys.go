@@ -10,6 +10,7 @@ import (
 const (
 	keyBatches = "callq:batches" // zset, batch name by creation in ms
 	keyQueues  = "callq:queues"  // set, every queue that ever took a call
+	keyFull    = "callq:full"    // since when the results take too much memory, in ms
 	asynqAll   = "asynq:queues"  // asynq's own set of queues
 )
 
@@ -27,6 +28,7 @@ func (k keys) ended(batch string) string    { return k.own + "e:" + batch }
 func (k keys) dead() string                 { return k.own + "dead" }
 func (k keys) deadGroup(name string) string { return k.own + "d:" + name }
 func (k keys) groups() string               { return k.own + "groups" }
+func (k keys) bodies() string               { return k.own + "bodies" }
 func (k keys) circuit() string              { return k.own + "circuit" }
 func (k keys) deadlines() string            { return k.own + "deadlines" }
 func (k keys) asked(taker string) string    { return k.own + "asked:" + taker }

@@ -115,6 +115,8 @@ type Record struct {
 	Body     []byte
 	BodyType string
 	Purged   bool
+	// Freed tells that there was a body, which was freed once it had been exported.
+	Freed bool
 }
 
 func recordFromHash(queue, id string, h map[string]string) Record {
@@ -139,6 +141,8 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 	if b, ok := h["body"]; ok {
 		r.Body = []byte(b)
 	}
+	_, freed := h["freed"]
+	r.Freed = freed && r.Body == nil
 	if us := atoi64(h["ended"]); us > 0 && us/1000 <= maxMilli {
 		r.EndedAt = time.UnixMicro(us).UTC()
 	}

@@ -148,7 +148,7 @@ func (l *Ledger) expire(ctx context.Context, batch, queue, before, idle string, 
 	total, after := 0, "-inf"
 	for {
 		reply, err := scriptExpire.Run(ctx, l.rdb, []string{k.counts(batch), k.ended(batch), k.lease(), k.archived(), k.dead(), k.groups(), k.pending()},
-			k.recordPrefix(), before, most, atRest, after, k.taskPrefix(), letters, k.deadGroup("")).Slice()
+			k.recordPrefix(), before, most, atRest, after, k.taskPrefix(), letters, k.own, batch).Slice()
 		if err != nil {
 			return total, fmt.Errorf("forget old calls of batch %q: %w", batch, err)
 		}

@@ -362,7 +362,7 @@ func TestRecordsReadBackWhatWasWritten(t *testing.T) {
 		if r.Attempts != 2 || r.Parked != 3 || r.EndedAt.IsZero() || r.AcceptedAt.IsZero() {
 			t.Fatalf("read %+v", r)
 		}
-		d.must(d.l.DropBody(t.Context(), r))
+		d.must(d.l.FreeBody(t.Context(), r.Queue, r.ID))
 		if r := d.record("q", take.ID); r.Body != nil || r.State != Done {
 			t.Fatalf("after dropping the body: %+v", r)
 		}

@@ -347,7 +347,7 @@ func TestWhatRedisRefusesOfOneEndingDoesNotKeepTheOthers(t *testing.T) {
 		d.accept("b", "q", "1", "2", "3")
 		takes := d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0)
 		list := d.closings(takes, finalOf(Done), finalOf(Done), finalOf(Done))
-		list[1].args[8] = "no number"
+		list[1].args[9] = "no number"
 		d.l.finish(t.Context(), "q", list)
 		if !list[0].mine || list[1].err == nil || !list[2].mine {
 			t.Errorf("%v %v, %v, %v %v", list[0].mine, list[0].err, list[1].err, list[2].mine, list[2].err)

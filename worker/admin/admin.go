@@ -44,6 +44,9 @@ type Config struct {
 	// Concurrency are the upstreams of the configuration, with how many calls of each
 	// may be under way.
 	Concurrency map[string]int
+	// MaxMemory is how many bytes the results may take that are kept in Redis; 0: the
+	// page does not tell of them.
+	MaxMemory int64
 	// Loopback says that only this machine reaches the address.
 	Loopback bool
 	// Tokens are who may enter. Where there are any, they are asked for on a loopback

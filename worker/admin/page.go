@@ -51,7 +51,7 @@ func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 		h.fails(w, "read the clock of Redis", err)
 		return
 	}
-	facts, err := waiting.Read(r.Context(), h.cfg.Redis, waiting.Query{Configured: h.cfg.Concurrency})
+	facts, err := waiting.Read(r.Context(), h.cfg.Redis, waiting.Query{Configured: h.cfg.Concurrency, MaxMemory: h.cfg.MaxMemory})
 	if err != nil {
 		h.fails(w, "read why calls wait", err)
 		return

@@ -10,10 +10,14 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/worker/redact"
+	"github.com/seed-2903acc3/callq/worker/spool"
 )
 
 // content is the body of an answer as far as it could be read.
 type content struct {
+	// file holds the body as it came where it is large; bytes is nil then, until it is
+	// read back.
+	file *spool.File
 	// bytes is the body with its codings undone. Where they could not be undone,
 	// it is the body as it came.
 	bytes []byte
@@ -32,37 +36,55 @@ type content struct {
 // more than an honest body. The body is closed; net/http does not use a
 // connection again whose body was not read to its end.
 func readBody(ctx context.Context, resp *http.Response, limit int64) (content, *fault) {
+	raw, f := receive(ctx, resp, limit, inMemory)
+	if f != nil {
+		return content{}, f
+	}
+	return raw.decode(codingsOf(resp.Header), limit)
+}
+
+func inMemory(r io.Reader, expected int64) (content, error) {
+	var buf bytes.Buffer
+	if expected > 0 {
+		buf.Grow(int(min(expected, 1<<20)) + bytes.MinRead)
+	}
+	_, err := buf.ReadFrom(r)
+	return content{bytes: buf.Bytes()}, err
+}
+
+// receive reads the body of resp by read, as it comes, and closes it.
+func receive(ctx context.Context, resp *http.Response, limit int64, read func(r io.Reader, expected int64) (content, error)) (content, *fault) {
 	defer resp.Body.Close()
 	// A 101 has the connection itself as its body, which would never end.
 	if resp.StatusCode == http.StatusSwitchingProtocols || resp.Request.Method == http.MethodHead {
 		return content{}, nil
 	}
-	codings := codingsOf(resp.Header)
-	encoded := len(codings) > 0
+	encoded := len(codingsOf(resp.Header)) > 0
 	if !encoded && resp.ContentLength > limit {
 		return content{}, tooLarge(limit)
 	}
 	most := wireLimit(limit, encoded)
-	var buf bytes.Buffer
-	if n := resp.ContentLength; n > 0 {
-		buf.Grow(int(min(n, 1<<20)) + bytes.MinRead)
-	}
-	n, err := buf.ReadFrom(io.LimitReader(resp.Body, most+1))
-	if n > most {
+	raw, err := read(io.LimitReader(resp.Body, most+1), resp.ContentLength)
+	if raw.size() > most {
+		raw.file.Close()
 		return content{}, tooLarge(limit)
 	}
 	if err != nil && timedOut(ctx, err) {
+		raw.file.Close()
 		return content{}, &fault{kind: policy.TimeoutAfterSend, err: err}
 	}
-	raw := content{bytes: buf.Bytes(), cut: err != nil}
-	if !encoded || len(raw.bytes) == 0 {
-		return raw, nil
-	}
-	return raw.decode(codings, limit)
+	raw.cut = err != nil
+	return raw, nil
 }
+
+// size is how many bytes came.
+func (c content) size() int64 { return int64(len(c.bytes)) + c.file.Size() }
 
 // decode undoes the codings of a body that was read as far as it came.
 func (c content) decode(codings []string, limit int64) (content, *fault) {
+	if len(codings) == 0 || len(c.bytes) == 0 {
+		return c, nil
+	}
 	plain, err := undo(codings, c.bytes, limit)
 	switch {
 	case errors.Is(err, errDecodedLimit), err != nil && int64(len(c.bytes)) > limit:

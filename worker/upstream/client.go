@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/worker/redact"
+	"github.com/seed-2903acc3/callq/worker/spool"
 )
 
 const (
@@ -121,6 +122,9 @@ type Answer struct {
 	// came, where it was cut. Where the codings could not be undone it is the body
 	// as it came, and ContentEncoding names them.
 	Body []byte
+	// Large holds the body instead where it is a large one and Config.Memory is set.
+	// The caller must close it; nil may be closed too.
+	Large *spool.File
 	// Conditional reports that the request carried a precondition (RFC 9110, 13.1).
 	Conditional bool
 	// ContentType is the answer's, as declared.
@@ -294,8 +298,21 @@ func redirect(method string, resp *http.Response, from *url.URL) (*url.URL, *fau
 // answered reads the final answer.
 func (c *Client) answered(run context.Context, resp *http.Response, started time.Time) Answer {
 	received := time.Now()
-	body, f := readBody(run, resp, c.cfg.MaxBody)
+	read := inMemory
+	if c.cfg.Memory != nil {
+		read = spooled
+	}
+	body, f := receive(run, resp, c.cfg.MaxBody, read)
 	if f != nil {
+		return c.unanswered(f, resp.Header, started)
+	}
+	latency := time.Since(started)
+	codings := codingsOf(resp.Header)
+	body, release := c.load(body, codings)
+	defer release()
+	file, before := body.file, body.bytes
+	if body, f = body.decode(codings, c.cfg.MaxBody); f != nil {
+		file.Close()
 		return c.unanswered(f, resp.Header, started)
 	}
 	// Before they are read: what is cut off later could leave half a secret.
@@ -304,11 +321,13 @@ func (c *Client) answered(run context.Context, resp *http.Response, started time
 	o := Read(resp.StatusCode, header, body.bytes, body.cut)
 	o.Message = c.secrets.Text(o.Message)
 	o.ReceivedAt = received
-	return Answer{
+	a := Answer{
 		Outcome: o, Conditional: conditional(resp.Request),
-		Body: body.bytes, ContentType: header.Get("Content-Type"), ContentEncoding: body.encoding,
-		Kept: c.kept(o), StartedAt: started, Latency: time.Since(started),
+		ContentType: header.Get("Content-Type"), ContentEncoding: body.encoding,
+		Kept: c.kept(o), StartedAt: started, Latency: latency,
 	}
+	a.Body, a.Large = c.store(body, file, before)
+	return a
 }
 
 // preconditions are the fields of RFC 9110, 13.1, by their canonical names.

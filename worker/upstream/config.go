@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/worker/redact"
+	"github.com/seed-2903acc3/callq/worker/spool"
 )
 
 // The defaults of a Config.
@@ -44,6 +45,10 @@ type Config struct {
 	// MaxBody is the largest body of an answer in bytes, after decompression.
 	// Defaults to 8 MiB.
 	MaxBody int64
+	// Memory bounds how many bytes of large bodies are worked on at once; meanwhile
+	// they are in temporary files, and so they are in Answer.Large. nil: all bodies are
+	// in memory, and in Answer.Body.
+	Memory *spool.Memory
 	// CostHeader names the answer's header that says what a call was billed.
 	// Defaults to "x-openapi-amount".
 	CostHeader string

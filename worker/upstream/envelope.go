@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/tidwall/gjson"
@@ -77,7 +78,8 @@ func readObject(o *policy.Outcome, body []byte) {
 		messages      [4]string
 		title, detail string
 	)
-	gjson.ParseBytes(body).ForEach(func(key, value gjson.Result) bool {
+	// A view of the body, which may be large: nothing of it is kept.
+	gjson.Parse(unsafe.String(unsafe.SliceData(body), len(body))).ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "status":
 			o.Flag = flag(value)
@@ -109,7 +111,7 @@ func readObject(o *policy.Outcome, body []byte) {
 		o.Message = joined(title, detail)
 	}
 	decimal, ok := readCode(code)
-	o.Code = decimal
+	o.Code = strings.Clone(decimal)
 	if !ok {
 		o.Flag = policy.FlagFalse
 		literal := code.Raw

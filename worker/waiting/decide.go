@@ -3,6 +3,7 @@ package waiting
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -105,13 +106,14 @@ func decide(u Upstream, f Facts) []Reason {
 	if u.Open == 0 || u.Open < 0 && queued+all.Active == 0 {
 		return nil
 	}
-	d := deciding{u: u, now: f.Now, where: f.Where, all: all}
+	d := deciding{u: u, now: f.Now, facts: f, where: f.Where, all: all}
 	if u.Workers == 0 && all.Active-all.Overdue <= 0 {
 		// Nothing else matters until somebody makes its calls.
 		return append([]Reason{d.nobody(queued + all.Active)}, d.notBefore(true)...)
 	}
 	d.paused()
-	stopped := d.account()
+	stopped := d.memory()
+	stopped = d.account() || stopped
 	flows := all.Pending > 0 && !stopped
 	d.lost()
 	if !stopped {
@@ -127,6 +129,7 @@ func decide(u Upstream, f Facts) []Reason {
 type deciding struct {
 	u     Upstream
 	now   time.Time
+	facts Facts
 	where string // see Facts
 	all   ledger.Waits
 	list  []Reason
@@ -186,6 +189,34 @@ func (d *deciding) paused() {
 			})
 		}
 	}
+}
+
+// memory is that the results in Redis take as many bytes as they may. It reports whether
+// they do.
+func (d *deciding) memory() bool {
+	if d.facts.MaxMemory == 0 || d.facts.Bodies < d.facts.MaxMemory {
+		return false
+	}
+	if d.all.Pending > 0 {
+		d.add(Reason{
+			Kind: Memory, Calls: d.all.Pending, Since: d.facts.FullSince,
+			Why:  fmt.Sprintf("the results in Redis take %s, and ledger.max_memory is %s", sizeText(d.facts.Bodies), sizeText(d.facts.MaxMemory)),
+			Ends: "it ends when results were exported to a file, or their retention is over",
+			Todo: fmt.Sprintf("export batches with %s, delete those that nobody needs with %s, or raise ledger.max_memory",
+				d.command("batch export NAME -o FILE"), d.command("batch delete NAME")),
+		})
+	}
+	return true
+}
+
+// sizeText writes a number of bytes for people: "1.5 GiB".
+func sizeText(n int64) string {
+	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
+	size, unit := float64(n), 0
+	for ; size >= 1024 && unit < len(units)-1; unit++ {
+		size /= 1024
+	}
+	return strings.TrimSuffix(strconv.FormatFloat(size, 'f', 1, 64), ".0") + " " + units[unit]
 }
 
 // account is what holds the whole account. It reports whether anything does.

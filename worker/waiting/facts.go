@@ -17,6 +17,10 @@ type Facts struct {
 	// Skew is how far this machine's clock is ahead of Redis's, where this process
 	// makes calls; 0 where it makes none.
 	Skew time.Duration
+	// Bodies is how many bytes the results take that are kept in Redis, of MaxMemory that
+	// they may (0: not asked), and FullSince since when they are that many.
+	Bodies, MaxMemory int64
+	FullSince         time.Time
 	// Where are the flags, with a space in front of each, that a command of callq needs
 	// to find the same Redis: " --redis URL", say. The commands in a [Reason]'s Todo end
 	// with it.

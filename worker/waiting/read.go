@@ -25,6 +25,9 @@ type Query struct {
 	Here       bool
 	// Batches are those that are asked about; none: all calls.
 	Batches []string
+	// MaxMemory is how many bytes the results may take that are kept in Redis; 0: it is
+	// not asked how many there are.
+	MaxMemory int64
 	// Where is what a command of callq needs to find the same Redis; see [Facts].
 	Where string
 }
@@ -47,6 +50,9 @@ func Read(ctx context.Context, rdb redis.UniversalClient, q Query) (Facts, error
 	books := ledger.New(rdb)
 	open, err := openCalls(ctx, books, q.Batches)
 	if err != nil {
+		return f, err
+	}
+	if err := f.readMemory(ctx, books, q.MaxMemory); err != nil {
 		return f, err
 	}
 	queues, err := books.Queues(ctx)
@@ -101,6 +107,18 @@ func Read(ctx context.Context, rdb redis.UniversalClient, q Query) (Facts, error
 		f.Upstreams = append(f.Upstreams, u)
 	}
 	return f, nil
+}
+
+// readMemory reads how many bytes the results take, and since when they are too many.
+func (f *Facts) readMemory(ctx context.Context, books *ledger.Ledger, most int64) (err error) {
+	if most == 0 {
+		return nil
+	}
+	f.MaxMemory = most
+	if f.Bodies, err = books.Bodies(ctx); err == nil && f.Bodies >= most {
+		f.FullSince, err = books.FullSince(ctx)
+	}
+	return err
 }
 
 // refusal is why Redis would not record a change, though it answers; nil: it would, or

@@ -16,6 +16,7 @@ const (
 	Clock       Kind = "clock"       // this machine's clock is wrong
 	NoUpstream  Kind = "no_upstream" // no configuration names the upstream
 	NoWorker    Kind = "no_worker"   // nobody makes calls
+	Memory      Kind = "memory"      // the results in Redis take as many bytes as they may
 	Paused      Kind = "paused"      // an operator has paused the queue
 	Unreachable Kind = "unreachable" // the address, the token endpoint or TLS is wrong
 	Hold        Kind = "hold"        // the account's circuit is open

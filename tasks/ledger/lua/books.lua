@@ -19,6 +19,26 @@ local function own(kind, ...)
   end
 end
 
+-- weighs adds to how many bytes the bodies of a queue's results take that are kept.
+local function weighs(prefix, n)
+  local now = n == 0 or redis.pcall('INCRBY', prefix .. 'bodies', n)
+  if type(now) == 'table' then -- it is no number of callq's
+    redis.call('SET', prefix .. 'bodies', math.max(n, 0))
+  elseif now ~= true and now <= 0 then
+    redis.call('DEL', prefix .. 'bodies')
+  end
+end
+
+-- weigh adds to that of a batch and that of its queue.
+local function weigh(prefix, batch, n)
+  if n ~= 0 then
+    local counts = prefix .. 'b:' .. batch
+    own('hash', counts)
+    redis.call('HSET', counts, 'bodies', math.max(number(redis.call('HGET', counts, 'bodies')) + n, 0))
+    weighs(prefix, n)
+  end
+end
+
 -- tally adds to a count of a batch.
 local function tally(counts, field, n)
   redis.call('HSET', counts, field, number(redis.call('HGET', counts, field)) + n)

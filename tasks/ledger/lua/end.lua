@@ -13,7 +13,7 @@
 -- ARGV[2]   the ledger's key prefix of the queue; behind it are c:ID, a call's
 --           record; b:BATCH, a batch's counts in this queue; e:BATCH, its ended
 --           calls, id by microsecond; d:GROUP, the dead letters of a group, the same;
---           deadlines, the index of deadlines
+--           deadlines, the index of deadlines; bodies, the bytes of the results kept
 -- ARGV[3]   when asynq's count of the day expires, Unix seconds
 -- ARGV[4]   archive entries that died before this, Unix seconds, are trimmed
 -- ARGV[5]   how many archive entries are kept
@@ -27,6 +27,7 @@
 --           1 if this is a real answer, which replaces an assumed ending
 --           the group's name, or empty
 --           the group's description, or empty
+--           how many bytes its body has
 --           how many arguments follow: pairs of record field and value
 --
 -- Returns {streak, for each call 1 when its ending was recorded and 0 when it had
@@ -37,7 +38,7 @@
 local calls, books, off, archives, at = {}, {}, {}, false, 6
 while at <= #ARGV do
   local call = {id = ARGV[at], batch = ARGV[at + 1], gen = ARGV[at + 2], state = ARGV[at + 3], off = ARGV[at + 4] == '1',
-    real = ARGV[at + 5] == '1', group = ARGV[at + 6], description = ARGV[at + 7], from = at + 9, to = at + 8 + ARGV[at + 8]}
+    real = ARGV[at + 5] == '1', group = ARGV[at + 6], description = ARGV[at + 7], bytes = number(ARGV[at + 8]), from = at + 10, to = at + 9 + ARGV[at + 9]}
   call.record = ARGV[2] .. 'c:' .. call.id
   local r = redis.pcall('HMGET', call.record, 'state', 'gen', 'assumed', 'group', 'purged')
   if r.err then r = {false, ''} end -- no record any more: whoever meets its task will tell
@@ -51,9 +52,9 @@ while at <= #ARGV do
   archives = archives or not call.off
   if call.mine and not books[call.batch] then
     own('hash', ARGV[2] .. 'b:' .. call.batch)
-    local b = redis.call('HMGET', ARGV[2] .. 'b:' .. call.batch, 'last', 'open', 'done', 'dropped', 'dead')
-    for i = 1, 5 do b[i] = number(b[i]) end
-    books[call.batch] = {last = b[1], open = b[2], done = b[3], dropped = b[4], dead = b[5], ended = {}}
+    local b = redis.call('HMGET', ARGV[2] .. 'b:' .. call.batch, 'last', 'open', 'done', 'dropped', 'dead', 'bodies')
+    for i = 1, 6 do b[i] = number(b[i]) end
+    books[call.batch] = {last = b[1], open = b[2], done = b[3], dropped = b[4], dead = b[5], bodies = b[6], ended = {}}
   end
   calls[#calls + 1], at = call, call.to + 1
 end
@@ -85,7 +86,7 @@ if archives then
   repeat until trim(KEYS[5], ARGV[1], ARGV[4], ARGV[5]) == 0
 end
 
-local over = {}
+local over, bytes = {}, 0
 for n, call in ipairs(calls) do
   result[n + 1] = call.mine and 1 or 0
   if call.mine then
@@ -110,6 +111,10 @@ for n, call in ipairs(calls) do
     b.last = math.max(t[1] * 1000000 + t[2], b.last + 1)
     local score = string.format('%.0f', b.last)
     b.ended[#b.ended + 1], b.ended[#b.ended + 2] = score, call.id
+    if call.replaces then
+      call.bytes = call.bytes - (call.bytes > 0 and redis.call('HSTRLEN', call.record, 'body') or 0)
+    end
+    b.bodies, bytes = math.max(b.bodies + call.bytes, 0), bytes + call.bytes
     b[call.before] = b[call.before] - 1
     b[call.state] = b[call.state] + 1
     redis.call('HSET', call.record, 'state', call.state, 'ended', score, unpack(ARGV, call.from, call.to))
@@ -127,8 +132,9 @@ if #over > 0 then
 end
 for batch, b in pairs(books) do
   redis.call('HSET', ARGV[2] .. 'b:' .. batch, 'last', string.format('%.0f', b.last),
-    'open', b.open, 'done', b.done, 'dropped', b.dropped, 'dead', b.dead)
+    'open', b.open, 'done', b.done, 'dropped', b.dropped, 'dead', b.dead, 'bodies', b.bodies)
   own('zset', ARGV[2] .. 'e:' .. batch)
   redis.call('ZADD', ARGV[2] .. 'e:' .. batch, unpack(b.ended))
 end
+weighs(ARGV[2], bytes)
 return result

@@ -18,7 +18,8 @@
 -- ARGV[6]   asynq's task key prefix
 -- ARGV[7]   1 to forget dead letters too, and to take tasks off the lists, unless a
 --           worker still holds them
--- ARGV[8]   the prefix of the keys of groups
+-- ARGV[8]   the ledger's key prefix of the queue; see end.lua
+-- ARGV[9]   the batch's name
 --
 -- Returns {how many were looked at, last microsecond looked at, call keys…},
 -- where the keys are those forgotten.
@@ -31,7 +32,7 @@ local ids = redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[5], ARGV[2], 'WITHSCORES',
 local result = {#ids / 2, ARGV[5]}
 -- To look for tasks in a long list is slow. There they stay, and the next dequeue that
 -- meets them takes them off.
-local all, short = ARGV[7] == '1', false
+local all, short, bytes = ARGV[7] == '1', false, 0
 if all then
   own('zset', KEYS[3], KEYS[4], KEYS[5])
   own('hash', KEYS[6])
@@ -53,6 +54,7 @@ for i = 1, #ids, 2 do
     end
   end
   if goes and redis.call('EXISTS', task) == 0 then
+    bytes = bytes + redis.call('HSTRLEN', record, 'body')
     redis.call('DEL', record)
     redis.call('ZREM', KEYS[2], ids[i])
     tally(KEYS[1], 'expired', 1)
@@ -60,7 +62,7 @@ for i = 1, #ids, 2 do
       tally(KEYS[1], 'expired_dead', 1)
     end
     if dead and all then
-      local group = ARGV[8] .. (r[4] or '')
+      local group = ARGV[8] .. 'd:' .. (r[4] or '')
       redis.call('ZREM', KEYS[5], ids[i])
       own('zset', group)
       redis.call('ZREM', group, ids[i])
@@ -71,4 +73,5 @@ for i = 1, #ids, 2 do
     result[#result + 1] = string.match(r[2] or '', '^%S+ %S+ (.*)$') or ''
   end
 end
+weigh(ARGV[8], ARGV[9], -bytes)
 return result

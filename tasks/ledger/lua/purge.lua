@@ -12,18 +12,21 @@
 -- ARGV[1]   the call's id
 -- ARGV[2]   the generation that ended
 -- ARGV[3]   the group's name
+-- ARGV[4]   the ledger's key prefix of the queue; see end.lua
 --
 -- Returns 1 when it was purged; 0 when it is no dead letter or has moved on; -1
 -- when a worker still holds its task: try again.
-local r = redis.call('HMGET', KEYS[4], 'state', 'gen')
+local r = redis.call('HMGET', KEYS[4], 'state', 'gen', 'batch')
 if r[1] ~= 'dead' or r[2] ~= ARGV[2] then
   return 0
 end
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
   return -1
 end
+local bytes = redis.call('HSTRLEN', KEYS[4], 'body')
 redis.call('HDEL', KEYS[4], 'content', 'body', 'type', 'log', 'lineage')
 redis.call('HSET', KEYS[4], 'purged', 1)
+weigh(ARGV[4], r[3] or '', -bytes)
 own('zset', KEYS[1], KEYS[5], KEYS[6])
 own('hash', KEYS[7])
 redis.call('ZREM', KEYS[5], ARGV[1])

@@ -23,10 +23,11 @@
 -- ARGV[6]   the group's name, or empty
 -- ARGV[7]   the millisecond from which the call must not be sent any more, or empty
 -- ARGV[8]   1 where a call that is done may be opened again too
+-- ARGV[9]   the ledger's key prefix of the queue; see end.lua
 --
 -- Returns 1 when the call is open again; 0 when it is open already, has moved
 -- on, or was purged; -1 when a worker still holds its task: try again.
-local r = redis.call('HMGET', KEYS[5], 'state', 'gen', 'content')
+local r = redis.call('HMGET', KEYS[5], 'state', 'gen', 'content', 'batch')
 local state = r[1]
 if r[2] ~= ARGV[2] or not r[3] or
     not (state == 'dead' or state == 'dropped' or state == 'cancelled' or state == 'done' and ARGV[8] == '1') then
@@ -35,13 +36,15 @@ end
 if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
   return -1
 end
-redis.call('HDEL', KEYS[5], 'out', 'body', 'type', 'ended', 'group', 'assumed', 'sent', 'mark', 'starts', 'settled', 'attempts',
+local bytes = redis.call('HSTRLEN', KEYS[5], 'body')
+redis.call('HDEL', KEYS[5], 'out', 'body', 'freed', 'type', 'ended', 'group', 'assumed', 'sent', 'mark', 'starts', 'settled', 'attempts',
   'parked', 'first', 'held_base', 'held_own', 'parked_at', 'log', 'alone')
 redis.call('HSET', KEYS[5], 'state', 'open', 'gen', ARGV[2] + 1, 'lineage', ARGV[5])
 own('hash', KEYS[6], KEYS[10])
 own('zset', KEYS[7], KEYS[8], KEYS[9])
 tally(KEYS[6], state, -1)
 tally(KEYS[6], 'open', 1)
+weigh(ARGV[9], r[4] or '', -bytes)
 redis.call('ZREM', KEYS[7], ARGV[1])
 redis.call('ZREM', KEYS[8], ARGV[1])
 if ARGV[6] ~= '' then

@@ -33,6 +33,7 @@ const (
 	DefaultWorkerConcurrency = 64
 	DefaultAdminListen       = "127.0.0.1:8080"
 	DefaultRetention         = 168 * time.Hour
+	DefaultMaxMemory         = 1 << 30
 	DefaultTimeout           = 30 * time.Second
 	DefaultConcurrency       = 16
 	DefaultMaxBody           = 8 << 20
@@ -140,6 +141,9 @@ type Ledger struct {
 	Retention time.Duration
 	// DropBodies frees a body from Redis once it was exported.
 	DropBodies bool
+	// MaxMemory is how many bytes the results may take that are kept in Redis: past it
+	// calls wait until results were exported.
+	MaxMemory int64
 }
 
 // section is a part of the configuration whose references are read together.
@@ -226,7 +230,7 @@ func Parse(path string, data []byte, src Source) (*Config, error) {
 			Path:              absolute,
 			WorkerConcurrency: DefaultWorkerConcurrency,
 			Admin:             Admin{Listen: DefaultAdminListen},
-			Ledger:            Ledger{Retention: DefaultRetention},
+			Ledger:            Ledger{Retention: DefaultRetention, MaxMemory: DefaultMaxMemory},
 		},
 	}
 	if root := d.parse(data); root != nil {

@@ -6,6 +6,9 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
+// maxMemory is more than any Redis has.
+const maxMemory = 1 << 50
+
 var upstreamName = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
 
 // root reads the keys of the top level, and those of all but the upstreams.
@@ -30,6 +33,11 @@ func (d *decoder) root(node ast.Node) {
 				"retention": func(e entry) {
 					if value, ok := d.duration(e); ok {
 						d.cfg.Ledger.Retention = value
+					}
+				},
+				"max_memory": func(e entry) {
+					if n, ok := d.size(e, 0, maxMemory); ok && n > 0 {
+						d.cfg.Ledger.MaxMemory = n
 					}
 				},
 				"bodies": func(e entry) {

@@ -150,7 +150,7 @@ func (d *decoder) upstream(name string, e entry) {
 			}
 		},
 		"max_body": func(e entry) {
-			if n, ok := d.size(e); ok {
+			if n, ok := d.size(e, 1, maxSize); ok {
 				u.MaxBody = n
 			}
 		},
@@ -240,7 +240,8 @@ var sizeUnits = map[string]int64{
 // maxSize is what a Redis string may hold, where bodies are kept.
 const maxSize = 512 << 20
 
-func (d *decoder) size(e entry) (int64, bool) {
+// size reads a number of bytes from least to most.
+func (d *decoder) size(e entry, least, most int64) (int64, bool) {
 	var text string
 	if node, ok := e.node.(*ast.IntegerNode); ok {
 		text = node.Token.Value + "B"
@@ -255,11 +256,21 @@ func (d *decoder) size(e entry) (int64, bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(m[1], 10, 64)
-	if err != nil || n < 1 || n > maxSize/sizeUnits[m[2]] {
-		d.fail(d.pos(e.node), "%s is out of range; write a size up to 512MiB", e.path)
+	if err != nil || n > most/sizeUnits[m[2]] || n*sizeUnits[m[2]] < least {
+		d.fail(d.pos(e.node), "%s is out of range; write a size up to %s", e.path, sizeText(most))
 		return 0, false
 	}
 	return n * sizeUnits[m[2]], true
+}
+
+// sizeText writes a size in the largest unit that has it whole.
+func sizeText(n int64) string {
+	for _, unit := range []string{"GiB", "MiB", "KiB"} {
+		if n%sizeUnits[unit] == 0 {
+			return strconv.FormatInt(n/sizeUnits[unit], 10) + unit
+		}
+	}
+	return strconv.FormatInt(n, 10) + "B"
 }
 
 // tls reads the names of the files into files, where a reference among them is
