@@ -248,6 +248,10 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 			w.places.release(a)
 			break
 		}
+		if !w.memory.wait(w.draining, 0) { // the call that had the place took the last of it
+			w.places.release(a)
+			continue
+		}
 		more := 0
 		if !w.clustered && !rest.idle() {
 			more = w.places.more(a, mostMore)

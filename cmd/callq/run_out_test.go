@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
 // fillingDisk takes some bytes more and then none.
@@ -84,7 +83,7 @@ func TestTheQueueKeepsBodiesUntilTheDiskHasTheirResults(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer from.Close()
-	s := &session{out: &resultsFile{name: "out", file: to, to: to}, exported: make([]ledger.Record, 1)}
+	s := &session{out: &resultsFile{name: "out", file: to, to: to}, exported: make([]exported, 1)}
 	if err := s.out.add(tasks.Result{Key: "a", State: tasks.StateDone}); err != nil {
 		t.Fatal(err)
 	}

@@ -87,10 +87,7 @@ func Read(r io.Reader, expected int64) (b []byte, f *File, err error) {
 		room = min(expected+1, Large+1)
 	}
 	b = make([]byte, 0, room)
-	for {
-		if len(b) == cap(b) && len(b) > Large {
-			break
-		}
+	for len(b) < cap(b) || len(b) <= Large {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
 		}

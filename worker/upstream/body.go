@@ -36,6 +36,7 @@ type content struct {
 // more than an honest body. The body is closed; net/http does not use a
 // connection again whose body was not read to its end.
 func readBody(ctx context.Context, resp *http.Response, limit int64) (content, *fault) {
+	defer resp.Body.Close()
 	raw, f := receive(ctx, resp, limit, inMemory)
 	if f != nil {
 		return content{}, f

@@ -60,6 +60,9 @@ func TestEveryReasonIsSaidWithItsCauseItsTimesAndWhatToDo(t *testing.T) {
 			"api: 5 calls wait: no worker is running, since 17:59:00; it ends when a worker takes them; start one with callq work"},
 		{NoWorker, func(_ *Facts, u *Upstream) { u.Workers, u.Queues[0].Active = 0, 0 },
 			"api: 5 calls wait: workers are running, but none has the upstream api in its configuration, since 17:59:00; it ends when a worker takes them; start one with callq work"},
+		{Memory, func(f *Facts, _ *Upstream) {
+			f.Bodies, f.MaxMemory, f.FullSince = 3<<29, 1<<30, now.Add(-time.Minute)
+		}, "api: 5 calls wait: the results in Redis take 1.5 GiB, and ledger.max_memory is 1 GiB, since 17:59:00; it ends when results were exported to a file, or their retention is over; export batches with callq batch export NAME -o FILE, delete those that nobody needs with callq batch delete NAME, or raise ledger.max_memory"},
 		{Paused, func(_ *Facts, u *Upstream) { u.Queues[0].Paused, u.Queues[0].PausedAt = true, now.Add(-26*time.Hour) },
 			"api: 5 calls wait: the queue api is paused by an operator, since 2026-05-03 16:00:00; it ends when it is resumed; resume it where it was paused (asynqmon)"},
 		{Hold, func(_ *Facts, u *Upstream) { open(u, func(*circuit.Record) {}) },
