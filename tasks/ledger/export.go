@@ -131,9 +131,10 @@ func (l *Ledger) Bodies(ctx context.Context) (total int64, err error) {
 func (l *Ledger) NoteFull(ctx context.Context, full bool) error {
 	note := func() error { return l.rdb.Del(ctx, keyFull).Err() }
 	if full {
-		note = func() error { return l.rdb.SetNX(ctx, keyFull, time.Now().UnixMilli(), 0).Err() }
+		// In SET's own words: SETNX is another command, which a user may lack.
+		note = func() error { return l.rdb.SetArgs(ctx, keyFull, time.Now().UnixMilli(), redis.SetArgs{Mode: "NX"}).Err() }
 	}
-	if err := note(); err != nil {
+	if err := note(); err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("note that the results take too much memory: %w", err)
 	}
 	return nil
