@@ -50,6 +50,34 @@ func TestTheSixthRedirectEndsTheCall(t *testing.T) {
 	}
 }
 
+// RFC 9110, 15.4: 307 and 308 have the request repeated as it was.
+func TestOnlyARedirectThatRepeatsTheRequestTakesItsBodyAlong(t *testing.T) {
+	for status, want := range map[int]string{301: "", 302: "", 303: "", 307: `{"q":1}`, 308: `{"q":1}`} {
+		arrived := make(chan string, 1)
+		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			if r.URL.Path == "/there" {
+				arrived <- string(body)
+				return
+			}
+			w.Header().Set("Location", "/there")
+			w.WriteHeader(status)
+		})
+		newClient(t, s.URL).Do(within(t), Request{Method: "GET", Path: "/", Body: []byte(`{"q":1}`)})
+		select {
+		case got := <-arrived:
+			if got != want {
+				t.Errorf("%d: the body that arrived is %q, want %q", status, got, want)
+			}
+		default:
+			t.Errorf("%d: no request came after the redirect", status)
+		}
+	}
+}
+
 func TestARedirectToAnotherOriginIsNotFollowed(t *testing.T) {
 	var reached atomic.Int32
 	other := serve(t, func(http.ResponseWriter, *http.Request) { reached.Add(1) })
