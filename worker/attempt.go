@@ -43,7 +43,7 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 	if isJob {
 		a.Answer = w.runJob(ctx, p, w.jobs[jobName{p.acct.name, job}])
 	} else {
-		a.Answer = p.acct.client.Do(ctx, p.request)
+		a = w.request(ctx, p)
 	}
 	if a.NotSent {
 		return a
@@ -68,12 +68,16 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 	if !fresh && err == nil {
 		return a
 	}
-	if !w.again(ctx, p, once) {
+	if refused, ok := w.again(ctx, p, once); !ok {
 		a.Large.Close()
-		return attempted{Answer: upstream.Answer{NotSent: true}, held: time.Second}
+		return refused
 	}
-	replay := attempted{number: a.number}
-	if replay.Answer = p.acct.client.Do(ctx, p.request); replay.NotSent {
+	replay := w.request(ctx, p)
+	if replay.lost {
+		a.Large.Close()
+		return replay
+	}
+	if replay.NotSent {
 		return a
 	}
 	a.Large.Close()
@@ -82,15 +86,41 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 	return replay
 }
 
+// request makes the request. Where it takes a while until it leaves, for whatever reason,
+// Redis has to say once more that the call is this worker's: it may have been taken for
+// dead meanwhile.
+func (w *Worker) request(ctx context.Context, p *passage) attempted {
+	var refused attempted // why, where Redis does not confirm it
+	p.request.Confirmed = p.confirmed
+	p.request.Confirm = func(ctx context.Context) error {
+		a, ok := w.mark(ctx, p, false)
+		if !ok {
+			refused = a
+			return errNotConfirmed
+		}
+		return nil
+	}
+	a := attempted{number: p.take.Attempts + 1, Answer: p.acct.client.Do(ctx, p.request)}
+	if refused.NotSent {
+		return refused
+	}
+	return a
+}
+
+// errNotConfirmed keeps a request from being sent.
+var errNotConfirmed = errors.New("Redis does not say that the call is still this worker's")
+
 // mark is the last step before the request: see [ledger.Ledger.MarkSent].
 func (w *Worker) mark(ctx context.Context, p *passage, once bool) (attempted, bool) {
 	began := time.Now()
 	held, mine, err := w.ledger.MarkSent(ctx, p.take, p.take.Attempts+1, once, p.probe())
 	if once && err == nil && mine && held == 0 && time.Since(began) > stale {
 		// Redis took its time to write the mark: the account may be held by now.
+		began = time.Now()
 		held, mine, err = w.ledger.MarkSent(ctx, p.take, p.take.Attempts+1, false, p.probe())
 	}
 	if err == nil && mine && held == 0 {
+		p.confirmed = began
 		return attempted{}, true
 	}
 	if err != nil {

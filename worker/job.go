@@ -30,7 +30,8 @@ type Job[A tasks.Args] struct {
 // right before the request. After an error the request must not be made: return
 // the error, and the job is put back without having spent an attempt. A worker
 // that ends after MarkSent and before the job's outcome is recorded leaves the
-// job dead, as outcome_unknown. For idempotent jobs it does nothing.
+// job dead, as outcome_unknown. For idempotent jobs it notes nothing; where
+// some seconds have passed it asks whether the job is still this worker's.
 func (j *Job[A]) MarkSent(ctx context.Context) error { return j.mark(ctx) }
 
 // ErrNotSent wraps the errors of [Job.MarkSent].
@@ -79,16 +80,16 @@ func (w *Worker) runJob(ctx context.Context, p *passage, fn jobFunc) upstream.An
 	defer cancel()
 	marked := false
 	body, err := w.guard(ctx, p, fn, func(ctx context.Context) error {
-		if p.idempotent {
+		if p.idempotent && time.Since(p.confirmed) < upstream.ConfirmAfter {
 			return nil
 		}
-		if a, ok := w.mark(ctx, p, true); !ok {
+		if a, ok := w.mark(ctx, p, !p.idempotent); !ok {
 			if a.held > 0 {
 				return fmt.Errorf("%w: the account is held for %s", ErrNotSent, a.held.Round(time.Second))
 			}
 			return fmt.Errorf("%w: its record could not be marked", ErrNotSent)
 		}
-		marked = true
+		marked = !p.idempotent
 		return nil
 	})
 	a := upstream.Answer{StartedAt: started, Latency: time.Since(started), Err: err}

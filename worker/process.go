@@ -35,6 +35,9 @@ type passage struct {
 	gates []gate
 	// probing are the tokens of the probes that it is, as long as it is handled.
 	probing []string
+	// confirmed is when this process asked last of those times that Redis said that the
+	// call is its own.
+	confirmed time.Time
 	// waited tells that the call has waited in place since Redis admitted it.
 	waited bool
 	// done reports to the process's breaker, exactly once.
@@ -146,6 +149,7 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 		endpoint:   a.endpoints.endpoint(call.Method, request.Path),
 		idempotent: a.isIdempotent(call, request.Path),
 		waited:     time.Since(take.Received) > stale,
+		confirmed:  take.Asked,
 	}
 	p.request.Once = !p.idempotent
 	switch {

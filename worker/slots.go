@@ -39,25 +39,25 @@ func (w *Worker) giveSlot(ctx context.Context, take *ledger.Take) {
 	w.trouble(w.limits.GiveBack(context.WithoutCancel(ctx), a.name, a.plan, slot))
 }
 
-// again takes the slot of a replay. Where there is none within a moment, or the
-// account is held by now, the call goes back: it has the fresh credential later.
-func (w *Worker) again(ctx context.Context, p *passage, once bool) bool {
+// again takes the slot of a replay, and asks whether the call is still to be made.
+// Where there is none within a moment, or the account is held by now, the call goes
+// back: it has the fresh credential later.
+func (w *Worker) again(ctx context.Context, p *passage, once bool) (refused attempted, ok bool) {
 	take := p.take
 	take.Slot = 0 // the first one was used
-	if p.acct.plan == nil {
-		return true
+	refused = attempted{Answer: upstream.Answer{NotSent: true}, held: time.Second}
+	if p.acct.plan != nil {
+		slot, refusal, err := w.limits.Take(ctx, p.acct.name, p.acct.plan)
+		if err != nil || refusal != nil {
+			w.trouble(err)
+			return refused, false
+		}
+		take.Slot, take.Money, take.Due = slot.At, slot.Money, time.Now().Add(slot.Wait)
+		if !w.slot(p) {
+			return refused, false
+		}
 	}
-	slot, refusal, err := w.limits.Take(ctx, p.acct.name, p.acct.plan)
-	if err != nil || refusal != nil {
-		w.trouble(err)
-		return false
-	}
-	take.Slot, take.Money, take.Due = slot.At, slot.Money, time.Now().Add(slot.Wait)
-	if !w.slot(p) {
-		return false
-	}
-	_, ok := w.mark(ctx, p, once)
-	return ok
+	return w.mark(ctx, p, once)
 }
 
 // bill settles what the limits reserved for a call with what it was billed.

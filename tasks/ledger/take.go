@@ -17,9 +17,9 @@ type Take struct {
 	Record
 	// Message is asynq's encoding of the task.
 	Message string
-	// At is Redis's clock when the call was taken, Received the clock of this
-	// process when it learned of it.
-	At, Received time.Time
+	// At is Redis's clock when the call was taken, Asked and Received the clock of this
+	// process when it asked for it and when it learned of it.
+	At, Asked, Received time.Time
 	// Known is false when the task has no record, or one that is of no batch:
 	// somebody else put it there.
 	Known bool
@@ -211,6 +211,7 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 	}
 	keys = append(keys, account.asked(t.name))
 	args = append(append(args, limits.Args...), t.name, t.answered.Load())
+	asked := time.Now()
 	reply, err := t.script.Run(ctx, t.rdb, keys, args...).Slice()
 	if err != nil {
 		return Dequeued{}, err // the next question is the same one
@@ -233,7 +234,7 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 	if Number(reply[0]) == 5 {
 		return Dequeued{Choose: choiceFrom(a.Queues, reply)}, nil
 	}
-	takes := takesFrom(a.Queues, reply)
+	takes := takesFrom(a.Queues, asked, reply)
 	return Dequeued{Take: takes[0], More: takes[1:]}, nil
 }
 
@@ -308,7 +309,7 @@ func choiceFrom(queues []string, reply []any) *ProbeChoice {
 	return c
 }
 
-func takesFrom(queues []string, reply []any) []*Take {
+func takesFrom(queues []string, asked time.Time, reply []any) []*Take {
 	received, at := time.Now(), time.UnixMilli(Number(reply[1])).UTC()
 	circuit := CircuitView{
 		AfterHold: Number(reply[2]) == 1, Epoch: Number(reply[3]), Streak: int(Number(reply[4])),
@@ -321,7 +322,7 @@ func takesFrom(queues []string, reply []any) []*Take {
 		h := Hash(call[7])
 		t := &Take{
 			Record:  recordFromHash(queues[Number(call[2])-1], str(call[1]), h),
-			Message: str(call[0]), At: at, Received: received, Known: h["batch"] != "", Circuit: circuit,
+			Message: str(call[0]), At: at, Asked: asked, Received: received, Known: h["batch"] != "", Circuit: circuit,
 			Slot: Number(call[4]), Money: Number(call[6]),
 			// The record was read before the script counted this start.
 			Token: Number(call[3]), Mark: h["mark"],

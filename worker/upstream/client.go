@@ -235,10 +235,17 @@ func (c *Client) exchange(run, caller context.Context, p *prepared, target url.U
 		caller = run
 	}
 	for try := 1; ; try++ {
+		var sendBy time.Time // a redirect that is followed belongs to the one request
+		if hop == 0 {
+			if err := p.confirmNow(run); err != nil {
+				return nil, &fault{notSent: true, err: err}
+			}
+			sendBy = p.sendBy()
+		}
 		u := target
 		req := newRequest(run, p, &u, body)
 		cred.apply(req.Header, req.URL)
-		resp, f := roundTrip(caller, c.rt, req, p.once)
+		resp, f := roundTrip(caller, c.rt, req, p.once, sendBy)
 		if f == nil {
 			return resp, nil
 		}

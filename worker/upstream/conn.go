@@ -67,7 +67,11 @@ type countedConn struct {
 	// once reports that the next request must not be sent twice, reused that
 	// another one went out before.
 	once, reused bool
-	framing      framing
+	// sendBy is by when the next request has to leave, zero for any time; late reports
+	// that one did not.
+	sendBy  time.Time
+	late    bool
+	framing framing
 	// answered is when the last answer was complete, until is when the server
 	// closes the connection; zero if it did not say.
 	answered, until time.Time
@@ -88,11 +92,11 @@ func newCountedConn(conn net.Conn, exact bool, h *habits) *countedConn {
 	return &countedConn{Conn: conn, exact: exact, habits: h, stray: make(chan struct{})}
 }
 
-// begin says that a request follows.
-func (c *countedConn) begin(once bool) {
+// begin says that a request follows, which has to leave by the given time.
+func (c *countedConn) begin(once bool, sendBy time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.once = once
+	c.once, c.sendBy = once, sendBy
 	if c.state == busy && !c.tunnel || !c.until.IsZero() && !time.Now().Before(c.until) {
 		// The end of the last answer is not known, or the server is about to hang up.
 		c.spendLocked()
@@ -146,6 +150,15 @@ func (c *countedConn) ready(p []byte) error {
 	if c.state == idle && bytes.HasPrefix(p, []byte("CONNECT ")) {
 		c.tunnel = true
 	}
+	if c.state == begun && !c.sendBy.IsZero() && !time.Now().Before(c.sendBy) {
+		// This process stood still, or the connection took its time.
+		c.late = true
+		c.spendLocked()
+		return errSpent
+	}
+	if c.tunnel {
+		c.sendBy = time.Time{} // what follows of the request may leave
+	}
 	if c.tunnel || c.state != begun {
 		return c.refusal()
 	}
@@ -159,6 +172,13 @@ func (c *countedConn) ready(p []byte) error {
 	c.framing.start(bytes.HasPrefix(p, []byte("HEAD ")))
 	c.state, c.reused = busy, true
 	return nil
+}
+
+// missed reports that the last request was to leave by a time that had passed.
+func (c *countedConn) missed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.late
 }
 
 // refusal refuses a request in a tunnel that was spent. c.mu is held.

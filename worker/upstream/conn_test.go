@@ -133,7 +133,7 @@ func TestAConnectionIsNotUsedNearTheEndOfItsKeepAlive(t *testing.T) {
 	}()
 	defer there.Close()
 	conn := newCountedConn(here, true, &habits{})
-	conn.begin(false)
+	conn.begin(false, time.Time{})
 	if _, err := conn.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestAConnectionIsNotUsedNearTheEndOfItsKeepAlive(t *testing.T) {
 		t.Errorf("it may be used for another %v, want half of its second", left)
 	}
 	conn.until = time.Now()
-	conn.begin(false)
+	conn.begin(false, time.Time{})
 	if n, err := conn.Write([]byte("GET / HTTP/1.1\r\n\r\n")); n != 0 || !errors.Is(err, errSpent) || conn.wrote.Load() != 18 {
 		t.Errorf("%d bytes and %v, want the request refused", n, err)
 	}

@@ -89,7 +89,7 @@ func (o *oauth2Auth) fetch(ctx context.Context) (grant, *credentialError) {
 	if err != nil {
 		return grant{}, unusable(o.clean(err))
 	}
-	resp, f := roundTrip(ctx, o.rt, req, false)
+	resp, f := roundTrip(ctx, o.rt, req, false, time.Time{})
 	if f != nil {
 		return grant{}, o.unsent(f.late(ctx, "no answer within "+plainDuration(o.timeout)))
 	}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"time"
 )
 
 // ErrRefused is wrapped by the Err of an Answer whose request may not be sent
@@ -49,7 +50,17 @@ type Request struct {
 	// Once reports that the request must not be sent twice. It does not go out on
 	// a connection where an earlier answer may not be over.
 	Once bool
+	// Confirm, where it is not nil, asks whether the request may still be sent. It is
+	// called before the request leaves where more than [ConfirmAfter] has passed since
+	// Confirmed, or since it was called last: this process may have stood still, or
+	// waited for a connection or a credential. After an error nothing is sent.
+	Confirm   func(context.Context) error
+	Confirmed time.Time
 }
+
+// ConfirmAfter is for how long it counts that a request may be sent; see
+// [Request.Confirm].
+const ConfirmAfter = 5 * time.Second
 
 // prepared is a Request that was found to be well, with the credential yet to
 // be added.
@@ -59,6 +70,30 @@ type prepared struct {
 	header http.Header
 	body   []byte
 	once   bool
+
+	confirm   func(context.Context) error
+	confirmed time.Time
+}
+
+// confirmNow asks, where that was too long ago, whether p may still be sent.
+func (p *prepared) confirmNow(ctx context.Context) error {
+	asked := time.Now()
+	if p.confirm == nil || asked.Sub(p.confirmed) < ConfirmAfter {
+		return nil
+	}
+	if err := p.confirm(ctx); err != nil {
+		return err
+	}
+	p.confirmed = asked
+	return nil
+}
+
+// sendBy is by when p has to leave; zero for any time.
+func (p *prepared) sendBy() time.Time {
+	if p.confirm == nil {
+		return time.Time{}
+	}
+	return p.confirmed.Add(ConfirmAfter)
 }
 
 // prepare checks r and joins it to the base URL. Every error wraps ErrRefused.
@@ -81,7 +116,7 @@ func (c *Client) prepare(r Request) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &prepared{method: method, url: u, header: header, body: r.Body, once: r.Once}, nil
+	return &prepared{method: method, url: u, header: header, body: r.Body, once: r.Once, confirm: r.Confirm, confirmed: r.Confirmed}, nil
 }
 
 // target builds the URL of r and makes sure that it lies under the base URL.

@@ -110,8 +110,10 @@ type flight struct {
 	hasConn    bool
 	callerLeft bool
 
-	// once reports that the request must not be sent twice.
-	once bool
+	// once reports that the request must not be sent twice, sendBy by when it has to
+	// leave.
+	once   bool
+	sendBy time.Time
 
 	// Only the goroutine that is in RoundTrip touches these.
 	conn          *countedConn
@@ -134,7 +136,7 @@ func (f *flight) gotConn(info httptrace.GotConnInfo) {
 		switch c := conn.(type) {
 		case *countedConn:
 			f.conn, f.wrote0, f.read0 = c, c.wrote.Load(), c.read.Load()
-			c.begin(f.once)
+			c.begin(f.once, f.sendBy)
 			return
 		case interface{ NetConn() net.Conn }:
 			conn = c.NetConn()
@@ -178,9 +180,9 @@ type fault struct {
 
 // roundTrip sends req and returns its answer's head. The caller's leaving is
 // heeded until the request has a connection; from then on only run, the context
-// of req, ends it.
-func roundTrip(caller context.Context, rt http.RoundTripper, req *http.Request, once bool) (*http.Response, *fault) {
-	f := &flight{once: once}
+// of req, ends it. After sendBy, where it is not zero, the request does not leave.
+func roundTrip(caller context.Context, rt http.RoundTripper, req *http.Request, once bool, sendBy time.Time) (*http.Response, *fault) {
+	f := &flight{once: once, sendBy: sendBy}
 	run, cancel := context.WithCancelCause(req.Context())
 	stop := context.AfterFunc(caller, func() {
 		if f.leave() {
@@ -203,6 +205,7 @@ func roundTrip(caller context.Context, rt http.RoundTripper, req *http.Request, 
 func (f *flight) fault(run context.Context, err error) *fault {
 	tooLong := f.conn != nil && f.conn.read.Load()-f.read0 >= maxHeader
 	hadConn := f.conn != nil
+	tooLate := hadConn && f.conn.missed()
 	f.settle()
 	f.mu.Lock()
 	callerLeft := f.callerLeft
@@ -227,7 +230,7 @@ func (f *flight) fault(run context.Context, err error) *fault {
 		out.kind = policy.TimeoutBeforeSend
 	case hadConn:
 		out.kind = policy.ResetBeforeSend
-		out.again = f.reused
+		out.again = f.reused || tooLate
 	default:
 		out.kind = connectFault(late, err)
 		if cause := machineFault(err); cause != nil {
