@@ -1,0 +1,33 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+)
+
+func TestTheSummarySaysWhichDeadCallsMayHaveBeenCarriedOut(t *testing.T) {
+	for doubtful, want := range map[int]string{
+		0: "",
+		1: "1 dead call may have been carried out already (outcome_unknown)",
+		2: "2 dead calls may have been carried out already (outcome_unknown)",
+	} {
+		all := newTally()
+		all.add(tasks.Result{State: tasks.StateDead, Class: "unknown"})
+		for range doubtful {
+			all.add(tasks.Result{State: tasks.StateDead, Class: string(policy.OutcomeUnknown)})
+		}
+		s := summary{Calls: doubtful + 1, again: "callq run FILE"}
+		all.fill(&s)
+		var out bytes.Buffer
+		if err := (&app{}).printSummary(&out, s); err != nil {
+			t.Fatal(err)
+		}
+		if text := out.String(); !strings.Contains(text, want) || (want == "") == strings.Contains(text, "outcome_unknown)") {
+			t.Errorf("with %d it says\n%s", doubtful, text)
+		}
+	}
+}
