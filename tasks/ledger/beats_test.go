@@ -196,3 +196,40 @@ func TestWorkersSayThatTheyLiveWhoeverWroteToTheirKey(t *testing.T) {
 		}
 	})
 }
+
+// There each queue has its own workers, as no script can touch two queues.
+func TestOnAClusterTheCallsOfADeadWorkerGoBackQueueByQueue(t *testing.T) {
+	t.Parallel()
+	client := brokertest.Cluster(t).Client
+	l := New(client)
+	taker, queues := l.Taker(""), []string{"q:high", "q", "q:low"}
+	before, err := l.Beat(t.Context(), taker.Name(), queues...)
+	if err != nil || len(before) != len(queues) {
+		t.Fatalf("the workers are %v, %v", before, err)
+	}
+	for _, queue := range queues {
+		e := []Entry{entryOf("b", queue, queue)}
+		claimed, err := l.Claim(t.Context(), "b", e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Accept(t.Context(), "b", e, claimed); err != nil {
+			t.Fatal(err)
+		}
+		got, err := taker.Take(t.Context(), Ask{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+		if err != nil || got.Take == nil {
+			t.Fatalf("took %+v, %v", got, err)
+		}
+	}
+	for home, workers := range before {
+		if n, err := l.Bury(t.Context(), home, taker.Name(), workers[taker.Name()]); n != 1 || err != nil {
+			t.Errorf("of queue %s %d calls were put back, %v", home, n, err)
+		}
+	}
+	if n, err := l.InFlight(t.Context(), queues...); n != 0 || err != nil {
+		t.Errorf("%d calls are in flight still, %v", n, err)
+	}
+	if err := l.Leave(t.Context(), taker.Name(), queues...); err != nil {
+		t.Error(err)
+	}
+}
