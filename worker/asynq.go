@@ -296,7 +296,7 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue, more int) (ledger.Dequeued, error) {
 	ask := ledger.Ask{
 		Queues: a.queues, First: slices.Index(a.queues, d.Queue), LeaseUntil: d.LeaseUntil, Turn: probeLease, Concurrency: a.fleet,
-		Idle: w.rests[d.Queue].idle(), More: a.draw(more),
+		Idle: w.rests[d.Queue].idle(), More: a.draw(more, w.dice),
 	}
 	if a.plan != nil {
 		ask.Limits = ledger.Limits{Keys: limit.Keys(a.name), Args: a.plan.Args(time.Now())}

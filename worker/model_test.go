@@ -27,45 +27,48 @@ import (
 func TestAFleetKeepsItsPromisesWhateverHappensInWhateverOrder(t *testing.T) {
 	// A step is a script on miniredis: about a millisecond under -race.
 	modelFlag(t, "rapid.checks", "30")
-	modelFlag(t, "rapid.steps", "140")
-	pol, err := policy.Parse("model.yaml", []byte(modelPolicy))
-	if err != nil {
-		t.Fatal(err)
-	}
-	rapid.Check(t, func(rt *rapid.T) {
-		// rapid fails and discards a run by a panic, which may not leave the bubble
-		// by itself.
-		var panicked any
-		synctest.Test(t, func(t *testing.T) {
-			defer func() { panicked = recover() }()
-			client, mini := brokertest.Mini(t)
-			client.AddHook(stepHook{})
-			f := newFleet(rt, client, mini, pol)
-			defer f.disband()
-			for range modelCalls / 2 {
-				f.submit(rt)
-			}
-			f.mend(rt)
-			rt.Repeat(map[string]func(*rapid.T){
-				"submit": f.submit, "take": f.take, "take more": f.take, "take much more": f.takeAll, "take all": f.takeAll,
-				"step": f.step, "step more": f.step, "step much more": f.step, "step on": f.run, "step further": f.run,
-				"step ahead": f.step, "step forth": f.step, "step far": f.run,
-				"kill": f.kill, "freeze": f.freeze, "thaw": f.thaw, "late": f.late, "silent": f.silent, "drain": f.stop,
-				"a moment": f.moment, "a moment more": f.moment, "to the end of the hold": f.toTheEnd, "beyond a lease": f.beyond, "to the turn": f.toTheTurn,
-				"recover": f.recoverAll,
-				"refresh": f.refresh, "fail over": f.failOver, "operate": f.operate, "pause": f.pause, "redrive": f.redrive,
-				"answers": f.mend, "": f.check,
-			})
-			f.close()
-		})
-		switch {
-		case panicked == nil:
-		case fmt.Sprintf("%T", panicked) == "rapid.invalidData":
-			panic(panicked) // from a line of its own: by it rapid tells failures apart
-		default:
-			panic(panicked)
+	modelFlag(t, "rapid.steps", modelSteps)
+	pol := modelPolicyOf(t)
+	rapid.Check(t, func(rt *rapid.T) { live(t, rt, pol) })
+}
+
+// live takes one fleet through its life, and returns the sum of all that happened.
+func live(t *testing.T, rt *rapid.T, pol *policy.Policy) (history uint64) {
+	// rapid fails and discards a run by a panic, which may not leave the bubble
+	// by itself.
+	var panicked any
+	synctest.Test(t, func(t *testing.T) {
+		defer func() { panicked = recover() }()
+		client, mini := brokertest.Mini(t)
+		client.AddHook(stepHook{})
+		f := newFleet(rt, client, mini, pol)
+		defer f.disband()
+		for range modelCalls / 2 {
+			f.submit(rt)
 		}
+		f.mend(rt)
+		rt.Repeat(map[string]func(*rapid.T){
+			"submit": f.submit, "take": f.take, "take more": f.take, "take much more": f.takeAll, "take all": f.takeAll,
+			"step": f.step, "step more": f.step, "step much more": f.step, "step on": f.run, "step further": f.run,
+			"step ahead": f.step, "step forth": f.step, "step far": f.run,
+			"kill": f.kill, "freeze": f.freeze, "thaw": f.thaw, "late": f.late, "silent": f.silent, "drain": f.stop,
+			"a moment": f.moment, "a moment more": f.moment, "to the end of the hold": f.toTheEnd, "beyond a lease": f.beyond, "to the turn": f.toTheTurn,
+			"recover":   f.recoverAll,
+			"slow disk": f.slowDisk, "written": f.written, "crash": f.crash, "stall": f.stall, "kill in turn": f.killInTurn,
+			"refresh": f.refresh, "fail over": f.failOver, "operate": f.operate, "pause": f.pause, "redrive": f.redrive,
+			"answers": f.mend, "": f.check,
+		})
+		f.close()
+		history = f.history.Sum64()
 	})
+	switch {
+	case panicked == nil:
+	case fmt.Sprintf("%T", panicked) == "rapid.invalidData":
+		panic(panicked) // from a line of its own: by it rapid tells failures apart
+	default:
+		panic(panicked)
+	}
+	return history
 }
 
 // modelFlag sets one of rapid's flags, unless the command line has.
@@ -141,6 +144,7 @@ const (
 	modelWorkers  = 3
 	modelCalls    = 10
 	modelPrice    = "0.01"
+	modelSteps    = "140"
 	modelLease    = 30 * time.Second // asynq's
 	modelTimeout  = DefaultTimeout
 	modelAccount  = "account"
@@ -170,22 +174,18 @@ func (f *fleet) submit(t *rapid.T) {
 var modelFaults = []string{"", "", "", "", "", "", "", "quota", "quota soon", "rate", "permission", "transient", "auth"}
 
 func (f *fleet) enqueue(idempotent bool, priority tasks.Priority) string {
-	o := tasks.Options{
-		Upstream: modelUpstream, Batch: modelBatch, Key: fmt.Sprint(len(f.ids)), Idempotent: &idempotent, Priority: priority,
-	}
-	var r tasks.Receipt
-	var err error
 	endpoint := "read"
-	if idempotent {
-		r, err = tasks.Enqueue(f.ctx, f.producer, modelRead{}, o)
-	} else {
+	if !idempotent {
 		endpoint = "write"
-		r, err = tasks.Enqueue(f.ctx, f.producer, modelWrite{}, o)
 	}
-	f.must(err)
-	f.calls[r.ID] = &modelCall{queue: tasks.Queue(modelUpstream, priority), idempotent: idempotent, endpoint: endpoint, spent: map[int]int{}}
-	f.ids = append(f.ids, r.ID)
-	return r.ID
+	c := &modelCall{
+		queue: tasks.Queue(modelUpstream, priority), idempotent: idempotent, priority: priority, endpoint: endpoint,
+		spent: map[int]int{}, sent: map[int]int{},
+	}
+	id := f.send(len(f.ids), c)
+	f.calls[id] = c
+	f.ids = append(f.ids, id)
+	return id
 }
 
 // take has a worker ask for its next call.

@@ -22,14 +22,15 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 	if whole, ok := cmd.(*redis.Cmd); ok {
 		reply, _ = whole.Val().([]any)
 	}
-	f.tell("%s: %s %v", s, c.kind, brief(c, reply))
-	if f.lost > 0 {
+	f.log("%s: %s %v", s, c.kind, brief(c, reply))
+	if f.lost > 0 || f.amnesia {
 		s.blind = true
 	}
 	said := int64(-1)
 	if len(reply) > 0 {
 		said = integer(reply[0])
 	}
+	fmt.Fprintln(f.history, time.Now(), s, c.kind, said) // tokens in commands are drawn anew each time
 	account := s.before[modelAccount]
 	switch c.kind {
 	case "take":
@@ -47,6 +48,11 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 				s.call.marks = append(s.call.marks, s)
 			}
 			f.sends(s)
+		}
+	case "alone":
+		if cmd.(*redis.Cmd).Val() == int64(1) {
+			s.alone = time.Now()
+			s.call.alones = append(s.call.alones, s)
 		}
 	case "admit":
 		f.admitted(s, c, said)
@@ -164,7 +170,11 @@ func (f *fleet) ended(s *step, c command, reply []any) {
 		unknown := strings.Contains(fmt.Sprint(c.args[at:to]), string(policy.OutcomeUnknown))
 		for _, one := range f.steps {
 			own := one == s || one.proc == s.proc && !one.stands && !one.over
-			if own && one.take != nil && one.take.ID == c.args[at] && integer(mine) == 1 && one.arrival == nil && unknown && !one.foundUnknown {
+			if !own || one.take == nil || one.take.ID != c.args[at] || integer(mine) != 1 {
+				continue
+			}
+			f.checkCrashLoop(one, c.args[at:to])
+			if one.arrival == nil && unknown && !one.foundUnknown && !f.amnesia {
 				f.broken("%s ended as outcome_unknown, though what came of every send was known", one)
 			}
 		}
@@ -283,6 +293,7 @@ func (f *fleet) sends(s *step) {
 	if !s.sends {
 		s.sends = true
 		s.call.spent[s.take.Generation]++
+		s.call.sent[s.take.Generation]++
 	}
 }
 
@@ -290,6 +301,7 @@ func (f *fleet) sends(s *step) {
 func (f *fleet) arrive(s *step) {
 	f.tell("%s: arrives", s)
 	f.sends(s)
+	f.checkAlone(s)
 	t := s.take
 	switch {
 	case t.Circuit.AfterHold && !s.account:
@@ -327,7 +339,7 @@ func (f *fleet) check(t *rapid.T) {
 		if c.open && name != modelAccount {
 			openEndpoints++
 		}
-		if c.epoch < f.epochs[name] && (name != modelAccount || f.lost == 0) {
+		if c.epoch < f.epochs[name] && (name != modelAccount || f.lost == 0) && !f.amnesia {
 			f.broken("the epoch of circuit %s went from %d to %d", name, f.epochs[name], c.epoch)
 		}
 		f.epochs[name] = max(c.epoch, f.epochs[name])
@@ -343,7 +355,7 @@ func (f *fleet) check(t *rapid.T) {
 	}
 	for _, id := range f.ids {
 		r := f.record(id)
-		if n, most := f.number(r, "attempts"), f.calls[id].spent[int(f.number(r, "gen"))]; n > int64(most) {
+		if n, most := f.number(r, "attempts"), f.sentAtMost(f.calls[id], int(f.number(r, "gen"))); n > int64(most) {
 			f.broken("call %s counts %d attempts, and %d sends were not answered with a park", id, n, most)
 		}
 	}
@@ -369,7 +381,7 @@ func (f *fleet) checkBooks() {
 		c := f.calls[id]
 		r, err := f.books.Get(f.ctx, c.queue, id)
 		f.must(err)
-		if r.Attempts > c.spent[r.Generation] {
+		if r.Attempts > f.sentAtMost(c, r.Generation) {
 			f.rt.Fatalf("call %s counts %d attempts, and %d sends were not answered with a park\n%s", id, r.Attempts, c.spent[r.Generation], f.describe())
 		}
 		if r.State != ledger.Done || len(c.arrivals) == 0 {

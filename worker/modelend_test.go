@@ -11,7 +11,7 @@ import (
 // fault of their own, the good ones must be made all the same. Then every call must
 // end, every one that is redriven then, and one more, must succeed.
 func (f *fleet) close() {
-	f.mood = "ok"
+	f.mood, f.disk.slow = "ok", false
 	for queue := range f.paused {
 		f.paused[queue] = false
 		f.must(f.client.Del(f.ctx, asynqKey(queue, "paused")).Err())

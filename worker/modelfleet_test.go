@@ -3,6 +3,9 @@ package worker
 import (
 	"context"
 	"fmt"
+	"hash"
+	"hash/fnv"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,6 +55,12 @@ type fleet struct {
 	lostOnce bool
 	keeper   *proc
 	epochs   map[string]int64
+	// forgets tells that this Redis may lose its last seconds; amnesia that it has.
+	forgets, amnesia bool
+	disk             *disk
+	// lot is where the workers' dice begin; history sums up what has happened.
+	lot     uint64
+	history hash.Hash64
 
 	mu       sync.Mutex
 	problems []string
@@ -62,13 +71,16 @@ type fleet struct {
 type modelCall struct {
 	queue      string
 	idempotent bool
+	priority   tasks.Priority
 	// endpoint is the call's; fault is what the API answers to this call whatever it
 	// says to others, empty for a good call.
 	endpoint, fault string
-	// spent counts, by generation, the sends that were not answered with a park.
-	spent    map[int]int
-	arrivals []*arrival
-	marks    []*step // that have marked it as sent
+	// spent counts, by generation, the sends that were not answered with a park, sent
+	// all of them.
+	spent, sent map[int]int
+	arrivals    []*arrival
+	marks       []*step // that have marked it as sent
+	alones      []*step // that have noted that they make it alone
 }
 
 // arrival is a request at the API. It is resolved when its worker has recorded
@@ -92,7 +104,10 @@ func newFleet(rt *rapid.T, client *redis.Client, mini *miniredis.Miniredis, pol 
 		desk:    circuit.NewStore(client, "operator"), books: ledger.New(client), mood: "ok",
 		calls: map[string]*modelCall{}, paused: map[string]bool{}, circuits: []string{modelAccount, "read", "write"},
 		names: circuitNames, probes: map[string]*probe{}, epochs: map[string]int64{},
+		disk: &disk{}, lot: rapid.Uint64().Draw(rt, "dice"), history: fnv.New64a(),
 	}
+	client.AddHook(diskHook{f.disk})
+	f.forgets = rapid.Bool().Draw(rt, "Redis may forget its last seconds")
 	if rapid.IntRange(0, 3).Draw(rt, "an endpoint is ill") == 0 {
 		f.ill = rapid.SampledFrom([]string{"read", "write"}).Draw(rt, "endpoint")
 		f.illness = rapid.SampledFrom([]string{"transient", "permission"}).Draw(rt, "illness")
@@ -119,6 +134,8 @@ func (f *fleet) newProc() *proc {
 	f.must(Handle(w, modelUpstream, func(ctx context.Context, j *Job[modelWrite]) (string, error) {
 		return stepOf(ctx).request(ctx, j.MarkSent)
 	}))
+	f.lot++
+	w.dice = rand.New(rand.NewPCG(f.lot, 0)).Int64N
 	p := &proc{w: w}
 	f.must(w.beat(f.ctx, &p.watch))
 	return p
@@ -153,8 +170,14 @@ func (f *fleet) broken(format string, args ...any) {
 	f.problems = append(f.problems, fmt.Sprintf(format, args...))
 }
 
-// tell notes what happened, for the reader of a failure.
+// tell notes what happened, for the reader of a failure and for the history.
 func (f *fleet) tell(format string, args ...any) {
+	fmt.Fprintf(f.history, format+"\n", args...)
+	f.log(format, args...)
+}
+
+// log notes what happened for the reader of a failure alone.
+func (f *fleet) log(format string, args ...any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.story = append(f.story, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
@@ -170,6 +193,14 @@ func (f *fleet) describe() string {
 	}
 	for _, s := range f.steps {
 		fmt.Fprintf(&b, "\n%s stands %v before %s", s, s.stands, s.at)
+	}
+	for _, queue := range tasks.Queues(modelUpstream) {
+		for _, list := range []string{"pending", "active"} {
+			fmt.Fprintf(&b, "\n%s %s: %v", queue, list, f.client.LRange(f.ctx, asynqKey(queue, list), 0, -1).Val())
+		}
+		for _, set := range []string{"lease", "retry", "scheduled", "archived"} {
+			fmt.Fprintf(&b, "\n%s %s: %v", queue, set, f.client.ZRangeWithScores(f.ctx, asynqKey(queue, set), 0, -1).Val())
+		}
 	}
 	for _, id := range f.ids {
 		fmt.Fprintf(&b, "\n%s: %v", id, f.client.HGetAll(f.ctx, f.record(id)).Val())

@@ -51,6 +51,7 @@ type step struct {
 	take   *ledger.Take
 	along  []*step   // of the calls that were taken with this one
 	leased time.Time // the end of asynq's lease
+	alone  time.Time // when it was noted that its call is made alone
 	lapsed bool
 	count  *counted
 	// What let the call go, and what it has to show before it may arrive.
@@ -234,8 +235,23 @@ func (f *fleet) beginRefresh(p *proc) {
 // the model's hands.
 func (s *step) process(queue string, more int) {
 	w, leased := s.proc.w, time.Now().Add(modelLease)
-	got, err := w.take(s.ctx, w.accounts[modelUpstream], broker.Dequeue{Queue: queue, LeaseUntil: leased.Unix()}, more)
+	a := w.accounts[modelUpstream]
+	w.places.mu.Lock()
+	free := w.places.may(a)
+	if free {
+		w.places.grant(a)
+	}
+	w.places.mu.Unlock()
+	if !free {
+		return
+	}
+	more = w.places.more(a, more)
+	got, err := w.take(s.ctx, a, broker.Dequeue{Queue: queue, LeaseUntil: leased.Unix()}, more)
+	for range more - len(got.More) {
+		w.places.release(a)
+	}
 	if err != nil || got.Take == nil {
+		w.places.release(a)
 		return
 	}
 	for i, one := range s.along {
@@ -251,6 +267,7 @@ func (s *step) process(queue string, more int) {
 
 func (s *step) handle() {
 	w := s.proc.w
+	defer w.places.release(w.accounts[modelUpstream])
 	if !w.hand(s.ctx, s.take) {
 		s.f.broken("asynq cannot decode the message of %s", s.take.ID)
 		return
@@ -370,6 +387,9 @@ func (f *fleet) rest(d time.Duration) {
 // those who are frozen: those lose their leases, and then the contexts of their
 // handlers end.
 func (f *fleet) pass(d time.Duration) {
+	if d > mostUnwritten {
+		f.writeUp()
+	}
 	f.rest(d)
 	f.renew()
 	f.settle()

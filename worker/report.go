@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/seed-2903acc3/callq/policy"
@@ -104,7 +103,7 @@ func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c po
 		Lonely:  p.take.Circuit.Lonely && g.name.Endpoint == "",
 		Parked:  c.Effect == policy.EffectOpen && (a.decision.Job == policy.Park || g.token != ""),
 		Verdict: circuit.OwnError, Epoch: g.epoch, Token: g.token, ID: newToken(), After: c.After, MaxProbes: c.MaxProbes,
-		Delays:     delays(p.acct.policy, c.Hold, a.Outcome),
+		Delays:     delays(p.acct.policy, c.Hold, a.Outcome, w.dice),
 		ServerSaid: serverSaid(source),
 		Cause: circuit.Cause{
 			Reason: c.Hold, Hold: c.Hold, Source: source, Class: string(a.decision.Class), Code: a.Outcome.Code,
@@ -191,12 +190,12 @@ func faultText(a attempted) string {
 const maxRungs = 16
 
 // delays are how long the named hold lasts on each rung after an answer.
-func delays(pol *policy.Policy, hold string, o policy.Outcome) []time.Duration {
+func delays(pol *policy.Policy, hold string, o policy.Outcome, dice func(int64) int64) []time.Duration {
 	now := time.Now()
 	h, _ := pol.Hold(hold)
 	list := make([]time.Duration, min(max(len(h.Ladder), 1), maxRungs))
 	for rung := range list {
-		end, _ := h.Until(o, now, rung, rand.Int64N)
+		end, _ := h.Until(o, now, rung, dice)
 		list[rung] = end.Sub(now)
 	}
 	return list

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -84,10 +83,10 @@ func (w *Worker) unkeep(ctx context.Context, a *account, calls []*ledger.Take) {
 
 // draw chooses for each of n calls which queue is asked first, with the weights
 // by which asynq chooses for its own.
-func (a *account) draw(n int) []int {
+func (a *account) draw(n int, dice func(int64) int64) []int {
 	drawn := make([]int, n)
 	for i := range drawn {
-		drawn[i] = a.lots[rand.IntN(len(a.lots))]
+		drawn[i] = a.lots[dice(int64(len(a.lots)))]
 	}
 	return drawn
 }

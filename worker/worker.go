@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	dice "math/rand/v2"
 	"os"
 	"slices"
 	"sync"
@@ -64,6 +65,8 @@ type Worker struct {
 	// writing bounds the large bodies that are on their way to Redis.
 	writing *spool.Memory
 	memory  memory
+	// dice returns a number from 0 to n-1.
+	dice func(n int64) int64
 
 	// draining is closed when no new call may start, stopped when the worker has
 	// given up on those under way.
@@ -131,6 +134,7 @@ func New(cfg Config) (*Worker, error) {
 		places:   newPlaces(cfg.Concurrency),
 		writing:  spool.NewMemory(writingAtOnce),
 		memory:   memory{most: cfg.MaxMemory},
+		dice:     dice.Int64N,
 		draining: make(chan struct{}),
 		stopped:  make(chan struct{}),
 		fatal:    make(chan error, 1),
