@@ -60,6 +60,7 @@ func (f *fleet) recover() {
 			_ = p.w.reclaimOnce(f.ctx, &o, time.Now(), tasks.Queues(modelUpstream)) // what fails is done next time
 			f.pass(reclaimEvery)
 		}
+		_ = p.w.reopen(f.ctx, &p.archived, time.Now())
 		return
 	}
 }

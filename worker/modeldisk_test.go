@@ -319,7 +319,7 @@ func (f *fleet) checkCrashLoop(s *step, ending []string) {
 		most = 2
 	}
 	for _, start := range s.call.alones {
-		if start.take.Generation == s.take.Generation && start.dead() {
+		if start != s && start.take.Generation == s.take.Generation {
 			alone++
 		}
 	}
@@ -327,9 +327,6 @@ func (f *fleet) checkCrashLoop(s *step, ending []string) {
 		f.broken("%s ends as crash_loop, and %d workers died while they made it alone, %d would be needed", s, alone, most)
 	}
 }
-
-// dead reports whether the step's worker has died, or has lost the call as if it had.
-func (s *step) dead() bool { return s.proc.dead.Load() || s.lapsed }
 
 // sentAtMost is how many attempts a call may count. Redis may have forgotten that one
 // of its sends was a park.

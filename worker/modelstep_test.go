@@ -24,6 +24,7 @@ type proc struct {
 	dead            atomic.Bool
 	frozen, drained bool
 	watch           watch
+	archived        reopened
 }
 
 // step is something under way in a worker: a call, or a look at the circuits. Its

@@ -47,10 +47,12 @@ func (w *Worker) queues() (queues []string) {
 func (w *Worker) reclaim(ctx context.Context) {
 	queues := w.queues()
 	var o overdue
+	var archived reopened
 	tick := time.NewTicker(reclaimEvery)
 	defer tick.Stop()
 	for {
 		w.trouble(w.reclaimOnce(ctx, &o, time.Now(), queues))
+		w.trouble(w.reopen(ctx, &archived, time.Now()))
 		select {
 		case <-ctx.Done():
 			return

@@ -2,9 +2,11 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -166,6 +168,50 @@ func (l *Ledger) findPending(ctx context.Context, queue string, found map[string
 		}
 	}
 	return nil
+}
+
+// mostArchived is how many of asynq's archived tasks are looked at in one step.
+const mostArchived = 1000
+
+// OpenInArchive returns the calls of a queue that are open, though asynq has archived
+// their task at the given time or later. The zero time stands for all of them.
+func (l *Ledger) OpenInArchive(ctx context.Context, queue string, since time.Time) (open []Record, err error) {
+	k, from := keysOf(queue), "-inf"
+	if !since.IsZero() {
+		from = strconv.FormatInt(since.Unix(), 10)
+	}
+	for offset := int64(0); ; offset += mostArchived {
+		ids, err := l.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
+			Key: k.archived(), ByScore: true, Start: from, Stop: "+inf", Offset: offset, Count: mostArchived,
+		}).Result()
+		if err != nil {
+			return nil, fmt.Errorf("read asynq's archive of queue %q: %w", queue, err)
+		}
+		pipe := l.rdb.Pipeline()
+		states := make([]*redis.StringCmd, len(ids))
+		for i, id := range ids {
+			states[i] = pipe.HGet(ctx, k.record(id), "state")
+		}
+		if err := exec(ctx, pipe); err != nil {
+			return nil, fmt.Errorf("read how archived calls of queue %q stand: %w", queue, err)
+		}
+		for i, id := range ids {
+			if states[i].Val() != string(Open) {
+				continue
+			}
+			r, err := l.Get(ctx, queue, id)
+			if errors.Is(err, ErrNoCall) {
+				continue // it has gone since
+			}
+			if err != nil {
+				return nil, err
+			}
+			open = append(open, r)
+		}
+		if len(ids) < mostArchived {
+			return open, nil
+		}
+	}
 }
 
 // Release puts tasks that are active without a lease, or with one that ended by
