@@ -8,6 +8,7 @@ BENCH    ?= .
 COUNT    ?= 1
 N        ?= 20000
 SEED     ?=
+SEEDS    ?= 10000
 
 .DEFAULT_GOAL := help
 
@@ -36,6 +37,10 @@ test-redis: ## the same, but a missing redis-server is a failure
 .PHONY: soak
 soak: ## run the tests of the worker, the ledger and the circuit 20 times in any order
 	go test -race -count=20 -shuffle=on ./worker ./worker/circuit ./tasks/ledger
+
+.PHONY: simulate
+simulate: ## run the model of the fleet for SEEDS seeds (default 10000); SEED is the first, and repeats one
+	SEEDS=$(SEEDS) SEED=$(SEED) .ci/simulate
 
 .PHONY: faults
 faults: ## kill, stop and cut off workers, Redis and the wire: N calls (default 20000); SEED repeats a run's kills

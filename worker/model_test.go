@@ -368,7 +368,8 @@ func (f *fleet) failOver(t *rapid.T) {
 		f.must(err)
 	}
 	f.must(f.client.Del(f.ctx, f.key(modelAccount)).Err())
-	f.tell("Redis has lost the account's record: %+v", c)
+	f.tell("Redis has lost the account's record")
+	f.log("it was %+v", c)
 	f.keeper, f.lost = p, c.epoch
 	f.beginRefresh(p)
 }
