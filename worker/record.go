@@ -163,12 +163,16 @@ func (w *Worker) endGivenUp(ctx context.Context, p *passage, adm circuit.Admissi
 // refused, the last time as the first call after a hold, when the next one was
 // answered well: the fault is its own, and it must hold nobody any more.
 func (w *Worker) endConvicted(ctx context.Context, p *passage) verb {
-	t := p.take
+	return w.endDead(ctx, p.take, p, convicted(p.take, p.endpoint))
+}
+
+// convicted is the ending of a call that alone is refused, with what it met last.
+func convicted(t *ledger.Take, endpoint string) ledger.Final {
 	class := policy.Quota
 	f := ledger.Final{
 		State: ledger.Dead,
 		Ending: ledger.Ending{
-			Rule: "own_fault", Endpoint: p.endpoint,
+			Rule: "own_fault", Endpoint: endpoint,
 			UserMessage: "The service refuses this request again and again, and accepts others.",
 			Advice:      "Only this call is refused: look at what it asks for. The account works. Change the call, or redrive it once the API accepts it.",
 			Attempts:    t.Attempts, Parked: t.Parked, FirstAt: t.FirstAt, FinishedAt: time.Now().UTC(),
@@ -183,7 +187,7 @@ func (w *Worker) endConvicted(ctx context.Context, p *passage) verb {
 		}
 	}
 	f.Ending.Class = string(class)
-	return w.endDead(ctx, t, p, f)
+	return f
 }
 
 func (w *Worker) endDead(ctx context.Context, t *ledger.Take, p *passage, f ledger.Final) verb {

@@ -1,0 +1,26 @@
+package worker
+
+import (
+	"testing"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+func TestACallThatAloneIsRefusedEndsWithWhatItMetLast(t *testing.T) {
+	park, retry := string(policy.Park), string(policy.Retry)
+	take := &ledger.Take{}
+	take.Log = []ledger.Attempt{
+		{Job: park, Class: "quota", Rule: "first", Code: "1", CorrelationID: "c-1", Status: 429},
+		{Job: park, Class: "auth", Rule: "last", Code: "2", CorrelationID: "c-2", Status: 403, Message: "no"},
+		{Job: retry, Class: "transient", Rule: "passing", CorrelationID: "c-3"},
+		{Job: park}, // it was put back unsent
+	}
+	e := convicted(take, "GET /a").Ending
+	if e.Class != "auth" || e.Rule != "last" || e.Code != "2" || e.CorrelationID != "c-2" || e.HTTPStatus != 403 || e.Message != "no" {
+		t.Errorf("it ends as %+v", e)
+	}
+	if e := convicted(&ledger.Take{}, "GET /a").Ending; e.Class != "quota" || e.Rule != "own_fault" || e.Endpoint != "GET /a" {
+		t.Errorf("without a log it ends as %+v", e)
+	}
+}
