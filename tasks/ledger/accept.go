@@ -16,10 +16,13 @@ type Ledger struct {
 	clustered bool
 	finishers sync.Map // by queue
 	writers   sync.Map // by the client of the process that writes
+	marks     *marks
 }
 
 // New makes a Ledger on the given Redis.
-func New(rdb redis.UniversalClient) *Ledger { return &Ledger{rdb: rdb, clustered: Clustered(rdb)} }
+func New(rdb redis.UniversalClient) *Ledger {
+	return &Ledger{rdb: rdb, clustered: Clustered(rdb), marks: newMarks()}
+}
 
 // Entry is a call about to be accepted.
 type Entry struct {
@@ -157,7 +160,7 @@ func (l *Ledger) acceptQueue(ctx context.Context, batch, queue string, entries [
 		}
 		args = append(args, e.ID, e.Message, e.Content, e.Key, e.Hash, due)
 	}
-	took, err := scriptAccept.Run(ctx, l.rdb, []string{k.pending(), k.scheduled(), k.counts(batch), k.deadlines()}, args...).Int64Slice()
+	took, err := scriptAccept.Run(ctx, l.rdb, []string{k.pending(), k.scheduled(), k.counts(batch), k.deadlines(), k.fence()}, args...).Int64Slice()
 	if err != nil {
 		return fmt.Errorf("accept %d calls into queue %q: %w", len(indexes), queue, err)
 	}

@@ -31,6 +31,7 @@ func (k keys) groups() string               { return k.own + "groups" }
 func (k keys) bodies() string               { return k.own + "bodies" }
 func (k keys) circuit() string              { return k.own + "circuit" }
 func (k keys) deadlines() string            { return k.own + "deadlines" }
+func (k keys) fence() string                { return k.own + "fence" }
 func (k keys) asked(taker string) string    { return k.own + "asked:" + taker }
 func (k keys) workers() string              { return k.own + "workers" }
 
@@ -125,8 +126,9 @@ func Compact(src string) string {
 
 var (
 	scriptClaim   = load("claim")
-	scriptAccept  = load("books", "accept")
-	scriptMark    = load("mark")
+	scriptAccept  = load("books", "run", "accept")
+	scriptMark    = load("run", "mark")
+	scriptFence   = load("books", "run", "fence")
 	scriptAlone   = load("alone")
 	scriptAttempt = load("attempt")
 	scriptPark    = load("park")
@@ -137,4 +139,6 @@ var (
 	scriptExpire  = load("books", "expire")
 	scriptUnclaim = load("unclaim")
 	scriptForget  = load("forget")
+
+	scriptGiveBack = load("giveback")
 )

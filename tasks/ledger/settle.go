@@ -51,6 +51,7 @@ func (l *Ledger) Attempt(ctx context.Context, t *Take, a *Attempt) (streak int, 
 	if err != nil {
 		return 0, false, err
 	}
+	l.marks.back(t.Queue, t.number)
 	k := keysOf(t.Queue)
 	n, err := scriptAttempt.Run(ctx, l.rdb,
 		[]string{k.record(t.ID), l.circuit(t.Queue)},
@@ -71,6 +72,7 @@ func (l *Ledger) Park(ctx context.Context, t *Take, a *Attempt) (streak int, min
 	if err != nil {
 		return 0, false, err
 	}
+	l.marks.back(t.Queue, t.number)
 	k := keysOf(t.Queue)
 	n, err := scriptPark.Run(ctx, l.rdb,
 		[]string{k.active(), k.lease(), k.pending(), k.task(t.ID), k.record(t.ID), l.circuit(t.Queue)},
@@ -91,7 +93,6 @@ func (l *Ledger) Park(ctx context.Context, t *Take, a *Attempt) (streak int, min
 // (0: it is not, go ahead) and false when the record has ended or moved on, or Redis
 // has lost the note. After an error the call must not be sent.
 func (l *Ledger) MarkSent(ctx context.Context, t *Take, n int, once bool, probe string) (held time.Duration, mine bool, err error) {
-	k := keysOf(t.Queue)
 	attempt, decides := "", 0
 	if once {
 		attempt = strconv.Itoa(n)
@@ -102,8 +103,7 @@ func (l *Ledger) MarkSent(ctx context.Context, t *Take, n int, once bool, probe 
 	if l.circuit(t.Queue) == l.circuit(upstreamOf(t.Queue)) {
 		decides = 1
 	}
-	r, err := scriptMark.Run(ctx, l.rdb, []string{k.record(t.ID), l.circuit(t.Queue), k.task(t.ID)},
-		t.Generation, attempt, probe, t.Circuit.Epoch, t.Token, decides, t.Mark).Int64Slice()
+	r, life, err := l.mark(ctx, t, attempt, probe, decides)
 	if err != nil {
 		return 0, false, fmt.Errorf("mark call %s as sent: %w", t.ID, err)
 	}
@@ -112,11 +112,16 @@ func (l *Ledger) MarkSent(ctx context.Context, t *Take, n int, once bool, probe 
 		if !once {
 			return 0, true, nil
 		}
-		kept, err := l.awaitWritten(ctx, k.record(t.ID), t.Generation, t.Mark)
-		if err != nil {
-			err = fmt.Errorf("mark call %s as sent: %w", t.ID, err)
+		t.number = r[1]
+		mark := madeMark{number: t.number, id: t.ID, token: t.Mark, generation: t.Generation, attempt: n}
+		if !l.marks.remember(t.Queue, life, mark) {
+			return 0, false, nil
 		}
-		return 0, kept, err
+		kept, err := l.awaitWritten(ctx, keysOf(t.Queue).record(t.ID), t.Generation, t.Mark)
+		if err != nil {
+			return 0, false, fmt.Errorf("mark call %s as sent: %w", t.ID, err)
+		}
+		return 0, kept && l.marks.send(t.Queue, life, t.number), nil
 	case 0:
 		return max(time.Duration(r[1])*time.Millisecond, time.Millisecond), true, nil
 	default:

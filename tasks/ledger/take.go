@@ -41,6 +41,8 @@ type Take struct {
 	// Mark tells the mark of this taking's send from that of another, or is that of
 	// an earlier one which the record had when the call was taken; empty for none.
 	Mark string
+	// number is that of the mark which this taking has made; 0: none.
+	number int64
 }
 
 // CircuitView is what a worker learns of its account's circuit on the way.

@@ -1,12 +1,14 @@
 -- accept takes calls of one batch into one queue: the ledger's open record, the
 -- batch's count and asynq's task are written together or not at all. In front of it
--- stands books.lua.
+-- stand books.lua and run.lua.
 --
 -- KEYS[1]   asynq's pending list
 -- KEYS[2]   asynq's scheduled set
 -- KEYS[3]   the batch's counts in this queue
 -- KEYS[4]   the queue's deadlines: id by the millisecond from which the call must not
 --           be sent any more
+-- KEYS[5]   the queue's fence, see fence.lua: it begins with the first call, so that a
+--           copy of Redis's data that has calls and no marks is known for a copy
 -- ARGV[1]   now in nanoseconds, as asynq writes it for its latency figures
 -- ARGV[2]   asynq's task key prefix
 -- ARGV[3]   the record key prefix
@@ -75,7 +77,11 @@ if accepted > 0 then
   if waiting == 0 then
     redis.call('PUBLISH', 'callq:news', KEYS[1]) -- idle workers sleep
   end
-  own('hash', KEYS[3])
+  own('hash', KEYS[3], KEYS[5])
+  if redis.call('EXISTS', KEYS[5]) == 0 then
+    local id = run()
+    redis.call('HSET', KEYS[5], 'life', id .. '.' .. t[1] .. '.' .. t[2], 'run', id, 'n', 0, 'base', 0, 'top', 0, 'since', now, 'open', 1)
+  end
   tally(KEYS[3], 'accepted', accepted)
   tally(KEYS[3], 'open', accepted)
 end

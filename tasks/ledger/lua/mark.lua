@@ -1,11 +1,12 @@
 -- mark is the last step before the request: it asks once more whether the call
 -- may go out, and notes in its record that one which must not be sent twice is
 -- being sent. A worker that finds the mark later knows that the call may have
--- had its effect.
+-- had its effect. In front of it stands run.lua.
 --
 -- KEYS[1]   the call's record
 -- KEYS[2]   the account's circuit record
 -- KEYS[3]   asynq's task
+-- KEYS[4]   the queue's fence, see fence.lua
 -- ARGV[1]   the generation that the worker is making
 -- ARGV[2]   the attempt's number; empty for a call that may be sent twice
 -- ARGV[3]   the token of the account's probe, if the call holds it, or empty
@@ -13,12 +14,15 @@
 -- ARGV[5]   the call's starts when the worker took it
 -- ARGV[6]   1 if the circuit record is the one that decides, and no copy of it
 -- ARGV[7]   what tells this worker's mark from another's
+-- ARGV[8]   the life of the fence that the worker knows
+-- ARGV[9]   the highest number of a mark that it has seen
 --
--- Returns {1} when the call may go out, {0, ms} when its account is held for
--- that long or was held meanwhile, {-1} when the record has ended, or the call was
--- put back or taken again. Redis may carry a mark out that its worker has given
--- up, after the put-back that followed: that one must not stay.
-local r = redis.call('HMGET', KEYS[1], 'state', 'gen', 'starts', 'settled', 'sent', 'mark')
+-- Returns {1, the mark's number} when the call may go out, {0, ms} when its account
+-- is held for that long or was held meanwhile, {-1} when the record has ended, or the
+-- call was put back or taken again, {-2} when the worker has to ask about the fence
+-- first. Redis may carry a mark out that its worker has given up, after the put-back
+-- that followed: that one must not stay.
+local r = redis.call('HMGET', KEYS[1], 'state', 'gen', 'starts', 'settled', 'sent', 'mark', 'no')
 if r[1] ~= 'open' or r[2] ~= ARGV[1] or (r[3] or '0') ~= ARGV[5] or r[4] == ARGV[5] then
   return {-1}
 end
@@ -43,7 +47,17 @@ if not may then
   local wait = tonumber(c[2] or 0) - (t[1] * 1000 + math.floor(t[2] / 1000))
   return {0, math.max(wait, 0)}
 end
-if ARGV[2] ~= '' then
-  redis.call('HSET', KEYS[1], 'sent', ARGV[2], 'mark', ARGV[7])
+if ARGV[2] == '' then
+  return {1, 0}
 end
-return {1}
+local f, id = redis.pcall('HMGET', KEYS[4], 'life', 'run', 'open', 'n'), run()
+local n = not f.err and tonumber(f[4])
+if not n or n % 1 ~= 0 or n < tonumber(ARGV[9]) or f[1] ~= ARGV[8] or id ~= '' and id ~= f[2] or f[3] ~= '1' then
+  return {-2}
+end
+if r[5] == ARGV[2] and r[6] == ARGV[7] and r[7] then
+  return {1, tonumber(r[7]) or 0} -- asked again, as after a lost reply
+end
+n = redis.call('HINCRBY', KEYS[4], 'n', 1)
+redis.call('HSET', KEYS[1], 'sent', ARGV[2], 'mark', ARGV[7], 'no', n)
+return {1, n}

@@ -1,0 +1,323 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A Redis that was restored from a copy, or a replica that took over, may have
+// forgotten that calls were sent: they are open there, without a mark, and would be
+// sent again. So each mark has a number, and Redis knows its own lives: another
+// process begins a new one, at the highest number that it knows. Each worker
+// remembers its own marks, and gives back those that Redis has forgotten before it
+// makes another one. Where marks are missing that nobody gives back, as their worker
+// has died, the fence closes: see lua/fence.lua. Where Redis does not tell which
+// process it is, a worker that has seen a higher number still notices.
+
+const (
+	// fenceGather is for how long workers give marks back after a new life began; they
+	// ask each half second. The clients of a Cluster can take some seconds to find the
+	// new master.
+	fenceGather        = 3 * time.Second
+	fenceGatherCluster = 10 * time.Second
+	// fenceAgain is when a call that met a fence comes back at the earliest.
+	fenceAgain = time.Second
+	// giveBackAtOnce is how many marks one script writes.
+	giveBackAtOnce = 200
+)
+
+// FenceState is what Redis says of the fence of a queue.
+type FenceState struct {
+	Queue string
+	// Life names the present life of Redis.
+	Life string
+	// Made is how many marks were made; Base how many of them Redis knew when this life
+	// began, Top how many anybody has seen, and Given how many of those between workers
+	// have given back.
+	Made, Base, Top, Given int64
+	// Since is when this life began. Shut is since when no call that must not be sent
+	// twice starts, zero where they do.
+	Since, Shut time.Time
+	// Wait is for how long workers still give back; Closed tells that marks are
+	// missing, and none is made until they are given back or a person accepts it. One
+	// of both is set where the fence is shut.
+	Wait   time.Duration
+	Closed bool
+	// Run is the process of Redis in which this life began, empty where Redis does not
+	// tell.
+	Run string
+}
+
+// Missing is how many marks nobody has given back.
+func (s FenceState) Missing() int64 { return max(s.Top-s.Base-s.Given, 0) }
+
+// FenceError says that a call which must not be sent twice may not be sent now, as
+// Redis may have forgotten that calls were sent.
+type FenceError struct {
+	// Wait is after which time to try again.
+	Wait time.Duration
+	// Closed tells that a person has to open the fence.
+	Closed bool
+}
+
+func (e *FenceError) Error() string {
+	if e.Closed {
+		return "Redis has gone back in time, and it is not known which calls were sent: callq doctor says what to do"
+	}
+	return "Redis was started again or has failed over: workers give back what it may have forgotten"
+}
+
+func (l *Ledger) gather() time.Duration {
+	if l.clustered {
+		return fenceGatherCluster
+	}
+	return fenceGather
+}
+
+// askFences asks Redis about fences, and has it note a new life. who accepts that
+// marks may be lost; empty for nobody.
+func (l *Ledger) askFences(ctx context.Context, gather time.Duration, who string, seen func(queue string) int64, queues ...string) ([]FenceState, error) {
+	if len(queues) == 0 {
+		return nil, nil
+	}
+	if l.clustered && len(queues) > 1 {
+		var list []FenceState
+		for _, queue := range queues {
+			one, err := l.askFences(ctx, gather, who, seen, queue)
+			if err != nil {
+				return list, err
+			}
+			list = append(list, one...)
+		}
+		return list, nil
+	}
+	keys, args := make([]string, 0, len(queues)), []any{gather.Milliseconds(), who}
+	for _, queue := range queues {
+		keys, args = append(keys, keysOf(queue).fence()), append(args, seen(queue))
+	}
+	reply, err := scriptFence.Run(ctx, l.rdb, keys, args...).Slice()
+	if err != nil {
+		return nil, fmt.Errorf("ask about the fence of queue %q: %w", queues[0], err)
+	}
+	list := make([]FenceState, len(queues))
+	for i, one := range reply {
+		f := one.([]any)
+		list[i] = FenceState{
+			Queue: queues[i], Life: str(f[0]), Made: Number(f[1]), Base: Number(f[2]), Top: Number(f[3]), Given: Number(f[4]),
+			Since: Milli(str(f[5])),
+		}
+		switch wait := Number(f[7]); {
+		case wait > 0:
+			list[i].Wait, list[i].Shut = time.Duration(wait)*time.Millisecond, Milli(str(f[6]))
+		case wait < 0:
+			list[i].Closed, list[i].Shut = true, Milli(str(f[6]))
+		}
+	}
+	return list, nil
+}
+
+// errNewLife says that another life began while marks were given back.
+var errNewLife = errors.New("Redis was started again")
+
+// lookAtFences asks about fences, and gives back to each new life what it may have
+// forgotten.
+func (l *Ledger) lookAtFences(ctx context.Context, queues ...string) error {
+	l.marks.asking.Lock()
+	defer l.marks.asking.Unlock()
+	seen := func(queue string) int64 { _, seen, _ := l.marks.known(queue); return seen }
+	states, err := l.askFences(ctx, l.gather(), "", seen, queues...)
+	if err != nil {
+		return err
+	}
+	var fresh []string
+	for _, s := range states {
+		shut := s.Closed || s.Wait > 0
+		if life, _, _ := l.marks.known(s.Queue); life != s.Life || shut && l.marks.stale(s.Queue) {
+			err = errors.Join(err, l.giveBack(ctx, s))
+			fresh = append(fresh, s.Queue)
+		}
+		l.marks.learn(s.Queue, s)
+	}
+	if err != nil || len(fresh) == 0 {
+		return err
+	}
+	// What was given back may have been the last that was missing.
+	if states, err = l.askFences(ctx, l.gather(), "", seen, fresh...); err != nil {
+		return err
+	}
+	for _, s := range states {
+		l.marks.learn(s.Queue, s)
+	}
+	return nil
+}
+
+// giveBack writes all marks that this process has made to a new life which has no mark
+// at the call, and goes on in that life.
+func (l *Ledger) giveBack(ctx context.Context, s FenceState) error {
+	k := keysOf(s.Queue)
+	for {
+		list, above, changes := l.marks.lost(s.Queue, s.Base)
+		for {
+			n := min(len(list), giveBackAtOnce)
+			var count any = ""
+			if n == len(list) {
+				count = above
+			}
+			args := append(make([]any, 0, 4+5*n), k.recordPrefix(), s.Life, l.marks.name, count)
+			for _, mark := range list[:n] {
+				args = append(args, mark.id, mark.generation, mark.attempt, mark.token, mark.number)
+			}
+			written, err := scriptGiveBack.Run(ctx, l.rdb, []string{k.fence()}, args...).Int64()
+			if err != nil {
+				return fmt.Errorf("give back marks to queue %q: %w", s.Queue, err)
+			}
+			if written < 0 {
+				return errNewLife
+			}
+			if list = list[n:]; len(list) == 0 {
+				break
+			}
+		}
+		if l.marks.enter(s.Queue, s.Life, s.Top, changes) {
+			return nil
+		}
+	}
+}
+
+// WatchFences learns whether Redis has gone back in time, and gives back what it has
+// forgotten of the marks that this process made. It is to be called each half second,
+// as long as the process makes calls.
+func (l *Ledger) WatchFences(ctx context.Context) error {
+	return l.lookAtFences(ctx, l.marks.asked()...)
+}
+
+// FenceShut tells, as far as this process knows, that a call of a queue which must not
+// be sent twice may not be sent now; nil: it may.
+func (l *Ledger) FenceShut(queue string) error {
+	l.marks.mu.Lock()
+	defer l.marks.mu.Unlock()
+	q := l.marks.queues[queue]
+	if q == nil || q.shut.IsZero() {
+		return nil
+	}
+	return &FenceError{Wait: max(time.Until(q.shut), fenceAgain), Closed: q.closed}
+}
+
+// mark makes a mark in the life that this process knows, and returns that.
+func (l *Ledger) mark(ctx context.Context, t *Take, attempt, probe string, decides int) (reply []int64, life string, err error) {
+	k := keysOf(t.Queue)
+	for range 3 {
+		var seen int64
+		var answered time.Time
+		life, seen, answered = l.marks.known(t.Queue)
+		asked := time.Now()
+		if life == "" && attempt != "" {
+			reply = []int64{-2}
+		} else {
+			reply, err = scriptMark.Run(ctx, l.rdb, []string{k.record(t.ID), l.circuit(t.Queue), k.task(t.ID), k.fence()},
+				t.Generation, attempt, probe, t.Circuit.Epoch, t.Token, decides, t.Mark, life, seen).Int64Slice()
+		}
+		if err != nil && attempt != "" {
+			l.marks.doubt(t.Queue, asked, answered)
+		}
+		if err != nil || reply[0] != -2 {
+			return reply, life, err
+		}
+		if err := l.lookAtFences(ctx, t.Queue); err != nil && !errors.Is(err, errNewLife) {
+			return nil, "", err
+		}
+		if now, _, _ := l.marks.known(t.Queue); life != "" && now != life {
+			// The script may have been sent twice, the first time to a Redis that carried
+			// it out and ended then.
+			l.marks.doubt(t.Queue, asked, answered)
+		}
+		if shut := l.FenceShut(t.Queue); shut != nil {
+			return nil, "", shut
+		}
+	}
+	return nil, "", &FenceError{Wait: fenceAgain}
+}
+
+// Fences tells of the fences of queues, and changes nothing. A queue that never had a
+// call has none.
+func (l *Ledger) Fences(ctx context.Context, queues ...string) ([]FenceState, error) {
+	now, err := l.rdb.Time(ctx).Result()
+	if err != nil {
+		return nil, err
+	}
+	pipe := l.rdb.Pipeline()
+	cmds := make([]*redis.MapStringStringCmd, len(queues))
+	for i, queue := range queues {
+		cmds[i] = pipe.HGetAll(ctx, keysOf(queue).fence())
+	}
+	if pipe.Len() > 0 {
+		if err := exec(ctx, pipe); err != nil {
+			return nil, fmt.Errorf("read fences: %w", err)
+		}
+	}
+	var list []FenceState
+	for i, cmd := range cmds {
+		if s := fenceFrom(queues[i], cmd.Val(), now, l.gather()); s.Life != "" {
+			list = append(list, s)
+		}
+	}
+	return list, nil
+}
+
+// fenceFrom reads a fence. now is Redis's clock.
+func fenceFrom(queue string, h map[string]string, now time.Time, gather time.Duration) FenceState {
+	s := FenceState{
+		Queue: queue, Life: h["life"], Run: h["run"], Made: atoi64(h["n"]), Base: atoi64(h["base"]), Top: atoi64(h["top"]),
+		Since: Milli(h["since"]),
+	}
+	if h["open"] == "1" || s.Life == "" {
+		return s
+	}
+	for field, count := range h {
+		if len(field) > 2 && field[:2] == "g:" {
+			s.Given += atoi64(count)
+		}
+	}
+	s.Shut = Milli(h["shut"])
+	if s.Wait = gather - now.Sub(s.Since); s.Wait <= 0 || s.Wait > gather {
+		s.Wait, s.Closed = 0, s.Missing() > 0
+	}
+	return s
+}
+
+// AcceptLoss opens the fences of queues, whatever marks are missing, once workers have
+// had the time to give theirs back: it waits for that. who is the person who says so.
+// It is for a Redis that was restored, too, of which no worker knows.
+func (l *Ledger) AcceptLoss(ctx context.Context, who string, queues ...string) error {
+	none := func(string) int64 { return 0 }
+	for {
+		states, err := l.askFences(ctx, l.gather(), who, none, queues...)
+		if err != nil {
+			return err
+		}
+		wait := time.Duration(0)
+		for _, s := range states {
+			wait = max(wait, s.Wait)
+		}
+		if wait == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(wait + time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// OpenAlone begins a new life of Redis for queues that no living process has marks of:
+// nobody has to be waited for. A fence that is closed stays so.
+func (l *Ledger) OpenAlone(ctx context.Context, queues ...string) error {
+	none := func(string) int64 { return 0 }
+	_, err := l.askFences(ctx, 0, "", none, queues...)
+	return err
+}

@@ -1,0 +1,270 @@
+package ledger
+
+import (
+	"crypto/rand"
+	"slices"
+	"sort"
+	"sync"
+	"time"
+)
+
+const (
+	// mostMarks is how many marks a process remembers, of all queues together: at some
+	// 130 bytes each. Those of before cannot be given back.
+	mostMarks = 1 << 16
+	// mostDoubts is the same for questions without an answer, of each queue.
+	mostDoubts = 1000
+	// certainAfter is after which time a kill of Redis does not take back what it has
+	// answered, however slow its disk is: with an append-only file it puts a write off
+	// for 2 s at most.
+	certainAfter = 4 * time.Second
+	// doubtFor is for how long after Redis has answered last it may have carried out
+	// what it did not answer.
+	doubtFor = time.Second
+)
+
+// madeMark is a mark that this process has made.
+type madeMark struct {
+	number     int64
+	id, token  string
+	generation int
+	attempt    int
+	// sent tells that the call may have been sent, and that it is not known that it may
+	// be sent again.
+	sent bool
+}
+
+// doubt is a mark that Redis may have made, though its answer did not arrive. Its call
+// was not sent.
+type doubt struct {
+	// seen is a number below that of the mark.
+	seen int64
+	at   time.Time
+}
+
+// marks are the marks that this process has made and may have to give back, with what
+// it knows of the queues' fences. They are safe for concurrent use.
+type marks struct {
+	// name tells this process from others that work on the same queues.
+	name string
+	// asking is held by who asks about fences and gives marks back.
+	asking sync.Mutex
+
+	mu     sync.Mutex
+	queues map[string]*queueMarks
+	// order has the queue of each mark, the oldest first, from head on.
+	order []*queueMarks
+	head  int
+}
+
+// queueMarks are those of one queue, and what is known of its fence. marks.mu guards
+// them.
+type queueMarks struct {
+	// life is the one in which this process makes marks: all that it had made before
+	// was given back. Empty before it knows one.
+	life string
+	// seen is the highest number of a mark that is certain to outlive a kill of Redis.
+	seen int64
+	// later becomes seen when laterAt is long enough ago.
+	later   int64
+	laterAt time.Time
+	// answered is when Redis has answered last.
+	answered time.Time
+	made     []madeMark // by number
+	doubts   []doubt
+	// changes counts what has changed of made and doubts, given is how many of them
+	// were given back.
+	changes, given int
+	// shut is until when no mark is made, as far as is known; closed tells that a
+	// person, or another worker, has to open the fence.
+	shut   time.Time
+	closed bool
+}
+
+func newMarks() *marks { return &marks{name: rand.Text(), queues: map[string]*queueMarks{}} }
+
+// of returns what is known of a queue; m.mu is held.
+func (m *marks) of(queue string) *queueMarks {
+	q := m.queues[queue]
+	if q == nil {
+		q = &queueMarks{}
+		m.queues[queue] = q
+	}
+	return q
+}
+
+// known returns the life in which marks may be made, the highest number seen, and when
+// Redis has answered last.
+func (m *marks) known(queue string) (life string, seen int64, answered time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	q := m.of(queue)
+	return q.life, q.seen, q.answered
+}
+
+// remember notes a mark that was made in a life, before its call is sent. It returns
+// false where another life has begun meanwhile: then Redis may have lost the mark, and
+// nobody gave it back.
+func (m *marks) remember(queue, life string, mark madeMark) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	q := m.of(queue)
+	if q.life != life {
+		return false
+	}
+	q.answered = time.Now()
+	q.changes++
+	at, known := q.find(mark.number)
+	if known {
+		q.made[at] = mark
+		return true
+	}
+	q.made = slices.Insert(q.made, at, mark) // replies overtake each other
+	m.order = append(m.order, q)
+	if len(m.order)-m.head > mostMarks {
+		m.forgetOldest()
+	}
+	return true
+}
+
+func (m *marks) forgetOldest() {
+	oldest := m.order[m.head]
+	m.order[m.head] = nil
+	if m.head++; m.head > mostMarks {
+		m.order, m.head = slices.Clone(m.order[m.head:]), 0
+	}
+	if len(oldest.made) > 0 {
+		oldest.made[0] = madeMark{}
+		oldest.made = oldest.made[1:]
+	}
+}
+
+// find returns where the mark of a number stands, or would.
+func (q *queueMarks) find(number int64) (at int, known bool) {
+	at = sort.Search(len(q.made), func(i int) bool { return q.made[i].number >= number })
+	return at, at < len(q.made) && q.made[at].number == number
+}
+
+// send notes that the call of a mark is sent now, which outlives a kill of Redis. It
+// returns false where another life has begun since the mark was made.
+func (m *marks) send(queue, life string, number int64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	q := m.of(queue)
+	if q.life != life {
+		return false
+	}
+	q.seen = max(q.seen, number)
+	if at, known := q.find(number); known {
+		q.made[at].sent = true
+		q.changes++
+	}
+	return true
+}
+
+// back notes that the call of a mark may be sent again, as far as this process knows.
+func (m *marks) back(queue string, number int64) {
+	if number == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	q := m.of(queue)
+	if at, known := q.find(number); known {
+		q.made[at] = madeMark{number: number}
+	}
+}
+
+// doubt notes a question that was not answered with a number, and was asked when Redis
+// had answered last at the given time.
+func (m *marks) doubt(queue string, asked, answered time.Time) {
+	if asked.After(answered.Add(doubtFor)) {
+		return // Redis was away already
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	q := m.of(queue)
+	q.changes++
+	q.doubts = append(q.doubts, doubt{q.seen, time.Now()})
+	if len(q.doubts) > mostDoubts {
+		q.doubts = slices.Clone(q.doubts[1:])
+	}
+}
+
+// lost are the marks to be written to a life that began at base. above is how many
+// numbers above base this process accounts for, changes what is to be passed to enter.
+func (m *marks) lost(queue string, base int64) (list []madeMark, above, changes int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	q := m.of(queue)
+	for _, mark := range q.made {
+		if mark.number > base {
+			above++
+		}
+		if mark.sent {
+			list = append(list, mark) // whatever its number: what is there is left
+		}
+	}
+	for _, d := range q.doubts {
+		if d.seen >= base || time.Since(d.at) < time.Minute {
+			above++
+		}
+	}
+	return list, above, q.changes
+}
+
+// enter makes a life the one in which marks are made, unless something has changed that
+// was not given back. Numbers above top will be used again.
+func (m *marks) enter(queue, life string, top int64, changes int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	q := m.of(queue)
+	if q.changes != changes {
+		return false
+	}
+	q.life, q.laterAt, q.given = life, time.Time{}, changes
+	for n := len(q.made); n > 0 && q.made[n-1].number > top && !q.made[n-1].sent; n-- {
+		q.made = q.made[:n-1]
+	}
+	return true
+}
+
+// learn notes what Redis says of a fence.
+func (m *marks) learn(queue string, s FenceState) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	q, now := m.of(queue), time.Now()
+	q.answered = now
+	if q.life == s.Life {
+		if !q.laterAt.IsZero() && now.Sub(q.laterAt) >= certainAfter {
+			q.seen, q.laterAt = max(q.seen, q.later), time.Time{}
+		}
+		if q.laterAt.IsZero() {
+			q.later, q.laterAt = s.Made, now
+		}
+	}
+	q.closed, q.shut = s.Closed, time.Time{}
+	if s.Closed || s.Wait > 0 {
+		q.shut = now.Add(max(s.Wait, fenceAgain))
+	}
+}
+
+// stale tells that there is something to give back that came after the last time.
+func (m *marks) stale(queue string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	q := m.of(queue)
+	return q.changes != q.given
+}
+
+// asked are the queues about which this process has to ask: those whose fence it knows.
+func (m *marks) asked() (queues []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for queue, q := range m.queues {
+		if q.life != "" || !q.shut.IsZero() {
+			queues = append(queues, queue)
+		}
+	}
+	return queues
+}
