@@ -123,7 +123,7 @@ func (w *Worker) mark(ctx context.Context, p *passage, once bool) (attempted, bo
 		p.confirmed = began
 		return attempted{}, true
 	}
-	if err != nil {
+	if fence := (*ledger.FenceError)(nil); !errors.As(err, &fence) {
 		w.trouble(err)
 	}
 	return attempted{Answer: upstream.Answer{NotSent: true, Err: err}, held: held, lost: err == nil && !mine}, false
@@ -172,13 +172,16 @@ func ageOf(t *ledger.Take, now time.Time) time.Duration {
 func (w *Worker) notSent(ctx context.Context, p *passage, a attempted) verb {
 	p.done(circuit.Neutral)
 	w.giveBack(ctx, p)
+	var fence *ledger.FenceError
 	switch {
 	case a.lost:
-		return w.leave(p.take)
+		return w.leaveMarked(ctx, p)
 	case a.late && p.take.Sent > 0: // an earlier worker may have sent it
 		return w.endUnsent(ctx, p.take, p, policy.OutcomeUnknown, ending.LostAnswer)
 	case a.late:
 		return w.endUnsent(ctx, p.take, p, policy.Expired, deadlinePassed)
+	case errors.As(a.Err, &fence):
+		return w.waitForFence(ctx, p, fence)
 	case errors.Is(a.Err, ErrMaybeSent):
 		p.take.Sent = p.take.Attempts + 1
 		return w.endUnsent(ctx, p.take, p, policy.OutcomeUnknown, "its process ended between sending it and recording the answer")

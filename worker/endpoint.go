@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
 )
 
 // patterns is an ordered list of endpoint patterns; the first match wins.
@@ -70,4 +71,18 @@ func FoldEndpoints(list []string) (fold func(method, path string) string, err er
 		return nil, err
 	}
 	return ps.endpoint, nil
+}
+
+// IdempotentCalls returns the function by which a worker tells whether a call of an
+// upstream may be sent twice. Calls must be checked ones.
+func IdempotentCalls(u Upstream) (idempotent func(tasks.Call) bool, err error) {
+	u = u.withDefaults()
+	a := &account{always: u.IdempotencyHeader != ""}
+	if a.idempotent, err = parsePatterns("idempotent", u.Idempotent); err != nil {
+		return nil, err
+	}
+	return func(c tasks.Call) bool {
+		path, err := c.URLPath()
+		return err == nil && a.isIdempotent(c, path)
+	}, nil
 }

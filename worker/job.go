@@ -87,6 +87,9 @@ func (w *Worker) runJob(ctx context.Context, p *passage, fn jobFunc) upstream.An
 			if a.held > 0 {
 				return fmt.Errorf("%w: the account is held for %s", ErrNotSent, a.held.Round(time.Second))
 			}
+			if a.Err != nil {
+				return fmt.Errorf("%w: %w", ErrNotSent, a.Err)
+			}
 			return fmt.Errorf("%w: its record could not be marked", ErrNotSent)
 		}
 		marked = !p.idempotent

@@ -71,6 +71,11 @@ func (w *Worker) process(ctx context.Context, take *ledger.Take) verb {
 		return v
 	}
 	defer w.letGo(p)
+	if v, ok := w.fenced(ctx, p); !ok {
+		w.passTurn(ctx, take)
+		w.giveSlot(ctx, take)
+		return v
+	}
 	if take.Starts >= maxStarts {
 		leave, v, ok := w.makeAlone(ctx, p)
 		if !ok {

@@ -260,6 +260,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	sweeping.Go(func() { w.watchMemory(sweepCtx) })
 	sweeping.Go(func() { w.reclaim(sweepCtx) })
 	sweeping.Go(func() { w.watchDeadlines(sweepCtx) })
+	// Calls under way end after ctx: until then this process may have to give back.
+	fenceCtx, stopFences := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopFences()
+	sweeping.Go(func() { w.watchFences(fenceCtx) })
 
 	if err == nil {
 		select {
@@ -274,6 +278,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		unkeeping.Go(func() { w.unkeep(ctx, a, a.stock.drain()) })
 	}
 	stopServers()
+	stopFences()
 	close(w.stopped)
 	unkeeping.Wait()
 	sweeping.Wait()

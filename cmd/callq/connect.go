@@ -67,6 +67,14 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 // was killed did: their calls need not wait for the end of their leases.
 func inherit(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, log *slog.Logger) error {
 	books := ledger.New(rdb)
+	// Nobody lives who could give back what this Redis has forgotten.
+	queues, err := books.Queues(ctx)
+	if err == nil {
+		err = books.OpenAlone(ctx, queues...)
+	}
+	if err != nil {
+		return err
+	}
 	n, err := books.EndLeases(ctx)
 	if err != nil || n == 0 {
 		return err

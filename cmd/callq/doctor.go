@@ -37,7 +37,11 @@ type doctor struct {
 	desk *desk // nil before Redis was reached
 	// mend tells to mend what can be mended without loss.
 	mend bool
-	list []diagnosis
+	// accept tells to let calls be sent that may have been sent before Redis was
+	// restored; yes not to ask. maybeSent are those calls.
+	accept, yes bool
+	maybeSent   []maybeSent
+	list        []diagnosis
 }
 
 // check is a thing to look at. An error is one that kept it from looking.
@@ -62,6 +66,7 @@ var (
 		{"persistence", checkPersistence},
 		{"clock", checkClock},
 		{"workers", checkWorkers},
+		{"fence", checkFence},
 		{"circuits", checkCircuits},
 		{"queues", checkQueues},
 		{"tasks", checkTasks},
@@ -72,7 +77,7 @@ var (
 )
 
 func (a *app) doctorCommand() *cobra.Command {
-	mend := false
+	mend, accept, yes := false, false, false
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what keeps calls from being made",
@@ -81,18 +86,27 @@ being made or remembered, and say what to do about it. The exit status is 1 wher
 something was found; notes are no finding. callq audit checks the books.
 
 With --mend it puts back calls that no worker would find any more, and queues that
-asynq's tools do not show.`,
+asynq's tools do not show.
+
+A Redis that was restored from a backup, or whose replica took over, may have
+forgotten that calls were sent. Workers that live give back what they know; where
+that is not all, no call starts that must not be sent twice. --accept-restore lists
+the calls that may have been sent already, and lets them be sent. Run it after each
+restore of which no worker with its memory is left, before callq work. On a terminal
+it asks first, unless --yes is given.`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.config(config.Flag{}, config.Flag{})
 			if err != nil {
 				return err
 			}
-			d := &doctor{app: a, cfg: cfg, mend: mend}
+			d := &doctor{app: a, cfg: cfg, mend: mend, accept: accept, yes: yes}
 			return errors.Join(d.examine(cmd.Context()), d.tell())
 		},
 	}
 	cmd.Flags().BoolVar(&mend, "mend", false, "mend what can be mended without loss")
+	cmd.Flags().BoolVar(&accept, "accept-restore", false, "list the calls that may have been sent before Redis went back in time, and let them be sent")
+	addYes(cmd, &yes)
 	return cmd
 }
 
@@ -150,7 +164,11 @@ func (d *doctor) tell() error {
 	}
 	var err error
 	if d.json {
-		err = d.printJSON(map[string]any{"healthy": findings == 0, "checks": d.list})
+		report := map[string]any{"healthy": findings == 0, "checks": d.list}
+		if d.accept {
+			report["may_have_been_sent"] = d.maybeSent
+		}
+		err = d.printJSON(report)
 	} else {
 		err = d.print(findings, notes)
 	}

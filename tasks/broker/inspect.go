@@ -23,6 +23,8 @@ type Facts struct {
 	UsedMemory     int64  // bytes
 	Replica        bool   // it follows another server
 	DiskFails      bool   // its append-only file cannot be written
+	// RunID names the server's process: another one after each start.
+	RunID string
 }
 
 // MayEvict reports whether the server throws data away when its memory is full.
@@ -82,6 +84,7 @@ func parseInfo(info string) Facts {
 		EvictionPolicy: field["maxmemory_policy"],
 		AppendOnly:     field["aof_enabled"] == "1",
 		Replica:        field["role"] == "slave",
+		RunID:          field["run_id"],
 	}
 	f.DiskFails = f.AppendOnly && field["aof_last_write_status"] == "err"
 	f.UsedMemory, _ = strconv.ParseInt(field["used_memory"], 10, 64)

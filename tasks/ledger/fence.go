@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -128,7 +129,7 @@ var errNewLife = errors.New("Redis was started again")
 func (l *Ledger) lookAtFences(ctx context.Context, queues ...string) error {
 	l.marks.asking.Lock()
 	defer l.marks.asking.Unlock()
-	seen := func(queue string) int64 { _, seen, _ := l.marks.known(queue); return seen }
+	seen := func(queue string) int64 { return l.marks.known(queue).seen }
 	states, err := l.askFences(ctx, l.gather(), "", seen, queues...)
 	if err != nil {
 		return err
@@ -136,7 +137,7 @@ func (l *Ledger) lookAtFences(ctx context.Context, queues ...string) error {
 	var fresh []string
 	for _, s := range states {
 		shut := s.Closed || s.Wait > 0
-		if life, _, _ := l.marks.known(s.Queue); life != s.Life || shut && l.marks.stale(s.Queue) {
+		if l.marks.known(s.Queue).life != s.Life || shut && l.marks.stale(s.Queue, s.Top) {
 			err = errors.Join(err, l.giveBack(ctx, s))
 			fresh = append(fresh, s.Queue)
 		}
@@ -160,12 +161,12 @@ func (l *Ledger) lookAtFences(ctx context.Context, queues ...string) error {
 func (l *Ledger) giveBack(ctx context.Context, s FenceState) error {
 	k := keysOf(s.Queue)
 	for {
-		list, above, changes := l.marks.lost(s.Queue, s.Base)
+		list, accounted, changes := l.marks.lost(s.Queue, s.Base, s.Top)
 		for {
 			n := min(len(list), giveBackAtOnce)
 			var count any = ""
 			if n == len(list) {
-				count = above
+				count = accounted
 			}
 			args := append(make([]any, 0, 4+5*n), k.recordPrefix(), s.Life, l.marks.name, count)
 			for _, mark := range list[:n] {
@@ -211,29 +212,25 @@ func (l *Ledger) FenceShut(queue string) error {
 func (l *Ledger) mark(ctx context.Context, t *Take, attempt, probe string, decides int) (reply []int64, life string, err error) {
 	k := keysOf(t.Queue)
 	for range 3 {
-		var seen int64
-		var answered time.Time
-		life, seen, answered = l.marks.known(t.Queue)
-		asked := time.Now()
-		if life == "" && attempt != "" {
-			reply = []int64{-2}
-		} else {
+		known := l.marks.known(t.Queue)
+		reply = []int64{-2}
+		if known.life != "" || attempt == "" {
 			reply, err = scriptMark.Run(ctx, l.rdb, []string{k.record(t.ID), l.circuit(t.Queue), k.task(t.ID), k.fence()},
-				t.Generation, attempt, probe, t.Circuit.Epoch, t.Token, decides, t.Mark, life, seen).Int64Slice()
+				t.Generation, attempt, probe, t.Circuit.Epoch, t.Token, decides, t.Mark, known.life, known.seen).Int64Slice()
 		}
 		if err != nil && attempt != "" {
-			l.marks.doubt(t.Queue, asked, answered)
+			l.marks.doubt(t.Queue, known)
 		}
 		if err != nil || reply[0] != -2 {
-			return reply, life, err
+			return reply, known.life, err
 		}
 		if err := l.lookAtFences(ctx, t.Queue); err != nil && !errors.Is(err, errNewLife) {
 			return nil, "", err
 		}
-		if now, _, _ := l.marks.known(t.Queue); life != "" && now != life {
+		if l.marks.known(t.Queue).life != known.life {
 			// The script may have been sent twice, the first time to a Redis that carried
 			// it out and ended then.
-			l.marks.doubt(t.Queue, asked, answered)
+			l.marks.doubt(t.Queue, known)
 		}
 		if shut := l.FenceShut(t.Queue); shut != nil {
 			return nil, "", shut
@@ -312,6 +309,38 @@ func (l *Ledger) AcceptLoss(ctx context.Context, who string, queues ...string) e
 			return ctx.Err()
 		}
 	}
+}
+
+// GivenBack tells that a mark was given back to the record of a call after it was taken:
+// it may have been sent, by a worker that Redis has forgotten. t then has that mark.
+func (l *Ledger) GivenBack(ctx context.Context, t *Take) (bool, error) {
+	r, err := l.rdb.HMGet(ctx, keysOf(t.Queue).record(t.ID), "state", "gen", "starts", "given", "sent", "mark").Result()
+	if err != nil {
+		return false, fmt.Errorf("read whether call %s was sent: %w", t.ID, err)
+	}
+	if State(str(r[0])) != Open || count(str(r[1])) != t.Generation || atoi64(str(r[2])) != t.Token || str(r[3]) != "1" {
+		return false, nil
+	}
+	t.Sent, t.Mark = count(str(r[4])), str(r[5])
+	return t.Sent > 0, nil
+}
+
+// Unmarked yields the open calls of a batch that have no mark: nothing says that they
+// were sent.
+func (l *Ledger) Unmarked(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
+	return l.claimed(ctx, batch, "*", id, func(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
+		rows, err := l.fields(ctx, queue, ids, "state", "sent")
+		if err != nil {
+			return func(yield func(Record, error) bool) { yield(Record{}, err) }
+		}
+		var open []string
+		for i, row := range rows {
+			if State(row[0]) == Open && row[1] == "" {
+				open = append(open, ids[i])
+			}
+		}
+		return l.each(ctx, queue, open)
+	})
 }
 
 // OpenAlone begins a new life of Redis for queues that no living process has marks of:

@@ -34,14 +34,6 @@ type madeMark struct {
 	sent bool
 }
 
-// doubt is a mark that Redis may have made, though its answer did not arrive. Its call
-// was not sent.
-type doubt struct {
-	// seen is a number below that of the mark.
-	seen int64
-	at   time.Time
-}
-
 // marks are the marks that this process has made and may have to give back, with what
 // it knows of the queues' fences. They are safe for concurrent use.
 type marks struct {
@@ -71,10 +63,16 @@ type queueMarks struct {
 	// answered is when Redis has answered last.
 	answered time.Time
 	made     []madeMark // by number
-	doubts   []doubt
+	// high is the highest number of a mark in Redis's answers.
+	high int64
+	// doubts are marks that Redis may have made, though its answer did not arrive, so
+	// that their calls were not sent: for each a number below that of the mark.
+	doubts []int64
 	// changes counts what has changed of made and doubts, given is how many of them
 	// were given back.
 	changes, given int
+	// top is the fence's then.
+	top int64
 	// shut is until when no mark is made, as far as is known; closed tells that a
 	// person, or another worker, has to open the fence.
 	shut   time.Time
@@ -93,13 +91,20 @@ func (m *marks) of(queue string) *queueMarks {
 	return q
 }
 
-// known returns the life in which marks may be made, the highest number seen, and when
-// Redis has answered last.
-func (m *marks) known(queue string) (life string, seen int64, answered time.Time) {
+// knownFence is what a process knows of a fence when it asks for a mark.
+type knownFence struct {
+	// life is the one in which it makes marks, seen and high are as in [queueMarks].
+	life       string
+	seen, high int64
+	// asked is now, answered when Redis has answered last.
+	asked, answered time.Time
+}
+
+func (m *marks) known(queue string) knownFence {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	q := m.of(queue)
-	return q.life, q.seen, q.answered
+	return knownFence{q.life, q.seen, q.high, time.Now(), q.answered}
 }
 
 // remember notes a mark that was made in a life, before its call is sent. It returns
@@ -112,7 +117,7 @@ func (m *marks) remember(queue, life string, mark madeMark) bool {
 	if q.life != life {
 		return false
 	}
-	q.answered = time.Now()
+	q.answered, q.high = time.Now(), max(q.high, mark.number)
 	q.changes++
 	at, known := q.find(mark.number)
 	if known {
@@ -175,42 +180,51 @@ func (m *marks) back(queue string, number int64) {
 	}
 }
 
-// doubt notes a question that was not answered with a number, and was asked when Redis
-// had answered last at the given time.
-func (m *marks) doubt(queue string, asked, answered time.Time) {
-	if asked.After(answered.Add(doubtFor)) {
+// doubt notes a question for a mark that was not answered with a number.
+func (m *marks) doubt(queue string, k knownFence) {
+	if k.life == "" || k.asked.After(k.answered.Add(doubtFor)) {
 		return // Redis was away already
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	q := m.of(queue)
 	q.changes++
-	q.doubts = append(q.doubts, doubt{q.seen, time.Now()})
+	q.doubts = append(q.doubts, k.high)
 	if len(q.doubts) > mostDoubts {
 		q.doubts = slices.Clone(q.doubts[1:])
 	}
 }
 
-// lost are the marks to be written to a life that began at base. above is how many
-// numbers above base this process accounts for, changes what is to be passed to enter.
-func (m *marks) lost(queue string, base int64) (list []madeMark, above, changes int) {
+// lost are the marks to be written to a life that began at base. accounted is how many
+// numbers above base, and up to top, this process accounts for, changes what is to be
+// passed to enter.
+func (m *marks) lost(queue string, base, top int64) (list []madeMark, accounted, changes int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	q := m.of(queue)
 	for _, mark := range q.made {
 		if mark.number > base {
-			above++
+			accounted++
 		}
 		if mark.sent {
 			list = append(list, mark) // whatever its number: what is there is left
 		}
 	}
-	for _, d := range q.doubts {
-		if d.seen >= base || time.Since(d.at) < time.Minute {
-			above++
+	return list, accounted + q.doubtful(base, top), q.changes
+}
+
+// doubtful is how many numbers above base, and up to top, can be those of marks without
+// an answer.
+func (q *queueMarks) doubtful(base, top int64) int {
+	low, n := top, 0
+	for _, high := range q.doubts {
+		if high = max(high, base); high < top {
+			low, n = min(low, high), n+1
 		}
 	}
-	return list, above, q.changes
+	from, _ := q.find(low + 1)
+	to, _ := q.find(top + 1)
+	return min(n, int(top-low)-(to-from))
 }
 
 // enter makes a life the one in which marks are made, unless something has changed that
@@ -222,7 +236,7 @@ func (m *marks) enter(queue, life string, top int64, changes int) bool {
 	if q.changes != changes {
 		return false
 	}
-	q.life, q.laterAt, q.given = life, time.Time{}, changes
+	q.life, q.laterAt, q.given, q.top = life, time.Time{}, changes, top
 	for n := len(q.made); n > 0 && q.made[n-1].number > top && !q.made[n-1].sent; n-- {
 		q.made = q.made[:n-1]
 	}
@@ -234,7 +248,7 @@ func (m *marks) learn(queue string, s FenceState) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	q, now := m.of(queue), time.Now()
-	q.answered = now
+	q.answered, q.high = now, max(q.high, s.Made)
 	if q.life == s.Life {
 		if !q.laterAt.IsZero() && now.Sub(q.laterAt) >= certainAfter {
 			q.seen, q.laterAt = max(q.seen, q.later), time.Time{}
@@ -250,11 +264,11 @@ func (m *marks) learn(queue string, s FenceState) {
 }
 
 // stale tells that there is something to give back that came after the last time.
-func (m *marks) stale(queue string) bool {
+func (m *marks) stale(queue string, top int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	q := m.of(queue)
-	return q.changes != q.given
+	return q.changes != q.given || q.top != top
 }
 
 // asked are the queues about which this process has to ask: those whose fence it knows.

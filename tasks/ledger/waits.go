@@ -30,6 +30,8 @@ type Waits struct {
 	// Retry are calls that come back after a pause, Scheduled those whose not_before
 	// is to come.
 	Retry, Scheduled Delayed
+	// Fence is what Redis says of the queue's fence.
+	Fence FenceState
 }
 
 // Delayed are the delayed calls of a queue.
@@ -56,6 +58,7 @@ func (l *Ledger) Waits(ctx context.Context, now time.Time, queues []string, batc
 	asked := make([]waitsReply, len(queues))
 	for i, queue := range queues {
 		asked[i] = askWaits(ctx, pipe, keysOf(queue), now)
+		asked[i].fence = pipe.HGetAll(ctx, keysOf(queue).fence())
 	}
 	if err := exec(ctx, pipe); err != nil {
 		return nil, fmt.Errorf("look why calls wait: %w", err)
@@ -72,6 +75,7 @@ func (l *Ledger) Waits(ctx context.Context, now time.Time, queues []string, batc
 	list := make([]Waits, len(queues))
 	for i, queue := range queues {
 		list[i] = asked[i].waits(queue, batches)
+		list[i].Fence = fenceFrom(queue, asked[i].fence.Val(), now, l.gather())
 	}
 	return list, nil
 }
@@ -85,6 +89,7 @@ type waitsReply struct {
 	overdue         *redis.IntCmd
 	firstLease      *redis.ZSliceCmd
 	retry, schedule delayedReply
+	fence           *redis.MapStringStringCmd
 }
 
 // delayedReply are the questions about one set of delayed calls.

@@ -115,6 +115,7 @@ func decide(u Upstream, f Facts) []Reason {
 	stopped := d.memory()
 	stopped = d.account() || stopped
 	flows := all.Pending > 0 && !stopped
+	d.fences()
 	d.lost()
 	if !stopped {
 		d.concurrency()
@@ -310,6 +311,34 @@ func Answer(r circuit.Record) string {
 		said += "; x-correlation-id " + r.CorrelationID
 	}
 	return said
+}
+
+// fences are those of a Redis that may have forgotten that calls were sent. How many of
+// the calls must not be sent twice is not known.
+func (d *deciding) fences() {
+	var shut *ledger.FenceState
+	for i := range d.u.Queues {
+		f := &d.u.Queues[i].Fence
+		if (f.Closed || f.Wait > 0) && (shut == nil || f.Closed && !shut.Closed) {
+			shut = f
+		}
+	}
+	if shut == nil {
+		return
+	}
+	r := Reason{
+		Kind: Fence, Since: shut.Shut, Some: true,
+		Why:  "Redis was started again or has failed over, and workers give back which calls were sent",
+		Ends: "calls that must not be sent twice go on then", Until: d.now.Add(shut.Wait),
+	}
+	if shut.Closed {
+		r.Until = time.Time{}
+		r.Why = "Redis has gone back in time, and the worker is gone that knows which calls were sent"
+		r.Ends = "calls that must not be sent twice go on when a person lets them"
+		r.Todo = "see which may have been sent, and let them go, with " + d.command("doctor --accept-restore")
+		r.Some = d.all.Pending > 0
+	}
+	d.add(r)
 }
 
 // lost are calls whose worker was killed or has stopped.

@@ -97,6 +97,12 @@ func TestEveryReasonIsSaidWithItsCauseItsTimesAndWhatToDo(t *testing.T) {
 			"api: 2 calls wait: the worker that had them was killed or has stopped, since 17:59:50; another worker takes them up within a minute"},
 		{Concurrency, func(_ *Facts, u *Upstream) { u.Queues[0].Active = 16 },
 			"api: 5 calls wait: all 16 calls that concurrency allows are under way, here or in other processes; the next goes out when one of them ends; raise concurrency of the upstream if the API allows more"},
+		{Fence, func(_ *Facts, u *Upstream) {
+			u.Queues[0].Fence = ledger.FenceState{Life: "l", Shut: now.Add(-time.Second), Wait: 2 * time.Second}
+		}, "api: calls wait: Redis was started again or has failed over, and workers give back which calls were sent, since 17:59:59, until 18:00:02; calls that must not be sent twice go on then"},
+		{Fence, func(_ *Facts, u *Upstream) {
+			u.Queues[0].Fence = ledger.FenceState{Life: "l", Shut: now.Add(-time.Hour), Closed: true, Top: 5}
+		}, "api: calls wait: Redis has gone back in time, and the worker is gone that knows which calls were sent, since 17:00:00; calls that must not be sent twice go on when a person lets them; see which may have been sent, and let them go, with callq doctor --accept-restore"},
 		{Endpoint, func(_ *Facts, u *Upstream) {
 			u.Queues[0].Retry = delayed(time.Hour, time.Hour, 4)
 			u.Endpoints = []circuit.Record{{Name: circuit.Name{Upstream: "api", Endpoint: "GET /a"}, State: circuit.Open, Reason: "permission", Class: "quota", Code: "67200004",

@@ -120,6 +120,10 @@ func TestWhatHoldsCallsInRedisIsRead(t *testing.T) {
 			must(t, rdb, "RPUSH", "asynq:{api}:active", id)
 			must(t, rdb, "ZADD", "asynq:{api}:lease", time.Now().Add(-time.Minute).Unix(), id)
 		}, "api: 1 call waits: the worker that had them was killed or has stopped, since "},
+		{Fence, func(t *testing.T, rdb redis.UniversalClient) {
+			must(t, rdb, "HSET", "callq:{api}:fence", "top", 7, "since", 1, "shut", time.Now().UnixMilli())
+			must(t, rdb, "HDEL", "callq:{api}:fence", "open")
+		}, "api: calls wait: Redis has gone back in time, and the worker is gone that knows which calls were sent, since "},
 		{Concurrency, func(t *testing.T, rdb redis.UniversalClient) {
 			for i := range 4 {
 				must(t, rdb, "RPUSH", "asynq:{api}:active", i)

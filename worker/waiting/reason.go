@@ -23,6 +23,7 @@ const (
 	Probe       Kind = "probe"       // one call finds out whether the account works again
 	Limit       Kind = "limit"       // a limit is used up
 	Budget      Kind = "budget"      // a budget is used up
+	Fence       Kind = "fence"       // Redis may have forgotten that calls were sent
 	LostLease   Kind = "lost_lease"  // a worker was killed or stopped
 	Concurrency Kind = "concurrency" // as many calls are under way as may be
 	Endpoint    Kind = "endpoint"    // the circuit of an endpoint is open

@@ -20,6 +20,6 @@ if r.err or r[1] ~= 'open' or r[2] ~= ARGV[1] or (r[3] or '0') ~= ARGV[2]
 end
 -- First of the writes: it needs no memory, and a script that has written may go
 -- on when Redis is full.
-redis.call('HDEL', KEYS[1], 'sent', 'mark', 'no')
+redis.call('HDEL', KEYS[1], 'sent', 'mark', 'no', 'given')
 redis.call('HSET', KEYS[1], 'settled', ARGV[2], unpack(ARGV, 4))
 return {1, tonumber(redis.pcall('HGET', KEYS[2], 'streak')) or 0}

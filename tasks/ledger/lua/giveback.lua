@@ -10,6 +10,9 @@
 -- ARGV[5..] for each mark the call's id, the generation, the attempt's number, what
 --           tells this worker's mark from another's, and the mark's number
 --
+-- The field given tells whoever has taken the call since that the mark is none of a
+-- worker that has taken it at the same time.
+--
 -- A record that is missing, has ended or moved on is left, and so is another mark.
 -- Returns how many marks were written, -1 where another life has begun meanwhile.
 -- Running it twice, as after a lost reply, changes nothing.
@@ -22,7 +25,7 @@ for i = 5, #ARGV, 5 do
   local record = ARGV[1] .. ARGV[i]
   local r = redis.pcall('HMGET', record, 'state', 'gen', 'sent')
   if not r.err and r[1] == 'open' and r[2] == ARGV[i + 1] and not r[3] then
-    redis.call('HSET', record, 'sent', ARGV[i + 2], 'mark', ARGV[i + 3], 'no', ARGV[i + 4])
+    redis.call('HSET', record, 'sent', ARGV[i + 2], 'mark', ARGV[i + 3], 'no', ARGV[i + 4], 'given', 1)
     written = written + 1
   end
 end

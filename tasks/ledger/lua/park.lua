@@ -45,6 +45,6 @@ if active == 1 then
   redis.call('HSET', KEYS[4], 'state', 'pending', 'pending_since', ARGV[3])
   redis.call('RPUSH', KEYS[3], ARGV[1])
 end
-redis.call('HDEL', KEYS[5], 'sent', 'mark', 'no')
+redis.call('HDEL', KEYS[5], 'sent', 'mark', 'no', 'given')
 redis.call('HSET', KEYS[5], 'settled', ARGV[5], unpack(ARGV, 7))
 return {1, streak}

@@ -37,7 +37,7 @@ if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
   return -1
 end
 local bytes = redis.call('HSTRLEN', KEYS[5], 'body')
-redis.call('HDEL', KEYS[5], 'out', 'body', 'freed', 'type', 'ended', 'group', 'assumed', 'sent', 'mark', 'no', 'starts', 'settled', 'attempts',
+redis.call('HDEL', KEYS[5], 'out', 'body', 'freed', 'type', 'ended', 'group', 'assumed', 'sent', 'mark', 'no', 'given', 'starts', 'settled', 'attempts',
   'parked', 'first', 'held_base', 'held_own', 'parked_at', 'log', 'alone')
 redis.call('HSET', KEYS[5], 'state', 'open', 'gen', ARGV[2] + 1, 'lineage', ARGV[5])
 own('hash', KEYS[6], KEYS[10])

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker"
+)
+
+// maybeSent is a call that a Redis which has gone back in time has open, and that may
+// have been sent all the same.
+type maybeSent struct {
+	Batch    string `json:"batch"`
+	Key      string `json:"key"`
+	ID       string `json:"id"`
+	Upstream string `json:"upstream"`
+	Method   string `json:"method"`
+	Path     string `json:"path"`
+}
+
+// linesOfMaybeSent is how many of these calls are printed; --json has all.
+const linesOfMaybeSent = 1000
+
+// checkFence looks whether calls that must not be sent twice wait, as Redis may have
+// forgotten that they were sent, and lets them be sent where a person says so.
+func checkFence(ctx context.Context, d *doctor) ([]diagnosis, error) {
+	queues, err := d.desk.ledger.Queues(ctx)
+	if err != nil {
+		return nil, err
+	}
+	fences, err := d.desk.ledger.Fences(ctx, queues...)
+	if err != nil {
+		return nil, err
+	}
+	if d.accept {
+		return d.acceptRestore(ctx, queues, fences)
+	}
+	run, err := d.desk.runID(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []diagnosis
+	restarted := []string{}
+	for _, f := range fences {
+		switch {
+		case f.Closed:
+			list = append(list, diagnosis{
+				Status: found, Detail: fmt.Sprintf("queue %s: Redis has gone back in time, and what the worker knew of %s is gone: no call that must not be sent twice starts, since %s",
+					f.Queue, plural(int(f.Missing()), "sent call"), timeText(f.Shut)),
+				Fix: "see which calls may have been sent, and let them be sent: " + d.next("doctor --accept-restore"),
+			})
+		case f.Wait > 0:
+			list = append(list, diagnosis{
+				Status: noted, Detail: fmt.Sprintf("queue %s: Redis was started again or has failed over; for some seconds workers give back what it may have forgotten", f.Queue),
+			})
+		case run != "" && f.Run != "" && f.Run != run && !d.desk.clustered():
+			restarted = append(restarted, f.Queue)
+		}
+	}
+	if len(restarted) > 0 {
+		list = append(list, diagnosis{
+			Status: noted, Detail: fmt.Sprintf("Redis was started again since %s was sent to last (queue %s)", "a call that must not be sent twice", some(restarted)),
+			Fix: "if it was restored from a backup, before a worker starts: " + d.next("doctor --accept-restore"),
+		})
+	}
+	if run == "" {
+		list = append(list, diagnosis{
+			Status: noted, Detail: "Redis does not tell when it was started again (INFO): that it has gone back in time is noticed only by workers that have seen more",
+			Fix: "let the user of callq run INFO: ACL SETUSER NAME +info",
+		})
+	}
+	return orWell(list, "Redis has forgotten no call that was sent, as far as its workers know"), nil
+}
+
+// runID names the process of Redis; empty where Redis does not tell.
+func (d *desk) runID(ctx context.Context) (string, error) {
+	facts, err := broker.Inspect(ctx, d.conn.Client)
+	if refused := redis.Error(nil); errors.As(err, &refused) {
+		return "", nil
+	}
+	return facts.RunID, err
+}
+
+func (d *desk) clustered() bool { return ledger.Clustered(d.conn.Client) }
+
+// acceptRestore lists the calls that may have been sent, asks, and lets them be sent.
+func (d *doctor) acceptRestore(ctx context.Context, queues []string, fences []ledger.FenceState) ([]diagnosis, error) {
+	if err := d.findMaybeSent(ctx, fences); err != nil {
+		return nil, err
+	}
+	d.tellMaybeSent()
+	if isTerminal(d.stdin) {
+		question := "No call is among them that must not be sent twice. Open the fence?"
+		if n := len(d.maybeSent); n > 0 {
+			question = fmt.Sprintf("Let %s be sent, though %s may have been sent before?", plural(n, "call"), map[bool]string{true: "it", false: "they"}[n == 1])
+		}
+		if err := d.confirm(d.yes, question); errors.Is(err, errDeclined) {
+			return []diagnosis{{Status: noted, Detail: "nothing was accepted"}}, nil
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	if err := d.desk.ledger.AcceptLoss(ctx, whoami(), queues...); err != nil {
+		return nil, err
+	}
+	one := diagnosis{Status: healthy, Detail: "calls that must not be sent twice may start; no call waits that may have been sent before"}
+	if n := len(d.maybeSent); n > 0 {
+		one.Status, one.Detail = mended, fmt.Sprintf("calls that must not be sent twice may start, and with them %s that may have been sent before", plural(n, "call"))
+	}
+	return []diagnosis{one}, nil
+}
+
+// findMaybeSent looks for open calls that must not be sent twice, have no mark, and were
+// accepted before the present life of Redis began.
+func (d *doctor) findMaybeSent(ctx context.Context, fences []ledger.FenceState) error {
+	idempotent, err := d.idempotent()
+	if err != nil {
+		return err
+	}
+	run, err := d.desk.runID(ctx)
+	if err != nil {
+		return err
+	}
+	before := map[string]time.Time{}
+	for _, f := range fences {
+		if run == f.Run || d.desk.clustered() {
+			before[f.Queue] = f.Since // otherwise no worker has noticed yet
+		}
+		if !f.Shut.IsZero() {
+			before[f.Queue] = f.Shut
+		}
+	}
+	batches, err := d.desk.ledger.Batches(ctx)
+	if err != nil {
+		return err
+	}
+	d.maybeSent = []maybeSent{}
+	for _, b := range batches {
+		if b.Counts.Open == 0 {
+			continue
+		}
+		for r, err := range d.desk.ledger.Unmarked(ctx, b.Name, tasks.TaskID) {
+			if err != nil {
+				return err
+			}
+			if at := before[r.Queue]; !at.IsZero() && r.AcceptedAt.After(at) {
+				continue
+			}
+			c, err := tasks.Decode(r.Content)
+			if err != nil || idempotent(c) {
+				continue
+			}
+			d.maybeSent = append(d.maybeSent, maybeSent{
+				Batch: b.Name, Key: r.Key, ID: r.ID, Upstream: c.Upstream, Method: c.Method, Path: c.Path,
+			})
+		}
+	}
+	return nil
+}
+
+// idempotent tells whether a call may be sent twice, by the configuration; of an
+// upstream that it does not name, by the defaults.
+func (d *doctor) idempotent() (func(tasks.Call) bool, error) {
+	rules := map[string]func(tasks.Call) bool{}
+	add := func(name string, u worker.Upstream) (err error) {
+		rules[name], err = worker.IdempotentCalls(u)
+		return err
+	}
+	policies, err := policiesOf(d.cfg)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := policy.Preset("http")
+	if err != nil {
+		return nil, err
+	}
+	err = add("", worker.Upstream{Policy: plain, Idempotent: config.DefaultIdempotent()})
+	for i, u := range d.cfg.Upstreams {
+		w := upstreamOf(u)
+		w.Policy = policies[i]
+		err = errors.Join(err, add(u.Name, w))
+	}
+	return func(c tasks.Call) bool {
+		if of := rules[c.Upstream]; of != nil {
+			return of(c)
+		}
+		return rules[""](c)
+	}, err
+}
+
+// tellMaybeSent prints the calls, one a line.
+func (d *doctor) tellMaybeSent() {
+	if d.json || len(d.maybeSent) == 0 {
+		return
+	}
+	text := &errWriter{w: d.stdout}
+	fmt.Fprintf(text, "%s must not be sent twice, and may have been sent before Redis went back in time:\n", plural(len(d.maybeSent), "call"))
+	for _, c := range d.maybeSent[:min(len(d.maybeSent), linesOfMaybeSent)] {
+		fmt.Fprintln(text, "  "+printable(strings.Join([]string{c.Key, c.ID, c.Batch, c.Method, c.Path}, "  ")))
+	}
+	if n := len(d.maybeSent) - linesOfMaybeSent; n > 0 {
+		fmt.Fprintf(text, "  and %s; %s lists all\n", plural(n, "other call"), d.next("doctor --accept-restore --json"))
+	}
+	fmt.Fprintf(text, "Those that must not be sent can be cancelled before a worker runs: %s, or one by one in asynqmon.\n\n", d.next("batch cancel NAME"))
+}

@@ -1,0 +1,298 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+)
+
+// awaitOpen has workers ask about the fence, as they do each half second, until it is
+// open.
+func awaitOpen(t *testing.T, queue string, workers ...*desk) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		shut := false
+		for _, d := range workers {
+			if err := d.l.WatchFences(t.Context()); err != nil && !errors.Is(err, errNewLife) {
+				t.Logf("ask about the fence: %v", err) // Redis has just started
+				shut = true
+			}
+			shut = shut || d.l.FenceShut(queue) != nil
+		}
+		if !shut {
+			return
+		}
+		if time.Now().After(deadline) {
+			s, err := workers[0].l.Fences(t.Context(), queue)
+			t.Fatalf("the fence does not open: %+v %v", s, err)
+		}
+		pause(t, 100*time.Millisecond)
+	}
+}
+
+func pause(t *testing.T, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-t.Context().Done():
+	}
+}
+
+// mark marks a call as sent, and fails the test where that is not allowed.
+func (d *desk) mark(take *Take) {
+	d.Helper()
+	held, mine, err := d.l.MarkSent(d.Context(), take, 1, true, "")
+	if err != nil || !mine || held != 0 {
+		d.Fatalf("mark %s: held %s, mine %t, %v", take.ID, held, mine, err)
+	}
+}
+
+// refused says that a call may not be sent, and returns why.
+func (d *desk) refused(take *Take) *FenceError {
+	d.Helper()
+	_, mine, err := d.l.MarkSent(d.Context(), take, 1, true, "")
+	var fence *FenceError
+	if mine || !errors.As(err, &fence) {
+		d.Fatalf("mark %s: mine %t, %v; want a fence", take.ID, mine, err)
+	}
+	return fence
+}
+
+func (d *desk) fields(id string) map[string]string {
+	return d.rdb.HGetAll(d.Context(), keysOf("q").record(id)).Val()
+}
+
+// twoWorkers are two processes on one Redis.
+func twoWorkers(t *testing.T) (*brokertest.Server, *desk, *desk) {
+	server := brokertest.Redis(t)
+	return server, newDesk(t, server.Client), newDesk(t, server.Client)
+}
+
+func TestWorkersGiveBackTheMarksThatARestoredRedisHasForgotten(t *testing.T) {
+	t.Parallel()
+	server, a, b := twoWorkers(t)
+	before := a.acceptAndTake("b", "q", "before")
+	a.mark(before)
+	var takes []*Take
+	for _, name := range []string{"k1", "k2", "k3", "k4", "k5"} {
+		takes = append(takes, a.acceptAndTake("b", "q", name))
+	}
+	waits := a.acceptAndTake("b", "q", "waits")
+	old := server.Copy()
+	for i, take := range takes {
+		[]*desk{a, b}[i%2].mark(take)
+	}
+	// One has ended, one has come back, and will be sent again.
+	if _, mine, err := a.l.End(t.Context(), takes[0], Final{State: Done, Ending: Ending{Class: "ok"}}, nil); err != nil || !mine {
+		t.Fatal(mine, err)
+	}
+	if _, mine, err := b.l.Attempt(t.Context(), takes[1], nil); err != nil || !mine {
+		t.Fatal(mine, err)
+	}
+	server.Restore(old)
+
+	if fence := a.refused(waits); fence.Closed {
+		t.Error("the fence is closed before workers had the time to give back")
+	}
+	awaitOpen(t, "q", a, b)
+	for i, take := range takes {
+		r := a.fields(take.ID)
+		if wanted := i != 1; wanted != (r["sent"] == "1" && r["mark"] == take.Mark) {
+			t.Errorf("call %s has sent %q, mark %q; its mark is to be given back: %t", take.ID, r["sent"], r["mark"], wanted)
+		}
+	}
+	a.mark(waits)
+	if no := a.fields(waits.ID)["no"]; no != "7" {
+		t.Errorf("the next mark has number %s, want 7, as six were made", no)
+	}
+}
+
+func TestAFenceClosesWhereTheWorkerThatKnowsIsGoneUntilAPersonAcceptsIt(t *testing.T) {
+	t.Parallel()
+	server, a, dead := twoWorkers(t)
+	takes := []*Take{a.acceptAndTake("b", "q", "k1"), a.acceptAndTake("b", "q", "k2"), a.acceptAndTake("b", "q", "k3")}
+	waits := a.acceptAndTake("b", "q", "waits")
+	old := server.Copy()
+	a.mark(takes[0])
+	dead.mark(takes[1]) // and is killed
+	a.mark(takes[2])
+	server.Restore(old)
+
+	a.refused(waits)
+	deadline := time.Now().Add(30 * time.Second)
+	for !a.refused(waits).Closed {
+		if time.Now().After(deadline) {
+			t.Fatal("the fence does not close")
+		}
+		pause(t, 100*time.Millisecond)
+	}
+	states, err := a.l.Fences(t.Context(), "q")
+	if err != nil || len(states) != 1 {
+		t.Fatal(states, err)
+	}
+	if s := states[0]; !s.Closed || s.Missing() != 1 || s.Shut.IsZero() || s.Top != 3 {
+		t.Errorf("the fence says %+v, want it closed with one mark missing", s)
+	}
+	if a.fields(takes[0].ID)["sent"] != "1" || a.fields(takes[1].ID)["sent"] != "" {
+		t.Error("the worker that lives has not given back its own mark alone")
+	}
+
+	// Redis starts again: what is missing stays missing.
+	server.Restart()
+	pause(t, time.Second)
+	for i := 0; ; i++ {
+		if fence := a.refused(waits); fence.Closed {
+			break
+		}
+		if i > 100 {
+			t.Fatal("after a restart of Redis the fence does not close again")
+		}
+		pause(t, 100*time.Millisecond)
+	}
+
+	// The next worker has no memory.
+	next := newDesk(t, server.Client)
+	next.refused(waits)
+	if err := next.l.AcceptLoss(t.Context(), "ann", "q"); err != nil {
+		t.Fatal(err)
+	}
+	awaitOpen(t, "q", a, next)
+	next.mark(waits)
+}
+
+func TestAPlainRestartOfRedisCostsNothingButTheTimeToGiveBack(t *testing.T) {
+	t.Parallel()
+	server, a, b := twoWorkers(t)
+	a.mark(a.acceptAndTake("b", "q", "k1"))
+	b.mark(a.acceptAndTake("b", "q", "k2"))
+	waits := a.acceptAndTake("b", "q", "waits")
+	began := time.Now()
+	server.Restart()
+	awaitOpen(t, "q", a, b)
+	a.mark(waits)
+	if took := time.Since(began); took < fenceGather {
+		t.Errorf("a call was sent after %s, before workers had the time to give back", took)
+	}
+}
+
+// A user who may not ask for INFO has no names of lives: a worker that has seen more
+// notices all the same.
+func TestAWorkerThatHasSeenMoreNoticesThatRedisHasGoneBackWhereRedisDoesNotTell(t *testing.T) {
+	t.Parallel()
+	server, a, b := twoWorkers(t)
+	if err := server.Client.Do(t.Context(), "ACL", "SETUSER", "default", "-info").Err(); err != nil {
+		t.Fatal(err)
+	}
+	sent, waits := a.acceptAndTake("b", "q", "k1"), a.acceptAndTake("b", "q", "waits")
+	old := server.Copy()
+	a.mark(sent)
+	server.Restore(old)
+	if err := server.Client.Do(t.Context(), "ACL", "SETUSER", "default", "-info").Err(); err != nil {
+		t.Fatal(err)
+	}
+	// b may mark, as far as Redis tells it, until a has looked.
+	a.refused(waits)
+	b.refused(waits)
+	awaitOpen(t, "q", a, b)
+	if r := a.fields(sent.ID); r["mark"] != sent.Mark {
+		t.Errorf("the mark was not given back: %v", r)
+	}
+	b.mark(waits)
+}
+
+// What Redis carried out and could not answer any more was not sent, and keeps no fence
+// shut.
+func TestAMarkWithoutAnAnswerKeepsNoFenceShut(t *testing.T) {
+	t.Parallel()
+	server, a, b := twoWorkers(t)
+	first, lost, last := a.acceptAndTake("b", "q", "k1"), a.acceptAndTake("b", "q", "k2"), a.acceptAndTake("b", "q", "k3")
+	waits := a.acceptAndTake("b", "q", "waits")
+	old := server.Copy()
+	a.mark(first)
+	deaf := &deafTo{sha: scriptMark.Hash()}
+	client := redis.NewClient(server.Client.Options())
+	t.Cleanup(func() { _ = client.Close() })
+	client.AddHook(deaf)
+	b.l.rdb = client
+	b.l.marks.learn("q", FenceState{Life: "none"}) // Redis has just answered
+	if err := b.l.lookAtFences(t.Context(), "q"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := b.l.MarkSent(t.Context(), lost, 1, true, ""); err == nil {
+		t.Fatal("a mark without an answer was taken for one")
+	}
+	a.mark(last)
+	server.Restore(old)
+	a.refused(waits)
+	awaitOpen(t, "q", a, b)
+	if r := a.fields(lost.ID); r["sent"] != "" {
+		t.Errorf("a call that was not sent has a mark: %v", r)
+	}
+	a.mark(waits)
+}
+
+// deafTo hides the answers to one script.
+type deafTo struct {
+	redis.Hook
+	sha string
+}
+
+func (d *deafTo) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (d *deafTo) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (d *deafTo) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if args := cmd.Args(); len(args) > 1 && args[1] == d.sha && err == nil {
+			err = errors.New("the connection was cut")
+			cmd.SetErr(err)
+		}
+		return err
+	}
+}
+
+// A process remembers so many marks; those of before it cannot give back.
+func TestAProcessThatHasForgottenMarksDoesNotOpenTheFenceAsIfItKnewThem(t *testing.T) {
+	m := newMarks()
+	m.enter("q", "life", 0, 0)
+	for n := range int64(mostMarks + 10) {
+		if !m.remember("q", "life", madeMark{number: n + 1, id: fmt.Sprint(n)}) || !m.send("q", "life", n+1) {
+			t.Fatal("a mark is not remembered")
+		}
+	}
+	list, above, _ := m.lost("q", 0, mostMarks+10)
+	if len(list) != mostMarks || above != mostMarks || list[0].number != 11 {
+		t.Errorf("%d marks are given back, %d accounted for, the first %d", len(list), above, list[0].number)
+	}
+}
+
+// The answer of a Redis that has ended arrives late.
+func TestAMarkOfALifeThatIsOverIsNotSent(t *testing.T) {
+	m := newMarks()
+	m.enter("q", "one", 0, 0)
+	if !m.remember("q", "one", madeMark{number: 1}) {
+		t.Fatal("the first mark is refused")
+	}
+	_, _, changes := m.lost("q", 0, mostMarks+10)
+	if !m.enter("q", "two", 0, changes) {
+		t.Fatal("the new life is refused though all was given back")
+	}
+	if m.send("q", "one", 1) || m.remember("q", "one", madeMark{number: 2}) {
+		t.Error("a call is sent by the mark of a life that is over")
+	}
+	// What comes while marks are given back has them given back again.
+	_, _, changes = m.lost("q", 0, mostMarks+10)
+	m.remember("q", "two", madeMark{number: 3})
+	if m.enter("q", "three", 3, changes) {
+		t.Error("a mark that came meanwhile was not given back")
+	}
+}
