@@ -17,11 +17,12 @@ type Ledger struct {
 	finishers sync.Map // by queue
 	writers   sync.Map // by the client of the process that writes
 	marks     *marks
+	last      *lastEndings
 }
 
 // New makes a Ledger on the given Redis.
 func New(rdb redis.UniversalClient) *Ledger {
-	return &Ledger{rdb: rdb, clustered: Clustered(rdb), marks: newMarks()}
+	return &Ledger{rdb: rdb, clustered: Clustered(rdb), marks: newMarks(), last: &lastEndings{}}
 }
 
 // Entry is a call about to be accepted.

@@ -50,6 +50,9 @@ func (l *Ledger) End(ctx context.Context, t *Take, f Final, a *Attempt) (streak 
 	if e.err != nil {
 		return 0, false, fmt.Errorf("record the ending of call %s: %w", t.ID, e.err)
 	}
+	if e.mine {
+		l.last.remember(t.Queue, e)
+	}
 	return e.streak, e.mine, nil
 }
 

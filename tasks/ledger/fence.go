@@ -156,10 +156,13 @@ func (l *Ledger) lookAtFences(ctx context.Context, queues ...string) error {
 	return nil
 }
 
-// giveBack writes all marks that this process has made to a new life which has no mark
-// at the call, and goes on in that life.
+// giveBack tells a new life of the endings and the marks of this process that it does not
+// know, and goes on in that life.
 func (l *Ledger) giveBack(ctx context.Context, s FenceState) error {
 	k := keysOf(s.Queue)
+	if err := l.tellEndings(ctx, s.Queue); err != nil {
+		return fmt.Errorf("record endings of queue %q that Redis has forgotten: %w", s.Queue, err)
+	}
 	for {
 		list, accounted, changes := l.marks.lost(s.Queue, s.Base, s.Top)
 		for {

@@ -89,7 +89,7 @@ func TestWorkersGiveBackTheMarksThatARestoredRedisHasForgotten(t *testing.T) {
 		[]*desk{a, b}[i%2].mark(take)
 	}
 	// One has ended, one has come back, and will be sent again.
-	if _, mine, err := a.l.End(t.Context(), takes[0], Final{State: Done, Ending: Ending{Class: "ok"}}, nil); err != nil || !mine {
+	if _, mine, err := a.l.End(t.Context(), takes[0], Final{State: Done, Ending: Ending{Class: "ok"}, Body: []byte("answer")}, nil); err != nil || !mine {
 		t.Fatal(mine, err)
 	}
 	if _, mine, err := b.l.Attempt(t.Context(), takes[1], nil); err != nil || !mine {
@@ -101,9 +101,12 @@ func TestWorkersGiveBackTheMarksThatARestoredRedisHasForgotten(t *testing.T) {
 		t.Error("the fence is closed before workers had the time to give back")
 	}
 	awaitOpen(t, "q", a, b)
-	for i, take := range takes {
+	if r := a.record("q", takes[0].ID); r.State != Done || r.Ending == nil || r.Ending.Class != "ok" || string(r.Body) != "answer" {
+		t.Errorf("the call that had ended is %s: %+v", r.State, r.Ending)
+	}
+	for i, take := range takes[1:] {
 		r := a.fields(take.ID)
-		if wanted := i != 1; wanted != (r["sent"] == "1" && r["mark"] == take.Mark) {
+		if wanted := i != 0; wanted != (r["sent"] == "1" && r["mark"] == take.Mark) {
 			t.Errorf("call %s has sent %q, mark %q; its mark is to be given back: %t", take.ID, r["sent"], r["mark"], wanted)
 		}
 	}
