@@ -181,7 +181,9 @@ func commandOf(cmd redis.Cmder) command {
 		c.kind = "take"
 	case len(c.keys) > 0 && strings.HasSuffix(c.keys[0], ":limits"):
 		c.kind = c.args[0] + " slot"
-	case len(c.keys) == 3 && len(c.args) == 7:
+	case len(c.keys) > 0 && strings.HasSuffix(c.keys[0], ":fence"):
+		c.kind = "fence"
+	case len(c.keys) == 4 && strings.HasSuffix(c.keys[3], ":fence"):
 		c.kind = "mark"
 	case len(c.keys) == 2:
 		c.kind = "attempt"

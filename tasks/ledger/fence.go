@@ -127,8 +127,12 @@ var errNewLife = errors.New("Redis was started again")
 // lookAtFences asks about fences, and gives back to each new life what it may have
 // forgotten.
 func (l *Ledger) lookAtFences(ctx context.Context, queues ...string) error {
-	l.marks.asking.Lock()
-	defer l.marks.asking.Unlock()
+	select {
+	case l.marks.asking <- struct{}{}:
+		defer func() { <-l.marks.asking }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	seen := func(queue string) int64 { return l.marks.known(queue).seen }
 	states, err := l.askFences(ctx, l.gather(), "", seen, queues...)
 	if err != nil {

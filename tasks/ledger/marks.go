@@ -39,8 +39,8 @@ type madeMark struct {
 type marks struct {
 	// name tells this process from others that work on the same queues.
 	name string
-	// asking is held by who asks about fences and gives marks back.
-	asking sync.Mutex
+	// asking has room for one, who asks about fences and gives marks back.
+	asking chan struct{}
 
 	mu     sync.Mutex
 	queues map[string]*queueMarks
@@ -79,7 +79,9 @@ type queueMarks struct {
 	closed bool
 }
 
-func newMarks() *marks { return &marks{name: rand.Text(), queues: map[string]*queueMarks{}} }
+func newMarks() *marks {
+	return &marks{name: rand.Text(), asking: make(chan struct{}, 1), queues: map[string]*queueMarks{}}
+}
 
 // of returns what is known of a queue; m.mu is held.
 func (m *marks) of(queue string) *queueMarks {
