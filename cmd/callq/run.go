@@ -308,6 +308,10 @@ func (s *session) goOn(e *past) error {
 	if n := len(e.gone); n > 0 {
 		s.progress.say("%s replaced; %s in %s", verbalOf(n, "earlier result", "is", "are"), map[bool]string{true: "it is", false: "they are"}[n == 1], s.out.replaced())
 	}
+	// The notes of calls that have a result go only once that is safe.
+	if err := s.out.sync(); err != nil {
+		return err
+	}
 	return s.sent.rewrite()
 }
 

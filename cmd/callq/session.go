@@ -80,7 +80,7 @@ type session struct {
 	synced   time.Time
 	before   int // calls that had ended before
 	// written is how many calls have their results in the results file, unwritten
-	// the keys and digests of results that were added and may not be there yet.
+	// the keys and digests of results that may not be on its disk yet.
 	written   atomic.Int64
 	unwritten [][2]string
 	// horizons are how far the batches had ended before, and known counts the
@@ -484,10 +484,6 @@ func (s *session) flush() error {
 	if err := s.out.flush(); err != nil {
 		return s.flushed(err)
 	}
-	for _, call := range s.unwritten {
-		s.sent.ended(call[0], call[1])
-	}
-	s.unwritten = s.unwritten[:0]
 	s.written.Store(int64(s.plan.accepted - s.plan.open()))
 	return nil
 }
@@ -505,6 +501,10 @@ func (s *session) sync(ctx context.Context) error {
 	if err := s.out.sync(); err != nil {
 		return &outError{err, s.next}
 	}
+	for _, call := range s.unwritten {
+		s.sent.ended(call[0], call[1])
+	}
+	s.unwritten = s.unwritten[:0]
 	s.heavy = 0
 	return s.free(ctx)
 }

@@ -51,7 +51,7 @@ func (l *Ledger) End(ctx context.Context, t *Take, f Final, a *Attempt) (streak 
 		return 0, false, fmt.Errorf("record the ending of call %s: %w", t.ID, e.err)
 	}
 	if e.mine {
-		l.last.remember(t.Queue, e)
+		l.last.remember(t, e)
 	}
 	return e.streak, e.mine, nil
 }

@@ -164,8 +164,10 @@ func (l *Ledger) lookAtFences(ctx context.Context, queues ...string) error {
 // know, and goes on in that life.
 func (l *Ledger) giveBack(ctx context.Context, s FenceState) error {
 	k := keysOf(s.Queue)
-	if err := l.tellEndings(ctx, s.Queue); err != nil {
-		return fmt.Errorf("record endings of queue %q that Redis has forgotten: %w", s.Queue, err)
+	if l.marks.known(s.Queue).life != "" { // this process has seen the one before
+		if err := l.tellEndings(ctx, s.Queue); err != nil {
+			return fmt.Errorf("record endings of queue %q that Redis has forgotten: %w", s.Queue, err)
+		}
 	}
 	for {
 		list, accounted, changes := l.marks.lost(s.Queue, s.Base, s.Top)

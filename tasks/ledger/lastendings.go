@@ -29,18 +29,21 @@ type lastEndings struct {
 type ended struct {
 	queue string
 	at    time.Time
+	// accepted tells the call from one that was sent again under the same key, to a
+	// Redis that was emptied.
+	accepted time.Time
 	*closing
 }
 
 // remember notes an ending that was recorded.
-func (e *lastEndings) remember(queue string, c *closing) {
+func (e *lastEndings) remember(t *Take, c *closing) {
 	if c.weight > anEnding {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := time.Now()
-	e.list = append(e.list, ended{queue, now, c})
+	e.list = append(e.list, ended{t.Queue, now, t.AcceptedAt, c})
 	e.weight += c.weight
 	for e.head < len(e.list) && (e.weight > endingsWeight || now.Sub(e.list[e.head].at) > endingsFor) {
 		e.weight -= e.list[e.head].weight
@@ -53,12 +56,13 @@ func (e *lastEndings) remember(queue string, c *closing) {
 }
 
 // of are those of a queue, the oldest first.
-func (e *lastEndings) of(queue string) (list []*closing) {
+func (e *lastEndings) of(queue string) (list []ended) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, one := range e.list[e.head:] {
 		if one.queue == queue {
-			list = append(list, &closing{id: one.id, weight: one.weight, args: one.args})
+			one.closing = &closing{id: one.id, weight: one.weight, args: one.args}
+			list = append(list, one)
 		}
 	}
 	return list
@@ -67,7 +71,25 @@ func (e *lastEndings) of(queue string) (list []*closing) {
 // tellEndings records the endings of a queue that this process remembers once more: the
 // first ending of a call stands.
 func (l *Ledger) tellEndings(ctx context.Context, queue string) error {
-	f := &finisher{waiting: l.last.of(queue)}
+	all := l.last.of(queue)
+	if len(all) == 0 {
+		return nil
+	}
+	ids := make([]string, len(all))
+	for i, one := range all {
+		ids[i] = one.id
+	}
+	rows, err := l.fields(ctx, queue, ids, "state", "origin")
+	if err != nil {
+		return err
+	}
+	f := &finisher{}
+	for i, row := range rows {
+		r := recordFromHash(queue, ids[i], map[string]string{"state": row[0], "origin": row[1]})
+		if r.State == Open && r.AcceptedAt.Equal(all[i].accepted) {
+			f.waiting = append(f.waiting, all[i].closing)
+		}
+	}
 	for len(f.waiting) > 0 {
 		together := f.next()
 		l.finish(ctx, queue, together)
