@@ -55,6 +55,7 @@ func TestNothingLeavesOnAKeptConnectionAfterItsTime(t *testing.T) {
 	defer here.Close()
 	defer there.Close()
 	conn := newCountedConn(here, true, &habits{})
+	_ = here.SetDeadline(time.Now().Add(10 * time.Second)) // nobody reads
 	conn.reused = true
 	conn.begin(false, time.Now().Add(-time.Millisecond))
 	if n, err := conn.Write([]byte("GET / HTTP/1.1\r\n\r\n")); n != 0 || !errors.Is(err, errSpent) || !conn.missed() || conn.wrote.Load() != 0 {
