@@ -84,7 +84,9 @@ func TestFleetsKeepTheirPromisesForEverySeed(t *testing.T) {
 			history := liveBySeed(t, pol, seed)
 			t.Logf("seed %d: history %x", seed, history)
 		})
-		made++
+		if made++; made%100 == 0 {
+			fmt.Printf("%d seeds so far, the last one is %d\n", made, seed)
+		}
 	}
 	fmt.Printf("%d seeds from %d on, every %d. of them, in %s\n", made, first+shard, shards, time.Since(began).Round(time.Second))
 }
