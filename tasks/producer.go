@@ -244,7 +244,7 @@ func ResultOf(r ledger.Record) Result {
 		res.UserMessage, res.Advice, res.CorrelationID = e.UserMessage, e.Advice, e.CorrelationID
 		res.Amount, res.Headers = decimalOf(e.Amount), e.Headers
 	}
-	res.Body = BodyOf(r)
+	res.Body, res.BodyFreed = BodyOf(r), r.Freed
 	return res
 }
 

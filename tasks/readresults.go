@@ -157,6 +157,8 @@ func (r *Result) setField(name string, value []byte) (bad *FieldError) {
 		r.Line, bad = parseCount(name, value)
 	case "meta":
 		r.Meta = bytes.Clone(value)
+	case "body_freed":
+		r.BodyFreed = string(value) == "true"
 	case "body":
 		r.Body = bytes.Clone(value)
 	}

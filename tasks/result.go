@@ -65,6 +65,9 @@ type Result struct {
 	Meta json.RawMessage
 	// Body is the answer as ResultBody or EncodedBody made it.
 	Body json.RawMessage
+	// BodyFreed tells that there is no Body because it was freed from Redis after it had
+	// been exported: an earlier results file has it.
+	BodyFreed bool
 }
 
 // EncodeResult appends r to dst as one line with its end. It fails only if Body or Meta is not valid JSON; text that is not UTF-8 gets
@@ -161,6 +164,9 @@ func (r Result) appendJSON(dst []byte) ([]byte, error) {
 	dst = appendTexts(appendName(dst, "headers"), r.Headers)
 	dst = append(appendName(dst, "meta"), meta...)
 	dst = append(appendName(dst, "body"), body...)
+	if r.BodyFreed {
+		dst = append(appendName(dst, "body_freed"), "true"...)
+	}
 	return append(dst, '}'), nil
 }
 

@@ -56,7 +56,9 @@ there is not made again, one that was changed in FILE is. A line without a key i
 known by its content, so that inserting, removing, sorting or splitting lines
 repeats no call; equal lines are one call. Where only OUT was
 deleted, the queue still knows the results for as long as ledger.retention says
-(a queue in the process, where no Redis is installed, knows nothing any more);
+(a queue in the process, where no Redis is installed, knows nothing any more),
+without the bodies over 256 KiB and those that ledger.bodies lets go: such a
+result has "body_freed": true;
 the calls of a copy of FILE under another name are others and are made anew.
 
 A result that has to be replaced, as that of a changed line, is moved to

@@ -239,6 +239,14 @@ func (p *plan) end(key, digest, id string, batch int, state tasks.State) bool {
 	return true
 }
 
+// done reports whether the result of a call of the plan is known, and is a done one.
+func (p *plan) done(key, digest string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, a, ok := p.has(key, digest)
+	return ok && a.state == tasks.StateDone
+}
+
 // note notes that a call of the plan, which has not ended, did. p.mu is held.
 func (p *plan) note(k mark, a asked, state tasks.State) {
 	a.state = state

@@ -13,7 +13,6 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker"
-	"github.com/seed-2903acc3/callq/worker/spool"
 )
 
 const (
@@ -87,6 +86,8 @@ type session struct {
 	// results from within them: no call was made for those.
 	horizons map[int]ledger.Horizon
 	known    int
+	// bodiless counts results whose bodies Redis had let go after an earlier export.
+	bodiless int64
 	// openThen is how many calls were open when that was looked at last, moved when it
 	// changed.
 	openThen int
@@ -277,6 +278,10 @@ func (s *session) tellOfKnown() {
 		fresh = "; a copy of " + s.in.name + " under another name is called anew"
 	}
 	s.progress.say("%s%s", knownText(s.known, "is"), fresh)
+	if s.bodiless > 0 {
+		s.progress.say("%s of the results without a body, marked body_freed: it was freed from Redis when an earlier results file or export had it; "+
+			"without that file, --redo-keys makes such a call again", grouped(s.bodiless))
+	}
 }
 
 // outError is trouble with where results or notes of calls are written. It does not
@@ -449,6 +454,9 @@ func (s *session) collect(ctx context.Context) error {
 			}
 			if !s.plan.end(r.Key, r.Hash, r.ID, i, tasks.State(r.State)) {
 				s.room.leave(r.ID)
+				if i < firstOther && r.State == ledger.Done && s.plan.done(r.Key, r.Hash) {
+					s.mayGo(r) // a run that was killed has written it
+				}
 				continue
 			}
 			result := tasks.ResultOf(r)
@@ -459,16 +467,13 @@ func (s *session) collect(ctx context.Context) error {
 			}
 			s.unwritten = append(s.unwritten, [2]string{result.Key, result.Digest})
 			s.tally.add(result)
+			if result.BodyFreed {
+				s.bodiless++
+			}
 			if h := s.horizons[i]; h != nil && h.Has(r) {
 				s.known++
 			}
-			large := len(r.Body) > spool.Large
-			if len(r.Body) > 0 && (large || s.tracks || s.desk.cfg.Ledger.DropBodies) {
-				s.exported = append(s.exported, exported{queue: r.Queue, id: r.ID, large: large})
-			}
-			if large {
-				s.heavy += len(r.Body)
-			}
+			s.mayGo(r)
 			if s.heavy >= syncAfter {
 				if err := errors.Join(s.flush(), s.sync(ctx)); err != nil {
 					return err

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/spool"
 )
 
@@ -76,6 +77,17 @@ func (s *session) onLarge(batch, id string, size int64) (written func(bool)) {
 // collects reports whether the results of a batch come to this session.
 func (s *session) collects(batch string) bool {
 	return slices.ContainsFunc(s.inUse(), func(i int) bool { return s.batch(i) == batch })
+}
+
+// mayGo notes that a result is in the results file, or will be with the next flush.
+func (s *session) mayGo(r ledger.Record) {
+	large := len(r.Body) > spool.Large
+	if len(r.Body) > 0 && (large || s.tracks || s.desk.cfg.Ledger.DropBodies) {
+		s.exported = append(s.exported, exported{queue: r.Queue, id: r.ID, large: large})
+	}
+	if large {
+		s.heavy += len(r.Body)
+	}
 }
 
 // free frees the bodies that Redis need not keep any more: the results file has them for

@@ -132,7 +132,9 @@ func (l *Ledger) NoteFull(ctx context.Context, full bool) error {
 	note := func() error { return l.rdb.Del(ctx, keyFull).Err() }
 	if full {
 		// In SET's own words: SETNX is another command, which a user may lack.
-		note = func() error { return l.rdb.SetArgs(ctx, keyFull, time.Now().UnixMilli(), redis.SetArgs{Mode: "NX"}).Err() }
+		note = func() error {
+			return l.rdb.SetArgs(ctx, keyFull, time.Now().UnixMilli(), redis.SetArgs{Mode: "NX"}).Err()
+		}
 	}
 	if err := note(); err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("note that the results take too much memory: %w", err)

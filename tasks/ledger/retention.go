@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -69,7 +70,12 @@ func (l *Ledger) sweepBatch(ctx context.Context, b Batch, now time.Time, retenti
 // forgetAll forgets the ended calls of a batch that is at rest since idle, and the
 // batch where none is left. dead tells that dead letters go too.
 func (l *Ledger) forgetAll(ctx context.Context, b Batch, idle string, dead bool) (swept Swept, err error) {
-	if swept.Calls, err = l.expireIn(ctx, b, "+inf", idle, dead); err != nil {
+	// What ended since then was sent meanwhile, and its retention has only begun.
+	before := "+inf"
+	if last := b.lastEnding(); last > 0 {
+		before = fmt.Sprint(last)
+	}
+	if swept.Calls, err = l.expireIn(ctx, b, before, idle, dead); err != nil {
 		return swept, err
 	}
 	gone, err := l.forget(ctx, b.Name, idle)
@@ -89,7 +95,12 @@ func (l *Ledger) idleSince(ctx context.Context, b Batch, now time.Time) (string,
 		}
 		return "", nil
 	}
-	if err := l.rdb.HSetNX(ctx, key, "idle", now.UnixMilli()).Err(); err != nil {
+	// It is at rest since its last call ended, whoever was there to see that.
+	since := now.UnixMilli()
+	if last := b.lastEnding(); last > 0 {
+		since = min(since, last/1000)
+	}
+	if err := l.rdb.HSetNX(ctx, key, "idle", since).Err(); err != nil {
 		return "", fmt.Errorf("note that batch %q is at rest: %w", b.Name, err)
 	}
 	idle, err := l.rdb.HGet(ctx, key, "idle").Result()
@@ -97,6 +108,17 @@ func (l *Ledger) idleSince(ctx context.Context, b Batch, now time.Time) (string,
 		return "", fmt.Errorf("read since when batch %q is at rest: %w", b.Name, err)
 	}
 	return idle, nil
+}
+
+// lastEnding is the microsecond at which the latest call of the batch ended; 0: it is not
+// known.
+func (b Batch) lastEnding() (last int64) {
+	for text := range strings.FieldsSeq(b.last) {
+		if Whole(text, 1, mostCounted) {
+			last = max(last, atoi64(text))
+		}
+	}
+	return last
 }
 
 // DeleteBatch forgets all calls of a batch at once, dead letters too, and frees their

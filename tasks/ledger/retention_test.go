@@ -46,9 +46,9 @@ func TestRetentionRunsFromWhenNothingOfTheBatchIsOpen(t *testing.T) {
 			at   time.Duration
 			want Swept
 		}{
-			{10 * week, Swept{}}, // found at rest
-			{11*week - time.Millisecond, Swept{}},
-			{11 * week, Swept{Calls: 2, Batches: 1}},
+			// From when its last call ended, though nobody was there to see that.
+			{week - time.Second, Swept{}},
+			{week + time.Minute, Swept{Calls: 2, Batches: 1}},
 			{12 * week, Swept{}},
 		} {
 			if got := d.sweep(now.Add(c.at)); got != c.want {
@@ -60,6 +60,24 @@ func TestRetentionRunsFromWhenNothingOfTheBatchIsOpen(t *testing.T) {
 		}
 		if left := leftBehind(d); len(left) > 0 {
 			t.Fatalf("left behind: %v", left)
+		}
+	})
+}
+
+func TestACallThatEndsWhileItsOldBatchIsForgottenIsKept(t *testing.T) {
+	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb)
+		d.end(d.acceptAndTake("b", "q", "old"), finalOf(Done))
+		seen, err := d.l.Batch(t.Context(), "b")
+		d.must(err)
+		idle, err := d.l.idleSince(t.Context(), seen, time.Now())
+		d.must(err)
+		fresh := d.acceptAndTake("b", "q", "fresh")
+		d.end(fresh, finalOf(Done))
+		s, err := d.l.forgetAll(t.Context(), seen, idle, false)
+		d.must(err)
+		if s != (Swept{Calls: 1}) || d.gone("q", fresh.ID) {
+			t.Errorf("swept %+v; the fresh call is gone: %t", s, d.gone("q", fresh.ID))
 		}
 	})
 }
