@@ -42,6 +42,8 @@ type doctor struct {
 	accept, yes bool
 	maybeSent   []maybeSent
 	list        []diagnosis
+	// usages are what the largest batches take.
+	usages []batchUsage
 }
 
 // check is a thing to look at. An error is one that kept it from looking.
@@ -71,6 +73,7 @@ var (
 		{"queues", checkQueues},
 		{"tasks", checkTasks},
 		{"calls", checkCalls},
+		{"memory", checkMemory},
 		{"waits", checkWaits},
 		{"schedules", checkSchedules},
 	}
@@ -164,7 +167,7 @@ func (d *doctor) tell() error {
 	}
 	var err error
 	if d.json {
-		report := map[string]any{"healthy": findings == 0, "checks": d.list}
+		report := map[string]any{"healthy": findings == 0, "checks": d.list, "batches": d.usages}
 		if d.accept {
 			report["may_have_been_sent"] = d.maybeSent
 		}

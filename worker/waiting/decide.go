@@ -201,7 +201,7 @@ func (d *deciding) memory() bool {
 	if d.all.Pending > 0 {
 		d.add(Reason{
 			Kind: Memory, Calls: d.all.Pending, Since: d.facts.FullSince,
-			Why:  fmt.Sprintf("the results in Redis take %s, and ledger.max_memory is %s", sizeText(d.facts.Bodies), sizeText(d.facts.MaxMemory)),
+			Why:  fmt.Sprintf("the results in Redis take %s, and ledger.max_memory is %s", SizeText(d.facts.Bodies), SizeText(d.facts.MaxMemory)),
 			Ends: "it ends when results were exported to a file, or their retention is over",
 			Todo: fmt.Sprintf("export batches with %s, delete those that nobody needs with %s, or raise ledger.max_memory",
 				d.command("batch export NAME -o FILE"), d.command("batch delete NAME")),
@@ -210,8 +210,8 @@ func (d *deciding) memory() bool {
 	return true
 }
 
-// sizeText writes a number of bytes for people: "1.5 GiB".
-func sizeText(n int64) string {
+// SizeText writes a number of bytes for people: "1.5 GiB".
+func SizeText(n int64) string {
 	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
 	size, unit := float64(n), 0
 	for ; size >= 1024 && unit < len(units)-1; unit++ {

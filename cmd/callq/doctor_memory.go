@@ -1,0 +1,83 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/waiting"
+)
+
+const (
+	// mostUsages is of how many batches doctor tells what they take, and usageTime for
+	// how long it looks.
+	mostUsages = 10
+	usageTime  = 3 * time.Second
+)
+
+// batchUsage is what a batch takes in Redis, in bytes.
+type batchUsage struct {
+	Batch   string `json:"batch"`
+	Calls   int64  `json:"calls"`
+	Bodies  int64  `json:"bodies"`
+	Records int64  `json:"records"`
+	Claims  int64  `json:"claims"`
+	Lists   int64  `json:"lists"`
+}
+
+func (u batchUsage) total() int64 { return u.Bodies + u.Records + u.Claims + u.Lists }
+
+// checkMemory tells what the batches take, the largest first, and how much of
+// ledger.max_memory the results use.
+func checkMemory(ctx context.Context, d *doctor) ([]diagnosis, error) {
+	batches, err := d.desk.ledger.Batches(ctx)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := d.desk.ledger.Bodies(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// Which are the largest is only guessed before they are looked at.
+	weight := func(b ledger.Batch) int64 { return b.Bodies + 1000*(b.Counts.Accepted-b.Counts.Expired) }
+	slices.SortStableFunc(batches, func(a, b ledger.Batch) int { return cmp.Compare(weight(b), weight(a)) })
+	ctx, cancel := context.WithTimeout(ctx, usageTime)
+	defer cancel()
+	for _, b := range batches[:min(len(batches), mostUsages)] {
+		u, err := d.desk.ledger.Usage(ctx, b, tasks.TaskID)
+		if errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		d.usages = append(d.usages, batchUsage{
+			Batch: b.Name, Calls: b.Counts.Accepted - b.Counts.Expired,
+			Bodies: u.Bodies, Records: u.Records, Claims: u.Claims, Lists: u.Lists,
+		})
+	}
+	slices.SortStableFunc(d.usages, func(a, b batchUsage) int { return cmp.Compare(b.total(), a.total()) })
+	most := d.cfg.Ledger.MaxMemory
+	list := []diagnosis{{
+		Status: healthy,
+		Detail: fmt.Sprintf("the results of %s take %s of the %s that ledger.max_memory allows",
+			plural(len(batches), "batch"), waiting.SizeText(kept), waiting.SizeText(most)),
+	}}
+	if kept >= most/5*4 {
+		list[0].Status = noted
+		list[0].Fix = "export batches with callq batch export NAME -o FILE, which frees their results past the bound and with ledger.bodies: drop, or delete them with callq batch delete NAME"
+	}
+	for _, u := range d.usages {
+		list = append(list, diagnosis{Status: healthy, Detail: fmt.Sprintf("batch %s: %s, about %s: bodies %s, records %s, keys %s, lists %s",
+			u.Batch, plural(int(u.Calls), "call"), waiting.SizeText(u.total()), waiting.SizeText(u.Bodies), waiting.SizeText(u.Records), waiting.SizeText(u.Claims), waiting.SizeText(u.Lists))})
+	}
+	if more := len(batches) - len(d.usages); more > 0 {
+		list = append(list, diagnosis{Status: healthy, Detail: fmt.Sprintf("%s not looked at, as they are smaller or it takes long", verbalOf(more, "batch", "was", "were"))})
+	}
+	return list, nil
+}
