@@ -1,9 +1,6 @@
 package wiretest
 
-import (
-	"slices"
-	"testing"
-)
+import "testing"
 
 // kinds are the scripts through which a call goes, each with the words by which it
 // is known on the wire.
@@ -11,9 +8,7 @@ var kinds = map[string]func([]string) bool{
 	"claim":   script("", ":claims"),
 	"accept":  but(script("", ":pending", ":scheduled"), ":paused", ":lease"),
 	"dequeue": script("", ":paused", ":pending"),
-	"mark": func(a []string) bool {
-		return script("", ":circuit")(a) && a[2] == "2" && !slices.Contains(a, "attempts")
-	},
+	"mark":    script("", ":circuit", ":fence"),
 	"attempt": but(script("attempts", ":circuit"), ":pending"),
 	"park":    script("attempts", ":pending", ":lease"),
 	"end":     script("", ":archived", ":groups"),

@@ -28,7 +28,7 @@ for q = 1, (#KEYS - 1) / 3 do
     local noted = redis.pcall('HGET', task .. id, 'worker')
     if type(noted) == 'string' and string.match(noted, '^%S+') == ARGV[1] and back < left then
       local starts = redis.pcall('HGET', record .. id, 'starts')
-      if noted == ARGV[1] .. ' ' .. (type(starts) == 'string' and starts or '0') and redis.call('HEXISTS', task .. id, 'msg') == 1 then
+      if noted == ARGV[1] .. ' ' .. (type(starts) == 'string' and starts or '0') and redis.call('HSTRLEN', task .. id, 'msg') > 0 then
         -- First of the writes: it needs no memory.
         redis.call('ZREM', lease, id)
         redis.call('LREM', active, 1, id)
