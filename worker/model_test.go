@@ -26,7 +26,7 @@ import (
 // bubble Redis's clock is the workers', and time passes only as it is told to.
 func TestAFleetKeepsItsPromisesWhateverHappensInWhateverOrder(t *testing.T) {
 	// A step is a script on miniredis: about a millisecond under -race.
-	modelFlag(t, "rapid.checks", "30")
+	modelFlag(t, "rapid.checks", "15")
 	modelFlag(t, "rapid.steps", modelSteps)
 	pol := modelPolicyOf(t)
 	rapid.Check(t, func(rt *rapid.T) { live(t, rt, pol) })

@@ -30,6 +30,14 @@ type diagnosis struct {
 	Fix    string `json:"fix,omitempty"`
 }
 
+// doctorReport is what doctor says as JSON. MaybeSent is nil unless it was asked for.
+type doctorReport struct {
+	Checks    []diagnosis  `json:"checks"`
+	Batches   []batchUsage `json:"batches,omitempty"`
+	MaybeSent *[]maybeSent `json:"may_have_been_sent,omitempty"`
+	Healthy   bool         `json:"healthy"`
+}
+
 // doctor is callq doctor at work.
 type doctor struct {
 	*app
@@ -167,9 +175,9 @@ func (d *doctor) tell() error {
 	}
 	var err error
 	if d.json {
-		report := map[string]any{"healthy": findings == 0, "checks": d.list, "batches": d.usages}
+		report := doctorReport{Checks: d.list, Batches: d.usages, Healthy: findings == 0}
 		if d.accept {
-			report["may_have_been_sent"] = d.maybeSent
+			report.MaybeSent = &d.maybeSent
 		}
 		err = d.printJSON(report)
 	} else {

