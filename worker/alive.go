@@ -57,16 +57,7 @@ func (o *watch) dead(now time.Time, beats map[string]ledger.Beats) (dead []beati
 // back that have ceased to say so, until ctx ends.
 func (w *Worker) stayAlive(ctx context.Context) {
 	var o watch
-	tick := time.NewTicker(beatEvery)
-	defer tick.Stop()
-	for {
-		w.trouble(w.beat(ctx, &o))
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	atOnceAndEvery(ctx, beatEvery, func() { w.trouble(w.beat(ctx, &o)) })
 }
 
 // beat says once that this worker lives, and looks at the others.

@@ -29,20 +29,8 @@ func (p *passage) late() bool {
 // behind a hold, between attempts or while the queue is paused. A wrong clock of this
 // machine does not matter: Redis says what time it is.
 func (w *Worker) watchDeadlines(ctx context.Context) {
-	var queues []string
-	for _, u := range w.cfg.Upstreams {
-		queues = append(queues, w.accounts[u.Name].queues...)
-	}
-	tick := time.NewTicker(deadlineEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			w.trouble(w.endLate(ctx, queues))
-		}
-	}
+	queues := w.queues()
+	every(ctx, deadlineEvery, func() { w.trouble(w.endLate(ctx, queues)) })
 }
 
 // endLate ends the waiting calls whose deadline has passed. Workers that do so at the

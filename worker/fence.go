@@ -19,36 +19,27 @@ const (
 
 // watchFences gives marks back to a Redis that has gone back in time, until ctx ends.
 func (w *Worker) watchFences(ctx context.Context) {
-	tick := time.NewTicker(fenceEvery)
-	defer tick.Stop()
 	closed := map[string]bool{}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			w.trouble(w.ledger.WatchFences(ctx))
-			w.sayFences(closed)
-		}
-	}
+	every(ctx, fenceEvery, func() {
+		w.trouble(w.ledger.WatchFences(ctx))
+		w.sayFences(closed)
+	})
 }
 
 // sayFences logs which fences have closed, and opened again. closed are those of which
 // it was said.
 func (w *Worker) sayFences(closed map[string]bool) {
-	for _, a := range w.accounts {
-		for _, queue := range a.queues {
-			var fence *ledger.FenceError
-			now := errors.As(w.ledger.FenceShut(queue), &fence) && fence.Closed
-			switch {
-			case now && !closed[queue]:
-				w.log.Warn("Redis has gone back in time, and the worker that knows which calls were sent is gone: calls that must not be sent twice wait for a person",
-					"queue", queue, "next", "callq doctor, then callq doctor --accept-restore")
-			case !now && closed[queue]:
-				w.log.Info("calls that must not be sent twice start again", "queue", queue)
-			}
-			closed[queue] = now
+	for _, queue := range w.queues() {
+		var fence *ledger.FenceError
+		now := errors.As(w.ledger.FenceShut(queue), &fence) && fence.Closed
+		switch {
+		case now && !closed[queue]:
+			w.log.Warn("Redis has gone back in time, and the worker that knows which calls were sent is gone: calls that must not be sent twice wait for a person",
+				"queue", queue, "next", "callq doctor, then callq doctor --accept-restore")
+		case !now && closed[queue]:
+			w.log.Info("calls that must not be sent twice start again", "queue", queue)
 		}
+		closed[queue] = now
 	}
 }
 

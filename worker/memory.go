@@ -52,9 +52,7 @@ func (m *memory) learn(kept int64) (full, changed bool) {
 
 // watchMemory reads how many bytes the results take, until ctx ends.
 func (w *Worker) watchMemory(ctx context.Context) {
-	tick := time.NewTicker(memoryEvery)
-	defer tick.Stop()
-	for {
+	atOnceAndEvery(ctx, memoryEvery, func() {
 		kept, err := w.ledger.Bodies(ctx)
 		if err == nil {
 			if full, changed := w.memory.learn(kept); changed {
@@ -62,12 +60,7 @@ func (w *Worker) watchMemory(ctx context.Context) {
 			}
 		}
 		w.trouble(err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	})
 }
 
 // tellMemory says that calls wait for memory, or go on.

@@ -32,10 +32,10 @@ type overdue struct {
 	last time.Time // when it looked
 }
 
-// queues are those of all accounts.
+// queues are those of all accounts, in the order of the configuration.
 func (w *Worker) queues() (queues []string) {
-	for _, a := range w.accounts {
-		queues = append(queues, a.queues...)
+	for _, u := range w.cfg.Upstreams {
+		queues = append(queues, w.accounts[u.Name].queues...)
 	}
 	return queues
 }
@@ -48,17 +48,10 @@ func (w *Worker) reclaim(ctx context.Context) {
 	queues := w.queues()
 	var o overdue
 	var archived reopened
-	tick := time.NewTicker(reclaimEvery)
-	defer tick.Stop()
-	for {
+	atOnceAndEvery(ctx, reclaimEvery, func() {
 		w.trouble(w.reclaimOnce(ctx, &o, time.Now(), queues))
 		w.trouble(w.reopen(ctx, &archived, time.Now()))
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	})
 }
 
 // reclaimOnce looks once. By a wrong clock the leases of workers that live would

@@ -75,16 +75,7 @@ func (p *probes) due(now time.Time) map[string]heldProbe {
 
 // renew renews the leases of this process's probes until ctx ends.
 func (w *Worker) renew(ctx context.Context) {
-	tick := time.NewTicker(renewEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			w.trouble(w.renewOnce(ctx))
-		}
-	}
+	every(ctx, renewEvery, func() { w.trouble(w.renewOnce(ctx)) })
 }
 
 func (w *Worker) renewOnce(ctx context.Context) (err error) {

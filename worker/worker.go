@@ -298,16 +298,7 @@ func (w *Worker) Run(ctx context.Context) error {
 // sweep forgets outcomes whose retention is over: at once, since this worker may live
 // for less than a minute, and then every minute.
 func (w *Worker) sweep(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		w.trouble(w.sweepOnce(ctx))
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	atOnceAndEvery(ctx, sweepEvery, func() { w.trouble(w.sweepOnce(ctx)) })
 }
 
 func (w *Worker) sweepOnce(ctx context.Context) error {

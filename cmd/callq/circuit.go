@@ -212,15 +212,20 @@ func (d *desk) upstreams(ctx context.Context) ([]string, error) {
 	return upstreamNames(ctx, d.cfg, d.ledger)
 }
 
+// configuredNames are the upstreams of a configuration, in its order.
+func configuredNames(cfg *config.Config) (names []string) {
+	for _, u := range cfg.Upstreams {
+		names = append(names, u.Name)
+	}
+	return names
+}
+
 func upstreamNames(ctx context.Context, cfg *config.Config, books *ledger.Ledger) ([]string, error) {
 	queues, err := books.Queues(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for _, u := range cfg.Upstreams {
-		names = append(names, u.Name)
-	}
+	names := configuredNames(cfg)
 	for _, queue := range queues {
 		names = append(names, tasks.UpstreamOf(queue))
 	}

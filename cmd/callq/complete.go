@@ -46,11 +46,7 @@ func (a *app) configuredUpstreams() []string {
 	if err != nil {
 		return nil
 	}
-	var names []string
-	for _, u := range cfg.Upstreams {
-		names = append(names, u.Name)
-	}
-	return names
+	return configuredNames(cfg)
 }
 
 // quietDesk is desk for who only wants to know names: it logs nothing.

@@ -33,7 +33,7 @@ func (d *desk) wantFields(queue, id string, want ...string) {
 
 // ofBefore are the fields that tell of attempts, besides those of the ending.
 var ofBefore = []string{
-	"assumed", "sent", "mark", "starts", "settled", "attempts", "parked", "first", "held_base", "held_own", "parked_at", "log", "alone",
+	"assumed", "sent", "mark", "no", "given", "starts", "settled", "attempts", "parked", "first", "held_base", "held_own", "parked_at", "log", "alone",
 }
 
 func TestARedrivenCallHasNothingOfBeforeButItsLineage(t *testing.T) {
