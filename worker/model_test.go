@@ -54,7 +54,7 @@ func live(t *testing.T, rt *rapid.T, pol *policy.Policy) (history uint64) {
 			"kill": f.kill, "freeze": f.freeze, "thaw": f.thaw, "late": f.late, "silent": f.silent, "drain": f.stop,
 			"a moment": f.moment, "a moment more": f.moment, "to the end of the hold": f.toTheEnd, "beyond a lease": f.beyond, "to the turn": f.toTheTurn,
 			"recover":   f.recoverAll,
-			"slow disk": f.slowDisk, "written": f.written, "crash": f.crash, "stall": f.stall, "kill in turn": f.killInTurn,
+			"slow disk": f.slowDisk, "written": f.written, "crash": f.crash, "fall together": f.fallTogether, "stall": f.stall, "kill in turn": f.killInTurn,
 			"refresh": f.refresh, "fail over": f.failOver, "operate": f.operate, "pause": f.pause, "redrive": f.redrive,
 			"answers": f.mend, "": f.check,
 		})

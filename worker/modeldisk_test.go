@@ -205,6 +205,39 @@ func (f *fleet) crash(t *rapid.T) {
 	if !f.disk.slow {
 		t.Skip("nothing to lose")
 	}
+	f.fall()
+}
+
+// fallTogether has workers make calls on a slow disk, and kills all of them and Redis
+// at once, as a person does who ends the process group of a run. Nobody is left who
+// remembers what Redis had not written.
+func (f *fleet) fallTogether(t *rapid.T) {
+	if !f.forgets || f.keeper != nil {
+		t.Skip("not now")
+	}
+	seldom(t)
+	f.disk.slow = true
+	f.writeUp()
+	f.takeAll(t)
+	for range rapid.IntRange(1, 8).Draw(t, "steps before it") {
+		for _, s := range slices.Clone(f.steps) {
+			if s.stands && !s.proc.frozen {
+				f.wake(s, false)
+			}
+		}
+	}
+	f.tell("all workers are killed")
+	for i, p := range f.procs {
+		f.end(p)
+		f.procs[i] = f.newProc()
+	}
+	f.fall()
+	f.pass(modelLease + 2*time.Second)
+	f.recover()
+}
+
+// fall is the death of Redis on a slow disk, and its new start.
+func (f *fleet) fall() {
 	f.tell("Redis is killed, and goes on with what it has written")
 	f.must(f.disk.kept.load(f.mini))
 	f.disk.slow, f.disk.kept = false, nil
