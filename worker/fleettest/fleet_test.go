@@ -65,6 +65,8 @@ type fleet struct {
 	circuits  *circuit.Store
 	inspector *asynq.Inspector
 	processes []*process
+	// added counts the processes that were started: no two have the same name.
+	added int
 }
 
 // start starts a fleet and returns when all its processes work.
@@ -126,7 +128,8 @@ func (f *fleet) add() *process { return f.addOf(program(f.t)) }
 // addOf is add for a program of its own, with more in its environment.
 func (f *fleet) addOf(program string, env ...string) *process {
 	f.t.Helper()
-	name := fmt.Sprintf("worker-%d", len(f.processes)+1)
+	f.added++
+	name := fmt.Sprintf("worker-%d", f.added)
 	// Each process has a way of its own to the one API, by which it is known.
 	door := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Set(workerHeader, name)
