@@ -23,12 +23,12 @@ type Backoff struct {
 	// Sources say where an answer tells the least that the retry waits:
 	// [SourceRetryAfter], [SourceRateLimitReset]. The longest wait counts, 25 hours
 	// at most. None means that the answer is not asked.
-	Sources []string
+	Sources []Source
 }
 
 // backoffSources are the names that a file may use. What is not in the answer is
 // no source: the backoff itself says how long to wait then.
-var backoffSources = []string{SourceRetryAfter, SourceRateLimitReset}
+var backoffSources = []Source{SourceRetryAfter, SourceRateLimitReset}
 
 // leastWait is how long the answer o wants to be left alone, counted from when it
 // arrived.
@@ -52,27 +52,27 @@ func (b *Backoff) leastWait(o *Outcome) time.Duration {
 //
 //	Floor + U(0, min(Cap, Base*2^n))
 //
-// rnd(n) throws the dice: a number from 0 up to, not including, n. Without rnd
-// the wait is the longest possible. With [Dice] the waits of one call grow.
+// jitter(n) returns a number from 0 up to, not including, n. Without jitter the
+// wait is the longest possible. With [SeededJitter] the waits of one call grow.
 //
 // Full jitter is what made the fewest calls in the simulation of "Exponential
 // Backoff And Jitter", AWS Architecture Blog.
-func (b Backoff) Delay(n int, rnd func(n int64) int64) time.Duration {
+func (b Backoff) Delay(n int, jitter func(n int64) int64) time.Duration {
 	spread := int64(min(b.Cap, saturatingShift(b.Base, n)))
 	if spread <= 0 {
 		return max(b.Floor, 0)
 	}
-	return saturatingAdd(max(b.Floor, 0), time.Duration(throw(rnd, spread, spread)))
+	return saturatingAdd(max(b.Floor, 0), time.Duration(drawUpTo(jitter, spread, spread)))
 }
 
-// Dice gives a source of chance for [Backoff.Delay] that is thrown once for
-// each call: id, the call's own, fixes which share of its range each wait gets,
+// SeededJitter returns a jitter for [Backoff.Delay] that is the same for every wait
+// of one call: id, the call's own, fixes which share of its range each wait gets,
 // from a half to the whole. So the waits of one call grow from retry to retry by
 // what the backoff says, also when a queue rounds them to seconds, and no call
 // uses its attempts up at the floor; between calls they are spread evenly. In
 // the simulation that Delay cites, this half costs about a hundredth more calls
 // than full jitter. Equal ids give equal waits.
-func Dice(id string) func(n int64) int64 {
+func SeededJitter(id string) func(n int64) int64 {
 	// FNV-1a, then the finaliser of SplitMix64: ids that differ in one digit
 	// must land far apart.
 	h := uint64(14695981039346656037)
@@ -92,13 +92,13 @@ func Dice(id string) func(n int64) int64 {
 	}
 }
 
-// throw gives a number from 0 to n, both included, and without dice the
-// fallback. Dice that overshoot are held to the range.
-func throw(rnd func(n int64) int64, n, fallback int64) int64 {
-	if rnd == nil {
+// drawUpTo returns a number from 0 to n, both included, and without a jitter the
+// fallback. A jitter that overshoots is held to the range.
+func drawUpTo(jitter func(n int64) int64, n, fallback int64) int64 {
+	if jitter == nil {
 		return fallback
 	}
-	return min(max(rnd(min(n, math.MaxInt64-1)+1), 0), n)
+	return min(max(jitter(min(n, math.MaxInt64-1)+1), 0), n)
 }
 
 // saturatingShift is d*2^n, held to the longest duration there is.

@@ -30,12 +30,12 @@ func TestDelayStaysInItsBounds(t *testing.T) {
 			Base:  time.Duration(rapid.Int64().Draw(t, "base")),
 			Cap:   time.Duration(rapid.Int64().Draw(t, "cap")),
 		}
-		n, dice := rapid.Int().Draw(t, "n"), rapid.Int64().Draw(t, "dice")
+		n, drawn := rapid.Int().Draw(t, "n"), rapid.Int64().Draw(t, "drawn")
 		got := b.Delay(n, func(n int64) int64 {
 			if n < 1 {
-				t.Fatalf("dice with %d sides", n)
+				t.Fatalf("a jitter below %d", n)
 			}
-			return dice
+			return drawn
 		})
 		most := saturatingAdd(max(b.Floor, 0), max(b.Cap, 0))
 		if got < max(b.Floor, 0) || got > most {
@@ -60,8 +60,8 @@ func TestTheWaitsOfOneCallGrow(t *testing.T) {
 		id := rapid.String().Draw(t, "id")
 		last := time.Duration(0)
 		for n := range 8 {
-			d := standard.Delay(n, Dice(id))
-			if d <= last || d != standard.Delay(n, Dice(id)) {
+			d := standard.Delay(n, SeededJitter(id))
+			if d <= last || d != standard.Delay(n, SeededJitter(id)) {
 				t.Fatalf("call %q: %s after %s", id, d, last)
 			}
 			last = d
@@ -73,18 +73,18 @@ func TestTheWaitsOfManyCallsAreSpreadEvenly(t *testing.T) {
 	const calls, buckets = 20_000, 10
 	var count [buckets]int
 	for i := range calls {
-		throw := Dice(fmt.Sprintf("line-%d", i))(2 * buckets)
-		if throw < buckets {
-			t.Fatalf("line-%d throws %d of %d, less than a half", i, throw, 2*buckets)
+		share := SeededJitter(fmt.Sprintf("line-%d", i))(2 * buckets)
+		if share < buckets {
+			t.Fatalf("line-%d gets %d of %d, less than a half", i, share, 2*buckets)
 		}
-		count[throw-buckets]++
+		count[share-buckets]++
 	}
 	for i, c := range count {
 		if c < calls/buckets*9/10 || c > calls/buckets*11/10 {
 			t.Errorf("tenth %d has %d of %d", i, c, calls)
 		}
 	}
-	if Dice("x")(0) != 0 || Dice("x")(-1) != 0 {
-		t.Error("dice without sides")
+	if SeededJitter("x")(0) != 0 || SeededJitter("x")(-1) != 0 {
+		t.Error("a jitter of an empty range")
 	}
 }

@@ -78,7 +78,7 @@ type Response struct {
 // Expect is what a decision must be; nil fields may be anything.
 type Expect struct {
 	Class     *Class
-	Job       *Job
+	Action    *Action
 	Rule      *string
 	Refresh   *bool
 	Backoff   *string
@@ -126,7 +126,7 @@ func (e Expect) compare(d Decision) []string {
 		}
 	}
 	add(differs("class", e.Class, d.Class))
-	add(differs("job", e.Job, d.Job))
+	add(differs("job", e.Action, d.Action))
 	add(differs("rule", e.Rule, d.Rule))
 	add(differs("refresh", e.Refresh, d.Refresh))
 	add(differs("backoff", e.Backoff, d.Backoff))

@@ -67,22 +67,22 @@ func TestDecideIsTotal(t *testing.T) {
 			o, a := anyOutcome().Draw(t, "outcome"), anyAttempt().Draw(t, "attempt")
 			d := p.Decide(o, a)
 			switch {
-			case !slices.Contains(classes, d.Class), !slices.Contains(jobs, d.Job), !slices.Contains(effects, d.Circuit.Effect):
+			case !slices.Contains(classes, d.Class), !slices.Contains(actions, d.Action), !slices.Contains(effects, d.Circuit.Effect):
 				t.Fatalf("not a decision: %+v", d)
 			case d.Message == "" || d.Advice == "":
 				t.Fatalf("rule %s is silent", d.Rule)
-			case d.Exhausted && d.Job != DeadLetter:
-				t.Fatalf("used up, yet %s", d.Job)
+			case d.Exhausted && d.Action != ActionDeadLetter:
+				t.Fatalf("used up, yet %s", d.Action)
 			case d.Refresh && !a.CanRefresh:
 				t.Fatal("asks for a refresh that cannot be had")
 			case d.Circuit.Success && (o.Transport != "" || d.Circuit.Effect != EffectNone):
 				t.Fatalf("no success: %+v", d)
-			case o.Transport != "" && (d.Job == Succeed || d.Job == Drop || d.Job == Park):
-				t.Fatalf("without an answer: %s", d.Job)
+			case o.Transport != "" && (d.Action == ActionSucceed || d.Action == ActionDrop || d.Action == ActionPark):
+				t.Fatalf("without an answer: %s", d.Action)
 			case d != p.Decide(o, a):
 				t.Fatal("decided otherwise the second time")
 			}
-			if d.Job == Retry {
+			if d.Action == ActionRetry {
 				if b, ok := p.Backoff(d.Backoff); !ok || a.N >= b.Attempts || a.Age > b.MaxAge {
 					t.Fatalf("retries beyond the budget of %q", d.Backoff)
 				}
@@ -101,7 +101,7 @@ func TestAParkNeverSpends(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o, a := anyOutcome().Draw(t, "outcome"), anyAttempt().Draw(t, "attempt")
 		d := p.Decide(o, a)
-		if d.Job != Park {
+		if d.Action != ActionPark {
 			return
 		}
 		a.N, a.Age = rapid.Int().Draw(t, "n"), time.Duration(rapid.Int64().Draw(t, "age"))
@@ -114,8 +114,8 @@ func TestAParkNeverSpends(t *testing.T) {
 func TestACallThatMayDoHarmIsNeverRetriedWithoutAnAnswer(t *testing.T) {
 	for _, name := range Presets() {
 		p := preset(t, name)
-		for _, transport := range []Transport{ResetAfterSend, TimeoutAfterSend} {
-			if d := p.Decide(Outcome{Transport: transport}, Attempt{N: 1}); d.Class != OutcomeUnknown || d.Job != DeadLetter {
+		for _, transport := range []Transport{TransportResetAfterSend, TransportTimeoutAfterSend} {
+			if d := p.Decide(Outcome{Transport: transport}, Attempt{N: 1}); d.Class != ClassOutcomeUnknown || d.Action != ActionDeadLetter {
 				t.Errorf("%s: %s: %+v", name, transport, d)
 			}
 		}
@@ -126,12 +126,12 @@ func TestACodeIsAnErrorInEverySpelling(t *testing.T) {
 	p := preset(t, "patsnap")
 	for _, code := range []string{"67200001", "67200001.0", " 67200001 ", "067200001", "6.7200001e7", "+67200001"} {
 		d := p.Decide(Outcome{Status: 200, Flag: FlagTrue, Code: code}, Attempt{N: 1})
-		if d.Class != Quota || d.Job != Park || d.Circuit.Hold != "quota" {
+		if d.Class != ClassQuota || d.Action != ActionPark || d.Circuit.Hold != "quota" {
 			t.Errorf("code %q: %+v", code, d)
 		}
 	}
 	for _, code := range []string{"", "0", "0.0", "000", "-0", "0e5"} {
-		if d := p.Decide(Outcome{Status: 200, Flag: FlagTrue, Code: code}, Attempt{N: 1}); d.Class != OK || !d.Circuit.Success {
+		if d := p.Decide(Outcome{Status: 200, Flag: FlagTrue, Code: code}, Attempt{N: 1}); d.Class != ClassOK || !d.Circuit.Success {
 			t.Errorf("code %q: %+v", code, d)
 		}
 	}
@@ -139,7 +139,7 @@ func TestACodeIsAnErrorInEverySpelling(t *testing.T) {
 
 func TestTheZeroOutcomeIsUnknown(t *testing.T) {
 	for _, name := range Presets() {
-		if d := preset(t, name).Decide(Outcome{}, Attempt{}); d.Class != Unknown || d.Job != Retry || d.Backoff != "brief" {
+		if d := preset(t, name).Decide(Outcome{}, Attempt{}); d.Class != ClassUnknown || d.Action != ActionRetry || d.Backoff != "brief" {
 			t.Errorf("%s: %+v", name, d)
 		}
 	}
@@ -154,7 +154,7 @@ func TestAttemptsAndAgeEndARetryWithItsOwnClass(t *testing.T) {
 		over bool
 	}{{0, 0, false}, {5, 0, false}, {6, 0, true}, {7, 0, true}, {1, 24 * time.Hour, false}, {1, 24*time.Hour + 1, true}} {
 		d := p.Decide(fault, Attempt{N: c.n, Age: c.age})
-		if d.Exhausted != c.over || (d.Job == DeadLetter) != c.over || d.Class != Transient || d.Circuit.Effect != EffectCount {
+		if d.Exhausted != c.over || (d.Action == ActionDeadLetter) != c.over || d.Class != ClassTransient || d.Circuit.Effect != EffectCount {
 			t.Errorf("attempt %d, age %s: %+v", c.n, c.age, d)
 		}
 	}
@@ -181,7 +181,7 @@ backoffs:
 		"a date":                       {o: Outcome{Status: 500, Header: headers("Retry-After", "Sun, 01 Mar 2026 13:00:00 GMT")}, wait: time.Hour},
 		"milliseconds":                 {o: Outcome{Status: 503, Header: headers("Retry-After-Ms", "1500")}, wait: 1500 * time.Millisecond},
 		"a brief backoff too":          {o: Outcome{Status: 418, Header: headers("Retry-After", "25")}, wait: 25 * time.Second},
-		"an answer that broke off":     {o: Outcome{Transport: TimeoutAfterSend, Header: headers("Retry-After", "25")}, wait: 25 * time.Second},
+		"an answer that broke off":     {o: Outcome{Transport: TransportTimeoutAfterSend, Header: headers("Retry-After", "25")}, wait: 25 * time.Second},
 		"nothing said":                 {o: Outcome{Status: 503, Header: headers("Content-Type", "a/b")}},
 		"at once":                      {o: Outcome{Status: 503, Header: headers("Retry-After", "0")}},
 		"long ago":                     {o: Outcome{Status: 503, Header: headers("Retry-After", "Sun, 01 Mar 2026 11:00:00 GMT")}},
@@ -202,7 +202,7 @@ backoffs:
 		}
 		c.o.ReceivedAt = noon
 		d := p.Decide(c.o, Attempt{N: 1, Age: c.age, Idempotent: true})
-		if d.LeastWait != c.wait || d.Exhausted != c.over || c.over && (d.Job != DeadLetter || d.Class != Transient) {
+		if d.LeastWait != c.wait || d.Exhausted != c.over || c.over && (d.Action != ActionDeadLetter || d.Class != ClassTransient) {
 			t.Errorf("%s: %+v, want a wait of %s, at its end %v", name, d, c.wait, c.over)
 		}
 	}
@@ -238,10 +238,10 @@ func TestPresetsHaveTheStandardPartsAndNoCalendar(t *testing.T) {
 		if h, _ := p.Hold("rate"); h.Ladder[0] != time.Second {
 			t.Errorf("%s: the rate ladder starts at %s", name, h.Ladder[0])
 		}
-		if b, _ := p.Backoff("standard"); !reflect.DeepEqual(b, Backoff{time.Second, 2 * time.Second, 10 * time.Minute, 6, 24 * time.Hour, []string{SourceRetryAfter}}) {
+		if b, _ := p.Backoff("standard"); !reflect.DeepEqual(b, Backoff{time.Second, 2 * time.Second, 10 * time.Minute, 6, 24 * time.Hour, []Source{SourceRetryAfter}}) {
 			t.Errorf("%s: standard is %+v", name, b)
 		}
-		if b, _ := p.Backoff("brief"); b.Attempts != 3 || !slices.Equal(b.Sources, []string{SourceRetryAfter}) {
+		if b, _ := p.Backoff("brief"); b.Attempts != 3 || !slices.Equal(b.Sources, []Source{SourceRetryAfter}) {
 			t.Errorf("%s: brief has %d attempts", name, b.Attempts)
 		}
 		if p.Breaker() != (Breaker{30 * time.Second, 20, 0.5}) || p.Name() != name {
@@ -301,7 +301,7 @@ func TestExplainSaysWhyEachEarlierRuleMissed(t *testing.T) {
 			t.Errorf("rule %s: %+v", m.Rule, m)
 		}
 	}
-	timeout := p.Explain(Outcome{Transport: TimeoutAfterSend}, Attempt{N: 1})
+	timeout := p.Explain(Outcome{Transport: TransportTimeoutAfterSend}, Attempt{N: 1})
 	last := timeout.Missed[len(timeout.Missed)-1]
 	if last.Rule != "no-answer" || last.Field != "idempotent" || last.Wanted != "true" || last.Got != "false" {
 		t.Errorf("the last miss is %+v", last)
@@ -317,7 +317,7 @@ func TestExplainHasAWordForEveryField(t *testing.T) {
      conditional: true, limit_used_up: true, endpoint: ["GET /a"], header: {x-reason: "^b$"}, message: "^c$"}}
 `)
 	m := &p.rules[0].match
-	for _, transport := range []Transport{"", DNS, "other"} {
+	for _, transport := range []Transport{"", TransportDNS, "other"} {
 		o, a := Outcome{Transport: transport, Message: "a\x1b[2J" + strings.Repeat("é", 200)}, Attempt{}
 		in := newInput(&o, &a)
 		for f := fieldCode; f < fieldEnd; f <<= 1 {
@@ -339,7 +339,7 @@ var commonPaths = []struct {
 	{"Quota", Outcome{Status: 200, Flag: FlagFalse, Body: BodyEnvelope, Code: "67200001"}},
 	{"Float", Outcome{Status: 200, Flag: FlagFalse, Body: BodyEnvelope, Code: "68300008.0"}},
 	{"Status", Outcome{Status: 503, Body: BodyHTML}},
-	{"Timeout", Outcome{Transport: TimeoutAfterSend}},
+	{"Timeout", Outcome{Transport: TransportTimeoutAfterSend}},
 	{"Unknown", Outcome{Status: 200, Flag: FlagFalse, Body: BodyEnvelope, Code: "12345678"}},
 	{"Message", Outcome{Status: 200, Flag: FlagFalse, Body: BodyEnvelope, Code: "67200000", Message: "over the limit"}},
 }

@@ -11,32 +11,32 @@ type Class string
 
 // The classes.
 const (
-	OK             Class = "ok"
-	BadParameter   Class = "bad_parameter"
-	Transient      Class = "transient"
-	Quota          Class = "quota"
-	Auth           Class = "auth"
-	Balance        Class = "balance"
-	Config         Class = "config"
-	Protocol       Class = "protocol"
-	Unknown        Class = "unknown"
-	OutcomeUnknown Class = "outcome_unknown"
-	MalformedTask  Class = "malformed_task"
-	CrashLoop      Class = "crash_loop"
-	Expired        Class = "expired"
-	Cancelled      Class = "cancelled"
+	ClassOK             Class = "ok"
+	ClassBadParameter   Class = "bad_parameter"
+	ClassTransient      Class = "transient"
+	ClassQuota          Class = "quota"
+	ClassAuth           Class = "auth"
+	ClassBalance        Class = "balance"
+	ClassConfig         Class = "config"
+	ClassProtocol       Class = "protocol"
+	ClassUnknown        Class = "unknown"
+	ClassOutcomeUnknown Class = "outcome_unknown"
+	ClassMalformedTask  Class = "malformed_task"
+	ClassCrashLoop      Class = "crash_loop"
+	ClassExpired        Class = "expired"
+	ClassCancelled      Class = "cancelled"
 )
 
-// Job says what becomes of the call.
-type Job string
+// Action says what becomes of the call.
+type Action string
 
 // The actions.
 const (
-	Succeed    Job = "succeed"
-	Retry      Job = "retry"
-	Park       Job = "park"
-	DeadLetter Job = "dead_letter"
-	Drop       Job = "drop"
+	ActionSucceed    Action = "succeed"
+	ActionRetry      Action = "retry"
+	ActionPark       Action = "park"
+	ActionDeadLetter Action = "dead_letter"
+	ActionDrop       Action = "drop"
 )
 
 // Effect says what an outcome does to a circuit.
@@ -81,9 +81,9 @@ type Decision struct {
 	Rule string
 	// Class is the kind of outcome.
 	Class Class
-	// Job is what becomes of the call. Where a retry was due but the budget is
-	// used up, it is DeadLetter and Exhausted is set.
-	Job Job
+	// Action is what becomes of the call. Where a retry was due but the budget is
+	// used up, it is ActionDeadLetter and Exhausted is set.
+	Action Action
 	// Exhausted tells that attempts or max_age ended what would have been a retry:
 	// max_age also where the server asked for a longer wait than is left of it.
 	Exhausted bool
@@ -93,7 +93,7 @@ type Decision struct {
 	// Refresh asks for a fresh credential and a replay, before the rest of the
 	// decision is carried out. It is only set when [Attempt.CanRefresh] was.
 	Refresh bool
-	// Backoff names the policy's backoff, for Retry.
+	// Backoff names the policy's backoff, for ActionRetry.
 	Backoff string
 	// Circuit is the effect on the circuit.
 	Circuit Circuit

@@ -20,7 +20,7 @@ func Example() {
 		policy.Outcome{Status: 200, Flag: policy.FlagFalse, Code: "68300008"},
 		policy.Attempt{Method: "GET", Endpoint: "GET /search", Idempotent: true, N: 1},
 	)
-	fmt.Println(d.Class, d.Job, d.Backoff, d.Circuit.Effect)
+	fmt.Println(d.Class, d.Action, d.Backoff, d.Circuit.Effect)
 	// Output: transient retry standard count
 }
 
@@ -42,7 +42,7 @@ rules:
 		return
 	}
 	d := p.Decide(policy.Outcome{Status: 503, Header: http.Header{"X-Reason": {"maintenance"}}}, policy.Attempt{N: 1})
-	fmt.Println(d.Rule, d.Job, d.Circuit.Hold)
+	fmt.Println(d.Rule, d.Action, d.Circuit.Hold)
 	fmt.Println(d.UserMessage(time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)))
 	// Output:
 	// vendor-maintenance park outage
@@ -65,7 +65,7 @@ func ExamplePolicy_Explain() {
 	for _, m := range e.Missed {
 		fmt.Printf("%s: %s is %s, wanted %s\n", m.Rule, m.Field, m.Got, m.Wanted)
 	}
-	fmt.Println(e.Decision.Rule, e.Decision.Job)
+	fmt.Println(e.Decision.Rule, e.Decision.Action)
 	// Output:
 	// cut-answer-unsafe: http is 404, wanted ["2xx"]
 	// cut-answer: http is 404, wanted ["2xx"]
@@ -105,10 +105,10 @@ func ExampleBackoff_Delay() {
 	// 9s
 }
 
-func ExampleDice() {
+func ExampleSeededJitter() {
 	b := policy.Backoff{Floor: time.Second, Base: 2 * time.Second, Cap: 10 * time.Minute}
-	dice := policy.Dice("batch/line-7")
-	fmt.Println(b.Delay(0, dice) < b.Delay(1, dice), b.Delay(1, dice) < b.Delay(2, dice))
+	jitter := policy.SeededJitter("batch/line-7")
+	fmt.Println(b.Delay(0, jitter) < b.Delay(1, jitter), b.Delay(1, jitter) < b.Delay(2, jitter))
 	// Output: true true
 }
 
@@ -121,7 +121,7 @@ func ExampleFailure() {
 	failure := &policy.Failure{Code: "67200005", Message: "Insufficient balance, call failed!"}
 	d := p.Decide(failure.Outcome(time.Now()), policy.Attempt{N: 1})
 	fmt.Println(failure)
-	fmt.Println(d.Class, d.Job)
+	fmt.Println(d.Class, d.Action)
 	fmt.Println(d.UserMessage(time.Time{}))
 	// Output:
 	// code 67200005: Insufficient balance, call failed!

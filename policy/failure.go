@@ -59,8 +59,8 @@ func (f *Failure) Unwrap() error { return f.Err }
 
 // Outcome is the failure as a policy looks at it; now is when it happened.
 //
-// Without Status and Code no answer arrived: [ResetAfterSend] where MaybeSent is
-// set, else [ResetBeforeSend]. With a status from 200 to 299 and no code, an
+// Without Status and Code no answer arrived: [TransportResetAfterSend] where MaybeSent is
+// set, else [TransportResetBeforeSend]. With a status from 200 to 299 and no code, an
 // answer arrived that was of no use; it reads as [BodyCut], so that no policy
 // takes it for a success.
 func (f *Failure) Outcome(now time.Time) Outcome {
@@ -82,9 +82,9 @@ func (f *Failure) Outcome(now time.Time) Outcome {
 	switch {
 	case f.Status == 0 && o.Code == "":
 		o.Flag = FlagAbsent
-		o.Transport = ResetBeforeSend
+		o.Transport = TransportResetBeforeSend
 		if f.MaybeSent {
-			o.Transport = ResetAfterSend
+			o.Transport = TransportResetAfterSend
 		}
 	case f.Status >= 200 && f.Status <= 299:
 		o.Body = BodyCut

@@ -12,23 +12,23 @@ func TestAFailureIsJudgedLikeAnAnswer(t *testing.T) {
 		failure    Failure
 		idempotent bool
 		class      Class
-		job        Job
+		job        Action
 	}{
-		"never left":             {Failure{Err: io.EOF}, false, Transient, Retry},
-		"maybe sent":             {Failure{MaybeSent: true}, false, OutcomeUnknown, DeadLetter},
-		"maybe sent, safe":       {Failure{MaybeSent: true}, true, Transient, Retry},
-		"a code alone":           {Failure{Code: "67200001", MaybeSent: true}, false, Quota, Park},
-		"a code and a status":    {Failure{Status: 200, Code: "68300004.0"}, false, BadParameter, Drop},
-		"a status":               {Failure{Status: 503, Code: "0"}, false, Transient, Retry},
-		"a 2xx is no success":    {Failure{Status: 200}, true, Protocol, Retry},
-		"a 2xx that may do harm": {Failure{Status: 200}, false, OutcomeUnknown, DeadLetter},
+		"never left":             {Failure{Err: io.EOF}, false, ClassTransient, ActionRetry},
+		"maybe sent":             {Failure{MaybeSent: true}, false, ClassOutcomeUnknown, ActionDeadLetter},
+		"maybe sent, safe":       {Failure{MaybeSent: true}, true, ClassTransient, ActionRetry},
+		"a code alone":           {Failure{Code: "67200001", MaybeSent: true}, false, ClassQuota, ActionPark},
+		"a code and a status":    {Failure{Status: 200, Code: "68300004.0"}, false, ClassBadParameter, ActionDrop},
+		"a status":               {Failure{Status: 503, Code: "0"}, false, ClassTransient, ActionRetry},
+		"a 2xx is no success":    {Failure{Status: 200}, true, ClassProtocol, ActionRetry},
+		"a 2xx that may do harm": {Failure{Status: 200}, false, ClassOutcomeUnknown, ActionDeadLetter},
 	} {
 		d := preset(t, "patsnap").Decide(c.failure.Outcome(noon), Attempt{Idempotent: c.idempotent, N: 1})
-		if d.Class != c.class || d.Job != c.job {
-			t.Errorf("%s: %s, %s", name, d.Class, d.Job)
+		if d.Class != c.class || d.Action != c.job {
+			t.Errorf("%s: %s, %s", name, d.Class, d.Action)
 		}
 	}
-	if d := preset(t, "http").Decide((&Failure{Status: 200}).Outcome(noon), Attempt{Idempotent: true, N: 1}); d.Job != Retry {
+	if d := preset(t, "http").Decide((&Failure{Status: 200}).Outcome(noon), Attempt{Idempotent: true, N: 1}); d.Action != ActionRetry {
 		t.Errorf("http takes a failure for a success: %+v", d)
 	}
 }
@@ -49,7 +49,7 @@ func TestAFailuresRetryAfterIsTheLeastThatItsRetryWaits(t *testing.T) {
 	for name, f := range map[string]Failure{
 		"an answer": {Status: 503, RetryAfter: 25 * time.Second}, "none": {RetryAfter: 25 * time.Second}, "a code": {Code: "68300008", RetryAfter: 25 * time.Second},
 	} {
-		if d := preset(t, "patsnap").Decide(f.Outcome(noon), Attempt{N: 1}); d.Job != Retry || d.LeastWait != 25*time.Second {
+		if d := preset(t, "patsnap").Decide(f.Outcome(noon), Attempt{N: 1}); d.Action != ActionRetry || d.LeastWait != 25*time.Second {
 			t.Errorf("%s: %+v", name, d)
 		}
 	}

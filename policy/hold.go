@@ -2,16 +2,19 @@ package policy
 
 import "time"
 
-// The sources of a hold's end, as [Hold.Until] names them.
+// Source names where the end of a hold, or the least wait of a retry, comes from.
+type Source string
+
+// The sources.
 const (
-	SourceRetryAfter     = "retry-after"
-	SourceRateLimitReset = "ratelimit-reset"
-	SourceCalendar       = "calendar"
-	SourceLadder         = "ladder"
+	SourceRetryAfter     Source = "retry-after"
+	SourceRateLimitReset Source = "ratelimit-reset"
+	SourceCalendar       Source = "calendar"
+	SourceLadder         Source = "ladder"
 )
 
 // holdSources are the names that a file may use.
-var holdSources = []string{SourceRetryAfter, SourceRateLimitReset, SourceCalendar, SourceLadder}
+var holdSources = []Source{SourceRetryAfter, SourceRateLimitReset, SourceCalendar, SourceLadder}
 
 const (
 	// leastWait is the wait where a server says 0 or names a time that is past.
@@ -26,7 +29,7 @@ const (
 type Hold struct {
 	// Sources are asked in turn; the first that speaks tells the end. The ladder
 	// is asked last of all where it is not among them.
-	Sources []string
+	Sources []Source
 	// Max is the longest hold. 0 means 25 hours.
 	Max time.Duration
 	// Calendar is nil where the hold has none; then that source is silent.
@@ -41,10 +44,10 @@ type Hold struct {
 // from [Outcome.ReceivedAt], or from now where that is zero; a time that is 0 or
 // past reads as one second, and none is later than now plus Max.
 //
-// jitter(n) throws the dice: a number from 0 up to, not including, n; nil means
-// no jitter. It never shortens a wait, and lengthens it by a tenth, half a
+// jitter(n) returns a number from 0 up to, not including, n; nil means no jitter.
+// It never shortens a wait, and lengthens it by a tenth, half a
 // second at most.
-func (h Hold) Until(o Outcome, now time.Time, rung int, jitter func(n int64) int64) (until time.Time, source string) {
+func (h Hold) Until(o Outcome, now time.Time, rung int, jitter func(n int64) int64) (until time.Time, source Source) {
 	received := o.ReceivedAt
 	if received.IsZero() {
 		received = now
@@ -88,7 +91,7 @@ func (h Hold) end(from time.Time, wait time.Duration, now time.Time, jitter func
 		wait = leastWait
 	}
 	if wait < longest {
-		wait = min(wait+time.Duration(throw(jitter, int64(min(wait/10, mostJitter)), 0)), longest)
+		wait = min(wait+time.Duration(drawUpTo(jitter, int64(min(wait/10, mostJitter)), 0)), longest)
 	}
 	end := from.Add(min(wait, longest))
 	if last := now.Add(longest); end.After(last) {

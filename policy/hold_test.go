@@ -27,18 +27,18 @@ func TestTheFirstSourceThatSpeaksEndsTheHold(t *testing.T) {
 		t.Fatal(err)
 	}
 	hold := Hold{
-		Sources: []string{SourceRetryAfter, SourceRateLimitReset, SourceCalendar, SourceLadder},
+		Sources: []Source{SourceRetryAfter, SourceRateLimitReset, SourceCalendar, SourceLadder},
 		Max:     25 * time.Hour, Calendar: midnight, Ladder: []time.Duration{time.Minute, time.Hour},
 	}
 	plain, rungs := hold, hold
 	plain.Calendar = nil
-	rungs.Sources = []string{SourceLadder}
+	rungs.Sources = []Source{SourceLadder}
 	for name, c := range map[string]struct {
 		hold   Hold
 		header http.Header
 		rung   int
 		wait   time.Duration
-		source string
+		source Source
 	}{
 		"retry-after comes first":      {hold, headers("Retry-After", "30", "RateLimit-Reset", "60"), 0, 30 * time.Second, SourceRetryAfter},
 		"then the rate limit's reset":  {hold, headers("Retry-After", "soon", "X-RateLimit-Reset", "60"), 0, time.Minute, SourceRateLimitReset},
@@ -54,7 +54,7 @@ func TestTheFirstSourceThatSpeaksEndsTheHold(t *testing.T) {
 		"a date that is past too":      {hold, headers("Retry-After", "Sun, 01 Mar 2026 11:00:00 GMT"), 0, time.Second, SourceRetryAfter},
 		"above max is max":             {hold, headers("Retry-After", "999999999999999999999"), 0, 25 * time.Hour, SourceRetryAfter},
 		"a reset is clamped, not lost": {hold, headers("X-RateLimit-Reset", "99999999999999999999"), 0, 25 * time.Hour, SourceRateLimitReset},
-		"the zero hold has a max":      {Hold{Sources: []string{SourceRetryAfter}}, headers("Retry-After", "9999999"), 0, 25 * time.Hour, SourceRetryAfter},
+		"the zero hold has a max":      {Hold{Sources: []Source{SourceRetryAfter}}, headers("Retry-After", "9999999"), 0, 25 * time.Hour, SourceRetryAfter},
 	} {
 		until, source := c.hold.Until(Outcome{Header: c.header, ReceivedAt: noon}, noon, c.rung, nil)
 		if until.Sub(noon) != c.wait || source != c.source {
@@ -64,7 +64,7 @@ func TestTheFirstSourceThatSpeaksEndsTheHold(t *testing.T) {
 }
 
 func TestWhatTheServerGaveCountsFromWhenTheAnswerArrived(t *testing.T) {
-	h := Hold{Sources: []string{SourceRetryAfter}}
+	h := Hold{Sources: []Source{SourceRetryAfter}}
 	o := Outcome{Header: headers("Retry-After", "30"), ReceivedAt: noon}
 	if until, _ := h.Until(o, noon.Add(10*time.Second), 0, nil); !until.Equal(noon.Add(30 * time.Second)) {
 		t.Errorf("until %s", until)
@@ -79,7 +79,7 @@ func TestJitterIsATenthAndHalfASecondAtMost(t *testing.T) {
 	for after, want := range map[string]time.Duration{
 		"1": 1100 * time.Millisecond, "60": 60500 * time.Millisecond, "90000": 25 * time.Hour, "0": 1100 * time.Millisecond,
 	} {
-		h := Hold{Sources: []string{SourceRetryAfter}}
+		h := Hold{Sources: []Source{SourceRetryAfter}}
 		until, _ := h.Until(Outcome{Header: headers("Retry-After", after), ReceivedAt: noon}, noon, 0, longest)
 		if until.Sub(noon) != want {
 			t.Errorf("Retry-After %s: %s, want %s", after, until.Sub(noon), want)
@@ -90,15 +90,15 @@ func TestJitterIsATenthAndHalfASecondAtMost(t *testing.T) {
 func TestJitterNeverShortensAWait(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := Hold{
-			Sources: []string{rapid.SampledFrom(holdSources).Draw(t, "source")},
+			Sources: []Source{rapid.SampledFrom(holdSources).Draw(t, "source")},
 			Max:     time.Duration(rapid.Int64Range(1, int64(100*time.Hour)).Draw(t, "max")),
 			Ladder:  []time.Duration{time.Duration(rapid.Int64Range(1, int64(100*time.Hour)).Draw(t, "rung"))},
 		}
 		value := rapid.OneOf(rapid.StringMatching(`[0-9]{1,25}(\.[0-9]{0,12})?`), rapid.String()).Draw(t, "value")
 		o := Outcome{Header: headers("Retry-After", value, "X-RateLimit-Reset", value), ReceivedAt: noon}
-		dice := rapid.Int64().Draw(t, "dice")
+		drawn := rapid.Int64().Draw(t, "drawn")
 		plain, source := h.Until(o, noon, 0, nil)
-		jittered, same := h.Until(o, noon, 0, func(int64) int64 { return dice })
+		jittered, same := h.Until(o, noon, 0, func(int64) int64 { return drawn })
 		if source != same || jittered.Before(plain) || jittered.Sub(plain) > 500*time.Millisecond {
 			t.Fatalf("%s by %s, jittered %s by %s", plain, source, jittered, same)
 		}

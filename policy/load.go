@@ -207,7 +207,7 @@ func (f *file) onto(base *Policy) *Policy {
 	for i := range p.rules {
 		r := &p.rules[i]
 		r.budget = p.backoffs[r.decision.Backoff]
-		if r.decision.Job != Retry {
+		if r.decision.Action != ActionRetry {
 			r.decision.Backoff = ""
 		}
 		if r.decision.Circuit.Effect != EffectOpen {

@@ -148,7 +148,7 @@ rules:
   - {id: dropped, match: {http: [504]}, job: drop}
   - {id: opened, match: {http: [505]}, job: dead_letter, circuit: {}}
 `)
-	if b, _ := p.Backoff("standard"); !reflect.DeepEqual(b, Backoff{time.Second, 2 * time.Second, 10 * time.Minute, 2, 24 * time.Hour, []string{SourceRetryAfter}}) {
+	if b, _ := p.Backoff("standard"); !reflect.DeepEqual(b, Backoff{time.Second, 2 * time.Second, 10 * time.Minute, 2, 24 * time.Hour, []Source{SourceRetryAfter}}) {
 		t.Errorf("standard: %+v", b)
 	}
 	if h, _ := p.Hold("quota"); h.Max != 25*time.Hour || !slices.Equal(h.Sources, holdSources) || h.Calendar != nil ||
@@ -160,13 +160,13 @@ rules:
 	}
 	account := func(c Circuit) Circuit { c.Scope = ScopeAccount; return c }
 	for status, want := range map[int]Decision{
-		500: {Rule: "retried", Class: Transient, Job: Retry, Backoff: "mine", Circuit: account(Circuit{Effect: EffectCount})},
-		501: {Rule: "parked", Class: Quota, Job: Park, Circuit: account(Circuit{Effect: EffectOpen, Hold: "quota", After: 1})},
-		502: {Rule: "dead", Class: Unknown, Job: DeadLetter, Circuit: account(Circuit{Effect: EffectNone, Success: true})},
-		503: {Rule: "done", Class: OK, Job: Succeed, Circuit: account(Circuit{Effect: EffectNone, Success: true})},
-		504: {Rule: "dropped", Class: BadParameter, Job: Drop, Circuit: account(Circuit{Effect: EffectNone, Success: true})},
-		505: {Rule: "opened", Class: Unknown, Job: DeadLetter, Circuit: account(Circuit{Effect: EffectOpen, Hold: "quota", After: 1})},
-		506: {Rule: "anything-else", Class: Unknown, Job: Retry, Backoff: "brief", Circuit: account(Circuit{Effect: EffectCount})},
+		500: {Rule: "retried", Class: ClassTransient, Action: ActionRetry, Backoff: "mine", Circuit: account(Circuit{Effect: EffectCount})},
+		501: {Rule: "parked", Class: ClassQuota, Action: ActionPark, Circuit: account(Circuit{Effect: EffectOpen, Hold: "quota", After: 1})},
+		502: {Rule: "dead", Class: ClassUnknown, Action: ActionDeadLetter, Circuit: account(Circuit{Effect: EffectNone, Success: true})},
+		503: {Rule: "done", Class: ClassOK, Action: ActionSucceed, Circuit: account(Circuit{Effect: EffectNone, Success: true})},
+		504: {Rule: "dropped", Class: ClassBadParameter, Action: ActionDrop, Circuit: account(Circuit{Effect: EffectNone, Success: true})},
+		505: {Rule: "opened", Class: ClassUnknown, Action: ActionDeadLetter, Circuit: account(Circuit{Effect: EffectOpen, Hold: "quota", After: 1})},
+		506: {Rule: "anything-else", Class: ClassUnknown, Action: ActionRetry, Backoff: "brief", Circuit: account(Circuit{Effect: EffectCount})},
 	} {
 		got := p.Decide(Outcome{Status: status}, Attempt{N: 1})
 		if got.Message == "" || got.Advice == "" {
@@ -190,13 +190,13 @@ rules:
 	if !slices.Equal(p.Rules(), want) {
 		t.Errorf("the rules are %v", p.Rules())
 	}
-	if d := p.Decide(Outcome{Status: 200, Code: "68300008"}, Attempt{}); d.Job != Drop {
+	if d := p.Decide(Outcome{Status: 200, Code: "68300008"}, Attempt{}); d.Action != ActionDrop {
 		t.Errorf("replaced: %+v", d)
 	}
 	if d := p.Decide(Outcome{Status: 200, Code: "68300005"}, Attempt{}); d.Rule != "anything-else" {
 		t.Errorf("no longer matched: %+v", d)
 	}
-	if d := base.Decide(Outcome{Status: 200, Code: "68300008"}, Attempt{}); d.Job != Retry {
+	if d := base.Decide(Outcome{Status: 200, Code: "68300008"}, Attempt{}); d.Action != ActionRetry {
 		t.Errorf("the base changed: %+v", d)
 	}
 }

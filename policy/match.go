@@ -91,7 +91,7 @@ type match struct {
 // transports and bodies give each value its bit, and files their names.
 var (
 	transports = []Transport{
-		DNS, Dial, TLS, Redirect, TooLarge, ResetBeforeSend, ResetAfterSend, TimeoutBeforeSend, TimeoutAfterSend,
+		TransportDNS, TransportDial, TransportTLS, TransportRedirect, TransportTooLarge, TransportResetBeforeSend, TransportResetAfterSend, TransportTimeoutBeforeSend, TransportTimeoutAfterSend,
 	}
 	bodies = []Body{BodyEnvelope, BodyHTML, BodyEmpty, BodyMalformed, BodyCut}
 )

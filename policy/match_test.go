@@ -103,8 +103,8 @@ func TestEveryFieldDecidesForItself(t *testing.T) {
 
 func TestWithoutAnAnswerNothingIsReadFromOne(t *testing.T) {
 	p := preset(t, "patsnap")
-	d := p.Decide(Outcome{Transport: TooLarge, Status: 200, Flag: FlagTrue, Code: "67200001"}, Attempt{})
-	if d.Class != Config || d.Job != DeadLetter || d.Circuit.Success {
+	d := p.Decide(Outcome{Transport: TransportTooLarge, Status: 200, Flag: FlagTrue, Code: "67200001"}, Attempt{})
+	if d.Class != ClassConfig || d.Action != ActionDeadLetter || d.Circuit.Success {
 		t.Errorf("%+v", d)
 	}
 }

@@ -13,16 +13,16 @@ type Transport string
 // and AfterSend tell whether the request could have had an effect: before means
 // that no byte of it left, after that the server may have acted on it.
 const (
-	TransportNone     Transport = ""
-	DNS               Transport = "dns"
-	Dial              Transport = "dial"
-	TLS               Transport = "tls"
-	Redirect          Transport = "redirect"
-	TooLarge          Transport = "too_large"
-	ResetBeforeSend   Transport = "reset_before_send"
-	ResetAfterSend    Transport = "reset_after_send"
-	TimeoutBeforeSend Transport = "timeout_before_send"
-	TimeoutAfterSend  Transport = "timeout_after_send"
+	TransportNone              Transport = ""
+	TransportDNS               Transport = "dns"
+	TransportDial              Transport = "dial"
+	TransportTLS               Transport = "tls"
+	TransportRedirect          Transport = "redirect"
+	TransportTooLarge          Transport = "too_large"
+	TransportResetBeforeSend   Transport = "reset_before_send"
+	TransportResetAfterSend    Transport = "reset_after_send"
+	TransportTimeoutBeforeSend Transport = "timeout_before_send"
+	TransportTimeoutAfterSend  Transport = "timeout_after_send"
 )
 
 // Body names what the body of an answer turned out to be.

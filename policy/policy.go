@@ -41,7 +41,7 @@ type rule struct {
 	// decision is what the rule says while there are attempts left; Refresh and
 	// Circuit.Success in it are what they are at most.
 	decision Decision
-	// budget is the backoff that the rule names, where its job is retry.
+	// budget is the backoff that the rule names, where its action is retry.
 	budget Backoff
 	// backoffAt and holdAt are where names are referred to, for findings.
 	backoffAt, holdAt position
@@ -94,14 +94,14 @@ func (p *Policy) Decide(o Outcome, a Attempt) (d Decision) {
 		d = r.decision
 		d.Refresh = d.Refresh && a.CanRefresh
 		d.Circuit.Success = d.Circuit.Success && in.answered
-		if d.Job == Retry {
+		if d.Action == ActionRetry {
 			r.budget.spend(&d, &o, &a)
 		}
 		return d
 	}
 	return Decision{
-		Class: Unknown, Job: DeadLetter, Circuit: Circuit{Effect: EffectNone, Scope: ScopeAccount},
-		Message: Unknown.Message(), Advice: "The policy has no rules: load one with policy.Preset or policy.Load.",
+		Class: ClassUnknown, Action: ActionDeadLetter, Circuit: Circuit{Effect: EffectNone, Scope: ScopeAccount},
+		Message: ClassUnknown.Message(), Advice: "The policy has no rules: load one with policy.Preset or policy.Load.",
 	}
 }
 
@@ -112,6 +112,6 @@ func (b *Backoff) spend(d *Decision, o *Outcome, a *Attempt) {
 		d.LeastWait = b.leastWait(o)
 	}
 	if max(a.N, 1) >= b.Attempts || saturatingAdd(max(a.Age, 0), d.LeastWait) > b.MaxAge {
-		d.Job, d.Exhausted, d.Backoff = DeadLetter, true, ""
+		d.Action, d.Exhausted, d.Backoff = ActionDeadLetter, true, ""
 	}
 }

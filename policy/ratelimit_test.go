@@ -90,7 +90,7 @@ func FuzzRateLimit(f *testing.F) {
 		`"a";r=0;t=999999999999999`, strings.Repeat("(", 100)} {
 		f.Add(value, value)
 	}
-	h := Hold{Sources: []string{SourceRateLimitReset}, Max: 25 * time.Hour}
+	h := Hold{Sources: []Source{SourceRateLimitReset}, Max: 25 * time.Hour}
 	f.Fuzz(func(t *testing.T, field, reset string) {
 		checkUntil(t, h, Outcome{Header: http.Header{"Ratelimit": {field}}, ReceivedAt: noon})
 		checkUntil(t, h, Outcome{Header: http.Header{"Ratelimit": {field, reset}, "X-Ratelimit-Reset": {reset}}, ReceivedAt: noon})

@@ -173,7 +173,7 @@ func (f *casesFile) readExpect(n ast.Node, e *Expect) {
 	before := len(f.errs)
 	f.mapping(n, "expect", map[string]entry{
 		"class":     func(v ast.Node) { want(&e.Class)(oneOf(f.source, v, "class", classes)) },
-		"job":       func(v ast.Node) { want(&e.Job)(oneOf(f.source, v, "job", jobs)) },
+		"job":       func(v ast.Node) { want(&e.Action)(oneOf(f.source, v, "job", actions)) },
 		"rule":      func(v ast.Node) { want(&e.Rule)(f.text(v, "rule")) },
 		"refresh":   func(v ast.Node) { want(&e.Refresh)(f.boolean(v, "refresh")) },
 		"backoff":   func(v ast.Node) { want(&e.Backoff)(f.text(v, "backoff")) },

@@ -68,7 +68,14 @@ func (s *source) scalar(n ast.Node) (text string, ok bool) {
 	return "", false
 }
 
-func flow(items []string) string { return "[" + strings.Join(items, ", ") + "]" }
+// flow writes a list in YAML's flow style.
+func flow[T ~string](items []T) string {
+	texts := make([]string, len(items))
+	for i, item := range items {
+		texts[i] = string(item)
+	}
+	return "[" + strings.Join(texts, ", ") + "]"
+}
 
 func (f *file) readCodes(n ast.Node, m *match) string {
 	var shown []string

@@ -34,10 +34,10 @@ type file struct {
 
 var (
 	classes = []Class{
-		OK, BadParameter, Transient, Quota, Auth, Balance, Config, Protocol, Unknown, OutcomeUnknown,
-		MalformedTask, CrashLoop, Expired, Cancelled,
+		ClassOK, ClassBadParameter, ClassTransient, ClassQuota, ClassAuth, ClassBalance, ClassConfig, ClassProtocol, ClassUnknown, ClassOutcomeUnknown,
+		ClassMalformedTask, ClassCrashLoop, ClassExpired, ClassCancelled,
 	}
-	jobs    = []Job{Succeed, Retry, Park, DeadLetter, Drop}
+	actions = []Action{ActionSucceed, ActionRetry, ActionPark, ActionDeadLetter, ActionDrop}
 	effects = []Effect{EffectNone, EffectCount, EffectOpen}
 	scopes  = []Scope{ScopeAccount, ScopeEndpoint}
 )
@@ -94,7 +94,7 @@ func baseName(filename string) string {
 func (f *file) readBackoff(n ast.Node) Backoff {
 	b := Backoff{
 		Floor: time.Second, Base: 2 * time.Second, Cap: 10 * time.Minute, Attempts: 6, MaxAge: 24 * time.Hour,
-		Sources: []string{SourceRetryAfter},
+		Sources: []Source{SourceRetryAfter},
 	}
 	f.mapping(n, "a backoff", map[string]entry{
 		"floor":    func(v ast.Node) { set(&b.Floor)(f.duration(v, "floor", 0)) },
@@ -202,7 +202,7 @@ func (f *file) readBreaker(n ast.Node) *Breaker {
 }
 
 // readRule reads one rule. Keys that are left out have these defaults: job
-// retry, the class that goes with the job, backoff standard; the circuit counts
+// retry, the class that goes with the action, backoff standard; the circuit counts
 // a retry, opens on a park, and leaves the rest alone.
 func (f *file) readRule(n ast.Node) {
 	r := rule{at: f.position(n)}
@@ -212,7 +212,7 @@ func (f *file) readRule(n ast.Node) {
 		"id":      func(v ast.Node) { set(&r.id)(f.text(v, "id")) },
 		"match":   func(v ast.Node) { r.match = f.readMatch(v) },
 		"class":   func(v ast.Node) { d.Class, _ = oneOf(f.source, v, "class", classes) },
-		"job":     func(v ast.Node) { d.Job, _ = oneOf(f.source, v, "job", jobs) },
+		"job":     func(v ast.Node) { d.Action, _ = oneOf(f.source, v, "job", actions) },
 		"refresh": func(v ast.Node) { d.Refresh, _ = f.boolean(v, "refresh") },
 		"backoff": func(v ast.Node) { d.Backoff, _ = f.text(v, "backoff"); r.backoffAt = f.position(v) },
 		"circuit": func(v ast.Node) { circuit = v },
@@ -226,9 +226,9 @@ func (f *file) readRule(n ast.Node) {
 		f.fail(n, "the id %q is taken by an earlier rule of this file", r.id)
 	}
 	d.Rule = r.id
-	orDefault(&d.Job, Retry)
-	orDefault(&d.Class, classOf(d.Job))
-	if d.Job == Retry {
+	orDefault(&d.Action, ActionRetry)
+	orDefault(&d.Class, classOf(d.Action))
+	if d.Action == ActionRetry {
 		orDefault(&d.Backoff, backoffStandard)
 	}
 	f.readCircuit(circuit, &r)
@@ -245,29 +245,29 @@ func orDefault[T ~string](v *T, fallback T) {
 	}
 }
 
-// classOf is the class that goes with a job where a rule gives none.
-func classOf(j Job) Class {
-	switch j {
-	case Succeed:
-		return OK
-	case Park:
-		return Quota
-	case Drop:
-		return BadParameter
-	case DeadLetter:
-		return Unknown
+// classOf is the class that goes with an action where a rule gives none.
+func classOf(a Action) Class {
+	switch a {
+	case ActionSucceed:
+		return ClassOK
+	case ActionPark:
+		return ClassQuota
+	case ActionDrop:
+		return ClassBadParameter
+	case ActionDeadLetter:
+		return ClassUnknown
 	default:
-		return Transient
+		return ClassTransient
 	}
 }
 
 func (f *file) readCircuit(n ast.Node, r *rule) {
 	c := &r.decision.Circuit
 	if n == nil {
-		switch r.decision.Job {
-		case Retry:
+		switch r.decision.Action {
+		case ActionRetry:
 			c.Effect = EffectCount
-		case Park:
+		case ActionPark:
 			c.Effect = EffectOpen
 		default:
 			c.Effect = EffectNone
@@ -281,7 +281,7 @@ func (f *file) readCircuit(n ast.Node, r *rule) {
 			"after":      func(v ast.Node) { c.After, _ = f.integer(v, "after", 1) },
 			"max_probes": func(v ast.Node) { c.MaxProbes, _ = f.integer(v, "max_probes", 0) },
 		})
-		if r.decision.Job == Park && c.Effect != EffectOpen {
+		if r.decision.Action == ActionPark && c.Effect != EffectOpen {
 			f.fail(n, "a rule that parks needs a circuit of effect open: its hold says until when")
 		}
 	}

@@ -69,7 +69,7 @@ func FuzzRetryAfter(f *testing.F) {
 		f.Add(value, "Sun, 06 Nov 1994 08:49:07 GMT")
 		f.Add(value, value)
 	}
-	h := Hold{Sources: []string{SourceRetryAfter}, Max: 25 * time.Hour}
+	h := Hold{Sources: []Source{SourceRetryAfter}, Max: 25 * time.Hour}
 	f.Fuzz(func(t *testing.T, value, date string) {
 		o := Outcome{Header: http.Header{"Retry-After": {value}, "Date": {date}}, ReceivedAt: noon}
 		checkUntil(t, h, o)

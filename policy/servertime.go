@@ -21,7 +21,7 @@ const (
 type ServerTime struct {
 	// Source is the name by which a hold's or a backoff's sources name it,
 	// [SourceRetryAfter] or [SourceRateLimitReset].
-	Source string
+	Source Source
 	// Header and Value are the field as it came; several lines are joined by
 	// commas.
 	Header, Value string

@@ -48,7 +48,7 @@ var spellings = []struct {
 	source string
 	header http.Header
 	wait   time.Duration
-	by     string
+	by     Source
 }{
 	{rfc9110, headers("Retry-After", "120"), 2 * time.Minute, SourceRetryAfter},
 	{rfc9110, headers("Retry-After", "0"), 0, SourceRetryAfter},
@@ -126,7 +126,7 @@ var spellings = []struct {
 }
 
 func TestEverySpellingOfATimeIsRead(t *testing.T) {
-	hold := Hold{Sources: []string{SourceRetryAfter, SourceRateLimitReset, SourceLadder}, Max: 25 * time.Hour, Ladder: []time.Duration{time.Minute}}
+	hold := Hold{Sources: []Source{SourceRetryAfter, SourceRateLimitReset, SourceLadder}, Max: 25 * time.Hour, Ladder: []time.Duration{time.Minute}}
 	for _, s := range spellings {
 		for _, slow := range []time.Duration{0, 17 * time.Hour} {
 			// The server's clock is right, or 17 hours behind that of the worker: its
@@ -219,7 +219,7 @@ func FuzzServerTimes(f *testing.F) {
 	}
 	f.Add("Ratelimit", "limit=1,limit=2;limit", "x")
 	f.Add("Retry-After", "Sunday, 01-Mar-00 12:00:60 PST", "Sunday, 01-Mar-99 12:00:60 PST")
-	h := Hold{Sources: []string{SourceRetryAfter, SourceRateLimitReset}, Max: 25 * time.Hour}
+	h := Hold{Sources: []Source{SourceRetryAfter, SourceRateLimitReset}, Max: 25 * time.Hour}
 	f.Fuzz(func(t *testing.T, name, value, date string) {
 		for _, header := range []http.Header{
 			{name: {value}, "Date": {date}}, {name: {value, date}}, {"Retry-After": {value + "," + value}, "Ratelimit": {value + ";" + value}},

@@ -77,11 +77,11 @@ func (r *rule) yaml(w *bytes.Buffer) {
 		fmt.Fprintf(w, "    match: %s\n", r.match.yaml())
 	}
 	d := r.decision
-	fmt.Fprintf(w, "    class: %s\n    job: %s\n", d.Class, d.Job)
+	fmt.Fprintf(w, "    class: %s\n    job: %s\n", d.Class, d.Action)
 	if d.Refresh {
 		w.WriteString("    refresh: true\n")
 	}
-	if d.Job == Retry {
+	if d.Action == ActionRetry {
 		fmt.Fprintf(w, "    backoff: %s\n", quote(d.Backoff))
 	}
 	c := d.Circuit

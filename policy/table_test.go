@@ -15,7 +15,7 @@ type tableRow struct {
 	name  string
 	about func(o Outcome, a Attempt) bool
 	class Class
-	job   Job
+	job   Action
 	// backoff is for a retry; hold, scope, after and probes for a circuit that opens.
 	backoff string
 	effect  Effect
@@ -55,36 +55,36 @@ func between(low, high int) func(Outcome, Attempt) bool {
 func statusRows(name string) []tableRow {
 	patsnap := name == "patsnap"
 	rows := []tableRow{
-		{name: "bad request", about: statuses(400, 404, 405, 406, 409, 410, 413, 415, 422), class: BadParameter, job: Drop, effect: EffectNone},
-		{name: "401", about: statuses(401), class: Auth, job: DeadLetter, refresh: true, effect: EffectOpen, hold: "credential", after: 3},
+		{name: "bad request", about: statuses(400, 404, 405, 406, 409, 410, 413, 415, 422), class: ClassBadParameter, job: ActionDrop, effect: EffectNone},
+		{name: "401", about: statuses(401), class: ClassAuth, job: ActionDeadLetter, refresh: true, effect: EffectOpen, hold: "credential", after: 3},
 	}
 	if patsnap {
 		rows = append(rows,
-			tableRow{name: "402", about: statuses(402), class: Balance, job: DeadLetter, effect: EffectOpen, hold: "credential", after: 3},
-			tableRow{name: "403", about: statuses(403), class: Quota, job: Park, effect: EffectOpen, scope: ScopeEndpoint, hold: "permission", after: 1, probes: 3})
+			tableRow{name: "402", about: statuses(402), class: ClassBalance, job: ActionDeadLetter, effect: EffectOpen, hold: "credential", after: 3},
+			tableRow{name: "403", about: statuses(403), class: ClassQuota, job: ActionPark, effect: EffectOpen, scope: ScopeEndpoint, hold: "permission", after: 1, probes: 3})
 	} else {
 		rows = append(rows,
-			tableRow{name: "402", about: statuses(402), class: Balance, job: DeadLetter, effect: EffectOpen, hold: "credential", after: 20},
+			tableRow{name: "402", about: statuses(402), class: ClassBalance, job: ActionDeadLetter, effect: EffectOpen, hold: "credential", after: 20},
 			tableRow{name: "403 of a limit", about: func(o Outcome, _ Attempt) bool { return o.Status == 403 && o.Transport == "" && o.Header != nil },
-				class: Quota, job: Park, effect: EffectOpen, hold: "quota", after: 1},
-			tableRow{name: "403", about: statuses(403), class: Auth, job: DeadLetter, effect: EffectNone})
+				class: ClassQuota, job: ActionPark, effect: EffectOpen, hold: "quota", after: 1},
+			tableRow{name: "403", about: statuses(403), class: ClassAuth, job: ActionDeadLetter, effect: EffectNone})
 	}
 	return append(rows,
-		tableRow{name: "429", about: statuses(429), class: Quota, job: Park, effect: EffectOpen, hold: "quota", after: 1},
-		tableRow{name: "a gateway without an answer", about: unsafe(statuses(502, 504, 520, 524)), class: OutcomeUnknown, job: DeadLetter, effect: EffectCount},
-		tableRow{name: "fault", about: statuses(408, 425), class: Transient, job: Retry, backoff: "standard", effect: EffectCount},
-		tableRow{name: "5xx", about: between(500, 599), class: Transient, job: Retry, backoff: "standard", effect: EffectCount},
-		tableRow{name: "other 4xx", about: between(400, 499), class: Unknown, job: Retry, backoff: "brief", effect: EffectCount})
+		tableRow{name: "429", about: statuses(429), class: ClassQuota, job: ActionPark, effect: EffectOpen, hold: "quota", after: 1},
+		tableRow{name: "a gateway without an answer", about: unsafe(statuses(502, 504, 520, 524)), class: ClassOutcomeUnknown, job: ActionDeadLetter, effect: EffectCount},
+		tableRow{name: "fault", about: statuses(408, 425), class: ClassTransient, job: ActionRetry, backoff: "standard", effect: EffectCount},
+		tableRow{name: "5xx", about: between(500, 599), class: ClassTransient, job: ActionRetry, backoff: "standard", effect: EffectCount},
+		tableRow{name: "other 4xx", about: between(400, 499), class: ClassUnknown, job: ActionRetry, backoff: "brief", effect: EffectCount})
 }
 
 func transportRows() []tableRow {
 	return []tableRow{
-		{name: "not reached", about: broken(DNS, Dial, ResetBeforeSend, TimeoutBeforeSend), class: Transient, job: Retry, backoff: "standard", effect: EffectCount},
-		{name: "no answer, unsafe", about: unsafe(broken(ResetAfterSend, TimeoutAfterSend)), class: OutcomeUnknown, job: DeadLetter, effect: EffectCount},
-		{name: "no answer", about: broken(ResetAfterSend, TimeoutAfterSend), class: Transient, job: Retry, backoff: "standard", effect: EffectCount},
-		{name: "not trusted", about: broken(TLS, Redirect), class: Config, job: DeadLetter, effect: EffectOpen, hold: "credential", after: 3},
-		{name: "too large", about: broken(TooLarge), class: Config, job: DeadLetter, effect: EffectNone},
-		{name: "anything else", about: func(Outcome, Attempt) bool { return true }, class: Unknown, job: Retry, backoff: "brief", effect: EffectCount},
+		{name: "not reached", about: broken(TransportDNS, TransportDial, TransportResetBeforeSend, TransportTimeoutBeforeSend), class: ClassTransient, job: ActionRetry, backoff: "standard", effect: EffectCount},
+		{name: "no answer, unsafe", about: unsafe(broken(TransportResetAfterSend, TransportTimeoutAfterSend)), class: ClassOutcomeUnknown, job: ActionDeadLetter, effect: EffectCount},
+		{name: "no answer", about: broken(TransportResetAfterSend, TransportTimeoutAfterSend), class: ClassTransient, job: ActionRetry, backoff: "standard", effect: EffectCount},
+		{name: "not trusted", about: broken(TransportTLS, TransportRedirect), class: ClassConfig, job: ActionDeadLetter, effect: EffectOpen, hold: "credential", after: 3},
+		{name: "too large", about: broken(TransportTooLarge), class: ClassConfig, job: ActionDeadLetter, effect: EffectNone},
+		{name: "anything else", about: func(Outcome, Attempt) bool { return true }, class: ClassUnknown, job: ActionRetry, backoff: "brief", effect: EffectCount},
 	}
 }
 
@@ -97,32 +97,32 @@ func decisionTables() map[string][]tableRow {
 		return codes("67200000")(o, a) && strings.Contains(strings.ToLower(o.Message), "limit")
 	}
 	patsnap := append([]tableRow{
-		{name: "ok", about: ok, class: OK, job: Succeed, effect: EffectNone},
-		{name: "bad parameter", about: codes("68300004", "68300007", "68300010", "67200101"), class: BadParameter, job: Drop, effect: EffectNone},
-		{name: "limit by message", about: limit, class: Quota, job: Park, effect: EffectOpen, hold: "quota", after: 1},
-		{name: "service fault", about: codes("68300005", "68300008", "67200100", "67200000"), class: Transient, job: Retry, backoff: "standard", effect: EffectCount},
-		{name: "basic access", about: codes("68300006"), class: Transient, job: Retry, backoff: "brief", effect: EffectCount},
-		{name: "quota", about: codes("67200001"), class: Quota, job: Park, effect: EffectOpen, hold: "quota", after: 1},
-		{name: "rate", about: codes("67200002", "67200007"), class: Quota, job: Park, effect: EffectOpen, hold: "rate", after: 1},
-		{name: "permission", about: codes("67200004"), class: Quota, job: Park, effect: EffectOpen, scope: ScopeEndpoint, hold: "permission", after: 1, probes: 3},
-		{name: "credential", about: codes("67200003", "67200009", "67200008", "67200006"), class: Auth, job: DeadLetter, refresh: true,
+		{name: "ok", about: ok, class: ClassOK, job: ActionSucceed, effect: EffectNone},
+		{name: "bad parameter", about: codes("68300004", "68300007", "68300010", "67200101"), class: ClassBadParameter, job: ActionDrop, effect: EffectNone},
+		{name: "limit by message", about: limit, class: ClassQuota, job: ActionPark, effect: EffectOpen, hold: "quota", after: 1},
+		{name: "service fault", about: codes("68300005", "68300008", "67200100", "67200000"), class: ClassTransient, job: ActionRetry, backoff: "standard", effect: EffectCount},
+		{name: "basic access", about: codes("68300006"), class: ClassTransient, job: ActionRetry, backoff: "brief", effect: EffectCount},
+		{name: "quota", about: codes("67200001"), class: ClassQuota, job: ActionPark, effect: EffectOpen, hold: "quota", after: 1},
+		{name: "rate", about: codes("67200002", "67200007"), class: ClassQuota, job: ActionPark, effect: EffectOpen, hold: "rate", after: 1},
+		{name: "permission", about: codes("67200004"), class: ClassQuota, job: ActionPark, effect: EffectOpen, scope: ScopeEndpoint, hold: "permission", after: 1, probes: 3},
+		{name: "credential", about: codes("67200003", "67200009", "67200008", "67200006"), class: ClassAuth, job: ActionDeadLetter, refresh: true,
 			effect: EffectOpen, hold: "credential", after: 3},
-		{name: "balance", about: codes("67200005"), class: Balance, job: DeadLetter, effect: EffectOpen, hold: "credential", after: 3},
-		{name: "any other code", about: func(o Outcome, _ Attempt) bool { return o.Transport == "" && o.Code != "" }, class: Unknown, job: Retry, backoff: "brief", effect: EffectCount},
+		{name: "balance", about: codes("67200005"), class: ClassBalance, job: ActionDeadLetter, effect: EffectOpen, hold: "credential", after: 3},
+		{name: "any other code", about: func(o Outcome, _ Attempt) bool { return o.Transport == "" && o.Code != "" }, class: ClassUnknown, job: ActionRetry, backoff: "brief", effect: EffectCount},
 	}, statusRows("patsnap")...)
 	patsnap = append(patsnap,
 		tableRow{name: "status false", about: func(o Outcome, _ Attempt) bool { return o.Transport == "" && o.Flag == FlagFalse },
-			class: Unknown, job: Retry, backoff: "brief", effect: EffectCount},
-		tableRow{name: "no envelope, unsafe", about: unsafe(between(200, 299)), class: OutcomeUnknown, job: DeadLetter, effect: EffectCount},
-		tableRow{name: "no envelope", about: between(200, 299), class: Protocol, job: Retry, backoff: "brief", effect: EffectCount})
+			class: ClassUnknown, job: ActionRetry, backoff: "brief", effect: EffectCount},
+		tableRow{name: "no envelope, unsafe", about: unsafe(between(200, 299)), class: ClassOutcomeUnknown, job: ActionDeadLetter, effect: EffectCount},
+		tableRow{name: "no envelope", about: between(200, 299), class: ClassProtocol, job: ActionRetry, backoff: "brief", effect: EffectCount})
 
 	cut := func(o Outcome, _ Attempt) bool { return o.Status/100 == 2 && o.Body == BodyCut && o.Transport == "" }
 	http := append([]tableRow{
-		{name: "cut, unsafe", about: unsafe(cut), class: OutcomeUnknown, job: DeadLetter, effect: EffectCount},
-		{name: "cut", about: cut, class: Protocol, job: Retry, backoff: "brief", effect: EffectCount},
-		{name: "ok", about: between(200, 299), class: OK, job: Succeed, effect: EffectNone},
+		{name: "cut, unsafe", about: unsafe(cut), class: ClassOutcomeUnknown, job: ActionDeadLetter, effect: EffectCount},
+		{name: "cut", about: cut, class: ClassProtocol, job: ActionRetry, backoff: "brief", effect: EffectCount},
+		{name: "ok", about: between(200, 299), class: ClassOK, job: ActionSucceed, effect: EffectNone},
 		{name: "304 to a condition", about: func(o Outcome, a Attempt) bool { return o.Status == 304 && a.Conditional && o.Transport == "" },
-			class: OK, job: Succeed, effect: EffectNone},
+			class: ClassOK, job: ActionSucceed, effect: EffectNone},
 	}, statusRows("http")...)
 	return map[string][]tableRow{"patsnap": append(patsnap, transportRows()...), "http": append(http, transportRows()...)}
 }
@@ -164,7 +164,7 @@ func everySignal(name string) []Outcome {
 func (r tableRow) decision(a Attempt) Decision {
 	scope := r.scope
 	orDefault(&scope, ScopeAccount)
-	return Decision{Class: r.class, Job: r.job, Backoff: r.backoff, Refresh: r.refresh && a.CanRefresh,
+	return Decision{Class: r.class, Action: r.job, Backoff: r.backoff, Refresh: r.refresh && a.CanRefresh,
 		Circuit: Circuit{Effect: r.effect, Scope: scope, Hold: r.hold, After: r.after, MaxProbes: r.probes}}
 }
 
@@ -216,8 +216,8 @@ func TestTheRecordedCasesAgreeWithTheTable(t *testing.T) {
 			a := c.Request.attempt()
 			row := rows[slices.IndexFunc(rows, func(r tableRow) bool { return r.about(o, a) })]
 			met[row.name] = true
-			if e := c.Expect; e.Class == nil || *e.Class != row.class || e.Job == nil || e.Effect == nil || *e.Effect != row.effect ||
-				(*e.Job != row.job && !*e.Exhausted) || e.After != nil && *e.After != row.after || e.Hold != nil && *e.Hold != row.hold {
+			if e := c.Expect; e.Class == nil || *e.Class != row.class || e.Action == nil || e.Effect == nil || *e.Effect != row.effect ||
+				(*e.Action != row.job && !*e.Exhausted) || e.After != nil && *e.After != row.after || e.Hold != nil && *e.Hold != row.hold {
 				t.Errorf("%s:%d: %s: differs from the row %q of the table", c.File, c.Line, c.Name, row.name)
 			}
 		}
@@ -268,16 +268,16 @@ func TestTheREADMEsTableSaysWhatIsDecided(t *testing.T) {
 					// What is said in brackets is about calls that are not idempotent.
 					plain, bracket, _ := strings.Cut(call, "(")
 					if !idempotent && slices.Contains(number.FindAllString(bracket, -1), strconv.Itoa(o.Status)) {
-						if d.Class != OutcomeUnknown || d.Job != DeadLetter {
+						if d.Class != ClassOutcomeUnknown || d.Action != ActionDeadLetter {
 							t.Error(where)
 						}
 						continue
 					}
-					words := map[Job]string{Succeed: "is done", Drop: "is dropped", Park: "waits", DeadLetter: "dead letter", Retry: "is retried"}
-					if string(d.Class) != strings.TrimSpace(cells[2]) || !strings.Contains(plain, words[d.Job]) || d.Refresh != strings.Contains(plain, "fresh token") {
+					words := map[Action]string{ActionSucceed: "is done", ActionDrop: "is dropped", ActionPark: "waits", ActionDeadLetter: "dead letter", ActionRetry: "is retried"}
+					if string(d.Class) != strings.TrimSpace(cells[2]) || !strings.Contains(plain, words[d.Action]) || d.Refresh != strings.Contains(plain, "fresh token") {
 						t.Error(where)
 					}
-					if b, _ := p.Backoff(d.Backoff); d.Job == Retry {
+					if b, _ := p.Backoff(d.Backoff); d.Action == ActionRetry {
 						if n := attempts.FindStringSubmatch(plain); n == nil || n[1] != strconv.Itoa(b.Attempts) {
 							t.Error(where)
 						}

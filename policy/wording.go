@@ -6,59 +6,59 @@ type wording struct{ message, advice string }
 // words are told of a class where no rule says it better, and of the classes
 // that no answer leads to.
 var words = map[Class]wording{
-	OK: {
+	ClassOK: {
 		"Done.",
 		"Nothing to do.",
 	},
-	BadParameter: {
+	ClassBadParameter: {
 		"The service could not accept this request as it was written.",
 		"Mend the call and send it again; sending it again unchanged cannot succeed.",
 	},
-	Transient: {
+	ClassTransient: {
 		"The service had a passing fault and could not answer.",
 		"Nothing to do while it is retried. If it was dead-lettered, redrive it once the API is well.",
 	},
-	Quota: {
+	ClassQuota: {
 		"The calls allowed for now are used up; work goes on at {resumes_at}.",
 		"Nothing to do: calls wait without spending attempts. If it happens often, ask the API for a larger quota.",
 	},
-	Auth: {
+	ClassAuth: {
 		"The service did not accept our credentials.",
 		"Renew the credential, close the circuit, then redrive what was dead-lettered.",
 	},
-	Balance: {
+	ClassBalance: {
 		"The account with the service has run out of credit.",
 		"Top up the account, close the circuit, then redrive what was dead-lettered.",
 	},
-	Config: {
+	ClassConfig: {
 		"The service could not be reached because of a setting on our side.",
 		"Check base_url, TLS and size limits of the upstream, close the circuit, then redrive.",
 	},
-	Protocol: {
+	ClassProtocol: {
 		"The service answered in a form that could not be read.",
 		"Check that base_url points at the API and that no proxy answers in its place, then redrive.",
 	},
-	Unknown: {
+	ClassUnknown: {
 		"The service reported a problem that is not known yet.",
 		"Look up the error code and message in the record, add a rule for it to the policy, then redrive.",
 	},
-	OutcomeUnknown: {
+	ClassOutcomeUnknown: {
 		"The request may have been carried out, but no answer arrived.",
 		"Find out at the API whether it took effect. Redrive only if it did not: a second send may do it twice.",
 	},
-	MalformedTask: {
+	ClassMalformedTask: {
 		"This request could not be read.",
 		"It was not written by this version's producer, or was damaged. Send the call again from its source.",
 	},
-	CrashLoop: {
+	ClassCrashLoop: {
 		"This request could not be completed.",
 		"Workers died while making this call, several times over. Look at their logs before you redrive it.",
 	},
-	Expired: {
+	ClassExpired: {
 		"This request was not sent before its deadline.",
 		"Send the call again with a later deadline if it is still wanted.",
 	},
-	Cancelled: {
+	ClassCancelled: {
 		"This request was cancelled.",
 		"Nothing to do; send the call again if it is wanted after all.",
 	},

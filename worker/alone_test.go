@@ -23,7 +23,7 @@ func TestACallThatWasOnlyThereWhenItsWorkersDiedIsMade(t *testing.T) {
 		}
 		env.Start()
 		for _, r := range calls {
-			want(t, env.Await(r.ID), tasks.StateDone, policy.OK, 1)
+			want(t, env.Await(r.ID), tasks.StateDone, policy.ClassOK, 1)
 		}
 		if n := env.Sim().Arrivals(); n != len(calls) {
 			t.Errorf("%d requests arrived for %d calls", n, len(calls))
@@ -43,13 +43,13 @@ func TestACallWhoseWorkersDiedWhileTheyMadeItAloneIsACrashLoop(t *testing.T) {
 			get.ID:  "6 workers in a row ended without a decision on it, the last 2 while they made no other call",
 		} {
 			got := env.Await(r)
-			want(t, got, tasks.StateDead, policy.CrashLoop, 0)
+			want(t, got, tasks.StateDead, policy.ClassCrashLoop, 0)
 			if !strings.Contains(got.ErrorMessage, text) {
 				t.Errorf("it says %q", got.ErrorMessage)
 			}
 		}
 		for _, r := range []tasks.Receipt{once, before} {
-			want(t, env.Await(r.ID), tasks.StateDone, policy.OK, 1)
+			want(t, env.Await(r.ID), tasks.StateDone, policy.ClassOK, 1)
 		}
 		if n := env.Sim().Arrived("GET", "/poison") + env.Sim().Arrived("POST", "/poison"); n != 0 {
 			t.Errorf("%d requests arrived, want none", n)

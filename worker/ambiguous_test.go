@@ -49,13 +49,13 @@ func TestACallThatMayHaveHadItsEffectIsMadeAgainOnlyWhereThatDoesNoHarm(t *testi
 			r := env.Await(s.id)
 			arrived := env.Sim().Arrived(r.Method, r.Path)
 			if s.again {
-				want(t, r, tasks.StateDone, policy.OK, 2)
+				want(t, r, tasks.StateDone, policy.ClassOK, 2)
 				if arrived != 2 {
 					t.Errorf("%s %s arrived %d times, want 2", r.Method, r.Path, arrived)
 				}
 				continue
 			}
-			want(t, r, tasks.StateDead, policy.OutcomeUnknown, 1)
+			want(t, r, tasks.StateDead, policy.ClassOutcomeUnknown, 1)
 			if arrived != 1 {
 				t.Errorf("%s %s arrived %d times, want once", r.Method, r.Path, arrived)
 			}
@@ -84,9 +84,9 @@ backoffs:
 		never := env.Submit(tasks.Call{Upstream: "api", Path: "/plain"}).ID
 		own := env.Submit(tasks.Call{Upstream: "own", Method: http.MethodPost, Path: "/search/2"}).ID
 		env.Start()
-		want(t, env.Await(again), tasks.StateDone, policy.OK, 2)
-		want(t, env.Await(never), tasks.StateDead, policy.OutcomeUnknown, 1)
-		want(t, env.Await(own), tasks.StateDead, policy.OutcomeUnknown, 1)
+		want(t, env.Await(again), tasks.StateDone, policy.ClassOK, 2)
+		want(t, env.Await(never), tasks.StateDead, policy.ClassOutcomeUnknown, 1)
+		want(t, env.Await(own), tasks.StateDead, policy.ClassOutcomeUnknown, 1)
 	})
 }
 
@@ -103,7 +103,7 @@ func TestACallThatANewerVersionWroteWaitsForANewerWorkerAndSpendsNothing(t *test
 			t.Fatal(err)
 		}
 		env.Start()
-		want(t, env.Await(env.Submit(tasks.Call{Path: "/same", Batch: "b", Key: "same"}).ID), tasks.StateDone, policy.OK, 1)
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/same", Batch: "b", Key: "same"}).ID), tasks.StateDone, policy.ClassOK, 1)
 		awaitTrue(t, "the newer call to be put off", func() bool {
 			n, err := env.Redis().ZCard(t.Context(), "asynq:{"+callqtest.Upstream+"}:retry").Result()
 			return err == nil && n == 1
@@ -116,7 +116,7 @@ func TestACallThatANewerVersionWroteWaitsForANewerWorkerAndSpendsNothing(t *test
 			t.Fatal(err)
 		}
 		r := env.Await(id)
-		want(t, r, tasks.StateDone, policy.OK, 1)
+		want(t, r, tasks.StateDone, policy.ClassOK, 1)
 		if r.Parked == 0 {
 			t.Error("its waiting is not recorded as parked")
 		}

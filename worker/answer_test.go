@@ -31,7 +31,7 @@ func TestAResultCarriesTheHeadersThatAreAskedForAndTheAmount(t *testing.T) {
 	each(t, cfg, func(t *testing.T, env *callqtest.Env) {
 		env.Start()
 		r := env.Await(env.Submit(tasks.Call{Path: "/a"}).ID)
-		want(t, r, tasks.StateDone, policy.OK, 1)
+		want(t, r, tasks.StateDone, policy.ClassOK, 1)
 		if r.Amount != "0.0500" || len(r.Headers) != 1 || r.Headers["location"] != "/jobs/7" || string(r.Body) != `{"mailto":"a","accept":"application/json"}` {
 			t.Errorf("amount %s, headers %v, body %s", r.Amount, r.Headers, r.Body)
 		}
@@ -49,7 +49,7 @@ func TestAnAnswerThatCannotBeDecodedKeepsItsBytesHoweverTheCallEnds(t *testing.T
 	brief := parse(t, "version: 1\nname: brief\nextends: http\nbackoffs:\n  brief: {floor: 100ms, base: 100ms, cap: 100ms, attempts: 2}\n")
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: "api", BaseURL: api.URL, Policy: brief}}}, func(t *testing.T, env *callqtest.Env) {
 		env.Start()
-		for method, class := range map[string]policy.Class{"GET": policy.Protocol, "POST": policy.OutcomeUnknown} {
+		for method, class := range map[string]policy.Class{"GET": policy.ClassProtocol, "POST": policy.ClassOutcomeUnknown} {
 			r := env.Await(env.Submit(tasks.Call{Method: method, Path: "/a"}).ID)
 			var body struct {
 				Base64          []byte `json:"base64"`

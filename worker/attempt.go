@@ -177,21 +177,21 @@ func (w *Worker) notSent(ctx context.Context, p *passage, a attempted) verb {
 	case a.lost:
 		return w.leaveMarked(ctx, p)
 	case a.late && p.take.Sent > 0: // an earlier worker may have sent it
-		return w.endUnsent(ctx, p.take, p, policy.OutcomeUnknown, ending.LostAnswer)
+		return w.endUnsent(ctx, p.take, p, policy.ClassOutcomeUnknown, ending.LostAnswer)
 	case a.late:
-		return w.endUnsent(ctx, p.take, p, policy.Expired, deadlinePassed)
+		return w.endUnsent(ctx, p.take, p, policy.ClassExpired, deadlinePassed)
 	case errors.As(a.Err, &fence):
 		return w.waitForFence(ctx, p, fence)
 	case errors.Is(a.Err, ErrMaybeSent):
 		p.take.Sent = p.take.Attempts + 1
-		return w.endUnsent(ctx, p.take, p, policy.OutcomeUnknown, "its process ended between sending it and recording the answer")
+		return w.endUnsent(ctx, p.take, p, policy.ClassOutcomeUnknown, "its process ended between sending it and recording the answer")
 	case a.untold:
 		w.log.Error("a call that must not be made twice is not sent", "call", p.take.ID, "error", a.Err)
 		return w.putOff(ctx, p.take, nil, time.Second, "not sent: it could not be noted")
 	case errors.Is(a.Err, upstream.ErrMachine):
 		return w.machineFault(ctx, p, a.Err)
 	case errors.Is(a.Err, upstream.ErrRefused):
-		return w.endUnsent(ctx, p.take, p, policy.MalformedTask, a.Err.Error())
+		return w.endUnsent(ctx, p.take, p, policy.ClassMalformedTask, a.Err.Error())
 	default:
 		return w.putBack(ctx, p.take, nil)
 	}

@@ -87,7 +87,7 @@ func TestOnAClusterADeadlineEndsCallsOfEachQueueWhileTheirAccountIsHeld(t *testi
 		env.Submit(tasks.Call{Path: "/late", Priority: p, Batch: "b", Key: string(p), Deadline: &deadline})
 	}
 	for _, r := range env.AwaitBatch("b") {
-		want(t, r, tasks.StateDead, policy.Expired, 0)
+		want(t, r, tasks.StateDead, policy.ClassExpired, 0)
 	}
 	balanced(t, env, "b", ledger.Counts{Accepted: 3, Dead: 3})
 }

@@ -172,10 +172,10 @@ type Upstream struct {
 // Event tells what became of one attempt.
 type Event struct {
 	ID, Batch, Key, Upstream string
-	// Job is what the policy decided; State is set when the call has ended.
-	Job   policy.Job
-	State string
-	Class policy.Class
+	// Action is what the policy decided; State is set when the call has ended.
+	Action policy.Action
+	State  string
+	Class  policy.Class
 	// Code is the API's own, for logs; Message is what it said, or what kept it from
 	// saying anything.
 	Code, Message string

@@ -8,7 +8,7 @@ import (
 )
 
 func TestACallThatAloneIsRefusedEndsWithWhatItMetLast(t *testing.T) {
-	park, retry := string(policy.Park), string(policy.Retry)
+	park, retry := string(policy.ActionPark), string(policy.ActionRetry)
 	take := &ledger.Take{}
 	take.Log = []ledger.Attempt{
 		{Job: park, Class: "quota", Rule: "first", Code: "1", CorrelationID: "c-1", Status: 429},

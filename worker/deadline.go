@@ -115,9 +115,9 @@ func (w *Worker) latePassage(r ledger.Record, now time.Time) *passage {
 // withdrawal is how such a call ends. One that may have been sent did not expire:
 // nobody knows what became of it.
 func withdrawal(p *passage) (ledger.Withdrawal, error) {
-	t, class, detail := p.take, policy.Expired, deadlinePassed
+	t, class, detail := p.take, policy.ClassExpired, deadlinePassed
 	if t.Sent > 0 {
-		class, detail = policy.OutcomeUnknown, ending.LostAnswer
+		class, detail = policy.ClassOutcomeUnknown, ending.LostAnswer
 	}
 	return ending.Withdrawal(t.Record, unsent(t, p.endpoint, class, detail), t.At)
 }

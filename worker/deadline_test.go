@@ -86,7 +86,7 @@ func TestADeadlineEndsACallWhateverHoldsIt(t *testing.T) {
 			cfg := worker.Config{Upstreams: []worker.Upstream{c.upstream}, OnEvent: func(e worker.Event) {
 				mu.Lock()
 				defer mu.Unlock()
-				if e.Class == policy.Expired {
+				if e.Class == policy.ClassExpired {
 					told[e.ID] = e
 				}
 			}}
@@ -98,7 +98,7 @@ func TestADeadlineEndsACallWhateverHoldsIt(t *testing.T) {
 				later := time.Now().Add(time.Hour)
 				still := env.Submit(tasks.Call{Path: "/late/still", Batch: "other", Key: "still", Deadline: &later})
 				result := env.Await(r.ID)
-				want(t, result, tasks.StateDead, policy.Expired, 0)
+				want(t, result, tasks.StateDead, policy.ClassExpired, 0)
 				if result.FinishedAt.Before(deadline) || result.FinishedAt.After(deadline.Add(10*time.Second)) {
 					t.Errorf("it ended at %s, and its deadline was %s", result.FinishedAt, deadline)
 				}
@@ -134,7 +134,7 @@ func TestAWorkerThatStartsEndsTheCallsWhoseDeadlinePassedMeanwhile(t *testing.T)
 		}
 		env.Start()
 		for _, r := range env.AwaitBatch("b") {
-			want(t, r, tasks.StateDead, policy.Expired, 0)
+			want(t, r, tasks.StateDead, policy.ClassExpired, 0)
 		}
 		balanced(t, env, "b", ledger.Counts{Accepted: 3, Dead: 3})
 	})
@@ -149,7 +149,7 @@ func TestACallThatIsNotInTheIndexOfDeadlinesEndsWhenItIsDequeued(t *testing.T) {
 			t.Fatal(n, err)
 		}
 		env.Start()
-		want(t, env.Await(r.ID), tasks.StateDead, policy.Expired, 0)
+		want(t, env.Await(r.ID), tasks.StateDead, policy.ClassExpired, 0)
 	})
 }
 
@@ -160,8 +160,8 @@ func TestACallThatMayHaveBeenSentDoesNotExpire(t *testing.T) {
 		post := interrupted(t, env, tasks.Call{Method: "POST", Path: "/order", Deadline: &past}, "sent", 1, "starts", 1)
 		get := interrupted(t, env, tasks.Call{Path: "/order", Deadline: &past}, "starts", 1)
 		env.Start()
-		want(t, env.Await(post.ID), tasks.StateDead, policy.OutcomeUnknown, 1)
-		want(t, env.Await(get.ID), tasks.StateDead, policy.Expired, 0)
+		want(t, env.Await(post.ID), tasks.StateDead, policy.ClassOutcomeUnknown, 1)
+		want(t, env.Await(get.ID), tasks.StateDead, policy.ClassExpired, 0)
 		record, err := ledger.New(env.Redis()).Find(t.Context(), post.ID)
 		if err != nil || record.Ending.Message == "" || record.Group == "" {
 			t.Errorf("the record is %+v, %v", record, err)
@@ -175,7 +175,7 @@ func TestAnExpiredCallThatIsRedrivenEndsOnceMoreAndAtOnce(t *testing.T) {
 		past := time.Now().Add(-time.Second)
 		id := env.Submit(tasks.Call{Path: "/late", Batch: "b", Key: "k", Deadline: &past}).ID
 		env.Start()
-		want(t, env.Await(id), tasks.StateDead, policy.Expired, 0)
+		want(t, env.Await(id), tasks.StateDead, policy.ClassExpired, 0)
 		inspector := asynq.NewInspectorFromRedisClient(env.Redis())
 		for generation, again := range []func(){
 			1: func() { env.Redrive(id) },
@@ -194,7 +194,7 @@ func TestAnExpiredCallThatIsRedrivenEndsOnceMoreAndAtOnce(t *testing.T) {
 			again()
 			awaitTrue(t, "the redriven call to end", func() bool {
 				r, err := ledger.New(env.Redis()).Find(t.Context(), id)
-				return err == nil && r.Generation == generation+1 && r.State == ledger.Dead && len(r.Lineage) == generation && r.Ending.Class == string(policy.Expired)
+				return err == nil && r.Generation == generation+1 && r.State == ledger.Dead && len(r.Lineage) == generation && r.Ending.Class == string(policy.ClassExpired)
 			})
 		}
 		balanced(t, env, "b", ledger.Counts{Accepted: 1, Dead: 1})
@@ -211,11 +211,11 @@ func TestADeadlineThatPassesWhileACallWaitsForItsSlotIsKept(t *testing.T) {
 		env.Start()
 		env.Sim().AwaitArrivals(1)
 		deadline = time.Now().Add(150 * time.Millisecond) // its slot is 440 ms away
-		want(t, env.Await(env.Submit(tasks.Call{Path: "/late", Deadline: &deadline}).ID), tasks.StateDead, policy.Expired, 0)
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/late", Deadline: &deadline}).ID), tasks.StateDead, policy.ClassExpired, 0)
 		if n := env.Sim().Arrivals(); n != 1 {
 			t.Errorf("%d calls arrived, want 1", n)
 		}
-		want(t, env.Await(env.Submit(tasks.Call{Path: "/next"}).ID), tasks.StateDone, policy.OK, 1)
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/next"}).ID), tasks.StateDone, policy.ClassOK, 1)
 	})
 }
 
@@ -224,6 +224,6 @@ func TestAJobsDeadlineEndsItWhileItIsHeld(t *testing.T) {
 		openCircuit(t, env, "")
 		env.Start()
 		deadline := time.Now().Add(time.Second)
-		want(t, enqueue(t, env, tasks.Options{Deadline: &deadline}), tasks.StateDead, policy.Expired, 0)
+		want(t, enqueue(t, env, tasks.Options{Deadline: &deadline}), tasks.StateDead, policy.ClassExpired, 0)
 	})
 }

@@ -74,7 +74,7 @@ func (w *Worker) leaveMarked(ctx context.Context, p *passage) verb {
 	given, err := w.ledger.GivenBack(context.WithoutCancel(ctx), p.take)
 	w.trouble(err)
 	if given {
-		return w.endUnsent(ctx, p.take, p, policy.OutcomeUnknown, ending.LostAnswer)
+		return w.endUnsent(ctx, p.take, p, policy.ClassOutcomeUnknown, ending.LostAnswer)
 	}
 	return w.leave(p.take)
 }

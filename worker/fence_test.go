@@ -33,7 +33,7 @@ func TestAWorkerThatLivesSendsNothingTwiceWhenRedisWasRestored(t *testing.T) {
 		r := env.Await(id)
 		switch {
 		case r.State == tasks.StateDone:
-		case r.State == tasks.StateDead && r.Class == string(policy.OutcomeUnknown):
+		case r.State == tasks.StateDead && r.Class == string(policy.ClassOutcomeUnknown):
 			unknown++
 		default:
 			t.Errorf("%s ended %s, %s: %s", r.Key, r.State, r.Class, r.ErrorMessage)

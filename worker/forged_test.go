@@ -27,7 +27,7 @@ func TestARecordInNoStateOrOfNoBatchEndsItsCallUnsent(t *testing.T) {
 			calls[fmt.Sprint(forged)] = id
 		}
 		env.Start()
-		unsent(t, env, policy.MalformedTask, calls)
+		unsent(t, env, policy.ClassMalformedTask, calls)
 	})
 }
 

@@ -76,7 +76,7 @@ func unsent(t *testing.T, env *callqtest.Env, class policy.Class, calls map[stri
 	if n := env.Sim().Arrivals(); n != 0 {
 		t.Errorf("%d requests arrived: %+v", n, env.Sim().Seen())
 	}
-	want(t, env.Await(env.Submit(tasks.Call{Path: "/next", Upstream: "sim"}).ID), tasks.StateDone, policy.OK, 1)
+	want(t, env.Await(env.Submit(tasks.Call{Path: "/next", Upstream: "sim"}).ID), tasks.StateDone, policy.ClassOK, 1)
 	for deadline := time.Now().Add(time.Minute); ; {
 		left, err := env.Redis().LRange(t.Context(), "asynq:{sim}:active", 0, -1).Result()
 		if err == nil && len(left) == 0 {
@@ -104,7 +104,7 @@ func TestARecordWithForgedNumbersEndsItsCallUnsent(t *testing.T) {
 			}
 		}
 		env.Start()
-		unsent(t, env, policy.MalformedTask, calls)
+		unsent(t, env, policy.ClassMalformedTask, calls)
 	})
 }
 
@@ -126,7 +126,7 @@ func TestARecordThatIsNoRecordStopsNoQueue(t *testing.T) {
 			calls[name] = id
 		}
 		env.Start()
-		unsent(t, env, policy.MalformedTask, calls)
+		unsent(t, env, policy.ClassMalformedTask, calls)
 	})
 }
 
@@ -140,7 +140,7 @@ func TestATaskThatIsNoTaskStopsNoQueueAndItsCallIsNamedAsLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		env.Start()
-		unsent(t, env, policy.MalformedTask, nil)
+		unsent(t, env, policy.ClassMalformedTask, nil)
 		var lost []string
 		for r, err := range ledger.New(env.Redis()).Lost(t.Context(), &ledger.Search{ID: tasks.TaskID, Most: 100}) {
 			if err != nil {
@@ -218,7 +218,7 @@ func TestAForgedCallIsNeverSentAndNeverElsewhere(t *testing.T) {
 			calls[name] = id
 		}
 		env.Start()
-		unsent(t, env, policy.MalformedTask, calls)
+		unsent(t, env, policy.ClassMalformedTask, calls)
 		if n := arrivals.Load(); n != 0 {
 			t.Errorf("%d requests went elsewhere", n)
 		}
@@ -247,7 +247,7 @@ func TestRandomBytesAsTaskMessagesEndAsDeadLetters(t *testing.T) {
 			calls[fmt.Sprintf("%d %.20q", i, msg)] = id
 		}
 		env.Start()
-		unsent(t, env, policy.MalformedTask, calls)
+		unsent(t, env, policy.ClassMalformedTask, calls)
 	})
 }
 
@@ -312,7 +312,7 @@ func TestWhateverTheAPISaysIsKeptAsCleanText(t *testing.T) {
 func TestAnyWordOnTheChannelDisturbsNoWorker(t *testing.T) {
 	onRedis(t, func(t *testing.T, env *callqtest.Env) {
 		env.Start()
-		want(t, env.Await(env.Submit(tasks.Call{Path: "/first"}).ID), tasks.StateDone, policy.OK, 1)
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/first"}).ID), tasks.StateDone, policy.ClassOK, 1)
 		for _, word := range []string{
 			"", "{", "}", "{}", "sim", "asynq:{sim:nobody}:pending", "asynq:{sim:}:pending", "asynq:{:}:pending", "asynq:{nobody}:pending", "\x00\xff{sim\xff}", strings.Repeat("{", 1<<16),
 		} {
@@ -320,7 +320,7 @@ func TestAnyWordOnTheChannelDisturbsNoWorker(t *testing.T) {
 				t.Fatalf("%d workers heard %.20q, %v", n, word, err)
 			}
 		}
-		want(t, env.Await(env.Submit(tasks.Call{Path: "/next"}).ID), tasks.StateDone, policy.OK, 1)
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/next"}).ID), tasks.StateDone, policy.ClassOK, 1)
 	})
 }
 
@@ -347,7 +347,7 @@ func TestAForgedCircuitHoldsAtMostAndAnOperatorsCloseMendsIt(t *testing.T) {
 				if err := store.Close(t.Context(), circuit.Name{Upstream: "sim"}, "mended", "test"); err != nil {
 					t.Fatal(err)
 				}
-				want(t, env.Await(id), tasks.StateDone, policy.OK, 1)
+				want(t, env.Await(id), tasks.StateDone, policy.ClassOK, 1)
 			})
 		})
 	}

@@ -65,7 +65,7 @@ func TestAReplayWithAFreshTokenCarriesTheSameIdempotencyKey(t *testing.T) {
 		first.Sim().Script("POST /token -> body=`{\"token\":\"t\",\"expires_in\":3600}` forever\nPOST /order -> 67200003@401; ok")
 		env.Start()
 		receipt := env.Submit(tasks.Call{Method: "POST", Path: "/order"})
-		want(t, env.Await(receipt.ID), tasks.StateDone, policy.OK, 1)
+		want(t, env.Await(receipt.ID), tasks.StateDone, policy.ClassOK, 1)
 		oneKey(t, first.Sim(), receipt.ID, 2)
 	})
 }
@@ -75,7 +75,7 @@ func TestARunAfterAWorkerDiedCarriesTheSameIdempotencyKey(t *testing.T) {
 		// It may have reached the API. With the key it may be sent again all the same.
 		receipt := interrupted(t, env, tasks.Call{Method: "POST", Path: "/order"}, "sent", 1, "starts", 1)
 		env.Start()
-		want(t, env.Await(receipt.ID), tasks.StateDone, policy.OK, 1)
+		want(t, env.Await(receipt.ID), tasks.StateDone, policy.ClassOK, 1)
 		oneKey(t, env.Sim(), receipt.ID, 1)
 	})
 }
@@ -88,7 +88,7 @@ func TestARedriveCarriesTheSameIdempotencyKey(t *testing.T) {
 		env.Sim().Script("POST /order -> 68300006 x3; reset-after; 68300006 x2; ok")
 		env.Start()
 		receipt := env.Submit(tasks.Call{Method: "POST", Path: "/order"})
-		want(t, env.Await(receipt.ID), tasks.StateDead, policy.Transient, 3)
+		want(t, env.Await(receipt.ID), tasks.StateDead, policy.ClassTransient, 3)
 		env.Redrive(receipt.ID)
 		r := env.Await(receipt.ID)
 		if r.State == tasks.StateDead {

@@ -46,7 +46,7 @@ func TestAJobsResultIsKeptAsItsBody(t *testing.T) {
 			return sent{Message: "sent " + j.Args.Number}, nil
 		})
 		r := enqueue(t, env, tasks.Options{})
-		want(t, r, tasks.StateDone, policy.OK, 1)
+		want(t, r, tasks.StateDone, policy.ClassOK, 1)
 		if got := callqtest.Body[sent](t, r); got.Message != "sent R-1" {
 			t.Errorf("the body is %+v", got)
 		}
@@ -63,10 +63,10 @@ func TestAJobsFailureIsJudgedByTheUpstreamsPolicy(t *testing.T) {
 		class    policy.Class
 		attempts int
 	}{
-		"bad parameter": {&policy.Failure{Code: "68300004"}, tasks.StateDropped, policy.BadParameter, 1},
-		"balance":       {&policy.Failure{Code: "67200005"}, tasks.StateDead, policy.Balance, 1},
-		"any error":     {errors.New("no idea"), tasks.StateDead, policy.Unknown, 3},
-		"status":        {&policy.Failure{Status: 404}, tasks.StateDropped, policy.BadParameter, 1},
+		"bad parameter": {&policy.Failure{Code: "68300004"}, tasks.StateDropped, policy.ClassBadParameter, 1},
+		"balance":       {&policy.Failure{Code: "67200005"}, tasks.StateDead, policy.ClassBalance, 1},
+		"any error":     {errors.New("no idea"), tasks.StateDead, policy.ClassUnknown, 3},
+		"status":        {&policy.Failure{Status: 404}, tasks.StateDropped, policy.ClassBadParameter, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -87,7 +87,7 @@ func TestAJobThatPanicsIsAFailureAndNotTheWorkersEnd(t *testing.T) {
 		}
 		return sent{}, nil
 	})
-	want(t, enqueue(t, env, tasks.Options{}), tasks.StateDone, policy.OK, 2)
+	want(t, enqueue(t, env, tasks.Options{}), tasks.StateDone, policy.ClassOK, 2)
 }
 
 func TestAJobThatFailsAfterMarkSentIsNotRunAgain(t *testing.T) {
@@ -100,7 +100,7 @@ func TestAJobThatFailsAfterMarkSentIsNotRunAgain(t *testing.T) {
 			}
 			return sent{}, errors.New("the connection broke")
 		})
-		want(t, enqueue(t, env, tasks.Options{}), tasks.StateDead, policy.OutcomeUnknown, 1)
+		want(t, enqueue(t, env, tasks.Options{}), tasks.StateDead, policy.ClassOutcomeUnknown, 1)
 		if n := runs.Load(); n != 1 {
 			t.Errorf("the job ran %d times, want once", n)
 		}
@@ -121,7 +121,7 @@ func TestMarkSentMeansNothingToAnIdempotentJob(t *testing.T) {
 		return sent{}, nil
 	})
 	yes := true
-	want(t, enqueue(t, env, tasks.Options{Idempotent: &yes}), tasks.StateDone, policy.OK, 2)
+	want(t, enqueue(t, env, tasks.Options{Idempotent: &yes}), tasks.StateDone, policy.ClassOK, 2)
 }
 
 func TestHandleRefusesWhatCannotRun(t *testing.T) {

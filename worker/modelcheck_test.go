@@ -167,7 +167,7 @@ func (f *fleet) ended(s *step, c command, reply []any) {
 	at := 5
 	for _, mine := range reply[1:] {
 		to := at + 9 + int(integer(c.args[at+8]))
-		unknown := strings.Contains(fmt.Sprint(c.args[at:to]), string(policy.OutcomeUnknown))
+		unknown := strings.Contains(fmt.Sprint(c.args[at:to]), string(policy.ClassOutcomeUnknown))
 		for _, one := range f.steps {
 			own := one == s || one.proc == s.proc && !one.stands && !one.over
 			if !own || one.take == nil || one.take.ID != c.args[at] || integer(mine) != 1 {

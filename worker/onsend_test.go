@@ -63,11 +63,11 @@ func TestOnSendIsToldOfEachRequestThatMustNotBeMadeTwiceUntilTheCallEnds(t *test
 		}
 		env.Start()
 		results := env.AwaitBatch("b")
-		want(t, results["a"], tasks.StateDone, policy.OK, 1)
-		want(t, results["b"], tasks.StateDone, policy.OK, 2)
-		want(t, results["c"], tasks.StateDead, policy.OutcomeUnknown, 1)
-		want(t, results["d"], tasks.StateDone, policy.OK, 1)
-		want(t, results["e"], tasks.StateDone, policy.OK, 1)
+		want(t, results["a"], tasks.StateDone, policy.ClassOK, 1)
+		want(t, results["b"], tasks.StateDone, policy.ClassOK, 2)
+		want(t, results["c"], tasks.StateDead, policy.ClassOutcomeUnknown, 1)
+		want(t, results["d"], tasks.StateDone, policy.ClassOK, 1)
+		want(t, results["e"], tasks.StateDone, policy.ClassOK, 1)
 		for key, want := range map[string][]string{
 			"a": {"sent"}, "b": {"sent", "back", "sent", "back", "sent"}, "c": {"refused"}, "d": {"refused", "sent"}, "e": nil,
 		} {

@@ -32,16 +32,16 @@ func TestOneCallsFaultKeepsNoOtherFromBeingMade(t *testing.T) {
 		bad, concurrency     int
 		class                policy.Class // how the bad ones end
 	}{
-		{"a quota error", "patsnap", "67200001", 1, 1, policy.Quota},
-		{"a quota error among several at once", "patsnap", "67200001", 1, 4, policy.Quota},
-		{"two calls with a quota error", "patsnap", "67200001", 2, 1, policy.Quota},
-		{"a rate error", "patsnap", "67200002", 1, 1, policy.Quota},
-		{"no permission", "patsnap", "67200004", 1, 2, policy.Quota},
-		{"a status that says too many", "http", "http:429", 1, 1, policy.Quota},
-		{"a status that forbids", "http", "http:403", 8, 2, policy.Auth},
-		{"credentials that are refused", "patsnap", "67200003", 5, 1, policy.Auth},
-		{"a balance that is used up", "http", "http:402", 8, 2, policy.Balance},
-		{"a fault that does not pass", "http", "http:500", 8, 2, policy.Transient},
+		{"a quota error", "patsnap", "67200001", 1, 1, policy.ClassQuota},
+		{"a quota error among several at once", "patsnap", "67200001", 1, 4, policy.ClassQuota},
+		{"two calls with a quota error", "patsnap", "67200001", 2, 1, policy.ClassQuota},
+		{"a rate error", "patsnap", "67200002", 1, 1, policy.ClassQuota},
+		{"no permission", "patsnap", "67200004", 1, 2, policy.ClassQuota},
+		{"a status that says too many", "http", "http:429", 1, 1, policy.ClassQuota},
+		{"a status that forbids", "http", "http:403", 8, 2, policy.ClassAuth},
+		{"credentials that are refused", "patsnap", "67200003", 5, 1, policy.ClassAuth},
+		{"a balance that is used up", "http", "http:402", 8, 2, policy.ClassBalance},
+		{"a fault that does not pass", "http", "http:500", 8, 2, policy.ClassTransient},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			pol := parse(t, fmt.Sprintf(shortHolds, c.preset))

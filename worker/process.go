@@ -139,7 +139,7 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 		err = fmt.Errorf("the call is for %q but stands in the queue of %q", call.Upstream, take.Queue)
 	}
 	if err != nil {
-		return nil, w.endUnsent(ctx, take, nil, policy.MalformedTask, err.Error()), false
+		return nil, w.endUnsent(ctx, take, nil, policy.ClassMalformedTask, err.Error()), false
 	}
 	a := w.accounts[call.Upstream]
 	request, err := requestOf(call, take.ID)
@@ -147,7 +147,7 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 		err = fmt.Errorf("upstream %q has no base_url in this worker: it takes jobs only", a.name)
 	}
 	if err != nil {
-		return nil, w.endUnsent(ctx, take, nil, policy.MalformedTask, err.Error()), false
+		return nil, w.endUnsent(ctx, take, nil, policy.ClassMalformedTask, err.Error()), false
 	}
 	p = &passage{
 		take: take, began: time.Now(), call: call, acct: a, request: request,
@@ -159,13 +159,13 @@ func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v ver
 	p.request.Once = !p.idempotent
 	switch {
 	case take.Sent > 0 && (!p.idempotent || p.late()):
-		return nil, w.endUnsent(ctx, take, p, policy.OutcomeUnknown, ending.LostAnswer), false
+		return nil, w.endUnsent(ctx, take, p, policy.ClassOutcomeUnknown, ending.LostAnswer), false
 	case take.Starts >= maxStarts && take.Alone >= p.mostAlone():
-		return nil, w.endUnsent(ctx, take, p, policy.CrashLoop, p.crashed()), false
+		return nil, w.endUnsent(ctx, take, p, policy.ClassCrashLoop, p.crashed()), false
 	case take.Circuit.Convicted != "" && slices.Contains(strings.Fields(take.Circuit.Convicted), circuit.CallName(take.ID, take.Generation)):
 		return nil, w.endConvicted(ctx, p), false
 	case p.late():
-		return nil, w.endUnsent(ctx, take, p, policy.Expired, deadlinePassed), false
+		return nil, w.endUnsent(ctx, take, p, policy.ClassExpired, deadlinePassed), false
 	}
 	if job, _, isJob := call.Job(); isJob && w.jobs[jobName{call.Upstream, job}] == nil {
 		w.log.Warn("no code is registered for this job; it waits for a worker that has it", "job", job, "upstream", call.Upstream)

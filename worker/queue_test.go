@@ -44,11 +44,11 @@ func TestATaskThatSomebodyElsePutIntoTheQueueEndsAsADeadLetter(t *testing.T) {
 			t.Fatal(err)
 		}
 		env.Start()
-		r := awaitDead(t, env, policy.MalformedTask)
+		r := awaitDead(t, env, policy.ClassMalformedTask)
 		if r.ID != "stray" || r.Batch != tasks.DefaultBatch {
 			t.Errorf("the dead letter is %s of batch %s", r.ID, r.Batch)
 		}
-		want(t, env.Await(env.Submit(tasks.Call{Path: "/a"}).ID), tasks.StateDone, policy.OK, 1)
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/a"}).ID), tasks.StateDone, policy.ClassOK, 1)
 	})
 }
 
@@ -58,8 +58,8 @@ func TestAMessageThatAsynqCannotDecodeIsTakenOffTheActiveList(t *testing.T) {
 		env.Redis().HSet(ctx, "asynq:{sim}:t:broken", "msg", "\x0a\xffno protobuf", "state", "pending")
 		env.Redis().LPush(ctx, "asynq:{sim}:pending", "broken")
 		env.Start()
-		awaitDead(t, env, policy.MalformedTask)
-		want(t, env.Await(env.Submit(tasks.Call{Path: "/a"}).ID), tasks.StateDone, policy.OK, 1)
+		awaitDead(t, env, policy.ClassMalformedTask)
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/a"}).ID), tasks.StateDone, policy.ClassOK, 1)
 		env.Stop()
 		if n, err := env.Redis().LLen(ctx, "asynq:{sim}:active").Result(); err != nil || n != 0 {
 			t.Errorf("%d tasks are left active, %v", n, err)
@@ -82,8 +82,8 @@ func TestACallThatMayHaveBeenSentByADeadWorkerIsNotSentAgain(t *testing.T) {
 		post := interrupted(t, env, tasks.Call{Method: "POST", Path: "/order"}, "sent", 1, "starts", 1)
 		get := interrupted(t, env, tasks.Call{Method: "GET", Path: "/order"}, "starts", 1)
 		env.Start()
-		want(t, env.Await(post.ID), tasks.StateDead, policy.OutcomeUnknown, 1)
-		want(t, env.Await(get.ID), tasks.StateDone, policy.OK, 1)
+		want(t, env.Await(post.ID), tasks.StateDead, policy.ClassOutcomeUnknown, 1)
+		want(t, env.Await(get.ID), tasks.StateDone, policy.ClassOK, 1)
 		if n := env.Sim().Arrived("POST", "/order"); n != 0 {
 			t.Errorf("the POST was sent %d more times", n)
 		}
@@ -165,8 +165,8 @@ func TestACallThatEndsUnsentAfterAHoldPassesItsTurnOn(t *testing.T) {
 		late := env.Submit(tasks.Call{Path: "/late", Deadline: &past})
 		next := env.Submit(tasks.Call{Path: "/next"})
 		env.Start()
-		want(t, env.Await(late.ID), tasks.StateDead, policy.Expired, 0)
-		want(t, env.Await(next.ID), tasks.StateDone, policy.OK, 1)
+		want(t, env.Await(late.ID), tasks.StateDead, policy.ClassExpired, 0)
+		want(t, env.Await(next.ID), tasks.StateDone, policy.ClassOK, 1)
 	})
 }
 
@@ -210,7 +210,7 @@ breaker: {window: 30s, min_calls: 2, ratio: 0.5}
 			return err == nil && record.State == ledger.Dead
 		})
 		// Each probe is an attempt: a fault that is the call's own must end.
-		want(t, env.Await(r.ID), tasks.StateDead, policy.Transient, 8)
+		want(t, env.Await(r.ID), tasks.StateDead, policy.ClassTransient, 8)
 		env.Stop()
 		if c, err := circuits.Get(t.Context(), circuit.Name{Upstream: "gone"}); err != nil || c.Rung < 5 || c.Failed != c.Rung-1 {
 			t.Errorf("after six probes the circuit is %+v, %v", c, err)
@@ -232,7 +232,7 @@ func TestARedrivenCallStillWaitsForItsTime(t *testing.T) {
 		}
 		env.Redrive(r.ID)
 		env.Start()
-		want(t, env.Await(r.ID), tasks.StateDone, policy.OK, 1)
+		want(t, env.Await(r.ID), tasks.StateDone, policy.ClassOK, 1)
 		if seen := env.Sim().Seen(); len(seen) != 1 || seen[0].At.Before(soon) {
 			t.Errorf("it was made at %v, and not before was %s", seen, soon)
 		}
@@ -266,7 +266,7 @@ func TestAnOperatorsPauseIsTheOperators(t *testing.T) {
 		if err := inspector.UnpauseQueue(callqtest.Upstream); err != nil {
 			t.Fatal(err)
 		}
-		want(t, env.AwaitBatch("b")["first"], tasks.StateDone, policy.OK, 1)
+		want(t, env.AwaitBatch("b")["first"], tasks.StateDone, policy.ClassOK, 1)
 	})
 }
 

@@ -150,7 +150,7 @@ func (w *Worker) endGivenUp(ctx context.Context, p *passage, adm circuit.Admissi
 	return w.endDead(ctx, t, p, ledger.Final{
 		State: ledger.Dead,
 		Ending: ledger.Ending{
-			Class: string(policy.Quota), Rule: "max_probes", Code: adm.Code, CorrelationID: adm.CorrelationID,
+			Class: string(policy.ClassQuota), Rule: "max_probes", Code: adm.Code, CorrelationID: adm.CorrelationID,
 			Message: clip(adm.Message), Endpoint: p.endpoint,
 			UserMessage: "This service is not available to this account at the moment.",
 			Advice:      "Probe after probe was refused. See that the account's package covers this endpoint, then close the circuit and redrive.",
@@ -168,7 +168,7 @@ func (w *Worker) endConvicted(ctx context.Context, p *passage) verb {
 
 // convicted is the ending of a call that alone is refused, with what it met last.
 func convicted(t *ledger.Take, endpoint string) ledger.Final {
-	class := policy.Quota
+	class := policy.ClassQuota
 	f := ledger.Final{
 		State: ledger.Dead,
 		Ending: ledger.Ending{
@@ -179,7 +179,7 @@ func convicted(t *ledger.Take, endpoint string) ledger.Final {
 		},
 	}
 	for _, a := range slices.Backward(t.Log) {
-		if a.Job == string(policy.Park) && a.Class != "" {
+		if a.Job == string(policy.ActionPark) && a.Class != "" {
 			class = policy.Class(a.Class)
 			f.Ending.Rule, f.Ending.HTTPStatus, f.Ending.Code, f.Ending.CorrelationID = a.Rule, a.Status, a.Code, a.CorrelationID
 			f.Ending.Message = a.Message
@@ -202,7 +202,7 @@ func (w *Worker) endDead(ctx context.Context, t *ledger.Take, p *passage, f ledg
 // tellDead writes the event and the log line of a call that is dead and was not sent.
 func (w *Worker) tellDead(t *ledger.Take, p *passage, f ledger.Final) {
 	if p != nil {
-		d := policy.Decision{Job: policy.DeadLetter, Class: policy.Class(f.Ending.Class), Rule: f.Ending.Rule}
+		d := policy.Decision{Action: policy.ActionDeadLetter, Class: policy.Class(f.Ending.Class), Rule: f.Ending.Rule}
 		w.note(p, attempted{number: t.Attempts}, d, ledger.Dead)
 	}
 	w.log.Warn("a call is dead; it is not sent", "call", t.ID, "batch", t.Batch, "key", t.Key, "class", f.Ending.Class, "message", f.Ending.Message)
@@ -214,7 +214,7 @@ func (w *Worker) adopt(ctx context.Context, t *ledger.Take) verb {
 	if err != nil {
 		return verb{kind: again, delay: time.Second, text: "callq: the task has no record"}
 	}
-	return w.endUnsent(ctx, t, nil, policy.MalformedTask, "the task was not put into the queue by callq")
+	return w.endUnsent(ctx, t, nil, policy.ClassMalformedTask, "the task was not put into the queue by callq")
 }
 
 // endForged ends a call whose record holds what callq cannot have written. It is
@@ -225,7 +225,7 @@ func (w *Worker) endForged(ctx context.Context, t *ledger.Take) verb {
 	if err != nil {
 		return verb{kind: again, delay: time.Second, text: "callq: " + detail}
 	}
-	return w.endUnsent(ctx, t, nil, policy.MalformedTask, detail)
+	return w.endUnsent(ctx, t, nil, policy.ClassMalformedTask, detail)
 }
 
 // clear looks for what keeps Redis from giving a task out, where it has refused
@@ -262,7 +262,7 @@ func (w *Worker) discard(ctx context.Context, t *ledger.Take) {
 			return
 		}
 	}
-	w.endUnsent(ctx, t, nil, policy.MalformedTask, "the task's message is not asynq's")
+	w.endUnsent(ctx, t, nil, policy.ClassMalformedTask, "the task's message is not asynq's")
 	err := w.insist(ctx, func(ctx context.Context) error { return w.ledger.RemoveTask(ctx, t.Queue, t.ID) })
 	if err != nil {
 		w.log.Error("a task that cannot be decoded is still on asynq's active list", "call", t.ID, "queue", t.Queue)

@@ -70,9 +70,9 @@ func TestAMessageThatCannotBeDecodedStopsNoRecovery(t *testing.T) {
 		env.Redis().HSet(t.Context(), "asynq:{sim}:t:broken", "msg", "\x0a\xffno protobuf")
 		orphan(t, env, "sim", "broken")
 		env.Start()
-		want(t, env.Await(normal.ID), tasks.StateDone, policy.OK, 1)
-		want(t, env.Await(low.ID), tasks.StateDone, policy.OK, 1)
-		if r := awaitDead(t, env, policy.MalformedTask); r.ID != "broken" {
+		want(t, env.Await(normal.ID), tasks.StateDone, policy.ClassOK, 1)
+		want(t, env.Await(low.ID), tasks.StateDone, policy.ClassOK, 1)
+		if r := awaitDead(t, env, policy.ClassMalformedTask); r.ID != "broken" {
 			t.Errorf("%s is dead as malformed", r.ID)
 		}
 		env.Stop()
@@ -93,9 +93,9 @@ func TestACallWhoseTaskIsGoneIsTakenBackWhenItsWorkerHasDied(t *testing.T) {
 		}
 		env.Redis().Set(t.Context(), "asynq:{sim}:t:"+odd.ID, "no hash", 0)
 		env.Start()
-		want(t, env.Await(get.ID), tasks.StateDone, policy.OK, 1)
-		want(t, env.Await(odd.ID), tasks.StateDone, policy.OK, 1)
-		want(t, env.Await(post.ID), tasks.StateDead, policy.OutcomeUnknown, 1)
+		want(t, env.Await(get.ID), tasks.StateDone, policy.ClassOK, 1)
+		want(t, env.Await(odd.ID), tasks.StateDone, policy.ClassOK, 1)
+		want(t, env.Await(post.ID), tasks.StateDead, policy.ClassOutcomeUnknown, 1)
 		env.Stop()
 		wantNothingActive(t, env, "sim")
 		if n := env.Sim().Arrived(http.MethodPost, "/post"); n != 0 {
@@ -118,7 +118,7 @@ func TestAWorkerThatLivesKeepsACallWhoseLeaseIsOver(t *testing.T) {
 		awaitTrue(t, "the lease to be lengthened", func() bool {
 			return env.Redis().ZScore(t.Context(), "asynq:{sim}:lease", long.ID).Val() > float64(time.Now().Add(20*time.Second).Unix())
 		})
-		want(t, env.Await(long.ID), tasks.StateDone, policy.OK, 1)
+		want(t, env.Await(long.ID), tasks.StateDone, policy.ClassOK, 1)
 		env.Stop()
 		if n := env.Sim().Arrived(http.MethodGet, "/long"); n != 1 {
 			t.Errorf("the call was made %d times", n)
@@ -203,7 +203,7 @@ func TestADeadLetterThatIsRunButCannotBeMadeAgainGoesBackToTheArchive(t *testing
 		}
 		awaitArchived(t, env, r.ID)
 		awaitState(t, env, r.ID, ledger.Dead, 1)
-		want(t, env.Await(env.Submit(tasks.Call{Path: "/next"}).ID), tasks.StateDone, policy.OK, 1)
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/next"}).ID), tasks.StateDone, policy.ClassOK, 1)
 		env.Stop()
 		if n := env.Redis().LLen(t.Context(), "asynq:{sim}:pending").Val(); n != 0 {
 			t.Errorf("%d tasks are pending still", n)
@@ -255,7 +255,7 @@ func TestADeadLetterThatComesBackFromACrashStaysDead(t *testing.T) {
 				env.Redis().LPush(t.Context(), key+"pending", r.ID)
 				next := callqtest.New(t, worker.Config{Redis: env.Redis()})
 				next.Start()
-				want(t, next.Await(next.Submit(tasks.Call{Path: "/b"}).ID), tasks.StateDone, policy.OK, 1) // and with it all before it
+				want(t, next.Await(next.Submit(tasks.Call{Path: "/b"}).ID), tasks.StateDone, policy.ClassOK, 1) // and with it all before it
 				next.Stop()
 				awaitState(t, env, r.ID, ledger.Dead, 2)
 				if n := next.Sim().Arrived(http.MethodGet, "/a"); n != 0 {
@@ -282,7 +282,7 @@ func TestNoErrorTextStrandsATask(t *testing.T) {
 			each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 				handle(t, env, func(context.Context, *worker.Job[invoice]) (sent, error) { return sent{}, c.err })
 				r := enqueue(t, env, tasks.Options{})
-				want(t, r, tasks.StateDead, policy.Unknown, c.attempts)
+				want(t, r, tasks.StateDead, policy.ClassUnknown, c.attempts)
 				awaitArchived(t, env, r.ID)
 				info, err := asynq.NewInspectorFromRedisClient(env.Redis()).GetTaskInfo("sim", r.ID)
 				if err != nil || len(info.LastErr) > 1<<11 || !strings.Contains(info.LastErr, r.ID) {
@@ -374,7 +374,7 @@ func TestAPanicOfACallbackIsShownToNobodyAndLosesNoCall(t *testing.T) {
 			}
 			return err == nil && strings.Contains(info.LastErr, "internal error") || t.Failed()
 		})
-		want(t, env.Await(r.ID), tasks.StateDone, policy.OK, 2)
+		want(t, env.Await(r.ID), tasks.StateDone, policy.ClassOK, 2)
 		env.Stop()
 		wantBooks(t, env, "b", ledger.Counts{Accepted: 1, Done: 1})
 	})

@@ -101,16 +101,16 @@ func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c po
 	end, source := until(p.acct.policy, c.Hold, a.Outcome, 0)
 	report := p.says(circuit.Report{
 		Lonely:  p.take.Circuit.Lonely && g.name.Endpoint == "",
-		Parked:  c.Effect == policy.EffectOpen && (a.decision.Job == policy.Park || g.token != ""),
+		Parked:  c.Effect == policy.EffectOpen && (a.decision.Action == policy.ActionPark || g.token != ""),
 		Verdict: circuit.OwnError, Epoch: g.epoch, Token: g.token, ID: newToken(), After: c.After, MaxProbes: c.MaxProbes,
 		Delays:     delays(p.acct.policy, c.Hold, a.Outcome, w.dice),
 		ServerSaid: serverSaid(source),
 		Cause: circuit.Cause{
-			Reason: c.Hold, Hold: c.Hold, Source: source, Class: string(a.decision.Class), Code: a.Outcome.Code,
+			Reason: c.Hold, Hold: c.Hold, Source: string(source), Class: string(a.decision.Class), Code: a.Outcome.Code,
 			Message: messageOf(a), CorrelationID: a.Outcome.CorrelationID,
 		},
 	})
-	rateError := a.decision.Class == policy.Quota && time.Until(end) <= mostRateWait
+	rateError := a.decision.Class == policy.ClassQuota && time.Until(end) <= mostRateWait
 	if rateError && g.name.Endpoint == "" && p.acct.plan.Adaptive() {
 		report.AdaptiveRate = limit.AdaptiveStart
 	}
@@ -165,7 +165,7 @@ func resultOf(d policy.Decision) circuit.Result {
 // faulty tells a transient fault, which says nothing about the account, from an
 // answer that does.
 func faulty(d policy.Decision) bool {
-	return d.Circuit.Effect == policy.EffectCount && d.Class != policy.Unknown
+	return d.Circuit.Effect == policy.EffectCount && d.Class != policy.ClassUnknown
 }
 
 // faultText says what an attempt met: "protocol, HTTP 200; x-correlation-id 4f1c".
@@ -190,12 +190,12 @@ func faultText(a attempted) string {
 const maxRungs = 16
 
 // delays are how long the named hold lasts on each rung after an answer.
-func delays(pol *policy.Policy, hold string, o policy.Outcome, dice func(int64) int64) []time.Duration {
+func delays(pol *policy.Policy, hold string, o policy.Outcome, jitter func(int64) int64) []time.Duration {
 	now := time.Now()
 	h, _ := pol.Hold(hold)
 	list := make([]time.Duration, min(max(len(h.Ladder), 1), maxRungs))
 	for rung := range list {
-		end, _ := h.Until(o, now, rung, dice)
+		end, _ := h.Until(o, now, rung, jitter)
 		list[rung] = end.Sub(now)
 	}
 	return list
@@ -214,11 +214,11 @@ func faultDelays(d policy.Decision) []time.Duration {
 	return faultLadder
 }
 
-func serverSaid(source string) bool {
+func serverSaid(source policy.Source) bool {
 	return source == policy.SourceRetryAfter || source == policy.SourceRateLimitReset
 }
 
-func until(pol *policy.Policy, hold string, o policy.Outcome, rung int) (time.Time, string) {
+func until(pol *policy.Policy, hold string, o policy.Outcome, rung int) (time.Time, policy.Source) {
 	h, _ := pol.Hold(hold)
 	return h.Until(o, time.Now(), rung, nil)
 }

@@ -61,7 +61,7 @@ func TestACredentialThatIsRotatedIsTriedAtOnceByOneCall(t *testing.T) {
 		for _, r := range env.AwaitBatch("b") {
 			if r.State == tasks.StateDone {
 				done++
-			} else if r.State != tasks.StateDead || r.Class != string(policy.Auth) {
+			} else if r.State != tasks.StateDead || r.Class != string(policy.ClassAuth) {
 				t.Errorf("%s ended %s (%s)", r.Key, r.State, r.Class)
 			}
 		}

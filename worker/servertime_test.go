@@ -26,7 +26,7 @@ func TestARetryDoesNotGoOutBeforeTheTimeThatTheServerGave(t *testing.T) {
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Policy: soon(t, "")}}}, func(t *testing.T, env *callqtest.Env) {
 		env.Sim().Script("GET /a -> http:503 retry-after=4; ok")
 		env.Start()
-		want(t, env.Await(env.Submit(tasks.Call{Path: "/a"}).ID), tasks.StateDone, policy.OK, 2)
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/a"}).ID), tasks.StateDone, policy.ClassOK, 2)
 		seen := env.Sim().Seen()
 		if gap := seen[1].At.Sub(seen[0].At); len(seen) != 2 || gap < 4*time.Second {
 			t.Errorf("%d requests, the second after %s; want 2, and 4s between", len(seen), gap)
@@ -41,11 +41,11 @@ func TestARetryThatTheServerPutsPastTheCallsTimeEndsTheCallAtOnce(t *testing.T) 
 		deadline *time.Time
 		class    policy.Class
 	}{
-		"past its deadline":       {"http:503 retry-after=3600 forever", &near, policy.Expired},
-		"past its age":            {"http:503 retry-after=90000 forever", nil, policy.Transient},
-		"past both":               {"http:503 retry-after=90000 forever", &near, policy.Transient},
-		"past its age, briefly":   {"http:418 retry-after=90000 forever", nil, policy.Unknown},
-		"past its deadline, 418s": {"http:418 retry-after=3600 forever", &near, policy.Expired},
+		"past its deadline":       {"http:503 retry-after=3600 forever", &near, policy.ClassExpired},
+		"past its age":            {"http:503 retry-after=90000 forever", nil, policy.ClassTransient},
+		"past both":               {"http:503 retry-after=90000 forever", &near, policy.ClassTransient},
+		"past its age, briefly":   {"http:418 retry-after=90000 forever", nil, policy.ClassUnknown},
+		"past its deadline, 418s": {"http:418 retry-after=3600 forever", &near, policy.ClassExpired},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -54,7 +54,7 @@ func TestARetryThatTheServerPutsPastTheCallsTimeEndsTheCallAtOnce(t *testing.T) 
 			env.Start()
 			r := env.Await(env.Submit(tasks.Call{Path: "/a", Deadline: c.deadline}).ID)
 			want(t, r, tasks.StateDead, c.class, 1)
-			if r.Advice == "" || c.class == policy.Expired && r.ErrorMessage == "" {
+			if r.Advice == "" || c.class == policy.ClassExpired && r.ErrorMessage == "" {
 				t.Errorf("it does not say why: %+v", r)
 			}
 			if n := env.Sim().Arrivals(); n != 1 {
@@ -76,7 +76,7 @@ func TestAJobIsNotRunAgainBeforeTheTimeThatItsFailureGave(t *testing.T) {
 		}
 		return sent{}, nil
 	})
-	want(t, enqueue(t, env, tasks.Options{}), tasks.StateDone, policy.OK, 2)
+	want(t, enqueue(t, env, tasks.Options{}), tasks.StateDone, policy.ClassOK, 2)
 	if gap := at[1].Sub(at[0]); gap < 3*time.Second {
 		t.Errorf("it ran again after %s, want 3s", gap)
 	}
@@ -116,7 +116,7 @@ func TestAnAdaptiveRateLearnsFromTheRateErrorsOfAnyPreset(t *testing.T) {
 			env.Sim().Script("GET /a -> " + c.answer + "; ok")
 			env.Start()
 			r := env.Await(env.Submit(tasks.Call{Path: "/a"}).ID) // within half a minute: the ladder's first rung is longer
-			want(t, r, tasks.StateDone, policy.OK, 1)
+			want(t, r, tasks.StateDone, policy.ClassOK, 1)
 			if seen := env.Sim().Seen(); len(seen) != 2 || seen[1].At.Sub(seen[0].At) < c.least {
 				t.Errorf("%d requests, want 2 with %s between: %+v", len(seen), c.least, seen)
 			}

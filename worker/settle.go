@@ -20,22 +20,22 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 	d := a.decision
 	switch {
 	case c.ends:
-		d.Job = policy.DeadLetter
-	case c.own && d.Job != policy.Park:
+		d.Action = policy.ActionDeadLetter
+	case c.own && d.Action != policy.ActionPark:
 		// A probe that meets its circuit's own error is parked.
-		d.Job, d.Exhausted = policy.Park, false
+		d.Action, d.Exhausted = policy.ActionPark, false
 	}
 	t := p.take
 	entry := &ledger.Attempt{
-		At: a.StartedAt.UTC(), N: a.number, Job: string(d.Job), Class: string(d.Class), Rule: d.Rule,
+		At: a.StartedAt.UTC(), N: a.number, Job: string(d.Action), Class: string(d.Class), Rule: d.Rule,
 		Status: statusOf(a), Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
 		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
 	}
-	if d.Job != policy.Succeed {
+	if d.Action != policy.ActionSucceed {
 		entry.Message = ending.Clip(messageOf(a), maxLogMessage)
 	}
-	switch d.Job {
-	case policy.Park:
+	switch d.Action {
+	case policy.ActionPark:
 		defer p.goesBack()
 		w.note(p, a, d, "")
 		if d.Circuit.Scope == policy.ScopeEndpoint {
@@ -48,11 +48,11 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 			return w.putOff(ctx, t, entry, time.Second, "parked: "+faultText(a))
 		}
 		return w.putBack(ctx, t, entry)
-	case policy.Retry:
+	case policy.ActionRetry:
 		delay := w.retryDelay(p, a)
 		t.Attempts = a.number
 		if at := t.At.Add(time.Since(p.began) + delay); p.call.Deadline != nil && at.After(*p.call.Deadline) { // by Redis's clock
-			entry.Job = string(policy.DeadLetter)
+			entry.Job = string(policy.ActionDeadLetter)
 			return w.end(ctx, p, a.expired(), expired(d), entry)
 		}
 		defer p.goesBack()
@@ -72,9 +72,9 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 // retryDelay is how long the call waits before its next attempt: what the backoff
 // says, and no less than the server asked for.
 func (w *Worker) retryDelay(p *passage, a attempted) time.Duration {
-	dice := policy.Dice(p.take.ID)
+	jitter := policy.SeededJitter(p.take.ID)
 	backoff, _ := p.acct.policy.Backoff(a.decision.Backoff)
-	delay := backoff.Delay(p.take.Attempts, dice)
+	delay := backoff.Delay(p.take.Attempts, jitter)
 	least := a.decision.LeastWait
 	if least <= 0 {
 		return delay
@@ -83,7 +83,7 @@ func (w *Worker) retryDelay(p *passage, a attempted) time.Duration {
 		least -= time.Since(a.Outcome.ReceivedAt)
 	}
 	// Spread a little, so that all who were told one time do not come at once.
-	return max(delay, least+time.Duration(dice(int64(retrySpread))))
+	return max(delay, least+time.Duration(jitter(int64(retrySpread))))
 }
 
 // retrySpread is the most by which a wait that the server gave is lengthened.
@@ -91,8 +91,8 @@ const retrySpread = 500 * time.Millisecond
 
 // expired is a retry that could not begin before the call's deadline.
 func expired(d policy.Decision) policy.Decision {
-	d.Job, d.Class = policy.DeadLetter, policy.Expired
-	d.Message, d.Advice = policy.Expired.Message(), policy.Expired.Advice()
+	d.Action, d.Class = policy.ActionDeadLetter, policy.ClassExpired
+	d.Message, d.Advice = policy.ClassExpired.Message(), policy.ClassExpired.Advice()
 	return d
 }
 
@@ -110,7 +110,7 @@ func (a attempted) expired() attempted {
 func (w *Worker) end(ctx context.Context, p *passage, a attempted, d policy.Decision, entry *ledger.Attempt) verb {
 	t := p.take
 	f := ledger.Final{
-		State: stateOf(d.Job),
+		State: stateOf(d.Action),
 		Ending: ledger.Ending{
 			Class: string(d.Class), Rule: d.Rule, HTTPStatus: statusOf(a), Code: codeOf(a.Outcome),
 			Message: messageOf(a), Transport: string(a.Outcome.Transport),
@@ -168,11 +168,11 @@ func messageOf(a attempted) string {
 	return clip(a.Outcome.Message)
 }
 
-func stateOf(j policy.Job) ledger.State {
-	switch j {
-	case policy.Succeed:
+func stateOf(a policy.Action) ledger.State {
+	switch a {
+	case policy.ActionSucceed:
 		return ledger.Done
-	case policy.Drop:
+	case policy.ActionDrop:
 		return ledger.Dropped
 	default:
 		return ledger.Dead
@@ -183,10 +183,10 @@ func stateOf(j policy.Job) ledger.State {
 func (w *Worker) note(p *passage, a attempted, d policy.Decision, s ledger.State) {
 	t := p.take
 	w.log.Debug("attempt", "call", t.ID, "batch", t.Batch, "key", t.Key, "upstream", p.acct.name, "endpoint", p.endpoint,
-		"job", string(d.Job), "class", string(d.Class), "rule", d.Rule, "status", a.Outcome.Status, "code", a.Outcome.Code,
+		"job", string(d.Action), "class", string(d.Class), "rule", d.Rule, "status", a.Outcome.Status, "code", a.Outcome.Code,
 		"transport", string(a.Outcome.Transport), "correlation_id", a.Outcome.CorrelationID, "attempt", a.number, "latency", a.Latency)
 	w.cfg.OnEvent(Event{
-		ID: t.ID, Batch: t.Batch, Key: t.Key, Upstream: p.acct.name, Job: d.Job, State: string(s), Class: d.Class,
+		ID: t.ID, Batch: t.Batch, Key: t.Key, Upstream: p.acct.name, Action: d.Action, State: string(s), Class: d.Class,
 		Code: a.Outcome.Code, Message: messageOf(a), Attempts: t.Attempts, Parked: t.Parked, At: time.Now(), Latency: a.Latency,
 	})
 }

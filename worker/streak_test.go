@@ -18,9 +18,9 @@ func TestOnlyAnAnswerOfTheAPIEndsARunOfRefusedCredentials(t *testing.T) {
 		class   policy.Class
 		opens   bool
 	}{
-		"a network fault": {"reset-after", tasks.StateDead, policy.OutcomeUnknown, true},
-		"a good answer":   {"ok", tasks.StateDone, policy.OK, false},
-		"a bad parameter": {"68300004", tasks.StateDropped, policy.BadParameter, false},
+		"a network fault": {"reset-after", tasks.StateDead, policy.ClassOutcomeUnknown, true},
+		"a good answer":   {"ok", tasks.StateDone, policy.ClassOK, false},
+		"a bad parameter": {"68300004", tasks.StateDropped, policy.ClassBadParameter, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
@@ -29,10 +29,10 @@ func TestOnlyAnAnswerOfTheAPIEndsARunOfRefusedCredentials(t *testing.T) {
 				call := func(path string) tasks.Result {
 					return env.Await(env.Submit(tasks.Call{Method: "POST", Path: path}).ID)
 				}
-				want(t, call("/1"), tasks.StateDead, policy.Auth, 1)
-				want(t, call("/2"), tasks.StateDead, policy.Auth, 1)
+				want(t, call("/1"), tasks.StateDead, policy.ClassAuth, 1)
+				want(t, call("/2"), tasks.StateDead, policy.ClassAuth, 1)
 				want(t, call("/between"), c.state, c.class, 1)
-				want(t, call("/3"), tasks.StateDead, policy.Auth, 1)
+				want(t, call("/3"), tasks.StateDead, policy.ClassAuth, 1)
 				circuits := circuit.NewStore(env.Redis(), "test")
 				awaitTrue(t, "the third refusal to be counted", func() bool {
 					r, err := circuits.Get(t.Context(), circuit.Name{Upstream: callqtest.Upstream})

@@ -79,7 +79,7 @@ func (w *Worker) unreached(ctx context.Context, p *passage, a *attempted) {
 	ctx = context.WithoutCancel(ctx)
 	acct := p.acct
 	switch a.Outcome.Transport {
-	case policy.Dial, policy.DNS:
+	case policy.TransportDial, policy.TransportDNS:
 	case policy.TransportNone:
 		if a.TokenStatus == 0 && acct.reach.answered() {
 			w.trouble(w.circuits.NoteReached(ctx, acct.name, acct.api))
@@ -91,7 +91,7 @@ func (w *Worker) unreached(ctx context.Context, p *passage, a *attempted) {
 		}
 		return
 	}
-	if acct.reach.known() || a.decision.Class != policy.Transient {
+	if acct.reach.known() || a.decision.Class != policy.ClassTransient {
 		return // a policy may have a rule of its own for such calls
 	}
 	if reached, err := w.circuits.Reached(ctx, acct.name, acct.api); err != nil || reached {
@@ -102,7 +102,7 @@ func (w *Worker) unreached(ctx context.Context, p *passage, a *attempted) {
 		return
 	}
 	d := &a.decision
-	d.Job, d.Exhausted, d.Circuit = policy.Park, false, policy.Circuit{Effect: policy.EffectNone, Scope: policy.ScopeAccount}
+	d.Action, d.Exhausted, d.Circuit = policy.ActionPark, false, policy.Circuit{Effect: policy.EffectNone, Scope: policy.ScopeAccount}
 	if p.take.Attempts == 0 && p.take.FirstAt.Equal(p.take.At) {
 		p.take.FirstAt, p.take.HeldBase = time.Time{}, 0 // nothing was sent
 	}
@@ -110,8 +110,8 @@ func (w *Worker) unreached(ctx context.Context, p *passage, a *attempted) {
 	if p.probe() == "" && calls < firstCalls && (least < fewCallsFail || w.moreWait(ctx, acct, calls)) {
 		return
 	}
-	d.Class = policy.Config
-	d.Message, d.Advice = policy.Config.Message(), policy.Config.Advice()
+	d.Class = policy.ClassConfig
+	d.Message, d.Advice = policy.ClassConfig.Message(), policy.ClassConfig.Advice()
 	d.Circuit = policy.Circuit{Effect: policy.EffectOpen, Scope: policy.ScopeAccount, Hold: credentialHold, After: 1}
 	a.Outcome.Message = fmt.Sprintf("no call has reached it yet: %s", messageOf(*a))
 }

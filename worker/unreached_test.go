@@ -48,7 +48,7 @@ func TestAnAddressThatNoCallHasReachedIsHeldForAPersonAndSpendsNoAttempt(t *test
 					return c.State == circuit.Open
 				})
 				env.Stop()
-				if c.Class != string(policy.Config) || c.Reason != "credential" || !c.NeedsPerson() || !strings.HasPrefix(c.Message, "no call has reached it yet: ") {
+				if c.Class != string(policy.ClassConfig) || c.Reason != "credential" || !c.NeedsPerson() || !strings.HasPrefix(c.Message, "no call has reached it yet: ") {
 					t.Errorf("the circuit is %+v", c)
 				}
 				for _, id := range ids {
@@ -86,14 +86,14 @@ breaker: {window: 30s, min_calls: 100, ratio: 0.5}
 	upstream := worker.Upstream{Name: "api", BaseURL: api.URL, Policy: short}
 	env := callqtest.New(t, worker.Config{Upstreams: []worker.Upstream{upstream}})
 	env.Start()
-	want(t, env.Await(env.Submit(tasks.Call{Upstream: "api", Path: "/a"}).ID), tasks.StateDone, policy.OK, 1)
+	want(t, env.Await(env.Submit(tasks.Call{Upstream: "api", Path: "/a"}).ID), tasks.StateDone, policy.ClassOK, 1)
 	api.Close()
-	want(t, env.Await(env.Submit(tasks.Call{Upstream: "api", Path: "/b"}).ID), tasks.StateDead, policy.Transient, 2)
+	want(t, env.Await(env.Submit(tasks.Call{Upstream: "api", Path: "/b"}).ID), tasks.StateDead, policy.ClassTransient, 2)
 	env.Stop()
 	// Another process knows of it too.
 	other := callqtest.New(t, worker.Config{Upstreams: []worker.Upstream{upstream}, Redis: env.Redis()})
 	other.Start()
-	want(t, other.Await(other.Submit(tasks.Call{Upstream: "api", Path: "/c"}).ID), tasks.StateDead, policy.Transient, 2)
+	want(t, other.Await(other.Submit(tasks.Call{Upstream: "api", Path: "/c"}).ID), tasks.StateDead, policy.ClassTransient, 2)
 	other.Stop()
 	// But of another address nothing is known.
 	upstream.BaseURL = nowhere
@@ -105,7 +105,7 @@ breaker: {window: 30s, min_calls: 100, ratio: 0.5}
 		if err != nil {
 			t.Fatal(err)
 		}
-		return c.State == circuit.Open && c.Class == string(policy.Config)
+		return c.State == circuit.Open && c.Class == string(policy.ClassConfig)
 	})
 }
 
@@ -135,6 +135,6 @@ holds:
 		if c.State != circuit.Open {
 			t.Fatalf("the circuit was closed: %+v", c)
 		}
-		return c.Rung >= 3 && c.Class == string(policy.Config)
+		return c.Rung >= 3 && c.Class == string(policy.ClassConfig)
 	})
 }

@@ -52,11 +52,11 @@ func TestACallThatFailsTwiceThenSucceedsIsDoneWithThreeAttemptsAndGrowingGaps(t 
 		// A call whose dice are high, so that the growth shows through the queue's
 		// rounding to seconds.
 		key := "a"
-		for policy.Dice(tasks.TaskID("b", key))(100) < 97 {
+		for policy.SeededJitter(tasks.TaskID("b", key))(100) < 97 {
 			key += "a"
 		}
 		r := env.Await(env.Submit(tasks.Call{Path: "/a", Batch: "b", Key: key}).ID)
-		want(t, r, tasks.StateDone, policy.OK, 3)
+		want(t, r, tasks.StateDone, policy.ClassOK, 3)
 		if r.Parked != 0 {
 			t.Errorf("parked %d times, want never", r.Parked)
 		}
@@ -86,7 +86,7 @@ holds:
 		env.Sim().Script("GET /a -> 67200001 x100; ok")
 		env.Start()
 		r := env.Await(env.Submit(tasks.Call{Path: "/a"}).ID)
-		want(t, r, tasks.StateDone, policy.OK, 1)
+		want(t, r, tasks.StateDone, policy.ClassOK, 1)
 		if r.Parked != 100 {
 			t.Errorf("parked %d times, want 100", r.Parked)
 		}
@@ -148,12 +148,12 @@ func TestAProbeThatMeetsItsCircuitsErrorIsParkedAndTheLadderClimbs(t *testing.T)
 		// The first call is done. Three calls meet the error and are dead, the
 		// circuit opens; the fourth is the probe and is parked, and then the fifth, as
 		// another call waits.
-		want(t, results["0"], tasks.StateDone, policy.OK, 1)
+		want(t, results["0"], tasks.StateDone, policy.ClassOK, 1)
 		for _, key := range []string{"1", "2", "3"} {
-			want(t, results[key], tasks.StateDead, policy.Auth, 1)
+			want(t, results[key], tasks.StateDead, policy.ClassAuth, 1)
 		}
-		want(t, results["4"], tasks.StateDone, policy.OK, 1)
-		want(t, results["5"], tasks.StateDone, policy.OK, 1)
+		want(t, results["4"], tasks.StateDone, policy.ClassOK, 1)
+		want(t, results["5"], tasks.StateDone, policy.ClassOK, 1)
 		for _, key := range []string{"4", "5"} {
 			if results[key].Parked != 1 {
 				t.Errorf("the probe %s was parked %d times, want once", key, results[key].Parked)
@@ -202,7 +202,7 @@ func TestAnEndpointsErrorHoldsThatEndpointAlone(t *testing.T) {
 		results := env.AwaitBatch("b")
 		parked := 0
 		for key, r := range results {
-			want(t, r, tasks.StateDone, policy.OK, 1)
+			want(t, r, tasks.StateDone, policy.ClassOK, 1)
 			if r.Parked > 0 {
 				parked++
 				if key[:4] == "open" {
@@ -221,9 +221,9 @@ func TestACallThatMustNotBeSentTwiceIsDeadWhenItsAnswerIsLost(t *testing.T) {
 		env.Sim().Script("POST /order -> reset-after forever\nGET /order -> reset-after; ok")
 		env.Start()
 		post := env.Await(env.Submit(tasks.Call{Method: "POST", Path: "/order"}).ID)
-		want(t, post, tasks.StateDead, policy.OutcomeUnknown, 1)
+		want(t, post, tasks.StateDead, policy.ClassOutcomeUnknown, 1)
 		get := env.Await(env.Submit(tasks.Call{Path: "/order"}).ID)
-		want(t, get, tasks.StateDone, policy.OK, 2)
+		want(t, get, tasks.StateDone, policy.ClassOK, 2)
 		if n := env.Sim().Arrived("POST", "/order"); n != 1 {
 			t.Errorf("the POST arrived %d times, want once", n)
 		}
@@ -235,7 +235,7 @@ func TestACallPastItsDeadlineIsNotSent(t *testing.T) {
 		past := time.Now().Add(-time.Second)
 		env.Start()
 		r := env.Await(env.Submit(tasks.Call{Path: "/a", Deadline: &past}).ID)
-		want(t, r, tasks.StateDead, policy.Expired, 0)
+		want(t, r, tasks.StateDead, policy.ClassExpired, 0)
 		if r.UserMessage == "" || r.Advice == "" {
 			t.Errorf("message %q and advice %q, want both", r.UserMessage, r.Advice)
 		}
@@ -266,9 +266,9 @@ func TestARedrivenDeadLetterGetsAFreshBudget(t *testing.T) {
 		env.Sim().Script("GET /a -> 68300006 x4; ok")
 		env.Start()
 		id := env.Submit(tasks.Call{Path: "/a"}).ID
-		want(t, env.Await(id), tasks.StateDead, policy.Transient, 3)
+		want(t, env.Await(id), tasks.StateDead, policy.ClassTransient, 3)
 		env.Redrive(id)
 		r := env.Await(id)
-		want(t, r, tasks.StateDone, policy.OK, 2)
+		want(t, r, tasks.StateDone, policy.ClassOK, 2)
 	})
 }

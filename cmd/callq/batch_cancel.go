@@ -135,7 +135,7 @@ func (d *desk) eachOpen(ctx context.Context, name string, open chan<- ledger.Rec
 
 func cancellation() ledger.Ending {
 	return ledger.Ending{
-		Class: string(policy.Cancelled), Message: "cancelled by " + whoami(), FinishedAt: time.Now().UTC(),
+		Class: string(policy.ClassCancelled), Message: "cancelled by " + whoami(), FinishedAt: time.Now().UTC(),
 		UserMessage: "This request was cancelled before it was carried out.",
 		Advice:      "Nothing to do. If it is wanted after all, redrive it, or send it again as another batch.",
 	}

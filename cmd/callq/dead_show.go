@@ -230,7 +230,7 @@ func (a *app) nextSteps(r ledger.Record) []string {
 		return nil
 	}
 	var steps []string
-	if policy.Class(endingOf(r).Class) == policy.OutcomeUnknown {
+	if policy.Class(endingOf(r).Class) == policy.ClassOutcomeUnknown {
 		steps = append(steps, "Find out at the API whether it took effect. Only if it did not:")
 	}
 	steps = append(steps, a.next("dead redrive "+r.ID)+"   try it again as it is")

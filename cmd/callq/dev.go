@@ -203,25 +203,25 @@ type firstSeen struct {
 }
 
 func (f *firstSeen) show(p *progress, e worker.Event) {
-	if e.Job == policy.Succeed || e.Class == "" {
+	if e.Action == policy.ActionSucceed || e.Class == "" {
 		return
 	}
 	kind := strings.TrimSpace(string(e.Class) + " " + e.Code)
 	f.mu.Lock()
-	again := f.seen[kind+string(e.Job)]
+	again := f.seen[kind+string(e.Action)]
 	if f.seen == nil {
 		f.seen = map[string]bool{}
 	}
-	f.seen[kind+string(e.Job)] = true
+	f.seen[kind+string(e.Action)] = true
 	f.mu.Unlock()
 	if again {
 		return
 	}
-	does := map[policy.Job]string{
-		policy.Retry:      "it is tried again",
-		policy.Park:       "it waits, no attempt is spent",
-		policy.DeadLetter: "it is a dead letter now",
-		policy.Drop:       "it is dropped, as trying again is no use",
-	}[e.Job]
+	does := map[policy.Action]string{
+		policy.ActionRetry:      "it is tried again",
+		policy.ActionPark:       "it waits, no attempt is spent",
+		policy.ActionDeadLetter: "it is a dead letter now",
+		policy.ActionDrop:       "it is dropped, as trying again is no use",
+	}[e.Action]
 	p.say("%s met %s: %s", e.Key, kind, does)
 }

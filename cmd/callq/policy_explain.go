@@ -72,8 +72,8 @@ rule before it did not match. The answer is given by --status, --header and
 }
 
 var transports = []string{
-	string(policy.DNS), string(policy.Dial), string(policy.TLS), string(policy.Redirect), string(policy.TooLarge),
-	string(policy.ResetBeforeSend), string(policy.ResetAfterSend), string(policy.TimeoutBeforeSend), string(policy.TimeoutAfterSend),
+	string(policy.TransportDNS), string(policy.TransportDial), string(policy.TransportTLS), string(policy.TransportRedirect), string(policy.TransportTooLarge),
+	string(policy.TransportResetBeforeSend), string(policy.TransportResetAfterSend), string(policy.TransportTimeoutBeforeSend), string(policy.TransportTimeoutAfterSend),
 }
 
 // idempotentBy tells whether the policy takes calls of the endpoint for idempotent, by
@@ -98,20 +98,20 @@ func idempotentBy(p *policy.Policy, endpoint string) (idempotent bool, by string
 
 // explanation is what explain prints, as JSON.
 type explanation struct {
-	Rule        string       `json:"rule"`
-	Where       string       `json:"where"`
-	Class       policy.Class `json:"class"`
-	Job         policy.Job   `json:"job"`
-	Exhausted   bool         `json:"exhausted"`
-	Refresh     bool         `json:"refresh"`
-	Backoff     string       `json:"backoff,omitempty"`
-	Circuit     circuitJSON  `json:"circuit"`
-	WaitSeconds float64      `json:"wait_seconds,omitempty"`
-	WaitSource  string       `json:"wait_source,omitempty"`
-	ServerTimes []timeJSON   `json:"server_times,omitempty"`
-	UserMessage string       `json:"user_message"`
-	Advice      string       `json:"advice"`
-	Missed      []missJSON   `json:"missed"`
+	Rule        string        `json:"rule"`
+	Where       string        `json:"where"`
+	Class       policy.Class  `json:"class"`
+	Job         policy.Action `json:"job"`
+	Exhausted   bool          `json:"exhausted"`
+	Refresh     bool          `json:"refresh"`
+	Backoff     string        `json:"backoff,omitempty"`
+	Circuit     circuitJSON   `json:"circuit"`
+	WaitSeconds float64       `json:"wait_seconds,omitempty"`
+	WaitSource  string        `json:"wait_source,omitempty"`
+	ServerTimes []timeJSON    `json:"server_times,omitempty"`
+	UserMessage string        `json:"user_message"`
+	Advice      string        `json:"advice"`
+	Missed      []missJSON    `json:"missed"`
 	// Idempotent reports whether the call may be sent twice, IdempotentBy what says so.
 	Idempotent   bool   `json:"idempotent"`
 	IdempotentBy string `json:"idempotent_by"`
@@ -237,21 +237,21 @@ func explained(p *policy.Policy, o policy.Outcome, at policy.Attempt, now time.T
 	found := p.Explain(o, at)
 	d := found.Decision
 	e := explanation{
-		Rule: d.Rule, Where: found.Where, Class: d.Class, Job: d.Job, Exhausted: d.Exhausted, Refresh: d.Refresh,
+		Rule: d.Rule, Where: found.Where, Class: d.Class, Job: d.Action, Exhausted: d.Exhausted, Refresh: d.Refresh,
 		Backoff: d.Backoff, Advice: d.Advice, Missed: []missJSON{},
 		Circuit: circuitJSON{d.Circuit.Effect, d.Circuit.Scope, d.Circuit.Hold, d.Circuit.After, d.Circuit.MaxProbes, d.Circuit.Success},
 	}
 	var resumes time.Time
 	if hold, ok := p.Hold(d.Circuit.Hold); ok && d.Circuit.Effect == policy.EffectOpen {
 		until, source := hold.Until(o, now, 0, nil)
-		e.WaitSeconds, e.WaitSource = until.Sub(now).Seconds(), source
-		e.wait = "the circuit opens for " + humanDuration(until.Sub(now)) + " (" + source + ")"
+		e.WaitSeconds, e.WaitSource = until.Sub(now).Seconds(), string(source)
+		e.wait = "the circuit opens for " + humanDuration(until.Sub(now)) + " (" + string(source) + ")"
 		resumes = until
 	}
 	for _, told := range policy.ServerTimes(o) {
-		e.ServerTimes = append(e.ServerTimes, timeJSON{told.Source, told.Header, shown(told.Value), told.Wait.Seconds(), told.Unspent})
+		e.ServerTimes = append(e.ServerTimes, timeJSON{string(told.Source), told.Header, shown(told.Value), told.Wait.Seconds(), told.Unspent})
 	}
-	if backoff, ok := p.Backoff(d.Backoff); ok && d.Job == policy.Retry {
+	if backoff, ok := p.Backoff(d.Backoff); ok && d.Action == policy.ActionRetry {
 		least, longest := backoff.Floor, backoff.Delay(at.N-1, nil)
 		e.WaitSeconds, e.WaitSource = longest.Seconds(), "backoff"
 		by := ""
@@ -318,7 +318,7 @@ func (e explanation) write(w io.Writer) error {
 
 func (e explanation) decision() string {
 	text := string(e.Job)
-	if e.Backoff != "" && e.Job == policy.Retry {
+	if e.Backoff != "" && e.Job == policy.ActionRetry {
 		text += ", backoff " + e.Backoff
 	}
 	if e.Refresh {

@@ -12,14 +12,14 @@ import (
 
 // caseJSON is how one recorded case went.
 type caseJSON struct {
-	Name     string       `json:"name"`
-	File     string       `json:"file"`
-	Line     int          `json:"line"`
-	Passed   bool         `json:"passed"`
-	Rule     string       `json:"rule"`
-	Class    policy.Class `json:"class"`
-	Job      policy.Job   `json:"job"`
-	Problems []string     `json:"problems"`
+	Name     string        `json:"name"`
+	File     string        `json:"file"`
+	Line     int           `json:"line"`
+	Passed   bool          `json:"passed"`
+	Rule     string        `json:"rule"`
+	Class    policy.Class  `json:"class"`
+	Job      policy.Action `json:"job"`
+	Problems []string      `json:"problems"`
 }
 
 func (a *app) policyTestCommand() *cobra.Command {
@@ -75,7 +75,7 @@ func (a *app) runCases(results []policy.CaseResult) error {
 		}
 		list = append(list, caseJSON{
 			Name: r.Case.Name, File: r.Case.File, Line: r.Case.Line, Passed: r.Passed(),
-			Rule: r.Decision.Rule, Class: r.Decision.Class, Job: r.Decision.Job, Problems: append([]string{}, r.Problems...),
+			Rule: r.Decision.Rule, Class: r.Decision.Class, Job: r.Decision.Action, Problems: append([]string{}, r.Problems...),
 		})
 	}
 	var err error

@@ -37,7 +37,7 @@ func readPast(out *resultsFile, p *plan, sent *sentFile, redo map[tasks.State]bo
 		sent.ended(r.Key, r.Digest)
 		e.batches[r.Batch] = true
 		chosen := p.isChosen(r.Key, r.Digest)
-		if (redo[r.State] || chosen) && policy.Class(r.Class) == policy.OutcomeUnknown {
+		if (redo[r.State] || chosen) && policy.Class(r.Class) == policy.ClassOutcomeUnknown {
 			e.doubtful++
 		}
 		return redo[r.State] || chosen || renewed[markOf(r.Key)]

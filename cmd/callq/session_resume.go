@@ -86,7 +86,7 @@ func (s *session) reconcileCall(ctx context.Context, batch int, r ledger.Record)
 		}
 		// A call that a worker is making right now ends as it ends.
 		_, _, err := ending.Cancel(ctx, s.desk.ledger, r, ledger.Ending{
-			Class: string(policy.Cancelled), Rule: withdrawn, Message: "the file does not ask for this call any more",
+			Class: string(policy.ClassCancelled), Rule: withdrawn, Message: "the file does not ask for this call any more",
 			Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
 		}, s.desk.endpoint)
 		return err

@@ -32,13 +32,13 @@ func (s *standstill) note(e worker.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case e.Job == policy.Retry:
+	case e.Action == policy.ActionRetry:
 		if s.failed == 0 {
 			s.quiet = e.At.Add(stillFor)
 		}
 		s.failed++
 		s.last = e
-	case e.Job != policy.Park:
+	case e.Action != policy.ActionPark:
 		s.failed = 0
 	}
 }

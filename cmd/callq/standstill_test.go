@@ -12,7 +12,7 @@ func TestItIsSaidWhyNoCallEnds(t *testing.T) {
 	began := time.Date(2026, 5, 4, 2, 0, 0, 0, time.UTC)
 	at := func(seconds int) time.Time { return began.Add(time.Duration(seconds) * time.Second) }
 	failed := func(seconds int) worker.Event {
-		return worker.Event{Upstream: "api", Job: policy.Retry, Class: policy.Transient, Message: "connection refused", At: at(seconds)}
+		return worker.Event{Upstream: "api", Action: policy.ActionRetry, Class: policy.ClassTransient, Message: "connection refused", At: at(seconds)}
 	}
 	const first = "api: 1 attempt has failed since a call has ended, the last with transient: connection refused; the calls are tried again"
 	const second = "api: 2 attempts have failed since a call has ended, the last with unknown 4711; the calls are tried again"
@@ -26,16 +26,16 @@ func TestItIsSaidWhyNoCallEnds(t *testing.T) {
 		{event: failed(0), at: 1},
 		{at: 4},
 		{at: 5, want: first},
-		{event: worker.Event{Upstream: "api", Job: policy.Retry, Class: policy.Unknown, Code: "4711", At: at(6)}, at: 34},
+		{event: worker.Event{Upstream: "api", Action: policy.ActionRetry, Class: policy.ClassUnknown, Code: "4711", At: at(6)}, at: 34},
 		{at: 35, want: second},
-		{event: worker.Event{Job: policy.Park, At: at(36)}, at: 64},
+		{event: worker.Event{Action: policy.ActionPark, At: at(36)}, at: 64},
 		{at: 65, want: second},
-		{event: worker.Event{Job: policy.Succeed, At: at(66)}, at: 200},
+		{event: worker.Event{Action: policy.ActionSucceed, At: at(66)}, at: 200},
 		{event: failed(200), at: 204},
 		{at: 205, want: first},
-		{event: worker.Event{Job: policy.DeadLetter, At: at(206)}, at: 400},
+		{event: worker.Event{Action: policy.ActionDeadLetter, At: at(206)}, at: 400},
 	} {
-		if step.event.Job != "" {
+		if step.event.Action != "" {
 			s.note(step.event)
 		}
 		if got := s.line(at(step.at)); got != step.want {

@@ -211,7 +211,7 @@ func doubt(n int) string {
 // doubtful counts the calls of which nobody knows whether they took effect.
 func doubtful(failures []*cause) (n int) {
 	for _, c := range failures {
-		if policy.Class(c.Class) == policy.OutcomeUnknown {
+		if policy.Class(c.Class) == policy.ClassOutcomeUnknown {
 			n += c.Count
 		}
 	}

@@ -18,7 +18,7 @@ func TestTheSummarySaysWhichDeadCallsMayHaveBeenCarriedOut(t *testing.T) {
 		all := newTally()
 		all.add(tasks.Result{State: tasks.StateDead, Class: "unknown"})
 		for range doubtful {
-			all.add(tasks.Result{State: tasks.StateDead, Class: string(policy.OutcomeUnknown)})
+			all.add(tasks.Result{State: tasks.StateDead, Class: string(policy.ClassOutcomeUnknown)})
 		}
 		s := summary{Calls: doubtful + 1, again: "callq run FILE"}
 		all.fill(&s)

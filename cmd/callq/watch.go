@@ -50,9 +50,9 @@ type stuckError struct {
 func (e *stuckError) Error() string {
 	r := e.record
 	what := map[policy.Class]string{
-		policy.Auth:    "its credential is refused: mend auth of the upstream in the configuration, or renew what it refers to",
-		policy.Balance: "its account is out of credit: top it up",
-		policy.Config:  "it cannot be reached, or not safely: mend base_url, auth.token_url or tls of the upstream in the configuration",
+		policy.ClassAuth:    "its credential is refused: mend auth of the upstream in the configuration, or renew what it refers to",
+		policy.ClassBalance: "its account is out of credit: top it up",
+		policy.ClassConfig:  "it cannot be reached, or not safely: mend base_url, auth.token_url or tls of the upstream in the configuration",
 	}[policy.Class(r.Class)]
 	return fmt.Sprintf("%s has been unusable for %s (%s): %s", r.Name, humanDuration(e.patience), waiting.Answer(r), what)
 }

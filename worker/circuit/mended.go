@@ -15,7 +15,7 @@ func (r Record) NeedsPerson() bool {
 		return false
 	}
 	switch policy.Class(r.Class) {
-	case policy.Auth, policy.Balance, policy.Config:
+	case policy.ClassAuth, policy.ClassBalance, policy.ClassConfig:
 		return true
 	}
 	return false
@@ -28,7 +28,7 @@ var scriptMended = load(ledger.Source(sources, "prelude"), ledger.Source(sources
 // the circuit stays open, on its rung, until the probe's verdict. A hold that is
 // another by now, whose probe is out, or whose end the API gave, stands.
 func (s *Store) Mended(ctx context.Context, r Record) (bool, error) {
-	if !r.NeedsPerson() || r.Source != policy.SourceLadder {
+	if !r.NeedsPerson() || r.Source != string(policy.SourceLadder) {
 		return false, nil
 	}
 	ended, err := scriptMended.Run(ctx, s.rdb, r.Name.keys(), r.Epoch).Bool()

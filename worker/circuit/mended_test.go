@@ -11,7 +11,7 @@ import (
 func TestAHoldThatAPersonHasMendedEndsForItsProbeAlone(t *testing.T) {
 	each(t, func(t *testing.T, d *desk) {
 		refused := circuit.Report{
-			Verdict: circuit.OwnError, Delays: []time.Duration{time.Hour}, Cause: circuit.Cause{Class: string(policy.Auth), Source: policy.SourceLadder},
+			Verdict: circuit.OwnError, Delays: []time.Duration{time.Hour}, Cause: circuit.Cause{Class: string(policy.ClassAuth), Source: string(policy.SourceLadder)},
 		}
 		d.report(account, refused)
 		held := d.get(account)
@@ -40,8 +40,8 @@ func TestAHoldThatAPersonHasMendedEndsForItsProbeAlone(t *testing.T) {
 
 func TestAHoldIsNotEndedForAMendThatHasNothingToDoWithIt(t *testing.T) {
 	for name, cause := range map[string]circuit.Cause{
-		"a quota":                  {Class: string(policy.Quota), Source: policy.SourceLadder},
-		"a time that the API gave": {Class: string(policy.Auth), Source: policy.SourceRetryAfter},
+		"a quota":                  {Class: string(policy.ClassQuota), Source: string(policy.SourceLadder)},
+		"a time that the API gave": {Class: string(policy.ClassAuth), Source: string(policy.SourceRetryAfter)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, d *desk) {

@@ -38,9 +38,9 @@ func Unsent(r *ledger.Record, endpoint string, class policy.Class, detail string
 			Class: string(class), Message: Clip(detail, MaxMessage), UserMessage: class.Message(), Advice: class.Advice(), Endpoint: endpoint,
 			Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
 		},
-		Assumed: class == policy.OutcomeUnknown,
+		Assumed: class == policy.ClassOutcomeUnknown,
 	}
-	if n := len(r.Log); n > 0 && class != policy.MalformedTask {
+	if n := len(r.Log); n > 0 && class != policy.ClassMalformedTask {
 		// What the API said last is the best that support can be given.
 		f.Ending.Code, f.Ending.CorrelationID, f.Ending.HTTPStatus = r.Log[n-1].Code, r.Log[n-1].CorrelationID, r.Log[n-1].Status
 	}
@@ -86,7 +86,7 @@ func Cancel(ctx context.Context, l *ledger.Ledger, r ledger.Record, e ledger.End
 		if marked.Sent == 0 {
 			continue // its worker, or another, has recorded what became of it
 		}
-		f := Unsent(&marked, endpointOf(&marked, fold), policy.OutcomeUnknown, LostAnswer+"; then it was cancelled")
+		f := Unsent(&marked, endpointOf(&marked, fold), policy.ClassOutcomeUnknown, LostAnswer+"; then it was cancelled")
 		w, err := Withdrawal(marked, f, time.Now().UTC())
 		if err != nil {
 			return "", false, err

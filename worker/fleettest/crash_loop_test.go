@@ -137,7 +137,7 @@ func TestAJobThatKillsItsWorkerEndsAsACrashLoop(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	result, err := producer.Wait(ctx, bad.ID)
-	if err != nil || result.State != tasks.StateDead || result.Class != string(policy.CrashLoop) || result.Attempts != 0 || result.Advice == "" ||
+	if err != nil || result.State != tasks.StateDead || result.Class != string(policy.ClassCrashLoop) || result.Attempts != 0 || result.Advice == "" ||
 		!strings.Contains(result.ErrorMessage, "5 workers") {
 		t.Errorf("the job ended as %+v, %v", result, err)
 	}

@@ -87,7 +87,7 @@ func TestOneCallIsOneRequestOnTheWire(t *testing.T) {
 				t.Fatal(got.Err)
 			}
 			got := c.Do(within(t), Request{Method: tt.method, Path: "/counted", Body: []byte(tt.body), Header: tt.header})
-			if got.Outcome.Transport != policy.ResetAfterSend {
+			if got.Outcome.Transport != policy.TransportResetAfterSend {
 				t.Errorf("transport = %q, want reset_after_send (%v)", got.Outcome.Transport, got.Err)
 			}
 			seen := a.requests()

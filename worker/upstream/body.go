@@ -72,7 +72,7 @@ func receive(ctx context.Context, resp *http.Response, limit int64, read func(r 
 	}
 	if err != nil && timedOut(ctx, err) {
 		raw.file.Close()
-		return content{}, &fault{kind: policy.TimeoutAfterSend, err: err}
+		return content{}, &fault{kind: policy.TransportTimeoutAfterSend, err: err}
 	}
 	raw.cut = err != nil
 	return raw, nil
@@ -101,7 +101,7 @@ func (c content) decode(codings []string, limit int64) (content, *fault) {
 
 func tooLarge(limit int64) *fault {
 	return &fault{
-		kind: policy.TooLarge,
+		kind: policy.TransportTooLarge,
 		err:  fmt.Errorf("the answer's body is over %d bytes; raise max_body or ask for less", limit),
 	}
 }

@@ -18,7 +18,7 @@ func TestTheLimitIsOnWhatUnpacks(t *testing.T) {
 	for _, tt := range []struct {
 		size int
 		want policy.Transport
-	}{{limit - 1, ""}, {limit, ""}, {limit + 1, policy.TooLarge}, {100 * limit, policy.TooLarge}} {
+	}{{limit - 1, ""}, {limit, ""}, {limit + 1, policy.TransportTooLarge}, {100 * limit, policy.TransportTooLarge}} {
 		for _, packed := range []bool{false, true} {
 			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				body := []byte(strings.Repeat("x", tt.size))
@@ -48,7 +48,7 @@ func TestAnEndlessRowOfEmptyMembersEnds(t *testing.T) {
 		}
 	})
 	c := newClient(t, s.URL, func(cfg *Config) { cfg.MaxBody = 1000 })
-	if got := c.Do(within(t), Request{Path: "/"}); got.Outcome.Transport != policy.TooLarge {
+	if got := c.Do(within(t), Request{Path: "/"}); got.Outcome.Transport != policy.TransportTooLarge {
 		t.Errorf("%+v (%v)", got.Outcome, got.Err)
 	}
 }
@@ -107,7 +107,7 @@ func FuzzReadBody(f *testing.F) {
 		}
 		got, fault := readBody(context.Background(), resp, limit)
 		if fault != nil {
-			if fault.kind != policy.TooLarge {
+			if fault.kind != policy.TransportTooLarge {
 				t.Fatalf("%+v", fault)
 			}
 			return

@@ -208,7 +208,7 @@ func (c *Client) send(ctx context.Context, p *prepared, cred credential) Answer 
 		}
 		next, f := redirect(p.method, resp, &target)
 		if f == nil && next != nil && hop == maxRedirects {
-			f = &fault{kind: policy.Redirect, err: fmt.Errorf("stopped after %d redirects", maxRedirects)}
+			f = &fault{kind: policy.TransportRedirect, err: fmt.Errorf("stopped after %d redirects", maxRedirects)}
 		}
 		if f != nil {
 			_ = resp.Body.Close()
@@ -217,7 +217,7 @@ func (c *Client) send(ctx context.Context, p *prepared, cred credential) Answer 
 		if next == nil {
 			return c.answered(run, resp, started)
 		}
-		if _, f := readBody(run, resp, maxHeader); f != nil && f.kind != policy.TooLarge {
+		if _, f := readBody(run, resp, maxHeader); f != nil && f.kind != policy.TransportTooLarge {
 			return c.unanswered(f, resp.Header, started)
 		}
 		if resp.StatusCode != http.StatusTemporaryRedirect && resp.StatusCode != http.StatusPermanentRedirect {
@@ -262,10 +262,10 @@ func (c *Client) exchange(run, caller context.Context, p *prepared, target url.U
 // afterSend names a later hop's fault: the first hop's request has left.
 func afterSend(t policy.Transport) policy.Transport {
 	switch t {
-	case policy.TimeoutBeforeSend:
-		return policy.TimeoutAfterSend
-	case policy.ResetBeforeSend, policy.Dial, policy.DNS:
-		return policy.ResetAfterSend
+	case policy.TransportTimeoutBeforeSend:
+		return policy.TransportTimeoutAfterSend
+	case policy.TransportResetBeforeSend, policy.TransportDial, policy.TransportDNS:
+		return policy.TransportResetAfterSend
 	}
 	return t
 }
@@ -288,11 +288,11 @@ func redirect(method string, resp *http.Response, from *url.URL) (*url.URL, *fau
 	}
 	next, err := from.Parse(location)
 	if err != nil {
-		return nil, &fault{kind: policy.Redirect, err: errors.New("redirected to what is no URL")}
+		return nil, &fault{kind: policy.TransportRedirect, err: errors.New("redirected to what is no URL")}
 	}
 	if !sameOrigin(from, next) {
 		return nil, &fault{
-			kind: policy.Redirect,
+			kind: policy.TransportRedirect,
 			err:  fmt.Errorf("redirected to another origin, %s://%s; correct base_url if it has moved", next.Scheme, next.Host),
 		}
 	}
@@ -381,9 +381,9 @@ func (c *Client) lateText(kind policy.Transport, began bool, after time.Duration
 	}
 	what := "no answer"
 	switch {
-	case kind == policy.TimeoutBeforeSend:
+	case kind == policy.TransportTimeoutBeforeSend:
 		what = "no connection"
-	case kind != policy.TimeoutAfterSend:
+	case kind != policy.TransportTimeoutAfterSend:
 		return ""
 	case began:
 		what = "no whole answer"

@@ -87,9 +87,9 @@ func TestAnAnswerThatBreaksHTTPOrHasNoEndEndsTheCall(t *testing.T) {
 
 // What such an answer may be. An answer whose body breaks off is an answer.
 var (
-	asTooLarge = []policy.Transport{policy.TooLarge}
-	asReset    = []policy.Transport{policy.ResetAfterSend}
-	asCut      = []policy.Transport{policy.TransportNone, policy.ResetAfterSend, policy.TooLarge}
+	asTooLarge = []policy.Transport{policy.TransportTooLarge}
+	asReset    = []policy.Transport{policy.TransportResetAfterSend}
+	asCut      = []policy.Transport{policy.TransportNone, policy.TransportResetAfterSend, policy.TransportTooLarge}
 )
 
 func has(list []policy.Transport, t policy.Transport) bool {
@@ -130,7 +130,7 @@ func TestAHostileAnswerTakesNoMoreMemoryThanAnHonestOne(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for range 5 {
-		if a := client.Do(within(t), Request{Path: "/"}); a.Outcome.Transport != policy.TooLarge {
+		if a := client.Do(within(t), Request{Path: "/"}); a.Outcome.Transport != policy.TransportTooLarge {
 			t.Fatalf("outcome %+v", a.Outcome)
 		}
 	}

@@ -46,14 +46,14 @@ func TestAFaultOfThisMachineIsNobodysAnswer(t *testing.T) {
 		{"no route to anywhere", dialError(syscall.ENETUNREACH, "192.0.2.7"), noRoute, "no network", ""},
 		{"no resolver and no network", temporary, noRoute, "no network", ""},
 		{"no resolver for want of file descriptors", temporary, dialError(syscall.EMFILE, "192.0.2.1"), "ulimit -n", ""},
-		{"no route to this host alone", dialError(syscall.ENETUNREACH, "192.0.2.7"), nil, "", policy.Dial},
-		{"no IPv6 address", dialError(syscall.EADDRNOTAVAIL, "2001:db8::7"), nil, "", policy.Dial},
-		{"no resolver, but a network", temporary, nil, "", policy.DNS},
-		{"no such host", unknown, nil, "", policy.DNS},
-		{"no such host, and no network", unknown, noRoute, "", policy.DNS},
-		{"refused", dialError(syscall.ECONNREFUSED, "192.0.2.7"), nil, "", policy.Dial},
-		{"refused on a machine without a network", dialError(syscall.ECONNREFUSED, "127.0.0.1"), noRoute, "", policy.Dial},
-		{"the host does not answer", dialError(syscall.EHOSTUNREACH, "192.0.2.7"), nil, "", policy.Dial},
+		{"no route to this host alone", dialError(syscall.ENETUNREACH, "192.0.2.7"), nil, "", policy.TransportDial},
+		{"no IPv6 address", dialError(syscall.EADDRNOTAVAIL, "2001:db8::7"), nil, "", policy.TransportDial},
+		{"no resolver, but a network", temporary, nil, "", policy.TransportDNS},
+		{"no such host", unknown, nil, "", policy.TransportDNS},
+		{"no such host, and no network", unknown, noRoute, "", policy.TransportDNS},
+		{"refused", dialError(syscall.ECONNREFUSED, "192.0.2.7"), nil, "", policy.TransportDial},
+		{"refused on a machine without a network", dialError(syscall.ECONNREFUSED, "127.0.0.1"), noRoute, "", policy.TransportDial},
+		{"the host does not answer", dialError(syscall.EHOSTUNREACH, "192.0.2.7"), nil, "", policy.TransportDial},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			unreachable(t, tt.network)
@@ -98,7 +98,7 @@ func TestAFaultOfThisMachineAfterARedirectIsAFaultOfTheCall(t *testing.T) {
 			return new(net.Dialer).DialContext(ctx, network, address)
 		}
 	})
-	if got := c.Do(within(t), Request{Path: "/"}); got.NotSent || got.Outcome.Transport != policy.ResetAfterSend {
+	if got := c.Do(within(t), Request{Path: "/"}); got.NotSent || got.Outcome.Transport != policy.TransportResetAfterSend {
 		t.Errorf("NotSent %v, %+v (%v)", got.NotSent, got.Outcome, got.Err)
 	}
 }

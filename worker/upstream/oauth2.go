@@ -178,10 +178,10 @@ func (o *oauth2Auth) unsent(f *fault) *credentialError {
 	}
 	kind := f.kind
 	switch kind {
-	case policy.TimeoutAfterSend:
-		kind = policy.TimeoutBeforeSend
-	case policy.ResetAfterSend, policy.TransportNone:
-		kind = policy.ResetBeforeSend
+	case policy.TransportTimeoutAfterSend:
+		kind = policy.TransportTimeoutBeforeSend
+	case policy.TransportResetAfterSend, policy.TransportNone:
+		kind = policy.TransportResetBeforeSend
 	}
 	return &credentialError{
 		outcome: policy.Outcome{Transport: kind, ReceivedAt: time.Now()},
@@ -209,12 +209,12 @@ func tokenRefusal(status int, header http.Header, body content) *credentialError
 	case status == http.StatusTooManyRequests:
 		return as(o, "answered 429 %s", o.Message)
 	case status >= 500, status == http.StatusRequestTimeout, status == http.StatusTooEarly:
-		return as(policy.Outcome{Transport: policy.ResetBeforeSend}, "answered %d %s", status, o.Message)
+		return as(policy.Outcome{Transport: policy.TransportResetBeforeSend}, "answered %d %s", status, o.Message)
 	case status >= 300 && status < 400:
-		return as(policy.Outcome{Transport: policy.Redirect},
+		return as(policy.Outcome{Transport: policy.TransportRedirect},
 			"answered %d, a redirect, which is not followed; correct token_url", status)
 	case status < 400 && (o.Body == policy.BodyCut || o.Body == policy.BodyHTML || o.Body == policy.BodyEmpty):
-		return as(policy.Outcome{Transport: policy.ResetBeforeSend}, "answered %d with a body that is no JSON", status)
+		return as(policy.Outcome{Transport: policy.TransportResetBeforeSend}, "answered %d with a body that is no JSON", status)
 	case status >= 400 || o.Flag == policy.FlagFalse:
 		e := unusable(fmt.Errorf("answered %d %s", status, oauthError(o, body.bytes)))
 		e.outcome.CorrelationID = o.CorrelationID

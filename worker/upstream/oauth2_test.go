@@ -156,10 +156,10 @@ func TestATokenThatCannotBeHadIsAnOutcome(t *testing.T) {
 		{"status false", 200, `{"status":false}`, "", "", 401},
 		{"no token in it", 200, `{"access":"x"}`, "", "", 401},
 		{"too many requests", 429, `{}`, "", "", 429},
-		{"broken", 500, `oops`, policy.ResetBeforeSend, "", 0},
-		{"a page", 200, `<html>maintenance`, policy.ResetBeforeSend, "", 0},
-		{"nothing", 200, ``, policy.ResetBeforeSend, "", 0},
-		{"a redirect", 302, ``, policy.Redirect, "", 0},
+		{"broken", 500, `oops`, policy.TransportResetBeforeSend, "", 0},
+		{"a page", 200, `<html>maintenance`, policy.TransportResetBeforeSend, "", 0},
+		{"nothing", 200, ``, policy.TransportResetBeforeSend, "", 0},
+		{"a redirect", 302, ``, policy.TransportRedirect, "", 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -193,10 +193,10 @@ func TestATokenRequestThatBreaksOffIsBeforeTheSend(t *testing.T) {
 		base string
 		want policy.Transport
 	}{
-		"reset": {answering(t, "", reset), policy.ResetBeforeSend},
-		"hang":  {answering(t, "", hang), policy.TimeoutBeforeSend},
-		"body":  {answering(t, "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", hang), policy.TimeoutBeforeSend},
-		"name":  {"http://a..b", policy.DNS},
+		"reset": {answering(t, "", reset), policy.TransportResetBeforeSend},
+		"hang":  {answering(t, "", hang), policy.TransportTimeoutBeforeSend},
+		"body":  {answering(t, "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", hang), policy.TransportTimeoutBeforeSend},
+		"name":  {"http://a..b", policy.TransportDNS},
 	} {
 		c := newClient(t, tt.base, func(cfg *Config) {
 			cfg.Timeout = 150 * time.Millisecond

@@ -57,14 +57,14 @@ func TestBeforeAndAfterAreToldApartThroughAProxy(t *testing.T) {
 		want   policy.Transport
 	}{
 		{"answered", works.URL, ca, 0, ""},
-		{"never answered", hangs.URL, hangsCA, 0, policy.TimeoutAfterSend},
-		{"an authority that nobody knows", works.URL, "", 0, policy.TLS},
-		{"refused by the proxy", works.URL, ca, 407, policy.Dial},
+		{"never answered", hangs.URL, hangsCA, 0, policy.TransportTimeoutAfterSend},
+		{"an authority that nobody knows", works.URL, "", 0, policy.TransportTLS},
+		{"refused by the proxy", works.URL, ca, 407, policy.TransportDial},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newClient(t, tt.base, func(cfg *Config) {
 				cfg.TLS.CA = tt.ca
-				if tt.want == policy.TimeoutAfterSend {
+				if tt.want == policy.TransportTimeoutAfterSend {
 					cfg.Timeout = 2 * time.Second // time for both handshakes on a busy machine
 				}
 			})

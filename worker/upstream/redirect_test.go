@@ -45,7 +45,7 @@ func TestTheSixthRedirectEndsTheCall(t *testing.T) {
 		http.Redirect(w, r, "/again", http.StatusFound)
 	})
 	got := newClient(t, s.URL).Do(within(t), Request{Path: "/"})
-	if got.Outcome.Transport != policy.Redirect || hops.Load() != 6 {
+	if got.Outcome.Transport != policy.TransportRedirect || hops.Load() != 6 {
 		t.Errorf("%+v after %d requests", got.Outcome, hops.Load())
 	}
 }
@@ -90,7 +90,7 @@ func TestARedirectToAnotherOriginIsNotFollowed(t *testing.T) {
 			w.WriteHeader(http.StatusFound)
 		})
 		got := newClient(t, s.URL).Do(within(t), Request{Path: "/"})
-		if got.Outcome.Transport != policy.Redirect || got.Outcome.Status != 0 {
+		if got.Outcome.Transport != policy.TransportRedirect || got.Outcome.Status != 0 {
 			t.Errorf("%s: %+v (%v)", location, got.Outcome, got.Err)
 		}
 		if got.Err != nil && strings.Contains(got.Err.Error(), "pw@") {
@@ -107,7 +107,7 @@ func TestARedirectFromHTTPSToHTTPIsNotFollowed(t *testing.T) {
 		http.Redirect(w, r, "http://"+r.Host+"/", http.StatusMovedPermanently)
 	})
 	c := newClient(t, secure.URL, func(cfg *Config) { cfg.TLS.CA = ca })
-	if got := c.Do(within(t), Request{Path: "/"}); got.Outcome.Transport != policy.Redirect {
+	if got := c.Do(within(t), Request{Path: "/"}); got.Outcome.Transport != policy.TransportRedirect {
 		t.Errorf("%+v (%v)", got.Outcome, got.Err)
 	}
 }
@@ -135,9 +135,9 @@ func TestAnAnswerThatLeadsNowhereIsFinal(t *testing.T) {
 
 func TestALaterHopsFaultIsAfterTheSend(t *testing.T) {
 	for in, want := range map[policy.Transport]policy.Transport{
-		policy.TimeoutBeforeSend: policy.TimeoutAfterSend, policy.ResetBeforeSend: policy.ResetAfterSend,
-		policy.Dial: policy.ResetAfterSend, policy.DNS: policy.ResetAfterSend, policy.TooLarge: policy.TooLarge,
-		policy.TimeoutAfterSend: policy.TimeoutAfterSend,
+		policy.TransportTimeoutBeforeSend: policy.TransportTimeoutAfterSend, policy.TransportResetBeforeSend: policy.TransportResetAfterSend,
+		policy.TransportDial: policy.TransportResetAfterSend, policy.TransportDNS: policy.TransportResetAfterSend, policy.TransportTooLarge: policy.TransportTooLarge,
+		policy.TransportTimeoutAfterSend: policy.TransportTimeoutAfterSend,
 	} {
 		if got := afterSend(in); got != want {
 			t.Errorf("%s became %s, want %s", in, got, want)

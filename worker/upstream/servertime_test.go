@@ -13,7 +13,7 @@ import (
 
 func TestATokenEndpointThatAsksForAWaitIsNotAskedBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		asked, fault := 0, policy.ResetBeforeSend
+		asked, fault := 0, policy.TransportResetBeforeSend
 		tok := newTokens(func(context.Context) (grant, *credentialError) {
 			if asked++; asked == 1 {
 				return grant{}, &credentialError{err: errors.New("busy"), outcome: policy.Outcome{
@@ -38,7 +38,7 @@ func TestATokenEndpointThatAsksForAWaitIsNotAskedBefore(t *testing.T) {
 
 func TestWhatATokenEndpointSaysOfTimesReachesThePolicy(t *testing.T) {
 	for status, transport := range map[int]policy.Transport{
-		503: policy.ResetBeforeSend, 500: policy.ResetBeforeSend, 429: policy.TransportNone, 401: policy.TransportNone,
+		503: policy.TransportResetBeforeSend, 500: policy.TransportResetBeforeSend, 429: policy.TransportNone, 401: policy.TransportNone,
 	} {
 		i := &issuer{answer: func(w http.ResponseWriter, _ int) {
 			w.Header().Set("Retry-After", "3600")
@@ -73,7 +73,7 @@ func TestAnAnswerThatBreaksOffStillSaysWhenToCallAgain(t *testing.T) {
 	c := newClient(t, s.URL, func(cfg *Config) { cfg.Timeout = 200 * time.Millisecond })
 	a := c.Do(context.Background(), Request{Path: "/"})
 	wait, ok := policy.RetryAfter(a.Outcome.Header, a.Outcome.ReceivedAt)
-	if a.Outcome.Transport != policy.TimeoutAfterSend || !ok || wait != time.Hour {
+	if a.Outcome.Transport != policy.TransportTimeoutAfterSend || !ok || wait != time.Hour {
 		t.Errorf("%+v, a wait of %s", a.Outcome, wait)
 	}
 }

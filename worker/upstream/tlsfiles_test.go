@@ -132,15 +132,15 @@ func TestAnAuthorityThatChangesIsTrustedByTheNextConnection(t *testing.T) {
 	}
 	meets(policy.TransportNone)
 	serveWith(cert2, key2)
-	meets(policy.TLS)
+	meets(policy.TransportTLS)
 	writeFile(t, ca, "half a rotation")
-	meets(policy.TLS)
+	meets(policy.TransportTLS)
 	writeFile(t, ca, cert1+cert2)
 	meets(policy.TransportNone)
 	serveWith(cert1, key1)
 	meets(policy.TransportNone)
 	writeFile(t, ca, cert2)
-	meets(policy.TLS)
+	meets(policy.TransportTLS)
 }
 
 // A client that shows a certificate through a proxy has to ask for it there too.

@@ -217,19 +217,19 @@ func (f *flight) fault(run context.Context, err error) *fault {
 	case callerLeft && f.left == 0:
 		out.notSent = true
 	case tooLong:
-		out.kind = policy.TooLarge
+		out.kind = policy.TransportTooLarge
 	case hadConn && !f.reused && refusedByTLS(err):
 		// In TLS 1.3 a server judges the client's certificate after the client
 		// is through with the handshake, and before it reads the request.
-		out.kind = policy.TLS
+		out.kind = policy.TransportTLS
 	case f.left > 0 && late:
-		out.kind = policy.TimeoutAfterSend
+		out.kind = policy.TransportTimeoutAfterSend
 	case f.left > 0:
-		out.kind = policy.ResetAfterSend
+		out.kind = policy.TransportResetAfterSend
 	case hadConn && late:
-		out.kind = policy.TimeoutBeforeSend
+		out.kind = policy.TransportTimeoutBeforeSend
 	case hadConn:
-		out.kind = policy.ResetBeforeSend
+		out.kind = policy.TransportResetBeforeSend
 		out.again = f.reused || tooLate
 	default:
 		out.kind = connectFault(late, err)
@@ -243,7 +243,7 @@ func (f *flight) fault(run context.Context, err error) *fault {
 // late returns f with text in place of its error, where the end of ctx is what
 // ended the request.
 func (f *fault) late(ctx context.Context, text string) *fault {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) && (f.kind == policy.TimeoutAfterSend || f.kind == policy.TimeoutBeforeSend) {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && (f.kind == policy.TransportTimeoutAfterSend || f.kind == policy.TransportTimeoutBeforeSend) {
 		f.err = errors.New(text)
 	}
 	return f
@@ -268,15 +268,15 @@ func connectFault(late bool, err error) policy.Transport {
 	)
 	switch {
 	case errors.As(err, &dns):
-		return policy.DNS
+		return policy.TransportDNS
 	case late:
-		return policy.TimeoutBeforeSend
+		return policy.TransportTimeoutBeforeSend
 	case errors.As(err, &handshake) && networkFault(err):
-		return policy.ResetBeforeSend
+		return policy.TransportResetBeforeSend
 	case errors.As(err, &handshake), refusedByTLS(err):
-		return policy.TLS
+		return policy.TransportTLS
 	default:
-		return policy.Dial
+		return policy.TransportDial
 	}
 }
 

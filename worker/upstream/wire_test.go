@@ -64,7 +64,7 @@ func TestEveryWayToBreakOffHasItsName(t *testing.T) {
 		change func(*Config)
 		want   policy.Transport
 	}{
-		{"a name that cannot be", func(*testing.T) string { return "http://a..b" }, nil, policy.DNS},
+		{"a name that cannot be", func(*testing.T) string { return "http://a..b" }, nil, policy.TransportDNS},
 		{"nobody listens", func(t *testing.T) string {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
@@ -72,56 +72,56 @@ func TestEveryWayToBreakOffHasItsName(t *testing.T) {
 			}
 			defer l.Close()
 			return "http://" + l.Addr().String()
-		}, nil, policy.Dial},
+		}, nil, policy.TransportDial},
 		{"an authority that nobody knows", func(t *testing.T) string {
 			s, _ := tlsServer(t, wellDone)
 			return s.URL
-		}, nil, policy.TLS},
+		}, nil, policy.TransportTLS},
 		{"no TLS at all", func(t *testing.T) string {
 			return "https://" + rawServer(t, func(conn *net.TCPConn, _ int) {
 				io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
 				hang(conn)
 			})
-		}, nil, policy.TLS},
+		}, nil, policy.TransportTLS},
 		{"hangs up in the handshake", func(t *testing.T) string {
 			return "https://" + rawServer(t, func(conn *net.TCPConn, _ int) {
 				conn.Read(make([]byte, 1))
 				reset(conn)
 			})
-		}, nil, policy.ResetBeforeSend},
+		}, nil, policy.TransportResetBeforeSend},
 		{"says nothing in the handshake", func(t *testing.T) string {
 			return "https://" + rawServer(t, func(conn *net.TCPConn, _ int) { hang(conn) })
-		}, short, policy.TimeoutBeforeSend},
+		}, short, policy.TransportTimeoutBeforeSend},
 		{"resets instead of an answer", func(t *testing.T) string {
 			return answering(t, "", reset)
-		}, nil, policy.ResetAfterSend},
+		}, nil, policy.TransportResetAfterSend},
 		{"ends instead of an answer", func(t *testing.T) string {
 			return answering(t, "", nil)
-		}, nil, policy.ResetAfterSend},
+		}, nil, policy.TransportResetAfterSend},
 		{"ends in the header", func(t *testing.T) string {
 			return answering(t, "HTTP/1.1 200 OK\r\nContent-", nil)
-		}, nil, policy.ResetAfterSend},
+		}, nil, policy.TransportResetAfterSend},
 		{"answers in no HTTP", func(t *testing.T) string {
 			return answering(t, "SSH-2.0-OpenSSH_9.2\r\n", hang)
-		}, nil, policy.ResetAfterSend},
+		}, nil, policy.TransportResetAfterSend},
 		{"never answers", func(t *testing.T) string {
 			return answering(t, "", hang)
-		}, short, policy.TimeoutAfterSend},
+		}, short, policy.TransportTimeoutAfterSend},
 		{"stops in the body", func(t *testing.T) string {
 			return answering(t, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", hang)
-		}, short, policy.TimeoutAfterSend},
+		}, short, policy.TransportTimeoutAfterSend},
 		{"a header without end", func(t *testing.T) string {
 			return answering(t, "HTTP/1.1 200 OK\r\nX-Big: "+strings.Repeat("x", 2*maxHeader)+"\r\n\r\n", hang)
-		}, nil, policy.TooLarge},
+		}, nil, policy.TransportTooLarge},
 		{"a body over the limit", func(t *testing.T) string {
 			return answering(t, "HTTP/1.1 200 OK\r\n\r\n"+strings.Repeat("x", 101), hang)
-		}, func(cfg *Config) { cfg.MaxBody = 100 }, policy.TooLarge},
+		}, func(cfg *Config) { cfg.MaxBody = 100 }, policy.TransportTooLarge},
 		{"a body declared over the limit", func(t *testing.T) string {
 			return answering(t, "HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n", hang)
-		}, func(cfg *Config) { cfg.MaxBody = 100 }, policy.TooLarge},
+		}, func(cfg *Config) { cfg.MaxBody = 100 }, policy.TransportTooLarge},
 		{"redirects to another host", func(t *testing.T) string {
 			return answering(t, "HTTP/1.1 302 Found\r\nLocation: http://elsewhere.invalid/\r\nContent-Length: 0\r\n\r\n", nil)
-		}, nil, policy.Redirect},
+		}, nil, policy.TransportRedirect},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -156,7 +156,7 @@ func TestATimeoutInTheQueueForAConnectionIsBeforeTheSend(t *testing.T) {
 	<-arrived
 	hurried := *c
 	hurried.cfg.Timeout = 50 * time.Millisecond
-	if got := hurried.Do(within(t), Request{Path: "/second"}); got.Outcome.Transport != policy.TimeoutBeforeSend {
+	if got := hurried.Do(within(t), Request{Path: "/second"}); got.Outcome.Transport != policy.TransportTimeoutBeforeSend {
 		t.Errorf("transport = %q (%v)", got.Outcome.Transport, got.Err)
 	}
 	close(release)
@@ -177,7 +177,7 @@ func TestAMissingClientCertificateIsTheConfigurations(t *testing.T) {
 		hang(conn)
 	})
 	c := newClient(t, base, func(cfg *Config) { cfg.TLS.CA = ca })
-	if got := c.Do(within(t), Request{Path: "/"}); got.Outcome.Transport != policy.TLS {
+	if got := c.Do(within(t), Request{Path: "/"}); got.Outcome.Transport != policy.TransportTLS {
 		t.Errorf("transport = %q (%v)", got.Outcome.Transport, got.Err)
 	}
 }

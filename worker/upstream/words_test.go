@@ -22,17 +22,17 @@ func TestATimeoutNamesItsSetting(t *testing.T) {
 		kind policy.Transport
 		want string
 	}{
-		"no answer": {func(t *testing.T) string { return answering(t, "", hang) }, policy.TimeoutAfterSend, "no answer within 150ms (timeout: 150ms of upstream api)"},
+		"no answer": {func(t *testing.T) string { return answering(t, "", hang) }, policy.TransportTimeoutAfterSend, "no answer within 150ms (timeout: 150ms of upstream api)"},
 		"half an answer": {func(t *testing.T) string {
 			return answering(t, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", hang)
-		}, policy.TimeoutAfterSend, "no whole answer within 150ms (timeout: 150ms of upstream api)"},
-		"half a head":     {func(t *testing.T) string { return answering(t, "HTTP/1.1 200 OK\r\nConte", hang) }, policy.TimeoutAfterSend, "no answer within 150ms (timeout: 150ms of upstream api)"},
-		"no handshake":    {silentTLS, policy.TimeoutBeforeSend, "no connection within 150ms (timeout: 150ms of upstream api)"},
-		"another failure": {func(t *testing.T) string { return answering(t, "", reset) }, policy.ResetAfterSend, "upstream api: reset_after_send: "},
+		}, policy.TransportTimeoutAfterSend, "no whole answer within 150ms (timeout: 150ms of upstream api)"},
+		"half a head":     {func(t *testing.T) string { return answering(t, "HTTP/1.1 200 OK\r\nConte", hang) }, policy.TransportTimeoutAfterSend, "no answer within 150ms (timeout: 150ms of upstream api)"},
+		"no handshake":    {silentTLS, policy.TransportTimeoutBeforeSend, "no connection within 150ms (timeout: 150ms of upstream api)"},
+		"another failure": {func(t *testing.T) string { return answering(t, "", reset) }, policy.TransportResetAfterSend, "upstream api: reset_after_send: "},
 	} {
 		c := newClient(t, tt.base(t), func(cfg *Config) { cfg.Timeout = 150 * time.Millisecond })
 		got := c.Do(within(t), Request{Path: "/"})
-		late := tt.kind != policy.ResetAfterSend
+		late := tt.kind != policy.TransportResetAfterSend
 		if got.Outcome.Transport != tt.kind || !strings.HasPrefix(got.Err.Error(), tt.want) || late && got.Err.Error() != tt.want {
 			t.Errorf("%s: %s, %v; want %s", name, got.Outcome.Transport, got.Err, tt.want)
 		}

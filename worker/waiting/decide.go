@@ -260,11 +260,11 @@ func (d *deciding) circuit(r circuit.Record, n int64) Reason {
 	}
 	closeIt := d.closing(r.Name)
 	switch policy.Class(r.Class) {
-	case policy.Auth:
+	case policy.ClassAuth:
 		reason.Todo = "renew the credential, or correct auth of the upstream; then " + closeIt
-	case policy.Balance:
+	case policy.ClassBalance:
 		reason.Todo = "top the account up; then " + closeIt
-	case policy.Config:
+	case policy.ClassConfig:
 		reason.Todo = "correct base_url, tls or auth of the upstream in callq.yaml; then " + closeIt
 	default:
 		reason.Todo = "wait, or " + closeIt
@@ -272,7 +272,7 @@ func (d *deciding) circuit(r circuit.Record, n int64) Reason {
 	switch {
 	case r.Name.Endpoint != "":
 		reason.Kind = Endpoint
-	case policy.Class(r.Class) == policy.Config:
+	case policy.Class(r.Class) == policy.ClassConfig:
 		reason.Kind = Unreachable
 	}
 	switch {
