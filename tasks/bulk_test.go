@@ -12,8 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func seq(calls ...tasks.Call) iter.Seq2[tasks.Call, error] {
@@ -38,7 +38,7 @@ func numbered(n int) iter.Seq2[tasks.Call, error] {
 }
 
 func TestTheFirstOfTwoLinesWithOneKeyWins(t *testing.T) {
-	rdb := brokertest.Redis(t).Client // miniredis is slow with so many
+	rdb := redistest.Redis(t).Client // miniredis is slow with so many
 	p := producer(t, rdb, tasks.Rules{})
 	calls := func(yield func(tasks.Call, error) bool) {
 		for i := range 1500 { // over several chunks
@@ -72,7 +72,7 @@ func TestTheFirstOfTwoLinesWithOneKeyWins(t *testing.T) {
 }
 
 func TestARefusedLineNeverStopsASend(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		rules := tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "api"}}}
 		p := producer(t, rdb, rules)
 		file := strings.Join([]string{
@@ -110,7 +110,7 @@ func TestABadBatchNameIsRefusedBeforeAnythingIsRead(t *testing.T) {
 }
 
 func TestAnErrorOfTheSourceStopsAndWhatWasTakenStays(t *testing.T) {
-	rdb := brokertest.Redis(t).Client
+	rdb := redistest.Redis(t).Client
 	p := producer(t, rdb, tasks.Rules{})
 	broken := errors.New("disk on fire")
 	_, err := p.SubmitAll(t.Context(), "b", func(yield func(tasks.Call, error) bool) {
@@ -169,7 +169,7 @@ func (f *flaky) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func TestASendThatRedisBrokeIsCompletedByTheNextOnes(t *testing.T) {
 	for name, after := range map[string]bool{"requests lost": false, "replies lost": true} {
 		t.Run(name, func(t *testing.T) {
-			rdb := brokertest.Redis(t).Client // miniredis is slow with so many
+			rdb := redistest.Redis(t).Client // miniredis is slow with so many
 			const n = 3000
 			fault := &flaky{every: 5, after: after}
 			rdb.AddHook(fault)
@@ -208,7 +208,7 @@ func TestASendThatRedisBrokeIsCompletedByTheNextOnes(t *testing.T) {
 }
 
 func TestACancelledSendSaysSo(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		ctx, cancel := context.WithCancel(t.Context())
 		_, err := p.SubmitAll(ctx, "b", func(yield func(tasks.Call, error) bool) {

@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // keysOf returns the keys of the lines of a file.
@@ -109,7 +109,7 @@ func TestARefusalForMetaNamesBothLines(t *testing.T) {
 }
 
 func TestSendingCallsWithoutKeysAgainInAnotherOrderRepeatsNone(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "api"}}})
 		a, b, c := tasks.Call{Path: "/a"}, tasks.Call{Path: "/b"}, tasks.Call{Path: "/c", Key: "c"}
 		if sum, err := p.SubmitAll(t.Context(), "b", seq(a, b, a, c)); err != nil || sum.Accepted != 3 || sum.Duplicate != 1 {
@@ -122,7 +122,7 @@ func TestSendingCallsWithoutKeysAgainInAnotherOrderRepeatsNone(t *testing.T) {
 }
 
 func TestASingleCallWithoutAKeyIsAlwaysANewOne(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "api"}}})
 		for range 2 {
 			if r, err := p.Submit(t.Context(), tasks.Call{Path: "/a"}); err != nil || r.Duplicate {

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // CALLQ_TEST_CALLS=1000000 is the size that is promised.
@@ -23,7 +23,7 @@ func TestASendOfAnyLengthTakesBoundedMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long")
 	}
-	rdb := brokertest.Redis(t).Client
+	rdb := redistest.Redis(t).Client
 	p := producer(t, rdb, tasks.Rules{})
 	n, i := manyCalls(), 0
 	var before, most runtime.MemStats

@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func producer(t testing.TB, rdb redis.UniversalClient, rules tasks.Rules) *tasks.Producer {
@@ -83,7 +83,7 @@ func audit(t testing.TB, rdb redis.UniversalClient, batch string) {
 }
 
 func TestACallSubmittedTwiceIsOneCall(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		call := tasks.Call{Batch: "b", Key: "k", Upstream: "api", Path: "/a", Query: tasks.Query{"q": "x"}}
 		first, err := p.Submit(t.Context(), call)
@@ -109,7 +109,7 @@ func TestACallSubmittedTwiceIsOneCall(t *testing.T) {
 }
 
 func TestCallsWithoutAKeyAreTwoCalls(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		ids := map[string]bool{}
 		for range 2 {
@@ -126,7 +126,7 @@ func TestCallsWithoutAKeyAreTwoCalls(t *testing.T) {
 }
 
 func TestARefusedCallLeavesNothingBehind(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "api"}}})
 		for _, c := range []tasks.Call{
 			{},
@@ -147,7 +147,7 @@ func TestARefusedCallLeavesNothingBehind(t *testing.T) {
 }
 
 func TestAPriorityChoosesTheQueue(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		for i, priority := range []tasks.Priority{tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow} {
 			r, err := p.Submit(t.Context(), tasks.Call{Upstream: "api", Path: "/a", Priority: priority})
@@ -163,7 +163,7 @@ func TestAPriorityChoosesTheQueue(t *testing.T) {
 }
 
 func TestWaitReturnsTheResultOnceTheCallHasEnded(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		if _, err := p.Wait(t.Context(), "unknown"); !errors.Is(err, tasks.ErrNoCall) {
 			t.Fatal(err)
@@ -191,7 +191,7 @@ func TestWaitReturnsTheResultOnceTheCallHasEnded(t *testing.T) {
 }
 
 func TestResultsComeInTheOrderOfCompletionAndARedriveAddsOne(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		for _, err := range p.Results(t.Context(), "b") {
 			if !errors.Is(err, tasks.ErrNoBatch) {
@@ -236,7 +236,7 @@ func TestResultsComeInTheOrderOfCompletionAndARedriveAddsOne(t *testing.T) {
 }
 
 func TestAPurgedCallCannotBeRedriven(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		if _, err := p.Submit(t.Context(), tasks.Call{Batch: "b", Upstream: "api", Path: "/1"}); err != nil {
 			t.Fatal(err)
@@ -257,7 +257,7 @@ func TestAPurgedCallCannotBeRedriven(t *testing.T) {
 }
 
 func TestARedrivenTaskIsOneThatAsynqCanDecode(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		r, err := p.Submit(t.Context(), tasks.Call{Batch: "b", Upstream: "api", Path: "/1"})
 		if err != nil {
@@ -282,7 +282,7 @@ type invoice struct {
 func (invoice) Kind() string { return "invoice.send" }
 
 func TestAJobIsQueuedLikeACall(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		for i, duplicate := range []bool{false, true} {
 			r, err := tasks.Enqueue(t.Context(), p, invoice{"12345678901234567890"}, tasks.Options{Upstream: "api", Batch: "b", Key: "k"})
@@ -314,7 +314,7 @@ func TestAJobIsQueuedLikeACall(t *testing.T) {
 // loops without being handled, and at its last retry it is archived though it did
 // not fail.
 func TestAsynqHoldsLittleOfACallAndNeitherEndsNorKeepsIt(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		deadline := time.Now().Add(time.Hour)
 		r, err := p.Submit(t.Context(), tasks.Call{

@@ -12,8 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // manyLost is how many lost calls are put back. CALLQ_TEST_LOST=100000 is what a
@@ -53,7 +53,7 @@ func TestLostCallsArePutBackManyAtATime(t *testing.T) {
 	}
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
-			rdb := brokertest.Redis(t).Client
+			rdb := redistest.Redis(t).Client
 			p, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
 			if err != nil {
 				t.Fatal(err)

@@ -7,8 +7,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/policy"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestAWorkerIsTakenForDeadWhenItsNumberHasStoodStillInLooksThatFollowEachOther(t *testing.T) {
@@ -63,7 +63,7 @@ func TestALeaseIsTakenFromNobodyByAWrongClockOrAfterAStandstill(t *testing.T) {
 		"it stood still and looks on":     {looks: []int{0, 1, 12, 13, 14}, back: 5},
 	} {
 		t.Run(name, func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				long := float64(time.Now().Add(-time.Hour).Unix())
 				rdb.HSet(t.Context(), "asynq:{q}:t:held", "msg", "a message", "state", "active")
 				rdb.LPush(t.Context(), "asynq:{q}:active", "held")

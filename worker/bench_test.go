@@ -14,15 +14,15 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
 )
 
 // open connects as callq's commands do.
 func open(b *testing.B) redis.UniversalClient {
 	b.Helper()
-	conn, err := broker.Open(b.Context(), brokertest.Redis(b).URL, broker.Options{PoolSize: 128})
+	conn, err := redisconn.Open(b.Context(), redistest.Redis(b).URL, redisconn.Options{PoolSize: 128})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 )
 
 // clock watches how far this machine's clock is off Redis's. With a wrong one a
@@ -19,11 +19,11 @@ func (c *clock) isRight() bool { return !c.wrong.Load() }
 // checkClock compares the clocks, and says when they begin to differ and when
 // they agree again.
 func (w *Worker) checkClock(ctx context.Context) error {
-	skew, err := broker.Skew(ctx, w.cfg.Redis)
+	skew, err := redisinfo.Skew(ctx, w.cfg.Redis)
 	if err != nil {
 		return err
 	}
-	wrong := skew.Abs() > broker.MaxSkew
+	wrong := skew.Abs() > redisinfo.MaxSkew
 	switch was := w.clock.wrong.Swap(wrong); {
 	case wrong && !was:
 		w.log.Error(fmt.Sprintf("this machine's clock is %s Redis's: no call starts here until they agree; set both by NTP", ahead(skew)))

@@ -8,14 +8,14 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
 
 func TestAWorkerStopsWhileItsClockIsWrongAndGoesOnByItself(t *testing.T) {
 	t.Parallel()
-	client, server := brokertest.Mini(t)
+	client, server := redistest.Mini(t)
 	log := &lockedBuffer{}
 	env := callqtest.New(t, worker.Config{Redis: client, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	env.Start()

@@ -8,8 +8,8 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
@@ -17,7 +17,7 @@ import (
 
 func TestOnAClusterOneBudgetHoldsTheThreeQueuesOfAnUpstream(t *testing.T) {
 	t.Parallel()
-	client := brokertest.Cluster(t).Client
+	client := redistest.Cluster(t).Client
 	// The slots of patsnap's three queues are on three masters.
 	env := callqtest.New(t, worker.Config{Redis: client, Upstreams: []worker.Upstream{{Name: "patsnap", Budget: []string{"12 calls/month"}}}})
 	second, err := worker.New(worker.Config{Redis: client, Upstreams: []worker.Upstream{{
@@ -76,7 +76,7 @@ func TestOnAClusterOneBudgetHoldsTheThreeQueuesOfAnUpstream(t *testing.T) {
 
 func TestOnAClusterADeadlineEndsCallsOfEachQueueWhileTheirAccountIsHeld(t *testing.T) {
 	t.Parallel()
-	client := brokertest.Cluster(t).Client
+	client := redistest.Cluster(t).Client
 	env := callqtest.New(t, worker.Config{Redis: client, Upstreams: []worker.Upstream{{Name: "patsnap"}}})
 	if err := circuit.NewStore(client, "test").Open(t.Context(), circuit.Name{Upstream: "patsnap"}, time.Hour, "test", "test"); err != nil {
 		t.Fatal(err)

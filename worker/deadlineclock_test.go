@@ -8,8 +8,8 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // Such a worker takes no call, and Redis tells it what time it is.
@@ -18,7 +18,7 @@ func TestAWorkerWithAWrongClockEndsCallsAtTheirDeadline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		w, err := New(Config{Redis: rdb, Upstreams: []Upstream{{Name: "q", BaseURL: "http://127.0.0.1:1", Policy: preset}}})
 		if err != nil {
 			t.Fatal(err)

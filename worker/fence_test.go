@@ -7,7 +7,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
@@ -16,7 +16,7 @@ import (
 // some have ended.
 func TestAWorkerThatLivesSendsNothingTwiceWhenRedisWasRestored(t *testing.T) {
 	t.Parallel()
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	env := callqtest.New(t, worker.Config{Redis: server.Client, Concurrency: 4})
 	env.Sim().Script("* * -> ok latency=100ms forever")
 	const calls = 40

@@ -19,8 +19,8 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
@@ -43,7 +43,7 @@ func elsewhere(t *testing.T) (url string, arrivals *atomic.Int64) {
 func onRedis(t *testing.T, test func(t *testing.T, env *callqtest.Env)) {
 	t.Helper()
 	t.Parallel()
-	test(t, callqtest.New(t, worker.Config{Redis: brokertest.Redis(t).Client}))
+	test(t, callqtest.New(t, worker.Config{Redis: redistest.Redis(t).Client}))
 }
 
 // ended waits until the books have the end of a call of the upstream "sim". They

@@ -5,10 +5,10 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestMain(m *testing.M) {
-	brokertest.Parallel(3)
+	redistest.Parallel(3)
 	goleak.VerifyTestMain(m)
 }

@@ -14,8 +14,8 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -39,7 +39,7 @@ func live(t *testing.T, rt *rapid.T, pol *policy.Policy) (history uint64) {
 	var panicked any
 	synctest.Test(t, func(t *testing.T) {
 		defer func() { panicked = recover() }()
-		client, mini := brokertest.Mini(t)
+		client, mini := redistest.Mini(t)
 		client.AddHook(stepHook{})
 		f := newFleet(rt, client, mini, pol)
 		defer f.disband()

@@ -8,8 +8,8 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -20,7 +20,7 @@ func TestAPanicShutsNoGateAndKeepsNoProbe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		producer, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
 		if err != nil {
 			t.Fatal(err)

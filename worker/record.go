@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/policy"
-	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/ending"
 	"github.com/seed-2903acc3/callq/worker/spool"
@@ -249,9 +249,9 @@ func (w *Worker) clear(ctx context.Context, queues []string, refused error) (fou
 // refusal tells that Redis has refused for a reason that only what stands in it
 // explains: it will do so again.
 func (w *Worker) refusal(err error) bool {
-	var told *broker.Error
+	var told *redisinfo.Error
 	var reply redis.Error
-	return errors.As(err, &reply) && errors.As(w.explain(err), &told) && told.Kind == broker.KindUnknown
+	return errors.As(err, &reply) && errors.As(w.explain(err), &told) && told.Kind == redisinfo.KindUnknown
 }
 
 // discard ends a task that asynq itself cannot decode and takes it off asynq's

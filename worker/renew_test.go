@@ -7,7 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/policy"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -17,7 +17,7 @@ func TestAProbeIsRenewedWhileItIsWorkedOnAndNoLongerThanItMayTake(t *testing.T) 
 		t.Fatal(err)
 	}
 	account := circuit.Name{Upstream: "q"}
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		for name, c := range map[string]struct {
 			end   time.Duration
 			done  bool

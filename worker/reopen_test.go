@@ -9,8 +9,8 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestACallWhoseEndingRedisHasLostIsPutBackThoughItsTaskIsArchived(t *testing.T) {
@@ -18,7 +18,7 @@ func TestACallWhoseEndingRedisHasLostIsPutBackThoughItsTaskIsArchived(t *testing
 	if err != nil {
 		t.Fatal(err)
 	}
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := t.Context()
 		w, err := New(Config{Redis: rdb, Upstreams: []Upstream{{Name: "q", BaseURL: "http://127.0.0.1:1", Policy: preset}}})
 		if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
@@ -17,7 +17,7 @@ import (
 // Old outcomes are looked for once a minute beside that.
 func TestWorkersThatLiveForLessThanAMinuteForgetWhatIsPastItsRetention(t *testing.T) {
 	t.Parallel()
-	brokertest.Each(t, func(t *testing.T, client *redis.Client) {
+	redistest.Each(t, func(t *testing.T, client *redis.Client) {
 		t.Parallel()
 		first := callqtest.New(t, worker.Config{Redis: client})
 		first.Submit(tasks.Call{Batch: "b", Key: "k", Path: "/x"})

@@ -10,7 +10,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
@@ -19,7 +19,7 @@ import (
 func TestACredentialThatIsRotatedIsTriedAtOnceByOneCall(t *testing.T) {
 	t.Parallel()
 	patient := parse(t, "version: 1\nname: patient\nextends: patsnap\nholds:\n  credential: {sources: [retry-after, ladder], ladder: [1h]}\n")
-	brokertest.Each(t, func(t *testing.T, client *redis.Client) {
+	redistest.Each(t, func(t *testing.T, client *redis.Client) {
 		t.Parallel()
 		file := filepath.Join(t.TempDir(), "token")
 		rotate := func(token string) {

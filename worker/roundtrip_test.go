@@ -14,7 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
@@ -123,7 +123,7 @@ func TestACallCostsTwoRoundTripsToRedisAThirdWhereItWaitsForItsSlotAndFewerWithO
 // it.
 func tripsOf(t *testing.T, calls, places int, limits []string) (own, others int, all map[string]int) {
 	t.Helper()
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	hook := &trips{n: map[string]int{}}
 	client := redis.NewClient(&redis.Options{Network: "unix", Addr: server.Socket})
 	client.AddHook(hook)

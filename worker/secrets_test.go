@@ -19,7 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
@@ -132,7 +132,7 @@ func TestNoCredentialLeavesTheWorker(t *testing.T) {
 				Upstreams: append([]worker.Upstream(nil), upstreams...),
 			}
 			if kind == "redis" {
-				cfg.Redis = brokertest.Redis(t).Client
+				cfg.Redis = redistest.Redis(t).Client
 			}
 			noCredentialLeaves(t, callqtest.New(t, cfg), log, &events)
 		})

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // stocked makes a worker with so many places, for whom calls wait in the order of
@@ -67,7 +67,7 @@ func count(rdb *redis.Client, list string) int64 {
 }
 
 func TestCallsTakenAlongHaveTheirPlacesAndGoFirstComeFirst(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		w := stocked(t, rdb, 3, 5)
 		for i := range 3 {
 			if take := fetch(t, w); take.Key != fmt.Sprint(i) {
@@ -84,7 +84,7 @@ func TestCallsTakenAlongHaveTheirPlacesAndGoFirstComeFirst(t *testing.T) {
 }
 
 func TestPlacesThatWereHeldReadyInVainAreFreeAgain(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		w := stocked(t, rdb, 8, 2)
 		fetch(t, w)
 		fetch(t, w)
@@ -96,7 +96,7 @@ func TestPlacesThatWereHeldReadyInVainAreFreeAgain(t *testing.T) {
 
 func TestADrainPutsBackWhatWasTakenAlong(t *testing.T) {
 	for _, limits := range [][]string{nil, {"100/day"}} {
-		brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 			w := stocked(t, rdb, 5, 6, limits...)
 			a := w.accounts["api"]
 			fetch(t, w)
@@ -127,7 +127,7 @@ func TestADrainPutsBackWhatWasTakenAlong(t *testing.T) {
 }
 
 func TestACallThatWaitedSinceItWasTakenAsksOnceMore(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		w := stocked(t, rdb, 2, 2)
 		for _, since := range []time.Duration{0, 2 * stale} {
 			take := fetch(t, w)

@@ -19,6 +19,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/limit"
 	"github.com/seed-2903acc3/callq/worker/spool"
@@ -325,6 +326,8 @@ func (w *Worker) closeClients() {
 	}
 }
 
-func (w *Worker) explain(err error) error { return broker.Explain(err, broker.Describe(w.cfg.Redis)) }
+func (w *Worker) explain(err error) error {
+	return redisinfo.Explain(err, redisinfo.Describe(w.cfg.Redis))
+}
 
 func newToken() string { return rand.Text() }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
@@ -18,7 +18,7 @@ import (
 func each(t *testing.T, cfg worker.Config, test func(t *testing.T, env *callqtest.Env)) {
 	t.Helper()
 	t.Parallel()
-	brokertest.Each(t, func(t *testing.T, client *redis.Client) {
+	redistest.Each(t, func(t *testing.T, client *redis.Client) {
 		t.Parallel()
 		cfg := cfg
 		cfg.Redis = client

@@ -11,7 +11,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks/broker"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // A worker whose clock is ahead would take other workers' calls from them and make
@@ -21,7 +21,7 @@ func TestAWorkerWithAWrongClockLeavesLeasesAndDelayedTasksAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		long := float64(time.Now().Add(-time.Hour).Unix())
 		for _, id := range []string{"held", "due"} {
 			_, err := asynq.NewClientFromRedisClient(rdb).Enqueue(asynq.NewTask("kind", nil), asynq.Queue("q"), asynq.TaskID(id))

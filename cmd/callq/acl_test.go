@@ -17,8 +17,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -56,7 +57,7 @@ func clusterACL(t *testing.T) []string {
 }
 
 // command runs a command on Redis past the user.
-func command(t *testing.T, n *brokertest.Node, words ...string) any {
+func command(t *testing.T, n *redistest.Node, words ...string) any {
 	t.Helper()
 	args := make([]any, len(words))
 	for i, w := range words {
@@ -70,7 +71,7 @@ func command(t *testing.T, n *brokertest.Node, words ...string) any {
 }
 
 // aclURL is how the user reaches the server.
-func aclURL(t *testing.T, n *brokertest.Node) string {
+func aclURL(t *testing.T, n *redistest.Node) string {
 	t.Helper()
 	u, err := url.Parse(n.URL)
 	if err != nil {
@@ -82,7 +83,7 @@ func aclURL(t *testing.T, n *brokertest.Node) string {
 
 // refusedByACL is what Redis did not let its users do, save the one question that
 // doctor asks and can do without, as the README says.
-func refusedByACL(t *testing.T, n *brokertest.Node) []string {
+func refusedByACL(t *testing.T, n *redistest.Node) []string {
 	t.Helper()
 	entries, err := n.Client.ACLLog(t.Context(), 100).Result()
 	if err != nil {
@@ -203,7 +204,7 @@ func everything(t *testing.T, h *home, url string) {
 // somebody else may do.
 func stray(t *testing.T, url, id string) {
 	t.Helper()
-	conn, err := broker.Open(t.Context(), url, broker.Options{})
+	conn, err := redisconn.Open(t.Context(), url, redisconn.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +250,7 @@ func monitored(t *testing.T, admin, dead string) {
 // forge puts something into the queue that is in nobody's books.
 func forge(t *testing.T, url string) {
 	t.Helper()
-	conn, err := broker.Open(t.Context(), url, broker.Options{})
+	conn, err := redisconn.Open(t.Context(), url, redisconn.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +266,7 @@ func forge(t *testing.T, url string) {
 
 func TestTheDocumentedUserMayDoAllThatCallqDoesOverTLSAndNoMore(t *testing.T) {
 	t.Parallel()
-	node, _ := brokertest.TLS(t)
+	node, _ := redistest.TLS(t)
 	acl := documentedACL(t)
 	command(t, node, acl...)
 	h, sim := aclHome(t, aclURL(t, node))
@@ -320,7 +321,7 @@ func TestEveryCommandOfEveryScriptIsGranted(t *testing.T) {
 
 func TestTheDocumentedUserOfAClusterMayDoAllThatCallqDoes(t *testing.T) {
 	t.Parallel()
-	cluster := brokertest.Cluster(t)
+	cluster := redistest.Cluster(t)
 	more := clusterACL(t)
 	acl := append(documentedACL(t), more...)
 	for _, node := range cluster.Masters {
@@ -352,10 +353,10 @@ func TestTheDocumentedUserOfAClusterMayDoAllThatCallqDoes(t *testing.T) {
 
 func TestTheDocumentedUserCannotTouchAnythingElse(t *testing.T) {
 	t.Parallel()
-	node := brokertest.TCP(t)
+	node := redistest.TCP(t)
 	command(t, node, documentedACL(t)...)
 	command(t, node, "SET", "other:secret", "x")
-	conn, err := broker.Open(t.Context(), aclURL(t, node), broker.Options{})
+	conn, err := redisconn.Open(t.Context(), aclURL(t, node), redisconn.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,8 +368,8 @@ func TestTheDocumentedUserCannotTouchAnythingElse(t *testing.T) {
 		{"EVAL", "return redis.call('GET', 'other:secret')", "0"}, {"EVAL", "return redis.call('FLUSHALL')", "0"}, {"PUBLISH", "other", "x"}, {"SUBSCRIBE", "other"},
 	} {
 		err := conn.Client.Do(t.Context(), words...).Err()
-		var told *broker.Error
-		if !errors.As(broker.Explain(err, ""), &told) || told.Kind != broker.KindPermission {
+		var told *redisinfo.Error
+		if !errors.As(redisinfo.Explain(err, ""), &told) || told.Kind != redisinfo.KindPermission {
 			t.Errorf("%v: %v", words, err)
 		}
 	}
@@ -376,7 +377,7 @@ func TestTheDocumentedUserCannotTouchAnythingElse(t *testing.T) {
 
 func TestWithoutAnyFamilyOfTheDocumentedKeysAndChannelsRedisRefuses(t *testing.T) {
 	t.Parallel()
-	node := brokertest.TCP(t)
+	node := redistest.TCP(t)
 	h, _ := aclHome(t, aclURL(t, node))
 	acl := documentedACL(t)
 	for i, piece := range []string{"~asynq:*", "~callq:*", "&asynq:cancel", "&callq:news"} {

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/redisconn"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
@@ -65,7 +65,7 @@ func (a *app) learn(cfg *config.Config) {
 
 // learnRedis tells the writers of the passwords in the URL of a Redis.
 func (a *app) learnRedis(url string) {
-	for user, password := range broker.Passwords(url) {
+	for user, password := range redisconn.Passwords(url) {
 		a.secrets.Add(password, user, "password")
 	}
 }
@@ -91,7 +91,7 @@ func all(paths []string, ok func(string) bool) bool {
 // process, so that only main calls it.
 func (a *app) captureLogs() {
 	log := a.logger(slog.LevelWarn)
-	broker.LogLibrary(log)
+	redisconn.LogLibrary(log)
 	stdlog.SetFlags(0)
 	stdlog.SetPrefix("")
 	stdlog.SetOutput(&libraryLog{log})

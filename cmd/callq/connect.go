@@ -11,8 +11,9 @@ import (
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/ending"
@@ -22,7 +23,7 @@ import (
 type desk struct {
 	secrets  *worker.Redactor
 	cfg      *config.Config
-	conn     *broker.Conn
+	conn     *redisconn.Conn
 	ledger   *ledger.Ledger
 	circuits *circuit.Store
 	producer *tasks.Producer
@@ -39,11 +40,11 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 		return nil, err
 	}
 	a.learnRedis(url)
-	conn, err := broker.Open(ctx, url, broker.Options{
+	conn, err := redisconn.Open(ctx, url, redisconn.Options{
 		Purpose: purpose, ConfigPath: cfg.Path, RequireShared: shared, PoolSize: cfg.WorkerConcurrency + 16, Logger: log,
 		Alone: func(ctx context.Context, rdb redis.UniversalClient) error { return inherit(ctx, cfg, rdb, log) },
 	})
-	if errors.Is(err, broker.ErrURL) {
+	if errors.Is(err, redisconn.ErrURL) {
 		return nil, misuse("%w", err)
 	}
 	if err != nil {
@@ -119,9 +120,9 @@ func (d *desk) explain(err error) error {
 		return err
 	}
 	explained := d.conn.Explain(err)
-	var told *broker.Error
+	var told *redisinfo.Error
 	var reply redis.Error
-	if errors.As(explained, &told) && told.Kind == broker.KindUnknown && !errors.As(err, &reply) {
+	if errors.As(explained, &told) && told.Kind == redisinfo.KindUnknown && !errors.As(err, &reply) {
 		return err
 	}
 	return explained

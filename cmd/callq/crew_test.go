@@ -13,8 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/tasks/broker"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // pings counts those that Redis is asked for, and fails the one of a number.
@@ -39,7 +39,7 @@ func (p *pings) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 }
 
 func TestAWorkerThatCannotStartLeavesTheOldOneAtWork(t *testing.T) {
-	client, _ := brokertest.Mini(t)
+	client, _ := redistest.Mini(t)
 	p := &pings{}
 	client.AddHook(p)
 	h := newHome(t, filepath.Dir(program(t)))
@@ -55,7 +55,7 @@ func TestAWorkerThatCannotStartLeavesTheOldOneAtWork(t *testing.T) {
 	}
 	out := &said{}
 	log := slog.New(slog.NewTextHandler(out, nil))
-	first, err := newGeneration(cfg, upstreams, &desk{cfg: cfg, conn: &broker.Conn{Client: client}}, log)
+	first, err := newGeneration(cfg, upstreams, &desk{cfg: cfg, conn: &redisconn.Conn{Client: client}}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

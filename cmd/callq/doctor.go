@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/redisconn"
 	"github.com/spf13/cobra"
 )
 
@@ -125,7 +126,7 @@ func (d *doctor) examine(ctx context.Context) (err error) {
 	d.run(ctx, checksAlone)
 	desk, err := d.connect(ctx, d.cfg, "doctor", false, d.logger(slog.LevelError))
 	switch {
-	case errors.Is(err, broker.ErrURL), config.IsError(err), ctx.Err() != nil:
+	case errors.Is(err, redisconn.ErrURL), config.IsError(err), ctx.Err() != nil:
 		return err
 	case errors.Is(err, broker.ErrUnknownScript):
 		return nil // checkAsynq has said so

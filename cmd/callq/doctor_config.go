@@ -11,6 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/redisconn"
 	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
@@ -146,7 +147,7 @@ func redisInFile(cfg *config.Config) error {
 	if !literal || cfg.Redis.Pos().Line == 0 {
 		return nil
 	}
-	if password, _ := broker.Credentials(url); !password {
+	if password, _ := redisconn.Credentials(url); !password {
 		return nil
 	}
 	return cfg.Redis.Pos().Errorf(`redis holds a password that is written in this file, where all who read or copy the file see it; write redis: "${env:CALLQ_REDIS_URL}" and set the variable`)

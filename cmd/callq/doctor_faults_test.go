@@ -14,14 +14,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 const doctorConfig = "upstreams: {sim: {base_url: \"http://127.0.0.1:1\", policy: patsnap}}\n"
 
 // skewed is the URL of a Redis whose clock is off: a way to the server on which the
 // answers to TIME are changed.
-func skewed(t *testing.T, server *brokertest.Server, by time.Duration) string {
+func skewed(t *testing.T, server *redistest.Server, by time.Duration) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -68,7 +68,7 @@ func pipeSkewed(client net.Conn, socket string, by time.Duration) {
 }
 
 func TestDoctorFindsAClockThatIsOff(t *testing.T) {
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	path := filepath.Join(t.TempDir(), "callq.yaml")
 	if err := os.WriteFile(path, []byte(doctorConfig), 0o600); err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestAnAsynqWithOtherScriptsIsRefused(t *testing.T) {
 		t.Skip("it builds the program")
 	}
 	t.Parallel()
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	dir := t.TempDir()
 	command := func(name string, args ...string) string {
 		t.Helper()

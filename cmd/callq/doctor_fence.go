@@ -12,8 +12,8 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker"
 )
 
@@ -84,7 +84,7 @@ func checkFence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 
 // runID names the process of Redis; empty where Redis does not tell.
 func (d *desk) runID(ctx context.Context) (string, error) {
-	facts, err := broker.Inspect(ctx, d.conn.Client)
+	facts, err := redisinfo.Inspect(ctx, d.conn.Client)
 	if refused := redis.Error(nil); errors.As(err, &refused) {
 		return "", nil
 	}

@@ -9,12 +9,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestDoctorNamesAClosedFenceListsWhatMayHaveBeenSentAndOpensIt(t *testing.T) {
 	t.Parallel()
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	dir := t.TempDir()
 	path, calls := filepath.Join(dir, "callq.yaml"), filepath.Join(dir, "calls.jsonl")
 	for name, text := range map[string]string{

@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestDoctorTellsWhatEachBatchTakesByKind(t *testing.T) {
 	t.Parallel()
 	const size = 100 << 10
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	h := newHome(t, "")
 	h.write("callq.yaml", fmt.Sprintf("redis: %q\nledger: {max_memory: 1MiB}\nupstreams: {api: {base_url: %q, policy: patsnap}}\n", server.URL, largeAnswers(t, size)))
 	var lines strings.Builder

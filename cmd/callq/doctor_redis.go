@@ -5,12 +5,13 @@ import (
 	"fmt"
 
 	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
 func checkServer(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	facts, err := broker.Inspect(ctx, d.desk.conn.Client)
+	facts, err := redisinfo.Inspect(ctx, d.desk.conn.Client)
 	if err != nil {
 		return nil, err
 	}
@@ -21,7 +22,7 @@ func checkServer(ctx context.Context, d *doctor) ([]diagnosis, error) {
 }
 
 func checkEviction(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	facts, err := broker.Inspect(ctx, d.desk.conn.Client)
+	facts, err := redisinfo.Inspect(ctx, d.desk.conn.Client)
 	switch {
 	case err != nil:
 		return nil, err
@@ -49,11 +50,11 @@ func checkPersistence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 }
 
 func checkClock(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	skew, err := broker.Skew(ctx, d.desk.conn.Client)
+	skew, err := redisinfo.Skew(ctx, d.desk.conn.Client)
 	if err != nil {
 		return nil, err
 	}
-	if skew = skew.Abs(); skew > broker.MaxSkew {
+	if skew = skew.Abs(); skew > redisinfo.MaxSkew {
 		return []diagnosis{{
 			Status: found, Detail: fmt.Sprintf("this machine's clock and that of Redis are %s apart: workers here take no calls", humanDuration(skew)),
 			Fix: "set both by NTP, as with timedatectl set-ntp true",

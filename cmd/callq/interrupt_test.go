@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -29,7 +29,7 @@ func TestAnInterruptedDemonstrationSaysThatItBeginsAnew(t *testing.T) {
 
 func TestARunThatIsStoppedAtOnceSaysHowFarItCameWhateverRedisDoes(t *testing.T) {
 	t.Parallel()
-	h := newHome(t, filepath.Dir(brokertest.Binary(t)))
+	h := newHome(t, filepath.Dir(redistest.Binary(t)))
 	server := h.onRedis(t)
 	sim, url := simulate(t, simapi.Config{Script: simapi.MustParseScript("GET /hangs -> hang=1h")})
 	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap, timeout: 1h}}\n", url))

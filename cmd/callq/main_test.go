@@ -11,11 +11,11 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestMain(m *testing.M) {
-	brokertest.Parallel(3)
+	redistest.Parallel(3)
 	testscript.Main(m, map[string]func(){"callq": main})
 }
 

@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestCallsWaitWhileTheResultsInRedisTakeTooMuchAndGoOnWhenTheyWereExported(t *testing.T) {
 	t.Parallel()
 	const calls = 12
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	h := newHome(t, "")
 	h.write("callq.yaml", fmt.Sprintf(`redis: %q
 admin: {listen: "127.0.0.1:0"}

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/redisconn"
 )
 
 // credentialFiles are the files that hold a credential of the configuration, each
@@ -27,7 +27,7 @@ func credentialFiles(cfg *config.Config) []string {
 	files = append(files, cfg.Redis.Files()...)
 	// A URL that cannot be read is reported by who connects.
 	if url, err := cfg.RedisURL(); err == nil {
-		password, keys := broker.Credentials(url)
+		password, keys := redisconn.Credentials(url)
 		files = append(files, keys...)
 		// What a flag or the environment says stands on no line of the file.
 		literal = literal || password && cfg.Redis.Kind() == config.Literal && cfg.Redis.Pos().Line > 0

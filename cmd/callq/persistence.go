@@ -8,7 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 )
 
 // persistence is what a Redis keeps on disk, and what can be lost all the same.
@@ -29,7 +29,7 @@ func (p persistence) String() string {
 // persistenceOf asks a Redis what it keeps. Hosted servers, and users who may not
 // ask, are not told all.
 func persistenceOf(ctx context.Context, rdb redis.UniversalClient) (persistence, error) {
-	facts, err := broker.Inspect(ctx, rdb)
+	facts, err := redisinfo.Inspect(ctx, rdb)
 	if err != nil {
 		return persistence{}, err
 	}

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // home is a folder with the program in it, as a user has it: a configuration, a
@@ -29,7 +29,7 @@ func eachRedis(t *testing.T, test func(t *testing.T, h *home)) {
 	})
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		test(t, newHome(t, filepath.Dir(brokertest.Binary(t))))
+		test(t, newHome(t, filepath.Dir(redistest.Binary(t))))
 	})
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
@@ -33,14 +33,14 @@ import (
 //	deletequeue QUEUE    delete a queue with all its tasks, as asynq's own tools do
 //	asynqmon works|fails asynq's own tools can, or cannot, show the queue sim
 func TestQueueScripts(t *testing.T) {
-	brokertest.Binary(t)
+	redistest.Binary(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/queue",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TZ", "UTC")
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
-			server := brokertest.Redis(env.T().(testing.TB))
+			server := redistest.Redis(env.T().(testing.TB))
 			env.Values["t"], env.Values["redis"] = env.T().(testing.TB), server.Client
 			env.Setenv("CALLQ_REDIS", server.URL)
 			return nil

@@ -10,16 +10,16 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
 
 // deadLetters makes n dead letters on a Redis of their own.
-func deadLetters(t *testing.T, n int) (*brokertest.Server, *ledger.Ledger) {
+func deadLetters(t *testing.T, n int) (*redistest.Server, *ledger.Ledger) {
 	t.Helper()
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	// However many, they are no outage.
 	hopeless, err := policy.Parse("hopeless.yaml", []byte(`version: 1
 name: hopeless

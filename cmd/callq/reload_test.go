@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // api answers every call with the code 999, which only a policy of the user's own
@@ -176,9 +176,9 @@ rules:
 `, map[tasks.State]string{tasks.StateDropped: "drop", tasks.StateDead: "dead_letter", tasks.StateDone: "succeed"}[job]))
 }
 
-func (h *home) onRedis(t *testing.T) *brokertest.Server {
+func (h *home) onRedis(t *testing.T) *redistest.Server {
 	t.Helper()
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	h.env = append(h.env, "CALLQ_REDIS="+server.URL)
 	return server
 }
@@ -290,7 +290,7 @@ func TestAHangUpWithABadFileChangesNothingAndSaysWhere(t *testing.T) {
 func TestAHangUpAddsAndTakesOutUpstreams(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	first, second := newAPI(t), newAPI(t)
 	const token = "t0ken-of-the-admin-address"
 	one := fmt.Sprintf("{base_url: %q, policy: ./policy.yaml}", first.url)

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // vault is an API that accepts some tokens, and counts what arrives.
@@ -186,7 +186,7 @@ func TestATokenFileIsRotatedUnderLoadAndNoCallEndsDead(t *testing.T) {
 
 func TestARefusedTokenIsTriedOnceMoreOnlyIfItsFileHasChanged(t *testing.T) {
 	t.Parallel()
-	brokertest.Binary(t)
+	redistest.Binary(t)
 	h := newHome(t, filepath.Dir(program(t)))
 	h.onRedis(t)
 	v := newVault(t, "token-2")

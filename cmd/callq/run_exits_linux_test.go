@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -164,7 +164,7 @@ func TestHoweverARunIsMadeToEndTheCallsOnTheirWayEndAndAreKept(t *testing.T) {
 	for name, way := range waysOut() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHome(t, filepath.Dir(brokertest.Binary(t)))
+			h := newHome(t, filepath.Dir(redistest.Binary(t)))
 			sim, url := simulate(t, simapi.Config{})
 			if err := sim.Script("POST /* -> ok latency=300ms forever"); err != nil {
 				t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -25,7 +25,7 @@ func TestARunThatIsKilledGoesOnWithoutLosingOrRepeatingACall(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("CALLQ_FAULTS")); err == nil { // see make faults
 		lines, kills = n/5, 30
 	}
-	h := newHome(t, filepath.Dir(brokertest.Binary(t)))
+	h := newHome(t, filepath.Dir(redistest.Binary(t)))
 	sim, url := simulate(t, simapi.Config{Latency: simapi.Latency{Min: 50 * time.Millisecond, Max: 100 * time.Millisecond}})
 	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap, concurrency: %d}}\n", url, concurrency))
 	var calls strings.Builder
@@ -89,7 +89,7 @@ func TestARunThatIsKilledGoesOnWithoutLosingOrRepeatingACall(t *testing.T) {
 
 func TestARunSaysThatCallsAreUnderWayInOtherProcesses(t *testing.T) {
 	t.Parallel()
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	h := newHome(t, "")
 	_, url := simulate(t, simapi.Config{})
 	h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams: {sim: {base_url: %q, policy: patsnap}}\n", server.URL, url))

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // A large result leaves Redis when the results file has it on disk: between the two is
@@ -20,7 +20,7 @@ import (
 func TestARunThatIsKilledLosesNoLargeAnswer(t *testing.T) {
 	t.Parallel()
 	const lines, size = 60, 1 << 20
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	var arrived atomic.Int64
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		arrived.Add(1)

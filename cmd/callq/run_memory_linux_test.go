@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // largeAnswers serves answers of so many bytes, and holds none of them in memory.
@@ -47,7 +47,7 @@ func TestRunKeepsLargeAnswersOutOfMemory(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("CALLQ_LARGE_CALLS")); err == nil {
 		calls = n
 	}
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	h := newHome(t, filepath.Dir(program(t)))
 	h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams: {api: {base_url: %q, policy: patsnap, concurrency: 64}}\n",
 		server.URL, largeAnswers(t, size)))

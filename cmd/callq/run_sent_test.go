@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -130,7 +130,7 @@ func begun(t *testing.T, h *home, sim *simapi.Server, path string, args ...strin
 
 func TestAKilledRunGoesOnWithAnotherQueueAndSendsNoCallAgain(t *testing.T) {
 	t.Parallel()
-	redis := filepath.Dir(brokertest.Binary(t))
+	redis := filepath.Dir(redistest.Binary(t))
 	for name, c := range map[string]struct{ before, after string }{
 		"from a Redis to none": {redis, filepath.Dir(program(t))},
 		"from none to a Redis": {filepath.Dir(program(t)), redis},

@@ -15,7 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -33,7 +33,7 @@ import (
 func TestRunScripts(t *testing.T) {
 	for name, path := range map[string]func(testing.TB) string{
 		"miniredis": func(testing.TB) string { return program(t) },
-		"embedded":  brokertest.Binary,
+		"embedded":  redistest.Binary,
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Dir(path(t))

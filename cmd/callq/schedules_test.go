@@ -10,12 +10,12 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestAWorkersSchedulesSendTheirFiles(t *testing.T) {
 	t.Parallel()
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "callq.yaml")
 	text := fmt.Sprintf(`redis: %q

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // These are planted wherever a credential may be configured.
@@ -71,7 +71,7 @@ func tellAll(t *testing.T) string {
 
 func TestNoCredentialLeavesTheProgram(t *testing.T) {
 	t.Parallel()
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	if err := server.Client.Do(t.Context(), "ACL", "SETUSER", "callq", "on", ">"+plantedRedis, "~*", "&*", "+@all").Err(); err != nil {
 		t.Fatal(err)
 	}

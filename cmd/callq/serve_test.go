@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -127,7 +127,7 @@ func TestAFullDiskLosesNoResult(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip("there is no /dev/full here")
 	}
-	h := newHome(t, filepath.Dir(brokertest.Binary(t)))
+	h := newHome(t, filepath.Dir(redistest.Binary(t)))
 	sim, url := simulate(t, simapi.Config{})
 	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap}}\n", url))
 	h.write("calls.jsonl", "{\"path\":\"/1\"}\n{\"path\":\"/2\"}\n")
@@ -188,7 +188,7 @@ func TestDevStaysUntilItIsInterrupted(t *testing.T) {
 
 func TestAWorkerMakesWhatOthersSendAndDrains(t *testing.T) {
 	t.Parallel()
-	h := newHome(t, filepath.Dir(brokertest.Binary(t)))
+	h := newHome(t, filepath.Dir(redistest.Binary(t)))
 	sim, url := simulate(t, simapi.Config{})
 	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap}}\n", url))
 	h.write("calls.jsonl", "{\"path\":\"/1\"}\n{\"path\":\"/2\"}\n")
@@ -242,7 +242,7 @@ func TestAnAddressThatOthersReachNeedsAToken(t *testing.T) {
 func TestNoSecretIsLeftAnywhere(t *testing.T) {
 	t.Parallel()
 	const secret = "s3cr3t-t0ken-that-must-not-leak"
-	redis := brokertest.Redis(t)
+	redis := redistest.Redis(t)
 	h := newHome(t, filepath.Dir(program(t)))
 	// An API that says back what it was given, wherever it can.
 	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -8,14 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
 func TestItIsSaidWhyAnAPICannotBeReached(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "")
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	const gone = "http://127.0.0.1:1" // a port that was closed another test could open
 	policy := func(pause string, faults int) {
 		h.write("policy.yaml", fmt.Sprintf(`

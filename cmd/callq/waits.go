@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
@@ -165,12 +165,12 @@ func (w *waits) brief(still bool) string {
 // passes reports whether a trouble with Redis passes, so that a command that waits goes
 // on waiting.
 func passes(err error) bool {
-	var told *broker.Error
+	var told *redisinfo.Error
 	if !errors.As(err, &told) {
 		return false
 	}
 	switch told.Kind {
-	case broker.KindUnreachable, broker.KindLost, broker.KindTimeout, broker.KindLoading, broker.KindBusy, broker.KindCluster, broker.KindReplica, broker.KindMemory, broker.KindDisk:
+	case redisinfo.KindUnreachable, redisinfo.KindLost, redisinfo.KindTimeout, redisinfo.KindLoading, redisinfo.KindBusy, redisinfo.KindCluster, redisinfo.KindReplica, redisinfo.KindMemory, redisinfo.KindDisk:
 		return true
 	}
 	return false

@@ -6,14 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
 // waitsHome is a folder with a configuration for a server and a simulated API.
-func waitsHome(t *testing.T) (*home, *brokertest.Server) {
+func waitsHome(t *testing.T) (*home, *redistest.Server) {
 	t.Helper()
-	h, server := newHome(t, ""), brokertest.Redis(t)
+	h, server := newHome(t, ""), redistest.Redis(t)
 	_, api := simulate(t, simapi.Config{})
 	h.write("callq.yaml", fmt.Sprintf("redis: %q\nadmin: {listen: \"127.0.0.1:0\"}\nupstreams: {api: {base_url: %q, policy: patsnap}}\n", server.URL, api))
 	h.write("other.yaml", fmt.Sprintf("redis: %q\nadmin: {listen: \"127.0.0.1:0\"}\nupstreams: {other: {base_url: %q, policy: patsnap}}\n", server.URL, api))

@@ -1,60 +1,14 @@
-// Package broker reaches Redis: it turns the URL of the configuration into a
-// go-redis client, starts the embedded Redis where no other is configured, and
-// puts our scripts in the place of asynq's. Its API may change between versions.
+// Package broker is the seam between callq and asynq. It replaces asynq's scripts
+// by callq's own as asynq calls them, with the same keys, the same reply and no
+// further round trip, and it writes and reads asynq's task messages. Its API may
+// change between versions.
 //
-// It must not know what is stored there: calls, outcomes and circuits belong to
-// the packages that keep them.
+// It must not know what callq stores: calls, outcomes and circuits belong to the
+// packages that keep them.
 //
-//	conn, err := broker.Open(ctx, "embedded:", broker.Options{
-//		Purpose:    "work",
-//		ConfigPath: "callq.yaml",
-//		Logger:     logger,
-//	})
-//	if err != nil {
-//		return err // a sentence for people; see [Error]
-//	}
-//	defer conn.Close()
-//	if conn.Volatile {
-//		fmt.Fprintln(os.Stderr, conn.Notice)
-//	}
-//	if err := conn.Client.Set(ctx, "k", "v", 0).Err(); err != nil {
-//		return conn.Explain(err)
-//	}
+//	wrapped := broker.Wrap(client, broker.Hooks{Dequeue: dequeue})
+//	server := asynq.NewServerFromRedisClient(wrapped, config)
 //
-// # The URLs
-//
-//	redis://host:port/db                      one server; user:pass@ before the host
-//	rediss://host:port/db                     the same over TLS
-//	unix:///path/to/socket?db=0               one server on this machine
-//	redis-sentinel://h1:p,h2:p/MASTER?db=0    user:pass@ is the master's; sentinel_username
-//	                                          and sentinel_password are the Sentinels'
-//	redis-cluster://h1:p,h2:p                 a Cluster
-//	embedded:                                 a server of our own, data by configuration file
-//	embedded:///DIR                           the same, data in DIR
-//
-// TLS for rediss, and for redis-sentinel and redis-cluster with tls=true:
-// ca=FILE, cert=FILE with key=FILE, server_name=NAME. TLS 1.2 is the least.
-//
-// # The embedded Redis
-//
-// It is a valkey-server or redis-server from PATH, the child of the process that
-// started it. Other processes join it through its unix socket. The picture of one
-// data folder:
-//
-//	           a dial finds nobody,            the server answers
-//	           gets the lock                   PING
-//	[stopped] -----------------> [starting] --------------------> [serving]
-//	    ^                            |                               |
-//	    +----------------------------+-------------------------------+
-//	      the server ends: its owner closes or dies, or it crashes
-//
-// The lock file is held open by the server process itself, so that the lock is
-// free exactly when no server has the folder, however it ended. Whoever dials and
-// finds nobody tries the lock; who gets it starts the server and owns it, the
-// others wait for its answer. So when an owner leaves while others work, the first
-// of them that asks for a connection starts the server again, and go-redis sends
-// what was not answered once more.
-//
-// Where neither server is installed, miniredis runs in the process: [Conn.Volatile]
-// says so, nothing outlives it, and [Options.RequireShared] refuses it.
+// asynq's scripts are known by their digests, which are pinned to one version of
+// asynq: [CheckScripts] fails with the versions named where another one is linked.
 package broker

@@ -7,11 +7,11 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestDueRetriesAreMovedByTheirHookAndOtherDelayedTasksByAsynq(t *testing.T) {
-	rdb, _ := brokertest.Mini(t)
+	rdb, _ := redistest.Mini(t)
 	left := 2
 	w := Wrap(rdb, Hooks{
 		Forward: func(_, set string) bool { return set == "scheduled" || left == 2 },

@@ -9,15 +9,15 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks/broker"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestTheQueuesOfRunningServersAreReadFromAsynqsHeartbeats(t *testing.T) {
-	rdb, _ := brokertest.Mini(t)
+	rdb, _ := redistest.Mini(t)
 	if got, err := broker.Workers(t.Context(), rdb); err != nil || len(got) > 0 {
 		t.Fatalf("without a server: %v, %v", got, err)
 	}
-	brokertest.Heartbeat(t, rdb, "another", "b")
+	redistest.Heartbeat(t, rdb, "another", "b")
 	if err := rdb.Set(t.Context(), "asynq:servers:{odd:1:id}", "garbage", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestTheQueuesOfRunningServersAreReadFromAsynqsHeartbeats(t *testing.T) {
 }
 
 func TestWorkersAreCountedByProcess(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		const later = 9e9
 		if err := rdb.ZAdd(t.Context(), "asynq:servers",
 			redis.Z{Score: later, Member: "asynq:servers:{host:1:a}"}, redis.Z{Score: later, Member: "asynq:servers:{host:1:b}"},

@@ -13,7 +13,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // patience is how long these tests wait for what asynq does by its own clock.
@@ -139,7 +139,7 @@ func enqueue(t *testing.T, rdb redis.UniversalClient, id string) {
 
 // A new asynq that changes one of its scripts fails here.
 func TestThePinnedDigestsAreThoseOfTheLinkedAsynq(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		hook := &scripts{}
 		rdb.AddHook(hook)
 		enqueue(t, rdb, "id")
@@ -183,7 +183,7 @@ func TestThePinnedDigestsAreThoseOfTheLinkedAsynq(t *testing.T) {
 }
 
 func TestAnAsynqServerDequeuesThroughOurFunction(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		hook := &scripts{}
 		rdb.AddHook(hook)
 		enqueue(t, rdb, "theirs")
@@ -250,7 +250,7 @@ func TestAnAsynqServerDequeuesThroughOurFunction(t *testing.T) {
 }
 
 func TestEachWordOfRemovedSwallowsOneDone(t *testing.T) {
-	rdb, _ := brokertest.Mini(t)
+	rdb, _ := redistest.Mini(t)
 	hook := &scripts{}
 	rdb.AddHook(hook)
 	w := Wrap(rdb, Hooks{})
@@ -291,7 +291,7 @@ func TestAFailedDoneIsMadeUpFor(t *testing.T) {
 		wrapped bool
 	}{{"with the wrapper", true}, {"without it asynq retries in vain", false}} {
 		t.Run(c.name, func(t *testing.T) {
-			rdb := brokertest.Redis(t).Client
+			rdb := redistest.Redis(t).Client
 			var failed atomic.Bool
 			hook := &scripts{fault: func(s seenScript) error {
 				if doneKeys(s) && failed.CompareAndSwap(false, true) {
@@ -354,7 +354,7 @@ func loadDequeue(t *testing.T, rdb *redis.Client) {
 }
 
 func TestAScriptRunsThoughItsCallerHasLeft(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		w := Wrap(rdb, Hooks{})
@@ -395,7 +395,7 @@ func TestAnUnknownDequeueScriptStopsEverythingOnce(t *testing.T) {
 // asynq's client writes a queue's name once in its life. The ledger writes it with
 // every send; see its tests.
 func TestAsynqsClientForgetsToListAQueueAgain(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		client := asynq.NewClientFromRedisClient(rdb)
 		listed := func() bool { return rdb.SIsMember(t.Context(), "asynq:queues", "q").Val() }
 		for i, want := range []bool{true, false} {

@@ -7,11 +7,11 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestAKeyStandsForOneContent(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		other := entryOf("b", "q", "k")
 		other.Hash, other.Content = "other-hash", []byte("other content")
@@ -37,7 +37,7 @@ func TestAKeyStandsForOneContent(t *testing.T) {
 }
 
 func TestOfTwoEntriesWithOneKeyTheFirstWins(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		second := entryOf("b", "q", "k")
 		second.Hash = "other-hash"
@@ -51,7 +51,7 @@ func TestOfTwoEntriesWithOneKeyTheFirstWins(t *testing.T) {
 }
 
 func TestACallSentAgainWithAnotherPriorityStaysInItsQueue(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k")
 		if got := d.send("b", entryOf("b", "q:high", "k"))[0]; got != Duplicate {
@@ -65,7 +65,7 @@ func TestACallSentAgainWithAnotherPriorityStaysInItsQueue(t *testing.T) {
 }
 
 func TestAClaimWithoutARecordIsCompletedByTheNextSend(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		entries := []Entry{entryOf("b", "q", "k1"), entryOf("b", "q", "k2")}
 		if _, err := d.l.Claim(t.Context(), "b", entries); err != nil { // and here the sender dies
@@ -83,7 +83,7 @@ func TestAClaimWithoutARecordIsCompletedByTheNextSend(t *testing.T) {
 }
 
 func TestAScheduledCallIsDueOnTheNextWholeSecond(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		for i, c := range []struct {
 			at   time.Time
@@ -110,7 +110,7 @@ func TestAScheduledCallIsDueOnTheNextWholeSecond(t *testing.T) {
 }
 
 func TestAcceptingRunTwiceAfterALostReplyCountsOnce(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		entries := []Entry{entryOf("b", "q", "k")}
 		claimed, err := d.l.Claim(t.Context(), "b", entries)
@@ -125,7 +125,7 @@ func TestAcceptingRunTwiceAfterALostReplyCountsOnce(t *testing.T) {
 }
 
 func TestATaskOfAStrangerIsAdoptedWithoutBeingQueuedAgain(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		k := keysOf("q")
 		d.must(rdb.HSet(t.Context(), k.task("stranger"), "msg", "m", "state", "pending").Err())
@@ -151,7 +151,7 @@ func TestATaskOfAStrangerIsAdoptedWithoutBeingQueuedAgain(t *testing.T) {
 // asynq's client writes a queue's name once in its life; after a FLUSHALL the
 // queue would stay invisible to its tools.
 func TestAQueueIsListedAgainAfterEverythingWasDeleted(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k")
 		d.must(rdb.FlushAll(t.Context()).Err())
@@ -166,7 +166,7 @@ func TestAQueueIsListedAgainAfterEverythingWasDeleted(t *testing.T) {
 
 // Idle workers ask seldom; they learn from the channel that a queue is empty no more.
 func TestWhoeverFillsAnEmptyQueueTellsTheIdleWorkers(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		news := rdb.Subscribe(t.Context(), Channel)
 		defer news.Close()

@@ -6,7 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // run is what asynq's Run does to a dead letter's task.
@@ -20,7 +20,7 @@ func (d *desk) run(t *Take) {
 
 // A worker may die as soon as it has met one.
 func TestADeadLetterThatIsRunIsMetUntilItIsRedrivenOrPutBack(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		redriven, refused := d.acceptAndTake("b", "q", "redriven"), d.acceptAndTake("b", "q", "refused")
 		for _, take := range []*Take{redriven, refused} {
@@ -55,7 +55,7 @@ func TestADeadLetterThatIsRunIsMetUntilItIsRedrivenOrPutBack(t *testing.T) {
 }
 
 func TestADoneCallIsOpenedAgainOnlyWhereThatIsMeant(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "done")
 		d.end(take, finalOf(Done))
@@ -89,7 +89,7 @@ func TestADoneCallIsOpenedAgainOnlyWhereThatIsMeant(t *testing.T) {
 }
 
 func TestADeadLetterThatIsRunKeepsNoOtherCallWaiting(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		dead := d.acceptAndTake("b", "q", "dead")
 		d.end(dead, finalOf(Dead))

@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks/broker"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // watchScripts tells of every run of a script that names the key.
@@ -46,7 +46,7 @@ func (w *watchScripts) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // 9,990 tasks that died 91 days ago, and returns what asynq's archive script said.
 func asynqArchives(t *testing.T, handle func(d *desk, queue, id string)) (*desk, error) {
 	t.Helper()
-	rdb := brokertest.Redis(t).Client
+	rdb := redistest.Redis(t).Client
 	d := newDesk(t, rdb)
 	k := keysOf("q")
 	died := float64(time.Now().Add(-91 * 24 * time.Hour).Unix())
@@ -122,7 +122,7 @@ func TestAsynqAloneJamsOnThousandsOfOldDeadLetters(t *testing.T) {
 }
 
 func TestTheArchiveIsKeptBelowAsynqsLimit(t *testing.T) {
-	d := newDesk(t, brokertest.Redis(t).Client)
+	d := newDesk(t, redistest.Redis(t).Client)
 	k := keysOf("q")
 	pipe := d.rdb.Pipeline()
 	now := time.Now().Unix()

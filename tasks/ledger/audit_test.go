@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestAuditNamesWhatIsMissing(t *testing.T) {
@@ -37,7 +37,7 @@ func TestAuditNamesWhatIsMissing(t *testing.T) {
 	}
 	for name, c := range break_ {
 		t.Run(name, func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				d.end(d.acceptAndTake("b", "q", "k1"), finalOf(Done))
 				d.accept("b", "q", "k2", "k3")
@@ -55,7 +55,7 @@ func TestAuditNamesWhatIsMissing(t *testing.T) {
 }
 
 func TestAuditFindsNothingWhileCallsComeAndGo(t *testing.T) {
-	rdb := brokertest.Redis(t).Client
+	rdb := redistest.Redis(t).Client
 	d := newDesk(t, rdb)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -128,7 +128,7 @@ func TestAuditFindsNothingWhileCallsComeAndGo(t *testing.T) {
 }
 
 func TestAuditOfABatchWhoseCallsWereForgottenMeanwhileFindsNothing(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		now := time.Now()
 		for i := range 20 {

@@ -9,11 +9,11 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestACancelEndsWhatWaitsAndSkipsWhatIsBeingMade(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "active", "retry", "scheduled", "pending", "done")
 		d.take("q")
@@ -66,7 +66,7 @@ func endingsOf(d *desk, batch string, cur *Cursor) string {
 }
 
 func TestEndingsComeInTheOrderOfCompletionOverThreeQueues(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		var want []string
 		var takes []*Take
@@ -86,7 +86,7 @@ func TestEndingsComeInTheOrderOfCompletionOverThreeQueues(t *testing.T) {
 }
 
 func TestACursorResumesAndYieldsRedrivenCallsAgain(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		cur := &Cursor{}
 		d.end(d.acceptAndTake("b", "q", "k1"), finalOf(Dead))
@@ -119,7 +119,7 @@ func TestACursorResumesAndYieldsRedrivenCallsAgain(t *testing.T) {
 
 // Two calls can end in one microsecond, and a fail-over can set the clock back.
 func TestEndingsKeepOneOrderWhateverTheClockSays(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k1", "k2", "k3", "k4")
 		ahead := time.Now().Add(time.Hour)
@@ -149,7 +149,7 @@ func TestEndingsKeepOneOrderWhateverTheClockSays(t *testing.T) {
 }
 
 func TestEndingsGoOnOverManyPages(t *testing.T) {
-	d := newDesk(t, brokertest.Redis(t).Client)
+	d := newDesk(t, redistest.Redis(t).Client)
 	const n = 2*page + 100
 	bury(d, "q", n, 1)
 	i := 0
@@ -165,7 +165,7 @@ func TestEndingsGoOnOverManyPages(t *testing.T) {
 }
 
 func TestWhatTheLedgerNeverHeardOfIsNamed(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		if _, err := d.l.Batch(t.Context(), "b"); !errors.Is(err, ErrNoBatch) {
 			t.Errorf("Batch: %v", err)
@@ -188,7 +188,7 @@ func TestWhatTheLedgerNeverHeardOfIsNamed(t *testing.T) {
 }
 
 func TestBatchesAreListedOldestFirstWithTheirQueues(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b2", "q", "k")
 		d.accept("b1", "q:low", "k")
@@ -209,7 +209,7 @@ func TestBatchesAreListedOldestFirstWithTheirQueues(t *testing.T) {
 }
 
 func TestEveryClaimedCallIsListedOnce(t *testing.T) {
-	d := newDesk(t, brokertest.Redis(t).Client)
+	d := newDesk(t, redistest.Redis(t).Client)
 	const n = 3*page + 7
 	bury(d, "q", n, 1)
 	if _, err := d.l.Claim(t.Context(), "b", []Entry{entryOf("b", "q", "claimed only")}); err != nil {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // beat has a worker of the account q say that it lives.
@@ -42,7 +42,7 @@ func (d *desk) takeAs(taker *Taker, n int) []*Take {
 }
 
 func TestTheCallsOfADeadWorkerGoBackToTheirPlacesAndThoseOfOthersStay(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		dead, lives := d.l.Taker(""), d.l.Taker("")
 		d.accept("b", "q", "n1", "n2", "n3", "n4")
@@ -76,7 +76,7 @@ func TestTheCallsOfADeadWorkerGoBackToTheirPlacesAndThoseOfOthersStay(t *testing
 }
 
 func TestAWorkerThatLivesKeepsItsCallsWhateverItsNumberWas(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		taker := d.l.Taker("")
 		d.accept("b", "q", "k")
@@ -96,7 +96,7 @@ func TestAWorkerThatLivesKeepsItsCallsWhateverItsNumberWas(t *testing.T) {
 
 // A callq of before notes no worker, and counts the start.
 func TestACallThatAnotherHasTakenSinceIsNotPutBackWithADeadWorkers(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		taker := d.l.Taker("")
 		d.accept("b", "q", "k", "gone")
@@ -116,7 +116,7 @@ func TestACallThatAnotherHasTakenSinceIsNotPutBackWithADeadWorkers(t *testing.T)
 func TestACallThatWasPutBackIsNotSentByTheWorkerThatHadIt(t *testing.T) {
 	for _, once := range []bool{true, false} {
 		t.Run(fmt.Sprintf("once %t", once), func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				taker := d.l.Taker("")
 				d.accept("b", "q", "k")
@@ -153,7 +153,7 @@ func TestACallThatWasPutBackIsNotSentByTheWorkerThatHadIt(t *testing.T) {
 }
 
 func TestAQuestionThatIsAskedAgainIsNotAnsweredWithCallsThatOthersHave(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		taker, other := d.l.Taker(""), d.l.Taker("")
 		d.accept("b", "q", "1", "2", "3", "4")
@@ -171,7 +171,7 @@ func TestAQuestionThatIsAskedAgainIsNotAnsweredWithCallsThatOthersHave(t *testin
 }
 
 func TestWorkersSayThatTheyLiveWhoeverWroteToTheirKey(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		key := keysOf("q").workers()
 		for _, write := range []func() error{
@@ -200,7 +200,7 @@ func TestWorkersSayThatTheyLiveWhoeverWroteToTheirKey(t *testing.T) {
 // There each queue has its own workers, as no script can touch two queues.
 func TestOnAClusterTheCallsOfADeadWorkerGoBackQueueByQueue(t *testing.T) {
 	t.Parallel()
-	client := brokertest.Cluster(t).Client
+	client := redistest.Cluster(t).Client
 	l := New(client)
 	taker, queues := l.Taker(""), []string{"q:high", "q", "q:low"}
 	before, err := l.Beat(t.Context(), taker.Name(), queues...)

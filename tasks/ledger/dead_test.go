@@ -12,13 +12,13 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestARedriveOpensAnewAndKeepsTheFormerEnding(t *testing.T) {
 	for _, state := range []State{Dead, Dropped, Cancelled} {
 		t.Run(string(state), func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				d.accept("b", "q", "k")
 				id := idOf("b", "k")
@@ -66,7 +66,7 @@ func TestARedriveOpensAnewAndKeepsTheFormerEnding(t *testing.T) {
 }
 
 func TestADoneCallIsNotRedriven(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		d.end(take, finalOf(Done))
@@ -78,7 +78,7 @@ func TestADoneCallIsNotRedriven(t *testing.T) {
 }
 
 func TestACallThatAWorkerHoldsIsNeitherRedrivenNorPurged(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		_, _, err := d.l.End(t.Context(), take, finalOf(Dead), nil) // asynq has not archived it yet
@@ -99,7 +99,7 @@ func TestACallThatAWorkerHoldsIsNeitherRedrivenNorPurged(t *testing.T) {
 
 // A worker that lost its lease ends the call while its task is due for a retry.
 func TestARedrivenTaskStandsOnOneListOnly(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		d.retry("q", take.ID)
@@ -111,7 +111,7 @@ func TestARedrivenTaskStandsOnOneListOnly(t *testing.T) {
 }
 
 func TestACancelledCallThatStillWaitsIsRedrivenInItsPlace(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k1", "k2")
 		for range 3 {
@@ -131,7 +131,7 @@ func TestACancelledCallThatStillWaitsIsRedrivenInItsPlace(t *testing.T) {
 }
 
 func TestAPurgedDeadLetterStaysCountedAndHasNoBodies(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		d.end(take, finalOf(Dead))
@@ -167,7 +167,7 @@ func TestAPurgedDeadLetterStaysCountedAndHasNoBodies(t *testing.T) {
 }
 
 func TestDeadLettersAreGroupedAcrossQueues(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		other := finalOf(Dead)
 		other.Group = Group{Class: "balance", Code: "67200005", Endpoint: "GET /b", Message: "latest", Advice: "pay"}
@@ -246,7 +246,7 @@ func bury(d *desk, queue string, n, hands int) {
 }
 
 func TestManyDeadLettersAreAllListedOldestFirst(t *testing.T) {
-	d, n := newDesk(t, brokertest.Redis(t).Client), manyDead(t)
+	d, n := newDesk(t, redistest.Redis(t).Client), manyDead(t)
 	bury(d, "q", n, 1)
 	for _, group := range []string{"", finalOf(Dead).Group.Name()} {
 		list := d.deadKeys(group)
@@ -262,7 +262,7 @@ func TestManyDeadLettersAreAllListedOldestFirst(t *testing.T) {
 }
 
 func TestEveryDeadLetterIsSeenWhileOthersAreRedriven(t *testing.T) {
-	d, n := newDesk(t, brokertest.Redis(t).Client), manyDead(t)
+	d, n := newDesk(t, redistest.Redis(t).Client), manyDead(t)
 	bury(d, "q", n, 8)
 	if list, err := d.l.DeadGroups(t.Context()); err != nil || len(list) != 1 || list[0].Count != int64(n) {
 		t.Fatalf("the groups are %+v, %v", list, err)
@@ -294,7 +294,7 @@ func TestEveryDeadLetterIsSeenWhileOthersAreRedriven(t *testing.T) {
 
 // Calls of two batches can end in the same microsecond.
 func TestDeadLettersOfOneMicrosecondAreAllListedOnce(t *testing.T) {
-	rdb := brokertest.Redis(t).Client
+	rdb := redistest.Redis(t).Client
 	d := newDesk(t, rdb)
 	const n = 1200
 	bury(d, "q", n, 4)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // acceptUntil takes a call with a deadline into the books.
@@ -116,7 +116,7 @@ var waits = map[string]func(d *desk, queue, key string, deadline time.Time) (id 
 func TestACallThatWaitsEndsAtItsDeadlineWhereverItWaits(t *testing.T) {
 	for name, wait := range waits {
 		t.Run(name, func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				id := wait(d, "q", "k", time.Now().Add(-time.Second))
 				d.hold("q", time.Now().Add(time.Hour))
@@ -166,7 +166,7 @@ func TestACallThatWaitsEndsAtItsDeadlineWhereverItWaits(t *testing.T) {
 }
 
 func TestACallBeforeItsDeadlineOrWithoutOneIsNotFound(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "without")
 		if rdb.Exists(t.Context(), keysOf("q").deadlines()).Val() != 0 {
@@ -180,7 +180,7 @@ func TestACallBeforeItsDeadlineOrWithoutOneIsNotFound(t *testing.T) {
 }
 
 func TestADuplicateKeepsTheDeadlineThatItsCallHas(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.acceptUntil("b", "q", "k", time.Now().Add(time.Hour))
 		again := entryOf("b", "q", "k")
@@ -196,7 +196,7 @@ func TestADuplicateKeepsTheDeadlineThatItsCallHas(t *testing.T) {
 
 // What a worker has taken ends in its hands: it may be at the API already.
 func TestACallThatAWorkerHasTakenDoesNotEndAtItsDeadline(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		id := d.acceptUntil("b", "q", "k", time.Now().Add(-time.Second))
 		waiting := d.record("q", id)
@@ -235,7 +235,7 @@ func TestACallThatEndsLeavesTheIndexOfDeadlines(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				end(d, d.acceptUntil("b", "q", "k", time.Now().Add(time.Hour)))
 				if left := d.indexed("q"); len(left) != 0 {
@@ -248,7 +248,7 @@ func TestACallThatEndsLeavesTheIndexOfDeadlines(t *testing.T) {
 
 // An older version's worker does not know the index; a record can be lost.
 func TestWhatIsNotOpenGoesFromTheIndexWithoutBeingFound(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		past := time.Now().Add(-time.Second)
 		done, gone, odd := d.acceptUntil("b", "q", "done", past), d.acceptUntil("b", "q", "gone", past), d.acceptUntil("b", "q", "odd", past)
@@ -265,7 +265,7 @@ func TestWhatIsNotOpenGoesFromTheIndexWithoutBeingFound(t *testing.T) {
 }
 
 func TestARecordThatSomebodyForgedIsLeftToTheNextDequeue(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		id := d.acceptUntil("b", "q", "k", time.Now().Add(-time.Second))
 		d.must(rdb.HSet(t.Context(), keysOf("q").record(id), "attempts", "many").Err())
@@ -279,7 +279,7 @@ func TestARecordThatSomebodyForgedIsLeftToTheNextDequeue(t *testing.T) {
 }
 
 func TestAnIndexThatSomebodyElseWroteGivesWay(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		forge := func() { d.must(rdb.Set(t.Context(), keysOf("q").deadlines(), "forged", 0).Err()) }
 		forge()
@@ -301,7 +301,7 @@ func TestAnIndexThatSomebodyElseWroteGivesWay(t *testing.T) {
 }
 
 func TestManyDeadlinesAreFoundInSlices(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		past := time.Now().Add(-time.Second)
 		var entries []Entry

@@ -10,11 +10,11 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestADequeueHandsOverTheRecordAndLeasesTheTask(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k1", "k2")
 		got := d.dequeue("q")
@@ -37,7 +37,7 @@ func TestADequeueHandsOverTheRecordAndLeasesTheTask(t *testing.T) {
 }
 
 func TestStartsCountTheTakersSinceTheLastDecision(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k")
 		for want := 1; want <= 3; want++ {
@@ -63,7 +63,7 @@ func TestStartsCountTheTakersSinceTheLastDecision(t *testing.T) {
 }
 
 func TestAPausedQueueGivesNothing(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k")
 		d.must(rdb.Set(t.Context(), keysOf("q").paused(), 1, 0).Err())
@@ -81,7 +81,7 @@ func TestAPausedQueueGivesNothing(t *testing.T) {
 }
 
 func TestAHeldQueueGivesNothingAndSaysForHowLong(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k")
 		d.hold("q", time.Now().Add(time.Hour))
@@ -94,7 +94,7 @@ func TestAHeldQueueGivesNothingAndSaysForHowLong(t *testing.T) {
 }
 
 func TestAfterAHoldExactlyOneOfManyDequeuersGetsATask(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		for i := range 50 {
 			d.accept("b", "q", fmt.Sprint(i))
@@ -129,7 +129,7 @@ func TestAfterAHoldExactlyOneOfManyDequeuersGetsATask(t *testing.T) {
 }
 
 func TestALostProbeDelaysTheNextByOneTurn(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k1", "k2")
 		d.hold("q", time.Now().Add(-time.Second))
@@ -145,7 +145,7 @@ func TestALostProbeDelaysTheNextByOneTurn(t *testing.T) {
 }
 
 func TestEndedTasksThatWaitAreSweptOffByTheDequeue(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		for i := range 150 { // more than one dequeue takes off
 			d.accept("b", "q", fmt.Sprint(i))
@@ -177,7 +177,7 @@ func TestEndedTasksThatWaitAreSweptOffByTheDequeue(t *testing.T) {
 }
 
 func TestATaskWithoutItsHashDoesNotJamTheQueue(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "lost", "kept")
 		d.must(rdb.Del(t.Context(), keysOf("q").task(idOf("b", "lost"))).Err())

@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // awaitOpen has workers ask about the fence, as they do each half second, until it is
@@ -69,8 +69,8 @@ func (d *desk) fields(id string) map[string]string {
 }
 
 // twoWorkers are two processes on one Redis.
-func twoWorkers(t *testing.T) (*brokertest.Server, *desk, *desk) {
-	server := brokertest.Redis(t)
+func twoWorkers(t *testing.T) (*redistest.Server, *desk, *desk) {
+	server := redistest.Redis(t)
 	return server, newDesk(t, server.Client), newDesk(t, server.Client)
 }
 

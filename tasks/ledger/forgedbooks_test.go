@@ -8,7 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // forgery is what somebody else wrote to Redis, and what an audit says of it.
@@ -51,7 +51,7 @@ func forgeries() map[string]forgery {
 }
 
 func TestForgedBooksKeepNoCallFromEndingAndAnAuditNamesThem(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		for name, forged := range forgeries() {
 			t.Run(name, func(t *testing.T) {
 				d := newDesk(t, rdb)
@@ -130,7 +130,7 @@ func TestForgedBooksKeepNoCallFromEndingAndAnAuditNamesThem(t *testing.T) {
 }
 
 func TestACallWhoseRecordIsOverwrittenWhileItIsMadeIsLeftForTheNextTaker(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		d.must(rdb.Set(t.Context(), keysOf("q").record(take.ID), "no hash", 0).Err())
@@ -158,7 +158,7 @@ func TestACallInAStateOfWhichThereIsNoneIsGivenOutToBeEnded(t *testing.T) {
 		"none":           func(d *desk, key string) { d.must(d.rdb.HDel(d.Context(), key, "state").Err()) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				d.accept("b", "q", "odd", "well")
 				forge(d, keysOf("q").record(idOf("b", "odd")))
@@ -187,7 +187,7 @@ func TestACallInAStateOfWhichThereIsNoneIsGivenOutToBeEnded(t *testing.T) {
 }
 
 func TestACallInAStateOfWhichThereIsNoneCanBeRestoredAndCancelled(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "swept", "cancelled")
 		for _, key := range []string{"swept", "cancelled"} {
@@ -211,7 +211,7 @@ func TestACallInAStateOfWhichThereIsNoneCanBeRestoredAndCancelled(t *testing.T) 
 }
 
 func TestARecordOfNoBatchIsNoneAndItsTaskIsAdopted(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k")
 		d.must(rdb.HDel(t.Context(), keysOf("q").record(idOf("b", "k")), "batch").Err())
@@ -229,7 +229,7 @@ func TestARecordOfNoBatchIsNoneAndItsTaskIsAdopted(t *testing.T) {
 }
 
 func TestACircuitWhoseNumbersAreNoneCutsNoAnswerShort(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		for _, field := range []string{"epoch", "streak", "endpoints", "held", "since"} {
 			for _, state := range []string{"open", "closed"} {

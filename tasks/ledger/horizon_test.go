@@ -7,11 +7,11 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestWhatEndsAfterTheHorizonIsBehindIt(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.end(d.acceptAndTake("b", "q", "before"), finalOf(Dead))
 		d.end(d.acceptAndTake("b", "q:high", "other-queue"), finalOf(Done))
@@ -35,14 +35,14 @@ func TestWhatEndsAfterTheHorizonIsBehindIt(t *testing.T) {
 }
 
 func TestAHorizonOfNoBatchIsAnError(t *testing.T) {
-	client, _ := brokertest.Mini(t)
+	client, _ := redistest.Mini(t)
 	if _, err := New(client).Horizon(t.Context(), "nothing"); !errors.Is(err, ErrNoBatch) {
 		t.Fatal(err)
 	}
 }
 
 func TestOnlyResultsWithinTheHorizonAndOfTheStatesAreFreed(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		for i := range page + 10 {
 			d.end(d.acceptAndTake("b", "q", fmt.Sprint("done-", i)), finalOf(Done))
@@ -70,7 +70,7 @@ func TestOnlyResultsWithinTheHorizonAndOfTheStatesAreFreed(t *testing.T) {
 }
 
 func TestFailuresAreTheDeadAndTheDropped(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		for _, s := range []State{Done, Dead, Dropped} {
 			d.end(d.acceptAndTake("b", "q", string(s)), finalOf(s))

@@ -8,7 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func (d *desk) queueState(queue string) QueueState {
@@ -37,7 +37,7 @@ func (d *desk) restore(r Record) bool {
 }
 
 func TestAQueueThatIsWellHasNoFindings(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "made", "retried", "waits")
 		d.take("q")
@@ -53,7 +53,7 @@ func TestAQueueThatIsWellHasNoFindings(t *testing.T) {
 }
 
 func TestATaskThatNobodyMakesIsPutBack(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "stuck", "made", "waits")
 		stuck, made := d.take("q"), d.take("q")
@@ -74,7 +74,7 @@ func TestATaskThatNobodyMakesIsPutBack(t *testing.T) {
 }
 
 func TestAnIDWithoutATaskIsTakenOffTheActiveList(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.must(rdb.LPush(t.Context(), keysOf("q").active(), "ghost").Err())
 		if n, err := d.l.Release(t.Context(), "q", time.Time{}, "ghost"); err != nil || n != 1 {
@@ -85,7 +85,7 @@ func TestAnIDWithoutATaskIsTakenOffTheActiveList(t *testing.T) {
 }
 
 func TestATaskWithoutARecordIsAStranger(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "ours")
 		d.must(rdb.HSet(t.Context(), keysOf("q").task("alien"), "msg", "m", "state", "pending").Err())
@@ -130,7 +130,7 @@ func TestACallWhoseTaskIsGoneIsLostUntilItIsRestored(t *testing.T) {
 	}
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				d.accept("b", "q", "lost", "well")
 				id := idOf("b", "lost")
@@ -155,7 +155,7 @@ func TestACallWhoseTaskIsGoneIsLostUntilItIsRestored(t *testing.T) {
 }
 
 func TestACallThatMovedOnIsNotRestored(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		before := d.record("q", take.ID)
@@ -171,7 +171,7 @@ func TestACallThatMovedOnIsNotRestored(t *testing.T) {
 }
 
 func TestAQueueThatAsynqForgotIsListedAgain(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k")
 		d.must(rdb.SRem(t.Context(), asynqAll, "q").Err())
@@ -186,7 +186,7 @@ func TestAQueueThatAsynqForgotIsListedAgain(t *testing.T) {
 }
 
 func TestStandingsNameEveryCallOnce(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
 		d.accept("b", "q", "open")

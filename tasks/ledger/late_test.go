@@ -5,7 +5,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // A Redis that stood still, or a wire that was slow, carries out what its worker
@@ -16,7 +16,7 @@ func TestAMarkThatComesAfterItsCallWasPutBackLeavesNone(t *testing.T) {
 		"retried": func(d *desk, c *Take) (int, bool, error) { return d.l.Attempt(d.Context(), c, &Attempt{N: 1}) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				c := d.acceptAndTake("b", "q", "k")
 				if _, mine, err := putBack(d, c); err != nil || !mine {

@@ -6,11 +6,11 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestALeaseIsOverWhenItsTimeHasComeAndCanBeLengthenedUntilItIsGivenUp(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		made := d.acceptAndTake("b", "q", "made")
 		urgent := d.acceptAndTake("b", "q:high", "urgent")
@@ -50,7 +50,7 @@ func TestALeaseIsOverWhenItsTimeHasComeAndCanBeLengthenedUntilItIsGivenUp(t *tes
 }
 
 func TestWhenNoWorkerLivesAllLeasesCanBeEndedAndTheirCallsTakenBack(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		if n, err := d.l.EndLeases(t.Context()); n != 0 || err != nil {
 			t.Errorf("of none, %d leases were ended, %v", n, err)
@@ -82,7 +82,7 @@ func TestWhenNoWorkerLivesAllLeasesCanBeEndedAndTheirCallsTakenBack(t *testing.T
 }
 
 func TestATaskWhoseMessageIsGoneOrWhichIsNoneIsTold(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "whole", "bare", "odd")
 		k := keysOf("q")

@@ -7,7 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // fill gives a record every field that scripts write, whatever they are.
@@ -37,7 +37,7 @@ var ofBefore = []string{
 }
 
 func TestARedrivenCallHasNothingOfBeforeButItsLineage(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		d.end(take, finalOf(Dead))
@@ -50,7 +50,7 @@ func TestARedrivenCallHasNothingOfBeforeButItsLineage(t *testing.T) {
 }
 
 func TestAPurgedDeadLetterKeepsOnlyWhatSaysThatItWas(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		d.end(take, finalOf(Dead))

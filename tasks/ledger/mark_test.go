@@ -5,11 +5,11 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestNoCallIsMarkedInAnotherEpochThanTheOneThatAdmittedIt(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		// The account was held and went on, while this call waited in its worker.
@@ -26,7 +26,7 @@ func TestNoCallIsMarkedInAnotherEpochThanTheOneThatAdmittedIt(t *testing.T) {
 
 func TestAProbeOfWhichTheLeaseWentToAnotherIsNotSent(t *testing.T) {
 	for _, once := range []bool{true, false} {
-		brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 			d := newDesk(t, rdb)
 			take := d.acceptAndTake("b", "q", "k")
 			for token, want := range map[string]bool{"mine": true, "another's": false, "": false} {
@@ -62,7 +62,7 @@ func TestWhoeverPutsACallBackUnsentClearsItsMark(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				take := d.acceptAndTake("b", "q", "k")
 				if held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, ""); err != nil || !mine || held != 0 {
@@ -81,7 +81,7 @@ func TestWhoeverPutsACallBackUnsentClearsItsMark(t *testing.T) {
 }
 
 func TestAWriteThatIsMadeAgainAddsOneLineToTheLog(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		take.Attempts = 1

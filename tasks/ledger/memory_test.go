@@ -8,7 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // full makes Redis refuse whatever needs memory.
@@ -23,7 +23,7 @@ func full(d *desk) {
 }
 
 func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
-	rdb := brokertest.Redis(t).Client
+	rdb := redistest.Redis(t).Client
 	d := newDesk(t, rdb)
 	takes := map[string]*Take{}
 	for _, key := range []string{"done", "dropped", "dead", "attempt", "park", "mark"} {
@@ -78,7 +78,7 @@ func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 }
 
 func TestAScriptThatBeginsWithHSETFailsWhenRedisIsFull(t *testing.T) {
-	d := newDesk(t, brokertest.Redis(t).Client)
+	d := newDesk(t, redistest.Redis(t).Client)
 	full(d)
 	hset := "return redis.call('HSET', KEYS[1], 'f', 'v')"
 	if err := d.rdb.Eval(t.Context(), hset, []string{"h"}).Err(); err == nil || !strings.Contains(err.Error(), "OOM") {

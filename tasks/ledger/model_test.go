@@ -12,14 +12,14 @@ import (
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // The books balance, the records agree with the counts, and every open call
 // stands on exactly one of asynq's lists, whatever happens in whatever order:
 // workers that die and come back late, cancels, redrives, purges, sweeps.
 func TestTheBooksBalanceWhateverHappens(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		rapid.Check(t, func(rt *rapid.T) {
 			if err := rdb.FlushAll(context.Background()).Err(); err != nil {
 				rt.Fatal(err)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // scales weighs what each pipeline of a client reads.
@@ -34,7 +34,7 @@ func (s *scales) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 }
 
 func TestHeavyAnswersAreReadAFewAtATime(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		const calls, weight = 15, 1 << 20
 		d := newDesk(t, rdb)
 		for i := range calls {

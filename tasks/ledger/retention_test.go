@@ -11,7 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 const week = 168 * time.Hour
@@ -33,7 +33,7 @@ func (d *desk) gone(queue, id string) bool {
 }
 
 func TestRetentionRunsFromWhenNothingOfTheBatchIsOpen(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		now := time.Now()
 		d.end(d.acceptAndTake("b", "q", "early"), finalOf(Done))
@@ -65,7 +65,7 @@ func TestRetentionRunsFromWhenNothingOfTheBatchIsOpen(t *testing.T) {
 }
 
 func TestACallThatEndsWhileItsOldBatchIsForgottenIsKept(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.end(d.acceptAndTake("b", "q", "old"), finalOf(Done))
 		seen, err := d.l.Batch(t.Context(), "b")
@@ -83,7 +83,7 @@ func TestACallThatEndsWhileItsOldBatchIsForgottenIsKept(t *testing.T) {
 }
 
 func TestDeadLettersOutliveTheirBatch(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		now := time.Now()
 		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
@@ -112,7 +112,7 @@ func TestDeadLettersOutliveTheirBatch(t *testing.T) {
 }
 
 func TestAForgottenKeyIsFreeAgain(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		now := time.Now()
 		d.end(d.acceptAndTake("b", "q", "k"), finalOf(Done))
@@ -132,7 +132,7 @@ func TestAForgottenKeyIsFreeAgain(t *testing.T) {
 }
 
 func TestAdHocCallsAreKeptEachFromItsOwnEnding(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		old := d.acceptAndTake(AdHoc, "q", "old")
 		d.end(old, finalOf(Done))
@@ -162,7 +162,7 @@ func TestAdHocCallsAreKeptEachFromItsOwnEnding(t *testing.T) {
 
 // A record that went before its task would leave what looks like a stranger's.
 func TestACancelledCallIsKeptWhileItsTaskStillWaits(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		now := time.Now()
 		d.accept("b", "q", "k")
@@ -182,7 +182,7 @@ func TestACancelledCallIsKeptWhileItsTaskStillWaits(t *testing.T) {
 }
 
 func TestALongBatchIsForgottenPageByPage(t *testing.T) {
-	d := newDesk(t, brokertest.Redis(t).Client)
+	d := newDesk(t, redistest.Redis(t).Client)
 	now := time.Now()
 	const n = 2*page + 100
 	bury(d, "q", n, 1)
@@ -217,7 +217,7 @@ func TestWhoSendsWhileABatchIsBeingForgottenLosesNothing(t *testing.T) {
 		"before its books are removed": scriptForget,
 	} {
 		t.Run(name, func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				now := time.Now()
 				d.end(d.acceptAndTake("b", "q", "k"), finalOf(Done))
@@ -258,7 +258,7 @@ func TestWhoSendsWhileABatchIsBeingForgottenLosesNothing(t *testing.T) {
 }
 
 func TestNoResultIsForgottenWhileACallOfItsBatchIsOpen(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		now := time.Now()
 		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
@@ -275,7 +275,7 @@ func TestNoResultIsForgottenWhileACallOfItsBatchIsOpen(t *testing.T) {
 }
 
 func TestAPurgedDeadLetterGoesWithItsBatch(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		now := time.Now()
 		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
@@ -310,7 +310,7 @@ func TestAPurgedDeadLetterGoesWithItsBatch(t *testing.T) {
 }
 
 func TestABatchThatIsDeletedLeavesNothingBehind(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		other := d.acceptAndTake("other", "q", "dead")
 		d.end(other, finalOf(Dead))

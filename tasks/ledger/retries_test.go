@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // fail takes calls and has each of them wait for a retry that is due.
@@ -52,7 +52,7 @@ func (d *desk) wantNext(want string) {
 }
 
 func TestRetriesThatAreDueTakeEverySecondPlaceAheadOfTheBacklog(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "r1", "r2", "r3", "k1", "k2", "k3", "k4", "k5")
 		d.fail("b", "r1", "r2", "r3")
@@ -66,7 +66,7 @@ func TestRetriesThatAreDueTakeEverySecondPlaceAheadOfTheBacklog(t *testing.T) {
 }
 
 func TestOtherCallsGetEverySecondPlaceHoweverOftenRetriesFallDue(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "r", "k1", "k2", "k3")
 		d.fail("b", "r")
@@ -81,7 +81,7 @@ func TestOtherCallsGetEverySecondPlaceHoweverOftenRetriesFallDue(t *testing.T) {
 }
 
 func TestParkedCallsKeepTheirPlaceBesideRetries(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "r", "e", "p1", "p2", "k1", "k2")
 		d.fail("b", "r")
@@ -102,7 +102,7 @@ func TestParkedCallsKeepTheirPlaceBesideRetries(t *testing.T) {
 }
 
 func TestRetriesThatFindNoPlaceStayUntilOthersHaveGone(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		const retries = 700
 		k, pipe := keysOf("q"), rdb.Pipeline()

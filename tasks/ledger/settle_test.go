@@ -7,13 +7,13 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestAnEndingIsWrittenOnce(t *testing.T) {
 	for _, state := range []State{Done, Dropped, Dead} {
 		t.Run(string(state), func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				take := d.acceptAndTake("b", "q", "k")
 				if !d.end(take, finalOf(state)) {
@@ -45,7 +45,7 @@ func TestAnEndingIsWrittenOnce(t *testing.T) {
 }
 
 func TestAnEndedCallIsCountedAsProcessedByAsynq(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.end(d.acceptAndTake("b", "q", "k"), finalOf(Done))
 		k := keysOf("q")
@@ -88,7 +88,7 @@ func TestALateWorkerCannotTouchALaterGeneration(t *testing.T) {
 	}
 	for name, act := range late {
 		t.Run(name, func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				old := d.acceptAndTake("b", "q", "k")
 				stale := *old
@@ -112,7 +112,7 @@ func TestALateWorkerCannotTouchALaterGeneration(t *testing.T) {
 func TestALateRealAnswerReplacesAnAssumedEnding(t *testing.T) {
 	for _, state := range []State{Done, Dropped, Dead} {
 		t.Run(string(state), func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				take := d.acceptAndTake("b", "q", "k")
 				assumed := finalOf(Dead)
@@ -176,7 +176,7 @@ func TestALateRealAnswerReplacesAnAssumedEnding(t *testing.T) {
 }
 
 func TestARealDeadLetterIsNotReplaced(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		d.end(take, finalOf(Dead))
@@ -187,7 +187,7 @@ func TestARealDeadLetterIsNotReplaced(t *testing.T) {
 }
 
 func TestAMarkStandsUntilTheAttemptIsRecorded(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		held, mine, err := d.l.MarkSent(t.Context(), take, 3, true, "")
@@ -209,7 +209,7 @@ func TestAMarkStandsUntilTheAttemptIsRecorded(t *testing.T) {
 }
 
 func TestNoCallIsMarkedAfterTheHoldWasWrittenSaveTheProbe(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		for _, until := range []time.Duration{time.Hour, -time.Hour} {
@@ -235,7 +235,7 @@ func TestNoCallIsMarkedAfterTheHoldWasWrittenSaveTheProbe(t *testing.T) {
 }
 
 func TestAnAttemptKeepsTheLastTwentyLinesOfTheLog(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.must(rdb.HSet(t.Context(), CircuitKey("q", ""), "state", "closed", "streak", 2).Err())
 		take := d.acceptAndTake("b", "q", "k")
@@ -258,7 +258,7 @@ func TestAnAttemptKeepsTheLastTwentyLinesOfTheLog(t *testing.T) {
 }
 
 func TestAnAttemptOfAnEndedCallChangesNothing(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		d.end(take, finalOf(Done))
@@ -275,7 +275,7 @@ func TestAnAttemptOfAnEndedCallChangesNothing(t *testing.T) {
 }
 
 func TestAParkedCallIsTheFirstToGo(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k1", "k2", "k3")
 		take := d.take("q")
@@ -300,7 +300,7 @@ func TestAParkedCallIsTheFirstToGo(t *testing.T) {
 // go-redis sends a script again when its reply was lost; by then another worker
 // may have the task.
 func TestAParkSentTwiceDoesNotTakeTheTaskFromItsNextWorker(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		take.Parked++
@@ -318,7 +318,7 @@ func TestAParkSentTwiceDoesNotTakeTheTaskFromItsNextWorker(t *testing.T) {
 }
 
 func TestParkingAnEndedCallTakesItsTaskOff(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		_, _, err := d.l.End(t.Context(), take, finalOf(Dead), nil) // by another worker, which then died
@@ -333,7 +333,7 @@ func TestParkingAnEndedCallTakesItsTaskOff(t *testing.T) {
 }
 
 func TestATaskThatCannotBeDecodedIsTakenOffTheActiveList(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		d.must(d.l.RemoveTask(t.Context(), "q", take.ID))
@@ -342,7 +342,7 @@ func TestATaskThatCannotBeDecodedIsTakenOffTheActiveList(t *testing.T) {
 }
 
 func TestRecordsReadBackWhatWasWritten(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		take.Attempts, take.Parked = 2, 3
@@ -370,7 +370,7 @@ func TestRecordsReadBackWhatWasWritten(t *testing.T) {
 }
 
 func TestAWorkerThatHasLostItsCallToAnotherChangesNothing(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		late := d.acceptAndTake("b", "q", "k")
 		// Its lease runs out, asynq puts the task back, and another worker takes it.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // takeMany asks for up to n calls, each of the queue with the given index first.
@@ -36,7 +36,7 @@ func keysTaken(takes []*Take) []string {
 }
 
 func TestSeveralCallsAreTakenInOneStepInTheirOrder(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		upstream := Ask{Queues: []string{"q:high", "q", "q:low"}}
 		d.accept("b", "q:high", "h1")
@@ -70,7 +70,7 @@ func TestSeveralCallsAreTakenInOneStepInTheirOrder(t *testing.T) {
 }
 
 func TestCallsThatEndedWhileTheyWaitedAreTakenOffBetweenTheOthers(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		var names []string
 		for i := range 9 {
@@ -95,7 +95,7 @@ func TestCallsThatEndedWhileTheyWaitedAreTakenOffBetweenTheOthers(t *testing.T) 
 }
 
 func TestAQuestionForSeveralCallsThatIsSentAgainIsAnsweredWithTheSameOnes(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q:high", "h1")
 		d.accept("b", "q", "1", "2", "3", "4", "5")
@@ -144,7 +144,7 @@ func TestAQuestionForSeveralCallsThatIsSentAgainIsAnsweredWithTheSameOnes(t *tes
 
 // Between the question and its repetition the calls may have become somebody else's.
 func TestAQuestionThatIsSentAgainIsNotAnsweredWithACallThatWasPutBackOrIsAnothers(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
 		taker := d.l.Taker("")
@@ -179,7 +179,7 @@ func TestAQuestionThatIsSentAgainIsNotAnsweredWithACallThatWasPutBackOrIsAnother
 }
 
 func TestARecordThatSomebodyForgedStopsNoCallBesideIt(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "1", "2", "3", "4", "5")
 		for i, starts := range []string{"many", "9223372036854775807", "-0", "007"} {
@@ -198,7 +198,7 @@ func TestARecordThatSomebodyForgedStopsNoCallBesideIt(t *testing.T) {
 }
 
 func TestARecordThatIsNoHashStopsACommonStepBeforeItHasChangedAnything(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
 		bad := idOf("b", "2")
@@ -217,7 +217,7 @@ func TestARecordThatIsNoHashStopsACommonStepBeforeItHasChangedAnything(t *testin
 }
 
 func TestADeadLetterThatIsRunAgainAmongOthersIsMetByItself(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		dead := d.acceptAndTake("b", "q", "dead")
 		d.end(dead, finalOf(Dead))
@@ -246,7 +246,7 @@ func TestADeadLetterThatIsRunAgainAmongOthersIsMetByItself(t *testing.T) {
 }
 
 func TestOfHeavyCallsFewAreTakenInOneStep(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		for _, key := range []string{"1", "2", "3", "4"} {
 			e := entryOf("b", "q", key)
@@ -262,7 +262,7 @@ func TestOfHeavyCallsFewAreTakenInOneStep(t *testing.T) {
 }
 
 func TestAPausedQueueGivesNothingToWhoAsksForMany(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "n1", "n2")
 		d.accept("b", "q:low", "l1")
@@ -274,7 +274,7 @@ func TestAPausedQueueGivesNothingToWhoAsksForMany(t *testing.T) {
 }
 
 func TestAfterAHoldOneCallIsLetOutHoweverManyAreWanted(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
 		d.hold("q", time.Now().Add(-time.Second))
@@ -300,7 +300,7 @@ func (d *desk) closings(takes []*Take, finals ...Final) []*closing {
 }
 
 func TestEndingsOfOneStepAreEachRecordedOnceInOrder(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "done", "dead", "dropped", "late", "doubtful", "done2")
 		d.accept("another", "q", "elsewhere")
@@ -342,7 +342,7 @@ func TestEndingsOfOneStepAreEachRecordedOnceInOrder(t *testing.T) {
 }
 
 func TestWhatRedisRefusesOfOneEndingDoesNotKeepTheOthers(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
 		takes := d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestACallIsOnlyWithdrawnAsWhoeverEndsItHasSeenIt(t *testing.T) {
@@ -38,7 +38,7 @@ func TestACallIsOnlyWithdrawnAsWhoeverEndsItHasSeenIt(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				id := d.acceptUntil("b", "q", "k", time.Now())
 				r := d.record("q", id)
@@ -61,7 +61,7 @@ func TestACallIsOnlyWithdrawnAsWhoeverEndsItHasSeenIt(t *testing.T) {
 }
 
 func TestALateAnswerReplacesTheAssumedEndingOfAWithdrawnCall(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		id := d.acceptUntil("b", "q", "k", time.Now())
 		take := d.take("q")
@@ -90,7 +90,7 @@ func TestALateAnswerReplacesTheAssumedEndingOfAWithdrawnCall(t *testing.T) {
 
 // To look through a long list for each of many calls would keep Redis from all else.
 func TestATaskStaysInALongPendingListUntilItIsMet(t *testing.T) {
-	d := newDesk(t, brokertest.Redis(t).Client)
+	d := newDesk(t, redistest.Redis(t).Client)
 	id := d.acceptUntil("b", "q", "late", time.Now())
 	var entries []Entry
 	for i := range 5000 {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // fileOf answers in Redis's place what it says about its append-only file, and
@@ -91,7 +91,7 @@ type marked struct {
 }
 
 func newFile(t *testing.T, sync string) (*desk, *fileOf) {
-	rdb := brokertest.Redis(t).Client
+	rdb := redistest.Redis(t).Client
 	f := &fileOf{sync: sync, again: make(chan struct{}, 1)}
 	rdb.AddHook(f)
 	return newDesk(t, rdb), f
@@ -151,7 +151,7 @@ func (reply) RedisError() {}
 // A server that is killed on a slow disk and started again gives a call out under the
 // count of starts that an earlier worker of it has.
 func TestAWorkerOfWhichRedisHasForgottenThatItTookACallTouchesNoOtherWorkersMark(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		late := map[string]func(d *desk, first *Take) bool{
 			"parks": func(d *desk, first *Take) bool {
 				_, mine, err := d.l.Park(d.Context(), first, nil)
@@ -237,7 +237,7 @@ func TestRedisIsAskedOnceASecondWhereItWritesBeforeItAnswers(t *testing.T) {
 
 // With everysec and an idle file the wait is a question or two.
 func TestAMarkIsWrittenAtOnceWhereTheDiskIsQuick(t *testing.T) {
-	d := newDesk(t, brokertest.Redis(t).Client)
+	d := newDesk(t, redistest.Redis(t).Client)
 	for i := range 20 {
 		if m := <-marking(d, d.acceptAndTake("b", "q", fmt.Sprint(i))); m.err != nil || !m.mine {
 			t.Fatalf("%+v", m)

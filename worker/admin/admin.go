@@ -16,8 +16,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/ending"
@@ -165,11 +165,11 @@ func (h *handler) health(w http.ResponseWriter, _ *http.Request) { says(w, http.
 func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
-	switch skew, err := broker.Skew(ctx, h.cfg.Redis); {
+	switch skew, err := redisinfo.Skew(ctx, h.cfg.Redis); {
 	case err != nil:
 		h.log.Warn("not ready: Redis does not answer", "error", err)
 		says(w, http.StatusServiceUnavailable, "not ready: Redis does not answer")
-	case skew.Abs() > broker.MaxSkew:
+	case skew.Abs() > redisinfo.MaxSkew:
 		says(w, http.StatusServiceUnavailable,
 			fmt.Sprintf("not ready: this machine's clock and that of Redis are %s apart; set both by NTP", skew.Abs().Round(time.Second)))
 	default:

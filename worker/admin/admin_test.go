@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -34,7 +34,7 @@ func configOn(t testing.TB, rdb redis.UniversalClient) Config {
 
 func mini(t *testing.T) (Config, *miniredis.Miniredis) {
 	t.Helper()
-	client, server := brokertest.Mini(t)
+	client, server := redistest.Mini(t)
 	return configOn(t, client), server
 }
 
@@ -184,7 +184,7 @@ func TestAPageOfAnotherSiteGetsNothing(t *testing.T) {
 }
 
 func TestThePageShowsBooksAndCircuits(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		cfg := configOn(t, rdb)
 		submit(t, cfg, "<b>bold</b>", "k")
 		err := cfg.Circuits.Open(t.Context(), circuit.Name{Upstream: "sim"}, 3600e9, "<i>because</i>", "me")
@@ -248,7 +248,7 @@ func TestTheDashboardShowsOurPayload(t *testing.T) {
 }
 
 func TestDeletingInTheDashboardIsACancelInTheBooks(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		cfg := configOn(t, rdb)
 		one, two := submit(t, cfg, "b", "1"), submit(t, cfg, "b", "2")
 		three := submit(t, cfg, "b", "3")
@@ -286,7 +286,7 @@ func TestACallIsCancelledFromEveryListOfTheDashboard(t *testing.T) {
 			"delete": {"DELETE", ""}, "archive": {"POST", ":archive"},
 		} {
 			t.Run(verb+" in "+list, func(t *testing.T) {
-				brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+				redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 					cfg := configOn(t, rdb)
 					r, other := submit(t, cfg, "b", "1"), submit(t, cfg, "b", "2")
 					if list != "pending" {
@@ -312,7 +312,7 @@ func TestACallIsCancelledFromEveryListOfTheDashboard(t *testing.T) {
 }
 
 func TestDeletingACallThatMayHaveBeenSentSaysThatNobodyKnowsItsOutcome(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		cfg := configOn(t, rdb)
 		for key, change := range map[string]func(id string) (int, string, http.Header){
 			"deleted": func(id string) (int, string, http.Header) {
@@ -377,7 +377,7 @@ func dead(t *testing.T, cfg Config, key string) tasks.Receipt {
 }
 
 func TestRunningADeadLetterOfTheArchiveRedrivesItAndDeletingItLeavesItInTheBooks(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		cfg := configOn(t, rdb)
 		one, two, three := dead(t, cfg, "1"), dead(t, cfg, "2"), dead(t, cfg, "3")
 		root := "/asynqmon/api/queues/sim/archived_tasks"

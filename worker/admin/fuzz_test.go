@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // FuzzRequest has anybody who reaches the address send anything.
@@ -22,7 +22,7 @@ func FuzzRequest(f *testing.F) {
 		f.Add("DELETE", path, "[::1]:8080", "Bearer x", `{"task_ids":[`)
 	}
 	f.Add("GET", "/", "evil.example", "Bearer \xff", "")
-	client, _ := brokertest.Mini(f)
+	client, _ := redistest.Mini(f)
 	cfg := configOn(f, client)
 	open, err := New(cfg)
 	if err != nil {

@@ -7,13 +7,13 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
 func TestThePageShowsWhatALimitHolds(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		cfg := configOn(t, rdb)
 		now, err := rdb.Time(t.Context()).Result()
 		if err != nil {
@@ -51,7 +51,7 @@ func TestThePageShowsWhatALimitHolds(t *testing.T) {
 }
 
 func TestThePageSaysWhatCallsWaitForWhileTheyDo(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		cfg := configOn(t, rdb)
 		cfg.Concurrency = map[string]int{"sim": 4}
 		says := func(want string) {

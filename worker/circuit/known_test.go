@@ -6,14 +6,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
 func TestOnAClusterTheCopiesOfTheOtherQueuesFollow(t *testing.T) {
 	t.Parallel()
-	client := brokertest.Cluster(t).Client
+	client := redistest.Cluster(t).Client
 	store := circuit.NewStore(client, "worker")
 	copies := func() (states []string) {
 		for _, lane := range []string{"api", "api:high", "api:low"} {

@@ -7,8 +7,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
@@ -80,7 +80,7 @@ func TestWhatACallMetIsReportedWhenRedisIsOutOfMemory(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			client := brokertest.Redis(t).Client
+			client := redistest.Redis(t).Client
 			d := &desk{Store: circuit.NewStore(client, "worker"), t: t, client: client}
 			if c.before != nil {
 				c.before(d)
@@ -104,7 +104,7 @@ func (d *desk) out(token string) {
 
 func TestAnOperatorsWordCountsWhenRedisIsOutOfMemory(t *testing.T) {
 	t.Parallel()
-	client := brokertest.Redis(t).Client
+	client := redistest.Redis(t).Client
 	d := &desk{Store: circuit.NewStore(client, "worker"), t: t, client: client}
 	fill(t, client)
 	wantFull(t, client, ledger.CircuitKey("api", ""))
@@ -124,7 +124,7 @@ func TestAnOperatorsWordCountsWhenRedisIsOutOfMemory(t *testing.T) {
 
 func TestAHoldReachesAllQueuesOfAClusterThatIsOutOfMemory(t *testing.T) {
 	t.Parallel()
-	c := brokertest.Cluster(t)
+	c := redistest.Cluster(t)
 	upstream := circuit.Name{Upstream: "patsnap"} // whose three queues live on three masters
 	for _, addr := range c.Addrs {
 		node := redis.NewClient(&redis.Options{Addr: addr})

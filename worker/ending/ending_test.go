@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func fold(upstream, method, path string) string { return upstream + " " + method + " " + path }
@@ -53,7 +53,7 @@ func cancel(t *testing.T, books *ledger.Ledger, r ledger.Record) (ledger.State, 
 func TestACallThatMayHaveBeenSentIsNeverCancelled(t *testing.T) {
 	for name, late := range map[string]bool{"the record says so": false, "it was marked since the record was read": true} {
 		t.Run(name, func(t *testing.T) {
-			brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				books, r := sent(t, rdb)
 				mark(t, rdb, r.ID, 3)
 				if !late {
@@ -87,7 +87,7 @@ func TestACallThatMayHaveBeenSentIsNeverCancelled(t *testing.T) {
 }
 
 func TestACallWhoseMarkWasClearedIsCancelled(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		books, r := sent(t, rdb)
 		r.Sent = 1 // and the attempt was recorded since
 		if state, _ := cancel(t, books, r); state != ledger.Cancelled {
@@ -97,7 +97,7 @@ func TestACallWhoseMarkWasClearedIsCancelled(t *testing.T) {
 }
 
 func TestACallThatIsBeingMadeOrHasEndedIsLeftAlone(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		books, r := sent(t, rdb)
 		mark(t, rdb, r.ID, 1)
 		rdb.ZAdd(context.Background(), "asynq:{sim}:lease", redis.Z{Score: 9e9, Member: r.ID})

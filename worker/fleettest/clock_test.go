@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -72,8 +72,8 @@ var wrongClocks = sync.OnceValues(func() (string, error) {
 
 func TestAWorkerWhoseClockIsTenMinutesOffTakesNoCallAndNoneFromAnother(t *testing.T) {
 	t.Parallel()
-	brokertest.Binary(t) // a test that is skipped builds nothing
-	program(t)           // makes the folder
+	redistest.Binary(t) // a test that is skipped builds nothing
+	program(t)          // makes the folder
 	wrong, err := wrongClocks()
 	if err != nil {
 		t.Fatal(err)

@@ -4,13 +4,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestAClusterThatLosesAMasterGoesOnWithItsReplica(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
-	c := brokertest.ClusterWithReplicas(t)
+	c := redistest.ClusterWithReplicas(t)
 	f := start(t, setup{size: s, client: c.Client, url: c.URL})
 	const batch = "b"
 	lines := f.makeBusy(batch, 100*time.Millisecond)

@@ -11,9 +11,9 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
@@ -39,7 +39,7 @@ func TestPoisonedWorker(t *testing.T) {
 	if url == "" {
 		t.Skip("it is the child of another test")
 	}
-	conn, err := broker.Open(t.Context(), url, broker.Options{})
+	conn, err := redisconn.Open(t.Context(), url, redisconn.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestPoisonedWorker(t *testing.T) {
 }
 
 // poisoned starts the process. It is killed at the end of the test.
-func poisoned(t *testing.T, server *brokertest.Server) (cmd *exec.Cmd, ended chan struct{}) {
+func poisoned(t *testing.T, server *redistest.Server) (cmd *exec.Cmd, ended chan struct{}) {
 	t.Helper()
 	cmd = exec.Command(os.Args[0], "-test.run=^TestPoisonedWorker$")
 	cmd.Env = append(os.Environ(), poisonedRedis+"="+server.URL, "GORACE=atexit_sleep_ms=0")
@@ -93,7 +93,7 @@ func poisoned(t *testing.T, server *brokertest.Server) (cmd *exec.Cmd, ended cha
 // asynq puts a task back as often as its worker dies, whatever its retries; and
 // alone it would kill one worker after another for ever.
 func TestAJobThatKillsItsWorkerEndsAsACrashLoop(t *testing.T) {
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	producer, err := tasks.NewProducer(server.Client, tasks.ProducerConfig{Rules: tasks.Rules{AllowJobs: true}})
 	if err != nil {
 		t.Fatal(err)

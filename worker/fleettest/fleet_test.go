@@ -15,15 +15,15 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
 const (
 	// upstream is the one API of every fleet. The slots of its three queues are
-	// far apart; see [brokertest.ClusterServer].
+	// far apart; see [redistest.ClusterServer].
 	upstream = "patsnap"
 	// workerHeader tells in the API's log which process made a call.
 	workerHeader = "X-Worker"
@@ -76,7 +76,7 @@ func start(t *testing.T, s setup) *fleet {
 		s.size = fleetSize(t)
 	}
 	if s.client == nil {
-		server := brokertest.Redis(t)
+		server := redistest.Redis(t)
 		s.client, s.url = server.Client, server.URL
 	}
 	program(t) // before anything that is timed

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -61,7 +61,7 @@ func TestNothingIsLostOrSentTwiceByMistakeWhateverIsKilled(t *testing.T) {
 		workers, redises = 20, 3
 	}
 	list := blows(seed(t), workers, redises, s.processes, s.calls)
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	f := start(t, setup{
 		size: s, client: server.Client, url: server.URL,
 		settings: "timeout: 2s",
@@ -163,7 +163,7 @@ func (f *fleet) wantNothingLostOrTwice(batch string, n, unlucky int) {
 func TestARedisThatIsKilledComesBackWithAllThatItAcknowledged(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	f := start(t, setup{size: s, client: server.Client, url: server.URL})
 	const batch, away = "b", 5 * time.Second
 	lines := f.makeBusy(batch, 100*time.Millisecond)

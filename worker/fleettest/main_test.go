@@ -27,7 +27,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // built is where the program lies, once a test has asked for it.
@@ -40,7 +40,7 @@ var built struct {
 
 func TestMain(m *testing.M) {
 	if os.Getenv("CALLQ_FLEET") == "" {
-		brokertest.Parallel(2)
+		redistest.Parallel(2)
 	}
 	m.Run()
 	if built.dir != "" {

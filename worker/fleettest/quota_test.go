@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
@@ -20,7 +20,7 @@ func TestAUsedUpQuotaStopsTheFleetUntilOneProbeFindsItRenewed(t *testing.T) {
 
 func TestAUsedUpQuotaStopsAllQueuesOnAllMastersOfACluster(t *testing.T) {
 	unlessMeasured(t)
-	c := brokertest.Cluster(t)
+	c := redistest.Cluster(t)
 	f := start(t, setup{client: c.Client, url: c.URL})
 	quotaRunsOutTwice(t, f, tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow)
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // A process that stands still keeps its connections and answers nothing: what is
@@ -20,7 +20,7 @@ func TestARedisThatStandsStillLosesNothingAndDoublesNothing(t *testing.T) {
 	if s.full {
 		still = 35 * time.Second // longer than asynq's leases
 	}
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	f := start(t, setup{size: s, client: server.Client, url: server.URL})
 	const batch = "b"
 	lines := f.makeBusy(batch, 150*time.Millisecond)

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -39,7 +39,7 @@ func TestNoCallIsSentTwiceByARedisThatWasRestoredUnderItsWorkers(t *testing.T) {
 	if s.full {
 		ages, s.calls = 10, 5000
 	}
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	// A copy that is taken while Redis rewrites its file is none.
 	if err := server.Client.ConfigSet(t.Context(), "auto-aof-rewrite-percentage", "0").Err(); err != nil {
 		t.Fatal(err)

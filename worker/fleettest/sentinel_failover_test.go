@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // Replication is asynchronous. What a master acknowledged in its last moments can
@@ -13,7 +13,7 @@ import (
 func TestAFailOverOfTheSentinelsLosesNothingThatTheReplicaHas(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
-	server := brokertest.Sentinel(t)
+	server := redistest.Sentinel(t)
 	f := start(t, setup{size: s, client: server.Client, url: server.URL})
 	const batch = "b"
 	lines := f.makeBusy(batch, 100*time.Millisecond)

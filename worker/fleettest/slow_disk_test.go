@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -20,7 +20,7 @@ func TestNoCallIsSentTwiceByARedisThatIsKilledOnASlowDisk(t *testing.T) {
 	if s.full {
 		kills, s.calls = 12, 4000
 	}
-	server := brokertest.SlowDisk(t, 1200*time.Millisecond)
+	server := redistest.SlowDisk(t, 1200*time.Millisecond)
 	f := start(t, setup{size: s, client: server.Client, url: server.URL})
 	f.script("* * -> ok latency=150ms forever")
 	const batch = "b"

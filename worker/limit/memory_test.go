@@ -4,13 +4,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
 func TestASlotIsGivenBackAndABillSettledWhenRedisIsOutOfMemory(t *testing.T) {
 	t.Parallel()
-	client := brokertest.Redis(t).Client
+	client := redistest.Redis(t).Client
 	a := &account{t: t, store: limit.NewStore(client), client: client}
 	p := planOf(t, []string{"3/month"}, []string{"10 USD/month"}, "2")
 	var slots []limit.Slot

@@ -6,7 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
@@ -20,7 +20,7 @@ type account struct {
 func each(t *testing.T, test func(t *testing.T, a *account)) {
 	t.Helper()
 	t.Parallel()
-	brokertest.Each(t, func(t *testing.T, client *redis.Client) {
+	redistest.Each(t, func(t *testing.T, client *redis.Client) {
 		t.Parallel()
 		test(t, &account{t: t, store: limit.NewStore(client), client: client})
 	})

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -28,7 +29,7 @@ func Decide(f Facts) []Reason {
 		list = append(list, decide(u, f)...)
 	}
 	var here []Reason
-	if f.Skew.Abs() > broker.MaxSkew {
+	if f.Skew.Abs() > redisinfo.MaxSkew {
 		side := "ahead of"
 		if f.Skew < 0 {
 			side = "behind"
@@ -44,7 +45,7 @@ func Decide(f Facts) []Reason {
 // redisReason is why Redis keeps calls from being made, in the broker's words.
 func redisReason(err error) Reason {
 	r := Reason{Kind: Redis, Why: strings.TrimSpace(err.Error()), Ends: "it ends when Redis answers again"}
-	if told := (*broker.Error)(nil); errors.As(err, &told) {
+	if told := (*redisinfo.Error)(nil); errors.As(err, &told) {
 		r.Why, r.Todo = joinNotEmpty(" ", "Redis", at(told.Where))+": "+told.Problem, told.Advice
 	}
 	return r

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -43,12 +44,12 @@ func TestEveryReasonIsSaidWithItsCauseItsTimesAndWhatToDo(t *testing.T) {
 		want   string
 	}{
 		{Redis, func(f *Facts, _ *Upstream) {
-			f.Redis = broker.Explain(redisError("LOADING Redis is loading the dataset in memory"), "h:6379")
+			f.Redis = redisinfo.Explain(redisError("LOADING Redis is loading the dataset in memory"), "h:6379")
 		}, "calls wait: Redis at h:6379: it is still loading its data; it ends when Redis answers again; try again in a moment"},
-		{Redis, func(f *Facts, _ *Upstream) { f.Redis = broker.Facts{Replica: true}.Refusal("h:6379") },
+		{Redis, func(f *Facts, _ *Upstream) { f.Redis = redisinfo.Facts{Replica: true}.Refusal("h:6379") },
 			"calls wait: Redis at h:6379: this server is a replica and takes no changes; it ends when Redis answers again; name the master in the URL, or use redis-sentinel:// to follow it"},
 		{Redis, func(f *Facts, _ *Upstream) {
-			f.Redis = broker.Facts{EvictionPolicy: "noeviction", MaxMemory: 10, UsedMemory: 10}.Refusal("h:6379")
+			f.Redis = redisinfo.Facts{EvictionPolicy: "noeviction", MaxMemory: 10, UsedMemory: 10}.Refusal("h:6379")
 		}, "calls wait: Redis at h:6379: its memory is full; it ends when Redis answers again; raise maxmemory on the server, or export batches that ended and set ledger.bodies to drop"},
 		{Clock, func(f *Facts, _ *Upstream) { f.Skew = -20 * time.Second },
 			"calls wait: this machine's clock is 20s behind Redis's, and it takes no calls; it ends when they agree; set both by NTP, as with timedatectl set-ntp true"},

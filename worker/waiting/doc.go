@@ -4,7 +4,7 @@
 //
 //	facts, err := waiting.Read(ctx, rdb, waiting.Query{Upstreams: names})
 //	if err != nil {
-//		facts = waiting.Facts{Redis: broker.Explain(err, describe)}
+//		facts = waiting.Facts{Redis: redisinfo.Explain(err, describe)}
 //	}
 //	for _, r := range waiting.Decide(facts) {
 //		fmt.Println(r.Text(facts.Now))

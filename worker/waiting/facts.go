@@ -11,7 +11,7 @@ import (
 type Facts struct {
 	// Now is Redis's clock.
 	Now time.Time
-	// Redis is what keeps Redis from answering, as [broker.Explain] tells it; the
+	// Redis is what keeps Redis from answering, as [redisinfo.Explain] tells it; the
 	// other facts are not known then.
 	Redis error
 	// Skew is how far this machine's clock is ahead of Redis's, where this process

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -42,7 +43,7 @@ func Read(ctx context.Context, rdb redis.UniversalClient, q Query) (Facts, error
 	}
 	f := Facts{Now: now, Where: q.Where}
 	if q.Here {
-		f.Skew = broker.SkewOf(now, before, time.Now())
+		f.Skew = redisinfo.SkewOf(now, before, time.Now())
 	}
 	if f.Redis = refusal(ctx, rdb); f.Redis != nil {
 		return f, nil
@@ -127,20 +128,20 @@ func refusal(ctx context.Context, rdb redis.UniversalClient) error {
 	// Whatever makes Redis refuse writes, but for a full memory, it refuses to delete
 	// what is not there.
 	err := rdb.Del(ctx, nothing).Err()
-	if told := (*broker.Error)(nil); errors.As(broker.Explain(err, broker.Describe(rdb)), &told) {
+	if told := (*redisinfo.Error)(nil); errors.As(redisinfo.Explain(err, redisinfo.Describe(rdb)), &told) {
 		switch told.Kind {
-		case broker.KindDisk, broker.KindReplica:
+		case redisinfo.KindDisk, redisinfo.KindReplica:
 			return told
 		}
 	}
 	if ledger.Clustered(rdb) {
 		return nil // one node would answer for all
 	}
-	facts, err := broker.Inspect(ctx, rdb)
+	facts, err := redisinfo.Inspect(ctx, rdb)
 	if err != nil {
 		return nil // as a user who may not ask
 	}
-	return facts.Refusal(broker.Describe(rdb))
+	return facts.Refusal(redisinfo.Describe(rdb))
 }
 
 // openCalls counts the open calls of batches, by upstream.

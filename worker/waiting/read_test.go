@@ -12,8 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -97,7 +97,7 @@ func TestWhatHoldsCallsInRedisIsRead(t *testing.T) {
 		{NoWorker, func(t *testing.T, rdb redis.UniversalClient) { must(t, rdb, "DEL", "asynq:servers") }, "api: 3 calls wait: no worker is running, since "},
 		{NoWorker, func(t *testing.T, rdb redis.UniversalClient) {
 			must(t, rdb, "DEL", "asynq:servers")
-			brokertest.Heartbeat(t, rdb, "w", "other")
+			redistest.Heartbeat(t, rdb, "w", "other")
 		}, "api: 3 calls wait: workers are running, but none has the upstream api"},
 		{Hold, func(t *testing.T, rdb redis.UniversalClient) {
 			report(t, rdb, account, circuit.Cause{Reason: "quota", Class: "quota", Code: "67200001", Message: "too many calls"})
@@ -135,9 +135,9 @@ func TestWhatHoldsCallsInRedisIsRead(t *testing.T) {
 		}, "api~GET~/x: calls wait: held (permission: quota 67200004), since "},
 	} {
 		t.Run(string(tt.kind), func(t *testing.T) {
-			rdb, _ := brokertest.Mini(t)
+			rdb, _ := redistest.Mini(t)
 			send(t, rdb, "b", 3, nil)
-			brokertest.Heartbeat(t, rdb, "w", "api", "api:high", "api:low")
+			redistest.Heartbeat(t, rdb, "w", "api", "api:high", "api:low")
 			if r, text := why(t, rdb, mine()); text != "" {
 				t.Fatalf("before: %+v: %s", r, text)
 			}
@@ -151,9 +151,9 @@ func TestWhatHoldsCallsInRedisIsRead(t *testing.T) {
 }
 
 func TestAnUpstreamThatNoConfigurationNamesIsNamed(t *testing.T) {
-	rdb, _ := brokertest.Mini(t)
+	rdb, _ := redistest.Mini(t)
 	send(t, rdb, "b", 3, nil)
-	brokertest.Heartbeat(t, rdb, "w", "other")
+	redistest.Heartbeat(t, rdb, "w", "other")
 	q := Query{Configured: map[string]int{"other": 1}}
 	for _, q.Here = range []bool{false, true} {
 		if r, text := why(t, rdb, q); r.Kind != NoUpstream || !strings.HasPrefix(text, "api: 3 calls wait: no worker has the upstream api in its configuration, nor has this one, since ") {
@@ -163,11 +163,11 @@ func TestAnUpstreamThatNoConfigurationNamesIsNamed(t *testing.T) {
 }
 
 func TestOnlyWhatABatchWaitsForIsSaidOfIt(t *testing.T) {
-	rdb, _ := brokertest.Mini(t)
+	rdb, _ := redistest.Mini(t)
 	later := time.Now().Add(24 * time.Hour)
 	send(t, rdb, "late", 2, func(c *tasks.Call) { c.NotBefore = &later })
 	send(t, rdb, "b", 3, nil)
-	brokertest.Heartbeat(t, rdb, "w", "api")
+	redistest.Heartbeat(t, rdb, "w", "api")
 	if r, text := why(t, rdb, mine("b")); text != "" {
 		t.Errorf("of b it reads %q: %s", r.Kind, text)
 	}
@@ -180,7 +180,7 @@ func TestOnlyWhatABatchWaitsForIsSaidOfIt(t *testing.T) {
 }
 
 func TestAWrongClockIsAReasonWhereCallsAreMade(t *testing.T) {
-	rdb, m := brokertest.Mini(t)
+	rdb, m := redistest.Mini(t)
 	send(t, rdb, "b", 3, nil)
 	m.SetTime(time.Now().Add(time.Minute))
 	q := mine()
@@ -192,7 +192,7 @@ func TestAWrongClockIsAReasonWhereCallsAreMade(t *testing.T) {
 
 func TestARedisThatRefusesToStoreIsAReason(t *testing.T) {
 	t.Parallel()
-	server := brokertest.Redis(t)
+	server := redistest.Redis(t)
 	rdb := server.Client
 	send(t, rdb, "b", 3, nil)
 	must(t, rdb, "CONFIG", "SET", "maxmemory", "1")
@@ -219,7 +219,7 @@ func TestARedisThatRefusesToStoreIsAReason(t *testing.T) {
 	if err == nil {
 		t.Fatal("a server that was killed answers")
 	}
-	if list := Decide(Facts{Now: time.Now(), Redis: broker.Explain(err, "h:1")}); len(list) != 1 || list[0].Kind != Redis {
+	if list := Decide(Facts{Now: time.Now(), Redis: redisinfo.Explain(err, "h:1")}); len(list) != 1 || list[0].Kind != Redis {
 		t.Errorf("decided %+v", list)
 	}
 }

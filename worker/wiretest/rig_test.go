@@ -29,8 +29,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
@@ -44,7 +44,7 @@ const (
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{}) // what it has to say of a wire that fails is no news here
-	brokertest.Parallel(3)
+	redistest.Parallel(3)
 	m.Run()
 }
 
@@ -56,7 +56,7 @@ func (quiet) Printf(context.Context, string, ...any) {}
 // wire which is not. It ends with its test.
 type rig struct {
 	t     *testing.T
-	redis *brokertest.Node
+	redis *redistest.Node
 	sim   *simapi.Server
 	url   string
 	books *ledger.Ledger
@@ -92,7 +92,7 @@ func newRig(t *testing.T, script string) *rig {
 	web := httptest.NewServer(sim)
 	t.Cleanup(web.Close)
 	t.Cleanup(func() { _ = sim.Close() })
-	node := brokertest.TCP(t)
+	node := redistest.TCP(t)
 	r := &rig{t: t, redis: node, sim: sim, url: web.URL, books: ledger.New(node.Client), stop: func() {}}
 	return r
 }

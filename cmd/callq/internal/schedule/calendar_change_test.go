@@ -5,7 +5,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 // on is a worker that has the schedule with another cron expression.
@@ -17,7 +17,7 @@ func (f *fleet) on(cron string) *keeper {
 }
 
 func TestAnotherCalendarBeginsAfresh(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
 		f.settle(f.on("0 * * * *"))
 		f.set("05:10:00")
@@ -31,7 +31,7 @@ func TestAnotherCalendarBeginsAfresh(t *testing.T) {
 }
 
 func TestDuringARollOutBothCalendarsAreServedAndNoTickTwice(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
 		before, after := f.on("0 * * * *"), f.on("*/30 * * * *")
 		f.set("01:50:00")
@@ -47,7 +47,7 @@ func TestDuringARollOutBothCalendarsAreServedAndNoTickTwice(t *testing.T) {
 }
 
 func TestATickOfAnotherCalendarThatWasSentLateIsNotMissed(t *testing.T) {
-	f := newFleet(t, brokertest.Redis(t).Client)
+	f := newFleet(t, redistest.Redis(t).Client)
 	before, after := f.on("0 * * * *"), f.on("*/30 * * * *")
 	f.settle(before, after)
 	f.set("02:00:00")
@@ -59,7 +59,7 @@ func TestATickOfAnotherCalendarThatWasSentLateIsNotMissed(t *testing.T) {
 }
 
 func TestASharedTickThatTheOtherCalendarSentIsNotMissedOnceOthersFollow(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
 		before, after := f.on("*/10 * * * *"), f.on("*/5 * * * *")
 		f.set("01:59:00")
@@ -76,7 +76,7 @@ func TestASharedTickThatTheOtherCalendarSentIsNotMissedOnceOthersFollow(t *testi
 }
 
 func TestAFormerCalendarIsForgotten(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
 		f.settle(f.on("0 * * * *"))
 		for _, clock := range []string{"01:35:00", "01:41:00", "01:42:00"} {
@@ -91,7 +91,7 @@ func TestAFormerCalendarIsForgotten(t *testing.T) {
 }
 
 func TestABatchBegunUnderTheFormerCalendarIsCompleted(t *testing.T) {
-	f := newFleet(t, brokertest.Redis(t).Client)
+	f := newFleet(t, redistest.Redis(t).Client)
 	f.settle(f.on("0 * * * *"))
 	if err := f.rdb.HSet(t.Context(), stateKey("nightly"), fieldSending, timeText(at("01:00:00"))).Err(); err != nil {
 		t.Fatal(err)

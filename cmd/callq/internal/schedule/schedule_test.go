@@ -11,12 +11,12 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/broker/brokertest"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
 func TestAScheduleBeginsWhenItIsFirstSeen(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
 		w := f.worker(nil)
 		f.settle(w)
@@ -34,7 +34,7 @@ func TestAScheduleBeginsWhenItIsFirstSeen(t *testing.T) {
 }
 
 func TestWorkersThatTryAtOnceSendOneBatch(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
 		f.write(calls(700)) // more than one chunk
 		var workers []*keeper
@@ -62,7 +62,7 @@ func (f *fleet) some(batch string) bool {
 }
 
 func TestABatchOfALostWorkerIsCompletedByAnother(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
 		f.write(calls(600))
 		const batch = "nightly-20260504T020000Z"
@@ -93,7 +93,7 @@ func TestABatchOfALostWorkerIsCompletedByAnother(t *testing.T) {
 }
 
 func TestAWorkerThatStopsGivesItsTickBackAtOnce(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
 		f.write(calls(600))
 		const batch = "nightly-20260504T020000Z"
@@ -116,7 +116,7 @@ func TestAWorkerThatStopsGivesItsTickBackAtOnce(t *testing.T) {
 }
 
 func TestAWorkerWhoseLockIsAnothersStops(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
 		k := f.worker(nil)
 		k.lease = 30 * time.Millisecond
@@ -147,7 +147,7 @@ func TestAWorkerWhoseLockIsAnothersStops(t *testing.T) {
 }
 
 func TestMissedTicksAreReportedOnceAndNotSent(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
 		f.settle(f.worker(nil))
 		f.set("04:30:00") // nobody was there at two, three and four
@@ -179,7 +179,7 @@ func TestMissedTicksAreReportedOnceAndNotSent(t *testing.T) {
 
 func TestTheLatestTickIsSentUpToAMinuteLate(t *testing.T) {
 	for late, want := range map[string]string{"04:01:00": "nightly-20260504T040000Z=3", "04:01:01": ""} {
-		brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 			f := newFleet(t, rdb)
 			f.settle(f.worker(nil))
 			f.set(late)
@@ -194,7 +194,7 @@ func TestTheLatestTickIsSentUpToAMinuteLate(t *testing.T) {
 }
 
 func TestRefusedLinesAreLoggedAndCounted(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
 		f.write("{\"path\":\"/1\"}\n\nnot json\n{\"path\":\"/2\",\"upstream\":\"other\"}\n{\"path\":\"/3\"}\n" + strings.Repeat("{}\n", 30))
 		w := f.worker(nil)
@@ -213,7 +213,7 @@ func TestRefusedLinesAreLoggedAndCounted(t *testing.T) {
 }
 
 func TestAFileThatNobodyCanReadIsRecorded(t *testing.T) {
-	brokertest.Each(t, func(t *testing.T, rdb *redis.Client) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
 		w, other := f.worker(nil), f.worker(nil)
 		f.settle(w, other)
@@ -242,7 +242,7 @@ func TestAFileThatNobodyCanReadIsRecorded(t *testing.T) {
 }
 
 func TestAWorkerWithoutTheFileLeavesTheTickToOneThatHasIt(t *testing.T) {
-	f := newFleet(t, brokertest.Redis(t).Client)
+	f := newFleet(t, redistest.Redis(t).Client)
 	with := f.worker(nil)
 	has := f.schedule.File
 	f.schedule.File = t.TempDir() // a folder
@@ -259,7 +259,7 @@ func TestAWorkerWithoutTheFileLeavesTheTickToOneThatHasIt(t *testing.T) {
 }
 
 func TestAnEmptyFileIsNoSilentBatch(t *testing.T) {
-	f := newFleet(t, brokertest.Redis(t).Client)
+	f := newFleet(t, redistest.Redis(t).Client)
 	w := f.worker(nil)
 	f.settle(w)
 	f.write("\n")
@@ -271,7 +271,7 @@ func TestAnEmptyFileIsNoSilentBatch(t *testing.T) {
 
 func TestARunningFleetSendsAtItsTicks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := brokertest.Mini(t)
+		rdb, _ := redistest.Mini(t)
 		f := newFleet(t, rdb)
 		f.schedule.Calendar = f.calendar("*/10 * * * *")
 		ctx, cancel := context.WithCancel(t.Context())
@@ -297,7 +297,7 @@ func TestARunningFleetSendsAtItsTicks(t *testing.T) {
 
 func TestARedisOutOfReachIsReportedOnceAndSurvived(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := brokertest.Mini(t)
+		rdb, _ := redistest.Mini(t)
 		f := newFleet(t, rdb)
 		wire := &cut{}
 		rdb.AddHook(wire)
