@@ -3,11 +3,16 @@ package worker
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // maxStarts is from which start without a decision on, the start itself counted, a
 // call is made alone: it may be what kills its workers, or only have been there.
 const maxStarts = 5
+
+// noteTimeout bounds the note that a call is made alone. It is far shorter than the
+// time for which the others wait.
+const noteTimeout = 5 * time.Second
 
 // mostAlone is after how many workers that died while they made only this call it is
 // held to kill them. One that does no harm twice gets one chance more.
@@ -42,7 +47,10 @@ func (w *Worker) makeAlone(ctx context.Context, p *passage) (leave func(), v ver
 	if !alone {
 		return leave, verb{}, true
 	}
-	mine, err := w.ledger.MarkAlone(ctx, t)
+	// Others begin when the longest time is over: a note that is made later is wrong.
+	noting, cancel := context.WithTimeout(ctx, noteTimeout)
+	mine, err := w.ledger.MarkAlone(noting, t)
+	cancel()
 	switch {
 	case err != nil:
 		w.trouble(err)
