@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // TaskKind is the asynq task type of a call. A job's is its kind after "job:".
@@ -144,8 +145,7 @@ func Queues(upstream string) []string {
 
 // UpstreamOf is the upstream that a queue belongs to.
 func UpstreamOf(queue string) string {
-	upstream, _, _ := strings.Cut(queue, ":")
-	return upstream
+	return redislua.UpstreamOf(queue)
 }
 
 // entry makes a checked call ready for the ledger. hash is its [ContentHash], or empty where that is not known yet.

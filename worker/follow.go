@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // refreshEvery is how often the circuits' records are read, whether they were
@@ -21,7 +21,7 @@ const refreshEvery = time.Second
 // back, and a credential that was changed is tried.
 func (w *Worker) follow(ctx context.Context) {
 	upstreams := slices.Sorted(maps.Keys(w.accounts))
-	changes := w.cfg.Redis.Subscribe(ctx, ledger.Channel)
+	changes := w.cfg.Redis.Subscribe(ctx, redislua.Channel)
 	defer func() { _ = changes.Close() }() // it ends with its connection, whatever that says
 	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()

@@ -21,6 +21,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
@@ -316,7 +317,7 @@ func TestAnyWordOnTheChannelDisturbsNoWorker(t *testing.T) {
 		for _, word := range []string{
 			"", "{", "}", "{}", "sim", "asynq:{sim:nobody}:pending", "asynq:{sim:}:pending", "asynq:{:}:pending", "asynq:{nobody}:pending", "\x00\xff{sim\xff}", strings.Repeat("{", 1<<16),
 		} {
-			if n, err := env.Redis().Publish(t.Context(), ledger.Channel, word).Result(); err != nil || n == 0 {
+			if n, err := env.Redis().Publish(t.Context(), redislua.Channel, word).Result(); err != nil || n == 0 {
 				t.Fatalf("%d workers heard %.20q, %v", n, word, err)
 			}
 		}

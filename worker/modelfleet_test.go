@@ -18,6 +18,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -223,7 +224,7 @@ func (s *step) String() string {
 func (f *fleet) record(id string) string { return "callq:{" + f.calls[id].queue + "}:c:" + id }
 
 func (f *fleet) key(name string) string {
-	return ledger.CircuitKey(modelUpstream, strings.Replace(f.names[name].Endpoint, " ", "~", 1))
+	return redislua.CircuitKey(modelUpstream, strings.Replace(f.names[name].Endpoint, " ", "~", 1))
 }
 
 func (f *fleet) hget(key, field string) string { return f.mini.HGet(key, field) }

@@ -20,6 +20,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/limit"
 	"github.com/seed-2903acc3/callq/worker/spool"
@@ -140,7 +141,7 @@ func New(cfg Config) (*Worker, error) {
 		stopped:  make(chan struct{}),
 		fatal:    make(chan error, 1),
 
-		clustered: ledger.Clustered(cfg.Redis),
+		clustered: redislua.Clustered(cfg.Redis),
 	}
 	var err error
 	if w.producer, err = tasks.NewProducer(cfg.Redis, tasks.ProducerConfig{}); err != nil {

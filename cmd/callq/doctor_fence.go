@@ -14,6 +14,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker"
 )
 
@@ -91,7 +92,7 @@ func (d *desk) runID(ctx context.Context) (string, error) {
 	return facts.RunID, err
 }
 
-func (d *desk) clustered() bool { return ledger.Clustered(d.conn.Client) }
+func (d *desk) clustered() bool { return redislua.Clustered(d.conn.Client) }
 
 // acceptRestore lists the calls that may have been sent, asks, and lets them be sent.
 func (d *doctor) acceptRestore(ctx context.Context, queues []string, fences []ledger.FenceState) ([]diagnosis, error) {

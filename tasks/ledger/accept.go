@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // Ledger reads and writes the books. It is safe for concurrent use.
@@ -22,7 +24,7 @@ type Ledger struct {
 
 // New makes a Ledger on the given Redis.
 func New(rdb redis.UniversalClient) *Ledger {
-	return &Ledger{rdb: rdb, clustered: Clustered(rdb), marks: newMarks(), last: &lastEndings{}}
+	return &Ledger{rdb: rdb, clustered: redislua.Clustered(rdb), marks: newMarks(), last: &lastEndings{}}
 }
 
 // Entry is a call about to be accepted.
@@ -81,11 +83,11 @@ func (l *Ledger) Claim(ctx context.Context, batch string, entries []Entry) ([]Cl
 		return nil, fmt.Errorf("claim keys of batch %q: %w", batch, err)
 	}
 	for ; len(earlier) > 0; earlier = earlier[2:] {
-		i := Number(earlier[0]) - 1
+		i := redislua.Number(earlier[0]) - 1
 		claimed[i] = ""
 		// The same content sent again with another priority stays in the queue
 		// that it was first sent to: one key is one call.
-		if hash, queue, _ := strings.Cut(str(earlier[1]), " "); hash == entries[i].Hash {
+		if hash, queue, _ := strings.Cut(redislua.Text(earlier[1]), " "); hash == entries[i].Hash {
 			claimed[i] = Claimed(queue)
 		}
 	}
@@ -134,7 +136,7 @@ func (l *Ledger) register(ctx context.Context, batch string, entries []Entry) er
 		pipe.SAdd(ctx, asynqAll, queue)
 		pipe.HSet(ctx, metaKey(batch), "q:"+queue, 1)
 		if entries[i].API != "" {
-			pipe.HSetNX(ctx, metaKey(batch), "api:"+upstreamOf(queue), entries[i].API)
+			pipe.HSetNX(ctx, metaKey(batch), "api:"+redislua.UpstreamOf(queue), entries[i].API)
 		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 func TestAKeyStandsForOneContent(t *testing.T) {
@@ -168,7 +169,7 @@ func TestAQueueIsListedAgainAfterEverythingWasDeleted(t *testing.T) {
 func TestWhoeverFillsAnEmptyQueueTellsTheIdleWorkers(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
-		news := rdb.Subscribe(t.Context(), Channel)
+		news := rdb.Subscribe(t.Context(), redislua.Channel)
 		defer news.Close()
 		if _, err := news.Receive(t.Context()); err != nil { // it is subscribed
 			t.Fatal(err)
@@ -177,7 +178,7 @@ func TestWhoeverFillsAnEmptyQueueTellsTheIdleWorkers(t *testing.T) {
 			t.Helper()
 			act()
 			// What is said here comes after what the act says, if anything.
-			d.must(rdb.Publish(t.Context(), Channel, "no more").Err())
+			d.must(rdb.Publish(t.Context(), redislua.Channel, "no more").Err())
 			for n := 0; ; n++ {
 				m, err := news.ReceiveMessage(t.Context())
 				d.must(err)

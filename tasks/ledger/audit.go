@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // Finding is something in the books that does not add up.
@@ -186,7 +188,7 @@ func (a *audit) flushDeadOf(ctx context.Context, queue string, dead []Record) er
 		return err
 	}
 	for i, r := range dead {
-		if v := records[i].Val(); len(v) == 2 && str(v[0]) == string(Dead) && str(v[1]) == "" && scores[i].Err() != nil {
+		if v := records[i].Val(); len(v) == 2 && redislua.Text(v[0]) == string(Dead) && redislua.Text(v[1]) == "" && scores[i].Err() != nil {
 			a.unlisted.add(r.Key)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // ErrNoBatch reports a batch that the ledger has never heard of.
@@ -108,7 +110,7 @@ func (l *Ledger) Batch(ctx context.Context, name string) (Batch, error) {
 	if len(meta) == 0 {
 		return Batch{}, fmt.Errorf("%w: %q", ErrNoBatch, name)
 	}
-	b := Batch{Name: name, Created: Milli(meta["created"]), APIs: map[string]string{}}
+	b := Batch{Name: name, Created: redislua.Milli(meta["created"]), APIs: map[string]string{}}
 	for field, value := range meta {
 		if upstream, ok := strings.CutPrefix(field, "api:"); ok {
 			b.APIs[upstream] = value
@@ -139,7 +141,7 @@ func (l *Ledger) SetAPIs(ctx context.Context, batch string, urls map[string]stri
 }
 
 // addCounts adds the books of a batch in one queue. A count that cannot be read is
-// 0, as lua/books.lua has it: one batch that somebody forged must not hide the others.
+// 0, as lua/number.lua has it: one batch that somebody forged must not hide the others.
 func (l *Ledger) addCounts(ctx context.Context, b *Batch, queue string) error {
 	h, err := l.rdb.HGetAll(ctx, keysOf(queue).counts(b.Name)).Result()
 	switch {
@@ -150,8 +152,8 @@ func (l *Ledger) addCounts(ctx context.Context, b *Batch, queue string) error {
 		return fmt.Errorf("read the books of batch %q in queue %q: %w", b.Name, queue, err)
 	}
 	read := func(field string) int64 {
-		n := atoi64(h[field])
-		if text, there := h[field]; there && !Whole(text, -mostCounted, mostCounted) {
+		n := redislua.Integer(h[field])
+		if text, there := h[field]; there && !redislua.Whole(text, -mostCounted, mostCounted) {
 			b.unread, n = append(b.unread, queue+" "+field), 0
 		}
 		return n

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // Beats are the workers of an account, or on a Cluster of a queue, by their names (see
@@ -29,7 +31,7 @@ func (l *Ledger) homes(queues []string) []string {
 	var homes []string
 	seen := map[string]bool{}
 	for _, queue := range queues {
-		if home := upstreamOf(queue); !seen[home] {
+		if home := redislua.UpstreamOf(queue); !seen[home] {
 			seen[home] = true
 			homes = append(homes, home)
 		}
@@ -58,7 +60,7 @@ func (l *Ledger) Beat(ctx context.Context, worker string, queues ...string) (map
 			return nil, fmt.Errorf("note that this worker lives: %w", err)
 		}
 		for i, home := range some {
-			beats[home] = Hash(reply[i])
+			beats[home] = redislua.Hash(reply[i])
 		}
 	}
 	return beats, nil
@@ -100,8 +102,3 @@ func (l *Ledger) Leave(ctx context.Context, worker string, queues ...string) err
 	}
 	return nil
 }
-
-var (
-	scriptBeat = load("beat")
-	scriptBury = load("bury")
-)

@@ -200,7 +200,7 @@ func (l *Ledger) redrive(ctx context.Context, r Record, msg string, deadline tim
 // cannot be redriven, back into asynq's archive.
 func (l *Ledger) Rearchive(ctx context.Context, r Record) error {
 	k := keysOf(r.Queue)
-	err := scriptArchive.Run(ctx, l.rdb, []string{k.pending(), k.archived(), k.task(r.ID), k.record(r.ID)}, r.ID, r.Generation).Err()
+	err := scriptRearchive.Run(ctx, l.rdb, []string{k.pending(), k.archived(), k.task(r.ID), k.record(r.ID)}, r.ID, r.Generation).Err()
 	if err != nil {
 		return fmt.Errorf("put call %s back into the archive: %w", r.ID, err)
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // A call that has a deadline stands in an index of its queue while it is open, so that
@@ -98,15 +100,15 @@ func (l *Ledger) pastDeadline(ctx context.Context, queues []string, late *Late) 
 	if err != nil {
 		return err
 	}
-	late.Now = time.UnixMilli(Number(reply[0])).UTC()
-	late.More = late.More || Number(reply[1]) == 1
+	late.Now = time.UnixMilli(redislua.Number(reply[0])).UTC()
+	late.More = late.More || redislua.Number(reply[1]) == 1
 	for _, one := range reply[2:] {
 		call := one.([]any)
-		h := Hash(call[2])
+		h := redislua.Hash(call[2])
 		if h["batch"] == "" || forged(h) != "" {
 			continue // it ends when it is dequeued, see [Ledger.Straighten]
 		}
-		late.Calls = append(late.Calls, recordFromHash(queues[Number(call[0])-1], str(call[1]), h))
+		late.Calls = append(late.Calls, recordFromHash(queues[redislua.Number(call[0])-1], redislua.Text(call[1]), h))
 	}
 	return nil
 }
@@ -128,5 +130,3 @@ func (l *Ledger) indexDeadlines(ctx context.Context, queue string, calls []Resto
 	}
 	return nil
 }
-
-var scriptDeadlines = load("books", "deadlines")

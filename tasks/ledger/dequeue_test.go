@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 func TestADequeueHandsOverTheRecordAndLeasesTheTask(t *testing.T) {
@@ -137,7 +138,7 @@ func TestALostProbeDelaysTheNextByOneTurn(t *testing.T) {
 		if got := d.dequeue("q"); got.Take != nil || got.Held <= 0 {
 			t.Fatalf("got %+v", got)
 		}
-		d.must(rdb.HSet(t.Context(), CircuitKey("q", ""), "turn", time.Now().Add(-time.Millisecond).UnixMilli()).Err())
+		d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "turn", time.Now().Add(-time.Millisecond).UnixMilli()).Err())
 		if take := d.take("q"); !take.Circuit.AfterHold {
 			t.Fatal("the next call does not know that it comes after a hold")
 		}

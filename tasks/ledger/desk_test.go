@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // desk is a ledger in a test's hands, together with what asynq would do beside it.
@@ -222,6 +224,6 @@ func (d *desk) wantPlaces(queue, id string, want ...string) {
 // hold writes a circuit's record as an open one that holds until the given time.
 func (d *desk) hold(queue string, until time.Time) {
 	d.Helper()
-	d.must(d.rdb.HSet(d.Context(), CircuitKey(queue, ""), "state", "open", "epoch", 7, "streak", 2, "endpoints", 1,
+	d.must(d.rdb.HSet(d.Context(), redislua.CircuitKey(queue, ""), "state", "open", "epoch", 7, "streak", 2, "endpoints", 1,
 		"until", until.UnixMilli(), "since", until.Add(-time.Minute).UnixMilli(), "held", 1000).Err())
 }

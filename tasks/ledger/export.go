@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // Horizon is how far the endings of a batch, or the dead letters, reached at one moment. Who reads the
@@ -76,11 +78,11 @@ func (l *Ledger) FreeBodies(ctx context.Context, batch string, h Horizon, states
 			if err != nil {
 				return total, fmt.Errorf("free the bodies of batch %q: %w", batch, err)
 			}
-			total += int(Number(reply[2]))
-			if Number(reply[0]) < page {
+			total += int(redislua.Number(reply[2]))
+			if redislua.Number(reply[0]) < page {
 				break
 			}
-			score, err := strconv.ParseFloat(str(reply[1]), 64)
+			score, err := strconv.ParseFloat(redislua.Text(reply[1]), 64)
 			if err != nil {
 				return total, fmt.Errorf("read the position in batch %q: %w", batch, err)
 			}
@@ -121,7 +123,7 @@ func (l *Ledger) Bodies(ctx context.Context) (total int64, err error) {
 		return 0, fmt.Errorf("read how many bytes the results take: %w", err)
 	}
 	for _, n := range counts {
-		total += max(atoi64(n.Val()), 0)
+		total += max(redislua.Integer(n.Val()), 0)
 	}
 	return total, nil
 }
@@ -149,7 +151,7 @@ func (l *Ledger) FullSince(ctx context.Context) (time.Time, error) {
 	if err != nil && !errors.Is(err, redis.Nil) && !oddType(err) {
 		return time.Time{}, fmt.Errorf("read since when the results take too much memory: %w", err)
 	}
-	return Milli(since), nil
+	return redislua.Milli(since), nil
 }
 
 // Failures yields the batch's dead and dropped calls, queue by queue in the order

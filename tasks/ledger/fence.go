@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // A Redis that was restored from a copy, or a replica that took over, may have
@@ -108,14 +110,14 @@ func (l *Ledger) askFences(ctx context.Context, gather time.Duration, who string
 	for i, one := range reply {
 		f := one.([]any)
 		list[i] = FenceState{
-			Queue: queues[i], Life: str(f[0]), Made: Number(f[1]), Base: Number(f[2]), Top: Number(f[3]), Given: Number(f[4]),
-			Since: Milli(str(f[5])),
+			Queue: queues[i], Life: redislua.Text(f[0]), Made: redislua.Number(f[1]), Base: redislua.Number(f[2]), Top: redislua.Number(f[3]), Given: redislua.Number(f[4]),
+			Since: redislua.Milli(redislua.Text(f[5])),
 		}
-		switch wait := Number(f[7]); {
+		switch wait := redislua.Number(f[7]); {
 		case wait > 0:
-			list[i].Wait, list[i].Shut = time.Duration(wait)*time.Millisecond, Milli(str(f[6]))
+			list[i].Wait, list[i].Shut = time.Duration(wait)*time.Millisecond, redislua.Milli(redislua.Text(f[6]))
 		case wait < 0:
-			list[i].Closed, list[i].Shut = true, Milli(str(f[6]))
+			list[i].Closed, list[i].Shut = true, redislua.Milli(redislua.Text(f[6]))
 		}
 	}
 	return list, nil
@@ -277,18 +279,18 @@ func (l *Ledger) Fences(ctx context.Context, queues ...string) ([]FenceState, er
 // fenceFrom reads a fence. now is Redis's clock.
 func fenceFrom(queue string, h map[string]string, now time.Time, gather time.Duration) FenceState {
 	s := FenceState{
-		Queue: queue, Life: h["life"], Run: h["run"], Made: atoi64(h["n"]), Base: atoi64(h["base"]), Top: atoi64(h["top"]),
-		Since: Milli(h["since"]),
+		Queue: queue, Life: h["life"], Run: h["run"], Made: redislua.Integer(h["n"]), Base: redislua.Integer(h["base"]), Top: redislua.Integer(h["top"]),
+		Since: redislua.Milli(h["since"]),
 	}
 	if h["open"] == "1" || s.Life == "" {
 		return s
 	}
 	for field, count := range h {
 		if len(field) > 2 && field[:2] == "g:" {
-			s.Given += atoi64(count)
+			s.Given += redislua.Integer(count)
 		}
 	}
-	s.Shut = Milli(h["shut"])
+	s.Shut = redislua.Milli(h["shut"])
 	if s.Wait = gather - now.Sub(s.Since); s.Wait <= 0 || s.Wait > gather {
 		s.Wait, s.Closed = 0, s.Missing() > 0
 	}
@@ -327,10 +329,10 @@ func (l *Ledger) GivenBack(ctx context.Context, t *Take) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("read whether call %s was sent: %w", t.ID, err)
 	}
-	if State(str(r[0])) != Open || count(str(r[1])) != t.Generation || atoi64(str(r[2])) != t.Token || str(r[3]) != "1" {
+	if State(redislua.Text(r[0])) != Open || count(redislua.Text(r[1])) != t.Generation || redislua.Integer(redislua.Text(r[2])) != t.Token || redislua.Text(r[3]) != "1" {
 		return false, nil
 	}
-	t.Sent, t.Mark = count(str(r[4])), str(r[5])
+	t.Sent, t.Mark = count(redislua.Text(r[4])), redislua.Text(r[5])
 	return t.Sent > 0, nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // Whoever can write to Redis can write anything into a record. What is only read
@@ -29,8 +31,8 @@ var numbers = []struct {
 	{"starts", 0, maxCount},
 	{"settled", 0, maxCount},
 	{"sent", 0, maxCount},
-	{"first", 0, maxMilli},
-	{"parked_at", 0, maxMilli},
+	{"first", 0, redislua.MaxMilli},
+	{"parked_at", 0, redislua.MaxMilli},
 	{"held_base", 0, maxHeld.Milliseconds()},
 	{"held_own", 0, maxHeld.Milliseconds()},
 }
@@ -43,7 +45,7 @@ func forged(h map[string]string) string {
 		if !there && n.field != "gen" {
 			continue
 		}
-		if !Whole(text, n.least, n.most) {
+		if !redislua.Whole(text, n.least, n.most) {
 			return n.field
 		}
 	}
@@ -143,7 +145,7 @@ func (l *Ledger) clear(ctx context.Context, k keys, id string) (found bool, err 
 		found = true
 	}
 	starts, err := l.rdb.HGet(ctx, k.record(id), "starts").Result()
-	if errors.Is(err, redis.Nil) || err == nil && Whole(starts, math.MinInt64, math.MaxInt64-1) {
+	if errors.Is(err, redis.Nil) || err == nil && redislua.Whole(starts, math.MinInt64, math.MaxInt64-1) {
 		return found, nil
 	}
 	if err == nil {

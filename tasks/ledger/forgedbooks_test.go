@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // forgery is what somebody else wrote to Redis, and what an audit says of it.
@@ -233,7 +234,7 @@ func TestACircuitWhoseNumbersAreNoneCutsNoAnswerShort(t *testing.T) {
 		d := newDesk(t, rdb)
 		for _, field := range []string{"epoch", "streak", "endpoints", "held", "since"} {
 			for _, state := range []string{"open", "closed"} {
-				key := CircuitKey("q", "")
+				key := redislua.CircuitKey("q", "")
 				d.must(rdb.Del(t.Context(), key).Err())
 				d.must(rdb.HSet(t.Context(), key, "state", state, "until", 1, field, "x").Err())
 				if take := d.acceptAndTake("b", "q", state+field); take.Key != state+field {

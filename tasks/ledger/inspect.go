@@ -241,9 +241,3 @@ func (l *Ledger) Relist(ctx context.Context, queue string) error {
 	}
 	return nil
 }
-
-var (
-	scriptFree   = load("books", "free")
-	scriptTrim   = load("archive", "trim")
-	scriptUnlist = load("unlist")
-)

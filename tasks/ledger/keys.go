@@ -1,11 +1,6 @@
 package ledger
 
-import (
-	"embed"
-	"strings"
-
-	"github.com/redis/go-redis/v9"
-)
+import "github.com/seed-2903acc3/callq/tasks/redislua"
 
 const (
 	keyBatches = "callq:batches" // zset, batch name by creation in ms
@@ -18,7 +13,7 @@ const (
 type keys struct{ own, asynq string }
 
 func keysOf(queue string) keys {
-	return keys{own: "callq:{" + queue + "}:", asynq: "asynq:{" + queue + "}:"}
+	return keys{own: redislua.Own(queue, ""), asynq: redislua.Asynq(queue, "")}
 }
 
 func (k keys) recordPrefix() string         { return k.own + "c:" }
@@ -51,94 +46,11 @@ func (k keys) processed() string     { return k.asynq + "processed" }
 func claimsKey(batch string) string { return "callq:{b:" + batch + "}:claims" }
 func metaKey(batch string) string   { return "callq:{b:" + batch + "}:meta" }
 
-// CircuitKey is where the circuit of a queue's account is recorded, or that of
-// one of its endpoints ("METHOD~/path"). The dequeue script reads the former.
-func CircuitKey(queue, endpoint string) string {
-	k := keysOf(queue).circuit()
-	if endpoint != "" {
-		k += "~" + endpoint
-	}
-	return k
-}
-
-// Channel is the Redis channel on which is announced that a worker may have
-// something to do: a circuit has changed, or calls came into an empty queue. The
-// message is a key of the queue. It only says: ask again.
-const Channel = "callq:news"
-
-// Clustered tells whether the keys of two queues may live on different nodes, so
-// that no script can touch both.
-func Clustered(rdb redis.UniversalClient) bool {
-	_, clustered := rdb.(*redis.ClusterClient)
-	return clustered
-}
-
 // circuit is the account's circuit record that the scripts of a queue read: the
 // one that decides, or on a Cluster its copy beside the queue.
 func (l *Ledger) circuit(queue string) string {
 	if !l.clustered {
-		queue = upstreamOf(queue)
+		queue = redislua.UpstreamOf(queue)
 	}
 	return keysOf(queue).circuit()
 }
-
-// upstreamOf is the upstream whose calls stand in a queue.
-func upstreamOf(queue string) string {
-	upstream, _, _ := strings.Cut(queue, ":")
-	return upstream
-}
-
-//go:embed lua/*.lua
-var sources embed.FS
-
-// Source is the text of a Lua script that a package has embedded from its folder
-// lua. It panics where there is none, which is a mistake in that package.
-func Source(scripts embed.FS, name string) string {
-	src, err := scripts.ReadFile("lua/" + name + ".lua")
-	if err != nil {
-		panic(err) // embedded at build time
-	}
-	return string(src)
-}
-
-// load makes a script of files that stand one behind the other.
-func load(names ...string) *redis.Script {
-	src := ""
-	for _, name := range names {
-		src += Source(sources, name)
-	}
-	return redis.NewScript(Compact(src))
-}
-
-// Compact drops a Lua script's comments and indentation, which Redis would otherwise keep.
-func Compact(src string) string {
-	var b strings.Builder
-	for line := range strings.Lines(src) {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "--") {
-			continue
-		}
-		b.WriteString(line)
-		b.WriteByte('\n')
-	}
-	return b.String()
-}
-
-var (
-	scriptClaim   = load("claim")
-	scriptAccept  = load("books", "run", "accept")
-	scriptMark    = load("run", "mark")
-	scriptFence   = load("books", "run", "fence")
-	scriptAlone   = load("alone")
-	scriptAttempt = load("attempt")
-	scriptPark    = load("park")
-	scriptEnd     = load("archive", "books", "end")
-	scriptRedrive = load("books", "redrive")
-	scriptArchive = load("rearchive")
-	scriptPurge   = load("books", "purge")
-	scriptExpire  = load("books", "expire")
-	scriptUnclaim = load("unclaim")
-	scriptForget  = load("forget")
-
-	scriptGiveBack = load("giveback")
-)

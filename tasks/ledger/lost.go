@@ -83,15 +83,21 @@ func (l *Ledger) lostOf(ctx context.Context, queue string, ids []string, by time
 	}
 	for some := range slices.Chunk(suspects, mostRestored) {
 		// They may have moved in between: look again, everywhere in one step.
-		keys, args := keysOf(queue).straying(by)
+		keys, args := keysOf(queue).orphaned(by, "")
 		for _, id := range some {
-			args = append(args, id)
+			args = append(args, id, "", "")
 		}
-		lost, err := scriptLost.Run(ctx, l.rdb, keys, args...).StringSlice()
+		orphaned, err := scriptOrphaned.Run(ctx, l.rdb, keys, args...).BoolSlice()
 		if err != nil {
 			return yield(Record{}, fmt.Errorf("look for the tasks of queue %q: %w", queue, err))
 		}
-		for r, err := range l.each(ctx, queue, lost) {
+		var found []string
+		for i, is := range orphaned {
+			if is {
+				found = append(found, some[i])
+			}
+		}
+		for r, err := range l.each(ctx, queue, found) {
 			if err == nil && (r.State == "" || r.State.Ended()) {
 				continue
 			}
@@ -103,10 +109,10 @@ func (l *Ledger) lostOf(ctx context.Context, queue string, ids []string, by time
 	return true
 }
 
-// straying are the keys and the first arguments of the scripts behind strays.lua.
-func (k keys) straying(by time.Time) (names []string, args []any) {
+// orphaned are the keys and the first arguments of lua/orphaned.lua.
+func (k keys) orphaned(by time.Time, now any) (names []string, args []any) {
 	return []string{k.pending(), k.lease(), k.active(), k.scheduled(), k.retry(), k.archived(), k.completed()},
-		[]any{k.taskPrefix(), k.recordPrefix(), by.Unix()}
+		[]any{k.taskPrefix(), k.recordPrefix(), by.Unix(), now}
 }
 
 // suspects are the calls whose task does not seem to stand on the list that it
@@ -251,20 +257,13 @@ type Restoring struct {
 // at most 1,000, none twice. It tells of which it did: a call may have moved on
 // meanwhile, which is no error.
 func (l *Ledger) Restore(ctx context.Context, queue string, calls []Restoring, by time.Time) ([]bool, error) {
-	keys, args := keysOf(queue).straying(by)
-	args = append(args, time.Now().UnixNano())
+	keys, args := keysOf(queue).orphaned(by, time.Now().UnixNano())
 	for i := range calls {
 		args = append(args, calls[i].ID, calls[i].Generation, calls[i].Message)
 	}
-	reply, err := scriptRestore.Run(ctx, l.rdb, keys, args...).BoolSlice()
+	reply, err := scriptOrphaned.Run(ctx, l.rdb, keys, args...).BoolSlice()
 	if err != nil {
 		return nil, fmt.Errorf("restore %d tasks of queue %q: %w", len(calls), queue, err)
 	}
 	return reply, l.indexDeadlines(ctx, queue, calls)
 }
-
-var (
-	scriptRelease = load("release")
-	scriptLost    = load("strays", "lost")
-	scriptRestore = load("strays", "restore")
-)

@@ -6,6 +6,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 func TestNoCallIsMarkedInAnotherEpochThanTheOneThatAdmittedIt(t *testing.T) {
@@ -13,7 +14,7 @@ func TestNoCallIsMarkedInAnotherEpochThanTheOneThatAdmittedIt(t *testing.T) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
 		// The account was held and went on, while this call waited in its worker.
-		d.must(rdb.HSet(t.Context(), CircuitKey("q", ""), "state", "closed", "epoch", take.Circuit.Epoch+2).Err())
+		d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "state", "closed", "epoch", take.Circuit.Epoch+2).Err())
 		held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, "")
 		if err != nil || !mine || held <= 0 {
 			t.Errorf("held %s, mine %t, %v: want it held, so that it asks again", held, mine, err)
@@ -30,7 +31,7 @@ func TestAProbeOfWhichTheLeaseWentToAnotherIsNotSent(t *testing.T) {
 			d := newDesk(t, rdb)
 			take := d.acceptAndTake("b", "q", "k")
 			for token, want := range map[string]bool{"mine": true, "another's": false, "": false} {
-				d.must(rdb.HSet(t.Context(), CircuitKey("q", ""), "state", "open", "until", 1, "epoch", take.Circuit.Epoch, "token", token).Err())
+				d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "state", "open", "until", 1, "epoch", take.Circuit.Epoch, "token", token).Err())
 				held, mine, err := d.l.MarkSent(t.Context(), take, 1, once, "mine")
 				if err != nil || !mine || (held == 0) != want {
 					t.Errorf("with the probe of token %q, once %t: held %s, mine %t, %v", token, once, held, mine, err)

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // full makes Redis refuse whatever needs memory.
@@ -96,12 +97,12 @@ func TestAScriptThatBeginsWithHSETFailsWhenRedisIsFull(t *testing.T) {
 	src, err := sources.ReadFile("lua/attempt.lua")
 	d.must(err)
 	var bare []string
-	for line := range strings.Lines(Compact(string(src))) {
+	for line := range strings.Lines(redislua.Compact(string(src))) {
 		if !strings.Contains(line, "'HDEL'") {
 			bare = append(bare, line)
 		}
 	}
-	err = redis.NewScript(strings.Join(bare, "")).Run(t.Context(), d.rdb, []string{k.record("id"), k.circuit()}, 1, 0, "attempts", 1).Err()
+	err = redis.NewScript(strings.Join(bare, "")).Run(t.Context(), d.rdb, []string{k.record("id"), k.circuit()}, 1, 0, "", "", "", "", "attempts", 1).Err()
 	if err == nil || !strings.Contains(err.Error(), "OOM") {
 		t.Fatalf("attempt without its first write: %v", err)
 	}

@@ -7,6 +7,8 @@ import (
 	"iter"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 const (
@@ -139,7 +141,7 @@ func (l *Ledger) fields(ctx context.Context, queue string, ids []string, names .
 	for i, cmd := range cmds {
 		rows[i] = make([]string, len(names))
 		for n, v := range cmd.Val() {
-			rows[i][n] = str(v)
+			rows[i][n] = redislua.Text(v)
 		}
 	}
 	return rows, nil

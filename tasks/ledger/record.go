@@ -4,9 +4,10 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // State is where a call is on its way. The set is closed.
@@ -125,10 +126,10 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 	at, key, _ := strings.Cut(rest, " ")
 	r := Record{
 		ID: id, Queue: queue, Batch: h["batch"], Key: key, Hash: hash,
-		State: State(h["state"]), Generation: count(h["gen"]), AcceptedAt: Milli(at),
+		State: State(h["state"]), Generation: count(h["gen"]), AcceptedAt: redislua.Milli(at),
 		Starts: max(count(h["starts"])-count(h["settled"]), 0), Attempts: count(h["attempts"]), Parked: count(h["parked"]),
-		FirstAt: Milli(h["first"]), HeldBase: millis(h["held_base"]), HeldOwn: millis(h["held_own"]),
-		ParkedAt: Milli(h["parked_at"]), Sent: count(h["sent"]), Group: groupName(h["group"]),
+		FirstAt: redislua.Milli(h["first"]), HeldBase: millis(h["held_base"]), HeldOwn: millis(h["held_own"]),
+		ParkedAt: redislua.Milli(h["parked_at"]), Sent: count(h["sent"]), Group: groupName(h["group"]),
 		BodyType: h["type"], Purged: h["purged"] == "1",
 	}
 	if since, rest, _ := strings.Cut(h["alone"], " "); since != "" && count(since) == count(h["settled"]) {
@@ -143,7 +144,7 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 	}
 	_, freed := h["freed"]
 	r.Freed = freed && r.Body == nil
-	if us := atoi64(h["ended"]); us > 0 && us/1000 <= maxMilli {
+	if us := redislua.Integer(h["ended"]); us > 0 && us/1000 <= redislua.MaxMilli {
 		r.EndedAt = time.UnixMicro(us).UTC()
 	}
 	// What was written by an older or newer version and does not parse is left
@@ -173,23 +174,16 @@ func appendLog(log []Attempt, a Attempt) []Attempt {
 	return log
 }
 
-func atoi64(s string) int64 { n, _ := strconv.ParseInt(s, 10, 64); return n }
-
-const (
-	// maxCount is more than any count of a record comes to. What is added to a
-	// count stays a count.
-	maxCount = math.MaxInt32
-	// maxMilli is the last millisecond of the year 9999: no later time has a form
-	// in JSON, so that a record with one could not be written again.
-	maxMilli = 253402300799999
-)
+// maxCount is more than any count of a record comes to. What is added to a
+// count stays a count.
+const maxCount = math.MaxInt32
 
 // count reads a number of things: what is below zero, or no number, is none.
-func count(s string) int { return int(min(max(atoi64(s), 0), maxCount)) }
+func count(s string) int { return int(min(max(redislua.Integer(s), 0), maxCount)) }
 
 // millis reads a stretch of time that is no longer than the calendar.
 func millis(s string) time.Duration {
-	return time.Duration(min(max(atoi64(s), 0), maxHeld.Milliseconds())) * time.Millisecond
+	return time.Duration(min(max(redislua.Integer(s), 0), maxHeld.Milliseconds())) * time.Millisecond
 }
 
 // maxHeld is longer than any account was held, and far from overflowing where it

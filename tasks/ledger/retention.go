@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // AdHoc is the batch of calls that were sent without one. It never ends, so its
@@ -61,7 +63,7 @@ func (l *Ledger) sweepAdHoc(ctx context.Context, b Batch, before time.Time) (swe
 
 func (l *Ledger) sweepBatch(ctx context.Context, b Batch, now time.Time, retention time.Duration) (swept Swept, err error) {
 	idle, err := l.idleSince(ctx, b, now)
-	if err != nil || idle == "" || now.Sub(Milli(idle)) < retention {
+	if err != nil || idle == "" || now.Sub(redislua.Milli(idle)) < retention {
 		return swept, err
 	}
 	return l.forgetAll(ctx, b, idle, false)
@@ -114,8 +116,8 @@ func (l *Ledger) idleSince(ctx context.Context, b Batch, now time.Time) (string,
 // known.
 func (b Batch) lastEnding() (last int64) {
 	for text := range strings.FieldsSeq(b.last) {
-		if Whole(text, 1, mostCounted) {
-			last = max(last, atoi64(text))
+		if redislua.Whole(text, 1, mostCounted) {
+			last = max(last, redislua.Integer(text))
 		}
 	}
 	return last
@@ -160,30 +162,27 @@ func (l *Ledger) expireIn(ctx context.Context, b Batch, before, idle string, dea
 // tells that dead letters go too.
 func (l *Ledger) expire(ctx context.Context, batch, queue, before, idle string, dead bool) (int, error) {
 	k := keysOf(queue)
-	atRest, letters, most := 0, 0, page
-	if idle != "" {
-		atRest = 1
-	}
+	most := page
 	if dead {
-		letters, most = 1, deletePage
+		most = deletePage
 	}
 	total, after := 0, "-inf"
 	for {
 		reply, err := scriptExpire.Run(ctx, l.rdb, []string{k.counts(batch), k.ended(batch), k.lease(), k.archived(), k.dead(), k.groups(), k.pending()},
-			k.recordPrefix(), before, most, atRest, after, k.taskPrefix(), letters, k.own, batch).Slice()
+			k.recordPrefix(), before, most, redislua.Flag(idle != ""), after, k.taskPrefix(), redislua.Flag(dead), k.own, batch).Slice()
 		if err != nil {
 			return total, fmt.Errorf("forget old calls of batch %q: %w", batch, err)
 		}
 		if names := reply[2:]; len(names) > 0 {
-			if err := l.unclaim(ctx, batch, idle, names...).Err(); err != nil {
+			if err := l.forgetClaims(ctx, batch, idle, names...).Err(); err != nil {
 				return total, fmt.Errorf("release old keys of batch %q: %w", batch, err)
 			}
 			total += len(names)
 		}
-		if Number(reply[0]) < int64(most) {
+		if redislua.Number(reply[0]) < int64(most) {
 			return total, nil
 		}
-		last, err := strconv.ParseFloat(str(reply[1]), 64)
+		last, err := strconv.ParseFloat(redislua.Text(reply[1]), 64)
 		if err != nil {
 			return total, fmt.Errorf("read the position in batch %q: %w", batch, err)
 		}
@@ -191,8 +190,9 @@ func (l *Ledger) expire(ctx context.Context, batch, queue, before, idle string, 
 	}
 }
 
-func (l *Ledger) unclaim(ctx context.Context, batch, idle string, names ...any) *redis.Cmd {
-	return scriptUnclaim.Run(ctx, l.rdb, []string{metaKey(batch), claimsKey(batch)}, append([]any{idle}, names...)...)
+// forgetClaims frees keys of a batch, or all of them and forgets the batch itself.
+func (l *Ledger) forgetClaims(ctx context.Context, batch, idle string, names ...any) *redis.Cmd {
+	return scriptForget.Run(ctx, l.rdb, []string{metaKey(batch), claimsKey(batch)}, append([]any{idle}, names...)...)
 }
 
 // forget removes a batch of which every call was forgotten. Every step of it is
@@ -204,11 +204,11 @@ func (l *Ledger) forget(ctx context.Context, name, idle string) (bool, error) {
 	}
 	for _, queue := range b.Queues {
 		k := keysOf(queue)
-		if err := scriptForget.Run(ctx, l.rdb, []string{k.counts(name), k.ended(name)}).Err(); err != nil {
+		if err := scriptForget.Run(ctx, l.rdb, []string{k.counts(name), k.ended(name)}, "").Err(); err != nil {
 			return false, fmt.Errorf("forget batch %q: %w", name, err)
 		}
 	}
-	released, err := l.unclaim(ctx, name, idle).Int()
+	released, err := l.forgetClaims(ctx, name, idle).Int()
 	if err != nil || released == 0 {
 		return false, err
 	}

@@ -198,12 +198,12 @@ func TestALongBatchIsForgottenPageByPage(t *testing.T) {
 // hooked runs before once, ahead of the first script with the given digest.
 type hooked struct {
 	redis.UniversalClient
-	sha    string
-	before func()
+	sha, key string // key is the script's first; empty: any
+	before   func()
 }
 
 func (h *hooked) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
-	if before := h.before; sha == h.sha && before != nil {
+	if before := h.before; sha == h.sha && before != nil && (h.key == "" || keys[0] == h.key) {
 		h.before = nil
 		before()
 	}
@@ -211,10 +211,13 @@ func (h *hooked) EvalSha(ctx context.Context, sha string, keys []string, args ..
 }
 
 func TestWhoSendsWhileABatchIsBeingForgottenLosesNothing(t *testing.T) {
-	for name, script := range map[string]*redis.Script{
-		"before its calls expire":      scriptExpire,
-		"before its keys are released": scriptUnclaim,
-		"before its books are removed": scriptForget,
+	for name, moment := range map[string]struct {
+		script *redis.Script
+		key    string
+	}{
+		"before its calls expire":       {scriptExpire, ""},
+		"before its keys are released":  {scriptForget, metaKey("b")},
+		"before its counts are removed": {scriptForget, keysOf("q").counts("b")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
@@ -222,7 +225,7 @@ func TestWhoSendsWhileABatchIsBeingForgottenLosesNothing(t *testing.T) {
 				now := time.Now()
 				d.end(d.acceptAndTake("b", "q", "k"), finalOf(Done))
 				d.sweep(now)
-				sweeper := New(&hooked{UniversalClient: rdb, sha: script.Hash(), before: func() {
+				sweeper := New(&hooked{UniversalClient: rdb, sha: moment.script.Hash(), key: moment.key, before: func() {
 					d.send("b", entryOf("b", "q", "k"), entryOf("b", "q", "new"))
 				}})
 				if _, err := sweeper.Sweep(t.Context(), now.Add(week), week); err != nil {

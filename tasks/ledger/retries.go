@@ -18,5 +18,3 @@ func (l *Ledger) ForwardRetries(ctx context.Context, queue string) (int, error) 
 	}
 	return n, nil
 }
-
-var scriptRetries = load("retries")

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // fields are the record fields that an attempt leaves behind, and the log with it.
@@ -46,39 +48,33 @@ func (t *Take) logWith(a *Attempt) (log []Attempt, text []byte, err error) {
 // Attempt records that the call goes on: the counts of t and, unless a is nil,
 // one more line of its log. It returns the account's streak of failures, and
 // false when the record has ended or moved on meanwhile.
-func (l *Ledger) Attempt(ctx context.Context, t *Take, a *Attempt) (streak int, mine bool, err error) {
-	fields, log, err := t.fields(a)
-	if err != nil {
-		return 0, false, err
-	}
-	l.marks.back(t.Queue, t.number)
-	k := keysOf(t.Queue)
-	n, err := scriptAttempt.Run(ctx, l.rdb,
-		[]string{k.record(t.ID), l.circuit(t.Queue)},
-		append([]any{t.Generation, t.Token, t.Mark}, fields...)...).Int64Slice()
-	if err != nil {
-		return 0, false, fmt.Errorf("record an attempt of call %s: %w", t.ID, err)
-	}
-	t.Log = log
-	return int(n[1]), n[0] == 1, nil
+func (l *Ledger) Attempt(ctx context.Context, t *Take, a *Attempt) (streak int, applied bool, err error) {
+	return l.attempt(ctx, t, a, false)
 }
 
 // Park records that the call goes on without having spent an attempt, and puts
 // its task back at the head of its queue, all in one step; asynq is not to touch
 // the task any more. It is for calls whose account is held. t.Parked counts this
 // park too. For the rest it is like [Ledger.Attempt].
-func (l *Ledger) Park(ctx context.Context, t *Take, a *Attempt) (streak int, mine bool, err error) {
+func (l *Ledger) Park(ctx context.Context, t *Take, a *Attempt) (streak int, applied bool, err error) {
+	return l.attempt(ctx, t, a, true)
+}
+
+func (l *Ledger) attempt(ctx context.Context, t *Take, a *Attempt, park bool) (streak int, applied bool, err error) {
 	fields, log, err := t.fields(a)
 	if err != nil {
 		return 0, false, err
 	}
 	l.marks.back(t.Queue, t.number)
 	k := keysOf(t.Queue)
-	n, err := scriptPark.Run(ctx, l.rdb,
-		[]string{k.active(), k.lease(), k.pending(), k.task(t.ID), k.record(t.ID), l.circuit(t.Queue)},
-		append([]any{t.ID, t.Generation, time.Now().UnixNano(), t.Parked, t.Token, t.Mark}, fields...)...).Int64Slice()
+	names, args := []string{k.record(t.ID), l.circuit(t.Queue)}, []any{t.Generation, t.Token, t.Mark, "", "", ""}
+	if park {
+		names = append(names, k.active(), k.lease(), k.pending(), k.task(t.ID))
+		args = append(args[:3], t.Parked, t.ID, time.Now().UnixNano())
+	}
+	n, err := scriptAttempt.Run(ctx, l.rdb, names, append(args, fields...)...).Int64Slice()
 	if err != nil {
-		return 0, false, fmt.Errorf("park call %s: %w", t.ID, err)
+		return 0, false, fmt.Errorf("record an attempt of call %s: %w", t.ID, err)
 	}
 	t.Log = log
 	return int(n[1]), n[0] == 1, nil
@@ -100,7 +96,7 @@ func (l *Ledger) MarkSent(ctx context.Context, t *Take, n int, once bool, probe 
 			t.Mark = rand.Text()
 		}
 	}
-	if l.circuit(t.Queue) == l.circuit(upstreamOf(t.Queue)) {
+	if l.circuit(t.Queue) == l.circuit(redislua.UpstreamOf(t.Queue)) {
 		decides = 1
 	}
 	r, life, err := l.mark(ctx, t, attempt, probe, decides)

@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 func TestAnEndingIsWrittenOnce(t *testing.T) {
@@ -222,11 +223,11 @@ func TestNoCallIsMarkedAfterTheHoldWasWrittenSaveTheProbe(t *testing.T) {
 				t.Fatal("the call was marked")
 			}
 		}
-		rdb.HSet(t.Context(), CircuitKey("q", ""), "token", "of another")
+		rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "token", "of another")
 		if held, _, err := d.l.MarkSent(t.Context(), take, 1, true, "mine"); err != nil || held == 0 {
 			t.Fatal("a probe whose lease another has was let go", held, err)
 		}
-		rdb.HSet(t.Context(), CircuitKey("q", ""), "token", "mine")
+		rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "token", "mine")
 		held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, "mine")
 		if err != nil || !mine || held != 0 || d.record("q", take.ID).Sent != 1 {
 			t.Fatal("the probe was refused", held, mine, err)
@@ -237,7 +238,7 @@ func TestNoCallIsMarkedAfterTheHoldWasWrittenSaveTheProbe(t *testing.T) {
 func TestAnAttemptKeepsTheLastTwentyLinesOfTheLog(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
-		d.must(rdb.HSet(t.Context(), CircuitKey("q", ""), "state", "closed", "streak", 2).Err())
+		d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "state", "closed", "streak", 2).Err())
 		take := d.acceptAndTake("b", "q", "k")
 		take.FirstAt, take.HeldBase, take.HeldOwn = time.UnixMilli(1000).UTC(), time.Second, 2*time.Second
 		for n := 1; n <= 25; n++ {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // Take is a call in a worker's hands, as the dequeue found it.
@@ -162,10 +164,7 @@ type Taker struct {
 // Taker makes a Taker. limits is the Lua source of the function limits that
 // lua/dequeue.lua describes; empty for none.
 func (l *Ledger) Taker(limits string) *Taker {
-	if limits == "" {
-		limits = "local function limits() end\n"
-	}
-	return &Taker{rdb: l.rdb, name: rand.Text()[:nameLength], script: redis.NewScript(Compact(limits + Source(sources, "dequeue")))}
+	return &Taker{rdb: l.rdb, name: rand.Text()[:nameLength], script: dequeueScript(limits)}
 }
 
 // nameLength is how long the name of a Taker is: 60 bits at random. It stands in the
@@ -180,8 +179,8 @@ func (t *Taker) Name() string { return t.name }
 // than one asks one question at a time.
 func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 	account := keysOf(a.Queues[0])
-	if !Clustered(t.rdb) {
-		account = keysOf(upstreamOf(a.Queues[0]))
+	if !redislua.Clustered(t.rdb) {
+		account = keysOf(redislua.UpstreamOf(a.Queues[0]))
 	}
 	keys := append(make([]string, 0, 4+6*len(a.Queues)), account.circuit())
 	limits := a.Limits
@@ -192,10 +191,6 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 		limits.Keys = []string{keys[0], keys[0]} // not looked at
 	}
 	keys = append(keys, limits.Keys...)
-	idle := 0
-	if a.Idle {
-		idle = 1
-	}
 	args := make([]any, 0, 9+2*len(a.Queues)+len(limits.Args))
 	wanted := strconv.AppendInt(make([]byte, 0, 1+len(a.More)), int64(a.First)+1, 10)
 	for _, first := range a.More {
@@ -205,7 +200,7 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 	if a.Probe != nil {
 		probe = strconv.Itoa(slices.Index(a.Queues, a.Probe.Queue)+1) + " " + a.Probe.ID
 	}
-	args = append(args, a.LeaseUntil, a.Turn.Milliseconds(), wanted, a.Concurrency, a.Elsewhere, idle, probe)
+	args = append(args, a.LeaseUntil, a.Turn.Milliseconds(), wanted, a.Concurrency, a.Elsewhere, redislua.Flag(a.Idle), probe)
 	for _, queue := range a.Queues {
 		k := keysOf(queue)
 		keys = append(keys, k.pending(), k.paused(), k.active(), k.lease(), k.scheduled(), k.retry())
@@ -220,34 +215,24 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 	}
 	t.answered.Add(1)
 	switch {
-	case Number(reply[0]) == 0:
-		return Dequeued{Held: time.Duration(Number(reply[1])) * time.Millisecond}, nil
-	case Number(reply[0]) == 2:
+	case redislua.Number(reply[0]) == 0:
+		return Dequeued{Held: time.Duration(redislua.Number(reply[1])) * time.Millisecond}, nil
+	case redislua.Number(reply[0]) == 2:
 		return Dequeued{Full: true}, nil
-	case Number(reply[0]) == 3:
+	case redislua.Number(reply[0]) == 3:
 		got := Dequeued{Empty: true}
-		if due := Number(reply[1]); due > 0 {
+		if due := redislua.Number(reply[1]); due > 0 {
 			got.NextDue = time.Unix(due, 0)
 		}
 		return got, nil
-	case Number(reply[0]) == 4:
-		return Dequeued{Message: str(reply[1]), Again: &Record{ID: str(reply[2]), Queue: a.Queues[Number(reply[3])-1]}}, nil
+	case redislua.Number(reply[0]) == 4:
+		return Dequeued{Message: redislua.Text(reply[1]), Again: &Record{ID: redislua.Text(reply[2]), Queue: a.Queues[redislua.Number(reply[3])-1]}}, nil
 	}
-	if Number(reply[0]) == 5 {
+	if redislua.Number(reply[0]) == 5 {
 		return Dequeued{Choose: choiceFrom(a.Queues, reply)}, nil
 	}
 	takes := takesFrom(a.Queues, asked, reply)
 	return Dequeued{Take: takes[0], More: takes[1:]}, nil
-}
-
-// Waiting asks, in a pipeline, how many calls of an upstream wait: the sum of
-// what the commands return.
-func Waiting(ctx context.Context, pipe redis.Pipeliner, upstream string) (counts []*redis.IntCmd) {
-	for _, lane := range []string{"", ":high", ":low"} {
-		k := keysOf(upstream + lane)
-		counts = append(counts, pipe.LLen(ctx, k.pending()), pipe.ZCard(ctx, k.retry()), pipe.ZCard(ctx, k.scheduled()))
-	}
-	return counts
 }
 
 // NoteLimit notes beside a queue of a Cluster that a limit, kept on another node,
@@ -299,41 +284,41 @@ func (l *Ledger) InFlight(ctx context.Context, queues ...string) (int, error) {
 
 func choiceFrom(queues []string, reply []any) *ProbeChoice {
 	c := &ProbeChoice{
-		Refused: strings.Fields(str(reply[1])), RefusedAt: str(reply[2]), Next: str(reply[3]), Failed: int(Number(reply[4])),
+		Refused: strings.Fields(redislua.Text(reply[1])), RefusedAt: redislua.Text(reply[2]), Next: redislua.Text(reply[3]), Failed: int(redislua.Number(reply[4])),
 	}
 	for _, one := range reply[5:] {
 		fields := one.([]any)
 		c.Candidates = append(c.Candidates, Candidate{
-			Queue: queues[Number(fields[0])-1], ID: str(fields[1]), Generation: count(str(fields[2])),
-			Method: str(fields[3]), Path: str(fields[4]),
+			Queue: queues[redislua.Number(fields[0])-1], ID: redislua.Text(fields[1]), Generation: count(redislua.Text(fields[2])),
+			Method: redislua.Text(fields[3]), Path: redislua.Text(fields[4]),
 		})
 	}
 	return c
 }
 
 func takesFrom(queues []string, asked time.Time, reply []any) []*Take {
-	received, at := time.Now(), time.UnixMilli(Number(reply[1])).UTC()
+	received, at := time.Now(), time.UnixMilli(redislua.Number(reply[1])).UTC()
 	circuit := CircuitView{
-		AfterHold: Number(reply[2]) == 1, Epoch: Number(reply[3]), Streak: int(Number(reply[4])),
-		Endpoints: int(Number(reply[5])), Held: time.Duration(Number(reply[6])) * time.Millisecond,
-		Convicted: str(reply[7]),
+		AfterHold: redislua.Number(reply[2]) == 1, Epoch: redislua.Number(reply[3]), Streak: int(redislua.Number(reply[4])),
+		Endpoints: int(redislua.Number(reply[5])), Held: time.Duration(redislua.Number(reply[6])) * time.Millisecond,
+		Convicted: redislua.Text(reply[7]),
 	}
 	takes := make([]*Take, 0, len(reply)-8)
 	for _, one := range reply[8:] {
 		call := one.([]any)
-		h := Hash(call[7])
+		h := redislua.Hash(call[7])
 		t := &Take{
-			Record:  recordFromHash(queues[Number(call[2])-1], str(call[1]), h),
-			Message: str(call[0]), At: at, Asked: asked, Received: received, Known: h["batch"] != "", Circuit: circuit,
-			Slot: Number(call[4]), Money: Number(call[6]),
+			Record:  recordFromHash(queues[redislua.Number(call[2])-1], redislua.Text(call[1]), h),
+			Message: redislua.Text(call[0]), At: at, Asked: asked, Received: received, Known: h["batch"] != "", Circuit: circuit,
+			Slot: redislua.Number(call[4]), Money: redislua.Number(call[6]),
 			// The record was read before the script counted this start.
-			Token: Number(call[3]), Mark: h["mark"],
+			Token: redislua.Number(call[3]), Mark: h["mark"],
 		}
 		if t.Known {
 			t.Forged = forged(h)
 		}
 		t.Starts++
-		if wait := time.Duration(Number(call[5])) * time.Microsecond; wait > 0 {
+		if wait := time.Duration(redislua.Number(call[5])) * time.Microsecond; wait > 0 {
 			t.Due = received.Add(wait)
 		}
 		takes = append(takes, t)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // Waits is what a queue tells about why its calls wait.
@@ -144,11 +146,11 @@ func (r *waitsReply) waits(queue string, batches []string) Waits {
 	}
 	// asynq notes when a queue was paused, in seconds. What is no such time is none.
 	const aTime = 1e9
-	if at := atoi64(r.paused.Val()); at > aTime && at < maxMilli/1000 {
+	if at := redislua.Integer(r.paused.Val()); at > aTime && at < redislua.MaxMilli/1000 {
 		w.PausedAt = time.Unix(at, 0).UTC()
 	}
 	if r.since != nil && len(r.since.Val()) > 0 {
-		if ns := atoi64(str(r.since.Val()[0])); ns > 0 {
+		if ns := redislua.Integer(redislua.Text(r.since.Val()[0])); ns > 0 {
 			w.Oldest = time.Unix(0, ns).UTC()
 		}
 	}
@@ -163,7 +165,7 @@ func (r *delayedReply) delayed(batches []string) Delayed {
 	first, d := r.first.Val(), Delayed{N: r.n.Val()}
 	of := func(z redis.Z) bool {
 		cmd := r.batch[member(z)]
-		return len(batches) == 0 || cmd != nil && len(cmd.Val()) > 0 && slices.Contains(batches, str(cmd.Val()[0]))
+		return len(batches) == 0 || cmd != nil && len(cmd.Val()) > 0 && slices.Contains(batches, redislua.Text(cmd.Val()[0]))
 	}
 	seen := 0
 	for _, z := range slices.Concat(first, r.last.Val()) {
@@ -187,7 +189,7 @@ func (r *delayedReply) delayed(batches []string) Delayed {
 		}
 	}
 	if r.message != nil && len(r.message.Val()) > 0 && len(first) > 0 && of(first[0]) {
-		d.Message = str(r.message.Val()[0])
+		d.Message = redislua.Text(r.message.Val()[0])
 	}
 	return d
 }
@@ -195,7 +197,7 @@ func (r *delayedReply) delayed(batches []string) Delayed {
 // dueAt is the time of an element whose score is in seconds. One that is beyond the
 // calendar is its last year's.
 func dueAt(z redis.Z) time.Time {
-	return time.Unix(int64(min(max(z.Score, 0), maxMilli/1000)), 0).UTC()
+	return time.Unix(int64(min(max(z.Score, 0), redislua.MaxMilli/1000)), 0).UTC()
 }
 
 // AddOpen adds how many calls of a batch are open in each of its queues, under the
@@ -219,7 +221,7 @@ func (l *Ledger) AddOpen(ctx context.Context, batch string, open map[string]int6
 		return fmt.Errorf("count the open calls of batch %q: %w", batch, err)
 	}
 	for queue, cmd := range counts {
-		open[of(queue)] += atoi64(cmd.Val())
+		open[of(queue)] += redislua.Integer(cmd.Val())
 	}
 	return nil
 }

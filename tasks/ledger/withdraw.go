@@ -102,5 +102,3 @@ func (l *Ledger) Cancel(ctx context.Context, r Record, e Ending) (cancelled, act
 	}
 	return withdrawn[0] == Withdrew, withdrawn[0] == Taken, nil
 }
-
-var scriptWithdraw = load("archive", "books", "withdraw")

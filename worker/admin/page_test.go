@@ -7,8 +7,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -21,7 +21,7 @@ func TestThePageShowsWhatALimitHolds(t *testing.T) {
 		}
 		holds := func(until time.Time, by, rule string) {
 			t.Helper()
-			err := rdb.HSet(t.Context(), ledger.CircuitKey("sim", ""), "limited", until.UnixMilli(), "limited_by", by, "limited_key", "key", "limited_text", rule).Err()
+			err := rdb.HSet(t.Context(), redislua.CircuitKey("sim", ""), "limited", until.UnixMilli(), "limited_by", by, "limited_key", "key", "limited_text", rule).Err()
 			if err != nil {
 				t.Fatal(err)
 			}

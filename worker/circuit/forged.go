@@ -6,7 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // numbers are the fields of a record that the scripts reckon with.
@@ -38,7 +38,7 @@ func (s *Store) straighten(ctx context.Context, n Name) error {
 		}
 		var wrong []string
 		for _, field := range numbers {
-			if text, there := fields[field]; there && !ledger.Whole(text, -maxNumber, maxNumber) {
+			if text, there := fields[field]; there && !redislua.Whole(text, -maxNumber, maxNumber) {
 				wrong = append(wrong, field)
 			}
 		}

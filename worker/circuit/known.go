@@ -3,12 +3,11 @@ package circuit
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // snapshot is an account's record as this process saw it last.
@@ -19,7 +18,7 @@ type snapshot struct {
 
 // learn remembers a record, unless a newer epoch is known.
 func (s *Store) learn(upstream string, fields map[string]string) {
-	epoch, _ := strconv.ParseInt(fields["epoch"], 10, 64)
+	epoch := redislua.Integer(fields["epoch"])
 	next := &snapshot{epoch, fields}
 	for {
 		old, loaded := s.known.LoadOrStore(upstream, next)
@@ -53,8 +52,8 @@ func (s *Store) Recover(ctx context.Context, upstream string, lease time.Duratio
 	if err != nil {
 		return false, fmt.Errorf("write circuit %s back: %w", upstream, err)
 	}
-	s.learn(upstream, ledger.Hash(reply[1]))
-	if ledger.Number(reply[0]) == 0 {
+	s.learn(upstream, redislua.Hash(reply[1]))
+	if redislua.Number(reply[0]) == 0 {
 		return false, nil
 	}
 	return true, s.follow(ctx, upstream)
@@ -67,14 +66,14 @@ func (s *Store) Refresh(ctx context.Context, lease time.Duration, upstreams ...s
 	pipe := s.rdb.Pipeline()
 	records := make([]*redis.MapStringStringCmd, len(upstreams))
 	for i, upstream := range upstreams {
-		records[i] = pipe.HGetAll(ctx, ledger.CircuitKey(upstream, ""))
+		records[i] = pipe.HGetAll(ctx, redislua.CircuitKey(upstream, ""))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("read the circuits: %w", err)
 	}
 	for i, upstream := range upstreams {
 		fields := records[i].Val()
-		epoch, _ := strconv.ParseInt(fields["epoch"], 10, 64)
+		epoch := redislua.Integer(fields["epoch"])
 		if s.Behind(upstream, epoch) {
 			was, err := s.Recover(ctx, upstream, lease)
 			if err != nil {

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -17,7 +17,7 @@ func TestOnAClusterTheCopiesOfTheOtherQueuesFollow(t *testing.T) {
 	store := circuit.NewStore(client, "worker")
 	copies := func() (states []string) {
 		for _, lane := range []string{"api", "api:high", "api:low"} {
-			h, err := client.HMGet(t.Context(), ledger.CircuitKey(lane, ""), "state", "epoch").Result()
+			h, err := client.HMGet(t.Context(), redislua.CircuitKey(lane, ""), "state", "epoch").Result()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -34,7 +34,7 @@ func TestOnAClusterTheCopiesOfTheOtherQueuesFollow(t *testing.T) {
 		t.Errorf("after opening the copies say %q", got)
 	}
 	// A copy that fell behind, as when its node was away, is mended.
-	if err := client.Del(t.Context(), ledger.CircuitKey("api:low", "")).Err(); err != nil {
+	if err := client.Del(t.Context(), redislua.CircuitKey("api:low", "")).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if lost, err := store.Refresh(t.Context(), time.Minute, "api"); err != nil || len(lost) != 0 {
@@ -55,7 +55,7 @@ func TestARecordThatAFailOverLostIsWrittenBackByAWorkerThatKnowsIt(t *testing.T)
 	each(t, func(t *testing.T, d *desk) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Cause: circuit.Cause{Reason: "quota", Code: "67200001"}})
 		before := d.get(account)
-		if err := d.client.Del(t.Context(), ledger.CircuitKey("api", "")).Err(); err != nil {
+		if err := d.client.Del(t.Context(), redislua.CircuitKey("api", "")).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if !d.Behind("api", 0) || d.Behind("api", 1) {
@@ -89,7 +89,7 @@ func TestAWorkerThatKnowsLessThanRedisWritesNothingBack(t *testing.T) {
 
 func TestEveryChangeIsAnnounced(t *testing.T) {
 	each(t, func(t *testing.T, d *desk) {
-		follow := d.client.Subscribe(t.Context(), ledger.Channel)
+		follow := d.client.Subscribe(t.Context(), redislua.Channel)
 		defer func() { _ = follow.Close() }()
 		if _, err := follow.Receive(t.Context()); err != nil {
 			t.Fatal(err)
@@ -97,7 +97,7 @@ func TestEveryChangeIsAnnounced(t *testing.T) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError})
 		select {
 		case m := <-follow.Channel():
-			if m.Payload != ledger.CircuitKey("api", "") {
+			if m.Payload != redislua.CircuitKey("api", "") {
 				t.Errorf("announced %q", m.Payload)
 			}
 		case <-time.After(30 * time.Second):
@@ -114,7 +114,7 @@ func TestAHoldThatIsOverWhenItIsWrittenBackWaitsForTheProbeThatMayBeOut(t *testi
 		if a, err := probed.Admit(t.Context(), account, circuit.AdmitRequest{Token: "probe", Lease: time.Minute}); err != nil || !a.Probe {
 			t.Fatalf("%+v, %v", a, err)
 		}
-		if err := d.client.Del(t.Context(), ledger.CircuitKey("api", "")).Err(); err != nil {
+		if err := d.client.Del(t.Context(), redislua.CircuitKey("api", "")).Err(); err != nil {
 			t.Fatal(err)
 		}
 		// This worker has not seen that a probe was let out.
@@ -140,7 +140,7 @@ func TestAProbesOwnWorkerPutsARecordRightThatWasWrittenBack(t *testing.T) {
 		epoch := d.probe(account, "out").Epoch
 		lose := func() {
 			t.Helper()
-			if err := d.client.Del(t.Context(), ledger.CircuitKey("api", "")).Err(); err != nil {
+			if err := d.client.Del(t.Context(), redislua.CircuitKey("api", "")).Err(); err != nil {
 				t.Fatal(err)
 			}
 			if lost, err := knows.Refresh(t.Context(), time.Minute, "api"); err != nil || len(lost) != 1 {
@@ -181,7 +181,7 @@ func TestAProbesLeaseLastsWhileItIsRenewedAndNoLonger(t *testing.T) {
 			each(t, func(t *testing.T, d *desk) {
 				d.report(name, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 				epoch := d.probe(name, "first").Epoch
-				key := ledger.CircuitKey("api", strings.Replace(name.Endpoint, " ", "~", 1))
+				key := redislua.CircuitKey("api", strings.Replace(name.Endpoint, " ", "~", 1))
 				renew := func(token string, epoch int64) bool {
 					t.Helper()
 					mine, err := d.Renew(t.Context(), name, circuit.Renewal{Token: token, Epoch: epoch, Lease: time.Hour, Held: true})

@@ -8,7 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // List returns the circuits of the given upstreams: every account's, and the
@@ -56,7 +56,7 @@ func (s *Store) list(ctx context.Context, upstreams []string, counts func(Record
 		case endpoints[i] != nil:
 			list[i] = recordFromHash(list[i].Name, endpoints[i].Val())
 		case counts(list[i]):
-			waiting[i] = ledger.Waiting(ctx, pipe, list[i].Name.Upstream)
+			waiting[i] = waitingCalls(ctx, pipe, list[i].Name.Upstream)
 		}
 	}
 	if err := exec(ctx, pipe); err != nil {
@@ -68,6 +68,17 @@ func (s *Store) list(ctx context.Context, upstreams []string, counts func(Record
 		}
 	}
 	return list, nil
+}
+
+// waitingCalls asks, in a pipeline, how many calls of an upstream wait: the sum of
+// what the commands return.
+func waitingCalls(ctx context.Context, pipe redis.Pipeliner, upstream string) (counts []*redis.IntCmd) {
+	for _, lane := range []string{"", ":high", ":low"} {
+		queue := upstream + lane
+		counts = append(counts, pipe.LLen(ctx, redislua.Asynq(queue, "pending")),
+			pipe.ZCard(ctx, redislua.Asynq(queue, "retry")), pipe.ZCard(ctx, redislua.Asynq(queue, "scheduled")))
+	}
+	return counts
 }
 
 // exec sends what the pipeline holds, if anything.

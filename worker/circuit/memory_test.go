@@ -7,8 +7,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
@@ -86,7 +86,7 @@ func TestWhatACallMetIsReportedWhenRedisIsOutOfMemory(t *testing.T) {
 				c.before(d)
 			}
 			fill(t, client)
-			wantFull(t, client, ledger.CircuitKey("api", ""))
+			wantFull(t, client, redislua.CircuitKey("api", ""))
 			d.report(c.on, c.report)
 			if r := d.get(c.on); !c.want(r) {
 				t.Errorf("the record is %+v", r)
@@ -107,7 +107,7 @@ func TestAnOperatorsWordCountsWhenRedisIsOutOfMemory(t *testing.T) {
 	client := redistest.Redis(t).Client
 	d := &desk{Store: circuit.NewStore(client, "worker"), t: t, client: client}
 	fill(t, client)
-	wantFull(t, client, ledger.CircuitKey("api", ""))
+	wantFull(t, client, redislua.CircuitKey("api", ""))
 	if err := d.Open(t.Context(), account, time.Hour, "stop", "me"); err != nil {
 		t.Errorf("open: %v", err)
 	}
@@ -133,7 +133,7 @@ func TestAHoldReachesAllQueuesOfAClusterThatIsOutOfMemory(t *testing.T) {
 	}
 	queues := []string{"patsnap", "patsnap:high", "patsnap:low"}
 	for _, queue := range queues {
-		wantFull(t, c.Client, ledger.CircuitKey(queue, ""))
+		wantFull(t, c.Client, redislua.CircuitKey(queue, ""))
 	}
 	store := circuit.NewStore(c.Client, "worker")
 	report := circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Hour}, Cause: circuit.Cause{Reason: "quota"}}
@@ -141,7 +141,7 @@ func TestAHoldReachesAllQueuesOfAClusterThatIsOutOfMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, queue := range queues {
-		h, err := c.Client.HGetAll(t.Context(), ledger.CircuitKey(queue, "")).Result()
+		h, err := c.Client.HGetAll(t.Context(), redislua.CircuitKey(queue, "")).Result()
 		if err != nil {
 			t.Fatal(err)
 		}

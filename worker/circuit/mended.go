@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/seed-2903acc3/callq/policy"
-	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
 // NeedsPerson tells that the circuit is open for what only a person can mend: a
@@ -21,7 +20,7 @@ func (r Record) NeedsPerson() bool {
 	return false
 }
 
-var scriptMended = load(ledger.Source(sources, "prelude"), ledger.Source(sources, "mended"))
+var scriptMended = load("mended")
 
 // Mended ends the hold of r, so that its probe goes out at once, and tells whether
 // it did. It is for who has seen that a person has changed what the hold is about;

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-var scriptRenew = load(ledger.Source(sources, "prelude"), ledger.Source(sources, "renew"))
+var scriptRenew = load("renew")
 
 // Renewal is what a worker says of a probe that it still works on.
 type Renewal struct {
@@ -25,7 +25,7 @@ type Renewal struct {
 // Renew lengthens a probe's lease. It returns false where the probe is lost to another
 // worker, or its verdict is known.
 func (s *Store) Renew(ctx context.Context, n Name, r Renewal) (bool, error) {
-	mine, err := scriptRenew.Run(ctx, s.rdb, n.keys(), r.Token, r.Epoch, r.Lease.Milliseconds(), flag(r.Held)).Bool()
+	mine, err := scriptRenew.Run(ctx, s.rdb, n.keys(), r.Token, r.Epoch, r.Lease.Milliseconds(), redislua.Flag(r.Held)).Bool()
 	if err != nil {
 		return false, fmt.Errorf("renew the probe of circuit %s: %w", n, err)
 	}

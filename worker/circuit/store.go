@@ -11,7 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
@@ -45,8 +45,8 @@ func ParseName(s string) (Name, error) {
 }
 
 func (n Name) keys() []string {
-	account := ledger.CircuitKey(n.Upstream, "")
-	own := ledger.CircuitKey(n.Upstream, strings.Replace(n.Endpoint, " ", "~", 1))
+	account := redislua.CircuitKey(n.Upstream, "")
+	own := redislua.CircuitKey(n.Upstream, strings.Replace(n.Endpoint, " ", "~", 1))
 	return []string{own, account, account + "s", limit.Keys(n.Upstream)[0]}
 }
 
@@ -210,23 +210,23 @@ type Store struct {
 
 // NewStore makes a Store; who names this process in the records.
 func NewStore(rdb redis.UniversalClient, who string) *Store {
-	return &Store{rdb: rdb, who: who, clustered: ledger.Clustered(rdb)}
+	return &Store{rdb: rdb, who: who, clustered: redislua.Clustered(rdb)}
 }
 
 //go:embed lua/*.lua
 var sources embed.FS
 
-func load(parts ...string) *redis.Script {
-	return redis.NewScript(ledger.Compact(strings.Join(parts, "")))
+// load makes a script of files that stand behind prelude.lua.
+func load(names ...string) *redis.Script {
+	return redislua.Script(redislua.Read(sources, "prelude"), redislua.Read(sources, names...))
 }
 
 var (
-	scriptReport = load(limit.AdaptiveSource(), ledger.Source(sources, "prelude"), ledger.Source(sources, "refusals"),
-		ledger.Source(sources, "report"))
-	scriptAdmit   = load(ledger.Source(sources, "prelude"), ledger.Source(sources, "refusals"), ledger.Source(sources, "admit"))
-	scriptOperate = load(ledger.Source(sources, "prelude"), ledger.Source(sources, "operate"))
-	scriptRestore = load(ledger.Source(sources, "prelude"), ledger.Source(sources, "restore"))
-	scriptFollow  = load(ledger.Source(sources, "follow"))
+	scriptReport  = redislua.Script(limit.AdaptiveSource(), redislua.Read(sources, "prelude", "refusals", "report"))
+	scriptAdmit   = load("refusals", "admit")
+	scriptOperate = redislua.Script(redislua.Limited(), redislua.Read(sources, "prelude", "operate"))
+	scriptRestore = load("restore")
+	scriptFollow  = redislua.Script(redislua.Read(sources, "follow"))
 )
 
 // Standing is how a circuit stands after a report.
@@ -243,8 +243,8 @@ type Standing struct {
 // Report tells the circuit what a call met, and returns how it stands then. The
 // copies beside the upstream's other queues follow before it returns.
 func (s *Store) Report(ctx context.Context, n Name, r Report) (Standing, error) {
-	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), flag(r.ServerSaid), r.MaxProbes, r.AdaptiveRate, r.ID,
-		r.Call, r.Endpoint, flag(r.Parked), flag(r.Lonely), len(r.Delays)}
+	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), redislua.Flag(r.ServerSaid), r.MaxProbes, r.AdaptiveRate, r.ID,
+		r.Call, r.Endpoint, redislua.Flag(r.Parked), redislua.Flag(r.Lonely), len(r.Delays)}
 	for _, d := range r.Delays {
 		args = append(args, max(d, time.Millisecond).Milliseconds())
 	}
@@ -260,22 +260,14 @@ func (s *Store) Report(ctx context.Context, n Name, r Report) (Standing, error) 
 	if err != nil {
 		return Standing{}, fmt.Errorf("report to circuit %s: %w", n, err)
 	}
-	standing := Standing{Open: ledger.Number(reply[1]) == 1, Epoch: ledger.Number(reply[2]), Wait: time.Duration(ledger.Number(reply[3])) * time.Millisecond, Ends: ledger.Number(reply[4]) == 1}
-	if ledger.Number(reply[0]) == 0 {
+	standing := Standing{Open: redislua.Number(reply[1]) == 1, Epoch: redislua.Number(reply[2]), Wait: time.Duration(redislua.Number(reply[3])) * time.Millisecond, Ends: redislua.Number(reply[4]) == 1}
+	if redislua.Number(reply[0]) == 0 {
 		return standing, nil
 	}
 	if n.Endpoint == "" {
-		s.learn(n.Upstream, ledger.Hash(reply[5]))
+		s.learn(n.Upstream, redislua.Hash(reply[5]))
 	}
 	return standing, s.follow(ctx, n.Upstream)
-}
-
-// flag is how a script reads a bool.
-func flag(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // Admit asks whether a call may be made now.
@@ -288,16 +280,15 @@ func (s *Store) Admit(ctx context.Context, n Name, a AdmitRequest) (Admission, e
 	if err != nil {
 		return Admission{}, fmt.Errorf("ask circuit %s: %w", n, err)
 	}
-	text := func(i int) string { v, _ := reply[i].(string); return v }
-	switch ledger.Number(reply[0]) {
+	switch redislua.Number(reply[0]) {
 	case 1:
-		return Admission{Admitted: true, Epoch: ledger.Number(reply[1])}, nil
+		return Admission{Admitted: true, Epoch: redislua.Number(reply[1])}, nil
 	case 2:
-		return Admission{Admitted: true, Probe: true, Epoch: ledger.Number(reply[1]), Hold: text(2), Rung: int(ledger.Number(reply[3]))}, nil
+		return Admission{Admitted: true, Probe: true, Epoch: redislua.Number(reply[1]), Hold: redislua.Text(reply[2]), Rung: int(redislua.Number(reply[3]))}, nil
 	case 3:
-		return Admission{GiveUp: true, Code: text(1), CorrelationID: text(2), Message: text(3)}, nil
+		return Admission{GiveUp: true, Code: redislua.Text(reply[1]), CorrelationID: redislua.Text(reply[2]), Message: redislua.Text(reply[3])}, nil
 	default:
-		return Admission{Wait: max(time.Duration(ledger.Number(reply[1]))*time.Millisecond, time.Millisecond)}, nil
+		return Admission{Wait: max(time.Duration(redislua.Number(reply[1]))*time.Millisecond, time.Millisecond)}, nil
 	}
 }
 
@@ -322,7 +313,7 @@ func (s *Store) operate(ctx context.Context, n Name, verb string, d time.Duratio
 		return fmt.Errorf("%s circuit %s: %w", verb, n, err)
 	}
 	if n.Endpoint == "" {
-		s.learn(n.Upstream, ledger.Hash(reply))
+		s.learn(n.Upstream, redislua.Hash(reply))
 	}
 	return s.follow(ctx, n.Upstream)
 }
@@ -339,7 +330,7 @@ func (s *Store) follow(ctx context.Context, upstream string) error {
 	if !s.clustered {
 		return nil
 	}
-	h, err := s.rdb.HGetAll(ctx, ledger.CircuitKey(upstream, "")).Result()
+	h, err := s.rdb.HGetAll(ctx, redislua.CircuitKey(upstream, "")).Result()
 	if err != nil {
 		return fmt.Errorf("read circuit %s: %w", upstream, err)
 	}
@@ -348,7 +339,7 @@ func (s *Store) follow(ctx context.Context, upstream string) error {
 		args = append(args, field, h[field])
 	}
 	for _, lane := range []string{":high", ":low"} {
-		if err := scriptFollow.Run(ctx, s.rdb, []string{ledger.CircuitKey(upstream+lane, "")}, args...).Err(); err != nil {
+		if err := scriptFollow.Run(ctx, s.rdb, []string{redislua.CircuitKey(upstream+lane, "")}, args...).Err(); err != nil {
 			return fmt.Errorf("copy circuit %s to %s: %w", upstream, upstream+lane, err)
 		}
 	}
@@ -365,8 +356,8 @@ func (s *Store) Get(ctx context.Context, n Name) (Record, error) {
 }
 
 func recordFromHash(n Name, h map[string]string) Record {
-	num := func(field string) int64 { v, _ := strconv.ParseInt(h[field], 10, 64); return v }
-	at := func(field string) time.Time { return ledger.Milli(h[field]) }
+	num := func(field string) int64 { return redislua.Integer(h[field]) }
+	at := func(field string) time.Time { return redislua.Milli(h[field]) }
 	r := Record{
 		Name: n, State: State(h["state"]), Epoch: num("epoch"), Until: at("until"), Since: at("since"),
 		Rung: int(num("rung")), Streak: int(num("streak")), Failed: int(num("failed")), Probing: h["token"] != "",

@@ -9,8 +9,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -309,7 +309,7 @@ func TestAProbeThatWasNotSentIsGivenBack(t *testing.T) {
 		d.probe(account, "a")
 		d.report(account, circuit.Report{Verdict: circuit.Unsent, Token: "a"})
 		// While a probe's turn lasts the queue gives no call out.
-		if left, err := d.client.HMGet(t.Context(), ledger.CircuitKey("api", ""), "turn", "lease", "token").Result(); err != nil || left[0] != nil || left[1] != nil || left[2] != nil {
+		if left, err := d.client.HMGet(t.Context(), redislua.CircuitKey("api", ""), "turn", "lease", "token").Result(); err != nil || left[0] != nil || left[1] != nil || left[2] != nil {
 			t.Errorf("turn, lease and token are %v, %v, want none", left, err)
 		}
 		if a := d.admit(account, "b"); !a.Probe {
@@ -328,7 +328,7 @@ func TestAnEndpointsCircuitLeavesTheAccountOpenToOthersAndIsCounted(t *testing.T
 			t.Errorf("the endpoint answers %+v, want to wait an hour", a)
 		}
 		count := func() string {
-			n, _ := d.client.HGet(t.Context(), ledger.CircuitKey("api", ""), "endpoints").Result()
+			n, _ := d.client.HGet(t.Context(), redislua.CircuitKey("api", ""), "endpoints").Result()
 			return n
 		}
 		if n := count(); n != "1" {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 //go:embed lua/*.lua
@@ -18,12 +18,12 @@ var sources embed.FS
 
 // Source is the Lua function limits, for the script that takes a call from its
 // queue; lua/limits.lua describes it.
-func Source() string { return ledger.Source(sources, "adaptive") + ledger.Source(sources, "limits") }
+func Source() string { return redislua.Read(sources, "adaptive", "limits") }
 
 // AdaptiveSource is the Lua by which a rate error lowers an adaptive rate.
-func AdaptiveSource() string { return ledger.Source(sources, "adaptive") }
+func AdaptiveSource() string { return redislua.Read(sources, "adaptive") }
 
-var scriptChange = redis.NewScript(ledger.Compact(Source() + ledger.Source(sources, "change")))
+var scriptChange = redislua.Script(redislua.Limited(), Source(), redislua.Read(sources, "change"))
 
 // Slot is a call's place under its account's limits. The zero value is none.
 type Slot struct {
@@ -47,7 +47,7 @@ type Refusal struct {
 // Keys are where an account's limits are kept: its state, and the slots that
 // were given back.
 func Keys(upstream string) []string {
-	return []string{"callq:{" + upstream + "}:limits", "callq:{" + upstream + "}:slots"}
+	return []string{redislua.Own(upstream, "limits"), redislua.Own(upstream, "slots")}
 }
 
 // Store takes and gives back slots outside of the queue's own script. It is safe
@@ -62,16 +62,15 @@ func (s *Store) Take(ctx context.Context, upstream string, p *Plan) (Slot, *Refu
 	if p == nil {
 		return Slot{}, nil, nil
 	}
-	reply, err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), ledger.CircuitKey(upstream, "")), append([]any{"take", 0, 0, 0}, p.Args(time.Now())...)...).Slice()
+	reply, err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), redislua.CircuitKey(upstream, "")), append([]any{"take", 0, 0, 0}, p.Args(time.Now())...)...).Slice()
 	if err != nil {
 		return Slot{}, nil, fmt.Errorf("take a slot of %s: %w", upstream, err)
 	}
-	if ledger.Number(reply[0]) == 1 {
-		return Slot{At: ledger.Number(reply[1]), Wait: time.Duration(ledger.Number(reply[2])) * time.Microsecond, Money: ledger.Number(reply[3])}, nil, nil
+	if redislua.Number(reply[0]) == 1 {
+		return Slot{At: redislua.Number(reply[1]), Wait: time.Duration(redislua.Number(reply[2])) * time.Microsecond, Money: redislua.Number(reply[3])}, nil, nil
 	}
-	text := func(i int) string { v, _ := reply[i].(string); return v }
 	return Slot{}, &Refusal{
-		Wait: time.Duration(ledger.Number(reply[1])) * time.Millisecond, Reason: text(2), Key: text(3), Text: text(4),
+		Wait: time.Duration(redislua.Number(reply[1])) * time.Millisecond, Reason: redislua.Text(reply[2]), Key: redislua.Text(reply[3]), Text: redislua.Text(reply[4]),
 	}, nil
 }
 
@@ -81,7 +80,7 @@ func (s *Store) GiveBack(ctx context.Context, upstream string, p *Plan, slot Slo
 		return nil
 	}
 	args := append([]any{"back", slot.At, slot.Money, 0}, p.Args(time.Now())...)
-	if err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), ledger.CircuitKey(upstream, "")), args...).Err(); err != nil {
+	if err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), redislua.CircuitKey(upstream, "")), args...).Err(); err != nil {
 		return fmt.Errorf("give a slot of %s back: %w", upstream, err)
 	}
 	return nil
@@ -94,7 +93,7 @@ func (s *Store) Settle(ctx context.Context, upstream string, p *Plan, slot Slot,
 		return nil
 	}
 	args := append([]any{"settle", slot.At, slot.Money, billed}, p.Args(time.Now())...)
-	if err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), ledger.CircuitKey(upstream, "")), args...).Err(); err != nil {
+	if err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), redislua.CircuitKey(upstream, "")), args...).Err(); err != nil {
 		return fmt.Errorf("settle what a call of %s was billed: %w", upstream, err)
 	}
 	return nil

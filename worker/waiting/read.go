@@ -12,6 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -134,7 +135,7 @@ func refusal(ctx context.Context, rdb redis.UniversalClient) error {
 			return told
 		}
 	}
-	if ledger.Clustered(rdb) {
+	if redislua.Clustered(rdb) {
 		return nil // one node would answer for all
 	}
 	facts, err := redisinfo.Inspect(ctx, rdb)

@@ -31,6 +31,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
@@ -224,7 +225,7 @@ func (r *rig) await(what string, cond func() bool) {
 // standing is how the account's circuit and queues stand, for a test's message.
 func (r *rig) standing() string {
 	c, ctx := r.redis.Client, r.t.Context()
-	text := fmt.Sprintf("%v\n", c.HGetAll(ctx, ledger.CircuitKey(upstream, "")).Val())
+	text := fmt.Sprintf("%v\n", c.HGetAll(ctx, redislua.CircuitKey(upstream, "")).Val())
 	for _, queue := range tasks.Queues(upstream) {
 		key := "asynq:{" + queue + "}:"
 		text += fmt.Sprintf("%s: %d pending, active %v, leases %v, retry %v\n", queue, c.LLen(ctx, key+"pending").Val(),

@@ -1,6 +1,6 @@
 -- accept takes calls of one batch into one queue: the ledger's open record, the
 -- batch's count and asynq's task are written together or not at all. In front of it
--- stand books.lua and run.lua.
+-- stand counts.lua and life.lua.
 --
 -- KEYS[1]   asynq's pending list
 -- KEYS[2]   asynq's scheduled set
@@ -33,7 +33,7 @@ for i = first, #ARGV, 6 do
 end
 -- Mostly none is there, and one question is enough.
 local known = redis.call('EXISTS', unpack(records)) > 0
-local strays = redis.call('EXISTS', unpack(tasks)) > 0
+local orphans = redis.call('EXISTS', unpack(tasks)) > 0
 local result, seen, accepted, pending = {}, {}, 0, {}
 for n, record in ipairs(records) do
   local i = first + 6 * (n - 1)
@@ -45,7 +45,7 @@ for n, record in ipairs(records) do
     redis.call('HSET', record, 'state', 'open', 'gen', 1, 'batch', ARGV[4],
       'origin', ARGV[i + 4] .. ' ' .. now .. ' ' .. ARGV[i + 3], 'content', ARGV[i + 2])
     -- A task that is there without a record is on one of asynq's lists already.
-    if not (strays and redis.call('EXISTS', tasks[n]) == 1) then
+    if not (orphans and redis.call('EXISTS', tasks[n]) == 1) then
       if ARGV[i + 5] == '0' then
         redis.call('HSET', tasks[n], 'msg', ARGV[i + 1], 'state', 'pending', 'pending_since', ARGV[1])
         pending[#pending + 1] = id
@@ -66,7 +66,7 @@ for i = 6, first - 1, 2 do
   end
 end
 if #deadlines > 0 then
-  own('zset', KEYS[4])
+  ensure_type('zset', KEYS[4])
   redis.call('ZADD', KEYS[4], unpack(deadlines))
 end
 local waiting = 0
@@ -77,10 +77,9 @@ if accepted > 0 then
   if waiting == 0 then
     redis.call('PUBLISH', 'callq:news', KEYS[1]) -- idle workers sleep
   end
-  own('hash', KEYS[3], KEYS[5])
+  ensure_type('hash', KEYS[3], KEYS[5])
   if redis.call('EXISTS', KEYS[5]) == 0 then
-    local id = run()
-    redis.call('HSET', KEYS[5], 'life', id .. '.' .. t[1] .. '.' .. t[2], 'run', id, 'n', 0, 'base', 0, 'top', 0, 'since', now, 'open', 1)
+    begin_fence(KEYS[5], run(), t)
   end
   tally(KEYS[3], 'accepted', accepted)
   tally(KEYS[3], 'open', accepted)

@@ -20,3 +20,9 @@ local function trim(archive, task_prefix, before, keep)
   end
   return #ids
 end
+
+-- make_room makes the archive ready for more tasks: asynq, which can fail at it, never
+-- has anything to trim then.
+local function make_room(archive, task_prefix, before, keep)
+  repeat until trim(archive, task_prefix, before, keep) == 0
+end

@@ -1,6 +1,7 @@
 -- bury puts the calls of a worker that is dead back among the pending, the one that
 -- was taken first in front, and forgets the worker once it has none left. A worker
--- that lives after all finds that its calls are not its own any more: see mark.lua.
+-- that lives after all finds that its calls are not its own any more: see mark.lua. In front of it
+-- stands requeue.lua.
 --
 -- KEYS[1]   the account's workers, see beat.lua
 -- KEYS[2..] for each of its queues: asynq's active list, lease set and pending list
@@ -32,8 +33,7 @@ for q = 1, (#KEYS - 1) / 3 do
         -- First of the writes: it needs no memory.
         redis.call('ZREM', lease, id)
         redis.call('LREM', active, 1, id)
-        redis.call('HSET', task .. id, 'state', 'pending', 'pending_since', ARGV[3])
-        redis.call('RPUSH', pending, id)
+        requeue(pending, task .. id, id, ARGV[3])
         back = back + 1
       end
     end

@@ -1,5 +1,5 @@
 -- deadlines finds open calls whose deadline has passed and that no worker has taken.
--- In front of it stands books.lua.
+-- In front of it stand states.lua and counts.lua.
 --
 -- The index of a queue says for each call from which millisecond on it is to be
 -- looked at: that is its deadline at first. Whatever is found is put off by a little,
@@ -14,13 +14,12 @@
 -- Returns {now in Unix milliseconds, 1 if there may be more, calls…}, where each call
 -- is {which queue, id, the record}.
 local heavy = 1048576
-local ended = {done = true, dropped = true, dead = true, cancelled = true}
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local result, left, weight = {now, 0}, tonumber(ARGV[2]), 0
 for q = 1, #KEYS / 2 do
   local index, later, gone = KEYS[2 * q - 1], {}, {}
-  own('zset', index)
+  ensure_type('zset', index)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, left)) do
     if weight > heavy then
       left = 0

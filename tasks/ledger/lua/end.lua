@@ -1,5 +1,6 @@
 -- end records how calls of one queue ended, each once: whoever comes second is
--- told of the first. In front of it stand archive.lua and books.lua.
+-- told of the first. In front of it stand archive.lua, number.lua,
+-- counts.lua, dead.lua and ending.lua.
 --
 -- KEYS[1]   asynq's active list
 -- KEYS[2]   asynq's lease set
@@ -35,7 +36,7 @@
 --
 -- It asks first and then writes, so that what it stumbles over is left as it was.
 
-local calls, books, off, archives, at = {}, {}, {}, false, 6
+local calls, off, archives, at = {}, {}, false, 6
 while at <= #ARGV do
   local call = {id = ARGV[at], batch = ARGV[at + 1], gen = ARGV[at + 2], state = ARGV[at + 3], off = ARGV[at + 4] == '1',
     real = ARGV[at + 5] == '1', group = ARGV[at + 6], description = ARGV[at + 7], bytes = number(ARGV[at + 8]), from = at + 10, to = at + 9 + ARGV[at + 9]}
@@ -43,18 +44,15 @@ while at <= #ARGV do
   local r = redis.pcall('HMGET', call.record, 'state', 'gen', 'assumed', 'group', 'purged')
   if r.err then r = {false, ''} end -- no record any more: whoever meets its task will tell
   call.replaces = r[1] == 'dead' and r[3] == '1' and call.real
-  call.mine = r[2] == call.gen and (r[1] == 'open' or call.replaces)
+  call.applied = r[2] == call.gen and (r[1] == 'open' or call.replaces)
   call.before, call.was, call.purged = r[1], r[4] or '', r[5]
   -- The task of a later generation is another worker's.
   if call.off and (not r[2] or r[2] == call.gen) then
     off[#off + 1] = call.id
   end
   archives = archives or not call.off
-  if call.mine and not books[call.batch] then
-    own('hash', ARGV[2] .. 'b:' .. call.batch)
-    local b = redis.call('HMGET', ARGV[2] .. 'b:' .. call.batch, 'last', 'open', 'done', 'dropped', 'dead', 'bodies')
-    for i = 1, 6 do b[i] = number(b[i]) end
-    books[call.batch] = {last = b[1], open = b[2], done = b[3], dropped = b[4], dead = b[5], bodies = b[6], ended = {}}
+  if call.applied then
+    counts_of(ARGV[2], call.batch)
   end
   calls[#calls + 1], at = call, call.to + 1
 end
@@ -79,62 +77,41 @@ if #gone > 0 then
   redis.pcall('INCRBY', KEYS[4], #gone)
 end
 
--- So that asynq, which can fail at it, never has anything to trim, we do.
 if archives then
-  own('zset', KEYS[5], KEYS[7])
-  own('hash', KEYS[8])
-  repeat until trim(KEYS[5], ARGV[1], ARGV[4], ARGV[5]) == 0
+  ensure_type('zset', KEYS[5], KEYS[7])
+  ensure_type('hash', KEYS[8])
+  make_room(KEYS[5], ARGV[1], ARGV[4], ARGV[5])
 end
 
 local over, bytes = {}, 0
 for n, call in ipairs(calls) do
-  result[n + 1] = call.mine and 1 or 0
-  if call.mine then
+  result[n + 1] = call.applied and 1 or 0
+  if call.applied then
     over[#over + 1] = call.id
     if call.replaces then
-      local group = ARGV[2] .. 'd:' .. call.was
-      own('zset', group, KEYS[5], KEYS[7])
-      own('hash', KEYS[8])
-      redis.call('ZREM', KEYS[7], call.id)
-      redis.call('ZREM', group, call.id)
-      if redis.call('EXISTS', group) == 0 then
-        redis.call('HDEL', KEYS[8], call.was)
-      end
+      ensure_type('zset', KEYS[5], KEYS[7])
+      ensure_type('hash', KEYS[8])
+      leave_group(KEYS[7], KEYS[8], ARGV[2] .. 'd:' .. call.was, call.was, call.id)
       if call.state ~= 'dead' and redis.call('ZREM', KEYS[5], call.id) == 1 then
         redis.call('DEL', ARGV[1] .. call.id)
       end
       redis.call('HDEL', call.record, 'assumed', 'group')
     end
-    -- Endings of a batch stand in one strict order, so that a reader can go on
-    -- from where it stopped.
-    local b = books[call.batch]
-    b.last = math.max(t[1] * 1000000 + t[2], b.last + 1)
-    local score = string.format('%.0f', b.last)
-    b.ended[#b.ended + 1], b.ended[#b.ended + 2] = score, call.id
     if call.replaces then
       call.bytes = call.bytes - (call.bytes > 0 and redis.call('HSTRLEN', call.record, 'body') or 0)
     end
+    local b = counts_of(ARGV[2], call.batch)
     b.bodies, bytes = math.max(b.bodies + call.bytes, 0), bytes + call.bytes
-    b[call.before] = b[call.before] - 1
-    b[call.state] = b[call.state] + 1
-    redis.call('HSET', call.record, 'state', call.state, 'ended', score, unpack(ARGV, call.from, call.to))
+    local score = stamp(b, t, call.record, call.id, call.before, call.state, call.from, call.to)
     -- Somebody has done with a dead letter that was purged, whatever its late answer.
     if call.state == 'dead' and not call.purged then
-      own('zset', ARGV[2] .. 'd:' .. call.group)
-      redis.call('ZADD', KEYS[7], score, call.id)
-      redis.call('ZADD', ARGV[2] .. 'd:' .. call.group, score, call.id)
-      redis.call('HSET', KEYS[8], call.group, call.description)
+      enter_group(KEYS[7], KEYS[8], ARGV[2] .. 'd:' .. call.group, call.group, call.description, score, call.id)
     end
   end
 end
 if #over > 0 then
   redis.pcall('ZREM', ARGV[2] .. 'deadlines', unpack(over))
 end
-for batch, b in pairs(books) do
-  redis.call('HSET', ARGV[2] .. 'b:' .. batch, 'last', string.format('%.0f', b.last),
-    'open', b.open, 'done', b.done, 'dropped', b.dropped, 'dead', b.dead, 'bodies', b.bodies)
-  own('zset', ARGV[2] .. 'e:' .. batch)
-  redis.call('ZADD', ARGV[2] .. 'e:' .. batch, unpack(b.ended))
-end
-weighs(ARGV[2], bytes)
+write_counts(ARGV[2])
+add_bodies(ARGV[2], bytes)
 return result

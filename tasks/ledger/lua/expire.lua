@@ -1,7 +1,8 @@
 -- expire forgets ended calls of a batch whose retention is over, and keeps
 -- counting them. Dead letters wait for a person and are left alone until they are
 -- purged, and so are calls whose task still waits to be taken off its list: without
--- its record it would look like a stranger's. In front of it stands books.lua.
+-- its record it would look like a stranger's. In front of it stand
+-- number.lua, counts.lua and dead.lua.
 --
 -- KEYS[1]   the batch's counts in this queue
 -- KEYS[2]   the batch's ended calls in this queue
@@ -23,8 +24,8 @@
 --
 -- Returns {how many were looked at, last microsecond looked at, call keys…},
 -- where the keys are those forgotten.
-own('hash', KEYS[1])
-own('zset', KEYS[2])
+ensure_type('hash', KEYS[1])
+ensure_type('zset', KEYS[2])
 if ARGV[4] == '1' and number(redis.call('HGET', KEYS[1], 'open')) > 0 then
   return {0, ARGV[5]}
 end
@@ -34,8 +35,8 @@ local result = {#ids / 2, ARGV[5]}
 -- meets them takes them off.
 local all, short, bytes = ARGV[7] == '1', false, 0
 if all then
-  own('zset', KEYS[3], KEYS[4], KEYS[5])
-  own('hash', KEYS[6])
+  ensure_type('zset', KEYS[3], KEYS[4], KEYS[5])
+  ensure_type('hash', KEYS[6])
   short = redis.call('LLEN', KEYS[7]) <= 5000
 end
 for i = 1, #ids, 2 do
@@ -62,16 +63,11 @@ for i = 1, #ids, 2 do
       tally(KEYS[1], 'expired_dead', 1)
     end
     if dead and all then
-      local group = ARGV[8] .. 'd:' .. (r[4] or '')
-      redis.call('ZREM', KEYS[5], ids[i])
-      own('zset', group)
-      redis.call('ZREM', group, ids[i])
-      if r[4] and redis.call('EXISTS', group) == 0 then
-        redis.call('HDEL', KEYS[6], r[4])
-      end
+      local group = r[4] or ''
+      leave_group(KEYS[5], KEYS[6], ARGV[8] .. 'd:' .. group, group, ids[i])
     end
     result[#result + 1] = string.match(r[2] or '', '^%S+ %S+ (.*)$') or ''
   end
 end
-weigh(ARGV[8], ARGV[9], -bytes)
+add_batch_bodies(ARGV[8], ARGV[9], -bytes)
 return result

@@ -2,8 +2,8 @@
 -- fell over to a replica, may have forgotten that calls were sent. So the marks of
 -- sends are counted, and Redis's process is noted: another process begins a new life
 -- at the count that it knows. For a while no mark is made then, so that workers can
--- give back those that Redis has forgotten. In front of it stand books.lua and
--- run.lua.
+-- give back those that Redis has forgotten. In front of it stand counts.lua and
+-- life.lua.
 --
 -- KEYS      the fences of queues:
 --           life   names the present life
@@ -31,7 +31,7 @@ local function whole(n) return string.format('%.0f', n) end
 
 local result = {}
 for i, key in ipairs(KEYS) do
-  own('hash', key)
+  ensure_type('hash', key)
   local f = {}
   local all = redis.call('HGETALL', key)
   for j = 1, #all, 2 do f[all[j]] = all[j + 1] end
@@ -47,14 +47,13 @@ for i, key in ipairs(KEYS) do
   end
   if not life and n == 0 and seen == 0 then
     -- Nothing was ever marked here.
-    life, open, since = id .. '.' .. t[1] .. '.' .. t[2], true, now
-    redis.call('HSET', key, 'life', life, 'run', id, 'n', 0, 'base', 0, 'top', 0, 'since', whole(now), 'open', 1)
+    life, open, since = begin_fence(key, id, t), true, now
   elseif not life or id ~= '' and id ~= f.run or open and seen > n then
     if open or not life then
       base, top, shut = n, n, now
     end
     -- What was missing before is still missing.
-    life, open, since, base, top = id .. '.' .. t[1] .. '.' .. t[2], false, now, math.min(base, n), math.max(top, n, seen)
+    life, open, since, base, top = life_name(id, t), false, now, math.min(base, n), math.max(top, n, seen)
     forget()
     redis.call('HDEL', key, 'open')
     redis.call('HSET', key, 'life', life, 'run', id ~= '' and id or f.run or '', 'n', whole(n), 'base', whole(base),

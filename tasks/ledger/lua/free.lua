@@ -1,6 +1,6 @@
 -- free drops the stored results of ended calls of one batch, a page at a time or of
 -- single calls, and leaves everything else of their records. In front of it stands
--- books.lua.
+-- counts.lua.
 --
 -- KEYS[1]   the batch's ended calls in this queue
 -- ARGV[1]   the ledger's key prefix of the queue; see end.lua
@@ -48,6 +48,6 @@ else
   end
 end
 for batch, n in pairs(bytes) do
-  weigh(ARGV[1], batch, -n)
+  add_batch_bodies(ARGV[1], batch, -n)
 end
 return {looked, last, freed}

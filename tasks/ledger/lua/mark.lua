@@ -1,7 +1,7 @@
 -- mark is the last step before the request: it asks once more whether the call
 -- may go out, and notes in its record that one which must not be sent twice is
 -- being sent. A worker that finds the mark later knows that the call may have
--- had its effect. In front of it stands run.lua.
+-- had its effect. In front of it stands life.lua.
 --
 -- KEYS[1]   the call's record
 -- KEYS[2]   the account's circuit record

@@ -1,6 +1,6 @@
 -- purge drops what a dead letter weighs and keeps that it was: its bodies go, its
--- ending stays, and the batch goes on counting it as dead. In front of it stands
--- books.lua.
+-- ending stays, and the batch goes on counting it as dead. In front of it stand
+-- number.lua, counts.lua and dead.lua.
 --
 -- KEYS[1]   asynq's archive
 -- KEYS[2]   asynq's lease set
@@ -26,14 +26,10 @@ end
 local bytes = redis.call('HSTRLEN', KEYS[4], 'body')
 redis.call('HDEL', KEYS[4], 'content', 'body', 'type', 'log', 'lineage')
 redis.call('HSET', KEYS[4], 'purged', 1)
-weigh(ARGV[4], r[3] or '', -bytes)
-own('zset', KEYS[1], KEYS[5], KEYS[6])
-own('hash', KEYS[7])
-redis.call('ZREM', KEYS[5], ARGV[1])
-redis.call('ZREM', KEYS[6], ARGV[1])
-if redis.call('EXISTS', KEYS[6]) == 0 then
-  redis.call('HDEL', KEYS[7], ARGV[3])
-end
+add_batch_bodies(ARGV[4], r[3] or '', -bytes)
+ensure_type('zset', KEYS[1], KEYS[5])
+ensure_type('hash', KEYS[7])
+leave_group(KEYS[5], KEYS[7], KEYS[6], ARGV[3], ARGV[1])
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then
   redis.call('DEL', KEYS[3])
 end

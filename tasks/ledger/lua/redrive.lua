@@ -1,6 +1,6 @@
 -- redrive opens an ended call again: a new generation with a fresh budget, the
 -- former ending kept as its lineage, the task back among the pending. In front of it
--- stands books.lua.
+-- stand number.lua, counts.lua and dead.lua.
 --
 -- KEYS[1]   asynq's pending list
 -- KEYS[2]   asynq's archive
@@ -40,19 +40,13 @@ local bytes = redis.call('HSTRLEN', KEYS[5], 'body')
 redis.call('HDEL', KEYS[5], 'out', 'body', 'freed', 'type', 'ended', 'group', 'assumed', 'sent', 'mark', 'no', 'given', 'starts', 'settled', 'attempts',
   'parked', 'first', 'held_base', 'held_own', 'parked_at', 'log', 'alone')
 redis.call('HSET', KEYS[5], 'state', 'open', 'gen', ARGV[2] + 1, 'lineage', ARGV[5])
-own('hash', KEYS[6], KEYS[10])
-own('zset', KEYS[7], KEYS[8], KEYS[9])
+ensure_type('hash', KEYS[6], KEYS[10])
+ensure_type('zset', KEYS[7], KEYS[8])
 tally(KEYS[6], state, -1)
 tally(KEYS[6], 'open', 1)
-weigh(ARGV[9], r[4] or '', -bytes)
+add_batch_bodies(ARGV[9], r[4] or '', -bytes)
 redis.call('ZREM', KEYS[7], ARGV[1])
-redis.call('ZREM', KEYS[8], ARGV[1])
-if ARGV[6] ~= '' then
-  redis.call('ZREM', KEYS[9], ARGV[1])
-  if redis.call('EXISTS', KEYS[9]) == 0 then
-    redis.call('HDEL', KEYS[10], ARGV[6])
-  end
-end
+leave_group(KEYS[8], KEYS[10], KEYS[9], ARGV[6], ARGV[1])
 -- The task can stand on any of asynq's lists: a call that was cancelled still
 -- waits in pending, one whose worker came back too late may be due for a retry.
 -- It must not stand on two.
@@ -60,7 +54,7 @@ redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZREM', KEYS[11], ARGV[1])
 redis.call('ZREM', KEYS[12], ARGV[1])
 if ARGV[7] ~= '' then
-  own('zset', KEYS[13])
+  ensure_type('zset', KEYS[13])
   redis.call('ZADD', KEYS[13], ARGV[7], ARGV[1])
 end
 local waiting = redis.call('HGET', KEYS[4], 'state') == 'pending'

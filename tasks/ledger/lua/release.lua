@@ -1,7 +1,7 @@
 -- release puts tasks back among the pending that stand on the active list
 -- without a lease, or with one that is over: asynq looks for lost tasks among the
 -- leases only, and takes back only what it can decode, so it would leave them
--- there for ever.
+-- there for ever. In front of it stands requeue.lua.
 --
 -- KEYS[1]   asynq's active list
 -- KEYS[2]   asynq's lease set
@@ -20,8 +20,7 @@ for i = 4, #ARGV do
     redis.call('ZREM', KEYS[2], id)
     if redis.call('LREM', KEYS[1], 1, id) == 1 then
       if redis.call('EXISTS', task) == 1 then
-        redis.call('HSET', task, 'state', 'pending', 'pending_since', ARGV[2])
-        redis.call('RPUSH', KEYS[3], id)
+        requeue(KEYS[3], task, id, ARGV[2])
       end
       released = released + 1
     end

@@ -5,7 +5,7 @@
 --
 -- Calls at the head that were taken before, as parked ones, stay there. Delayed tasks
 -- of other kinds, which made no attempt or wait for their endpoint, go to the end,
--- where asynq puts them.
+-- where asynq puts them. In front of it stands number.lua.
 --
 -- KEYS[1]   asynq's retry set
 -- KEYS[2]   asynq's pending list
@@ -22,7 +22,6 @@ local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[4], 'LIMIT', 0, mo
 if #due == 0 then
   return 0
 end
-local function number(text) return tonumber(text) or 0 end
 
 local retries, others = {}, {}
 for _, id in ipairs(due) do

@@ -1,6 +1,7 @@
 -- withdraw ends open calls of one queue that no worker is making: one that somebody
 -- cancels, or whose deadline has passed. A call whose state is none of callq's is taken
--- for open. In front of it stand archive.lua and books.lua.
+-- for open. In front of it stand archive.lua, states.lua,
+-- number.lua, counts.lua, dead.lua and ending.lua.
 --
 -- KEYS[1]   asynq's lease set
 -- KEYS[2]   asynq's scheduled set
@@ -27,7 +28,6 @@
 --
 -- Returns for each call 1 when it was ended; 0 when it had ended before or moved on;
 -- -1 when a worker has taken it: it ends as it ends; -2 when its mark is another one.
-local ended = {done = true, dropped = true, dead = true, cancelled = true}
 -- To take one task out of a long list is slow. There it stays, and the next dequeue
 -- that meets it takes it off.
 local long = 5000
@@ -56,12 +56,12 @@ end
 
 -- First of the writes: it needs no memory, and a script that has written may go on
 -- when Redis is full.
-own('zset', KEYS[8])
+ensure_type('zset', KEYS[8])
 redis.call('ZREM', KEYS[8], unpack(over))
 if buries then
-  own('zset', KEYS[5], KEYS[6])
-  own('hash', KEYS[7])
-  repeat until trim(KEYS[5], ARGV[1], ARGV[3], ARGV[4]) == 0
+  ensure_type('zset', KEYS[5], KEYS[6])
+  ensure_type('hash', KEYS[7])
+  make_room(KEYS[5], ARGV[1], ARGV[3], ARGV[4])
 end
 local t = redis.call('TIME')
 for _, call in ipairs(calls) do
@@ -79,20 +79,10 @@ for _, call in ipairs(calls) do
       redis.call('DEL', task)
     end
   end
-  local counts, endings = ARGV[2] .. 'b:' .. call.batch, ARGV[2] .. 'e:' .. call.batch
-  own('hash', counts)
-  own('zset', endings)
-  local score = string.format('%.0f', math.max(t[1] * 1000000 + t[2], number(redis.call('HGET', counts, 'last')) + 1))
-  redis.call('HSET', call.record, 'state', call.state, 'ended', score, unpack(ARGV, call.from, call.to))
-  tally(counts, 'open', -1)
-  tally(counts, call.state, 1)
-  redis.call('HSET', counts, 'last', score)
-  redis.call('ZADD', endings, score, call.id)
+  local score = stamp(counts_of(ARGV[2], call.batch), t, call.record, call.id, 'open', call.state, call.from, call.to)
   if dead then
-    own('zset', ARGV[2] .. 'd:' .. call.group)
-    redis.call('ZADD', KEYS[6], score, call.id)
-    redis.call('ZADD', ARGV[2] .. 'd:' .. call.group, score, call.id)
-    redis.call('HSET', KEYS[7], call.group, call.description)
+    enter_group(KEYS[6], KEYS[7], ARGV[2] .. 'd:' .. call.group, call.group, call.description, score, call.id)
   end
 end
+write_counts(ARGV[2])
 return result

@@ -1,4 +1,5 @@
--- operate carries out an operator's word: open until a time, or close.
+-- operate carries out an operator's word: open until a time, or close. In front of
+-- it stand limited.lua and prelude.lua.
 --
 -- ARGV[1]   open or close
 -- ARGV[2]   for how many milliseconds, for open
@@ -16,7 +17,7 @@ else
   -- cost more than all that is allowed.
   if own.limited_key then
     redis.call('HDEL', KEYS[4], 's:' .. own.limited_key, 'n:' .. own.limited_key, 'amount')
-    redis.call('HDEL', KEYS[1], 'limited', 'limited_plan', 'limited_by', 'limited_key', 'limited_text', 'limited_turn')
+    clear_limited(KEYS[1])
   end
 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))

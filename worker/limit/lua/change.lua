@@ -1,4 +1,5 @@
--- change takes a slot by itself, gives one back, or settles what it cost.
+-- change takes a slot by itself, gives one back, or settles what it cost. In
+-- front of it stand limited.lua and limits.lua.
 --
 -- KEYS[1]   the account's limits
 -- KEYS[2]   the slots that were given back
@@ -21,8 +22,7 @@ elseif ARGV[1] == 'settle' then
 else
   local slot, wait, reason, key, text, turns = l.peek(now)
   if not slot then
-    redis.call('HSET', KEYS[3], 'limited', math.floor(now / 1000) + wait, 'limited_plan', ARGV[5],
-      'limited_by', reason, 'limited_key', key, 'limited_text', text, 'limited_turn', turns and 1 or 0)
+    write_limited(KEYS[3], ARGV[5], math.floor(now / 1000), wait, reason, key, text, turns)
     return {0, wait, reason, key, text}
   end
   local money = l.take(now, slot)

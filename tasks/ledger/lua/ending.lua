@@ -1,0 +1,44 @@
+-- ending stands in front of scripts that end calls of one queue; in front of it stands
+-- counts.lua. Endings of a batch stand in one strict order, so that a reader can go on
+-- from where it stopped.
+--
+-- counts_of reads the counts of a batch, once: what a script changes in them is written
+-- by write_counts.
+local counted = {'last', 'open', 'done', 'dropped', 'dead', 'cancelled', 'bodies'}
+local batches = {}
+local function counts_of(prefix, batch)
+  local b = batches[batch]
+  if not b then
+    b = {endings = {}}
+    ensure_type('hash', prefix .. 'b:' .. batch)
+    local values = redis.call('HMGET', prefix .. 'b:' .. batch, unpack(counted))
+    for i, field in ipairs(counted) do b[field] = number(values[i]) end
+    batches[batch] = b
+  end
+  return b
+end
+
+-- stamp ends a call: its record gets the fields that stand from one argument to
+-- another. before is the state that it was in as far as the counts go. It returns the
+-- microsecond under which the ending is listed.
+local function stamp(b, t, record, id, before, state, from, to)
+  b.last = math.max(t[1] * 1000000 + t[2], b.last + 1)
+  local score = string.format('%.0f', b.last)
+  b.endings[#b.endings + 1], b.endings[#b.endings + 2] = score, id
+  b[before] = b[before] - 1
+  b[state] = b[state] + 1
+  redis.call('HSET', record, 'state', state, 'ended', score, unpack(ARGV, from, to))
+  return score
+end
+
+local function write_counts(prefix)
+  for batch, b in pairs(batches) do
+    local fields = {'last', string.format('%.0f', b.last)}
+    for i = 2, #counted do
+      fields[#fields + 1], fields[#fields + 2] = counted[i], b[counted[i]]
+    end
+    redis.call('HSET', prefix .. 'b:' .. batch, unpack(fields))
+    ensure_type('zset', prefix .. 'e:' .. batch)
+    redis.call('ZADD', prefix .. 'e:' .. batch, unpack(b.endings))
+  end
+end

@@ -1,0 +1,102 @@
+-- grab is the part of dequeue.lua that moves tasks from pending to active.
+--
+-- After so many bytes of records no more calls are taken: Redis does nothing else
+-- meanwhile.
+local heavy = 1048576
+local weight, looked, swept, shut = 0, 0, false, {}
+
+-- countable reports whether Redis can add one to what stands in a record.
+local function countable(text)
+  local n = tonumber(text)
+  return n and #text < 16 and string.format('%.0f', n) == text and text ~= '-0'
+end
+
+-- judge decides what becomes of the next task of a queue, and adds it to what move
+-- carries out. It returns false where the tasks behind it stay for now.
+local function judge(q, id, found)
+  local queue = queues[q]
+  local msg, fields, state = redis.call('HGET', queue.task .. id, 'msg'), redis.call('HGETALL', queue.record .. id), nil
+  for j = 1, #fields, 2 do
+    if fields[j] == 'state' then
+      state = fields[j + 1]
+    elseif fields[j] == 'starts' and not countable(fields[j + 1]) then
+      found.corrupt[#found.corrupt + 1] = queue.record .. id
+    end
+    weight = weight + #fields[j + 1]
+  end
+  if state == 'dead' and msg and string.find(msg, '[callq ' .. id .. ' g', 1, true) then
+    -- The text with which its worker had it archived is the last error of a
+    -- task only where nothing but Run came after it.
+    if #calls > 0 then
+      want = #calls -- it is the first next time
+      return false
+    end
+    -- Where the worker dies before the redrive, it is met again.
+    redis.call('LPUSH', queue.pending, id)
+    refusal, found.seen = {4, msg, id, q}, found.seen + 1
+    return false
+  elseif not msg or ended[state] then
+    found.ended[#found.ended + 1] = queue.task .. id
+  else
+    -- One in a state that there is not is the worker's to end.
+    local call = {msg, id, q, #fields > 0 and 1 or 0, 0, 0, 0, fields}
+    if #calls == want or not take_slot(call) then
+      return false
+    end
+    calls[#calls + 1], found.moved[#found.moved + 1] = call, id
+    if weight > heavy then
+      want = #calls
+    end
+    found.leases[#found.leases + 1], found.leases[#found.leases + 2] = ARGV[1], id
+  end
+  found.seen = found.seen + 1
+  return true
+end
+
+-- move carries out what judge found.
+local function move(queue, found)
+  if #found.moved > 0 then
+    redis.call('LPUSH', queue.active, unpack(found.moved))
+    redis.call('ZADD', queue.lease, unpack(found.leases))
+  end
+  redis.call('LTRIM', queue.pending, 0, -found.seen - 1)
+  if #found.ended > 0 then
+    swept = true
+    redis.call('DEL', unpack(found.ended))
+  end
+  for _, one in ipairs(found.corrupt) do
+    redis.call('HSET', one, 'starts', -1) -- something to count from that is still none of callq's
+  end
+  for i = #calls - #found.moved + 1, #calls do
+    local call = calls[i]
+    if call[4] == 1 then
+      call[4] = redis.call('HINCRBY', queue.record .. call[2], 'starts', 1)
+    end
+    redis.call('HSET', queue.task .. call[2], 'state', 'active', 'worker', ARGV[#ARGV - 1] .. ' ' .. string.format('%.0f', call[4]))
+  end
+end
+
+-- grab takes up to n calls of a queue. Tasks that ended while they waited
+-- (cancelled, or finished by a worker that died before asynq was told) are taken
+-- off here and never reach a worker.
+local function grab(q, n)
+  local queue = queues[q]
+  while not (shut[q] or refusal) and n > 0 and #calls < want and looked < 100 + want do
+    local ids = redis.call('LRANGE', queue.pending, -math.min(n, want - #calls), -1)
+    shut[q] = #ids == 0 or (shut[q] == nil and redis.call('EXISTS', queue.paused) == 1)
+    if not (shut[q] or asked) then
+      refusal = admit()
+    end
+    if shut[q] or refusal then
+      return
+    end
+    local found = {moved = {}, leases = {}, ended = {}, corrupt = {}, seen = 0}
+    for i = #ids, 1, -1 do -- the next one stands last
+      if not judge(q, ids[i], found) then
+        break
+      end
+    end
+    move(queue, found)
+    looked, n = looked + found.seen, n - #found.moved
+  end
+end

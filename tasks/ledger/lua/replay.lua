@@ -1,0 +1,37 @@
+-- replay is the part of dequeue.lua that answers a question which is sent again, as
+-- after a lost reply: with the calls that it was given, while they are its worker's.
+-- It returns nil for a new question.
+local function replay()
+  local given = several and redis.call('GET', answers)
+  if not given or string.match(given, '^%S+') ~= question then
+    return nil
+  end
+  local calls = {}
+  for q, slot, wait, money, start, id in string.gmatch(given, '\n(%d) (%S+) (%S+) (%S+) (%S+) ([^\n]+)') do
+    q = tonumber(q)
+    local queue, starts = queues[q], 0
+    local msg, fields = redis.call('HGET', queue.task .. id, 'msg'), redis.call('HGETALL', queue.record .. id)
+    for j = 1, #fields, 2 do
+      if fields[j] == 'starts' then
+        starts = tonumber(fields[j + 1])
+        fields[j + 1] = tostring(starts - 1) -- as it was found
+      end
+    end
+    -- Without its lease the call was put back; by another start another worker has it.
+    if msg and starts == tonumber(start) and redis.call('ZSCORE', queue.lease, id) then
+      calls[#calls + 1] = {msg, id, q, starts, slot, tonumber(wait), money, fields}
+    end
+  end
+  return #calls > 0 and calls or nil
+end
+
+-- remember keeps what a question for several calls was answered.
+local function remember(calls)
+  if several and #calls > 1 then
+    local lines = {question}
+    for n, call in ipairs(calls) do
+      lines[n + 1] = table.concat({call[3], call[5], call[6], call[7], call[4], call[2]}, ' ')
+    end
+    redis.call('SET', answers, table.concat(lines, '\n'), 'EX', 25)
+  end
+end

@@ -1,0 +1,58 @@
+package ledger
+
+import (
+	"embed"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
+)
+
+//go:embed lua/*.lua
+var sources embed.FS
+
+// load makes a script of files that stand one behind the other.
+func load(names ...string) *redis.Script {
+	return redislua.Script(redislua.Read(sources, names...))
+}
+
+// The scripts, in the order of a call's way.
+var (
+	scriptClaim     = load("claim")
+	scriptAccept    = load("number", "counts", "life", "accept")
+	scriptRetries   = load("number", "retries")
+	scriptAlone     = load("alone")
+	scriptMark      = load("life", "mark")
+	scriptAttempt   = load("requeue", "attempt")
+	scriptEnd       = load("archive", "number", "counts", "dead", "ending", "end")
+	scriptDeadlines = load("states", "number", "counts", "deadlines")
+	scriptWithdraw  = load("archive", "states", "number", "counts", "dead", "ending", "withdraw")
+	scriptRedrive   = load("number", "counts", "dead", "redrive")
+	scriptRearchive = load("rearchive")
+	scriptPurge     = load("number", "counts", "dead", "purge")
+	scriptFree      = load("number", "counts", "free")
+	scriptExpire    = load("number", "counts", "dead", "expire")
+	scriptForget    = load("forget")
+)
+
+// The scripts by which workers and doctor put right what a crash left.
+var (
+	scriptBeat     = load("beat")
+	scriptBury     = load("requeue", "bury")
+	scriptRelease  = load("requeue", "release")
+	scriptOrphaned = load("states", "orphaned")
+	scriptFence    = load("number", "counts", "life", "fence")
+	scriptGiveBack = load("giveback")
+	scriptTrim     = load("archive", "trim")
+	scriptUnlist   = load("unlist")
+)
+
+// dequeueScript is the script that takes calls out of queues. limits is the Lua source
+// of the function limits that lua/dequeue.lua describes; empty for none.
+func dequeueScript(limits string) *redis.Script {
+	if limits == "" {
+		limits = "local function limits() end\n"
+	}
+	return redislua.Script(redislua.Limited(), limits,
+		redislua.Read(sources, "number", "states", "question", "replay", "admission", "grab", "dequeue"))
+}

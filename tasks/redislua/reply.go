@@ -1,0 +1,76 @@
+package redislua
+
+import (
+	"strconv"
+	"time"
+)
+
+// MaxMilli is the last millisecond of the year 9999: no later time has a form in
+// JSON, so that what holds one could not be written again.
+const MaxMilli = 253402300799999
+
+// Number reads a number in a script's reply: an integer, or a text where it was
+// too large for one. Anything else is 0.
+func Number(v any) int64 {
+	switch v := v.(type) {
+	case int64:
+		return v
+	case string:
+		return Integer(v)
+	}
+	return 0
+}
+
+// Text reads a text in a script's reply, or an integer in its digits. Anything else
+// is empty.
+func Text(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case int64:
+		return strconv.FormatInt(v, 10)
+	}
+	return ""
+}
+
+// Hash reads the reply of HGETALL in a script's reply: fields and values in turn.
+func Hash(v any) map[string]string {
+	flat, _ := v.([]any)
+	h := make(map[string]string, len(flat)/2)
+	for i := 0; i+1 < len(flat); i += 2 {
+		h[Text(flat[i])] = Text(flat[i+1])
+	}
+	return h
+}
+
+// Integer reads a whole number in decimal digits. Anything else is 0; one that is out
+// of range is the nearest int64.
+func Integer(text string) int64 {
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return n
+}
+
+// Milli reads a point in time, in milliseconds since 1970; zero, or out of range,
+// is none.
+func Milli(text string) time.Time {
+	ms := Integer(text)
+	if ms <= 0 || ms > MaxMilli {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// Whole reports whether a text is a whole number from least to most, in the digits
+// with which callq writes it.
+func Whole(text string, least, most int64) bool {
+	v, err := strconv.ParseInt(text, 10, 64)
+	return err == nil && v >= least && v <= most && strconv.FormatInt(v, 10) == text
+}
+
+// Flag is how a script reads a bool.
+func Flag(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,50 @@
+package redislua
+
+import (
+	"embed"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Read returns the text of Lua files that a package has embedded from its folder lua,
+// one behind the other. It panics where there is none of that name, which is a mistake
+// in that package.
+func Read(files embed.FS, names ...string) string {
+	var text strings.Builder
+	for _, name := range names {
+		file, err := files.ReadFile("lua/" + name + ".lua")
+		if err != nil {
+			panic(err) // embedded at build time
+		}
+		text.Write(file)
+	}
+	return text.String()
+}
+
+// Script makes a script of texts that stand one behind the other.
+func Script(texts ...string) *redis.Script {
+	return redis.NewScript(Compact(strings.Join(texts, "")))
+}
+
+// Compact drops a Lua script's comments and indentation, which Redis would otherwise keep.
+func Compact(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "--") {
+			continue
+		}
+		b.WriteString(line)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+//go:embed lua/*.lua
+var files embed.FS
+
+// Limited returns the Lua functions that write and remove the note in an account's
+// circuit record that a limit or a budget allows no call: write_limited and
+// clear_limited.
+func Limited() string { return Read(files, "limited") }
