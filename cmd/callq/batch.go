@@ -85,10 +85,10 @@ Without NAME it is the batch that was begun last.`,
 			}
 			if a.json {
 				books := booksOf(b)
-				books.Waits = list.reasons
+				books.Waits, _ = list.Reasons()
 				return a.printJSON(books)
 			}
-			return errors.Join(a.ended(cmd.Context(), d, booksOf(b)), list.print(a.stdout))
+			return errors.Join(a.ended(cmd.Context(), d, booksOf(b)), printReasons(a.stdout, list))
 		},
 	}
 }
@@ -190,7 +190,7 @@ func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
 	bar.begin(int(first), 0)
 	defer bar.close()
 	moved, last := time.Now(), first
-	err = a.waitFor(ctx, d, bar, name, func(why *waits) (bool, error) {
+	err = a.waitFor(ctx, d, bar, name, func(why *waiting.Teller) (bool, error) {
 		now, err := d.ledger.Batch(ctx, name)
 		if err == nil {
 			b = now
@@ -199,7 +199,7 @@ func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
 		if c.Open != last {
 			moved, last = time.Now(), c.Open
 		}
-		bar.hold(why.brief(time.Since(moved) > stillFor))
+		bar.hold(why.Brief(time.Since(moved) > stillFor))
 		bar.done(int(max(first-c.Open, 0)), 0, func() string {
 			return fmt.Sprintf("; in all %s dead, %s dropped", grouped(c.Dead), grouped(c.Dropped))
 		})
@@ -210,8 +210,8 @@ func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
 
 // waitFor asks until what it waits for has ended. It says what the calls of the batch
 // wait for, and goes on where Redis was away for a while.
-func (a *app) waitFor(ctx context.Context, d *desk, bar *progress, batch string, ask func(*waits) (ended bool, err error)) error {
-	why := a.newWaits(d, false, func(line string) { bar.say("%s", line) }, batch)
+func (a *app) waitFor(ctx context.Context, d *desk, bar *progress, batch string, ask func(*waiting.Teller) (ended bool, err error)) error {
+	why := a.newTeller(d, false, func(line string) { bar.say("%s", line) }, batch)
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
@@ -220,11 +220,11 @@ func (a *app) waitFor(ctx context.Context, d *desk, bar *progress, batch string,
 		case err == nil && ended:
 			return nil
 		case err == nil:
-			why.look(ctx, time.Now())
+			why.Look(ctx, time.Now())
 		case ctx.Err() != nil || !passes(err):
 			return err
 		default:
-			why.tell(waiting.Facts{Now: time.Now(), Redis: err}, time.Now())
+			why.Judge(waiting.Facts{Now: time.Now(), Redis: err}, time.Now())
 		}
 		select {
 		case <-tick.C:

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
 )
 
@@ -69,7 +70,7 @@ func rowOf(r circuit.Record, now time.Time) circuitRow {
 		Who: r.Who, Note: r.Note, Epoch: r.Epoch, Streak: r.Streak, Waiting: r.Waiting,
 	}
 	if now.Before(r.Limited) {
-		row.Limit, row.limitBy, row.limitUntil = r.LimitedText, limitedBy(r), r.Limited
+		row.Limit, row.limitBy, row.limitUntil = r.LimitedText, waiting.LimitedBy(r), r.Limited
 	}
 	// A closed circuit keeps the traces of its last opening.
 	switch {
@@ -193,13 +194,11 @@ closed, and RUNG, which counts the holds in a row and decides how long the next 
 			if err := t.flush(); err != nil {
 				return err
 			}
-			why := a.newWaits(d, false, nil)
-			facts, err := why.read(ctx)
-			if err != nil {
+			why := a.newTeller(d, false, nil)
+			if err := why.Ask(ctx); err != nil {
 				return err
 			}
-			why.decide(facts)
-			return why.print(a.stdout)
+			return printReasons(a.stdout, why)
 		},
 	}
 	cmd.Flags().BoolVar(&wide, "wide", false, "show EPOCH and RUNG too")

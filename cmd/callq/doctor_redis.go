@@ -108,7 +108,7 @@ func checkCircuits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s)", row.Name, timeText(r.Until), why),
 				Fix: "once the cause is mended: " + d.next(fmt.Sprintf("circuit close '%s' --reason mended", row.Name)),
 			})
-		case r.Limited.Sub(now) >= worthALine && r.LimitTurns:
+		case r.Limited.Sub(now) >= waiting.WorthTelling && r.LimitTurns:
 			list = append(list, diagnosis{
 				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s): it is used up", row.Name, timeText(r.Limited), row.reasonText()),
 				Fix: "wait; or, if the API allows more, have it count anew: " + d.next(fmt.Sprintf("circuit close '%s' --reason REASON", row.Name)),

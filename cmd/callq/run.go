@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
-	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
 )
@@ -326,20 +326,22 @@ func (a *app) session(ctx context.Context, s *session, j job) error {
 	for _, u := range j.upstreams {
 		names = append(names, u.Name)
 	}
-	s.watch = &watch{
-		circuits: s.desk.circuits, upstreams: names, patience: j.patience,
-		say: func(_ circuit.Record, line string) { s.progress.say("%s", line) },
+	s.watch = &waiting.Watch{
+		Circuits: s.desk.circuits, Upstreams: names, Patience: j.patience,
+		Tell: func(c waiting.Change) { s.progress.say("%s", changeLine(c, time.Now())) },
 	}
-	s.why = a.newWaits(s.desk, true, func(line string) { s.progress.say("%s", line) })
-	s.why.watched = true
+	s.why = a.newTeller(s.desk, true, func(line string) { s.progress.say("%s", line) })
+	s.why.Watched = true
 	if err := s.tryMended(ctx, names); err != nil {
 		return s.desk.explain(err)
 	}
 	s.next = resumeHint(s, j)
 	err := s.run(ctx)
-	var stuck *stuckError
+	var stuck *waiting.StuckError
 	if errors.As(err, &stuck) {
-		return fmt.Errorf("%w; then %s (with --redo dead also the calls that were refused are made)", err, resumeHint(s, j))
+		r := stuck.Record
+		line := stuckLine(r.Name.String(), policy.Class(r.Class), stuck.Patience, waiting.Answer(r))
+		return fmt.Errorf("%s; then %s (with --redo dead also the calls that were refused are made)", line, resumeHint(s, j))
 	}
 	return err
 }

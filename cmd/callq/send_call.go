@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
 var methodForm = regexp.MustCompile(`^[A-Za-z]+$`)
@@ -89,7 +90,7 @@ func (s *sending) call(ctx context.Context, method, path string, params []string
 func (s *sending) awaitCall(ctx context.Context, d *desk, receipt tasks.Receipt) (result tasks.Result, err error) {
 	bar := s.newProgress()
 	defer bar.close()
-	err = s.waitFor(ctx, d, bar, receipt.Batch, func(*waits) (bool, error) {
+	err = s.waitFor(ctx, d, bar, receipt.Batch, func(*waiting.Teller) (bool, error) {
 		r, err := d.ledger.Find(ctx, receipt.ID)
 		if err == nil && r.State.Ended() {
 			result = tasks.ResultOf(r)

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
 const (
@@ -46,8 +47,8 @@ type session struct {
 	sent      *sentFile
 	tally     *tally
 	progress  *progress
-	watch     *watch
-	why       *waits
+	watch     *waiting.Watch
+	why       *waiting.Teller
 	log       *slog.Logger
 	onEvent   func(worker.Event)
 	still     standstill
@@ -349,11 +350,11 @@ func (s *session) follow(ctx context.Context, worked, sent *chan error) error {
 			continue
 		}
 		watched = now
-		if err := s.watch.look(ctx); err != nil {
+		if err := s.watch.Look(ctx); err != nil {
 			return err
 		}
 		s.progress.hold(s.waits(ctx, now))
-		if line := s.still.line(now); line != "" && s.watch.held == "" {
+		if line := s.still.line(now); line != "" && s.watch.Held() == "" {
 			s.progress.say("%s", line)
 		}
 		if *sent != nil {
@@ -367,15 +368,15 @@ func (s *session) follow(ctx context.Context, worked, sent *chan error) error {
 
 // waits asks why calls wait, says what is new, and returns what to show of it.
 func (s *session) waits(ctx context.Context, now time.Time) string {
-	s.why.query.Batches = s.why.query.Batches[:0]
+	s.why.Query.Batches = s.why.Query.Batches[:0]
 	for _, i := range s.inUse() {
-		s.why.query.Batches = append(s.why.query.Batches, s.batch(i))
+		s.why.Query.Batches = append(s.why.Query.Batches, s.batch(i))
 	}
-	s.why.look(ctx, now)
+	s.why.Look(ctx, now)
 	if open := s.plan.open(); open != s.openThen {
 		s.openThen, s.moved = open, now
 	}
-	return cmp.Or(s.watch.held, s.why.brief(now.Sub(s.moved) > stillFor))
+	return cmp.Or(s.watch.Held(), s.why.Brief(now.Sub(s.moved) > stillFor))
 }
 
 // step writes what has ended and says how far things are.

@@ -13,7 +13,7 @@ import (
 
 // watched is a watch whose lines are kept.
 type watched struct {
-	watch
+	waiting.Watch
 	t     *testing.T
 	now   time.Time
 	lines []string
@@ -21,7 +21,7 @@ type watched struct {
 
 func newWatched(t *testing.T) *watched {
 	w := &watched{t: t, now: time.Date(2026, 5, 4, 18, 0, 0, 0, time.UTC)}
-	w.say = func(_ circuit.Record, line string) { w.lines = append(w.lines, line) }
+	w.Tell = func(c waiting.Change) { w.lines = append(w.lines, changeLine(c, w.now)) }
 	return w
 }
 
@@ -30,7 +30,7 @@ func (w *watched) sees(after time.Duration, r circuit.Record, want ...string) {
 	w.t.Helper()
 	w.now, w.lines = w.now.Add(after), nil
 	r.Name = circuit.Name{Upstream: "patsnap"}
-	if err := w.judge([]circuit.Record{r}, w.now); err != nil {
+	if err := w.Judge([]circuit.Record{r}, w.now); err != nil {
 		w.t.Fatal(err)
 	}
 	if !slices.Equal(w.lines, want) {
@@ -84,7 +84,7 @@ func TestHoldsOfASecondByARateAreNotWorthALine(t *testing.T) {
 		w.sees(time.Second, w.limited(800*time.Millisecond, "limit", "1/s"))
 		w.sees(time.Second, free)
 	}
-	w.sees(time.Second, w.limited(worthALine-time.Millisecond, "limit", "5000/day"))
+	w.sees(time.Second, w.limited(waiting.WorthTelling-time.Millisecond, "limit", "5000/day"))
 	w.sees(time.Minute, free)
 }
 
@@ -127,21 +127,21 @@ func TestAHoldThatIsAsGoodAsOverIsSaidWithoutATime(t *testing.T) {
 
 func TestPatienceIsNotForLimits(t *testing.T) {
 	w := newWatched(t)
-	w.patience = time.Minute
+	w.Patience = time.Minute
 	spent := w.limited(24*time.Hour, "budget", "20000 calls/day")
 	spent.Class = "auth" // a closed circuit keeps the traces of its last opening
 	for range 5 {
 		w.now = w.now.Add(time.Hour)
-		if err := w.judge([]circuit.Record{spent}, w.now); err != nil {
+		if err := w.Judge([]circuit.Record{spent}, w.now); err != nil {
 			t.Fatalf("a budget used up the patience: %v", err)
 		}
 	}
 	spent.State, spent.Epoch = circuit.Open, 1
-	if err := w.judge([]circuit.Record{spent}, w.now); err != nil {
+	if err := w.Judge([]circuit.Record{spent}, w.now); err != nil {
 		t.Fatalf("the hours under the budget counted: %v", err)
 	}
-	err := w.judge([]circuit.Record{spent}, w.now.Add(time.Minute))
-	if stuck := (*stuckError)(nil); !errors.As(err, &stuck) {
+	err := w.Judge([]circuit.Record{spent}, w.now.Add(time.Minute))
+	if stuck := (*waiting.StuckError)(nil); !errors.As(err, &stuck) {
 		t.Errorf("a refused credential is to end a run: %v", err)
 	}
 }
@@ -175,40 +175,36 @@ func TestCallsAreHeldWhereTheyWaitBehindACircuitOrALimit(t *testing.T) {
 	} {
 		fresh := newWatched(t)
 		c.record.Name, c.record.Waiting = c.name, c.waiting
-		if err := fresh.judge([]circuit.Record{c.record}, fresh.now); err != nil || fresh.held != c.want {
-			t.Errorf("%s: it says %q, want %q (%v)", c.what, fresh.held, c.want, err)
+		if err := fresh.Judge([]circuit.Record{c.record}, fresh.now); err != nil || fresh.Held() != c.want {
+			t.Errorf("%s: it says %q, want %q (%v)", c.what, fresh.Held(), c.want, err)
 		}
 	}
 }
 
 func TestAHoldThatGoesOnSaysWhatItsProbeMet(t *testing.T) {
-	now := time.Date(2026, 5, 4, 10, 0, 0, 0, time.UTC)
 	r := circuit.Record{
-		Name: circuit.Name{Upstream: "sim"}, State: circuit.Open, Reason: "quota", Class: "quota", Code: "67200001", Message: "too many", Until: now.Add(time.Minute),
+		State: circuit.Open, Reason: "quota", Class: "quota", Code: "67200001", Message: "too many", Until: newWatched(t).now.Add(time.Minute),
 	}
-	if got, want := holdLine(r, now), "sim: quota hold for 1m (quota 67200001: too many)"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	r.Fault = "protocol, HTTP 200; x-correlation-id b7"
-	if got, want := holdLine(r, now), "sim: quota hold for 1m (the probe met protocol, HTTP 200; x-correlation-id b7; held for quota 67200001: too many)"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
+	w := newWatched(t)
+	w.sees(0, r, "patsnap: quota hold for 1m (quota 67200001: too many)")
+	r.Fault, r.Epoch = "protocol, HTTP 200; x-correlation-id b7", 1
+	w.sees(0, r, "patsnap: quota hold for 1m (the probe met protocol, HTTP 200; x-correlation-id b7; held for quota 67200001: too many)")
 }
 
 func TestOfSeveralHoldsTheOneThatMostCallsWaitBehindIsTheReason(t *testing.T) {
 	w := newWatched(t)
-	w.upstreams = []string{"a", "b", "c"}
+	w.Upstreams = []string{"a", "b", "c"}
 	var records []circuit.Record
-	for i, upstream := range w.upstreams {
+	for i, upstream := range w.Upstreams {
 		records = append(records, circuit.Record{
 			Name: circuit.Name{Upstream: upstream}, State: circuit.Open, Epoch: 1, Reason: "quota", Until: w.now.Add(48 * time.Hour), Waiting: []int64{3, 9, 5}[i],
 		})
 	}
-	if err := w.judge(records, w.now); err != nil {
+	if err := w.Judge(records, w.now); err != nil {
 		t.Fatal(err)
 	}
 	until := w.now.Add(48 * time.Hour).Local().Format(time.DateTime)
-	if want := "b is held until " + until + " (quota)"; w.held != want {
-		t.Errorf("it says %q, want %q", w.held, want)
+	if want := "b is held until " + until + " (quota)"; w.Held() != want {
+		t.Errorf("it says %q, want %q", w.Held(), want)
 	}
 }

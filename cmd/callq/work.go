@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
 )
 
@@ -75,15 +75,15 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	crew := newCrew(working, first, show, load, log)
-	look := &watch{circuits: d.circuits, upstreams: first.upstreams, say: func(r circuit.Record, line string) {
+	look := &waiting.Watch{Circuits: d.circuits, Upstreams: first.upstreams, Tell: func(c waiting.Change) {
 		level := slog.LevelInfo
-		if r.State == circuit.Open {
+		if c.Kind == waiting.ChangeHeld {
 			level = slog.LevelWarn
 		}
-		log.Log(ctx, level, line)
+		log.Log(ctx, level, changeLine(c, time.Now()))
 	}}
-	why := a.newWaits(d, true, func(line string) { log.Warn(line) })
-	why.watched = true
+	why := a.newTeller(d, true, func(line string) { log.Warn(line) })
+	why.Watched = true
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -102,11 +102,11 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 			return err
 		case <-hangups:
 			crew.reload(working)
-			look.upstreams = crew.current.upstreams
-			why.query.Configured = configured(crew.current.desk.cfg)
+			look.Upstreams = crew.current.upstreams
+			why.Query.Configured = configured(crew.current.desk.cfg)
 		case <-tick.C:
-			_ = look.look(working) // without patience it has no error
-			why.look(working, time.Now())
+			_ = look.Look(working) // without patience it has no error
+			why.Look(working, time.Now())
 		}
 	}
 }
