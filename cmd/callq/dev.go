@@ -102,11 +102,11 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	door, err := openDoor(ctx, cfg, a.secrets, a.logger(a.level()))
+	server, err := openAdminServer(ctx, cfg, a.secrets, a.logger(a.level()))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, door.close()) }()
+	defer func() { err = errors.Join(err, server.close()) }()
 	in, err := a.openCalls(filepath.Join(dir, "calls.jsonl"))
 	if err != nil {
 		return err
@@ -116,10 +116,10 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 		cfg: cfg, upstreams: upstreams, in: in, out: filepath.Join(dir, "results.jsonl"), patience: defaultPatience,
 		onEvent: (&firstSeen{}).show,
 		opened: func(d *desk, p *progress) error {
-			if err := door.serve(d, a.logger(a.level())); err != nil {
+			if err := server.serve(d, a.logger(a.level())); err != nil {
 				return err
 			}
-			p.say("Dashboard: %s (and %sasynqmon/)", door.url(), door.url())
+			p.say("Dashboard: %s (and %sasynqmon/)", server.url(), server.url())
 			p.say("Simulated API: %s", sim.url)
 			p.say("Redis: %s", d.conn.Describe())
 			p.say("Calls, policy and configuration: %s", dir)
@@ -127,19 +127,19 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 		},
 	}
 	if !f.once {
-		j.stay = func(d *desk) error { return a.stay(ctx, door, d, upstreams) }
+		j.stay = func(d *desk) error { return a.stay(ctx, server, d, upstreams) }
 	}
 	return a.runInput(ctx, j)
 }
 
 // stay keeps the dashboard and a worker up until Ctrl-C, with which the command
 // ends well whatever became of the calls.
-func (a *app) stay(ctx context.Context, door *door, d *desk, upstreams []worker.Upstream) error {
+func (a *app) stay(ctx context.Context, server *adminServer, d *desk, upstreams []worker.Upstream) error {
 	w, err := worker.New(worker.Config{Redis: d.conn.Client, Upstreams: upstreams, Concurrency: d.cfg.WorkerConcurrency, Redactor: d.secrets})
 	if err != nil {
 		return err
 	}
-	a.progressf("The dashboard stays on %s until Ctrl-C.", door.url())
+	a.progressf("The dashboard stays on %s until Ctrl-C.", server.url())
 	return w.Run(ctx)
 }
 

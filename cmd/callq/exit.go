@@ -140,3 +140,24 @@ func (a *app) report(err error) {
 		fmt.Fprintln(a.stderr, prefix+printable(line))
 	}
 }
+
+// findings are the single errors of err, each in a line.
+func findings(err error) []string {
+	switch e := err.(type) { //nolint:errorlint // this walks the tree of errors itself
+	case *exitError:
+		if e.err != nil {
+			return findings(e.err)
+		}
+	case interface{ Unwrap() []error }:
+		var all []string
+		for _, inner := range e.Unwrap() {
+			all = append(all, findings(inner)...)
+		}
+		return all
+	}
+	lines := strings.Split(err.Error(), "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	return lines
+}

@@ -46,35 +46,40 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 	}
 	upstreams, err := upstreamsOf(cfg)
 	if err != nil {
-		return errors.Join(err, cfg.ResolveAdmin()) // all that is to be mended, at once
+		return errors.Join(err, cfg.ResolveAdmin()) // all that is wrong, at once
 	}
 	log := a.logger(a.level())
-	door, err := openDoor(ctx, cfg, a.secrets, log)
+	server, err := openAdminServer(ctx, cfg, a.secrets, log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, door.close()) }()
+	defer func() { err = errors.Join(err, server.close()) }()
 	d, err := a.connect(ctx, cfg, "work", true, log)
 	if err != nil {
 		return err
 	}
 	defer d.close(&err)
 	d.warnOfLoss(ctx, log, healthy)
-	first, err := newGeneration(cfg, upstreams, d, log)
+	first, err := newInstance(cfg, upstreams, d, log)
 	if err != nil {
 		return err
 	}
-	show := func(d *desk) error { return door.serve(d, log) }
+	show := func(d *desk) error { return server.serve(d, log) }
 	if err := show(first.desk); err != nil {
 		return err
 	}
-	log.Info("working", "upstreams", first.upstreams, "concurrency", cfg.WorkerConcurrency, "redis", d.conn.Describe(), "admin", door.url())
+	log.Info("working", "upstreams", first.upstreams, "concurrency", cfg.WorkerConcurrency, "redis", d.conn.Describe(), "admin", server.url())
 	a.signals.drain(func() {
 		log.Info("draining: the calls that are on their way end first, the rest stays in the queue; a second signal stops at once")
 	})
 	working, stop := context.WithCancel(ctx)
 	defer stop()
-	crew := newCrew(working, first, show, load, log)
+	r := &reloader{log: log, load: load, fixed: first.fixed, show: show, open: openFiles{}}
+	workers := r.supervise(working, first)
+	wait := func() {
+		r.unschedule()
+		workers.Wait()
+	}
 	look := &waiting.Watch{Circuits: d.circuits, Upstreams: first.upstreams, Tell: func(c waiting.Change) {
 		level := slog.LevelInfo
 		if c.Kind == waiting.ChangeHeld {
@@ -88,22 +93,22 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 	defer tick.Stop()
 	for {
 		select {
-		case err := <-crew.current.ended:
+		case err := <-workers.Ended():
 			stop()
-			crew.wait()
+			wait()
 			if err == nil {
 				log.Info("drained")
 			}
 			return err
-		case err := <-door.ended:
+		case err := <-server.ended:
 			stop()
-			err = errors.Join(err, <-crew.current.ended)
-			crew.wait()
+			err = errors.Join(err, <-workers.Ended())
+			wait()
 			return err
 		case <-hangups:
-			crew.reload(working)
-			look.Upstreams = crew.current.upstreams
-			why.Query.Configured = configured(crew.current.desk.cfg)
+			workers.Reload(working)
+			look.Upstreams = workers.Current().upstreams
+			why.Query.Configured = configured(workers.Current().desk.cfg)
 		case <-tick.C:
 			_ = look.Look(working) // without patience it has no error
 			why.Look(working, time.Now())

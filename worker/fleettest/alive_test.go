@@ -23,7 +23,7 @@ func TestTheCallsOfKilledWorkersAreTakenUpWithinTenSeconds(t *testing.T) {
 	kills := 2
 	s.concurrency, s.calls = 32, 2000
 	if s.full {
-		kills, s.calls = 12, 10_000
+		kills, s.calls = 12, 30_000 // at 4 x 32 places and 500 ms they last two minutes
 	}
 	f := start(t, setup{size: s})
 	f.script("* * -> ok latency=500ms forever")

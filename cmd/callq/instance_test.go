@@ -55,31 +55,32 @@ func TestAWorkerThatCannotStartLeavesTheOldOneAtWork(t *testing.T) {
 	}
 	out := &said{}
 	log := slog.New(slog.NewTextHandler(out, nil))
-	first, err := newGeneration(cfg, upstreams, &desk{cfg: cfg, conn: &redisconn.Conn{Client: client}}, log)
+	first, err := newInstance(cfg, upstreams, &desk{cfg: cfg, conn: &redisconn.Conn{Client: client}}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, drain := context.WithCancel(t.Context())
 	defer drain()
-	c := newCrew(ctx, first, func(*desk) error { return nil }, load, log)
+	r := &reloader{log: log, load: load, fixed: first.fixed, show: func(*desk) error { return nil }, open: openFiles{}}
+	workers := r.supervise(ctx, first)
 	await(t, "the first worker", func() bool { return p.asked.Load() == 1 })
 
 	p.fails.Store(3) // the second is the one that is asked before anything is begun
-	c.reload(ctx)
-	if c.current != first || !strings.Contains(out.String(), "gone for a moment") || !strings.Contains(out.String(), "nothing was changed") {
+	workers.Reload(ctx)
+	if workers.Current() != first || !strings.Contains(out.String(), "gone for a moment") || !strings.Contains(out.String(), "nothing was changed") {
 		t.Errorf("said:\n%s", out)
 	}
 	select {
-	case err := <-first.ended:
+	case err := <-workers.Ended():
 		t.Fatalf("the old worker has ended: %v", err)
 	default:
 	}
 
-	c.reload(ctx)
-	if c.current == first || !strings.Contains(out.String(), "msg=\"reloaded: ") {
+	workers.Reload(ctx)
+	if workers.Current() == first || !strings.Contains(out.String(), "msg=\"reloaded: ") {
 		t.Errorf("said:\n%s", out)
 	}
-	await(t, "the drain of the first worker", func() bool { return strings.Contains(out.String(), "an earlier configuration have ended") })
+	await(t, "the drain of the first worker", func() bool { return strings.Contains(out.String(), "the earlier configuration have ended") })
 
 	// With the signal to drain, both the worker at work and one that has only
 	// just begun end.
@@ -90,16 +91,17 @@ func TestAWorkerThatCannotStartLeavesTheOldOneAtWork(t *testing.T) {
 		}
 		drain()
 	}()
-	second := c.current
-	c.reload(ctx)
-	if err := <-second.ended; err != nil || c.current != second {
+	second := workers.Current()
+	workers.Reload(ctx)
+	if err := <-workers.Ended(); err != nil || workers.Current() != second {
 		t.Errorf("ended with %v", err)
 	}
-	c.wait()
+	r.unschedule()
+	workers.Wait()
 	if strings.Contains(out.String(), "did not drain") {
 		t.Errorf("said:\n%s", out)
 	}
-	c.reload(ctx) // comes too late
+	workers.Reload(ctx) // comes too late
 	if n := strings.Count(out.String(), "nothing was changed"); n != 1 {
 		t.Errorf("said:\n%s", out)
 	}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/admin"
+)
+
+// adminServer serves the admin address: it listens first, and answers later.
+type adminServer struct {
+	listener net.Listener
+	tokens   []admin.Token
+	loopback bool
+	server   *http.Server
+	// handler answers for the configuration that is in force.
+	handler atomic.Pointer[http.Handler]
+	// ended has the error with which serving ended by itself.
+	ended chan error
+}
+
+// openAdminServer listens on the admin address. A configured one that is in use, or
+// that other machines reach without a configured token, is an error of the
+// configuration; where the default one is in use, another free port is used.
+func openAdminServer(ctx context.Context, cfg *config.Config, secrets *worker.Redactor, log *slog.Logger) (*adminServer, error) {
+	if err := cfg.ResolveAdmin(); err != nil {
+		return nil, err
+	}
+	at := cfg.Admin
+	s := &adminServer{ended: make(chan error, 1)}
+	for _, t := range at.Tokens {
+		s.tokens = append(s.tokens, admin.Token{Name: t.Name, Read: func() (string, error) {
+			value, err := t.Token.Read()
+			secrets.Add(value, "Bearer") // it may be another one now
+			return value, err
+		}})
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", at.Listen)
+	if err != nil && !at.Configured && errors.Is(err, syscall.EADDRINUSE) {
+		if listener, err = new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0"); err == nil {
+			log.Info("the default admin address is taken; another port is used", "taken", at.Listen, "address", listener.Addr().String())
+		}
+	}
+	if err != nil {
+		return nil, at.Pos.Errorf("cannot listen on the admin address %s: %v", at.Listen, untakable(err))
+	}
+	address, ok := listener.Addr().(*net.TCPAddr)
+	s.listener, s.loopback = listener, ok && address.IP.IsLoopback()
+	if !s.loopback && len(s.tokens) == 0 {
+		return nil, errors.Join(at.Unguarded(), listener.Close())
+	}
+	return s, nil
+}
+
+// serve starts to answer, or takes up another configuration.
+func (s *adminServer) serve(on *desk, log *slog.Logger) error {
+	var names []string
+	for _, u := range on.cfg.Upstreams {
+		names = append(names, u.Name)
+	}
+	handler, err := admin.New(admin.Config{
+		Redis: on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Producer: on.producer, Upstreams: names, Endpoint: on.endpoint,
+		Concurrency: configured(on.cfg),
+		MaxMemory:   on.cfg.Ledger.MaxMemory,
+		Loopback:    s.loopback, Tokens: s.tokens, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	if s.handler.Swap(&handler) != nil {
+		return nil
+	}
+	current := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.handler.Load()).ServeHTTP(w, r) })
+	s.server = &http.Server{
+		Handler: current, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: errorLog(log),
+	}
+	go func() {
+		if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			s.ended <- fmt.Errorf("the admin address stopped: %w", err)
+		}
+	}()
+	return nil
+}
+
+func (s *adminServer) url() string { return "http://" + s.listener.Addr().String() + "/" }
+
+func (s *adminServer) close() error {
+	if s.server == nil {
+		return s.listener.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if s.server.Shutdown(ctx) != nil {
+		return s.server.Close()
+	}
+	return nil
+}

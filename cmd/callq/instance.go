@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/supervisor"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker"
+)
+
+// instance is a worker with the configuration that it was made from. A worker
+// cannot take up another one: it is replaced by an instance that has it.
+type instance struct {
+	// desk is the connection with this configuration's rules.
+	desk      *desk
+	fixed     fixedConfig
+	upstreams []string
+	worker    *worker.Worker
+}
+
+// newInstance makes a worker from a configuration. Its error is everything that
+// is wrong with it, with the positions.
+func newInstance(cfg *config.Config, upstreams []worker.Upstream, d *desk, log *slog.Logger) (*instance, error) {
+	producer, err := tasks.NewProducer(d.conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg), BaseURLs: apisOf(cfg)})
+	if err != nil {
+		return nil, err
+	}
+	fixed, err := fixedOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	own := *d
+	own.cfg, own.producer = cfg, producer
+	i := &instance{desk: &own, fixed: fixed}
+	for _, u := range upstreams {
+		i.upstreams = append(i.upstreams, u.Name)
+	}
+	i.worker, err = worker.New(worker.Config{
+		Redis: d.conn.Client, Upstreams: upstreams, Concurrency: cfg.WorkerConcurrency, Retention: cfg.Ledger.Retention, MaxMemory: cfg.Ledger.MaxMemory, Logger: log,
+		Redactor: d.secrets,
+	})
+	return i, err
+}
+
+// Run takes calls until ctx ends, and drains then.
+func (i *instance) Run(ctx context.Context) error { return i.worker.Run(ctx) }
+
+// reloader makes a worker's process follow its configuration files.
+type reloader struct {
+	log *slog.Logger
+	// load reads the configuration anew.
+	load func() (*config.Config, error)
+	// fixed is what stays as it was when the process started.
+	fixed fixedConfig
+	// show makes the admin server answer for another configuration.
+	show func(*desk) error
+	// unschedule stops the schedules of the current instance.
+	unschedule func()
+	// open are the credential files that were warned of.
+	open openFiles
+}
+
+// supervise runs the first instance and those that follow it.
+func (r *reloader) supervise(ctx context.Context, first *instance) *supervisor.Supervisor[*instance] {
+	var workers *supervisor.Supervisor[*instance]
+	workers = supervisor.Start(ctx, first, supervisor.Config[*instance]{
+		Load: r.next, Installed: r.installed, Drained: r.drained,
+		Refused: func(err error) { r.refused(workers.Current(), err) },
+	})
+	return workers
+}
+
+// next makes an instance from the configuration as it is now, and checks that it
+// can start.
+func (r *reloader) next(ctx context.Context, current *instance) (*instance, error) {
+	cfg, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	upstreams, err := upstreamsOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.ResolveAdmin(); err != nil {
+		return nil, err
+	}
+	d := current.desk
+	if err := d.conn.Client.Ping(ctx).Err(); err != nil {
+		return nil, d.explain(err)
+	}
+	return newInstance(cfg, upstreams, d, r.log)
+}
+
+// installed takes over what goes with a configuration besides its worker.
+func (r *reloader) installed(ctx context.Context, before, now *instance) {
+	if r.unschedule != nil {
+		r.unschedule()
+	}
+	if err := r.show(now.desk); err != nil {
+		r.log.Error("the admin server did not take up the new configuration", "error", err)
+	}
+	r.unschedule = startSchedules(ctx, now.desk, r.log)
+	r.open.warn(now.desk.cfg, r.log)
+	if before != nil {
+		r.reloaded(before, now)
+	}
+}
+
+// refused says why nothing was changed, a line for each reason.
+func (r *reloader) refused(current *instance, err error) {
+	for _, finding := range findings(current.desk.explain(err)) {
+		r.log.Error(finding)
+	}
+	r.log.Error("not reloaded: nothing was changed, the worker goes on as before")
+}
+
+// drained says that the calls of an earlier configuration have ended.
+func (r *reloader) drained(old *instance, err error) {
+	switch {
+	case err == nil:
+		r.log.Info("all calls of the earlier configuration have ended")
+	case !errors.Is(err, context.Canceled):
+		r.log.Error("the worker of an earlier configuration did not drain", "error", old.desk.explain(err))
+	}
+}
+
+// reloaded says what a reload has changed.
+func (r *reloader) reloaded(before, now *instance) {
+	cfg := now.desk.cfg
+	r.log.Info("reloaded: calls that are on their way end as they began, later ones follow the new configuration",
+		"config", cfg.Path, "upstreams", now.upstreams, "concurrency", cfg.WorkerConcurrency)
+	if keys := r.fixed.changed(now.fixed); len(keys) > 0 {
+		r.log.Warn("these keys have changed and need a restart: the process keeps what it was started with", "keys", keys)
+	}
+	if added := without(now.upstreams, before.upstreams); len(added) > 0 {
+		r.log.Info("upstreams were added", "upstreams", added)
+	}
+	if removed := without(before.upstreams, now.upstreams); len(removed) > 0 {
+		r.log.Warn("upstreams were removed: their calls stay in the queue, and this worker makes none of them", "upstreams", removed)
+	}
+}
+
+// without returns the names that are not among others.
+func without(names, others []string) (left []string) {
+	for _, name := range names {
+		if !slices.Contains(others, name) {
+			left = append(left, name)
+		}
+	}
+	return left
+}

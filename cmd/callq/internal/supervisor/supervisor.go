@@ -1,0 +1,144 @@
+// Package supervisor keeps a worker running, and replaces it by one with another
+// configuration without a gap: the new one runs before the old one drains.
+//
+//	s := supervisor.Start(ctx, first, supervisor.Config[*instance]{Load: load, Installed: installed, Refused: refused})
+//	for {
+//		select {
+//		case <-hangups:
+//			s.Reload(ctx)
+//		case err := <-s.Ended():
+//			s.Wait()
+//			return err
+//		}
+//	}
+//
+// It must not know what an instance does, nor print anything: what happened goes to
+// the functions of its [Config].
+//
+//	           Reload: Load, Run                 it still runs after a second
+//	[current] -------------------> [both run] -------------------------------> [the new one is current]
+//	    ^                              |                                           the old one drains
+//	    +------------------------------+
+//	      the new one ended: Refused
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// probation is how long a new instance has to fail at its start. The old one goes
+// on meanwhile.
+const probation = time.Second
+
+// ErrEnded is given to [Config.Refused] when a new instance ended at once and named
+// no reason.
+var ErrEnded = errors.New("the new worker ended at once")
+
+// Instance is what runs with one configuration. Run drains when ctx ends, and
+// returns nil after a drain.
+type Instance interface {
+	Run(ctx context.Context) error
+}
+
+// Config is what a supervisor calls. All functions are called one at a time by the
+// goroutine that calls Start or Reload, except Drained.
+type Config[I Instance] struct {
+	// Load makes an instance from the configuration as it is now; current is the one
+	// in charge. It starts nothing.
+	Load func(ctx context.Context, current I) (I, error)
+	// Installed is called when an instance has taken charge, before the old one
+	// drains. For the first instance before is the zero value.
+	Installed func(ctx context.Context, before, now I)
+	// Refused is called when a reload failed and nothing was changed.
+	Refused func(err error)
+	// Drained is called when an instance that was replaced has ended, from a
+	// goroutine of its own.
+	Drained func(old I, err error)
+}
+
+// Supervisor runs the current instance. Its methods are not safe for concurrent use.
+type Supervisor[I Instance] struct {
+	cfg      Config[I]
+	current  running[I]
+	draining sync.WaitGroup
+}
+
+// running is an instance with what ends it. ended has the error of its end.
+type running[I Instance] struct {
+	instance I
+	stop     context.CancelFunc
+	ended    chan error
+}
+
+// Start runs the first instance. All instances drain when ctx ends.
+func Start[I Instance](ctx context.Context, first I, cfg Config[I]) *Supervisor[I] {
+	s := &Supervisor[I]{cfg: cfg, current: run(ctx, first)}
+	var none I
+	cfg.Installed(ctx, none, first)
+	return s
+}
+
+func run[I Instance](ctx context.Context, i I) running[I] {
+	ctx, stop := context.WithCancel(ctx)
+	r := running[I]{instance: i, stop: stop, ended: make(chan error, 1)}
+	go func() { r.ended <- i.Run(ctx) }()
+	return r
+}
+
+// Current is the instance in charge.
+func (s *Supervisor[I]) Current() I { return s.current.instance }
+
+// Ended receives the error with which the instance in charge ends; nil after a drain.
+func (s *Supervisor[I]) Ended() <-chan error { return s.current.ended }
+
+// Reload replaces the instance in charge by a new one. Where that cannot be made, or
+// ends within a second, nothing changes. ctx is that of Start.
+func (s *Supervisor[I]) Reload(ctx context.Context) {
+	if ctx.Err() != nil {
+		return
+	}
+	next, err := s.cfg.Load(ctx, s.current.instance)
+	if err != nil {
+		s.refuse(ctx, err)
+		return
+	}
+	now := run(ctx, next)
+	passed := time.NewTimer(probation)
+	defer passed.Stop()
+	select {
+	case err := <-now.ended:
+		now.stop()
+		if err == nil {
+			err = ErrEnded
+		}
+		s.refuse(ctx, err)
+		return
+	case <-ctx.Done():
+		s.drain(now) // both drain
+		return
+	case <-passed.C:
+	}
+	before := s.current
+	s.current = now
+	s.cfg.Installed(ctx, before.instance, now.instance)
+	s.drain(before)
+}
+
+// refuse reports a failed reload, unless it failed because everything is draining.
+func (s *Supervisor[I]) refuse(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		s.cfg.Refused(err)
+	}
+}
+
+// drain lets an instance drain in its own time; Wait waits for it.
+func (s *Supervisor[I]) drain(r running[I]) {
+	r.stop()
+	s.draining.Go(func() { s.cfg.Drained(r.instance, <-r.ended) })
+}
+
+// Wait waits until all instances that were replaced have ended.
+func (s *Supervisor[I]) Wait() { s.draining.Wait() }
