@@ -3,8 +3,6 @@ package policy
 import (
 	"slices"
 	"time"
-
-	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // Breaker is when a process's circuit breaker trips on outcomes that count:
@@ -29,10 +27,16 @@ type Policy struct {
 	upstream Upstream
 }
 
+// position is where in which file something was written.
+type position struct {
+	file      string
+	line, col int
+}
+
 // rule is one compiled rule.
 type rule struct {
 	id    string
-	at    yamlfile.Pos
+	at    position
 	match match
 	// decision is what the rule says while there are attempts left; Refresh and
 	// Circuit.Success in it are what they are at most.
@@ -40,7 +44,7 @@ type rule struct {
 	// budget is the backoff that the rule names, where its action is retry.
 	budget Backoff
 	// backoffAt and holdAt are where names are referred to, for findings.
-	backoffAt, holdAt yamlfile.Pos
+	backoffAt, holdAt position
 }
 
 // Name is the policy's name, as its file says.

@@ -165,11 +165,16 @@ func ExampleEnqueue() {
 	// adhoc nightly false <nil>
 }
 
-func ExampleProducer_Wait() {
+func ExampleClient_Wait() {
 	ctx := context.Background()
 	rdb, end := openRedis()
 	defer end()
 	p, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	client, err := tasks.NewClient(rdb, tasks.ClientConfig{})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -183,17 +188,22 @@ func ExampleProducer_Wait() {
 	somewhere.Go(func() { work(rdb, ledger.Done, `{"title":"Solar cell"}`) })
 	defer somewhere.Wait()
 
-	result, err := p.Wait(ctx, receipt.ID)
+	result, err := client.Wait(ctx, receipt.ID)
 	fmt.Println(result.State, result.Attempts, string(result.Body), err)
 	// Output:
 	// done 1 {"title":"Solar cell"} <nil>
 }
 
-func ExampleProducer_Results() {
+func ExampleClient_Results() {
 	ctx := context.Background()
 	rdb, end := openRedis()
 	defer end()
 	p, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	client, err := tasks.NewClient(rdb, tasks.ClientConfig{})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -207,7 +217,7 @@ func ExampleProducer_Results() {
 	work(rdb, ledger.Done, `1`)
 	work(rdb, ledger.Dead, `null`)
 
-	for result, err := range p.Results(ctx, "monday") {
+	for result, err := range client.Results(ctx, "monday") {
 		if err != nil {
 			fmt.Println(err)
 			return
@@ -219,11 +229,16 @@ func ExampleProducer_Results() {
 	// b dead unknown
 }
 
-func ExampleProducer_Redrive() {
+func ExampleClient_Redrive() {
 	ctx := context.Background()
 	rdb, end := openRedis()
 	defer end()
 	p, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	client, err := tasks.NewClient(rdb, tasks.ClientConfig{})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -233,15 +248,16 @@ func ExampleProducer_Redrive() {
 		fmt.Println(err)
 		return
 	}
-	dead := work(rdb, ledger.Dead, `null`)
+	work(rdb, ledger.Dead, `null`)
 
-	redriven, busy, err := p.Redrive(ctx, dead)
-	fmt.Println(redriven, busy, err)
+	fmt.Println(client.Redrive(ctx, receipt.ID))
+	fmt.Println(client.Redrive(ctx, receipt.ID) != nil) // it is open now
 
 	work(rdb, ledger.Done, `1`)
-	result, err := p.Wait(ctx, receipt.ID)
+	result, err := client.Wait(ctx, receipt.ID)
 	fmt.Println(result.State, err)
 	// Output:
-	// true false <nil>
+	// <nil>
+	// true
 	// done <nil>
 }

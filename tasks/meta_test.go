@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 )
 
 // resultLine returns the results line of a call that was parsed, checked, stored, read and ended.
@@ -26,7 +27,7 @@ func resultLine(t *testing.T, line string) (call tasks.Call, result tasks.Result
 	if err != nil {
 		t.Fatal(err)
 	}
-	result = tasks.ResultOf(ledger.Record{Key: call.Key, Queue: "u", State: ledger.Done, Content: stored})
+	result = records.Result(ledger.Record{Key: call.Key, Queue: "u", State: ledger.Done, Content: stored})
 	out, err := tasks.EncodeResult(nil, result)
 	if err != nil {
 		t.Fatal(err)

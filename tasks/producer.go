@@ -3,11 +3,8 @@ package tasks
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
-	"iter"
 	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -165,118 +162,6 @@ func (p *Producer) entry(ctx context.Context, c Call, hash string) (ledger.Entry
 		e.NotBefore = *c.NotBefore
 	}
 	e.Deadline = c.deadline()
-	e.Message, err = p.message(ctx, e.Queue, e.ID, c)
+	e.Message, err = encodeTask(ctx, p.encoder, e.Queue, e.ID, c)
 	return e, err
-}
-
-// message makes asynq's own encoding of a call's task. Its payload is for the
-// eyes of people in asynqmon; workers read the ledger's record.
-func (p *Producer) message(ctx context.Context, queue, id string, c Call) (string, error) {
-	kind := TaskKind
-	if job, _, ok := c.Job(); ok {
-		kind = "job:" + job
-	}
-	path, _, _ := strings.Cut(c.Path, "?")
-	payload, err := json.Marshal(struct {
-		V     int    `json:"v"`
-		Call  string `json:"call"`
-		Key   string `json:"key"`
-		Batch string `json:"batch"`
-	}{1, c.Method + " " + path, c.Key, c.Batch})
-	if err != nil {
-		return "", fmt.Errorf("encode the payload of call %s: %w", id, err)
-	}
-	m, err := p.encoder.Encode(ctx, queue, id, kind, payload)
-	return m.Data, err
-}
-
-// Wait waits until the call has ended and returns its result. It reads Redis four
-// times a second. [ErrNoCall] if there is no such call.
-func (p *Producer) Wait(ctx context.Context, id string) (Result, error) {
-	tick := time.NewTicker(250 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		r, err := p.ledger.Find(ctx, id)
-		if err != nil {
-			return Result{}, err
-		}
-		if r.State.Ended() {
-			return ResultOf(r), nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return Result{}, ctx.Err()
-		}
-	}
-}
-
-// Results yields the results of a batch's ended calls, in the order in which they
-// ended. [ErrNoBatch] if there is no such batch.
-func (p *Producer) Results(ctx context.Context, batch string) iter.Seq2[Result, error] {
-	return func(yield func(Result, error) bool) {
-		for r, err := range p.ledger.Endings(ctx, batch, &ledger.Cursor{}) {
-			if !yield(ResultOf(r), err) {
-				return
-			}
-		}
-	}
-}
-
-// What Wait and Results return where there is nothing of that name.
-var (
-	ErrNoBatch = ledger.ErrNoBatch
-	ErrNoCall  = ledger.ErrNoCall
-)
-
-// ResultOf writes an ended call's record as a line of a results file.
-func ResultOf(r ledger.Record) Result {
-	res := Result{
-		Key: r.Key, ID: r.ID, Batch: r.Batch, Upstream: UpstreamOf(r.Queue), State: State(r.State), Digest: r.Hash,
-		FinishedAt: r.EndedAt, Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt,
-	}
-	if c, err := Decode(r.Content); err == nil {
-		res.Method, res.Path, res.Meta = c.Method, c.Path, c.Meta
-	}
-	if e := r.Ending; e != nil {
-		res.Class, res.Rule, res.HTTPStatus = e.Class, e.Rule, e.HTTPStatus
-		res.ErrorCode, res.ErrorMessage = json.Number(e.Code), e.Message
-		res.UserMessage, res.Advice, res.CorrelationID = e.UserMessage, e.Advice, e.CorrelationID
-		res.Amount, res.Headers = decimalOf(e.Amount), e.Headers
-	}
-	res.Body, res.BodyFreed = BodyOf(r), r.Freed
-	return res
-}
-
-// BodyOf writes the body of a record as a results file holds it.
-func BodyOf(r ledger.Record) json.RawMessage {
-	if r.Ending != nil && r.Ending.BodyEncoding != "" {
-		return EncodedBody(r.Body, r.BodyType, r.Ending.BodyEncoding)
-	}
-	return ResultBody(r.Body, r.BodyType)
-}
-
-// Redrive opens an ended call (dead, dropped or cancelled) again with a fresh
-// budget. It reports whether it did; busy means that a worker still holds the
-// task, so try again. A call whose content was purged cannot be redriven.
-func (p *Producer) Redrive(ctx context.Context, r ledger.Record) (redriven, busy bool, err error) {
-	return p.reopen(ctx, r, p.ledger.Redrive)
-}
-
-// Again is [Producer.Redrive] for a call that may be done too: it is made once more,
-// and the record loses the result, which the caller has kept.
-func (p *Producer) Again(ctx context.Context, r ledger.Record) (redriven, busy bool, err error) {
-	return p.reopen(ctx, r, p.ledger.Again)
-}
-
-func (p *Producer) reopen(ctx context.Context, r ledger.Record, open func(context.Context, ledger.Record, string, time.Time) (bool, bool, error)) (redriven, busy bool, err error) {
-	c, err := Decode(r.Content)
-	if err != nil {
-		return false, false, fmt.Errorf("call %s cannot be made again: %w", r.ID, err)
-	}
-	msg, err := p.message(ctx, r.Queue, r.ID, c)
-	if err != nil {
-		return false, false, err
-	}
-	return open(ctx, r, msg, c.deadline())
 }

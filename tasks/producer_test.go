@@ -28,6 +28,15 @@ func producer(t testing.TB, rdb redis.UniversalClient, rules tasks.Rules) *tasks
 }
 
 // finish ends the next call of a queue, as a worker would, and returns its record.
+func client(t testing.TB, rdb redis.UniversalClient) *tasks.Client {
+	t.Helper()
+	c, err := tasks.NewClient(rdb, tasks.ClientConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func finish(t testing.TB, rdb redis.UniversalClient, queue string, s ledger.State) ledger.Record {
 	t.Helper()
 	l := ledger.New(rdb)
@@ -165,7 +174,7 @@ func TestAPriorityChoosesTheQueue(t *testing.T) {
 func TestWaitReturnsTheResultOnceTheCallHasEnded(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
-		if _, err := p.Wait(t.Context(), "unknown"); !errors.Is(err, tasks.ErrNoCall) {
+		if _, err := client(t, rdb).Wait(t.Context(), "unknown"); !errors.Is(err, tasks.ErrNoCall) {
 			t.Fatal(err)
 		}
 		r, err := p.Submit(t.Context(), tasks.Call{Batch: "b", Key: "k", Upstream: "api", Path: "/a?x=1"})
@@ -174,11 +183,11 @@ func TestWaitReturnsTheResultOnceTheCallHasEnded(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := p.Wait(ctx, r.ID); !errors.Is(err, context.Canceled) {
+		if _, err := client(t, rdb).Wait(ctx, r.ID); !errors.Is(err, context.Canceled) {
 			t.Fatalf("a wait that was given up: %v", err)
 		}
 		finish(t, rdb, "api", ledger.Done)
-		got, err := p.Wait(t.Context(), r.ID)
+		got, err := client(t, rdb).Wait(t.Context(), r.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -193,7 +202,7 @@ func TestWaitReturnsTheResultOnceTheCallHasEnded(t *testing.T) {
 func TestResultsComeInTheOrderOfCompletionAndARedriveAddsOne(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
-		for _, err := range p.Results(t.Context(), "b") {
+		for _, err := range client(t, rdb).Results(t.Context(), "b") {
 			if !errors.Is(err, tasks.ErrNoBatch) {
 				t.Fatal(err)
 			}
@@ -207,7 +216,7 @@ func TestResultsComeInTheOrderOfCompletionAndARedriveAddsOne(t *testing.T) {
 			t.Fatal(err)
 		}
 		results := func() (list []string) {
-			for r, err := range p.Results(t.Context(), "b") {
+			for r, err := range client(t, rdb).Results(t.Context(), "b") {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -220,10 +229,10 @@ func TestResultsComeInTheOrderOfCompletionAndARedriveAddsOne(t *testing.T) {
 		if got := fmt.Sprint(results()); got != "[2 dropped 1 dead]" {
 			t.Fatal(got)
 		}
-		if redriven, busy, err := p.Redrive(t.Context(), dead); !redriven || busy || err != nil {
-			t.Fatal(redriven, busy, err)
+		if err := client(t, rdb).Redrive(t.Context(), dead.ID); err != nil {
+			t.Fatal(err)
 		}
-		if redriven, _, err := p.Redrive(t.Context(), dead); redriven || err != nil {
+		if err := client(t, rdb).Redrive(t.Context(), dead.ID); !errors.Is(err, tasks.ErrOpen) {
 			t.Fatal("redriven twice", err)
 		}
 		finish(t, rdb, "api", ledger.Done)
@@ -242,16 +251,15 @@ func TestAPurgedCallCannotBeRedriven(t *testing.T) {
 			t.Fatal(err)
 		}
 		dead := finish(t, rdb, "api", ledger.Dead)
-		l := ledger.New(rdb)
-		if purged, _, err := l.Purge(t.Context(), dead); !purged || err != nil {
-			t.Fatal(purged, err)
-		}
-		r, err := l.Get(t.Context(), "api", dead.ID)
-		if err != nil {
+		c := client(t, rdb)
+		if err := c.Purge(t.Context(), dead.ID); err != nil {
 			t.Fatal(err)
 		}
-		if redriven, _, err := p.Redrive(t.Context(), r); redriven || err == nil {
-			t.Fatal(redriven, err)
+		if err := c.Purge(t.Context(), dead.ID); !errors.Is(err, tasks.ErrPurged) {
+			t.Fatal("purged twice", err)
+		}
+		if err := c.Redrive(t.Context(), dead.ID); !errors.Is(err, tasks.ErrPurged) {
+			t.Fatal(err)
 		}
 	})
 }
@@ -266,8 +274,8 @@ func TestARedrivenTaskIsOneThatAsynqCanDecode(t *testing.T) {
 		key := "asynq:{api}:t:" + r.ID
 		first := rdb.HGet(t.Context(), key, "msg").Val()
 		dead := finish(t, rdb, "api", ledger.Dead)
-		if redriven, _, err := p.Redrive(t.Context(), dead); !redriven || err != nil {
-			t.Fatal(redriven, err)
+		if err := client(t, rdb).Redrive(t.Context(), dead.ID); err != nil {
+			t.Fatal(err)
 		}
 		if again := rdb.HGet(t.Context(), key, "msg").Val(); again != first || first == "" {
 			t.Fatalf("the task was %q and is %q", first, again)

@@ -14,11 +14,12 @@ import (
 	"unicode/utf8"
 )
 
-// State is how a call ended.
+// State is how a call stands: open, or how it ended.
 type State string
 
 // The ends. Dead letters wait for a person; dropped calls could never have succeeded.
 const (
+	StateOpen      State = "open" // not of a results file
 	StateDone      State = "done"
 	StateDead      State = "dead"
 	StateDropped   State = "dropped"

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"pgregory.net/rapid"
 )
 
@@ -354,7 +355,7 @@ func FuzzResultOf(f *testing.F) {
 			ID: id, Queue: "q:high", Batch: key, Key: key, State: ledger.Dead, Content: []byte(content), Body: body, BodyType: bodyType, Hash: message,
 			Ending: &ledger.Ending{Class: message, Code: code, Message: message, CorrelationID: id, UserMessage: message, Advice: id, Rule: key},
 		}
-		line, err := tasks.EncodeResult(nil, tasks.ResultOf(r))
+		line, err := tasks.EncodeResult(nil, records.Result(r))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -401,7 +402,7 @@ func TestARecordsAmountIsTheNumberThatTheAPIWrote(t *testing.T) {
 		"1e-3": "1e-3", "12345678901234567890.123": "12345678901234567890.123",
 		"five": "null", "$5": "null", "0.05 USD": "null", "1,5": "null", "NaN": "null", ".": "null", "--1": "null", "1 2": "null",
 	} {
-		line, err := tasks.EncodeResult(nil, tasks.ResultOf(ledger.Record{Key: "k", State: ledger.Done, Ending: &ledger.Ending{Amount: said}}))
+		line, err := tasks.EncodeResult(nil, records.Result(ledger.Record{Key: "k", State: ledger.Done, Ending: &ledger.Ending{Amount: said}}))
 		if err != nil || !strings.Contains(string(line), `"amount":`+want+`,"headers":{}`) {
 			t.Errorf("%q: %s, %v", said, line, err)
 		}
@@ -413,16 +414,16 @@ func TestABodyThatCouldNotBeDecodedKeepsItsBytesAndItsCoding(t *testing.T) {
 		Key: "k", State: ledger.Dead, Body: []byte("\x1f\x8b\x08"), BodyType: "application/json", Ending: &ledger.Ending{BodyEncoding: "gzip"},
 	}
 	const want = `{"base64":"H4sI","content_type":"application/json","content_encoding":"gzip"}`
-	if got := tasks.ResultOf(record).Body; string(got) != want {
+	if got := records.Result(record).Body; string(got) != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	// Even where the bytes look like text.
 	record.Body = []byte(`{"a":1}`)
-	if got := tasks.ResultOf(record).Body; !bytes.HasPrefix(got, []byte(`{"base64":"eyJhIjoxfQ=="`)) {
+	if got := records.Result(record).Body; !bytes.HasPrefix(got, []byte(`{"base64":"eyJhIjoxfQ=="`)) {
 		t.Errorf("got %s", got)
 	}
 	record.Body = nil
-	if got := tasks.ResultOf(record).Body; got != nil {
+	if got := records.Result(record).Body; got != nil {
 		t.Errorf("got %s, want none", got)
 	}
 }

@@ -14,8 +14,8 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/ending"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
-	"github.com/seed-2903acc3/callq/worker/ending"
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 

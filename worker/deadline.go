@@ -7,8 +7,8 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ending"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
-	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // deadlineEvery is how often the calls that wait are looked at for deadlines that have

@@ -24,11 +24,15 @@ func TestAWorkerWithAWrongClockEndsCallsAtTheirDeadline(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.clock.wrong.Store(true)
+		producer, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
 		past, later := time.Now().Add(-time.Second), time.Now().Add(time.Hour)
 		states := map[*time.Time]ledger.State{&past: ledger.Dead, &later: ledger.Open}
 		ids := map[*time.Time]string{}
 		for deadline := range states {
-			r, err := w.producer.Submit(t.Context(), tasks.Call{Upstream: "q", Path: "/a", Deadline: deadline})
+			r, err := producer.Submit(t.Context(), tasks.Call{Upstream: "q", Path: "/a", Deadline: deadline})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -66,13 +66,18 @@ func ExampleHandle() {
 		fmt.Println(err)
 		return
 	}
+	follow, err := tasks.NewClient(client, tasks.ClientConfig{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	for _, text := range []string{"Good day", ""} {
 		receipt, err := tasks.Enqueue(ctx, producer, Translate{Text: text}, tasks.Options{Upstream: "api"})
 		if err != nil {
 			fmt.Println(err)
 			return
 		}
-		r, err := producer.Wait(ctx, receipt.ID)
+		r, err := follow.Wait(ctx, receipt.ID)
 		fmt.Println(r.State, r.Class, string(r.Body), err)
 	}
 	cancel()

@@ -52,12 +52,17 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
+	follow, err := tasks.NewClient(client, tasks.ClientConfig{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	receipt, err := producer.Submit(ctx, tasks.Call{Upstream: "api", Path: "/search", Query: tasks.Query{"q": "solar cell"}})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	result, err := producer.Wait(ctx, receipt.ID)
+	result, err := follow.Wait(ctx, receipt.ID)
 	if err != nil {
 		fmt.Println(err)
 		return

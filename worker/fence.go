@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks/ending"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
-	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 const (

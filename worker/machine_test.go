@@ -58,16 +58,24 @@ func TestCallsWaitWithoutAnAttemptWhileThisMachineHasNoFileDescriptors(t *testin
 	if err != nil {
 		t.Fatal(err)
 	}
+	producer, err := tasks.NewProducer(client, tasks.ProducerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	follow, err := tasks.NewClient(client, tasks.ClientConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
-	receipt, err := w.producer.Submit(t.Context(), tasks.Call{Upstream: "api", Method: "POST", Path: "/a"})
+	receipt, err := producer.Submit(t.Context(), tasks.Call{Upstream: "api", Method: "POST", Path: "/a"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	patience, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	result, err := w.producer.Wait(patience, receipt.ID)
+	result, err := follow.Wait(patience, receipt.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

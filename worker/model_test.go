@@ -429,7 +429,7 @@ func (f *fleet) redrive(t *rapid.T) {
 	if !r.State.Ended() || r.State == ledger.Done {
 		t.Skip("nothing to redrive")
 	}
-	_, _, err = f.producer.Redrive(f.ctx, r)
+	_, _, err = f.records.Redrive(f.ctx, r)
 	f.must(err)
 }
 

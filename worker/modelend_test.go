@@ -34,7 +34,7 @@ func (f *fleet) close() {
 	for _, id := range f.ids {
 		r, err := f.books.Get(f.ctx, f.calls[id].queue, id)
 		f.must(err)
-		if _, _, err := f.producer.Redrive(f.ctx, r); err != nil {
+		if _, _, err := f.records.Redrive(f.ctx, r); err != nil {
 			f.rt.Fatal(err)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
@@ -34,6 +35,7 @@ type fleet struct {
 	steps    []*step
 	desk     *circuit.Store // the operator's
 	producer *tasks.Producer
+	records  *records.Store
 	books    *ledger.Ledger
 
 	calls map[string]*modelCall
@@ -115,6 +117,8 @@ func newFleet(rt *rapid.T, client *redis.Client, mini *miniredis.Miniredis, pol 
 	}
 	var err error
 	f.producer, err = tasks.NewProducer(client, tasks.ProducerConfig{})
+	f.must(err)
+	f.records, err = records.New(client)
 	f.must(err)
 	for range modelWorkers {
 		f.procs = append(f.procs, f.newProc())

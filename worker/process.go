@@ -10,9 +10,9 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ending"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
-	"github.com/seed-2903acc3/callq/worker/ending"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 

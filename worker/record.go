@@ -10,10 +10,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks/ending"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker/circuit"
-	"github.com/seed-2903acc3/callq/worker/ending"
 	"github.com/seed-2903acc3/callq/worker/spool"
 )
 
@@ -139,7 +139,9 @@ func (w *Worker) endUnsent(ctx context.Context, t *ledger.Take, p *passage, clas
 
 // unsent is the ending of a call that is not to be sent.
 func unsent(t *ledger.Take, endpoint string, class policy.Class, detail string) ledger.Final {
-	f := ending.Unsent(&t.Record, endpoint, class, detail)
+	f := ending.Unsent(&t.Record, ending.Reason{
+		Class: string(class), Detail: detail, UserMessage: class.Message(), Advice: class.Advice(), Endpoint: endpoint,
+	})
 	t.Attempts = f.Ending.Attempts
 	return f
 }

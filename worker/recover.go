@@ -8,8 +8,8 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/ending"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
-	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // A worker that lives lengthens the leases of its calls every 5 s, by 30 s (asynq's
@@ -121,7 +121,7 @@ func (w *Worker) takeBack(ctx context.Context, queue, id string, by time.Time) (
 			return false, err
 		}
 		if err == nil && record.State == ledger.Open {
-			restored, err := w.producer.Restore(ctx, record, by)
+			restored, err := w.records.Restore(ctx, record, by)
 			if restored {
 				w.log.Warn("the task of a call whose worker died was gone; it was made again", "call", record.ID, "batch", record.Batch, "key", record.Key)
 			}
@@ -158,12 +158,12 @@ func (w *Worker) runAgain(ctx context.Context, got ledger.Dequeued) {
 
 // redrive tells whether the dead letter need not go back to the archive.
 func (w *Worker) redrive(ctx context.Context, record ledger.Record, message string) (redriven bool) {
-	if !strings.HasPrefix(broker.LastError(message), ending.Epitaph(record.ID, record.Generation)) {
+	if !strings.HasPrefix(broker.LastError(message), ending.ArchiveMarker(record.ID, record.Generation)) {
 		return false
 	}
 	refused := error(nil)
 	err := w.insist(ctx, func(ctx context.Context) (err error) {
-		redriven, _, err = w.producer.Redrive(ctx, record)
+		redriven, _, err = w.records.Redrive(ctx, record)
 		if errors.Is(err, tasks.ErrMalformed) || errors.Is(err, tasks.ErrNewerVersion) || w.refusal(err) {
 			refused = err
 			return nil

@@ -29,7 +29,7 @@ func (w *Worker) reopen(ctx context.Context, o *reopened, now time.Time) error {
 			return err
 		}
 		for _, r := range records {
-			restored, err := w.producer.Restore(ctx, r, now)
+			restored, err := w.records.Restore(ctx, r, now)
 			switch {
 			case errors.Is(err, tasks.ErrMalformed), errors.Is(err, tasks.ErrNewerVersion): // doctor names it
 			case err != nil:

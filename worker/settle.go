@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks/ending"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
-	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // settle carries the decision out: the circuit first, so that the fleet stops at

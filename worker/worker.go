@@ -19,6 +19,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker/circuit"
@@ -47,7 +48,7 @@ type Worker struct {
 	log      *slog.Logger
 	ledger   *ledger.Ledger
 	taker    *ledger.Taker
-	producer *tasks.Producer // makes messages of tasks anew
+	records  *records.Store // makes tasks anew
 	circuits *circuit.Store
 	limits   *limit.Store
 	wrapped  *broker.Wrapped
@@ -144,7 +145,7 @@ func New(cfg Config) (*Worker, error) {
 		clustered: redislua.Clustered(cfg.Redis),
 	}
 	var err error
-	if w.producer, err = tasks.NewProducer(cfg.Redis, tasks.ProducerConfig{}); err != nil {
+	if w.records, err = records.New(cfg.Redis); err != nil {
 		return nil, err
 	}
 	source, reading := "", spool.NewMemory(readingAtOnce)

@@ -68,7 +68,7 @@ func (s *adminServer) serve(on *desk, log *slog.Logger) error {
 		names = append(names, u.Name)
 	}
 	handler, err := admin.New(admin.Config{
-		Redis: on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Producer: on.producer, Upstreams: names, Endpoint: on.endpoint,
+		Redis: on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Client: on.client, Upstreams: names,
 		Concurrency: configured(on.cfg),
 		MaxMemory:   on.cfg.Ledger.MaxMemory,
 		Loopback:    s.loopback, Tokens: s.tokens, Logger: log,

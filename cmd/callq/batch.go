@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
 )
@@ -129,7 +130,7 @@ func (a *app) ended(ctx context.Context, d *desk, b books) error {
 		if err != nil {
 			return err
 		}
-		failures.add(tasks.ResultOf(r))
+		failures.add(records.Result(r))
 	}
 	text := &errWriter{w: a.stdout}
 	causes := failures.sorted()

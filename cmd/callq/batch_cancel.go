@@ -4,14 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
-	"time"
 
-	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/ledger"
-	"github.com/seed-2903acc3/callq/worker/ending"
 	"github.com/spf13/cobra"
 )
 
@@ -41,7 +35,7 @@ func (a *app) cancel(ctx context.Context, name string, yes bool) (err error) {
 		return err
 	}
 	defer d.close(&err)
-	b, err := d.ledger.Batch(ctx, name)
+	b, err := d.client.Batch(ctx, name)
 	if err != nil {
 		return a.noBatch(err)
 	}
@@ -50,10 +44,13 @@ func (a *app) cancel(ctx context.Context, name string, yes bool) (err error) {
 			return err
 		}
 	}
-	n, err := a.cancelOpen(ctx, d, name)
-	cancelled, unknown, active := n.cancelled.Load(), n.unknown.Load(), n.active.Load()
+	line := a.statusLine()
+	n, err := d.client.CancelBatch(ctx, name, tasks.Cancellation{Message: "cancelled by " + whoami()}, func(n tasks.Cancelled) {
+		line.show(func() string { return plural(n.Cancelled, "call") + " cancelled" })
+	})
+	line.end()
 	if err != nil {
-		return errors.Join(err, fmt.Errorf("%s were cancelled before that; cancel again for the rest", plural(cancelled, "call")))
+		return errors.Join(err, fmt.Errorf("%s were cancelled before that; cancel again for the rest", plural(n.Cancelled, "call")))
 	}
 	if a.json {
 		return a.printJSON(struct {
@@ -61,82 +58,15 @@ func (a *app) cancel(ctx context.Context, name string, yes bool) (err error) {
 			Cancelled int64  `json:"cancelled"`
 			Unknown   int64  `json:"outcome_unknown"`
 			Active    int64  `json:"active"`
-		}{name, cancelled, unknown, active})
+		}{name, n.Cancelled, n.Unknown, n.Active})
 	}
-	text := fmt.Sprintf("batch %s: %s cancelled", printable(name), plural(cancelled, "call"))
-	if unknown > 0 {
-		text += fmt.Sprintf("; %s may have been sent before: dead letters of class outcome_unknown now. Find out at the API whether they took effect (callq dead list)", grouped(unknown))
+	text := fmt.Sprintf("batch %s: %s cancelled", printable(name), plural(n.Cancelled, "call"))
+	if n.Unknown > 0 {
+		text += fmt.Sprintf("; %s may have been sent before: dead letters of class outcome_unknown now. Find out at the API whether they took effect (callq dead list)", grouped(n.Unknown))
 	}
-	if active > 0 {
-		text += fmt.Sprintf("; %s being made right now end as they end", grouped(active))
+	if n.Active > 0 {
+		text += fmt.Sprintf("; %s being made right now end as they end", grouped(n.Active))
 	}
 	_, err = fmt.Fprintln(a.stdout, text)
 	return err
-}
-
-// cancelers is how many calls are cancelled at once: each is a script of its own.
-const cancelers = 8
-
-// cancelledCalls counts what became of the open calls of a batch that is cancelled.
-type cancelledCalls struct{ cancelled, unknown, active atomic.Int64 }
-
-func (a *app) cancelOpen(ctx context.Context, d *desk, name string) (n *cancelledCalls, err error) {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	n = &cancelledCalls{}
-	e := cancellation()
-	open := make(chan ledger.Record)
-	var wg sync.WaitGroup
-	for range cancelers {
-		wg.Go(func() {
-			for r := range open {
-				state, busy, err := ending.Cancel(ctx, d.ledger, r, e, d.endpoint)
-				switch {
-				case err != nil:
-					stop(err)
-				case state == ledger.Cancelled:
-					n.cancelled.Add(1)
-				case state == ledger.Dead:
-					n.unknown.Add(1)
-				case busy:
-					n.active.Add(1)
-				}
-			}
-		})
-	}
-	err = d.eachOpen(ctx, name, open, a.statusLine(), &n.cancelled)
-	close(open)
-	wg.Wait()
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
-	return n, err
-}
-
-// eachOpen hands out the open calls of a batch.
-func (d *desk) eachOpen(ctx context.Context, name string, open chan<- ledger.Record, line *statusLine, did *atomic.Int64) error {
-	defer line.end()
-	for r, err := range d.ledger.Standings(ctx, name, tasks.TaskID) {
-		if err != nil {
-			return err
-		}
-		if r.State == "" || r.State.Ended() {
-			continue
-		}
-		select {
-		case open <- r:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		line.show(func() string { return plural(did.Load(), "call") + " cancelled" })
-	}
-	return nil
-}
-
-func cancellation() ledger.Ending {
-	return ledger.Ending{
-		Class: string(policy.ClassCancelled), Message: "cancelled by " + whoami(), FinishedAt: time.Now().UTC(),
-		UserMessage: "This request was cancelled before it was carried out.",
-		Advice:      "Nothing to do. If it is wanted after all, redrive it, or send it again as another batch.",
-	}
 }

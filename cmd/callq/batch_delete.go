@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/spf13/cobra"
 )
 
@@ -34,7 +34,7 @@ func (a *app) deleteBatch(ctx context.Context, name string, yes bool) (err error
 		return err
 	}
 	defer d.close(&err)
-	b, err := d.ledger.Batch(ctx, name)
+	b, err := d.client.Batch(ctx, name)
 	if err != nil {
 		return a.noBatch(err)
 	}
@@ -53,23 +53,23 @@ func (a *app) deleteBatch(ctx context.Context, name string, yes bool) (err error
 	if err := a.confirm(yes, question); err != nil {
 		return err
 	}
-	swept, err := d.ledger.DeleteBatch(ctx, name)
+	deleted, gone, err := d.client.DeleteBatch(ctx, name)
 	switch {
-	case errors.Is(err, ledger.ErrOpenCalls):
+	case errors.Is(err, tasks.ErrOpenCalls):
 		return open(1) // sent to meanwhile
 	case err != nil:
-		return errors.Join(err, fmt.Errorf("%s were deleted before that", plural(swept.Calls, "call")))
+		return errors.Join(err, fmt.Errorf("%s were deleted before that", plural(deleted, "call")))
 	}
-	if swept.Batches == 0 {
+	if !gone {
 		return fmt.Errorf("%s deleted; others of batch %s are left, since their tasks still stand in a queue or in a worker's hands: run this again in a minute",
-			plural(swept.Calls, "call"), printable(name))
+			plural(deleted, "call"), printable(name))
 	}
 	if a.json {
 		return a.printJSON(struct {
 			Batch   string `json:"batch"`
 			Deleted int    `json:"deleted"`
-		}{name, swept.Calls})
+		}{name, deleted})
 	}
-	_, err = fmt.Fprintf(a.stdout, "batch %s: deleted, %s\n", printable(name), plural(swept.Calls, "call"))
+	_, err = fmt.Fprintf(a.stdout, "batch %s: deleted, %s\n", printable(name), plural(deleted, "call"))
 	return err
 }

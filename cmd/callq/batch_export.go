@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/spf13/cobra"
 )
 
@@ -220,7 +221,7 @@ func (e *exporting) write(ctx context.Context, d *desk, to io.Writer, batch stri
 
 func (e *exporting) line(dst []byte, r ledger.Record) ([]byte, error) {
 	if !e.calls {
-		return tasks.EncodeResult(dst, tasks.ResultOf(r))
+		return tasks.EncodeResult(dst, records.Result(r))
 	}
 	c, err := tasks.Decode(r.Content)
 	if err != nil {

@@ -10,13 +10,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/tasks/redisconn"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/circuit"
-	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // desk is an open way to the queue, with the books on it.
@@ -27,8 +28,8 @@ type desk struct {
 	ledger   *ledger.Ledger
 	circuits *circuit.Store
 	producer *tasks.Producer
-	// endpoint folds the paths of calls that are ended without a worker.
-	endpoint ending.Endpoint
+	client   *tasks.Client
+	records  *records.Store
 }
 
 // connect opens Redis as the configuration says. Commands that need another
@@ -58,8 +59,19 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
+	client, err := tasks.NewClient(conn.Client, tasks.ClientConfig{
+		Endpoint: endpoint,
+		Explain:  func(class string) (string, string) { c := policy.Class(class); return c.Message(), c.Advice() },
+	})
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	stored, err := records.New(conn.Client)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
 	return &desk{
-		secrets: a.secrets, endpoint: endpoint, cfg: cfg, conn: conn, ledger: ledger.New(conn.Client), producer: producer,
+		secrets: a.secrets, client: client, records: stored, cfg: cfg, conn: conn, ledger: ledger.New(conn.Client), producer: producer,
 		circuits: circuit.NewStore(conn.Client, whoami()),
 	}, nil
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/spf13/cobra"
 )
 
@@ -51,7 +50,7 @@ func (c code) MarshalJSON() ([]byte, error) {
 	return json.Marshal(string(c))
 }
 
-func deadGroupOf(g ledger.DeadGroup) deadGroup {
+func deadGroupOf(g tasks.DeadGroup) deadGroup {
 	return deadGroup{g.Name, g.Count, g.Class, code(g.Code), g.Endpoint, g.Message, g.Advice, g.Queues}
 }
 
@@ -66,7 +65,7 @@ func (a *app) deadGroupsCommand() *cobra.Command {
 				return err
 			}
 			defer d.close(&err)
-			groups, err := d.ledger.DeadGroups(cmd.Context())
+			groups, err := d.client.DeadGroups(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -88,7 +87,7 @@ func (a *app) deadGroupsCommand() *cobra.Command {
 	}
 }
 
-func (a *app) printGroups(groups []ledger.DeadGroup) error {
+func (a *app) printGroups(groups []tasks.DeadGroup) error {
 	t := newTable(a.stdout, "GROUP", "COUNT", "CLASS", "CODE", "ENDPOINT", "MESSAGE", "NEXT STEP")
 	for _, g := range groups {
 		t.row(g.Name, grouped(g.Count), g.Class, orDash(g.Code), orDash(g.Endpoint), orDash(g.Message), orDash(g.Advice))
@@ -119,15 +118,15 @@ func (s *selection) flags(cmd *cobra.Command, every bool) {
 type filter struct{ key, value string }
 
 // filterValues read from a dead letter what a filter may ask for.
-var filterValues = map[string]func(ledger.Record) string{
-	"batch":    func(r ledger.Record) string { return r.Batch },
-	"key":      func(r ledger.Record) string { return r.Key },
-	"upstream": func(r ledger.Record) string { return tasks.UpstreamOf(r.Queue) },
-	"class":    func(r ledger.Record) string { return r.Ending.Class },
-	"rule":     func(r ledger.Record) string { return r.Ending.Rule },
-	"endpoint": func(r ledger.Record) string { return r.Ending.Endpoint },
-	"code":     func(r ledger.Record) string { return noneIf(r.Ending.Code, "") },
-	"status":   func(r ledger.Record) string { return noneIf(strconv.Itoa(r.Ending.HTTPStatus), "0") },
+var filterValues = map[string]func(tasks.CallInfo) string{
+	"batch":    func(c tasks.CallInfo) string { return c.Result.Batch },
+	"key":      func(c tasks.CallInfo) string { return c.Result.Key },
+	"upstream": func(c tasks.CallInfo) string { return c.Result.Upstream },
+	"class":    func(c tasks.CallInfo) string { return c.Result.Class },
+	"rule":     func(c tasks.CallInfo) string { return c.Result.Rule },
+	"endpoint": func(c tasks.CallInfo) string { return c.Endpoint },
+	"code":     func(c tasks.CallInfo) string { return noneIf(string(c.Result.ErrorCode), "") },
+	"status":   func(c tasks.CallInfo) string { return noneIf(strconv.Itoa(c.Result.HTTPStatus), "0") },
 }
 
 // noneIf reads an absent value as policies do.
@@ -159,16 +158,22 @@ func (s *selection) parse() error {
 	return nil
 }
 
-func (s *selection) has(r ledger.Record) bool {
-	if r.Ending == nil {
-		r.Ending = &ledger.Ending{}
-	}
+func (s *selection) has(c tasks.CallInfo) bool {
 	for _, f := range s.matches {
-		if filterValues[f.key](r) != f.value {
+		if filterValues[f.key](c) != f.value {
 			return false
 		}
 	}
 	return true
+}
+
+// dead is the filter for the dead letters that are selected.
+func (s *selection) dead(ids ...string) tasks.DeadFilter {
+	f := tasks.DeadFilter{IDs: ids, Group: s.group}
+	if len(s.matches) > 0 {
+		f.Match = s.has
+	}
+	return f
 }
 
 func (a *app) deadListCommand() *cobra.Command {
@@ -204,12 +209,9 @@ const tableRows = 500
 func (a *app) listDead(ctx context.Context, d *desk, s *selection, limit int) error {
 	list, n := jsonList{w: a.stdout}, 0
 	var t *table
-	for r, err := range d.ledger.Dead(ctx, s.group) {
+	for c, err := range d.client.DeadLetters(ctx, s.dead()) {
 		if err != nil {
 			return err
-		}
-		if !s.has(r) {
-			continue
 		}
 		if limit > 0 && n == limit {
 			a.progressf("There are more; --limit 0 lists all.")
@@ -217,7 +219,7 @@ func (a *app) listDead(ctx context.Context, d *desk, s *selection, limit int) er
 		}
 		n++
 		if a.json {
-			letter, err := letterOf(r)
+			letter, err := letterOf(c)
 			if err != nil {
 				return err
 			}
@@ -232,8 +234,8 @@ func (a *app) listDead(ctx context.Context, d *desk, s *selection, limit int) er
 			}
 			t = newTable(a.stdout, "ID", "BATCH", "KEY", "DIED", "CLASS", "CODE", "CORRELATION ID", "ENDPOINT")
 		}
-		e := endingOf(r)
-		t.row(r.ID, r.Batch, r.Key, timeText(r.EndedAt), e.Class, orDash(e.Code), orDash(e.CorrelationID), orDash(e.Endpoint))
+		r := c.Result
+		t.row(r.ID, r.Batch, r.Key, timeText(r.FinishedAt), r.Class, orDash(string(r.ErrorCode)), orDash(r.CorrelationID), orDash(c.Endpoint))
 	}
 	if a.json {
 		return list.end()
@@ -251,22 +253,14 @@ func flushed(t *table) error {
 	return t.flush()
 }
 
-// endingOf is how a call ended; empty where the record does not say.
-func endingOf(r ledger.Record) ledger.Ending {
-	if r.Ending == nil {
-		return ledger.Ending{}
-	}
-	return *r.Ending
-}
-
 // letterOf is a dead letter in a list: the line of its result, without the body,
 // and its group.
-func letterOf(r ledger.Record) (json.RawMessage, error) {
-	r.Body = nil
-	return withFields(tasks.ResultOf(r), struct {
+func letterOf(c tasks.CallInfo) (json.RawMessage, error) {
+	c.Result.Body = nil
+	return withFields(c.Result, struct {
 		Group    string `json:"group"`
 		Endpoint string `json:"endpoint"`
-	}{r.Group, endingOf(r).Endpoint})
+	}{c.Group, c.Endpoint})
 }
 
 // withFields writes two objects as one.

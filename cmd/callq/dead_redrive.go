@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/spf13/cobra"
 )
 
@@ -25,10 +24,10 @@ type deadVerb struct {
 	// it asks for a single id too.
 	done, infinitive string
 	asksForOne       bool
-	// takes tells why a call is not one for the verb, empty where it is.
-	takes func(ledger.Record) string
-	// act does it; see [ledger.Ledger.Redrive] for what it returns.
-	act func(context.Context, *desk, ledger.Record) (did, busy bool, err error)
+	// can returns why a call is not one for the verb; nil: it is.
+	can func(tasks.CallInfo) error
+	// act does it.
+	act func(*tasks.Client, context.Context, tasks.DeadFilter, tasks.Pace) (tasks.Changed, error)
 
 	rate        string
 	dryRun, yes bool
@@ -37,20 +36,7 @@ type deadVerb struct {
 func (a *app) deadRedriveCommand() *cobra.Command {
 	v := &deadVerb{
 		app: a, done: "redriven", infinitive: "Redrive",
-		takes: func(r ledger.Record) string {
-			switch {
-			case r.Purged:
-				return "was purged: send it again"
-			case r.State == ledger.Open:
-				return "is open already"
-			case r.State == ledger.Done:
-				return "is done: there is nothing to try again"
-			}
-			return ""
-		},
-		act: func(ctx context.Context, d *desk, r ledger.Record) (bool, bool, error) {
-			return d.producer.Redrive(ctx, r)
-		},
+		can: tasks.CallInfo.CanRedrive, act: (*tasks.Client).RedriveAll,
 	}
 	return v.command("redrive", "Make dead letters again, with a fresh budget of attempts",
 		`Put dead letters back into their queues. Each gets a fresh budget of attempts,
@@ -65,16 +51,7 @@ or cancelled can be made again too.`)
 func (a *app) deadPurgeCommand() *cobra.Command {
 	v := &deadVerb{
 		app: a, done: "purged", infinitive: "Purge", asksForOne: true,
-		takes: func(r ledger.Record) string {
-			switch {
-			case r.Purged:
-				return "was purged before"
-			case r.State != ledger.Dead:
-				return "is no dead letter: it is " + string(r.State)
-			}
-			return ""
-		},
-		act: func(ctx context.Context, d *desk, r ledger.Record) (bool, bool, error) { return d.ledger.Purge(ctx, r) },
+		can: tasks.CallInfo.CanPurge, act: (*tasks.Client).PurgeAll,
 	}
 	return v.command("purge", "Drop the content of dead letters that nobody wants any more",
 		`Drop what dead letters weigh: the call, its answer and its log. How it ended
@@ -125,16 +102,15 @@ func (v *deadVerb) run(ctx context.Context, ids []string) (err error) {
 		return err
 	}
 	defer d.close(&err)
-	horizon, err := d.ledger.DeadHorizon(ctx)
-	if err != nil {
+	filter := v.dead(ids...)
+	if filter.Until, err = d.client.DeadHorizon(ctx); err != nil {
 		return err
 	}
-	selected := func() iter.Seq2[ledger.Record, error] { return v.selected(ctx, d, ids, horizon) }
 	if v.dryRun {
-		return v.rehearse(selected())
+		return v.rehearse(d.client.DeadLetters(ctx, filter))
 	}
 	if asks && !v.yes {
-		n, err := count(selected())
+		n, err := count(d.client.DeadLetters(ctx, filter))
 		if err != nil || n == 0 {
 			v.hintNone(err, n)
 			return errors.Join(err, v.conclude(deadOutcome{}, nil))
@@ -143,8 +119,8 @@ func (v *deadVerb) run(ctx context.Context, ids []string) (err error) {
 			return err
 		}
 	}
-	out, err := v.each(ctx, d, selected(), gap)
-	v.hintNone(err, out.selected)
+	out, err := v.each(ctx, d, filter, gap)
+	v.hintNone(err, out.Selected)
 	return v.conclude(out, err)
 }
 
@@ -163,36 +139,9 @@ func (v *deadVerb) hintNone(err error, selected int) {
 	}
 }
 
-// selected yields the calls that the command line names. Those by id come
-// whatever their state; others are dead.
-func (v *deadVerb) selected(ctx context.Context, d *desk, ids []string, horizon ledger.Horizon) iter.Seq2[ledger.Record, error] {
-	return func(yield func(ledger.Record, error) bool) {
-		for _, id := range ids {
-			r, err := d.ledger.Find(ctx, id)
-			if errors.Is(err, tasks.ErrNoCall) {
-				r, err = ledger.Record{ID: id}, nil
-			}
-			if !yield(r, err) {
-				return
-			}
-		}
-		if len(ids) > 0 {
-			return
-		}
-		for r, err := range d.ledger.Dead(ctx, v.group) {
-			if err == nil && (!horizon.Has(r) || !v.has(r)) {
-				continue
-			}
-			if !yield(r, err) {
-				return
-			}
-		}
-	}
-}
-
-func count(records iter.Seq2[ledger.Record, error]) (n int, err error) {
-	for _, err := range records {
-		if err != nil {
+func count(calls iter.Seq2[tasks.CallInfo, error]) (n int, err error) {
+	for _, err := range calls {
+		if err != nil && !errors.Is(err, tasks.ErrNoCall) {
 			return n, err
 		}
 		n++
@@ -202,8 +151,8 @@ func count(records iter.Seq2[ledger.Record, error]) (n int, err error) {
 
 // deadOutcome counts what became of the selected calls.
 type deadOutcome struct {
-	selected, did, moved int
-	failed               []deadFailure
+	tasks.Changed
+	failed []deadFailure
 }
 
 type deadFailure struct {
@@ -211,87 +160,41 @@ type deadFailure struct {
 	Error string `json:"error"`
 }
 
-func (v *deadVerb) each(ctx context.Context, d *desk, records iter.Seq2[ledger.Record, error], gap time.Duration) (out deadOutcome, err error) {
+func (v *deadVerb) each(ctx context.Context, d *desk, filter tasks.DeadFilter, gap time.Duration) (out deadOutcome, err error) {
 	line := v.statusLine()
 	defer line.end()
-	next := time.Now()
-	for r, err := range records {
-		if err != nil {
-			return out, err
-		}
-		out.selected++
-		if why := v.refuses(r); why != "" {
-			out.failed = append(out.failed, deadFailure{r.ID, why})
-			continue
-		}
-		// Late is late: what was missed is not made up for in a burst.
-		if now := time.Now(); next.Before(now) {
-			next = now
-		} else if err := sleep(ctx, next.Sub(now)); err != nil {
-			return out, err
-		}
-		next = next.Add(gap)
-		did, busy, err := v.insist(ctx, d, r)
+	changed := 0
+	out.Changed, err = v.act(d.client, ctx, filter, tasks.Pace{Every: gap, OnCall: func(id string, err error) {
 		switch {
-		case err == nil && did: // counts, though an interrupt came meanwhile
-			out.did++
-		case ctx.Err() != nil:
-			return out, ctx.Err()
-		case errors.Is(err, tasks.ErrMalformed), errors.Is(err, tasks.ErrNewerVersion):
-			out.failed = append(out.failed, deadFailure{r.ID, err.Error()})
-		case err != nil:
-			return out, err
-		case busy:
-			out.failed = append(out.failed, deadFailure{r.ID, "a worker still holds its task: try again"})
-		default:
-			out.moved++
+		case err == nil:
+			changed++
+		case !errors.Is(err, tasks.ErrChanged):
+			out.failed = append(out.failed, deadFailure{id, v.refusal(err)})
 		}
-		line.show(func() string { return fmt.Sprintf("%s %s", plural(out.did, "call"), v.done) })
-	}
-	return out, nil
+		line.show(func() string { return fmt.Sprintf("%s %s", plural(changed, "call"), v.done) })
+	}})
+	return out, err
 }
 
-func (v *deadVerb) refuses(r ledger.Record) string {
-	if r.State == "" {
+// refusal says why a call was left as it is, to be read behind its id.
+func (v *deadVerb) refusal(err error) string {
+	switch {
+	case errors.Is(err, tasks.ErrNoCall):
 		return "is not known; " + v.next("dead list") + " shows the ids of dead letters"
+	case errors.Is(err, tasks.ErrPurged) && v.asksForOne:
+		return "was purged before"
+	case errors.Is(err, tasks.ErrPurged):
+		return "was purged: send it again"
+	case errors.Is(err, tasks.ErrOpen):
+		return "is open already"
+	case errors.Is(err, tasks.ErrDone):
+		return "is done: there is nothing to try again"
+	case errors.Is(err, tasks.ErrNotDead):
+		return "is not a dead letter"
+	case errors.Is(err, tasks.ErrBusy):
+		return err.Error()
 	}
-	return v.takes(r)
-}
-
-const (
-	// busyTries is how often a call is tried whose worker has not let go of its
-	// task yet, busyPause how long to wait before the next. A worker needs
-	// milliseconds from the ledger's ending to asynq's.
-	busyTries = 5
-	busyPause = 200 * time.Millisecond
-)
-
-func (v *deadVerb) insist(ctx context.Context, d *desk, r ledger.Record) (did, busy bool, err error) {
-	for range busyTries {
-		if ctx.Err() != nil {
-			return false, false, ctx.Err()
-		}
-		// What was begun is heard out, to be told of as done.
-		did, busy, err = v.act(context.WithoutCancel(ctx), d, r)
-		if err != nil || !busy {
-			return did, busy, err
-		}
-		if err := sleep(ctx, busyPause); err != nil {
-			return false, true, err
-		}
-	}
-	return did, busy, err
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return "cannot be made again: " + err.Error()
 }
 
 // conclude prints what was done, also where err ended it half-way.
@@ -302,12 +205,12 @@ func (v *deadVerb) conclude(out deadOutcome, err error) error {
 			failed = []deadFailure{}
 		}
 		err = errors.Join(v.printJSON(map[string]any{
-			"selected": out.selected, v.done: out.did, "moved_on": out.moved, "failed": len(out.failed), "errors": failed,
+			"selected": out.Selected, v.done: out.Applied, "moved_on": out.Moved, "failed": len(out.failed), "errors": failed,
 		}), err)
 	} else {
-		text := fmt.Sprintf("%s %s", plural(out.did, "call"), v.done)
-		if out.moved > 0 {
-			text += fmt.Sprintf(", %s moved on meanwhile", grouped(int64(out.moved)))
+		text := fmt.Sprintf("%s %s", plural(out.Applied, "call"), v.done)
+		if out.Moved > 0 {
+			text += fmt.Sprintf(", %s moved on meanwhile", grouped(int64(out.Moved)))
 		}
 		if len(out.failed) > 0 {
 			text += fmt.Sprintf(", %s not", grouped(int64(len(out.failed))))
@@ -328,32 +231,35 @@ func (v *deadVerb) conclude(out deadOutcome, err error) error {
 }
 
 // rehearse shows what would be done.
-func (v *deadVerb) rehearse(records iter.Seq2[ledger.Record, error]) error {
+func (v *deadVerb) rehearse(calls iter.Seq2[tasks.CallInfo, error]) error {
 	total, refused := 0, 0
-	byName := map[string]*ledger.DeadGroup{}
-	for r, err := range records {
-		if err != nil {
+	byName := map[string]*tasks.DeadGroup{}
+	for c, err := range calls {
+		if err != nil && !errors.Is(err, tasks.ErrNoCall) {
 			return err
 		}
-		if why := v.refuses(r); why != "" {
-			v.report(fmt.Errorf("call %s %s", r.ID, why))
+		r := c.Result
+		if err == nil {
+			err = v.can(c)
+		}
+		if err != nil {
+			v.report(fmt.Errorf("call %s %s", r.ID, v.refusal(err)))
 			refused++
 			continue
 		}
 		total++
-		e := endingOf(r)
-		group := ledger.Group{Class: e.Class, Code: e.Code, Endpoint: e.Endpoint, Message: e.UserMessage, Advice: e.Advice}
-		name := group.Name()
-		if byName[name] == nil {
-			byName[name] = &ledger.DeadGroup{Group: group, Name: name}
+		group := tasks.DeadGroup{Class: r.Class, Code: string(r.ErrorCode), Endpoint: c.Endpoint, Message: r.UserMessage, Advice: r.Advice}
+		group.Name = tasks.DeadGroupName(group.Class, group.Code, group.Endpoint)
+		if byName[group.Name] == nil {
+			byName[group.Name] = &group
 		}
-		byName[name].Count++
+		byName[group.Name].Count++
 	}
-	groups := make([]ledger.DeadGroup, 0, len(byName))
+	groups := make([]tasks.DeadGroup, 0, len(byName))
 	for _, g := range byName {
 		groups = append(groups, *g)
 	}
-	slices.SortFunc(groups, func(a, b ledger.DeadGroup) int {
+	slices.SortFunc(groups, func(a, b tasks.DeadGroup) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Name, b.Name))
 	})
 	var failed error

@@ -12,7 +12,6 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/spf13/cobra"
 )
 
@@ -48,8 +47,8 @@ remembers them.`,
 }
 
 // find looks a call up by its id.
-func (a *app) find(ctx context.Context, d *desk, id string) (ledger.Record, error) {
-	r, err := d.ledger.Find(ctx, id)
+func (a *app) find(ctx context.Context, d *desk, id string) (tasks.CallInfo, error) {
+	r, err := d.client.Call(ctx, id)
 	if errors.Is(err, tasks.ErrNoCall) {
 		return r, fmt.Errorf("%w; %s shows the ids of dead letters", err, a.next("dead list"))
 	}
@@ -82,7 +81,7 @@ type former struct {
 }
 
 // shownOf is a call's result line and all else that the ledger knows of it.
-func shownOf(r ledger.Record) (json.RawMessage, error) {
+func shownOf(r tasks.CallInfo) (json.RawMessage, error) {
 	more := struct {
 		Group      string          `json:"group"`
 		Endpoint   string          `json:"endpoint"`
@@ -94,66 +93,64 @@ func shownOf(r ledger.Record) (json.RawMessage, error) {
 		Lineage    []former        `json:"lineage"`
 		Call       json.RawMessage `json:"call"`
 	}{
-		Group: r.Group, Endpoint: endingOf(r).Endpoint, Transport: endingOf(r).Transport, Generation: r.Generation,
+		Group: r.Group, Endpoint: r.Endpoint, Transport: r.Transport, Generation: r.Generation,
 		AcceptedAt: r.AcceptedAt, Purged: r.Purged, Log: []attempt{}, Lineage: []former{}, Call: callOf(r),
 	}
-	for _, l := range r.Log {
+	for _, l := range r.Attempts {
 		more.Log = append(more.Log, attempt{
-			l.At, l.N, l.Job, l.Class, l.Rule, l.Status, code(l.Code), l.Transport, l.CorrelationID, l.Latency,
+			l.At, l.Number, l.Decision, l.Class, l.Rule, l.HTTPStatus, code(l.ErrorCode), l.Transport, l.CorrelationID, l.Latency.Milliseconds(),
 		})
 	}
-	for _, f := range r.Lineage {
-		e := f.Ending
-		more.Lineage = append(more.Lineage, former{f.Generation, string(f.State), e.Class, code(e.Code), e.CorrelationID, e.Attempts, e.FinishedAt})
+	for _, f := range r.Former {
+		more.Lineage = append(more.Lineage, former{f.Generation, string(f.State), f.Class, code(f.ErrorCode), f.CorrelationID, f.Attempts, f.FinishedAt})
 	}
-	return withFields(tasks.ResultOf(r), more)
+	return withFields(r.Result, more)
 }
 
 // callOf is the call as a line of a calls file; null where it is not there any
 // more or cannot be read.
-func callOf(r ledger.Record) json.RawMessage {
-	c, err := tasks.Decode(r.Content)
-	if err == nil {
+func callOf(r tasks.CallInfo) json.RawMessage {
+	if r.Call != nil {
+		c := *r.Call
 		c.Batch = ""
-		var text []byte
-		if text, err = tasks.AppendCall(nil, c); err == nil {
+		if text, err := tasks.AppendCall(nil, c); err == nil {
 			return text
 		}
 	}
 	return json.RawMessage("null")
 }
 
-func (a *app) show(r ledger.Record) error {
-	e := endingOf(r)
+func (a *app) show(r tasks.CallInfo) error {
+	e := r.Result
 	var b strings.Builder
 	line := func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(&b, "%-18s%s\n", name, printable(value))
 		}
 	}
-	line("call", r.ID)
-	line("state", string(r.State))
-	line("batch", r.Batch)
-	line("key", r.Key)
-	line("upstream", tasks.UpstreamOf(r.Queue))
-	line("endpoint", e.Endpoint)
+	line("call", e.ID)
+	line("state", string(e.State))
+	line("batch", e.Batch)
+	line("key", e.Key)
+	line("upstream", e.Upstream)
+	line("endpoint", r.Endpoint)
 	line("group", r.Group)
 	line("class", e.Class)
 	line("rule", e.Rule)
-	line("attempts", strconv.Itoa(r.Attempts)+" made, "+strconv.Itoa(r.Parked)+" times put back")
+	line("attempts", strconv.Itoa(e.Attempts)+" made, "+strconv.Itoa(e.Parked)+" times put back")
 	line("accepted", timeText(r.AcceptedAt))
-	if !r.FirstAt.IsZero() {
-		line("first sent", timeText(r.FirstAt))
+	if !e.FirstAt.IsZero() {
+		line("first sent", timeText(e.FirstAt))
 	}
-	if r.Ending != nil {
-		line("ended", timeText(r.EndedAt))
+	if !e.FinishedAt.IsZero() {
+		line("ended", timeText(e.FinishedAt))
 		b.WriteString("\nFor the API's support\n")
-		line("  error code", orDash(e.Code))
+		line("  error code", orDash(string(e.ErrorCode)))
 		line("  correlation id", orDash(e.CorrelationID))
 		line("  time", supportTime(r))
 		line("  HTTP status", noneIf(strconv.Itoa(e.HTTPStatus), "0"))
-		line("  transport", e.Transport)
-		line("  message", e.Message)
+		line("  transport", r.Transport)
+		line("  message", e.ErrorMessage)
 		b.WriteString("\nWhat it means\n")
 		line("  for the user", orDash(e.UserMessage))
 		line("  for you", orDash(e.Advice))
@@ -169,38 +166,38 @@ func (a *app) show(r ledger.Record) error {
 
 // supportTime is when the answer came that decided, in UTC and to the
 // millisecond, as it is looked for in the API's logs.
-func supportTime(r ledger.Record) string {
-	at := r.EndedAt
-	if n := len(r.Log); n > 0 {
-		at = r.Log[n-1].At
+func supportTime(r tasks.CallInfo) string {
+	at := r.Result.FinishedAt
+	if n := len(r.Attempts); n > 0 {
+		at = r.Attempts[n-1].At
 	}
 	return at.UTC().Format("2006-01-02T15:04:05.000Z07:00")
 }
 
-func (a *app) showLog(r ledger.Record) error {
-	if len(r.Log) == 0 {
+func (a *app) showLog(r tasks.CallInfo) error {
+	if len(r.Attempts) == 0 {
 		return nil
 	}
 	fmt.Fprint(a.stdout, "\nThe last attempts\n")
 	t := newTable(a.stdout, "  SENT", "ATTEMPT", "DECISION", "CLASS", "STATUS", "CODE", "CORRELATION ID", "TOOK")
-	for _, l := range r.Log {
-		status := noneIf(strconv.Itoa(l.Status), "0")
+	for _, l := range r.Attempts {
+		status := noneIf(strconv.Itoa(l.HTTPStatus), "0")
 		if l.Transport != "" {
 			status = l.Transport
 		}
-		t.row("  "+timeText(l.At), strconv.Itoa(l.N), l.Job, l.Class, status, orDash(l.Code), orDash(l.CorrelationID),
-			humanDuration(time.Duration(l.Latency)*time.Millisecond))
+		t.row("  "+timeText(l.At), strconv.Itoa(l.Number), l.Decision, l.Class, status, orDash(l.ErrorCode), orDash(l.CorrelationID),
+			humanDuration(l.Latency))
 	}
 	return t.flush()
 }
 
-func (a *app) showRest(r ledger.Record) error {
+func (a *app) showRest(r tasks.CallInfo) error {
 	var b strings.Builder
-	if len(r.Lineage) > 0 {
+	if len(r.Former) > 0 {
 		b.WriteString("\nBefore it was redriven\n")
-		for _, f := range r.Lineage {
-			fmt.Fprintf(&b, "  %s: %s, %s %s, correlation id %s, after %s\n", timeText(f.Ending.FinishedAt), f.State,
-				printable(f.Ending.Class), printable(orDash(f.Ending.Code)), printable(orDash(f.Ending.CorrelationID)), plural(f.Ending.Attempts, "attempt"))
+		for _, f := range r.Former {
+			fmt.Fprintf(&b, "  %s: %s, %s %s, correlation id %s, after %s\n", timeText(f.FinishedAt), f.State,
+				printable(f.Class), printable(orDash(f.ErrorCode)), printable(orDash(f.CorrelationID)), plural(f.Attempts, "attempt"))
 		}
 	}
 	if r.Purged {
@@ -208,8 +205,8 @@ func (a *app) showRest(r ledger.Record) error {
 	} else if call := callOf(r); string(call) != "null" {
 		fmt.Fprintf(&b, "\nThe call\n  %s\n", printable(string(call)))
 	}
-	if len(r.Body) > 0 {
-		fmt.Fprintf(&b, "\nThe answer's body\n  %s\n", printable(string(tasks.BodyOf(r))))
+	if len(r.Result.Body) > 0 {
+		fmt.Fprintf(&b, "\nThe answer's body\n  %s\n", printable(string(r.Result.Body)))
 	}
 	if next := a.nextSteps(r); len(next) > 0 {
 		b.WriteString("\nNext\n")
@@ -222,20 +219,20 @@ func (a *app) showRest(r ledger.Record) error {
 }
 
 // nextSteps are the commands that go on from here.
-func (a *app) nextSteps(r ledger.Record) []string {
+func (a *app) nextSteps(r tasks.CallInfo) []string {
 	switch {
-	case r.State == ledger.Open:
+	case r.Result.State == tasks.StateOpen:
 		return []string{"It is open: a worker will make it, or is making it."}
-	case r.State == ledger.Done, r.Purged:
+	case r.Result.State == tasks.StateDone, r.Purged:
 		return nil
 	}
 	var steps []string
-	if policy.Class(endingOf(r).Class) == policy.ClassOutcomeUnknown {
+	if policy.Class(r.Result.Class) == policy.ClassOutcomeUnknown {
 		steps = append(steps, "Find out at the API whether it took effect. Only if it did not:")
 	}
-	steps = append(steps, a.next("dead redrive "+r.ID)+"   try it again as it is")
+	steps = append(steps, a.next("dead redrive "+r.Result.ID)+"   try it again as it is")
 	if r.Group != "" {
 		steps = append(steps, a.next("dead redrive --group "+r.Group)+"   try all of its kind again")
 	}
-	return append(steps, a.next("batch export "+shellWord(printable(r.Batch))+" --state "+string(r.State)+" --calls -o again.jsonl")+"   mend the calls and send them again")
+	return append(steps, a.next("batch export "+shellWord(printable(r.Result.Batch))+" --state "+string(r.Result.State)+" --calls -o again.jsonl")+"   mend the calls and send them again")
 }

@@ -171,7 +171,7 @@ func (d *doctor) restoreOf(ctx context.Context, lost iter.Seq2[ledger.Record, er
 		return nil, 0, nil
 	}
 	of, more := map[string]int{}, map[int]int{}
-	restored, err = d.desk.producer.RestoreAll(ctx, lost, by, func(r ledger.Record, err error) {
+	restored, err = d.desk.records.RestoreAll(ctx, lost, by, func(r ledger.Record, err error) {
 		if i, known := of[r.Batch]; known {
 			more[i]++
 			return

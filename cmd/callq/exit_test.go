@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/policy/yamlfile"
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/policy"
 )
 
 func TestTheWorstStatusWins(t *testing.T) {
 	plain := errors.New("it broke")
 	wrong := misuse("it is wrong")
-	inConfig := yamlfile.Pos{File: "callq.yaml", Line: 1, Column: 2}.Errorf("no")
+	inConfig := config.Pos{File: "callq.yaml", Line: 1, Column: 2}.Errorf("no")
 	for _, tc := range []struct {
 		err  error
 		want int
@@ -24,7 +25,9 @@ func TestTheWorstStatusWins(t *testing.T) {
 		{errLosses, exitLosses},
 		{wrong, exitUsage},
 		{inConfig, exitUsage},
-		{yamlfile.Errors{inConfig}, exitUsage},
+		{config.Errors{inConfig}, exitUsage},
+		{&policy.Error{File: "p.yaml"}, exitUsage},
+		{policy.Errors{{File: "p.yaml"}}, exitUsage},
 		{fmt.Errorf("loading: %w", inConfig), exitUsage},
 		{fmt.Errorf("waiting: %w", errLosses), exitLosses},
 		{errors.Join(errLosses, plain), exitFailed},
@@ -40,7 +43,7 @@ func TestTheWorstStatusWins(t *testing.T) {
 }
 
 func TestErrorsAreReportedAPartALine(t *testing.T) {
-	inConfig := yamlfile.Pos{File: "callq.yaml", Line: 1, Column: 2}.Errorf("no")
+	inConfig := config.Pos{File: "callq.yaml", Line: 1, Column: 2}.Errorf("no")
 	for _, tc := range []struct {
 		err  error
 		want string
@@ -52,7 +55,7 @@ func TestErrorsAreReportedAPartALine(t *testing.T) {
 		{misuse("it is wrong"), "callq: it is wrong\n"},
 		{inConfig, "callq.yaml:1:2: no\n"},
 		{errors.Join(errLosses, errors.New("a"), inConfig), "callq: a\ncallq.yaml:1:2: no\n"},
-		{yamlfile.Errors{inConfig, inConfig}, "callq.yaml:1:2: no\ncallq.yaml:1:2: no\n"},
+		{policy.Errors{{File: "p.yaml", Line: 3, Column: 4, Message: "m"}}, "p.yaml:3:4: m\n"},
 		{fmt.Errorf("waiting: %w", context.Canceled), "callq: interrupted\n"},
 	} {
 		var out bytes.Buffer

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/seed-2903acc3/callq/policy"
-	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 	"github.com/spf13/cobra"
 )
@@ -55,7 +54,7 @@ func openCases(name string) (*policy.Cases, error) {
 		load = policy.PresetCases
 	}
 	cases, err := load(name)
-	var findings yamlfile.Errors
+	var findings policy.Errors
 	if err != nil && !errors.As(err, &findings) {
 		return nil, misuse("%w", err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 )
 
 // chosenCall names a call that is to be made again, whatever its end was.
@@ -192,7 +193,7 @@ func (s *session) again(r ledger.Record) (bool, error) {
 	if s.out.file == nil {
 		return true, nil
 	}
-	result := tasks.ResultOf(r)
+	result := records.Result(r)
 	result.BaseURL, result.Line = s.apis[result.Upstream], s.plan.line(r.Key, r.Hash)
 	line, err := tasks.EncodeResult(nil, result)
 	if err != nil {
@@ -204,7 +205,7 @@ func (s *session) again(r ledger.Record) (bool, error) {
 // makeAgain opens an ended call again.
 func (s *session) makeAgain(ctx context.Context, r ledger.Record) (redriven, busy bool, err error) {
 	if r.State == ledger.Done {
-		return s.desk.producer.Again(ctx, r)
+		return s.desk.records.Again(ctx, r)
 	}
-	return s.desk.producer.Redrive(ctx, r)
+	return s.desk.records.Redrive(ctx, r)
 }

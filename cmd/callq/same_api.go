@@ -13,6 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 )
 
 // apis are the base_urls of upstreams, in one spelling, by the upstreams' names.
@@ -157,7 +158,7 @@ func (s *session) restore(ctx context.Context, i int, b ledger.Batch) error {
 		if !s.plan.end(r.Key, r.Hash, r.ID, i, tasks.State(r.State)) {
 			continue
 		}
-		result := tasks.ResultOf(r)
+		result := records.Result(r)
 		result.BaseURL, result.Line = b.APIs[result.Upstream], s.plan.line(r.Key, r.Hash)
 		if err := s.out.add(result); err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
@@ -93,7 +94,7 @@ func (s *sending) awaitCall(ctx context.Context, d *desk, receipt tasks.Receipt)
 	err = s.waitFor(ctx, d, bar, receipt.Batch, func(*waiting.Teller) (bool, error) {
 		r, err := d.ledger.Find(ctx, receipt.ID)
 		if err == nil && r.State.Ended() {
-			result = tasks.ResultOf(r)
+			result = records.Result(r)
 		}
 		return r.State.Ended(), err
 	})

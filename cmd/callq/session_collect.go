@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 )
 
 // collect writes the results of the calls that have ended since it was called
@@ -30,7 +31,7 @@ func (s *session) collect(ctx context.Context) error {
 				}
 				continue
 			}
-			result := tasks.ResultOf(r)
+			result := records.Result(r)
 			result.BaseURL = s.apis[result.Upstream]
 			result.Line = s.plan.line(r.Key, r.Hash)
 			if err := s.out.add(result); err != nil {

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
-	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // missingBatches is how many batches in a row must be missing before no more are
@@ -85,10 +83,10 @@ func (s *session) reconcileCall(ctx context.Context, batch int, r ledger.Record)
 			return nil // another file asks for it
 		}
 		// A call that a worker is making right now ends as it ends.
-		_, _, err := ending.Cancel(ctx, s.desk.ledger, r, ledger.Ending{
-			Class: string(policy.ClassCancelled), Rule: withdrawn, Message: "the file does not ask for this call any more",
-			Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
-		}, s.desk.endpoint)
+		_, err := s.desk.client.Cancel(ctx, r.ID, tasks.Cancellation{Rule: withdrawn, Message: "the file does not ask for this call any more"})
+		if errors.Is(err, tasks.ErrBusy) || errors.Is(err, tasks.ErrEnded) || errors.Is(err, tasks.ErrNoCall) {
+			return nil
+		}
 		return err
 	case !wanted, !s.plan.waits(r.Key, r.Hash, batch), s.plan.surplus(r):
 		return nil

@@ -9,17 +9,15 @@ import (
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/policy"
-	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
-	"github.com/seed-2903acc3/callq/worker/ending"
 	"github.com/seed-2903acc3/callq/worker/limit"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
 // endpointOf folds paths as the upstreams of the configuration do, and as ones without
 // endpoints for others.
-func endpointOf(cfg *config.Config) (ending.Endpoint, error) {
+func endpointOf(cfg *config.Config) (func(upstream, method, path string) string, error) {
 	plain, err := worker.FoldEndpoints(nil)
 	if err != nil {
 		return nil, err
@@ -95,7 +93,7 @@ func loadPolicy(u *config.Upstream) (*policy.Policy, error) {
 		load, name = policy.LoadFile, u.PolicyPath
 	}
 	p, err := load(name)
-	var inside *yamlfile.Error
+	var inside *policy.Error
 	if err != nil && !errors.As(err, &inside) {
 		// The package's errors begin with its name, which is that of the key too.
 		return nil, u.PolicyPos.Errorf("policy: %s", strings.TrimPrefix(err.Error(), "policy: "))

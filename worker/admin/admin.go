@@ -18,15 +18,13 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
-	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/circuit"
-	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // readyTimeout is how long Redis may take for a worker to be ready.
 const readyTimeout = 2 * time.Second
 
-// Config configures the handler. Redis, Ledger, Circuits and Producer are
+// Config configures the handler. Redis, Ledger, Circuits and Client are
 // required, and Tokens unless Loopback is set.
 type Config struct {
 	// Redis is the queue's: a *redis.Client or *redis.ClusterClient. It is not
@@ -34,13 +32,10 @@ type Config struct {
 	Redis    redis.UniversalClient
 	Ledger   *ledger.Ledger
 	Circuits *circuit.Store
-	// Producer puts dead letters back that are run again.
-	Producer *tasks.Producer
+	// Client cancels and redrives calls.
+	Client *tasks.Client
 	// Upstreams are the names whose circuits are shown.
 	Upstreams []string
-	// Endpoint folds the paths of calls that are ended here. Defaults to the way of
-	// upstreams that configure no endpoints.
-	Endpoint ending.Endpoint
 	// Concurrency are the upstreams of the configuration, with how many calls of each
 	// may be under way.
 	Concurrency map[string]int
@@ -77,20 +72,13 @@ type handler struct {
 // machines and there is no token.
 func New(cfg Config) (http.Handler, error) {
 	switch {
-	case cfg.Redis == nil || cfg.Ledger == nil || cfg.Circuits == nil || cfg.Producer == nil:
-		return nil, errors.New("admin.Config: Redis, Ledger, Circuits and Producer are required")
+	case cfg.Redis == nil || cfg.Ledger == nil || cfg.Circuits == nil || cfg.Client == nil:
+		return nil, errors.New("admin.Config: Redis, Ledger, Circuits and Client are required")
 	case !cfg.Loopback && len(cfg.Tokens) == 0:
 		return nil, errors.New("admin.Config: an address that other machines reach needs Tokens")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Endpoint == nil {
-		fold, err := worker.FoldEndpoints(nil)
-		if err != nil {
-			return nil, err
-		}
-		cfg.Endpoint = func(_, method, path string) string { return fold(method, path) }
 	}
 	h := &handler{cfg: cfg, log: cfg.Logger}
 	health := http.NewServeMux()

@@ -4,13 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
+	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
-	"github.com/seed-2903acc3/callq/worker/ending"
 )
 
 // guard stands before what asynq's dashboard changes. asynq knows nothing of the
@@ -72,19 +70,18 @@ func refuse(w http.ResponseWriter, why string) { says(w, http.StatusConflict, wh
 
 // one does something to one call. A task that is none of callq's is asynq's
 // business.
-func (h *handler) one(board http.Handler, w http.ResponseWriter, r *http.Request, queue, id string, do func(context.Context, ledger.Record) error) {
-	record, err := h.cfg.Ledger.Get(r.Context(), queue, id)
+func (h *handler) one(board http.Handler, w http.ResponseWriter, r *http.Request, queue, id string, change func(context.Context, string) error) {
+	_, err := h.cfg.Ledger.Get(r.Context(), queue, id)
 	if errors.Is(err, ledger.ErrNoCall) {
 		board.ServeHTTP(w, r)
 		return
 	}
 	if err == nil {
-		err = do(r.Context(), record)
+		err = change(r.Context(), id)
 	}
-	var no refusal
-	switch {
-	case errors.As(err, &no):
-		refuse(w, string(no))
+	switch why := refusal(err); {
+	case why != "":
+		refuse(w, why)
 	case err != nil:
 		h.fails(w, "change the call", err)
 	default:
@@ -93,7 +90,7 @@ func (h *handler) one(board http.Handler, w http.ResponseWriter, r *http.Request
 }
 
 // many does something to many calls and answers as asynqmon's page expects it.
-func (h *handler) many(w http.ResponseWriter, r *http.Request, queue, did, failed string, do func(context.Context, ledger.Record) error) {
+func (h *handler) many(w http.ResponseWriter, r *http.Request, queue, changed, failed string, change func(context.Context, string) error) {
 	var request struct {
 		IDs []string `json:"task_ids"`
 	}
@@ -101,56 +98,39 @@ func (h *handler) many(w http.ResponseWriter, r *http.Request, queue, did, faile
 		says(w, http.StatusBadRequest, `send {"task_ids":["…"]}`)
 		return
 	}
-	answer := map[string][]string{did: {}, failed: {}}
+	answer := map[string][]string{changed: {}, failed: {}}
 	for _, id := range request.IDs {
-		record, err := h.cfg.Ledger.Get(r.Context(), queue, id)
+		_, err := h.cfg.Ledger.Get(r.Context(), queue, id)
 		if err == nil {
-			err = do(r.Context(), record)
+			err = change(r.Context(), id)
 		}
 		if err != nil {
 			h.log.Warn("asynqmon could not change a call", "call", id, "error", err)
 			answer[failed] = append(answer[failed], id)
 			continue
 		}
-		answer[did] = append(answer[did], id)
+		answer[changed] = append(answer[changed], id)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(answer) // who asked has gone
 }
 
-// refusal says why something cannot be done.
-type refusal string
-
-func (r refusal) Error() string { return string(r) }
-
-func (h *handler) cancel(ctx context.Context, r ledger.Record) error {
-	state, active, err := ending.Cancel(ctx, h.cfg.Ledger, r, ledger.Ending{
-		Class: "cancelled", Message: "cancelled in asynqmon", UserMessage: "This request was cancelled before it was carried out.",
-		Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
-	}, h.cfg.Endpoint)
+// refusal says why a call was not changed; empty where another error kept it.
+func refusal(err error) string {
 	switch {
-	case err != nil:
-		return err
-	case active:
-		return refusal("a worker is making the call right now: it ends as it ends")
-	case state == "":
-		return refusal(fmt.Sprintf("the call is %s already", r.State))
+	case errors.Is(err, tasks.ErrBusy):
+		return "a worker still holds the call: it ends as it ends; try again in a minute"
+	case errors.Is(err, tasks.ErrPurged):
+		return "the call was purged and cannot be made again"
+	case errors.Is(err, tasks.ErrOpen), errors.Is(err, tasks.ErrDone), errors.Is(err, tasks.ErrEnded), errors.Is(err, tasks.ErrChanged):
+		return err.Error()
 	}
-	return nil
+	return ""
 }
 
-func (h *handler) redrive(ctx context.Context, r ledger.Record) error {
-	if len(r.Content) == 0 {
-		return refusal("the call was purged and cannot be made again")
-	}
-	redriven, busy, err := h.cfg.Producer.Redrive(ctx, r)
-	switch {
-	case err != nil:
-		return err
-	case busy:
-		return refusal("a worker still holds the call: try again in a minute")
-	case !redriven:
-		return refusal(fmt.Sprintf("the call is %s already", r.State))
-	}
-	return nil
+func (h *handler) cancel(ctx context.Context, id string) error {
+	_, err := h.cfg.Client.Cancel(ctx, id, tasks.Cancellation{Message: "cancelled in asynqmon"})
+	return err
 }
+
+func (h *handler) redrive(ctx context.Context, id string) error { return h.cfg.Client.Redrive(ctx, id) }

@@ -46,7 +46,7 @@ type Env struct {
 	sim      *Sim
 	worker   *worker.Worker
 	producer *tasks.Producer
-	ledger   *ledger.Ledger
+	client   *tasks.Client
 	stop     func()
 }
 
@@ -79,12 +79,18 @@ func New(tb testing.TB, cfg worker.Config) *Env {
 		}
 		rules.Upstreams = append(rules.Upstreams, tasks.UpstreamRules{Name: u.Name})
 	}
-	e := &Env{tb: tb, cfg: cfg, sim: &Sim{tb: tb, server: sim, url: server.URL}, ledger: ledger.New(cfg.Redis), stop: func() {}}
+	e := &Env{tb: tb, cfg: cfg, sim: &Sim{tb: tb, server: sim, url: server.URL}, stop: func() {}}
 	var err error
 	if e.worker, err = worker.New(cfg); err != nil {
 		tb.Fatalf("callqtest: %v", err)
 	}
 	if e.producer, err = tasks.NewProducer(cfg.Redis, tasks.ProducerConfig{Rules: rules}); err != nil {
+		tb.Fatalf("callqtest: %v", err)
+	}
+	e.client, err = tasks.NewClient(cfg.Redis, tasks.ClientConfig{
+		Explain: func(class string) (string, string) { c := policy.Class(class); return c.Message(), c.Advice() },
+	})
+	if err != nil {
 		tb.Fatalf("callqtest: %v", err)
 	}
 	return e
@@ -119,6 +125,9 @@ func (e *Env) Worker() *worker.Worker { return e.worker }
 
 // Producer is a producer on the Env's Redis.
 func (e *Env) Producer() *tasks.Producer { return e.producer }
+
+// Client follows and changes what is in the Env's queue.
+func (e *Env) Client() *tasks.Client { return e.client }
 
 // Redis is the Env's Redis.
 func (e *Env) Redis() redis.UniversalClient { return e.cfg.Redis }
@@ -164,7 +173,7 @@ func (e *Env) Await(id string) tasks.Result {
 	e.tb.Helper()
 	ctx, cancel := context.WithTimeout(e.tb.Context(), patience)
 	defer cancel()
-	r, err := e.producer.Wait(ctx, id)
+	r, err := e.client.Wait(ctx, id)
 	if err != nil {
 		e.tb.Fatalf("callqtest: call %s did not end: %v", id, err)
 	}
@@ -174,24 +183,17 @@ func (e *Env) Await(id string) tasks.Result {
 // Redrive opens an ended call again, with a fresh budget.
 func (e *Env) Redrive(id string) {
 	e.tb.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		r, err := e.ledger.Find(e.tb.Context(), id)
-		if err != nil {
-			e.tb.Fatalf("callqtest: %v", err)
-		}
-		redriven, busy, err := e.producer.Redrive(e.tb.Context(), r)
-		switch {
-		case err != nil:
-			e.tb.Fatalf("callqtest: redrive: %v", err)
-		case redriven:
+	deadline := time.Now().Add(patience)
+	for {
+		err := e.client.Redrive(e.tb.Context(), id)
+		if err == nil {
 			return
-		case !busy:
-			e.tb.Fatalf("callqtest: call %s is %s and cannot be redriven", id, r.State)
 		}
 		// Its worker has recorded the ending and is about to let the task go.
-		<-time.After(10 * time.Millisecond)
+		if !errors.Is(err, tasks.ErrBusy) || time.Now().After(deadline) {
+			e.tb.Fatalf("callqtest: %v", err)
+		}
 	}
-	e.tb.Fatalf("callqtest: call %s is still in a worker's hands", id)
 }
 
 // AwaitBatch waits until nothing of the batch is open, and returns its results
@@ -200,7 +202,7 @@ func (e *Env) AwaitBatch(name string) map[string]tasks.Result {
 	e.tb.Helper()
 	deadline := time.Now().Add(patience)
 	for {
-		b, err := e.ledger.Batch(e.tb.Context(), name)
+		b, err := e.client.Batch(e.tb.Context(), name)
 		if err != nil && !errors.Is(err, tasks.ErrNoBatch) {
 			e.tb.Fatalf("callqtest: %v", err)
 		}
@@ -216,7 +218,7 @@ func (e *Env) AwaitBatch(name string) map[string]tasks.Result {
 		}
 	}
 	results := map[string]tasks.Result{}
-	for r, err := range e.producer.Results(e.tb.Context(), name) {
+	for r, err := range e.client.Results(e.tb.Context(), name) {
 		if err != nil {
 			e.tb.Fatalf("callqtest: %v", err)
 		}
@@ -230,12 +232,12 @@ func (e *Env) AwaitBatch(name string) map[string]tasks.Result {
 func RequireEnqueued[A tasks.Args](tb testing.TB, e *Env) []A {
 	tb.Helper()
 	var found []A
-	batches, err := e.ledger.Batches(tb.Context())
-	if err != nil {
-		tb.Fatalf("callqtest: %v", err)
-	}
-	for _, b := range batches {
-		for r, err := range e.ledger.Calls(tb.Context(), b.Name, tasks.TaskID) {
+	books := ledger.New(e.cfg.Redis)
+	for b, err := range e.client.Batches(tb.Context()) {
+		if err != nil {
+			tb.Fatalf("callqtest: %v", err)
+		}
+		for r, err := range books.Calls(tb.Context(), b.Name, tasks.TaskID) {
 			if err != nil {
 				tb.Fatalf("callqtest: %v", err)
 			}

@@ -136,12 +136,16 @@ func TestAJobThatKillsItsWorkerEndsAsACrashLoop(t *testing.T) {
 	_, ended := poisoned(t, server)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	result, err := producer.Wait(ctx, bad.ID)
+	follow, err := tasks.NewClient(server.Client, tasks.ClientConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := follow.Wait(ctx, bad.ID)
 	if err != nil || result.State != tasks.StateDead || result.Class != string(policy.ClassCrashLoop) || result.Attempts != 0 || result.Advice == "" ||
 		!strings.Contains(result.ErrorMessage, "5 workers") {
 		t.Errorf("the job ended as %+v, %v", result, err)
 	}
-	if result, err = producer.Wait(ctx, good.ID); err != nil || result.State != tasks.StateDone {
+	if result, err = follow.Wait(ctx, good.ID); err != nil || result.State != tasks.StateDone {
 		t.Errorf("the other job ended as %+v, %v", result, err)
 	}
 	select {

@@ -77,7 +77,7 @@ func (f *fleet) wantAllDoneOnce(batch string, n int) {
 	}
 	did := f.did()
 	results, wrong, again := map[string]int{}, 0, 0
-	for r, err := range f.producer.Results(f.t.Context(), batch) {
+	for r, err := range f.follow().Results(f.t.Context(), batch) {
 		if err != nil {
 			f.t.Fatal(err)
 		}

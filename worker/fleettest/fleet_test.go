@@ -236,6 +236,16 @@ func (f *fleet) sendCalls(batch string, n int, each func(i int, c *tasks.Call)) 
 }
 
 // circuit reads the account's circuit as it is now.
+// follow is a client on the fleet's Redis.
+func (f *fleet) follow() *tasks.Client {
+	f.t.Helper()
+	c, err := tasks.NewClient(f.setup.client, tasks.ClientConfig{})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return c
+}
+
 func (f *fleet) circuit() circuit.Record {
 	f.t.Helper()
 	r, err := f.circuits.Get(f.t.Context(), circuit.Name{Upstream: upstream})
@@ -311,7 +321,7 @@ func (f *fleet) wantDone(batch string, n, attempts int) {
 		}
 	}
 	done, wrong := 0, 0
-	for r, err := range f.producer.Results(f.t.Context(), batch) {
+	for r, err := range f.follow().Results(f.t.Context(), batch) {
 		if err != nil {
 			f.t.Fatal(err)
 		}

@@ -117,7 +117,7 @@ func (f *fleet) wantNothingLostOrTwice(batch string, n, unlucky int) {
 	}
 	harmless := func(c simapi.Call) bool { return c.Answer == quota || c.Answer == "68300008" }
 	results, unknown, mystery, again := map[string]int{}, 0, 0, 0
-	for r, err := range f.producer.Results(f.t.Context(), batch) {
+	for r, err := range f.follow().Results(f.t.Context(), batch) {
 		if err != nil {
 			f.t.Fatal(err)
 		}

@@ -273,7 +273,11 @@ func (r *rig) wantAllDoneOnce(batch string, n int) {
 		}
 	}
 	results, wrong := map[string]int{}, 0
-	for res, err := range r.producer(r.redis.Client).Results(r.t.Context(), batch) {
+	client, err := tasks.NewClient(r.redis.Client, tasks.ClientConfig{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for res, err := range client.Results(r.t.Context(), batch) {
 		if err != nil {
 			r.t.Fatal(err)
 		}

@@ -6,14 +6,15 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seed-2903acc3/callq/policy/yamlfile"
+	"github.com/goccy/go-yaml/ast"
+
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
 // addition is a header or a query parameter that every call of an upstream sends.
 type addition struct {
 	name, value, path string
-	at                yamlfile.Pos
+	at                Pos
 }
 
 // additions are those of one upstream. They are checked when the whole upstream
@@ -21,11 +22,11 @@ type addition struct {
 type additions struct{ headers, query []addition }
 
 // additions reads a mapping of names to values: texts, numbers or truth values.
-func (d *decoder) additions(e yamlfile.Value) []addition {
+func (d *decoder) additions(e entry) []addition {
 	var list []addition
-	e.Each(func(name string, e yamlfile.Value) {
+	d.eachKey(e, func(name string, e entry) {
 		if value, ok := d.scalar(e); ok {
-			list = append(list, addition{name, value, e.Path(), e.Key()})
+			list = append(list, addition{name, value, e.path, e.at})
 		}
 	})
 	return list
@@ -33,16 +34,24 @@ func (d *decoder) additions(e yamlfile.Value) []addition {
 
 // scalar reads a text, number or truth value as it is written. It may be an empty
 // text, and may not hold a reference: these values are shown.
-func (d *decoder) scalar(e yamlfile.Value) (string, bool) {
-	value, ok := e.Scalar()
-	if !ok {
+func (d *decoder) scalar(e entry) (string, bool) {
+	var value string
+	switch node := e.node.(type) {
+	case *ast.StringNode:
+		value = node.Value
+	case *ast.LiteralNode:
+		value = node.Value.Value
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		value = node.GetToken().Value
+	default:
+		d.wrongType(e, "a string")
 		return "", false
 	}
 	if strings.Contains(value, "${") {
-		e.Failf("cannot hold a ${…} reference, since it is not kept secret; a credential belongs under auth, as in auth: {type: header, name: X-Api-Key, value: \"${env:NAME}\"}")
+		d.fail(d.pos(e.node), "%s cannot hold a ${…} reference, since it is not kept secret; a credential belongs under auth, as in auth: {type: header, name: X-Api-Key, value: \"${env:NAME}\"}", e.path)
 		return "", false
 	}
-	return value, d.check(e.Pos(), e.Path(), value, checkOneLine)
+	return value, d.checkNow(d.pos(e.node), e.path, value, checkOneLine)
 }
 
 func checkOneLine(value string) error {
@@ -57,7 +66,7 @@ func checkOneLine(value string) error {
 // add checks the headers and parameters of an upstream and stores them.
 func (d *decoder) add(u *Upstream, sent additions) {
 	for _, h := range sent.headers {
-		if !d.check(h.at, h.path, h.name, func(name string) error { return checkAddedHeader(u, name) }) {
+		if !d.checkNow(h.at, h.path, h.name, func(name string) error { return checkAddedHeader(u, name) }) {
 			continue
 		}
 		if u.Headers == nil {
@@ -65,13 +74,13 @@ func (d *decoder) add(u *Upstream, sent additions) {
 		}
 		for other := range u.Headers {
 			if strings.EqualFold(other, h.name) {
-				d.Failf(h.at, "%s is the same header as %s; keep one of them", h.path, other)
+				d.fail(h.at, "%s is the same header as %s; keep one of them", h.path, other)
 			}
 		}
 		u.Headers[h.name] = h.value
 	}
 	for _, p := range sent.query {
-		if !d.check(p.at, p.path, p.name, func(name string) error { return checkAddedParameter(u, name) }) {
+		if !d.checkNow(p.at, p.path, p.name, func(name string) error { return checkAddedParameter(u, name) }) {
 			continue
 		}
 		if u.Query == nil {
@@ -119,23 +128,23 @@ func checkAddedParameter(u *Upstream, name string) error {
 // mostKeepHeaders is how many headers of an answer results may carry.
 const mostKeepHeaders = 32
 
-func (d *decoder) keepHeaders(e yamlfile.Value) []string {
+func (d *decoder) keepHeaders(e entry) []string {
 	var names []string
-	e.List(func(e yamlfile.Value) {
+	d.list(e, func(e entry) {
 		name, ok := d.plain(e)
-		if !ok || !d.check(e.Pos(), e.Path(), name, checkKeptHeader) {
+		if !ok || !d.checkNow(d.pos(e.node), e.path, name, checkKeptHeader) {
 			return
 		}
 		for _, other := range names {
 			if strings.EqualFold(other, name) {
-				e.Failf("is %s a second time; keep one of them", name)
+				d.fail(d.pos(e.node), "%s is %s a second time; keep one of them", e.path, name)
 				return
 			}
 		}
 		names = append(names, name)
 	})
 	if len(names) > mostKeepHeaders {
-		e.FailKeyf("has %d names; write at most %d", len(names), mostKeepHeaders)
+		d.fail(e.at, "%s has %d names; write at most %d", e.path, len(names), mostKeepHeaders)
 	}
 	return names
 }

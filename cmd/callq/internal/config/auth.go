@@ -4,8 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
-
-	"github.com/seed-2903acc3/callq/policy/yamlfile"
+	"strings"
 )
 
 // AuthType is the kind of a credential.
@@ -26,7 +25,7 @@ type Auth struct {
 	// Type is never empty.
 	Type AuthType
 	// Pos is where the credential was written; nowhere for the default, none.
-	Pos yamlfile.Pos
+	Pos Pos
 	// Token is that of bearer.
 	Token Secret
 	// Username and Password are those of basic.
@@ -65,8 +64,6 @@ type QuerySecret struct {
 	Value Secret
 }
 
-var authTypes = []AuthType{AuthNone, AuthBearer, AuthBasic, AuthHeader, AuthQuery, AuthOAuth2}
-
 // authKeys are the keys of each type, besides type itself.
 var authKeys = map[AuthType]struct{ must, may []string }{
 	AuthNone:   {},
@@ -80,56 +77,58 @@ var authKeys = map[AuthType]struct{ must, may []string }{
 	},
 }
 
-func (d *decoder) auth(e yamlfile.Value) Auth {
-	auth := Auth{Type: AuthNone, Pos: e.Pos()}
+func (d *decoder) auth(e entry) Auth {
+	auth := Auth{Type: AuthNone, Pos: d.pos(e.node)}
 	oauth := &OAuth2{Style: StyleBasic}
-	at := map[string]yamlfile.Value{}
-	secret := func(field *Secret) func(yamlfile.Value) {
-		return func(e yamlfile.Value) { *field, _ = d.secret(e, upstreams, checkSecret, nil) }
+	at := map[string]entry{}
+	secret := func(field *Secret) func(entry) {
+		return func(e entry) { *field, _ = d.secret(e, upstreams, checkSecret, nil) }
 	}
-	decode := yamlfile.Fields{
+	decode := fields{
 		"token":         secret(&auth.Token),
 		"username":      secret(&auth.Username),
 		"password":      secret(&auth.Password),
 		"value":         secret(&auth.Value),
 		"client_id":     secret(&oauth.ClientID),
 		"client_secret": secret(&oauth.ClientSecret),
-		"name":          func(e yamlfile.Value) { auth.Name, _ = d.plain(e) },
-		"token_url": func(e yamlfile.Value) {
+		"name":          func(e entry) { auth.Name, _ = d.plain(e) },
+		"token_url": func(e entry) {
 			d.text(e, upstreams, checkTokenURL, func(value string) { oauth.TokenURL = value })
 		},
-		"scopes": func(e yamlfile.Value) {
-			e.List(func(e yamlfile.Value) {
+		"scopes": func(e entry) {
+			d.list(e, func(e entry) {
 				if scope, ok := d.plain(e); ok {
 					oauth.Scopes = append(oauth.Scopes, scope)
 				}
 			})
 		},
-		"style": func(e yamlfile.Value) {
-			if style, ok := yamlfile.OneOf(e, StyleBasic, StyleBody); ok {
+		"style": func(e entry) {
+			if style, ok := d.choice(e, StyleBasic, StyleBody); ok {
 				oauth.Style = style
 			}
 		},
-		"token_field": func(e yamlfile.Value) { oauth.TokenField, _ = d.plain(e) },
-		"query": func(e yamlfile.Value) {
-			e.Each(func(name string, e yamlfile.Value) {
+		"token_field": func(e entry) { oauth.TokenField, _ = d.plain(e) },
+		"query": func(e entry) {
+			d.eachKey(e, func(name string, e entry) {
 				value, _ := d.secret(e, upstreams, checkSecret, nil)
 				oauth.Query = append(oauth.Query, QuerySecret{name, value})
 			})
 		},
 	}
-	all := yamlfile.Fields{"type": func(e yamlfile.Value) {
+	types := []string{"none", "bearer", "basic", "header", "query", "oauth2"}
+	all := fields{"type": func(e entry) {
 		at["type"] = e
-		auth.Type, _ = yamlfile.OneOf(e, authTypes...)
+		value, _ := d.choice(e, types...)
+		auth.Type = AuthType(value)
 	}}
 	// First all keys are collected, as the type, which says what they mean, may
 	// come last.
 	for key := range decode {
-		all[key] = func(e yamlfile.Value) { at[key] = e }
+		all[key] = func(e entry) { at[key] = e }
 	}
-	g := e.Mapping(all)
-	if g.Lacks("type") {
-		e.Failf("has no type; write one of %s", yamlfile.Words(authTypes...))
+	g := d.mapping(e, all)
+	if g.lacks("type") {
+		d.fail(auth.Pos, "%s has no type; write one of %s", e.path, strings.Join(types, ", "))
 	}
 	_, known := at["type"]
 	delete(at, "type")
@@ -137,18 +136,18 @@ func (d *decoder) auth(e yamlfile.Value) Auth {
 	known = known && auth.Type != "" // without one that is, no key is out of place
 	for _, key := range slices.Sorted(maps.Keys(at)) {
 		if known && !slices.Contains(keys.must, key) && !slices.Contains(keys.may, key) {
-			at[key].FailKeyf("has no meaning for type %s; take it out, or correct the type", auth.Type)
+			d.fail(at[key].at, "%s has no meaning for type %s; take it out, or mend the type", at[key].path, auth.Type)
 			continue
 		}
 		decode[key](at[key])
 	}
 	for _, key := range keys.must {
-		if g.Lacks(key) {
-			e.Failf("of type %s has no %s; add it", auth.Type, key)
+		if g.lacks(key) {
+			d.fail(auth.Pos, "%s of type %s has no %s; add it", e.path, auth.Type, key)
 		}
 	}
 	if name, ok := at["name"]; ok && auth.Type == AuthHeader && auth.Name != "" {
-		d.check(name.Pos(), name.Path(), auth.Name, checkHeaderName)
+		d.checkNow(d.pos(name.node), name.path, auth.Name, checkHeaderName)
 	}
 	if auth.Type == AuthOAuth2 {
 		auth.OAuth2 = oauth

@@ -4,22 +4,23 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seed-2903acc3/callq/policy/yamlfile"
+	"github.com/goccy/go-yaml/ast"
+
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-// Limit is one yamlfile.Value of an upstream's limits.
+// Limit is one entry of an upstream's limits.
 type Limit struct {
 	limit.Limit
 	// Pos is where it was written.
-	Pos yamlfile.Pos
+	Pos Pos
 }
 
-// Budget is one yamlfile.Value of an upstream's budget.
+// Budget is one entry of an upstream's budget.
 type Budget struct {
 	limit.Budget
 	// Pos is where it was written.
-	Pos yamlfile.Pos
+	Pos Pos
 }
 
 // Cost says what a call costs.
@@ -39,11 +40,11 @@ func (d *decoder) afford(u *Upstream, path string) {
 		case b.Currency == "":
 			continue
 		case currency != "" && b.Currency != currency:
-			d.Failf(b.Pos, "%s.budget: %q is in another currency than %s; a call has one price, so keep one currency", path, b.Text, currency)
+			d.fail(b.Pos, "%s.budget: %q is in another currency than %s; a call has one price, so keep one currency", path, b.Text, currency)
 		case u.Cost == nil || u.Cost.PerCallMicros == 0:
-			d.Failf(b.Pos, "%s.budget: %q cannot be kept without the most that a call costs; add it, as in cost: {per_call: 0.01}", path, b.Text)
+			d.fail(b.Pos, "%s.budget: %q cannot be kept without the most that a call costs; add it, as in cost: {per_call: 0.01}", path, b.Text)
 		case b.Micros < u.Cost.PerCallMicros:
-			d.Failf(b.Pos, "%s.budget: %q is less than one call costs (cost.per_call: %s), so that no call could ever be sent; raise the budget, or correct per_call",
+			d.fail(b.Pos, "%s.budget: %q is less than one call costs (cost.per_call: %s), so that no call could ever be sent; raise the budget, or correct per_call",
 				path, b.Text, amountText(u.Cost.PerCallMicros))
 		}
 		currency = b.Currency
@@ -55,26 +56,24 @@ func amountText(micros int64) string {
 	return strings.TrimSuffix(strings.TrimRight(limit.FormatMicros(micros), "0"), ".")
 }
 
-func (d *decoder) limits(e yamlfile.Value) []Limit {
-	if e.Kind() == yamlfile.KindString {
-		if text, _ := e.AnyText(); text == "adaptive" {
-			return []Limit{{Limit: limit.Limit{Text: text, Adaptive: true}, Pos: e.Pos()}}
-		}
+func (d *decoder) limits(e entry) []Limit {
+	if node, ok := e.node.(*ast.StringNode); ok && node.Value == "adaptive" {
+		return []Limit{{Limit: limit.Limit{Text: node.Value, Adaptive: true}, Pos: d.pos(node)}}
 	}
 	var limits []Limit
-	e.List(func(e yamlfile.Value) {
+	d.list(e, func(e entry) {
 		text, ok := d.plain(e)
 		if !ok {
 			return
 		}
 		parsed, err := limit.Parse(text)
-		at := e.Pos()
+		at := d.pos(e.node)
 		switch {
 		case err != nil:
-			d.Failf(at, "%s: %q %v", e.Path(), text, err)
+			d.fail(at, "%s: %q %v", e.path, text, err)
 			return
 		case parsed.Adaptive && slices.ContainsFunc(limits, func(l Limit) bool { return l.Adaptive }):
-			d.Failf(at, "%s: adaptive is there twice; keep one of them", e.Path())
+			d.fail(at, "%s: adaptive is there twice; keep one of them", e.path)
 			return
 		}
 		limits = append(limits, Limit{Limit: parsed, Pos: at})
@@ -82,17 +81,17 @@ func (d *decoder) limits(e yamlfile.Value) []Limit {
 	return limits
 }
 
-func (d *decoder) budget(e yamlfile.Value) []Budget {
+func (d *decoder) budget(e entry) []Budget {
 	var budgets []Budget
-	e.List(func(e yamlfile.Value) {
+	d.list(e, func(e entry) {
 		text, ok := d.plain(e)
 		if !ok {
 			return
 		}
 		parsed, err := limit.ParseBudget(text)
-		at := e.Pos()
+		at := d.pos(e.node)
 		if err != nil {
-			d.Failf(at, "%s: %q %v", e.Path(), text, err)
+			d.fail(at, "%s: %q %v", e.path, text, err)
 			return
 		}
 		budgets = append(budgets, Budget{Budget: parsed, Pos: at})
@@ -100,24 +99,29 @@ func (d *decoder) budget(e yamlfile.Value) []Budget {
 	return budgets
 }
 
-func (d *decoder) cost(e yamlfile.Value) *Cost {
+func (d *decoder) cost(e entry) *Cost {
 	var cost Cost
-	e.Mapping(yamlfile.Fields{
-		"per_call": func(e yamlfile.Value) {
-			if kind := e.Kind(); kind != yamlfile.KindWhole && kind != yamlfile.KindFloat {
-				e.FailType("a number, as in 0.01")
+	d.mapping(e, fields{
+		"per_call": func(e entry) {
+			var text string
+			switch node := e.node.(type) {
+			case *ast.IntegerNode:
+				text = node.Token.Value
+			case *ast.FloatNode:
+				text = node.Token.Value
+			default:
+				d.wrongType(e, "a number, as in 0.01")
 				return
 			}
-			text, _ := e.Scalar()
 			micros, err := limit.ParseMicros(text)
 			if err != nil {
-				d.Failf(e.Pos(), "%s: %s %v", e.Path(), text, err)
+				d.fail(d.pos(e.node), "%s: %s %v", e.path, text, err)
 			}
 			cost.PerCallMicros = micros
 		},
-		"header": func(e yamlfile.Value) {
+		"header": func(e entry) {
 			if value, ok := d.plain(e); ok {
-				d.check(e.Pos(), e.Path(), value, checkToken7230)
+				d.checkNow(d.pos(e.node), e.path, value, checkToken7230)
 				cost.Header = value
 			}
 		},

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-
-	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // Text returns the value of a secret that is written in the file itself. ok is
@@ -49,7 +47,7 @@ func Placeholder(text string) (name string, ok bool) {
 
 // Unresolved is the error that a value stands for a secret that is elsewhere. It is
 // nil where the value does not look so.
-func (s Secret) Unresolved() *yamlfile.Error {
+func (s Secret) Unresolved() *Error {
 	text, ok := s.Text()
 	if !ok {
 		return nil
@@ -65,7 +63,7 @@ func (s Secret) Unresolved() *yamlfile.Error {
 }
 
 // InFile is the error that a secret is written in the file itself.
-func (s Secret) InFile() *yamlfile.Error {
+func (s Secret) InFile() *Error {
 	return s.Pos().Errorf("%s is written in this file, where all who read or copy the file see it; write %s and set the variable, or refer to a file with ${file:PATH}", s.Key(), s.reference(""))
 }
 

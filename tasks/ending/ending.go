@@ -1,10 +1,10 @@
 // Package ending makes the endings of calls that no answer ended: those that are not
-// to be sent, and those of which nobody knows what became of them. It may change
-// without notice.
+// to be sent, and those of which nobody knows what became of them. This package is part
+// of callq's inside and may change.
 //
-// It must not know of workers: the admin server and the commands end calls too.
+// It must not know of policies: whoever ends a call brings the words.
 //
-//	state, active, err := ending.Cancel(ctx, books, record, ledger.Ending{Class: "cancelled"}, fold)
+//	state, active, err := ending.Cancel(ctx, l, record, ledger.Ending{Class: "cancelled"}, unknown)
 package ending
 
 import (
@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-2903acc3/callq/policy"
-	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
@@ -29,18 +27,36 @@ const (
 	MaxMessage = 2 << 10
 )
 
-// Unsent is the ending of a call that is not to be sent, now or again. One of class
-// outcome_unknown may have been sent: a real answer replaces its ending.
-func Unsent(r *ledger.Record, endpoint string, class policy.Class, detail string) ledger.Final {
+// The classes of calls that end without an answer, in the words of policies.
+const (
+	classOutcomeUnknown = "outcome_unknown"
+	classMalformedTask  = "malformed_task"
+)
+
+// Reason says why a call is not sent, or not sent again.
+type Reason struct {
+	// Class is the policy's class. A call of class outcome_unknown may have been sent: a
+	// real answer replaces its ending.
+	Class string
+	// Detail is what is wrong with this call.
+	Detail string
+	// UserMessage and Advice are for the end user and the operator.
+	UserMessage, Advice string
+	// Endpoint is the call's, empty where it cannot be read.
+	Endpoint string
+}
+
+// Unsent is the ending of a call that is not to be sent, now or again.
+func Unsent(r *ledger.Record, why Reason) ledger.Final {
 	f := ledger.Final{
 		State: ledger.Dead,
 		Ending: ledger.Ending{
-			Class: string(class), Message: Clip(detail, MaxMessage), UserMessage: class.Message(), Advice: class.Advice(), Endpoint: endpoint,
+			Class: why.Class, Message: Clip(why.Detail, MaxMessage), UserMessage: why.UserMessage, Advice: why.Advice, Endpoint: why.Endpoint,
 			Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
 		},
-		Assumed: class == policy.ClassOutcomeUnknown,
+		Assumed: why.Class == classOutcomeUnknown,
 	}
-	if n := len(r.Log); n > 0 && class != policy.ClassMalformedTask {
+	if n := len(r.Log); n > 0 && why.Class != classMalformedTask {
 		// What the API said last is the best that support can be given.
 		f.Ending.Code, f.Ending.CorrelationID, f.Ending.HTTPStatus = r.Log[n-1].Code, r.Log[n-1].CorrelationID, r.Log[n-1].Status
 	}
@@ -58,16 +74,13 @@ func Withdrawal(r ledger.Record, f ledger.Final, at time.Time) (ledger.Withdrawa
 	return ledger.Withdrawal{Record: r, Final: f, Tail: tail}, err
 }
 
-// Endpoint folds a call's method and path, without query, into the endpoint that it
-// is known by.
-type Endpoint func(upstream, method, path string) string
-
 // Cancel ends an open call that no worker is making, and returns the state that it
 // has then: cancelled, or dead where it may have been sent and nobody knows what
-// became of it. The state is empty where the call was left as it is: it had ended
-// before, or a worker is making it, which active reports. Of the record only its id,
-// its queue and its batch are needed.
-func Cancel(ctx context.Context, l *ledger.Ledger, r ledger.Record, e ledger.Ending, fold Endpoint) (state ledger.State, active bool, err error) {
+// became of it. unknown says what is recorded of the latter; nil: such a call is left as
+// it is, with [ledger.ErrMaybeSent]. The state is empty where the call was left as it is:
+// it had ended before, or a worker is making it, which active reports. Of the record only
+// its id, its queue and its batch are needed.
+func Cancel(ctx context.Context, l *ledger.Ledger, r ledger.Record, e ledger.Ending, unknown func(*ledger.Record) Reason) (state ledger.State, active bool, err error) {
 	for {
 		cancelled, active, err := l.Cancel(ctx, r, e)
 		switch {
@@ -86,8 +99,12 @@ func Cancel(ctx context.Context, l *ledger.Ledger, r ledger.Record, e ledger.End
 		if marked.Sent == 0 {
 			continue // its worker, or another, has recorded what became of it
 		}
-		f := Unsent(&marked, endpointOf(&marked, fold), policy.ClassOutcomeUnknown, LostAnswer+"; then it was cancelled")
-		w, err := Withdrawal(marked, f, time.Now().UTC())
+		if unknown == nil {
+			return "", false, ledger.ErrMaybeSent
+		}
+		why := unknown(&marked)
+		why.Class, why.Detail = classOutcomeUnknown, LostAnswer+"; then it was cancelled"
+		w, err := Withdrawal(marked, Unsent(&marked, why), time.Now().UTC())
 		if err != nil {
 			return "", false, err
 		}
@@ -103,27 +120,15 @@ func Cancel(ctx context.Context, l *ledger.Ledger, r ledger.Record, e ledger.End
 	}
 }
 
-// endpointOf is the endpoint of a call that no worker has read; empty for one that
-// cannot be read.
-func endpointOf(r *ledger.Record, fold Endpoint) string {
-	call, err := tasks.Decode(r.Content)
-	if err != nil {
-		return ""
-	}
-	path, err := call.URLPath()
-	if err != nil {
-		return ""
-	}
-	return fold(tasks.UpstreamOf(r.Queue), call.Method, path)
-}
-
-// Epitaph begins the error with which a dead letter's task goes to asynq's archive.
+// ArchiveMarker begins the error with which a dead letter's task goes to asynq's archive.
 // The ledger's lua/dequeue.lua knows it too.
-func Epitaph(id string, generation int) string { return fmt.Sprintf("[callq %s g%d]", id, generation) }
+func ArchiveMarker(id string, generation int) string {
+	return fmt.Sprintf("[callq %s g%d]", id, generation)
+}
 
 // LastError is the text with which a dead letter's task goes to asynq's archive.
 func LastError(id string, generation int, e ledger.Ending) string {
-	return Epitaph(id, generation) + " " + strings.TrimSpace(fmt.Sprintf("%s %s: %s", e.Class, e.Code, e.Message))
+	return ArchiveMarker(id, generation) + " " + strings.TrimSpace(fmt.Sprintf("%s %s: %s", e.Class, e.Code, e.Message))
 }
 
 // ErrorText is a text as asynq can store it: a task whose last error is not valid

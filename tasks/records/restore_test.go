@@ -1,4 +1,4 @@
-package tasks_test
+package records_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
@@ -84,7 +85,11 @@ func TestLostCallsArePutBackManyAtATime(t *testing.T) {
 			rdb.AddHook(trips)
 			search := ledger.Search{ID: tasks.TaskID, By: time.Now(), Most: n}
 			began := time.Now()
-			restored, err := p.RestoreAll(t.Context(), ledger.New(rdb).Lost(t.Context(), &search), search.By, func(r ledger.Record, err error) {
+			store, err := records.New(rdb)
+			if err != nil {
+				t.Fatal(err)
+			}
+			restored, err := store.RestoreAll(t.Context(), ledger.New(rdb).Lost(t.Context(), &search), search.By, func(r ledger.Record, err error) {
 				refused = append(refused, r.ID)
 			})
 			t.Logf("%d calls in %v, %d round trips", restored, time.Since(began), trips.n)

@@ -1,18 +1,22 @@
-package ending
+package ending_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ending"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-func fold(upstream, method, path string) string { return upstream + " " + method + " " + path }
+func unknown(r *ledger.Record) ending.Reason {
+	return ending.Reason{UserMessage: "for the user", Advice: "for the operator", Endpoint: "POST /orders " + r.Key}
+}
 
 // sent submits a POST and returns what the ledger knows of it.
 func sent(t *testing.T, rdb *redis.Client) (*ledger.Ledger, ledger.Record) {
@@ -43,7 +47,7 @@ func mark(t *testing.T, rdb *redis.Client, id string, attempt int) {
 
 func cancel(t *testing.T, books *ledger.Ledger, r ledger.Record) (ledger.State, bool) {
 	t.Helper()
-	state, active, err := Cancel(t.Context(), books, r, ledger.Ending{Class: "cancelled"}, fold)
+	state, active, err := ending.Cancel(t.Context(), books, r, ledger.Ending{Class: "cancelled"}, unknown)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,8 +71,8 @@ func TestACallThatMayHaveBeenSentIsNeverCancelled(t *testing.T) {
 					t.Fatal(err)
 				}
 				e := got.Ending
-				if got.State != ledger.Dead || e.Class != "outcome_unknown" || e.Attempts != 3 || e.Endpoint != "sim POST /orders" ||
-					e.UserMessage == "" || e.Advice == "" || !strings.Contains(e.Message, LostAnswer) {
+				if got.State != ledger.Dead || e.Class != "outcome_unknown" || e.Attempts != 3 || e.Endpoint != "POST /orders k" ||
+					e.UserMessage != "for the user" || e.Advice != "for the operator" || !strings.Contains(e.Message, ending.LostAnswer) {
 					t.Errorf("it is %s: %+v", got.State, e)
 				}
 				groups, err := books.DeadGroups(t.Context())
@@ -108,6 +112,19 @@ func TestACallThatIsBeingMadeOrHasEndedIsLeftAlone(t *testing.T) {
 		cancel(t, books, r)
 		if state, active := cancel(t, books, r); state != "" || active {
 			t.Errorf("the second time: state %q, active %v", state, active)
+		}
+	})
+}
+
+func TestACallThatMayHaveBeenSentIsLeftAloneWhereNobodyHasTheWords(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		books, r := sent(t, rdb)
+		mark(t, rdb, r.ID, 1)
+		if state, active, err := ending.Cancel(t.Context(), books, r, ledger.Ending{Class: "cancelled"}, nil); state != "" || active || !errors.Is(err, ledger.ErrMaybeSent) {
+			t.Errorf("state %q, active %v, %v", state, active, err)
+		}
+		if got, err := books.Find(t.Context(), r.ID); err != nil || got.State != ledger.Open {
+			t.Errorf("it is %s, %v", got.State, err)
 		}
 	})
 }

@@ -1,0 +1,265 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/ending"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// What a [Client] returns, wrapped with what it was doing.
+var (
+	// ErrNoCall: no call has that id, or its retention is over.
+	ErrNoCall = ledger.ErrNoCall
+	// ErrNoBatch: no batch has that name, or its retention is over.
+	ErrNoBatch = ledger.ErrNoBatch
+	// ErrBusy: a worker has the call, or still holds its task. Try again.
+	ErrBusy = errors.New("a worker still holds its task: try again")
+	// ErrPurged: the call's content was dropped.
+	ErrPurged = errors.New("the call was purged")
+	// ErrOpen: the call is open.
+	ErrOpen = errors.New("the call is open already")
+	// ErrDone: the call is done.
+	ErrDone = errors.New("the call is done")
+	// ErrEnded: the call has ended.
+	ErrEnded = errors.New("the call has ended already")
+	// ErrNotDead: the call is not a dead letter.
+	ErrNotDead = errors.New("the call is not a dead letter")
+	// ErrChanged: the call changed while it was looked at. Look again.
+	ErrChanged = errors.New("the call changed meanwhile")
+	// ErrMaybeSent: the call may have been sent, so that nobody can cancel it.
+	ErrMaybeSent = ledger.ErrMaybeSent
+	// ErrOpenCalls: the batch has open calls.
+	ErrOpenCalls = ledger.ErrOpenCalls
+)
+
+const (
+	// waitEvery is how often Wait asks.
+	waitEvery = 250 * time.Millisecond
+	// busyTries is how often a call is tried whose worker has not let go of its
+	// task yet, busyPause how long to wait before the next. A worker needs
+	// milliseconds from the ledger's ending to asynq's.
+	busyTries = 5
+	busyPause = 200 * time.Millisecond
+)
+
+// ClientConfig configures a [Client]. The zero value is ready to use.
+type ClientConfig struct {
+	// Explain returns the message for end users and the advice for the operator of a
+	// class, as policy.Class does. Without it a call that may have been sent is not
+	// cancelled: see [Client.Cancel].
+	Explain func(class string) (userMessage, advice string)
+	// Endpoint folds a call's method and path, without query, into the endpoint under
+	// which dead letters are grouped, as worker.FoldEndpoints does. Defaults to none.
+	Endpoint func(upstream, method, path string) string
+}
+
+// Client follows and changes what is in the queue: calls, batches and dead letters. It is
+// safe for concurrent use. A [Producer] puts calls in.
+type Client struct {
+	cfg     ClientConfig
+	ledger  *ledger.Ledger
+	encoder *broker.Encoder
+}
+
+// NewClient makes a Client on the given Redis. It fails if the linked asynq is not one
+// that callq knows.
+func NewClient(rdb redis.UniversalClient, cfg ClientConfig) (*Client, error) {
+	encoder, err := broker.NewEncoder()
+	if err != nil {
+		return nil, err
+	}
+	return &Client{cfg: cfg, ledger: ledger.New(rdb), encoder: encoder}, nil
+}
+
+// Call returns what is known of a call, or [ErrNoCall].
+func (c *Client) Call(ctx context.Context, id string) (CallInfo, error) {
+	r, err := c.ledger.Find(ctx, id)
+	if err != nil {
+		return CallInfo{}, err
+	}
+	return callInfoOf(r), nil
+}
+
+// Wait waits until the call has ended and returns its result. It reads Redis four
+// times a second. [ErrNoCall] if there is no such call.
+func (c *Client) Wait(ctx context.Context, id string) (Result, error) {
+	tick := time.NewTicker(waitEvery)
+	defer tick.Stop()
+	for {
+		r, err := c.ledger.Find(ctx, id)
+		if err != nil {
+			return Result{}, err
+		}
+		if r.State.Ended() {
+			return resultOf(r), nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return Result{}, ctx.Err()
+		}
+	}
+}
+
+// Redrive opens a call that is dead, dropped or cancelled again: a new generation with a
+// fresh budget of attempts, behind the calls that wait. How it ended before is kept, see
+// [CallInfo]. Where a worker still holds the task it waits for a second. Errors:
+// [ErrNoCall], [ErrOpen], [ErrDone], [ErrPurged], [ErrBusy], [ErrChanged], [ErrMalformed],
+// [ErrNewerVersion], or Redis's.
+func (c *Client) Redrive(ctx context.Context, id string) error {
+	r, err := c.ledger.Find(ctx, id)
+	if err == nil {
+		err = c.redrive(ctx, r)
+	}
+	return about("redrive", id, err)
+}
+
+// redrive opens the generation of a call that the record is of.
+func (c *Client) redrive(ctx context.Context, r ledger.Record) error {
+	info := CallInfo{Result: Result{State: State(r.State)}, Purged: r.Purged}
+	if err := info.CanRedrive(); err != nil {
+		return err
+	}
+	message, deadline, err := taskOf(ctx, c.encoder, r)
+	if err != nil {
+		return err
+	}
+	return whenFree(ctx, func(ctx context.Context) (applied, busy bool, err error) {
+		return c.ledger.Redrive(ctx, r, message, deadline)
+	})
+}
+
+// Purge drops the content of a dead letter: the call, its answer and its log. How it
+// ended stays, and its batch goes on counting it as dead. It cannot be redriven then.
+// Errors: [ErrNoCall], [ErrNotDead], [ErrPurged], [ErrBusy], [ErrChanged], or Redis's.
+func (c *Client) Purge(ctx context.Context, id string) error {
+	r, err := c.ledger.Find(ctx, id)
+	if err == nil {
+		err = c.purge(ctx, r)
+	}
+	return about("purge", id, err)
+}
+
+func (c *Client) purge(ctx context.Context, r ledger.Record) error {
+	info := CallInfo{Result: Result{State: State(r.State)}, Purged: r.Purged}
+	if err := info.CanPurge(); err != nil {
+		return err
+	}
+	return whenFree(ctx, func(ctx context.Context) (applied, busy bool, err error) { return c.ledger.Purge(ctx, r) })
+}
+
+// whenFree changes a call once its worker lets go of the task.
+func whenFree(ctx context.Context, change func(context.Context) (applied, busy bool, err error)) error {
+	for n := range busyTries {
+		if n > 0 {
+			if err := sleep(ctx, busyPause); err != nil {
+				return err
+			}
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		// A change that has begun is carried out, so that it is known what became of it.
+		applied, busy, err := change(context.WithoutCancel(ctx))
+		switch {
+		case err != nil:
+			return err
+		case applied:
+			return nil
+		case !busy:
+			return ErrChanged
+		}
+	}
+	return ErrBusy
+}
+
+// Cancellation says why a call is cancelled. Its result carries both.
+type Cancellation struct {
+	// Message is for people, such as "cancelled by alice".
+	Message string
+	// Rule names what cancelled the call, as a policy's rule does, for programs.
+	Rule string
+}
+
+// Cancel ends an open call that no worker is making. One that may have been sent by a
+// worker that was killed is never cancelled: it becomes a dead letter of class
+// outcome_unknown, as the API may have carried it out; without [ClientConfig.Explain] it
+// is left as it is, with [ErrMaybeSent]. Errors besides: [ErrNoCall], [ErrEnded], [ErrBusy]
+// for a call that a worker is making, which ends as it ends, or Redis's.
+func (c *Client) Cancel(ctx context.Context, id string, why Cancellation) (State, error) {
+	r, err := c.ledger.Find(ctx, id)
+	if err != nil {
+		return "", about("cancel", id, err)
+	}
+	state, err := c.cancel(ctx, r, why)
+	return state, about("cancel", id, err)
+}
+
+func (c *Client) cancel(ctx context.Context, r ledger.Record, why Cancellation) (State, error) {
+	state, active, err := ending.Cancel(ctx, c.ledger, r, ledger.Ending{
+		Class: "cancelled", Rule: why.Rule, Message: why.Message,
+		UserMessage: "This request was cancelled before it was carried out.",
+		Advice:      "Nothing to do. If it is wanted after all, redrive it, or send it again as another batch.",
+		Attempts:    r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
+	}, c.unknown())
+	switch {
+	case err != nil:
+		return "", err
+	case active:
+		return "", ErrBusy
+	case state == "":
+		return "", ErrEnded
+	}
+	return State(state), nil
+}
+
+// unknown says what is recorded of a call that may have been sent; nil: nothing is.
+func (c *Client) unknown() func(*ledger.Record) ending.Reason {
+	if c.cfg.Explain == nil {
+		return nil
+	}
+	return func(r *ledger.Record) ending.Reason {
+		message, advice := c.cfg.Explain("outcome_unknown")
+		return ending.Reason{UserMessage: message, Advice: advice, Endpoint: c.endpointOf(r)}
+	}
+}
+
+// endpointOf is the endpoint of a call that no worker has read; empty for one that
+// cannot be read.
+func (c *Client) endpointOf(r *ledger.Record) string {
+	call, err := Decode(r.Content)
+	if err != nil || c.cfg.Endpoint == nil {
+		return ""
+	}
+	path, err := call.URLPath()
+	if err != nil {
+		return ""
+	}
+	return c.cfg.Endpoint(UpstreamOf(r.Queue), call.Method, path)
+}
+
+// about says which call an error is about.
+func about(verb, id string, err error) error {
+	if err == nil || errors.Is(err, ErrNoCall) { // which names it
+		return err
+	}
+	return fmt.Errorf("%s call %s: %w", verb, id, err)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

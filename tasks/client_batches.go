@@ -1,0 +1,169 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// Counts are the books of a batch. At any moment
+//
+//	Accepted = Open + Done + Dead + Dropped + Cancelled
+type Counts struct {
+	Accepted, Open, Done, Dead, Dropped, Cancelled int64
+	// Expired is how many of the ended calls were forgotten after the retention,
+	// ExpiredDead how many of these were dead letters that had been purged.
+	Expired, ExpiredDead int64
+}
+
+// BatchInfo is a batch with its counts.
+type BatchInfo struct {
+	Name    string
+	Created time.Time
+	Counts  Counts
+	// BaseURLs are those of the upstreams that its calls were sent to, by upstream, as
+	// far as they are known.
+	BaseURLs map[string]string
+	// BodyBytes is how much the bodies of its results take in Redis.
+	BodyBytes int64
+}
+
+func batchInfoOf(b ledger.Batch) BatchInfo {
+	return BatchInfo{Name: b.Name, Created: b.Created, Counts: Counts(b.Counts), BaseURLs: b.APIs, BodyBytes: b.Bodies}
+}
+
+// Batch returns a batch, or [ErrNoBatch].
+func (c *Client) Batch(ctx context.Context, name string) (BatchInfo, error) {
+	b, err := c.ledger.Batch(ctx, name)
+	if err != nil {
+		return BatchInfo{}, err
+	}
+	return batchInfoOf(b), nil
+}
+
+// Batches yields all batches, the oldest first. After an error it ends.
+func (c *Client) Batches(ctx context.Context) iter.Seq2[BatchInfo, error] {
+	return func(yield func(BatchInfo, error) bool) {
+		batches, err := c.ledger.Batches(ctx)
+		if err != nil {
+			yield(BatchInfo{}, err)
+			return
+		}
+		for _, b := range batches {
+			if !yield(batchInfoOf(b), nil) {
+				return
+			}
+		}
+	}
+}
+
+// Results yields the results of a batch's ended calls, in the order in which they
+// ended. [ErrNoBatch] if there is no such batch. After an error it ends.
+func (c *Client) Results(ctx context.Context, batch string) iter.Seq2[Result, error] {
+	return func(yield func(Result, error) bool) {
+		for r, err := range c.ledger.Endings(ctx, batch, &ledger.Cursor{}) {
+			if !yield(resultOf(r), err) {
+				return
+			}
+		}
+	}
+}
+
+// Cancelled counts what became of the open calls of a batch that was cancelled.
+type Cancelled struct {
+	// Cancelled are those that were cancelled, Unknown those that may have been sent and
+	// are dead letters of class outcome_unknown now, or without [ClientConfig.Explain] are
+	// left as they are. Active are those that a worker is making: they end as they end.
+	Cancelled, Unknown, Active int64
+}
+
+// cancelers is how many calls are cancelled at once: each is a script of its own.
+const cancelers = 8
+
+// CancelBatch cancels the open calls of a batch, each as [Client.Cancel] does; it is no
+// error that some have ended meanwhile. progress, unless nil, is called after each call,
+// from one goroutine at a time. After an error the counts tell what was done before.
+func (c *Client) CancelBatch(ctx context.Context, batch string, why Cancellation, progress func(Cancelled)) (Cancelled, error) {
+	if _, err := c.ledger.Batch(ctx, batch); err != nil {
+		return Cancelled{}, err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	tally := cancelTally{progress: progress}
+	open := make(chan ledger.Record)
+	var wg sync.WaitGroup
+	for range cancelers {
+		wg.Go(func() {
+			for r := range open {
+				if err := tally.note(c.cancel(ctx, r, why)); err != nil {
+					stop(err)
+				}
+			}
+		})
+	}
+	err := c.eachOpen(ctx, batch, open)
+	close(open)
+	wg.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return tally.n, err
+}
+
+// eachOpen hands out the open calls of a batch.
+func (c *Client) eachOpen(ctx context.Context, batch string, open chan<- ledger.Record) error {
+	for r, err := range c.ledger.Standings(ctx, batch, TaskID) {
+		if err != nil {
+			return err
+		}
+		if r.State == "" || r.State.Ended() {
+			continue
+		}
+		select {
+		case open <- r:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+type cancelTally struct {
+	progress func(Cancelled)
+
+	mu sync.Mutex
+	n  Cancelled
+}
+
+// note counts what became of a call, and returns the error that stops the others.
+func (t *cancelTally) note(state State, err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case state == StateCancelled:
+		t.n.Cancelled++
+	case state == StateDead, errors.Is(err, ErrMaybeSent):
+		t.n.Unknown++
+	case errors.Is(err, ErrBusy):
+		t.n.Active++
+	case err != nil && !errors.Is(err, ErrEnded):
+		return err
+	}
+	if t.progress != nil {
+		t.progress(t.n)
+	}
+	return nil
+}
+
+// DeleteBatch forgets a batch at once: its results, its dead letters and its keys, which
+// are free again. It returns how many calls were forgotten, and whether the batch is gone:
+// calls whose task a worker still holds, or that still stands in a queue, are left for a
+// later try. A batch with open calls is left as it is, with [ErrOpenCalls].
+func (c *Client) DeleteBatch(ctx context.Context, name string) (calls int, gone bool, err error) {
+	swept, err := c.ledger.DeleteBatch(ctx, name)
+	return swept.Calls, swept.Batches > 0, err
+}

@@ -1,0 +1,191 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// DeadGroup is what dead letters have in common: why they died and where.
+type DeadGroup struct {
+	// Name is short, and made from class, code and endpoint.
+	Name  string
+	Class string
+	// Code is the API's error code; empty for none.
+	Code     string
+	Endpoint string
+	// Message and Advice are those of the latest member.
+	Message, Advice string
+	// Queues are those in which the group has members.
+	Queues []string
+	// Count is how many members it has.
+	Count int64
+}
+
+// DeadGroupName is the name of the group of dead letters with that class, code and
+// endpoint.
+func DeadGroupName(class, code, endpoint string) string {
+	return ledger.Group{Class: class, Code: code, Endpoint: endpoint}.Name()
+}
+
+// DeadGroups returns the groups of all dead letters, the largest first.
+func (c *Client) DeadGroups(ctx context.Context) ([]DeadGroup, error) {
+	found, err := c.ledger.DeadGroups(ctx)
+	if err != nil {
+		return nil, err
+	}
+	groups := make([]DeadGroup, len(found))
+	for i, g := range found {
+		groups[i] = DeadGroup{
+			Name: g.Name, Class: g.Class, Code: g.Code, Endpoint: g.Endpoint, Message: g.Message, Advice: g.Advice,
+			Queues: g.Queues, Count: g.Count,
+		}
+	}
+	return groups, nil
+}
+
+// DeadFilter selects dead letters: all that its fields agree to. The zero value selects
+// every one.
+type DeadFilter struct {
+	// IDs are calls, whatever their state; the other fields do not count then.
+	IDs []string
+	// Group is the name of a group.
+	Group string
+	// Match decides about each; nil agrees to all.
+	Match func(CallInfo) bool
+	// Until selects those that died before then; nil: before the selection begins. So a
+	// call that is redriven and dies once more is not met twice.
+	Until *DeadHorizon
+}
+
+// DeadHorizon is a moment in the order in which calls die, of all queues.
+type DeadHorizon struct{ at ledger.Horizon }
+
+// DeadHorizon returns the present moment, for several selections that are to be the same.
+func (c *Client) DeadHorizon(ctx context.Context) (*DeadHorizon, error) {
+	at, err := c.ledger.DeadHorizon(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &DeadHorizon{at}, nil
+}
+
+// DeadLetters yields the dead letters that a filter selects, queue by queue, the oldest
+// first, also while some of them are redriven. An id of which there is no call yields
+// [ErrNoCall], with the id in the result, and the others follow. After any other error it
+// ends.
+func (c *Client) DeadLetters(ctx context.Context, f DeadFilter) iter.Seq2[CallInfo, error] {
+	return func(yield func(CallInfo, error) bool) {
+		for r, err := range c.selected(ctx, f) {
+			if !yield(callInfoOf(r), err) {
+				return
+			}
+		}
+	}
+}
+
+func (c *Client) selected(ctx context.Context, f DeadFilter) iter.Seq2[ledger.Record, error] {
+	return func(yield func(ledger.Record, error) bool) {
+		for _, id := range f.IDs {
+			r, err := c.ledger.Find(ctx, id)
+			r.ID = id
+			if !yield(r, err) || err != nil && !errors.Is(err, ErrNoCall) {
+				return
+			}
+		}
+		if len(f.IDs) > 0 {
+			return
+		}
+		if f.Until == nil {
+			var err error
+			if f.Until, err = c.DeadHorizon(ctx); err != nil {
+				yield(ledger.Record{}, err)
+				return
+			}
+		}
+		for r, err := range c.ledger.Dead(ctx, f.Group) {
+			if err == nil && (!f.Until.at.Has(r) || f.Match != nil && !f.Match(callInfoOf(r))) {
+				continue
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Pace is how a change of many calls goes on. The zero value goes as fast as Redis does.
+type Pace struct {
+	// Every is the least time from one call to the next. What was missed is not made up
+	// for in a burst.
+	Every time.Duration
+	// OnCall, unless nil, is told of each call what became of it: nil, or the error that
+	// [Client.Redrive] or [Client.Purge] would return for it.
+	OnCall func(id string, err error)
+}
+
+// Changed counts what became of the calls that were selected.
+type Changed struct {
+	// Selected is how many there were; Applied of these were changed, Moved had changed
+	// meanwhile, Failed could not be changed.
+	Selected, Applied, Moved, Failed int
+}
+
+// RedriveAll redrives the dead letters that a filter selects, one after the other, each as
+// [Client.Redrive] does. What one call refuses stops nothing: it is counted, and told to
+// [Pace.OnCall]. Interrupted half-way it can be started again: what is redriven is no dead
+// letter any more.
+func (c *Client) RedriveAll(ctx context.Context, f DeadFilter, p Pace) (Changed, error) {
+	return changeAll(ctx, c.selected(ctx, f), p, c.redrive)
+}
+
+// PurgeAll purges the dead letters that a filter selects, as RedriveAll redrives them.
+func (c *Client) PurgeAll(ctx context.Context, f DeadFilter, p Pace) (Changed, error) {
+	return changeAll(ctx, c.selected(ctx, f), p, c.purge)
+}
+
+func changeAll(ctx context.Context, records iter.Seq2[ledger.Record, error], p Pace, change func(context.Context, ledger.Record) error) (n Changed, err error) {
+	next := time.Now()
+	for r, err := range records {
+		if err != nil && !errors.Is(err, ErrNoCall) {
+			return n, err
+		}
+		n.Selected++
+		if err == nil {
+			if now := time.Now(); next.Before(now) {
+				next = now
+			} else if err := sleep(ctx, next.Sub(now)); err != nil {
+				return n, err
+			}
+			next = next.Add(p.Every)
+			err = change(ctx, r)
+		}
+		switch {
+		case err == nil:
+			n.Applied++
+		case errors.Is(err, ErrChanged):
+			n.Moved++
+		case refuses(err):
+			n.Failed++
+		default:
+			return n, err
+		}
+		if p.OnCall != nil {
+			p.OnCall(r.ID, err)
+		}
+	}
+	return n, nil
+}
+
+// refuses reports whether an error is about one call alone.
+func refuses(err error) bool {
+	for _, one := range []error{ErrNoCall, ErrOpen, ErrDone, ErrPurged, ErrNotDead, ErrBusy, ErrMalformed, ErrNewerVersion} {
+		if errors.Is(err, one) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,128 @@
+// Package records reads and changes calls by their ledger records, for workers, doctor
+// and resumable runs. Who follows calls uses tasks.Client. This package is part of
+// callq's inside and may change.
+package records
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/broker"
+	"github.com/seed-2903acc3/callq/tasks/internal/bridge"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+const (
+	// mostRestored and heaviestRestored bound what one step puts back, and what of
+	// it is in memory.
+	mostRestored     = 1000
+	heaviestRestored = 4 << 20
+)
+
+// Result writes a record as a line of a results file.
+func Result(r ledger.Record) tasks.Result { return bridge.Result(r).(tasks.Result) }
+
+// Store opens calls again and puts their tasks back. It is safe for concurrent use.
+type Store struct {
+	ledger  *ledger.Ledger
+	encoder *broker.Encoder
+}
+
+// New makes a Store on the given Redis. It fails if the linked asynq is not one that
+// callq knows.
+func New(rdb redis.UniversalClient) (*Store, error) {
+	encoder, err := broker.NewEncoder()
+	if err != nil {
+		return nil, err
+	}
+	return &Store{ledger: ledger.New(rdb), encoder: encoder}, nil
+}
+
+// Redrive opens a call that is dead, dropped or cancelled again, with a fresh budget, in
+// the generation of the record. It reports whether it did; busy means that a worker
+// still holds the task, so try again.
+func (s *Store) Redrive(ctx context.Context, r ledger.Record) (redriven, busy bool, err error) {
+	return s.reopen(ctx, r, s.ledger.Redrive)
+}
+
+// Again is [Store.Redrive] for a call that may be done too: it is made once more,
+// and the record loses the result, which the caller has kept.
+func (s *Store) Again(ctx context.Context, r ledger.Record) (redriven, busy bool, err error) {
+	return s.reopen(ctx, r, s.ledger.Again)
+}
+
+func (s *Store) reopen(ctx context.Context, r ledger.Record, open func(context.Context, ledger.Record, string, time.Time) (bool, bool, error)) (redriven, busy bool, err error) {
+	message, deadline, err := bridge.Task(ctx, s.encoder, r)
+	if err != nil {
+		return false, false, fmt.Errorf("call %s cannot be made again: %w", r.ID, err)
+	}
+	return open(ctx, r, message, deadline)
+}
+
+// Restore puts the task of an open call that was orphaned back into its queue; see
+// [ledger.Ledger.Restore]. It reports whether it did: the call may have moved on,
+// which is no error. It fails for a call whose content cannot be read.
+func (s *Store) Restore(ctx context.Context, r ledger.Record, by time.Time) (bool, error) {
+	one, err := s.restoring(ctx, r)
+	if err != nil {
+		return false, err
+	}
+	applied, err := s.ledger.Restore(ctx, r.Queue, []ledger.Restoring{one}, by)
+	return err == nil && applied[0], err
+}
+
+func (s *Store) restoring(ctx context.Context, r ledger.Record) (ledger.Restoring, error) {
+	message, deadline, err := bridge.Task(ctx, s.encoder, r)
+	if err != nil {
+		return ledger.Restoring{}, fmt.Errorf("call %s cannot be put back: %w", r.ID, err)
+	}
+	r.Content, r.Body = nil, nil // the message has it
+	return ledger.Restoring{Record: r, Message: message, Deadline: deadline}, nil
+}
+
+// RestoreAll is [Store.Restore] for many calls, each once, and returns how many
+// it did put back. It calls refused for those whose content cannot be read.
+func (s *Store) RestoreAll(ctx context.Context, calls iter.Seq2[ledger.Record, error], by time.Time, refused func(ledger.Record, error)) (restored int, err error) {
+	var page []ledger.Restoring
+	weight := 0
+	flush := func() error {
+		if len(page) == 0 {
+			return nil
+		}
+		applied, err := s.ledger.Restore(ctx, page[0].Queue, page, by)
+		for _, one := range applied {
+			if one {
+				restored++
+			}
+		}
+		page, weight = page[:0], 0
+		return err
+	}
+	for r, err := range calls {
+		if err != nil {
+			return restored, err
+		}
+		one, err := s.restoring(ctx, r)
+		if errors.Is(err, tasks.ErrMalformed) || errors.Is(err, tasks.ErrNewerVersion) {
+			refused(r, err)
+			continue
+		}
+		if err != nil {
+			return restored, err
+		}
+		if len(page) == mostRestored || weight+len(one.Message) > heaviestRestored || len(page) > 0 && page[0].Queue != r.Queue {
+			if err := flush(); err != nil {
+				return restored, err
+			}
+		}
+		page = append(page, one)
+		weight += len(one.Message)
+	}
+	return restored, flush()
+}
