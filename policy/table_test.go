@@ -232,7 +232,7 @@ func TestTheRecordedCasesAgreeWithTheTable(t *testing.T) {
 // TestTheREADMEsTableSaysWhatIsDecided reads the codes and statuses of each row of
 // the README's table and asks the preset about them.
 func TestTheREADMEsTableSaysWhatIsDecided(t *testing.T) {
-	data, err := os.ReadFile("../README.md")
+	data, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,10 +25,10 @@ import (
 
 const aclPassword = "p@ss/w0rd?of#the%user"
 
-// documentedACL is the line of the README that makes callq's user, as its words.
+// documentedACL is the line of the runbook that makes callq's user, as its words.
 func documentedACL(t *testing.T) []string {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../deploy/RUNBOOK.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,22 +36,22 @@ func documentedACL(t *testing.T) []string {
 	words := strings.Fields(line)
 	i := slices.Index(words, ">PASSWORD")
 	if i < 0 {
-		t.Fatalf("the README has no line ACL SETUSER callq … >PASSWORD …: %q", line)
+		t.Fatalf("the runbook has no line ACL SETUSER callq … >PASSWORD …: %q", line)
 	}
 	words[i] = ">" + aclPassword
 	return words
 }
 
-// clusterACL are the words that the README adds for a Cluster.
+// clusterACL are the words that the runbook adds for a Cluster.
 func clusterACL(t *testing.T) []string {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../deploy/RUNBOOK.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := regexp.MustCompile("On a Cluster add `([^`]*)`").FindStringSubmatch(string(text))
 	if found == nil {
-		t.Fatal("the README does not say what to add on a Cluster")
+		t.Fatal("the runbook does not say what to add on a Cluster")
 	}
 	return strings.Fields(found[1])
 }
@@ -82,7 +82,7 @@ func aclURL(t *testing.T, n *redistest.Node) string {
 }
 
 // refusedByACL is what Redis did not let its users do, save the one question that
-// doctor asks and can do without, as the README says.
+// doctor asks and can do without, as the runbook says.
 func refusedByACL(t *testing.T, n *redistest.Node) []string {
 	t.Helper()
 	entries, err := n.Client.ACLLog(t.Context(), 100).Result()
@@ -309,7 +309,7 @@ func TestEveryCommandOfEveryScriptIsGranted(t *testing.T) {
 			for _, m := range call.FindAllSubmatch(text, -1) {
 				seen++
 				if name := strings.ToLower(string(m[1])); !slices.Contains(granted, "+"+name) {
-					t.Errorf("%s calls %s, which the README's line ACL SETUSER does not grant", file, name)
+					t.Errorf("%s calls %s, which the runbook's line ACL SETUSER does not grant", file, name)
 				}
 			}
 		}
@@ -389,7 +389,7 @@ func TestWithoutAnyFamilyOfTheDocumentedKeysAndChannelsRedisRefuses(t *testing.T
 		if err := cmd.Run(); err == nil && piece[0] == '~' {
 			t.Errorf("without %s a call was made", piece)
 		}
-		if piece[0] == '~' && !strings.Contains(errs.String(), "README") {
+		if piece[0] == '~' && !strings.Contains(errs.String(), "RUNBOOK.md") {
 			t.Errorf("without %s it does not say where it is written what to grant: %s", piece, errs)
 		}
 		list := refusedByACL(t, node)

@@ -105,7 +105,7 @@ whether to finish, retry, wait or give up, and remembers how every call ended.`,
 	flags.StringVar(&a.redis, "redis", "", "`URL` of Redis (default embedded:)")
 	flags.BoolVar(&a.json, "json", false, "machine-readable output")
 	flags.BoolVar(&a.quiet, "quiet", false, "no progress, only results and errors")
-	help := helpCommand()
+	help := a.helpCommand()
 	root.SetHelpCommand(help)
 	root.AddCommand(
 		help, // cobra would add it too late for markRuns
@@ -124,6 +124,7 @@ whether to finish, retry, wait or give up, and remembers how every call ended.`,
 		a.versionCommand(),
 		a.completionCommand(),
 	)
+	root.AddCommand(a.topics()...)
 	return root
 }
 
@@ -174,15 +175,20 @@ func takes(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// helpCommand is cobra's, save that asking about what is not there is an error.
-func helpCommand() *cobra.Command {
+// helpCommand is cobra's, but it prints the reference pages too, and asking about
+// something that does not exist is an error.
+func (a *app) helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND…]",
-		Short: "Help about any command",
+		Short: "Help about any command, and the pages config, files and policy",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && referencePages[args[0]] != "" {
+				_, err := fmt.Fprint(a.stdout, referencePages[args[0]])
+				return err
+			}
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil || len(rest) > 0 {
-				return usage(cmd.Root(), fmt.Errorf("there is no command %q to help with", strings.Join(args, " ")))
+				return usage(cmd.Root(), fmt.Errorf("there is no command or page %q to help with", strings.Join(args, " ")))
 			}
 			return about.Help()
 		},

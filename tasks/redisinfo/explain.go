@@ -174,7 +174,7 @@ const unknownCommand = "it does not know a command that callq needs: it is too o
 
 const (
 	notPermitted = "the user may not run a command or use a key that callq needs"
-	needGrant    = "grant what the line ACL SETUSER in callq's README names; ACL LOG on the server says what was refused"
+	needGrant    = "grant what the line ACL SETUSER in callq's deploy/RUNBOOK.md names; ACL LOG on the server says what was refused"
 )
 
 const needVersion = "use Redis 7.0 or newer, or Valkey 7.2 or newer"

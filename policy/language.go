@@ -1,0 +1,9 @@
+package policy
+
+import _ "embed"
+
+// Language is the reference of the policy language, in Markdown: every key, and what
+// the presets decide.
+//
+//go:embed README.md
+var Language string
