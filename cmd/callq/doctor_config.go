@@ -18,12 +18,12 @@ import (
 func checkConfig(_ context.Context, d *doctor) ([]diagnosis, error) {
 	var list []diagnosis
 	if _, err := os.Stat(d.cfg.Path); errors.Is(err, os.ErrNotExist) {
-		list = append(list, diagnosis{Status: noted, Detail: d.cfg.Path + " is not there; the defaults hold"})
+		list = append(list, diagnosis{Status: noted, Detail: d.cfg.Path + " does not exist; the defaults apply"})
 	}
 	if len(d.cfg.Upstreams) == 0 {
 		list = append(list, diagnosis{
-			Status: noted, Detail: "no upstream is configured, so no call can be sent",
-			Fix: "write the API's base_url, policy and auth into " + d.cfg.Path,
+			Status: found, Detail: "no upstream is configured, so no call can be sent",
+			Fix: "callq init writes an example; or write the API's base_url, policy and auth into " + d.cfg.Path,
 		})
 	}
 	return orWell(list, "%s: %s", d.cfg.Path, plural(len(d.cfg.Upstreams), "upstream")), nil

@@ -110,6 +110,7 @@ whether to finish, retry, wait or give up, and remembers how every call ended.`,
 	root.AddCommand(
 		help, // cobra would add it too late for markRuns
 		a.runCommand(),
+		a.initCommand(),
 		a.devCommand(),
 		a.workCommand(),
 		a.adminCommand(),
