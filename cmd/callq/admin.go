@@ -14,12 +14,12 @@ func (a *app) adminCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "admin",
 		Short: "Serve the status page, health and asynq's dashboard",
-		Long: `Serve the operator's address: health, a status page, and asynq's dashboard. Workers
-serve it too; this command is for a machine without one.
+		Long: `Serve the admin address: health, a status page, and asynq's dashboard. Each worker
+serves it too; this command is for a machine without a worker.
 
-Without admin.tokens it must listen on a loopback address, and is open to everybody
-on this machine. Where tokens are configured it asks for one of them, on a loopback
-address too; /healthz and /readyz ask for none:
+Without admin.tokens it must listen on a loopback address, and everybody on this
+machine can open it. With tokens it asks for one of them, on a loopback address too;
+/healthz and /readyz ask for none:
 
   admin:
     listen: 0.0.0.0:8080

@@ -13,10 +13,10 @@ import (
 func (a *app) auditCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "audit",
-		Short: "Check that the books balance, call by call",
-		Long: `Check of every batch that what was accepted is open, done, dead, dropped or
-cancelled, by its counts and call by call. The exit status is 1 where something
-does not add up; it is named, with what to do. It may run while workers work.`,
+		Short: "Check that every accepted call is accounted for",
+		Long: `Check for every batch that each accepted call is open, done, dead, dropped or
+cancelled, by the counts and call by call. If something does not add up, it is named
+with what to do, and the exit status is 1. It can run while workers work.`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			d, err := a.desk(cmd.Context(), "audit")

@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) batchCommand() *cobra.Command {
-	return group("batch", "Follow, export, cancel and delete what was sent together",
+	return group("batch", "Follow, export, cancel and delete batches of calls",
 		a.batchListCommand(),
 		a.batchStatusCommand(),
 		a.batchWaitCommand(),
@@ -27,7 +27,7 @@ func (a *app) batchCommand() *cobra.Command {
 func (a *app) batchListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List the batches with their books, oldest first",
+		Short: "List the batches with their counts, oldest first",
 		Args:  takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			d, err := a.desk(cmd.Context(), "batch")
@@ -65,9 +65,9 @@ func (a *app) batchListCommand() *cobra.Command {
 func (a *app) batchStatusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status [NAME]",
-		Short: "Print the books of a batch, why calls failed and what the open ones wait for",
-		Long: `Print the books of a batch, why calls failed and what the open ones wait for.
-Without NAME it is the batch that was begun last.`,
+		Short: "Print the counts of a batch, why calls failed and what open calls wait for",
+		Long: `Print the counts of a batch, why calls failed and what open calls wait for. Without
+NAME it is the newest batch.`,
 		Args:              takes("[NAME]"),
 		ValidArgsFunction: completeFirst(a.batchNames),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -152,9 +152,9 @@ func (a *app) ended(ctx context.Context, d *desk, b books) error {
 func (a *app) batchWaitCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "wait NAME",
-		Short: "Wait until nothing of a batch is open",
-		Long: `Wait until every call of a batch has ended, then print its books. The exit
-status is 3 where some calls are dead or dropped.`,
+		Short: "Wait until all calls of a batch have ended",
+		Long: `Wait until every call of a batch has ended, then print its counts. The exit status
+is 3 if some calls are dead or dropped.`,
 		Args:              takes("NAME"),
 		ValidArgsFunction: completeFirst(a.batchNames),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {

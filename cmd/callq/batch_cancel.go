@@ -14,10 +14,10 @@ func (a *app) batchCancelCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cancel NAME",
 		Short: "End all open calls of a batch that are not being made right now",
-		Long: `End all open calls of a batch. Calls that a worker is making right now are left
-alone: they end as they end, and may come back as a retry; cancel again then. A call
-that may have been sent by a worker that was killed is not cancelled: it becomes a
-dead letter of class outcome_unknown, since the API may have carried it out.`,
+		Long: `End all open calls of a batch. Calls that a worker is making right now are skipped:
+they end by themselves, or come back as a retry; then cancel again. A call that a
+killed worker may have sent is not cancelled: it becomes a dead letter of class
+outcome_unknown, because the API may have carried it out.`,
 		Args:              takes("NAME"),
 		ValidArgsFunction: completeFirst(a.batchNames),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.cancel(cmd.Context(), args[0], yes) },

@@ -15,8 +15,8 @@ func (a *app) batchDeleteCommand() *cobra.Command {
 		Use:   "delete NAME",
 		Short: "Delete a batch that has ended, with its results and dead letters",
 		Long: `Delete a batch that has ended, before its retention is over: its results, its dead
-letters and its keys, which are free again. A batch with open calls is refused;
-callq batch cancel NAME ends them. What was exported stays.`,
+letters and its keys, which can then be used again. A batch with open calls is
+refused; callq batch cancel NAME ends them. Exported files stay.`,
 		Args:              takes("NAME"),
 		ValidArgsFunction: completeFirst(a.batchNames),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.deleteBatch(cmd.Context(), args[0], yes) },

@@ -37,11 +37,11 @@ func (a *app) batchExportCommand() *cobra.Command {
 		Short: "Write the results of a batch, or its calls, as JSON lines",
 		Long: `Write how the calls of a batch ended, one JSON object a line, in the order in
 which they ended. With --calls the calls themselves are written instead, as
-lines to mend and send again. What is still open is left out.
+lines to edit and send again. Open calls are left out.
 
-With "bodies: drop" in the configuration, results that were written to a file
-are freed from Redis; so they are where calls wait because the results in Redis
-take as much as ledger.max_memory.`,
+With "bodies: drop" in the configuration, the bodies of results are freed from Redis
+once they are in a file. They are also freed when calls wait because the results in
+Redis have reached ledger.max_memory.`,
 		Example: `  callq batch export calls-1f00baa5 -o results.jsonl
   callq batch export calls-1f00baa5 --state dead,dropped --calls -o again.jsonl`,
 		Args:              takes("NAME"),

@@ -18,7 +18,7 @@ import (
 )
 
 func (a *app) circuitCommand() *cobra.Command {
-	return group("circuit", "See which accounts are held, hold one, and let it go",
+	return group("circuit", "List circuits, open and close them",
 		a.circuitListCommand(),
 		a.circuitOpenCommand(),
 		a.circuitCloseCommand(),
@@ -136,13 +136,13 @@ func (a *app) circuitListCommand() *cobra.Command {
 	wide := false
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the circuits: of every account, and of endpoints that were ever held",
-		Long: `List the circuits: of every account, and of endpoints that were ever held. An
-account that a limit or a budget holds is open too, for the reason limit or budget;
-no probe follows when that is over.
+		Short: "List the circuits of all accounts, and of endpoints that were held before",
+		Long: `List the circuits of all accounts, and of endpoints that were held before. An account
+that a limit or a budget holds is listed as open, with the reason limit or budget; no
+probe follows such a hold.
 
-With --wide there are also EPOCH, which counts how often the circuit was opened or
-closed, and RUNG, which counts the holds in a row and decides how long the next is.`,
+--wide adds EPOCH, which counts how often the circuit opened or closed, and RUNG,
+which counts the holds in a row and decides how long the next one is.`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			ctx := cmd.Context()
@@ -243,10 +243,10 @@ func (a *app) circuitOpenCommand() *cobra.Command {
 	s := &steering{app: a}
 	cmd := &cobra.Command{
 		Use:   "open NAME (--for D | --until T) --reason R",
-		Short: "Hold an account, or one endpoint of it, for a time",
-		Long: `Hold the calls of an account, or of one endpoint of it. NAME is that of the
-upstream, or NAME~METHOD~/path. When the time is over one call goes out; its
-answer decides how it goes on.`,
+		Short: "Open a circuit: hold an account, or one endpoint, for a time",
+		Long: `Open the circuit of an account, or of one endpoint: none of its calls starts until
+the time is over. Then one call, the probe, is made; its answer decides what follows.
+NAME is the upstream, or NAME~METHOD~/path for an endpoint.`,
 		Example: `  callq circuit open patsnap --for 2h --reason "invoice unpaid"
   callq circuit open 'patsnap~GET~/search/*' --until 2026-05-01T08:00:00+08:00 --reason maintenance`,
 		Args:              takes("NAME"),
@@ -265,13 +265,12 @@ func (a *app) circuitCloseCommand() *cobra.Command {
 	s := &steering{app: a}
 	cmd := &cobra.Command{
 		Use:   "close NAME --reason R",
-		Short: "Let an account, or one endpoint of it, go at once",
-		Long: `Let the calls of an account, or of one endpoint of it, go at once. NAME is that of
-the upstream, or NAME~METHOD~/path.
+		Short: "Close a circuit: let an account, or one endpoint, call again at once",
+		Long: `Close the circuit of an account, or of one endpoint: its calls start again at once.
+NAME is the upstream, or NAME~METHOD~/path for an endpoint.
 
-Where a limit or a budget holds the account, as 5000/day or 100 USD/month, what was
-used of it is forgotten: it counts anew, from nothing, until its window turns. A
-rate, as 10/s, holds on.`,
+If a limit or a budget holds the account, such as 5000/day or 100 USD/month, its count
+starts again from zero, until its window turns. A rate, such as 10/s, still holds.`,
 		Example: `  callq circuit close patsnap --reason "invoice paid"
   callq circuit close 'patsnap~GET~/search/*' --reason mended`,
 		Args:              takes("NAME"),
@@ -283,7 +282,7 @@ rate, as 10/s, holds on.`,
 }
 
 func (s *steering) why(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.reason, "reason", "", "why, for those who read it later")
+	cmd.Flags().StringVar(&s.reason, "reason", "", "why; it is kept for whoever reads it later")
 	_ = cmd.MarkFlagRequired("reason") // it is there: it was added in the line above
 }
 
@@ -356,7 +355,7 @@ func (s *steering) named(arg string) (circuit.Name, error) {
 		return name, misuse("%w", err)
 	}
 	if strings.TrimSpace(s.reason) == "" {
-		return name, misuse("--reason is empty: say why, for those who read it later")
+		return name, misuse("--reason is empty: say why; it is kept for whoever reads it later")
 	}
 	return name, nil
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) deadCommand() *cobra.Command {
-	return group("dead", "Look at calls that failed for good, and try them again",
+	return group("dead", "Look at calls that failed for good, and make them again",
 		a.deadGroupsCommand(),
 		a.deadListCommand(),
 		a.deadShowCommand(),
@@ -57,7 +57,7 @@ func deadGroupOf(g tasks.DeadGroup) deadGroup {
 func (a *app) deadGroupsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "groups",
-		Short: "Group the dead letters by what killed them, the largest group first",
+		Short: "Group the dead letters by their cause, the largest group first",
 		Args:  takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			d, err := a.desk(cmd.Context(), "dead")
@@ -106,8 +106,8 @@ type selection struct {
 // flags adds the flags. every is for commands that change what they select, which
 // must be told so in words.
 func (s *selection) flags(cmd *cobra.Command, every bool) {
-	cmd.Flags().StringVar(&s.group, "group", "", "those of the `GROUP` that dead groups names")
-	cmd.Flags().StringArrayVar(&s.filters, "filter", nil, "those where `KEY=VALUE`, KEY being "+strings.Join(filterKeys(), ", ")+"; several must all hold")
+	cmd.Flags().StringVar(&s.group, "group", "", "those of a `GROUP` that callq dead groups lists")
+	cmd.Flags().StringArrayVar(&s.filters, "filter", nil, "those with `KEY=VALUE`; KEY is one of "+strings.Join(filterKeys(), ", ")+"; several must all match")
 	if every {
 		cmd.Flags().BoolVar(&s.all, "all", false, "all of them")
 		exclusive(cmd, false, "group", "filter", "all")

@@ -39,13 +39,13 @@ func (a *app) deadRedriveCommand() *cobra.Command {
 		can: tasks.CallInfo.CanRedrive, act: (*tasks.Client).RedriveAll,
 	}
 	return v.command("redrive", "Make dead letters again, with a fresh budget of attempts",
-		`Put dead letters back into their queues. Each gets a fresh budget of attempts,
-keeps how it ended before as its lineage, and costs what a call costs. What is
-redriven waits like any call, also behind an open circuit. Interrupted half-way
-it can be started again: what is redriven is no dead letter any more.
+		`Put dead letters back into their queues. Each gets all its attempts again and costs
+what a call costs; how it ended before is kept with it. A redriven call waits like any
+other, also behind an open circuit. If the command is interrupted, start it again: a
+redriven call is not a dead letter any more.
 
-Redriving more than calls named by id asks first. By id, calls that were dropped
-or cancelled can be made again too.`)
+It asks first, unless all calls are named by id. Calls that were dropped or cancelled
+can be redriven by id.`)
 }
 
 func (a *app) deadPurgeCommand() *cobra.Command {
@@ -53,10 +53,10 @@ func (a *app) deadPurgeCommand() *cobra.Command {
 		app: a, done: "purged", infinitive: "Purge", asksForOne: true,
 		can: tasks.CallInfo.CanPurge, act: (*tasks.Client).PurgeAll,
 	}
-	return v.command("purge", "Drop the content of dead letters that nobody wants any more",
-		`Drop what dead letters weigh: the call, its answer and its log. How it ended
-stays, and its batch goes on counting it as dead. What is purged cannot be made
-again.`)
+	return v.command("purge", "Delete the content of dead letters",
+		`Delete the content of dead letters: the call, its answer and its log. The record of
+how it ended stays, and its batch still counts it as dead. A purged call cannot be
+made again.`)
 }
 
 func (v *deadVerb) command(name, short, long string) *cobra.Command {

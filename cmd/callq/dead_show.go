@@ -19,10 +19,9 @@ func (a *app) deadShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show ID",
 		Short: "Show everything about one dead letter, and what to do next",
-		Long: `Show everything about one dead letter: what support of the API needs, the last
-attempts, how it ended before it was redriven, the call itself, and what to do
-next. Calls that are open or ended otherwise are shown too, as long as the ledger
-remembers them.`,
+		Long: `Show everything about one dead letter: what the support of the API needs, the last
+attempts, how it ended before it was redriven, the call itself, and what to do next.
+It shows calls in other states too, as long as the ledger keeps them.`,
 		Args: takes("ID"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			d, err := a.desk(cmd.Context(), "dead")

@@ -61,13 +61,13 @@ func (a *app) devCommand() *cobra.Command {
 	var f devFlags
 	cmd := &cobra.Command{
 		Use:   "dev",
-		Short: "Show everything on this machine: simulated API, Redis, worker, dashboard",
-		Long: fmt.Sprintf(`Show everything on this machine, without any configuration: %d calls go through
-a simulated API that fails in every way of the error reference, each failure is
-answered as the policy says, and every result ends in a file.
+		Short: "Show callq at work on this machine: simulated API, Redis, worker, dashboard",
+		Long: fmt.Sprintf(`Show callq at work on this machine, without any configuration: %d calls to a
+simulated API that fails in every way of its error reference. The policy decides about
+each failure, and every result is written to a file.
 
-It has a Redis, a configuration and a folder of its own and begins anew each time.
-The dashboard stays until Ctrl-C, unless --once is given.`, demoSize),
+It uses a Redis, a configuration and a folder of its own, and starts from nothing each
+time. The dashboard stays until Ctrl-C, unless --once is given.`, demoSize),
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.configPath != "" || a.redis != "" {

@@ -44,7 +44,7 @@ type doctor struct {
 	*app
 	cfg  *config.Config
 	desk *desk // nil before Redis was reached
-	// mend tells to mend what can be mended without loss.
+	// mend tells to repair what can be repaired without loss.
 	mend bool
 	// accept tells to let calls be sent that may have been sent before Redis was
 	// restored; yes not to ask. maybeSent are those calls.
@@ -92,20 +92,20 @@ func (a *app) doctorCommand() *cobra.Command {
 	mend, accept, yes := false, false, false
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look for what keeps calls from being made",
-		Long: `Look at the configuration, at Redis and at the queues for what keeps calls from
-being made or remembered, and say what to do about it. The exit status is 1 where
-something was found; notes are no finding. callq audit checks the books.
+		Short: "Find what keeps calls from being made",
+		Long: `Find what keeps calls from being made or remembered, in the configuration, in
+Redis and in the queues, and say what to do. The exit status is 1 if there is a
+finding; a note is not one. callq audit checks the counts.
 
-With --mend it puts back calls that no worker would find any more, and queues that
-asynq's tools do not show.
+--mend puts back calls that no worker would find, and queues that asynq's tools do
+not show.
 
 A Redis that was restored from a backup, or whose replica took over, may have
-forgotten that calls were sent. Workers that live give back what they know; where
-that is not all, no call starts that must not be sent twice. --accept-restore lists
-the calls that may have been sent already, and lets them be sent. Run it after each
-restore of which no worker with its memory is left, before callq work. On a terminal
-it asks first, unless --yes is given.`,
+forgotten that calls were sent. Running workers tell it what they know; if that is not
+everything, calls that must not be sent twice do not start. --accept-restore lists the
+calls that may have been sent already, and lets them start. Run it before callq work
+after a restore that no worker has lived through. On a terminal it asks first, unless
+--yes is given.`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.config(config.Flag{}, config.Flag{})
@@ -116,8 +116,8 @@ it asks first, unless --yes is given.`,
 			return errors.Join(d.examine(cmd.Context()), d.tell())
 		},
 	}
-	cmd.Flags().BoolVar(&mend, "mend", false, "mend what can be mended without loss")
-	cmd.Flags().BoolVar(&accept, "accept-restore", false, "list the calls that may have been sent before Redis went back in time, and let them be sent")
+	cmd.Flags().BoolVar(&mend, "mend", false, "repair what can be repaired without loss")
+	cmd.Flags().BoolVar(&accept, "accept-restore", false, "list the calls that may have been sent before Redis was restored, and let them start")
 	addYes(cmd, &yes)
 	return cmd
 }

@@ -61,9 +61,9 @@ func (a *app) policyPresetsCommand() *cobra.Command {
 func (a *app) policyShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show POLICY",
-		Short: "Print a policy in full, with what it extends",
-		Long: `Print a policy as one file, with what it extends in its place. POLICY is the
-name of a preset, or the path of a file.`,
+		Short: "Print a policy with the rules that it extends",
+		Long: `Print a policy as one file, with the rules that it extends. POLICY is the name of a
+preset, or the path of a file.`,
 		Args:              takes("POLICY"),
 		ValidArgsFunction: completePolicy,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -100,7 +100,7 @@ func (a *app) policyLintCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "lint FILE",
 		Short: "Check a policy file",
-		Long:  "Check a policy file and what it extends. What is found is printed as FILE:LINE:COL, and the exit status is 2.",
+		Long:  "Check a policy file and what it extends. Each finding is printed with FILE:LINE:COL, and the exit status is 2.",
 		Args:  takes("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			found, err := policy.LintFile(args[0])

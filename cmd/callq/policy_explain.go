@@ -40,10 +40,10 @@ func (a *app) policyExplainCommand() *cobra.Command {
 	var f explainFlags
 	cmd := &cobra.Command{
 		Use:   "explain POLICY",
-		Short: "Tell what a policy makes of an answer, and why",
-		Long: `Tell what a policy decides on an answer of the API, by which rule, and why each
-rule before it did not match. The answer is given by --status, --header and
---body; or, where none came, --transport says what happened.`,
+		Short: "Show what a policy decides about an answer, and why",
+		Long: `Show what a policy decides about an answer of the API, by which rule, and why each
+rule before it did not match. --status, --header and --body describe the answer; if
+there was none, --transport says what happened.`,
 		Example: `  callq policy explain patsnap --status 200 --body answer.json
   callq policy explain patsnap --status 429 --header 'Retry-After: 60'
   callq policy explain patsnap --transport timeout_after_send --method POST`,
@@ -61,13 +61,13 @@ rule before it did not match. The answer is given by --status, --header and
 	flags.StringArrayVar(&f.headers, "header", nil, "a header of the answer, `NAME:VALUE`; may be repeated")
 	flags.StringVar(&f.body, "body", "", "`FILE` that holds the answer's body; - reads it from stdin")
 	flags.BoolVar(&f.cut, "cut", false, "the body ended before its declared length")
-	flags.StringVar(&f.transport, "transport", "", "what happened instead of an answer: `T` is one of "+strings.Join(transports, ", "))
+	flags.StringVar(&f.transport, "transport", "", "why there is no answer; `T` is one of "+strings.Join(transports, ", "))
 	flags.StringVar(&f.method, "method", http.MethodGet, "the call's `METHOD`")
 	flags.StringVar(&f.endpoint, "endpoint", "/", "the call's endpoint, `/PATH`")
 	flags.BoolVar(&f.idempotent, "idempotent", false, "the call may be sent again (default by the policy's idempotent, else by the method)")
 	flags.BoolVar(&f.conditional, "conditional", false, "the request carried If-None-Match, If-Modified-Since or another precondition")
 	flags.IntVar(&f.attempt, "attempt", 1, "this was the call's `N`th attempt")
-	flags.BoolVar(&f.canRefresh, "can-refresh", false, "the credential can be renewed, and was not yet")
+	flags.BoolVar(&f.canRefresh, "can-refresh", false, "the credential can be renewed and was not renewed yet")
 	return cmd
 }
 

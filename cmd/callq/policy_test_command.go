@@ -26,9 +26,9 @@ func (a *app) policyTestCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "test FILE",
 		Short: "Run recorded answers through a policy and compare",
-		Long: `Run recorded answers through a policy and compare its decisions with those
-expected. FILE names the policy and holds the cases; the name of a preset runs
-the cases that come with it. The exit status is 1 when a case fails.
+		Long: `Run recorded answers through a policy and compare its decisions with the expected
+ones. FILE names the policy and has the cases; the name of a preset runs the cases
+that come with it. The exit status is 1 if a case fails.
 
   policy: ./my-api.yaml          # or a preset
   cases:

@@ -27,13 +27,13 @@ func (a *app) sendCommand() *cobra.Command {
 		Short: "Put a file of calls, or one call, into the queue",
 		Long: `Put calls into the queue, for workers to make.
 
-With one argument it is a file of calls, one JSON object a line; - is standard
-input, and a file whose name ends in .gz or .zst is compressed. They become a
-batch; sending the same file again sends only what is not there yet. Lines that
-are refused are named, the others go on. A line without a key is known by its
-content: equal ones are one call.
+With one argument it sends a file of calls, one JSON object a line; - is standard
+input, and a file whose name ends in .gz or .zst is unpacked. The calls become a batch.
+Sending the same file again sends only the calls that are missing. Refused lines are
+named, and the others are sent. A line without a key is known by its content: equal
+lines are one call.
 
-With more it is one call: a method, a path, and parameters for its query string.`,
+With more arguments it sends one call: a method, a path, and query parameters.`,
 		Example: `  callq send calls.jsonl --wait
   callq send GET /search/patent q="solar cell"`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -65,7 +65,7 @@ With more it is one call: a method, a path, and parameters for its query string.
 	flags.StringVar(&s.priority, "priority", "", "high, normal or low (default normal)")
 	completeFlag(cmd, "priority", priorities)
 	flags.BoolVar(&s.wait, "wait", false, "wait until all calls have ended")
-	flags.BoolVar(&s.sameAPI, "same-api", false, "go on though base_url was changed since the batch was made, as it is the same API")
+	flags.BoolVar(&s.sameAPI, "same-api", false, "continue although base_url has changed since the batch was made: it is the same API")
 	flags.BoolVar(&s.dryRun, "dry-run", false, "check everything and send nothing")
 	return cmd
 }

@@ -45,20 +45,20 @@ func (a *app) simapiCommand() *cobra.Command {
 	var f simFlags
 	cmd := &cobra.Command{
 		Use:   "simapi",
-		Short: "Serve a simulated API, to try things on",
-		Long: `Serve a simulated API that answers as the real one does, with all its ways to
-fail, and remembers each call. Without flags it answers every call with ok.
+		Short: "Serve a simulated API, for trials",
+		Long: `Serve a simulated API that answers and fails as the real one does, and records each
+call. Without flags it answers every call with ok.
 
-A script says what fails, a rule a line: METHOD /path -> answer; answer; …
+A script says what fails, one rule a line: METHOD /path -> answer; answer; …
 
-  GET /search/*  -> 68300008 x2; ok      two service errors, then well
+  GET /search/*  -> 68300008 x2; ok      two service errors, then ok
   5% * *         -> http:503             one call in twenty
-  GET /report    -> hang=5s; cut; html   answers that are none
+  GET /report    -> hang=5s; cut; html   no usable answer
 
-Each call (its method, path and query together) gets an answer once, or N times with
-xN, and ok after the last; a rule that begins with "shared" counts all calls as one.
+Each call (its method, path and query together) gets each answer once, or N times with
+xN, and ok after the last. A rule that starts with "shared" counts all calls as one.
 
-GET /_sim/stats counts what arrived, GET /_sim/calls lists it.`,
+GET /_sim/stats counts the calls that arrived, GET /_sim/calls lists them.`,
 		Example: `  callq simapi --demo
   callq simapi --script faults.txt --quota 100/1m --quota-retry-after`,
 		Args: takes(),

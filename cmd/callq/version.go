@@ -23,7 +23,7 @@ type versions struct {
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Print the versions of callq and of the libraries that it stands on",
+		Short: "Print the versions of callq and of its libraries",
 		Args:  takes(),
 		RunE:  func(*cobra.Command, []string) error { return a.printVersions() },
 	}

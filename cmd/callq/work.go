@@ -15,18 +15,18 @@ func (a *app) workCommand() *cobra.Command {
 	concurrency, listen := "", ""
 	cmd := &cobra.Command{
 		Use:   "work",
-		Short: "Make the calls that are in the queue",
-		Long: `Make the calls that are in the queue, until Ctrl-C or SIGTERM: then what is on its
-way ends first, and the rest stays in the queue. A second one stops at once.
+		Short: "Make the calls of the queue",
+		Long: `Make the calls of the queue until Ctrl-C or SIGTERM. Then calls that are on their way
+end first, and the others stay in the queue. A second signal stops at once.
 
-Any number of workers may run on the same Redis. Each serves the status page,
-health and asynq's dashboard on the admin address.
+Any number of workers can run on the same Redis. Each serves the status page, health
+and asynq's dashboard on the admin address.
 
 SIGHUP reads the configuration and its policies again. Calls that are on their way
-end as they began, later ones follow the new files. A file with a mistake changes
-nothing: the log says what and where. redis, admin.listen and admin.tokens need a
-restart. A credential in a ${file:…} needs no signal: it is read again when the
-file changes and when the API refuses it.`,
+end under the old files, later calls follow the new ones. A file with a mistake
+changes nothing: the log says what is wrong and where. redis, admin.listen and
+admin.tokens need a restart. A credential in a ${file:…} needs no signal: it is read
+again when the file changes and when the API refuses it.`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.work(cmd.Context(), config.Flag{Name: "--concurrency", Value: concurrency}, config.Flag{Name: "--listen", Value: listen})
