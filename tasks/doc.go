@@ -23,6 +23,11 @@
 // A call names a path, never a host: scheme, host and credential belong to the upstream, and so do the headers of
 // [ReservedHeader].
 //
+// # Producer and client
+//
+// A [Producer] puts calls and jobs into the queue. A [Client] follows them: one call by its id, a batch by its name, dead
+// letters by what killed them. It cancels, redrives and purges, and says by sentinel errors why a call stays as it is.
+//
 // # Jobs
 //
 // A job is a call whose method is [MethodJob], whose path is "/" and its kind, and whose body is its arguments as JSON. So

@@ -31,9 +31,9 @@ func openRedis() (rdb *redis.Client, end func()) {
 
 // work stands in for a worker: it ends the next call of the upstream "api".
 func work(rdb *redis.Client, state ledger.State, answer string) ledger.Record {
-	ctx, l := context.Background(), ledger.New(rdb)
-	got, err := l.Taker("").Take(ctx, ledger.Ask{Queues: []string{"api"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
-	if err != nil || got.Take == nil {
+	ctx, l, dispatcher := context.Background(), ledger.New(rdb), ledger.NewDispatcher(rdb, "")
+	got, err := dispatcher.Dequeue(ctx, ledger.DequeueRequest{Queues: []string{"api"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+	if err != nil || got.Delivery == nil {
 		panic(fmt.Sprint("nothing to work on: ", err))
 	}
 	f := ledger.Final{State: state, Body: []byte(answer), BodyType: "application/json", Ending: ledger.Ending{Class: "ok", Attempts: 1}}
@@ -41,13 +41,13 @@ func work(rdb *redis.Client, state ledger.State, answer string) ledger.Record {
 		f.Ending.Class, f.Ending.Code = "unknown", "99999999"
 		f.Group = ledger.Group{Class: f.Ending.Class, Code: f.Ending.Code}
 	}
-	if _, _, err := l.End(ctx, got.Take, f, nil); err != nil {
+	if _, _, err := dispatcher.End(ctx, got.Delivery, f, nil); err != nil {
 		panic(err)
 	}
-	if err := l.RemoveTask(ctx, "api", got.Take.ID); err != nil {
+	if err := ledger.NewRepairer(rdb).RemoveTask(ctx, "api", got.Delivery.ID); err != nil {
 		panic(err)
 	}
-	r, err := l.Get(ctx, "api", got.Take.ID)
+	r, err := l.Get(ctx, "api", got.Delivery.ID)
 	if err != nil {
 		panic(err)
 	}

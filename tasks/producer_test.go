@@ -39,9 +39,9 @@ func client(t testing.TB, rdb redis.UniversalClient) *tasks.Client {
 
 func finish(t testing.TB, rdb redis.UniversalClient, queue string, s ledger.State) ledger.Record {
 	t.Helper()
-	l := ledger.New(rdb)
-	got, err := l.Taker("").Take(t.Context(), ledger.Ask{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
-	if err != nil || got.Take == nil {
+	l, dispatcher := ledger.New(rdb), ledger.NewDispatcher(rdb, "")
+	got, err := dispatcher.Dequeue(t.Context(), ledger.DequeueRequest{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+	if err != nil || got.Delivery == nil {
 		t.Fatalf("nothing to take from %s: %v", queue, err)
 	}
 	f := ledger.Final{
@@ -55,16 +55,16 @@ func finish(t testing.TB, rdb redis.UniversalClient, queue string, s ledger.Stat
 	if s == ledger.Dead {
 		f.Group = ledger.Group{Class: f.Ending.Class}
 	}
-	got.Take.Attempts = 1
-	if _, mine, err := l.End(t.Context(), got.Take, f, nil); err != nil || !mine {
+	got.Delivery.Attempts = 1
+	if _, mine, err := dispatcher.End(t.Context(), got.Delivery, f, nil); err != nil || !mine {
 		t.Fatal(mine, err)
 	}
 	if s == ledger.Dead { // asynq archives it, which ends the lease
-		if err := l.RemoveTask(t.Context(), queue, got.Take.ID); err != nil {
+		if err := ledger.NewRepairer(rdb).RemoveTask(t.Context(), queue, got.Delivery.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r, err := l.Get(t.Context(), queue, got.Take.ID)
+	r, err := l.Get(t.Context(), queue, got.Delivery.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,12 +62,12 @@ func (w *Worker) stayAlive(ctx context.Context) {
 
 // beat says once that this worker lives, and looks at the others.
 func (w *Worker) beat(ctx context.Context, o *watch) error {
-	beats, err := w.ledger.Beat(ctx, w.taker.Name(), w.queues()...)
+	beats, err := w.roster.Beat(ctx, w.dispatcher.Name(), w.queues()...)
 	if err != nil {
 		return err
 	}
 	for _, d := range o.dead(time.Now(), beats) {
-		n, err := w.ledger.Bury(ctx, d.home, d.worker, d.number)
+		n, err := w.roster.Reclaim(ctx, d.home, d.worker, d.number)
 		if n > 0 {
 			w.log.Warn("a worker was killed, stopped or cut off from Redis: its calls are taken up again", "upstream", d.home, "calls", n)
 			w.rests[d.home].lift()
@@ -81,5 +81,5 @@ func (w *Worker) beat(ctx context.Context, o *watch) error {
 
 // leaveFleet forgets this worker, which has ended and holds no call.
 func (w *Worker) leaveFleet(ctx context.Context) {
-	w.trouble(w.ledger.Leave(ctx, w.taker.Name(), w.queues()...))
+	w.trouble(w.roster.Leave(ctx, w.dispatcher.Name(), w.queues()...))
 }

@@ -49,7 +49,7 @@ func (w *Worker) makeAlone(ctx context.Context, p *passage) (leave func(), v ver
 	}
 	// Others begin when the longest time is over: a note that is made later is wrong.
 	noting, cancel := context.WithTimeout(ctx, noteTimeout)
-	mine, err := w.ledger.MarkAlone(noting, t)
+	mine, err := w.dispatcher.MarkAlone(noting, t)
 	cancel()
 	switch {
 	case err != nil:

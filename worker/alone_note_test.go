@@ -60,17 +60,17 @@ func TestACallIsNotNotedAsMadeAloneWhenOthersMayHaveBegun(t *testing.T) {
 				}
 				lease := time.Now().Add(24 * time.Hour).Unix()
 				got, err := w.take(t.Context(), w.accounts["q"], broker.Dequeue{Queue: "q", LeaseUntil: lease}, 0)
-				if err != nil || got.Take == nil {
+				if err != nil || got.Delivery == nil {
 					t.Fatalf("the call was not taken: %v", err)
 				}
-				leave, _, ok := w.makeAlone(t.Context(), &passage{take: got.Take})
+				leave, _, ok := w.makeAlone(t.Context(), &passage{take: got.Delivery})
 				if ok != c.want {
 					t.Errorf("it is made alone: %t, want %t", ok, c.want)
 				}
 				if ok {
 					leave()
 				}
-				if noted := client.HExists(t.Context(), "callq:{q}:c:"+got.Take.ID, "alone").Val(); noted != c.want {
+				if noted := client.HExists(t.Context(), "callq:{q}:c:"+got.Delivery.ID, "alone").Val(); noted != c.want {
 					t.Errorf("it is noted: %t, want %t", noted, c.want)
 				}
 			})

@@ -172,7 +172,7 @@ func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
 	if !ok {
 		return verb{kind: again, delay: time.Second, text: "callq: the task came without its record"}.err()
 	}
-	take := v.(*ledger.Take)
+	take := v.(*ledger.Delivery)
 	w.running.Store(take, nil)
 	a := w.accounts[tasks.UpstreamOf(take.Queue)]
 	defer func() {
@@ -261,11 +261,11 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 		for range more - len(got.More) {
 			w.places.release(a)
 		}
-		if err == nil && got.Take != nil {
+		if err == nil && got.Delivery != nil {
 			rest.busy()
 			w.keep(ctx, a, got.More)
-			if w.hand(ctx, got.Take) {
-				return got.Take.Message, nil
+			if w.hand(ctx, got.Delivery) {
+				return got.Delivery.Message, nil
 			}
 		}
 		w.places.release(a)
@@ -294,7 +294,7 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 // queues at once, that which asynq has drawn first. On a Cluster each queue is
 // asked by itself, for one call.
 func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue, more int) (ledger.Dequeued, error) {
-	ask := ledger.Ask{
+	ask := ledger.DequeueRequest{
 		Queues: a.queues, First: slices.Index(a.queues, d.Queue), LeaseUntil: d.LeaseUntil, Turn: probeLease, Concurrency: a.fleet,
 		Idle: w.rests[d.Queue].idle(), More: a.draw(more, w.dice),
 	}
@@ -306,7 +306,7 @@ func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue, more in
 	}
 	var err error
 	ask.Queues, ask.First = []string{d.Queue}, 0
-	ask.Elsewhere, err = w.ledger.InFlight(ctx, otherQueues(a.queues, d.Queue)...)
+	ask.Elsewhere, err = w.leases.InFlight(ctx, otherQueues(a.queues, d.Queue)...)
 	if err != nil {
 		return ledger.Dequeued{}, err
 	}
@@ -316,32 +316,32 @@ func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue, more in
 	// The limits live on another node than this queue: the slot is taken second.
 	ask.Limits = ledger.Limits{Args: []any{a.plan.Name(), 0}}
 	got, err := w.question(ctx, a, ask)
-	if err != nil || got.Take == nil {
+	if err != nil || got.Delivery == nil {
 		return got, err
 	}
 	slot, refusal, err := w.limits.Take(ctx, a.name, a.plan)
 	if err == nil && refusal == nil {
-		got.Take.Slot, got.Take.Due, got.Take.Money = slot.At, time.Now().Add(slot.Wait), slot.Money
+		got.Delivery.Slot, got.Delivery.Due, got.Delivery.Money = slot.At, time.Now().Add(slot.Wait), slot.Money
 		return got, nil
 	}
 	if refusal != nil {
-		err = w.ledger.NoteLimit(ctx, d.Queue, a.plan.Name(), refusal.Wait)
+		err = w.dispatcher.NoteLimit(ctx, d.Queue, a.plan.Name(), refusal.Wait)
 		got.Held = refusal.Wait
 	}
-	got.Take.Parked++
+	got.Delivery.Parked++
 	if w.insist(ctx, func(ctx context.Context) error {
-		_, _, err := w.ledger.Park(ctx, got.Take, nil)
+		_, _, err := w.dispatcher.Park(ctx, got.Delivery, nil)
 		return err
 	}) == nil {
-		w.passTurn(ctx, got.Take)
+		w.passTurn(ctx, got.Delivery)
 	}
 	return ledger.Dequeued{Held: got.Held}, err
 }
 
 // question asks Redis, and once more where a hold is over and the probe is to be
 // chosen.
-func (w *Worker) question(ctx context.Context, a *account, ask ledger.Ask) (ledger.Dequeued, error) {
-	got, err := w.taker.Take(ctx, ask)
+func (w *Worker) question(ctx context.Context, a *account, ask ledger.DequeueRequest) (ledger.Dequeued, error) {
+	got, err := w.dispatcher.Dequeue(ctx, ask)
 	if err != nil || got.Choose == nil {
 		return got, err
 	}
@@ -349,7 +349,7 @@ func (w *Worker) question(ctx context.Context, a *account, ask ledger.Ask) (ledg
 }
 
 // hand keeps the call for the handler that asynq is about to start.
-func (w *Worker) hand(ctx context.Context, take *ledger.Take) bool {
+func (w *Worker) hand(ctx context.Context, take *ledger.Delivery) bool {
 	if !broker.Decodable(take.Message, take.Queue, take.ID) {
 		// asynq would leave it in active for ever and stop recovering leases.
 		w.discard(ctx, take)

@@ -110,14 +110,14 @@ func (w *Worker) request(ctx context.Context, p *passage) attempted {
 // errNotConfirmed keeps a request from being sent.
 var errNotConfirmed = errors.New("Redis does not say that the call is still this worker's")
 
-// mark is the last step before the request: see [ledger.Ledger.MarkSent].
+// mark is the last step before the request: see [ledger.Dispatcher.MarkSent].
 func (w *Worker) mark(ctx context.Context, p *passage, once bool) (attempted, bool) {
 	began := time.Now()
-	held, mine, err := w.ledger.MarkSent(ctx, p.take, p.take.Attempts+1, once, p.probe())
+	held, mine, err := w.dispatcher.MarkSent(ctx, p.take, p.take.Attempts+1, once, p.probe())
 	if once && err == nil && mine && held == 0 && time.Since(began) > stale {
 		// Redis took its time to write the mark: the account may be held by now.
 		began = time.Now()
-		held, mine, err = w.ledger.MarkSent(ctx, p.take, p.take.Attempts+1, false, p.probe())
+		held, mine, err = w.dispatcher.MarkSent(ctx, p.take, p.take.Attempts+1, false, p.probe())
 	}
 	if err == nil && mine && held == 0 {
 		p.confirmed = began
@@ -164,7 +164,7 @@ func (a *attempted) decide(p *passage, canRefresh bool) {
 // ageOf is how long a call has been tried, from its first send on: the time for
 // which its account was held since, and that for which it waited for its endpoint,
 // do not count.
-func ageOf(t *ledger.Take, now time.Time) time.Duration {
+func ageOf(t *ledger.Delivery, now time.Time) time.Duration {
 	return max(now.Sub(t.FirstAt)-(t.Circuit.Held-t.HeldBase)-t.HeldOwn, 0)
 }
 

@@ -9,7 +9,7 @@ import (
 
 func TestACallThatAloneIsRefusedEndsWithWhatItMetLast(t *testing.T) {
 	park, retry := string(policy.ActionPark), string(policy.ActionRetry)
-	take := &ledger.Take{}
+	take := &ledger.Delivery{}
 	take.Log = []ledger.Attempt{
 		{Job: park, Class: "quota", Rule: "first", Code: "1", CorrelationID: "c-1", Status: 429},
 		{Job: park, Class: "auth", Rule: "last", Code: "2", CorrelationID: "c-2", Status: 403, Message: "no"},
@@ -20,7 +20,7 @@ func TestACallThatAloneIsRefusedEndsWithWhatItMetLast(t *testing.T) {
 	if e.Class != "auth" || e.Rule != "last" || e.Code != "2" || e.CorrelationID != "c-2" || e.HTTPStatus != 403 || e.Message != "no" {
 		t.Errorf("it ends as %+v", e)
 	}
-	if e := convicted(&ledger.Take{}, "GET /a").Ending; e.Class != "quota" || e.Rule != "own_fault" || e.Endpoint != "GET /a" {
+	if e := convicted(&ledger.Delivery{}, "GET /a").Ending; e.Class != "quota" || e.Rule != "own_fault" || e.Endpoint != "GET /a" {
 		t.Errorf("without a log it ends as %+v", e)
 	}
 }

@@ -37,7 +37,7 @@ func (w *Worker) watchDeadlines(ctx context.Context) {
 // same time share them.
 func (w *Worker) endLate(ctx context.Context, queues []string) error {
 	for ctx.Err() == nil {
-		late, err := w.ledger.PastDeadline(ctx, queues...)
+		late, err := w.dispatcher.PastDeadline(ctx, queues...)
 		if err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func (w *Worker) latePassage(r ledger.Record, now time.Time) *passage {
 	}
 	a := w.accounts[tasks.UpstreamOf(r.Queue)]
 	p := &passage{
-		take:  &ledger.Take{Record: r, At: now, Received: time.Now(), Known: true},
+		take:  &ledger.Delivery{Record: r, At: now, Received: time.Now(), Known: true},
 		began: time.Now(), call: call, acct: a, endpoint: a.endpoints.endpoint(call.Method, path),
 	}
 	if !p.late() {

@@ -21,7 +21,7 @@ const (
 func (w *Worker) watchFences(ctx context.Context) {
 	closed := map[string]bool{}
 	every(ctx, fenceEvery, func() {
-		w.trouble(w.ledger.WatchFences(ctx))
+		w.trouble(w.dispatcher.WatchFences(ctx))
 		w.sayFences(closed)
 	})
 }
@@ -31,7 +31,7 @@ func (w *Worker) watchFences(ctx context.Context) {
 func (w *Worker) sayFences(closed map[string]bool) {
 	for _, queue := range w.queues() {
 		var fence *ledger.FenceError
-		now := errors.As(w.ledger.FenceShut(queue), &fence) && fence.Closed
+		now := errors.As(w.dispatcher.FenceShut(queue), &fence) && fence.Closed
 		switch {
 		case now && !closed[queue]:
 			w.log.Warn("Redis has gone back in time, and the worker that knows which calls were sent is gone: calls that must not be sent twice wait for a person",
@@ -50,7 +50,7 @@ func (w *Worker) fenced(ctx context.Context, p *passage) (v verb, ok bool) {
 		return verb{}, true // a job's code asks by itself
 	}
 	var fence *ledger.FenceError
-	if !errors.As(w.ledger.FenceShut(p.take.Queue), &fence) {
+	if !errors.As(w.dispatcher.FenceShut(p.take.Queue), &fence) {
 		return verb{}, true
 	}
 	return w.waitForFence(ctx, p, fence), false
@@ -62,7 +62,7 @@ func (w *Worker) waitForFence(ctx context.Context, p *passage, fence *ledger.Fen
 		wait = closedAgain
 	}
 	t.Parked++
-	if _, mine := w.insistOn(ctx, w.ledger.Attempt, t, nil); !mine {
+	if _, mine := w.insistOn(ctx, w.dispatcher.Attempt, t, nil); !mine {
 		return w.leaveMarked(ctx, p)
 	}
 	return verb{kind: again, delay: wait, text: "held: " + fence.Error()}
@@ -71,7 +71,7 @@ func (w *Worker) waitForFence(ctx context.Context, p *passage, fence *ledger.Fen
 // leaveMarked leaves a call whose record has moved on, but ends one of which another
 // worker has said, since it was taken, that it may have been sent.
 func (w *Worker) leaveMarked(ctx context.Context, p *passage) verb {
-	given, err := w.ledger.GivenBack(context.WithoutCancel(ctx), p.take)
+	given, err := w.dispatcher.GivenBack(context.WithoutCancel(ctx), p.take)
 	w.trouble(err)
 	if given {
 		return w.endUnsent(ctx, p.take, p, policy.ClassOutcomeUnknown, ending.LostAnswer)

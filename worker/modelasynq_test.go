@@ -14,7 +14,7 @@ import (
 func asynqKey(queue, what string) string { return "asynq:{" + queue + "}:" + what }
 
 // carryOut is what asynq does after its handler has returned.
-func (f *fleet) carryOut(t *ledger.Take, v verb) {
+func (f *fleet) carryOut(t *ledger.Delivery, v verb) {
 	switch v.kind {
 	case again:
 		f.putAway(t.Queue, t.ID, "retry", time.Now().Add(retryDelay(0, v.err(), nil)))
@@ -75,7 +75,7 @@ func (f *fleet) forward() {
 			f.must(f.client.HSet(f.ctx, asynqKey(queue, "t:"+id), "state", "pending").Err())
 		}
 		due, pending := len(f.upTo(queue, "retry", time.Now())), f.client.LLen(f.ctx, asynqKey(queue, "pending")).Val()
-		moved, err := f.books.ForwardRetries(f.ctx, queue)
+		moved, err := ledger.NewDispatcher(f.client, "").ForwardRetries(f.ctx, queue)
 		f.must(err)
 		if now := f.client.LLen(f.ctx, asynqKey(queue, "pending")).Val(); moved != due || now != pending+int64(due) {
 			f.broken("%d retries of queue %s were due, %d were moved, and %d calls are pending where %d were", due, queue, moved, now, pending)

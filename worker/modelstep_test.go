@@ -49,7 +49,7 @@ type step struct {
 	before    map[string]circuitLook
 
 	call   *modelCall
-	take   *ledger.Take
+	take   *ledger.Delivery
 	along  []*step   // of the calls that were taken with this one
 	leased time.Time // the end of asynq's lease
 	alone  time.Time // when it was noted that its call is made alone
@@ -253,7 +253,7 @@ func (s *step) process(queue string, more int) {
 	for range more - len(got.More) {
 		w.places.release(a)
 	}
-	if err != nil || got.Take == nil {
+	if err != nil || got.Delivery == nil {
 		w.places.release(a)
 		return
 	}
@@ -264,7 +264,7 @@ func (s *step) process(queue string, more int) {
 			one.handle()
 		}()
 	}
-	s.take, s.leased = got.Take, leased
+	s.take, s.leased = got.Delivery, leased
 	s.handle()
 }
 

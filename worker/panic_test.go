@@ -38,21 +38,21 @@ func TestAPanicShutsNoGateAndKeepsNoProbe(t *testing.T) {
 		}
 		a := w.accounts["api"]
 		a.policy = nil // the panic
-		take := func() *ledger.Take {
+		take := func() *ledger.Delivery {
 			t.Helper()
 			for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-time.After(time.Millisecond) {
-				got, err := w.taker.Take(t.Context(), ledger.Ask{Queues: []string{"api"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+				got, err := w.dispatcher.Dequeue(t.Context(), ledger.DequeueRequest{Queues: []string{"api"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got.Take != nil {
-					return got.Take
+				if got.Delivery != nil {
+					return got.Delivery
 				}
 			}
 			t.Fatal("there is no call to take")
 			return nil
 		}
-		panics := func(take *ledger.Take) {
+		panics := func(take *ledger.Delivery) {
 			t.Helper()
 			defer func() {
 				if recover() == nil {

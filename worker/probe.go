@@ -12,7 +12,7 @@ import (
 
 // takeProbe takes the call that is to find out, after a hold, whether the account
 // works again.
-func (w *Worker) takeProbe(ctx context.Context, a *account, ask ledger.Ask, choice *ledger.ProbeChoice) (ledger.Dequeued, error) {
+func (w *Worker) takeProbe(ctx context.Context, a *account, ask ledger.DequeueRequest, choice *ledger.ProbeChoice) (ledger.Dequeued, error) {
 	probe, lonely, alone := chooseProbe(choice, a.endpointOf)
 	if lonely && w.clustered {
 		waits, err := w.ledger.AnyWaits(ctx, otherQueues(a.queues, ask.Queues[0])...)
@@ -24,9 +24,9 @@ func (w *Worker) takeProbe(ctx context.Context, a *account, ask ledger.Ask, choi
 		}
 	}
 	ask.Probe = &probe
-	got, err := w.taker.Take(ctx, ask)
-	if err == nil && got.Take != nil {
-		got.Take.Circuit.Lonely = lonely && got.Take.ID == probe.ID
+	got, err := w.dispatcher.Dequeue(ctx, ask)
+	if err == nil && got.Delivery != nil {
+		got.Delivery.Circuit.Lonely = lonely && got.Delivery.ID == probe.ID
 	}
 	return got, err
 }

@@ -22,7 +22,7 @@ var strangerDelay = 30 * time.Second
 
 // passage is one call on its way through the worker.
 type passage struct {
-	take  *ledger.Take
+	take  *ledger.Delivery
 	began time.Time
 	call  tasks.Call
 	acct  *account
@@ -63,7 +63,7 @@ type gate struct {
 }
 
 // process takes a call through all its steps and says what asynq is to do.
-func (w *Worker) process(ctx context.Context, take *ledger.Take) verb {
+func (w *Worker) process(ctx context.Context, take *ledger.Delivery) verb {
 	p, v, ok := w.open(ctx, take)
 	if !ok {
 		w.passTurn(ctx, take)
@@ -103,11 +103,11 @@ func (w *Worker) process(ctx context.Context, take *ledger.Take) verb {
 
 // passTurn lets the next call of the queue out after a hold, where the one that
 // was let out does not ask for the probe.
-func (w *Worker) passTurn(ctx context.Context, take *ledger.Take) {
+func (w *Worker) passTurn(ctx context.Context, take *ledger.Delivery) {
 	if !take.Circuit.AfterHold {
 		return
 	}
-	w.trouble(w.ledger.PassTurn(context.WithoutCancel(ctx), take.Queue))
+	w.trouble(w.dispatcher.PassTurn(context.WithoutCancel(ctx), take.Queue))
 	if a := w.accounts[tasks.UpstreamOf(take.Queue)]; a != nil {
 		a.hold.lift()
 	}
@@ -115,11 +115,11 @@ func (w *Worker) passTurn(ctx context.Context, take *ledger.Take) {
 
 // open reads the call and ends it where it must not be made. ok is false when
 // the verb stands.
-func (w *Worker) open(ctx context.Context, take *ledger.Take) (p *passage, v verb, ok bool) {
+func (w *Worker) open(ctx context.Context, take *ledger.Delivery) (p *passage, v verb, ok bool) {
 	if !take.Known {
 		return nil, w.adopt(ctx, take), false
 	}
-	if take.Forged != "" {
+	if take.Corrupt != "" {
 		return nil, w.endForged(ctx, take), false
 	}
 	if !take.ParkedAt.IsZero() {

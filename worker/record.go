@@ -46,9 +46,9 @@ func (w *Worker) insist(ctx context.Context, write func(context.Context) error) 
 }
 
 // record is a write of the ledger that notes an attempt.
-type record func(context.Context, *ledger.Take, *ledger.Attempt) (streak int, mine bool, err error)
+type record func(context.Context, *ledger.Delivery, *ledger.Attempt) (streak int, mine bool, err error)
 
-func (w *Worker) insistOn(ctx context.Context, write record, t *ledger.Take, a *ledger.Attempt) (streak int, mine bool) {
+func (w *Worker) insistOn(ctx context.Context, write record, t *ledger.Delivery, a *ledger.Attempt) (streak int, mine bool) {
 	err := w.insist(ctx, func(ctx context.Context) (err error) {
 		streak, mine, err = write(ctx, t, a)
 		return err
@@ -58,12 +58,12 @@ func (w *Worker) insistOn(ctx context.Context, write record, t *ledger.Take, a *
 
 // recordEnd records an ending. The script takes the tasks of done and dropped
 // calls off asynq's lists, so asynq's own "done" has nothing left to do.
-func (w *Worker) recordEnd(ctx context.Context, t *ledger.Take, f ledger.Final, a *ledger.Attempt) (streak int, mine bool) {
+func (w *Worker) recordEnd(ctx context.Context, t *ledger.Delivery, f ledger.Final, a *ledger.Attempt) (streak int, mine bool) {
 	if f.State != ledger.Dead {
 		w.wrapped.Removed(t.Queue, t.ID)
 	}
-	streak, mine = w.insistOn(ctx, func(ctx context.Context, t *ledger.Take, a *ledger.Attempt) (int, bool, error) {
-		return w.ledger.End(ctx, t, f, a)
+	streak, mine = w.insistOn(ctx, func(ctx context.Context, t *ledger.Delivery, a *ledger.Attempt) (int, bool, error) {
+		return w.dispatcher.End(ctx, t, f, a)
 	}, t, a)
 	if mine {
 		w.memory.add(len(f.Body))
@@ -72,7 +72,7 @@ func (w *Worker) recordEnd(ctx context.Context, t *ledger.Take, f ledger.Final, 
 }
 
 // recordAnswer is recordEnd for an ending with an answer, whose body may be a large one.
-func (w *Worker) recordAnswer(ctx context.Context, t *ledger.Take, f ledger.Final, large *spool.File, a *ledger.Attempt) (streak int, mine bool) {
+func (w *Worker) recordAnswer(ctx context.Context, t *ledger.Delivery, f ledger.Final, large *spool.File, a *ledger.Attempt) (streak int, mine bool) {
 	if large.Size() == 0 {
 		return w.recordEnd(ctx, t, f, a)
 	}
@@ -100,28 +100,28 @@ func (w *Worker) recordAnswer(ctx context.Context, t *ledger.Take, f ledger.Fina
 // leave has asynq let go of the task without touching it. Its record has moved on
 // with another worker, or could not be written: then the end of asynq's lease
 // brings the task back.
-func (w *Worker) leave(t *ledger.Take) verb {
+func (w *Worker) leave(t *ledger.Delivery) verb {
 	w.wrapped.Removed(t.Queue, t.ID)
 	return verb{kind: over}
 }
 
 // putBack records a put-back that spent no attempt and leaves the task at the
 // head of its queue, which the account's circuit holds.
-func (w *Worker) putBack(ctx context.Context, t *ledger.Take, a *ledger.Attempt) verb {
+func (w *Worker) putBack(ctx context.Context, t *ledger.Delivery, a *ledger.Attempt) verb {
 	t.Parked++
 	// asynq will be told that the task is done, and must not pass that on: by
 	// then the task may be in another worker's hands.
 	w.wrapped.Removed(t.Queue, t.ID)
 	w.parks.note(t.ID)
-	w.insistOn(ctx, w.ledger.Park, t, a)
+	w.insistOn(ctx, w.dispatcher.Park, t, a)
 	return verb{kind: over}
 }
 
 // putOff records a put-back that spent no attempt and has the task come back
 // after a while, though its account is not held.
-func (w *Worker) putOff(ctx context.Context, t *ledger.Take, a *ledger.Attempt, wait time.Duration, text string) verb {
+func (w *Worker) putOff(ctx context.Context, t *ledger.Delivery, a *ledger.Attempt, wait time.Duration, text string) verb {
 	t.Parked++
-	if _, mine := w.insistOn(ctx, w.ledger.Attempt, t, a); !mine {
+	if _, mine := w.insistOn(ctx, w.dispatcher.Attempt, t, a); !mine {
 		return w.leave(t)
 	}
 	return verb{kind: again, delay: wait, text: text}
@@ -129,7 +129,7 @@ func (w *Worker) putOff(ctx context.Context, t *ledger.Take, a *ledger.Attempt, 
 
 // endUnsent dead-letters a call that is not to be sent; detail says for the record
 // what is wrong with this one. p is nil where the call could not be read.
-func (w *Worker) endUnsent(ctx context.Context, t *ledger.Take, p *passage, class policy.Class, detail string) verb {
+func (w *Worker) endUnsent(ctx context.Context, t *ledger.Delivery, p *passage, class policy.Class, detail string) verb {
 	endpoint := ""
 	if p != nil {
 		endpoint = p.endpoint
@@ -138,7 +138,7 @@ func (w *Worker) endUnsent(ctx context.Context, t *ledger.Take, p *passage, clas
 }
 
 // unsent is the ending of a call that is not to be sent.
-func unsent(t *ledger.Take, endpoint string, class policy.Class, detail string) ledger.Final {
+func unsent(t *ledger.Delivery, endpoint string, class policy.Class, detail string) ledger.Final {
 	f := ending.Unsent(&t.Record, ending.Reason{
 		Class: string(class), Detail: detail, UserMessage: class.Message(), Advice: class.Advice(), Endpoint: endpoint,
 	})
@@ -169,7 +169,7 @@ func (w *Worker) endConvicted(ctx context.Context, p *passage) verb {
 }
 
 // convicted is the ending of a call that alone is refused, with what it met last.
-func convicted(t *ledger.Take, endpoint string) ledger.Final {
+func convicted(t *ledger.Delivery, endpoint string) ledger.Final {
 	class := policy.ClassQuota
 	f := ledger.Final{
 		State: ledger.Dead,
@@ -192,7 +192,7 @@ func convicted(t *ledger.Take, endpoint string) ledger.Final {
 	return f
 }
 
-func (w *Worker) endDead(ctx context.Context, t *ledger.Take, p *passage, f ledger.Final) verb {
+func (w *Worker) endDead(ctx context.Context, t *ledger.Delivery, p *passage, f ledger.Final) verb {
 	f.Group = ending.GroupOf(f.Ending)
 	if _, mine := w.recordEnd(ctx, t, f, nil); !mine {
 		return w.leave(t)
@@ -202,7 +202,7 @@ func (w *Worker) endDead(ctx context.Context, t *ledger.Take, p *passage, f ledg
 }
 
 // tellDead writes the event and the log line of a call that is dead and was not sent.
-func (w *Worker) tellDead(t *ledger.Take, p *passage, f ledger.Final) {
+func (w *Worker) tellDead(t *ledger.Delivery, p *passage, f ledger.Final) {
 	if p != nil {
 		d := policy.Decision{Action: policy.ActionDeadLetter, Class: policy.Class(f.Ending.Class), Rule: f.Ending.Rule}
 		w.note(p, attempted{number: t.Attempts}, d, ledger.Dead)
@@ -211,8 +211,8 @@ func (w *Worker) tellDead(t *ledger.Take, p *passage, f ledger.Final) {
 }
 
 // adopt gives a task that somebody else put into the queue a record, and ends it.
-func (w *Worker) adopt(ctx context.Context, t *ledger.Take) verb {
-	err := w.insist(ctx, func(ctx context.Context) error { return w.ledger.Adopt(ctx, t) })
+func (w *Worker) adopt(ctx context.Context, t *ledger.Delivery) verb {
+	err := w.insist(ctx, func(ctx context.Context) error { return w.repairer.Adopt(ctx, t) })
 	if err != nil {
 		return verb{kind: again, delay: time.Second, text: "callq: the task has no record"}
 	}
@@ -221,9 +221,9 @@ func (w *Worker) adopt(ctx context.Context, t *ledger.Take) verb {
 
 // endForged ends a call whose record holds what callq cannot have written. It is
 // not made: its attempts could not be counted.
-func (w *Worker) endForged(ctx context.Context, t *ledger.Take) verb {
-	detail := fmt.Sprintf("its record in Redis was written by somebody else: its field %s holds what callq never keeps there", t.Forged)
-	err := w.insist(ctx, func(ctx context.Context) error { return w.ledger.Straighten(ctx, t) })
+func (w *Worker) endForged(ctx context.Context, t *ledger.Delivery) verb {
+	detail := fmt.Sprintf("its record in Redis was written by somebody else: its field %s holds what callq never keeps there", t.Corrupt)
+	err := w.insist(ctx, func(ctx context.Context) error { return w.repairer.Repair(ctx, t) })
 	if err != nil {
 		return verb{kind: again, delay: time.Second, text: "callq: " + detail}
 	}
@@ -238,7 +238,7 @@ func (w *Worker) clear(ctx context.Context, queues []string, refused error) (fou
 		return false
 	}
 	for _, queue := range queues {
-		calls, err := w.ledger.Clear(ctx, queue)
+		calls, err := w.repairer.Quarantine(ctx, queue)
 		w.trouble(err)
 		if len(calls) > 0 {
 			w.log.Warn("what somebody else wrote to Redis stopped a queue; it was put out of the way", "queue", queue, "calls", calls)
@@ -258,14 +258,14 @@ func (w *Worker) refusal(err error) bool {
 
 // discard ends a task that asynq itself cannot decode and takes it off asynq's
 // lists, since asynq could do nothing with it but stumble.
-func (w *Worker) discard(ctx context.Context, t *ledger.Take) {
+func (w *Worker) discard(ctx context.Context, t *ledger.Delivery) {
 	if !t.Known {
-		if err := w.insist(ctx, func(ctx context.Context) error { return w.ledger.Adopt(ctx, t) }); err != nil {
+		if err := w.insist(ctx, func(ctx context.Context) error { return w.repairer.Adopt(ctx, t) }); err != nil {
 			return
 		}
 	}
 	w.endUnsent(ctx, t, nil, policy.ClassMalformedTask, "the task's message is not asynq's")
-	err := w.insist(ctx, func(ctx context.Context) error { return w.ledger.RemoveTask(ctx, t.Queue, t.ID) })
+	err := w.insist(ctx, func(ctx context.Context) error { return w.repairer.RemoveTask(ctx, t.Queue, t.ID) })
 	if err != nil {
 		w.log.Error("a task that cannot be decoded is still on asynq's active list", "call", t.ID, "queue", t.Queue)
 	}

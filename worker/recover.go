@@ -65,14 +65,14 @@ func (w *Worker) reclaimOnce(ctx context.Context, o *overdue, now time.Time, que
 	if !w.clock.isRight() {
 		return nil
 	}
-	leases, err := w.ledger.Overdue(ctx, now, queues...)
+	leases, err := w.leases.Overdue(ctx, now, queues...)
 	if err != nil || len(leases) == 0 {
 		o.last = now
 		return err
 	}
 	mine := map[string]bool{}
 	w.running.Range(func(take, _ any) bool {
-		mine[take.(*ledger.Take).ID] = true
+		mine[take.(*ledger.Delivery).ID] = true
 		return true
 	})
 	back := 0
@@ -89,7 +89,7 @@ func (w *Worker) reclaimOnce(ctx context.Context, o *overdue, now time.Time, que
 		switch {
 		case mine[lease.ID]:
 			// asynq has given it up: it lengthens no lease that was over for a moment.
-			err = w.ledger.Extend(ctx, lease.Queue, lease.ID, now.Add(asynqLease))
+			err = w.leases.Extend(ctx, lease.Queue, lease.ID, now.Add(asynqLease))
 		case lease.Until == 0 || now.Sub(first) >= reclaimAfter:
 			var taken bool
 			if taken, err = w.takeBack(ctx, lease.Queue, lease.ID, now); taken && lease.Until > 0 {
@@ -111,7 +111,7 @@ func (w *Worker) reclaimOnce(ctx context.Context, o *overdue, now time.Time, que
 // tells what to make; a message that is not asynq's is for the next dequeue, which
 // ends it; what has neither message nor call is taken off the lists.
 func (w *Worker) takeBack(ctx context.Context, queue, id string, by time.Time) (taken bool, err error) {
-	there, err := w.ledger.HasMessage(ctx, queue, id)
+	there, err := w.repairer.HasMessage(ctx, queue, id)
 	if err != nil {
 		return false, err
 	}
@@ -130,7 +130,7 @@ func (w *Worker) takeBack(ctx context.Context, queue, id string, by time.Time) (
 			}
 		}
 	}
-	n, err := w.ledger.Release(ctx, queue, by, id)
+	n, err := w.repairer.Release(ctx, queue, by, id)
 	if n > 0 {
 		w.rests[queue].lift()
 	}
@@ -153,7 +153,7 @@ func (w *Worker) runAgain(ctx context.Context, got ledger.Dequeued) {
 	if err != nil || w.redrive(ctx, record, got.Message) {
 		return
 	}
-	w.trouble(w.insist(ctx, func(ctx context.Context) error { return w.ledger.Rearchive(ctx, record) }))
+	w.trouble(w.insist(ctx, func(ctx context.Context) error { return w.repairer.Rearchive(ctx, record) }))
 }
 
 // redrive tells whether the dead letter need not go back to the archive.

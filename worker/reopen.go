@@ -24,7 +24,7 @@ func (w *Worker) reopen(ctx context.Context, o *reopened, now time.Time) error {
 		return nil
 	}
 	for _, queue := range w.queues() {
-		records, err := w.ledger.OpenInArchive(ctx, queue, o.since)
+		records, err := w.repairer.OpenInArchive(ctx, queue, o.since)
 		if err != nil {
 			return err
 		}

@@ -34,13 +34,13 @@ func TestACallWhoseEndingRedisHasLostIsPutBackThoughItsTaskIsArchived(t *testing
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := w.taker.Take(ctx, ledger.Ask{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
-			if err != nil || got.Take == nil {
+			got, err := w.dispatcher.Dequeue(ctx, ledger.DequeueRequest{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+			if err != nil || got.Delivery == nil {
 				t.Fatalf("took %+v: %v", got, err)
 			}
 			if ends {
 				f := ledger.Final{State: ledger.Dead, Ending: ledger.Ending{Class: "unknown", FinishedAt: time.Now()}, Group: ledger.Group{Class: "unknown"}}
-				if _, mine, err := w.ledger.End(ctx, got.Take, f, nil); !mine || err != nil {
+				if _, mine, err := w.dispatcher.End(ctx, got.Delivery, f, nil); !mine || err != nil {
 					t.Fatalf("the ending is not recorded: %v", err)
 				}
 			}

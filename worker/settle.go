@@ -56,7 +56,7 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 			return w.end(ctx, p, a.expired(), expired(d), entry)
 		}
 		defer p.goesBack()
-		streak, mine := w.insistOn(ctx, w.ledger.Attempt, t, entry)
+		streak, mine := w.insistOn(ctx, w.dispatcher.Attempt, t, entry)
 		w.healed(ctx, p, a, streak)
 		if !mine {
 			return w.leave(t)
@@ -153,7 +153,7 @@ func statusOf(a attempted) int {
 }
 
 // ended is the verb for a recorded ending.
-func ended(t *ledger.Take, f ledger.Final) verb {
+func ended(t *ledger.Delivery, f ledger.Final) verb {
 	if f.State != ledger.Dead {
 		return verb{kind: over}
 	}

@@ -29,7 +29,7 @@ func (w *Worker) slot(p *passage) bool {
 }
 
 // giveSlot gives back what the limits reserved for a call that does not go out.
-func (w *Worker) giveSlot(ctx context.Context, take *ledger.Take) {
+func (w *Worker) giveSlot(ctx context.Context, take *ledger.Delivery) {
 	a := w.accounts[tasks.UpstreamOf(take.Queue)]
 	if a == nil || take.Slot == 0 {
 		return

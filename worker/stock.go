@@ -27,12 +27,12 @@ const (
 // stock are calls of one account that were taken along with another.
 type stock struct {
 	mu     sync.Mutex
-	calls  []*ledger.Take
+	calls  []*ledger.Delivery
 	closed bool
 }
 
 // next returns the next call, nil for none.
-func (s *stock) next() *ledger.Take {
+func (s *stock) next() *ledger.Delivery {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.calls) == 0 {
@@ -44,7 +44,7 @@ func (s *stock) next() *ledger.Take {
 }
 
 // put adds calls; false means that the worker drains and they must go back.
-func (s *stock) put(calls []*ledger.Take) bool {
+func (s *stock) put(calls []*ledger.Delivery) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
@@ -54,7 +54,7 @@ func (s *stock) put(calls []*ledger.Take) bool {
 }
 
 // drain returns what is left. There will be no more.
-func (s *stock) drain() []*ledger.Take {
+func (s *stock) drain() []*ledger.Delivery {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	left := s.calls
@@ -63,7 +63,7 @@ func (s *stock) drain() []*ledger.Take {
 }
 
 // keep keeps calls until asynq asks for them.
-func (w *Worker) keep(ctx context.Context, a *account, calls []*ledger.Take) {
+func (w *Worker) keep(ctx context.Context, a *account, calls []*ledger.Delivery) {
 	if len(calls) > 0 && !a.stock.put(calls) {
 		w.unkeep(ctx, a, calls)
 	}
@@ -71,11 +71,11 @@ func (w *Worker) keep(ctx context.Context, a *account, calls []*ledger.Take) {
 
 // unkeep puts calls back for which asynq will not ask any more, each to where it
 // stood.
-func (w *Worker) unkeep(ctx context.Context, a *account, calls []*ledger.Take) {
+func (w *Worker) unkeep(ctx context.Context, a *account, calls []*ledger.Delivery) {
 	for i := len(calls) - 1; i >= 0; i-- {
 		take := calls[i]
 		take.Parked++
-		w.insistOn(ctx, w.ledger.Park, take, nil)
+		w.insistOn(ctx, w.dispatcher.Park, take, nil)
 		w.giveSlot(ctx, take)
 		w.places.release(a)
 	}

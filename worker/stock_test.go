@@ -43,15 +43,15 @@ func stocked(t *testing.T, rdb *redis.Client, places, calls int, limits ...strin
 }
 
 // fetch is what an asynq server does when it has a place.
-func fetch(t *testing.T, w *Worker) *ledger.Take {
+func fetch(t *testing.T, w *Worker) *ledger.Delivery {
 	t.Helper()
 	msg, err := w.dequeue(t.Context(), broker.Dequeue{Queue: "api", LeaseUntil: time.Now().Add(time.Minute).Unix()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var found *ledger.Take
+	var found *ledger.Delivery
 	w.takes.Range(func(_, v any) bool {
-		if take := v.(*ledger.Take); take.Message == msg {
+		if take := v.(*ledger.Delivery); take.Message == msg {
 			found = take
 		}
 		return found == nil

@@ -47,19 +47,23 @@ type Worker struct {
 	cfg      Config
 	log      *slog.Logger
 	ledger   *ledger.Ledger
-	taker    *ledger.Taker
-	records  *records.Store // makes tasks anew
-	circuits *circuit.Store
-	limits   *limit.Store
-	wrapped  *broker.Wrapped
+	repairer *ledger.Repairer
+	leases   *ledger.Leases
+	roster   *ledger.Roster
+	// dispatcher hands out calls and records what becomes of them.
+	dispatcher *ledger.Dispatcher
+	records    *records.Store // makes tasks anew
+	circuits   *circuit.Store
+	limits     *limit.Store
+	wrapped    *broker.Wrapped
 	// clustered tells that the queues of an upstream live on different nodes.
 	clustered bool
 	accounts  map[string]*account
 	jobs      map[jobName]jobFunc
 
 	rests map[string]*emptiness // those of one upstream are one, but for a Cluster
-	takes sync.Map              // task id -> *ledger.Take, from dequeue to handler
-	// running has the *ledger.Take of each call that a handler makes.
+	takes sync.Map              // task id -> *ledger.Delivery, from dequeue to handler
+	// running has the *ledger.Delivery of each call that a handler makes.
 	running sync.Map
 	parks   parks
 	probes  probes
@@ -129,6 +133,9 @@ func New(cfg Config) (*Worker, error) {
 	w := &Worker{
 		cfg: cfg, log: cfg.Logger,
 		ledger:   ledger.New(cfg.Redis),
+		repairer: ledger.NewRepairer(cfg.Redis),
+		leases:   ledger.NewLeases(cfg.Redis),
+		roster:   ledger.NewRoster(cfg.Redis),
 		limits:   limit.NewStore(cfg.Redis),
 		circuits: circuit.NewStore(cfg.Redis, fmt.Sprintf("%s:%d", host, os.Getpid())),
 		accounts: map[string]*account{},
@@ -150,7 +157,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	source, reading := "", spool.NewMemory(readingAtOnce)
 	w.wrapped = broker.Wrap(cfg.Redis, broker.Hooks{
-		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded, Retries: w.ledger.ForwardRetries,
+		Dequeue: w.dequeue, Forward: w.forward, Forwarded: w.forwarded, Retries: func(ctx context.Context, queue string) (int, error) { return w.dispatcher.ForwardRetries(ctx, queue) },
 		Fatal: func(err error) { w.fatal <- err },
 	})
 	for _, u := range cfg.Upstreams {
@@ -171,7 +178,7 @@ func New(cfg Config) (*Worker, error) {
 			w.rests[queue] = rest
 		}
 	}
-	w.taker = w.ledger.Taker(source)
+	w.dispatcher = ledger.NewDispatcher(cfg.Redis, source)
 	return w, nil
 }
 
@@ -247,7 +254,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 	// The calls of a worker that has never said that it lives wait for their leases.
-	_, err = w.ledger.Beat(ctx, w.taker.Name(), w.queues()...)
+	_, err = w.roster.Beat(ctx, w.dispatcher.Name(), w.queues()...)
 	w.trouble(err)
 	stopServers, err := w.startServers()
 	// Calls under way end after ctx does, and this worker lives until they have.

@@ -30,6 +30,7 @@ type desk struct {
 	producer *tasks.Producer
 	client   *tasks.Client
 	records  *records.Store
+	repairer *ledger.Repairer
 }
 
 // connect opens Redis as the configuration says. Commands that need another
@@ -71,7 +72,7 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 		return nil, errors.Join(err, conn.Close())
 	}
 	return &desk{
-		secrets: a.secrets, client: client, records: stored, cfg: cfg, conn: conn, ledger: ledger.New(conn.Client), producer: producer,
+		secrets: a.secrets, client: client, records: stored, cfg: cfg, conn: conn, ledger: ledger.New(conn.Client), repairer: ledger.NewRepairer(conn.Client), producer: producer,
 		circuits: circuit.NewStore(conn.Client, whoami()),
 	}, nil
 }
@@ -83,12 +84,12 @@ func inherit(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient,
 	// Nobody lives who could give back what this Redis has forgotten.
 	queues, err := books.Queues(ctx)
 	if err == nil {
-		err = books.OpenAlone(ctx, queues...)
+		err = ledger.NewFences(rdb).OpenAlone(ctx, queues...)
 	}
 	if err != nil {
 		return err
 	}
-	n, err := books.EndLeases(ctx)
+	n, err := ledger.NewLeases(rdb).End(ctx)
 	if err != nil || n == 0 {
 		return err
 	}

@@ -39,7 +39,7 @@ func checkFence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	if err != nil {
 		return nil, err
 	}
-	fences, err := d.desk.ledger.Fences(ctx, queues...)
+	fences, err := ledger.NewFences(d.desk.conn.Client).States(ctx, queues...)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (d *doctor) acceptRestore(ctx context.Context, queues []string, fences []le
 			return nil, err
 		}
 	}
-	if err := d.desk.ledger.AcceptLoss(ctx, whoami(), queues...); err != nil {
+	if err := ledger.NewFences(d.desk.conn.Client).AcceptLoss(ctx, whoami(), queues...); err != nil {
 		return nil, err
 	}
 	one := diagnosis{Status: healthy, Detail: "calls that must not be sent twice may start; no call waits that may have been sent before"}

@@ -25,7 +25,7 @@ func checkQueues(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		}
 		one := diagnosis{Status: found, Detail: fmt.Sprintf("queue %s is missing from asynq's list: its tools do not show it", s.Queue), Fix: d.next("doctor --mend")}
 		if d.mend {
-			if err := d.desk.ledger.Relist(ctx, s.Queue); err != nil {
+			if err := d.desk.repairer.Relist(ctx, s.Queue); err != nil {
 				return list, err
 			}
 			one.Status, one.Fix = mended, ""
@@ -48,7 +48,7 @@ func (d *doctor) eachQueue(ctx context.Context, fine string, look func(ledger.Qu
 	}
 	var list []diagnosis
 	for _, queue := range queues {
-		s, err := d.desk.ledger.QueueState(ctx, queue, sample)
+		s, err := d.desk.repairer.QueueState(ctx, queue, sample)
 		if err != nil {
 			return list, err
 		}
@@ -79,7 +79,7 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		}
 		if n := len(s.Unleased); n > 0 {
 			err := add(fmt.Sprintf("%s being made by nobody, as %s, and would stay so for ever", verbalOf(n, "task", "is", "are"), some(s.Unleased)), func() error {
-				_, err := d.desk.ledger.Release(ctx, s.Queue, time.Time{}, s.Unleased...)
+				_, err := d.desk.repairer.Release(ctx, s.Queue, time.Time{}, s.Unleased...)
 				return err
 			})
 			if err != nil {
@@ -88,7 +88,7 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		}
 		if n := len(s.Ghosts); n > 0 {
 			err := add(fmt.Sprintf("%s on its lists without a task, as %s: asynq's tools fail for the queue", verbalOf(n, "id", "stands", "stand"), some(s.Ghosts)), func() error {
-				_, err := d.desk.ledger.Unlist(ctx, s.Queue, s.Ghosts...)
+				_, err := d.desk.repairer.Unlist(ctx, s.Queue, s.Ghosts...)
 				return err
 			})
 			if err != nil {
@@ -98,7 +98,7 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		if s.Jams() {
 			detail := fmt.Sprintf("asynq's archive is about to jam: it holds %s that asynq would delete in one step, and fails to; then nothing of the queue can be archived", plural(s.Overdue, "task"))
 			err := add(detail, func() error {
-				_, err := d.desk.ledger.TrimArchive(ctx, s.Queue)
+				_, err := d.desk.repairer.TrimArchive(ctx, s.Queue)
 				return err
 			})
 			if err != nil {
@@ -129,7 +129,7 @@ func checkCalls(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	var ids []string
 	lost := 0
 	lostOnes := func(yield func(ledger.Record, error) bool) {
-		for r, err := range d.desk.ledger.Lost(ctx, &search) {
+		for r, err := range d.desk.repairer.Orphaned(ctx, &search) {
 			if err == nil {
 				if lost++; len(ids) < enough {
 					ids = append(ids, r.ID)

@@ -257,7 +257,7 @@ func (s *session) tellOfOthers(ctx context.Context) error {
 	for _, u := range s.upstreams {
 		queues = append(queues, tasks.Queues(u.Name)...)
 	}
-	n, err := s.desk.ledger.Leased(ctx, time.Now(), queues...)
+	n, err := ledger.NewLeases(s.desk.conn.Client).Count(ctx, time.Now(), queues...)
 	if err == nil && n > 0 {
 		s.progress.say("%s under way in other processes; if one of them was killed, its calls are taken up again within a minute", verbalOf(int(n), "call", "is", "are"))
 	}

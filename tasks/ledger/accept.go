@@ -4,28 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
-
-// Ledger reads and writes the books. It is safe for concurrent use.
-type Ledger struct {
-	rdb       redis.UniversalClient
-	clustered bool
-	finishers sync.Map // by queue
-	writers   sync.Map // by the client of the process that writes
-	marks     *marks
-	last      *lastEndings
-}
-
-// New makes a Ledger on the given Redis.
-func New(rdb redis.UniversalClient) *Ledger {
-	return &Ledger{rdb: rdb, clustered: redislua.Clustered(rdb), marks: newMarks(), last: &lastEndings{}}
-}
 
 // Entry is a call about to be accepted.
 type Entry struct {
@@ -193,13 +177,13 @@ const adopted = "-"
 // Adopt makes an open record for a task that is in a worker's hands and has
 // none, so that it can be ended like any other: nothing leaves the queue without
 // a trace. Its batch is [AdHoc], its key the task's id.
-func (l *Ledger) Adopt(ctx context.Context, t *Take) error {
+func (rep *Repairer) Adopt(ctx context.Context, t *Delivery) error {
 	entry := []Entry{{ID: t.ID, Key: t.ID, Hash: adopted, Queue: t.Queue}}
-	if _, err := l.Claim(ctx, AdHoc, entry); err != nil {
+	if _, err := rep.ledger.Claim(ctx, AdHoc, entry); err != nil {
 		return err
 	}
 	// The task is there, so accept adds nothing to asynq's lists.
-	if _, err := l.Accept(ctx, AdHoc, entry, []Claimed{Claimed(t.Queue)}); err != nil {
+	if _, err := rep.ledger.Accept(ctx, AdHoc, entry, []Claimed{Claimed(t.Queue)}); err != nil {
 		return err
 	}
 	t.Record = Record{
@@ -211,9 +195,9 @@ func (l *Ledger) Adopt(ctx context.Context, t *Take) error {
 
 // RemoveTask takes a task off asynq's active list, for one that asynq cannot
 // take off itself.
-func (l *Ledger) RemoveTask(ctx context.Context, queue, id string) error {
+func (rep *Repairer) RemoveTask(ctx context.Context, queue, id string) error {
 	k := keysOf(queue)
-	pipe := l.rdb.TxPipeline()
+	pipe := rep.rdb.TxPipeline()
 	pipe.LRem(ctx, k.active(), 1, id)
 	pipe.ZRem(ctx, k.lease(), id)
 	pipe.Del(ctx, k.task(id))

@@ -58,7 +58,7 @@ func TestACallSentAgainWithAnotherPriorityStaysInItsQueue(t *testing.T) {
 		if got := d.send("b", entryOf("b", "q:high", "k"))[0]; got != Duplicate {
 			t.Fatalf("verdict %d", got)
 		}
-		if d.dequeue("q:high").Take != nil {
+		if d.dequeue("q:high").Delivery != nil {
 			t.Fatal("the call stands in two queues")
 		}
 		d.wantCounts("b", Counts{Accepted: 1, Open: 1})
@@ -104,7 +104,7 @@ func TestAScheduledCallIsDueOnTheNextWholeSecond(t *testing.T) {
 			}
 			d.wantPlaces("q", e.ID, "scheduled", "task")
 		}
-		if d.dequeue("q").Take != nil {
+		if d.dequeue("q").Delivery != nil {
 			t.Fatal("a call went out before its time")
 		}
 	})
@@ -135,7 +135,7 @@ func TestATaskOfAStrangerIsAdoptedWithoutBeingQueuedAgain(t *testing.T) {
 		if take.Known || take.ID != "stranger" {
 			t.Fatalf("took %+v", take)
 		}
-		d.must(d.l.Adopt(t.Context(), take))
+		d.must(d.repairer.Adopt(t.Context(), take))
 		d.wantCounts(AdHoc, Counts{Accepted: 1, Open: 1})
 		d.wantPlaces("q", "stranger", "active", "lease", "task")
 		if !d.end(take, finalOf(Dead)) {

@@ -10,7 +10,7 @@ import (
 )
 
 // run is what asynq's Run does to a dead letter's task.
-func (d *desk) run(t *Take) {
+func (d *desk) run(t *Delivery) {
 	d.Helper()
 	k := keysOf(t.Queue)
 	d.must(d.rdb.ZRem(d.Context(), k.archived(), t.ID).Err())
@@ -23,31 +23,31 @@ func TestADeadLetterThatIsRunIsMetUntilItIsRedrivenOrPutBack(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		redriven, refused := d.acceptAndTake("b", "q", "redriven"), d.acceptAndTake("b", "q", "refused")
-		for _, take := range []*Take{redriven, refused} {
+		for _, take := range []*Delivery{redriven, refused} {
 			d.end(take, finalOf(Dead))
 			d.run(take)
 		}
 		for i := range 6 {
-			want := []*Take{redriven, refused}[i%2]
+			want := []*Delivery{redriven, refused}[i%2]
 			if got := d.dequeue("q"); got.Again == nil || got.Again.ID != want.ID {
 				t.Fatalf("round %d: got %+v", i, got)
 			}
 			d.wantPlaces("q", want.ID, "pending", "task")
 		}
 		for range 2 { // as after a lost reply
-			d.must(d.l.Rearchive(t.Context(), d.record("q", refused.ID)))
+			d.must(d.repairer.Rearchive(t.Context(), d.record("q", refused.ID)))
 			d.wantPlaces("q", refused.ID, "archived", "task")
 		}
 		before := d.record("q", redriven.ID)
 		if did, _ := d.redrive(before); !did {
 			t.Fatal("it was not redriven")
 		}
-		d.must(d.l.Rearchive(t.Context(), before)) // by somebody who met it too
+		d.must(d.repairer.Rearchive(t.Context(), before)) // by somebody who met it too
 		d.wantPlaces("q", redriven.ID, "pending", "task")
 		if take := d.take("q"); take.ID != redriven.ID || take.Generation != 2 {
 			t.Errorf("took %s, generation %d", take.Key, take.Generation)
 		}
-		if got := d.dequeue("q"); got.Take != nil || got.Again != nil {
+		if got := d.dequeue("q"); got.Delivery != nil || got.Again != nil {
 			t.Errorf("got %+v", got)
 		}
 		d.wantCounts("b", Counts{Accepted: 2, Open: 1, Dead: 1})
@@ -80,7 +80,7 @@ func TestADoneCallIsOpenedAgainOnlyWhereThatIsMeant(t *testing.T) {
 		if err != nil || len(findings) > 0 {
 			t.Errorf("%+v, %v", findings, err)
 		}
-		if _, mine, err := d.l.End(t.Context(), take, finalOf(Done), nil); err != nil || mine {
+		if _, mine, err := d.dispatcher.End(t.Context(), take, finalOf(Done), nil); err != nil || mine {
 			t.Errorf("the worker of before has ended it: %v, %v", mine, err)
 		}
 		d.end(d.take("q"), finalOf(Dead))
@@ -95,11 +95,11 @@ func TestADeadLetterThatIsRunKeepsNoOtherCallWaiting(t *testing.T) {
 		d.end(dead, finalOf(Dead))
 		d.run(dead)
 		d.accept("b", "q", "1", "2")
-		taker := d.l.Taker("")
+		taker := NewDispatcher(d.rdb, "")
 		for _, want := range []string{"", "1", "2", ""} {
-			got, err := taker.Take(t.Context(), Ask{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+			got, err := taker.Dequeue(t.Context(), DequeueRequest{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
 			d.must(err)
-			if (got.Again != nil) != (want == "") || want != "" && got.Take.Key != want {
+			if (got.Again != nil) != (want == "") || want != "" && got.Delivery.Key != want {
 				t.Errorf("got %+v, want %q", got, want)
 			}
 		}

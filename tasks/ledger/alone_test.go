@@ -12,13 +12,13 @@ func TestStartsThatWereMadeAloneCountOnceUntilTheNextDecision(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k")
-		mark := func(take *Take, want bool) {
+		mark := func(take *Delivery, want bool) {
 			t.Helper()
-			if mine, err := d.l.MarkAlone(t.Context(), take); err != nil || mine != want {
+			if mine, err := d.dispatcher.MarkAlone(t.Context(), take); err != nil || mine != want {
 				t.Fatalf("noted: %t, want %t; %v", mine, want, err)
 			}
 		}
-		die := func(take *Take) {
+		die := func(take *Delivery) {
 			t.Helper()
 			d.retry("q", take.ID) // its worker died
 			d.forward("q")
@@ -40,7 +40,7 @@ func TestStartsThatWereMadeAloneCountOnceUntilTheNextDecision(t *testing.T) {
 			t.Fatalf("%d of %d starts were made alone, want 2 of 4", take.Alone, take.Starts)
 		}
 		take.Attempts = 1
-		_, _, err := d.l.Attempt(t.Context(), take, nil)
+		_, _, err := d.dispatcher.Attempt(t.Context(), take, nil)
 		d.must(err)
 		mark(take, false)
 		die(take)

@@ -91,7 +91,7 @@ func asynqArchives(t *testing.T, handle func(d *desk, queue, id string)) (*desk,
 
 func TestDeadLettersAreArchivedBesideThousandsOfOldOnes(t *testing.T) {
 	d, err := asynqArchives(t, func(d *desk, queue, id string) {
-		_, mine, err := d.l.End(context.Background(), &Take{Record: d.record(queue, id)}, finalOf(Dead), nil)
+		_, mine, err := d.dispatcher.End(context.Background(), &Delivery{Record: d.record(queue, id)}, finalOf(Dead), nil)
 		if err != nil || !mine {
 			d.Error(mine, err)
 		}

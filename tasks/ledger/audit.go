@@ -221,7 +221,7 @@ func (a *audit) compare(c Counts, listed int64) {
 	// What was forgotten was done, dropped or cancelled, or dead and purged.
 	kept, seen := c.Done+c.Dropped+c.Cancelled-(c.Expired-c.ExpiredDead), a.seen.Done+a.seen.Dropped+a.seen.Cancelled
 	dead := c.Dead - c.ExpiredDead
-	// Whatever a call with a forged state was before, the finding that names it tells.
+	// Whatever a call with a corrupt state was before, the finding that names it tells.
 	if a.odd.n == 0 && (c.Open != a.seen.Open || dead != a.seen.Dead || kept != seen) {
 		a.find(fmt.Sprintf("the counts say %d open, %d dead and %d others, the records %d, %d and %d",
 			c.Open, dead, kept, a.seen.Open, a.seen.Dead, seen), nil,

@@ -89,15 +89,15 @@ func TestAuditFindsNothingWhileCallsComeAndGo(t *testing.T) {
 					return
 				default:
 				}
-				got, err := d.l.Taker("").Take(t.Context(), Ask{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+				got, err := NewDispatcher(d.rdb, "").Dequeue(t.Context(), DequeueRequest{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if got.Take == nil {
+				if got.Delivery == nil {
 					continue
 				}
-				if _, _, err := d.l.End(t.Context(), got.Take, finalOf([]State{Done, Dropped, Dead}[(i+w)%3]), nil); err != nil {
+				if _, _, err := d.dispatcher.End(t.Context(), got.Delivery, finalOf([]State{Done, Dropped, Dead}[(i+w)%3]), nil); err != nil {
 					t.Error(err)
 					return
 				}

@@ -72,8 +72,10 @@ type Batch struct {
 }
 
 // Queues lists every queue that ever took a call, in order.
-func (l *Ledger) Queues(ctx context.Context) ([]string, error) {
-	queues, err := l.rdb.SMembers(ctx, keyQueues).Result()
+func (l *Ledger) Queues(ctx context.Context) ([]string, error) { return l.queues(ctx) }
+
+func (s store) queues(ctx context.Context) ([]string, error) {
+	queues, err := s.rdb.SMembers(ctx, keyQueues).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list queues: %w", err)
 	}
@@ -298,7 +300,7 @@ func (s *endings) list(ctx context.Context, cur *Cursor) error {
 		return fmt.Errorf("list ended calls of batch %q: %w", s.batch, err)
 	}
 	s.drained = len(zs) < page
-	s.rest, err = split(ctx, s.l, s.queue, zs, member)
+	s.rest, err = split(ctx, s.l.store, s.queue, zs, member)
 	return err
 }
 

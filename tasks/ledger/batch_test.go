@@ -69,7 +69,7 @@ func TestEndingsComeInTheOrderOfCompletionOverThreeQueues(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		var want []string
-		var takes []*Take
+		var takes []*Delivery
 		for i := range 30 {
 			queue := []string{"q", "q:high", "q:low"}[i%3]
 			takes = append(takes, d.acceptAndTake("b", queue, fmt.Sprint(i)))

@@ -198,9 +198,9 @@ func (l *Ledger) redrive(ctx context.Context, r Record, msg string, deadline tim
 
 // Rearchive puts a dead letter that asynq's tools have run (see [Dequeued]), and that
 // cannot be redriven, back into asynq's archive.
-func (l *Ledger) Rearchive(ctx context.Context, r Record) error {
+func (rep *Repairer) Rearchive(ctx context.Context, r Record) error {
 	k := keysOf(r.Queue)
-	err := scriptRearchive.Run(ctx, l.rdb, []string{k.pending(), k.archived(), k.task(r.ID), k.record(r.ID)}, r.ID, r.Generation).Err()
+	err := scriptRearchive.Run(ctx, rep.rdb, []string{k.pending(), k.archived(), k.task(r.ID), k.record(r.ID)}, r.ID, r.Generation).Err()
 	if err != nil {
 		return fmt.Errorf("put call %s back into the archive: %w", r.ID, err)
 	}

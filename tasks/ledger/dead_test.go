@@ -81,7 +81,7 @@ func TestACallThatAWorkerHoldsIsNeitherRedrivenNorPurged(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
-		_, _, err := d.l.End(t.Context(), take, finalOf(Dead), nil) // asynq has not archived it yet
+		_, _, err := d.dispatcher.End(t.Context(), take, finalOf(Dead), nil) // asynq has not archived it yet
 		d.must(err)
 		r := d.record("q", take.ID)
 		if redriven, busy := d.redrive(r); redriven || !busy {
@@ -124,7 +124,7 @@ func TestACancelledCallThatStillWaitsIsRedrivenInItsPlace(t *testing.T) {
 			}
 			d.wantPlaces("q", r.ID, "pending", "task")
 		}
-		if got := d.dequeue("q"); got.Take == nil || got.Take.Key != "k1" || got.Take.Message != "message again" {
+		if got := d.dequeue("q"); got.Delivery == nil || got.Delivery.Key != "k1" || got.Delivery.Message != "message again" {
 			t.Fatalf("got %+v", got)
 		}
 	})
@@ -216,19 +216,19 @@ func bury(d *desk, queue string, n, hands int) {
 		}
 		d.send("b", entries...)
 	}
-	taker := d.l.Taker("")
+	taker := NewDispatcher(d.rdb, "")
 	var wg sync.WaitGroup
 	var left atomic.Int64
 	left.Store(int64(n))
 	for range hands {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
-				got, err := taker.Take(d.Context(), Ask{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
-				if err == nil && got.Take == nil {
+				got, err := taker.Dequeue(d.Context(), DequeueRequest{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+				if err == nil && got.Delivery == nil {
 					err = errors.New("there is no call to take")
 				}
 				if err == nil {
-					_, _, err = d.l.End(d.Context(), got.Take, finalOf(Dead), nil)
+					_, _, err = d.dispatcher.End(d.Context(), got.Delivery, finalOf(Dead), nil)
 				}
 				if err != nil {
 					d.Error(err)

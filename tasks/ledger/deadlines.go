@@ -42,15 +42,15 @@ type Late struct {
 // PastDeadline finds open calls of queues whose deadline has passed, by Redis's clock,
 // and that no worker has taken. Whatever it returns it does not return again for a
 // second. Where no call of the queues has a deadline, it is one EXISTS.
-func (l *Ledger) PastDeadline(ctx context.Context, queues ...string) (Late, error) {
+func (d *Dispatcher) PastDeadline(ctx context.Context, queues ...string) (Late, error) {
 	var late Late
 	for some := range slices.Chunk(queues, mostIndexes) {
-		found, err := l.withDeadlines(ctx, some)
+		found, err := d.withDeadlines(ctx, some)
 		if err != nil {
 			return late, fmt.Errorf("look for deadlines: %w", err)
 		}
 		for _, together := range found {
-			if err := l.pastDeadline(ctx, together, &late); err != nil {
+			if err := d.pastDeadline(ctx, together, &late); err != nil {
 				return late, fmt.Errorf("look for deadlines that have passed: %w", err)
 			}
 		}
@@ -60,19 +60,19 @@ func (l *Ledger) PastDeadline(ctx context.Context, queues ...string) (Late, erro
 
 // withDeadlines returns the queues that may have calls with a deadline, together where
 // one script can read them.
-func (l *Ledger) withDeadlines(ctx context.Context, queues []string) ([][]string, error) {
-	if !l.clustered {
+func (d *Dispatcher) withDeadlines(ctx context.Context, queues []string) ([][]string, error) {
+	if !d.clustered {
 		indexes := make([]string, len(queues))
 		for i, queue := range queues {
 			indexes[i] = keysOf(queue).deadlines()
 		}
-		n, err := l.rdb.Exists(ctx, indexes...).Result()
+		n, err := d.rdb.Exists(ctx, indexes...).Result()
 		if err != nil || n == 0 {
 			return nil, err
 		}
 		return [][]string{queues}, nil
 	}
-	pipe := l.rdb.Pipeline()
+	pipe := d.rdb.Pipeline()
 	there := make([]*redis.IntCmd, len(queues))
 	for i, queue := range queues {
 		there[i] = pipe.Exists(ctx, keysOf(queue).deadlines())
@@ -89,14 +89,14 @@ func (l *Ledger) withDeadlines(ctx context.Context, queues []string) ([][]string
 	return found, nil
 }
 
-func (l *Ledger) pastDeadline(ctx context.Context, queues []string, late *Late) error {
+func (d *Dispatcher) pastDeadline(ctx context.Context, queues []string, late *Late) error {
 	keys := make([]string, 0, 2*len(queues))
 	args := append(make([]any, 0, 2+len(queues)), lookAgain.Milliseconds(), mostLookedAt)
 	for _, queue := range queues {
 		k := keysOf(queue)
 		keys, args = append(keys, k.deadlines(), k.lease()), append(args, k.recordPrefix())
 	}
-	reply, err := scriptDeadlines.Run(ctx, l.rdb, keys, args...).Slice()
+	reply, err := scriptDeadlines.Run(ctx, d.rdb, keys, args...).Slice()
 	if err != nil {
 		return err
 	}
@@ -105,8 +105,8 @@ func (l *Ledger) pastDeadline(ctx context.Context, queues []string, late *Late) 
 	for _, one := range reply[2:] {
 		call := one.([]any)
 		h := redislua.Hash(call[2])
-		if h["batch"] == "" || forged(h) != "" {
-			continue // it ends when it is dequeued, see [Ledger.Straighten]
+		if h["batch"] == "" || corrupt(h) != "" {
+			continue // it ends when it is dequeued, see [Repairer.Repair]
 		}
 		late.Calls = append(late.Calls, recordFromHash(queues[redislua.Number(call[0])-1], redislua.Text(call[1]), h))
 	}
@@ -115,7 +115,7 @@ func (l *Ledger) pastDeadline(ctx context.Context, queues []string, late *Late) 
 
 // indexDeadlines puts calls back into the index of their queue. One that has ended
 // meanwhile goes from there when its deadline has passed.
-func (l *Ledger) indexDeadlines(ctx context.Context, queue string, calls []Restoring) error {
+func (rep *Repairer) indexDeadlines(ctx context.Context, queue string, calls []Restoring) error {
 	var members []redis.Z
 	for i := range calls {
 		if deadline := calls[i].Deadline; !deadline.IsZero() {
@@ -125,7 +125,7 @@ func (l *Ledger) indexDeadlines(ctx context.Context, queue string, calls []Resto
 	if len(members) == 0 {
 		return nil
 	}
-	if err := l.rdb.ZAdd(ctx, keysOf(queue).deadlines(), members...).Err(); err != nil {
+	if err := rep.rdb.ZAdd(ctx, keysOf(queue).deadlines(), members...).Err(); err != nil {
 		return fmt.Errorf("note the deadlines of %d calls of queue %q: %w", len(members), queue, err)
 	}
 	return nil

@@ -25,7 +25,7 @@ func (d *desk) acceptUntil(batch, queue, key string, deadline time.Time) string 
 // pastDeadline finds calls, and lets the second pass after which they are found again.
 func (d *desk) pastDeadline(queues ...string) (ids []string) {
 	d.Helper()
-	late, err := d.l.PastDeadline(d.Context(), queues...)
+	late, err := d.dispatcher.PastDeadline(d.Context(), queues...)
 	d.must(err)
 	for _, r := range late.Calls {
 		ids = append(ids, r.ID)
@@ -79,7 +79,7 @@ var waits = map[string]func(d *desk, queue, key string, deadline time.Time) (id 
 		id := d.acceptUntil("b", queue, key, deadline)
 		take := d.take(queue)
 		take.Attempts = 1
-		_, _, err := d.l.Attempt(d.Context(), take, &Attempt{N: 1})
+		_, _, err := d.dispatcher.Attempt(d.Context(), take, &Attempt{N: 1})
 		d.must(err)
 		d.retry(queue, id)
 		return id
@@ -88,7 +88,7 @@ var waits = map[string]func(d *desk, queue, key string, deadline time.Time) (id 
 		id := d.acceptUntil("b", queue, key, deadline)
 		take := d.take(queue)
 		take.Parked = 1
-		_, _, err := d.l.Park(d.Context(), take, nil)
+		_, _, err := d.dispatcher.Park(d.Context(), take, nil)
 		d.must(err)
 		return id
 	},
@@ -105,7 +105,7 @@ var waits = map[string]func(d *desk, queue, key string, deadline time.Time) (id 
 		id := d.acceptUntil("b", queue, key, deadline)
 		k := keysOf(queue)
 		d.must(d.rdb.Del(d.Context(), k.deadlines(), k.task(id), k.pending()).Err())
-		did, err := d.l.Restore(d.Context(), queue, []Restoring{{Record: d.record(queue, id), Message: "message again", Deadline: deadline}}, time.Now())
+		did, err := d.repairer.Restore(d.Context(), queue, []Restoring{{Record: d.record(queue, id), Message: "message again", Deadline: deadline}}, time.Now())
 		if d.must(err); !did[0] {
 			d.Fatal("not restored")
 		}
@@ -210,7 +210,7 @@ func TestACallThatAWorkerHasTakenDoesNotEndAtItsDeadline(t *testing.T) {
 		d.wantPlaces("q", id, "active", "lease", "task")
 		// Its worker puts it back: it is found with the next look.
 		take.Parked = 1
-		_, _, err := d.l.Park(t.Context(), take, nil)
+		_, _, err := d.dispatcher.Park(t.Context(), take, nil)
 		d.must(err)
 		d.lookAgain("q")
 		if got := d.pastDeadline("q"); !slices.Equal(got, []string{id}) {
@@ -272,7 +272,7 @@ func TestARecordThatSomebodyForgedIsLeftToTheNextDequeue(t *testing.T) {
 		if got := d.pastDeadline("q"); got != nil {
 			t.Errorf("found %v", got)
 		}
-		if take := d.take("q"); take.Forged != "attempts" {
+		if take := d.take("q"); take.Corrupt != "attempts" {
 			t.Errorf("took %+v", take)
 		}
 	})
@@ -313,7 +313,7 @@ func TestManyDeadlinesAreFoundInSlices(t *testing.T) {
 		d.send("b", entries...)
 		var sizes []int
 		for {
-			late, err := d.l.PastDeadline(t.Context(), "q")
+			late, err := d.dispatcher.PastDeadline(t.Context(), "q")
 			d.must(err)
 			sizes = append(sizes, len(late.Calls))
 			var list []Withdrawal

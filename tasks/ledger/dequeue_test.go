@@ -19,10 +19,10 @@ func TestADequeueHandsOverTheRecordAndLeasesTheTask(t *testing.T) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k1", "k2")
 		got := d.dequeue("q")
-		if got.Take.Message != "message of k1" {
-			t.Fatalf("message %q", got.Take.Message)
+		if got.Delivery.Message != "message of k1" {
+			t.Fatalf("message %q", got.Delivery.Message)
 		}
-		take := got.Take
+		take := got.Delivery
 		if !take.Known || take.Key != "k1" || take.Batch != "b" || string(take.Content) != "content of k1" || take.Generation != 1 || take.State != Open {
 			t.Fatalf("took %+v", take)
 		}
@@ -51,7 +51,7 @@ func TestStartsCountTheTakersSinceTheLastDecision(t *testing.T) {
 		}
 		take := d.take("q")
 		take.Attempts = 1
-		_, mine, err := d.l.Attempt(t.Context(), take, &Attempt{N: 1})
+		_, mine, err := d.dispatcher.Attempt(t.Context(), take, &Attempt{N: 1})
 		if err != nil || !mine {
 			t.Fatal(mine, err)
 		}
@@ -68,12 +68,12 @@ func TestAPausedQueueGivesNothing(t *testing.T) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "k")
 		d.must(rdb.Set(t.Context(), keysOf("q").paused(), 1, 0).Err())
-		if got := d.dequeue("q"); got.Take != nil || got.Held != 0 {
+		if got := d.dequeue("q"); got.Delivery != nil || got.Held != 0 {
 			t.Fatalf("got %+v", got)
 		}
 		// A hold that comes and goes leaves the operator's pause alone.
 		d.hold("q", time.Now().Add(-time.Second))
-		if d.dequeue("q").Take != nil {
+		if d.dequeue("q").Delivery != nil {
 			t.Fatal("the end of a hold let a call out of a paused queue")
 		}
 		d.must(rdb.Del(t.Context(), keysOf("q").paused()).Err())
@@ -87,7 +87,7 @@ func TestAHeldQueueGivesNothingAndSaysForHowLong(t *testing.T) {
 		d.accept("b", "q", "k")
 		d.hold("q", time.Now().Add(time.Hour))
 		got := d.dequeue("q")
-		if got.Take != nil || got.Held < 59*time.Minute || got.Held > time.Hour {
+		if got.Delivery != nil || got.Held < 59*time.Minute || got.Held > time.Hour {
 			t.Fatalf("got %+v", got)
 		}
 		d.wantPlaces("q", idOf("b", "k"), "pending", "task")
@@ -106,13 +106,13 @@ func TestAfterAHoldExactlyOneOfManyDequeuersGetsATask(t *testing.T) {
 		for range 16 {
 			wg.Go(func() {
 				for range 10 {
-					got, err := d.l.Taker("").Take(context.Background(), Ask{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Hour})
+					got, err := NewDispatcher(d.rdb, "").Dequeue(context.Background(), DequeueRequest{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Hour})
 					switch {
 					case err != nil:
 						t.Error(err)
-					case got.Take != nil:
+					case got.Delivery != nil:
 						out.Add(1)
-						c := got.Take.Circuit
+						c := got.Delivery.Circuit
 						if !c.AfterHold || c.Epoch != 7 || c.Streak != 2 || c.Endpoints != 1 || c.Held < time.Minute+2*time.Second {
 							t.Errorf("the circuit was seen as %+v", c)
 						}
@@ -135,7 +135,7 @@ func TestALostProbeDelaysTheNextByOneTurn(t *testing.T) {
 		d.accept("b", "q", "k1", "k2")
 		d.hold("q", time.Now().Add(-time.Second))
 		d.take("q") // and its worker dies
-		if got := d.dequeue("q"); got.Take != nil || got.Held <= 0 {
+		if got := d.dequeue("q"); got.Delivery != nil || got.Held <= 0 {
 			t.Fatalf("got %+v", got)
 		}
 		d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "turn", time.Now().Add(-time.Millisecond).UnixMilli()).Err())
@@ -159,7 +159,7 @@ func TestEndedTasksThatWaitAreSweptOffByTheDequeue(t *testing.T) {
 			}
 		}
 		d.hold("q", time.Now().Add(-time.Second))
-		if got := d.dequeue("q"); got.Take != nil || got.Empty {
+		if got := d.dequeue("q"); got.Delivery != nil || got.Empty {
 			t.Fatal("the first dequeue should still be sweeping, and say that there may be more")
 		}
 		take := d.take("q") // sweeping has cost nobody's turn

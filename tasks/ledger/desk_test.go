@@ -14,11 +14,21 @@ import (
 // desk is a ledger in a test's hands, together with what asynq would do beside it.
 type desk struct {
 	testing.TB
-	rdb *redis.Client
-	l   *Ledger
+	rdb        *redis.Client
+	l          *Ledger
+	dispatcher *Dispatcher
+	repairer   *Repairer
+	leases     *Leases
+	roster     *Roster
+	fences     *Fences
 }
 
-func newDesk(t testing.TB, rdb *redis.Client) *desk { return &desk{TB: t, rdb: rdb, l: New(rdb)} }
+func newDesk(t testing.TB, rdb *redis.Client) *desk {
+	return &desk{
+		TB: t, rdb: rdb, l: New(rdb), dispatcher: NewDispatcher(rdb, ""), repairer: NewRepairer(rdb), leases: NewLeases(rdb),
+		roster: NewRoster(rdb), fences: NewFences(rdb),
+	}
+}
 
 func idOf(batch, key string) string { return batch + "-" + key }
 
@@ -58,23 +68,23 @@ func (d *desk) accept(batch, queue string, names ...string) {
 
 func (d *desk) dequeue(queue string) Dequeued {
 	d.Helper()
-	got, err := d.l.Taker("").Take(d.Context(), Ask{Queues: []string{queue}, LeaseUntil: time.Now().Add(30 * time.Second).Unix(), Turn: time.Minute})
+	got, err := NewDispatcher(d.rdb, "").Dequeue(d.Context(), DequeueRequest{Queues: []string{queue}, LeaseUntil: time.Now().Add(30 * time.Second).Unix(), Turn: time.Minute})
 	d.must(err)
 	return got
 }
 
 // take dequeues a call that must be there.
-func (d *desk) take(queue string) *Take {
+func (d *desk) take(queue string) *Delivery {
 	d.Helper()
 	got := d.dequeue(queue)
-	if got.Take == nil {
+	if got.Delivery == nil {
 		d.Fatalf("queue %s has no call to take", queue)
 	}
-	return got.Take
+	return got.Delivery
 }
 
 // acceptAndTake takes one call into the books and off the queue.
-func (d *desk) acceptAndTake(batch, queue, key string) *Take {
+func (d *desk) acceptAndTake(batch, queue, key string) *Delivery {
 	d.Helper()
 	d.accept(batch, queue, key)
 	return d.take(queue)
@@ -90,9 +100,9 @@ func finalOf(s State) Final {
 }
 
 // end ends a call and, where it is dead, has it archived as asynq would.
-func (d *desk) end(t *Take, f Final) (mine bool) {
+func (d *desk) end(t *Delivery, f Final) (mine bool) {
 	d.Helper()
-	_, mine, err := d.l.End(d.Context(), t, f, nil)
+	_, mine, err := d.dispatcher.End(d.Context(), t, f, nil)
 	d.must(err)
 	if f.State == Dead {
 		d.archive(t)
@@ -101,7 +111,7 @@ func (d *desk) end(t *Take, f Final) (mine bool) {
 }
 
 // archive is what asynq's archive script does to a task that is active.
-func (d *desk) archive(t *Take) {
+func (d *desk) archive(t *Delivery) {
 	d.Helper()
 	k := keysOf(t.Queue)
 	if d.rdb.LRem(d.Context(), k.active(), 0, t.ID).Val() == 0 {

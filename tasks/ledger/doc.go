@@ -18,6 +18,12 @@
 //
 //	accepted = open + done + dropped + dead + cancelled
 //
+// Three types work on it. [Ledger] is the books: it takes calls in, tells how they stand,
+// and opens ended ones again. [Dispatcher] is a worker's: it hands out calls and records
+// what becomes of them. [Repairer] puts right what a crash has left behind. Beside them
+// are [Leases], [Roster] and [Fences], by which workers learn of each other's deaths and
+// of a Redis that has gone back in time.
+//
 // The package knows bytes and states. It does not know what a call means, what
 // an API answered or why a policy decided so; whoever writes an [Ending] says it.
 //

@@ -41,22 +41,22 @@ type Final struct {
 // before or moved on: the first ending stands. Endings that come while others of
 // their queue are being written go to Redis together, in one script. Cancelling
 // ctx does not stop it.
-func (l *Ledger) End(ctx context.Context, t *Take, f Final, a *Attempt) (streak int, mine bool, err error) {
+func (d *Dispatcher) End(ctx context.Context, t *Delivery, f Final, a *Attempt) (streak int, applied bool, err error) {
 	e, err := closingOf(t, f, a)
 	if err != nil {
 		return 0, false, err
 	}
-	l.finisher(t.Queue).write(context.WithoutCancel(ctx), e)
+	d.finisher(t.Queue).write(context.WithoutCancel(ctx), e)
 	if e.err != nil {
 		return 0, false, fmt.Errorf("record the ending of call %s: %w", t.ID, e.err)
 	}
-	if e.mine {
-		l.last.remember(t, e)
+	if e.applied {
+		d.last.remember(t, e)
 	}
-	return e.streak, e.mine, nil
+	return e.streak, e.applied, nil
 }
 
-func closingOf(t *Take, f Final, a *Attempt) (*closing, error) {
+func closingOf(t *Delivery, f Final, a *Attempt) (*closing, error) {
 	_, log, err := t.logWith(a)
 	if err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func closingOf(t *Take, f Final, a *Attempt) (*closing, error) {
 
 // finish runs the script that records endings of one queue, and notes in each
 // what became of it.
-func (l *Ledger) finish(ctx context.Context, queue string, closings []*closing) {
+func (d *Dispatcher) finish(ctx context.Context, queue string, closings []*closing) {
 	now := time.Now()
 	k := keysOf(queue)
 	args := make([]any, 0, 5+len(closings)*(len(closings[0].args)+4))
@@ -94,20 +94,20 @@ func (l *Ledger) finish(ctx context.Context, queue string, closings []*closing) 
 	for _, e := range closings {
 		args = append(args, e.args...)
 	}
-	n, err := scriptEnd.Run(ctx, l.rdb, []string{
+	n, err := scriptEnd.Run(ctx, d.rdb, []string{
 		k.active(), k.lease(), k.processed() + ":" + now.UTC().Format(time.DateOnly), k.processed(), k.archived(),
-		l.circuit(queue), k.dead(), k.groups(),
+		d.circuit(queue), k.dead(), k.groups(),
 	}, args...).Int64Slice()
 	if refused := redis.Error(nil); len(closings) > 1 && errors.As(err, &refused) {
 		// What Redis refuses about one of them must not keep the others.
 		for _, e := range closings {
-			l.finish(ctx, queue, []*closing{e})
+			d.finish(ctx, queue, []*closing{e})
 		}
 		return
 	}
 	for i, e := range closings {
 		if e.err = err; err == nil {
-			e.streak, e.mine = int(n[0]), n[i+1] == 1
+			e.streak, e.applied = int(n[0]), n[i+1] == 1
 		}
 	}
 }
@@ -129,9 +129,9 @@ type closing struct {
 	turn    chan struct{}
 	written bool
 
-	streak int
-	mine   bool
-	err    error
+	streak  int
+	applied bool
+	err     error
 }
 
 // finisher writes the endings of one queue. There is one writer at a time, who
@@ -144,12 +144,12 @@ type finisher struct {
 	waiting []*closing
 }
 
-func (l *Ledger) finisher(queue string) *finisher {
-	if f, ok := l.finishers.Load(queue); ok {
+func (d *Dispatcher) finisher(queue string) *finisher {
+	if f, ok := d.finishers.Load(queue); ok {
 		return f.(*finisher)
 	}
-	f, _ := l.finishers.LoadOrStore(queue, &finisher{finish: func(ctx context.Context, closings []*closing) {
-		l.finish(ctx, queue, closings)
+	f, _ := d.finishers.LoadOrStore(queue, &finisher{finish: func(ctx context.Context, closings []*closing) {
+		d.finish(ctx, queue, closings)
 	}})
 	return f.(*finisher)
 }

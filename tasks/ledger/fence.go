@@ -74,8 +74,8 @@ func (e *FenceError) Error() string {
 	return "Redis was started again or has failed over: workers give back what it may have forgotten"
 }
 
-func (l *Ledger) gather() time.Duration {
-	if l.clustered {
+func (s store) gather() time.Duration {
+	if s.clustered {
 		return fenceGatherCluster
 	}
 	return fenceGather
@@ -83,14 +83,14 @@ func (l *Ledger) gather() time.Duration {
 
 // askFences asks Redis about fences, and has it note a new life. who accepts that
 // marks may be lost; empty for nobody.
-func (l *Ledger) askFences(ctx context.Context, gather time.Duration, who string, seen func(queue string) int64, queues ...string) ([]FenceState, error) {
+func (s store) askFences(ctx context.Context, gather time.Duration, who string, seen func(queue string) int64, queues ...string) ([]FenceState, error) {
 	if len(queues) == 0 {
 		return nil, nil
 	}
-	if l.clustered && len(queues) > 1 {
+	if s.clustered && len(queues) > 1 {
 		var list []FenceState
 		for _, queue := range queues {
-			one, err := l.askFences(ctx, gather, who, seen, queue)
+			one, err := s.askFences(ctx, gather, who, seen, queue)
 			if err != nil {
 				return list, err
 			}
@@ -102,7 +102,7 @@ func (l *Ledger) askFences(ctx context.Context, gather time.Duration, who string
 	for _, queue := range queues {
 		keys, args = append(keys, keysOf(queue).fence()), append(args, seen(queue))
 	}
-	reply, err := scriptFence.Run(ctx, l.rdb, keys, args...).Slice()
+	reply, err := scriptFence.Run(ctx, s.rdb, keys, args...).Slice()
 	if err != nil {
 		return nil, fmt.Errorf("ask about the fence of queue %q: %w", queues[0], err)
 	}
@@ -128,62 +128,62 @@ var errNewLife = errors.New("Redis was started again")
 
 // lookAtFences asks about fences, and gives back to each new life what it may have
 // forgotten.
-func (l *Ledger) lookAtFences(ctx context.Context, queues ...string) error {
+func (d *Dispatcher) lookAtFences(ctx context.Context, queues ...string) error {
 	select {
-	case l.marks.asking <- struct{}{}:
-		defer func() { <-l.marks.asking }()
+	case d.marks.asking <- struct{}{}:
+		defer func() { <-d.marks.asking }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	seen := func(queue string) int64 { return l.marks.known(queue).seen }
-	states, err := l.askFences(ctx, l.gather(), "", seen, queues...)
+	seen := func(queue string) int64 { return d.marks.known(queue).seen }
+	states, err := d.askFences(ctx, d.gather(), "", seen, queues...)
 	if err != nil {
 		return err
 	}
 	var fresh []string
 	for _, s := range states {
 		shut := s.Closed || s.Wait > 0
-		if l.marks.known(s.Queue).life != s.Life || shut && l.marks.stale(s.Queue, s.Top) {
-			err = errors.Join(err, l.giveBack(ctx, s))
+		if d.marks.known(s.Queue).life != s.Life || shut && d.marks.stale(s.Queue, s.Top) {
+			err = errors.Join(err, d.giveBack(ctx, s))
 			fresh = append(fresh, s.Queue)
 		}
-		l.marks.learn(s.Queue, s)
+		d.marks.learn(s.Queue, s)
 	}
 	if err != nil || len(fresh) == 0 {
 		return err
 	}
 	// What was given back may have been the last that was missing.
-	if states, err = l.askFences(ctx, l.gather(), "", seen, fresh...); err != nil {
+	if states, err = d.askFences(ctx, d.gather(), "", seen, fresh...); err != nil {
 		return err
 	}
 	for _, s := range states {
-		l.marks.learn(s.Queue, s)
+		d.marks.learn(s.Queue, s)
 	}
 	return nil
 }
 
 // giveBack tells a new life of the endings and the marks of this process that it does not
 // know, and goes on in that life.
-func (l *Ledger) giveBack(ctx context.Context, s FenceState) error {
+func (d *Dispatcher) giveBack(ctx context.Context, s FenceState) error {
 	k := keysOf(s.Queue)
-	if l.marks.known(s.Queue).life != "" { // this process has seen the one before
-		if err := l.tellEndings(ctx, s.Queue); err != nil {
+	if d.marks.known(s.Queue).life != "" { // this process has seen the one before
+		if err := d.tellEndings(ctx, s.Queue); err != nil {
 			return fmt.Errorf("record endings of queue %q that Redis has forgotten: %w", s.Queue, err)
 		}
 	}
 	for {
-		list, accounted, changes := l.marks.lost(s.Queue, s.Base, s.Top)
+		list, accounted, changes := d.marks.lost(s.Queue, s.Base, s.Top)
 		for {
 			n := min(len(list), giveBackAtOnce)
 			var count any = ""
 			if n == len(list) {
 				count = accounted
 			}
-			args := append(make([]any, 0, 4+5*n), k.recordPrefix(), s.Life, l.marks.name, count)
+			args := append(make([]any, 0, 4+5*n), k.recordPrefix(), s.Life, d.marks.name, count)
 			for _, mark := range list[:n] {
 				args = append(args, mark.id, mark.generation, mark.attempt, mark.token, mark.number)
 			}
-			written, err := scriptGiveBack.Run(ctx, l.rdb, []string{k.fence()}, args...).Int64()
+			written, err := scriptGiveBack.Run(ctx, d.rdb, []string{k.fence()}, args...).Int64()
 			if err != nil {
 				return fmt.Errorf("give back marks to queue %q: %w", s.Queue, err)
 			}
@@ -194,7 +194,7 @@ func (l *Ledger) giveBack(ctx context.Context, s FenceState) error {
 				break
 			}
 		}
-		if l.marks.enter(s.Queue, s.Life, s.Top, changes) {
+		if d.marks.enter(s.Queue, s.Life, s.Top, changes) {
 			return nil
 		}
 	}
@@ -203,16 +203,16 @@ func (l *Ledger) giveBack(ctx context.Context, s FenceState) error {
 // WatchFences learns whether Redis has gone back in time, and gives back what it has
 // forgotten of the marks that this process made. It is to be called each half second,
 // as long as the process makes calls.
-func (l *Ledger) WatchFences(ctx context.Context) error {
-	return l.lookAtFences(ctx, l.marks.asked()...)
+func (d *Dispatcher) WatchFences(ctx context.Context) error {
+	return d.lookAtFences(ctx, d.marks.asked()...)
 }
 
 // FenceShut tells, as far as this process knows, that a call of a queue which must not
 // be sent twice may not be sent now; nil: it may.
-func (l *Ledger) FenceShut(queue string) error {
-	l.marks.mu.Lock()
-	defer l.marks.mu.Unlock()
-	q := l.marks.queues[queue]
+func (d *Dispatcher) FenceShut(queue string) error {
+	d.marks.mu.Lock()
+	defer d.marks.mu.Unlock()
+	q := d.marks.queues[queue]
 	if q == nil || q.shut.IsZero() {
 		return nil
 	}
@@ -220,44 +220,44 @@ func (l *Ledger) FenceShut(queue string) error {
 }
 
 // mark makes a mark in the life that this process knows, and returns that.
-func (l *Ledger) mark(ctx context.Context, t *Take, attempt, probe string, decides int) (reply []int64, life string, err error) {
+func (d *Dispatcher) mark(ctx context.Context, t *Delivery, attempt, probe string, decides int) (reply []int64, life string, err error) {
 	k := keysOf(t.Queue)
 	for range 3 {
-		known := l.marks.known(t.Queue)
+		known := d.marks.known(t.Queue)
 		reply = []int64{-2}
 		if known.life != "" || attempt == "" {
-			reply, err = scriptMark.Run(ctx, l.rdb, []string{k.record(t.ID), l.circuit(t.Queue), k.task(t.ID), k.fence()},
+			reply, err = scriptMark.Run(ctx, d.rdb, []string{k.record(t.ID), d.circuit(t.Queue), k.task(t.ID), k.fence()},
 				t.Generation, attempt, probe, t.Circuit.Epoch, t.Token, decides, t.Mark, known.life, known.seen).Int64Slice()
 		}
 		if err != nil && attempt != "" {
-			l.marks.doubt(t.Queue, known)
+			d.marks.doubt(t.Queue, known)
 		}
 		if err != nil || reply[0] != -2 {
 			return reply, known.life, err
 		}
-		if err := l.lookAtFences(ctx, t.Queue); err != nil && !errors.Is(err, errNewLife) {
+		if err := d.lookAtFences(ctx, t.Queue); err != nil && !errors.Is(err, errNewLife) {
 			return nil, "", err
 		}
-		if l.marks.known(t.Queue).life != known.life {
+		if d.marks.known(t.Queue).life != known.life {
 			// The script may have been sent twice, the first time to a Redis that carried
 			// it out and ended then.
-			l.marks.doubt(t.Queue, known)
+			d.marks.doubt(t.Queue, known)
 		}
-		if shut := l.FenceShut(t.Queue); shut != nil {
+		if shut := d.FenceShut(t.Queue); shut != nil {
 			return nil, "", shut
 		}
 	}
 	return nil, "", &FenceError{Wait: fenceAgain}
 }
 
-// Fences tells of the fences of queues, and changes nothing. A queue that never had a
+// States tells of the fences of queues, and changes nothing. A queue that never had a
 // call has none.
-func (l *Ledger) Fences(ctx context.Context, queues ...string) ([]FenceState, error) {
-	now, err := l.rdb.Time(ctx).Result()
+func (f *Fences) States(ctx context.Context, queues ...string) ([]FenceState, error) {
+	now, err := f.rdb.Time(ctx).Result()
 	if err != nil {
 		return nil, err
 	}
-	pipe := l.rdb.Pipeline()
+	pipe := f.rdb.Pipeline()
 	cmds := make([]*redis.MapStringStringCmd, len(queues))
 	for i, queue := range queues {
 		cmds[i] = pipe.HGetAll(ctx, keysOf(queue).fence())
@@ -269,7 +269,7 @@ func (l *Ledger) Fences(ctx context.Context, queues ...string) ([]FenceState, er
 	}
 	var list []FenceState
 	for i, cmd := range cmds {
-		if s := fenceFrom(queues[i], cmd.Val(), now, l.gather()); s.Life != "" {
+		if s := fenceFrom(queues[i], cmd.Val(), now, f.gather()); s.Life != "" {
 			list = append(list, s)
 		}
 	}
@@ -300,10 +300,10 @@ func fenceFrom(queue string, h map[string]string, now time.Time, gather time.Dur
 // AcceptLoss opens the fences of queues, whatever marks are missing, once workers have
 // had the time to give theirs back: it waits for that. who is the person who says so.
 // It is for a Redis that was restored, too, of which no worker knows.
-func (l *Ledger) AcceptLoss(ctx context.Context, who string, queues ...string) error {
+func (f *Fences) AcceptLoss(ctx context.Context, who string, queues ...string) error {
 	none := func(string) int64 { return 0 }
 	for {
-		states, err := l.askFences(ctx, l.gather(), who, none, queues...)
+		states, err := f.askFences(ctx, f.gather(), who, none, queues...)
 		if err != nil {
 			return err
 		}
@@ -324,8 +324,8 @@ func (l *Ledger) AcceptLoss(ctx context.Context, who string, queues ...string) e
 
 // GivenBack tells that a mark was given back to the record of a call after it was taken:
 // it may have been sent, by a worker that Redis has forgotten. t then has that mark.
-func (l *Ledger) GivenBack(ctx context.Context, t *Take) (bool, error) {
-	r, err := l.rdb.HMGet(ctx, keysOf(t.Queue).record(t.ID), "state", "gen", "starts", "given", "sent", "mark").Result()
+func (d *Dispatcher) GivenBack(ctx context.Context, t *Delivery) (bool, error) {
+	r, err := d.rdb.HMGet(ctx, keysOf(t.Queue).record(t.ID), "state", "gen", "starts", "given", "sent", "mark").Result()
 	if err != nil {
 		return false, fmt.Errorf("read whether call %s was sent: %w", t.ID, err)
 	}
@@ -356,8 +356,8 @@ func (l *Ledger) Unmarked(ctx context.Context, batch string, id func(batch, key 
 
 // OpenAlone begins a new life of Redis for queues that no living process has marks of:
 // nobody has to be waited for. A fence that is closed stays so.
-func (l *Ledger) OpenAlone(ctx context.Context, queues ...string) error {
+func (f *Fences) OpenAlone(ctx context.Context, queues ...string) error {
 	none := func(string) int64 { return 0 }
-	_, err := l.askFences(ctx, 0, "", none, queues...)
+	_, err := f.askFences(ctx, 0, "", none, queues...)
 	return err
 }

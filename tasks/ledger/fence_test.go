@@ -20,17 +20,17 @@ func awaitOpen(t *testing.T, queue string, workers ...*desk) {
 	for {
 		shut := false
 		for _, d := range workers {
-			if err := d.l.WatchFences(t.Context()); err != nil && !errors.Is(err, errNewLife) {
+			if err := d.dispatcher.WatchFences(t.Context()); err != nil && !errors.Is(err, errNewLife) {
 				t.Logf("ask about the fence: %v", err) // Redis has just started
 				shut = true
 			}
-			shut = shut || d.l.FenceShut(queue) != nil
+			shut = shut || d.dispatcher.FenceShut(queue) != nil
 		}
 		if !shut {
 			return
 		}
 		if time.Now().After(deadline) {
-			s, err := workers[0].l.Fences(t.Context(), queue)
+			s, err := workers[0].fences.States(t.Context(), queue)
 			t.Fatalf("the fence does not open: %+v %v", s, err)
 		}
 		pause(t, 100*time.Millisecond)
@@ -45,18 +45,18 @@ func pause(t *testing.T, d time.Duration) {
 }
 
 // mark marks a call as sent, and fails the test where that is not allowed.
-func (d *desk) mark(take *Take) {
+func (d *desk) mark(take *Delivery) {
 	d.Helper()
-	held, mine, err := d.l.MarkSent(d.Context(), take, 1, true, "")
+	held, mine, err := d.dispatcher.MarkSent(d.Context(), take, 1, true, "")
 	if err != nil || !mine || held != 0 {
 		d.Fatalf("mark %s: held %s, mine %t, %v", take.ID, held, mine, err)
 	}
 }
 
 // refused says that a call may not be sent, and returns why.
-func (d *desk) refused(take *Take) *FenceError {
+func (d *desk) refused(take *Delivery) *FenceError {
 	d.Helper()
-	_, mine, err := d.l.MarkSent(d.Context(), take, 1, true, "")
+	_, mine, err := d.dispatcher.MarkSent(d.Context(), take, 1, true, "")
 	var fence *FenceError
 	if mine || !errors.As(err, &fence) {
 		d.Fatalf("mark %s: mine %t, %v; want a fence", take.ID, mine, err)
@@ -79,7 +79,7 @@ func TestWorkersGiveBackTheMarksThatARestoredRedisHasForgotten(t *testing.T) {
 	server, a, b := twoWorkers(t)
 	before := a.acceptAndTake("b", "q", "before")
 	a.mark(before)
-	var takes []*Take
+	var takes []*Delivery
 	for _, name := range []string{"k1", "k2", "k3", "k4", "k5"} {
 		takes = append(takes, a.acceptAndTake("b", "q", name))
 	}
@@ -89,10 +89,10 @@ func TestWorkersGiveBackTheMarksThatARestoredRedisHasForgotten(t *testing.T) {
 		[]*desk{a, b}[i%2].mark(take)
 	}
 	// One has ended, one has come back, and will be sent again.
-	if _, mine, err := a.l.End(t.Context(), takes[0], Final{State: Done, Ending: Ending{Class: "ok"}, Body: []byte("answer")}, nil); err != nil || !mine {
+	if _, mine, err := a.dispatcher.End(t.Context(), takes[0], Final{State: Done, Ending: Ending{Class: "ok"}, Body: []byte("answer")}, nil); err != nil || !mine {
 		t.Fatal(mine, err)
 	}
-	if _, mine, err := b.l.Attempt(t.Context(), takes[1], nil); err != nil || !mine {
+	if _, mine, err := b.dispatcher.Attempt(t.Context(), takes[1], nil); err != nil || !mine {
 		t.Fatal(mine, err)
 	}
 	server.Restore(old)
@@ -119,7 +119,7 @@ func TestWorkersGiveBackTheMarksThatARestoredRedisHasForgotten(t *testing.T) {
 func TestAFenceClosesWhereTheWorkerThatKnowsIsGoneUntilAPersonAcceptsIt(t *testing.T) {
 	t.Parallel()
 	server, a, dead := twoWorkers(t)
-	takes := []*Take{a.acceptAndTake("b", "q", "k1"), a.acceptAndTake("b", "q", "k2"), a.acceptAndTake("b", "q", "k3")}
+	takes := []*Delivery{a.acceptAndTake("b", "q", "k1"), a.acceptAndTake("b", "q", "k2"), a.acceptAndTake("b", "q", "k3")}
 	waits := a.acceptAndTake("b", "q", "waits")
 	old := server.Copy()
 	a.mark(takes[0])
@@ -135,7 +135,7 @@ func TestAFenceClosesWhereTheWorkerThatKnowsIsGoneUntilAPersonAcceptsIt(t *testi
 		}
 		pause(t, 100*time.Millisecond)
 	}
-	states, err := a.l.Fences(t.Context(), "q")
+	states, err := a.fences.States(t.Context(), "q")
 	if err != nil || len(states) != 1 {
 		t.Fatal(states, err)
 	}
@@ -162,7 +162,7 @@ func TestAFenceClosesWhereTheWorkerThatKnowsIsGoneUntilAPersonAcceptsIt(t *testi
 	// The next worker has no memory.
 	next := newDesk(t, server.Client)
 	next.refused(waits)
-	if err := next.l.AcceptLoss(t.Context(), "ann", "q"); err != nil {
+	if err := next.fences.AcceptLoss(t.Context(), "ann", "q"); err != nil {
 		t.Fatal(err)
 	}
 	awaitOpen(t, "q", a, next)
@@ -222,12 +222,12 @@ func TestAMarkWithoutAnAnswerKeepsNoFenceShut(t *testing.T) {
 	client := redis.NewClient(server.Client.Options())
 	t.Cleanup(func() { _ = client.Close() })
 	client.AddHook(deaf)
-	b.l.rdb = client
-	b.l.marks.learn("q", FenceState{Life: "none"}) // Redis has just answered
-	if err := b.l.lookAtFences(t.Context(), "q"); err != nil {
+	b.dispatcher.rdb = client
+	b.dispatcher.marks.learn("q", FenceState{Life: "none"}) // Redis has just answered
+	if err := b.dispatcher.lookAtFences(t.Context(), "q"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := b.l.MarkSent(t.Context(), lost, 1, true, ""); err == nil {
+	if _, _, err := b.dispatcher.MarkSent(t.Context(), lost, 1, true, ""); err == nil {
 		t.Fatal("a mark without an answer was taken for one")
 	}
 	a.mark(last)

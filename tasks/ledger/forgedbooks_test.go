@@ -59,7 +59,7 @@ func TestForgedBooksKeepNoCallFromEndingAndAnAuditNamesThem(t *testing.T) {
 				d.must(rdb.FlushAll(t.Context()).Err())
 				dead, doubtful := d.acceptAndTake("b", "q", "dead"), d.acceptAndTake("b", "q", "doubtful")
 				d.end(dead, finalOf(Dead))
-				made := map[State]*Take{}
+				made := map[State]*Delivery{}
 				for _, state := range []State{Done, Dropped, Dead} {
 					made[state] = d.acceptAndTake("b", "q", "made-"+string(state))
 				}
@@ -80,22 +80,22 @@ func TestForgedBooksKeepNoCallFromEndingAndAnAuditNamesThem(t *testing.T) {
 				d.accept("b", "q", "accepted")
 				for state, take := range made {
 					again()
-					if _, mine, err := d.l.End(t.Context(), take, finalOf(state), nil); err != nil || !mine {
+					if _, mine, err := d.dispatcher.End(t.Context(), take, finalOf(state), nil); err != nil || !mine {
 						t.Errorf("end %s: %v, %v", state, mine, err)
 					}
 				}
 				for _, f := range []Final{assumed, finalOf(Done)} {
 					again()
-					if _, mine, err := d.l.End(t.Context(), doubtful, f, nil); err != nil || !mine {
+					if _, mine, err := d.dispatcher.End(t.Context(), doubtful, f, nil); err != nil || !mine {
 						t.Errorf("end as %s: %v, %v", f.State, mine, err)
 					}
 				}
 				again()
-				if _, mine, err := d.l.Attempt(t.Context(), tried, nil); err != nil || !mine {
+				if _, mine, err := d.dispatcher.Attempt(t.Context(), tried, nil); err != nil || !mine {
 					t.Errorf("attempt: %v, %v", mine, err)
 				}
 				parked.Parked++
-				if _, mine, err := d.l.Park(t.Context(), parked, nil); err != nil || !mine {
+				if _, mine, err := d.dispatcher.Park(t.Context(), parked, nil); err != nil || !mine {
 					t.Errorf("park: %v, %v", mine, err)
 				}
 				if cancelled, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancelled")), Ending{}); err != nil || !cancelled {
@@ -137,9 +137,9 @@ func TestACallWhoseRecordIsOverwrittenWhileItIsMadeIsLeftForTheNextTaker(t *test
 		d.must(rdb.Set(t.Context(), keysOf("q").record(take.ID), "no hash", 0).Err())
 		take.Parked++
 		for name, record := range map[string]func() (int, bool, error){
-			"end":     func() (int, bool, error) { return d.l.End(t.Context(), take, finalOf(Done), nil) },
-			"attempt": func() (int, bool, error) { return d.l.Attempt(t.Context(), take, nil) },
-			"park":    func() (int, bool, error) { return d.l.Park(t.Context(), take, nil) },
+			"end":     func() (int, bool, error) { return d.dispatcher.End(t.Context(), take, finalOf(Done), nil) },
+			"attempt": func() (int, bool, error) { return d.dispatcher.Attempt(t.Context(), take, nil) },
+			"park":    func() (int, bool, error) { return d.dispatcher.Park(t.Context(), take, nil) },
 		} {
 			if _, mine, err := record(); err != nil || mine {
 				t.Errorf("%s: %v, %v", name, mine, err)
@@ -168,10 +168,10 @@ func TestACallInAStateOfWhichThereIsNoneIsGivenOutToBeEnded(t *testing.T) {
 					t.Errorf("the audit found %+v", found)
 				}
 				take := d.take("q")
-				if take.ID != idOf("b", "odd") || !take.Known || take.Forged != "state" {
-					t.Fatalf("took %s, known %v, forged %q", take.ID, take.Known, take.Forged)
+				if take.ID != idOf("b", "odd") || !take.Known || take.Corrupt != "state" {
+					t.Fatalf("took %s, known %v, forged %q", take.ID, take.Known, take.Corrupt)
 				}
-				d.must(d.l.Straighten(t.Context(), take))
+				d.must(d.repairer.Repair(t.Context(), take))
 				if !d.end(take, finalOf(Dead)) {
 					t.Error("it was not ended")
 				}
@@ -204,7 +204,7 @@ func TestACallInAStateOfWhichThereIsNoneCanBeRestoredAndCancelled(t *testing.T) 
 		if cancelled, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancelled")), Ending{}); err != nil || !cancelled {
 			t.Errorf("cancelled %v, %v", cancelled, err)
 		}
-		if take := d.take("q"); take.Key != "swept" || take.Forged != "state" {
+		if take := d.take("q"); take.Key != "swept" || take.Corrupt != "state" {
 			t.Errorf("took %s", take.Key)
 		}
 		d.wantCounts("b", Counts{Accepted: 2, Open: 1, Cancelled: 1})
@@ -220,7 +220,7 @@ func TestARecordOfNoBatchIsNoneAndItsTaskIsAdopted(t *testing.T) {
 		if take.Known {
 			t.Fatal("it is known")
 		}
-		d.must(d.l.Adopt(t.Context(), take))
+		d.must(d.repairer.Adopt(t.Context(), take))
 		if !d.end(take, finalOf(Dead)) {
 			t.Error("it was not ended")
 		}

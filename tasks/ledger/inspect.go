@@ -84,18 +84,18 @@ func (s QueueState) Jams() bool { return s.Overdue >= archiveJams }
 
 // QueueState looks at one queue. Of the waiting tasks it looks at no more than
 // sample at either end of each list for those without a record or without a task.
-func (l *Ledger) QueueState(ctx context.Context, queue string, sample int) (QueueState, error) {
+func (rep *Repairer) QueueState(ctx context.Context, queue string, sample int) (QueueState, error) {
 	k := keysOf(queue)
 	s := QueueState{Queue: queue}
 	fail := func(err error) (QueueState, error) { return s, fmt.Errorf("look at queue %q: %w", queue, err) }
-	listed, err := l.rdb.SIsMember(ctx, asynqAll, queue).Result()
+	listed, err := rep.rdb.SIsMember(ctx, asynqAll, queue).Result()
 	if err != nil {
 		return fail(err)
 	}
 	s.Listed = listed
 	// In one transaction, since a task moves between the list and the leases in
 	// one step too.
-	tx := l.rdb.TxPipeline()
+	tx := rep.rdb.TxPipeline()
 	active, leased := tx.LRange(ctx, k.active(), 0, -1), tx.ZRange(ctx, k.lease(), 0, -1)
 	paused := tx.Exists(ctx, k.paused())
 	pending, scheduled, retry := tx.LLen(ctx, k.pending()), tx.ZCard(ctx, k.scheduled()), tx.ZCard(ctx, k.retry())
@@ -126,25 +126,25 @@ func (l *Ledger) QueueState(ctx context.Context, queue string, sample int) (Queu
 		}
 	}
 	s.Overdue = old.Val() + max(0, size.Val()-asynqKeeps)
-	if s.Strangers, err = l.without(ctx, distinct(waiting), k.task, k.record); err != nil {
+	if s.Strangers, err = rep.without(ctx, distinct(waiting), k.task, k.record); err != nil {
 		return fail(err)
 	}
-	if s.Ghosts, err = l.ghosts(ctx, k, distinct(waiting, away)); err != nil {
+	if s.Ghosts, err = rep.ghosts(ctx, k, distinct(waiting, away)); err != nil {
 		return fail(err)
 	}
 	return s, nil
 }
 
 // ghosts are the ids that stand on a list and have no task.
-func (l *Ledger) ghosts(ctx context.Context, k keys, ids []string) ([]string, error) {
-	suspects, err := l.without(ctx, ids, nil, k.task)
+func (rep *Repairer) ghosts(ctx context.Context, k keys, ids []string) ([]string, error) {
+	suspects, err := rep.without(ctx, ids, nil, k.task)
 	if err != nil {
 		return nil, err
 	}
 	var found []string
 	for _, id := range suspects {
 		// It may have ended since its list was read: look at all in one step.
-		tx := l.rdb.TxPipeline()
+		tx := rep.rdb.TxPipeline()
 		there := tx.Exists(ctx, k.task(id))
 		on := []redis.Cmder{
 			tx.LPos(ctx, k.pending(), id, redis.LPosArgs{}), tx.ZScore(ctx, k.scheduled(), id), tx.ZScore(ctx, k.retry(), id),
@@ -180,11 +180,11 @@ func distinct(lists ...[]*redis.StringSliceCmd) []string {
 // without are the ids that have the key has, if that is asked for, and lack the key
 // lacks. Both are looked at in one step: a call that ends meanwhile loses its task
 // and keeps its record.
-func (l *Ledger) without(ctx context.Context, ids []string, has, lacks func(id string) string) ([]string, error) {
+func (rep *Repairer) without(ctx context.Context, ids []string, has, lacks func(id string) string) ([]string, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	pipe := l.rdb.TxPipeline()
+	pipe := rep.rdb.TxPipeline()
 	there, lacking := make([]*redis.IntCmd, len(ids)), make([]*redis.IntCmd, len(ids))
 	for i, id := range ids {
 		if has != nil {
@@ -206,10 +206,10 @@ func (l *Ledger) without(ctx context.Context, ids []string, has, lacks func(id s
 
 // TrimArchive takes off asynq's archive what asynq would trim, and returns how many
 // tasks that were. The archive is a view: the dead letters stay in the books.
-func (l *Ledger) TrimArchive(ctx context.Context, queue string) (trimmed int, err error) {
+func (rep *Repairer) TrimArchive(ctx context.Context, queue string) (trimmed int, err error) {
 	k := keysOf(queue)
 	for {
-		n, err := scriptTrim.Run(ctx, l.rdb, []string{k.archived()}, k.taskPrefix(), time.Now().Add(-archiveAge).Unix(), archiveKeep).Int()
+		n, err := scriptTrim.Run(ctx, rep.rdb, []string{k.archived()}, k.taskPrefix(), time.Now().Add(-archiveAge).Unix(), archiveKeep).Int()
 		if err != nil {
 			return trimmed, fmt.Errorf("trim the archive of queue %q: %w", queue, err)
 		}
@@ -221,13 +221,13 @@ func (l *Ledger) TrimArchive(ctx context.Context, queue string) (trimmed int, er
 
 // Unlist takes ids off the lists of a queue whose task is gone, and returns how many
 // there were.
-func (l *Ledger) Unlist(ctx context.Context, queue string, ids ...string) (int, error) {
+func (rep *Repairer) Unlist(ctx context.Context, queue string, ids ...string) (int, error) {
 	k := keysOf(queue)
 	args := []any{k.taskPrefix()}
 	for _, id := range ids {
 		args = append(args, id)
 	}
-	n, err := scriptUnlist.Run(ctx, l.rdb, []string{k.pending(), k.scheduled(), k.retry(), k.archived(), k.completed()}, args...).Int()
+	n, err := scriptUnlist.Run(ctx, rep.rdb, []string{k.pending(), k.scheduled(), k.retry(), k.archived(), k.completed()}, args...).Int()
 	if err != nil {
 		return 0, fmt.Errorf("take ids without a task off the lists of queue %q: %w", queue, err)
 	}
@@ -235,8 +235,8 @@ func (l *Ledger) Unlist(ctx context.Context, queue string, ids ...string) (int, 
 }
 
 // Relist makes a queue known to asynq's own tools again.
-func (l *Ledger) Relist(ctx context.Context, queue string) error {
-	if err := l.rdb.SAdd(ctx, asynqAll, queue).Err(); err != nil {
+func (rep *Repairer) Relist(ctx context.Context, queue string) error {
+	if err := rep.rdb.SAdd(ctx, asynqAll, queue).Err(); err != nil {
 		return fmt.Errorf("list queue %q: %w", queue, err)
 	}
 	return nil

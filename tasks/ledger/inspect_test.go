@@ -13,7 +13,7 @@ import (
 
 func (d *desk) queueState(queue string) QueueState {
 	d.Helper()
-	s, err := d.l.QueueState(d.Context(), queue, 10)
+	s, err := d.repairer.QueueState(d.Context(), queue, 10)
 	d.must(err)
 	return s
 }
@@ -21,7 +21,7 @@ func (d *desk) queueState(queue string) QueueState {
 func (d *desk) lost() []string {
 	d.Helper()
 	var keys []string
-	for r, err := range d.l.Lost(d.Context(), &Search{ID: idOf, By: time.Now().Add(-time.Minute), Most: 10}) {
+	for r, err := range d.repairer.Orphaned(d.Context(), &Search{ID: idOf, By: time.Now().Add(-time.Minute), Most: 10}) {
 		d.must(err)
 		keys = append(keys, r.Key)
 	}
@@ -31,7 +31,7 @@ func (d *desk) lost() []string {
 
 func (d *desk) restore(r Record) bool {
 	d.Helper()
-	did, err := d.l.Restore(d.Context(), r.Queue, []Restoring{{Record: r, Message: "message again"}}, time.Now().Add(-time.Minute))
+	did, err := d.repairer.Restore(d.Context(), r.Queue, []Restoring{{Record: r, Message: "message again"}}, time.Now().Add(-time.Minute))
 	d.must(err)
 	return did[0]
 }
@@ -62,7 +62,7 @@ func TestATaskThatNobodyMakesIsPutBack(t *testing.T) {
 		if fmt.Sprint(s.Unleased) != fmt.Sprint([]string{stuck.ID}) {
 			t.Fatalf("found %v", s.Unleased)
 		}
-		if n, err := d.l.Release(t.Context(), "q", time.Time{}, stuck.ID, made.ID); err != nil || n != 1 {
+		if n, err := d.repairer.Release(t.Context(), "q", time.Time{}, stuck.ID, made.ID); err != nil || n != 1 {
 			t.Fatalf("released %d, %v", n, err)
 		}
 		d.wantPlaces("q", stuck.ID, "pending", "task")
@@ -77,7 +77,7 @@ func TestAnIDWithoutATaskIsTakenOffTheActiveList(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.must(rdb.LPush(t.Context(), keysOf("q").active(), "ghost").Err())
-		if n, err := d.l.Release(t.Context(), "q", time.Time{}, "ghost"); err != nil || n != 1 {
+		if n, err := d.repairer.Release(t.Context(), "q", time.Time{}, "ghost"); err != nil || n != 1 {
 			t.Fatalf("released %d, %v", n, err)
 		}
 		d.wantPlaces("q", "ghost")
@@ -178,7 +178,7 @@ func TestAQueueThatAsynqForgotIsListedAgain(t *testing.T) {
 		if d.queueState("q").Listed {
 			t.Fatal("it counts as listed")
 		}
-		d.must(d.l.Relist(t.Context(), "q"))
+		d.must(d.repairer.Relist(t.Context(), "q"))
 		if !d.queueState("q").Listed {
 			t.Fatal("it is still missing")
 		}

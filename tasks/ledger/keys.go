@@ -45,12 +45,3 @@ func (k keys) processed() string     { return k.asynq + "processed" }
 
 func claimsKey(batch string) string { return "callq:{b:" + batch + "}:claims" }
 func metaKey(batch string) string   { return "callq:{b:" + batch + "}:meta" }
-
-// circuit is the account's circuit record that the scripts of a queue read: the
-// one that decides, or on a Cluster its copy beside the queue.
-func (l *Ledger) circuit(queue string) string {
-	if !l.clustered {
-		queue = redislua.UpstreamOf(queue)
-	}
-	return keysOf(queue).circuit()
-}

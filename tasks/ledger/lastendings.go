@@ -36,7 +36,7 @@ type ended struct {
 }
 
 // remember notes an ending that was recorded.
-func (e *lastEndings) remember(t *Take, c *closing) {
+func (e *lastEndings) remember(t *Delivery, c *closing) {
 	if c.weight > anEnding {
 		return
 	}
@@ -70,8 +70,8 @@ func (e *lastEndings) of(queue string) (list []ended) {
 
 // tellEndings records the endings of a queue that this process remembers once more: the
 // first ending of a call stands.
-func (l *Ledger) tellEndings(ctx context.Context, queue string) error {
-	all := l.last.of(queue)
+func (d *Dispatcher) tellEndings(ctx context.Context, queue string) error {
+	all := d.last.of(queue)
 	if len(all) == 0 {
 		return nil
 	}
@@ -79,7 +79,7 @@ func (l *Ledger) tellEndings(ctx context.Context, queue string) error {
 	for i, one := range all {
 		ids[i] = one.id
 	}
-	rows, err := l.fields(ctx, queue, ids, "state", "origin")
+	rows, err := d.fields(ctx, queue, ids, "state", "origin")
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (l *Ledger) tellEndings(ctx context.Context, queue string) error {
 	}
 	for len(f.waiting) > 0 {
 		together := f.next()
-		l.finish(ctx, queue, together)
+		d.finish(ctx, queue, together)
 		for _, e := range together {
 			if e.err != nil {
 				return e.err

@@ -11,9 +11,14 @@ import (
 // A Redis that stood still, or a wire that was slow, carries out what its worker
 // has given up long ago.
 func TestAMarkThatComesAfterItsCallWasPutBackLeavesNone(t *testing.T) {
-	for name, putBack := range map[string]func(*desk, *Take) (int, bool, error){
-		"parked":  func(d *desk, c *Take) (int, bool, error) { c.Parked++; return d.l.Park(d.Context(), c, nil) },
-		"retried": func(d *desk, c *Take) (int, bool, error) { return d.l.Attempt(d.Context(), c, &Attempt{N: 1}) },
+	for name, putBack := range map[string]func(*desk, *Delivery) (int, bool, error){
+		"parked": func(d *desk, c *Delivery) (int, bool, error) {
+			c.Parked++
+			return d.dispatcher.Park(d.Context(), c, nil)
+		},
+		"retried": func(d *desk, c *Delivery) (int, bool, error) {
+			return d.dispatcher.Attempt(d.Context(), c, &Attempt{N: 1})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
@@ -22,7 +27,7 @@ func TestAMarkThatComesAfterItsCallWasPutBackLeavesNone(t *testing.T) {
 				if _, mine, err := putBack(d, c); err != nil || !mine {
 					t.Fatalf("put back: %t, %v", mine, err)
 				}
-				if _, mine, err := d.l.MarkSent(t.Context(), c, 1, true, ""); err != nil || mine {
+				if _, mine, err := d.dispatcher.MarkSent(t.Context(), c, 1, true, ""); err != nil || mine {
 					t.Errorf("the late mark: mine %t, %v; want that the call is not this worker's any more", mine, err)
 				}
 				if r := d.record("q", c.ID); r.Sent != 0 {
@@ -33,7 +38,7 @@ func TestAMarkThatComesAfterItsCallWasPutBackLeavesNone(t *testing.T) {
 				}
 				// The next worker marks it as ever.
 				next := d.take("q")
-				if _, mine, err := d.l.MarkSent(t.Context(), next, 1, true, ""); err != nil || !mine {
+				if _, mine, err := d.dispatcher.MarkSent(t.Context(), next, 1, true, ""); err != nil || !mine {
 					t.Errorf("the next worker's mark: mine %t, %v", mine, err)
 				}
 			})

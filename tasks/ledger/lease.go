@@ -13,7 +13,7 @@ import (
 type Lease struct {
 	Queue, ID string
 	// Until is in Unix seconds. It is 0 where the lease was ended for certain, see
-	// [Ledger.EndLeases].
+	// [Leases.End].
 	Until float64
 }
 
@@ -22,7 +22,7 @@ type Lease struct {
 const mostLeases = 1000
 
 // Overdue lists the leases of queues that ended by the given time.
-func (l *Ledger) Overdue(ctx context.Context, by time.Time, queues ...string) ([]Lease, error) {
+func (l *Leases) Overdue(ctx context.Context, by time.Time, queues ...string) ([]Lease, error) {
 	pipe := l.rdb.Pipeline()
 	found := make([]*redis.ZSliceCmd, len(queues))
 	for i, queue := range queues {
@@ -43,17 +43,17 @@ func (l *Ledger) Overdue(ctx context.Context, by time.Time, queues ...string) ([
 }
 
 // Extend lengthens a lease, unless it was given up or is longer by now.
-func (l *Ledger) Extend(ctx context.Context, queue, id string, until time.Time) error {
+func (l *Leases) Extend(ctx context.Context, queue, id string, until time.Time) error {
 	return l.rdb.ZAddArgs(ctx, keysOf(queue).lease(), redis.ZAddArgs{
 		XX: true, GT: true, Members: []redis.Z{{Score: float64(until.Unix()), Member: id}},
 	}).Err()
 }
 
-// EndLeases ends the leases of all tasks that are active, and returns how many
+// End ends the leases of all tasks that are active, and returns how many
 // those are. It is for who knows that no worker lives, so that none needs to wait
 // for the leases of dead ones.
-func (l *Ledger) EndLeases(ctx context.Context) (int, error) {
-	queues, err := l.Queues(ctx)
+func (l *Leases) End(ctx context.Context) (int, error) {
+	queues, err := l.queues(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -78,9 +78,9 @@ func (l *Ledger) EndLeases(ctx context.Context) (int, error) {
 	return ended, nil
 }
 
-// Leased counts the tasks of queues whose lease lasts beyond the given time, so
+// Count counts the tasks of queues whose lease lasts beyond the given time, so
 // that a worker seems to have them.
-func (l *Ledger) Leased(ctx context.Context, after time.Time, queues ...string) (int64, error) {
+func (l *Leases) Count(ctx context.Context, after time.Time, queues ...string) (int64, error) {
 	pipe := l.rdb.Pipeline()
 	counts := make([]*redis.IntCmd, len(queues))
 	for i, queue := range queues {
@@ -98,8 +98,8 @@ func (l *Ledger) Leased(ctx context.Context, after time.Time, queues ...string) 
 
 // HasMessage reports whether a task has asynq's encoding of it. Where it has not,
 // its worker's death leaves nothing to take up.
-func (l *Ledger) HasMessage(ctx context.Context, queue, id string) (bool, error) {
-	there, err := l.rdb.HExists(ctx, keysOf(queue).task(id), "msg").Result()
+func (rep *Repairer) HasMessage(ctx context.Context, queue, id string) (bool, error) {
+	there, err := rep.rdb.HExists(ctx, keysOf(queue).task(id), "msg").Result()
 	if err != nil && !oddType(err) {
 		return false, fmt.Errorf("look for the task of call %s: %w", id, err)
 	}

@@ -15,7 +15,7 @@ func TestNoCallIsMarkedInAnotherEpochThanTheOneThatAdmittedIt(t *testing.T) {
 		take := d.acceptAndTake("b", "q", "k")
 		// The account was held and went on, while this call waited in its worker.
 		d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "state", "closed", "epoch", take.Circuit.Epoch+2).Err())
-		held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, "")
+		held, mine, err := d.dispatcher.MarkSent(t.Context(), take, 1, true, "")
 		if err != nil || !mine || held <= 0 {
 			t.Errorf("held %s, mine %t, %v: want it held, so that it asks again", held, mine, err)
 		}
@@ -32,7 +32,7 @@ func TestAProbeOfWhichTheLeaseWentToAnotherIsNotSent(t *testing.T) {
 			take := d.acceptAndTake("b", "q", "k")
 			for token, want := range map[string]bool{"mine": true, "another's": false, "": false} {
 				d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "state", "open", "until", 1, "epoch", take.Circuit.Epoch, "token", token).Err())
-				held, mine, err := d.l.MarkSent(t.Context(), take, 1, once, "mine")
+				held, mine, err := d.dispatcher.MarkSent(t.Context(), take, 1, once, "mine")
 				if err != nil || !mine || (held == 0) != want {
 					t.Errorf("with the probe of token %q, once %t: held %s, mine %t, %v", token, once, held, mine, err)
 				}
@@ -42,15 +42,15 @@ func TestAProbeOfWhichTheLeaseWentToAnotherIsNotSent(t *testing.T) {
 }
 
 func TestWhoeverPutsACallBackUnsentClearsItsMark(t *testing.T) {
-	for name, putBack := range map[string]func(d *desk, take *Take){
-		"a park": func(d *desk, take *Take) {
+	for name, putBack := range map[string]func(d *desk, take *Delivery){
+		"a park": func(d *desk, take *Delivery) {
 			take.Parked++
-			_, mine, err := d.l.Park(d.Context(), take, &Attempt{N: 1, Job: "park"})
+			_, mine, err := d.dispatcher.Park(d.Context(), take, &Attempt{N: 1, Job: "park"})
 			if err != nil || !mine {
 				d.Fatal(mine, err)
 			}
 		},
-		"a redrive": func(d *desk, take *Take) {
+		"a redrive": func(d *desk, take *Delivery) {
 			final := finalOf(Dead)
 			final.Assumed = true // nobody knows what became of it
 			if !d.end(take, final) {
@@ -66,7 +66,7 @@ func TestWhoeverPutsACallBackUnsentClearsItsMark(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
 				take := d.acceptAndTake("b", "q", "k")
-				if held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, ""); err != nil || !mine || held != 0 {
+				if held, mine, err := d.dispatcher.MarkSent(t.Context(), take, 1, true, ""); err != nil || !mine || held != 0 {
 					t.Fatal(held, mine, err)
 				}
 				if d.record("q", take.ID).Sent != 1 {
@@ -89,9 +89,9 @@ func TestAWriteThatIsMadeAgainAddsOneLineToTheLog(t *testing.T) {
 		line := &Attempt{N: 1, Job: "retry", Status: 500}
 		// The first one reaches Redis, and its reply is lost.
 		lost := *take
-		_, _, err := d.l.Attempt(t.Context(), &lost, line)
+		_, _, err := d.dispatcher.Attempt(t.Context(), &lost, line)
 		d.must(err)
-		_, _, err = d.l.Attempt(t.Context(), take, line)
+		_, _, err = d.dispatcher.Attempt(t.Context(), take, line)
 		d.must(err)
 		if log := d.record("q", take.ID).Log; len(log) != 1 {
 			t.Errorf("the log has %d lines: %+v", len(log), log)
@@ -100,10 +100,10 @@ func TestAWriteThatIsMadeAgainAddsOneLineToTheLog(t *testing.T) {
 		gone := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 		defer gone.Close()
 		take.Attempts = 2
-		if _, _, err := New(gone).Attempt(t.Context(), take, &Attempt{N: 2, Job: "retry", Status: 502}); err == nil {
+		if _, _, err := NewDispatcher(gone, "").Attempt(t.Context(), take, &Attempt{N: 2, Job: "retry", Status: 502}); err == nil {
 			t.Fatal("there is no Redis, and the write went well")
 		}
-		_, _, err = d.l.Attempt(t.Context(), take, &Attempt{N: 2, Job: "retry", Status: 502})
+		_, _, err = d.dispatcher.Attempt(t.Context(), take, &Attempt{N: 2, Job: "retry", Status: 502})
 		d.must(err)
 		if log := d.record("q", take.ID).Log; len(log) != 2 {
 			t.Errorf("the log has %d lines: %+v", len(log), log)

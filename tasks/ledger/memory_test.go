@@ -26,7 +26,7 @@ func full(d *desk) {
 func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 	rdb := redistest.Redis(t).Client
 	d := newDesk(t, rdb)
-	takes := map[string]*Take{}
+	takes := map[string]*Delivery{}
 	for _, key := range []string{"done", "dropped", "dead", "attempt", "park", "mark"} {
 		takes[key] = d.acceptAndTake("b", "q", key)
 	}
@@ -41,18 +41,18 @@ func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 	full(d)
 
 	for _, key := range []string{"done", "dropped", "dead"} {
-		if _, mine, err := d.l.End(t.Context(), takes[key], finalOf(State(key)), &Attempt{N: 1}); err != nil || !mine {
+		if _, mine, err := d.dispatcher.End(t.Context(), takes[key], finalOf(State(key)), &Attempt{N: 1}); err != nil || !mine {
 			t.Errorf("end %s: %v, %v", key, mine, err)
 		}
 	}
-	if _, mine, err := d.l.End(t.Context(), doubtful, finalOf(Done), nil); err != nil || !mine {
+	if _, mine, err := d.dispatcher.End(t.Context(), doubtful, finalOf(Done), nil); err != nil || !mine {
 		t.Errorf("a late real answer: %v, %v", mine, err)
 	}
-	if _, mine, err := d.l.Attempt(t.Context(), takes["attempt"], &Attempt{N: 1}); err != nil || !mine {
+	if _, mine, err := d.dispatcher.Attempt(t.Context(), takes["attempt"], &Attempt{N: 1}); err != nil || !mine {
 		t.Errorf("attempt: %v, %v", mine, err)
 	}
 	takes["park"].Parked++
-	if _, mine, err := d.l.Park(t.Context(), takes["park"], &Attempt{N: 1}); err != nil || !mine {
+	if _, mine, err := d.dispatcher.Park(t.Context(), takes["park"], &Attempt{N: 1}); err != nil || !mine {
 		t.Errorf("park: %v, %v", mine, err)
 	}
 	if cancelled, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancel")), Ending{}); err != nil || !cancelled {
@@ -70,7 +70,7 @@ func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 	d.wantCounts("b", Counts{Accepted: 10, Open: 3, Done: 2, Dropped: 1, Dead: 3, Cancelled: 1})
 
 	// A call that cannot be marked must not be sent, and no new one is taken in.
-	if _, _, err := d.l.MarkSent(t.Context(), takes["mark"], 1, true, ""); err == nil {
+	if _, _, err := d.dispatcher.MarkSent(t.Context(), takes["mark"], 1, true, ""); err == nil {
 		t.Error("a call was marked without memory")
 	}
 	if _, err := d.l.Claim(t.Context(), "b", []Entry{entryOf("b", "q", "new")}); err == nil {
@@ -89,7 +89,7 @@ func TestAScriptThatBeginsWithHSETFailsWhenRedisIsFull(t *testing.T) {
 		t.Fatalf("ZREM first: %v", err)
 	}
 	// One of ours, with its first write taken away.
-	take := &Take{Record: Record{ID: "id", Queue: "q", Generation: 1}}
+	take := &Delivery{Record: Record{ID: "id", Queue: "q", Generation: 1}}
 	k := keysOf("q")
 	d.must(d.rdb.ConfigSet(t.Context(), "maxmemory", "0").Err())
 	d.must(d.rdb.HSet(t.Context(), k.record("id"), "state", "open", "gen", 1).Err())
@@ -106,7 +106,7 @@ func TestAScriptThatBeginsWithHSETFailsWhenRedisIsFull(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "OOM") {
 		t.Fatalf("attempt without its first write: %v", err)
 	}
-	if _, mine, err := d.l.Attempt(t.Context(), take, nil); err != nil || !mine {
+	if _, mine, err := d.dispatcher.Attempt(t.Context(), take, nil); err != nil || !mine {
 		t.Fatalf("attempt as it is: %v, %v", mine, err)
 	}
 }

@@ -58,9 +58,9 @@ type model struct {
 	*desk
 	calls  map[string]*modelCall // by id
 	claims map[string]bool       // ids whose key is claimed
-	live   []*Take               // in workers' hands
-	late   []*Take               // in the hands of workers that lost their lease
-	ended  []*Take               // whose worker has recorded an ending
+	live   []*Delivery           // in workers' hands
+	late   []*Delivery           // in the hands of workers that lost their lease
+	ended  []*Delivery           // whose worker has recorded an ending
 	now    time.Time
 }
 
@@ -91,7 +91,7 @@ func (m *model) drawCall(t *rapid.T) (string, *modelCall) {
 	return id, m.calls[id]
 }
 
-func drawTake(t *rapid.T, from []*Take) int {
+func drawTake(t *rapid.T, from []*Delivery) int {
 	if len(from) == 0 {
 		t.Skip("no takes")
 	}
@@ -130,19 +130,19 @@ func (m *model) accept(t *rapid.T) {
 
 func (m *model) takeOne(t *rapid.T) {
 	queue := rapid.SampledFrom(modelQueues).Draw(t, "queue")
-	if got := m.dequeue(queue); got.Take != nil {
-		m.took(t, got.Take)
+	if got := m.dequeue(queue); got.Delivery != nil {
+		m.took(t, got.Delivery)
 	}
 }
 
 func (m *model) takeSome(t *rapid.T) {
 	first := rapid.SliceOfN(rapid.IntRange(0, len(modelQueues)-1), 2, 4).Draw(t, "first")
-	for _, k := range m.takeMany(Ask{Queues: modelQueues}, first...) {
+	for _, k := range m.takeMany(DequeueRequest{Queues: modelQueues}, first...) {
 		m.took(t, k)
 	}
 }
 
-func (m *model) took(t *rapid.T, k *Take) {
+func (m *model) took(t *rapid.T, k *Delivery) {
 	c := m.calls[k.ID]
 	if c == nil || !k.Known || c.state != Open || c.gen != k.Generation || c.queue != k.Queue {
 		t.Fatalf("took %+v, the model says %+v", k.Record, c)
@@ -153,7 +153,7 @@ func (m *model) took(t *rapid.T, k *Take) {
 
 // call is the call that the worker took; nil when it was redriven since, or
 // forgotten and accepted again into another queue.
-func (m *model) call(k *Take) *modelCall {
+func (m *model) call(k *Delivery) *modelCall {
 	if c := m.calls[k.ID]; c != nil && c.queue == k.Queue && c.gen == k.Generation {
 		return c
 	}
@@ -161,16 +161,16 @@ func (m *model) call(k *Take) *modelCall {
 }
 
 // mine tells whether what the worker records counts.
-func (m *model) mine(k *Take) bool {
+func (m *model) mine(k *Delivery) bool {
 	c := m.call(k)
 	return c != nil && c.state == Open
 }
 
 // holds tells whether the worker has the call still, so that it may put it back.
-func (m *model) holds(k *Take) bool { return m.mine(k) && m.calls[k.ID].token == k.Token }
+func (m *model) holds(k *Delivery) bool { return m.mine(k) && m.calls[k.ID].token == k.Token }
 
 // pop takes a worker's call out of live or late.
-func (m *model) pop(t *rapid.T) (k *Take, live bool) {
+func (m *model) pop(t *rapid.T) (k *Delivery, live bool) {
 	i := drawTake(t, append(slices.Clone(m.live), m.late...))
 	if i < len(m.live) {
 		k = m.live[i]
@@ -184,7 +184,7 @@ func (m *model) pop(t *rapid.T) (k *Take, live bool) {
 }
 
 // asynqDone is asynq's done script; callq lets it through where nothing was recorded.
-func (m *model) asynqDone(k *Take) {
+func (m *model) asynqDone(k *Delivery) {
 	key := keysOf(k.Queue)
 	if m.rdb.LRem(m.Context(), key.active(), 0, k.ID).Val() > 0 && m.rdb.ZRem(m.Context(), key.lease(), k.ID).Val() > 0 {
 		m.must(m.rdb.Del(m.Context(), key.task(k.ID)).Err())
@@ -195,7 +195,7 @@ func (m *model) retryOne(t *rapid.T) {
 	k, live := m.pop(t)
 	want := m.holds(k)
 	k.Attempts++
-	_, mine, err := m.l.Attempt(m.Context(), k, &Attempt{N: k.Attempts})
+	_, mine, err := m.dispatcher.Attempt(m.Context(), k, &Attempt{N: k.Attempts})
 	if m.must(err); mine != want {
 		t.Fatalf("an attempt of %s: %v, want %v", k.ID, mine, want)
 	}
@@ -209,15 +209,15 @@ func (m *model) retryOne(t *rapid.T) {
 }
 
 // heldByNobodyElse tells whether no other worker has taken the same task since.
-func (m *model) heldByNobodyElse(k *Take) bool {
-	return !slices.ContainsFunc(m.live, func(o *Take) bool { return o.ID == k.ID })
+func (m *model) heldByNobodyElse(k *Delivery) bool {
+	return !slices.ContainsFunc(m.live, func(o *Delivery) bool { return o.ID == k.ID })
 }
 
 func (m *model) parkOne(t *rapid.T) {
 	k, _ := m.pop(t)
 	want := m.holds(k)
 	k.Parked = m.parked(k) + 1
-	_, mine, err := m.l.Park(m.Context(), k, nil)
+	_, mine, err := m.dispatcher.Park(m.Context(), k, nil)
 	if m.must(err); mine != want {
 		t.Fatalf("a park of %s: %v, want %v", k.ID, mine, want)
 	}
@@ -227,7 +227,7 @@ func (m *model) parkOne(t *rapid.T) {
 }
 
 // parked is the record's count: two workers of one call may both park it.
-func (m *model) parked(k *Take) int {
+func (m *model) parked(k *Delivery) int {
 	r, err := m.l.Get(m.Context(), k.Queue, k.ID)
 	if err != nil {
 		return k.Parked
@@ -317,7 +317,7 @@ func (m *model) sweepAll(*rapid.T) {
 		delete(m.calls, id)
 		delete(m.claims, id)
 		// No worker comes back after weeks.
-		its := func(k *Take) bool { return k.ID == id }
+		its := func(k *Delivery) bool { return k.ID == id }
 		m.ended, m.late = slices.DeleteFunc(m.ended, its), slices.DeleteFunc(m.late, its)
 	}
 }

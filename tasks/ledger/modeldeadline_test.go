@@ -14,7 +14,7 @@ var modelDeadline = time.Now().Add(24 * time.Hour)
 // markOne is the last step before a call that must not be sent twice goes out.
 func (m *model) markOne(t *rapid.T) {
 	k := m.live[drawTake(t, m.live)]
-	_, mine, err := m.l.MarkSent(m.Context(), k, k.Attempts+1, true, "")
+	_, mine, err := m.dispatcher.MarkSent(m.Context(), k, k.Attempts+1, true, "")
 	if m.must(err); mine && !m.holds(k) {
 		t.Fatalf("call %s may go out, though its worker has lost it", k.ID)
 	}
@@ -25,7 +25,7 @@ func (m *model) markOne(t *rapid.T) {
 func (m *model) passDeadlines(t *rapid.T) {
 	queue := rapid.SampledFrom(modelQueues).Draw(t, "queue")
 	m.lookAgain(queue)
-	late, err := m.l.PastDeadline(m.Context(), queue)
+	late, err := m.dispatcher.PastDeadline(m.Context(), queue)
 	m.must(err)
 	var found []string
 	list := make([]Withdrawal, len(late.Calls))
@@ -46,9 +46,9 @@ func (m *model) passDeadlines(t *rapid.T) {
 		t.Fatalf("past their deadline are %v, the model says %v", found, want)
 	}
 	taken := ""
-	if got := m.dequeue(queue); got.Take != nil { // between the look and the ending
-		m.took(t, got.Take)
-		taken = got.Take.ID
+	if got := m.dequeue(queue); got.Delivery != nil { // between the look and the ending
+		m.took(t, got.Delivery)
+		taken = got.Delivery.ID
 	}
 	for range rapid.IntRange(1, 2).Draw(t, "workers") {
 		withdrawn, err := m.l.Withdraw(m.Context(), queue, list)

@@ -17,9 +17,9 @@ func (m *model) endAgain(t *rapid.T) {
 	m.endWith(t, m.ended[drawTake(t, m.ended)], false)
 }
 
-func (m *model) endWith(t *rapid.T, k *Take, live bool) {
+func (m *model) endWith(t *rapid.T, k *Delivery, live bool) {
 	e := m.ending(t, k, live)
-	_, mine, err := m.l.End(m.Context(), k, e.final, nil)
+	_, mine, err := m.dispatcher.End(m.Context(), k, e.final, nil)
 	m.must(err)
 	m.hasEnded(t, e, mine)
 }
@@ -46,23 +46,23 @@ func (m *model) endTogether(t *rapid.T) {
 			list = append(list, one)
 		}
 		if len(list) > 0 {
-			m.l.finish(m.Context(), queue, list)
+			m.dispatcher.finish(m.Context(), queue, list)
 		}
 		for i, e := range together[queue] {
 			m.must(list[i].err)
-			m.hasEnded(t, e, list[i].mine)
+			m.hasEnded(t, e, list[i].applied)
 		}
 	}
 }
 
 // modelEnding is an ending before it is recorded, and whether it should count.
 type modelEnding struct {
-	take       *Take
+	take       *Delivery
 	final      Final
 	live, want bool
 }
 
-func (m *model) ending(t *rapid.T, k *Take, live bool) modelEnding {
+func (m *model) ending(t *rapid.T, k *Delivery, live bool) modelEnding {
 	f := finalOf(rapid.SampledFrom([]State{Done, Dropped, Dead}).Draw(t, "state"))
 	f.Assumed = f.State == Dead && rapid.Bool().Draw(t, "assumed")
 	if f.State == Dead {

@@ -49,12 +49,12 @@ func exec(ctx context.Context, pipe redis.Pipeliner) error {
 
 // split cuts a page of calls into pieces whose records are not too heavy to be
 // read in one go.
-func split[T any](ctx context.Context, l *Ledger, queue string, calls []T, id func(T) string) ([][]T, error) {
+func split[T any](ctx context.Context, s store, queue string, calls []T, id func(T) string) ([][]T, error) {
 	if len(calls) == 0 {
 		return nil, nil
 	}
 	k := keysOf(queue)
-	pipe := l.rdb.Pipeline()
+	pipe := s.rdb.Pipeline()
 	lengths := make([][2]*redis.IntCmd, len(calls))
 	for i, c := range calls {
 		record := k.record(id(c))
@@ -76,17 +76,17 @@ func split[T any](ctx context.Context, l *Ledger, queue string, calls []T, id fu
 	return append(pieces, calls[begin:]), nil
 }
 
-// each yields what [Ledger.read] returns, and has no more of it in memory at a
+// each yields what [store.read] returns, and has no more of it in memory at a
 // time than it must.
-func (l *Ledger) each(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
+func (s store) each(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		pieces, err := split(ctx, l, queue, ids, func(id string) string { return id })
+		pieces, err := split(ctx, s, queue, ids, func(id string) string { return id })
 		if err != nil {
 			yield(Record{}, err)
 			return
 		}
 		for _, piece := range pieces {
-			records, err := l.read(ctx, queue, piece)
+			records, err := s.read(ctx, queue, piece)
 			if err != nil {
 				yield(Record{}, err)
 				return
@@ -102,12 +102,12 @@ func (l *Ledger) each(ctx context.Context, queue string, ids []string) iter.Seq2
 
 // read returns the records of the given calls, in order; a call that has none
 // yields a Record without a state.
-func (l *Ledger) read(ctx context.Context, queue string, ids []string) ([]Record, error) {
+func (s store) read(ctx context.Context, queue string, ids []string) ([]Record, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
 	k := keysOf(queue)
-	pipe := l.rdb.Pipeline()
+	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.MapStringStringCmd, len(ids))
 	for i, id := range ids {
 		cmds[i] = pipe.HGetAll(ctx, k.record(id))
@@ -124,12 +124,12 @@ func (l *Ledger) read(ctx context.Context, queue string, ids []string) ([]Record
 
 // fields reads some fields of the given calls' records, in order; what is not
 // there is empty.
-func (l *Ledger) fields(ctx context.Context, queue string, ids []string, names ...string) ([][]string, error) {
+func (s store) fields(ctx context.Context, queue string, ids []string, names ...string) ([][]string, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
 	k := keysOf(queue)
-	pipe := l.rdb.Pipeline()
+	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.SliceCmd, len(ids))
 	for i, id := range ids {
 		cmds[i] = pipe.HMGet(ctx, k.record(id), names...)

@@ -172,7 +172,7 @@ func TestACancelledCallIsKeptWhileItsTaskStillWaits(t *testing.T) {
 		if got := d.sweep(now.Add(week)); got != (Swept{}) {
 			t.Fatalf("swept %+v", got)
 		}
-		if d.dequeue("q").Take != nil {
+		if d.dequeue("q").Delivery != nil {
 			t.Fatal("a cancelled call went out")
 		}
 		if got := d.sweep(now.Add(week)); got != (Swept{Calls: 1, Batches: 1}) {
@@ -252,7 +252,7 @@ func TestWhoSendsWhileABatchIsBeingForgottenLosesNothing(t *testing.T) {
 				if found := d.audit("b"); len(found) != 0 {
 					t.Fatalf("audit found %+v", found)
 				}
-				if got := fmt.Sprint(d.dequeue("q").Take); got != "<nil>" {
+				if got := fmt.Sprint(d.dequeue("q").Delivery); got != "<nil>" {
 					t.Fatalf("still in the queue: %s", got)
 				}
 			})
@@ -335,7 +335,7 @@ func TestABatchThatIsDeletedLeavesNothingBehind(t *testing.T) {
 		if got := d.counts("b"); got.Expired != 0 {
 			t.Fatalf("it was refused and has taken away: %+v", got)
 		}
-		_, _, err := d.l.End(t.Context(), open, finalOf(Dead), nil) // its worker still holds the task
+		_, _, err := d.dispatcher.End(t.Context(), open, finalOf(Dead), nil) // its worker still holds the task
 		d.must(err)
 		d.accept("b", "q", "cancelled") // its task stands among the pending
 		_, _, err = d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancelled")), Ending{Class: "cancelled"})

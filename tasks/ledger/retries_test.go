@@ -21,7 +21,7 @@ func (d *desk) fail(batch string, names ...string) {
 			d.Fatalf("took %s, want %s", take.Key, name)
 		}
 		take.Attempts++
-		_, mine, err := d.l.Attempt(d.Context(), take, &Attempt{N: take.Attempts})
+		_, mine, err := d.dispatcher.Attempt(d.Context(), take, &Attempt{N: take.Attempts})
 		d.must(err)
 		if !mine {
 			d.Fatalf("the attempt of %s in batch %s was not recorded", name, batch)
@@ -32,7 +32,7 @@ func (d *desk) fail(batch string, names ...string) {
 
 func (d *desk) forwardRetries(want int) {
 	d.Helper()
-	n, err := d.l.ForwardRetries(d.Context(), "q")
+	n, err := d.dispatcher.ForwardRetries(d.Context(), "q")
 	d.must(err)
 	if n != want {
 		d.Fatalf("%d retries were moved, want %d", n, want)
@@ -87,13 +87,13 @@ func TestParkedCallsKeepTheirPlaceBesideRetries(t *testing.T) {
 		d.fail("b", "r")
 		e := d.take("q") // waits for its endpoint, after an attempt
 		e.Attempts, e.Parked, e.ParkedAt = 1, 1, time.Now()
-		_, _, err := d.l.Attempt(t.Context(), e, nil)
+		_, _, err := d.dispatcher.Attempt(t.Context(), e, nil)
 		d.must(err)
 		d.retry("q", e.ID)
 		p1, p2 := d.take("q"), d.take("q")
-		for _, take := range []*Take{p2, p1} {
+		for _, take := range []*Delivery{p2, p1} {
 			take.Parked = 1
-			_, _, err := d.l.Park(t.Context(), take, nil)
+			_, _, err := d.dispatcher.Park(t.Context(), take, nil)
 			d.must(err)
 		}
 		d.forwardRetries(2)
@@ -120,7 +120,7 @@ func TestRetriesThatFindNoPlaceStayUntilOthersHaveGone(t *testing.T) {
 		d.must(err)
 		forward := func() (moved int) {
 			for {
-				n, err := d.l.ForwardRetries(t.Context(), "q")
+				n, err := d.dispatcher.ForwardRetries(t.Context(), "q")
 				d.must(err)
 				if n == 0 {
 					return moved

@@ -38,7 +38,7 @@ var (
 // The scripts by which workers and doctor put right what a crash left.
 var (
 	scriptBeat     = load("beat")
-	scriptBury     = load("requeue", "bury")
+	scriptReclaim  = load("requeue", "reclaim")
 	scriptRelease  = load("requeue", "release")
 	scriptOrphaned = load("states", "orphaned")
 	scriptFence    = load("number", "counts", "life", "fence")

@@ -15,19 +15,19 @@ import (
 )
 
 // takeMany asks for up to n calls, each of the queue with the given index first.
-func (d *desk) takeMany(a Ask, first ...int) []*Take {
+func (d *desk) takeMany(a DequeueRequest, first ...int) []*Delivery {
 	d.Helper()
 	a.LeaseUntil, a.Turn = time.Now().Add(30*time.Second).Unix(), time.Minute
 	a.First, a.More = first[0], first[1:]
-	got, err := d.l.Taker("").Take(d.Context(), a)
+	got, err := NewDispatcher(d.rdb, "").Dequeue(d.Context(), a)
 	d.must(err)
-	if got.Take == nil {
+	if got.Delivery == nil {
 		return nil
 	}
-	return append([]*Take{got.Take}, got.More...)
+	return append([]*Delivery{got.Delivery}, got.More...)
 }
 
-func keysTaken(takes []*Take) []string {
+func keysTaken(takes []*Delivery) []string {
 	var names []string
 	for _, t := range takes {
 		names = append(names, t.Key)
@@ -38,7 +38,7 @@ func keysTaken(takes []*Take) []string {
 func TestSeveralCallsAreTakenInOneStepInTheirOrder(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
-		upstream := Ask{Queues: []string{"q:high", "q", "q:low"}}
+		upstream := DequeueRequest{Queues: []string{"q:high", "q", "q:low"}}
 		d.accept("b", "q:high", "h1")
 		d.accept("b", "q", "n1", "n2", "n3", "n4", "n5")
 		d.accept("b", "q:low", "l1")
@@ -85,7 +85,7 @@ func TestCallsThatEndedWhileTheyWaitedAreTakenOffBetweenTheOthers(t *testing.T) 
 		}
 		var taken []string
 		for range 5 {
-			taken = append(taken, keysTaken(d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0))...)
+			taken = append(taken, keysTaken(d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0))...)
 		}
 		if want := []string{"2", "4", "5", "6", "8"}; !slices.Equal(taken, want) {
 			t.Errorf("took %v, want %v", taken, want)
@@ -99,15 +99,15 @@ func TestAQuestionForSeveralCallsThatIsSentAgainIsAnsweredWithTheSameOnes(t *tes
 		d := newDesk(t, rdb)
 		d.accept("b", "q:high", "h1")
 		d.accept("b", "q", "1", "2", "3", "4", "5")
-		taker := d.l.Taker("")
-		ask := func(first ...int) (takes []*Take) {
+		taker := NewDispatcher(d.rdb, "")
+		ask := func(first ...int) (takes []*Delivery) {
 			t.Helper()
-			got, err := taker.Take(t.Context(), Ask{
+			got, err := taker.Dequeue(t.Context(), DequeueRequest{
 				Queues: []string{"q:high", "q"}, LeaseUntil: time.Now().Add(30 * time.Second).Unix(), Turn: time.Minute, First: first[0], More: first[1:],
 			})
 			d.must(err)
-			if got.Take != nil {
-				takes = append([]*Take{got.Take}, got.More...)
+			if got.Delivery != nil {
+				takes = append([]*Delivery{got.Delivery}, got.More...)
 			}
 			return takes
 		}
@@ -147,21 +147,21 @@ func TestAQuestionThatIsSentAgainIsNotAnsweredWithACallThatWasPutBackOrIsAnother
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
-		taker := d.l.Taker("")
-		ask := func(more ...int) []*Take {
+		taker := NewDispatcher(d.rdb, "")
+		ask := func(more ...int) []*Delivery {
 			t.Helper()
-			got, err := taker.Take(t.Context(), Ask{
+			got, err := taker.Dequeue(t.Context(), DequeueRequest{
 				Queues: []string{"q"}, LeaseUntil: time.Now().Add(30 * time.Second).Unix(), Turn: time.Minute, More: more,
 			})
 			d.must(err)
-			return append([]*Take{got.Take}, got.More...)
+			return append([]*Delivery{got.Delivery}, got.More...)
 		}
 		first := ask(0, 0)
 		if len(first) != 3 {
 			t.Fatalf("took %v", keysTaken(first))
 		}
 		taker.answered.Add(-1) // its reply is lost
-		if n, err := d.l.Release(t.Context(), "q", time.Now().Add(time.Minute), first[1].ID); n != 1 || err != nil {
+		if n, err := d.repairer.Release(t.Context(), "q", time.Now().Add(time.Minute), first[1].ID); n != 1 || err != nil {
 			t.Fatalf("released %d: %v", n, err)
 		}
 		other := d.take("q")
@@ -169,7 +169,7 @@ func TestAQuestionThatIsSentAgainIsNotAnsweredWithACallThatWasPutBackOrIsAnother
 			t.Fatalf("took %s with the token %d", other.Key, other.Token)
 		}
 		first[0].Parked++
-		_, _, err := d.l.Park(t.Context(), first[0], nil)
+		_, _, err := d.dispatcher.Park(t.Context(), first[0], nil)
 		d.must(err)
 		if again := ask(0, 0); len(again) != 1 || again[0].ID != first[2].ID {
 			t.Errorf("the question that was sent again is answered with %v", keysTaken(again))
@@ -185,13 +185,13 @@ func TestARecordThatSomebodyForgedStopsNoCallBesideIt(t *testing.T) {
 		for i, starts := range []string{"many", "9223372036854775807", "-0", "007"} {
 			d.must(rdb.HSet(t.Context(), keysOf("q").record(idOf("b", fmt.Sprint(i+1))), "starts", starts).Err())
 		}
-		takes := d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0, 0, 0)
+		takes := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0, 0, 0)
 		if len(takes) != 5 {
 			t.Fatalf("took %v", keysTaken(takes))
 		}
 		for i, k := range takes {
-			if (k.Forged == "starts") != (i < 4) {
-				t.Errorf("call %s has a forged %q", k.Key, k.Forged)
+			if (k.Corrupt == "starts") != (i < 4) {
+				t.Errorf("call %s has a forged %q", k.Key, k.Corrupt)
 			}
 		}
 	})
@@ -203,14 +203,14 @@ func TestARecordThatIsNoHashStopsACommonStepBeforeItHasChangedAnything(t *testin
 		d.accept("b", "q", "1", "2", "3")
 		bad := idOf("b", "2")
 		d.must(rdb.Set(t.Context(), keysOf("q").task(bad), "no hash", 0).Err())
-		_, err := d.l.Taker("").Take(t.Context(), Ask{Queues: []string{"q"}, More: []int{0, 0}, LeaseUntil: 1, Turn: time.Minute})
+		_, err := NewDispatcher(d.rdb, "").Dequeue(t.Context(), DequeueRequest{Queues: []string{"q"}, More: []int{0, 0}, LeaseUntil: 1, Turn: time.Minute})
 		if err == nil || rdb.LLen(t.Context(), keysOf("q").pending()).Val() != 3 {
 			t.Fatalf("%d tasks are pending, %v", rdb.LLen(t.Context(), keysOf("q").pending()).Val(), err)
 		}
-		if cleared, err := d.l.Clear(t.Context(), "q"); err != nil || !slices.Equal(cleared, []string{bad}) {
+		if cleared, err := d.repairer.Quarantine(t.Context(), "q"); err != nil || !slices.Equal(cleared, []string{bad}) {
 			t.Fatalf("cleared %v, %v", cleared, err)
 		}
-		if taken := keysTaken(d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0)); !slices.Equal(taken, []string{"1", "3"}) {
+		if taken := keysTaken(d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0)); !slices.Equal(taken, []string{"1", "3"}) {
 			t.Errorf("took %v", taken)
 		}
 	})
@@ -227,10 +227,10 @@ func TestADeadLetterThatIsRunAgainAmongOthersIsMetByItself(t *testing.T) {
 		d.must(rdb.HSet(t.Context(), k.task(dead.ID), "state", "pending", "msg", "[callq "+dead.ID+" g1] text").Err())
 		d.must(rdb.ZRem(t.Context(), k.archived(), dead.ID).Err())
 		d.must(rdb.LInsertBefore(t.Context(), k.pending(), idOf("b", "1"), dead.ID).Err())
-		a := Ask{Queues: []string{"q"}, More: []int{0, 0}, LeaseUntil: 1, Turn: time.Minute}
-		taker := d.l.Taker("")
+		a := DequeueRequest{Queues: []string{"q"}, More: []int{0, 0}, LeaseUntil: 1, Turn: time.Minute}
+		taker := NewDispatcher(d.rdb, "")
 		for _, want := range []string{"1", "dead", "2"} {
-			got, err := taker.Take(t.Context(), a)
+			got, err := taker.Dequeue(t.Context(), a)
 			d.must(err)
 			switch {
 			case got.Again != nil:
@@ -238,7 +238,7 @@ func TestADeadLetterThatIsRunAgainAmongOthersIsMetByItself(t *testing.T) {
 					t.Errorf("got %+v, want %s", got, want)
 				}
 				d.wantPlaces("q", dead.ID, "pending", "task")
-			case got.Take == nil || got.Take.Key != want || len(got.More) > 0:
+			case got.Delivery == nil || got.Delivery.Key != want || len(got.More) > 0:
 				t.Errorf("got %+v, want %s", got, want)
 			}
 		}
@@ -254,7 +254,7 @@ func TestOfHeavyCallsFewAreTakenInOneStep(t *testing.T) {
 			d.send("b", e)
 		}
 		for _, want := range [][]string{{"1", "2"}, {"3", "4"}} {
-			if taken := keysTaken(d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0)); !slices.Equal(taken, want) {
+			if taken := keysTaken(d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0)); !slices.Equal(taken, want) {
 				t.Errorf("took %v, want %v", taken, want)
 			}
 		}
@@ -267,7 +267,7 @@ func TestAPausedQueueGivesNothingToWhoAsksForMany(t *testing.T) {
 		d.accept("b", "q", "n1", "n2")
 		d.accept("b", "q:low", "l1")
 		d.must(rdb.Set(t.Context(), keysOf("q").paused(), 1, 0).Err())
-		if taken := keysTaken(d.takeMany(Ask{Queues: []string{"q", "q:low"}}, 0, 0, 1, 0)); !slices.Equal(taken, []string{"l1"}) {
+		if taken := keysTaken(d.takeMany(DequeueRequest{Queues: []string{"q", "q:low"}}, 0, 0, 1, 0)); !slices.Equal(taken, []string{"l1"}) {
 			t.Errorf("took %v", taken)
 		}
 	})
@@ -278,17 +278,17 @@ func TestAfterAHoldOneCallIsLetOutHoweverManyAreWanted(t *testing.T) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
 		d.hold("q", time.Now().Add(-time.Second))
-		if takes := d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0); len(takes) != 1 || !takes[0].Circuit.AfterHold {
+		if takes := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0); len(takes) != 1 || !takes[0].Circuit.AfterHold {
 			t.Fatalf("took %v", keysTaken(takes))
 		}
-		if takes := d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0); takes != nil {
+		if takes := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0); takes != nil {
 			t.Fatalf("took %v beside the one that was let out", keysTaken(takes))
 		}
 	})
 }
 
 // closings makes ready what ends several calls in one step.
-func (d *desk) closings(takes []*Take, finals ...Final) []*closing {
+func (d *desk) closings(takes []*Delivery, finals ...Final) []*closing {
 	d.Helper()
 	var list []*closing
 	for i, take := range takes {
@@ -304,7 +304,7 @@ func TestEndingsOfOneStepAreEachRecordedOnceInOrder(t *testing.T) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "done", "dead", "dropped", "late", "doubtful", "done2")
 		d.accept("another", "q", "elsewhere")
-		takes := d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0, 0, 0, 0, 0, 0)
+		takes := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0, 0, 0, 0, 0, 0)
 		if len(takes) != 7 {
 			t.Fatalf("took %v", keysTaken(takes))
 		}
@@ -314,10 +314,10 @@ func TestEndingsOfOneStepAreEachRecordedOnceInOrder(t *testing.T) {
 		d.end(takes[4], assumed)
 		for again := range 2 { // as after a lost reply
 			list := d.closings(takes, finalOf(Done), finalOf(Dead), finalOf(Dropped), finalOf(Dropped), finalOf(Done), finalOf(Done), finalOf(Done))
-			d.l.finish(t.Context(), "q", list)
+			d.dispatcher.finish(t.Context(), "q", list)
 			for i, e := range list {
-				if want := again == 0 && i != 3; e.err != nil || e.mine != want {
-					t.Errorf("run %d: %s: mine %v, %v", again, takes[i].Key, e.mine, e.err)
+				if want := again == 0 && i != 3; e.err != nil || e.applied != want {
+					t.Errorf("run %d: %s: mine %v, %v", again, takes[i].Key, e.applied, e.err)
 				}
 			}
 			d.archive(takes[1])
@@ -345,12 +345,12 @@ func TestWhatRedisRefusesOfOneEndingDoesNotKeepTheOthers(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
-		takes := d.takeMany(Ask{Queues: []string{"q"}}, 0, 0, 0)
+		takes := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0)
 		list := d.closings(takes, finalOf(Done), finalOf(Done), finalOf(Done))
 		list[1].args[9] = "no number"
-		d.l.finish(t.Context(), "q", list)
-		if !list[0].mine || list[1].err == nil || !list[2].mine {
-			t.Errorf("%v %v, %v, %v %v", list[0].mine, list[0].err, list[1].err, list[2].mine, list[2].err)
+		d.dispatcher.finish(t.Context(), "q", list)
+		if !list[0].applied || list[1].err == nil || !list[2].applied {
+			t.Errorf("%v %v, %v, %v %v", list[0].applied, list[0].err, list[1].err, list[2].applied, list[2].err)
 		}
 		d.wantCounts("b", Counts{Accepted: 3, Open: 1, Done: 2})
 	})

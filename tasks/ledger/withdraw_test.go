@@ -65,11 +65,11 @@ func TestALateAnswerReplacesTheAssumedEndingOfAWithdrawnCall(t *testing.T) {
 		d := newDesk(t, rdb)
 		id := d.acceptUntil("b", "q", "k", time.Now())
 		take := d.take("q")
-		_, _, err := d.l.MarkSent(t.Context(), take, 1, true, "")
+		_, _, err := d.dispatcher.MarkSent(t.Context(), take, 1, true, "")
 		d.must(err)
 		// Its worker is taken for dead.
 		d.must(rdb.ZRem(t.Context(), keysOf("q").lease(), id).Err())
-		_, err = d.l.Release(t.Context(), "q", time.Time{}, id)
+		_, err = d.repairer.Release(t.Context(), "q", time.Time{}, id)
 		d.must(err)
 		w := expired(d.record("q", id))
 		w.Final.Assumed, w.Final.Ending.Class, w.Final.Group.Class = true, "outcome_unknown", "outcome_unknown"

@@ -95,23 +95,23 @@ func parseAOF(info string) aof {
 }
 
 // writerOf is the writer of the process that keeps a record.
-func (l *Ledger) writerOf(ctx context.Context, record string) (*writer, error) {
-	var node redis.Cmdable = l.rdb
-	if c, ok := l.rdb.(*redis.ClusterClient); ok {
+func (d *Dispatcher) writerOf(ctx context.Context, record string) (*writer, error) {
+	var node redis.Cmdable = d.rdb
+	if c, ok := d.rdb.(*redis.ClusterClient); ok {
 		master, err := c.MasterForKey(ctx, record)
 		if err != nil {
 			return nil, err
 		}
 		node = master
 	}
-	w, _ := l.writers.LoadOrStore(node, &writer{rdb: node})
+	w, _ := d.writers.LoadOrStore(node, &writer{rdb: node})
 	return w.(*writer), nil
 }
 
 // awaitWritten waits until a mark outlives Redis's process. It returns false where
 // Redis has lost the mark, or the record has moved on.
-func (l *Ledger) awaitWritten(ctx context.Context, record string, generation int, mark string) (bool, error) {
-	w, err := l.writerOf(ctx, record)
+func (d *Dispatcher) awaitWritten(ctx context.Context, record string, generation int, mark string) (bool, error) {
+	w, err := d.writerOf(ctx, record)
 	if err != nil {
 		return false, err
 	}

@@ -76,10 +76,10 @@ func (f *fileOf) await(t *testing.T, n int) {
 }
 
 // marking begins to mark a call as sent; what comes of it is in the channel.
-func marking(d *desk, take *Take) <-chan marked {
+func marking(d *desk, take *Delivery) <-chan marked {
 	c := make(chan marked, 1)
 	go func() {
-		_, mine, err := d.l.MarkSent(d.Context(), take, 1, true, "")
+		_, mine, err := d.dispatcher.MarkSent(d.Context(), take, 1, true, "")
 		c <- marked{mine, err}
 	}()
 	return c
@@ -152,19 +152,19 @@ func (reply) RedisError() {}
 // count of starts that an earlier worker of it has.
 func TestAWorkerOfWhichRedisHasForgottenThatItTookACallTouchesNoOtherWorkersMark(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		late := map[string]func(d *desk, first *Take) bool{
-			"parks": func(d *desk, first *Take) bool {
-				_, mine, err := d.l.Park(d.Context(), first, nil)
+		late := map[string]func(d *desk, first *Delivery) bool{
+			"parks": func(d *desk, first *Delivery) bool {
+				_, mine, err := d.dispatcher.Park(d.Context(), first, nil)
 				d.must(err)
 				return mine
 			},
-			"records an attempt": func(d *desk, first *Take) bool {
-				_, mine, err := d.l.Attempt(d.Context(), first, nil)
+			"records an attempt": func(d *desk, first *Delivery) bool {
+				_, mine, err := d.dispatcher.Attempt(d.Context(), first, nil)
 				d.must(err)
 				return mine
 			},
-			"marks": func(d *desk, first *Take) bool {
-				_, mine, err := d.l.MarkSent(d.Context(), first, 1, true, "")
+			"marks": func(d *desk, first *Delivery) bool {
+				_, mine, err := d.dispatcher.MarkSent(d.Context(), first, 1, true, "")
 				d.must(err)
 				return mine
 			},
@@ -181,7 +181,7 @@ func TestAWorkerOfWhichRedisHasForgottenThatItTookACallTouchesNoOtherWorkersMark
 			if second.Token != first.Token {
 				t.Fatalf("the starts tell the two apart: %d and %d", first.Token, second.Token)
 			}
-			if _, mine, err := d.l.MarkSent(d.Context(), second, 1, true, ""); err != nil || !mine {
+			if _, mine, err := d.dispatcher.MarkSent(d.Context(), second, 1, true, ""); err != nil || !mine {
 				t.Fatal(mine, err)
 			}
 			if touch(d, first) {
@@ -190,7 +190,7 @@ func TestAWorkerOfWhichRedisHasForgottenThatItTookACallTouchesNoOtherWorkersMark
 			if r := d.record("q", first.ID); r.Sent != 1 {
 				t.Errorf("after the first worker %s the second one's mark is gone", what)
 			}
-			if _, mine, err := d.l.Attempt(d.Context(), second, nil); err != nil || !mine {
+			if _, mine, err := d.dispatcher.Attempt(d.Context(), second, nil); err != nil || !mine {
 				t.Error("the second worker cannot record its attempt:", mine, err)
 			}
 		}

@@ -30,8 +30,9 @@ func Result(r ledger.Record) tasks.Result { return bridge.Result(r).(tasks.Resul
 
 // Store opens calls again and puts their tasks back. It is safe for concurrent use.
 type Store struct {
-	ledger  *ledger.Ledger
-	encoder *broker.Encoder
+	ledger   *ledger.Ledger
+	repairer *ledger.Repairer
+	encoder  *broker.Encoder
 }
 
 // New makes a Store on the given Redis. It fails if the linked asynq is not one that
@@ -41,7 +42,7 @@ func New(rdb redis.UniversalClient) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{ledger: ledger.New(rdb), encoder: encoder}, nil
+	return &Store{ledger: ledger.New(rdb), repairer: ledger.NewRepairer(rdb), encoder: encoder}, nil
 }
 
 // Redrive opens a call that is dead, dropped or cancelled again, with a fresh budget, in
@@ -66,14 +67,14 @@ func (s *Store) reopen(ctx context.Context, r ledger.Record, open func(context.C
 }
 
 // Restore puts the task of an open call that was orphaned back into its queue; see
-// [ledger.Ledger.Restore]. It reports whether it did: the call may have moved on,
+// [ledger.Repairer.Restore]. It reports whether it did: the call may have moved on,
 // which is no error. It fails for a call whose content cannot be read.
 func (s *Store) Restore(ctx context.Context, r ledger.Record, by time.Time) (bool, error) {
 	one, err := s.restoring(ctx, r)
 	if err != nil {
 		return false, err
 	}
-	applied, err := s.ledger.Restore(ctx, r.Queue, []ledger.Restoring{one}, by)
+	applied, err := s.repairer.Restore(ctx, r.Queue, []ledger.Restoring{one}, by)
 	return err == nil && applied[0], err
 }
 
@@ -95,7 +96,7 @@ func (s *Store) RestoreAll(ctx context.Context, calls iter.Seq2[ledger.Record, e
 		if len(page) == 0 {
 			return nil
 		}
-		applied, err := s.ledger.Restore(ctx, page[0].Queue, page, by)
+		applied, err := s.repairer.Restore(ctx, page[0].Queue, page, by)
 		for _, one := range applied {
 			if one {
 				restored++

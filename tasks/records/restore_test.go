@@ -89,7 +89,7 @@ func TestLostCallsArePutBackManyAtATime(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			restored, err := store.RestoreAll(t.Context(), ledger.New(rdb).Lost(t.Context(), &search), search.By, func(r ledger.Record, err error) {
+			restored, err := store.RestoreAll(t.Context(), ledger.NewRepairer(rdb).Orphaned(t.Context(), &search), search.By, func(r ledger.Record, err error) {
 				refused = append(refused, r.ID)
 			})
 			t.Logf("%d calls in %v, %d round trips", restored, time.Since(began), trips.n)
@@ -114,7 +114,7 @@ func TestLostCallsArePutBackManyAtATime(t *testing.T) {
 					t.Errorf("call %s stands in line %d times", id, times)
 				}
 			}
-			for r, err := range ledger.New(rdb).Lost(t.Context(), &search) {
+			for r, err := range ledger.NewRepairer(rdb).Orphaned(t.Context(), &search) {
 				if err != nil || r.ID != garbled {
 					t.Errorf("lost is still %s, %v", r.ID, err)
 				}

@@ -365,12 +365,13 @@ func audited(t *testing.T, cfg Config, batch string, want ledger.Counts) {
 func dead(t *testing.T, cfg Config, key string) tasks.Receipt {
 	t.Helper()
 	r := submit(t, cfg, "b", key)
-	got, err := cfg.Ledger.Taker("").Take(t.Context(), ledger.Ask{Queues: []string{"sim"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
-	if err != nil || got.Take == nil || got.Take.ID != r.ID {
+	dispatcher := ledger.NewDispatcher(cfg.Redis, "")
+	got, err := dispatcher.Dequeue(t.Context(), ledger.DequeueRequest{Queues: []string{"sim"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+	if err != nil || got.Delivery == nil || got.Delivery.ID != r.ID {
 		t.Fatalf("took %+v, %v", got, err)
 	}
 	final := ledger.Final{State: ledger.Dead, Ending: ledger.Ending{Class: "unknown"}, Group: ledger.Group{Class: "unknown"}}
-	if _, mine, err := cfg.Ledger.End(t.Context(), got.Take, final, nil); err != nil || !mine {
+	if _, mine, err := dispatcher.End(t.Context(), got.Delivery, final, nil); err != nil || !mine {
 		t.Fatal(mine, err)
 	}
 	pipe := cfg.Redis.TxPipeline()

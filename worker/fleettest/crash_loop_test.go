@@ -128,7 +128,7 @@ func TestAJobThatKillsItsWorkerEndsAsACrashLoop(t *testing.T) {
 			t.Fatalf("after kill %d the job is %s with %d starts, %v", kill, r.State, r.Starts, err)
 		}
 		// Workers wait until the lease is over; the test does not.
-		if n, err := books.EndLeases(t.Context()); n != 1 || err != nil {
+		if n, err := ledger.NewLeases(server.Client).End(t.Context()); n != 1 || err != nil {
 			t.Fatalf("the job has %d leases that could end, %v", n, err)
 		}
 	}

@@ -30,7 +30,7 @@ func FuzzRecord(f *testing.F) {
 			}
 		}
 		// Whatever was read, the record can be written again.
-		take := &Take{Record: r}
+		take := &Delivery{Record: r}
 		if _, _, err := take.fields(&Attempt{At: time.Now()}); err != nil {
 			t.Error(err)
 		}
@@ -43,7 +43,7 @@ func FuzzRecord(f *testing.F) {
 				t.Error(err)
 			}
 		}
-		if forged(h) != "" {
+		if corrupt(h) != "" {
 			return
 		}
 		// And what is not called forged says what it says.

@@ -15,36 +15,36 @@ import (
 // beat has a worker of the account q say that it lives.
 func (d *desk) beat(worker string) Beats {
 	d.Helper()
-	beats, err := d.l.Beat(d.Context(), worker, "q:high", "q", "q:low")
+	beats, err := d.roster.Beat(d.Context(), worker, "q:high", "q", "q:low")
 	d.must(err)
 	return beats["q"]
 }
 
 func (d *desk) bury(worker, number string) int {
 	d.Helper()
-	n, err := d.l.Bury(d.Context(), "q", worker, number)
+	n, err := d.roster.Reclaim(d.Context(), "q", worker, number)
 	d.must(err)
 	return n
 }
 
 // takeAs takes so many calls of the account q under the name of one worker.
-func (d *desk) takeAs(taker *Taker, n int) []*Take {
+func (d *desk) takeAs(taker *Dispatcher, n int) []*Delivery {
 	d.Helper()
-	got, err := taker.Take(d.Context(), Ask{
+	got, err := taker.Dequeue(d.Context(), DequeueRequest{
 		Queues: []string{"q:high", "q", "q:low"}, First: 0, More: make([]int, n-1),
 		LeaseUntil: time.Now().Add(30 * time.Second).Unix(), Turn: time.Minute,
 	})
 	d.must(err)
-	if got.Take == nil || len(got.More) != n-1 {
+	if got.Delivery == nil || len(got.More) != n-1 {
 		d.Fatalf("took %+v, want %d calls", got, n)
 	}
-	return append([]*Take{got.Take}, got.More...)
+	return append([]*Delivery{got.Delivery}, got.More...)
 }
 
 func TestTheCallsOfADeadWorkerGoBackToTheirPlacesAndThoseOfOthersStay(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
-		dead, lives := d.l.Taker(""), d.l.Taker("")
+		dead, lives := NewDispatcher(d.rdb, ""), NewDispatcher(d.rdb, "")
 		d.accept("b", "q", "n1", "n2", "n3", "n4")
 		d.accept("b", "q:high", "h1")
 		d.accept("b", "q:low", "l1")
@@ -78,7 +78,7 @@ func TestTheCallsOfADeadWorkerGoBackToTheirPlacesAndThoseOfOthersStay(t *testing
 func TestAWorkerThatLivesKeepsItsCallsWhateverItsNumberWas(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
-		taker := d.l.Taker("")
+		taker := NewDispatcher(d.rdb, "")
 		d.accept("b", "q", "k")
 		number := d.beat(taker.Name())[taker.Name()]
 		take := d.takeAs(taker, 1)[0]
@@ -87,7 +87,7 @@ func TestAWorkerThatLivesKeepsItsCallsWhateverItsNumberWas(t *testing.T) {
 			t.Errorf("%d calls were taken from a worker that has just said that it lives", n)
 		}
 		d.wantPlaces("q", take.ID, "active", "lease", "task")
-		d.must(d.l.Leave(t.Context(), taker.Name(), "q", "q:low"))
+		d.must(d.roster.Leave(t.Context(), taker.Name(), "q", "q:low"))
 		if n := rdb.Exists(t.Context(), keysOf("q").workers()).Val(); n != 0 {
 			t.Error("a worker that has left is still there")
 		}
@@ -98,7 +98,7 @@ func TestAWorkerThatLivesKeepsItsCallsWhateverItsNumberWas(t *testing.T) {
 func TestACallThatAnotherHasTakenSinceIsNotPutBackWithADeadWorkers(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
-		taker := d.l.Taker("")
+		taker := NewDispatcher(d.rdb, "")
 		d.accept("b", "q", "k", "gone")
 		number := d.beat(taker.Name())[taker.Name()]
 		taken := d.takeAs(taker, 2)
@@ -118,13 +118,13 @@ func TestACallThatWasPutBackIsNotSentByTheWorkerThatHadIt(t *testing.T) {
 		t.Run(fmt.Sprintf("once %t", once), func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newDesk(t, rdb)
-				taker := d.l.Taker("")
+				taker := NewDispatcher(d.rdb, "")
 				d.accept("b", "q", "k")
 				number := d.beat(taker.Name())[taker.Name()]
 				take := d.takeAs(taker, 1)[0]
 				mark := func() bool {
 					t.Helper()
-					held, mine, err := d.l.MarkSent(t.Context(), take, 1, once, "")
+					held, mine, err := d.dispatcher.MarkSent(t.Context(), take, 1, once, "")
 					d.must(err)
 					if held != 0 {
 						t.Fatalf("it is held for %s", held)
@@ -155,7 +155,7 @@ func TestACallThatWasPutBackIsNotSentByTheWorkerThatHadIt(t *testing.T) {
 func TestAQuestionThatIsAskedAgainIsNotAnsweredWithCallsThatOthersHave(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
-		taker, other := d.l.Taker(""), d.l.Taker("")
+		taker, other := NewDispatcher(d.rdb, ""), NewDispatcher(d.rdb, "")
 		d.accept("b", "q", "1", "2", "3", "4")
 		number := d.beat(taker.Name())[taker.Name()]
 		d.takeAs(taker, 2)
@@ -202,8 +202,8 @@ func TestOnAClusterTheCallsOfADeadWorkerGoBackQueueByQueue(t *testing.T) {
 	t.Parallel()
 	client := redistest.Cluster(t).Client
 	l := New(client)
-	taker, queues := l.Taker(""), []string{"q:high", "q", "q:low"}
-	before, err := l.Beat(t.Context(), taker.Name(), queues...)
+	roster, taker, queues := NewRoster(client), NewDispatcher(client, ""), []string{"q:high", "q", "q:low"}
+	before, err := roster.Beat(t.Context(), taker.Name(), queues...)
 	if err != nil || len(before) != len(queues) {
 		t.Fatalf("the workers are %v, %v", before, err)
 	}
@@ -216,20 +216,20 @@ func TestOnAClusterTheCallsOfADeadWorkerGoBackQueueByQueue(t *testing.T) {
 		if _, err := l.Accept(t.Context(), "b", e, claimed); err != nil {
 			t.Fatal(err)
 		}
-		got, err := taker.Take(t.Context(), Ask{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
-		if err != nil || got.Take == nil {
+		got, err := taker.Dequeue(t.Context(), DequeueRequest{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+		if err != nil || got.Delivery == nil {
 			t.Fatalf("took %+v, %v", got, err)
 		}
 	}
 	for home, workers := range before {
-		if n, err := l.Bury(t.Context(), home, taker.Name(), workers[taker.Name()]); n != 1 || err != nil {
+		if n, err := roster.Reclaim(t.Context(), home, taker.Name(), workers[taker.Name()]); n != 1 || err != nil {
 			t.Errorf("of queue %s %d calls were put back, %v", home, n, err)
 		}
 	}
-	if n, err := l.InFlight(t.Context(), queues...); n != 0 || err != nil {
+	if n, err := NewLeases(client).InFlight(t.Context(), queues...); n != 0 || err != nil {
 		t.Errorf("%d calls are in flight still, %v", n, err)
 	}
-	if err := l.Leave(t.Context(), taker.Name(), queues...); err != nil {
+	if err := roster.Leave(t.Context(), taker.Name(), queues...); err != nil {
 		t.Error(err)
 	}
 }

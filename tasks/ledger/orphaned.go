@@ -24,18 +24,18 @@ type Search struct {
 	Looked int
 }
 
-// Lost yields calls that are open and whose task is gone, stands on no list, or was
+// Orphaned yields calls that are open and whose task is gone, stands on no list, or was
 // put away behind the ledger's back, so that no worker will ever make them.
-func (l *Ledger) Lost(ctx context.Context, s *Search) iter.Seq2[Record, error] {
+func (rep *Repairer) Orphaned(ctx context.Context, s *Search) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		batches, err := l.Batches(ctx)
+		batches, err := rep.ledger.Batches(ctx)
 		if err != nil {
 			yield(Record{}, err)
 			return
 		}
 		for _, b := range batches {
 			mayBeOpen := b.Counts.Open > 0 || !b.Counts.Balanced() || len(b.unread) > 0
-			if mayBeOpen && !l.lostInBatch(ctx, b.Name, s, yield) {
+			if mayBeOpen && !rep.orphanedInBatch(ctx, b.Name, s, yield) {
 				return
 			}
 		}
@@ -45,18 +45,18 @@ func (l *Ledger) Lost(ctx context.Context, s *Search) iter.Seq2[Record, error] {
 // lostPage is how many open calls are looked at together.
 const lostPage = 10_000
 
-func (l *Ledger) lostInBatch(ctx context.Context, batch string, s *Search, yield func(Record, error) bool) bool {
+func (rep *Repairer) orphanedInBatch(ctx context.Context, batch string, s *Search, yield func(Record, error) bool) bool {
 	open, seen := map[string][]string{}, 0
 	look := func() bool {
 		for queue, ids := range open {
-			if !l.lostOf(ctx, queue, ids, s.By, yield) {
+			if !rep.orphanedOf(ctx, queue, ids, s.By, yield) {
 				return false
 			}
 		}
 		clear(open)
 		return true
 	}
-	for r, err := range l.Standings(ctx, batch, s.ID) {
+	for r, err := range rep.ledger.Standings(ctx, batch, s.ID) {
 		if err != nil {
 			return yield(Record{}, err)
 		}
@@ -76,8 +76,8 @@ func (l *Ledger) lostInBatch(ctx context.Context, batch string, s *Search, yield
 }
 
 // lostOf yields the lost ones of some calls; false says that no more is wanted.
-func (l *Ledger) lostOf(ctx context.Context, queue string, ids []string, by time.Time, yield func(Record, error) bool) bool {
-	suspects, err := l.suspects(ctx, queue, ids)
+func (rep *Repairer) orphanedOf(ctx context.Context, queue string, ids []string, by time.Time, yield func(Record, error) bool) bool {
+	suspects, err := rep.suspects(ctx, queue, ids)
 	if err != nil {
 		return yield(Record{}, fmt.Errorf("look for the tasks of queue %q: %w", queue, err))
 	}
@@ -87,7 +87,7 @@ func (l *Ledger) lostOf(ctx context.Context, queue string, ids []string, by time
 		for _, id := range some {
 			args = append(args, id, "", "")
 		}
-		orphaned, err := scriptOrphaned.Run(ctx, l.rdb, keys, args...).BoolSlice()
+		orphaned, err := scriptOrphaned.Run(ctx, rep.rdb, keys, args...).BoolSlice()
 		if err != nil {
 			return yield(Record{}, fmt.Errorf("look for the tasks of queue %q: %w", queue, err))
 		}
@@ -97,7 +97,7 @@ func (l *Ledger) lostOf(ctx context.Context, queue string, ids []string, by time
 				found = append(found, some[i])
 			}
 		}
-		for r, err := range l.each(ctx, queue, found) {
+		for r, err := range rep.each(ctx, queue, found) {
 			if err == nil && (r.State == "" || r.State.Ended()) {
 				continue
 			}
@@ -118,9 +118,9 @@ func (k keys) orphaned(by time.Time, now any) (names []string, args []any) {
 // suspects are the calls whose task does not seem to stand on the list that it
 // says. A state of which there is no list, "" where the task is gone, is one from
 // which asynq never takes a task back by itself.
-func (l *Ledger) suspects(ctx context.Context, queue string, ids []string) ([]string, error) {
+func (rep *Repairer) suspects(ctx context.Context, queue string, ids []string) ([]string, error) {
 	k := keysOf(queue)
-	pipe := l.rdb.Pipeline()
+	pipe := rep.rdb.Pipeline()
 	states, scores := make([]*redis.StringCmd, len(ids)), make([]map[string]*redis.FloatCmd, len(ids))
 	for i, id := range ids {
 		states[i] = pipe.HGet(ctx, k.task(id), "state")
@@ -137,7 +137,7 @@ func (l *Ledger) suspects(ctx context.Context, queue string, ids []string) ([]st
 			pending[id] = false
 		}
 	}
-	if err := l.findPending(ctx, queue, pending); err != nil {
+	if err := rep.findPending(ctx, queue, pending); err != nil {
 		return nil, err
 	}
 	var suspects []string
@@ -157,10 +157,10 @@ func (l *Ledger) suspects(ctx context.Context, queue string, ids []string) ([]st
 
 // findPending notes which of some ids stand among the pending. To look for one in a
 // long list is as slow as to read it. What moves meanwhile may be missed.
-func (l *Ledger) findPending(ctx context.Context, queue string, found map[string]bool) error {
+func (rep *Repairer) findPending(ctx context.Context, queue string, found map[string]bool) error {
 	const step = 5000
 	for from := int64(0); len(found) > 0; from += step {
-		ids, err := l.rdb.LRange(ctx, keysOf(queue).pending(), from, from+step-1).Result()
+		ids, err := rep.rdb.LRange(ctx, keysOf(queue).pending(), from, from+step-1).Result()
 		if err != nil {
 			return err
 		}
@@ -181,19 +181,19 @@ const mostArchived = 1000
 
 // OpenInArchive returns the calls of a queue that are open, though asynq has archived
 // their task at the given time or later. The zero time stands for all of them.
-func (l *Ledger) OpenInArchive(ctx context.Context, queue string, since time.Time) (open []Record, err error) {
+func (rep *Repairer) OpenInArchive(ctx context.Context, queue string, since time.Time) (open []Record, err error) {
 	k, from := keysOf(queue), "-inf"
 	if !since.IsZero() {
 		from = strconv.FormatInt(since.Unix(), 10)
 	}
 	for offset := int64(0); ; offset += mostArchived {
-		ids, err := l.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
+		ids, err := rep.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
 			Key: k.archived(), ByScore: true, Start: from, Stop: "+inf", Offset: offset, Count: mostArchived,
 		}).Result()
 		if err != nil {
 			return nil, fmt.Errorf("read asynq's archive of queue %q: %w", queue, err)
 		}
-		pipe := l.rdb.Pipeline()
+		pipe := rep.rdb.Pipeline()
 		states := make([]*redis.StringCmd, len(ids))
 		for i, id := range ids {
 			states[i] = pipe.HGet(ctx, k.record(id), "state")
@@ -205,7 +205,7 @@ func (l *Ledger) OpenInArchive(ctx context.Context, queue string, since time.Tim
 			if states[i].Val() != string(Open) {
 				continue
 			}
-			r, err := l.Get(ctx, queue, id)
+			r, err := rep.ledger.Get(ctx, queue, id)
 			if errors.Is(err, ErrNoCall) {
 				continue // it has gone since
 			}
@@ -223,7 +223,7 @@ func (l *Ledger) OpenInArchive(ctx context.Context, queue string, since time.Tim
 // Release puts tasks that are active without a lease, or with one that ended by
 // the given time, back among the pending and returns how many there were. The zero
 // time stands for those without a lease alone.
-func (l *Ledger) Release(ctx context.Context, queue string, by time.Time, ids ...string) (int, error) {
+func (rep *Repairer) Release(ctx context.Context, queue string, by time.Time, ids ...string) (int, error) {
 	k := keysOf(queue)
 	var over int64
 	if !by.IsZero() {
@@ -233,7 +233,7 @@ func (l *Ledger) Release(ctx context.Context, queue string, by time.Time, ids ..
 	for _, id := range ids {
 		args = append(args, id)
 	}
-	n, err := scriptRelease.Run(ctx, l.rdb, []string{k.active(), k.lease(), k.pending()}, args...).Int()
+	n, err := scriptRelease.Run(ctx, rep.rdb, []string{k.active(), k.lease(), k.pending()}, args...).Int()
 	if err != nil {
 		return 0, fmt.Errorf("release tasks of queue %q: %w", queue, err)
 	}
@@ -252,18 +252,18 @@ type Restoring struct {
 	Deadline time.Time
 }
 
-// Restore puts the tasks of calls of one queue that [Ledger.Lost] found, or whose
+// Restore puts the tasks of calls of one queue that [Repairer.Orphaned] found, or whose
 // lease ended by the given time and whose message is gone, back among the pending:
 // at most 1,000, none twice. It tells of which it did: a call may have moved on
 // meanwhile, which is no error.
-func (l *Ledger) Restore(ctx context.Context, queue string, calls []Restoring, by time.Time) ([]bool, error) {
+func (rep *Repairer) Restore(ctx context.Context, queue string, calls []Restoring, by time.Time) ([]bool, error) {
 	keys, args := keysOf(queue).orphaned(by, time.Now().UnixNano())
 	for i := range calls {
 		args = append(args, calls[i].ID, calls[i].Generation, calls[i].Message)
 	}
-	reply, err := scriptOrphaned.Run(ctx, l.rdb, keys, args...).BoolSlice()
+	reply, err := scriptOrphaned.Run(ctx, rep.rdb, keys, args...).BoolSlice()
 	if err != nil {
 		return nil, fmt.Errorf("restore %d tasks of queue %q: %w", len(calls), queue, err)
 	}
-	return reply, l.indexDeadlines(ctx, queue, calls)
+	return reply, rep.indexDeadlines(ctx, queue, calls)
 }

@@ -37,9 +37,9 @@ var numbers = []struct {
 	{"held_own", 0, maxHeld.Milliseconds()},
 }
 
-// forged names the first field that does not hold such a number, in the digits
+// corrupt names the first field that does not hold such a number, in the digits
 // with which callq writes it, or no state.
-func forged(h map[string]string) string {
+func corrupt(h map[string]string) string {
 	for _, n := range numbers {
 		text, there := h[n.field]
 		if !there && n.field != "gen" {
@@ -58,14 +58,14 @@ func forged(h map[string]string) string {
 	return ""
 }
 
-// Straighten gives the record of a call that is in a worker's hands numbers that
-// can be worked with, in place of what somebody forged. The call is to be ended
+// Repair gives the record of a call that is in a worker's hands numbers that
+// can be worked with, in place of what is corrupt. The call is to be ended
 // then.
-func (l *Ledger) Straighten(ctx context.Context, t *Take) error {
+func (rep *Repairer) Repair(ctx context.Context, t *Delivery) error {
 	generation := max(t.Generation, 1)
 	// The starts stay: the script has just counted on from them, and by them this
 	// taking is told from others.
-	pipe := l.rdb.TxPipeline()
+	pipe := rep.rdb.TxPipeline()
 	key := keysOf(t.Queue).record(t.ID)
 	pipe.HDel(ctx, key, "attempts", "parked", "settled", "sent", "first", "parked_at", "held_base", "held_own")
 	pipe.HSet(ctx, key, "gen", generation)
@@ -73,7 +73,7 @@ func (l *Ledger) Straighten(ctx context.Context, t *Take) error {
 		pipe.HSet(ctx, key, "state", string(Open)) // its task waited, as only those of open calls do
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("straighten the record of call %s: %w", t.ID, err)
+		return fmt.Errorf("repair the record of call %s: %w", t.ID, err)
 	}
 	t.Generation, t.Attempts, t.Parked, t.Sent, t.HeldBase, t.HeldOwn = generation, 0, 0, 0, 0, 0
 	t.FirstAt, t.ParkedAt = time.Time{}, time.Time{}
@@ -86,24 +86,26 @@ func (l *Ledger) Straighten(ctx context.Context, t *Take) error {
 // mostLooked is how many of the next tasks the script looks at, and more.
 const mostLooked = 200
 
-// Clear puts out of the way what stops the script that takes calls from a queue: a
+// Quarantine puts out of the way what stops the script that takes calls from a queue: a
 // task or a record that is no hash, and a count of starts that cannot be added to.
 // The script meets such a task among the next that are pending, and it ends when it
 // is taken then. One that stands among the active, which nobody holds, goes back to
-// pending. Clear names the calls that it found so.
-func (l *Ledger) Clear(ctx context.Context, queue string) (cleared []string, err error) {
+// pending. Quarantine names the calls that it found so.
+func (rep *Repairer) Quarantine(ctx context.Context, queue string) (cleared []string, err error) {
 	k := keysOf(queue)
-	fail := func(err error) ([]string, error) { return cleared, fmt.Errorf("clear queue %q: %w", queue, err) }
-	active, err := l.rdb.LRange(ctx, k.active(), 0, -1).Result()
+	fail := func(err error) ([]string, error) {
+		return cleared, fmt.Errorf("quarantine what is corrupt in queue %q: %w", queue, err)
+	}
+	active, err := rep.rdb.LRange(ctx, k.active(), 0, -1).Result()
 	if err != nil {
 		return fail(err)
 	}
-	pending, err := l.rdb.LRange(ctx, k.pending(), -mostLooked, -1).Result()
+	pending, err := rep.rdb.LRange(ctx, k.pending(), -mostLooked, -1).Result()
 	if err != nil {
 		return fail(err)
 	}
 	for _, id := range pending {
-		found, err := l.clear(ctx, k, id)
+		found, err := rep.quarantine(ctx, k, id)
 		if err != nil {
 			return fail(err)
 		}
@@ -112,7 +114,7 @@ func (l *Ledger) Clear(ctx context.Context, queue string) (cleared []string, err
 		}
 	}
 	for _, id := range active {
-		found, err := l.clear(ctx, k, id)
+		found, err := rep.quarantine(ctx, k, id)
 		if err != nil {
 			return fail(err)
 		}
@@ -120,37 +122,37 @@ func (l *Ledger) Clear(ctx context.Context, queue string) (cleared []string, err
 			continue
 		}
 		cleared = append(cleared, id)
-		if err := l.rdb.ZRem(ctx, k.lease(), id).Err(); err != nil {
+		if err := rep.rdb.ZRem(ctx, k.lease(), id).Err(); err != nil {
 			return fail(err)
 		}
-		if _, err := l.Release(ctx, queue, time.Time{}, id); err != nil {
+		if _, err := rep.Release(ctx, queue, time.Time{}, id); err != nil {
 			return fail(err)
 		}
 	}
 	return cleared, nil
 }
 
-func (l *Ledger) clear(ctx context.Context, k keys, id string) (found bool, err error) {
+func (rep *Repairer) quarantine(ctx context.Context, k keys, id string) (found bool, err error) {
 	for _, key := range []string{k.task(id), k.record(id)} {
-		kind, err := l.rdb.Type(ctx, key).Result()
+		kind, err := rep.rdb.Type(ctx, key).Result()
 		if err != nil {
 			return found, err
 		}
 		if kind == "hash" || kind == "none" {
 			continue
 		}
-		if err := l.rdb.Del(ctx, key).Err(); err != nil {
+		if err := rep.rdb.Del(ctx, key).Err(); err != nil {
 			return found, err
 		}
 		found = true
 	}
-	starts, err := l.rdb.HGet(ctx, k.record(id), "starts").Result()
+	starts, err := rep.rdb.HGet(ctx, k.record(id), "starts").Result()
 	if errors.Is(err, redis.Nil) || err == nil && redislua.Whole(starts, math.MinInt64, math.MaxInt64-1) {
 		return found, nil
 	}
 	if err == nil {
 		// Something to count from that is still none of callq's.
-		err = l.rdb.HSet(ctx, k.record(id), "starts", -1).Err()
+		err = rep.rdb.HSet(ctx, k.record(id), "starts", -1).Err()
 	}
 	return true, err
 }

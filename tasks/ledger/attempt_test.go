@@ -63,26 +63,26 @@ func TestAnEndedCallIsCountedAsProcessedByAsynq(t *testing.T) {
 // A worker that lost its lease can come back when the call was redriven and is in
 // another worker's hands.
 func TestALateWorkerCannotTouchALaterGeneration(t *testing.T) {
-	late := map[string]func(*desk, *Take) bool{
-		"end done": func(d *desk, t *Take) bool { return d.end(t, finalOf(Done)) },
-		"end dead": func(d *desk, t *Take) bool {
-			_, mine, err := d.l.End(d.Context(), t, finalOf(Dead), nil)
+	late := map[string]func(*desk, *Delivery) bool{
+		"end done": func(d *desk, t *Delivery) bool { return d.end(t, finalOf(Done)) },
+		"end dead": func(d *desk, t *Delivery) bool {
+			_, mine, err := d.dispatcher.End(d.Context(), t, finalOf(Dead), nil)
 			d.must(err)
 			return mine
 		},
-		"attempt": func(d *desk, t *Take) bool {
-			_, mine, err := d.l.Attempt(d.Context(), t, nil)
+		"attempt": func(d *desk, t *Delivery) bool {
+			_, mine, err := d.dispatcher.Attempt(d.Context(), t, nil)
 			d.must(err)
 			return mine
 		},
-		"park": func(d *desk, t *Take) bool {
+		"park": func(d *desk, t *Delivery) bool {
 			t.Parked++
-			_, mine, err := d.l.Park(d.Context(), t, nil)
+			_, mine, err := d.dispatcher.Park(d.Context(), t, nil)
 			d.must(err)
 			return mine
 		},
-		"mark": func(d *desk, t *Take) bool {
-			_, mine, err := d.l.MarkSent(d.Context(), t, 1, true, "")
+		"mark": func(d *desk, t *Delivery) bool {
+			_, mine, err := d.dispatcher.MarkSent(d.Context(), t, 1, true, "")
 			d.must(err)
 			return mine
 		},
@@ -191,7 +191,7 @@ func TestAMarkStandsUntilTheAttemptIsRecorded(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
-		held, mine, err := d.l.MarkSent(t.Context(), take, 3, true, "")
+		held, mine, err := d.dispatcher.MarkSent(t.Context(), take, 3, true, "")
 		if err != nil || !mine || held != 0 {
 			t.Fatal(held, mine, err)
 		}
@@ -201,7 +201,7 @@ func TestAMarkStandsUntilTheAttemptIsRecorded(t *testing.T) {
 		if again.Sent != 3 {
 			t.Fatalf("the next worker does not see the mark: %d", again.Sent)
 		}
-		_, _, err = d.l.Attempt(t.Context(), again, nil)
+		_, _, err = d.dispatcher.Attempt(t.Context(), again, nil)
 		d.must(err)
 		if r := d.record("q", take.ID); r.Sent != 0 {
 			t.Fatal("a recorded attempt left the mark")
@@ -215,7 +215,7 @@ func TestNoCallIsMarkedAfterTheHoldWasWrittenSaveTheProbe(t *testing.T) {
 		take := d.acceptAndTake("b", "q", "k")
 		for _, until := range []time.Duration{time.Hour, -time.Hour} {
 			d.hold("q", time.Now().Add(until))
-			held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, "")
+			held, mine, err := d.dispatcher.MarkSent(t.Context(), take, 1, true, "")
 			if err != nil || !mine || held <= 0 {
 				t.Fatalf("until %s: held %s, %v, %v", until, held, mine, err)
 			}
@@ -224,11 +224,11 @@ func TestNoCallIsMarkedAfterTheHoldWasWrittenSaveTheProbe(t *testing.T) {
 			}
 		}
 		rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "token", "of another")
-		if held, _, err := d.l.MarkSent(t.Context(), take, 1, true, "mine"); err != nil || held == 0 {
+		if held, _, err := d.dispatcher.MarkSent(t.Context(), take, 1, true, "mine"); err != nil || held == 0 {
 			t.Fatal("a probe whose lease another has was let go", held, err)
 		}
 		rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "token", "mine")
-		held, mine, err := d.l.MarkSent(t.Context(), take, 1, true, "mine")
+		held, mine, err := d.dispatcher.MarkSent(t.Context(), take, 1, true, "mine")
 		if err != nil || !mine || held != 0 || d.record("q", take.ID).Sent != 1 {
 			t.Fatal("the probe was refused", held, mine, err)
 		}
@@ -243,7 +243,7 @@ func TestAnAttemptKeepsTheLastTwentyLinesOfTheLog(t *testing.T) {
 		take.FirstAt, take.HeldBase, take.HeldOwn = time.UnixMilli(1000).UTC(), time.Second, 2*time.Second
 		for n := 1; n <= 25; n++ {
 			take.Attempts = n
-			streak, mine, err := d.l.Attempt(t.Context(), take, &Attempt{N: n, Job: "retry", Status: 500, Code: "68300008"})
+			streak, mine, err := d.dispatcher.Attempt(t.Context(), take, &Attempt{N: n, Job: "retry", Status: 500, Code: "68300008"})
 			if err != nil || !mine || streak != 2 {
 				t.Fatal(streak, mine, err)
 			}
@@ -264,11 +264,11 @@ func TestAnAttemptOfAnEndedCallChangesNothing(t *testing.T) {
 		take := d.acceptAndTake("b", "q", "k")
 		d.end(take, finalOf(Done))
 		take.Attempts = 9
-		_, mine, err := d.l.Attempt(t.Context(), take, nil)
+		_, mine, err := d.dispatcher.Attempt(t.Context(), take, nil)
 		if err != nil || mine || d.record("q", take.ID).Attempts != 0 {
 			t.Fatal(mine, err)
 		}
-		_, mine, err = d.l.MarkSent(t.Context(), take, 1, true, "")
+		_, mine, err = d.dispatcher.MarkSent(t.Context(), take, 1, true, "")
 		if err != nil || mine {
 			t.Fatal(mine, err)
 		}
@@ -281,7 +281,7 @@ func TestAParkedCallIsTheFirstToGo(t *testing.T) {
 		d.accept("b", "q", "k1", "k2", "k3")
 		take := d.take("q")
 		take.Parked++
-		_, mine, err := d.l.Park(t.Context(), take, &Attempt{N: 1, Job: "park"})
+		_, mine, err := d.dispatcher.Park(t.Context(), take, &Attempt{N: 1, Job: "park"})
 		if err != nil || !mine {
 			t.Fatal(mine, err)
 		}
@@ -306,7 +306,7 @@ func TestAParkSentTwiceDoesNotTakeTheTaskFromItsNextWorker(t *testing.T) {
 		take := d.acceptAndTake("b", "q", "k")
 		take.Parked++
 		for i := range 2 {
-			_, mine, err := d.l.Park(t.Context(), take, nil)
+			_, mine, err := d.dispatcher.Park(t.Context(), take, nil)
 			if first := i == 0; err != nil || mine != first {
 				t.Fatal(mine, err)
 			}
@@ -322,10 +322,10 @@ func TestParkingAnEndedCallTakesItsTaskOff(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
-		_, _, err := d.l.End(t.Context(), take, finalOf(Dead), nil) // by another worker, which then died
+		_, _, err := d.dispatcher.End(t.Context(), take, finalOf(Dead), nil) // by another worker, which then died
 		d.must(err)
 		take.Parked++
-		_, mine, err := d.l.Park(t.Context(), take, nil)
+		_, mine, err := d.dispatcher.Park(t.Context(), take, nil)
 		if err != nil || mine {
 			t.Fatal(mine, err)
 		}
@@ -337,7 +337,7 @@ func TestATaskThatCannotBeDecodedIsTakenOffTheActiveList(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb)
 		take := d.acceptAndTake("b", "q", "k")
-		d.must(d.l.RemoveTask(t.Context(), "q", take.ID))
+		d.must(d.repairer.RemoveTask(t.Context(), "q", take.ID))
 		d.wantPlaces("q", take.ID)
 	})
 }
@@ -378,17 +378,17 @@ func TestAWorkerThatHasLostItsCallToAnotherChangesNothing(t *testing.T) {
 		rdb.LRem(t.Context(), keysOf("q").active(), 1, late.ID)
 		rdb.LPush(t.Context(), keysOf("q").pending(), late.ID)
 		take := d.take("q")
-		if _, mine, err := d.l.MarkSent(t.Context(), take, 1, true, ""); err != nil || !mine {
+		if _, mine, err := d.dispatcher.MarkSent(t.Context(), take, 1, true, ""); err != nil || !mine {
 			t.Fatal(mine, err)
 		}
 		late.Parked++
-		if _, mine, err := d.l.Park(t.Context(), late, nil); err != nil || mine {
+		if _, mine, err := d.dispatcher.Park(t.Context(), late, nil); err != nil || mine {
 			t.Error("the late worker put the call back", mine, err)
 		}
-		if _, mine, err := d.l.Attempt(t.Context(), late, nil); err != nil || mine {
+		if _, mine, err := d.dispatcher.Attempt(t.Context(), late, nil); err != nil || mine {
 			t.Error("the late worker recorded an attempt", mine, err)
 		}
-		if _, mine, err := d.l.MarkSent(t.Context(), late, 1, true, ""); err != nil || mine {
+		if _, mine, err := d.dispatcher.MarkSent(t.Context(), late, 1, true, ""); err != nil || mine {
 			t.Error("the late worker may send the call", mine, err)
 		}
 		if d.record("q", take.ID).Sent != 1 {

@@ -13,7 +13,7 @@ import (
 )
 
 // fields are the record fields that an attempt leaves behind, and the log with it.
-func (t *Take) fields(a *Attempt) (fields []any, log []Attempt, err error) {
+func (t *Delivery) fields(a *Attempt) (fields []any, log []Attempt, err error) {
 	log, text, err := t.logWith(a)
 	if err != nil {
 		return nil, nil, err
@@ -34,7 +34,7 @@ func (t *Take) fields(a *Attempt) (fields []any, log []Attempt, err error) {
 
 // logWith returns the log with one more line, unless that is nil, and its encoding.
 // t.Log stays as it is: a write that fails is made again, with the same line.
-func (t *Take) logWith(a *Attempt) (log []Attempt, text []byte, err error) {
+func (t *Delivery) logWith(a *Attempt) (log []Attempt, text []byte, err error) {
 	log = t.Log
 	if a != nil {
 		log = appendLog(slices.Clip(log), *a)
@@ -48,31 +48,31 @@ func (t *Take) logWith(a *Attempt) (log []Attempt, text []byte, err error) {
 // Attempt records that the call goes on: the counts of t and, unless a is nil,
 // one more line of its log. It returns the account's streak of failures, and
 // false when the record has ended or moved on meanwhile.
-func (l *Ledger) Attempt(ctx context.Context, t *Take, a *Attempt) (streak int, applied bool, err error) {
-	return l.attempt(ctx, t, a, false)
+func (d *Dispatcher) Attempt(ctx context.Context, t *Delivery, a *Attempt) (streak int, applied bool, err error) {
+	return d.attempt(ctx, t, a, false)
 }
 
 // Park records that the call goes on without having spent an attempt, and puts
 // its task back at the head of its queue, all in one step; asynq is not to touch
 // the task any more. It is for calls whose account is held. t.Parked counts this
-// park too. For the rest it is like [Ledger.Attempt].
-func (l *Ledger) Park(ctx context.Context, t *Take, a *Attempt) (streak int, applied bool, err error) {
-	return l.attempt(ctx, t, a, true)
+// park too. For the rest it is like [Dispatcher.Attempt].
+func (d *Dispatcher) Park(ctx context.Context, t *Delivery, a *Attempt) (streak int, applied bool, err error) {
+	return d.attempt(ctx, t, a, true)
 }
 
-func (l *Ledger) attempt(ctx context.Context, t *Take, a *Attempt, park bool) (streak int, applied bool, err error) {
+func (d *Dispatcher) attempt(ctx context.Context, t *Delivery, a *Attempt, park bool) (streak int, applied bool, err error) {
 	fields, log, err := t.fields(a)
 	if err != nil {
 		return 0, false, err
 	}
-	l.marks.back(t.Queue, t.number)
+	d.marks.back(t.Queue, t.number)
 	k := keysOf(t.Queue)
-	names, args := []string{k.record(t.ID), l.circuit(t.Queue)}, []any{t.Generation, t.Token, t.Mark, "", "", ""}
+	names, args := []string{k.record(t.ID), d.circuit(t.Queue)}, []any{t.Generation, t.Token, t.Mark, "", "", ""}
 	if park {
 		names = append(names, k.active(), k.lease(), k.pending(), k.task(t.ID))
 		args = append(args[:3], t.Parked, t.ID, time.Now().UnixNano())
 	}
-	n, err := scriptAttempt.Run(ctx, l.rdb, names, append(args, fields...)...).Int64Slice()
+	n, err := scriptAttempt.Run(ctx, d.rdb, names, append(args, fields...)...).Int64Slice()
 	if err != nil {
 		return 0, false, fmt.Errorf("record an attempt of call %s: %w", t.ID, err)
 	}
@@ -82,42 +82,41 @@ func (l *Ledger) attempt(ctx context.Context, t *Take, a *Attempt, park bool) (s
 
 // MarkSent is the last step before attempt n of a call leaves: it asks once more
 // whether the account, in the epoch that admitted the call, may still be called,
-// and notes the attempt of a call which must not be sent twice (once is false for
-// those that may). Where Redis keeps an append-only file, it returns once that note
+// and notes the attempt of a call which must not be sent twice (nonIdempotent). Where Redis keeps an append-only file, it returns once that note
 // outlives a kill of Redis's process, however slow the disk is. probe is the token
 // of the account's probe, if the call is it. It returns how long the account is held
 // (0: it is not, go ahead) and false when the record has ended or moved on, or Redis
 // has lost the note. After an error the call must not be sent.
-func (l *Ledger) MarkSent(ctx context.Context, t *Take, n int, once bool, probe string) (held time.Duration, mine bool, err error) {
+func (d *Dispatcher) MarkSent(ctx context.Context, t *Delivery, n int, nonIdempotent bool, probe string) (held time.Duration, applied bool, err error) {
 	attempt, decides := "", 0
-	if once {
+	if nonIdempotent {
 		attempt = strconv.Itoa(n)
 		if t.Mark == "" {
 			t.Mark = rand.Text()
 		}
 	}
-	if l.circuit(t.Queue) == l.circuit(redislua.UpstreamOf(t.Queue)) {
+	if d.circuit(t.Queue) == d.circuit(redislua.UpstreamOf(t.Queue)) {
 		decides = 1
 	}
-	r, life, err := l.mark(ctx, t, attempt, probe, decides)
+	r, life, err := d.mark(ctx, t, attempt, probe, decides)
 	if err != nil {
 		return 0, false, fmt.Errorf("mark call %s as sent: %w", t.ID, err)
 	}
 	switch r[0] {
 	case 1:
-		if !once {
+		if !nonIdempotent {
 			return 0, true, nil
 		}
 		t.number = r[1]
 		mark := madeMark{number: t.number, id: t.ID, token: t.Mark, generation: t.Generation, attempt: n}
-		if !l.marks.remember(t.Queue, life, mark) {
+		if !d.marks.remember(t.Queue, life, mark) {
 			return 0, false, nil
 		}
-		kept, err := l.awaitWritten(ctx, keysOf(t.Queue).record(t.ID), t.Generation, t.Mark)
+		kept, err := d.awaitWritten(ctx, keysOf(t.Queue).record(t.ID), t.Generation, t.Mark)
 		if err != nil {
 			return 0, false, fmt.Errorf("mark call %s as sent: %w", t.ID, err)
 		}
-		return 0, kept && l.marks.send(t.Queue, life, t.number), nil
+		return 0, kept && d.marks.send(t.Queue, life, t.number), nil
 	case 0:
 		return max(time.Duration(r[1])*time.Millisecond, time.Millisecond), true, nil
 	default:
@@ -127,18 +126,18 @@ func (l *Ledger) MarkSent(ctx context.Context, t *Take, n int, once bool, probe 
 
 // MarkAlone notes that the worker makes the call while it makes no other one; it
 // returns false when the record has ended or moved on.
-func (l *Ledger) MarkAlone(ctx context.Context, t *Take) (mine bool, err error) {
-	mine, err = scriptAlone.Run(ctx, l.rdb, []string{keysOf(t.Queue).record(t.ID)}, t.Generation, t.Token).Bool()
+func (d *Dispatcher) MarkAlone(ctx context.Context, t *Delivery) (applied bool, err error) {
+	applied, err = scriptAlone.Run(ctx, d.rdb, []string{keysOf(t.Queue).record(t.ID)}, t.Generation, t.Token).Bool()
 	if err != nil {
 		return false, fmt.Errorf("note that call %s is made alone: %w", t.ID, err)
 	}
-	return mine, nil
+	return applied, nil
 }
 
 // PassTurn lets the next call of a queue out after a hold, in place of one that
 // was let out and will not ask for the probe.
-func (l *Ledger) PassTurn(ctx context.Context, queue string) error {
-	if err := l.rdb.HDel(ctx, l.circuit(queue), "turn").Err(); err != nil {
+func (d *Dispatcher) PassTurn(ctx context.Context, queue string) error {
+	if err := d.rdb.HDel(ctx, d.circuit(queue), "turn").Err(); err != nil {
 		return fmt.Errorf("let the next call of queue %q out: %w", queue, err)
 	}
 	return nil

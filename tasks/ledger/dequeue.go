@@ -2,11 +2,9 @@ package ledger
 
 import (
 	"context"
-	"crypto/rand"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,8 +12,8 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// Take is a call in a worker's hands, as the dequeue found it.
-type Take struct {
+// Delivery is a call in a worker's hands, as the dequeue found it.
+type Delivery struct {
 	Record
 	// Message is asynq's encoding of the task.
 	Message string
@@ -34,9 +32,9 @@ type Take struct {
 	Slot  int64
 	Due   time.Time
 	Money int64
-	// Forged names a field of the record that callq cannot have written; empty
-	// where all is well. See [Ledger.Straighten].
-	Forged string
+	// Corrupt names a field of the record that callq cannot have written; empty
+	// where all is well. See [Repairer.Repair].
+	Corrupt string
 	// Token tells this taking of the call from any later one: a worker that has
 	// lost the call to another must not put it back.
 	Token int64
@@ -77,8 +75,8 @@ type Limits struct {
 	Args []any
 }
 
-// Ask is a worker's request for the next call of an upstream.
-type Ask struct {
+// DequeueRequest is a worker's request for the next call of an upstream.
+type DequeueRequest struct {
 	// Queues are those that are asked, the most urgent first: all of one
 	// upstream, or on a Cluster one of them.
 	Queues []string
@@ -104,13 +102,13 @@ type Ask struct {
 	Limits Limits
 }
 
-// Dequeued is the answer to an [Ask].
+// Dequeued is the answer to an [DequeueRequest].
 type Dequeued struct {
-	// Take is the call, nil when there is none to be had; More are further ones.
-	Take *Take
-	More []*Take
+	// Delivery is the call, nil when there is none to be had; More are further ones.
+	Delivery *Delivery
+	More     []*Delivery
 	// Again is a dead letter that asynq's tools have run, so that it wants to be
-	// redriven, or else [Ledger.Rearchive]; until then it is met again. Its ID and
+	// redriven, or else [Repairer.Rearchive]; until then it is met again. Its ID and
 	// Queue are set. Message is asynq's encoding of it.
 	Again   *Record
 	Message string
@@ -151,35 +149,11 @@ type Candidate struct {
 	Method, Path string
 }
 
-// Taker takes calls out of queues. It is safe for concurrent use.
-type Taker struct {
-	rdb    redis.UniversalClient
-	script *redis.Script
-	// name tells this Taker from others: its questions, and the calls that it takes.
-	// answered counts the questions.
-	name     string
-	answered atomic.Int64
-}
-
-// Taker makes a Taker. limits is the Lua source of the function limits that
-// lua/dequeue.lua describes; empty for none.
-func (l *Ledger) Taker(limits string) *Taker {
-	return &Taker{rdb: l.rdb, name: rand.Text()[:nameLength], script: dequeueScript(limits)}
-}
-
-// nameLength is how long the name of a Taker is: 60 bits at random. It stands in the
-// task of each call that is under way.
-const nameLength = 12
-
-// Name tells this Taker from all others; the calls that it takes are noted to be its
-// own. A worker says under it that it lives, see [Ledger.Beat].
-func (t *Taker) Name() string { return t.name }
-
-// Take moves the next call, or the next few, into active. Whoever asks for more
+// Dequeue moves the next call, or the next few, into active. Whoever asks for more
 // than one asks one question at a time.
-func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
+func (d *Dispatcher) Dequeue(ctx context.Context, a DequeueRequest) (Dequeued, error) {
 	account := keysOf(a.Queues[0])
-	if !redislua.Clustered(t.rdb) {
+	if !d.clustered {
 		account = keysOf(redislua.UpstreamOf(a.Queues[0]))
 	}
 	keys := append(make([]string, 0, 4+6*len(a.Queues)), account.circuit())
@@ -206,14 +180,14 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 		keys = append(keys, k.pending(), k.paused(), k.active(), k.lease(), k.scheduled(), k.retry())
 		args = append(args, k.taskPrefix(), k.recordPrefix())
 	}
-	keys = append(keys, account.asked(t.name))
-	args = append(append(args, limits.Args...), t.name, t.answered.Load())
+	keys = append(keys, account.asked(d.name))
+	args = append(append(args, limits.Args...), d.name, d.answered.Load())
 	asked := time.Now()
-	reply, err := t.script.Run(ctx, t.rdb, keys, args...).Slice()
+	reply, err := d.dequeue.Run(ctx, d.rdb, keys, args...).Slice()
 	if err != nil {
 		return Dequeued{}, err // the next question is the same one
 	}
-	t.answered.Add(1)
+	d.answered.Add(1)
 	switch {
 	case redislua.Number(reply[0]) == 0:
 		return Dequeued{Held: time.Duration(redislua.Number(reply[1])) * time.Millisecond}, nil
@@ -231,18 +205,18 @@ func (t *Taker) Take(ctx context.Context, a Ask) (Dequeued, error) {
 	if redislua.Number(reply[0]) == 5 {
 		return Dequeued{Choose: choiceFrom(a.Queues, reply)}, nil
 	}
-	takes := takesFrom(a.Queues, asked, reply)
-	return Dequeued{Take: takes[0], More: takes[1:]}, nil
+	list := deliveriesFrom(a.Queues, asked, reply)
+	return Dequeued{Delivery: list[0], More: list[1:]}, nil
 }
 
 // NoteLimit notes beside a queue of a Cluster that a limit, kept on another node,
 // allows no call for so long; plan names the limits.
-func (l *Ledger) NoteLimit(ctx context.Context, queue, plan string, wait time.Duration) error {
-	now, err := l.rdb.Time(ctx).Result()
+func (d *Dispatcher) NoteLimit(ctx context.Context, queue, plan string, wait time.Duration) error {
+	now, err := d.rdb.Time(ctx).Result()
 	if err != nil {
 		return err
 	}
-	return l.rdb.HSet(ctx, l.circuit(queue), "limited", now.Add(wait).UnixMilli(), "limited_plan", plan).Err()
+	return d.rdb.HSet(ctx, d.circuit(queue), "limited", now.Add(wait).UnixMilli(), "limited_plan", plan).Err()
 }
 
 // AnyWaits tells whether a call is pending in one of the queues, of those that an
@@ -266,7 +240,7 @@ func (l *Ledger) AnyWaits(ctx context.Context, queues ...string) (bool, error) {
 }
 
 // InFlight counts the calls of queues that workers hold.
-func (l *Ledger) InFlight(ctx context.Context, queues ...string) (int, error) {
+func (l *Leases) InFlight(ctx context.Context, queues ...string) (int, error) {
 	pipe := l.rdb.Pipeline()
 	var counts []*redis.IntCmd
 	for _, queue := range queues {
@@ -296,18 +270,18 @@ func choiceFrom(queues []string, reply []any) *ProbeChoice {
 	return c
 }
 
-func takesFrom(queues []string, asked time.Time, reply []any) []*Take {
+func deliveriesFrom(queues []string, asked time.Time, reply []any) []*Delivery {
 	received, at := time.Now(), time.UnixMilli(redislua.Number(reply[1])).UTC()
 	circuit := CircuitView{
 		AfterHold: redislua.Number(reply[2]) == 1, Epoch: redislua.Number(reply[3]), Streak: int(redislua.Number(reply[4])),
 		Endpoints: int(redislua.Number(reply[5])), Held: time.Duration(redislua.Number(reply[6])) * time.Millisecond,
 		Convicted: redislua.Text(reply[7]),
 	}
-	takes := make([]*Take, 0, len(reply)-8)
+	list := make([]*Delivery, 0, len(reply)-8)
 	for _, one := range reply[8:] {
 		call := one.([]any)
 		h := redislua.Hash(call[7])
-		t := &Take{
+		t := &Delivery{
 			Record:  recordFromHash(queues[redislua.Number(call[2])-1], redislua.Text(call[1]), h),
 			Message: redislua.Text(call[0]), At: at, Asked: asked, Received: received, Known: h["batch"] != "", Circuit: circuit,
 			Slot: redislua.Number(call[4]), Money: redislua.Number(call[6]),
@@ -315,13 +289,13 @@ func takesFrom(queues []string, asked time.Time, reply []any) []*Take {
 			Token: redislua.Number(call[3]), Mark: h["mark"],
 		}
 		if t.Known {
-			t.Forged = forged(h)
+			t.Corrupt = corrupt(h)
 		}
 		t.Starts++
 		if wait := time.Duration(redislua.Number(call[5])) * time.Microsecond; wait > 0 {
 			t.Due = received.Add(wait)
 		}
-		takes = append(takes, t)
+		list = append(list, t)
 	}
-	return takes
+	return list
 }

@@ -1,4 +1,4 @@
--- bury puts the calls of a worker that is dead back among the pending, the one that
+-- reclaim puts the calls of a worker that is dead back among the pending, the one that
 -- was taken first in front, and forgets the worker once it has none left. A worker
 -- that lives after all finds that its calls are not its own any more: see mark.lua. In front of it
 -- stands requeue.lua.
