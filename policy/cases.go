@@ -167,14 +167,14 @@ func PresetCases(name string) (*Cases, error) {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	f := readCases(path.Base(file), data)
-	if err := f.errs.orNil(); err != nil {
+	if err := f.Err(); err != nil {
 		return nil, err
 	}
 	return &Cases{Policy: p, Cases: f.cases}, nil
 }
 
 // LoadCases reads a file of cases and the policy that it names; a path counts
-// from the file's folder. What is wrong comes back as [Errors].
+// from the file's folder. What is wrong comes back as [yamlfile.Errors].
 func LoadCases(fsys fs.FS, name string) (*Cases, error) {
 	data, err := fs.ReadFile(fsys, name)
 	if err != nil {
@@ -197,7 +197,7 @@ func LoadCasesFile(name string) (*Cases, error) {
 }
 
 func joinCases(f *casesFile, load func(ref string) (*Policy, error)) (*Cases, error) {
-	if err := f.errs.orNil(); err != nil {
+	if err := f.Err(); err != nil {
 		return nil, err
 	}
 	if !IsPath(f.policy) {

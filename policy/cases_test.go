@@ -86,7 +86,7 @@ cases:
     response: {status: 200, headers: {Retry-After: 30}, body: {n: 12345678901234567890.10, l: [true, null, "a\nb"]}}
     expect: {job: succeed}
 `))
-	if err := f.errs.orNil(); err != nil {
+	if err := f.Err(); err != nil {
 		t.Fatal(err)
 	}
 	r := f.cases[0].Response
@@ -102,11 +102,11 @@ func TestBadCasesAreRefusedWithTheirPlace(t *testing.T) {
 	for name, c := range map[string]struct{ file, want string }{
 		"no policy":        {"cases: [{name: a, response: {status: 200}, expect: {job: drop}}]", "c.yaml:1:1: a file of cases names its policy"},
 		"no cases":         {"policy: http", "c.yaml:1:1: a file of cases holds at least one case"},
-		"nothing expected": {"policy: http\ncases:\n  - name: a\n    response: {status: 200}\n    expect: {}", "c.yaml:5:13: a case needs to expect something"},
-		"no response":      {"policy: http\ncases:\n  - name: a\n    expect: {job: drop}", "c.yaml:3:5: a case needs a response"},
-		"both":             {"policy: http\ncases:\n  - name: a\n    response: {status: 200, transport: dns}\n    expect: {job: drop}", "c.yaml:4:15: a response has a transport"},
-		"unknown key":      {"policy: http\ncases:\n  - nam: a\n    response: {status: 200}\n    expect: {job: drop}", `c.yaml:3:5: a case has no key "nam"`},
-		"unknown job":      {"policy: http\ncases:\n  - name: a\n    response: {status: 200}\n    expect: {job: dropp}", `c.yaml:5:19: job cannot be "dropp"`},
+		"nothing expected": {"policy: http\ncases:\n  - name: a\n    response: {status: 200}\n    expect: {}", "c.yaml:5:13: cases[0].expect expects nothing"},
+		"no response":      {"policy: http\ncases:\n  - name: a\n    expect: {job: drop}", "c.yaml:3:5: cases[0] has no response"},
+		"both":             {"policy: http\ncases:\n  - name: a\n    response: {status: 200, transport: dns}\n    expect: {job: drop}", "c.yaml:4:15: cases[0].response has both a transport that failed and an answer"},
+		"unknown key":      {"policy: http\ncases:\n  - nam: a\n    response: {status: 200}\n    expect: {job: drop}", `c.yaml:3:5: unknown key "nam" in cases[0]`},
+		"unknown job":      {"policy: http\ncases:\n  - name: a\n    response: {status: 200}\n    expect: {job: dropp}", `c.yaml:5:19: cases[0].expect.job is "dropp"`},
 		"unknown policy":   {"policy: nosuch\ncases:\n  - name: a\n    response: {status: 200}\n    expect: {job: drop}", "c.yaml:1:9: policy: no preset is called"},
 	} {
 		_, err := LoadCases(fstest.MapFS{"c.yaml": {Data: []byte(c.file)}}, "c.yaml")
@@ -130,7 +130,7 @@ func FuzzCases(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file := readCases("c.yaml", data)
-		if len(file.errs) == 0 {
+		if file.Failures() == 0 {
 			RunCases(&Cases{Policy: p, Cases: file.cases}, readEnvelope)
 		}
 	})

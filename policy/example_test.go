@@ -52,7 +52,7 @@ rules:
 func ExampleParse_findings() {
 	_, err := policy.Parse("my.yaml", []byte("extends: patsnap\nrules:\n  - {id: busy, match: {http: [5xx]}, job: retyr}\n"))
 	fmt.Println(err)
-	// Output: my.yaml:3:43: job cannot be "retyr"; it is one of: succeed, retry, park, dead_letter, drop
+	// Output: my.yaml:3:43: rules[0].job is "retyr"; write one of succeed, retry, park, dead_letter, drop
 }
 
 func ExamplePolicy_Explain() {

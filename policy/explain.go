@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -44,8 +43,6 @@ func (p *Policy) Explain(o Outcome, a Attempt) Explanation {
 	}
 	return e
 }
-
-func (p position) String() string { return fmt.Sprintf("%s:%d:%d", p.file, p.line, p.col) }
 
 // got is what the input has for a field that m did not find there.
 func (in *input) got(f field, m *match, t Transport) string {

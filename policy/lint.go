@@ -5,12 +5,14 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // Lint gives all findings about a policy file and the files that it extends:
 // those that keep it from loading, and those that merely look wrong, such as a
 // raw code in a message for end users. The error is of reading name itself.
-func Lint(fsys fs.FS, name string) (Errors, error) {
+func Lint(fsys fs.FS, name string) (yamlfile.Errors, error) {
 	l := loader{
 		read:   func(name string) ([]byte, error) { return fs.ReadFile(fsys, name) },
 		beside: func(from, name string) string { return path.Join(path.Dir(from), name) },
@@ -19,16 +21,16 @@ func Lint(fsys fs.FS, name string) (Errors, error) {
 }
 
 // LintFile is [Lint] for a file of the machine.
-func LintFile(name string) (Errors, error) { return diskLoader().lint(name) }
+func LintFile(name string) (yamlfile.Errors, error) { return diskLoader().lint(name) }
 
-func (l *loader) lint(name string) (Errors, error) {
+func (l *loader) lint(name string) (yamlfile.Errors, error) {
 	_, err := l.open(name)
-	var findings Errors
+	var findings yamlfile.Errors
 	if err != nil && !errors.As(err, &findings) {
 		return nil, err
 	}
 	findings = append(slices.Clone(findings), l.notes...)
-	slices.SortStableFunc(findings, func(a, b *Error) int {
+	slices.SortStableFunc(findings, func(a, b *yamlfile.Error) int {
 		if a.File != b.File {
 			return slices.Index(l.chain, a.File) - slices.Index(l.chain, b.File)
 		}

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 //go:embed presets/*.yaml
@@ -45,7 +47,7 @@ func Preset(name string) (*Policy, error) {
 // Load reads a policy file in YAML and what it extends: a preset, or, with a
 // slash or the ending .yaml or .yml, another file of fsys, its path counting
 // from the extending file's folder. What is wrong in the files comes back as
-// [Errors], all of it at once; a file that cannot be read as the error of fsys.
+// [yamlfile.Errors], all of it at once; a file that cannot be read as the error of fsys.
 func Load(fsys fs.FS, name string) (*Policy, error) {
 	l := loader{
 		read:   func(name string) ([]byte, error) { return fs.ReadFile(fsys, name) },
@@ -82,7 +84,7 @@ type loader struct {
 	read   func(name string) ([]byte, error)
 	beside func(from, name string) string
 	chain  []string
-	notes  Errors
+	notes  yamlfile.Errors
 }
 
 func (l *loader) open(name string) (*Policy, error) {
@@ -99,14 +101,14 @@ func (l *loader) parse(name string, data []byte) (*Policy, error) {
 	l.chain = append(l.chain, name)
 	base, err := l.base(f)
 	if err != nil {
-		var below Errors
+		var below yamlfile.Errors
 		if !errors.As(err, &below) {
 			return nil, err
 		}
-		return nil, append(f.errs, below...)
+		return nil, append(f.Errors(), below...)
 	}
 	p := f.onto(base)
-	if err := f.errs.orNil(); err != nil {
+	if err := f.Err(); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -116,29 +118,29 @@ func (l *loader) parse(name string, data []byte) (*Policy, error) {
 // be had and that f's findings say why.
 func (l *loader) base(f *file) (*Policy, error) {
 	switch {
-	case f.extends == "" && f.extendsAt.line == 0:
+	case f.extends == "" && f.extendsAt.Line == 0:
 		return groundPolicy()
 	case f.extends == "":
 		return nil, nil
 	case !IsPath(f.extends):
 		if !slices.Contains(Presets(), f.extends) {
-			f.failAt(f.extendsAt, "no preset is called %q; there are: %s; a file is named with a / or the ending .yaml",
+			f.Failf(f.extendsAt, "no preset is called %q; there are: %s; a file is named with a / or the ending .yaml",
 				f.extends, strings.Join(Presets(), ", "))
 			return nil, nil
 		}
 		return Preset(f.extends)
 	case l.read == nil:
-		f.failAt(f.extendsAt, "files cannot be extended here, only presets: %s", strings.Join(Presets(), ", "))
+		f.Failf(f.extendsAt, "files cannot be extended here, only presets: %s", strings.Join(Presets(), ", "))
 		return nil, nil
 	}
-	name := l.beside(f.file, f.extends)
+	name := l.beside(f.Name(), f.extends)
 	if slices.Contains(l.chain, name) {
-		f.failAt(f.extendsAt, "%s extends itself, by way of %s", name, f.file)
+		f.Failf(f.extendsAt, "%s extends itself, by way of %s", name, f.Name())
 		return nil, nil
 	}
 	data, err := l.read(name)
 	if err != nil {
-		f.failAt(f.extendsAt, "what it extends cannot be read: %v", err)
+		f.Failf(f.extendsAt, "what it extends cannot be read: %v", err)
 		return nil, nil
 	}
 	return l.parse(name, data)
@@ -166,7 +168,7 @@ func readPreset(name string, base *Policy) (*Policy, error) {
 	}
 	f := readFile(name+" (preset)", data)
 	p := f.onto(base)
-	if err := f.errs.orNil(); err != nil {
+	if err := f.Err(); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -192,7 +194,7 @@ func (f *file) onto(base *Policy) *Policy {
 	for _, r := range f.rules {
 		if at := slices.IndexFunc(below, func(b rule) bool { return b.id == r.id }); at >= 0 {
 			if at == len(below)-1 && r.match.fields != 0 {
-				f.failAt(r.at, "rule %q replaces the last rule, which takes what no other does, so it may have no match", r.id)
+				f.Failf(r.at, "rule %q replaces the last rule, which takes what no other does, so it may have no match", r.id)
 			}
 			below[at] = r
 			continue
@@ -200,7 +202,7 @@ func (f *file) onto(base *Policy) *Policy {
 		p.rules = append(p.rules, r)
 	}
 	p.rules = append(p.rules, below...)
-	if base != nil || f.extendsAt.line == 0 {
+	if base != nil || f.extendsAt.Line == 0 {
 		f.checkNames(p)
 		f.checkReach(p.rules)
 	}
@@ -222,19 +224,19 @@ func (f *file) checkNames(p *Policy) {
 		r := &f.rules[i]
 		if name := r.decision.Backoff; name != "" {
 			if _, ok := p.backoffs[name]; !ok {
-				f.failAt(orElse(r.backoffAt, r.at), "no backoff is called %q; there are: %s", name, names(p.backoffs))
+				f.Failf(orElse(r.backoffAt, r.at), "no backoff is called %q; there are: %s", name, names(p.backoffs))
 			}
 		}
 		if name := r.decision.Circuit.Hold; name != "" {
 			if _, ok := p.holds[name]; !ok {
-				f.failAt(orElse(r.holdAt, r.at), "no hold is called %q; there are: %s", name, names(p.holds))
+				f.Failf(orElse(r.holdAt, r.at), "no hold is called %q; there are: %s", name, names(p.holds))
 			}
 		}
 	}
 }
 
-func orElse(at, fallback position) position {
-	if at.line == 0 {
+func orElse(at, fallback yamlfile.Pos) yamlfile.Pos {
+	if at.Line == 0 {
 		return fallback
 	}
 	return at

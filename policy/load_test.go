@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // everyKey is a policy file that uses every key there is.
@@ -54,70 +56,70 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 	for name, c := range map[string]struct{ file, want string }{
 		"empty":              {"", "my.yaml:1:1: the policy file is empty"},
 		"no YAML":            {"a: [1", "my.yaml:1:4: "},
-		"two documents":      {"version: 1\n---\nversion: 1\n", "my.yaml:3:1: a file holds one YAML document"},
-		"not a mapping":      {"- a", "my.yaml:1:1: a policy file is a mapping"},
-		"unknown key":        {"version: 1\nruels: []\n", `my.yaml:2:1: a policy file has no key "ruels"; it may have: backoffs, breaker`},
-		"merge key":          {"<<: {version: 1}", "my.yaml:1:1: a key is a plain word"},
-		"double key":         {"version: 1\nversion: 1\n", "my.yaml:2:1: mapping key"},
-		"version":            {"version: 2", "my.yaml:1:10: version 2 is not known"},
-		"wrong type":         {"version: one", `my.yaml:1:10: version is a whole number, not "one"`},
-		"name":               {"name: 5", "my.yaml:1:7: name is a text, not 5"},
-		"breaker":            {"breaker: {ratio: 1.5}", "my.yaml:1:18: ratio is a share above 0"},
-		"window":             {"breaker: {window: 0s}", "my.yaml:1:19: window must be longer than 0"},
-		"duration":           {"backoffs: {standard: {floor: 5}}", `my.yaml:1:30: floor is a duration such as 30s, 10m or 24h, not "5"`},
-		"negative duration":  {"backoffs: {standard: {floor: -5s}}", "my.yaml:1:30: floor must be at least 0s"},
-		"attempts":           {"backoffs: {standard: {attempts: 0}}", "my.yaml:1:33: attempts is a whole number from 1 on"},
-		"source":             {"holds: {quota: {sources: [retry]}}", `my.yaml:1:27: a source cannot be "retry"; it is one of: retry-after`},
-		"no rung":            {"holds: {quota: {ladder: []}}", "my.yaml:1:25: ladder is empty"},
-		"cron":               {"holds: {quota: {calendar: {cron: every day}}}", "my.yaml:1:34: cron \"every day\" has 2 fields and not 5"},
-		"cron never":         {"holds: {quota: {calendar: {cron: 0 0 30 2 *}}}", "my.yaml:1:34: cron \"0 0 30 2 *\" never comes true"},
-		"cron zone":          {"holds: {quota: {calendar: {cron: TZ=UTC}}}", "my.yaml:1:34: cron \"TZ=UTC\" names a time zone; that has a key of its own, timezone"},
-		"timezone":           {"holds: {quota: {calendar: {timezone: Mars/Olympus}}}", `timezone "Mars/Olympus"`},
-		"local time":         {"holds: {quota: {calendar: {timezone: Local}}}", `timezone "Local" is no time zone that is known`},
-		"no id":              {"rules:\n  - job: drop", "my.yaml:2:5: a rule needs an id"},
-		"same id":            {"rules:\n  - {id: a, match: {http: [400]}}\n  - {id: a, match: {http: [401]}}", `my.yaml:3:5: the id "a" is taken`},
-		"job":                {"rules: [{id: a, match: {http: [400]}, job: retyr}]", `my.yaml:1:44: job cannot be "retyr"; it is one of: succeed, retry`},
-		"class":              {"rules: [{id: a, class: fine}]", `my.yaml:1:24: class cannot be "fine"`},
-		"transport":          {"rules: [{id: a, match: {transport: [dsn]}}]", `my.yaml:1:37: an entry of transport cannot be "dsn"`},
-		"body":               {"rules: [{id: a, match: {body: html}}]", `my.yaml:1:31: body is a list, not "html"`},
-		"status_flag":        {"rules: [{id: a, match: {status_flag: no}}]", `my.yaml:1:38: status_flag cannot be "no"`},
-		"http":               {"rules: [{id: a, match: {http: [200, 600]}}]", "my.yaml:1:37: an entry of http is a status from 100 to 599"},
-		"http range":         {"rules: [{id: a, match: {http: [599-500]}}]", "my.yaml:1:32: an entry of http"},
-		"http empty":         {"rules: [{id: a, match: {http: []}}]", "my.yaml:1:31: http is empty"},
-		"code":               {"rules: [{id: a, match: {code: [many]}}]", `my.yaml:1:32: a code is a number or none, not "many"`},
-		"code with zeros":    {"rules: [{id: a, match: {code: [010]}}]", "my.yaml:1:32: write the code 010 without leading zeros"},
-		"code in hex":        {"rules: [{id: a, match: {code: [0x10]}}]", "my.yaml:1:32: a code is a number or none, not 0x10"},
-		"endpoint":           {"rules: [{id: a, match: {endpoint: [/upload]}}]", `my.yaml:1:36: an endpoint is "METHOD /path/*"`},
-		"endpoint method":    {"rules: [{id: a, match: {endpoint: [get /upload]}}]", "my.yaml:1:36: the method of an endpoint is written in upper case"},
-		"endpoint query":     {"rules: [{id: a, match: {endpoint: ['GET /a?b']}}]", "my.yaml:1:36: the path of an endpoint has no space, query"},
-		"message":            {"rules: [{id: a, match: {message: '('}}]", "my.yaml:1:34: message is no regular expression"},
-		"header":             {"rules: [{id: a, match: {header: {X: '['}}}]", "my.yaml:1:37: the pattern of a header is no regular expression"},
-		"header name":        {"rules: [{id: a, match: {header: {'X Y': a}}}]", `"X Y" is no name of a header`},
-		"no header":          {"rules: [{id: a, match: {header: {}}}]", "my.yaml:1:33: header is empty"},
-		"idempotent":         {"rules: [{id: a, match: {idempotent: maybe}}]", `my.yaml:1:37: idempotent is true or false, not "maybe"`},
+		"two documents":      {"version: 1\n---\nversion: 1\n", "my.yaml:3:1: a second document begins here"},
+		"not a mapping":      {"- a", "my.yaml:1:1: the policy file must be a mapping of keys and values, got a list"},
+		"unknown key":        {"version: 1\nruels: []\n", `my.yaml:2:1: unknown key "ruels"`},
+		"merge key":          {"<<: {version: 1}", "my.yaml:1:1: a key of the policy file is not plain text"},
+		"double key":         {"version: 1\nversion: 1\n", `my.yaml:2:1: key "version" is there twice, first in line 1`},
+		"version":            {"version: 2", "my.yaml:1:10: version is 2"},
+		"wrong type":         {"version: one", "my.yaml:1:10: version must be a whole number, got a string"},
+		"name":               {"name: 5", "my.yaml:1:7: name must be a string, got a number"},
+		"breaker":            {"breaker: {ratio: 1.5}", "my.yaml:1:18: breaker.ratio is a share, above 0 and at most 1"},
+		"window":             {"breaker: {window: 0s}", `my.yaml:1:19: breaker.window is "0s"`},
+		"duration":           {"backoffs: {standard: {floor: 5}}", "my.yaml:1:30: backoffs.standard.floor is 5 without a unit"},
+		"negative duration":  {"backoffs: {standard: {floor: -5s}}", `my.yaml:1:30: backoffs.standard.floor is "-5s"`},
+		"attempts":           {"backoffs: {standard: {attempts: 0}}", "my.yaml:1:33: backoffs.standard.attempts is 0"},
+		"source":             {"holds: {quota: {sources: [retry]}}", `my.yaml:1:27: holds.quota.sources[0] is "retry"`},
+		"no rung":            {"holds: {quota: {ladder: []}}", "my.yaml:1:25: holds.quota.ladder is empty"},
+		"cron":               {"holds: {quota: {calendar: {cron: every day}}}", `my.yaml:1:34: holds.quota.calendar.cron: "every day" has 2 fields and not 5`},
+		"cron never":         {"holds: {quota: {calendar: {cron: 0 0 30 2 *}}}", `my.yaml:1:34: holds.quota.calendar.cron: "0 0 30 2 *" never comes true`},
+		"cron zone":          {"holds: {quota: {calendar: {cron: TZ=UTC}}}", `my.yaml:1:34: holds.quota.calendar.cron: "TZ=UTC" names a time zone`},
+		"timezone":           {"holds: {quota: {calendar: {timezone: Mars/Olympus}}}", `my.yaml:1:38: holds.quota.calendar.timezone: "Mars/Olympus" is not a known time zone`},
+		"local time":         {"holds: {quota: {calendar: {timezone: Local}}}", `my.yaml:1:38: holds.quota.calendar.timezone: "Local" is not a known time zone`},
+		"no id":              {"rules:\n  - job: drop", "my.yaml:2:5: rules[0] has no id"},
+		"same id":            {"rules:\n  - {id: a, match: {http: [400]}}\n  - {id: a, match: {http: [401]}}", `my.yaml:3:5: rules[1] has the id "a", which an earlier rule of this file has`},
+		"job":                {"rules: [{id: a, match: {http: [400]}, job: retyr}]", `my.yaml:1:44: rules[0].job is "retyr"`},
+		"class":              {"rules: [{id: a, class: fine}]", `my.yaml:1:24: rules[0].class is "fine"`},
+		"transport":          {"rules: [{id: a, match: {transport: [dsn]}}]", `my.yaml:1:37: rules[0].match.transport[0] is "dsn"`},
+		"body":               {"rules: [{id: a, match: {body: html}}]", "my.yaml:1:31: rules[0].match.body must be a list, got a string"},
+		"status_flag":        {"rules: [{id: a, match: {status_flag: no}}]", `my.yaml:1:38: rules[0].match.status_flag is "no"`},
+		"http":               {"rules: [{id: a, match: {http: [200, 600]}}]", `my.yaml:1:37: rules[0].match.http[1] is "600"`},
+		"http range":         {"rules: [{id: a, match: {http: [599-500]}}]", `my.yaml:1:32: rules[0].match.http[0] is "599-500"`},
+		"http empty":         {"rules: [{id: a, match: {http: []}}]", "my.yaml:1:31: rules[0].match.http is empty"},
+		"code":               {"rules: [{id: a, match: {code: [many]}}]", `my.yaml:1:32: rules[0].match.code[0] is "many"`},
+		"code with zeros":    {"rules: [{id: a, match: {code: [010]}}]", "my.yaml:1:32: rules[0].match.code[0] is 010"},
+		"code in hex":        {"rules: [{id: a, match: {code: [0x10]}}]", `my.yaml:1:32: rules[0].match.code[0] is "0x10"`},
+		"endpoint":           {"rules: [{id: a, match: {endpoint: [/upload]}}]", `my.yaml:1:36: rules[0].match.endpoint[0] is "/upload": an endpoint is "METHOD /path/*"`},
+		"endpoint method":    {"rules: [{id: a, match: {endpoint: [get /upload]}}]", `my.yaml:1:36: rules[0].match.endpoint[0] is "get /upload": the method of an endpoint is written in upper case`},
+		"endpoint query":     {"rules: [{id: a, match: {endpoint: ['GET /a?b']}}]", `my.yaml:1:36: rules[0].match.endpoint[0] is "GET /a?b": the path of an endpoint has no space, query or fragment`},
+		"message":            {"rules: [{id: a, match: {message: '('}}]", "my.yaml:1:34: rules[0].match.message is not a regular expression"},
+		"header":             {"rules: [{id: a, match: {header: {X: '['}}}]", "my.yaml:1:37: rules[0].match.header.X is not a regular expression"},
+		"header name":        {"rules: [{id: a, match: {header: {'X Y': a}}}]", `my.yaml:1:34: rules[0].match.header."X Y" is not a header name`},
+		"no header":          {"rules: [{id: a, match: {header: {}}}]", "my.yaml:1:33: rules[0].match.header is empty"},
+		"idempotent":         {"rules: [{id: a, match: {idempotent: maybe}}]", "my.yaml:1:37: rules[0].match.idempotent must be true or false, got a string"},
 		"no such backoff":    {"rules: [{id: a, match: {http: [400]}, backoff: brisk}]", `my.yaml:1:48: no backoff is called "brisk"; there are: brief, standard`},
 		"no such hold":       {"rules: [{id: a, match: {http: [400]}, circuit: {hold: long}}]", `my.yaml:1:55: no hold is called "long"; there are: credential`},
-		"park without hold":  {"rules: [{id: a, match: {http: [400]}, job: park, circuit: {effect: count}}]", "my.yaml:1:59: a rule that parks needs"},
+		"park without hold":  {"rules: [{id: a, match: {http: [400]}, job: park, circuit: {effect: count}}]", "my.yaml:1:59: rules[0].circuit must have the effect open where the job is park: its hold says until when"},
 		"unreachable":        {"rules:\n  - {id: a, match: {http: [5xx]}}\n  - {id: b, match: {http: [503], code: [none]}}", `my.yaml:3:5: rule "b" is never reached: rule "a" on line 2`},
 		"last rule":          {"rules:\n  - {id: anything-else, match: {http: [500]}}", `my.yaml:2:5: rule "anything-else" replaces the last rule`},
 		"preset":             {"extends: patsnip", `my.yaml:1:10: no preset is called "patsnip"; there are: http, patsnap`},
-		"extends nothing":    {"extends: ''", "my.yaml:1:10: extends names a preset"},
+		"extends nothing":    {"extends: ''", "my.yaml:1:10: extends is empty"},
 		"extends a file":     {"extends: ./other.yaml", "my.yaml:1:10: files cannot be extended here"},
 		"unknown alias":      {"name: *x", "my.yaml:1:7: no anchor &x is defined"},
 		"circular alias":     {"name: &x\n  *x", "my.yaml:2:3: this alias leads in a circle"},
-		"tag":                {"name: !!str 5", "my.yaml:1:7: name is a text, not a value with a tag"},
+		"tag":                {"name: !!str 5", "my.yaml:1:7: name has a tag or a merge"},
 		"too many brackets":  {strings.Repeat("[", 201), "my.yaml:1:1: more than 200 brackets are open at once"},
 		"too many lists":     {strings.Repeat("- ", 201) + "a", "my.yaml:1:1: more than 200 lists begin on one line"},
-		"too large":          {strings.Repeat("#", maxFile+1), "my.yaml:1:1: the file is larger"},
+		"too large":          {strings.Repeat("#", 1<<20+1), "my.yaml:1:1: the file is larger"},
 		"not UTF-8":          {"name: \xff", "my.yaml:1:1: the file is not UTF-8"},
-		"list for a mapping": {"backoffs: {standard: [1s]}", "my.yaml:1:22: a backoff is a mapping of keys to values, not a list"},
+		"list for a mapping": {"backoffs: {standard: [1s]}", "my.yaml:1:22: backoffs.standard must be a mapping of keys and values, got a list"},
 	} {
 		_, err := Parse("my.yaml", []byte(c.file))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s:\n got %v\nwant %s", name, err, c.want)
 			continue
 		}
-		var finding *Error
+		var finding *yamlfile.Error
 		if !errors.As(err, &finding) || finding.File != "my.yaml" || finding.Line == 0 || finding.Column == 0 {
 			t.Errorf("%s: no place: %#v", name, finding)
 		}
@@ -126,7 +128,7 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 
 func TestAllFindingsComeAtOnce(t *testing.T) {
 	_, err := Parse("my.yaml", []byte("version: 3\nbreaker: {ratio: 0}\nrules:\n  - {id: a, job: x, class: y}\n  - {id: b, colour: red}\n"))
-	var findings Errors
+	var findings yamlfile.Errors
 	if !errors.As(err, &findings) || len(findings) != 5 {
 		t.Fatalf("got %v", err)
 	}
@@ -238,7 +240,7 @@ func TestFilesExtendFiles(t *testing.T) {
 	for name, want := range map[string]string{
 		"loop/a.yaml": "loop/b.yaml:2:10: loop/a.yaml extends itself, by way of loop/b.yaml",
 		"gone.yaml":   "gone.yaml:1:10: what it extends cannot be read: ",
-		"bad/my.yaml": "bad/base.yaml:2:22: job cannot be \"x\"",
+		"bad/my.yaml": `bad/base.yaml:2:22: rules[0].job is "x"`,
 	} {
 		if _, err := Load(fsys, name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", name, err, want)
@@ -341,7 +343,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := Parse("my.yaml", data)
 		if err != nil {
-			var findings Errors
+			var findings yamlfile.Errors
 			if !errors.As(err, &findings) {
 				t.Fatalf("no findings: %v", err)
 			}

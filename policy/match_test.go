@@ -42,7 +42,7 @@ func TestACoveredRuleIsNeverReached(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ms := anyMatch().Draw(t, "first")
 		f := readFile("my.yaml", fmt.Appendf(nil, "rules:\n  - {id: a, match: %s}\n  - {id: b, match: %s}\n", ms, anyMatch().Draw(t, "second")))
-		if err := f.errs.orNil(); err != nil {
+		if err := f.Err(); err != nil {
 			t.Fatal(err)
 		}
 		first, second := &f.rules[0].match, &f.rules[1].match

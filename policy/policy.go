@@ -3,6 +3,8 @@ package policy
 import (
 	"slices"
 	"time"
+
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // Breaker is when a process's circuit breaker trips on outcomes that count:
@@ -27,16 +29,10 @@ type Policy struct {
 	upstream Upstream
 }
 
-// position is where in which file something was written.
-type position struct {
-	file      string
-	line, col int
-}
-
 // rule is one compiled rule.
 type rule struct {
 	id    string
-	at    position
+	at    yamlfile.Pos
 	match match
 	// decision is what the rule says while there are attempts left; Refresh and
 	// Circuit.Success in it are what they are at most.
@@ -44,7 +40,7 @@ type rule struct {
 	// budget is the backoff that the rule names, where its action is retry.
 	budget Backoff
 	// backoffAt and holdAt are where names are referred to, for findings.
-	backoffAt, holdAt position
+	backoffAt, holdAt yamlfile.Pos
 }
 
 // Name is the policy's name, as its file says.

@@ -1,66 +1,62 @@
 package policy
 
 import (
+	"math"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 
-	"github.com/goccy/go-yaml/ast"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
-
-// maxBodyNesting bounds how deep a body given as YAML may go.
-const maxBodyNesting = 100
 
 // casesFile is a file of cases as it was read, before its policy is loaded.
 type casesFile struct {
-	*source
+	*yamlfile.File
 	policy   string
-	policyAt position
+	policyAt yamlfile.Pos
 	cases    []Case
 }
 
 func readCases(filename string, data []byte) *casesFile {
-	s, root := openSource(filename, data)
-	f := &casesFile{source: s}
-	if len(f.errs) > 0 {
+	opened, root := yamlfile.Parse(filename, "the file of cases", data)
+	f := &casesFile{File: opened}
+	if f.Failures() > 0 {
 		return f
 	}
-	f.mapping(root, "a file of cases", map[string]entry{
-		"policy": func(v ast.Node) { f.policy, _ = f.text(v, "policy"); f.policyAt = f.position(v) },
-		"cases": func(v ast.Node) {
-			f.list(v, "cases", func(item ast.Node) { f.readCase(item) })
+	root.Mapping(yamlfile.Fields{
+		"policy": func(v yamlfile.Value) { f.policy, _ = v.Text(); f.policyAt = v.Pos() },
+		"cases": func(v yamlfile.Value) {
+			v.List(func(item yamlfile.Value) { f.readCase(item) })
 		},
 	})
-	if len(f.errs) > 0 {
+	if f.Failures() > 0 {
 		return f
 	}
 	if f.policy == "" {
-		f.errs = append(f.errs, &Error{File: filename, Line: 1, Column: 1, Message: "a file of cases names its policy: a preset or a path"})
+		f.Failf(yamlfile.Pos{File: filename, Line: 1, Column: 1}, "a file of cases names its policy: a preset or a path")
 	}
 	if len(f.cases) == 0 {
-		f.errs = append(f.errs, &Error{File: filename, Line: 1, Column: 1, Message: "a file of cases holds at least one case"})
+		f.Failf(yamlfile.Pos{File: filename, Line: 1, Column: 1}, "a file of cases holds at least one case")
 	}
 	return f
 }
 
-func (f *casesFile) readCase(n ast.Node) {
-	c := Case{File: f.file, Line: f.position(n).line, Request: Request{Method: http.MethodGet, Path: "/", Idempotent: true, Attempt: 1}}
+func (f *casesFile) readCase(v yamlfile.Value) {
+	c := Case{File: f.Name(), Line: v.Pos().Line, Request: Request{Method: http.MethodGet, Path: "/", Idempotent: true, Attempt: 1}}
 	var answered, expected bool
-	f.mapping(n, "a case", map[string]entry{
-		"name":     func(v ast.Node) { c.Name, _ = f.text(v, "name") },
-		"request":  func(v ast.Node) { f.readRequest(v, &c.Request) },
-		"response": func(v ast.Node) { answered = true; f.readResponse(v, &c.Response) },
-		"expect":   func(v ast.Node) { expected = true; f.readExpect(v, &c.Expect) },
+	v.Mapping(yamlfile.Fields{
+		"name":     func(v yamlfile.Value) { c.Name, _ = v.Text() },
+		"request":  func(v yamlfile.Value) { f.readRequest(v, &c.Request) },
+		"response": func(v yamlfile.Value) { answered = true; f.readResponse(v, &c.Response) },
+		"expect":   func(v yamlfile.Value) { expected = true; f.readExpect(v, &c.Expect) },
 	})
 	if c.Name == "" {
-		f.fail(n, "a case needs a name")
+		v.Failf("has no name; give it one")
 	}
 	if !answered {
-		f.fail(n, "a case needs a response")
+		v.Failf("has no response; write what the API answered")
 	}
 	if !expected {
-		f.fail(n, "a case needs to expect something")
+		v.Failf("expects nothing; write what the policy must decide")
 	}
 	f.cases = append(f.cases, c)
 }
@@ -69,128 +65,81 @@ func (f *casesFile) readCase(n ast.Node) {
 // otherwise.
 var safeMethods = []string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete}
 
-func (f *casesFile) readRequest(n ast.Node, r *Request) {
+func (f *casesFile) readRequest(v yamlfile.Value, r *Request) {
 	said := false
-	f.mapping(n, "request", map[string]entry{
-		"method":      func(v ast.Node) { set(&r.Method)(f.text(v, "method")) },
-		"path":        func(v ast.Node) { set(&r.Path)(f.text(v, "path")) },
-		"idempotent":  func(v ast.Node) { r.Idempotent, said = f.boolean(v, "idempotent") },
-		"conditional": func(v ast.Node) { r.Conditional, _ = f.boolean(v, "conditional") },
-		"attempt":     func(v ast.Node) { set(&r.Attempt)(f.integer(v, "attempt", 1)) },
-		"can_refresh": func(v ast.Node) { r.CanRefresh, _ = f.boolean(v, "can_refresh") },
-		"age":         func(v ast.Node) { set(&r.Age)(f.duration(v, "age", 0)) },
+	v.Mapping(yamlfile.Fields{
+		"method":      func(v yamlfile.Value) { set(&r.Method)(v.Text()) },
+		"path":        func(v yamlfile.Value) { set(&r.Path)(v.Text()) },
+		"idempotent":  func(v yamlfile.Value) { r.Idempotent, said = v.Bool() },
+		"conditional": func(v yamlfile.Value) { r.Conditional, _ = v.Bool() },
+		"attempt":     func(v yamlfile.Value) { set(&r.Attempt)(v.Whole(1, math.MaxInt32)) },
+		"can_refresh": func(v yamlfile.Value) { r.CanRefresh, _ = v.Bool() },
+		"age":         func(v yamlfile.Value) { set(&r.Age)(v.Duration(true)) },
 	})
 	if !said {
 		r.Idempotent = slices.Contains(safeMethods, r.Method)
 	}
 }
 
-func (f *casesFile) readResponse(n ast.Node, r *Response) {
-	f.mapping(n, "response", map[string]entry{
-		"transport": func(v ast.Node) { r.Transport, _ = oneOf(f.source, v, "transport", transports) },
-		"status":    func(v ast.Node) { r.Status, _ = f.integer(v, "status", 100) },
-		"headers": func(v ast.Node) {
+func (f *casesFile) readResponse(v yamlfile.Value, r *Response) {
+	v.Mapping(yamlfile.Fields{
+		"transport": func(v yamlfile.Value) { r.Transport, _ = yamlfile.OneOf(v, transports...) },
+		"status":    func(v yamlfile.Value) { r.Status, _ = v.Whole(100, math.MaxInt32) },
+		"headers": func(v yamlfile.Value) {
 			r.Header = http.Header{}
-			f.pairs(v, "headers", func(_, value ast.Node, name string) {
-				text, ok := f.scalar(value)
-				if !ok {
-					f.fail(value, "a header is a text or a number, not %s", kind(f.resolve(value)))
-					return
+			v.Each(func(name string, value yamlfile.Value) {
+				if text, ok := value.Scalar(); ok {
+					r.Header.Add(name, text)
 				}
-				r.Header.Add(name, text)
 			})
 		},
-		"body": func(v ast.Node) { r.Body = f.readBody(v) },
-		"cut":  func(v ast.Node) { r.Cut, _ = f.boolean(v, "cut") },
+		"body": func(v yamlfile.Value) { r.Body = readBody(v) },
+		"cut":  func(v yamlfile.Value) { r.Cut, _ = v.Bool() },
 	})
 	switch {
-	case r.Transport == TransportNone && r.Status == 0 && len(f.errs) == 0:
-		f.fail(n, "a response has a status, or the transport that failed")
+	case r.Transport == TransportNone && r.Status == 0 && f.Failures() == 0:
+		v.Failf("has neither a status nor a transport; write one")
 	case r.Transport != TransportNone && (r.Status != 0 || r.Header != nil || r.Body != nil):
-		f.fail(n, "a response has a transport that failed or an answer, not both")
+		v.Failf("has both a transport that failed and an answer; write one")
 	}
 }
 
 // readBody keeps a text as it is and writes anything else as JSON.
-func (f *casesFile) readBody(n ast.Node) []byte {
-	switch v := f.resolve(n).(type) {
-	case *ast.StringNode:
-		return []byte(v.Value)
-	case *ast.LiteralNode:
-		return []byte(v.Value.Value)
-	case *ast.NullNode:
+func readBody(v yamlfile.Value) []byte {
+	switch v.Kind() {
+	case yamlfile.KindString:
+		text, _ := v.AnyText()
+		return []byte(text)
+	case yamlfile.KindNull:
 		return nil
 	default:
-		var w strings.Builder
-		f.json(&w, n, maxBodyNesting)
-		return []byte(w.String())
+		body, _ := v.JSON()
+		return body
 	}
 }
 
-// json writes numbers as they stand, so that no digit is lost. Aliases are not
-// followed here: a few of them could unfold without end.
-func (f *casesFile) json(w *strings.Builder, n ast.Node, depth int) {
-	if depth == 0 {
-		f.fail(n, "this body is nested too deep; give it as a text")
-		return
-	}
-	switch v := n.(type) {
-	case *ast.MappingNode:
-		w.WriteByte('{')
-		for i, pair := range v.Values {
-			if i > 0 {
-				w.WriteByte(',')
-			}
-			w.WriteString(quote(pair.Key.GetToken().Value) + ":")
-			f.json(w, pair.Value, depth-1)
-		}
-		w.WriteByte('}')
-	case *ast.SequenceNode:
-		w.WriteByte('[')
-		for i, item := range v.Values {
-			if i > 0 {
-				w.WriteByte(',')
-			}
-			f.json(w, item, depth-1)
-		}
-		w.WriteByte(']')
-	case *ast.StringNode:
-		w.WriteString(quote(v.Value))
-	case *ast.LiteralNode:
-		w.WriteString(quote(v.Value.Value))
-	case *ast.BoolNode:
-		w.WriteString(strconv.FormatBool(v.Value))
-	case *ast.NullNode:
-		w.WriteString("null")
-	case *ast.IntegerNode, *ast.FloatNode:
-		w.WriteString(v.GetToken().Value)
-	default:
-		f.fail(n, "this cannot be written as JSON; give the body as a text")
-	}
-}
-
-func (f *casesFile) readExpect(n ast.Node, e *Expect) {
-	before := len(f.errs)
-	f.mapping(n, "expect", map[string]entry{
-		"class":     func(v ast.Node) { want(&e.Class)(oneOf(f.source, v, "class", classes)) },
-		"job":       func(v ast.Node) { want(&e.Action)(oneOf(f.source, v, "job", actions)) },
-		"rule":      func(v ast.Node) { want(&e.Rule)(f.text(v, "rule")) },
-		"refresh":   func(v ast.Node) { want(&e.Refresh)(f.boolean(v, "refresh")) },
-		"backoff":   func(v ast.Node) { want(&e.Backoff)(f.text(v, "backoff")) },
-		"exhausted": func(v ast.Node) { want(&e.Exhausted)(f.boolean(v, "exhausted")) },
-		"circuit": func(v ast.Node) {
-			f.mapping(v, "circuit", map[string]entry{
-				"effect":     func(v ast.Node) { want(&e.Effect)(oneOf(f.source, v, "effect", effects)) },
-				"scope":      func(v ast.Node) { want(&e.Scope)(oneOf(f.source, v, "scope", scopes)) },
-				"hold":       func(v ast.Node) { want(&e.Hold)(f.text(v, "hold")) },
-				"after":      func(v ast.Node) { want(&e.After)(f.integer(v, "after", 0)) },
-				"max_probes": func(v ast.Node) { want(&e.MaxProbes)(f.integer(v, "max_probes", 0)) },
-				"success":    func(v ast.Node) { want(&e.Success)(f.boolean(v, "success")) },
+func (f *casesFile) readExpect(v yamlfile.Value, e *Expect) {
+	before := f.Failures()
+	v.Mapping(yamlfile.Fields{
+		"class":     func(v yamlfile.Value) { want(&e.Class)(yamlfile.OneOf(v, classes...)) },
+		"job":       func(v yamlfile.Value) { want(&e.Action)(yamlfile.OneOf(v, actions...)) },
+		"rule":      func(v yamlfile.Value) { want(&e.Rule)(v.Text()) },
+		"refresh":   func(v yamlfile.Value) { want(&e.Refresh)(v.Bool()) },
+		"backoff":   func(v yamlfile.Value) { want(&e.Backoff)(v.Text()) },
+		"exhausted": func(v yamlfile.Value) { want(&e.Exhausted)(v.Bool()) },
+		"circuit": func(v yamlfile.Value) {
+			v.Mapping(yamlfile.Fields{
+				"effect":     func(v yamlfile.Value) { want(&e.Effect)(yamlfile.OneOf(v, effects...)) },
+				"scope":      func(v yamlfile.Value) { want(&e.Scope)(yamlfile.OneOf(v, scopes...)) },
+				"hold":       func(v yamlfile.Value) { want(&e.Hold)(v.Text()) },
+				"after":      func(v yamlfile.Value) { want(&e.After)(v.Whole(0, math.MaxInt32)) },
+				"max_probes": func(v yamlfile.Value) { want(&e.MaxProbes)(v.Whole(0, math.MaxInt32)) },
+				"success":    func(v yamlfile.Value) { want(&e.Success)(v.Bool()) },
 			})
 		},
 	})
-	if *e == (Expect{}) && len(f.errs) == before {
-		f.fail(n, "a case needs to expect something")
+	if *e == (Expect{}) && f.Failures() == before {
+		v.Failf("expects nothing; write what the policy must decide")
 	}
 }
 

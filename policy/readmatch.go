@@ -6,66 +6,55 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // readMatch reads what a rule wants. Each field is kept as YAML too, in the
 // form that show and explain print.
-func (f *file) readMatch(n ast.Node) match {
+func (f *file) readMatch(v yamlfile.Value) match {
 	m := match{shown: map[field]string{}}
 	found := func(fd field, shown string) {
 		m.fields |= fd
 		m.shown[fd] = shown
 	}
-	f.mapping(n, "match", map[string]entry{
-		"code": func(v ast.Node) { found(fieldCode, f.readCodes(v, &m)) },
-		"http": func(v ast.Node) { found(fieldHTTP, f.readStatuses(v, &m)) },
-		"transport": func(v ast.Node) {
-			set, shown := readSet(f.source, v, "transport", transports)
+	v.Mapping(yamlfile.Fields{
+		"code": func(v yamlfile.Value) { found(fieldCode, f.readCodes(v, &m)) },
+		"http": func(v yamlfile.Value) { found(fieldHTTP, f.readStatuses(v, &m)) },
+		"transport": func(v yamlfile.Value) {
+			set, shown := readSet(v, transports)
 			m.transport = set
 			found(fieldTransport, shown)
 		},
-		"body": func(v ast.Node) {
-			set, shown := readSet(f.source, v, "body", bodies)
+		"body": func(v yamlfile.Value) {
+			set, shown := readSet(v, bodies)
 			m.body = set
 			found(fieldBody, shown)
 		},
-		"status_flag": func(v ast.Node) {
-			m.flag = f.readFlag(v)
+		"status_flag": func(v yamlfile.Value) {
+			m.flag = readFlag(v)
 			found(fieldFlag, quote(string(m.flag)))
 		},
-		"message": func(v ast.Node) {
-			if m.message = f.regexp(v, "message"); m.message != nil {
+		"message": func(v yamlfile.Value) {
+			if m.message = readRegexp(v); m.message != nil {
 				found(fieldMessage, quote(m.message.String()))
 			}
 		},
-		"endpoint": func(v ast.Node) { found(fieldEndpoint, f.readEndpoints(v, &m)) },
-		"header":   func(v ast.Node) { found(fieldHeader, f.readHeaders(v, &m)) },
-		"idempotent": func(v ast.Node) {
-			m.idempotent, _ = f.boolean(v, "idempotent")
+		"endpoint": func(v yamlfile.Value) { found(fieldEndpoint, f.readEndpoints(v, &m)) },
+		"header":   func(v yamlfile.Value) { found(fieldHeader, f.readHeaders(v, &m)) },
+		"idempotent": func(v yamlfile.Value) {
+			m.idempotent, _ = v.Bool()
 			found(fieldIdempotent, strconv.FormatBool(m.idempotent))
 		},
-		"conditional": func(v ast.Node) {
-			m.conditional, _ = f.boolean(v, "conditional")
+		"conditional": func(v yamlfile.Value) {
+			m.conditional, _ = v.Bool()
 			found(fieldConditional, strconv.FormatBool(m.conditional))
 		},
-		"limit_used_up": func(v ast.Node) {
-			m.limitUsedUp, _ = f.boolean(v, "limit_used_up")
+		"limit_used_up": func(v yamlfile.Value) {
+			m.limitUsedUp, _ = v.Bool()
 			found(fieldLimitUsedUp, strconv.FormatBool(m.limitUsedUp))
 		},
 	})
 	return m
-}
-
-// scalar is what stands in the file for a number or a text.
-func (s *source) scalar(n ast.Node) (text string, ok bool) {
-	switch v := s.resolve(n).(type) {
-	case *ast.StringNode:
-		return v.Value, true
-	case *ast.IntegerNode, *ast.FloatNode:
-		return v.GetToken().Value, true
-	}
-	return "", false
 }
 
 // flow writes a list in YAML's flow style.
@@ -77,23 +66,26 @@ func flow[T ~string](items []T) string {
 	return "[" + strings.Join(texts, ", ") + "]"
 }
 
-func (f *file) readCodes(n ast.Node, m *match) string {
+func (f *file) readCodes(v yamlfile.Value, m *match) string {
 	var shown []string
-	f.some(n, "code", func(item ast.Node) {
-		text, ok := f.scalar(item)
+	v.Some(func(item yamlfile.Value) {
+		text, ok := item.Scalar()
+		if !ok {
+			return
+		}
 		if text == "none" {
 			m.noCode = true
 			shown = append(shown, text)
 			return
 		}
 		number, isNumber := splitNumber(text)
-		if !ok || !isNumber || len(number.whole)+len(number.fraction) > maxCodeDigits {
-			f.fail(item, "a code is a number or none, not %s", kind(f.resolve(item)))
+		if !isNumber || len(number.whole)+len(number.fraction) > maxCodeDigits {
+			item.Failf("is %q; write a number, or none", text)
 			return
 		}
 		// 010 is eight to some readers of YAML and ten to others.
 		if len(text) > 1 && text[0] == '0' && onlyDigits(text) {
-			f.fail(item, "write the code %s without leading zeros", text)
+			item.Failf("is %s; write it without leading zeros", text)
 			return
 		}
 		code := CanonicalCode(text)
@@ -110,14 +102,16 @@ func (f *file) readCodes(n ast.Node, m *match) string {
 
 // readStatuses reads numbers, classes such as "5xx" and ranges such as
 // "500-599".
-func (f *file) readStatuses(n ast.Node, m *match) string {
+func (f *file) readStatuses(v yamlfile.Value, m *match) string {
 	var shown []string
-	f.some(n, "http", func(item ast.Node) {
-		text, _ := f.scalar(item)
+	v.Some(func(item yamlfile.Value) {
+		text, ok := item.Scalar()
+		if !ok {
+			return
+		}
 		from, to, ok := parseStatuses(text)
 		if !ok {
-			f.fail(item, `an entry of http is a status from 100 to 599, a class such as "5xx" or a range such as "500-599", not %s`,
-				kind(f.resolve(item)))
+			item.Failf(`is %q; write a status from 100 to 599, a class such as "5xx" or a range such as "500-599"`, text)
 			return
 		}
 		m.http.add(from, to)
@@ -152,37 +146,38 @@ func parseStatus(s string) (int, bool) {
 }
 
 // readSet reads words of a closed set, as bits.
-func readSet[T ~string](s *source, n ast.Node, what string, values []T) (uint16, string) {
+func readSet[T ~string](v yamlfile.Value, values []T) (uint16, string) {
 	var set uint16
 	var shown []string
-	s.some(n, what, func(item ast.Node) {
-		if v, ok := oneOf(s, item, "an entry of "+what, values); ok {
-			set |= bit(values, v)
-			shown = append(shown, string(v))
+	v.Some(func(item yamlfile.Value) {
+		if value, ok := yamlfile.OneOf(item, values...); ok {
+			set |= bit(values, value)
+			shown = append(shown, string(value))
 		}
 	})
 	return set, flow(shown)
 }
 
 // readFlag reads "true", "false" or absent; true and false need no quotes.
-func (f *file) readFlag(n ast.Node) Flag {
-	if b, ok := f.resolve(n).(*ast.BoolNode); ok {
-		return Flag(strconv.FormatBool(b.Value))
+func readFlag(v yamlfile.Value) Flag {
+	if v.Kind() == yamlfile.KindBool {
+		b, _ := v.Bool()
+		return Flag(strconv.FormatBool(b))
 	}
-	flag, _ := oneOf(f.source, n, "status_flag", []Flag{FlagTrue, FlagFalse, FlagAbsent})
+	flag, _ := yamlfile.OneOf(v, FlagTrue, FlagFalse, FlagAbsent)
 	return flag
 }
 
-func (f *file) readEndpoints(n ast.Node, m *match) string {
+func (f *file) readEndpoints(v yamlfile.Value, m *match) string {
 	var shown []string
-	f.some(n, "endpoint", func(item ast.Node) {
-		text, ok := f.text(item, "an entry of endpoint")
+	v.Some(func(item yamlfile.Value) {
+		text, ok := item.Text()
 		if !ok {
 			return
 		}
 		e, err := parseEndpoint(text)
 		if err != nil {
-			f.fail(item, "%v, not %q", err, text)
+			item.Failf("is %q: %v", text, err)
 			return
 		}
 		m.endpoints = append(m.endpoints, e)
@@ -191,35 +186,36 @@ func (f *file) readEndpoints(n ast.Node, m *match) string {
 	return flow(shown)
 }
 
-func (f *file) readHeaders(n ast.Node, m *match) string {
+func (f *file) readHeaders(v yamlfile.Value, m *match) string {
 	var shown []string
-	before := len(f.errs)
-	f.pairs(n, "header", func(key, value ast.Node, name string) {
-		pattern := f.regexp(value, "the pattern of a header")
+	before := f.Failures()
+	v.Each(func(name string, value yamlfile.Value) {
+		pattern := readRegexp(value)
 		if pattern == nil {
 			return
 		}
 		if strings.ContainsAny(name, " \t\r\n:") || name == "" {
-			f.fail(key, "%q is no name of a header", name)
+			value.FailKeyf("is not a header name")
 			return
 		}
 		m.headers = append(m.headers, headerMatch{name: textproto.CanonicalMIMEHeaderKey(name), pattern: pattern})
 		shown = append(shown, quote(name)+": "+quote(pattern.String()))
 	})
-	if len(m.headers) == 0 && len(f.errs) == before {
-		f.fail(n, "header is empty; name at least one or remove the key")
+	if len(m.headers) == 0 && f.Failures() == before {
+		v.Failf("is empty; name at least one header, or take the key out")
 	}
 	return "{" + strings.Join(shown, ", ") + "}"
 }
 
-func (f *file) regexp(n ast.Node, what string) *regexp.Regexp {
-	text, ok := f.text(n, what)
+// readRegexp reads a regular expression. An empty one matches anything.
+func readRegexp(v yamlfile.Value) *regexp.Regexp {
+	text, ok := v.AnyText()
 	if !ok {
 		return nil
 	}
 	re, err := regexp.Compile(text)
 	if err != nil {
-		f.fail(n, "%s is no regular expression (RE2): %v", what, err)
+		v.Failf("is not a regular expression (RE2): %v", err)
 		return nil
 	}
 	return re

@@ -1,13 +1,13 @@
 package policy
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml/ast"
-
 	"github.com/seed-2903acc3/callq/policy/calendar"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // The names that every policy has, whether its file defines them or not.
@@ -19,17 +19,17 @@ const (
 
 // file is a policy file as it was read, before what it extends is added.
 type file struct {
-	*source
+	*yamlfile.File
 	name      string
 	extends   string
-	extendsAt position
+	extendsAt yamlfile.Pos
 	backoffs  map[string]Backoff
 	holds     map[string]Hold
 	breaker   *Breaker
 	upstream  Upstream
 	rules     []rule
 	// notes are findings of lint that do not keep the file from working.
-	notes Errors
+	notes yamlfile.Errors
 }
 
 var (
@@ -44,42 +44,39 @@ var (
 
 // readFile reads one policy file and checks all that can be told from it alone.
 func readFile(filename string, data []byte) *file {
-	s, root := openSource(filename, data)
-	f := &file{source: s, name: baseName(filename), backoffs: map[string]Backoff{}, holds: map[string]Hold{}}
-	if root == nil {
-		if len(f.errs) == 0 {
-			f.errs = append(f.errs, &Error{File: filename, Line: 1, Column: 1, Message: "the policy file is empty; it begins with: version: 1"})
+	opened, root := yamlfile.Parse(filename, "the policy file", data)
+	f := &file{File: opened, name: baseName(filename), backoffs: map[string]Backoff{}, holds: map[string]Hold{}}
+	if root.IsZero() {
+		if f.Failures() == 0 {
+			f.Failf(yamlfile.Pos{File: filename, Line: 1, Column: 1}, "the policy file is empty; it begins with: version: 1")
 		}
 		return f
 	}
-	f.mapping(root, "a policy file", map[string]entry{
-		"version": func(v ast.Node) {
-			if n, ok := f.integer(v, "version", 1); ok && n != 1 {
-				f.fail(v, "version %d is not known; this callq reads version 1", n)
+	root.Mapping(yamlfile.Fields{
+		"version": func(v yamlfile.Value) {
+			if n, ok := v.Whole(1, math.MaxInt32); ok && n != 1 {
+				v.Failf("is %d; this callq reads version 1", n)
 			}
 		},
-		"name": func(v ast.Node) {
-			if name, ok := f.text(v, "name"); ok {
+		"name": func(v yamlfile.Value) {
+			if name, ok := v.Text(); ok {
 				f.name = name
 			}
 		},
-		"extends": func(v ast.Node) {
-			f.extends, _ = f.text(v, "extends")
-			f.extendsAt = f.position(v)
-			if f.extends == "" {
-				f.fail(v, "extends names a preset (%s) or a file", strings.Join(Presets(), ", "))
-			}
+		"extends": func(v yamlfile.Value) {
+			f.extends, _ = v.Text()
+			f.extendsAt = v.Pos()
 		},
-		"backoffs": func(v ast.Node) {
-			f.pairs(v, "backoffs", func(_, value ast.Node, name string) { f.backoffs[name] = f.readBackoff(value) })
+		"backoffs": func(v yamlfile.Value) {
+			v.Each(func(name string, value yamlfile.Value) { f.backoffs[name] = f.readBackoff(value) })
 		},
-		"holds": func(v ast.Node) {
-			f.pairs(v, "holds", func(_, value ast.Node, name string) { f.holds[name] = f.readHold(value) })
+		"holds": func(v yamlfile.Value) {
+			v.Each(func(name string, value yamlfile.Value) { f.holds[name] = f.readHold(value) })
 		},
-		"breaker":  func(v ast.Node) { f.breaker = f.readBreaker(v) },
-		"upstream": func(v ast.Node) { f.readUpstream(v) },
-		"rules": func(v ast.Node) {
-			f.list(v, "rules", func(item ast.Node) { f.readRule(item) })
+		"breaker":  func(v yamlfile.Value) { f.breaker = f.readBreaker(v) },
+		"upstream": func(v yamlfile.Value) { f.readUpstream(v) },
+		"rules": func(v yamlfile.Value) {
+			v.List(func(item yamlfile.Value) { f.readRule(item) })
 		},
 	})
 	return f
@@ -91,21 +88,21 @@ func baseName(filename string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(name, ".yaml"), ".yml")
 }
 
-func (f *file) readBackoff(n ast.Node) Backoff {
+func (f *file) readBackoff(v yamlfile.Value) Backoff {
 	b := Backoff{
 		Floor: time.Second, Base: 2 * time.Second, Cap: 10 * time.Minute, Attempts: 6, MaxAge: 24 * time.Hour,
 		Sources: []Source{SourceRetryAfter},
 	}
-	f.mapping(n, "a backoff", map[string]entry{
-		"floor":    func(v ast.Node) { set(&b.Floor)(f.duration(v, "floor", 0)) },
-		"base":     func(v ast.Node) { set(&b.Base)(f.duration(v, "base", 0)) },
-		"cap":      func(v ast.Node) { set(&b.Cap)(f.duration(v, "cap", 0)) },
-		"attempts": func(v ast.Node) { set(&b.Attempts)(f.integer(v, "attempts", 1)) },
-		"max_age":  func(v ast.Node) { set(&b.MaxAge)(f.duration(v, "max_age", 1)) },
-		"sources": func(v ast.Node) {
+	v.Mapping(yamlfile.Fields{
+		"floor":    func(v yamlfile.Value) { set(&b.Floor)(v.Duration(true)) },
+		"base":     func(v yamlfile.Value) { set(&b.Base)(v.Duration(true)) },
+		"cap":      func(v yamlfile.Value) { set(&b.Cap)(v.Duration(true)) },
+		"attempts": func(v yamlfile.Value) { set(&b.Attempts)(v.Whole(1, math.MaxInt32)) },
+		"max_age":  func(v yamlfile.Value) { set(&b.MaxAge)(v.Duration(false)) },
+		"sources": func(v yamlfile.Value) {
 			b.Sources = nil
-			f.list(v, "sources", func(item ast.Node) {
-				if source, ok := oneOf(f.source, item, "a source of a backoff", backoffSources); ok {
+			v.List(func(item yamlfile.Value) {
+				if source, ok := yamlfile.OneOf(item, backoffSources...); ok {
 					b.Sources = append(b.Sources, source)
 				}
 			})
@@ -123,76 +120,66 @@ func set[T any](into *T) func(T, bool) {
 	}
 }
 
-func (f *file) readHold(n ast.Node) Hold {
+func (f *file) readHold(v yamlfile.Value) Hold {
 	h := Hold{
 		Sources: slices.Clone(holdSources), Max: defaultMax,
 		Ladder: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour},
 	}
-	f.mapping(n, "a hold", map[string]entry{
-		"sources": func(v ast.Node) {
+	v.Mapping(yamlfile.Fields{
+		"sources": func(v yamlfile.Value) {
 			h.Sources = nil
-			f.some(v, "sources", func(item ast.Node) {
-				if source, ok := oneOf(f.source, item, "a source", holdSources); ok {
+			v.Some(func(item yamlfile.Value) {
+				if source, ok := yamlfile.OneOf(item, holdSources...); ok {
 					h.Sources = append(h.Sources, source)
 				}
 			})
 		},
-		"max":      func(v ast.Node) { set(&h.Max)(f.duration(v, "max", 1)) },
-		"calendar": func(v ast.Node) { h.Calendar = f.readCalendar(v) },
-		"ladder": func(v ast.Node) {
+		"max":      func(v yamlfile.Value) { set(&h.Max)(v.Duration(false)) },
+		"calendar": func(v yamlfile.Value) { h.Calendar = f.readCalendar(v) },
+		"ladder": func(v yamlfile.Value) {
 			h.Ladder = nil
-			f.some(v, "ladder", func(item ast.Node) {
-				if d, ok := f.duration(item, "a rung of the ladder", 1); ok {
+			v.Some(func(item yamlfile.Value) {
+				if d, ok := item.Duration(false); ok {
 					h.Ladder = append(h.Ladder, d)
 				}
 			})
 		},
 	})
 	if h.Calendar != nil && !slices.Contains(h.Sources, SourceCalendar) {
-		f.note(f.position(n), "this hold has a calendar that is never asked: add calendar to its sources")
+		f.note(v.Pos(), "this hold has a calendar that is never asked: add calendar to its sources")
 	}
 	return h
 }
 
-func (f *file) note(at position, message string) {
-	f.notes = append(f.notes, &Error{File: at.file, Line: at.line, Column: at.col, Message: message})
+func (f *file) note(at yamlfile.Pos, message string) {
+	f.notes = append(f.notes, at.Errorf("%s", message))
 }
 
-func (f *file) readCalendar(n ast.Node) *Calendar {
-	expression, timezone := "0 0 * * *", "UTC"
-	before := len(f.errs)
-	read := func(into *string, name string, check func(string) error) entry {
-		return func(v ast.Node) {
-			set(into)(f.text(v, name))
-			if err := check(*into); err != nil {
-				f.fail(v, "%s %q %v", name, *into, err)
-			}
-		}
-	}
-	f.mapping(n, "a calendar", map[string]entry{
-		"cron":     read(&expression, "cron", calendar.CheckCron),
-		"timezone": read(&timezone, "timezone", calendar.CheckTimezone),
+// midnight is when a quota starts afresh where a calendar does not say.
+var midnight, _ = calendar.ParseCron("0 0 * * *") // known to be one
+
+func (f *file) readCalendar(v yamlfile.Value) *Calendar {
+	before := f.Failures()
+	cron, zone := midnight, time.UTC
+	v.Mapping(yamlfile.Fields{
+		"cron":     func(v yamlfile.Value) { set(&cron)(yamlfile.ParseText(v, calendar.ParseCron)) },
+		"timezone": func(v yamlfile.Value) { set(&zone)(yamlfile.ParseText(v, calendar.ParseTimezone)) },
 	})
-	if len(f.errs) > before {
+	if f.Failures() > before {
 		return nil
 	}
-	c, err := NewCalendar(expression, timezone)
-	if err != nil {
-		f.fail(n, "%v", err)
-		return nil
-	}
-	return c
+	return &Calendar{cron.In(zone)}
 }
 
-func (f *file) readBreaker(n ast.Node) *Breaker {
+func (f *file) readBreaker(v yamlfile.Value) *Breaker {
 	b := &Breaker{Window: 30 * time.Second, MinCalls: 20, Ratio: 0.5}
-	f.mapping(n, "breaker", map[string]entry{
-		"window":    func(v ast.Node) { set(&b.Window)(f.duration(v, "window", 1)) },
-		"min_calls": func(v ast.Node) { set(&b.MinCalls)(f.integer(v, "min_calls", 1)) },
-		"ratio": func(v ast.Node) {
-			ratio, ok := f.float(v, "ratio")
+	v.Mapping(yamlfile.Fields{
+		"window":    func(v yamlfile.Value) { set(&b.Window)(v.Duration(false)) },
+		"min_calls": func(v yamlfile.Value) { set(&b.MinCalls)(v.Whole(1, math.MaxInt32)) },
+		"ratio": func(v yamlfile.Value) {
+			ratio, ok := v.Float()
 			if ok && !(ratio > 0 && ratio <= 1) {
-				f.fail(v, "ratio is a share above 0, at most 1")
+				v.Failf("is a share, above 0 and at most 1")
 				return
 			}
 			set(&b.Ratio)(ratio, ok)
@@ -204,26 +191,26 @@ func (f *file) readBreaker(n ast.Node) *Breaker {
 // readRule reads one rule. Keys that are left out have these defaults: job
 // retry, the class that goes with the action, backoff standard; the circuit counts
 // a retry, opens on a park, and leaves the rest alone.
-func (f *file) readRule(n ast.Node) {
-	r := rule{at: f.position(n)}
+func (f *file) readRule(v yamlfile.Value) {
+	r := rule{at: v.Pos()}
 	d := &r.decision
-	var circuit, message ast.Node
-	f.mapping(n, "a rule", map[string]entry{
-		"id":      func(v ast.Node) { set(&r.id)(f.text(v, "id")) },
-		"match":   func(v ast.Node) { r.match = f.readMatch(v) },
-		"class":   func(v ast.Node) { d.Class, _ = oneOf(f.source, v, "class", classes) },
-		"job":     func(v ast.Node) { d.Action, _ = oneOf(f.source, v, "job", actions) },
-		"refresh": func(v ast.Node) { d.Refresh, _ = f.boolean(v, "refresh") },
-		"backoff": func(v ast.Node) { d.Backoff, _ = f.text(v, "backoff"); r.backoffAt = f.position(v) },
-		"circuit": func(v ast.Node) { circuit = v },
-		"message": func(v ast.Node) { d.Message, _ = f.text(v, "message"); message = v },
-		"advice":  func(v ast.Node) { d.Advice, _ = f.text(v, "advice") },
+	var circuit, message yamlfile.Value
+	v.Mapping(yamlfile.Fields{
+		"id":      func(v yamlfile.Value) { set(&r.id)(v.Text()) },
+		"match":   func(v yamlfile.Value) { r.match = f.readMatch(v) },
+		"class":   func(v yamlfile.Value) { d.Class, _ = yamlfile.OneOf(v, classes...) },
+		"job":     func(v yamlfile.Value) { d.Action, _ = yamlfile.OneOf(v, actions...) },
+		"refresh": func(v yamlfile.Value) { d.Refresh, _ = v.Bool() },
+		"backoff": func(v yamlfile.Value) { d.Backoff, _ = v.Text(); r.backoffAt = v.Pos() },
+		"circuit": func(v yamlfile.Value) { circuit = v },
+		"message": func(v yamlfile.Value) { d.Message, _ = v.Text(); message = v },
+		"advice":  func(v yamlfile.Value) { d.Advice, _ = v.Text() },
 	})
 	if r.id == "" {
-		f.fail(n, "a rule needs an id, by which records and logs name it")
+		v.Failf("has no id; give it one, by which records and logs name the rule")
 	}
 	if slices.ContainsFunc(f.rules, func(other rule) bool { return other.id == r.id }) {
-		f.fail(n, "the id %q is taken by an earlier rule of this file", r.id)
+		v.Failf("has the id %q, which an earlier rule of this file has", r.id)
 	}
 	d.Rule = r.id
 	orDefault(&d.Action, ActionRetry)
@@ -261,9 +248,9 @@ func classOf(a Action) Class {
 	}
 }
 
-func (f *file) readCircuit(n ast.Node, r *rule) {
+func (f *file) readCircuit(v yamlfile.Value, r *rule) {
 	c := &r.decision.Circuit
-	if n == nil {
+	if v.IsZero() {
 		switch r.decision.Action {
 		case ActionRetry:
 			c.Effect = EffectCount
@@ -274,15 +261,15 @@ func (f *file) readCircuit(n ast.Node, r *rule) {
 		}
 	} else {
 		c.Effect = EffectOpen
-		f.mapping(n, "circuit", map[string]entry{
-			"effect":     func(v ast.Node) { set(&c.Effect)(oneOf(f.source, v, "effect", effects)) },
-			"scope":      func(v ast.Node) { c.Scope, _ = oneOf(f.source, v, "scope", scopes) },
-			"hold":       func(v ast.Node) { c.Hold, _ = f.text(v, "hold"); r.holdAt = f.position(v) },
-			"after":      func(v ast.Node) { c.After, _ = f.integer(v, "after", 1) },
-			"max_probes": func(v ast.Node) { c.MaxProbes, _ = f.integer(v, "max_probes", 0) },
+		v.Mapping(yamlfile.Fields{
+			"effect":     func(v yamlfile.Value) { set(&c.Effect)(yamlfile.OneOf(v, effects...)) },
+			"scope":      func(v yamlfile.Value) { c.Scope, _ = yamlfile.OneOf(v, scopes...) },
+			"hold":       func(v yamlfile.Value) { c.Hold, _ = v.Text(); r.holdAt = v.Pos() },
+			"after":      func(v yamlfile.Value) { c.After, _ = v.Whole(1, math.MaxInt32) },
+			"max_probes": func(v yamlfile.Value) { c.MaxProbes, _ = v.Whole(0, math.MaxInt32) },
 		})
 		if r.decision.Action == ActionPark && c.Effect != EffectOpen {
-			f.fail(n, "a rule that parks needs a circuit of effect open: its hold says until when")
+			v.Failf("must have the effect open where the job is park: its hold says until when")
 		}
 	}
 	orDefault(&c.Scope, ScopeAccount)
@@ -295,10 +282,10 @@ func (f *file) readCircuit(n ast.Node, r *rule) {
 }
 
 // checkMessage notes a raw code in what end users read.
-func (f *file) checkMessage(n ast.Node, r *rule) {
+func (f *file) checkMessage(v yamlfile.Value, r *rule) {
 	for _, code := range r.match.codes {
 		if len(code) > 2 && strings.Contains(r.decision.Message, code) {
-			f.note(f.position(n), "the message is for end users and holds the raw code "+code)
+			f.note(v.Pos(), "the message is for end users and holds the raw code "+code)
 			return
 		}
 	}
@@ -308,15 +295,15 @@ func (f *file) checkMessage(n ast.Node, r *rule) {
 // earlier rule of the same file takes all that they match. The rules are those
 // of the joined policy, where one that replaces another stands in its place.
 func (f *file) checkReach(rules []rule) {
-	if len(f.errs) > 0 {
+	if f.Failures() > 0 {
 		return
 	}
-	mine := slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return r.at.file != f.file })
+	mine := slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return r.at.File != f.Name() })
 	for i := range mine {
 		for j := range mine[:i] {
 			if mine[j].match.covers(&mine[i].match) {
-				f.failAt(mine[i].at, "rule %q is never reached: rule %q on line %d takes all that it matches; move it up or remove it",
-					mine[i].id, mine[j].id, mine[j].at.line)
+				f.Failf(mine[i].at, "rule %q is never reached: rule %q on line %d takes all that it matches; move it up or remove it",
+					mine[i].id, mine[j].id, mine[j].at.Line)
 				break
 			}
 		}

@@ -34,8 +34,8 @@ func (p *Policy) YAML() []byte {
 	from := ""
 	for i := range p.rules {
 		r := &p.rules[i]
-		if r.at.file != from {
-			from = r.at.file
+		if r.at.File != from {
+			from = r.at.File
 			fmt.Fprintf(&w, "  # from %s\n", strings.Map(printable, from))
 		}
 		if by := p.coveredBy(i); by != "" {

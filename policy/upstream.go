@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // Upstream is what a policy file says under upstream of the API that it is for: the
@@ -24,7 +24,7 @@ type Upstream struct {
 	// Headers are sent with every call that does not set them itself.
 	Headers map[string]string
 
-	at map[string]position
+	at map[string]yamlfile.Pos
 }
 
 // Where says where a default was written, as "FILE:LINE"; it is empty for one that the
@@ -35,7 +35,7 @@ func (u Upstream) Where(key string) string {
 	if !ok {
 		return ""
 	}
-	return fmt.Sprintf("%s:%d", at.file, at.line)
+	return fmt.Sprintf("%s:%d", at.File, at.Line)
 }
 
 // Upstream gives the defaults of upstreams that use the policy.
@@ -58,65 +58,65 @@ func (u Upstream) HeadersBeside(own map[string]string, taken ...string) map[stri
 }
 
 // readUpstream reads the defaults of upstreams, as strictly as callq.yaml's own.
-func (f *file) readUpstream(n ast.Node) {
-	u := Upstream{at: map[string]position{}}
-	f.mapping(n, "upstream", map[string]entry{
-		"base_url": func(v ast.Node) {
-			if text, ok := f.text(v, "base_url"); ok {
+func (f *file) readUpstream(v yamlfile.Value) {
+	u := Upstream{at: map[string]yamlfile.Pos{}}
+	v.Mapping(yamlfile.Fields{
+		"base_url": func(v yamlfile.Value) {
+			if text, ok := v.Text(); ok {
 				if problem := badBaseURL(text); problem != "" {
-					f.fail(v, "base_url %s; write one as in https://api.example.com", problem)
+					v.Failf("%s; write one as in https://api.example.com", problem)
 				}
-				u.BaseURL, u.at["base_url"] = text, f.position(v)
+				u.BaseURL, u.at["base_url"] = text, v.Pos()
 			}
 		},
-		"idempotent": func(v ast.Node) {
-			u.Idempotent, u.at["idempotent"] = []string{}, f.position(v)
-			f.list(v, "idempotent", func(item ast.Node) {
-				text, ok := f.text(item, "a pattern of idempotent")
+		"idempotent": func(v yamlfile.Value) {
+			u.Idempotent, u.at["idempotent"] = []string{}, v.Pos()
+			v.List(func(item yamlfile.Value) {
+				text, ok := item.Text()
 				if !ok {
 					return
 				}
 				if _, err := ParsePattern(text); err != nil {
-					f.fail(item, "idempotent: %q: %v", text, err)
+					item.Failf("is %q: %v", text, err)
 				}
 				u.Idempotent = append(u.Idempotent, text)
 			})
 		},
-		"idempotency_header": func(v ast.Node) {
-			if text, ok := f.text(v, "idempotency_header"); ok {
+		"idempotency_header": func(v yamlfile.Value) {
+			if text, ok := v.Text(); ok {
 				if !isToken(text) || ownHeader(text) {
-					f.fail(v, "idempotency_header %q is no header that can be sent; write one as in Idempotency-Key", text)
+					v.Failf("is %q, which is not a header that can be sent; write one as in Idempotency-Key", text)
 				}
-				u.IdempotencyHeader, u.at["idempotency_header"] = text, f.position(v)
+				u.IdempotencyHeader, u.at["idempotency_header"] = text, v.Pos()
 			}
 		},
-		"headers": func(v ast.Node) { f.readAddedHeaders(v, &u) },
+		"headers": func(v yamlfile.Value) { f.readAddedHeaders(v, &u) },
 	})
 	f.upstream = u
 }
 
-func (f *file) readAddedHeaders(n ast.Node, u *Upstream) {
+func (f *file) readAddedHeaders(headers yamlfile.Value, u *Upstream) {
 	u.Headers = map[string]string{}
-	f.pairs(n, "headers", func(key, v ast.Node, name string) {
-		value, ok := f.text(v, "the value of "+name)
+	headers.Each(func(name string, v yamlfile.Value) {
+		value, ok := v.Scalar()
 		switch {
 		case !ok:
 			return
 		case !isToken(name):
-			f.fail(key, "%q is no name of a header; write letters, digits and dashes, as in X-Api-Version", name)
+			v.FailKeyf("is not a header name; write letters, digits and dashes, as in X-Api-Version")
 		case ownHeader(name) || slices.Contains(credentialHeaders, strings.ToLower(name)):
-			f.fail(key, "%s cannot be a default: it is a credential, belongs to one call, or is set by the HTTP client", name)
+			v.FailKeyf("cannot be a default: it is a credential, belongs to one call, or is set by the HTTP client")
 		case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
-			f.fail(v, "the value of %s holds a line break or another control character; write it in one line", name)
+			v.Failf("holds a line break or another control character; write the value in one line")
 		case strings.Contains(value, "${"):
-			f.fail(v, "the value of %s holds a ${…} reference, and policies hold none; a credential belongs under auth in callq.yaml", name)
+			v.Failf("holds a ${…} reference, and policies hold none; a credential belongs under auth in callq.yaml")
 		}
 		for other := range u.Headers {
 			if strings.EqualFold(other, name) {
-				f.fail(key, "%s is the same header as %s; keep one of them", name, other)
+				v.FailKeyf("is the same header as %s; keep one of them", other)
 			}
 		}
-		u.Headers[name], u.at["headers."+name] = value, f.position(key)
+		u.Headers[name], u.at["headers."+name] = value, v.Key()
 	})
 }
 
@@ -144,7 +144,7 @@ func badBaseURL(text string) string {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
-		return "is no absolute URL of http or https"
+		return "is not an absolute URL of http or https"
 	case u.User != nil:
 		return "holds a user name or password, which belong under auth in callq.yaml"
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
@@ -160,7 +160,7 @@ func badBaseURL(text string) string {
 func (u Upstream) over(base Upstream) Upstream {
 	all := base.clone()
 	if all.at == nil {
-		all.at = map[string]position{}
+		all.at = map[string]yamlfile.Pos{}
 	}
 	if u.BaseURL != "" {
 		all.BaseURL = u.BaseURL

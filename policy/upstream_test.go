@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 const defaultsOfAnAPI = `upstream:
@@ -75,29 +77,29 @@ func TestSearchesArePostedAndIdempotentInThePresetOfPatsnap(t *testing.T) {
 
 func TestWhatIsWrongWithTheDefaultsOfUpstreamsIsNamedByPlace(t *testing.T) {
 	for text, want := range map[string]string{
-		"upstream: {base_uri: x}":                                   `my.yaml:1:12: upstream has no key "base_uri"`,
-		"upstream: [x]":                                             "my.yaml:1:11: upstream is a mapping",
-		"upstream:\n  base_url: api.example.com":                    "my.yaml:2:13: base_url is no absolute URL",
-		"upstream:\n  base_url: ftp://api.example.com":              "my.yaml:2:13: base_url is no absolute URL",
-		"upstream:\n  base_url: https://u:p@api.example.com":        "my.yaml:2:13: base_url holds a user name",
-		"upstream:\n  base_url: https://api.example.com?a=b":        "my.yaml:2:13: base_url holds a query",
-		"upstream:\n  base_url: https://api.example.com/a/../b":     "my.yaml:2:13: base_url holds a ..",
-		"upstream:\n  idempotent: GET *":                            "my.yaml:2:15: idempotent is a list",
-		"upstream:\n  idempotent: [\"get *\"]":                      "my.yaml:2:16: idempotent: \"get *\": the method",
-		"upstream:\n  idempotent: [\"GET\"]":                        "my.yaml:2:16: idempotent: \"GET\"",
-		"upstream:\n  idempotency_header: \"a b\"":                  "my.yaml:2:23: idempotency_header \"a b\"",
-		"upstream:\n  idempotency_header: Content-Length":           "my.yaml:2:23: idempotency_header \"Content-Length\"",
-		"upstream:\n  headers: {Authorization: x}":                  "my.yaml:2:13: Authorization cannot be a default",
-		"upstream:\n  headers: {Proxy-Authorization: x}":            "my.yaml:2:13: Proxy-Authorization cannot be a default",
-		"upstream:\n  headers: {\"X A\": x}":                        "my.yaml:2:13: \"X A\" is no name of a header",
-		"upstream:\n  headers: {X-A: \"a\\nb\"}":                    "my.yaml:2:18: the value of X-A holds a line break",
-		"upstream:\n  headers: {X-A: \"${env:KEY}\"}":               "my.yaml:2:18: the value of X-A holds a ${…} reference",
-		"upstream:\n  headers:\n    X-A: b\n    x-a: c":             "my.yaml:4:5: x-a is the same header as X-A",
-		"upstream:\n  headers: {X-A: 5}":                            "my.yaml:2:18: the value of X-A is a text",
+		"upstream: {base_uri: x}":                                   `my.yaml:1:12: unknown key "base_uri" in upstream`,
+		"upstream: [x]":                                             "my.yaml:1:11: upstream must be a mapping of keys and values, got a list",
+		"upstream:\n  base_url: api.example.com":                    "my.yaml:2:13: upstream.base_url is not an absolute URL of http or https",
+		"upstream:\n  base_url: ftp://api.example.com":              "my.yaml:2:13: upstream.base_url is not an absolute URL of http or https",
+		"upstream:\n  base_url: https://u:p@api.example.com":        "my.yaml:2:13: upstream.base_url holds a user name or password, which belong under auth in callq.yaml",
+		"upstream:\n  base_url: https://api.example.com?a=b":        "my.yaml:2:13: upstream.base_url holds a query or a #fragment",
+		"upstream:\n  base_url: https://api.example.com/a/../b":     "my.yaml:2:13: upstream.base_url holds a .. in its path",
+		"upstream:\n  idempotent: GET *":                            "my.yaml:2:15: upstream.idempotent must be a list, got a string",
+		"upstream:\n  idempotent: [\"get *\"]":                      `my.yaml:2:16: upstream.idempotent[0] is "get *": the method of an endpoint is written in upper case`,
+		"upstream:\n  idempotent: [\"GET\"]":                        `my.yaml:2:16: upstream.idempotent[0] is "GET": an endpoint is "METHOD /path/*"`,
+		"upstream:\n  idempotency_header: \"a b\"":                  `my.yaml:2:23: upstream.idempotency_header is "a b", which is not a header that can be sent`,
+		"upstream:\n  idempotency_header: Content-Length":           `my.yaml:2:23: upstream.idempotency_header is "Content-Length", which is not a header that can be sent`,
+		"upstream:\n  headers: {Authorization: x}":                  "my.yaml:2:13: upstream.headers.Authorization cannot be a default: it is a credential, belongs to one call, or is set by the HTTP client",
+		"upstream:\n  headers: {Proxy-Authorization: x}":            "my.yaml:2:13: upstream.headers.Proxy-Authorization cannot be a default: it is a credential, belongs to one call, or is set by the HTTP client",
+		"upstream:\n  headers: {\"X A\": x}":                        `my.yaml:2:13: upstream.headers."X A" is not a header name`,
+		"upstream:\n  headers: {X-A: \"a\\nb\"}":                    "my.yaml:2:18: upstream.headers.X-A holds a line break or another control character",
+		"upstream:\n  headers: {X-A: \"${env:KEY}\"}":               "my.yaml:2:18: upstream.headers.X-A holds a ${…} reference, and policies hold none",
+		"upstream:\n  headers:\n    X-A: b\n    x-a: c":             "my.yaml:4:5: upstream.headers.x-a is the same header as X-A",
+		"upstream:\n  headers: {X-A: [5]}":                          "my.yaml:2:18: upstream.headers.X-A must be a string, got a list",
 		"upstream:\n  base_url: https://a.b\n  base_url: https://c": `my.yaml:3:3: `,
 	} {
 		_, err := Parse("my.yaml", []byte(text))
-		var findings Errors
+		var findings yamlfile.Errors
 		if !errors.As(err, &findings) || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s\n got %v\nwant %s", text, err, want)
 		}

@@ -219,7 +219,7 @@ func TestNewSaysWhichLimitIsWrong(t *testing.T) {
 		Redis:     client,
 		Upstreams: []worker.Upstream{{Name: "api", Policy: parse(t, "version: 1\nname: p\nextends: patsnap\n"), Limits: []string{"fast"}}},
 	})
-	if err == nil || !strings.Contains(err.Error(), `upstream api: limits[0] "fast" is no limit`) {
+	if err == nil || !strings.Contains(err.Error(), `upstream api: limits[0] "fast" is not a limit`) {
 		t.Errorf("got %v", err)
 	}
 }

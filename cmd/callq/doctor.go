@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/redisconn"
 	"github.com/spf13/cobra"
@@ -125,8 +126,9 @@ after a restore that no worker has lived through. On a terminal it asks first, u
 func (d *doctor) examine(ctx context.Context) (err error) {
 	d.run(ctx, checksAlone)
 	desk, err := d.connect(ctx, d.cfg, "doctor", false, d.logger(slog.LevelError))
+	var inConfig *yamlfile.Error
 	switch {
-	case errors.Is(err, redisconn.ErrURL), config.IsError(err), ctx.Err() != nil:
+	case errors.Is(err, redisconn.ErrURL), errors.As(err, &inConfig), ctx.Err() != nil:
 		return err
 	case errors.Is(err, broker.ErrUnknownScript):
 		return nil // checkAsynq has said so

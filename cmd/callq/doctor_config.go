@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/redisconn"
 	"github.com/seed-2903acc3/callq/worker/redact"
@@ -175,7 +175,7 @@ func checkPolicies(_ context.Context, d *doctor) ([]diagnosis, error) {
 			left = append(left, well("%s: %s from the policy: %s (%s)", u.Name, one.Key, one.Value, one.Where)...)
 		}
 		_, err := loadPolicy(u)
-		var inside policy.Errors
+		var inside yamlfile.Errors
 		if errors.As(err, &inside) {
 			err = inside
 		}

@@ -8,8 +8,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/spf13/cobra"
 )
 
@@ -68,7 +67,7 @@ func statusOf(err error) int {
 	switch e := err.(type) { //nolint:errorlint // this walks the tree of errors itself
 	case *exitError:
 		return e.status
-	case *config.Error, config.Errors, *policy.Error, policy.Errors:
+	case *yamlfile.Error, yamlfile.Errors:
 		return exitUsage
 	case interface{ Unwrap() error }:
 		if inner := e.Unwrap(); inner != nil {
@@ -127,11 +126,10 @@ func (a *app) report(err error) {
 		return // as with head: nobody waits for more, and nothing is wrong
 	}
 	prefix := "callq: "
-	var inConfig *config.Error
-	var inPolicy *policy.Error
+	var inFile *yamlfile.Error
 	var elsewhere *located
 	switch {
-	case errors.As(err, &inConfig), errors.As(err, &inPolicy), errors.As(err, &elsewhere):
+	case errors.As(err, &inFile), errors.As(err, &elsewhere):
 		prefix = ""
 	case errors.Is(err, context.Canceled):
 		err = errors.New("interrupted")

@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 func TestTheWorstStatusWins(t *testing.T) {
 	plain := errors.New("it broke")
 	wrong := misuse("it is wrong")
-	inConfig := config.Pos{File: "callq.yaml", Line: 1, Column: 2}.Errorf("no")
+	inConfig := yamlfile.Pos{File: "callq.yaml", Line: 1, Column: 2}.Errorf("no")
 	for _, tc := range []struct {
 		err  error
 		want int
@@ -25,9 +24,7 @@ func TestTheWorstStatusWins(t *testing.T) {
 		{errLosses, exitLosses},
 		{wrong, exitUsage},
 		{inConfig, exitUsage},
-		{config.Errors{inConfig}, exitUsage},
-		{&policy.Error{File: "p.yaml"}, exitUsage},
-		{policy.Errors{{File: "p.yaml"}}, exitUsage},
+		{yamlfile.Errors{inConfig}, exitUsage},
 		{fmt.Errorf("loading: %w", inConfig), exitUsage},
 		{fmt.Errorf("waiting: %w", errLosses), exitLosses},
 		{errors.Join(errLosses, plain), exitFailed},
@@ -43,7 +40,7 @@ func TestTheWorstStatusWins(t *testing.T) {
 }
 
 func TestErrorsAreReportedAPartALine(t *testing.T) {
-	inConfig := config.Pos{File: "callq.yaml", Line: 1, Column: 2}.Errorf("no")
+	inConfig := yamlfile.Pos{File: "callq.yaml", Line: 1, Column: 2}.Errorf("no")
 	for _, tc := range []struct {
 		err  error
 		want string
@@ -55,7 +52,7 @@ func TestErrorsAreReportedAPartALine(t *testing.T) {
 		{misuse("it is wrong"), "callq: it is wrong\n"},
 		{inConfig, "callq.yaml:1:2: no\n"},
 		{errors.Join(errLosses, errors.New("a"), inConfig), "callq: a\ncallq.yaml:1:2: no\n"},
-		{policy.Errors{{File: "p.yaml", Line: 3, Column: 4, Message: "m"}}, "p.yaml:3:4: m\n"},
+		{yamlfile.Errors{inConfig, inConfig}, "callq.yaml:1:2: no\ncallq.yaml:1:2: no\n"},
 		{fmt.Errorf("waiting: %w", context.Canceled), "callq: interrupted\n"},
 	} {
 		var out bytes.Buffer

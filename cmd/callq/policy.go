@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/spf13/cobra"
 )
 
@@ -23,7 +23,7 @@ func (a *app) policyCommand() *cobra.Command {
 // openPolicy opens a preset, or a file where the name has a slash or ends in
 // .yaml or .yml. Its errors are misuse or have a position.
 func openPolicy(name string) (*policy.Policy, error) {
-	if !config.IsPolicyPath(name) {
+	if !policy.IsPath(name) {
 		p, err := policy.Preset(name)
 		if err != nil {
 			return nil, misuse("there is no preset %q; write %s, or the path of a policy file (with a / in it, or ending in .yaml)",
@@ -32,7 +32,7 @@ func openPolicy(name string) (*policy.Policy, error) {
 		return p, nil
 	}
 	p, err := policy.LoadFile(name)
-	var findings policy.Errors
+	var findings yamlfile.Errors
 	if err != nil && !errors.As(err, &findings) {
 		return nil, misuse("%w", err)
 	}
@@ -88,7 +88,7 @@ func completePolicy(_ *cobra.Command, args []string, _ string) ([]string, cobra.
 	return policy.Presets(), cobra.ShellCompDirectiveDefault
 }
 
-// finding is a policy.Error as JSON.
+// finding is a yamlfile.Error as JSON.
 type finding struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`
@@ -124,7 +124,7 @@ func (a *app) policyLintCommand() *cobra.Command {
 	}
 }
 
-func (a *app) printFindings(file string, found policy.Errors) error {
+func (a *app) printFindings(file string, found yamlfile.Errors) error {
 	for _, f := range found {
 		if _, err := fmt.Fprintln(a.stdout, printable(f.Error())); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 	"github.com/spf13/cobra"
 )
@@ -54,7 +55,7 @@ func openCases(name string) (*policy.Cases, error) {
 		load = policy.PresetCases
 	}
 	cases, err := load(name)
-	var findings policy.Errors
+	var findings yamlfile.Errors
 	if err != nil && !errors.As(err, &findings) {
 		return nil, misuse("%w", err)
 	}

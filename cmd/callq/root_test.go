@@ -19,7 +19,7 @@ func TestAMistakeInTheConfigurationIsShownWithItsPlace(t *testing.T) {
 	_, err := a.config(config.Flag{}, config.Flag{})
 	a.report(err)
 	want := `callq.yaml:1:10: unknown key "concurency" in worker; did you mean "concurrency"?
-callq.yaml:2:8: redis is "embedded", which is no address of a Redis; write "embedded:", "embedded:///DIR", redis://HOST:PORT/DB, rediss://…, unix:///PATH, redis-sentinel://… or redis-cluster://…
+callq.yaml:2:8: redis is "embedded", which is not a Redis address; write "embedded:", "embedded:///DIR", redis://HOST:PORT/DB, rediss://…, unix:///PATH, redis-sentinel://… or redis-cluster://…
 `
 	if statusOf(err) != exitUsage || errs.String() != want {
 		t.Errorf("status %d:\n%s", statusOf(err), errs.String())

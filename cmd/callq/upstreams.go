@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/limit"
@@ -93,7 +94,7 @@ func loadPolicy(u *config.Upstream) (*policy.Policy, error) {
 		load, name = policy.LoadFile, u.PolicyPath
 	}
 	p, err := load(name)
-	var inside *policy.Error
+	var inside *yamlfile.Error
 	if err != nil && !errors.As(err, &inside) {
 		// The package's errors begin with its name, which is that of the key too.
 		return nil, u.PolicyPos.Errorf("policy: %s", strings.TrimPrefix(err.Error(), "policy: "))

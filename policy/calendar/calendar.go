@@ -36,41 +36,53 @@ type Calendar struct {
 // everyHour is cron's mark on a field that was written as a star.
 const everyHour = 1 << 63
 
-// New makes a Calendar; see [CheckCron] and [CheckTimezone]. An empty timezone is
+// New makes a Calendar; see [ParseCron] and [ParseTimezone]. An empty timezone is
 // UTC.
 func New(expression, timezone string) (*Calendar, error) {
 	if timezone == "" {
 		timezone = "UTC"
 	}
-	spec, err := parse(expression)
+	c, err := ParseCron(expression)
 	if err != nil {
 		return nil, fmt.Errorf("%q %w", expression, err)
 	}
-	if err := CheckTimezone(timezone); err != nil {
+	zone, err := ParseTimezone(timezone)
+	if err != nil {
 		return nil, fmt.Errorf("%q %w", timezone, err)
 	}
-	location, err := time.LoadLocation(timezone)
-	if err != nil {
-		return nil, err
-	}
-	return &Calendar{strings.Join(strings.Fields(expression), " "), timezone, spec, location}, nil
+	return c.In(zone), nil
 }
 
-// CheckCron says what is wrong with a cron expression: it has five fields (minute,
-// hour, day of month, month, day of week), or is one of @hourly, @daily, @weekly,
-// @monthly, @yearly and their other names, and comes true at some time.
-func CheckCron(expression string) error {
-	_, err := parse(expression)
-	return err
+// Cron is a cron expression without a time zone. The zero value is not one: make it
+// with [ParseCron].
+type Cron struct {
+	text string
+	spec cron.SpecSchedule
 }
 
-// CheckTimezone says what is wrong with the name of a time zone.
-func CheckTimezone(name string) error {
+// ParseCron reads a cron expression: it has five fields (minute, hour, day of month,
+// month, day of week), or is one of @hourly, @daily, @weekly, @monthly, @yearly and
+// their other names, and comes true at some time. The error says what is wrong and
+// does not repeat the expression.
+func ParseCron(expression string) (Cron, error) {
+	spec, err := parse(expression)
+	return Cron{strings.Join(strings.Fields(expression), " "), spec}, err
+}
+
+// In is the calendar of the expression in a time zone.
+func (c Cron) In(zone *time.Location) *Calendar {
+	return &Calendar{c.text, zone.String(), c.spec, zone}
+}
+
+// ParseTimezone looks up a name of the IANA database. The error does not repeat the
+// name.
+func ParseTimezone(name string) (*time.Location, error) {
+	zone, err := time.LoadLocation(name)
 	// "Local" would mean something else on every machine of the fleet.
-	if _, err := time.LoadLocation(name); err != nil || name == "Local" || name == "" {
-		return errors.New("is no time zone that is known; write one as in Asia/Shanghai or UTC")
+	if err != nil || name == "Local" || name == "" {
+		return nil, errors.New("is not a known time zone; write one as in Asia/Shanghai or UTC")
 	}
-	return nil
+	return zone, nil
 }
 
 const write = `write minute, hour, day of month, month and day of week, as in "30 6 * * 1-5", or @hourly, @daily, @weekly, @monthly`
@@ -89,12 +101,12 @@ func parse(expression string) (cron.SpecSchedule, error) {
 	schedule, err := cron.ParseStandard(expression)
 	spec, ok := schedule.(*cron.SpecSchedule)
 	if err != nil || !ok {
-		return none, fmt.Errorf("is no cron expression (%w); %s", err, write)
+		return none, fmt.Errorf("is not a cron expression (%w); %s", err, write)
 	}
 	spec.Location = time.UTC
 	// Any instant will do; the library looks five years ahead.
 	if spec.Next(time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return none, errors.New("never comes true; mend the day or the month")
+		return none, errors.New("never comes true; correct the day or the month")
 	}
 	return *spec, nil
 }

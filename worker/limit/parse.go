@@ -95,7 +95,7 @@ var (
 )
 
 var (
-	errLimit  = errors.New(`is no limit; write one as in "10/s burst 20", "5000/day", "1000/h reset 08:00 Asia/Shanghai" or "adaptive"`)
+	errLimit  = errors.New(`is not a limit; write one as in "10/s burst 20", "5000/day", "1000/h reset 08:00 Asia/Shanghai" or "adaptive"`)
 	errBudget = errors.New(`is no budget; write one as in "100 USD/month" or "20000 calls/day"`)
 )
 

@@ -291,7 +291,7 @@ func TestAPlanSaysWhichEntryIsWrong(t *testing.T) {
 		limits, budgets []string
 		perCall, want   string
 	}{
-		{limits: []string{"10/s", "10 per s"}, want: `limits[1] "10 per s" is no limit`},
+		{limits: []string{"10/s", "10 per s"}, want: `limits[1] "10 per s" is not a limit`},
 		{limits: []string{"adaptive", "adaptive"}, want: "limits[1]: adaptive is there twice"},
 		{budgets: []string{"5 USD/day"}, want: `budget[0] "5 USD/day" cannot be kept without the most that a call costs`},
 		{budgets: []string{"5 USD/day", "5 EUR/day"}, perCall: "1", want: `budget[1] "5 EUR/day" is in another currency than USD`},

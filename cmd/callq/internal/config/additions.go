@@ -6,15 +6,14 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
-
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
 // addition is a header or a query parameter that every call of an upstream sends.
 type addition struct {
 	name, value, path string
-	at                Pos
+	at                yamlfile.Pos
 }
 
 // additions are those of one upstream. They are checked when the whole upstream
@@ -22,11 +21,11 @@ type addition struct {
 type additions struct{ headers, query []addition }
 
 // additions reads a mapping of names to values: texts, numbers or truth values.
-func (d *decoder) additions(e entry) []addition {
+func (d *decoder) additions(e yamlfile.Value) []addition {
 	var list []addition
-	d.eachKey(e, func(name string, e entry) {
+	e.Each(func(name string, e yamlfile.Value) {
 		if value, ok := d.scalar(e); ok {
-			list = append(list, addition{name, value, e.path, e.at})
+			list = append(list, addition{name, value, e.Path(), e.Key()})
 		}
 	})
 	return list
@@ -34,24 +33,16 @@ func (d *decoder) additions(e entry) []addition {
 
 // scalar reads a text, number or truth value as it is written. It may be an empty
 // text, and may not hold a reference: these values are shown.
-func (d *decoder) scalar(e entry) (string, bool) {
-	var value string
-	switch node := e.node.(type) {
-	case *ast.StringNode:
-		value = node.Value
-	case *ast.LiteralNode:
-		value = node.Value.Value
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
-		value = node.GetToken().Value
-	default:
-		d.wrongType(e, "a string")
+func (d *decoder) scalar(e yamlfile.Value) (string, bool) {
+	value, ok := e.Scalar()
+	if !ok {
 		return "", false
 	}
 	if strings.Contains(value, "${") {
-		d.fail(d.pos(e.node), "%s cannot hold a ${…} reference, since it is not kept secret; a credential belongs under auth, as in auth: {type: header, name: X-Api-Key, value: \"${env:NAME}\"}", e.path)
+		e.Failf("cannot hold a ${…} reference, since it is not kept secret; a credential belongs under auth, as in auth: {type: header, name: X-Api-Key, value: \"${env:NAME}\"}")
 		return "", false
 	}
-	return value, d.checkNow(d.pos(e.node), e.path, value, checkOneLine)
+	return value, d.check(e.Pos(), e.Path(), value, checkOneLine)
 }
 
 func checkOneLine(value string) error {
@@ -66,7 +57,7 @@ func checkOneLine(value string) error {
 // add checks the headers and parameters of an upstream and stores them.
 func (d *decoder) add(u *Upstream, sent additions) {
 	for _, h := range sent.headers {
-		if !d.checkNow(h.at, h.path, h.name, func(name string) error { return checkAddedHeader(u, name) }) {
+		if !d.check(h.at, h.path, h.name, func(name string) error { return checkAddedHeader(u, name) }) {
 			continue
 		}
 		if u.Headers == nil {
@@ -74,13 +65,13 @@ func (d *decoder) add(u *Upstream, sent additions) {
 		}
 		for other := range u.Headers {
 			if strings.EqualFold(other, h.name) {
-				d.fail(h.at, "%s is the same header as %s; keep one of them", h.path, other)
+				d.Failf(h.at, "%s is the same header as %s; keep one of them", h.path, other)
 			}
 		}
 		u.Headers[h.name] = h.value
 	}
 	for _, p := range sent.query {
-		if !d.checkNow(p.at, p.path, p.name, func(name string) error { return checkAddedParameter(u, name) }) {
+		if !d.check(p.at, p.path, p.name, func(name string) error { return checkAddedParameter(u, name) }) {
 			continue
 		}
 		if u.Query == nil {
@@ -128,23 +119,23 @@ func checkAddedParameter(u *Upstream, name string) error {
 // mostKeepHeaders is how many headers of an answer results may carry.
 const mostKeepHeaders = 32
 
-func (d *decoder) keepHeaders(e entry) []string {
+func (d *decoder) keepHeaders(e yamlfile.Value) []string {
 	var names []string
-	d.list(e, func(e entry) {
+	e.List(func(e yamlfile.Value) {
 		name, ok := d.plain(e)
-		if !ok || !d.checkNow(d.pos(e.node), e.path, name, checkKeptHeader) {
+		if !ok || !d.check(e.Pos(), e.Path(), name, checkKeptHeader) {
 			return
 		}
 		for _, other := range names {
 			if strings.EqualFold(other, name) {
-				d.fail(d.pos(e.node), "%s is %s a second time; keep one of them", e.path, name)
+				e.Failf("is %s a second time; keep one of them", name)
 				return
 			}
 		}
 		names = append(names, name)
 	})
 	if len(names) > mostKeepHeaders {
-		d.fail(e.at, "%s has %d names; write at most %d", e.path, len(names), mostKeepHeaders)
+		e.FailKeyf("has %d names; write at most %d", len(names), mostKeepHeaders)
 	}
 	return names
 }

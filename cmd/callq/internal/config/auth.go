@@ -4,7 +4,8 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
+
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // AuthType is the kind of a credential.
@@ -25,7 +26,7 @@ type Auth struct {
 	// Type is never empty.
 	Type AuthType
 	// Pos is where the credential was written; nowhere for the default, none.
-	Pos Pos
+	Pos yamlfile.Pos
 	// Token is that of bearer.
 	Token Secret
 	// Username and Password are those of basic.
@@ -64,6 +65,8 @@ type QuerySecret struct {
 	Value Secret
 }
 
+var authTypes = []AuthType{AuthNone, AuthBearer, AuthBasic, AuthHeader, AuthQuery, AuthOAuth2}
+
 // authKeys are the keys of each type, besides type itself.
 var authKeys = map[AuthType]struct{ must, may []string }{
 	AuthNone:   {},
@@ -77,58 +80,56 @@ var authKeys = map[AuthType]struct{ must, may []string }{
 	},
 }
 
-func (d *decoder) auth(e entry) Auth {
-	auth := Auth{Type: AuthNone, Pos: d.pos(e.node)}
+func (d *decoder) auth(e yamlfile.Value) Auth {
+	auth := Auth{Type: AuthNone, Pos: e.Pos()}
 	oauth := &OAuth2{Style: StyleBasic}
-	at := map[string]entry{}
-	secret := func(field *Secret) func(entry) {
-		return func(e entry) { *field, _ = d.secret(e, upstreams, checkSecret, nil) }
+	at := map[string]yamlfile.Value{}
+	secret := func(field *Secret) func(yamlfile.Value) {
+		return func(e yamlfile.Value) { *field, _ = d.secret(e, upstreams, checkSecret, nil) }
 	}
-	decode := fields{
+	decode := yamlfile.Fields{
 		"token":         secret(&auth.Token),
 		"username":      secret(&auth.Username),
 		"password":      secret(&auth.Password),
 		"value":         secret(&auth.Value),
 		"client_id":     secret(&oauth.ClientID),
 		"client_secret": secret(&oauth.ClientSecret),
-		"name":          func(e entry) { auth.Name, _ = d.plain(e) },
-		"token_url": func(e entry) {
+		"name":          func(e yamlfile.Value) { auth.Name, _ = d.plain(e) },
+		"token_url": func(e yamlfile.Value) {
 			d.text(e, upstreams, checkTokenURL, func(value string) { oauth.TokenURL = value })
 		},
-		"scopes": func(e entry) {
-			d.list(e, func(e entry) {
+		"scopes": func(e yamlfile.Value) {
+			e.List(func(e yamlfile.Value) {
 				if scope, ok := d.plain(e); ok {
 					oauth.Scopes = append(oauth.Scopes, scope)
 				}
 			})
 		},
-		"style": func(e entry) {
-			if style, ok := d.choice(e, StyleBasic, StyleBody); ok {
+		"style": func(e yamlfile.Value) {
+			if style, ok := yamlfile.OneOf(e, StyleBasic, StyleBody); ok {
 				oauth.Style = style
 			}
 		},
-		"token_field": func(e entry) { oauth.TokenField, _ = d.plain(e) },
-		"query": func(e entry) {
-			d.eachKey(e, func(name string, e entry) {
+		"token_field": func(e yamlfile.Value) { oauth.TokenField, _ = d.plain(e) },
+		"query": func(e yamlfile.Value) {
+			e.Each(func(name string, e yamlfile.Value) {
 				value, _ := d.secret(e, upstreams, checkSecret, nil)
 				oauth.Query = append(oauth.Query, QuerySecret{name, value})
 			})
 		},
 	}
-	types := []string{"none", "bearer", "basic", "header", "query", "oauth2"}
-	all := fields{"type": func(e entry) {
+	all := yamlfile.Fields{"type": func(e yamlfile.Value) {
 		at["type"] = e
-		value, _ := d.choice(e, types...)
-		auth.Type = AuthType(value)
+		auth.Type, _ = yamlfile.OneOf(e, authTypes...)
 	}}
 	// First all keys are collected, as the type, which says what they mean, may
 	// come last.
 	for key := range decode {
-		all[key] = func(e entry) { at[key] = e }
+		all[key] = func(e yamlfile.Value) { at[key] = e }
 	}
-	g := d.mapping(e, all)
-	if g.lacks("type") {
-		d.fail(auth.Pos, "%s has no type; write one of %s", e.path, strings.Join(types, ", "))
+	g := e.Mapping(all)
+	if g.Lacks("type") {
+		e.Failf("has no type; write one of %s", yamlfile.Words(authTypes...))
 	}
 	_, known := at["type"]
 	delete(at, "type")
@@ -136,18 +137,18 @@ func (d *decoder) auth(e entry) Auth {
 	known = known && auth.Type != "" // without one that is, no key is out of place
 	for _, key := range slices.Sorted(maps.Keys(at)) {
 		if known && !slices.Contains(keys.must, key) && !slices.Contains(keys.may, key) {
-			d.fail(at[key].at, "%s has no meaning for type %s; take it out, or mend the type", at[key].path, auth.Type)
+			at[key].FailKeyf("has no meaning for type %s; take it out, or correct the type", auth.Type)
 			continue
 		}
 		decode[key](at[key])
 	}
 	for _, key := range keys.must {
-		if g.lacks(key) {
-			d.fail(auth.Pos, "%s of type %s has no %s; add it", e.path, auth.Type, key)
+		if g.Lacks(key) {
+			e.Failf("of type %s has no %s; add it", auth.Type, key)
 		}
 	}
 	if name, ok := at["name"]; ok && auth.Type == AuthHeader && auth.Name != "" {
-		d.checkNow(d.pos(name.node), name.path, auth.Name, checkHeaderName)
+		d.check(name.Pos(), name.Path(), auth.Name, checkHeaderName)
 	}
 	if auth.Type == AuthOAuth2 {
 		auth.OAuth2 = oauth

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // DefaultFile is the file that is read from the working directory, if it is
@@ -42,9 +43,6 @@ const (
 // maxConcurrency is far above what one process can have in flight, and far
 // below what would exhaust it before the first call.
 const maxConcurrency = 10_000
-
-// maxFile bounds the configuration file, in bytes.
-const maxFile = 256 << 10
 
 // Flag is a flag of the command line that overrides a key.
 type Flag struct {
@@ -99,14 +97,14 @@ type Admin struct {
 	// is an error that it is taken.
 	Configured bool
 	// Pos is where the address was written.
-	Pos Pos
+	Pos yamlfile.Pos
 	// Tokens are who may use it.
 	Tokens []Token
 }
 
 // Unguarded is the error that the address is open to other machines while no
 // token is configured.
-func (a Admin) Unguarded() *Error {
+func (a Admin) Unguarded() *yamlfile.Error {
 	return a.Pos.Errorf("the admin address %s can be reached from other machines and no token is configured; configure admin.tokens, or listen on 127.0.0.1:PORT", a.Listen)
 }
 
@@ -163,7 +161,7 @@ type deferred struct {
 }
 
 // Load reads the file and lays environment and flags over it. Every error is an
-// [*Error], or [Errors] of them: a mistake of the user, with where it is. That
+// [*yamlfile.Error], or [Errors] of them: a mistake of the user, with where it is. That
 // the default file is missing is no error; that a named one is, is.
 func Load(src Source) (*Config, error) {
 	if src.Env == nil {
@@ -180,9 +178,9 @@ func Load(src Source) (*Config, error) {
 	case errors.Is(err, fs.ErrNotExist) && !named:
 		data = nil
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, Pos{File: path}.Errorf("there is no such file; mend %s, or write the file", origin)
+		return nil, yamlfile.Pos{File: path}.Errorf("there is no such file; correct %s, or write the file", origin)
 	case err != nil:
-		return nil, Pos{File: path}.Errorf("cannot be read: %v", err)
+		return nil, yamlfile.Pos{File: path}.Errorf("cannot be read: %v", err)
 	}
 	return Parse(path, data, src)
 }
@@ -193,14 +191,8 @@ func readConfig(path string) ([]byte, error) {
 		return nil, withoutPath(err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-	if len(data) > maxFile {
-		return nil, errors.New("it is larger than 256 KiB, which no configuration is")
-	}
-	return data, nil
+	data, err := yamlfile.Read(f)
+	return data, withoutPath(err)
 }
 
 // withoutPath keeps the path out of a message that begins with it.
@@ -220,10 +212,11 @@ func Parse(path string, data []byte, src Source) (*Config, error) {
 	}
 	absolute, err := filepath.Abs(path)
 	if err != nil {
-		return nil, Pos{File: path}.Errorf("has no absolute path, as the working directory is gone; change to another")
+		return nil, yamlfile.Pos{File: path}.Errorf("has no absolute path, as the working directory is gone; change to another")
 	}
+	file, root := yamlfile.Parse(path, "the configuration", data)
 	d := &decoder{
-		file: path,
+		File: file,
 		dir:  filepath.Dir(absolute),
 		env:  src.Env,
 		cfg: &Config{
@@ -233,14 +226,12 @@ func Parse(path string, data []byte, src Source) (*Config, error) {
 			Ledger:            Ledger{Retention: DefaultRetention, MaxMemory: DefaultMaxMemory},
 		},
 	}
-	if root := d.parse(data); root != nil {
-		d.root(root)
-	}
+	d.root(root)
 	d.overlay(src)
 	if src.ServesAdmin && !d.tokensGiven && d.cfg.Admin.exposed() {
-		d.errs = append(d.errs, d.cfg.Admin.Unguarded())
+		d.Add(d.cfg.Admin.Unguarded())
 	}
-	if err := d.errs.orNil(); err != nil {
+	if err := d.Err(); err != nil {
 		return nil, err
 	}
 	return d.cfg, nil
@@ -249,29 +240,29 @@ func Parse(path string, data []byte, src Source) (*Config, error) {
 // overlay lays environment and flags over the file. A value that comes second
 // is not looked at, but for those of the file, which must be well-formed.
 func (d *decoder) overlay(src Source) {
-	pick := func(flag Flag, name string) (string, Pos, bool) {
+	pick := func(flag Flag, name string) (string, yamlfile.Pos, bool) {
 		if flag.Value != "" {
-			return flag.Value, Pos{File: flag.Name}, true
+			return flag.Value, yamlfile.Pos{File: flag.Name}, true
 		}
 		value := d.env(name)
-		return value, Pos{File: name}, value != ""
+		return value, yamlfile.Pos{File: name}, value != ""
 	}
 	if value, pos, ok := pick(src.Redis, EnvRedis); ok {
-		d.checkNow(pos, "redis", value, checkRedisLiteral)
+		d.check(pos, "redis", value, checkRedisLiteral)
 		d.cfg.Redis = d.literal(pos, "redis", value)
 	}
 	if d.cfg.Redis.IsZero() {
-		d.cfg.Redis = d.literal(Pos{}, "redis", DefaultRedis)
+		d.cfg.Redis = d.literal(yamlfile.Pos{}, "redis", DefaultRedis)
 	}
 	if value, pos, ok := pick(src.WorkerConcurrency, EnvWorkerConcurrency); ok {
 		n, err := strconv.Atoi(value)
 		if err != nil || n < 1 || n > maxConcurrency {
-			d.fail(pos, "%q is no number of calls in flight; write 1 to %d", value, maxConcurrency)
+			d.Failf(pos, "%q is not a number of calls in flight; write 1 to %d", value, maxConcurrency)
 		}
 		d.cfg.WorkerConcurrency = n
 	}
 	if value, pos, ok := pick(src.AdminListen, EnvAdminListen); ok {
-		d.checkNow(pos, "admin.listen", value, checkListen)
+		d.check(pos, "admin.listen", value, checkListen)
 		d.cfg.Admin.Listen, d.cfg.Admin.Configured, d.cfg.Admin.Pos = value, true, pos
 		d.cfg.deferred = slices.DeleteFunc(d.cfg.deferred, func(later deferred) bool { return later.key == "admin.listen" })
 	}
@@ -301,21 +292,22 @@ func (c *Config) ResolveUpstreams() error { return c.resolve(upstreams) }
 func (c *Config) ResolveAdmin() error { return c.resolve(admin) }
 
 func (c *Config) resolve(sections ...section) error {
-	var errs Errors
+	var errs yamlfile.Errors
 	for _, d := range c.deferred {
 		for _, s := range sections {
 			if d.section != s {
 				continue
 			}
 			if err := d.run(); err != nil {
-				var one *Error
+				var one *yamlfile.Error
 				if errors.As(err, &one) {
 					errs = append(errs, one)
 				}
 			}
 		}
 	}
-	return errs.orNil()
+	errs.Sort()
+	return errs.Err()
 }
 
 // Upstream finds one by its name, or returns nil.
@@ -353,7 +345,7 @@ func checkRedis(value string) error {
 			return nil
 		}
 	}
-	return errors.New(`is no address of a Redis; write "embedded:", "embedded:///DIR", redis://HOST:PORT/DB, rediss://…, unix:///PATH, redis-sentinel://… or redis-cluster://…`)
+	return errors.New(`is not a Redis address; write "embedded:", "embedded:///DIR", redis://HOST:PORT/DB, rediss://…, unix:///PATH, redis-sentinel://… or redis-cluster://…`)
 }
 
 func checkListen(value string) error {
@@ -365,7 +357,7 @@ func checkListen(value string) error {
 		}
 	}
 	if err != nil {
-		return errors.New("is no address to listen on; write HOST:PORT, as in 127.0.0.1:8080")
+		return errors.New("is not an address to listen on; write HOST:PORT, as in 127.0.0.1:8080")
 	}
 	return nil
 }

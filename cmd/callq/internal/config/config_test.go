@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -55,6 +56,13 @@ func parse(t *testing.T, file string) (*config.Config, error) {
 	return config.Parse("/etc/callq/"+filepath.Base(file), data, config.Source{})
 }
 
+// isMistake reports whether err is a mistake in the configuration, as all errors of
+// the package are.
+func isMistake(err error) bool {
+	var one *yamlfile.Error
+	return errors.As(err, &one)
+}
+
 func TestWorkingFilesLoadAsTheirGoldenFilesSay(t *testing.T) {
 	files, _ := filepath.Glob("testdata/working_*.yaml")
 	for _, file := range files {
@@ -80,7 +88,7 @@ func TestBustedFilesAreRefusedAsTheirGoldenFilesSay(t *testing.T) {
 			if err == nil {
 				t.Fatal("loaded")
 			}
-			var one *config.Error
+			var one *yamlfile.Error
 			if !errors.As(err, &one) || one.Line < 1 || one.Column < 1 {
 				t.Errorf("no position in %v", err)
 			}
@@ -113,11 +121,11 @@ func TestWithoutAFileTheDefaultsHold(t *testing.T) {
 func TestANamedFileThatIsMissingIsAnError(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for want, src := range map[string]config.Source{
-		"nowhere.yaml: there is no such file; mend --config, or write the file":     {Path: "nowhere.yaml"},
-		"nowhere.yaml: there is no such file; mend CALLQ_CONFIG, or write the file": {Env: env("CALLQ_CONFIG", "nowhere.yaml")},
+		"nowhere.yaml: there is no such file; correct --config, or write the file":     {Path: "nowhere.yaml"},
+		"nowhere.yaml: there is no such file; correct CALLQ_CONFIG, or write the file": {Env: env("CALLQ_CONFIG", "nowhere.yaml")},
 	} {
 		_, err := config.Load(src)
-		if err == nil || err.Error() != want || !config.IsError(err) {
+		if err == nil || err.Error() != want || !isMistake(err) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
@@ -125,7 +133,7 @@ func TestANamedFileThatIsMissingIsAnError(t *testing.T) {
 
 func TestAFolderIsNoFile(t *testing.T) {
 	_, err := config.Load(config.Source{Path: t.TempDir()})
-	if !config.IsError(err) || !strings.Contains(err.Error(), "cannot be read: is a directory") {
+	if !isMistake(err) || !strings.Contains(err.Error(), "cannot be read: is a directory") {
 		t.Error(err)
 	}
 }
@@ -173,12 +181,12 @@ admin: {listen: "127.0.0.1:1"}
 
 func TestABadOverrideNamesTheFlagOrTheVariable(t *testing.T) {
 	for want, src := range map[string]config.Source{
-		`--redis: redis is "localhost:6379", which is no address of a Redis; write "embedded:", "embed`: {Redis: config.Flag{Name: "--redis", Value: "localhost:6379"}},
-		`CALLQ_REDIS: redis is "localhost", which is no address of a Redis; write "embedded:", "embed`:  {Env: env("CALLQ_REDIS", "localhost")},
-		`CALLQ_REDIS: redis is no address of a Redis; write "embedded:"`:                                {Env: env("CALLQ_REDIS", "u:hunter2@localhost")},
-		`--redis: redis is no address of a Redis; write "embedded:"`:                                    {Redis: config.Flag{Name: "--redis", Value: "h1/m?sentinel_password=hunter2"}},
-		`CALLQ_WORKER_CONCURRENCY: "many" is no number of calls in flight; write 1`:                     {Env: env("CALLQ_WORKER_CONCURRENCY", "many")},
-		`CALLQ_ADMIN_LISTEN: admin.listen is no address to listen on; write HOST:PO`:                    {Env: env("CALLQ_ADMIN_LISTEN", "8080")},
+		`--redis: redis is "localhost:6379", which is not a Redis address; write "embedded:", "embed`: {Redis: config.Flag{Name: "--redis", Value: "localhost:6379"}},
+		`CALLQ_REDIS: redis is "localhost", which is not a Redis address; write "embedded:", "embed`:  {Env: env("CALLQ_REDIS", "localhost")},
+		`CALLQ_REDIS: redis is not a Redis address; write "embedded:"`:                                {Env: env("CALLQ_REDIS", "u:hunter2@localhost")},
+		`--redis: redis is not a Redis address; write "embedded:"`:                                    {Redis: config.Flag{Name: "--redis", Value: "h1/m?sentinel_password=hunter2"}},
+		`CALLQ_WORKER_CONCURRENCY: "many" is not a number of calls in flight; write 1`:                {Env: env("CALLQ_WORKER_CONCURRENCY", "many")},
+		`CALLQ_ADMIN_LISTEN: admin.listen is not an address to listen on; write HOST:PO`:              {Env: env("CALLQ_ADMIN_LISTEN", "8080")},
 	} {
 		_, err := config.Parse("callq.yaml", nil, src)
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
@@ -325,7 +333,7 @@ func FuzzParse(f *testing.F) {
 		if err == nil && cfg != nil {
 			return
 		}
-		var all config.Errors
+		var all yamlfile.Errors
 		if !errors.As(err, &all) || len(all) == 0 {
 			t.Fatalf("%T is no list of errors: %v", err, err)
 		}

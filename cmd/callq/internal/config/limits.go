@@ -4,23 +4,22 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
-
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-// Limit is one entry of an upstream's limits.
+// Limit is one yamlfile.Value of an upstream's limits.
 type Limit struct {
 	limit.Limit
 	// Pos is where it was written.
-	Pos Pos
+	Pos yamlfile.Pos
 }
 
-// Budget is one entry of an upstream's budget.
+// Budget is one yamlfile.Value of an upstream's budget.
 type Budget struct {
 	limit.Budget
 	// Pos is where it was written.
-	Pos Pos
+	Pos yamlfile.Pos
 }
 
 // Cost says what a call costs.
@@ -40,11 +39,11 @@ func (d *decoder) afford(u *Upstream, path string) {
 		case b.Currency == "":
 			continue
 		case currency != "" && b.Currency != currency:
-			d.fail(b.Pos, "%s.budget: %q is in another currency than %s; a call has one price, so keep one currency", path, b.Text, currency)
+			d.Failf(b.Pos, "%s.budget: %q is in another currency than %s; a call has one price, so keep one currency", path, b.Text, currency)
 		case u.Cost == nil || u.Cost.PerCallMicros == 0:
-			d.fail(b.Pos, "%s.budget: %q cannot be kept without the most that a call costs; add it, as in cost: {per_call: 0.01}", path, b.Text)
+			d.Failf(b.Pos, "%s.budget: %q cannot be kept without the most that a call costs; add it, as in cost: {per_call: 0.01}", path, b.Text)
 		case b.Micros < u.Cost.PerCallMicros:
-			d.fail(b.Pos, "%s.budget: %q is less than one call costs (cost.per_call: %s), so that no call could ever be sent; raise the budget, or correct per_call",
+			d.Failf(b.Pos, "%s.budget: %q is less than one call costs (cost.per_call: %s), so that no call could ever be sent; raise the budget, or correct per_call",
 				path, b.Text, amountText(u.Cost.PerCallMicros))
 		}
 		currency = b.Currency
@@ -56,24 +55,26 @@ func amountText(micros int64) string {
 	return strings.TrimSuffix(strings.TrimRight(limit.FormatMicros(micros), "0"), ".")
 }
 
-func (d *decoder) limits(e entry) []Limit {
-	if node, ok := e.node.(*ast.StringNode); ok && node.Value == "adaptive" {
-		return []Limit{{Limit: limit.Limit{Text: node.Value, Adaptive: true}, Pos: d.pos(node)}}
+func (d *decoder) limits(e yamlfile.Value) []Limit {
+	if e.Kind() == yamlfile.KindString {
+		if text, _ := e.AnyText(); text == "adaptive" {
+			return []Limit{{Limit: limit.Limit{Text: text, Adaptive: true}, Pos: e.Pos()}}
+		}
 	}
 	var limits []Limit
-	d.list(e, func(e entry) {
+	e.List(func(e yamlfile.Value) {
 		text, ok := d.plain(e)
 		if !ok {
 			return
 		}
 		parsed, err := limit.Parse(text)
-		at := d.pos(e.node)
+		at := e.Pos()
 		switch {
 		case err != nil:
-			d.fail(at, "%s: %q %v", e.path, text, err)
+			d.Failf(at, "%s: %q %v", e.Path(), text, err)
 			return
 		case parsed.Adaptive && slices.ContainsFunc(limits, func(l Limit) bool { return l.Adaptive }):
-			d.fail(at, "%s: adaptive is there twice; keep one of them", e.path)
+			d.Failf(at, "%s: adaptive is there twice; keep one of them", e.Path())
 			return
 		}
 		limits = append(limits, Limit{Limit: parsed, Pos: at})
@@ -81,17 +82,17 @@ func (d *decoder) limits(e entry) []Limit {
 	return limits
 }
 
-func (d *decoder) budget(e entry) []Budget {
+func (d *decoder) budget(e yamlfile.Value) []Budget {
 	var budgets []Budget
-	d.list(e, func(e entry) {
+	e.List(func(e yamlfile.Value) {
 		text, ok := d.plain(e)
 		if !ok {
 			return
 		}
 		parsed, err := limit.ParseBudget(text)
-		at := d.pos(e.node)
+		at := e.Pos()
 		if err != nil {
-			d.fail(at, "%s: %q %v", e.path, text, err)
+			d.Failf(at, "%s: %q %v", e.Path(), text, err)
 			return
 		}
 		budgets = append(budgets, Budget{Budget: parsed, Pos: at})
@@ -99,29 +100,24 @@ func (d *decoder) budget(e entry) []Budget {
 	return budgets
 }
 
-func (d *decoder) cost(e entry) *Cost {
+func (d *decoder) cost(e yamlfile.Value) *Cost {
 	var cost Cost
-	d.mapping(e, fields{
-		"per_call": func(e entry) {
-			var text string
-			switch node := e.node.(type) {
-			case *ast.IntegerNode:
-				text = node.Token.Value
-			case *ast.FloatNode:
-				text = node.Token.Value
-			default:
-				d.wrongType(e, "a number, as in 0.01")
+	e.Mapping(yamlfile.Fields{
+		"per_call": func(e yamlfile.Value) {
+			if kind := e.Kind(); kind != yamlfile.KindWhole && kind != yamlfile.KindFloat {
+				e.FailType("a number, as in 0.01")
 				return
 			}
+			text, _ := e.Scalar()
 			micros, err := limit.ParseMicros(text)
 			if err != nil {
-				d.fail(d.pos(e.node), "%s: %s %v", e.path, text, err)
+				d.Failf(e.Pos(), "%s: %s %v", e.Path(), text, err)
 			}
 			cost.PerCallMicros = micros
 		},
-		"header": func(e entry) {
+		"header": func(e yamlfile.Value) {
 			if value, ok := d.plain(e); ok {
-				d.checkNow(d.pos(e.node), e.path, value, checkToken7230)
+				d.check(e.Pos(), e.Path(), value, checkToken7230)
 				cost.Header = value
 			}
 		},

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // Text returns the value of a secret that is written in the file itself. ok is
@@ -47,7 +49,7 @@ func Placeholder(text string) (name string, ok bool) {
 
 // Unresolved is the error that a value stands for a secret that is elsewhere. It is
 // nil where the value does not look so.
-func (s Secret) Unresolved() *Error {
+func (s Secret) Unresolved() *yamlfile.Error {
 	text, ok := s.Text()
 	if !ok {
 		return nil
@@ -63,7 +65,7 @@ func (s Secret) Unresolved() *Error {
 }
 
 // InFile is the error that a secret is written in the file itself.
-func (s Secret) InFile() *Error {
+func (s Secret) InFile() *yamlfile.Error {
 	return s.Pos().Errorf("%s is written in this file, where all who read or copy the file see it; write %s and set the variable, or refer to a file with ${file:PATH}", s.Key(), s.reference(""))
 }
 

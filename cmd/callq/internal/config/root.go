@@ -3,7 +3,7 @@ package config
 import (
 	"regexp"
 
-	"github.com/goccy/go-yaml/ast"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // maxMemory is more than any Redis has.
@@ -12,36 +12,35 @@ const maxMemory = 1 << 50
 var upstreamName = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
 
 // root reads the keys of the top level, and those of all but the upstreams.
-func (d *decoder) root(node ast.Node) {
-	at := d.pos(node)
-	d.mapping(entry{at: at, node: node}, fields{
+func (d *decoder) root(root yamlfile.Value) {
+	root.Mapping(yamlfile.Fields{
 		"redis":     d.redis,
 		"upstreams": d.upstreams,
 		"schedules": d.schedules,
-		"worker": func(e entry) {
-			d.mapping(e, fields{"concurrency": func(e entry) {
-				if n, ok := d.number(e, 1, maxConcurrency); ok {
+		"worker": func(e yamlfile.Value) {
+			e.Mapping(yamlfile.Fields{"concurrency": func(e yamlfile.Value) {
+				if n, ok := e.Whole(1, maxConcurrency); ok {
 					d.cfg.WorkerConcurrency = n
 				}
 			}})
 		},
-		"admin": func(e entry) {
-			d.mapping(e, fields{"listen": d.listen, "tokens": d.tokens})
+		"admin": func(e yamlfile.Value) {
+			e.Mapping(yamlfile.Fields{"listen": d.listen, "tokens": d.tokens})
 		},
-		"ledger": func(e entry) {
-			d.mapping(e, fields{
-				"retention": func(e entry) {
-					if value, ok := d.duration(e); ok {
+		"ledger": func(e yamlfile.Value) {
+			e.Mapping(yamlfile.Fields{
+				"retention": func(e yamlfile.Value) {
+					if value, ok := e.Duration(false); ok {
 						d.cfg.Ledger.Retention = value
 					}
 				},
-				"max_memory": func(e entry) {
+				"max_memory": func(e yamlfile.Value) {
 					if n, ok := d.size(e, 0, maxMemory); ok && n > 0 {
 						d.cfg.Ledger.MaxMemory = n
 					}
 				},
-				"bodies": func(e entry) {
-					value, _ := d.choice(e, "keep", "drop")
+				"bodies": func(e yamlfile.Value) {
+					value, _ := yamlfile.OneOf(e, "keep", "drop")
 					d.cfg.Ledger.DropBodies = value == "drop"
 				},
 			})
@@ -50,59 +49,53 @@ func (d *decoder) root(node ast.Node) {
 }
 
 // redis is read by every command that needs it, hence it is in no section.
-func (d *decoder) redis(e entry) {
+func (d *decoder) redis(e yamlfile.Value) {
 	value, ok := d.references(e)
 	if !ok {
 		return
 	}
 	if value.Kind() == Literal {
 		text, _ := value.Read() // literal text always reads
-		d.checkNow(value.Pos(), e.path, text, checkRedisLiteral)
+		d.check(value.Pos(), e.Path(), text, checkRedisLiteral)
 	}
 	d.cfg.Redis = value
 }
 
-func (d *decoder) listen(e entry) {
-	d.cfg.Admin.Listen, d.cfg.Admin.Configured, d.cfg.Admin.Pos = "", true, d.pos(e.node)
+func (d *decoder) listen(e yamlfile.Value) {
+	d.cfg.Admin.Listen, d.cfg.Admin.Configured, d.cfg.Admin.Pos = "", true, e.Pos()
 	d.text(e, admin, checkListen, func(value string) { d.cfg.Admin.Listen = value })
 }
 
-func (d *decoder) tokens(e entry) {
+func (d *decoder) tokens(e yamlfile.Value) {
 	names := map[string]bool{}
-	switch node := e.node.(type) {
-	case *ast.SequenceNode:
-		d.tokensGiven = len(node.Values) > 0
-	case *ast.NullNode:
-	default:
-		d.tokensGiven = true
-	}
-	d.list(e, func(e entry) {
+	kind := e.Kind()
+	d.tokensGiven = kind != yamlfile.KindNull && (kind != yamlfile.KindList || e.Len() > 0)
+	e.List(func(e yamlfile.Value) {
 		var token Token
-		nameAt := e.at
-		g := d.mapping(e, fields{
-			"name": func(e entry) {
-				nameAt = d.pos(e.node)
+		nameAt := e.Key()
+		g := e.Mapping(yamlfile.Fields{
+			"name": func(e yamlfile.Value) {
+				nameAt = e.Pos()
 				token.Name, _ = d.plain(e)
 			},
-			"role": func(e entry) {
-				role, _ := d.choice(e, string(Viewer), string(Producer), string(Operator))
-				token.Role = Role(role)
+			"role": func(e yamlfile.Value) {
+				token.Role, _ = yamlfile.OneOf(e, Viewer, Producer, Operator)
 			},
-			"token": func(e entry) {
+			"token": func(e yamlfile.Value) {
 				token.Token, _ = d.secret(e, admin, checkToken, nil)
 			},
 		})
-		if g.lacks("name") {
-			d.fail(e.at, "%s has no name; give it one, to know it by", e.path)
+		if g.Lacks("name") {
+			e.FailKeyf("has no name; give it one, to know it by")
 		}
 		if token.Name != "" && names[token.Name] {
-			d.fail(nameAt, "%s.name %q is taken by an earlier token; choose another", e.path, token.Name)
+			d.Failf(nameAt, "%s.name %q is taken by an earlier token; choose another", e.Path(), token.Name)
 		}
-		if g.lacks("role") {
-			d.fail(e.at, "%s has no role; write viewer, producer or operator", e.path)
+		if g.Lacks("role") {
+			e.FailKeyf("has no role; write viewer, producer or operator")
 		}
-		if g.lacks("token") {
-			d.fail(e.at, `%s has no token; refer to one, as in token: "${env:CALLQ_TOKEN}"`, e.path)
+		if g.Lacks("token") {
+			e.FailKeyf(`has no token; refer to one, as in token: "${env:CALLQ_TOKEN}"`)
 		}
 		names[token.Name] = true
 		d.cfg.Admin.Tokens = append(d.cfg.Admin.Tokens, token)

@@ -1,7 +1,10 @@
 package config
 
 import (
+	"time"
+
 	"github.com/seed-2903acc3/callq/policy/calendar"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // Schedule sends a file of calls as a new batch at each time that a cron
@@ -10,70 +13,56 @@ type Schedule struct {
 	// Name is the batches' names' beginning; no other schedule has it.
 	Name string
 	// Pos is where the schedule was written.
-	Pos Pos
+	Pos yamlfile.Pos
 	// Calendar tells the times; never nil.
 	Calendar *calendar.Calendar
 	// File is the file's absolute path. It is read at each time anew.
 	File string
 }
 
-func (d *decoder) schedules(e entry) {
+func (d *decoder) schedules(e yamlfile.Value) {
 	names := map[string]bool{}
-	d.list(e, func(e entry) {
-		s := &Schedule{Pos: e.at}
-		nameAt, cron, timezone := e.at, "", "UTC"
-		before := len(d.errs)
-		g := d.mapping(e, fields{
-			"name": func(e entry) {
-				nameAt = d.pos(e.node)
+	e.List(func(e yamlfile.Value) {
+		s := &Schedule{Pos: e.Key()}
+		nameAt, cron, zone := e.Key(), calendar.Cron{}, time.UTC
+		before := d.Failures()
+		g := e.Mapping(yamlfile.Fields{
+			"name": func(e yamlfile.Value) {
+				nameAt = e.Pos()
 				s.Name, _ = d.plain(e)
 			},
-			"cron": func(e entry) {
-				value, ok := d.plain(e)
-				if !ok {
-					return
+			"cron": func(e yamlfile.Value) { cron, _ = parsePlain(d, e, calendar.ParseCron) },
+			"timezone": func(e yamlfile.Value) {
+				if value, ok := parsePlain(d, e, calendar.ParseTimezone); ok {
+					zone = value
 				}
-				if err := calendar.CheckCron(value); err != nil {
-					d.fail(d.pos(e.node), "%s: %q %v", e.path, value, err)
-				}
-				cron = value
 			},
-			"timezone": func(e entry) {
-				value, ok := d.plain(e)
-				if !ok {
-					return
-				}
-				if err := calendar.CheckTimezone(value); err != nil {
-					d.fail(d.pos(e.node), "%s: %q %v", e.path, value, err)
-				}
-				timezone = value
-			},
-			"file": func(e entry) {
+			"file": func(e yamlfile.Value) {
 				if value, ok := d.plain(e); ok {
 					s.File = d.path(value)
 				}
 			},
 		})
 		switch {
-		case g.lacks("name"):
-			d.fail(e.at, "%s has no name; give it one, which its batches' names begin with", e.path)
+		case g.Lacks("name"):
+			e.FailKeyf("has no name; give it one, which its batches' names begin with")
 		case s.Name == "": // what is wrong with it has been said
 		case !upstreamName.MatchString(s.Name):
-			d.fail(nameAt, "%s.name: %q cannot name a schedule; use 1 to 64 of a-z, 0-9, _ and -", e.path, s.Name)
+			d.Failf(nameAt, "%s.name: %q cannot name a schedule; use 1 to 64 of a-z, 0-9, _ and -", e.Path(), s.Name)
 		case names[s.Name]:
-			d.fail(nameAt, "%s.name %q is taken by an earlier schedule; choose another", e.path, s.Name)
+			d.Failf(nameAt, "%s.name %q is taken by an earlier schedule; choose another", e.Path(), s.Name)
 		}
 		names[s.Name] = true
-		if g.lacks("cron") {
-			d.fail(e.at, `%s has no cron; write when to send, as in cron: "30 6 * * 1-5"`, e.path)
+		if g.Lacks("cron") {
+			e.FailKeyf(`has no cron; write when to send, as in cron: "30 6 * * 1-5"`)
 		}
-		if g.lacks("file") {
-			d.fail(e.at, "%s has no file; name the file of calls to send, relative to the configuration's folder", e.path)
+		if g.Lacks("file") {
+			e.FailKeyf("has no file; name the file of calls to send, relative to the configuration's folder")
 		}
-		if len(d.errs) > before {
+		if d.Failures() > before {
 			return
 		}
-		s.Calendar, _ = calendar.New(cron, timezone) // both were checked
+		s.Calendar = cron.In(zone)
 		d.cfg.Schedules = append(d.cfg.Schedules, s)
 	})
 }

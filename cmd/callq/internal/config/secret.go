@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // Kind says where the value of a [Secret] comes from.
@@ -41,7 +43,7 @@ type Secret struct {
 func newSecret(p secret) Secret { return Secret{func() *secret { return &p }} }
 
 type secret struct {
-	pos   Pos
+	pos   yamlfile.Pos
 	key   string
 	dir   string
 	env   func(string) string
@@ -57,9 +59,9 @@ type part struct {
 func (s Secret) IsZero() bool { return s.get == nil }
 
 // Pos is where the value was written.
-func (s Secret) Pos() Pos {
+func (s Secret) Pos() yamlfile.Pos {
 	if s.get == nil {
-		return Pos{}
+		return yamlfile.Pos{}
 	}
 	return s.get().pos
 }
@@ -97,7 +99,7 @@ func (s Secret) Files() []string {
 }
 
 // Read puts the value together, reading the environment and the files anew. An
-// error is an [*Error] with the position of the value; the zero value reads as
+// error is an [*yamlfile.Error] with the position of the value; the zero value reads as
 // the empty string. It is safe for concurrent use.
 func (s Secret) Read() (string, error) {
 	if s.get == nil {
@@ -244,7 +246,7 @@ func splitReferences(text string) ([]part, error) {
 		case isVariable(inner):
 			return nil, fmt.Errorf("${%s} is not a reference; write ${env:%[1]s}, or $${ for the characters themselves", inner)
 		default:
-			return nil, errors.New("a ${…} is no reference; write ${env:NAME} or ${file:PATH}, or $${ for the characters themselves")
+			return nil, errors.New("a ${…} is not a reference; write ${env:NAME} or ${file:PATH}, or $${ for the characters themselves")
 		}
 		flush()
 		parts = append(parts, part{Kind(kind), name})

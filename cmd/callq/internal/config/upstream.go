@@ -11,9 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml/ast"
-
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
 // Upstream is an API that is called.
@@ -21,7 +20,7 @@ type Upstream struct {
 	// Name is its key.
 	Name string
 	// Pos is where its key is.
-	Pos Pos
+	Pos yamlfile.Pos
 	// BaseURL is an absolute http or https URL without query, user info and
 	// fragment. It is empty until [Config.Resolve] if the file refers to it.
 	BaseURL string
@@ -30,7 +29,7 @@ type Upstream struct {
 	// PolicyPath is the absolute path of the policy file; empty for a preset.
 	PolicyPath string
 	// PolicyPos is where Policy was written, for errors of who loads it.
-	PolicyPos Pos
+	PolicyPos yamlfile.Pos
 	// Auth is the credential.
 	Auth Auth
 	// Timeout is that of one attempt.
@@ -84,21 +83,19 @@ func DefaultIdempotent() []string {
 	return []string{"GET *", "HEAD *", "OPTIONS *", "PUT *", "DELETE *"}
 }
 
-func (d *decoder) upstreams(e entry) {
-	d.eachKey(e, func(name string, e entry) {
+func (d *decoder) upstreams(e yamlfile.Value) {
+	e.Each(func(name string, e yamlfile.Value) {
 		if !upstreamName.MatchString(name) {
-			d.fail(e.at, "%q cannot name an upstream; use 1 to 64 of a-z, 0-9, _ and -", name)
-			// What is in it is looked at, with a path that stays one line.
-			e.path = join("upstreams", strconv.Quote(name))
+			d.Failf(e.Key(), "%q cannot name an upstream; use 1 to 64 of a-z, 0-9, _ and -", name)
 		}
 		d.upstream(name, e)
 	})
 }
 
-func (d *decoder) upstream(name string, e entry) {
+func (d *decoder) upstream(name string, e yamlfile.Value) {
 	u := &Upstream{
 		Name:        name,
-		Pos:         e.at,
+		Pos:         e.Key(),
 		Timeout:     DefaultTimeout,
 		Concurrency: DefaultConcurrency,
 		Idempotent:  DefaultIdempotent(),
@@ -106,99 +103,93 @@ func (d *decoder) upstream(name string, e entry) {
 		Auth:        Auth{Type: AuthNone},
 	}
 	d.cfg.Upstreams = append(d.cfg.Upstreams, u)
-	if _, ok := e.node.(*ast.MappingNode); !ok {
-		d.wrongType(e, "a mapping of keys and values")
+	if e.Kind() != yamlfile.KindMapping {
+		e.FailType("a mapping of keys and values")
 		return
 	}
 	costWrong, idempotentGiven := false, false
 	var sent additions
-	g := d.mapping(e, fields{
-		"base_url": func(e entry) {
+	g := e.Mapping(yamlfile.Fields{
+		"base_url": func(e yamlfile.Value) {
 			d.text(e, upstreams, checkBaseURL, func(value string) { u.BaseURL = value })
 		},
-		"policy": func(e entry) { d.policy(e, u) },
-		"auth":   func(e entry) { u.Auth = d.auth(e) },
-		"timeout": func(e entry) {
-			if value, ok := d.duration(e); ok {
+		"policy": func(e yamlfile.Value) { d.policy(e, u) },
+		"auth":   func(e yamlfile.Value) { u.Auth = d.auth(e) },
+		"timeout": func(e yamlfile.Value) {
+			if value, ok := e.Duration(false); ok {
 				u.Timeout = value
 			}
 		},
-		"concurrency": func(e entry) {
-			if n, ok := d.number(e, 1, maxConcurrency); ok {
+		"concurrency": func(e yamlfile.Value) {
+			if n, ok := e.Whole(1, maxConcurrency); ok {
 				u.Concurrency = n
 			}
 		},
-		"limits": func(e entry) { u.Limits = d.limits(e) },
-		"budget": func(e entry) { u.Budget = d.budget(e) },
-		"cost": func(e entry) {
-			before := len(d.errs)
+		"limits": func(e yamlfile.Value) { u.Limits = d.limits(e) },
+		"budget": func(e yamlfile.Value) { u.Budget = d.budget(e) },
+		"cost": func(e yamlfile.Value) {
+			before := d.Failures()
 			u.Cost = d.cost(e)
-			costWrong = len(d.errs) > before
+			costWrong = d.Failures() > before
 		},
-		"endpoints": func(e entry) {
+		"endpoints": func(e yamlfile.Value) {
 			u.Endpoints = d.patterns(e, endpointPattern, "GET /patent/*")
 		},
-		"idempotent": func(e entry) {
-			if e.node.Type() != ast.NullType {
+		"idempotent": func(e yamlfile.Value) {
+			if e.Kind() != yamlfile.KindNull {
 				u.Idempotent, idempotentGiven = d.patterns(e, idempotentPattern, "GET *"), true
 			}
 		},
-		"idempotency_header": func(e entry) {
+		"idempotency_header": func(e yamlfile.Value) {
 			if value, ok := d.plain(e); ok {
-				d.checkNow(d.pos(e.node), e.path, value, checkHeaderName)
+				d.check(e.Pos(), e.Path(), value, checkHeaderName)
 				u.IdempotencyHeader = value
 			}
 		},
-		"max_body": func(e entry) {
+		"max_body": func(e yamlfile.Value) {
 			if n, ok := d.size(e, 1, maxSize); ok {
 				u.MaxBody = n
 			}
 		},
-		"headers":      func(e entry) { sent.headers = d.additions(e) },
-		"query":        func(e entry) { sent.query = d.additions(e) },
-		"keep_headers": func(e entry) { u.KeepHeaders = d.keepHeaders(e) },
-		"tls":          func(e entry) { d.tls(e, &u.TLS) },
+		"headers":      func(e yamlfile.Value) { sent.headers = d.additions(e) },
+		"query":        func(e yamlfile.Value) { sent.query = d.additions(e) },
+		"keep_headers": func(e yamlfile.Value) { u.KeepHeaders = d.keepHeaders(e) },
+		"tls":          func(e yamlfile.Value) { d.tls(e, &u.TLS) },
 	})
 	defaults, unread := u.policyDefaults()
-	u.leave(defaults, g.lacks("base_url"), !idempotentGiven, g.lacks("idempotency_header"))
+	u.leave(defaults, g.Lacks("base_url"), !idempotentGiven, g.Lacks("idempotency_header"))
 	d.add(u, sent)
 	u.addHeaders(defaults)
 	switch {
-	case !g.lacks("base_url") || u.BaseURL != "":
+	case !g.Lacks("base_url") || u.BaseURL != "":
 	case unread:
-		d.fail(e.at, "%s has no base_url, and its policy, which may say where the API is, cannot be read; callq policy lint %s says why", e.path, u.Policy)
+		e.FailKeyf("has no base_url, and its policy, which may say where the API is, cannot be read; callq policy lint %s says why", u.Policy)
 	default:
-		d.fail(e.at, "%s has no base_url; write where the API is, as in base_url: https://api.example.com", e.path)
+		e.FailKeyf("has no base_url; write where the API is, as in base_url: https://api.example.com")
 	}
-	if g.lacks("policy") {
-		d.fail(e.at, "%s has no policy; name a preset (callq policy presets lists them) or the path of a policy file", e.path)
+	if g.Lacks("policy") {
+		e.FailKeyf("has no policy; name a preset (callq policy presets lists them) or the path of a policy file")
 	}
-	if !costWrong && (u.Cost != nil || g.lacks("cost")) {
-		d.afford(u, e.path)
+	if !costWrong && (u.Cost != nil || g.Lacks("cost")) {
+		d.afford(u, e.Path())
 	}
 }
 
 // policy tells a preset's name from a path.
-func (d *decoder) policy(e entry, u *Upstream) {
+func (d *decoder) policy(e yamlfile.Value, u *Upstream) {
 	value, ok := d.plain(e)
 	if !ok {
 		return
 	}
-	u.Policy, u.PolicyPos = value, d.pos(e.node)
-	if IsPolicyPath(value) {
+	u.Policy, u.PolicyPos = value, e.Pos()
+	if policy.IsPath(value) {
 		u.PolicyPath = d.path(value)
 		return
 	}
 	if !slices.Contains(policy.Presets(), value) {
 		_, err := policy.Preset(value) // its words are those for who loads policies
-		d.fail(u.PolicyPos, "%v", err)
+		d.Failf(u.PolicyPos, "%v", err)
 	}
-}
-
-// IsPolicyPath tells the path of a policy file from the name of a preset: it
-// has a slash in it, or ends in .yaml or .yml.
-func IsPolicyPath(policy string) bool {
-	return strings.Contains(policy, "/") || strings.HasSuffix(policy, ".yaml") || strings.HasSuffix(policy, ".yml")
 }
 
 // path makes a path of the file an absolute one.
@@ -214,16 +205,16 @@ var (
 	idempotentPattern = regexp.MustCompile(`^([A-Z]{1,16}|\*) (\*|/[!-~]*)$`)
 )
 
-func (d *decoder) patterns(e entry, valid *regexp.Regexp, example string) []string {
+func (d *decoder) patterns(e yamlfile.Value, valid *regexp.Regexp, example string) []string {
 	// Not nil: an empty list is a choice, that nothing is idempotent.
 	patterns := []string{}
-	d.list(e, func(e entry) {
+	e.List(func(e yamlfile.Value) {
 		text, ok := d.plain(e)
 		if !ok {
 			return
 		}
 		if !valid.MatchString(text) || strings.ContainsAny(text, "?#") {
-			d.fail(d.pos(e.node), "%s: %q is no pattern of a method in capitals and a path; write one as in %q", e.path, text, example)
+			d.Failf(e.Pos(), "%s: %q is not a method in capitals and a path; write one as in %q", e.Path(), text, example)
 			return
 		}
 		patterns = append(patterns, text)
@@ -241,10 +232,11 @@ var sizeUnits = map[string]int64{
 const maxSize = 512 << 20
 
 // size reads a number of bytes from least to most.
-func (d *decoder) size(e entry, least, most int64) (int64, bool) {
+func (d *decoder) size(e yamlfile.Value, least, most int64) (int64, bool) {
 	var text string
-	if node, ok := e.node.(*ast.IntegerNode); ok {
-		text = node.Token.Value + "B"
+	if e.Kind() == yamlfile.KindWhole {
+		text, _ = e.Scalar()
+		text += "B"
 	} else if value, ok := d.plain(e); ok {
 		text = value
 	} else {
@@ -252,12 +244,12 @@ func (d *decoder) size(e entry, least, most int64) (int64, bool) {
 	}
 	m := sizePattern.FindStringSubmatch(text)
 	if m == nil {
-		d.fail(d.pos(e.node), "%s is no size; write a number and a unit, as in 8MiB", e.path)
+		e.Failf("is not a size; write a number and a unit, as in 8MiB")
 		return 0, false
 	}
 	n, err := strconv.ParseInt(m[1], 10, 64)
 	if err != nil || n > most/sizeUnits[m[2]] || n*sizeUnits[m[2]] < least {
-		d.fail(d.pos(e.node), "%s is out of range; write a size up to %s", e.path, sizeText(most))
+		e.Failf("is out of range; write a size up to %s", sizeText(most))
 		return 0, false
 	}
 	return n * sizeUnits[m[2]], true
@@ -275,15 +267,15 @@ func sizeText(n int64) string {
 
 // tls reads the names of the files into files, where a reference among them is
 // stored later.
-func (d *decoder) tls(e entry, files *TLS) {
-	file := func(field *string) func(entry) {
-		return func(e entry) {
+func (d *decoder) tls(e yamlfile.Value, files *TLS) {
+	file := func(field *string) func(yamlfile.Value) {
+		return func(e yamlfile.Value) {
 			d.text(e, upstreams, checkAny, func(value string) { *field = d.path(value) })
 		}
 	}
-	g := d.mapping(e, fields{"ca": file(&files.CA), "cert": file(&files.Cert), "key": file(&files.Key)})
-	if g.lacks("cert") != g.lacks("key") {
-		d.fail(e.at, "%s needs cert and key together; write both, or neither", e.path)
+	g := e.Mapping(yamlfile.Fields{"ca": file(&files.CA), "cert": file(&files.Cert), "key": file(&files.Key)})
+	if g.Lacks("cert") != g.Lacks("key") {
+		e.FailKeyf("needs cert and key together; write both, or neither")
 	}
 }
 
@@ -322,7 +314,7 @@ func absoluteURL(value string) (*url.URL, error) {
 	u, err := url.Parse(value)
 	switch {
 	case err != nil || u.Hostname() == "":
-		return nil, errors.New("is no absolute URL")
+		return nil, errors.New("is not an absolute URL")
 	case u.Scheme == "":
 		return nil, errors.New("is a URL without a scheme, https:// or http://")
 	case u.Scheme != "https" && u.Scheme != "http":
@@ -336,7 +328,7 @@ var token7230 = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$")
 
 func checkToken7230(value string) error {
 	if !token7230.MatchString(value) {
-		return errors.New("is no name of a header; write letters, digits and dashes, as in X-Api-Key")
+		return errors.New("is not a header name; write letters, digits and dashes, as in X-Api-Key")
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package config
+package yamlfile
 
 import (
 	"maps"
@@ -7,7 +7,7 @@ import (
 )
 
 // suggest names the known key that was probably meant, or else all of them.
-func suggest(key string, known fields) string {
+func suggest(key string, known Fields) string {
 	if best := nearest(key, known); best != "" {
 		return `did you mean "` + best + `"?`
 	}
@@ -15,7 +15,7 @@ func suggest(key string, known fields) string {
 }
 
 // nearest is the known key that was probably meant, or empty.
-func nearest(key string, known fields) string {
+func nearest(key string, known Fields) string {
 	best, distance := "", 3
 	for _, name := range slices.Sorted(maps.Keys(known)) {
 		if d := editDistance(key, name); d < distance && d < len(name) {

@@ -1,7 +1,7 @@
-package config
+package yamlfile
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -18,7 +18,7 @@ type Pos struct {
 	Line, Column int
 }
 
-// Errorf makes an error of what is wrong at the position.
+// Errorf returns an error that says what is wrong at the position.
 func (p Pos) Errorf(format string, args ...any) *Error {
 	return &Error{Pos: p, Message: fmt.Sprintf(format, args...)}
 }
@@ -31,8 +31,8 @@ func (p Pos) String() string {
 	return p.File + ":" + strconv.Itoa(p.Line) + ":" + strconv.Itoa(p.Column)
 }
 
-// Error is one thing that is wrong with the configuration. Its message names
-// the key and what to do; it never holds a secret.
+// Error is one mistake in a file: where it is, what is wrong and what to do. Its
+// message never holds a secret.
 type Error struct {
 	Pos
 	Message string
@@ -46,10 +46,11 @@ func (e *Error) Error() string {
 	return e.String() + ": " + e.Message
 }
 
-// Errors is everything that is wrong, in the order of the file.
+// Errors are all mistakes of one file, in the order of their lines, or of several
+// files, one file after the other. [errors.As] with a *[Error] finds the first.
 type Errors []*Error
 
-// Error has one line for each error.
+// Error has one line for each mistake.
 func (e Errors) Error() string {
 	lines := make([]string, len(e))
 	for i, one := range e {
@@ -67,26 +68,25 @@ func (e Errors) Unwrap() []error {
 	return all
 }
 
-// orNil keeps an empty list from becoming a non-nil error.
-func (e Errors) orNil() error {
+// Err returns the mistakes as an error, nil where there are none. An empty list
+// would be a non-nil error.
+func (e Errors) Err() error {
 	if len(e) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(e, func(a, b *Error) int {
-		if a.File != b.File {
-			return 0
-		}
-		if a.Line != b.Line {
-			return a.Line - b.Line
-		}
-		return a.Column - b.Column
-	})
 	return e
 }
 
-// IsError tells whether err is about the configuration, as all errors of this
-// package are.
-func IsError(err error) bool {
-	var one *Error
-	return errors.As(err, &one)
+// Sort puts the mistakes into the order of their lines. Those of several files stay
+// in the order in which the files first appear.
+func (e Errors) Sort() {
+	first := map[string]int{}
+	for i, one := range e {
+		if _, known := first[one.File]; !known {
+			first[one.File] = i
+		}
+	}
+	slices.SortStableFunc(e, func(a, b *Error) int {
+		return cmp.Or(first[a.File]-first[b.File], a.Line-b.Line, a.Column-b.Column)
+	})
 }
