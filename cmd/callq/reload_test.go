@@ -220,7 +220,7 @@ func TestAHangUpChangesThePolicyAndLosesNoCall(t *testing.T) {
 	await(t, "the third slow call", func() bool { return api.arrived("/slow/3") == 1 })
 	api.letGo("/slow/1")
 	expect("slow-1", tasks.StateDropped)
-	w.hears("an earlier configuration have ended")
+	w.hears("the earlier configuration have ended")
 	w.signal(syscall.SIGTERM) // with two workers that have a call on its way
 	w.hears("draining")
 	api.letGo("/slow/2")
