@@ -20,10 +20,34 @@ func CanonicalCode(s string) string {
 		return s
 	}
 	n, ok := splitNumber(s)
-	if !ok {
+	switch {
+	case !ok:
 		return s
+	case n.isZero():
+		return ""
 	}
-	return n.String(s)
+	if code, ok := n.code(); ok {
+		return code
+	}
+	return s // too long to be written out
+}
+
+// NumericCode is [CanonicalCode] for a code that is a number; zero gives "0". ok is
+// false for a text that is not a decimal number, and for a number that takes more than
+// 64 digits.
+func NumericCode(s string) (code string, ok bool) {
+	n, ok := splitNumber(s)
+	switch {
+	case !ok:
+		return "", false
+	case n.isZero():
+		return "0", true
+	}
+	code, ok = n.code()
+	if len(strings.Trim(code, "-")) > maxCodeDigits+1 { // with the point
+		return "", false
+	}
+	return code, ok
 }
 
 // isPlainNumber tells that s is canonical already, which is nearly always so.
@@ -83,16 +107,14 @@ func splitNumber(s string) (number, bool) {
 	return n, true
 }
 
-// String writes the number in canonical form; original is what it was read
-// from, given back when the number is too long to be written out.
-func (n number) String(original string) string {
-	if n.whole == "" && n.fraction == "" {
-		return ""
+func (n number) isZero() bool { return n.whole == "" && n.fraction == "" }
+
+// code writes the number in canonical form; false where it is too long for that.
+func (n number) code() (string, bool) {
+	if n.exponent > maxCodeDigits || n.exponent < -maxCodeDigits {
+		return "", false
 	}
 	if n.exponent != 0 {
-		if n.exponent > maxCodeDigits || n.exponent < -maxCodeDigits {
-			return original
-		}
 		n.shift()
 	}
 	out := n.whole
@@ -105,7 +127,7 @@ func (n number) String(original string) string {
 	if n.negative {
 		out = "-" + out
 	}
-	return out
+	return out, true
 }
 
 // shift carries out the exponent.

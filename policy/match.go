@@ -81,7 +81,7 @@ type match struct {
 	body        uint16
 	codes       []string
 	http        statusSet
-	endpoints   []endpointPattern
+	endpoints   []Pattern
 	headers     []headerMatch
 	message     *regexp.Regexp
 	// shown is each field as YAML, for show and explain.
@@ -183,7 +183,7 @@ func (m *match) fits(f field, in *input) bool {
 		return in.answered && m.limitUsedUp == limitUsedUp(in.outcome.Header, in.outcome.ReceivedAt)
 	case fieldEndpoint:
 		for _, e := range m.endpoints {
-			if e.match(in.method, in.path) {
+			if e.Match(in.method, in.path) {
 				return true
 			}
 		}
@@ -235,8 +235,8 @@ func (m *match) coversField(f field, other *match) bool {
 	case fieldLimitUsedUp:
 		return m.limitUsedUp == other.limitUsedUp
 	case fieldEndpoint:
-		return !slices.ContainsFunc(other.endpoints, func(e endpointPattern) bool {
-			return !slices.ContainsFunc(m.endpoints, func(mine endpointPattern) bool { return mine.covers(e) })
+		return !slices.ContainsFunc(other.endpoints, func(e Pattern) bool {
+			return !slices.ContainsFunc(m.endpoints, func(mine Pattern) bool { return mine.covers(e) })
 		})
 	case fieldHeader:
 		return !slices.ContainsFunc(m.headers, func(h headerMatch) bool {

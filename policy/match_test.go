@@ -127,12 +127,12 @@ func TestAStarCrossesSlashes(t *testing.T) {
 		{"* /upload", "DELETE /x /upload", false},
 		{"GET *", "GET ", true},
 	} {
-		p, err := parseEndpoint(c.pattern)
+		p, err := ParsePattern(c.pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
 		method, path := splitEndpoint(&Attempt{Endpoint: c.endpoint})
-		if got := p.match(method, path); got != c.want {
+		if got := p.Match(method, path); got != c.want {
 			t.Errorf("%s, %s: %v", c.pattern, c.endpoint, got)
 		}
 	}

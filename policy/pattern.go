@@ -1,18 +1,51 @@
 package policy
 
+import (
+	"errors"
+	"strings"
+
+	"github.com/seed-2903acc3/callq/internal/glob"
+)
+
 // Pattern matches endpoints: "METHOD /path/*", where METHOD may be * and a * in
 // the path stands for any text, slashes included. The zero value matches nothing.
-type Pattern struct{ p endpointPattern }
+type Pattern struct{ method, path string }
 
-// ParsePattern reads a pattern. Its error says what is wrong with s.
+// ParsePattern reads a pattern. Its error says what is wrong with s and does not
+// repeat it.
 func ParsePattern(s string) (Pattern, error) {
-	p, err := parseEndpoint(s)
-	return Pattern{p: p}, err
+	method, path, ok := strings.Cut(s, " ")
+	switch {
+	case !ok || method == "" || path == "":
+		return Pattern{}, errors.New(`is not "METHOD /path/*"; METHOD may be *`)
+	case method != strings.ToUpper(method):
+		return Pattern{}, errors.New(`has a method that is not in upper case; write one as in "GET /path/*"`)
+	case path[0] != '/' && path[0] != '*':
+		return Pattern{}, errors.New(`has a path that begins neither with / nor with *; write one as in "GET /path/*"`)
+	case strings.ContainsAny(path, " \t\r\n?#"):
+		return Pattern{}, errors.New("has a space, a query or a fragment in its path; take it out")
+	}
+	return Pattern{method, path}, nil
 }
 
-// Match tells whether the pattern covers a method, in upper case, and a path
+// Match reports whether the pattern covers a method, in upper case, and a path
 // without its query string.
-func (p Pattern) Match(method, path string) bool { return p.p.match(method, path) }
+func (p Pattern) Match(method, path string) bool {
+	return p.method != "" && (p.method == "*" || p.method == method) && glob.Match(p.path, path)
+}
 
 // String is the pattern as it was written.
-func (p Pattern) String() string { return p.p.String() }
+func (p Pattern) String() string { return p.method + " " + p.path }
+
+// covers reports whether every endpoint of other is one of p. A star of other can
+// only be taken by a star of p, which then takes whatever it stands for.
+func (p Pattern) covers(other Pattern) bool { return p.Match(other.method, other.path) }
+
+// splitEndpoint takes an attempt's endpoint apart; one without a method of its
+// own has the attempt's.
+func splitEndpoint(a *Attempt) (method, path string) {
+	if method, path, ok := strings.Cut(a.Endpoint, " "); ok {
+		return method, path
+	}
+	return a.Method, a.Endpoint
+}

@@ -171,17 +171,10 @@ func readFlag(v yamlfile.Value) Flag {
 func (f *file) readEndpoints(v yamlfile.Value, m *match) string {
 	var shown []string
 	v.Some(func(item yamlfile.Value) {
-		text, ok := item.Text()
-		if !ok {
-			return
+		if e, ok := yamlfile.ParseText(item, ParsePattern); ok {
+			m.endpoints = append(m.endpoints, e)
+			shown = append(shown, quote(e.String()))
 		}
-		e, err := parseEndpoint(text)
-		if err != nil {
-			item.Failf("is %q: %v", text, err)
-			return
-		}
-		m.endpoints = append(m.endpoints, e)
-		shown = append(shown, quote(e.String()))
 	})
 	return flow(shown)
 }

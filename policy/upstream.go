@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
@@ -63,8 +63,8 @@ func (f *file) readUpstream(v yamlfile.Value) {
 	v.Mapping(yamlfile.Fields{
 		"base_url": func(v yamlfile.Value) {
 			if text, ok := v.Text(); ok {
-				if problem := badBaseURL(text); problem != "" {
-					v.Failf("%s; write one as in https://api.example.com", problem)
+				if err := httpsyntax.CheckBaseURL(text); err != nil {
+					v.Failf("%v", err)
 				}
 				u.BaseURL, u.at["base_url"] = text, v.Pos()
 			}
@@ -72,19 +72,14 @@ func (f *file) readUpstream(v yamlfile.Value) {
 		"idempotent": func(v yamlfile.Value) {
 			u.Idempotent, u.at["idempotent"] = []string{}, v.Pos()
 			v.List(func(item yamlfile.Value) {
-				text, ok := item.Text()
-				if !ok {
-					return
+				if p, ok := yamlfile.ParseText(item, ParsePattern); ok {
+					u.Idempotent = append(u.Idempotent, p.String())
 				}
-				if _, err := ParsePattern(text); err != nil {
-					item.Failf("is %q: %v", text, err)
-				}
-				u.Idempotent = append(u.Idempotent, text)
 			})
 		},
 		"idempotency_header": func(v yamlfile.Value) {
 			if text, ok := v.Text(); ok {
-				if !isToken(text) || ownHeader(text) {
+				if !httpsyntax.IsToken(text) || httpsyntax.IsClientSet(text) {
 					v.Failf("is %q, which is not a header that can be sent; write one as in Idempotency-Key", text)
 				}
 				u.IdempotencyHeader, u.at["idempotency_header"] = text, v.Pos()
@@ -102,11 +97,11 @@ func (f *file) readAddedHeaders(headers yamlfile.Value, u *Upstream) {
 		switch {
 		case !ok:
 			return
-		case !isToken(name):
+		case !httpsyntax.IsToken(name):
 			v.FailKeyf("is not a header name; write letters, digits and dashes, as in X-Api-Version")
-		case ownHeader(name) || slices.Contains(credentialHeaders, strings.ToLower(name)):
+		case httpsyntax.IsClientSet(name), httpsyntax.IsReserved(name), httpsyntax.IsIdempotencyKey(name):
 			v.FailKeyf("cannot be a default: it is a credential, belongs to one call, or is set by the HTTP client")
-		case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
+		case !httpsyntax.IsPrintable(value, true):
 			v.Failf("holds a line break or another control character; write the value in one line")
 		case strings.Contains(value, "${"):
 			v.Failf("holds a ${…} reference, and policies hold none; a credential belongs under auth in callq.yaml")
@@ -118,41 +113,6 @@ func (f *file) readAddedHeaders(headers yamlfile.Value, u *Upstream) {
 		}
 		u.Headers[name], u.at["headers."+name] = value, v.Key()
 	})
-}
-
-// credentialHeaders hold a credential or belong to one call.
-var credentialHeaders = []string{"authorization", "cookie", "cookie2", "idempotency-key", "x-idempotency-key"}
-
-// ownHeader tells a header that the HTTP client sets by itself.
-func ownHeader(name string) bool {
-	switch name = strings.ToLower(name); name {
-	case "host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer",
-		"content-type", "content-encoding", "accept-encoding", "expect", "http2-settings":
-		return true
-	}
-	return strings.HasPrefix(name, "proxy-")
-}
-
-// isToken tells a token of RFC 9110, 5.6.2, which a header's name is.
-func isToken(s string) bool {
-	return s != "" && len(s) <= 256 &&
-		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) })
-}
-
-// badBaseURL says what is wrong with the URL of an API, or nothing.
-func badBaseURL(text string) string {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
-		return "is not an absolute URL of http or https"
-	case u.User != nil:
-		return "holds a user name or password, which belong under auth in callq.yaml"
-	case u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
-		return "holds a query or a #fragment"
-	case slices.Contains(strings.Split(u.Path, "/"), ".."):
-		return "holds a .. in its path"
-	}
-	return ""
 }
 
 // over lays the defaults of a file over those of what it extends, key by key, and

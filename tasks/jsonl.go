@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -342,6 +343,8 @@ func unquote(raw []byte) (string, error) {
 	return s, err
 }
 
-func hexUnit(b []byte) int {
-	return int(unhex(b[0]))<<12 | int(unhex(b[1]))<<8 | int(unhex(b[2]))<<4 | int(unhex(b[3]))
+// hexUnit is the UTF-16 code unit of four hexadecimal digits.
+func hexUnit(digits []byte) int {
+	unit, _ := strconv.ParseUint(string(digits[:4]), 16, 16) // the JSON is valid
+	return int(unit)
 }

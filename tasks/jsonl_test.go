@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
@@ -320,7 +321,7 @@ func FuzzReadCalls(f *testing.F) {
 				t.Fatal(err)
 			}
 			for name, value := range call.Headers {
-				if tasks.ReservedHeader(name) || strings.ContainsAny(name+value, "\r\n\x00") {
+				if httpsyntax.IsReserved(name) || strings.ContainsAny(name+value, "\r\n\x00") {
 					t.Fatalf("header %q: %q", name, value)
 				}
 			}

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 )
 
 func checkCallPath(c *Call, own UpstreamRules) *FieldError {
@@ -17,7 +19,7 @@ func checkCallPath(c *Call, own UpstreamRules) *FieldError {
 	_, query, _ := strings.Cut(c.Path, "?")
 	for param := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
 		name, _, _ := strings.Cut(param, "=")
-		if name = unescape(strings.ReplaceAll(name, "+", " ")); slices.Contains(own.ReservedQuery, name) {
+		if name = httpsyntax.Unescape(strings.ReplaceAll(name, "+", " ")); slices.Contains(own.ReservedQuery, name) {
 			return reservedParam("path", name)
 		}
 	}
@@ -75,64 +77,26 @@ func hasScheme(s string) bool {
 	return true
 }
 
-// checkSegments looks for ".." in all the disguises that some server or proxy on the way might take off: percent-encoded, more
-// than once, with backslashes, with a path parameter ("..;a=b"), as overlong UTF-8.
+// checkSegments refuses a path that could lead out of the upstream's base_url.
 func checkSegments(path string) *FieldError {
-	if !strings.ContainsAny(path, `%\`) && !strings.Contains(path, "..") {
-		return nil
+	fixes := map[error]string{
+		httpsyntax.ErrDotSegment: "write the path that it leads to",
+		httpsyntax.ErrControl:    "take it out",
+		httpsyntax.ErrEncodings:  "encode it once",
 	}
-	const passes = 4
-	disguises := strings.NewReplacer(`\`, "/", "\xc0\xae", ".", "\xc0\xaf", "/")
-	for range passes {
-		for segment := range strings.SplitSeq(disguises.Replace(path), "/") {
-			if segment, _, _ = strings.Cut(segment, ";"); segment == ".." {
-				return &FieldError{Field: "path", Problem: `has a ".." segment`, Fix: "write the path that it leads to"}
-			}
-		}
-		decoded := unescape(path)
-		if decoded == path {
-			return nil
-		}
-		if path = decoded; strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return &FieldError{Field: "path", Problem: "has a percent-encoded control character", Fix: "take it out"}
-		}
-	}
-	return &FieldError{Field: "path", Problem: "is percent-encoded several times over", Fix: "encode it once"}
-}
-
-func checkEscapes(s string) *FieldError {
-	for i := strings.IndexByte(s, '%'); i >= 0 && i < len(s); i++ {
-		if s[i] == '%' && (i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2])) {
-			return &FieldError{Field: "path", Problem: `has a "%" without two hex digits`, Fix: `write "%25" if a "%" is meant`}
-		}
+	if err := httpsyntax.CheckSegments(path); err != nil {
+		return &FieldError{Field: "path", Problem: err.Error(), Fix: fixes[err]}
 	}
 	return nil
 }
 
-// unescape takes off one layer of percent-encoding and leaves a lone "%" alone.
-func unescape(s string) string {
-	if !strings.Contains(s, "%") {
-		return s
-	}
-	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]) {
-			out = append(out, unhex(s[i+1])<<4|unhex(s[i+2]))
-			i += 2
-		} else {
-			out = append(out, s[i])
+func checkEscapes(s string) *FieldError {
+	for i := strings.IndexByte(s, '%'); i >= 0 && i < len(s); i++ {
+		if s[i] == '%' && !httpsyntax.IsEscape(s, i) {
+			return &FieldError{Field: "path", Problem: `has a "%" without two hex digits`, Fix: `write "%25" if a "%" is meant`}
 		}
 	}
-	return string(out)
-}
-
-func isHex(b byte) bool { return '0' <= b && b <= '9' || 'a' <= b|0x20 && b|0x20 <= 'f' }
-
-func unhex(b byte) byte {
-	if b <= '9' {
-		return b - '0'
-	}
-	return b | 0x20 - 'a' + 10
+	return nil
 }
 
 func checkQuery(c *Call, own UpstreamRules) *FieldError {

@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 )
 
 const (
@@ -211,7 +213,7 @@ func checkBatch(name string) *FieldError {
 func checkMethod(c *Call, allowJobs bool) *FieldError {
 	bad := func(problem, fix string) *FieldError { return &FieldError{Field: "method", Problem: problem, Fix: fix} }
 	switch {
-	case len(c.Method) > maxMethod || !isToken(c.Method):
+	case len(c.Method) > maxMethod || !httpsyntax.IsToken(c.Method):
 		return bad(shown(c.Method)+" is no HTTP method", "use GET, POST or another one")
 	case c.Method == "CONNECT":
 		return bad("CONNECT would leave the upstream", "use GET, POST or another one")
@@ -237,21 +239,10 @@ func canonicalMethod(method string) string {
 	case "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", MethodJob:
 		return method
 	}
-	if !isToken(method) {
+	if !httpsyntax.IsToken(method) {
 		return method
 	}
 	return strings.ToUpper(method)
-}
-
-// ReservedHeader says whether a header belongs to the worker, whatever its case: it carries the credential, the host, the
-// framing or the connection, or net/http or callq gives it a meaning of its own. Rules may name more for one upstream.
-func ReservedHeader(name string) bool {
-	switch name = textproto.CanonicalMIMEHeaderKey(name); name {
-	case "Authorization", "Cookie", "Cookie2", "Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive",
-		"Te", "Trailer", "Upgrade", "Http2-Settings", "Expect", "Accept-Encoding":
-		return true
-	}
-	return strings.HasPrefix(name, "Proxy-")
 }
 
 func checkHeaders(c *Call, own UpstreamRules) *FieldError {
@@ -270,11 +261,11 @@ func checkHeaders(c *Call, own UpstreamRules) *FieldError {
 	var few [8]string
 	for _, name := range appendSortedNames(few[:0], c.Headers) {
 		value := c.Headers[name]
-		if name == "" || !isToken(name) {
+		if name == "" || !httpsyntax.IsToken(name) {
 			return &FieldError{Field: "headers", Problem: shown(name) + " is no header name", Fix: `letters, digits and "-" make one`}
 		}
 		proper := textproto.CanonicalMIMEHeaderKey(name)
-		if ReservedHeader(name) || slices.ContainsFunc(own.ReservedHeaders, func(h string) bool { return strings.EqualFold(h, name) }) {
+		if httpsyntax.IsReserved(name) || slices.ContainsFunc(own.ReservedHeaders, func(h string) bool { return strings.EqualFold(h, name) }) {
 			return &FieldError{
 				Field: "headers." + proper, Problem: "belongs to the worker", Fix: "leave it out; credentials go into the upstream's auth",
 			}
@@ -305,7 +296,7 @@ func checkHeaders(c *Call, own UpstreamRules) *FieldError {
 // checkIdempotencyKey refuses an idempotency key that the upstream is not known to honour. callq would take the call for one that
 // must not be sent twice, and the sender takes it for one that may.
 func checkIdempotencyKey(name string, own UpstreamRules) *FieldError {
-	if name != "Idempotency-Key" && name != "X-Idempotency-Key" || strings.EqualFold(name, own.IdempotencyHeader) {
+	if !httpsyntax.IsIdempotencyKey(name) || strings.EqualFold(name, own.IdempotencyHeader) {
 		return nil
 	}
 	bad := &FieldError{Field: "headers." + name, Problem: "is not the idempotency_header of upstream " + own.Name}
@@ -320,18 +311,6 @@ func checkIdempotencyKey(name string, own UpstreamRules) *FieldError {
 
 // trimHeader takes off what HTTP does not count as part of a value (RFC 9110, 5.5).
 func trimHeader(value string) string { return strings.Trim(value, " \t") }
-
-// isToken is RFC 9110's token (5.6.2).
-func isToken(s string) bool {
-	for i := range len(s) {
-		b := s[i]
-		letter := 'a' <= b|0x20 && b|0x20 <= 'z' || '0' <= b && b <= '9'
-		if !letter && strings.IndexByte("!#$%&'*+-.^_`|~", b) < 0 {
-			return false
-		}
-	}
-	return s != ""
-}
 
 func checkBody(c *Call, most int64) *FieldError {
 	raw, bad := compactBody(c.Body)

@@ -224,22 +224,6 @@ func TestTheDefaultBodyLimitIsEightMebibytes(t *testing.T) {
 	}
 }
 
-func TestHeadersOfTheWorkerAreReservedInAnyCase(t *testing.T) {
-	for _, name := range []string{
-		"authorization", "HOST", "Content-Length", "transfer-encoding", "Connection", "keep-alive", "TE", "te", "Trailer", "Upgrade",
-		"Proxy-Authorization", "proxy-connection", "Proxy-", "accept-encoding", "cookie", "expect",
-	} {
-		if !tasks.ReservedHeader(name) {
-			t.Errorf("%s is free", name)
-		}
-	}
-	for _, name := range []string{"Accept", "Content-Type", "X-Authorization", "User-Agent", "Proxy", "X-Proxy-A", ""} {
-		if tasks.ReservedHeader(name) {
-			t.Errorf("%s is reserved", name)
-		}
-	}
-}
-
 func TestWithoutConfiguredUpstreamsAnyWellFormedNameGoes(t *testing.T) {
 	for name, fine := range map[string]bool{
 		"patsnap": true, "a_b-9": true, "": false, "Patsnap": false, "a b": false, "a:high": false, "{a}": false, strings.Repeat("a", 65): false,

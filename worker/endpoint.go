@@ -14,10 +14,9 @@ type patterns []policy.Pattern
 func parsePatterns(field string, list []string) (patterns, error) {
 	ps := make(patterns, len(list))
 	for i, s := range list {
-		// "GET *" reads better than "GET /*" and means the same.
 		p, err := policy.ParsePattern(s)
 		if err != nil {
-			return nil, fmt.Errorf("%s[%d] %q: %w", field, i, s, err)
+			return nil, fmt.Errorf("%s[%d]: %q %w", field, i, s, err)
 		}
 		ps[i] = p
 	}

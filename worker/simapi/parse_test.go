@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"pgregory.net/rapid"
 )
 
 func TestAWrongLineIsNamedWithWhatIsWrong(t *testing.T) {
@@ -127,27 +125,6 @@ func TestMustParseScriptPanicsWithTheLine(t *testing.T) {
 		}
 	}()
 	MustParseScript("nonsense")
-}
-
-func TestGlobAgreesWithItsDefinition(t *testing.T) {
-	// The definition: the pieces between the stars follow each other, the first at the start, the last at the end.
-	var slow func(p, s string) bool
-	slow = func(p, s string) bool {
-		if p == "" {
-			return s == ""
-		}
-		if p[0] == '*' {
-			return slow(p[1:], s) || s != "" && slow(p, s[1:])
-		}
-		return s != "" && p[0] == s[0] && slow(p[1:], s[1:])
-	}
-	rapid.Check(t, func(t *rapid.T) {
-		p := rapid.StringMatching(`[ab/*]{0,8}`).Draw(t, "pattern")
-		s := rapid.StringMatching(`[ab/]{0,10}`).Draw(t, "text")
-		if got, want := glob(p, s), slow(p, s); got != want {
-			t.Fatalf("glob(%q, %q) = %v", p, s, got)
-		}
-	})
 }
 
 func FuzzParseScript(f *testing.F) {

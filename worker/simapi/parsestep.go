@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 )
 
 const (
@@ -194,7 +196,7 @@ func parseRetryAfter(value string) (retryAfter, error) {
 
 func parseHeader(text string) ([2]string, error) {
 	name, value, found := strings.Cut(text, ":")
-	if !found || !isToken(name) {
+	if !found || !httpsyntax.IsToken(name) {
 		return [2]string{}, fmt.Errorf("header=%s; want header=NAME:VALUE", clip(text))
 	}
 	name = http.CanonicalHeaderKey(name)
@@ -202,22 +204,10 @@ func parseHeader(text string) ([2]string, error) {
 		return [2]string{}, fmt.Errorf("header %s frames the answer; use cut for a wrong length", name)
 	}
 	value = strings.TrimSpace(value)
-	if strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
+	if !httpsyntax.IsPrintable(value, true) {
 		return [2]string{}, fmt.Errorf("header %s has a control character in its value; remove it", name)
 	}
 	return [2]string{name, value}, nil
-}
-
-// isToken follows RFC 9110 5.6.2.
-func isToken(name string) bool {
-	for i := range len(name) {
-		c := name[i]
-		alnum := c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
-		if !alnum && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
-			return false
-		}
-	}
-	return name != ""
 }
 
 func parseSize(text string) (int64, error) {

@@ -4,8 +4,9 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
+
+	"github.com/seed-2903acc3/callq/internal/glob"
 )
 
 // Script is a parsed script. It is immutable: how far each call target has come is the Server's to know, so that several
@@ -182,7 +183,7 @@ func (r *rule) at(done int) (step, bool) {
 }
 
 func (r *rule) matches(seed, index uint64, req *http.Request, t target) bool {
-	if r.method != "*" && r.method != t.method || !glob(r.path, t.path) {
+	if r.method != "*" && r.method != t.method || !glob.Match(r.path, t.path) {
 		return false
 	}
 	for _, c := range r.conds {
@@ -199,31 +200,9 @@ func (r *rule) matches(seed, index uint64, req *http.Request, t target) bool {
 
 func anyGlob(pattern string, texts []string) bool {
 	for _, t := range texts {
-		if glob(pattern, t) {
+		if glob.Match(pattern, t) {
 			return true
 		}
 	}
 	return false
-}
-
-// glob matches text against a pattern in which * stands for any text. Going back to the last * only keeps it at
-// len(pattern) times len(text) steps, whatever the pattern.
-func glob(pattern, text string) bool {
-	p, t, star, mark := 0, 0, -1, 0
-	for t < len(text) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, t
-			p++
-		case p < len(pattern) && pattern[p] == text[t]:
-			p++
-			t++
-		case star >= 0:
-			mark++
-			p, t = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }

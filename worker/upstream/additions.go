@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 )
 
 // additions are the headers and parameters that the configuration adds to every
@@ -73,13 +75,13 @@ func (c Config) validateAdditions(fault func(field, format string, args ...any))
 	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
 		field := "headers." + name
 		switch {
-		case !isToken(name):
+		case !httpsyntax.IsToken(name):
 			fault("headers", "%q is not a header name", name)
-		case ReservedHeader(name), strings.EqualFold(name, c.Auth.header()):
+		case httpsyntax.IsReserved(name), strings.EqualFold(name, c.Auth.header()):
 			fault(field, "is set by the worker; a credential belongs under auth")
-		case strings.EqualFold(name, c.IdempotencyHeader), strings.EqualFold(name, "Idempotency-Key"), strings.EqualFold(name, "X-Idempotency-Key"):
+		case strings.EqualFold(name, c.IdempotencyHeader), httpsyntax.IsIdempotencyKey(name):
 			fault(field, "holds the id of each call; name it as idempotency_header")
-		case !printable(c.Headers[name], true):
+		case !httpsyntax.IsPrintable(c.Headers[name], true):
 			fault(field, "holds a control character")
 		}
 	}
@@ -96,9 +98,9 @@ func (c Config) validateAdditions(fault func(field, format string, args ...any))
 	}
 	for i, name := range c.KeepHeaders {
 		switch {
-		case !isToken(name):
+		case !httpsyntax.IsToken(name):
 			fault(fmt.Sprintf("keep_headers[%d]", i), "%q is not a header name", name)
-		case strings.EqualFold(name, "Set-Cookie"), strings.EqualFold(name, "Set-Cookie2"):
+		case httpsyntax.IsSessionCookie(name):
 			fault(fmt.Sprintf("keep_headers[%d]", i), "%s holds a session's credential, which no result may carry", name)
 		}
 	}

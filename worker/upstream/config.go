@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
-	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 	"github.com/seed-2903acc3/callq/worker/redact"
 	"github.com/seed-2903acc3/callq/worker/spool"
 )
@@ -166,7 +165,7 @@ func (c Config) validate() error {
 	if c.Name == "" {
 		fault("name", "is empty; give the upstream a name")
 	}
-	if err := validBaseURL(c.BaseURL); err != nil {
+	if err := httpsyntax.CheckBaseURL(c.BaseURL); err != nil {
 		fault("base_url", "%w", err)
 	}
 	if c.Timeout < 0 {
@@ -180,13 +179,13 @@ func (c Config) validate() error {
 	}
 	if c.IdempotencyHeader != "" {
 		switch {
-		case !isToken(c.IdempotencyHeader):
+		case !httpsyntax.IsToken(c.IdempotencyHeader):
 			fault("idempotency_header", "%q is no header name", c.IdempotencyHeader)
-		case ReservedHeader(c.IdempotencyHeader):
+		case httpsyntax.IsReserved(c.IdempotencyHeader):
 			fault("idempotency_header", "%s belongs to the worker", c.IdempotencyHeader)
 		}
 	}
-	if !isToken(c.CostHeader) {
+	if !httpsyntax.IsToken(c.CostHeader) {
 		fault("cost.header", "%q is no header name", c.CostHeader)
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
@@ -214,9 +213,9 @@ func (a Auth) validate(fault func(field, format string, args ...any)) {
 		need("password", a.Password)
 	case AuthHeader:
 		need("value", a.Value)
-		if !isToken(a.Name) {
+		if !httpsyntax.IsToken(a.Name) {
 			fault("auth.name", "%q is no header name", a.Name)
-		} else if framingHeader(a.Name) {
+		} else if httpsyntax.IsFraming(a.Name) {
 			fault("auth.name", "%s frames the request and cannot carry a credential", a.Name)
 		}
 	case AuthQuery:
@@ -227,7 +226,7 @@ func (a Auth) validate(fault func(field, format string, args ...any)) {
 	case AuthOAuth2:
 		need("client_id", a.ClientID)
 		need("client_secret", a.ClientSecret)
-		if err := validURL(a.TokenURL); err != nil {
+		if err := httpsyntax.CheckURL(a.TokenURL); err != nil {
 			fault("auth.token_url", "%w", err)
 		}
 		if a.Style != StyleBasic && a.Style != StyleBody {
@@ -239,55 +238,4 @@ func (a Auth) validate(fault func(field, format string, args ...any)) {
 	default:
 		fault("auth.type", "%q is none of none, bearer, basic, header, query, oauth2", a.Type)
 	}
-}
-
-// validURL accepts an absolute http or https URL without user, password or
-// fragment. Its errors do not repeat the URL, which may hold a key.
-func validURL(raw string) error {
-	if raw == "" {
-		return errors.New("is empty; give an http or https URL")
-	}
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil:
-		return errors.New("is no URL")
-	case u.Scheme != "http" && u.Scheme != "https":
-		return errors.New("does not begin with http:// or https://")
-	case u.Hostname() == "":
-		return errors.New("has no host")
-	case u.User != nil:
-		return errors.New("holds a user name or password; put them under auth")
-	case u.Fragment != "":
-		return errors.New("holds a fragment (#); remove it")
-	}
-	return nil
-}
-
-func validBaseURL(raw string) error {
-	if err := validURL(raw); err != nil {
-		return err
-	}
-	u, _ := url.Parse(raw)
-	if u.RawQuery != "" || u.ForceQuery {
-		return errors.New("holds a query (?); put a key under auth, other parameters into each call")
-	}
-	if hasDotSegment(u.EscapedPath()) {
-		return errors.New(`holds a ".." segment`)
-	}
-	return nil
-}
-
-// isToken tells whether s is a token of RFC 9110, 5.6.2: a header name or a
-// method.
-func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' {
-			continue
-		}
-		if !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
-			return false
-		}
-	}
-	return s != ""
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/worker/redact"
 )
@@ -189,7 +190,7 @@ func basicAuth(a Auth, secrets *redact.Redactor) func(fresh bool) (credential, e
 
 // sendable refuses what would break out of a header.
 func sendable(v string) error {
-	if !printable(v, false) {
+	if !httpsyntax.IsPrintable(v, false) {
 		return errors.New("the secret holds a control character or a line break; check how it was stored")
 	}
 	return nil

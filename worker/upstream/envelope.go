@@ -3,7 +3,6 @@ package upstream
 import (
 	"bytes"
 	"net/http"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -20,8 +19,6 @@ const (
 	// maxMessage and maxID bound, in bytes, what is kept of the API's words.
 	maxMessage = 1024
 	maxID      = 256
-	// maxCode bounds the digits of an error code.
-	maxCode = 40
 )
 
 var (
@@ -146,13 +143,13 @@ func flag(v gjson.Result) policy.Flag {
 func readCode(v gjson.Result) (string, bool) {
 	switch v.Type {
 	case gjson.Number:
-		return canonical(v.Raw)
+		return policy.NumericCode(v.Raw)
 	case gjson.String:
 		s := strings.TrimSpace(v.Str)
 		if s == "" {
 			return "", true
 		}
-		return canonical(s)
+		return policy.NumericCode(s)
 	case gjson.JSON:
 		inner := strings.Trim(v.Raw, "{}[] \t\r\n")
 		return "", inner == ""
@@ -161,77 +158,6 @@ func readCode(v gjson.Result) (string, bool) {
 	default:
 		return "", true
 	}
-}
-
-// canonical writes a decimal number without leading zeros, and without a
-// fraction or exponent where it has none: "67200001.0" and "6.7200001e7" are
-// "67200001". It works on the digits, so that none is lost, and takes time
-// linear in them, whatever the exponent. False: no decimal, or over 40 digits.
-func canonical(s string) (string, bool) {
-	negative := false
-	switch {
-	case strings.HasPrefix(s, "-"):
-		negative, s = true, s[1:]
-	case strings.HasPrefix(s, "+"):
-		s = s[1:]
-	}
-	mantissa, exponent, hasExponent := s, "", false
-	if i := strings.IndexAny(s, "eE"); i >= 0 {
-		mantissa, exponent, hasExponent = s[:i], s[i+1:], true
-	}
-	whole, fraction, _ := strings.Cut(mantissa, ".")
-	if !digits(whole) || !digits(fraction) || whole+fraction == "" {
-		return "", false
-	}
-	all := strings.TrimLeft(whole+fraction, "0")
-	if all == "" {
-		return "0", !hasExponent || exponentDigits(exponent)
-	}
-	scale := -len(fraction)
-	if hasExponent {
-		if !exponentDigits(exponent) {
-			return "", false
-		}
-		n, err := strconv.ParseInt(exponent, 10, 32)
-		if err != nil {
-			return "", false
-		}
-		scale += int(n)
-	}
-	significant := strings.TrimRight(all, "0")
-	scale += len(all) - len(significant)
-	if len(significant) > maxCode || scale > maxCode || scale < -maxCode {
-		return "", false
-	}
-	out := significant
-	switch point := len(significant) + scale; {
-	case scale >= 0:
-		out += strings.Repeat("0", scale)
-	case point > 0:
-		out = significant[:point] + "." + significant[point:]
-	default:
-		out = "0." + strings.Repeat("0", -point) + significant
-	}
-	if negative {
-		out = "-" + out
-	}
-	return out, true
-}
-
-func exponentDigits(s string) bool {
-	if s != "" && (s[0] == '+' || s[0] == '-') {
-		s = s[1:]
-	}
-	return s != "" && digits(s)
-}
-
-func digits(s string) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return true
 }
 
 // shallow tells whether the brackets of body, those inside texts aside, nest no

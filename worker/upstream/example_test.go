@@ -89,11 +89,6 @@ func ExampleRead() {
 	// Output: envelope false 68300008 try later
 }
 
-func ExampleReservedHeader() {
-	fmt.Println(upstream.ReservedHeader("authorization"), upstream.ReservedHeader("X-Trace"))
-	// Output: true false
-}
-
 func ExampleSecret() {
 	key := upstream.ConcatSecrets(upstream.StaticSecret("Token "), upstream.StaticSecret("sk-example"))
 	fmt.Printf("%v %+v\n", key, upstream.Auth{Value: key}.Value)

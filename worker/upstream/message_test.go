@@ -6,6 +6,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 	"github.com/seed-2903acc3/callq/policy"
 )
 
@@ -117,7 +118,7 @@ func FuzzMessage(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		o := Read(500, http.Header{}, body, false)
-		if !utf8.ValidString(o.Message) || len(o.Message) > maxMessage || !printable(o.Message, false) {
+		if !utf8.ValidString(o.Message) || len(o.Message) > maxMessage || !httpsyntax.IsPrintable(o.Message, false) {
 			t.Fatalf("kept %q", o.Message)
 		}
 		if o.Body == policy.BodyEmpty && o.Message != "" {

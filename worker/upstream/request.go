@@ -11,6 +11,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 )
 
 // ErrRefused is wrapped by the Err of an Answer whose request may not be sent
@@ -21,9 +23,6 @@ var ErrRefused = errors.New("request refused")
 // maxMethod is how long a method may be; the longest that is registered has 17
 // letters.
 const maxMethod = 32
-
-// maxEncodings is how many layers of percent encoding a path may have.
-const maxEncodings = 8
 
 // Request is one call to an upstream. Everything in it is the caller's and is
 // treated as hostile.
@@ -102,7 +101,7 @@ func (c *Client) prepare(r Request) (*prepared, error) {
 	if method == "" {
 		method = http.MethodGet
 	}
-	if len(method) > maxMethod || !isToken(method) {
+	if len(method) > maxMethod || !httpsyntax.IsToken(method) {
 		return nil, refuse("method", "%.40q is no HTTP method", r.Method)
 	}
 	if method == http.MethodConnect || method == http.MethodTrace {
@@ -184,13 +183,13 @@ func (c *Client) header(r Request) (http.Header, error) {
 	h := make(http.Header, len(r.Header)+5)
 	for name, values := range r.Header {
 		switch {
-		case !isToken(name):
+		case !httpsyntax.IsToken(name):
 			return nil, refuse("header", "%q is no header name", name)
-		case ReservedHeader(name), strings.EqualFold(name, c.authHeader):
+		case httpsyntax.IsReserved(name), strings.EqualFold(name, c.authHeader):
 			return nil, refuse("header", "%s belongs to the worker; remove it from the call", name)
 		}
 		for _, v := range values {
-			if !printable(v, true) {
+			if !httpsyntax.IsPrintable(v, true) {
 				return nil, refuse("header", "%s holds a control character", name)
 			}
 			h.Add(name, v)
@@ -198,13 +197,13 @@ func (c *Client) header(r Request) (http.Header, error) {
 	}
 	c.additions.addHeaders(h, len(r.Body) > 0)
 	if h.Get("Content-Type") == "" && r.ContentType != "" {
-		if !printable(r.ContentType, true) {
+		if !httpsyntax.IsPrintable(r.ContentType, true) {
 			return nil, refuse("content type", "holds a control character")
 		}
 		h.Set("Content-Type", r.ContentType)
 	}
 	if name := c.cfg.IdempotencyHeader; name != "" && r.IdempotencyKey != "" && h.Get(name) == "" {
-		if !printable(r.IdempotencyKey, true) {
+		if !httpsyntax.IsPrintable(r.IdempotencyKey, true) {
 			return nil, refuse("idempotency key", "holds a control character")
 		}
 		h.Set(name, r.IdempotencyKey)
@@ -256,28 +255,6 @@ func newRequest(ctx context.Context, p *prepared, u *url.URL, body []byte) *http
 	return req
 }
 
-// ReservedHeader tells whether the header of that name is the worker's to set,
-// in any case of letters. A call that sets it is refused.
-func ReservedHeader(name string) bool {
-	name = strings.ToLower(name)
-	switch name {
-	case "authorization", "cookie", "accept-encoding":
-		return true
-	}
-	return framingHeader(name) || strings.HasPrefix(name, "proxy-")
-}
-
-// framingHeader tells whether the header decides where a request goes or where
-// it ends, so that not even a credential may be put there.
-func framingHeader(name string) bool {
-	switch strings.ToLower(name) {
-	case "host", "content-length", "transfer-encoding", "connection", "keep-alive",
-		"proxy-connection", "te", "trailer", "upgrade", "expect", "http2-settings":
-		return true
-	}
-	return false
-}
-
 // escapePath returns the path fit for a URL, or refuses it. It must begin with
 // one slash and hold no "..", however encoded, no backslash and no control
 // character.
@@ -292,57 +269,17 @@ func escapePath(raw string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if hasDotSegment(escaped) {
-		return "", refuse("path", `must not hold ".." segments`)
+	if err := httpsyntax.CheckSegments(escaped); err != nil {
+		return "", refuse("path", "%v", err)
 	}
 	plain, err := url.PathUnescape(escaped)
 	if err != nil {
 		return "", refuse("path", "has a broken percent encoding")
 	}
-	if !printable(plain, false) {
+	if !httpsyntax.IsPrintable(plain, false) {
 		return "", refuse("path", "must not hold control characters, encoded ones included")
 	}
 	return escaped, nil
-}
-
-// hasDotSegment tells whether a server could read a ".." segment in the escaped
-// path: behind several encodings, with backslashes taken for slashes, and with
-// path parameters ("..;x") cut off. What is encoded more often than maxEncodings
-// counts as one, since nobody means well by it.
-func hasDotSegment(escaped string) bool {
-	p := escaped
-	for range maxEncodings {
-		segments := strings.FieldsFuncSeq(p, func(r rune) bool { return r == '/' || r == '\\' })
-		for s := range segments {
-			s, _, _ = strings.Cut(s, ";")
-			if strings.TrimSpace(s) == ".." {
-				return true
-			}
-		}
-		next := unescapeLoosely(p)
-		if next == p {
-			return false
-		}
-		p = next
-	}
-	return true
-}
-
-// unescapeLoosely decodes what is well encoded and keeps the rest.
-func unescapeLoosely(s string) string {
-	if !strings.Contains(s, "%") {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]) {
-			b.WriteByte(unhex(s[i+1])<<4 | unhex(s[i+2]))
-			i += 2
-			continue
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // escape percent-encodes what is neither alphanumeric, nor in safe, nor encoded
@@ -362,7 +299,7 @@ func escape(s, field, safe string) (string, error) {
 		case c == '\\' && field == "path":
 			return "", refuse(field, `holds a backslash`)
 		case c == '%':
-			if i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2]) {
+			if !httpsyntax.IsEscape(s, i) {
 				return "", refuse(field, "holds a %% that begins no encoding; write %%25 if it is meant")
 			}
 			b.WriteByte(c)
@@ -373,32 +310,6 @@ func escape(s, field, safe string) (string, error) {
 		}
 	}
 	return b.String(), nil
-}
-
-func isHex(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
-}
-
-func unhex(c byte) byte {
-	switch {
-	case c >= 'a':
-		return c - 'a' + 10
-	case c >= 'A':
-		return c - 'A' + 10
-	default:
-		return c - '0'
-	}
-}
-
-// printable tells whether s holds no control character, a tab aside where tabs
-// are allowed.
-func printable(s string, tabs bool) bool {
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 && (c != '\t' || !tabs) || c == 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 func refuse(field, format string, args ...any) error {

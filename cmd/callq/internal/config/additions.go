@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
-	"github.com/seed-2903acc3/callq/tasks"
 )
 
 // addition is a header or a query parameter that every call of an upstream sends.
@@ -46,10 +46,8 @@ func (d *decoder) scalar(e yamlfile.Value) (string, bool) {
 }
 
 func checkOneLine(value string) error {
-	for i := range len(value) {
-		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return errors.New("holds a line break or another control character; write the value in one line")
-		}
+	if !httpsyntax.IsPrintable(value, true) {
+		return errors.New("holds a line break or another control character; write the value in one line")
 	}
 	return nil
 }
@@ -82,7 +80,7 @@ func (d *decoder) add(u *Upstream, sent additions) {
 }
 
 func checkAddedHeader(u *Upstream, name string) error {
-	if err := checkToken7230(name); err != nil {
+	if err := checkToken(name); err != nil {
 		return err
 	}
 	switch lower := strings.ToLower(name); {
@@ -92,11 +90,11 @@ func checkAddedHeader(u *Upstream, name string) error {
 		return errors.New("is the idempotency_header, which holds the id of each call; take it out here")
 	case lower == "authorization" || lower == "cookie" || lower == "proxy-authorization":
 		return fmt.Errorf("is a credential; write it under auth, as in auth: {type: header, name: %s, value: \"${env:NAME}\"}", name)
-	case lower == "idempotency-key" || lower == "x-idempotency-key":
+	case httpsyntax.IsIdempotencyKey(name):
 		return fmt.Errorf("would be the same for every call; write idempotency_header: %s, and each call sends its own", name)
 	case lower == "content-encoding":
 		return errors.New("says that bodies are compressed, which callq does not do; take it out")
-	case tasks.ReservedHeader(name):
+	case httpsyntax.IsReserved(name):
 		return errors.New("is set by the HTTP client itself; take it out")
 	}
 	return nil
@@ -141,8 +139,8 @@ func (d *decoder) keepHeaders(e yamlfile.Value) []string {
 }
 
 func checkKeptHeader(name string) error {
-	if lower := strings.ToLower(name); lower == "set-cookie" || lower == "set-cookie2" {
+	if httpsyntax.IsSessionCookie(name) {
 		return fmt.Errorf("is %s, which holds a credential of the session; results cannot carry it", name)
 	}
-	return checkToken7230(name)
+	return checkToken(name)
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
@@ -96,7 +97,7 @@ func (d *decoder) auth(e yamlfile.Value) Auth {
 		"client_secret": secret(&oauth.ClientSecret),
 		"name":          func(e yamlfile.Value) { auth.Name, _ = d.plain(e) },
 		"token_url": func(e yamlfile.Value) {
-			d.text(e, upstreams, checkTokenURL, func(value string) { oauth.TokenURL = value })
+			d.text(e, upstreams, httpsyntax.CheckURL, func(value string) { oauth.TokenURL = value })
 		},
 		"scopes": func(e yamlfile.Value) {
 			e.List(func(e yamlfile.Value) {
@@ -159,17 +160,15 @@ func (d *decoder) auth(e yamlfile.Value) Auth {
 // checkSecret is asked about every part of a credential. What it says must not
 // show the value.
 func checkSecret(value string) error {
-	for _, r := range value {
-		if r < ' ' || r == 0x7f {
-			return errors.New("holds a line break or another control character; write the value in one line")
-		}
+	if !httpsyntax.IsPrintable(value, false) {
+		return errors.New("holds a line break or another control character; write the value in one line")
 	}
 	return nil
 }
 
-// checkToken is asked about the tokens of the admin address, which are compared
+// checkBearer is asked about the tokens of the admin address, which are compared
 // with what an Authorization header can carry.
-func checkToken(value string) error {
+func checkBearer(value string) error {
 	for _, r := range value {
 		if r <= ' ' || r >= 0x7f {
 			return errors.New("holds a space, a control character or a letter beyond ASCII, which a bearer token cannot")

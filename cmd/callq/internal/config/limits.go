@@ -117,7 +117,7 @@ func (d *decoder) cost(e yamlfile.Value) *Cost {
 		},
 		"header": func(e yamlfile.Value) {
 			if value, ok := d.plain(e); ok {
-				d.check(e.Pos(), e.Path(), value, checkToken7230)
+				d.check(e.Pos(), e.Path(), value, checkToken)
 				cost.Header = value
 			}
 		},

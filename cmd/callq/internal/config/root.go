@@ -82,7 +82,7 @@ func (d *decoder) tokens(e yamlfile.Value) {
 				token.Role, _ = yamlfile.OneOf(e, Viewer, Producer, Operator)
 			},
 			"token": func(e yamlfile.Value) {
-				token.Token, _ = d.secret(e, admin, checkToken, nil)
+				token.Token, _ = d.secret(e, admin, checkBearer, nil)
 			},
 		})
 		if g.Lacks("name") {

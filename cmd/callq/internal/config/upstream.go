@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
@@ -111,7 +111,7 @@ func (d *decoder) upstream(name string, e yamlfile.Value) {
 	var sent additions
 	g := e.Mapping(yamlfile.Fields{
 		"base_url": func(e yamlfile.Value) {
-			d.text(e, upstreams, checkBaseURL, func(value string) { u.BaseURL = value })
+			d.text(e, upstreams, httpsyntax.CheckBaseURL, func(value string) { u.BaseURL = value })
 		},
 		"policy": func(e yamlfile.Value) { d.policy(e, u) },
 		"auth":   func(e yamlfile.Value) { u.Auth = d.auth(e) },
@@ -133,11 +133,11 @@ func (d *decoder) upstream(name string, e yamlfile.Value) {
 			costWrong = d.Failures() > before
 		},
 		"endpoints": func(e yamlfile.Value) {
-			u.Endpoints = d.patterns(e, endpointPattern, "GET /patent/*")
+			u.Endpoints = d.patterns(e, parseEndpoint)
 		},
 		"idempotent": func(e yamlfile.Value) {
 			if e.Kind() != yamlfile.KindNull {
-				u.Idempotent, idempotentGiven = d.patterns(e, idempotentPattern, "GET *"), true
+				u.Idempotent, idempotentGiven = d.patterns(e, policy.ParsePattern), true
 			}
 		},
 		"idempotency_header": func(e yamlfile.Value) {
@@ -200,24 +200,23 @@ func (d *decoder) path(value string) string {
 	return filepath.Join(d.dir, value)
 }
 
-var (
-	endpointPattern   = regexp.MustCompile(`^[A-Z]{1,16} /[!-~]*$`)
-	idempotentPattern = regexp.MustCompile(`^([A-Z]{1,16}|\*) (\*|/[!-~]*)$`)
-)
+// parseEndpoint reads a pattern that folds paths into one endpoint.
+func parseEndpoint(text string) (policy.Pattern, error) {
+	p, err := policy.ParsePattern(text)
+	if method, path, _ := strings.Cut(text, " "); err == nil && (method == "*" || path[0] == '*') {
+		return p, errors.New(`folds calls of all kinds into one endpoint; write a method and a path, as in "GET /patent/*"`)
+	}
+	return p, err
+}
 
-func (d *decoder) patterns(e yamlfile.Value, valid *regexp.Regexp, example string) []string {
+// patterns reads a list of patterns.
+func (d *decoder) patterns(e yamlfile.Value, parse func(string) (policy.Pattern, error)) []string {
 	// Not nil: an empty list is a choice, that nothing is idempotent.
 	patterns := []string{}
 	e.List(func(e yamlfile.Value) {
-		text, ok := d.plain(e)
-		if !ok {
-			return
+		if p, ok := parsePlain(d, e, parse); ok {
+			patterns = append(patterns, p.String())
 		}
-		if !valid.MatchString(text) || strings.ContainsAny(text, "?#") {
-			d.Failf(e.Pos(), "%s: %q is not a method in capitals and a path; write one as in %q", e.Path(), text, example)
-			return
-		}
-		patterns = append(patterns, text)
 	})
 	return patterns
 }
@@ -281,70 +280,22 @@ func (d *decoder) tls(e yamlfile.Value, files *TLS) {
 
 func checkAny(string) error { return nil }
 
-func checkBaseURL(value string) error {
-	u, err := absoluteURL(value)
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w; write one as in https://api.example.com", err)
-	case u.User != nil:
-		return errors.New("holds a user name or password; put them under auth, as in auth: {type: basic, …}")
-	case u.RawQuery != "" || u.ForceQuery:
-		return errors.New("holds a query; put it into the calls, or under auth as {type: query, …}")
-	case slices.Contains(strings.Split(u.Path, "/"), ".."):
-		return errors.New("holds a .. in its path; write the path that is meant")
-	case u.Fragment != "" || strings.Contains(value, "#"):
-		return errors.New("holds a #fragment, which no server is sent; take it out")
-	}
-	return nil
-}
+// maxHeaderName bounds the name of a header, in bytes.
+const maxHeaderName = 256
 
-func checkTokenURL(value string) error {
-	u, err := absoluteURL(value)
-	if err == nil && (u.User != nil || strings.Contains(value, "#")) {
-		err = errors.New("holds a user name or a #fragment")
-	}
-	if err != nil {
-		return fmt.Errorf("%w; write one as in https://api.example.com/oauth/token, without user name and #fragment", err)
-	}
-	return nil
-}
-
-// absoluteURL shows of the value its scheme alone: the rest may hold a password.
-func absoluteURL(value string) (*url.URL, error) {
-	u, err := url.Parse(value)
-	switch {
-	case err != nil || u.Hostname() == "":
-		return nil, errors.New("is not an absolute URL")
-	case u.Scheme == "":
-		return nil, errors.New("is a URL without a scheme, https:// or http://")
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("is a URL of the scheme %s://, and calls go to https:// or http://", u.Scheme)
-	}
-	return u, nil
-}
-
-// token7230 is a header field's name: a token of RFC 9110, 5.6.2.
-var token7230 = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$")
-
-func checkToken7230(value string) error {
-	if !token7230.MatchString(value) {
+func checkToken(value string) error {
+	if !httpsyntax.IsToken(value) || len(value) > maxHeaderName {
 		return errors.New("is not a header name; write letters, digits and dashes, as in X-Api-Key")
 	}
 	return nil
 }
 
-// ownHeaders are those that the HTTP client sets by itself.
-var ownHeaders = []string{
-	"host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer",
-	"proxy-authorization", "proxy-connection", "content-type", "content-encoding", "accept-encoding",
-}
-
 // checkHeaderName is for a header that callq sends.
 func checkHeaderName(value string) error {
-	if err := checkToken7230(value); err != nil {
+	if err := checkToken(value); err != nil {
 		return err
 	}
-	if slices.Contains(ownHeaders, strings.ToLower(value)) {
+	if httpsyntax.IsClientSet(value) {
 		return fmt.Errorf("is %s, which the HTTP client sets by itself; choose another header", value)
 	}
 	return nil

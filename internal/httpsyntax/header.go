@@ -1,0 +1,71 @@
+package httpsyntax
+
+import "strings"
+
+// IsToken reports whether s is a token of RFC 9110, 5.6.2: the name of a header or a
+// method.
+func IsToken(s string) bool {
+	for i := range len(s) {
+		b := s[i]
+		letter := 'a' <= b|0x20 && b|0x20 <= 'z' || '0' <= b && b <= '9'
+		if !letter && strings.IndexByte("!#$%&'*+-.^_`|~", b) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// IsPrintable reports whether s holds no control character (C1 aside), a tab aside
+// where tabs are allowed. A line break would split a request.
+func IsPrintable(s string, tabs bool) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && (c != '\t' || !tabs) || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// IsFraming reports whether a header, in any case of letters, decides where a request
+// goes or where it ends. Not even a credential may be put there.
+func IsFraming(name string) bool {
+	switch strings.ToLower(name) {
+	case "host", "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection", "te", "trailer",
+		"upgrade", "expect", "http2-settings":
+		return true
+	}
+	return false
+}
+
+// IsReserved reports whether a header, in any case of letters, belongs to the worker:
+// it carries the credential, or frames the request, or the HTTP client gives it a
+// meaning of its own. A call that sets it is refused.
+func IsReserved(name string) bool {
+	switch name = strings.ToLower(name); name {
+	case "authorization", "cookie", "cookie2", "accept-encoding":
+		return true
+	}
+	return IsFraming(name) || strings.HasPrefix(name, "proxy-")
+}
+
+// IsClientSet reports whether the HTTP client sets a header, in any case of letters,
+// by itself. A configuration cannot name it as one that callq adds.
+func IsClientSet(name string) bool {
+	switch name = strings.ToLower(name); name {
+	case "content-type", "content-encoding", "accept-encoding":
+		return true
+	}
+	return IsFraming(name) || strings.HasPrefix(name, "proxy-")
+}
+
+// IsIdempotencyKey reports whether a header, in any case of letters, is one by which
+// APIs know a call that is sent twice.
+func IsIdempotencyKey(name string) bool {
+	return strings.EqualFold(name, "Idempotency-Key") || strings.EqualFold(name, "X-Idempotency-Key")
+}
+
+// IsSessionCookie reports whether an answer's header, in any case of letters, holds a
+// credential of the session. No result may carry it.
+func IsSessionCookie(name string) bool {
+	return strings.EqualFold(name, "Set-Cookie") || strings.EqualFold(name, "Set-Cookie2")
+}
