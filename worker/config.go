@@ -18,11 +18,12 @@ import (
 )
 
 type (
-	// Auth says how a worker proves who it is.
+	// Auth is how an upstream is told who calls: [Bearer], [Basic], [Header], [Query] or
+	// [OAuth2]. The zero value sends no credential.
 	Auth = upstream.Auth
-	// AuthType is a kind of credential; see the constants.
-	AuthType = upstream.AuthType
-	// AuthStyle is how an OAuth 2 client names itself.
+	// OAuth2Config says how [OAuth2] gets its tokens.
+	OAuth2Config = upstream.OAuth2Config
+	// AuthStyle is how an OAuth 2 client shows its id and secret.
 	AuthStyle = upstream.AuthStyle
 	// Secret is a credential, or where to find it; see the functions of that name.
 	Secret = upstream.Secret
@@ -32,15 +33,26 @@ type (
 	TLS = upstream.TLS
 )
 
-// The kinds of credential.
+// The styles of an OAuth 2 client (RFC 6749, 2.3.1).
 const (
-	AuthNone   = upstream.AuthNone
-	AuthBearer = upstream.AuthBearer
-	AuthBasic  = upstream.AuthBasic
-	AuthHeader = upstream.AuthHeader
-	AuthQuery  = upstream.AuthQuery
-	AuthOAuth2 = upstream.AuthOAuth2
+	StyleBasic = upstream.StyleBasic
+	StyleBody  = upstream.StyleBody
 )
+
+// Bearer sends a token in the Authorization header.
+func Bearer(token Secret) Auth { return upstream.Bearer(token) }
+
+// Basic sends a user name and a password in the Authorization header.
+func Basic(username, password Secret) Auth { return upstream.Basic(username, password) }
+
+// Header sends a secret in a header of its own, such as X-Api-Key.
+func Header(name string, value Secret) Auth { return upstream.Header(name, value) }
+
+// Query sends a secret in a query parameter.
+func Query(name string, value Secret) Auth { return upstream.Query(name, value) }
+
+// OAuth2 gets bearer tokens by the client credentials grant.
+func OAuth2(c OAuth2Config) Auth { return upstream.OAuth2(c) }
 
 // EnvSecret is a credential in an environment variable.
 func EnvSecret(name string) Secret { return upstream.EnvSecret(name) }
@@ -229,10 +241,7 @@ func (u Upstream) withDefaults() Upstream {
 	if u.Idempotent == nil {
 		u.Idempotent = DefaultIdempotent
 	}
-	taken := []string{u.IdempotencyHeader}
-	if u.Auth.Type == AuthHeader {
-		taken = append(taken, u.Auth.Name)
-	}
+	taken := append(u.Auth.Headers(), u.IdempotencyHeader)
 	headers := map[string]string{}
 	maps.Copy(headers, d.HeadersBeside(u.Headers, taken...))
 	maps.Copy(headers, u.Headers)

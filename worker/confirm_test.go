@@ -33,10 +33,10 @@ func TestACallThatWasPutBackMeanwhileIsNotSent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			each(t, worker.Config{}, func(t *testing.T, first *callqtest.Env) {
 				env := callqtest.New(t, worker.Config{Redis: first.Redis(), Upstreams: []worker.Upstream{{
-					Name: "sim", BaseURL: first.Sim().URL(), Auth: worker.Auth{
-						Type: worker.AuthOAuth2, ClientID: worker.StaticSecret("id"), ClientSecret: worker.StaticSecret("secret"),
+					Name: "sim", BaseURL: first.Sim().URL(), Auth: worker.OAuth2(worker.OAuth2Config{
+						ClientID: worker.StaticSecret("id"), ClientSecret: worker.StaticSecret("secret"),
 						TokenField: "token", TokenURL: first.Sim().URL() + "/token",
-					},
+					}),
 				}}})
 				first.Sim().Script(c.script)
 				env.Start()

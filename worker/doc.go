@@ -8,7 +8,7 @@
 //			Name:    "patsnap",
 //			BaseURL: "https://connect.patsnap.com",
 //			Policy:  patsnap, // policy.Preset("patsnap")
-//			Auth:    worker.Auth{Type: worker.AuthBearer, Token: worker.EnvSecret("PATSNAP_TOKEN")},
+//			Auth:    worker.Bearer(worker.EnvSecret("PATSNAP_TOKEN")),
 //		}},
 //	})
 //	if err != nil {

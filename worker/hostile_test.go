@@ -161,7 +161,7 @@ func TestAForgedCallIsNeverSentAndNeverElsewhere(t *testing.T) {
 	away, arrivals := elsewhere(t)
 	host := strings.TrimPrefix(away, "http://")
 	cfg := worker.Config{Upstreams: []worker.Upstream{
-		{Name: "sim", Auth: worker.Auth{Type: worker.AuthQuery, Name: "apikey", Value: worker.StaticSecret("the-secret-of-the-upstream")}},
+		{Name: "sim", Auth: worker.Query("apikey", worker.StaticSecret("the-secret-of-the-upstream"))},
 		{Name: "other"},
 	}}
 	quoted := func(s string) string {

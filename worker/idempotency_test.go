@@ -57,10 +57,10 @@ func TestEveryRequestOfACallCarriesTheSameIdempotencyKey(t *testing.T) {
 func TestAReplayWithAFreshTokenCarriesTheSameIdempotencyKey(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, first *callqtest.Env) {
 		env := callqtest.New(t, worker.Config{Redis: first.Redis(), Upstreams: []worker.Upstream{{
-			Name: "sim", BaseURL: first.Sim().URL(), IdempotencyHeader: idempotencyHeader, Auth: worker.Auth{
-				Type: worker.AuthOAuth2, ClientID: worker.StaticSecret("id"), ClientSecret: worker.StaticSecret("secret"),
+			Name: "sim", BaseURL: first.Sim().URL(), IdempotencyHeader: idempotencyHeader, Auth: worker.OAuth2(worker.OAuth2Config{
+				ClientID: worker.StaticSecret("id"), ClientSecret: worker.StaticSecret("secret"),
 				TokenField: "token", TokenURL: first.Sim().URL() + "/token",
-			},
+			}),
 		}}})
 		first.Sim().Script("POST /token -> body=`{\"token\":\"t\",\"expires_in\":3600}` forever\nPOST /order -> 67200003@401; ok")
 		env.Start()

@@ -107,12 +107,11 @@ func TestADrainGivesTheSlotsOfThoseWhoWaitBack(t *testing.T) {
 }
 
 func TestAReplayWithAFreshCredentialTakesASlotOfItsOwn(t *testing.T) {
-	oauth := worker.Auth{
-		Type: worker.AuthOAuth2, ClientID: worker.StaticSecret("id"), ClientSecret: worker.StaticSecret("secret"), TokenField: "token",
-	}
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Limits: []string{"100/month"}}}}, func(t *testing.T, first *callqtest.Env) {
-		auth := oauth
-		auth.TokenURL = first.Sim().URL() + "/token"
+		auth := worker.OAuth2(worker.OAuth2Config{
+			TokenURL: first.Sim().URL() + "/token",
+			ClientID: worker.StaticSecret("id"), ClientSecret: worker.StaticSecret("secret"), TokenField: "token",
+		})
 		env := callqtest.New(t, worker.Config{Redis: first.Redis(), Upstreams: []worker.Upstream{{
 			Name: callqtest.Upstream, BaseURL: first.Sim().URL(), Auth: auth, Limits: []string{"100/month"},
 		}}})

@@ -33,7 +33,7 @@ func TestACredentialThatIsRotatedIsTriedAtOnceByOneCall(t *testing.T) {
 		}
 		rotate("old")
 		env := callqtest.New(t, worker.Config{Redis: client, Upstreams: []worker.Upstream{{
-			Name: callqtest.Upstream, Policy: patient, Concurrency: 1, Auth: worker.Auth{Type: worker.AuthBearer, Token: worker.FileSecret(file)},
+			Name: callqtest.Upstream, Policy: patient, Concurrency: 1, Auth: worker.Bearer(worker.FileSecret(file)),
 		}}})
 		const calls = 20
 		env.Sim().Script("shared * * -> 67200003 x4; ok forever")

@@ -104,22 +104,22 @@ func TestNoCredentialLeavesTheWorker(t *testing.T) {
 	api := echoAPI(t)
 	key := worker.EnvSecret("CALLQ_TEST_KEY")
 	upstreams := []worker.Upstream{
-		{Name: "bearer", Auth: worker.Auth{Type: worker.AuthBearer, Token: key}},
-		{Name: "prefixed", Auth: worker.Auth{Type: worker.AuthBearer, Token: worker.EnvSecret("CALLQ_TEST_PREFIXED")}},
-		{Name: "marked", Auth: worker.Auth{Type: worker.AuthBearer, Token: worker.FileSecret(marked)}},
-		{Name: "header", Auth: worker.Auth{Type: worker.AuthHeader, Name: "X-Key", Value: worker.StaticSecret("Token " + plantedKey)}},
-		{Name: "query", Auth: worker.Auth{Type: worker.AuthQuery, Name: "apikey", Value: worker.StaticSecret(plantedPassword)}},
-		{Name: "basic", Auth: worker.Auth{Type: worker.AuthBasic, Username: worker.StaticSecret("alice"), Password: worker.StaticSecret(plantedPassword)}},
-		{Name: "oauth2", Auth: worker.Auth{
-			Type: worker.AuthOAuth2, TokenURL: api + "/token", ClientID: worker.StaticSecret("client"), ClientSecret: worker.StaticSecret(plantedClient),
+		{Name: "bearer", Auth: worker.Bearer(key)},
+		{Name: "prefixed", Auth: worker.Bearer(worker.EnvSecret("CALLQ_TEST_PREFIXED"))},
+		{Name: "marked", Auth: worker.Bearer(worker.FileSecret(marked))},
+		{Name: "header", Auth: worker.Header("X-Key", worker.StaticSecret("Token "+plantedKey))},
+		{Name: "query", Auth: worker.Query("apikey", worker.StaticSecret(plantedPassword))},
+		{Name: "basic", Auth: worker.Basic(worker.StaticSecret("alice"), worker.StaticSecret(plantedPassword))},
+		{Name: "oauth2", Auth: worker.OAuth2(worker.OAuth2Config{
+			TokenURL: api + "/token", ClientID: worker.StaticSecret("client"), ClientSecret: worker.StaticSecret(plantedClient),
 			Query: map[string]worker.Secret{"apikey": key},
-		}},
+		})},
 	}
 	for i := range upstreams {
 		upstreams[i].BaseURL = api
 	}
 	upstreams = append(upstreams, worker.Upstream{
-		Name: "nobody", BaseURL: "http://127.0.0.1:1", Auth: worker.Auth{Type: worker.AuthQuery, Name: "apikey", Value: worker.StaticSecret(plantedKey)},
+		Name: "nobody", BaseURL: "http://127.0.0.1:1", Auth: worker.Query("apikey", worker.StaticSecret(plantedKey)),
 	})
 	// Not parallel, as it sets the environment.
 	for _, kind := range []string{"miniredis", "redis"} {

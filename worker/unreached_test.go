@@ -22,7 +22,7 @@ func TestAnAddressThatNoCallHasReachedIsHeldForAPersonAndSpendsNoAttempt(t *test
 	api := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(api.Close)
 	token := func(url string) worker.Auth {
-		return worker.Auth{Type: worker.AuthOAuth2, TokenURL: url, ClientID: worker.StaticSecret("me"), ClientSecret: worker.StaticSecret("secret-0123456789")}
+		return worker.OAuth2(worker.OAuth2Config{TokenURL: url, ClientID: worker.StaticSecret("me"), ClientSecret: worker.StaticSecret("secret-0123456789")})
 	}
 	for name, u := range map[string]worker.Upstream{
 		"a port":         {BaseURL: nowhere},

@@ -193,7 +193,7 @@ func newAccount(u Upstream, cfg Config, reading *spool.Memory) (*account, error)
 	if a.concurrency == 0 {
 		a.concurrency = DefaultUpstreamConcurrency
 	}
-	sum := sha256.Sum256([]byte(u.BaseURL + " " + u.Auth.TokenURL))
+	sum := sha256.Sum256([]byte(u.BaseURL + " " + u.Auth.TokenURL()))
 	a.api = hex.EncodeToString(sum[:8])
 	a.fleet, a.bills = a.concurrency, u.CostHeader != ""
 	a.concurrency = min(a.concurrency, cfg.Concurrency)

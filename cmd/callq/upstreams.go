@@ -103,21 +103,28 @@ func loadPolicy(u *config.Upstream) (*policy.Policy, error) {
 }
 
 func authOf(a config.Auth) worker.Auth {
-	auth := worker.Auth{
-		Type: worker.AuthType(a.Type), Token: secretOf(a.Token), Username: secretOf(a.Username), Password: secretOf(a.Password),
-		Name: a.Name, Value: secretOf(a.Value),
-	}
-	if o := a.OAuth2; o != nil {
-		auth.TokenURL, auth.ClientID, auth.ClientSecret = o.TokenURL, secretOf(o.ClientID), secretOf(o.ClientSecret)
-		auth.Scopes, auth.Style, auth.TokenField = o.Scopes, worker.AuthStyle(o.Style), o.TokenField
+	switch a.Type {
+	case config.AuthBearer:
+		return worker.Bearer(secretOf(a.Token))
+	case config.AuthBasic:
+		return worker.Basic(secretOf(a.Username), secretOf(a.Password))
+	case config.AuthHeader:
+		return worker.Header(a.Name, secretOf(a.Value))
+	case config.AuthQuery:
+		return worker.Query(a.Name, secretOf(a.Value))
+	case config.AuthOAuth2:
+		o := a.OAuth2
+		query := map[string]worker.Secret{}
 		for _, q := range o.Query {
-			if auth.Query == nil {
-				auth.Query = map[string]worker.Secret{}
-			}
-			auth.Query[q.Name] = secretOf(q.Value)
+			query[q.Name] = secretOf(q.Value)
 		}
+		return worker.OAuth2(worker.OAuth2Config{
+			TokenURL: o.TokenURL, ClientID: secretOf(o.ClientID), ClientSecret: secretOf(o.ClientSecret),
+			Scopes: o.Scopes, Style: o.Style, TokenField: o.TokenField, Query: query,
+		})
+	default:
+		return worker.Auth{}
 	}
-	return auth
 }
 
 func secretOf(s config.Secret) worker.Secret {
@@ -140,16 +147,10 @@ func secretOf(s config.Secret) worker.Secret {
 func rulesOf(cfg *config.Config) tasks.Rules {
 	rules := tasks.Rules{AllowJobs: true}
 	for _, u := range cfg.Upstreams {
-		r := tasks.UpstreamRules{Name: u.Name, MaxBody: u.MaxBody, IdempotencyHeader: u.IdempotencyHeader}
-		switch u.Auth.Type {
-		case config.AuthHeader:
-			r.ReservedHeaders = append(r.ReservedHeaders, u.Auth.Name)
-		case config.AuthQuery:
-			r.ReservedQuery = append(r.ReservedQuery, u.Auth.Name)
-		case config.AuthOAuth2:
-			for _, q := range u.Auth.OAuth2.Query {
-				r.ReservedQuery = append(r.ReservedQuery, q.Name)
-			}
+		auth := authOf(u.Auth)
+		r := tasks.UpstreamRules{
+			Name: u.Name, MaxBody: u.MaxBody, IdempotencyHeader: u.IdempotencyHeader,
+			ReservedHeaders: auth.Headers(), ReservedQuery: auth.Parameters(),
 		}
 		rules.Upstreams = append(rules.Upstreams, r)
 	}

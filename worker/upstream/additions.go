@@ -77,7 +77,7 @@ func (c Config) validateAdditions(fault func(field, format string, args ...any))
 		switch {
 		case !httpsyntax.IsToken(name):
 			fault("headers", "%q is not a header name", name)
-		case httpsyntax.IsReserved(name), strings.EqualFold(name, c.Auth.header()):
+		case httpsyntax.IsReserved(name), sameName(c.Auth.Headers(), name):
 			fault(field, "is set by the worker; a credential belongs under auth")
 		case strings.EqualFold(name, c.IdempotencyHeader), httpsyntax.IsIdempotencyKey(name):
 			fault(field, "holds the id of each call; name it as idempotency_header")
@@ -89,7 +89,7 @@ func (c Config) validateAdditions(fault func(field, format string, args ...any))
 		switch {
 		case name == "":
 			fault("query", "has a parameter without a name")
-		case slices.ContainsFunc(c.Auth.parameters(), func(own string) bool { return strings.EqualFold(own, name) }):
+		case sameName(c.Auth.Parameters(), name):
 			fault("query."+name, "carries the credential; take it out, or out of auth")
 		}
 	}
@@ -106,24 +106,7 @@ func (c Config) validateAdditions(fault func(field, format string, args ...any))
 	}
 }
 
-// header is the name of the header that carries the credential; empty if none.
-func (a Auth) header() string {
-	switch a.Type {
-	case AuthHeader:
-		return a.Name
-	case AuthBearer, AuthBasic, AuthOAuth2:
-		return "Authorization"
-	}
-	return ""
-}
-
-// parameters are the names of the query parameters that carry the credential.
-func (a Auth) parameters() []string {
-	switch a.Type {
-	case AuthQuery:
-		return []string{a.Name}
-	case AuthOAuth2:
-		return slices.Sorted(maps.Keys(a.Query))
-	}
-	return nil
+// sameName reports whether name is among names, in any case of letters.
+func sameName(names []string, name string) bool {
+	return slices.ContainsFunc(names, func(one string) bool { return strings.EqualFold(one, name) })
 }

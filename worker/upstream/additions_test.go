@@ -22,7 +22,7 @@ func TestHeadersOfTheUpstreamAreSentUnlessTheCallHasItsOwn(t *testing.T) {
 	base, seen := requestsAt(t)
 	c := newClient(t, base, func(cfg *Config) {
 		cfg.Headers = map[string]string{"accept": "application/json", "User-Agent": "mine/1", "Content-Type": "application/vnd.api+json", "X-Empty": ""}
-		cfg.Auth = Auth{Type: AuthHeader, Name: "X-Key", Value: StaticSecret("0123456789")}
+		cfg.Auth = Header("X-Key", StaticSecret("0123456789"))
 	})
 	tests := []struct {
 		name string
@@ -66,7 +66,7 @@ func TestParametersOfTheUpstreamAreSentUnlessTheCallHasItsOwn(t *testing.T) {
 	base, seen := requestsAt(t)
 	c := newClient(t, base, func(cfg *Config) {
 		cfg.Query = map[string]string{"mailto": "a@b.example", "filter[x]": "1 & 2", "size": "100"}
-		cfg.Auth = Auth{Type: AuthQuery, Name: "key", Value: StaticSecret("0123456789")}
+		cfg.Auth = Query("key", StaticSecret("0123456789"))
 	})
 	const all = "filter%5Bx%5D=1+%26+2&mailto=a%40b.example&size=100&key=0123456789"
 	for _, tt := range []struct {
@@ -90,7 +90,7 @@ func TestParametersOfTheUpstreamAreSentUnlessTheCallHasItsOwn(t *testing.T) {
 }
 
 func TestHeadersAndParametersThatBelongToTheWorkerAreRefused(t *testing.T) {
-	key := Auth{Type: AuthHeader, Name: "X-Key", Value: StaticSecret("0123456789")}
+	key := Header("X-Key", StaticSecret("0123456789"))
 	for want, change := range map[string]func(*Config){
 		"headers.Host":            func(c *Config) { c.Headers = map[string]string{"Host": "a"} },
 		"headers.content-length":  func(c *Config) { c.Headers = map[string]string{"content-length": "1"} },
@@ -103,7 +103,7 @@ func TestHeadersAndParametersThatBelongToTheWorkerAreRefused(t *testing.T) {
 		"headers.X-A":             func(c *Config) { c.Headers = map[string]string{"X-A": "a\r\nb: c"} },
 		`headers: "X A"`:          func(c *Config) { c.Headers = map[string]string{"X A": "a"} },
 		"query.KEY": func(c *Config) {
-			c.Query, c.Auth = map[string]string{"KEY": "a"}, Auth{Type: AuthQuery, Name: "key", Value: StaticSecret("0123456789")}
+			c.Query, c.Auth = map[string]string{"KEY": "a"}, Query("key", StaticSecret("0123456789"))
 		},
 		"query: has a parameter without a name": func(c *Config) { c.Query = map[string]string{"": "a"} },
 		"keep_headers[0]: set-cookie":           func(c *Config) { c.KeepHeaders = []string{"set-cookie"} },
@@ -132,7 +132,7 @@ func TestHeadersOfAnswersAreKeptByTheirConfiguredNames(t *testing.T) {
 	})
 	c := newClient(t, s.URL, func(cfg *Config) {
 		cfg.KeepHeaders = []string{"location", "Link", "X-Long", "X-Empty", "X-Missing"}
-		cfg.Auth = Auth{Type: AuthBearer, Token: StaticSecret(secret)}
+		cfg.Auth = Bearer(StaticSecret(secret))
 	})
 	got := c.Do(within(t), Request{Method: "POST", Path: "/"}).Kept.Headers
 	want := map[string]string{

@@ -17,11 +17,11 @@ func TestEachKindOfCredentialArrives(t *testing.T) {
 		query  string
 	}{
 		{"none", Auth{}, "Authorization", "", "q=1"},
-		{"bearer", Auth{Type: AuthBearer, Token: StaticSecret(hidden)}, "Authorization", "Bearer " + hidden, "q=1"},
-		{"basic", Auth{Type: AuthBasic, Username: StaticSecret("user"), Password: StaticSecret("p\u00e4ss:word")}, "Authorization", "Basic dXNlcjpww6Rzczp3b3Jk", "q=1"},
-		{"header", Auth{Type: AuthHeader, Name: "x-api-key", Value: StaticSecret(hidden)}, "X-Api-Key", hidden, "q=1"},
-		{"cookie", Auth{Type: AuthHeader, Name: "Cookie", Value: StaticSecret("sid=" + hidden)}, "Cookie", "sid=" + hidden, "q=1"},
-		{"query", Auth{Type: AuthQuery, Name: "api key", Value: StaticSecret("a&b=c")}, "Authorization", "", "q=1&api+key=a%26b%3Dc"},
+		{"bearer", Bearer(StaticSecret(hidden)), "Authorization", "Bearer " + hidden, "q=1"},
+		{"basic", Basic(StaticSecret("user"), StaticSecret("p\u00e4ss:word")), "Authorization", "Basic dXNlcjpww6Rzczp3b3Jk", "q=1"},
+		{"header", Header("x-api-key", StaticSecret(hidden)), "X-Api-Key", hidden, "q=1"},
+		{"cookie", Header("Cookie", StaticSecret("sid="+hidden)), "Cookie", "sid=" + hidden, "q=1"},
+		{"query", Query("api key", StaticSecret("a&b=c")), "Authorization", "", "q=1&api+key=a%26b%3Dc"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestACredentialInAFileCanBeRenewedOnceTheFileHasChanged(t *testing.T) {
 		got = r.Header.Get("Authorization")
 		w.WriteHeader(http.StatusUnauthorized)
 	})
-	c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = Auth{Type: AuthBearer, Token: FileSecret(file)} })
+	c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = Bearer(FileSecret(file)) })
 	a := c.Do(within(t), Request{Path: "/"})
 	if got != "Bearer key-number-one" || a.TokenGeneration != 1 {
 		t.Fatalf("%q, generation %d", got, a.TokenGeneration)
@@ -81,7 +81,7 @@ func TestAKeyThatCannotBeSentIsAnAuthError(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
 	writeFile(t, file, hidden)
 	s := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("the call was sent") })
-	c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = Auth{Type: AuthBearer, Token: FileSecret(file)} })
+	c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = Bearer(FileSecret(file)) })
 	writeFile(t, file, hidden+"\nsecond line")
 	a := c.Do(within(t), Request{Path: "/"})
 	if a.NotSent || a.Outcome.Status != 401 || a.Outcome.Transport != policy.TransportNone || a.Err == nil || a.Outcome.ReceivedAt.IsZero() {

@@ -37,9 +37,9 @@ type Client struct {
 	auth     authorizer
 	secrets  *redact.Redactor
 	// authHeader and authQuery are the names that carry the credential.
-	authHeader string
-	authQuery  []string
-	additions  additions
+	authHeaders []string
+	authQuery   []string
+	additions   additions
 }
 
 // New returns a client for the upstream of cfg. Its errors name the field that
@@ -47,7 +47,7 @@ type Client struct {
 // are there; nothing is sent.
 func New(cfg Config) (*Client, error) {
 	cfg = cfg.withDefaults()
-	if err := cfg.validate(); err != nil {
+	if err := cfg.validate(false); err != nil {
 		return nil, err
 	}
 	files, err := newTLSFiles(cfg)
@@ -63,17 +63,14 @@ func New(cfg Config) (*Client, error) {
 		rt: newTransport(cfg.Concurrency, files, cfg.Dial, &habits{tell: func() {
 			cfg.Logger.Warn("the API sends bytes after the end of an answer; its connections are not used again", "upstream", cfg.Name)
 		}}), secrets: redact.New(maxRedacted, cfg.Redactor),
-		authHeader: cfg.Auth.header(), authQuery: cfg.Auth.parameters(), additions: newAdditions(cfg),
+		authHeaders: cfg.Auth.Headers(), authQuery: cfg.Auth.Parameters(), additions: newAdditions(cfg),
 	}
 	learnProxies(c.secrets, os.Getenv)
-	switch cfg.Auth.Type {
-	case AuthOAuth2:
-		// Connections of its own: calls that wait for a token may not stand in
-		// its way.
-		c.auth = newOAuth2Auth(cfg, newTransport(2, files, cfg.Dial, &habits{}), c.secrets)
-	default:
-		c.auth = newStaticAuth(cfg.Auth, c.secrets)
-	}
+	c.auth = cfg.Auth.kind().authorizer(authUse{
+		cfg: cfg, secrets: c.secrets,
+		// Connections of its own: calls that wait for a token may not stand in its way.
+		transport: func() *http.Transport { return newTransport(2, files, cfg.Dial, &habits{}) },
+	})
 	if s, ok := c.auth.(*staticAuth); ok {
 		if _, err := s.look(false); err != nil {
 			return nil, fmt.Errorf("upstream %q: auth: %w", cfg.Name, err)

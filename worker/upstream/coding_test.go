@@ -218,7 +218,7 @@ func TestABodyThatCannotBeDecodedHidesNoCredential(t *testing.T) {
 			w.Header().Set("Content-Encoding", encoding)
 			w.Write(body)
 		})
-		c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = Auth{Type: AuthBearer, Token: StaticSecret(secret)} })
+		c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = Bearer(StaticSecret(secret)) })
 		got := c.Do(within(t), Request{Path: "/"})
 		if got.Outcome.Body != policy.BodyCut || !bytes.Contains(got.Body, []byte(`{"echo":"`)) || bytes.Contains(got.Body, []byte(secret)) {
 			t.Errorf("%s: %s, %q", name, got.Outcome.Body, got.Body)

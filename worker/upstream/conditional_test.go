@@ -10,7 +10,7 @@ import (
 func TestAnAnswerTellsWhetherItsRequestCarriedAPrecondition(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) }))
 	t.Cleanup(server.Close)
-	c, err := New(Config{Name: "up", BaseURL: server.URL, Auth: Auth{Type: AuthNone}})
+	c, err := New(Config{Name: "up", BaseURL: server.URL, Auth: Auth{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,56 +80,6 @@ type TLS struct {
 	Cert, Key string
 }
 
-// AuthType is the kind of a credential.
-type AuthType string
-
-// The kinds of credential. The empty AuthType reads as AuthNone.
-const (
-	AuthNone   AuthType = "none"
-	AuthBearer AuthType = "bearer"
-	AuthBasic  AuthType = "basic"
-	AuthHeader AuthType = "header"
-	AuthQuery  AuthType = "query"
-	AuthOAuth2 AuthType = "oauth2"
-)
-
-// AuthStyle says how an OAuth 2 client names itself to the token endpoint
-// (RFC 6749, 2.3.1).
-type AuthStyle string
-
-// The styles. The empty AuthStyle reads as StyleBasic.
-const (
-	StyleBasic AuthStyle = "basic"
-	StyleBody  AuthStyle = "body"
-)
-
-// Auth describes a credential. Which fields matter depends on Type.
-type Auth struct {
-	Type AuthType
-
-	// Token is the key of AuthBearer.
-	Token Secret
-	// Username and Password are for AuthBasic.
-	Username, Password Secret
-	// Name and Value are the header of AuthHeader, or the query parameter of
-	// AuthQuery.
-	Name  string
-	Value Secret
-
-	// TokenURL, ClientID and ClientSecret are for AuthOAuth2, which gets its
-	// tokens by the client credentials grant (RFC 6749, 4.4).
-	TokenURL               string
-	ClientID, ClientSecret Secret
-	Scopes                 []string
-	Style                  AuthStyle
-	// TokenField is the path of the token in the token endpoint's answer, its
-	// steps joined by dots. Empty: access_token or token, at the top or under
-	// data.
-	TokenField string
-	// Query is added to every call beside the token.
-	Query map[string]Secret
-}
-
 // withDefaults fills the fields that were left zero.
 func (c Config) withDefaults() Config {
 	if c.Timeout == 0 {
@@ -144,20 +94,15 @@ func (c Config) withDefaults() Config {
 	if c.CostHeader == "" {
 		c.CostHeader = DefaultCostHeader
 	}
-	if c.Auth.Type == "" {
-		c.Auth.Type = AuthNone
-	}
-	if c.Auth.Style == "" {
-		c.Auth.Style = StyleBasic
-	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
 
-// validate returns every fault of c, each under the name of its field.
-func (c Config) validate() error {
+// validate returns every fault of c, each under the name of its field. Where a preview
+// is all that is wanted, no secret is read.
+func (c Config) validate(preview bool) error {
 	var errs []error
 	fault := func(field, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("upstream %q: %s: %w", c.Name, field, fmt.Errorf(format, args...)))
@@ -191,51 +136,15 @@ func (c Config) validate() error {
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		fault("tls", "cert and key belong together; give both or neither")
 	}
-	c.Auth.validate(fault)
+	c.Auth.kind().validate(fault, func(field string, s Secret) {
+		if s.IsZero() {
+			fault("auth."+field, "is missing; this kind of auth needs it")
+		} else if !preview {
+			if _, err := s.Value(); err != nil {
+				fault("auth."+field, "%w", err)
+			}
+		}
+	})
 	c.validateAdditions(fault)
 	return errors.Join(errs...)
-}
-
-func (a Auth) validate(fault func(field, format string, args ...any)) {
-	need := func(field string, s Secret) {
-		if s.IsZero() {
-			fault("auth."+field, "is missing; auth type %s needs it", a.Type)
-		} else if _, err := s.Value(); err != nil {
-			fault("auth."+field, "%w", err)
-		}
-	}
-	switch a.Type {
-	case AuthNone:
-	case AuthBearer:
-		need("token", a.Token)
-	case AuthBasic:
-		need("username", a.Username)
-		need("password", a.Password)
-	case AuthHeader:
-		need("value", a.Value)
-		if !httpsyntax.IsToken(a.Name) {
-			fault("auth.name", "%q is no header name", a.Name)
-		} else if httpsyntax.IsFraming(a.Name) {
-			fault("auth.name", "%s frames the request and cannot carry a credential", a.Name)
-		}
-	case AuthQuery:
-		need("value", a.Value)
-		if a.Name == "" {
-			fault("auth.name", "is empty; name the query parameter")
-		}
-	case AuthOAuth2:
-		need("client_id", a.ClientID)
-		need("client_secret", a.ClientSecret)
-		if err := httpsyntax.CheckURL(a.TokenURL); err != nil {
-			fault("auth.token_url", "%w", err)
-		}
-		if a.Style != StyleBasic && a.Style != StyleBody {
-			fault("auth.style", "%q is neither basic nor body", a.Style)
-		}
-		for name, s := range a.Query {
-			need("query."+name, s)
-		}
-	default:
-		fault("auth.type", "%q is none of none, bearer, basic, header, query, oauth2", a.Type)
-	}
 }

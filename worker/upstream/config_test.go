@@ -39,24 +39,23 @@ func TestEachFaultOfAConfigNamesItsField(t *testing.T) {
 		{"tls.ca", func(c *Config) { c.TLS.CA = "no-such-file" }},
 		{"tls.ca", func(c *Config) { c.TLS.CA = junk }},
 		{"tls.cert", func(c *Config) { c.TLS.Cert, c.TLS.Key = junk, junk }},
-		{"auth.type", func(c *Config) { c.Auth.Type = "digest" }},
-		{"auth.token", func(c *Config) { c.Auth.Type = AuthBearer }},
-		{"auth.token", func(c *Config) { c.Auth = Auth{Type: AuthBearer, Token: EnvSecret("CALLQ_TEST_UNSET")} }},
-		{"auth", func(c *Config) { c.Auth = Auth{Type: AuthBearer, Token: StaticSecret(hidden + "\r\nX: y")} }},
-		{"auth.username", func(c *Config) { c.Auth = Auth{Type: AuthBasic, Password: secret} }},
-		{"auth.password", func(c *Config) { c.Auth = Auth{Type: AuthBasic, Username: secret} }},
-		{"auth.name", func(c *Config) { c.Auth = Auth{Type: AuthHeader, Value: secret} }},
-		{"auth.name", func(c *Config) { c.Auth = Auth{Type: AuthHeader, Name: "Host", Value: secret} }},
-		{"auth.name", func(c *Config) { c.Auth = Auth{Type: AuthQuery, Value: secret} }},
-		{"auth.value", func(c *Config) { c.Auth = Auth{Type: AuthQuery, Name: "apikey"} }},
-		{"auth.token_url", func(c *Config) { c.Auth = Auth{Type: AuthOAuth2, ClientID: secret, ClientSecret: secret} }},
-		{"auth.client_id", func(c *Config) { c.Auth = Auth{Type: AuthOAuth2, TokenURL: "https://h/t", ClientSecret: secret} }},
-		{"auth.client_secret", func(c *Config) { c.Auth = Auth{Type: AuthOAuth2, TokenURL: "https://h/t", ClientID: secret} }},
+		{"auth.token", func(c *Config) { c.Auth = Bearer(Secret{}) }},
+		{"auth.token", func(c *Config) { c.Auth = Bearer(EnvSecret("CALLQ_TEST_UNSET")) }},
+		{"auth", func(c *Config) { c.Auth = Bearer(StaticSecret(hidden + "\r\nX: y")) }},
+		{"auth.username", func(c *Config) { c.Auth = Basic(Secret{}, secret) }},
+		{"auth.password", func(c *Config) { c.Auth = Basic(secret, Secret{}) }},
+		{"auth.name", func(c *Config) { c.Auth = Header("", secret) }},
+		{"auth.name", func(c *Config) { c.Auth = Header("Host", secret) }},
+		{"auth.name", func(c *Config) { c.Auth = Query("", secret) }},
+		{"auth.value", func(c *Config) { c.Auth = Query("apikey", Secret{}) }},
+		{"auth.token_url", func(c *Config) { c.Auth = OAuth2(OAuth2Config{ClientID: secret, ClientSecret: secret}) }},
+		{"auth.client_id", func(c *Config) { c.Auth = OAuth2(OAuth2Config{TokenURL: "https://h/t", ClientSecret: secret}) }},
+		{"auth.client_secret", func(c *Config) { c.Auth = OAuth2(OAuth2Config{TokenURL: "https://h/t", ClientID: secret}) }},
 		{"auth.style", func(c *Config) {
-			c.Auth = Auth{Type: AuthOAuth2, TokenURL: "https://h/t", ClientID: secret, ClientSecret: secret, Style: "post"}
+			c.Auth = OAuth2(OAuth2Config{TokenURL: "https://h/t", ClientID: secret, ClientSecret: secret, Style: "post"})
 		}},
 		{"auth.query.apikey", func(c *Config) {
-			c.Auth = Auth{Type: AuthOAuth2, TokenURL: "https://h/t", ClientID: secret, ClientSecret: secret, Query: map[string]Secret{"apikey": {}}}
+			c.Auth = OAuth2(OAuth2Config{TokenURL: "https://h/t", ClientID: secret, ClientSecret: secret, Query: map[string]Secret{"apikey": {}}})
 		}},
 	}
 	for _, tt := range tests {
@@ -79,7 +78,7 @@ func TestEachFaultOfAConfigNamesItsField(t *testing.T) {
 
 func TestTheZeroConfigHasTheDocumentedDefaults(t *testing.T) {
 	c := newClient(t, "https://api.example", func(c *Config) { c.Timeout = 0 })
-	if c.cfg.Timeout != 30*time.Second || c.cfg.Concurrency != 16 || c.cfg.MaxBody != 8<<20 || c.cfg.Auth.Type != AuthNone {
+	if c.cfg.Timeout != 30*time.Second || c.cfg.Concurrency != 16 || c.cfg.MaxBody != 8<<20 || c.cfg.Auth.Headers() != nil {
 		t.Errorf("%+v", c.cfg)
 	}
 	if c.rt.MaxConnsPerHost != 16 || c.rt.MaxIdleConnsPerHost != 16 || c.rt.Proxy == nil {

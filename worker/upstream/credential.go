@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 	"github.com/seed-2903acc3/callq/policy"
-	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
 // credential is what is added to one request.
@@ -126,67 +124,6 @@ func (s *staticAuth) canRefresh(used uint64) bool {
 }
 
 func (*staticAuth) close() {}
-
-// newStaticAuth returns the authorizer of every type but AuthOAuth2.
-func newStaticAuth(a Auth, secrets *redact.Redactor) *staticAuth {
-	render := func(bool) (credential, error) { return credential{}, nil }
-	switch a.Type {
-	case AuthBearer:
-		token := a.Token.reader(secrets, "Bearer")
-		render = func(fresh bool) (credential, error) {
-			v, err := token(fresh)
-			if err == nil {
-				err = sendable(v)
-			}
-			return credential{header: "Authorization", value: "Bearer " + v}, err
-		}
-	case AuthHeader:
-		value := a.Value.reader(secrets, a.Name)
-		render = func(fresh bool) (credential, error) {
-			v, err := value(fresh)
-			if err == nil {
-				err = sendable(v)
-			}
-			return credential{header: a.Name, value: v}, err
-		}
-	case AuthQuery:
-		value := a.Value.reader(secrets, a.Name)
-		render = func(fresh bool) (credential, error) {
-			v, err := value(fresh)
-			if err == nil {
-				err = sendable(v)
-			}
-			return credential{query: []param{{a.Name, v}}}, err
-		}
-	case AuthBasic:
-		render = basicAuth(a, secrets)
-	}
-	return &staticAuth{render: render}
-}
-
-// basicAuth renders the Basic scheme (RFC 7617).
-func basicAuth(a Auth, secrets *redact.Redactor) func(fresh bool) (credential, error) {
-	username := func(fresh bool) (string, error) { return a.Username.read(look{fresh: fresh}) }
-	if a.Password.fixed && !a.Username.fixed {
-		// Some APIs take their key as the user name, beside a password that says
-		// nothing; it is the key that was kept out of the configuration then.
-		username = a.Username.reader(secrets, "Basic")
-	}
-	return func(fresh bool) (credential, error) {
-		user, err := username(fresh)
-		if err != nil {
-			return credential{}, err
-		}
-		password, err := a.Password.read(look{fresh, func(part string) { secrets.Add(part, user, "password") }})
-		if err != nil {
-			return credential{}, err
-		}
-		pair := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
-		secrets.Add(password, user, "password")
-		secrets.Add(pair, "Basic")
-		return credential{header: "Authorization", value: "Basic " + pair}, nil
-	}
-}
 
 // sendable refuses what would break out of a header.
 func sendable(v string) error {

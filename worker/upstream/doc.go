@@ -8,7 +8,7 @@
 //	c, err := upstream.New(upstream.Config{
 //		Name:    "patsnap",
 //		BaseURL: "https://connect.patsnap.com",
-//		Auth:    upstream.Auth{Type: upstream.AuthBearer, Token: upstream.EnvSecret("PATSNAP_TOKEN")},
+//		Auth:    upstream.Bearer(upstream.EnvSecret("PATSNAP_TOKEN")),
 //	})
 //	if err != nil {
 //		return err

@@ -20,7 +20,7 @@ func ExampleClient_Do() {
 	c, err := upstream.New(upstream.Config{
 		Name:    "patsnap",
 		BaseURL: api.URL,
-		Auth:    upstream.Auth{Type: upstream.AuthBearer, Token: upstream.StaticSecret("sk-example")},
+		Auth:    upstream.Bearer(upstream.StaticSecret("sk-example")),
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -57,12 +57,11 @@ func ExampleClient_Refresh() {
 
 	c, err := upstream.New(upstream.Config{
 		Name: "patsnap", BaseURL: api.URL,
-		Auth: upstream.Auth{
-			Type:         upstream.AuthOAuth2,
+		Auth: upstream.OAuth2(upstream.OAuth2Config{
 			TokenURL:     api.URL + "/oauth/token",
 			ClientID:     upstream.StaticSecret("client"),
 			ClientSecret: upstream.StaticSecret("secret"),
-		},
+		}),
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -91,6 +90,6 @@ func ExampleRead() {
 
 func ExampleSecret() {
 	key := upstream.ConcatSecrets(upstream.StaticSecret("Token "), upstream.StaticSecret("sk-example"))
-	fmt.Printf("%v %+v\n", key, upstream.Auth{Value: key}.Value)
+	fmt.Printf("%v %+v\n", key, upstream.Bearer(key))
 	// Output: [redacted] [redacted]
 }

@@ -95,7 +95,7 @@ func TestManyReadersOfAChangingFileCountEveryChangeOnce(t *testing.T) {
 	const rotations = 50
 	file := filepath.Join(t.TempDir(), "key")
 	replace(t, file, "key-0000")
-	a := newStaticAuth(Auth{Type: AuthBearer, Token: FileSecret(file)}, &redact.Redactor{})
+	a := Bearer(FileSecret(file)).kind().authorizer(authUse{secrets: &redact.Redactor{}}).(*staticAuth)
 	if _, err := a.look(false); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestAParameterBesideATokenIsReadAgainWithTheToken(t *testing.T) {
 	}
 	put("apikey-1")
 	i := &issuer{answer: numbered}
-	c := i.start(t, func(cfg *Config) { cfg.Auth.Query = map[string]Secret{"apikey": FileSecret(file)} })
+	c := i.start(t, func(auth *OAuth2Config) { auth.Query = map[string]Secret{"apikey": FileSecret(file)} })
 	a := c.Do(within(t), Request{Path: "/"})
 	put("apikey-2")
 	if fresh, err := c.Refresh(within(t), a.TokenGeneration); !fresh || err != nil {
@@ -157,7 +157,7 @@ func TestAClientSecretThatWasRotatedIsUsedForTheNextToken(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
 	writeFile(t, file, "client-secret-old")
 	i := &issuer{answer: numbered}
-	c := i.start(t, func(cfg *Config) { cfg.Auth.ClientSecret = FileSecret(file) })
+	c := i.start(t, func(auth *OAuth2Config) { auth.ClientSecret = FileSecret(file) })
 	i.answer = func(w http.ResponseWriter, n int) {
 		if !strings.HasSuffix(i.basic[n-1], "client-secret-new") {
 			w.WriteHeader(http.StatusUnauthorized)

@@ -111,7 +111,7 @@ func TestALineThatBreaksHTTPIsNotQuoted(t *testing.T) {
 		}
 		_ = conn.Close()
 	})
-	client := newClient(t, "http://"+addr, func(cfg *Config) { cfg.Auth = Auth{Type: AuthBearer, Token: StaticSecret(secret)} })
+	client := newClient(t, "http://"+addr, func(cfg *Config) { cfg.Auth = Bearer(StaticSecret(secret)) })
 	a := client.Do(within(t), Request{Path: "/"})
 	if a.Err == nil || strings.Contains(a.Err.Error(), "cookie-of-the-session") || !strings.Contains(a.Err.Error(), "breaks HTTP") {
 		t.Errorf("got %v", a.Err)
@@ -155,7 +155,7 @@ func FuzzAnswer(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	c := newClient(f, "http://127.0.0.1:1", func(cfg *Config) {
-		cfg.MaxBody, cfg.Auth = 1<<16, Auth{Type: AuthBearer, Token: StaticSecret(secret)}
+		cfg.MaxBody, cfg.Auth = 1<<16, Bearer(StaticSecret(secret))
 	})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(raw)), &http.Request{Method: http.MethodGet})

@@ -76,31 +76,31 @@ func TestNoPartOfACredentialComesBack(t *testing.T) {
 	}
 	is := StaticSecret
 	basic := base64.StdEncoding.EncodeToString([]byte("alice:" + key))
-	header := func(value Secret) Auth { return Auth{Type: AuthHeader, Name: "X-Key", Value: value} }
+	header := func(value Secret) Auth { return Header("X-Key", value) }
 	for name, auth := range map[string]Auth{
-		"bearer":                                {Type: AuthBearer, Token: env(key)},
-		"bearer with spaces":                    {Type: AuthBearer, Token: env(" " + key + "  ")},
-		"bearer that begins with Bearer":        {Type: AuthBearer, Token: env("Bearer " + key)},
-		"bearer from a file":                    {Type: AuthBearer, Token: file(key + "\n")},
-		"bearer from a file with a mark":        {Type: AuthBearer, Token: file("\ufeff" + key + "\r\n")},
-		"bearer from a file with spaces":        {Type: AuthBearer, Token: file(key + " \n")},
-		"bearer of parts":                       {Type: AuthBearer, Token: ConcatSecrets(env("left-"), is("x"), env(key))},
+		"bearer":                                Bearer(env(key)),
+		"bearer with spaces":                    Bearer(env(" " + key + "  ")),
+		"bearer that begins with Bearer":        Bearer(env("Bearer " + key)),
+		"bearer from a file":                    Bearer(file(key + "\n")),
+		"bearer from a file with a mark":        Bearer(file("\ufeff" + key + "\r\n")),
+		"bearer from a file with spaces":        Bearer(file(key + " \n")),
+		"bearer of parts":                       Bearer(ConcatSecrets(env("left-"), is("x"), env(key))),
 		"header":                                header(env(key)),
 		"header, scheme and key":                header(ConcatSecrets(is("Token "), env(key))),
 		"header, written out":                   header(is("Token " + key)),
 		"header, vendor's scheme":               header(ConcatSecrets(is("GenieKey "), file(key))),
 		"header with a parameter":               header(ConcatSecrets(is(`Token token="`), env(key), is(`", email="a@b.example"`))),
 		"header, parameter written out":         header(is(`Token token="` + key + `"`)),
-		"header Authorization, Basic":           {Type: AuthHeader, Name: "Authorization", Value: ConcatSecrets(is("Basic "), env(basic))},
-		"header Authorization, Basic, all":      {Type: AuthHeader, Name: "Authorization", Value: env("Basic " + basic)},
-		"header Cookie":                         {Type: AuthHeader, Name: "Cookie", Value: is("session=" + key)},
-		"query":                                 {Type: AuthQuery, Name: "apikey", Value: env(key)},
-		"query with spaces":                     {Type: AuthQuery, Name: "apikey", Value: env(key + " ")},
-		"query of parts":                        {Type: AuthQuery, Name: "sig", Value: ConcatSecrets(is("v1/"), env(key))},
-		"basic":                                 {Type: AuthBasic, Username: is("alice"), Password: env(key)},
-		"basic of parts":                        {Type: AuthBasic, Username: is("alice"), Password: ConcatSecrets(is("p:"), file(key))},
-		"basic with the key as user":            {Type: AuthBasic, Username: env(key), Password: is("x")},
-		"basic with the key as user, all parts": {Type: AuthBasic, Username: ConcatSecrets(env(key), is("/token")), Password: is("x")},
+		"header Authorization, Basic":           Header("Authorization", ConcatSecrets(is("Basic "), env(basic))),
+		"header Authorization, Basic, all":      Header("Authorization", env("Basic "+basic)),
+		"header Cookie":                         Header("Cookie", is("session="+key)),
+		"query":                                 Query("apikey", env(key)),
+		"query with spaces":                     Query("apikey", env(key+" ")),
+		"query of parts":                        Query("sig", ConcatSecrets(is("v1/"), env(key))),
+		"basic":                                 Basic(is("alice"), env(key)),
+		"basic of parts":                        Basic(is("alice"), ConcatSecrets(is("p:"), file(key))),
+		"basic with the key as user":            Basic(env(key), is("x")),
+		"basic with the key as user, all parts": Basic(ConcatSecrets(env(key), is("/token")), is("x")),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, sayBack)
@@ -128,8 +128,8 @@ func TestAUserNameAndASchemeAreNoSecrets(t *testing.T) {
 	})
 	t.Setenv("CALLQ_TEST_USER", "integration-user-1")
 	for name, auth := range map[string]Auth{
-		"fixed":       {Type: AuthBasic, Username: StaticSecret("integration-user-1"), Password: StaticSecret("efficiency")},
-		"environment": {Type: AuthBasic, Username: EnvSecret("CALLQ_TEST_USER"), Password: FileSecret(writtenFile(t, "efficiency"))},
+		"fixed":       Basic(StaticSecret("integration-user-1"), StaticSecret("efficiency")),
+		"environment": Basic(EnvSecret("CALLQ_TEST_USER"), FileSecret(writtenFile(t, "efficiency"))),
 	} {
 		c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = auth })
 		if a := c.Do(within(t), Request{Path: "/"}); strings.Contains(string(a.Body), redacted) {
@@ -182,10 +182,10 @@ func TestWhatATokenEndpointHandsOutComesNeverBack(t *testing.T) {
 				all := &redact.Redactor{}
 				c := newClient(t, s.URL, func(cfg *Config) {
 					cfg.Redactor, cfg.Logger = all, slog.New(slog.NewTextHandler(&seen, &slog.HandlerOptions{Level: slog.LevelDebug}))
-					cfg.Auth = Auth{
-						Type: AuthOAuth2, TokenURL: s.URL + "/token?api_key=tq-0123456789abcdef", ClientID: StaticSecret("client-id-1"), ClientSecret: StaticSecret("cs-0123456789/abcdef"),
+					cfg.Auth = OAuth2(OAuth2Config{
+						TokenURL: s.URL + "/token?api_key=tq-0123456789abcdef", ClientID: StaticSecret("client-id-1"), ClientSecret: StaticSecret("cs-0123456789/abcdef"),
 						Style: style, TokenField: tc.field, Query: map[string]Secret{"apikey": StaticSecret("qk-0123456789abcdef")},
-					}
+					})
 				})
 				for range 2 {
 					a := c.Do(within(t), Request{Path: "/"})

@@ -62,7 +62,7 @@ func TestAFaultOfThisMachineIsNobodysAnswer(t *testing.T) {
 			}
 			byToken := func(cfg *Config) {
 				broken(cfg)
-				cfg.Auth = Auth{Type: AuthOAuth2, TokenURL: "http://192.0.2.7/token", ClientID: StaticSecret("me"), ClientSecret: StaticSecret("0123456789abc")}
+				cfg.Auth = OAuth2(OAuth2Config{TokenURL: "http://192.0.2.7/token", ClientID: StaticSecret("me"), ClientSecret: StaticSecret("0123456789abc")})
 			}
 			for at, c := range map[string]*Client{
 				"the API": newClient(t, "http://192.0.2.7", broken), "TLS": newClient(t, "https://192.0.2.7", broken), "the token endpoint": newClient(t, "http://192.0.2.7", byToken),

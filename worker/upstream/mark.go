@@ -1,10 +1,6 @@
 package upstream
 
-import (
-	"hash/maphash"
-	"maps"
-	"slices"
-)
+import "hash/maphash"
 
 // seed makes marks worthless outside this process.
 var seed = maphash.MakeSeed()
@@ -17,12 +13,7 @@ var seed = maphash.MakeSeed()
 func (c *Client) Mark() (mark uint64, ok bool) {
 	var h maphash.Hash
 	h.SetSeed(seed)
-	auth := c.cfg.Auth
-	secrets := []Secret{auth.Token, auth.Username, auth.Password, auth.Value, auth.ClientID, auth.ClientSecret}
-	for _, name := range slices.Sorted(maps.Keys(auth.Query)) {
-		secrets = append(secrets, auth.Query[name])
-	}
-	for _, s := range secrets {
+	for _, s := range c.cfg.Auth.kind().secrets() {
 		value, _ := s.Value() // one that was not given has none, one that was read keeps the last
 		maphash.WriteComparable(&h, value)
 	}

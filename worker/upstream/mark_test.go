@@ -20,7 +20,7 @@ func TestAMarkChangesWithWhatIdentifiesTheUpstreamAndWithNothingElse(t *testing.
 		tls  TLS
 		path string
 	}{
-		"a token":       {auth: Auth{Type: AuthBearer, Token: FileSecret(token)}, path: token},
+		"a token":       {auth: Bearer(FileSecret(token)), path: token},
 		"a client's id": {auth: oauth(FileSecret(id), nil), path: id},
 		"an api key":    {auth: oauth(StaticSecret("id"), map[string]Secret{"apikey": FileSecret(key)}), path: key},
 		"a certificate": {tls: TLS{Cert: cert, Key: certKey}, path: cert},
@@ -51,5 +51,5 @@ func TestAMarkChangesWithWhatIdentifiesTheUpstreamAndWithNothingElse(t *testing.
 }
 
 func oauth(id Secret, query map[string]Secret) Auth {
-	return Auth{Type: AuthOAuth2, TokenURL: "https://127.0.0.1/token", ClientID: id, ClientSecret: StaticSecret("s"), Query: query}
+	return OAuth2(OAuth2Config{TokenURL: "https://127.0.0.1/token", ClientID: id, ClientSecret: StaticSecret("s"), Query: query})
 }

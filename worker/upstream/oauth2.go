@@ -30,7 +30,7 @@ const (
 
 // oauth2Auth gets bearer tokens by the client credentials grant (RFC 6749, 4.4).
 type oauth2Auth struct {
-	auth    Auth
+	auth    OAuth2Config
 	timeout time.Duration
 	// address is the token URL without its query, for messages.
 	address string
@@ -39,12 +39,12 @@ type oauth2Auth struct {
 	tokens  *tokens
 }
 
-func newOAuth2Auth(cfg Config, rt *http.Transport, secrets *redact.Redactor) *oauth2Auth {
+func newOAuth2Auth(auth OAuth2Config, cfg Config, rt *http.Transport, secrets *redact.Redactor) *oauth2Auth {
 	o := &oauth2Auth{
-		address: addressOf(cfg.Auth.TokenURL),
-		auth:    cfg.Auth, timeout: min(cfg.Timeout, maxTokenTimeout), rt: rt, secrets: secrets,
+		address: addressOf(auth.TokenURL),
+		auth:    auth, timeout: min(cfg.Timeout, maxTokenTimeout), rt: rt, secrets: secrets,
 	}
-	learnQuery(secrets, cfg.Auth.TokenURL)
+	learnQuery(secrets, auth.TokenURL)
 	o.tokens = newTokens(o.fetch, cfg.Logger.With("upstream", cfg.Name))
 	return o
 }

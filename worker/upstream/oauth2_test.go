@@ -25,7 +25,7 @@ type issuer struct {
 	calls  []string
 }
 
-func (i *issuer) start(t *testing.T, change ...func(*Config)) *Client {
+func (i *issuer) start(t *testing.T, change ...func(*OAuth2Config)) *Client {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/oauth/token" {
 			i.mu.Lock()
@@ -43,13 +43,14 @@ func (i *issuer) start(t *testing.T, change ...func(*Config)) *Client {
 		i.mu.Unlock()
 		i.answer(w, n)
 	})
-	oauth := func(cfg *Config) {
-		cfg.Auth = Auth{
-			Type: AuthOAuth2, TokenURL: s.URL + "/oauth/token",
-			ClientID: StaticSecret("client-id-1"), ClientSecret: StaticSecret("client-secret-1"),
-		}
+	oauth := OAuth2Config{
+		TokenURL: s.URL + "/oauth/token",
+		ClientID: StaticSecret("client-id-1"), ClientSecret: StaticSecret("client-secret-1"),
 	}
-	return newClient(t, s.URL, append([]func(*Config){oauth}, change...)...)
+	for _, c := range change {
+		c(&oauth)
+	}
+	return newClient(t, s.URL, func(cfg *Config) { cfg.Auth = OAuth2(oauth) })
 }
 
 func (i *issuer) asked() int {
@@ -64,9 +65,9 @@ func numbered(w http.ResponseWriter, n int) {
 
 func TestATokenIsFetchedOnceAndCarriedByEveryCall(t *testing.T) {
 	i := &issuer{answer: numbered}
-	c := i.start(t, func(cfg *Config) {
-		cfg.Auth.Query = map[string]Secret{"apikey": StaticSecret("client-id-1")}
-		cfg.Auth.Scopes = []string{"read", "write"}
+	c := i.start(t, func(auth *OAuth2Config) {
+		auth.Query = map[string]Secret{"apikey": StaticSecret("client-id-1")}
+		auth.Scopes = []string{"read", "write"}
 	})
 	var wg sync.WaitGroup
 	for range 32 {
@@ -95,7 +96,7 @@ func TestATokenIsFetchedOnceAndCarriedByEveryCall(t *testing.T) {
 
 func TestTheClientNamesItselfInTheBodyWhereAsked(t *testing.T) {
 	i := &issuer{answer: numbered}
-	c := i.start(t, func(cfg *Config) { cfg.Auth.Style = StyleBody })
+	c := i.start(t, func(auth *OAuth2Config) { auth.Style = StyleBody })
 	if a := c.Do(within(t), Request{Path: "/"}); a.Err != nil {
 		t.Fatal(a.Err)
 	}
@@ -106,8 +107,8 @@ func TestTheClientNamesItselfInTheBodyWhereAsked(t *testing.T) {
 
 func TestTheBasicSchemeOfATokenRequestCarriesFormEncodedParts(t *testing.T) {
 	i := &issuer{answer: numbered}
-	c := i.start(t, func(cfg *Config) {
-		cfg.Auth.ClientID, cfg.Auth.ClientSecret = StaticSecret("client:1/ü@x"), StaticSecret("secret 1:+%")
+	c := i.start(t, func(auth *OAuth2Config) {
+		auth.ClientID, auth.ClientSecret = StaticSecret("client:1/ü@x"), StaticSecret("secret 1:+%")
 	})
 	if a := c.Do(within(t), Request{Path: "/"}); a.Err != nil {
 		t.Fatal(a.Err)
@@ -200,7 +201,7 @@ func TestATokenRequestThatBreaksOffIsBeforeTheSend(t *testing.T) {
 	} {
 		c := newClient(t, tt.base, func(cfg *Config) {
 			cfg.Timeout = 150 * time.Millisecond
-			cfg.Auth = Auth{Type: AuthOAuth2, TokenURL: tt.base + "/token", ClientID: StaticSecret("id"), ClientSecret: StaticSecret(hidden)}
+			cfg.Auth = OAuth2(OAuth2Config{TokenURL: tt.base + "/token", ClientID: StaticSecret("id"), ClientSecret: StaticSecret(hidden)})
 		})
 		if a := c.Do(within(t), Request{Path: "/"}); a.Outcome.Transport != tt.want || a.NotSent {
 			t.Errorf("%s: %+v (%v)", name, a.Outcome, a.Err)

@@ -13,11 +13,11 @@ func TestThePreviewIsTheRequestThatIsSentWithStarsForTheCredential(t *testing.T)
 	const secret = "s3cr3t-value"
 	real := upstream.StaticSecret(secret)
 	for name, auth := range map[string]upstream.Auth{
-		"none":   {Type: upstream.AuthNone},
-		"bearer": {Type: upstream.AuthBearer, Token: real},
-		"basic":  {Type: upstream.AuthBasic, Username: real, Password: real},
-		"header": {Type: upstream.AuthHeader, Name: "X-Api-Key", Value: real},
-		"query":  {Type: upstream.AuthQuery, Name: "apikey", Value: real},
+		"none":   upstream.Auth{},
+		"bearer": upstream.Bearer(real),
+		"basic":  upstream.Basic(real, real),
+		"header": upstream.Header("X-Api-Key", real),
+		"query":  upstream.Query("apikey", real),
 	} {
 		var arrived *http.Request
 		server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { arrived = r.Clone(t.Context()) }))
@@ -54,9 +54,9 @@ func TestThePreviewIsTheRequestThatIsSentWithStarsForTheCredential(t *testing.T)
 
 func TestThePreviewLooksUpNoSecretAndAsksNoTokenEndpoint(t *testing.T) {
 	missing := upstream.EnvSecret("CALLQ_TEST_NOT_SET")
-	shown, err := upstream.Preview(upstream.Config{Name: "api", BaseURL: "http://127.0.0.1:1", Auth: upstream.Auth{
-		Type: upstream.AuthOAuth2, TokenURL: "http://127.0.0.1:1/token", ClientID: missing, ClientSecret: missing, Query: map[string]upstream.Secret{"apikey": missing},
-	}}, upstream.Request{Path: "/a"})
+	shown, err := upstream.Preview(upstream.Config{Name: "api", BaseURL: "http://127.0.0.1:1", Auth: upstream.OAuth2(upstream.OAuth2Config{
+		TokenURL: "http://127.0.0.1:1/token", ClientID: missing, ClientSecret: missing, Query: map[string]upstream.Secret{"apikey": missing},
+	})}, upstream.Request{Path: "/a"})
 	if err != nil || shown.Header.Get("Authorization") != "Bearer ***" || shown.URL.RawQuery != "apikey=***" {
 		t.Errorf("%v, %v", shown, err)
 	}

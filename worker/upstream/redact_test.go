@@ -70,8 +70,8 @@ func TestNoSecretComesBackWhateverTheAPISays(t *testing.T) {
 		base64.StdEncoding.EncodeToString([]byte("user-name:" + secret)),
 		base64.StdEncoding.EncodeToString([]byte("client-id-1:" + url.QueryEscape(secret))),
 	}
-	oauth := Auth{
-		Type: AuthOAuth2, TokenURL: s.URL + "/token", ClientID: StaticSecret("client-id-1"), ClientSecret: StaticSecret(secret),
+	oauth := OAuth2Config{
+		TokenURL: s.URL + "/token", ClientID: StaticSecret("client-id-1"), ClientSecret: StaticSecret(secret),
 		Query: map[string]Secret{"apikey": StaticSecret(secret)},
 	}
 	refused := oauth
@@ -81,11 +81,11 @@ func TestNoSecretComesBackWhateverTheAPISays(t *testing.T) {
 	unreachable := oauth
 	unreachable.TokenURL = "http://a..b/token"
 	for name, auth := range map[string]Auth{
-		"bearer": {Type: AuthBearer, Token: StaticSecret(secret)},
-		"basic":  {Type: AuthBasic, Username: StaticSecret("user-name"), Password: StaticSecret(secret)},
-		"header": {Type: AuthHeader, Name: "X-Api-Key", Value: StaticSecret(secret)},
-		"query":  {Type: AuthQuery, Name: "apikey", Value: StaticSecret(secret)},
-		"oauth2": oauth, "oauth2 refused": refused, "oauth2 refused, in the body": inBody, "oauth2 unreachable": unreachable,
+		"bearer": Bearer(StaticSecret(secret)),
+		"basic":  Basic(StaticSecret("user-name"), StaticSecret(secret)),
+		"header": Header("X-Api-Key", StaticSecret(secret)),
+		"query":  Query("apikey", StaticSecret(secret)),
+		"oauth2": OAuth2(oauth), "oauth2 refused": OAuth2(refused), "oauth2 refused, in the body": OAuth2(inBody), "oauth2 unreachable": OAuth2(unreachable),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var seen lockedBuffer
@@ -124,7 +124,7 @@ func TestASecretAtTheCutOfALongMessageLeavesNoHalf(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"status":false,"error_msg":"%s%s"}`, strings.Repeat("x", maxMessage-12), r.Header.Get("Authorization"))
 	})
-	c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = Auth{Type: AuthBearer, Token: StaticSecret(hidden)} })
+	c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = Bearer(StaticSecret(hidden)) })
 	if got := c.Do(within(t), Request{Path: "/"}).Outcome.Message; strings.Contains(got, hidden[:3]) {
 		t.Errorf("…%s", got[len(got)-20:])
 	}
@@ -134,7 +134,7 @@ func TestASecretInOddEscapesIsNotInTheMessage(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"status":false,"error_msg":"bad key \u0073%s"}`, hidden[1:])
 	})
-	c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = Auth{Type: AuthBearer, Token: StaticSecret(hidden)} })
+	c := newClient(t, s.URL, func(cfg *Config) { cfg.Auth = Bearer(StaticSecret(hidden)) })
 	if got := c.Do(within(t), Request{Path: "/"}).Outcome.Message; got != "bad key [redacted]" {
 		t.Error(got)
 	}

@@ -28,7 +28,7 @@ func TestRedirectsWithinTheOriginAreFollowed(t *testing.T) {
 				io.WriteString(w, `{"status":true}`)
 			})
 			c := newClient(t, s.URL, func(cfg *Config) {
-				cfg.Auth = Auth{Type: AuthBearer, Token: StaticSecret("sk-0123456789")}
+				cfg.Auth = Bearer(StaticSecret("sk-0123456789"))
 			})
 			got := c.Do(within(t), Request{Method: method, Path: "/a"})
 			if got.Outcome.Status != 200 || hops.Load() != 6 {

@@ -185,7 +185,7 @@ func (c *Client) header(r Request) (http.Header, error) {
 		switch {
 		case !httpsyntax.IsToken(name):
 			return nil, refuse("header", "%q is no header name", name)
-		case httpsyntax.IsReserved(name), strings.EqualFold(name, c.authHeader):
+		case httpsyntax.IsReserved(name), sameName(c.authHeaders, name):
 			return nil, refuse("header", "%s belongs to the worker; remove it from the call", name)
 		}
 		for _, v := range values {

@@ -111,7 +111,7 @@ func FuzzTarget(f *testing.F) {
 
 func TestWhatBelongsToTheWorkerIsRefused(t *testing.T) {
 	c := newClient(t, "https://api.example", func(cfg *Config) {
-		cfg.Auth = Auth{Type: AuthHeader, Name: "X-Api-Key", Value: StaticSecret("sk-0123456789")}
+		cfg.Auth = Header("X-Api-Key", StaticSecret("sk-0123456789"))
 	})
 	for _, name := range []string{
 		"Authorization", "authorization", "Host", "Content-Length", "content-length", "Transfer-Encoding", "Connection", "Keep-Alive",
@@ -141,7 +141,7 @@ func TestWhatBelongsToTheWorkerIsRefused(t *testing.T) {
 
 func TestTheCredentialsParameterIsNotTheCallers(t *testing.T) {
 	c := newClient(t, "https://api.example", func(cfg *Config) {
-		cfg.Auth = Auth{Type: AuthQuery, Name: "apikey", Value: StaticSecret("sk-0123456789")}
+		cfg.Auth = Query("apikey", StaticSecret("sk-0123456789"))
 	})
 	for _, r := range []Request{
 		{Path: "/?apikey=x"}, {Path: "/?a=b&%61pikey=x"}, {Path: "/", RawQuery: "a;ApiKey=x"}, {Path: "/", Query: url.Values{"apikey": {""}}},

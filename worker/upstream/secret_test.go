@@ -33,13 +33,13 @@ func TestASecretPrintsAsNothingButRedacted(t *testing.T) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
 			fmt.Fprintf(&out, verb+verb+verb+"\n", s, h, &h)
 		}
-		j, err := json.Marshal(map[string]any{"secret": s, "auth": Auth{Token: s}})
+		j, err := json.Marshal(map[string]any{"secret": s, "auth": Bearer(s)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		out.Write(j)
 		for _, handler := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
-			slog.New(handler).Info("x", "secret", s, "holder", h, "config", Config{Auth: Auth{Token: s}})
+			slog.New(handler).Info("x", "secret", s, "holder", h, "config", Config{Auth: Bearer(s)})
 		}
 		if !strings.Contains(string(j), redacted) || strings.Contains(out.String(), "very-secret") ||
 			strings.Contains(out.String(), fmt.Sprintf("%x", hidden)) {

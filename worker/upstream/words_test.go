@@ -75,7 +75,7 @@ func TestATokenEndpointsRefusalNamesItAndItsOwnError(t *testing.T) {
 			io.WriteString(w, tt.body)
 		})
 		c := newClient(t, "http://127.0.0.1:1", func(cfg *Config) {
-			cfg.Auth = Auth{Type: AuthOAuth2, TokenURL: s.URL + "/token?tenant=0123456789", ClientID: StaticSecret("me"), ClientSecret: StaticSecret("0123456789abc")}
+			cfg.Auth = OAuth2(OAuth2Config{TokenURL: s.URL + "/token?tenant=0123456789", ClientID: StaticSecret("me"), ClientSecret: StaticSecret("0123456789abc")})
 		})
 		got := c.Do(within(t), Request{Path: "/"})
 		said := got.Err.Error()
@@ -95,7 +95,7 @@ func TestATokenEndpointsRefusalNamesItAndItsOwnError(t *testing.T) {
 func TestAnAnswerWithoutATokenOrAnErrorStillAsksForTokenField(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"message":"ok","jwt":"x.y.z"}`) })
 	c := newClient(t, "http://127.0.0.1:1", func(cfg *Config) {
-		cfg.Auth = Auth{Type: AuthOAuth2, TokenURL: s.URL, ClientID: StaticSecret("me"), ClientSecret: StaticSecret("0123456789abc")}
+		cfg.Auth = OAuth2(OAuth2Config{TokenURL: s.URL, ClientID: StaticSecret("me"), ClientSecret: StaticSecret("0123456789abc")})
 	})
 	if got := c.Do(within(t), Request{Path: "/"}); !strings.Contains(got.Outcome.Message, "set token_field") || got.Outcome.Status != 401 {
 		t.Errorf("%+v", got.Outcome)
@@ -106,7 +106,7 @@ func TestATokenEndpointThatIsSilentIsNamed(t *testing.T) {
 	base := answering(t, "", hang)
 	c := newClient(t, "http://127.0.0.1:1", func(cfg *Config) {
 		cfg.Timeout = 150 * time.Millisecond
-		cfg.Auth = Auth{Type: AuthOAuth2, TokenURL: base + "/token", ClientID: StaticSecret("me"), ClientSecret: StaticSecret("0123456789abc")}
+		cfg.Auth = OAuth2(OAuth2Config{TokenURL: base + "/token", ClientID: StaticSecret("me"), ClientSecret: StaticSecret("0123456789abc")})
 	})
 	got := c.Do(within(t), Request{Path: "/"})
 	if want := "token endpoint " + base + "/token: no answer within 150ms"; !strings.Contains(got.Err.Error(), want) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
+	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
 // AuthType is the kind of a credential.
@@ -45,20 +46,14 @@ type OAuth2 struct {
 	TokenURL               string
 	ClientID, ClientSecret Secret
 	Scopes                 []string
-	// Style is how the client shows who it is: StyleBasic or StyleBody.
-	Style string
+	// Style is how the client shows who it is.
+	Style upstream.AuthStyle
 	// TokenField is the field of the answer that holds the token; empty where
 	// the usual ones are to be looked for.
 	TokenField string
 	// Query is added to every call.
 	Query []QuerySecret
 }
-
-// The styles of client authentication (RFC 6749, 2.3.1).
-const (
-	StyleBasic = "basic"
-	StyleBody  = "body"
-)
 
 // QuerySecret is a query parameter.
 type QuerySecret struct {
@@ -83,7 +78,7 @@ var authKeys = map[AuthType]struct{ must, may []string }{
 
 func (d *decoder) auth(e yamlfile.Value) Auth {
 	auth := Auth{Type: AuthNone, Pos: e.Pos()}
-	oauth := &OAuth2{Style: StyleBasic}
+	oauth := &OAuth2{Style: upstream.StyleBasic}
 	at := map[string]yamlfile.Value{}
 	secret := func(field *Secret) func(yamlfile.Value) {
 		return func(e yamlfile.Value) { *field, _ = d.secret(e, upstreams, checkSecret, nil) }
@@ -107,7 +102,7 @@ func (d *decoder) auth(e yamlfile.Value) Auth {
 			})
 		},
 		"style": func(e yamlfile.Value) {
-			if style, ok := yamlfile.OneOf(e, StyleBasic, StyleBody); ok {
+			if style, ok := yamlfile.OneOf(e, upstream.StyleBasic, upstream.StyleBody); ok {
 				oauth.Style = style
 			}
 		},
