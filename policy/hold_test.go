@@ -75,6 +75,20 @@ func TestWhatTheServerGaveCountsFromWhenTheAnswerArrived(t *testing.T) {
 	}
 }
 
+func TestACalendarsTimeIsTheSameHoweverLongAgoTheAnswerArrived(t *testing.T) {
+	midnight, err := NewCalendar("0 0 * * *", "UTC")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := Hold{Sources: []Source{SourceCalendar}, Calendar: midnight}
+	for _, ago := range []time.Duration{0, time.Second, time.Minute} {
+		until, _ := h.Until(Outcome{ReceivedAt: noon.Add(-ago)}, noon, 0, nil)
+		if want := noon.Add(12 * time.Hour); !until.Equal(want) {
+			t.Errorf("an answer of %s ago holds until %s, want %s", ago, until, want)
+		}
+	}
+}
+
 func TestJitterIsATenthAndHalfASecondAtMost(t *testing.T) {
 	for after, want := range map[string]time.Duration{
 		"1": 1100 * time.Millisecond, "60": 60500 * time.Millisecond, "90000": 25 * time.Hour, "0": 1100 * time.Millisecond,

@@ -42,6 +42,18 @@ func TestAResetIsAWaitOrAPointInTimeToldApartBySize(t *testing.T) {
 	}
 }
 
+func TestOneResetBelongsToALimitThatIsUsedUpWhereverItStandsAmongSeveral(t *testing.T) {
+	for _, remaining := range []string{"0, 10", "10, 0"} {
+		h := headers("X-RateLimit-Remaining", remaining, "X-RateLimit-Reset", "60")
+		if got, ok := resetOf(h); !ok || got != time.Minute {
+			t.Errorf("with %s left: %s %v, want 1m", remaining, got, ok)
+		}
+	}
+	if got, ok := resetOf(headers("X-RateLimit-Remaining", "10, 20", "X-RateLimit-Reset", "60")); ok {
+		t.Errorf("limits that are not used up are a reason to wait: %s", got)
+	}
+}
+
 func TestTheRateLimitFieldGivesTheUsedUpLimitsReset(t *testing.T) {
 	for value, want := range map[string]time.Duration{
 		`"name";r=0;t=36400`:                              36400 * time.Second,

@@ -207,6 +207,23 @@ func TestASendThatRedisBrokeIsCompletedByTheNextOnes(t *testing.T) {
 	}
 }
 
+func TestASendWhoseLastStepRedisBreaksSaysSo(t *testing.T) {
+	for failing, script := range []string{"the claim of the keys", "the acceptance"} {
+		redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+			p := producer(t, rdb, tasks.Rules{})
+			// All calls go in one step, so that nothing is read after the failure.
+			if _, err := p.SubmitAll(t.Context(), "before", numbered(1)); err != nil {
+				t.Fatal(err)
+			}
+			rdb.AddHook(&flaky{every: failing + 1})
+			sum, err := p.SubmitAll(t.Context(), "b", numbered(2))
+			if !errors.Is(err, errFlaky) || sum.Accepted != 0 {
+				t.Errorf("after %s failed: %+v, %v; want the error and no call accepted", script, sum, err)
+			}
+		})
+	}
+}
+
 func TestACancelledSendSaysSo(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})

@@ -124,6 +124,29 @@ func TestAReplayWithAFreshCredentialTakesASlotOfItsOwn(t *testing.T) {
 	})
 }
 
+func TestARefusedCallAndItsReplayAreBothBilled(t *testing.T) {
+	upstream := worker.Upstream{
+		Name: callqtest.Upstream, Budget: []string{"1 USD/month"}, CostPerCall: "0.10", CostHeader: "x-billed",
+	}
+	each(t, worker.Config{Upstreams: []worker.Upstream{upstream}}, func(t *testing.T, first *callqtest.Env) {
+		upstream := upstream
+		upstream.BaseURL = first.Sim().URL()
+		upstream.Auth = worker.OAuth2(worker.OAuth2Config{
+			TokenURL: first.Sim().URL() + "/token", TokenField: "token",
+			ClientID: worker.StaticSecret("id"), ClientSecret: worker.StaticSecret("secret"),
+		})
+		env := callqtest.New(t, worker.Config{Redis: first.Redis(), Upstreams: []worker.Upstream{upstream}})
+		first.Sim().Script("POST /token -> body=`{\"token\":\"t\",\"expires_in\":3600}` forever\n" +
+			"GET /a -> 67200003@401 header=x-billed:0.02; ok header=x-billed:0.03")
+		env.Start()
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/a"}).ID), tasks.StateDone, "ok", 1)
+		env.Stop()
+		if n := used(t, env, "USD/1month"); n != "50000" {
+			t.Errorf("%s millionths are spent, want 50000", n)
+		}
+	})
+}
+
 func TestWhatACallWasBilledReplacesWhatWasReserved(t *testing.T) {
 	each(t, worker.Config{Upstreams: []worker.Upstream{{
 		Name: callqtest.Upstream, Budget: []string{"1 USD/month"}, CostPerCall: "0.10", CostHeader: "x-billed",

@@ -216,6 +216,26 @@ func TestAnEndpointsErrorHoldsThatEndpointAlone(t *testing.T) {
 	})
 }
 
+func TestTimeForWhichItsEndpointIsHeldDoesNotUseUpACallsMaxAge(t *testing.T) {
+	cfg := worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Policy: parse(t, `
+version: 1
+name: short
+extends: patsnap
+backoffs:
+  standard: {floor: 1ms, base: 1ms, cap: 1ms, attempts: 6, max_age: 4s}
+`)}}}
+	each(t, cfg, func(t *testing.T, env *callqtest.Env) {
+		// The endpoint is held for longer than max_age, and then the call needs one retry.
+		env.Sim().Script("GET /a -> 67200004 retry-after=5; 68300005; ok")
+		env.Start()
+		r := env.Await(env.Submit(tasks.Call{Path: "/a"}).ID)
+		want(t, r, tasks.StateDone, policy.ClassOK, 2)
+		if r.Parked != 1 {
+			t.Errorf("the call was parked %d times, want once", r.Parked)
+		}
+	})
+}
+
 func TestACallThatMustNotBeSentTwiceIsDeadWhenItsAnswerIsLost(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		env.Sim().Script("POST /order -> reset-after forever\nGET /order -> reset-after; ok")

@@ -71,6 +71,20 @@ func TestAReplacedResultIsMovedWholeWhateverAKillHasLeft(t *testing.T) {
 	}
 }
 
+func TestBlankLinesOfAResultsFileDoNotChangeWhichResultIsReplaced(t *testing.T) {
+	a, b, c := resultLine("a", 10), resultLine("b", 10), resultLine("c", 10)
+	out := openResultsOf(t, "\n"+a+" \r\n\n"+b+c)
+	if err := out.replace([]int{2}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := content(t, out.replaced()); got != b {
+		t.Errorf("%q was moved, want the second result", got)
+	}
+	if got := content(t, out.name); got != a+c {
+		t.Errorf("%q is left, want the first and the third result", got)
+	}
+}
+
 func TestResultsThatCannotBeKeptAreNotReplaced(t *testing.T) {
 	a, b := resultLine("a", 10), resultLine("b", 10)
 	out := openResultsOf(t, a+b)

@@ -221,6 +221,30 @@ func TestWhereNothingElseRemembersItACallThatCannotBeNotedIsNotSent(t *testing.T
 	}
 }
 
+func TestANoteStandsRightBehindThoseThatARewriteHasLeft(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	notes := `{"key":"a","digest":"00"}` + "\n" + `{"key":"b","digest":"11"}` + "\n" + `{"key":"b","digest":"11","back":true}` + "\n"
+	if err := os.WriteFile(path+".sent", []byte(notes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := readSent(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.rewrite(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.note(sentLine{sentCall: sentCall{"c", "22"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = readSent(path, nil); err != nil || len(s.earlier()) != 2 {
+		t.Errorf("the next run reads %v, %v; want the calls a and c; the file is %q", s, err, content(t, path+".sent"))
+	}
+}
+
 func TestANoteOfWhatWasSentThatCannotBeReadStopsTheRun(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))

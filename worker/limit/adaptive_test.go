@@ -203,3 +203,18 @@ func TestAnAdaptiveRateThatIsNotUsedDoesNotGrow(t *testing.T) {
 		t.Errorf("the rate is %.0f/s though 20/s are all that is used", float64(rate))
 	}
 }
+
+func TestACutWithinFiveSecondsOfTheLastOneIsDeeper(t *testing.T) {
+	t.Parallel()
+	r := rehearse(t, 0, 0, func(int) float64 { return 1 })
+	for _, cut := range []struct {
+		after time.Duration
+		share string
+	}{{0, "0.85"}, {4900 * time.Millisecond, "0.6"}, {5100 * time.Millisecond, "0.85"}} {
+		r.now += cut.after
+		r.keep(r.call("cut", 2, lua.LNumber(limit.AdaptiveStart), micros(time.Hour+r.now))[1])
+		if share := r.state.RawGetString("cut").String(); share != cut.share {
+			t.Errorf("%s after the last cut, %s of the rate are left, want %s", cut.after, share, cut.share)
+		}
+	}
+}

@@ -215,6 +215,29 @@ func TestMoneyIsReservedAtTheMostThatACallWasBilledAndSettledAfterwards(t *testi
 	})
 }
 
+func TestACallThatIsNotSentGivesBackAllTheMoneyThatWasReservedForIt(t *testing.T) {
+	each(t, func(t *testing.T, a *account) {
+		ctx, p := t.Context(), planOf(t, nil, []string{"1 USD/month"}, "0.10")
+		first, _ := a.take(p)
+		// From now on 0.30 are reserved for each call, and 0.70 are left.
+		if err := a.store.Settle(ctx, "api", p, first, 300_000); err != nil {
+			t.Fatal(err)
+		}
+		slots, _ := a.takeAll(p)
+		if len(slots) != 2 {
+			t.Fatalf("%d slots for 0.70, want 2", len(slots))
+		}
+		for _, slot := range slots {
+			if err := a.store.GiveBack(ctx, "api", p, slot); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if again, _ := a.takeAll(p); len(again) != 2 {
+			t.Errorf("%d slots after both were given back, want 2", len(again))
+		}
+	})
+}
+
 func TestABillThatIsHigherThanAWholeBudgetCountsUntilTheWindowTurns(t *testing.T) {
 	for name, budgets := range map[string][]string{
 		"one budget": {"1 USD/3s"}, "the shorter of two": {"1 USD/3s", "100 USD/month"}, "the shorter of two, the other first": {"100 USD/month", "1 USD/3s"},
