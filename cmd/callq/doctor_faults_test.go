@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
@@ -140,7 +141,9 @@ func TestAnAsynqWithOtherScriptsIsRefused(t *testing.T) {
 	}
 	command("go", "mod", "edit", "-replace", "github.com/hibiken/asynq="+changed, mod)
 	binary := filepath.Join(dir, "callq")
-	command("go", "build", "-modfile", mod, "-o", binary, ".")
+	if err := programtest.Build(binary, "-modfile", mod); err != nil {
+		t.Fatal(err)
+	}
 
 	h := newHome(t, os.Getenv("PATH"))
 	h.write("callq.yaml", doctorConfig+fmt.Sprintf("redis: %q\n", server.URL))

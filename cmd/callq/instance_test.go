@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/tasks/redisconn"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
@@ -53,7 +54,7 @@ func TestAWorkerThatCannotStartLeavesTheOldOneAtWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &said{}
+	out := &programtest.Log{}
 	log := slog.New(slog.NewTextHandler(out, nil))
 	first, err := newInstance(cfg, upstreams, &desk{cfg: cfg, conn: &redisconn.Conn{Client: client}}, log)
 	if err != nil {

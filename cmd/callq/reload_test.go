@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
@@ -81,7 +82,7 @@ func (a *api) open(path string) {
 // staff is a worker process and the home that it lives in.
 type staff struct {
 	*home
-	said   *said
+	said   *programtest.Log
 	signal func(os.Signal)
 	end    func() int
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
@@ -27,7 +28,7 @@ schedules: [{name: often, cron: "* * * * *", file: calls.jsonl}]
 			t.Fatal(err)
 		}
 	}
-	errs := &said{}
+	errs := &programtest.Log{}
 	a := &app{stderr: errs, configPath: file, env: func(string) string { return "" }}
 	cfg, err := a.config(config.Flag{}, config.Flag{})
 	if err != nil {

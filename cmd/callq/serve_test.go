@@ -10,33 +10,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
-
-// said is what a running program has written; it may be read meanwhile.
-type said struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
 
 // await waits until a condition holds.
 func await(t *testing.T, what string, cond func() bool) {
@@ -54,10 +36,10 @@ func await(t *testing.T, what string, cond func() bool) {
 }
 
 // start runs the program until its signal; end waits for it and gives its status.
-func (h *home) start(args ...string) (errs *said, signal func(os.Signal), end func() int) {
+func (h *home) start(args ...string) (errs *programtest.Log, signal func(os.Signal), end func() int) {
 	h.t.Helper()
 	cmd, _, _ := h.command(args...)
-	errs = &said{}
+	errs = &programtest.Log{}
 	cmd.Stdout, cmd.Stderr = errs, errs
 	if err := cmd.Start(); err != nil {
 		h.t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
@@ -21,7 +22,7 @@ func waitsHome(t *testing.T) (*home, *redistest.Server) {
 	return h, server
 }
 
-func (h *home) says(errs *said, text string) {
+func (h *home) says(errs *programtest.Log, text string) {
 	h.t.Helper()
 	await(h.t, "it says "+text, func() bool { return strings.Contains(errs.String(), text) })
 }
@@ -70,15 +71,15 @@ func TestBatchWaitAndSendWaitOutliveARestartOfRedis(t *testing.T) {
 	h.callq(exitWell, "send", "calls.jsonl", "--batch", "b")
 	waits, _, waited := h.start("batch", "wait", "b")
 	sends, _, sent := h.start("send", "GET", "/b", "--key", "one", "--wait")
-	for _, errs := range []*said{waits, sends} {
+	for _, errs := range []*programtest.Log{waits, sends} {
 		h.says(errs, "no worker is running")
 	}
 	server.Kill()
-	for _, errs := range []*said{waits, sends} {
+	for _, errs := range []*programtest.Log{waits, sends} {
 		h.says(errs, "calls wait: Redis at ")
 	}
 	server.Restart()
-	for _, errs := range []*said{waits, sends} {
+	for _, errs := range []*programtest.Log{waits, sends} {
 		h.says(errs, "Redis answers again")
 	}
 	_, signal, end := h.start("work")

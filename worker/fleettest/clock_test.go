@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
@@ -60,12 +61,8 @@ var wrongClocks = sync.OnceValues(func() (string, error) {
 	}
 	path := filepath.Join(built.dir, "callq-clock")
 	// It takes a minute the first time; tests that measure run meanwhile.
-	args := []string{"go", "build", "-p", "1", "-overlay", list, "-o", path, "github.com/seed-2903acc3/callq/cmd/callq"}
-	if nice, err := exec.LookPath("nice"); err == nil {
-		args = append([]string{nice}, args...)
-	}
-	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build callq with a clock of its own: %w\n%s", err, out)
+	if err := programtest.Build(path, "-p", "1", "-overlay", list); err != nil {
+		return "", fmt.Errorf("with a clock of its own: %w", err)
 	}
 	return path, nil
 })

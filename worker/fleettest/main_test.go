@@ -18,15 +18,14 @@
 package fleettest
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
@@ -57,14 +56,11 @@ func program(t testing.TB) string {
 			return
 		}
 		built.path = filepath.Join(built.dir, "callq")
-		args := []string{"build", "-o", built.path}
+		var flags []string
 		if raceEnabled() {
-			args = append(args, "-race")
+			flags = append(flags, "-race")
 		}
-		out, err := exec.Command("go", append(args, "github.com/seed-2903acc3/callq/cmd/callq")...).CombinedOutput()
-		if err != nil {
-			built.err = fmt.Errorf("build callq: %w\n%s", err, out)
-		}
+		built.err = programtest.Build(built.path, flags...)
 	})
 	if built.err != nil {
 		t.Fatal(built.err)

@@ -1,16 +1,16 @@
 package fleettest
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/seed-2903acc3/callq/internal/programtest"
 )
 
 // process is one "callq work" of a fleet.
@@ -18,28 +18,10 @@ type process struct {
 	t *testing.T
 	// name is what the API's log has under [workerHeader].
 	name string
-	said said
+	said programtest.Log
 
 	cmd   *exec.Cmd
 	ended chan struct{}
-}
-
-// said is what a running program has written; it may be read meanwhile.
-type said struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // work starts one process with a configuration of its own. It is killed at the

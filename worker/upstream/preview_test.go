@@ -13,7 +13,7 @@ func TestThePreviewIsTheRequestThatIsSentWithStarsForTheCredential(t *testing.T)
 	const secret = "s3cr3t-value"
 	real := upstream.StaticSecret(secret)
 	for name, auth := range map[string]upstream.Auth{
-		"none":   upstream.Auth{},
+		"none":   {},
 		"bearer": upstream.Bearer(real),
 		"basic":  upstream.Basic(real, real),
 		"header": upstream.Header("X-Api-Key", real),

@@ -85,14 +85,14 @@ func TestAWireThatIsDownStopsTheCallsAndLosesNone(t *testing.T) {
 	}
 	p.Stop()
 	down := time.Now()
-	before := r.said.lines()
+	before := r.said.Lines()
 	<-time.After(time.Until(down.Add(away)))
 	for _, c := range r.sim.Calls() {
 		if c.At.After(down.Add(away / 3)) {
 			t.Errorf("%s was begun %s after the wire went down", c.Path, c.At.Sub(down))
 		}
 	}
-	if n := r.said.lines() - before; n == 0 || n > 3*int(away/time.Second) {
+	if n := r.said.Lines() - before; n == 0 || n > 3*int(away/time.Second) {
 		t.Errorf("the worker wrote %d lines in %s; want some, and no flood", n, away)
 	}
 	if err := p.Start(); err != nil {

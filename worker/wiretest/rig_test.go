@@ -13,7 +13,6 @@
 package wiretest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -28,6 +27,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
@@ -62,26 +62,8 @@ type rig struct {
 	url   string
 	books *ledger.Ledger
 	// said is what the workers have logged.
-	said said
+	said programtest.Log
 	stop func()
-}
-
-// said is what a worker has logged; it may be read meanwhile.
-type said struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *said) lines() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return bytes.Count(s.b.Bytes(), []byte("\n"))
 }
 
 func newRig(t *testing.T, script string) *rig {
@@ -216,7 +198,7 @@ func (r *rig) await(what string, cond func() bool) {
 	r.t.Helper()
 	for deadline := time.Now().Add(patience); !cond(); {
 		if time.Now().After(deadline) {
-			r.t.Fatalf("waited in vain for %s; the API has seen %+v; Redis has\n%sthe worker said:\n%s", what, r.sim.Stats(), r.standing(), r.said.tail())
+			r.t.Fatalf("waited in vain for %s; the API has seen %+v; Redis has\n%sthe worker said:\n%s", what, r.sim.Stats(), r.standing(), r.said.Tail(4<<10))
 		}
 		<-time.After(10 * time.Millisecond)
 	}
@@ -232,13 +214,6 @@ func (r *rig) standing() string {
 			c.LRange(ctx, key+"active", 0, -1).Val(), c.ZRangeWithScores(ctx, key+"lease", 0, -1).Val(), c.ZRangeWithScores(ctx, key+"retry", 0, -1).Val())
 	}
 	return text
-}
-
-func (s *said) tail() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	text := s.b.String()
-	return text[max(0, len(text)-4<<10):]
 }
 
 func (r *rig) counts(batch string) ledger.Counts {
