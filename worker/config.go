@@ -98,9 +98,11 @@ type Config struct {
 	// queues together: past it no call begins until some were freed, and those under way
 	// end. Defaults to 1 GiB.
 	MaxMemory int64
-	// Logger receives one line per decision at debug level and what needs a
-	// person at warning level, without the credentials of the upstreams. Defaults
-	// to none.
+	// Logger receives one line per decision at debug level; at info level what a
+	// person wants to know: an account is held or flows again, and the first dead
+	// letter of each cause; and at warning level what needs a person. Credentials of
+	// the upstreams are removed. Without one, [slog.Default] receives the first line of
+	// info level, and nothing else is logged.
 	Logger *slog.Logger
 	// Redactor is told of every credential that the worker uses, as it is read. Who
 	// shares it can keep them out of other texts, such as the output of the

@@ -133,6 +133,9 @@ func (w *Worker) end(ctx context.Context, p *passage, a attempted, d policy.Deci
 		return w.leave(t)
 	}
 	w.note(p, a, d, f.State)
+	if f.State == ledger.Dead {
+		w.news.died(ctx, p.acct.name, t.ID, t.Key, f.Ending)
+	}
 	return ended(t, f)
 }
 

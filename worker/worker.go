@@ -83,6 +83,7 @@ type Worker struct {
 	ran      atomic.Bool
 	troubles troubles
 	machine  machine
+	news     *announcements
 }
 
 // account is one upstream as this process knows it.
@@ -125,13 +126,14 @@ func (a *account) isIdempotent(c tasks.Call, path string) bool {
 // New makes a Worker. Its errors name the field that is wrong. Nothing is sent,
 // to Redis or to an API, before Run.
 func New(cfg Config) (*Worker, error) {
+	logger := cfg.Logger
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
 	host, _ := os.Hostname() // only a name for people to read
 	w := &Worker{
-		cfg: cfg, log: cfg.Logger,
+		cfg: cfg, log: cfg.Logger, news: newAnnouncements(logger, cfg.Redactor),
 		ledger:   ledger.New(cfg.Redis),
 		repairer: ledger.NewRepairer(cfg.Redis),
 		leases:   ledger.NewLeases(cfg.Redis),
@@ -267,6 +269,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { w.sweep(sweepCtx) })
 	sweeping.Go(func() { w.follow(sweepCtx) })
+	sweeping.Go(func() { w.announce(sweepCtx) })
 	sweeping.Go(func() { w.watchMemory(sweepCtx) })
 	sweeping.Go(func() { w.reclaim(sweepCtx) })
 	sweeping.Go(func() { w.watchDeadlines(sweepCtx) })

@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
 )
 
@@ -80,13 +78,6 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 		r.unschedule()
 		workers.Wait()
 	}
-	look := &waiting.Watch{Circuits: d.circuits, Upstreams: first.upstreams, Tell: func(c waiting.Change) {
-		level := slog.LevelInfo
-		if c.Kind == waiting.ChangeHeld {
-			level = slog.LevelWarn
-		}
-		log.Log(ctx, level, changeLine(c, time.Now()))
-	}}
 	why := a.newTeller(d, true, func(line string) { log.Warn(line) })
 	why.Watched = true
 	tick := time.NewTicker(watchEvery)
@@ -107,10 +98,8 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 			return err
 		case <-hangups:
 			workers.Reload(working)
-			look.Upstreams = workers.Current().upstreams
 			why.Query.Configured = configured(workers.Current().desk.cfg)
 		case <-tick.C:
-			_ = look.Look(working) // without patience it has no error
 			why.Look(working, time.Now())
 		}
 	}
