@@ -2,12 +2,15 @@ package tasks
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/seed-2903acc3/callq/internal/spelling"
 )
 
 // ParseCall reads one call as a calls file has it, from a line or from a request. It refuses, with a [*FieldError], what is not
@@ -330,34 +333,8 @@ func unknownField(name string) *FieldError {
 		return bad
 	}
 	lower := strings.ToLower(name)
-	best, nearest := 3, aliases[lower]
-	for _, known := range fieldNames {
-		if d := distance(lower, known); d < best && d < len(known) {
-			best, nearest = d, known
-		}
-	}
-	if nearest != "" {
+	if nearest := cmp.Or(spelling.Nearest(lower, fieldNames[:]), aliases[lower]); nearest != "" {
 		bad.Fix = fmt.Sprintf("did you mean %q?", nearest)
 	}
 	return bad
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/seed-2903acc3/callq/internal/spelling"
 )
 
 // suggest names the known key that was probably meant, or else all of them.
@@ -16,36 +18,5 @@ func suggest(key string, known Fields) string {
 
 // nearest is the known key that was probably meant, or empty.
 func nearest(key string, known Fields) string {
-	best, distance := "", 3
-	for _, name := range slices.Sorted(maps.Keys(known)) {
-		if d := editDistance(key, name); d < distance && d < len(name) {
-			best, distance = name, d
-		}
-	}
-	return best
-}
-
-// editDistance is Levenshtein's, over bytes; keys that are much longer than any
-// known one are not worth the work.
-func editDistance(a, b string) int {
-	if len(a) > 64 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return spelling.Nearest(key, slices.Sorted(maps.Keys(known)))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -162,7 +163,7 @@ func (s *fileSecret) current(fresh bool) (string, error) {
 	}
 	var content string
 	if err == nil {
-		content, err = readSecretFile(s.path)
+		content, err = ReadSecretFile(s.path)
 	}
 	switch {
 	case err == nil:
@@ -171,28 +172,36 @@ func (s *fileSecret) current(fresh bool) (string, error) {
 	case s.known:
 		return s.content, nil
 	default:
-		return "", fmt.Errorf("read the secret: %w", err)
+		return "", err
 	}
 }
 
-func readSecretFile(path string) (string, error) {
+// ReadSecretFile returns what the file at path holds, without a UTF-8 byte order mark at
+// its beginning and without its last newline, which editors and echo leave there. An
+// empty file is an error, and so is one over 64 KiB. It reads the file each time; see
+// [FileSecret] for a secret that is read when it changes.
+func ReadSecretFile(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		var inPath *fs.PathError
+		if errors.As(err, &inPath) {
+			err = inPath.Err
+		}
+		return "", fmt.Errorf("the file %s cannot be read: %w", path, err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("the file %s cannot be read to its end; is it a regular file?", path)
 	}
 	if len(b) > maxSecretFile {
-		return "", fmt.Errorf("%s is over %d bytes, too large for a secret", path, maxSecretFile)
+		return "", fmt.Errorf("the file %s is larger than 64 KiB; a secret is one short value", path)
 	}
 	b = bytes.TrimPrefix(b, []byte("\ufeff"))
 	b = bytes.TrimSuffix(b, []byte("\n"))
 	b = bytes.TrimSuffix(b, []byte("\r"))
 	if len(b) == 0 {
-		return "", fmt.Errorf("%s is empty", path)
+		return "", fmt.Errorf("the file %s is empty; write the value into it", path)
 	}
 	return string(b), nil
 }

@@ -3,15 +3,13 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
+	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
 // Kind says where the value of a [Secret] comes from.
@@ -24,9 +22,6 @@ const (
 	Env     Kind = "env"
 	File    Kind = "file"
 )
-
-// maxSecretFile bounds what a ${file:} reference reads, in bytes.
-const maxSecretFile = 64 << 10
 
 const hidden = "(hidden)"
 
@@ -116,9 +111,9 @@ func (s Secret) Read() (string, error) {
 			}
 			b.WriteString(value)
 		case File:
-			value, err := p.readFile(part.text)
+			value, err := upstream.ReadSecretFile(p.path(part.text))
 			if err != nil {
-				return "", err
+				return "", p.pos.Errorf("%s: %v", p.key, err)
 			}
 			b.WriteString(value)
 		default:
@@ -153,37 +148,6 @@ func (p *secret) path(name string) string {
 		return name
 	}
 	return filepath.Join(p.dir, name)
-}
-
-// readFile reads one reference. One newline at its end is cut, as editors and echo
-// leave one there, and so is a UTF-8 byte order mark at its beginning.
-func (p *secret) readFile(name string) (string, error) {
-	path := p.path(name)
-	fail := func(what string) (string, error) {
-		return "", p.pos.Errorf("%s: the file %s %s", p.key, path, what)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err
-		}
-		return fail("cannot be read: " + err.Error())
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
-	if err != nil {
-		return fail("cannot be read to its end; is it a regular file?")
-	}
-	if len(data) > maxSecretFile {
-		return fail("is larger than 64 KiB; a reference is for one short value")
-	}
-	text := strings.TrimPrefix(string(data), "\ufeff")
-	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
-	if text == "" {
-		return fail("is empty; write the value into it")
-	}
-	return text, nil
 }
 
 // String shows the references; literal text is hidden.
