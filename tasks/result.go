@@ -26,6 +26,11 @@ const (
 	StateCancelled State = "cancelled"
 )
 
+// Ended reports whether the state is final until somebody redrives the call.
+func (s State) Ended() bool {
+	return s == StateDone || s == StateDead || s == StateDropped || s == StateCancelled
+}
+
 // Result is how a call or a job ended, one line of a results file. Zero values that say "there is none" are null there:
 // HTTPStatus, ErrorCode, the texts from Rule to CorrelationID, the times, Line, Meta, Body.
 type Result struct {

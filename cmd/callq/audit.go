@@ -62,7 +62,7 @@ func (a *app) audit(ctx context.Context, d *desk) error {
 			}
 			findings = append(findings, auditFinding{f.Batch, f.Problem, keys, f.Fix})
 		}
-		all = append(all, booksOf(b))
+		all = append(all, booksOf(b.Name, tasks.Counts(b.Counts)))
 		accepted += b.Counts.Accepted
 	}
 	line.end()

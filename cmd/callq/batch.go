@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
@@ -35,14 +35,14 @@ func (a *app) batchListCommand() *cobra.Command {
 				return err
 			}
 			defer d.close(&err)
-			batches, err := d.ledger.Batches(cmd.Context())
+			batches, err := collect(d.client.Batches(cmd.Context()))
 			if err != nil {
 				return err
 			}
 			if a.json {
 				list := jsonList{w: a.stdout}
 				for _, b := range batches {
-					if err := list.add(booksOf(b)); err != nil {
+					if err := list.add(booksOf(b.Name, b.Counts)); err != nil {
 						return err
 					}
 				}
@@ -85,29 +85,40 @@ NAME it is the newest batch.`,
 				return err
 			}
 			if a.json {
-				books := booksOf(b)
+				books := booksOf(b.Name, b.Counts)
 				books.Waits, _ = list.Reasons()
 				return a.printJSON(books)
 			}
-			return errors.Join(a.ended(cmd.Context(), d, booksOf(b)), printReasons(a.stdout, list))
+			return errors.Join(a.ended(cmd.Context(), d, booksOf(b.Name, b.Counts)), printReasons(a.stdout, list))
 		},
 	}
 }
 
 // batch is the batch of that name, or where there is no name the one that was begun
 // last.
-func (d *desk) batch(ctx context.Context, name ...string) (ledger.Batch, error) {
+func (d *desk) batch(ctx context.Context, name ...string) (tasks.BatchInfo, error) {
 	if len(name) > 0 {
-		return d.ledger.Batch(ctx, name[0])
+		return d.client.Batch(ctx, name[0])
 	}
-	all, err := d.ledger.Batches(ctx)
+	all, err := collect(d.client.Batches(ctx))
 	switch {
 	case err != nil:
-		return ledger.Batch{}, err
+		return tasks.BatchInfo{}, err
 	case len(all) == 0:
-		return ledger.Batch{}, errors.New("there are no batches yet; callq send makes one")
+		return tasks.BatchInfo{}, errors.New("there are no batches yet; callq send makes one")
 	}
 	return all[len(all)-1], nil
+}
+
+// collect reads a sequence to its end, or its first error.
+func collect[T any](seq iter.Seq2[T, error]) (list []T, err error) {
+	for one, err := range seq {
+		if err != nil {
+			return list, err
+		}
+		list = append(list, one)
+	}
+	return list, nil
 }
 
 // noBatch adds what to do to the error that there is no such batch.
@@ -182,9 +193,9 @@ const pollEvery = 250 * time.Millisecond
 
 // await waits until nothing of the batch is open.
 func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
-	b, err := d.ledger.Batch(ctx, name)
+	b, err := d.client.Batch(ctx, name)
 	if err != nil || b.Counts.Open == 0 {
-		return booksOf(b), err
+		return booksOf(b.Name, b.Counts), err
 	}
 	first := b.Counts.Open
 	bar := a.newProgress()
@@ -192,7 +203,7 @@ func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
 	defer bar.close()
 	moved, last := time.Now(), first
 	err = a.waitFor(ctx, d, bar, name, func(why *waiting.Teller) (bool, error) {
-		now, err := d.ledger.Batch(ctx, name)
+		now, err := d.client.Batch(ctx, name)
 		if err == nil {
 			b = now
 		}
@@ -206,7 +217,7 @@ func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
 		})
 		return c.Open == 0, err
 	})
-	return booksOf(b), err
+	return booksOf(b.Name, b.Counts), err
 }
 
 // waitFor asks until what it waits for has ended. It says what the calls of the batch

@@ -65,7 +65,7 @@ func (a *app) batchNames(ctx context.Context) (names []string) {
 		return nil
 	}
 	defer d.close(&err)
-	batches, err := d.ledger.Batches(ctx)
+	batches, err := collect(d.client.Batches(ctx))
 	for i := len(batches) - 1; i >= 0; i-- {
 		names = append(names, batches[i].Name)
 	}

@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
@@ -51,9 +51,8 @@ type books struct {
 	Waits []waiting.Reason `json:"waits,omitempty"`
 }
 
-func booksOf(b ledger.Batch) books {
-	c := b.Counts
-	return books{Batch: b.Name, Accepted: c.Accepted, Open: c.Open, Done: c.Done, Dead: c.Dead, Dropped: c.Dropped, Cancelled: c.Cancelled}
+func booksOf(batch string, c tasks.Counts) books {
+	return books{Batch: batch, Accepted: c.Accepted, Open: c.Open, Done: c.Done, Dead: c.Dead, Dropped: c.Dropped, Cancelled: c.Cancelled}
 }
 
 // losses is the status of a command that has seen the calls of a batch end.

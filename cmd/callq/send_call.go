@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
@@ -92,11 +91,9 @@ func (s *sending) awaitCall(ctx context.Context, d *desk, receipt tasks.Receipt)
 	bar := s.newProgress()
 	defer bar.close()
 	err = s.waitFor(ctx, d, bar, receipt.Batch, func(*waiting.Teller) (bool, error) {
-		r, err := d.ledger.Find(ctx, receipt.ID)
-		if err == nil && r.State.Ended() {
-			result = records.Result(r)
-		}
-		return r.State.Ended(), err
+		c, err := d.client.Call(ctx, receipt.ID)
+		result = c.Result
+		return result.State.Ended(), err
 	})
 	return result, err
 }

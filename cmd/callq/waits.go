@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
@@ -55,7 +55,7 @@ func passes(err error) bool {
 }
 
 // whyWaits asks once why the open calls of a batch wait.
-func (a *app) whyWaits(ctx context.Context, d *desk, b ledger.Batch) (*waiting.Teller, error) {
+func (a *app) whyWaits(ctx context.Context, d *desk, b tasks.BatchInfo) (*waiting.Teller, error) {
 	t := a.newTeller(d, false, nil, b.Name)
 	if b.Counts.Open == 0 {
 		return t, nil
