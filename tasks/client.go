@@ -56,7 +56,7 @@ type ClientConfig struct {
 	// cancelled: see [Client.Cancel].
 	Explain func(class string) (userMessage, advice string)
 	// Endpoint folds a call's method and path, without query, into the endpoint under
-	// which dead letters are grouped, as worker.FoldEndpoints does. Defaults to none.
+	// which dead letters are grouped, as worker.Endpoints does. Defaults to none.
 	Endpoint func(upstream, method, path string) string
 }
 

@@ -61,17 +61,6 @@ func identifier(s string) bool {
 	return digits > 0 && (digits == len(s) || len(s) >= 8 && digits >= 2 || strings.ContainsRune(s, '%')) || len(s) > 40
 }
 
-// FoldEndpoints returns the function by which a worker folds a call's method and
-// path, without query, into its endpoint; list is an upstream's Endpoints. It is
-// for who wants to know the endpoints before calls are made.
-func FoldEndpoints(list []string) (fold func(method, path string) string, err error) {
-	ps, err := parsePatterns("endpoints", list)
-	if err != nil {
-		return nil, err
-	}
-	return ps.endpoint, nil
-}
-
 // IdempotentCalls returns the function by which a worker tells whether a call of an
 // upstream may be sent twice. Calls must be checked ones.
 func IdempotentCalls(u Upstream) (idempotent func(tasks.Call) bool, err error) {

@@ -151,13 +151,13 @@ func everything(t *testing.T, h *home, url string) {
 	_, stop, stopped := h.start("work")
 	await(t, "the worker", func() bool { return strings.Contains(said.String(), "admin=http://") })
 	admin := regexp.MustCompile(`admin=(\S+)`).FindStringSubmatch(said.String())[1]
-	h.callq(exitLosses, "send", "calls.jsonl", "--batch", "b", "--wait")
+	h.callq(exitFailedCalls, "send", "calls.jsonl", "--batch", "b", "--wait")
 	h.callq(exitWell, "send", "calls.jsonl", "--batch", "b")
 	h.callq(exitWell, "send", "slow.jsonl", "--wait") // the account has all calls in flight that it may
 	h.callq(exitWell, "send", "GET", "/ok", "q=1", "--wait")
 	h.callq(exitWell, "batch", "list")
 	h.callq(exitWell, "batch", "status", "b")
-	h.callq(exitLosses, "batch", "wait", "b")
+	h.callq(exitFailedCalls, "batch", "wait", "b")
 	h.callq(exitWell, "batch", "export", "b", "-o", "out")
 	h.callq(exitWell, "batch", "export", "b", "--calls", "--state", "dead")
 	lost := tasks.TaskID("b", "lost")
@@ -165,7 +165,7 @@ func everything(t *testing.T, h *home, url string) {
 	h.callq(exitWell, "dead", "list")
 	h.callq(exitWell, "dead", "show", lost)
 	h.callq(exitWell, "dead", "redrive", lost, "--yes")
-	h.callq(exitLosses, "batch", "wait", "b")
+	h.callq(exitFailedCalls, "batch", "wait", "b")
 	h.callq(exitWell, "circuit", "open", "sim", "--for", "1h", "--reason", "test")
 	h.callq(exitWell, "circuit", "list")
 	h.callq(exitWell, "send", "later.jsonl", "--batch", "later")
@@ -184,7 +184,7 @@ func everything(t *testing.T, h *home, url string) {
 	h.callq(exitFailed, "doctor")
 	h.callq(exitWell, "doctor", "--mend")
 	h.callq(exitWell, "batch", "wait", "strayed")
-	h.callq(exitLosses, "run", "calls.jsonl", "-o", "run.out")
+	h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "run.out")
 	stop(syscall.SIGTERM)
 	if status := stopped(); status != exitWell {
 		t.Errorf("the second worker ended with %d", status)

@@ -7,6 +7,10 @@ import (
 	"syscall"
 )
 
+// ownerOnly is the mode of new files that hold results or calls: what an API said may
+// be nobody else's business. A file that is there keeps its mode.
+const ownerOnly = 0o600
+
 // unwritable puts what to do behind the error with which a file of results, named by
 // -o, was not opened.
 func unwritable(err error) error {
@@ -15,34 +19,6 @@ func unwritable(err error) error {
 		todo = "make the folder, or " + todo
 	}
 	return fmt.Errorf("%w; %s", err, todo)
-}
-
-// unstoredError says that a file was not written, why, and what to do.
-type unstoredError struct {
-	name, todo string
-	err        error
-}
-
-func (e *unstoredError) Error() string {
-	return fmt.Sprintf("cannot write %s: %v; %s", e.name, e.err, e.todo)
-}
-
-func (e *unstoredError) Unwrap() error { return e.err }
-
-// unstored makes an unstoredError of the error of a write or of what follows it.
-func unstored(name string, err error) error {
-	todo := "see what is wrong with the disk"
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		todo = "make room"
-	case errors.Is(err, syscall.EFBIG):
-		todo = "raise the limit of a file's size (ulimit -f)"
-	case errors.Is(err, fs.ErrNotExist):
-		todo = "make the folder"
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		todo = "make it writable"
-	}
-	return &unstoredError{name: name, todo: todo, err: withoutPath(err)}
 }
 
 // untakable puts what to do behind the error with which an address was not listened

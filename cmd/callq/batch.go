@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/records"
+	"github.com/seed-2903acc3/callq/worker/filerun"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
 )
@@ -136,15 +137,15 @@ func (a *app) ended(ctx context.Context, d *desk, b books) error {
 	if err != nil || b.Dead+b.Dropped == 0 {
 		return err
 	}
-	failures := newTally()
+	var failures filerun.Tally
 	for r, err := range d.ledger.Failures(ctx, b.Batch) {
 		if err != nil {
 			return err
 		}
-		failures.add(records.Result(r))
+		failures.Add(records.Result(r))
 	}
 	text := &errWriter{w: a.stdout}
-	causes := failures.sorted()
+	causes := causesOf(failures.Failures())
 	for _, c := range causes {
 		fmt.Fprintf(text, "%s\n    %s\n    Next: %s\n", printable(c.headline()), printable(c.Message), printable(c.Advice))
 	}
@@ -188,8 +189,12 @@ is 3 if some calls are dead or dropped.`,
 	}
 }
 
-// pollEvery is how often a waiting command asks.
-const pollEvery = 250 * time.Millisecond
+const (
+	// pollEvery is how often a waiting command asks.
+	pollEvery = 250 * time.Millisecond
+	// idleAfter is how long no call ends before calls under way are a reason to wait.
+	idleAfter = 5 * time.Second
+)
 
 // await waits until nothing of the batch is open.
 func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
@@ -211,7 +216,7 @@ func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
 		if c.Open != last {
 			moved, last = time.Now(), c.Open
 		}
-		bar.hold(why.Brief(time.Since(moved) > stillFor))
+		bar.hold(why.Brief(time.Since(moved) > idleAfter))
 		bar.done(int(max(first-c.Open, 0)), 0, func() string {
 			return fmt.Sprintf("; in all %s dead, %s dropped", grouped(c.Dead), grouped(c.Dropped))
 		})

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-2903acc3/callq/internal/atomicfile"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/records"
@@ -178,16 +179,7 @@ func (e *exporting) writeFile(ctx context.Context, d *desk, batch string, horizo
 	if err = os.Rename(f.Name(), e.out); err != nil {
 		return n, unreadable, err
 	}
-	return n, unreadable, syncFolder(filepath.Dir(e.out))
-}
-
-// syncFolder makes a rename last.
-func syncFolder(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return n, unreadable, atomicfile.SyncDir(filepath.Dir(e.out))
 }
 
 func (e *exporting) write(ctx context.Context, d *desk, to io.Writer, batch string, horizon ledger.Horizon) (n, unreadable int, err error) {

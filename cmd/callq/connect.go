@@ -18,6 +18,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
 // desk is an open way to the queue, with the books on it.
@@ -52,7 +53,7 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 	if err != nil {
 		return nil, err
 	}
-	producer, err := tasks.NewProducer(conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg), BaseURLs: apisOf(cfg)})
+	producer, err := tasks.NewProducer(conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg), BaseURLs: baseURLsOf(cfg)})
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -129,7 +130,8 @@ func (d *desk) explain(err error) error {
 	var status *exitError
 	var path *fs.PathError
 	var link *os.LinkError
-	if errors.As(err, &status) || errors.As(err, &path) || errors.As(err, &link) {
+	var storage *filerun.StorageError
+	if errors.As(err, &status) || errors.As(err, &path) || errors.As(err, &link) || errors.As(err, &storage) {
 		return err
 	}
 	explained := d.conn.Explain(err)

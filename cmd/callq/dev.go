@@ -111,25 +111,26 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, in.close()) }()
-	j := job{
-		cfg: cfg, upstreams: upstreams, in: in, out: filepath.Join(dir, "results.jsonl"), patience: defaultPatience,
-		onEvent: (&firstSeen{}).show,
-		opened: func(d *desk, p *progress) error {
-			if err := server.serve(d, a.logger(a.level())); err != nil {
-				return err
-			}
-			p.say("Dashboard: %s (and %sasynqmon/)", server.url(), server.url())
-			p.say("Simulated API: %s", sim.url)
-			p.say("Redis: %s", d.conn.Describe())
-			p.say("Calls, policy and configuration: %s", dir)
-			return nil
-		},
+	defer func() { err = errors.Join(err, in.Close()) }()
+	r := a.newFileRun(cfg, in, filepath.Join(dir, "results.jsonl"))
+	r.config.Worker.Upstreams = upstreams
+	r.config.Worker.OnEvent = (&firstSeen{say: r.progress.say}).show
+	if _, err := r.connect(ctx); err != nil {
+		return err
 	}
-	if !f.once {
-		j.stay = func(d *desk) error { return a.stay(ctx, server, d, upstreams) }
+	defer r.desk.close(&err)
+	if err := server.serve(r.desk, a.logger(a.level())); err != nil {
+		return err
 	}
-	return a.runInput(ctx, j)
+	a.progressf("Dashboard: %s (and %sasynqmon/)", server.url(), server.url())
+	a.progressf("Simulated API: %s", sim.url)
+	a.progressf("Redis: %s", r.desk.conn.Describe())
+	a.progressf("Calls, policy and configuration: %s", dir)
+	finished, err := r.run(ctx)
+	if f.once || !finished {
+		return err
+	}
+	return a.stay(ctx, server, r.desk, upstreams)
 }
 
 // stay keeps the dashboard and a worker up until Ctrl-C, with which the command
@@ -198,11 +199,12 @@ func writeDemo(dir, url, addr string) (*config.Config, error) {
 // firstSeen says how each kind of failure is answered, the first time that it
 // comes; the summary counts them.
 type firstSeen struct {
+	say  func(format string, args ...any)
 	mu   sync.Mutex
 	seen map[string]bool
 }
 
-func (f *firstSeen) show(p *progress, e worker.Event) {
+func (f *firstSeen) show(e worker.Event) {
 	if e.Action == policy.ActionSucceed || e.Class == "" {
 		return
 	}
@@ -223,5 +225,5 @@ func (f *firstSeen) show(p *progress, e worker.Event) {
 		policy.ActionDeadLetter: "it is a dead letter now",
 		policy.ActionDrop:       "it is dropped, as trying again is no use",
 	}[e.Action]
-	p.say("%s met %s: %s", e.Key, kind, does)
+	f.say("%s met %s: %s", e.Key, kind, does)
 }

@@ -9,15 +9,16 @@ import (
 	"syscall"
 
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
+	"github.com/seed-2903acc3/callq/worker/filerun"
 	"github.com/spf13/cobra"
 )
 
 // The exit statuses.
 const (
-	exitWell   = 0 // all is done
-	exitFailed = 1 // something failed, was refused, or was found
-	exitUsage  = 2 // the command line, the configuration or the input is wrong
-	exitLosses = 3 // finished, but some calls are dead or dropped
+	exitWell        = 0 // all is done
+	exitFailed      = 1 // something failed, was refused, or was found
+	exitUsage       = 2 // the command line, the configuration or the input is wrong
+	exitFailedCalls = 3 // finished, but some calls are dead or dropped
 )
 
 // exitError carries an exit status. A nil err has nothing to say: the command
@@ -41,8 +42,8 @@ func (e *exitError) Unwrap() error { return e.err }
 var (
 	// errFindings ends a command that has printed what it found.
 	errFindings = &exitError{status: exitFailed}
-	// errLosses ends a command that has printed which calls are dead or dropped.
-	errLosses = &exitError{status: exitLosses}
+	// errFailedCalls ends a command that has printed which calls are dead or dropped.
+	errFailedCalls = &exitError{status: exitFailedCalls}
 )
 
 // misuse is an error of the command line, the configuration or the input that
@@ -67,7 +68,7 @@ func statusOf(err error) int {
 	switch e := err.(type) { //nolint:errorlint // this walks the tree of errors itself
 	case *exitError:
 		return e.status
-	case *yamlfile.Error, yamlfile.Errors:
+	case *yamlfile.Error, yamlfile.Errors, *filerun.InputError:
 		return exitUsage
 	case interface{ Unwrap() error }:
 		if inner := e.Unwrap(); inner != nil {
@@ -86,7 +87,7 @@ func statusOf(err error) int {
 }
 
 func worse(a, b int) int {
-	rank := map[int]int{exitWell: 0, exitLosses: 1, exitFailed: 2, exitUsage: 3}
+	rank := map[int]int{exitWell: 0, exitFailedCalls: 1, exitFailed: 2, exitUsage: 3}
 	if rank[b] > rank[a] {
 		return b
 	}
@@ -158,4 +159,13 @@ func findings(err error) []string {
 		lines[i] = printable(lines[i])
 	}
 	return lines
+}
+
+// withoutPath keeps the path out of a message that names it already.
+func withoutPath(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
 }

@@ -21,16 +21,16 @@ func TestTheWorstStatusWins(t *testing.T) {
 		{nil, exitWell},
 		{plain, exitFailed},
 		{errFindings, exitFailed},
-		{errLosses, exitLosses},
+		{errFailedCalls, exitFailedCalls},
 		{wrong, exitUsage},
 		{inConfig, exitUsage},
 		{yamlfile.Errors{inConfig}, exitUsage},
 		{fmt.Errorf("loading: %w", inConfig), exitUsage},
-		{fmt.Errorf("waiting: %w", errLosses), exitLosses},
-		{errors.Join(errLosses, plain), exitFailed},
-		{errors.Join(plain, wrong, errLosses), exitUsage},
-		{errors.Join(errLosses, fmt.Errorf("closing: %w", wrong)), exitUsage},
-		{errors.Join(errLosses, errLosses), exitLosses},
+		{fmt.Errorf("waiting: %w", errFailedCalls), exitFailedCalls},
+		{errors.Join(errFailedCalls, plain), exitFailed},
+		{errors.Join(plain, wrong, errFailedCalls), exitUsage},
+		{errors.Join(errFailedCalls, fmt.Errorf("closing: %w", wrong)), exitUsage},
+		{errors.Join(errFailedCalls, errFailedCalls), exitFailedCalls},
 		{context.Canceled, exitFailed},
 	} {
 		if got := statusOf(tc.err); got != tc.want {
@@ -46,12 +46,12 @@ func TestErrorsAreReportedAPartALine(t *testing.T) {
 		want string
 	}{
 		{nil, ""},
-		{errLosses, ""},
+		{errFailedCalls, ""},
 		{errors.New("it broke"), "callq: it broke\n"},
 		{errors.New("bad \x1b[2J text"), "callq: bad  [2J text\n"},
 		{misuse("it is wrong"), "callq: it is wrong\n"},
 		{inConfig, "callq.yaml:1:2: no\n"},
-		{errors.Join(errLosses, errors.New("a"), inConfig), "callq: a\ncallq.yaml:1:2: no\n"},
+		{errors.Join(errFailedCalls, errors.New("a"), inConfig), "callq: a\ncallq.yaml:1:2: no\n"},
 		{yamlfile.Errors{inConfig, inConfig}, "callq.yaml:1:2: no\ncallq.yaml:1:2: no\n"},
 		{fmt.Errorf("waiting: %w", context.Canceled), "callq: interrupted\n"},
 	} {

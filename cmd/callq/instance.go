@@ -25,7 +25,7 @@ type instance struct {
 // newInstance makes a worker from a configuration. Its error is everything that
 // is wrong with it, with the positions.
 func newInstance(cfg *config.Config, upstreams []worker.Upstream, d *desk, log *slog.Logger) (*instance, error) {
-	producer, err := tasks.NewProducer(d.conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg), BaseURLs: apisOf(cfg)})
+	producer, err := tasks.NewProducer(d.conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg), BaseURLs: baseURLsOf(cfg)})
 	if err != nil {
 		return nil, err
 	}

@@ -58,7 +58,7 @@ func booksOf(batch string, c tasks.Counts) books {
 // losses is the status of a command that has seen the calls of a batch end.
 func (b books) losses() error {
 	if b.Dead+b.Dropped > 0 {
-		return errLosses
+		return errFailedCalls
 	}
 	return nil
 }

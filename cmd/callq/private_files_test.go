@@ -23,7 +23,7 @@ func TestFilesOfResultsAreMadeForTheirOwnerAlone(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "GET /b -> 68300004; ok")
 	r.write("calls.jsonl", `{"key":"a","path":"/a"}`+"\n"+`{"key":"b","path":"/b"}`+"\n")
-	r.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	r.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 	r.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--redo", "dropped")
 	r.callq(exitWell, "batch", "export", r.batch(), "-o", "exported")
 	r.callq(exitWell, "batch", "export", r.batch(), "-o", "calls", "--calls")

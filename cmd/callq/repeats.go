@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
 // maxRepeats is how many lines are named that repeat an earlier one.
@@ -14,14 +15,7 @@ const maxRepeats = 3
 // repeats counts the lines of a file that are the same call as an earlier line.
 type repeats struct {
 	n     int
-	first []string
-}
-
-// add notes that line number says what line number of said.
-func (r *repeats) add(line, of int) {
-	if r.n++; len(r.first) < maxRepeats {
-		r.first = append(r.first, fmt.Sprintf("line %d is line %d again", line, of))
-	}
+	first []filerun.Repeat
 }
 
 // of counts those of lines as they are read.
@@ -29,7 +23,9 @@ func (r *repeats) of(lines iter.Seq2[tasks.Line, error]) iter.Seq2[tasks.Line, e
 	return func(yield func(tasks.Line, error) bool) {
 		for line, err := range lines {
 			if err == nil && line.Repeats > 0 {
-				r.add(line.Number, line.Repeats)
+				if r.n++; len(r.first) < maxRepeats {
+					r.first = append(r.first, filerun.Repeat{Line: line.Number, Of: line.Repeats})
+				}
 			}
 			if !yield(line, err) {
 				return
@@ -41,19 +37,20 @@ func (r *repeats) of(lines iter.Seq2[tasks.Line, error]) iter.Seq2[tasks.Line, e
 // showRepeats says how many lines made no call of their own.
 func (a *app) showRepeats(name string, r *repeats) {
 	if r.n > 0 {
-		a.progressf("%s: %s", printable(name), r)
+		a.progressf("%s: %s", printable(name), repeatsText(r.n, r.first))
 	}
 }
 
-// String is empty where there are none.
-func (r *repeats) String() string {
-	if r.n == 0 {
-		return ""
+// repeatsText says that n lines are the same as an earlier one, and names the first.
+func repeatsText(n int, first []filerun.Repeat) string {
+	var named []string
+	for _, one := range first {
+		named = append(named, fmt.Sprintf("line %d is line %d again", one.Line, one.Of))
 	}
 	more := ""
-	if r.n > len(r.first) {
+	if n > len(first) {
 		more = ", …"
 	}
 	return fmt.Sprintf("%s the same as an earlier one and made no call of its own (%s%s)",
-		verbalOf(r.n, "line", "is", "are"), strings.Join(r.first, ", "), more)
+		verbalOf(n, "line", "is", "are"), strings.Join(named, ", "), more)
 }

@@ -193,7 +193,7 @@ func TestARefusedTokenIsTriedOnceMoreOnlyIfItsFileHasChanged(t *testing.T) {
 	h.write("token", "token-1\n")
 	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap, auth: {type: bearer, token: \"${file:token}\"}}}\n", v.url))
 	h.write("calls.jsonl", "{\"path\":\"/1\"}\n")
-	h.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 	if paths, most := v.most(); paths != 1 || most != 1 {
 		t.Errorf("%d calls arrived, one %d times: a token that is the same was tried again", paths, most)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/filerun"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -54,7 +54,7 @@ func TestResultsOfAnEarlierVersionGoOnWhereverTheirLinesStand(t *testing.T) {
 			h.older()
 			h.write("calls.jsonl", strings.Join(file, "\n")+"\n")
 			before := h.read("out")
-			h.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+			h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 			for _, c := range sim.Calls() {
 				if c.Path != "/new" {
 					t.Errorf("%s %s was made again", c.Method, c.Path)
@@ -75,13 +75,18 @@ func TestResultsOfAnEarlierVersionGoOnWhereverTheirLinesStand(t *testing.T) {
 // of a file without keys.
 func (r *rerun) sendByPosition(file string, lines []string) {
 	r.t.Helper()
-	sum := sha256.Sum256([]byte(r.file(file)))
+	r.write(file, strings.Join(lines, "\n"))
+	in, err := filerun.OpenFile(r.file(file))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer in.Close()
 	var keyed strings.Builder
 	for i, line := range lines {
 		fmt.Fprintf(&keyed, "{\"key\":\"line-%d\",%s\n", i+1, line[1:])
 	}
 	r.write("keyed", keyed.String())
-	r.callq(exitWell, "send", "keyed", "--batch", "run-"+batchName(file, sum[:]))
+	r.callq(exitWell, "send", "keyed", "--batch", in.Batch())
 }
 
 func TestAQueueOfAnEarlierVersionGoesOnWhereverItsLinesStand(t *testing.T) {

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"cmp"
+	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/worker/limit"
+	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
 // forecast is what --dry-run says.
@@ -39,17 +36,8 @@ type forecast struct {
 
 	// costLine is the cost for people, empty where none is configured.
 	costLine string
-	span     span
+	estimate filerun.Estimate
 	results  string
-	repeats  repeats
-}
-
-// span is how long calls take at least, and the rule that says so.
-type span struct {
-	atLeast        time.Duration
-	upstream, rule string
-	// priced tells that the rule is a budget of money.
-	priced bool
 }
 
 // endpointCost is one endpoint's part of it.
@@ -59,50 +47,37 @@ type endpointCost struct {
 	Calls    int    `json:"calls"`
 }
 
-// dryRun says what a run would call, by the file and by what an earlier run has
+// forecast says what the run would call, by the file and by what previous runs have
 // written.
-func (a *app) dryRun(cfg *config.Config, name string, f runFlags, redo map[tasks.State]bool, chosen []chosenCall) (err error) {
-	if _, err := policiesOf(cfg); err != nil {
-		return err
-	}
-	in, err := a.openCalls(name)
+func (r *fileRun) forecast(ctx context.Context) error {
+	est, err := filerun.Forecast(ctx, r.config)
 	if err != nil {
-		return err
+		return r.sentence(err, filerun.Summary{})
 	}
-	defer func() { err = errors.Join(err, in.close()) }()
-	rules := rulesOf(cfg)
-	rules.AllowJobs = false
-	p, err := planOf(in, rules, f.first)
-	if err != nil {
-		return err
+	out := forecast{
+		File: r.in.Name(), Calls: est.Calls, Resumed: est.Resumed, Unsent: est.Unsent, Duplicates: est.Duplicates, Refused: est.Refused,
+		Endpoints: []*endpointCost{}, Requests: []*firstRequest{}, estimate: est, results: r.out,
 	}
-	a.showRefusals(name, p)
-	a.showEmpty(name, p.accepted+p.refused)
-	results := outName(name, f.out)
-	if err := sameFile(in, results); err != nil {
-		return err
+	for _, e := range est.Endpoints {
+		out.Endpoints = append(out.Endpoints, &endpointCost{Upstream: e.Upstream, Endpoint: e.Endpoint, Calls: e.Calls})
 	}
-	_, unsent, err := foresee(results, p, redo, chosen, name)
-	if err != nil {
-		return err
+	for _, first := range est.Requests {
+		one, err := describe(first)
+		if err != nil {
+			return err
+		}
+		out.Requests = append(out.Requests, one)
 	}
-	out := forecast{Unsent: unsent, File: name, Calls: p.open(), Resumed: p.accepted - p.open(), Duplicates: p.repeats.n, repeats: p.repeats, Refused: p.refused, results: results}
-	if out.Endpoints, out.Requests, err = endpointsOf(cfg, in, p, rules); err != nil {
-		return err
-	}
-	priceOf(cfg, out.Endpoints).fill(&out)
-	if out.span, err = spanOf(cfg, out.Endpoints, time.Now()); err != nil {
-		return err
-	}
-	if out.span.atLeast > 0 {
-		seconds := out.span.atLeast.Truncate(time.Millisecond).Seconds()
+	out.addCosts()
+	if est.AtLeast > 0 {
+		seconds := est.AtLeast.Truncate(time.Millisecond).Seconds()
 		out.Seconds = &seconds
 	}
-	a.showMissing(cfg, out.Calls)
-	if err := a.printForecast(out); err != nil {
+	r.showMissing(r.cfg, out.Calls)
+	if err := r.printForecast(out); err != nil {
 		return err
 	}
-	if p.refused > 0 {
+	if est.Refused > 0 {
 		return errFindings
 	}
 	return nil
@@ -121,96 +96,16 @@ func (a *app) showMissing(cfg *config.Config, calls int) {
 	}
 }
 
-// endpointsOf counts the calls of a plan that have not ended, the most frequent
-// endpoint first, and makes the first request to each upstream.
-func endpointsOf(cfg *config.Config, in *callsFile, p *plan, rules tasks.Rules) ([]*endpointCost, []*firstRequest, error) {
-	fold, err := endpointOf(cfg)
-	if err != nil {
-		return nil, nil, err
-	}
-	file, err := in.again()
-	if err != nil {
-		return nil, nil, err
-	}
-	counts := map[endpointCost]int{}
-	requests, seen := []*firstRequest{}, map[string]bool{}
-	for line, err := range p.calls(0, file, rules, nil) {
-		if err != nil {
-			return nil, nil, misuse("%s: %w", in.name, err)
-		}
-		c := line.Call
-		if !seen[c.Upstream] {
-			seen[c.Upstream] = true
-			c.Batch = in.batch
-			first, err := previewOf(cfg, c)
-			if err != nil {
-				return nil, nil, err
-			}
-			if first != nil {
-				requests = append(requests, first)
-			}
-		}
-		path, err := c.URLPath()
-		if err != nil {
-			path = c.Path
-		}
-		endpoint := c.Method + " " + path
-		if cfg.Upstream(c.Upstream) != nil {
-			endpoint = fold(c.Upstream, c.Method, path)
-		}
-		counts[endpointCost{Upstream: c.Upstream, Endpoint: endpoint}]++
-	}
-	list := []*endpointCost{}
-	for _, e := range slices.SortedFunc(maps.Keys(counts), func(a, b endpointCost) int {
-		return cmp.Or(counts[b]-counts[a], cmp.Compare(a.Upstream, b.Upstream), cmp.Compare(a.Endpoint, b.Endpoint))
-	}) {
-		e.Calls = counts[e]
-		list = append(list, &e)
-	}
-	return list, requests, nil
-}
-
-// spanOf finds the upstream whose calls take the longest under its limits and
-// budgets when they begin now and nothing of them is used, and the rule that makes
-// it so. Upstreams share nothing, so their calls take no longer together.
-func spanOf(cfg *config.Config, endpoints []*endpointCost, now time.Time) (longest span, err error) {
-	for _, u := range cfg.Upstreams {
-		calls := int64(0)
-		for _, e := range endpoints {
-			if e.Upstream == u.Name {
-				calls += int64(e.Calls)
-			}
-		}
-		ask := func(text string, priced bool, limits, budgets []string) {
-			price := ""
-			if u.Cost != nil {
-				price = limit.FormatMicros(u.Cost.PerCallMicros)
-			}
-			p, planErr := limit.NewPlan(limits, budgets, price)
-			err = errors.Join(err, planErr)
-			if d := p.Duration(calls, now); d > longest.atLeast {
-				longest = span{d, u.Name, text, priced}
-			}
-		}
-		for _, l := range u.Limits {
-			ask(l.Text, false, []string{l.Text}, nil)
-		}
-		for _, b := range u.Budget {
-			ask(b.Text, b.Currency != "", nil, []string{b.Text})
-		}
-	}
-	return longest, err
-}
-
-// String is the sentence for people.
-func (s span) String() string {
+// durationText is how long the calls take, for people.
+func (f forecast) durationText() string {
+	s := f.estimate
 	switch {
-	case s.atLeast == 0:
+	case s.AtLeast == 0:
 		return "Time: unknown; it depends on how fast the API answers."
-	case s.priced:
-		return fmt.Sprintf("Time: at least %s under the limits (%s: %s), if each call is billed cost.per_call.", humanDuration(s.atLeast), s.upstream, s.rule)
+	case s.Priced:
+		return fmt.Sprintf("Time: at least %s under the limits (%s: %s), if each call is billed cost.per_call.", humanDuration(s.AtLeast), s.Upstream, s.Rule)
 	}
-	return fmt.Sprintf("Time: at least %s under the limits (%s: %s), however fast the API answers.", humanDuration(s.atLeast), s.upstream, s.rule)
+	return fmt.Sprintf("Time: at least %s under the limits (%s: %s), however fast the API answers.", humanDuration(s.AtLeast), s.Upstream, s.Rule)
 }
 
 func (a *app) printForecast(f forecast) error {
@@ -223,7 +118,7 @@ func (a *app) printForecast(f forecast) error {
 		fmt.Fprintf(text, "%s finished by an earlier run; see %s.\n", verbalOf(f.Resumed, "call", "was", "were"), printable(f.results))
 	}
 	if f.Duplicates > 0 {
-		fmt.Fprintf(text, "%s.\n", &f.repeats)
+		fmt.Fprintf(text, "%s.\n", repeatsText(f.Duplicates, f.estimate.Repeats))
 	}
 	if len(f.Endpoints) > 0 {
 		t := newTable(text, "CALLS", "UPSTREAM", "ENDPOINT")
@@ -244,7 +139,7 @@ func (a *app) printForecast(f forecast) error {
 	if f.costLine != "" {
 		fmt.Fprintln(text, f.costLine)
 	}
-	fmt.Fprintln(text, f.span)
+	fmt.Fprintln(text, f.durationText())
 	for _, r := range f.Requests {
 		r.print(text)
 	}

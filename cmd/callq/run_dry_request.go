@@ -8,9 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
-	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
 // shownBody is how much of a body a dry run shows, in bytes.
@@ -28,24 +26,11 @@ type firstRequest struct {
 	BodyBytes int64   `json:"body_bytes"`
 }
 
-// previewOf makes the request of a call as a worker does, with stars for the credential.
-func previewOf(cfg *config.Config, c tasks.Call) (*firstRequest, error) {
-	for i, u := range cfg.Upstreams {
-		if u.Name != c.Upstream {
-			continue
-		}
-		req, err := worker.Preview(upstreamOf(cfg.Upstreams[i]), c)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.Key, err)
-		}
-		return describe(c, req)
-	}
-	return nil, nil
-}
-
-func describe(c tasks.Call, req *http.Request) (*firstRequest, error) {
+// describe is a request as the forecast shows it.
+func describe(first filerun.FirstRequest) (*firstRequest, error) {
+	req := first.Request
 	out := &firstRequest{
-		Upstream: c.Upstream, Key: c.Key, Method: req.Method, URL: req.URL.String(), Headers: map[string]string{}, BodyBytes: req.ContentLength,
+		Upstream: first.Upstream, Key: first.Key, Method: req.Method, URL: req.URL.String(), Headers: map[string]string{}, BodyBytes: req.ContentLength,
 	}
 	for name, values := range req.Header {
 		out.Headers[http.CanonicalHeaderKey(name)] = strings.Join(values, ", ")

@@ -308,26 +308,3 @@ func TestAWorkerGoesOnWhenNobodyReadsItsLog(t *testing.T) {
 		t.Errorf("it ended with %v", err)
 	}
 }
-
-func TestANoteAfterAHalfWrittenOneIsOnALineOfItsOwn(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "out")
-	whole := "{\"key\":\"a\",\"digest\":\"00\"}\n"
-	for _, half := range []string{"", "{", "{\"key\":\"a\",\"dig", strings.Repeat("{\"key\":\"longer", 40)} {
-		if err := os.WriteFile(path+".sent", []byte(whole+half), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s, err := readSent(path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.note(sentLine{sentCall: sentCall{"b", "11"}}); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.file.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if s, err = readSent(path, nil); err != nil || len(s.earlier()) != 2 {
-			t.Errorf("after %q there are %v, %v", half, s, err)
-		}
-	}
-}

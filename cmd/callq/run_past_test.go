@@ -159,20 +159,20 @@ func TestACallThatWasRedrivenSinceEndsInTheNextRun(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "GET /dead -> 68300006 x3; ok\nGET /dropped -> 68300004")
 	r.write("calls.jsonl", `{"key":"dead","path":"/dead"}`+"\n"+`{"key":"dropped","path":"/dropped"}`+"\n"+`{"key":"ok","path":"/ok"}`+"\n")
-	out, _ := r.callq(exitLosses, "run", "calls.jsonl")
+	out, _ := r.callq(exitFailedCalls, "run", "calls.jsonl")
 	says(t, out, "Dropped calls are made again once their lines have been changed.\n"+
 		"If not the lines but the configuration was wrong (base_url, headers), correct it, then: callq run calls.jsonl --redo dropped (")
 	if again := "callq run calls.jsonl --redo dead\n"; !strings.HasSuffix(out, again) {
 		t.Errorf("it does not end with %q:\n%s", again, out)
 	}
-	_, errs := r.callq(exitLosses, "run", "calls.jsonl")
+	_, errs := r.callq(exitFailedCalls, "run", "calls.jsonl")
 	if strings.Contains(errs, "redriven") {
 		t.Errorf("where nothing was redriven it says:\n%s", errs)
 	}
 	r.arrived(5)
 	r.callq(exitWell, "dead", "redrive", "--all", "--yes")
 
-	out, errs = r.callq(exitLosses, "run", "calls.jsonl")
+	out, errs = r.callq(exitFailedCalls, "run", "calls.jsonl")
 	says(t, errs, "1 call has failed in calls.jsonl.results.jsonl and redriven since")
 	says(t, out, "3 calls: 2 done, 0 dead, 1 dropped")
 	says(t, out, "2 were finished by an earlier run")
@@ -203,7 +203,7 @@ func TestACallThatWasRedrivenIsRenewedInTheResultsHoweverItHadEnded(t *testing.T
 				r := newRerun(t, "GET /later -> 68300004; ok")
 				r.write("calls.jsonl", heldCalls)
 				if state == tasks.StateDropped {
-					r.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+					r.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 				} else {
 					r.sim.Script("")
 					r.leaveOpen("calls.jsonl")
@@ -230,8 +230,8 @@ func TestARunWithoutItsQueueStillTellsWhatItsResultsSay(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "GET /dropped -> 68300004")
 	r.write("calls.jsonl", `{"path":"/dropped"}`)
-	r.callq(exitLosses, "run", "calls.jsonl")
-	out, errs := r.callq(exitLosses, "run", "calls.jsonl", "--redis", "unix:///nowhere")
+	r.callq(exitFailedCalls, "run", "calls.jsonl")
+	out, errs := r.callq(exitFailedCalls, "run", "calls.jsonl", "--redis", "unix:///nowhere")
 	says(t, out, "1 call: 0 done, 0 dead, 1 dropped")
 	says(t, errs, "whether failed calls were redriven since is not known")
 	r.arrived(1)
@@ -264,19 +264,20 @@ func TestResultsThatTheQueueKnewAreSaidToBeSo(t *testing.T) {
 
 func TestTheCommandThatMakesFailedCallsAgainIsWhole(t *testing.T) {
 	for _, c := range []struct {
-		app  app
-		in   callsFile
-		f    runFlags
-		want string
+		app     app
+		name    string
+		spooled bool
+		f       runFlags
+		want    string
 	}{
-		{in: callsFile{name: "calls.jsonl"}, want: "callq run calls.jsonl"},
-		{in: callsFile{name: "my calls.jsonl"}, f: runFlags{out: "it's"}, want: `callq run 'my calls.jsonl' -o 'it'\''s'`},
-		{in: callsFile{name: "c"}, f: runFlags{first: 10}, want: "callq run c --first 10"},
-		{app: app{configPath: "x.yaml", redis: "redis://h:1/0"}, in: callsFile{name: "c"}, want: "callq run c --config x.yaml --redis redis://h:1/0"},
-		{app: app{redis: "redis://:secret@h:1/0"}, in: callsFile{name: "c"}, want: "callq run c --redis URL"},
-		{in: callsFile{name: "-", spooled: true}, f: runFlags{out: "out"}, want: "give the same calls to callq run - -o out"},
+		{name: "calls.jsonl", want: "callq run calls.jsonl"},
+		{name: "my calls.jsonl", f: runFlags{out: "it's"}, want: `callq run 'my calls.jsonl' -o 'it'\''s'`},
+		{name: "c", f: runFlags{first: 10}, want: "callq run c --first 10"},
+		{app: app{configPath: "x.yaml", redis: "redis://h:1/0"}, name: "c", want: "callq run c --config x.yaml --redis redis://h:1/0"},
+		{app: app{redis: "redis://:secret@h:1/0"}, name: "c", want: "callq run c --redis URL"},
+		{name: "-", spooled: true, f: runFlags{out: "out"}, want: "give the same calls to callq run - -o out"},
 	} {
-		if got := c.app.againLine(&c.in, c.f); got != c.want {
+		if got := c.app.againLine(c.name, c.spooled, c.f); got != c.want {
 			t.Errorf("it says %q, want %q", got, c.want)
 		}
 	}

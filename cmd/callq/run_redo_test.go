@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -56,22 +55,8 @@ func TestCallsThatAnEarlierVersionNamedByPositionAreChosenByItToo(t *testing.T) 
 	if err := os.Remove(r.file("out.sent")); err != nil {
 		t.Fatal(err)
 	}
-	r.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	r.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 	r.arrived(1) // the one that has no result
-	r.callq(exitLosses, "run", "calls.jsonl", "-o", "out", "--redo-keys", "line-2,own")
+	r.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out", "--redo-keys", "line-2,own")
 	r.arrived(3)
-}
-
-func TestKeysAreReadHoweverTheyAreWritten(t *testing.T) {
-	text := "\xef\xbb\xbfa\r\n\n \"b c\" \n{\"state\":\"done\",\"key\":\"d\",\"digest\":\"00\"}\n{\"key\":7}\n8"
-	got, err := readChosen(nil, "x", strings.NewReader(text))
-	want := []chosenCall{{key: "a"}, {key: "b c"}, {"d", "00"}, {key: "7"}, {key: "8"}}
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("%v, %v", got, err)
-	}
-	for _, bad := range []string{"{", `{"key":null}`, `{"kee":"a"}`, `"a`} {
-		if got, err := readChosen(nil, "x", strings.NewReader(bad)); err == nil {
-			t.Errorf("%q is read as %v", bad, got)
-		}
-	}
 }

@@ -14,7 +14,7 @@ func TestWhatTheResultsFileKnowsIsNotMadeAgainByAQueueOfAnEarlierMoment(t *testi
 		`{"key":"unknown","method":"POST","path":"/unknown"}` + "\n" +
 		`{"key":"dropped","method":"POST","path":"/dropped"}` + "\n"
 	r.write("calls.jsonl", calls)
-	r.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	r.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 	r.arrived(3)
 	batch := r.batch()
 	if err := r.redis.FlushAll(t.Context()).Err(); err != nil {
@@ -23,7 +23,7 @@ func TestWhatTheResultsFileKnowsIsNotMadeAgainByAQueueOfAnEarlierMoment(t *testi
 	r.callq(exitWell, "send", "calls.jsonl", "--batch", batch)
 
 	r.write("calls.jsonl", calls+`{"key":"fresh","method":"POST","path":"/fresh"}`+"\n")
-	out, _ := r.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	out, _ := r.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 	says(t, out, "4 calls: 2 done, 1 dead, 1 dropped")
 	r.arrived(4)
 	want := map[string]tasks.State{"done": tasks.StateDone, "unknown": tasks.StateDead, "dropped": tasks.StateDropped, "fresh": tasks.StateDone}
@@ -37,10 +37,10 @@ func TestWhatTheResultsFileKnowsIsNotMadeAgainByAQueueOfAnEarlierMoment(t *testi
 
 	// The run has closed them in the queue, which redrives none.
 	r.write("calls.jsonl", calls+`{"key":"fresh","method":"POST","path":"/fresh"}`+"\n"+`{"key":"last","path":"/last"}`+"\n")
-	r.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	r.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 	r.arrived(5)
 
 	// Who asks for them has them made.
-	r.callq(exitLosses, "run", "calls.jsonl", "-o", "out", "--redo", "dropped")
+	r.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out", "--redo", "dropped")
 	r.arrived(6)
 }

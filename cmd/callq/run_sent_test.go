@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
@@ -55,7 +53,7 @@ func TestWithoutARedisARunThatIsKilledSendsNoCallAgainThatMustNotBe(t *testing.T
 		signal(syscall.SIGKILL)
 		end()
 	}
-	said, _ := h.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	said, _ := h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 	if !strings.Contains(said, "may have been carried out already (outcome_unknown): find out first") {
 		t.Errorf("it offers to make those again without a warning:\n%s", said)
 	}
@@ -113,7 +111,7 @@ func TestACallThatChangedSinceItWasSentIsAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.write("calls.jsonl", `{"key":"a","method":"POST","path":"/a"}`+"\n"+`{"key":"b","method":"POST","path":"/other"}`+"\n")
-	h.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 	if ends := h.results("out"); ends["a"] != "dead outcome_unknown" || ends["b"] != "done ok" {
 		t.Errorf("got %v", ends)
 	}
@@ -148,7 +146,7 @@ func TestAKilledRunGoesOnWithAnotherQueueAndSendsNoCallAgain(t *testing.T) {
 			begun(t, h, sim, "/a")
 			h.env[0] = "PATH=" + c.after
 			h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams: {sim: {base_url: %q, policy: patsnap}}\n", "embedded://"+h.file("two"), url))
-			h.callq(exitLosses, "run", "calls.jsonl")
+			h.callq(exitFailedCalls, "run", "calls.jsonl")
 			if ends := h.results("calls.jsonl.results.jsonl"); ends["a"] != "dead outcome_unknown" || ends["b"] != "done ok" {
 				t.Errorf("got %v", ends)
 			}
@@ -180,7 +178,7 @@ func TestACallIsKnownByWhatItWasWhenItWasSent(t *testing.T) {
 	if !strings.Contains(said, "Of these, 1 is not sent again, for a run that died may have sent it: outcome_unknown.") {
 		t.Errorf("the dry run says\n%s", said)
 	}
-	h.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 	if ends := h.results("out"); ends["a"] != "dead outcome_unknown" {
 		t.Errorf("got %v", ends)
 	}
@@ -207,44 +205,6 @@ func TestAResultThatIsThereIsNotAskedForAgainThoughItsNoteStayed(t *testing.T) {
 	}
 }
 
-func TestWhereNothingElseRemembersItACallThatCannotBeNotedIsNotSent(t *testing.T) {
-	nowhere := filepath.Join(t.TempDir(), "nowhere", "out.sent")
-	call := tasks.Call{Key: "a", Method: "POST", Path: "/a"}
-	s := &sentFile{path: nowhere, must: true, open: map[sentCall]sentWhere{}}
-	if _, err := s.send(call); err == nil || s.trouble() == nil || !strings.HasSuffix(err.Error(), "no such file or directory; make the folder") {
-		t.Errorf("got %v, %v", err, s.trouble())
-	}
-	// A queue that outlives the process remembers it.
-	s = &sentFile{path: nowhere, open: map[sentCall]sentWhere{}}
-	if _, err := s.send(call); err != nil || s.trouble() != nil {
-		t.Errorf("got %v, %v", err, s.trouble())
-	}
-}
-
-func TestANoteStandsRightBehindThoseThatARewriteHasLeft(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "out")
-	notes := `{"key":"a","digest":"00"}` + "\n" + `{"key":"b","digest":"11"}` + "\n" + `{"key":"b","digest":"11","back":true}` + "\n"
-	if err := os.WriteFile(path+".sent", []byte(notes), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, err := readSent(path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.rewrite(); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.note(sentLine{sentCall: sentCall{"c", "22"}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.file.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if s, err = readSent(path, nil); err != nil || len(s.earlier()) != 2 {
-		t.Errorf("the next run reads %v, %v; want the calls a and c; the file is %q", s, err, content(t, path+".sent"))
-	}
-}
-
 func TestANoteOfWhatWasSentThatCannotBeReadStopsTheRun(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
@@ -260,24 +220,5 @@ func TestANoteOfWhatWasSentThatCannotBeReadStopsTheRun(t *testing.T) {
 	h.callq(exitWell, "run", "calls.jsonl", "-o", "out")
 	if left := h.read("out.sent"); left != "{\"key\":\"b\",\"digest\":\"00\"}\n" {
 		t.Errorf("of a call that this file does not ask for, %q is left", left)
-	}
-}
-
-func TestAQueueThatHasLostTheMarkOfASendIsNotBelieved(t *testing.T) {
-	for name, c := range map[string]struct {
-		record ledger.Record
-		knows  bool
-	}{
-		"open, never sent":  {ledger.Record{State: ledger.Open, Generation: 1}, false},
-		"on its way":        {ledger.Record{State: ledger.Open, Generation: 1, Sent: 1}, true},
-		"to be tried again": {ledger.Record{State: ledger.Open, Generation: 1, Attempts: 1}, true},
-		"parked":            {ledger.Record{State: ledger.Open, Generation: 1, Parked: 1}, true},
-		"redriven":          {ledger.Record{State: ledger.Open, Generation: 2}, true},
-		"ended":             {ledger.Record{State: ledger.Done, Generation: 1, Attempts: 1}, true},
-		"cancelled, unsent": {ledger.Record{State: ledger.Cancelled, Generation: 1}, true},
-	} {
-		if got := knowsOfSend(c.record); got != c.knows {
-			t.Errorf("%s: got %v", name, got)
-		}
 	}
 }

@@ -215,7 +215,7 @@ func TestEveryRowOfTheDecisionTableEndsAsItSays(t *testing.T) {
 		h.write("callq.yaml", config)
 		h.write("calls.jsonl", calls.String())
 
-		h.callq(exitLosses, "run", "calls.jsonl", "-o", "out.jsonl", "--quiet")
+		h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out.jsonl", "--quiet")
 		results := map[string]tasks.Result{}
 		for r, err := range tasks.ReadResults(strings.NewReader(h.read("out.jsonl"))) {
 			if err != nil {
@@ -263,7 +263,7 @@ func TestEveryRowOfTheDecisionTableEndsAsItSays(t *testing.T) {
 		}
 
 		before := sim.Stats().Arrivals
-		h.callq(exitLosses, "run", "calls.jsonl", "-o", "out.jsonl", "--quiet")
+		h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out.jsonl", "--quiet")
 		if after := sim.Stats().Arrivals; after != before {
 			t.Errorf("the second run made %d calls", after-before)
 		}

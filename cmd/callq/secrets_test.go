@@ -117,7 +117,7 @@ rules: [{id: all, match: {transport: [dial]}, class: config, job: dead_letter, m
 		}
 		return m != nil
 	})
-	stdout, stderr := h.callq(exitLosses, "send", "calls.jsonl", "--batch", "b", "--wait", "--json")
+	stdout, stderr := h.callq(exitFailedCalls, "send", "calls.jsonl", "--batch", "b", "--wait", "--json")
 	keep("send", stdout, stderr)
 	if strings.Count(stdout, `"dead":16`) == 0 {
 		t.Errorf("the calls did not end as they should: %s", stdout)
@@ -170,7 +170,7 @@ rules: [{id: all, match: {transport: [dial]}, class: config, job: dead_letter, m
 		h.callq(exitWell, "circuit", "close", name, "--reason", "the streak begins anew")
 	}
 	h.write("again.jsonl", calls.String())
-	stdout, stderr = h.callq(exitLosses, "run", "again.jsonl", "-o", "again.out")
+	stdout, stderr = h.callq(exitFailedCalls, "run", "again.jsonl", "-o", "again.out")
 	keep("run", stdout, stderr, h.read("again.out"))
 	for it := server.Client.Scan(t.Context(), 0, "*", 1000).Iterator(); it.Next(t.Context()); {
 		key := it.Val()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,17 +118,17 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, in.close()) }()
+	defer func() { err = errors.Join(err, in.Close()) }()
 	name, err := s.batchOf(in)
 	if err != nil {
 		return err
 	}
 	if s.batch != "" { // else it was read to its end for the name
-		if err := in.intact(); err != nil {
+		if err := in.Verify(); err != nil {
 			return err
 		}
 	}
-	r, err := readFrom(in)
+	r, err := in.Open()
 	if err != nil {
 		return err
 	}
@@ -141,17 +140,17 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	refused := func(e *tasks.FieldError) {
 		progress.end()
 		if shown++; shown <= maxRefusals {
-			s.refuse(in.name, e)
+			s.refuse(in.Name(), e)
 		}
 	}
 	if s.dryRun {
 		summary, err := rehearse(ctx, lines, refused)
-		s.refusedMore(in.name, summary.Refused)
-		if err = cmp.Or(r.failure(), err); err != nil {
+		s.refusedMore(in.Name(), summary.Refused)
+		if err = inputError(err); err != nil {
 			return err
 		}
-		s.showEmpty(in.name, summary.Accepted+summary.Refused)
-		s.showRepeats(in.name, &again)
+		s.showEmpty(in.Name(), summary.Accepted+summary.Refused)
+		s.showRepeats(in.Name(), &again)
 		return s.concludeDry(name, summary)
 	}
 	d, err := s.connect(ctx, cfg, "send", true, s.logger(slog.LevelWarn))
@@ -164,13 +163,13 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	}
 	summary, err := d.producer.SubmitLines(ctx, name, counted(lines, progress), refused)
 	progress.end()
-	s.refusedMore(in.name, summary.Refused)
-	err = cmp.Or(r.failure(), err)
+	s.refusedMore(in.Name(), summary.Refused)
+	err = inputError(err)
 	if err != nil {
 		return errors.Join(err, s.partly(name, summary))
 	}
-	s.showEmpty(in.name, summary.Accepted+summary.Duplicate+summary.Refused)
-	s.showRepeats(in.name, &again)
+	s.showEmpty(in.Name(), summary.Accepted+summary.Duplicate+summary.Refused)
+	s.showRepeats(in.Name(), &again)
 	return s.conclude(ctx, d, name, summary)
 }
 

@@ -163,7 +163,7 @@ func (s *sending) result(r tasks.Result) error {
 	var failed error
 	switch r.State {
 	case tasks.StateDead, tasks.StateDropped:
-		failed = errLosses
+		failed = errFailedCalls
 	}
 	if s.json {
 		return errors.Join(s.printJSON(r), failed)

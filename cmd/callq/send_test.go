@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,36 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/filerun"
 )
-
-func TestABatchIsNamedAfterTheFileAndItsContent(t *testing.T) {
-	sum := sha256.Sum256([]byte("content"))
-	for path, want := range map[string]string{
-		"calls.jsonl":          "calls-ed7002b4",
-		"/data/my calls.jsonl": "my-calls-ed7002b4",
-		"a{b}c.json":           "a-b-c-ed7002b4",
-		".jsonl":               "calls-ed7002b4",
-		"Über_1.2.jsonl":       "Über_1.2-ed7002b4",
-		"\xff\n.jsonl":         "---ed7002b4",
-	} {
-		if got := batchName(path, sum[:]); got != want {
-			t.Errorf("batchName(%q) = %q, want %q", path, got, want)
-		}
-	}
-}
-
-func TestAnyFileNameMakesAValidBatchName(t *testing.T) {
-	sum := sha256.Sum256(nil)
-	rapid.Check(t, func(t *rapid.T) {
-		path := rapid.String().Draw(t, "path")
-		if name := batchName(strings.Repeat(path, rapid.IntRange(1, 50).Draw(t, "times")), sum[:]); tasks.CheckBatch(name) != nil {
-			t.Fatalf("%q: %v", name, tasks.CheckBatch(name))
-		}
-	})
-}
 
 func TestParametersAreReadFromTheCommandLine(t *testing.T) {
 	for _, c := range []struct {
@@ -69,16 +41,16 @@ type broken struct{ text *strings.Reader }
 func (b broken) Read(p []byte) (int, error) {
 	n, err := b.text.Read(p)
 	if err != nil {
-		err = errors.New("input/output error")
+		err = &filerun.InputError{Problem: filerun.ProblemCalls, Err: errors.New("calls.jsonl: input/output error")}
 	}
 	return n, err
 }
 
 func TestAFileThatCannotBeReadOnIsMisuse(t *testing.T) {
-	r := &reading{name: "calls.jsonl", r: broken{strings.NewReader("{\"path\":\"/a\"}\n")}}
+	r := broken{strings.NewReader("{\"path\":\"/a\"}\n")}
 	_, err := rehearse(t.Context(), tasks.ReadCalls(r, tasks.ReadOptions{Rules: tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "sim"}}}}), func(*tasks.FieldError) {})
-	if err == nil || statusOf(r.failure()) != exitUsage || !strings.Contains(r.failure().Error(), "calls.jsonl: input/output error") {
-		t.Errorf("%v, %v", err, r.failure())
+	if err = inputError(err); statusOf(err) != exitUsage || err.Error() != "calls.jsonl: input/output error" {
+		t.Errorf("%v", err)
 	}
 }
 

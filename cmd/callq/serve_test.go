@@ -127,7 +127,7 @@ func TestDevShowsEverythingOnce(t *testing.T) {
 	t.Parallel()
 	eachRedis(t, func(t *testing.T, h *home) {
 		h.env = append(h.env, "TMPDIR="+h.dir, "CALLQ_REDIS=redis://nobody.invalid:1", "CALLQ_CONFIG=missing.yaml")
-		out, errs := h.callq(exitLosses, "dev", "--once", "--addr", "127.0.0.1:0")
+		out, errs := h.callq(exitFailedCalls, "dev", "--once", "--addr", "127.0.0.1:0")
 		for _, want := range []string{"500 calls: 447 done, 9 dead, 44 dropped", "bad_parameter 68300004", "Next: ", "Results: "} {
 			if !strings.Contains(out, want) {
 				t.Errorf("%q is not in the summary:\n%s", want, out)
@@ -244,7 +244,7 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 	h.env = append(h.env, "CALLQ_REDIS="+redis.URL, "API_TOKEN="+secret)
 	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap, auth: {type: bearer, token: \"${env:API_TOKEN}\"}}}\n", echo.URL))
 	h.write("calls.jsonl", "{\"path\":\"/ok\"}\n{\"path\":\"/bad\"}\n{\"path\":\"/auth\"}\n")
-	out, errs := h.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	out, errs := h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 	shown, _ := h.callq(exitWell, "dead", "list", "--json")
 	dir, err := redis.Client.ConfigGet(t.Context(), "dir").Result()
 	if err != nil {

@@ -18,9 +18,9 @@ func TestTheFirstSignalLetsADrainingCommandFinish(t *testing.T) {
 		status := s.guard(t.Context(), func(ctx context.Context) int {
 			<-ctx.Done()
 			time.Sleep(time.Hour) // in the bubble: the calls in flight
-			return exitLosses
+			return exitFailedCalls
 		})
-		if status != exitLosses || !told {
+		if status != exitFailedCalls || !told {
 			t.Errorf("status %d, told %v", status, told)
 		}
 	})
@@ -80,9 +80,9 @@ func TestAClosedTerminalDrainsHoweverOftenItSaysSo(t *testing.T) {
 		status := s.guard(t.Context(), func(ctx context.Context) int {
 			<-ctx.Done()
 			time.Sleep(time.Hour) // in the bubble: the calls in flight
-			return exitLosses
+			return exitFailedCalls
 		})
-		if status != exitLosses {
+		if status != exitFailedCalls {
 			t.Errorf("status %d", status)
 		}
 	})
@@ -108,9 +108,9 @@ func TestAHangUpEndsNoCommandThatHasAUseForIt(t *testing.T) {
 			}
 			s.hangups <- syscall.SIGHUP
 			<-reloads
-			return exitLosses
+			return exitFailedCalls
 		})
-		if status != exitLosses {
+		if status != exitFailedCalls {
 			t.Errorf("status %d", status)
 		}
 	})

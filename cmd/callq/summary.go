@@ -1,133 +1,124 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/filerun"
 )
-
-// tally counts how calls ended and why some failed. It is not safe for
-// concurrent use.
-type tally struct {
-	states map[tasks.State]int
-	causes map[causeKey]*cause
-}
-
-// causeKey is what failures of one cause have in common.
-type causeKey struct {
-	state             tasks.State
-	class, code, rule string
-	status            int
-}
 
 // cause is one reason for failures, as the summary shows it.
 type cause struct {
-	Count   int         `json:"count"`
-	State   tasks.State `json:"state"`
-	Class   string      `json:"class"`
-	Code    json.Number `json:"-"`
-	RawCode any         `json:"error_code"`
-	Status  int         `json:"http_status,omitempty"`
-	Message string      `json:"message"`
-	Advice  string      `json:"advice"`
-	// Key and CorrelationID are those of one of them.
-	Key           string `json:"key"`
-	CorrelationID string `json:"correlation_id,omitempty"`
+	filerun.Failure
 }
 
-func newTally() *tally {
-	return &tally{states: map[tasks.State]int{}, causes: map[causeKey]*cause{}}
+// MarshalJSON writes the cause as the summary's JSON has it.
+func (c cause) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Count         int         `json:"count"`
+		State         tasks.State `json:"state"`
+		Class         string      `json:"class"`
+		Code          any         `json:"error_code"`
+		Status        int         `json:"http_status,omitempty"`
+		Message       string      `json:"message"`
+		Advice        string      `json:"advice"`
+		Key           string      `json:"key"`
+		CorrelationID string      `json:"correlation_id,omitempty"`
+	}{c.Count, c.State, string(c.Class), jsonCode(c.Code), c.HTTPStatus, c.Message, c.Advice, c.Key, c.CorrelationID})
 }
 
-// add counts one result.
-func (t *tally) add(r tasks.Result) {
-	t.states[r.State]++
-	if r.State != tasks.StateDead && r.State != tasks.StateDropped {
-		return
+// jsonCode is a code as JSON has it: a number, a string, or null where there is none.
+func jsonCode(code json.Number) any {
+	switch {
+	case json.Valid([]byte(code)):
+		return code
+	case code != "":
+		return string(code)
 	}
-	k := causeKey{state: r.State, class: r.Class, code: string(r.ErrorCode), rule: r.Rule}
-	if k.code == "" {
-		k.status = r.HTTPStatus
-	}
-	c := t.causes[k]
-	if c == nil {
-		c = &cause{
-			State: r.State, Class: r.Class, Code: r.ErrorCode, Status: k.status, Message: r.UserMessage, Advice: r.Advice,
-			Key: r.Key, CorrelationID: r.CorrelationID,
-		}
-		switch {
-		case json.Valid([]byte(r.ErrorCode)):
-			c.RawCode = r.ErrorCode
-		case r.ErrorCode != "":
-			c.RawCode = string(r.ErrorCode)
-		}
-		t.causes[k] = c
-	}
-	c.Count++
+	return nil
 }
 
-// losses tells whether calls are dead or dropped.
-func (t *tally) losses() bool { return t.states[tasks.StateDead]+t.states[tasks.StateDropped] > 0 }
-
-// brief says in half a line how many failed; empty where none did.
-func (t *tally) brief() string {
-	line := ""
-	for _, s := range []tasks.State{tasks.StateDead, tasks.StateDropped, tasks.StateCancelled} {
-		if n := t.states[s]; n > 0 {
-			line += fmt.Sprintf(", %s %s", grouped(int64(n)), s)
-		}
+// causesOf are failures as the summary shows them.
+func causesOf(failures []filerun.Failure) []cause {
+	list := make([]cause, len(failures))
+	for i, f := range failures {
+		list[i] = cause{f}
 	}
-	return line
-}
-
-// sorted are the causes, the most frequent first.
-func (t *tally) sorted() []*cause {
-	return slices.SortedFunc(maps.Values(t.causes), func(a, b *cause) int {
-		return cmp.Or(b.Count-a.Count, cmp.Compare(a.State, b.State), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Code, b.Code), a.Status-b.Status)
-	})
+	return list
 }
 
 // summary is what a run has to tell when it ends.
 type summary struct {
-	File       string   `json:"file"`
-	Results    string   `json:"results"`
-	Batch      string   `json:"batch"`
-	Calls      int      `json:"calls"`
-	Done       int      `json:"done"`
-	Dead       int      `json:"dead"`
-	Dropped    int      `json:"dropped"`
-	Cancelled  int      `json:"cancelled"`
-	Open       int      `json:"open"`
-	Resumed    int      `json:"resumed"`
-	Known      int      `json:"known"` // results that the queue had; no call was made for them
-	Duplicates int      `json:"duplicates"`
-	Refused    int      `json:"refused"`
-	Replaced   int      `json:"replaced"` // earlier results that were moved out of Results
-	Seconds    float64  `json:"seconds"`
-	Failures   []*cause `json:"failures"`
+	File       string  `json:"file"`
+	Results    string  `json:"results"`
+	Batch      string  `json:"batch"`
+	Calls      int     `json:"calls"`
+	Done       int     `json:"done"`
+	Dead       int     `json:"dead"`
+	Dropped    int     `json:"dropped"`
+	Cancelled  int     `json:"cancelled"`
+	Open       int     `json:"open"`
+	Resumed    int     `json:"resumed"`
+	Known      int     `json:"known"` // results that the queue had; no call was made for them
+	Duplicates int     `json:"duplicates"`
+	Refused    int     `json:"refused"`
+	Replaced   int     `json:"replaced"` // earlier results that were moved out of Results
+	Seconds    float64 `json:"seconds"`
+	Failures   []cause `json:"failures"`
 
-	repeats repeats
+	repeats []filerun.Repeat
 
 	// again is the command line that makes failed calls again, save for --redo;
 	// empty where there is none.
 	again string
 }
 
-func (t *tally) fill(s *summary) {
-	s.Done, s.Dead, s.Dropped, s.Cancelled =
-		t.states[tasks.StateDone], t.states[tasks.StateDead], t.states[tasks.StateDropped], t.states[tasks.StateCancelled]
-	s.Failures = t.sorted()
-	if s.Failures == nil {
-		s.Failures = []*cause{}
+// summaryOf is the summary of a run as it is shown.
+func (r *fileRun) summaryOf(s filerun.Summary) summary {
+	sum := summary{
+		File: r.in.Name(), Results: r.out, Batch: s.Batch, Calls: s.Calls,
+		Done: s.Done, Dead: s.Dead, Dropped: s.Dropped, Cancelled: s.Cancelled, Open: s.Open,
+		Resumed: s.Resumed, Known: s.Known, Duplicates: s.Duplicates, Refused: s.Refused, Replaced: s.Replaced,
+		Seconds: s.Duration.Seconds(), Failures: causesOf(s.Failures), repeats: s.Repeats,
 	}
+	if s.Continue != filerun.ContinueNot {
+		sum.again = r.again
+	}
+	return sum
+}
+
+// conclude prints the summary of a run, and returns the error that it ends with.
+func (r *fileRun) conclude(s filerun.Summary, err error) error {
+	errs := []error{r.sentence(err, s), r.closing(r.summaryOf(s))}
+	if s.Refused > 0 {
+		errs = append(errs, errFindings)
+	}
+	if s.Dead+s.Dropped > 0 {
+		errs = append(errs, errFailedCalls)
+	}
+	return errors.Join(errs...)
+}
+
+// closing prints the summary: on stdout, or on stderr where stdout holds results. That
+// nobody reads it does not change how the run ended.
+func (a *app) closing(s summary) error {
+	to := a.stdout
+	if s.Results == "-" {
+		to, s.Results = a.stderr, ""
+		if a.quiet && !a.json {
+			return nil
+		}
+	}
+	if err := a.printSummary(to, s); !readerLeft(err) {
+		return err
+	}
+	return nil
 }
 
 // printSummary writes the summary: as one JSON object, or for people.
@@ -155,7 +146,7 @@ func (a *app) printSummary(w io.Writer, s summary) error {
 		fmt.Fprintf(text, "%s.\n", knownText(s.Known, "was"))
 	}
 	if s.Duplicates > 0 {
-		fmt.Fprintf(text, "%s.\n", &s.repeats)
+		fmt.Fprintf(text, "%s.\n", repeatsText(s.Duplicates, s.repeats))
 	}
 	if s.Refused > 0 {
 		fmt.Fprintf(text, "%s refused; see above.\n", verbalOf(s.Refused, "line", "was", "were"))
@@ -209,9 +200,9 @@ func doubt(n int) string {
 }
 
 // doubtful counts the calls of which nobody knows whether they took effect.
-func doubtful(failures []*cause) (n int) {
+func doubtful(failures []cause) (n int) {
 	for _, c := range failures {
-		if policy.Class(c.Class) == policy.ClassOutcomeUnknown {
+		if c.Class == policy.ClassOutcomeUnknown {
 			n += c.Count
 		}
 	}
@@ -228,13 +219,13 @@ func knownText(n int, be string) string {
 }
 
 // headline is "12 dropped  bad_parameter 68300004  (row-7)".
-func (c *cause) headline() string {
+func (c cause) headline() string {
 	line := fmt.Sprintf("%s %s: %s", grouped(int64(c.Count)), c.State, c.Class)
 	switch {
 	case c.Code != "":
 		line += " " + string(c.Code)
-	case c.Status != 0:
-		line += fmt.Sprintf(" HTTP %d", c.Status)
+	case c.HTTPStatus != 0:
+		line += fmt.Sprintf(" HTTP %d", c.HTTPStatus)
 	}
 	var example []string
 	switch {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
 func TestTheSummarySaysWhichDeadCallsMayHaveBeenCarriedOut(t *testing.T) {
@@ -15,13 +16,12 @@ func TestTheSummarySaysWhichDeadCallsMayHaveBeenCarriedOut(t *testing.T) {
 		1: "1 dead call may have been carried out already (outcome_unknown)",
 		2: "2 dead calls may have been carried out already (outcome_unknown)",
 	} {
-		all := newTally()
-		all.add(tasks.Result{State: tasks.StateDead, Class: "unknown"})
+		var all filerun.Tally
+		all.Add(tasks.Result{State: tasks.StateDead, Class: "unknown"})
 		for range doubtful {
-			all.add(tasks.Result{State: tasks.StateDead, Class: string(policy.ClassOutcomeUnknown)})
+			all.Add(tasks.Result{State: tasks.StateDead, Class: string(policy.ClassOutcomeUnknown)})
 		}
-		s := summary{Calls: doubtful + 1, again: "callq run FILE"}
-		all.fill(&s)
+		s := summary{Calls: doubtful + 1, Dead: doubtful + 1, again: "callq run FILE", Failures: causesOf(all.Failures())}
 		var out bytes.Buffer
 		if err := (&app{}).printSummary(&out, s); err != nil {
 			t.Fatal(err)

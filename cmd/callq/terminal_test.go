@@ -68,7 +68,7 @@ func TestWhatAnAPISaysDoesNothingToATerminal(t *testing.T) {
 	h.env = append(h.env, "T=the-token")
 	h.write("quick.yaml", "version: 1\nname: quick\nextends: patsnap\nbackoffs:\n  brief: {floor: 1ms, base: 1ms, cap: 10ms, attempts: 2}\n")
 	h.write("calls.jsonl", `{"key":"ok","path":"/ok"}`+"\n"+`{"key":"code","path":"/code"}`+"\n"+`{"key":"auth","path":"/auth"}`+"\n")
-	out, errs := h.callq(exitLosses, "run", "calls.jsonl", "-o", "out")
+	out, errs := h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 	tame(t, "run", out)
 	tame(t, "run on stderr", errs)
 	if text := h.read("out"); !utf8.ValidString(text) || strings.ContainsAny(text, "\x1b\x07\r\u009b\u0085") {
@@ -144,7 +144,7 @@ func TestWhatAnAPISaysDoesNothingToALogOrToAPage(t *testing.T) {
 	said, signal, end := h.start("work")
 	await(t, "the worker", func() bool { return strings.Contains(said.String(), "admin=http://") })
 	admin := regexp.MustCompile(`admin=(\S+)`).FindStringSubmatch(said.String())[1]
-	h.callq(exitLosses, "send", "GET", "/auth", "--key", "auth", "--batch", "b", "--wait")
+	h.callq(exitFailedCalls, "send", "GET", "/auth", "--key", "auth", "--batch", "b", "--wait")
 	h.callq(exitWell, "send", "GET", "/quota", "--key", "quota", "--batch", "b")
 	store := circuit.NewStore(server.Client, "test")
 	await(t, "the endpoint's circuit", func() bool {

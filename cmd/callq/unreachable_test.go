@@ -38,13 +38,13 @@ breaker: {window: 30s, min_calls: %[2]d, ratio: 0.5}
 	// Too few attempts for an outage.
 	policy("6s", 9)
 	h.write("calls.jsonl", `{"key":"k","path":"/a"}`)
-	if _, errs := h.callq(exitLosses, "run", "calls.jsonl"); !strings.Contains(errs, "gone: 1 attempt has failed since a call has ended, the last with transient: ") ||
+	if _, errs := h.callq(exitFailedCalls, "run", "calls.jsonl"); !strings.Contains(errs, "gone: 1 attempt has failed since a call has ended, the last with transient: ") ||
 		!strings.Contains(errs, "connection refused") {
 		t.Errorf("run says:\n%s", errs)
 	}
 	policy("1ms", 1)
 	h.write("calls.jsonl", `{"key":"k","path":"/b"}`)
-	if _, errs := h.callq(exitLosses, "run", "calls.jsonl"); !strings.Contains(errs, "gone: outage hold") || !strings.Contains(errs, "connection refused") {
+	if _, errs := h.callq(exitFailedCalls, "run", "calls.jsonl"); !strings.Contains(errs, "gone: outage hold") || !strings.Contains(errs, "connection refused") {
 		t.Errorf("run says:\n%s", errs)
 	}
 	// Later, to whoever looks.

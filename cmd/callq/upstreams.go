@@ -12,29 +12,18 @@ import (
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/baseurl"
 	"github.com/seed-2903acc3/callq/worker/limit"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
-// endpointOf folds paths as the upstreams of the configuration do, and as ones without
-// endpoints for others.
+// endpointOf folds paths as the upstreams of the configuration do.
 func endpointOf(cfg *config.Config) (func(upstream, method, path string) string, error) {
-	plain, err := worker.FoldEndpoints(nil)
-	if err != nil {
-		return nil, err
-	}
-	folds := map[string]func(method, path string) string{}
+	var list []worker.Upstream
 	for _, u := range cfg.Upstreams {
-		if folds[u.Name], err = worker.FoldEndpoints(u.Endpoints); err != nil {
-			return nil, err
-		}
+		list = append(list, upstreamOf(u))
 	}
-	return func(upstream, method, path string) string {
-		if fold := folds[upstream]; fold != nil {
-			return fold(method, path)
-		}
-		return plain(method, path)
-	}, nil
+	return worker.Endpoints(list)
 }
 
 // upstreamsOf turns the configuration into what a worker needs: policies are
@@ -43,8 +32,18 @@ func upstreamsOf(cfg *config.Config) ([]worker.Upstream, error) {
 	if len(cfg.Upstreams) == 0 {
 		return nil, misuse("no upstream is configured: write the API's base_url, policy and auth into %s (callq help run shows how)", cfg.Path)
 	}
-	policies, err := policiesOf(cfg)
+	list, err := describedUpstreams(cfg)
 	if err := errors.Join(cfg.ResolveUpstreams(), err); err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// describedUpstreams is upstreamsOf for who makes no call: it resolves no reference, and
+// takes a configuration without upstreams.
+func describedUpstreams(cfg *config.Config) ([]worker.Upstream, error) {
+	policies, err := policiesOf(cfg)
+	if err != nil {
 		return nil, err
 	}
 	var list []worker.Upstream
@@ -145,16 +144,24 @@ func secretOf(s config.Secret) worker.Secret {
 
 // rulesOf are what calls are checked against when they are sent.
 func rulesOf(cfg *config.Config) tasks.Rules {
-	rules := tasks.Rules{AllowJobs: true}
+	var list []worker.Upstream
 	for _, u := range cfg.Upstreams {
-		auth := authOf(u.Auth)
-		r := tasks.UpstreamRules{
-			Name: u.Name, MaxBody: u.MaxBody, IdempotencyHeader: u.IdempotencyHeader,
-			ReservedHeaders: auth.Headers(), ReservedQuery: auth.Parameters(),
-		}
-		rules.Upstreams = append(rules.Upstreams, r)
+		list = append(list, upstreamOf(u))
 	}
+	rules := worker.CallRules(list)
+	rules.AllowJobs = true
 	return rules
+}
+
+// baseURLsOf are the base URLs of the upstreams.
+func baseURLsOf(cfg *config.Config) baseurl.Set {
+	set := baseurl.Set{}
+	for _, u := range cfg.Upstreams {
+		if u.BaseURL != "" {
+			set[u.Name] = baseurl.Canonical(u.BaseURL)
+		}
+	}
+	return set
 }
 
 // whoami names the person at this terminal in the records of what operators did.

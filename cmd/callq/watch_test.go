@@ -21,7 +21,7 @@ type watched struct {
 
 func newWatched(t *testing.T) *watched {
 	w := &watched{t: t, now: time.Date(2026, 5, 4, 18, 0, 0, 0, time.UTC)}
-	w.Tell = func(c waiting.Change) { w.lines = append(w.lines, changeLine(c, w.now)) }
+	w.Tell = func(c waiting.Change) { w.lines = append(w.lines, changeLine(c, c.Circuit.String(), w.now)) }
 	return w
 }
 

@@ -9,6 +9,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// watchEvery is how often circuits are looked at.
+const watchEvery = time.Second
+
 func (a *app) workCommand() *cobra.Command {
 	concurrency, listen := "", ""
 	cmd := &cobra.Command{

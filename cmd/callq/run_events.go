@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/filerun"
+	"github.com/seed-2903acc3/callq/worker/waiting"
+)
+
+// fileRun is a run of a file with what tells of it: it prints what happens, and how the
+// run ended.
+type fileRun struct {
+	*app
+	cfg    *config.Config
+	config filerun.Config
+	in     *filerun.Input
+	// out is where the results go, "-" for standard output.
+	out string
+	// again is the command line that goes on with the file; empty where the same
+	// command begins anew.
+	again    string
+	progress *progress
+	log      *slog.Logger
+	// desk is the connection, once there is one. Who makes a fileRun closes it.
+	desk    *desk
+	started atomic.Pointer[filerun.Started]
+	written atomic.Int64
+}
+
+// newFileRun makes a run of an input. Its Worker.Upstreams are the caller's to set.
+func (a *app) newFileRun(cfg *config.Config, in *filerun.Input, out string) *fileRun {
+	r := &fileRun{app: a, cfg: cfg, in: in, out: out, progress: a.newProgress()}
+	r.log = slog.New(slog.NewTextHandler(r.progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	r.config = filerun.Config{
+		In: in, Out: out, Patience: defaultPatience, DropBodies: cfg.Ledger.DropBodies, CommandFlags: a.where(),
+		Connect: r.connect, OnEvent: r.tell,
+		Worker: worker.Config{
+			Concurrency: cfg.WorkerConcurrency, Retention: cfg.Ledger.Retention, MaxMemory: cfg.Ledger.MaxMemory,
+			Logger: r.log, Redactor: a.secrets,
+		},
+	}
+	if out == "-" {
+		r.config.Out, r.config.Writer = "", beneath(a.stdout)
+	}
+	return r
+}
+
+// connect opens Redis, unless it is open.
+func (r *fileRun) connect(ctx context.Context) (filerun.Backend, error) {
+	if r.desk == nil {
+		d, err := r.app.connect(ctx, r.cfg, "run", false, r.log)
+		if statusOf(err) == exitUsage {
+			err = &filerun.InputError{Problem: filerun.ProblemConfig, Err: err}
+		}
+		if err != nil {
+			return filerun.Backend{}, err
+		}
+		r.desk = d
+	}
+	return filerun.Backend{Redis: r.desk.conn.Client, Volatile: r.desk.conn.Volatile}, nil
+}
+
+// run makes the calls, prints the summary, and reports whether all calls have ended.
+func (r *fileRun) run(ctx context.Context) (finished bool, err error) {
+	r.stopsGently(r.progress)
+	r.signals.cuts(r.cutShort)
+	sum, err := filerun.Run(ctx, r.config)
+	r.signals.cuts(nil)
+	r.progress.close()
+	if sum.Batch == "" {
+		return false, r.sentence(err, sum)
+	}
+	return err == nil, r.conclude(sum, err)
+}
+
+// stopsGently makes the first Ctrl-C drain, and says so; the next frame of a bar
+// would wipe it out if the bar did not know.
+func (a *app) stopsGently(p *progress) {
+	a.signals.drain(func() {
+		p.say("callq: stopping: the calls that are on their way end first; Ctrl-C again stops at once")
+	})
+}
+
+// cutShort is the last line of a run that ends at once. What has ended but is not in
+// the results file does not count.
+func (r *fileRun) cutShort() {
+	started := r.started.Load()
+	if started == nil {
+		return
+	}
+	r.progress.close()
+	r.report(fmt.Errorf("stopped at once: %s of %s their results; %s",
+		grouped(r.written.Load()), verbalOf(started.Calls, "call", "has", "have"), r.goOn(started.Continue)))
+}
+
+// goOn says how to go on after a run that did not finish.
+func (r *fileRun) goOn(c filerun.Continue) string {
+	switch {
+	case r.again == "":
+		return "the same command begins anew"
+	case c == filerun.ContinueFromResults:
+		return "run the same command again to go on"
+	case c == filerun.ContinueNot:
+		return "run the same command again to begin anew (with -o FILE it could go on)"
+	default:
+		return "run the same command again: it begins with the results that are known already"
+	}
+}
+
+// tell prints an event.
+func (r *fileRun) tell(event filerun.Event) {
+	switch e := event.(type) {
+	case filerun.Started:
+		r.start(e)
+	case filerun.Progress:
+		r.written.Store(int64(e.Written))
+		r.progress.done(e.Ended, e.NotMade, func() string { return failedText(e.Dead, e.Dropped, e.Cancelled) })
+	case filerun.Waiting:
+		r.progress.hold(e.Brief)
+	case filerun.Planned:
+		r.showRefusals(r.in.Name(), e.Refusals, e.Refused)
+		r.showEmpty(r.in.Name(), e.Calls+e.Refused)
+	default:
+		if line := r.line(event); line != "" {
+			r.progress.say("%s", line)
+		}
+	}
+}
+
+// start warns of what may go wrong, and begins to tell of the calls.
+func (r *fileRun) start(e filerun.Started) {
+	openFiles{}.warn(r.cfg, r.log)
+	r.desk.warnOfLoss(context.Background(), r.log, noted)
+	if r.desk.conn.Volatile {
+		r.progress.say("%s", r.desk.conn.Notice)
+	}
+	r.progress.begin(e.Calls, e.Ended)
+	r.written.Store(int64(e.Ended))
+	r.started.Store(&e)
+}
+
+// line is the sentence for an event.
+func (r *fileRun) line(event filerun.Event) string {
+	switch e := event.(type) {
+	case filerun.RedriveUnknown:
+		err := e.Err
+		if r.desk != nil {
+			err = r.desk.explain(err)
+		}
+		return fmt.Sprintf("%s: whether failed calls were redriven since is not known: %v", r.in.Name(), err)
+	case filerun.Redriven:
+		return fmt.Sprintf("%s failed in %s and redriven since; the queue has the last word", verbalOf(e.Calls, "call", "has", "have"), r.out)
+	case filerun.APIUnrecorded:
+		return unrecorded(r.in.Name(), e.Upstream, e.BaseURL)
+	case filerun.ResultsRestored:
+		return fmt.Sprintf("%s of then known to the queue; %s written to %s", verbalOf(e.Results, "result", "was", "were"), itIs(e.Results), r.out)
+	case filerun.ResultsReplaced:
+		return fmt.Sprintf("%s replaced; %s in %s", verbalOf(e.Results, "earlier result", "is", "are"), itIs(e.Results), e.File)
+	case filerun.DoubtfulRepeated:
+		return verbalOf(e.Calls, "call", "is", "are") + " made again that may have been carried out already (outcome_unknown)"
+	case filerun.ProbeRequested:
+		return fmt.Sprintf("%s was left held (%s): one call finds out whether it works again", e.Circuit, e.Why)
+	case filerun.UnderWayElsewhere:
+		return verbalOf(e.Calls, "call", "is", "are") + " under way in other processes; if one of them was killed, its calls are taken up again within a minute"
+	case filerun.KnownResults:
+		return r.knownLine(e)
+	case filerun.CircuitChanged:
+		return changeLine(waiting.Change{
+			Kind: waiting.ChangeKind(e.Change), Until: e.Until, Reason: e.Reason, Why: e.Why, Rule: e.Rule, Waiting: e.Waiting,
+		}, e.Circuit, time.Now())
+	case filerun.CallsWait:
+		return e.Text
+	case filerun.Stalled:
+		return stalledLine(e)
+	}
+	return ""
+}
+
+// itIs is "it is" for one thing and "they are" for several.
+func itIs(n int) string {
+	if n == 1 {
+		return "it is"
+	}
+	return "they are"
+}
+
+// knownLine says that results come from the queue, for it looks as if calls had been
+// made.
+func (r *fileRun) knownLine(e filerun.KnownResults) string {
+	fresh := ""
+	switch {
+	case e.Resumed: // an earlier run was killed before it had written them
+	case r.in.Spooled():
+		fresh = "; the same calls under other keys are made anew"
+	default:
+		fresh = "; a copy of " + r.in.Name() + " under another name is called anew"
+	}
+	line := knownText(e.Results, "is") + fresh
+	if e.Bodiless > 0 {
+		line += fmt.Sprintf("\n%s of the results without a body, marked body_freed: it was freed from Redis when an earlier results file or export had it; "+
+			"without that file, --redo-keys makes such a call again", grouped(int64(e.Bodiless)))
+	}
+	return line
+}
+
+// failedText says in half a line how many calls did not end well; it is empty where all
+// did.
+func failedText(dead, dropped, cancelled int) string {
+	line := ""
+	for _, one := range []struct {
+		n     int
+		state tasks.State
+	}{{dead, tasks.StateDead}, {dropped, tasks.StateDropped}, {cancelled, tasks.StateCancelled}} {
+		if one.n > 0 {
+			line += fmt.Sprintf(", %s %s", grouped(int64(one.n)), one.state)
+		}
+	}
+	return line
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/baseurl"
+)
+
+// checkAPIs refuses to add to a batch that was made with another base_url.
+func (s *sending) checkAPIs(ctx context.Context, d *desk, batch string) error {
+	b, err := d.ledger.Batch(ctx, batch)
+	if errors.Is(err, ledger.ErrNoBatch) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	now := baseURLsOf(d.cfg)
+	unknown, err := now.CheckBatch(ctx, d.ledger, b, nil, s.sameAPI)
+	for _, name := range unknown {
+		s.progressf("%s", unrecorded("batch "+printable(batch), name, now[name]))
+	}
+	if changed := (*baseurl.ChangedError)(nil); errors.As(err, &changed) {
+		return misuse("%w; %s", err, sameAPIAdvice)
+	}
+	return err
+}
+
+// unrecorded says that an earlier version did not write down which API was called.
+func unrecorded(what, upstream, base string) string {
+	return fmt.Sprintf("%s: an earlier version of callq made results that do not say with which base_url of upstream %s; they are taken for those of %s", what, upstream, base)
+}

@@ -1,0 +1,65 @@
+package filerun
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
+	"github.com/seed-2903acc3/callq/tasks/redisinfo"
+	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/circuit"
+)
+
+// backend is the queue of a run, with what works on it.
+type backend struct {
+	Backend
+	ledger   *ledger.Ledger
+	circuits *circuit.Store
+	producer *tasks.Producer
+	client   *tasks.Client
+	records  *records.Store
+}
+
+// connect opens the queue.
+func (r *runner) connect(ctx context.Context) error {
+	opened, err := r.cfg.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	endpoint, err := worker.Endpoints(r.cfg.Worker.Upstreams)
+	if err != nil {
+		return err
+	}
+	host, _ := os.Hostname() // only a name for people to read
+	back := &backend{
+		Backend: opened, ledger: ledger.New(opened.Redis),
+		circuits: circuit.NewStore(opened.Redis, fmt.Sprintf("%s:%d", host, os.Getpid())),
+	}
+	if back.producer, err = tasks.NewProducer(opened.Redis, tasks.ProducerConfig{Rules: r.rules, BaseURLs: r.urls}); err != nil {
+		return err
+	}
+	back.client, err = tasks.NewClient(opened.Redis, tasks.ClientConfig{Endpoint: endpoint, Explain: explainClass})
+	if err != nil {
+		return err
+	}
+	if back.records, err = records.New(opened.Redis); err != nil {
+		return err
+	}
+	r.back = back
+	return nil
+}
+
+// explainClass is what is said of calls that are ended without an answer.
+func explainClass(class string) (message, advice string) {
+	c := policy.Class(class)
+	return c.Message(), c.Advice()
+}
+
+// explain says what Redis said in words that say what to do.
+func (b *backend) explain(err error) error {
+	return redisinfo.Explain(err, redisinfo.Describe(b.Redis))
+}

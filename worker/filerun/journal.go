@@ -1,0 +1,258 @@
+package filerun
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/seed-2903acc3/callq/internal/atomicfile"
+	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/baseurl"
+)
+
+// journal notes in OUT.sent, beside a results file, which calls that must not be made
+// twice are on their way. Redis remembers that too; but it may be in the process, or
+// have lost it, or be gone when the run is started again. The next run finds the calls
+// that have no result, and does not send them again. Its methods are safe for
+// concurrent use.
+type journal struct {
+	path string // empty where the results go to a stream
+	// name is how the plan calls a call that an earlier version named by its
+	// position.
+	name func(key, digest string) string
+	// must reports that nothing else remembers: what cannot be noted is not sent.
+	must bool
+
+	mu   sync.Mutex
+	file *os.File // nil until there is something to note
+	// size is the length of the file's whole lines, in bytes.
+	size int64
+	// urls are the base URLs of now.
+	urls baseurl.Set
+	// open are the calls that were sent and have no result.
+	open map[callID]destination
+	// failed is why a call could not be noted.
+	failed error
+}
+
+// callID is a call as results files know it.
+type callID struct {
+	Key    string `json:"key"`
+	Digest string `json:"digest"`
+}
+
+// destination says where a call was sent, if that is known.
+type destination struct {
+	Upstream string `json:"upstream,omitempty"`
+	BaseURL  string `json:"base_url,omitempty"`
+	// before reports that a previous run sent it, which has died.
+	before bool
+}
+
+// journalLine is a line of the file: a call is on its way, or has come back.
+type journalLine struct {
+	callID
+	destination
+	Back bool `json:"back,omitempty"`
+}
+
+// readJournal reads what a previous run has noted beside the results file of that name.
+// A line that is cut off was being written when the process died: its call was not sent.
+func readJournal(results string, name func(key, digest string) string) (*journal, error) {
+	j := &journal{path: results + ".sent", name: name, open: map[callID]destination{}}
+	f, err := os.Open(j.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return j, nil
+	}
+	if err != nil {
+		return nil, inputError(ProblemJournal, "what was sent before: %w", err)
+	}
+	defer f.Close()
+	lines := bufio.NewReader(f)
+	for n := 1; ; n++ {
+		text, err := lines.ReadBytes('\n')
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
+			return nil, inputError(ProblemJournal, "what was sent before: %w", err)
+		}
+		var line journalLine
+		err = json.Unmarshal(text, &line)
+		bad := err != nil || line.Key == ""
+		if last && bad {
+			return j, nil
+		}
+		if bad {
+			return nil, inputError(ProblemJournal, "%s: line %d does not say which call was sent; find out which calls without a result the API has seen, and remove the file", j.path, n)
+		}
+		line.callID = j.call(line.Key, line.Digest)
+		if line.Back {
+			delete(j.open, line.callID)
+		} else {
+			line.before = true
+			j.open[line.callID] = line.destination
+		}
+		if last {
+			return j, nil
+		}
+		j.size += int64(len(text))
+	}
+}
+
+// ended notes that the end of a call is known: it is in the results file, or in the
+// queue.
+func (j *journal) ended(key, digest string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.open, j.call(key, digest))
+}
+
+func (j *journal) call(key, digest string) callID {
+	if j.name != nil {
+		key = j.name(key, digest)
+	}
+	return callID{key, digest}
+}
+
+// unfinished are the calls of previous runs that have no result.
+func (j *journal) unfinished() (list []callID) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for call, where := range j.open {
+		if where.before {
+			list = append(list, call)
+		}
+	}
+	return list
+}
+
+// send is the worker's question before it sends a call that must not be made twice.
+func (j *journal) send(c tasks.Call) (back func(), err error) {
+	call := j.call(c.Key, tasks.ContentHash(c))
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.open[call].before {
+		return nil, worker.ErrMaybeSent
+	}
+	if j.path == "" {
+		return nil, nil
+	}
+	where := destination{Upstream: c.Upstream, BaseURL: j.urls[c.Upstream]}
+	switch err := j.note(journalLine{callID: call, destination: where}); {
+	case err == nil:
+	case j.must:
+		j.failed = fmt.Errorf("no call is sent that could not be remembered: %w", &StorageError{File: j.path, Err: withoutPath(err)})
+		return nil, j.failed
+	default:
+		return nil, nil // the queue remembers it
+	}
+	j.open[call] = where
+	return func() { j.cameBack(call) }, nil
+}
+
+// madeWith are those base URLs of calls of previous runs that differ from the ones of
+// now.
+func (j *journal) madeWith(now baseurl.Set) map[string]string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	made := map[string]string{}
+	for _, where := range j.open {
+		if where.BaseURL != "" && baseurl.Canonical(where.BaseURL) != now[where.Upstream] {
+			made[where.Upstream] = where.BaseURL
+		}
+	}
+	return made
+}
+
+// failure is why calls cannot be sent, if they cannot.
+func (j *journal) failure() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.failed
+}
+
+func (j *journal) cameBack(call callID) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.open, call)
+	_ = j.note(journalLine{callID: call, Back: true}) // a call without the line counts as sent, which is safe
+}
+
+// note adds a line, after the last whole one: of a line that did not go in whole,
+// as with a full disk, nothing stays. j.mu must be held.
+func (j *journal) note(line journalLine) (err error) {
+	if j.file == nil {
+		if j.file, err = os.OpenFile(j.path, os.O_WRONLY|os.O_CREATE, ownerOnly); err != nil {
+			return err
+		}
+		if err := j.file.Truncate(j.size); err != nil {
+			return err
+		}
+	}
+	text, err := journalText(line)
+	if err != nil {
+		return err
+	}
+	n, err := j.file.WriteAt(text, j.size)
+	if err != nil {
+		_ = j.file.Truncate(j.size) // the next line overwrites it
+		return err
+	}
+	j.size += int64(n)
+	return nil
+}
+
+func journalText(line journalLine) ([]byte, error) {
+	text, err := json.Marshal(line)
+	return append(text, '\n'), err
+}
+
+// close ends a run whose results are in their file.
+func (j *journal) close() (err error) {
+	if j.file != nil {
+		err = j.file.Close()
+		j.file = nil
+	}
+	return errors.Join(err, j.rewrite())
+}
+
+// rewrite leaves in the file what is open, and removes it where nothing is. It is
+// for when nothing is being sent. On a disk that is full the file stays as it is: it
+// says the same in more lines, as far as the results file does not say more.
+func (j *journal) rewrite() error {
+	if j.path == "" {
+		return nil
+	}
+	if len(j.open) == 0 {
+		j.size = 0
+		if err := os.Remove(j.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	var all []byte
+	for call, where := range j.open {
+		if now := j.urls[where.Upstream]; where.BaseURL != "" && now != "" {
+			where.BaseURL = now // another one was refused, or is said to be the same
+		}
+		text, err := journalText(journalLine{callID: call, destination: where})
+		if err != nil {
+			return err
+		}
+		all = append(all, text...)
+	}
+	err := atomicfile.Write(j.path, all, ownerOnly)
+	switch {
+	case err == nil:
+		j.size = int64(len(all))
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+		return nil
+	}
+	return err
+}

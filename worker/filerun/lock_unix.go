@@ -1,0 +1,15 @@
+//go:build unix
+
+package filerun
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockFile locks a file against other processes until it is closed, or fails at
+// once.
+func lockFile(f *os.File) error {
+	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+}

@@ -1,0 +1,45 @@
+package filerun
+
+import (
+	"testing"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/worker"
+)
+
+func TestItIsToldWhyNoCallEnds(t *testing.T) {
+	began := time.Date(2026, 5, 4, 2, 0, 0, 0, time.UTC)
+	at := func(seconds int) time.Time { return began.Add(time.Duration(seconds) * time.Second) }
+	failed := func(seconds int) worker.Event {
+		return worker.Event{Upstream: "api", Action: policy.ActionRetry, Class: policy.ClassTransient, Message: "connection refused", At: at(seconds)}
+	}
+	first := Stalled{Upstream: "api", Attempts: 1, Class: policy.ClassTransient, Message: "connection refused"}
+	second := Stalled{Upstream: "api", Attempts: 2, Class: policy.ClassUnknown, Code: "4711"}
+	var s stall
+	for i, step := range []struct {
+		event worker.Event
+		at    int
+		want  Stalled
+	}{
+		{at: 0},
+		{event: failed(0), at: 1},
+		{at: 4},
+		{at: 5, want: first},
+		{event: worker.Event{Upstream: "api", Action: policy.ActionRetry, Class: policy.ClassUnknown, Code: "4711", At: at(6)}, at: 34},
+		{at: 35, want: second},
+		{event: worker.Event{Action: policy.ActionPark, At: at(36)}, at: 64},
+		{at: 65, want: second},
+		{event: worker.Event{Action: policy.ActionSucceed, At: at(66)}, at: 200},
+		{event: failed(200), at: 204},
+		{at: 205, want: first},
+		{event: worker.Event{Action: policy.ActionDeadLetter, At: at(206)}, at: 400},
+	} {
+		if step.event.Action != "" {
+			s.note(step.event)
+		}
+		if got, told := s.look(at(step.at)); got != step.want || told != (got != Stalled{}) {
+			t.Errorf("step %d: %v, want %v", i+1, got, step.want)
+		}
+	}
+}
