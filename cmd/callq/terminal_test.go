@@ -151,7 +151,7 @@ func TestWhatAnAPISaysDoesNothingToALogOrToAPage(t *testing.T) {
 		r, err := store.Get(t.Context(), circuit.Name{Upstream: "sim", Endpoint: "GET /quota"})
 		return err == nil && r.State == circuit.Open
 	})
-	await(t, "its line in the log", func() bool { return strings.Contains(said.String(), "permission hold") })
+	await(t, "its line in the log", func() bool { return strings.Contains(said.String(), "reason=permission") })
 	status, page := get(t, admin)
 	if status != http.StatusOK || !utf8.ValidString(page) || strings.ContainsAny(page, "\x1b\x07") || !strings.Contains(page, "/quota") {
 		t.Errorf("the page: %d %q", status, page)

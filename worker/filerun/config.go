@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -70,9 +69,6 @@ func (c Config) withDefaults() Config {
 	c.Worker.Concurrency = cmp.Or(c.Worker.Concurrency, worker.DefaultConcurrency)
 	c.Worker.Retention = cmp.Or(c.Worker.Retention, worker.DefaultRetention)
 	c.Worker.MaxMemory = cmp.Or(c.Worker.MaxMemory, worker.DefaultMaxMemory)
-	if c.Worker.Logger == nil {
-		c.Worker.Logger = slog.New(slog.DiscardHandler)
-	}
 	if c.OnEvent == nil {
 		c.OnEvent = func(Event) {}
 	}

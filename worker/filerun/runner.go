@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,7 @@ const (
 // same content.
 type runner struct {
 	cfg   Config
+	log   *slog.Logger
 	redo  map[tasks.State]bool
 	rules tasks.Rules
 	// urls are the base URLs of the upstreams.
@@ -89,6 +91,9 @@ type runner struct {
 
 func newRunner(cfg Config) *runner {
 	r := &runner{cfg: cfg, redo: cfg.redo(), urls: cfg.baseURLs(), rules: worker.CallRules(cfg.Worker.Upstreams), tally: &Tally{}}
+	if r.log = cfg.Worker.Logger; r.log == nil {
+		r.log = slog.New(slog.DiscardHandler) // the worker has a default of its own
+	}
 	r.room = newRoom(min(roomInRedis, cfg.Worker.MaxMemory))
 	return r
 }
@@ -138,7 +143,7 @@ func (r *runner) prepare(ctx context.Context) error {
 	// What is past its retention goes before this run asks for it: nothing that it
 	// counts on may be forgotten while it goes on.
 	if _, err := r.back.ledger.Sweep(ctx, time.Now(), r.cfg.Worker.Retention); err != nil {
-		r.cfg.Worker.Logger.Warn("results that are past their retention could not be forgotten", "error", r.back.explain(err))
+		r.log.Warn("results that are past their retention could not be forgotten", "error", r.back.explain(err))
 	}
 	if err := r.adopt(ctx); err != nil {
 		return err
@@ -250,7 +255,7 @@ func (r *runner) step(ctx context.Context, f *following, allSent bool) (ended bo
 	}
 	now := time.Now()
 	if err != nil && ctx.Err() == nil {
-		r.cfg.Worker.Logger.Debug("reading the results failed", "error", err)
+		r.log.Debug("reading the results failed", "error", err)
 		if now.Sub(f.heard) > awayFor {
 			return false, err
 		}
