@@ -103,16 +103,9 @@ func appendFields(dst []byte, c Call) ([]byte, error) {
 			return nil, bad
 		}
 	}
-	if len(c.Headers) > 0 {
-		var few [8]string
-		dst = append(appendName(dst, "headers"), '{')
-		for _, name := range appendSortedNames(few[:0], c.Headers) {
-			if !utf8.ValidString(name) || !utf8.ValidString(c.Headers[name]) {
-				return nil, &FieldError{Field: "headers", Problem: "are not valid UTF-8"}
-			}
-			dst = appendString(appendName(dst, name), c.Headers[name])
-		}
-		dst = append(dst, '}')
+	dst, bad := appendHeaders(dst, c.Headers)
+	if bad != nil {
+		return nil, bad
 	}
 	body, bad := compactBody(c.Body)
 	if bad != nil {
@@ -130,6 +123,35 @@ func appendFields(dst []byte, c Call) ([]byte, error) {
 	if c.Idempotent != nil {
 		dst = strconv.AppendBool(appendName(dst, "idempotent"), *c.Idempotent)
 	}
+	if dst, bad = appendTimes(dst, c); bad != nil {
+		return nil, bad
+	}
+	meta, bad := canonicalMeta(c.Meta)
+	if bad != nil {
+		return nil, bad
+	}
+	if meta != nil {
+		dst = append(appendName(dst, "meta"), meta...)
+	}
+	return append(dst, '}'), nil
+}
+
+func appendHeaders(dst []byte, headers map[string]string) ([]byte, *FieldError) {
+	if len(headers) == 0 {
+		return dst, nil
+	}
+	var few [8]string
+	dst = append(appendName(dst, "headers"), '{')
+	for _, name := range appendSortedNames(few[:0], headers) {
+		if !utf8.ValidString(name) || !utf8.ValidString(headers[name]) {
+			return nil, &FieldError{Field: "headers", Problem: "are not valid UTF-8"}
+		}
+		dst = appendString(appendName(dst, name), headers[name])
+	}
+	return append(dst, '}'), nil
+}
+
+func appendTimes(dst []byte, c Call) ([]byte, *FieldError) {
 	for _, one := range [...]struct {
 		field string
 		at    *time.Time
@@ -142,14 +164,7 @@ func appendFields(dst []byte, c Call) ([]byte, error) {
 		}
 		dst = appendTime(appendName(dst, one.field), *one.at)
 	}
-	meta, bad := canonicalMeta(c.Meta)
-	if bad != nil {
-		return nil, bad
-	}
-	if meta != nil {
-		dst = append(appendName(dst, "meta"), meta...)
-	}
-	return append(dst, '}'), nil
+	return dst, nil
 }
 
 func appendQuery(dst []byte, query Query) ([]byte, *FieldError) {

@@ -121,8 +121,7 @@ func (r Result) appendJSON(dst []byte) ([]byte, error) {
 	if r.State != StateDead && r.State != StateDropped {
 		r.UserMessage, r.Advice = "", ""
 	}
-	dst = append(dst, '{')
-	dst = appendString(appendName(dst, "key"), r.Key)
+	dst = appendString(appendName(append(dst, '{'), "key"), r.Key)
 	dst = appendString(appendName(dst, "id"), r.ID)
 	dst = appendString(appendName(dst, "batch"), r.Batch)
 	dst = appendString(appendName(dst, "upstream"), r.Upstream)
@@ -131,12 +130,7 @@ func (r Result) appendJSON(dst []byte) ([]byte, error) {
 	dst = appendString(appendName(dst, "state"), string(r.State))
 	dst = appendString(appendName(dst, "class"), r.Class)
 	dst = appendText(appendName(dst, "rule"), r.Rule)
-	dst = appendName(dst, "http_status")
-	if r.HTTPStatus == 0 {
-		dst = append(dst, "null"...)
-	} else {
-		dst = strconv.AppendInt(dst, int64(r.HTTPStatus), 10)
-	}
+	dst = appendPositive(appendName(dst, "http_status"), r.HTTPStatus)
 	dst = appendName(dst, "error_code")
 	if isNumber(string(r.ErrorCode)) {
 		dst = append(dst, r.ErrorCode...)
@@ -155,18 +149,12 @@ func (r Result) appendJSON(dst []byte) ([]byte, error) {
 	if r.BaseURL != "" {
 		dst = appendString(appendName(dst, "base_url"), r.BaseURL)
 	}
-	dst = appendName(dst, "line")
-	if r.Line == 0 {
-		dst = append(dst, "null"...)
-	} else {
-		dst = strconv.AppendInt(dst, int64(r.Line), 10)
+	dst = appendPositive(appendName(dst, "line"), r.Line)
+	amount := r.Amount
+	if !isNumber(string(amount)) {
+		amount = "null"
 	}
-	dst = appendName(dst, "amount")
-	if isNumber(string(r.Amount)) {
-		dst = append(dst, r.Amount...)
-	} else {
-		dst = append(dst, "null"...)
-	}
+	dst = append(appendName(dst, "amount"), amount...)
 	dst = appendTexts(appendName(dst, "headers"), r.Headers)
 	dst = append(appendName(dst, "meta"), meta...)
 	dst = append(appendName(dst, "body"), body...)
@@ -174,6 +162,14 @@ func (r Result) appendJSON(dst []byte) ([]byte, error) {
 		dst = append(appendName(dst, "body_freed"), "true"...)
 	}
 	return append(dst, '}'), nil
+}
+
+// appendPositive appends a number, or null where it is 0.
+func appendPositive(dst []byte, n int) []byte {
+	if n == 0 {
+		return append(dst, "null"...)
+	}
+	return strconv.AppendInt(dst, int64(n), 10)
 }
 
 // ResultBody turns an answer into the JSON of a results line: nil (null) for none, the value itself for JSON, a string for other

@@ -32,10 +32,7 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 		}
 	}
 	if once {
-		call := p.call
-		call.Batch, call.Key = take.Batch, take.Key
-		var err error
-		if p.back, err = w.cfg.OnSend(call); err != nil {
+		if err := w.noteSend(p); err != nil {
 			return attempted{Answer: upstream.Answer{NotSent: true, Err: err}, untold: true}
 		}
 	}
@@ -59,6 +56,20 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 	if !a.decision.Refresh {
 		return a
 	}
+	return w.replay(ctx, p, a, once)
+}
+
+// noteSend tells whoever keeps a journal that the call is about to be sent.
+func (w *Worker) noteSend(p *passage) (err error) {
+	call := p.call
+	call.Batch, call.Key = p.take.Batch, p.take.Key
+	p.back, err = w.cfg.OnSend(call)
+	return err
+}
+
+// replay makes the call once more with a fresh credential, as part of the same attempt.
+// Where there is none, a stands.
+func (w *Worker) replay(ctx context.Context, p *passage, a attempted, once bool) attempted {
 	// A refresh that fails is judged by the replay, which meets the same trouble
 	// before anything is sent.
 	fresh, err := p.acct.client.Refresh(ctx, a.TokenGeneration)

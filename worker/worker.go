@@ -240,23 +240,14 @@ func (w *Worker) Run(ctx context.Context) error {
 		return errors.New("this worker has run already: make a new one")
 	}
 	defer w.closeClients()
-	err := broker.CheckScripts(ctx)
-	if err == nil {
-		if err = w.cfg.Redis.Ping(ctx).Err(); err == nil {
-			err = w.checkClock(ctx)
+	if err := w.checkRedis(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // told to drain before it began
 		}
-		if err != nil {
-			err = w.explain(err)
-		}
-	}
-	if err != nil && ctx.Err() != nil {
-		return nil // told to drain before it began
-	}
-	if err != nil {
 		return err
 	}
 	// The calls of a worker that has never said that it lives wait for their leases.
-	_, err = w.roster.Beat(ctx, w.dispatcher.Name(), w.queues()...)
+	_, err := w.roster.Beat(ctx, w.dispatcher.Name(), w.queues()...)
 	w.trouble(err)
 	stopServers, err := w.startServers()
 	// Calls under way end after ctx does, and this worker lives until they have.
@@ -267,12 +258,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	living.Go(func() { w.renew(aliveCtx) })
 	sweepCtx, stopSweep := context.WithCancel(ctx)
 	var sweeping sync.WaitGroup
-	sweeping.Go(func() { w.sweep(sweepCtx) })
-	sweeping.Go(func() { w.follow(sweepCtx) })
-	sweeping.Go(func() { w.announce(sweepCtx) })
-	sweeping.Go(func() { w.watchMemory(sweepCtx) })
-	sweeping.Go(func() { w.reclaim(sweepCtx) })
-	sweeping.Go(func() { w.watchDeadlines(sweepCtx) })
+	for _, do := range []func(context.Context){w.sweep, w.follow, w.announce, w.watchMemory, w.reclaim, w.watchDeadlines} {
+		sweeping.Go(func() { do(sweepCtx) })
+	}
 	// Calls under way end after ctx: until then this process may have to give back.
 	fenceCtx, stopFences := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopFences()
@@ -306,6 +294,22 @@ func (w *Worker) Run(ctx context.Context) error {
 		_ = w.sweepOnce(last) // the next worker does it, if a minute later
 	}
 	return err
+}
+
+// checkRedis checks that asynq's scripts, Redis and this machine's clock are as a worker
+// needs them.
+func (w *Worker) checkRedis(ctx context.Context) error {
+	if err := broker.CheckScripts(ctx); err != nil {
+		return err
+	}
+	err := w.cfg.Redis.Ping(ctx).Err()
+	if err == nil {
+		err = w.checkClock(ctx)
+	}
+	if err != nil {
+		return w.explain(err)
+	}
+	return nil
 }
 
 // sweep forgets outcomes whose retention is over: at once, since this worker may live

@@ -96,6 +96,9 @@ func (a *app) simapi(ctx context.Context, f simFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := cfg.Validate(); err != nil {
+		return misuse("%w", err)
+	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", f.addr)
 	if err != nil {
 		return misuse("cannot listen on --addr %s: %w", f.addr, untakable(err))
@@ -168,24 +171,21 @@ func (a *app) simConfig(f simFlags) (simapi.Config, error) {
 		cfg.OAuth.ClientID, cfg.OAuth.ClientSecret = id, secret
 		return id != "" && secret != ""
 	})
-	form := func(flag, value, want string, e simapi.Envelope) {
-		read(flag, value, want, func(string) bool { return simapi.Config{Envelope: e}.Validate() == nil })
+	for _, one := range []struct {
+		flag, value, want string
+		envelope          simapi.Envelope
+	}{
+		{"message-field", f.message, "error_msg, error_message, msg or message", simapi.Envelope{Message: f.message}},
+		{"code-form", f.code, "int, float or string", simapi.Envelope{Code: simapi.CodeForm(f.code)}},
+		{"status-form", f.status, "bool or string", simapi.Envelope{Status: simapi.StatusForm(f.status)}},
+	} {
+		read(one.flag, one.value, one.want, func(string) bool { return simapi.Config{Envelope: one.envelope}.Validate() == nil })
 	}
-	form("message-field", f.message, "error_msg, error_message, msg or message", simapi.Envelope{Message: f.message})
-	form("code-form", f.code, "int, float or string", simapi.Envelope{Code: simapi.CodeForm(f.code)})
-	form("status-form", f.status, "bool or string", simapi.Envelope{Status: simapi.StatusForm(f.status)})
+	if err == nil {
+		err = f.useless(cfg)
+	}
 	if err != nil {
 		return cfg, err
-	}
-	switch {
-	case f.oauthFor < 0:
-		return cfg, misuse("--oauth-for %v is negative; write how long a token lives, as in 1799s", f.oauthFor)
-	case f.retryAfter && cfg.Quota.Calls == 0:
-		return cfg, misuse("--quota-retry-after has no effect without --quota")
-	case f.tokenFor != 0 && f.token == "":
-		return cfg, misuse("--token-for has no effect without --token")
-	case f.oauthFor != 0 && f.oauth == "":
-		return cfg, misuse("--oauth-for has no effect without --oauth")
 	}
 	cfg.Quota.RetryAfter = cfg.Quota.RetryAfter || f.retryAfter
 	cfg.Token, cfg.APIKey, cfg.OAuth.Lifetime = f.token, f.apiKey, f.oauthFor
@@ -194,14 +194,24 @@ func (a *app) simConfig(f simFlags) (simapi.Config, error) {
 	}
 	cfg.Envelope = simapi.Envelope{Message: f.message, Code: simapi.CodeForm(f.code), Status: simapi.StatusForm(f.status)}
 	if f.script != "" {
-		if cfg.Script, err = a.simScript(f.script); err != nil {
-			return cfg, err
-		}
+		cfg.Script, err = a.simScript(f.script)
 	}
-	if err := cfg.Validate(); err != nil {
-		return cfg, misuse("%w", err)
+	return cfg, err
+}
+
+// useless refuses flags that have no effect.
+func (f simFlags) useless(cfg simapi.Config) error {
+	switch {
+	case f.oauthFor < 0:
+		return misuse("--oauth-for %v is negative; write how long a token lives, as in 1799s", f.oauthFor)
+	case f.retryAfter && cfg.Quota.Calls == 0:
+		return misuse("--quota-retry-after has no effect without --quota")
+	case f.tokenFor != 0 && f.token == "":
+		return misuse("--token-for has no effect without --token")
+	case f.oauthFor != 0 && f.oauth == "":
+		return misuse("--oauth-for has no effect without --oauth")
 	}
-	return cfg, nil
+	return nil
 }
 
 // simScript reads a script. Given with --demo, it takes the place of the

@@ -86,29 +86,34 @@ func Read(ctx context.Context, rdb redis.UniversalClient, q Query) (Facts, error
 		return f, err
 	}
 	for _, name := range names {
-		concurrency, configured := q.Configured[name]
-		u := Upstream{Name: name, Configured: configured, Concurrency: concurrency, Open: -1, Queues: of[name], Workers: workers[name]}
-		if len(q.Batches) > 0 {
-			u.Open = open[name]
-		}
-		if configured && q.Here {
-			u.Workers = max(u.Workers, 1)
-		}
-		if len(workers) > 0 || q.Here {
-			u.Others = 1
-		}
-		for _, r := range records {
-			switch {
-			case r.Name.Upstream != name:
-			case r.Name.Endpoint == "":
-				u.Account = r
-			default:
-				u.Endpoints = append(u.Endpoints, r)
-			}
-		}
-		f.Upstreams = append(f.Upstreams, u)
+		f.Upstreams = append(f.Upstreams, q.upstream(name, open, of[name], workers, records))
 	}
 	return f, nil
+}
+
+// upstream puts together what is known of one upstream.
+func (q Query) upstream(name string, open map[string]int64, queues []ledger.Waits, workers map[string]int, records []circuit.Record) Upstream {
+	concurrency, configured := q.Configured[name]
+	u := Upstream{Name: name, Configured: configured, Concurrency: concurrency, Open: -1, Queues: queues, Workers: workers[name]}
+	if len(q.Batches) > 0 {
+		u.Open = open[name]
+	}
+	if configured && q.Here {
+		u.Workers = max(u.Workers, 1)
+	}
+	if len(workers) > 0 || q.Here {
+		u.Others = 1
+	}
+	for _, r := range records {
+		switch {
+		case r.Name.Upstream != name:
+		case r.Name.Endpoint == "":
+			u.Account = r
+		default:
+			u.Endpoints = append(u.Endpoints, r)
+		}
+	}
+	return u
 }
 
 // readMemory reads how many bytes the results take, and since when they are too many.

@@ -80,40 +80,7 @@ func (d *decoder) auth(e yamlfile.Value) Auth {
 	auth := Auth{Type: AuthNone, Pos: e.Pos()}
 	oauth := &OAuth2{Style: upstream.StyleBasic}
 	at := map[string]yamlfile.Value{}
-	secret := func(field *Secret) func(yamlfile.Value) {
-		return func(e yamlfile.Value) { *field, _ = d.secret(e, upstreams, checkSecret, nil) }
-	}
-	decode := yamlfile.Fields{
-		"token":         secret(&auth.Token),
-		"username":      secret(&auth.Username),
-		"password":      secret(&auth.Password),
-		"value":         secret(&auth.Value),
-		"client_id":     secret(&oauth.ClientID),
-		"client_secret": secret(&oauth.ClientSecret),
-		"name":          func(e yamlfile.Value) { auth.Name, _ = d.plain(e) },
-		"token_url": func(e yamlfile.Value) {
-			d.text(e, upstreams, httpsyntax.CheckURL, func(value string) { oauth.TokenURL = value })
-		},
-		"scopes": func(e yamlfile.Value) {
-			e.List(func(e yamlfile.Value) {
-				if scope, ok := d.plain(e); ok {
-					oauth.Scopes = append(oauth.Scopes, scope)
-				}
-			})
-		},
-		"style": func(e yamlfile.Value) {
-			if style, ok := yamlfile.OneOf(e, upstream.StyleBasic, upstream.StyleBody); ok {
-				oauth.Style = style
-			}
-		},
-		"token_field": func(e yamlfile.Value) { oauth.TokenField, _ = d.plain(e) },
-		"query": func(e yamlfile.Value) {
-			e.Each(func(name string, e yamlfile.Value) {
-				value, _ := d.secret(e, upstreams, checkSecret, nil)
-				oauth.Query = append(oauth.Query, QuerySecret{name, value})
-			})
-		},
-	}
+	decode := d.authFields(&auth, oauth)
 	all := yamlfile.Fields{"type": func(e yamlfile.Value) {
 		at["type"] = e
 		auth.Type, _ = yamlfile.OneOf(e, authTypes...)
@@ -150,6 +117,44 @@ func (d *decoder) auth(e yamlfile.Value) Auth {
 		auth.OAuth2 = oauth
 	}
 	return auth
+}
+
+// authFields reads the keys of auth besides its type.
+func (d *decoder) authFields(auth *Auth, oauth *OAuth2) yamlfile.Fields {
+	secret := func(field *Secret) func(yamlfile.Value) {
+		return func(e yamlfile.Value) { *field, _ = d.secret(e, upstreams, checkSecret, nil) }
+	}
+	return yamlfile.Fields{
+		"token":         secret(&auth.Token),
+		"username":      secret(&auth.Username),
+		"password":      secret(&auth.Password),
+		"value":         secret(&auth.Value),
+		"client_id":     secret(&oauth.ClientID),
+		"client_secret": secret(&oauth.ClientSecret),
+		"name":          func(e yamlfile.Value) { auth.Name, _ = d.plain(e) },
+		"token_url": func(e yamlfile.Value) {
+			d.text(e, upstreams, httpsyntax.CheckURL, func(value string) { oauth.TokenURL = value })
+		},
+		"scopes": func(e yamlfile.Value) {
+			e.List(func(e yamlfile.Value) {
+				if scope, ok := d.plain(e); ok {
+					oauth.Scopes = append(oauth.Scopes, scope)
+				}
+			})
+		},
+		"style": func(e yamlfile.Value) {
+			if style, ok := yamlfile.OneOf(e, upstream.StyleBasic, upstream.StyleBody); ok {
+				oauth.Style = style
+			}
+		},
+		"token_field": func(e yamlfile.Value) { oauth.TokenField, _ = d.plain(e) },
+		"query": func(e yamlfile.Value) {
+			e.Each(func(name string, e yamlfile.Value) {
+				value, _ := d.secret(e, upstreams, checkSecret, nil)
+				oauth.Query = append(oauth.Query, QuerySecret{name, value})
+			})
+		},
+	}
 }
 
 // checkSecret is asked about every part of a credential. What it says must not

@@ -107,9 +107,36 @@ func (d *decoder) upstream(name string, e yamlfile.Value) {
 		e.FailType("a mapping of keys and values")
 		return
 	}
-	costWrong, idempotentGiven := false, false
-	var sent additions
-	g := e.Mapping(yamlfile.Fields{
+	var r upstreamRead
+	g := e.Mapping(d.upstreamFields(u, &r))
+	defaults, unread := u.policyDefaults()
+	u.leave(defaults, g.Lacks("base_url"), !r.idempotentGiven, g.Lacks("idempotency_header"))
+	d.add(u, r.sent)
+	u.addHeaders(defaults)
+	switch {
+	case !g.Lacks("base_url") || u.BaseURL != "":
+	case unread:
+		e.FailKeyf("has no base_url, and its policy, which may say where the API is, cannot be read; callq policy lint %s says why", u.Policy)
+	default:
+		e.FailKeyf("has no base_url; write where the API is, as in base_url: https://api.example.com")
+	}
+	if g.Lacks("policy") {
+		e.FailKeyf("has no policy; name a preset (callq policy presets lists them) or the path of a policy file")
+	}
+	if !r.costWrong && (u.Cost != nil || g.Lacks("cost")) {
+		d.afford(u, e.Path())
+	}
+}
+
+// upstreamRead is what matters of an upstream's keys besides their values.
+type upstreamRead struct {
+	costWrong, idempotentGiven bool
+	sent                       additions
+}
+
+// upstreamFields reads the keys of an upstream.
+func (d *decoder) upstreamFields(u *Upstream, r *upstreamRead) yamlfile.Fields {
+	return yamlfile.Fields{
 		"base_url": func(e yamlfile.Value) {
 			d.text(e, upstreams, httpsyntax.CheckBaseURL, func(value string) { u.BaseURL = value })
 		},
@@ -130,14 +157,14 @@ func (d *decoder) upstream(name string, e yamlfile.Value) {
 		"cost": func(e yamlfile.Value) {
 			before := d.Failures()
 			u.Cost = d.cost(e)
-			costWrong = d.Failures() > before
+			r.costWrong = d.Failures() > before
 		},
 		"endpoints": func(e yamlfile.Value) {
 			u.Endpoints = d.patterns(e, parseEndpoint)
 		},
 		"idempotent": func(e yamlfile.Value) {
 			if e.Kind() != yamlfile.KindNull {
-				u.Idempotent, idempotentGiven = d.patterns(e, policy.ParsePattern), true
+				u.Idempotent, r.idempotentGiven = d.patterns(e, policy.ParsePattern), true
 			}
 		},
 		"idempotency_header": func(e yamlfile.Value) {
@@ -151,27 +178,10 @@ func (d *decoder) upstream(name string, e yamlfile.Value) {
 				u.MaxBody = n
 			}
 		},
-		"headers":      func(e yamlfile.Value) { sent.headers = d.additions(e) },
-		"query":        func(e yamlfile.Value) { sent.query = d.additions(e) },
+		"headers":      func(e yamlfile.Value) { r.sent.headers = d.additions(e) },
+		"query":        func(e yamlfile.Value) { r.sent.query = d.additions(e) },
 		"keep_headers": func(e yamlfile.Value) { u.KeepHeaders = d.keepHeaders(e) },
 		"tls":          func(e yamlfile.Value) { d.tls(e, &u.TLS) },
-	})
-	defaults, unread := u.policyDefaults()
-	u.leave(defaults, g.Lacks("base_url"), !idempotentGiven, g.Lacks("idempotency_header"))
-	d.add(u, sent)
-	u.addHeaders(defaults)
-	switch {
-	case !g.Lacks("base_url") || u.BaseURL != "":
-	case unread:
-		e.FailKeyf("has no base_url, and its policy, which may say where the API is, cannot be read; callq policy lint %s says why", u.Policy)
-	default:
-		e.FailKeyf("has no base_url; write where the API is, as in base_url: https://api.example.com")
-	}
-	if g.Lacks("policy") {
-		e.FailKeyf("has no policy; name a preset (callq policy presets lists them) or the path of a policy file")
-	}
-	if !costWrong && (u.Cost != nil || g.Lacks("cost")) {
-		d.afford(u, e.Path())
 	}
 }
 
