@@ -161,6 +161,8 @@ type attempted struct {
 	late bool
 	// untold says that [Config.OnSend] did not want it sent.
 	untold bool
+	// next is when the next attempt is due; zero where there is none.
+	next time.Time
 }
 
 func (a *attempted) decide(p *passage, canRefresh bool) {

@@ -194,8 +194,15 @@ type Event struct {
 	// saying anything.
 	Code, Message string
 
+	// Status is the HTTP status; 0 where no answer came.
+	Status int
+
 	Attempts int
 	Parked   int
+	// MostAttempts and Next are set with a retry: how many attempts the call has in
+	// all, and when the next one is due.
+	MostAttempts int
+	Next         time.Time
 	// At is when it was recorded, Latency the time of the request.
 	At      time.Time
 	Latency time.Duration

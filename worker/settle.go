@@ -61,6 +61,7 @@ func (w *Worker) settle(ctx context.Context, p *passage, a attempted) verb {
 		if !mine {
 			return w.leave(t)
 		}
+		a.next = time.Now().Add(delay)
 		w.note(p, a, d, "")
 		return verb{kind: again, delay: delay, failed: true, text: fmt.Sprintf("attempt %d: %s", a.number, faultText(a))}
 	default:
@@ -188,7 +189,13 @@ func (w *Worker) note(p *passage, a attempted, d policy.Decision, s ledger.State
 	w.log.Debug("attempt", "call", t.ID, "batch", t.Batch, "key", t.Key, "upstream", p.acct.name, "endpoint", p.endpoint,
 		"job", string(d.Action), "class", string(d.Class), "rule", d.Rule, "status", a.Outcome.Status, "code", a.Outcome.Code,
 		"transport", string(a.Outcome.Transport), "correlation_id", a.Outcome.CorrelationID, "attempt", a.number, "latency", a.Latency)
+	most := 0
+	if d.Action == policy.ActionRetry {
+		backoff, _ := p.acct.policy.Backoff(d.Backoff)
+		most = backoff.Attempts
+	}
 	w.cfg.OnEvent(Event{
+		Status: statusOf(a), MostAttempts: most, Next: a.next,
 		ID: t.ID, Batch: t.Batch, Key: t.Key, Upstream: p.acct.name, Action: d.Action, State: string(s), Class: d.Class,
 		Code: a.Outcome.Code, Message: messageOf(a), Attempts: t.Attempts, Parked: t.Parked, At: time.Now(), Latency: a.Latency,
 	})

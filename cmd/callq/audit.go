@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/spf13/cobra"
@@ -42,12 +43,12 @@ func (a *app) audit(ctx context.Context, d *desk) error {
 	if err != nil {
 		return err
 	}
-	line := a.statusLine()
-	defer line.end()
+	line := a.newProgress()
+	defer line.Close()
 	all, findings := []books{}, []auditFinding{}
 	accepted := int64(0)
 	for i, b := range batches {
-		line.show(func() string { return fmt.Sprintf("%d of %s", i+1, plural(len(batches), "batch")) })
+		line.Line(func() string { return fmt.Sprintf("%d of %s", i+1, console.Plural(len(batches), "batch")) })
 		found, err := d.ledger.Audit(ctx, b.Name, tasks.TaskID)
 		if errors.Is(err, ledger.ErrNoBatch) {
 			continue // forgotten since it was listed
@@ -65,7 +66,7 @@ func (a *app) audit(ctx context.Context, d *desk) error {
 		all = append(all, booksOf(b.Name, tasks.Counts(b.Counts)))
 		accepted += b.Counts.Accepted
 	}
-	line.end()
+	line.Close()
 	if a.json {
 		err = a.printJSON(map[string]any{"balanced": len(findings) == 0, "batches": all, "findings": findings})
 	} else {
@@ -80,16 +81,16 @@ func (a *app) audit(ctx context.Context, d *desk) error {
 func (a *app) printAudit(batches int, accepted int64, findings []auditFinding) error {
 	text := &errWriter{w: a.stdout}
 	for _, f := range findings {
-		fmt.Fprintf(text, "batch %s: %s\n", printable(f.Batch), printable(f.Problem))
+		fmt.Fprintf(text, "batch %s: %s\n", console.Printable(f.Batch), console.Printable(f.Problem))
 		for _, key := range f.Keys {
-			fmt.Fprintf(text, "    %s\n", printable(key))
+			fmt.Fprintf(text, "    %s\n", console.Printable(key))
 		}
-		fmt.Fprintf(text, "    Next: %s\n", printable(f.Fix))
+		fmt.Fprintf(text, "    Next: %s\n", console.Printable(f.Fix))
 	}
 	if len(findings) == 0 {
-		fmt.Fprintf(text, "The books balance: %s, %s.\n", plural(batches, "batch"), plural(accepted, "call"))
+		fmt.Fprintf(text, "The books balance: %s, %s.\n", console.Plural(batches, "batch"), console.Plural(accepted, "call"))
 	} else {
-		fmt.Fprintf(text, "%s in %s, %s.\n", plural(len(findings), "finding"), plural(batches, "batch"), plural(accepted, "call"))
+		fmt.Fprintf(text, "%s in %s, %s.\n", console.Plural(len(findings), "finding"), console.Plural(batches, "batch"), console.Plural(accepted, "call"))
 	}
 	return text.err
 }

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/worker/filerun"
@@ -53,12 +54,12 @@ func (a *app) batchListCommand() *cobra.Command {
 				a.progressf("There are no batches.")
 				return nil
 			}
-			t := newTable(a.stdout, "BATCH", "SENT", "ACCEPTED", "OPEN", "DONE", "DEAD", "DROPPED", "CANCELLED")
+			t := console.NewTable(a.stdout, "BATCH", "SENT", "ACCEPTED", "OPEN", "DONE", "DEAD", "DROPPED", "CANCELLED")
 			for _, b := range batches {
 				c := b.Counts
-				t.row(b.Name, timeText(b.Created), grouped(c.Accepted), grouped(c.Open), grouped(c.Done), grouped(c.Dead), grouped(c.Dropped), grouped(c.Cancelled))
+				t.Row(b.Name, timeText(b.Created), console.Grouped(c.Accepted), console.Grouped(c.Open), console.Grouped(c.Done), console.Grouped(c.Dead), console.Grouped(c.Dropped), console.Grouped(c.Cancelled))
 			}
-			return t.flush()
+			return t.Flush()
 		},
 	}
 }
@@ -133,7 +134,7 @@ func (a *app) noBatch(err error) error {
 // ended prints the books of a batch and, grouped by cause, what failed.
 func (a *app) ended(ctx context.Context, d *desk, b books) error {
 	_, err := fmt.Fprintf(a.stdout, "batch %s: %s accepted = %s open + %s done + %s dead + %s dropped + %s cancelled\n",
-		printable(b.Batch), grouped(b.Accepted), grouped(b.Open), grouped(b.Done), grouped(b.Dead), grouped(b.Dropped), grouped(b.Cancelled))
+		console.Printable(b.Batch), console.Grouped(b.Accepted), console.Grouped(b.Open), console.Grouped(b.Done), console.Grouped(b.Dead), console.Grouped(b.Dropped), console.Grouped(b.Cancelled))
 	if err != nil || b.Dead+b.Dropped == 0 {
 		return err
 	}
@@ -147,7 +148,7 @@ func (a *app) ended(ctx context.Context, d *desk, b books) error {
 	text := &errWriter{w: a.stdout}
 	causes := causesOf(failures.Failures())
 	for _, c := range causes {
-		fmt.Fprintf(text, "%s\n    %s\n    Next: %s\n", printable(c.headline()), printable(c.Message), printable(c.Advice))
+		fmt.Fprintf(text, "%s\n    %s\n    Next: %s\n", console.Printable(c.headline()), console.Printable(c.Message), console.Printable(c.Advice))
 	}
 	if text.err != nil {
 		return text.err
@@ -204,8 +205,8 @@ func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
 	}
 	first := b.Counts.Open
 	bar := a.newProgress()
-	bar.begin(int(first), 0)
-	defer bar.close()
+	bar.Begin(int(first), 0)
+	defer bar.Close()
 	moved, last := time.Now(), first
 	err = a.waitFor(ctx, d, bar, name, func(why *waiting.Teller) (bool, error) {
 		now, err := d.client.Batch(ctx, name)
@@ -216,9 +217,11 @@ func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
 		if c.Open != last {
 			moved, last = time.Now(), c.Open
 		}
-		bar.hold(why.Brief(time.Since(moved) > idleAfter))
-		bar.done(int(max(first-c.Open, 0)), 0, func() string {
-			return fmt.Sprintf("; in all %s dead, %s dropped", grouped(c.Dead), grouped(c.Dropped))
+		bar.Update(func() console.Status {
+			return console.Status{
+				Ended: int(max(first-c.Open, 0)), Waiting: why.Brief(time.Since(moved) > idleAfter),
+				Failed: fmt.Sprintf("in all %s dead, %s dropped", console.Grouped(c.Dead), console.Grouped(c.Dropped)),
+			}
 		})
 		return c.Open == 0, err
 	})
@@ -227,8 +230,8 @@ func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
 
 // waitFor asks until what it waits for has ended. It says what the calls of the batch
 // wait for, and goes on where Redis was away for a while.
-func (a *app) waitFor(ctx context.Context, d *desk, bar *progress, batch string, ask func(*waiting.Teller) (ended bool, err error)) error {
-	why := a.newTeller(d, false, func(line string) { bar.say("%s", line) }, batch)
+func (a *app) waitFor(ctx context.Context, d *desk, bar *console.Progress, batch string, ask func(*waiting.Teller) (ended bool, err error)) error {
+	why := a.newTeller(d, false, func(line string) { bar.Printf("%s", line) }, batch)
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/spf13/cobra"
 )
@@ -40,17 +41,17 @@ func (a *app) cancel(ctx context.Context, name string, yes bool) (err error) {
 		return a.noBatch(err)
 	}
 	if b.Counts.Open > 0 {
-		if err := a.confirm(yes, fmt.Sprintf("Cancel %s of batch %s?", plural(b.Counts.Open, "open call"), name)); err != nil {
+		if err := a.confirm(yes, fmt.Sprintf("Cancel %s of batch %s?", console.Plural(b.Counts.Open, "open call"), name)); err != nil {
 			return err
 		}
 	}
-	line := a.statusLine()
+	line := a.newProgress()
 	n, err := d.client.CancelBatch(ctx, name, tasks.Cancellation{Message: "cancelled by " + whoami()}, func(n tasks.Cancelled) {
-		line.show(func() string { return plural(n.Cancelled, "call") + " cancelled" })
+		line.Line(func() string { return console.Plural(n.Cancelled, "call") + " cancelled" })
 	})
-	line.end()
+	line.Close()
 	if err != nil {
-		return errors.Join(err, fmt.Errorf("%s were cancelled before that; cancel again for the rest", plural(n.Cancelled, "call")))
+		return errors.Join(err, fmt.Errorf("%s were cancelled before that; cancel again for the rest", console.Plural(n.Cancelled, "call")))
 	}
 	if a.json {
 		return a.printJSON(struct {
@@ -60,12 +61,12 @@ func (a *app) cancel(ctx context.Context, name string, yes bool) (err error) {
 			Active    int64  `json:"active"`
 		}{name, n.Cancelled, n.Unknown, n.Active})
 	}
-	text := fmt.Sprintf("batch %s: %s cancelled", printable(name), plural(n.Cancelled, "call"))
+	text := fmt.Sprintf("batch %s: %s cancelled", console.Printable(name), console.Plural(n.Cancelled, "call"))
 	if n.Unknown > 0 {
-		text += fmt.Sprintf("; %s may have been sent before: dead letters of class outcome_unknown now. Find out at the API whether they took effect (callq dead list)", grouped(n.Unknown))
+		text += fmt.Sprintf("; %s may have been sent before: dead letters of class outcome_unknown now. Find out at the API whether they took effect (callq dead list)", console.Grouped(n.Unknown))
 	}
 	if n.Active > 0 {
-		text += fmt.Sprintf("; %s being made right now end as they end", grouped(n.Active))
+		text += fmt.Sprintf("; %s being made right now end as they end", console.Grouped(n.Active))
 	}
 	_, err = fmt.Fprintln(a.stdout, text)
 	return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/spf13/cobra"
 )
@@ -39,16 +40,16 @@ func (a *app) deleteBatch(ctx context.Context, name string, yes bool) (err error
 		return a.noBatch(err)
 	}
 	open := func(n int64) error {
-		return fmt.Errorf("batch %s has %s; %s ends them", printable(name), plural(n, "open call"), a.next("batch cancel "+shellWord(name)))
+		return fmt.Errorf("batch %s has %s; %s ends them", console.Printable(name), console.Plural(n, "open call"), a.next("batch cancel "+shellWord(name)))
 	}
 	c := b.Counts
 	if c.Open > 0 {
 		return open(c.Open)
 	}
 	kept, dead := c.Accepted-c.Expired, c.Dead-c.ExpiredDead
-	question := fmt.Sprintf("Delete batch %s with %s?", name, plural(kept, "result"))
+	question := fmt.Sprintf("Delete batch %s with %s?", name, console.Plural(kept, "result"))
 	if dead > 0 {
-		question = fmt.Sprintf("Delete batch %s with %s, of which %s cannot be redriven then?", name, plural(kept, "result"), plural(dead, "dead letter"))
+		question = fmt.Sprintf("Delete batch %s with %s, of which %s cannot be redriven then?", name, console.Plural(kept, "result"), console.Plural(dead, "dead letter"))
 	}
 	if err := a.confirm(yes, question); err != nil {
 		return err
@@ -58,11 +59,11 @@ func (a *app) deleteBatch(ctx context.Context, name string, yes bool) (err error
 	case errors.Is(err, tasks.ErrOpenCalls):
 		return open(1) // sent to meanwhile
 	case err != nil:
-		return errors.Join(err, fmt.Errorf("%s were deleted before that", plural(deleted, "call")))
+		return errors.Join(err, fmt.Errorf("%s were deleted before that", console.Plural(deleted, "call")))
 	}
 	if !gone {
 		return fmt.Errorf("%s deleted; others of batch %s are left, since their tasks still stand in a queue or in a worker's hands: run this again in a minute",
-			plural(deleted, "call"), printable(name))
+			console.Plural(deleted, "call"), console.Printable(name))
 	}
 	if a.json {
 		return a.printJSON(struct {
@@ -70,6 +71,6 @@ func (a *app) deleteBatch(ctx context.Context, name string, yes bool) (err error
 			Deleted int    `json:"deleted"`
 		}{name, deleted})
 	}
-	_, err = fmt.Fprintf(a.stdout, "batch %s: deleted, %s\n", printable(name), plural(deleted, "call"))
+	_, err = fmt.Fprintf(a.stdout, "batch %s: deleted, %s\n", console.Printable(name), console.Plural(deleted, "call"))
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/internal/atomicfile"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
@@ -107,7 +108,7 @@ func (e *exporting) run(ctx context.Context, batch string) (err error) {
 		if err != nil {
 			return fmt.Errorf("%s is written, but: %w", e.out, err)
 		}
-		e.progressf("%s freed from Redis.", plural(freed, "result"))
+		e.progressf("%s freed from Redis.", console.Plural(freed, "result"))
 	}
 	e.concluded(n, unreadable)
 	return nil
@@ -133,10 +134,10 @@ func (e *exporting) concluded(n, unreadable int) {
 		what = "call"
 	}
 	if e.out != "-" {
-		e.progressf("%s written to %s.", plural(n, what), e.out)
+		e.progressf("%s written to %s.", console.Plural(n, what), e.out)
 	}
 	if unreadable > 0 {
-		e.progressf("%s left out: their content was purged, or cannot be read.", plural(unreadable, "call"))
+		e.progressf("%s left out: their content was purged, or cannot be read.", console.Plural(unreadable, "call"))
 	}
 }
 
@@ -184,8 +185,8 @@ func (e *exporting) writeFile(ctx context.Context, d *desk, batch string, horizo
 
 func (e *exporting) write(ctx context.Context, d *desk, to io.Writer, batch string, horizon ledger.Horizon) (n, unreadable int, err error) {
 	out := bufio.NewWriterSize(to, 1<<16)
-	progress := e.statusLine()
-	defer progress.end()
+	progress := e.newProgress()
+	defer progress.Close()
 	var line []byte
 	for r, err := range d.ledger.Endings(ctx, batch, &ledger.Cursor{}) {
 		if err != nil {
@@ -206,7 +207,7 @@ func (e *exporting) write(ctx context.Context, d *desk, to io.Writer, batch stri
 			return n, unreadable, fmt.Errorf("write %s: %w", e.out, err)
 		}
 		n++
-		progress.show(func() string { return plural(n, "line") + " written" })
+		progress.Line(func() string { return console.Plural(n, "line") + " written" })
 	}
 	return n, unreadable, out.Flush()
 }

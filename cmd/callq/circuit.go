@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
@@ -210,7 +211,7 @@ func (s *steering) stands(ctx context.Context, d *desk, name circuit.Name, more 
 	if s.json {
 		return s.printJSON(row)
 	}
-	text := fmt.Sprintf("circuit %s is %s", printable(row.Name), row.State)
+	text := fmt.Sprintf("circuit %s is %s", console.Printable(row.Name), row.State)
 	if row.Until != nil {
 		text += " until " + timeText(*row.Until)
 	}

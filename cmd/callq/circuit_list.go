@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
@@ -168,7 +169,7 @@ func (a *app) listCircuits(ctx context.Context, wide bool) (err error) {
 	if wide {
 		titles = append(titles, "EPOCH", "RUNG")
 	}
-	t := newTable(a.stdout, titles...)
+	t := console.NewTable(a.stdout, titles...)
 	for _, r := range records {
 		row, until := rowOf(r, now), "-"
 		if row.Until != nil {
@@ -176,14 +177,14 @@ func (a *app) listCircuits(ctx context.Context, wide bool) (err error) {
 		}
 		cells := []string{
 			row.Name, row.stateText(now), until, row.reasonText(), orDash(string(row.Code)), orDash(row.CorrelationID),
-			row.byText(), grouped(row.Waiting),
+			row.byText(), console.Grouped(row.Waiting),
 		}
 		if wide {
 			cells = append(cells, strconv.FormatInt(row.Epoch, 10), strconv.Itoa(row.Rung))
 		}
-		t.row(cells...)
+		t.Row(cells...)
 	}
-	if err := t.flush(); err != nil {
+	if err := t.Flush(); err != nil {
 		return err
 	}
 	why := a.newTeller(d, false, nil)

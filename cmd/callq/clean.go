@@ -25,9 +25,6 @@ func newCleanWriter(secrets *worker.Redactor, w io.Writer) io.Writer {
 	return &cleanWriter{secrets.Writer(w), secrets, w}
 }
 
-// over is c for another writer.
-func (c *cleanWriter) over(w io.Writer) io.Writer { return c.secrets.Writer(w) }
-
 // beneath is the writer to which w hands what it is given: the terminal itself, or
 // a stream of results, from which the worker has removed the credentials.
 func beneath(w io.Writer) io.Writer {

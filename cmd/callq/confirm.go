@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 )
 
 // errDeclined ends a command whose question was not answered with yes.
@@ -20,7 +22,7 @@ func addYes(cmd *cobra.Command, yes *bool) {
 // askable returns misuse where a question would have to be asked and nobody is
 // there to answer. It is called before anything else is reached.
 func (a *app) askable(yes bool) error {
-	if yes || isTerminal(a.stdin) {
+	if yes || console.IsTerminal(a.stdin) {
 		return nil
 	}
 	return misuse("this asks before it goes on, and there is no terminal to ask on; add --yes")
@@ -32,7 +34,7 @@ func (a *app) confirm(yes bool, question string) error {
 	if err := a.askable(yes); err != nil || yes {
 		return err
 	}
-	fmt.Fprintf(a.stderr, "%s [y/N] ", printable(question))
+	fmt.Fprintf(a.stderr, "%s [y/N] ", console.Printable(question))
 	answer, err := bufio.NewReader(a.stdin).ReadString('\n')
 	if err != nil {
 		return errDeclined

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/spf13/cobra"
 )
@@ -88,11 +89,11 @@ func (a *app) deadGroupsCommand() *cobra.Command {
 }
 
 func (a *app) printGroups(groups []tasks.DeadGroup) error {
-	t := newTable(a.stdout, "GROUP", "COUNT", "CLASS", "CODE", "ENDPOINT", "MESSAGE", "NEXT STEP")
+	t := console.NewTable(a.stdout, "GROUP", "COUNT", "CLASS", "CODE", "ENDPOINT", "MESSAGE", "NEXT STEP")
 	for _, g := range groups {
-		t.row(g.Name, grouped(g.Count), g.Class, orDash(g.Code), orDash(g.Endpoint), orDash(g.Message), orDash(g.Advice))
+		t.Row(g.Name, console.Grouped(g.Count), g.Class, orDash(g.Code), orDash(g.Endpoint), orDash(g.Message), orDash(g.Advice))
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // selection says which dead letters a command is about.
@@ -208,7 +209,7 @@ const tableRows = 500
 
 func (a *app) listDead(ctx context.Context, d *desk, s *selection, limit int) error {
 	list, n := jsonList{w: a.stdout}, 0
-	var t *table
+	var t *console.Table
 	for c, err := range d.client.DeadLetters(ctx, s.dead()) {
 		if err != nil {
 			return err
@@ -232,10 +233,10 @@ func (a *app) listDead(ctx context.Context, d *desk, s *selection, limit int) er
 			if err := flushed(t); err != nil {
 				return err
 			}
-			t = newTable(a.stdout, "ID", "BATCH", "KEY", "DIED", "CLASS", "CODE", "CORRELATION ID", "ENDPOINT")
+			t = console.NewTable(a.stdout, "ID", "BATCH", "KEY", "DIED", "CLASS", "CODE", "CORRELATION ID", "ENDPOINT")
 		}
 		r := c.Result
-		t.row(r.ID, r.Batch, r.Key, timeText(r.FinishedAt), r.Class, orDash(string(r.ErrorCode)), orDash(r.CorrelationID), orDash(c.Endpoint))
+		t.Row(r.ID, r.Batch, r.Key, timeText(r.FinishedAt), r.Class, orDash(string(r.ErrorCode)), orDash(r.CorrelationID), orDash(c.Endpoint))
 	}
 	if a.json {
 		return list.end()
@@ -246,11 +247,11 @@ func (a *app) listDead(ctx context.Context, d *desk, s *selection, limit int) er
 	return flushed(t)
 }
 
-func flushed(t *table) error {
+func flushed(t *console.Table) error {
 	if t == nil {
 		return nil
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // letterOf is a dead letter in a list: the line of its result, without the body,

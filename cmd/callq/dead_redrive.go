@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/spf13/cobra"
 )
@@ -115,7 +116,7 @@ func (v *deadVerb) run(ctx context.Context, ids []string) (err error) {
 			v.hintNone(err, n)
 			return errors.Join(err, v.conclude(deadOutcome{}, nil))
 		}
-		if err := v.confirm(v.yes, fmt.Sprintf("%s %s?", v.infinitive, plural(n, "dead letter"))); err != nil {
+		if err := v.confirm(v.yes, fmt.Sprintf("%s %s?", v.infinitive, console.Plural(n, "dead letter"))); err != nil {
 			return err
 		}
 	}
@@ -131,9 +132,9 @@ func (v *deadVerb) hintNone(err error, selected int) {
 	}
 	switch {
 	case v.group != "":
-		v.progressf("No dead letter is in group %s; %s lists the groups.", printable(v.group), v.next("dead groups"))
+		v.progressf("No dead letter is in group %s; %s lists the groups.", console.Printable(v.group), v.next("dead groups"))
 	case len(v.filters) > 0:
-		v.progressf("No dead letter has %s; %s shows what there is.", printable(strings.Join(v.filters, " and ")), v.next("dead list"))
+		v.progressf("No dead letter has %s; %s shows what there is.", console.Printable(strings.Join(v.filters, " and ")), v.next("dead list"))
 	default:
 		v.progressf("There are no dead letters.")
 	}
@@ -161,8 +162,8 @@ type deadFailure struct {
 }
 
 func (v *deadVerb) each(ctx context.Context, d *desk, filter tasks.DeadFilter, gap time.Duration) (out deadOutcome, err error) {
-	line := v.statusLine()
-	defer line.end()
+	line := v.newProgress()
+	defer line.Close()
 	changed := 0
 	out.Changed, err = v.act(d.client, ctx, filter, tasks.Pace{Every: gap, OnCall: func(id string, err error) {
 		switch {
@@ -171,7 +172,7 @@ func (v *deadVerb) each(ctx context.Context, d *desk, filter tasks.DeadFilter, g
 		case !errors.Is(err, tasks.ErrChanged):
 			out.failed = append(out.failed, deadFailure{id, v.refusal(err)})
 		}
-		line.show(func() string { return fmt.Sprintf("%s %s", plural(changed, "call"), v.done) })
+		line.Line(func() string { return fmt.Sprintf("%s %s", console.Plural(changed, "call"), v.done) })
 	}})
 	return out, err
 }
@@ -208,12 +209,12 @@ func (v *deadVerb) conclude(out deadOutcome, err error) error {
 			"selected": out.Selected, v.done: out.Applied, "moved_on": out.Moved, "failed": len(out.failed), "errors": failed,
 		}), err)
 	} else {
-		text := fmt.Sprintf("%s %s", plural(out.Applied, "call"), v.done)
+		text := fmt.Sprintf("%s %s", console.Plural(out.Applied, "call"), v.done)
 		if out.Moved > 0 {
-			text += fmt.Sprintf(", %s moved on meanwhile", grouped(int64(out.Moved)))
+			text += fmt.Sprintf(", %s moved on meanwhile", console.Grouped(int64(out.Moved)))
 		}
 		if len(out.failed) > 0 {
-			text += fmt.Sprintf(", %s not", grouped(int64(len(out.failed))))
+			text += fmt.Sprintf(", %s not", console.Grouped(int64(len(out.failed))))
 		}
 		if err != nil {
 			text += "; start the same command again for the rest"
@@ -273,7 +274,7 @@ func (v *deadVerb) rehearse(calls iter.Seq2[tasks.CallInfo, error]) error {
 		}
 		return errors.Join(v.printJSON(map[string]any{"dry_run": true, "selected": total, "groups": list}), failed)
 	}
-	if _, err := fmt.Fprintf(v.stdout, "%s would be %s\n", plural(total, "call"), v.done); err != nil {
+	if _, err := fmt.Fprintf(v.stdout, "%s would be %s\n", console.Plural(total, "call"), v.done); err != nil {
 		return err
 	}
 	if total == 0 {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/spf13/cobra"
@@ -124,7 +125,7 @@ func (a *app) show(r tasks.CallInfo) error {
 	var b strings.Builder
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "%-18s%s\n", name, printable(value))
+			fmt.Fprintf(&b, "%-18s%s\n", name, console.Printable(value))
 		}
 	}
 	line("call", e.ID)
@@ -178,16 +179,16 @@ func (a *app) showLog(r tasks.CallInfo) error {
 		return nil
 	}
 	fmt.Fprint(a.stdout, "\nThe last attempts\n")
-	t := newTable(a.stdout, "  SENT", "ATTEMPT", "DECISION", "CLASS", "STATUS", "CODE", "CORRELATION ID", "TOOK")
+	t := console.NewTable(a.stdout, "  SENT", "ATTEMPT", "DECISION", "CLASS", "STATUS", "CODE", "CORRELATION ID", "TOOK")
 	for _, l := range r.Attempts {
 		status := noneIf(strconv.Itoa(l.HTTPStatus), "0")
 		if l.Transport != "" {
 			status = l.Transport
 		}
-		t.row("  "+timeText(l.At), strconv.Itoa(l.Number), l.Decision, l.Class, status, orDash(l.ErrorCode), orDash(l.CorrelationID),
-			humanDuration(l.Latency))
+		t.Row("  "+timeText(l.At), strconv.Itoa(l.Number), l.Decision, l.Class, status, orDash(l.ErrorCode), orDash(l.CorrelationID),
+			console.Duration(l.Latency))
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 func (a *app) showRest(r tasks.CallInfo) error {
@@ -196,16 +197,16 @@ func (a *app) showRest(r tasks.CallInfo) error {
 		b.WriteString("\nBefore it was redriven\n")
 		for _, f := range r.Former {
 			fmt.Fprintf(&b, "  %s: %s, %s %s, correlation id %s, after %s\n", timeText(f.FinishedAt), f.State,
-				printable(f.Class), printable(orDash(f.ErrorCode)), printable(orDash(f.CorrelationID)), plural(f.Attempts, "attempt"))
+				console.Printable(f.Class), console.Printable(orDash(f.ErrorCode)), console.Printable(orDash(f.CorrelationID)), console.Plural(f.Attempts, "attempt"))
 		}
 	}
 	if r.Purged {
 		b.WriteString("\nThe call itself was purged.\n")
 	} else if call := callOf(r); string(call) != "null" {
-		fmt.Fprintf(&b, "\nThe call\n  %s\n", printable(string(call)))
+		fmt.Fprintf(&b, "\nThe call\n  %s\n", console.Printable(string(call)))
 	}
 	if len(r.Result.Body) > 0 {
-		fmt.Fprintf(&b, "\nThe answer's body\n  %s\n", printable(string(r.Result.Body)))
+		fmt.Fprintf(&b, "\nThe answer's body\n  %s\n", console.Printable(string(r.Result.Body)))
 	}
 	if next := a.nextSteps(r); len(next) > 0 {
 		b.WriteString("\nNext\n")
@@ -233,5 +234,5 @@ func (a *app) nextSteps(r tasks.CallInfo) []string {
 	if r.Group != "" {
 		steps = append(steps, a.next("dead redrive --group "+r.Group)+"   try all of its kind again")
 	}
-	return append(steps, a.next("batch export "+shellWord(printable(r.Result.Batch))+" --state "+string(r.Result.State)+" --calls -o again.jsonl")+"   mend the calls and send them again")
+	return append(steps, a.next("batch export "+shellWord(console.Printable(r.Result.Batch))+" --state "+string(r.Result.State)+" --calls -o again.jsonl")+"   mend the calls and send them again")
 }

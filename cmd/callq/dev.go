@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
@@ -114,7 +116,11 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 	defer func() { err = errors.Join(err, in.Close()) }()
 	r := a.newFileRun(cfg, in, filepath.Join(dir, "results.jsonl"))
 	r.config.Worker.Upstreams = upstreams
-	r.config.Worker.OnEvent = (&firstSeen{say: r.progress.say}).show
+	first := &firstSeen{say: r.progress.Printf}
+	r.config.Worker.OnEvent = func(e worker.Event) {
+		r.slow.note(e)
+		first.show(e)
+	}
 	if _, err := r.connect(ctx); err != nil {
 		return err
 	}
@@ -127,6 +133,9 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 	a.progressf("Redis: %s", r.desk.conn.Describe())
 	a.progressf("Calls, policy and configuration: %s", dir)
 	finished, err := r.run(ctx)
+	if finished {
+		defer a.progressf("Next, for an API of your own: callq init")
+	}
 	if f.once || !finished {
 		return err
 	}
@@ -136,7 +145,7 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 // stay keeps the dashboard and a worker up until Ctrl-C, with which the command
 // ends well whatever became of the calls.
 func (a *app) stay(ctx context.Context, server *adminServer, d *desk, upstreams []worker.Upstream) error {
-	w, err := worker.New(worker.Config{Redis: d.conn.Client, Upstreams: upstreams, Concurrency: d.cfg.WorkerConcurrency, Redactor: d.secrets})
+	w, err := worker.New(worker.Config{Redis: d.conn.Client, Upstreams: upstreams, Concurrency: d.cfg.WorkerConcurrency, Logger: a.logger(slog.LevelWarn), Redactor: d.secrets})
 	if err != nil {
 		return err
 	}
@@ -219,11 +228,19 @@ func (f *firstSeen) show(e worker.Event) {
 	if again {
 		return
 	}
-	does := map[policy.Action]string{
-		policy.ActionRetry:      "it is tried again",
-		policy.ActionPark:       "it waits, no attempt is spent",
-		policy.ActionDeadLetter: "it is a dead letter now",
-		policy.ActionDrop:       "it is dropped, as trying again is no use",
-	}[e.Action]
-	f.say("%s met %s: %s", e.Key, kind, does)
+	f.say("%s: %s, %s", e.Key, causeText(e), followText(e, time.Now()))
+}
+
+// followText is what follows an attempt.
+func followText(e worker.Event, now time.Time) string {
+	switch e.Action {
+	case policy.ActionRetry:
+		wait := max(e.Next.Sub(now), time.Millisecond).Round(100 * time.Millisecond)
+		return fmt.Sprintf("retrying in %s (attempt %d of %d)", console.Duration(wait), e.Attempts, e.MostAttempts)
+	case policy.ActionPark:
+		return "waiting; not counted as an attempt"
+	case policy.ActionDrop:
+		return "dropped: it could never succeed"
+	}
+	return fmt.Sprintf("failed for good after %s (dead letter)", console.Plural(e.Attempts, "attempt"))
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/redisconn"
@@ -198,18 +199,18 @@ func (d *doctor) print(findings, notes int) error {
 		if d.quiet && one.Status != found {
 			continue
 		}
-		fmt.Fprintf(text, "%-8s %-12s %s\n", one.Status, one.Check, printable(one.Detail))
+		fmt.Fprintf(text, "%-8s %-12s %s\n", one.Status, one.Check, console.Printable(one.Detail))
 		if one.Fix != "" {
-			fmt.Fprintf(text, "%-21s Next: %s\n", "", printable(one.Fix))
+			fmt.Fprintf(text, "%-21s Next: %s\n", "", console.Printable(one.Fix))
 		}
 	}
 	switch {
 	case findings > 0:
-		fmt.Fprintf(text, "%s.\n", plural(findings, "finding"))
+		fmt.Fprintf(text, "%s.\n", console.Plural(findings, "finding"))
 	case notes > 0 && d.quiet:
-		fmt.Fprintf(text, "No findings; %s, not shown with --quiet.\n", plural(notes, "note"))
+		fmt.Fprintf(text, "No findings; %s, not shown with --quiet.\n", console.Plural(notes, "note"))
 	case notes > 0:
-		fmt.Fprintf(text, "No findings; %s above.\n", plural(notes, "note"))
+		fmt.Fprintf(text, "No findings; %s above.\n", console.Plural(notes, "note"))
 	default:
 		fmt.Fprintln(text, "All is well.")
 	}

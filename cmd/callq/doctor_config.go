@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/redisconn"
@@ -26,7 +27,7 @@ func checkConfig(_ context.Context, d *doctor) ([]diagnosis, error) {
 			Fix: "callq init writes an example; or write the API's base_url, policy and auth into " + d.cfg.Path,
 		})
 	}
-	return orWell(list, "%s: %s", d.cfg.Path, plural(len(d.cfg.Upstreams), "upstream")), nil
+	return orWell(list, "%s: %s", d.cfg.Path, console.Plural(len(d.cfg.Upstreams), "upstream")), nil
 }
 
 // each makes a diagnosis of every error that is joined in err.
@@ -104,7 +105,7 @@ func checkCredentials(_ context.Context, d *doctor) ([]diagnosis, error) {
 	if err := redisInFile(d.cfg); err != nil {
 		list = append(list, diagnosis{Status: noted, Detail: err.Error()})
 	}
-	return orWell(list, "%s can be read", plural(len(all), "credential")), nil
+	return orWell(list, "%s can be read", console.Plural(len(all), "credential")), nil
 }
 
 // checkWording looks at what a credential is, where that can be read.
@@ -165,7 +166,7 @@ func checkFiles(_ context.Context, d *doctor) ([]diagnosis, error) {
 			})
 		}
 	}
-	return orWell(list, "%s with credentials, none open to everybody", plural(len(files), "file")), nil
+	return orWell(list, "%s with credentials, none open to everybody", console.Plural(len(files), "file")), nil
 }
 
 func checkPolicies(_ context.Context, d *doctor) ([]diagnosis, error) {
@@ -184,7 +185,7 @@ func checkPolicies(_ context.Context, d *doctor) ([]diagnosis, error) {
 			list = append(list, one)
 		}
 	}
-	return append(orWell(list, "%s of %s", "the policies", plural(len(d.cfg.Upstreams), "upstream")), left...), nil
+	return append(orWell(list, "%s of %s", "the policies", console.Plural(len(d.cfg.Upstreams), "upstream")), left...), nil
 }
 
 func checkAsynq(ctx context.Context, _ *doctor) ([]diagnosis, error) {

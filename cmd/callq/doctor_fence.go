@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
@@ -57,7 +58,7 @@ func checkFence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		case f.Closed:
 			list = append(list, diagnosis{
 				Status: found, Detail: fmt.Sprintf("queue %s: Redis has gone back in time, and what the worker knew of %s is gone: no call that must not be sent twice starts, since %s",
-					f.Queue, plural(int(f.Missing()), "sent call"), timeText(f.Shut)),
+					f.Queue, console.Plural(int(f.Missing()), "sent call"), timeText(f.Shut)),
 				Fix: "see which calls may have been sent, and let them be sent: " + d.next("doctor --accept-restore"),
 			})
 		case f.Wait > 0:
@@ -100,10 +101,10 @@ func (d *doctor) acceptRestore(ctx context.Context, queues []string, fences []le
 		return nil, err
 	}
 	d.tellMaybeSent()
-	if isTerminal(d.stdin) {
+	if console.IsTerminal(d.stdin) {
 		question := "No call is among them that must not be sent twice. Open the fence?"
 		if n := len(d.maybeSent); n > 0 {
-			question = fmt.Sprintf("Let %s be sent, though %s may have been sent before?", plural(n, "call"), map[bool]string{true: "it", false: "they"}[n == 1])
+			question = fmt.Sprintf("Let %s be sent, though %s may have been sent before?", console.Plural(n, "call"), map[bool]string{true: "it", false: "they"}[n == 1])
 		}
 		if err := d.confirm(d.yes, question); errors.Is(err, errDeclined) {
 			return []diagnosis{{Status: noted, Detail: "nothing was accepted"}}, nil
@@ -116,7 +117,7 @@ func (d *doctor) acceptRestore(ctx context.Context, queues []string, fences []le
 	}
 	one := diagnosis{Status: healthy, Detail: "calls that must not be sent twice may start; no call waits that may have been sent before"}
 	if n := len(d.maybeSent); n > 0 {
-		one.Status, one.Detail = mended, fmt.Sprintf("calls that must not be sent twice may start, and with them %s that may have been sent before", plural(n, "call"))
+		one.Status, one.Detail = mended, fmt.Sprintf("calls that must not be sent twice may start, and with them %s that may have been sent before", console.Plural(n, "call"))
 	}
 	return []diagnosis{one}, nil
 }
@@ -205,12 +206,12 @@ func (d *doctor) tellMaybeSent() {
 		return
 	}
 	text := &errWriter{w: d.stdout}
-	fmt.Fprintf(text, "%s must not be sent twice, and may have been sent before Redis went back in time:\n", plural(len(d.maybeSent), "call"))
+	fmt.Fprintf(text, "%s must not be sent twice, and may have been sent before Redis went back in time:\n", console.Plural(len(d.maybeSent), "call"))
 	for _, c := range d.maybeSent[:min(len(d.maybeSent), linesOfMaybeSent)] {
-		fmt.Fprintln(text, "  "+printable(strings.Join([]string{c.Key, c.ID, c.Batch, c.Method, c.Path}, "  ")))
+		fmt.Fprintln(text, "  "+console.Printable(strings.Join([]string{c.Key, c.ID, c.Batch, c.Method, c.Path}, "  ")))
 	}
 	if n := len(d.maybeSent) - linesOfMaybeSent; n > 0 {
-		fmt.Fprintf(text, "  and %s; %s lists all\n", plural(n, "other call"), d.next("doctor --accept-restore --json"))
+		fmt.Fprintf(text, "  and %s; %s lists all\n", console.Plural(n, "other call"), d.next("doctor --accept-restore --json"))
 	}
 	fmt.Fprintf(text, "Those that must not be sent can be cancelled before a worker runs: %s, or one by one in asynqmon.\n\n", d.next("batch cancel NAME"))
 }

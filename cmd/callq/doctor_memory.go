@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/waiting"
@@ -66,7 +67,7 @@ func checkMemory(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	list := []diagnosis{{
 		Status: healthy,
 		Detail: fmt.Sprintf("the results of %s take %s of the %s that ledger.max_memory allows",
-			plural(len(batches), "batch"), waiting.SizeText(kept), waiting.SizeText(most)),
+			console.Plural(len(batches), "batch"), waiting.SizeText(kept), waiting.SizeText(most)),
 	}}
 	if kept >= most/5*4 {
 		list[0].Status = noted
@@ -74,10 +75,10 @@ func checkMemory(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	}
 	for _, u := range d.usages {
 		list = append(list, diagnosis{Status: healthy, Detail: fmt.Sprintf("batch %s: %s, about %s: bodies %s, records %s, keys %s, lists %s",
-			u.Batch, plural(int(u.Calls), "call"), waiting.SizeText(u.total()), waiting.SizeText(u.Bodies), waiting.SizeText(u.Records), waiting.SizeText(u.Claims), waiting.SizeText(u.Lists))})
+			u.Batch, console.Plural(int(u.Calls), "call"), waiting.SizeText(u.total()), waiting.SizeText(u.Bodies), waiting.SizeText(u.Records), waiting.SizeText(u.Claims), waiting.SizeText(u.Lists))})
 	}
 	if more := len(batches) - len(d.usages); more > 0 {
-		list = append(list, diagnosis{Status: healthy, Detail: fmt.Sprintf("%s not looked at, as they are smaller or it takes long", verbalOf(more, "batch", "was", "were"))})
+		list = append(list, diagnosis{Status: healthy, Detail: fmt.Sprintf("%s not looked at, as they are smaller or it takes long", console.Subject(more, "batch", "was", "were"))})
 	}
 	return list, nil
 }

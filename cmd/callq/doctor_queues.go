@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
@@ -16,7 +17,7 @@ func checkQueues(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		var list []diagnosis
 		if s.Paused {
 			list = append(list, diagnosis{
-				Status: noted, Detail: fmt.Sprintf("queue %s is paused by an operator; %s in it", s.Queue, verbalOf(int(s.Pending), "call", "waits", "wait")),
+				Status: noted, Detail: fmt.Sprintf("queue %s is paused by an operator; %s in it", s.Queue, console.Subject(int(s.Pending), "call", "waits", "wait")),
 				Fix: "resume it where it was paused (asynqmon)",
 			})
 		}
@@ -58,7 +59,7 @@ func (d *doctor) eachQueue(ctx context.Context, fine string, look func(ledger.Qu
 			return list, err
 		}
 	}
-	return orWell(list, fine, plural(len(queues), "queue")), nil
+	return orWell(list, fine, console.Plural(len(queues), "queue")), nil
 }
 
 // checkTasks looks for tasks that nobody will take back, for such as have no call,
@@ -78,7 +79,7 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 			return nil
 		}
 		if n := len(s.Unleased); n > 0 {
-			err := add(fmt.Sprintf("%s being made by nobody, as %s, and would stay so for ever", verbalOf(n, "task", "is", "are"), some(s.Unleased)), func() error {
+			err := add(fmt.Sprintf("%s being made by nobody, as %s, and would stay so for ever", console.Subject(n, "task", "is", "are"), some(s.Unleased)), func() error {
 				_, err := d.desk.repairer.Release(ctx, s.Queue, time.Time{}, s.Unleased...)
 				return err
 			})
@@ -87,7 +88,7 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 			}
 		}
 		if n := len(s.Ghosts); n > 0 {
-			err := add(fmt.Sprintf("%s on its lists without a task, as %s: asynq's tools fail for the queue", verbalOf(n, "id", "stands", "stand"), some(s.Ghosts)), func() error {
+			err := add(fmt.Sprintf("%s on its lists without a task, as %s: asynq's tools fail for the queue", console.Subject(n, "id", "stands", "stand"), some(s.Ghosts)), func() error {
 				_, err := d.desk.repairer.Unlist(ctx, s.Queue, s.Ghosts...)
 				return err
 			})
@@ -96,7 +97,7 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 			}
 		}
 		if s.Jams() {
-			detail := fmt.Sprintf("asynq's archive is about to jam: it holds %s that asynq would delete in one step, and fails to; then nothing of the queue can be archived", plural(s.Overdue, "task"))
+			detail := fmt.Sprintf("asynq's archive is about to jam: it holds %s that asynq would delete in one step, and fails to; then nothing of the queue can be archived", console.Plural(s.Overdue, "task"))
 			err := add(detail, func() error {
 				_, err := d.desk.repairer.TrimArchive(ctx, s.Queue)
 				return err
@@ -108,7 +109,7 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		if n := len(s.Strangers); n > 0 {
 			list = append(list, diagnosis{
 				Status: found, Fix: "find who writes there; callq work takes each down as a dead letter: " + d.next("dead list --filter class=malformed_task"),
-				Detail: fmt.Sprintf("queue %s: %s not put there by callq, as %s", s.Queue, verbalOf(n, "task", "was", "were"), some(s.Strangers)),
+				Detail: fmt.Sprintf("queue %s: %s not put there by callq, as %s", s.Queue, console.Subject(n, "task", "was", "were"), some(s.Strangers)),
 			})
 		}
 		return list, nil
@@ -144,10 +145,10 @@ func checkCalls(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	if err != nil {
 		return list, err
 	}
-	one := diagnosis{Detail: fmt.Sprintf("%s without a task, as %s: no worker will make them", verbalOf(lost, "open call", "is", "are"), some(ids))}
+	one := diagnosis{Detail: fmt.Sprintf("%s without a task, as %s: no worker will make them", console.Subject(lost, "open call", "is", "are"), some(ids))}
 	switch {
 	case lost == 0:
-		return well("%s looked at, each with its task", plural(search.Looked, "open call")), nil
+		return well("%s looked at, each with its task", console.Plural(search.Looked, "open call")), nil
 	case !d.mend:
 		one.Status, one.Fix = found, d.next("doctor --mend")
 		list = append(list, one)
@@ -156,7 +157,7 @@ func checkCalls(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		list = append([]diagnosis{one}, list...)
 	}
 	// What is lost and was neither restored nor named has moved on.
-	return orWell(list, "%s looked at, each with its task", plural(search.Looked, "open call")), nil
+	return orWell(list, "%s looked at, each with its task", console.Plural(search.Looked, "open call")), nil
 }
 
 // restoreOf puts lost calls back where it is to mend, and has a finding for each batch
@@ -180,7 +181,7 @@ func (d *doctor) restoreOf(ctx context.Context, lost iter.Seq2[ledger.Record, er
 		list = append(list, diagnosis{Status: found, Detail: err.Error(), Fix: d.next("batch cancel " + shellWord(r.Batch))})
 	})
 	for i, n := range more {
-		list[i].Detail += fmt.Sprintf(", nor can %s of the batch", plural(n, "other call"))
+		list[i].Detail += fmt.Sprintf(", nor can %s of the batch", console.Plural(n, "other call"))
 	}
 	return list, restored, err
 }

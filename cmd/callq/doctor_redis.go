@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker/circuit"
@@ -56,7 +57,7 @@ func checkClock(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	}
 	if skew = skew.Abs(); skew > redisinfo.MaxSkew {
 		return []diagnosis{{
-			Status: found, Detail: fmt.Sprintf("this machine's clock and that of Redis are %s apart: workers here take no calls", humanDuration(skew)),
+			Status: found, Detail: fmt.Sprintf("this machine's clock and that of Redis are %s apart: workers here take no calls", console.Duration(skew)),
 			Fix: "set both by NTP, as with timedatectl set-ntp true",
 		}}, nil
 	}
@@ -77,9 +78,9 @@ func checkWorkers(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		open += b.Counts.Open
 	}
 	if n == 0 && open > 0 {
-		return []diagnosis{{Status: noted, Detail: "no worker is running, and " + verbalOf(int(open), "open call", "waits", "wait"), Fix: d.next("work")}}, nil
+		return []diagnosis{{Status: noted, Detail: "no worker is running, and " + console.Subject(int(open), "open call", "waits", "wait"), Fix: d.next("work")}}, nil
 	}
-	return well("%s, %s", plural(n, "worker"), plural(open, "open call")), nil
+	return well("%s, %s", console.Plural(n, "worker"), console.Plural(open, "open call")), nil
 }
 
 func checkCircuits(ctx context.Context, d *doctor) ([]diagnosis, error) {
@@ -115,5 +116,5 @@ func checkCircuits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 			})
 		}
 	}
-	return orWell(list, "%s, none open", plural(len(records), "circuit")), nil
+	return orWell(list, "%s, none open", console.Plural(len(records), "circuit")), nil
 }

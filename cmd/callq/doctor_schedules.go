@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/schedule"
 )
 
@@ -27,7 +28,7 @@ func checkSchedules(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		}
 		list = append(list, diagnose(s, st, now)...)
 	}
-	return orWell(list, "%s, none with a tick missed last", plural(len(all), "schedule")), nil
+	return orWell(list, "%s, none with a tick missed last", console.Plural(len(all), "schedule")), nil
 }
 
 func diagnose(s schedule.Schedule, st schedule.State, now time.Time) []diagnosis {
@@ -43,12 +44,12 @@ func diagnose(s schedule.Schedule, st schedule.State, now time.Time) []diagnosis
 	if missed := st.Overdue(s.Calendar, now); missed != nil {
 		list = append(list, diagnosis{
 			Status: found, Fix: fmt.Sprintf("callq work; and if the calls are still wanted: %s", s.ByHand(missed.Last)),
-			Detail: fmt.Sprintf("schedule %s: %s and no worker was there to send, last at %s", s.Name, verbalOf(missed.Count, "tick", "has passed", "have passed"), timeText(missed.Last)),
+			Detail: fmt.Sprintf("schedule %s: %s and no worker was there to send, last at %s", s.Name, console.Subject(missed.Count, "tick", "has passed", "have passed"), timeText(missed.Last)),
 		})
 	} else if missed := st.Missed; missed != nil && (st.Sent == nil || st.Sent.Tick.Before(missed.Last)) && st.Sending.IsZero() {
 		list = append(list, diagnosis{
 			Status: found, Fix: "if the calls are still wanted: " + s.ByHand(missed.Last),
-			Detail: fmt.Sprintf("schedule %s: %s missed, last at %s, and nothing was sent since", s.Name, verbalOf(missed.Count, "tick", "was", "were"), timeText(missed.Last)),
+			Detail: fmt.Sprintf("schedule %s: %s missed, last at %s, and nothing was sent since", s.Name, console.Subject(missed.Count, "tick", "was", "were"), timeText(missed.Last)),
 		})
 	}
 	if sent := st.Sent; sent != nil {
@@ -57,7 +58,7 @@ func diagnose(s schedule.Schedule, st schedule.State, now time.Time) []diagnosis
 			list = append(list, diagnosis{Status: found, Detail: fmt.Sprintf("schedule %s: %s was not sent: %s", s.Name, sent.Batch, sent.Error), Fix: s.ByHand(sent.Tick)})
 		case sent.Refused > 0:
 			list = append(list, diagnosis{
-				Status: found, Detail: fmt.Sprintf("schedule %s: %s refused from %s, the first: %s", s.Name, verbalOf(sent.Refused, "line", "was", "were"), sent.Batch, sent.Refusal),
+				Status: found, Detail: fmt.Sprintf("schedule %s: %s refused from %s, the first: %s", s.Name, console.Subject(sent.Refused, "line", "was", "were"), sent.Batch, sent.Refusal),
 				Fix: "mend " + s.File + ", then " + s.ByHand(sent.Tick),
 			})
 		}

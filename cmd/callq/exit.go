@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/seed-2903acc3/callq/worker/filerun"
 	"github.com/spf13/cobra"
@@ -136,7 +137,7 @@ func (a *app) report(err error) {
 		err = errors.New("interrupted")
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintln(a.stderr, prefix+printable(line))
+		fmt.Fprintln(a.stderr, prefix+console.Printable(line))
 	}
 }
 
@@ -156,7 +157,7 @@ func findings(err error) []string {
 	}
 	lines := strings.Split(err.Error(), "\n")
 	for i := range lines {
-		lines[i] = printable(lines[i])
+		lines[i] = console.Printable(lines[i])
 	}
 	return lines
 }

@@ -6,6 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
@@ -47,14 +48,14 @@ func FuzzPrintable(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		got := printable(text)
+		got := console.Printable(text)
 		if !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Errorf("%q is printed as %q", text, got)
 		}
 		var table strings.Builder
-		rows := newTable(&table, "A", "B")
-		rows.row(text, text)
-		if err := rows.flush(); err != nil || strings.Count(table.String(), "\n") != 2 {
+		rows := console.NewTable(&table, "A", "B")
+		rows.Row(text, text)
+		if err := rows.Flush(); err != nil || strings.Count(table.String(), "\n") != 2 {
 			t.Errorf("%q makes the table %q, %v", text, table.String(), err)
 		}
 	})

@@ -13,6 +13,7 @@ import (
 	"text/template"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/spf13/cobra"
 )
 
@@ -63,7 +64,7 @@ func (a *app) initialize() error {
 		}
 	}
 	given := answers{Name: "myapi", BaseURL: "https://api.example.com", Policy: "http", Variable: "MYAPI_TOKEN"}
-	if isTerminal(a.stdin) {
+	if console.IsTerminal(a.stdin) {
 		if err := a.ask(&given); err != nil {
 			return err
 		}
@@ -106,7 +107,7 @@ func (a *app) ask(given *answers) error {
 				break
 			}
 			*q.value = before
-			fmt.Fprintln(a.stderr, printable(err.Error()))
+			fmt.Fprintln(a.stderr, console.Printable(err.Error()))
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
@@ -15,7 +16,7 @@ func afterClose(before circuit.Record, now time.Time) string {
 	case !now.Before(before.Limited):
 		return ""
 	case before.LimitTurns:
-		return fmt.Sprintf("; the %s counts anew, from nothing, until its window turns", printable(waiting.LimitRule(before)))
+		return fmt.Sprintf("; the %s counts anew, from nothing, until its window turns", console.Printable(waiting.LimitRule(before)))
 	}
-	return fmt.Sprintf("; the %s holds on, as it spreads the calls over time", printable(waiting.LimitRule(before)))
+	return fmt.Sprintf("; the %s holds on, as it spreads the calls over time", console.Printable(waiting.LimitRule(before)))
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 )
 
 func TestDurationsReadAsOneWouldSayThem(t *testing.T) {
@@ -25,23 +27,23 @@ func TestDurationsReadAsOneWouldSayThem(t *testing.T) {
 		-90 * time.Second:                         "-1m 30s",
 		math.MaxInt64:                             "106751d 23h",
 	} {
-		if got := humanDuration(d); got != want {
+		if got := console.Duration(d); got != want {
 			t.Errorf("%v: got %q, want %q", d, got, want)
 		}
 	}
-	if got := humanDuration(math.MinInt64); !strings.HasPrefix(got, "-") {
+	if got := console.Duration(math.MinInt64); !strings.HasPrefix(got, "-") {
 		t.Errorf("the least duration reads %q", got)
 	}
 }
 
 func TestThingsAreCountedInTheirPlural(t *testing.T) {
 	for want, got := range map[string]string{
-		"1 call":           plural(1, "call"),
-		"0 calls":          plural(0, "call"),
-		"12,345 calls":     plural(12345, "call"),
-		"1,000,000 calls":  plural(int64(1_000_000), "call"),
-		"2 batches":        plural(2, "batch"),
-		"-1,234 addresses": plural(-1234, "address"),
+		"1 call":           console.Plural(1, "call"),
+		"0 calls":          console.Plural(0, "call"),
+		"12,345 calls":     console.Plural(12345, "call"),
+		"1,000,000 calls":  console.Plural(int64(1_000_000), "call"),
+		"2 batches":        console.Plural(2, "batch"),
+		"-1,234 addresses": console.Plural(-1234, "address"),
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -51,10 +53,10 @@ func TestThingsAreCountedInTheirPlural(t *testing.T) {
 
 func TestATableLinesUpAndKeepsTheTerminalSafe(t *testing.T) {
 	var out bytes.Buffer
-	table := newTable(&out, "NAME", "STATE")
-	table.row("a\tb\nc", "done\x1b[31m")
-	table.row("longer name", "dead\u202e")
-	if err := table.flush(); err != nil {
+	table := console.NewTable(&out, "NAME", "STATE")
+	table.Row("a\tb\nc", "done\x1b[31m")
+	table.Row("longer name", "dead\u202e")
+	if err := table.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	want := "NAME         STATE\na b c        done [31m\nlonger name  dead \n"
@@ -65,7 +67,7 @@ func TestATableLinesUpAndKeepsTheTerminalSafe(t *testing.T) {
 
 func TestPrintableTextHasNoControlCharacters(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		got := printable(string(rapid.SliceOf(rapid.Byte()).Draw(t, "bytes")))
+		got := console.Printable(string(rapid.SliceOf(rapid.Byte()).Draw(t, "bytes")))
 		if strings.ContainsAny(got, "\x00\x07\x1b\r\n\t\x7f\u200f\u202e\u2028") {
 			t.Errorf("%q", got)
 		}
@@ -85,7 +87,7 @@ func TestOnlyATerminalIsATerminal(t *testing.T) {
 	defer r.Close()
 	defer w.Close()
 	for name, f := range map[string]any{"null device": null, "pipe": r, "buffer": &bytes.Buffer{}, "nothing": nil} {
-		if isTerminal(f) {
+		if console.IsTerminal(f) {
 			t.Errorf("the %s is taken for a terminal", name)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/spf13/cobra"
@@ -126,12 +127,12 @@ func (a *app) policyLintCommand() *cobra.Command {
 
 func (a *app) printFindings(file string, found yamlfile.Errors) error {
 	for _, f := range found {
-		if _, err := fmt.Fprintln(a.stdout, printable(f.Error())); err != nil {
+		if _, err := fmt.Fprintln(a.stdout, console.Printable(f.Error())); err != nil {
 			return err
 		}
 	}
 	if len(found) == 0 {
-		a.progressf("%s: nothing to mend", printable(file))
+		a.progressf("%s: nothing to mend", console.Printable(file))
 	}
 	return nil
 }

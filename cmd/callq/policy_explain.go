@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/upstream"
@@ -144,11 +145,11 @@ func (s timeJSON) String() string {
 	text := s.Header + ": " + s.Value + ", which is "
 	switch {
 	case wait > 0:
-		text += "in " + humanDuration(wait)
+		text += "in " + console.Duration(wait)
 	case wait == 0:
 		text += "now"
 	default:
-		text += humanDuration(-wait) + " ago"
+		text += console.Duration(-wait) + " ago"
 	}
 	if s.Unspent {
 		text += "; the limit is not used up, so it is no reason to wait"
@@ -245,7 +246,7 @@ func explained(p *policy.Policy, o policy.Outcome, at policy.Attempt, now time.T
 	if hold, ok := p.Hold(d.Circuit.Hold); ok && d.Circuit.Effect == policy.EffectOpen {
 		until, source := hold.Until(o, now, 0, nil)
 		e.WaitSeconds, e.WaitSource = until.Sub(now).Seconds(), string(source)
-		e.wait = "the circuit opens for " + humanDuration(until.Sub(now)) + " (" + string(source) + ")"
+		e.wait = "the circuit opens for " + console.Duration(until.Sub(now)) + " (" + string(source) + ")"
 		resumes = until
 	}
 	for _, told := range policy.ServerTimes(o) {
@@ -262,9 +263,9 @@ func explained(p *policy.Policy, o policy.Outcome, at policy.Attempt, now time.T
 			longest = d.LeastWait
 			e.WaitSeconds, e.WaitSource = longest.Seconds(), "server"
 		}
-		wait := humanDuration(least)
+		wait := console.Duration(least)
 		if longest > least {
-			wait += " to " + humanDuration(longest)
+			wait += " to " + console.Duration(longest)
 		}
 		e.wait = fmt.Sprintf("%s%s, then attempt %d of %d", wait, by, at.N+1, backoff.Attempts)
 	}
@@ -286,34 +287,34 @@ func shown(value string) string {
 }
 
 func (e explanation) write(w io.Writer) error {
-	t := newTable(w, "decision", e.decision())
-	t.row("class", string(e.Class))
-	t.row("rule", e.Rule+" ("+e.Where+")")
-	t.row("circuit", e.Circuit.String())
-	t.row("idempotent", map[bool]string{true: "yes", false: "no"}[e.Idempotent]+" ("+e.IdempotentBy+")")
+	t := console.NewTable(w, "decision", e.decision())
+	t.Row("class", string(e.Class))
+	t.Row("rule", e.Rule+" ("+e.Where+")")
+	t.Row("circuit", e.Circuit.String())
+	t.Row("idempotent", map[bool]string{true: "yes", false: "no"}[e.Idempotent]+" ("+e.IdempotentBy+")")
 	if e.wait != "" {
-		t.row("wait", e.wait)
+		t.Row("wait", e.wait)
 	}
 	for _, told := range e.ServerTimes {
-		t.row("server's time", told.String())
+		t.Row("server's time", told.String())
 	}
-	t.row("user message", cmp.Or(e.UserMessage, "none"))
-	t.row("advice", cmp.Or(e.Advice, "none"))
-	if err := t.flush(); err != nil {
+	t.Row("user message", cmp.Or(e.UserMessage, "none"))
+	t.Row("advice", cmp.Or(e.Advice, "none"))
+	if err := t.Flush(); err != nil {
 		return err
 	}
 	if len(e.Missed) == 0 {
 		_, err := fmt.Fprintln(w, "\nIt is the first rule.")
 		return err
 	}
-	if _, err := fmt.Fprintf(w, "\n%s before it did not match:\n", plural(len(e.Missed), "rule")); err != nil {
+	if _, err := fmt.Fprintf(w, "\n%s before it did not match:\n", console.Plural(len(e.Missed), "rule")); err != nil {
 		return err
 	}
-	t = newTable(w, "RULE", "FIELD", "WANTED", "GOT")
+	t = console.NewTable(w, "RULE", "FIELD", "WANTED", "GOT")
 	for _, m := range e.Missed {
-		t.row(m.Rule, m.Field, m.Wanted, m.Got)
+		t.Row(m.Rule, m.Field, m.Wanted, m.Got)
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 func (e explanation) decision() string {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/seed-2903acc3/callq/worker/upstream"
@@ -96,15 +97,15 @@ func (a *app) printCases(list []caseJSON, failed int) error {
 		if c.Passed {
 			continue
 		}
-		if _, err := fmt.Fprintf(a.stdout, "%s:%d: %s (rule %s)\n", printable(c.File), c.Line, printable(c.Name), printable(c.Rule)); err != nil {
+		if _, err := fmt.Fprintf(a.stdout, "%s:%d: %s (rule %s)\n", console.Printable(c.File), c.Line, console.Printable(c.Name), console.Printable(c.Rule)); err != nil {
 			return err
 		}
 		for _, problem := range c.Problems {
-			if _, err := fmt.Fprintf(a.stdout, "    %s\n", printable(problem)); err != nil {
+			if _, err := fmt.Fprintf(a.stdout, "    %s\n", console.Printable(problem)); err != nil {
 				return err
 			}
 		}
 	}
-	_, err := fmt.Fprintf(a.stdout, "%s: %d passed, %d failed\n", plural(len(list), "case"), len(list)-failed, failed)
+	_, err := fmt.Fprintf(a.stdout, "%s: %d passed, %d failed\n", console.Plural(len(list), "case"), len(list)-failed, failed)
 	return err
 }

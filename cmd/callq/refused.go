@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
@@ -26,13 +27,13 @@ func (a *app) refuse(name string, bad *tasks.FieldError) {
 // refusedMore says how many of the refused lines were not shown.
 func (a *app) refusedMore(name string, refused int) {
 	if more := refused - maxRefusals; more > 0 {
-		fmt.Fprintf(a.stderr, "%s: and %s\n", printable(name), verbal(more, "more refused line", "more refused lines"))
+		fmt.Fprintf(a.stderr, "%s: and %s\n", console.Printable(name), console.Count(more, "more refused line", "more refused lines"))
 	}
 }
 
 // showEmpty says that there is nothing in a file, for that is hardly meant.
 func (a *app) showEmpty(name string, lines int) {
 	if lines == 0 {
-		a.progressf(`%s is empty: it holds no calls; write one JSON object a line, as {"path":"/…"}`, printable(name))
+		a.progressf(`%s is empty: it holds no calls; write one JSON object a line, as {"path":"/…"}`, console.Printable(name))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"strings"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
@@ -37,7 +38,7 @@ func (r *repeats) of(lines iter.Seq2[tasks.Line, error]) iter.Seq2[tasks.Line, e
 // showRepeats says how many lines made no call of their own.
 func (a *app) showRepeats(name string, r *repeats) {
 	if r.n > 0 {
-		a.progressf("%s: %s", printable(name), repeatsText(r.n, r.first))
+		a.progressf("%s: %s", console.Printable(name), repeatsText(r.n, r.first))
 	}
 }
 
@@ -52,5 +53,5 @@ func repeatsText(n int, first []filerun.Repeat) string {
 		more = ", …"
 	}
 	return fmt.Sprintf("%s the same as an earlier one and made no call of its own (%s%s)",
-		verbalOf(n, "line", "is", "are"), strings.Join(named, ", "), more)
+		console.Subject(n, "line", "is", "are"), strings.Join(named, ", "), more)
 }

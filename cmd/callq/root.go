@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/spf13/cobra"
 )
@@ -17,8 +18,10 @@ import (
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	env            func(string) string
-	signals        *signals
+	// screen is beneath stderr: it shows how far a command is.
+	screen  *console.Screen
+	env     func(string) string
+	signals *signals
 	// secrets knows the credentials that are in use. stdout and stderr of a program
 	// at work print none of them.
 	secrets *worker.Redactor
@@ -37,8 +40,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer, env func(string) string) *app {
 	secrets := &worker.Redactor{}
+	screen := console.NewScreen(stderr, console.IsTerminal(stderr), secrets.Text)
 	return &app{
-		stdin: stdin, stdout: newCleanWriter(secrets, stdout), stderr: newCleanWriter(secrets, stderr), env: env, secrets: secrets,
+		stdin: stdin, stdout: newCleanWriter(secrets, stdout), stderr: newCleanWriter(secrets, screen), screen: screen, env: env, secrets: secrets,
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
@@ -73,27 +74,32 @@ func (r *fileRun) forecast(ctx context.Context) error {
 		seconds := est.AtLeast.Truncate(time.Millisecond).Seconds()
 		out.Seconds = &seconds
 	}
-	r.showMissing(r.cfg, out.Calls)
+	missing := r.missing(r.cfg, out.Calls)
 	if err := r.printForecast(out); err != nil {
 		return err
 	}
-	if est.Refused > 0 {
+	switch {
+	case missing != nil:
+		return missing
+	case est.Refused > 0:
 		return errFindings
 	}
 	return nil
 }
 
-// showMissing says for what the run itself would end before its first call: what
-// the configuration refers to is of no use to a dry run, and may be elsewhere.
-func (a *app) showMissing(cfg *config.Config, calls int) {
+// missing returns everything for which the run itself would end before its first call:
+// the references of the configuration, which a dry run does without.
+func (a *app) missing(cfg *config.Config, calls int) error {
 	list := each(cfg.ResolveUpstreams(), found)
 	if calls > 0 {
 		_, err := cfg.RedisURL()
 		list = append(list, each(err, found)...)
 	}
+	var errs []error
 	for _, one := range list {
-		a.report(errors.New("the run itself needs this first: " + one.Detail))
+		errs = append(errs, misuse("before running: %s", one.Detail))
 	}
+	return errors.Join(errs...)
 }
 
 // durationText is how long the calls take, for people.
@@ -103,9 +109,9 @@ func (f forecast) durationText() string {
 	case s.AtLeast == 0:
 		return "Time: unknown; it depends on how fast the API answers."
 	case s.Priced:
-		return fmt.Sprintf("Time: at least %s under the limits (%s: %s), if each call is billed cost.per_call.", humanDuration(s.AtLeast), s.Upstream, s.Rule)
+		return fmt.Sprintf("Time: at least %s under the limits (%s: %s), if each call is billed cost.per_call.", console.Duration(s.AtLeast), s.Upstream, s.Rule)
 	}
-	return fmt.Sprintf("Time: at least %s under the limits (%s: %s), however fast the API answers.", humanDuration(s.AtLeast), s.Upstream, s.Rule)
+	return fmt.Sprintf("Time: at least %s under the limits (%s: %s), however fast the API answers.", console.Duration(s.AtLeast), s.Upstream, s.Rule)
 }
 
 func (a *app) printForecast(f forecast) error {
@@ -113,25 +119,25 @@ func (a *app) printForecast(f forecast) error {
 		return a.printJSON(f)
 	}
 	text := &errWriter{w: a.stdout}
-	fmt.Fprintf(text, "%s would be made.\n", plural(f.Calls, "call"))
+	fmt.Fprintf(text, "%s would be made.\n", console.Plural(f.Calls, "call"))
 	if f.Resumed > 0 {
-		fmt.Fprintf(text, "%s finished by an earlier run; see %s.\n", verbalOf(f.Resumed, "call", "was", "were"), printable(f.results))
+		fmt.Fprintf(text, "%s finished by an earlier run; see %s.\n", console.Subject(f.Resumed, "call", "was", "were"), console.Printable(f.results))
 	}
 	if f.Duplicates > 0 {
 		fmt.Fprintf(text, "%s.\n", repeatsText(f.Duplicates, f.estimate.Repeats))
 	}
 	if len(f.Endpoints) > 0 {
-		t := newTable(text, "CALLS", "UPSTREAM", "ENDPOINT")
+		t := console.NewTable(text, "CALLS", "UPSTREAM", "ENDPOINT")
 		for _, e := range f.Endpoints {
-			t.row(grouped(int64(e.Calls)), e.Upstream, e.Endpoint)
+			t.Row(console.Grouped(int64(e.Calls)), e.Upstream, e.Endpoint)
 		}
-		if err := t.flush(); err != nil {
+		if err := t.Flush(); err != nil {
 			return err
 		}
 	}
 	if f.Unsent > 0 {
 		fmt.Fprintf(text, "Of these, %s not sent again, for a run that died may have sent %s: outcome_unknown.\n",
-			verbal(f.Unsent, "is", "are"), map[bool]string{true: "it", false: "them"}[f.Unsent == 1])
+			console.Count(f.Unsent, "is", "are"), map[bool]string{true: "it", false: "them"}[f.Unsent == 1])
 	}
 	if f.Calls == 0 {
 		return text.err // nothing costs nothing and takes no time

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
@@ -51,15 +52,15 @@ func describe(first filerun.FirstRequest) (*firstRequest, error) {
 
 // print shows the request as it stands on the wire, by lines.
 func (r *firstRequest) print(w io.Writer) {
-	fmt.Fprintf(w, "\nThe first request to %s (%s):\n  %s %s\n", r.Upstream, printable(r.Key), r.Method, printable(r.URL))
+	fmt.Fprintf(w, "\nThe first request to %s (%s):\n  %s %s\n", r.Upstream, console.Printable(r.Key), r.Method, console.Printable(r.URL))
 	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
-		fmt.Fprintf(w, "  %s: %s\n", name, printable(r.Headers[name]))
+		fmt.Fprintf(w, "  %s: %s\n", name, console.Printable(r.Headers[name]))
 	}
 	if r.Body == nil {
 		return
 	}
 	fmt.Fprintf(w, "  Content-Length: %d\n\n", r.BodyBytes)
 	for line := range strings.Lines(*r.Body) {
-		fmt.Fprintf(w, "  %s\n", printable(strings.TrimRight(line, "\r\n")))
+		fmt.Fprintf(w, "  %s\n", console.Printable(strings.TrimRight(line, "\r\n")))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
@@ -45,7 +46,7 @@ func (r *fileRun) sentence(err error, sum filerun.Summary) error {
 		}
 		return errors.New("interrupted before the first call was made; run the same command again")
 	case errors.Is(err, filerun.ErrInterrupted):
-		return fmt.Errorf("interrupted: %s not finished; %s", verbalOf(sum.Open, "call", "is", "are"), next)
+		return fmt.Errorf("interrupted: %s not finished; %s", console.Subject(sum.Open, "call", "is", "are"), next)
 	case errors.As(err, &rescue):
 		return r.rescueSentence(rescue)
 	case errors.Is(err, filerun.ErrReaderLeft):
@@ -110,7 +111,7 @@ func unwrittenAdvice(err error) string {
 
 // rescueSentence says where results are that could not be written.
 func (r *fileRun) rescueSentence(e *filerun.RescueError) error {
-	n, file := plural(e.Results, "result"), shellWord(e.File)
+	n, file := console.Plural(e.Results, "result"), shellWord(e.File)
 	switch {
 	case e.File == "":
 		text := e.Err.Error()

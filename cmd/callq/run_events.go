@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/filerun"
@@ -26,24 +28,27 @@ type fileRun struct {
 	// again is the command line that goes on with the file; empty where the same
 	// command begins anew.
 	again    string
-	progress *progress
+	progress *console.Progress
 	log      *slog.Logger
 	// desk is the connection, once there is one. Who makes a fileRun closes it.
 	desk    *desk
 	started atomic.Pointer[filerun.Started]
+	// waiting is why no call is made; empty while calls are.
+	waiting string
+	slow    slowCalls
 	written atomic.Int64
 }
 
 // newFileRun makes a run of an input. Its Worker.Upstreams are the caller's to set.
 func (a *app) newFileRun(cfg *config.Config, in *filerun.Input, out string) *fileRun {
 	r := &fileRun{app: a, cfg: cfg, in: in, out: out, progress: a.newProgress()}
-	r.log = slog.New(slog.NewTextHandler(r.progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	r.log = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	r.config = filerun.Config{
 		In: in, Out: out, Patience: defaultPatience, DropBodies: cfg.Ledger.DropBodies, CommandFlags: a.where(),
 		Connect: r.connect, OnEvent: r.tell,
 		Worker: worker.Config{
 			Concurrency: cfg.WorkerConcurrency, Retention: cfg.Ledger.Retention, MaxMemory: cfg.Ledger.MaxMemory,
-			Logger: r.log, Redactor: a.secrets,
+			Logger: r.log, Redactor: a.secrets, OnEvent: r.slow.note,
 		},
 	}
 	if out == "-" {
@@ -73,18 +78,17 @@ func (r *fileRun) run(ctx context.Context) (finished bool, err error) {
 	r.signals.cuts(r.cutShort)
 	sum, err := filerun.Run(ctx, r.config)
 	r.signals.cuts(nil)
-	r.progress.close()
+	r.progress.Close()
 	if sum.Batch == "" {
 		return false, r.sentence(err, sum)
 	}
 	return err == nil, r.conclude(sum, err)
 }
 
-// stopsGently makes the first Ctrl-C drain, and says so; the next frame of a bar
-// would wipe it out if the bar did not know.
-func (a *app) stopsGently(p *progress) {
+// stopsGently makes the first Ctrl-C drain, and says so.
+func (a *app) stopsGently(p *console.Progress) {
 	a.signals.drain(func() {
-		p.say("callq: stopping: the calls that are on their way end first; Ctrl-C again stops at once")
+		p.Printf("callq: stopping: the calls that are on their way end first; Ctrl-C again stops at once")
 	})
 }
 
@@ -95,9 +99,9 @@ func (r *fileRun) cutShort() {
 	if started == nil {
 		return
 	}
-	r.progress.close()
+	r.progress.Close()
 	r.report(fmt.Errorf("stopped at once: %s of %s their results; %s",
-		grouped(r.written.Load()), verbalOf(started.Calls, "call", "has", "have"), r.goOn(started.Continue)))
+		console.Grouped(r.written.Load()), console.Subject(started.Calls, "call", "has", "have"), r.goOn(started.Continue)))
 }
 
 // goOn says how to go on after a run that did not finish.
@@ -121,15 +125,20 @@ func (r *fileRun) tell(event filerun.Event) {
 		r.start(e)
 	case filerun.Progress:
 		r.written.Store(int64(e.Written))
-		r.progress.done(e.Ended, e.NotMade, func() string { return failedText(e.Dead, e.Dropped, e.Cancelled) })
+		r.progress.Update(func() console.Status {
+			return console.Status{
+				Ended: e.Ended, NotMade: e.NotMade, Failed: failedText(e.Dead, e.Dropped, e.Cancelled), Waiting: r.waiting,
+				Details: r.slow.lines(time.Now()),
+			}
+		})
 	case filerun.Waiting:
-		r.progress.hold(e.Brief)
+		r.waiting = e.Brief
 	case filerun.Planned:
 		r.showRefusals(r.in.Name(), e.Refusals, e.Refused)
 		r.showEmpty(r.in.Name(), e.Calls+e.Refused)
 	default:
 		if line := r.line(event); line != "" {
-			r.progress.say("%s", line)
+			r.progress.Printf("%s", line)
 		}
 	}
 }
@@ -139,9 +148,9 @@ func (r *fileRun) start(e filerun.Started) {
 	openFiles{}.warn(r.cfg, r.log)
 	r.desk.warnOfLoss(context.Background(), r.log, noted)
 	if r.desk.conn.Volatile {
-		r.progress.say("%s", r.desk.conn.Notice)
+		r.progress.Printf("%s", r.desk.conn.Notice)
 	}
-	r.progress.begin(e.Calls, e.Ended)
+	r.progress.Begin(e.Calls, e.Ended)
 	r.written.Store(int64(e.Ended))
 	r.started.Store(&e)
 }
@@ -156,19 +165,19 @@ func (r *fileRun) line(event filerun.Event) string {
 		}
 		return fmt.Sprintf("%s: whether failed calls were redriven since is not known: %v", r.in.Name(), err)
 	case filerun.Redriven:
-		return fmt.Sprintf("%s failed in %s and redriven since; the queue has the last word", verbalOf(e.Calls, "call", "has", "have"), r.out)
+		return fmt.Sprintf("%s failed in %s and redriven since; the queue has the last word", console.Subject(e.Calls, "call", "has", "have"), r.out)
 	case filerun.APIUnrecorded:
 		return unrecorded(r.in.Name(), e.Upstream, e.BaseURL)
 	case filerun.ResultsRestored:
-		return fmt.Sprintf("%s of then known to the queue; %s written to %s", verbalOf(e.Results, "result", "was", "were"), itIs(e.Results), r.out)
+		return fmt.Sprintf("%s of then known to the queue; %s written to %s", console.Subject(e.Results, "result", "was", "were"), itIs(e.Results), r.out)
 	case filerun.ResultsReplaced:
-		return fmt.Sprintf("%s replaced; %s in %s", verbalOf(e.Results, "earlier result", "is", "are"), itIs(e.Results), e.File)
+		return fmt.Sprintf("%s replaced; %s in %s", console.Subject(e.Results, "earlier result", "is", "are"), itIs(e.Results), e.File)
 	case filerun.DoubtfulRepeated:
-		return verbalOf(e.Calls, "call", "is", "are") + " made again that may have been carried out already (outcome_unknown)"
+		return console.Subject(e.Calls, "call", "is", "are") + " made again that may have been carried out already (outcome_unknown)"
 	case filerun.ProbeRequested:
-		return fmt.Sprintf("%s was left held (%s): one call finds out whether it works again", e.Circuit, e.Why)
+		return fmt.Sprintf("%s was paused last time (%s); testing with one call", e.Circuit, e.Why)
 	case filerun.UnderWayElsewhere:
-		return verbalOf(e.Calls, "call", "is", "are") + " under way in other processes; if one of them was killed, its calls are taken up again within a minute"
+		return console.Subject(e.Calls, "call", "is", "are") + " under way in other processes; if one of them was killed, its calls are taken up again within a minute"
 	case filerun.KnownResults:
 		return r.knownLine(e)
 	case filerun.CircuitChanged:
@@ -178,7 +187,7 @@ func (r *fileRun) line(event filerun.Event) string {
 	case filerun.CallsWait:
 		return e.Text
 	case filerun.Stalled:
-		return stalledLine(e)
+		return stalledLine(e, time.Now())
 	}
 	return ""
 }
@@ -205,7 +214,7 @@ func (r *fileRun) knownLine(e filerun.KnownResults) string {
 	line := knownText(e.Results, "is") + fresh
 	if e.Bodiless > 0 {
 		line += fmt.Sprintf("\n%s of the results without a body, marked body_freed: it was freed from Redis when an earlier results file or export had it; "+
-			"without that file, --redo-keys makes such a call again", grouped(int64(e.Bodiless)))
+			"without that file, --redo-keys makes such a call again", console.Grouped(int64(e.Bodiless)))
 	}
 	return line
 }
@@ -213,14 +222,14 @@ func (r *fileRun) knownLine(e filerun.KnownResults) string {
 // failedText says in half a line how many calls did not end well; it is empty where all
 // did.
 func failedText(dead, dropped, cancelled int) string {
-	line := ""
+	var parts []string
 	for _, one := range []struct {
 		n     int
 		state tasks.State
 	}{{dead, tasks.StateDead}, {dropped, tasks.StateDropped}, {cancelled, tasks.StateCancelled}} {
 		if one.n > 0 {
-			line += fmt.Sprintf(", %s %s", grouped(int64(one.n)), one.state)
+			parts = append(parts, fmt.Sprintf("%s %s", console.Grouped(int64(one.n)), one.state))
 		}
 	}
-	return line
+	return strings.Join(parts, ", ")
 }

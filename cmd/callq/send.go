@@ -8,6 +8,7 @@ import (
 	"log/slog"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/spf13/cobra"
 )
@@ -134,11 +135,11 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	}
 	var again repeats
 	lines := again.of(tasks.ReadCalls(r, tasks.ReadOptions{Rules: rulesOf(cfg)}))
-	progress := s.statusLine()
-	defer progress.end()
+	progress := s.newProgress()
+	defer progress.Close()
 	shown := 0
 	refused := func(e *tasks.FieldError) {
-		progress.end()
+		progress.Close()
 		if shown++; shown <= maxRefusals {
 			s.refuse(in.Name(), e)
 		}
@@ -162,7 +163,7 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 		return err
 	}
 	summary, err := d.producer.SubmitLines(ctx, name, counted(lines, progress), refused)
-	progress.end()
+	progress.Close()
 	s.refusedMore(in.Name(), summary.Refused)
 	err = inputError(err)
 	if err != nil {
@@ -179,7 +180,7 @@ func (s *sending) partly(name string, summary tasks.Summary) error {
 		return nil
 	}
 	return fmt.Errorf("%s of batch %s were sent before that; send the same file with --batch %s for the rest",
-		plural(summary.Accepted, "call"), name, name)
+		console.Plural(summary.Accepted, "call"), name, name)
 }
 
 func (s *sending) concludeDry(name string, summary tasks.Summary) error {
@@ -188,14 +189,14 @@ func (s *sending) concludeDry(name string, summary tasks.Summary) error {
 	if s.json {
 		return errors.Join(s.printJSON(out), refusals(summary))
 	}
-	_, err := fmt.Fprintf(s.stdout, "batch %s: %s would be sent%s\n", name, plural(summary.Accepted, "call"), besides(summary))
+	_, err := fmt.Fprintf(s.stdout, "batch %s: %s would be sent%s\n", name, console.Plural(summary.Accepted, "call"), besides(summary))
 	return errors.Join(err, refusals(summary))
 }
 
 func (s *sending) conclude(ctx context.Context, d *desk, name string, summary tasks.Summary) error {
 	out := sentOf(name, summary)
 	if !s.json {
-		if _, err := fmt.Fprintf(s.stdout, "batch %s: %s accepted%s\n", name, plural(summary.Accepted, "call"), besides(summary)); err != nil {
+		if _, err := fmt.Fprintf(s.stdout, "batch %s: %s accepted%s\n", name, console.Plural(summary.Accepted, "call"), besides(summary)); err != nil {
 			return err
 		}
 	}
@@ -221,10 +222,10 @@ func (s *sending) conclude(ctx context.Context, d *desk, name string, summary ta
 func besides(s tasks.Summary) string {
 	text := ""
 	if s.Duplicate > 0 {
-		text += fmt.Sprintf(", %s there already", grouped(int64(s.Duplicate)))
+		text += fmt.Sprintf(", %s there already", console.Grouped(int64(s.Duplicate)))
 	}
 	if s.Refused > 0 {
-		text += fmt.Sprintf(", %s refused", grouped(int64(s.Refused)))
+		text += fmt.Sprintf(", %s refused", console.Grouped(int64(s.Refused)))
 	}
 	return text
 }
@@ -238,12 +239,12 @@ func refusals(s tasks.Summary) error {
 }
 
 // counted tells of every line that is read.
-func counted(lines iter.Seq2[tasks.Line, error], p *statusLine) iter.Seq2[tasks.Line, error] {
+func counted(lines iter.Seq2[tasks.Line, error], p *console.Progress) iter.Seq2[tasks.Line, error] {
 	return func(yield func(tasks.Line, error) bool) {
 		n := int64(0)
 		for line, err := range lines {
 			n++
-			p.show(func() string { return fmt.Sprintf("%s read", plural(n, "line")) })
+			p.Line(func() string { return fmt.Sprintf("%s read", console.Plural(n, "line")) })
 			if !yield(line, err) {
 				return
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/baseurl"
 )
@@ -21,7 +22,7 @@ func (s *sending) checkAPIs(ctx context.Context, d *desk, batch string) error {
 	now := baseURLsOf(d.cfg)
 	unknown, err := now.CheckBatch(ctx, d.ledger, b, nil, s.sameAPI)
 	for _, name := range unknown {
-		s.progressf("%s", unrecorded("batch "+printable(batch), name, now[name]))
+		s.progressf("%s", unrecorded("batch "+console.Printable(batch), name, now[name]))
 	}
 	if changed := (*baseurl.ChangedError)(nil); errors.As(err, &changed) {
 		return misuse("%w; %s", err, sameAPIAdvice)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
@@ -58,7 +59,7 @@ func (s *sending) call(ctx context.Context, method, path string, params []string
 		if s.json {
 			return s.printJSON(map[string]any{"dry_run": true, "accepted": 1, "batch": c.Batch, "upstream": c.Upstream})
 		}
-		_, err = fmt.Fprintf(s.stdout, "%s %s would be sent to %s\n", c.Method, printable(c.Path), c.Upstream)
+		_, err = fmt.Fprintf(s.stdout, "%s %s would be sent to %s\n", c.Method, console.Printable(c.Path), c.Upstream)
 		return err
 	}
 	d, err := s.connect(ctx, cfg, "send", true, s.logger(slog.LevelWarn))
@@ -89,7 +90,7 @@ func (s *sending) call(ctx context.Context, method, path string, params []string
 // awaitCall waits until a call has ended.
 func (s *sending) awaitCall(ctx context.Context, d *desk, receipt tasks.Receipt) (result tasks.Result, err error) {
 	bar := s.newProgress()
-	defer bar.close()
+	defer bar.Close()
 	err = s.waitFor(ctx, d, bar, receipt.Batch, func(*waiting.Teller) (bool, error) {
 		c, err := d.client.Call(ctx, receipt.ID)
 		result = c.Result
@@ -154,7 +155,7 @@ func (s *sending) receipt(r tasks.Receipt) error {
 	if r.Duplicate {
 		what = "was there already"
 	}
-	_, err := fmt.Fprintf(s.stdout, "call %s (batch %s, key %s) %s\n", r.ID, printable(r.Batch), printable(r.Key), what)
+	_, err := fmt.Fprintf(s.stdout, "call %s (batch %s, key %s) %s\n", r.ID, console.Printable(r.Batch), console.Printable(r.Key), what)
 	return err
 }
 
@@ -168,7 +169,7 @@ func (s *sending) result(r tasks.Result) error {
 	if s.json {
 		return errors.Join(s.printJSON(r), failed)
 	}
-	text := fmt.Sprintf("call %s is %s after %s", r.ID, r.State, plural(r.Attempts, "attempt"))
+	text := fmt.Sprintf("call %s is %s after %s", r.ID, r.State, console.Plural(r.Attempts, "attempt"))
 	if r.HTTPStatus != 0 {
 		text += fmt.Sprintf(", HTTP status %d", r.HTTPStatus)
 	}
@@ -176,12 +177,12 @@ func (s *sending) result(r tasks.Result) error {
 		return err
 	}
 	if failed != nil {
-		_, err := fmt.Fprintf(s.stdout, "%s\nnext: %s\nmore: %s\n", printable(r.UserMessage), printable(r.Advice), s.next("dead show "+r.ID))
+		_, err := fmt.Fprintf(s.stdout, "%s\nnext: %s\nmore: %s\n", console.Printable(r.UserMessage), console.Printable(r.Advice), s.next("dead show "+r.ID))
 		return errors.Join(err, failed)
 	}
 	if len(r.Body) == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintln(s.stdout, printable(string(r.Body)))
+	_, err := fmt.Fprintln(s.stdout, console.Printable(string(r.Body)))
 	return err
 }

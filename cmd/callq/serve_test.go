@@ -133,7 +133,7 @@ func TestDevShowsEverythingOnce(t *testing.T) {
 				t.Errorf("%q is not in the summary:\n%s", want, out)
 			}
 		}
-		for _, want := range []string{"Dashboard: http://127.0.0.1:", "quota hold", "met quota 67200004", "calls go out again"} {
+		for _, want := range []string{"Dashboard: http://127.0.0.1:", "simapi paused", "error 67200004 (quota), waiting; not counted as an attempt", "calls start again"} {
 			if !strings.Contains(errs, want) {
 				t.Errorf("%q was not said:\n%s", want, errs)
 			}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker/filerun"
@@ -129,18 +130,18 @@ func (a *app) printSummary(w io.Writer, s summary) error {
 		return encoder.Encode(s)
 	}
 	text := &errWriter{w: w}
-	fmt.Fprintf(text, "%s: %s done, %s dead, %s dropped", plural(s.Calls, "call"), grouped(int64(s.Done)), grouped(int64(s.Dead)), grouped(int64(s.Dropped)))
+	fmt.Fprintf(text, "%s: %s done, %s dead, %s dropped", console.Plural(s.Calls, "call"), console.Grouped(int64(s.Done)), console.Grouped(int64(s.Dead)), console.Grouped(int64(s.Dropped)))
 	for _, more := range []struct {
 		n    int
 		what string
 	}{{s.Cancelled, "cancelled"}, {s.Open, "not finished"}} {
 		if more.n > 0 {
-			fmt.Fprintf(text, ", %s %s", grouped(int64(more.n)), more.what)
+			fmt.Fprintf(text, ", %s %s", console.Grouped(int64(more.n)), more.what)
 		}
 	}
-	fmt.Fprintf(text, " in %s\n", humanDuration(time.Duration(s.Seconds*float64(time.Second))))
+	fmt.Fprintf(text, " in %s\n", console.Duration(time.Duration(s.Seconds*float64(time.Second))))
 	if s.Resumed > 0 {
-		fmt.Fprintf(text, "%s finished by an earlier run.\n", verbal(s.Resumed, "was", "were"))
+		fmt.Fprintf(text, "%s finished by an earlier run.\n", console.Count(s.Resumed, "was", "were"))
 	}
 	if s.Known > 0 {
 		fmt.Fprintf(text, "%s.\n", knownText(s.Known, "was"))
@@ -149,18 +150,18 @@ func (a *app) printSummary(w io.Writer, s summary) error {
 		fmt.Fprintf(text, "%s.\n", repeatsText(s.Duplicates, s.repeats))
 	}
 	if s.Refused > 0 {
-		fmt.Fprintf(text, "%s refused; see above.\n", verbalOf(s.Refused, "line", "was", "were"))
+		fmt.Fprintf(text, "%s refused; see above.\n", console.Subject(s.Refused, "line", "was", "were"))
 	}
 	if len(s.Failures) > 0 {
 		fmt.Fprintln(text)
 		for _, c := range s.Failures {
-			fmt.Fprintln(text, printable(c.headline()))
-			fmt.Fprintln(text, "    "+printable(c.Message))
-			fmt.Fprintln(text, "    Next: "+printable(c.Advice))
+			fmt.Fprintln(text, console.Printable(c.headline()))
+			fmt.Fprintln(text, "    "+console.Printable(c.Message))
+			fmt.Fprintln(text, "    Next: "+console.Printable(c.Advice))
 		}
 	}
 	if s.Results != "" {
-		fmt.Fprintf(text, "\nResults: %s\n", printable(s.Results))
+		fmt.Fprintf(text, "\nResults: %s\n", console.Printable(s.Results))
 	}
 	if s.again != "" {
 		s.printAgain(text)
@@ -182,21 +183,21 @@ func (s summary) printAgain(text io.Writer) {
 	}
 	if s.Dropped > 0 {
 		fmt.Fprintln(text, "Dropped calls are made again once their lines have been changed.")
-		fmt.Fprintf(text, "If not the lines but the configuration was wrong (base_url, headers), correct it, then: %s --redo dropped", printable(s.again))
+		fmt.Fprintf(text, "If not the lines but the configuration was wrong (base_url, headers), correct it, then: %s --redo dropped", console.Printable(s.again))
 		fmt.Fprintln(text, " (with --same-api if base_url was changed)")
 	}
 	if n := doubtful(s.Failures); n > 0 {
 		fmt.Fprintln(text, doubt(n))
 	}
 	if len(states) > 0 {
-		fmt.Fprintf(text, "To make the failed ones again: %s --redo %s\n", printable(s.again), strings.Join(states, ","))
+		fmt.Fprintf(text, "To make the failed ones again: %s --redo %s\n", console.Printable(s.again), strings.Join(states, ","))
 	}
 }
 
 // doubt says what to think of before dead calls are made again of which n have an
 // unknown outcome.
 func doubt(n int) string {
-	return plural(n, "dead call") + " may have been carried out already (outcome_unknown): find out first, for made again it may happen twice."
+	return console.Plural(n, "dead call") + " may have been carried out already (outcome_unknown): find out first, for made again it may happen twice."
 }
 
 // doubtful counts the calls of which nobody knows whether they took effect.
@@ -215,12 +216,12 @@ func knownText(n int, be string) string {
 	if n == 1 {
 		them = "it"
 	}
-	return fmt.Sprintf("%s known to the queue; no call %s made for %s", verbalOf(n, "result", "was", "were"), be, them)
+	return fmt.Sprintf("%s known to the queue; no call %s made for %s", console.Subject(n, "result", "was", "were"), be, them)
 }
 
 // headline is "12 dropped  bad_parameter 68300004  (row-7)".
 func (c cause) headline() string {
-	line := fmt.Sprintf("%s %s: %s", grouped(int64(c.Count)), c.State, c.Class)
+	line := fmt.Sprintf("%s %s: %s", console.Grouped(int64(c.Count)), c.State, c.Class)
 	switch {
 	case c.Code != "":
 		line += " " + string(c.Code)
@@ -241,22 +242,6 @@ func (c cause) headline() string {
 		line += " (" + strings.Join(example, "; ") + ")"
 	}
 	return line
-}
-
-// verbal is "1 was" or "12 were", verbalOf "1 line was" or "12 lines were".
-func verbal(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return grouped(int64(n)) + " " + many
-}
-
-func verbalOf(n int, noun, one, many string) string {
-	verb := many
-	if n == 1 {
-		verb = one
-	}
-	return plural(n, noun) + " " + verb
 }
 
 // errWriter keeps the first error of its writer.

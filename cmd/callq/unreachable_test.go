@@ -38,13 +38,13 @@ breaker: {window: 30s, min_calls: %[2]d, ratio: 0.5}
 	// Too few attempts for an outage.
 	policy("6s", 9)
 	h.write("calls.jsonl", `{"key":"k","path":"/a"}`)
-	if _, errs := h.callq(exitFailedCalls, "run", "calls.jsonl"); !strings.Contains(errs, "gone: 1 attempt has failed since a call has ended, the last with transient: ") ||
+	if _, errs := h.callq(exitFailedCalls, "run", "calls.jsonl"); !strings.Contains(errs, "gone: no call has ended for ") ||
 		!strings.Contains(errs, "connection refused") {
 		t.Errorf("run says:\n%s", errs)
 	}
 	policy("1ms", 1)
 	h.write("calls.jsonl", `{"key":"k","path":"/b"}`)
-	if _, errs := h.callq(exitFailedCalls, "run", "calls.jsonl"); !strings.Contains(errs, "gone: outage hold") || !strings.Contains(errs, "connection refused") {
+	if _, errs := h.callq(exitFailedCalls, "run", "calls.jsonl"); !strings.Contains(errs, "gone paused") || !strings.Contains(errs, "connection refused") {
 		t.Errorf("run says:\n%s", errs)
 	}
 	// Later, to whoever looks.
@@ -80,7 +80,7 @@ func TestARunOnAnAddressThatLeadsNowhereEndsWhenItsPatienceDoes(t *testing.T) {
 			h.env = append(h.env, "SECRET=s3cr3t-0123456789")
 			h.write("calls.jsonl", `{"path":"/a"}`+"\n"+`{"path":"/b"}`+"\n")
 			_, errs := h.callq(exitFailed, "run", "calls.jsonl", "--patience", "1s")
-			for _, want := range []string{"api: credential hold", "config: no call has reached it yet: ", "connection refused", "wait", "api has been unusable for 1s", "base_url", "run the same command again"} {
+			for _, want := range []string{"api paused", "config: no call has reached it yet: ", "connection refused", "wait", "api has been unusable for 1s", "base_url", "run the same command again"} {
 				if !strings.Contains(errs, want) {
 					t.Errorf("run does not say %q:\n%s", want, errs)
 				}

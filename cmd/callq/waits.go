@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker/waiting"
@@ -68,7 +69,7 @@ func printReasons(to io.Writer, t *waiting.Teller) error {
 	text := &errWriter{w: to}
 	reasons, now := t.Reasons()
 	for _, r := range reasons {
-		fmt.Fprintln(text, printable(r.Text(now)))
+		fmt.Fprintln(text, console.Printable(r.Text(now)))
 	}
 	return text.err
 }

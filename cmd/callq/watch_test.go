@@ -45,7 +45,7 @@ func (w *watched) limited(wait time.Duration, by, rule string) circuit.Record {
 
 var free = circuit.Record{State: circuit.Closed}
 
-const again = "patsnap: calls go out again"
+const again = "patsnap: calls start again"
 
 // local is a time of the watch's as people read it on this machine.
 func local(text string) string {
@@ -61,21 +61,21 @@ func TestALimitThatIsUsedUpIsSaidOnce(t *testing.T) {
 	w.sees(0, free)
 	held := w.limited(6*time.Hour, "limit", "5000/day")
 	held.Waiting = 302
-	w.sees(time.Second, held, "patsnap: the limit 5000/day is used up; calls go on at "+local("2026-05-05T00:00:00Z")+"; 302 calls wait")
+	w.sees(time.Second, held, "patsnap paused until "+local("2026-05-05T00:00:00Z")+": the limit 5000/day is used up; 302 calls wait")
 	w.sees(time.Second, held)
 	w.sees(time.Hour, held)
 	w.sees(6*time.Hour, held, again) // the field stays until the next call is taken
 	w.sees(time.Second, free)
 	w.sees(time.Second, w.limited(18*24*time.Hour, "budget", "100 USD/month"),
-		"patsnap: the budget 100 USD/month is used up; calls go on at "+local("2026-05-23T01:00:03Z"))
+		"patsnap paused until "+local("2026-05-23T01:00:03Z")+": the budget 100 USD/month is used up")
 	w.sees(time.Second, free, again) // an operator closed it
 }
 
 func TestALimitThatIsUsedUpAgainAtOnceIsSaidAgain(t *testing.T) {
 	w := newWatched(t)
-	w.sees(0, w.limited(10*time.Second, "limit", "5/h"), "patsnap: the limit 5/h is used up; calls go on at "+local("2026-05-04T18:00:10Z"))
+	w.sees(0, w.limited(10*time.Second, "limit", "5/h"), "patsnap paused until "+local("2026-05-04T18:00:10Z")+": the limit 5/h is used up")
 	w.now = w.now.Add(11 * time.Second)
-	w.sees(0, w.limited(time.Hour, "limit", "5/h"), "patsnap: the limit 5/h is used up; calls go on at "+local("2026-05-04T19:00:11Z"))
+	w.sees(0, w.limited(time.Hour, "limit", "5/h"), "patsnap paused until "+local("2026-05-04T19:00:11Z")+": the limit 5/h is used up")
 }
 
 func TestHoldsOfASecondByARateAreNotWorthALine(t *testing.T) {
@@ -102,14 +102,14 @@ func TestCallsGoOutAgainOnlyWhenNeitherCircuitNorLimitHoldsThem(t *testing.T) {
 	limited := w.limited(time.Hour, "limit", "1000/h")
 	both := limited
 	both.State, both.Epoch, both.Reason, both.Until = circuit.Open, 1, "quota", w.now.Add(2*time.Hour)
-	w.sees(0, limited, "patsnap: the limit 1000/h is used up; calls go on at "+local("2026-05-04T19:00:00Z"))
-	w.sees(0, both, "patsnap: quota hold for 2h")
+	w.sees(0, limited, "patsnap paused until "+local("2026-05-04T19:00:00Z")+": the limit 1000/h is used up")
+	w.sees(0, both, "patsnap paused for 2h: quota")
 	w.sees(0, limited) // the circuit closes first
 	w.sees(time.Hour, free, again)
 
 	limited = w.limited(time.Hour, "limit", "1000/h")
 	both.Limited, both.Epoch, both.Until = limited.Limited, 2, w.now.Add(2*time.Hour)
-	w.sees(0, both, "patsnap: quota hold for 2h", "patsnap: the limit 1000/h is used up; calls go on at "+local("2026-05-04T20:00:00Z"))
+	w.sees(0, both, "patsnap paused for 2h: quota", "patsnap paused until "+local("2026-05-04T20:00:00Z")+": the limit 1000/h is used up")
 	w.sees(time.Hour, both) // the limit's window turns first
 	w.sees(time.Hour, free, again)
 }
@@ -121,7 +121,7 @@ func TestAHoldThatIsAsGoodAsOverIsSaidWithoutATime(t *testing.T) {
 		-time.Second: "", 20 * time.Millisecond: "", 99 * time.Millisecond: "", 100 * time.Millisecond: " for 100ms", 1980 * time.Millisecond: " for 2s",
 	} {
 		open.Epoch, open.Until = open.Epoch+1, w.now.Add(wait)
-		w.sees(0, open, "patsnap: rate hold"+want+"; 2 calls wait")
+		w.sees(0, open, "patsnap paused"+want+": rate; 2 calls wait")
 	}
 }
 
@@ -186,9 +186,9 @@ func TestAHoldThatGoesOnSaysWhatItsProbeMet(t *testing.T) {
 		State: circuit.Open, Reason: "quota", Class: "quota", Code: "67200001", Message: "too many", Until: newWatched(t).now.Add(time.Minute),
 	}
 	w := newWatched(t)
-	w.sees(0, r, "patsnap: quota hold for 1m (quota 67200001: too many)")
+	w.sees(0, r, "patsnap paused for 1m: quota 67200001: too many")
 	r.Fault, r.Epoch = "protocol, HTTP 200; x-correlation-id b7", 1
-	w.sees(0, r, "patsnap: quota hold for 1m (the probe met protocol, HTTP 200; x-correlation-id b7; held for quota 67200001: too many)")
+	w.sees(0, r, "patsnap paused for 1m (quota): the probe met protocol, HTTP 200; x-correlation-id b7; held for quota 67200001: too many")
 }
 
 func TestOfSeveralHoldsTheOneThatMostCallsWaitBehindIsTheReason(t *testing.T) {

@@ -3,8 +3,8 @@ package filerun
 import (
 	"time"
 
-	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker"
 )
 
 // Event is what happens in a run, in the order of the types below. The set of types is
@@ -136,11 +136,11 @@ type CallsWait struct {
 
 // Stalled tells that no call has ended for a while, as attempts fail and are retried.
 type Stalled struct {
-	Upstream string
+	// For is since when, Attempts how many attempts have failed since.
+	For      time.Duration
 	Attempts int
-	// Class, Code and Message are those of the last failure.
-	Class         policy.Class
-	Code, Message string
+	// Last is the last of these attempts.
+	Last worker.Event
 }
 
 func (Planned) event()           {}

@@ -22,6 +22,7 @@ type stall struct {
 	mu     sync.Mutex
 	failed int // attempts since a call has ended
 	last   worker.Event
+	since  time.Time // the first of these attempts
 	quiet  time.Time // nothing is told until then
 }
 
@@ -32,7 +33,7 @@ func (s *stall) note(e worker.Event) {
 	switch {
 	case e.Action == policy.ActionRetry:
 		if s.failed == 0 {
-			s.quiet = e.At.Add(stalledFor)
+			s.since, s.quiet = e.At, e.At.Add(stalledFor)
 		}
 		s.failed++
 		s.last = e
@@ -49,6 +50,5 @@ func (s *stall) look(now time.Time) (Stalled, bool) {
 		return Stalled{}, false
 	}
 	s.quiet = now.Add(stalledAgain)
-	e := s.last
-	return Stalled{Upstream: e.Upstream, Attempts: s.failed, Class: e.Class, Code: e.Code, Message: e.Message}, true
+	return Stalled{For: now.Sub(s.since), Attempts: s.failed, Last: s.last}, true
 }

@@ -14,8 +14,10 @@ func TestItIsToldWhyNoCallEnds(t *testing.T) {
 	failed := func(seconds int) worker.Event {
 		return worker.Event{Upstream: "api", Action: policy.ActionRetry, Class: policy.ClassTransient, Message: "connection refused", At: at(seconds)}
 	}
-	first := Stalled{Upstream: "api", Attempts: 1, Class: policy.ClassTransient, Message: "connection refused"}
-	second := Stalled{Upstream: "api", Attempts: 2, Class: policy.ClassUnknown, Code: "4711"}
+	unknown := worker.Event{Upstream: "api", Action: policy.ActionRetry, Class: policy.ClassUnknown, Code: "4711", At: at(6)}
+	stalled := func(seconds, attempts int, last worker.Event) Stalled {
+		return Stalled{For: time.Duration(seconds) * time.Second, Attempts: attempts, Last: last}
+	}
 	var s stall
 	for i, step := range []struct {
 		event worker.Event
@@ -25,14 +27,14 @@ func TestItIsToldWhyNoCallEnds(t *testing.T) {
 		{at: 0},
 		{event: failed(0), at: 1},
 		{at: 4},
-		{at: 5, want: first},
-		{event: worker.Event{Upstream: "api", Action: policy.ActionRetry, Class: policy.ClassUnknown, Code: "4711", At: at(6)}, at: 34},
-		{at: 35, want: second},
+		{at: 5, want: stalled(5, 1, failed(0))},
+		{event: unknown, at: 34},
+		{at: 35, want: stalled(35, 2, unknown)},
 		{event: worker.Event{Action: policy.ActionPark, At: at(36)}, at: 64},
-		{at: 65, want: second},
+		{at: 65, want: stalled(65, 2, unknown)},
 		{event: worker.Event{Action: policy.ActionSucceed, At: at(66)}, at: 200},
 		{event: failed(200), at: 204},
-		{at: 205, want: first},
+		{at: 205, want: stalled(5, 1, failed(200))},
 		{event: worker.Event{Action: policy.ActionDeadLetter, At: at(206)}, at: 400},
 	} {
 		if step.event.Action != "" {

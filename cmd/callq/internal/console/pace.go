@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"fmt"
@@ -71,7 +71,7 @@ func (p *pace) forecast(left int) string {
 	text := fmt.Sprintf(", %.1f/s", rate)
 	if left > 0 {
 		d := time.Duration(float64(left) / rate * float64(time.Second)).Round(time.Second)
-		text += fmt.Sprintf(", about %s left", humanDuration(max(d, time.Second)))
+		text += fmt.Sprintf(", about %s left", Duration(max(d, time.Second)))
 	}
 	return text
 }

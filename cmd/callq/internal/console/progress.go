@@ -1,0 +1,180 @@
+package console
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// redrawEvery is how often the frame changes at most.
+	redrawEvery = 200 * time.Millisecond
+	// lineEvery is how often progress is written where there is no terminal,
+	// unchangedEvery where nothing has changed since.
+	lineEvery      = 5 * time.Second
+	unchangedEvery = 30 * time.Second
+	// barWidth is the width of the bar in characters.
+	barWidth = 24
+)
+
+// Status is how far a command is.
+type Status struct {
+	// Ended is how many have ended, out of those of [Progress.Begin].
+	Ended int
+	// NotMade of these were ended without a call of this process: they say nothing of
+	// its pace.
+	NotMade int
+	// Failed counts what did not end well, as in "3 dead, 1 dropped"; it may be empty.
+	Failed string
+	// Waiting is why nothing is made, in few words; empty while something is.
+	Waiting string
+	// Details are further lines of the frame.
+	Details []string
+}
+
+// Progress tells how far a command is: a frame on a terminal, a line now and then
+// elsewhere. It is safe for concurrent use.
+type Progress struct {
+	screen *Screen
+	out    io.Writer
+	quiet  bool
+
+	mu      sync.Mutex
+	total   int
+	pace    pace
+	waiting bool
+	shown   time.Time
+	// line is the last one that was written, without its forecast.
+	line  string
+	ended bool
+}
+
+// NewProgress makes the progress of a command. Its lines go to out, which writes to
+// the screen; the two differ where out removes credentials. With quiet it shows
+// nothing.
+func NewProgress(screen *Screen, out io.Writer, quiet bool) *Progress {
+	return &Progress{screen: screen, out: out, quiet: quiet, shown: time.Now()}
+}
+
+// Begin tells of total calls, of which n have ended before.
+func (p *Progress) Begin(total, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	p.total, p.shown = total, now
+	p.pace.note(now, 0)
+	if total > 0 {
+		p.frame(now, Status{Ended: n}, "")
+	}
+}
+
+// Update shows a status, if it is time to.
+func (p *Progress) Update(status func() Status) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if p.ended || p.quiet || p.screen.Live() && now.Sub(p.shown) < redrawEvery {
+		return
+	}
+	s := status()
+	if p.waiting && s.Waiting == "" {
+		p.pace.restart() // how fast they went before says nothing
+	}
+	p.waiting = s.Waiting != ""
+	p.pace.note(now, s.Ended-s.NotMade)
+	forecast := ""
+	if !p.waiting {
+		forecast = p.pace.forecast(p.total - s.Ended)
+	}
+	if p.screen.Live() {
+		p.frame(now, s, forecast)
+		return
+	}
+	begin, end := fmt.Sprintf("%s (%d%%)", ended(s.Ended, p.total), percent(s.Ended, p.total)), ""
+	if s.Failed != "" {
+		end += ", " + s.Failed
+	}
+	if s.Waiting != "" {
+		end += "; " + Printable(s.Waiting)
+	}
+	p.write(now, begin+end, begin+forecast+end)
+}
+
+// Line shows a line for which no total is known, if it is time to.
+func (p *Progress) Line(text func() string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	switch {
+	case p.ended || p.quiet:
+	case !p.screen.Live():
+		if now.Sub(p.shown) >= lineEvery {
+			line := text()
+			p.write(now, line, line)
+		}
+	case now.Sub(p.shown) >= redrawEvery:
+		p.shown = now
+		p.screen.Show(Printable(text()))
+	}
+}
+
+// write writes a line where there is no terminal. plain is the line without what
+// changes by itself.
+func (p *Progress) write(now time.Time, plain, line string) {
+	since := now.Sub(p.shown)
+	if since < lineEvery || plain == p.line && since < unchangedEvery {
+		return
+	}
+	p.shown, p.line = now, plain
+	fmt.Fprintln(p.out, line)
+}
+
+// frame shows the frame of a status.
+func (p *Progress) frame(now time.Time, s Status, forecast string) {
+	if p.quiet {
+		return
+	}
+	p.shown = now
+	share := percent(s.Ended, p.total)
+	done := barWidth * share / 100
+	bar := strings.Repeat("=", done)
+	if done < barWidth {
+		bar += ">" + strings.Repeat(" ", barWidth-done-1)
+	}
+	line := fmt.Sprintf("[%s] %3d%%  %s%s", bar, share, ended(s.Ended, p.total), forecast)
+	if s.Failed != "" {
+		line += ", " + s.Failed
+	}
+	lines := []string{line}
+	if s.Waiting != "" {
+		lines = append(lines, "  "+Printable(s.Waiting))
+	}
+	for _, d := range s.Details {
+		lines = append(lines, "  "+Printable(d))
+	}
+	p.screen.Show(lines...)
+}
+
+// Printf writes a line, unless the command is quiet.
+func (p *Progress) Printf(format string, args ...any) {
+	if !p.quiet {
+		fmt.Fprintln(p.out, Printable(fmt.Sprintf(format, args...)))
+	}
+}
+
+// Close removes the frame. The last word is the summary's.
+func (p *Progress) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	p.screen.Show()
+}
+
+func ended(n, total int) string {
+	return fmt.Sprintf("%s of %s ended", Grouped(int64(n)), Subject(total, "call", "has", "have"))
+}
+
+// percent is below 100 until all have ended.
+func percent(n, total int) int { return 100 * n / max(total, 1) }
