@@ -16,7 +16,7 @@ func TestAnInterruptedDemonstrationSaysThatItBeginsAnew(t *testing.T) {
 	h := newHome(t, filepath.Dir(program(t)))
 	h.env = append(h.env, "TMPDIR="+h.dir)
 	errs, signal, end := h.start("dev", "--once", "--addr", "127.0.0.1:0")
-	await(t, "the first calls", func() bool { return strings.Contains(errs.String(), " met ") })
+	await(t, "the first calls", func() bool { return strings.Contains(errs.String(), "retrying in") })
 	signal(syscall.SIGINT)
 	if status := end(); status != exitFailed {
 		t.Errorf("exit status %d", status)
