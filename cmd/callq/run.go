@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 )
@@ -44,27 +45,26 @@ A configuration says which API is called:
       policy: patsnap
       auth: {type: bearer, token: "${env:PATSNAP_TOKEN}"}
 
-Run again with the same OUT it goes on where it ended: a call whose result is
-there is not made again, one that was changed in FILE is. A line without a key is
-known by its content, so that inserting, removing, sorting or splitting lines
-repeats no call; equal lines are one call. Where only OUT was
-deleted, the queue still knows the results for as long as ledger.retention says
-(a queue in the process, where no Redis is installed, knows nothing any more),
-without the bodies over 256 KiB and those that ledger.bodies lets go: such a
-result has "body_freed": true;
-the calls of a copy of FILE under another name are others and are made anew.
+Run it again with the same OUT and it goes on where it stopped: a call that has a
+result is not made again, unless its line in FILE has changed. A line without a key is
+known by its content: inserting, removing, sorting or splitting lines repeats no call,
+and equal lines are one call. If only OUT was deleted, the queue still has the results
+for ledger.retention, but not the bodies over 256 KiB and those that ledger.bodies
+freed: such a result has "body_freed": true. A queue in the process, as without a
+Redis, has nothing any more. The calls of a copy of FILE under another name are new
+calls.
 
-A result that has to be replaced, as that of a changed line, is moved to
-OUT.old.jsonl first, and so is that of a call that --redo, --redo-keys or
---redo-from makes again. Results of calls that are not in FILE stay; an OUT in
-which there are no others is another file's, and is refused.
+A result that is replaced, because its line changed or --redo, --redo-keys or
+--redo-from makes its call again, is first moved to OUT.old.jsonl. Results of calls
+that are not in FILE stay; an OUT that has no result of FILE is refused, because it
+belongs to another file.
 
 OUT and the queue remember the base_url. With another one run refuses to go on,
-for results of one API must not count for another; --same-api says that it is the
-same.
+because results of one API must not count for another; --same-api says that it is the
+same API.
 
-Calls that must not be made twice are noted in OUT.sent while they are on their
-way: should the run die, the next one with the same OUT does not send them again.`,
+OUT.sent has the calls that must not be made twice while they are on their way. If the
+run is killed, the next one with the same OUT does not send them again.`,
 		Example: `  callq run calls.jsonl
   callq run calls.jsonl -o results.jsonl --first 10
   callq run calls.jsonl --redo dead
@@ -77,17 +77,20 @@ way: should the run die, the next one with the same OUT does not send them again
 			return a.runFile(cmd.Context(), args[0], f)
 		},
 	}
-	flags := cmd.Flags()
+	f.add(cmd.Flags())
+	return cmd
+}
+
+func (f *runFlags) add(flags *pflag.FlagSet) {
 	flags.StringVarP(&f.out, "out", "o", "", "`OUT` for the results (default FILE.results.jsonl, or - where FILE is - or another stream)")
 	flags.StringSliceVar(&f.redo, "redo", nil, "make calls again that ended in these `STATES`: dead, dropped, cancelled")
 	flags.StringSliceVar(&f.redoKeys, "redo-keys", nil, "make the calls with these `KEYS` again, done ones too")
-	flags.StringVar(&f.redoFrom, "redo-from", "", "make the calls again of which `FILE` has the results or keys, one a line, done ones too; - is standard input")
+	flags.StringVar(&f.redoFrom, "redo-from", "", "make the calls of `FILE` (results or keys, one a line) again, done ones too; - is standard input")
 	flags.IntVar(&f.first, "first", 0, "only the first `N` calls of the file; 0: all")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "only say what would be called and what it costs, and show the first request")
-	flags.DurationVar(&f.patience, "patience", defaultPatience, "how long to wait for a person to mend a credential, a balance or a setting; 0: for ever")
-	flags.BoolVar(&f.sameAPI, "same-api", false, "go on though base_url was changed, as it is the same API")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only show what would be called, what it costs, and the first request")
+	flags.DurationVar(&f.patience, "patience", defaultPatience, "how long to wait for a person to correct a credential, a balance or a setting; 0: for ever")
+	flags.BoolVar(&f.sameAPI, "same-api", false, "continue although base_url has changed: it is the same API")
 	flags.StringVar(&f.concurrency, "concurrency", "", "`CALLS` in flight at once, over all upstreams (default 64)")
-	return cmd
 }
 
 func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) {

@@ -121,13 +121,11 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
 	name, err := s.batchOf(in)
+	if err == nil && s.batch != "" { // else it was read to its end for the name
+		err = in.Verify()
+	}
 	if err != nil {
 		return err
-	}
-	if s.batch != "" { // else it was read to its end for the name
-		if err := in.Verify(); err != nil {
-			return err
-		}
 	}
 	r, err := in.Open()
 	if err != nil {
@@ -139,7 +137,6 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	defer progress.Close()
 	shown := 0
 	refused := func(e *tasks.FieldError) {
-		progress.Close()
 		if shown++; shown <= maxRefusals {
 			s.refuse(in.Name(), e)
 		}
@@ -165,8 +162,7 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	summary, err := d.producer.SubmitLines(ctx, name, counted(lines, progress), refused)
 	progress.Close()
 	s.refusedMore(in.Name(), summary.Refused)
-	err = inputError(err)
-	if err != nil {
+	if err = inputError(err); err != nil {
 		return errors.Join(err, s.partly(name, summary))
 	}
 	s.showEmpty(in.Name(), summary.Accepted+summary.Duplicate+summary.Refused)

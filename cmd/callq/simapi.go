@@ -140,6 +140,27 @@ func (a *app) simConfig(f simFlags) (simapi.Config, error) {
 		cfg = simapi.Demo(f.seed)
 	}
 	cfg.Seed = f.seed
+	err := f.shape(&cfg)
+	if err == nil {
+		err = f.useless(cfg)
+	}
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Quota.RetryAfter = cfg.Quota.RetryAfter || f.retryAfter
+	cfg.Token, cfg.APIKey, cfg.OAuth.Lifetime = f.token, f.apiKey, f.oauthFor
+	if f.tokenFor != 0 {
+		cfg.TokenUntil = time.Now().Add(f.tokenFor)
+	}
+	cfg.Envelope = simapi.Envelope{Message: f.message, Code: simapi.CodeForm(f.code), Status: simapi.StatusForm(f.status)}
+	if f.script != "" {
+		cfg.Script, err = a.simScript(f.script)
+	}
+	return cfg, err
+}
+
+// shape reads the flags that have a form of their own.
+func (f simFlags) shape(cfg *simapi.Config) error {
 	var err error
 	read := func(flag, value, want string, parse func(string) bool) {
 		if err == nil && value != "" && !parse(value) {
@@ -181,22 +202,7 @@ func (a *app) simConfig(f simFlags) (simapi.Config, error) {
 	} {
 		read(one.flag, one.value, one.want, func(string) bool { return simapi.Config{Envelope: one.envelope}.Validate() == nil })
 	}
-	if err == nil {
-		err = f.useless(cfg)
-	}
-	if err != nil {
-		return cfg, err
-	}
-	cfg.Quota.RetryAfter = cfg.Quota.RetryAfter || f.retryAfter
-	cfg.Token, cfg.APIKey, cfg.OAuth.Lifetime = f.token, f.apiKey, f.oauthFor
-	if f.tokenFor != 0 {
-		cfg.TokenUntil = time.Now().Add(f.tokenFor)
-	}
-	cfg.Envelope = simapi.Envelope{Message: f.message, Code: simapi.CodeForm(f.code), Status: simapi.StatusForm(f.status)}
-	if f.script != "" {
-		cfg.Script, err = a.simScript(f.script)
-	}
-	return cfg, err
+	return err
 }
 
 // useless refuses flags that have no effect.

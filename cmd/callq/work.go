@@ -73,15 +73,20 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 	a.signals.drain(func() {
 		log.Info("draining: the calls that are on their way end first, the rest stays in the queue; a second signal stops at once")
 	})
+	r := &reloader{log: log, load: load, fixed: first.fixed, show: show, open: openFiles{}}
+	return a.keepWorking(ctx, r, first, server, hangups)
+}
+
+// keepWorking runs the first instance, and those that follow it, until ctx ends.
+func (a *app) keepWorking(ctx context.Context, r *reloader, first *instance, server *adminServer, hangups <-chan struct{}) error {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
-	r := &reloader{log: log, load: load, fixed: first.fixed, show: show, open: openFiles{}}
 	workers := r.supervise(working, first)
 	wait := func() {
 		r.unschedule()
 		workers.Wait()
 	}
-	why := a.newTeller(d, true, func(line string) { log.Warn(line) })
+	why := a.newTeller(first.desk, true, func(line string) { r.log.Warn(line) })
 	why.Watched = true
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -91,7 +96,7 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 			stop()
 			wait()
 			if err == nil {
-				log.Info("drained")
+				r.log.Info("drained")
 			}
 			return err
 		case err := <-server.ended:
