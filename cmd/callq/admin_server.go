@@ -62,7 +62,7 @@ func openAdminServer(ctx context.Context, cfg *config.Config, secrets *worker.Re
 }
 
 // serve starts to answer, or takes up another configuration.
-func (s *adminServer) serve(on *desk, log *slog.Logger) error {
+func (s *adminServer) serve(on *backend, log *slog.Logger) error {
 	var names []string
 	for _, u := range on.cfg.Upstreams {
 		names = append(names, u.Name)

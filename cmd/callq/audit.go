@@ -20,7 +20,7 @@ cancelled, by the counts and call by call. If something does not add up, it is n
 with what to do, and the exit status is 1. It can run while workers work.`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			d, err := a.desk(cmd.Context(), "audit")
+			d, err := a.backend(cmd.Context(), "audit")
 			if err != nil {
 				return err
 			}
@@ -38,14 +38,14 @@ type auditFinding struct {
 	Fix     string   `json:"fix"`
 }
 
-func (a *app) audit(ctx context.Context, d *desk) error {
+func (a *app) audit(ctx context.Context, d *backend) error {
 	batches, err := d.ledger.Batches(ctx)
 	if err != nil {
 		return err
 	}
 	line := a.newProgress()
 	defer line.Close()
-	all, findings := []books{}, []auditFinding{}
+	all, findings := []batchCounts{}, []auditFinding{}
 	accepted := int64(0)
 	for i, b := range batches {
 		line.Line(func() string { return fmt.Sprintf("%d of %s", i+1, console.Plural(len(batches), "batch")) })

@@ -32,7 +32,7 @@ func (a *app) batchListCommand() *cobra.Command {
 		Short: "List the batches with their counts, oldest first",
 		Args:  takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			d, err := a.desk(cmd.Context(), "batch")
+			d, err := a.backend(cmd.Context(), "batch")
 			if err != nil {
 				return err
 			}
@@ -73,7 +73,7 @@ NAME it is the newest batch.`,
 		Args:              takes("[NAME]"),
 		ValidArgsFunction: completeFirst(a.batchNames),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			d, err := a.desk(cmd.Context(), "batch")
+			d, err := a.backend(cmd.Context(), "batch")
 			if err != nil {
 				return err
 			}
@@ -98,7 +98,7 @@ NAME it is the newest batch.`,
 
 // batch is the batch of that name, or where there is no name the one that was begun
 // last.
-func (d *desk) batch(ctx context.Context, name ...string) (tasks.BatchInfo, error) {
+func (d *backend) batch(ctx context.Context, name ...string) (tasks.BatchInfo, error) {
 	if len(name) > 0 {
 		return d.client.Batch(ctx, name[0])
 	}
@@ -132,7 +132,7 @@ func (a *app) noBatch(err error) error {
 }
 
 // ended prints the books of a batch and, grouped by cause, what failed.
-func (a *app) ended(ctx context.Context, d *desk, b books) error {
+func (a *app) ended(ctx context.Context, d *backend, b batchCounts) error {
 	_, err := fmt.Fprintf(a.stdout, "batch %s: %s accepted = %s open + %s done + %s dead + %s dropped + %s cancelled\n",
 		console.Printable(b.Batch), console.Grouped(b.Accepted), console.Grouped(b.Open), console.Grouped(b.Done), console.Grouped(b.Dead), console.Grouped(b.Dropped), console.Grouped(b.Cancelled))
 	if err != nil || b.Dead+b.Dropped == 0 {
@@ -171,7 +171,7 @@ is 3 if some calls are dead or dropped.`,
 		Args:              takes("NAME"),
 		ValidArgsFunction: completeFirst(a.batchNames),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			d, err := a.desk(cmd.Context(), "batch")
+			d, err := a.backend(cmd.Context(), "batch")
 			if err != nil {
 				return err
 			}
@@ -198,7 +198,7 @@ const (
 )
 
 // await waits until nothing of the batch is open.
-func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
+func (a *app) await(ctx context.Context, d *backend, name string) (batchCounts, error) {
 	b, err := d.client.Batch(ctx, name)
 	if err != nil || b.Counts.Open == 0 {
 		return booksOf(b.Name, b.Counts), err
@@ -230,7 +230,7 @@ func (a *app) await(ctx context.Context, d *desk, name string) (books, error) {
 
 // waitFor asks until what it waits for has ended. It says what the calls of the batch
 // wait for, and goes on where Redis was away for a while.
-func (a *app) waitFor(ctx context.Context, d *desk, bar *console.Progress, batch string, ask func(*waiting.Teller) (ended bool, err error)) error {
+func (a *app) waitFor(ctx context.Context, d *backend, bar *console.Progress, batch string, ask func(*waiting.Teller) (ended bool, err error)) error {
 	why := a.newTeller(d, false, func(line string) { bar.Printf("%s", line) }, batch)
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()

@@ -31,7 +31,7 @@ func (a *app) cancel(ctx context.Context, name string, yes bool) (err error) {
 	if err := a.askable(yes); err != nil {
 		return err
 	}
-	d, err := a.desk(ctx, "batch")
+	d, err := a.backend(ctx, "batch")
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func (a *app) deleteBatch(ctx context.Context, name string, yes bool) (err error
 	if err := a.askable(yes); err != nil {
 		return err
 	}
-	d, err := a.desk(ctx, "batch")
+	d, err := a.backend(ctx, "batch")
 	if err != nil {
 		return err
 	}

@@ -61,13 +61,13 @@ Redis have reached ledger.max_memory.`,
 func (e *exporting) run(ctx context.Context, batch string) (err error) {
 	for _, state := range e.states {
 		if !slices.Contains(endStates, state) {
-			return misuse("--state %q: write some of %s", state, strings.Join(endStates, ","))
+			return usageError("--state %q: write some of %s", state, strings.Join(endStates, ","))
 		}
 	}
 	if len(e.states) == 0 {
 		e.states = endStates
 	}
-	d, err := e.desk(ctx, "export")
+	d, err := e.backend(ctx, "export")
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (e *exporting) run(ctx context.Context, batch string) (err error) {
 	// Freed bodies may be in that file and nowhere else.
 	if e.freeing {
 		if _, err := os.Stat(e.out); err == nil {
-			return misuse("%s is there already, and may hold the only copy of results that were freed from Redis; name another file", e.out)
+			return usageError("%s is there already, and may hold the only copy of results that were freed from Redis; name another file", e.out)
 		}
 	}
 	// The batch may be at work: what ends from now on is left to the next export,
@@ -117,7 +117,7 @@ func (e *exporting) run(ctx context.Context, batch string) (err error) {
 // frees tells whether what is exported is freed from Redis: results that go to a file
 // of which we know that it is on disk, where the configuration says so or calls wait for
 // the room that they take.
-func (e *exporting) frees(ctx context.Context, d *desk) (bool, error) {
+func (e *exporting) frees(ctx context.Context, d *backend) (bool, error) {
 	if e.calls || e.out == "-" {
 		return false, nil
 	}
@@ -142,7 +142,7 @@ func (e *exporting) concluded(n, unreadable int) {
 }
 
 // writeFile writes beside OUT and renames, so that OUT is whole or not there.
-func (e *exporting) writeFile(ctx context.Context, d *desk, batch string, horizon ledger.Horizon) (n, unreadable int, err error) {
+func (e *exporting) writeFile(ctx context.Context, d *backend, batch string, horizon ledger.Horizon) (n, unreadable int, err error) {
 	// A pipe or a device has no name to rename to.
 	mode := os.FileMode(ownerOnly)
 	if info, err := os.Stat(e.out); err == nil && info.Mode().IsRegular() {
@@ -150,14 +150,14 @@ func (e *exporting) writeFile(ctx context.Context, d *desk, batch string, horizo
 	} else if err == nil {
 		f, err := os.OpenFile(e.out, os.O_WRONLY, 0)
 		if err != nil {
-			return 0, 0, misuse("%w", unwritable(err))
+			return 0, 0, usageError("%w", unwritable(err))
 		}
 		n, unreadable, err = e.write(ctx, d, f, batch, horizon)
 		return n, unreadable, errors.Join(err, f.Close())
 	}
 	f, err := os.OpenFile(e.out+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, ownerOnly)
 	if err != nil {
-		return 0, 0, misuse("%w", unwritable(err))
+		return 0, 0, usageError("%w", unwritable(err))
 	}
 	defer func() {
 		if err != nil {
@@ -183,7 +183,7 @@ func (e *exporting) writeFile(ctx context.Context, d *desk, batch string, horizo
 	return n, unreadable, atomicfile.SyncDir(filepath.Dir(e.out))
 }
 
-func (e *exporting) write(ctx context.Context, d *desk, to io.Writer, batch string, horizon ledger.Horizon) (n, unreadable int, err error) {
+func (e *exporting) write(ctx context.Context, d *backend, to io.Writer, batch string, horizon ledger.Horizon) (n, unreadable int, err error) {
 	out := bufio.NewWriterSize(to, 1<<16)
 	progress := e.newProgress()
 	defer progress.Close()

@@ -26,7 +26,7 @@ func (a *app) circuitCommand() *cobra.Command {
 
 // upstreams are those that are configured and those that ever took a call, in
 // order.
-func (d *desk) upstreams(ctx context.Context) ([]string, error) {
+func (d *backend) upstreams(ctx context.Context) ([]string, error) {
 	return upstreamNames(ctx, d.cfg, d.ledger)
 }
 
@@ -116,10 +116,10 @@ func (s *steering) open(ctx context.Context, arg string) (err error) {
 	var end time.Time
 	if s.until != "" {
 		if end, err = time.Parse(time.RFC3339, s.until); err != nil {
-			return misuse("--until %q: write a time with its zone, as in 2026-05-01T08:00:00Z", s.until)
+			return usageError("--until %q: write a time with its zone, as in 2026-05-01T08:00:00Z", s.until)
 		}
 	} else if s.hold <= 0 || s.hold > maxHold {
-		return misuse("--for %s: write a time between 1s and a year", s.hold)
+		return usageError("--for %s: write a time between 1s and a year", s.hold)
 	}
 	d, err := s.steered(ctx, name)
 	if err != nil {
@@ -134,7 +134,7 @@ func (s *steering) open(ctx context.Context, arg string) (err error) {
 			return err
 		}
 		if hold = end.Sub(now); hold <= 0 || hold > maxHold {
-			return misuse("--until %s: write a time that is to come, within a year", s.until)
+			return usageError("--until %s: write a time that is to come, within a year", s.until)
 		}
 	}
 	if err := d.circuits.Open(ctx, name, hold, s.reason, whoami()); err != nil {
@@ -167,27 +167,27 @@ func (s *steering) letGo(ctx context.Context, arg string) (err error) {
 	return s.stands(ctx, d, name, afterClose(before, now))
 }
 
-// named reads the command line; its errors are misuse.
+// named reads the command line; its errors are usage errors.
 func (s *steering) named(arg string) (circuit.Name, error) {
 	name, err := circuit.ParseName(arg)
 	if err != nil {
-		return name, misuse("%w", err)
+		return name, usageError("%w", err)
 	}
 	if strings.TrimSpace(s.reason) == "" {
-		return name, misuse("--reason is empty: say why; it is kept for whoever reads it later")
+		return name, usageError("--reason is empty: say why; it is kept for whoever reads it later")
 	}
 	return name, nil
 }
 
 // steered connects, and makes sure that there is such an account.
-func (s *steering) steered(ctx context.Context, name circuit.Name) (*desk, error) {
-	d, err := s.desk(ctx, "circuit")
+func (s *steering) steered(ctx context.Context, name circuit.Name) (*backend, error) {
+	d, err := s.backend(ctx, "circuit")
 	if err != nil {
 		return nil, err
 	}
 	upstreams, err := d.upstreams(ctx)
 	if err == nil && !slices.Contains(upstreams, name.Upstream) {
-		err = misuse("there is no upstream %q; there are: %s", name.Upstream, orDash(strings.Join(upstreams, ", ")))
+		err = usageError("there is no upstream %q; there are: %s", name.Upstream, orDash(strings.Join(upstreams, ", ")))
 	}
 	if err != nil {
 		d.close(&err)
@@ -197,7 +197,7 @@ func (s *steering) steered(ctx context.Context, name circuit.Name) (*desk, error
 }
 
 // stands prints how a circuit stands now, and what else is to be said to people.
-func (s *steering) stands(ctx context.Context, d *desk, name circuit.Name, more string) error {
+func (s *steering) stands(ctx context.Context, d *backend, name circuit.Name, more string) error {
 	changed := fmt.Errorf("circuit %s was changed", name)
 	r, err := d.circuits.Get(ctx, name)
 	if err != nil {

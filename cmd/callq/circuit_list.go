@@ -139,7 +139,7 @@ which counts the holds in a row and decides how long the next one is.`,
 }
 
 func (a *app) listCircuits(ctx context.Context, wide bool) (err error) {
-	d, err := a.desk(ctx, "circuit")
+	d, err := a.backend(ctx, "circuit")
 	if err != nil {
 		return err
 	}

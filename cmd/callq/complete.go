@@ -49,8 +49,8 @@ func (a *app) configuredUpstreams() []string {
 	return configuredNames(cfg)
 }
 
-// quietDesk is desk for who only wants to know names: it logs nothing.
-func (a *app) quietDesk(ctx context.Context) (*desk, error) {
+// quietBackend is backend for who only wants to know names: it logs nothing.
+func (a *app) quietBackend(ctx context.Context) (*backend, error) {
 	cfg, err := a.config(config.Flag{}, config.Flag{})
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (a *app) quietDesk(ctx context.Context) (*desk, error) {
 
 // batchNames are the batches, the last first.
 func (a *app) batchNames(ctx context.Context) (names []string) {
-	d, err := a.quietDesk(ctx)
+	d, err := a.quietBackend(ctx)
 	if err != nil {
 		return nil
 	}
@@ -75,7 +75,7 @@ func (a *app) batchNames(ctx context.Context) (names []string) {
 // circuitNames are the circuits that the list shows; without a Redis those of the
 // configured accounts.
 func (a *app) circuitNames(ctx context.Context) (names []string) {
-	d, err := a.quietDesk(ctx)
+	d, err := a.quietBackend(ctx)
 	if err != nil {
 		return a.configuredUpstreams()
 	}

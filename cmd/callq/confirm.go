@@ -19,17 +19,17 @@ func addYes(cmd *cobra.Command, yes *bool) {
 	cmd.Flags().BoolVar(yes, "yes", false, "do not ask")
 }
 
-// askable returns misuse where a question would have to be asked and nobody is
+// askable returns a usage error where a question would have to be asked and nobody is
 // there to answer. It is called before anything else is reached.
 func (a *app) askable(yes bool) error {
 	if yes || console.IsTerminal(a.stdin) {
 		return nil
 	}
-	return misuse("this asks before it goes on, and there is no terminal to ask on; add --yes")
+	return usageError("this asks before it goes on, and there is no terminal to ask on; add --yes")
 }
 
 // confirm asks before what cannot be undone, and returns nil on a yes. With yes
-// set it does not ask. Where nobody can be asked it is misuse not to have set it.
+// set it does not ask. Where nobody can be asked it is a usage error to leave it out.
 func (a *app) confirm(yes bool, question string) error {
 	if err := a.askable(yes); err != nil || yes {
 		return err

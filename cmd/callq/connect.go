@@ -21,8 +21,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
-// desk is an open way to the queue, with the books on it.
-type desk struct {
+// backend is a connection to Redis with the stores on it.
+type backend struct {
 	secrets  *worker.Redactor
 	cfg      *config.Config
 	conn     *redisconn.Conn
@@ -37,7 +37,7 @@ type desk struct {
 // connect opens Redis as the configuration says. Commands that need another
 // process's data, or leave some for one, ask for a shared Redis. Every error is
 // in words that say what to do.
-func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, shared bool, log *slog.Logger) (*desk, error) {
+func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, shared bool, log *slog.Logger) (*backend, error) {
 	url, err := cfg.RedisURL()
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 		Alone: func(ctx context.Context, rdb redis.UniversalClient) error { return inherit(ctx, cfg, rdb, log) },
 	})
 	if errors.Is(err, redisconn.ErrURL) {
-		return nil, misuse("%w", err)
+		return nil, usageError("%w", err)
 	}
 	if err != nil {
 		return nil, err
@@ -72,14 +72,14 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &desk{
+	return &backend{
 		secrets: a.secrets, client: client, records: stored, cfg: cfg, conn: conn, ledger: ledger.New(conn.Client), repairer: ledger.NewRepairer(conn.Client), producer: producer,
 		circuits: circuit.NewStore(conn.Client, whoami()),
 	}, nil
 }
 
-// inherit takes what processes had in their hands that have all ended, as one that
-// was killed did: their calls need not wait for the end of their leases.
+// inherit reclaims the leases of dead processes: no other process has this Redis open,
+// so that their calls need not wait for the end of the leases.
 func inherit(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, log *slog.Logger) error {
 	books := ledger.New(rdb)
 	// Nobody lives who could give back what this Redis has forgotten.
@@ -94,7 +94,7 @@ func inherit(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient,
 	if err != nil || n == 0 {
 		return err
 	}
-	log.Warn("a process that worked here was killed or stopped at once; the calls that it had under way are taken up again", "calls", n)
+	log.Warn("a process that worked here was killed; the calls that it was making are made again", "calls", n)
 	upstreams, err := upstreamNames(ctx, cfg, books)
 	if err != nil {
 		return err
@@ -102,9 +102,9 @@ func inherit(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient,
 	return circuit.NewStore(rdb, whoami()).EndProbes(ctx, upstreams)
 }
 
-// desk loads the configuration and connects, for commands that work on what
+// backend loads the configuration and connects, for commands that work on what
 // other processes left.
-func (a *app) desk(ctx context.Context, purpose string) (*desk, error) {
+func (a *app) backend(ctx context.Context, purpose string) (*backend, error) {
 	cfg, err := a.config(config.Flag{}, config.Flag{})
 	if err != nil {
 		return nil, err
@@ -112,14 +112,14 @@ func (a *app) desk(ctx context.Context, purpose string) (*desk, error) {
 	return a.connect(ctx, cfg, purpose, true, a.logger(slog.LevelWarn))
 }
 
-// close ends the connection; err is what the command would return, and gets
-// Redis's own errors into words.
-func (d *desk) close(err *error) {
+// close ends the connection. It explains the errors of Redis in err, which the command
+// returns.
+func (d *backend) close(err *error) {
 	*err = errors.Join(d.explain(*err), d.conn.Close())
 }
 
-// explain gets what Redis said into words and leaves all other errors alone.
-func (d *desk) explain(err error) error {
+// explain turns an error of Redis into a sentence, and leaves all other errors alone.
+func (d *backend) explain(err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var parts []error
 		for _, one := range joined.Unwrap() {

@@ -61,7 +61,7 @@ func (a *app) deadGroupsCommand() *cobra.Command {
 		Short: "Group the dead letters by their cause, the largest group first",
 		Args:  takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			d, err := a.desk(cmd.Context(), "dead")
+			d, err := a.backend(cmd.Context(), "dead")
 			if err != nil {
 				return err
 			}
@@ -147,12 +147,12 @@ func filterKeys() []string {
 	return keys
 }
 
-// parse reads the filters; its errors are misuse.
+// parse reads the filters; its errors are usage errors.
 func (s *selection) parse() error {
 	for _, text := range s.filters {
 		key, value, ok := strings.Cut(text, "=")
 		if _, known := filterValues[key]; !ok || !known {
-			return misuse("--filter %q: write KEY=VALUE, with KEY one of %s", text, strings.Join(filterKeys(), ", "))
+			return usageError("--filter %q: write KEY=VALUE, with KEY one of %s", text, strings.Join(filterKeys(), ", "))
 		}
 		s.matches = append(s.matches, filter{key, value})
 	}
@@ -188,9 +188,9 @@ func (a *app) deadListCommand() *cobra.Command {
 				return err
 			}
 			if limit < 0 {
-				return misuse("--limit %d: write how many to list, or 0 for all", limit)
+				return usageError("--limit %d: write how many to list, or 0 for all", limit)
 			}
-			d, err := a.desk(cmd.Context(), "dead")
+			d, err := a.backend(cmd.Context(), "dead")
 			if err != nil {
 				return err
 			}
@@ -207,7 +207,7 @@ func (a *app) deadListCommand() *cobra.Command {
 // until it is written.
 const tableRows = 500
 
-func (a *app) listDead(ctx context.Context, d *desk, s *selection, limit int) error {
+func (a *app) listDead(ctx context.Context, d *backend, s *selection, limit int) error {
 	list, n := jsonList{w: a.stdout}, 0
 	var t *console.Table
 	for c, err := range d.client.DeadLetters(ctx, s.dead()) {

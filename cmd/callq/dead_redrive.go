@@ -98,7 +98,7 @@ func (v *deadVerb) run(ctx context.Context, ids []string) (err error) {
 			return err
 		}
 	}
-	d, err := v.desk(ctx, "dead")
+	d, err := v.backend(ctx, "dead")
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ type deadFailure struct {
 	Error string `json:"error"`
 }
 
-func (v *deadVerb) each(ctx context.Context, d *desk, filter tasks.DeadFilter, gap time.Duration) (out deadOutcome, err error) {
+func (v *deadVerb) each(ctx context.Context, d *backend, filter tasks.DeadFilter, gap time.Duration) (out deadOutcome, err error) {
 	line := v.newProgress()
 	defer line.Close()
 	changed := 0
@@ -290,7 +290,7 @@ func parseRate(text string) (time.Duration, error) {
 	per := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
 	n, err := strconv.Atoi(number)
 	if err != nil || n < 1 || per == 0 {
-		return 0, misuse("--rate %q: write how many in which time, as in 50/s, 600/m or 1000/h", text)
+		return 0, usageError("--rate %q: write how many in which time, as in 50/s, 600/m or 1000/h", text)
 	}
 	return per / time.Duration(n), nil
 }

@@ -25,7 +25,7 @@ attempts, how it ended before it was redriven, the call itself, and what to do n
 It shows calls in other states too, as long as the ledger keeps them.`,
 		Args: takes("ID"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			d, err := a.desk(cmd.Context(), "dead")
+			d, err := a.backend(cmd.Context(), "dead")
 			if err != nil {
 				return err
 			}
@@ -47,7 +47,7 @@ It shows calls in other states too, as long as the ledger keeps them.`,
 }
 
 // find looks a call up by its id.
-func (a *app) find(ctx context.Context, d *desk, id string) (tasks.CallInfo, error) {
+func (a *app) find(ctx context.Context, d *backend, id string) (tasks.CallInfo, error) {
 	r, err := d.client.Call(ctx, id)
 	if errors.Is(err, tasks.ErrNoCall) {
 		return r, fmt.Errorf("%w; %s shows the ids of dead letters", err, a.next("dead list"))

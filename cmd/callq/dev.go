@@ -124,13 +124,13 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 	if _, err := r.connect(ctx); err != nil {
 		return err
 	}
-	defer r.desk.close(&err)
-	if err := server.serve(r.desk, a.logger(a.level())); err != nil {
+	defer r.backend.close(&err)
+	if err := server.serve(r.backend, a.logger(a.level())); err != nil {
 		return err
 	}
 	a.progressf("Dashboard: %s (and %sasynqmon/)", server.url(), server.url())
 	a.progressf("Simulated API: %s", sim.url)
-	a.progressf("Redis: %s", r.desk.conn.Describe())
+	a.progressf("Redis: %s", r.backend.conn.Describe())
 	a.progressf("Calls, policy and configuration: %s", dir)
 	finished, err := r.run(ctx)
 	if finished {
@@ -139,12 +139,12 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 	if f.once || !finished {
 		return err
 	}
-	return a.stay(ctx, server, r.desk, upstreams)
+	return a.stay(ctx, server, r.backend, upstreams)
 }
 
 // stay keeps the dashboard and a worker up until Ctrl-C, with which the command
 // ends well whatever became of the calls.
-func (a *app) stay(ctx context.Context, server *adminServer, d *desk, upstreams []worker.Upstream) error {
+func (a *app) stay(ctx context.Context, server *adminServer, d *backend, upstreams []worker.Upstream) error {
 	w, err := worker.New(worker.Config{Redis: d.conn.Client, Upstreams: upstreams, Concurrency: d.cfg.WorkerConcurrency, Logger: a.logger(slog.LevelWarn), Redactor: d.secrets})
 	if err != nil {
 		return err

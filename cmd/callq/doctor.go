@@ -44,8 +44,8 @@ type doctorReport struct {
 // doctor is callq doctor at work.
 type doctor struct {
 	*app
-	cfg  *config.Config
-	desk *desk // nil before Redis was reached
+	cfg     *config.Config
+	backend *backend // nil before Redis was reached
 	// mend tells to repair what can be repaired without loss.
 	mend bool
 	// accept tells to let calls be sent that may have been sent before Redis was
@@ -126,7 +126,7 @@ after a restore that no worker has lived through. On a terminal it asks first, u
 
 func (d *doctor) examine(ctx context.Context) (err error) {
 	d.run(ctx, checksAlone)
-	desk, err := d.connect(ctx, d.cfg, "doctor", false, d.logger(slog.LevelError))
+	backend, err := d.connect(ctx, d.cfg, "doctor", false, d.logger(slog.LevelError))
 	var inConfig *yamlfile.Error
 	switch {
 	case errors.Is(err, redisconn.ErrURL), errors.As(err, &inConfig), ctx.Err() != nil:
@@ -137,10 +137,10 @@ func (d *doctor) examine(ctx context.Context) (err error) {
 		d.list = append(d.list, diagnosis{"redis", found, err.Error(), ""})
 		return nil
 	}
-	defer desk.close(&err)
-	d.desk = desk
-	if desk.conn.Volatile {
-		d.list = append(d.list, diagnosis{"redis", noted, desk.conn.Notice, "install valkey-server or redis-server, or name a Redis with the key redis"})
+	defer backend.close(&err)
+	d.backend = backend
+	if backend.conn.Volatile {
+		d.list = append(d.list, diagnosis{"redis", noted, backend.conn.Notice, "install valkey-server or redis-server, or name a Redis with the key redis"})
 		return nil
 	}
 	d.run(ctx, checksOnRedis)
@@ -154,8 +154,8 @@ func (d *doctor) run(ctx context.Context, checks []check) {
 		}
 		list, err := c.look(ctx, d)
 		if err != nil {
-			if d.desk != nil {
-				err = d.desk.conn.Explain(err)
+			if d.backend != nil {
+				err = d.backend.conn.Explain(err)
 			}
 			list = append(list, diagnosis{Status: found, Detail: "could not be looked at: " + err.Error()})
 		}

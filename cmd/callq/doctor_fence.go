@@ -36,18 +36,18 @@ const linesOfMaybeSent = 1000
 // checkFence looks whether calls that must not be sent twice wait, as Redis may have
 // forgotten that they were sent, and lets them be sent where a person says so.
 func checkFence(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	queues, err := d.desk.ledger.Queues(ctx)
+	queues, err := d.backend.ledger.Queues(ctx)
 	if err != nil {
 		return nil, err
 	}
-	fences, err := ledger.NewFences(d.desk.conn.Client).States(ctx, queues...)
+	fences, err := ledger.NewFences(d.backend.conn.Client).States(ctx, queues...)
 	if err != nil {
 		return nil, err
 	}
 	if d.accept {
 		return d.acceptRestore(ctx, queues, fences)
 	}
-	run, err := d.desk.runID(ctx)
+	run, err := d.backend.runID(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func checkFence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 			list = append(list, diagnosis{
 				Status: noted, Detail: fmt.Sprintf("queue %s: Redis was started again or has failed over; for some seconds workers give back what it may have forgotten", f.Queue),
 			})
-		case run != "" && f.Run != "" && f.Run != run && !d.desk.clustered():
+		case run != "" && f.Run != "" && f.Run != run && !d.backend.clustered():
 			restarted = append(restarted, f.Queue)
 		}
 	}
@@ -85,7 +85,7 @@ func checkFence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 }
 
 // runID names the process of Redis; empty where Redis does not tell.
-func (d *desk) runID(ctx context.Context) (string, error) {
+func (d *backend) runID(ctx context.Context) (string, error) {
 	facts, err := redisinfo.Inspect(ctx, d.conn.Client)
 	if refused := redis.Error(nil); errors.As(err, &refused) {
 		return "", nil
@@ -93,7 +93,7 @@ func (d *desk) runID(ctx context.Context) (string, error) {
 	return facts.RunID, err
 }
 
-func (d *desk) clustered() bool { return redislua.Clustered(d.conn.Client) }
+func (d *backend) clustered() bool { return redislua.Clustered(d.conn.Client) }
 
 // acceptRestore lists the calls that may have been sent, asks, and lets them be sent.
 func (d *doctor) acceptRestore(ctx context.Context, queues []string, fences []ledger.FenceState) ([]diagnosis, error) {
@@ -112,7 +112,7 @@ func (d *doctor) acceptRestore(ctx context.Context, queues []string, fences []le
 			return nil, err
 		}
 	}
-	if err := ledger.NewFences(d.desk.conn.Client).AcceptLoss(ctx, whoami(), queues...); err != nil {
+	if err := ledger.NewFences(d.backend.conn.Client).AcceptLoss(ctx, whoami(), queues...); err != nil {
 		return nil, err
 	}
 	one := diagnosis{Status: healthy, Detail: "calls that must not be sent twice may start; no call waits that may have been sent before"}
@@ -129,20 +129,20 @@ func (d *doctor) findMaybeSent(ctx context.Context, fences []ledger.FenceState) 
 	if err != nil {
 		return err
 	}
-	run, err := d.desk.runID(ctx)
+	run, err := d.backend.runID(ctx)
 	if err != nil {
 		return err
 	}
 	before := map[string]time.Time{}
 	for _, f := range fences {
-		if run == f.Run || d.desk.clustered() {
+		if run == f.Run || d.backend.clustered() {
 			before[f.Queue] = f.Since // otherwise no worker has noticed yet
 		}
 		if !f.Shut.IsZero() {
 			before[f.Queue] = f.Shut
 		}
 	}
-	batches, err := d.desk.ledger.Batches(ctx)
+	batches, err := d.backend.ledger.Batches(ctx)
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (d *doctor) findMaybeSent(ctx context.Context, fences []ledger.FenceState) 
 		if b.Counts.Open == 0 {
 			continue
 		}
-		for r, err := range d.desk.ledger.Unmarked(ctx, b.Name, tasks.TaskID) {
+		for r, err := range d.backend.ledger.Unmarked(ctx, b.Name, tasks.TaskID) {
 			if err != nil {
 				return err
 			}

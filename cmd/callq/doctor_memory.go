@@ -36,11 +36,11 @@ func (u batchUsage) total() int64 { return u.Bodies + u.Records + u.Claims + u.L
 // checkMemory tells what the batches take, the largest first, and how much of
 // ledger.max_memory the results use.
 func checkMemory(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	batches, err := d.desk.ledger.Batches(ctx)
+	batches, err := d.backend.ledger.Batches(ctx)
 	if err != nil {
 		return nil, err
 	}
-	kept, err := d.desk.ledger.Bodies(ctx)
+	kept, err := d.backend.ledger.Bodies(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func checkMemory(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	ctx, cancel := context.WithTimeout(ctx, usageTime)
 	defer cancel()
 	for _, b := range batches[:min(len(batches), mostUsages)] {
-		u, err := d.desk.ledger.Usage(ctx, b, tasks.TaskID)
+		u, err := d.backend.ledger.Usage(ctx, b, tasks.TaskID)
 		if errors.Is(err, context.DeadlineExceeded) {
 			break
 		}

@@ -26,7 +26,7 @@ func checkQueues(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		}
 		one := diagnosis{Status: found, Detail: fmt.Sprintf("queue %s is missing from asynq's list: its tools do not show it", s.Queue), Fix: d.next("doctor --mend")}
 		if d.mend {
-			if err := d.desk.repairer.Relist(ctx, s.Queue); err != nil {
+			if err := d.backend.repairer.Relist(ctx, s.Queue); err != nil {
 				return list, err
 			}
 			one.Status, one.Fix = mended, ""
@@ -43,13 +43,13 @@ const (
 )
 
 func (d *doctor) eachQueue(ctx context.Context, fine string, look func(ledger.QueueState) ([]diagnosis, error)) ([]diagnosis, error) {
-	queues, err := d.desk.ledger.Queues(ctx)
+	queues, err := d.backend.ledger.Queues(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var list []diagnosis
 	for _, queue := range queues {
-		s, err := d.desk.repairer.QueueState(ctx, queue, sample)
+		s, err := d.backend.repairer.QueueState(ctx, queue, sample)
 		if err != nil {
 			return list, err
 		}
@@ -80,7 +80,7 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		}
 		if n := len(s.Unleased); n > 0 {
 			err := add(fmt.Sprintf("%s being made by nobody, as %s, and would stay so for ever", console.Subject(n, "task", "is", "are"), some(s.Unleased)), func() error {
-				_, err := d.desk.repairer.Release(ctx, s.Queue, time.Time{}, s.Unleased...)
+				_, err := d.backend.repairer.Release(ctx, s.Queue, time.Time{}, s.Unleased...)
 				return err
 			})
 			if err != nil {
@@ -89,7 +89,7 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		}
 		if n := len(s.Ghosts); n > 0 {
 			err := add(fmt.Sprintf("%s on its lists without a task, as %s: asynq's tools fail for the queue", console.Subject(n, "id", "stands", "stand"), some(s.Ghosts)), func() error {
-				_, err := d.desk.repairer.Unlist(ctx, s.Queue, s.Ghosts...)
+				_, err := d.backend.repairer.Unlist(ctx, s.Queue, s.Ghosts...)
 				return err
 			})
 			if err != nil {
@@ -99,7 +99,7 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		if s.Jams() {
 			detail := fmt.Sprintf("asynq's archive is about to jam: it holds %s that asynq would delete in one step, and fails to; then nothing of the queue can be archived", console.Plural(s.Overdue, "task"))
 			err := add(detail, func() error {
-				_, err := d.desk.repairer.TrimArchive(ctx, s.Queue)
+				_, err := d.backend.repairer.TrimArchive(ctx, s.Queue)
 				return err
 			})
 			if err != nil {
@@ -130,7 +130,7 @@ func checkCalls(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	var ids []string
 	lost := 0
 	lostOnes := func(yield func(ledger.Record, error) bool) {
-		for r, err := range d.desk.repairer.Orphaned(ctx, &search) {
+		for r, err := range d.backend.repairer.Orphaned(ctx, &search) {
 			if err == nil {
 				if lost++; len(ids) < enough {
 					ids = append(ids, r.ID)
@@ -172,7 +172,7 @@ func (d *doctor) restoreOf(ctx context.Context, lost iter.Seq2[ledger.Record, er
 		return nil, 0, nil
 	}
 	of, more := map[string]int{}, map[int]int{}
-	restored, err = d.desk.records.RestoreAll(ctx, lost, by, func(r ledger.Record, err error) {
+	restored, err = d.backend.records.RestoreAll(ctx, lost, by, func(r ledger.Record, err error) {
 		if i, known := of[r.Batch]; known {
 			more[i]++
 			return

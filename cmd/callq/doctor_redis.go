@@ -12,18 +12,18 @@ import (
 )
 
 func checkServer(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	facts, err := redisinfo.Inspect(ctx, d.desk.conn.Client)
+	facts, err := redisinfo.Inspect(ctx, d.backend.conn.Client)
 	if err != nil {
 		return nil, err
 	}
 	if facts.Version == "" {
-		return []diagnosis{{Status: noted, Detail: d.desk.conn.Describe() + " does not tell its version; callq needs what Redis 7.0 can do"}}, nil
+		return []diagnosis{{Status: noted, Detail: d.backend.conn.Describe() + " does not tell its version; callq needs what Redis 7.0 can do"}}, nil
 	}
-	return well("%s %s at %s", facts.Product, facts.Version, d.desk.conn.Describe()), nil
+	return well("%s %s at %s", facts.Product, facts.Version, d.backend.conn.Describe()), nil
 }
 
 func checkEviction(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	facts, err := redisinfo.Inspect(ctx, d.desk.conn.Client)
+	facts, err := redisinfo.Inspect(ctx, d.backend.conn.Client)
 	switch {
 	case err != nil:
 		return nil, err
@@ -43,7 +43,7 @@ func checkEviction(ctx context.Context, d *doctor) ([]diagnosis, error) {
 }
 
 func checkPersistence(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	p, err := persistenceOf(ctx, d.desk.conn.Client)
+	p, err := persistenceOf(ctx, d.backend.conn.Client)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func checkPersistence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 }
 
 func checkClock(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	skew, err := redisinfo.Skew(ctx, d.desk.conn.Client)
+	skew, err := redisinfo.Skew(ctx, d.backend.conn.Client)
 	if err != nil {
 		return nil, err
 	}
@@ -65,11 +65,11 @@ func checkClock(ctx context.Context, d *doctor) ([]diagnosis, error) {
 }
 
 func checkWorkers(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	n, err := broker.Processes(ctx, d.desk.conn.Client)
+	n, err := broker.Processes(ctx, d.backend.conn.Client)
 	if err != nil {
 		return nil, err
 	}
-	batches, err := d.desk.ledger.Batches(ctx)
+	batches, err := d.backend.ledger.Batches(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -84,15 +84,15 @@ func checkWorkers(ctx context.Context, d *doctor) ([]diagnosis, error) {
 }
 
 func checkCircuits(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	upstreams, err := d.desk.upstreams(ctx)
+	upstreams, err := d.backend.upstreams(ctx)
 	if err != nil {
 		return nil, err
 	}
-	records, err := d.desk.circuits.List(ctx, upstreams)
+	records, err := d.backend.circuits.List(ctx, upstreams)
 	if err != nil {
 		return nil, err
 	}
-	now, err := d.desk.conn.Client.Time(ctx).Result()
+	now, err := d.backend.conn.Client.Time(ctx).Result()
 	if err != nil {
 		return nil, err
 	}

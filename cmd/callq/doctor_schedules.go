@@ -16,13 +16,13 @@ func checkSchedules(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
-	now, err := d.desk.conn.Client.Time(ctx).Result()
+	now, err := d.backend.conn.Client.Time(ctx).Result()
 	if err != nil {
 		return nil, err
 	}
 	var list []diagnosis
 	for _, s := range all {
-		st, err := schedule.Read(ctx, d.desk.conn.Client, s)
+		st, err := schedule.Read(ctx, d.backend.conn.Client, s)
 		if err != nil {
 			return list, err
 		}

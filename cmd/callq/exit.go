@@ -47,9 +47,9 @@ var (
 	errFailedCalls = &exitError{status: exitFailedCalls}
 )
 
-// misuse is an error of the command line, the configuration or the input that
+// usageError makes an error of the command line, the configuration or the input that
 // is found once a command is at work.
-func misuse(format string, args ...any) error {
+func usageError(format string, args ...any) error {
 	return &exitError{status: exitUsage, err: fmt.Errorf(format, args...)}
 }
 
@@ -57,7 +57,7 @@ func misuse(format string, args ...any) error {
 func usage(cmd *cobra.Command, err error) error {
 	// Some of cobra's messages have lines of suggestions after the first.
 	message, _, _ := strings.Cut(err.Error(), "\n")
-	return misuse("%s; see %s --help", message, cmd.CommandPath())
+	return usageError("%s; see %s --help", message, cmd.CommandPath())
 }
 
 // statusOf gives the exit status of an error. Where several errors are joined

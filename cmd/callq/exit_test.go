@@ -12,7 +12,7 @@ import (
 
 func TestTheWorstStatusWins(t *testing.T) {
 	plain := errors.New("it broke")
-	wrong := misuse("it is wrong")
+	wrong := usageError("it is wrong")
 	inConfig := yamlfile.Pos{File: "callq.yaml", Line: 1, Column: 2}.Errorf("no")
 	for _, tc := range []struct {
 		err  error
@@ -49,7 +49,7 @@ func TestErrorsAreReportedAPartALine(t *testing.T) {
 		{errFailedCalls, ""},
 		{errors.New("it broke"), "callq: it broke\n"},
 		{errors.New("bad \x1b[2J text"), "callq: bad  [2J text\n"},
-		{misuse("it is wrong"), "callq: it is wrong\n"},
+		{usageError("it is wrong"), "callq: it is wrong\n"},
 		{inConfig, "callq.yaml:1:2: no\n"},
 		{errors.Join(errFailedCalls, errors.New("a"), inConfig), "callq: a\ncallq.yaml:1:2: no\n"},
 		{yamlfile.Errors{inConfig, inConfig}, "callq.yaml:1:2: no\ncallq.yaml:1:2: no\n"},

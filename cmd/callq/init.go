@@ -60,7 +60,7 @@ func (a *app) initialize() error {
 	calls := filepath.Join(filepath.Dir(path), initialCallsFile)
 	for _, file := range []string{path, calls} {
 		if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
-			return misuse("%s exists already; move it away, or name another file with --config", file)
+			return usageError("%s exists already; move it away, or name another file with --config", file)
 		}
 	}
 	given := answers{Name: "myapi", BaseURL: "https://api.example.com", Policy: "http", Variable: "MYAPI_TOKEN"}

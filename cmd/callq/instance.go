@@ -15,8 +15,8 @@ import (
 // instance is a worker with the configuration that it was made from. A worker
 // cannot take up another one: it is replaced by an instance that has it.
 type instance struct {
-	// desk is the connection with this configuration's rules.
-	desk      *desk
+	// backend is the connection with this configuration's rules.
+	backend   *backend
 	fixed     fixedConfig
 	upstreams []string
 	worker    *worker.Worker
@@ -24,7 +24,7 @@ type instance struct {
 
 // newInstance makes a worker from a configuration. Its error is everything that
 // is wrong with it, with the positions.
-func newInstance(cfg *config.Config, upstreams []worker.Upstream, d *desk, log *slog.Logger) (*instance, error) {
+func newInstance(cfg *config.Config, upstreams []worker.Upstream, d *backend, log *slog.Logger) (*instance, error) {
 	producer, err := tasks.NewProducer(d.conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg), BaseURLs: baseURLsOf(cfg)})
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func newInstance(cfg *config.Config, upstreams []worker.Upstream, d *desk, log *
 	}
 	own := *d
 	own.cfg, own.producer = cfg, producer
-	i := &instance{desk: &own, fixed: fixed}
+	i := &instance{backend: &own, fixed: fixed}
 	for _, u := range upstreams {
 		i.upstreams = append(i.upstreams, u.Name)
 	}
@@ -57,7 +57,7 @@ type reloader struct {
 	// fixed is what stays as it was when the process started.
 	fixed fixedConfig
 	// show makes the admin server answer for another configuration.
-	show func(*desk) error
+	show func(*backend) error
 	// unschedule stops the schedules of the current instance.
 	unschedule func()
 	// open are the credential files that were warned of.
@@ -88,7 +88,7 @@ func (r *reloader) next(ctx context.Context, current *instance) (*instance, erro
 	if err := cfg.ResolveAdmin(); err != nil {
 		return nil, err
 	}
-	d := current.desk
+	d := current.backend
 	if err := d.conn.Client.Ping(ctx).Err(); err != nil {
 		return nil, d.explain(err)
 	}
@@ -100,11 +100,11 @@ func (r *reloader) installed(ctx context.Context, before, now *instance) {
 	if r.unschedule != nil {
 		r.unschedule()
 	}
-	if err := r.show(now.desk); err != nil {
+	if err := r.show(now.backend); err != nil {
 		r.log.Error("the admin server did not take up the new configuration", "error", err)
 	}
-	r.unschedule = startSchedules(ctx, now.desk, r.log)
-	r.open.warn(now.desk.cfg, r.log)
+	r.unschedule = startSchedules(ctx, now.backend, r.log)
+	r.open.warn(now.backend.cfg, r.log)
 	if before != nil {
 		r.reloaded(before, now)
 	}
@@ -112,7 +112,7 @@ func (r *reloader) installed(ctx context.Context, before, now *instance) {
 
 // refused says why nothing was changed, a line for each reason.
 func (r *reloader) refused(current *instance, err error) {
-	for _, finding := range findings(current.desk.explain(err)) {
+	for _, finding := range findings(current.backend.explain(err)) {
 		r.log.Error(finding)
 	}
 	r.log.Error("not reloaded: nothing was changed, the worker goes on as before")
@@ -124,13 +124,13 @@ func (r *reloader) drained(old *instance, err error) {
 	case err == nil:
 		r.log.Info("all calls of the earlier configuration have ended")
 	case !errors.Is(err, context.Canceled):
-		r.log.Error("the worker of an earlier configuration did not drain", "error", old.desk.explain(err))
+		r.log.Error("the worker of an earlier configuration did not drain", "error", old.backend.explain(err))
 	}
 }
 
 // reloaded says what a reload has changed.
 func (r *reloader) reloaded(before, now *instance) {
-	cfg := now.desk.cfg
+	cfg := now.backend.cfg
 	r.log.Info("reloaded: calls that are on their way end as they began, later ones follow the new configuration",
 		"config", cfg.Path, "upstreams", now.upstreams, "concurrency", cfg.WorkerConcurrency)
 	if keys := r.fixed.changed(now.fixed); len(keys) > 0 {

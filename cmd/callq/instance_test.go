@@ -56,13 +56,13 @@ func TestAWorkerThatCannotStartLeavesTheOldOneAtWork(t *testing.T) {
 	}
 	out := &programtest.Log{}
 	log := slog.New(slog.NewTextHandler(out, nil))
-	first, err := newInstance(cfg, upstreams, &desk{cfg: cfg, conn: &redisconn.Conn{Client: client}}, log)
+	first, err := newInstance(cfg, upstreams, &backend{cfg: cfg, conn: &redisconn.Conn{Client: client}}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, drain := context.WithCancel(t.Context())
 	defer drain()
-	r := &reloader{log: log, load: load, fixed: first.fixed, show: func(*desk) error { return nil }, open: openFiles{}}
+	r := &reloader{log: log, load: load, fixed: first.fixed, show: func(*backend) error { return nil }, open: openFiles{}}
 	workers := r.supervise(ctx, first)
 	await(t, "the first worker", func() bool { return p.asked.Load() == 1 })
 

@@ -39,7 +39,7 @@ func (l *jsonList) end() error {
 }
 
 // books are those of a batch, as --json prints them everywhere.
-type books struct {
+type batchCounts struct {
 	Batch     string `json:"batch"`
 	Accepted  int64  `json:"accepted"`
 	Open      int64  `json:"open"`
@@ -51,12 +51,12 @@ type books struct {
 	Waits []waiting.Reason `json:"waits,omitempty"`
 }
 
-func booksOf(batch string, c tasks.Counts) books {
-	return books{Batch: batch, Accepted: c.Accepted, Open: c.Open, Done: c.Done, Dead: c.Dead, Dropped: c.Dropped, Cancelled: c.Cancelled}
+func booksOf(batch string, c tasks.Counts) batchCounts {
+	return batchCounts{Batch: batch, Accepted: c.Accepted, Open: c.Open, Done: c.Done, Dead: c.Dead, Dropped: c.Dropped, Cancelled: c.Cancelled}
 }
 
 // losses is the status of a command that has seen the calls of a batch end.
-func (b books) losses() error {
+func (b batchCounts) losses() error {
 	if b.Dead+b.Dropped > 0 {
 		return errFailedCalls
 	}

@@ -79,7 +79,7 @@ func appended(fsync string) persistence {
 
 // warnOfLoss says before the work begins what a Redis of the user's own can lose. The
 // embedded one is set as callq needs it.
-func (d *desk) warnOfLoss(ctx context.Context, log *slog.Logger, least health) {
+func (d *backend) warnOfLoss(ctx context.Context, log *slog.Logger, least health) {
 	url, err := d.cfg.RedisURL()
 	if err != nil || d.conn.Volatile || strings.HasPrefix(url, config.DefaultRedis) {
 		return

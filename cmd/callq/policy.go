@@ -22,12 +22,12 @@ func (a *app) policyCommand() *cobra.Command {
 }
 
 // openPolicy opens a preset, or a file where the name has a slash or ends in
-// .yaml or .yml. Its errors are misuse or have a position.
+// .yaml or .yml. Its errors are usage errors or have a position.
 func openPolicy(name string) (*policy.Policy, error) {
 	if !policy.IsPath(name) {
 		p, err := policy.Preset(name)
 		if err != nil {
-			return nil, misuse("there is no preset %q; write %s, or the path of a policy file (with a / in it, or ending in .yaml)",
+			return nil, usageError("there is no preset %q; write %s, or the path of a policy file (with a / in it, or ending in .yaml)",
 				name, strings.Join(policy.Presets(), ", "))
 		}
 		return p, nil
@@ -35,7 +35,7 @@ func openPolicy(name string) (*policy.Policy, error) {
 	p, err := policy.LoadFile(name)
 	var findings yamlfile.Errors
 	if err != nil && !errors.As(err, &findings) {
-		return nil, misuse("%w", err)
+		return nil, usageError("%w", err)
 	}
 	return p, err
 }
@@ -106,7 +106,7 @@ func (a *app) policyLintCommand() *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			found, err := policy.LintFile(args[0])
 			if err != nil {
-				return misuse("%w", err)
+				return usageError("%w", err)
 			}
 			if a.json {
 				list := []finding{}

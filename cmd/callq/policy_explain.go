@@ -197,28 +197,28 @@ func (a *app) explain(name string, f explainFlags, now time.Time) error {
 // outcomeOf makes an outcome of the flags, reading the body as a worker does.
 func (a *app) outcomeOf(f explainFlags) (policy.Outcome, error) {
 	if f.attempt < 1 {
-		return policy.Outcome{}, misuse("--attempt %d is not possible; the first is 1", f.attempt)
+		return policy.Outcome{}, usageError("--attempt %d is not possible; the first is 1", f.attempt)
 	}
 	if f.transport != "" {
 		if f.status != 0 || f.body != "" || f.cut || len(f.headers) > 0 {
-			return policy.Outcome{}, misuse("--transport says that no answer came, so --status, --header, --body and --cut have no place beside it")
+			return policy.Outcome{}, usageError("--transport says that no answer came, so --status, --header, --body and --cut have no place beside it")
 		}
 		if !slices.Contains(transports, f.transport) {
-			return policy.Outcome{}, misuse("--transport %q is not known; write one of %s", f.transport, strings.Join(transports, ", "))
+			return policy.Outcome{}, usageError("--transport %q is not known; write one of %s", f.transport, strings.Join(transports, ", "))
 		}
 		return policy.Outcome{Transport: policy.Transport(f.transport)}, nil
 	}
 	if f.status == 0 {
-		return policy.Outcome{}, misuse("there is nothing to explain; give the answer's --status, or --transport where none came")
+		return policy.Outcome{}, usageError("there is nothing to explain; give the answer's --status, or --transport where none came")
 	}
 	if f.status < 100 || f.status > 599 {
-		return policy.Outcome{}, misuse("--status %d is no status of HTTP; write 100 to 599", f.status)
+		return policy.Outcome{}, usageError("--status %d is no status of HTTP; write 100 to 599", f.status)
 	}
 	header := http.Header{}
 	for _, line := range f.headers {
 		key, value, ok := strings.Cut(line, ":")
 		if !ok || strings.TrimSpace(key) == "" {
-			return policy.Outcome{}, misuse("--header %q is no header; write it as in 'Retry-After: 60'", line)
+			return policy.Outcome{}, usageError("--header %q is no header; write it as in 'Retry-After: 60'", line)
 		}
 		header.Add(strings.TrimSpace(key), strings.TrimSpace(value))
 	}

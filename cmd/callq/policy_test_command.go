@@ -58,7 +58,7 @@ func openCases(name string) (*policy.Cases, error) {
 	cases, err := load(name)
 	var findings yamlfile.Errors
 	if err != nil && !errors.As(err, &findings) {
-		return nil, misuse("%w", err)
+		return nil, usageError("%w", err)
 	}
 	return cases, err
 }

@@ -65,7 +65,7 @@ func (a *app) execute(ctx context.Context, args []string) error {
 	if err == nil || began {
 		return err
 	}
-	// What fails before a command begins is how it was called.
+	// Errors before RunE are usage errors.
 	return usage(cmd, plainly(err))
 }
 

@@ -128,8 +128,8 @@ func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) 
 	}
 	r.again = a.againLine(in.Name(), in.Spooled(), f)
 	defer func() {
-		if r.desk != nil {
-			r.desk.close(&err)
+		if r.backend != nil {
+			r.backend.close(&err)
 		}
 	}()
 	_, err = r.run(ctx)

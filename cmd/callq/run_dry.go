@@ -97,7 +97,7 @@ func (a *app) missing(cfg *config.Config, calls int) error {
 	}
 	var errs []error
 	for _, one := range list {
-		errs = append(errs, misuse("before running: %s", one.Detail))
+		errs = append(errs, usageError("before running: %s", one.Detail))
 	}
 	return errors.Join(errs...)
 }

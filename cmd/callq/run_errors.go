@@ -70,11 +70,11 @@ func inputSentence(e *filerun.InputError) error {
 	case e.Problem == filerun.ProblemConfig:
 		return e.Err
 	case e.Problem == filerun.ProblemOutput:
-		return misuse("%w", unwritable(e))
+		return usageError("%w", unwritable(e))
 	case problemAdvice[e.Problem] != "":
-		return misuse("%w; %s", e, problemAdvice[e.Problem])
+		return usageError("%w; %s", e, problemAdvice[e.Problem])
 	}
-	return misuse("%w", e)
+	return usageError("%w", e)
 }
 
 // outText is the name of where the results go.

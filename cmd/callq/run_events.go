@@ -30,8 +30,8 @@ type fileRun struct {
 	again    string
 	progress *console.Progress
 	log      *slog.Logger
-	// desk is the connection, once there is one. Who makes a fileRun closes it.
-	desk    *desk
+	// backend is the connection, once there is one. Who makes a fileRun closes it.
+	backend *backend
 	started atomic.Pointer[filerun.Started]
 	// waiting is why no call is made; empty while calls are.
 	waiting string
@@ -59,7 +59,7 @@ func (a *app) newFileRun(cfg *config.Config, in *filerun.Input, out string) *fil
 
 // connect opens Redis, unless it is open.
 func (r *fileRun) connect(ctx context.Context) (filerun.Backend, error) {
-	if r.desk == nil {
+	if r.backend == nil {
 		d, err := r.app.connect(ctx, r.cfg, "run", false, r.log)
 		if statusOf(err) == exitUsage {
 			err = &filerun.InputError{Problem: filerun.ProblemConfig, Err: err}
@@ -67,9 +67,9 @@ func (r *fileRun) connect(ctx context.Context) (filerun.Backend, error) {
 		if err != nil {
 			return filerun.Backend{}, err
 		}
-		r.desk = d
+		r.backend = d
 	}
-	return filerun.Backend{Redis: r.desk.conn.Client, Volatile: r.desk.conn.Volatile}, nil
+	return filerun.Backend{Redis: r.backend.conn.Client, Volatile: r.backend.conn.Volatile}, nil
 }
 
 // run makes the calls, prints the summary, and reports whether all calls have ended.
@@ -146,9 +146,9 @@ func (r *fileRun) tell(event filerun.Event) {
 // start warns of what may go wrong, and begins to tell of the calls.
 func (r *fileRun) start(e filerun.Started) {
 	openFiles{}.warn(r.cfg, r.log)
-	r.desk.warnOfLoss(context.Background(), r.log, noted)
-	if r.desk.conn.Volatile {
-		r.progress.Printf("%s", r.desk.conn.Notice)
+	r.backend.warnOfLoss(context.Background(), r.log, noted)
+	if r.backend.conn.Volatile {
+		r.progress.Printf("%s", r.backend.conn.Notice)
 	}
 	r.progress.Begin(e.Calls, e.Ended)
 	r.written.Store(int64(e.Ended))
@@ -160,8 +160,8 @@ func (r *fileRun) line(event filerun.Event) string {
 	switch e := event.(type) {
 	case filerun.RedriveUnknown:
 		err := e.Err
-		if r.desk != nil {
-			err = r.desk.explain(err)
+		if r.backend != nil {
+			err = r.backend.explain(err)
 		}
 		return fmt.Sprintf("%s: whether failed calls were redriven since is not known: %v", r.in.Name(), err)
 	case filerun.Redriven:

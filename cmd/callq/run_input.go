@@ -31,7 +31,7 @@ func (a *app) openCalls(name string) (*filerun.Input, error) {
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, misuse("%w", err)
+		return nil, usageError("%w", err)
 	}
 	defer f.Close()
 	if streamNames.MatchString(filepath.Clean(name)) {

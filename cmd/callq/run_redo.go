@@ -17,9 +17,9 @@ func redoStates(list []string) ([]tasks.State, error) {
 		case tasks.StateDead, tasks.StateDropped, tasks.StateCancelled:
 			states = append(states, s)
 		case tasks.StateDone:
-			return nil, misuse("--redo done: done calls are made again by --redo-keys or --redo-from; write dead, dropped or cancelled. For fresh answers to all run a copy of the file under another name")
+			return nil, usageError("--redo done: done calls are made again by --redo-keys or --redo-from; write dead, dropped or cancelled. For fresh answers to all run a copy of the file under another name")
 		default:
-			return nil, misuse("--redo %s: there is nothing to make again; write dead, dropped or cancelled", one)
+			return nil, usageError("--redo %s: there is nothing to make again; write dead, dropped or cancelled", one)
 		}
 	}
 	return states, nil
@@ -39,20 +39,20 @@ func (a *app) redoCalls(file string, f runFlags) ([]filerun.CallRef, error) {
 	name, from := f.redoFrom, io.Reader(nil)
 	if name == "-" {
 		if file == "-" {
-			return nil, misuse("--redo-from -: FILE is standard input already; name a file for one of them")
+			return nil, usageError("--redo-from -: FILE is standard input already; name a file for one of them")
 		}
 		name, from = "standard input", a.stdin
 	} else {
 		in, err := os.Open(name)
 		if err != nil {
-			return nil, misuse("--redo-from: %w", err)
+			return nil, usageError("--redo-from: %w", err)
 		}
 		defer in.Close()
 		from = in
 	}
 	more, err := filerun.ReadCallRefs(from)
 	if err != nil {
-		return nil, misuse("--redo-from %s: %w", name, withoutPath(err))
+		return nil, usageError("--redo-from %s: %w", name, withoutPath(err))
 	}
 	return append(list, more...), nil
 }

@@ -79,7 +79,7 @@ type sent struct {
 	Refused   int       `json:"refused"`
 	Errors    []refusal `json:"errors"`
 	// Books are there after --wait.
-	Books *books `json:"books,omitempty"`
+	Books *batchCounts `json:"batchCounts,omitempty"`
 }
 
 type refusal struct {
@@ -105,7 +105,7 @@ func (s *sending) configured() (*config.Config, error) {
 		return nil, err
 	}
 	if len(cfg.Upstreams) == 0 {
-		return nil, misuse("no upstream is configured: write the API's base_url, policy and auth into %s", cfg.Path)
+		return nil, usageError("no upstream is configured: write the API's base_url, policy and auth into %s", cfg.Path)
 	}
 	return cfg, nil
 }
@@ -189,7 +189,7 @@ func (s *sending) concludeDry(name string, summary tasks.Summary) error {
 	return errors.Join(err, refusals(summary))
 }
 
-func (s *sending) conclude(ctx context.Context, d *desk, name string, summary tasks.Summary) error {
+func (s *sending) conclude(ctx context.Context, d *backend, name string, summary tasks.Summary) error {
 	out := sentOf(name, summary)
 	if !s.json {
 		if _, err := fmt.Fprintf(s.stdout, "batch %s: %s accepted%s\n", name, console.Plural(summary.Accepted, "call"), besides(summary)); err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // checkAPIs refuses to add to a batch that was made with another base_url.
-func (s *sending) checkAPIs(ctx context.Context, d *desk, batch string) error {
+func (s *sending) checkAPIs(ctx context.Context, d *backend, batch string) error {
 	b, err := d.ledger.Batch(ctx, batch)
 	if errors.Is(err, ledger.ErrNoBatch) {
 		return nil
@@ -25,7 +25,7 @@ func (s *sending) checkAPIs(ctx context.Context, d *desk, batch string) error {
 		s.progressf("%s", unrecorded("batch "+console.Printable(batch), name, now[name]))
 	}
 	if changed := (*baseurl.ChangedError)(nil); errors.As(err, &changed) {
-		return misuse("%w; %s", err, sameAPIAdvice)
+		return usageError("%w; %s", err, sameAPIAdvice)
 	}
 	return err
 }

@@ -88,7 +88,7 @@ func (s *sending) call(ctx context.Context, method, path string, params []string
 }
 
 // awaitCall waits until a call has ended.
-func (s *sending) awaitCall(ctx context.Context, d *desk, receipt tasks.Receipt) (result tasks.Result, err error) {
+func (s *sending) awaitCall(ctx context.Context, d *backend, receipt tasks.Receipt) (result tasks.Result, err error) {
 	bar := s.newProgress()
 	defer bar.Close()
 	err = s.waitFor(ctx, d, bar, receipt.Batch, func(*waiting.Teller) (bool, error) {
@@ -104,12 +104,12 @@ func (s *sending) callOf(method, path string, params []string) (tasks.Call, erro
 		Method: method, Path: path, Key: s.key, Batch: s.batch, Upstream: s.upstream, Priority: tasks.Priority(s.priority),
 	}
 	if !methodForm.MatchString(method) {
-		return c, misuse("%q is no HTTP method: send takes one FILE, or METHOD PATH [name=value…]", method)
+		return c, usageError("%q is no HTTP method: send takes one FILE, or METHOD PATH [name=value…]", method)
 	}
 	switch c.Priority {
 	case "", tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow:
 	default:
-		return c, misuse("--priority %q: write high, normal or low", s.priority)
+		return c, usageError("--priority %q: write high, normal or low", s.priority)
 	}
 	if c.Batch == "" {
 		c.Batch = tasks.DefaultBatch
@@ -128,7 +128,7 @@ func parameters(args []string) (tasks.Query, error) {
 	for _, arg := range args {
 		name, value, ok := strings.Cut(arg, "=")
 		if !ok || name == "" {
-			return nil, misuse("%q is no parameter: write name=value", arg)
+			return nil, usageError("%q is no parameter: write name=value", arg)
 		}
 		switch before := query[name].(type) {
 		case nil:

@@ -17,7 +17,7 @@ func (s *sending) batchOf(in *filerun.Input) (string, error) {
 		return in.ContentName()
 	}
 	if err := tasks.CheckBatch(s.batch); err != nil {
-		return "", misuse("--batch: %w", err)
+		return "", usageError("--batch: %w", err)
 	}
 	return s.batch, nil
 }

@@ -90,18 +90,18 @@ GET /_sim/stats counts the calls that arrived, GET /_sim/calls lists them.`,
 
 func (a *app) simapi(ctx context.Context, f simFlags) error {
 	if !f.allowRemote && !isLoopback(f.addr) {
-		return misuse("--addr %s can be reached from other machines, and the simulated API is open to all; use 127.0.0.1:PORT, or add --allow-remote", f.addr)
+		return usageError("--addr %s can be reached from other machines, and the simulated API is open to all; use 127.0.0.1:PORT, or add --allow-remote", f.addr)
 	}
 	cfg, err := a.simConfig(f)
 	if err != nil {
 		return err
 	}
 	if err := cfg.Validate(); err != nil {
-		return misuse("%w", err)
+		return usageError("%w", err)
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", f.addr)
 	if err != nil {
-		return misuse("cannot listen on --addr %s: %w", f.addr, untakable(err))
+		return usageError("cannot listen on --addr %s: %w", f.addr, untakable(err))
 	}
 	sim := simapi.New(cfg)
 	server := &http.Server{Handler: sim, ReadHeaderTimeout: 10 * time.Second}
@@ -164,7 +164,7 @@ func (f simFlags) shape(cfg *simapi.Config) error {
 	var err error
 	read := func(flag, value, want string, parse func(string) bool) {
 		if err == nil && value != "" && !parse(value) {
-			err = misuse("--%s %s is not understood; write %s", flag, strconv.Quote(value), want)
+			err = usageError("--%s %s is not understood; write %s", flag, strconv.Quote(value), want)
 		}
 	}
 	read("latency", f.latency, "a time as in 50ms, or two as in 20ms-120ms", func(text string) bool {
@@ -209,13 +209,13 @@ func (f simFlags) shape(cfg *simapi.Config) error {
 func (f simFlags) useless(cfg simapi.Config) error {
 	switch {
 	case f.oauthFor < 0:
-		return misuse("--oauth-for %v is negative; write how long a token lives, as in 1799s", f.oauthFor)
+		return usageError("--oauth-for %v is negative; write how long a token lives, as in 1799s", f.oauthFor)
 	case f.retryAfter && cfg.Quota.Calls == 0:
-		return misuse("--quota-retry-after has no effect without --quota")
+		return usageError("--quota-retry-after has no effect without --quota")
 	case f.tokenFor != 0 && f.token == "":
-		return misuse("--token-for has no effect without --token")
+		return usageError("--token-for has no effect without --token")
 	case f.oauthFor != 0 && f.oauth == "":
-		return misuse("--oauth-for has no effect without --oauth")
+		return usageError("--oauth-for has no effect without --oauth")
 	}
 	return nil
 }
@@ -236,23 +236,23 @@ func (a *app) simScript(name string) (*simapi.Script, error) {
 }
 
 // readInput reads a file, or stdin where the name is -. What cannot be read is
-// misuse; so is more than most bytes.
+// a usage error; so is more than most bytes.
 func (a *app) readInput(name string, most int64) ([]byte, error) {
 	source := a.stdin
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, misuse("%w", err)
+			return nil, usageError("%w", err)
 		}
 		defer f.Close()
 		source = f
 	}
 	data, err := io.ReadAll(io.LimitReader(source, most+1))
 	if err != nil {
-		return nil, misuse("%s: %w", name, err)
+		return nil, usageError("%s: %w", name, err)
 	}
 	if int64(len(data)) > most {
-		return nil, misuse("%s has more than %d bytes", name, most)
+		return nil, usageError("%s has more than %d bytes", name, most)
 	}
 	return data, nil
 }

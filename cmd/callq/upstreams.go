@@ -30,7 +30,7 @@ func endpointOf(cfg *config.Config) (func(upstream, method, path string) string,
 // loaded, references to credentials become secrets that are read when used.
 func upstreamsOf(cfg *config.Config) ([]worker.Upstream, error) {
 	if len(cfg.Upstreams) == 0 {
-		return nil, misuse("no upstream is configured: write the API's base_url, policy and auth into %s (callq help run shows how)", cfg.Path)
+		return nil, usageError("no upstream is configured: write the API's base_url, policy and auth into %s (callq help run shows how)", cfg.Path)
 	}
 	list, err := describedUpstreams(cfg)
 	if err := errors.Join(cfg.ResolveUpstreams(), err); err != nil {

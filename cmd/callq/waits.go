@@ -16,7 +16,7 @@ import (
 
 // newTeller tells why calls wait. here reports that this process makes the calls of its
 // upstreams; batches are those that are asked about, none for all calls.
-func (a *app) newTeller(d *desk, here bool, say func(line string), batches ...string) *waiting.Teller {
+func (a *app) newTeller(d *backend, here bool, say func(line string), batches ...string) *waiting.Teller {
 	return &waiting.Teller{
 		Redis: d.conn.Client,
 		Query: waiting.Query{Configured: configured(d.cfg), Here: here, Batches: batches, Where: a.where(), MaxMemory: d.cfg.Ledger.MaxMemory},
@@ -56,7 +56,7 @@ func passes(err error) bool {
 }
 
 // whyWaits asks once why the open calls of a batch wait.
-func (a *app) whyWaits(ctx context.Context, d *desk, b tasks.BatchInfo) (*waiting.Teller, error) {
+func (a *app) whyWaits(ctx context.Context, d *backend, b tasks.BatchInfo) (*waiting.Teller, error) {
 	t := a.newTeller(d, false, nil, b.Name)
 	if b.Counts.Open == 0 {
 		return t, nil
@@ -76,7 +76,7 @@ func printReasons(to io.Writer, t *waiting.Teller) error {
 
 // checkWaits looks for calls that wait for what no other check names.
 func checkWaits(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	facts, err := waiting.Read(ctx, d.desk.conn.Client, d.newTeller(d.desk, false, nil).Query)
+	facts, err := waiting.Read(ctx, d.backend.conn.Client, d.newTeller(d.backend, false, nil).Query)
 	if err != nil {
 		return nil, err
 	}

@@ -65,8 +65,8 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 	if err != nil {
 		return err
 	}
-	show := func(d *desk) error { return server.serve(d, log) }
-	if err := show(first.desk); err != nil {
+	show := func(d *backend) error { return server.serve(d, log) }
+	if err := show(first.backend); err != nil {
 		return err
 	}
 	log.Info("working", "upstreams", first.upstreams, "concurrency", cfg.WorkerConcurrency, "redis", d.conn.Describe(), "admin", server.url())
@@ -86,7 +86,7 @@ func (a *app) keepWorking(ctx context.Context, r *reloader, first *instance, ser
 		r.unschedule()
 		workers.Wait()
 	}
-	why := a.newTeller(first.desk, true, func(line string) { r.log.Warn(line) })
+	why := a.newTeller(first.backend, true, func(line string) { r.log.Warn(line) })
 	why.Watched = true
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -106,7 +106,7 @@ func (a *app) keepWorking(ctx context.Context, r *reloader, first *instance, ser
 			return err
 		case <-hangups:
 			workers.Reload(working)
-			why.Query.Configured = configured(workers.Current().desk.cfg)
+			why.Query.Configured = configured(workers.Current().backend.cfg)
 		case <-tick.C:
 			why.Look(working, time.Now())
 		}
