@@ -79,7 +79,7 @@ type sent struct {
 	Refused   int       `json:"refused"`
 	Errors    []refusal `json:"errors"`
 	// Books are there after --wait.
-	Books *batchCounts `json:"batchCounts,omitempty"`
+	Books *batchCounts `json:"books,omitempty"`
 }
 
 type refusal struct {
