@@ -20,9 +20,9 @@ func TestTimeThatACallWasHeldDoesNotCountIntoItsAge(t *testing.T) {
 		"both":                                       {before: time.Hour, heldBase: time.Hour, held: 70 * time.Minute, own: 20 * time.Minute, want: 30 * time.Minute},
 		"held for longer than this process's clock says": {before: time.Minute, own: time.Hour, want: 0},
 	} {
-		take := &ledger.Delivery{Record: ledger.Record{FirstAt: now.Add(-c.before), HeldBase: c.heldBase, HeldOwn: c.own}}
-		take.Circuit.Held = c.held
-		if got := ageOf(take, now); got != c.want {
+		delivery := &ledger.Delivery{Record: ledger.Record{FirstAt: now.Add(-c.before), HeldBase: c.heldBase, HeldOwn: c.own}}
+		delivery.Circuit.Held = c.held
+		if got := ageOf(delivery, now); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}

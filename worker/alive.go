@@ -8,12 +8,12 @@ import (
 )
 
 const (
-	// beatEvery is how often a worker says that it lives, and looks who else does.
+	// beatEvery is how often a worker writes its beat, and reads those of others.
 	beatEvery = time.Second
-	// deadAfter is how long another worker must have said nothing, in looks that
-	// follow each other, before it is taken for dead and its calls are put back.
-	// Those who live miss five beats by then. One that only stood still finds out
-	// when it goes on: Redis lets it send none of its calls any more.
+	// deadAfter is how long another worker must not have beaten, in reads that
+	// follow each other, before it counts as dead and its calls are put back.
+	// That is five missed beats. A worker that only stood still finds out when it
+	// goes on: the ledger refuses to let it send any of its calls.
 	deadAfter = 6 * time.Second
 )
 
@@ -28,8 +28,8 @@ type watch struct {
 	last  time.Time // when it looked
 }
 
-// dead takes in what a look at the given time has shown, and returns the numbers that
-// have stood still for too long. Who asks puts their calls back.
+// dead takes the beats that were read at the given time, and returns those that have
+// not changed for too long. The caller puts their calls back.
 func (o *watch) dead(now time.Time, beats map[string]ledger.Beats) (dead []beating) {
 	before := o.since
 	if now.Sub(o.last) > 2*beatEvery {
@@ -53,14 +53,14 @@ func (o *watch) dead(now time.Time, beats map[string]ledger.Beats) (dead []beati
 	return dead
 }
 
-// stayAlive says every second that this worker lives, and puts the calls of those
-// back that have ceased to say so, until ctx ends.
+// stayAlive writes a beat every second, and puts back the calls of workers that have
+// stopped beating, until ctx ends.
 func (w *Worker) stayAlive(ctx context.Context) {
 	var o watch
-	atOnceAndEvery(ctx, beatEvery, func() { w.trouble(w.beat(ctx, &o)) })
+	atOnceAndEvery(ctx, beatEvery, func() { w.noteRedisError(w.beat(ctx, &o)) })
 }
 
-// beat says once that this worker lives, and looks at the others.
+// beat writes one beat and reads those of the others.
 func (w *Worker) beat(ctx context.Context, o *watch) error {
 	beats, err := w.roster.Beat(ctx, w.dispatcher.Name(), w.queues()...)
 	if err != nil {
@@ -70,7 +70,7 @@ func (w *Worker) beat(ctx context.Context, o *watch) error {
 		n, err := w.roster.Reclaim(ctx, d.home, d.worker, d.number)
 		if n > 0 {
 			w.log.Warn("a worker was killed, stopped or cut off from Redis: its calls are taken up again", "upstream", d.home, "calls", n)
-			w.rests[d.home].lift()
+			w.queueIdles[d.home].open()
 		}
 		if err != nil {
 			return err
@@ -81,5 +81,5 @@ func (w *Worker) beat(ctx context.Context, o *watch) error {
 
 // leaveFleet forgets this worker, which has ended and holds no call.
 func (w *Worker) leaveFleet(ctx context.Context) {
-	w.trouble(w.roster.Leave(ctx, w.dispatcher.Name(), w.queues()...))
+	w.noteRedisError(w.roster.Leave(ctx, w.dispatcher.Name(), w.queues()...))
 }

@@ -59,11 +59,11 @@ func TestACallIsNotNotedAsMadeAloneWhenOthersMayHaveBegun(t *testing.T) {
 					t.Fatal(err)
 				}
 				lease := time.Now().Add(24 * time.Hour).Unix()
-				got, err := w.take(t.Context(), w.accounts["q"], broker.Dequeue{Queue: "q", LeaseUntil: lease}, 0)
+				got, err := w.fetch(t.Context(), w.accounts["q"], broker.Dequeue{Queue: "q", LeaseUntil: lease}, 0)
 				if err != nil || got.Delivery == nil {
 					t.Fatalf("the call was not taken: %v", err)
 				}
-				leave, _, ok := w.makeAlone(t.Context(), &passage{take: got.Delivery})
+				leave, _, ok := w.makeAlone(t.Context(), &inflightCall{delivery: got.Delivery})
 				if ok != c.want {
 					t.Errorf("it is made alone: %t, want %t", ok, c.want)
 				}

@@ -94,20 +94,20 @@ func (w *Worker) announce(ctx context.Context) {
 // firstOnly is a handler that passes the first record on to slog.Default, and says
 // how to have the others.
 type firstOnly struct {
-	mu   sync.Mutex
-	done bool
+	mu            sync.Mutex
+	reportBreaker bool
 }
 
 func (f *firstOnly) Enabled(_ context.Context, level slog.Level) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !f.done && level >= slog.LevelInfo
+	return !f.reportBreaker && level >= slog.LevelInfo
 }
 
 func (f *firstOnly) Handle(ctx context.Context, r slog.Record) error {
 	f.mu.Lock()
-	done := f.done
-	f.done = true
+	done := f.reportBreaker
+	f.reportBreaker = true
 	f.mu.Unlock()
 	if done {
 		return nil

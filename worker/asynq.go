@@ -23,8 +23,8 @@ const (
 	pollEmpty = 250 * time.Millisecond
 	// asynq's forwarder moves due tasks to pending this often.
 	pollDelayed = 500 * time.Millisecond
-	// heldRecheck is the longest that a process trusts what it knows of a hold
-	// before it asks Redis again, so that a close is noticed.
+	// heldRecheck is the longest that a process relies on the hold that it last read
+	// before it asks Redis again, so that it notices a close.
 	heldRecheck = 500 * time.Millisecond
 	// fullRecheck is the longest that a process waits, with as many calls in
 	// flight as may be, before it asks whether another process has made room.
@@ -34,8 +34,8 @@ const (
 	// before the wait.
 	maxWaiting = 5 * time.Second
 	// laneSize is how many calls one asynq server makes at once on a Cluster. A
-	// server has one fetching goroutine, which there takes one task a round trip;
-	// elsewhere it takes as many as there are places, see stock.
+	// server has one fetching goroutine, which dequeues one task a round trip on a
+	// Cluster; elsewhere it dequeues several, see prefetch.
 	laneSize = 16
 	maxLanes = 8
 )
@@ -43,42 +43,41 @@ const (
 // The weights with which a server asks its queues: low still gets its share.
 var weights = map[tasks.Priority]int{tasks.PriorityHigh: 12, tasks.PriorityNormal: 6, tasks.PriorityLow: 3}
 
-// verb is what asynq is to do with a task after the ledger knows.
-type verb struct {
-	kind verbKind
-	// delay is when the task comes back, for again.
+// disposition is what asynq does with a task after the ledger has recorded it.
+type disposition struct {
+	kind dispositionKind
+	// delay is when the task comes back, for dispositionRetry.
 	delay time.Duration
-	// failed tells that it was a real failed attempt, so that asynqmon's counts
-	// mean something.
+	// failed reports a real failed attempt, so that asynqmon counts only those.
 	failed bool
 	// text is what asynqmon shows as the last error.
 	text string
 }
 
-type verbKind int
+type dispositionKind int
 
 const (
-	// over: the task is off asynq's lists, or goes now.
-	over verbKind = iota
-	// again: the task comes back after the delay.
-	again
-	// buried: the task goes to asynq's archive, which is a view of ours.
-	buried
+	// dispositionDone: the task is off asynq's lists, or is taken off now.
+	dispositionDone dispositionKind = iota
+	// dispositionRetry: the task comes back after the delay.
+	dispositionRetry
+	// dispositionArchive: the task goes to asynq's archive, for asynqmon.
+	dispositionArchive
 )
 
-// putBack is the error by which asynq learns that a task comes back.
-type putBack struct{ verb }
+// putBack is the error that has asynq retry a task.
+type putBack struct{ disposition }
 
 func (p *putBack) Error() string { return p.text }
 
-// err says the verb in asynq's language.
-func (v verb) err() error {
-	v.text = ending.ErrorText(v.text)
-	switch v.kind {
-	case again:
-		return &putBack{v}
-	case buried:
-		return fmt.Errorf("%s: %w", v.text, asynq.SkipRetry)
+// err is the error that has asynq carry out the disposition.
+func (disp disposition) err() error {
+	disp.text = ending.ErrorText(disp.text)
+	switch disp.kind {
+	case dispositionRetry:
+		return &putBack{disp}
+	case dispositionArchive:
+		return fmt.Errorf("%s: %w", disp.text, asynq.SkipRetry)
 	default:
 		return nil
 	}
@@ -94,7 +93,7 @@ func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 		if up := due.Truncate(time.Second); up.Before(due) {
 			due = up.Add(time.Second)
 		}
-		// A hair more, as the time that asynq adds this to is a later one.
+		// One millisecond more: asynq adds this to a later time.
 		return time.Until(due) + time.Millisecond
 	default:
 		return time.Second
@@ -161,33 +160,33 @@ func (w *Worker) servers(a *account) []*asynq.Server {
 	return list
 }
 
-// handle is asynq's handler: it makes the call that the dequeue has taken.
+// handle is asynq's handler: it makes the call that dequeue has returned.
 func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
 	growStack()
 	id := t.ResultWriter().TaskID()
-	v, ok := w.takes.LoadAndDelete(id)
+	v, ok := w.deliveries.LoadAndDelete(id)
 	if !ok {
-		return verb{kind: again, delay: time.Second, text: "callq: the task came without its record"}.err()
+		return disposition{kind: dispositionRetry, delay: time.Second, text: "callq: the task came without its record"}.err()
 	}
-	take := v.(*ledger.Delivery)
-	w.running.Store(take, nil)
-	a := w.accounts[tasks.UpstreamOf(take.Queue)]
+	delivery := v.(*ledger.Delivery)
+	w.running.Store(delivery, nil)
+	a := w.accounts[tasks.UpstreamOf(delivery.Queue)]
 	defer func() {
-		w.running.Delete(take)
-		w.places.release(a)
-		a.hold.lift() // there may be room for another call now
+		w.running.Delete(delivery)
+		w.semaphore.release(a)
+		a.dequeueGate.open() // there may be room for another call now
 	}()
 	defer func() {
 		if p := recover(); p != nil {
-			w.log.Error("a call's handling panicked", "call", take.ID, "panic", fmt.Sprint(p))
-			err = verb{kind: again, delay: 5 * time.Second, text: "callq: internal error, see the worker's log"}.err()
+			w.log.Error("a call's handling panicked", "call", delivery.ID, "panic", fmt.Sprint(p))
+			err = disposition{kind: dispositionRetry, delay: 5 * time.Second, text: "callq: internal error, see the worker's log"}.err()
 		}
 	}()
-	what := w.process(ctx, take)
-	if what.kind == again {
-		w.rests[take.Queue].busy() // there will be a delayed task
+	disp := w.process(ctx, delivery)
+	if disp.kind == dispositionRetry {
+		w.queueIdles[delivery.Queue].noteCalls() // there will be a delayed task
 	}
-	return what.err()
+	return disp.err()
 }
 
 // growStack gives its goroutine the stack that a call needs, at once. asynq starts
@@ -200,53 +199,53 @@ func growStack() {
 	runtime.KeepAlive(&room)
 }
 
-// forward tells asynq whether to look for delayed tasks that are due. asynq asks
-// for each of its servers; one answer in the time of asking is enough. By a wrong
-// clock they would be made too early.
+// forward reports whether asynq should look for delayed tasks that are due. Each of
+// asynq's servers asks; one that looks is enough. With a wrong clock tasks would become
+// due too early.
 func (w *Worker) forward(queue, set string) bool {
 	if !w.clock.isRight() {
 		return false
 	}
-	rest := w.rests[queue]
-	return rest == nil || rest.look(queue+" "+set, time.Now())
+	idle := w.queueIdles[queue]
+	return idle == nil || idle.shouldForward(queue+" "+set, time.Now())
 }
 
-// forwarded learns that delayed tasks have become pending.
+// forwarded notes that delayed tasks have become pending.
 func (w *Worker) forwarded(queue string) {
-	if rest := w.rests[queue]; rest != nil {
-		rest.lift()
+	if idle := w.queueIdles[queue]; idle != nil {
+		idle.open()
 	}
 }
 
-// question asks Redis, and once more where a hold is over and the probe is to be
+// askLedger asks Redis, and once more where a hold is over and the probe is to be
 // chosen.
-func (w *Worker) question(ctx context.Context, a *account, ask ledger.DequeueRequest) (ledger.Dequeued, error) {
-	got, err := w.dispatcher.Dequeue(ctx, ask)
+func (w *Worker) askLedger(ctx context.Context, a *account, request ledger.DequeueRequest) (ledger.Dequeued, error) {
+	got, err := w.dispatcher.Dequeue(ctx, request)
 	if err != nil || got.Choose == nil {
 		return got, err
 	}
-	return w.takeProbe(ctx, a, ask, got.Choose)
+	return w.fetchProbe(ctx, a, request, got.Choose)
 }
 
-// hand keeps the call for the handler that asynq is about to start.
-func (w *Worker) hand(ctx context.Context, take *ledger.Delivery) bool {
-	if !broker.Decodable(take.Message, take.Queue, take.ID) {
+// handOver keeps the call for the handler that asynq is about to start.
+func (w *Worker) handOver(ctx context.Context, delivery *ledger.Delivery) bool {
+	if !broker.Decodable(delivery.Message, delivery.Queue, delivery.ID) {
 		// asynq would leave it in active for ever and stop recovering leases.
-		w.discard(ctx, take)
-		w.passTurn(ctx, take)
-		w.giveSlot(ctx, take)
+		w.discard(ctx, delivery)
+		w.passTurn(ctx, delivery)
+		w.returnSlot(ctx, delivery)
 		return false
 	}
-	if left := w.parks.recent(take.ID); left > 0 {
+	if left := w.parks.recent(delivery.ID); left > 0 {
 		time.Sleep(left) //nolint:forbidigo // at most parkRest, for what asynq gives no signal of
 	}
-	w.takes.Store(take.ID, take)
+	w.deliveries.Store(delivery.ID, delivery)
 	return true
 }
 
-// parkRest is how long after a park this process leaves a call alone. asynq
-// keeps its own accounts of running tasks by their ids; the handler that parked
-// a call must have left them before another takes the same call up.
+// parkRest is for how long after a park this process does not start the call again.
+// asynq tracks its running tasks by their ids; the handler that parked
+// a call must have returned before another handler gets the same call.
 const parkRest = 10 * time.Millisecond
 
 // parks remembers which calls this process has just put back.
@@ -266,8 +265,8 @@ func (p *parks) recent(id string) time.Duration {
 	return parkRest - time.Since(at.(time.Time))
 }
 
-// asynqLog lowers asynq's chatter: what it calls an error, callq has handled or
-// reports in its own words.
+// asynqLog writes asynq's messages at debug level: callq handles what asynq calls an
+// error, or logs it itself.
 type asynqLog struct {
 	log interface{ Debug(string, ...any) }
 }

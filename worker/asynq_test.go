@@ -16,14 +16,14 @@ import (
 
 func TestAFetcherWaitsInPlaceOnlyAsLongAsItsLeaseAllows(t *testing.T) {
 	for name, block := range map[string]func(*Worker){
-		"for the end of a hold": func(w *Worker) { w.accounts["api"].hold.until(time.Hour, 0) },
-		"for a free place":      func(w *Worker) { w.places.acquire(w.accounts["api"], w.draining, 0) },
+		"for the end of a hold": func(w *Worker) { w.accounts["api"].dequeueGate.closeFor(time.Hour, 0) },
+		"for a free place":      func(w *Worker) { w.semaphore.acquire(w.accounts["api"], w.draining, 0) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &Worker{
-					accounts: map[string]*account{"api": {}}, rests: map[string]*emptiness{"api": {}},
-					places: newPlaces(1), draining: make(chan struct{}),
+					accounts: map[string]*account{"api": {}}, queueIdles: map[string]*queueIdle{"api": {}},
+					semaphore: newSemaphore(1), draining: make(chan struct{}),
 				}
 				block(w)
 				began := time.Now()
@@ -92,7 +92,7 @@ func TestATaskThatIsPutBackIsDueNoEarlierThanItWasSaid(t *testing.T) {
 			time.Sleep(37 * time.Millisecond) // the bubble's clock, at any place in a second
 			for _, delay := range []time.Duration{0, time.Millisecond, time.Second, 2300 * time.Millisecond} {
 				now := time.Now()
-				err := verb{kind: again, delay: delay}.err()
+				err := disposition{kind: dispositionRetry, delay: delay}.err()
 				asynqs := now.Add(retryDelay(0, err, nil)).Truncate(time.Second)
 				if late := asynqs.Sub(now.Add(delay)); late < 0 || late > time.Second {
 					t.Errorf("asked at %s for %s, a task is due %s too late", now.Format(".000"), delay, late)
@@ -108,8 +108,8 @@ func TestOnlyAFailedAttemptIsAFailureToAsynq(t *testing.T) {
 		err  error
 		want bool
 	}{
-		"a failed attempt":     {verb{kind: again, failed: true}.err(), true},
-		"a park":               {verb{kind: again}.err(), false},
+		"a failed attempt":     {disposition{kind: dispositionRetry, failed: true}.err(), true},
+		"a park":               {disposition{kind: dispositionRetry}.err(), false},
 		"a cancelled context":  {context.Canceled, false},
 		"an error of asynq's":  {errors.New("any"), false},
 		"no error, for safety": {nil, false},

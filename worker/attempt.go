@@ -16,31 +16,31 @@ import (
 
 // attempt sends the call, once, and once more with a fresh credential where the
 // policy wants that. The decision is not carried out here.
-func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
-	take := p.take
-	job, _, isJob := p.call.Job()
-	once := !p.idempotent && !isJob
-	if p.late() {
+func (w *Worker) attempt(ctx context.Context, inflight *inflightCall) attempted {
+	delivery := inflight.delivery
+	job, _, isJob := inflight.call.Job()
+	nonIdempotent := !inflight.idempotent && !isJob
+	if inflight.late() {
 		return attempted{Answer: upstream.Answer{NotSent: true}, late: true}
 	}
-	if once || p.waited {
-		if a, ok := w.mark(ctx, p, once); !ok {
+	if nonIdempotent || inflight.waited {
+		if a, ok := w.mark(ctx, inflight, nonIdempotent); !ok {
 			return a
 		}
-		if p.late() {
+		if inflight.late() {
 			return attempted{Answer: upstream.Answer{NotSent: true}, late: true}
 		}
 	}
-	if once {
-		if err := w.noteSend(p); err != nil {
-			return attempted{Answer: upstream.Answer{NotSent: true, Err: err}, untold: true}
+	if nonIdempotent {
+		if err := w.noteSend(inflight); err != nil {
+			return attempted{Answer: upstream.Answer{NotSent: true, Err: err}, journalRefused: true}
 		}
 	}
-	a := attempted{number: take.Attempts + 1}
+	a := attempted{number: delivery.Attempts + 1}
 	if isJob {
-		a.Answer = w.runJob(ctx, p, w.jobs[jobName{p.acct.name, job}])
+		a.Answer = w.runJob(ctx, inflight, w.jobs[jobName{inflight.account.name, job}])
 	} else {
-		a = w.request(ctx, p)
+		a = w.request(ctx, inflight)
 	}
 	if a.NotSent {
 		return a
@@ -48,43 +48,55 @@ func (w *Worker) attempt(ctx context.Context, p *passage) attempted {
 	if !isJob && a.Outcome.Transport == policy.TransportNone {
 		w.machineWorks()
 	}
-	w.bill(ctx, p, a.Answer)
-	if take.FirstAt.IsZero() {
-		take.FirstAt, take.HeldBase = take.At, take.Circuit.Held
+	w.reconcileCost(ctx, inflight, a.Answer)
+	if delivery.FirstAt.IsZero() {
+		delivery.FirstAt, delivery.HeldBase = delivery.At, delivery.Circuit.Held
 	}
-	a.decide(p, !isJob && p.acct.client.CanRefresh(a.TokenGeneration))
+	a.decide(inflight, !isJob && inflight.account.client.CanRefresh(a.TokenGeneration))
 	if !a.decision.Refresh {
 		return a
 	}
-	return w.replay(ctx, p, a, once)
+	return w.replay(ctx, inflight, a, nonIdempotent)
 }
 
-// noteSend tells whoever keeps a journal that the call is about to be sent.
-func (w *Worker) noteSend(p *passage) (err error) {
-	call := p.call
-	call.Batch, call.Key = p.take.Batch, p.take.Key
-	p.back, err = w.cfg.OnSend(call)
+// noteSend notes in the journal that the call is about to be sent.
+func (w *Worker) noteSend(inflight *inflightCall) error {
+	call := inflight.call
+	call.Batch, call.Key = inflight.delivery.Batch, inflight.delivery.Key
+	err := w.cfg.Journal.Sending(call)
+	if err == nil {
+		inflight.journaled = &call
+	}
 	return err
+}
+
+// noteReturned notes in the journal that the attempt is not the call's last, or was not
+// sent.
+func (w *Worker) noteReturned(inflight *inflightCall) {
+	if inflight.journaled != nil {
+		w.cfg.Journal.Returned(*inflight.journaled)
+		inflight.journaled = nil
+	}
 }
 
 // replay makes the call once more with a fresh credential, as part of the same attempt.
 // Where there is none, a stands.
-func (w *Worker) replay(ctx context.Context, p *passage, a attempted, once bool) attempted {
-	// A refresh that fails is judged by the replay, which meets the same trouble
-	// before anything is sent.
-	fresh, err := p.acct.client.Refresh(ctx, a.TokenGeneration)
+func (w *Worker) replay(ctx context.Context, inflight *inflightCall, a attempted, nonIdempotent bool) attempted {
+	// When the refresh fails, the replay fails in the same way before anything is
+	// sent, and its outcome is judged.
+	fresh, err := inflight.account.client.Refresh(ctx, a.TokenGeneration)
 	if err != nil {
-		w.log.Warn("the credential could not be refreshed", "upstream", p.acct.name, "error", err)
+		w.log.Warn("the credential could not be refreshed", "upstream", inflight.account.name, "error", err)
 	}
 	if !fresh && err == nil {
 		return a
 	}
-	if refused, ok := w.again(ctx, p, once); !ok {
+	if refused, ok := w.retakeSlot(ctx, inflight, nonIdempotent); !ok {
 		a.Large.Close()
 		return refused
 	}
-	replay := w.request(ctx, p)
-	if replay.lost {
+	replay := w.request(ctx, inflight)
+	if replay.superseded {
 		a.Large.Close()
 		return replay
 	}
@@ -92,26 +104,26 @@ func (w *Worker) replay(ctx context.Context, p *passage, a attempted, once bool)
 		return a
 	}
 	a.Large.Close()
-	w.bill(ctx, p, replay.Answer)
-	replay.decide(p, false)
+	w.reconcileCost(ctx, inflight, replay.Answer)
+	replay.decide(inflight, false)
 	return replay
 }
 
 // request makes the request. Where it takes a while until it leaves, for whatever reason,
-// Redis has to say once more that the call is this worker's: it may have been taken for
-// dead meanwhile.
-func (w *Worker) request(ctx context.Context, p *passage) attempted {
+// Redis must confirm once more that the call is this worker's: others may have
+// declared this worker dead meanwhile.
+func (w *Worker) request(ctx context.Context, inflight *inflightCall) attempted {
 	var refused attempted // why, where Redis does not confirm it
-	p.request.Confirmed = p.confirmed
-	p.request.Confirm = func(ctx context.Context) error {
-		a, ok := w.mark(ctx, p, false)
+	inflight.request.Confirmed = inflight.confirmedAt
+	inflight.request.Confirm = func(ctx context.Context) error {
+		a, ok := w.mark(ctx, inflight, false)
 		if !ok {
 			refused = a
 			return errNotConfirmed
 		}
 		return nil
 	}
-	a := attempted{number: p.take.Attempts + 1, Answer: p.acct.client.Do(ctx, p.request)}
+	a := attempted{number: inflight.delivery.Attempts + 1, Answer: inflight.account.client.Do(ctx, inflight.request)}
 	if refused.NotSent {
 		return refused
 	}
@@ -122,30 +134,30 @@ func (w *Worker) request(ctx context.Context, p *passage) attempted {
 var errNotConfirmed = errors.New("Redis does not say that the call is still this worker's")
 
 // mark is the last step before the request: see [ledger.Dispatcher.MarkSent].
-func (w *Worker) mark(ctx context.Context, p *passage, once bool) (attempted, bool) {
+func (w *Worker) mark(ctx context.Context, inflight *inflightCall, nonIdempotent bool) (attempted, bool) {
 	began := time.Now()
-	held, mine, err := w.dispatcher.MarkSent(ctx, p.take, p.take.Attempts+1, once, p.probe())
-	if once && err == nil && mine && held == 0 && time.Since(began) > stale {
+	held, applied, err := w.dispatcher.MarkSent(ctx, inflight.delivery, inflight.delivery.Attempts+1, nonIdempotent, inflight.probe())
+	if nonIdempotent && err == nil && applied && held == 0 && time.Since(began) > recheckAfter {
 		// Redis took its time to write the mark: the account may be held by now.
 		began = time.Now()
-		held, mine, err = w.dispatcher.MarkSent(ctx, p.take, p.take.Attempts+1, false, p.probe())
+		held, applied, err = w.dispatcher.MarkSent(ctx, inflight.delivery, inflight.delivery.Attempts+1, false, inflight.probe())
 	}
-	if err == nil && mine && held == 0 {
-		p.confirmed = began
+	if err == nil && applied && held == 0 {
+		inflight.confirmedAt = began
 		return attempted{}, true
 	}
 	if fence := (*ledger.FenceError)(nil); !errors.As(err, &fence) {
-		w.trouble(err)
+		w.noteRedisError(err)
 	}
-	return attempted{Answer: upstream.Answer{NotSent: true, Err: err}, held: held, lost: err == nil && !mine}, false
+	return attempted{Answer: upstream.Answer{NotSent: true, Err: err}, held: held, superseded: err == nil && !applied}, false
 }
 
 // probe is the token of the account's probe, if the call is it.
-func (p *passage) probe() string {
-	if len(p.gates) == 0 {
+func (inflight *inflightCall) probe() string {
+	if len(inflight.admissions) == 0 {
 		return ""
 	}
-	return p.gates[0].token
+	return inflight.admissions[0].token
 }
 
 // attempted is an attempt with its decision.
@@ -153,23 +165,23 @@ type attempted struct {
 	upstream.Answer
 	number   int
 	decision policy.Decision
-	// held and lost say why the call was not sent: its account is held, or its
-	// record has moved on.
-	held time.Duration
-	lost bool
-	// late says that the call's deadline passed while it waited in place.
+	// held and superseded are why the call was not sent: its account is held for so
+	// long, or another worker has changed its record.
+	held       time.Duration
+	superseded bool
+	// late reports that the call's deadline passed while it waited in place.
 	late bool
-	// untold says that [Config.OnSend] did not want it sent.
-	untold bool
+	// journalRefused reports that the [Journal] returned an error.
+	journalRefused bool
 	// next is when the next attempt is due; zero where there is none.
 	next time.Time
 }
 
-func (a *attempted) decide(p *passage, canRefresh bool) {
-	t := p.take
-	a.decision = p.acct.policy.Decide(a.Outcome, policy.Attempt{
-		Method: p.call.Method, Endpoint: p.endpoint, Idempotent: p.idempotent, Conditional: a.Conditional, N: a.number,
-		Age:        ageOf(t, time.Now()),
+func (a *attempted) decide(inflight *inflightCall, canRefresh bool) {
+	delivery := inflight.delivery
+	a.decision = inflight.account.policy.Decide(a.Outcome, policy.Attempt{
+		Method: inflight.call.Method, Endpoint: inflight.endpoint, Idempotent: inflight.idempotent, Conditional: a.Conditional, N: a.number,
+		Age:        ageOf(delivery, time.Now()),
 		CanRefresh: canRefresh,
 	})
 }
@@ -177,41 +189,41 @@ func (a *attempted) decide(p *passage, canRefresh bool) {
 // ageOf is how long a call has been tried, from its first send on: the time for
 // which its account was held since, and that for which it waited for its endpoint,
 // do not count.
-func ageOf(t *ledger.Delivery, now time.Time) time.Duration {
-	return max(now.Sub(t.FirstAt)-(t.Circuit.Held-t.HeldBase)-t.HeldOwn, 0)
+func ageOf(delivery *ledger.Delivery, now time.Time) time.Duration {
+	return max(now.Sub(delivery.FirstAt)-(delivery.Circuit.Held-delivery.HeldBase)-delivery.HeldOwn, 0)
 }
 
 // notSent puts a call back that did not go out: nothing was spent.
-func (w *Worker) notSent(ctx context.Context, p *passage, a attempted) verb {
-	p.done(circuit.Neutral)
-	w.giveBack(ctx, p)
+func (w *Worker) notSent(ctx context.Context, inflight *inflightCall, a attempted) disposition {
+	inflight.reportBreaker(circuit.Neutral)
+	w.returnProbes(ctx, inflight)
 	var fence *ledger.FenceError
 	switch {
-	case a.lost:
-		return w.leaveMarked(ctx, p)
-	case a.late && p.take.Sent > 0: // an earlier worker may have sent it
-		return w.endUnsent(ctx, p.take, p, policy.ClassOutcomeUnknown, ending.LostAnswer)
+	case a.superseded:
+		return w.leaveMarked(ctx, inflight)
+	case a.late && inflight.delivery.Sent > 0: // an earlier worker may have sent it
+		return w.endUnsent(ctx, inflight.delivery, inflight, policy.ClassOutcomeUnknown, ending.LostAnswer)
 	case a.late:
-		return w.endUnsent(ctx, p.take, p, policy.ClassExpired, deadlinePassed)
+		return w.endUnsent(ctx, inflight.delivery, inflight, policy.ClassExpired, deadlinePassed)
 	case errors.As(a.Err, &fence):
-		return w.waitForFence(ctx, p, fence)
+		return w.waitForFence(ctx, inflight, fence)
 	case errors.Is(a.Err, ErrMaybeSent):
-		p.take.Sent = p.take.Attempts + 1
-		return w.endUnsent(ctx, p.take, p, policy.ClassOutcomeUnknown, "its process ended between sending it and recording the answer")
-	case a.untold:
-		w.log.Error("a call that must not be made twice is not sent", "call", p.take.ID, "error", a.Err)
-		return w.putOff(ctx, p.take, nil, time.Second, "not sent: it could not be noted")
+		inflight.delivery.Sent = inflight.delivery.Attempts + 1
+		return w.endUnsent(ctx, inflight.delivery, inflight, policy.ClassOutcomeUnknown, "its process ended between sending it and recording the answer")
+	case a.journalRefused:
+		w.log.Error("a call that must not be made twice is not sent", "call", inflight.delivery.ID, "error", a.Err)
+		return w.putOff(ctx, inflight.delivery, nil, time.Second, "not sent: it could not be noted")
 	case errors.Is(a.Err, upstream.ErrMachine):
-		return w.machineFault(ctx, p, a.Err)
+		return w.machineFault(ctx, inflight, a.Err)
 	case errors.Is(a.Err, upstream.ErrRefused):
-		return w.endUnsent(ctx, p.take, p, policy.ClassMalformedTask, a.Err.Error())
+		return w.endUnsent(ctx, inflight.delivery, inflight, policy.ClassMalformedTask, a.Err.Error())
 	default:
-		return w.putBack(ctx, p.take, nil)
+		return w.putBack(ctx, inflight.delivery, nil)
 	}
 }
 
 // requestOf turns a call into the upstream's request. What came out of Redis is
-// checked once more: nobody knows who wrote it.
+// checked once more: others can write to Redis.
 func requestOf(c tasks.Call, id string) (upstream.Request, error) {
 	path, err := c.URLPath()
 	if err != nil {

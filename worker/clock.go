@@ -10,14 +10,14 @@ import (
 )
 
 // clock watches how far this machine's clock is off Redis's. With a wrong one a
-// worker would give its calls leases that are over at once, or never, and take
-// other workers' calls from them: it takes none until the clocks agree.
+// worker would give its calls leases that expire at once, or never, and reclaim the
+// calls of live workers: it dequeues nothing until the clocks agree.
 type clock struct{ wrong atomic.Bool }
 
 func (c *clock) isRight() bool { return !c.wrong.Load() }
 
-// checkClock compares the clocks, and says when they begin to differ and when
-// they agree again.
+// checkClock compares the clocks, and logs when they begin to differ and when they
+// agree again.
 func (w *Worker) checkClock(ctx context.Context) error {
 	skew, err := redisinfo.Skew(ctx, w.cfg.Redis)
 	if err != nil {
@@ -33,7 +33,7 @@ func (w *Worker) checkClock(ctx context.Context) error {
 	return nil
 }
 
-// ahead says which of the clocks is ahead, and how far.
+// ahead describes which clock is ahead, and how far.
 func ahead(skew time.Duration) string {
 	if skew < 0 {
 		return (-skew).Round(time.Second).String() + " behind"

@@ -18,10 +18,10 @@ import (
 )
 
 type (
-	// Auth is how an upstream is told who calls: [Bearer], [Basic], [Header], [Query] or
+	// Auth is the credential of an upstream: [Bearer], [Basic], [Header], [Query] or
 	// [OAuth2]. The zero value sends no credential.
 	Auth = upstream.Auth
-	// OAuth2Config says how [OAuth2] gets its tokens.
+	// OAuth2Config configures how [OAuth2] gets its tokens.
 	OAuth2Config = upstream.OAuth2Config
 	// AuthStyle is how an OAuth 2 client shows its id and secret.
 	AuthStyle = upstream.AuthStyle
@@ -104,30 +104,42 @@ type Config struct {
 	// the upstreams are removed. Without one, [slog.Default] receives the first line of
 	// info level, and nothing else is logged.
 	Logger *slog.Logger
-	// Redactor is told of every credential that the worker uses, as it is read. Who
-	// shares it can keep them out of other texts, such as the output of the
-	// standard log package, to which net/http writes. Defaults to one of the
-	// worker's own.
+	// Redactor collects every credential that the worker uses, as it is read. Share it
+	// to remove them from other texts, such as the output of the standard log
+	// package, to which net/http writes. Defaults to one of the worker's own.
 	Redactor *Redactor
 	// OnEvent is called after each attempt was recorded, from many goroutines at
 	// once. It must not block. Defaults to none.
 	OnEvent func(Event)
-	// OnLarge is called before a result with a body of so many bytes, more than 256
-	// KiB, is recorded, from many goroutines at once, for who exports the results in the
-	// same process: it may wait until there is room in Redis. written is called once it
-	// is known whether the ledger has that body now. Defaults to none.
+	// OnLarge is called before a result with a body of more than 256 KiB is recorded,
+	// from many goroutines at once. It may wait: a process that exports the results
+	// makes room in Redis meanwhile. written is called with whether the ledger has
+	// that body now. Defaults to none.
 	OnLarge func(batch, id string, size int64) (written func(stored bool))
-	// OnSend is called before an attempt at a call that must not be made twice,
-	// from many goroutines at once, for who keeps a record of such calls that
-	// outlives Redis. An error that is [ErrMaybeSent] ends the call as
-	// outcome_unknown; another one keeps it from being sent now. back, unless nil,
-	// is called once it is recorded that the attempt is not the call's last, or was
-	// not sent. Jobs are not told of. Defaults to none.
-	OnSend func(tasks.Call) (back func(), err error)
+	// Journal records the calls that must not be made twice, and outlives Redis.
+	// Defaults to none.
+	Journal Journal
 }
 
-// ErrMaybeSent says that a call may have reached its API in an earlier life of the
-// queue.
+// Journal records which calls that must not be made twice are being sent. Its methods
+// are called from many goroutines at once, and not for jobs.
+type Journal interface {
+	// Sending is called before each attempt at such a call. An error that is
+	// [ErrMaybeSent] ends the call as outcome_unknown; any other error keeps it from
+	// being sent now.
+	Sending(call tasks.Call) error
+	// Returned is called after a Sending without an error, once it is recorded that
+	// the attempt is not the call's last, or that it was not sent.
+	Returned(call tasks.Call)
+}
+
+// noJournal records nothing.
+type noJournal struct{}
+
+func (noJournal) Sending(tasks.Call) error { return nil }
+func (noJournal) Returned(tasks.Call)      {}
+
+// ErrMaybeSent reports that a call may have reached its API before the queue lost it.
 var ErrMaybeSent = errors.New("the call may have been sent before")
 
 // Upstream is an API with its account. Name, Policy and, unless it only has
@@ -168,7 +180,7 @@ type Upstream struct {
 	IdempotencyHeader string
 	// MaxBody is the largest answer in bytes. Defaults to 8 MiB.
 	MaxBody int64
-	// CostHeader is the answer's header that says what a call was billed, which
+	// CostHeader is the answer's header with what a call was billed, which
 	// a budget of money is then settled with. Without one the budget counts
 	// CostPerCall, and x-openapi-amount is kept for the records only.
 	CostHeader string
@@ -183,15 +195,15 @@ type Upstream struct {
 	TLS TLS
 }
 
-// Event tells what became of one attempt.
+// Event is what became of one attempt.
 type Event struct {
 	ID, Batch, Key, Upstream string
 	// Action is what the policy decided; State is set when the call has ended.
 	Action policy.Action
 	State  string
 	Class  policy.Class
-	// Code is the API's own, for logs; Message is what it said, or what kept it from
-	// saying anything.
+	// Code is the API's own, for logs; Message is the API's, or why there is
+	// none.
 	Code, Message string
 
 	// Status is the HTTP status; 0 where no answer came.
@@ -227,8 +239,8 @@ func (c Config) withDefaults() Config {
 		c.Redactor = &Redactor{}
 	}
 	c.Logger = slog.New(c.Redactor.Handler(c.Logger.Handler()))
-	if c.OnSend == nil {
-		c.OnSend = func(tasks.Call) (func(), error) { return nil, nil }
+	if c.Journal == nil {
+		c.Journal = noJournal{}
 	}
 	if c.OnLarge == nil {
 		c.OnLarge = func(string, string, int64) func(bool) { return func(bool) {} }

@@ -9,14 +9,14 @@ import (
 
 func TestACallThatAloneIsRefusedEndsWithWhatItMetLast(t *testing.T) {
 	park, retry := string(policy.ActionPark), string(policy.ActionRetry)
-	take := &ledger.Delivery{}
-	take.Log = []ledger.Attempt{
+	delivery := &ledger.Delivery{}
+	delivery.Log = []ledger.Attempt{
 		{Job: park, Class: "quota", Rule: "first", Code: "1", CorrelationID: "c-1", Status: 429},
 		{Job: park, Class: "auth", Rule: "last", Code: "2", CorrelationID: "c-2", Status: 403, Message: "no"},
 		{Job: retry, Class: "transient", Rule: "passing", CorrelationID: "c-3"},
 		{Job: park}, // it was put back unsent
 	}
-	e := convicted(take, "GET /a").Ending
+	e := convicted(delivery, "GET /a").Ending
 	if e.Class != "auth" || e.Rule != "last" || e.Code != "2" || e.CorrelationID != "c-2" || e.HTTPStatus != 403 || e.Message != "no" {
 		t.Errorf("it ends as %+v", e)
 	}

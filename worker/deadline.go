@@ -15,22 +15,22 @@ import (
 // passed: a call ends within two seconds of its deadline, whatever it waits for.
 const deadlineEvery = time.Second
 
-// deadlinePassed is what the records of such calls say.
+// deadlinePassed is the message in the records of such calls.
 const deadlinePassed = "its deadline passed before it could be sent"
 
 // late reports whether the call's deadline has passed, by Redis's clock when the call
 // was taken and what has gone by since.
-func (p *passage) late() bool {
-	deadline := p.call.Deadline
-	return deadline != nil && p.take.At.Add(time.Since(p.take.Received)).After(*deadline)
+func (inflight *inflightCall) late() bool {
+	deadline := inflight.call.Deadline
+	return deadline != nil && inflight.delivery.At.Add(time.Since(inflight.delivery.Received)).After(*deadline)
 }
 
 // watchDeadlines ends calls whose deadline passes while they wait in their queue, as
 // behind a hold, between attempts or while the queue is paused. A wrong clock of this
-// machine does not matter: Redis says what time it is.
+// machine does not matter: the time is Redis's.
 func (w *Worker) watchDeadlines(ctx context.Context) {
 	queues := w.queues()
-	every(ctx, deadlineEvery, func() { w.trouble(w.endLate(ctx, queues)) })
+	every(ctx, deadlineEvery, func() { w.noteRedisError(w.endLate(ctx, queues)) })
 }
 
 // endLate ends the waiting calls whose deadline has passed. Workers that do so at the
@@ -61,38 +61,38 @@ func (w *Worker) endLate(ctx context.Context, queues []string) error {
 
 // withdrawLate ends calls of one queue whose deadline has passed.
 func (w *Worker) withdrawLate(ctx context.Context, queue string, calls []ledger.Record, now time.Time) error {
-	var passages []*passage
+	var lateCalls []*inflightCall
 	var list []ledger.Withdrawal
 	for i := range calls {
-		p := w.latePassage(calls[i], now)
-		if p == nil {
+		inflight := w.lateCall(calls[i], now)
+		if inflight == nil {
 			continue
 		}
-		one, err := withdrawal(p)
+		one, err := withdrawal(inflight)
 		if err != nil {
 			return err
 		}
-		passages, list = append(passages, p), append(list, one)
+		lateCalls, list = append(lateCalls, inflight), append(list, one)
 	}
 	if len(list) == 0 {
 		return nil
 	}
-	// What is written is told, also while the worker drains.
+	// What was written is logged, also while the worker drains.
 	withdrawn, err := w.ledger.Withdraw(context.WithoutCancel(ctx), queue, list)
 	if err != nil {
 		return err
 	}
-	for i, p := range passages {
+	for i, inflight := range lateCalls {
 		if withdrawn[i] == ledger.Withdrew {
-			w.tellDead(p.take, p, list[i].Final)
+			w.noteDead(inflight.delivery, inflight, list[i].Final)
 		}
 	}
 	return nil
 }
 
-// latePassage is a waiting call whose deadline has passed; nil for one that has no
+// lateCall is a waiting call whose deadline has passed; nil for one that has no
 // such deadline, or cannot be read: it ends when it is dequeued.
-func (w *Worker) latePassage(r ledger.Record, now time.Time) *passage {
+func (w *Worker) lateCall(r ledger.Record, now time.Time) *inflightCall {
 	call, err := tasks.Decode(r.Content)
 	if err != nil {
 		return nil
@@ -102,22 +102,22 @@ func (w *Worker) latePassage(r ledger.Record, now time.Time) *passage {
 		return nil
 	}
 	a := w.accounts[tasks.UpstreamOf(r.Queue)]
-	p := &passage{
-		take:  &ledger.Delivery{Record: r, At: now, Received: time.Now(), Known: true},
-		began: time.Now(), call: call, acct: a, endpoint: a.endpoints.endpoint(call.Method, path),
+	inflight := &inflightCall{
+		delivery: &ledger.Delivery{Record: r, At: now, Received: time.Now(), Known: true},
+		began:    time.Now(), call: call, account: a, endpoint: a.endpoints.endpoint(call.Method, path),
 	}
-	if !p.late() {
+	if !inflight.late() {
 		return nil
 	}
-	return p
+	return inflight
 }
 
 // withdrawal is how such a call ends. One that may have been sent did not expire:
-// nobody knows what became of it.
-func withdrawal(p *passage) (ledger.Withdrawal, error) {
-	t, class, detail := p.take, policy.ClassExpired, deadlinePassed
-	if t.Sent > 0 {
+// its outcome is unknown.
+func withdrawal(inflight *inflightCall) (ledger.Withdrawal, error) {
+	delivery, class, detail := inflight.delivery, policy.ClassExpired, deadlinePassed
+	if delivery.Sent > 0 {
 		class, detail = policy.ClassOutcomeUnknown, ending.LostAnswer
 	}
-	return ending.Withdrawal(t.Record, unsent(t, p.endpoint, class, detail), t.At)
+	return ending.Withdrawal(delivery.Record, unsent(delivery, inflight.endpoint, class, detail), delivery.At)
 }

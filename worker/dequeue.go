@@ -13,107 +13,107 @@ import (
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-// dequeue stands in for asynq's own: it waits for a free place in the process,
-// asks the ledger, and keeps what it learns for the handler. While the account
-// may not call it waits here, since asynq's own pauses could outlast the hold.
+// dequeue replaces asynq's own: it acquires the semaphore, asks the ledger, and keeps
+// the delivery for the handler. While the account is held it waits here, since asynq's
+// own pauses could outlast the hold.
 func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) {
 	a := w.accounts[tasks.UpstreamOf(d.Queue)]
-	rest := w.rests[d.Queue]
+	idle := w.queueIdles[d.Queue]
 	began := time.Now()
 	left := func() time.Duration { return maxWaiting - time.Since(began) }
-	for a != nil && rest != nil {
-		if take := a.stock.next(); take != nil {
-			if w.hand(ctx, take) {
-				return take.Message, nil
+	for a != nil && idle != nil {
+		if delivery := a.prefetch.pop(); delivery != nil {
+			if w.handOver(ctx, delivery) {
+				return delivery.Message, nil
 			}
-			w.places.release(a)
+			w.semaphore.release(a)
 			continue
 		}
 		patience := left()
 		if w.clustered {
 			patience = 0 // asynq is to ask the other queues meanwhile
 		}
-		if !w.memory.wait(w.draining, left()) || !a.hold.wait(w.draining, left()) || !rest.wait(w.draining, patience) || !w.places.acquire(a, w.draining, left()) {
+		if !w.memory.wait(w.draining, left()) || !a.dequeueGate.wait(w.draining, left()) || !idle.wait(w.draining, patience) || !w.semaphore.acquire(a, w.draining, left()) {
 			break
 		}
 		if !w.clock.isRight() {
-			w.places.release(a)
+			w.semaphore.release(a)
 			break
 		}
-		if !w.memory.wait(w.draining, 0) { // the call that had the place took the last of it
-			w.places.release(a)
+		if !w.memory.wait(w.draining, 0) { // the call that had the place used up the memory
+			w.semaphore.release(a)
 			continue
 		}
 		more := 0
-		if !w.clustered && !rest.idle() {
-			more = w.places.more(a, mostMore)
+		if !w.clustered && !idle.wereEmpty() {
+			more = w.semaphore.acquireMore(a, maxPrefetch)
 		}
-		held, empty := a.hold.known(), rest.known()
-		got, err := w.take(ctx, a, d, more)
+		held, empty := a.dequeueGate.version(), idle.version()
+		got, err := w.fetch(ctx, a, d, more)
 		for range more - len(got.More) {
-			w.places.release(a)
+			w.semaphore.release(a)
 		}
 		if err == nil && got.Delivery != nil {
-			rest.busy()
-			w.keep(ctx, a, got.More)
-			if w.hand(ctx, got.Delivery) {
+			idle.noteCalls()
+			w.pushPrefetched(ctx, a, got.More)
+			if w.handOver(ctx, got.Delivery) {
 				return got.Delivery.Message, nil
 			}
 		}
-		w.places.release(a)
-		w.nothingTaken(ctx, a, rest, got, err, held, empty)
+		w.semaphore.release(a)
+		w.noteNoCall(ctx, a, idle, got, err, held, empty)
 	}
 	return "", redis.Nil
 }
 
-// nothingTaken notes why a question brought no call, so that the next one is asked
+// noteNoCall notes why a question brought no call, so that the next one is asked
 // when it can bring one. held and empty are what was known when it was asked.
-func (w *Worker) nothingTaken(ctx context.Context, a *account, rest *emptiness, got ledger.Dequeued, err error, held, empty uint64) {
+func (w *Worker) noteNoCall(ctx context.Context, a *account, idle *queueIdle, got ledger.Dequeued, err error, held, empty uint64) {
 	switch {
 	case err != nil:
 		// asynq asks again at once; a Redis that is down must not be hammered.
-		rest.until(time.Second, empty)
-		w.trouble(err)
-		if w.clear(ctx, a.queues, err) {
-			rest.lift()
+		idle.closeFor(time.Second, empty)
+		w.noteRedisError(err)
+		if w.quarantine(ctx, a.queues, err) {
+			idle.open()
 		}
 	case got.Again != nil:
-		w.runAgain(ctx, got)
+		w.redriveRunTask(ctx, got)
 	case got.Held > 0:
-		a.hold.until(min(got.Held, heldRecheck), held)
+		a.dequeueGate.closeFor(min(got.Held, heldRecheck), held)
 	case got.Full:
-		a.hold.until(fullRecheck, held)
+		a.dequeueGate.closeFor(fullRecheck, held)
 	case got.Empty:
-		rest.until(rest.note(got.NextDue), empty)
+		idle.closeFor(idle.noteEmpty(got.NextDue), empty)
 	}
 }
 
-// take asks Redis for the account's next call, and for so many more: all its
+// fetch asks Redis for the account's next call, and for so many more: all its
 // queues at once, that which asynq has drawn first. On a Cluster each queue is
 // asked by itself, for one call.
-func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue, more int) (ledger.Dequeued, error) {
-	ask := ledger.DequeueRequest{
+func (w *Worker) fetch(ctx context.Context, a *account, d broker.Dequeue, more int) (ledger.Dequeued, error) {
+	request := ledger.DequeueRequest{
 		Queues: a.queues, First: slices.Index(a.queues, d.Queue), LeaseUntil: d.LeaseUntil, Turn: probeLease, Concurrency: a.fleet,
-		Idle: w.rests[d.Queue].idle(), More: a.draw(more, w.dice),
+		Idle: w.queueIdles[d.Queue].wereEmpty(), More: a.drawQueues(more, w.random),
 	}
 	if a.plan != nil {
-		ask.Limits = ledger.Limits{Keys: limit.Keys(a.name), Args: a.plan.Args(time.Now())}
+		request.Limits = ledger.Limits{Keys: limit.Keys(a.name), Args: a.plan.Args(time.Now())}
 	}
 	if !w.clustered {
-		return w.question(ctx, a, ask)
+		return w.askLedger(ctx, a, request)
 	}
 	var err error
-	ask.Queues, ask.First = []string{d.Queue}, 0
-	ask.Elsewhere, err = w.leases.InFlight(ctx, otherQueues(a.queues, d.Queue)...)
+	request.Queues, request.First = []string{d.Queue}, 0
+	request.Elsewhere, err = w.leases.InFlight(ctx, otherQueues(a.queues, d.Queue)...)
 	if err != nil {
 		return ledger.Dequeued{}, err
 	}
 	if a.plan == nil || d.Queue == a.name {
-		return w.question(ctx, a, ask)
+		return w.askLedger(ctx, a, request)
 	}
 	// The limits live on another node than this queue: the slot is taken second.
-	ask.Limits = ledger.Limits{Args: []any{a.plan.Name(), 0}}
-	got, err := w.question(ctx, a, ask)
+	request.Limits = ledger.Limits{Args: []any{a.plan.Name(), 0}}
+	got, err := w.askLedger(ctx, a, request)
 	if err != nil || got.Delivery == nil {
 		return got, err
 	}
@@ -127,7 +127,7 @@ func (w *Worker) take(ctx context.Context, a *account, d broker.Dequeue, more in
 		got.Held = refusal.Wait
 	}
 	got.Delivery.Parked++
-	if w.insist(ctx, func(ctx context.Context) error {
+	if w.retryWrite(ctx, func(ctx context.Context) error {
 		_, _, err := w.dispatcher.Park(ctx, got.Delivery, nil)
 		return err
 	}) == nil {

@@ -1,6 +1,6 @@
 // Package worker makes the calls that wait in callq's queues. It reads each
 // answer with the upstream's policy and carries the decision out: the call is
-// done, retried, parked, dead or dropped, and the account's circuit learns of it.
+// done, retried, parked, dead or dropped, and the account's circuit is updated.
 //
 //	w, err := worker.New(worker.Config{
 //		Redis: redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"}),

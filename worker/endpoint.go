@@ -33,7 +33,7 @@ func (ps patterns) find(method, path string) (policy.Pattern, bool) {
 }
 
 // endpoint folds a call's path into the endpoint that circuits, groups and
-// figures know it by: the configured pattern that matches, else the path with
+// figures use: the configured pattern that matches, else the path with
 // every segment that looks like an identifier replaced by a star.
 func (ps patterns) endpoint(method, path string) string {
 	if p, ok := ps.find(method, path); ok {
@@ -49,7 +49,7 @@ func (ps patterns) endpoint(method, path string) string {
 	return method + " " + strings.Join(segments, "/")
 }
 
-// identifier tells a path segment that names one thing (a number, a UUID, a
+// identifier reports whether a path segment names one thing (a number, a UUID, a
 // patent's number, a hash) from one that names a kind of thing ("v2", "search").
 func identifier(s string) bool {
 	digits := 0
@@ -61,7 +61,7 @@ func identifier(s string) bool {
 	return digits > 0 && (digits == len(s) || len(s) >= 8 && digits >= 2 || strings.ContainsRune(s, '%')) || len(s) > 40
 }
 
-// IdempotentCalls returns the function by which a worker tells whether a call of an
+// IdempotentCalls returns the function by which a worker decides whether a call of an
 // upstream may be sent twice. Calls must be checked ones.
 func IdempotentCalls(u Upstream) (idempotent func(tasks.Call) bool, err error) {
 	u = u.withDefaults()

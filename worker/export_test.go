@@ -9,7 +9,7 @@ import (
 // as those with real processes do, nor for a worker of another version.
 func init() {
 	reclaimEvery, reclaimAfter = 500*time.Millisecond, time.Second
-	strangerDelay = 2 * time.Second
+	otherWorkerDelay = 2 * time.Second
 }
 
 // NoteReached has an upstream's API be one that has answered before.

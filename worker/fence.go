@@ -21,14 +21,14 @@ const (
 func (w *Worker) watchFences(ctx context.Context) {
 	closed := map[string]bool{}
 	every(ctx, fenceEvery, func() {
-		w.trouble(w.dispatcher.WatchFences(ctx))
-		w.sayFences(closed)
+		w.noteRedisError(w.dispatcher.WatchFences(ctx))
+		w.logFences(closed)
 	})
 }
 
-// sayFences logs which fences have closed, and opened again. closed are those of which
-// it was said.
-func (w *Worker) sayFences(closed map[string]bool) {
+// logFences logs which fences have closed, and opened again. closed are the
+// queues whose closing was logged.
+func (w *Worker) logFences(closed map[string]bool) {
 	for _, queue := range w.queues() {
 		var fence *ledger.FenceError
 		now := errors.As(w.dispatcher.FenceShut(queue), &fence) && fence.Closed
@@ -44,37 +44,37 @@ func (w *Worker) sayFences(closed map[string]bool) {
 }
 
 // fenced puts a call off that must not be sent while Redis may have forgotten that it
-// was. ok is false when the verb stands.
-func (w *Worker) fenced(ctx context.Context, p *passage) (v verb, ok bool) {
-	if _, _, isJob := p.call.Job(); isJob || p.idempotent {
-		return verb{}, true // a job's code asks by itself
+// was. ok is false when disp is final.
+func (w *Worker) fenced(ctx context.Context, inflight *inflightCall) (disp disposition, ok bool) {
+	if _, _, isJob := inflight.call.Job(); isJob || inflight.idempotent {
+		return disposition{}, true // a job's code asks by itself
 	}
 	var fence *ledger.FenceError
-	if !errors.As(w.dispatcher.FenceShut(p.take.Queue), &fence) {
-		return verb{}, true
+	if !errors.As(w.dispatcher.FenceShut(inflight.delivery.Queue), &fence) {
+		return disposition{}, true
 	}
-	return w.waitForFence(ctx, p, fence), false
+	return w.waitForFence(ctx, inflight, fence), false
 }
 
-func (w *Worker) waitForFence(ctx context.Context, p *passage, fence *ledger.FenceError) verb {
-	t, wait := p.take, fence.Wait
+func (w *Worker) waitForFence(ctx context.Context, inflight *inflightCall, fence *ledger.FenceError) disposition {
+	delivery, wait := inflight.delivery, fence.Wait
 	if fence.Closed {
 		wait = closedAgain
 	}
-	t.Parked++
-	if _, mine := w.insistOn(ctx, w.dispatcher.Attempt, t, nil); !mine {
-		return w.leaveMarked(ctx, p)
+	delivery.Parked++
+	if _, applied := w.retryRecord(ctx, w.dispatcher.Attempt, delivery, nil); !applied {
+		return w.leaveMarked(ctx, inflight)
 	}
-	return verb{kind: again, delay: wait, text: "held: " + fence.Error()}
+	return disposition{kind: dispositionRetry, delay: wait, text: "held: " + fence.Error()}
 }
 
-// leaveMarked leaves a call whose record has moved on, but ends one of which another
-// worker has said, since it was taken, that it may have been sent.
-func (w *Worker) leaveMarked(ctx context.Context, p *passage) verb {
-	given, err := w.dispatcher.GivenBack(context.WithoutCancel(ctx), p.take)
-	w.trouble(err)
+// leaveMarked leaves a call whose record has moved on. It ends the call if another
+// worker has noted since that it may have been sent.
+func (w *Worker) leaveMarked(ctx context.Context, inflight *inflightCall) disposition {
+	given, err := w.dispatcher.GivenBack(context.WithoutCancel(ctx), inflight.delivery)
+	w.noteRedisError(err)
 	if given {
-		return w.endUnsent(ctx, p.take, p, policy.ClassOutcomeUnknown, ending.LostAnswer)
+		return w.endUnsent(ctx, inflight.delivery, inflight, policy.ClassOutcomeUnknown, ending.LostAnswer)
 	}
-	return w.leave(p.take)
+	return w.leave(inflight.delivery)
 }

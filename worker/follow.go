@@ -22,7 +22,7 @@ const refreshEvery = time.Second
 func (w *Worker) follow(ctx context.Context) {
 	upstreams := slices.Sorted(maps.Keys(w.accounts))
 	changes := w.cfg.Redis.Subscribe(ctx, redislua.Channel)
-	defer func() { _ = changes.Close() }() // it ends with its connection, whatever that says
+	defer func() { _ = changes.Close() }() // it ends with its connection, whatever Close returns
 	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
 	for {
@@ -35,27 +35,27 @@ func (w *Worker) follow(ctx context.Context) {
 			}
 			_, rest, _ := strings.Cut(m.Payload, "{")
 			queue, _, _ := strings.Cut(rest, "}")
-			// Anybody may say anything on a channel.
-			if rest := w.rests[queue]; rest != nil {
-				w.accounts[tasks.UpstreamOf(queue)].hold.lift()
-				rest.lift()
+			// Any client may publish anything on a channel.
+			if idle := w.queueIdles[queue]; idle != nil {
+				w.accounts[tasks.UpstreamOf(queue)].dequeueGate.open()
+				idle.open()
 			}
 		case <-tick.C:
 			clockErr := w.checkClock(ctx)
-			lost, err := w.circuits.Refresh(ctx, probeLease, upstreams...)
+			recovered, err := w.circuits.Refresh(ctx, probeLease, upstreams...)
 			if err == nil {
 				err = w.probeRotated(ctx)
 			}
 			if clockErr != nil {
-				err = clockErr // both are Redis's, and one is enough to say
+				err = clockErr // both are about Redis, and one is enough to log
 			}
 			if err == nil {
-				w.well()
+				w.noteRedisAnswer()
 			}
-			w.trouble(err)
-			for _, name := range lost {
+			w.noteRedisError(err)
+			for _, name := range recovered {
 				w.log.Warn("Redis had lost the record of a circuit; it was written back", "circuit", name)
-				w.accounts[name].hold.lift()
+				w.accounts[name].dequeueGate.open()
 			}
 		}
 	}

@@ -47,9 +47,9 @@ func onRedis(t *testing.T, test func(t *testing.T, env *callqtest.Env)) {
 	test(t, callqtest.New(t, worker.Config{Redis: redistest.Redis(t).Client}))
 }
 
-// ended waits until the books have the end of a call of the upstream "sim". They
+// dispositionOf waits until the books have the end of a call of the upstream "sim". They
 // may know nothing of the call yet, or find something else in its place.
-func ended(t *testing.T, env *callqtest.Env, name, id string) ledger.Record {
+func dispositionOf(t *testing.T, env *callqtest.Env, name, id string) ledger.Record {
 	t.Helper()
 	books := ledger.New(env.Redis())
 	var r ledger.Record
@@ -69,7 +69,7 @@ func ended(t *testing.T, env *callqtest.Env, name, id string) ledger.Record {
 func unsent(t *testing.T, env *callqtest.Env, class policy.Class, calls map[string]string) {
 	t.Helper()
 	for name, id := range calls {
-		r := ended(t, env, name, id)
+		r := dispositionOf(t, env, name, id)
 		if e := r.Ending; r.State != ledger.Dead || e.Class != string(class) || e.Message == "" || e.Advice == "" {
 			t.Errorf("%s: ended %s: %+v", name, r.State, e)
 		}
@@ -142,15 +142,15 @@ func TestATaskThatIsNoTaskStopsNoQueueAndItsCallIsNamedAsLost(t *testing.T) {
 		}
 		env.Start()
 		unsent(t, env, policy.ClassMalformedTask, nil)
-		var lost []string
+		var recovered []string
 		for r, err := range ledger.NewRepairer(env.Redis()).Orphaned(t.Context(), &ledger.Search{ID: tasks.TaskID, Most: 100}) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			lost = append(lost, r.ID)
+			recovered = append(recovered, r.ID)
 		}
-		if !slices.Equal(lost, []string{id}) {
-			t.Errorf("lost are %v, want %s", lost, id)
+		if !slices.Equal(recovered, []string{id}) {
+			t.Errorf("lost are %v, want %s", recovered, id)
 		}
 	})
 }

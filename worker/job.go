@@ -40,7 +40,7 @@ var ErrNotSent = errors.New("the job may not go on")
 type jobName struct{ upstream, kind string }
 
 // jobFunc runs a job and returns its result as JSON.
-type jobFunc func(ctx context.Context, p *passage, attempt int, mark func(context.Context) error) ([]byte, error)
+type jobFunc func(ctx context.Context, inflight *inflightCall, attempt int, mark func(context.Context) error) ([]byte, error)
 
 // Handle registers the Go code of one kind of job for one upstream, before Run.
 //
@@ -57,13 +57,13 @@ func Handle[A tasks.Args, R any](w *Worker, upstreamName string, fn func(context
 	if w.jobs[name] != nil {
 		return fmt.Errorf("job %s of upstream %q is registered twice", name.kind, upstreamName)
 	}
-	w.jobs[name] = func(ctx context.Context, p *passage, attempt int, mark func(context.Context) error) ([]byte, error) {
-		args, err := tasks.DecodeArgs[A](p.call)
+	w.jobs[name] = func(ctx context.Context, inflight *inflightCall, attempt int, mark func(context.Context) error) ([]byte, error) {
+		args, err := tasks.DecodeArgs[A](inflight.call)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", upstream.ErrRefused, err)
 		}
 		result, err := fn(ctx, &Job[A]{
-			Args: args, ID: p.take.ID, Batch: p.take.Batch, Key: p.take.Key, Attempt: attempt, mark: mark,
+			Args: args, ID: inflight.delivery.ID, Batch: inflight.delivery.Batch, Key: inflight.delivery.Key, Attempt: attempt, mark: mark,
 		})
 		if err != nil {
 			return nil, err
@@ -74,16 +74,16 @@ func Handle[A tasks.Args, R any](w *Worker, upstreamName string, fn func(context
 }
 
 // runJob runs a job's code and describes what it met as an upstream's answer.
-func (w *Worker) runJob(ctx context.Context, p *passage, fn jobFunc) upstream.Answer {
+func (w *Worker) runJob(ctx context.Context, inflight *inflightCall, fn jobFunc) upstream.Answer {
 	started := time.Now()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.acct.timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), inflight.account.timeout)
 	defer cancel()
 	marked := false
-	body, err := w.guard(ctx, p, fn, func(ctx context.Context) error {
-		if p.idempotent && time.Since(p.confirmed) < upstream.ConfirmAfter {
+	body, err := w.guard(ctx, inflight, fn, func(ctx context.Context) error {
+		if inflight.idempotent && time.Since(inflight.confirmedAt) < upstream.ConfirmAfter {
 			return nil
 		}
-		if a, ok := w.mark(ctx, p, !p.idempotent); !ok {
+		if a, ok := w.mark(ctx, inflight, !inflight.idempotent); !ok {
 			if a.held > 0 {
 				return fmt.Errorf("%w: the account is held for %s", ErrNotSent, a.held.Round(time.Second))
 			}
@@ -92,7 +92,7 @@ func (w *Worker) runJob(ctx context.Context, p *passage, fn jobFunc) upstream.An
 			}
 			return fmt.Errorf("%w: its record could not be marked", ErrNotSent)
 		}
-		marked = !p.idempotent
+		marked = !inflight.idempotent
 		return nil
 	})
 	a := upstream.Answer{StartedAt: started, Latency: time.Since(started), Err: err}
@@ -106,7 +106,7 @@ func (w *Worker) runJob(ctx context.Context, p *passage, fn jobFunc) upstream.An
 	case errors.As(err, &failure):
 		a.Outcome = failure.Outcome(time.Now())
 	case marked:
-		// The code cannot say, so the effect may have happened.
+		// The code does not report it, so the effect may have happened.
 		a.Outcome = (&policy.Failure{MaybeSent: true, Message: err.Error()}).Outcome(time.Now())
 	default:
 		a.Outcome = policy.Outcome{Message: err.Error(), ReceivedAt: time.Now()}
@@ -139,12 +139,12 @@ func (e *cleanError) Error() string { return e.text }
 
 func (e *cleanError) Is(target error) bool { return errors.Is(e.inner, target) }
 
-func (w *Worker) guard(ctx context.Context, p *passage, fn jobFunc, mark func(context.Context) error) (body []byte, err error) {
+func (w *Worker) guard(ctx context.Context, inflight *inflightCall, fn jobFunc, mark func(context.Context) error) (body []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			w.log.Error("a job's code panicked", "call", p.take.ID, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			w.log.Error("a job's code panicked", "call", inflight.delivery.ID, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", v)
 		}
 	}()
-	return fn(ctx, p, p.take.Attempts+1, mark)
+	return fn(ctx, inflight, inflight.delivery.Attempts+1, mark)
 }

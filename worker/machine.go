@@ -23,32 +23,32 @@ const (
 // or no file descriptors left. The zero value is a machine that works. It is safe
 // for concurrent use.
 type machine struct {
-	faulty atomic.Bool
-	mu     sync.Mutex
-	since  time.Time // when the fault began
-	said   time.Time // when it was logged last
+	faulty   atomic.Bool
+	mu       sync.Mutex
+	since    time.Time // when the fault began
+	loggedAt time.Time // when it was logged last
 }
 
-// met notes the fault. It returns for how long a call is put off, and whether the
+// failed notes the fault. It returns for how long a call is put off, and whether the
 // fault is to be logged.
-func (m *machine) met(now time.Time) (wait time.Duration, say bool) {
+func (m *machine) failed(now time.Time) (wait time.Duration, log bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.faulty.Swap(true) {
 		m.since = now
 	}
-	if say = now.Sub(m.said) >= machineAgain; say {
-		m.said = now
+	if log = now.Sub(m.loggedAt) >= machineAgain; log {
+		m.loggedAt = now
 	}
-	return min(max(now.Sub(m.since)/2, leastMachineWait), mostMachineWait), say
+	return min(max(now.Sub(m.since)/2, leastMachineWait), mostMachineWait), log
 }
 
 // machineFault puts a call back that could not go out for a fault of this machine.
 // It is nobody's answer: it spends no attempt and counts in no circuit.
-func (w *Worker) machineFault(ctx context.Context, p *passage, fault error) verb {
-	wait, say := w.machine.met(time.Now())
-	if say {
-		w.log.Warn("calls wait, and no attempt is spent, until this machine can make connections again", "upstream", p.acct.name, "error", fault.Error())
+func (w *Worker) machineFault(ctx context.Context, inflight *inflightCall, fault error) disposition {
+	wait, log := w.machine.failed(time.Now())
+	if log {
+		w.log.Warn("calls wait, and no attempt is spent, until this machine can make connections again", "upstream", inflight.account.name, "error", fault.Error())
 	}
 	timer := time.NewTimer(machinePause)
 	defer timer.Stop()
@@ -56,7 +56,7 @@ func (w *Worker) machineFault(ctx context.Context, p *passage, fault error) verb
 	case <-timer.C:
 	case <-w.draining:
 	}
-	return w.putOff(context.WithoutCancel(ctx), p.take, nil, wait, fault.Error())
+	return w.putOff(context.WithoutCancel(ctx), inflight.delivery, nil, wait, fault.Error())
 }
 
 // machineWorks notes that a request went out.

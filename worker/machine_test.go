@@ -107,8 +107,8 @@ func TestAFaultOfThisMachineIsLoggedNowAndThenAndWaitsGrow(t *testing.T) {
 		{10 * time.Second, 5 * time.Second, true},
 		{time.Hour, 30 * time.Second, true},
 	} {
-		if wait, say := m.met(start.Add(tt.after)); wait != tt.wait || say != tt.say {
-			t.Errorf("after %v: %v, %v; want %v, %v", tt.after, wait, say, tt.wait, tt.say)
+		if wait, log := m.failed(start.Add(tt.after)); wait != tt.wait || log != tt.say {
+			t.Errorf("after %v: %v, %v; want %v, %v", tt.after, wait, log, tt.wait, tt.say)
 		}
 	}
 }

@@ -13,14 +13,13 @@ const (
 	memoryRecheck = 5 * time.Second
 )
 
-// memory keeps calls from beginning while the results in Redis take as many bytes as
-// they may.
+// memory holds calls back while the results in Redis take as many bytes as they may.
 type memory struct {
-	pause
+	timedGate
 	most int64
 
 	mu sync.Mutex
-	// kept is what Redis said last, and what this process has recorded since.
+	// kept is the size that was read last, plus what this process has recorded since.
 	kept int64
 	full bool
 }
@@ -31,7 +30,7 @@ func (m *memory) add(n int) {
 	defer m.mu.Unlock()
 	m.kept += int64(n)
 	if m.kept >= m.most && !m.full {
-		m.until(memoryRecheck, m.known())
+		m.closeFor(memoryRecheck, m.version())
 	}
 }
 
@@ -43,9 +42,9 @@ func (m *memory) learn(kept int64) (full, changed bool) {
 	was := m.full
 	m.kept, m.full = kept, kept >= m.most
 	if m.full {
-		m.until(memoryRecheck, m.known())
+		m.closeFor(memoryRecheck, m.version())
 	} else {
-		m.lift()
+		m.open()
 	}
 	return m.full, m.full != was
 }
@@ -56,15 +55,15 @@ func (w *Worker) watchMemory(ctx context.Context) {
 		kept, err := w.ledger.Bodies(ctx)
 		if err == nil {
 			if full, changed := w.memory.learn(kept); changed {
-				err = w.tellMemory(ctx, kept, full)
+				err = w.noteMemory(ctx, kept, full)
 			}
 		}
-		w.trouble(err)
+		w.noteRedisError(err)
 	})
 }
 
-// tellMemory says that calls wait for memory, or go on.
-func (w *Worker) tellMemory(ctx context.Context, kept int64, full bool) error {
+// noteMemory logs that calls wait for memory, or go on.
+func (w *Worker) noteMemory(ctx context.Context, kept int64, full bool) error {
 	if full {
 		w.log.Warn("the results in Redis take as many bytes as they may: no call begins until some are exported", "bytes", kept, "max_memory", w.memory.most)
 	} else {

@@ -14,13 +14,13 @@ import (
 func asynqKey(queue, what string) string { return "asynq:{" + queue + "}:" + what }
 
 // carryOut is what asynq does after its handler has returned.
-func (f *fleet) carryOut(t *ledger.Delivery, v verb) {
-	switch v.kind {
-	case again:
-		f.putAway(t.Queue, t.ID, "retry", time.Now().Add(retryDelay(0, v.err(), nil)))
-	case buried:
-		f.putAway(t.Queue, t.ID, "archived", time.Now())
-	case over:
+func (f *fleet) carryOut(delivery *ledger.Delivery, disp disposition) {
+	switch disp.kind {
+	case dispositionRetry:
+		f.putAway(delivery.Queue, delivery.ID, "retry", time.Now().Add(retryDelay(0, disp.err(), nil)))
+	case dispositionArchive:
+		f.putAway(delivery.Queue, delivery.ID, "archived", time.Now())
+	case dispositionDone:
 		// The scripts have taken the task off the lists, and the wrapper swallows
 		// asynq's "done".
 	}

@@ -68,7 +68,7 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 		if said == 1 && s.arrival != nil && s.arrival.retryable && !s.arrival.resolved {
 			s.arrival.resolved = true
 			if parked(s.answer) {
-				s.call.spent[s.take.Generation]--
+				s.call.spent[s.delivery.Generation]--
 			}
 		}
 	case "back slot":
@@ -170,7 +170,7 @@ func (f *fleet) ended(s *step, c command, reply []any) {
 		unknown := strings.Contains(fmt.Sprint(c.args[at:to]), string(policy.ClassOutcomeUnknown))
 		for _, one := range f.steps {
 			own := one == s || one.proc == s.proc && !one.stands && !one.over
-			if !own || one.take == nil || one.take.ID != c.args[at] || integer(mine) != 1 {
+			if !own || one.delivery == nil || one.delivery.ID != c.args[at] || integer(mine) != 1 {
 				continue
 			}
 			f.checkCrashLoop(one, c.args[at:to])
@@ -283,7 +283,7 @@ func (f *fleet) stopped(s *step, c command, before, after circuitLook, wrong fun
 
 // unknown tells whether somebody has sent the call and has not told what came of it.
 func (c *modelCall) unknown(generation int) bool {
-	return slices.ContainsFunc(c.marks, func(s *step) bool { return s.unknown && s.take.Generation == generation })
+	return slices.ContainsFunc(c.marks, func(s *step) bool { return s.unknown && s.delivery.Generation == generation })
 }
 
 // sends notes that an attempt may be on its way.
@@ -292,8 +292,8 @@ func (f *fleet) sends(s *step) {
 	defer f.mu.Unlock()
 	if !s.sends {
 		s.sends = true
-		s.call.spent[s.take.Generation]++
-		s.call.sent[s.take.Generation]++
+		s.call.spent[s.delivery.Generation]++
+		s.call.sent[s.delivery.Generation]++
 	}
 }
 
@@ -302,25 +302,25 @@ func (f *fleet) arrive(s *step) {
 	f.tell("%s: arrives", s)
 	f.sends(s)
 	f.checkAlone(s)
-	t := s.take
+	delivery := s.delivery
 	switch {
-	case t.Circuit.AfterHold && !s.account:
+	case delivery.Circuit.AfterHold && !s.account:
 		f.broken("%s was sent after a hold without having asked the account's circuit", s)
-	case t.Circuit.Endpoints > 0 && !s.endpoint:
+	case delivery.Circuit.Endpoints > 0 && !s.endpoint:
 		f.broken("%s was sent without having asked its endpoint's circuit", s)
 	case s.mustMark && !s.marked:
 		f.broken("%s waited for its slot and was sent without asking again", s)
 	case !s.call.idempotent && !s.once:
 		f.broken("%s may not be sent twice and was sent without a mark", s)
-	case t.Slot > time.Now().Add(time.Millisecond).UnixMicro():
-		f.broken("%s was sent %d µs before its slot", s, t.Slot-time.Now().UnixMicro())
+	case delivery.Slot > time.Now().Add(time.Millisecond).UnixMicro():
+		f.broken("%s was sent %d µs before its slot", s, delivery.Slot-time.Now().UnixMicro())
 	}
 	for _, earlier := range s.call.arrivals {
-		if !s.call.idempotent && earlier.generation == t.Generation && !earlier.resolved {
+		if !s.call.idempotent && earlier.generation == delivery.Generation && !earlier.resolved {
 			f.broken("%s may not be sent twice and was", s)
 		}
 	}
-	s.arrival = &arrival{generation: t.Generation}
+	s.arrival = &arrival{generation: delivery.Generation}
 	s.call.arrivals = append(s.call.arrivals, s.arrival)
 }
 

@@ -42,7 +42,7 @@ func (d *disk) info() string {
 	return fmt.Sprintf("# Persistence\r\naof_enabled:1\r\naof_current_size:%d\r\naof_base_size:0\r\naof_buffer_length:%d\r\n", written, d.said-written)
 }
 
-func (d *disk) says(commands int) {
+func (d *disk) withCall(commands int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.said += int64(commands)
@@ -56,7 +56,7 @@ func (h diskHook) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (h diskHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		h.says(1)
+		h.withCall(1)
 		return err
 	}
 }
@@ -64,7 +64,7 @@ func (h diskHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func (h diskHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
-		h.says(len(cmds))
+		h.withCall(len(cmds))
 		for _, cmd := range cmds {
 			if info, ok := cmd.(*redis.StringCmd); ok && cmd.Name() == "info" {
 				info.SetErr(nil)
@@ -268,7 +268,7 @@ func (f *fleet) stall(t *rapid.T) {
 	f.settle()
 	now := time.Now()
 	for _, s := range f.steps {
-		if s.take != nil && !s.lapsed && now.After(s.leased) {
+		if s.delivery != nil && !s.lapsed && now.After(s.leased) {
 			s.lapsed = true
 			s.cancel()
 		}
@@ -288,7 +288,7 @@ func (f *fleet) killInTurn(t *rapid.T) {
 		for i, p := range f.procs {
 			under := 0
 			for _, s := range f.steps {
-				if s.proc == p && s.take != nil {
+				if s.proc == p && s.delivery != nil {
 					under++
 				}
 			}
@@ -352,7 +352,7 @@ func (f *fleet) checkCrashLoop(s *step, ending []string) {
 		most = 2
 	}
 	for _, start := range s.call.alones {
-		if start != s && start.take.Generation == s.take.Generation {
+		if start != s && start.delivery.Generation == s.delivery.Generation {
 			alone++
 		}
 	}

@@ -140,7 +140,7 @@ func (f *fleet) newProc() *proc {
 		return stepOf(ctx).request(ctx, j.MarkSent)
 	}))
 	f.lot++
-	w.dice = rand.New(rand.NewPCG(f.lot, 0)).Int64N
+	w.random = rand.New(rand.NewPCG(f.lot, 0)).Int64N
 	p := &proc{w: w}
 	f.must(w.beat(f.ctx, &p.watch))
 	return p
@@ -216,8 +216,8 @@ func (f *fleet) describe() string {
 // String names a step for the story.
 func (s *step) String() string {
 	for i, p := range s.f.procs {
-		if p == s.proc && s.take != nil {
-			return fmt.Sprintf("worker %d, call %s", i, s.take.Key)
+		if p == s.proc && s.delivery != nil {
+			return fmt.Sprintf("worker %d, call %s", i, s.delivery.Key)
 		} else if p == s.proc {
 			return fmt.Sprintf("worker %d", i)
 		}

@@ -48,13 +48,13 @@ type step struct {
 	loseReply bool
 	before    map[string]circuitLook
 
-	call   *modelCall
-	take   *ledger.Delivery
-	along  []*step   // of the calls that were taken with this one
-	leased time.Time // the end of asynq's lease
-	alone  time.Time // when it was noted that its call is made alone
-	lapsed bool
-	count  *counted
+	call     *modelCall
+	delivery *ledger.Delivery
+	along    []*step   // of the calls that were taken with this one
+	leased   time.Time // the end of asynq's lease
+	alone    time.Time // when it was noted that its call is made alone
+	lapsed   bool
+	count    *counted
 	// What let the call go, and what it has to show before it may arrive.
 	blind                  bool // admitted while Redis had lost a record
 	mustMark, marked, once bool
@@ -222,7 +222,7 @@ func (f *fleet) begin(p *proc, queue string, more int) bool {
 		s.process(queue, more)
 	}()
 	f.settle()
-	return s.take != nil
+	return s.delivery != nil
 }
 
 func (f *fleet) beginRefresh(p *proc) {
@@ -239,48 +239,48 @@ func (f *fleet) beginRefresh(p *proc) {
 func (s *step) process(queue string, more int) {
 	w, leased := s.proc.w, time.Now().Add(modelLease)
 	a := w.accounts[modelUpstream]
-	w.places.mu.Lock()
-	free := w.places.may(a)
+	w.semaphore.mu.Lock()
+	free := w.semaphore.hasRoom(a)
 	if free {
-		w.places.grant(a)
+		w.semaphore.grant(a)
 	}
-	w.places.mu.Unlock()
+	w.semaphore.mu.Unlock()
 	if !free {
 		return
 	}
-	more = w.places.more(a, more)
-	got, err := w.take(s.ctx, a, broker.Dequeue{Queue: queue, LeaseUntil: leased.Unix()}, more)
+	more = w.semaphore.acquireMore(a, more)
+	got, err := w.fetch(s.ctx, a, broker.Dequeue{Queue: queue, LeaseUntil: leased.Unix()}, more)
 	for range more - len(got.More) {
-		w.places.release(a)
+		w.semaphore.release(a)
 	}
 	if err != nil || got.Delivery == nil {
-		w.places.release(a)
+		w.semaphore.release(a)
 		return
 	}
 	for i, one := range s.along {
-		one.take, one.leased = got.More[i], leased
+		one.delivery, one.leased = got.More[i], leased
 		go func() {
 			defer func() { one.over = true }()
 			one.handle()
 		}()
 	}
-	s.take, s.leased = got.Delivery, leased
+	s.delivery, s.leased = got.Delivery, leased
 	s.handle()
 }
 
 func (s *step) handle() {
 	w := s.proc.w
-	defer w.places.release(w.accounts[modelUpstream])
-	if !w.hand(s.ctx, s.take) {
-		s.f.broken("asynq cannot decode the message of %s", s.take.ID)
+	defer w.semaphore.release(w.accounts[modelUpstream])
+	if !w.handOver(s.ctx, s.delivery) {
+		s.f.broken("asynq cannot decode the message of %s", s.delivery.ID)
 		return
 	}
-	w.takes.Delete(s.take.ID)
-	s.mustMark = s.take.Due.After(time.Now())
-	v := w.process(s.ctx, s.take)
+	w.deliveries.Delete(s.delivery.ID)
+	s.mustMark = s.delivery.Due.After(time.Now())
+	disp := w.process(s.ctx, s.delivery)
 	s.pause("asynq's verb")
 	if !s.lapsed {
-		s.f.carryOut(s.take, v)
+		s.f.carryOut(s.delivery, disp)
 	}
 }
 
@@ -400,14 +400,14 @@ func (f *fleet) pass(d time.Duration) {
 	now := time.Now()
 	for _, s := range f.steps {
 		switch {
-		case s.take == nil || s.lapsed:
+		case s.delivery == nil || s.lapsed:
 		case s.proc.frozen && now.After(s.leased):
 			s.lapsed = true
 			s.cancel()
 		case !s.proc.frozen:
 			s.leased = now.Add(modelLease)
-			f.must(f.client.ZAddXX(f.ctx, "asynq:{"+s.take.Queue+"}:lease",
-				redis.Z{Score: float64(s.leased.Unix()), Member: s.take.ID}).Err())
+			f.must(f.client.ZAddXX(f.ctx, "asynq:{"+s.delivery.Queue+"}:lease",
+				redis.Z{Score: float64(s.leased.Unix()), Member: s.delivery.ID}).Err())
 		}
 	}
 	f.settle()

@@ -52,14 +52,14 @@ func TestAPanicShutsNoGateAndKeepsNoProbe(t *testing.T) {
 			t.Fatal("there is no call to take")
 			return nil
 		}
-		panics := func(take *ledger.Delivery) {
+		panics := func(delivery *ledger.Delivery) {
 			t.Helper()
 			defer func() {
 				if recover() == nil {
 					t.Fatal("there was no panic: the test does not test any more")
 				}
 			}()
-			w.process(t.Context(), take)
+			w.process(t.Context(), delivery)
 		}
 
 		first := take()

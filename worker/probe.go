@@ -10,12 +10,12 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// takeProbe takes the call that is to find out, after a hold, whether the account
-// works again.
-func (w *Worker) takeProbe(ctx context.Context, a *account, ask ledger.DequeueRequest, choice *ledger.ProbeChoice) (ledger.Dequeued, error) {
+// fetchProbe dequeues the call that tests, after a hold, whether the account works
+// again.
+func (w *Worker) fetchProbe(ctx context.Context, a *account, request ledger.DequeueRequest, choice *ledger.ProbeChoice) (ledger.Dequeued, error) {
 	probe, lonely, alone := chooseProbe(choice, a.endpointOf)
 	if lonely && w.clustered {
-		waits, err := w.ledger.AnyWaits(ctx, otherQueues(a.queues, ask.Queues[0])...)
+		waits, err := w.ledger.AnyWaits(ctx, otherQueues(a.queues, request.Queues[0])...)
 		switch {
 		case err != nil || alone && waits:
 			return ledger.Dequeued{Held: heldRecheck}, err
@@ -23,8 +23,8 @@ func (w *Worker) takeProbe(ctx context.Context, a *account, ask ledger.DequeueRe
 			lonely = false
 		}
 	}
-	ask.Probe = &probe
-	got, err := w.dispatcher.Dequeue(ctx, ask)
+	request.Probe = &probe
+	got, err := w.dispatcher.Dequeue(ctx, request)
 	if err == nil && got.Delivery != nil {
 		got.Delivery.Circuit.Lonely = lonely && got.Delivery.ID == probe.ID
 	}
@@ -45,8 +45,8 @@ func (a *account) endpointOf(c ledger.Candidate) string {
 // last, of another endpoint than the last one that was; then any that was not
 // refused; then the one whose refusal is the longest ago. From the third probe on
 // that fails it looks further into the queue each time, as neighbours often share
-// a fault. lonely tells that every call that waits was refused, alone that only the
-// one waits that was refused last.
+// a fault. lonely reports that every waiting call was refused, alone that the only
+// waiting call is the one that was refused last.
 func chooseProbe(choice *ledger.ProbeChoice, endpointOf func(ledger.Candidate) string) (probe ledger.Candidate, lonely, alone bool) {
 	age := func(c ledger.Candidate) int {
 		name := circuit.CallName(c.ID, c.Generation)

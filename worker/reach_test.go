@@ -16,10 +16,10 @@ func TestAnAddressIsHeldForAPersonOnlyWhenItsFirstCallsAllFailAlike(t *testing.T
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		w := stocked(t, rdb, 1, 0)
 		fail := func(call int, how policy.Transport) policy.Class {
-			p := &passage{acct: w.accounts["api"], take: &ledger.Delivery{Record: ledger.Record{ID: fmt.Sprint(call)}}}
+			inflight := &inflightCall{account: w.accounts["api"], delivery: &ledger.Delivery{Record: ledger.Record{ID: fmt.Sprint(call)}}}
 			a := attempted{Answer: upstream.Answer{Outcome: policy.Outcome{Transport: how}}}
 			a.decision.Class = policy.ClassTransient
-			w.unreached(t.Context(), p, &a)
+			w.unreached(t.Context(), inflight, &a)
 			return a.decision.Class
 		}
 		call := 0

@@ -18,15 +18,15 @@ var (
 	// reclaimEvery is how often the leases that are over are looked at.
 	reclaimEvery = 5 * time.Second
 	// reclaimAfter is how long a lease that is over must stand unchanged, in looks
-	// that follow each other, before its worker is taken for dead: who lives, and was
-	// kept from lengthening its leases, has the time to do it.
+	// that follow each other, before its worker counts as dead. A worker that lives and
+	// could not lengthen its leases has the time to do it.
 	reclaimAfter = 10 * time.Second
 )
 
 // overdue are the leases that are over, with when this process saw each first. Most
-// calls of a worker that has died are put back before, see [watch]: by their leases
-// those are found that nobody got, that have no message, that a callq of before took,
-// and those of a worker of which Redis knows nothing.
+// calls of a worker that has died are put back before, see [watch]: the leases find
+// the calls that no worker received, that have no message, that an older callq
+// dequeued, and those of a worker without a record in Redis.
 type overdue struct {
 	seen map[ledger.Lease]time.Time
 	last time.Time // when it looked
@@ -40,8 +40,8 @@ func (w *Worker) queues() (queues []string) {
 	return queues
 }
 
-// reclaim takes back the calls of workers that have died, and those that nobody got:
-// the reply to a dequeue may be lost with its connection. asynq would do it too,
+// reclaim puts back the calls of dead workers, and those that no worker received: the
+// reply to a dequeue may be lost with its connection. asynq would do it too,
 // once a minute and some time after the leases' end, and for none of its queues
 // where it cannot decode one of the tasks.
 func (w *Worker) reclaim(ctx context.Context) {
@@ -49,8 +49,8 @@ func (w *Worker) reclaim(ctx context.Context) {
 	var o overdue
 	var archived reopened
 	atOnceAndEvery(ctx, reclaimEvery, func() {
-		w.trouble(w.reclaimOnce(ctx, &o, time.Now(), queues))
-		w.trouble(w.reopen(ctx, &archived, time.Now()))
+		w.noteRedisError(w.reclaimOnce(ctx, &o, time.Now(), queues))
+		w.noteRedisError(w.reopen(ctx, &archived, time.Now()))
 	})
 }
 
@@ -70,9 +70,9 @@ func (w *Worker) reclaimOnce(ctx context.Context, o *overdue, now time.Time, que
 		o.last = now
 		return err
 	}
-	mine := map[string]bool{}
-	w.running.Range(func(take, _ any) bool {
-		mine[take.(*ledger.Delivery).ID] = true
+	own := map[string]bool{}
+	w.running.Range(func(delivery, _ any) bool {
+		own[delivery.(*ledger.Delivery).ID] = true
 		return true
 	})
 	back := 0
@@ -87,13 +87,13 @@ func (w *Worker) reclaimOnce(ctx context.Context, o *overdue, now time.Time, que
 			first = now
 		}
 		switch {
-		case mine[lease.ID]:
+		case own[lease.ID]:
 			// asynq has given it up: it lengthens no lease that was over for a moment.
 			err = w.leases.Extend(ctx, lease.Queue, lease.ID, now.Add(asynqLease))
 		case lease.Until == 0 || now.Sub(first) >= reclaimAfter:
 			var taken bool
-			if taken, err = w.takeBack(ctx, lease.Queue, lease.ID, now); taken && lease.Until > 0 {
-				back++ // of others it was said when their leases were ended
+			if taken, err = w.reclaimTask(ctx, lease.Queue, lease.ID, now); taken && lease.Until > 0 {
+				back++ // the others were logged when their leases were ended
 			}
 		default:
 			o.seen[lease] = first
@@ -106,11 +106,11 @@ func (w *Worker) reclaimOnce(ctx context.Context, o *overdue, now time.Time, que
 	return nil
 }
 
-// takeBack puts the task of a worker that has died back among the pending, unless
-// another process has. Where its message is gone and the call is open the record
-// tells what to make; a message that is not asynq's is for the next dequeue, which
+// reclaimTask puts the task of a worker that has died back among the pending, unless
+// another process has. Where its message is gone and the call is open, it is
+// made again from the record; a message that is not asynq's is for the next dequeue, which
 // ends it; what has neither message nor call is taken off the lists.
-func (w *Worker) takeBack(ctx context.Context, queue, id string, by time.Time) (taken bool, err error) {
+func (w *Worker) reclaimTask(ctx context.Context, queue, id string, by time.Time) (taken bool, err error) {
 	there, err := w.repairer.HasMessage(ctx, queue, id)
 	if err != nil {
 		return false, err
@@ -132,19 +132,19 @@ func (w *Worker) takeBack(ctx context.Context, queue, id string, by time.Time) (
 	}
 	n, err := w.repairer.Release(ctx, queue, by, id)
 	if n > 0 {
-		w.rests[queue].lift()
+		w.queueIdles[queue].open()
 	}
 	return n > 0, err
 }
 
-// runAgain redrives a dead letter that somebody has run with asynq's own tools: its
+// redriveRunTask redrives a dead letter that somebody has run with asynq's own tools: its
 // last error is still the one with which this very generation was archived. What
 // comes back for another reason, as after a crash, has ended and stays so. It stands
 // among the pending until one of the two is done, so that a worker that dies over it
 // leaves it to the next.
-func (w *Worker) runAgain(ctx context.Context, got ledger.Dequeued) {
+func (w *Worker) redriveRunTask(ctx context.Context, got ledger.Dequeued) {
 	var record ledger.Record
-	err := w.insist(ctx, func(ctx context.Context) (err error) {
+	err := w.retryWrite(ctx, func(ctx context.Context) (err error) {
 		if record, err = w.ledger.Get(ctx, got.Again.Queue, got.Again.ID); errors.Is(err, tasks.ErrNoCall) {
 			return nil
 		}
@@ -153,18 +153,18 @@ func (w *Worker) runAgain(ctx context.Context, got ledger.Dequeued) {
 	if err != nil || w.redrive(ctx, record, got.Message) {
 		return
 	}
-	w.trouble(w.insist(ctx, func(ctx context.Context) error { return w.repairer.Rearchive(ctx, record) }))
+	w.noteRedisError(w.retryWrite(ctx, func(ctx context.Context) error { return w.repairer.Rearchive(ctx, record) }))
 }
 
-// redrive tells whether the dead letter need not go back to the archive.
+// redrive reports whether the dead letter need not go back to the archive.
 func (w *Worker) redrive(ctx context.Context, record ledger.Record, message string) (redriven bool) {
 	if !strings.HasPrefix(broker.LastError(message), ending.ArchiveMarker(record.ID, record.Generation)) {
 		return false
 	}
 	refused := error(nil)
-	err := w.insist(ctx, func(ctx context.Context) (err error) {
+	err := w.retryWrite(ctx, func(ctx context.Context) (err error) {
 		redriven, _, err = w.records.Redrive(ctx, record)
-		if errors.Is(err, tasks.ErrMalformed) || errors.Is(err, tasks.ErrNewerVersion) || w.refusal(err) {
+		if errors.Is(err, tasks.ErrMalformed) || errors.Is(err, tasks.ErrNewerVersion) || w.isRefusal(err) {
 			refused = err
 			return nil
 		}

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// probeLease is how long a probe may be silent before it counts as lost and another
-	// call is let out in its place: its worker has been killed, or stands still.
+	// probeLease is how long a probe may go unrenewed before another call becomes the probe:
+	// its worker was killed, or stands still.
 	probeLease = 8 * time.Second
 	// renewEvery is how often a worker renews the leases of its probes.
 	renewEvery = 2 * time.Second
@@ -31,11 +31,11 @@ type heldProbe struct {
 	epoch int64
 	// renewed is when its lease began last, end when it is not renewed any more: it
 	// must wedge no circuit, whatever its worker waits for.
-	renewed, end time.Time
+	renewed, closedUntil time.Time
 }
 
-// hold has a probe's lease be renewed until it is let go.
-func (p *probes) hold(token string, h heldProbe) {
+// add starts the renewal of a probe's lease, until remove.
+func (p *probes) add(token string, h heldProbe) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.held == nil {
@@ -44,13 +44,13 @@ func (p *probes) hold(token string, h heldProbe) {
 	p.held[token] = h
 }
 
-func (p *probes) letGo(token string) {
+func (p *probes) remove(token string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.held, token)
 }
 
-// renewed notes that a lease has begun anew, unless the probe was let go meanwhile.
+// renewed notes that a lease has begun anew, unless the probe was removed meanwhile.
 func (p *probes) renewed(token string, at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -66,7 +66,7 @@ func (p *probes) due(now time.Time) map[string]heldProbe {
 	defer p.mu.Unlock()
 	due := make(map[string]heldProbe, len(p.held))
 	for token, h := range p.held {
-		if now.Before(h.end) {
+		if now.Before(h.closedUntil) {
 			due[token] = h
 		}
 	}
@@ -75,30 +75,30 @@ func (p *probes) due(now time.Time) map[string]heldProbe {
 
 // renew renews the leases of this process's probes until ctx ends.
 func (w *Worker) renew(ctx context.Context) {
-	every(ctx, renewEvery, func() { w.trouble(w.renewOnce(ctx)) })
+	every(ctx, renewEvery, func() { w.noteRedisError(w.renewOnce(ctx)) })
 }
 
 func (w *Worker) renewOnce(ctx context.Context) (err error) {
 	now := time.Now()
 	for token, h := range w.probes.due(now) {
-		mine, renewErr := w.circuits.Renew(ctx, h.name, circuit.Renewal{
+		applied, renewErr := w.circuits.Renew(ctx, h.name, circuit.Renewal{
 			Token: token, Epoch: h.epoch, Lease: probeLease, Held: now.Sub(h.renewed) < probeLease,
 		})
 		switch {
 		case renewErr != nil:
 			err = renewErr // on a Cluster others may live on another node
-		case mine:
+		case applied:
 			w.probes.renewed(token, now)
 		default:
-			w.probes.letGo(token)
+			w.probes.remove(token)
 		}
 	}
 	return err
 }
 
-// letGo ends the renewal of the probes that a call was, whatever became of it.
-func (w *Worker) letGo(p *passage) {
-	for _, token := range p.probing {
-		w.probes.letGo(token)
+// stopRenewing ends the renewal of the probes that a call was, whatever became of it.
+func (w *Worker) stopRenewing(inflight *inflightCall) {
+	for _, token := range inflight.probeTokens {
+		w.probes.remove(token)
 	}
 }

@@ -17,8 +17,8 @@ type reopened struct{ since time.Time }
 const archiveSkew = 30 * time.Second
 
 // reopen puts calls back that are open though their task is archived. A Redis that was
-// killed may have lost a dead letter's ending after its worker learned that it was
-// recorded: the worker then still has asynq archive the task.
+// killed may have lost a dead letter's ending after it had acknowledged it: the worker then
+// still has asynq archive the task.
 func (w *Worker) reopen(ctx context.Context, o *reopened, now time.Time) error {
 	if !w.clock.isRight() {
 		return nil
@@ -36,7 +36,7 @@ func (w *Worker) reopen(ctx context.Context, o *reopened, now time.Time) error {
 				return err
 			case restored:
 				w.log.Warn("Redis has lost how a call ended; its task was archived and is put back", "call", r.ID, "batch", r.Batch, "key", r.Key)
-				w.rests[queue].lift()
+				w.queueIdles[queue].open()
 			}
 		}
 	}

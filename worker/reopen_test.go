@@ -40,7 +40,7 @@ func TestACallWhoseEndingRedisHasLostIsPutBackThoughItsTaskIsArchived(t *testing
 			}
 			if ends {
 				f := ledger.Final{State: ledger.Dead, Ending: ledger.Ending{Class: "unknown", FinishedAt: time.Now()}, Group: ledger.Group{Class: "unknown"}}
-				if _, mine, err := w.dispatcher.End(ctx, got.Delivery, f, nil); !mine || err != nil {
+				if _, applied, err := w.dispatcher.End(ctx, got.Delivery, f, nil); !applied || err != nil {
 					t.Fatalf("the ending is not recorded: %v", err)
 				}
 			}
@@ -67,12 +67,12 @@ func TestACallWhoseEndingRedisHasLostIsPutBackThoughItsTaskIsArchived(t *testing
 		}
 		archive("dead", time.Now(), true)
 		look()
-		lost := archive("lost", time.Now().Add(-10*time.Second), false) // by the clock of its worker
+		recovered := archive("lost", time.Now().Add(-10*time.Second), false) // by the clock of its worker
 		w.clock.wrong.Store(true)
 		look()
 		w.clock.wrong.Store(false)
-		look(lost)
-		look(lost)
+		look(recovered)
+		look(recovered)
 		if n := rdb.ZCard(ctx, "asynq:{q}:archived").Val(); n != 1 {
 			t.Errorf("%d tasks are archived, want that of the dead letter", n)
 		}

@@ -10,62 +10,62 @@ import (
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-// stance is how the circuit that an answer speaks to stands after the report.
-type stance struct {
-	// open tells that it holds, for wait; own that the call was its probe; ends that
-	// it was the last of the probes that may fail, and ends.
-	open, own, ends bool
-	wait            time.Duration
+// circuitEffect is how the circuit that an answer speaks to stands after the report.
+type circuitEffect struct {
+	// open reports that the circuit holds, for wait; probe that the call was its probe;
+	// ends that it was the last probe that may fail, and that the call ends.
+	open, probe, ends bool
+	wait              time.Duration
 }
 
-// report tells the circuits and the process's breaker what the call met.
-func (w *Worker) report(ctx context.Context, p *passage, a attempted) stance {
+// report reports to the circuits and to the process's breaker what the call met.
+func (w *Worker) report(ctx context.Context, inflight *inflightCall, a attempted) circuitEffect {
 	d := a.decision
-	c := stance{wait: time.Second}
+	c := circuitEffect{wait: time.Second}
 	opens := circuit.Name{}
 	if d.Circuit.Effect == policy.EffectOpen {
-		opens = circuit.Name{Upstream: p.acct.name}
+		opens = circuit.Name{Upstream: inflight.account.name}
 		if d.Circuit.Scope == policy.ScopeEndpoint {
-			opens.Endpoint = p.endpoint
+			opens.Endpoint = inflight.endpoint
 		}
 	}
-	outage := p.done(resultOf(d))
-	told := false
-	for _, g := range p.gates {
+	outage := inflight.reportBreaker(resultOf(d))
+	reported := false
+	for _, admitted := range inflight.admissions {
 		switch {
-		case g.name == opens:
-			told = true
-			c = w.tell(ctx, p, a, g, d.Circuit)
-		case g.token == "":
+		case admitted.name == opens:
+			reported = true
+			c = w.reportOwnError(ctx, inflight, a, admitted, d.Circuit)
+		case admitted.token == "":
 		case opens.Upstream != "" && opens.Endpoint == "":
 			// The account stopped the call before its endpoint could answer.
-			w.send(ctx, g.name, circuit.Report{Verdict: circuit.Unsent, Token: g.token})
-		case faulty(d) && g.hold == outageHold:
+			w.sendReport(ctx, admitted.name, circuit.Report{Verdict: circuit.Unsent, Token: admitted.token})
+		case faulty(d) && admitted.hold == outageHold:
 			// The outage goes on, and its circuit takes the next rung. The call is not
 			// parked: it spends an attempt, as any call that meets a fault.
-			w.tell(ctx, p, a, g, outageCircuit)
+			w.reportOwnError(ctx, inflight, a, admitted, outageCircuit)
 		case faulty(d):
-			w.send(ctx, g.name, p.says(circuit.Report{
-				Verdict: circuit.Fault, Epoch: g.epoch, Token: g.token, Fault: faultText(a),
+			w.sendReport(ctx, admitted.name, inflight.withCall(circuit.Report{
+				Verdict: circuit.Fault, Epoch: admitted.epoch, Token: admitted.token, Fault: faultText(a),
 				Delays: faultDelays(d),
 			}))
 		default:
-			w.send(ctx, g.name, p.says(circuit.Report{Verdict: circuit.Answer, Epoch: g.epoch, Token: g.token}))
+			w.sendReport(ctx, admitted.name, inflight.withCall(circuit.Report{Verdict: circuit.Answer, Epoch: admitted.epoch, Token: admitted.token}))
 		}
 	}
-	if opens.Upstream != "" && !told {
+	if opens.Upstream != "" && !reported {
 		// An endpoint's circuit that was closed when the call went out.
-		c = w.tell(ctx, p, a, gate{name: opens, epoch: w.circuitRecord(ctx, opens).Epoch}, d.Circuit)
+		c = w.reportOwnError(ctx, inflight, a, admission{name: opens, epoch: w.circuitRecord(ctx, opens).Epoch}, d.Circuit)
 	}
 	if outage.Account {
-		w.log.Warn("the API fails too often: its circuit opens", "upstream", p.acct.name)
-		w.tell(ctx, p, a, p.gates[0], outageCircuit)
+		w.log.Warn("the API fails too often: its circuit opens", "upstream", inflight.account.name)
+		w.reportOwnError(ctx, inflight, a, inflight.admissions[0], outageCircuit)
 	}
 	for _, endpoint := range outage.Endpoints {
-		name := circuit.Name{Upstream: p.acct.name, Endpoint: endpoint}
+		name := circuit.Name{Upstream: inflight.account.name, Endpoint: endpoint}
 		if r := w.circuitRecord(ctx, name); r.State == circuit.Closed {
 			w.log.Warn("an endpoint fails too often while others work: its circuit opens", "circuit", name.String())
-			w.tell(ctx, p, a, gate{name: name, epoch: r.Epoch}, outageCircuit)
+			w.reportOwnError(ctx, inflight, a, admission{name: name, epoch: r.Epoch}, outageCircuit)
 		}
 	}
 	return c
@@ -75,13 +75,13 @@ func (w *Worker) report(ctx context.Context, p *passage, a attempted) stance {
 // which was never opened.
 func (w *Worker) circuitRecord(ctx context.Context, name circuit.Name) circuit.Record {
 	r, err := w.circuits.Get(ctx, name)
-	w.trouble(err)
+	w.noteRedisError(err)
 	return r
 }
 
-// says adds to a report whose it is.
-func (p *passage) says(r circuit.Report) circuit.Report {
-	r.Call, r.Endpoint = circuit.CallName(p.take.ID, p.take.Generation), p.endpoint
+// withCall adds the call to a report.
+func (inflight *inflightCall) withCall(r circuit.Report) circuit.Report {
+	r.Call, r.Endpoint = circuit.CallName(inflight.delivery.ID, inflight.delivery.Generation), inflight.endpoint
 	return r
 }
 
@@ -96,14 +96,14 @@ const (
 // outageCircuit is what an outage does to the circuit that it is of.
 var outageCircuit = policy.Circuit{Effect: policy.EffectCount, Hold: outageHold, After: 1}
 
-// tell reports an error that is the circuit's own.
-func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c policy.Circuit) stance {
-	end, source := until(p.acct.policy, c.Hold, a.Outcome, 0)
-	report := p.says(circuit.Report{
-		Lonely:  p.take.Circuit.Lonely && g.name.Endpoint == "",
-		Parked:  c.Effect == policy.EffectOpen && (a.decision.Action == policy.ActionPark || g.token != ""),
-		Verdict: circuit.OwnError, Epoch: g.epoch, Token: g.token, ID: newToken(), After: c.After, MaxProbes: c.MaxProbes,
-		Delays:     delays(p.acct.policy, c.Hold, a.Outcome, w.dice),
+// reportOwnError reports an error that is the circuit's own.
+func (w *Worker) reportOwnError(ctx context.Context, inflight *inflightCall, a attempted, admitted admission, c policy.Circuit) circuitEffect {
+	end, source := until(inflight.account.policy, c.Hold, a.Outcome, 0)
+	report := inflight.withCall(circuit.Report{
+		Lonely:  inflight.delivery.Circuit.Lonely && admitted.name.Endpoint == "",
+		Parked:  c.Effect == policy.EffectOpen && (a.decision.Action == policy.ActionPark || admitted.token != ""),
+		Verdict: circuit.OwnError, Epoch: admitted.epoch, Token: admitted.token, ID: newToken(), After: c.After, MaxProbes: c.MaxProbes,
+		Delays:     delays(inflight.account.policy, c.Hold, a.Outcome, w.random),
 		ServerSaid: serverSaid(source),
 		Cause: circuit.Cause{
 			Reason: c.Hold, Hold: c.Hold, Source: string(source), Class: string(a.decision.Class), Code: a.Outcome.Code,
@@ -111,41 +111,41 @@ func (w *Worker) tell(ctx context.Context, p *passage, a attempted, g gate, c po
 		},
 	})
 	rateError := a.decision.Class == policy.ClassQuota && time.Until(end) <= mostRateWait
-	if rateError && g.name.Endpoint == "" && p.acct.plan.Adaptive() {
+	if rateError && admitted.name.Endpoint == "" && inflight.account.plan.Adaptive() {
 		report.AdaptiveRate = limit.AdaptiveStart
 	}
-	standing, ok := w.send(ctx, g.name, report)
-	s := stance{own: g.token != "", ends: standing.Ends, wait: time.Second}
+	standing, ok := w.sendReport(ctx, admitted.name, report)
+	s := circuitEffect{probe: admitted.token != "", ends: standing.Ends, wait: time.Second}
 	if !ok || !standing.Open {
 		return s
 	}
-	if g.name.Endpoint == "" {
-		p.acct.gate.Hold(standing.Epoch, time.Now().Add(standing.Wait))
+	if admitted.name.Endpoint == "" {
+		inflight.account.gate.Hold(standing.Epoch, time.Now().Add(standing.Wait))
 	}
 	s.open, s.wait = true, max(standing.Wait, time.Second)
 	return s
 }
 
-// send reports to a circuit until Redis has it: a hold that the fleet does not
-// hear of costs calls.
-func (w *Worker) send(ctx context.Context, name circuit.Name, r circuit.Report) (circuit.Standing, bool) {
+// sendReport reports to a circuit until Redis has it: without the record the fleet
+// goes on calling.
+func (w *Worker) sendReport(ctx context.Context, name circuit.Name, r circuit.Report) (circuit.Standing, bool) {
 	var standing circuit.Standing
-	err := w.insist(ctx, func(ctx context.Context) (err error) {
+	err := w.retryWrite(ctx, func(ctx context.Context) (err error) {
 		standing, err = w.circuits.Report(ctx, name, r)
 		return err
 	})
-	w.accounts[name.Upstream].hold.lift()
+	w.accounts[name.Upstream].dequeueGate.open()
 	return standing, err == nil
 }
 
 // healed resets the account's streak of failures after another answer of the API.
-func (w *Worker) healed(ctx context.Context, p *passage, a attempted, streak int) {
+func (w *Worker) healed(ctx context.Context, inflight *inflightCall, a attempted, streak int) {
 	counts := a.decision.Circuit.Effect == policy.EffectOpen && a.decision.Circuit.Scope == policy.ScopeAccount
 	if streak == 0 || counts || a.Outcome.Transport != policy.TransportNone {
 		return
 	}
-	g := p.gates[0]
-	w.send(ctx, g.name, p.says(circuit.Report{Verdict: circuit.Answer, Epoch: g.epoch}))
+	admitted := inflight.admissions[0]
+	w.sendReport(ctx, admitted.name, inflight.withCall(circuit.Report{Verdict: circuit.Answer, Epoch: admitted.epoch}))
 }
 
 // resultOf is what a decision means to the process's breaker.
@@ -162,13 +162,13 @@ func resultOf(d policy.Decision) circuit.Result {
 	}
 }
 
-// faulty tells a transient fault, which says nothing about the account, from an
+// faulty distinguishes a transient fault, which is not about the account, from an
 // answer that does.
 func faulty(d policy.Decision) bool {
 	return d.Circuit.Effect == policy.EffectCount && d.Class != policy.ClassUnknown
 }
 
-// faultText says what an attempt met: "protocol, HTTP 200; x-correlation-id 4f1c".
+// faultText describes what an attempt met: "protocol, HTTP 200; x-correlation-id 4f1c".
 func faultText(a attempted) string {
 	text := string(a.decision.Class)
 	switch {
@@ -202,7 +202,7 @@ func delays(pol *policy.Policy, hold string, o policy.Outcome, jitter func(int64
 }
 
 // faultLadder is when the next probe goes out after one that met a transient fault:
-// the time of the hold has passed, and such a fault says nothing about the account.
+// the time of the hold has passed, and such a fault is not about the account.
 var faultLadder = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
 
 // faultDelays are how long until the next probe after one that met a fault: no less

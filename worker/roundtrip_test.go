@@ -88,7 +88,7 @@ func TestACallCostsTwoRoundTripsToRedisAThirdWhereItWaitsForItsSlotAndFewerWithO
 	t.Parallel()
 	for _, c := range []struct {
 		name        string
-		places      int
+		semaphore   int
 		limits      []string
 		least, most float64
 	}{
@@ -100,7 +100,7 @@ func TestACallCostsTwoRoundTripsToRedisAThirdWhereItWaitsForItsSlotAndFewerWithO
 			t.Parallel()
 			const calls = 200
 			begun := time.Now()
-			own, others, all := tripsOf(t, calls, c.places, c.limits)
+			own, others, all := tripsOf(t, calls, c.semaphore, c.limits)
 			took := time.Since(begun)
 			t.Logf("%d calls took %d scripts of callq's, beside %d other commands in %s: %v", calls, own, others, took, all)
 			// A tenth more for questions that find nothing to do, and what goes on in the

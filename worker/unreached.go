@@ -20,11 +20,11 @@ const (
 	credentialHold = "credential"
 )
 
-// reach is what a process knows of whether an API can be reached at all. The zero value
-// knows nothing. It is safe for concurrent use.
+// reach is whether an API can be reached at all, as far as this process has seen. In the
+// zero value nothing was seen. It is safe for concurrent use.
 type reach struct {
 	mu sync.Mutex
-	// reached tells that the API has answered, here or elsewhere.
+	// reached reports that the API has answered, here or elsewhere.
 	reached bool
 	// how is the way in which the calls failed, failed how often each of them did.
 	how    policy.Transport
@@ -72,42 +72,42 @@ func (r *reach) other() {
 // has reached yet. Such a call spends no attempt: its address, or that of the token
 // endpoint, may be wrong, and then the account is held for a person. An API that was
 // reached before is out of order for a while, which the policy's rules are for.
-func (w *Worker) unreached(ctx context.Context, p *passage, a *attempted) {
-	if _, _, isJob := p.call.Job(); isJob {
+func (w *Worker) unreached(ctx context.Context, inflight *inflightCall, a *attempted) {
+	if _, _, isJob := inflight.call.Job(); isJob {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	acct := p.acct
+	account := inflight.account
 	switch a.Outcome.Transport {
 	case policy.TransportDial, policy.TransportDNS:
 	case policy.TransportNone:
-		if a.TokenStatus == 0 && acct.reach.answered() {
-			w.trouble(w.circuits.NoteReached(ctx, acct.name, acct.api))
+		if a.TokenStatus == 0 && account.reach.answered() {
+			w.noteRedisError(w.circuits.NoteReached(ctx, account.name, account.api))
 		}
 		return
 	default:
-		if !acct.reach.known() {
-			acct.reach.other()
+		if !account.reach.known() {
+			account.reach.other()
 		}
 		return
 	}
-	if acct.reach.known() || a.decision.Class != policy.ClassTransient {
+	if account.reach.known() || a.decision.Class != policy.ClassTransient {
 		return // a policy may have a rule of its own for such calls
 	}
-	if reached, err := w.circuits.Reached(ctx, acct.name, acct.api); err != nil || reached {
-		w.trouble(err)
+	if reached, err := w.circuits.Reached(ctx, account.name, account.api); err != nil || reached {
+		w.noteRedisError(err)
 		if reached {
-			acct.reach.answered()
+			account.reach.answered()
 		}
 		return
 	}
 	d := &a.decision
 	d.Action, d.Exhausted, d.Circuit = policy.ActionPark, false, policy.Circuit{Effect: policy.EffectNone, Scope: policy.ScopeAccount}
-	if p.take.Attempts == 0 && p.take.FirstAt.Equal(p.take.At) {
-		p.take.FirstAt, p.take.HeldBase = time.Time{}, 0 // nothing was sent
+	if inflight.delivery.Attempts == 0 && inflight.delivery.FirstAt.Equal(inflight.delivery.At) {
+		inflight.delivery.FirstAt, inflight.delivery.HeldBase = time.Time{}, 0 // nothing was sent
 	}
-	calls, least := acct.reach.fails(a.Outcome.Transport, p.take.ID)
-	if p.probe() == "" && calls < firstCalls && (least < fewCallsFail || w.moreWait(ctx, acct, calls)) {
+	calls, least := account.reach.fails(a.Outcome.Transport, inflight.delivery.ID)
+	if inflight.probe() == "" && calls < firstCalls && (least < fewCallsFail || w.moreWait(ctx, account, calls)) {
 		return
 	}
 	d.Class = policy.ClassConfig
@@ -120,7 +120,7 @@ func (w *Worker) unreached(ctx context.Context, p *passage, a *attempted) {
 func (w *Worker) moreWait(ctx context.Context, a *account, calls int) bool {
 	waits, err := w.ledger.Waits(ctx, time.Now(), a.queues)
 	if err != nil {
-		w.trouble(err)
+		w.noteRedisError(err)
 		return true
 	}
 	n := int64(0)

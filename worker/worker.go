@@ -34,8 +34,8 @@ const (
 	// sweepEvery is how often old outcomes are looked for.
 	sweepEvery = time.Minute
 	// readingAtOnce and writingAtOnce are how many bytes of large bodies a process has
-	// in memory while answers are judged, and while they go to Redis: Redis, too, has
-	// each of these several times over while it takes it.
+	// in memory while answers are judged, and while they go to Redis: Redis, too, holds
+	// several copies of each while it receives it.
 	readingAtOnce = 32 << 20
 	writingAtOnce = 16 << 20
 	// lastSweep is how long a worker that ends looks for them at most.
@@ -56,54 +56,54 @@ type Worker struct {
 	circuits   *circuit.Store
 	limits     *limit.Store
 	wrapped    *broker.Wrapped
-	// clustered tells that the queues of an upstream live on different nodes.
+	// clustered reports that the queues of an upstream live on different nodes.
 	clustered bool
 	accounts  map[string]*account
 	jobs      map[jobName]jobFunc
 
-	rests map[string]*emptiness // those of one upstream are one, but for a Cluster
-	takes sync.Map              // task id -> *ledger.Delivery, from dequeue to handler
+	queueIdles map[string]*queueIdle // by queue; an upstream's queues share one, except on a Cluster
+	deliveries sync.Map              // task id -> *ledger.Delivery, from dequeue to handler
 	// running has the *ledger.Delivery of each call that a handler makes.
-	running sync.Map
-	parks   parks
-	probes  probes
-	clock   clock
-	places  *places
+	running   sync.Map
+	parks     parks
+	probes    probes
+	clock     clock
+	semaphore *semaphore
 	// writing bounds the large bodies that are on their way to Redis.
 	writing *spool.Memory
 	memory  memory
-	// dice returns a number from 0 to n-1.
-	dice func(n int64) int64
+	// random returns a number from 0 to n-1.
+	random func(n int64) int64
 
 	// draining is closed when no new call may start, stopped when the worker has
 	// given up on those under way.
-	draining chan struct{}
-	stopped  chan struct{}
-	fatal    chan error
-	ran      atomic.Bool
-	troubles troubles
-	machine  machine
-	news     *announcements
+	draining    chan struct{}
+	stopped     chan struct{}
+	fatal       chan error
+	ran         atomic.Bool
+	redisHealth redisHealth
+	machine     machine
+	news        *announcements
 }
 
-// account is one upstream as this process knows it.
+// account is one upstream in this process.
 type account struct {
-	name       string
-	policy     *policy.Policy
-	client     *upstream.Client
-	credential uint64 // its mark when it was looked at last; for follow alone
-	gate       *circuit.Gate
-	reach      reach
-	api        string // names the API with its address, see circuit.Store.Reached
-	hold       pause
-	stock      stock
-	endpoints  patterns
-	idempotent patterns
-	always     bool     // the API honours an idempotency key
-	queues     []string // the most urgent first
-	lots       []int    // indexes of queues, each as often as its weight
-	plan       *limit.Plan
-	bills      bool // its answers say what a call was billed
+	name           string
+	policy         *policy.Policy
+	client         *upstream.Client
+	credential     uint64 // its mark when it was looked at last; for follow alone
+	gate           *circuit.Gate
+	reach          reach
+	api            string // names the API with its address, see circuit.Store.Reached
+	dequeueGate    timedGate
+	prefetch       prefetch
+	endpoints      patterns
+	idempotent     patterns
+	always         bool     // the API honours an idempotency key
+	queues         []string // the most urgent first
+	weightedQueues []int    // indexes of queues, each as often as its weight
+	plan           *limit.Plan
+	bills          bool // its answers carry what a call was billed
 	// fleet is how many calls the fleet makes at once, concurrency how many of
 	// them this process can.
 	fleet, concurrency int
@@ -134,22 +134,22 @@ func New(cfg Config) (*Worker, error) {
 	host, _ := os.Hostname() // only a name for people to read
 	w := &Worker{
 		cfg: cfg, log: cfg.Logger, news: newAnnouncements(logger, cfg.Redactor),
-		ledger:   ledger.New(cfg.Redis),
-		repairer: ledger.NewRepairer(cfg.Redis),
-		leases:   ledger.NewLeases(cfg.Redis),
-		roster:   ledger.NewRoster(cfg.Redis),
-		limits:   limit.NewStore(cfg.Redis),
-		circuits: circuit.NewStore(cfg.Redis, fmt.Sprintf("%s:%d", host, os.Getpid())),
-		accounts: map[string]*account{},
-		jobs:     map[jobName]jobFunc{},
-		rests:    map[string]*emptiness{},
-		places:   newPlaces(cfg.Concurrency),
-		writing:  spool.NewMemory(writingAtOnce),
-		memory:   memory{most: cfg.MaxMemory},
-		dice:     dice.Int64N,
-		draining: make(chan struct{}),
-		stopped:  make(chan struct{}),
-		fatal:    make(chan error, 1),
+		ledger:     ledger.New(cfg.Redis),
+		repairer:   ledger.NewRepairer(cfg.Redis),
+		leases:     ledger.NewLeases(cfg.Redis),
+		roster:     ledger.NewRoster(cfg.Redis),
+		limits:     limit.NewStore(cfg.Redis),
+		circuits:   circuit.NewStore(cfg.Redis, fmt.Sprintf("%s:%d", host, os.Getpid())),
+		accounts:   map[string]*account{},
+		jobs:       map[jobName]jobFunc{},
+		queueIdles: map[string]*queueIdle{},
+		semaphore:  newSemaphore(cfg.Concurrency),
+		writing:    spool.NewMemory(writingAtOnce),
+		memory:     memory{most: cfg.MaxMemory},
+		random:     dice.Int64N,
+		draining:   make(chan struct{}),
+		stopped:    make(chan struct{}),
+		fatal:      make(chan error, 1),
 
 		clustered: redislua.Clustered(cfg.Redis),
 	}
@@ -172,12 +172,12 @@ func New(cfg Config) (*Worker, error) {
 		if a.plan != nil {
 			source = limit.Source()
 		}
-		rest := &emptiness{}
+		idle := &queueIdle{}
 		for _, queue := range a.queues {
 			if w.clustered {
-				rest = &emptiness{}
+				idle = &queueIdle{}
 			}
-			w.rests[queue] = rest
+			w.queueIdles[queue] = idle
 		}
 	}
 	w.dispatcher = ledger.NewDispatcher(cfg.Redis, source)
@@ -201,7 +201,7 @@ func newAccount(u Upstream, cfg Config, reading *spool.Memory) (*account, error)
 	a.concurrency = min(a.concurrency, cfg.Concurrency)
 	for i, p := range []tasks.Priority{tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow} {
 		a.queues = append(a.queues, tasks.Queue(u.Name, p))
-		a.lots = append(a.lots, slices.Repeat([]int{i}, weights[p])...)
+		a.weightedQueues = append(a.weightedQueues, slices.Repeat([]int{i}, weights[p])...)
 	}
 	var err error
 	if a.plan, err = limit.NewPlan(u.Limits, u.Budget, u.CostPerCall); err != nil {
@@ -242,13 +242,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.closeClients()
 	if err := w.checkRedis(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil // told to drain before it began
+			return nil // ctx ended before it began
 		}
 		return err
 	}
-	// The calls of a worker that has never said that it lives wait for their leases.
+	// Without a first beat the calls of a worker that dies wait for their leases.
 	_, err := w.roster.Beat(ctx, w.dispatcher.Name(), w.queues()...)
-	w.trouble(err)
+	w.noteRedisError(err)
 	stopServers, err := w.startServers()
 	// Calls under way end after ctx does, and this worker lives until they have.
 	aliveCtx, stopAlive := context.WithCancel(context.WithoutCancel(ctx))
@@ -274,14 +274,14 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	close(w.draining)
 	stopSweep()
-	var unkeeping sync.WaitGroup
+	var returning sync.WaitGroup
 	for _, a := range w.accounts {
-		unkeeping.Go(func() { w.unkeep(ctx, a, a.stock.drain()) })
+		returning.Go(func() { w.returnPrefetched(ctx, a, a.prefetch.drain()) })
 	}
 	stopServers()
 	stopFences()
 	close(w.stopped)
-	unkeeping.Wait()
+	returning.Wait()
 	sweeping.Wait()
 	stopAlive()
 	living.Wait()
@@ -315,7 +315,7 @@ func (w *Worker) checkRedis(ctx context.Context) error {
 // sweep forgets outcomes whose retention is over: at once, since this worker may live
 // for less than a minute, and then every minute.
 func (w *Worker) sweep(ctx context.Context) {
-	atOnceAndEvery(ctx, sweepEvery, func() { w.trouble(w.sweepOnce(ctx)) })
+	atOnceAndEvery(ctx, sweepEvery, func() { w.noteRedisError(w.sweepOnce(ctx)) })
 }
 
 func (w *Worker) sweepOnce(ctx context.Context) error {

@@ -26,7 +26,7 @@ type Config struct {
 	// Writer takes the results where Out is empty. Such a run remembers nothing but
 	// what Redis does.
 	Writer io.Writer
-	// Worker makes the calls. Run sets its OnSend and OnLarge.
+	// Worker makes the calls. Run sets its Journal and OnLarge.
 	Worker worker.Config
 	// Connect opens Redis where Worker.Redis is nil. It is called once, and not at all
 	// where every call has its result. Whoever calls Run closes what it opened. An

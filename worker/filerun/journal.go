@@ -132,28 +132,28 @@ func (j *journal) unfinished() (list []callID) {
 	return list
 }
 
-// send is the worker's question before it sends a call that must not be made twice.
-func (j *journal) send(c tasks.Call) (back func(), err error) {
+// Sending notes that a call is on its way, see [worker.Journal].
+func (j *journal) Sending(c tasks.Call) error {
 	call := j.call(c.Key, tasks.ContentHash(c))
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.open[call].before {
-		return nil, worker.ErrMaybeSent
+		return worker.ErrMaybeSent
 	}
 	if j.path == "" {
-		return nil, nil
+		return nil
 	}
 	where := destination{Upstream: c.Upstream, BaseURL: j.urls[c.Upstream]}
 	switch err := j.note(journalLine{callID: call, destination: where}); {
 	case err == nil:
 	case j.must:
 		j.failed = fmt.Errorf("no call is sent that could not be remembered: %w", &StorageError{File: j.path, Err: withoutPath(err)})
-		return nil, j.failed
+		return j.failed
 	default:
-		return nil, nil // the queue remembers it
+		return nil // the queue remembers it
 	}
 	j.open[call] = where
-	return func() { j.cameBack(call) }, nil
+	return nil
 }
 
 // madeWith are those base URLs of calls of previous runs that differ from the ones of
@@ -177,9 +177,14 @@ func (j *journal) failure() error {
 	return j.failed
 }
 
-func (j *journal) cameBack(call callID) {
+// Returned notes that a call came back, if it is noted that it was sent.
+func (j *journal) Returned(c tasks.Call) {
+	call := j.call(c.Key, tasks.ContentHash(c))
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if _, sent := j.open[call]; !sent {
+		return
+	}
 	delete(j.open, call)
 	_ = j.note(journalLine{callID: call, Back: true}) // a call without the line counts as sent, which is safe
 }

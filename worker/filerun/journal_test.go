@@ -16,14 +16,12 @@ func TestACallThatCameBackWithoutHavingBeenMadeIsNotTakenForSentThoughTheRunIsKi
 		t.Fatal(err)
 	}
 	refused, under := tasks.Call{Key: "refused", Method: "POST", Path: "/1"}, tasks.Call{Key: "under way", Method: "POST", Path: "/2"}
-	back, err := notes.send(refused)
-	if err != nil || back == nil {
-		t.Fatal(err)
+	for _, call := range []tasks.Call{refused, under} {
+		if err := notes.Sending(call); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := notes.send(under); err != nil {
-		t.Fatal(err)
-	}
-	back()
+	notes.Returned(refused)
 	// Nothing is closed or rewritten: the run was killed.
 	later, err := readJournal(out, nil)
 	if err != nil {
@@ -41,12 +39,12 @@ func TestWhereNothingElseRemembersItACallThatCannotBeNotedIsNotSent(t *testing.T
 	nowhere := filepath.Join(t.TempDir(), "nowhere", "out.sent")
 	call := tasks.Call{Key: "a", Method: "POST", Path: "/a"}
 	s := &journal{path: nowhere, must: true, open: map[callID]destination{}}
-	if _, err := s.send(call); err == nil || s.failure() == nil || !strings.HasSuffix(err.Error(), "no such file or directory") {
+	if err := s.Sending(call); err == nil || s.failure() == nil || !strings.HasSuffix(err.Error(), "no such file or directory") {
 		t.Errorf("got %v, %v", err, s.failure())
 	}
 	// A queue that outlives the process remembers it.
 	s = &journal{path: nowhere, open: map[callID]destination{}}
-	if _, err := s.send(call); err != nil || s.failure() != nil {
+	if err := s.Sending(call); err != nil || s.failure() != nil {
 		t.Errorf("got %v, %v", err, s.failure())
 	}
 }

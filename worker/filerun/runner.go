@@ -156,7 +156,7 @@ func (r *runner) prepare(ctx context.Context) error {
 
 func (r *runner) workerConfig() worker.Config {
 	cfg := r.cfg.Worker
-	cfg.Redis, cfg.OnSend, cfg.OnLarge = r.back.Redis, r.journal.send, r.onLarge
+	cfg.Redis, cfg.Journal, cfg.OnLarge = r.back.Redis, r.journal, r.onLarge
 	told := cfg.OnEvent
 	cfg.OnEvent = func(e worker.Event) {
 		r.stall.note(e)

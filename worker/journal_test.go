@@ -12,34 +12,36 @@ import (
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
 
-// notes is what OnSend was told.
-type notes struct {
-	mu   sync.Mutex
-	said []string
-	// refuse is what it says to a key the first time.
+// journal is a worker.Journal that notes its calls.
+type journal struct {
+	mu    sync.Mutex
+	lines []string
+	// refuse has the error of the first Sending of a key.
 	refuse map[string]error
 }
 
-func (n *notes) onSend(c tasks.Call) (back func(), err error) {
+func (n *journal) Sending(c tasks.Call) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err := n.refuse[c.Key]; err != nil {
 		delete(n.refuse, c.Key)
-		n.said = append(n.said, c.Key+" refused")
-		return nil, err
+		n.lines = append(n.lines, c.Key+" refused")
+		return err
 	}
-	n.said = append(n.said, c.Key+" sent")
-	return func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		n.said = append(n.said, c.Key+" back")
-	}, nil
+	n.lines = append(n.lines, c.Key+" sent")
+	return nil
 }
 
-func (n *notes) of(key string) (list []string) {
+func (n *journal) Returned(c tasks.Call) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, s := range n.said {
+	n.lines = append(n.lines, c.Key+" back")
+}
+
+func (n *journal) of(key string) (list []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.lines {
 		if s[:1] == key {
 			list = append(list, s[2:])
 		}
@@ -47,10 +49,10 @@ func (n *notes) of(key string) (list []string) {
 	return list
 }
 
-func TestOnSendIsToldOfEachRequestThatMustNotBeMadeTwiceUntilTheCallEnds(t *testing.T) {
+func TestTheJournalHasEachRequestThatMustNotBeMadeTwiceUntilTheCallEnds(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, first *callqtest.Env) {
-		n := &notes{refuse: map[string]error{"c": worker.ErrMaybeSent, "d": errors.New("the disk is full")}}
-		env := callqtest.New(t, worker.Config{Redis: first.Redis(), OnSend: n.onSend, Upstreams: []worker.Upstream{{
+		n := &journal{refuse: map[string]error{"c": worker.ErrMaybeSent, "d": errors.New("the disk is full")}}
+		env := callqtest.New(t, worker.Config{Redis: first.Redis(), Journal: n, Upstreams: []worker.Upstream{{
 			Name: callqtest.Upstream, BaseURL: first.Sim().URL(), Policy: callqtest.Fast(t), Concurrency: 1,
 		}}})
 		first.Sim().Script("* /b -> 68300008; 67200001 retry-after=1; ok\n* * -> ok")
@@ -72,7 +74,7 @@ func TestOnSendIsToldOfEachRequestThatMustNotBeMadeTwiceUntilTheCallEnds(t *test
 			"a": {"sent"}, "b": {"sent", "back", "sent", "back", "sent"}, "c": {"refused"}, "d": {"refused", "sent"}, "e": nil,
 		} {
 			if got := n.of(key); !slices.Equal(got, want) {
-				t.Errorf("of %s it was told %q, want %q", key, got, want)
+				t.Errorf("the journal has %q of %s, want %q", got, key, want)
 			}
 		}
 		for key, want := range map[string]int{"a": 1, "c": 0, "d": 1} {

@@ -50,9 +50,9 @@ func fetch(t *testing.T, w *Worker) *ledger.Delivery {
 		t.Fatal(err)
 	}
 	var found *ledger.Delivery
-	w.takes.Range(func(_, v any) bool {
-		if take := v.(*ledger.Delivery); take.Message == msg {
-			found = take
+	w.deliveries.Range(func(_, v any) bool {
+		if delivery := v.(*ledger.Delivery); delivery.Message == msg {
+			found = delivery
 		}
 		return found == nil
 	})
@@ -70,15 +70,15 @@ func TestCallsTakenAlongHaveTheirPlacesAndGoFirstComeFirst(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		w := stocked(t, rdb, 3, 5)
 		for i := range 3 {
-			if take := fetch(t, w); take.Key != fmt.Sprint(i) {
-				t.Fatalf("call %s came, want %d", take.Key, i)
+			if delivery := fetch(t, w); delivery.Key != fmt.Sprint(i) {
+				t.Fatalf("call %s came, want %d", delivery.Key, i)
 			}
 			if active := count(rdb, "active"); active != 3 {
 				t.Fatalf("%d calls are taken, and there are 3 places", active)
 			}
 		}
-		if w.places.free != 0 {
-			t.Errorf("%d places are free", w.places.free)
+		if w.semaphore.free != 0 {
+			t.Errorf("%d places are free", w.semaphore.free)
 		}
 	})
 }
@@ -88,8 +88,8 @@ func TestPlacesThatWereHeldReadyInVainAreFreeAgain(t *testing.T) {
 		w := stocked(t, rdb, 8, 2)
 		fetch(t, w)
 		fetch(t, w)
-		if w.places.free != 6 {
-			t.Errorf("%d places are free, want 6", w.places.free)
+		if w.semaphore.free != 6 {
+			t.Errorf("%d places are free, want 6", w.semaphore.free)
 		}
 	})
 }
@@ -101,19 +101,19 @@ func TestADrainPutsBackWhatWasTakenAlong(t *testing.T) {
 			a := w.accounts["api"]
 			fetch(t, w)
 			close(w.draining)
-			left := a.stock.drain()
-			w.unkeep(t.Context(), a, left[2:])
-			w.keep(t.Context(), a, left[:2]) // a fetcher that comes too late
-			if a.stock.next() != nil || count(rdb, "active") != 1 || w.places.free != 4 {
-				t.Errorf("%d calls are active, %d places free", count(rdb, "active"), w.places.free)
+			left := a.prefetch.drain()
+			w.returnPrefetched(t.Context(), a, left[2:])
+			w.pushPrefetched(t.Context(), a, left[:2]) // a fetcher that comes too late
+			if a.prefetch.pop() != nil || count(rdb, "active") != 1 || w.semaphore.free != 4 {
+				t.Errorf("%d calls are active, %d places free", count(rdb, "active"), w.semaphore.free)
 			}
 			other := stocked(t, rdb, 5, 0, limits...)
 			var order []string
 			for range 5 {
-				take := fetch(t, other)
-				order = append(order, take.Key)
-				if parked := take.Key != "5"; take.Starts != 1 || take.Parked == 1 != parked {
-					t.Errorf("call %s: start %d, parked %d", take.Key, take.Starts, take.Parked)
+				delivery := fetch(t, other)
+				order = append(order, delivery.Key)
+				if parked := delivery.Key != "5"; delivery.Starts != 1 || delivery.Parked == 1 != parked {
+					t.Errorf("call %s: start %d, parked %d", delivery.Key, delivery.Starts, delivery.Parked)
 				}
 			}
 			if want := []string{"1", "2", "3", "4", "5"}; !slices.Equal(order, want) {
@@ -129,12 +129,12 @@ func TestADrainPutsBackWhatWasTakenAlong(t *testing.T) {
 func TestACallThatWaitedSinceItWasTakenAsksOnceMore(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		w := stocked(t, rdb, 2, 2)
-		for _, since := range []time.Duration{0, 2 * stale} {
-			take := fetch(t, w)
-			take.Received = time.Now().Add(-since)
-			p, _, ok := w.open(t.Context(), take)
-			if !ok || p.waited != (since > stale) {
-				t.Errorf("%s after it was taken: opened %v, waited %v", since, ok, p.waited)
+		for _, since := range []time.Duration{0, 2 * recheckAfter} {
+			delivery := fetch(t, w)
+			delivery.Received = time.Now().Add(-since)
+			inflight, _, ok := w.open(t.Context(), delivery)
+			if !ok || inflight.waited != (since > recheckAfter) {
+				t.Errorf("%s after it was taken: opened %v, waited %v", since, ok, inflight.waited)
 			}
 		}
 	})

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-func TestARedisThatFailsIsToldNowAndThenAndOnceItIsWell(t *testing.T) {
-	var is troubles
+func TestARedisThatFailsIsLoggedNowAndThenAndOnceWhenItAnswersAgain(t *testing.T) {
+	var is redisHealth
 	start := time.Now()
 	for _, c := range []struct {
 		at   time.Duration
@@ -24,14 +24,14 @@ func TestARedisThatFailsIsToldNowAndThenAndOnceItIsWell(t *testing.T) {
 		{12 * time.Second, true, false},
 		{14 * time.Second, false, true},
 		{15 * time.Second, false, false},
-		// The next trouble is another.
+		// The next failure is a new one.
 		{16 * time.Second, true, true},
 	} {
 		now, says := start.Add(c.at), false
 		if c.met {
-			says = is.met(now)
+			says = is.failed(now)
 		} else {
-			says = is.over(now)
+			says = is.answered(now)
 		}
 		if says != c.says {
 			t.Errorf("at %s it says something: %t, want %t", c.at, says, c.says)

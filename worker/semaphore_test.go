@@ -8,44 +8,44 @@ import (
 )
 
 func TestAnAccountWithNothingUnderWayAlwaysHasAPlace(t *testing.T) {
-	p, busy, other := newPlaces(2), &account{}, &account{}
+	s, busy, other := newSemaphore(2), &account{}, &account{}
 	for range 2 {
-		p.acquire(busy, nil, 0)
+		s.acquire(busy, nil, 0)
 	}
-	if !p.acquire(other, nil, 0) {
+	if !s.acquire(other, nil, 0) {
 		t.Error("an account that makes no call had to wait for one that makes two")
 	}
-	if p.acquire(other, nil, 0) {
+	if s.acquire(other, nil, 0) {
 		t.Error("an account had a second place though none is free")
 	}
 }
 
 func TestAFreePlaceGoesToTheAccountWithTheFewest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, busy, other := newPlaces(4), &account{}, &account{}
+		s, busy, other := newSemaphore(4), &account{}, &account{}
 		for range 4 {
-			p.acquire(busy, nil, 0)
+			s.acquire(busy, nil, 0)
 		}
-		p.acquire(other, nil, 0)
+		s.acquire(other, nil, 0)
 		granted := make(chan *account, 2)
 		for _, a := range []*account{busy, other} {
 			go func() {
-				if p.acquire(a, nil, time.Hour) {
+				if s.acquire(a, nil, time.Hour) {
 					granted <- a
 				}
 			}()
 			synctest.Wait() // busy has waited longer
 		}
-		p.release(busy) // five calls were under way: this frees none
+		s.release(busy) // five calls were under way: this frees none
 		synctest.Wait()
 		if len(granted) != 0 {
 			t.Fatal("a place was granted though four calls are under way")
 		}
-		p.release(busy)
+		s.release(busy)
 		if first := <-granted; first != other {
 			t.Error("the place went to the account with more calls under way")
 		}
-		p.release(busy)
+		s.release(busy)
 		if second := <-granted; second != busy {
 			t.Error("the second place went astray")
 		}
@@ -53,47 +53,47 @@ func TestAFreePlaceGoesToTheAccountWithTheFewest(t *testing.T) {
 }
 
 func TestADrainEndsTheWaitForAPlace(t *testing.T) {
-	p, a, draining := newPlaces(1), &account{}, make(chan struct{})
-	p.acquire(a, draining, 0)
+	s, a, draining := newSemaphore(1), &account{}, make(chan struct{})
+	s.acquire(a, draining, 0)
 	time.AfterFunc(10*time.Millisecond, func() { close(draining) })
-	if p.acquire(a, draining, time.Hour) {
+	if s.acquire(a, draining, time.Hour) {
 		t.Error("a place was granted to a worker that drains")
 	}
 }
 
 func TestACallThatIsToBeAloneWaitsForTheOthersAndKeepsNewOnesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, a := newPlaces(4), &account{concurrency: 4}
+		s, a := newSemaphore(4), &account{concurrency: 4}
 		for range 3 {
-			p.acquire(a, nil, 0)
+			s.acquire(a, nil, 0)
 		}
 		alone := make(chan func(), 2)
 		aside := func(ctx context.Context) {
-			if leave, only, ok := p.alone(ctx, nil, time.Hour); ok && only {
+			if leave, only, ok := s.acquireAlone(ctx, nil, time.Hour); ok && only {
 				alone <- leave
 			}
 		}
 		go aside(t.Context())
 		synctest.Wait()
-		if len(alone) != 0 || p.more(a, 3) != 0 || p.acquire(a, nil, 0) {
+		if len(alone) != 0 || s.acquireMore(a, 3) != 0 || s.acquire(a, nil, 0) {
 			t.Fatal("it did not wait for the others, or another began")
 		}
 		go aside(t.Context())
 		synctest.Wait()
-		p.release(a) // the one that is to have company
+		s.release(a) // the one that is to have company
 		synctest.Wait()
 		if len(alone) != 1 {
 			t.Fatalf("%d calls are alone, want one", len(alone))
 		}
 		next := make(chan bool)
-		go func() { next <- p.acquire(a, nil, time.Hour) }()
+		go func() { next <- s.acquire(a, nil, time.Hour) }()
 		synctest.Wait()
 		(<-alone)()
 		synctest.Wait()
 		if len(alone) != 0 {
 			t.Fatal("the second one did not wait until the first one had ended")
 		}
-		p.release(a)
+		s.release(a)
 		synctest.Wait()
 		gone, cancel := context.WithCancel(t.Context())
 		go aside(gone) // gives up while it waits
@@ -109,16 +109,16 @@ func TestACallThatIsToBeAloneWaitsForTheOthersAndKeepsNewOnesBack(t *testing.T) 
 
 func TestACallThatIsToBeAloneWaitsForNoJobThatTakesTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, a := newPlaces(4), &account{concurrency: 4}
+		s, a := newSemaphore(4), &account{concurrency: 4}
 		for range 2 {
-			p.acquire(a, nil, 0)
+			s.acquire(a, nil, 0)
 		}
-		leave, alone, ok := p.alone(t.Context(), nil, time.Minute)
+		leave, alone, ok := s.acquireAlone(t.Context(), nil, time.Minute)
 		if alone || !ok {
 			t.Fatalf("alone %t, ok %t", alone, ok)
 		}
 		synctest.Wait()
-		if !p.acquire(a, nil, 0) {
+		if !s.acquire(a, nil, 0) {
 			t.Error("the others do not go on")
 		}
 		leave()

@@ -53,8 +53,8 @@ func TestForgedCountsAndListsKeepNoCallFromEnding(t *testing.T) {
 					t.Fatal(err)
 				}
 				env.Start()
-				ended(t, env, "good", good.ID)
-				ended(t, env, "bad", bad.ID)
+				dispositionOf(t, env, "good", good.ID)
+				dispositionOf(t, env, "bad", bad.ID)
 				env.Stop()
 				findings, err := ledger.New(env.Redis()).Audit(t.Context(), "b", tasks.TaskID)
 				if err != nil || len(findings) == 0 {

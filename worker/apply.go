@@ -1,0 +1,209 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks/ending"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+// apply carries the decision out. It updates the circuit first, so that the fleet
+// stops at once; then the ledger; the disposition that it returns is for asynq.
+func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted) disposition {
+	// The answer has arrived: it must be recorded, also while the worker drains.
+	ctx = context.WithoutCancel(ctx)
+	c := w.report(ctx, inflight, a)
+	d := a.decision
+	switch {
+	case c.ends:
+		d.Action = policy.ActionDeadLetter
+	case c.probe && d.Action != policy.ActionPark:
+		// A probe that meets its circuit's own error is parked.
+		d.Action, d.Exhausted = policy.ActionPark, false
+	}
+	delivery := inflight.delivery
+	entry := &ledger.Attempt{
+		At: a.StartedAt.UTC(), N: a.number, Job: string(d.Action), Class: string(d.Class), Rule: d.Rule,
+		Status: statusOf(a), Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
+		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
+	}
+	if d.Action != policy.ActionSucceed {
+		entry.Message = ending.Clip(messageOf(a), maxLogMessage)
+	}
+	switch d.Action {
+	case policy.ActionPark:
+		defer w.noteReturned(inflight)
+		w.note(inflight, a, d, "")
+		if d.Circuit.Scope == policy.ScopeEndpoint {
+			delivery.ParkedAt = delivery.At.Add(time.Since(inflight.began)) // by Redis's clock
+			return w.putOff(ctx, delivery, entry, c.wait, fmt.Sprintf("parked: %s %s", d.Class, a.Outcome.Code))
+		}
+		if !c.open {
+			// The account is not held yet: that takes more such answers. Until then
+			// the call must not come back at once.
+			return w.putOff(ctx, delivery, entry, time.Second, "parked: "+faultText(a))
+		}
+		return w.putBack(ctx, delivery, entry)
+	case policy.ActionRetry:
+		delay := w.retryDelay(inflight, a)
+		delivery.Attempts = a.number
+		if at := delivery.At.Add(time.Since(inflight.began) + delay); inflight.call.Deadline != nil && at.After(*inflight.call.Deadline) { // by Redis's clock
+			entry.Job = string(policy.ActionDeadLetter)
+			return w.end(ctx, inflight, a.expired(), expired(d), entry)
+		}
+		defer w.noteReturned(inflight)
+		streak, applied := w.retryRecord(ctx, w.dispatcher.Attempt, delivery, entry)
+		w.healed(ctx, inflight, a, streak)
+		if !applied {
+			return w.leave(delivery)
+		}
+		a.next = time.Now().Add(delay)
+		w.note(inflight, a, d, "")
+		return disposition{kind: dispositionRetry, delay: delay, failed: true, text: fmt.Sprintf("attempt %d: %s", a.number, faultText(a))}
+	default:
+		delivery.Attempts = a.number
+		return w.end(ctx, inflight, a, d, entry)
+	}
+}
+
+// retryDelay is how long the call waits before its next attempt: the backoff, and no
+// less than the server asked for.
+func (w *Worker) retryDelay(inflight *inflightCall, a attempted) time.Duration {
+	jitter := policy.SeededJitter(inflight.delivery.ID)
+	backoff, _ := inflight.account.policy.Backoff(a.decision.Backoff)
+	delay := backoff.Delay(inflight.delivery.Attempts, jitter)
+	least := a.decision.LeastWait
+	if least <= 0 {
+		return delay
+	}
+	if !a.Outcome.ReceivedAt.IsZero() {
+		least -= time.Since(a.Outcome.ReceivedAt)
+	}
+	// Spread, so that calls which were given the same time do not return together.
+	return max(delay, least+time.Duration(jitter(int64(retrySpread))))
+}
+
+// retrySpread is the most by which a wait that the server gave is lengthened.
+const retrySpread = 500 * time.Millisecond
+
+// expired is a retry that could not begin before the call's deadline.
+func expired(d policy.Decision) policy.Decision {
+	d.Action, d.Class = policy.ActionDeadLetter, policy.ClassExpired
+	d.Message, d.Advice = policy.ClassExpired.Message(), policy.ClassExpired.Advice()
+	return d
+}
+
+// expired puts into the attempt's message why the call ends with it.
+func (a attempted) expired() attempted {
+	text := "its deadline passes before the next attempt"
+	if said := messageOf(a); said != "" {
+		text += "; the last one: " + said
+	}
+	a.Outcome.Message = text
+	return a
+}
+
+// end records a terminal outcome.
+func (w *Worker) end(ctx context.Context, inflight *inflightCall, a attempted, d policy.Decision, entry *ledger.Attempt) disposition {
+	delivery := inflight.delivery
+	f := ledger.Final{
+		State: stateOf(d.Action),
+		Ending: ledger.Ending{
+			Class: string(d.Class), Rule: d.Rule, HTTPStatus: statusOf(a), Code: codeOf(a.Outcome),
+			Message: messageOf(a), Transport: string(a.Outcome.Transport),
+			CorrelationID: a.Outcome.CorrelationID, Endpoint: inflight.endpoint, Amount: a.Kept.Amount,
+			Headers: a.Kept.Headers, BodyEncoding: a.ContentEncoding,
+			Attempts: delivery.Attempts, Parked: delivery.Parked, FirstAt: delivery.FirstAt, FinishedAt: time.Now().UTC(),
+		},
+		Body: a.Body, BodyType: a.ContentType,
+	}
+	if f.State != ledger.Done {
+		f.Ending.UserMessage = d.UserMessage(time.Time{})
+		f.Ending.Advice = strings.TrimSpace(d.Advice + " " + a.Advice)
+	}
+	if f.State == ledger.Dead {
+		f.Group = ending.GroupOf(f.Ending)
+	}
+	streak, applied := w.recordAnswer(ctx, delivery, f, a.Large, entry)
+	w.healed(ctx, inflight, a, streak)
+	if !applied && f.State == ledger.Dead {
+		return w.leave(delivery)
+	}
+	w.note(inflight, a, d, f.State)
+	if f.State == ledger.Dead {
+		w.news.died(ctx, inflight.account.name, delivery.ID, delivery.Key, f.Ending)
+	}
+	return dispositionOf(delivery, f)
+}
+
+// codeOf is the error code as the API spelt it; empty for the code zero, which means
+// no error.
+func codeOf(o policy.Outcome) string {
+	if policy.CanonicalCode(o.Code) == "" {
+		return ""
+	}
+	return o.Code
+}
+
+// statusOf is the HTTP status that came back, if only from the token endpoint.
+func statusOf(a attempted) int {
+	if a.TokenStatus != 0 {
+		return a.TokenStatus
+	}
+	return a.Outcome.Status
+}
+
+// dispositionOf is the disposition for a recorded ending.
+func dispositionOf(delivery *ledger.Delivery, f ledger.Final) disposition {
+	if f.State != ledger.Dead {
+		return disposition{kind: dispositionDone}
+	}
+	return disposition{kind: dispositionArchive, text: ending.LastError(delivery.ID, delivery.Generation, f.Ending)}
+}
+
+// messageOf is the API's message, or why there is none.
+func messageOf(a attempted) string {
+	if a.Outcome.Message == "" && a.Err != nil {
+		return clip(a.Err.Error())
+	}
+	return clip(a.Outcome.Message)
+}
+
+func stateOf(a policy.Action) ledger.State {
+	switch a {
+	case policy.ActionSucceed:
+		return ledger.Done
+	case policy.ActionDrop:
+		return ledger.Dropped
+	default:
+		return ledger.Dead
+	}
+}
+
+// note writes the log line and the event of an attempt.
+func (w *Worker) note(inflight *inflightCall, a attempted, d policy.Decision, s ledger.State) {
+	delivery := inflight.delivery
+	w.log.Debug("attempt", "call", delivery.ID, "batch", delivery.Batch, "key", delivery.Key, "upstream", inflight.account.name, "endpoint", inflight.endpoint,
+		"job", string(d.Action), "class", string(d.Class), "rule", d.Rule, "status", a.Outcome.Status, "code", a.Outcome.Code,
+		"transport", string(a.Outcome.Transport), "correlation_id", a.Outcome.CorrelationID, "attempt", a.number, "latency", a.Latency)
+	most := 0
+	if d.Action == policy.ActionRetry {
+		backoff, _ := inflight.account.policy.Backoff(d.Backoff)
+		most = backoff.Attempts
+	}
+	w.cfg.OnEvent(Event{
+		Status: statusOf(a), MostAttempts: most, Next: a.next,
+		ID: delivery.ID, Batch: delivery.Batch, Key: delivery.Key, Upstream: inflight.account.name, Action: d.Action, State: string(s), Class: d.Class,
+		Code: a.Outcome.Code, Message: messageOf(a), Attempts: delivery.Attempts, Parked: delivery.Parked, At: time.Now(), Latency: a.Latency,
+	})
+}
+
+// maxLogMessage bounds what the record of one attempt keeps of the API's message.
+const maxLogMessage = 200
+
+// clip keeps an API's message within what a record should hold.
+func clip(s string) string { return ending.Clip(s, ending.MaxMessage) }
