@@ -91,7 +91,7 @@ NAME is the upstream, or NAME~METHOD~/path for an endpoint.
 If a limit or a budget holds the account, such as 5000/day or 100 USD/month, its count
 starts again from zero, until its window turns. A rate, such as 10/s, still holds.`,
 		Example: `  callq circuit close patsnap --reason "invoice paid"
-  callq circuit close 'patsnap~GET~/search/*' --reason mended`,
+  callq circuit close 'patsnap~GET~/search/*' --reason 'new key'`,
 		Args:              takes("NAME"),
 		ValidArgsFunction: completeFirst(a.circuitNames),
 		RunE:              func(cmd *cobra.Command, args []string) error { return s.letGo(cmd.Context(), args[0]) },

@@ -234,5 +234,5 @@ func (a *app) nextSteps(r tasks.CallInfo) []string {
 	if r.Group != "" {
 		steps = append(steps, a.next("dead redrive --group "+r.Group)+"   try all of its kind again")
 	}
-	return append(steps, a.next("batch export "+shellWord(console.Printable(r.Result.Batch))+" --state "+string(r.Result.State)+" --calls -o again.jsonl")+"   mend the calls and send them again")
+	return append(steps, a.next("batch export "+shellWord(console.Printable(r.Result.Batch))+" --state "+string(r.Result.State)+" --calls -o again.jsonl")+"   edit the calls and send them again")
 }

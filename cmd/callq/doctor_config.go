@@ -192,7 +192,7 @@ func checkAsynq(ctx context.Context, _ *doctor) ([]diagnosis, error) {
 	if err := broker.CheckScripts(ctx); err != nil {
 		return []diagnosis{{
 			Status: found, Detail: err.Error(),
-			Fix: "go get github.com/hibiken/asynq@" + broker.AsynqVersion + ", and build this program anew",
+			Fix: "go get github.com/hibiken/asynq@" + broker.AsynqVersion + ", and build this program again",
 		}}, nil
 	}
 	return well("asynq's scripts are the ones that this callq knows"), nil

@@ -107,12 +107,12 @@ func checkCircuits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 			}
 			list = append(list, diagnosis{
 				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s)", row.Name, timeText(r.Until), why),
-				Fix: "once the cause is mended: " + d.next(fmt.Sprintf("circuit close '%s' --reason mended", row.Name)),
+				Fix: "when the cause is gone: " + d.next(fmt.Sprintf("circuit close '%s' --reason REASON", row.Name)),
 			})
 		case r.Limited.Sub(now) >= waiting.WorthTelling && r.LimitTurns:
 			list = append(list, diagnosis{
 				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s): it is used up", row.Name, timeText(r.Limited), row.reasonText()),
-				Fix: "wait; or, if the API allows more, have it count anew: " + d.next(fmt.Sprintf("circuit close '%s' --reason REASON", row.Name)),
+				Fix: "wait; or, if the API allows more, start its count again: " + d.next(fmt.Sprintf("circuit close '%s' --reason REASON", row.Name)),
 			})
 		}
 	}

@@ -59,7 +59,7 @@ func diagnose(s schedule.Schedule, st schedule.State, now time.Time) []diagnosis
 		case sent.Refused > 0:
 			list = append(list, diagnosis{
 				Status: found, Detail: fmt.Sprintf("schedule %s: %s refused from %s, the first: %s", s.Name, console.Subject(sent.Refused, "line", "was", "were"), sent.Batch, sent.Refusal),
-				Fix: "mend " + s.File + ", then " + s.ByHand(sent.Tick),
+				Fix: "correct " + s.File + ", then " + s.ByHand(sent.Tick),
 			})
 		}
 	}

@@ -21,7 +21,7 @@ func TestAnInterruptedDemonstrationSaysThatItBeginsAnew(t *testing.T) {
 	if status := end(); status != exitFailed {
 		t.Errorf("exit status %d", status)
 	}
-	says(t, errs.String(), "not finished; the same command begins anew\n")
+	says(t, errs.String(), "not finished; the same command starts from nothing\n")
 	if strings.Contains(errs.String(), "to go on") {
 		t.Errorf("it says:\n%s", errs)
 	}

@@ -16,7 +16,7 @@ func afterClose(before circuit.Record, now time.Time) string {
 	case !now.Before(before.Limited):
 		return ""
 	case before.LimitTurns:
-		return fmt.Sprintf("; the %s counts anew, from nothing, until its window turns", console.Printable(waiting.LimitRule(before)))
+		return fmt.Sprintf("; the count of the %s starts again from zero", console.Printable(waiting.LimitRule(before)))
 	}
 	return fmt.Sprintf("; the %s holds on, as it spreads the calls over time", console.Printable(waiting.LimitRule(before)))
 }

@@ -132,7 +132,7 @@ func (a *app) printFindings(file string, found yamlfile.Errors) error {
 		}
 	}
 	if len(found) == 0 {
-		a.progressf("%s: nothing to mend", console.Printable(file))
+		a.progressf("%s: no findings", console.Printable(file))
 	}
 	return nil
 }

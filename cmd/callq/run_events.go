@@ -108,11 +108,11 @@ func (r *fileRun) cutShort() {
 func (r *fileRun) goOn(c filerun.Continue) string {
 	switch {
 	case r.again == "":
-		return "the same command begins anew"
+		return "the same command starts from nothing"
 	case c == filerun.ContinueFromResults:
 		return "run the same command again to go on"
 	case c == filerun.ContinueNot:
-		return "run the same command again to begin anew (with -o FILE it could go on)"
+		return "run the same command again; it starts from nothing (with -o FILE it could go on)"
 	default:
 		return "run the same command again: it begins with the results that are known already"
 	}
@@ -207,9 +207,9 @@ func (r *fileRun) knownLine(e filerun.KnownResults) string {
 	switch {
 	case e.Resumed: // an earlier run was killed before it had written them
 	case r.in.Spooled():
-		fresh = "; the same calls under other keys are made anew"
+		fresh = "; the same calls under other keys are new calls"
 	default:
-		fresh = "; a copy of " + r.in.Name() + " under another name is called anew"
+		fresh = "; a copy of " + r.in.Name() + " under another name has new calls"
 	}
 	line := knownText(e.Results, "is") + fresh
 	if e.Bodiless > 0 {

@@ -250,7 +250,7 @@ func TestResultsThatTheQueueKnewAreSaidToBeSo(t *testing.T) {
 	}
 	out, errs := r.callq(exitWell, "run", "calls.jsonl")
 	says(t, out, "2 results were known to the queue; no call was made for them.")
-	says(t, errs, "2 results were known to the queue; no call is made for them; a copy of calls.jsonl under another name is called anew")
+	says(t, errs, "2 results were known to the queue; no call is made for them; a copy of calls.jsonl under another name has new calls")
 	r.arrived(2)
 	out, _ = r.callq(exitWell, "run", "calls.jsonl", "-o", "other", "--json")
 	var sum summary
