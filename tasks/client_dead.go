@@ -62,11 +62,11 @@ type DeadFilter struct {
 }
 
 // DeadHorizon is a moment in the order in which calls die, of all queues.
-type DeadHorizon struct{ at ledger.Horizon }
+type DeadHorizon struct{ at ledger.Watermark }
 
 // DeadHorizon returns the present moment, for several selections that are to be the same.
 func (c *Client) DeadHorizon(ctx context.Context) (*DeadHorizon, error) {
-	at, err := c.ledger.DeadHorizon(ctx)
+	at, err := c.ledger.DeadWatermark(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -148,7 +148,7 @@ func (w *Worker) open(ctx context.Context, delivery *ledger.Delivery) (inflight 
 		waited:      time.Since(delivery.Received) > recheckAfter,
 		confirmedAt: delivery.Asked,
 	}
-	inflight.request.Once = !inflight.idempotent
+	inflight.request.NonIdempotent = !inflight.idempotent
 	switch {
 	case delivery.Sent > 0 && (!inflight.idempotent || inflight.late()):
 		return nil, w.endUnsent(ctx, delivery, inflight, policy.ClassOutcomeUnknown, ending.LostAnswer), false

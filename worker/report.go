@@ -114,28 +114,28 @@ func (w *Worker) reportOwnError(ctx context.Context, inflight *inflightCall, a a
 	if rateError && admitted.name.Endpoint == "" && inflight.account.plan.Adaptive() {
 		report.AdaptiveRate = limit.AdaptiveStart
 	}
-	standing, ok := w.sendReport(ctx, admitted.name, report)
-	s := circuitEffect{probe: admitted.token != "", ends: standing.Ends, wait: time.Second}
-	if !ok || !standing.Open {
+	status, ok := w.sendReport(ctx, admitted.name, report)
+	s := circuitEffect{probe: admitted.token != "", ends: status.Ends, wait: time.Second}
+	if !ok || !status.Open {
 		return s
 	}
 	if admitted.name.Endpoint == "" {
-		inflight.account.gate.Hold(standing.Epoch, time.Now().Add(standing.Wait))
+		inflight.account.gate.Hold(status.Epoch, time.Now().Add(status.Wait))
 	}
-	s.open, s.wait = true, max(standing.Wait, time.Second)
+	s.open, s.wait = true, max(status.Wait, time.Second)
 	return s
 }
 
 // sendReport reports to a circuit until Redis has it: without the record the fleet
 // goes on calling.
-func (w *Worker) sendReport(ctx context.Context, name circuit.Name, r circuit.Report) (circuit.Standing, bool) {
-	var standing circuit.Standing
+func (w *Worker) sendReport(ctx context.Context, name circuit.Name, r circuit.Report) (circuit.Status, bool) {
+	var status circuit.Status
 	err := w.retryWrite(ctx, func(ctx context.Context) (err error) {
-		standing, err = w.circuits.Report(ctx, name, r)
+		status, err = w.circuits.Report(ctx, name, r)
 		return err
 	})
 	w.accounts[name.Upstream].dequeueGate.open()
-	return standing, err == nil
+	return status, err == nil
 }
 
 // healed resets the account's streak of failures after another answer of the API.

@@ -68,6 +68,6 @@ func (w *Worker) reconcileCost(ctx context.Context, inflight *inflightCall, a up
 	}
 	slot := limit.Slot{At: inflight.delivery.Slot, Money: inflight.delivery.Money}
 	_ = w.retryWrite(ctx, func(ctx context.Context) error { // what it cannot write stays at the most that a call costs
-		return w.limits.Settle(ctx, inflight.account.name, inflight.account.plan, slot, billed)
+		return w.limits.Reconcile(ctx, inflight.account.name, inflight.account.plan, slot, billed)
 	})
 }

@@ -83,7 +83,7 @@ func (e *exporting) run(ctx context.Context, batch string) (err error) {
 	}
 	// The batch may be at work: what ends from now on is left to the next export,
 	// so that no key stands twice in one file.
-	horizon, err := d.ledger.Horizon(ctx, batch)
+	horizon, err := d.ledger.Watermark(ctx, batch)
 	if err != nil {
 		return e.noBatch(err)
 	}
@@ -142,7 +142,7 @@ func (e *exporting) concluded(n, unreadable int) {
 }
 
 // writeFile writes beside OUT and renames, so that OUT is whole or not there.
-func (e *exporting) writeFile(ctx context.Context, d *backend, batch string, horizon ledger.Horizon) (n, unreadable int, err error) {
+func (e *exporting) writeFile(ctx context.Context, d *backend, batch string, horizon ledger.Watermark) (n, unreadable int, err error) {
 	// A pipe or a device has no name to rename to.
 	mode := os.FileMode(ownerOnly)
 	if info, err := os.Stat(e.out); err == nil && info.Mode().IsRegular() {
@@ -183,7 +183,7 @@ func (e *exporting) writeFile(ctx context.Context, d *backend, batch string, hor
 	return n, unreadable, atomicfile.SyncDir(filepath.Dir(e.out))
 }
 
-func (e *exporting) write(ctx context.Context, d *backend, to io.Writer, batch string, horizon ledger.Horizon) (n, unreadable int, err error) {
+func (e *exporting) write(ctx context.Context, d *backend, to io.Writer, batch string, horizon ledger.Watermark) (n, unreadable int, err error) {
 	out := bufio.NewWriterSize(to, 1<<16)
 	progress := e.newProgress()
 	defer progress.Close()

@@ -13,7 +13,7 @@ import (
 
 func TestAKeyStandsForOneContent(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		other := entryOf("b", "q", "k")
 		other.Hash, other.Content = "other-hash", []byte("other content")
 		for _, c := range []struct {
@@ -39,7 +39,7 @@ func TestAKeyStandsForOneContent(t *testing.T) {
 
 func TestOfTwoEntriesWithOneKeyTheFirstWins(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		second := entryOf("b", "q", "k")
 		second.Hash = "other-hash"
 		got := d.send("b", entryOf("b", "q", "k"), second, entryOf("b", "q", "k"))
@@ -53,7 +53,7 @@ func TestOfTwoEntriesWithOneKeyTheFirstWins(t *testing.T) {
 
 func TestACallSentAgainWithAnotherPriorityStaysInItsQueue(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "k")
 		if got := d.send("b", entryOf("b", "q:high", "k"))[0]; got != Duplicate {
 			t.Fatalf("verdict %d", got)
@@ -67,7 +67,7 @@ func TestACallSentAgainWithAnotherPriorityStaysInItsQueue(t *testing.T) {
 
 func TestAClaimWithoutARecordIsCompletedByTheNextSend(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		entries := []Entry{entryOf("b", "q", "k1"), entryOf("b", "q", "k2")}
 		if _, err := d.l.Claim(t.Context(), "b", entries); err != nil { // and here the sender dies
 			t.Fatal(err)
@@ -85,7 +85,7 @@ func TestAClaimWithoutARecordIsCompletedByTheNextSend(t *testing.T) {
 
 func TestAScheduledCallIsDueOnTheNextWholeSecond(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		for i, c := range []struct {
 			at   time.Time
 			want float64
@@ -112,7 +112,7 @@ func TestAScheduledCallIsDueOnTheNextWholeSecond(t *testing.T) {
 
 func TestAcceptingRunTwiceAfterALostReplyCountsOnce(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		entries := []Entry{entryOf("b", "q", "k")}
 		claimed, err := d.l.Claim(t.Context(), "b", entries)
 		d.must(err)
@@ -127,18 +127,18 @@ func TestAcceptingRunTwiceAfterALostReplyCountsOnce(t *testing.T) {
 
 func TestATaskOfAStrangerIsAdoptedWithoutBeingQueuedAgain(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		k := keysOf("q")
 		d.must(rdb.HSet(t.Context(), k.task("stranger"), "msg", "m", "state", "pending").Err())
 		d.must(rdb.LPush(t.Context(), k.pending(), "stranger").Err())
-		take := d.take("q")
-		if take.Known || take.ID != "stranger" {
-			t.Fatalf("took %+v", take)
+		delivery := d.take("q")
+		if delivery.Known || delivery.ID != "stranger" {
+			t.Fatalf("took %+v", delivery)
 		}
-		d.must(d.repairer.Adopt(t.Context(), take))
+		d.must(d.repairer.Adopt(t.Context(), delivery))
 		d.wantCounts(AdHoc, Counts{Accepted: 1, Open: 1})
 		d.wantPlaces("q", "stranger", "active", "lease", "task")
-		if !d.end(take, finalOf(Dead)) {
+		if !d.end(delivery, finalOf(Dead)) {
 			t.Fatal("an adopted call could not be ended")
 		}
 		d.wantCounts(AdHoc, Counts{Accepted: 1, Dead: 1})
@@ -153,7 +153,7 @@ func TestATaskOfAStrangerIsAdoptedWithoutBeingQueuedAgain(t *testing.T) {
 // queue would stay invisible to its tools.
 func TestAQueueIsListedAgainAfterEverythingWasDeleted(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "k")
 		d.must(rdb.FlushAll(t.Context()).Err())
 		d.accept("b", "q", "k")
@@ -168,7 +168,7 @@ func TestAQueueIsListedAgainAfterEverythingWasDeleted(t *testing.T) {
 // Idle workers ask seldom; they learn from the channel that a queue is empty no more.
 func TestWhoeverFillsAnEmptyQueueTellsTheIdleWorkers(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		news := rdb.Subscribe(t.Context(), redislua.Channel)
 		defer news.Close()
 		if _, err := news.Receive(t.Context()); err != nil { // it is subscribed

@@ -9,8 +9,8 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// run is what asynq's Run does to a dead letter's task.
-func (d *desk) run(t *Delivery) {
+// runInArchive is what asynq's Run does to a dead letter's task.
+func (d *fixture) runInArchive(t *Delivery) {
 	d.Helper()
 	k := keysOf(t.Queue)
 	d.must(d.rdb.ZRem(d.Context(), k.archived(), t.ID).Err())
@@ -21,11 +21,11 @@ func (d *desk) run(t *Delivery) {
 // A worker may die as soon as it has met one.
 func TestADeadLetterThatIsRunIsMetUntilItIsRedrivenOrPutBack(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		redriven, refused := d.acceptAndTake("b", "q", "redriven"), d.acceptAndTake("b", "q", "refused")
-		for _, take := range []*Delivery{redriven, refused} {
-			d.end(take, finalOf(Dead))
-			d.run(take)
+		for _, delivery := range []*Delivery{redriven, refused} {
+			d.end(delivery, finalOf(Dead))
+			d.runInArchive(delivery)
 		}
 		for i := range 6 {
 			want := []*Delivery{redriven, refused}[i%2]
@@ -39,13 +39,13 @@ func TestADeadLetterThatIsRunIsMetUntilItIsRedrivenOrPutBack(t *testing.T) {
 			d.wantPlaces("q", refused.ID, "archived", "task")
 		}
 		before := d.record("q", redriven.ID)
-		if did, _ := d.redrive(before); !did {
+		if changed, _ := d.redrive(before); !changed {
 			t.Fatal("it was not redriven")
 		}
 		d.must(d.repairer.Rearchive(t.Context(), before)) // by somebody who met it too
 		d.wantPlaces("q", redriven.ID, "pending", "task")
-		if take := d.take("q"); take.ID != redriven.ID || take.Generation != 2 {
-			t.Errorf("took %s, generation %d", take.Key, take.Generation)
+		if delivery := d.take("q"); delivery.ID != redriven.ID || delivery.Generation != 2 {
+			t.Errorf("took %s, generation %d", delivery.Key, delivery.Generation)
 		}
 		if got := d.dequeue("q"); got.Delivery != nil || got.Again != nil {
 			t.Errorf("got %+v", got)
@@ -56,32 +56,32 @@ func TestADeadLetterThatIsRunIsMetUntilItIsRedrivenOrPutBack(t *testing.T) {
 
 func TestADoneCallIsOpenedAgainOnlyWhereThatIsMeant(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		take := d.acceptAndTake("b", "q", "done")
-		d.end(take, finalOf(Done))
-		before := d.record("q", take.ID)
-		if did, _ := d.redrive(before); did {
+		d := newFixture(t, rdb)
+		delivery := d.acceptAndTake("b", "q", "done")
+		d.end(delivery, finalOf(Done))
+		before := d.record("q", delivery.ID)
+		if changed, _ := d.redrive(before); changed {
 			t.Fatal("a redrive has opened it")
 		}
 		d.wantCounts("b", Counts{Accepted: 1, Done: 1})
 		for i, want := range []bool{true, false} { // the second as after a lost reply
-			did, busy, err := d.l.Again(t.Context(), before, "message", time.Time{})
-			if err != nil || busy || did != want {
-				t.Fatalf("time %d: %v, %v, %v", i+1, did, busy, err)
+			changed, busy, err := d.l.Again(t.Context(), before, "message", time.Time{})
+			if err != nil || busy || changed != want {
+				t.Fatalf("time %d: %v, %v, %v", i+1, changed, busy, err)
 			}
 			d.wantCounts("b", Counts{Accepted: 1, Open: 1})
-			d.wantPlaces("q", take.ID, "pending", "task")
+			d.wantPlaces("q", delivery.ID, "pending", "task")
 		}
-		got := d.record("q", take.ID)
+		got := d.record("q", delivery.ID)
 		if got.State != Open || got.Generation != 2 || len(got.Lineage) != 1 || got.Lineage[0].State != Done || got.Body != nil {
 			t.Errorf("the record is %+v", got)
 		}
-		findings, err := d.l.Audit(t.Context(), "b", func(_, key string) string { return take.ID })
+		findings, err := d.l.Audit(t.Context(), "b", func(_, key string) string { return delivery.ID })
 		if err != nil || len(findings) > 0 {
 			t.Errorf("%+v, %v", findings, err)
 		}
-		if _, mine, err := d.dispatcher.End(t.Context(), take, finalOf(Done), nil); err != nil || mine {
-			t.Errorf("the worker of before has ended it: %v, %v", mine, err)
+		if _, applied, err := d.dispatcher.End(t.Context(), delivery, finalOf(Done), nil); err != nil || applied {
+			t.Errorf("the worker of before has ended it: %v, %v", applied, err)
 		}
 		d.end(d.take("q"), finalOf(Dead))
 		d.wantCounts("b", Counts{Accepted: 1, Dead: 1})
@@ -90,14 +90,14 @@ func TestADoneCallIsOpenedAgainOnlyWhereThatIsMeant(t *testing.T) {
 
 func TestADeadLetterThatIsRunKeepsNoOtherCallWaiting(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		dead := d.acceptAndTake("b", "q", "dead")
 		d.end(dead, finalOf(Dead))
-		d.run(dead)
+		d.runInArchive(dead)
 		d.accept("b", "q", "1", "2")
-		taker := NewDispatcher(d.rdb, "")
+		dispatcher := NewDispatcher(d.rdb, "")
 		for _, want := range []string{"", "1", "2", ""} {
-			got, err := taker.Dequeue(t.Context(), DequeueRequest{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+			got, err := dispatcher.Dequeue(t.Context(), DequeueRequest{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
 			d.must(err)
 			if (got.Again != nil) != (want == "") || want != "" && got.Delivery.Key != want {
 				t.Errorf("got %+v, want %q", got, want)

@@ -44,10 +44,10 @@ func (w *watchScripts) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 // asynqArchives has a real asynq server work one dead letter beside an archive of
 // 9,990 tasks that died 91 days ago, and returns what asynq's archive script said.
-func asynqArchives(t *testing.T, handle func(d *desk, queue, id string)) (*desk, error) {
+func asynqArchives(t *testing.T, handle func(d *fixture, queue, id string)) (*fixture, error) {
 	t.Helper()
 	rdb := redistest.Redis(t).Client
-	d := newDesk(t, rdb)
+	d := newFixture(t, rdb)
 	k := keysOf("q")
 	died := float64(time.Now().Add(-91 * 24 * time.Hour).Unix())
 	pipe := rdb.Pipeline()
@@ -90,10 +90,10 @@ func asynqArchives(t *testing.T, handle func(d *desk, queue, id string)) (*desk,
 }
 
 func TestDeadLettersAreArchivedBesideThousandsOfOldOnes(t *testing.T) {
-	d, err := asynqArchives(t, func(d *desk, queue, id string) {
-		_, mine, err := d.dispatcher.End(context.Background(), &Delivery{Record: d.record(queue, id)}, finalOf(Dead), nil)
-		if err != nil || !mine {
-			d.Error(mine, err)
+	d, err := asynqArchives(t, func(d *fixture, queue, id string) {
+		_, applied, err := d.dispatcher.End(context.Background(), &Delivery{Record: d.record(queue, id)}, finalOf(Dead), nil)
+		if err != nil || !applied {
+			d.Error(applied, err)
 		}
 	})
 	if err != nil {
@@ -111,7 +111,7 @@ func TestDeadLettersAreArchivedBesideThousandsOfOldOnes(t *testing.T) {
 
 // The reason for our trimming: when this fails, asynq has learnt to trim by itself.
 func TestAsynqAloneJamsOnThousandsOfOldDeadLetters(t *testing.T) {
-	d, err := asynqArchives(t, func(*desk, string, string) {})
+	d, err := asynqArchives(t, func(*fixture, string, string) {})
 	if err == nil || !strings.Contains(err.Error(), "unpack") {
 		t.Fatalf("asynq's archive script said %v", err)
 	}
@@ -122,7 +122,7 @@ func TestAsynqAloneJamsOnThousandsOfOldDeadLetters(t *testing.T) {
 }
 
 func TestTheArchiveIsKeptBelowAsynqsLimit(t *testing.T) {
-	d := newDesk(t, redistest.Redis(t).Client)
+	d := newFixture(t, redistest.Redis(t).Client)
 	k := keysOf("q")
 	pipe := d.rdb.Pipeline()
 	now := time.Now().Unix()

@@ -14,31 +14,31 @@ import (
 
 func TestAuditNamesWhatIsMissing(t *testing.T) {
 	break_ := map[string]struct {
-		damage  func(*desk)
+		damage  func(*fixture)
 		problem string
 		keys    string
 	}{
 		"a record": {
-			func(d *desk) { d.rdb.Del(d.Context(), keysOf("q").record(idOf("b", "k2"))) },
+			func(d *fixture) { d.rdb.Del(d.Context(), keysOf("q").record(idOf("b", "k2"))) },
 			"1 accepted calls have no record", "[k2]",
 		},
 		"a task": {
-			func(d *desk) { d.rdb.Del(d.Context(), keysOf("q").task(idOf("b", "k2"))) },
+			func(d *fixture) { d.rdb.Del(d.Context(), keysOf("q").task(idOf("b", "k2"))) },
 			"1 open calls stand in no queue", "[k2]",
 		},
 		"a count": {
-			func(d *desk) { d.rdb.HIncrBy(d.Context(), keysOf("q").counts("b"), "done", 1) },
+			func(d *fixture) { d.rdb.HIncrBy(d.Context(), keysOf("q").counts("b"), "done", 1) },
 			"3 accepted, but", "[]",
 		},
 		"a state": {
-			func(d *desk) { d.rdb.HSet(d.Context(), keysOf("q").record(idOf("b", "k2")), "state", "done") },
+			func(d *fixture) { d.rdb.HSet(d.Context(), keysOf("q").record(idOf("b", "k2")), "state", "done") },
 			"the counts say 2 open, 0 dead and 1 others, the records 1, 0 and 2", "[]",
 		},
 	}
 	for name, c := range break_ {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-				d := newDesk(t, rdb)
+				d := newFixture(t, rdb)
 				d.end(d.acceptAndTake("b", "q", "k1"), finalOf(Done))
 				d.accept("b", "q", "k2", "k3")
 				if found := d.audit("b"); len(found) != 0 {
@@ -56,7 +56,7 @@ func TestAuditNamesWhatIsMissing(t *testing.T) {
 
 func TestAuditFindsNothingWhileCallsComeAndGo(t *testing.T) {
 	rdb := redistest.Redis(t).Client
-	d := newDesk(t, rdb)
+	d := newFixture(t, rdb)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	ended := make(chan struct{}, 1)
@@ -129,7 +129,7 @@ func TestAuditFindsNothingWhileCallsComeAndGo(t *testing.T) {
 
 func TestAuditOfABatchWhoseCallsWereForgottenMeanwhileFindsNothing(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		now := time.Now()
 		for i := range 20 {
 			d.end(d.acceptAndTake("b", "q", fmt.Sprint(i)), finalOf(Done))

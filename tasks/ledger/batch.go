@@ -143,7 +143,7 @@ func (l *Ledger) SetAPIs(ctx context.Context, batch string, urls map[string]stri
 }
 
 // addCounts adds the books of a batch in one queue. A count that cannot be read is
-// 0, as lua/number.lua has it: one batch that somebody forged must not hide the others.
+// 0, as lua/number.lua has it: one corrupt batch must not hide the others.
 func (l *Ledger) addCounts(ctx context.Context, b *Batch, queue string) error {
 	h, err := l.rdb.HGetAll(ctx, keysOf(queue).counts(b.Name)).Result()
 	switch {

@@ -14,7 +14,7 @@ import (
 
 func TestACancelEndsWhatWaitsAndSkipsWhatIsBeingMade(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "active", "retry", "scheduled", "pending", "done")
 		d.take("q")
 		retry := d.take("q")
@@ -55,7 +55,7 @@ func TestACancelEndsWhatWaitsAndSkipsWhatIsBeingMade(t *testing.T) {
 	})
 }
 
-func endingsOf(d *desk, batch string, cur *Cursor) string {
+func endingsOf(d *fixture, batch string, cur *Cursor) string {
 	d.Helper()
 	var list []string
 	for r, err := range d.l.Endings(d.Context(), batch, cur) {
@@ -67,17 +67,17 @@ func endingsOf(d *desk, batch string, cur *Cursor) string {
 
 func TestEndingsComeInTheOrderOfCompletionOverThreeQueues(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		var want []string
-		var takes []*Delivery
+		var deliveries []*Delivery
 		for i := range 30 {
 			queue := []string{"q", "q:high", "q:low"}[i%3]
-			takes = append(takes, d.acceptAndTake("b", queue, fmt.Sprint(i)))
+			deliveries = append(deliveries, d.acceptAndTake("b", queue, fmt.Sprint(i)))
 		}
-		for i := range takes { // ended in another order than accepted
-			take := takes[(i*7)%len(takes)]
-			want = append(want, take.Key)
-			d.end(take, finalOf([]State{Done, Dead, Dropped}[i%3]))
+		for i := range deliveries { // ended in another order than accepted
+			delivery := deliveries[(i*7)%len(deliveries)]
+			want = append(want, delivery.Key)
+			d.end(delivery, finalOf([]State{Done, Dead, Dropped}[i%3]))
 		}
 		if got := endingsOf(d, "b", &Cursor{}); got != strings.Join(want, " ") {
 			t.Fatalf("got  %s\nwant %s", got, strings.Join(want, " "))
@@ -87,7 +87,7 @@ func TestEndingsComeInTheOrderOfCompletionOverThreeQueues(t *testing.T) {
 
 func TestACursorResumesAndYieldsRedrivenCallsAgain(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		cur := &Cursor{}
 		d.end(d.acceptAndTake("b", "q", "k1"), finalOf(Dead))
 		d.end(d.acceptAndTake("b", "q:high", "k2"), finalOf(Done))
@@ -120,7 +120,7 @@ func TestACursorResumesAndYieldsRedrivenCallsAgain(t *testing.T) {
 // Two calls can end in one microsecond, and a fail-over can set the clock back.
 func TestEndingsKeepOneOrderWhateverTheClockSays(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "k1", "k2", "k3", "k4")
 		ahead := time.Now().Add(time.Hour)
 		d.must(rdb.HSet(t.Context(), keysOf("q").counts("b"), "last", ahead.UnixMicro()).Err())
@@ -149,9 +149,9 @@ func TestEndingsKeepOneOrderWhateverTheClockSays(t *testing.T) {
 }
 
 func TestEndingsGoOnOverManyPages(t *testing.T) {
-	d := newDesk(t, redistest.Redis(t).Client)
+	d := newFixture(t, redistest.Redis(t).Client)
 	const n = 2*page + 100
-	bury(d, "q", n, 1)
+	archiveDead(d, "q", n, 1)
 	i := 0
 	for r, err := range d.l.Endings(t.Context(), "b", &Cursor{}) {
 		if d.must(err); r.Key != fmt.Sprint(i) {
@@ -166,7 +166,7 @@ func TestEndingsGoOnOverManyPages(t *testing.T) {
 
 func TestWhatTheLedgerNeverHeardOfIsNamed(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		if _, err := d.l.Batch(t.Context(), "b"); !errors.Is(err, ErrNoBatch) {
 			t.Errorf("Batch: %v", err)
 		}
@@ -189,7 +189,7 @@ func TestWhatTheLedgerNeverHeardOfIsNamed(t *testing.T) {
 
 func TestBatchesAreListedOldestFirstWithTheirQueues(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b2", "q", "k")
 		d.accept("b1", "q:low", "k")
 		d.accept("b1", "q", "k2")
@@ -209,9 +209,9 @@ func TestBatchesAreListedOldestFirstWithTheirQueues(t *testing.T) {
 }
 
 func TestEveryClaimedCallIsListedOnce(t *testing.T) {
-	d := newDesk(t, redistest.Redis(t).Client)
+	d := newFixture(t, redistest.Redis(t).Client)
 	const n = 3*page + 7
-	bury(d, "q", n, 1)
+	archiveDead(d, "q", n, 1)
 	if _, err := d.l.Claim(t.Context(), "b", []Entry{entryOf("b", "q", "claimed only")}); err != nil {
 		t.Fatal(err)
 	}

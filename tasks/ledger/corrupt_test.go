@@ -30,8 +30,8 @@ func FuzzRecord(f *testing.F) {
 			}
 		}
 		// Whatever was read, the record can be written again.
-		take := &Delivery{Record: r}
-		if _, _, err := take.fields(&Attempt{At: time.Now()}); err != nil {
+		delivery := &Delivery{Record: r}
+		if _, _, err := delivery.fields(&Attempt{At: time.Now()}); err != nil {
 			t.Error(err)
 		}
 		ending := Ending{FirstAt: r.FirstAt, FinishedAt: r.EndedAt}

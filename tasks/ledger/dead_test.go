@@ -19,16 +19,16 @@ func TestARedriveOpensAnewAndKeepsTheFormerEnding(t *testing.T) {
 	for _, state := range []State{Dead, Dropped, Cancelled} {
 		t.Run(string(state), func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-				d := newDesk(t, rdb)
+				d := newFixture(t, rdb)
 				d.accept("b", "q", "k")
 				id := idOf("b", "k")
 				if state == Cancelled {
 					_, _, err := d.l.Cancel(t.Context(), d.record("q", id), Ending{Class: "cancelled"})
 					d.must(err)
 				} else {
-					take := d.take("q")
-					take.Attempts, take.Parked, take.FirstAt = 6, 2, time.Now()
-					d.end(take, finalOf(state))
+					delivery := d.take("q")
+					delivery.Attempts, delivery.Parked, delivery.FirstAt = 6, 2, time.Now()
+					d.end(delivery, finalOf(state))
 				}
 				ended := d.record("q", id)
 				if redriven, busy := d.redrive(ended); !redriven || busy {
@@ -50,11 +50,11 @@ func TestARedriveOpensAnewAndKeepsTheFormerEnding(t *testing.T) {
 				if redriven, busy := d.redrive(ended); redriven || busy {
 					t.Fatal("a second redrive of the same generation opened it again")
 				}
-				take := d.take("q")
-				if take.Generation != 2 || take.Starts != 1 {
-					t.Fatalf("took %+v", take.Record)
+				delivery := d.take("q")
+				if delivery.Generation != 2 || delivery.Starts != 1 {
+					t.Fatalf("took %+v", delivery.Record)
 				}
-				if !d.end(take, finalOf(Done)) {
+				if !d.end(delivery, finalOf(Done)) {
 					t.Fatal("the second generation could not end")
 				}
 				if found := d.audit("b"); len(found) != 0 {
@@ -67,10 +67,10 @@ func TestARedriveOpensAnewAndKeepsTheFormerEnding(t *testing.T) {
 
 func TestADoneCallIsNotRedriven(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		take := d.acceptAndTake("b", "q", "k")
-		d.end(take, finalOf(Done))
-		if redriven, busy := d.redrive(d.record("q", take.ID)); redriven || busy {
+		d := newFixture(t, rdb)
+		delivery := d.acceptAndTake("b", "q", "k")
+		d.end(delivery, finalOf(Done))
+		if redriven, busy := d.redrive(d.record("q", delivery.ID)); redriven || busy {
 			t.Fatal(redriven, busy)
 		}
 		d.wantCounts("b", Counts{Accepted: 1, Done: 1})
@@ -79,18 +79,18 @@ func TestADoneCallIsNotRedriven(t *testing.T) {
 
 func TestACallThatAWorkerHoldsIsNeitherRedrivenNorPurged(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		take := d.acceptAndTake("b", "q", "k")
-		_, _, err := d.dispatcher.End(t.Context(), take, finalOf(Dead), nil) // asynq has not archived it yet
+		d := newFixture(t, rdb)
+		delivery := d.acceptAndTake("b", "q", "k")
+		_, _, err := d.dispatcher.End(t.Context(), delivery, finalOf(Dead), nil) // asynq has not archived it yet
 		d.must(err)
-		r := d.record("q", take.ID)
+		r := d.record("q", delivery.ID)
 		if redriven, busy := d.redrive(r); redriven || !busy {
 			t.Fatal(redriven, busy)
 		}
 		if purged, busy, err := d.l.Purge(t.Context(), r); purged || !busy || err != nil {
 			t.Fatal(purged, busy, err)
 		}
-		d.archive(take)
+		d.archive(delivery)
 		if redriven, busy := d.redrive(r); !redriven || busy {
 			t.Fatal(redriven, busy)
 		}
@@ -100,19 +100,19 @@ func TestACallThatAWorkerHoldsIsNeitherRedrivenNorPurged(t *testing.T) {
 // A worker that lost its lease ends the call while its task is due for a retry.
 func TestARedrivenTaskStandsOnOneListOnly(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		take := d.acceptAndTake("b", "q", "k")
-		d.retry("q", take.ID)
-		d.end(take, finalOf(Dead))
-		d.wantPlaces("q", take.ID, "retry", "task")
-		d.redrive(d.record("q", take.ID))
-		d.wantPlaces("q", take.ID, "pending", "task")
+		d := newFixture(t, rdb)
+		delivery := d.acceptAndTake("b", "q", "k")
+		d.retry("q", delivery.ID)
+		d.end(delivery, finalOf(Dead))
+		d.wantPlaces("q", delivery.ID, "retry", "task")
+		d.redrive(d.record("q", delivery.ID))
+		d.wantPlaces("q", delivery.ID, "pending", "task")
 	})
 }
 
 func TestACancelledCallThatStillWaitsIsRedrivenInItsPlace(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "k1", "k2")
 		for range 3 {
 			r := d.record("q", idOf("b", "k1"))
@@ -132,10 +132,10 @@ func TestACancelledCallThatStillWaitsIsRedrivenInItsPlace(t *testing.T) {
 
 func TestAPurgedDeadLetterStaysCountedAndHasNoBodies(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		take := d.acceptAndTake("b", "q", "k")
-		d.end(take, finalOf(Dead))
-		r := d.record("q", take.ID)
+		d := newFixture(t, rdb)
+		delivery := d.acceptAndTake("b", "q", "k")
+		d.end(delivery, finalOf(Dead))
+		r := d.record("q", delivery.ID)
 		stale := r
 		stale.Generation++
 		if purged, busy, err := d.l.Purge(t.Context(), stale); purged || busy || err != nil {
@@ -144,14 +144,14 @@ func TestAPurgedDeadLetterStaysCountedAndHasNoBodies(t *testing.T) {
 		if purged, busy, err := d.l.Purge(t.Context(), r); !purged || busy || err != nil {
 			t.Fatal(purged, busy, err)
 		}
-		if purged, _, err := d.l.Purge(t.Context(), d.record("q", take.ID)); !purged || err != nil {
+		if purged, _, err := d.l.Purge(t.Context(), d.record("q", delivery.ID)); !purged || err != nil {
 			t.Fatal("purging twice must be harmless", purged, err)
 		}
-		r = d.record("q", take.ID)
+		r = d.record("q", delivery.ID)
 		if !r.Purged || r.State != Dead || r.Content != nil || r.Body != nil || r.Ending == nil || r.Ending.Class != "unknown" {
 			t.Fatalf("the record is %+v", r)
 		}
-		d.wantPlaces("q", take.ID)
+		d.wantPlaces("q", delivery.ID)
 		d.wantCounts("b", Counts{Accepted: 1, Dead: 1})
 		groups, err := d.l.DeadGroups(t.Context())
 		if err != nil || len(groups) != 0 || len(d.deadKeys("")) != 0 {
@@ -168,7 +168,7 @@ func TestAPurgedDeadLetterStaysCountedAndHasNoBodies(t *testing.T) {
 
 func TestDeadLettersAreGroupedAcrossQueues(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		other := finalOf(Dead)
 		other.Group = Group{Class: "balance", Code: "67200005", Endpoint: "GET /b", Message: "latest", Advice: "pay"}
 		d.end(d.acceptAndTake("b", "q", "k1"), finalOf(Dead))
@@ -204,9 +204,9 @@ func manyDead(t *testing.T) int {
 	return n
 }
 
-// bury makes n dead letters of one batch, quickly. Those that it makes with one hand
+// archiveDead makes n dead letters of one batch, quickly. Those that it makes with one hand
 // die in the order of their keys.
-func bury(d *desk, queue string, n, hands int) {
+func archiveDead(d *fixture, queue string, n, hands int) {
 	d.Helper()
 	const chunk = 500
 	for from := 0; from < n; from += chunk {
@@ -216,14 +216,14 @@ func bury(d *desk, queue string, n, hands int) {
 		}
 		d.send("b", entries...)
 	}
-	taker := NewDispatcher(d.rdb, "")
+	dispatcher := NewDispatcher(d.rdb, "")
 	var wg sync.WaitGroup
 	var left atomic.Int64
 	left.Store(int64(n))
 	for range hands {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
-				got, err := taker.Dequeue(d.Context(), DequeueRequest{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+				got, err := dispatcher.Dequeue(d.Context(), DequeueRequest{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
 				if err == nil && got.Delivery == nil {
 					err = errors.New("there is no call to take")
 				}
@@ -246,8 +246,8 @@ func bury(d *desk, queue string, n, hands int) {
 }
 
 func TestManyDeadLettersAreAllListedOldestFirst(t *testing.T) {
-	d, n := newDesk(t, redistest.Redis(t).Client), manyDead(t)
-	bury(d, "q", n, 1)
+	d, n := newFixture(t, redistest.Redis(t).Client), manyDead(t)
+	archiveDead(d, "q", n, 1)
 	for _, group := range []string{"", finalOf(Dead).Group.Name()} {
 		list := d.deadKeys(group)
 		if len(list) != n {
@@ -262,8 +262,8 @@ func TestManyDeadLettersAreAllListedOldestFirst(t *testing.T) {
 }
 
 func TestEveryDeadLetterIsSeenWhileOthersAreRedriven(t *testing.T) {
-	d, n := newDesk(t, redistest.Redis(t).Client), manyDead(t)
-	bury(d, "q", n, 8)
+	d, n := newFixture(t, redistest.Redis(t).Client), manyDead(t)
+	archiveDead(d, "q", n, 8)
 	if list, err := d.l.DeadGroups(t.Context()); err != nil || len(list) != 1 || list[0].Count != int64(n) {
 		t.Fatalf("the groups are %+v, %v", list, err)
 	}
@@ -295,9 +295,9 @@ func TestEveryDeadLetterIsSeenWhileOthersAreRedriven(t *testing.T) {
 // Calls of two batches can end in the same microsecond.
 func TestDeadLettersOfOneMicrosecondAreAllListedOnce(t *testing.T) {
 	rdb := redistest.Redis(t).Client
-	d := newDesk(t, rdb)
+	d := newFixture(t, rdb)
 	const n = 1200
-	bury(d, "q", n, 4)
+	archiveDead(d, "q", n, 4)
 	k := keysOf("q")
 	for i, id := range rdb.ZRange(t.Context(), k.dead(), 0, -1).Val() {
 		score := float64(1_000_000 + i/3) // by threes, which no page size divides

@@ -12,7 +12,7 @@ import (
 )
 
 // acceptUntil takes a call with a deadline into the books.
-func (d *desk) acceptUntil(batch, queue, key string, deadline time.Time) string {
+func (d *fixture) acceptUntil(batch, queue, key string, deadline time.Time) string {
 	d.Helper()
 	e := entryOf(batch, queue, key)
 	e.Deadline = deadline
@@ -23,7 +23,7 @@ func (d *desk) acceptUntil(batch, queue, key string, deadline time.Time) string 
 }
 
 // pastDeadline finds calls, and lets the second pass after which they are found again.
-func (d *desk) pastDeadline(queues ...string) (ids []string) {
+func (d *fixture) pastDeadline(queues ...string) (ids []string) {
 	d.Helper()
 	late, err := d.dispatcher.PastDeadline(d.Context(), queues...)
 	d.must(err)
@@ -35,14 +35,14 @@ func (d *desk) pastDeadline(queues ...string) (ids []string) {
 }
 
 // lookAgain has all calls of a queue's index be looked at now.
-func (d *desk) lookAgain(queue string) {
+func (d *fixture) lookAgain(queue string) {
 	d.Helper()
 	for _, id := range d.indexed(queue) {
 		d.must(d.rdb.ZAdd(d.Context(), keysOf(queue).deadlines(), redis.Z{Score: 1, Member: id}).Err())
 	}
 }
 
-func (d *desk) indexed(queue string) []string {
+func (d *fixture) indexed(queue string) []string {
 	d.Helper()
 	ids, err := d.rdb.ZRange(d.Context(), keysOf(queue).deadlines(), 0, -1).Result()
 	d.must(err)
@@ -57,7 +57,7 @@ func expired(r Record) Withdrawal {
 	}}
 }
 
-func (d *desk) withdraw(w Withdrawal) Withdrawn {
+func (d *fixture) withdraw(w Withdrawal) Withdrawn {
 	d.Helper()
 	withdrawn, err := d.l.Withdraw(d.Context(), w.Queue, []Withdrawal{w})
 	d.must(err)
@@ -65,34 +65,34 @@ func (d *desk) withdraw(w Withdrawal) Withdrawn {
 }
 
 // waits are the places where a call can wait, with how it gets there.
-var waits = map[string]func(d *desk, queue, key string, deadline time.Time) (id string){
-	"pending": func(d *desk, queue, key string, deadline time.Time) string {
+var waits = map[string]func(d *fixture, queue, key string, deadline time.Time) (id string){
+	"pending": func(d *fixture, queue, key string, deadline time.Time) string {
 		return d.acceptUntil("b", queue, key, deadline)
 	},
-	"scheduled": func(d *desk, queue, key string, deadline time.Time) string {
+	"scheduled": func(d *fixture, queue, key string, deadline time.Time) string {
 		e := entryOf("b", queue, key)
 		e.Deadline, e.NotBefore = deadline, deadline.Add(-time.Second)
 		d.send("b", e)
 		return e.ID
 	},
-	"retry": func(d *desk, queue, key string, deadline time.Time) string {
+	"retry": func(d *fixture, queue, key string, deadline time.Time) string {
 		id := d.acceptUntil("b", queue, key, deadline)
-		take := d.take(queue)
-		take.Attempts = 1
-		_, _, err := d.dispatcher.Attempt(d.Context(), take, &Attempt{N: 1})
+		delivery := d.take(queue)
+		delivery.Attempts = 1
+		_, _, err := d.dispatcher.Attempt(d.Context(), delivery, &Attempt{N: 1})
 		d.must(err)
 		d.retry(queue, id)
 		return id
 	},
-	"parked": func(d *desk, queue, key string, deadline time.Time) string {
+	"parked": func(d *fixture, queue, key string, deadline time.Time) string {
 		id := d.acceptUntil("b", queue, key, deadline)
-		take := d.take(queue)
-		take.Parked = 1
-		_, _, err := d.dispatcher.Park(d.Context(), take, nil)
+		delivery := d.take(queue)
+		delivery.Parked = 1
+		_, _, err := d.dispatcher.Park(d.Context(), delivery, nil)
 		d.must(err)
 		return id
 	},
-	"redriven": func(d *desk, queue, key string, deadline time.Time) string {
+	"redriven": func(d *fixture, queue, key string, deadline time.Time) string {
 		id := d.acceptUntil("b", queue, key, deadline)
 		d.end(d.take(queue), finalOf(Dead))
 		redriven, _, err := d.l.Redrive(d.Context(), d.record(queue, id), "message again", deadline)
@@ -101,7 +101,7 @@ var waits = map[string]func(d *desk, queue, key string, deadline time.Time) (id 
 		}
 		return id
 	},
-	"restored": func(d *desk, queue, key string, deadline time.Time) string {
+	"restored": func(d *fixture, queue, key string, deadline time.Time) string {
 		id := d.acceptUntil("b", queue, key, deadline)
 		k := keysOf(queue)
 		d.must(d.rdb.Del(d.Context(), k.deadlines(), k.task(id), k.pending()).Err())
@@ -117,7 +117,7 @@ func TestACallThatWaitsEndsAtItsDeadlineWhereverItWaits(t *testing.T) {
 	for name, wait := range waits {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-				d := newDesk(t, rdb)
+				d := newFixture(t, rdb)
 				id := wait(d, "q", "k", time.Now().Add(-time.Second))
 				d.hold("q", time.Now().Add(time.Hour))
 				if got := d.pastDeadline("q:high", "q", "q:low"); !slices.Equal(got, []string{id}) {
@@ -167,7 +167,7 @@ func TestACallThatWaitsEndsAtItsDeadlineWhereverItWaits(t *testing.T) {
 
 func TestACallBeforeItsDeadlineOrWithoutOneIsNotFound(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "without")
 		if rdb.Exists(t.Context(), keysOf("q").deadlines()).Val() != 0 {
 			t.Error("a call without a deadline has made an index")
@@ -181,7 +181,7 @@ func TestACallBeforeItsDeadlineOrWithoutOneIsNotFound(t *testing.T) {
 
 func TestADuplicateKeepsTheDeadlineThatItsCallHas(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.acceptUntil("b", "q", "k", time.Now().Add(time.Hour))
 		again := entryOf("b", "q", "k")
 		again.Deadline = time.Now().Add(-time.Hour)
@@ -197,10 +197,10 @@ func TestADuplicateKeepsTheDeadlineThatItsCallHas(t *testing.T) {
 // What a worker has taken ends in its hands: it may be at the API already.
 func TestACallThatAWorkerHasTakenDoesNotEndAtItsDeadline(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		id := d.acceptUntil("b", "q", "k", time.Now().Add(-time.Second))
 		waiting := d.record("q", id)
-		take := d.take("q")
+		delivery := d.take("q")
 		if got := d.pastDeadline("q"); got != nil {
 			t.Fatalf("found %v", got)
 		}
@@ -209,8 +209,8 @@ func TestACallThatAWorkerHasTakenDoesNotEndAtItsDeadline(t *testing.T) {
 		}
 		d.wantPlaces("q", id, "active", "lease", "task")
 		// Its worker puts it back: it is found with the next look.
-		take.Parked = 1
-		_, _, err := d.dispatcher.Park(t.Context(), take, nil)
+		delivery.Parked = 1
+		_, _, err := d.dispatcher.Park(t.Context(), delivery, nil)
 		d.must(err)
 		d.lookAgain("q")
 		if got := d.pastDeadline("q"); !slices.Equal(got, []string{id}) {
@@ -220,23 +220,23 @@ func TestACallThatAWorkerHasTakenDoesNotEndAtItsDeadline(t *testing.T) {
 }
 
 func TestACallThatEndsLeavesTheIndexOfDeadlines(t *testing.T) {
-	for name, end := range map[string]func(d *desk, id string){
-		"done":    func(d *desk, _ string) { d.end(d.take("q"), finalOf(Done)) },
-		"dropped": func(d *desk, _ string) { d.end(d.take("q"), finalOf(Dropped)) },
-		"dead":    func(d *desk, _ string) { d.end(d.take("q"), finalOf(Dead)) },
-		"purged": func(d *desk, id string) {
+	for name, end := range map[string]func(d *fixture, id string){
+		"done":    func(d *fixture, _ string) { d.end(d.take("q"), finalOf(Done)) },
+		"dropped": func(d *fixture, _ string) { d.end(d.take("q"), finalOf(Dropped)) },
+		"dead":    func(d *fixture, _ string) { d.end(d.take("q"), finalOf(Dead)) },
+		"purged": func(d *fixture, id string) {
 			d.end(d.take("q"), finalOf(Dead))
 			_, _, err := d.l.Purge(d.Context(), d.record("q", id))
 			d.must(err)
 		},
-		"cancelled": func(d *desk, id string) {
+		"cancelled": func(d *fixture, id string) {
 			_, _, err := d.l.Cancel(d.Context(), d.record("q", id), Ending{Class: "cancelled"})
 			d.must(err)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-				d := newDesk(t, rdb)
+				d := newFixture(t, rdb)
 				end(d, d.acceptUntil("b", "q", "k", time.Now().Add(time.Hour)))
 				if left := d.indexed("q"); len(left) != 0 {
 					t.Errorf("the index still has %v", left)
@@ -249,7 +249,7 @@ func TestACallThatEndsLeavesTheIndexOfDeadlines(t *testing.T) {
 // An older version's worker does not know the index; a record can be lost.
 func TestWhatIsNotOpenGoesFromTheIndexWithoutBeingFound(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		past := time.Now().Add(-time.Second)
 		done, gone, odd := d.acceptUntil("b", "q", "done", past), d.acceptUntil("b", "q", "gone", past), d.acceptUntil("b", "q", "odd", past)
 		d.must(rdb.HSet(t.Context(), keysOf("q").record(done), "state", "done").Err())
@@ -266,21 +266,21 @@ func TestWhatIsNotOpenGoesFromTheIndexWithoutBeingFound(t *testing.T) {
 
 func TestARecordThatSomebodyForgedIsLeftToTheNextDequeue(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		id := d.acceptUntil("b", "q", "k", time.Now().Add(-time.Second))
 		d.must(rdb.HSet(t.Context(), keysOf("q").record(id), "attempts", "many").Err())
 		if got := d.pastDeadline("q"); got != nil {
 			t.Errorf("found %v", got)
 		}
-		if take := d.take("q"); take.Corrupt != "attempts" {
-			t.Errorf("took %+v", take)
+		if delivery := d.take("q"); delivery.Corrupt != "attempts" {
+			t.Errorf("took %+v", delivery)
 		}
 	})
 }
 
 func TestAnIndexThatSomebodyElseWroteGivesWay(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		forge := func() { d.must(rdb.Set(t.Context(), keysOf("q").deadlines(), "forged", 0).Err()) }
 		forge()
 		if got := d.pastDeadline("q"); got != nil {
@@ -302,7 +302,7 @@ func TestAnIndexThatSomebodyElseWroteGivesWay(t *testing.T) {
 
 func TestManyDeadlinesAreFoundInSlices(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		past := time.Now().Add(-time.Second)
 		var entries []Entry
 		for i := range 2*mostLookedAt + 10 {

@@ -16,21 +16,21 @@ import (
 
 func TestADequeueHandsOverTheRecordAndLeasesTheTask(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "k1", "k2")
 		got := d.dequeue("q")
 		if got.Delivery.Message != "message of k1" {
 			t.Fatalf("message %q", got.Delivery.Message)
 		}
-		take := got.Delivery
-		if !take.Known || take.Key != "k1" || take.Batch != "b" || string(take.Content) != "content of k1" || take.Generation != 1 || take.State != Open {
-			t.Fatalf("took %+v", take)
+		delivery := got.Delivery
+		if !delivery.Known || delivery.Key != "k1" || delivery.Batch != "b" || string(delivery.Content) != "content of k1" || delivery.Generation != 1 || delivery.State != Open {
+			t.Fatalf("took %+v", delivery)
 		}
-		if age := time.Since(take.At); age < -time.Minute || age > time.Minute {
-			t.Fatalf("taken at %s", take.At)
+		if age := time.Since(delivery.At); age < -time.Minute || age > time.Minute {
+			t.Fatalf("taken at %s", delivery.At)
 		}
-		d.wantPlaces("q", take.ID, "active", "lease", "task")
-		task := rdb.HGetAll(t.Context(), keysOf("q").task(take.ID)).Val()
+		d.wantPlaces("q", delivery.ID, "active", "lease", "task")
+		task := rdb.HGetAll(t.Context(), keysOf("q").task(delivery.ID)).Val()
 		if task["state"] != "active" || task["msg"] == "" {
 			t.Fatalf("asynq's task is %v", task)
 		}
@@ -39,33 +39,33 @@ func TestADequeueHandsOverTheRecordAndLeasesTheTask(t *testing.T) {
 
 func TestStartsCountTheTakersSinceTheLastDecision(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "k")
 		for want := 1; want <= 3; want++ {
-			take := d.take("q")
-			if take.Starts != want {
-				t.Fatalf("start %d, want %d", take.Starts, want)
+			delivery := d.take("q")
+			if delivery.Starts != want {
+				t.Fatalf("start %d, want %d", delivery.Starts, want)
 			}
-			d.retry("q", take.ID) // its worker died
+			d.retry("q", delivery.ID) // its worker died
 			d.forward("q")
 		}
-		take := d.take("q")
-		take.Attempts = 1
-		_, mine, err := d.dispatcher.Attempt(t.Context(), take, &Attempt{N: 1})
-		if err != nil || !mine {
-			t.Fatal(mine, err)
+		delivery := d.take("q")
+		delivery.Attempts = 1
+		_, applied, err := d.dispatcher.Attempt(t.Context(), delivery, &Attempt{N: 1})
+		if err != nil || !applied {
+			t.Fatal(applied, err)
 		}
-		d.retry("q", take.ID)
+		d.retry("q", delivery.ID)
 		d.forward("q")
-		if take := d.take("q"); take.Starts != 1 || take.Attempts != 1 {
-			t.Fatalf("after a decision: start %d, attempts %d", take.Starts, take.Attempts)
+		if delivery := d.take("q"); delivery.Starts != 1 || delivery.Attempts != 1 {
+			t.Fatalf("after a decision: start %d, attempts %d", delivery.Starts, delivery.Attempts)
 		}
 	})
 }
 
 func TestAPausedQueueGivesNothing(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "k")
 		d.must(rdb.Set(t.Context(), keysOf("q").paused(), 1, 0).Err())
 		if got := d.dequeue("q"); got.Delivery != nil || got.Held != 0 {
@@ -83,7 +83,7 @@ func TestAPausedQueueGivesNothing(t *testing.T) {
 
 func TestAHeldQueueGivesNothingAndSaysForHowLong(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "k")
 		d.hold("q", time.Now().Add(time.Hour))
 		got := d.dequeue("q")
@@ -96,7 +96,7 @@ func TestAHeldQueueGivesNothingAndSaysForHowLong(t *testing.T) {
 
 func TestAfterAHoldExactlyOneOfManyDequeuersGetsATask(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		for i := range 50 {
 			d.accept("b", "q", fmt.Sprint(i))
 		}
@@ -131,7 +131,7 @@ func TestAfterAHoldExactlyOneOfManyDequeuersGetsATask(t *testing.T) {
 
 func TestALostProbeDelaysTheNextByOneTurn(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "k1", "k2")
 		d.hold("q", time.Now().Add(-time.Second))
 		d.take("q") // and its worker dies
@@ -139,7 +139,7 @@ func TestALostProbeDelaysTheNextByOneTurn(t *testing.T) {
 			t.Fatalf("got %+v", got)
 		}
 		d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "turn", time.Now().Add(-time.Millisecond).UnixMilli()).Err())
-		if take := d.take("q"); !take.Circuit.AfterHold {
+		if delivery := d.take("q"); !delivery.Circuit.AfterHold {
 			t.Fatal("the next call does not know that it comes after a hold")
 		}
 	})
@@ -147,7 +147,7 @@ func TestALostProbeDelaysTheNextByOneTurn(t *testing.T) {
 
 func TestEndedTasksThatWaitAreSweptOffByTheDequeue(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		for i := range 150 { // more than one dequeue takes off
 			d.accept("b", "q", fmt.Sprint(i))
 		}
@@ -162,9 +162,9 @@ func TestEndedTasksThatWaitAreSweptOffByTheDequeue(t *testing.T) {
 		if got := d.dequeue("q"); got.Delivery != nil || got.Empty {
 			t.Fatal("the first dequeue should still be sweeping, and say that there may be more")
 		}
-		take := d.take("q") // sweeping has cost nobody's turn
-		if take.Key != "alive" {
-			t.Fatalf("took %s", take.Key)
+		delivery := d.take("q") // sweeping has cost nobody's turn
+		if delivery.Key != "alive" {
+			t.Fatalf("took %s", delivery.Key)
 		}
 		k := keysOf("q")
 		if n := rdb.LLen(t.Context(), k.pending()).Val() + rdb.LLen(t.Context(), k.active()).Val(); n != 1 {
@@ -179,11 +179,11 @@ func TestEndedTasksThatWaitAreSweptOffByTheDequeue(t *testing.T) {
 
 func TestATaskWithoutItsHashDoesNotJamTheQueue(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "lost", "kept")
 		d.must(rdb.Del(t.Context(), keysOf("q").task(idOf("b", "lost"))).Err())
-		if take := d.take("q"); take.Key != "kept" {
-			t.Fatalf("took %s", take.Key)
+		if delivery := d.take("q"); delivery.Key != "kept" {
+			t.Fatalf("took %s", delivery.Key)
 		}
 		d.wantPlaces("q", idOf("b", "lost"))
 		found := d.audit("b")

@@ -14,18 +14,18 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// Horizon is how far the endings of a batch, or the dead letters, reached at one moment. Who reads the
-// endings of a batch that is still at work and stops at the horizon sees each
-// call once: one that ends again later ends behind it.
-type Horizon map[string]int64 // queue -> microsecond of the latest ending
+// Watermark is how far the endings of a batch, or the dead letters, reached at one moment. A reader
+// of a batch that is still running stops at the watermark and sees each call once: a
+// call that ends again later ends behind it.
+type Watermark map[string]int64 // queue -> microsecond of the latest ending
 
-// Horizon returns the batch's horizon, or [ErrNoBatch].
-func (l *Ledger) Horizon(ctx context.Context, batch string) (Horizon, error) {
+// Watermark returns the batch's watermark, or [ErrNoBatch].
+func (l *Ledger) Watermark(ctx context.Context, batch string) (Watermark, error) {
 	b, err := l.Batch(ctx, batch)
 	if err != nil {
 		return nil, err
 	}
-	h := Horizon{}
+	h := Watermark{}
 	for _, queue := range b.Queues {
 		zs, err := l.rdb.ZRevRangeWithScores(ctx, keysOf(queue).ended(batch), 0, 0).Result()
 		if err != nil {
@@ -38,14 +38,14 @@ func (l *Ledger) Horizon(ctx context.Context, batch string) (Horizon, error) {
 	return h, nil
 }
 
-// DeadHorizon is the horizon of the dead letters of all queues. Who redrives dead
-// letters and stops at it does not meet again those that die once more.
-func (l *Ledger) DeadHorizon(ctx context.Context) (Horizon, error) {
+// DeadWatermark is the watermark of the dead letters of all queues. A redrive that
+// stops at it does not redrive again the calls that die once more.
+func (l *Ledger) DeadWatermark(ctx context.Context) (Watermark, error) {
 	queues, err := l.Queues(ctx)
 	if err != nil {
 		return nil, err
 	}
-	h := Horizon{}
+	h := Watermark{}
 	for _, queue := range queues {
 		zs, err := l.rdb.ZRevRangeWithScores(ctx, keysOf(queue).dead(), 0, 0).Result()
 		if err != nil {
@@ -58,13 +58,13 @@ func (l *Ledger) DeadHorizon(ctx context.Context) (Horizon, error) {
 	return h, nil
 }
 
-// Has tells whether an ended call lies within the horizon.
-func (h Horizon) Has(r Record) bool { return r.EndedAt.UnixMicro() <= h[r.Queue] }
+// Has reports whether an ended call is at or before the watermark.
+func (h Watermark) Has(r Record) bool { return r.EndedAt.UnixMicro() <= h[r.Queue] }
 
 // FreeBodies drops the stored results of the batch's calls that ended in one of
-// the states, up to the horizon, and returns how many there were. The rest of
+// the states, up to the watermark, and returns how many there were. The rest of
 // their records stays.
-func (l *Ledger) FreeBodies(ctx context.Context, batch string, h Horizon, states ...State) (int, error) {
+func (l *Ledger) FreeBodies(ctx context.Context, batch string, h Watermark, states ...State) (int, error) {
 	total := 0
 	for queue, last := range h {
 		k := keysOf(queue)

@@ -167,12 +167,12 @@ func (d *Dispatcher) lookAtFences(ctx context.Context, queues ...string) error {
 func (d *Dispatcher) giveBack(ctx context.Context, s FenceState) error {
 	k := keysOf(s.Queue)
 	if d.marks.known(s.Queue).life != "" { // this process has seen the one before
-		if err := d.tellEndings(ctx, s.Queue); err != nil {
+		if err := d.restoreEndings(ctx, s.Queue); err != nil {
 			return fmt.Errorf("record endings of queue %q that Redis has forgotten: %w", s.Queue, err)
 		}
 	}
 	for {
-		list, accounted, changes := d.marks.lost(s.Queue, s.Base, s.Top)
+		list, accounted, changes := d.marks.missing(s.Queue, s.Base, s.Top)
 		for {
 			n := min(len(list), giveBackAtOnce)
 			var count any = ""

@@ -14,7 +14,7 @@ import (
 
 // awaitOpen has workers ask about the fence, as they do each half second, until it is
 // open.
-func awaitOpen(t *testing.T, queue string, workers ...*desk) {
+func awaitOpen(t *testing.T, queue string, workers ...*fixture) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for {
@@ -45,33 +45,33 @@ func pause(t *testing.T, d time.Duration) {
 }
 
 // mark marks a call as sent, and fails the test where that is not allowed.
-func (d *desk) mark(take *Delivery) {
+func (d *fixture) mark(delivery *Delivery) {
 	d.Helper()
-	held, mine, err := d.dispatcher.MarkSent(d.Context(), take, 1, true, "")
-	if err != nil || !mine || held != 0 {
-		d.Fatalf("mark %s: held %s, mine %t, %v", take.ID, held, mine, err)
+	held, applied, err := d.dispatcher.MarkSent(d.Context(), delivery, 1, true, "")
+	if err != nil || !applied || held != 0 {
+		d.Fatalf("mark %s: held %s, mine %t, %v", delivery.ID, held, applied, err)
 	}
 }
 
 // refused says that a call may not be sent, and returns why.
-func (d *desk) refused(take *Delivery) *FenceError {
+func (d *fixture) refused(delivery *Delivery) *FenceError {
 	d.Helper()
-	_, mine, err := d.dispatcher.MarkSent(d.Context(), take, 1, true, "")
+	_, applied, err := d.dispatcher.MarkSent(d.Context(), delivery, 1, true, "")
 	var fence *FenceError
-	if mine || !errors.As(err, &fence) {
-		d.Fatalf("mark %s: mine %t, %v; want a fence", take.ID, mine, err)
+	if applied || !errors.As(err, &fence) {
+		d.Fatalf("mark %s: mine %t, %v; want a fence", delivery.ID, applied, err)
 	}
 	return fence
 }
 
-func (d *desk) fields(id string) map[string]string {
+func (d *fixture) fields(id string) map[string]string {
 	return d.rdb.HGetAll(d.Context(), keysOf("q").record(id)).Val()
 }
 
 // twoWorkers are two processes on one Redis.
-func twoWorkers(t *testing.T) (*redistest.Server, *desk, *desk) {
+func twoWorkers(t *testing.T) (*redistest.Server, *fixture, *fixture) {
 	server := redistest.Redis(t)
-	return server, newDesk(t, server.Client), newDesk(t, server.Client)
+	return server, newFixture(t, server.Client), newFixture(t, server.Client)
 }
 
 func TestWorkersGiveBackTheMarksThatARestoredRedisHasForgotten(t *testing.T) {
@@ -79,21 +79,21 @@ func TestWorkersGiveBackTheMarksThatARestoredRedisHasForgotten(t *testing.T) {
 	server, a, b := twoWorkers(t)
 	before := a.acceptAndTake("b", "q", "before")
 	a.mark(before)
-	var takes []*Delivery
+	var deliveries []*Delivery
 	for _, name := range []string{"k1", "k2", "k3", "k4", "k5"} {
-		takes = append(takes, a.acceptAndTake("b", "q", name))
+		deliveries = append(deliveries, a.acceptAndTake("b", "q", name))
 	}
 	waits := a.acceptAndTake("b", "q", "waits")
 	old := server.Copy()
-	for i, take := range takes {
-		[]*desk{a, b}[i%2].mark(take)
+	for i, delivery := range deliveries {
+		[]*fixture{a, b}[i%2].mark(delivery)
 	}
 	// One has ended, one has come back, and will be sent again.
-	if _, mine, err := a.dispatcher.End(t.Context(), takes[0], Final{State: Done, Ending: Ending{Class: "ok"}, Body: []byte("answer")}, nil); err != nil || !mine {
-		t.Fatal(mine, err)
+	if _, applied, err := a.dispatcher.End(t.Context(), deliveries[0], Final{State: Done, Ending: Ending{Class: "ok"}, Body: []byte("answer")}, nil); err != nil || !applied {
+		t.Fatal(applied, err)
 	}
-	if _, mine, err := b.dispatcher.Attempt(t.Context(), takes[1], nil); err != nil || !mine {
-		t.Fatal(mine, err)
+	if _, applied, err := b.dispatcher.Attempt(t.Context(), deliveries[1], nil); err != nil || !applied {
+		t.Fatal(applied, err)
 	}
 	server.Restore(old)
 
@@ -101,13 +101,13 @@ func TestWorkersGiveBackTheMarksThatARestoredRedisHasForgotten(t *testing.T) {
 		t.Error("the fence is closed before workers had the time to give back")
 	}
 	awaitOpen(t, "q", a, b)
-	if r := a.record("q", takes[0].ID); r.State != Done || r.Ending == nil || r.Ending.Class != "ok" || string(r.Body) != "answer" {
+	if r := a.record("q", deliveries[0].ID); r.State != Done || r.Ending == nil || r.Ending.Class != "ok" || string(r.Body) != "answer" {
 		t.Errorf("the call that had ended is %s: %+v", r.State, r.Ending)
 	}
-	for i, take := range takes[1:] {
-		r := a.fields(take.ID)
-		if wanted := i != 0; wanted != (r["sent"] == "1" && r["mark"] == take.Mark) {
-			t.Errorf("call %s has sent %q, mark %q; its mark is to be given back: %t", take.ID, r["sent"], r["mark"], wanted)
+	for i, delivery := range deliveries[1:] {
+		r := a.fields(delivery.ID)
+		if wanted := i != 0; wanted != (r["sent"] == "1" && r["mark"] == delivery.Mark) {
+			t.Errorf("call %s has sent %q, mark %q; its mark is to be given back: %t", delivery.ID, r["sent"], r["mark"], wanted)
 		}
 	}
 	a.mark(waits)
@@ -119,12 +119,12 @@ func TestWorkersGiveBackTheMarksThatARestoredRedisHasForgotten(t *testing.T) {
 func TestAFenceClosesWhereTheWorkerThatKnowsIsGoneUntilAPersonAcceptsIt(t *testing.T) {
 	t.Parallel()
 	server, a, dead := twoWorkers(t)
-	takes := []*Delivery{a.acceptAndTake("b", "q", "k1"), a.acceptAndTake("b", "q", "k2"), a.acceptAndTake("b", "q", "k3")}
+	deliveries := []*Delivery{a.acceptAndTake("b", "q", "k1"), a.acceptAndTake("b", "q", "k2"), a.acceptAndTake("b", "q", "k3")}
 	waits := a.acceptAndTake("b", "q", "waits")
 	old := server.Copy()
-	a.mark(takes[0])
-	dead.mark(takes[1]) // and is killed
-	a.mark(takes[2])
+	a.mark(deliveries[0])
+	dead.mark(deliveries[1]) // and is killed
+	a.mark(deliveries[2])
 	server.Restore(old)
 
 	a.refused(waits)
@@ -142,7 +142,7 @@ func TestAFenceClosesWhereTheWorkerThatKnowsIsGoneUntilAPersonAcceptsIt(t *testi
 	if s := states[0]; !s.Closed || s.Missing() != 1 || s.Shut.IsZero() || s.Top != 3 {
 		t.Errorf("the fence says %+v, want it closed with one mark missing", s)
 	}
-	if a.fields(takes[0].ID)["sent"] != "1" || a.fields(takes[1].ID)["sent"] != "" {
+	if a.fields(deliveries[0].ID)["sent"] != "1" || a.fields(deliveries[1].ID)["sent"] != "" {
 		t.Error("the worker that lives has not given back its own mark alone")
 	}
 
@@ -160,7 +160,7 @@ func TestAFenceClosesWhereTheWorkerThatKnowsIsGoneUntilAPersonAcceptsIt(t *testi
 	}
 
 	// The next worker has no memory.
-	next := newDesk(t, server.Client)
+	next := newFixture(t, server.Client)
 	next.refused(waits)
 	if err := next.fences.AcceptLoss(t.Context(), "ann", "q"); err != nil {
 		t.Fatal(err)
@@ -272,7 +272,7 @@ func TestAProcessThatHasForgottenMarksDoesNotOpenTheFenceAsIfItKnewThem(t *testi
 			t.Fatal("a mark is not remembered")
 		}
 	}
-	list, above, _ := m.lost("q", 0, mostMarks+10)
+	list, above, _ := m.missing("q", 0, mostMarks+10)
 	if len(list) != mostMarks || above != mostMarks || list[0].number != 11 {
 		t.Errorf("%d marks are given back, %d accounted for, the first %d", len(list), above, list[0].number)
 	}
@@ -285,7 +285,7 @@ func TestAMarkOfALifeThatIsOverIsNotSent(t *testing.T) {
 	if !m.remember("q", "one", madeMark{number: 1}) {
 		t.Fatal("the first mark is refused")
 	}
-	_, _, changes := m.lost("q", 0, mostMarks+10)
+	_, _, changes := m.missing("q", 0, mostMarks+10)
 	if !m.enter("q", "two", 0, changes) {
 		t.Fatal("the new life is refused though all was given back")
 	}
@@ -293,7 +293,7 @@ func TestAMarkOfALifeThatIsOverIsNotSent(t *testing.T) {
 		t.Error("a call is sent by the mark of a life that is over")
 	}
 	// What comes while marks are given back has them given back again.
-	_, _, changes = m.lost("q", 0, mostMarks+10)
+	_, _, changes = m.missing("q", 0, mostMarks+10)
 	m.remember("q", "two", madeMark{number: 3})
 	if m.enter("q", "three", 3, changes) {
 		t.Error("a mark that came meanwhile was not given back")

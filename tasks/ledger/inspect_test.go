@@ -11,14 +11,14 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-func (d *desk) queueState(queue string) QueueState {
+func (d *fixture) queueState(queue string) QueueState {
 	d.Helper()
 	s, err := d.repairer.QueueState(d.Context(), queue, 10)
 	d.must(err)
 	return s
 }
 
-func (d *desk) lost() []string {
+func (d *fixture) orphaned() []string {
 	d.Helper()
 	var keys []string
 	for r, err := range d.repairer.Orphaned(d.Context(), &Search{ID: idOf, By: time.Now().Add(-time.Minute), Most: 10}) {
@@ -29,7 +29,7 @@ func (d *desk) lost() []string {
 	return keys
 }
 
-func (d *desk) restore(r Record) bool {
+func (d *fixture) restore(r Record) bool {
 	d.Helper()
 	did, err := d.repairer.Restore(d.Context(), r.Queue, []Restoring{{Record: r, Message: "message again"}}, time.Now().Add(-time.Minute))
 	d.must(err)
@@ -38,7 +38,7 @@ func (d *desk) restore(r Record) bool {
 
 func TestAQueueThatIsWellHasNoFindings(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "made", "retried", "waits")
 		d.take("q")
 		d.retry("q", d.take("q").ID)
@@ -46,7 +46,7 @@ func TestAQueueThatIsWellHasNoFindings(t *testing.T) {
 		if !s.Listed || s.Paused || s.Pending != 1 || s.Active != 1 || s.Retry != 1 || len(s.Unleased) != 0 || len(s.Strangers) != 0 {
 			t.Fatalf("the queue stands as %+v", s)
 		}
-		if lost := d.lost(); len(lost) != 0 {
+		if lost := d.orphaned(); len(lost) != 0 {
 			t.Fatalf("lost: %v", lost)
 		}
 	})
@@ -54,7 +54,7 @@ func TestAQueueThatIsWellHasNoFindings(t *testing.T) {
 
 func TestATaskThatNobodyMakesIsPutBack(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "stuck", "made", "waits")
 		stuck, made := d.take("q"), d.take("q")
 		d.must(rdb.ZRem(t.Context(), keysOf("q").lease(), stuck.ID).Err())
@@ -75,7 +75,7 @@ func TestATaskThatNobodyMakesIsPutBack(t *testing.T) {
 
 func TestAnIDWithoutATaskIsTakenOffTheActiveList(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.must(rdb.LPush(t.Context(), keysOf("q").active(), "ghost").Err())
 		if n, err := d.repairer.Release(t.Context(), "q", time.Time{}, "ghost"); err != nil || n != 1 {
 			t.Fatalf("released %d, %v", n, err)
@@ -86,7 +86,7 @@ func TestAnIDWithoutATaskIsTakenOffTheActiveList(t *testing.T) {
 
 func TestATaskWithoutARecordIsAStranger(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "ours")
 		d.must(rdb.HSet(t.Context(), keysOf("q").task("alien"), "msg", "m", "state", "pending").Err())
 		d.must(rdb.LPush(t.Context(), keysOf("q").pending(), "alien").Err())
@@ -97,32 +97,32 @@ func TestATaskWithoutARecordIsAStranger(t *testing.T) {
 }
 
 func TestACallWhoseTaskIsGoneIsLostUntilItIsRestored(t *testing.T) {
-	damages := map[string]func(d *desk, id string){
-		"on no list, though it says pending": func(d *desk, id string) {
+	damages := map[string]func(d *fixture, id string){
+		"on no list, though it says pending": func(d *fixture, id string) {
 			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
 		},
-		"on no list, though it says that it is being made": func(d *desk, id string) {
+		"on no list, though it says that it is being made": func(d *fixture, id string) {
 			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
 			d.must(d.rdb.HSet(d.Context(), keysOf("q").task(id), "state", "active").Err())
 		},
-		"on no list, though it says that it is due later": func(d *desk, id string) {
+		"on no list, though it says that it is due later": func(d *fixture, id string) {
 			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
 			d.must(d.rdb.HSet(d.Context(), keysOf("q").task(id), "state", "retry").Err())
 		},
-		"deleted while a worker that died had it": func(d *desk, id string) {
+		"deleted while a worker that died had it": func(d *fixture, id string) {
 			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
 			d.must(d.rdb.LPush(d.Context(), keysOf("q").active(), id).Err())
 			d.must(d.rdb.ZAdd(d.Context(), keysOf("q").lease(), redis.Z{Score: float64(time.Now().Add(-2 * time.Minute).Unix()), Member: id}).Err())
 			d.must(d.rdb.Del(d.Context(), keysOf("q").task(id)).Err())
 		},
-		"deleted": func(d *desk, id string) {
+		"deleted": func(d *fixture, id string) {
 			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
 			d.must(d.rdb.Del(d.Context(), keysOf("q").task(id)).Err())
 		},
-		"deleted, its id left behind": func(d *desk, id string) {
+		"deleted, its id left behind": func(d *fixture, id string) {
 			d.must(d.rdb.Del(d.Context(), keysOf("q").task(id)).Err())
 		},
-		"archived": func(d *desk, id string) {
+		"archived": func(d *fixture, id string) {
 			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
 			d.must(d.rdb.ZAdd(d.Context(), keysOf("q").archived(), redis.Z{Score: 1, Member: id}).Err())
 			d.must(d.rdb.HSet(d.Context(), keysOf("q").task(id), "state", "archived").Err())
@@ -131,11 +131,11 @@ func TestACallWhoseTaskIsGoneIsLostUntilItIsRestored(t *testing.T) {
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-				d := newDesk(t, rdb)
+				d := newFixture(t, rdb)
 				d.accept("b", "q", "lost", "well")
 				id := idOf("b", "lost")
 				damage(d, id)
-				if got := d.lost(); fmt.Sprint(got) != "[lost]" {
+				if got := d.orphaned(); fmt.Sprint(got) != "[lost]" {
 					t.Fatalf("lost: %v", got)
 				}
 				if !d.restore(d.record("q", id)) {
@@ -145,7 +145,7 @@ func TestACallWhoseTaskIsGoneIsLostUntilItIsRestored(t *testing.T) {
 				if d.restore(d.record("q", id)) {
 					t.Fatal("it was restored twice")
 				}
-				if got := d.lost(); len(got) != 0 {
+				if got := d.orphaned(); len(got) != 0 {
 					t.Fatalf("still lost: %v", got)
 				}
 				d.wantCounts("b", Counts{Accepted: 2, Open: 2})
@@ -156,14 +156,14 @@ func TestACallWhoseTaskIsGoneIsLostUntilItIsRestored(t *testing.T) {
 
 func TestACallThatMovedOnIsNotRestored(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		take := d.acceptAndTake("b", "q", "k")
-		before := d.record("q", take.ID)
-		d.must(rdb.Del(t.Context(), keysOf("q").task(take.ID)).Err())
+		d := newFixture(t, rdb)
+		delivery := d.acceptAndTake("b", "q", "k")
+		before := d.record("q", delivery.ID)
+		d.must(rdb.Del(t.Context(), keysOf("q").task(delivery.ID)).Err())
 		if d.restore(before) {
 			t.Error("a call that a worker is making was restored")
 		}
-		d.end(take, finalOf(Done))
+		d.end(delivery, finalOf(Done))
 		if d.restore(before) {
 			t.Error("a call that is done was restored")
 		}
@@ -172,7 +172,7 @@ func TestACallThatMovedOnIsNotRestored(t *testing.T) {
 
 func TestAQueueThatAsynqForgotIsListedAgain(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "k")
 		d.must(rdb.SRem(t.Context(), asynqAll, "q").Err())
 		if d.queueState("q").Listed {
@@ -187,7 +187,7 @@ func TestAQueueThatAsynqForgotIsListedAgain(t *testing.T) {
 
 func TestStandingsNameEveryCallOnce(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
 		d.accept("b", "q", "open")
 		d.accept("b", "q:high", "urgent")

@@ -27,7 +27,7 @@ func (k keys) bodies() string               { return k.own + "bodies" }
 func (k keys) circuit() string              { return k.own + "circuit" }
 func (k keys) deadlines() string            { return k.own + "deadlines" }
 func (k keys) fence() string                { return k.own + "fence" }
-func (k keys) asked(taker string) string    { return k.own + "asked:" + taker }
+func (k keys) asked(worker string) string   { return k.own + "asked:" + worker }
 func (k keys) workers() string              { return k.own + "workers" }
 
 func (k keys) taskPrefix() string    { return k.asynq + "t:" }

@@ -68,9 +68,9 @@ func (e *lastEndings) of(queue string) (list []ended) {
 	return list
 }
 
-// tellEndings records the endings of a queue that this process remembers once more: the
+// restoreEndings records the endings of a queue that this process remembers once more: the
 // first ending of a call stands.
-func (d *Dispatcher) tellEndings(ctx context.Context, queue string) error {
+func (d *Dispatcher) restoreEndings(ctx context.Context, queue string) error {
 	all := d.last.of(queue)
 	if len(all) == 0 {
 		return nil

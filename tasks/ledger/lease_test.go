@@ -11,7 +11,7 @@ import (
 
 func TestALeaseIsOverWhenItsTimeHasComeAndCanBeLengthenedUntilItIsGivenUp(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		made := d.acceptAndTake("b", "q", "made")
 		urgent := d.acceptAndTake("b", "q:high", "urgent")
 		ended := time.Now().Add(31 * time.Second)
@@ -51,7 +51,7 @@ func TestALeaseIsOverWhenItsTimeHasComeAndCanBeLengthenedUntilItIsGivenUp(t *tes
 
 func TestWhenNoWorkerLivesAllLeasesCanBeEndedAndTheirCallsTakenBack(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		if n, err := d.leases.End(t.Context()); n != 0 || err != nil {
 			t.Errorf("of none, %d leases were ended, %v", n, err)
 		}
@@ -83,7 +83,7 @@ func TestWhenNoWorkerLivesAllLeasesCanBeEndedAndTheirCallsTakenBack(t *testing.T
 
 func TestATaskWhoseMessageIsGoneOrWhichIsNoneIsTold(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "whole", "bare", "odd")
 		k := keysOf("q")
 		d.must(rdb.HDel(t.Context(), k.task(idOf("b", "bare")), "msg").Err())

@@ -11,7 +11,7 @@ import (
 )
 
 // fill gives a record every field that scripts write, whatever they are.
-func (d *desk) fill(queue, id string, fields ...string) {
+func (d *fixture) fill(queue, id string, fields ...string) {
 	d.Helper()
 	var pairs []any
 	for _, field := range fields {
@@ -21,7 +21,7 @@ func (d *desk) fill(queue, id string, fields ...string) {
 }
 
 // wantFields says which fields a record has; what is not among them was forgotten.
-func (d *desk) wantFields(queue, id string, want ...string) {
+func (d *fixture) wantFields(queue, id string, want ...string) {
 	d.Helper()
 	got := d.rdb.HKeys(d.Context(), keysOf(queue).record(id)).Val()
 	slices.Sort(got)
@@ -38,28 +38,28 @@ var ofBefore = []string{
 
 func TestARedrivenCallHasNothingOfBeforeButItsLineage(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		take := d.acceptAndTake("b", "q", "k")
-		d.end(take, finalOf(Dead))
-		d.fill("q", take.ID, ofBefore...)
-		if redriven, busy := d.redrive(d.record("q", take.ID)); !redriven {
+		d := newFixture(t, rdb)
+		delivery := d.acceptAndTake("b", "q", "k")
+		d.end(delivery, finalOf(Dead))
+		d.fill("q", delivery.ID, ofBefore...)
+		if redriven, busy := d.redrive(d.record("q", delivery.ID)); !redriven {
 			t.Fatalf("it is not redriven; busy: %t", busy)
 		}
-		d.wantFields("q", take.ID, "state", "gen", "batch", "origin", "content", "lineage")
+		d.wantFields("q", delivery.ID, "state", "gen", "batch", "origin", "content", "lineage")
 	})
 }
 
 func TestAPurgedDeadLetterKeepsOnlyWhatSaysThatItWas(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		take := d.acceptAndTake("b", "q", "k")
-		d.end(take, finalOf(Dead))
-		d.fill("q", take.ID, "log", "lineage")
-		if purged, busy, err := d.l.Purge(t.Context(), d.record("q", take.ID)); err != nil || !purged {
+		d := newFixture(t, rdb)
+		delivery := d.acceptAndTake("b", "q", "k")
+		d.end(delivery, finalOf(Dead))
+		d.fill("q", delivery.ID, "log", "lineage")
+		if purged, busy, err := d.l.Purge(t.Context(), d.record("q", delivery.ID)); err != nil || !purged {
 			t.Fatalf("it is not purged; busy: %t, %v", busy, err)
 		}
 		for _, weighty := range []string{"content", "body", "type", "log", "lineage"} {
-			if rdb.HExists(t.Context(), keysOf("q").record(take.ID), weighty).Val() {
+			if rdb.HExists(t.Context(), keysOf("q").record(delivery.ID), weighty).Val() {
 				t.Errorf("it keeps its %s", weighty)
 			}
 		}

@@ -11,30 +11,30 @@ import (
 
 func TestNoCallIsMarkedInAnotherEpochThanTheOneThatAdmittedIt(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		take := d.acceptAndTake("b", "q", "k")
+		d := newFixture(t, rdb)
+		delivery := d.acceptAndTake("b", "q", "k")
 		// The account was held and went on, while this call waited in its worker.
-		d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "state", "closed", "epoch", take.Circuit.Epoch+2).Err())
-		held, mine, err := d.dispatcher.MarkSent(t.Context(), take, 1, true, "")
-		if err != nil || !mine || held <= 0 {
-			t.Errorf("held %s, mine %t, %v: want it held, so that it asks again", held, mine, err)
+		d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "state", "closed", "epoch", delivery.Circuit.Epoch+2).Err())
+		held, applied, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, true, "")
+		if err != nil || !applied || held <= 0 {
+			t.Errorf("held %s, mine %t, %v: want it held, so that it asks again", held, applied, err)
 		}
-		if n := d.record("q", take.ID).Sent; n != 0 {
+		if n := d.record("q", delivery.ID).Sent; n != 0 {
 			t.Errorf("attempt %d is marked as sent", n)
 		}
 	})
 }
 
 func TestAProbeOfWhichTheLeaseWentToAnotherIsNotSent(t *testing.T) {
-	for _, once := range []bool{true, false} {
+	for _, nonIdempotent := range []bool{true, false} {
 		redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-			d := newDesk(t, rdb)
-			take := d.acceptAndTake("b", "q", "k")
+			d := newFixture(t, rdb)
+			delivery := d.acceptAndTake("b", "q", "k")
 			for token, want := range map[string]bool{"mine": true, "another's": false, "": false} {
-				d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "state", "open", "until", 1, "epoch", take.Circuit.Epoch, "token", token).Err())
-				held, mine, err := d.dispatcher.MarkSent(t.Context(), take, 1, once, "mine")
-				if err != nil || !mine || (held == 0) != want {
-					t.Errorf("with the probe of token %q, once %t: held %s, mine %t, %v", token, once, held, mine, err)
+				d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "state", "open", "until", 1, "epoch", delivery.Circuit.Epoch, "token", token).Err())
+				held, applied, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, nonIdempotent, "mine")
+				if err != nil || !applied || (held == 0) != want {
+					t.Errorf("with the probe of token %q, once %t: held %s, mine %t, %v", token, nonIdempotent, held, applied, err)
 				}
 			}
 		})
@@ -42,38 +42,38 @@ func TestAProbeOfWhichTheLeaseWentToAnotherIsNotSent(t *testing.T) {
 }
 
 func TestWhoeverPutsACallBackUnsentClearsItsMark(t *testing.T) {
-	for name, putBack := range map[string]func(d *desk, take *Delivery){
-		"a park": func(d *desk, take *Delivery) {
-			take.Parked++
-			_, mine, err := d.dispatcher.Park(d.Context(), take, &Attempt{N: 1, Job: "park"})
-			if err != nil || !mine {
-				d.Fatal(mine, err)
+	for name, putBack := range map[string]func(d *fixture, delivery *Delivery){
+		"a park": func(d *fixture, delivery *Delivery) {
+			delivery.Parked++
+			_, applied, err := d.dispatcher.Park(d.Context(), delivery, &Attempt{N: 1, Job: "park"})
+			if err != nil || !applied {
+				d.Fatal(applied, err)
 			}
 		},
-		"a redrive": func(d *desk, take *Delivery) {
+		"a redrive": func(d *fixture, delivery *Delivery) {
 			final := finalOf(Dead)
 			final.Assumed = true // nobody knows what became of it
-			if !d.end(take, final) {
+			if !d.end(delivery, final) {
 				d.Fatal("it had ended before")
 			}
-			d.archive(take)
-			if redriven, busy := d.redrive(d.record("q", take.ID)); !redriven || busy {
+			d.archive(delivery)
+			if redriven, busy := d.redrive(d.record("q", delivery.ID)); !redriven || busy {
 				d.Fatal("it is not redriven", redriven, busy)
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-				d := newDesk(t, rdb)
-				take := d.acceptAndTake("b", "q", "k")
-				if held, mine, err := d.dispatcher.MarkSent(t.Context(), take, 1, true, ""); err != nil || !mine || held != 0 {
-					t.Fatal(held, mine, err)
+				d := newFixture(t, rdb)
+				delivery := d.acceptAndTake("b", "q", "k")
+				if held, applied, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, true, ""); err != nil || !applied || held != 0 {
+					t.Fatal(held, applied, err)
 				}
-				if d.record("q", take.ID).Sent != 1 {
+				if d.record("q", delivery.ID).Sent != 1 {
 					t.Fatal("it was not marked, so this shows nothing")
 				}
-				putBack(d, take)
-				if again := d.take("q"); again.ID != take.ID || again.Sent != 0 {
+				putBack(d, delivery)
+				if again := d.take("q"); again.ID != delivery.ID || again.Sent != 0 {
 					t.Errorf("the next worker is handed %s with a mark of attempt %d", again.ID, again.Sent)
 				}
 			})
@@ -83,29 +83,29 @@ func TestWhoeverPutsACallBackUnsentClearsItsMark(t *testing.T) {
 
 func TestAWriteThatIsMadeAgainAddsOneLineToTheLog(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		take := d.acceptAndTake("b", "q", "k")
-		take.Attempts = 1
+		d := newFixture(t, rdb)
+		delivery := d.acceptAndTake("b", "q", "k")
+		delivery.Attempts = 1
 		line := &Attempt{N: 1, Job: "retry", Status: 500}
 		// The first one reaches Redis, and its reply is lost.
-		lost := *take
+		lost := *delivery
 		_, _, err := d.dispatcher.Attempt(t.Context(), &lost, line)
 		d.must(err)
-		_, _, err = d.dispatcher.Attempt(t.Context(), take, line)
+		_, _, err = d.dispatcher.Attempt(t.Context(), delivery, line)
 		d.must(err)
-		if log := d.record("q", take.ID).Log; len(log) != 1 {
+		if log := d.record("q", delivery.ID).Log; len(log) != 1 {
 			t.Errorf("the log has %d lines: %+v", len(log), log)
 		}
 		// The first one does not reach Redis at all.
 		gone := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 		defer gone.Close()
-		take.Attempts = 2
-		if _, _, err := NewDispatcher(gone, "").Attempt(t.Context(), take, &Attempt{N: 2, Job: "retry", Status: 502}); err == nil {
+		delivery.Attempts = 2
+		if _, _, err := NewDispatcher(gone, "").Attempt(t.Context(), delivery, &Attempt{N: 2, Job: "retry", Status: 502}); err == nil {
 			t.Fatal("there is no Redis, and the write went well")
 		}
-		_, _, err = d.dispatcher.Attempt(t.Context(), take, &Attempt{N: 2, Job: "retry", Status: 502})
+		_, _, err = d.dispatcher.Attempt(t.Context(), delivery, &Attempt{N: 2, Job: "retry", Status: 502})
 		d.must(err)
-		if log := d.record("q", take.ID).Log; len(log) != 2 {
+		if log := d.record("q", delivery.ID).Log; len(log) != 2 {
 			t.Errorf("the log has %d lines: %+v", len(log), log)
 		}
 	})

@@ -197,10 +197,10 @@ func (m *marks) doubt(queue string, k knownFence) {
 	}
 }
 
-// lost are the marks to be written to a life that began at base. accounted is how many
+// missing are the marks to be written to a life that began at base. accounted is how many
 // numbers above base, and up to top, this process accounts for, changes what is to be
 // passed to enter.
-func (m *marks) lost(queue string, base, top int64) (list []madeMark, accounted, changes int) {
+func (m *marks) missing(queue string, base, top int64) (list []madeMark, accounted, changes int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	q := m.of(queue)

@@ -13,7 +13,7 @@ import (
 )
 
 // full makes Redis refuse whatever needs memory.
-func full(d *desk) {
+func full(d *fixture) {
 	d.Helper()
 	d.must(d.rdb.Set(d.Context(), "filler", strings.Repeat("x", 1<<20), 0).Err())
 	d.must(d.rdb.ConfigSet(d.Context(), "maxmemory-policy", "noeviction").Err())
@@ -25,7 +25,7 @@ func full(d *desk) {
 
 func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 	rdb := redistest.Redis(t).Client
-	d := newDesk(t, rdb)
+	d := newFixture(t, rdb)
 	takes := map[string]*Delivery{}
 	for _, key := range []string{"done", "dropped", "dead", "attempt", "park", "mark"} {
 		takes[key] = d.acceptAndTake("b", "q", key)
@@ -41,19 +41,19 @@ func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 	full(d)
 
 	for _, key := range []string{"done", "dropped", "dead"} {
-		if _, mine, err := d.dispatcher.End(t.Context(), takes[key], finalOf(State(key)), &Attempt{N: 1}); err != nil || !mine {
-			t.Errorf("end %s: %v, %v", key, mine, err)
+		if _, applied, err := d.dispatcher.End(t.Context(), takes[key], finalOf(State(key)), &Attempt{N: 1}); err != nil || !applied {
+			t.Errorf("end %s: %v, %v", key, applied, err)
 		}
 	}
-	if _, mine, err := d.dispatcher.End(t.Context(), doubtful, finalOf(Done), nil); err != nil || !mine {
-		t.Errorf("a late real answer: %v, %v", mine, err)
+	if _, applied, err := d.dispatcher.End(t.Context(), doubtful, finalOf(Done), nil); err != nil || !applied {
+		t.Errorf("a late real answer: %v, %v", applied, err)
 	}
-	if _, mine, err := d.dispatcher.Attempt(t.Context(), takes["attempt"], &Attempt{N: 1}); err != nil || !mine {
-		t.Errorf("attempt: %v, %v", mine, err)
+	if _, applied, err := d.dispatcher.Attempt(t.Context(), takes["attempt"], &Attempt{N: 1}); err != nil || !applied {
+		t.Errorf("attempt: %v, %v", applied, err)
 	}
 	takes["park"].Parked++
-	if _, mine, err := d.dispatcher.Park(t.Context(), takes["park"], &Attempt{N: 1}); err != nil || !mine {
-		t.Errorf("park: %v, %v", mine, err)
+	if _, applied, err := d.dispatcher.Park(t.Context(), takes["park"], &Attempt{N: 1}); err != nil || !applied {
+		t.Errorf("park: %v, %v", applied, err)
 	}
 	if cancelled, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancel")), Ending{}); err != nil || !cancelled {
 		t.Errorf("cancel: %v, %v", cancelled, err)
@@ -79,7 +79,7 @@ func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 }
 
 func TestAScriptThatBeginsWithHSETFailsWhenRedisIsFull(t *testing.T) {
-	d := newDesk(t, redistest.Redis(t).Client)
+	d := newFixture(t, redistest.Redis(t).Client)
 	full(d)
 	hset := "return redis.call('HSET', KEYS[1], 'f', 'v')"
 	if err := d.rdb.Eval(t.Context(), hset, []string{"h"}).Err(); err == nil || !strings.Contains(err.Error(), "OOM") {
@@ -89,7 +89,7 @@ func TestAScriptThatBeginsWithHSETFailsWhenRedisIsFull(t *testing.T) {
 		t.Fatalf("ZREM first: %v", err)
 	}
 	// One of ours, with its first write taken away.
-	take := &Delivery{Record: Record{ID: "id", Queue: "q", Generation: 1}}
+	delivery := &Delivery{Record: Record{ID: "id", Queue: "q", Generation: 1}}
 	k := keysOf("q")
 	d.must(d.rdb.ConfigSet(t.Context(), "maxmemory", "0").Err())
 	d.must(d.rdb.HSet(t.Context(), k.record("id"), "state", "open", "gen", 1).Err())
@@ -106,7 +106,7 @@ func TestAScriptThatBeginsWithHSETFailsWhenRedisIsFull(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "OOM") {
 		t.Fatalf("attempt without its first write: %v", err)
 	}
-	if _, mine, err := d.dispatcher.Attempt(t.Context(), take, nil); err != nil || !mine {
-		t.Fatalf("attempt as it is: %v, %v", mine, err)
+	if _, applied, err := d.dispatcher.Attempt(t.Context(), delivery, nil); err != nil || !applied {
+		t.Fatalf("attempt as it is: %v, %v", applied, err)
 	}
 }

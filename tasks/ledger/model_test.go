@@ -25,7 +25,7 @@ func TestTheBooksBalanceWhateverHappens(t *testing.T) {
 				rt.Fatal(err)
 			}
 			m := &model{
-				desk: newDesk(rapidTB{t, rt}, rdb), calls: map[string]*modelCall{}, claims: map[string]bool{}, now: time.Now(),
+				fixture: newFixture(rapidTB{t, rt}, rdb), calls: map[string]*modelCall{}, claims: map[string]bool{}, now: time.Now(),
 			}
 			rt.Repeat(map[string]func(*rapid.T){
 				"accept": m.accept, "dequeue": m.takeOne, "dequeue more": m.takeSome, "retry": m.retryOne, "park": m.parkOne,
@@ -55,7 +55,7 @@ var (
 
 // model is what the ledger should say.
 type model struct {
-	*desk
+	*fixture
 	calls  map[string]*modelCall // by id
 	claims map[string]bool       // ids whose key is claimed
 	live   []*Delivery           // in workers' hands
@@ -160,14 +160,14 @@ func (m *model) call(k *Delivery) *modelCall {
 	return nil
 }
 
-// mine tells whether what the worker records counts.
-func (m *model) mine(k *Delivery) bool {
+// holdsLease tells whether what the worker records counts.
+func (m *model) holdsLease(k *Delivery) bool {
 	c := m.call(k)
 	return c != nil && c.state == Open
 }
 
 // holds tells whether the worker has the call still, so that it may put it back.
-func (m *model) holds(k *Delivery) bool { return m.mine(k) && m.calls[k.ID].token == k.Token }
+func (m *model) holds(k *Delivery) bool { return m.holdsLease(k) && m.calls[k.ID].token == k.Token }
 
 // pop takes a worker's call out of live or late.
 func (m *model) pop(t *rapid.T) (k *Delivery, live bool) {
@@ -195,13 +195,13 @@ func (m *model) retryOne(t *rapid.T) {
 	k, live := m.pop(t)
 	want := m.holds(k)
 	k.Attempts++
-	_, mine, err := m.dispatcher.Attempt(m.Context(), k, &Attempt{N: k.Attempts})
-	if m.must(err); mine != want {
-		t.Fatalf("an attempt of %s: %v, want %v", k.ID, mine, want)
+	_, applied, err := m.dispatcher.Attempt(m.Context(), k, &Attempt{N: k.Attempts})
+	if m.must(err); applied != want {
+		t.Fatalf("an attempt of %s: %v, want %v", k.ID, applied, want)
 	}
 	switch {
 	case !live: // asynq does not act for a worker without a lease
-	case mine:
+	case applied:
 		m.retry(k.Queue, k.ID)
 	case m.heldByNobodyElse(k):
 		m.asynqDone(k)
@@ -217,11 +217,11 @@ func (m *model) parkOne(t *rapid.T) {
 	k, _ := m.pop(t)
 	want := m.holds(k)
 	k.Parked = m.parked(k) + 1
-	_, mine, err := m.dispatcher.Park(m.Context(), k, nil)
-	if m.must(err); mine != want {
-		t.Fatalf("a park of %s: %v, want %v", k.ID, mine, want)
+	_, applied, err := m.dispatcher.Park(m.Context(), k, nil)
+	if m.must(err); applied != want {
+		t.Fatalf("a park of %s: %v, want %v", k.ID, applied, want)
 	}
-	if mine { // the task went back, whoever else held it
+	if applied { // the task went back, whoever else held it
 		m.toLate(k.ID)
 	}
 }

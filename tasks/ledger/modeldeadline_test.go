@@ -14,8 +14,8 @@ var modelDeadline = time.Now().Add(24 * time.Hour)
 // markOne is the last step before a call that must not be sent twice goes out.
 func (m *model) markOne(t *rapid.T) {
 	k := m.live[drawTake(t, m.live)]
-	_, mine, err := m.dispatcher.MarkSent(m.Context(), k, k.Attempts+1, true, "")
-	if m.must(err); mine && !m.holds(k) {
+	_, applied, err := m.dispatcher.MarkSent(m.Context(), k, k.Attempts+1, true, "")
+	if m.must(err); applied && !m.holds(k) {
 		t.Fatalf("call %s may go out, though its worker has lost it", k.ID)
 	}
 }

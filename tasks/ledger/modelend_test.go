@@ -19,9 +19,9 @@ func (m *model) endAgain(t *rapid.T) {
 
 func (m *model) endWith(t *rapid.T, k *Delivery, live bool) {
 	e := m.ending(t, k, live)
-	_, mine, err := m.dispatcher.End(m.Context(), k, e.final, nil)
+	_, applied, err := m.dispatcher.End(m.Context(), k, e.final, nil)
 	m.must(err)
-	m.hasEnded(t, e, mine)
+	m.hasEnded(t, e, applied)
 }
 
 // endTogether has calls of one queue end in one step, whoever has them.
@@ -69,20 +69,20 @@ func (m *model) ending(t *rapid.T, k *Delivery, live bool) modelEnding {
 		f.Group.Code = rapid.SampledFrom([]string{"1", "2"}).Draw(t, "code")
 	}
 	c := m.call(k)
-	want := m.mine(k) || c != nil && c.state == Dead && c.assumed && !f.Assumed
+	want := m.holdsLease(k) || c != nil && c.state == Dead && c.assumed && !f.Assumed
 	return modelEnding{take: k, final: f, live: live, want: want}
 }
 
-func (m *model) hasEnded(t *rapid.T, e modelEnding, mine bool) {
+func (m *model) hasEnded(t *rapid.T, e modelEnding, applied bool) {
 	k, f := e.take, e.final
-	if mine != e.want {
-		t.Fatalf("ending %s as %s: %v, want %v", k.ID, f.State, mine, e.want)
+	if applied != e.want {
+		t.Fatalf("ending %s as %s: %v, want %v", k.ID, f.State, applied, e.want)
 	}
-	if mine {
+	if applied {
 		c := m.call(k)
 		c.state, c.assumed = f.State, f.Assumed
 	}
 	if e.live && f.State == Dead {
-		m.desk.archive(k)
+		m.fixture.archive(k)
 	}
 }

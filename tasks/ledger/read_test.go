@@ -36,12 +36,12 @@ func (s *scales) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 func TestHeavyAnswersAreReadAFewAtATime(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		const calls, weight = 15, 1 << 20
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		for i := range calls {
-			take := d.acceptAndTake("b", "q", fmt.Sprint(i))
+			delivery := d.acceptAndTake("b", "q", fmt.Sprint(i))
 			f := finalOf([]State{Dead, Done}[i%2])
 			f.Body = bytes.Repeat([]byte("x"), weight)
-			d.end(take, f)
+			d.end(delivery, f)
 		}
 		var weighed scales
 		rdb.AddHook(&weighed)

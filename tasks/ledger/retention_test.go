@@ -16,14 +16,14 @@ import (
 
 const week = 168 * time.Hour
 
-func (d *desk) sweep(now time.Time) Swept {
+func (d *fixture) sweep(now time.Time) Swept {
 	d.Helper()
 	s, err := d.l.Sweep(d.Context(), now, week)
 	d.must(err)
 	return s
 }
 
-func (d *desk) gone(queue, id string) bool {
+func (d *fixture) gone(queue, id string) bool {
 	d.Helper()
 	_, err := d.l.Get(d.Context(), queue, id)
 	if err != nil && !errors.Is(err, ErrNoCall) {
@@ -34,7 +34,7 @@ func (d *desk) gone(queue, id string) bool {
 
 func TestRetentionRunsFromWhenNothingOfTheBatchIsOpen(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		now := time.Now()
 		d.end(d.acceptAndTake("b", "q", "early"), finalOf(Done))
 		open := d.acceptAndTake("b", "q:high", "late")
@@ -66,7 +66,7 @@ func TestRetentionRunsFromWhenNothingOfTheBatchIsOpen(t *testing.T) {
 
 func TestACallThatEndsWhileItsOldBatchIsForgottenIsKept(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.end(d.acceptAndTake("b", "q", "old"), finalOf(Done))
 		seen, err := d.l.Batch(t.Context(), "b")
 		d.must(err)
@@ -84,7 +84,7 @@ func TestACallThatEndsWhileItsOldBatchIsForgottenIsKept(t *testing.T) {
 
 func TestDeadLettersOutliveTheirBatch(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		now := time.Now()
 		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
 		dead := d.acceptAndTake("b", "q", "dead")
@@ -113,7 +113,7 @@ func TestDeadLettersOutliveTheirBatch(t *testing.T) {
 
 func TestAForgottenKeyIsFreeAgain(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		now := time.Now()
 		d.end(d.acceptAndTake("b", "q", "k"), finalOf(Done))
 		d.end(d.acceptAndTake("b", "q", "dead"), finalOf(Dead))
@@ -133,7 +133,7 @@ func TestAForgottenKeyIsFreeAgain(t *testing.T) {
 
 func TestAdHocCallsAreKeptEachFromItsOwnEnding(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		old := d.acceptAndTake(AdHoc, "q", "old")
 		d.end(old, finalOf(Done))
 		d.end(d.acceptAndTake(AdHoc, "q", "dead"), finalOf(Dead))
@@ -163,7 +163,7 @@ func TestAdHocCallsAreKeptEachFromItsOwnEnding(t *testing.T) {
 // A record that went before its task would leave what looks like a stranger's.
 func TestACancelledCallIsKeptWhileItsTaskStillWaits(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		now := time.Now()
 		d.accept("b", "q", "k")
 		_, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", "k")), Ending{Class: "cancelled"})
@@ -182,10 +182,10 @@ func TestACancelledCallIsKeptWhileItsTaskStillWaits(t *testing.T) {
 }
 
 func TestALongBatchIsForgottenPageByPage(t *testing.T) {
-	d := newDesk(t, redistest.Redis(t).Client)
+	d := newFixture(t, redistest.Redis(t).Client)
 	now := time.Now()
 	const n = 2*page + 100
-	bury(d, "q", n, 1)
+	archiveDead(d, "q", n, 1)
 	id := idOf("b", "done")
 	d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done)) // behind all pages of dead letters
 	d.sweep(now)
@@ -221,7 +221,7 @@ func TestWhoSendsWhileABatchIsBeingForgottenLosesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-				d := newDesk(t, rdb)
+				d := newFixture(t, rdb)
 				now := time.Now()
 				d.end(d.acceptAndTake("b", "q", "k"), finalOf(Done))
 				d.sweep(now)
@@ -262,7 +262,7 @@ func TestWhoSendsWhileABatchIsBeingForgottenLosesNothing(t *testing.T) {
 
 func TestNoResultIsForgottenWhileACallOfItsBatchIsOpen(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		now := time.Now()
 		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
 		d.sweep(now)
@@ -279,13 +279,13 @@ func TestNoResultIsForgottenWhileACallOfItsBatchIsOpen(t *testing.T) {
 
 func TestAPurgedDeadLetterGoesWithItsBatch(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		now := time.Now()
 		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
 		for _, key := range []string{"purged", "dead"} {
-			take := d.acceptAndTake("b", "q", key)
-			d.end(take, finalOf(Dead))
-			d.archive(take)
+			delivery := d.acceptAndTake("b", "q", key)
+			d.end(delivery, finalOf(Dead))
+			d.archive(delivery)
 		}
 		purge := func(key string) {
 			t.Helper()
@@ -314,16 +314,16 @@ func TestAPurgedDeadLetterGoesWithItsBatch(t *testing.T) {
 
 func TestABatchThatIsDeletedLeavesNothingBehind(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		other := d.acceptAndTake("other", "q", "dead")
 		d.end(other, finalOf(Dead))
 		d.archive(other)
 		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
 		d.end(d.acceptAndTake("b", "q:low", "dropped"), finalOf(Dropped))
 		for _, key := range []string{"purged", "dead"} {
-			take := d.acceptAndTake("b", "q", key)
-			d.end(take, finalOf(Dead))
-			d.archive(take)
+			delivery := d.acceptAndTake("b", "q", key)
+			d.end(delivery, finalOf(Dead))
+			d.archive(delivery)
 		}
 		if purged, _, err := d.l.Purge(t.Context(), d.record("q", idOf("b", "purged"))); err != nil || !purged {
 			t.Fatalf("purged %v, %v", purged, err)
@@ -371,7 +371,7 @@ func TestABatchThatIsDeletedLeavesNothingBehind(t *testing.T) {
 }
 
 // leftBehind are callq's keys, but for what is kept of each queue for ever.
-func leftBehind(d *desk) []string {
+func leftBehind(d *fixture) []string {
 	return slices.DeleteFunc(d.rdb.Keys(d.Context(), "callq:*").Val(), func(key string) bool {
 		return key == keyQueues || strings.HasSuffix(key, ":fence")
 	})

@@ -13,24 +13,24 @@ import (
 )
 
 // fail takes calls and has each of them wait for a retry that is due.
-func (d *desk) fail(batch string, names ...string) {
+func (d *fixture) fail(batch string, names ...string) {
 	d.Helper()
 	for _, name := range names {
-		take := d.take("q")
-		if take.Key != name {
-			d.Fatalf("took %s, want %s", take.Key, name)
+		delivery := d.take("q")
+		if delivery.Key != name {
+			d.Fatalf("took %s, want %s", delivery.Key, name)
 		}
-		take.Attempts++
-		_, mine, err := d.dispatcher.Attempt(d.Context(), take, &Attempt{N: take.Attempts})
+		delivery.Attempts++
+		_, applied, err := d.dispatcher.Attempt(d.Context(), delivery, &Attempt{N: delivery.Attempts})
 		d.must(err)
-		if !mine {
+		if !applied {
 			d.Fatalf("the attempt of %s in batch %s was not recorded", name, batch)
 		}
-		d.retry("q", take.ID)
+		d.retry("q", delivery.ID)
 	}
 }
 
-func (d *desk) forwardRetries(want int) {
+func (d *fixture) forwardRetries(want int) {
 	d.Helper()
 	n, err := d.dispatcher.ForwardRetries(d.Context(), "q")
 	d.must(err)
@@ -40,7 +40,7 @@ func (d *desk) forwardRetries(want int) {
 }
 
 // wantNext takes calls, which must be those, in that order.
-func (d *desk) wantNext(want string) {
+func (d *fixture) wantNext(want string) {
 	d.Helper()
 	var got []string
 	for range strings.Fields(want) {
@@ -53,7 +53,7 @@ func (d *desk) wantNext(want string) {
 
 func TestRetriesThatAreDueTakeEverySecondPlaceAheadOfTheBacklog(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "r1", "r2", "r3", "k1", "k2", "k3", "k4", "k5")
 		d.fail("b", "r1", "r2", "r3")
 		d.forwardRetries(3)
@@ -67,7 +67,7 @@ func TestRetriesThatAreDueTakeEverySecondPlaceAheadOfTheBacklog(t *testing.T) {
 
 func TestOtherCallsGetEverySecondPlaceHoweverOftenRetriesFallDue(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "r", "k1", "k2", "k3")
 		d.fail("b", "r")
 		d.forwardRetries(1)
@@ -82,7 +82,7 @@ func TestOtherCallsGetEverySecondPlaceHoweverOftenRetriesFallDue(t *testing.T) {
 
 func TestParkedCallsKeepTheirPlaceBesideRetries(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "r", "e", "p1", "p2", "k1", "k2")
 		d.fail("b", "r")
 		e := d.take("q") // waits for its endpoint, after an attempt
@@ -91,9 +91,9 @@ func TestParkedCallsKeepTheirPlaceBesideRetries(t *testing.T) {
 		d.must(err)
 		d.retry("q", e.ID)
 		p1, p2 := d.take("q"), d.take("q")
-		for _, take := range []*Delivery{p2, p1} {
-			take.Parked = 1
-			_, _, err := d.dispatcher.Park(t.Context(), take, nil)
+		for _, delivery := range []*Delivery{p2, p1} {
+			delivery.Parked = 1
+			_, _, err := d.dispatcher.Park(t.Context(), delivery, nil)
 			d.must(err)
 		}
 		d.forwardRetries(2)
@@ -103,7 +103,7 @@ func TestParkedCallsKeepTheirPlaceBesideRetries(t *testing.T) {
 
 func TestRetriesThatFindNoPlaceStayUntilOthersHaveGone(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		const retries = 700
 		k, pipe := keysOf("q"), rdb.Pipeline()
 		for i := range retries {

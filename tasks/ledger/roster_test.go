@@ -13,14 +13,14 @@ import (
 )
 
 // beat has a worker of the account q say that it lives.
-func (d *desk) beat(worker string) Beats {
+func (d *fixture) beat(worker string) Beats {
 	d.Helper()
 	beats, err := d.roster.Beat(d.Context(), worker, "q:high", "q", "q:low")
 	d.must(err)
 	return beats["q"]
 }
 
-func (d *desk) bury(worker, number string) int {
+func (d *fixture) reclaim(worker, number string) int {
 	d.Helper()
 	n, err := d.roster.Reclaim(d.Context(), "q", worker, number)
 	d.must(err)
@@ -28,9 +28,9 @@ func (d *desk) bury(worker, number string) int {
 }
 
 // takeAs takes so many calls of the account q under the name of one worker.
-func (d *desk) takeAs(taker *Dispatcher, n int) []*Delivery {
+func (d *fixture) takeAs(dispatcher *Dispatcher, n int) []*Delivery {
 	d.Helper()
-	got, err := taker.Dequeue(d.Context(), DequeueRequest{
+	got, err := dispatcher.Dequeue(d.Context(), DequeueRequest{
 		Queues: []string{"q:high", "q", "q:low"}, First: 0, More: make([]int, n-1),
 		LeaseUntil: time.Now().Add(30 * time.Second).Unix(), Turn: time.Minute,
 	})
@@ -43,7 +43,7 @@ func (d *desk) takeAs(taker *Dispatcher, n int) []*Delivery {
 
 func TestTheCallsOfADeadWorkerGoBackToTheirPlacesAndThoseOfOthersStay(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		dead, lives := NewDispatcher(d.rdb, ""), NewDispatcher(d.rdb, "")
 		d.accept("b", "q", "n1", "n2", "n3", "n4")
 		d.accept("b", "q:high", "h1")
@@ -55,17 +55,17 @@ func TestTheCallsOfADeadWorkerGoBackToTheirPlacesAndThoseOfOthersStay(t *testing
 		}
 		other := d.takeAs(lives, 1)[0]
 		number := d.beat(lives.Name())[dead.Name()]
-		if n := d.bury(dead.Name(), number); n != 3 {
+		if n := d.reclaim(dead.Name(), number); n != 3 {
 			t.Errorf("%d calls were put back, want 3", n)
 		}
-		for _, take := range taken {
-			d.wantPlaces(take.Queue, take.ID, "pending", "task")
+		for _, delivery := range taken {
+			d.wantPlaces(delivery.Queue, delivery.ID, "pending", "task")
 		}
 		d.wantPlaces("q", other.ID, "active", "lease", "task")
 		if beats := d.beat(lives.Name()); len(beats) != 1 {
 			t.Errorf("the dead worker is not forgotten: %v", beats)
 		}
-		if n := d.bury(dead.Name(), number); n != 0 {
+		if n := d.reclaim(dead.Name(), number); n != 0 {
 			t.Errorf("once more, as after a lost reply, %d calls were put back", n)
 		}
 		again := d.takeAs(lives, 3)
@@ -77,17 +77,17 @@ func TestTheCallsOfADeadWorkerGoBackToTheirPlacesAndThoseOfOthersStay(t *testing
 
 func TestAWorkerThatLivesKeepsItsCallsWhateverItsNumberWas(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		taker := NewDispatcher(d.rdb, "")
+		d := newFixture(t, rdb)
+		dispatcher := NewDispatcher(d.rdb, "")
 		d.accept("b", "q", "k")
-		number := d.beat(taker.Name())[taker.Name()]
-		take := d.takeAs(taker, 1)[0]
-		d.beat(taker.Name())
-		if n := d.bury(taker.Name(), number); n != 0 {
+		number := d.beat(dispatcher.Name())[dispatcher.Name()]
+		delivery := d.takeAs(dispatcher, 1)[0]
+		d.beat(dispatcher.Name())
+		if n := d.reclaim(dispatcher.Name(), number); n != 0 {
 			t.Errorf("%d calls were taken from a worker that has just said that it lives", n)
 		}
-		d.wantPlaces("q", take.ID, "active", "lease", "task")
-		d.must(d.roster.Leave(t.Context(), taker.Name(), "q", "q:low"))
+		d.wantPlaces("q", delivery.ID, "active", "lease", "task")
+		d.must(d.roster.Leave(t.Context(), dispatcher.Name(), "q", "q:low"))
 		if n := rdb.Exists(t.Context(), keysOf("q").workers()).Val(); n != 0 {
 			t.Error("a worker that has left is still there")
 		}
@@ -97,44 +97,44 @@ func TestAWorkerThatLivesKeepsItsCallsWhateverItsNumberWas(t *testing.T) {
 // A callq of before notes no worker, and counts the start.
 func TestACallThatAnotherHasTakenSinceIsNotPutBackWithADeadWorkers(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		taker := NewDispatcher(d.rdb, "")
+		d := newFixture(t, rdb)
+		dispatcher := NewDispatcher(d.rdb, "")
 		d.accept("b", "q", "k", "gone")
-		number := d.beat(taker.Name())[taker.Name()]
-		taken := d.takeAs(taker, 2)
+		number := d.beat(dispatcher.Name())[dispatcher.Name()]
+		taken := d.takeAs(dispatcher, 2)
 		d.must(rdb.HIncrBy(t.Context(), keysOf("q").record(taken[0].ID), "starts", 1).Err())
 		d.must(rdb.HDel(t.Context(), keysOf("q").task(taken[1].ID), "msg").Err())
-		if n := d.bury(taker.Name(), number); n != 0 {
+		if n := d.reclaim(dispatcher.Name(), number); n != 0 {
 			t.Errorf("%d calls were put back", n)
 		}
-		for _, take := range taken {
-			d.wantPlaces("q", take.ID, "active", "lease", "task")
+		for _, delivery := range taken {
+			d.wantPlaces("q", delivery.ID, "active", "lease", "task")
 		}
 	})
 }
 
 func TestACallThatWasPutBackIsNotSentByTheWorkerThatHadIt(t *testing.T) {
-	for _, once := range []bool{true, false} {
-		t.Run(fmt.Sprintf("once %t", once), func(t *testing.T) {
+	for _, nonIdempotent := range []bool{true, false} {
+		t.Run(fmt.Sprintf("once %t", nonIdempotent), func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-				d := newDesk(t, rdb)
-				taker := NewDispatcher(d.rdb, "")
+				d := newFixture(t, rdb)
+				dispatcher := NewDispatcher(d.rdb, "")
 				d.accept("b", "q", "k")
-				number := d.beat(taker.Name())[taker.Name()]
-				take := d.takeAs(taker, 1)[0]
+				number := d.beat(dispatcher.Name())[dispatcher.Name()]
+				delivery := d.takeAs(dispatcher, 1)[0]
 				mark := func() bool {
 					t.Helper()
-					held, mine, err := d.dispatcher.MarkSent(t.Context(), take, 1, once, "")
+					held, applied, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, nonIdempotent, "")
 					d.must(err)
 					if held != 0 {
 						t.Fatalf("it is held for %s", held)
 					}
-					return mine
+					return applied
 				}
-				if !once && !mark() {
+				if !nonIdempotent && !mark() {
 					t.Error("a call that its worker holds must not be sent")
 				}
-				if n := d.bury(taker.Name(), number); n != 1 {
+				if n := d.reclaim(dispatcher.Name(), number); n != 1 {
 					t.Fatalf("%d calls were put back", n)
 				}
 				if mark() {
@@ -154,17 +154,17 @@ func TestACallThatWasPutBackIsNotSentByTheWorkerThatHadIt(t *testing.T) {
 
 func TestAQuestionThatIsAskedAgainIsNotAnsweredWithCallsThatOthersHave(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		taker, other := NewDispatcher(d.rdb, ""), NewDispatcher(d.rdb, "")
+		d := newFixture(t, rdb)
+		dispatcher, other := NewDispatcher(d.rdb, ""), NewDispatcher(d.rdb, "")
 		d.accept("b", "q", "1", "2", "3", "4")
-		number := d.beat(taker.Name())[taker.Name()]
-		d.takeAs(taker, 2)
-		taker.answered.Store(0) // its reply was lost
-		if n := d.bury(taker.Name(), number); n != 2 {
+		number := d.beat(dispatcher.Name())[dispatcher.Name()]
+		d.takeAs(dispatcher, 2)
+		dispatcher.answered.Store(0) // its reply was lost
+		if n := d.reclaim(dispatcher.Name(), number); n != 2 {
 			t.Fatalf("%d calls were put back", n)
 		}
 		d.takeAs(other, 2)
-		if again := keysTaken(d.takeAs(taker, 2)); !slices.Equal(again, []string{"3", "4"}) {
+		if again := keysTaken(d.takeAs(dispatcher, 2)); !slices.Equal(again, []string{"3", "4"}) {
 			t.Errorf("the question that is asked again gets %v, which another worker holds", again)
 		}
 	})
@@ -172,7 +172,7 @@ func TestAQuestionThatIsAskedAgainIsNotAnsweredWithCallsThatOthersHave(t *testin
 
 func TestWorkersSayThatTheyLiveWhoeverWroteToTheirKey(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		key := keysOf("q").workers()
 		for _, write := range []func() error{
 			func() error { return rdb.Set(t.Context(), key, "no hash", 0).Err() },
@@ -185,7 +185,7 @@ func TestWorkersSayThatTheyLiveWhoeverWroteToTheirKey(t *testing.T) {
 			}
 		}
 		d.must(rdb.HSet(t.Context(), key, "forged", "no number").Err())
-		if n := d.bury("forged", "no number"); n != 0 {
+		if n := d.reclaim("forged", "no number"); n != 0 {
 			t.Errorf("%d calls were put back", n)
 		}
 		if beats := d.beat("w"); len(beats) != 1 {
@@ -202,8 +202,8 @@ func TestOnAClusterTheCallsOfADeadWorkerGoBackQueueByQueue(t *testing.T) {
 	t.Parallel()
 	client := redistest.Cluster(t).Client
 	l := New(client)
-	roster, taker, queues := NewRoster(client), NewDispatcher(client, ""), []string{"q:high", "q", "q:low"}
-	before, err := roster.Beat(t.Context(), taker.Name(), queues...)
+	roster, dispatcher, queues := NewRoster(client), NewDispatcher(client, ""), []string{"q:high", "q", "q:low"}
+	before, err := roster.Beat(t.Context(), dispatcher.Name(), queues...)
 	if err != nil || len(before) != len(queues) {
 		t.Fatalf("the workers are %v, %v", before, err)
 	}
@@ -216,20 +216,20 @@ func TestOnAClusterTheCallsOfADeadWorkerGoBackQueueByQueue(t *testing.T) {
 		if _, err := l.Accept(t.Context(), "b", e, claimed); err != nil {
 			t.Fatal(err)
 		}
-		got, err := taker.Dequeue(t.Context(), DequeueRequest{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+		got, err := dispatcher.Dequeue(t.Context(), DequeueRequest{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
 		if err != nil || got.Delivery == nil {
 			t.Fatalf("took %+v, %v", got, err)
 		}
 	}
 	for home, workers := range before {
-		if n, err := roster.Reclaim(t.Context(), home, taker.Name(), workers[taker.Name()]); n != 1 || err != nil {
+		if n, err := roster.Reclaim(t.Context(), home, dispatcher.Name(), workers[dispatcher.Name()]); n != 1 || err != nil {
 			t.Errorf("of queue %s %d calls were put back, %v", home, n, err)
 		}
 	}
 	if n, err := NewLeases(client).InFlight(t.Context(), queues...); n != 0 || err != nil {
 		t.Errorf("%d calls are in flight still, %v", n, err)
 	}
-	if err := roster.Leave(t.Context(), taker.Name(), queues...); err != nil {
+	if err := roster.Leave(t.Context(), dispatcher.Name(), queues...); err != nil {
 		t.Error(err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // takeMany asks for up to n calls, each of the queue with the given index first.
-func (d *desk) takeMany(a DequeueRequest, first ...int) []*Delivery {
+func (d *fixture) takeMany(a DequeueRequest, first ...int) []*Delivery {
 	d.Helper()
 	a.LeaseUntil, a.Turn = time.Now().Add(30*time.Second).Unix(), time.Minute
 	a.First, a.More = first[0], first[1:]
@@ -27,9 +27,9 @@ func (d *desk) takeMany(a DequeueRequest, first ...int) []*Delivery {
 	return append([]*Delivery{got.Delivery}, got.More...)
 }
 
-func keysTaken(takes []*Delivery) []string {
+func keysTaken(deliveries []*Delivery) []string {
 	var names []string
-	for _, t := range takes {
+	for _, t := range deliveries {
 		names = append(names, t.Key)
 	}
 	return names
@@ -37,7 +37,7 @@ func keysTaken(takes []*Delivery) []string {
 
 func TestSeveralCallsAreTakenInOneStepInTheirOrder(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		upstream := DequeueRequest{Queues: []string{"q:high", "q", "q:low"}}
 		d.accept("b", "q:high", "h1")
 		d.accept("b", "q", "n1", "n2", "n3", "n4", "n5")
@@ -55,14 +55,14 @@ func TestSeveralCallsAreTakenInOneStepInTheirOrder(t *testing.T) {
 			{[]int{0, 2, 2}, 0, nil},
 		} {
 			upstream.Concurrency = max(one.most-1, 0)
-			if takes := d.takeMany(upstream, one.first...); !slices.Equal(keysTaken(takes), one.want) {
-				t.Fatalf("asked for %v, took %v, want %v", one.first, keysTaken(takes), one.want)
+			if deliveries := d.takeMany(upstream, one.first...); !slices.Equal(keysTaken(deliveries), one.want) {
+				t.Fatalf("asked for %v, took %v, want %v", one.first, keysTaken(deliveries), one.want)
 			} else {
-				for _, take := range takes {
-					if take.Token != 1 || take.Starts != 1 || take.Message != "message of "+take.Key {
-						t.Errorf("took %+v", take)
+				for _, delivery := range deliveries {
+					if delivery.Token != 1 || delivery.Starts != 1 || delivery.Message != "message of "+delivery.Key {
+						t.Errorf("took %+v", delivery)
 					}
-					d.wantPlaces(take.Queue, take.ID, "active", "lease", "task")
+					d.wantPlaces(delivery.Queue, delivery.ID, "active", "lease", "task")
 				}
 			}
 		}
@@ -71,7 +71,7 @@ func TestSeveralCallsAreTakenInOneStepInTheirOrder(t *testing.T) {
 
 func TestCallsThatEndedWhileTheyWaitedAreTakenOffBetweenTheOthers(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		var names []string
 		for i := range 9 {
 			names = append(names, fmt.Sprint(i))
@@ -96,23 +96,23 @@ func TestCallsThatEndedWhileTheyWaitedAreTakenOffBetweenTheOthers(t *testing.T) 
 
 func TestAQuestionForSeveralCallsThatIsSentAgainIsAnsweredWithTheSameOnes(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q:high", "h1")
 		d.accept("b", "q", "1", "2", "3", "4", "5")
-		taker := NewDispatcher(d.rdb, "")
-		ask := func(first ...int) (takes []*Delivery) {
+		dispatcher := NewDispatcher(d.rdb, "")
+		ask := func(first ...int) (deliveries []*Delivery) {
 			t.Helper()
-			got, err := taker.Dequeue(t.Context(), DequeueRequest{
+			got, err := dispatcher.Dequeue(t.Context(), DequeueRequest{
 				Queues: []string{"q:high", "q"}, LeaseUntil: time.Now().Add(30 * time.Second).Unix(), Turn: time.Minute, First: first[0], More: first[1:],
 			})
 			d.must(err)
 			if got.Delivery != nil {
-				takes = append([]*Delivery{got.Delivery}, got.More...)
+				deliveries = append([]*Delivery{got.Delivery}, got.More...)
 			}
-			return takes
+			return deliveries
 		}
 		first := ask(1, 0, 1)
-		taker.answered.Add(-1) // its reply is lost
+		dispatcher.answered.Add(-1) // its reply is lost
 		again := ask(1, 0, 1)
 		if want := []string{"1", "2", "h1"}; !slices.Equal(keysTaken(first), want) || !slices.Equal(keysTaken(again), want) {
 			t.Fatalf("took %v, and then %v", keysTaken(first), keysTaken(again))
@@ -123,20 +123,20 @@ func TestAQuestionForSeveralCallsThatIsSentAgainIsAnsweredWithTheSameOnes(t *tes
 			}
 		}
 		d.end(again[0], finalOf(Done))
-		taker.answered.Add(-1)
+		dispatcher.answered.Add(-1)
 		if left := keysTaken(ask(1, 1)); !slices.Equal(left, []string{"2", "h1"}) {
 			t.Errorf("of three, one has ended, and taken are %v", left)
 		}
 		if next := keysTaken(ask(1, 1)); !slices.Equal(next, []string{"3", "4"}) {
 			t.Errorf("the next question took %v", next)
 		}
-		taker.answered.Add(-1)
+		dispatcher.answered.Add(-1)
 		d.hold("q:high", time.Now().Add(time.Hour))
 		d.hold("q", time.Now().Add(time.Hour))
 		if held := ask(1, 1); held != nil {
 			t.Errorf("took %v though the account is held", keysTaken(held))
 		}
-		if ttl := rdb.TTL(t.Context(), keysOf("q").asked(taker.name)).Val(); ttl <= 0 || ttl >= 30*time.Second {
+		if ttl := rdb.TTL(t.Context(), keysOf("q").asked(dispatcher.name)).Val(); ttl <= 0 || ttl >= 30*time.Second {
 			t.Errorf("the answer is kept for %s, the leases last 30 s", ttl)
 		}
 	})
@@ -145,12 +145,12 @@ func TestAQuestionForSeveralCallsThatIsSentAgainIsAnsweredWithTheSameOnes(t *tes
 // Between the question and its repetition the calls may have become somebody else's.
 func TestAQuestionThatIsSentAgainIsNotAnsweredWithACallThatWasPutBackOrIsAnothers(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
-		taker := NewDispatcher(d.rdb, "")
+		dispatcher := NewDispatcher(d.rdb, "")
 		ask := func(more ...int) []*Delivery {
 			t.Helper()
-			got, err := taker.Dequeue(t.Context(), DequeueRequest{
+			got, err := dispatcher.Dequeue(t.Context(), DequeueRequest{
 				Queues: []string{"q"}, LeaseUntil: time.Now().Add(30 * time.Second).Unix(), Turn: time.Minute, More: more,
 			})
 			d.must(err)
@@ -160,7 +160,7 @@ func TestAQuestionThatIsSentAgainIsNotAnsweredWithACallThatWasPutBackOrIsAnother
 		if len(first) != 3 {
 			t.Fatalf("took %v", keysTaken(first))
 		}
-		taker.answered.Add(-1) // its reply is lost
+		dispatcher.answered.Add(-1) // its reply is lost
 		if n, err := d.repairer.Release(t.Context(), "q", time.Now().Add(time.Minute), first[1].ID); n != 1 || err != nil {
 			t.Fatalf("released %d: %v", n, err)
 		}
@@ -180,16 +180,16 @@ func TestAQuestionThatIsSentAgainIsNotAnsweredWithACallThatWasPutBackOrIsAnother
 
 func TestARecordThatSomebodyForgedStopsNoCallBesideIt(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "1", "2", "3", "4", "5")
 		for i, starts := range []string{"many", "9223372036854775807", "-0", "007"} {
 			d.must(rdb.HSet(t.Context(), keysOf("q").record(idOf("b", fmt.Sprint(i+1))), "starts", starts).Err())
 		}
-		takes := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0, 0, 0)
-		if len(takes) != 5 {
-			t.Fatalf("took %v", keysTaken(takes))
+		deliveries := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0, 0, 0)
+		if len(deliveries) != 5 {
+			t.Fatalf("took %v", keysTaken(deliveries))
 		}
-		for i, k := range takes {
+		for i, k := range deliveries {
 			if (k.Corrupt == "starts") != (i < 4) {
 				t.Errorf("call %s has a forged %q", k.Key, k.Corrupt)
 			}
@@ -199,7 +199,7 @@ func TestARecordThatSomebodyForgedStopsNoCallBesideIt(t *testing.T) {
 
 func TestARecordThatIsNoHashStopsACommonStepBeforeItHasChangedAnything(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
 		bad := idOf("b", "2")
 		d.must(rdb.Set(t.Context(), keysOf("q").task(bad), "no hash", 0).Err())
@@ -218,7 +218,7 @@ func TestARecordThatIsNoHashStopsACommonStepBeforeItHasChangedAnything(t *testin
 
 func TestADeadLetterThatIsRunAgainAmongOthersIsMetByItself(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		dead := d.acceptAndTake("b", "q", "dead")
 		d.end(dead, finalOf(Dead))
 		d.accept("b", "q", "1", "2")
@@ -228,9 +228,9 @@ func TestADeadLetterThatIsRunAgainAmongOthersIsMetByItself(t *testing.T) {
 		d.must(rdb.ZRem(t.Context(), k.archived(), dead.ID).Err())
 		d.must(rdb.LInsertBefore(t.Context(), k.pending(), idOf("b", "1"), dead.ID).Err())
 		a := DequeueRequest{Queues: []string{"q"}, More: []int{0, 0}, LeaseUntil: 1, Turn: time.Minute}
-		taker := NewDispatcher(d.rdb, "")
+		dispatcher := NewDispatcher(d.rdb, "")
 		for _, want := range []string{"1", "dead", "2"} {
-			got, err := taker.Dequeue(t.Context(), a)
+			got, err := dispatcher.Dequeue(t.Context(), a)
 			d.must(err)
 			switch {
 			case got.Again != nil:
@@ -247,7 +247,7 @@ func TestADeadLetterThatIsRunAgainAmongOthersIsMetByItself(t *testing.T) {
 
 func TestOfHeavyCallsFewAreTakenInOneStep(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		for _, key := range []string{"1", "2", "3", "4"} {
 			e := entryOf("b", "q", key)
 			e.Content = make([]byte, 600<<10)
@@ -263,7 +263,7 @@ func TestOfHeavyCallsFewAreTakenInOneStep(t *testing.T) {
 
 func TestAPausedQueueGivesNothingToWhoAsksForMany(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "n1", "n2")
 		d.accept("b", "q:low", "l1")
 		d.must(rdb.Set(t.Context(), keysOf("q").paused(), 1, 0).Err())
@@ -275,24 +275,24 @@ func TestAPausedQueueGivesNothingToWhoAsksForMany(t *testing.T) {
 
 func TestAfterAHoldOneCallIsLetOutHoweverManyAreWanted(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
 		d.hold("q", time.Now().Add(-time.Second))
-		if takes := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0); len(takes) != 1 || !takes[0].Circuit.AfterHold {
-			t.Fatalf("took %v", keysTaken(takes))
+		if deliveries := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0); len(deliveries) != 1 || !deliveries[0].Circuit.AfterHold {
+			t.Fatalf("took %v", keysTaken(deliveries))
 		}
-		if takes := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0); takes != nil {
-			t.Fatalf("took %v beside the one that was let out", keysTaken(takes))
+		if deliveries := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0); deliveries != nil {
+			t.Fatalf("took %v beside the one that was let out", keysTaken(deliveries))
 		}
 	})
 }
 
 // closings makes ready what ends several calls in one step.
-func (d *desk) closings(takes []*Delivery, finals ...Final) []*closing {
+func (d *fixture) closings(deliveries []*Delivery, finals ...Final) []*closing {
 	d.Helper()
 	var list []*closing
-	for i, take := range takes {
-		e, err := closingOf(take, finals[i], nil)
+	for i, delivery := range deliveries {
+		e, err := closingOf(delivery, finals[i], nil)
 		d.must(err)
 		list = append(list, e)
 	}
@@ -301,26 +301,26 @@ func (d *desk) closings(takes []*Delivery, finals ...Final) []*closing {
 
 func TestEndingsOfOneStepAreEachRecordedOnceInOrder(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "done", "dead", "dropped", "late", "doubtful", "done2")
 		d.accept("another", "q", "elsewhere")
-		takes := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0, 0, 0, 0, 0, 0)
-		if len(takes) != 7 {
-			t.Fatalf("took %v", keysTaken(takes))
+		deliveries := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0, 0, 0, 0, 0, 0)
+		if len(deliveries) != 7 {
+			t.Fatalf("took %v", keysTaken(deliveries))
 		}
 		assumed := finalOf(Dead)
 		assumed.Assumed = true
-		d.end(takes[3], finalOf(Done))
-		d.end(takes[4], assumed)
+		d.end(deliveries[3], finalOf(Done))
+		d.end(deliveries[4], assumed)
 		for again := range 2 { // as after a lost reply
-			list := d.closings(takes, finalOf(Done), finalOf(Dead), finalOf(Dropped), finalOf(Dropped), finalOf(Done), finalOf(Done), finalOf(Done))
+			list := d.closings(deliveries, finalOf(Done), finalOf(Dead), finalOf(Dropped), finalOf(Dropped), finalOf(Done), finalOf(Done), finalOf(Done))
 			d.dispatcher.finish(t.Context(), "q", list)
 			for i, e := range list {
 				if want := again == 0 && i != 3; e.err != nil || e.applied != want {
-					t.Errorf("run %d: %s: mine %v, %v", again, takes[i].Key, e.applied, e.err)
+					t.Errorf("run %d: %s: mine %v, %v", again, deliveries[i].Key, e.applied, e.err)
 				}
 			}
-			d.archive(takes[1])
+			d.archive(deliveries[1])
 		}
 		d.wantCounts("b", Counts{Accepted: 6, Done: 4, Dead: 1, Dropped: 1})
 		d.wantCounts("another", Counts{Accepted: 1, Done: 1})
@@ -343,10 +343,10 @@ func TestEndingsOfOneStepAreEachRecordedOnceInOrder(t *testing.T) {
 
 func TestWhatRedisRefusesOfOneEndingDoesNotKeepTheOthers(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
-		takes := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0)
-		list := d.closings(takes, finalOf(Done), finalOf(Done), finalOf(Done))
+		deliveries := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0)
+		list := d.closings(deliveries, finalOf(Done), finalOf(Done), finalOf(Done))
 		list[1].args[9] = "no number"
 		d.dispatcher.finish(t.Context(), "q", list)
 		if !list[0].applied || list[1].err == nil || !list[2].applied {

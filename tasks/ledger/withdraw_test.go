@@ -13,33 +13,33 @@ import (
 func TestACallIsOnlyWithdrawnAsWhoeverEndsItHasSeenIt(t *testing.T) {
 	for name, c := range map[string]struct {
 		seen func(r *Record)
-		now  func(d *desk, id string)
+		now  func(d *fixture, id string)
 		want Withdrawn
 	}{
 		"as it was": {want: Withdrew},
 		"it is marked as sent since": {
-			now:  func(d *desk, id string) { d.must(d.rdb.HSet(d.Context(), keysOf("q").record(id), "sent", 1).Err()) },
+			now:  func(d *fixture, id string) { d.must(d.rdb.HSet(d.Context(), keysOf("q").record(id), "sent", 1).Err()) },
 			want: OtherMark,
 		},
 		"it was marked as sent all the time": {
 			seen: func(r *Record) { r.Sent = 2 },
-			now:  func(d *desk, id string) { d.must(d.rdb.HSet(d.Context(), keysOf("q").record(id), "sent", 2).Err()) },
+			now:  func(d *fixture, id string) { d.must(d.rdb.HSet(d.Context(), keysOf("q").record(id), "sent", 2).Err()) },
 			want: Withdrew,
 		},
 		"its mark was cleared since":    {seen: func(r *Record) { r.Sent = 1 }, want: OtherMark},
 		"another generation of it runs": {seen: func(r *Record) { r.Generation = 2 }, want: MovedOn},
 		"it has ended": {
-			now:  func(d *desk, id string) { d.end(d.take("q"), finalOf(Done)) },
+			now:  func(d *fixture, id string) { d.end(d.take("q"), finalOf(Done)) },
 			want: MovedOn,
 		},
 		"it is forgotten": {
-			now:  func(d *desk, id string) { d.must(d.rdb.Del(d.Context(), keysOf("q").record(id)).Err()) },
+			now:  func(d *fixture, id string) { d.must(d.rdb.Del(d.Context(), keysOf("q").record(id)).Err()) },
 			want: MovedOn,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-				d := newDesk(t, rdb)
+				d := newFixture(t, rdb)
 				id := d.acceptUntil("b", "q", "k", time.Now())
 				r := d.record("q", id)
 				if c.seen != nil {
@@ -62,10 +62,10 @@ func TestACallIsOnlyWithdrawnAsWhoeverEndsItHasSeenIt(t *testing.T) {
 
 func TestALateAnswerReplacesTheAssumedEndingOfAWithdrawnCall(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		id := d.acceptUntil("b", "q", "k", time.Now())
-		take := d.take("q")
-		_, _, err := d.dispatcher.MarkSent(t.Context(), take, 1, true, "")
+		delivery := d.take("q")
+		_, _, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, true, "")
 		d.must(err)
 		// Its worker is taken for dead.
 		d.must(rdb.ZRem(t.Context(), keysOf("q").lease(), id).Err())
@@ -77,7 +77,7 @@ func TestALateAnswerReplacesTheAssumedEndingOfAWithdrawnCall(t *testing.T) {
 			t.Fatalf("withdrawn: %d", got)
 		}
 		d.wantCounts("b", Counts{Accepted: 1, Dead: 1})
-		if !d.end(take, finalOf(Done)) {
+		if !d.end(delivery, finalOf(Done)) {
 			t.Fatal("the real answer does not count")
 		}
 		d.wantCounts("b", Counts{Accepted: 1, Done: 1})
@@ -90,7 +90,7 @@ func TestALateAnswerReplacesTheAssumedEndingOfAWithdrawnCall(t *testing.T) {
 
 // To look through a long list for each of many calls would keep Redis from all else.
 func TestATaskStaysInALongPendingListUntilItIsMet(t *testing.T) {
-	d := newDesk(t, redistest.Redis(t).Client)
+	d := newFixture(t, redistest.Redis(t).Client)
 	id := d.acceptUntil("b", "q", "late", time.Now())
 	var entries []Entry
 	for i := range 5000 {

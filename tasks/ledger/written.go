@@ -74,7 +74,7 @@ type aof struct {
 }
 
 func parseAOF(info string) aof {
-	a, told := aof{}, 0
+	a, answers := aof{}, 0
 	for line := range strings.Lines(info) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		n, err := strconv.ParseInt(value, 10, 64)
@@ -83,14 +83,14 @@ func parseAOF(info string) aof {
 		case name == "aof_enabled":
 			a.on = n == 1
 		case name == "aof_current_size":
-			a.size, told = n, told+1
+			a.size, answers = n, answers+1
 		case name == "aof_base_size":
 			a.base = n
 		case name == "aof_buffer_length":
-			a.unsaid, told = n, told+1
+			a.unsaid, answers = n, answers+1
 		}
 	}
-	a.on = a.on && told == 2
+	a.on = a.on && answers == 2
 	return a
 }
 

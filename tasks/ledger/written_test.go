@@ -76,11 +76,11 @@ func (f *fileOf) await(t *testing.T, n int) {
 }
 
 // marking begins to mark a call as sent; what comes of it is in the channel.
-func marking(d *desk, take *Delivery) <-chan marked {
+func marking(d *fixture, delivery *Delivery) <-chan marked {
 	c := make(chan marked, 1)
 	go func() {
-		_, mine, err := d.dispatcher.MarkSent(d.Context(), take, 1, true, "")
-		c <- marked{mine, err}
+		_, applied, err := d.dispatcher.MarkSent(d.Context(), delivery, 1, true, "")
+		c <- marked{applied, err}
 	}()
 	return c
 }
@@ -90,11 +90,11 @@ type marked struct {
 	err  error
 }
 
-func newFile(t *testing.T, sync string) (*desk, *fileOf) {
+func newFile(t *testing.T, sync string) (*fixture, *fileOf) {
 	rdb := redistest.Redis(t).Client
 	f := &fileOf{sync: sync, again: make(chan struct{}, 1)}
 	rdb.AddHook(f)
-	return newDesk(t, rdb), f
+	return newFixture(t, rdb), f
 }
 
 func TestACallThatMustNotBeSentTwiceWaitsUntilItsMarkIsWritten(t *testing.T) {
@@ -105,8 +105,8 @@ func TestACallThatMustNotBeSentTwiceWaitsUntilItsMarkIsWritten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d, f := newFile(t, "everysec")
 			f.say(100, 50, 40)
-			take := d.acceptAndTake("b", "q", "k")
-			done := marking(d, take)
+			delivery := d.acceptAndTake("b", "q", "k")
+			done := marking(d, delivery)
 			f.await(t, 3)
 			f.say(149, 31, 40) // others write too
 			f.await(t, 3)
@@ -132,10 +132,10 @@ func TestACallThatMustNotBeSentTwiceWaitsUntilItsMarkIsWritten(t *testing.T) {
 func TestACallWhoseMarkRedisHasForgottenIsNotSent(t *testing.T) {
 	d, f := newFile(t, "everysec")
 	f.say(100, 50, 0)
-	take := d.acceptAndTake("b", "q", "k")
-	done := marking(d, take)
+	delivery := d.acceptAndTake("b", "q", "k")
+	done := marking(d, delivery)
 	f.await(t, 3)
-	d.must(d.rdb.HDel(d.Context(), keysOf("q").record(take.ID), "sent", "mark").Err()) // as a server does that is killed and started again
+	d.must(d.rdb.HDel(d.Context(), keysOf("q").record(delivery.ID), "sent", "mark").Err()) // as a server does that is killed and started again
 	if m := <-done; m.err != nil || m.mine {
 		t.Fatalf("it was sent all the same: %+v", m)
 	}
@@ -152,25 +152,25 @@ func (reply) RedisError() {}
 // count of starts that an earlier worker of it has.
 func TestAWorkerOfWhichRedisHasForgottenThatItTookACallTouchesNoOtherWorkersMark(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		late := map[string]func(d *desk, first *Delivery) bool{
-			"parks": func(d *desk, first *Delivery) bool {
-				_, mine, err := d.dispatcher.Park(d.Context(), first, nil)
+		late := map[string]func(d *fixture, first *Delivery) bool{
+			"parks": func(d *fixture, first *Delivery) bool {
+				_, applied, err := d.dispatcher.Park(d.Context(), first, nil)
 				d.must(err)
-				return mine
+				return applied
 			},
-			"records an attempt": func(d *desk, first *Delivery) bool {
-				_, mine, err := d.dispatcher.Attempt(d.Context(), first, nil)
+			"records an attempt": func(d *fixture, first *Delivery) bool {
+				_, applied, err := d.dispatcher.Attempt(d.Context(), first, nil)
 				d.must(err)
-				return mine
+				return applied
 			},
-			"marks": func(d *desk, first *Delivery) bool {
-				_, mine, err := d.dispatcher.MarkSent(d.Context(), first, 1, true, "")
+			"marks": func(d *fixture, first *Delivery) bool {
+				_, applied, err := d.dispatcher.MarkSent(d.Context(), first, 1, true, "")
 				d.must(err)
-				return mine
+				return applied
 			},
 		}
 		for what, touch := range late {
-			d := newDesk(t, rdb)
+			d := newFixture(t, rdb)
 			first := d.acceptAndTake("b", "q", what)
 			k := keysOf("q")
 			// What the server's file has is the call before it was taken.
@@ -181,8 +181,8 @@ func TestAWorkerOfWhichRedisHasForgottenThatItTookACallTouchesNoOtherWorkersMark
 			if second.Token != first.Token {
 				t.Fatalf("the starts tell the two apart: %d and %d", first.Token, second.Token)
 			}
-			if _, mine, err := d.dispatcher.MarkSent(d.Context(), second, 1, true, ""); err != nil || !mine {
-				t.Fatal(mine, err)
+			if _, applied, err := d.dispatcher.MarkSent(d.Context(), second, 1, true, ""); err != nil || !applied {
+				t.Fatal(applied, err)
 			}
 			if touch(d, first) {
 				t.Errorf("the first worker %s", what)
@@ -190,8 +190,8 @@ func TestAWorkerOfWhichRedisHasForgottenThatItTookACallTouchesNoOtherWorkersMark
 			if r := d.record("q", first.ID); r.Sent != 1 {
 				t.Errorf("after the first worker %s the second one's mark is gone", what)
 			}
-			if _, mine, err := d.dispatcher.Attempt(d.Context(), second, nil); err != nil || !mine {
-				t.Error("the second worker cannot record its attempt:", mine, err)
+			if _, applied, err := d.dispatcher.Attempt(d.Context(), second, nil); err != nil || !applied {
+				t.Error("the second worker cannot record its attempt:", applied, err)
 			}
 		}
 	})
@@ -205,9 +205,9 @@ func TestARedisThatCannotTellNowIsNotTakenForOneThatNeverTells(t *testing.T) {
 		t.Fatalf("the call went out though nobody knows whether its mark is written: %+v", m)
 	}
 	f.fails = nil
-	take := d.acceptAndTake("b", "q", "b")
+	delivery := d.acceptAndTake("b", "q", "b")
 	<-f.again
-	done := marking(d, take)
+	done := marking(d, delivery)
 	f.await(t, 3)
 	f.say(150, 0, 0)
 	if m := <-done; m.err != nil || !m.mine {
@@ -237,7 +237,7 @@ func TestRedisIsAskedOnceASecondWhereItWritesBeforeItAnswers(t *testing.T) {
 
 // With everysec and an idle file the wait is a question or two.
 func TestAMarkIsWrittenAtOnceWhereTheDiskIsQuick(t *testing.T) {
-	d := newDesk(t, redistest.Redis(t).Client)
+	d := newFixture(t, redistest.Redis(t).Client)
 	for i := range 20 {
 		if m := <-marking(d, d.acceptAndTake("b", "q", fmt.Sprint(i))); m.err != nil || !m.mine {
 			t.Fatalf("%+v", m)

@@ -38,7 +38,7 @@ func TestWhatACallMetIsReportedWhenRedisIsOutOfMemory(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		// before is done while there is memory, then a report is made.
-		before func(d *desk)
+		before func(d *fixture)
 		on     circuit.Name
 		report circuit.Report
 		want   func(r circuit.Record) bool
@@ -56,23 +56,23 @@ func TestWhatACallMetIsReportedWhenRedisIsOutOfMemory(t *testing.T) {
 			circuit.Report{Verdict: circuit.OwnError, After: 3, Delays: hour, Cause: cause},
 			func(r circuit.Record) bool { return r.State == circuit.Closed && r.Streak == 1 }},
 		{"an answer begins the count anew",
-			func(d *desk) { d.report(account, circuit.Report{Verdict: circuit.OwnError, After: 3}) }, account,
+			func(d *fixture) { d.report(account, circuit.Report{Verdict: circuit.OwnError, After: 3}) }, account,
 			circuit.Report{Verdict: circuit.Answer},
 			func(r circuit.Record) bool { return r.State == circuit.Closed && r.Streak == 0 }},
-		{"a probe's answer closes", func(d *desk) { d.out(probe) }, account,
+		{"a probe's answer closes", func(d *fixture) { d.out(probe) }, account,
 			circuit.Report{Verdict: circuit.Answer, Epoch: 1, Token: probe},
 			func(r circuit.Record) bool { return r.State == circuit.Closed && r.Epoch == 2 }},
-		{"a probe's refusal climbs the ladder", func(d *desk) { d.out(probe) }, account,
+		{"a probe's refusal climbs the ladder", func(d *fixture) { d.out(probe) }, account,
 			circuit.Report{Verdict: circuit.OwnError, Epoch: 1, Token: probe, Delays: hour, Cause: cause},
 			func(r circuit.Record) bool { return r.State == circuit.Open && r.Rung == 2 }},
-		{"a probe's fault opens again", func(d *desk) { d.out(probe) }, account,
+		{"a probe's fault opens again", func(d *fixture) { d.out(probe) }, account,
 			circuit.Report{Verdict: circuit.Fault, Epoch: 1, Token: probe, Delays: hour},
 			func(r circuit.Record) bool { return r.State == circuit.Open && r.Epoch == 2 && !r.Probing }},
-		{"a probe that was not sent is given back", func(d *desk) { d.out(probe) }, account,
+		{"a probe that was not sent is given back", func(d *fixture) { d.out(probe) }, account,
 			circuit.Report{Verdict: circuit.Unsent, Token: probe},
 			func(r circuit.Record) bool { return r.State == circuit.Open && !r.Probing }},
 		{"the server's later time lengthens a hold",
-			func(d *desk) {
+			func(d *fixture) {
 				d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Minute}})
 			}, account,
 			circuit.Report{Verdict: circuit.OwnError, ServerSaid: true, Delays: hour, Cause: cause},
@@ -81,7 +81,7 @@ func TestWhatACallMetIsReportedWhenRedisIsOutOfMemory(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			client := redistest.Redis(t).Client
-			d := &desk{Store: circuit.NewStore(client, "worker"), t: t, client: client}
+			d := &fixture{Store: circuit.NewStore(client, "worker"), t: t, client: client}
 			if c.before != nil {
 				c.before(d)
 			}
@@ -96,7 +96,7 @@ func TestWhatACallMetIsReportedWhenRedisIsOutOfMemory(t *testing.T) {
 }
 
 // out opens the account's circuit for a moment and lets the probe out.
-func (d *desk) out(token string) {
+func (d *fixture) out(token string) {
 	d.t.Helper()
 	d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}, Cause: circuit.Cause{Hold: "quota"}})
 	d.probe(account, token)
@@ -105,7 +105,7 @@ func (d *desk) out(token string) {
 func TestAnOperatorsWordCountsWhenRedisIsOutOfMemory(t *testing.T) {
 	t.Parallel()
 	client := redistest.Redis(t).Client
-	d := &desk{Store: circuit.NewStore(client, "worker"), t: t, client: client}
+	d := &fixture{Store: circuit.NewStore(client, "worker"), t: t, client: client}
 	fill(t, client)
 	wantFull(t, client, redislua.CircuitKey("api", ""))
 	if err := d.Open(t.Context(), account, time.Hour, "stop", "me"); err != nil {

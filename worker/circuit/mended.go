@@ -7,7 +7,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 )
 
-// NeedsPerson tells that the circuit is open for what only a person can mend: a
+// NeedsPerson reports whether the circuit is open for what only a person can fix: a
 // credential, a balance or a setting.
 func (r Record) NeedsPerson() bool {
 	if r.State != Open {
@@ -22,8 +22,8 @@ func (r Record) NeedsPerson() bool {
 
 var scriptMended = load("mended")
 
-// Mended ends the hold of r, so that its probe goes out at once, and tells whether
-// it did. It is for who has seen that a person has changed what the hold is about;
+// Mended ends the hold of r, so that its probe goes out at once, and reports whether
+// it did. Call it when a person has changed what the hold is about;
 // the circuit stays open, on its rung, until the probe's verdict. A hold that is
 // another by now, whose probe is out, or whose end the API gave, stands.
 func (s *Store) Mended(ctx context.Context, r Record) (bool, error) {
@@ -43,7 +43,7 @@ func (s *Store) Mended(ctx context.Context, r Record) (bool, error) {
 // Seen returns an account's record as this process saw it last.
 func (s *Store) Seen(upstream string) Record {
 	fields := map[string]string{}
-	if known, ok := s.known.Load(upstream); ok {
+	if known, ok := s.snapshots.Load(upstream); ok {
 		fields = known.(*snapshot).fields
 	}
 	return recordFromHash(Name{Upstream: upstream}, fields)

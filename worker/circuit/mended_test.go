@@ -9,7 +9,7 @@ import (
 )
 
 func TestAHoldThatAPersonHasMendedEndsForItsProbeAlone(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		refused := circuit.Report{
 			Verdict: circuit.OwnError, Delays: []time.Duration{time.Hour}, Cause: circuit.Cause{Class: string(policy.ClassAuth), Source: string(policy.SourceLadder)},
 		}
@@ -44,7 +44,7 @@ func TestAHoldIsNotEndedForAMendThatHasNothingToDoWithIt(t *testing.T) {
 		"a time that the API gave": {Class: string(policy.ClassAuth), Source: string(policy.SourceRetryAfter)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			each(t, func(t *testing.T, d *desk) {
+			each(t, func(t *testing.T, d *fixture) {
 				d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Hour}, Cause: cause})
 				d.mustStand(d.get(account))
 			})
@@ -53,7 +53,7 @@ func TestAHoldIsNotEndedForAMendThatHasNothingToDoWithIt(t *testing.T) {
 }
 
 func TestAnOperatorsHoldIsNotEndedForAMend(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		if err := d.Open(t.Context(), account, time.Hour, "holiday", "anna"); err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +62,7 @@ func TestAnOperatorsHoldIsNotEndedForAMend(t *testing.T) {
 }
 
 // mustStand says that a mend does nothing to a hold.
-func (d *desk) mustStand(r circuit.Record) {
+func (d *fixture) mustStand(r circuit.Record) {
 	d.t.Helper()
 	before := d.get(account)
 	if ended, err := d.Mended(d.t.Context(), r); ended || err != nil {

@@ -21,7 +21,7 @@ import (
 //	probe CALL fails
 //	an operator closes
 type tale struct {
-	d         *desk
+	d         *fixture
 	name      circuit.Name
 	maxProbes int
 	lonely    bool
@@ -29,7 +29,7 @@ type tale struct {
 	last      int64 // epoch of the last refusal
 }
 
-func (s *tale) tell(step string) circuit.Standing {
+func (s *tale) play(step string) circuit.Status {
 	s.d.t.Helper()
 	record := s.d.get(s.name)
 	r := circuit.Report{
@@ -50,7 +50,7 @@ func (s *tale) tell(step string) circuit.Standing {
 		if err := s.d.Close(s.d.t.Context(), s.name, "test", "anna"); err != nil {
 			s.d.t.Fatal(err)
 		}
-		return circuit.Standing{}
+		return circuit.Status{}
 	case strings.HasSuffix(verb, "refused too"):
 		r.Verdict, r.Epoch = circuit.OwnError, s.last
 	case strings.HasSuffix(verb, "refused"):
@@ -123,10 +123,10 @@ func TestOneCallsOwnFaultIsToldFromTheAccounts(t *testing.T) {
 	} {
 		for _, name := range []circuit.Name{account, endpoint} {
 			t.Run(c.name+"/"+name.String(), func(t *testing.T) {
-				each(t, func(t *testing.T, d *desk) {
+				each(t, func(t *testing.T, d *fixture) {
 					s := &tale{d: d, name: name}
 					for _, step := range c.steps {
-						s.tell(step)
+						s.play(step)
 					}
 					if got := d.get(name).Next; got != c.next {
 						t.Errorf("the next probe has to be %q, want %q", got, c.next)
@@ -154,14 +154,14 @@ func TestWhereOnlyRefusedCallsWaitTheOneEndsThatWasRefusedInThreeRuns(t *testing
 		{"several runs, always with another", [][]string{together, together, together, together}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			each(t, func(t *testing.T, d *desk) {
+			each(t, func(t *testing.T, d *fixture) {
 				s := &tale{d: d, name: account}
 				for _, step := range slices.Concat(c.runs...) {
-					s.tell(step)
+					s.play(step)
 				}
-				s.tell("y is refused")
+				s.play("y is refused")
 				s.lonely = true
-				if got := s.tell("probe x is refused").Ends; got != c.ends {
+				if got := s.play("probe x is refused").Ends; got != c.ends {
 					t.Errorf("it ends: %t, want %t", got, c.ends)
 				}
 			})
@@ -170,16 +170,16 @@ func TestWhereOnlyRefusedCallsWaitTheOneEndsThatWasRefusedInThreeRuns(t *testing
 }
 
 func TestTheLastProbeThatMayFailEnds(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		s := &tale{d: d, name: endpoint, maxProbes: 3}
 		for i, step := range []string{"x is refused", "probe x is refused", "probe y is refused", "probe z is refused", "probe w is refused"} {
-			if got, want := s.tell(step).Ends, i >= 3; got != want {
+			if got, want := s.play(step).Ends, i >= 3; got != want {
 				t.Errorf("%s: it ends: %t, want %t", step, got, want)
 			}
 		}
-		s.tell("probe w is answered")
+		s.play("probe w is answered")
 		for _, step := range []string{"x is refused", "probe x is refused"} {
-			if s.tell(step).Ends {
+			if s.play(step).Ends {
 				t.Errorf("%s: it ends, though a probe was answered well before", step)
 			}
 		}
@@ -202,11 +202,11 @@ func TestCallsAreGivenUpUnsentOnTheEvidenceOfDifferentCallsAlone(t *testing.T) {
 		{"the good answer is older", []string{"x", "y", "z"}, 61 * time.Minute, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			each(t, func(t *testing.T, d *desk) {
+			each(t, func(t *testing.T, d *fixture) {
 				s := &tale{d: d, name: endpoint, maxProbes: 3}
-				s.tell("o is refused")
+				s.play("o is refused")
 				for _, probe := range c.probes {
-					s.tell("probe " + probe + " is refused")
+					s.play("probe " + probe + " is refused")
 				}
 				d.client.HSet(t.Context(), "callq:{api}:circuit~GET~/patent/*", "until", time.Now().Add(time.Hour).UnixMilli())
 				request := circuit.AdmitRequest{Token: "t", Lease: time.Minute, Call: "n"}
@@ -231,7 +231,7 @@ func TestCallsAreGivenUpUnsentOnTheEvidenceOfDifferentCallsAlone(t *testing.T) {
 }
 
 func TestAnEndpointsProbeIsAnotherCallThanTheOneThatWasRefused(t *testing.T) {
-	ask := func(d *desk, call string) circuit.Admission {
+	ask := func(d *fixture, call string) circuit.Admission {
 		d.t.Helper()
 		a, err := d.Store.Admit(d.t.Context(), endpoint, circuit.AdmitRequest{Token: "t" + call, Lease: time.Minute, Call: call})
 		if err != nil {
@@ -240,7 +240,7 @@ func TestAnEndpointsProbeIsAnotherCallThanTheOneThatWasRefused(t *testing.T) {
 		return a
 	}
 	// over waits until the hold is over.
-	over := func(d *desk) {
+	over := func(d *fixture) {
 		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
 			if d.get(endpoint).Until.Before(time.Now()) {
 				return
@@ -249,9 +249,9 @@ func TestAnEndpointsProbeIsAnotherCallThanTheOneThatWasRefused(t *testing.T) {
 		}
 	}
 	t.Run("while another waits", func(t *testing.T) {
-		each(t, func(t *testing.T, d *desk) {
+		each(t, func(t *testing.T, d *fixture) {
 			s := &tale{d: d, name: endpoint}
-			s.tell("x is refused")
+			s.play("x is refused")
 			d.client.HSet(t.Context(), "callq:{api}:circuit~GET~/patent/*", "until", time.Now().Add(50*time.Millisecond).UnixMilli())
 			if a := ask(d, "a"); a.Admitted {
 				t.Fatalf("got %+v during the hold", a)
@@ -266,9 +266,9 @@ func TestAnEndpointsProbeIsAnotherCallThanTheOneThatWasRefused(t *testing.T) {
 		})
 	})
 	t.Run("but not where it waits alone", func(t *testing.T) {
-		each(t, func(t *testing.T, d *desk) {
+		each(t, func(t *testing.T, d *fixture) {
 			s := &tale{d: d, name: endpoint}
-			s.tell("x is refused")
+			s.play("x is refused")
 			over(d)
 			if a := ask(d, "x"); !a.Probe {
 				t.Errorf("got %+v, want the probe", a)
@@ -276,10 +276,10 @@ func TestAnEndpointsProbeIsAnotherCallThanTheOneThatWasRefused(t *testing.T) {
 		})
 	})
 	t.Run("and it is the one that was refused twice alone", func(t *testing.T) {
-		each(t, func(t *testing.T, d *desk) {
+		each(t, func(t *testing.T, d *fixture) {
 			s := &tale{d: d, name: endpoint}
 			for _, step := range []string{"x is refused", "probe a is answered", "x is refused"} {
-				s.tell(step)
+				s.play(step)
 			}
 			over(d)
 			if a := ask(d, "b"); a.Admitted || a.Wait > time.Second {
@@ -291,10 +291,10 @@ func TestAnEndpointsProbeIsAnotherCallThanTheOneThatWasRefused(t *testing.T) {
 		})
 	})
 	t.Run("nobody waits for long for one that does not come", func(t *testing.T) {
-		each(t, func(t *testing.T, d *desk) {
+		each(t, func(t *testing.T, d *fixture) {
 			s := &tale{d: d, name: endpoint}
 			for _, step := range []string{"x is refused", "probe a is answered", "x is refused"} {
-				s.tell(step)
+				s.play(step)
 			}
 			d.client.HSet(t.Context(), "callq:{api}:circuit~GET~/patent/*", "until", time.Now().Add(-4*time.Second).UnixMilli())
 			if a := ask(d, "b"); !a.Probe {
@@ -305,14 +305,14 @@ func TestAnEndpointsProbeIsAnotherCallThanTheOneThatWasRefused(t *testing.T) {
 }
 
 func TestARecordStaysSmallHoweverManyCallsAreRefused(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		s := &tale{d: d, name: account}
 		for run := range 3 {
-			s.tell("c0 is refused")
+			s.play("c0 is refused")
 			for i := range 100 {
-				s.tell(fmt.Sprintf("c%d-%d was refused too", run, i))
+				s.play(fmt.Sprintf("c%d-%d was refused too", run, i))
 			}
-			s.tell("probe good is answered")
+			s.play("probe good is answered")
 		}
 		size := 0
 		for field, value := range d.client.HGetAll(t.Context(), "callq:{api}:circuit").Val() {
@@ -321,9 +321,9 @@ func TestARecordStaysSmallHoweverManyCallsAreRefused(t *testing.T) {
 		if size > 4<<10 {
 			t.Errorf("the record has %d bytes", size)
 		}
-		s.tell("c is refused")
+		s.play("c is refused")
 		for i := range 100 {
-			s.tell(fmt.Sprintf("c%d was refused too", i))
+			s.play(fmt.Sprintf("c%d was refused too", i))
 		}
 		if got := strings.Fields(d.get(account).Refused); len(got) > 64 || got[len(got)-1] != "c99" || slices.Contains(got, "c0") {
 			t.Errorf("got %d calls that were refused, the last %s", len(got), got[len(got)-1])

@@ -10,24 +10,24 @@ import (
 
 var scriptRenew = load("renew")
 
-// Renewal is what a worker says of a probe that it still works on.
+// Renewal renews the lease of a probe that a worker still works on.
 type Renewal struct {
 	// Token is the probe's, Epoch that in which it was admitted.
 	Token string
 	Epoch int64
-	// Lease is for how long from now on the probe may be silent.
+	// Lease is how long the new lease is, from now.
 	Lease time.Duration
-	// Held tells that the worker has renewed it in time until now, so that nobody else
-	// can have a probe of this epoch.
+	// Held reports that the worker has renewed it in time until now, so that no other
+	// worker can have a probe of this epoch.
 	Held bool
 }
 
-// Renew lengthens a probe's lease. It returns false where the probe is lost to another
-// worker, or its verdict is known.
+// Renew lengthens a probe's lease. It returns false where another worker has the probe,
+// or its verdict is recorded.
 func (s *Store) Renew(ctx context.Context, n Name, r Renewal) (bool, error) {
-	mine, err := scriptRenew.Run(ctx, s.rdb, n.keys(), r.Token, r.Epoch, r.Lease.Milliseconds(), redislua.Flag(r.Held)).Bool()
+	applied, err := scriptRenew.Run(ctx, s.rdb, n.keys(), r.Token, r.Epoch, r.Lease.Milliseconds(), redislua.Flag(r.Held)).Bool()
 	if err != nil {
 		return false, fmt.Errorf("renew the probe of circuit %s: %w", n, err)
 	}
-	return mine, nil
+	return applied, nil
 }

@@ -205,7 +205,7 @@ type Store struct {
 	rdb       redis.UniversalClient
 	who       string
 	clustered bool
-	known     sync.Map // upstream -> *snapshot
+	snapshots sync.Map // upstream -> *snapshot
 }
 
 // NewStore makes a Store; who names this process in the records.
@@ -229,20 +229,20 @@ var (
 	scriptFollow  = redislua.Script(redislua.Read(sources, "follow"))
 )
 
-// Standing is how a circuit stands after a report.
-type Standing struct {
+// Status is a circuit's state after a report.
+type Status struct {
 	Open  bool
 	Epoch int64
 	// Wait is how much longer the hold lasts; 0 or less when it is over.
 	Wait time.Duration
-	// Ends tells that the call ends: it was the last of the probes that may fail in a
+	// Ends reports that the call ends: it was the last of the probes that may fail in a
 	// row, or it is refused whatever the account's state.
 	Ends bool
 }
 
-// Report tells the circuit what a call met, and returns how it stands then. The
+// Report tells the circuit what a call met, and returns its status then. The
 // copies beside the upstream's other queues follow before it returns.
-func (s *Store) Report(ctx context.Context, n Name, r Report) (Standing, error) {
+func (s *Store) Report(ctx context.Context, n Name, r Report) (Status, error) {
 	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), redislua.Flag(r.ServerSaid), r.MaxProbes, r.AdaptiveRate, r.ID,
 		r.Call, r.Endpoint, redislua.Flag(r.Parked), redislua.Flag(r.Lonely), len(r.Delays)}
 	for _, d := range r.Delays {
@@ -258,16 +258,16 @@ func (s *Store) Report(ctx context.Context, n Name, r Report) (Standing, error) 
 	}
 	reply, err := scriptReport.Run(ctx, s.rdb, n.keys(), args...).Slice()
 	if err != nil {
-		return Standing{}, fmt.Errorf("report to circuit %s: %w", n, err)
+		return Status{}, fmt.Errorf("report to circuit %s: %w", n, err)
 	}
-	standing := Standing{Open: redislua.Number(reply[1]) == 1, Epoch: redislua.Number(reply[2]), Wait: time.Duration(redislua.Number(reply[3])) * time.Millisecond, Ends: redislua.Number(reply[4]) == 1}
+	status := Status{Open: redislua.Number(reply[1]) == 1, Epoch: redislua.Number(reply[2]), Wait: time.Duration(redislua.Number(reply[3])) * time.Millisecond, Ends: redislua.Number(reply[4]) == 1}
 	if redislua.Number(reply[0]) == 0 {
-		return standing, nil
+		return status, nil
 	}
 	if n.Endpoint == "" {
 		s.learn(n.Upstream, redislua.Hash(reply[5]))
 	}
-	return standing, s.follow(ctx, n.Upstream)
+	return status, s.follow(ctx, n.Upstream)
 }
 
 // Admit asks whether a call may be made now.
@@ -305,7 +305,7 @@ func (s *Store) Close(ctx context.Context, n Name, reason, who string) error {
 }
 
 func (s *Store) operate(ctx context.Context, n Name, verb string, d time.Duration, fields ...any) error {
-	if err := s.straighten(ctx, n); err != nil {
+	if err := s.repair(ctx, n); err != nil {
 		return fmt.Errorf("%s circuit %s: %w", verb, n, err)
 	}
 	reply, err := scriptOperate.Run(ctx, s.rdb, n.keys(), append([]any{verb, d.Milliseconds()}, fields...)...).Slice()

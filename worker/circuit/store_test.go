@@ -19,23 +19,23 @@ var (
 	endpoint = circuit.Name{Upstream: "api", Endpoint: "GET /patent/*"}
 )
 
-// desk is a store with what the tests say to it again and again.
-type desk struct {
+// fixture is a store with what the tests say to it again and again.
+type fixture struct {
 	*circuit.Store
 	t      *testing.T
 	client *redis.Client
 }
 
-func each(t *testing.T, test func(t *testing.T, d *desk)) {
+func each(t *testing.T, test func(t *testing.T, d *fixture)) {
 	t.Helper()
 	t.Parallel()
 	redistest.Each(t, func(t *testing.T, client *redis.Client) {
 		t.Parallel()
-		test(t, &desk{Store: circuit.NewStore(client, "worker"), t: t, client: client})
+		test(t, &fixture{Store: circuit.NewStore(client, "worker"), t: t, client: client})
 	})
 }
 
-func (d *desk) report(n circuit.Name, r circuit.Report) circuit.Standing {
+func (d *fixture) report(n circuit.Name, r circuit.Report) circuit.Status {
 	d.t.Helper()
 	if len(r.Delays) == 0 {
 		r.Delays = []time.Duration{time.Hour}
@@ -47,7 +47,7 @@ func (d *desk) report(n circuit.Name, r circuit.Report) circuit.Standing {
 	return s
 }
 
-func (d *desk) get(n circuit.Name) circuit.Record {
+func (d *fixture) get(n circuit.Name) circuit.Record {
 	d.t.Helper()
 	r, err := d.Store.Get(d.t.Context(), n)
 	if err != nil {
@@ -56,7 +56,7 @@ func (d *desk) get(n circuit.Name) circuit.Record {
 	return r
 }
 
-func (d *desk) admit(n circuit.Name, token string) circuit.Admission {
+func (d *fixture) admit(n circuit.Name, token string) circuit.Admission {
 	d.t.Helper()
 	a, err := d.Store.Admit(d.t.Context(), n, circuit.AdmitRequest{Token: token, Lease: time.Minute})
 	if err != nil {
@@ -66,7 +66,7 @@ func (d *desk) admit(n circuit.Name, token string) circuit.Admission {
 }
 
 // probe waits until a hold of a few milliseconds is over and takes the probe.
-func (d *desk) probe(n circuit.Name, token string) circuit.Admission {
+func (d *fixture) probe(n circuit.Name, token string) circuit.Admission {
 	d.t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
 		a := d.admit(n, token)
@@ -80,7 +80,7 @@ func (d *desk) probe(n circuit.Name, token string) circuit.Admission {
 }
 
 func TestACircuitThatWasNeverOpenedIsClosed(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		if r := d.get(account); r.State != circuit.Closed || r.Epoch != 0 {
 			t.Errorf("got %+v, want closed in epoch 0", r)
 		}
@@ -91,7 +91,7 @@ func TestACircuitThatWasNeverOpenedIsClosed(t *testing.T) {
 }
 
 func TestSeveralFailuresOfOneEpochClimbOneRung(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		for range 5 {
 			d.report(account, circuit.Report{Verdict: circuit.OwnError, Cause: circuit.Cause{Reason: "quota", Code: "67200001"}})
 		}
@@ -103,7 +103,7 @@ func TestSeveralFailuresOfOneEpochClimbOneRung(t *testing.T) {
 }
 
 func TestACallOfAnOlderEpochMayOnlyLengthenAHoldAndOnlyByTheServersWord(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Minute}})
 		before := d.get(account).Until
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Hour}})
@@ -123,7 +123,7 @@ func TestACallOfAnOlderEpochMayOnlyLengthenAHoldAndOnlyByTheServersWord(t *testi
 }
 
 func TestAnErrorOfAnEpochThatIsOverOpensNothing(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError})
 		if err := d.Close(t.Context(), account, "mended", "anna"); err != nil {
 			t.Fatal(err)
@@ -138,7 +138,7 @@ func TestAnErrorOfAnEpochThatIsOverOpensNothing(t *testing.T) {
 }
 
 func TestThreeErrorsInARowOpenAndAnyOtherAnswerStartsTheCountAgain(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		fail := circuit.Report{Verdict: circuit.OwnError, After: 3}
 		d.report(account, fail)
 		d.report(account, fail)
@@ -155,8 +155,8 @@ func TestThreeErrorsInARowOpenAndAnyOtherAnswerStartsTheCountAgain(t *testing.T)
 
 // go-redis sends a report again whose reply is lost, and so does the worker.
 func TestAReportThatIsMadeAgainCountsOnce(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
-		report := func(id string) circuit.Standing {
+	each(t, func(t *testing.T, d *fixture) {
+		report := func(id string) circuit.Status {
 			return d.report(account, circuit.Report{Verdict: circuit.OwnError, After: 3, ID: id})
 		}
 		for _, id := range []string{"a", "b", "a", "b"} {
@@ -177,8 +177,8 @@ func TestAReportThatIsMadeAgainCountsOnce(t *testing.T) {
 }
 
 func TestAProbeThatMeetsAnotherErrorBeginsTheLadderOfItsHoldAndTheCountOfItsProbes(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
-		fail := func(token, hold string, epoch int64, maxProbes int) circuit.Standing {
+	each(t, func(t *testing.T, d *fixture) {
+		fail := func(token, hold string, epoch int64, maxProbes int) circuit.Status {
 			return d.report(account, circuit.Report{
 				Verdict: circuit.OwnError, Token: token, Epoch: epoch, MaxProbes: maxProbes, Call: token + "#0",
 				Delays: []time.Duration{time.Millisecond, 2 * time.Millisecond, 3 * time.Millisecond}, Cause: circuit.Cause{Hold: hold},
@@ -210,7 +210,7 @@ func TestAProbeThatMeetsAnotherErrorBeginsTheLadderOfItsHoldAndTheCountOfItsProb
 }
 
 func TestAfterAHoldOneCallOfManyGetsTheProbe(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 		first := d.probe(account, "first")
 		var probes atomic.Int32
@@ -238,7 +238,7 @@ func TestAfterAHoldOneCallOfManyGetsTheProbe(t *testing.T) {
 }
 
 func TestAProbeThatFailsTakesTheNextRungAndAFaultTheSame(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		short := []time.Duration{time.Millisecond, 2 * time.Millisecond, time.Hour}
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: short, MaxProbes: 3, Cause: circuit.Cause{Reason: "quota", Code: "67200001"}})
 		a := d.probe(account, "a")
@@ -260,7 +260,7 @@ func TestAProbeThatFailsTakesTheNextRungAndAFaultTheSame(t *testing.T) {
 }
 
 func TestAProbeThatIsLostIsFollowedByAnotherWhenItsLeaseEnds(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 		const lease = 300 * time.Millisecond
 		var granted time.Time
@@ -287,7 +287,7 @@ func TestAProbeThatIsLostIsFollowedByAnotherWhenItsLeaseEnds(t *testing.T) {
 
 // go-redis asks again when a reply is lost.
 func TestWhoAsksTwiceWithOneTokenHasOneProbe(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 		first := d.probe(account, "a")
 		if again := d.admit(account, "a"); again != first {
@@ -304,7 +304,7 @@ func TestWhoAsksTwiceWithOneTokenHasOneProbe(t *testing.T) {
 }
 
 func TestAProbeThatWasNotSentIsGivenBack(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 		d.probe(account, "a")
 		d.report(account, circuit.Report{Verdict: circuit.Unsent, Token: "a"})
@@ -319,7 +319,7 @@ func TestAProbeThatWasNotSentIsGivenBack(t *testing.T) {
 }
 
 func TestAnEndpointsCircuitLeavesTheAccountOpenToOthersAndIsCounted(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		d.report(endpoint, circuit.Report{Verdict: circuit.OwnError})
 		if a := d.admit(account, "t"); !a.Admitted {
 			t.Errorf("the account answers %+v, want admission", a)
@@ -344,7 +344,7 @@ func TestAnEndpointsCircuitLeavesTheAccountOpenToOthersAndIsCounted(t *testing.T
 }
 
 func TestAnOperatorsHoldStandsUntilItsTimeAndThenAsksForAProbe(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		if err := d.Open(t.Context(), account, 30*time.Millisecond, "maintenance", "anna"); err != nil {
 			t.Fatal(err)
 		}
@@ -357,7 +357,7 @@ func TestAnOperatorsHoldStandsUntilItsTimeAndThenAsksForAProbe(t *testing.T) {
 }
 
 func TestListShowsEveryCircuitThatWasOpened(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		d.report(endpoint, circuit.Report{Verdict: circuit.OwnError})
 		d.client.LPush(t.Context(), "asynq:{api}:pending", "a", "b")
 		list, err := d.List(t.Context(), []string{"api"})

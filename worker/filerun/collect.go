@@ -48,7 +48,7 @@ func (r *runner) write(ctx context.Context, batch int, record ledger.Record) err
 	if result.BodyFreed {
 		r.bodiless++
 	}
-	if h := r.horizons[batch]; h != nil && h.Has(record) {
+	if h := r.watermarks[batch]; h != nil && h.Has(record) {
 		r.known++
 	}
 	r.mayFree(record)

@@ -27,9 +27,9 @@ func (r *runner) reconcile(ctx context.Context) error {
 	if r.replaced, err = r.readReplaced(); err != nil {
 		return err
 	}
-	r.horizons, r.cursors = map[int]ledger.Horizon{}, map[int]*ledger.Cursor{}
+	r.watermarks, r.cursors = map[int]ledger.Watermark{}, map[int]*ledger.Cursor{}
 	return r.eachBatch(ctx, func(i int, b ledger.Batch) (err error) {
-		if r.horizons[i], err = r.back.ledger.Horizon(ctx, b.Name); err != nil {
+		if r.watermarks[i], err = r.back.ledger.Watermark(ctx, b.Name); err != nil {
 			return err
 		}
 		c := b.Counts

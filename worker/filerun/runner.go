@@ -77,10 +77,10 @@ type runner struct {
 	// those that may not be on its disk yet.
 	written   int
 	unwritten []callID
-	// horizons are how far the batches had ended before, and known counts the results
+	// watermarks are how far the batches had ended before, and known counts the results
 	// from within them: no call was made for those.
-	horizons map[int]ledger.Horizon
-	known    int
+	watermarks map[int]ledger.Watermark
+	known      int
 	// bodiless counts results whose bodies Redis had let go after an earlier export.
 	bodiless int
 	// openThen is how many calls were open when that was looked at last, moved when it

@@ -16,7 +16,7 @@ func (r *runner) trustRedis(ctx context.Context) error {
 			r.journal.ended(call.Key, call.Digest)
 			continue
 		}
-		for i := range r.horizons {
+		for i := range r.watermarks {
 			record, err := r.back.ledger.Find(ctx, tasks.TaskID(r.batch(i), call.Key))
 			switch {
 			case errors.Is(err, tasks.ErrNoCall):

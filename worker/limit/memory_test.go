@@ -30,7 +30,7 @@ func TestASlotIsGivenBackAndABillSettledWhenRedisIsOutOfMemory(t *testing.T) {
 	if err := a.store.GiveBack(t.Context(), "api", p, slots[0]); err != nil {
 		t.Errorf("give a slot back: %v", err)
 	}
-	if err := a.store.Settle(t.Context(), "api", p, slots[1], 5_000_000); err != nil {
+	if err := a.store.Reconcile(t.Context(), "api", p, slots[1], 5_000_000); err != nil {
 		t.Errorf("settle a bill: %v", err)
 	}
 	if err := client.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {

@@ -86,15 +86,15 @@ func (s *Store) GiveBack(ctx context.Context, upstream string, p *Plan, slot Slo
 	return nil
 }
 
-// Settle puts what a call was billed, in millionths, in place of what was
-// reserved for it.
-func (s *Store) Settle(ctx context.Context, upstream string, p *Plan, slot Slot, billed int64) error {
+// Reconcile replaces the cost that was reserved for a call by the billed one, in
+// millionths.
+func (s *Store) Reconcile(ctx context.Context, upstream string, p *Plan, slot Slot, billed int64) error {
 	if !p.Money() || slot.At == 0 || billed == slot.Money {
 		return nil
 	}
 	args := append([]any{"settle", slot.At, slot.Money, billed}, p.Args(time.Now())...)
 	if err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), redislua.CircuitKey(upstream, "")), args...).Err(); err != nil {
-		return fmt.Errorf("settle what a call of %s was billed: %w", upstream, err)
+		return fmt.Errorf("reconcile what a call of %s was billed: %w", upstream, err)
 	}
 	return nil
 }

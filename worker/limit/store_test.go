@@ -195,7 +195,7 @@ func TestMoneyIsReservedAtTheMostThatACallWasBilledAndSettledAfterwards(t *testi
 			t.Fatalf("reserved %d millionths, want 100000", first.Money)
 		}
 		// Dearer than was thought: from now on as much is reserved. 0.70 are left.
-		if err := a.store.Settle(ctx, "api", p, first, 300_000); err != nil {
+		if err := a.store.Reconcile(ctx, "api", p, first, 300_000); err != nil {
 			t.Fatal(err)
 		}
 		second, _ := a.take(p)
@@ -205,7 +205,7 @@ func TestMoneyIsReservedAtTheMostThatACallWasBilledAndSettledAfterwards(t *testi
 		}
 		// Cheaper than was feared: what is left is enough for one more.
 		for _, slot := range []limit.Slot{second, third} {
-			if err := a.store.Settle(ctx, "api", p, slot, 50_000); err != nil {
+			if err := a.store.Reconcile(ctx, "api", p, slot, 50_000); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -220,7 +220,7 @@ func TestACallThatIsNotSentGivesBackAllTheMoneyThatWasReservedForIt(t *testing.T
 		ctx, p := t.Context(), planOf(t, nil, []string{"1 USD/month"}, "0.10")
 		first, _ := a.take(p)
 		// From now on 0.30 are reserved for each call, and 0.70 are left.
-		if err := a.store.Settle(ctx, "api", p, first, 300_000); err != nil {
+		if err := a.store.Reconcile(ctx, "api", p, first, 300_000); err != nil {
 			t.Fatal(err)
 		}
 		slots, _ := a.takeAll(p)
@@ -246,7 +246,7 @@ func TestABillThatIsHigherThanAWholeBudgetCountsUntilTheWindowTurns(t *testing.T
 			each(t, func(t *testing.T, a *account) {
 				p := planOf(t, nil, budgets, "0.10")
 				first, _ := a.take(p)
-				if err := a.store.Settle(t.Context(), "api", p, first, 5_000_000); err != nil {
+				if err := a.store.Reconcile(t.Context(), "api", p, first, 5_000_000); err != nil {
 					t.Fatal(err)
 				}
 				// The time that a refusal names is when a call can go out.
@@ -282,7 +282,7 @@ func TestABillThatIsSettledTwiceCountsOnce(t *testing.T) {
 			t.Fatalf("%d slots, want 2", len(slots))
 		}
 		for range 2 { // as after a lost reply
-			if err := a.store.Settle(t.Context(), "api", p, slots[1], 0); err != nil {
+			if err := a.store.Reconcile(t.Context(), "api", p, slots[1], 0); err != nil {
 				t.Fatal(err)
 			}
 		}

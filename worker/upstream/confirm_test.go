@@ -39,7 +39,7 @@ func TestARequestThatLeavesLateIsConfirmedFirst(t *testing.T) {
 				}
 			})
 			a := client.Do(within(t), Request{
-				Method: http.MethodPost, Path: "/", Once: true, Confirmed: time.Now().Add(-c.ago),
+				Method: http.MethodPost, Path: "/", NonIdempotent: true, Confirmed: time.Now().Add(-c.ago),
 				Confirm: func(context.Context) error { asked.Add(1); return c.err },
 			})
 			if a.NotSent == c.sent || (arrived.Load() == 1) != c.sent || arrived.Load() > 1 || asked.Load() != c.asked {

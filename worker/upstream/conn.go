@@ -93,10 +93,10 @@ func newCountedConn(conn net.Conn, exact bool, h *habits) *countedConn {
 }
 
 // begin says that a request follows, which has to leave by the given time.
-func (c *countedConn) begin(once bool, sendBy time.Time) {
+func (c *countedConn) begin(nonIdempotent bool, sendBy time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.once, c.sendBy = once, sendBy
+	c.once, c.sendBy = nonIdempotent, sendBy
 	if c.state == busy && !c.tunnel || !c.until.IsZero() && !time.Now().Before(c.until) {
 		// The end of the last answer is not known, or the server is about to hang up.
 		c.spendLocked()

@@ -70,7 +70,7 @@ func TestBytesAfterAnAnswerAreNobodysAnswer(t *testing.T) {
 				for range 4 {
 					wg.Go(func() {
 						for range 10 {
-							got := c.Do(within(t), Request{Method: a.method, Path: "/", Once: true})
+							got := c.Do(within(t), Request{Method: a.method, Path: "/", NonIdempotent: true})
 							if got.Outcome.Transport != "" || strings.Contains(string(got.Body), "forged") || got.Outcome.Body == policy.BodyCut {
 								t.Errorf("%s: %+v %q (%v)", name, got.Outcome, got.Body, got.Err)
 							}
@@ -94,7 +94,7 @@ func TestASilentServersConnectionsAreKeptForCallsThatMustNotBeSentTwice(t *testi
 		base, conns, _ := strays(t, answer, "", 0)
 		c := newClient(t, base)
 		for range 2 * quietEnough {
-			if got := c.Do(within(t), Request{Method: "POST", Path: "/", Once: true}); got.Err != nil {
+			if got := c.Do(within(t), Request{Method: "POST", Path: "/", NonIdempotent: true}); got.Err != nil {
 				t.Fatal(got.Err)
 			}
 		}

@@ -46,9 +46,9 @@ type Request struct {
 	// IdempotencyKey is sent in the upstream's idempotency header, where it has
 	// one and Header does not set it.
 	IdempotencyKey string
-	// Once reports that the request must not be sent twice. It does not go out on
+	// NonIdempotent reports that the request must not be sent twice. It does not go out on
 	// a connection where an earlier answer may not be over.
-	Once bool
+	NonIdempotent bool
 	// Confirm, where it is not nil, asks whether the request may still be sent. It is
 	// called before the request leaves where more than [ConfirmAfter] has passed since
 	// Confirmed, or since it was called last: this process may have stood still, or
@@ -115,7 +115,7 @@ func (c *Client) prepare(r Request) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &prepared{method: method, url: u, header: header, body: r.Body, once: r.Once, confirm: r.Confirm, confirmed: r.Confirmed}, nil
+	return &prepared{method: method, url: u, header: header, body: r.Body, once: r.NonIdempotent, confirm: r.Confirm, confirmed: r.Confirmed}, nil
 }
 
 // target builds the URL of r and makes sure that it lies under the base URL.

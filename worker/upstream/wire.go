@@ -181,8 +181,8 @@ type fault struct {
 // roundTrip sends req and returns its answer's head. The caller's leaving is
 // heeded until the request has a connection; from then on only run, the context
 // of req, ends it. After sendBy, where it is not zero, the request does not leave.
-func roundTrip(caller context.Context, rt http.RoundTripper, req *http.Request, once bool, sendBy time.Time) (*http.Response, *fault) {
-	f := &flight{once: once, sendBy: sendBy}
+func roundTrip(caller context.Context, rt http.RoundTripper, req *http.Request, nonIdempotent bool, sendBy time.Time) (*http.Response, *fault) {
+	f := &flight{once: nonIdempotent, sendBy: sendBy}
 	run, cancel := context.WithCancelCause(req.Context())
 	stop := context.AfterFunc(caller, func() {
 		if f.leave() {

@@ -37,8 +37,8 @@ func (d *deciding) fences() {
 	d.add(r)
 }
 
-// lost are calls whose worker was killed or has stopped.
-func (d *deciding) lost() {
+// orphaned are calls whose worker was killed or has stopped.
+func (d *deciding) orphaned() {
 	if d.all.Overdue == 0 {
 		return
 	}

@@ -116,7 +116,7 @@ func decide(u Upstream, f Facts) []Reason {
 	stopped = d.account() || stopped
 	flows := all.Pending > 0 && !stopped
 	d.fences()
-	d.lost()
+	d.orphaned()
 	if !stopped {
 		d.concurrency()
 		d.endpoints()

@@ -59,8 +59,8 @@ func why(t *testing.T, rdb redis.UniversalClient, q Query) (Reason, string) {
 	return list[0], list[0].Text(f.Now)
 }
 
-// mine is the query of a process whose configuration has the upstream.
-func mine(batches ...string) Query {
+// ofBatches is the query of a process whose configuration has the upstream.
+func ofBatches(batches ...string) Query {
 	return Query{Configured: map[string]int{"api": 4}, Batches: batches}
 }
 
@@ -138,11 +138,11 @@ func TestWhatHoldsCallsInRedisIsRead(t *testing.T) {
 			rdb, _ := redistest.Mini(t)
 			send(t, rdb, "b", 3, nil)
 			redistest.Heartbeat(t, rdb, "w", "api", "api:high", "api:low")
-			if r, text := why(t, rdb, mine()); text != "" {
+			if r, text := why(t, rdb, ofBatches()); text != "" {
 				t.Fatalf("before: %+v: %s", r, text)
 			}
 			tt.do(t, rdb)
-			r, text := why(t, rdb, mine())
+			r, text := why(t, rdb, ofBatches())
 			if r.Kind != tt.kind || !strings.HasPrefix(text, tt.want) {
 				t.Errorf("reads %q: %s, want %q: %s", r.Kind, text, tt.kind, tt.want)
 			}
@@ -168,13 +168,13 @@ func TestOnlyWhatABatchWaitsForIsSaidOfIt(t *testing.T) {
 	send(t, rdb, "late", 2, func(c *tasks.Call) { c.NotBefore = &later })
 	send(t, rdb, "b", 3, nil)
 	redistest.Heartbeat(t, rdb, "w", "api")
-	if r, text := why(t, rdb, mine("b")); text != "" {
+	if r, text := why(t, rdb, ofBatches("b")); text != "" {
 		t.Errorf("of b it reads %q: %s", r.Kind, text)
 	}
-	if r, text := why(t, rdb, mine("late")); r.Kind != NotBefore || r.Calls != 2 {
+	if r, text := why(t, rdb, ofBatches("late")); r.Kind != NotBefore || r.Calls != 2 {
 		t.Errorf("of late it reads %q: %s", r.Kind, text)
 	}
-	if r, text := why(t, rdb, mine("none")); text != "" {
+	if r, text := why(t, rdb, ofBatches("none")); text != "" {
 		t.Errorf("of a batch that is not there it reads %q: %s", r.Kind, text)
 	}
 }
@@ -183,7 +183,7 @@ func TestAWrongClockIsAReasonWhereCallsAreMade(t *testing.T) {
 	rdb, m := redistest.Mini(t)
 	send(t, rdb, "b", 3, nil)
 	m.SetTime(time.Now().Add(time.Minute))
-	q := mine()
+	q := ofBatches()
 	q.Here = true
 	if r, text := why(t, rdb, q); r.Kind != Clock || !strings.Contains(text, "behind Redis's") {
 		t.Errorf("reads %q: %s", r.Kind, text)
@@ -196,26 +196,26 @@ func TestARedisThatRefusesToStoreIsAReason(t *testing.T) {
 	rdb := server.Client
 	send(t, rdb, "b", 3, nil)
 	must(t, rdb, "CONFIG", "SET", "maxmemory", "1")
-	if r, text := why(t, rdb, mine()); r.Kind != Redis || !strings.Contains(text, "its memory is full") {
+	if r, text := why(t, rdb, ofBatches()); r.Kind != Redis || !strings.Contains(text, "its memory is full") {
 		t.Errorf("reads %q: %s", r.Kind, text)
 	}
 	must(t, rdb, "CONFIG", "SET", "maxmemory", "0")
 	must(t, rdb, "CONFIG", "SET", "min-replicas-to-write", "1")
-	if r, text := why(t, rdb, mine()); r.Kind != Redis || !strings.Contains(text, "too few replicas") {
+	if r, text := why(t, rdb, ofBatches()); r.Kind != Redis || !strings.Contains(text, "too few replicas") {
 		t.Errorf("reads %q: %s", r.Kind, text)
 	}
 	must(t, rdb, "CONFIG", "SET", "min-replicas-to-write", "0")
 	snapshotsFail(t, rdb)
-	if r, text := why(t, rdb, mine()); r.Kind != Redis || !strings.Contains(text, "it cannot write its data to disk") {
+	if r, text := why(t, rdb, ofBatches()); r.Kind != Redis || !strings.Contains(text, "it cannot write its data to disk") {
 		t.Errorf("reads %q: %s", r.Kind, text)
 	}
 	must(t, rdb, "CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
 	must(t, rdb, "REPLICAOF", "127.0.0.1", "1")
-	if r, text := why(t, rdb, mine()); r.Kind != Redis || !strings.Contains(text, "replica") {
+	if r, text := why(t, rdb, ofBatches()); r.Kind != Redis || !strings.Contains(text, "replica") {
 		t.Errorf("reads %q: %s", r.Kind, text)
 	}
 	server.Kill()
-	_, err := Read(context.Background(), rdb, mine())
+	_, err := Read(context.Background(), rdb, ofBatches())
 	if err == nil {
 		t.Fatal("a server that was killed answers")
 	}

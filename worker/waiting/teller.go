@@ -42,10 +42,10 @@ type reasonKey struct {
 }
 
 type knownReason struct {
-	since time.Time // by this machine's clock
-	told  bool
-	last  Reason
-	seen  bool
+	since    time.Time // by this machine's clock
+	reported bool
+	last     Reason
+	seen     bool
 }
 
 // Look asks why calls wait, if it is time to, and tells what is new.
@@ -92,8 +92,8 @@ func (t *Teller) Judge(facts Facts, now time.Time) {
 			t.known[key] = k
 		}
 		k.last, k.seen = r, true
-		if !k.told && now.Sub(k.since) >= t.patience(r) && worthTelling(r, facts.Now) {
-			k.told = true
+		if !k.reported && now.Sub(k.since) >= t.patience(r) && worthReporting(r, facts.Now) {
+			k.reported = true
 			t.Tell(r, false, facts.Now)
 		}
 	}
@@ -102,7 +102,7 @@ func (t *Teller) Judge(facts Facts, now time.Time) {
 			continue
 		}
 		delete(t.known, key)
-		if k.told && !t.toldElsewhere(key.kind) {
+		if k.reported && !t.watchReports(key.kind) {
 			t.Tell(k.last, true, facts.Now)
 		}
 	}
@@ -113,13 +113,13 @@ func (t *Teller) patience(r Reason) time.Duration {
 	switch {
 	case r.Kind == NoWorker && !t.Query.Here:
 		return 0
-	case t.toldElsewhere(r.Kind):
+	case t.watchReports(r.Kind):
 		return standsForWatched
 	}
 	return standsFor
 }
 
-func (t *Teller) toldElsewhere(kind Kind) bool {
+func (t *Teller) watchReports(kind Kind) bool {
 	switch kind {
 	case Hold, Probe, Unreachable, Endpoint, Limit, Budget:
 		return t.Watched
@@ -127,9 +127,9 @@ func (t *Teller) toldElsewhere(kind Kind) bool {
 	return false
 }
 
-// worthTelling reports whether a person wants to know of a reason: not of one that is
+// worthReporting reports whether a person wants to know of a reason: not of one that is
 // over at once, nor of that of a few calls while others are made.
-func worthTelling(r Reason, now time.Time) bool {
+func worthReporting(r Reason, now time.Time) bool {
 	switch r.Kind {
 	case Concurrency:
 		return false
@@ -144,7 +144,7 @@ func worthTelling(r Reason, now time.Time) bool {
 // ended for a while.
 func (t *Teller) Brief(idle bool) string {
 	for _, r := range t.reasons {
-		if worthTelling(r, t.now) && (!r.Some || r.Kind == NotBefore) || idle && r.Kind == Concurrency {
+		if worthReporting(r, t.now) && (!r.Some || r.Kind == NotBefore) || idle && r.Kind == Concurrency {
 			return r.Brief(t.now)
 		}
 	}

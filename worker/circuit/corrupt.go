@@ -9,19 +9,19 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// numbers are the fields of a record that the scripts reckon with.
+// numbers are the fields of a record that the scripts compute with.
 var numbers = []string{
 	"epoch", "until", "since", "rung", "streak", "failed", "endpoints", "held", "turn", "lease", "limited", "max_probes", "version",
 	"refused_epoch", "alone", "faults", "good_at", "probes_good", "probes_bad", "runs",
 }
 
-// maxNumber is how far a script can count without losing a digit.
+// maxNumber is the largest integer that a script represents exactly.
 const maxNumber = 1 << 53
 
-// straighten takes out of the records what no script can reckon with: whoever
-// writes to Redis could hold an account with it, and not even an operator's word
-// would get through. What is whole is left as it is.
-func (s *Store) straighten(ctx context.Context, n Name) error {
+// repair removes the fields of the records that no script can compute with. Otherwise
+// such a field would hold the account, and an operator's command would fail too. Valid
+// fields stay.
+func (s *Store) repair(ctx context.Context, n Name) error {
 	for _, key := range n.keys()[:2] {
 		fields, err := s.rdb.HGetAll(ctx, key).Result()
 		var refused redis.Error

@@ -14,14 +14,14 @@ import (
 
 // forgery is what somebody else wrote to Redis, and what an audit says of it.
 type forgery struct {
-	write   func(d *desk)
+	write   func(d *fixture)
 	problem string
 }
 
 func forgeries() map[string]forgery {
 	k := keysOf("q")
-	text := func(key string) func(*desk) {
-		return func(d *desk) {
+	text := func(key string) func(*fixture) {
+		return func(d *fixture) {
 			d.must(d.rdb.Del(d.Context(), key).Err())
 			d.must(d.rdb.Set(d.Context(), key, "\xffno hash", 0).Err())
 		}
@@ -34,8 +34,8 @@ func forgeries() map[string]forgery {
 		"groups that are a text":      {text(k.groups()), ""},
 		"an archive that is a text":   {text(k.archived()), ""},
 		"a circuit that is a text":    {text(k.circuit()), ""},
-		"a streak that is no number":  {func(d *desk) { d.must(d.rdb.HSet(d.Context(), k.circuit(), "streak", "x").Err()) }, ""},
-		"figures that are no numbers": {func(d *desk) { d.must(d.rdb.Set(d.Context(), k.processed(), "x", 0).Err()) }, ""},
+		"a streak that is no number":  {func(d *fixture) { d.must(d.rdb.HSet(d.Context(), k.circuit(), "streak", "x").Err()) }, ""},
+		"figures that are no numbers": {func(d *fixture) { d.must(d.rdb.Set(d.Context(), k.processed(), "x", 0).Err()) }, ""},
 	}
 	for _, field := range []string{"accepted", "open", "done", "dead", "dropped", "cancelled", "expired", "last"} {
 		for _, value := range []string{"abc", "", "9223372036854775807", "-9223372036854775808", "99999999999999999999", "1e400", "nan", "inf", "0x1p60", "1.5", "\xff"} {
@@ -44,7 +44,7 @@ func forgeries() map[string]forgery {
 				problem = ""
 			}
 			all[fmt.Sprintf("%s=%q", field, value)] = forgery{
-				func(d *desk) { d.must(d.rdb.HSet(d.Context(), k.counts("b"), field, value).Err()) }, problem,
+				func(d *fixture) { d.must(d.rdb.HSet(d.Context(), k.counts("b"), field, value).Err()) }, problem,
 			}
 		}
 	}
@@ -55,7 +55,7 @@ func TestForgedBooksKeepNoCallFromEndingAndAnAuditNamesThem(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		for name, forged := range forgeries() {
 			t.Run(name, func(t *testing.T) {
-				d := newDesk(t, rdb)
+				d := newFixture(t, rdb)
 				d.must(rdb.FlushAll(t.Context()).Err())
 				dead, doubtful := d.acceptAndTake("b", "q", "dead"), d.acceptAndTake("b", "q", "doubtful")
 				d.end(dead, finalOf(Dead))
@@ -78,25 +78,25 @@ func TestForgedBooksKeepNoCallFromEndingAndAnAuditNamesThem(t *testing.T) {
 					t.Error(err)
 				}
 				d.accept("b", "q", "accepted")
-				for state, take := range made {
+				for state, delivery := range made {
 					again()
-					if _, mine, err := d.dispatcher.End(t.Context(), take, finalOf(state), nil); err != nil || !mine {
-						t.Errorf("end %s: %v, %v", state, mine, err)
+					if _, applied, err := d.dispatcher.End(t.Context(), delivery, finalOf(state), nil); err != nil || !applied {
+						t.Errorf("end %s: %v, %v", state, applied, err)
 					}
 				}
 				for _, f := range []Final{assumed, finalOf(Done)} {
 					again()
-					if _, mine, err := d.dispatcher.End(t.Context(), doubtful, f, nil); err != nil || !mine {
-						t.Errorf("end as %s: %v, %v", f.State, mine, err)
+					if _, applied, err := d.dispatcher.End(t.Context(), doubtful, f, nil); err != nil || !applied {
+						t.Errorf("end as %s: %v, %v", f.State, applied, err)
 					}
 				}
 				again()
-				if _, mine, err := d.dispatcher.Attempt(t.Context(), tried, nil); err != nil || !mine {
-					t.Errorf("attempt: %v, %v", mine, err)
+				if _, applied, err := d.dispatcher.Attempt(t.Context(), tried, nil); err != nil || !applied {
+					t.Errorf("attempt: %v, %v", applied, err)
 				}
 				parked.Parked++
-				if _, mine, err := d.dispatcher.Park(t.Context(), parked, nil); err != nil || !mine {
-					t.Errorf("park: %v, %v", mine, err)
+				if _, applied, err := d.dispatcher.Park(t.Context(), parked, nil); err != nil || !applied {
+					t.Errorf("park: %v, %v", applied, err)
 				}
 				if cancelled, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancelled")), Ending{}); err != nil || !cancelled {
 					t.Errorf("cancel: %v, %v", cancelled, err)
@@ -132,20 +132,20 @@ func TestForgedBooksKeepNoCallFromEndingAndAnAuditNamesThem(t *testing.T) {
 
 func TestACallWhoseRecordIsOverwrittenWhileItIsMadeIsLeftForTheNextTaker(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
-		take := d.acceptAndTake("b", "q", "k")
-		d.must(rdb.Set(t.Context(), keysOf("q").record(take.ID), "no hash", 0).Err())
-		take.Parked++
+		d := newFixture(t, rdb)
+		delivery := d.acceptAndTake("b", "q", "k")
+		d.must(rdb.Set(t.Context(), keysOf("q").record(delivery.ID), "no hash", 0).Err())
+		delivery.Parked++
 		for name, record := range map[string]func() (int, bool, error){
-			"end":     func() (int, bool, error) { return d.dispatcher.End(t.Context(), take, finalOf(Done), nil) },
-			"attempt": func() (int, bool, error) { return d.dispatcher.Attempt(t.Context(), take, nil) },
-			"park":    func() (int, bool, error) { return d.dispatcher.Park(t.Context(), take, nil) },
+			"end":     func() (int, bool, error) { return d.dispatcher.End(t.Context(), delivery, finalOf(Done), nil) },
+			"attempt": func() (int, bool, error) { return d.dispatcher.Attempt(t.Context(), delivery, nil) },
+			"park":    func() (int, bool, error) { return d.dispatcher.Park(t.Context(), delivery, nil) },
 		} {
-			if _, mine, err := record(); err != nil || mine {
-				t.Errorf("%s: %v, %v", name, mine, err)
+			if _, applied, err := record(); err != nil || applied {
+				t.Errorf("%s: %v, %v", name, applied, err)
 			}
 		}
-		d.wantPlaces("q", take.ID, "active", "lease", "task")
+		d.wantPlaces("q", delivery.ID, "active", "lease", "task")
 		if found := d.audit("b"); len(found) != 1 || fmt.Sprint(found[0].Keys) != "[k]" {
 			t.Errorf("the audit found %+v", found)
 		}
@@ -153,26 +153,26 @@ func TestACallWhoseRecordIsOverwrittenWhileItIsMadeIsLeftForTheNextTaker(t *test
 }
 
 func TestACallInAStateOfWhichThereIsNoneIsGivenOutToBeEnded(t *testing.T) {
-	for name, forge := range map[string]func(d *desk, key string){
-		"an unknown one": func(d *desk, key string) { d.must(d.rdb.HSet(d.Context(), key, "state", "bogus").Err()) },
-		"an empty one":   func(d *desk, key string) { d.must(d.rdb.HSet(d.Context(), key, "state", "").Err()) },
-		"none":           func(d *desk, key string) { d.must(d.rdb.HDel(d.Context(), key, "state").Err()) },
+	for name, forge := range map[string]func(d *fixture, key string){
+		"an unknown one": func(d *fixture, key string) { d.must(d.rdb.HSet(d.Context(), key, "state", "bogus").Err()) },
+		"an empty one":   func(d *fixture, key string) { d.must(d.rdb.HSet(d.Context(), key, "state", "").Err()) },
+		"none":           func(d *fixture, key string) { d.must(d.rdb.HDel(d.Context(), key, "state").Err()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-				d := newDesk(t, rdb)
+				d := newFixture(t, rdb)
 				d.accept("b", "q", "odd", "well")
 				forge(d, keysOf("q").record(idOf("b", "odd")))
 				found := d.audit("b")
 				if len(found) != 1 || fmt.Sprint(found[0].Keys) != "[odd]" || found[0].Fix == "" {
 					t.Errorf("the audit found %+v", found)
 				}
-				take := d.take("q")
-				if take.ID != idOf("b", "odd") || !take.Known || take.Corrupt != "state" {
-					t.Fatalf("took %s, known %v, forged %q", take.ID, take.Known, take.Corrupt)
+				delivery := d.take("q")
+				if delivery.ID != idOf("b", "odd") || !delivery.Known || delivery.Corrupt != "state" {
+					t.Fatalf("took %s, known %v, forged %q", delivery.ID, delivery.Known, delivery.Corrupt)
 				}
-				d.must(d.repairer.Repair(t.Context(), take))
-				if !d.end(take, finalOf(Dead)) {
+				d.must(d.repairer.Repair(t.Context(), delivery))
+				if !d.end(delivery, finalOf(Dead)) {
 					t.Error("it was not ended")
 				}
 				if dead := d.deadKeys(""); fmt.Sprint(dead) != "[odd]" {
@@ -189,13 +189,13 @@ func TestACallInAStateOfWhichThereIsNoneIsGivenOutToBeEnded(t *testing.T) {
 
 func TestACallInAStateOfWhichThereIsNoneCanBeRestoredAndCancelled(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "swept", "cancelled")
 		for _, key := range []string{"swept", "cancelled"} {
 			d.must(rdb.HSet(t.Context(), keysOf("q").record(idOf("b", key)), "state", "bogus").Err())
 		}
 		d.must(rdb.Del(t.Context(), keysOf("q").task(idOf("b", "swept"))).Err())
-		if lost := d.lost(); fmt.Sprint(lost) != "[swept]" {
+		if lost := d.orphaned(); fmt.Sprint(lost) != "[swept]" {
 			t.Errorf("lost are %v", lost)
 		}
 		if !d.restore(d.record("q", idOf("b", "swept"))) {
@@ -204,8 +204,8 @@ func TestACallInAStateOfWhichThereIsNoneCanBeRestoredAndCancelled(t *testing.T) 
 		if cancelled, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancelled")), Ending{}); err != nil || !cancelled {
 			t.Errorf("cancelled %v, %v", cancelled, err)
 		}
-		if take := d.take("q"); take.Key != "swept" || take.Corrupt != "state" {
-			t.Errorf("took %s", take.Key)
+		if delivery := d.take("q"); delivery.Key != "swept" || delivery.Corrupt != "state" {
+			t.Errorf("took %s", delivery.Key)
 		}
 		d.wantCounts("b", Counts{Accepted: 2, Open: 1, Cancelled: 1})
 	})
@@ -213,32 +213,32 @@ func TestACallInAStateOfWhichThereIsNoneCanBeRestoredAndCancelled(t *testing.T) 
 
 func TestARecordOfNoBatchIsNoneAndItsTaskIsAdopted(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.accept("b", "q", "k")
 		d.must(rdb.HDel(t.Context(), keysOf("q").record(idOf("b", "k")), "batch").Err())
-		take := d.take("q")
-		if take.Known {
+		delivery := d.take("q")
+		if delivery.Known {
 			t.Fatal("it is known")
 		}
-		d.must(d.repairer.Adopt(t.Context(), take))
-		if !d.end(take, finalOf(Dead)) {
+		d.must(d.repairer.Adopt(t.Context(), delivery))
+		if !d.end(delivery, finalOf(Dead)) {
 			t.Error("it was not ended")
 		}
-		d.wantPlaces("q", take.ID, "archived", "task")
+		d.wantPlaces("q", delivery.ID, "archived", "task")
 		d.wantCounts(AdHoc, Counts{Accepted: 1, Dead: 1})
 	})
 }
 
 func TestACircuitWhoseNumbersAreNoneCutsNoAnswerShort(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		for _, field := range []string{"epoch", "streak", "endpoints", "held", "since"} {
 			for _, state := range []string{"open", "closed"} {
 				key := redislua.CircuitKey("q", "")
 				d.must(rdb.Del(t.Context(), key).Err())
 				d.must(rdb.HSet(t.Context(), key, "state", state, "until", 1, field, "x").Err())
-				if take := d.acceptAndTake("b", "q", state+field); take.Key != state+field {
-					t.Errorf("%s, %s: took %s", state, field, take.Key)
+				if delivery := d.acceptAndTake("b", "q", state+field); delivery.Key != state+field {
+					t.Errorf("%s, %s: took %s", state, field, delivery.Key)
 				}
 			}
 		}

@@ -52,7 +52,7 @@ func TestOnAClusterTheCopiesOfTheOtherQueuesFollow(t *testing.T) {
 }
 
 func TestARecordThatAFailOverLostIsWrittenBackByAWorkerThatKnowsIt(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Cause: circuit.Cause{Reason: "quota", Code: "67200001"}})
 		before := d.get(account)
 		if err := d.client.Del(t.Context(), redislua.CircuitKey("api", "")).Err(); err != nil {
@@ -72,7 +72,7 @@ func TestARecordThatAFailOverLostIsWrittenBackByAWorkerThatKnowsIt(t *testing.T)
 }
 
 func TestAWorkerThatKnowsLessThanRedisWritesNothingBack(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError})
 		other := circuit.NewStore(d.client, "other")
 		if err := other.Close(t.Context(), account, "paid", "anna"); err != nil {
@@ -88,7 +88,7 @@ func TestAWorkerThatKnowsLessThanRedisWritesNothingBack(t *testing.T) {
 }
 
 func TestEveryChangeIsAnnounced(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		follow := d.client.Subscribe(t.Context(), redislua.Channel)
 		defer func() { _ = follow.Close() }()
 		if _, err := follow.Receive(t.Context()); err != nil {
@@ -107,7 +107,7 @@ func TestEveryChangeIsAnnounced(t *testing.T) {
 }
 
 func TestAHoldThatIsOverWhenItIsWrittenBackWaitsForTheProbeThatMayBeOut(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 		probed := circuit.NewStore(d.client, "other")
 		<-time.After(20 * time.Millisecond)
@@ -129,7 +129,7 @@ func TestAHoldThatIsOverWhenItIsWrittenBackWaitsForTheProbeThatMayBeOut(t *testi
 
 // The worker that writes a record back may know of another probe, or of none.
 func TestAProbesOwnWorkerPutsARecordRightThatWasWrittenBack(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 		d.probe(account, "unsent")
 		knows := circuit.NewStore(d.client, "other")
@@ -149,11 +149,11 @@ func TestAProbesOwnWorkerPutsARecordRightThatWasWrittenBack(t *testing.T) {
 		}
 		renew := func(token string, held bool) bool {
 			t.Helper()
-			mine, err := d.Renew(t.Context(), account, circuit.Renewal{Token: token, Epoch: epoch, Lease: time.Minute, Held: held})
+			applied, err := d.Renew(t.Context(), account, circuit.Renewal{Token: token, Epoch: epoch, Lease: time.Minute, Held: held})
 			if err != nil {
 				t.Fatal(err)
 			}
-			return mine
+			return applied
 		}
 		lose()
 		if renew("stopped", false) {
@@ -178,17 +178,17 @@ func TestAProbesOwnWorkerPutsARecordRightThatWasWrittenBack(t *testing.T) {
 func TestAProbesLeaseLastsWhileItIsRenewedAndNoLonger(t *testing.T) {
 	for _, name := range []circuit.Name{account, endpoint} {
 		t.Run(name.String(), func(t *testing.T) {
-			each(t, func(t *testing.T, d *desk) {
+			each(t, func(t *testing.T, d *fixture) {
 				d.report(name, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 				epoch := d.probe(name, "first").Epoch
 				key := redislua.CircuitKey("api", strings.Replace(name.Endpoint, " ", "~", 1))
 				renew := func(token string, epoch int64) bool {
 					t.Helper()
-					mine, err := d.Renew(t.Context(), name, circuit.Renewal{Token: token, Epoch: epoch, Lease: time.Hour, Held: true})
+					applied, err := d.Renew(t.Context(), name, circuit.Renewal{Token: token, Epoch: epoch, Lease: time.Hour, Held: true})
 					if err != nil {
 						t.Fatal(err)
 					}
-					return mine
+					return applied
 				}
 				if renew("other", epoch) || renew("first", epoch-1) || !renew("first", epoch) {
 					t.Error("another than the probe is renewed, or the probe is not")
@@ -217,7 +217,7 @@ func TestAProbesLeaseLastsWhileItIsRenewedAndNoLonger(t *testing.T) {
 }
 
 func TestAHeldEndpointIsAskedAgainThoughRedisHasLostTheAccountsRecord(t *testing.T) {
-	each(t, func(t *testing.T, d *desk) {
+	each(t, func(t *testing.T, d *fixture) {
 		r := circuit.Report{Verdict: circuit.OwnError, Call: "x#1"}
 		d.report(endpoint, r)
 		d.client.Del(t.Context(), "callq:{api}:circuit")

@@ -12,12 +12,12 @@ import (
 
 func TestWhatEndsAfterTheHorizonIsBehindIt(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		d.end(d.acceptAndTake("b", "q", "before"), finalOf(Dead))
 		d.end(d.acceptAndTake("b", "q:high", "other-queue"), finalOf(Done))
-		horizon, err := d.l.Horizon(t.Context(), "b")
+		horizon, err := d.l.Watermark(t.Context(), "b")
 		d.must(err)
-		dead, err := d.l.DeadHorizon(t.Context())
+		dead, err := d.l.DeadWatermark(t.Context())
 		d.must(err)
 		again := d.record("q", idOf("b", "before"))
 		if !horizon.Has(again) || !dead.Has(again) || !horizon.Has(d.record("q:high", idOf("b", "other-queue"))) {
@@ -36,20 +36,20 @@ func TestWhatEndsAfterTheHorizonIsBehindIt(t *testing.T) {
 
 func TestAHorizonOfNoBatchIsAnError(t *testing.T) {
 	client, _ := redistest.Mini(t)
-	if _, err := New(client).Horizon(t.Context(), "nothing"); !errors.Is(err, ErrNoBatch) {
+	if _, err := New(client).Watermark(t.Context(), "nothing"); !errors.Is(err, ErrNoBatch) {
 		t.Fatal(err)
 	}
 }
 
 func TestOnlyResultsWithinTheHorizonAndOfTheStatesAreFreed(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		for i := range page + 10 {
 			d.end(d.acceptAndTake("b", "q", fmt.Sprint("done-", i)), finalOf(Done))
 		}
 		d.end(d.acceptAndTake("b", "q", "dropped"), finalOf(Dropped))
 		d.end(d.acceptAndTake("b", "q", "dead"), finalOf(Dead))
-		horizon, err := d.l.Horizon(t.Context(), "b")
+		horizon, err := d.l.Watermark(t.Context(), "b")
 		d.must(err)
 		d.end(d.acceptAndTake("b", "q", "late"), finalOf(Done))
 
@@ -71,7 +71,7 @@ func TestOnlyResultsWithinTheHorizonAndOfTheStatesAreFreed(t *testing.T) {
 
 func TestFailuresAreTheDeadAndTheDropped(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newDesk(t, rdb)
+		d := newFixture(t, rdb)
 		for _, s := range []State{Done, Dead, Dropped} {
 			d.end(d.acceptAndTake("b", "q", string(s)), finalOf(s))
 		}

@@ -10,36 +10,36 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// snapshot is an account's record as this process saw it last.
+// snapshot is an account's record as this process last read it.
 type snapshot struct {
 	epoch  int64
 	fields map[string]string
 }
 
-// learn remembers a record, unless a newer epoch is known.
+// learn stores a record, unless one with a newer epoch is stored.
 func (s *Store) learn(upstream string, fields map[string]string) {
 	epoch := redislua.Integer(fields["epoch"])
 	next := &snapshot{epoch, fields}
 	for {
-		old, loaded := s.known.LoadOrStore(upstream, next)
-		if !loaded || old.(*snapshot).epoch > epoch || s.known.CompareAndSwap(upstream, old, next) {
+		old, loaded := s.snapshots.LoadOrStore(upstream, next)
+		if !loaded || old.(*snapshot).epoch > epoch || s.snapshots.CompareAndSwap(upstream, old, next) {
 			return
 		}
 	}
 }
 
-// Behind tells whether an epoch that Redis gave is older than one that this
-// process knows: the answer is from before the change, or Redis has lost it.
+// Behind reports whether an epoch that Redis returned is older than one that this
+// process has read: the reply is from before the change, or Redis has lost it.
 func (s *Store) Behind(upstream string, epoch int64) bool {
-	known, ok := s.known.Load(upstream)
+	known, ok := s.snapshots.Load(upstream)
 	return ok && known.(*snapshot).epoch > epoch
 }
 
 // Recover writes an account's record back where Redis has lost it, as in a
-// fail-over, and tells whether it had. lease is for how long a probe that may be out
-// has the time to say so, see [Store.Renew].
+// fail-over, and reports whether it had. lease is the time in which a probe that may be
+// out must renew its lease, see [Store.Renew].
 func (s *Store) Recover(ctx context.Context, upstream string, lease time.Duration) (lost bool, err error) {
-	known, ok := s.known.Load(upstream)
+	known, ok := s.snapshots.Load(upstream)
 	if !ok || known.(*snapshot).epoch == 0 {
 		return false, nil
 	}
@@ -60,7 +60,7 @@ func (s *Store) Recover(ctx context.Context, upstream string, lease time.Duratio
 }
 
 // Refresh reads the records of accounts, writes back those that Redis has lost, as
-// [Store.Recover] does, and mends copies that fell behind. It returns the upstreams
+// [Store.Recover] does, and updates copies that are behind. It returns the upstreams
 // whose record was lost.
 func (s *Store) Refresh(ctx context.Context, lease time.Duration, upstreams ...string) (lost []string, err error) {
 	pipe := s.rdb.Pipeline()

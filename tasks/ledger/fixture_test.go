@@ -11,8 +11,8 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// desk is a ledger in a test's hands, together with what asynq would do beside it.
-type desk struct {
+// fixture is a ledger in a test's hands, together with what asynq would do beside it.
+type fixture struct {
 	testing.TB
 	rdb        *redis.Client
 	l          *Ledger
@@ -23,8 +23,8 @@ type desk struct {
 	fences     *Fences
 }
 
-func newDesk(t testing.TB, rdb *redis.Client) *desk {
-	return &desk{
+func newFixture(t testing.TB, rdb *redis.Client) *fixture {
+	return &fixture{
 		TB: t, rdb: rdb, l: New(rdb), dispatcher: NewDispatcher(rdb, ""), repairer: NewRepairer(rdb), leases: NewLeases(rdb),
 		roster: NewRoster(rdb), fences: NewFences(rdb),
 	}
@@ -39,7 +39,7 @@ func entryOf(batch, queue, key string) Entry {
 	}
 }
 
-func (d *desk) must(err error) {
+func (d *fixture) must(err error) {
 	d.Helper()
 	if err != nil {
 		d.Fatal(err)
@@ -47,7 +47,7 @@ func (d *desk) must(err error) {
 }
 
 // send claims and accepts entries and returns the verdicts.
-func (d *desk) send(batch string, entries ...Entry) []Verdict {
+func (d *fixture) send(batch string, entries ...Entry) []Verdict {
 	d.Helper()
 	claimed, err := d.l.Claim(d.Context(), batch, entries)
 	d.must(err)
@@ -57,7 +57,7 @@ func (d *desk) send(batch string, entries ...Entry) []Verdict {
 }
 
 // accept takes calls with the given keys into the books.
-func (d *desk) accept(batch, queue string, names ...string) {
+func (d *fixture) accept(batch, queue string, names ...string) {
 	d.Helper()
 	for _, key := range names {
 		if v := d.send(batch, entryOf(batch, queue, key)); v[0] != Accepted {
@@ -66,7 +66,7 @@ func (d *desk) accept(batch, queue string, names ...string) {
 	}
 }
 
-func (d *desk) dequeue(queue string) Dequeued {
+func (d *fixture) dequeue(queue string) Dequeued {
 	d.Helper()
 	got, err := NewDispatcher(d.rdb, "").Dequeue(d.Context(), DequeueRequest{Queues: []string{queue}, LeaseUntil: time.Now().Add(30 * time.Second).Unix(), Turn: time.Minute})
 	d.must(err)
@@ -74,7 +74,7 @@ func (d *desk) dequeue(queue string) Dequeued {
 }
 
 // take dequeues a call that must be there.
-func (d *desk) take(queue string) *Delivery {
+func (d *fixture) take(queue string) *Delivery {
 	d.Helper()
 	got := d.dequeue(queue)
 	if got.Delivery == nil {
@@ -84,7 +84,7 @@ func (d *desk) take(queue string) *Delivery {
 }
 
 // acceptAndTake takes one call into the books and off the queue.
-func (d *desk) acceptAndTake(batch, queue, key string) *Delivery {
+func (d *fixture) acceptAndTake(batch, queue, key string) *Delivery {
 	d.Helper()
 	d.accept(batch, queue, key)
 	return d.take(queue)
@@ -100,18 +100,18 @@ func finalOf(s State) Final {
 }
 
 // end ends a call and, where it is dead, has it archived as asynq would.
-func (d *desk) end(t *Delivery, f Final) (mine bool) {
+func (d *fixture) end(t *Delivery, f Final) (applied bool) {
 	d.Helper()
-	_, mine, err := d.dispatcher.End(d.Context(), t, f, nil)
+	_, applied, err := d.dispatcher.End(d.Context(), t, f, nil)
 	d.must(err)
 	if f.State == Dead {
 		d.archive(t)
 	}
-	return mine
+	return applied
 }
 
 // archive is what asynq's archive script does to a task that is active.
-func (d *desk) archive(t *Delivery) {
+func (d *fixture) archive(t *Delivery) {
 	d.Helper()
 	k := keysOf(t.Queue)
 	if d.rdb.LRem(d.Context(), k.active(), 0, t.ID).Val() == 0 {
@@ -123,7 +123,7 @@ func (d *desk) archive(t *Delivery) {
 }
 
 // retry is what asynq's retry script does to a task that is active.
-func (d *desk) retry(queue, id string) {
+func (d *fixture) retry(queue, id string) {
 	d.Helper()
 	k := keysOf(queue)
 	if d.rdb.LRem(d.Context(), k.active(), 0, id).Val() == 0 {
@@ -135,7 +135,7 @@ func (d *desk) retry(queue, id string) {
 }
 
 // forward is what asynq's forward script does to tasks that are due.
-func (d *desk) forward(queue string) {
+func (d *fixture) forward(queue string) {
 	d.Helper()
 	k := keysOf(queue)
 	for _, from := range []string{k.scheduled(), k.retry()} {
@@ -147,21 +147,21 @@ func (d *desk) forward(queue string) {
 	}
 }
 
-func (d *desk) record(queue, id string) Record {
+func (d *fixture) record(queue, id string) Record {
 	d.Helper()
 	r, err := d.l.Get(d.Context(), queue, id)
 	d.must(err)
 	return r
 }
 
-func (d *desk) redrive(r Record) (redriven, busy bool) {
+func (d *fixture) redrive(r Record) (redriven, busy bool) {
 	d.Helper()
 	redriven, busy, err := d.l.Redrive(d.Context(), r, "message again", time.Time{})
 	d.must(err)
 	return redriven, busy
 }
 
-func (d *desk) counts(batch string) Counts {
+func (d *fixture) counts(batch string) Counts {
 	d.Helper()
 	b, err := d.l.Batch(d.Context(), batch)
 	d.must(err)
@@ -171,21 +171,21 @@ func (d *desk) counts(batch string) Counts {
 	return b.Counts
 }
 
-func (d *desk) wantCounts(batch string, want Counts) {
+func (d *fixture) wantCounts(batch string, want Counts) {
 	d.Helper()
 	if got := d.counts(batch); got != want {
 		d.Fatalf("the books of %s say %+v, want %+v", batch, got, want)
 	}
 }
 
-func (d *desk) audit(batch string) []Finding {
+func (d *fixture) audit(batch string) []Finding {
 	d.Helper()
 	f, err := d.l.Audit(d.Context(), batch, idOf)
 	d.must(err)
 	return f
 }
 
-func (d *desk) deadKeys(group string) (list []string) {
+func (d *fixture) deadKeys(group string) (list []string) {
 	d.Helper()
 	for r, err := range d.l.Dead(d.Context(), group) {
 		d.must(err)
@@ -195,7 +195,7 @@ func (d *desk) deadKeys(group string) (list []string) {
 }
 
 // places tells how often a task stands on each of asynq's lists.
-func (d *desk) places(queue, id string) map[string]int {
+func (d *fixture) places(queue, id string) map[string]int {
 	d.Helper()
 	k := keysOf(queue)
 	found := map[string]int{}
@@ -220,7 +220,7 @@ func (d *desk) places(queue, id string) map[string]int {
 	return found
 }
 
-func (d *desk) wantPlaces(queue, id string, want ...string) {
+func (d *fixture) wantPlaces(queue, id string, want ...string) {
 	d.Helper()
 	wanted := map[string]int{}
 	for _, name := range want {
@@ -232,7 +232,7 @@ func (d *desk) wantPlaces(queue, id string, want ...string) {
 }
 
 // hold writes a circuit's record as an open one that holds until the given time.
-func (d *desk) hold(queue string, until time.Time) {
+func (d *fixture) hold(queue string, until time.Time) {
 	d.Helper()
 	d.must(d.rdb.HSet(d.Context(), redislua.CircuitKey(queue, ""), "state", "open", "epoch", 7, "streak", 2, "endpoints", 1,
 		"until", until.UnixMilli(), "since", until.Add(-time.Minute).UnixMilli(), "held", 1000).Err())
