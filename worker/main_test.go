@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"log/slog"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -10,5 +11,6 @@ import (
 
 func TestMain(m *testing.M) {
 	redistest.Parallel(3)
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // what workers without a logger announce
 	goleak.VerifyTestMain(m)
 }
