@@ -8,7 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
+
+	"github.com/seed-2903acc3/callq/internal/shortduration"
 )
 
 // YAML writes the policy as one file with all that it extends in place: reading
@@ -21,13 +22,13 @@ func (p *Policy) YAML() []byte {
 	for _, name := range slices.Sorted(maps.Keys(p.backoffs)) {
 		b := p.backoffs[name]
 		fmt.Fprintf(&w, "  %s: {floor: %s, base: %s, cap: %s, attempts: %d, max_age: %s, sources: %s}\n", key(name),
-			shortDuration(b.Floor), shortDuration(b.Base), shortDuration(b.Cap), b.Attempts, shortDuration(b.MaxAge), flow(b.Sources))
+			shortduration.Text(b.Floor), shortduration.Text(b.Base), shortduration.Text(b.Cap), b.Attempts, shortduration.Text(b.MaxAge), flow(b.Sources))
 	}
 	w.WriteString("\nholds:\n")
 	for _, name := range slices.Sorted(maps.Keys(p.holds)) {
 		fmt.Fprintf(&w, "  %s: %s\n", key(name), p.holds[name].yaml())
 	}
-	fmt.Fprintf(&w, "\nbreaker: {window: %s, min_calls: %d, ratio: %s}\n", shortDuration(p.breaker.Window), p.breaker.MinCalls,
+	fmt.Fprintf(&w, "\nbreaker: {window: %s, min_calls: %d, ratio: %s}\n", shortduration.Text(p.breaker.Window), p.breaker.MinCalls,
 		strconv.FormatFloat(p.breaker.Ratio, 'f', -1, 64))
 	p.upstream.yaml(&w)
 	w.WriteString("\nrules:\n")
@@ -59,13 +60,13 @@ func (p *Policy) coveredBy(i int) string {
 
 func (h Hold) yaml() string {
 	var w strings.Builder
-	fmt.Fprintf(&w, "{sources: %s, max: %s", flow(h.Sources), shortDuration(h.Max))
+	fmt.Fprintf(&w, "{sources: %s, max: %s", flow(h.Sources), shortduration.Text(h.Max))
 	if h.Calendar != nil {
 		fmt.Fprintf(&w, ", calendar: {cron: %s, timezone: %s}", quote(h.Calendar.Cron()), quote(h.Calendar.Timezone()))
 	}
 	ladder := make([]string, len(h.Ladder))
 	for i, d := range h.Ladder {
-		ladder[i] = shortDuration(d)
+		ladder[i] = shortduration.Text(d)
 	}
 	fmt.Fprintf(&w, ", ladder: %s}", flow(ladder))
 	return w.String()
@@ -133,17 +134,4 @@ func printable(r rune) rune {
 		return '?'
 	}
 	return r
-}
-
-// shortDuration is a duration in Go's notation without the zeros at its end:
-// 24h, not 24h0m0s.
-func shortDuration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

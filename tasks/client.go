@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-2903acc3/callq/internal/pause"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ending"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
@@ -159,7 +160,7 @@ func (c *Client) purge(ctx context.Context, r ledger.Record) error {
 func whenFree(ctx context.Context, change func(context.Context) (applied, busy bool, err error)) error {
 	for n := range busyTries {
 		if n > 0 {
-			if err := sleep(ctx, busyPause); err != nil {
+			if err := pause.For(ctx, busyPause); err != nil {
 				return err
 			}
 		}
@@ -251,15 +252,4 @@ func about(verb, id string, err error) error {
 		return err
 	}
 	return fmt.Errorf("%s call %s: %w", verb, id, err)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/seed-2903acc3/callq/internal/pause"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
@@ -157,7 +158,7 @@ func changeAll(ctx context.Context, records iter.Seq2[ledger.Record, error], p P
 		if err == nil {
 			if now := time.Now(); next.Before(now) {
 				next = now
-			} else if err := sleep(ctx, next.Sub(now)); err != nil {
+			} else if err := pause.For(ctx, next.Sub(now)); err != nil {
 				return n, err
 			}
 			next = next.Add(p.Every)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
+	"github.com/seed-2903acc3/callq/internal/shellword"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/worker/filerun"
@@ -154,7 +155,7 @@ func (a *app) ended(ctx context.Context, d *backend, b batchCounts) error {
 		return text.err
 	}
 	if b.Dead > 0 {
-		a.progressf("Look closer with %s; try again with %s.", a.next("dead groups"), a.next("dead redrive --filter batch="+shellWord(b.Batch)))
+		a.progressf("Look closer with %s; try again with %s.", a.next("dead groups"), a.next("dead redrive --filter batch="+shellword.Quote(b.Batch)))
 		if n := doubtful(causes); n > 0 {
 			a.progressf("%s", doubt(n))
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
+	"github.com/seed-2903acc3/callq/internal/shellword"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/spf13/cobra"
 )
@@ -40,7 +41,7 @@ func (a *app) deleteBatch(ctx context.Context, name string, yes bool) (err error
 		return a.noBatch(err)
 	}
 	open := func(n int64) error {
-		return fmt.Errorf("batch %s has %s; %s ends them", console.Printable(name), console.Plural(n, "open call"), a.next("batch cancel "+shellWord(name)))
+		return fmt.Errorf("batch %s has %s; %s ends them", console.Printable(name), console.Plural(n, "open call"), a.next("batch cancel "+shellword.Quote(name)))
 	}
 	c := b.Counts
 	if c.Open > 0 {

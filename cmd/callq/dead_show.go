@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
+	"github.com/seed-2903acc3/callq/internal/shellword"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/spf13/cobra"
@@ -234,5 +235,5 @@ func (a *app) nextSteps(r tasks.CallInfo) []string {
 	if r.Group != "" {
 		steps = append(steps, a.next("dead redrive --group "+r.Group)+"   try all of its kind again")
 	}
-	return append(steps, a.next("batch export "+shellWord(console.Printable(r.Result.Batch))+" --state "+string(r.Result.State)+" --calls -o again.jsonl")+"   edit the calls and send them again")
+	return append(steps, a.next("batch export "+shellword.Quote(console.Printable(r.Result.Batch))+" --state "+string(r.Result.State)+" --calls -o again.jsonl")+"   edit the calls and send them again")
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
+	"github.com/seed-2903acc3/callq/internal/shellword"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
@@ -178,7 +179,7 @@ func (d *doctor) restoreOf(ctx context.Context, lost iter.Seq2[ledger.Record, er
 			return
 		}
 		of[r.Batch] = len(list)
-		list = append(list, diagnosis{Status: found, Detail: err.Error(), Fix: d.next("batch cancel " + shellWord(r.Batch))})
+		list = append(list, diagnosis{Status: found, Detail: err.Error(), Fix: d.next("batch cancel " + shellword.Quote(r.Batch))})
 	})
 	for i, n := range more {
 		list[i].Detail += fmt.Sprintf(", nor can %s of the batch", console.Plural(n, "other call"))

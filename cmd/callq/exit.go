@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
-	"syscall"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
+	"github.com/seed-2903acc3/callq/internal/fileerror"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 	"github.com/seed-2903acc3/callq/worker/filerun"
 	"github.com/spf13/cobra"
@@ -100,13 +99,6 @@ type located struct{ text string }
 
 func (e *located) Error() string { return e.text }
 
-// readerLeft reports whether err is that of a write to a pipe, such as standard
-// output, whose reader has closed it. A broken connection to Redis is none.
-func readerLeft(err error) bool {
-	var file *fs.PathError
-	return errors.As(err, &file) && errors.Is(file.Err, syscall.EPIPE)
-}
-
 // report writes an error to stderr, each part of it on a line of its own.
 // Findings with a position begin with it, as editors and compilers have it.
 func (a *app) report(err error) {
@@ -124,7 +116,7 @@ func (a *app) report(err error) {
 		}
 		return
 	}
-	if readerLeft(err) {
+	if fileerror.ReaderLeft(err) {
 		return // as with head: nobody waits for more, and nothing is wrong
 	}
 	prefix := "callq: "
@@ -160,13 +152,4 @@ func findings(err error) []string {
 		lines[i] = console.Printable(lines[i])
 	}
 	return lines
-}
-
-// withoutPath keeps the path out of a message that names it already.
-func withoutPath(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		return pathErr.Err
-	}
-	return err
 }

@@ -2,8 +2,9 @@ package main
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/seed-2903acc3/callq/internal/shellword"
 )
 
 // againLine is the command line that goes on with a file, or with a stream that was
@@ -17,7 +18,7 @@ func (a *app) againLine(name string, spooled bool, f runFlags) string {
 		words = append(words, "--first", fmt.Sprint(f.first))
 	}
 	for i, word := range words {
-		words[i] = shellWord(word)
+		words[i] = shellword.Quote(word)
 	}
 	line := strings.Join(words, " ") + a.where()
 	if spooled {
@@ -34,23 +35,13 @@ func (a *app) next(command string) string { return "callq " + command + a.where(
 func (a *app) where() string {
 	text := ""
 	if a.configPath != "" {
-		text += " --config " + shellWord(a.configPath)
+		text += " --config " + shellword.Quote(a.configPath)
 	}
 	switch {
 	case strings.Contains(a.redis, "@"):
 		text += " --redis URL" // it has a password in it
 	case a.redis != "":
-		text += " --redis " + shellWord(a.redis)
+		text += " --redis " + shellword.Quote(a.redis)
 	}
 	return text
-}
-
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
-
-// shellWord writes a word so that a shell reads it as one.
-func shellWord(word string) string {
-	if plainWord.MatchString(word) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

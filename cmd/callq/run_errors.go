@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
+	"github.com/seed-2903acc3/callq/internal/shellword"
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
@@ -111,7 +112,7 @@ func unwrittenAdvice(err error) string {
 
 // rescueSentence says where results are that could not be written.
 func (r *fileRun) rescueSentence(e *filerun.RescueError) error {
-	n, file := console.Plural(e.Results, "result"), shellWord(e.File)
+	n, file := console.Plural(e.Results, "result"), shellword.Quote(e.File)
 	switch {
 	case e.File == "":
 		text := e.Err.Error()
@@ -124,5 +125,5 @@ func (r *fileRun) rescueSentence(e *filerun.RescueError) error {
 			n, e.File, file)
 	}
 	return fmt.Errorf("%s that could not be written: the queue was in this process; they are in %s. Add them to %s before you run the command again: cat %s >> %s",
-		n, e.File, r.out, file, shellWord(r.out))
+		n, e.File, r.out, file, shellword.Quote(r.out))
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/seed-2903acc3/callq/internal/fileerror"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
@@ -52,7 +53,7 @@ func (a *app) redoCalls(file string, f runFlags) ([]filerun.CallRef, error) {
 	}
 	more, err := filerun.ReadCallRefs(from)
 	if err != nil {
-		return nil, usageError("--redo-from %s: %w", name, withoutPath(err))
+		return nil, usageError("--redo-from %s: %w", name, fileerror.WithoutPath(err))
 	}
 	return append(list, more...), nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
+	"github.com/seed-2903acc3/callq/internal/fileerror"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker/filerun"
@@ -116,7 +117,7 @@ func (a *app) closing(s summary) error {
 			return nil
 		}
 	}
-	if err := a.printSummary(to, s); !readerLeft(err) {
+	if err := a.printSummary(to, s); !fileerror.ReaderLeft(err) {
 		return err
 	}
 	return nil

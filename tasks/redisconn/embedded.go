@@ -14,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-2903acc3/callq/internal/pause"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/internal/redisproc"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 )
@@ -117,7 +118,7 @@ type embedded struct {
 // folder meanwhile waits.
 func (e *embedded) join(ctx context.Context, alone func() error) error {
 	path := filepath.Join(e.dir, usersName)
-	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		f, err := tryLock(path, exclusive)
 		if err == nil {
 			if err = alone(); err == nil {
@@ -135,7 +136,7 @@ func (e *embedded) join(ctx context.Context, alone func() error) error {
 		case !errors.Is(err, errLocked):
 			return e.trouble(err, "its file of users cannot be locked: "+redisinfo.SafeText(err), adviceLock)
 		}
-		if err := rest(ctx, pause); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return e.trouble(err, "another process opens its data folder and does not get on with it", "end that process, or try again")
 		}
 	}
@@ -165,7 +166,7 @@ func (e *embedded) probe(ctx context.Context) (bool, error) {
 // starts the server when nobody listens and nobody else is starting it. A server
 // that it started stays when ctx ends first; the next dial finds it.
 func (e *embedded) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		socket, err := e.socket()
 		if err != nil {
 			return nil, e.trouble(err, redisinfo.SafeText(err), "")
@@ -188,24 +189,12 @@ func (e *embedded) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		default:
 			return nil, err
 		}
-		if err := rest(ctx, pause); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			if loading {
 				return nil, e.trouble(err, "it is still loading its data, or ending", "try again in a moment")
 			}
 			return nil, e.trouble(err, "its data folder is in use "+e.holder()+", which does not answer", "end that process, or try again")
 		}
-	}
-}
-
-// rest waits before the next look, unless ctx ends first: its error is that of ctx.
-func rest(ctx context.Context, pause time.Duration) error {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

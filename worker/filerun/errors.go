@@ -3,8 +3,6 @@ package filerun
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"syscall"
 	"time"
 
 	"github.com/seed-2903acc3/callq/policy"
@@ -114,20 +112,4 @@ type StuckError struct {
 // Error says which circuit it is.
 func (e *StuckError) Error() string {
 	return fmt.Sprintf("%s has been unusable for %s (%s)", e.Circuit, e.Patience, e.Why)
-}
-
-// readerLeft reports whether err is that of a write to a pipe whose reader has closed
-// it.
-func readerLeft(err error) bool {
-	var file *fs.PathError
-	return errors.As(err, &file) && errors.Is(file.Err, syscall.EPIPE)
-}
-
-// withoutPath keeps the path out of a message that names it already.
-func withoutPath(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		return pathErr.Err
-	}
-	return err
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/seed-2903acc3/callq/internal/fileerror"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker/filerun/internal/callsfile"
 )
@@ -153,7 +154,7 @@ func (in *Input) check() error {
 	}
 	head, whole, err := callsfile.Head(in.source)
 	if err != nil {
-		return inputError(ProblemCalls, "%s: %w", in.name, withoutPath(err))
+		return inputError(ProblemCalls, "%s: %w", in.name, fileerror.WithoutPath(err))
 	}
 	if in.packing != "" {
 		if found := callsfile.Mispacked(in.name, head); found != nil {
@@ -165,7 +166,7 @@ func (in *Input) check() error {
 		}
 		// What is damaged further on is found by who reads it.
 		if head, whole, err = callsfile.Head(r); err != nil && len(bytes.TrimSpace(head)) == 0 {
-			return inputError(ProblemCalls, "%s: %w", in.name, withoutPath(err))
+			return inputError(ProblemCalls, "%s: %w", in.name, fileerror.WithoutPath(err))
 		}
 	}
 	if found := callsfile.Detect(head, whole); found != nil {
@@ -245,7 +246,7 @@ type reading struct {
 func (r *reading) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		err = inputError(ProblemCalls, "%s: %w", r.name, withoutPath(err))
+		err = inputError(ProblemCalls, "%s: %w", r.name, fileerror.WithoutPath(err))
 	}
 	return n, err
 }

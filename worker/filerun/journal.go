@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/seed-2903acc3/callq/internal/atomicfile"
+	"github.com/seed-2903acc3/callq/internal/fileerror"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/baseurl"
@@ -147,7 +148,7 @@ func (j *journal) Sending(c tasks.Call) error {
 	switch err := j.note(journalLine{callID: call, destination: where}); {
 	case err == nil:
 	case j.must:
-		j.failed = fmt.Errorf("no call is sent that could not be remembered: %w", &StorageError{File: j.path, Err: withoutPath(err)})
+		j.failed = fmt.Errorf("no call is sent that could not be remembered: %w", &StorageError{File: j.path, Err: fileerror.WithoutPath(err)})
 		return j.failed
 	default:
 		return nil // the queue remembers it

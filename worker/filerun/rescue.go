@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"os"
+
+	"github.com/seed-2903acc3/callq/internal/fileerror"
 )
 
 // rescue writes the results that could not be written to a new file in the folder for
@@ -20,7 +22,7 @@ func (r *resultsFile) rescue() error {
 	_, err = f.Write(lines)
 	if err = errors.Join(err, f.Close()); err != nil {
 		_ = os.Remove(f.Name()) // the first error is the one to tell
-		rescued.Err = &StorageError{File: f.Name(), Err: withoutPath(err)}
+		rescued.Err = &StorageError{File: f.Name(), Err: fileerror.WithoutPath(err)}
 		return rescued
 	}
 	rescued.File = f.Name()

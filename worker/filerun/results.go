@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/seed-2903acc3/callq/internal/fileerror"
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
@@ -128,10 +129,10 @@ func (r *resultsFile) flush() error {
 
 // unwritten says what kept results from being written.
 func (r *resultsFile) unwritten(err error) error {
-	if readerLeft(err) {
+	if fileerror.ReaderLeft(err) {
 		err = ErrReaderLeft
 	}
-	return &StorageError{File: r.name, Err: withoutPath(err)}
+	return &StorageError{File: r.name, Err: fileerror.WithoutPath(err)}
 }
 
 // kept reports whether what was flushed is stored for certain. What goes through a

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/internal/shortduration"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/worker/spool"
 )
@@ -130,7 +131,7 @@ func (c *Client) unanswered(f *fault, head http.Header, started time.Time) Answe
 	advice := ""
 	if late := c.lateText(f.kind, began, now.Sub(started)); late != "" {
 		text = &callError{text: late, known: context.DeadlineExceeded}
-		advice = fmt.Sprintf("If the API needs more time, raise timeout (now %s) of upstream %s.", plainDuration(c.cfg.Timeout), c.cfg.Name)
+		advice = fmt.Sprintf("If the API needs more time, raise timeout (now %s) of upstream %s.", shortduration.Text(c.cfg.Timeout), c.cfg.Name)
 	}
 	return Answer{
 		Outcome:   policy.Outcome{Transport: f.kind, Header: head, CorrelationID: correlationID(head), ReceivedAt: now},
@@ -154,20 +155,8 @@ func (c *Client) lateText(kind policy.Transport, began bool, after time.Duration
 	case began:
 		what = "no whole answer"
 	}
-	limit := plainDuration(c.cfg.Timeout)
+	limit := shortduration.Text(c.cfg.Timeout)
 	return fmt.Sprintf("%s within %s (timeout: %s of upstream %s)", what, limit, limit, c.cfg.Name)
-}
-
-// plainDuration writes a duration as a person does: 5m and not 5m0s.
-func plainDuration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // kept picks from the headers of o, which hold no secrets any more.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/internal/shortduration"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/tidwall/gjson"
 
@@ -91,12 +92,12 @@ func (o *oauth2Auth) fetch(ctx context.Context) (grant, *credentialError) {
 	}
 	resp, f := roundTrip(ctx, o.rt, req, false, time.Time{})
 	if f != nil {
-		return grant{}, o.unsent(f.late(ctx, "no answer within "+plainDuration(o.timeout)))
+		return grant{}, o.unsent(f.late(ctx, "no answer within "+shortduration.Text(o.timeout)))
 	}
 	received := time.Now()
 	body, f := readBody(ctx, resp, maxTokenAnswer)
 	if f != nil {
-		return grant{}, o.unsent(f.late(ctx, "no whole answer within "+plainDuration(o.timeout)))
+		return grant{}, o.unsent(f.late(ctx, "no whole answer within "+shortduration.Text(o.timeout)))
 	}
 	// The token is read from the answer as it came, since an endpoint may hand out
 	// one that is known already. What is said of a refusal holds no secrets, not

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-2903acc3/callq/internal/shortduration"
 	"github.com/seed-2903acc3/callq/policy"
 )
 
@@ -47,7 +48,7 @@ func TestADurationIsWrittenAsAPersonDoes(t *testing.T) {
 		time.Second: "1s", 90 * time.Second: "1m30s", 5 * time.Minute: "5m", time.Hour: "1h", 150 * time.Millisecond: "150ms", 10 * time.Second: "10s",
 		90 * time.Minute: "1h30m",
 	} {
-		if got := plainDuration(d); got != want {
+		if got := shortduration.Text(d); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)
 		}
 	}

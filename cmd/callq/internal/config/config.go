@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/internal/fileerror"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
@@ -188,20 +189,11 @@ func Load(src Source) (*Config, error) {
 func readConfig(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, withoutPath(err)
+		return nil, fileerror.WithoutPath(err)
 	}
 	defer f.Close()
 	data, err := yamlfile.Read(f)
-	return data, withoutPath(err)
-}
-
-// withoutPath keeps the path out of a message that begins with it.
-func withoutPath(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		return pathErr.Err
-	}
-	return err
+	return data, fileerror.WithoutPath(err)
 }
 
 // Parse is [Load] for a file that was already read. Paths in it are relative to

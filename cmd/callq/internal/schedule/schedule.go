@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-2903acc3/callq/internal/pause"
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
@@ -100,11 +101,7 @@ func (k *keeper) run(ctx context.Context) {
 			trouble = 0
 			k.Logger.Info("a schedule is looked after again", "schedule", k.schedule.Name)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if pause.For(ctx, wait) != nil {
 			return
 		}
 	}

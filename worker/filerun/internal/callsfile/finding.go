@@ -2,8 +2,9 @@ package callsfile
 
 import (
 	"path/filepath"
-	"regexp"
 	"strings"
+
+	"github.com/seed-2903acc3/callq/internal/shellword"
 )
 
 // Kind is what a file is that is no file of calls.
@@ -138,15 +139,10 @@ func jsonLinesName(name string) string {
 	return stem + ".lines.jsonl"
 }
 
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,][A-Za-z0-9_./:@%+=,-]*$`)
-
 // shellWord writes a name so that a shell reads it as one word, and a command not as an option.
 func shellWord(word string) string {
 	if strings.HasPrefix(word, "-") {
 		word = "./" + word
 	}
-	if plainWord.MatchString(word) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+	return shellword.Quote(word)
 }

@@ -1,0 +1,37 @@
+package fileerror
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+	"testing"
+)
+
+func TestAnErrorLosesItsPathAlone(t *testing.T) {
+	_, err := os.Open("/no/such/file")
+	if got := WithoutPath(fmt.Errorf("read: %w", err)); got != syscall.ENOENT {
+		t.Errorf("%v", got)
+	}
+	if other := errors.New("other"); WithoutPath(other) != other || WithoutPath(nil) != nil {
+		t.Error("an error without a path was changed")
+	}
+}
+
+func TestOnlyAClosedPipeIsAReaderThatLeft(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{&fs.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.EPIPE}, true},
+		{fmt.Errorf("x: %w", &fs.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}), true},
+		{&fs.PathError{Op: "write", Path: "out", Err: syscall.ENOSPC}, false},
+		{syscall.EPIPE, false}, // of a connection
+		{nil, false},
+	} {
+		if got := ReaderLeft(c.err); got != c.want {
+			t.Errorf("%v: %t, want %t", c.err, got, c.want)
+		}
+	}
+}

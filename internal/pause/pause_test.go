@@ -1,0 +1,23 @@
+package pause
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestAPauseLastsAsLongAsItIsToldUnlessItsContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		if err := For(t.Context(), time.Minute); err != nil || time.Since(began) != time.Minute {
+			t.Errorf("it lasted %s, %v", time.Since(began), err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began = time.Now()
+		if err := For(ctx, time.Minute); err != context.DeadlineExceeded || time.Since(began) != time.Second {
+			t.Errorf("it lasted %s, %v", time.Since(began), err)
+		}
+	})
+}
