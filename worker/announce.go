@@ -63,16 +63,23 @@ func (a *announcements) changed(ctx context.Context, c waiting.Change) {
 
 // died announces a dead letter, if its cause is new.
 func (a *announcements) died(ctx context.Context, upstream, id, key string, e ledger.Ending) {
-	c := cause{upstream: upstream, class: e.Class, code: e.Code, rule: e.Rule, status: e.HTTPStatus}
-	a.mu.Lock()
-	known := a.causes[c] || len(a.causes) >= mostCauses
-	a.causes[c] = true
-	a.mu.Unlock()
-	if known || !a.enabled(ctx) {
+	if !a.enabled(ctx) || !a.isNew(cause{upstream: upstream, class: e.Class, code: e.Code, rule: e.Rule, status: e.HTTPStatus}) {
 		return
 	}
 	a.log.InfoContext(ctx, "a call failed for good, for a new cause", "upstream", upstream, "call", id, "key", key, "class", e.Class,
 		"code", e.Code, "message", e.Message, "correlation_id", e.CorrelationID, "rule", e.Rule, "attempts", e.Attempts, "next", e.Advice)
+}
+
+// isNew reports whether a cause is met for the first time, and remembers it. Past
+// mostCauses none is new.
+func (a *announcements) isNew(c cause) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.causes[c] || len(a.causes) >= mostCauses {
+		return false
+	}
+	a.causes[c] = true
+	return true
 }
 
 // announce follows the circuits and announces their changes, until ctx ends.
@@ -94,22 +101,22 @@ func (w *Worker) announce(ctx context.Context) {
 // firstOnly is a handler that passes the first record on to slog.Default, and says
 // how to have the others.
 type firstOnly struct {
-	mu            sync.Mutex
-	reportBreaker bool
+	mu     sync.Mutex
+	passed bool
 }
 
 func (f *firstOnly) Enabled(_ context.Context, level slog.Level) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !f.reportBreaker && level >= slog.LevelInfo
+	return !f.passed && level >= slog.LevelInfo
 }
 
 func (f *firstOnly) Handle(ctx context.Context, r slog.Record) error {
 	f.mu.Lock()
-	done := f.reportBreaker
-	f.reportBreaker = true
+	passed := f.passed
+	f.passed = true
 	f.mu.Unlock()
-	if done {
+	if passed {
 		return nil
 	}
 	r.AddAttrs(slog.String("more", "set worker.Config.Logger to see what follows"))

@@ -42,7 +42,7 @@ func (d *disk) info() string {
 	return fmt.Sprintf("# Persistence\r\naof_enabled:1\r\naof_current_size:%d\r\naof_base_size:0\r\naof_buffer_length:%d\r\n", written, d.said-written)
 }
 
-func (d *disk) withCall(commands int) {
+func (d *disk) says(commands int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.said += int64(commands)
@@ -56,7 +56,7 @@ func (h diskHook) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (h diskHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		h.withCall(1)
+		h.says(1)
 		return err
 	}
 }
@@ -64,7 +64,7 @@ func (h diskHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func (h diskHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
-		h.withCall(len(cmds))
+		h.says(len(cmds))
 		for _, cmd := range cmds {
 			if info, ok := cmd.(*redis.StringCmd); ok && cmd.Name() == "info" {
 				info.SetErr(nil)

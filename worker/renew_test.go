@@ -19,16 +19,16 @@ func TestAProbeIsRenewedWhileItIsWorkedOnAndNoLongerThanItMayTake(t *testing.T) 
 	account := circuit.Name{Upstream: "q"}
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		for name, c := range map[string]struct {
-			end           time.Duration
-			reportBreaker bool
-			taken         bool
-			want          bool
+			end   time.Duration
+			done  bool
+			taken bool
+			want  bool
 		}{
 			"it is worked on":                  {end: time.Hour, want: true},
-			"its handler has ended":            {end: time.Hour, reportBreaker: true},
+			"its handler has ended":            {end: time.Hour, done: true},
 			"it takes longer than any may":     {end: -time.Second},
 			"another worker has it by now":     {end: time.Hour, taken: true},
-			"another has it, and it was ended": {end: time.Hour, taken: true, reportBreaker: true},
+			"another has it, and it was ended": {end: time.Hour, taken: true, done: true},
 		} {
 			rdb.Del(t.Context(), "callq:{q}:circuit")
 			w, err := New(Config{Redis: rdb, Upstreams: []Upstream{{Name: "q", BaseURL: "http://127.0.0.1:1", Policy: preset}}})
@@ -41,7 +41,7 @@ func TestAProbeIsRenewedWhileItIsWorkedOnAndNoLongerThanItMayTake(t *testing.T) 
 			}
 			rdb.HSet(t.Context(), "callq:{q}:circuit", "state", "open", "epoch", 3, "until", 1, "token", token, "lease", short)
 			w.probes.add("mine", heldProbe{name: account, epoch: 3, renewed: time.Now(), closedUntil: time.Now().Add(c.end)})
-			if c.reportBreaker {
+			if c.done {
 				w.stopRenewing(&inflightCall{probeTokens: []string{"mine"}})
 			}
 			if err := w.renewOnce(t.Context()); err != nil {
