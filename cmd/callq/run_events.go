@@ -11,9 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/filerun"
-	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
 // fileRun is a run of a file with what tells of it: it prints what happens, and how the
@@ -46,11 +44,9 @@ func (a *app) newFileRun(cfg *config.Config, in *filerun.Input, out string) *fil
 	r.config = filerun.Config{
 		In: in, Out: out, Patience: defaultPatience, DropBodies: cfg.Ledger.DropBodies, CommandFlags: a.where(),
 		Connect: r.connect, OnEvent: r.tell,
-		Worker: worker.Config{
-			Concurrency: cfg.WorkerConcurrency, Retention: cfg.Ledger.Retention, MaxMemory: cfg.Ledger.MaxMemory,
-			Logger: r.log, Redactor: a.secrets, OnEvent: r.slow.note,
-		},
+		Worker: workerConfig(cfg, a.secrets, r.log),
 	}
+	r.config.Worker.OnEvent = r.slow.note
 	if out == "-" {
 		r.config.Out, r.config.Writer = "", beneath(a.stdout)
 	}
@@ -128,7 +124,7 @@ func (r *fileRun) tell(event filerun.Event) {
 		r.progress.Update(func() console.Status {
 			return console.Status{
 				Ended: e.Ended, NotMade: e.NotMade, Failed: failedText(e.Dead, e.Dropped, e.Cancelled), Waiting: r.waiting,
-				Details: r.slow.lines(time.Now()),
+				Details: r.slow.lines,
 			}
 		})
 	case filerun.Waiting:
@@ -181,9 +177,7 @@ func (r *fileRun) line(event filerun.Event) string {
 	case filerun.KnownResults:
 		return r.knownLine(e)
 	case filerun.CircuitChanged:
-		return changeLine(waiting.Change{
-			Kind: waiting.ChangeKind(e.Change), Until: e.Until, Reason: e.Reason, Why: e.Why, Rule: e.Rule, Waiting: e.Waiting,
-		}, e.Circuit, time.Now())
+		return changeLine(e, time.Now())
 	case filerun.CallsWait:
 		return e.Text
 	case filerun.Stalled:

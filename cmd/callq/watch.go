@@ -8,26 +8,25 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/worker/filerun"
-	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
 // changeLine says in a line that the calls to an account or an endpoint are held back,
 // or start again.
-func changeLine(c waiting.Change, name string, now time.Time) string {
-	switch c.Kind {
-	case waiting.ChangeHeld:
-		return holdLine(c, name, now)
-	case waiting.ChangeSpent:
-		return fmt.Sprintf("%s paused until %s: the %s is used up%s", name, timeText(c.Until), c.Rule, waitText(c.Waiting))
-	case waiting.ChangePaced:
-		return fmt.Sprintf("%s: the %s lets calls out one by one, the next at %s%s", name, c.Rule, timeText(c.Until), waitText(c.Waiting))
+func changeLine(c filerun.CircuitChanged, now time.Time) string {
+	switch c.Change {
+	case filerun.CircuitHeld:
+		return holdLine(c, now)
+	case filerun.CircuitSpent:
+		return fmt.Sprintf("%s paused until %s: the %s is used up%s", c.Circuit, timeText(c.Until), c.Rule, waitText(c.Waiting))
+	case filerun.CircuitPaced:
+		return fmt.Sprintf("%s: the %s lets calls out one by one, the next at %s%s", c.Circuit, c.Rule, timeText(c.Until), waitText(c.Waiting))
 	}
-	return fmt.Sprintf("%s: calls start again", name)
+	return fmt.Sprintf("%s: calls start again", c.Circuit)
 }
 
 // holdLine is "patsnap paused for 2s: quota 67200001: too many calls; 120 calls wait".
-func holdLine(c waiting.Change, name string, now time.Time) string {
-	line := name + " paused"
+func holdLine(c filerun.CircuitChanged, now time.Time) string {
+	line := c.Circuit + " paused"
 	const step = 100 * time.Millisecond // a shorter hold is over when one reads of it
 	if wait := c.Until.Sub(now); wait >= step {
 		line += " for " + console.Duration(wait.Round(step))

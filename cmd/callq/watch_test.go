@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/filerun"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
@@ -21,7 +22,12 @@ type watched struct {
 
 func newWatched(t *testing.T) *watched {
 	w := &watched{t: t, now: time.Date(2026, 5, 4, 18, 0, 0, 0, time.UTC)}
-	w.Tell = func(c waiting.Change) { w.lines = append(w.lines, changeLine(c, c.Circuit.String(), w.now)) }
+	w.Tell = func(c waiting.Change) {
+		w.lines = append(w.lines, changeLine(filerun.CircuitChanged{
+			Change: filerun.CircuitChange(c.Kind), Circuit: c.Circuit.String(), Until: c.Until,
+			Reason: c.Reason, Why: c.Why, Rule: c.Rule, Waiting: c.Waiting,
+		}, w.now))
+	}
 	return w
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
+	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
 // Event is what happens in a run, in the order of the types below. The set of types is
@@ -102,10 +103,10 @@ type CircuitChange string
 
 // The changes.
 const (
-	CircuitHeld    CircuitChange = "held"    // a circuit opened: no call starts before Until
-	CircuitSpent   CircuitChange = "spent"   // a limit or a budget is used up until Until
-	CircuitPaced   CircuitChange = "paced"   // a slow rate lets calls out one by one, the next at Until
-	CircuitFlowing CircuitChange = "flowing" // calls start again
+	CircuitHeld    CircuitChange = CircuitChange(waiting.ChangeHeld)    // a circuit opened: no call starts before Until
+	CircuitSpent   CircuitChange = CircuitChange(waiting.ChangeSpent)   // a limit or a budget is used up until Until
+	CircuitPaced   CircuitChange = CircuitChange(waiting.ChangePaced)   // a slow rate lets calls out one by one, the next at Until
+	CircuitFlowing CircuitChange = CircuitChange(waiting.ChangeFlowing) // calls start again
 )
 
 // CircuitChanged tells that the calls of an account, or of an endpoint, are held back,

@@ -6,7 +6,7 @@
 //	progress.Begin(len(calls), 0)
 //	for i := range calls {
 //		…
-//		progress.Update(func() console.Status { return console.Status{Ended: i + 1, Details: []string{"row-58: HTTP 500, next in 15s"}} })
+//		progress.Update(func() console.Status { return console.Status{Ended: i + 1, Details: slowest} })
 //	}
 //	progress.Close()
 //

@@ -30,8 +30,9 @@ type Status struct {
 	Failed string
 	// Waiting is why nothing is made, in few words; empty while something is.
 	Waiting string
-	// Details are further lines of the frame.
-	Details []string
+	// Details, unless nil, returns further lines of the frame. It is called only where
+	// a frame is drawn.
+	Details func(now time.Time) []string
 }
 
 // Progress tells how far a command is: a frame on a terminal, a line now and then
@@ -151,8 +152,10 @@ func (p *Progress) frame(now time.Time, s Status, forecast string) {
 	if s.Waiting != "" {
 		lines = append(lines, "  "+Printable(s.Waiting))
 	}
-	for _, d := range s.Details {
-		lines = append(lines, "  "+Printable(d))
+	if s.Details != nil {
+		for _, d := range s.Details(now) {
+			lines = append(lines, "  "+Printable(d))
+		}
 	}
 	p.screen.Show(lines...)
 }

@@ -90,7 +90,9 @@ func TestTheFrameSaysWhatTheLineSaysAndWhatCallsWaitFor(t *testing.T) {
 		p.Begin(200, 0)
 		time.Sleep(redrawEvery)
 		p.Update(func() Status {
-			return Status{Ended: 199, Failed: "1 dead, 2 dropped", Waiting: "held until 19:53:10 (outage)", Details: []string{"row-58: HTTP 500,\x1b[2J next in 15s"}}
+			return Status{Ended: 199, Failed: "1 dead, 2 dropped", Waiting: "held until 19:53:10 (outage)", Details: func(time.Time) []string {
+				return []string{"row-58: HTTP 500,\x1b[2J next in 15s"}
+			}}
 		})
 		fmt.Fprintln(screen, "row-9: failed for good")
 		tty.sees(t, "row-9: failed for good",

@@ -89,16 +89,6 @@ func (s *Screen) Show(lines ...string) {
 	_, _ = s.out.Write(text.Bytes()) // nobody reads progress on a terminal that is gone
 }
 
-// Keep leaves the frame on the terminal as it is; what follows is written below it.
-func (s *Screen) Keep() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.frame) > 0 {
-		_, _ = io.WriteString(s.out, "\n")
-		s.frame = nil
-	}
-}
-
 // erase removes the frame from the terminal.
 func (s *Screen) erase(to *bytes.Buffer) {
 	if len(s.frame) > 0 {

@@ -74,9 +74,9 @@ func TestAnInterruptedFrameLeavesNoTornLine(t *testing.T) {
 	fmt.Fprint(&tty, "^C") // the terminal's echo
 	fmt.Fprintln(s, "callq: stopping")
 	tty.sees(t, "callq: stopping", "1 of 9", "  waits")
-	s.Keep()
+	s.Show()
 	fmt.Fprintln(s, "summary")
-	tty.sees(t, "callq: stopping", "1 of 9", "  waits", "summary")
+	tty.sees(t, "callq: stopping", "summary")
 }
 
 func TestAQuestionIsNotFollowedByAFrame(t *testing.T) {
@@ -92,7 +92,6 @@ func TestWithoutATerminalThereIsNoFrame(t *testing.T) {
 	s := NewScreen(&out, IsTerminal(&out), asIs)
 	s.Show("1 of 9")
 	fmt.Fprintln(s, "line")
-	s.Keep()
 	if out.String() != "line\n" {
 		t.Errorf("written: %q", out.String())
 	}
