@@ -66,51 +66,45 @@ func (r *resultsFile) replace(gone []int, now baseurl.Set) (err error) {
 
 // keep adds the results with the given ordinals to the file of replaced ones, unless
 // a run that was killed in the midst of this has done so.
-func (r *resultsFile) keep(gone []int, moved *summed) (err error) {
-	f, err := os.OpenFile(r.replaced(), os.O_RDWR|os.O_CREATE, ownerOnly)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	size, err := wholeLines(f)
-	if err != nil {
-		return err
-	}
-	if there, err := moved.endsAt(f, size); err != nil || there {
-		return errors.Join(err, f.Sync())
-	}
-	if _, err := f.Seek(size, io.SeekStart); err != nil {
-		return err
-	}
-	if err := r.divide(gone, nil, io.Discard, f); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	_ = atomicfile.SyncDir(filepath.Dir(r.name))
-	return nil
+func (r *resultsFile) keep(gone []int, moved *summed) error {
+	return r.addReplaced(func(f *os.File, size int64) error {
+		if there, err := moved.endsAt(f, size); err != nil || there {
+			return err
+		}
+		if _, err := f.Seek(size, io.SeekStart); err != nil {
+			return err
+		}
+		return r.divide(gone, nil, io.Discard, f)
+	})
 }
 
 // keepLine adds a result to the file of replaced ones.
-func (r *resultsFile) keepLine(line []byte) (err error) {
+func (r *resultsFile) keepLine(line []byte) error {
+	return r.addReplaced(func(f *os.File, size int64) error {
+		_, err := f.WriteAt(line, size)
+		return err
+	})
+}
+
+// addReplaced opens the file of replaced results, has add write behind its whole lines,
+// of which there are size bytes, and makes the file safe on its disk.
+func (r *resultsFile) addReplaced(add func(f *os.File, size int64) error) (err error) {
 	f, err := os.OpenFile(r.replaced(), os.O_RDWR|os.O_CREATE, ownerOnly)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	size, err := wholeLines(f)
-	if err != nil {
-		return err
+	if err == nil {
+		err = add(f, size)
 	}
-	if _, err := f.WriteAt(line, size); err != nil {
-		return err
+	if err == nil {
+		err = f.Sync()
 	}
-	if err := f.Sync(); err != nil {
-		return err
+	if err == nil {
+		_ = atomicfile.SyncDir(filepath.Dir(r.name)) // see replace
 	}
-	_ = atomicfile.SyncDir(filepath.Dir(r.name)) // see replace
-	return nil
+	return err
 }
 
 // divide copies the lines with the given ordinals to one place and the others to
