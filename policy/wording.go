@@ -70,3 +70,11 @@ func (c Class) Message() string { return words[c].message }
 
 // Advice tells the operator what to do next, where no rule did.
 func (c Class) Advice() string { return words[c].advice }
+
+// ExplainClass returns the message for end users and the advice for the operator of a
+// class that a record names, as tasks.ClientConfig.Explain asks for them. Both are empty
+// for a class that is not known.
+func ExplainClass(class string) (userMessage, advice string) {
+	c := Class(class)
+	return c.Message(), c.Advice()
+}

@@ -53,7 +53,7 @@ const (
 // ClientConfig configures a [Client]. The zero value is ready to use.
 type ClientConfig struct {
 	// Explain returns the message for end users and the advice for the operator of a
-	// class, as policy.Class does. Without it a call that may have been sent is not
+	// class, as policy.ExplainClass does. Without it a call that may have been sent is not
 	// cancelled: see [Client.Cancel].
 	Explain func(class string) (userMessage, advice string)
 	// Endpoint folds a call's method and path, without query, into the endpoint under

@@ -24,7 +24,7 @@ import (
 func configOn(t testing.TB, rdb redis.UniversalClient) Config {
 	t.Helper()
 	client, err := tasks.NewClient(rdb, tasks.ClientConfig{
-		Explain:  func(class string) (string, string) { c := policy.Class(class); return c.Message(), c.Advice() },
+		Explain:  policy.ExplainClass,
 		Endpoint: func(_, method, path string) string { return method + " " + path },
 	})
 	if err != nil {

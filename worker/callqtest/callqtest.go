@@ -87,10 +87,7 @@ func New(tb testing.TB, cfg worker.Config) *Env {
 	if e.producer, err = tasks.NewProducer(cfg.Redis, tasks.ProducerConfig{Rules: rules}); err != nil {
 		tb.Fatalf("callqtest: %v", err)
 	}
-	e.client, err = tasks.NewClient(cfg.Redis, tasks.ClientConfig{
-		Explain: func(class string) (string, string) { c := policy.Class(class); return c.Message(), c.Advice() },
-	})
-	if err != nil {
+	if e.client, err = tasks.NewClient(cfg.Redis, tasks.ClientConfig{Explain: policy.ExplainClass}); err != nil {
 		tb.Fatalf("callqtest: %v", err)
 	}
 	return e

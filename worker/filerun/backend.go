@@ -42,7 +42,7 @@ func (r *runner) connect(ctx context.Context) error {
 	if back.producer, err = tasks.NewProducer(opened.Redis, tasks.ProducerConfig{Rules: r.rules, BaseURLs: r.urls}); err != nil {
 		return err
 	}
-	back.client, err = tasks.NewClient(opened.Redis, tasks.ClientConfig{Endpoint: endpoint, Explain: explainClass})
+	back.client, err = tasks.NewClient(opened.Redis, tasks.ClientConfig{Endpoint: endpoint, Explain: policy.ExplainClass})
 	if err != nil {
 		return err
 	}
@@ -51,12 +51,6 @@ func (r *runner) connect(ctx context.Context) error {
 	}
 	r.back = back
 	return nil
-}
-
-// explainClass is what is said of calls that are ended without an answer.
-func explainClass(class string) (message, advice string) {
-	c := policy.Class(class)
-	return c.Message(), c.Advice()
 }
 
 // explain says what Redis said in words that say what to do.
