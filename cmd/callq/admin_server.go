@@ -63,12 +63,8 @@ func openAdminServer(ctx context.Context, cfg *config.Config, secrets *worker.Re
 
 // serve starts to answer, or takes up another configuration.
 func (s *adminServer) serve(on *backend, log *slog.Logger) error {
-	var names []string
-	for _, u := range on.cfg.Upstreams {
-		names = append(names, u.Name)
-	}
 	handler, err := admin.New(admin.Config{
-		Redis: on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Client: on.client, Upstreams: names,
+		Redis: on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Client: on.client, Upstreams: configuredNames(on.cfg),
 		Concurrency: configured(on.cfg),
 		MaxMemory:   on.cfg.Ledger.MaxMemory,
 		Loopback:    s.loopback, Tokens: s.tokens, Logger: log,

@@ -53,29 +53,35 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 	if err != nil {
 		return nil, err
 	}
-	producer, err := tasks.NewProducer(conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg), BaseURLs: baseURLsOf(cfg)})
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	endpoint, err := endpointOf(cfg)
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	client, err := tasks.NewClient(conn.Client, tasks.ClientConfig{
-		Endpoint: endpoint,
-		Explain:  func(class string) (string, string) { c := policy.Class(class); return c.Message(), c.Advice() },
-	})
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
 	stored, err := records.New(conn.Client)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &backend{
-		secrets: a.secrets, client: client, records: stored, cfg: cfg, conn: conn, ledger: ledger.New(conn.Client), repairer: ledger.NewRepairer(conn.Client), producer: producer,
+	d := &backend{
+		secrets: a.secrets, records: stored, conn: conn, ledger: ledger.New(conn.Client), repairer: ledger.NewRepairer(conn.Client),
 		circuits: circuit.NewStore(conn.Client, whoami()),
-	}, nil
+	}
+	if d, err = d.withConfig(cfg); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return d, nil
+}
+
+// withConfig is the same connection with what depends on a configuration.
+func (d *backend) withConfig(cfg *config.Config) (*backend, error) {
+	own := *d
+	own.cfg = cfg
+	upstreams := requestsOf(cfg)
+	endpoint, err := worker.Endpoints(upstreams)
+	if err != nil {
+		return nil, err
+	}
+	own.producer, err = tasks.NewProducer(d.conn.Client, tasks.ProducerConfig{Rules: rulesOf(upstreams), BaseURLs: baseURLsOf(cfg)})
+	if err != nil {
+		return nil, err
+	}
+	own.client, err = tasks.NewClient(d.conn.Client, tasks.ClientConfig{Endpoint: endpoint, Explain: policy.ExplainClass})
+	return &own, err
 }
 
 // inherit reclaims the leases of dead processes: no other process has this Redis open,

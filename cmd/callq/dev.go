@@ -145,7 +145,7 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 // stay keeps the dashboard and a worker up until Ctrl-C, with which the command
 // ends well whatever became of the calls.
 func (a *app) stay(ctx context.Context, server *adminServer, d *backend, upstreams []worker.Upstream) error {
-	w, err := worker.New(worker.Config{Redis: d.conn.Client, Upstreams: upstreams, Concurrency: d.cfg.WorkerConcurrency, Logger: a.logger(slog.LevelWarn), Redactor: d.secrets})
+	w, err := d.newWorker(upstreams, a.logger(slog.LevelWarn))
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ example. It overwrites nothing.`,
 }
 
 // answers are what the configuration is made from.
-type answers struct{ Name, BaseURL, Policy, Variable string }
+type answers struct{ BaseURL, Variable string }
 
 // config is the file with these answers. Its error says which answer is wrong.
 func (g answers) config() ([]byte, error) {
@@ -63,7 +63,7 @@ func (a *app) initialize() error {
 			return usageError("%s exists already; move it away, or name another file with --config", file)
 		}
 	}
-	given := answers{Name: "myapi", BaseURL: "https://api.example.com", Policy: "http", Variable: "MYAPI_TOKEN"}
+	given := answers{BaseURL: "https://api.example.com", Variable: "MYAPI_TOKEN"}
 	if console.IsTerminal(a.stdin) {
 		if err := a.ask(&given); err != nil {
 			return err

@@ -8,7 +8,6 @@ import (
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/supervisor"
-	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
 )
 
@@ -25,7 +24,7 @@ type instance struct {
 // newInstance makes a worker from a configuration. Its error is everything that
 // is wrong with it, with the positions.
 func newInstance(cfg *config.Config, upstreams []worker.Upstream, d *backend, log *slog.Logger) (*instance, error) {
-	producer, err := tasks.NewProducer(d.conn.Client, tasks.ProducerConfig{Rules: rulesOf(cfg), BaseURLs: baseURLsOf(cfg)})
+	own, err := d.withConfig(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -33,17 +32,24 @@ func newInstance(cfg *config.Config, upstreams []worker.Upstream, d *backend, lo
 	if err != nil {
 		return nil, err
 	}
-	own := *d
-	own.cfg, own.producer = cfg, producer
-	i := &instance{backend: &own, fixed: fixed}
-	for _, u := range upstreams {
-		i.upstreams = append(i.upstreams, u.Name)
-	}
-	i.worker, err = worker.New(worker.Config{
-		Redis: d.conn.Client, Upstreams: upstreams, Concurrency: cfg.WorkerConcurrency, Retention: cfg.Ledger.Retention, MaxMemory: cfg.Ledger.MaxMemory, Logger: log,
-		Redactor: d.secrets,
-	})
+	i := &instance{backend: own, fixed: fixed, upstreams: configuredNames(cfg)}
+	i.worker, err = own.newWorker(upstreams, log)
 	return i, err
+}
+
+// newWorker makes a worker with this configuration.
+func (d *backend) newWorker(upstreams []worker.Upstream, log *slog.Logger) (*worker.Worker, error) {
+	cfg := workerConfig(d.cfg, d.secrets, log)
+	cfg.Redis, cfg.Upstreams = d.conn.Client, upstreams
+	return worker.New(cfg)
+}
+
+// workerConfig is what a configuration says of a worker besides its upstreams.
+func workerConfig(cfg *config.Config, secrets *worker.Redactor, log *slog.Logger) worker.Config {
+	return worker.Config{
+		Concurrency: cfg.WorkerConcurrency, Retention: cfg.Ledger.Retention, MaxMemory: cfg.Ledger.MaxMemory,
+		Logger: log, Redactor: secrets,
+	}
 }
 
 // Run takes calls until ctx ends, and drains then.

@@ -81,6 +81,9 @@ func TestAWorkerThatCannotStartLeavesTheOldOneAtWork(t *testing.T) {
 	if workers.Current() == first || !strings.Contains(out.String(), "msg=\"reloaded: ") {
 		t.Errorf("said:\n%s", out)
 	}
+	if now := workers.Current().backend; now.client == first.backend.client || now.producer == first.backend.producer {
+		t.Error("calls are still checked and folded as by the configuration of before")
+	}
 	await(t, "the drain of the first worker", func() bool { return strings.Contains(out.String(), "the earlier configuration have ended") })
 
 	// With the signal to drain, both the worker at work and one that has only

@@ -16,7 +16,7 @@ func (a *app) showRefusals(name string, first []*tasks.FieldError, n int) {
 	for _, bad := range first {
 		a.refuse(name, bad)
 	}
-	a.refusedMore(name, n)
+	a.refusedMore(name, n-len(first))
 }
 
 // refuse says why a line is not a call.
@@ -24,9 +24,9 @@ func (a *app) refuse(name string, bad *tasks.FieldError) {
 	a.report(&located{name + ": " + bad.Error()})
 }
 
-// refusedMore says how many of the refused lines were not shown.
-func (a *app) refusedMore(name string, refused int) {
-	if more := refused - maxRefusals; more > 0 {
+// refusedMore says how many more lines were refused than were shown.
+func (a *app) refusedMore(name string, more int) {
+	if more > 0 {
 		fmt.Fprintf(a.stderr, "%s: and %s\n", console.Printable(name), console.Count(more, "more refused line", "more refused lines"))
 	}
 }

@@ -20,7 +20,7 @@ func startSchedules(ctx context.Context, d *backend, log *slog.Logger) (stop fun
 	go func() {
 		defer close(stopped)
 		schedule.Run(ctx, schedule.Config{
-			Redis: d.conn.Client, Producer: d.producer, Rules: rulesOf(d.cfg), Schedules: schedulesOf(d.cfg), Who: whoami(),
+			Redis: d.conn.Client, Producer: d.producer, Rules: rulesOf(requestsOf(d.cfg)), Schedules: schedulesOf(d.cfg), Who: whoami(),
 			Logger: log, Explain: d.explain,
 		})
 	}()

@@ -132,7 +132,7 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 		return err
 	}
 	var again repeats
-	lines := again.of(tasks.ReadCalls(r, tasks.ReadOptions{Rules: rulesOf(cfg)}))
+	lines := again.of(tasks.ReadCalls(r, tasks.ReadOptions{Rules: rulesOf(requestsOf(cfg))}))
 	progress := s.newProgress()
 	defer progress.Close()
 	shown := 0
@@ -143,7 +143,7 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	}
 	if s.dryRun {
 		summary, err := rehearse(ctx, lines, refused)
-		s.refusedMore(in.Name(), summary.Refused)
+		s.refusedMore(in.Name(), summary.Refused-maxRefusals)
 		if err = inputError(err); err != nil {
 			return err
 		}
@@ -161,7 +161,7 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	}
 	summary, err := d.producer.SubmitLines(ctx, name, counted(lines, progress), refused)
 	progress.Close()
-	s.refusedMore(in.Name(), summary.Refused)
+	s.refusedMore(in.Name(), summary.Refused-maxRefusals)
 	if err = inputError(err); err != nil {
 		return errors.Join(err, s.partly(name, summary))
 	}

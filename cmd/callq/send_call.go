@@ -53,7 +53,7 @@ func (s *sending) call(ctx context.Context, method, path string, params []string
 		if c.Key == "" {
 			c.Key = "new"
 		}
-		if c, err = rulesOf(cfg).Check(c); err != nil {
+		if c, err = rulesOf(requestsOf(cfg)).Check(c); err != nil {
 			return err
 		}
 		if s.json {

@@ -17,13 +17,13 @@ import (
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
-// endpointOf folds paths as the upstreams of the configuration do.
-func endpointOf(cfg *config.Config) (func(upstream, method, path string) string, error) {
-	var list []worker.Upstream
+// requestsOf are the upstreams without policies and limits: what decides how requests
+// look and which calls are accepted.
+func requestsOf(cfg *config.Config) (list []worker.Upstream) {
 	for _, u := range cfg.Upstreams {
 		list = append(list, upstreamOf(u))
 	}
-	return worker.Endpoints(list)
+	return list
 }
 
 // upstreamsOf turns the configuration into what a worker needs: policies are
@@ -143,12 +143,8 @@ func secretOf(s config.Secret) worker.Secret {
 }
 
 // rulesOf are what calls are checked against when they are sent.
-func rulesOf(cfg *config.Config) tasks.Rules {
-	var list []worker.Upstream
-	for _, u := range cfg.Upstreams {
-		list = append(list, upstreamOf(u))
-	}
-	rules := worker.CallRules(list)
+func rulesOf(upstreams []worker.Upstream) tasks.Rules {
+	rules := worker.CallRules(upstreams)
 	rules.AllowJobs = true
 	return rules
 }

@@ -87,7 +87,7 @@ func (a *app) keepWorking(ctx context.Context, r *reloader, first *instance, ser
 		workers.Wait()
 	}
 	why := a.newTeller(first.backend, true, func(line string) { r.log.Warn(line) })
-	why.Watched = true
+	why.Watched = !a.quiet // then the worker logs at once what holds its calls
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
