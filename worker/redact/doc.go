@@ -1,8 +1,8 @@
 // Package redact removes credentials from texts, answers and logs. It may change
 // in any release.
 //
-// A [Redactor] is told every credential as it is read, also those that come later
-// in a rotation, and removes them from whatever passes through it:
+// Each credential is added to a [Redactor] when it is read, also after a rotation.
+// The Redactor removes them from every text that it is given:
 //
 //	var r redact.Redactor
 //	r.Add("sk-live-9f8e7d6c5b4a", "Bearer")
@@ -10,14 +10,14 @@
 //
 // # Which values are removed where
 //
-// A value of 12 characters or more, or of 8 with a digit or sign among them, is
-// removed wherever it stands. A shorter one may be an ordinary word, so it is removed only
-// where credentials stand: behind the scheme, header, parameter or user name that
-// it was added with, or in an Authorization header.
+// A value of at least 12 characters is removed everywhere, and so is a value of at least
+// 8 characters that contains a digit or a sign. A shorter value may be an ordinary word.
+// It is removed only in the position of a credential: after the scheme, header, parameter
+// or user name that it was added with, or in an Authorization header.
 //
-// A credential is found as it is, and in the spellings of JSON, URLs, HTML and Go
-// string literals. Where the matches of several credentials overlap, all of it is
-// removed.
+// A credential is found unencoded, and in the escaping of JSON, URLs, HTML and Go
+// string literals. Where matches of several credentials overlap, the whole overlapping
+// text is removed.
 //
-// The package knows nothing of upstreams, queues and commands.
+// The package does not depend on upstreams, queues or commands.
 package redact

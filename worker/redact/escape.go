@@ -8,47 +8,47 @@ import (
 	"unicode/utf8"
 )
 
-// escapes are the bytes with which the spellings of a character begin that are not
-// the character itself: \u0041 and \/ (JSON, Go, JavaScript), %41 (URLs), &#65;
-// (HTML, XML).
+// escapes are the first bytes of escape sequences: \u0041 and \/ (JSON, Go,
+// JavaScript), %41 (URLs), &#65; (HTML, XML).
 const escapes = `\%&`
 
-// escaped finds the secrets of which at least one character is spelt with an escape
-// that begins with the byte. A secret is looked for from each such character to
-// both sides, so that a text without any costs one search for the byte. once picks
-// the secrets with a backslash or a percent sign of their own.
-func (t *set) escaped(s string, begin byte, once bool, spans []span) []span {
+// findEscaped finds the secrets in which at least one character is written as an escape
+// that begins with the byte begin. It searches from each such escape in both
+// directions, so a text without escapes costs one search for the byte. It looks only
+// for secrets whose unescapeOnce has the given value.
+func (t *set) findEscaped(s string, begin byte, unescapeOnce bool, spans []span) []span {
 	for at := 0; ; {
 		i := strings.IndexByte(s[at:], begin)
 		if i < 0 {
 			return spans
 		}
 		i += at
-		if n := t.elsewhere(s[i:]); n > 0 {
+		if n := t.unrelatedEscape(s[i:]); n > 0 {
 			at = i + n
 			continue
 		}
-		plain, n := unescape(s[i:], once)
+		plain, n := unescape(s[i:], unescapeOnce)
 		at = i + n
 		if plain.n == 0 || !t.occurs[plain.bytes[0]] {
 			continue
 		}
 		for j := range t.secrets {
 			x := &t.secrets[j]
-			if x.once != once {
+			if x.unescapeOnce != unescapeOnce {
 				continue
 			}
-			if from, to, ok := x.around(s, i, n, plain.text()); ok {
-				spans = x.note(s, from, to, spans, len(spans))
+			if from, to, ok := x.matchAround(s, i, n, plain.text()); ok {
+				spans = x.addMatch(s, from, to, spans, len(spans))
 				at = max(at, to)
 			}
 		}
 	}
 }
 
-// elsewhere returns the length of a short escape with which s begins and which stands
-// for a character of no secret, as most do; 0 where that takes a closer look.
-func (t *set) elsewhere(s string) int {
+// unrelatedEscape returns the length of the escape at the start of s if its character
+// occurs in no secret. It is a fast check for the common short escapes; it returns 0
+// where the escape must be decoded.
+func (t *set) unrelatedEscape(s string) int {
 	switch {
 	case len(s) < 3 || s[0] == '&':
 	case s[0] == '%':
@@ -61,31 +61,32 @@ func (t *set) elsewhere(s string) int {
 	return 0
 }
 
-// around looks for the secret about the escape at s[i:i+n], which stands for plain.
-func (x *secret) around(s string, i, n int, plain string) (from, to int, ok bool) {
+// matchAround looks for the secret around the escape s[i:i+n], which decodes to plain.
+func (x *secret) matchAround(s string, i, n int, plain string) (from, to int, ok bool) {
 	for k := 0; k+len(plain) <= len(x.value); k++ {
 		if x.value[k:k+len(plain)] != plain {
 			continue
 		}
-		to, ok := x.forward(s, i+n, x.value[k+len(plain):])
+		to, ok := x.matchForward(s, i+n, x.value[k+len(plain):])
 		if !ok {
 			continue
 		}
-		if from, ok := x.backward(s, i, x.value[:k]); ok {
+		if from, ok := x.matchBackward(s, i, x.value[:k]); ok {
 			return from, to, true
 		}
 	}
 	return 0, 0, false
 }
 
-// forward returns where want ends that begins at the index, however it is spelt.
-func (x *secret) forward(s string, at int, want string) (end int, ok bool) {
+// matchForward matches want, in any escaping, from the index at on, and returns the
+// index of its end.
+func (x *secret) matchForward(s string, at int, want string) (end int, ok bool) {
 	for want != "" {
 		if at >= len(s) {
 			return 0, false
 		}
 		if strings.IndexByte(escapes, s[at]) >= 0 {
-			if plain, n := unescape(s[at:], x.once); plain.n > 0 && strings.HasPrefix(want, plain.text()) {
+			if plain, n := unescape(s[at:], x.unescapeOnce); plain.n > 0 && strings.HasPrefix(want, plain.text()) {
 				at, want = at+n, want[plain.n:]
 				continue
 			}
@@ -98,23 +99,24 @@ func (x *secret) forward(s string, at int, want string) (end int, ok bool) {
 	return at, true
 }
 
-// maxEscape is the longest escape that backward looks for, in bytes: a surrogate
-// pair, with some backslashes more.
+// maxEscape is the longest escape that matchBackward looks for, in bytes: a surrogate
+// pair with some extra backslashes.
 const maxEscape = 24
 
-// backward returns where want begins that ends at the index, however it is spelt.
-func (x *secret) backward(s string, end int, want string) (from int, ok bool) {
+// matchBackward matches want, in any escaping, so that it ends at the index end, and
+// returns the index of its start.
+func (x *secret) matchBackward(s string, end int, want string) (from int, ok bool) {
 next:
 	for want != "" {
 		if end == 0 {
 			return 0, false
 		}
-		// The longest first: a shorter one may be its end.
+		// Try the longest escape first: a shorter one may be only its last part.
 		for at := max(0, end-maxEscape); at < end-1; at++ {
 			if strings.IndexByte(escapes, s[at]) < 0 {
 				continue
 			}
-			if plain, n := unescape(s[at:end], x.once); plain.n > 0 && at+n == end && strings.HasSuffix(want, plain.text()) {
+			if plain, n := unescape(s[at:end], x.unescapeOnce); plain.n > 0 && at+n == end && strings.HasSuffix(want, plain.text()) {
 				end, want = at, want[:len(want)-plain.n]
 				continue next
 			}
@@ -127,7 +129,7 @@ next:
 	return end, true
 }
 
-// character is one in UTF-8, or one byte of it. The zero value is none.
+// character is one character in UTF-8, or one byte of it. The zero value means none.
 type character struct {
 	bytes [utf8.UTFMax]byte
 	n     int
@@ -142,10 +144,10 @@ func runeOf(r rune) (c character) {
 	return c
 }
 
-// unescape reads the escape with which s begins; n is its length in bytes. Where
-// there is none it returns no character, and how many bytes to skip. What was
-// escaped several times, as JSON within JSON is, is read as one escape, unless
-// once is set.
+// unescape decodes the escape at the start of s; n is its length in bytes. If s does not
+// start with an escape, it returns no character, and n is how many bytes to skip. A
+// character that was escaped several times, such as JSON within JSON, is decoded in one
+// step, unless once is set.
 func unescape(s string, once bool) (c character, n int) {
 	switch s[0] {
 	case '\\':
@@ -203,7 +205,7 @@ func unescapePair(s string, at int, high rune) (c character, n int) {
 	return character{}, at
 }
 
-// unescapePercent reads %41, and %2541, which was encoded twice.
+// unescapePercent reads %41, and %2541, which is %41 encoded twice.
 func unescapePercent(s string, once bool) (c character, n int) {
 	r, ok := hex(s, 1, 2)
 	if !ok {

@@ -7,9 +7,9 @@ import (
 	"log/slog"
 )
 
-// Writer returns a writer that removes credentials from what it hands to w. A
-// credential that is split between two calls of Write is not found, so that each
-// call has to write a whole line, as loggers do.
+// Writer returns a writer that removes credentials and then writes to w. A credential
+// that is split between two calls of Write is not found, so each call must write a
+// whole line, as loggers do.
 func (r *Redactor) Writer(w io.Writer) io.Writer { return &writer{r, w} }
 
 type writer struct {
@@ -26,8 +26,8 @@ func (w *writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Handler returns a handler that removes credentials from the records it hands to
-// h: from their messages, and from the texts of their attributes.
+// Handler returns a handler that removes credentials from the messages and attributes of
+// log records and then passes the records to h.
 func (r *Redactor) Handler(h slog.Handler) slog.Handler { return &handler{r, h} }
 
 type handler struct {
@@ -35,10 +35,10 @@ type handler struct {
 	h slog.Handler
 }
 
-// Enabled is that of the handler within.
+// Enabled calls Enabled of the inner handler.
 func (h *handler) Enabled(ctx context.Context, level slog.Level) bool { return h.h.Enabled(ctx, level) }
 
-// Handle hands on the record without credentials.
+// Handle passes the record without credentials to the inner handler.
 func (h *handler) Handle(ctx context.Context, record slog.Record) error {
 	clean := slog.NewRecord(record.Time, record.Level, h.r.Text(record.Message), record.PC)
 	record.Attrs(func(a slog.Attr) bool {
@@ -62,7 +62,8 @@ func (h *handler) WithGroup(name string) slog.Handler { return &handler{h.r, h.h
 
 func (h *handler) attr(a slog.Attr) slog.Attr {
 	a.Value = a.Value.Resolve()
-	// As a text handler writes it: the name says whether a short value counts.
+	// The text has the form of a text handler's, because the name before a short value
+	// decides whether it is a credential.
 	clean := func(text string) (string, bool) {
 		begin := a.Key + "="
 		out := h.r.Text(begin + text)

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
-// with returns a Redactor that knows the values.
+// with returns a Redactor with the values.
 func with(values ...string) *redact.Redactor {
 	r := &redact.Redactor{}
 	for _, v := range values {
@@ -39,9 +39,9 @@ func ExampleRedactor() {
 
 const key = "sk-live-9f8e7d6c5b4a3f2e1d"
 
-func TestWhatIsMadeOfAValueIsRemoved(t *testing.T) {
+func TestThePartsOfAValueAreRemoved(t *testing.T) {
 	basic := base64.StdEncoding.EncodeToString([]byte("alice:pass-word-1"))
-	for _, tc := range []struct{ value, said, want string }{
+	for _, tc := range []struct{ value, input, want string }{
 		{key, "key " + key + ".", "key [redacted]."},
 		{key + " ", "key " + key + ".", "key [redacted]."},
 		{"\t" + key + "\r\n", "key " + key + ".", "key [redacted]."},
@@ -60,25 +60,25 @@ func TestWhatIsMadeOfAValueIsRemoved(t *testing.T) {
 		{"clé-secrète-1", "got clÃ©-secrÃ¨te-1", "got [redacted]"},
 		{"correct horse battery", "q=correct+horse+battery&r=1", "q=[redacted]&r=1"},
 	} {
-		if got := with(tc.value).Text(tc.said); got != tc.want {
-			t.Errorf("%q: %q became %q, want %q", tc.value, tc.said, got, tc.want)
+		if got := with(tc.value).Text(tc.input); got != tc.want {
+			t.Errorf("secret %q: Text(%q) = %q, want %q", tc.value, tc.input, got, tc.want)
 		}
 	}
 }
 
-func TestASchemeWordIsNoSecret(t *testing.T) {
-	const said = "Bearer, Token, Basic and ApiKey-v1 authorization of service-account-1"
+func TestTheNameOfASchemeIsNotRemoved(t *testing.T) {
+	const input = "Bearer, Token, Basic and ApiKey-v1 authorization of service-account-1"
 	r := &redact.Redactor{}
 	for _, scheme := range []string{"Bearer", "Token", "Basic", "ApiKey-v1"} {
 		r.Add(scheme+" "+key, "Authorization", "service-account-1")
 	}
-	if got := r.Text(said); got != said {
-		t.Error(got)
+	if got := r.Text(input); got != input {
+		t.Errorf("got %q, want it unchanged", got)
 	}
 }
 
-// spellings are ways in which an API may say a value back.
-func spellings(t *testing.T, value string) map[string]string {
+// encodingsOf returns the forms in which an API may echo a value, by their names.
+func encodingsOf(t *testing.T, value string) map[string]string {
 	t.Helper()
 	quoted := func(html bool, v string) string {
 		var b bytes.Buffer
@@ -99,28 +99,28 @@ func spellings(t *testing.T, value string) map[string]string {
 	}
 	ascii := strings.Trim(fmt.Sprintf("%+q", value), `"`)
 	all := map[string]string{
-		"as it is":                value,
-		"JSON":                    inner(quoted(false, value)),
-		"JSON, HTML escaped":      inner(quoted(true, value)),
-		"JSON within JSON":        inner(quoted(true, inner(quoted(true, value)))),
-		"JSON, slashes escaped":   strings.ReplaceAll(inner(quoted(false, value)), "/", `\/`),
-		"JSON, ASCII alone":       ascii,
-		"query":                   url.QueryEscape(value),
-		"path":                    url.PathEscape(value),
-		"query, small letters":    lowerHex(url.QueryEscape(value)),
-		"query, encoded twice":    url.QueryEscape(url.QueryEscape(value)),
-		"query, each byte":        each("%%%02X"),
-		"HTML":                    html.EscapeString(value),
-		"Go":                      strings.Trim(fmt.Sprintf("%q", value), `"`),
-		"a backslash before it":   `\` + value,
-		"query within JSON":       inner(quoted(true, url.QueryEscape(value))),
-		"the last one in a query": value[:len(value)-1] + fmt.Sprintf("%%%02x", value[len(value)-1]),
+		"not encoded":           value,
+		"JSON":                  inner(quoted(false, value)),
+		"JSON, HTML escaped":    inner(quoted(true, value)),
+		"JSON within JSON":      inner(quoted(true, inner(quoted(true, value)))),
+		"JSON, slashes escaped": strings.ReplaceAll(inner(quoted(false, value)), "/", `\/`),
+		"JSON, ASCII only":      ascii,
+		"query":                 url.QueryEscape(value),
+		"path":                  url.PathEscape(value),
+		"query, lower case":     lowerHex(url.QueryEscape(value)),
+		"query, encoded twice":  url.QueryEscape(url.QueryEscape(value)),
+		"query, each byte":      each("%%%02X"),
+		"HTML":                  html.EscapeString(value),
+		"Go":                    strings.Trim(fmt.Sprintf("%q", value), `"`),
+		"after a backslash":     `\` + value,
+		"query within JSON":     inner(quoted(true, url.QueryEscape(value))),
+		"query, last byte only": value[:len(value)-1] + fmt.Sprintf("%%%02x", value[len(value)-1]),
 	}
 	if strings.IndexFunc(value, func(r rune) bool { return r > 0x7e }) < 0 {
 		all["JSON, each character"] = each(`\u%04x`)
-		all["one character in JSON"] = fmt.Sprintf(`\u%04x`, value[0]) + inner(quoted(false, value[1:]))
-		all["a middle one as entity"] = value[:4] + fmt.Sprintf("&#%d;", value[4]) + value[5:]
-		all["a middle one as hex"] = value[:4] + fmt.Sprintf("&#x%x;", value[4]) + value[5:]
+		all["JSON, first character only"] = fmt.Sprintf(`\u%04x`, value[0]) + inner(quoted(false, value[1:]))
+		all["HTML entity in the middle"] = value[:4] + fmt.Sprintf("&#%d;", value[4]) + value[5:]
+		all["hexadecimal HTML entity in the middle"] = value[:4] + fmt.Sprintf("&#x%x;", value[4]) + value[5:]
 	}
 	return all
 }
@@ -135,47 +135,47 @@ func lowerHex(s string) string {
 	return string(b)
 }
 
-func TestASecretIsFoundInEverySpelling(t *testing.T) {
+func TestASecretIsFoundInEveryEncoding(t *testing.T) {
 	for _, value := range []string{
 		key, "abc/def+ghi==", `sk-"quoted"/&-<0123456789>`, "pa ss wo rd 12", "clé-secrète-1", "päss/wörd&1", "12345678901", "////////////",
 		`back\slash\1`, `tail-slash-1\`, "per%cent%41x", "a%2Fb%2fc-1", "'single'-'q'", "sign~.!*()-_1", "日本語の鍵です-1", "emoji-😀-token", "uuuu0041\\u0041",
 	} {
 		r := with(value)
-		for name, said := range spellings(t, value) {
+		for name, input := range encodingsOf(t, value) {
 			for _, around := range []string{"%s", "{\"a\":\"%s\"}", "x%sy", " %s ", "k=%s&x=1", "\\\"%s\\\""} {
-				text := fmt.Sprintf(around, said)
+				text := fmt.Sprintf(around, input)
 				got := string(r.Bytes([]byte(text)))
 				if !strings.Contains(got, redact.Mark) || strings.Contains(got, value[2:7]) {
-					t.Errorf("%s as %s: %s became %s", value, name, text, got)
+					t.Errorf("%s encoded as %s: got %s from %s, want no secret and a mark", value, name, got, text)
 				}
 				if json.Valid([]byte(text)) && !json.Valid([]byte(got)) {
-					t.Errorf("%s as %s: %s is JSON, %s is not", value, name, text, got)
+					t.Errorf("%s encoded as %s: got %s from %s, want valid JSON", value, name, got, text)
 				}
 			}
 		}
 	}
 }
 
-// TestAnOrdinaryWordIsLeftAlone has credentials that are words, and the places where
-// they are credentials all the same.
-func TestAnOrdinaryWordIsLeftAlone(t *testing.T) {
+// The credentials of this test are ordinary words. They are removed only in the position
+// of a credential.
+func TestAShortSecretIsRemovedOnlyWhereACredentialIsExpected(t *testing.T) {
 	r := &redact.Redactor{}
 	r.Add("efficiency", "alice")         // a password of alice
 	r.Add("solar", "apikey")             // a query parameter
 	r.Add("panels", "Bearer")            // a bearer token
 	r.Add("s3cr3t", "X-Api-Key")         // a header
-	r.Add("wind&1", "apikey")            // with a sign
+	r.Add("wind&1", "apikey")            // contains a sign
 	r.Add("YTpi", "Basic")               // a:b
-	r.Add("Token grid", "Authorization") // behind a scheme of its own
-	for _, said := range []string{
+	r.Add("Token grid", "Authorization") // with a scheme
+	for _, input := range []string{
 		"solar panels with high efficiency", `{"q":"solar","title":"panels"}`, "solar: 12 panels", "efficiency=0.9", "the bearer of panels", "apikey is missing; solar",
 		"panels s3cr3t wind&1 YTpi", "apikey=solaris", "Bearer panelsx", "my-apikey2=solar", "alice, efficiency", "key=solar", "grid token", "tokens: grid",
 	} {
-		if got := r.Text(said); got != said {
-			t.Errorf("%q became %q", said, got)
+		if got := r.Text(input); got != input {
+			t.Errorf("Text(%q) = %q, want it unchanged", input, got)
 		}
 	}
-	for said, want := range map[string]string{
+	for input, want := range map[string]string{
 		"GET /a?apikey=solar":               "GET /a?apikey=[redacted]",
 		"GET /a?apikey=solar&x=solar":       "GET /a?apikey=[redacted]&x=solar",
 		"/a%3Fapikey%3Dsolar%26x":           "/a%3Fapikey%3D[redacted]%26x",
@@ -197,31 +197,31 @@ func TestAnOrdinaryWordIsLeftAlone(t *testing.T) {
 		"Authorization: Token grid":         "Authorization: [redacted]",
 		"Token grid":                        "Token [redacted]",
 	} {
-		if got := r.Text(said); got != want {
-			t.Errorf("%q became %q, want %q", said, got, want)
+		if got := r.Text(input); got != want {
+			t.Errorf("Text(%q) = %q, want %q", input, got, want)
 		}
 	}
 }
 
-func TestTheLengthAndTheSignsOfAValueDecideWhereItIsRemoved(t *testing.T) {
+func TestAValueIsRemovedEverywhereIfItIsLongEnough(t *testing.T) {
 	for value, everywhere := range map[string]bool{
 		"abcdefgh": false, "abcdefg1": true, "abcdefg-": true, "abcde-1": false, "abcdefghijk": false, "abcdefghijkl": true,
 		"äöüäöüäö": false, "äöüäöü-1": true, "solar cell": false, "12345678": true, "1234567": false, " abcdef1 ": false,
 	} {
 		if redact.Short(value) == everywhere {
-			t.Errorf("Short(%q) is %t", value, !everywhere)
+			t.Errorf("Short(%q) = %t, want %t", value, everywhere, !everywhere)
 		}
 		got := with(value).Text("say " + value + ".")
 		if removed := strings.Contains(got, redact.Mark); removed != everywhere {
-			t.Errorf("%q: %q", value, got)
+			t.Errorf("secret %q: got %q, want it removed: %t", value, got, everywhere)
 		}
 	}
 }
 
-func TestOverlappingSecretsLeaveNoPiece(t *testing.T) {
+func TestOverlappingSecretsAreRemovedCompletely(t *testing.T) {
 	for _, tc := range []struct {
-		values     []string
-		said, want string
+		values      []string
+		input, want string
 	}{
 		{[]string{"secret-part", "secret-part-and-more"}, "x secret-part-and-more y", "x [redacted] y"},
 		{[]string{"secret-part-and-more", "secret-part"}, "x secret-part-and-more y", "x [redacted] y"},
@@ -232,15 +232,15 @@ func TestOverlappingSecretsLeaveNoPiece(t *testing.T) {
 		{[]string{"abcdef-12345", "12345/ghijkl"}, `x abcdef-12345\/ghijkl y`, "x [redacted] y"},
 		{[]string{"secret-1/more", "secret-1"}, `x secret-1\/more y`, "x [redacted] y"},
 	} {
-		if got := with(tc.values...).Text(tc.said); got != tc.want {
-			t.Errorf("%q: %q became %q, want %q", tc.values, tc.said, got, tc.want)
+		if got := with(tc.values...).Text(tc.input); got != tc.want {
+			t.Errorf("secrets %q: Text(%q) = %q, want %q", tc.values, tc.input, got, tc.want)
 		}
 	}
 }
 
-func TestANumberThatIsASecretLeavesJSONBehind(t *testing.T) {
+func TestJSONStaysValidWhenANumberIsRemoved(t *testing.T) {
 	r := with("1234567890")
-	for said, want := range map[string]string{
+	for input, want := range map[string]string{
 		`{"id":1234567890}`:                  `{"id":"[redacted]"}`,
 		`[1, 1234567890 ,2]`:                 `[1, "[redacted]" ,2]`,
 		`{"id":"1234567890","n":1234567890}`: `{"id":"[redacted]","n":"[redacted]"}`,
@@ -249,8 +249,8 @@ func TestANumberThatIsASecretLeavesJSONBehind(t *testing.T) {
 		`{"id":91234567890}`:                 `{"id":91234567890}`,
 		`id 1234567890`:                      `id [redacted]`,
 	} {
-		if got := string(r.Bytes([]byte(said))); got != want {
-			t.Errorf("%s became %s, want %s", said, got, want)
+		if got := string(r.Bytes([]byte(input))); got != want {
+			t.Errorf("Bytes(%s) = %s, want %s", input, got, want)
 		}
 	}
 }
@@ -259,57 +259,57 @@ func TestABodyWithoutSecretsIsNotCopied(t *testing.T) {
 	r := with(key, "short")
 	body := []byte(`{"data":"short and harmless, 100%25 \"so\""}`)
 	if got := r.Bytes(body); &got[0] != &body[0] || len(got) != len(body) {
-		t.Errorf("%s", got)
+		t.Errorf("got %s, want the same slice", got)
 	}
 	if n := testing.AllocsPerRun(10, func() { r.Bytes(body) }); n > 0 {
 		t.Errorf("%v allocations for a body without secrets", n)
 	}
 	if n := testing.AllocsPerRun(10, func() { r.Add(key) }); n > 0 {
-		t.Errorf("%v allocations to add what is known", n)
+		t.Errorf("%v allocations to add a value again", n)
 	}
 }
 
-func TestTheOldestValuesAreForgottenTheLatestNever(t *testing.T) {
+func TestTheOldestValuesAreForgottenFirst(t *testing.T) {
 	parent := redact.New(0, nil)
 	r := redact.New(4, parent)
 	for i := range 20 {
 		r.Add(fmt.Sprintf("token-%06d", i))
 	}
 	if got := r.Text("token-000016 token-000019"); got != "[redacted] [redacted]" {
-		t.Error(got)
+		t.Errorf("got %q, want the latest 4 values removed", got)
 	}
 	if got := r.Text("token-000015"); got != "token-000015" {
-		t.Error(got)
+		t.Errorf("got %q, want the older value forgotten", got)
 	}
 	if got := parent.Text("token-000000"); got != redact.Mark {
-		t.Errorf("what a Redactor is told of, its parent knows too: %s", got)
+		t.Errorf("got %q, want the value removed by the parent", got)
 	}
 	r.Add("token-000000")
 	if got := r.Text("token-000000"); got != redact.Mark {
-		t.Errorf("a value that is used again is known again: %s", got)
+		t.Errorf("got %q, want a value removed that was added again", got)
 	}
 }
 
-func TestAKeptValueIsForgottenForNoOther(t *testing.T) {
+func TestAPermanentValueIsNeverForgotten(t *testing.T) {
 	parent := redact.New(2, nil)
 	r := redact.New(2, parent)
 	r.Add("token-from-before")
-	r.Keep("proxy-password-1", "proxy")
-	r.Keep("token-from-before")
+	r.AddPermanent("proxy-password-1", "proxy")
+	r.AddPermanent("token-from-before")
 	for i := range 20 {
 		r.Add(fmt.Sprintf("token-%06d", i))
 	}
 	for _, one := range []*redact.Redactor{r, parent} {
 		if got := one.Text("proxy-password-1 token-from-before token-000019"); got != "[redacted] [redacted] [redacted]" {
-			t.Error(got)
+			t.Errorf("got %q, want the permanent values and the latest one removed", got)
 		}
 		if got := one.Text("token-000018"); got != "token-000018" {
-			t.Errorf("the limit holds for the others: %s", got)
+			t.Errorf("got %q, want the older value forgotten: the limit does not count permanent values", got)
 		}
 	}
 }
 
-func TestAHeaderLosesCredentialsAndCookies(t *testing.T) {
+func TestHeaderRemovesCredentialsAndCookies(t *testing.T) {
 	r := with(key)
 	r.Add("solar", "X-Key")
 	h := http.Header{"X-Request-Id": {"id " + key}, "Set-Cookie": {"a=b"}, "X-Key": {"solar", "wind"}, "Via": {"solar"}, "Authorization": {"solar"}}
@@ -319,7 +319,7 @@ func TestAHeaderLosesCredentialsAndCookies(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if h.Get("X-Request-Id") != "id "+key {
-		t.Error("the header itself was changed")
+		t.Error("Header has changed its argument")
 	}
 }
 
@@ -327,7 +327,7 @@ type stringer struct{ s string }
 
 func (s stringer) String() string { return s.s }
 
-func TestALogHoldsNoCredential(t *testing.T) {
+func TestALogContainsNoCredential(t *testing.T) {
 	r := with(key, `quo"ted/1`)
 	r.Add("solar", "apikey")
 	for name, handler := range map[string]func(io.Writer) slog.Handler{
@@ -342,22 +342,22 @@ func TestALogHoldsNoCredential(t *testing.T) {
 			slog.Group("inner", "x", key, "y", 1), "apikey", "solar", "g", `quo"ted/1`, "h", struct{ A string }{key})
 		log.Debug("never " + key)
 		if strings.Contains(b.String(), key) || strings.Contains(b.String(), "solar") || strings.Contains(b.String(), "ted/1") {
-			t.Errorf("%s: %s", name, &b)
+			t.Errorf("%s: the log contains a credential: %s", name, &b)
 		}
 		if n := strings.Count(b.String(), redact.Mark); n < 9 {
-			t.Errorf("%s: %d marks in %s", name, n, &b)
+			t.Errorf("%s: got %d marks, want at least 9, in %s", name, n, &b)
 		}
 	}
 }
 
-func TestAWriterTellsOfWhatItWasGiven(t *testing.T) {
+func TestAWriterReturnsTheLengthOfItsInput(t *testing.T) {
 	var b bytes.Buffer
 	if n, err := fmt.Fprintf(with(key).Writer(&b), "a %s b", key); n != len(key)+4 || err != nil || b.String() != "a [redacted] b" {
-		t.Errorf("%d, %v, %q", n, err, &b)
+		t.Errorf("got %d, %v and %q written", n, err, &b)
 	}
 }
 
-func FuzzNothingIsLeftOfASecret(f *testing.F) {
+func FuzzText(f *testing.F) {
 	f.Add("a\\u0073k", "sk-very-1", "%2F")
 	f.Add(`\\\"`, `a\"b\c-12`, `\\`)
 	f.Fuzz(func(t *testing.T, before, value, after string) {
@@ -367,12 +367,12 @@ func FuzzNothingIsLeftOfASecret(f *testing.F) {
 		trimmed := strings.TrimSpace(value)
 		if !redact.Short(value) && strings.Trim(trimmed, "0123456789") != "" && strings.Contains(got, trimmed) && !strings.Contains(redact.Mark, trimmed) &&
 			!strings.Contains(before+redact.Mark+after, trimmed) {
-			t.Errorf("%q became %q", text, got)
+			t.Errorf("Text(%q) = %q, want the secret removed", text, got)
 		}
 	})
 }
 
-// bodies are of the size that an answer may have at most.
+// bodies returns bodies of about size bytes.
 func bodies(size int) map[string][]byte {
 	plain := bytes.Repeat([]byte(`{"id":"row 1","title":"solar cell with a better yield","n":12.5},`), size/64)
 	escaped := bytes.Repeat([]byte(`{"u":"https:\/\/a.example\/p?q=1%2F2&amp;x","t":"a \"b\" \u00e9"},`), size/64)

@@ -9,74 +9,77 @@ import (
 	"unsafe"
 )
 
-// Mark stands where a credential was.
+// Mark is written in place of a credential.
 const Mark = "[redacted]"
 
 // DefaultLimit is how many values a Redactor remembers.
 const DefaultLimit = 1024
 
-// Redactor removes the values that it was told of. The zero value and nil
-// know none; nil cannot be told of any. It is safe for concurrent use.
+// Redactor removes the values that were added to it. The zero value has no values and is
+// ready for use. A nil Redactor removes nothing, and Add on it does nothing. A Redactor is
+// safe for concurrent use.
 type Redactor struct {
 	parent *Redactor
 	limit  int
 
-	mu  sync.Mutex // held to replace set
+	mu  sync.Mutex // held while set is replaced
 	set atomic.Pointer[set]
 }
 
-// New returns a Redactor that remembers the last limit values, besides those that are
-// kept, and tells parent of each value. A limit of 0 means [DefaultLimit]; parent may be nil.
+// New returns a Redactor that remembers the last limit values, besides the permanent ones.
+// Each value is added to parent too. A limit of 0 means [DefaultLimit]; parent may be nil.
 func New(limit int, parent *Redactor) *Redactor { return &Redactor{limit: limit, parent: parent} }
 
-// set is what a Redactor knows at one moment. It is never changed.
+// set holds the values of a Redactor at one moment. It is immutable.
 type set struct {
-	entries []entry // the oldest first
-	known   map[string]entry
+	entries []entry // oldest first
+	byValue map[string]entry
 	secrets []secret
-	// occurs tells which bytes begin a character of a secret.
+	// occurs has true for each byte of each secret.
 	occurs [256]bool
-	// narrow tells that some secret is removed only where credentials stand, once
-	// and often which kinds of secret there are, see secret.once.
-	narrow, once, often bool
+	// anyShort reports that some secret is removed only in the position of a credential.
+	anyShort bool
+	// anyUnescapeOnce and anyUnescapeRepeated report that some secret has unescapeOnce, or
+	// does not have it.
+	anyUnescapeOnce, anyUnescapeRepeated bool
 }
 
 // entry is a value as it was added.
 type entry struct {
 	value string
 	words []string
-	// kept tells that it is not forgotten for newer ones.
-	kept bool
+	// permanent reports that newer entries do not displace it.
+	permanent bool
 }
 
-// Add remembers a value, and what it is made of: the value without space and byte
-// order mark around it, what follows a scheme such as Bearer, the password in a
-// Basic pair. words are the scheme, the header, the query parameter or the user
-// name that the value stands behind on the wire; they matter for short values
-// alone. Adding a known value again costs one look-up.
+// Add remembers a value and its parts: the value without surrounding space and byte
+// order mark, the text after a scheme such as Bearer, the password in a Basic pair.
+// words are the scheme, header, query parameter or user name that precedes the value on
+// the wire; only short values need them. Adding the same value again costs one map
+// look-up.
 func (r *Redactor) Add(value string, words ...string) { r.add(value, words, false) }
 
-// Keep is [Redactor.Add] for a value that is never forgotten, however many follow:
-// one that is in use for as long as the process runs, and is read only once.
-func (r *Redactor) Keep(value string, words ...string) { r.add(value, words, true) }
+// AddPermanent is like [Redactor.Add], but newer values never displace this one. It is
+// for a value that is read only once and used for as long as the process runs.
+func (r *Redactor) AddPermanent(value string, words ...string) { r.add(value, words, true) }
 
-func (r *Redactor) add(value string, words []string, kept bool) {
-	if r == nil || value == "" || r.knows(value, words, kept) {
+func (r *Redactor) add(value string, words []string, permanent bool) {
+	if r == nil || value == "" || r.has(value, words, permanent) {
 		return
 	}
-	r.parent.add(value, words, kept)
+	r.parent.add(value, words, permanent)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.knows(value, words, kept) {
+	if r.has(value, words, permanent) {
 		return
 	}
 	var entries []entry
 	if old := r.set.Load(); old != nil {
 		entries = slices.Clone(old.entries)
 	}
-	added := entry{value: value, words: slices.Clone(words), kept: kept}
+	added := entry{value: value, words: slices.Clone(words), permanent: permanent}
 	if i := slices.IndexFunc(entries, func(e entry) bool { return e.value == value }); i >= 0 {
-		added.words, added.kept = append(slices.Clone(entries[i].words), words...), kept || entries[i].kept
+		added.words, added.permanent = append(slices.Clone(entries[i].words), words...), permanent || entries[i].permanent
 		entries = slices.Delete(entries, i, i+1)
 	}
 	limit := r.limit
@@ -85,7 +88,7 @@ func (r *Redactor) add(value string, words []string, kept bool) {
 	}
 	over := len(entries) + 1 - limit
 	entries = slices.DeleteFunc(entries, func(e entry) bool {
-		if over <= 0 || e.kept {
+		if over <= 0 || e.permanent {
 			return false
 		}
 		over--
@@ -101,19 +104,19 @@ func (r *Redactor) current() *set {
 	return r.set.Load()
 }
 
-// knows reports whether value was added with these words and, where kept is set,
-// is never forgotten.
-func (r *Redactor) knows(value string, words []string, kept bool) bool {
+// has reports whether value was added with these words and, if permanent is set, as a
+// permanent value.
+func (r *Redactor) has(value string, words []string, permanent bool) bool {
 	s := r.set.Load()
 	if s == nil {
 		return false
 	}
-	have, ok := s.known[value]
-	if !ok || kept && !have.kept {
+	e, ok := s.byValue[value]
+	if !ok || permanent && !e.permanent {
 		return false
 	}
 	for _, w := range words {
-		if !slices.Contains(have.words, w) {
+		if !slices.Contains(e.words, w) {
 			return false
 		}
 	}
@@ -121,18 +124,19 @@ func (r *Redactor) knows(value string, words []string, kept bool) bool {
 }
 
 func newSet(entries []entry) *set {
-	s := &set{entries: entries, known: make(map[string]entry, len(entries))}
+	s := &set{entries: entries, byValue: make(map[string]entry, len(entries))}
 	for _, e := range entries {
-		s.known[e.value] = e
+		s.byValue[e.value] = e
 		for _, x := range derive(e.value, e.words) {
-			s.join(x)
+			s.addSecret(x)
 		}
 	}
 	for i := range s.secrets {
 		x := &s.secrets[i]
 		x.prepare()
-		s.narrow = s.narrow || !x.wide
-		s.once, s.often = s.once || x.once, s.often || !x.once
+		s.anyShort = s.anyShort || !x.everywhere
+		s.anyUnescapeOnce = s.anyUnescapeOnce || x.unescapeOnce
+		s.anyUnescapeRepeated = s.anyUnescapeRepeated || !x.unescapeOnce
 		for j := range len(x.value) {
 			s.occurs[x.value[j]] = true
 		}
@@ -140,8 +144,8 @@ func newSet(entries []entry) *set {
 	return s
 }
 
-// join adds a secret, or its words to one of the same value.
-func (t *set) join(x secret) {
+// addSecret adds a secret, or adds its words to the secret with the same value.
+func (t *set) addSecret(x secret) {
 	for i := range t.secrets {
 		if t.secrets[i].value == x.value {
 			t.secrets[i].words = append(t.secrets[i].words, x.words...)
@@ -172,14 +176,14 @@ func (r *Redactor) Text(s string) string {
 	return b.String()
 }
 
-// Bytes returns b without credentials: b itself where it holds none. Where b is
-// JSON, a number that is a credential becomes a string, so that b stays JSON.
+// Bytes returns b without credentials, or b itself if it contains none. If b is JSON, a
+// number that is a credential is replaced by a string, so that the result is valid JSON.
 func (r *Redactor) Bytes(b []byte) []byte {
 	set := r.current()
 	if set == nil || len(b) == 0 {
 		return b
 	}
-	// A view of b for the search, which keeps and changes nothing.
+	// s shares the memory of b; the search neither keeps nor changes it.
 	s := unsafe.String(unsafe.SliceData(b), len(b))
 	spans := set.find(s)
 	if len(spans) == 0 {
@@ -210,8 +214,8 @@ func (r *Redactor) Header(h http.Header) http.Header {
 			switch {
 			case set == nil:
 				clean[i] = v
-			case set.narrow:
-				// The header's name may say that what follows is a credential.
+			case set.anyShort:
+				// The name of the header may show that a short value is a credential.
 				begin := name + ": "
 				clean[i] = strings.TrimPrefix(r.Text(begin+v), begin)
 			default:

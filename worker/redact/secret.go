@@ -10,63 +10,65 @@ import (
 	"unicode/utf8"
 )
 
-// The shortest values, in characters, that are removed wherever they stand: one
-// with a digit or a sign in it, and one of letters alone.
+// The minimum lengths, in characters, of the values that are removed everywhere: with a
+// digit or a sign among them, and of letters only.
 const (
-	minWide        = 8
-	minWideLetters = 12
+	minLength        = 8
+	minLengthLetters = 12
 )
 
-// maxNeedle is the longest text that strings.Index compares by vector
-// instructions on every machine; a longer one is searched for at a fraction of
-// the speed.
+// maxNeedle is the longest text for which strings.Index uses vector instructions on every
+// machine. The search for a longer text is several times slower.
 const maxNeedle = 32
 
-// secret is one text to be removed.
+// secret is one text to remove.
 type secret struct {
 	value string
-	// words are what a secret that is not wide stands behind, in lower case.
+	// words are the names that may precede the secret, in lower case. They are used only
+	// if everywhere is false.
 	words []string
-	// wide tells that it is removed wherever it stands.
-	wide bool
-	// digits tells that it is a whole number: within a longer one it is not meant.
-	digits bool
-	// once tells that the secret has a backslash or a percent sign in it, so that
-	// an escape of an escape has to be told from one of the secret's own.
-	once bool
+	// everywhere reports that the secret is removed in every position.
+	everywhere bool
+	// isNumber reports that the secret is an integer. The same digits within a longer
+	// number are not the secret.
+	isNumber bool
+	// unescapeOnce reports that the secret contains a backslash or a percent sign. Then
+	// text is decoded once only: a second decoding would decode the secret itself.
+	unescapeOnce bool
 	// needle is value[offset:offset+len(needle)].
 	needle string
 	offset int
 }
 
-// Short reports whether a value is so short, or so much like a word, that it is
-// removed only where credentials stand.
-func Short(value string) bool { return !wide(trim(value)) }
+// Short reports whether a value is so short, or so similar to a word, that it is removed
+// only in the position of a credential.
+func Short(value string) bool { return !isLong(trim(value)) }
 
-func wide(value string) bool {
+// isLong reports whether a value is removed everywhere.
+func isLong(value string) bool {
 	n := utf8.RuneCountInString(value)
-	if n >= minWideLetters {
+	if n >= minLengthLetters {
 		return true
 	}
-	return n >= minWide && strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsSpace(r) })
+	return n >= minLength && strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsSpace(r) })
 }
 
 func (x *secret) prepare() {
-	x.wide = wide(x.value)
-	x.digits = strings.Trim(x.value, "0123456789") == ""
-	x.once = strings.ContainsAny(x.value, `\%`)
-	// The end: tokens of one kind begin alike.
+	x.everywhere = isLong(x.value)
+	x.isNumber = strings.Trim(x.value, "0123456789") == ""
+	x.unescapeOnce = strings.ContainsAny(x.value, `\%`)
+	// Search for the end of the value: many tokens have the same beginning.
 	x.offset = max(0, len(x.value)-maxNeedle)
 	x.needle = x.value[x.offset:]
 }
 
-// trim removes what HTTP does not send around a value, and what an editor may
-// put at the beginning or the end of a file.
+// trim removes what HTTP does not send at the ends of a value, and what an editor may
+// add to the beginning or the end of a file.
 func trim(value string) string {
 	return strings.TrimFunc(value, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' })
 }
 
-// derive returns the secrets that are in a value.
+// derive returns the value and the secrets that it contains.
 func derive(value string, words []string) []secret {
 	value = trim(value)
 	if value == "" {
@@ -79,10 +81,10 @@ func derive(value string, words []string) []secret {
 		}
 	}
 	out := []secret{{value: value, words: low}}
-	if head, rest, ok := behindScheme(value); ok {
+	if head, rest, ok := cutScheme(value); ok {
 		out = append(out, derive(rest, slices.Concat(low, []string{head}))...)
 		if strings.EqualFold(head, "basic") {
-			out = append(out, pair(rest)...)
+			out = append(out, basicPassword(rest)...)
 		}
 	}
 	for field := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ',' || r == ';' || unicode.IsSpace(r) }) {
@@ -93,7 +95,8 @@ func derive(value string, words []string) []secret {
 		}
 	}
 	if strings.ContainsAny(value, `\%`) {
-		// See secret.once: what was escaped twice is one escape of these.
+		// A text with this value escaped twice contains one of these escaped once; see
+		// secret.unescapeOnce.
 		out = append(out, secret{value: url.QueryEscape(value), words: low})
 		if quoted, err := json.Marshal(value); err == nil {
 			out = append(out, secret{value: string(quoted[1 : len(quoted)-1]), words: low})
@@ -108,22 +111,22 @@ func derive(value string, words []string) []secret {
 	return out
 }
 
-// behindScheme splits "Bearer abc" in two. Of two words, the second of which looks
-// like a credential, any first one is a scheme.
-func behindScheme(value string) (scheme, rest string, ok bool) {
+// cutScheme splits a value such as "Bearer abc". If the value has two words and the
+// second looks like a credential, the first is a scheme, whatever it is.
+func cutScheme(value string) (scheme, rest string, ok bool) {
 	i := strings.IndexFunc(value, unicode.IsSpace)
 	if i < 0 {
 		return "", "", false
 	}
 	scheme, rest = value[:i], trim(value[i:])
-	if !isScheme(scheme) && (strings.ContainsFunc(rest, unicode.IsSpace) || !wide(rest)) {
+	if !isScheme(scheme) && (strings.ContainsFunc(rest, unicode.IsSpace) || !isLong(rest)) {
 		return "", "", false
 	}
 	return strings.ToLower(scheme), rest, rest != ""
 }
 
-// isScheme reports whether a word names an authentication scheme: one of those
-// registered for HTTP (RFC 9110, 16.4.1), or one of a vendor's.
+// isScheme reports whether a word names an authentication scheme: one registered for
+// HTTP (RFC 9110, 16.4.1), or one of a vendor.
 func isScheme(word string) bool {
 	word = strings.ToLower(word)
 	switch word {
@@ -133,7 +136,7 @@ func isScheme(word string) bool {
 	return NamesCredential(word)
 }
 
-// NamesCredential reports whether a name is one that credentials go by.
+// NamesCredential reports whether a name is a common one for a credential.
 func NamesCredential(name string) bool {
 	name = strings.ToLower(name)
 	for _, part := range []string{"token", "key", "auth", "secret", "password", "passwd", "signature", "credential"} {
@@ -144,8 +147,9 @@ func NamesCredential(name string) bool {
 	return false
 }
 
-// pair returns the password in the base64 of user:password (RFC 7617).
-func pair(encoded string) []secret {
+// basicPassword returns the secrets of the password in the base64 form of user:password
+// (RFC 7617).
+func basicPassword(encoded string) []secret {
 	plain, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
 		return nil
@@ -157,8 +161,8 @@ func pair(encoded string) []secret {
 	return derive(password, []string{user})
 }
 
-// latin1 is how a server reads a value that takes its bytes for ISO 8859-1, as
-// HTTP once said.
+// latin1 returns a value as a server reads it that decodes its bytes as ISO 8859-1, the
+// charset of header fields in the first versions of HTTP.
 func latin1(value string) string {
 	runes := make([]rune, len(value))
 	for i := range len(value) {

@@ -59,13 +59,13 @@ func learnProxies(secrets *redact.Redactor, get func(string) string) {
 			user, password = "", user // a key in the place of the user name
 		}
 		for _, v := range []string{password, unescaped(password)} {
-			secrets.Keep(v, user, unescaped(user), "Proxy-Authorization")
+			secrets.AddPermanent(v, user, unescaped(user), "Proxy-Authorization")
 		}
 		user, password = unescaped(user), unescaped(password)
 		if !ok {
 			user, password = password, ""
 		}
-		secrets.Keep(base64.StdEncoding.EncodeToString([]byte(user+":"+password)), "Basic")
+		secrets.AddPermanent(base64.StdEncoding.EncodeToString([]byte(user+":"+password)), "Basic")
 	}
 }
 
@@ -86,7 +86,7 @@ func learnQuery(secrets *redact.Redactor, raw string) {
 	for name, values := range u.Query() {
 		if redact.NamesCredential(name) {
 			for _, v := range values {
-				secrets.Keep(v, name)
+				secrets.AddPermanent(v, name)
 			}
 		}
 	}
