@@ -87,13 +87,13 @@ func (w *Worker) announce(ctx context.Context) {
 	if !w.news.enabled(ctx) {
 		return
 	}
-	watch := &waiting.Watch{
+	watch := &waiting.CircuitWatcher{
 		Circuits: w.circuits, Upstreams: slices.Sorted(maps.Keys(w.accounts)),
-		Tell: func(c waiting.Change) { w.news.changed(ctx, c) },
+		Report: func(c waiting.Change) { w.news.changed(ctx, c) },
 	}
 	every(ctx, refreshEvery, func() {
 		if w.news.enabled(ctx) {
-			_ = watch.Look(ctx) // without patience it has no error
+			_ = watch.Poll(ctx) // without patience it has no error
 		}
 	})
 }

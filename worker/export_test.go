@@ -14,5 +14,5 @@ func init() {
 
 // NoteReached has an upstream's API be one that has answered before.
 func NoteReached(ctx context.Context, w *Worker, upstream string) error {
-	return w.circuits.NoteReached(ctx, upstream, w.accounts[upstream].api)
+	return w.reached.add(ctx, upstream, w.accounts[upstream].api)
 }

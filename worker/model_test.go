@@ -394,7 +394,7 @@ func (f *fleet) operate(t *rapid.T) {
 func (f *fleet) rotate() {
 	r, err := f.desk.Get(f.ctx, f.names[modelAccount])
 	f.must(err)
-	ended, err := f.desk.Mended(f.ctx, r)
+	ended, err := f.desk.EndHold(f.ctx, r)
 	f.must(err)
 	if ended {
 		f.tell("the account has another credential")

@@ -73,7 +73,7 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 		}
 	case "back slot":
 		f.counters.giveBack(s.count)
-	case "take slot", "settle slot", "an unknown script":
+	case "take slot", "reconcile slot", "an unknown script":
 		f.broken("the model does not know what to make of %s", c.kind)
 	}
 	if !s.blind {

@@ -67,7 +67,7 @@ func TestAPanicShutsNoGateAndKeepsNoProbe(t *testing.T) {
 		a.gate.Hold(first.Circuit.Epoch, until)
 		<-time.After(time.Until(until.Add(200 * time.Millisecond))) // half open from here on, also where the machine stood still
 		panics(first)
-		if done, wait := a.gate.Pass(""); done == nil {
+		if done, wait := a.gate.Allow(""); done == nil {
 			t.Errorf("after a panic the gate is shut, for %s", wait)
 		}
 

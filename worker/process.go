@@ -201,8 +201,8 @@ func (w *Worker) admit(ctx context.Context, inflight *inflightCall) (disp dispos
 		inflight.reportBreaker = reportOnce(inflight.reportBreaker)
 		return disposition{}, true
 	}
-	inflight.account.gate.Admit(inflight.admissions[0].epoch)
-	done, wait := inflight.account.gate.Pass(inflight.endpoint)
+	inflight.account.gate.Release(inflight.admissions[0].epoch)
+	done, wait := inflight.account.gate.Allow(inflight.endpoint)
 	if done == nil {
 		w.returnProbes(ctx, inflight)
 		// Only this process holds: its outage is not in Redis yet.
@@ -238,7 +238,7 @@ func (w *Worker) releaseOnPanic(ctx context.Context, inflight *inflightCall) {
 // putBackOutdated puts a call back that was admitted in an older epoch than this process
 // has read: the reply is from before a change, or from a Redis that has lost it.
 func (w *Worker) putBackOutdated(ctx context.Context, inflight *inflightCall) disposition {
-	recovered, err := w.circuits.Recover(ctx, inflight.account.name, probeLease)
+	recovered, err := w.circuits.Restore(ctx, inflight.account.name, probeLease)
 	if recovered {
 		w.log.Warn("Redis had lost the record of a circuit; it was written back", "circuit", inflight.account.name)
 	}

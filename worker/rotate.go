@@ -15,7 +15,7 @@ func (w *Worker) probeRotated(ctx context.Context) error {
 		if !ok || mark == a.credential {
 			continue
 		}
-		ended, err := w.circuits.Mended(ctx, w.circuits.Seen(name))
+		ended, err := w.circuits.EndHold(ctx, w.circuits.Cached(name))
 		if err != nil {
 			return err // it is still to be noticed when Redis is back
 		}

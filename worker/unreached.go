@@ -82,7 +82,7 @@ func (w *Worker) unreached(ctx context.Context, inflight *inflightCall, a *attem
 	case policy.TransportDial, policy.TransportDNS:
 	case policy.TransportNone:
 		if a.TokenStatus == 0 && account.reach.answered() {
-			w.noteRedisError(w.circuits.NoteReached(ctx, account.name, account.api))
+			w.noteRedisError(w.reached.add(ctx, account.name, account.api))
 		}
 		return
 	default:
@@ -94,7 +94,7 @@ func (w *Worker) unreached(ctx context.Context, inflight *inflightCall, a *attem
 	if account.reach.known() || a.decision.Class != policy.ClassTransient {
 		return // a policy may have a rule of its own for such calls
 	}
-	if reached, err := w.circuits.Reached(ctx, account.name, account.api); err != nil || reached {
+	if reached, err := w.reached.has(ctx, account.name, account.api); err != nil || reached {
 		w.noteRedisError(err)
 		if reached {
 			account.reach.answered()

@@ -55,6 +55,7 @@ type Worker struct {
 	records    *records.Store // makes tasks anew
 	circuits   *circuit.Store
 	limits     *limit.Store
+	reached    reachedAPIs
 	wrapped    *broker.Wrapped
 	// clustered reports that the queues of an upstream live on different nodes.
 	clustered bool
@@ -94,7 +95,7 @@ type account struct {
 	credential     uint64 // its mark when it was looked at last; for follow alone
 	gate           *circuit.Gate
 	reach          reach
-	api            string // names the API with its address, see circuit.Store.Reached
+	api            string // identifies the API: a hash of its address and of its token endpoint's
 	dequeueGate    timedGate
 	prefetch       prefetch
 	endpoints      patterns
@@ -139,6 +140,7 @@ func New(cfg Config) (*Worker, error) {
 		leases:     ledger.NewLeases(cfg.Redis),
 		roster:     ledger.NewRoster(cfg.Redis),
 		limits:     limit.NewStore(cfg.Redis),
+		reached:    reachedAPIs{cfg.Redis},
 		circuits:   circuit.NewStore(cfg.Redis, fmt.Sprintf("%s:%d", host, os.Getpid())),
 		accounts:   map[string]*account{},
 		jobs:       map[jobName]jobFunc{},

@@ -209,7 +209,7 @@ func (a *app) await(ctx context.Context, d *backend, name string) (batchCounts, 
 	bar.Begin(int(first), 0)
 	defer bar.Close()
 	moved, last := time.Now(), first
-	err = a.waitFor(ctx, d, bar, name, func(why *waiting.Teller) (bool, error) {
+	err = a.waitFor(ctx, d, bar, name, func(why *waiting.Reporter) (bool, error) {
 		now, err := d.client.Batch(ctx, name)
 		if err == nil {
 			b = now
@@ -231,8 +231,8 @@ func (a *app) await(ctx context.Context, d *backend, name string) (batchCounts, 
 
 // waitFor asks until what it waits for has ended. It says what the calls of the batch
 // wait for, and goes on where Redis was away for a while.
-func (a *app) waitFor(ctx context.Context, d *backend, bar *console.Progress, batch string, ask func(*waiting.Teller) (ended bool, err error)) error {
-	why := a.newTeller(d, false, func(line string) { bar.Printf("%s", line) }, batch)
+func (a *app) waitFor(ctx context.Context, d *backend, bar *console.Progress, batch string, ask func(*waiting.Reporter) (ended bool, err error)) error {
+	why := a.newReporter(d, false, func(line string) { bar.Printf("%s", line) }, batch)
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
@@ -241,11 +241,11 @@ func (a *app) waitFor(ctx context.Context, d *backend, bar *console.Progress, ba
 		case err == nil && ended:
 			return nil
 		case err == nil:
-			why.Look(ctx, time.Now())
+			why.Poll(ctx, time.Now())
 		case ctx.Err() != nil || !passes(err):
 			return err
 		default:
-			why.Judge(waiting.Facts{Now: time.Now(), Redis: err}, time.Now())
+			why.Update(waiting.Facts{Now: time.Now(), Redis: err}, time.Now())
 		}
 		select {
 		case <-tick.C:

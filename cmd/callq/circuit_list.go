@@ -187,8 +187,8 @@ func (a *app) listCircuits(ctx context.Context, wide bool) (err error) {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	why := a.newTeller(d, false, nil)
-	if err := why.Ask(ctx); err != nil {
+	why := a.newReporter(d, false, nil)
+	if err := why.Read(ctx); err != nil {
 		return err
 	}
 	return printReasons(a.stdout, why)

@@ -103,13 +103,13 @@ func checkCircuits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		case r.State == circuit.Open:
 			why := row.reasonText()
 			if r.Class != "" {
-				why += ": " + waiting.Answer(r)
+				why += ": " + waiting.AnswerText(r)
 			}
 			list = append(list, diagnosis{
 				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s)", row.Name, timeText(r.Until), why),
 				Fix: "when the cause is gone: " + d.next(fmt.Sprintf("circuit close '%s' --reason REASON", row.Name)),
 			})
-		case r.Limited.Sub(now) >= waiting.WorthTelling && r.LimitTurns:
+		case r.Limited.Sub(now) >= waiting.MinReportedHold && r.LimitTurns:
 			list = append(list, diagnosis{
 				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s): it is used up", row.Name, timeText(r.Limited), row.reasonText()),
 				Fix: "wait; or, if the API allows more, start its count again: " + d.next(fmt.Sprintf("circuit close '%s' --reason REASON", row.Name)),

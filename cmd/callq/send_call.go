@@ -91,7 +91,7 @@ func (s *sending) call(ctx context.Context, method, path string, params []string
 func (s *sending) awaitCall(ctx context.Context, d *backend, receipt tasks.Receipt) (result tasks.Result, err error) {
 	bar := s.newProgress()
 	defer bar.Close()
-	err = s.waitFor(ctx, d, bar, receipt.Batch, func(*waiting.Teller) (bool, error) {
+	err = s.waitFor(ctx, d, bar, receipt.Batch, func(*waiting.Reporter) (bool, error) {
 		c, err := d.client.Call(ctx, receipt.ID)
 		result = c.Result
 		return result.State.Ended(), err

@@ -14,13 +14,13 @@ import (
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
-// newTeller tells why calls wait. here reports that this process makes the calls of its
+// newReporter tells why calls wait. here reports that this process makes the calls of its
 // upstreams; batches are those that are asked about, none for all calls.
-func (a *app) newTeller(d *backend, here bool, say func(line string), batches ...string) *waiting.Teller {
-	return &waiting.Teller{
-		Redis: d.conn.Client,
-		Query: waiting.Query{Configured: configured(d.cfg), Here: here, Batches: batches, Where: a.where(), MaxMemory: d.cfg.Ledger.MaxMemory},
-		Tell:  func(r waiting.Reason, over bool, now time.Time) { say(reasonLine(r, over, now)) },
+func (a *app) newReporter(d *backend, here bool, say func(line string), batches ...string) *waiting.Reporter {
+	return &waiting.Reporter{
+		Redis:  d.conn.Client,
+		Query:  waiting.Query{Configured: configured(d.cfg), Here: here, Batches: batches, Where: a.where(), MaxMemory: d.cfg.Ledger.MaxMemory},
+		Report: func(r waiting.Reason, over bool, now time.Time) { say(reasonLine(r, over, now)) },
 	}
 }
 
@@ -56,16 +56,16 @@ func passes(err error) bool {
 }
 
 // whyWaits asks once why the open calls of a batch wait.
-func (a *app) whyWaits(ctx context.Context, d *backend, b tasks.BatchInfo) (*waiting.Teller, error) {
-	t := a.newTeller(d, false, nil, b.Name)
+func (a *app) whyWaits(ctx context.Context, d *backend, b tasks.BatchInfo) (*waiting.Reporter, error) {
+	t := a.newReporter(d, false, nil, b.Name)
 	if b.Counts.Open == 0 {
 		return t, nil
 	}
-	return t, t.Ask(ctx)
+	return t, t.Read(ctx)
 }
 
 // printReasons writes why calls wait, a reason a line.
-func printReasons(to io.Writer, t *waiting.Teller) error {
+func printReasons(to io.Writer, t *waiting.Reporter) error {
 	text := &errWriter{w: to}
 	reasons, now := t.Reasons()
 	for _, r := range reasons {
@@ -76,7 +76,7 @@ func printReasons(to io.Writer, t *waiting.Teller) error {
 
 // checkWaits looks for calls that wait for what no other check names.
 func checkWaits(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	facts, err := waiting.Read(ctx, d.backend.conn.Client, d.newTeller(d.backend, false, nil).Query)
+	facts, err := waiting.Read(ctx, d.backend.conn.Client, d.newReporter(d.backend, false, nil).Query)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func checkWaits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 				continue
 			}
 		case waiting.Backoff:
-			if !r.Stands(facts.Now, time.Minute) {
+			if !r.LongerThan(facts.Now, time.Minute) {
 				continue
 			}
 		default:

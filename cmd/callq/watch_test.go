@@ -14,7 +14,7 @@ import (
 
 // watched is a watch whose lines are kept.
 type watched struct {
-	waiting.Watch
+	waiting.CircuitWatcher
 	t     *testing.T
 	now   time.Time
 	lines []string
@@ -22,7 +22,7 @@ type watched struct {
 
 func newWatched(t *testing.T) *watched {
 	w := &watched{t: t, now: time.Date(2026, 5, 4, 18, 0, 0, 0, time.UTC)}
-	w.Tell = func(c waiting.Change) {
+	w.Report = func(c waiting.Change) {
 		w.lines = append(w.lines, changeLine(filerun.CircuitChanged{
 			Change: filerun.CircuitChange(c.Kind), Circuit: c.Circuit.String(), Until: c.Until,
 			Reason: c.Reason, Why: c.Why, Rule: c.Rule, Waiting: c.Waiting,
@@ -36,7 +36,7 @@ func (w *watched) sees(after time.Duration, r circuit.Record, want ...string) {
 	w.t.Helper()
 	w.now, w.lines = w.now.Add(after), nil
 	r.Name = circuit.Name{Upstream: "patsnap"}
-	if err := w.Judge([]circuit.Record{r}, w.now); err != nil {
+	if err := w.Update([]circuit.Record{r}, w.now); err != nil {
 		w.t.Fatal(err)
 	}
 	if !slices.Equal(w.lines, want) {
@@ -90,7 +90,7 @@ func TestHoldsOfASecondByARateAreNotWorthALine(t *testing.T) {
 		w.sees(time.Second, w.limited(800*time.Millisecond, "limit", "1/s"))
 		w.sees(time.Second, free)
 	}
-	w.sees(time.Second, w.limited(waiting.WorthTelling-time.Millisecond, "limit", "5000/day"))
+	w.sees(time.Second, w.limited(waiting.MinReportedHold-time.Millisecond, "limit", "5000/day"))
 	w.sees(time.Minute, free)
 }
 
@@ -138,15 +138,15 @@ func TestPatienceIsNotForLimits(t *testing.T) {
 	spent.Class = "auth" // a closed circuit keeps the traces of its last opening
 	for range 5 {
 		w.now = w.now.Add(time.Hour)
-		if err := w.Judge([]circuit.Record{spent}, w.now); err != nil {
+		if err := w.Update([]circuit.Record{spent}, w.now); err != nil {
 			t.Fatalf("a budget used up the patience: %v", err)
 		}
 	}
 	spent.State, spent.Epoch = circuit.Open, 1
-	if err := w.Judge([]circuit.Record{spent}, w.now); err != nil {
+	if err := w.Update([]circuit.Record{spent}, w.now); err != nil {
 		t.Fatalf("the hours under the budget counted: %v", err)
 	}
-	err := w.Judge([]circuit.Record{spent}, w.now.Add(time.Minute))
+	err := w.Update([]circuit.Record{spent}, w.now.Add(time.Minute))
 	if stuck := (*waiting.StuckError)(nil); !errors.As(err, &stuck) {
 		t.Errorf("a refused credential is to end a run: %v", err)
 	}
@@ -181,7 +181,7 @@ func TestCallsAreHeldWhereTheyWaitBehindACircuitOrALimit(t *testing.T) {
 	} {
 		fresh := newWatched(t)
 		c.record.Name, c.record.Waiting = c.name, c.waiting
-		if err := fresh.Judge([]circuit.Record{c.record}, fresh.now); err != nil || fresh.Held() != c.want {
+		if err := fresh.Update([]circuit.Record{c.record}, fresh.now); err != nil || fresh.Held() != c.want {
 			t.Errorf("%s: it says %q, want %q (%v)", c.what, fresh.Held(), c.want, err)
 		}
 	}
@@ -206,7 +206,7 @@ func TestOfSeveralHoldsTheOneThatMostCallsWaitBehindIsTheReason(t *testing.T) {
 			Name: circuit.Name{Upstream: upstream}, State: circuit.Open, Epoch: 1, Reason: "quota", Until: w.now.Add(48 * time.Hour), Waiting: []int64{3, 9, 5}[i],
 		})
 	}
-	if err := w.Judge(records, w.now); err != nil {
+	if err := w.Update(records, w.now); err != nil {
 		t.Fatal(err)
 	}
 	until := w.now.Add(48 * time.Hour).Local().Format(time.DateTime)

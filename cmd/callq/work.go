@@ -86,8 +86,8 @@ func (a *app) keepWorking(ctx context.Context, r *reloader, first *instance, ser
 		r.unschedule()
 		workers.Wait()
 	}
-	why := a.newTeller(first.backend, true, func(line string) { r.log.Warn(line) })
-	why.Watched = !a.quiet // then the worker logs at once what holds its calls
+	why := a.newReporter(first.backend, true, func(line string) { r.log.Warn(line) })
+	why.HasWatcher = !a.quiet // then the worker logs at once what holds its calls
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -108,7 +108,7 @@ func (a *app) keepWorking(ctx context.Context, r *reloader, first *instance, ser
 			workers.Reload(working)
 			why.Query.Configured = configured(workers.Current().backend.cfg)
 		case <-tick.C:
-			why.Look(working, time.Now())
+			why.Poll(working, time.Now())
 		}
 	}
 }

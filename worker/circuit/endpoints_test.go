@@ -39,7 +39,7 @@ func TestAnOutageIsFoundWhereItIs(t *testing.T) {
 			g, found := circuit.NewGate(detector), ""
 			for _, some := range c.calls {
 				for range some.n {
-					done, wait := g.Pass(some.endpoint)
+					done, wait := g.Allow(some.endpoint)
 					if done == nil {
 						if found != "account" {
 							t.Fatalf("the gate is shut for %s, and the outage is %q", wait, found)
@@ -58,7 +58,7 @@ func TestAnOutageIsFoundWhereItIs(t *testing.T) {
 			if found != c.want {
 				t.Errorf("found an outage of %q, want %q", found, c.want)
 			}
-			if done, _ := g.Pass("other"); (done == nil) != (c.want == "account") {
+			if done, _ := g.Allow("other"); (done == nil) != (c.want == "account") {
 				t.Errorf("other endpoints' calls may go out: %t, and the outage is of %q", done != nil, c.want)
 			}
 		})
@@ -69,7 +69,7 @@ func TestWhatEndpointsMetLeavesTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := circuit.NewGate(detector)
 		call := func(endpoint string, r circuit.Result) circuit.Outage {
-			done, _ := g.Pass(endpoint)
+			done, _ := g.Allow(endpoint)
 			return done(r)
 		}
 		call("b", circuit.Healthy)
@@ -92,7 +92,7 @@ func TestAnEndpointThatFailsIsFoundAmongAnyNumberOfOthers(t *testing.T) {
 	var found []string
 	for i := range 5000 {
 		for endpoint, r := range map[string]circuit.Result{fmt.Sprint("b", i): circuit.Healthy, "a": circuit.Failed} {
-			done, _ := g.Pass(endpoint)
+			done, _ := g.Allow(endpoint)
 			if done == nil {
 				t.Fatal("the account is held for the fault of one endpoint")
 			}

@@ -54,13 +54,13 @@ type Gate struct {
 // NewGate makes a closed gate.
 func NewGate(d Detector) *Gate {
 	g := &Gate{detector: d, endpoints: endpoints{detector: d, tallies: map[string]*tally{}}}
-	g.breaker = g.fresh(time.Minute)
+	g.breaker = g.closedBreaker(time.Minute)
 	return g
 }
 
-// fresh makes a closed breaker that, once tripped, stays open for the time-out.
+// closedBreaker makes a closed breaker that, once tripped, stays open for the time-out.
 // gobreaker fixes the time-out at construction, so every hold gets a new one.
-func (g *Gate) fresh(timeout time.Duration) *gobreaker.TwoStepCircuitBreaker[struct{}] {
+func (g *Gate) closedBreaker(timeout time.Duration) *gobreaker.TwoStepCircuitBreaker[struct{}] {
 	// Both functions run under the breaker's own lock, the second right after
 	// the first, so a plain variable carries the word from one to the other.
 	tripped := false
@@ -82,14 +82,14 @@ func (g *Gate) fresh(timeout time.Duration) *gobreaker.TwoStepCircuitBreaker[str
 	})
 }
 
-// Admit says that Redis admitted a call in the given epoch with the circuit
+// Release says that Redis admitted a call in the given epoch with the circuit
 // closed. An epoch that is new to the gate ends its hold.
-func (g *Gate) Admit(epoch int64) {
+func (g *Gate) Release(epoch int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if epoch > g.epoch {
 		g.epoch, g.until = epoch, time.Time{}
-		g.breaker = g.fresh(time.Minute)
+		g.breaker = g.closedBreaker(time.Minute)
 	}
 }
 
@@ -101,13 +101,13 @@ func (g *Gate) Hold(epoch int64, until time.Time) {
 		return
 	}
 	g.epoch, g.until = epoch, until
-	g.breaker = g.tripped(time.Until(until))
+	g.breaker = g.openBreaker(time.Until(until))
 }
 
 // Probe lets one call of the endpoint through, whatever the gate's state: Redis gave
 // it the lease. To the others the gate stays as it is until the verdict, which Redis
-// knows first and the gate learns from [Gate.Admit] or [Gate.Hold]. done is as in
-// [Gate.Pass].
+// knows first and the gate learns from [Gate.Release] or [Gate.Hold]. done is as in
+// [Gate.Allow].
 func (g *Gate) Probe(epoch int64, endpoint string) (done func(Result) Outage) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -120,19 +120,19 @@ func (g *Gate) Probe(epoch int64, endpoint string) (done func(Result) Outage) {
 	}
 }
 
-// tripped makes a breaker that is open for d and then half-open.
-func (g *Gate) tripped(d time.Duration) *gobreaker.TwoStepCircuitBreaker[struct{}] {
-	b := g.fresh(d)
+// openBreaker makes a breaker that is open for d and then half-open.
+func (g *Gate) openBreaker(d time.Duration) *gobreaker.TwoStepCircuitBreaker[struct{}] {
+	b := g.closedBreaker(d)
 	if done, err := b.Allow(); err == nil {
 		done(errTripped)
 	}
 	return b
 }
 
-// Pass asks for one call of the endpoint. If it may go out, done must be called
+// Allow asks for one call of the endpoint. If it may go out, done must be called
 // exactly once with what the call met; done returns the outage that transient faults
 // have just become. Otherwise wait says how long the gate stays shut.
-func (g *Gate) Pass(endpoint string) (done func(Result) Outage, wait time.Duration) {
+func (g *Gate) Allow(endpoint string) (done func(Result) Outage, wait time.Duration) {
 	g.mu.Lock()
 	breaker := g.breaker
 	until := g.until
@@ -153,7 +153,7 @@ func (g *Gate) Pass(endpoint string) (done func(Result) Outage, wait time.Durati
 		}
 		outage := g.endpoints.locate(endpoint, tripped)
 		if tripped && !outage.Account && g.breaker == breaker {
-			g.breaker = g.fresh(time.Minute) // the others go on
+			g.breaker = g.closedBreaker(time.Minute) // the others go on
 		}
 		return outage
 	}, 0

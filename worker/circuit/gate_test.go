@@ -12,7 +12,7 @@ var detector = circuit.Detector{Window: 30 * time.Second, MinCalls: 4, Ratio: 0.
 
 func pass(t *testing.T, g *circuit.Gate, r circuit.Result) (outage bool) {
 	t.Helper()
-	done, wait := g.Pass(endpoint.Endpoint)
+	done, wait := g.Allow(endpoint.Endpoint)
 	if done == nil {
 		t.Fatalf("the gate is shut for %s", wait)
 	}
@@ -30,7 +30,7 @@ func TestTransientFaultsTripTheGateOnceTheyAreManyEnough(t *testing.T) {
 		if !pass(t, g, circuit.Failed) {
 			t.Error("half of four calls failed, and the gate did not trip")
 		}
-		if done, _ := g.Pass(endpoint.Endpoint); done != nil {
+		if done, _ := g.Allow(endpoint.Endpoint); done != nil {
 			t.Error("a tripped gate lets calls through")
 		}
 	})
@@ -73,7 +73,7 @@ func TestAQuotaErrorTripsTheGateAtOnceAndIsNoOutage(t *testing.T) {
 	if pass(t, g, circuit.Tripped) {
 		t.Error("a quota error was taken for an outage")
 	}
-	if done, _ := g.Pass(endpoint.Endpoint); done != nil {
+	if done, _ := g.Allow(endpoint.Endpoint); done != nil {
 		t.Error("the gate lets calls through after a quota error")
 	}
 }
@@ -91,14 +91,14 @@ func TestAHoldShutsTheGateUntilItsTimeAndANewEpochOpensIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := circuit.NewGate(detector)
 		g.Hold(1, time.Now().Add(time.Minute))
-		if done, wait := g.Pass(endpoint.Endpoint); done != nil || wait != time.Minute {
+		if done, wait := g.Allow(endpoint.Endpoint); done != nil || wait != time.Minute {
 			t.Errorf("the gate says to wait %s, want a minute", wait)
 		}
-		g.Admit(1) // the same epoch: nothing new
-		if done, _ := g.Pass(endpoint.Endpoint); done != nil {
+		g.Release(1) // the same epoch: nothing new
+		if done, _ := g.Allow(endpoint.Endpoint); done != nil {
 			t.Error("the epoch of the hold opened the gate")
 		}
-		g.Admit(2)
+		g.Release(2)
 		pass(t, g, circuit.Healthy)
 		g.Hold(1, time.Now().Add(time.Hour)) // a report that comes late
 		pass(t, g, circuit.Healthy)
@@ -110,13 +110,13 @@ func TestTheProbePassesAHeldGateAlone(t *testing.T) {
 		g := circuit.NewGate(detector)
 		g.Hold(1, time.Now().Add(time.Minute))
 		done := g.Probe(1, endpoint.Endpoint)
-		if other, _ := g.Pass(endpoint.Endpoint); other != nil {
+		if other, _ := g.Allow(endpoint.Endpoint); other != nil {
 			t.Error("a second call passed beside the probe")
 		}
 		if done(circuit.Healthy).Account {
 			t.Error("a probe that succeeded is no outage")
 		}
-		g.Admit(2) // Redis has closed the circuit
+		g.Release(2) // Redis has closed the circuit
 		pass(t, g, circuit.Healthy)
 	})
 }

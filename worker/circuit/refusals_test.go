@@ -33,7 +33,7 @@ func (s *tale) play(step string) circuit.Status {
 	s.d.t.Helper()
 	record := s.d.get(s.name)
 	r := circuit.Report{
-		Delays: []time.Duration{time.Millisecond}, MaxProbes: s.maxProbes, Epoch: record.Epoch, Parked: true, Lonely: s.lonely,
+		Delays: []time.Duration{time.Millisecond}, MaxProbes: s.maxProbes, Epoch: record.Epoch, Parked: true, AllRefused: s.lonely,
 		Cause: circuit.Cause{Code: "67200004", CorrelationID: "c-1"},
 	}
 	subject, verb, _ := strings.Cut(step, " ")

@@ -35,10 +35,10 @@ func (s *Store) Behind(upstream string, epoch int64) bool {
 	return ok && known.(*snapshot).epoch > epoch
 }
 
-// Recover writes an account's record back where Redis has lost it, as in a
+// Restore writes an account's record back where Redis has lost it, as in a
 // fail-over, and reports whether it had. lease is the time in which a probe that may be
 // out must renew its lease, see [Store.Renew].
-func (s *Store) Recover(ctx context.Context, upstream string, lease time.Duration) (lost bool, err error) {
+func (s *Store) Restore(ctx context.Context, upstream string, lease time.Duration) (lost bool, err error) {
 	known, ok := s.snapshots.Load(upstream)
 	if !ok || known.(*snapshot).epoch == 0 {
 		return false, nil
@@ -60,7 +60,7 @@ func (s *Store) Recover(ctx context.Context, upstream string, lease time.Duratio
 }
 
 // Refresh reads the records of accounts, writes back those that Redis has lost, as
-// [Store.Recover] does, and updates copies that are behind. It returns the upstreams
+// [Store.Restore] does, and updates copies that are behind. It returns the upstreams
 // whose record was lost.
 func (s *Store) Refresh(ctx context.Context, lease time.Duration, upstreams ...string) (lost []string, err error) {
 	pipe := s.rdb.Pipeline()
@@ -75,7 +75,7 @@ func (s *Store) Refresh(ctx context.Context, lease time.Duration, upstreams ...s
 		fields := records[i].Val()
 		epoch := redislua.Integer(fields["epoch"])
 		if s.Behind(upstream, epoch) {
-			was, err := s.Recover(ctx, upstream, lease)
+			was, err := s.Restore(ctx, upstream, lease)
 			if err != nil {
 				return lost, err
 			}

@@ -145,9 +145,9 @@ type Report struct {
 	// Parked tells that an OwnError spends no attempt of the call. Only such a
 	// refusal can be shown to be the call's own fault.
 	Parked bool
-	// Lonely tells, of a probe, that every call that waits has been refused since the
+	// AllRefused tells, of a probe, that every call that waits has been refused since the
 	// account answered well last.
-	Lonely bool
+	AllRefused bool
 	// After is how many own errors in a row open the circuit; below 1 reads as 1.
 	After int
 	// MaxProbes as in the policy; 0 means never.
@@ -244,7 +244,7 @@ type Status struct {
 // copies beside the upstream's other queues follow before it returns.
 func (s *Store) Report(ctx context.Context, n Name, r Report) (Status, error) {
 	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), redislua.Flag(r.ServerSaid), r.MaxProbes, r.AdaptiveRate, r.ID,
-		r.Call, r.Endpoint, redislua.Flag(r.Parked), redislua.Flag(r.Lonely), len(r.Delays)}
+		r.Call, r.Endpoint, redislua.Flag(r.Parked), redislua.Flag(r.AllRefused), len(r.Delays)}
 	for _, d := range r.Delays {
 		args = append(args, max(d, time.Millisecond).Milliseconds())
 	}

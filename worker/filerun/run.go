@@ -143,9 +143,9 @@ func (r *runner) work(ctx context.Context, resumed int) error {
 			concurrency[u.Name] = worker.DefaultUpstreamConcurrency
 		}
 	}
-	r.watch = &waiting.Watch{Circuits: r.back.circuits, Upstreams: names, Patience: r.cfg.Patience, Tell: r.tellChange}
-	r.teller = &waiting.Teller{
-		Redis: r.back.Redis, Watched: true, Tell: r.tellWait,
+	r.watch = &waiting.CircuitWatcher{Circuits: r.back.circuits, Upstreams: names, Patience: r.cfg.Patience, Report: r.tellChange}
+	r.reporter = &waiting.Reporter{
+		Redis: r.back.Redis, HasWatcher: true, Report: r.tellWait,
 		Query: waiting.Query{Configured: concurrency, Here: true, Where: r.cfg.CommandFlags, MaxMemory: r.cfg.Worker.MaxMemory},
 	}
 	err := r.requestProbes(ctx, names)
@@ -172,12 +172,12 @@ func (r *runner) requestProbes(ctx context.Context, upstreams []string) error {
 		return err
 	}
 	for _, record := range records {
-		ended, err := r.back.circuits.Mended(ctx, record)
+		ended, err := r.back.circuits.EndHold(ctx, record)
 		if err != nil {
 			return err
 		}
 		if ended {
-			r.tell(ProbeRequested{Circuit: record.Name.String(), Why: waiting.Answer(record)})
+			r.tell(ProbeRequested{Circuit: record.Name.String(), Why: waiting.AnswerText(record)})
 		}
 	}
 	return nil

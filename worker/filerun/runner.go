@@ -52,10 +52,10 @@ type runner struct {
 	tally   *Tally
 	back    *backend
 	// unasked reports that Redis cannot be asked, and need not be.
-	unasked bool
-	watch   *waiting.Watch
-	teller  *waiting.Teller
-	stall   stall
+	unasked  bool
+	watch    *waiting.CircuitWatcher
+	reporter *waiting.Reporter
+	stall    stall
 
 	// replaced tells when the calls that are made again ended before; see repeats.
 	replaced map[string][]time.Time
@@ -281,18 +281,18 @@ func (r *runner) step(ctx context.Context, f *following, allSent bool) (ended bo
 
 // lookAround tells why calls wait.
 func (r *runner) lookAround(ctx context.Context, now time.Time) error {
-	if err := r.watch.Look(ctx); err != nil {
+	if err := r.watch.Poll(ctx); err != nil {
 		return err
 	}
-	r.teller.Query.Batches = r.teller.Query.Batches[:0]
+	r.reporter.Query.Batches = r.reporter.Query.Batches[:0]
 	for _, i := range r.inUse() {
-		r.teller.Query.Batches = append(r.teller.Query.Batches, r.batch(i))
+		r.reporter.Query.Batches = append(r.reporter.Query.Batches, r.batch(i))
 	}
-	r.teller.Look(ctx, now)
+	r.reporter.Poll(ctx, now)
 	if open := r.plan.open(); open != r.openThen {
 		r.openThen, r.moved = open, now
 	}
-	r.tell(Waiting{Brief: cmp.Or(r.watch.Held(), r.teller.Brief(now.Sub(r.moved) > stalledFor))})
+	r.tell(Waiting{Brief: cmp.Or(r.watch.Held(), r.reporter.Brief(now.Sub(r.moved) > stalledFor))})
 	if stalled, ok := r.stall.look(now); ok && r.watch.Held() == "" {
 		r.tell(stalled)
 	}
@@ -346,5 +346,5 @@ func (r *runner) tellOfKnown() {
 
 // stuckError is the public form of a watch's error.
 func stuckError(e *waiting.StuckError) error {
-	return &StuckError{Circuit: e.Record.Name.String(), Class: policy.Class(e.Record.Class), Why: waiting.Answer(e.Record), Patience: e.Patience}
+	return &StuckError{Circuit: e.Record.Name.String(), Class: policy.Class(e.Record.Class), Why: waiting.AnswerText(e.Record), Patience: e.Patience}
 }

@@ -92,7 +92,7 @@ func (s *Store) Reconcile(ctx context.Context, upstream string, p *Plan, slot Sl
 	if !p.Money() || slot.At == 0 || billed == slot.Money {
 		return nil
 	}
-	args := append([]any{"settle", slot.At, slot.Money, billed}, p.Args(time.Now())...)
+	args := append([]any{"reconcile", slot.At, slot.Money, billed}, p.Args(time.Now())...)
 	if err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), redislua.CircuitKey(upstream, "")), args...).Err(); err != nil {
 		return fmt.Errorf("reconcile what a call of %s was billed: %w", upstream, err)
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// fences are those of a Redis that may have forgotten that calls were sent. How many of
+// addFences adds those of a Redis that may have forgotten that calls were sent. How many of
 // the calls must not be sent twice is not known.
-func (d *deciding) fences() {
+func (d *decider) addFences() {
 	var shut *ledger.FenceState
 	for i := range d.u.Queues {
 		f := &d.u.Queues[i].Fence
@@ -38,7 +38,7 @@ func (d *deciding) fences() {
 }
 
 // orphaned are calls whose worker was killed or has stopped.
-func (d *deciding) orphaned() {
+func (d *decider) addOrphaned() {
 	if d.all.Overdue == 0 {
 		return
 	}
@@ -49,7 +49,7 @@ func (d *deciding) orphaned() {
 }
 
 // concurrency is that as many calls are under way as may be.
-func (d *deciding) concurrency() {
+func (d *decider) addConcurrency() {
 	if d.u.Concurrency == 0 || d.all.Active < int64(d.u.Concurrency) || d.all.Pending == 0 {
 		return
 	}
@@ -61,10 +61,10 @@ func (d *deciding) concurrency() {
 }
 
 // endpoints are the circuits of single endpoints. Their calls come back after a pause.
-func (d *deciding) endpoints() {
+func (d *decider) addEndpoints() {
 	for _, r := range d.u.Endpoints {
 		if r.State == circuit.Open && d.all.Retry.N > 0 {
-			reason := d.circuit(r, 0)
+			reason := d.circuitReason(r, 0)
 			reason.Some = true
 			d.add(reason)
 		}
@@ -72,7 +72,7 @@ func (d *deciding) endpoints() {
 }
 
 // backoff are calls whose next attempt comes after a pause.
-func (d *deciding) backoff(flows bool) {
+func (d *decider) addBackoff(flows bool) {
 	if d.all.Retry.N == 0 {
 		return
 	}
@@ -87,7 +87,7 @@ func (d *deciding) backoff(flows bool) {
 }
 
 // notBefore are calls whose time is to come.
-func (d *deciding) notBefore(flows bool) []Reason {
+func (d *decider) notBefore(flows bool) []Reason {
 	s := d.all.Scheduled
 	if s.N == 0 || !s.Last.After(d.now) {
 		return nil

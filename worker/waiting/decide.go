@@ -13,9 +13,9 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// worthIt is from how long on a limit that is used up is a reason: those of rates are
+// minReportedLimit is from how long on a limit that is used up is a reason: those of rates are
 // over before one reads of them.
-const worthIt = 5 * time.Second
+const minReportedLimit = 5 * time.Second
 
 // Decide returns the reasons for which calls wait, of each upstream the one that stops
 // most first. There are none where calls are made, or none are open.
@@ -106,28 +106,28 @@ func decide(u Upstream, f Facts) []Reason {
 	if u.Open == 0 || u.Open < 0 && queued+all.Active == 0 {
 		return nil
 	}
-	d := deciding{u: u, now: f.Now, facts: f, where: f.Where, all: all}
+	d := decider{u: u, now: f.Now, facts: f, where: f.Where, all: all}
 	if u.Workers == 0 && all.Active-all.Overdue <= 0 {
 		// Nothing else matters until somebody makes its calls.
-		return append([]Reason{d.nobody(queued + all.Active)}, d.notBefore(true)...)
+		return append([]Reason{d.noWorker(queued + all.Active)}, d.notBefore(true)...)
 	}
-	d.paused()
-	stopped := d.memory()
-	stopped = d.account() || stopped
+	d.addPaused()
+	stopped := d.addMemory()
+	stopped = d.addAccount() || stopped
 	flows := all.Pending > 0 && !stopped
-	d.fences()
-	d.orphaned()
+	d.addFences()
+	d.addOrphaned()
 	if !stopped {
-		d.concurrency()
-		d.endpoints()
+		d.addConcurrency()
+		d.addEndpoints()
 	}
-	d.backoff(flows)
+	d.addBackoff(flows)
 	d.list = append(d.list, d.notBefore(flows)...)
 	return d.list
 }
 
-// deciding is the decision about one upstream.
-type deciding struct {
+// decider is the decision about one upstream.
+type decider struct {
 	u     Upstream
 	now   time.Time
 	facts Facts
@@ -137,14 +137,14 @@ type deciding struct {
 }
 
 // command is a command of callq that finds the same calls as who asks.
-func (d *deciding) command(words string) string { return "callq " + words + d.where }
+func (d *decider) command(words string) string { return "callq " + words + d.where }
 
 // closing is the command that closes a circuit.
-func (d *deciding) closing(name circuit.Name) string {
+func (d *decider) closeCommand(name circuit.Name) string {
 	return d.command(fmt.Sprintf("circuit close '%s' --reason REASON", name))
 }
 
-func (d *deciding) add(r Reason) {
+func (d *decider) add(r Reason) {
 	if r.Name == "" {
 		r.Name = d.u.Name
 	}
@@ -155,7 +155,7 @@ func (d *deciding) add(r Reason) {
 }
 
 // nobody is that no process takes the calls.
-func (d *deciding) nobody(n int64) Reason {
+func (d *decider) noWorker(n int64) Reason {
 	r := Reason{Kind: NoWorker, Name: d.u.Name, Calls: n, Since: d.all.Oldest}
 	if d.u.Open >= 0 {
 		r.Calls = min(r.Calls, d.u.Open)
@@ -180,7 +180,7 @@ func (d *deciding) nobody(n int64) Reason {
 }
 
 // paused are the queues that an operator has paused.
-func (d *deciding) paused() {
+func (d *decider) addPaused() {
 	for _, q := range d.u.Queues {
 		if q.Paused && q.Pending > 0 {
 			d.add(Reason{
@@ -194,7 +194,7 @@ func (d *deciding) paused() {
 
 // memory is that the results in Redis take as many bytes as they may. It reports whether
 // they do.
-func (d *deciding) memory() bool {
+func (d *decider) addMemory() bool {
 	if d.facts.MaxMemory == 0 || d.facts.Bodies < d.facts.MaxMemory {
 		return false
 	}
@@ -221,9 +221,9 @@ func SizeText(n int64) string {
 }
 
 // account is what holds the whole account. It reports whether anything does.
-func (d *deciding) account() bool {
+func (d *decider) addAccount() bool {
 	r := d.u.Account
-	limited := r.Limited.Sub(d.now) >= worthIt
+	limited := r.Limited.Sub(d.now) >= minReportedLimit
 	if r.State != circuit.Open && !limited {
 		return false
 	}
@@ -231,7 +231,7 @@ func (d *deciding) account() bool {
 		return true // what waits is delayed, and says why itself
 	}
 	if r.State == circuit.Open {
-		d.add(d.circuit(r, d.all.Pending))
+		d.add(d.circuitReason(r, d.all.Pending))
 	}
 	if limited {
 		kind := Limit
@@ -245,7 +245,7 @@ func (d *deciding) account() bool {
 		}
 		if r.LimitTurns {
 			reason.Why, reason.Ends, reason.Some = "the "+why+" is used up", "calls go on then", false
-			reason.Todo = "if the API allows more, have it count anew: " + d.closing(r.Name)
+			reason.Todo = "if the API allows more, have it count anew: " + d.closeCommand(r.Name)
 		}
 		d.add(reason)
 	}
@@ -253,12 +253,12 @@ func (d *deciding) account() bool {
 }
 
 // circuit is why an open circuit holds n calls.
-func (d *deciding) circuit(r circuit.Record, n int64) Reason {
+func (d *decider) circuitReason(r circuit.Record, n int64) Reason {
 	reason := Reason{
 		Kind: Hold, Name: r.Name.String(), Calls: n, Since: r.Since, Until: r.Until,
 		Why: "held (" + joinNotEmpty(": ", r.Reason, saidBy(r)) + ")", Ends: "one call finds out then whether it works again",
 	}
-	closeIt := d.closing(r.Name)
+	closeIt := d.closeCommand(r.Name)
 	switch policy.Class(r.Class) {
 	case policy.ClassAuth:
 		reason.Todo = "renew the credential, or correct auth of the upstream; then " + closeIt
@@ -299,13 +299,13 @@ func saidBy(r circuit.Record) string {
 // WhyHeld is what the API said to open a circuit, after what its last probe met.
 func WhyHeld(r circuit.Record) string {
 	if r.Fault != "" {
-		return "the probe met " + r.Fault + "; held for " + Answer(r)
+		return "the probe met " + r.Fault + "; held for " + AnswerText(r)
 	}
-	return Answer(r)
+	return AnswerText(r)
 }
 
 // Answer is what the API said to open a circuit.
-func Answer(r circuit.Record) string {
+func AnswerText(r circuit.Record) string {
 	said := joinNotEmpty(": ", joinNotEmpty(" ", r.Class, r.Code), r.Message)
 	if r.CorrelationID != "" {
 		said += "; x-correlation-id " + r.CorrelationID

@@ -55,7 +55,7 @@ type Reason struct {
 
 // Stands reports whether a person, or a long time, has to pass before calls go on:
 // what is not over by itself within d of now.
-func (r Reason) Stands(now time.Time, d time.Duration) bool {
+func (r Reason) LongerThan(now time.Time, d time.Duration) bool {
 	return r.Until.IsZero() || r.Until.Sub(now) > d || r.Last.Sub(now) > d
 }
 

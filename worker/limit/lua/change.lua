@@ -1,13 +1,13 @@
--- change takes a slot by itself, gives one back, or settles what it cost. In
+-- change takes a slot by itself, gives one back, or reconciles what it cost. In
 -- front of it stand limited.lua and limits.lua.
 --
 -- KEYS[1]   the account's limits
 -- KEYS[2]   the slots that were given back
 -- KEYS[3]   the account's circuit record, which tells people of a refusal
--- ARGV[1]   take, back or settle
--- ARGV[2]   the slot in microseconds (back, settle)
--- ARGV[3]   the money that was reserved (back, settle)
--- ARGV[4]   the money that was billed (settle)
+-- ARGV[1]   take, back or reconcile
+-- ARGV[2]   the slot in microseconds (back, reconcile)
+-- ARGV[3]   the money that was reserved (back, reconcile)
+-- ARGV[4]   the money that was billed (reconcile)
 -- ARGV[5..] the rules
 --
 -- Returns, for take, {1, slot, microseconds until then, money} or
@@ -17,8 +17,8 @@ local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 if ARGV[1] == 'back' then
   l.give_back(now, tonumber(ARGV[2]), tonumber(ARGV[3]))
-elseif ARGV[1] == 'settle' then
-  l.settle(now, tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
+elseif ARGV[1] == 'reconcile' then
+  l.reconcile(now, tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
 else
   local slot, wait, reason, key, text, turns = l.peek(now)
   if not slot then

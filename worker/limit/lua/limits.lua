@@ -9,7 +9,7 @@
 --                        a window that turns
 --   l.take(now, slot)    takes that slot; returns the money that was reserved
 --   l.give_back(now, slot, money)  undoes it, for a call that was not sent
---   l.settle(now, slot, reserved, billed)  puts what was billed in place of
+--   l.reconcile(now, slot, reserved, billed)  puts what was billed in place of
 --                        what was reserved
 --
 -- state   hash: for a paced rate t:KEY, when its next slot is due (GCRA, as in
@@ -183,7 +183,7 @@ local function limits(state, slots, at)
       end
     end
   end
-  function l.settle(now, slot, reserved, billed)
+  function l.reconcile(now, slot, reserved, billed)
     -- This slot was used: it is not to be found by who looks for one.
     if not first(now, slot, slot - ahead) then
       return

@@ -8,26 +8,26 @@ import (
 )
 
 const (
-	// askEvery is how often a Teller asks why calls wait.
-	askEvery = 3 * time.Second
-	// standsFor is for how long a reason stands before it is told, standsForWatched the
+	// readEvery is how often a Reporter asks why calls wait.
+	readEvery = 3 * time.Second
+	// reportAfter is for how long a reason stands before it is told, reportAfterWatcher the
 	// same for those of which a Watch has told already.
-	standsFor        = 2 * time.Second
-	standsForWatched = 8 * time.Second
-	// tooShort is what is over before one has read of it.
-	tooShort = 5 * time.Second
+	reportAfter        = 2 * time.Second
+	reportAfterWatcher = 8 * time.Second
+	// minWait is what is over before one has read of it.
+	minWait = 5 * time.Second
 )
 
-// Teller asks at intervals why calls wait, and tells each reason once: when it has
+// Reporter asks at intervals why calls wait, and tells each reason once: when it has
 // stood for a while, and when it is over. It is not safe for concurrent use.
-type Teller struct {
+type Reporter struct {
 	Redis redis.UniversalClient
 	Query Query
-	// Tell is called for each reason that is new, and with over when it has passed. now
+	// Report is called for each reason that is new, and with over when it has passed. now
 	// is Redis's clock.
-	Tell func(r Reason, over bool, now time.Time)
-	// Watched reports that a [Watch] beside it tells of circuits and limits at once.
-	Watched bool
+	Report func(r Reason, over bool, now time.Time)
+	// HasWatcher reports that a [CircuitWatcher] beside it tells of circuits and limits at once.
+	HasWatcher bool
 
 	asked   time.Time
 	reasons []Reason
@@ -48,9 +48,9 @@ type knownReason struct {
 	seen     bool
 }
 
-// Look asks why calls wait, if it is time to, and tells what is new.
-func (t *Teller) Look(ctx context.Context, now time.Time) {
-	if now.Sub(t.asked) < askEvery {
+// Poll asks why calls wait, if it is time to, and tells what is new.
+func (t *Reporter) Poll(ctx context.Context, now time.Time) {
+	if now.Sub(t.asked) < readEvery {
 		return
 	}
 	t.asked = now
@@ -58,11 +58,11 @@ func (t *Teller) Look(ctx context.Context, now time.Time) {
 	if err != nil {
 		return // whoever makes the calls meets the same, and says it
 	}
-	t.Judge(facts, now)
+	t.Update(facts, now)
 }
 
-// Ask asks why calls wait, and tells nothing; see [Teller.Reasons].
-func (t *Teller) Ask(ctx context.Context) error {
+// Read asks why calls wait, and tells nothing; see [Reporter.Reasons].
+func (t *Reporter) Read(ctx context.Context) error {
 	facts, err := Read(ctx, t.Redis, t.Query)
 	if err == nil {
 		t.decide(facts)
@@ -71,12 +71,12 @@ func (t *Teller) Ask(ctx context.Context) error {
 }
 
 // Reasons are those that were found last, with Redis's clock at that time.
-func (t *Teller) Reasons() ([]Reason, time.Time) { return t.reasons, t.now }
+func (t *Reporter) Reasons() ([]Reason, time.Time) { return t.reasons, t.now }
 
-func (t *Teller) decide(facts Facts) { t.reasons, t.now = Decide(facts), facts.Now }
+func (t *Reporter) decide(facts Facts) { t.reasons, t.now = Decide(facts), facts.Now }
 
-// Judge decides by facts, and tells what is new.
-func (t *Teller) Judge(facts Facts, now time.Time) {
+// Update decides by facts, and tells what is new.
+func (t *Reporter) Update(facts Facts, now time.Time) {
 	if t.known == nil {
 		t.known = map[reasonKey]*knownReason{}
 	}
@@ -94,7 +94,7 @@ func (t *Teller) Judge(facts Facts, now time.Time) {
 		k.last, k.seen = r, true
 		if !k.reported && now.Sub(k.since) >= t.patience(r) && worthReporting(r, facts.Now) {
 			k.reported = true
-			t.Tell(r, false, facts.Now)
+			t.Report(r, false, facts.Now)
 		}
 	}
 	for key, k := range t.known {
@@ -102,27 +102,27 @@ func (t *Teller) Judge(facts Facts, now time.Time) {
 			continue
 		}
 		delete(t.known, key)
-		if k.reported && !t.watchReports(key.kind) {
-			t.Tell(k.last, true, facts.Now)
+		if k.reported && !t.watcherReports(key.kind) {
+			t.Report(k.last, true, facts.Now)
 		}
 	}
 }
 
 // patience is for how long a reason stands before it is told.
-func (t *Teller) patience(r Reason) time.Duration {
+func (t *Reporter) patience(r Reason) time.Duration {
 	switch {
 	case r.Kind == NoWorker && !t.Query.Here:
 		return 0
-	case t.watchReports(r.Kind):
-		return standsForWatched
+	case t.watcherReports(r.Kind):
+		return reportAfterWatcher
 	}
-	return standsFor
+	return reportAfter
 }
 
-func (t *Teller) watchReports(kind Kind) bool {
+func (t *Reporter) watcherReports(kind Kind) bool {
 	switch kind {
 	case Hold, Probe, Unreachable, Endpoint, Limit, Budget:
-		return t.Watched
+		return t.HasWatcher
 	}
 	return false
 }
@@ -134,15 +134,15 @@ func worthReporting(r Reason, now time.Time) bool {
 	case Concurrency:
 		return false
 	case Backoff:
-		return !r.Some && r.Stands(now, tooShort)
+		return !r.Some && r.LongerThan(now, minWait)
 	}
-	return r.Stands(now, tooShort)
+	return r.LongerThan(now, minWait)
 }
 
 // Brief says in few words what the calls wait for, where none is made or some are
 // only made much later; it is empty where calls are made. idle reports that no call has
 // ended for a while.
-func (t *Teller) Brief(idle bool) string {
+func (t *Reporter) Brief(idle bool) string {
 	for _, r := range t.reasons {
 		if worthReporting(r, t.now) && (!r.Some || r.Kind == NotBefore) || idle && r.Kind == Concurrency {
 			return r.Brief(t.now)

@@ -9,9 +9,9 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// WorthTelling is how long a limit must hold an account before that is told: the holds
+// MinReportedHold is how long a limit must hold an account before that is told: the holds
 // of a rate come and go many times a second.
-const WorthTelling = 5 * time.Second
+const MinReportedHold = 5 * time.Second
 
 // ChangeKind says what has changed about an account or an endpoint. The set is closed.
 type ChangeKind string
@@ -24,7 +24,7 @@ const (
 	ChangeFlowing ChangeKind = "flowing" // calls start again
 )
 
-// Change is what a [Watch] tells: calls are held back, or start again.
+// Change is what a [CircuitWatcher] tells: calls are held back, or start again.
 type Change struct {
 	Kind    ChangeKind
 	Circuit circuit.Name
@@ -41,11 +41,11 @@ type Change struct {
 // Watch follows circuits: it tells when calls are held back and when they start again,
 // and gives up on what only a person can fix. A limit or a budget that is used up
 // passes. It is not safe for concurrent use.
-type Watch struct {
+type CircuitWatcher struct {
 	Circuits  *circuit.Store
 	Upstreams []string
-	// Tell is called for each change.
-	Tell func(Change)
+	// Report is called for each change.
+	Report func(Change)
 	// Patience is how long a circuit may stay open that a person has to fix; 0: for
 	// ever.
 	Patience time.Duration
@@ -74,26 +74,26 @@ type StuckError struct {
 
 // Error says which circuit it is, and what the API answered.
 func (e *StuckError) Error() string {
-	return fmt.Sprintf("%s has been unusable for %s (%s)", e.Record.Name, e.Patience, Answer(e.Record))
+	return fmt.Sprintf("%s has been unusable for %s (%s)", e.Record.Name, e.Patience, AnswerText(e.Record))
 }
 
-// Look reads the circuits once. What Redis cannot tell now it tells next time. The only
+// Poll reads the circuits once. What Redis cannot tell now it tells next time. The only
 // error is a [StuckError].
-func (w *Watch) Look(ctx context.Context) error {
+func (w *CircuitWatcher) Poll(ctx context.Context) error {
 	records, err := w.Circuits.Watch(ctx, w.Upstreams)
 	if err != nil {
 		return nil // whoever makes the calls notices, and outlives a Redis that is away for a while
 	}
-	return w.Judge(records, time.Now())
+	return w.Update(records, time.Now())
 }
 
 // Held says what calls wait behind, a circuit, a limit or a budget, as in "held until
 // 19:53:10 (outage)"; it is empty where nothing holds them.
-func (w *Watch) Held() string { return w.held }
+func (w *CircuitWatcher) Held() string { return w.held }
 
-// Judge tells what is new in records, and returns a [StuckError] when the patience is
+// Update tells what is new in records, and returns a [StuckError] when the patience is
 // over.
-func (w *Watch) Judge(records []circuit.Record, now time.Time) error {
+func (w *CircuitWatcher) Update(records []circuit.Record, now time.Time) error {
 	if w.seen == nil {
 		w.seen, w.stuck = map[circuit.Name]int64{}, map[circuit.Name]time.Time{}
 		w.spent, w.paced = map[circuit.Name]spentRule{}, map[circuit.Name]string{}
@@ -122,14 +122,14 @@ func (w *Watch) Judge(records []circuit.Record, now time.Time) error {
 
 // holds reports whether calls wait behind what was told. Those behind an endpoint's
 // circuit are not counted.
-func (w *Watch) holds(r circuit.Record) bool {
+func (w *CircuitWatcher) holds(r circuit.Record) bool {
 	_, spent := w.spent[r.Name]
 	return (r.State == circuit.Open || spent) && (r.Waiting > 0 || r.Name.Endpoint != "")
 }
 
 // heldBy is "held until 19:53:10 (outage)", of what holds the calls the longest. The
 // account is named where it is not the only one.
-func (w *Watch) heldBy(r circuit.Record, now time.Time) string {
+func (w *CircuitWatcher) heldBy(r circuit.Record, now time.Time) string {
 	until, why := r.Until, r.Reason
 	if _, spent := w.spent[r.Name]; spent && (r.State != circuit.Open || r.Limited.After(until)) {
 		until, why = r.Limited, LimitRule(r)
@@ -145,7 +145,7 @@ func (w *Watch) heldBy(r circuit.Record, now time.Time) string {
 }
 
 // judge tells once that an account is held, and once that nothing holds it any more.
-func (w *Watch) judge(r circuit.Record, now time.Time) {
+func (w *CircuitWatcher) judge(r circuit.Record, now time.Time) {
 	epoch, wasOpen := w.seen[r.Name]
 	_, wasSpent := w.spent[r.Name]
 	open := r.State == circuit.Open
@@ -154,28 +154,28 @@ func (w *Watch) judge(r circuit.Record, now time.Time) {
 		delete(w.seen, r.Name)
 	case !wasOpen || epoch != r.Epoch:
 		w.seen[r.Name] = r.Epoch
-		w.Tell(Change{Kind: ChangeHeld, Circuit: r.Name, Until: r.Until, Reason: r.Reason, Why: whyOpen(r), Waiting: r.Waiting})
+		w.Report(Change{Kind: ChangeHeld, Circuit: r.Name, Until: r.Until, Reason: r.Reason, Why: whyOpen(r), Waiting: r.Waiting})
 	}
 	spent := w.judgeLimit(r, now)
 	if (wasOpen || wasSpent) && !open && !spent {
-		w.Tell(Change{Kind: ChangeFlowing, Circuit: r.Name})
+		w.Report(Change{Kind: ChangeFlowing, Circuit: r.Name})
 	}
 }
 
 // judgeLimit tells once that a limit or a budget is used up, and once that a slow rate
 // lets the calls out one by one. It reports whether the first is so.
-func (w *Watch) judgeLimit(r circuit.Record, now time.Time) (spent bool) {
+func (w *CircuitWatcher) judgeLimit(r circuit.Record, now time.Time) (spent bool) {
 	rule, wait := LimitRule(r), r.Limited.Sub(now)
 	this := spentRule{rule, r.Limited.Round(time.Second)}
 	change := Change{Circuit: r.Name, Until: r.Limited, Rule: rule, Waiting: r.Waiting}
 	switch {
-	case wait < WorthTelling || w.spent[r.Name] == this || w.paced[r.Name] == rule:
+	case wait < MinReportedHold || w.spent[r.Name] == this || w.paced[r.Name] == rule:
 	case r.LimitTurns:
 		w.spent[r.Name], change.Kind = this, ChangeSpent
-		w.Tell(change)
+		w.Report(change)
 	default:
 		w.paced[r.Name], change.Kind = rule, ChangePaced
-		w.Tell(change)
+		w.Report(change)
 	}
 	if wait <= 0 || w.spent[r.Name] != this {
 		delete(w.spent, r.Name)

@@ -1,4 +1,4 @@
--- mended ends a hold before its time, for what it is about has been changed: its
+-- end_hold ends a hold before its time, for what it is about has been changed: its
 -- probe may go out. Nothing else of the record changes.
 --
 -- ARGV[1]   the epoch of the hold

@@ -18,7 +18,7 @@ func TestAHoldThatAPersonHasMendedEndsForItsProbeAlone(t *testing.T) {
 		if a := d.admit(account, "early"); a.Admitted {
 			t.Fatalf("admitted during the hold: %+v", a)
 		}
-		if ended, err := d.Mended(t.Context(), held); !ended || err != nil {
+		if ended, err := d.EndHold(t.Context(), held); !ended || err != nil {
 			t.Fatalf("got %t, %v", ended, err)
 		}
 		if a := d.admit(account, "probe"); !a.Probe || a.Epoch != held.Epoch || a.Rung != held.Rung {
@@ -65,7 +65,7 @@ func TestAnOperatorsHoldIsNotEndedForAMend(t *testing.T) {
 func (d *fixture) mustStand(r circuit.Record) {
 	d.t.Helper()
 	before := d.get(account)
-	if ended, err := d.Mended(d.t.Context(), r); ended || err != nil {
+	if ended, err := d.EndHold(d.t.Context(), r); ended || err != nil {
 		d.t.Errorf("got %t, %v", ended, err)
 	}
 	if after := d.get(account); after != before {

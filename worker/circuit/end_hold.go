@@ -20,17 +20,17 @@ func (r Record) NeedsPerson() bool {
 	return false
 }
 
-var scriptMended = load("mended")
+var scriptEndHold = load("end_hold")
 
-// Mended ends the hold of r, so that its probe goes out at once, and reports whether
+// EndHold ends the hold of r, so that its probe goes out at once, and reports whether
 // it did. Call it when a person has changed what the hold is about;
 // the circuit stays open, on its rung, until the probe's verdict. A hold that is
 // another by now, whose probe is out, or whose end the API gave, stands.
-func (s *Store) Mended(ctx context.Context, r Record) (bool, error) {
+func (s *Store) EndHold(ctx context.Context, r Record) (bool, error) {
 	if !r.NeedsPerson() || r.Source != string(policy.SourceLadder) {
 		return false, nil
 	}
-	ended, err := scriptMended.Run(ctx, s.rdb, r.Name.keys(), r.Epoch).Bool()
+	ended, err := scriptEndHold.Run(ctx, s.rdb, r.Name.keys(), r.Epoch).Bool()
 	if err != nil {
 		return false, fmt.Errorf("have the probe of circuit %s go out: %w", r.Name, err)
 	}
@@ -40,8 +40,8 @@ func (s *Store) Mended(ctx context.Context, r Record) (bool, error) {
 	return true, s.follow(ctx, r.Name.Upstream)
 }
 
-// Seen returns an account's record as this process saw it last.
-func (s *Store) Seen(upstream string) Record {
+// Cached returns an account's record as this process saw it last.
+func (s *Store) Cached(upstream string) Record {
 	fields := map[string]string{}
 	if known, ok := s.snapshots.Load(upstream); ok {
 		fields = known.(*snapshot).fields
