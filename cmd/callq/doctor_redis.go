@@ -58,7 +58,7 @@ func checkClock(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	if skew = skew.Abs(); skew > redisinfo.MaxSkew {
 		return []diagnosis{{
 			Status: found, Detail: fmt.Sprintf("this machine's clock and that of Redis are %s apart: workers here take no calls", console.Duration(skew)),
-			Fix: "set both by NTP, as with timedatectl set-ntp true",
+			Fix: "set both by NTP, for example with timedatectl set-ntp true",
 		}}, nil
 	}
 	return well("this machine's clock and that of Redis agree"), nil

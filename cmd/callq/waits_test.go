@@ -50,7 +50,7 @@ func TestARunSaysWhenTheLastOfItsCallsIsDueAndForecastsNothingSooner(t *testing.
 {"key":"l","path":"/a","not_before":"2099-01-01T00:00:00Z"}
 `)
 	errs, signal, end := h.start("run", "calls.jsonl")
-	h.says(errs, "api: 1 call waits: not_before, until 2099-01-01 00:00:00; the call is made then")
+	h.says(errs, "api: 1 call waits: not_before, until 2099-01-01 00:00:00; then the call is made")
 	h.says(errs, "1 of 2 calls have ended (50%); api: not_before, until 2099-01-01 00:00:00")
 	if strings.Contains(errs.String(), "left") {
 		t.Errorf("it forecasts an end:\n%s", errs)
@@ -98,7 +98,7 @@ func TestCallsWhoseUpstreamIsInNoConfigurationAreNamed(t *testing.T) {
 	t.Parallel()
 	h, _ := waitsHome(t)
 	h.callq(exitWell, "send", "calls.jsonl", "--batch", "b")
-	const named = "api: 1 call waits: no worker has the upstream api in its configuration, nor has this one, since "
+	const named = "api: 1 call waits: no worker, including this process, has the upstream api in its configuration, since "
 	log, signal, end := h.start("work", "--config", "other.yaml")
 	h.says(log, named)
 	waits, stop, waited := h.start("batch", "wait", "b", "--config", "other.yaml")

@@ -19,7 +19,7 @@ func changeLine(c filerun.CircuitChanged, now time.Time) string {
 	case filerun.CircuitSpent:
 		return fmt.Sprintf("%s paused until %s: the %s is used up%s", c.Circuit, timeText(c.Until), c.Rule, waitText(c.Waiting))
 	case filerun.CircuitPaced:
-		return fmt.Sprintf("%s: the %s lets calls out one by one, the next at %s%s", c.Circuit, c.Rule, timeText(c.Until), waitText(c.Waiting))
+		return fmt.Sprintf("%s: the %s allows calls one by one, the next at %s%s", c.Circuit, c.Rule, timeText(c.Until), waitText(c.Waiting))
 	}
 	return fmt.Sprintf("%s: calls start again", c.Circuit)
 }

@@ -105,7 +105,7 @@ type CircuitChange string
 const (
 	CircuitHeld    CircuitChange = CircuitChange(waiting.ChangeHeld)    // a circuit opened: no call starts before Until
 	CircuitSpent   CircuitChange = CircuitChange(waiting.ChangeSpent)   // a limit or a budget is used up until Until
-	CircuitPaced   CircuitChange = CircuitChange(waiting.ChangePaced)   // a slow rate lets calls out one by one, the next at Until
+	CircuitPaced   CircuitChange = CircuitChange(waiting.ChangePaced)   // a slow rate allows calls one by one, the next at Until
 	CircuitFlowing CircuitChange = CircuitChange(waiting.ChangeFlowing) // calls start again
 )
 

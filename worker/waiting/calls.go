@@ -9,8 +9,9 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// addFences adds those of a Redis that may have forgotten that calls were sent. How many of
-// the calls must not be sent twice is not known.
+// addFences adds the fence that holds calls while Redis may have forgotten that they were
+// sent. It is not known how many calls that concerns: only those that must not be sent
+// twice.
 func (d *decider) addFences() {
 	var shut *ledger.FenceState
 	for i := range d.u.Queues {
@@ -24,43 +25,44 @@ func (d *decider) addFences() {
 	}
 	r := Reason{
 		Kind: Fence, Since: shut.Shut, Some: true,
-		Why:  "Redis was started again or has failed over, and workers give back which calls were sent",
-		Ends: "calls that must not be sent twice go on then", Until: d.now.Add(shut.Wait),
+		Why:  "Redis was restarted or has failed over, and workers write back which calls were sent",
+		Ends: "then calls that must not be sent twice continue", Until: d.now.Add(shut.Wait),
 	}
 	if shut.Closed {
 		r.Until = time.Time{}
-		r.Why = "Redis has gone back in time, and the worker is gone that knows which calls were sent"
-		r.Ends = "calls that must not be sent twice go on when a person lets them"
-		r.Todo = "see which may have been sent, and let them go, with " + d.command("doctor --accept-restore")
+		r.Why = "Redis has gone back in time, and the worker that recorded which calls were sent is gone"
+		r.Ends = "calls that must not be sent twice wait until a person releases them"
+		r.Todo = "to list those that may have been sent: " + d.command("doctor") + "; to release the calls: " + d.command("doctor --accept-restore")
 		r.Some = d.all.Pending > 0
 	}
 	d.add(r)
 }
 
-// orphaned are calls whose worker was killed or has stopped.
+// addOrphaned adds the calls whose worker was killed or has stopped.
 func (d *decider) addOrphaned() {
 	if d.all.Overdue == 0 {
 		return
 	}
 	d.add(Reason{
 		Kind: LostLease, Calls: d.all.Overdue, Since: d.all.OverdueAt, Why: "the worker that had them was killed or has stopped",
-		Ends: "another worker takes them up within a minute", Some: d.all.Pending > 0,
+		Ends: "another worker takes them over within a minute", Some: d.all.Pending > 0,
 	})
 }
 
-// concurrency is that as many calls are under way as may be.
+// addConcurrency adds that as many calls are in progress as concurrency allows.
 func (d *decider) addConcurrency() {
 	if d.u.Concurrency == 0 || d.all.Active < int64(d.u.Concurrency) || d.all.Pending == 0 {
 		return
 	}
 	d.add(Reason{
 		Kind: Concurrency, Calls: d.all.Pending, Some: true,
-		Why:  fmt.Sprintf("all %d calls that concurrency allows are under way, here or in other processes", d.u.Concurrency),
-		Ends: "the next goes out when one of them ends", Todo: "raise concurrency of the upstream if the API allows more",
+		Why:  fmt.Sprintf("%d calls are in progress, here or in other processes, which is all that concurrency allows", d.u.Concurrency),
+		Ends: "the next starts when one of them ends", Todo: "raise concurrency of the upstream if the API allows more",
 	})
 }
 
-// endpoints are the circuits of single endpoints. Their calls come back after a pause.
+// addEndpoints adds the open circuits of single endpoints. Their calls come back after a
+// pause.
 func (d *decider) addEndpoints() {
 	for _, r := range d.u.Endpoints {
 		if r.State == circuit.Open && d.all.Retry.N > 0 {
@@ -71,7 +73,7 @@ func (d *decider) addEndpoints() {
 	}
 }
 
-// backoff are calls whose next attempt comes after a pause.
+// addBackoff adds the calls whose next attempt comes after a pause.
 func (d *decider) addBackoff(flows bool) {
 	if d.all.Retry.N == 0 {
 		return
@@ -82,11 +84,11 @@ func (d *decider) addBackoff(flows bool) {
 	}
 	d.add(Reason{
 		Kind: Backoff, Calls: d.all.Retry.N, Until: d.all.Retry.First, Last: d.all.Retry.Last, Why: why,
-		Ends: "they are tried again then", Some: flows || d.all.Active > 0,
+		Ends: "then they are tried again", Some: flows || d.all.Active > 0,
 	})
 }
 
-// notBefore are calls whose time is to come.
+// notBefore returns the reason of the calls that wait for their not_before.
 func (d *decider) notBefore(flows bool) []Reason {
 	s := d.all.Scheduled
 	if s.N == 0 || !s.Last.After(d.now) {
@@ -94,11 +96,11 @@ func (d *decider) notBefore(flows bool) []Reason {
 	}
 	r := Reason{
 		Kind: NotBefore, Name: d.u.Name, Calls: s.N, Until: s.First, Last: s.Last, Why: "not_before",
-		Ends: "the call is made then", Todo: "cancel it with " + d.command("batch cancel NAME") + " if that is too late",
+		Ends: "then the call is made", Todo: "cancel it with " + d.command("batch cancel NAME") + " if that is too late",
 		Some: flows || d.all.Active > 0,
 	}
 	if s.N > 1 {
-		r.Ends, r.Todo = "each is made when its time comes", "cancel them with "+d.command("batch cancel NAME")+" if that is too late"
+		r.Ends, r.Todo = "each call is made at its own time", "cancel them with "+d.command("batch cancel NAME")+" if that is too late"
 	}
 	if d.u.Open >= 0 {
 		r.Calls = min(r.Calls, d.u.Open)

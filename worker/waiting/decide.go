@@ -13,12 +13,12 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// minReportedLimit is from how long on a limit that is used up is a reason: those of rates are
-// over before one reads of them.
+// minReportedLimit is the shortest hold of a limit that counts as a reason: the holds of
+// rates are over before a person has read about them.
 const minReportedLimit = 5 * time.Second
 
-// Decide returns the reasons for which calls wait, of each upstream the one that stops
-// most first. There are none where calls are made, or none are open.
+// Decide returns the reasons why calls wait, for each upstream the one that stops the
+// most calls first. There are none where calls are made or no call is open.
 func Decide(f Facts) []Reason {
 	if f.Redis != nil {
 		return []Reason{redisReason(f.Redis)}
@@ -35,17 +35,17 @@ func Decide(f Facts) []Reason {
 		}
 		here = append(here, Reason{
 			Kind: Clock, Why: fmt.Sprintf("this machine's clock is %s %s Redis's, and it takes no calls", f.Skew.Abs().Round(time.Second), side),
-			Ends: "it ends when they agree", Todo: "set both by NTP, as with timedatectl set-ntp true",
+			Ends: "it ends when they agree", Todo: "set both by NTP, for example with timedatectl set-ntp true",
 		})
 	}
 	return append(here, list...)
 }
 
-// redisReason is why Redis keeps calls from being made, in the broker's words.
+// redisReason is the reason for an error of Redis.
 func redisReason(err error) Reason {
 	r := Reason{Kind: Redis, Why: strings.TrimSpace(err.Error()), Ends: "it ends when Redis answers again"}
-	if told := (*redisinfo.Error)(nil); errors.As(err, &told) {
-		r.Why, r.Todo = joinNotEmpty(" ", "Redis", at(told.Where))+": "+told.Problem, told.Advice
+	if explained := (*redisinfo.Error)(nil); errors.As(err, &explained) {
+		r.Why, r.Todo = joinNotEmpty(" ", "Redis", at(explained.Where))+": "+explained.Problem, explained.Advice
 	}
 	return r
 }
@@ -92,7 +92,7 @@ func together(a, b ledger.Delayed) ledger.Delayed {
 	return a
 }
 
-// earlier is the earlier of two times, of which the zero one is none.
+// earlier returns the earlier of two times; a zero time counts as none.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -108,7 +108,7 @@ func decide(u Upstream, f Facts) []Reason {
 	}
 	d := decider{u: u, now: f.Now, facts: f, where: f.Where, all: all}
 	if u.Workers == 0 && all.Active-all.Overdue <= 0 {
-		// Nothing else matters until somebody makes its calls.
+		// Nothing else matters until a worker makes its calls.
 		return append([]Reason{d.noWorker(queued + all.Active)}, d.notBefore(true)...)
 	}
 	d.addPaused()
@@ -136,10 +136,10 @@ type decider struct {
 	list  []Reason
 }
 
-// command is a command of callq that finds the same calls as who asks.
+// command returns a command of callq with the flags that find the same Redis.
 func (d *decider) command(words string) string { return "callq " + words + d.where }
 
-// closing is the command that closes a circuit.
+// closeCommand returns the command that closes a circuit.
 func (d *decider) closeCommand(name circuit.Name) string {
 	return d.command(fmt.Sprintf("circuit close '%s' --reason REASON", name))
 }
@@ -154,7 +154,7 @@ func (d *decider) add(r Reason) {
 	d.list = append(d.list, r)
 }
 
-// nobody is that no process takes the calls.
+// noWorker is the reason that no worker makes the upstream's calls.
 func (d *decider) noWorker(n int64) Reason {
 	r := Reason{Kind: NoWorker, Name: d.u.Name, Calls: n, Since: d.all.Oldest}
 	if d.u.Open >= 0 {
@@ -162,7 +162,7 @@ func (d *decider) noWorker(n int64) Reason {
 	}
 	switch {
 	case !d.u.Configured && d.u.Others > 0:
-		r.Kind, r.Why = NoUpstream, fmt.Sprintf("no worker has the upstream %s in its configuration, nor has this one", d.u.Name)
+		r.Kind, r.Why = NoUpstream, fmt.Sprintf("no worker, including this process, has the upstream %s in its configuration", d.u.Name)
 	case !d.u.Configured:
 		r.Kind, r.Why = NoUpstream, fmt.Sprintf("this configuration has no upstream %s, and no worker makes its calls", d.u.Name)
 	case d.u.Others > 0:
@@ -175,11 +175,11 @@ func (d *decider) noWorker(n int64) Reason {
 	} else {
 		r.Todo = "start one with " + d.command("work")
 	}
-	r.Ends = "it ends when a worker takes them"
+	r.Ends = "it ends when a worker makes them"
 	return r
 }
 
-// paused are the queues that an operator has paused.
+// addPaused adds the queues that an operator has paused.
 func (d *decider) addPaused() {
 	for _, q := range d.u.Queues {
 		if q.Paused && q.Pending > 0 {
@@ -192,8 +192,8 @@ func (d *decider) addPaused() {
 	}
 }
 
-// memory is that the results in Redis take as many bytes as they may. It reports whether
-// they do.
+// addMemory adds that the results in Redis have reached ledger.max_memory. It returns
+// whether they have.
 func (d *decider) addMemory() bool {
 	if d.facts.MaxMemory == 0 || d.facts.Bodies < d.facts.MaxMemory {
 		return false
@@ -202,8 +202,8 @@ func (d *decider) addMemory() bool {
 		d.add(Reason{
 			Kind: Memory, Calls: d.all.Pending, Since: d.facts.FullSince,
 			Why:  fmt.Sprintf("the results in Redis take %s, and ledger.max_memory is %s", SizeText(d.facts.Bodies), SizeText(d.facts.MaxMemory)),
-			Ends: "it ends when results were exported to a file, or their retention is over",
-			Todo: fmt.Sprintf("export batches with %s, delete those that nobody needs with %s, or raise ledger.max_memory",
+			Ends: "it ends when results are exported to a file, or their retention is over",
+			Todo: fmt.Sprintf("export batches with %s, delete those that are no longer needed with %s, or raise ledger.max_memory",
 				d.command("batch export NAME -o FILE"), d.command("batch delete NAME")),
 		})
 	}
@@ -220,7 +220,7 @@ func SizeText(n int64) string {
 	return strings.TrimSuffix(strconv.FormatFloat(size, 'f', 1, 64), ".0") + " " + units[unit]
 }
 
-// account is what holds the whole account. It reports whether anything does.
+// addAccount adds what holds the whole account. It returns whether anything does.
 func (d *decider) addAccount() bool {
 	r := d.u.Account
 	limited := r.Limited.Sub(d.now) >= minReportedLimit
@@ -228,7 +228,7 @@ func (d *decider) addAccount() bool {
 		return false
 	}
 	if d.all.Pending == 0 {
-		return true // what waits is delayed, and says why itself
+		return true // the calls that wait are delayed, and have reasons of their own
 	}
 	if r.State == circuit.Open {
 		d.add(d.circuitReason(r, d.all.Pending))
@@ -240,23 +240,23 @@ func (d *decider) addAccount() bool {
 		}
 		why := strings.TrimSpace(string(kind) + " " + r.LimitedText)
 		reason := Reason{
-			Kind: kind, Calls: d.all.Pending, Until: r.Limited, Why: "the " + why + " lets calls out one by one",
-			Ends: "the next goes out then", Some: true,
+			Kind: kind, Calls: d.all.Pending, Until: r.Limited, Why: "the " + why + " allows calls one by one",
+			Ends: "then the next call starts", Some: true,
 		}
 		if r.LimitTurns {
-			reason.Why, reason.Ends, reason.Some = "the "+why+" is used up", "calls go on then", false
-			reason.Todo = "if the API allows more, have it count anew: " + d.closeCommand(r.Name)
+			reason.Why, reason.Ends, reason.Some = "the "+why+" is used up", "then calls start again", false
+			reason.Todo = "if the API allows more, reset the count with " + d.closeCommand(r.Name)
 		}
 		d.add(reason)
 	}
 	return r.State == circuit.Open || r.LimitTurns
 }
 
-// circuit is why an open circuit holds n calls.
+// circuitReason returns why an open circuit holds n calls.
 func (d *decider) circuitReason(r circuit.Record, n int64) Reason {
 	reason := Reason{
 		Kind: Hold, Name: r.Name.String(), Calls: n, Since: r.Since, Until: r.Until,
-		Why: "held (" + joinNotEmpty(": ", r.Reason, saidBy(r)) + ")", Ends: "one call finds out then whether it works again",
+		Why: "held (" + joinNotEmpty(": ", r.Reason, saidBy(r)) + ")", Ends: "then one call tests whether it works again",
 	}
 	closeIt := d.closeCommand(r.Name)
 	switch policy.Class(r.Class) {
@@ -277,18 +277,18 @@ func (d *decider) circuitReason(r circuit.Record, n int64) Reason {
 	}
 	switch {
 	case r.Probing:
-		reason.Why += ", a probe is under way"
+		reason.Why += ", a probe is in progress"
 		reason.Ends, reason.Until = "its answer decides", time.Time{}
 		if reason.Kind == Hold {
 			reason.Kind = Probe
 		}
 	case !r.Until.After(d.now):
-		reason.Ends, reason.Until = "the next call finds out whether it works again", time.Time{}
+		reason.Ends, reason.Until = "the next call tests whether it works again", time.Time{}
 	}
 	return reason
 }
 
-// saidBy is what keeps a circuit open, in the API's words or an operator's.
+// saidBy returns why a circuit is open, in the words of the API or of an operator.
 func saidBy(r circuit.Record) string {
 	if r.Note != "" {
 		return joinNotEmpty(": ", r.Who, r.Note)
@@ -296,15 +296,16 @@ func saidBy(r circuit.Record) string {
 	return WhyHeld(r)
 }
 
-// WhyHeld is what the API said to open a circuit, after what its last probe met.
+// WhyHeld returns the API's answer that opened a circuit, preceded by the fault that its last
+// probe met, if any.
 func WhyHeld(r circuit.Record) string {
 	if r.Fault != "" {
-		return "the probe met " + r.Fault + "; held for " + AnswerText(r)
+		return "the probe failed with " + r.Fault + "; held for " + AnswerText(r)
 	}
 	return AnswerText(r)
 }
 
-// Answer is what the API said to open a circuit.
+// AnswerText returns the API's answer that opened a circuit.
 func AnswerText(r circuit.Record) string {
 	said := joinNotEmpty(": ", joinNotEmpty(" ", r.Class, r.Code), r.Message)
 	if r.CorrelationID != "" {

@@ -1,6 +1,6 @@
-// Package waiting says why calls wait. [Decide] is the one function that knows the
-// reasons; commands, logs and the status page show what it returns. [Read] takes the
-// facts for it out of Redis. It may change in any version.
+// Package waiting finds out why calls wait. [Decide] is the only function that decides
+// on the reasons; commands, logs and the status page show what it returns. [Read] reads
+// the facts for it from Redis. It may change in any version.
 //
 //	facts, err := waiting.Read(ctx, rdb, waiting.Query{Upstreams: names})
 //	if err != nil {
@@ -10,6 +10,7 @@
 //		fmt.Println(r.Text(facts.Now))
 //	}
 //
-// A reason names what waits, why, since when, what ends the wait and what a person
-// can do. It must not know who shows it.
+// A [Reason] says what waits, why, since when, what ends the wait and what a person can
+// do. A [Reporter] reports reasons as they come and go; a [CircuitWatcher] reports the
+// changes of circuits. The package must not depend on who shows its results.
 package waiting

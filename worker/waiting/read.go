@@ -16,25 +16,25 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// nothing is a key that no Redis has.
+// nothing is a key that never exists.
 const nothing = "callq:nothing"
 
-// Query says what is asked about.
+// Query selects the calls whose reasons are read.
 type Query struct {
 	// Configured are the upstreams of this process's configuration with their
 	// concurrency; Here reports that this process makes their calls.
 	Configured map[string]int
 	Here       bool
-	// Batches are those that are asked about; none: all calls.
+	// Batches limits the query to calls of these batches; empty: all calls.
 	Batches []string
-	// MaxMemory is how many bytes the results may take that are kept in Redis; 0: it is
-	// not asked how many there are.
+	// MaxMemory is how many bytes the results in Redis may take; 0: their size is not
+	// read.
 	MaxMemory int64
-	// Where is what a command of callq needs to find the same Redis; see [Facts].
+	// Where has the flags that a command of callq needs to find the same Redis; see [Facts].
 	Where string
 }
 
-// Read takes the facts out of Redis: some ten round trips, however many calls there
+// Read reads the facts from Redis: some ten round trips, however many calls there
 // are.
 func Read(ctx context.Context, rdb redis.UniversalClient, q Query) (Facts, error) {
 	before := time.Now()
@@ -49,22 +49,22 @@ func Read(ctx context.Context, rdb redis.UniversalClient, q Query) (Facts, error
 	if f.Redis = refusal(ctx, rdb); f.Redis != nil {
 		return f, nil
 	}
-	books := ledger.New(rdb)
-	open, err := openCalls(ctx, books, q.Batches)
+	store := ledger.New(rdb)
+	open, err := openCalls(ctx, store, q.Batches)
 	if err != nil {
 		return f, err
 	}
-	if err := f.readMemory(ctx, books, q.MaxMemory); err != nil {
+	if err := f.readMemory(ctx, store, q.MaxMemory); err != nil {
 		return f, err
 	}
-	queues, err := books.Queues(ctx)
+	queues, err := store.Queues(ctx)
 	if err != nil {
 		return f, err
 	}
 	if len(q.Batches) > 0 {
 		queues = slices.DeleteFunc(queues, func(queue string) bool { return open[tasks.UpstreamOf(queue)] == 0 })
 	}
-	waits, err := books.Waits(ctx, now, queues, q.Batches...)
+	waits, err := store.Waits(ctx, now, queues, q.Batches...)
 	if err != nil {
 		return f, err
 	}
@@ -91,7 +91,7 @@ func Read(ctx context.Context, rdb redis.UniversalClient, q Query) (Facts, error
 	return f, nil
 }
 
-// upstream puts together what is known of one upstream.
+// upstream collects the facts of one upstream.
 func (q Query) upstream(name string, open map[string]int64, queues []ledger.Waits, workers map[string]int, records []circuit.Record) Upstream {
 	concurrency, configured := q.Configured[name]
 	u := Upstream{Name: name, Configured: configured, Concurrency: concurrency, Open: -1, Queues: queues, Workers: workers[name]}
@@ -116,28 +116,28 @@ func (q Query) upstream(name string, open map[string]int64, queues []ledger.Wait
 	return u
 }
 
-// readMemory reads how many bytes the results take, and since when they are too many.
-func (f *Facts) readMemory(ctx context.Context, books *ledger.Ledger, most int64) (err error) {
+// readMemory reads how many bytes the results take, and since when that is too many.
+func (f *Facts) readMemory(ctx context.Context, store *ledger.Ledger, most int64) (err error) {
 	if most == 0 {
 		return nil
 	}
 	f.MaxMemory = most
-	if f.Bodies, err = books.Bodies(ctx); err == nil && f.Bodies >= most {
-		f.FullSince, err = books.FullSince(ctx)
+	if f.Bodies, err = store.Bodies(ctx); err == nil && f.Bodies >= most {
+		f.FullSince, err = store.FullSince(ctx)
 	}
 	return err
 }
 
-// refusal is why Redis would not record a change, though it answers; nil: it would, or
-// does not tell.
+// refusal returns why Redis refuses writes though it answers; nil where it does not
+// refuse them, or where that cannot be found out.
 func refusal(ctx context.Context, rdb redis.UniversalClient) error {
-	// Whatever makes Redis refuse writes, but for a full memory, it refuses to delete
-	// what is not there.
+	// A Redis that refuses writes also refuses to delete a key that does not exist, except
+	// when its memory is full.
 	err := rdb.Del(ctx, nothing).Err()
-	if told := (*redisinfo.Error)(nil); errors.As(redisinfo.Explain(err, redisinfo.Describe(rdb)), &told) {
-		switch told.Kind {
+	if explained := (*redisinfo.Error)(nil); errors.As(redisinfo.Explain(err, redisinfo.Describe(rdb)), &explained) {
+		switch explained.Kind {
 		case redisinfo.KindDisk, redisinfo.KindReplica:
-			return told
+			return explained
 		}
 	}
 	if redislua.Clustered(rdb) {
@@ -145,16 +145,16 @@ func refusal(ctx context.Context, rdb redis.UniversalClient) error {
 	}
 	facts, err := redisinfo.Inspect(ctx, rdb)
 	if err != nil {
-		return nil // as a user who may not ask
+		return nil // for example, this user has no permission for INFO
 	}
 	return facts.Refusal(redisinfo.Describe(rdb))
 }
 
 // openCalls counts the open calls of batches, by upstream.
-func openCalls(ctx context.Context, books *ledger.Ledger, batches []string) (map[string]int64, error) {
+func openCalls(ctx context.Context, store *ledger.Ledger, batches []string) (map[string]int64, error) {
 	open := map[string]int64{}
 	for _, name := range batches {
-		if err := books.AddOpen(ctx, name, open, tasks.UpstreamOf); err != nil {
+		if err := store.AddOpen(ctx, name, open, tasks.UpstreamOf); err != nil {
 			return nil, err
 		}
 	}

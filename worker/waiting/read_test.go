@@ -45,7 +45,7 @@ func must(t *testing.T, rdb redis.UniversalClient, words ...any) any {
 	return v
 }
 
-// why reads, decides, and returns the first reason's text.
+// why reads the facts, decides, and returns the first reason's text.
 func why(t *testing.T, rdb redis.UniversalClient, q Query) (Reason, string) {
 	t.Helper()
 	f, err := Read(t.Context(), rdb, q)
@@ -64,7 +64,7 @@ func ofBatches(batches ...string) Query {
 	return Query{Configured: map[string]int{"api": 4}, Batches: batches}
 }
 
-func TestWhatHoldsCallsInRedisIsRead(t *testing.T) {
+func TestReadFindsEveryReasonInRedis(t *testing.T) {
 	later := time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
 	account := circuit.Name{Upstream: "api"}
 	report := func(t *testing.T, rdb redis.UniversalClient, n circuit.Name, c circuit.Cause) {
@@ -108,7 +108,7 @@ func TestWhatHoldsCallsInRedisIsRead(t *testing.T) {
 		{Probe, func(t *testing.T, rdb redis.UniversalClient) {
 			report(t, rdb, account, circuit.Cause{Reason: "quota", Class: "quota"})
 			must(t, rdb, "HSET", "callq:{api}:circuit", "token", "t", "lease", time.Now().Add(time.Hour).UnixMilli())
-		}, "api: 3 calls wait: held (quota: quota), a probe is under way, since "},
+		}, "api: 3 calls wait: held (quota: quota), a probe is in progress, since "},
 		{Limit, func(t *testing.T, rdb redis.UniversalClient) {
 			must(t, rdb, "HSET", "callq:{api}:circuit", "limited", time.Now().Add(time.Hour).UnixMilli(), "limited_by", "limit", "limited_text", "5000/day", "limited_turn", "1")
 		}, "api: 3 calls wait: the limit 5000/day is used up, until "},
@@ -123,12 +123,12 @@ func TestWhatHoldsCallsInRedisIsRead(t *testing.T) {
 		{Fence, func(t *testing.T, rdb redis.UniversalClient) {
 			must(t, rdb, "HSET", "callq:{api}:fence", "top", 7, "since", 1, "shut", time.Now().UnixMilli())
 			must(t, rdb, "HDEL", "callq:{api}:fence", "open")
-		}, "api: calls wait: Redis has gone back in time, and the worker is gone that knows which calls were sent, since "},
+		}, "api: calls wait: Redis has gone back in time, and the worker that recorded which calls were sent is gone, since "},
 		{Concurrency, func(t *testing.T, rdb redis.UniversalClient) {
 			for i := range 4 {
 				must(t, rdb, "RPUSH", "asynq:{api}:active", i)
 			}
-		}, "api: 3 calls wait: all 4 calls that concurrency allows are under way"},
+		}, "api: 3 calls wait: 4 calls are in progress, here or in other processes, which is all that concurrency allows"},
 		{Endpoint, func(t *testing.T, rdb redis.UniversalClient) {
 			report(t, rdb, circuit.Name{Upstream: "api", Endpoint: "GET /x"}, circuit.Cause{Reason: "permission", Class: "quota", Code: "67200004"})
 			putOff(t, rdb)
@@ -144,38 +144,38 @@ func TestWhatHoldsCallsInRedisIsRead(t *testing.T) {
 			tt.do(t, rdb)
 			r, text := why(t, rdb, ofBatches())
 			if r.Kind != tt.kind || !strings.HasPrefix(text, tt.want) {
-				t.Errorf("reads %q: %s, want %q: %s", r.Kind, text, tt.kind, tt.want)
+				t.Errorf("got %q: %s, want %q: %s…", r.Kind, text, tt.kind, tt.want)
 			}
 		})
 	}
 }
 
-func TestAnUpstreamThatNoConfigurationNamesIsNamed(t *testing.T) {
+func TestAnUpstreamThatNoConfigurationHasIsAReason(t *testing.T) {
 	rdb, _ := redistest.Mini(t)
 	send(t, rdb, "b", 3, nil)
 	redistest.Heartbeat(t, rdb, "w", "other")
 	q := Query{Configured: map[string]int{"other": 1}}
 	for _, q.Here = range []bool{false, true} {
-		if r, text := why(t, rdb, q); r.Kind != NoUpstream || !strings.HasPrefix(text, "api: 3 calls wait: no worker has the upstream api in its configuration, nor has this one, since ") {
-			t.Errorf("reads %q: %s", r.Kind, text)
+		if r, text := why(t, rdb, q); r.Kind != NoUpstream || !strings.HasPrefix(text, "api: 3 calls wait: no worker, including this process, has the upstream api in its configuration, since ") {
+			t.Errorf("got %q: %s, want no_upstream", r.Kind, text)
 		}
 	}
 }
 
-func TestOnlyWhatABatchWaitsForIsSaidOfIt(t *testing.T) {
+func TestAQueryForABatchFindsOnlyItsReasons(t *testing.T) {
 	rdb, _ := redistest.Mini(t)
 	later := time.Now().Add(24 * time.Hour)
 	send(t, rdb, "late", 2, func(c *tasks.Call) { c.NotBefore = &later })
 	send(t, rdb, "b", 3, nil)
 	redistest.Heartbeat(t, rdb, "w", "api")
 	if r, text := why(t, rdb, ofBatches("b")); text != "" {
-		t.Errorf("of b it reads %q: %s", r.Kind, text)
+		t.Errorf("batch b: got %q: %s, want no reason", r.Kind, text)
 	}
 	if r, text := why(t, rdb, ofBatches("late")); r.Kind != NotBefore || r.Calls != 2 {
-		t.Errorf("of late it reads %q: %s", r.Kind, text)
+		t.Errorf("batch late: got %q: %s, want not_before for 2 calls", r.Kind, text)
 	}
 	if r, text := why(t, rdb, ofBatches("none")); text != "" {
-		t.Errorf("of a batch that is not there it reads %q: %s", r.Kind, text)
+		t.Errorf("a batch that does not exist: got %q: %s, want no reason", r.Kind, text)
 	}
 }
 
@@ -186,45 +186,45 @@ func TestAWrongClockIsAReasonWhereCallsAreMade(t *testing.T) {
 	q := ofBatches()
 	q.Here = true
 	if r, text := why(t, rdb, q); r.Kind != Clock || !strings.Contains(text, "behind Redis's") {
-		t.Errorf("reads %q: %s", r.Kind, text)
+		t.Errorf("got %q: %s, want clock, behind Redis", r.Kind, text)
 	}
 }
 
-func TestARedisThatRefusesToStoreIsAReason(t *testing.T) {
+func TestARedisThatRefusesWritesIsAReason(t *testing.T) {
 	t.Parallel()
 	server := redistest.Redis(t)
 	rdb := server.Client
 	send(t, rdb, "b", 3, nil)
 	must(t, rdb, "CONFIG", "SET", "maxmemory", "1")
 	if r, text := why(t, rdb, ofBatches()); r.Kind != Redis || !strings.Contains(text, "its memory is full") {
-		t.Errorf("reads %q: %s", r.Kind, text)
+		t.Errorf("got %q: %s, want redis, its memory is full", r.Kind, text)
 	}
 	must(t, rdb, "CONFIG", "SET", "maxmemory", "0")
 	must(t, rdb, "CONFIG", "SET", "min-replicas-to-write", "1")
 	if r, text := why(t, rdb, ofBatches()); r.Kind != Redis || !strings.Contains(text, "too few replicas") {
-		t.Errorf("reads %q: %s", r.Kind, text)
+		t.Errorf("got %q: %s, want redis, too few replicas", r.Kind, text)
 	}
 	must(t, rdb, "CONFIG", "SET", "min-replicas-to-write", "0")
 	snapshotsFail(t, rdb)
 	if r, text := why(t, rdb, ofBatches()); r.Kind != Redis || !strings.Contains(text, "it cannot write its data to disk") {
-		t.Errorf("reads %q: %s", r.Kind, text)
+		t.Errorf("got %q: %s, want redis, cannot write its data", r.Kind, text)
 	}
 	must(t, rdb, "CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
 	must(t, rdb, "REPLICAOF", "127.0.0.1", "1")
 	if r, text := why(t, rdb, ofBatches()); r.Kind != Redis || !strings.Contains(text, "replica") {
-		t.Errorf("reads %q: %s", r.Kind, text)
+		t.Errorf("got %q: %s, want redis, a replica", r.Kind, text)
 	}
 	server.Kill()
 	_, err := Read(context.Background(), rdb, ofBatches())
 	if err == nil {
-		t.Fatal("a server that was killed answers")
+		t.Fatal("a killed server answered")
 	}
 	if list := Decide(Facts{Now: time.Now(), Redis: redisinfo.Explain(err, "h:1")}); len(list) != 1 || list[0].Kind != Redis {
-		t.Errorf("decided %+v", list)
+		t.Errorf("got %+v, want one reason, redis", list)
 	}
 }
 
-// snapshotsFail has Redis try to write a snapshot where a folder has its name.
+// snapshotsFail makes Redis try to write a snapshot where a folder has its name.
 func snapshotsFail(t *testing.T, rdb redis.UniversalClient) {
 	t.Helper()
 	dir := must(t, rdb, "CONFIG", "GET", "dir").(map[any]any)["dir"].(string)
@@ -235,7 +235,7 @@ func snapshotsFail(t *testing.T, rdb redis.UniversalClient) {
 	must(t, rdb, "BGSAVE")
 	for deadline := time.Now().Add(time.Minute); !strings.Contains(must(t, rdb, "INFO", "persistence").(string), "rdb_last_bgsave_status:err"); {
 		if time.Now().After(deadline) {
-			t.Fatal("waited in vain for the snapshot to fail")
+			t.Fatal("the snapshot did not fail within a minute")
 		}
 		<-time.After(10 * time.Millisecond)
 	}

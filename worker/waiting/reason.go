@@ -7,36 +7,36 @@ import (
 	"time"
 )
 
-// Kind says what kind of reason it is. The set is closed.
+// Kind is the kind of a reason. The set is closed.
 type Kind string
 
-// The kinds, the ones that stop more first.
+// The kinds, in the order of how many calls they stop.
 const (
 	Redis       Kind = "redis"       // Redis cannot be used: away, loading, full, read-only
 	Clock       Kind = "clock"       // this machine's clock is wrong
 	NoUpstream  Kind = "no_upstream" // no configuration names the upstream
-	NoWorker    Kind = "no_worker"   // nobody makes calls
-	Memory      Kind = "memory"      // the results in Redis take as many bytes as they may
+	NoWorker    Kind = "no_worker"   // no worker makes the upstream's calls
+	Memory      Kind = "memory"      // the results in Redis have reached ledger.max_memory
 	Paused      Kind = "paused"      // an operator has paused the queue
 	Unreachable Kind = "unreachable" // the address, the token endpoint or TLS is wrong
 	Hold        Kind = "hold"        // the account's circuit is open
-	Probe       Kind = "probe"       // one call finds out whether the account works again
+	Probe       Kind = "probe"       // one call tests whether the account works again
 	Limit       Kind = "limit"       // a limit is used up
 	Budget      Kind = "budget"      // a budget is used up
 	Fence       Kind = "fence"       // Redis may have forgotten that calls were sent
 	LostLease   Kind = "lost_lease"  // a worker was killed or stopped
-	Concurrency Kind = "concurrency" // as many calls are under way as may be
+	Concurrency Kind = "concurrency" // as many calls are in progress as concurrency allows
 	Endpoint    Kind = "endpoint"    // the circuit of an endpoint is open
 	Backoff     Kind = "backoff"     // the next attempt comes after a pause
-	NotBefore   Kind = "not_before"  // the call's own not_before is to come
+	NotBefore   Kind = "not_before"  // the call's own not_before has not come yet
 )
 
-// Reason is one reason for which calls wait.
+// Reason is one reason why calls wait.
 type Reason struct {
 	Kind Kind `json:"kind"`
-	// Name is the upstream, or the circuit; empty for all.
+	// Name is the upstream or the circuit; empty where the reason holds for all upstreams.
 	Name string `json:"name"`
-	// Calls is how many wait for it, as far as that is known; 0: not known.
+	// Calls is how many calls wait for this reason; 0: not known.
 	Calls int64 `json:"calls"`
 	// Why is the cause, in words.
 	Why string `json:"why"`
@@ -44,22 +44,22 @@ type Reason struct {
 	// known.
 	Since time.Time `json:"since,omitzero"`
 	Until time.Time `json:"until,omitzero"`
-	// Last is when the last of the calls goes on, where they go one after the other.
+	// Last is when the last of the calls starts, where they start one after the other.
 	Last time.Time `json:"last,omitzero"`
-	// Ends says what ends it, Todo what a person can do; empty where there is nothing.
+	// Ends says what ends the wait, Todo what a person can do; either may be empty.
 	Ends string `json:"ends,omitempty"`
 	Todo string `json:"todo,omitempty"`
-	// Some reports that other calls of the same upstream are made meanwhile.
+	// Some reports that only some calls wait: others of the same upstream are made.
 	Some bool `json:"-"`
 }
 
-// Stands reports whether a person, or a long time, has to pass before calls go on:
-// what is not over by itself within d of now.
+// LongerThan reports whether the wait lasts for more than d from now, or does not end by
+// itself.
 func (r Reason) LongerThan(now time.Time, d time.Duration) bool {
 	return r.Until.IsZero() || r.Until.Sub(now) > d || r.Last.Sub(now) > d
 }
 
-// Brief is "held until 19:53:10 (quota)", to stand in a line with other things.
+// Brief is a short form for a line that shows other things too: "api: held (quota), until 19:53:10".
 func (r Reason) Brief(now time.Time) string {
 	text := r.Why
 	if r.Name != "" {
@@ -68,7 +68,7 @@ func (r Reason) Brief(now time.Time) string {
 	return text + r.times(now)
 }
 
-// Text is the whole of it: what waits, why, since when, what ends it, what to do.
+// Text is the whole sentence: what waits, why, since when, what ends it, what to do.
 func (r Reason) Text(now time.Time) string {
 	text := ""
 	if r.Name != "" {
@@ -91,7 +91,7 @@ func (r Reason) Text(now time.Time) string {
 	return text
 }
 
-// Over says that it is over.
+// Over is the sentence that says that the reason is over.
 func (r Reason) Over() string {
 	if r.Kind == Redis {
 		return "Redis answers again"
@@ -99,7 +99,7 @@ func (r Reason) Over() string {
 	return joinNotEmpty(": ", r.Name, "this is over: "+r.Why)
 }
 
-// times is ", since 19:53:10, until 20:00:00".
+// times returns ", since 19:53:10, until 20:00:00".
 func (r Reason) times(now time.Time) string {
 	text := ""
 	if !r.Since.IsZero() {
@@ -114,7 +114,7 @@ func (r Reason) times(now time.Time) string {
 	return text
 }
 
-// ClockText is the time of day, with the date where that is another than now's.
+// ClockText returns the time of day, with the date where that differs from today's.
 func ClockText(t, now time.Time) string {
 	t, now = t.Local(), now.Local()
 	if t.YearDay() == now.YearDay() && t.Year() == now.Year() {
@@ -123,7 +123,7 @@ func ClockText(t, now time.Time) string {
 	return t.Format(time.DateTime)
 }
 
-// joinNotEmpty joins what is not empty.
+// joinNotEmpty joins the parts that are not empty.
 func joinNotEmpty(sep string, parts ...string) string {
 	var list []string
 	for _, part := range parts {

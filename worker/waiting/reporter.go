@@ -8,127 +8,133 @@ import (
 )
 
 const (
-	// readEvery is how often a Reporter asks why calls wait.
+	// readEvery is how often a Reporter reads why calls wait.
 	readEvery = 3 * time.Second
-	// reportAfter is for how long a reason stands before it is told, reportAfterWatcher the
-	// same for those of which a Watch has told already.
+	// reportAfter is how long a reason must last before it is reported, and
+	// reportAfterWatcher the same for reasons that a CircuitWatcher reports too.
 	reportAfter        = 2 * time.Second
 	reportAfterWatcher = 8 * time.Second
-	// minWait is what is over before one has read of it.
+	// minWait is the shortest wait that is reported: a shorter one is over before a
+	// person has read about it.
 	minWait = 5 * time.Second
 )
 
-// Reporter asks at intervals why calls wait, and tells each reason once: when it has
-// stood for a while, and when it is over. It is not safe for concurrent use.
+// Reporter reads at intervals why calls wait. It reports each reason twice: when it has
+// lasted for a while, and when it is over. It is not safe for concurrent use.
 type Reporter struct {
 	Redis redis.UniversalClient
 	Query Query
-	// Report is called for each reason that is new, and with over when it has passed. now
-	// is Redis's clock.
+	// Report is called for each new reason, and again with over set when the reason is
+	// over. now is Redis's clock.
 	Report func(r Reason, over bool, now time.Time)
-	// HasWatcher reports that a [CircuitWatcher] beside it tells of circuits and limits at once.
+	// HasWatcher is set where a [CircuitWatcher] runs too, which reports circuits and
+	// limits at once.
 	HasWatcher bool
 
-	asked   time.Time
+	readAt  time.Time
 	reasons []Reason
-	now     time.Time // Redis's clock when they were read
-	known   map[reasonKey]*knownReason
+	now     time.Time // Redis's clock when the reasons were read
+	tracked map[reasonKey]*trackedReason
 }
 
-// reasonKey tells reasons apart, whatever their numbers.
+// reasonKey identifies a reason while its numbers change.
 type reasonKey struct {
 	kind Kind
 	name string
 }
 
-type knownReason struct {
+// trackedReason is a reason that was there at the last update.
+type trackedReason struct {
 	since    time.Time // by this machine's clock
 	reported bool
 	last     Reason
 	seen     bool
 }
 
-// Poll asks why calls wait, if it is time to, and tells what is new.
-func (t *Reporter) Poll(ctx context.Context, now time.Time) {
-	if now.Sub(t.asked) < readEvery {
+// Poll reads why calls wait and reports what is new. It does nothing if the last read
+// was less than readEvery ago.
+func (p *Reporter) Poll(ctx context.Context, now time.Time) {
+	if now.Sub(p.readAt) < readEvery {
 		return
 	}
-	t.asked = now
-	facts, err := Read(ctx, t.Redis, t.Query)
+	p.readAt = now
+	facts, err := Read(ctx, p.Redis, p.Query)
 	if err != nil {
-		return // whoever makes the calls meets the same, and says it
+		return // the code that makes the calls gets the same error and reports it
 	}
-	t.Update(facts, now)
+	p.Update(facts, now)
 }
 
-// Read asks why calls wait, and tells nothing; see [Reporter.Reasons].
-func (t *Reporter) Read(ctx context.Context) error {
-	facts, err := Read(ctx, t.Redis, t.Query)
+// Read reads why calls wait and reports nothing; see [Reporter.Reasons].
+func (p *Reporter) Read(ctx context.Context) error {
+	facts, err := Read(ctx, p.Redis, p.Query)
 	if err == nil {
-		t.decide(facts)
+		p.decide(facts)
 	}
 	return err
 }
 
-// Reasons are those that were found last, with Redis's clock at that time.
-func (t *Reporter) Reasons() ([]Reason, time.Time) { return t.reasons, t.now }
+// Reasons returns the reasons that were read last, with Redis's clock at that time.
+func (p *Reporter) Reasons() ([]Reason, time.Time) { return p.reasons, p.now }
 
-func (t *Reporter) decide(facts Facts) { t.reasons, t.now = Decide(facts), facts.Now }
+func (p *Reporter) decide(facts Facts) { p.reasons, p.now = Decide(facts), facts.Now }
 
-// Update decides by facts, and tells what is new.
-func (t *Reporter) Update(facts Facts, now time.Time) {
-	if t.known == nil {
-		t.known = map[reasonKey]*knownReason{}
+// Update decides on the reasons from facts and reports what is new. now is this
+// machine's clock.
+func (p *Reporter) Update(facts Facts, now time.Time) {
+	if p.tracked == nil {
+		p.tracked = map[reasonKey]*trackedReason{}
 	}
-	t.decide(facts)
-	for _, k := range t.known {
-		k.seen = false
+	p.decide(facts)
+	for _, t := range p.tracked {
+		t.seen = false
 	}
-	for _, r := range t.reasons {
+	for _, r := range p.reasons {
 		key := reasonKey{r.Kind, r.Name}
-		k := t.known[key]
-		if k == nil {
-			k = &knownReason{since: now}
-			t.known[key] = k
+		t := p.tracked[key]
+		if t == nil {
+			t = &trackedReason{since: now}
+			p.tracked[key] = t
 		}
-		k.last, k.seen = r, true
-		if !k.reported && now.Sub(k.since) >= t.patience(r) && worthReporting(r, facts.Now) {
-			k.reported = true
-			t.Report(r, false, facts.Now)
+		t.last, t.seen = r, true
+		if !t.reported && now.Sub(t.since) >= p.delay(r) && worthReporting(r, facts.Now) {
+			t.reported = true
+			p.Report(r, false, facts.Now)
 		}
 	}
-	for key, k := range t.known {
-		if k.seen {
+	for key, t := range p.tracked {
+		if t.seen {
 			continue
 		}
-		delete(t.known, key)
-		if k.reported && !t.watcherReports(key.kind) {
-			t.Report(k.last, true, facts.Now)
+		delete(p.tracked, key)
+		if t.reported && !p.watcherReports(key.kind) {
+			p.Report(t.last, true, facts.Now)
 		}
 	}
 }
 
-// patience is for how long a reason stands before it is told.
-func (t *Reporter) patience(r Reason) time.Duration {
+// delay is how long a reason must last before it is reported.
+func (p *Reporter) delay(r Reason) time.Duration {
 	switch {
-	case r.Kind == NoWorker && !t.Query.Here:
+	case r.Kind == NoWorker && !p.Query.Here:
 		return 0
-	case t.watcherReports(r.Kind):
+	case p.watcherReports(r.Kind):
 		return reportAfterWatcher
 	}
 	return reportAfter
 }
 
-func (t *Reporter) watcherReports(kind Kind) bool {
+// watcherReports reports whether the CircuitWatcher reports such reasons.
+func (p *Reporter) watcherReports(kind Kind) bool {
 	switch kind {
 	case Hold, Probe, Unreachable, Endpoint, Limit, Budget:
-		return t.HasWatcher
+		return p.HasWatcher
 	}
 	return false
 }
 
-// worthReporting reports whether a person wants to know of a reason: not of one that is
-// over at once, nor of that of a few calls while others are made.
+// worthReporting reports whether a reason matters to a person. One that is over at once
+// does not, and neither does the backoff of a few calls while others are made.
 func worthReporting(r Reason, now time.Time) bool {
 	switch r.Kind {
 	case Concurrency:
@@ -139,13 +145,13 @@ func worthReporting(r Reason, now time.Time) bool {
 	return r.LongerThan(now, minWait)
 }
 
-// Brief says in few words what the calls wait for, where none is made or some are
-// only made much later; it is empty where calls are made. idle reports that no call has
-// ended for a while.
-func (t *Reporter) Brief(idle bool) string {
-	for _, r := range t.reasons {
-		if worthReporting(r, t.now) && (!r.Some || r.Kind == NotBefore) || idle && r.Kind == Concurrency {
-			return r.Brief(t.now)
+// Brief says in few words what the calls wait for, where none of them is made, or some
+// only much later. It is empty while calls are made. idle reports that no call has ended
+// for a while.
+func (p *Reporter) Brief(idle bool) string {
+	for _, r := range p.reasons {
+		if worthReporting(r, p.now) && (!r.Some || r.Kind == NotBefore) || idle && r.Kind == Concurrency {
+			return r.Brief(p.now)
 		}
 	}
 	return ""

@@ -9,8 +9,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// MinReportedHold is how long a limit must hold an account before that is told: the holds
-// of a rate come and go many times a second.
+// MinReportedHold is the shortest time for which a limit must hold an account to be
+// reported: the holds of a rate come and go many times a second.
 const MinReportedHold = 5 * time.Second
 
 // ChangeKind says what has changed about an account or an endpoint. The set is closed.
@@ -20,43 +20,45 @@ type ChangeKind string
 const (
 	ChangeHeld    ChangeKind = "held"    // a circuit opened: no call starts before Until
 	ChangeSpent   ChangeKind = "spent"   // a limit or a budget is used up until Until
-	ChangePaced   ChangeKind = "paced"   // a slow rate lets calls out one by one, the next at Until
+	ChangePaced   ChangeKind = "paced"   // a slow rate allows calls one by one, the next at Until
 	ChangeFlowing ChangeKind = "flowing" // calls start again
 )
 
-// Change is what a [CircuitWatcher] tells: calls are held back, or start again.
+// Change is what a [CircuitWatcher] reports: calls are held, or start again.
 type Change struct {
 	Kind    ChangeKind
 	Circuit circuit.Name
-	// Until is when calls start again; it may be past, as the end of a hold waits for
-	// its probe.
+	// Until is when calls start again. It may be in the past: a hold lasts until its
+	// probe has succeeded.
 	Until time.Time
-	// Reason is the hold's, as "quota", and Why what the API or an operator said; Rule
-	// is the limit or the budget, as "limit 5000/day".
+	// Reason is the hold's, such as "quota", and Why what the API or an operator said;
+	// Rule is the limit or the budget, such as "limit 5000/day".
 	Reason, Why, Rule string
 	// Waiting is how many calls wait behind it; 0 where that is not known.
 	Waiting int64
 }
 
-// Watch follows circuits: it tells when calls are held back and when they start again,
-// and gives up on what only a person can fix. A limit or a budget that is used up
-// passes. It is not safe for concurrent use.
+// CircuitWatcher watches circuits. It reports when calls are held and when they start
+// again, and returns an error when a circuit that only a person can fix stays open for
+// too long. A limit or a budget that is used up is not such an error: it ends by itself.
+// A CircuitWatcher is not safe for concurrent use.
 type CircuitWatcher struct {
 	Circuits  *circuit.Store
 	Upstreams []string
 	// Report is called for each change.
 	Report func(Change)
-	// Patience is how long a circuit may stay open that a person has to fix; 0: for
-	// ever.
+	// Patience is how long a circuit may stay open that only a person can fix; 0 means
+	// for ever.
 	Patience time.Duration
 
 	held string
 	seen map[circuit.Name]int64
-	// spent is the limit or the budget that was told to be used up, paced the rate
-	// that was told to let the calls out one by one.
+	// spent has the limits and budgets that were reported as used up, paced the rates
+	// that were reported to allow calls one by one.
 	spent map[circuit.Name]spentRule
 	paced map[circuit.Name]string
-	// stuck is since when a circuit that a person has to fix was seen open.
+	// stuck has the circuits that only a person can fix, with the time since which each
+	// was seen open.
 	stuck map[circuit.Name]time.Time
 }
 
@@ -66,7 +68,7 @@ type spentRule struct {
 	until time.Time
 }
 
-// StuckError says which circuit has used up the patience.
+// StuckError reports that a circuit was open for longer than the patience.
 type StuckError struct {
 	Record   circuit.Record
 	Patience time.Duration
@@ -77,22 +79,22 @@ func (e *StuckError) Error() string {
 	return fmt.Sprintf("%s has been unusable for %s (%s)", e.Record.Name, e.Patience, AnswerText(e.Record))
 }
 
-// Poll reads the circuits once. What Redis cannot tell now it tells next time. The only
-// error is a [StuckError].
+// Poll reads the circuits once and reports what has changed. A read that fails is tried
+// again at the next Poll. The only error is a [StuckError].
 func (w *CircuitWatcher) Poll(ctx context.Context) error {
 	records, err := w.Circuits.Watch(ctx, w.Upstreams)
 	if err != nil {
-		return nil // whoever makes the calls notices, and outlives a Redis that is away for a while
+		return nil // the code that makes the calls gets the same error, and waits for Redis
 	}
 	return w.Update(records, time.Now())
 }
 
-// Held says what calls wait behind, a circuit, a limit or a budget, as in "held until
-// 19:53:10 (outage)"; it is empty where nothing holds them.
+// Held says which circuit, limit or budget holds calls, as in "held until 19:53:10
+// (outage)"; it is empty where nothing holds them.
 func (w *CircuitWatcher) Held() string { return w.held }
 
-// Update tells what is new in records, and returns a [StuckError] when the patience is
-// over.
+// Update reports what has changed in records, and returns a [StuckError] when a circuit
+// was open for longer than the patience.
 func (w *CircuitWatcher) Update(records []circuit.Record, now time.Time) error {
 	if w.seen == nil {
 		w.seen, w.stuck = map[circuit.Name]int64{}, map[circuit.Name]time.Time{}
@@ -102,7 +104,7 @@ func (w *CircuitWatcher) Update(records []circuit.Record, now time.Time) error {
 	most := int64(-1)
 	for _, r := range records {
 		w.judge(r, now)
-		if w.holds(r) && r.Waiting > most { // what most calls wait behind is the reason
+		if w.holds(r) && r.Waiting > most { // the one that holds the most calls is shown
 			w.held, most = w.heldBy(r, now), r.Waiting
 		}
 		if !r.NeedsPerson() {
@@ -120,15 +122,15 @@ func (w *CircuitWatcher) Update(records []circuit.Record, now time.Time) error {
 	return nil
 }
 
-// holds reports whether calls wait behind what was told. Those behind an endpoint's
-// circuit are not counted.
+// holds reports whether the circuit, or a limit that was reported as used up, holds
+// calls. The calls of an endpoint are not counted, so its open circuit always holds some.
 func (w *CircuitWatcher) holds(r circuit.Record) bool {
 	_, spent := w.spent[r.Name]
 	return (r.State == circuit.Open || spent) && (r.Waiting > 0 || r.Name.Endpoint != "")
 }
 
-// heldBy is "held until 19:53:10 (outage)", of what holds the calls the longest. The
-// account is named where it is not the only one.
+// heldBy is "held until 19:53:10 (outage)", for the circuit or the limit, whichever ends
+// later. It names the account where there are several.
 func (w *CircuitWatcher) heldBy(r circuit.Record, now time.Time) string {
 	until, why := r.Until, r.Reason
 	if _, spent := w.spent[r.Name]; spent && (r.State != circuit.Open || r.Limited.After(until)) {
@@ -144,7 +146,7 @@ func (w *CircuitWatcher) heldBy(r circuit.Record, now time.Time) string {
 	return fmt.Sprintf("%s (%s)", text, why)
 }
 
-// judge tells once that an account is held, and once that nothing holds it any more.
+// judge reports once that an account is held, and once that nothing holds it any more.
 func (w *CircuitWatcher) judge(r circuit.Record, now time.Time) {
 	epoch, wasOpen := w.seen[r.Name]
 	_, wasSpent := w.spent[r.Name]
@@ -162,8 +164,8 @@ func (w *CircuitWatcher) judge(r circuit.Record, now time.Time) {
 	}
 }
 
-// judgeLimit tells once that a limit or a budget is used up, and once that a slow rate
-// lets the calls out one by one. It reports whether the first is so.
+// judgeLimit reports once that a limit or a budget is used up, and once that a slow rate
+// allows calls one by one. It returns whether a limit or a budget is used up.
 func (w *CircuitWatcher) judgeLimit(r circuit.Record, now time.Time) (spent bool) {
 	rule, wait := LimitRule(r), r.Limited.Sub(now)
 	this := spentRule{rule, r.Limited.Round(time.Second)}
@@ -184,7 +186,7 @@ func (w *CircuitWatcher) judgeLimit(r circuit.Record, now time.Time) (spent bool
 	return true
 }
 
-// whyOpen is what an operator, or the API, said when a circuit opened.
+// whyOpen returns what an operator or the API said when the circuit opened.
 func whyOpen(r circuit.Record) string {
 	switch {
 	case r.Note != "":
@@ -195,8 +197,8 @@ func whyOpen(r circuit.Record) string {
 	return ""
 }
 
-// LimitedBy is what holds the account, "limit" or "budget".
+// LimitedBy returns what holds the account, "limit" or "budget".
 func LimitedBy(r circuit.Record) string { return cmp.Or(r.LimitedBy, "limit") }
 
-// LimitRule is "limit 5000/day" or "budget 100 USD/month".
+// LimitRule returns the rule that holds the account, such as "limit 5000/day".
 func LimitRule(r circuit.Record) string { return LimitedBy(r) + " " + r.LimitedText }
