@@ -159,7 +159,7 @@ func (b *bulk) send(ctx context.Context) {
 	}
 }
 
-func (b *bulk) count(v ledger.Verdict, line int, key string) {
+func (b *bulk) count(v ledger.Acceptance, line int, key string) {
 	switch v {
 	case ledger.Accepted, ledger.Duplicate:
 		b.mu.Lock()

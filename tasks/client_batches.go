@@ -116,7 +116,7 @@ func (c *Client) CancelBatch(ctx context.Context, batch string, why Cancellation
 
 // eachOpen hands out the open calls of a batch.
 func (c *Client) eachOpen(ctx context.Context, batch string, open chan<- ledger.Record) error {
-	for r, err := range c.ledger.Standings(ctx, batch, TaskID) {
+	for r, err := range c.ledger.Statuses(ctx, batch, TaskID) {
 		if err != nil {
 			return err
 		}

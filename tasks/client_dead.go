@@ -59,19 +59,19 @@ type DeadFilter struct {
 	Match func(CallInfo) bool
 	// Until selects those that died before then; nil: before the selection begins. So a
 	// call that is redriven and dies once more is not met twice.
-	Until *DeadHorizon
+	Until *DeadWatermark
 }
 
-// DeadHorizon is a moment in the order in which calls die, of all queues.
-type DeadHorizon struct{ at ledger.Watermark }
+// DeadWatermark is a moment in the order in which calls die, of all queues.
+type DeadWatermark struct{ at ledger.Watermark }
 
-// DeadHorizon returns the present moment, for several selections that are to be the same.
-func (c *Client) DeadHorizon(ctx context.Context) (*DeadHorizon, error) {
+// DeadWatermark returns the present moment, for several selections that are to be the same.
+func (c *Client) DeadWatermark(ctx context.Context) (*DeadWatermark, error) {
 	at, err := c.ledger.DeadWatermark(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &DeadHorizon{at}, nil
+	return &DeadWatermark{at}, nil
 }
 
 // DeadLetters yields the dead letters that a filter selects, queue by queue, the oldest
@@ -102,7 +102,7 @@ func (c *Client) selected(ctx context.Context, f DeadFilter) iter.Seq2[ledger.Re
 		}
 		if f.Until == nil {
 			var err error
-			if f.Until, err = c.DeadHorizon(ctx); err != nil {
+			if f.Until, err = c.DeadWatermark(ctx); err != nil {
 				yield(ledger.Record{}, err)
 				return
 			}

@@ -140,7 +140,7 @@ func TestACancelledBatchHasNoOpenCalls(t *testing.T) {
 func TestRedriveAllTellsOfEachCall(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		c, ids := client(t, rdb), deadLetters(t, rdb, 4)
-		until, err := c.DeadHorizon(t.Context())
+		until, err := c.DeadWatermark(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

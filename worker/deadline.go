@@ -46,7 +46,7 @@ func (w *Worker) endLate(ctx context.Context, queues []string) error {
 			byQueue[r.Queue] = append(byQueue[r.Queue], r)
 		}
 		for queue, calls := range byQueue {
-			for some := range slices.Chunk(calls, ledger.MostWithdrawn) {
+			for some := range slices.Chunk(calls, ledger.MaxWithdrawn) {
 				if err := w.withdrawLate(ctx, queue, some, late.Now); err != nil {
 					return err
 				}

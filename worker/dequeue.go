@@ -77,7 +77,7 @@ func (w *Worker) noteNoCall(ctx context.Context, a *account, idle *queueIdle, go
 		if w.quarantine(ctx, a.queues, err) {
 			idle.open()
 		}
-	case got.Again != nil:
+	case got.ToRedrive != nil:
 		w.redriveRunTask(ctx, got)
 	case got.Held > 0:
 		a.dequeueGate.closeFor(min(got.Held, heldRecheck), held)

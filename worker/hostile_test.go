@@ -143,7 +143,7 @@ func TestATaskThatIsNoTaskStopsNoQueueAndItsCallIsNamedAsLost(t *testing.T) {
 		env.Start()
 		unsent(t, env, policy.ClassMalformedTask, nil)
 		var recovered []string
-		for r, err := range ledger.NewRepairer(env.Redis()).Orphaned(t.Context(), &ledger.Search{ID: tasks.TaskID, Most: 100}) {
+		for r, err := range ledger.NewRepairer(env.Redis()).Orphaned(t.Context(), &ledger.Search{ID: tasks.TaskID, Max: 100}) {
 			if err != nil {
 				t.Fatal(err)
 			}

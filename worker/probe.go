@@ -15,7 +15,7 @@ import (
 func (w *Worker) fetchProbe(ctx context.Context, a *account, request ledger.DequeueRequest, choice *ledger.ProbeChoice) (ledger.Dequeued, error) {
 	probe, lonely, alone := chooseProbe(choice, a.endpointOf)
 	if lonely && w.clustered {
-		waits, err := w.ledger.AnyWaits(ctx, otherQueues(a.queues, request.Queues[0])...)
+		waits, err := w.ledger.HasPending(ctx, otherQueues(a.queues, request.Queues[0])...)
 		switch {
 		case err != nil || alone && waits:
 			return ledger.Dequeued{Held: heldRecheck}, err
@@ -26,7 +26,7 @@ func (w *Worker) fetchProbe(ctx context.Context, a *account, request ledger.Dequ
 	request.Probe = &probe
 	got, err := w.dispatcher.Dequeue(ctx, request)
 	if err == nil && got.Delivery != nil {
-		got.Delivery.Circuit.Lonely = lonely && got.Delivery.ID == probe.ID
+		got.Delivery.Circuit.AllRefused = lonely && got.Delivery.ID == probe.ID
 	}
 	return got, err
 }

@@ -145,7 +145,7 @@ func (w *Worker) reclaimTask(ctx context.Context, queue, id string, by time.Time
 func (w *Worker) redriveRunTask(ctx context.Context, got ledger.Dequeued) {
 	var record ledger.Record
 	err := w.retryWrite(ctx, func(ctx context.Context) (err error) {
-		if record, err = w.ledger.Get(ctx, got.Again.Queue, got.Again.ID); errors.Is(err, tasks.ErrNoCall) {
+		if record, err = w.ledger.Get(ctx, got.ToRedrive.Queue, got.ToRedrive.ID); errors.Is(err, tasks.ErrNoCall) {
 			return nil
 		}
 		return err

@@ -100,7 +100,7 @@ var outageCircuit = policy.Circuit{Effect: policy.EffectCount, Hold: outageHold,
 func (w *Worker) reportOwnError(ctx context.Context, inflight *inflightCall, a attempted, admitted admission, c policy.Circuit) circuitEffect {
 	end, source := until(inflight.account.policy, c.Hold, a.Outcome, 0)
 	report := inflight.withCall(circuit.Report{
-		AllRefused: inflight.delivery.Circuit.Lonely && admitted.name.Endpoint == "",
+		AllRefused: inflight.delivery.Circuit.AllRefused && admitted.name.Endpoint == "",
 		Parked:     c.Effect == policy.EffectOpen && (a.decision.Action == policy.ActionPark || admitted.token != ""),
 		Verdict:    circuit.OwnError, Epoch: admitted.epoch, Token: admitted.token, ID: newToken(), After: c.After, MaxProbes: c.MaxProbes,
 		Delays:     delays(inflight.account.policy, c.Hold, a.Outcome, w.random),

@@ -91,7 +91,7 @@ func inherit(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient,
 	// Nobody lives who could give back what this Redis has forgotten.
 	queues, err := books.Queues(ctx)
 	if err == nil {
-		err = ledger.NewFences(rdb).OpenAlone(ctx, queues...)
+		err = ledger.NewFences(rdb).OpenWithoutWait(ctx, queues...)
 	}
 	if err != nil {
 		return err

@@ -104,7 +104,7 @@ func (v *deadVerb) run(ctx context.Context, ids []string) (err error) {
 	}
 	defer d.close(&err)
 	filter := v.dead(ids...)
-	if filter.Until, err = d.client.DeadHorizon(ctx); err != nil {
+	if filter.Until, err = d.client.DeadWatermark(ctx); err != nil {
 		return err
 	}
 	if v.dryRun {

@@ -107,10 +107,10 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 				return list, err
 			}
 		}
-		if n := len(s.Strangers); n > 0 {
+		if n := len(s.Foreign); n > 0 {
 			list = append(list, diagnosis{
 				Status: found, Fix: "find who writes there; callq work takes each down as a dead letter: " + d.next("dead list --filter class=malformed_task"),
-				Detail: fmt.Sprintf("queue %s: %s not put there by callq, as %s", s.Queue, console.Subject(n, "task", "was", "were"), some(s.Strangers)),
+				Detail: fmt.Sprintf("queue %s: %s not put there by callq, as %s", s.Queue, console.Subject(n, "task", "was", "were"), some(s.Foreign)),
 			})
 		}
 		return list, nil
@@ -124,9 +124,9 @@ const leaseGrace = 5 * time.Minute
 // checkCalls looks for open calls that no worker will ever find. To mend it looks at
 // all of them.
 func checkCalls(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	search := ledger.Search{ID: tasks.TaskID, By: time.Now().Add(-leaseGrace), Most: manyCalls}
+	search := ledger.Search{ID: tasks.TaskID, By: time.Now().Add(-leaseGrace), Max: manyCalls}
 	if d.mend {
-		search.Most = math.MaxInt
+		search.Max = math.MaxInt
 	}
 	var ids []string
 	lost := 0

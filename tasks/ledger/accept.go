@@ -17,41 +17,41 @@ type Entry struct {
 	ID, Message string
 	// Key and Hash are the call's key in its batch and its content's hash.
 	Key, Hash string
-	// Queue is the queue that it is for.
+	// Queue is the call's queue.
 	Queue string
-	// API is the base URL of its upstream, which the batch remembers; empty: it is not
-	// known.
+	// API is the base URL of its upstream, which the batch remembers; empty if it is
+	// not known.
 	API string
 	// Content is the call as its codec wrote it.
 	Content []byte
-	// NotBefore is when the call may be made first; zero means now.
+	// NotBefore is the earliest time to make the call; zero means now.
 	NotBefore time.Time
 	// Deadline is the time after which the call must not be sent; zero means none.
 	Deadline time.Time
 }
 
-// Verdict says what became of an [Entry].
-type Verdict int
+// Acceptance says what became of an [Entry].
+type Acceptance int
 
-// The verdicts.
+// The possible acceptances.
 const (
-	// Accepted: the call is in the books and in its queue.
-	Accepted Verdict = iota + 1
-	// Duplicate: the same key with the same content is in the books already.
+	// Accepted: the call is in the ledger and in its queue.
+	Accepted Acceptance = iota + 1
+	// Duplicate: the same key with the same content is in the ledger already.
 	Duplicate
 	// Conflict: the key stands for other content; nothing was changed.
 	Conflict
 )
 
-// Claimed is what a [Ledger.Claim] has to say of one entry: the queue that its
-// key was claimed for, or "" where the key stands for other content.
+// Claimed is the result of [Ledger.Claim] for one entry: the queue that its key was
+// claimed for, or "" if the key stands for other content.
 type Claimed string
 
 // Claim reserves the entries' keys, so that a key of a batch can never stand for
 // two contents. Claims are made in the order of the entries, at most 1,000 at once.
 //
-// Who dies between Claim and [Ledger.Accept] leaves claims without records; the
-// next Claim and Accept of the same calls complete them.
+// A producer that dies between Claim and [Ledger.Accept] leaves claims without records;
+// the next Claim and Accept of the same calls complete them.
 func (l *Ledger) Claim(ctx context.Context, batch string, entries []Entry) ([]Claimed, error) {
 	if err := l.register(ctx, batch, entries); err != nil {
 		return nil, err
@@ -69,8 +69,8 @@ func (l *Ledger) Claim(ctx context.Context, batch string, entries []Entry) ([]Cl
 	for ; len(earlier) > 0; earlier = earlier[2:] {
 		i := redislua.Number(earlier[0]) - 1
 		claimed[i] = ""
-		// The same content sent again with another priority stays in the queue
-		// that it was first sent to: one key is one call.
+		// The same content sent again with another priority stays in its first queue:
+		// one key is one call.
 		if hash, queue, _ := strings.Cut(redislua.Text(earlier[1]), " "); hash == entries[i].Hash {
 			claimed[i] = Claimed(queue)
 		}
@@ -78,11 +78,11 @@ func (l *Ledger) Claim(ctx context.Context, batch string, entries []Entry) ([]Cl
 	return claimed, nil
 }
 
-// Accept takes claimed calls of one batch into the books and their queues, one
-// script a queue, and returns a verdict for each. Where an error is returned
-// nothing is known of the calls that have no verdict (0): accept them again.
-func (l *Ledger) Accept(ctx context.Context, batch string, entries []Entry, claimed []Claimed) ([]Verdict, error) {
-	verdicts := make([]Verdict, len(entries))
+// Accept adds claimed calls of one batch to the ledger and to their queues, with one
+// script for each queue, and returns an [Acceptance] for each call. After an error the
+// calls without one (0) are in an unknown state: accept them again.
+func (l *Ledger) Accept(ctx context.Context, batch string, entries []Entry, claimed []Claimed) ([]Acceptance, error) {
+	verdicts := make([]Acceptance, len(entries))
 	queues := map[string][]int{}
 	for i, queue := range claimed {
 		if queue == "" {
@@ -99,12 +99,13 @@ func (l *Ledger) Accept(ctx context.Context, batch string, entries []Entry, clai
 	return verdicts, nil
 }
 
-// register makes the batch and its queues known, so that they are found again.
+// register records the names of the batch and of its queues, so that they can be
+// listed.
 func (l *Ledger) register(ctx context.Context, batch string, entries []Entry) error {
 	now := time.Now().UnixMilli()
 	seen := map[string]bool{}
 	pipe := l.rdb.Pipeline()
-	// First of all, so that a sweep under way leaves the batch alone.
+	// This comes first, so that a running sweep leaves the batch alone.
 	pipe.HDel(ctx, metaKey(batch), "idle")
 	pipe.HSetNX(ctx, metaKey(batch), "created", now)
 	pipe.ZAddNX(ctx, keyBatches, redis.Z{Score: float64(now), Member: batch})
@@ -115,8 +116,8 @@ func (l *Ledger) register(ctx context.Context, batch string, entries []Entry) er
 		}
 		seen[queue] = true
 		pipe.SAdd(ctx, keyQueues, queue)
-		// asynq's client writes this once per process and never again, so a
-		// queue that was deleted in between would stay invisible.
+		// asynq's client writes this once per process and never again, so a queue that
+		// was deleted since would stay invisible.
 		pipe.SAdd(ctx, asynqAll, queue)
 		pipe.HSet(ctx, metaKey(batch), "q:"+queue, 1)
 		if entries[i].API != "" {
@@ -129,7 +130,7 @@ func (l *Ledger) register(ctx context.Context, batch string, entries []Entry) er
 	return nil
 }
 
-func (l *Ledger) acceptQueue(ctx context.Context, batch, queue string, entries []Entry, indexes []int, verdicts []Verdict) error {
+func (l *Ledger) acceptQueue(ctx context.Context, batch, queue string, entries []Entry, indexes []int, verdicts []Acceptance) error {
 	k := keysOf(queue)
 	args := make([]any, 0, 5+6*len(indexes))
 	args = append(args, time.Now().UnixNano(), k.taskPrefix(), k.recordPrefix(), batch, 0)
@@ -160,8 +161,8 @@ func (l *Ledger) acceptQueue(ctx context.Context, batch, queue string, entries [
 	return nil
 }
 
-// ceilSecond rounds up: asynq's scores are whole seconds, and a call must not go
-// out early.
+// ceilSecond rounds up: asynq's scores are whole seconds, and a call must not be sent
+// early.
 func ceilSecond(t time.Time) int64 {
 	s := t.Unix()
 	if t.Nanosecond() > 0 {
@@ -170,19 +171,19 @@ func ceilSecond(t time.Time) int64 {
 	return s
 }
 
-// adopted stands in place of the content's hash in the claim of a task that nobody
-// has sent. Its id is its key, which no other call's is.
+// adopted replaces the content's hash in the claim of a task that no producer has sent.
+// The task's id is its key, and no other call has that key.
 const adopted = "-"
 
-// Adopt makes an open record for a task that is in a worker's hands and has
-// none, so that it can be ended like any other: nothing leaves the queue without
-// a trace. Its batch is [AdHoc], its key the task's id.
+// Adopt creates an open record for a task that a worker has taken and that has none, so
+// that it can be ended like any other: no task leaves the queue without a trace. Its
+// batch is [AdHoc], its key the task's id.
 func (rep *Repairer) Adopt(ctx context.Context, t *Delivery) error {
 	entry := []Entry{{ID: t.ID, Key: t.ID, Hash: adopted, Queue: t.Queue}}
 	if _, err := rep.ledger.Claim(ctx, AdHoc, entry); err != nil {
 		return err
 	}
-	// The task is there, so accept adds nothing to asynq's lists.
+	// The task exists, so accept adds nothing to asynq's lists.
 	if _, err := rep.ledger.Accept(ctx, AdHoc, entry, []Claimed{Claimed(t.Queue)}); err != nil {
 		return err
 	}
@@ -193,8 +194,8 @@ func (rep *Repairer) Adopt(ctx context.Context, t *Delivery) error {
 	return nil
 }
 
-// RemoveTask takes a task off asynq's active list, for one that asynq cannot
-// take off itself.
+// RemoveTask removes a task from asynq's active list. It is for tasks that asynq itself
+// cannot remove.
 func (rep *Repairer) RemoveTask(ctx context.Context, queue, id string) error {
 	k := keysOf(queue)
 	pipe := rep.rdb.TxPipeline()
@@ -202,7 +203,7 @@ func (rep *Repairer) RemoveTask(ctx context.Context, queue, id string) error {
 	pipe.ZRem(ctx, k.lease(), id)
 	pipe.Del(ctx, k.task(id))
 	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("take task %s off the active list: %w", id, err)
+		return fmt.Errorf("remove task %s from the active list: %w", id, err)
 	}
 	return nil
 }

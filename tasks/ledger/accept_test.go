@@ -19,7 +19,7 @@ func TestAKeyStandsForOneContent(t *testing.T) {
 		for _, c := range []struct {
 			what  string
 			entry Entry
-			want  Verdict
+			want  Acceptance
 		}{
 			{"first", entryOf("b", "q", "k"), Accepted},
 			{"same again", entryOf("b", "q", "k"), Duplicate},

@@ -29,7 +29,7 @@ func TestADeadLetterThatIsRunIsMetUntilItIsRedrivenOrPutBack(t *testing.T) {
 		}
 		for i := range 6 {
 			want := []*Delivery{redriven, refused}[i%2]
-			if got := d.dequeue("q"); got.Again == nil || got.Again.ID != want.ID {
+			if got := d.dequeue("q"); got.ToRedrive == nil || got.ToRedrive.ID != want.ID {
 				t.Fatalf("round %d: got %+v", i, got)
 			}
 			d.wantPlaces("q", want.ID, "pending", "task")
@@ -47,7 +47,7 @@ func TestADeadLetterThatIsRunIsMetUntilItIsRedrivenOrPutBack(t *testing.T) {
 		if delivery := d.take("q"); delivery.ID != redriven.ID || delivery.Generation != 2 {
 			t.Errorf("took %s, generation %d", delivery.Key, delivery.Generation)
 		}
-		if got := d.dequeue("q"); got.Delivery != nil || got.Again != nil {
+		if got := d.dequeue("q"); got.Delivery != nil || got.ToRedrive != nil {
 			t.Errorf("got %+v", got)
 		}
 		d.wantCounts("b", Counts{Accepted: 2, Open: 1, Dead: 1})
@@ -65,7 +65,7 @@ func TestADoneCallIsOpenedAgainOnlyWhereThatIsMeant(t *testing.T) {
 		}
 		d.wantCounts("b", Counts{Accepted: 1, Done: 1})
 		for i, want := range []bool{true, false} { // the second as after a lost reply
-			changed, busy, err := d.l.Again(t.Context(), before, "message", time.Time{})
+			changed, busy, err := d.l.RedriveAny(t.Context(), before, "message", time.Time{})
 			if err != nil || busy || changed != want {
 				t.Fatalf("time %d: %v, %v, %v", i+1, changed, busy, err)
 			}
@@ -99,7 +99,7 @@ func TestADeadLetterThatIsRunKeepsNoOtherCallWaiting(t *testing.T) {
 		for _, want := range []string{"", "1", "2", ""} {
 			got, err := dispatcher.Dequeue(t.Context(), DequeueRequest{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
 			d.must(err)
-			if (got.Again != nil) != (want == "") || want != "" && got.Delivery.Key != want {
+			if (got.ToRedrive != nil) != (want == "") || want != "" && got.Delivery.Key != want {
 				t.Errorf("got %+v, want %q", got, want)
 			}
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// fields are the record fields that an attempt leaves behind, and the log with it.
+// fields returns the record fields of an attempt, and the log with it.
 func (t *Delivery) fields(a *Attempt) (fields []any, log []Attempt, err error) {
 	log, text, err := t.logWith(a)
 	if err != nil {
@@ -32,8 +32,9 @@ func (t *Delivery) fields(a *Attempt) (fields []any, log []Attempt, err error) {
 	return fields, log, nil
 }
 
-// logWith returns the log with one more line, unless that is nil, and its encoding.
-// t.Log stays as it is: a write that fails is made again, with the same line.
+// logWith returns the log with one more line, unless a is nil, and its encoding. It
+// does not change t.Log, so that a write that failed can be repeated with the same
+// line.
 func (t *Delivery) logWith(a *Attempt) (log []Attempt, text []byte, err error) {
 	log = t.Log
 	if a != nil {
@@ -45,17 +46,17 @@ func (t *Delivery) logWith(a *Attempt) (log []Attempt, text []byte, err error) {
 	return log, text, nil
 }
 
-// Attempt records that the call goes on: the counts of t and, unless a is nil,
-// one more line of its log. It returns the account's streak of failures, and
-// false when the record has ended or moved on meanwhile.
+// Attempt records that the call goes on: the counts of t and, unless a is nil, one more
+// line of its log. It returns the account's streak of failures, and false when the
+// record has ended or moved on.
 func (d *Dispatcher) Attempt(ctx context.Context, t *Delivery, a *Attempt) (streak int, applied bool, err error) {
 	return d.attempt(ctx, t, a, false)
 }
 
-// Park records that the call goes on without having spent an attempt, and puts
-// its task back at the head of its queue, all in one step; asynq is not to touch
-// the task any more. It is for calls whose account is held. t.Parked counts this
-// park too. For the rest it is like [Dispatcher.Attempt].
+// Park records that the call goes on without having spent an attempt, and puts its task
+// back at the head of its queue, all in one step; asynq must not touch the task any
+// more. It is for calls whose account is held. t.Parked must include this park.
+// Otherwise it is like [Dispatcher.Attempt].
 func (d *Dispatcher) Park(ctx context.Context, t *Delivery, a *Attempt) (streak int, applied bool, err error) {
 	return d.attempt(ctx, t, a, true)
 }
@@ -65,7 +66,7 @@ func (d *Dispatcher) attempt(ctx context.Context, t *Delivery, a *Attempt, park 
 	if err != nil {
 		return 0, false, err
 	}
-	d.marks.back(t.Queue, t.number)
+	d.marks.unsend(t.Queue, t.number)
 	k := keysOf(t.Queue)
 	names, args := []string{k.record(t.ID), d.circuit(t.Queue)}, []any{t.Generation, t.Token, t.Mark, "", "", ""}
 	if park {
@@ -80,13 +81,14 @@ func (d *Dispatcher) attempt(ctx context.Context, t *Delivery, a *Attempt, park 
 	return int(n[1]), n[0] == 1, nil
 }
 
-// MarkSent is the last step before attempt n of a call leaves: it asks once more
-// whether the account, in the epoch that admitted the call, may still be called,
-// and notes the attempt of a call which must not be sent twice (nonIdempotent). Where Redis keeps an append-only file, it returns once that note
-// outlives a kill of Redis's process, however slow the disk is. probe is the token
-// of the account's probe, if the call is it. It returns how long the account is held
-// (0: it is not, go ahead) and false when the record has ended or moved on, or Redis
-// has lost the note. After an error the call must not be sent.
+// MarkSent is the last step before attempt n of a call is sent. It asks once more
+// whether the account, in the epoch that admitted the call, may still be called, and
+// notes the attempt of a call that must not be sent twice (nonIdempotent). If Redis
+// keeps an append-only file, it returns once that note survives a kill of Redis's
+// process, however slow the disk is. probe is the token of the account's probe, if the
+// call is the probe. It returns how long the account is held (0: send the call), and
+// false when the record has ended or moved on, or Redis has lost the note. After an
+// error the call must not be sent.
 func (d *Dispatcher) MarkSent(ctx context.Context, t *Delivery, n int, nonIdempotent bool, probe string) (held time.Duration, applied bool, err error) {
 	attempt, decides := "", 0
 	if nonIdempotent {
@@ -124,8 +126,8 @@ func (d *Dispatcher) MarkSent(ctx context.Context, t *Delivery, n int, nonIdempo
 	}
 }
 
-// MarkAlone notes that the worker makes the call while it makes no other one; it
-// returns false when the record has ended or moved on.
+// MarkAlone notes that the worker makes no other call at the same time; it returns
+// false when the record has ended or moved on.
 func (d *Dispatcher) MarkAlone(ctx context.Context, t *Delivery) (applied bool, err error) {
 	applied, err = scriptAlone.Run(ctx, d.rdb, []string{keysOf(t.Queue).record(t.ID)}, t.Generation, t.Token).Bool()
 	if err != nil {
@@ -134,11 +136,11 @@ func (d *Dispatcher) MarkAlone(ctx context.Context, t *Delivery) (applied bool, 
 	return applied, nil
 }
 
-// PassTurn lets the next call of a queue out after a hold, in place of one that
-// was let out and will not ask for the probe.
+// PassTurn lets the next call of a queue be delivered after a hold, instead of a call
+// that was delivered and will not ask for the probe.
 func (d *Dispatcher) PassTurn(ctx context.Context, queue string) error {
 	if err := d.rdb.HDel(ctx, d.circuit(queue), "turn").Err(); err != nil {
-		return fmt.Errorf("let the next call of queue %q out: %w", queue, err)
+		return fmt.Errorf("let the next call of queue %q be delivered: %w", queue, err)
 	}
 	return nil
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// Finding is something in the books that does not add up.
+// Finding is an inconsistency in the ledger.
 type Finding struct {
 	Batch   string
 	Problem string
-	// Keys are the calls concerned, at most some hundreds of them.
+	// Keys are the calls concerned, at most maxKeys of them.
 	Keys []string
 	// Fix says what to do.
 	Fix string
@@ -24,19 +24,19 @@ type Finding struct {
 // maxKeys bounds the keys that one finding names.
 const maxKeys = 200
 
-// Audit compares the counts of a batch with its records, one by one, and returns
-// what does not add up. It may run while calls are accepted and end: then it only
-// looks for records that are missing, and compares the states where nothing moved
-// while it read. id makes a call's id from batch and key.
+// Audit compares the counts of a batch with its records, one by one, and returns the
+// inconsistencies. It may run while calls are accepted and end: then it only looks for
+// missing records, and compares the states only if nothing moved while it read. id
+// makes a call's id from batch and key.
 func (l *Ledger) Audit(ctx context.Context, batch string, id func(batch, key string) string) ([]Finding, error) {
-	// What was accepted before the records are read must be among them, unless it
-	// was forgotten by the time that they were.
+	// A call that was accepted before the records are read must be among them, unless
+	// it was forgotten before they were read.
 	before, err := l.Batch(ctx, batch)
 	if err != nil {
 		return nil, err
 	}
 	a := &audit{l: l, batch: batch}
-	for r, err := range l.Standings(ctx, batch, id) {
+	for r, err := range l.Statuses(ctx, batch, id) {
 		if err == nil {
 			err = a.add(ctx, r)
 		}
@@ -56,12 +56,12 @@ func (l *Ledger) Audit(ctx context.Context, batch string, id func(batch, key str
 		return nil, err
 	}
 	if len(after.unread) > 0 {
-		a.find(fmt.Sprintf("the counts do not agree with the records: some hold no number (queue and count: %s)", strings.Join(after.unread, ", ")), nil,
+		a.find(fmt.Sprintf("the counts do not agree with the records: some are not numbers (queue and count: %s)", strings.Join(after.unread, ", ")), nil,
 			"they were changed from outside callq, which goes on counting from 0: "+findWriter)
 	}
-	if a.odd.n > 0 {
-		a.find(fmt.Sprintf("%d calls have a state that is none of callq's", a.odd.n), a.odd.keys,
-			"their records were changed from outside callq: callq work ends each as a dead letter (callq dead list --filter class=malformed_task); callq doctor finds those that stand in no queue")
+	if a.unknown.n > 0 {
+		a.find(fmt.Sprintf("%d calls have an unknown state", a.unknown.n), a.unknown.keys,
+			"their records were changed from outside callq: callq work ends each as a dead letter (callq dead list --filter class=malformed_task); callq doctor finds those that are in no queue")
 	}
 	if c := after.Counts; !c.Balanced() {
 		a.find(fmt.Sprintf("%d accepted, but %d open + %d done + %d dead + %d dropped + %d cancelled",
@@ -71,8 +71,8 @@ func (l *Ledger) Audit(ctx context.Context, batch string, id func(batch, key str
 	missing := before.Counts.Accepted - after.Counts.Expired - a.seen.Accepted
 	switch {
 	case missing > 0:
-		a.find(fmt.Sprintf("%d accepted calls have no record any more", missing), a.bare.keys,
-			"Redis lost data; send the file again: calls that are in the books are left alone")
+		a.find(fmt.Sprintf("%d accepted calls have no record any more", missing), a.missing.keys,
+			"Redis lost data; send the file again: calls that are in the ledger are left alone")
 	case before.Counts == after.Counts && before.last == after.last:
 		a.compare(after.Counts, listed)
 	}
@@ -84,16 +84,16 @@ type audit struct {
 	l        *Ledger
 	batch    string
 	seen     Counts
-	bare     named    // calls without a record
-	odd      named    // calls in a state of which there is none
-	open     []Record // to look whether they have a task
-	lost     named    // those that had none
-	dead     []Record // to look whether they are listed as dead letters
-	unlisted named    // those that are not
+	missing  named    // calls without a record
+	unknown  named    // calls in an unknown state
+	open     []Record // still to be checked for a task
+	taskless named    // open calls without a task
+	dead     []Record // still to be checked for being listed as dead letters
+	unlisted named    // dead letters that are not listed
 	findings []Finding
 }
 
-// named are calls, of which the first have a name.
+// named counts calls, and has the keys of the first ones.
 type named struct {
 	n    int
 	keys []string
@@ -130,17 +130,17 @@ func (a *audit) add(ctx context.Context, r Record) error {
 	case Cancelled:
 		a.seen.Cancelled++
 	case "":
-		a.bare.add(r.Key)
+		a.missing.add(r.Key)
 		return nil
 	default:
-		a.odd.add(r.Key)
+		a.unknown.add(r.Key)
 	}
 	a.seen.Accepted++
 	return nil
 }
 
-// flush looks whether the open calls have a task, without which no worker will
-// ever come upon them.
+// flush checks whether the open calls have a task: without one no worker will ever take
+// them.
 func (a *audit) flush(ctx context.Context) error {
 	pipe := a.l.rdb.Pipeline()
 	cmds := make([]*redis.IntCmd, len(a.open))
@@ -152,15 +152,15 @@ func (a *audit) flush(ctx context.Context) error {
 	}
 	for i, r := range a.open {
 		if cmds[i].Val() == 0 {
-			a.lost.add(r.Key)
+			a.taskless.add(r.Key)
 		}
 	}
 	a.open = a.open[:0]
 	return nil
 }
 
-// flushDead looks whether the dead letters are listed, without which nobody will
-// ever be shown them.
+// flushDead checks whether the dead letters are listed: without that no command shows
+// them.
 func (a *audit) flushDead(ctx context.Context) error {
 	byQueue := map[string][]Record{}
 	for _, r := range a.dead {
@@ -175,8 +175,9 @@ func (a *audit) flushDead(ctx context.Context) error {
 	return nil
 }
 
-// flushDeadOf does so for one queue, whose keys are all on one node of a Cluster.
-// Record and list are read in one step: a purge takes the letter off and marks it.
+// flushDeadOf is flushDead for one queue, whose keys are all on one node of a Cluster.
+// Record and list are read in one step, since a purge removes the letter from the list
+// and marks it in one step.
 func (a *audit) flushDeadOf(ctx context.Context, queue string, dead []Record) error {
 	k := keysOf(queue)
 	pipe := a.l.rdb.TxPipeline()
@@ -195,7 +196,7 @@ func (a *audit) flushDeadOf(ctx context.Context, queue string, dead []Record) er
 	return nil
 }
 
-// listedEndings is how many ended calls stand in the order of their endings.
+// listedEndings returns how many calls are in the lists of endings.
 func (l *Ledger) listedEndings(ctx context.Context, b Batch) (int64, error) {
 	pipe := l.rdb.Pipeline()
 	cards := make([]*redis.IntCmd, len(b.Queues))
@@ -212,17 +213,17 @@ func (l *Ledger) listedEndings(ctx context.Context, b Batch) (int64, error) {
 	return listed, nil
 }
 
-// compare holds the records against the counts of a batch in which nothing moved.
+// compare compares the records with the counts of a batch in which nothing moved.
 func (a *audit) compare(c Counts, listed int64) {
-	if a.lost.n > 0 {
-		a.find(fmt.Sprintf("%d open calls stand in no queue", a.lost.n), a.lost.keys,
+	if a.taskless.n > 0 {
+		a.find(fmt.Sprintf("%d open calls are in no queue", a.taskless.n), a.taskless.keys,
 			"their tasks were deleted from outside callq: run callq doctor, which finds them and says how to put them back")
 	}
-	// What was forgotten was done, dropped or cancelled, or dead and purged.
+	// Forgotten calls were done, dropped or cancelled, or dead and purged.
 	kept, seen := c.Done+c.Dropped+c.Cancelled-(c.Expired-c.ExpiredDead), a.seen.Done+a.seen.Dropped+a.seen.Cancelled
 	dead := c.Dead - c.ExpiredDead
-	// Whatever a call with a corrupt state was before, the finding that names it tells.
-	if a.odd.n == 0 && (c.Open != a.seen.Open || dead != a.seen.Dead || kept != seen) {
+	// The finding about calls with an unknown state explains a difference.
+	if a.unknown.n == 0 && (c.Open != a.seen.Open || dead != a.seen.Dead || kept != seen) {
 		a.find(fmt.Sprintf("the counts say %d open, %d dead and %d others, the records %d, %d and %d",
 			c.Open, dead, kept, a.seen.Open, a.seen.Dead, seen), nil,
 			"counts or records were changed from outside callq: "+findWriter)
@@ -231,9 +232,9 @@ func (a *audit) compare(c Counts, listed int64) {
 		a.find(fmt.Sprintf("%d dead letters are on no list of dead letters", a.unlisted.n), a.unlisted.keys,
 			"the list was changed from outside callq, and callq dead list does not show them: callq dead redrive ID redrives each all the same")
 	}
-	if ended := a.seen.Dead + seen; a.odd.n == 0 && listed != ended {
-		a.find(fmt.Sprintf("%d calls have ended, and %d stand in the list of endings", ended, listed), nil,
-			"the list was changed from outside callq, and callq batch export leaves those out that it lacks: callq dead show ID has each")
+	if ended := a.seen.Dead + seen; a.unknown.n == 0 && listed != ended {
+		a.find(fmt.Sprintf("%d calls have ended, but the list of endings has %d", ended, listed), nil,
+			"the list was changed from outside callq, and callq batch export omits the calls that it lacks: callq dead show ID shows each")
 	}
 }
 

@@ -24,7 +24,7 @@ func TestAuditNamesWhatIsMissing(t *testing.T) {
 		},
 		"a task": {
 			func(d *fixture) { d.rdb.Del(d.Context(), keysOf("q").task(idOf("b", "k2"))) },
-			"1 open calls stand in no queue", "[k2]",
+			"1 open calls are in no queue", "[k2]",
 		},
 		"a count": {
 			func(d *fixture) { d.rdb.HIncrBy(d.Context(), keysOf("q").counts("b"), "done", 1) },

@@ -15,24 +15,24 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// ErrNoBatch reports a batch that the ledger has never heard of.
+// ErrNoBatch reports a batch that is not in the ledger.
 var ErrNoBatch = errors.New("no such batch")
 
-// ErrNoCall reports a call that the ledger has never heard of, or has forgotten.
+// ErrNoCall reports a call that is not in the ledger, or was forgotten.
 var ErrNoCall = errors.New("no such call")
 
 // ErrOpenCalls reports a batch that has open calls.
 var ErrOpenCalls = errors.New("the batch has open calls")
 
-// ErrMaybeSent reports a call that may have been sent, so that nobody can cancel it.
+// ErrMaybeSent reports a call that cannot be cancelled because it may have been sent.
 var ErrMaybeSent = errors.New("the call may have been sent")
 
-// Counts are the books of a batch: Accepted = Open + Done + Dead + Dropped +
+// Counts are the counts of a batch. Accepted = Open + Done + Dead + Dropped +
 // Cancelled, always.
 type Counts struct {
 	Accepted, Open, Done, Dead, Dropped, Cancelled int64
-	// Expired is how many of the ended calls were forgotten after the retention,
-	// ExpiredDead how many of these were dead letters that had been purged.
+	// Expired is how many of the ended calls were forgotten after the retention;
+	// ExpiredDead is how many of these were purged dead letters.
 	Expired, ExpiredDead int64
 }
 
@@ -49,12 +49,12 @@ func (c Counts) Add(o Counts) Counts {
 	return c
 }
 
-// Balanced tells whether the counts add up.
+// Balanced reports whether the counts add up.
 func (c Counts) Balanced() bool {
 	return c.Accepted == c.Open+c.Done+c.Dead+c.Dropped+c.Cancelled
 }
 
-// Batch is a batch with its books.
+// Batch is a batch with its counts.
 type Batch struct {
 	Name    string
 	Created time.Time
@@ -63,15 +63,15 @@ type Batch struct {
 	// APIs are the base URLs with which its calls were sent, by upstream, as far as
 	// they are known.
 	APIs map[string]string
-	// Bodies is how many bytes the bodies of its results take that are kept.
+	// Bodies is how many bytes the stored bodies of its results take.
 	Bodies int64
 
 	last string // when the latest call of each queue ended
-	// unread names counts that hold what callq cannot have written.
+	// unread names counts with a value that callq cannot have written.
 	unread []string
 }
 
-// Queues lists every queue that ever took a call, in order.
+// Queues lists every queue that ever had a call, in order.
 func (l *Ledger) Queues(ctx context.Context) ([]string, error) { return l.queues(ctx) }
 
 func (s store) queues(ctx context.Context) ([]string, error) {
@@ -130,32 +130,32 @@ func (l *Ledger) Batch(ctx context.Context, name string) (Batch, error) {
 	return b, nil
 }
 
-// SetAPIs remembers other base URLs of upstreams for a batch that is there.
+// SetAPIs sets the base URLs of upstreams for an existing batch.
 func (l *Ledger) SetAPIs(ctx context.Context, batch string, urls map[string]string) error {
 	pipe := l.rdb.Pipeline()
 	for upstream, base := range urls {
 		pipe.HSet(ctx, metaKey(batch), "api:"+upstream, base)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("note the base URLs of batch %q: %w", batch, err)
+		return fmt.Errorf("store the base URLs of batch %q: %w", batch, err)
 	}
 	return nil
 }
 
-// addCounts adds the books of a batch in one queue. A count that cannot be read is
-// 0, as lua/number.lua has it: one corrupt batch must not hide the others.
+// addCounts adds the counts of a batch in one queue. A count that cannot be read is 0,
+// as in lua/number.lua: one corrupt batch must not hide the others.
 func (l *Ledger) addCounts(ctx context.Context, b *Batch, queue string) error {
 	h, err := l.rdb.HGetAll(ctx, keysOf(queue).counts(b.Name)).Result()
 	switch {
-	case oddType(err):
+	case isWrongType(err):
 		b.unread = append(b.unread, queue)
 		return nil
 	case err != nil:
-		return fmt.Errorf("read the books of batch %q in queue %q: %w", b.Name, queue, err)
+		return fmt.Errorf("read the counts of batch %q in queue %q: %w", b.Name, queue, err)
 	}
 	read := func(field string) int64 {
 		n := redislua.Integer(h[field])
-		if text, there := h[field]; there && !redislua.Whole(text, -mostCounted, mostCounted) {
+		if text, there := h[field]; there && !redislua.Whole(text, -maxCounted, maxCounted) {
 			b.unread, n = append(b.unread, queue+" "+field), 0
 		}
 		return n
@@ -169,8 +169,8 @@ func (l *Ledger) addCounts(ctx context.Context, b *Batch, queue string) error {
 	return nil
 }
 
-// mostCounted is the largest count that Lua's numbers tell from the next.
-const mostCounted = 1<<53 - 1
+// maxCounted is the largest integer that Lua's numbers represent exactly.
+const maxCounted = 1<<53 - 1
 
 // Get returns one call's record, or [ErrNoCall].
 func (l *Ledger) Get(ctx context.Context, queue, id string) (Record, error) {
@@ -200,14 +200,14 @@ func (l *Ledger) Find(ctx context.Context, id string) (Record, error) {
 	return Record{}, fmt.Errorf("%w: %s", ErrNoCall, id)
 }
 
-// Cursor remembers how far a reader has got with the endings of a batch. The
-// zero value starts at the beginning. It is not safe for concurrent use.
+// Cursor is a reader's position in the endings of a batch. The zero value is the
+// beginning. It is not safe for concurrent use.
 type Cursor struct{ last map[string]string }
 
-// Endings yields the records of a batch's ended calls that the cursor has not
-// seen yet, in the order in which they ended, and moves the cursor along. A call
-// that was redriven and ended again is yielded again. After an error the
-// sequence ends; the cursor stands behind what was yielded.
+// Endings yields the records of a batch's ended calls that are after the cursor, in the
+// order in which they ended, and moves the cursor. A call that was redriven and ended
+// again is yielded again. After an error the sequence ends; the cursor is behind the
+// last record that was yielded.
 func (l *Ledger) Endings(ctx context.Context, batch string, cur *Cursor) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		b, err := l.Batch(ctx, batch)
@@ -247,13 +247,13 @@ func (l *Ledger) Endings(ctx context.Context, batch string, cur *Cursor) iter.Se
 	}
 }
 
-// endings reads the endings of one queue a page at a time, and the records of a
-// page as many at once as are not too heavy.
+// endings reads the endings of one queue a page at a time, and as many records of a
+// page at once as are not too large together.
 type endings struct {
 	l            *Ledger
 	queue, batch string
 	page         []ending
-	// rest of the page, whose records are still to be read.
+	// rest is the rest of the page, whose records are still to be read.
 	rest    [][]redis.Z
 	drained bool
 }
@@ -304,20 +304,21 @@ func (s *endings) list(ctx context.Context, cur *Cursor) error {
 	return err
 }
 
-// Calls yields every call that the batch has claimed, in no order. A claim whose
-// call was never accepted, or is lost, yields a Record without a state that
-// carries its key. Of keys it remembers eight bytes each, to yield none twice.
+// Calls yields every call that the batch has claimed, in no order. A claim whose call
+// was never accepted, or is missing, yields a Record without a state that has its key.
+// To yield no call twice, it keeps eight bytes of each key.
 func (l *Ledger) Calls(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
 	return l.claimed(ctx, batch, "*", id, l.each)
 }
 
-// claimed yields the calls of a batch whose keys match a Redis pattern, as read reads them, each once.
+// claimed yields the calls of a batch whose keys match a Redis pattern, as read returns
+// them, each once.
 func (l *Ledger) claimed(ctx context.Context, batch, match string, id func(batch, key string) string,
 	read func(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error],
 ) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		var cursor uint64
-		// A scan may come upon an element more than once.
+		// A scan may return an element more than once.
 		seed, seen := maphash.MakeSeed(), map[uint64]struct{}{}
 		for {
 			fields, next, err := l.rdb.HScan(ctx, claimsKey(batch), cursor, match, page).Result()

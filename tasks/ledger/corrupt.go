@@ -12,13 +12,13 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// Whoever can write to Redis can write anything into a record. What is only read
-// is read with care; but the scripts compare some of a record's numbers with what
-// a worker has read, and add to others. A number that callq cannot have written
-// ends its call, before it is made: a worker could neither count that call's
-// attempts nor record how it ended. The same goes for a state of which there is none.
+// Whoever can write to Redis can write anything into a record. Fields that are only
+// read are read with care; but the scripts compare some of a record's numbers with what
+// a worker has read, and add to others. A number that callq cannot have written ends
+// its call before it is made: a worker could neither count that call's attempts nor
+// record how it ended. The same is true for an unknown state.
 
-// numbers are the fields of a record that hold a number, with the largest that
+// numbers are the fields of a record that hold a number, with the largest value that
 // each can have.
 var numbers = []struct {
 	field string
@@ -37,8 +37,8 @@ var numbers = []struct {
 	{"held_own", 0, maxHeld.Milliseconds()},
 }
 
-// corrupt names the first field that does not hold such a number, in the digits
-// with which callq writes it, or no state.
+// corrupt returns the name of the first field whose number is not one that callq
+// writes, in its digits, or of the state if that is unknown.
 func corrupt(h map[string]string) string {
 	for _, n := range numbers {
 		text, there := h[n.field]
@@ -58,19 +58,18 @@ func corrupt(h map[string]string) string {
 	return ""
 }
 
-// Repair gives the record of a call that is in a worker's hands numbers that
-// can be worked with, in place of what is corrupt. The call is to be ended
-// then.
+// Repair replaces the corrupt numbers in the record of a call that a worker has taken.
+// The call is to be ended then.
 func (rep *Repairer) Repair(ctx context.Context, t *Delivery) error {
 	generation := max(t.Generation, 1)
-	// The starts stay: the script has just counted on from them, and by them this
-	// taking is told from others.
+	// The starts stay: the script has just counted on from them, and they distinguish
+	// this delivery from others.
 	pipe := rep.rdb.TxPipeline()
 	key := keysOf(t.Queue).record(t.ID)
 	pipe.HDel(ctx, key, "attempts", "parked", "settled", "sent", "first", "parked_at", "held_base", "held_own")
 	pipe.HSet(ctx, key, "gen", generation)
 	if !t.State.Known() {
-		pipe.HSet(ctx, key, "state", string(Open)) // its task waited, as only those of open calls do
+		pipe.HSet(ctx, key, "state", string(Open)) // its task was pending, and only open calls have pending tasks
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("repair the record of call %s: %w", t.ID, err)
@@ -83,14 +82,14 @@ func (rep *Repairer) Repair(ctx context.Context, t *Delivery) error {
 	return nil
 }
 
-// mostLooked is how many of the next tasks the script looks at, and more.
-const mostLooked = 200
+// maxLooked is how many of the next tasks the script reads, rounded up.
+const maxLooked = 200
 
-// Quarantine puts out of the way what stops the script that takes calls from a queue: a
-// task or a record that is no hash, and a count of starts that cannot be added to.
-// The script meets such a task among the next that are pending, and it ends when it
-// is taken then. One that stands among the active, which nobody holds, goes back to
-// pending. Quarantine names the calls that it found so.
+// Quarantine repairs what stops the script that takes calls from a queue: a task or a
+// record that is not a hash, and a count of starts that cannot be added to. The script
+// meets such a task among the next pending ones, and the call ends when it is taken. An
+// active task without a lease returns to pending. Quarantine returns the ids of these
+// calls.
 func (rep *Repairer) Quarantine(ctx context.Context, queue string) (cleared []string, err error) {
 	k := keysOf(queue)
 	fail := func(err error) ([]string, error) {
@@ -100,7 +99,7 @@ func (rep *Repairer) Quarantine(ctx context.Context, queue string) (cleared []st
 	if err != nil {
 		return fail(err)
 	}
-	pending, err := rep.rdb.LRange(ctx, k.pending(), -mostLooked, -1).Result()
+	pending, err := rep.rdb.LRange(ctx, k.pending(), -maxLooked, -1).Result()
 	if err != nil {
 		return fail(err)
 	}
@@ -151,7 +150,7 @@ func (rep *Repairer) quarantine(ctx context.Context, k keys, id string) (found b
 		return found, nil
 	}
 	if err == nil {
-		// Something to count from that is still none of callq's.
+		// A number that can be counted on from, and that callq never writes.
 		err = rep.rdb.HSet(ctx, k.record(id), "starts", -1).Err()
 	}
 	return true, err

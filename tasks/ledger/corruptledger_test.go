@@ -27,8 +27,8 @@ func forgeries() map[string]forgery {
 		}
 	}
 	all := map[string]forgery{
-		"counts that are a text":      {text(k.counts("b")), "hold no number (queue and count: q)"},
-		"endings that are a text":     {text(k.ended("b")), "stand in the list of endings"},
+		"counts that are a text":      {text(k.counts("b")), "some are not numbers (queue and count: q)"},
+		"endings that are a text":     {text(k.ended("b")), "but the list of endings has"},
 		"dead letters that are text":  {text(k.dead()), "1 dead letters are on no list"},
 		"a group that is a text":      {text(k.deadGroup(finalOf(Dead).Group.Name())), ""},
 		"groups that are a text":      {text(k.groups()), ""},
@@ -119,7 +119,7 @@ func TestForgedBooksKeepNoCallFromEndingAndAnAuditNamesThem(t *testing.T) {
 				if r := d.record("q", tried.ID); r.State != Open {
 					t.Errorf("an open call is %q after the sweep", r.State)
 				}
-				for r, err := range d.l.Standings(t.Context(), "b", idOf) {
+				for r, err := range d.l.Statuses(t.Context(), "b", idOf) {
 					if d.must(err); r.ID == tried.ID {
 						return
 					}

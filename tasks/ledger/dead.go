@@ -13,7 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Group is what dead letters have in common: why they died and where.
+// Group is what dead letters have in common: the reason and the endpoint.
 type Group struct {
 	Class    string `json:"class"`
 	Code     string `json:"code,omitempty"`
@@ -29,8 +29,8 @@ func (g Group) Name() string {
 	return hex.EncodeToString(sum[:4])
 }
 
-// groupName is the text if it has the form of a [Group.Name], else empty: names
-// are made part of keys and of commands that people are shown.
+// groupName returns the text if it has the form of a [Group.Name], else "": names
+// become part of keys and of commands that people are shown.
 func groupName(text string) string {
 	if raw, err := hex.DecodeString(text); err != nil || len(raw) != 4 {
 		return ""
@@ -41,7 +41,7 @@ func groupName(text string) string {
 func (g Group) encode() string {
 	b, err := json.Marshal(g)
 	if err != nil {
-		return "{}" // strings only: cannot happen
+		return "{}" // cannot happen: it has strings only
 	}
 	return string(b)
 }
@@ -103,9 +103,9 @@ func (l *Ledger) DeadGroups(ctx context.Context) ([]DeadGroup, error) {
 	return list, nil
 }
 
-// Dead yields dead letters, those of one group or all (""), queue by queue,
-// oldest first. It sees every letter that was dead when it began and is dead
-// still, also while others are redriven.
+// Dead yields dead letters, those of one group or all (""), queue by queue, oldest
+// first. It yields every letter that was dead when it began and still is, even while
+// others are redriven.
 func (l *Ledger) Dead(ctx context.Context, group string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		queues, err := l.Queues(ctx)
@@ -126,8 +126,8 @@ func (l *Ledger) deadOf(ctx context.Context, queue, group string, yield func(Rec
 	if group != "" {
 		key = keysOf(queue).deadGroup(group)
 	}
-	// Calls of two batches can end in the same microsecond, so a page begins with
-	// the last score of the one before and skips what that had of it.
+	// Calls of two batches can end in the same microsecond, so a page begins with the
+	// last score of the previous page and skips the ids that this page had.
 	from, seen := "-inf", map[string]bool{}
 	for {
 		last := map[string]bool{}
@@ -153,17 +153,17 @@ func (l *Ledger) deadOf(ctx context.Context, queue, group string, yield func(Rec
 	}
 }
 
-// Redrive opens an ended call (not a done one) again, with a fresh budget; msg
-// is asynq's encoding of its task, deadline the call's own, or zero. It reports
-// whether it did; the call may have moved on meanwhile, which is no error. busy
-// means that a worker still holds the task: try again.
+// Redrive opens an ended call (not a done one) again, with a fresh budget. msg is
+// asynq's encoding of its task, deadline the call's own, or zero. It reports whether
+// the call was redriven: a call that has moved on is not an error. busy means that a
+// worker still holds the task: try again.
 func (l *Ledger) Redrive(ctx context.Context, r Record, msg string, deadline time.Time) (redriven, busy bool, err error) {
 	return l.redrive(ctx, r, msg, deadline, 0)
 }
 
-// Again is [Ledger.Redrive] for a call that may be done too. Whoever asks for that
-// has kept its result: the record loses it.
-func (l *Ledger) Again(ctx context.Context, r Record, msg string, deadline time.Time) (redriven, busy bool, err error) {
+// RedriveAny is [Ledger.Redrive] for calls that may be done too. The caller must have
+// kept the call's result: the record loses it.
+func (l *Ledger) RedriveAny(ctx context.Context, r Record, msg string, deadline time.Time) (redriven, busy bool, err error) {
 	return l.redrive(ctx, r, msg, deadline, 1)
 }
 
@@ -175,7 +175,7 @@ func (l *Ledger) redrive(ctx context.Context, r Record, msg string, deadline tim
 	if err != nil {
 		return false, false, fmt.Errorf("encode the lineage of call %s: %w", r.ID, err)
 	}
-	// The retention runs anew from when the batch is at rest again.
+	// The retention starts again when the batch is next idle.
 	if err := l.rdb.HDel(ctx, metaKey(r.Batch), "idle").Err(); err != nil {
 		return false, false, fmt.Errorf("redrive call %s: %w", r.ID, err)
 	}
@@ -207,8 +207,8 @@ func (rep *Repairer) Rearchive(ctx context.Context, r Record) error {
 	return nil
 }
 
-// Purge drops a dead letter's bodies and leaves it counted. It reports whether
-// it did; busy means that a worker still holds the task: try again.
+// Purge removes a dead letter's bodies and leaves it counted. It reports whether it was
+// purged; busy means that a worker still holds the task: try again.
 func (l *Ledger) Purge(ctx context.Context, r Record) (purged, busy bool, err error) {
 	k := keysOf(r.Queue)
 	n, err := scriptPurge.Run(ctx, l.rdb,

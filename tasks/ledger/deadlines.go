@@ -11,40 +11,40 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// A call that has a deadline stands in an index of its queue while it is open, so that
-// its deadline ends it even while a hold keeps it in the queue. What the index lacks,
-// as a call that an older version accepted, ends when it is dequeued.
+// An open call with a deadline is in an index of its queue, so that its deadline ends
+// it even while a hold keeps it in the queue. A call that the index lacks, such as one
+// that an older version accepted, ends when it is dequeued.
 
 // deadlineScore is the millisecond from which a call must not be sent any more.
 func deadlineScore(deadline time.Time) int64 { return deadline.UnixMilli() + 1 }
 
 const (
 	// lookAgain is for how long a call whose deadline has passed is left to the worker
-	// that found it, or to the one that has taken it.
+	// that found it, or to the worker that has taken it.
 	lookAgain = time.Second
-	// mostLookedAt is how many calls one look finds at most, and mostIndexes at how many
-	// queues it looks: Redis does nothing else meanwhile.
-	mostLookedAt = MostWithdrawn
-	mostIndexes  = 500
+	// maxExpired is how many calls one search finds at most, and maxIndexes at how many
+	// queues it looks: Redis serves no other client meanwhile.
+	maxExpired = MaxWithdrawn
+	maxIndexes = 500
 )
 
-// Late are calls whose deadline has passed.
+// Late is the result of [Dispatcher.PastDeadline].
 type Late struct {
-	// Calls are open, and no worker has taken them. They are to be ended with
-	// [Ledger.Withdraw].
+	// Calls are open, their deadline has passed, and no worker has taken them. They are
+	// to be ended with [Ledger.Withdraw].
 	Calls []Record
 	// Now is Redis's clock.
 	Now time.Time
-	// More tells that there may be more of them.
+	// More reports that there may be more of them.
 	More bool
 }
 
 // PastDeadline finds open calls of queues whose deadline has passed, by Redis's clock,
-// and that no worker has taken. Whatever it returns it does not return again for a
-// second. Where no call of the queues has a deadline, it is one EXISTS.
+// and that no worker has taken. A call that it has returned is not returned again for a
+// second. If no call of the queues has a deadline, it costs one EXISTS.
 func (d *Dispatcher) PastDeadline(ctx context.Context, queues ...string) (Late, error) {
 	var late Late
-	for some := range slices.Chunk(queues, mostIndexes) {
+	for some := range slices.Chunk(queues, maxIndexes) {
 		found, err := d.withDeadlines(ctx, some)
 		if err != nil {
 			return late, fmt.Errorf("look for deadlines: %w", err)
@@ -58,8 +58,8 @@ func (d *Dispatcher) PastDeadline(ctx context.Context, queues ...string) (Late, 
 	return late, nil
 }
 
-// withDeadlines returns the queues that may have calls with a deadline, together where
-// one script can read them.
+// withDeadlines returns the queues that may have calls with a deadline, grouped so that
+// one script can read each group.
 func (d *Dispatcher) withDeadlines(ctx context.Context, queues []string) ([][]string, error) {
 	if !d.clustered {
 		indexes := make([]string, len(queues))
@@ -91,7 +91,7 @@ func (d *Dispatcher) withDeadlines(ctx context.Context, queues []string) ([][]st
 
 func (d *Dispatcher) pastDeadline(ctx context.Context, queues []string, late *Late) error {
 	keys := make([]string, 0, 2*len(queues))
-	args := append(make([]any, 0, 2+len(queues)), lookAgain.Milliseconds(), mostLookedAt)
+	args := append(make([]any, 0, 2+len(queues)), lookAgain.Milliseconds(), maxExpired)
 	for _, queue := range queues {
 		k := keysOf(queue)
 		keys, args = append(keys, k.deadlines(), k.lease()), append(args, k.recordPrefix())
@@ -113,8 +113,8 @@ func (d *Dispatcher) pastDeadline(ctx context.Context, queues []string, late *La
 	return nil
 }
 
-// indexDeadlines puts calls back into the index of their queue. One that has ended
-// meanwhile goes from there when its deadline has passed.
+// indexDeadlines puts calls back into the index of their queue. A call that has ended
+// since is removed from it when its deadline has passed.
 func (rep *Repairer) indexDeadlines(ctx context.Context, queue string, calls []Restoring) error {
 	var members []redis.Z
 	for i := range calls {

@@ -305,7 +305,7 @@ func TestManyDeadlinesAreFoundInSlices(t *testing.T) {
 		d := newFixture(t, rdb)
 		past := time.Now().Add(-time.Second)
 		var entries []Entry
-		for i := range 2*mostLookedAt + 10 {
+		for i := range 2*maxExpired + 10 {
 			e := entryOf("b", "q", fmt.Sprint(i))
 			e.Deadline = past
 			entries = append(entries, e)
@@ -329,7 +329,7 @@ func TestManyDeadlinesAreFoundInSlices(t *testing.T) {
 				break
 			}
 		}
-		if !slices.Equal(sizes, []int{mostLookedAt, mostLookedAt, 10}) {
+		if !slices.Equal(sizes, []int{maxExpired, maxExpired, 10}) {
 			t.Errorf("slices of %v calls", sizes)
 		}
 		d.wantCounts("b", Counts{Accepted: int64(len(entries)), Dead: int64(len(entries))})

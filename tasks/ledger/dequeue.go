@@ -12,62 +12,61 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// Delivery is a call in a worker's hands, as the dequeue found it.
+// Delivery is a call that a worker has taken, as the dequeue found it.
 type Delivery struct {
 	Record
 	// Message is asynq's encoding of the task.
 	Message string
-	// At is Redis's clock when the call was taken, Asked and Received the clock of this
-	// process when it asked for it and when it learned of it.
+	// At is Redis's clock when the call was taken. Asked and Received are this
+	// process's clock when it sent the request and when it got the reply.
 	At, Asked, Received time.Time
-	// Known is false when the task has no record, or one that is of no batch:
-	// somebody else put it there.
+	// Known is false when the task has no record, or one without a batch: another
+	// program put it there.
 	Known bool
-	// Circuit is the account's circuit as the same script saw it.
+	// Circuit is the account's circuit, read by the same script.
 	Circuit CircuitView
-	// Slot is the call's place under its account's limits, in microseconds since
-	// 1970 by Redis's clock; 0 without limits. Due is the same by the clock of
-	// this process, zero where the slot is now. Money is what was reserved, in
-	// millionths.
+	// Slot is the call's slot under its account's limits, in microseconds since 1970 by
+	// Redis's clock; 0 without limits. Due is the same by the clock of this process,
+	// zero if the slot is now. Money is what was reserved, in millionths.
 	Slot  int64
 	Due   time.Time
 	Money int64
-	// Corrupt names a field of the record that callq cannot have written; empty
-	// where all is well. See [Repairer.Repair].
+	// Corrupt names a field of the record that callq cannot have written; empty if
+	// there is none. See [Repairer.Repair].
 	Corrupt string
-	// Token tells this taking of the call from any later one: a worker that has
-	// lost the call to another must not put it back.
+	// Token distinguishes this delivery of the call from any later one: a worker that
+	// does not hold the call any more must not put it back.
 	Token int64
-	// Mark tells the mark of this taking's send from that of another, or is that of
-	// an earlier one which the record had when the call was taken; empty for none.
+	// Mark distinguishes the mark of this delivery's send from that of another one, or
+	// is that of an earlier one which the record had when the call was taken; empty if
+	// there is none.
 	Mark string
-	// number is that of the mark which this taking has made; 0: none.
+	// number is the number of the mark that this delivery has made; 0: none.
 	number int64
 }
 
-// CircuitView is what a worker learns of its account's circuit on the way.
+// CircuitView is what a dequeue returns about the account's circuit.
 type CircuitView struct {
 	// Epoch is the circuit's epoch that admitted the call.
 	Epoch int64
-	// AfterHold tells that a hold is over and this one call was let out: it
-	// must not be made without the probe.
+	// AfterHold reports that a hold is over and this one call was delivered: it must
+	// not be made without the probe.
 	AfterHold bool
-	// Streak is how many account failures stand in a row; any other answer
-	// resets it.
+	// Streak is how many account failures came in a row; any other answer resets it.
 	Streak int
 	// Endpoints is how many circuits of single endpoints are not closed.
 	Endpoints int
-	// Held is how long the account was held in all, until now.
+	// Held is how long the account was held in total, until now.
 	Held time.Duration
-	// Lonely tells, of the one call that was let out after a hold, that every call
-	// that waits has been refused since the account answered well last.
-	Lonely bool
-	// Convicted names the calls that end when their turn comes, since they are
-	// refused whatever the account's state; see worker/circuit.
+	// AllRefused reports, for the one call that was delivered after a hold, that every
+	// waiting call has been refused since the account's last good answer.
+	AllRefused bool
+	// Convicted names the calls that end when their turn comes, since they are refused
+	// whatever the account's state; see worker/circuit.
 	Convicted string
 }
 
-// Limits are what an account is held to, as the function limits reads it.
+// Limits are an account's limits, in the form that the Lua function limits reads.
 type Limits struct {
 	// Keys are the two keys of its state.
 	Keys []string
@@ -77,66 +76,66 @@ type Limits struct {
 
 // DequeueRequest is a worker's request for the next call of an upstream.
 type DequeueRequest struct {
-	// Queues are those that are asked, the most urgent first: all of one
-	// upstream, or on a Cluster one of them.
+	// Queues are the queues to ask, the most urgent first: all of one upstream, or on a
+	// Cluster one of them.
 	Queues []string
-	// First is the index of the one that is asked first.
+	// First is the index of the queue to ask first.
 	First int
-	// More are the same for further calls that are wanted, if there are as many
-	// and their account may make them.
+	// More are the same indexes for further calls, wanted if there are as many and
+	// their account may make them.
 	More []int
-	// LeaseUntil is the end of asynq's lease, as asynq gave it.
+	// LeaseUntil is the end of asynq's lease, as asynq set it.
 	LeaseUntil any
-	// Turn is for how long one call that was let out after a hold keeps the
-	// others back.
+	// Turn is for how long one call that was delivered after a hold keeps the others
+	// waiting.
 	Turn time.Duration
-	// Concurrency is how many calls may be in flight, 0 for any number;
-	// Elsewhere is how many are, from queues that are not asked.
+	// Concurrency is how many calls may be inflight, 0 for any number; Elsewhere is how
+	// many are inflight from queues that are not asked.
 	Concurrency, Elsewhere int
-	// Idle tells that the queues were empty last time, and likely still are.
+	// Idle reports that the queues were empty last time, and probably still are.
 	Idle bool
-	// Probe is the candidate that is to go out after a hold; nil until the worker has
-	// chosen one.
+	// Probe is the candidate that is to be the probe after a hold; nil until the worker
+	// has chosen one.
 	Probe *Candidate
 	// Limits of the account.
 	Limits Limits
 }
 
-// Dequeued is the answer to an [DequeueRequest].
+// Dequeued is the reply to a [DequeueRequest].
 type Dequeued struct {
-	// Delivery is the call, nil when there is none to be had; More are further ones.
+	// Delivery is the call, nil if there is none; More are further ones.
 	Delivery *Delivery
 	More     []*Delivery
-	// Again is a dead letter that asynq's tools have run, so that it wants to be
-	// redriven, or else [Repairer.Rearchive]; until then it is met again. Its ID and
-	// Queue are set. Message is asynq's encoding of it.
-	Again   *Record
-	Message string
-	// Choose is set where a hold is over and the worker is to choose the probe; it
-	// asks once more then.
+	// ToRedrive is a dead letter that asynq's tools have run, so that it is to be
+	// redriven, or else passed to [Repairer.Rearchive]; until then every dequeue meets
+	// it again. Its ID and Queue are set. Message is asynq's encoding of it.
+	ToRedrive *Record
+	Message   string
+	// Choose is set if a hold is over and the worker is to choose the probe; it then
+	// asks once more.
 	Choose *ProbeChoice
-	// Held is how long the account may not call; 0 when there is nothing to call.
+	// Held is how long the account must not call; 0 when there is no call.
 	Held time.Duration
-	// Full tells that as many calls are in flight as may be.
+	// Full reports that as many calls are inflight as may be.
 	Full bool
-	// Empty tells that no call waits to be made; NextDue is when asynq is to move
-	// the next one that is delayed, zero for none.
+	// Empty reports that no call is pending; NextDue is when asynq is to move the next
+	// delayed one, zero if there is none.
 	Empty   bool
 	NextDue time.Time
 }
 
-// ProbeChoice is what a worker chooses the next probe by.
+// ProbeChoice is what a worker needs to choose the next probe.
 type ProbeChoice struct {
-	// Refused are the calls that were refused since the account answered well last,
-	// the last one last; RefusedAt is the endpoint of that one.
+	// Refused are the calls that were refused since the account's last good answer, the
+	// latest last; RefusedAt is the endpoint of the latest.
 	Refused   []string
 	RefusedAt string
-	// Next is the call that has to be the next probe; empty: any other than the last
-	// one that was refused.
+	// Next is the call that has to be the next probe; empty: any call but the last one
+	// that was refused.
 	Next string
 	// Failed is how many probes failed in a row.
 	Failed int
-	// Candidates are calls that wait, of each queue the first ones first.
+	// Candidates are waiting calls, the first ones of each queue first.
 	Candidates []Candidate
 }
 
@@ -144,13 +143,12 @@ type ProbeChoice struct {
 type Candidate struct {
 	Queue, ID  string
 	Generation int
-	// Method and Path are the call's own; empty where the call is too large to look
-	// at.
+	// Method and Path are the call's own; empty if the call is too large to decode.
 	Method, Path string
 }
 
-// Dequeue moves the next call, or the next few, into active. Whoever asks for more
-// than one asks one question at a time.
+// Dequeue moves the next call, or the next few, to active. A caller that asks for more
+// than one must have only one such request at a time.
 func (d *Dispatcher) Dequeue(ctx context.Context, a DequeueRequest) (Dequeued, error) {
 	account := keysOf(a.Queues[0])
 	if !d.clustered {
@@ -162,7 +160,7 @@ func (d *Dispatcher) Dequeue(ctx context.Context, a DequeueRequest) (Dequeued, e
 		limits.Args = []any{"", 0}
 	}
 	if len(limits.Keys) == 0 {
-		limits.Keys = []string{keys[0], keys[0]} // not looked at
+		limits.Keys = []string{keys[0], keys[0]} // not read
 	}
 	keys = append(keys, limits.Keys...)
 	args := make([]any, 0, 9+2*len(a.Queues)+len(limits.Args))
@@ -181,13 +179,13 @@ func (d *Dispatcher) Dequeue(ctx context.Context, a DequeueRequest) (Dequeued, e
 		args = append(args, k.taskPrefix(), k.recordPrefix())
 	}
 	keys = append(keys, account.asked(d.name))
-	args = append(append(args, limits.Args...), d.name, d.answered.Load())
+	args = append(append(args, limits.Args...), d.name, d.requests.Load())
 	asked := time.Now()
 	reply, err := d.dequeue.Run(ctx, d.rdb, keys, args...).Slice()
 	if err != nil {
-		return Dequeued{}, err // the next question is the same one
+		return Dequeued{}, err // the next request is the same one
 	}
-	d.answered.Add(1)
+	d.requests.Add(1)
 	switch {
 	case redislua.Number(reply[0]) == 0:
 		return Dequeued{Held: time.Duration(redislua.Number(reply[1])) * time.Millisecond}, nil
@@ -200,7 +198,7 @@ func (d *Dispatcher) Dequeue(ctx context.Context, a DequeueRequest) (Dequeued, e
 		}
 		return got, nil
 	case redislua.Number(reply[0]) == 4:
-		return Dequeued{Message: redislua.Text(reply[1]), Again: &Record{ID: redislua.Text(reply[2]), Queue: a.Queues[redislua.Number(reply[3])-1]}}, nil
+		return Dequeued{Message: redislua.Text(reply[1]), ToRedrive: &Record{ID: redislua.Text(reply[2]), Queue: a.Queues[redislua.Number(reply[3])-1]}}, nil
 	}
 	if redislua.Number(reply[0]) == 5 {
 		return Dequeued{Choose: choiceFrom(a.Queues, reply)}, nil
@@ -210,7 +208,7 @@ func (d *Dispatcher) Dequeue(ctx context.Context, a DequeueRequest) (Dequeued, e
 }
 
 // NoteLimit notes beside a queue of a Cluster that a limit, kept on another node,
-// allows no call for so long; plan names the limits.
+// allows no call for the time wait; plan names the limits.
 func (d *Dispatcher) NoteLimit(ctx context.Context, queue, plan string, wait time.Duration) error {
 	now, err := d.rdb.Time(ctx).Result()
 	if err != nil {
@@ -219,9 +217,9 @@ func (d *Dispatcher) NoteLimit(ctx context.Context, queue, plan string, wait tim
 	return d.rdb.HSet(ctx, d.circuit(queue), "limited", now.Add(wait).UnixMilli(), "limited_plan", plan).Err()
 }
 
-// AnyWaits tells whether a call is pending in one of the queues, of those that an
-// operator has not paused.
-func (l *Ledger) AnyWaits(ctx context.Context, queues ...string) (bool, error) {
+// HasPending reports whether a call is pending in one of the queues that an operator
+// has not paused.
+func (l *Ledger) HasPending(ctx context.Context, queues ...string) (bool, error) {
 	pipe := l.rdb.Pipeline()
 	var pending, paused []*redis.IntCmd
 	for _, queue := range queues {

@@ -1,7 +1,7 @@
-// Package ledger remembers: how every call ended, which calls are open, which
-// are dead and wait for a person, and what belongs to which batch. It is kept in
-// Redis beside asynq's queues, so that a call and its record change in one step.
-// This package is part of callq's inside and may change.
+// Package ledger stores how every call ended, which calls are open, which are dead and
+// wait for a person, and which belong to which batch. It is kept in Redis beside
+// asynq's queues, so that a call and its record change in one step. This package is an
+// internal part of callq and may change.
 //
 // A call's record goes through these states:
 //
@@ -18,16 +18,15 @@
 //
 //	accepted = open + done + dropped + dead + cancelled
 //
-// Three types work on it. [Ledger] is the books: it takes calls in, tells how they stand,
-// and opens ended ones again. [Dispatcher] is a worker's: it hands out calls and records
-// what becomes of them. [Repairer] puts right what a crash has left behind. Beside them
-// are [Leases], [Roster] and [Fences], by which workers learn of each other's deaths and
-// of a Redis that has gone back in time.
+// Three types work on it. [Ledger] is for producers and commands: it accepts calls,
+// returns their states, and opens ended ones again. [Dispatcher] is for a worker: it
+// delivers calls and records what becomes of them. [Repairer] repairs what a crash has
+// left behind. In addition, [Leases], [Roster] and [Fences] are how workers detect each
+// other's deaths and a Redis that has gone back in time.
 //
-// The package knows bytes and states. It does not know what a call means, what
-// an API answered or why a policy decided so; whoever writes an [Ending] says it.
+// The package handles bytes and states. What a call means, what an API answered and why
+// a policy decided so is up to the caller, who writes the [Ending].
 //
-// Keys: all that belongs to a queue stands under callq:{QUEUE}:, one slot of a
-// Cluster together with asynq's own keys of that queue; a batch's claims stand
-// under callq:{b:NAME}:.
+// Keys: those of a queue begin with callq:{QUEUE}:, one slot of a Cluster together with
+// asynq's own keys of that queue; a batch's claims begin with callq:{b:NAME}:.
 package ledger

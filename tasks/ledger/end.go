@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// asynq keeps at most 10,000 archived tasks for at most 90 days and deletes
-	// the oldest in a way that can jam. The archive is only a view of ours, so
-	// we keep it well below both.
+	// asynq keeps at most 10,000 archived tasks for at most 90 days, and its way of
+	// deleting the oldest can fail. The archive is only a view of the ledger's dead
+	// letters, so callq keeps it well below both.
 	archiveKeep = 5000
 	asynqKeeps  = 10_000
 	archiveAge  = 80 * 24 * time.Hour
@@ -25,22 +25,21 @@ const (
 type Final struct {
 	State  State
 	Ending Ending
-	// Body is the result, with its content type; nil keeps none.
+	// Body is the result, with its content type; nil stores none.
 	Body     []byte
 	BodyType string
-	// Assumed tells that no answer was seen and the ending is a conclusion
+	// Assumed reports that no answer was seen and that the ending is a conclusion
 	// (outcome_unknown after a crash). A real answer replaces it.
 	Assumed bool
 	// Group describes the dead letter's group; only for Dead.
 	Group Group
 }
 
-// End records how the call ended, its log's last line (unless a is nil) and, for
-// done and dropped, takes the task off asynq's lists in the same step. It
-// returns the account's streak of failures, and false when the call had ended
-// before or moved on: the first ending stands. Endings that come while others of
-// their queue are being written go to Redis together, in one script. Cancelling
-// ctx does not stop it.
+// End records how the call ended, its log's last line (unless a is nil) and, for done
+// and dropped, removes the task from asynq's lists in the same step. It returns the
+// account's streak of failures, and false when the call had ended before or moved on:
+// the first ending stays. Endings that arrive while others of their queue are being
+// written go to Redis together, in one script. Cancelling ctx does not stop it.
 func (d *Dispatcher) End(ctx context.Context, t *Delivery, f Final, a *Attempt) (streak int, applied bool, err error) {
 	e, err := closingOf(t, f, a)
 	if err != nil {
@@ -84,8 +83,8 @@ func closingOf(t *Delivery, f Final, a *Attempt) (*closing, error) {
 	}, nil
 }
 
-// finish runs the script that records endings of one queue, and notes in each
-// what became of it.
+// finish runs the script that records endings of one queue, and sets the result in each
+// closing.
 func (d *Dispatcher) finish(ctx context.Context, queue string, closings []*closing) {
 	now := time.Now()
 	k := keysOf(queue)
@@ -99,7 +98,8 @@ func (d *Dispatcher) finish(ctx context.Context, queue string, closings []*closi
 		d.circuit(queue), k.dead(), k.groups(),
 	}, args...).Int64Slice()
 	if refused := redis.Error(nil); len(closings) > 1 && errors.As(err, &refused) {
-		// What Redis refuses about one of them must not keep the others.
+		// Redis may refuse the script because of one ending: that must not keep the
+		// other calls from ending.
 		for _, e := range closings {
 			d.finish(ctx, queue, []*closing{e})
 		}
@@ -113,10 +113,10 @@ func (d *Dispatcher) finish(ctx context.Context, queue string, closings []*closi
 }
 
 const (
-	// mostEndings and heaviestEndings bound what one script records: Redis does
-	// nothing else meanwhile.
-	mostEndings     = 64
-	heaviestEndings = 1 << 20
+	// maxEndings and maxEndingBytes bound what one script records: Redis serves no
+	// other client meanwhile.
+	maxEndings     = 64
+	maxEndingBytes = 1 << 20
 )
 
 // closing is a call's ending on its way to Redis.
@@ -124,8 +124,8 @@ type closing struct {
 	id     string
 	weight int
 	args   []any
-	// turn is closed when the ending was written, or when its caller is to write
-	// it and what waits with it; written tells which.
+	// turn is closed when the ending was written, or when its caller is to write it
+	// together with the endings that wait; written distinguishes the two.
 	turn    chan struct{}
 	written bool
 
@@ -134,8 +134,9 @@ type closing struct {
 	err     error
 }
 
-// finisher writes the endings of one queue. There is one writer at a time, who
-// takes along what came while the last one wrote; nobody waits for company.
+// finisher writes the endings of one queue. There is one writer at a time; it also
+// writes the endings that arrived while the writer before it wrote. No ending waits for
+// others to arrive.
 type finisher struct {
 	finish func(context.Context, []*closing)
 
@@ -171,7 +172,7 @@ func (f *finisher) write(ctx context.Context, e *closing) {
 	for _, one := range together {
 		one.err = errUnwritten
 	}
-	// Whatever becomes of this writer, the others must not wait for ever.
+	// If this writer panics, the others must not wait for ever.
 	defer func() {
 		f.mu.Lock()
 		if f.busy = len(f.waiting) > 0; f.busy {
@@ -188,12 +189,12 @@ func (f *finisher) write(ctx context.Context, e *closing) {
 
 var errUnwritten = errors.New("it was not written")
 
-// next takes the first ending that waits, and what goes with it: no call twice.
+// next takes the first waiting ending, and others to write with it, each call once.
 func (f *finisher) next() []*closing {
-	n, weight, ids := 0, 0, make(map[string]struct{}, min(len(f.waiting), mostEndings))
+	n, weight, ids := 0, 0, make(map[string]struct{}, min(len(f.waiting), maxEndings))
 	for _, e := range f.waiting {
 		weight += e.weight
-		if _, twice := ids[e.id]; twice || n == mostEndings || (n > 0 && weight > heaviestEndings) {
+		if _, twice := ids[e.id]; twice || n == maxEndings || (n > 0 && weight > maxEndingBytes) {
 			break
 		}
 		ids[e.id] = struct{}{}

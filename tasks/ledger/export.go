@@ -14,9 +14,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// Watermark is how far the endings of a batch, or the dead letters, reached at one moment. A reader
-// of a batch that is still running stops at the watermark and sees each call once: a
-// call that ends again later ends behind it.
+// Watermark is the latest ending of each queue, for a batch or for the dead letters, at
+// one moment. A reader of a running batch stops at the watermark and sees each call
+// once: a call that ends again later is above it.
 type Watermark map[string]int64 // queue -> microsecond of the latest ending
 
 // Watermark returns the batch's watermark, or [ErrNoBatch].
@@ -38,8 +38,8 @@ func (l *Ledger) Watermark(ctx context.Context, batch string) (Watermark, error)
 	return h, nil
 }
 
-// DeadWatermark is the watermark of the dead letters of all queues. A redrive that
-// stops at it does not redrive again the calls that die once more.
+// DeadWatermark returns the watermark of the dead letters of all queues. A redrive that
+// stops at it does not redrive a call twice that dies again meanwhile.
 func (l *Ledger) DeadWatermark(ctx context.Context) (Watermark, error) {
 	queues, err := l.Queues(ctx)
 	if err != nil {
@@ -58,12 +58,12 @@ func (l *Ledger) DeadWatermark(ctx context.Context) (Watermark, error) {
 	return h, nil
 }
 
-// Has reports whether an ended call is at or before the watermark.
-func (h Watermark) Has(r Record) bool { return r.EndedAt.UnixMicro() <= h[r.Queue] }
+// Has reports whether an ended call is at or below the watermark.
+func (w Watermark) Has(r Record) bool { return r.EndedAt.UnixMicro() <= w[r.Queue] }
 
-// FreeBodies drops the stored results of the batch's calls that ended in one of
-// the states, up to the watermark, and returns how many there were. The rest of
-// their records stays.
+// FreeBodies removes the stored results of the batch's calls that ended in one of the
+// states, up to the watermark, and returns how many there were. The rest of their
+// records stays.
 func (l *Ledger) FreeBodies(ctx context.Context, batch string, h Watermark, states ...State) (int, error) {
 	total := 0
 	for queue, last := range h {
@@ -92,7 +92,7 @@ func (l *Ledger) FreeBodies(ctx context.Context, batch string, h Watermark, stat
 	return total, nil
 }
 
-// FreeBody drops the stored results of single ended calls of one queue. The rest of
+// FreeBody removes the stored results of single ended calls of one queue. The rest of
 // their records stays.
 func (l *Ledger) FreeBody(ctx context.Context, queue string, ids ...string) error {
 	k := keysOf(queue)
@@ -108,7 +108,7 @@ func (l *Ledger) FreeBody(ctx context.Context, queue string, ids ...string) erro
 	return nil
 }
 
-// Bodies returns how many bytes the results take that are kept, of all batches.
+// Bodies returns how many bytes the stored results of all batches take.
 func (l *Ledger) Bodies(ctx context.Context) (total int64, err error) {
 	queues, err := l.Queues(ctx)
 	if err != nil || len(queues) == 0 {
@@ -128,34 +128,34 @@ func (l *Ledger) Bodies(ctx context.Context) (total int64, err error) {
 	return total, nil
 }
 
-// NoteFull notes since when the results take as many bytes as they may, or that they do
-// not any more.
+// NoteFull records that the results have reached the bytes that they may take, with the
+// time, or that they have not any more.
 func (l *Ledger) NoteFull(ctx context.Context, full bool) error {
 	note := func() error { return l.rdb.Del(ctx, keyFull).Err() }
 	if full {
-		// In SET's own words: SETNX is another command, which a user may lack.
+		// SET with NX instead of SETNX, a command of its own, which a user may lack.
 		note = func() error {
 			return l.rdb.SetArgs(ctx, keyFull, time.Now().UnixMilli(), redis.SetArgs{Mode: "NX"}).Err()
 		}
 	}
 	if err := note(); err != nil && !errors.Is(err, redis.Nil) {
-		return fmt.Errorf("note that the results take too much memory: %w", err)
+		return fmt.Errorf("record that the results take too much memory: %w", err)
 	}
 	return nil
 }
 
-// FullSince is since when the results take as many bytes as they may; zero where
-// nobody has noted it.
+// FullSince returns since when the results have reached the bytes that they may take;
+// zero if they have not.
 func (l *Ledger) FullSince(ctx context.Context) (time.Time, error) {
 	since, err := l.rdb.Get(ctx, keyFull).Result()
-	if err != nil && !errors.Is(err, redis.Nil) && !oddType(err) {
+	if err != nil && !errors.Is(err, redis.Nil) && !isWrongType(err) {
 		return time.Time{}, fmt.Errorf("read since when the results take too much memory: %w", err)
 	}
 	return redislua.Milli(since), nil
 }
 
-// Failures yields the batch's dead and dropped calls, queue by queue in the order
-// in which they ended, without what they weigh: of each record only ID, Queue,
+// Failures yields the batch's dead and dropped calls, queue by queue in the order in
+// which they ended, without their contents and bodies: of each record only ID, Queue,
 // Batch, Key, State, Ending and Group are set. After an error the sequence ends.
 func (l *Ledger) Failures(ctx context.Context, batch string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {

@@ -14,64 +14,65 @@ import (
 
 // A Redis that was restored from a copy, or a replica that took over, may have
 // forgotten that calls were sent: they are open there, without a mark, and would be
-// sent again. So each mark has a number, and Redis knows its own lives: another
-// process begins a new one, at the highest number that it knows. Each worker
+// sent again. So each mark has a number, and the scripts count the lives of Redis: a
+// new process begins a new life, at the highest number that it has. Each worker
 // remembers its own marks, and gives back those that Redis has forgotten before it
-// makes another one. Where marks are missing that nobody gives back, as their worker
-// has died, the fence closes: see lua/fence.lua. Where Redis does not tell which
-// process it is, a worker that has seen a higher number still notices.
+// makes another one. If marks are missing that no worker gives back, since their worker
+// has died, the fence closes: see lua/fence.lua. If Redis does not report its process
+// id, a worker that has seen a higher number still notices.
 
 const (
 	// fenceGather is for how long workers give marks back after a new life began; they
-	// ask each half second. The clients of a Cluster can take some seconds to find the
+	// ask every half second. The clients of a Cluster can take some seconds to find the
 	// new master.
 	fenceGather        = 3 * time.Second
 	fenceGatherCluster = 10 * time.Second
-	// fenceAgain is when a call that met a fence comes back at the earliest.
-	fenceAgain = time.Second
-	// giveBackAtOnce is how many marks one script writes.
-	giveBackAtOnce = 200
+	// fenceRetry is the earliest time after which a call that met a fence is tried
+	// again.
+	fenceRetry = time.Second
+	// maxGivenBack is how many marks one script writes.
+	maxGivenBack = 200
 )
 
-// FenceState is what Redis says of the fence of a queue.
+// FenceState is the state of a queue's fence.
 type FenceState struct {
 	Queue string
-	// Life names the present life of Redis.
+	// Life is the name of the present life of Redis.
 	Life string
-	// Made is how many marks were made; Base how many of them Redis knew when this life
-	// began, Top how many anybody has seen, and Given how many of those between workers
-	// have given back.
+	// Made is how many marks were made, Base how many of them Redis had when this life
+	// began, Top the highest count that any worker has seen, and Given how many of
+	// those between Base and Top workers have given back.
 	Made, Base, Top, Given int64
-	// Since is when this life began. Shut is since when no call that must not be sent
-	// twice starts, zero where they do.
+	// Since is when this life began. Shut is since when calls that must not be sent
+	// twice are not sent, zero if they are sent.
 	Since, Shut time.Time
-	// Wait is for how long workers still give back; Closed tells that marks are
-	// missing, and none is made until they are given back or a person accepts it. One
-	// of both is set where the fence is shut.
+	// Wait is for how long workers still give back; Closed reports that marks are
+	// missing, and none is made until they are given back or a person accepts the loss.
+	// One of the two is set if the fence is shut.
 	Wait   time.Duration
 	Closed bool
-	// Run is the process of Redis in which this life began, empty where Redis does not
-	// tell.
+	// Run is the process of Redis in which this life began, empty if Redis does not
+	// report it.
 	Run string
 }
 
-// Missing is how many marks nobody has given back.
+// Missing is how many marks no worker has given back.
 func (s FenceState) Missing() int64 { return max(s.Top-s.Base-s.Given, 0) }
 
-// FenceError says that a call which must not be sent twice may not be sent now, as
-// Redis may have forgotten that calls were sent.
+// FenceError reports that a call which must not be sent twice may not be sent now,
+// since Redis may have forgotten that calls were sent.
 type FenceError struct {
-	// Wait is after which time to try again.
+	// Wait is the time after which to try again.
 	Wait time.Duration
-	// Closed tells that a person has to open the fence.
+	// Closed reports that a person has to open the fence.
 	Closed bool
 }
 
 func (e *FenceError) Error() string {
 	if e.Closed {
-		return "Redis has gone back in time, and it is not known which calls were sent: callq doctor says what to do"
+		return "Redis has gone back in time, and it is not known which calls were sent: run callq doctor"
 	}
-	return "Redis was started again or has failed over: workers give back what it may have forgotten"
+	return "Redis was started again or has failed over: workers restore the marks of sent calls that it may have forgotten"
 }
 
 func (s store) gather() time.Duration {
@@ -81,8 +82,8 @@ func (s store) gather() time.Duration {
 	return fenceGather
 }
 
-// askFences asks Redis about fences, and has it note a new life. who accepts that
-// marks may be lost; empty for nobody.
+// askFences asks Redis about fences, and has it record a new life. who is the person
+// who accepts that marks may be lost; empty if nobody does.
 func (s store) askFences(ctx context.Context, gather time.Duration, who string, seen func(queue string) int64, queues ...string) ([]FenceState, error) {
 	if len(queues) == 0 {
 		return nil, nil
@@ -123,12 +124,12 @@ func (s store) askFences(ctx context.Context, gather time.Duration, who string, 
 	return list, nil
 }
 
-// errNewLife says that another life began while marks were given back.
+// errNewLife reports that another life began while marks were given back.
 var errNewLife = errors.New("Redis was started again")
 
-// lookAtFences asks about fences, and gives back to each new life what it may have
+// checkFences asks about fences, and gives back to each new life what it may have
 // forgotten.
-func (d *Dispatcher) lookAtFences(ctx context.Context, queues ...string) error {
+func (d *Dispatcher) checkFences(ctx context.Context, queues ...string) error {
 	select {
 	case d.marks.asking <- struct{}{}:
 		defer func() { <-d.marks.asking }()
@@ -152,7 +153,7 @@ func (d *Dispatcher) lookAtFences(ctx context.Context, queues ...string) error {
 	if err != nil || len(fresh) == 0 {
 		return err
 	}
-	// What was given back may have been the last that was missing.
+	// The marks just given back may have been the last missing ones.
 	if states, err = d.askFences(ctx, d.gather(), "", seen, fresh...); err != nil {
 		return err
 	}
@@ -162,11 +163,11 @@ func (d *Dispatcher) lookAtFences(ctx context.Context, queues ...string) error {
 	return nil
 }
 
-// giveBack tells a new life of the endings and the marks of this process that it does not
-// know, and goes on in that life.
+// giveBack restores the endings and the marks of this process that a new life does not
+// have, and goes on in that life.
 func (d *Dispatcher) giveBack(ctx context.Context, s FenceState) error {
 	k := keysOf(s.Queue)
-	if d.marks.known(s.Queue).life != "" { // this process has seen the one before
+	if d.marks.known(s.Queue).life != "" { // this process has seen the life before
 		if err := d.restoreEndings(ctx, s.Queue); err != nil {
 			return fmt.Errorf("record endings of queue %q that Redis has forgotten: %w", s.Queue, err)
 		}
@@ -174,7 +175,7 @@ func (d *Dispatcher) giveBack(ctx context.Context, s FenceState) error {
 	for {
 		list, accounted, changes := d.marks.missing(s.Queue, s.Base, s.Top)
 		for {
-			n := min(len(list), giveBackAtOnce)
+			n := min(len(list), maxGivenBack)
 			var count any = ""
 			if n == len(list) {
 				count = accounted
@@ -200,15 +201,15 @@ func (d *Dispatcher) giveBack(ctx context.Context, s FenceState) error {
 	}
 }
 
-// WatchFences learns whether Redis has gone back in time, and gives back what it has
-// forgotten of the marks that this process made. It is to be called each half second,
-// as long as the process makes calls.
+// WatchFences finds out whether Redis has gone back in time, and gives back the marks
+// of this process that it has forgotten. It must be called every half second while the
+// process makes calls.
 func (d *Dispatcher) WatchFences(ctx context.Context) error {
-	return d.lookAtFences(ctx, d.marks.asked()...)
+	return d.checkFences(ctx, d.marks.seenQueues()...)
 }
 
-// FenceShut tells, as far as this process knows, that a call of a queue which must not
-// be sent twice may not be sent now; nil: it may.
+// FenceShut returns an error if, as far as this process has seen, calls of a queue that
+// must not be sent twice may not be sent now.
 func (d *Dispatcher) FenceShut(queue string) error {
 	d.marks.mu.Lock()
 	defer d.marks.mu.Unlock()
@@ -216,10 +217,11 @@ func (d *Dispatcher) FenceShut(queue string) error {
 	if q == nil || q.shut.IsZero() {
 		return nil
 	}
-	return &FenceError{Wait: max(time.Until(q.shut), fenceAgain), Closed: q.closed}
+	return &FenceError{Wait: max(time.Until(q.shut), fenceRetry), Closed: q.closed}
 }
 
-// mark makes a mark in the life that this process knows, and returns that.
+// mark makes a mark in the life in which this process makes marks, and returns that
+// life.
 func (d *Dispatcher) mark(ctx context.Context, t *Delivery, attempt, probe string, decides int) (reply []int64, life string, err error) {
 	k := keysOf(t.Queue)
 	for range 3 {
@@ -235,22 +237,21 @@ func (d *Dispatcher) mark(ctx context.Context, t *Delivery, attempt, probe strin
 		if err != nil || reply[0] != -2 {
 			return reply, known.life, err
 		}
-		if err := d.lookAtFences(ctx, t.Queue); err != nil && !errors.Is(err, errNewLife) {
+		if err := d.checkFences(ctx, t.Queue); err != nil && !errors.Is(err, errNewLife) {
 			return nil, "", err
 		}
 		if d.marks.known(t.Queue).life != known.life {
-			// The script may have been sent twice, the first time to a Redis that carried
-			// it out and ended then.
+			// The script may have run twice, the first time on a Redis that ended then.
 			d.marks.doubt(t.Queue, known)
 		}
 		if shut := d.FenceShut(t.Queue); shut != nil {
 			return nil, "", shut
 		}
 	}
-	return nil, "", &FenceError{Wait: fenceAgain}
+	return nil, "", &FenceError{Wait: fenceRetry}
 }
 
-// States tells of the fences of queues, and changes nothing. A queue that never had a
+// States returns the fences of queues, and changes nothing. A queue that never had a
 // call has none.
 func (f *Fences) States(ctx context.Context, queues ...string) ([]FenceState, error) {
 	now, err := f.rdb.Time(ctx).Result()
@@ -276,7 +277,7 @@ func (f *Fences) States(ctx context.Context, queues ...string) ([]FenceState, er
 	return list, nil
 }
 
-// fenceFrom reads a fence. now is Redis's clock.
+// fenceFrom parses a fence. now is Redis's clock.
 func fenceFrom(queue string, h map[string]string, now time.Time, gather time.Duration) FenceState {
 	s := FenceState{
 		Queue: queue, Life: h["life"], Run: h["run"], Made: redislua.Integer(h["n"]), Base: redislua.Integer(h["base"]), Top: redislua.Integer(h["top"]),
@@ -298,8 +299,9 @@ func fenceFrom(queue string, h map[string]string, now time.Time, gather time.Dur
 }
 
 // AcceptLoss opens the fences of queues, whatever marks are missing, once workers have
-// had the time to give theirs back: it waits for that. who is the person who says so.
-// It is for a Redis that was restored, too, of which no worker knows.
+// had the time to give theirs back: it waits for that. who is the person who accepts
+// the loss. It also opens the fences of a Redis that was restored and that no worker
+// has used since.
 func (f *Fences) AcceptLoss(ctx context.Context, who string, queues ...string) error {
 	none := func(string) int64 { return 0 }
 	for {
@@ -322,8 +324,9 @@ func (f *Fences) AcceptLoss(ctx context.Context, who string, queues ...string) e
 	}
 }
 
-// GivenBack tells that a mark was given back to the record of a call after it was taken:
-// it may have been sent, by a worker that Redis has forgotten. t then has that mark.
+// GivenBack reports whether a mark was given back to the record of a call after it was
+// taken: the call may have been sent, by a worker that Redis has forgotten. t then has
+// that mark.
 func (d *Dispatcher) GivenBack(ctx context.Context, t *Delivery) (bool, error) {
 	r, err := d.rdb.HMGet(ctx, keysOf(t.Queue).record(t.ID), "state", "gen", "starts", "given", "sent", "mark").Result()
 	if err != nil {
@@ -336,8 +339,8 @@ func (d *Dispatcher) GivenBack(ctx context.Context, t *Delivery) (bool, error) {
 	return t.Sent > 0, nil
 }
 
-// Unmarked yields the open calls of a batch that have no mark: nothing says that they
-// were sent.
+// Unmarked yields the open calls of a batch that have no mark: the ledger does not show
+// that they were sent.
 func (l *Ledger) Unmarked(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
 	return l.claimed(ctx, batch, "*", id, func(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
 		rows, err := l.fields(ctx, queue, ids, "state", "sent")
@@ -354,9 +357,9 @@ func (l *Ledger) Unmarked(ctx context.Context, batch string, id func(batch, key 
 	})
 }
 
-// OpenAlone begins a new life of Redis for queues that no living process has marks of:
-// nobody has to be waited for. A fence that is closed stays so.
-func (f *Fences) OpenAlone(ctx context.Context, queues ...string) error {
+// OpenWithoutWait begins a new life of Redis for queues of which no living process has
+// marks, so that it waits for no process. A fence that is closed stays closed.
+func (f *Fences) OpenWithoutWait(ctx context.Context, queues ...string) error {
 	none := func(string) int64 { return 0 }
 	_, err := f.askFences(ctx, 0, "", none, queues...)
 	return err

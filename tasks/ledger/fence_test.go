@@ -224,7 +224,7 @@ func TestAMarkWithoutAnAnswerKeepsNoFenceShut(t *testing.T) {
 	client.AddHook(deaf)
 	b.dispatcher.rdb = client
 	b.dispatcher.marks.learn("q", FenceState{Life: "none"}) // Redis has just answered
-	if err := b.dispatcher.lookAtFences(t.Context(), "q"); err != nil {
+	if err := b.dispatcher.checkFences(t.Context(), "q"); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := b.dispatcher.MarkSent(t.Context(), lost, 1, true, ""); err == nil {
@@ -267,13 +267,13 @@ func (d *deafTo) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func TestAProcessThatHasForgottenMarksDoesNotOpenTheFenceAsIfItKnewThem(t *testing.T) {
 	m := newMarks()
 	m.enter("q", "life", 0, 0)
-	for n := range int64(mostMarks + 10) {
+	for n := range int64(maxMarks + 10) {
 		if !m.remember("q", "life", madeMark{number: n + 1, id: fmt.Sprint(n)}) || !m.send("q", "life", n+1) {
 			t.Fatal("a mark is not remembered")
 		}
 	}
-	list, above, _ := m.missing("q", 0, mostMarks+10)
-	if len(list) != mostMarks || above != mostMarks || list[0].number != 11 {
+	list, above, _ := m.missing("q", 0, maxMarks+10)
+	if len(list) != maxMarks || above != maxMarks || list[0].number != 11 {
 		t.Errorf("%d marks are given back, %d accounted for, the first %d", len(list), above, list[0].number)
 	}
 }
@@ -285,7 +285,7 @@ func TestAMarkOfALifeThatIsOverIsNotSent(t *testing.T) {
 	if !m.remember("q", "one", madeMark{number: 1}) {
 		t.Fatal("the first mark is refused")
 	}
-	_, _, changes := m.missing("q", 0, mostMarks+10)
+	_, _, changes := m.missing("q", 0, maxMarks+10)
 	if !m.enter("q", "two", 0, changes) {
 		t.Fatal("the new life is refused though all was given back")
 	}
@@ -293,7 +293,7 @@ func TestAMarkOfALifeThatIsOverIsNotSent(t *testing.T) {
 		t.Error("a call is sent by the mark of a life that is over")
 	}
 	// What comes while marks are given back has them given back again.
-	_, _, changes = m.missing("q", 0, mostMarks+10)
+	_, _, changes = m.missing("q", 0, maxMarks+10)
 	m.remember("q", "two", madeMark{number: 3})
 	if m.enter("q", "three", 3, changes) {
 		t.Error("a mark that came meanwhile was not given back")

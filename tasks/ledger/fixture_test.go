@@ -47,7 +47,7 @@ func (d *fixture) must(err error) {
 }
 
 // send claims and accepts entries and returns the verdicts.
-func (d *fixture) send(batch string, entries ...Entry) []Verdict {
+func (d *fixture) send(batch string, entries ...Entry) []Acceptance {
 	d.Helper()
 	claimed, err := d.l.Claim(d.Context(), batch, entries)
 	d.must(err)

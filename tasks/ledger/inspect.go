@@ -11,9 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Standings is [Ledger.Calls] without what the calls weigh: of each record only
-// ID, Queue, Batch, Key, State and Generation are set.
-func (l *Ledger) Standings(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
+// Statuses is [Ledger.Calls] without contents and bodies: of each record only ID,
+// Queue, Batch, Key, State and Generation are set.
+func (l *Ledger) Statuses(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
 	return l.claimed(ctx, batch, "*", id, func(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
 		return func(yield func(Record, error) bool) {
 			rows, err := l.fields(ctx, queue, ids, "state", "gen")
@@ -30,8 +30,8 @@ func (l *Ledger) Standings(ctx context.Context, batch string, id func(batch, key
 	})
 }
 
-// Named is [Ledger.Calls] for the calls whose keys match a pattern as of Redis's KEYS,
-// without what they weigh: of each record only ID, Queue, Batch, Key, Hash, State,
+// Named is [Ledger.Calls] for the calls whose keys match a pattern as in Redis's KEYS,
+// without contents and bodies: of each record only ID, Queue, Batch, Key, Hash, State,
 // Generation and Ending are set.
 func (l *Ledger) Named(ctx context.Context, batch, pattern string, id func(batch, key string) string) iter.Seq2[Record, error] {
 	return l.claimed(ctx, batch, pattern, id, func(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
@@ -51,38 +51,37 @@ func (l *Ledger) Named(ctx context.Context, batch, pattern string, id func(batch
 	})
 }
 
-// QueueState is how one of asynq's queues stands, beside the ledger.
+// QueueState is the state of one of asynq's queues.
 type QueueState struct {
 	Queue string
-	// Listed tells that asynq's own tools find the queue.
+	// Listed reports that asynq's own tools list the queue.
 	Listed bool
-	// Paused tells that an operator paused it.
+	// Paused reports that an operator paused it.
 	Paused bool
-	// What waits, and what is being made.
+	// These are the numbers of waiting and of active tasks.
 	Pending, Active, Scheduled, Retry int64
-	// Unleased are tasks that stand as being made and have no lease: nobody
-	// will ever take them back.
+	// Unleased are active tasks without a lease: asynq will never take them back.
 	Unleased []string
-	// Strangers are tasks that have no record, of those that were looked at.
-	Strangers []string
+	// Foreign are tasks that have no record, of those that were looked at.
+	Foreign []string
 	// Ghosts are ids on a list whose task is gone, of those that were looked at.
 	// asynq's own tools fail for the whole queue when they meet one.
 	Ghosts []string
-	// Overdue is how many tasks of the archive asynq would trim with the next that
-	// it archives.
+	// Overdue is how many tasks of the archive asynq would trim when it next archives
+	// one.
 	Overdue int64
 }
 
-// archiveJams is from how many overdue tasks on the archive is about to jam: asynq
-// hands all of them to one command, and Lua takes about 8,000. The archive's own
+// archiveJams is the number of overdue tasks from which the archive is about to jam:
+// asynq passes all of them to one command, and Lua takes about 8,000. The archive's own
 // trimming never leaves so many; see [archiveKeep].
 const archiveJams = 6000
 
-// Jams tells that the archive is so full of overdue tasks that asynq will soon fail,
-// or fails already, to archive anything in the queue.
+// Jams reports whether the archive has so many overdue tasks that asynq soon fails, or
+// fails already, to archive anything in the queue.
 func (s QueueState) Jams() bool { return s.Overdue >= archiveJams }
 
-// QueueState looks at one queue. Of the waiting tasks it looks at no more than
+// QueueState reads the state of one queue. Of the waiting tasks it checks at most
 // sample at either end of each list for those without a record or without a task.
 func (rep *Repairer) QueueState(ctx context.Context, queue string, sample int) (QueueState, error) {
 	k := keysOf(queue)
@@ -93,8 +92,8 @@ func (rep *Repairer) QueueState(ctx context.Context, queue string, sample int) (
 		return fail(err)
 	}
 	s.Listed = listed
-	// In one transaction, since a task moves between the list and the leases in
-	// one step too.
+	// In one transaction, since a task moves between the list and the leases in one
+	// step too.
 	tx := rep.rdb.TxPipeline()
 	active, leased := tx.LRange(ctx, k.active(), 0, -1), tx.ZRange(ctx, k.lease(), 0, -1)
 	paused := tx.Exists(ctx, k.paused())
@@ -126,7 +125,7 @@ func (rep *Repairer) QueueState(ctx context.Context, queue string, sample int) (
 		}
 	}
 	s.Overdue = old.Val() + max(0, size.Val()-asynqKeeps)
-	if s.Strangers, err = rep.without(ctx, distinct(waiting), k.task, k.record); err != nil {
+	if s.Foreign, err = rep.without(ctx, distinct(waiting), k.task, k.record); err != nil {
 		return fail(err)
 	}
 	if s.Ghosts, err = rep.ghosts(ctx, k, distinct(waiting, away)); err != nil {
@@ -135,7 +134,7 @@ func (rep *Repairer) QueueState(ctx context.Context, queue string, sample int) (
 	return s, nil
 }
 
-// ghosts are the ids that stand on a list and have no task.
+// ghosts returns the ids that are on a list and have no task.
 func (rep *Repairer) ghosts(ctx context.Context, k keys, ids []string) ([]string, error) {
 	suspects, err := rep.without(ctx, ids, nil, k.task)
 	if err != nil {
@@ -143,7 +142,7 @@ func (rep *Repairer) ghosts(ctx context.Context, k keys, ids []string) ([]string
 	}
 	var found []string
 	for _, id := range suspects {
-		// It may have ended since its list was read: look at all in one step.
+		// A task may have ended since its list was read: check all of them in one step.
 		tx := rep.rdb.TxPipeline()
 		there := tx.Exists(ctx, k.task(id))
 		on := []redis.Cmder{
@@ -160,7 +159,7 @@ func (rep *Repairer) ghosts(ctx context.Context, k keys, ids []string) ([]string
 	return found, nil
 }
 
-// distinct are the ids of some lists, each once.
+// distinct returns the ids of some lists, each once.
 func distinct(lists ...[]*redis.StringSliceCmd) []string {
 	var ids []string
 	seen := map[string]bool{}
@@ -177,9 +176,9 @@ func distinct(lists ...[]*redis.StringSliceCmd) []string {
 	return ids
 }
 
-// without are the ids that have the key has, if that is asked for, and lack the key
-// lacks. Both are looked at in one step: a call that ends meanwhile loses its task
-// and keeps its record.
+// without returns the ids that have the key has, unless that is nil, and lack the key
+// lacks. Both are read in one step: a call that ends meanwhile loses its task and keeps
+// its record.
 func (rep *Repairer) without(ctx context.Context, ids []string, has, lacks func(id string) string) ([]string, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -204,8 +203,8 @@ func (rep *Repairer) without(ctx context.Context, ids []string, has, lacks func(
 	return found, nil
 }
 
-// TrimArchive takes off asynq's archive what asynq would trim, and returns how many
-// tasks that were. The archive is a view: the dead letters stay in the books.
+// TrimArchive removes from asynq's archive what asynq would trim, and returns how many
+// tasks that were. The archive is a view: the dead letters stay in the ledger.
 func (rep *Repairer) TrimArchive(ctx context.Context, queue string) (trimmed int, err error) {
 	k := keysOf(queue)
 	for {
@@ -219,7 +218,7 @@ func (rep *Repairer) TrimArchive(ctx context.Context, queue string) (trimmed int
 	}
 }
 
-// Unlist takes ids off the lists of a queue whose task is gone, and returns how many
+// Unlist removes ids whose task is gone from the lists of a queue, and returns how many
 // there were.
 func (rep *Repairer) Unlist(ctx context.Context, queue string, ids ...string) (int, error) {
 	k := keysOf(queue)
@@ -229,12 +228,13 @@ func (rep *Repairer) Unlist(ctx context.Context, queue string, ids ...string) (i
 	}
 	n, err := scriptUnlist.Run(ctx, rep.rdb, []string{k.pending(), k.scheduled(), k.retry(), k.archived(), k.completed()}, args...).Int()
 	if err != nil {
-		return 0, fmt.Errorf("take ids without a task off the lists of queue %q: %w", queue, err)
+		return 0, fmt.Errorf("remove ids without a task from the lists of queue %q: %w", queue, err)
 	}
 	return n, nil
 }
 
-// Relist makes a queue known to asynq's own tools again.
+// Relist adds a queue to asynq's set of queues again, so that asynq's own tools list
+// it.
 func (rep *Repairer) Relist(ctx context.Context, queue string) error {
 	if err := rep.rdb.SAdd(ctx, asynqAll, queue).Err(); err != nil {
 		return fmt.Errorf("list queue %q: %w", queue, err)

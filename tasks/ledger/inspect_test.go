@@ -21,7 +21,7 @@ func (d *fixture) queueState(queue string) QueueState {
 func (d *fixture) orphaned() []string {
 	d.Helper()
 	var keys []string
-	for r, err := range d.repairer.Orphaned(d.Context(), &Search{ID: idOf, By: time.Now().Add(-time.Minute), Most: 10}) {
+	for r, err := range d.repairer.Orphaned(d.Context(), &Search{ID: idOf, By: time.Now().Add(-time.Minute), Max: 10}) {
 		d.must(err)
 		keys = append(keys, r.Key)
 	}
@@ -43,7 +43,7 @@ func TestAQueueThatIsWellHasNoFindings(t *testing.T) {
 		d.take("q")
 		d.retry("q", d.take("q").ID)
 		s := d.queueState("q")
-		if !s.Listed || s.Paused || s.Pending != 1 || s.Active != 1 || s.Retry != 1 || len(s.Unleased) != 0 || len(s.Strangers) != 0 {
+		if !s.Listed || s.Paused || s.Pending != 1 || s.Active != 1 || s.Retry != 1 || len(s.Unleased) != 0 || len(s.Foreign) != 0 {
 			t.Fatalf("the queue stands as %+v", s)
 		}
 		if lost := d.orphaned(); len(lost) != 0 {
@@ -90,8 +90,8 @@ func TestATaskWithoutARecordIsAStranger(t *testing.T) {
 		d.accept("b", "q", "ours")
 		d.must(rdb.HSet(t.Context(), keysOf("q").task("alien"), "msg", "m", "state", "pending").Err())
 		d.must(rdb.LPush(t.Context(), keysOf("q").pending(), "alien").Err())
-		if s := d.queueState("q"); fmt.Sprint(s.Strangers) != "[alien]" {
-			t.Fatalf("strangers: %v", s.Strangers)
+		if s := d.queueState("q"); fmt.Sprint(s.Foreign) != "[alien]" {
+			t.Fatalf("strangers: %v", s.Foreign)
 		}
 	})
 }
@@ -192,7 +192,7 @@ func TestStandingsNameEveryCallOnce(t *testing.T) {
 		d.accept("b", "q", "open")
 		d.accept("b", "q:high", "urgent")
 		got := map[string]State{}
-		for r, err := range d.l.Standings(t.Context(), "b", idOf) {
+		for r, err := range d.l.Statuses(t.Context(), "b", idOf) {
 			d.must(err)
 			if _, twice := got[r.Key]; twice || r.ID != idOf("b", r.Key) || r.Batch != "b" || r.Generation != 1 {
 				t.Errorf("%+v", r)

@@ -4,7 +4,7 @@ import "github.com/seed-2903acc3/callq/tasks/redislua"
 
 const (
 	keyBatches = "callq:batches" // zset, batch name by creation in ms
-	keyQueues  = "callq:queues"  // set, every queue that ever took a call
+	keyQueues  = "callq:queues"  // set, every queue that ever had a call
 	keyFull    = "callq:full"    // since when the results take too much memory, in ms
 	asynqAll   = "asynq:queues"  // asynq's own set of queues
 )

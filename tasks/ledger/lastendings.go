@@ -9,19 +9,19 @@ import (
 
 const (
 	// endingsFor is for how long a process remembers the endings that it has recorded,
-	// and endingsWeight how many bytes of them, of all queues together: what a fail-over
-	// loses is younger. One that is heavier than anEnding is not remembered.
+	// and endingsWeight how many bytes of them, of all queues together: a failover
+	// loses only younger ones. An ending larger than anEnding is not remembered.
 	endingsFor    = time.Minute
 	endingsWeight = 16 << 20
 	anEnding      = 1 << 20
 )
 
-// lastEndings are those that this process has recorded last. A Redis that has forgotten them
-// is told again, so that their calls are not made twice, nor end as unknown. They are
-// safe for concurrent use.
+// lastEndings are the latest endings that this process has recorded. They are recorded
+// again in a Redis that has forgotten them, so that their calls are neither made twice
+// nor end as unknown. They are safe for concurrent use.
 type lastEndings struct {
 	mu     sync.Mutex
-	list   []ended // the oldest first, from head on
+	list   []ended // the oldest first, beginning at head
 	head   int
 	weight int
 }
@@ -29,13 +29,13 @@ type lastEndings struct {
 type ended struct {
 	queue string
 	at    time.Time
-	// accepted tells the call from one that was sent again under the same key, to a
-	// Redis that was emptied.
+	// accepted distinguishes the call from one that was sent again under the same key,
+	// to a Redis that was emptied.
 	accepted time.Time
 	*closing
 }
 
-// remember notes an ending that was recorded.
+// remember adds an ending that was recorded.
 func (e *lastEndings) remember(t *Delivery, c *closing) {
 	if c.weight > anEnding {
 		return
@@ -55,7 +55,7 @@ func (e *lastEndings) remember(t *Delivery, c *closing) {
 	}
 }
 
-// of are those of a queue, the oldest first.
+// of returns those of a queue, the oldest first.
 func (e *lastEndings) of(queue string) (list []ended) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -68,8 +68,8 @@ func (e *lastEndings) of(queue string) (list []ended) {
 	return list
 }
 
-// restoreEndings records the endings of a queue that this process remembers once more: the
-// first ending of a call stands.
+// restoreEndings records the endings of a queue that this process remembers once more:
+// the first ending of a call stays.
 func (d *Dispatcher) restoreEndings(ctx context.Context, queue string) error {
 	all := d.last.of(queue)
 	if len(all) == 0 {

@@ -8,18 +8,17 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Lease is until when a task belongs to the worker that took it, as asynq wrote it
-// by that worker's clock.
+// Lease is the time until which a task belongs to the worker that took it, as asynq
+// wrote it by that worker's clock.
 type Lease struct {
 	Queue, ID string
-	// Until is in Unix seconds. It is 0 where the lease was ended for certain, see
-	// [Leases.End].
+	// Until is in Unix seconds. It is 0 if [Leases.End] ended the lease.
 	Until float64
 }
 
-// mostLeases bounds how many leases of a queue are listed. Those that are dealt
-// with make room for the next ones.
-const mostLeases = 1000
+// maxLeases bounds how many leases of a queue are listed. Leases that were handled make
+// room for the next ones.
+const maxLeases = 1000
 
 // Overdue lists the leases of queues that ended by the given time.
 func (l *Leases) Overdue(ctx context.Context, by time.Time, queues ...string) ([]Lease, error) {
@@ -27,7 +26,7 @@ func (l *Leases) Overdue(ctx context.Context, by time.Time, queues ...string) ([
 	found := make([]*redis.ZSliceCmd, len(queues))
 	for i, queue := range queues {
 		found[i] = pipe.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
-			Key: keysOf(queue).lease(), ByScore: true, Start: "-inf", Stop: by.Unix(), Count: mostLeases,
+			Key: keysOf(queue).lease(), ByScore: true, Start: "-inf", Stop: by.Unix(), Count: maxLeases,
 		})
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
@@ -42,16 +41,16 @@ func (l *Leases) Overdue(ctx context.Context, by time.Time, queues ...string) ([
 	return leases, nil
 }
 
-// Extend lengthens a lease, unless it was given up or is longer by now.
+// Extend lengthens a lease, unless it has been given up or is longer already.
 func (l *Leases) Extend(ctx context.Context, queue, id string, until time.Time) error {
 	return l.rdb.ZAddArgs(ctx, keysOf(queue).lease(), redis.ZAddArgs{
 		XX: true, GT: true, Members: []redis.Z{{Score: float64(until.Unix()), Member: id}},
 	}).Err()
 }
 
-// End ends the leases of all tasks that are active, and returns how many
-// those are. It is for who knows that no worker lives, so that none needs to wait
-// for the leases of dead ones.
+// End ends the leases of all active tasks, and returns how many there are. It is for a
+// caller that is sure that no worker is alive, so that no process has to wait for the
+// leases of dead ones.
 func (l *Leases) End(ctx context.Context) (int, error) {
 	queues, err := l.queues(ctx)
 	if err != nil {
@@ -78,8 +77,8 @@ func (l *Leases) End(ctx context.Context) (int, error) {
 	return ended, nil
 }
 
-// Count counts the tasks of queues whose lease lasts beyond the given time, so
-// that a worker seems to have them.
+// Count counts the tasks of queues whose lease lasts beyond the given time, so that
+// they seem to belong to a living worker.
 func (l *Leases) Count(ctx context.Context, after time.Time, queues ...string) (int64, error) {
 	pipe := l.rdb.Pipeline()
 	counts := make([]*redis.IntCmd, len(queues))
@@ -87,7 +86,7 @@ func (l *Leases) Count(ctx context.Context, after time.Time, queues ...string) (
 		counts[i] = pipe.ZCount(ctx, keysOf(queue).lease(), fmt.Sprintf("(%d", after.Unix()), "+inf")
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return 0, fmt.Errorf("count the calls that are under way: %w", err)
+		return 0, fmt.Errorf("count the inflight calls: %w", err)
 	}
 	n := int64(0)
 	for _, c := range counts {
@@ -96,11 +95,11 @@ func (l *Leases) Count(ctx context.Context, after time.Time, queues ...string) (
 	return n, nil
 }
 
-// HasMessage reports whether a task has asynq's encoding of it. Where it has not,
-// its worker's death leaves nothing to take up.
+// HasMessage reports whether a task has asynq's encoding of it. Without it the task
+// cannot be recovered after its worker's death.
 func (rep *Repairer) HasMessage(ctx context.Context, queue, id string) (bool, error) {
 	there, err := rep.rdb.HExists(ctx, keysOf(queue).task(id), "msg").Result()
-	if err != nil && !oddType(err) {
+	if err != nil && !isWrongType(err) {
 		return false, fmt.Errorf("look for the task of call %s: %w", id, err)
 	}
 	return there, nil

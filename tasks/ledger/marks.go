@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	// mostMarks is how many marks a process remembers, of all queues together: at some
-	// 130 bytes each. Those of before cannot be given back.
-	mostMarks = 1 << 16
-	// mostDoubts is the same for questions without an answer, of each queue.
-	mostDoubts = 1000
-	// certainAfter is after which time a kill of Redis does not take back what it has
-	// answered, however slow its disk is: with an append-only file it puts a write off
-	// for 2 s at most.
+	// maxMarks is how many marks a process remembers, of all queues together, at about
+	// 130 bytes each. Older ones cannot be given back.
+	maxMarks = 1 << 16
+	// maxDoubts is the same for requests without an answer, of each queue.
+	maxDoubts = 1000
+	// certainAfter is the time after which a kill of Redis does not undo what it has
+	// answered, however slow its disk is: with an append-only file it delays a write by
+	// 2 s at most.
 	certainAfter = 4 * time.Second
-	// doubtFor is for how long after Redis has answered last it may have carried out
-	// what it did not answer.
+	// doubtFor is for how long after its last answer Redis may have carried out
+	// requests that it did not answer.
 	doubtFor = time.Second
 )
 
@@ -29,52 +29,52 @@ type madeMark struct {
 	id, token  string
 	generation int
 	attempt    int
-	// sent tells that the call may have been sent, and that it is not known that it may
-	// be sent again.
+	// sent reports that the call may have been sent, and that it is not known to be
+	// safe to send again.
 	sent bool
 }
 
-// marks are the marks that this process has made and may have to give back, with what
-// it knows of the queues' fences. They are safe for concurrent use.
+// marks are the marks that this process has made and may have to give back, and the
+// queues' fences as it has last seen them. They are safe for concurrent use.
 type marks struct {
-	// name tells this process from others that work on the same queues.
+	// name identifies this process among those that work on the same queues.
 	name string
-	// asking has room for one, who asks about fences and gives marks back.
+	// asking has room for one goroutine, which asks about fences and gives marks back.
 	asking chan struct{}
 
 	mu     sync.Mutex
 	queues map[string]*queueMarks
-	// order has the queue of each mark, the oldest first, from head on.
+	// order has the queue of each mark, the oldest first, beginning at head.
 	order []*queueMarks
 	head  int
 }
 
-// queueMarks are those of one queue, and what is known of its fence. marks.mu guards
+// queueMarks are the marks of one queue and its fence as last seen. marks.mu guards
 // them.
 type queueMarks struct {
-	// life is the one in which this process makes marks: all that it had made before
-	// was given back. Empty before it knows one.
+	// life is the one in which this process makes marks: all its earlier marks were
+	// given back to it. Empty before the first one.
 	life string
-	// seen is the highest number of a mark that is certain to outlive a kill of Redis.
+	// seen is the highest number of a mark that is certain to survive a kill of Redis.
 	seen int64
 	// later becomes seen when laterAt is long enough ago.
 	later   int64
 	laterAt time.Time
-	// answered is when Redis has answered last.
+	// answered is when Redis last answered.
 	answered time.Time
 	made     []madeMark // by number
 	// high is the highest number of a mark in Redis's answers.
 	high int64
-	// doubts are marks that Redis may have made, though its answer did not arrive, so
+	// doubts are marks that Redis may have made although its answer did not arrive, so
 	// that their calls were not sent: for each a number below that of the mark.
 	doubts []int64
-	// changes counts what has changed of made and doubts, given is how many of them
-	// were given back.
+	// changes counts the changes of made and doubts; given is its value when they were
+	// last given back.
 	changes, given int
-	// top is the fence's then.
+	// top is the fence's top at that time.
 	top int64
-	// shut is until when no mark is made, as far as is known; closed tells that a
-	// person, or another worker, has to open the fence.
+	// shut is until when no mark is made, as far as this process has seen; closed
+	// reports that a person, or another worker, has to open the fence.
 	shut   time.Time
 	closed bool
 }
@@ -83,7 +83,7 @@ func newMarks() *marks {
 	return &marks{name: rand.Text(), asking: make(chan struct{}, 1), queues: map[string]*queueMarks{}}
 }
 
-// of returns what is known of a queue; m.mu is held.
+// of returns the queueMarks of a queue. It must be called with m.mu held.
 func (m *marks) of(queue string) *queueMarks {
 	q := m.queues[queue]
 	if q == nil {
@@ -93,12 +93,12 @@ func (m *marks) of(queue string) *queueMarks {
 	return q
 }
 
-// knownFence is what a process knows of a fence when it asks for a mark.
+// knownFence is what a process has seen of a fence when it asks for a mark.
 type knownFence struct {
-	// life is the one in which it makes marks, seen and high are as in [queueMarks].
+	// life is the one in which it makes marks; seen and high are as in [queueMarks].
 	life       string
 	seen, high int64
-	// asked is now, answered when Redis has answered last.
+	// asked is now, answered is when Redis last answered.
 	asked, answered time.Time
 }
 
@@ -109,9 +109,9 @@ func (m *marks) known(queue string) knownFence {
 	return knownFence{q.life, q.seen, q.high, time.Now(), q.answered}
 }
 
-// remember notes a mark that was made in a life, before its call is sent. It returns
-// false where another life has begun meanwhile: then Redis may have lost the mark, and
-// nobody gave it back.
+// remember adds a mark that was made in a life, before its call is sent. It returns
+// false if another life has begun since: then Redis may have lost the mark, and it was
+// not given back.
 func (m *marks) remember(queue, life string, mark madeMark) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -126,9 +126,9 @@ func (m *marks) remember(queue, life string, mark madeMark) bool {
 		q.made[at] = mark
 		return true
 	}
-	q.made = slices.Insert(q.made, at, mark) // replies overtake each other
+	q.made = slices.Insert(q.made, at, mark) // replies can arrive in another order
 	m.order = append(m.order, q)
-	if len(m.order)-m.head > mostMarks {
+	if len(m.order)-m.head > maxMarks {
 		m.forgetOldest()
 	}
 	return true
@@ -137,7 +137,7 @@ func (m *marks) remember(queue, life string, mark madeMark) bool {
 func (m *marks) forgetOldest() {
 	oldest := m.order[m.head]
 	m.order[m.head] = nil
-	if m.head++; m.head > mostMarks {
+	if m.head++; m.head > maxMarks {
 		m.order, m.head = slices.Clone(m.order[m.head:]), 0
 	}
 	if len(oldest.made) > 0 {
@@ -146,14 +146,14 @@ func (m *marks) forgetOldest() {
 	}
 }
 
-// find returns where the mark of a number stands, or would.
+// find returns the index at which the mark of a number is, or would be.
 func (q *queueMarks) find(number int64) (at int, known bool) {
 	at = sort.Search(len(q.made), func(i int) bool { return q.made[i].number >= number })
 	return at, at < len(q.made) && q.made[at].number == number
 }
 
-// send notes that the call of a mark is sent now, which outlives a kill of Redis. It
-// returns false where another life has begun since the mark was made.
+// send records that the call of a mark is sent now; the mark survives a kill of Redis.
+// It returns false if another life has begun since the mark was made.
 func (m *marks) send(queue, life string, number int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -169,8 +169,9 @@ func (m *marks) send(queue, life string, number int64) bool {
 	return true
 }
 
-// back notes that the call of a mark may be sent again, as far as this process knows.
-func (m *marks) back(queue string, number int64) {
+// unsend records that the call of a mark may be sent again, as far as this process can
+// tell.
+func (m *marks) unsend(queue string, number int64) {
 	if number == 0 {
 		return
 	}
@@ -182,24 +183,24 @@ func (m *marks) back(queue string, number int64) {
 	}
 }
 
-// doubt notes a question for a mark that was not answered with a number.
+// doubt records a request for a mark that was not answered with a number.
 func (m *marks) doubt(queue string, k knownFence) {
 	if k.life == "" || k.asked.After(k.answered.Add(doubtFor)) {
-		return // Redis was away already
+		return // Redis was not reachable before
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	q := m.of(queue)
 	q.changes++
 	q.doubts = append(q.doubts, k.high)
-	if len(q.doubts) > mostDoubts {
+	if len(q.doubts) > maxDoubts {
 		q.doubts = slices.Clone(q.doubts[1:])
 	}
 }
 
-// missing are the marks to be written to a life that began at base. accounted is how many
-// numbers above base, and up to top, this process accounts for, changes what is to be
-// passed to enter.
+// missing returns the marks to be written to a life that began at base. accounted is
+// how many numbers above base, and up to top, are those of this process; changes is to
+// be passed to enter.
 func (m *marks) missing(queue string, base, top int64) (list []madeMark, accounted, changes int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -209,7 +210,7 @@ func (m *marks) missing(queue string, base, top int64) (list []madeMark, account
 			accounted++
 		}
 		if mark.sent {
-			list = append(list, mark) // whatever its number: what is there is left
+			list = append(list, mark) // whatever its number: giveback.lua leaves existing marks alone
 		}
 	}
 	return list, accounted + q.doubtful(base, top), q.changes
@@ -229,8 +230,8 @@ func (q *queueMarks) doubtful(base, top int64) int {
 	return min(n, int(top-low)-(to-from))
 }
 
-// enter makes a life the one in which marks are made, unless something has changed that
-// was not given back. Numbers above top will be used again.
+// enter makes a life the one in which marks are made, unless marks or doubts have
+// changed since they were given back. Numbers above top will be used again.
 func (m *marks) enter(queue, life string, top int64, changes int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -245,7 +246,7 @@ func (m *marks) enter(queue, life string, top int64, changes int) bool {
 	return true
 }
 
-// learn notes what Redis says of a fence.
+// learn updates what is known of a fence.
 func (m *marks) learn(queue string, s FenceState) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -261,11 +262,11 @@ func (m *marks) learn(queue string, s FenceState) {
 	}
 	q.closed, q.shut = s.Closed, time.Time{}
 	if s.Closed || s.Wait > 0 {
-		q.shut = now.Add(max(s.Wait, fenceAgain))
+		q.shut = now.Add(max(s.Wait, fenceRetry))
 	}
 }
 
-// stale tells that there is something to give back that came after the last time.
+// stale reports whether there is something to give back that came after the last time.
 func (m *marks) stale(queue string, top int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -273,8 +274,9 @@ func (m *marks) stale(queue string, top int64) bool {
 	return q.changes != q.given || q.top != top
 }
 
-// asked are the queues about which this process has to ask: those whose fence it knows.
-func (m *marks) asked() (queues []string) {
+// seenQueues returns the queues whose fence this process has seen: it has to ask about
+// these.
+func (m *marks) seenQueues() (queues []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for queue, q := range m.queues {

@@ -12,20 +12,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Search is a search for lost calls.
+// Search is a search for orphaned calls.
 type Search struct {
 	// ID makes a call's id from batch and key.
 	ID func(batch, key string) string
-	// By is until when a lease must have ended for its worker to be taken for dead.
+	// By is the time up to which a lease must have ended for its worker to be
+	// considered dead.
 	By time.Time
-	// Most is how many open calls of each batch are looked at.
-	Most int
-	// Looked is how many were.
+	// Max is how many open calls of each batch are looked at.
+	Max int
+	// Looked counts the calls that were looked at.
 	Looked int
 }
 
-// Orphaned yields calls that are open and whose task is gone, stands on no list, or was
-// put away behind the ledger's back, so that no worker will ever make them.
+// Orphaned yields calls that are open and whose task is gone, is on no list, or was put
+// away without the ledger, so that no worker will ever make them.
 func (rep *Repairer) Orphaned(ctx context.Context, s *Search) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		batches, err := rep.ledger.Batches(ctx)
@@ -42,8 +43,8 @@ func (rep *Repairer) Orphaned(ctx context.Context, s *Search) iter.Seq2[Record, 
 	}
 }
 
-// lostPage is how many open calls are looked at together.
-const lostPage = 10_000
+// orphanedPage is how many open calls are looked at together.
+const orphanedPage = 10_000
 
 func (rep *Repairer) orphanedInBatch(ctx context.Context, batch string, s *Search, yield func(Record, error) bool) bool {
 	open, seen := map[string][]string{}, 0
@@ -56,33 +57,33 @@ func (rep *Repairer) orphanedInBatch(ctx context.Context, batch string, s *Searc
 		clear(open)
 		return true
 	}
-	for r, err := range rep.ledger.Standings(ctx, batch, s.ID) {
+	for r, err := range rep.ledger.Statuses(ctx, batch, s.ID) {
 		if err != nil {
 			return yield(Record{}, err)
 		}
 		if r.State == "" || r.State.Ended() {
 			continue
 		}
-		if seen == s.Most {
+		if seen == s.Max {
 			break
 		}
 		open[r.Queue] = append(open[r.Queue], r.ID)
 		s.Looked++
-		if seen++; seen%lostPage == 0 && !look() {
+		if seen++; seen%orphanedPage == 0 && !look() {
 			return false
 		}
 	}
 	return look()
 }
 
-// lostOf yields the lost ones of some calls; false says that no more is wanted.
+// orphanedOf yields the orphaned ones of some calls; false says that no more is wanted.
 func (rep *Repairer) orphanedOf(ctx context.Context, queue string, ids []string, by time.Time, yield func(Record, error) bool) bool {
 	suspects, err := rep.suspects(ctx, queue, ids)
 	if err != nil {
 		return yield(Record{}, fmt.Errorf("look for the tasks of queue %q: %w", queue, err))
 	}
-	for some := range slices.Chunk(suspects, mostRestored) {
-		// They may have moved in between: look again, everywhere in one step.
+	for some := range slices.Chunk(suspects, maxRestored) {
+		// Calls may have moved in between: check again, all in one step.
 		keys, args := keysOf(queue).orphaned(by, "")
 		for _, id := range some {
 			args = append(args, id, "", "")
@@ -109,15 +110,15 @@ func (rep *Repairer) orphanedOf(ctx context.Context, queue string, ids []string,
 	return true
 }
 
-// orphaned are the keys and the first arguments of lua/orphaned.lua.
+// orphaned returns the keys and the first arguments of lua/orphaned.lua.
 func (k keys) orphaned(by time.Time, now any) (names []string, args []any) {
 	return []string{k.pending(), k.lease(), k.active(), k.scheduled(), k.retry(), k.archived(), k.completed()},
 		[]any{k.taskPrefix(), k.recordPrefix(), by.Unix(), now}
 }
 
-// suspects are the calls whose task does not seem to stand on the list that it
-// says. A state of which there is no list, "" where the task is gone, is one from
-// which asynq never takes a task back by itself.
+// suspects returns the calls whose task does not seem to be on the list that its state
+// names. In a state without a list, and in "" (the task is gone), asynq never takes a
+// task back by itself.
 func (rep *Repairer) suspects(ctx context.Context, queue string, ids []string) ([]string, error) {
 	k := keysOf(queue)
 	pipe := rep.rdb.Pipeline()
@@ -155,8 +156,8 @@ func (rep *Repairer) suspects(ctx context.Context, queue string, ids []string) (
 	return suspects, nil
 }
 
-// findPending notes which of some ids stand among the pending. To look for one in a
-// long list is as slow as to read it. What moves meanwhile may be missed.
+// findPending notes which of some ids are pending. Finding one id in a long list is as
+// slow as reading the list. Ids that move meanwhile may be missed.
 func (rep *Repairer) findPending(ctx context.Context, queue string, found map[string]bool) error {
 	const step = 5000
 	for from := int64(0); len(found) > 0; from += step {
@@ -176,19 +177,19 @@ func (rep *Repairer) findPending(ctx context.Context, queue string, found map[st
 	return nil
 }
 
-// mostArchived is how many of asynq's archived tasks are looked at in one step.
-const mostArchived = 1000
+// maxArchived is how many of asynq's archived tasks are looked at in one step.
+const maxArchived = 1000
 
-// OpenInArchive returns the calls of a queue that are open, though asynq has archived
-// their task at the given time or later. The zero time stands for all of them.
+// OpenInArchive returns the calls of a queue that are open although asynq has archived
+// their task, at the given time or later. The zero time selects all of them.
 func (rep *Repairer) OpenInArchive(ctx context.Context, queue string, since time.Time) (open []Record, err error) {
 	k, from := keysOf(queue), "-inf"
 	if !since.IsZero() {
 		from = strconv.FormatInt(since.Unix(), 10)
 	}
-	for offset := int64(0); ; offset += mostArchived {
+	for offset := int64(0); ; offset += maxArchived {
 		ids, err := rep.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
-			Key: k.archived(), ByScore: true, Start: from, Stop: "+inf", Offset: offset, Count: mostArchived,
+			Key: k.archived(), ByScore: true, Start: from, Stop: "+inf", Offset: offset, Count: maxArchived,
 		}).Result()
 		if err != nil {
 			return nil, fmt.Errorf("read asynq's archive of queue %q: %w", queue, err)
@@ -199,7 +200,7 @@ func (rep *Repairer) OpenInArchive(ctx context.Context, queue string, since time
 			states[i] = pipe.HGet(ctx, k.record(id), "state")
 		}
 		if err := exec(ctx, pipe); err != nil {
-			return nil, fmt.Errorf("read how archived calls of queue %q stand: %w", queue, err)
+			return nil, fmt.Errorf("read the states of archived calls of queue %q: %w", queue, err)
 		}
 		for i, id := range ids {
 			if states[i].Val() != string(Open) {
@@ -207,22 +208,22 @@ func (rep *Repairer) OpenInArchive(ctx context.Context, queue string, since time
 			}
 			r, err := rep.ledger.Get(ctx, queue, id)
 			if errors.Is(err, ErrNoCall) {
-				continue // it has gone since
+				continue // it is gone since
 			}
 			if err != nil {
 				return nil, err
 			}
 			open = append(open, r)
 		}
-		if len(ids) < mostArchived {
+		if len(ids) < maxArchived {
 			return open, nil
 		}
 	}
 }
 
-// Release puts tasks that are active without a lease, or with one that ended by
-// the given time, back among the pending and returns how many there were. The zero
-// time stands for those without a lease alone.
+// Release returns tasks to pending that are active without a lease, or with one that
+// ended by the given time, and returns how many there were. The zero time selects only
+// those without a lease.
 func (rep *Repairer) Release(ctx context.Context, queue string, by time.Time, ids ...string) (int, error) {
 	k := keysOf(queue)
 	var over int64
@@ -240,22 +241,22 @@ func (rep *Repairer) Release(ctx context.Context, queue string, by time.Time, id
 	return n, nil
 }
 
-// mostRestored is how many calls are looked at, or put back, in one step: Redis does
-// nothing else meanwhile.
-const mostRestored = 1000
+// maxRestored is how many calls are looked at, or restored, in one step: Redis serves
+// no other client meanwhile.
+const maxRestored = 1000
 
 // Restoring is a call to be restored, with asynq's encoding of its task and the call's
-// deadline, zero for none.
+// deadline, zero if it has none.
 type Restoring struct {
 	Record
 	Message  string
 	Deadline time.Time
 }
 
-// Restore puts the tasks of calls of one queue that [Repairer.Orphaned] found, or whose
-// lease ended by the given time and whose message is gone, back among the pending:
-// at most 1,000, none twice. It tells of which it did: a call may have moved on
-// meanwhile, which is no error.
+// Restore puts calls of one queue back among the pending: calls that
+// [Repairer.Orphaned] found, or whose lease ended by the given time and whose message
+// is gone; at most 1,000, each once. It reports for each whether it was restored: a
+// call that has moved on is not an error.
 func (rep *Repairer) Restore(ctx context.Context, queue string, calls []Restoring, by time.Time) ([]bool, error) {
 	keys, args := keysOf(queue).orphaned(by, time.Now().UnixNano())
 	for i := range calls {

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// page is how many records are listed in one go.
+	// page is how many records are listed in one step.
 	page = 500
-	// heavy is how many bytes of calls and answers are read in one go, or else a
-	// single record: of 500 answers of some megabytes each no process has room.
-	heavy = 4 << 20
+	// maxReadBytes is how many bytes of calls and answers are read in one step, or else
+	// a single record: 500 answers of some megabytes each do not fit into a process.
+	maxReadBytes = 4 << 20
 )
 
 func member(z redis.Z) string { return z.Member.(string) }
@@ -29,26 +29,27 @@ func members(zs []redis.Z) []string {
 	return ids
 }
 
-// oddType tells that somebody put something of another type where callq keeps its own.
-func oddType(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }
+// isWrongType reports that another program wrote a value of another type to one of
+// callq's keys.
+func isWrongType(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }
 
-// exec runs a pipeline of questions. What is not there, or of another type than
-// callq keeps there, reads as nothing.
+// exec runs a pipeline of reads. A key that is missing, or of another type than callq
+// uses, reads as empty.
 func exec(ctx context.Context, pipe redis.Pipeliner) error {
 	cmds, err := pipe.Exec(ctx)
 	if len(cmds) == 0 {
 		return err
 	}
 	for _, cmd := range cmds {
-		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) && !oddType(err) {
+		if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) && !isWrongType(err) {
 			return err
 		}
 	}
 	return nil
 }
 
-// split cuts a page of calls into pieces whose records are not too heavy to be
-// read in one go.
+// split divides a page of calls into parts whose records are small enough to be read in
+// one step.
 func split[T any](ctx context.Context, s store, queue string, calls []T, id func(T) string) ([][]T, error) {
 	if len(calls) == 0 {
 		return nil, nil
@@ -61,13 +62,13 @@ func split[T any](ctx context.Context, s store, queue string, calls []T, id func
 		lengths[i] = [2]*redis.IntCmd{pipe.HStrLen(ctx, record, "content"), pipe.HStrLen(ctx, record, "body")}
 	}
 	if err := exec(ctx, pipe); err != nil {
-		return nil, fmt.Errorf("weigh %d records of queue %q: %w", len(calls), queue, err)
+		return nil, fmt.Errorf("measure %d records of queue %q: %w", len(calls), queue, err)
 	}
 	var pieces [][]T
 	begin, weight := 0, int64(0)
 	for i, of := range lengths {
 		n := of[0].Val() + of[1].Val()
-		if i > begin && weight+n > heavy {
+		if i > begin && weight+n > maxReadBytes {
 			pieces = append(pieces, calls[begin:i])
 			begin, weight = i, 0
 		}
@@ -76,8 +77,8 @@ func split[T any](ctx context.Context, s store, queue string, calls []T, id func
 	return append(pieces, calls[begin:]), nil
 }
 
-// each yields what [store.read] returns, and has no more of it in memory at a
-// time than it must.
+// each yields the records that [store.read] returns, and holds as few of them in memory
+// at a time as possible.
 func (s store) each(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		pieces, err := split(ctx, s, queue, ids, func(id string) string { return id })
@@ -100,8 +101,8 @@ func (s store) each(ctx context.Context, queue string, ids []string) iter.Seq2[R
 	}
 }
 
-// read returns the records of the given calls, in order; a call that has none
-// yields a Record without a state.
+// read returns the records of the given calls, in order; a call without one yields a
+// Record without a state.
 func (s store) read(ctx context.Context, queue string, ids []string) ([]Record, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -122,8 +123,8 @@ func (s store) read(ctx context.Context, queue string, ids []string) ([]Record, 
 	return records, nil
 }
 
-// fields reads some fields of the given calls' records, in order; what is not
-// there is empty.
+// fields reads some fields of the given calls' records, in order; a missing field is
+// "".
 func (s store) fields(ctx context.Context, queue string, ids []string, names ...string) ([][]string, error) {
 	if len(ids) == 0 {
 		return nil, nil

@@ -65,7 +65,7 @@ func TestHeavyAnswersAreReadAFewAtATime(t *testing.T) {
 			if len(seen) != read.want {
 				t.Errorf("%s: read %d calls, want %d", name, len(seen), read.want)
 			}
-			if weighed.most < weight || weighed.most > heavy+weight/2 {
+			if weighed.most < weight || weighed.most > maxReadBytes+weight/2 {
 				t.Errorf("%s: up to %d bytes were read at once", name, weighed.most)
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// State is where a call is on its way. The set is closed.
+// State is the state of a call. The set is closed.
 type State string
 
 // The states.
@@ -22,18 +22,18 @@ const (
 	Cancelled State = "cancelled"
 )
 
-// Ended tells whether the state is final until somebody redrives the call.
+// Ended reports whether the state is final until the call is redriven.
 func (s State) Ended() bool { return s == Done || s == Dead || s == Dropped || s == Cancelled }
 
-// Known tells whether it is a state that callq writes.
+// Known reports whether it is a state that callq writes.
 func (s State) Known() bool { return s == Open || s.Ended() }
 
-// logLimit is how many attempts a record remembers.
+// logLimit is how many attempts a record keeps.
 const logLimit = 20
 
 // Attempt is one line of a record's log: one send, or one decision not to send.
 type Attempt struct {
-	// At is when the request was sent, or the decision taken.
+	// At is when the request was sent, or when the decision was made.
 	At time.Time `json:"at"`
 	// N is the attempt's number; a park repeats the number that it would have had.
 	N int `json:"n"`
@@ -46,13 +46,13 @@ type Attempt struct {
 	Code          string `json:"code,omitempty"`
 	Transport     string `json:"transport,omitempty"`
 	CorrelationID string `json:"correlation_id,omitempty"`
-	// Message is the beginning of what the API said, of an attempt that failed.
+	// Message is the beginning of the API's error message, for an attempt that failed.
 	Message string `json:"message,omitempty"`
 	// Latency is the time from send to answer, in milliseconds.
 	Latency int64 `json:"ms,omitempty"`
 }
 
-// Ending is how a call ended. The zero value of a field means that there was none.
+// Ending is how a call ended. A field without a value is zero.
 type Ending struct {
 	Class         string `json:"class"`
 	Rule          string `json:"rule,omitempty"`
@@ -67,8 +67,8 @@ type Ending struct {
 	Amount        string `json:"amount,omitempty"`
 	// Headers are the answer's headers that results carry, by their configured names.
 	Headers map[string]string `json:"headers,omitempty"`
-	// BodyEncoding names the content codings that the record's body still has, as
-	// they could not be undone.
+	// BodyEncoding names the content codings that the record's body still has, since
+	// they could not be decoded.
 	BodyEncoding string    `json:"body_encoding,omitempty"`
 	Attempts     int       `json:"attempts"`
 	Parked       int       `json:"parked"`
@@ -76,14 +76,14 @@ type Ending struct {
 	FinishedAt   time.Time `json:"finished_at"`
 }
 
-// Former is an ending that a redrive has put aside.
+// Former is the earlier ending of a call that was redriven.
 type Former struct {
 	Generation int    `json:"gen"`
 	State      State  `json:"state"`
 	Ending     Ending `json:"ending"`
 }
 
-// Record is everything that the ledger knows of one call.
+// Record is everything that the ledger stores about one call.
 type Record struct {
 	ID, Queue string
 	Batch     string
@@ -92,21 +92,22 @@ type Record struct {
 	State     State
 	// Generation starts at 1 and grows with every redrive.
 	Generation int
-	// Content is the call as its codec wrote it; nil once purged.
+	// Content is the call as its codec wrote it; nil after a purge.
 	Content    []byte
 	AcceptedAt time.Time
 	// Starts counts how often a worker took the call since the last decision.
 	Starts int
-	// Alone counts those of the starts for which the worker made no other call.
+	// Alone counts those of the starts during which the worker made no other call.
 	Alone            int
 	Attempts, Parked int
 	// FirstAt is the first send of this generation, zero before it.
 	FirstAt time.Time
-	// HeldBase is the account's total of held time at the first send, HeldOwn
-	// what this call alone was held (by its endpoint's circuit).
+	// HeldBase is the account's total held time at the first send; HeldOwn is for how
+	// long this call alone was held (by its endpoint's circuit).
 	HeldBase, HeldOwn time.Duration
 	ParkedAt          time.Time
-	// Sent is the number of the attempt that may be on its way, or 0.
+	// Sent is the number of the attempt that may have been sent without an answer yet,
+	// or 0.
 	Sent     int
 	Log      []Attempt
 	Lineage  []Former
@@ -116,7 +117,7 @@ type Record struct {
 	Body     []byte
 	BodyType string
 	Purged   bool
-	// Freed tells that there was a body, which was freed once it had been exported.
+	// Freed reports that there was a body, which was freed after it had been exported.
 	Freed bool
 }
 
@@ -147,8 +148,8 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 	if us := redislua.Integer(h["ended"]); us > 0 && us/1000 <= redislua.MaxMilli {
 		r.EndedAt = time.UnixMicro(us).UTC()
 	}
-	// What was written by an older or newer version and does not parse is left
-	// out: the states and counts above are what the books rest on.
+	// JSON of an older or newer version that does not parse is left out: the ledger
+	// rests on the states and counts above.
 	_ = json.Unmarshal([]byte(h["log"]), &r.Log)
 	_ = json.Unmarshal([]byte(h["lineage"]), &r.Lineage)
 	r.Lineage = slices.DeleteFunc(r.Lineage, func(f Former) bool { return !f.State.Ended() })
@@ -156,8 +157,8 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 		r.Ending = new(Ending)
 		_ = json.Unmarshal([]byte(out), r.Ending)
 		r.Ending.FirstAt, r.Ending.FinishedAt = inCalendar(r.Ending.FirstAt), inCalendar(r.Ending.FinishedAt)
-		// The ending has the last word; what the attempts before it left behind
-		// is not written again.
+		// The counts of the ending are the final ones: end.lua does not update those of
+		// the record.
 		r.Attempts, r.Parked = max(r.Attempts, r.Ending.Attempts), max(r.Parked, r.Ending.Parked)
 		if r.FirstAt.IsZero() {
 			r.FirstAt = r.Ending.FirstAt
@@ -174,23 +175,23 @@ func appendLog(log []Attempt, a Attempt) []Attempt {
 	return log
 }
 
-// maxCount is more than any count of a record comes to. What is added to a
-// count stays a count.
+// maxCount is larger than any count of a record. Adding to it does not overflow.
 const maxCount = math.MaxInt32
 
-// count reads a number of things: what is below zero, or no number, is none.
+// count parses a count; negative numbers and other text are 0.
 func count(s string) int { return int(min(max(redislua.Integer(s), 0), maxCount)) }
 
-// millis reads a stretch of time that is no longer than the calendar.
+// millis parses a duration in milliseconds, at most maxHeld.
 func millis(s string) time.Duration {
 	return time.Duration(min(max(redislua.Integer(s), 0), maxHeld.Milliseconds())) * time.Millisecond
 }
 
-// maxHeld is longer than any account was held, and far from overflowing where it
-// is added to others.
+// maxHeld is longer than any account was held, and small enough to be added to others
+// without an overflow.
 const maxHeld = 100 * 365 * 24 * time.Hour
 
-// inCalendar is the time in UTC, or none where only its zone had a year for it.
+// inCalendar returns the time in UTC, or the zero time if its year is valid only in its
+// own zone.
 func inCalendar(at time.Time) time.Time {
 	if at = at.UTC(); at.Year() < 0 || at.Year() > 9999 {
 		return time.Time{}

@@ -13,24 +13,24 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// AdHoc is the batch of calls that were sent without one. It never ends, so its
-// calls are kept each for the retention from its own ending.
+// AdHoc is the batch of calls that were sent without one. It never ends, so each of its
+// calls is kept for the retention from its own ending.
 const AdHoc = "adhoc"
 
-// deletePage is how many calls of a batch one script deletes: each may be looked for in
-// a list.
+// deletePage is how many calls of a batch one script deletes: each may have to be
+// searched for in a list.
 const deletePage = 100
 
-// Swept says what a [Ledger.Sweep] forgot.
+// Swept counts what a [Ledger.Sweep] forgot.
 type Swept struct {
-	// Calls is the number of calls forgotten, Batches that of batches of which
-	// nothing is left.
+	// Calls is the number of calls forgotten, Batches the number of batches that were
+	// removed completely.
 	Calls, Batches int
 }
 
 // Sweep forgets done, dropped and cancelled calls whose retention is over: the
-// retention runs from the moment when nothing of their batch was open. Dead
-// letters stay until they are purged. Any number of workers may sweep at once.
+// retention begins when no call of their batch is open. Dead letters stay until they
+// are purged. Any number of workers may sweep at once.
 func (l *Ledger) Sweep(ctx context.Context, now time.Time, retention time.Duration) (Swept, error) {
 	var total Swept
 	batches, err := l.Batches(ctx)
@@ -39,7 +39,7 @@ func (l *Ledger) Sweep(ctx context.Context, now time.Time, retention time.Durati
 	}
 	for _, b := range batches {
 		if len(b.unread) > 0 {
-			continue // nobody can tell that nothing of it is open
+			continue // its counts do not show whether a call is open
 		}
 		var one Swept
 		if b.Name == AdHoc {
@@ -69,10 +69,11 @@ func (l *Ledger) sweepBatch(ctx context.Context, b Batch, now time.Time, retenti
 	return l.forgetAll(ctx, b, idle, false)
 }
 
-// forgetAll forgets the ended calls of a batch that is at rest since idle, and the
-// batch where none is left. dead tells that dead letters go too.
+// forgetAll forgets the ended calls of a batch that is idle since idle, and the batch
+// if none is left. dead selects dead letters too.
 func (l *Ledger) forgetAll(ctx context.Context, b Batch, idle string, dead bool) (swept Swept, err error) {
-	// What ended since then was sent meanwhile, and its retention has only begun.
+	// Calls that ended since then were sent meanwhile, and their retention has only
+	// begun.
 	before := "+inf"
 	if last := b.lastEnding(); last > 0 {
 		before = fmt.Sprint(last)
@@ -87,36 +88,36 @@ func (l *Ledger) forgetAll(ctx context.Context, b Batch, idle string, dead bool)
 	return swept, err
 }
 
-// idleSince notes since when nothing of a batch is open, in Unix milliseconds.
-// It is empty while something is.
+// idleSince records since when no call of a batch is open, in Unix milliseconds. It
+// returns "" while one is.
 func (l *Ledger) idleSince(ctx context.Context, b Batch, now time.Time) (string, error) {
 	key := metaKey(b.Name)
 	if b.Counts.Open > 0 {
 		if err := l.rdb.HDel(ctx, key, "idle").Err(); err != nil {
-			return "", fmt.Errorf("note that batch %q is under way: %w", b.Name, err)
+			return "", fmt.Errorf("record that batch %q is running: %w", b.Name, err)
 		}
 		return "", nil
 	}
-	// It is at rest since its last call ended, whoever was there to see that.
+	// It is idle since its last call ended, even if no worker ran then.
 	since := now.UnixMilli()
 	if last := b.lastEnding(); last > 0 {
 		since = min(since, last/1000)
 	}
 	if err := l.rdb.HSetNX(ctx, key, "idle", since).Err(); err != nil {
-		return "", fmt.Errorf("note that batch %q is at rest: %w", b.Name, err)
+		return "", fmt.Errorf("record that batch %q is idle: %w", b.Name, err)
 	}
 	idle, err := l.rdb.HGet(ctx, key, "idle").Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return "", fmt.Errorf("read since when batch %q is at rest: %w", b.Name, err)
+		return "", fmt.Errorf("read since when batch %q is idle: %w", b.Name, err)
 	}
 	return idle, nil
 }
 
-// lastEnding is the microsecond at which the latest call of the batch ended; 0: it is not
-// known.
+// lastEnding is the microsecond at which the latest call of the batch ended; 0 if it is
+// not known.
 func (b Batch) lastEnding() (last int64) {
 	for text := range strings.FieldsSeq(b.last) {
-		if redislua.Whole(text, 1, mostCounted) {
+		if redislua.Whole(text, 1, maxCounted) {
 			last = max(last, redislua.Integer(text))
 		}
 	}
@@ -125,15 +126,15 @@ func (b Batch) lastEnding() (last int64) {
 
 // DeleteBatch forgets all calls of a batch at once, dead letters too, and frees their
 // keys. It returns how many, and whether the batch is gone: calls whose task a worker
-// still holds, or that still stands in a queue, are left for a later try. A batch with
-// open calls is left as it is, with [ErrOpenCalls].
+// still holds, or is still in a queue, are left for a later try. A batch with open
+// calls is left unchanged, with [ErrOpenCalls].
 func (l *Ledger) DeleteBatch(ctx context.Context, name string) (swept Swept, err error) {
 	b, err := l.Batch(ctx, name)
 	switch {
 	case err != nil:
 		return swept, err
 	case len(b.unread) > 0:
-		return swept, fmt.Errorf("delete batch %q: its counts hold what callq never writes: %v", name, b.unread)
+		return swept, fmt.Errorf("delete batch %q: its counts have values that callq never writes: %v", name, b.unread)
 	}
 	idle, err := l.idleSince(ctx, b, time.Now())
 	switch {
@@ -145,7 +146,7 @@ func (l *Ledger) DeleteBatch(ctx context.Context, name string) (swept Swept, err
 	return l.forgetAll(ctx, b, idle, true)
 }
 
-// expireIn is expire for all queues of a batch.
+// expireIn calls expire for all queues of a batch.
 func (l *Ledger) expireIn(ctx context.Context, b Batch, before, idle string, dead bool) (calls int, err error) {
 	for _, queue := range b.Queues {
 		n, err := l.expire(ctx, b.Name, queue, before, idle, dead)
@@ -157,9 +158,9 @@ func (l *Ledger) expireIn(ctx context.Context, b Batch, before, idle string, dea
 	return calls, nil
 }
 
-// expire forgets a batch's calls in one queue that ended before the given
-// microsecond. idle is since when the batch is at rest; empty, it need not be. dead
-// tells that dead letters go too.
+// expire forgets a batch's calls in one queue that ended before the given microsecond.
+// idle is since when the batch is idle; if it is empty, the batch need not be. dead
+// selects dead letters too.
 func (l *Ledger) expire(ctx context.Context, batch, queue, before, idle string, dead bool) (int, error) {
 	k := keysOf(queue)
 	most := page
@@ -190,13 +191,14 @@ func (l *Ledger) expire(ctx context.Context, batch, queue, before, idle string, 
 	}
 }
 
-// forgetClaims frees keys of a batch, or all of them and forgets the batch itself.
+// forgetClaims frees the given keys of a batch; without any it frees all of them and
+// forgets the batch itself.
 func (l *Ledger) forgetClaims(ctx context.Context, batch, idle string, names ...any) *redis.Cmd {
 	return scriptForget.Run(ctx, l.rdb, []string{metaKey(batch), claimsKey(batch)}, append([]any{idle}, names...)...)
 }
 
-// forget removes a batch of which every call was forgotten. Every step of it is
-// undone by who sends to the batch at the same time, or does not happen.
+// forget removes a batch all of whose calls were forgotten. A producer that sends to
+// the batch at the same time undoes or prevents every step of it.
 func (l *Ledger) forget(ctx context.Context, name, idle string) (bool, error) {
 	b, err := l.Batch(ctx, name)
 	if err != nil || b.Counts.Expired != b.Counts.Accepted || len(b.unread) > 0 {
@@ -221,7 +223,7 @@ func (l *Ledger) forget(ctx context.Context, name, idle string) (bool, error) {
 	case n == 0:
 		return true, nil
 	}
-	// Somebody sends to it again and has found it listed.
+	// A producer is sending to it again and has found it listed.
 	if err := l.rdb.ZAddNX(ctx, keyBatches, redis.Z{Score: float64(b.Created.UnixMilli()), Member: name}).Err(); err != nil {
 		return false, fmt.Errorf("list batch %q again: %w", name, err)
 	}

@@ -8,7 +8,7 @@ import (
 
 // ForwardRetries makes those of a queue's delayed retries pending that are due, up to
 // 100 of them, and returns how many there were. They go ahead of the calls that were
-// never made, but take no more than every second place from them.
+// never made, but take at most every second place.
 func (d *Dispatcher) ForwardRetries(ctx context.Context, queue string) (int, error) {
 	k, now := keysOf(queue), time.Now()
 	n, err := scriptRetries.Run(ctx, d.rdb, []string{k.retry(), k.pending()},

@@ -8,22 +8,23 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// Beats are the workers of an account, or on a Cluster of a queue, by their names (see
-// [Dispatcher.Name]), with the number of times that each has said that it lives. A number
-// that stands still is of a worker that is dead, has stopped, or is cut off from Redis.
+// Beats has for each worker of an account, or on a Cluster of a queue, by its name (see
+// [Dispatcher.Name]), its number of beats. A worker whose number does not change is
+// dead, has stopped, or is cut off from Redis.
 type Beats map[string]string
 
 const (
-	// workersKept is how long the workers of an account are remembered once none says
-	// that it lives. The leases of their calls are over long before.
+	// workersKept is how long the workers of an account are remembered after their last
+	// beat. The leases of their calls are over long before.
 	workersKept = time.Hour
-	// mostReclaimed bounds how many calls are put back in one step: Redis does nothing
-	// else meanwhile.
-	mostReclaimed = 1000
+	// maxReclaimed bounds how many calls are returned in one step: Redis serves no
+	// other client meanwhile.
+	maxReclaimed = 1000
 )
 
-// homes are the queues beside which the workers of some queues are noted: that of the
-// account, or on a Cluster each queue itself, as no script can touch two of them.
+// homes returns the queues beside which the workers of some queues are stored: that of
+// the account, or on a Cluster each queue itself, since no script can touch two of
+// them.
 func (s store) homes(queues []string) []string {
 	if s.clustered {
 		return queues
@@ -39,8 +40,9 @@ func (s store) homes(queues []string) []string {
 	return homes
 }
 
-// Beat says that a worker lives, and returns the workers of the queues' accounts, each
-// under the queue that [Roster.Reclaim] takes. It says so when Redis is full, too.
+// Beat records that a worker is alive, and returns the workers of the queues' accounts,
+// each under the queue to pass to [Roster.Reclaim] as home. It works when Redis is
+// full, too.
 func (r *Roster) Beat(ctx context.Context, worker string, queues ...string) (map[string]Beats, error) {
 	homes := r.homes(queues)
 	together := len(homes)
@@ -57,7 +59,7 @@ func (r *Roster) Beat(ctx context.Context, worker string, queues ...string) (map
 		}
 		reply, err := scriptBeat.Run(ctx, r.rdb, names, worker, int(workersKept/time.Second)).Slice()
 		if err != nil {
-			return nil, fmt.Errorf("note that this worker lives: %w", err)
+			return nil, fmt.Errorf("record that this worker is alive: %w", err)
 		}
 		for i, home := range some {
 			beats[home] = redislua.Hash(reply[i])
@@ -66,15 +68,15 @@ func (r *Roster) Beat(ctx context.Context, worker string, queues ...string) (map
 	return beats, nil
 }
 
-// Reclaim puts the calls back among the pending that a dead worker holds, and returns how
-// many there were. home is a queue that [Roster.Beat] names, number the worker's, which
-// stood still: a worker that has said since that it lives keeps its calls.
+// Reclaim returns the calls of a dead worker to pending, and returns how many there
+// were. home is a queue that [Roster.Beat] returned, number the worker's number, which
+// did not change: a worker with a beat since then keeps its calls.
 func (r *Roster) Reclaim(ctx context.Context, home, worker, number string) (int, error) {
 	queues := []string{home}
 	if !r.clustered {
 		queues = append(queues, home+":high", home+":low")
 	}
-	names, args := []string{keysOf(home).workers()}, []any{worker, number, time.Now().UnixNano(), mostReclaimed}
+	names, args := []string{keysOf(home).workers()}, []any{worker, number, time.Now().UnixNano(), maxReclaimed}
 	for _, queue := range queues {
 		k := keysOf(queue)
 		names = append(names, k.active(), k.lease(), k.pending())
@@ -83,22 +85,22 @@ func (r *Roster) Reclaim(ctx context.Context, home, worker, number string) (int,
 	for back := 0; ; {
 		n, err := scriptReclaim.Run(ctx, r.rdb, names, args...).Int()
 		if err != nil {
-			return back, fmt.Errorf("put the calls of a dead worker back: %w", err)
+			return back, fmt.Errorf("return the calls of a dead worker to their queues: %w", err)
 		}
-		if back += max(n, 0); n < mostReclaimed {
+		if back += max(n, 0); n < maxReclaimed {
 			return back, nil
 		}
 	}
 }
 
-// Leave forgets a worker that ends and holds no call.
+// Leave removes a worker that stops and holds no call.
 func (r *Roster) Leave(ctx context.Context, worker string, queues ...string) error {
 	pipe := r.rdb.Pipeline()
 	for _, home := range r.homes(queues) {
 		pipe.HDel(ctx, keysOf(home).workers(), worker)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("note that this worker ends: %w", err)
+		return fmt.Errorf("record that this worker stops: %w", err)
 	}
 	return nil
 }

@@ -159,7 +159,7 @@ func TestAQuestionThatIsAskedAgainIsNotAnsweredWithCallsThatOthersHave(t *testin
 		d.accept("b", "q", "1", "2", "3", "4")
 		number := d.beat(dispatcher.Name())[dispatcher.Name()]
 		d.takeAs(dispatcher, 2)
-		dispatcher.answered.Store(0) // its reply was lost
+		dispatcher.requests.Store(0) // its reply was lost
 		if n := d.reclaim(dispatcher.Name(), number); n != 2 {
 			t.Fatalf("%d calls were put back", n)
 		}

@@ -11,12 +11,12 @@ import (
 //go:embed lua/*.lua
 var sources embed.FS
 
-// load makes a script of files that stand one behind the other.
+// load makes one script of several files, in order.
 func load(names ...string) *redis.Script {
 	return redislua.Script(redislua.Read(sources, names...))
 }
 
-// The scripts, in the order of a call's way.
+// The scripts of a call, in the order of its states.
 var (
 	scriptClaim     = load("claim")
 	scriptAccept    = load("number", "counts", "life", "accept")
@@ -35,7 +35,7 @@ var (
 	scriptForget    = load("forget")
 )
 
-// The scripts by which workers and doctor put right what a crash left.
+// The scripts with which workers and doctor repair what a crash left.
 var (
 	scriptBeat     = load("beat")
 	scriptReclaim  = load("requeue", "reclaim")
@@ -47,12 +47,12 @@ var (
 	scriptUnlist   = load("unlist")
 )
 
-// dequeueScript is the script that takes calls out of queues. limits is the Lua source
-// of the function limits that lua/dequeue.lua describes; empty for none.
+// dequeueScript returns the script that takes calls from queues. limits is the Lua
+// source of the function limits that lua/dequeue.lua describes; empty for none.
 func dequeueScript(limits string) *redis.Script {
 	if limits == "" {
 		limits = "local function limits() end\n"
 	}
 	return redislua.Script(redislua.Limited(), limits,
-		redislua.Read(sources, "number", "states", "question", "replay", "admission", "grab", "dequeue"))
+		redislua.Read(sources, "number", "states", "request", "replay", "admission", "grab", "dequeue"))
 }

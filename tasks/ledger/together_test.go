@@ -112,7 +112,7 @@ func TestAQuestionForSeveralCallsThatIsSentAgainIsAnsweredWithTheSameOnes(t *tes
 			return deliveries
 		}
 		first := ask(1, 0, 1)
-		dispatcher.answered.Add(-1) // its reply is lost
+		dispatcher.requests.Add(-1) // its reply is lost
 		again := ask(1, 0, 1)
 		if want := []string{"1", "2", "h1"}; !slices.Equal(keysTaken(first), want) || !slices.Equal(keysTaken(again), want) {
 			t.Fatalf("took %v, and then %v", keysTaken(first), keysTaken(again))
@@ -123,14 +123,14 @@ func TestAQuestionForSeveralCallsThatIsSentAgainIsAnsweredWithTheSameOnes(t *tes
 			}
 		}
 		d.end(again[0], finalOf(Done))
-		dispatcher.answered.Add(-1)
+		dispatcher.requests.Add(-1)
 		if left := keysTaken(ask(1, 1)); !slices.Equal(left, []string{"2", "h1"}) {
 			t.Errorf("of three, one has ended, and taken are %v", left)
 		}
 		if next := keysTaken(ask(1, 1)); !slices.Equal(next, []string{"3", "4"}) {
 			t.Errorf("the next question took %v", next)
 		}
-		dispatcher.answered.Add(-1)
+		dispatcher.requests.Add(-1)
 		d.hold("q:high", time.Now().Add(time.Hour))
 		d.hold("q", time.Now().Add(time.Hour))
 		if held := ask(1, 1); held != nil {
@@ -160,7 +160,7 @@ func TestAQuestionThatIsSentAgainIsNotAnsweredWithACallThatWasPutBackOrIsAnother
 		if len(first) != 3 {
 			t.Fatalf("took %v", keysTaken(first))
 		}
-		dispatcher.answered.Add(-1) // its reply is lost
+		dispatcher.requests.Add(-1) // its reply is lost
 		if n, err := d.repairer.Release(t.Context(), "q", time.Now().Add(time.Minute), first[1].ID); n != 1 || err != nil {
 			t.Fatalf("released %d: %v", n, err)
 		}
@@ -233,8 +233,8 @@ func TestADeadLetterThatIsRunAgainAmongOthersIsMetByItself(t *testing.T) {
 			got, err := dispatcher.Dequeue(t.Context(), a)
 			d.must(err)
 			switch {
-			case got.Again != nil:
-				if want != "dead" || got.Again.ID != dead.ID || got.Again.Queue != "q" || len(got.More) > 0 {
+			case got.ToRedrive != nil:
+				if want != "dead" || got.ToRedrive.ID != dead.ID || got.ToRedrive.Queue != "q" || len(got.More) > 0 {
 					t.Errorf("got %+v, want %s", got, want)
 				}
 				d.wantPlaces("q", dead.ID, "pending", "task")
@@ -399,17 +399,17 @@ func TestEndingsThatComeWhileOneIsWrittenGoTogether(t *testing.T) {
 		{"several", nil, []string{"a", "b", "c", "d"}, "[[a] [b c d]]"},
 		{"none", nil, []string{"a"}, "[[a]]"},
 		{"one call twice", nil, []string{"a", "b", "c", "b", "d"}, "[[a] [b c] [b d]]"},
-		{"heavy ones", map[string]int{"b": heaviestEndings / 2, "c": heaviestEndings, "d": 2 * heaviestEndings}, []string{"a", "b", "c", "d", "e"}, "[[a] [b] [c] [d] [e]]"},
+		{"heavy ones", map[string]int{"b": maxEndingBytes / 2, "c": maxEndingBytes, "d": 2 * maxEndingBytes}, []string{"a", "b", "c", "d", "e"}, "[[a] [b] [c] [d] [e]]"},
 	} {
 		if together := fmt.Sprint(gathered(t, func() {}, c.weights, c.names...)); together != c.want {
 			t.Errorf("%s: %s, want %s", c.what, together, c.want)
 		}
 	}
-	many := make([]string, 1+mostEndings+1)
+	many := make([]string, 1+maxEndings+1)
 	for i := range many {
 		many[i] = fmt.Sprint(i)
 	}
-	if together := gathered(t, func() {}, nil, many...); len(together) != 3 || len(together[1]) != mostEndings {
+	if together := gathered(t, func() {}, nil, many...); len(together) != 3 || len(together[1]) != maxEndings {
 		t.Errorf("of %d endings went together: %v", len(many), together)
 	}
 }

@@ -9,22 +9,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// sampled is how many records of a batch are looked at to tell what all of them take.
+// sampled is how many records of a batch are measured to estimate the size of all of
+// them.
 const sampled = 20
 
 // Usage is how many bytes of Redis's memory a batch takes.
 type Usage struct {
-	// Bodies is what the bodies of its results take, exactly. Records is what else its
-	// calls take, their requests among it, reckoned from a few; Claims what the keys that
-	// were sent take, and Lists the lists of its endings, both reckoned by Redis.
+	// Bodies is the size of the stored bodies of its results, exactly. Records is the
+	// size of the rest of its calls, their requests included, estimated from a few;
+	// Claims is the size of the keys that were sent, and Lists that of the lists of its
+	// endings, both estimated by Redis.
 	Bodies, Records, Claims, Lists int64
 }
 
 // Total is the sum.
 func (u Usage) Total() int64 { return u.Bodies + u.Records + u.Claims + u.Lists }
 
-// Usage reckons what a batch takes, in a few round trips however large it is. id makes
-// the id of a call.
+// Usage estimates the size of a batch, in a few round trips however large the batch is.
+// id makes the id of a call.
 func (l *Ledger) Usage(ctx context.Context, b Batch, id func(batch, key string) string) (Usage, error) {
 	fields, _, err := l.rdb.HScan(ctx, claimsKey(b.Name), 0, "*", sampled).Result()
 	if err != nil {
@@ -48,7 +50,7 @@ func (l *Ledger) Usage(ctx context.Context, b Batch, id func(batch, key string) 
 		records, bodies = append(records, pipe.MemoryUsage(ctx, record, 0)), append(bodies, pipe.HStrLen(ctx, record, "body"))
 	}
 	if err := exec(ctx, pipe); err != nil {
-		return Usage{}, fmt.Errorf("reckon what batch %q takes: %w", b.Name, err)
+		return Usage{}, fmt.Errorf("estimate the size of batch %q: %w", b.Name, err)
 	}
 	u := Usage{Bodies: b.Bodies, Claims: claims.Val()}
 	for _, list := range lists {
@@ -66,13 +68,13 @@ func (l *Ledger) Usage(ctx context.Context, b Batch, id func(batch, key string) 
 	return u, nil
 }
 
-// allocated is what Redis's allocator sets aside for a text of n bytes: it has four sizes
-// between a power of two and the next.
+// allocated returns how many bytes Redis's allocator uses for a text of n bytes: it has
+// four sizes between a power of two and the next.
 func allocated(n int64) int64 {
 	if n == 0 {
 		return 0
 	}
-	n += 10 // what Redis adds to a text
+	n += 10 // Redis's own bytes for a text
 	step := int64(1) << max(bits.Len64(uint64(n-1))-3, 4)
 	return (n + step - 1) / step * step
 }

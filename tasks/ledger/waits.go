@@ -14,25 +14,25 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// Waits is what a queue tells about why its calls wait.
+// Waits is what a queue shows about why its calls wait.
 type Waits struct {
 	Queue string
-	// Paused reports that an operator has paused the queue; PausedAt is when, zero
-	// where that is not known.
+	// Paused reports that an operator has paused the queue; PausedAt is when, zero if
+	// that is not known.
 	Paused   bool
 	PausedAt time.Time
-	// Pending calls can be made now, Active ones are being made.
+	// Pending is how many calls can be made now, Active how many are being made.
 	Pending, Active int64
 	// Oldest is since when the call at the head of the queue can be made.
 	Oldest time.Time
-	// Overdue is how many active calls have a lease that has ended, as of a worker
-	// that was killed; OverdueAt is when the first of them ended.
+	// Overdue is how many active calls have a lease that has ended, as after a worker
+	// was killed; OverdueAt is when the first of these leases ended.
 	Overdue   int64
 	OverdueAt time.Time
-	// Retry are calls that come back after a pause, Scheduled those whose not_before
-	// is to come.
+	// Retry are calls that are due again after a pause, Scheduled those whose
+	// not_before is in the future.
 	Retry, Scheduled Delayed
-	// Fence is what Redis says of the queue's fence.
+	// Fence is the queue's fence.
 	Fence FenceState
 }
 
@@ -45,12 +45,12 @@ type Delayed struct {
 	Message string
 }
 
-// waitsSample is how many delayed calls of a queue are looked at one by one to find
-// those of some batches.
+// waitsSample is how many delayed calls of a queue are read one by one to find those of
+// some batches.
 const waitsSample = 100
 
-// Waits looks at queues. Where batches are named, the delayed calls are those of these
-// batches as far as that is seen in the first ones and the last one of each set. It
+// Waits reads the state of queues. If batches are given, the delayed calls are those of
+// these batches, as far as the first calls and the last call of each set show them. It
 // takes two round trips.
 func (l *Ledger) Waits(ctx context.Context, now time.Time, queues []string, batches ...string) ([]Waits, error) {
 	if len(queues) == 0 {
@@ -63,7 +63,7 @@ func (l *Ledger) Waits(ctx context.Context, now time.Time, queues []string, batc
 		asked[i].fence = pipe.HGetAll(ctx, keysOf(queue).fence())
 	}
 	if err := exec(ctx, pipe); err != nil {
-		return nil, fmt.Errorf("look why calls wait: %w", err)
+		return nil, fmt.Errorf("find why calls wait: %w", err)
 	}
 	pipe = l.rdb.Pipeline()
 	for i, queue := range queues {
@@ -71,7 +71,7 @@ func (l *Ledger) Waits(ctx context.Context, now time.Time, queues []string, batc
 	}
 	if pipe.Len() > 0 {
 		if err := exec(ctx, pipe); err != nil {
-			return nil, fmt.Errorf("look why calls wait: %w", err)
+			return nil, fmt.Errorf("find why calls wait: %w", err)
 		}
 	}
 	list := make([]Waits, len(queues))
@@ -82,7 +82,7 @@ func (l *Ledger) Waits(ctx context.Context, now time.Time, queues []string, batc
 	return list, nil
 }
 
-// waitsReply are the questions about one queue.
+// waitsReply holds the replies about one queue.
 type waitsReply struct {
 	paused          *redis.StringCmd
 	pending, active *redis.IntCmd
@@ -94,7 +94,7 @@ type waitsReply struct {
 	fence           *redis.MapStringStringCmd
 }
 
-// delayedReply are the questions about one set of delayed calls.
+// delayedReply holds the replies about one set of delayed calls.
 type delayedReply struct {
 	n           *redis.IntCmd
 	first, last *redis.ZSliceCmd
@@ -119,7 +119,7 @@ func askDelayed(ctx context.Context, pipe redis.Pipeliner, key string) delayedRe
 	}
 }
 
-// askCalls asks about single calls, once their ids are known.
+// askCalls reads single calls, once their ids are known.
 func (r *waitsReply) askCalls(ctx context.Context, pipe redis.Pipeliner, k keys, batches bool) {
 	if id := r.oldest.Val(); id != "" {
 		r.since = pipe.HMGet(ctx, k.task(id), "pending_since")
@@ -144,7 +144,7 @@ func (r *waitsReply) waits(queue string, batches []string) Waits {
 		Queue: queue, Paused: !errors.Is(r.paused.Err(), redis.Nil), Pending: r.pending.Val(), Active: r.active.Val(),
 		Overdue: r.overdue.Val(), Retry: r.retry.delayed(batches), Scheduled: r.schedule.delayed(batches),
 	}
-	// asynq notes when a queue was paused, in seconds. What is no such time is none.
+	// asynq stores when a queue was paused, in seconds. Other text is ignored.
 	const aTime = 1e9
 	if at := redislua.Integer(r.paused.Val()); at > aTime && at < redislua.MaxMilli/1000 {
 		w.PausedAt = time.Unix(at, 0).UTC()
@@ -160,7 +160,7 @@ func (r *waitsReply) waits(queue string, batches []string) Waits {
 	return w
 }
 
-// delayed are the calls of a set that are of the named batches.
+// delayed returns the calls of a set that belong to the given batches.
 func (r *delayedReply) delayed(batches []string) Delayed {
 	first, d := r.first.Val(), Delayed{N: r.n.Val()}
 	of := func(z redis.Z) bool {
@@ -194,17 +194,17 @@ func (r *delayedReply) delayed(batches []string) Delayed {
 	return d
 }
 
-// dueAt is the time of an element whose score is in seconds. One that is beyond the
-// calendar is its last year's.
+// dueAt is the time of an element whose score is in seconds. A score beyond the
+// calendar becomes the calendar's last year.
 func dueAt(z redis.Z) time.Time {
 	return time.Unix(int64(min(max(z.Score, 0), redislua.MaxMilli/1000)), 0).UTC()
 }
 
-// AddOpen adds how many calls of a batch are open in each of its queues, under the
-// name that of gives the queue. A batch that is not there has none.
+// AddOpen adds to open how many calls of a batch are open in each of its queues, under
+// the name that of returns for the queue. A batch that does not exist has none.
 func (l *Ledger) AddOpen(ctx context.Context, batch string, open map[string]int64, of func(queue string) string) error {
 	meta, err := l.rdb.HGetAll(ctx, metaKey(batch)).Result()
-	if err != nil && !oddType(err) {
+	if err != nil && !isWrongType(err) {
 		return fmt.Errorf("read batch %q: %w", batch, err)
 	}
 	pipe := l.rdb.Pipeline()

@@ -11,34 +11,34 @@ type Withdrawal struct {
 	Record
 	// Final is the ending: cancelled or dead, without a body.
 	Final Final
-	// Tail is what is added to asynq's encoding of a dead letter's task, so that the
-	// task names its last error in asynq's archive; see broker.LastErrorTail.
+	// Tail is appended to asynq's encoding of a dead letter's task, so that the task
+	// names its last error in asynq's archive; see broker.LastErrorTail.
 	Tail string
-	// AnyGeneration ends whichever generation of the call is open.
+	// AnyGeneration ends the call in whichever generation it is open.
 	AnyGeneration bool
 }
 
 // Withdrawn says what became of a [Withdrawal].
 type Withdrawn int
 
-// What may become of a withdrawal.
+// The possible outcomes of a withdrawal.
 const (
 	// Withdrew: the ending was recorded.
 	Withdrew Withdrawn = 1
 	// MovedOn: the call had ended before, or another generation of it is open.
 	MovedOn Withdrawn = 0
-	// Taken: a worker has the call. It ends as it ends.
+	// Taken: a worker has the call and ends it.
 	Taken Withdrawn = -1
-	// OtherMark: since the record was read the call was marked as sent, or its mark
-	// was cleared. Read it again.
+	// OtherMark: the call was marked as sent, or its mark was cleared, after the record
+	// was read. Read it again.
 	OtherMark Withdrawn = -2
 )
 
-// MostWithdrawn is how many calls [Ledger.Withdraw] ends at most: Redis does nothing
-// else meanwhile.
-const MostWithdrawn = 100
+// MaxWithdrawn is how many calls [Ledger.Withdraw] ends at most: Redis serves no other
+// client meanwhile.
+const MaxWithdrawn = 100
 
-// Withdraw ends calls of one queue that no worker is making, at most [MostWithdrawn]
+// Withdraw ends calls of one queue that no worker is making, at most [MaxWithdrawn]
 // and none twice, in one script. Running it twice changes nothing.
 func (l *Ledger) Withdraw(ctx context.Context, queue string, list []Withdrawal) ([]Withdrawn, error) {
 	k := keysOf(queue)
@@ -88,9 +88,10 @@ func (w *Withdrawal) args() ([]any, error) {
 	return append([]any{w.ID, w.Batch, generation, mark, string(w.Final.State), group, description, w.Tail, len(fields)}, fields...), nil
 }
 
-// Cancel ends an open call that no worker is making. It reports whether it did,
-// and whether a worker is making the call right now. It leaves one that carries the
-// mark of a send alone, with [ErrMaybeSent]: nobody knows what became of that one.
+// Cancel ends an open call that no worker is making. It reports whether it was
+// cancelled, and whether a worker is making the call right now. It leaves a call with
+// the mark of a send alone, with [ErrMaybeSent]: it is not known what became of that
+// one.
 func (l *Ledger) Cancel(ctx context.Context, r Record, e Ending) (cancelled, active bool, err error) {
 	r.Sent = 0
 	withdrawn, err := l.Withdraw(ctx, r.Queue, []Withdrawal{{Record: r, Final: Final{State: Cancelled, Ending: e}, AnyGeneration: true}})

@@ -12,65 +12,65 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// With appendfsync everysec Redis answers its clients before it has written what
-// they said, for up to 2 s, while an fsync takes long. If its process is killed
-// then, the answer is all that is left. So a call that must not be sent twice
-// leaves only after Redis has handed the mark to the system. WAITAOF would wait
-// for the disk as well, half a second on average, and is missing before 7.2: INFO
-// says how many bytes of the append-only file are still to be written.
+// With appendfsync everysec Redis answers its clients before it has written their
+// commands to the file: for up to 2 s, while an fsync takes long. If its process is
+// killed then, these commands are lost. So a call that must not be sent twice is sent
+// only after Redis has passed the mark to the operating system. WAITAOF would wait for
+// the disk as well, half a second on average, and does not exist before 7.2; INFO says
+// how many bytes of the append-only file are still to be written.
 
 const (
 	// writtenTimeout bounds the wait for a mark to be written: Redis itself gives up
 	// waiting for an fsync after 2 s.
 	writtenTimeout = 10 * time.Second
-	// writtenPause is the longest time between two questions.
+	// writtenPause is the longest time between two requests.
 	writtenPause = 20 * time.Millisecond
-	// settingsFor is how long an answer about Redis's settings is believed.
+	// settingsFor is for how long an answer about Redis's settings is used.
 	settingsFor = time.Second
 )
 
-// errNotWritten says that a mark was in memory alone when the wait for it ended.
+// errNotWritten reports that a mark was only in memory when the wait for it ended.
 var errNotWritten = errors.New("Redis has not written its append-only file for 10 s")
 
-// writer waits for one Redis process to write marks. It asks for all that wait at
-// once.
+// writer waits for one Redis process to write marks. One request asks for all marks
+// that wait.
 type writer struct {
 	rdb redis.Cmdable
 
 	mu      sync.Mutex
 	waiting []*unwritten
 	asking  bool
-	// safeUntil is until when no question is needed: Redis writes before it answers,
-	// writes nothing at all, or does not say.
+	// safeUntil is until when no request is needed: Redis writes before it answers,
+	// writes nothing at all, or does not report it.
 	safeUntil time.Time
-	// asked is when the settings were asked for last; mute tells that this user may
-	// not ask.
-	asked time.Time
-	mute  bool
-	sync  string // appendfsync
+	// asked is when the settings were last requested; denied reports that this user may
+	// not request them.
+	asked  time.Time
+	denied bool
+	sync   string // appendfsync
 }
 
 // unwritten is a mark that waits to be written.
 type unwritten struct {
 	record, gen, mark string
 	deadline          time.Time
-	// target is the size of the append-only file with which the mark is in it; 0:
-	// not known yet.
+	// target is the size of the append-only file that includes the mark; 0 if it is not
+	// known yet.
 	target int64
-	// base is the file's base with which the target was found.
+	// base is the file's base when the target was read.
 	base int64
-	done chan error // nil; errMarkLost; or why it is not known
+	done chan error // nil; errMarkLost; or why the state is not known
 }
 
-// errMarkLost says that Redis has forgotten a mark before it was written.
+// errMarkLost reports that Redis has forgotten a mark before it was written.
 var errMarkLost = errors.New("Redis has lost the mark")
 
-// aof is what Redis says about its append-only file.
+// aof is what Redis reports about its append-only file.
 type aof struct {
 	on bool
-	// size is how many bytes are written, unsaid how many are not yet; base is the
+	// size is how many bytes are written, pending how many are not yet; base is the
 	// size after the last rewrite.
-	size, unsaid, base int64
+	size, pending, base int64
 }
 
 func parseAOF(info string) aof {
@@ -87,14 +87,14 @@ func parseAOF(info string) aof {
 		case name == "aof_base_size":
 			a.base = n
 		case name == "aof_buffer_length":
-			a.unsaid, answers = n, answers+1
+			a.pending, answers = n, answers+1
 		}
 	}
 	a.on = a.on && answers == 2
 	return a
 }
 
-// writerOf is the writer of the process that keeps a record.
+// writerOf returns the writer of the Redis process that stores a record.
 func (d *Dispatcher) writerOf(ctx context.Context, record string) (*writer, error) {
 	var node redis.Cmdable = d.rdb
 	if c, ok := d.rdb.(*redis.ClusterClient); ok {
@@ -108,8 +108,8 @@ func (d *Dispatcher) writerOf(ctx context.Context, record string) (*writer, erro
 	return w.(*writer), nil
 }
 
-// awaitWritten waits until a mark outlives Redis's process. It returns false where
-// Redis has lost the mark, or the record has moved on.
+// awaitWritten waits until a mark survives the end of Redis's process. It returns false
+// if Redis has lost the mark, or the record has moved on.
 func (d *Dispatcher) awaitWritten(ctx context.Context, record string, generation int, mark string) (bool, error) {
 	w, err := d.writerOf(ctx, record)
 	if err != nil {
@@ -133,7 +133,7 @@ func (d *Dispatcher) awaitWritten(ctx context.Context, record string, generation
 	return err == nil, err
 }
 
-// add has the mark waited for, unless Redis needs no waiting for.
+// add adds a mark to wait for, and returns true, unless no wait is needed.
 func (w *writer) add(m *unwritten) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -148,7 +148,7 @@ func (w *writer) add(m *unwritten) bool {
 	return true
 }
 
-// ask asks Redis until nobody waits any more.
+// ask asks Redis until no mark waits any more.
 func (w *writer) ask() {
 	var marks []*unwritten
 	pause := time.Millisecond
@@ -173,15 +173,15 @@ func (w *writer) ask() {
 	}
 }
 
-// round asks once, and returns the marks for which the answer was not enough. The
-// marks are read on the connection that then tells how far the file is: a Redis
-// that was started again in between does not have them, or has them from its file.
+// round asks once, and returns the marks that are not written yet. It reads the marks
+// on the connection on which it then reads the file's size: a Redis that was restarted
+// in between does not have them, or has read them from its file.
 func (w *writer) round(marks []*unwritten) []*unwritten {
 	ctx, cancel := context.WithTimeout(context.Background(), writtenTimeout)
 	defer cancel()
 	pipe := w.rdb.Pipeline()
 	var setting *redis.MapStringStringCmd
-	if !w.mute && time.Since(w.asked) >= settingsFor {
+	if !w.denied && time.Since(w.asked) >= settingsFor {
 		setting = pipe.ConfigGet(ctx, "appendfsync")
 	}
 	records := make([]*redis.SliceCmd, len(marks))
@@ -195,13 +195,13 @@ func (w *writer) round(marks []*unwritten) []*unwritten {
 	}
 	a, err := parseAOF(info.Val()), info.Err()
 	if withheld(err) {
-		a, err = aof{}, nil // it does not tell; doctor says so
+		a, err = aof{}, nil // Redis does not report it; doctor says so
 	}
 	if err == nil && (!a.on || w.sync == "always" || w.sync == "no") {
 		w.mu.Lock()
 		w.safeUntil = time.Now().Add(settingsFor)
 		w.mu.Unlock()
-		a.unsaid = 0
+		a.pending = 0
 	}
 	var left []*unwritten
 	for i, m := range marks {
@@ -213,14 +213,14 @@ func (w *writer) round(marks []*unwritten) []*unwritten {
 			m.done <- fmt.Errorf("read the mark: %w", readErr)
 		case found[0] != m.gen || found[1] != m.mark:
 			m.done <- errMarkLost
-		case a.unsaid == 0, m.target > 0 && a.base == m.base && a.size >= m.target:
+		case a.pending == 0, m.target > 0 && a.base == m.base && a.size >= m.target:
 			m.done <- nil
 		case time.Now().After(m.deadline):
 			m.done <- errNotWritten
 		default:
-			// After a rewrite the file has another size for what it held.
+			// After a rewrite the file has another size for the same content.
 			if m.target == 0 || a.base != m.base {
-				m.target, m.base = a.size+a.unsaid, a.base
+				m.target, m.base = a.size+a.pending, a.base
 			}
 			left = append(left, m)
 		}
@@ -228,23 +228,23 @@ func (w *writer) round(marks []*unwritten) []*unwritten {
 	return left
 }
 
-// withheld tells that Redis never answers this question, to this user or at all: not
+// withheld reports that Redis never answers this request, to this user or at all; not
 // that it cannot now, as while it loads its file.
 func withheld(err error) bool {
 	var reply redis.Error
 	if !errors.As(err, &reply) {
 		return false
 	}
-	// Where it cannot now, the reply begins with a code such as LOADING. miniredis
-	// has none.
+	// If it cannot now, the reply begins with a code such as LOADING. miniredis has no
+	// code.
 	code, _, _ := strings.Cut(reply.Error(), " ")
 	return code == "NOPERM" || code == "ERR" || code != strings.ToUpper(code)
 }
 
-// learn takes the answer about the settings. With always Redis writes, and has the
-// disk write, before it answers; with no it writes before it answers.
+// learn stores the settings. With always Redis writes to the file and to the disk
+// before it answers; with no it writes to the file before it answers.
 func (w *writer) learn(setting *redis.MapStringStringCmd) {
 	values, err := setting.Result()
-	w.mute = withheld(err)
+	w.denied = withheld(err)
 	w.asked, w.sync = time.Now(), values["appendfsync"]
 }

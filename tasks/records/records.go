@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// mostRestored and heaviestRestored bound what one step puts back, and what of
+	// maxRestored and heaviestRestored bound what one step puts back, and what of
 	// it is in memory.
-	mostRestored     = 1000
+	maxRestored      = 1000
 	heaviestRestored = 4 << 20
 )
 
@@ -55,7 +55,7 @@ func (s *Store) Redrive(ctx context.Context, r ledger.Record) (redriven, busy bo
 // Again is [Store.Redrive] for a call that may be done too: it is made once more,
 // and the record loses the result, which the caller has kept.
 func (s *Store) Again(ctx context.Context, r ledger.Record) (redriven, busy bool, err error) {
-	return s.reopen(ctx, r, s.ledger.Again)
+	return s.reopen(ctx, r, s.ledger.RedriveAny)
 }
 
 func (s *Store) reopen(ctx context.Context, r ledger.Record, open func(context.Context, ledger.Record, string, time.Time) (bool, bool, error)) (redriven, busy bool, err error) {
@@ -117,7 +117,7 @@ func (s *Store) RestoreAll(ctx context.Context, calls iter.Seq2[ledger.Record, e
 		if err != nil {
 			return restored, err
 		}
-		if len(page) == mostRestored || weight+len(one.Message) > heaviestRestored || len(page) > 0 && page[0].Queue != r.Queue {
+		if len(page) == maxRestored || weight+len(one.Message) > heaviestRestored || len(page) > 0 && page[0].Queue != r.Queue {
 			if err := flush(); err != nil {
 				return restored, err
 			}

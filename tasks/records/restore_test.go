@@ -83,7 +83,7 @@ func TestLostCallsArePutBackManyAtATime(t *testing.T) {
 			}
 			trips, refused := &asked{}, []string(nil)
 			rdb.AddHook(trips)
-			search := ledger.Search{ID: tasks.TaskID, By: time.Now(), Most: n}
+			search := ledger.Search{ID: tasks.TaskID, By: time.Now(), Max: n}
 			began := time.Now()
 			store, err := records.New(rdb)
 			if err != nil {

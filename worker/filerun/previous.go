@@ -261,7 +261,7 @@ func (r *runner) renewedIn(ctx context.Context, batch string, failed map[string]
 	if c := b.Counts; c.Open == 0 && c.Dead == n[tasks.StateDead] && c.Dropped == n[tasks.StateDropped] && c.Cancelled == n[tasks.StateCancelled] {
 		return nil
 	}
-	for record, err := range r.back.ledger.Standings(ctx, batch, tasks.TaskID) {
+	for record, err := range r.back.ledger.Statuses(ctx, batch, tasks.TaskID) {
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,7 @@
 -- admission is the part of dequeue.lua that decides whether the account may call,
 -- which call is the probe after a hold, and how many calls may go.
 --
--- wait_for_hold returns for how many ms the account may not call; 0: it may.
+-- wait_for_hold returns for how many ms the account must not call; 0: it may call now.
 local function wait_for_hold()
   local wait = 0
   if after_hold then
@@ -16,9 +16,9 @@ local function wait_for_hold()
   return math.max(wait, 0)
 end
 
--- candidates are calls that wait and can be the next probe: the first ones of
--- every queue, and some from all over it, in case the first ones are refused one
--- after the other.
+-- candidates returns waiting calls that can be the next probe: the first ones of every
+-- queue, and some from the rest of it, in case the first ones are refused one after the
+-- other.
 local function candidates()
   local list = {}
   for q, queue in ipairs(queues) do
@@ -33,7 +33,8 @@ local function candidates()
       local id = redis.call('LINDEX', queue.pending, i)
       local r = redis.pcall('HMGET', queue.record .. id, 'state', 'gen', 'content')
       if r[1] == 'open' and r[3] then
-        -- A large one is not worth the time; its endpoint stays unknown.
+        -- A large call is not decoded, since that takes too long; its endpoint stays
+        -- unknown.
         local ok, call = pcall(cjson.decode, #r[3] <= 65536 and r[3] or '{}')
         call = ok and type(call) == 'table' and call or {}
         list[#list + 1] = {q, id, r[2] or '', tostring(call.method or ''), tostring(call.path or '')}
@@ -43,9 +44,9 @@ local function candidates()
   return list
 end
 
--- choose_probe puts the call that the worker has chosen to be the probe in front of
--- its queue, chosen. Where it has to choose first, or somebody else has that call, it
--- returns the script's reply.
+-- choose_probe moves the call that the worker has chosen as the probe to the head of
+-- its queue, chosen. If the worker has to choose first, or another worker has taken
+-- that call, it returns the script's reply.
 local chosen
 local function choose_probe()
   if not after_hold then
@@ -56,7 +57,7 @@ local function choose_probe()
     chosen = tonumber(q)
     local pending = queues[chosen].pending
     if redis.call('LREM', pending, -1, id) == 0 then
-      return {0, 1} -- somebody else has it
+      return {0, 1} -- another worker has taken it
     end
     redis.call('RPUSH', pending, id)
     return nil
@@ -68,42 +69,42 @@ local function choose_probe()
   end
 end
 
--- calls are those that are taken; want is how many may be. A refusal is the script's
--- reply where no call was taken.
+-- calls are those that were taken; want is how many may be taken. refusal is the
+-- script's reply if no call was taken.
 local calls, want, refusal = {}, #ARGV[3], nil
 if after_hold then
   want = 1
 end
 
--- admit decides whether the account may make more calls, and how many: asked once,
--- when there is a call that waits for it. What it returns is a refusal.
+-- admit decides whether the account may make more calls, and how many. It runs once,
+-- when a call is waiting. It returns a refusal or nothing.
 local asked, limited = false, nil
 local function admit()
   asked = true
-  local most = tonumber(ARGV[4])
-  if most > 0 then
-    local flying = tonumber(ARGV[5])
-    for _, queue in ipairs(queues) do flying = flying + redis.call('LLEN', queue.active) end
-    if flying >= most then
-      -- Those whose worker died are still active, but their lease runs out.
-      flying = tonumber(ARGV[5])
-      for _, queue in ipairs(queues) do flying = flying + redis.call('ZCOUNT', queue.lease, t[1], '+inf') end
-      if flying >= most then
+  local max = tonumber(ARGV[4])
+  if max > 0 then
+    local inflight = tonumber(ARGV[5])
+    for _, queue in ipairs(queues) do inflight = inflight + redis.call('LLEN', queue.active) end
+    if inflight >= max then
+      -- Calls of dead workers are still active, but their leases run out.
+      inflight = tonumber(ARGV[5])
+      for _, queue in ipairs(queues) do inflight = inflight + redis.call('ZCOUNT', queue.lease, t[1], '+inf') end
+      if inflight >= max then
         return {2}
       end
     end
-    want = math.min(want, most - flying)
+    want = math.min(want, max - inflight)
   end
   limited = limits(KEYS[2], KEYS[3], limits_at)
 end
 
--- take_slot gives a call its slot; false when there is none.
+-- take_slot gives a call its slot; it returns false when there is none.
 local function take_slot(call)
   if not limited then
     return true
   end
-  -- No two slots are of the same microsecond: by it they are told apart when they
-  -- are given back.
+  -- No two slots have the same microsecond: it identifies a slot when the slot is
+  -- returned.
   local at = micros + #calls
   local slot, wait, reason, key, text, turns = limited.peek(at)
   if slot then

@@ -1,9 +1,10 @@
--- archive stands in front of scripts that keep asynq's archive small.
+-- archive is prepended to scripts that keep asynq's archive small.
 --
--- trim takes tasks off the archive that asynq itself would trim: those that died
--- before a time, Unix seconds, and the oldest beyond so many. asynq takes all at
--- once, with a Lua unpack that fails on some thousands, for ever; this takes a
--- thousand at most. It returns how many: run it again until that is none.
+-- trim removes tasks from the archive that asynq itself would trim: those that died
+-- before a time, in Unix seconds, and the oldest beyond a number. asynq removes all of
+-- them at once, with a Lua unpack that fails for ever once there are some thousands;
+-- trim removes at most a thousand. It returns how many it removed: run it again until
+-- it returns 0.
 local function trim(archive, task_prefix, before, keep)
   local ids = redis.call('ZRANGEBYSCORE', archive, '-inf', before, 'LIMIT', 0, 1000)
   if #ids == 0 then
@@ -21,8 +22,8 @@ local function trim(archive, task_prefix, before, keep)
   return #ids
 end
 
--- make_room makes the archive ready for more tasks: asynq, which can fail at it, never
--- has anything to trim then.
+-- make_room prepares the archive for more tasks, so that asynq never has anything to
+-- trim, which can fail.
 local function make_room(archive, task_prefix, before, keep)
   repeat until trim(archive, task_prefix, before, keep) == 0
 end

@@ -1,12 +1,12 @@
--- claim reserves keys of a batch, so that one key stands for one content for ever.
+-- claim reserves keys of a batch, so that a key stands for the same content for ever.
 --
 -- KEYS[1]   the batch's claims: hash, call key -> "HASH QUEUE"
 -- ARGV      pairs of call key and claim; at most 1,000
 --
--- Returns a list with, for each pair whose key was not free, its number, from 1,
--- and the earlier claim, which stands. Mostly it is empty.
+-- Returns a list with, for each pair whose key was taken, its number, from 1, and the
+-- earlier claim, which stays. Usually the list is empty.
 --
--- One command for many keys: a million calls are sent through here.
+-- One command serves many keys: producers send a million calls through this script.
 local keys = {}
 for i = 1, #ARGV, 2 do
   keys[#keys + 1] = ARGV[i]

@@ -1,9 +1,9 @@
--- counts stands in front of scripts that count the calls of a batch and list them; in
--- front of it stands number.lua. Whoever can write to Redis can write anything there,
--- and no call may be kept from ending by it: what callq cannot have written gives way,
--- and an audit finds that counts, lists and records do not agree.
+-- counts is prepended to scripts that count the calls of a batch and list them;
+-- number.lua is prepended to it. Whoever can write to Redis can write anything there,
+-- and that must not keep a call from ending: values that callq cannot have written are
+-- replaced, and an audit reports that counts, lists and records do not agree.
 --
--- ensure_type makes way at keys where callq keeps something of that type.
+-- ensure_type deletes those of the keys that hold another type.
 local function ensure_type(kind, ...)
   for _, key in ipairs({...}) do
     local found = redis.call('TYPE', key).ok
@@ -13,17 +13,17 @@ local function ensure_type(kind, ...)
   end
 end
 
--- add_bodies adds to how many bytes the bodies of a queue's results take that are kept.
+-- add_bodies adds n to the bytes that the stored bodies of a queue's results take.
 local function add_bodies(prefix, n)
   local now = n == 0 or redis.pcall('INCRBY', prefix .. 'bodies', n)
-  if type(now) == 'table' then -- it is no number of callq's
+  if type(now) == 'table' then -- callq did not write this number
     redis.call('SET', prefix .. 'bodies', math.max(n, 0))
   elseif now ~= true and now <= 0 then
     redis.call('DEL', prefix .. 'bodies')
   end
 end
 
--- add_batch_bodies adds to that of a batch and that of its queue.
+-- add_batch_bodies adds n to that number of a batch and to that of its queue.
 local function add_batch_bodies(prefix, batch, n)
   if n ~= 0 then
     local counts = prefix .. 'b:' .. batch
@@ -33,7 +33,7 @@ local function add_batch_bodies(prefix, batch, n)
   end
 end
 
--- tally adds to a count of a batch.
+-- tally adds n to a count of a batch.
 local function tally(counts, field, n)
   redis.call('HSET', counts, field, number(redis.call('HGET', counts, field)) + n)
 end

@@ -1,6 +1,6 @@
--- dead stands in front of scripts that list dead letters, or take them off the lists;
--- in front of it stands counts.lua. A dead letter stands on two lists, its queue's and
--- its group's, and the queue describes each group that has members.
+-- dead is prepended to scripts that add dead letters to the lists or remove them;
+-- counts.lua is prepended to it. A dead letter is on two lists, its queue's and its
+-- group's, and the queue describes each group that has members.
 --
 -- dead     the queue's dead letters: id by microsecond
 -- groups   the queue's groups: hash, group -> description
@@ -13,8 +13,8 @@ local function enter_group(dead, groups, members, group, description, score, id)
   redis.call('HSET', groups, group, description)
 end
 
--- leave_group takes a call off both lists, if it stands there; group is empty for one
--- that has none. A group without members goes.
+-- leave_group removes a call from both lists, if it is there; group is empty for a call
+-- without one. A group without members is removed.
 local function leave_group(dead, groups, members, group, id)
   redis.call('ZREM', dead, id)
   if group ~= '' then

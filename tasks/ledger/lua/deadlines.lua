@@ -1,18 +1,18 @@
 -- deadlines finds open calls whose deadline has passed and that no worker has taken.
--- In front of it stand states.lua and counts.lua.
+-- states.lua and counts.lua are prepended to it.
 --
--- The index of a queue says for each call from which millisecond on it is to be
--- looked at: that is its deadline at first. Whatever is found is put off by a little,
--- so that other workers leave it to the one that asked, and one that dies leaves it to
--- them. A call that has ended meanwhile goes from the index.
+-- The index of a queue has for each call the millisecond from which it is to be looked
+-- at: at first that is its deadline. A call that was found is postponed a little, so
+-- that other workers leave it to the worker that asked, and find it if that worker
+-- dies. A call that has ended is removed from the index.
 --
 -- KEYS      for each queue its deadlines and asynq's lease set
--- ARGV[1]   by how many milliseconds what was found is put off
--- ARGV[2]   how many calls are looked at, at most
+-- ARGV[1]   by how many milliseconds the calls found are postponed
+-- ARGV[2]   how many calls are looked at at most
 -- ARGV[3..] for each queue the record key prefix
 --
 -- Returns {now in Unix milliseconds, 1 if there may be more, calls…}, where each call
--- is {which queue, id, the record}.
+-- is {number of its queue, id, the record}.
 local heavy = 1048576
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -32,7 +32,8 @@ for q = 1, #KEYS / 2 do
       gone[#gone + 1] = id
     else
       later[#later + 1], later[#later + 2] = string.format('%.0f', now + ARGV[1]), id
-      -- What a worker has taken ends in its hands, or comes back to its queue.
+      -- A call that a worker has taken is ended by that worker, or returns to its
+      -- queue.
       if not redis.pcall('ZSCORE', KEYS[2 * q], id) then
         local fields = redis.call('HGETALL', record)
         for i = 2, #fields, 2 do weight = weight + #fields[i] end

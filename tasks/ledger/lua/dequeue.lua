@@ -1,47 +1,47 @@
--- dequeue stands in for asynq's own: it moves the next tasks of an upstream from
--- pending to active, unless the account may not call now. When a hold is over it
--- lets a single task out, whose worker then asks for the probe.
+-- dequeue replaces asynq's own script: it moves the next tasks of an upstream from
+-- pending to active, unless the account must not call now. When a hold is over it
+-- delivers a single task, whose worker then asks for the probe.
 --
--- In front of it stand its parts: question.lua, replay.lua, admission.lua and grab.lua;
--- what these need: limited.lua, number.lua and states.lua; and a function
--- limits(state, slots, at), which has a say in whether the account may call
+-- These are prepended to it: its parts request.lua, replay.lua, admission.lua and
+-- grab.lua; limited.lua, number.lua and states.lua, which they need; and a function
+-- limits(state, slots, at), which decides whether the limits allow a call
 -- (worker/limit) and returns nil without limits.
 --
 -- KEYS[1]   the account's circuit record
 -- KEYS[2]   the account's limits: state
--- KEYS[3]   the account's limits: slots that were given back
+-- KEYS[3]   the account's limits: slots that were returned
 -- KEYS[4..] for each queue that is asked, the most urgent first: asynq's pending
 --           list, pause mark (the operator's), active list, lease set, scheduled
 --           set and retry set
--- KEYS[..]  what the worker's last question for several tasks was answered
+-- KEYS[..]  the reply to the worker's last request for several tasks
 -- ARGV[1]   end of the tasks' lease, Unix seconds
--- ARGV[2]   for how many milliseconds a task that was let out after a hold keeps
---           the others back, unless its verdict comes first
--- ARGV[3]   a digit for each task that is wanted: which of the queues is asked for
---           it first, from 1
--- ARGV[4]   how many calls may be in flight; 0: any number
--- ARGV[5]   how many are in flight from queues that are not asked here
--- ARGV[6]   1 if the queues were empty last time, and likely still are
--- ARGV[7]   after a hold: which of the queues, from 1, and the id of the call that is
---           to be the probe, with a space between; empty: not chosen yet
+-- ARGV[2]   for how many milliseconds a task that was delivered after a hold keeps the
+--           others waiting, unless its outcome comes first
+-- ARGV[3]   a digit for each task that is wanted: the queue that is asked for it first,
+--           from 1
+-- ARGV[4]   how many calls may be inflight; 0: any number
+-- ARGV[5]   how many are inflight from queues that are not asked here
+-- ARGV[6]   1 if the queues were empty last time, and probably still are
+-- ARGV[7]   after a hold: the number of the queue, from 1, and the id of the call that
+--           is to be the probe, with a space between; empty: not chosen yet
 -- ARGV[8..] for each queue asynq's task key prefix and the record key prefix
 -- ARGV[..]  the limits
--- ARGV[..]  the worker's name: with it a task's field worker tells who has taken it,
---           with the starts behind it at which that was
--- ARGV[..]  the question's number: one that is sent again, as after a lost reply, is
---           answered with the tasks that it was given, while they are its worker's
+-- ARGV[..]  the worker's name. A task's field worker holds it and the number of starts
+--           at which the worker took the task
+-- ARGV[..]  the request's number: a request that is sent again, as after a lost reply,
+--           is answered with the same tasks, as long as they are its worker's
 --
--- Returns {3, when the next task is due, Unix seconds, or 0} when there is nothing
--- to do; {0, ms} when the account may not call for that long; {2} when as many
--- calls are in flight as may be; {4, message, id, which queue} when a dead letter
--- was met that somebody runs again by asynq's means: it waits, behind all others,
--- for its redrive; else {1, now, after a hold (0 or 1), epoch,
--- streak, open endpoint circuits, milliseconds held in all, calls…}, where each
--- call is {message, id, which queue, starts, slot, microseconds until the slot,
--- money reserved, the record}. The starts tell one taking of a call from the next.
+-- Returns {3, when the next task is due, Unix seconds, or 0} when no task waits; {0,
+-- ms} when the account must not call for that long; {2} when as many calls are inflight
+-- as may be; {4, message, id, queue} when it met a dead letter that asynq's tools have
+-- run: it waits, behind all others, for its redrive; else {1, now, after a hold (0 or
+-- 1), epoch, streak, open endpoint circuits, milliseconds held in all, convicted,
+-- calls…}, where each call is {message, id, queue, starts, slot, microseconds until the
+-- slot, money reserved, the record}. The starts distinguish one delivery of a call from
+-- the next.
 --
--- It asks first and then writes, so that what it stumbles over is left as it was.
-local function answer(calls)
+-- It reads before it writes, so that a failing read leaves everything as it was.
+local function reply(calls)
   return {1, now, after_hold and 1 or 0, number(c.epoch), number(c.streak), number(c.endpoints), held, c.convicted or '', unpack(calls)}
 end
 
@@ -51,15 +51,15 @@ if wait > 0 then
 end
 local given = replay()
 if given then
-  return answer(given)
+  return reply(given)
 end
 local choice = choose_probe()
 if choice then
   return choice
 end
 
--- The first call after a hold, unless it was chosen, or in a window that has
--- turned, is the most urgent one, whoever asks.
+-- The first call after a hold, or in a new window of a limit, is the most urgent one,
+-- whichever worker asks, unless the probe was chosen.
 local first, share = tonumber(string.sub(ARGV[3], 1, 1)), {}
 for i = 1, want do
   local q = tonumber(string.sub(ARGV[3], i, i))
@@ -73,7 +73,7 @@ grab(first, share[first])
 for q = 1, #queues do
   if q ~= first then grab(q, share[q] or 0) end
 end
--- What a queue does not have goes to the others.
+-- Calls that one queue does not have are taken from the others.
 for q = 1, #queues do grab(q, want - #calls) end
 if refusal then
   return refusal
@@ -86,10 +86,10 @@ if #calls > 0 then
     clear_limited(circuit)
   end
   remember(calls)
-  return answer(calls)
+  return reply(calls)
 end
 if swept then
-  return {0, 1} -- there may be more behind them
+  return {0, 1} -- there may be tasks behind those that were removed
 end
 local due = 0
 for _, queue in ipairs(queues) do

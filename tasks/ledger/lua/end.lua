@@ -1,6 +1,6 @@
--- end records how calls of one queue ended, each once: whoever comes second is
--- told of the first. In front of it stand archive.lua, number.lua,
--- counts.lua, dead.lua and ending.lua.
+-- end records how calls of one queue ended, each once: a second ending of a call is
+-- refused. archive.lua, number.lua, counts.lua, dead.lua and ending.lua are prepended
+-- to it.
 --
 -- KEYS[1]   asynq's active list
 -- KEYS[2]   asynq's lease set
@@ -11,30 +11,30 @@
 -- KEYS[7]   the queue's dead letters: id by microsecond
 -- KEYS[8]   the queue's groups: hash, group -> description
 -- ARGV[1]   asynq's task key prefix
--- ARGV[2]   the ledger's key prefix of the queue; behind it are c:ID, a call's
---           record; b:BATCH, a batch's counts in this queue; e:BATCH, its ended
---           calls, id by microsecond; d:GROUP, the dead letters of a group, the same;
---           deadlines, the index of deadlines; bodies, the bytes of the results kept
+-- ARGV[2]   the ledger's key prefix of the queue. It is followed by c:ID, a call's
+--           record; b:BATCH, a batch's counts in this queue; e:BATCH, its ended calls,
+--           id by microsecond; d:GROUP, the dead letters of a group, the same;
+--           deadlines, the index of deadlines; bodies, the bytes of the stored results
 -- ARGV[3]   when asynq's count of the day expires, Unix seconds
 -- ARGV[4]   archive entries that died before this, Unix seconds, are trimmed
 -- ARGV[5]   how many archive entries are kept
--- ARGV[6..] for each call, no id twice:
+-- ARGV[6..] for each call, each id once:
 --           its id
 --           its batch
 --           the generation that the worker made
 --           the new state: done, dropped or dead
---           1 to take the task off asynq's lists here (done, dropped); 0 where
---           asynq archives it next
+--           1 to remove the task from asynq's lists here (done, dropped); 0 if asynq
+--           archives it next
 --           1 if this is a real answer, which replaces an assumed ending
 --           the group's name, or empty
 --           the group's description, or empty
 --           how many bytes its body has
 --           how many arguments follow: pairs of record field and value
 --
--- Returns {streak, for each call 1 when its ending was recorded and 0 when it had
--- ended before or moved on}.
+-- Returns {streak, for each call 1 when its ending was recorded and 0 when it had ended
+-- before or moved on}.
 --
--- It asks first and then writes, so that what it stumbles over is left as it was.
+-- It reads before it writes, so that a failing read leaves everything as it was.
 
 local calls, off, archives, at = {}, {}, false, 6
 while at <= #ARGV do
@@ -42,11 +42,11 @@ while at <= #ARGV do
     real = ARGV[at + 5] == '1', group = ARGV[at + 6], description = ARGV[at + 7], bytes = number(ARGV[at + 8]), from = at + 10, to = at + 9 + ARGV[at + 9]}
   call.record = ARGV[2] .. 'c:' .. call.id
   local r = redis.pcall('HMGET', call.record, 'state', 'gen', 'assumed', 'group', 'purged')
-  if r.err then r = {false, ''} end -- no record any more: whoever meets its task will tell
+  if r.err then r = {false, ''} end -- not a record any more: the next dequeue of its task finds that
   call.replaces = r[1] == 'dead' and r[3] == '1' and call.real
   call.applied = r[2] == call.gen and (r[1] == 'open' or call.replaces)
   call.before, call.was, call.purged = r[1], r[4] or '', r[5]
-  -- The task of a later generation is another worker's.
+  -- The task of a later generation belongs to another worker.
   if call.off and (not r[2] or r[2] == call.gen) then
     off[#off + 1] = call.id
   end
@@ -59,8 +59,8 @@ end
 local result = {number(redis.pcall('HGET', KEYS[6], 'streak'))}
 local t = redis.call('TIME')
 
--- The first write needs no memory: a script that has written may go on when Redis
--- is full.
+-- The first write needs no memory: a script that has written may go on when Redis is
+-- full.
 redis.call('ZREM', KEYS[2], unpack(#off > 0 and off or {''}))
 local gone = {}
 for _, id in ipairs(off) do
@@ -70,7 +70,7 @@ for _, id in ipairs(off) do
 end
 if #gone > 0 then
   redis.call('DEL', unpack(gone))
-  -- They are figures that asynq shows: one that cannot be counted on keeps no call.
+  -- asynq only shows these figures: a corrupt one must not keep a call from ending.
   if redis.pcall('INCRBY', KEYS[3], #gone) == #gone then
     redis.call('EXPIREAT', KEYS[3], ARGV[3])
   end
@@ -83,11 +83,11 @@ if archives then
   make_room(KEYS[5], ARGV[1], ARGV[4], ARGV[5])
 end
 
-local over, bytes = {}, 0
+local closed, bytes = {}, 0
 for n, call in ipairs(calls) do
   result[n + 1] = call.applied and 1 or 0
   if call.applied then
-    over[#over + 1] = call.id
+    closed[#closed + 1] = call.id
     if call.replaces then
       ensure_type('zset', KEYS[5], KEYS[7])
       ensure_type('hash', KEYS[8])
@@ -103,14 +103,15 @@ for n, call in ipairs(calls) do
     local b = counts_of(ARGV[2], call.batch)
     b.bodies, bytes = math.max(b.bodies + call.bytes, 0), bytes + call.bytes
     local score = stamp(b, t, call.record, call.id, call.before, call.state, call.from, call.to)
-    -- Somebody has done with a dead letter that was purged, whatever its late answer.
+    -- A dead letter that was purged is not listed again, even when a late answer
+    -- arrives.
     if call.state == 'dead' and not call.purged then
       enter_group(KEYS[7], KEYS[8], ARGV[2] .. 'd:' .. call.group, call.group, call.description, score, call.id)
     end
   end
 end
-if #over > 0 then
-  redis.pcall('ZREM', ARGV[2] .. 'deadlines', unpack(over))
+if #closed > 0 then
+  redis.pcall('ZREM', ARGV[2] .. 'deadlines', unpack(closed))
 end
 write_counts(ARGV[2])
 add_bodies(ARGV[2], bytes)

@@ -1,9 +1,9 @@
--- ending stands in front of scripts that end calls of one queue; in front of it stands
--- counts.lua. Endings of a batch stand in one strict order, so that a reader can go on
--- from where it stopped.
+-- ending is prepended to scripts that end calls of one queue; counts.lua is prepended
+-- to it. Endings of a batch have a strict order, so that a reader can go on from where
+-- it stopped.
 --
--- counts_of reads the counts of a batch, once: what a script changes in them is written
--- by write_counts.
+-- counts_of reads the counts of a batch, once. write_counts writes what a script
+-- changes in them.
 local counted = {'last', 'open', 'done', 'dropped', 'dead', 'cancelled', 'bodies'}
 local batches = {}
 local function counts_of(prefix, batch)
@@ -18,9 +18,9 @@ local function counts_of(prefix, batch)
   return b
 end
 
--- stamp ends a call: its record gets the fields that stand from one argument to
--- another. before is the state that it was in as far as the counts go. It returns the
--- microsecond under which the ending is listed.
+-- stamp ends a call: its record gets the fields in the arguments from..to. before is
+-- the state in which the call was counted. It returns the microsecond under which the
+-- ending is listed.
 local function stamp(b, t, record, id, before, state, from, to)
   b.last = math.max(t[1] * 1000000 + t[2], b.last + 1)
   local score = string.format('%.0f', b.last)

@@ -1,8 +1,7 @@
--- expire forgets ended calls of a batch whose retention is over, and keeps
--- counting them. Dead letters wait for a person and are left alone until they are
--- purged, and so are calls whose task still waits to be taken off its list: without
--- its record it would look like a stranger's. In front of it stand
--- number.lua, counts.lua and dead.lua.
+-- expire forgets ended calls of a batch whose retention is over, and goes on counting
+-- them. Dead letters wait for a person and stay until they are purged. Calls whose task
+-- is still on a list stay too: without its record the task would look foreign.
+-- number.lua, counts.lua and dead.lua are prepended to it.
 --
 -- KEYS[1]   the batch's counts in this queue
 -- KEYS[2]   the batch's ended calls in this queue
@@ -17,13 +16,13 @@
 -- ARGV[4]   1 to do so only while nothing of the batch is open
 -- ARGV[5]   look at calls that ended after this microsecond, or -inf
 -- ARGV[6]   asynq's task key prefix
--- ARGV[7]   1 to forget dead letters too, and to take tasks off the lists, unless a
+-- ARGV[7]   1 to forget dead letters too, and to remove tasks from the lists, unless a
 --           worker still holds them
 -- ARGV[8]   the ledger's key prefix of the queue; see end.lua
 -- ARGV[9]   the batch's name
 --
--- Returns {how many were looked at, last microsecond looked at, call keys…},
--- where the keys are those forgotten.
+-- Returns {how many were looked at, last microsecond looked at, call keys…}, where the
+-- keys are those of the calls that were forgotten.
 ensure_type('hash', KEYS[1])
 ensure_type('zset', KEYS[2])
 if ARGV[4] == '1' and number(redis.call('HGET', KEYS[1], 'open')) > 0 then
@@ -31,8 +30,8 @@ if ARGV[4] == '1' and number(redis.call('HGET', KEYS[1], 'open')) > 0 then
 end
 local ids = redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[5], ARGV[2], 'WITHSCORES', 'LIMIT', 0, ARGV[3])
 local result = {#ids / 2, ARGV[5]}
--- To look for tasks in a long list is slow. There they stay, and the next dequeue that
--- meets them takes them off.
+-- Finding a task in a long list is slow. It stays there, and the next dequeue that
+-- meets it removes it.
 local all, short, bytes = ARGV[7] == '1', false, 0
 if all then
   ensure_type('zset', KEYS[3], KEYS[4], KEYS[5])
@@ -48,7 +47,7 @@ for i = 1, #ids, 2 do
   if all and not redis.call('ZSCORE', KEYS[3], ids[i]) then
     goes = true
     -- asynq's archive is a view of the dead letters, and the task of a cancelled call
-    -- may still stand among the pending.
+    -- may still be pending.
     if redis.call('EXISTS', task) == 1 and
         (redis.call('ZREM', KEYS[4], ids[i]) == 1 or short and redis.call('LREM', KEYS[7], -1, ids[i]) > 0) then
       redis.call('DEL', task)

@@ -1,28 +1,27 @@
--- fence looks after the fences of queues. A Redis that was restored, or one that
--- fell over to a replica, may have forgotten that calls were sent. So the marks of
--- sends are counted, and Redis's process is noted: another process begins a new life
--- at the count that it knows. For a while no mark is made then, so that workers can
--- give back those that Redis has forgotten. In front of it stand counts.lua and
--- life.lua.
+-- fence maintains the fences of queues. A Redis that was restored, or that failed over
+-- to a replica, may have forgotten that calls were sent. So the marks of sends are
+-- counted, and Redis's process is noted: a new process begins a new life, at the count
+-- that it has. For a while no mark is made then, so that workers can give back the
+-- marks that Redis has forgotten. counts.lua and life.lua are prepended to it.
 --
 -- KEYS      the fences of queues:
---           life   names the present life
+--           life   the name of the present life
 --           run    the name of the Redis process of this life
 --           n      how many marks were made
 --           base   how many of them this life began with
---           top    the highest count that anybody has seen
+--           top    the highest count that any worker has seen
 --           since  when this life began, in ms
 --           shut   since when no mark is made, in ms
 --           open   1 where marks may be made
 --           g:NAME how many of the marks above base the worker NAME has given back
---           who    who has accepted the last loss, and when (at, in ms)
+--           who    the person who has accepted the last loss, and when (at, in ms)
 -- ARGV[1]   for how many ms workers give back
--- ARGV[2]   who accepts that marks may be lost, or empty
+-- ARGV[2]   the person who accepts that marks may be lost, or empty
 -- ARGV[3..] for each queue the highest count that the caller has seen
 --
 -- Returns for each queue {life, n, base, top, how many were given back, since, shut,
--- for how many ms workers still give back; 0: marks may be made; -1: marks are
--- missing, and none is made until they are given back or a person accepts it}.
+-- for how many ms workers still give back; 0: marks may be made; -1: marks are missing,
+-- and none is made until they are given back or a person accepts the loss}.
 -- Running it twice, as after a lost reply, changes nothing.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -46,13 +45,13 @@ for i, key in ipairs(KEYS) do
     end
   end
   if not life and n == 0 and seen == 0 then
-    -- Nothing was ever marked here.
+    -- No mark was ever made here.
     life, open, since = begin_fence(key, id, t), true, now
   elseif not life or id ~= '' and id ~= f.run or open and seen > n then
     if open or not life then
       base, top, shut = n, n, now
     end
-    -- What was missing before is still missing.
+    -- Marks that were missing before are still missing.
     life, open, since, base, top = life_name(id, t), false, now, math.min(base, n), math.max(top, n, seen)
     forget()
     redis.call('HDEL', key, 'open')
@@ -69,7 +68,7 @@ for i, key in ipairs(KEYS) do
     end
     wait = since + ARGV[1] - now
     if wait <= 0 and (base + given >= top or ARGV[2] ~= '') then
-      -- No number is used twice, so that it is known whose a lost one was.
+      -- No number is used twice, so that a lost number identifies its worker.
       n, wait, open = math.max(n, top), 0, true
       forget()
       redis.call('HDEL', key, 'shut')

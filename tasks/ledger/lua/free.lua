@@ -1,20 +1,18 @@
--- free drops the stored results of ended calls of one batch, a page at a time or of
--- single calls, and leaves everything else of their records. In front of it stands
--- counts.lua.
+-- free removes the stored results of ended calls of one batch, a page at a time, or of
+-- single calls, and leaves the rest of their records. counts.lua is prepended to it.
 --
 -- KEYS[1]   the batch's ended calls in this queue
 -- ARGV[1]   the ledger's key prefix of the queue; see end.lua
 -- ARGV[2]   only calls that ended after this microsecond, or -inf; empty for single
---           calls, whose ids follow in place of the states
+--           calls: their ids then follow instead of the states
 -- ARGV[3]   only calls that ended no later than this microsecond
 -- ARGV[4]   how many to look at
 -- ARGV[5]   the batch's name; empty for single calls, of any batch
--- ARGV[6..] the states whose results are dropped, or the ids
+-- ARGV[6..] the states whose results are removed, or the ids
 --
--- Returns {how many were looked at, last microsecond looked at, how many were
--- freed}.
+-- Returns {how many were looked at, last microsecond looked at, how many were freed}.
 --
--- The first write to a record needs no memory: a full Redis can be freed.
+-- The first write to a record needs no memory, so a full Redis can be freed.
 local bytes, freed = {}, 0
 local function drop(record, batch)
   local n = redis.call('HSTRLEN', record, 'body')

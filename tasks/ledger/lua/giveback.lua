@@ -1,5 +1,5 @@
 -- giveback writes marks back that a Redis which has gone back in time has forgotten:
--- the call of each may have been sent.
+-- the call of each mark may have been sent.
 --
 -- KEYS[1]   the queue's fence, see fence.lua
 -- ARGV[1]   the record key prefix
@@ -7,14 +7,15 @@
 -- ARGV[3]   the worker's name
 -- ARGV[4]   how many of the marks above the life's base the worker has given back when
 --           this is done; empty: more follow
--- ARGV[5..] for each mark the call's id, the generation, the attempt's number, what
---           tells this worker's mark from another's, and the mark's number
+-- ARGV[5..] for each mark the call's id, the generation, the attempt's number, the name
+--           of this worker's mark, and the mark's number
 --
--- The field given tells whoever has taken the call since that the mark is none of a
--- worker that has taken it at the same time.
+-- The field given shows a worker that has taken the call since that the mark is an
+-- earlier one, and not that of a worker which holds the call at the same time.
 --
--- A record that is missing, has ended or moved on is left, and so is another mark.
--- Returns how many marks were written, -1 where another life has begun meanwhile.
+-- A record that is missing, has ended or moved on stays as it is, and so does another
+-- mark.
+-- Returns how many marks were written, -1 if another life has begun since.
 -- Running it twice, as after a lost reply, changes nothing.
 local f = redis.call('HMGET', KEYS[1], 'life', 'open')
 if f[1] ~= ARGV[2] then

@@ -1,18 +1,19 @@
 -- grab is the part of dequeue.lua that moves tasks from pending to active.
 --
--- After so many bytes of records no more calls are taken: Redis does nothing else
--- meanwhile.
+-- After this many bytes of records no more calls are taken: Redis serves no other
+-- client meanwhile.
 local heavy = 1048576
 local weight, looked, swept, shut = 0, 0, false, {}
 
--- countable reports whether Redis can add one to what stands in a record.
+-- countable reports whether Redis can add one to the number in a record.
 local function countable(text)
   local n = tonumber(text)
   return n and #text < 16 and string.format('%.0f', n) == text and text ~= '-0'
 end
 
--- judge decides what becomes of the next task of a queue, and adds it to what move
--- carries out. It returns false where the tasks behind it stay for now.
+-- judge decides what becomes of the next task of a queue, and adds it to the lists that
+-- move carries out. It returns false if the tasks behind it stay where they are for
+-- now.
 local function judge(q, id, found)
   local queue = queues[q]
   local msg, fields, state = redis.call('HGET', queue.task .. id, 'msg'), redis.call('HGETALL', queue.record .. id), nil
@@ -25,20 +26,20 @@ local function judge(q, id, found)
     weight = weight + #fields[j + 1]
   end
   if state == 'dead' and msg and string.find(msg, '[callq ' .. id .. ' g', 1, true) then
-    -- The text with which its worker had it archived is the last error of a
-    -- task only where nothing but Run came after it.
+    -- The message has the text with which its worker had it archived as last error only
+    -- if asynq's Run was the last thing that happened to the task.
     if #calls > 0 then
-      want = #calls -- it is the first next time
+      want = #calls -- the next request meets it first
       return false
     end
-    -- Where the worker dies before the redrive, it is met again.
+    -- If the worker dies before the redrive, the next request meets it again.
     redis.call('LPUSH', queue.pending, id)
     refusal, found.seen = {4, msg, id, q}, found.seen + 1
     return false
   elseif not msg or ended[state] then
     found.ended[#found.ended + 1] = queue.task .. id
   else
-    -- One in a state that there is not is the worker's to end.
+    -- A call in an unknown state is delivered too: the worker ends it.
     local call = {msg, id, q, #fields > 0 and 1 or 0, 0, 0, 0, fields}
     if #calls == want or not take_slot(call) then
       return false
@@ -53,7 +54,7 @@ local function judge(q, id, found)
   return true
 end
 
--- move carries out what judge found.
+-- move carries out what judge decided.
 local function move(queue, found)
   if #found.moved > 0 then
     redis.call('LPUSH', queue.active, unpack(found.moved))
@@ -65,7 +66,7 @@ local function move(queue, found)
     redis.call('DEL', unpack(found.ended))
   end
   for _, one in ipairs(found.corrupt) do
-    redis.call('HSET', one, 'starts', -1) -- something to count from that is still none of callq's
+    redis.call('HSET', one, 'starts', -1) -- a number that can be counted on from, and that callq never writes
   end
   for i = #calls - #found.moved + 1, #calls do
     local call = calls[i]
@@ -76,9 +77,9 @@ local function move(queue, found)
   end
 end
 
--- grab takes up to n calls of a queue. Tasks that ended while they waited
--- (cancelled, or finished by a worker that died before asynq was told) are taken
--- off here and never reach a worker.
+-- grab takes up to n calls of a queue. Tasks that ended while they waited (cancelled,
+-- or ended by a worker that died before it informed asynq) are removed here and never
+-- reach a worker.
 local function grab(q, n)
   local queue = queues[q]
   while not (shut[q] or refusal) and n > 0 and #calls < want and looked < 100 + want do
@@ -91,7 +92,7 @@ local function grab(q, n)
       return
     end
     local found = {moved = {}, leases = {}, ended = {}, corrupt = {}, seen = 0}
-    for i = #ids, 1, -1 do -- the next one stands last
+    for i = #ids, 1, -1 do -- the next one is the last of the list
       if not judge(q, ids[i], found) then
         break
       end

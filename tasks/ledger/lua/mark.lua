@@ -1,7 +1,7 @@
--- mark is the last step before the request: it asks once more whether the call
--- may go out, and notes in its record that one which must not be sent twice is
--- being sent. A worker that finds the mark later knows that the call may have
--- had its effect. In front of it stands life.lua.
+-- mark is the last step before the request: it asks once more whether the call may be
+-- sent, and notes in its record that a call which must not be sent twice is being sent.
+-- A worker that finds the mark later concludes that the call may have had its effect.
+-- life.lua is prepended to it.
 --
 -- KEYS[1]   the call's record
 -- KEYS[2]   the account's circuit record
@@ -12,25 +12,26 @@
 -- ARGV[3]   the token of the account's probe, if the call holds it, or empty
 -- ARGV[4]   the epoch that admitted the call
 -- ARGV[5]   the call's starts when the worker took it
--- ARGV[6]   1 if the circuit record is the one that decides, and no copy of it
--- ARGV[7]   what tells this worker's mark from another's
--- ARGV[8]   the life of the fence that the worker knows
+-- ARGV[6]   1 if the circuit record is the deciding one, and not a copy of it
+-- ARGV[7]   the name of this worker's mark
+-- ARGV[8]   the life of the fence, as far as the worker has seen
 -- ARGV[9]   the highest number of a mark that it has seen
 --
--- Returns {1, the mark's number} when the call may go out, {0, ms} when its account
--- is held for that long or was held meanwhile, {-1} when the record has ended, or the
--- call was put back or taken again, {-2} when the worker has to ask about the fence
--- first. Redis may carry a mark out that its worker has given up, after the put-back
--- that followed: that one must not stay.
+-- Returns {1, the mark's number} when the call may be sent, {0, ms} when its account is
+-- held for that long or was held since, {-1} when the record has ended, or the call was
+-- returned to its queue or taken again, {-2} when the worker has to ask about the fence
+-- first.
+-- Redis may run a mark that its worker has given up after the call was returned to its queue: such a mark must not stay.
 local r = redis.call('HMGET', KEYS[1], 'state', 'gen', 'starts', 'settled', 'sent', 'mark', 'no')
 if r[1] ~= 'open' or r[2] ~= ARGV[1] or (r[3] or '0') ~= ARGV[5] or r[4] == ARGV[5] then
   return {-1}
 end
--- Its worker was taken for dead and the call put back, and nobody has taken it yet.
+-- Its worker was considered dead and the call returned to its queue; no worker has
+-- taken it yet.
 if redis.pcall('HGET', KEYS[3], 'state') ~= 'active' then
   return {-1}
 end
--- A Redis that has forgotten the last seconds gives a call out again under the same
+-- A Redis that has forgotten the last seconds delivers a call again under the same
 -- count of starts: only one of the two workers marks it.
 if r[5] and r[6] and r[6] ~= ARGV[7] then
   return {-1}
@@ -40,7 +41,7 @@ local may
 if ARGV[3] == '' then
   may = c[1] ~= 'open' and tonumber(c[3] or 0) == tonumber(ARGV[4])
 else
-  may = c[4] == ARGV[3] or ARGV[6] ~= '1' -- tokens are not copied
+  may = c[4] == ARGV[3] or ARGV[6] ~= '1' -- copies have no token
 end
 if not may then
   local t = redis.call('TIME')
@@ -56,7 +57,7 @@ if not n or n % 1 ~= 0 or n < tonumber(ARGV[9]) or f[1] ~= ARGV[8] or id ~= '' a
   return {-2}
 end
 if r[5] == ARGV[2] and r[6] == ARGV[7] and r[7] then
-  return {1, tonumber(r[7]) or 0} -- asked again, as after a lost reply
+  return {1, tonumber(r[7]) or 0} -- the same request again, as after a lost reply
 end
 n = redis.call('HINCRBY', KEYS[4], 'n', 1)
 redis.call('HSET', KEYS[1], 'sent', ARGV[2], 'mark', ARGV[7], 'no', n)

@@ -1,6 +1,5 @@
--- purge drops what a dead letter weighs and keeps that it was: its bodies go, its
--- ending stays, and the batch goes on counting it as dead. In front of it stand
--- number.lua, counts.lua and dead.lua.
+-- purge removes the bodies of a dead letter and keeps its ending; the batch goes on
+-- counting it as dead. number.lua, counts.lua and dead.lua are prepended to it.
 --
 -- KEYS[1]   asynq's archive
 -- KEYS[2]   asynq's lease set
@@ -14,8 +13,8 @@
 -- ARGV[3]   the group's name
 -- ARGV[4]   the ledger's key prefix of the queue; see end.lua
 --
--- Returns 1 when it was purged; 0 when it is no dead letter or has moved on; -1
--- when a worker still holds its task: try again.
+-- Returns 1 when it was purged; 0 when it is not a dead letter or has moved on; -1 when
+-- a worker still holds its task: try again.
 local r = redis.call('HMGET', KEYS[4], 'state', 'gen', 'batch')
 if r[1] ~= 'dead' or r[2] ~= ARGV[2] then
   return 0

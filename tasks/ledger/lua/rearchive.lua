@@ -1,4 +1,4 @@
--- rearchive puts a dead letter that was run by asynq's means, and cannot be
+-- rearchive puts a dead letter that asynq's tools have run, and that cannot be
 -- redriven, back into asynq's archive.
 --
 -- KEYS[1]   asynq's pending list

@@ -1,6 +1,6 @@
--- redrive opens an ended call again: a new generation with a fresh budget, the
--- former ending kept as its lineage, the task back among the pending. In front of it
--- stand number.lua, counts.lua and dead.lua.
+-- redrive opens an ended call again: a new generation with a fresh budget, the former
+-- ending kept in its lineage, the task pending again. number.lua, counts.lua and
+-- dead.lua are prepended to it.
 --
 -- KEYS[1]   asynq's pending list
 -- KEYS[2]   asynq's archive
@@ -22,11 +22,11 @@
 -- ARGV[5]   the lineage, with the former ending
 -- ARGV[6]   the group's name, or empty
 -- ARGV[7]   the millisecond from which the call must not be sent any more, or empty
--- ARGV[8]   1 where a call that is done may be opened again too
+-- ARGV[8]   1 if a call that is done may be opened again too
 -- ARGV[9]   the ledger's key prefix of the queue; see end.lua
 --
--- Returns 1 when the call is open again; 0 when it is open already, has moved
--- on, or was purged; -1 when a worker still holds its task: try again.
+-- Returns 1 when the call is open again; 0 when it is open already, has moved on, or
+-- was purged; -1 when a worker still holds its task: try again.
 local r = redis.call('HMGET', KEYS[5], 'state', 'gen', 'content', 'batch')
 local state = r[1]
 if r[2] ~= ARGV[2] or not r[3] or
@@ -47,9 +47,8 @@ tally(KEYS[6], 'open', 1)
 add_batch_bodies(ARGV[9], r[4] or '', -bytes)
 redis.call('ZREM', KEYS[7], ARGV[1])
 leave_group(KEYS[8], KEYS[10], KEYS[9], ARGV[6], ARGV[1])
--- The task can stand on any of asynq's lists: a call that was cancelled still
--- waits in pending, one whose worker came back too late may be due for a retry.
--- It must not stand on two.
+-- The task can be on any of asynq's lists: a cancelled call is still pending, and a
+-- call whose worker was late may be due for a retry. It must not be on two.
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZREM', KEYS[11], ARGV[1])
 redis.call('ZREM', KEYS[12], ARGV[1])
@@ -61,7 +60,7 @@ local waiting = redis.call('HGET', KEYS[4], 'state') == 'pending'
 redis.call('HSET', KEYS[4], 'msg', ARGV[3], 'state', 'pending', 'pending_since', ARGV[4])
 if not waiting then
   if redis.call('LPUSH', KEYS[1], ARGV[1]) == 1 then
-    redis.call('PUBLISH', 'callq:news', KEYS[1]) -- idle workers sleep
+    redis.call('PUBLISH', 'callq:news', KEYS[1]) -- wakes idle workers
   end
 end
 return 1

@@ -1,17 +1,17 @@
--- release puts tasks back among the pending that stand on the active list
--- without a lease, or with one that is over: asynq looks for lost tasks among the
--- leases only, and takes back only what it can decode, so it would leave them
--- there for ever. In front of it stands requeue.lua.
+-- release returns tasks to pending that are on the active list without a lease, or with
+-- one that is over. asynq looks for orphaned tasks only among the leases, and takes
+-- back only tasks that it can decode, so it would leave these there for ever.
+-- requeue.lua is prepended to it.
 --
 -- KEYS[1]   asynq's active list
 -- KEYS[2]   asynq's lease set
 -- KEYS[3]   asynq's pending list
 -- ARGV[1]   asynq's task key prefix
 -- ARGV[2]   now in nanoseconds, as asynq writes it
--- ARGV[3]   leases that ended by then are over, Unix seconds; 0: none is
+-- ARGV[3]   leases that end no later than this are over, Unix seconds; 0: none is
 -- ARGV[4..] task ids
 --
--- Returns how many were put back.
+-- Returns how many were returned to pending.
 local released = 0
 for i = 4, #ARGV do
   local id, task = ARGV[i], ARGV[1] .. ARGV[i]

@@ -1,9 +1,9 @@
--- replay is the part of dequeue.lua that answers a question which is sent again, as
--- after a lost reply: with the calls that it was given, while they are its worker's.
--- It returns nil for a new question.
+-- replay is the part of dequeue.lua that answers a request which is sent again, as
+-- after a lost reply: with the same calls, as long as they are its worker's. It returns
+-- nil for a new request.
 local function replay()
-  local given = several and redis.call('GET', answers)
-  if not given or string.match(given, '^%S+') ~= question then
+  local given = several and redis.call('GET', last_reply)
+  if not given or string.match(given, '^%S+') ~= request then
     return nil
   end
   local calls = {}
@@ -14,10 +14,11 @@ local function replay()
     for j = 1, #fields, 2 do
       if fields[j] == 'starts' then
         starts = tonumber(fields[j + 1])
-        fields[j + 1] = tostring(starts - 1) -- as it was found
+        fields[j + 1] = tostring(starts - 1) -- as the first delivery found it
       end
     end
-    -- Without its lease the call was put back; by another start another worker has it.
+    -- A call without a lease was returned to its queue; one with another start is
+    -- another worker's.
     if msg and starts == tonumber(start) and redis.call('ZSCORE', queue.lease, id) then
       calls[#calls + 1] = {msg, id, q, starts, slot, tonumber(wait), money, fields}
     end
@@ -25,13 +26,13 @@ local function replay()
   return #calls > 0 and calls or nil
 end
 
--- remember keeps what a question for several calls was answered.
+-- remember stores the reply to a request for several calls.
 local function remember(calls)
   if several and #calls > 1 then
-    local lines = {question}
+    local lines = {request}
     for n, call in ipairs(calls) do
       lines[n + 1] = table.concat({call[3], call[5], call[6], call[7], call[4], call[2]}, ' ')
     end
-    redis.call('SET', answers, table.concat(lines, '\n'), 'EX', 25)
+    redis.call('SET', last_reply, table.concat(lines, '\n'), 'EX', 25)
   end
 end

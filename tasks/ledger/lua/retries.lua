@@ -1,11 +1,11 @@
--- retries moves the calls of a queue whose retry is due to the pending list, in
--- place of asynq's own script, which puts them behind all others: a backoff of 2 s
--- would then be as long as the queue. A retry goes in front of the next call that
--- has not let one past yet, so that the others get at least half of the places.
+-- retries moves the calls of a queue whose retry is due to the pending list. It
+-- replaces asynq's own script, which puts them behind all others: a backoff of 2 s
+-- would then take as long as the whole queue. A retry goes in front of the next call
+-- that no retry has passed yet, so that the others get at least half of the places.
 --
--- Calls at the head that were taken before, as parked ones, stay there. Delayed tasks
--- of other kinds, which made no attempt or wait for their endpoint, go to the end,
--- where asynq puts them. In front of it stands number.lua.
+-- Calls at the head that were taken before, such as parked ones, stay there. Delayed
+-- tasks of other kinds, which made no attempt or wait for their endpoint, go to the
+-- end, where asynq puts them. number.lua is prepended to it.
 --
 -- KEYS[1]   asynq's retry set
 -- KEYS[2]   asynq's pending list
@@ -15,10 +15,10 @@
 -- ARGV[4]   now, Unix seconds
 -- ARGV[5]   now in nanoseconds, as asynq writes it
 --
--- Returns how many were moved. What finds no place among the next calls stays in
--- the set until some of them have gone.
-local most, window = 100, 1000
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[4], 'LIMIT', 0, most)
+-- Returns how many were moved. Retries that find no place among the next calls stay in
+-- the set until some of these have left.
+local max, window = 100, 1000
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[4], 'LIMIT', 0, max)
 if #due == 0 then
   return 0
 end
@@ -31,7 +31,7 @@ for _, id in ipairs(due) do
   list[#list + 1] = id
 end
 
--- order is the beginning of the list anew, the next call first.
+-- order is the new beginning of the list, the next call first.
 local order, seen, placed, passed, in_front, ended = {}, 0, 0, {}, true, false
 while placed < #retries and seen < window and not ended do
   local ids = redis.call('LRANGE', KEYS[2], -seen - 50, -seen - 1)
@@ -54,8 +54,8 @@ while ended and placed < #retries do
   order[#order + 1] = retries[placed]
 end
 
--- The removal is the first of the writes: it needs no memory, and a script that has
--- written may go on when Redis is full.
+-- The removal is the first write because it needs no memory: a script that has written
+-- may go on when Redis is full.
 local function pending(id)
   redis.call('ZREM', KEYS[1], id)
   redis.call('HSET', ARGV[1] .. id, 'state', 'pending', 'pending_since', ARGV[5])

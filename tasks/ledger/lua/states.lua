@@ -1,3 +1,3 @@
--- states stands in front of scripts that tell open calls from ended ones. A call whose
--- state is none of callq's is taken for open.
+-- states is prepended to scripts that distinguish open calls from ended ones. A call
+-- with an unknown state counts as open.
 local ended = {done = true, dropped = true, dead = true, cancelled = true}

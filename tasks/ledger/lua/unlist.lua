@@ -1,12 +1,12 @@
--- unlist takes ids off asynq's lists whose task is gone: asynq counts a queue by
--- looking at the first tasks of each list, and fails on one that is not there.
+-- unlist removes ids from asynq's lists whose task is gone: asynq counts a queue by
+-- reading the first tasks of each list, and fails on a missing one.
 --
 -- KEYS[1]   asynq's pending list
--- KEYS[2..] asynq's sets of tasks that wait or are put away
+-- KEYS[2..] asynq's sets of delayed, archived and completed tasks
 -- ARGV[1]   asynq's task key prefix
 -- ARGV[2..] task ids
 --
--- Returns how many were taken off.
+-- Returns how many were removed.
 local gone = 0
 for i = 2, #ARGV do
   if redis.call('EXISTS', ARGV[1] .. ARGV[i]) == 0 then

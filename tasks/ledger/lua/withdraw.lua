@@ -1,7 +1,7 @@
--- withdraw ends open calls of one queue that no worker is making: one that somebody
--- cancels, or whose deadline has passed. A call whose state is none of callq's is taken
--- for open. In front of it stand archive.lua, states.lua,
--- number.lua, counts.lua, dead.lua and ending.lua.
+-- withdraw ends open calls of one queue that no worker is making: calls that a person
+-- cancels, or whose deadline has passed. A call with an unknown state counts as open.
+-- archive.lua, states.lua, number.lua, counts.lua, dead.lua and ending.lua are
+-- prepended to it.
 --
 -- KEYS[1]   asynq's lease set
 -- KEYS[2]   asynq's scheduled set
@@ -15,21 +15,20 @@
 -- ARGV[2]   the ledger's key prefix of the queue; see end.lua
 -- ARGV[3]   archive entries that died before this, Unix seconds, are trimmed
 -- ARGV[4]   how many archive entries are kept
--- ARGV[5..] for each call, no id twice:
+-- ARGV[5..] for each call, each id once:
 --           its id
 --           its batch
---           its generation; empty for whichever is open
---           the mark that it was sent, as whoever ends it has seen it, or empty
+--           its generation; empty for any
+--           the mark that it was sent, as the caller has read it, or empty
 --           the new state: cancelled or dead
 --           for a dead letter, the group's name
 --           the group's description
---           what is added to asynq's message, so that it names the last error
+--           bytes to append to asynq's message, so that it names the last error
 --           how many arguments follow: pairs of record field and value
 --
--- Returns for each call 1 when it was ended; 0 when it had ended before or moved on;
--- -1 when a worker has taken it: it ends as it ends; -2 when its mark is another one.
--- To take one task out of a long list is slow. There it stays, and the next dequeue
--- that meets it takes it off.
+-- Returns for each call 1 when it was ended; 0 when it had ended before or moved on; -1
+-- when a worker has taken it: the worker ends it; -2 when it has another mark.
+-- Finding one task in a long list is slow. It stays there, and the next dequeue that meets it removes it.
 local long = 5000
 local calls, result, over, buries, at = {}, {}, {}, false, 5
 while at <= #ARGV do
@@ -54,8 +53,8 @@ if #calls == 0 then
   return result
 end
 
--- First of the writes: it needs no memory, and a script that has written may go on
--- when Redis is full.
+-- This write comes first because it needs no memory: a script that has written may go
+-- on when Redis is full.
 ensure_type('zset', KEYS[8])
 redis.call('ZREM', KEYS[8], unpack(over))
 if buries then

@@ -1,7 +1,7 @@
--- question is the first part of dequeue.lua: it gives names to what a worker asks for,
--- and reads the account's circuit.
+-- request is the first part of dequeue.lua: it names the arguments of a worker's
+-- request, and reads the account's circuit.
 --
--- Many accounts that have nothing to do ask in one step.
+-- Many accounts without work ask in one step.
 if ARGV[6] == '1' then
   local keys = {}
   for q = 4, #KEYS - 1, 6 do
@@ -12,7 +12,7 @@ if ARGV[6] == '1' then
   end
 end
 
-local circuit, answers, question = KEYS[1], KEYS[#KEYS], ARGV[#ARGV]
+local circuit, last_reply, request = KEYS[1], KEYS[#KEYS], ARGV[#ARGV]
 local queues = {}
 for q = 1, (#KEYS - 4) / 6 do
   local k, a = 6 * q - 2, 6 + 2 * q
@@ -33,7 +33,7 @@ do
   local values = redis.call('HMGET', circuit, unpack(fields))
   for i, field in ipairs(fields) do c[field] = values[i] end
 end
--- after_hold tells that a hold is over and no probe was let out yet.
+-- after_hold is true when a hold is over and no probe was delivered yet.
 local held, after_hold = number(c.held), c.state == 'open'
 if after_hold then
   held = held + now - (tonumber(c.since) or now)
