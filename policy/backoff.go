@@ -10,53 +10,52 @@ import (
 type Backoff struct {
 	// Floor is the least wait.
 	Floor time.Duration
-	// Base is what the random part may be at most before the first retry; it
-	// doubles with each.
+	// Base is the longest random part before the first retry. It doubles with each
+	// retry.
 	Base time.Duration
-	// Cap is what the random part may be at most ever.
+	// Cap is the longest random part of all.
 	Cap time.Duration
-	// Attempts is how many sends a call has, the first included.
+	// Attempts is how many times a call is sent, including the first time.
 	Attempts int
-	// MaxAge is how long after its first send a call may still be sent again,
-	// the time that it was held not counted.
+	// MaxAge is how long after its first send a call may be sent again. The time
+	// that it was held does not count.
 	MaxAge time.Duration
-	// Sources say where an answer tells the least that the retry waits:
-	// [SourceRetryAfter], [SourceRateLimitReset]. The longest wait counts, 25 hours
-	// at most. None means that the answer is not asked.
+	// Sources are the fields of an answer that set the shortest wait before the
+	// retry: [SourceRetryAfter], [SourceRateLimitReset]. The longest wait counts, 25
+	// hours at most. With no sources the answer is not read.
 	Sources []Source
 }
 
-// backoffSources are the names that a file may use. What is not in the answer is
-// no source: the backoff itself says how long to wait then.
+// backoffSources are the names that a file may use. Only sources within the answer
+// are allowed: without one, the backoff itself sets the wait.
 var backoffSources = []Source{SourceRetryAfter, SourceRateLimitReset}
 
-// leastWait is how long the answer o wants to be left alone, counted from when it
-// arrived.
+// leastWait returns how long the answer o asks to wait, counted from its arrival.
 func (b *Backoff) leastWait(o *Outcome) time.Duration {
 	var least time.Duration
 	for _, source := range b.Sources {
-		var told ServerTime
+		var given ServerTime
 		switch source {
 		case SourceRetryAfter:
-			told, _ = retryAfter(o.Header, o.ReceivedAt)
+			given, _ = retryAfter(o.Header, o.ReceivedAt)
 		case SourceRateLimitReset:
-			told, _ = rateLimitReset(o.Header, o.ReceivedAt)
+			given, _ = rateLimitReset(o.Header, o.ReceivedAt)
 		}
-		least = max(least, told.Wait)
+		least = max(least, given.Wait)
 	}
 	return min(least, defaultMax)
 }
 
-// Delay is the wait before the next attempt after n earlier failures besides
-// the last one, so 0 before the first retry: full jitter with a floor,
+// Delay returns the wait before the next retry. n is the number of retries so far,
+// 0 before the first one. The wait is full jitter with a floor:
 //
 //	Floor + U(0, min(Cap, Base*2^n))
 //
-// jitter(n) returns a number from 0 up to, not including, n. Without jitter the
+// jitter(n) returns a number from 0 up to but not including n. Without jitter the
 // wait is the longest possible. With [SeededJitter] the waits of one call grow.
 //
-// Full jitter is what made the fewest calls in the simulation of "Exponential
-// Backoff And Jitter", AWS Architecture Blog.
+// Full jitter needed the fewest calls in the simulation of "Exponential Backoff
+// And Jitter", AWS Architecture Blog.
 func (b Backoff) Delay(n int, jitter func(n int64) int64) time.Duration {
 	spread := int64(min(b.Cap, saturatingShift(b.Base, n)))
 	if spread <= 0 {
@@ -65,16 +64,16 @@ func (b Backoff) Delay(n int, jitter func(n int64) int64) time.Duration {
 	return saturatingAdd(max(b.Floor, 0), time.Duration(drawUpTo(jitter, spread, spread)))
 }
 
-// SeededJitter returns a jitter for [Backoff.Delay] that is the same for every wait
-// of one call: id, the call's own, fixes which share of its range each wait gets,
-// from a half to the whole. So the waits of one call grow from retry to retry by
-// what the backoff says, also when a queue rounds them to seconds, and no call
-// uses its attempts up at the floor; between calls they are spread evenly. In
-// the simulation that Delay cites, this half costs about a hundredth more calls
-// than full jitter. Equal ids give equal waits.
+// SeededJitter returns a jitter for [Backoff.Delay] that takes the same share of the
+// range for every wait of one call, from one half to the whole. The share depends only
+// on id, which identifies the call: equal ids give equal waits, and different calls are
+// spread evenly. So the waits of one call grow from retry to retry, even if a queue
+// rounds them to seconds, and no call spends all its attempts at the floor. In the
+// simulation that Delay cites, a range that starts at one half needs about 1 % more
+// calls than full jitter.
 func SeededJitter(id string) func(n int64) int64 {
-	// FNV-1a, then the finaliser of SplitMix64: ids that differ in one digit
-	// must land far apart.
+	// FNV-1a, then the finaliser of SplitMix64, so that ids that differ in one digit
+	// get very different shares.
 	h := uint64(14695981039346656037)
 	for i := 0; i < len(id); i++ {
 		h = (h ^ uint64(id[i])) * 1099511628211
@@ -92,8 +91,8 @@ func SeededJitter(id string) func(n int64) int64 {
 	}
 }
 
-// drawUpTo returns a number from 0 to n, both included, and without a jitter the
-// fallback. A jitter that overshoots is held to the range.
+// drawUpTo returns a number from 0 to n, both included. Without a jitter it returns
+// the fallback. A number outside the range is clamped to it.
 func drawUpTo(jitter func(n int64) int64, n, fallback int64) int64 {
 	if jitter == nil {
 		return fallback
@@ -101,7 +100,7 @@ func drawUpTo(jitter func(n int64) int64, n, fallback int64) int64 {
 	return min(max(jitter(min(n, math.MaxInt64-1)+1), 0), n)
 }
 
-// saturatingShift is d*2^n, held to the longest duration there is.
+// saturatingShift returns d*2^n, at most the longest duration.
 func saturatingShift(d time.Duration, n int) time.Duration {
 	n = max(n, 0)
 	if d <= 0 {
@@ -113,7 +112,7 @@ func saturatingShift(d time.Duration, n int) time.Duration {
 	return d << n
 }
 
-// saturatingAdd is a+b for durations that are not negative.
+// saturatingAdd returns a+b, at most the longest duration. Neither may be negative.
 func saturatingAdd(a, b time.Duration) time.Duration {
 	if a > math.MaxInt64-b {
 		return math.MaxInt64

@@ -6,13 +6,13 @@ import (
 	"github.com/seed-2903acc3/callq/policy/calendar"
 )
 
-// Calendar is when an API's quota starts afresh. The zero value never comes true.
+// Calendar is when an API's quota is reset. The zero value has no such times.
 type Calendar struct{ of *calendar.Calendar }
 
-// NewCalendar reads a cron expression of five fields (or @daily and its like)
-// whose times are those of timezone, a name of the IANA database; "" is UTC. An
-// expression that never comes true is an error. Where clocks are put forward or back,
-// each time of day that the expression names still comes once.
+// NewCalendar parses a cron expression of five fields, or one such as @daily. Its
+// times are in timezone, a name of the IANA database; "" is UTC. An expression that
+// has no times is an error. When clocks change for daylight saving, each time of day
+// that the expression names still occurs once.
 func NewCalendar(cron, timezone string) (*Calendar, error) {
 	of, err := calendar.New(cron, timezone)
 	if err != nil {
@@ -21,13 +21,13 @@ func NewCalendar(cron, timezone string) (*Calendar, error) {
 	return &Calendar{of}, nil
 }
 
-// Cron is the expression.
+// Cron returns the expression.
 func (c *Calendar) Cron() string { return c.of.Cron() }
 
-// Timezone is the name of the expression's time zone.
+// Timezone returns the name of the time zone.
 func (c *Calendar) Timezone() string { return c.of.Timezone() }
 
-// next is the first tick after now; a nil or zero Calendar has none.
+// next returns the first time after now. A nil or zero Calendar has none.
 func (c *Calendar) next(now time.Time) (time.Time, bool) {
 	if c == nil || c.of == nil {
 		return time.Time{}, false

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Cases are recorded answers with the decisions that a policy must give on
-// them. In a file:
+// Cases are recorded answers with the decisions that a policy must make on them. In
+// a file:
 //
 //	policy: patsnap                 # a preset or, as for extends, a path
 //	cases:
@@ -20,9 +20,10 @@ import (
 //	    response: {status: 200, headers: {X-Correlation-Id: abc}, body: '{"status": false, "error_code": 68300008}'}
 //	    expect: {class: transient, job: retry, backoff: standard, circuit: {effect: count}}
 //
-// A body that is no text is sent as JSON; cut: true tells that it broke off;
-// instead of an answer a response may be {transport: timeout_after_send}. Of
-// the request, all may be left out; of the expectation, all but one.
+// A body that is not a string is written as JSON. cut: true means that the body broke
+// off. If no answer arrived, the response is for example
+// {transport: timeout_after_send}. All fields of the request are optional; the
+// expectation needs at least one.
 type Cases struct {
 	// Policy is the policy under test.
 	Policy *Policy
@@ -36,17 +37,16 @@ type Case struct {
 	Request  Request
 	Response Response
 	Expect   Expect
-	// File and Line are where the case stands.
+	// File and Line are where the case is written.
 	File string
 	Line int
 }
 
 // Request is the call that was answered.
 type Request struct {
-	// Method is GET where a file does not say, Path /.
+	// Method is GET by default, Path is /.
 	Method, Path string
-	// Idempotent is, where a file does not say, true of GET, HEAD, OPTIONS, PUT
-	// and DELETE.
+	// Idempotent is by default true for GET, HEAD, OPTIONS, PUT and DELETE.
 	Idempotent bool
 	// Conditional reports that the request carried a precondition, such as
 	// If-None-Match.
@@ -57,7 +57,7 @@ type Request struct {
 	Age        time.Duration
 }
 
-// attempt is the request as a policy looks at it.
+// attempt returns the request as the input of a policy.
 func (r Request) attempt() Attempt {
 	return Attempt{
 		Method: r.Method, Endpoint: r.Method + " " + r.Path, Idempotent: r.Idempotent, Conditional: r.Conditional,
@@ -71,11 +71,11 @@ type Response struct {
 	Status    int
 	Header    http.Header
 	Body      []byte
-	// Cut tells that the body broke off before its declared length.
+	// Cut reports that the body broke off before its declared length.
 	Cut bool
 }
 
-// Expect is what a decision must be; nil fields may be anything.
+// Expect is the expected decision. Nil fields are not compared.
 type Expect struct {
 	Class     *Class
 	Action    *Action
@@ -91,20 +91,21 @@ type Expect struct {
 	Success   *bool
 }
 
-// CaseResult tells how one case went.
+// CaseResult is the result of one case.
 type CaseResult struct {
 	Case     Case
 	Decision Decision
-	// Problems are what differs, one sentence each; none means that it passed.
+	// Problems are the differences, one sentence each. The case passed if there are
+	// none.
 	Problems []string
 }
 
-// Passed tells that the decision was as expected.
+// Passed reports whether the decision was as expected.
 func (r CaseResult) Passed() bool { return len(r.Problems) == 0 }
 
-// RunCases decides on every case and compares. read makes an outcome of an
-// answer: a policy does not know how to read bodies. It is not asked about
-// attempts without an answer.
+// RunCases decides on every case and compares the decision with the expected one.
+// read turns an answer into an outcome, because this package does not parse bodies. It
+// is not called for attempts without an answer.
 func RunCases(c *Cases, read func(Response) Outcome) []CaseResult {
 	results := make([]CaseResult, len(c.Cases))
 	for i, one := range c.Cases {
@@ -154,8 +155,8 @@ func plain(v any) string {
 	return "none"
 }
 
-// PresetCases gives the cases that ship with a preset: one at least for every
-// row, and every code in a row, of its decision table.
+// PresetCases returns the cases that ship with a preset: at least one for every row
+// of its decision table, and for every code in a row.
 func PresetCases(name string) (*Cases, error) {
 	p, err := Preset(name)
 	if err != nil {
@@ -173,8 +174,9 @@ func PresetCases(name string) (*Cases, error) {
 	return &Cases{Policy: p, Cases: f.cases}, nil
 }
 
-// LoadCases reads a file of cases and the policy that it names; a path counts
-// from the file's folder. What is wrong comes back as [yamlfile.Errors].
+// LoadCases reads a file of cases and the policy that it names. The policy's path is
+// relative to the file's folder. Mistakes in the files are returned as
+// [yamlfile.Errors].
 func LoadCases(fsys fs.FS, name string) (*Cases, error) {
 	data, err := fs.ReadFile(fsys, name)
 	if err != nil {
@@ -185,7 +187,7 @@ func LoadCases(fsys fs.FS, name string) (*Cases, error) {
 	})
 }
 
-// LoadCasesFile is [LoadCases] for a file of the machine.
+// LoadCasesFile is [LoadCases] for a file on disk.
 func LoadCasesFile(name string) (*Cases, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"testing/fstest"
 )
 
-// readEnvelope is as much of an envelope's reader as the recorded cases need.
+// readEnvelope reads an envelope as far as the recorded cases need.
 func readEnvelope(r Response) Outcome {
 	o := Outcome{Status: r.Status, Header: r.Header, Flag: FlagAbsent, CorrelationID: r.Header.Get("X-Correlation-Id")}
 	var envelope struct {
@@ -55,7 +55,7 @@ func TestPresetsPassTheirRecordedCases(t *testing.T) {
 	}
 }
 
-func TestACaseThatDiffersSaysWhere(t *testing.T) {
+func TestAFailedCaseListsItsDifferences(t *testing.T) {
 	fsys := fstest.MapFS{
 		"p/my.yaml": {Data: []byte("extends: patsnap\n")},
 		"cases.yaml": {Data: []byte(`policy: p/my.yaml
@@ -79,7 +79,7 @@ cases:
 	}
 }
 
-func TestABodyGivenAsYAMLLosesNoDigit(t *testing.T) {
+func TestABodyGivenAsYAMLKeepsEveryDigit(t *testing.T) {
 	f := readCases("c.yaml", []byte(`policy: http
 cases:
   - name: digits
@@ -94,17 +94,17 @@ cases:
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if got := r.Header.Get("Retry-After"); got != "30" {
-		t.Errorf("Retry-After is %q", got)
+		t.Errorf("Retry-After is %q, want 30", got)
 	}
 }
 
-func TestBadCasesAreRefusedWithTheirPlace(t *testing.T) {
+func TestEachErrorInACasesFileNamesItsPlace(t *testing.T) {
 	for name, c := range map[string]struct{ file, want string }{
-		"no policy":        {"cases: [{name: a, response: {status: 200}, expect: {job: drop}}]", "c.yaml:1:1: a file of cases names its policy"},
-		"no cases":         {"policy: http", "c.yaml:1:1: a file of cases holds at least one case"},
+		"no policy":        {"cases: [{name: a, response: {status: 200}, expect: {job: drop}}]", "c.yaml:1:1: the file of cases names no policy"},
+		"no cases":         {"policy: http", "c.yaml:1:1: the file of cases has no case"},
 		"nothing expected": {"policy: http\ncases:\n  - name: a\n    response: {status: 200}\n    expect: {}", "c.yaml:5:13: cases[0].expect expects nothing"},
 		"no response":      {"policy: http\ncases:\n  - name: a\n    expect: {job: drop}", "c.yaml:3:5: cases[0] has no response"},
-		"both":             {"policy: http\ncases:\n  - name: a\n    response: {status: 200, transport: dns}\n    expect: {job: drop}", "c.yaml:4:15: cases[0].response has both a transport that failed and an answer"},
+		"both":             {"policy: http\ncases:\n  - name: a\n    response: {status: 200, transport: dns}\n    expect: {job: drop}", "c.yaml:4:15: cases[0].response has both a transport and an answer"},
 		"unknown key":      {"policy: http\ncases:\n  - nam: a\n    response: {status: 200}\n    expect: {job: drop}", `c.yaml:3:5: unknown key "nam" in cases[0]`},
 		"unknown job":      {"policy: http\ncases:\n  - name: a\n    response: {status: 200}\n    expect: {job: dropp}", `c.yaml:5:19: cases[0].expect.job is "dropp"`},
 		"unknown policy":   {"policy: nosuch\ncases:\n  - name: a\n    response: {status: 200}\n    expect: {job: drop}", "c.yaml:1:9: policy: no preset is called"},

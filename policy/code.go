@@ -5,15 +5,16 @@ import (
 	"strings"
 )
 
-// maxCodeDigits bounds what an exponent may unfold to.
+// maxCodeDigits is how many digits a code with an exponent may have when it is written
+// out.
 const maxCodeDigits = 64
 
-// CanonicalCode writes an API's error code in the one form that rules compare:
-// decimal, without leading zeros, fraction or exponent where the number has
-// none, so that 67200001, 67200001.0, "067200001" and 6.7200001e7 are one code.
-// Every spelling of zero gives "", which means no code. A text that is no
-// number is kept as it is, less the space around it: it is a code, but one that
-// no list of numbers names. No digit is ever lost.
+// CanonicalCode returns an API's error code in the form that rules compare: decimal,
+// without leading zeros, without an exponent, and without a fraction of zero. So
+// 67200001, 67200001.0, "067200001" and 6.7200001e7 are the same code. Every spelling
+// of zero gives "", which means no code. A text that is not a number is returned
+// without the space around it: it is a code, but no list of numbers contains it. No
+// digit is ever lost.
 func CanonicalCode(s string) string {
 	s = strings.TrimSpace(s)
 	if isPlainNumber(s) {
@@ -50,7 +51,7 @@ func NumericCode(s string) (code string, ok bool) {
 	return code, ok
 }
 
-// isPlainNumber tells that s is canonical already, which is nearly always so.
+// isPlainNumber reports whether s is canonical already, which is the usual case.
 func isPlainNumber(s string) bool {
 	if s == "" || s[0] == '0' {
 		return false
@@ -67,7 +68,7 @@ func onlyDigits(s string) bool {
 	return true
 }
 
-// number is a decimal number, taken apart.
+// number is a decimal number, split into its parts.
 type number struct {
 	negative bool
 	whole    string
@@ -75,7 +76,7 @@ type number struct {
 	exponent int
 }
 
-// splitNumber takes apart a number as JSON or YAML may spell it.
+// splitNumber splits a number, in any spelling of JSON or YAML, into its parts.
 func splitNumber(s string) (number, bool) {
 	var n number
 	if s != "" && (s[0] == '-' || s[0] == '+') {
@@ -90,7 +91,7 @@ func splitNumber(s string) (number, bool) {
 		}
 		value, err := strconv.Atoi(exponent)
 		if err != nil {
-			// Far out of range: any stand-in that is out of range will do.
+			// Far out of range: any other value out of range will do.
 			value = 1 << 30
 			if exponent[0] == '-' {
 				value = -value
@@ -109,7 +110,7 @@ func splitNumber(s string) (number, bool) {
 
 func (n number) isZero() bool { return n.whole == "" && n.fraction == "" }
 
-// code writes the number in canonical form; false where it is too long for that.
+// code returns the number in canonical form, or false if that would be too long.
 func (n number) code() (string, bool) {
 	if n.exponent > maxCodeDigits || n.exponent < -maxCodeDigits {
 		return "", false
@@ -130,7 +131,7 @@ func (n number) code() (string, bool) {
 	return out, true
 }
 
-// shift carries out the exponent.
+// shift moves the decimal point by the exponent, and sets the exponent to 0.
 func (n *number) shift() {
 	digits := n.whole + n.fraction
 	point := len(n.whole) + n.exponent

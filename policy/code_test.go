@@ -21,13 +21,13 @@ func TestACodeKeepsItsValueInEverySpelling(t *testing.T) {
 		want, _ := new(big.Rat).SetString(literal)
 		have, valid := new(big.Rat).SetString(got)
 		if !valid || have.Cmp(want) != 0 {
-			t.Fatalf("%s became %s", literal, got)
+			t.Fatalf("%s became %s, which is another number", literal, got)
 		}
 		if again, _ := policy.NumericCode(got); again != got {
-			t.Fatalf("%s became %s, and that %s", literal, got, again)
+			t.Fatalf("%s became %s, which became %s", literal, got, again)
 		}
 		if strings.ContainsAny(got, "eE+") || want.IsInt() && strings.Contains(got, ".") || !json.Valid([]byte(got)) {
-			t.Fatalf("%s became %s", literal, got)
+			t.Fatalf("%s became %s, which is not canonical", literal, got)
 		}
 	})
 }

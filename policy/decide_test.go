@@ -70,33 +70,33 @@ func TestDecideIsTotal(t *testing.T) {
 			case !slices.Contains(classes, d.Class), !slices.Contains(actions, d.Action), !slices.Contains(effects, d.Circuit.Effect):
 				t.Fatalf("not a decision: %+v", d)
 			case d.Message == "" || d.Advice == "":
-				t.Fatalf("rule %s is silent", d.Rule)
+				t.Fatalf("rule %s has no message or no advice", d.Rule)
 			case d.Exhausted && d.Action != ActionDeadLetter:
-				t.Fatalf("used up, yet %s", d.Action)
+				t.Fatalf("exhausted: got the action %s, want dead_letter", d.Action)
 			case d.Refresh && !a.CanRefresh:
-				t.Fatal("asks for a refresh that cannot be had")
+				t.Fatal("the decision asks for a refresh that is not possible")
 			case d.Circuit.Success && (o.Transport != "" || d.Circuit.Effect != EffectNone):
-				t.Fatalf("no success: %+v", d)
+				t.Fatalf("this decision cannot be a success: %+v", d)
 			case o.Transport != "" && (d.Action == ActionSucceed || d.Action == ActionDrop || d.Action == ActionPark):
-				t.Fatalf("without an answer: %s", d.Action)
+				t.Fatalf("the action is %s although no answer arrived", d.Action)
 			case d != p.Decide(o, a):
-				t.Fatal("decided otherwise the second time")
+				t.Fatal("the second decision differs from the first")
 			}
 			if d.Action == ActionRetry {
 				if b, ok := p.Backoff(d.Backoff); !ok || a.N >= b.Attempts || a.Age > b.MaxAge {
-					t.Fatalf("retries beyond the budget of %q", d.Backoff)
+					t.Fatalf("a retry exceeds the budget of backoff %q", d.Backoff)
 				}
 			}
 			if d.Circuit.Effect == EffectOpen {
 				if _, ok := p.Hold(d.Circuit.Hold); !ok || d.Circuit.After < 1 {
-					t.Fatalf("opens without a hold: %+v", d.Circuit)
+					t.Fatalf("the circuit opens without a hold: %+v", d.Circuit)
 				}
 			}
 		})
 	}
 }
 
-func TestAParkNeverSpends(t *testing.T) {
+func TestAParkNeverSpendsAnAttempt(t *testing.T) {
 	p := preset(t, "patsnap")
 	rapid.Check(t, func(t *rapid.T) {
 		o, a := anyOutcome().Draw(t, "outcome"), anyAttempt().Draw(t, "attempt")
@@ -106,7 +106,7 @@ func TestAParkNeverSpends(t *testing.T) {
 		}
 		a.N, a.Age = rapid.Int().Draw(t, "n"), time.Duration(rapid.Int64().Draw(t, "age"))
 		if later := p.Decide(o, a); later != d {
-			t.Fatalf("parked, then with attempt %d of age %s: %+v", a.N, a.Age, later)
+			t.Fatalf("attempt %d of age %s: got %+v, want the same park", a.N, a.Age, later)
 		}
 	})
 }
@@ -116,7 +116,7 @@ func TestACallThatMayDoHarmIsNeverRetriedWithoutAnAnswer(t *testing.T) {
 		p := preset(t, name)
 		for _, transport := range []Transport{TransportResetAfterSend, TransportTimeoutAfterSend} {
 			if d := p.Decide(Outcome{Transport: transport}, Attempt{N: 1}); d.Class != ClassOutcomeUnknown || d.Action != ActionDeadLetter {
-				t.Errorf("%s: %s: %+v", name, transport, d)
+				t.Errorf("%s: %s: got %+v", name, transport, d)
 			}
 		}
 	}
@@ -140,12 +140,12 @@ func TestACodeIsAnErrorInEverySpelling(t *testing.T) {
 func TestTheZeroOutcomeIsUnknown(t *testing.T) {
 	for _, name := range Presets() {
 		if d := preset(t, name).Decide(Outcome{}, Attempt{}); d.Class != ClassUnknown || d.Action != ActionRetry || d.Backoff != "brief" {
-			t.Errorf("%s: %+v", name, d)
+			t.Errorf("%s: got %+v", name, d)
 		}
 	}
 }
 
-func TestAttemptsAndAgeEndARetryWithItsOwnClass(t *testing.T) {
+func TestARetryThatIsUsedUpKeepsItsClass(t *testing.T) {
 	p := preset(t, "patsnap")
 	fault := Outcome{Status: 200, Flag: FlagFalse, Code: "68300008"}
 	for _, c := range []struct {
@@ -155,12 +155,12 @@ func TestAttemptsAndAgeEndARetryWithItsOwnClass(t *testing.T) {
 	}{{0, 0, false}, {5, 0, false}, {6, 0, true}, {7, 0, true}, {1, 24 * time.Hour, false}, {1, 24*time.Hour + 1, true}} {
 		d := p.Decide(fault, Attempt{N: c.n, Age: c.age})
 		if d.Exhausted != c.over || (d.Action == ActionDeadLetter) != c.over || d.Class != ClassTransient || d.Circuit.Effect != EffectCount {
-			t.Errorf("attempt %d, age %s: %+v", c.n, c.age, d)
+			t.Errorf("attempt %d, age %s: got %+v", c.n, c.age, d)
 		}
 	}
 	once := parse(t, "extends: patsnap\nbackoffs: {standard: {attempts: 1}}")
 	if d := once.Decide(fault, Attempt{}); !d.Exhausted {
-		t.Errorf("attempts: 1 allowed a second: %+v", d)
+		t.Errorf("attempts: 1 allowed a second attempt: %+v", d)
 	}
 }
 
@@ -177,24 +177,24 @@ backoffs:
 		wait   time.Duration
 		over   bool
 	}{
-		"seconds":                      {o: Outcome{Status: 503, Header: headers("Retry-After", "25")}, wait: 25 * time.Second},
-		"a date":                       {o: Outcome{Status: 500, Header: headers("Retry-After", "Sun, 01 Mar 2026 13:00:00 GMT")}, wait: time.Hour},
-		"milliseconds":                 {o: Outcome{Status: 503, Header: headers("Retry-After-Ms", "1500")}, wait: 1500 * time.Millisecond},
-		"a brief backoff too":          {o: Outcome{Status: 418, Header: headers("Retry-After", "25")}, wait: 25 * time.Second},
-		"an answer that broke off":     {o: Outcome{Transport: TransportTimeoutAfterSend, Header: headers("Retry-After", "25")}, wait: 25 * time.Second},
-		"nothing said":                 {o: Outcome{Status: 503, Header: headers("Content-Type", "a/b")}},
-		"at once":                      {o: Outcome{Status: 503, Header: headers("Retry-After", "0")}},
-		"long ago":                     {o: Outcome{Status: 503, Header: headers("Retry-After", "Sun, 01 Mar 2026 11:00:00 GMT")}},
-		"a reset is not asked":         {o: Outcome{Status: 503, Header: headers("X-RateLimit-Reset", "60")}},
-		"a reset that is asked":        {policy: reset, o: Outcome{Status: 503, Header: headers("X-RateLimit-Reset", "60", "Retry-After", "5")}, wait: time.Minute},
-		"a limit that is not used up":  {policy: reset, o: Outcome{Status: 503, Header: headers("RateLimit", `"a";r=1;t=60`)}},
-		"sources that are empty":       {policy: reset, o: Outcome{Status: 418, Header: headers("Retry-After", "25")}},
-		"just within the call's time":  {o: Outcome{Status: 503, Header: headers("Retry-After", "3600")}, age: 23 * time.Hour, wait: time.Hour},
-		"beyond the call's time":       {o: Outcome{Status: 503, Header: headers("Retry-After", "3601")}, age: 23 * time.Hour, wait: 3601 * time.Second, over: true},
-		"beyond all bounds":            {o: Outcome{Status: 503, Header: headers("Retry-After", "99999999999999999999")}, wait: 25 * time.Hour, over: true},
-		"25 hours at most":             {policy: reset, o: Outcome{Status: 503, Header: headers("Retry-After", "9999999")}, wait: 25 * time.Hour},
-		"a park has a hold instead":    {o: Outcome{Status: 429, Header: headers("Retry-After", "25")}},
-		"a dead letter waits for none": {o: Outcome{Status: 401, Header: headers("Retry-After", "25")}},
+		"seconds":                     {o: Outcome{Status: 503, Header: headers("Retry-After", "25")}, wait: 25 * time.Second},
+		"a date":                      {o: Outcome{Status: 500, Header: headers("Retry-After", "Sun, 01 Mar 2026 13:00:00 GMT")}, wait: time.Hour},
+		"milliseconds":                {o: Outcome{Status: 503, Header: headers("Retry-After-Ms", "1500")}, wait: 1500 * time.Millisecond},
+		"a brief backoff too":         {o: Outcome{Status: 418, Header: headers("Retry-After", "25")}, wait: 25 * time.Second},
+		"an answer that broke off":    {o: Outcome{Transport: TransportTimeoutAfterSend, Header: headers("Retry-After", "25")}, wait: 25 * time.Second},
+		"no such header":              {o: Outcome{Status: 503, Header: headers("Content-Type", "a/b")}},
+		"a wait of 0":                 {o: Outcome{Status: 503, Header: headers("Retry-After", "0")}},
+		"a date in the past":          {o: Outcome{Status: 503, Header: headers("Retry-After", "Sun, 01 Mar 2026 11:00:00 GMT")}},
+		"a reset that is not read":    {o: Outcome{Status: 503, Header: headers("X-RateLimit-Reset", "60")}},
+		"a reset that is read":        {policy: reset, o: Outcome{Status: 503, Header: headers("X-RateLimit-Reset", "60", "Retry-After", "5")}, wait: time.Minute},
+		"a limit that is not used up": {policy: reset, o: Outcome{Status: 503, Header: headers("RateLimit", `"a";r=1;t=60`)}},
+		"sources that are empty":      {policy: reset, o: Outcome{Status: 418, Header: headers("Retry-After", "25")}},
+		"just within max_age":         {o: Outcome{Status: 503, Header: headers("Retry-After", "3600")}, age: 23 * time.Hour, wait: time.Hour},
+		"beyond max_age":              {o: Outcome{Status: 503, Header: headers("Retry-After", "3601")}, age: 23 * time.Hour, wait: 3601 * time.Second, over: true},
+		"beyond all bounds":           {o: Outcome{Status: 503, Header: headers("Retry-After", "99999999999999999999")}, wait: 25 * time.Hour, over: true},
+		"25 hours at most":            {policy: reset, o: Outcome{Status: 503, Header: headers("Retry-After", "9999999")}, wait: 25 * time.Hour},
+		"a park has a hold instead":   {o: Outcome{Status: 429, Header: headers("Retry-After", "25")}},
+		"a dead letter does not wait": {o: Outcome{Status: 401, Header: headers("Retry-After", "25")}},
 	} {
 		p := c.policy
 		if p == nil {
@@ -203,12 +203,12 @@ backoffs:
 		c.o.ReceivedAt = noon
 		d := p.Decide(c.o, Attempt{N: 1, Age: c.age, Idempotent: true})
 		if d.LeastWait != c.wait || d.Exhausted != c.over || c.over && (d.Action != ActionDeadLetter || d.Class != ClassTransient) {
-			t.Errorf("%s: %+v, want a wait of %s, at its end %v", name, d, c.wait, c.over)
+			t.Errorf("%s: got %+v, want a wait of %s, exhausted %v", name, d, c.wait, c.over)
 		}
 	}
 }
 
-func TestNoMessageHoldsARawCode(t *testing.T) {
+func TestNoMessageContainsARawCode(t *testing.T) {
 	digits := regexp.MustCompile(`[0-9]{3}`)
 	for _, name := range Presets() {
 		p := preset(t, name)
@@ -236,21 +236,21 @@ func TestPresetsHaveTheStandardPartsAndNoCalendar(t *testing.T) {
 			}
 		}
 		if h, _ := p.Hold("rate"); h.Ladder[0] != time.Second {
-			t.Errorf("%s: the rate ladder starts at %s", name, h.Ladder[0])
+			t.Errorf("%s: the rate ladder starts at %s, want 1s", name, h.Ladder[0])
 		}
 		if b, _ := p.Backoff("standard"); !reflect.DeepEqual(b, Backoff{time.Second, 2 * time.Second, 10 * time.Minute, 6, 24 * time.Hour, []Source{SourceRetryAfter}}) {
 			t.Errorf("%s: standard is %+v", name, b)
 		}
 		if b, _ := p.Backoff("brief"); b.Attempts != 3 || !slices.Equal(b.Sources, []Source{SourceRetryAfter}) {
-			t.Errorf("%s: brief has %d attempts", name, b.Attempts)
+			t.Errorf("%s: brief is %+v", name, b)
 		}
 		if p.Breaker() != (Breaker{30 * time.Second, 20, 0.5}) || p.Name() != name {
-			t.Errorf("%s: %+v", p.Name(), p.Breaker())
+			t.Errorf("%s: got %+v", p.Name(), p.Breaker())
 		}
 	}
 }
 
-func TestAHoldThatIsHandedOutCannotChangeThePolicy(t *testing.T) {
+func TestChangingAReturnedHoldDoesNotChangeThePolicy(t *testing.T) {
 	p := preset(t, "patsnap")
 	h, _ := p.Hold("rate")
 	b, _ := p.Backoff("brief")
@@ -259,7 +259,7 @@ func TestAHoldThatIsHandedOutCannotChangeThePolicy(t *testing.T) {
 		t.Error("the policy's backoff changed")
 	}
 	if again, _ := p.Hold("rate"); again.Ladder[0] != time.Second {
-		t.Error("the policy changed")
+		t.Error("the policy's hold changed")
 	}
 }
 
@@ -281,15 +281,15 @@ func TestUserMessageSaysWhenOrLater(t *testing.T) {
 	}
 }
 
-func TestExplainSaysWhyEachEarlierRuleMissed(t *testing.T) {
+func TestExplainSaysWhyEachEarlierRuleDidNotMatch(t *testing.T) {
 	p := preset(t, "patsnap")
 	o := Outcome{Status: 503, Body: BodyHTML}
 	e := p.Explain(o, Attempt{Idempotent: true, N: 1})
 	if e.Decision != p.Decide(o, Attempt{Idempotent: true, N: 1}) || e.Decision.Rule != "http-fault" {
-		t.Fatalf("decided %+v", e.Decision)
+		t.Fatalf("got the decision %+v", e.Decision)
 	}
 	if !strings.HasPrefix(e.Where, "patsnap (preset):") || len(e.Missed) != slices.Index(p.Rules(), "http-fault") {
-		t.Errorf("at %s, missed %d", e.Where, len(e.Missed))
+		t.Errorf("got the rule at %s after %d others", e.Where, len(e.Missed))
 	}
 	want := map[string]Miss{
 		"ok":                  {Field: "http", Wanted: `["2xx"]`, Got: "503"},
@@ -311,7 +311,7 @@ func TestExplainSaysWhyEachEarlierRuleMissed(t *testing.T) {
 	}
 }
 
-func TestExplainHasAWordForEveryField(t *testing.T) {
+func TestExplainDescribesEveryField(t *testing.T) {
 	p := parse(t, `rules:
   - {id: all, match: {code: [1], transport: [dns], http: [200], status_flag: "true", body: [html], idempotent: true,
      conditional: true, limit_used_up: true, endpoint: ["GET /a"], header: {x-reason: "^b$"}, message: "^c$"}}
@@ -329,8 +329,8 @@ func TestExplainHasAWordForEveryField(t *testing.T) {
 	}
 }
 
-// The common paths: a success, the first and the last of the codes, a status, a
-// time-out, and what no rule knows.
+// commonPaths are common outcomes: a success, the first and the last of the codes, a
+// status, a timeout, and a code that no rule names.
 var commonPaths = []struct {
 	name    string
 	outcome Outcome
@@ -348,8 +348,8 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 	p := preset(t, "patsnap")
 	a := Attempt{Method: "GET", Endpoint: "GET /search/*", Idempotent: true, N: 1}
 	for _, c := range commonPaths {
-		// Under the race detector a sync.Pool, as regexp has one, drops some of what
-		// it is given, at random: less than one in a run, on average.
+		// With the race detector, a sync.Pool (package regexp has one) drops some items
+		// at random: less than one in a run, on average.
 		if n := testing.AllocsPerRun(2000, func() { sink = p.Decide(c.outcome, a) }); n != 0 {
 			t.Errorf("%s: %v allocations", c.name, n)
 		}

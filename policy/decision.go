@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Class says what kind of outcome it was. The set is closed; logs, metrics and
-// records share it.
+// Class is the kind of an outcome. The set is closed; logs, metrics and records
+// share it.
 type Class string
 
 // The classes.
@@ -27,7 +27,7 @@ const (
 	ClassCancelled      Class = "cancelled"
 )
 
-// Action says what becomes of the call.
+// Action says what happens to the call.
 type Action string
 
 // The actions.
@@ -63,51 +63,53 @@ const (
 type Circuit struct {
 	Effect Effect
 	Scope  Scope
-	// Hold names the policy's hold that tells until when, for EffectOpen.
+	// Hold names the policy's hold that says how long the circuit stays open, for
+	// EffectOpen.
 	Hold string
-	// After is how many such answers in a row open the circuit; 1 opens at once.
+	// After is how many such answers in a row open the circuit; 1 opens it at once.
 	After int
 	// MaxProbes is the number of failed probes in a row from which calls are
 	// dead-lettered unsent; 0 means never.
 	MaxProbes int
-	// Success tells that the server answered and the account works: it closes
-	// a half-open circuit and resets its counts.
+	// Success reports that the server answered and the account works. Such an
+	// answer closes a half-open circuit and resets its counts.
 	Success bool
 }
 
-// Decision is what a policy answers for one attempt.
+// Decision is what a policy decides for one attempt.
 type Decision struct {
 	// Rule is the id of the rule that matched.
 	Rule string
 	// Class is the kind of outcome.
 	Class Class
-	// Action is what becomes of the call. Where a retry was due but the budget is
-	// used up, it is ActionDeadLetter and Exhausted is set.
+	// Action is what happens to the call. If it was to be retried but its budget is
+	// used up, Action is ActionDeadLetter and Exhausted is set.
 	Action Action
-	// Exhausted tells that attempts or max_age ended what would have been a retry:
-	// max_age also where the server asked for a longer wait than is left of it.
+	// Exhausted reports that attempts or max_age turned a retry into a dead letter.
+	// max_age also does so if the server asked for a longer wait than is left of it.
 	Exhausted bool
 	// LeastWait is the least that a retry waits, by the sources of its backoff. It
 	// counts from [Outcome.ReceivedAt].
 	LeastWait time.Duration
-	// Refresh asks for a fresh credential and a replay, before the rest of the
-	// decision is carried out. It is only set when [Attempt.CanRefresh] was.
+	// Refresh asks for a fresh credential and a replay before the rest of the
+	// decision is carried out. It is set only if [Attempt.CanRefresh] is.
 	Refresh bool
 	// Backoff names the policy's backoff, for ActionRetry.
 	Backoff string
 	// Circuit is the effect on the circuit.
 	Circuit Circuit
-	// Message is for end users: no raw codes. It may hold the placeholder
+	// Message is for end users and has no raw codes. It may contain the placeholder
 	// {resumes_at}, see [Decision.UserMessage].
 	Message string
 	// Advice is for the operator.
 	Advice string
 }
 
-// resumesAt is the placeholder in a message for when work goes on.
+// resumesAt is the placeholder in a message for the time when calls resume.
 const resumesAt = "{resumes_at}"
 
-// later takes the words that lead up to a time with it, where there is no time.
+// later replaces the placeholder, and the preposition before it, where the time is
+// not known.
 var later = strings.NewReplacer(
 	"at "+resumesAt, "later",
 	"after "+resumesAt, "later",
@@ -115,8 +117,8 @@ var later = strings.NewReplacer(
 	resumesAt, "later",
 )
 
-// UserMessage is Message with {resumes_at} filled in: the time when work goes
-// on, in UTC, rounded up to the second. With the zero time it reads "later".
+// UserMessage returns Message with {resumes_at} replaced by the time when calls
+// resume, in UTC, rounded up to the second. For the zero time it says "later".
 func (d Decision) UserMessage(resumes time.Time) string {
 	if !strings.Contains(d.Message, resumesAt) {
 		return d.Message

@@ -1,11 +1,11 @@
 // Package policy decides what one answer of an API means for a call and for
-// the whole account: succeed, retry, park, dead-letter or drop, and, apart
-// from that, whether the circuit is to open.
+// the whole account: whether the call succeeds, is retried, parked,
+// dead-lettered or dropped, and whether the circuit opens.
 //
-// The package is pure. Values go in, values come out; it opens no socket, reads
-// no clock and no source of chance of its own. It knows neither queues nor HTTP
-// clients: who made the attempt describes it as an [Outcome] and an [Attempt],
-// asks [Policy.Decide], and carries the [Decision] out.
+// The package is pure: it opens no socket, reads no clock and has no source of
+// randomness. It depends neither on queues nor on HTTP clients. The caller
+// describes an attempt as an [Outcome] and an [Attempt], calls [Policy.Decide],
+// and carries out the [Decision].
 //
 //	p, err := policy.Preset("patsnap")
 //	if err != nil {
@@ -17,6 +17,6 @@
 //	)
 //	// d.Action == policy.ActionRetry, d.Class == policy.ClassTransient, d.Backoff == "standard"
 //
-// A policy is a list of rules in YAML. The first rule that matches wins, and
-// the last rule of every policy matches anything, so that Decide is total.
+// A policy is a list of rules in YAML. The first rule that matches decides. The
+// last rule of every policy matches anything, so there is always a decision.
 package policy

@@ -181,8 +181,8 @@ func ExamplePolicy_YAML() {
 	//     class: unknown
 	//     job: dead_letter
 	//     circuit: {effect: none, scope: account}
-	//     message: "The service reported a problem that is not known yet."
+	//     message: "The service reported an unknown problem."
 	//     advice: "Look up the error code and message in the record, add a rule for it to the policy, then redrive."
-	//   # from ground (preset)
-	//   # "anything-else": never reached, rule "only" takes all that it matches
+	//   # from common (preset)
+	//   # "anything-else": never reached, rule "only" matches everything that it matches
 }

@@ -10,14 +10,14 @@ import (
 // Explanation is a decision with the reasons for it.
 type Explanation struct {
 	Decision Decision
-	// Where is the rule's place, "FILE:LINE:COL".
+	// Where is where the rule is written, "FILE:LINE:COL".
 	Where string
-	// Missed are the rules before it, in order.
+	// Missed are the rules before it, in order, none of which matched.
 	Missed []Miss
 }
 
-// Miss tells why a rule did not match: the first field that did not, what the
-// rule wanted there, as YAML, and what the outcome had.
+// Miss says why a rule did not match: the first field that did not match, what the
+// rule wanted there, as YAML, and what the outcome had instead.
 type Miss struct {
 	Rule   string
 	Where  string
@@ -26,7 +26,7 @@ type Miss struct {
 	Got    string
 }
 
-// Explain decides like [Policy.Decide] and tells why.
+// Explain decides like [Policy.Decide] and returns the reasons too.
 func (p *Policy) Explain(o Outcome, a Attempt) Explanation {
 	e := Explanation{Decision: p.Decide(o, a)}
 	in := newInput(&o, &a)
@@ -44,7 +44,7 @@ func (p *Policy) Explain(o Outcome, a Attempt) Explanation {
 	return e
 }
 
-// got is what the input has for a field that m did not find there.
+// got returns what the input has in a field that did not match m.
 func (in *input) got(f field, m *match, t Transport) string {
 	if f == fieldTransport && in.answered {
 		return "an answer"
@@ -85,7 +85,7 @@ func (in *input) got(f field, m *match, t Transport) string {
 	}
 }
 
-// gotHeaders gives the wanted headers only: others may hold secrets.
+// gotHeaders returns only the headers that m names: others may hold secrets.
 func (in *input) gotHeaders(m *match) string {
 	got := map[string]string{}
 	for _, h := range m.headers {
@@ -105,7 +105,8 @@ func orNone(s string) string {
 	return shorten(s)
 }
 
-// shorten keeps what an API sent from filling a screen or driving a terminal.
+// shorten shortens a text that an API sent, and escapes its control characters, which
+// could change the terminal.
 func shorten(s string) string {
 	const most = 80
 	if r := []rune(s); len(r) > most {

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// Failure is the error that a job's Go code returns to have it judged like an
-// API's answer. Fill in what is known; the zero value reads as a request that
-// never left.
+// Failure is an error that a job's Go code returns so that the policy decides on it
+// as on an API's answer. Fill in what is known. The zero value means that the request
+// was never sent.
 type Failure struct {
-	// Status is the HTTP status, 0 where there is none.
+	// Status is the HTTP status, 0 if there is none.
 	Status int
 	// Code is the API's error code in any spelling; empty and 0 both mean none.
 	Code json.Number
@@ -21,18 +21,18 @@ type Failure struct {
 	Message string
 	// CorrelationID is what the API's support asks for.
 	CorrelationID string
-	// RetryAfter is how long the API asked to be left alone, 0 where it did not
-	// say. A circuit that the policy opens on the answer holds for as long, and a
-	// retry does not go out before.
+	// RetryAfter is how long the API asked to wait, 0 if it did not say. A circuit
+	// that the policy opens on the answer is held for that long, and a retry is not
+	// sent earlier.
 	RetryAfter time.Duration
-	// MaybeSent tells, where there is neither Status nor Code, that the request
-	// may have had an effect.
+	// MaybeSent says, if there is neither Status nor Code, that the request may have
+	// had an effect.
 	MaybeSent bool
 	// Err is the error underneath, if any.
 	Err error
 }
 
-// Error gives what is known in one line.
+// Error returns what is known in one line.
 func (f *Failure) Error() string {
 	var parts []string
 	if f.Status != 0 {
@@ -54,15 +54,15 @@ func (f *Failure) Error() string {
 	return text
 }
 
-// Unwrap gives the error underneath.
+// Unwrap returns the error underneath.
 func (f *Failure) Unwrap() error { return f.Err }
 
-// Outcome is the failure as a policy looks at it; now is when it happened.
+// Outcome returns the failure as the input of a policy; now is when it happened.
 //
-// Without Status and Code no answer arrived: [TransportResetAfterSend] where MaybeSent is
-// set, else [TransportResetBeforeSend]. With a status from 200 to 299 and no code, an
-// answer arrived that was of no use; it reads as [BodyCut], so that no policy
-// takes it for a success.
+// Without Status and Code no answer arrived: the outcome is [TransportResetAfterSend]
+// if MaybeSent is set, else [TransportResetBeforeSend]. With a status from 200 to 299
+// and no code, an answer arrived that could not be used. Its body is [BodyCut], so that
+// no policy treats it as a success.
 func (f *Failure) Outcome(now time.Time) Outcome {
 	o := Outcome{
 		Status:        f.Status,

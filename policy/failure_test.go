@@ -29,33 +29,33 @@ func TestAFailureIsJudgedLikeAnAnswer(t *testing.T) {
 		}
 	}
 	if d := preset(t, "http").Decide((&Failure{Status: 200}).Outcome(noon), Attempt{Idempotent: true, N: 1}); d.Action != ActionRetry {
-		t.Errorf("http takes a failure for a success: %+v", d)
+		t.Errorf("http treats a failure as a success: %+v", d)
 	}
 }
 
-func TestAFailuresRetryAfterEndsTheHold(t *testing.T) {
+func TestTheRetryAfterOfAFailureEndsTheHold(t *testing.T) {
 	for after, want := range map[time.Duration]time.Duration{
 		30 * time.Second: 30 * time.Second, time.Millisecond: time.Second, 1500 * time.Millisecond: 2 * time.Second, -1: time.Minute, 0: time.Minute,
 	} {
 		o := (&Failure{Status: 429, RetryAfter: after}).Outcome(noon)
 		hold, _ := preset(t, "http").Hold("quota")
 		if until, _ := hold.Until(o, noon, 0, nil); until.Sub(noon) != want {
-			t.Errorf("%s: %s, want %s", after, until.Sub(noon), want)
+			t.Errorf("%s: got %s, want %s", after, until.Sub(noon), want)
 		}
 	}
 }
 
-func TestAFailuresRetryAfterIsTheLeastThatItsRetryWaits(t *testing.T) {
+func TestTheRetryAfterOfAFailureIsTheShortestRetryWait(t *testing.T) {
 	for name, f := range map[string]Failure{
 		"an answer": {Status: 503, RetryAfter: 25 * time.Second}, "none": {RetryAfter: 25 * time.Second}, "a code": {Code: "68300008", RetryAfter: 25 * time.Second},
 	} {
 		if d := preset(t, "patsnap").Decide(f.Outcome(noon), Attempt{N: 1}); d.Action != ActionRetry || d.LeastWait != 25*time.Second {
-			t.Errorf("%s: %+v", name, d)
+			t.Errorf("%s: got %+v", name, d)
 		}
 	}
 }
 
-func TestAFailureSaysWhatIsKnown(t *testing.T) {
+func TestTheErrorOfAFailureContainsAllThatIsKnown(t *testing.T) {
 	for want, f := range map[string]*Failure{
 		"the call failed":                             {},
 		"the call failed: EOF":                        {Err: io.EOF},
@@ -66,7 +66,7 @@ func TestAFailureSaysWhatIsKnown(t *testing.T) {
 			t.Errorf("got %q, want %q", f.Error(), want)
 		}
 		if f.Err != nil && !errors.Is(f, f.Err) {
-			t.Errorf("%q hides what is underneath", want)
+			t.Errorf("%q does not wrap the error underneath", want)
 		}
 	}
 }

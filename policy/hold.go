@@ -2,7 +2,7 @@ package policy
 
 import "time"
 
-// Source names where the end of a hold, or the least wait of a retry, comes from.
+// Source names where the end of a hold, or the shortest wait of a retry, comes from.
 type Source string
 
 // The sources.
@@ -17,36 +17,36 @@ const (
 var holdSources = []Source{SourceRetryAfter, SourceRateLimitReset, SourceCalendar, SourceLadder}
 
 const (
-	// leastWait is the wait where a server says 0 or names a time that is past.
+	// leastWait is the wait if a server says 0 or a time in the past.
 	leastWait = time.Second
-	// mostJitter is what a wait is lengthened by at most.
+	// mostJitter is the most that jitter adds to a wait.
 	mostJitter = 500 * time.Millisecond
-	// defaultMax is the longest hold where a [Hold] does not say.
+	// defaultMax is the longest hold if a [Hold] sets none.
 	defaultMax = 25 * time.Hour
 )
 
-// Hold says until when nobody calls a circuit.
+// Hold says how long an open circuit stays open.
 type Hold struct {
-	// Sources are asked in turn; the first that speaks tells the end. The ladder
-	// is asked last of all where it is not among them.
+	// Sources are read in order; the first that gives a time sets the end. If the
+	// ladder is not among them, it is used last.
 	Sources []Source
 	// Max is the longest hold. 0 means 25 hours.
 	Max time.Duration
-	// Calendar is nil where the hold has none; then that source is silent.
+	// Calendar is nil if the hold has none; then that source gives no time.
 	Calendar *Calendar
-	// Ladder is how long to hold, rung by rung; its last rung repeats. An empty
-	// one has a single rung of a minute.
+	// Ladder is how long to hold, rung by rung. The last rung repeats. An empty
+	// ladder has one rung of a minute.
 	Ladder []time.Duration
 }
 
-// Until says until when to hold after the outcome o, and which source said so.
-// rung counts the holds in a row before this one. What the server gave counts
-// from [Outcome.ReceivedAt], or from now where that is zero; a time that is 0 or
-// past reads as one second, and none is later than now plus Max.
+// Until returns when a hold after the outcome o ends, and which source gave that time.
+// rung is the number of holds in a row before this one. A wait that the server gave
+// counts from [Outcome.ReceivedAt], or from now if that is zero. A wait of 0 or a time
+// in the past becomes one second. The hold never ends later than now plus Max.
 //
-// jitter(n) returns a number from 0 up to, not including, n; nil means no jitter.
-// It never shortens a wait, and lengthens it by a tenth, half a
-// second at most.
+// jitter(n) returns a number from 0 up to but not including n; nil means no jitter.
+// Jitter never shortens a wait. It adds at most a tenth of it, and at most half a
+// second.
 func (h Hold) Until(o Outcome, now time.Time, rung int, jitter func(n int64) int64) (until time.Time, source Source) {
 	received := o.ReceivedAt
 	if received.IsZero() {
@@ -55,12 +55,12 @@ func (h Hold) Until(o Outcome, now time.Time, rung int, jitter func(n int64) int
 	for _, source := range h.Sources {
 		switch source {
 		case SourceRetryAfter:
-			if told, ok := retryAfter(o.Header, received); ok {
-				return h.end(received, told.Wait, now, jitter), source
+			if given, ok := retryAfter(o.Header, received); ok {
+				return h.end(received, given.Wait, now, jitter), source
 			}
 		case SourceRateLimitReset:
-			if told, ok := rateLimitReset(o.Header, received); ok {
-				return h.end(received, told.Wait, now, jitter), source
+			if given, ok := rateLimitReset(o.Header, received); ok {
+				return h.end(received, given.Wait, now, jitter), source
 			}
 		case SourceCalendar:
 			if tick, ok := h.Calendar.next(now); ok {
@@ -73,7 +73,7 @@ func (h Hold) Until(o Outcome, now time.Time, rung int, jitter func(n int64) int
 	return h.end(now, h.step(rung), now, jitter), SourceLadder
 }
 
-// step is the wait of a rung.
+// step returns the wait of a rung.
 func (h Hold) step(rung int) time.Duration {
 	if len(h.Ladder) == 0 {
 		return time.Minute
@@ -81,7 +81,7 @@ func (h Hold) step(rung int) time.Duration {
 	return h.Ladder[min(max(rung, 0), len(h.Ladder)-1)]
 }
 
-// end is from plus wait, jittered and clamped.
+// end returns from plus wait, with jitter and within the bounds of the hold.
 func (h Hold) end(from time.Time, wait time.Duration, now time.Time, jitter func(n int64) int64) time.Time {
 	longest := h.Max
 	if longest <= 0 {

@@ -10,7 +10,7 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// longest throws the highest number every time.
+// longest is a jitter that always returns the highest number.
 func longest(n int64) int64 { return n - 1 }
 
 func headers(pairs ...string) http.Header {
@@ -21,7 +21,7 @@ func headers(pairs ...string) http.Header {
 	return h
 }
 
-func TestTheFirstSourceThatSpeaksEndsTheHold(t *testing.T) {
+func TestTheFirstSourceThatGivesATimeEndsTheHold(t *testing.T) {
 	midnight, err := NewCalendar("0 0 * * *", "Asia/Shanghai")
 	if err != nil {
 		t.Fatal(err)
@@ -40,42 +40,42 @@ func TestTheFirstSourceThatSpeaksEndsTheHold(t *testing.T) {
 		wait   time.Duration
 		source Source
 	}{
-		"retry-after comes first":      {hold, headers("Retry-After", "30", "RateLimit-Reset", "60"), 0, 30 * time.Second, SourceRetryAfter},
-		"then the rate limit's reset":  {hold, headers("Retry-After", "soon", "X-RateLimit-Reset", "60"), 0, time.Minute, SourceRateLimitReset},
-		"then the calendar":            {hold, nil, 0, 4 * time.Hour, SourceCalendar},
-		"a calendar may be left out":   {plain, nil, 0, time.Minute, SourceLadder},
-		"the second rung":              {plain, nil, 1, time.Hour, SourceLadder},
-		"the last rung repeats":        {plain, nil, 99, time.Hour, SourceLadder},
-		"the last rung repeats on":     {plain, nil, 98, time.Hour, SourceLadder},
-		"no rung is below the first":   {plain, nil, -1, time.Minute, SourceLadder},
-		"sources that are not asked":   {rungs, headers("Retry-After", "30"), 0, time.Minute, SourceLadder},
-		"the zero hold has a ladder":   {Hold{}, nil, 7, time.Minute, SourceLadder},
-		"Retry-After 0 is a second":    {hold, headers("Retry-After", "0"), 0, time.Second, SourceRetryAfter},
-		"a date that is past too":      {hold, headers("Retry-After", "Sun, 01 Mar 2026 11:00:00 GMT"), 0, time.Second, SourceRetryAfter},
-		"above max is max":             {hold, headers("Retry-After", "999999999999999999999"), 0, 25 * time.Hour, SourceRetryAfter},
-		"a reset is clamped, not lost": {hold, headers("X-RateLimit-Reset", "99999999999999999999"), 0, 25 * time.Hour, SourceRateLimitReset},
-		"the zero hold has a max":      {Hold{Sources: []Source{SourceRetryAfter}}, headers("Retry-After", "9999999"), 0, 25 * time.Hour, SourceRetryAfter},
+		"retry-after comes first":     {hold, headers("Retry-After", "30", "RateLimit-Reset", "60"), 0, 30 * time.Second, SourceRetryAfter},
+		"then the rate limit's reset": {hold, headers("Retry-After", "soon", "X-RateLimit-Reset", "60"), 0, time.Minute, SourceRateLimitReset},
+		"then the calendar":           {hold, nil, 0, 4 * time.Hour, SourceCalendar},
+		"a hold without a calendar":   {plain, nil, 0, time.Minute, SourceLadder},
+		"the second rung":             {plain, nil, 1, time.Hour, SourceLadder},
+		"the last rung repeats":       {plain, nil, 99, time.Hour, SourceLadder},
+		"and goes on repeating":       {plain, nil, 98, time.Hour, SourceLadder},
+		"a rung below the first":      {plain, nil, -1, time.Minute, SourceLadder},
+		"sources that are not listed": {rungs, headers("Retry-After", "30"), 0, time.Minute, SourceLadder},
+		"the zero hold has a ladder":  {Hold{}, nil, 7, time.Minute, SourceLadder},
+		"Retry-After 0 is a second":   {hold, headers("Retry-After", "0"), 0, time.Second, SourceRetryAfter},
+		"a past date is a second too": {hold, headers("Retry-After", "Sun, 01 Mar 2026 11:00:00 GMT"), 0, time.Second, SourceRetryAfter},
+		"above max is max":            {hold, headers("Retry-After", "999999999999999999999"), 0, 25 * time.Hour, SourceRetryAfter},
+		"a reset above max is max":    {hold, headers("X-RateLimit-Reset", "99999999999999999999"), 0, 25 * time.Hour, SourceRateLimitReset},
+		"the zero hold has a max":     {Hold{Sources: []Source{SourceRetryAfter}}, headers("Retry-After", "9999999"), 0, 25 * time.Hour, SourceRetryAfter},
 	} {
 		until, source := c.hold.Until(Outcome{Header: c.header, ReceivedAt: noon}, noon, c.rung, nil)
 		if until.Sub(noon) != c.wait || source != c.source {
-			t.Errorf("%s: %s by %s, want %s by %s", name, until.Sub(noon), source, c.wait, c.source)
+			t.Errorf("%s: got %s by %s, want %s by %s", name, until.Sub(noon), source, c.wait, c.source)
 		}
 	}
 }
 
-func TestWhatTheServerGaveCountsFromWhenTheAnswerArrived(t *testing.T) {
+func TestTheServersWaitCountsFromTheAnswersArrival(t *testing.T) {
 	h := Hold{Sources: []Source{SourceRetryAfter}}
 	o := Outcome{Header: headers("Retry-After", "30"), ReceivedAt: noon}
 	if until, _ := h.Until(o, noon.Add(10*time.Second), 0, nil); !until.Equal(noon.Add(30 * time.Second)) {
-		t.Errorf("until %s", until)
+		t.Errorf("got an end at %s", until)
 	}
 	o.ReceivedAt = time.Time{}
 	if until, _ := h.Until(o, noon, 0, nil); !until.Equal(noon.Add(30 * time.Second)) {
-		t.Errorf("without ReceivedAt until %s", until)
+		t.Errorf("without ReceivedAt: got an end at %s", until)
 	}
 }
 
-func TestACalendarsTimeIsTheSameHoweverLongAgoTheAnswerArrived(t *testing.T) {
+func TestACalendarsTimeDoesNotDependOnWhenTheAnswerArrived(t *testing.T) {
 	midnight, err := NewCalendar("0 0 * * *", "UTC")
 	if err != nil {
 		t.Fatal(err)
@@ -84,12 +84,12 @@ func TestACalendarsTimeIsTheSameHoweverLongAgoTheAnswerArrived(t *testing.T) {
 	for _, ago := range []time.Duration{0, time.Second, time.Minute} {
 		until, _ := h.Until(Outcome{ReceivedAt: noon.Add(-ago)}, noon, 0, nil)
 		if want := noon.Add(12 * time.Hour); !until.Equal(want) {
-			t.Errorf("an answer of %s ago holds until %s, want %s", ago, until, want)
+			t.Errorf("an answer %s ago holds until %s, want %s", ago, until, want)
 		}
 	}
 }
 
-func TestJitterIsATenthAndHalfASecondAtMost(t *testing.T) {
+func TestJitterAddsATenthAndAtMostHalfASecond(t *testing.T) {
 	for after, want := range map[string]time.Duration{
 		"1": 1100 * time.Millisecond, "60": 60500 * time.Millisecond, "90000": 25 * time.Hour, "0": 1100 * time.Millisecond,
 	} {
@@ -114,10 +114,10 @@ func TestJitterNeverShortensAWait(t *testing.T) {
 		plain, source := h.Until(o, noon, 0, nil)
 		jittered, same := h.Until(o, noon, 0, func(int64) int64 { return drawn })
 		if source != same || jittered.Before(plain) || jittered.Sub(plain) > 500*time.Millisecond {
-			t.Fatalf("%s by %s, jittered %s by %s", plain, source, jittered, same)
+			t.Fatalf("got %s by %s, with jitter %s by %s", plain, source, jittered, same)
 		}
 		if !plain.After(noon) || jittered.Sub(noon) > h.Max {
-			t.Fatalf("%s to %s, max %s", plain.Sub(noon), jittered.Sub(noon), h.Max)
+			t.Fatalf("a hold of %s became %s with jitter, max is %s", plain.Sub(noon), jittered.Sub(noon), h.Max)
 		}
 	})
 }
@@ -131,9 +131,9 @@ func TestACalendarTicksInItsOwnTimeZone(t *testing.T) {
 		{"0 8 * * *", "Asia/Shanghai", "2026-03-01T12:00:00Z", "2026-03-02T00:00:00Z"},
 		{"@monthly", "UTC", "2026-03-01T12:00:00Z", "2026-04-01T00:00:00Z"},
 		{"0 0 29 2 *", "UTC", "2026-03-01T12:00:00Z", "2028-02-29T00:00:00Z"},
-		// The clocks of Berlin went from 02:00 to 03:00 on that night.
+		// In Berlin the clocks went from 02:00 to 03:00 that night.
 		{"0 0 * * *", "Europe/Berlin", "2026-03-29T12:00:00Z", "2026-03-29T22:00:00Z"},
-		// An hour that is left out ends at three.
+		// A time within the skipped hour occurs at 03:00.
 		{"30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T01:00:00Z"},
 	} {
 		calendar, err := NewCalendar(c.cron, c.zone)
@@ -145,13 +145,13 @@ func TestACalendarTicksInItsOwnTimeZone(t *testing.T) {
 			t.Fatal(err)
 		}
 		if tick, ok := calendar.next(now); !ok || tick.UTC().Format(time.RFC3339) != c.want {
-			t.Errorf("%s %s after %s: %s, want %s", c.cron, c.zone, c.now, tick, c.want)
+			t.Errorf("%s %s after %s: got %s, want %s", c.cron, c.zone, c.now, tick, c.want)
 		}
 		if calendar.Cron() != c.cron || calendar.Timezone() == "" {
-			t.Errorf("%q %q", calendar.Cron(), calendar.Timezone())
+			t.Errorf("got %q and %q", calendar.Cron(), calendar.Timezone())
 		}
 	}
 	if _, ok := (&Calendar{}).next(noon); ok {
-		t.Error("the zero calendar ticks")
+		t.Error("the zero calendar has a time")
 	}
 }

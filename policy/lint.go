@@ -9,9 +9,9 @@ import (
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
-// Lint gives all findings about a policy file and the files that it extends:
-// those that keep it from loading, and those that merely look wrong, such as a
-// raw code in a message for end users. The error is of reading name itself.
+// Lint returns all findings about a policy file and the files that it extends: the
+// errors that stop it from loading, and warnings, such as a raw code in a message for
+// end users. The error says that the file itself could not be read.
 func Lint(fsys fs.FS, name string) (yamlfile.Errors, error) {
 	l := loader{
 		read:   func(name string) ([]byte, error) { return fs.ReadFile(fsys, name) },
@@ -20,7 +20,7 @@ func Lint(fsys fs.FS, name string) (yamlfile.Errors, error) {
 	return l.lint(name)
 }
 
-// LintFile is [Lint] for a file of the machine.
+// LintFile is [Lint] for a file on disk.
 func LintFile(name string) (yamlfile.Errors, error) { return diskLoader().lint(name) }
 
 func (l *loader) lint(name string) (yamlfile.Errors, error) {

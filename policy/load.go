@@ -19,23 +19,23 @@ import (
 //go:embed presets/*.yaml
 var presetFiles embed.FS
 
-// ground is the file that every policy stands on unless it extends another: the
-// standard backoffs and holds, and the last rule, which matches anything.
-const ground = "ground"
+// common is the preset that every policy extends, directly or through another. It has
+// the standard backoffs and holds, and the last rule, which matches anything.
+const common = "common"
 
-// A Policy never changes, so each that ships is read once and shared by all.
+// A Policy never changes, so each preset is read once and shared.
 var (
-	groundPolicy = sync.OnceValues(func() (*Policy, error) { return readPreset(ground, nil) })
+	commonPolicy = sync.OnceValues(func() (*Policy, error) { return readPreset(common, nil) })
 	presets      = map[string]func() (*Policy, error){
-		"http":    sync.OnceValues(func() (*Policy, error) { return onGround("http") }),
-		"patsnap": sync.OnceValues(func() (*Policy, error) { return onGround("patsnap") }),
+		"http":    sync.OnceValues(func() (*Policy, error) { return onCommon("http") }),
+		"patsnap": sync.OnceValues(func() (*Policy, error) { return onCommon("patsnap") }),
 	}
 )
 
-// Presets gives the names of the policies that ship, sorted.
+// Presets returns the names of the presets, sorted.
 func Presets() []string { return []string{"http", "patsnap"} }
 
-// Preset gives a policy that ships, by name.
+// Preset returns the preset with the name.
 func Preset(name string) (*Policy, error) {
 	load, ok := presets[name]
 	if !ok {
@@ -44,10 +44,10 @@ func Preset(name string) (*Policy, error) {
 	return load()
 }
 
-// Load reads a policy file in YAML and what it extends: a preset, or, with a
-// slash or the ending .yaml or .yml, another file of fsys, its path counting
-// from the extending file's folder. What is wrong in the files comes back as
-// [yamlfile.Errors], all of it at once; a file that cannot be read as the error of fsys.
+// Load reads a policy file in YAML and what it extends: a preset or, if the name has a
+// slash or ends in .yaml or .yml, another file of fsys. That path is relative to the
+// folder of the extending file. All mistakes in the files are returned at once, as
+// [yamlfile.Errors]. If the file cannot be read, Load returns the error of fsys.
 func Load(fsys fs.FS, name string) (*Policy, error) {
 	l := loader{
 		read:   func(name string) ([]byte, error) { return fs.ReadFile(fsys, name) },
@@ -56,8 +56,8 @@ func Load(fsys fs.FS, name string) (*Policy, error) {
 	return l.open(name)
 }
 
-// LoadFile is [Load] for a file of the machine; the path of what it extends is
-// absolute or counts from the extending file's folder.
+// LoadFile is [Load] for a file on disk. The path of what it extends is absolute, or
+// relative to the folder of the extending file.
 func LoadFile(name string) (*Policy, error) { return diskLoader().open(name) }
 
 func diskLoader() *loader {
@@ -72,14 +72,15 @@ func diskLoader() *loader {
 	}
 }
 
-// Parse reads a policy from data; filename is for its errors. It can extend
-// presets only.
+// Parse parses a policy; filename is used in its errors. The policy can extend only
+// presets.
 func Parse(filename string, data []byte) (*Policy, error) {
 	var l loader
 	return l.parse(filename, data)
 }
 
-// loader follows what files extend. A nil read means that there are no files.
+// loader reads a file and the files that it extends. If read is nil, only presets can
+// be extended.
 type loader struct {
 	read   func(name string) ([]byte, error)
 	beside func(from, name string) string
@@ -114,12 +115,12 @@ func (l *loader) parse(name string, data []byte) (*Policy, error) {
 	return p, nil
 }
 
-// base loads what f extends. A nil policy with no error means that it could not
-// be had and that f's findings say why.
+// base loads what f extends. A nil policy without an error means that it could not be
+// loaded; then f's findings say why.
 func (l *loader) base(f *file) (*Policy, error) {
 	switch {
 	case f.extends == "" && f.extendsAt.Line == 0:
-		return groundPolicy()
+		return commonPolicy()
 	case f.extends == "":
 		return nil, nil
 	case !IsPath(f.extends):
@@ -135,32 +136,32 @@ func (l *loader) base(f *file) (*Policy, error) {
 	}
 	name := l.beside(f.Name(), f.extends)
 	if slices.Contains(l.chain, name) {
-		f.Failf(f.extendsAt, "%s extends itself, by way of %s", name, f.Name())
+		f.Failf(f.extendsAt, "%s extends itself, through %s", name, f.Name())
 		return nil, nil
 	}
 	data, err := l.read(name)
 	if err != nil {
-		f.Failf(f.extendsAt, "what it extends cannot be read: %v", err)
+		f.Failf(f.extendsAt, "the file that it extends cannot be read: %v", err)
 		return nil, nil
 	}
 	return l.parse(name, data)
 }
 
-// IsPath tells that the name of a policy is a path and no preset: it has a
+// IsPath reports whether the name of a policy is a path and not a preset: a path has a
 // slash or ends in .yaml or .yml.
 func IsPath(name string) bool {
 	return strings.ContainsAny(name, `/\`) || strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
 }
 
-func onGround(name string) (*Policy, error) {
-	base, err := groundPolicy()
+func onCommon(name string) (*Policy, error) {
+	base, err := commonPolicy()
 	if err != nil {
 		return nil, err
 	}
 	return readPreset(name, base)
 }
 
-// readPreset reads a file that ships. None extends another.
+// readPreset reads the file of a preset. No preset names what it extends.
 func readPreset(name string, base *Policy) (*Policy, error) {
 	data, err := presetFiles.ReadFile("presets/" + name + ".yaml")
 	if err != nil {
@@ -174,8 +175,8 @@ func readPreset(name string, base *Policy) (*Policy, error) {
 	return p, nil
 }
 
-// onto joins the file with what it extends, and finds names that nothing
-// defines. Without a base the file stands alone.
+// onto merges the file with what it extends, and finds names that are not defined. base
+// is nil if there is nothing to extend.
 func (f *file) onto(base *Policy) *Policy {
 	p := &Policy{name: f.name, backoffs: map[string]Backoff{}, holds: map[string]Hold{}}
 	var below []rule
@@ -194,7 +195,7 @@ func (f *file) onto(base *Policy) *Policy {
 	for _, r := range f.rules {
 		if at := slices.IndexFunc(below, func(b rule) bool { return b.id == r.id }); at >= 0 {
 			if at == len(below)-1 && r.match.fields != 0 {
-				f.Failf(r.at, "rule %q replaces the last rule, which takes what no other does, so it may have no match", r.id)
+				f.Failf(r.at, "rule %q replaces the last rule, which matches everything; remove its match", r.id)
 			}
 			below[at] = r
 			continue

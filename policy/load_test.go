@@ -15,7 +15,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
-// everyKey is a policy file that uses every key there is.
+// everyKey is a policy file that uses every key.
 const everyKey = `version: 1
 name: my-api
 extends: patsnap                  # its rules follow these
@@ -44,18 +44,18 @@ rules:                            # optional
 func TestAFileWithEveryKeyLoadsAndLintsClean(t *testing.T) {
 	p := parse(t, everyKey)
 	if p.Name() != "my-api" || p.Rules()[0] != "vendor-maintenance" || p.Rules()[1] != "ok" {
-		t.Errorf("%s: %v", p.Name(), p.Rules())
+		t.Errorf("%s: got %v", p.Name(), p.Rules())
 	}
 	findings, err := Lint(fstest.MapFS{"my.yaml": {Data: []byte(everyKey)}}, "my.yaml")
 	if err != nil || len(findings) != 0 {
-		t.Errorf("%v, %v", findings, err)
+		t.Errorf("got %v, %v", findings, err)
 	}
 }
 
-func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
+func TestEachErrorNamesItsPlace(t *testing.T) {
 	for name, c := range map[string]struct{ file, want string }{
 		"empty":              {"", "my.yaml:1:1: the policy file is empty"},
-		"no YAML":            {"a: [1", "my.yaml:1:4: "},
+		"not YAML":           {"a: [1", "my.yaml:1:4: "},
 		"two documents":      {"version: 1\n---\nversion: 1\n", "my.yaml:3:1: a second document begins here"},
 		"not a mapping":      {"- a", "my.yaml:1:1: the policy file must be a mapping of keys and values, got a list"},
 		"unknown key":        {"version: 1\nruels: []\n", `my.yaml:2:1: unknown key "ruels"`},
@@ -71,13 +71,13 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 		"attempts":           {"backoffs: {standard: {attempts: 0}}", "my.yaml:1:33: backoffs.standard.attempts is 0"},
 		"source":             {"holds: {quota: {sources: [retry]}}", `my.yaml:1:27: holds.quota.sources[0] is "retry"`},
 		"no rung":            {"holds: {quota: {ladder: []}}", "my.yaml:1:25: holds.quota.ladder is empty"},
-		"cron":               {"holds: {quota: {calendar: {cron: every day}}}", `my.yaml:1:34: holds.quota.calendar.cron: "every day" has 2 fields and not 5`},
-		"cron never":         {"holds: {quota: {calendar: {cron: 0 0 30 2 *}}}", `my.yaml:1:34: holds.quota.calendar.cron: "0 0 30 2 *" never comes true`},
+		"cron":               {"holds: {quota: {calendar: {cron: every day}}}", `my.yaml:1:34: holds.quota.calendar.cron: "every day" has 2 fields instead of 5`},
+		"cron never":         {"holds: {quota: {calendar: {cron: 0 0 30 2 *}}}", `my.yaml:1:34: holds.quota.calendar.cron: "0 0 30 2 *" names a date that does not exist`},
 		"cron zone":          {"holds: {quota: {calendar: {cron: TZ=UTC}}}", `my.yaml:1:34: holds.quota.calendar.cron: "TZ=UTC" names a time zone`},
 		"timezone":           {"holds: {quota: {calendar: {timezone: Mars/Olympus}}}", `my.yaml:1:38: holds.quota.calendar.timezone: "Mars/Olympus" is not a known time zone`},
 		"local time":         {"holds: {quota: {calendar: {timezone: Local}}}", `my.yaml:1:38: holds.quota.calendar.timezone: "Local" is not a known time zone`},
 		"no id":              {"rules:\n  - job: drop", "my.yaml:2:5: rules[0] has no id"},
-		"same id":            {"rules:\n  - {id: a, match: {http: [400]}}\n  - {id: a, match: {http: [401]}}", `my.yaml:3:5: rules[1] has the id "a", which an earlier rule of this file has`},
+		"same id":            {"rules:\n  - {id: a, match: {http: [400]}}\n  - {id: a, match: {http: [401]}}", `my.yaml:3:5: rules[1] has the id "a", like an earlier rule of this file`},
 		"job":                {"rules: [{id: a, match: {http: [400]}, job: retyr}]", `my.yaml:1:44: rules[0].job is "retyr"`},
 		"class":              {"rules: [{id: a, class: fine}]", `my.yaml:1:24: rules[0].class is "fine"`},
 		"transport":          {"rules: [{id: a, match: {transport: [dsn]}}]", `my.yaml:1:37: rules[0].match.transport[0] is "dsn"`},
@@ -99,14 +99,14 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 		"idempotent":         {"rules: [{id: a, match: {idempotent: maybe}}]", "my.yaml:1:37: rules[0].match.idempotent must be true or false, got a string"},
 		"no such backoff":    {"rules: [{id: a, match: {http: [400]}, backoff: brisk}]", `my.yaml:1:48: no backoff is called "brisk"; there are: brief, standard`},
 		"no such hold":       {"rules: [{id: a, match: {http: [400]}, circuit: {hold: long}}]", `my.yaml:1:55: no hold is called "long"; there are: credential`},
-		"park without hold":  {"rules: [{id: a, match: {http: [400]}, job: park, circuit: {effect: count}}]", "my.yaml:1:59: rules[0].circuit must have the effect open where the job is park: its hold says until when"},
+		"park without hold":  {"rules: [{id: a, match: {http: [400]}, job: park, circuit: {effect: count}}]", "my.yaml:1:59: rules[0].circuit must have the effect open, because the job is park"},
 		"unreachable":        {"rules:\n  - {id: a, match: {http: [5xx]}}\n  - {id: b, match: {http: [503], code: [none]}}", `my.yaml:3:5: rule "b" is never reached: rule "a" on line 2`},
 		"last rule":          {"rules:\n  - {id: anything-else, match: {http: [500]}}", `my.yaml:2:5: rule "anything-else" replaces the last rule`},
 		"preset":             {"extends: patsnip", `my.yaml:1:10: no preset is called "patsnip"; there are: http, patsnap`},
 		"extends nothing":    {"extends: ''", "my.yaml:1:10: extends is empty"},
 		"extends a file":     {"extends: ./other.yaml", "my.yaml:1:10: files cannot be extended here"},
 		"unknown alias":      {"name: *x", "my.yaml:1:7: no anchor &x is defined"},
-		"circular alias":     {"name: &x\n  *x", "my.yaml:2:3: this alias leads in a circle"},
+		"circular alias":     {"name: &x\n  *x", "my.yaml:2:3: this alias refers to itself"},
 		"tag":                {"name: !!str 5", "my.yaml:1:7: name has a tag or a merge"},
 		"too many brackets":  {strings.Repeat("[", 201), "my.yaml:1:1: more than 200 brackets are open at once"},
 		"too many lists":     {strings.Repeat("- ", 201) + "a", "my.yaml:1:1: more than 200 lists begin on one line"},
@@ -121,12 +121,12 @@ func TestWhatIsWrongIsNamedWithItsPlace(t *testing.T) {
 		}
 		var finding *yamlfile.Error
 		if !errors.As(err, &finding) || finding.File != "my.yaml" || finding.Line == 0 || finding.Column == 0 {
-			t.Errorf("%s: no place: %#v", name, finding)
+			t.Errorf("%s: the finding has no place: %#v", name, finding)
 		}
 	}
 }
 
-func TestAllFindingsComeAtOnce(t *testing.T) {
+func TestAllFindingsAreReportedAtOnce(t *testing.T) {
 	_, err := Parse("my.yaml", []byte("version: 3\nbreaker: {ratio: 0}\nrules:\n  - {id: a, job: x, class: y}\n  - {id: b, colour: red}\n"))
 	var findings yamlfile.Errors
 	if !errors.As(err, &findings) || len(findings) != 5 {
@@ -134,7 +134,7 @@ func TestAllFindingsComeAtOnce(t *testing.T) {
 	}
 	lines := []int{findings[0].Line, findings[1].Line, findings[2].Line, findings[3].Line, findings[4].Line}
 	if !slices.Equal(lines, []int{1, 2, 4, 4, 5}) {
-		t.Errorf("on lines %v", lines)
+		t.Errorf("got findings on lines %v", lines)
 	}
 }
 
@@ -172,7 +172,7 @@ rules:
 	} {
 		got := p.Decide(Outcome{Status: status}, Attempt{N: 1})
 		if got.Message == "" || got.Advice == "" {
-			t.Errorf("%d: says nothing", status)
+			t.Errorf("%d: the rule has no message or no advice", status)
 		}
 		got.Message, got.Advice = "", ""
 		if got != want {
@@ -181,7 +181,7 @@ rules:
 	}
 }
 
-func TestARuleOfTheSameIDReplacesTheBasesInItsPlace(t *testing.T) {
+func TestARuleWithTheSameIDReplacesTheBaseRuleInPlace(t *testing.T) {
 	base := preset(t, "patsnap")
 	p := parse(t, `extends: patsnap
 rules:
@@ -196,24 +196,24 @@ rules:
 		t.Errorf("replaced: %+v", d)
 	}
 	if d := p.Decide(Outcome{Status: 200, Code: "68300005"}, Attempt{}); d.Rule != "anything-else" {
-		t.Errorf("no longer matched: %+v", d)
+		t.Errorf("a code that no rule names any more: got %+v", d)
 	}
 	if d := base.Decide(Outcome{Status: 200, Code: "68300008"}, Attempt{}); d.Action != ActionRetry {
 		t.Errorf("the base changed: %+v", d)
 	}
 }
 
-func TestTheLastRuleMayBeReplacedAheadOfOthers(t *testing.T) {
+func TestAReplacedLastRuleStaysLast(t *testing.T) {
 	p := parse(t, "rules:\n  - {id: anything-else, job: dead_letter}\n  - {id: a, match: {http: [500]}}\n")
 	if !slices.Equal(p.Rules(), []string{"a", "anything-else"}) {
 		t.Errorf("the rules are %v", p.Rules())
 	}
 }
 
-func TestABackoffOfTheSameNameReachesTheBasesRules(t *testing.T) {
+func TestABackoffWithTheSameNameAppliesToTheBaseRules(t *testing.T) {
 	p := parse(t, "extends: patsnap\nbackoffs: {brief: {attempts: 1}}\n")
 	if d := p.Decide(Outcome{Status: 200, Code: "68300006"}, Attempt{N: 1}); !d.Exhausted {
-		t.Errorf("%+v", d)
+		t.Errorf("got %+v", d)
 	}
 }
 
@@ -235,11 +235,11 @@ func TestFilesExtendFiles(t *testing.T) {
 		t.Errorf("%s %+v %v", p.Name(), p.Breaker(), p.Rules())
 	}
 	if _, ok := p.Hold("night"); !ok {
-		t.Error("the base's hold is gone")
+		t.Error("the base's hold is missing")
 	}
 	for name, want := range map[string]string{
-		"loop/a.yaml": "loop/b.yaml:2:10: loop/a.yaml extends itself, by way of loop/b.yaml",
-		"gone.yaml":   "gone.yaml:1:10: what it extends cannot be read: ",
+		"loop/a.yaml": "loop/b.yaml:2:10: loop/a.yaml extends itself, through loop/b.yaml",
+		"gone.yaml":   "gone.yaml:1:10: the file that it extends cannot be read: ",
 		"bad/my.yaml": `bad/base.yaml:2:22: rules[0].job is "x"`,
 	} {
 		if _, err := Load(fsys, name); err == nil || !strings.Contains(err.Error(), want) {
@@ -251,7 +251,7 @@ func TestFilesExtendFiles(t *testing.T) {
 	}
 }
 
-func TestFilesOfTheMachineExtendByRelativeAndAbsolutePath(t *testing.T) {
+func TestFilesOnDiskExtendByRelativeAndAbsolutePath(t *testing.T) {
 	dir := t.TempDir()
 	base := filepath.Join(dir, "base.yml")
 	write := func(name, data string) string {
@@ -268,7 +268,7 @@ func TestFilesOfTheMachineExtendByRelativeAndAbsolutePath(t *testing.T) {
 		file := write(filepath.Join(dir, "sub", name), "extends: "+extends+"\n")
 		p, err := LoadFile(file)
 		if err != nil || p.Breaker().MinCalls != 3 {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v", name, err)
 		}
 		if findings, err := LintFile(file); err != nil || len(findings) != 0 {
 			t.Errorf("%s: %v %v", name, findings, err)
@@ -281,11 +281,11 @@ func TestFilesOfTheMachineExtendByRelativeAndAbsolutePath(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := RunCases(c, nil); !r[0].Passed() {
-		t.Errorf("%v", r[0].Problems)
+		t.Errorf("got %v", r[0].Problems)
 	}
 }
 
-func TestLintAlsoFindsWhatMerelyLooksWrong(t *testing.T) {
+func TestLintAlsoReportsWarnings(t *testing.T) {
 	fsys := fstest.MapFS{"my.yaml": {Data: []byte(`extends: http
 holds: {night: {sources: [ladder], calendar: {cron: "0 0 * * *"}}}
 rules:
@@ -294,11 +294,11 @@ rules:
     match: {code: [4711]}
 `)}}
 	if _, err := Load(fsys, "my.yaml"); err != nil {
-		t.Fatalf("does not load: %v", err)
+		t.Fatalf("the policy does not load: %v", err)
 	}
 	findings, err := Lint(fsys, "my.yaml")
 	if err != nil || len(findings) != 2 || findings[0].Line != 2 || findings[1].Line != 5 {
-		t.Errorf("%v, %v", findings, err)
+		t.Errorf("got %v, %v", findings, err)
 	}
 	if _, err := Lint(fsys, "nosuch.yaml"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
@@ -311,19 +311,19 @@ func TestAnchorsAreRead(t *testing.T) {
   - {id: b, match: {http: [501]}, circuit: *open, job: dead_letter}
 `)
 	if d := p.Decide(Outcome{Status: 501}, Attempt{}); d.Circuit.Hold != "rate" || d.Circuit.After != 2 {
-		t.Errorf("%+v", d.Circuit)
+		t.Errorf("got %+v", d.Circuit)
 	}
 }
 
-func TestAnUnknownPresetNamesThoseThereAre(t *testing.T) {
-	if _, err := Preset("ground"); err == nil || !strings.Contains(err.Error(), "http, patsnap") {
+func TestTheErrorForAnUnknownPresetListsThePresets(t *testing.T) {
+	if _, err := Preset("common"); err == nil || !strings.Contains(err.Error(), "http, patsnap") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := PresetCases("nosuch"); err == nil {
-		t.Error("cases of no preset")
+		t.Error("an unknown preset has cases")
 	}
 	if IsPath("patsnap") || !IsPath("a/b") || !IsPath("b.yml") || !IsPath("b.yaml") {
-		t.Error("paths and presets are mixed up")
+		t.Error("IsPath does not distinguish paths from presets")
 	}
 }
 
@@ -333,7 +333,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("rules: &a [*a]"))
 	f.Add([]byte("? {a: b}\n: - - -"))
 	f.Add([]byte("name: |\n  x\n---\n..."))
-	for _, name := range []string{ground, "http", "patsnap"} {
+	for _, name := range []string{common, "http", "patsnap"} {
 		data, err := presetFiles.ReadFile("presets/" + name + ".yaml")
 		if err != nil {
 			f.Fatal(err)
@@ -345,7 +345,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			var findings yamlfile.Errors
 			if !errors.As(err, &findings) {
-				t.Fatalf("no findings: %v", err)
+				t.Fatalf("the error is not a list of findings: %v", err)
 			}
 			return
 		}
@@ -355,12 +355,12 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%v\n%s", err, p.YAML())
 		}
 		if one, two := withoutSource(p.YAML()), withoutSource(again.YAML()); one != two {
-			t.Fatalf("shown as\n%s\nthen as\n%s", one, two)
+			t.Fatalf("printed as\n%s\nthe second time as\n%s", one, two)
 		}
 	})
 }
 
-// withoutSource takes out the comments, which name files.
+// withoutSource removes the comments, which name files.
 func withoutSource(shown []byte) string {
 	var kept []string
 	for line := range strings.Lines(string(shown)) {
@@ -371,7 +371,7 @@ func withoutSource(shown []byte) string {
 	return strings.Join(kept, "")
 }
 
-func TestAShownPolicyReadsBackTheSame(t *testing.T) {
+func TestAPrintedPolicyParsesToTheSamePolicy(t *testing.T) {
 	for _, p := range []*Policy{preset(t, "http"), preset(t, "patsnap"), parse(t, everyKey), parse(t, "name: 'a: \"b\"'\n"),
 		parse(t, "extends: http\nrules: [{id: all, job: drop}]\n")} {
 		again, err := Parse("again.yaml", p.YAML())
@@ -379,17 +379,17 @@ func TestAShownPolicyReadsBackTheSame(t *testing.T) {
 			t.Fatalf("%v\n%s", err, p.YAML())
 		}
 		if one, two := withoutSource(p.YAML()), withoutSource(again.YAML()); one != two || again.Name() != p.Name() {
-			t.Errorf("shown as\n%s\nthen as\n%s", one, two)
+			t.Errorf("printed as\n%s\nthe second time as\n%s", one, two)
 		}
 	}
 }
 
-func TestShowNamesWhereRulesComeFromAndWhichAreNeverReached(t *testing.T) {
+func TestYAMLSaysWhereRulesComeFromAndWhichAreNeverReached(t *testing.T) {
 	shown := string(parse(t, "extends: http\nrules: [{id: teapot, match: {http: [4xx]}, job: drop}]\n").YAML())
-	for _, want := range []string{"# from my.yaml\n", "# from http (preset)\n", "# from ground (preset)\n",
-		`  # "other-refusal": never reached, rule "teapot" takes all that it matches`, "max_age: 24h, sources: [retry-after]}", "ladder: [1s, 2s, 5s, 15s, 1m]"} {
+	for _, want := range []string{"# from my.yaml\n", "# from http (preset)\n", "# from common (preset)\n",
+		`  # "other-refusal": never reached, rule "teapot" matches everything that it matches`, "max_age: 24h, sources: [retry-after]}", "ladder: [1s, 2s, 5s, 15s, 1m]"} {
 		if !strings.Contains(shown, want) {
-			t.Errorf("lacks %q:\n%s", want, shown)
+			t.Errorf("%q is missing:\n%s", want, shown)
 		}
 	}
 }

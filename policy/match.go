@@ -8,8 +8,8 @@ import (
 // field is one field of a rule's match. The zero value means none.
 type field uint16
 
-// The fields, in the order in which they are looked at: the cheap and telling
-// ones first.
+// The fields, in the order in which they are compared: first those that are cheap and
+// exclude the most.
 const (
 	fieldCode field = 1 << iota
 	fieldTransport
@@ -61,19 +61,20 @@ func (s *statusSet) contains(other *statusSet) bool {
 	return true
 }
 
-// headerMatch wants a header to have a value that the pattern finds.
+// headerMatch is a header with a pattern that one of its values must match.
 type headerMatch struct {
 	name    string
 	pattern *regexp.Regexp
 }
 
-// match is what a rule wants of an outcome. Its fields are joined by and, the
-// values in each by or. The zero value matches anything.
+// match says which outcomes a rule is for. All fields must match; in each, one value
+// must match. The zero value matches anything.
 type match struct {
 	fields     field
 	noCode     bool
 	idempotent bool
-	// conditional and limitUsedUp are what the fields of these names want.
+	// conditional and limitUsedUp are the values that the fields of these names must
+	// have.
 	conditional bool
 	limitUsedUp bool
 	flag        Flag
@@ -88,7 +89,7 @@ type match struct {
 	shown map[field]string
 }
 
-// transports and bodies give each value its bit, and files their names.
+// transports and bodies are the words of these sets. The place of a word is its bit.
 var (
 	transports = []Transport{
 		TransportDNS, TransportDial, TransportTLS, TransportRedirect, TransportTooLarge, TransportResetBeforeSend, TransportResetAfterSend, TransportTimeoutBeforeSend, TransportTimeoutAfterSend,
@@ -96,8 +97,8 @@ var (
 	bodies = []Body{BodyEnvelope, BodyHTML, BodyEmpty, BodyMalformed, BodyCut}
 )
 
-// bit gives 0 for what is not among the values: such an outcome is matched only
-// by rules that do not ask.
+// bit returns the bit of v, or 0 if v is not among the values. Such an outcome matches
+// only rules that do not have the field.
 func bit[T comparable](values []T, v T) uint16 {
 	for i := range values {
 		if values[i] == v {
@@ -107,8 +108,8 @@ func bit[T comparable](values []T, v T) uint16 {
 	return 0
 }
 
-// input is an outcome and an attempt, made ready to be matched. Where no answer
-// arrived, whatever the outcome says of one is left out.
+// input is an outcome and an attempt, prepared for matching. If no answer arrived, the
+// fields that describe an answer are empty, whatever the outcome says.
 type input struct {
 	answered    bool
 	idempotent  bool
@@ -120,7 +121,7 @@ type input struct {
 	code        string
 	method      string
 	path        string
-	// outcome is set where an answer arrived.
+	// outcome is nil if no answer arrived.
 	outcome *Outcome
 }
 
@@ -142,7 +143,7 @@ func newInput(o *Outcome, a *Attempt) input {
 	return in
 }
 
-// message is the API's own, empty where no answer arrived.
+// message returns the API's own message, empty if no answer arrived.
 func (in *input) message() string {
 	if in.outcome == nil {
 		return ""
@@ -150,7 +151,7 @@ func (in *input) message() string {
 	return in.outcome.Message
 }
 
-// miss gives the first field that does not match, or 0 where all do.
+// miss returns the first field that does not match, or 0 if all match.
 func (m *match) miss(in *input) field {
 	for left := m.fields; left != 0; left &= left - 1 {
 		if f := left & -left; !m.fits(f, in) {
@@ -200,8 +201,9 @@ func (m *match) fits(f field, in *input) bool {
 	}
 }
 
-// covers tells that whatever other matches is matched by m too. It may say no
-// where the truth is yes (two regexps that mean the same), never the reverse.
+// covers reports whether m matches everything that other matches. It may return false
+// where it does (two regular expressions with the same meaning), but never true where
+// it does not.
 func (m *match) covers(other *match) bool {
 	for f := fieldCode; f < fieldEnd; f <<= 1 {
 		if m.fields&f == 0 {
@@ -236,7 +238,7 @@ func (m *match) coversField(f field, other *match) bool {
 		return m.limitUsedUp == other.limitUsedUp
 	case fieldEndpoint:
 		return !slices.ContainsFunc(other.endpoints, func(e Pattern) bool {
-			return !slices.ContainsFunc(m.endpoints, func(mine Pattern) bool { return mine.covers(e) })
+			return !slices.ContainsFunc(m.endpoints, func(own Pattern) bool { return own.covers(e) })
 		})
 	case fieldHeader:
 		return !slices.ContainsFunc(m.headers, func(h headerMatch) bool {

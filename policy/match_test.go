@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// anyMatch makes the match of a rule, as YAML.
+// anyMatch generates the match of a rule, as YAML.
 func anyMatch() *rapid.Generator[string] {
 	lists := map[string][]string{
 		"code": {"none", "67200001", "68300008", "0"}, "http": {`"2xx"`, "200", "200-204", "5xx", "503"},
@@ -57,7 +57,7 @@ func TestACoveredRuleIsNeverReached(t *testing.T) {
 			o, a := anyOutcome().Draw(t, "outcome"), anyAttempt().Draw(t, "attempt")
 			in := newInput(&o, &a)
 			if second.miss(&in) == 0 && first.miss(&in) != 0 {
-				t.Fatalf("%s is said to cover %s, yet misses %+v", ms, second.yaml(), in)
+				t.Fatalf("covers says that %s covers %s, but it does not match %+v", ms, second.yaml(), in)
 			}
 		}
 	})
@@ -66,16 +66,16 @@ func TestACoveredRuleIsNeverReached(t *testing.T) {
 	}
 }
 
-func TestRulesOfOneHeaderWithOtherPatternsAreAllReached(t *testing.T) {
+func TestRulesWithDifferentPatternsForOneHeaderAreAllReached(t *testing.T) {
 	p := parse(t, "rules:\n  - {id: a, match: {header: {X-Reason: ^quota}}}\n  - {id: b, match: {header: {X-Reason: ^load}}}\n")
 	for value, want := range map[string]string{"quota used up": "a", "load": "b"} {
 		if got := p.Decide(Outcome{Status: 503, Header: headers("X-Reason", value)}, Attempt{}).Rule; got != want {
-			t.Errorf("%q is judged by rule %q, want %q", value, got, want)
+			t.Errorf("%q is matched by rule %q, want %q", value, got, want)
 		}
 	}
 }
 
-func TestEveryFieldDecidesForItself(t *testing.T) {
+func TestEveryFieldIsMatchedOnItsOwn(t *testing.T) {
 	o := Outcome{
 		Status: 503, Body: BodyHTML, Flag: FlagFalse, Code: "123", Message: "Down for Maintenance",
 		Header: headers("x-reason", "planned", "X-Reason", "maintenance", "X-RateLimit-Remaining", "0"),
@@ -96,16 +96,16 @@ func TestEveryFieldDecidesForItself(t *testing.T) {
 	} {
 		p := parse(t, "rules:\n  - {id: a, match: "+match+"}\n")
 		if got := p.Decide(o, a).Rule == "a"; got != want {
-			t.Errorf("%s: %v, want %v", match, got, want)
+			t.Errorf("%s: got %v, want %v", match, got, want)
 		}
 	}
 }
 
-func TestWithoutAnAnswerNothingIsReadFromOne(t *testing.T) {
+func TestAnAttemptWithoutAnAnswerMatchesNoAnswerField(t *testing.T) {
 	p := preset(t, "patsnap")
 	d := p.Decide(Outcome{Transport: TransportTooLarge, Status: 200, Flag: FlagTrue, Code: "67200001"}, Attempt{})
 	if d.Class != ClassConfig || d.Action != ActionDeadLetter || d.Circuit.Success {
-		t.Errorf("%+v", d)
+		t.Errorf("got %+v", d)
 	}
 }
 
@@ -133,11 +133,11 @@ func TestAStarCrossesSlashes(t *testing.T) {
 		}
 		method, path := splitEndpoint(&Attempt{Endpoint: c.endpoint})
 		if got := p.Match(method, path); got != c.want {
-			t.Errorf("%s, %s: %v", c.pattern, c.endpoint, got)
+			t.Errorf("%s, %s: got %v", c.pattern, c.endpoint, got)
 		}
 	}
 	if method, path := splitEndpoint(&Attempt{Method: "PUT", Endpoint: "/a"}); method != "PUT" || path != "/a" {
-		t.Errorf("an endpoint without a method: %s %s", method, path)
+		t.Errorf("an endpoint without a method: got %s %s", method, path)
 	}
 }
 
@@ -152,7 +152,7 @@ func TestCanonicalCode(t *testing.T) {
 		"123456789012345678901234567890": "123456789012345678901234567890",
 	} {
 		if got := CanonicalCode(in); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
+			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
 	}
 }
@@ -164,7 +164,7 @@ func FuzzCanonicalCode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		code := CanonicalCode(s)
 		if again := CanonicalCode(code); again != code {
-			t.Fatalf("%q: %q, then %q", s, code, again)
+			t.Fatalf("%q became %q, which became %q", s, code, again)
 		}
 	})
 }

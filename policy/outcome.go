@@ -9,9 +9,9 @@ import (
 // The zero value means that an answer arrived.
 type Transport string
 
-// The ways in which an attempt ends without an answer. The suffixes BeforeSend
-// and AfterSend tell whether the request could have had an effect: before means
-// that no byte of it left, after that the server may have acted on it.
+// The ways in which an attempt ends without an answer. The suffixes BeforeSend and
+// AfterSend say whether the request can have had an effect: before means that no byte
+// of it was sent, after means that the server may have acted on it.
 const (
 	TransportNone              Transport = ""
 	TransportDNS               Transport = "dns"
@@ -25,7 +25,7 @@ const (
 	TransportTimeoutAfterSend  Transport = "timeout_after_send"
 )
 
-// Body names what the body of an answer turned out to be.
+// Body is the kind of an answer's body.
 type Body string
 
 // The kinds of body. Envelope is a JSON object with a status field; Malformed
@@ -50,51 +50,49 @@ const (
 	FlagAbsent Flag = "absent"
 )
 
-// Outcome is everything a policy may look at of one attempt. The zero value is
-// an answer without a status, which every policy classifies as unknown.
+// Outcome is everything that a policy can know of how an attempt ended. The zero value
+// is an answer without a status, which every policy classifies as unknown.
 type Outcome struct {
-	// Transport is set when no answer could be read; then the fields that
-	// describe an answer are zero. Only Header may be set: it is read for when to
-	// call again.
+	// Transport is set if no answer could be read. Then the fields that describe an
+	// answer are zero, except Header, which may say when to call again.
 	Transport Transport
 	// Status is the HTTP status of the final answer.
 	Status int
-	// Header is the answer's header. Decide only reads it.
+	// Header is the answer's header. Decide does not change it.
 	Header http.Header
-	// Body is what the body turned out to be.
+	// Body is the kind of the body.
 	Body Body
 	// Flag is the status field of the envelope.
 	Flag Flag
-	// Code is the API's error code in canonical decimal form, without leading
-	// zeros, fraction or exponent where the number has none ("67200001").
-	// Empty and "0" both mean none.
+	// Code is the API's error code ("67200001"), in any spelling that [CanonicalCode]
+	// accepts. Empty and "0" both mean none.
 	Code string
 	// Message is the API's own error message, for logs and records only.
 	Message string
 	// CorrelationID is what the API's support asks for.
 	CorrelationID string
-	// ReceivedAt is when the answer arrived, by the worker's clock. Hold ends
-	// that the server gave as a delay count from it.
+	// ReceivedAt is when the answer arrived, by the worker's clock. Delays that the
+	// server gave count from it.
 	ReceivedAt time.Time
 }
 
-// Attempt is what a policy may know of the call that was attempted.
+// Attempt is what a policy can know of the call that was attempted.
 type Attempt struct {
 	// Method is the HTTP method, in upper case.
 	Method string
 	// Endpoint is the folded endpoint, "METHOD /path/*".
 	Endpoint string
-	// Idempotent tells that sending the call again cannot do harm.
+	// Idempotent reports that sending the call again cannot do harm.
 	Idempotent bool
 	// Conditional reports that the request carried a precondition, such as
-	// If-None-Match (RFC 9110, 13.1): a 304 then says that nothing is new.
+	// If-None-Match (RFC 9110, 13.1). A 304 then means that nothing has changed.
 	Conditional bool
-	// N counts the attempts of the call's present generation, this one
-	// included. Attempts that were parked do not count. Values below 1 read as 1.
+	// N is the number of attempts since the call was sent or last redriven, including
+	// this one. Attempts that were parked do not count. A value below 1 means 1.
 	N int
 	// Age is the time since the first send, less the time that the call was held.
 	Age time.Duration
-	// CanRefresh tells that the credential can be renewed and that this call
-	// has not yet been refused with a renewed one.
+	// CanRefresh reports that the credential can be renewed and that this call has
+	// not yet been refused with a renewed one.
 	CanRefresh bool
 }

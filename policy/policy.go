@@ -7,9 +7,9 @@ import (
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
-// Breaker is when a process's circuit breaker trips on outcomes that count:
-// once at least MinCalls ended within Window and the share of those that count
-// reached Ratio (above 0, at most 1).
+// Breaker says when a process's circuit breaker opens: at least MinCalls calls
+// ended within Window, and the share of failures that count reached Ratio (above
+// 0, at most 1).
 type Breaker struct {
 	Window   time.Duration
 	MinCalls int
@@ -34,19 +34,19 @@ type rule struct {
 	id    string
 	at    yamlfile.Pos
 	match match
-	// decision is what the rule says while there are attempts left; Refresh and
-	// Circuit.Success in it are what they are at most.
+	// decision is the decision while there are attempts left. Decide clears
+	// Refresh and Circuit.Success where they do not apply to an attempt.
 	decision Decision
-	// budget is the backoff that the rule names, where its action is retry.
+	// budget is the backoff that the rule names, if its action is retry.
 	budget Backoff
-	// backoffAt and holdAt are where names are referred to, for findings.
+	// backoffAt and holdAt are where the rule names them, for findings.
 	backoffAt, holdAt yamlfile.Pos
 }
 
-// Name is the policy's name, as its file says.
+// Name returns the policy's name, as its file says.
 func (p *Policy) Name() string { return p.name }
 
-// Breaker says when a process's circuit breaker trips.
+// Breaker returns when a process's circuit breaker opens.
 func (p *Policy) Breaker() Breaker { return p.breaker }
 
 // Backoff looks up a backoff by the name that a [Decision] gives. Every policy
@@ -59,7 +59,7 @@ func (p *Policy) Backoff(name string) (Backoff, bool) {
 
 // Hold looks up a hold by the name that a [Circuit] gives. Every policy has
 // "quota", "rate", "permission", "credential" and "outage"; outage is for a
-// circuit that a process's breaker tripped.
+// circuit that a process's breaker opened.
 func (p *Policy) Hold(name string) (Hold, bool) {
 	h, ok := p.holds[name]
 	if ok {
@@ -68,7 +68,7 @@ func (p *Policy) Hold(name string) (Hold, bool) {
 	return h, ok
 }
 
-// Rules gives the ids of the rules, in the order in which they are tried.
+// Rules returns the ids of the rules, in the order in which they are tried.
 func (p *Policy) Rules() []string {
 	ids := make([]string, len(p.rules))
 	for i := range p.rules {
@@ -77,9 +77,9 @@ func (p *Policy) Rules() []string {
 	return ids
 }
 
-// Decide says what an outcome means for the call that was attempted and for
-// the circuit. It is pure and total: equal values give equal decisions,
-// whatever they are. The first rule that matches wins.
+// Decide returns what an outcome means for the call that was attempted and for
+// the circuit. It is pure and total: every outcome has a decision, and equal
+// values give equal decisions. The first rule that matches decides.
 func (p *Policy) Decide(o Outcome, a Attempt) (d Decision) {
 	in := newInput(&o, &a)
 	for i := range p.rules {
@@ -101,8 +101,8 @@ func (p *Policy) Decide(o Outcome, a Attempt) (d Decision) {
 	}
 }
 
-// spend says how long a retry waits at least, and ends it where the call's budget
-// is used up or would be by then.
+// spend sets how long a retry waits at least. It turns the retry into a dead letter
+// if the call's budget is used up or would be used up after that wait.
 func (b *Backoff) spend(d *Decision, o *Outcome, a *Attempt) {
 	if len(o.Header) > 0 {
 		d.LeastWait = b.leastWait(o)

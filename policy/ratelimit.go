@@ -19,26 +19,26 @@ const (
 	allowanceUsedUp
 )
 
-// maxField bounds what is read of a header field that a server sent, in bytes.
+// maxField is the length of the longest header field that is read, in bytes.
 const maxField = 8 << 10
 
 // limit is one rate limit as an answer's header describes it.
 type limit struct {
 	left allowance
-	// told is when the limit starts afresh; its Header is empty where the answer
-	// does not say.
-	told ServerTime
+	// reset is when the limit is reset; its Header is empty if the answer does not
+	// say.
+	reset ServerTime
 }
 
-// rateLimitReset reads how long after the answer arrived the rate limit starts
-// afresh. A limit that is not used up is no reason to wait. Of those that are, the
-// longest wait counts; where the answer does not say which are used up, the
-// longest of all.
+// rateLimitReset returns how long after the answer arrived the rate limit is reset. A
+// limit that is not used up is not a reason to wait. Of the limits that are used up, the
+// longest wait counts. If the answer does not say which are used up, the longest wait of
+// all counts.
 func rateLimitReset(h http.Header, received time.Time) (ServerTime, bool) {
 	var longest [allowanceUsedUp + 1]ServerTime
 	for _, l := range readLimits(h, received) {
-		if best := &longest[l.left]; l.told.Header != "" && (best.Header == "" || l.told.Wait > best.Wait) {
-			*best = l.told
+		if best := &longest[l.left]; l.reset.Header != "" && (best.Header == "" || l.reset.Wait > best.Wait) {
+			*best = l.reset
 		}
 	}
 	if longest[allowanceUsedUp].Header != "" {
@@ -50,13 +50,13 @@ func rateLimitReset(h http.Header, received time.Time) (ServerTime, bool) {
 // limitUsedUp reports whether the header says that the call met a limit: it asks
 // for a wait, or a limit has nothing left.
 func limitUsedUp(h http.Header, received time.Time) bool {
-	if told, ok := retryAfter(h, received); ok && told.Wait > 0 {
+	if given, ok := retryAfter(h, received); ok && given.Wait > 0 {
 		return true
 	}
 	return slices.ContainsFunc(readLimits(h, received), func(l limit) bool { return l.left == allowanceUsedUp })
 }
 
-// rateLimitPart is what a field of the rate-limit family holds.
+// rateLimitPart is what a header field about a rate limit contains.
 type rateLimitPart int8
 
 const (
@@ -64,14 +64,14 @@ const (
 	partRemaining
 	partReset
 	partResetMillis
-	// partWhole describes whole limits, as the field RateLimit does.
+	// partWhole is a whole limit or several, as in the field RateLimit.
 	partWhole
 )
 
-// rateLimitName takes the name of a field apart. APIs add their own name and the
-// limit's, in any order: X-RateLimit-Reset-Requests, Anthropic-Ratelimit-Requests-
-// Reset, X-Rate-Limit-Reset. limit is what is left of the name; fields with the
-// same one are about the same limit.
+// rateLimitName splits the name of a field. APIs add their own name and the limit's, in
+// any order: X-RateLimit-Reset-Requests, Anthropic-Ratelimit-Requests-Reset,
+// X-Rate-Limit-Reset. limit is the rest of the name. Fields with the same rest describe
+// the same limit.
 func rateLimitName(name string) (limit string, part rateLimitPart) {
 	name = strings.ReplaceAll(strings.ToLower(name), "rate-limit", "ratelimit")
 	if !strings.Contains(name, "ratelimit") {
@@ -108,7 +108,7 @@ func rateLimitName(name string) (limit string, part rateLimitPart) {
 	return strings.Join(kept, "-"), part
 }
 
-// readLimits finds the limits that a header describes.
+// readLimits returns the limits that a header describes.
 func readLimits(h http.Header, received time.Time) []limit {
 	var names []string
 	for name := range h {
@@ -144,19 +144,19 @@ func readLimits(h http.Header, received time.Time) []limit {
 	return limits
 }
 
-// limitFields are the fields about one limit, or about several of which each field
-// has a list.
+// limitFields are the fields about one limit, or about several limits if each field
+// is a list.
 type limitFields struct {
 	remaining []allowance
 	resets    []ServerTime
 }
 
 func (f *limitFields) add(name string, part rateLimitPart, lines []string, server time.Time) {
-	number := toldApart
+	number := waitOrEpoch
 	if part == partResetMillis {
 		number = millisOrEpoch
 	}
-	whole := joinLines(lines) // once: a hostile header has very many lines
+	whole := joinLines(lines) // only once, because a hostile header has very many lines
 	for _, line := range lines {
 		eachValue(line, func(value string) {
 			value, _, _ = strings.Cut(value, ";")
@@ -169,13 +169,13 @@ func (f *limitFields) add(name string, part rateLimitPart, lines []string, serve
 	}
 }
 
-// limits pairs what is left with the resets. Where their numbers differ, they are
-// taken to be about one limit.
+// limits pairs the remaining calls with the resets. If there are not as many of one as
+// of the other, all of them describe one limit.
 func (f *limitFields) limits() []limit {
 	if len(f.remaining) == len(f.resets) {
 		paired := make([]limit, len(f.resets))
-		for i, told := range f.resets {
-			paired[i] = limit{left: f.remaining[i], told: told}
+		for i, reset := range f.resets {
+			paired[i] = limit{left: f.remaining[i], reset: reset}
 		}
 		return paired
 	}
@@ -187,15 +187,14 @@ func (f *limitFields) limits() []limit {
 		return []limit{{left: left}}
 	}
 	limits := make([]limit, len(f.resets))
-	for i, told := range f.resets {
-		limits[i] = limit{left: left, told: told}
+	for i, reset := range f.resets {
+		limits[i] = limit{left: left, reset: reset}
 	}
 	return limits
 }
 
-// readAllowance reads how many calls, or how much else, are left. A number below 0
-// is what some APIs send for "no limit" and others for a limit that is overdrawn:
-// it says nothing.
+// readAllowance reads how many calls, or other units, are left. A number below 0 means
+// "no limit" for some APIs and a limit that is overdrawn for others, so it is unknown.
 func readAllowance(s string) allowance {
 	s = strings.Trim(s, "\" \t")
 	n, ok := readDecimal(s)
@@ -222,10 +221,10 @@ func wholeLimits(name, line string, server time.Time) []limit {
 	add := func(remaining, reset string) {
 		var l limit
 		l.left = readAllowance(remaining)
-		if wait, ok := readWait(reset, server, toldApart); ok {
-			l.told = ServerTime{Source: SourceRateLimitReset, Header: name, Value: line, Wait: wait}
+		if wait, ok := readWait(reset, server, waitOrEpoch); ok {
+			l.reset = ServerTime{Source: SourceRateLimitReset, Header: name, Value: line, Wait: wait}
 		}
-		if l.left != allowanceUnknown || l.told.Header != "" {
+		if l.left != allowanceUnknown || l.reset.Header != "" {
 			limits = append(limits, l)
 		}
 	}
@@ -258,8 +257,8 @@ func wholeLimits(name, line string, server time.Time) []limit {
 	return limits
 }
 
-// numberOf is a parameter of a List's member (RFC 9651), as it is written; empty where
-// there is none or it is no number.
+// numberOf returns a parameter of a List's member (RFC 9651) as text. It is empty if
+// there is no such parameter or it is not a number.
 func numberOf(member httpsfv.Member, name string) string {
 	var params *httpsfv.Params
 	switch m := member.(type) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestAResetIsAWaitOrAPointInTimeToldApartBySize(t *testing.T) {
+func TestAResetIsAWaitOrATimeDependingOnItsSize(t *testing.T) {
 	for value, want := range map[string]time.Duration{
 		"0":             0,
 		"-1":            0,
@@ -28,29 +28,29 @@ func TestAResetIsAWaitOrAPointInTimeToldApartBySize(t *testing.T) {
 	} {
 		for _, name := range []string{"RateLimit-Reset", "X-RateLimit-Reset"} {
 			if got, ok := resetOf(headers(name, value)); !ok || got != want {
-				t.Errorf("%s: %s: %s %v, want %s", name, value, got, ok, want)
+				t.Errorf("%s: %s: got %s %v, want %s", name, value, got, ok, want)
 			}
 		}
 	}
 	for _, value := range []string{"", "soon", ",", "2026-03-01", "0x10"} {
 		if got, ok := resetOf(headers("X-RateLimit-Reset", value)); ok {
-			t.Errorf("%q reads as %s", value, got)
+			t.Errorf("%q gives a wait of %s, want none", value, got)
 		}
 	}
 	if got, ok := resetOf(headers("X-RateLimit-Reset", strings.Repeat("9", 400))); !ok || got < 1000*time.Hour {
-		t.Errorf("a number beyond all bounds: %s %v", got, ok)
+		t.Errorf("a number that is too large: got %s %v", got, ok)
 	}
 }
 
-func TestOneResetBelongsToALimitThatIsUsedUpWhereverItStandsAmongSeveral(t *testing.T) {
+func TestOneResetForSeveralLimitsCountsIfAnyLimitIsUsedUp(t *testing.T) {
 	for _, remaining := range []string{"0, 10", "10, 0"} {
 		h := headers("X-RateLimit-Remaining", remaining, "X-RateLimit-Reset", "60")
 		if got, ok := resetOf(h); !ok || got != time.Minute {
-			t.Errorf("with %s left: %s %v, want 1m", remaining, got, ok)
+			t.Errorf("with %s left: got %s %v, want 1m", remaining, got, ok)
 		}
 	}
 	if got, ok := resetOf(headers("X-RateLimit-Remaining", "10, 20", "X-RateLimit-Reset", "60")); ok {
-		t.Errorf("limits that are not used up are a reason to wait: %s", got)
+		t.Errorf("limits that are not used up give a wait of %s, want none", got)
 	}
 }
 
@@ -68,18 +68,18 @@ func TestTheRateLimitFieldGivesTheUsedUpLimitsReset(t *testing.T) {
 		`"a";r=0, "b";r=0;t=3`:                            3 * time.Second,
 	} {
 		if got, ok := resetOf(headers("RateLimit", value)); !ok || got != want {
-			t.Errorf("%s: %s %v, want %s", value, got, ok, want)
+			t.Errorf("%s: got %s %v, want %s", value, got, ok, want)
 		}
 	}
 	two := headers("RateLimit", `"a";r=0;t=3`, "RateLimit", `"b";r=0;t=4`, "X-RateLimit-Reset", "9")
 	if got, _ := resetOf(two); got != 4*time.Second {
-		t.Errorf("two lines: %s", got)
+		t.Errorf("two lines: got %s, want 4s", got)
 	}
 }
 
-func TestARateLimitFieldIsSilentThatBreaksTheSyntaxOrHasSomethingLeft(t *testing.T) {
+func TestARateLimitFieldThatIsMalformedOrNotUsedUpGivesNoWait(t *testing.T) {
 	for _, value := range []string{
-		// A limit that is not used up is no reason to wait.
+		// A limit that is not used up is not a reason to wait.
 		`"default";r=50;t=30`, `"a";r=1;t=50, "b";r=2;t=40`,
 		``, ` `, `"a"`, `"a";r=0`, `"a;r=0;t=5`, `"a";r=0;t=5,`, `"a";r=0;t=5 "b"`, `"a";R=0;t=5`, `"a";r=0;t="5"`, `;t=5`,
 		`"a";r=0;t=`, `"a";r=0;t=5.`, `"a";r=0;t=1.2345`, `"a";r=0;t=1.2.3`, `"a";r=0;t=1234567890123456`, `"a\n";r=0;t=5`, "\"a\x01\";t=5", `("a";t=5`, `("a""b");t=5`,
@@ -87,12 +87,12 @@ func TestARateLimitFieldIsSilentThatBreaksTheSyntaxOrHasSomethingLeft(t *testing
 		`"a";t=5` + strings.Repeat(" ", maxField) + `,`,
 	} {
 		if got, ok := resetOf(headers("RateLimit", value)); ok {
-			t.Errorf("%.60s reads as %s", value, got)
+			t.Errorf("%.60s gives a wait of %s, want none", value, got)
 		}
 	}
 	broken := headers("RateLimit", `"a`, "RateLimit-Reset", "9")
 	if got, ok := resetOf(broken); !ok || got != 9*time.Second {
-		t.Errorf("the next field is not asked: %s %v", got, ok)
+		t.Errorf("the next field is not read: got %s %v", got, ok)
 	}
 }
 
@@ -109,8 +109,9 @@ func FuzzRateLimit(f *testing.F) {
 	})
 }
 
-// resetOf is what rateLimitReset reads of a header whose answer arrived at noon.
+// resetOf returns what rateLimitReset reads in the header of an answer that arrived at
+// noon.
 func resetOf(h http.Header) (time.Duration, bool) {
-	told, ok := rateLimitReset(h, noon)
-	return told.Wait, ok
+	given, ok := rateLimitReset(h, noon)
+	return given.Wait, ok
 }

@@ -32,10 +32,10 @@ func readCases(filename string, data []byte) *casesFile {
 		return f
 	}
 	if f.policy == "" {
-		f.Failf(yamlfile.Pos{File: filename, Line: 1, Column: 1}, "a file of cases names its policy: a preset or a path")
+		f.Failf(yamlfile.Pos{File: filename, Line: 1, Column: 1}, "the file of cases names no policy; add policy: with a preset or a path")
 	}
 	if len(f.cases) == 0 {
-		f.Failf(yamlfile.Pos{File: filename, Line: 1, Column: 1}, "a file of cases holds at least one case")
+		f.Failf(yamlfile.Pos{File: filename, Line: 1, Column: 1}, "the file of cases has no case; add at least one under cases:")
 	}
 	return f
 }
@@ -61,7 +61,7 @@ func (f *casesFile) readCase(v yamlfile.Value) {
 	f.cases = append(f.cases, c)
 }
 
-// safeMethods are those of which a repeat does no harm, unless a case says
+// safeMethods are the methods that may be repeated without harm, unless a case says
 // otherwise.
 var safeMethods = []string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete}
 
@@ -72,7 +72,7 @@ func (f *casesFile) readRequest(v yamlfile.Value, r *Request) {
 		"path":        func(v yamlfile.Value) { set(&r.Path)(v.Text()) },
 		"idempotent":  func(v yamlfile.Value) { r.Idempotent, said = v.Bool() },
 		"conditional": func(v yamlfile.Value) { r.Conditional, _ = v.Bool() },
-		"attempt":     func(v yamlfile.Value) { set(&r.Attempt)(v.Whole(1, math.MaxInt32)) },
+		"attempt":     func(v yamlfile.Value) { set(&r.Attempt)(v.Int(1, math.MaxInt32)) },
 		"can_refresh": func(v yamlfile.Value) { r.CanRefresh, _ = v.Bool() },
 		"age":         func(v yamlfile.Value) { set(&r.Age)(v.Duration(true)) },
 	})
@@ -84,7 +84,7 @@ func (f *casesFile) readRequest(v yamlfile.Value, r *Request) {
 func (f *casesFile) readResponse(v yamlfile.Value, r *Response) {
 	v.Mapping(yamlfile.Fields{
 		"transport": func(v yamlfile.Value) { r.Transport, _ = yamlfile.OneOf(v, transports...) },
-		"status":    func(v yamlfile.Value) { r.Status, _ = v.Whole(100, math.MaxInt32) },
+		"status":    func(v yamlfile.Value) { r.Status, _ = v.Int(100, math.MaxInt32) },
 		"headers": func(v yamlfile.Value) {
 			r.Header = http.Header{}
 			v.Each(func(name string, value yamlfile.Value) {
@@ -98,13 +98,13 @@ func (f *casesFile) readResponse(v yamlfile.Value, r *Response) {
 	})
 	switch {
 	case r.Transport == TransportNone && r.Status == 0 && f.Failures() == 0:
-		v.Failf("has neither a status nor a transport; write one")
+		v.Failf("has neither a status nor a transport; write one of them")
 	case r.Transport != TransportNone && (r.Status != 0 || r.Header != nil || r.Body != nil):
-		v.Failf("has both a transport that failed and an answer; write one")
+		v.Failf("has both a transport and an answer; write only one of them")
 	}
 }
 
-// readBody keeps a text as it is and writes anything else as JSON.
+// readBody returns a string as it is and any other value as JSON.
 func readBody(v yamlfile.Value) []byte {
 	switch v.Kind() {
 	case yamlfile.KindString:
@@ -132,8 +132,8 @@ func (f *casesFile) readExpect(v yamlfile.Value, e *Expect) {
 				"effect":     func(v yamlfile.Value) { want(&e.Effect)(yamlfile.OneOf(v, effects...)) },
 				"scope":      func(v yamlfile.Value) { want(&e.Scope)(yamlfile.OneOf(v, scopes...)) },
 				"hold":       func(v yamlfile.Value) { want(&e.Hold)(v.Text()) },
-				"after":      func(v yamlfile.Value) { want(&e.After)(v.Whole(0, math.MaxInt32)) },
-				"max_probes": func(v yamlfile.Value) { want(&e.MaxProbes)(v.Whole(0, math.MaxInt32)) },
+				"after":      func(v yamlfile.Value) { want(&e.After)(v.Int(0, math.MaxInt32)) },
+				"max_probes": func(v yamlfile.Value) { want(&e.MaxProbes)(v.Int(0, math.MaxInt32)) },
 				"success":    func(v yamlfile.Value) { want(&e.Success)(v.Bool()) },
 			})
 		},

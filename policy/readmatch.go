@@ -9,8 +9,8 @@ import (
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
-// readMatch reads what a rule wants. Each field is kept as YAML too, in the
-// form that show and explain print.
+// readMatch reads the match of a rule. It also keeps each field as YAML, in the form
+// that show and explain print.
 func (f *file) readMatch(v yamlfile.Value) match {
 	m := match{shown: map[field]string{}}
 	found := func(fd field, shown string) {
@@ -68,7 +68,7 @@ func flow[T ~string](items []T) string {
 
 func (f *file) readCodes(v yamlfile.Value, m *match) string {
 	var shown []string
-	v.Some(func(item yamlfile.Value) {
+	v.NonEmptyList(func(item yamlfile.Value) {
 		text, ok := item.Scalar()
 		if !ok {
 			return
@@ -104,7 +104,7 @@ func (f *file) readCodes(v yamlfile.Value, m *match) string {
 // "500-599".
 func (f *file) readStatuses(v yamlfile.Value, m *match) string {
 	var shown []string
-	v.Some(func(item yamlfile.Value) {
+	v.NonEmptyList(func(item yamlfile.Value) {
 		text, ok := item.Scalar()
 		if !ok {
 			return
@@ -145,11 +145,11 @@ func parseStatus(s string) (int, bool) {
 	return status, err == nil && status >= 100 && status <= 599
 }
 
-// readSet reads words of a closed set, as bits.
+// readSet reads words of a closed set and returns them as bits and as YAML.
 func readSet[T ~string](v yamlfile.Value, values []T) (uint16, string) {
 	var set uint16
 	var shown []string
-	v.Some(func(item yamlfile.Value) {
+	v.NonEmptyList(func(item yamlfile.Value) {
 		if value, ok := yamlfile.OneOf(item, values...); ok {
 			set |= bit(values, value)
 			shown = append(shown, string(value))
@@ -170,7 +170,7 @@ func readFlag(v yamlfile.Value) Flag {
 
 func (f *file) readEndpoints(v yamlfile.Value, m *match) string {
 	var shown []string
-	v.Some(func(item yamlfile.Value) {
+	v.NonEmptyList(func(item yamlfile.Value) {
 		if e, ok := yamlfile.ParseText(item, ParsePattern); ok {
 			m.endpoints = append(m.endpoints, e)
 			shown = append(shown, quote(e.String()))
@@ -195,7 +195,7 @@ func (f *file) readHeaders(v yamlfile.Value, m *match) string {
 		shown = append(shown, quote(name)+": "+quote(pattern.String()))
 	})
 	if len(m.headers) == 0 && f.Failures() == before {
-		v.Failf("is empty; name at least one header, or take the key out")
+		v.Failf("is empty; name at least one header, or remove the key")
 	}
 	return "{" + strings.Join(shown, ", ") + "}"
 }

@@ -28,7 +28,7 @@ type file struct {
 	breaker   *Breaker
 	upstream  Upstream
 	rules     []rule
-	// notes are findings of lint that do not keep the file from working.
+	// notes are the warnings of lint. The policy works in spite of them.
 	notes yamlfile.Errors
 }
 
@@ -42,19 +42,20 @@ var (
 	scopes  = []Scope{ScopeAccount, ScopeEndpoint}
 )
 
-// readFile reads one policy file and checks all that can be told from it alone.
+// readFile reads one policy file and checks all that can be checked without the files
+// that it extends.
 func readFile(filename string, data []byte) *file {
 	opened, root := yamlfile.Parse(filename, "the policy file", data)
 	f := &file{File: opened, name: baseName(filename), backoffs: map[string]Backoff{}, holds: map[string]Hold{}}
 	if root.IsZero() {
 		if f.Failures() == 0 {
-			f.Failf(yamlfile.Pos{File: filename, Line: 1, Column: 1}, "the policy file is empty; it begins with: version: 1")
+			f.Failf(yamlfile.Pos{File: filename, Line: 1, Column: 1}, "the policy file is empty; begin it with: version: 1")
 		}
 		return f
 	}
 	root.Mapping(yamlfile.Fields{
 		"version": func(v yamlfile.Value) {
-			if n, ok := v.Whole(1, math.MaxInt32); ok && n != 1 {
+			if n, ok := v.Int(1, math.MaxInt32); ok && n != 1 {
 				v.Failf("is %d; this callq reads version 1", n)
 			}
 		},
@@ -82,7 +83,7 @@ func readFile(filename string, data []byte) *file {
 	return f
 }
 
-// baseName is what a policy is called whose file does not say.
+// baseName returns the name of a policy whose file does not give one.
 func baseName(filename string) string {
 	name := filename[strings.LastIndexAny(filename, `/\`)+1:]
 	return strings.TrimSuffix(strings.TrimSuffix(name, ".yaml"), ".yml")
@@ -97,7 +98,7 @@ func (f *file) readBackoff(v yamlfile.Value) Backoff {
 		"floor":    func(v yamlfile.Value) { set(&b.Floor)(v.Duration(true)) },
 		"base":     func(v yamlfile.Value) { set(&b.Base)(v.Duration(true)) },
 		"cap":      func(v yamlfile.Value) { set(&b.Cap)(v.Duration(true)) },
-		"attempts": func(v yamlfile.Value) { set(&b.Attempts)(v.Whole(1, math.MaxInt32)) },
+		"attempts": func(v yamlfile.Value) { set(&b.Attempts)(v.Int(1, math.MaxInt32)) },
 		"max_age":  func(v yamlfile.Value) { set(&b.MaxAge)(v.Duration(false)) },
 		"sources": func(v yamlfile.Value) {
 			b.Sources = nil
@@ -111,7 +112,7 @@ func (f *file) readBackoff(v yamlfile.Value) Backoff {
 	return b
 }
 
-// set stores a value that could be read.
+// set returns a function that stores a value if it could be read.
 func set[T any](into *T) func(T, bool) {
 	return func(v T, ok bool) {
 		if ok {
@@ -128,7 +129,7 @@ func (f *file) readHold(v yamlfile.Value) Hold {
 	v.Mapping(yamlfile.Fields{
 		"sources": func(v yamlfile.Value) {
 			h.Sources = nil
-			v.Some(func(item yamlfile.Value) {
+			v.NonEmptyList(func(item yamlfile.Value) {
 				if source, ok := yamlfile.OneOf(item, holdSources...); ok {
 					h.Sources = append(h.Sources, source)
 				}
@@ -138,7 +139,7 @@ func (f *file) readHold(v yamlfile.Value) Hold {
 		"calendar": func(v yamlfile.Value) { h.Calendar = f.readCalendar(v) },
 		"ladder": func(v yamlfile.Value) {
 			h.Ladder = nil
-			v.Some(func(item yamlfile.Value) {
+			v.NonEmptyList(func(item yamlfile.Value) {
 				if d, ok := item.Duration(false); ok {
 					h.Ladder = append(h.Ladder, d)
 				}
@@ -146,7 +147,7 @@ func (f *file) readHold(v yamlfile.Value) Hold {
 		},
 	})
 	if h.Calendar != nil && !slices.Contains(h.Sources, SourceCalendar) {
-		f.note(v.Pos(), "this hold has a calendar that is never asked: add calendar to its sources")
+		f.note(v.Pos(), "this hold has a calendar that is never used: add calendar to its sources")
 	}
 	return h
 }
@@ -155,8 +156,8 @@ func (f *file) note(at yamlfile.Pos, message string) {
 	f.notes = append(f.notes, at.Errorf("%s", message))
 }
 
-// midnight is when a quota starts afresh where a calendar does not say.
-var midnight, _ = calendar.ParseCron("0 0 * * *") // known to be one
+// midnight is when a quota is reset if a calendar gives no cron expression.
+var midnight, _ = calendar.ParseCron("0 0 * * *") // it is valid
 
 func (f *file) readCalendar(v yamlfile.Value) *Calendar {
 	before := f.Failures()
@@ -175,7 +176,7 @@ func (f *file) readBreaker(v yamlfile.Value) *Breaker {
 	b := &Breaker{Window: 30 * time.Second, MinCalls: 20, Ratio: 0.5}
 	v.Mapping(yamlfile.Fields{
 		"window":    func(v yamlfile.Value) { set(&b.Window)(v.Duration(false)) },
-		"min_calls": func(v yamlfile.Value) { set(&b.MinCalls)(v.Whole(1, math.MaxInt32)) },
+		"min_calls": func(v yamlfile.Value) { set(&b.MinCalls)(v.Int(1, math.MaxInt32)) },
 		"ratio": func(v yamlfile.Value) {
 			ratio, ok := v.Float()
 			if ok && !(ratio > 0 && ratio <= 1) {
@@ -188,9 +189,9 @@ func (f *file) readBreaker(v yamlfile.Value) *Breaker {
 	return b
 }
 
-// readRule reads one rule. Keys that are left out have these defaults: job
-// retry, the class that goes with the action, backoff standard; the circuit counts
-// a retry, opens on a park, and leaves the rest alone.
+// readRule reads one rule. The defaults are: job retry, the class that classOf returns,
+// backoff standard, and for the circuit: effect count for a retry, open for a park, none
+// for anything else.
 func (f *file) readRule(v yamlfile.Value) {
 	r := rule{at: v.Pos()}
 	d := &r.decision
@@ -207,10 +208,10 @@ func (f *file) readRule(v yamlfile.Value) {
 		"advice":  func(v yamlfile.Value) { d.Advice, _ = v.Text() },
 	})
 	if r.id == "" {
-		v.Failf("has no id; give it one, by which records and logs name the rule")
+		v.Failf("has no id; give it one: records and logs name the rule by its id")
 	}
 	if slices.ContainsFunc(f.rules, func(other rule) bool { return other.id == r.id }) {
-		v.Failf("has the id %q, which an earlier rule of this file has", r.id)
+		v.Failf("has the id %q, like an earlier rule of this file; give it another", r.id)
 	}
 	d.Rule = r.id
 	orDefault(&d.Action, ActionRetry)
@@ -232,7 +233,7 @@ func orDefault[T ~string](v *T, fallback T) {
 	}
 }
 
-// classOf is the class that goes with an action where a rule gives none.
+// classOf returns the class of a rule that gives only an action.
 func classOf(a Action) Class {
 	switch a {
 	case ActionSucceed:
@@ -265,11 +266,11 @@ func (f *file) readCircuit(v yamlfile.Value, r *rule) {
 			"effect":     func(v yamlfile.Value) { set(&c.Effect)(yamlfile.OneOf(v, effects...)) },
 			"scope":      func(v yamlfile.Value) { c.Scope, _ = yamlfile.OneOf(v, scopes...) },
 			"hold":       func(v yamlfile.Value) { c.Hold, _ = v.Text(); r.holdAt = v.Pos() },
-			"after":      func(v yamlfile.Value) { c.After, _ = v.Whole(1, math.MaxInt32) },
-			"max_probes": func(v yamlfile.Value) { c.MaxProbes, _ = v.Whole(0, math.MaxInt32) },
+			"after":      func(v yamlfile.Value) { c.After, _ = v.Int(1, math.MaxInt32) },
+			"max_probes": func(v yamlfile.Value) { c.MaxProbes, _ = v.Int(0, math.MaxInt32) },
 		})
 		if r.decision.Action == ActionPark && c.Effect != EffectOpen {
-			v.Failf("must have the effect open where the job is park: its hold says until when")
+			v.Failf("must have the effect open, because the job is park: the circuit's hold says how long the call waits")
 		}
 	}
 	orDefault(&c.Scope, ScopeAccount)
@@ -281,29 +282,29 @@ func (f *file) readCircuit(v yamlfile.Value, r *rule) {
 	}
 }
 
-// checkMessage notes a raw code in what end users read.
+// checkMessage warns about a raw code in a message for end users.
 func (f *file) checkMessage(v yamlfile.Value, r *rule) {
 	for _, code := range r.match.codes {
 		if len(code) > 2 && strings.Contains(r.decision.Message, code) {
-			f.note(v.Pos(), "the message is for end users and holds the raw code "+code)
+			f.note(v.Pos(), "the message is for end users, but contains the raw code "+code)
 			return
 		}
 	}
 }
 
-// checkReach finds rules of this file that can never be reached, since one
-// earlier rule of the same file takes all that they match. The rules are those
-// of the joined policy, where one that replaces another stands in its place.
+// checkReach finds rules of this file that are never reached, because one earlier rule
+// of the same file matches everything that they match. rules are those of the merged
+// policy, in which a rule that replaces another has its place.
 func (f *file) checkReach(rules []rule) {
 	if f.Failures() > 0 {
 		return
 	}
-	mine := slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return r.at.File != f.Name() })
-	for i := range mine {
-		for j := range mine[:i] {
-			if mine[j].match.covers(&mine[i].match) {
-				f.Failf(mine[i].at, "rule %q is never reached: rule %q on line %d takes all that it matches; move it up or remove it",
-					mine[i].id, mine[j].id, mine[j].at.Line)
+	own := slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return r.at.File != f.Name() })
+	for i := range own {
+		for j := range own[:i] {
+			if own[j].match.covers(&own[i].match) {
+				f.Failf(own[i].at, "rule %q is never reached: rule %q on line %d matches everything that it matches; move it up or remove it",
+					own[i].id, own[j].id, own[j].at.Line)
 				break
 			}
 		}

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// retryAfterFields are the fields that say for how long to stay away, by their
-// canonical names. Their documents: Retry-After: RFC 9110, 10.2.3. Retry-After-Ms:
+// retryAfterFields are the fields that say how long to wait, by their canonical names.
+// Their documents: Retry-After: RFC 9110, 10.2.3. Retry-After-Ms:
 // https://learn.microsoft.com/azure/azure-app-configuration/rest-api-throttling.
 // X-Ms-Retry-After-Ms: https://learn.microsoft.com/rest/api/cosmos-db/common-cosmosdb-rest-response-headers.
 // X-Retry-After-Ms: https://github.com/Azure/azure-sdk-for-net/issues/6025.
@@ -22,14 +22,14 @@ var retryAfterFields = []struct {
 	{"X-Ratelimit-Retry-After", secondsOrEpoch},
 }
 
-// RetryAfter reads how long after an answer arrived its server wants to be left
-// alone, from Retry-After (RFC 9110, 10.2.3) and its kin. Of several fields, lines
-// and values the longest wait counts. A date is measured against the answer's own
-// Date. The wait may be zero or negative, as the server said; ok is false where
-// the server said nothing that can be read.
+// RetryAfter returns how long the server asks to wait, counted from when its answer
+// arrived. It reads Retry-After (RFC 9110, 10.2.3) and similar fields. Of several
+// fields, lines and values the longest wait counts. A date is compared with the answer's
+// own Date. The wait may be zero or negative, as the server said. ok is false if the
+// header has no such field that can be read.
 func RetryAfter(h http.Header, received time.Time) (wait time.Duration, ok bool) {
-	told, ok := retryAfter(h, received)
-	return told.Wait, ok
+	given, ok := retryAfter(h, received)
+	return given.Wait, ok
 }
 
 func retryAfter(h http.Header, received time.Time) (longest ServerTime, found bool) {

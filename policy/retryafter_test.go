@@ -22,30 +22,30 @@ func TestRetryAfterIsSecondsOrADate(t *testing.T) {
 		"Sun, 01 Mar 2026 11:59:00 GMT":  -time.Minute,
 	} {
 		if got, ok := RetryAfter(headers("Retry-After", value), noon); !ok || got != want {
-			t.Errorf("%q: %s %v, want %s", value, got, ok, want)
+			t.Errorf("%q: got %s %v, want %s", value, got, ok, want)
 		}
 	}
 	for _, value := range []string{"", " ", "soon", "1e3", "0x10", "Sun, 01 Mar 2026", "Sun, 31 Feb 2026 12:01:00 GMT",
 		"Sun, 01 Mar 2026 12:01:00 XYZ", "Sun, 01 Mar 2026 25:01:00 GMT", "01 01 Mar 2026 12:01:00 GMT", "2026-13-01T12:01:00Z", "5 parsecs", "1h2", "٣"} {
 		if got, ok := RetryAfter(headers("Retry-After", value), noon); ok {
-			t.Errorf("%q reads as %s", value, got)
+			t.Errorf("%q gives a wait of %s, want none", value, got)
 		}
 	}
 }
 
-func TestADateIsMeasuredAgainstTheServersOwnClock(t *testing.T) {
-	// The server's clock is an hour slow; it means a minute all the same.
+func TestADateIsComparedWithTheServersOwnClock(t *testing.T) {
+	// The server's clock is an hour slow; the server still means a minute.
 	h := headers("Date", "Sun, 01 Mar 2026 11:00:00 GMT", "Retry-After", "Sun, 01 Mar 2026 11:01:00 GMT")
 	if got, ok := RetryAfter(h, noon); !ok || got != time.Minute {
-		t.Errorf("%s %v", got, ok)
+		t.Errorf("got %s %v", got, ok)
 	}
 	h.Set("Date", "yesterday")
 	if got, _ := RetryAfter(h, noon); got != -59*time.Minute {
-		t.Errorf("with a Date that cannot be read: %s", got)
+		t.Errorf("with a Date that cannot be read: got %s", got)
 	}
 	reset := headers("Date", "Sun, 01 Mar 2026 11:00:00 GMT", "X-RateLimit-Reset", "1772362860")
 	if got, ok := resetOf(reset); !ok || got != time.Minute {
-		t.Errorf("a reset: %s %v", got, ok)
+		t.Errorf("a reset: got %s %v", got, ok)
 	}
 }
 
@@ -58,7 +58,7 @@ func TestYearsOfTwoDigitsAreReadAsTheRFCSays(t *testing.T) {
 		"Sunday, 06-Nov-77 08:49:37 GMT": 1977,
 	} {
 		if got, ok := readDate(value, noon); !ok || got.Year() != want {
-			t.Errorf("%s: %s, want %d", value, got, want)
+			t.Errorf("%s: got %s, want %d", value, got, want)
 		}
 	}
 }
@@ -76,12 +76,12 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 }
 
-// checkUntil holds what is true of every answer's hold.
+// checkUntil checks what must be true of every answer's hold.
 func checkUntil(t *testing.T, h Hold, o Outcome) {
 	t.Helper()
 	plain, _ := h.Until(o, noon, 0, nil)
 	late, _ := h.Until(o, noon, 0, longest)
 	if !plain.After(noon) || plain.Sub(noon) > h.Max || late.Before(plain) || late.Sub(plain) > mostJitter || late.Sub(noon) > h.Max {
-		t.Fatalf("from %s to %s", plain.Sub(noon), late.Sub(noon))
+		t.Fatalf("got holds of %s and %s", plain.Sub(noon), late.Sub(noon))
 	}
 }

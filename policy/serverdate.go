@@ -6,11 +6,10 @@ import (
 	"time"
 )
 
-// readDate reads a date that a server sent: the three forms of RFC 9110, 5.6.7,
-// with GMT, UTC or an offset, RFC 3339, and the forms that programs print. A date
-// without a zone is in UTC. The RFC 850 form has years of two digits: one that
-// would be more than 50 years after about is the latest past year with those
-// digits.
+// readDate parses a date that a server sent: the three forms of RFC 9110, 5.6.7, with
+// GMT, UTC or an offset, RFC 3339, and other common forms. A date without a zone is in
+// UTC. The RFC 850 form has years of two digits: a year that would be more than 50 years
+// after about is the latest past year with those digits.
 func readDate(s string, about time.Time) (time.Time, bool) {
 	s = strings.Trim(s, "\" \t")
 	const shortest, longest = len("2006-01-02T15:04"), 100
@@ -23,9 +22,9 @@ func readDate(s string, about time.Time) (time.Time, bool) {
 	return readNamedDate(s, about)
 }
 
-// isoLayouts are the forms of RFC 3339, and of ISO 8601 where APIs leave the
-// seconds, the colon of the offset or the zone out. Go reads a fraction of a
-// second wherever there are seconds.
+// isoLayouts are the form of RFC 3339, and forms of ISO 8601 in which APIs omit the
+// seconds, the colon of the offset or the zone. Go parses a fraction of a second
+// wherever there are seconds.
 var isoLayouts = []string{
 	time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07", "2006-01-02T15:04:05",
 	"2006-01-02T15:04Z07:00", "2006-01-02T15:04Z0700", "2006-01-02T15:04",
@@ -41,7 +40,7 @@ func readISODate(s string) (time.Time, bool) {
 	}
 	const day = len("2006-01-02")
 	if len(s) <= day {
-		return time.Time{}, false // spaces have made up its length
+		return time.Time{}, false // it was only long enough because of its spaces
 	}
 	if s[day] == ' ' {
 		s = s[:day] + "T" + s[day+1:]
@@ -66,7 +65,7 @@ type namedDate struct {
 	shortYear        bool
 }
 
-// readNamedDate reads a date word by word, since servers put the year before or
+// readNamedDate parses a date word by word, because servers write the year before or
 // after the time and spell the zone in many ways.
 func readNamedDate(s string, about time.Time) (time.Time, bool) {
 	// JavaScript adds the zone's name: "… GMT+0100 (Central European Standard Time)".
@@ -98,7 +97,7 @@ func readNamedDate(s string, about time.Time) (time.Time, bool) {
 		}
 	}
 	t := d.at()
-	// A day that its month does not have is moved to the next month by time.Date.
+	// time.Date moves a day that its month does not have to the next month.
 	return t, t.Add(time.Duration(d.offset)*time.Second).Day() == d.day || d.sec == 60
 }
 
@@ -106,7 +105,7 @@ func (d *namedDate) at() time.Time {
 	return time.Date(d.year, time.Month(d.month), d.day, d.hour, d.min, d.sec-d.offset, 0, time.UTC)
 }
 
-// take reads one word.
+// take parses one word.
 func (d *namedDate) take(word string) bool {
 	switch {
 	case strings.Count(word, ":") == 2 && isDigit(word[0]):
@@ -143,7 +142,7 @@ func (d *namedDate) takeClock(word string) bool {
 	return true
 }
 
-// takeNumber reads a day of one or two digits, or a year of four.
+// takeNumber parses a day of one or two digits, or a year of four digits.
 func (d *namedDate) takeNumber(word string) bool {
 	n, err := strconv.Atoi(word)
 	switch {
@@ -177,7 +176,7 @@ var zones = map[string]int{
 	"GMT": 0, "UTC": 0, "UT": 0, "Z": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,
 }
 
-// takeZone reads GMT, UTC, +0000, +00:00 or GMT+0100.
+// takeZone parses GMT, UTC, +0000, +00:00 or GMT+0100.
 func (d *namedDate) takeZone(word string) bool {
 	if d.zone {
 		return false
@@ -205,8 +204,8 @@ func (d *namedDate) takeZone(word string) bool {
 	return true
 }
 
-// isWeekday reports whether s is the name of a day of the week, whole or cut to
-// three letters.
+// isWeekday reports whether s is the name of a day of the week, in full or shortened
+// to three letters.
 func isWeekday(s string) bool {
 	if len(s) < 3 {
 		return false

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// What the size of a number tells. Numbers from a thousand million on are points
-// in time: 1e9 seconds after 1970 is 2001, and 1e11 milliseconds after it is 1973.
-// In a reset, more than a month of seconds is taken for milliseconds.
+// The size of a number decides what it means. Numbers of at least one billion are
+// points in time: 1e9 seconds after 1970 is in 2001, and 1e11 milliseconds after 1970 is
+// in 1973. In a reset, a number of more than a month in seconds means milliseconds.
 const (
 	monthOfSeconds   = 31 * 24 * 60 * 60
 	leastEpoch       = 1_000_000_000
@@ -19,53 +19,53 @@ const (
 
 // ServerTime is what one field of an answer's header says about when to call again.
 type ServerTime struct {
-	// Source is the name by which a hold's or a backoff's sources name it,
+	// Source is its name among the sources of a hold or a backoff:
 	// [SourceRetryAfter] or [SourceRateLimitReset].
 	Source Source
-	// Header and Value are the field as it came; several lines are joined by
+	// Header and Value are the field as it arrived. Several lines are joined by
 	// commas.
 	Header, Value string
 	// Wait counts from when the answer arrived. It may be zero or negative, as the
 	// server said.
 	Wait time.Duration
-	// Unspent reports that the field is about a limit that is not used up: then it
-	// is no reason to wait.
+	// Unspent reports that the field is about a limit that is not used up. Then it
+	// is not a reason to wait.
 	Unspent bool
 }
 
-// ServerTimes lists what an answer's header says about when to call again, as far
-// as it was understood: of Retry-After and its kin the longest wait, and every
-// limit's reset.
+// ServerTimes returns what an answer's header says about when to call again, as far
+// as it can be read: the longest wait of Retry-After and similar fields, and the reset
+// of every limit.
 func ServerTimes(o Outcome) []ServerTime {
 	var times []ServerTime
-	if told, ok := retryAfter(o.Header, o.ReceivedAt); ok {
-		times = append(times, told)
+	if given, ok := retryAfter(o.Header, o.ReceivedAt); ok {
+		times = append(times, given)
 	}
 	for _, l := range readLimits(o.Header, o.ReceivedAt) {
-		if l.told.Header != "" {
-			l.told.Unspent = l.left == allowanceLeft
-			times = append(times, l.told)
+		if l.reset.Header != "" {
+			l.reset.Unspent = l.left == allowanceLeft
+			times = append(times, l.reset)
 		}
 	}
 	return times
 }
 
-// numberReader gives the wait that a bare number stands for. server is the
-// server's clock.
+// numberReader returns the wait that a number without a unit means. server is the time
+// by the server's clock.
 type numberReader func(n decimal, server time.Time) time.Duration
 
-// secondsOrEpoch reads the number of a Retry-After: seconds (RFC 9110, 10.2.3), or
-// a point in time in seconds or milliseconds, which no API means as a wait.
+// secondsOrEpoch reads the number of a Retry-After: seconds (RFC 9110, 10.2.3), or a
+// point in time in seconds or milliseconds, which is too large to be a wait.
 func secondsOrEpoch(n decimal, server time.Time) time.Duration {
 	if n.whole >= leastEpoch {
-		return toldApart(n, server)
+		return waitOrEpoch(n, server)
 	}
 	return n.seconds()
 }
 
-// toldApart reads the number of a reset: a wait or a point in time, in seconds or
-// milliseconds, told apart by its size.
-func toldApart(n decimal, server time.Time) time.Duration {
+// waitOrEpoch reads the number of a reset: a wait or a point in time, in seconds or
+// milliseconds, depending on its size.
+func waitOrEpoch(n decimal, server time.Time) time.Duration {
 	switch {
 	case n.whole >= leastEpochMillis:
 		return time.UnixMilli(n.whole).Sub(server)
@@ -86,8 +86,8 @@ func millisOrEpoch(n decimal, server time.Time) time.Duration {
 	return n.milliseconds()
 }
 
-// readWait reads one value that says when to call again: a number, a duration
-// such as 6m0s, or a date. The wait may be zero or negative, as the server said.
+// readWait parses one value that says when to call again: a number, a duration such as
+// 6m0s, or a date. The wait may be zero or negative, as the server said.
 func readWait(s string, server time.Time, number numberReader) (time.Duration, bool) {
 	s = strings.Trim(s, "\" \t")
 	if len(s) > maxField {
@@ -105,13 +105,13 @@ func readWait(s string, server time.Time, number numberReader) (time.Duration, b
 	return 0, false
 }
 
-// longestWait reads the lines of a field, each of which may hold several values
-// with commas between, and gives the longest wait. Values that cannot be read are
-// left out.
+// longestWait reads the lines of a field, each of which may have several values with
+// commas between them, and returns the longest wait. Values that cannot be read are
+// ignored.
 func longestWait(lines []string, server time.Time, number numberReader) (longest time.Duration, found bool) {
 	for _, line := range lines {
 		eachValue(line, func(value string) {
-			// What follows a semicolon describes the value (draft-polli-ratelimit-headers).
+			// Text after a semicolon describes the value (draft-polli-ratelimit-headers).
 			value, _, _ = strings.Cut(value, ";")
 			if wait, ok := readWait(value, server, number); ok && (!found || wait > longest) {
 				longest, found = wait, true
@@ -136,9 +136,9 @@ func eachValue(line string, do func(value string)) {
 	}
 }
 
-// serverNow is the server's own clock when it answered, which its dates are
-// measured against: a server whose clock is wrong still means the wait it means
-// (RFC 9110, 6.6.1 and 10.2.3).
+// serverNow returns the time of the answer by the server's own clock. The server's
+// dates are compared with it, so that the wait is right even if that clock is wrong (RFC
+// 9110, 6.6.1 and 10.2.3).
 func serverNow(h http.Header, received time.Time) time.Time {
 	if date, ok := readDate(h.Get("Date"), received); ok {
 		return date
@@ -146,16 +146,16 @@ func serverNow(h http.Header, received time.Time) time.Time {
 	return received
 }
 
-// decimal is a number of seconds or milliseconds as a header gives it: whole,
-// and what follows the point in billionths.
+// decimal is a number of seconds or milliseconds in a header: the whole part, and the
+// fraction in billionths.
 type decimal struct {
 	whole    int64
 	fraction int64
 }
 
-// readDecimal reads digits with an optional sign and fraction. A number beyond
-// what fits is held to the largest that does; a negative one reads as 0, since
-// a wait that is over is over.
+// readDecimal parses digits with an optional sign and fraction. A number that is too
+// large becomes the largest one. A negative number becomes 0: a wait that has passed
+// needs no wait.
 func readDecimal(s string) (decimal, bool) {
 	negative := strings.HasPrefix(s, "-")
 	s = strings.TrimPrefix(strings.TrimPrefix(s, "-"), "+")
@@ -179,7 +179,7 @@ func (d decimal) seconds() time.Duration { return d.times(time.Second) }
 
 func (d decimal) milliseconds() time.Duration { return d.times(time.Millisecond) }
 
-// times is so many of the unit, held to the longest duration there is.
+// times returns the number times the unit, at most the longest duration.
 func (d decimal) times(unit time.Duration) time.Duration {
 	if d.whole >= math.MaxInt64/int64(unit)-1 {
 		return math.MaxInt64
@@ -190,8 +190,8 @@ func (d decimal) times(unit time.Duration) time.Duration {
 	return time.Duration(d.whole)*unit + time.Duration(d.fraction)/(time.Second/unit)
 }
 
-// durationUnits are the units of a duration, in Go's notation and with days. The
-// longer of two that begin alike comes first.
+// durationUnits are the units of a duration, in Go's notation and with days. Of two
+// that begin with the same letter, the longer one is first.
 var durationUnits = []struct {
 	name string
 	unit time.Duration
@@ -200,8 +200,8 @@ var durationUnits = []struct {
 	{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second},
 }
 
-// readDuration reads 6m0s, 12ms, 1h30m, 1d2h or 2m59.56s. A negative one reads as
-// 0, one that is too long as the longest there is.
+// readDuration parses 6m0s, 12ms, 1h30m, 1d2h or 2m59.56s. A negative one becomes 0,
+// one that is too long becomes the longest duration.
 func readDuration(s string) (time.Duration, bool) {
 	negative := strings.HasPrefix(s, "-")
 	s = strings.TrimPrefix(strings.TrimPrefix(s, "-"), "+")

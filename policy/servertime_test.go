@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Where each spelling is documented or was met.
+// The documents or reports of each spelling.
 const (
 	rfc9110     = "https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3"
 	rfc9110Date = "https://www.rfc-editor.org/rfc/rfc9110#section-5.6.7"
@@ -43,7 +43,7 @@ const (
 	ratelimitJS = "https://github.com/express-rate-limit/ratelimit-header-parser"
 )
 
-// spellings are answers that say: come back then. The epoch 1772366400 is noon.
+// spellings are answers that say when to call again. The epoch 1772366400 is noon.
 var spellings = []struct {
 	source string
 	header http.Header
@@ -129,8 +129,8 @@ func TestEverySpellingOfATimeIsRead(t *testing.T) {
 	hold := Hold{Sources: []Source{SourceRetryAfter, SourceRateLimitReset, SourceLadder}, Max: 25 * time.Hour, Ladder: []time.Duration{time.Minute}}
 	for _, s := range spellings {
 		for _, slow := range []time.Duration{0, 17 * time.Hour} {
-			// The server's clock is right, or 17 hours behind that of the worker: its
-			// dates mean the same wait, where it tells its own time.
+			// The server's clock is right, or 17 hours behind the worker's. Its dates mean
+			// the same wait if the answer has a Date.
 			received := noon.Add(slow)
 			h := s.header.Clone()
 			if slow != 0 {
@@ -139,21 +139,21 @@ func TestEverySpellingOfATimeIsRead(t *testing.T) {
 			until, source := hold.Until(Outcome{Header: h, ReceivedAt: received}, received, 0, nil)
 			if want := max(s.wait, leastWait); source != s.by || s.wait > 0 && s.wait < leastWait && until.Sub(received) != s.wait ||
 				(s.wait <= 0 || s.wait >= leastWait) && until.Sub(received) != want {
-				t.Errorf("%v (%s), clock %s behind: %s by %s, want %s by %s", s.header, s.source, slow, until.Sub(received), source, s.wait, s.by)
+				t.Errorf("%v (%s), clock %s behind: got %s by %s, want %s by %s", s.header, s.source, slow, until.Sub(received), source, s.wait, s.by)
 			}
 		}
 		if s.by == SourceRetryAfter && s.wait > 0 {
 			if wait, ok := RetryAfter(s.header, noon); !ok || wait != s.wait {
-				t.Errorf("%v: RetryAfter gives %s %v", s.header, wait, ok)
+				t.Errorf("%v: RetryAfter returns %s %v", s.header, wait, ok)
 			}
 		}
 		if !strings.HasPrefix(s.source, "https://") {
-			t.Errorf("%v has no source", s.header)
+			t.Errorf("%v has no URL of its document", s.header)
 		}
 	}
 }
 
-func TestALimitThatIsNotUsedUpIsNoReasonToWait(t *testing.T) {
+func TestALimitThatIsNotUsedUpIsNotAReasonToWait(t *testing.T) {
 	for _, h := range []http.Header{
 		headers("X-RateLimit-Remaining", "59", "X-RateLimit-Reset", "1772370000"),
 		headers("X-Rate-Limit-Remaining", "1", "X-Rate-Limit-Reset", "1772370000"),
@@ -165,11 +165,11 @@ func TestALimitThatIsNotUsedUpIsNoReasonToWait(t *testing.T) {
 		headers("anthropic-ratelimit-tokens-remaining", "80000", "anthropic-ratelimit-tokens-reset", "2026-03-01T13:00:00Z"),
 		headers("zendesk-ratelimit-tickets-index", "total=100; remaining=1; resets=41"),
 	} {
-		if told, ok := rateLimitReset(h, noon); ok {
-			t.Errorf("%v holds for %s", h, told.Wait)
+		if given, ok := rateLimitReset(h, noon); ok {
+			t.Errorf("%v holds for %s", h, given.Wait)
 		}
 		if limitUsedUp(h, noon) {
-			t.Errorf("%v is taken for a limit that is used up", h)
+			t.Errorf("%v is treated as a limit that is used up", h)
 		}
 	}
 }
@@ -184,7 +184,7 @@ func TestALimitIsUsedUpWhereTheHeaderSaysSo(t *testing.T) {
 		headers("X-RateLimit-Remaining-Minute", "0", "X-RateLimit-Remaining-Hour", "50"),
 	} {
 		if !limitUsedUp(h, noon) {
-			t.Errorf("%v is not taken for a limit that is used up", h)
+			t.Errorf("%v is not treated as a limit that is used up", h)
 		}
 	}
 	for _, h := range []http.Header{
@@ -194,12 +194,12 @@ func TestALimitIsUsedUpWhereTheHeaderSaysSo(t *testing.T) {
 		headers("RateLimit-Policy", `"a";q=0;w=1`), headers("RateLimit-Policy", "0;w=1"), headers("X-Remaining", "0"), headers("RateLimit", `"a";r="0"`),
 	} {
 		if limitUsedUp(h, noon) {
-			t.Errorf("%v is taken for a limit that is used up", h)
+			t.Errorf("%v is treated as a limit that is used up", h)
 		}
 	}
 }
 
-func TestServerTimesTellsWhatWasUnderstood(t *testing.T) {
+func TestServerTimesListsWhatWasUnderstood(t *testing.T) {
 	h := headers("Retry-After", "10", "Retry-After", "30", "X-RateLimit-Remaining", "7", "X-RateLimit-Reset", "60", "X-RateLimit-Limit", "9")
 	times := ServerTimes(Outcome{Header: h, ReceivedAt: noon})
 	want := []ServerTime{
@@ -226,13 +226,13 @@ func FuzzServerTimes(f *testing.F) {
 		} {
 			o := Outcome{Header: header, ReceivedAt: noon}
 			checkUntil(t, h, o)
-			for _, told := range ServerTimes(o) {
-				if told.Source == "" || told.Header == "" {
-					t.Fatalf("a time without its source: %+v", told)
+			for _, given := range ServerTimes(o) {
+				if given.Source == "" || given.Header == "" {
+					t.Fatalf("a time without a source or a header: %+v", given)
 				}
 			}
 			if limitUsedUp(header, noon) != limitUsedUp(header.Clone(), noon) {
-				t.Fatal("read in two ways")
+				t.Fatal("the same header is read in two ways")
 			}
 		}
 	})

@@ -12,9 +12,9 @@ import (
 	"github.com/seed-2903acc3/callq/internal/shortduration"
 )
 
-// YAML writes the policy as one file with all that it extends in place: reading
-// it with [Parse] gives a policy that decides the same. Rules that an earlier
-// one leaves nothing to match are written as comments.
+// YAML returns the policy as one file that includes everything that it extends. [Parse]
+// turns it into a policy that makes the same decisions. Rules that are never reached are
+// written as comments.
 func (p *Policy) YAML() []byte {
 	var w bytes.Buffer
 	fmt.Fprintf(&w, "version: 1\nname: %s\n", quote(p.name))
@@ -40,7 +40,7 @@ func (p *Policy) YAML() []byte {
 			fmt.Fprintf(&w, "  # from %s\n", strings.Map(printable, from))
 		}
 		if by := p.coveredBy(i); by != "" {
-			fmt.Fprintf(&w, "  # %s: never reached, rule %s takes all that it matches\n", quote(r.id), quote(by))
+			fmt.Fprintf(&w, "  # %s: never reached, rule %s matches everything that it matches\n", quote(r.id), quote(by))
 			continue
 		}
 		r.yaml(&w)
@@ -48,7 +48,8 @@ func (p *Policy) YAML() []byte {
 	return w.Bytes()
 }
 
-// coveredBy names the earlier rule that leaves nothing to rule i, if any.
+// coveredBy returns the id of an earlier rule that matches everything that rule i
+// matches, or "".
 func (p *Policy) coveredBy(i int) string {
 	for j := range p.rules[:i] {
 		if p.rules[j].match.covers(&p.rules[i].match) {
@@ -103,7 +104,7 @@ func (m *match) yaml() string {
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 
-// quote writes a text in double quotes, as YAML and JSON both read it.
+// quote writes a text in double quotes, in a form that is valid YAML and JSON.
 func quote(s string) string {
 	var w bytes.Buffer
 	e := json.NewEncoder(&w)
@@ -115,7 +116,7 @@ func quote(s string) string {
 	return strings.TrimSuffix(w.String(), "\n")
 }
 
-// key writes a key as it is where that cannot be misread.
+// key writes a key, in quotes if YAML could read it as something else than a name.
 func key(s string) string {
 	for i := 0; i < len(s); i++ {
 		if !isAlpha(s[i]) && (i == 0 || !isDigit(s[i]) && s[i] != '-' && s[i] != '_') {

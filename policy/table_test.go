@@ -10,13 +10,14 @@ import (
 	"testing"
 )
 
-// tableRow is one row of a decision table: what it is about, and what it says.
+// tableRow is one row of a decision table: the outcomes that it is about, and the
+// decision.
 type tableRow struct {
 	name  string
 	about func(o Outcome, a Attempt) bool
 	class Class
 	job   Action
-	// backoff is for a retry; hold, scope, after and probes for a circuit that opens.
+	// backoff is for a retry; hold, scope, after and probes are for a circuit that opens.
 	backoff string
 	effect  Effect
 	scope   Scope
@@ -30,7 +31,7 @@ func codes(list ...string) func(Outcome, Attempt) bool {
 	return func(o Outcome, _ Attempt) bool { return o.Transport == "" && slices.Contains(list, o.Code) }
 }
 
-// statuses is about answers of an HTTP status without a code.
+// statuses matches answers with one of the HTTP statuses and without a code.
 func statuses(list ...int) func(Outcome, Attempt) bool {
 	return func(o Outcome, _ Attempt) bool {
 		return o.Transport == "" && o.Code == "" && slices.Contains(list, o.Status)
@@ -51,7 +52,7 @@ func between(low, high int) func(Outcome, Attempt) bool {
 	}
 }
 
-// statusRows are the rows from "without a code" on, as far as both presets share them.
+// statusRows are the rows from "without a code" on that both presets share.
 func statusRows(name string) []tableRow {
 	patsnap := name == "patsnap"
 	rows := []tableRow{
@@ -127,7 +128,7 @@ func decisionTables() map[string][]tableRow {
 	return map[string][]tableRow{"patsnap": append(patsnap, transportRows()...), "http": append(http, transportRows()...)}
 }
 
-// everySignal are the outcomes that a table tells apart. http looks at no code.
+// everySignal are the outcomes that a table distinguishes. http reads no code.
 func everySignal(name string) []Outcome {
 	var all []Outcome
 	for status := 100; status <= 599; status++ {
@@ -168,7 +169,7 @@ func (r tableRow) decision(a Attempt) Decision {
 		Circuit: Circuit{Effect: r.effect, Scope: scope, Hold: r.hold, After: r.after, MaxProbes: r.probes}}
 }
 
-func TestEveryDecisionIsTheOneOfTheTable(t *testing.T) {
+func TestEveryDecisionAgreesWithTheTable(t *testing.T) {
 	for name, rows := range decisionTables() {
 		p := preset(t, name)
 		used := map[string]bool{}
@@ -183,13 +184,13 @@ func TestEveryDecisionIsTheOneOfTheTable(t *testing.T) {
 				plain := got
 				plain.Rule, plain.Message, plain.Advice = "", "", ""
 				if plain != want {
-					t.Errorf("%s: %s: %+v, %+v: rule %s decides %+v, want %+v", name, row.name, o, a, got.Rule, plain, want)
+					t.Errorf("%s: %s: %+v, %+v: got %+[6]v by rule %[5]s, want %+[7]v", name, row.name, o, a, got.Rule, plain, want)
 				}
 			}
 		}
 		for _, r := range rows {
 			if !used[r.name] {
-				t.Errorf("%s: no signal meets the row %q: the test proves nothing of it", name, r.name)
+				t.Errorf("%s: no signal reaches the row %q, so the test does not check it", name, r.name)
 			}
 		}
 	}
@@ -208,7 +209,7 @@ func TestTheRecordedCasesAgreeWithTheTable(t *testing.T) {
 				o = readEnvelope(c.Response)
 			}
 			if o.Code = CanonicalCode(o.Code); name == "http" {
-				o.Code = "" // it looks at none
+				o.Code = "" // http reads no code
 			}
 			if !limitUsedUp(o.Header, noon) {
 				o.Header = nil
@@ -229,9 +230,9 @@ func TestTheRecordedCasesAgreeWithTheTable(t *testing.T) {
 	}
 }
 
-// TestTheREADMEsTableSaysWhatIsDecided reads the codes and statuses of each row of
-// the README's table and asks the preset about them.
-func TestTheREADMEsTableSaysWhatIsDecided(t *testing.T) {
+// TestTheREADMEsTableAgreesWithTheDecisions reads the codes and statuses of each row of
+// the README's table and compares them with the preset's decisions.
+func TestTheREADMEsTableAgreesWithTheDecisions(t *testing.T) {
 	data, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -265,7 +266,7 @@ func TestTheREADMEsTableSaysWhatIsDecided(t *testing.T) {
 					checked++
 					where := fmt.Sprintf("%s, idempotent %v: the README says %q, %q, %q; the preset %+v", signal, idempotent,
 						strings.TrimSpace(cells[2]), call, account, d)
-					// What is said in brackets is about calls that are not idempotent.
+					// The text in brackets is about calls that are not idempotent.
 					plain, bracket, _ := strings.Cut(call, "(")
 					if !idempotent && slices.Contains(number.FindAllString(bracket, -1), strconv.Itoa(o.Status)) {
 						if d.Class != ClassOutcomeUnknown || d.Action != ActionDeadLetter {
@@ -309,7 +310,7 @@ func TestTheREADMEsTableSaysWhatIsDecided(t *testing.T) {
 	}
 }
 
-// signalsOf are the answers that a code or a status in the README's table stands for.
+// signalsOf returns the answers that a code or a status in the README's table means.
 func signalsOf(signal, cell string) []Outcome {
 	if len(signal) == 8 {
 		o := Outcome{Status: 200, Flag: FlagFalse, Code: signal, Body: BodyEnvelope}

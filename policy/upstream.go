@@ -11,13 +11,13 @@ import (
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
-// Upstream is what a policy file says under upstream of the API that it is for: the
-// defaults of upstreams that use the policy. What an upstream says itself comes first.
+// Upstream is the key upstream of a policy file: the defaults of the upstreams that use
+// the policy. An upstream's own settings override them.
 type Upstream struct {
-	// BaseURL is where the API is; empty where the policy does not say.
+	// BaseURL is the URL of the API, empty if the policy gives none.
 	BaseURL string
-	// Idempotent are the patterns of calls that may be sent twice without harm, in
-	// place of the usual methods; nil where the policy does not say.
+	// Idempotent are the patterns of calls that may be sent twice without harm. They
+	// replace the usual methods. It is nil if the policy gives none.
 	Idempotent []string
 	// IdempotencyHeader is the header that makes every call idempotent, or empty.
 	IdempotencyHeader string
@@ -27,9 +27,9 @@ type Upstream struct {
 	at map[string]yamlfile.Pos
 }
 
-// Where says where a default was written, as "FILE:LINE"; it is empty for one that the
-// policy does not give. The key is base_url, idempotent, idempotency_header, or headers
-// with a dot and the header's name.
+// Where returns where a default is written, as "FILE:LINE", or "" if the policy does
+// not give it. The key is base_url, idempotent, idempotency_header, or "headers." and the
+// header's name.
 func (u Upstream) Where(key string) string {
 	at, ok := u.at[key]
 	if !ok {
@@ -38,7 +38,7 @@ func (u Upstream) Where(key string) string {
 	return fmt.Sprintf("%s:%d", at.File, at.Line)
 }
 
-// Upstream gives the defaults of upstreams that use the policy.
+// Upstream returns the defaults of the upstreams that use the policy.
 func (p *Policy) Upstream() Upstream { return p.upstream.clone() }
 
 func (u Upstream) clone() Upstream {
@@ -46,8 +46,8 @@ func (u Upstream) clone() Upstream {
 	return u
 }
 
-// HeadersBeside returns the headers whose names, in any case of letters, are neither
-// among the upstream's own nor taken.
+// HeadersBeside returns the headers whose names are neither among the upstream's own
+// nor taken. Upper and lower case letters are equal.
 func (u Upstream) HeadersBeside(own map[string]string, taken ...string) map[string]string {
 	headers := maps.Clone(u.Headers)
 	taken = slices.AppendSeq(slices.Clone(taken), maps.Keys(own))
@@ -57,7 +57,8 @@ func (u Upstream) HeadersBeside(own map[string]string, taken ...string) map[stri
 	return headers
 }
 
-// readUpstream reads the defaults of upstreams, as strictly as callq.yaml's own.
+// readUpstream reads the defaults of upstreams. They must satisfy the same rules as in
+// callq.yaml.
 func (f *file) readUpstream(v yamlfile.Value) {
 	u := Upstream{at: map[string]yamlfile.Pos{}}
 	v.Mapping(yamlfile.Fields{
@@ -102,21 +103,21 @@ func (f *file) readAddedHeaders(headers yamlfile.Value, u *Upstream) {
 		case httpsyntax.IsClientSet(name), httpsyntax.IsReserved(name), httpsyntax.IsIdempotencyKey(name):
 			v.FailKeyf("cannot be a default: it is a credential, belongs to one call, or is set by the HTTP client")
 		case !httpsyntax.IsPrintable(value, true):
-			v.Failf("holds a line break or another control character; write the value in one line")
+			v.Failf("contains a line break or another control character; write the value in one line")
 		case strings.Contains(value, "${"):
-			v.Failf("holds a ${…} reference, and policies hold none; a credential belongs under auth in callq.yaml")
+			v.Failf("contains a ${…} reference, which policies cannot have; write a credential under auth in callq.yaml")
 		}
 		for other := range u.Headers {
 			if strings.EqualFold(other, name) {
-				v.FailKeyf("is the same header as %s; keep one of them", other)
+				v.FailKeyf("is the same header as %s; remove one of them", other)
 			}
 		}
 		u.Headers[name], u.at["headers."+name] = value, v.Key()
 	})
 }
 
-// over lays the defaults of a file over those of what it extends, key by key, and
-// header by header.
+// over returns the defaults of a file merged with those of the file that it extends,
+// key by key and header by header. The file's own come first.
 func (u Upstream) over(base Upstream) Upstream {
 	all := base.clone()
 	if all.at == nil {
@@ -147,7 +148,7 @@ func (u Upstream) over(base Upstream) Upstream {
 	return all
 }
 
-// yaml writes the defaults, each with where it comes from.
+// yaml writes the defaults, each with the file and line that it comes from.
 func (u Upstream) yaml(w *bytes.Buffer) {
 	if u.BaseURL == "" && u.Idempotent == nil && u.IdempotencyHeader == "" && len(u.Headers) == 0 {
 		return

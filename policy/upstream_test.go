@@ -18,7 +18,7 @@ const defaultsOfAnAPI = `upstream:
   headers: {X-Version: "2", Accept: text/plain}
 `
 
-func TestAPolicyGivesTheDefaultsOfItsUpstreamsAndWhereTheyAreWritten(t *testing.T) {
+func TestAPolicyGivesUpstreamDefaultsAndTheirPlaces(t *testing.T) {
 	u := parse(t, defaultsOfAnAPI).Upstream()
 	if u.BaseURL != "https://api.example.com/v1" || !reflect.DeepEqual(u.Idempotent, []string{"GET *", "POST /search/*"}) ||
 		u.IdempotencyHeader != "Idempotency-Key" || !reflect.DeepEqual(u.Headers, map[string]string{"X-Version": "2", "Accept": "text/plain"}) {
@@ -51,31 +51,31 @@ func TestAFileThatExtendsAnotherReplacesItsDefaultsKeyByKey(t *testing.T) {
 		t.Errorf("got %+v", u)
 	}
 	if u.Where("idempotent") != "top.yaml:3" || u.Where("base_url") != "base.yaml:2" || u.Where("headers.X-Version") != "" {
-		t.Errorf("they are said to be at %v", u.at)
+		t.Errorf("got the places %v", u.at)
 	}
 	shown := string(p.YAML())
 	for _, want := range []string{"  # from base.yaml:2\n  base_url: \"https://api.example.com/v1\"\n", "  # from top.yaml:3\n  idempotent: []\n"} {
 		if !strings.Contains(shown, want) {
-			t.Errorf("it does not show %q:\n%s", want, shown)
+			t.Errorf("%q is missing:\n%s", want, shown)
 		}
 	}
 	again := parse(t, shown).Upstream()
 	if u.at, again.at = nil, nil; !reflect.DeepEqual(again, u) {
-		t.Errorf("what is shown reads as %+v, want %+v", again, u)
+		t.Errorf("the printed policy parses to %+v, want %+v", again, u)
 	}
 }
 
-func TestSearchesArePostedAndIdempotentInThePresetOfPatsnap(t *testing.T) {
+func TestThePatsnapPresetTreatsPostedSearchesAsIdempotent(t *testing.T) {
 	got := preset(t, "patsnap").Upstream().Idempotent
 	if want := []string{"GET *", "HEAD *", "OPTIONS *", "PUT *", "DELETE *", "POST /search/*"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q", got)
 	}
 	if u := preset(t, "http").Upstream(); u.Idempotent != nil || u.BaseURL != "" {
-		t.Errorf("http says %+v", u)
+		t.Errorf("http has the defaults %+v, want none", u)
 	}
 }
 
-func TestWhatIsWrongWithTheDefaultsOfUpstreamsIsNamedByPlace(t *testing.T) {
+func TestEachErrorInUpstreamDefaultsNamesItsPlace(t *testing.T) {
 	for text, want := range map[string]string{
 		"upstream: {base_uri: x}":                                   `my.yaml:1:12: unknown key "base_uri" in upstream`,
 		"upstream: [x]":                                             "my.yaml:1:11: upstream must be a mapping of keys and values, got a list",
@@ -92,8 +92,8 @@ func TestWhatIsWrongWithTheDefaultsOfUpstreamsIsNamedByPlace(t *testing.T) {
 		"upstream:\n  headers: {Authorization: x}":                  "my.yaml:2:13: upstream.headers.Authorization cannot be a default: it is a credential, belongs to one call, or is set by the HTTP client",
 		"upstream:\n  headers: {Proxy-Authorization: x}":            "my.yaml:2:13: upstream.headers.Proxy-Authorization cannot be a default: it is a credential, belongs to one call, or is set by the HTTP client",
 		"upstream:\n  headers: {\"X A\": x}":                        `my.yaml:2:13: upstream.headers."X A" is not a header name`,
-		"upstream:\n  headers: {X-A: \"a\\nb\"}":                    "my.yaml:2:18: upstream.headers.X-A holds a line break or another control character",
-		"upstream:\n  headers: {X-A: \"${env:KEY}\"}":               "my.yaml:2:18: upstream.headers.X-A holds a ${…} reference, and policies hold none",
+		"upstream:\n  headers: {X-A: \"a\\nb\"}":                    "my.yaml:2:18: upstream.headers.X-A contains a line break or another control character",
+		"upstream:\n  headers: {X-A: \"${env:KEY}\"}":               "my.yaml:2:18: upstream.headers.X-A contains a ${…} reference",
 		"upstream:\n  headers:\n    X-A: b\n    x-a: c":             "my.yaml:4:5: upstream.headers.x-a is the same header as X-A",
 		"upstream:\n  headers: {X-A: [5]}":                          "my.yaml:2:18: upstream.headers.X-A must be a string, got a list",
 		"upstream:\n  base_url: https://a.b\n  base_url: https://c": `my.yaml:3:3: `,

@@ -1,10 +1,10 @@
 package policy
 
-// wording is what an end user and the operator are told.
+// wording is a message for end users and an advice for the operator.
 type wording struct{ message, advice string }
 
-// words are told of a class where no rule says it better, and of the classes
-// that no answer leads to.
+// words are for rules without a message or an advice of their own, and for classes that
+// no rule gives.
 var words = map[Class]wording{
 	ClassOK: {
 		"Done.",
@@ -12,14 +12,14 @@ var words = map[Class]wording{
 	},
 	ClassBadParameter: {
 		"The service could not accept this request as it was written.",
-		"Mend the call and send it again; sending it again unchanged cannot succeed.",
+		"Correct the call and send it again. Sent again unchanged, it cannot succeed.",
 	},
 	ClassTransient: {
-		"The service had a passing fault and could not answer.",
-		"Nothing to do while it is retried. If it was dead-lettered, redrive it once the API is well.",
+		"The service had a temporary fault and could not answer.",
+		"Nothing to do while it is retried. If it was dead-lettered, redrive it once the API works again.",
 	},
 	ClassQuota: {
-		"The calls allowed for now are used up; work goes on at {resumes_at}.",
+		"The calls allowed for now are used up; calls resume at {resumes_at}.",
 		"Nothing to do: calls wait without spending attempts. If it happens often, ask the API for a larger quota.",
 	},
 	ClassAuth: {
@@ -39,20 +39,20 @@ var words = map[Class]wording{
 		"Check that base_url points at the API and that no proxy answers in its place, then redrive.",
 	},
 	ClassUnknown: {
-		"The service reported a problem that is not known yet.",
+		"The service reported an unknown problem.",
 		"Look up the error code and message in the record, add a rule for it to the policy, then redrive.",
 	},
 	ClassOutcomeUnknown: {
 		"The request may have been carried out, but no answer arrived.",
-		"Find out at the API whether it took effect. Redrive only if it did not: a second send may do it twice.",
+		"Check at the API whether it took effect. Redrive it only if it did not: a second send may do it twice.",
 	},
 	ClassMalformedTask: {
 		"This request could not be read.",
-		"It was not written by this version's producer, or was damaged. Send the call again from its source.",
+		"It was written by another version of callq, or it is corrupt. Send the call again from its source.",
 	},
 	ClassCrashLoop: {
 		"This request could not be completed.",
-		"Workers died while making this call, several times over. Look at their logs before you redrive it.",
+		"Workers crashed several times while making this call. Read their logs before you redrive it.",
 	},
 	ClassExpired: {
 		"This request was not sent before its deadline.",
@@ -60,20 +60,21 @@ var words = map[Class]wording{
 	},
 	ClassCancelled: {
 		"This request was cancelled.",
-		"Nothing to do; send the call again if it is wanted after all.",
+		"Nothing to do. Send the call again if it is still wanted.",
 	},
 }
 
-// Message tells an end user what happened, where no rule did: it is the message
-// of rules that give none, and of the classes that no answer leads to.
+// Message returns the message for end users of a rule that gives none, and of a class
+// that no rule gives.
 func (c Class) Message() string { return words[c].message }
 
-// Advice tells the operator what to do next, where no rule did.
+// Advice returns the advice for the operator of a rule that gives none, and of a class
+// that no rule gives.
 func (c Class) Advice() string { return words[c].advice }
 
 // ExplainClass returns the message for end users and the advice for the operator of a
-// class that a record names, as tasks.ClientConfig.Explain asks for them. Both are empty
-// for a class that is not known.
+// class that a record names. It is a function for tasks.ClientConfig.Explain. Both texts
+// are empty for an unknown class.
 func ExplainClass(class string) (userMessage, advice string) {
 	c := Class(class)
 	return c.Message(), c.Advice()

@@ -1,5 +1,6 @@
-// Package calendar tells the instants that a cron expression names in a time
-// zone, for holds and for schedules. It may change. It knows no clock and does nothing at those instants.
+// Package calendar computes the instants that a cron expression names in a time
+// zone, for holds and schedules. It may change. It reads no clock and runs nothing at
+// those instants.
 //
 //	c, err := calendar.New("30 2 * * *", "Europe/Berlin")
 //	if err != nil {
@@ -7,12 +8,12 @@
 //	}
 //	next := c.Next(now)
 //
-// Where clocks are put forward or back, an expression that names its hours (such
-// as 30 2 * * *, or 0 */6 * * *) still comes once for each time of day that it
-// names: what falls into the hour that is left out comes at that hour's end, and
-// what falls into the hour that comes twice comes the first time. An expression
-// for every hour follows the clock on the wall: none in the hour left out, twice
-// in the one that comes twice.
+// When clocks change for daylight saving, an expression that names its hours (such as
+// 30 2 * * * or 0 */6 * * *) still occurs once for each time of day that it names. A
+// time within the hour that is skipped occurs at the end of that hour; a time within
+// the hour that occurs twice occurs the first time only. An expression for every hour
+// follows the local clock: it does not occur in the hour that is skipped, and occurs
+// twice in the hour that occurs twice.
 package calendar
 
 import (
@@ -36,7 +37,7 @@ type Calendar struct {
 // everyHour is cron's mark on a field that was written as a star.
 const everyHour = 1 << 63
 
-// New makes a Calendar; see [ParseCron] and [ParseTimezone]. An empty timezone is
+// New returns a Calendar; see [ParseCron] and [ParseTimezone]. An empty timezone is
 // UTC.
 func New(expression, timezone string) (*Calendar, error) {
 	if timezone == "" {
@@ -60,16 +61,16 @@ type Cron struct {
 	spec cron.SpecSchedule
 }
 
-// ParseCron reads a cron expression: it has five fields (minute, hour, day of month,
+// ParseCron parses a cron expression. It has five fields (minute, hour, day of month,
 // month, day of week), or is one of @hourly, @daily, @weekly, @monthly, @yearly and
-// their other names, and comes true at some time. The error says what is wrong and
+// their other names. It must name at least one time. The error says what is wrong and
 // does not repeat the expression.
 func ParseCron(expression string) (Cron, error) {
 	spec, err := parse(expression)
 	return Cron{strings.Join(strings.Fields(expression), " "), spec}, err
 }
 
-// In is the calendar of the expression in a time zone.
+// In returns the calendar of the expression in a time zone.
 func (c Cron) In(zone *time.Location) *Calendar {
 	return &Calendar{c.text, zone.String(), c.spec, zone}
 }
@@ -93,10 +94,10 @@ func parse(expression string) (cron.SpecSchedule, error) {
 	case strings.Contains(expression, "TZ="):
 		return none, errors.New("names a time zone; that has a key of its own, timezone")
 	case strings.HasPrefix(expression, "@every"):
-		return none, errors.New("has no fixed times, so that workers could not agree on them; " + write)
+		return none, errors.New("has no fixed times, so workers cannot agree on them; " + write)
 	case strings.HasPrefix(expression, "@"):
 	case len(fields) != 5:
-		return none, fmt.Errorf("has %d fields and not 5; %s", len(fields), write)
+		return none, fmt.Errorf("has %d fields instead of 5; %s", len(fields), write)
 	}
 	schedule, err := cron.ParseStandard(expression)
 	spec, ok := schedule.(*cron.SpecSchedule)
@@ -104,27 +105,28 @@ func parse(expression string) (cron.SpecSchedule, error) {
 		return none, fmt.Errorf("is not a cron expression (%w); %s", err, write)
 	}
 	spec.Location = time.UTC
-	// Any instant will do; the library looks five years ahead.
+	// Any start will do: the library searches five years ahead.
 	if spec.Next(time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return none, errors.New("never comes true; correct the day or the month")
+		return none, errors.New("names a date that does not exist; correct the day or the month")
 	}
 	return *spec, nil
 }
 
-// Cron is the expression, with single spaces.
+// Cron returns the expression, with single spaces.
 func (c *Calendar) Cron() string { return c.cron }
 
-// Timezone is the name of the time zone, "UTC" where none was given.
+// Timezone returns the name of the time zone, "UTC" if none was given.
 func (c *Calendar) Timezone() string { return c.timezone }
 
-// String is the expression with its time zone, in one form for one meaning.
+// String returns the expression with its time zone. Equal calendars have equal
+// strings.
 func (c *Calendar) String() string { return c.cron + " " + c.timezone }
 
-// MarshalText is [Calendar.String].
+// MarshalText returns [Calendar.String].
 func (c *Calendar) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// Next is the first instant after t that the expression names, in UTC; the zero
-// time where there is none within five years.
+// Next returns the first instant after t that the expression names, in UTC, or the
+// zero time if there is none within five years.
 func (c *Calendar) Next(t time.Time) time.Time {
 	if c.spec.Hour&everyHour != 0 {
 		return c.byClock(t)
@@ -145,8 +147,8 @@ func (c *Calendar) byDay(t time.Time) time.Time {
 	}
 }
 
-// byClock is Next for expressions of every hour: between two changes of the clocks
-// a zone is a fixed distance from UTC, in which cron has nothing to trip over.
+// byClock is Next for expressions of every hour. Between two clock changes a zone has
+// a fixed offset from UTC, so cron's own Next is right there.
 func (c *Calendar) byClock(t time.Time) time.Time {
 	for limit := t.AddDate(5, 0, 0); !t.After(limit); {
 		local := t.In(c.location)
@@ -161,7 +163,8 @@ func (c *Calendar) byClock(t time.Time) time.Time {
 		if end.IsZero() {
 			return time.Time{}
 		}
-		// Next looks behind an instant, and the change itself may be named.
+		// Next returns only later instants, but the expression may name the very
+		// moment of the change.
 		if wall := wallOf(end.In(c.location)); c.spec.Next(wall.Add(-time.Second)).Equal(wall) {
 			return end.UTC()
 		}
@@ -170,13 +173,13 @@ func (c *Calendar) byClock(t time.Time) time.Time {
 	return time.Time{}
 }
 
-// wallOf is what clocks show at t, written as though it were UTC.
+// wallOf returns what a clock in t's zone shows at t, as a time in UTC.
 func wallOf(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, time.UTC)
 }
 
-// instant is when clocks first show wall, or where they never do the moment at
-// which they jump over it.
+// instant returns when clocks first show wall. If they skip it, instant returns the
+// moment of the skip.
 func (c *Calendar) instant(wall time.Time) time.Time {
 	at := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, c.location)
 	start, end := at.ZoneBounds()

@@ -28,7 +28,7 @@ func at(t *testing.T, text string) time.Time {
 	return at
 }
 
-// ticks are those of c from one instant, included, to another, excluded.
+// ticks returns the times of c from one instant, included, to another, excluded.
 func ticks(t *testing.T, c *calendar.Calendar, from, to string) string {
 	t.Helper()
 	var list []string
@@ -41,7 +41,7 @@ func ticks(t *testing.T, c *calendar.Calendar, from, to string) string {
 	return strings.Join(list, " ")
 }
 
-func TestTicksAreThoseOfTheTimezone(t *testing.T) {
+func TestTicksFollowTheTimezone(t *testing.T) {
 	for _, tc := range []struct{ cron, timezone, from, to, want string }{
 		{"0 6 * * *", "", "2026-06-01T00:00:00Z", "2026-06-03T00:00:00Z", "01T06:00 02T06:00"},
 		{"0 6 * * *", "Asia/Shanghai", "2026-06-01T00:00:00Z", "2026-06-03T00:00:00Z", "01T22:00 02T22:00"},
@@ -55,16 +55,16 @@ func TestTicksAreThoseOfTheTimezone(t *testing.T) {
 	}
 }
 
-func TestANamedHourComesOnceADayWhateverTheClocksDo(t *testing.T) {
+func TestANamedHourOccursOnceADayAcrossClockChanges(t *testing.T) {
 	for name, tc := range map[string]struct{ cron, timezone, from, to, want string }{
-		// New York: 02:00 to 03:00 is left out on March 8, 01:00 to 02:00 comes twice on November 1.
-		"left out":                {"30 2 * * *", "America/New_York", "2026-03-07T05:00:00Z", "2026-03-10T04:00:00Z", "07T07:30 08T07:00 09T06:30"},
-		"left out in Berlin":      {"30 2 * * *", "Europe/Berlin", "2026-03-28T00:00:00Z", "2026-03-31T00:00:00Z", "28T01:30 29T01:00 30T00:30"},
-		"left out, several":       {"0,30 2-3 * * *", "America/New_York", "2026-03-08T05:00:00Z", "2026-03-09T04:00:00Z", "08T07:00 08T07:30"},
-		"twice":                   {"30 1 * * *", "America/New_York", "2026-10-31T04:00:00Z", "2026-11-03T05:00:00Z", "31T05:30 01T05:30 02T06:30"},
-		"twice, asked in between": {"30 1 * * *", "America/New_York", "2026-11-01T06:10:00Z", "2026-11-03T05:00:00Z", "02T06:30"},
-		"midnight left out":       {"0 0 * * *", "America/Sao_Paulo", "2018-11-03T00:00:00Z", "2018-11-06T00:00:00Z", "03T03:00 04T03:00 05T02:00"},
-		"half an hour":            {"15 2 * * *", "Australia/Lord_Howe", "2026-10-03T00:00:00Z", "2026-10-05T00:00:00Z", "03T15:30 04T15:15"},
+		// New York: 02:00 to 03:00 is skipped on March 8, 01:00 to 02:00 occurs twice on November 1.
+		"skipped":                {"30 2 * * *", "America/New_York", "2026-03-07T05:00:00Z", "2026-03-10T04:00:00Z", "07T07:30 08T07:00 09T06:30"},
+		"skipped in Berlin":      {"30 2 * * *", "Europe/Berlin", "2026-03-28T00:00:00Z", "2026-03-31T00:00:00Z", "28T01:30 29T01:00 30T00:30"},
+		"several are skipped":    {"0,30 2-3 * * *", "America/New_York", "2026-03-08T05:00:00Z", "2026-03-09T04:00:00Z", "08T07:00 08T07:30"},
+		"twice":                  {"30 1 * * *", "America/New_York", "2026-10-31T04:00:00Z", "2026-11-03T05:00:00Z", "31T05:30 01T05:30 02T06:30"},
+		"twice, from in between": {"30 1 * * *", "America/New_York", "2026-11-01T06:10:00Z", "2026-11-03T05:00:00Z", "02T06:30"},
+		"midnight is skipped":    {"0 0 * * *", "America/Sao_Paulo", "2018-11-03T00:00:00Z", "2018-11-06T00:00:00Z", "03T03:00 04T03:00 05T02:00"},
+		"half an hour":           {"15 2 * * *", "Australia/Lord_Howe", "2026-10-03T00:00:00Z", "2026-10-05T00:00:00Z", "03T15:30 04T15:15"},
 	} {
 		if got := ticks(t, must(t, tc.cron, tc.timezone), tc.from, tc.to); got != tc.want {
 			t.Errorf("%s: got %s, want %s", name, got, tc.want)
@@ -72,12 +72,12 @@ func TestANamedHourComesOnceADayWhateverTheClocksDo(t *testing.T) {
 	}
 }
 
-func TestAnExpressionOfEveryHourGoesOnWhateverTheClocksDo(t *testing.T) {
+func TestAnHourlyExpressionContinuesAcrossClockChanges(t *testing.T) {
 	for name, tc := range map[string]struct{ cron, timezone, from, to, want string }{
-		"left out":          {"0 * * * *", "America/New_York", "2026-03-08T05:00:00Z", "2026-03-08T10:00:00Z", "08T05:00 08T06:00 08T07:00 08T08:00 08T09:00"},
-		"twice":             {"30 * * * *", "America/New_York", "2026-11-01T04:00:00Z", "2026-11-01T08:00:00Z", "01T04:30 01T05:30 01T06:30 01T07:30"},
-		"midnight left out": {"0 * 4 11 *", "America/Sao_Paulo", "2018-11-04T00:00:00Z", "2018-11-04T06:00:00Z", "04T03:00 04T04:00 04T05:00"},
-		"half an hour":      {"0 * * * *", "Australia/Lord_Howe", "2026-10-03T13:00:00Z", "2026-10-03T18:00:00Z", "03T13:30 03T14:30 03T16:00 03T17:00"},
+		"skipped":             {"0 * * * *", "America/New_York", "2026-03-08T05:00:00Z", "2026-03-08T10:00:00Z", "08T05:00 08T06:00 08T07:00 08T08:00 08T09:00"},
+		"twice":               {"30 * * * *", "America/New_York", "2026-11-01T04:00:00Z", "2026-11-01T08:00:00Z", "01T04:30 01T05:30 01T06:30 01T07:30"},
+		"midnight is skipped": {"0 * 4 11 *", "America/Sao_Paulo", "2018-11-04T00:00:00Z", "2018-11-04T06:00:00Z", "04T03:00 04T04:00 04T05:00"},
+		"half an hour":        {"0 * * * *", "Australia/Lord_Howe", "2026-10-03T13:00:00Z", "2026-10-03T18:00:00Z", "03T13:30 03T14:30 03T16:00 03T17:00"},
 	} {
 		if got := ticks(t, must(t, tc.cron, tc.timezone), tc.from, tc.to); got != tc.want {
 			t.Errorf("%s: got %s, want %s", name, got, tc.want)
@@ -85,16 +85,16 @@ func TestAnExpressionOfEveryHourGoesOnWhateverTheClocksDo(t *testing.T) {
 	}
 }
 
-func TestWhatHasNoFixedTimesIsRefused(t *testing.T) {
+func TestExpressionsWithoutFixedTimesAreRefused(t *testing.T) {
 	for expression, want := range map[string]string{
 		"@every 1h":              "no fixed times",
-		"0 0 6 * * *":            "6 fields and not 5",
-		"":                       "0 fields and not 5",
+		"0 0 6 * * *":            "6 fields instead of 5",
+		"":                       "0 fields instead of 5",
 		"61 * * * *":             "above maximum",
 		"@fortnightly":           "unrecognized descriptor",
 		"TZ=UTC 0 6 * * *":       "key of its own",
 		"CRON_TZ=UTC 0 6 * * *":  "key of its own",
-		"0 0 31 2 *":             "never comes true",
+		"0 0 31 2 *":             "does not exist",
 		"*/0 * * * *":            "is not a cron expression",
 		"99999999999999 * * * *": "is not a cron expression",
 	} {
@@ -109,14 +109,14 @@ func TestWhatHasNoFixedTimesIsRefused(t *testing.T) {
 	}
 }
 
-func TestOneExpressionHasOneForm(t *testing.T) {
+func TestEqualExpressionsHaveTheSameText(t *testing.T) {
 	if got := must(t, " 0  6 *\t* * ", "").String(); got != "0 6 * * * UTC" {
 		t.Errorf("got %q", got)
 	}
 }
 
-// A tick must not depend on when it is asked for: workers ask at different times.
-func TestEveryInstantBeforeATickSeesTheSameTick(t *testing.T) {
+// A tick must not depend on when it is computed: workers do so at different times.
+func TestEveryInstantBeforeATickHasTheSameNextTick(t *testing.T) {
 	zones := []string{"UTC", "America/New_York", "America/Sao_Paulo", "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Casablanca"}
 	crons := []string{"* * * * *", "*/7 * * * *", "30 2 * * *", "0,30 0-3 * * *", "0 */6 * * *", "15 1 * * 0", "@hourly", "0 0 1 * *", "59 * 4 11 *"}
 	rapid.Check(t, func(r *rapid.T) {

@@ -8,13 +8,14 @@ import (
 	"strings"
 )
 
-// Pos says where a value was written. The zero value is nowhere: a default.
+// Pos is where a value is written. The zero value is the position of a default, which
+// is not written anywhere.
 type Pos struct {
 	// File is the path as the user gave it, or the name of the flag or of the
-	// environment variable that held the value.
+	// environment variable that has the value.
 	File string
-	// Line and Column count from 1; both are 0 where File is no file, or where
-	// the whole file is meant.
+	// Line and Column count from 1. Both are 0 if File is not a file, or if the
+	// position is the whole file.
 	Line, Column int
 }
 
@@ -23,7 +24,7 @@ func (p Pos) Errorf(format string, args ...any) *Error {
 	return &Error{Pos: p, Message: fmt.Sprintf(format, args...)}
 }
 
-// String is FILE:LINE:COL, or what of it is known.
+// String returns FILE:LINE:COL, or only FILE if there is no line.
 func (p Pos) String() string {
 	if p.Line == 0 {
 		return p.File
@@ -32,13 +33,13 @@ func (p Pos) String() string {
 }
 
 // Error is one mistake in a file: where it is, what is wrong and what to do. Its
-// message never holds a secret.
+// message never contains a secret.
 type Error struct {
 	Pos
 	Message string
 }
 
-// Error is FILE:LINE:COL: message.
+// Error returns FILE:LINE:COL: message.
 func (e *Error) Error() string {
 	if e.File == "" {
 		return e.Message
@@ -50,7 +51,7 @@ func (e *Error) Error() string {
 // files, one file after the other. [errors.As] with a *[Error] finds the first.
 type Errors []*Error
 
-// Error has one line for each mistake.
+// Error returns one line for each mistake.
 func (e Errors) Error() string {
 	lines := make([]string, len(e))
 	for i, one := range e {
@@ -59,7 +60,7 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Unwrap makes each of them reachable for [errors.As].
+// Unwrap returns the mistakes, for [errors.As].
 func (e Errors) Unwrap() []error {
 	all := make([]error, len(e))
 	for i, one := range e {
@@ -68,8 +69,8 @@ func (e Errors) Unwrap() []error {
 	return all
 }
 
-// Err returns the mistakes as an error, nil where there are none. An empty list
-// would be a non-nil error.
+// Err returns the mistakes as an error, or nil if there are none. An empty list itself
+// would be an error that is not nil.
 func (e Errors) Err() error {
 	if len(e) == 0 {
 		return nil
@@ -77,8 +78,8 @@ func (e Errors) Err() error {
 	return e
 }
 
-// Sort puts the mistakes into the order of their lines. Those of several files stay
-// in the order in which the files first appear.
+// Sort sorts the mistakes by line. Those of several files stay in the order in which
+// the files first appear.
 func (e Errors) Sort() {
 	first := map[string]int{}
 	for i, one := range e {

@@ -8,8 +8,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// JSON writes the value as JSON. Numbers stay as they are written, so that no digit is
-// lost. Anchors, aliases and tags within it are mistakes.
+// JSON returns the value as JSON. Numbers stay as they are written, so that no digit is
+// lost. Anchors, aliases and tags within the value are mistakes.
 func (v Value) JSON() ([]byte, bool) {
 	before := len(v.file.errs)
 	var w bytes.Buffer
@@ -58,6 +58,6 @@ func (v Value) json(w *bytes.Buffer, n ast.Node) {
 func quote(w *bytes.Buffer, s string) {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(s) // a string always has a JSON form, and the buffer takes all
+	_ = e.Encode(s) // a string always has a JSON form, and the buffer never fails
 	w.Truncate(w.Len() - 1)
 }

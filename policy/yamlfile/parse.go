@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// maxSize bounds a file, in bytes.
+	// maxSize is the size of the largest file, in bytes.
 	maxSize = 1 << 20
-	// maxNesting bounds what is open at once, brackets and lists begun on one
-	// line: the parser's time grows with the square of it.
+	// maxNesting is how many brackets may be open at once, and how many lists may
+	// begin on one line: the parser's time grows with the square of either.
 	maxNesting = 200
-	// maxAliases bounds how many aliases are followed in one file: a few of them,
-	// nested, would unfold without end.
+	// maxAliases is how many aliases are followed in one file: a few nested aliases
+	// would otherwise expand without end.
 	maxAliases = 10_000
 )
 
@@ -36,13 +36,13 @@ type File struct {
 	errs    Errors
 }
 
-// Read reads all of r, but no more than a file may hold. Parse refuses what is
-// longer.
+// Read reads all of r, up to one byte more than the largest file. Parse refuses a
+// file of that length.
 func Read(r io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(r, maxSize+1)) }
 
-// Parse parses data. name is the file's name in errors, root what messages call the
-// whole file, as in "the configuration". The value is the zero Value where the file
-// is empty and where it cannot be parsed; then [File.Err] tells the two apart.
+// Parse parses data. name is the file's name in errors. root is what messages call the
+// whole file, as in "the configuration". The value is the zero Value if the file is empty
+// or cannot be parsed; [File.Err] returns an error only in the second case.
 func Parse(name, root string, data []byte) (f *File, value Value) {
 	f = &File{name: name, root: root, anchors: map[string]ast.Node{}}
 	if problem := unreadable(data); problem != "" {
@@ -50,8 +50,8 @@ func Parse(name, root string, data []byte) (f *File, value Value) {
 		return f, Value{}
 	}
 	defer func() {
-		// The parser has crashed on hostile input before. For the user that is a file
-		// that is not YAML.
+		// The parser has crashed on hostile input before. For the user, such a file is
+		// not YAML.
 		if recover() != nil {
 			f.Failf(f.start(), "the file cannot be read as YAML")
 			value = Value{}
@@ -75,18 +75,18 @@ func Parse(name, root string, data []byte) (f *File, value Value) {
 		ast.Walk(anchors(f.anchors), documents[0])
 		return f, Value{file: f, key: f.position(documents[0]), node: documents[0]}
 	default:
-		f.Failf(f.position(documents[1]), "a second document begins here; %s is a single one, so take out the ---", root)
+		f.Failf(f.position(documents[1]), "a second document begins here; %s is a single document, so remove the ---", root)
 		return f, Value{}
 	}
 }
 
-// unreadable says why data is not parsed at all, or nothing.
+// unreadable returns why data cannot be parsed at all, or "".
 func unreadable(data []byte) string {
 	switch {
 	case len(data) > maxSize:
 		return fmt.Sprintf("the file is larger than %d KiB", maxSize>>10)
 	case slices.Contains(data, 0):
-		return "the file holds a zero byte, so it is not text; save it as UTF-8"
+		return "the file contains a zero byte, so it is not text; save it as UTF-8"
 	case !utf8.Valid(data):
 		return "the file is not UTF-8; save it as UTF-8"
 	}
@@ -113,7 +113,7 @@ func unreadable(data []byte) string {
 	return ""
 }
 
-// anchors collects the anchors, which aliases may name from anywhere.
+// anchors are the anchors of a file by their names.
 type anchors map[string]ast.Node
 
 // Visit implements [ast.Visitor].
@@ -124,8 +124,8 @@ func (a anchors) Visit(n ast.Node) ast.Visitor {
 	return a
 }
 
-// syntax says what the parser found, with a hint where the mistake is a common
-// one. The parser's picture of the source is left out: it may show a secret.
+// syntax adds the parser's error, with a hint if the mistake is a common one. It leaves
+// out the parser's excerpt of the file, which may show a secret.
 func (f *File) syntax(err error, data []byte) {
 	at := f.start()
 	var syntax *yaml.SyntaxError
@@ -164,28 +164,28 @@ func (f *File) Failf(at Pos, format string, args ...any) {
 	f.errs = append(f.errs, at.Errorf(format, args...))
 }
 
-// Add adds mistakes that were found elsewhere, such as in the environment.
+// Add adds mistakes that are not in the file, such as in the environment.
 func (f *File) Add(errs ...*Error) { f.errs = append(f.errs, errs...) }
 
-// Failures is the number of mistakes so far.
+// Failures returns the number of mistakes so far.
 func (f *File) Failures() int { return len(f.errs) }
 
-// Errors returns the mistakes so far, in the order of their lines.
+// Errors returns the mistakes so far, sorted by line.
 func (f *File) Errors() Errors {
 	errs := slices.Clone(f.errs)
 	errs.Sort()
 	return errs
 }
 
-// Err returns [File.Errors] as an error, nil where there are none.
+// Err returns [File.Errors] as an error, or nil if there are none.
 func (f *File) Err() error { return f.Errors().Err() }
 
-// Name is the file's name, as errors have it.
+// Name returns the file's name in errors.
 func (f *File) Name() string { return f.name }
 
 func (f *File) start() Pos { return Pos{File: f.name, Line: 1, Column: 1} }
 
-// position is where a node begins, as exactly as the parser knows it.
+// position returns where a node begins, as exactly as the parser reports it.
 func (f *File) position(n ast.Node) Pos {
 	p := f.start()
 	// A mapping's own token is its first colon.

@@ -13,7 +13,7 @@ import (
 func (v Value) Text() (string, bool) {
 	text, ok := v.AnyText()
 	if ok && text == "" {
-		v.Failf("is empty; write a value, or take the key out")
+		v.Failf("is empty; write a value, or remove the key")
 		return "", false
 	}
 	return text, ok
@@ -27,14 +27,14 @@ func (v Value) AnyText() (string, bool) {
 	case *ast.LiteralNode:
 		return n.Value.Value, true
 	case *ast.NullNode:
-		v.Failf("has no value; write one, or take the key out")
+		v.Failf("has no value; write one, or remove the key")
 	default:
 		v.FailType(string(KindString))
 	}
 	return "", false
 }
 
-// Scalar reads a string, a number or a truth value as it is written.
+// Scalar reads a string, a number, true or false, as it is written.
 func (v Value) Scalar() (string, bool) {
 	switch n := v.resolve().(type) {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
@@ -52,8 +52,8 @@ func (v Value) Bool() (value, ok bool) {
 	return false, false
 }
 
-// Whole reads a whole number in decimal digits, from least to most.
-func (v Value) Whole(least, most int) (int, bool) {
+// Int reads a whole number in decimal digits, between least and most.
+func (v Value) Int(least, most int) (int, bool) {
 	node, ok := v.resolve().(*ast.IntegerNode)
 	if !ok {
 		v.FailType("a whole number")
@@ -79,8 +79,8 @@ func (v Value) Float() (float64, bool) {
 	return 0, false
 }
 
-// Duration reads a duration in Go's notation, as in 30s or 1h30m: above 0, or, where
-// zero is true, from 0 on.
+// Duration reads a duration in Go's notation, as in 30s or 1h30m. It must be above 0,
+// or at least 0 if zero is true.
 func (v Value) Duration(zero bool) (time.Duration, bool) {
 	if n, ok := v.resolve().(*ast.IntegerNode); ok {
 		v.Failf("is %s without a unit; write one, as in %ss or 5m", n.Token.Value, n.Token.Value)
@@ -114,8 +114,8 @@ func OneOf[T ~string](v Value, values ...T) (T, bool) {
 	return T(text), ok
 }
 
-// ParseText reads a string that parse turns into a T. The message shows the string
-// and parse's error, which says what is wrong and what to write.
+// ParseText reads a string and parses it. The message of a mistake is the string and
+// parse's error, which says what is wrong and what to write.
 func ParseText[T any](v Value, parse func(string) (T, error)) (value T, ok bool) {
 	text, ok := v.Text()
 	if !ok {
@@ -129,7 +129,7 @@ func ParseText[T any](v Value, parse func(string) (T, error)) (value T, ok bool)
 	return value, true
 }
 
-// Words lists the words of a closed set, for messages.
+// Words joins the words of a closed set with commas, for messages.
 func Words[T ~string](values ...T) string {
 	words := make([]string, len(values))
 	for i, value := range values {

@@ -9,8 +9,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// Value is one value of a file: that of a key, or an item of a list. The zero Value
-// is an absent one: it reads as an empty mapping and an empty list.
+// Value is one value of a file: the value of a key, or an item of a list. The zero
+// Value is an absent value, which reads as an empty mapping and an empty list.
 type Value struct {
 	file *File
 	path string
@@ -18,7 +18,7 @@ type Value struct {
 	node ast.Node
 }
 
-// Kind is what a value is written as.
+// Kind is the type of a value, as messages name it.
 type Kind string
 
 // The kinds. KindOther is a value with a tag, which is never read.
@@ -27,35 +27,36 @@ const (
 	KindMapping Kind = "a mapping"
 	KindList    Kind = "a list"
 	KindString  Kind = "a string"
-	KindWhole   Kind = "a number"
+	KindInt     Kind = "a number"
 	KindFloat   Kind = "a number with a fraction"
-	KindBool    Kind = "a truth value"
+	KindBool    Kind = "true or false"
 	KindOther   Kind = "a value with a tag"
 )
 
-// Given says which keys of a mapping are there. The zero value says that none is.
+// Given says which keys a mapping has. The zero value has none.
 type Given struct {
 	keys    map[string]bool
 	unclear bool
 }
 
-// Lacks reports whether a key is missing and no other mistake is the reason. A key
-// that was probably meant by one that is not known counts as given.
+// Lacks reports whether a key is missing and no other mistake is the reason. A known
+// key that an unknown one was probably meant to be counts as given.
 func (g Given) Lacks(key string) bool { return !g.unclear && !g.keys[key] }
 
-// Fields are the keys that a mapping may have, each with what reads its value.
+// Fields are the keys that a mapping may have, each with a function that reads its
+// value.
 type Fields map[string]func(Value)
 
 // IsZero reports whether the value is absent.
 func (v Value) IsZero() bool { return v.file == nil }
 
-// Path is the key with those above it, as in upstreams.patsnap.timeout.
+// Path returns the key with the keys above it, as in upstreams.patsnap.timeout.
 func (v Value) Path() string { return v.path }
 
-// Key is where the value's key is; of an item, where the item is.
+// Key returns where the value's key is; for an item of a list, where the item is.
 func (v Value) Key() Pos { return v.key }
 
-// Pos is where the value begins; where it is empty, where its key is.
+// Pos returns where the value begins, or where its key is if the value is empty.
 func (v Value) Pos() Pos {
 	if v.node == nil || v.node.Type() == ast.NullType {
 		return v.key
@@ -63,7 +64,7 @@ func (v Value) Pos() Pos {
 	return v.file.position(v.node)
 }
 
-// Kind is what the value is written as. An alias has the kind of what it names.
+// Kind returns the type of the value. An alias has the type of its anchor.
 func (v Value) Kind() Kind { return kindOf(v.resolve()) }
 
 func kindOf(n ast.Node) Kind {
@@ -77,7 +78,7 @@ func kindOf(n ast.Node) Kind {
 	case *ast.StringNode, *ast.LiteralNode:
 		return KindString
 	case *ast.IntegerNode:
-		return KindWhole
+		return KindInt
 	case *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 		return KindFloat
 	case *ast.BoolNode:
@@ -92,12 +93,12 @@ func (v Value) Failf(format string, args ...any) {
 	v.file.Failf(v.Pos(), "%s "+format, append([]any{v.name()}, args...)...)
 }
 
-// FailKeyf is [Value.Failf] at the place of the value's key.
+// FailKeyf is [Value.Failf] at the position of the value's key.
 func (v Value) FailKeyf(format string, args ...any) {
 	v.file.Failf(v.key, "%s "+format, append([]any{v.name()}, args...)...)
 }
 
-// name is what messages call the value.
+// name returns what messages call the value.
 func (v Value) name() string {
 	if v.path == "" {
 		return v.file.root
@@ -105,12 +106,12 @@ func (v Value) name() string {
 	return v.path
 }
 
-// FailType adds the mistake that the value is not what it must be: want, as in "a
-// list".
+// FailType adds the mistake that the value has the wrong type. want is the right one,
+// as in "a list".
 func (v Value) FailType(want string) {
 	n := v.resolve()
 	if n == nil {
-		return // what is wrong has been said
+		return // resolve has reported the mistake
 	}
 	got := kindOf(n)
 	if got == KindOther {
@@ -118,14 +119,14 @@ func (v Value) FailType(want string) {
 		return
 	}
 	quote := ""
-	if want == string(KindString) && (got == KindWhole || got == KindFloat || got == KindBool) {
+	if want == string(KindString) && (got == KindInt || got == KindFloat || got == KindBool) {
 		quote = "; put it in quotes"
 	}
 	v.Failf("must be %s, got %s%s", want, got, quote)
 }
 
-// resolve follows anchors and aliases. It is nil where they lead nowhere, which it
-// reports once for each place.
+// resolve follows anchors and aliases. It returns nil if they lead nowhere, and reports
+// that once for each position.
 func (v Value) resolve() ast.Node {
 	const mostHops = 10
 	n := v.node
@@ -149,7 +150,7 @@ func (v Value) resolve() ast.Node {
 			return n
 		}
 	}
-	v.file.failOnce(v.file.position(n), "this alias leads in a circle")
+	v.file.failOnce(v.file.position(n), "this alias refers to itself")
 	return nil
 }
 
@@ -161,7 +162,7 @@ func (f *File) failOnce(at Pos, format string, args ...any) {
 	}
 }
 
-// Mapping reads a mapping: it calls the functions of the keys that are there, in the
+// Mapping reads a mapping. It calls the function of each key that is present, in the
 // order of the file. An empty value reads as an empty mapping.
 func (v Value) Mapping(known Fields) Given {
 	g := Given{keys: map[string]bool{}}
@@ -204,13 +205,13 @@ func (v Value) Each(fn func(key string, child Value)) (read bool) {
 		at := v.file.position(pair.Key)
 		name, ok := pair.Key.(*ast.StringNode)
 		if !ok {
-			v.file.Failf(at, "a key of %s is not plain text; write a name (quoted, if it is a number), without anchors, tags and merges", v.name())
+			v.file.Failf(at, "a key of %s is not plain text; write a name (in quotes if it is a number), without anchors, tags and merges", v.name())
 			read = false
 			continue
 		}
 		key := name.Value
 		if first, twice := seen[key]; twice {
-			v.file.Failf(at, "key %q is there twice, first in line %d; keep one of them", key, first.Line)
+			v.file.Failf(at, "key %q is there twice, first in line %d; remove one of them", key, first.Line)
 			continue
 		}
 		seen[key] = at
@@ -233,16 +234,16 @@ func (v Value) List(fn func(item Value)) {
 	}
 }
 
-// Some is [Value.List] for a list that must not be empty.
-func (v Value) Some(fn func(item Value)) {
+// NonEmptyList is [Value.List] for a list that must not be empty.
+func (v Value) NonEmptyList(fn func(item Value)) {
 	before, count := len(v.file.errs), 0
 	v.List(func(item Value) { count++; fn(item) })
 	if count == 0 && len(v.file.errs) == before {
-		v.Failf("is empty; name at least one value, or take the key out")
+		v.Failf("is empty; name at least one value, or remove the key")
 	}
 }
 
-// Len is the number of items of a list; 0 for any other value.
+// Len returns the number of items of a list, 0 for any other value.
 func (v Value) Len() int {
 	if n, ok := v.resolve().(*ast.SequenceNode); ok {
 		return len(n.Values)
@@ -250,11 +251,11 @@ func (v Value) Len() int {
 	return 0
 }
 
-// word is a key that a path shows as it is.
+// word matches a key that a path shows without quotes.
 var word = regexp.MustCompile(`^[A-Za-z0-9_.~-]+$`)
 
-// join adds a key to a path, in quotes where it is not a plain word: a path is one
-// line.
+// join adds a key to a path, in quotes if it is not a plain word, so that a path is
+// always one line.
 func join(path, key string) string {
 	if !word.MatchString(key) {
 		key = strconv.Quote(key)

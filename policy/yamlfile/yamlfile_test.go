@@ -32,7 +32,7 @@ func read(data string) (values, *yamlfile.File) {
 		"any":    func(e yamlfile.Value) { v.any, _ = e.AnyText() },
 		"scalar": func(e yamlfile.Value) { v.scalar, _ = e.Scalar() },
 		"word":   func(e yamlfile.Value) { v.word, _ = yamlfile.OneOf(e, "keep", "drop") },
-		"whole":  func(e yamlfile.Value) { v.whole, _ = e.Whole(1, 64) },
+		"whole":  func(e yamlfile.Value) { v.whole, _ = e.Int(1, 64) },
 		"float":  func(e yamlfile.Value) { v.float, _ = e.Float() },
 		"flag":   func(e yamlfile.Value) { v.flag, _ = e.Bool() },
 		"wait":   func(e yamlfile.Value) { v.wait, _ = e.Duration(false) },
@@ -42,7 +42,7 @@ func read(data string) (values, *yamlfile.File) {
 			v.json = string(text)
 		},
 		"list": func(e yamlfile.Value) {
-			e.Some(func(item yamlfile.Value) {
+			e.NonEmptyList(func(item yamlfile.Value) {
 				text, _ := item.Text()
 				v.list = append(v.list, text)
 			})
@@ -75,29 +75,29 @@ json: {n: 12345678901234567890.10, l: [true, null, "a\nb"]}
 	if v.text != "a b" || v.any != "" || v.scalar != "010" || v.word != "keep" || v.whole != 64 || v.float != 0.5 || !v.flag ||
 		v.wait != 90*time.Second || v.least != 0 || !slices.Equal(v.list, []string{"a", "b"}) ||
 		!slices.Equal(v.keys, []string{"a@keys.a", `X Y@keys."X Y"`}) || v.json != `{"n":12345678901234567890.10,"l":[true,null,"a\nb"]}` {
-		t.Errorf("%+v", v)
+		t.Errorf("got %+v", v)
 	}
 	if v.given.Lacks("text") {
-		t.Error("text is given")
+		t.Error("text is reported missing although it is given")
 	}
 }
 
 func TestAnchorsAndAliasesAreRead(t *testing.T) {
 	v, f := read("text: &x abc\nscalar: *x\nlist: &l [a]\nkeys: {k: *l}\n")
 	if err := f.Err(); err != nil || v.scalar != "abc" || v.text != "abc" {
-		t.Errorf("%+v, %v", v, err)
+		t.Errorf("got %+v, %v", v, err)
 	}
 }
 
-func TestEveryMistakeHasItsPlaceAndSaysWhatToWrite(t *testing.T) {
+func TestEveryErrorNamesItsPlaceAndSaysWhatToWrite(t *testing.T) {
 	for file, want := range map[string]string{
 		"text: 5":                    "f.yaml:1:7: text must be a string, got a number; put it in quotes",
-		"text:":                      "f.yaml:1:1: text has no value; write one, or take the key out",
-		"text: ''":                   "f.yaml:1:7: text is empty; write a value, or take the key out",
+		"text:":                      "f.yaml:1:1: text has no value; write one, or remove the key",
+		"text: ''":                   "f.yaml:1:7: text is empty; write a value, or remove the key",
 		"text: [a]":                  "f.yaml:1:7: text must be a string, got a list",
 		"text: !!str 5":              "f.yaml:1:7: text has a tag or a merge; write the value out, as a string",
 		"text: *x":                   "f.yaml:1:7: no anchor &x is defined",
-		"text: &x\n  *x":             "f.yaml:2:3: this alias leads in a circle",
+		"text: &x\n  *x":             "f.yaml:2:3: this alias refers to itself",
 		"word: both":                 `f.yaml:1:7: word is "both"; write one of keep, drop`,
 		"whole: 65":                  "f.yaml:1:8: whole is 65; write a number from 1 to 64",
 		"whole: 1.5":                 "f.yaml:1:8: whole must be a whole number, got a number with a fraction",
@@ -109,18 +109,18 @@ func TestEveryMistakeHasItsPlaceAndSaysWhatToWrite(t *testing.T) {
 		"wait: 0s":                   `f.yaml:1:7: wait is "0s"; write a duration above 0`,
 		"least: -1s":                 `f.yaml:1:8: least is "-1s"; write a duration of 0s or more`,
 		"list: a":                    "f.yaml:1:7: list must be a list, got a string",
-		"list: []":                   "f.yaml:1:7: list is empty; name at least one value, or take the key out",
+		"list: []":                   "f.yaml:1:7: list is empty; name at least one value, or remove the key",
 		"list:\n  - a\n  - 5":        "f.yaml:3:5: list[1] must be a string, got a number; put it in quotes",
 		"keys: a":                    "f.yaml:1:7: keys must be a mapping of keys and values, got a string",
-		"keys: {5: a}":               "f.yaml:1:8: a key of keys is not plain text; write a name (quoted, if it is a number), without anchors, tags and merges",
-		"keys: {a: 1, a: 2}":         `f.yaml:1:14: key "a" is there twice, first in line 1; keep one of them`,
+		"keys: {5: a}":               "f.yaml:1:8: a key of keys is not plain text; write a name (in quotes if it is a number), without anchors, tags and merges",
+		"keys: {a: 1, a: 2}":         `f.yaml:1:14: key "a" is there twice, first in line 1; remove one of them`,
 		"json: {a: *x}":              "f.yaml:1:11: json cannot be written as JSON here; write it as a string",
 		"txt: a":                     `f.yaml:1:1: unknown key "txt"; did you mean "text"?`,
 		"colour: a":                  `f.yaml:1:1: unknown key "colour"; known keys are any, flag, float, json, keys, least, list, scalar, text, wait, whole, word`,
 		"- a":                        "f.yaml:1:1: the file must be a mapping of keys and values, got a list",
-		"<<: {text: a}":              "f.yaml:1:1: a key of the file is not plain text; write a name (quoted, if it is a number), without anchors, tags and merges",
-		"text: a\n---\ntext: b":      "f.yaml:3:1: a second document begins here; the file is a single one, so take out the ---",
-		"text: a\x00":                "f.yaml:1:1: the file holds a zero byte, so it is not text; save it as UTF-8",
+		"<<: {text: a}":              "f.yaml:1:1: a key of the file is not plain text; write a name (in quotes if it is a number), without anchors, tags and merges",
+		"text: a\n---\ntext: b":      "f.yaml:3:1: a second document begins here; the file is a single document, so remove the ---",
+		"text: a\x00":                "f.yaml:1:1: the file contains a zero byte, so it is not text; save it as UTF-8",
 		"text: \xff":                 "f.yaml:1:1: the file is not UTF-8; save it as UTF-8",
 		"redis: embedded:":           `f.yaml:1:8: this is not valid YAML: `,
 		strings.Repeat("[", 201):     "f.yaml:1:1: more than 200 brackets are open at once",
@@ -135,7 +135,7 @@ func TestEveryMistakeHasItsPlaceAndSaysWhatToWrite(t *testing.T) {
 	}
 }
 
-func TestAllMistakesComeAtOnceInTheOrderOfTheirLines(t *testing.T) {
+func TestAllErrorsAreReportedAtOnceInLineOrder(t *testing.T) {
 	_, f := read("whole: 0\nlist: [5]\nflag: no\n")
 	f.Add(yamlfile.Pos{File: "--redis"}.Errorf("is wrong"))
 	f.Failf(yamlfile.Pos{File: "f.yaml", Line: 1, Column: 1}, "first")
@@ -150,13 +150,13 @@ func TestAllMistakesComeAtOnceInTheOrderOfTheirLines(t *testing.T) {
 	}
 }
 
-func TestAMistakenKeyIsNotAlsoMissing(t *testing.T) {
+func TestAMisspelledKeyIsNotAlsoReportedMissing(t *testing.T) {
 	v, _ := read("txet: a")
 	if v.given.Lacks("text") || !v.given.Lacks("flag") {
-		t.Errorf("%+v", v.given)
+		t.Errorf("got %+v", v.given)
 	}
 	if v, _ := read("5: a"); v.given.Lacks("flag") {
-		t.Error("a key that cannot be read may be any")
+		t.Error("flag is reported missing although the key that cannot be read may be flag")
 	}
 }
 
@@ -164,12 +164,12 @@ func TestAnEmptyFileIsAnEmptyMapping(t *testing.T) {
 	for _, data := range []string{"", "# only a comment\n", "---\n", "null"} {
 		v, f := read(data)
 		if err := f.Err(); err != nil || !v.given.Lacks("text") {
-			t.Errorf("%q: %v", data, err)
+			t.Errorf("%q: got %v", data, err)
 		}
 	}
 }
 
-func TestAliasesThatUnfoldWithoutEndAreRefused(t *testing.T) {
+func TestAliasesThatExpandWithoutEndAreRefused(t *testing.T) {
 	var w strings.Builder
 	w.WriteString("a: &a [x]\n")
 	for i := range 8 {
@@ -195,7 +195,7 @@ func FuzzParse(f *testing.F) {
 		_, file := read(string(data))
 		for _, one := range file.Errors() {
 			if one.Line < 1 || one.Column < 1 || one.Message == "" {
-				t.Errorf("no position or message: %#v", one)
+				t.Errorf("a mistake has no position or message: %#v", one)
 			}
 		}
 	})

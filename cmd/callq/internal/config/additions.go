@@ -63,7 +63,7 @@ func (d *decoder) add(u *Upstream, sent additions) {
 		}
 		for other := range u.Headers {
 			if strings.EqualFold(other, h.name) {
-				d.Failf(h.at, "%s is the same header as %s; keep one of them", h.path, other)
+				d.Failf(h.at, "%s is the same header as %s; remove one of them", h.path, other)
 			}
 		}
 		u.Headers[h.name] = h.value
@@ -126,7 +126,7 @@ func (d *decoder) keepHeaders(e yamlfile.Value) []string {
 		}
 		for _, other := range names {
 			if strings.EqualFold(other, name) {
-				e.Failf("is %s a second time; keep one of them", name)
+				e.Failf("is %s a second time; remove one of them", name)
 				return
 			}
 		}

@@ -74,7 +74,7 @@ func (d *decoder) limits(e yamlfile.Value) []Limit {
 			d.Failf(at, "%s: %q %v", e.Path(), text, err)
 			return
 		case parsed.Adaptive && slices.ContainsFunc(limits, func(l Limit) bool { return l.Adaptive }):
-			d.Failf(at, "%s: adaptive is there twice; keep one of them", e.Path())
+			d.Failf(at, "%s: adaptive is there twice; remove one of them", e.Path())
 			return
 		}
 		limits = append(limits, Limit{Limit: parsed, Pos: at})
@@ -104,7 +104,7 @@ func (d *decoder) cost(e yamlfile.Value) *Cost {
 	var cost Cost
 	e.Mapping(yamlfile.Fields{
 		"per_call": func(e yamlfile.Value) {
-			if kind := e.Kind(); kind != yamlfile.KindWhole && kind != yamlfile.KindFloat {
+			if kind := e.Kind(); kind != yamlfile.KindInt && kind != yamlfile.KindFloat {
 				e.FailType("a number, as in 0.01")
 				return
 			}

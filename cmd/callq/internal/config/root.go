@@ -19,7 +19,7 @@ func (d *decoder) root(root yamlfile.Value) {
 		"schedules": d.schedules,
 		"worker": func(e yamlfile.Value) {
 			e.Mapping(yamlfile.Fields{"concurrency": func(e yamlfile.Value) {
-				if n, ok := e.Whole(1, maxConcurrency); ok {
+				if n, ok := e.Int(1, maxConcurrency); ok {
 					d.cfg.WorkerConcurrency = n
 				}
 			}})

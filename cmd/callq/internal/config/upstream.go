@@ -148,7 +148,7 @@ func (d *decoder) upstreamFields(u *Upstream, r *upstreamRead) yamlfile.Fields {
 			}
 		},
 		"concurrency": func(e yamlfile.Value) {
-			if n, ok := e.Whole(1, maxConcurrency); ok {
+			if n, ok := e.Int(1, maxConcurrency); ok {
 				u.Concurrency = n
 			}
 		},
@@ -243,7 +243,7 @@ const maxSize = 512 << 20
 // size reads a number of bytes from least to most.
 func (d *decoder) size(e yamlfile.Value, least, most int64) (int64, bool) {
 	var text string
-	if e.Kind() == yamlfile.KindWhole {
+	if e.Kind() == yamlfile.KindInt {
 		text, _ = e.Scalar()
 		text += "B"
 	} else if value, ok := d.plain(e); ok {
