@@ -18,8 +18,8 @@ var numbers = []string{
 // maxNumber is the largest integer that a script represents exactly.
 const maxNumber = 1 << 53
 
-// repair removes the fields of the records that no script can compute with. Otherwise
-// such a field would hold the account, and an operator's command would fail too. Valid
+// repair removes the fields of the records that the scripts cannot compute with. Such a
+// field would hold the account for ever, and make an operator's command fail too. Valid
 // fields stay.
 func (s *Store) repair(ctx context.Context, n Name) error {
 	for _, key := range n.keys()[:2] {

@@ -1,11 +1,10 @@
-// Package circuit keeps a whole fleet from calling an account, or one endpoint
-// of it, while that cannot succeed. This package is part of callq's inside and
-// may change.
+// Package circuit stops a whole fleet from calling an account, or one endpoint of it,
+// while such calls cannot succeed. It may change in any version.
 //
-// The record of a circuit is in Redis and is the fleet's: state, epoch, until
-// when, on which rung of the ladder, why. Time is Redis's own. Each process has
-// a gobreaker beside it, which detects outages over a rolling window and keeps
-// the process's calls back while the record says so.
+// The record of a circuit is in Redis, for the whole fleet: its state, its epoch, until
+// when and why it is open, and the rung of the ladder. All times are by Redis's clock.
+// Each process also has a gobreaker, which detects outages over a rolling window and
+// holds the process's calls while the record says so.
 //
 //	           own error (after N in a row)
 //	closed ---------------------------------> open, until T
@@ -14,26 +13,29 @@
 //	  | operator: close                        v      |        transient fault: same rung
 //	  +--------------------------------- one probe ---+
 //
-// The probe is chosen by the worker: one call's own fault must not
-// hold its account. lua/refusals.lua keeps who was refused, and tells a call's own
-// fault from the account's. An outage is held where it is: each process counts,
-// endpoint by endpoint, how its calls go, and where one endpoint fails while others
-// succeed, the endpoint's circuit opens.
+// An own error is one that is about the account or the endpoint itself, such as a quota
+// or a refused credential.
 //
-// Half-open is no state of its own: after T the record gives a lease, the probe,
-// to the first call that asks. A probe that is lost with its worker ends with
-// its lease; the next call that asks becomes the probe.
+// The worker chooses the probe, so that one call's own fault does not hold its account.
+// lua/refusals.lua records which calls were refused, and distinguishes a call's own fault
+// from the account's. An outage opens the smallest circuit that it concerns: each process
+// counts the results of its calls for each endpoint, and if one endpoint fails while
+// others succeed, the endpoint's circuit opens.
 //
-// The dequeue script refuses a held account's queues, so that waiting costs
-// nothing. On a Cluster the queues NAME:high and NAME:low live on other nodes,
-// and it reads a copy of the record beside them: the record of {NAME} decides,
-// copies follow.
+// Half-open is not a separate state: after T the record gives a lease, the probe, to the
+// first call that asks. If the probe's worker dies, the lease expires and the next call
+// that asks becomes the probe.
 //
-// Every change is announced on a channel; it is read every second besides. A
-// process remembers the newest record that it saw of every account, and writes it
-// back where Redis has lost it, as in a fail-over.
+// The dequeue script refuses the queues of a held account, so that waiting costs nothing.
+// On a Cluster the queues NAME:high and NAME:low live on other nodes, and the script reads
+// a copy of the record there: the record of {NAME} decides, and the copies are updated
+// after it.
 //
-// An account that is held by a limit or a budget (package limit) is not open: no
-// probe is needed. Its record only says until when, for people and so that the
-// dequeue script need not count again.
+// Every change is announced on a channel; the records are also read every second. A
+// process remembers the newest record that it has read of every account, and writes it
+// back if Redis has lost it, as in a fail-over.
+//
+// An account that a limit or a budget holds (package limit) is not open: no probe is
+// needed. Its record only says until when. People see that, and the dequeue script does
+// not have to count again.
 package circuit

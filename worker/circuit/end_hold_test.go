@@ -8,7 +8,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-func TestAHoldThatAPersonHasMendedEndsForItsProbeAlone(t *testing.T) {
+func TestAHoldThatIsEndedAdmitsItsProbeOnly(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		refused := circuit.Report{
 			Verdict: circuit.OwnError, Delays: []time.Duration{time.Hour}, Cause: circuit.Cause{Class: string(policy.ClassAuth), Source: string(policy.SourceLadder)},
@@ -16,10 +16,10 @@ func TestAHoldThatAPersonHasMendedEndsForItsProbeAlone(t *testing.T) {
 		d.report(account, refused)
 		held := d.get(account)
 		if a := d.admit(account, "early"); a.Admitted {
-			t.Fatalf("admitted during the hold: %+v", a)
+			t.Fatalf("a call was admitted during the hold: %+v", a)
 		}
 		if ended, err := d.EndHold(t.Context(), held); !ended || err != nil {
-			t.Fatalf("got %t, %v", ended, err)
+			t.Fatalf("got %t, %v, want true", ended, err)
 		}
 		if a := d.admit(account, "probe"); !a.Probe || a.Epoch != held.Epoch || a.Rung != held.Rung {
 			t.Errorf("got %+v, want the probe of the same epoch and rung", a)
@@ -27,18 +27,18 @@ func TestAHoldThatAPersonHasMendedEndsForItsProbeAlone(t *testing.T) {
 		if a := d.admit(account, "other"); a.Admitted {
 			t.Errorf("a second call was admitted while the probe is out: %+v", a)
 		}
-		// Once more, while the probe is out or after its verdict, it does nothing.
+		// While the probe is out, and after its verdict, EndHold does nothing.
 		d.mustStand(held)
 		refused.Epoch, refused.Token = held.Epoch, "probe"
 		d.report(account, refused)
 		if r := d.get(account); r.Rung != held.Rung+1 || !r.Held(time.Now()) {
-			t.Errorf("after a probe that was refused too the circuit is %+v", r)
+			t.Errorf("after a refused probe got %+v, want held on the next rung", r)
 		}
 		d.mustStand(held)
 	})
 }
 
-func TestAHoldIsNotEndedForAMendThatHasNothingToDoWithIt(t *testing.T) {
+func TestEndHoldDoesNothingWhereNoPersonCanFixTheCause(t *testing.T) {
 	for name, cause := range map[string]circuit.Cause{
 		"a quota":                  {Class: string(policy.ClassQuota), Source: string(policy.SourceLadder)},
 		"a time that the API gave": {Class: string(policy.ClassAuth), Source: string(policy.SourceRetryAfter)},
@@ -52,7 +52,7 @@ func TestAHoldIsNotEndedForAMendThatHasNothingToDoWithIt(t *testing.T) {
 	}
 }
 
-func TestAnOperatorsHoldIsNotEndedForAMend(t *testing.T) {
+func TestEndHoldDoesNothingToAnOperatorsHold(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		if err := d.Open(t.Context(), account, time.Hour, "holiday", "anna"); err != nil {
 			t.Fatal(err)
@@ -61,14 +61,14 @@ func TestAnOperatorsHoldIsNotEndedForAMend(t *testing.T) {
 	})
 }
 
-// mustStand says that a mend does nothing to a hold.
+// mustStand checks that EndHold does not end a hold.
 func (d *fixture) mustStand(r circuit.Record) {
 	d.t.Helper()
 	before := d.get(account)
 	if ended, err := d.EndHold(d.t.Context(), r); ended || err != nil {
-		d.t.Errorf("got %t, %v", ended, err)
+		d.t.Errorf("got %t, %v, want false", ended, err)
 	}
 	if after := d.get(account); after != before {
-		d.t.Errorf("the record was %+v, is %+v", before, after)
+		d.t.Errorf("the record changed: got %+v, want %+v", after, before)
 	}
 }

@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// Outage is what has just been found to be out of order; the zero value is
-// nothing.
+// Outage says where an outage was just detected; the zero value is no outage.
 type Outage struct {
-	// Account tells that it is the whole account.
+	// Account reports that the whole account fails.
 	Account bool
 	// Endpoints are those that fail while others of the account succeed.
 	Endpoints []string
@@ -17,12 +16,12 @@ type Outage struct {
 // maxEndpoints bounds how many endpoints a process remembers.
 const maxEndpoints = 512
 
-// endpoints counts, endpoint by endpoint, how the calls of one process went. It
-// finds out where an outage is.
+// endpoints counts the results of one process's calls for each endpoint, to find out
+// where an outage is.
 type endpoints struct {
 	detector Detector
 	tallies  map[string]*tally
-	others   tally // those that are not remembered one by one
+	others   tally // the sum of the endpoints that have no tally of their own
 }
 
 // tally counts the calls of one endpoint within the detector's window, in slices
@@ -76,8 +75,8 @@ func (e *endpoints) count(endpoint string, r Result) {
 	}
 }
 
-// makeRoom has the calls of some endpoints counted together where there are too
-// many: first of those of which none has failed.
+// makeRoom merges tallies into others where there are too many: first those without a
+// failed call.
 func (e *endpoints) makeRoom(slice int64) {
 	if len(e.tallies) < maxEndpoints {
 		return
@@ -105,13 +104,13 @@ func (t *tally) add(other *tally, slice int64) {
 	}
 }
 
-// fails tells whether so many calls that failed are an outage.
+// fails reports whether such counts are an outage.
 func (d Detector) fails(good, bad int) bool {
 	return bad > 0 && float64(bad) >= d.Ratio*float64(good+bad)
 }
 
-// locate tells where the outage is, after a call of the endpoint has failed.
-// account tells that the account's calls taken together are too many that fail.
+// locate finds out where the outage is, after a call of the endpoint has failed. account
+// reports that too many of all the account's calls fail.
 func (e *endpoints) locate(endpoint string, account bool) Outage {
 	if e.detector.MinCalls <= 0 {
 		return Outage{Account: account}
@@ -123,8 +122,7 @@ func (e *endpoints) locate(endpoint string, account bool) Outage {
 	for name, t := range e.tallies {
 		good, bad := t.sum(slice)
 		switch {
-		// Half as many calls are evidence enough where the account as a whole
-		// fails already.
+		// Half of MinCalls is enough evidence if the account as a whole fails already.
 		case account && 2*bad >= e.detector.MinCalls && e.detector.fails(good, bad):
 			failing = append(failing, name)
 		case !account && name == endpoint && good+bad >= e.detector.MinCalls && e.detector.fails(good, bad):

@@ -11,8 +11,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-func TestAnOutageIsFoundWhereItIs(t *testing.T) {
-	// n calls of an endpoint that all end alike.
+func TestAnOutageIsLocated(t *testing.T) {
+	// calls are n calls of an endpoint with the same result.
 	type calls struct {
 		n        int
 		endpoint string
@@ -33,7 +33,7 @@ func TestAnOutageIsFoundWhereItIs(t *testing.T) {
 		{"too few calls to judge", []calls{{4, "b", good}, {3, "a", bad}}, ""},
 		{"less than the ratio", []calls{{4, "b", good}, {5, "a", good}, {4, "a", bad}}, ""},
 		{"many endpoints with a call each fail", []calls{{1, "b", good}, {1, "c", bad}, {1, "d", bad}, {1, "e", bad}}, "account"},
-		{"neutral results say nothing", []calls{{4, "b", good}, {100, "a", circuit.Neutral}}, ""},
+		{"neutral results do not count", []calls{{4, "b", good}, {100, "a", circuit.Neutral}}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g, found := circuit.NewGate(detector), ""
@@ -42,7 +42,7 @@ func TestAnOutageIsFoundWhereItIs(t *testing.T) {
 					done, wait := g.Allow(some.endpoint)
 					if done == nil {
 						if found != "account" {
-							t.Fatalf("the gate is shut for %s, and the outage is %q", wait, found)
+							t.Fatalf("the gate is shut for %s, but the outage is %q", wait, found)
 						}
 						continue
 					}
@@ -56,16 +56,16 @@ func TestAnOutageIsFoundWhereItIs(t *testing.T) {
 				}
 			}
 			if found != c.want {
-				t.Errorf("found an outage of %q, want %q", found, c.want)
+				t.Errorf("outage: got %q, want %q", found, c.want)
 			}
 			if done, _ := g.Allow("other"); (done == nil) != (c.want == "account") {
-				t.Errorf("other endpoints' calls may go out: %t, and the outage is of %q", done != nil, c.want)
+				t.Errorf("calls of other endpoints are allowed: %t, though the outage is %q", done != nil, c.want)
 			}
 		})
 	}
 }
 
-func TestWhatEndpointsMetLeavesTheWindow(t *testing.T) {
+func TestResultsOfEndpointsLeaveTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := circuit.NewGate(detector)
 		call := func(endpoint string, r circuit.Result) circuit.Outage {
@@ -79,10 +79,10 @@ func TestWhatEndpointsMetLeavesTheWindow(t *testing.T) {
 		time.Sleep(31 * time.Second) // virtual time
 		call("b", circuit.Healthy)
 		if outage := call("a", circuit.Failed); outage.Account || len(outage.Endpoints) > 0 {
-			t.Errorf("faults from before the window are an outage: %+v", outage)
+			t.Errorf("faults from before the window were reported as an outage: %+v", outage)
 		}
 		if at := g.GoodAt("b"); !at.Equal(time.Now()) {
-			t.Errorf("b was answered well at %s, want now", at)
+			t.Errorf("last good answer of b: got %s, want now", at)
 		}
 	})
 }
@@ -94,10 +94,10 @@ func TestAnEndpointThatFailsIsFoundAmongAnyNumberOfOthers(t *testing.T) {
 		for endpoint, r := range map[string]circuit.Result{fmt.Sprint("b", i): circuit.Healthy, "a": circuit.Failed} {
 			done, _ := g.Allow(endpoint)
 			if done == nil {
-				t.Fatal("the account is held for the fault of one endpoint")
+				t.Fatal("the gate is shut because of one endpoint's faults")
 			}
 			if outage := done(r); outage.Account {
-				t.Fatal("the fault of one endpoint is taken for the account's")
+				t.Fatal("one endpoint's faults were reported as an outage of the account")
 			} else if len(outage.Endpoints) > 0 {
 				found = outage.Endpoints
 			}

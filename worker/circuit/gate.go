@@ -13,14 +13,14 @@ type Result int
 
 // The results.
 const (
-	// Neutral says nothing about the account: the call did not go out, or what it
-	// met is no matter of the circuit.
+	// Neutral says nothing about the account: the call was not sent, or its error does
+	// not concern the circuit.
 	Neutral Result = iota
-	// Healthy: the server answered.
+	// Healthy means that the server answered.
 	Healthy
-	// Failed: a transient fault; enough of them trip the breaker.
+	// Failed is a transient fault; enough of them trip the breaker.
 	Failed
-	// Tripped: the account must not be called any more, at once.
+	// Tripped trips the breaker at once: the account must not be called any more.
 	Tripped
 )
 
@@ -30,13 +30,13 @@ var (
 	errTripped = errors.New("tripped")
 )
 
-// Detector sets when a gate takes transient faults for an outage.
+// Detector says how many transient faults are an outage.
 type Detector struct {
-	// Window is the time that is looked back upon.
+	// Window is how far back results count.
 	Window time.Duration
-	// MinCalls is how many calls it takes to judge.
+	// MinCalls is how many results are needed for a decision.
 	MinCalls int
-	// Ratio is the share of failed calls that trips, from 0 to 1.
+	// Ratio is the share of failed calls, from 0 to 1, that is an outage.
 	Ratio float64
 }
 
@@ -58,11 +58,11 @@ func NewGate(d Detector) *Gate {
 	return g
 }
 
-// closedBreaker makes a closed breaker that, once tripped, stays open for the time-out.
-// gobreaker fixes the time-out at construction, so every hold gets a new one.
+// closedBreaker returns a closed breaker that, once tripped, stays open for the time-out.
+// gobreaker fixes the time-out at construction, so every hold gets a new breaker.
 func (g *Gate) closedBreaker(timeout time.Duration) *gobreaker.TwoStepCircuitBreaker[struct{}] {
-	// Both functions run under the breaker's own lock, the second right after
-	// the first, so a plain variable carries the word from one to the other.
+	// gobreaker calls ReadyToTrip right after IsSuccessful, both under its own lock, so a
+	// plain variable can pass the value from one to the other.
 	tripped := false
 	return gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		MaxRequests:  1,
@@ -82,8 +82,8 @@ func (g *Gate) closedBreaker(timeout time.Duration) *gobreaker.TwoStepCircuitBre
 	})
 }
 
-// Release says that Redis admitted a call in the given epoch with the circuit
-// closed. An epoch that is new to the gate ends its hold.
+// Release ends the gate's hold if the epoch is newer than the hold's. Call it with the
+// epoch in which Redis admitted a call with the circuit closed.
 func (g *Gate) Release(epoch int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -104,10 +104,9 @@ func (g *Gate) Hold(epoch int64, until time.Time) {
 	g.breaker = g.openBreaker(time.Until(until))
 }
 
-// Probe lets one call of the endpoint through, whatever the gate's state: Redis gave
-// it the lease. To the others the gate stays as it is until the verdict, which Redis
-// knows first and the gate learns from [Gate.Release] or [Gate.Hold]. done is as in
-// [Gate.Allow].
+// Probe allows one call of the endpoint, whatever the gate's state: Redis gave it the
+// lease. For other calls the gate does not change: the probe's verdict goes to Redis, and
+// [Gate.Release] or [Gate.Hold] brings it here. done is as in [Gate.Allow].
 func (g *Gate) Probe(epoch int64, endpoint string) (done func(Result) Outage) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -120,7 +119,7 @@ func (g *Gate) Probe(epoch int64, endpoint string) (done func(Result) Outage) {
 	}
 }
 
-// openBreaker makes a breaker that is open for d and then half-open.
+// openBreaker returns a breaker that is open for d and then half-open.
 func (g *Gate) openBreaker(d time.Duration) *gobreaker.TwoStepCircuitBreaker[struct{}] {
 	b := g.closedBreaker(d)
 	if done, err := b.Allow(); err == nil {
@@ -129,9 +128,9 @@ func (g *Gate) openBreaker(d time.Duration) *gobreaker.TwoStepCircuitBreaker[str
 	return b
 }
 
-// Allow asks for one call of the endpoint. If it may go out, done must be called
-// exactly once with what the call met; done returns the outage that transient faults
-// have just become. Otherwise wait says how long the gate stays shut.
+// Allow asks whether one call of the endpoint may be sent. If so, the caller must call
+// done exactly once with the call's result; done returns the outage that this result has
+// revealed, if any. Otherwise done is nil, and wait is how long the gate stays shut.
 func (g *Gate) Allow(endpoint string) (done func(Result) Outage, wait time.Duration) {
 	g.mu.Lock()
 	breaker := g.breaker
@@ -153,14 +152,14 @@ func (g *Gate) Allow(endpoint string) (done func(Result) Outage, wait time.Durat
 		}
 		outage := g.endpoints.locate(endpoint, tripped)
 		if tripped && !outage.Account && g.breaker == breaker {
-			g.breaker = g.closedBreaker(time.Minute) // the others go on
+			g.breaker = g.closedBreaker(time.Minute) // other endpoints continue
 		}
 		return outage
 	}, 0
 }
 
-// GoodAt returns when this process last saw a call of the endpoint answered well;
-// zero for never.
+// GoodAt returns when this process last got a good answer to a call of the endpoint; zero
+// for never.
 func (g *Gate) GoodAt(endpoint string) time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -14,12 +14,12 @@ func pass(t *testing.T, g *circuit.Gate, r circuit.Result) (outage bool) {
 	t.Helper()
 	done, wait := g.Allow(endpoint.Endpoint)
 	if done == nil {
-		t.Fatalf("the gate is shut for %s", wait)
+		t.Fatalf("the gate is shut for %s, want open", wait)
 	}
 	return done(r).Account
 }
 
-func TestTransientFaultsTripTheGateOnceTheyAreManyEnough(t *testing.T) {
+func TestEnoughTransientFaultsTripTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := circuit.NewGate(detector)
 		for i, r := range []circuit.Result{circuit.Healthy, circuit.Failed, circuit.Healthy} {
@@ -28,15 +28,15 @@ func TestTransientFaultsTripTheGateOnceTheyAreManyEnough(t *testing.T) {
 			}
 		}
 		if !pass(t, g, circuit.Failed) {
-			t.Error("half of four calls failed, and the gate did not trip")
+			t.Error("half of four calls failed, but the gate did not trip")
 		}
 		if done, _ := g.Allow(endpoint.Endpoint); done != nil {
-			t.Error("a tripped gate lets calls through")
+			t.Error("a tripped gate allowed a call")
 		}
 	})
 }
 
-func TestFaultsThatAreOlderThanTheWindowDoNotCount(t *testing.T) {
+func TestFaultsOlderThanTheWindowDoNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := circuit.NewGate(detector)
 		for range 3 {
@@ -49,9 +49,9 @@ func TestFaultsThatAreOlderThanTheWindowDoNotCount(t *testing.T) {
 	})
 }
 
-// gobreaker's other window begins at zero every 30 s: an outage across its edge would
-// be seen late.
-func TestTheWindowOfFaultsMovesWithTheTime(t *testing.T) {
+// gobreaker's fixed window starts at zero every 30 s: it would detect an outage late that
+// lies across the start of a window.
+func TestTheWindowOfFaultsIsARollingOne(t *testing.T) {
 	for offset := time.Duration(0); offset < 30*time.Second; offset += 4 * time.Second {
 		synctest.Test(t, func(t *testing.T) {
 			g := circuit.NewGate(detector)
@@ -68,17 +68,17 @@ func TestTheWindowOfFaultsMovesWithTheTime(t *testing.T) {
 	}
 }
 
-func TestAQuotaErrorTripsTheGateAtOnceAndIsNoOutage(t *testing.T) {
+func TestAQuotaErrorTripsTheGateAtOnceAndIsNotAnOutage(t *testing.T) {
 	g := circuit.NewGate(detector)
 	if pass(t, g, circuit.Tripped) {
-		t.Error("a quota error was taken for an outage")
+		t.Error("a quota error was reported as an outage")
 	}
 	if done, _ := g.Allow(endpoint.Endpoint); done != nil {
-		t.Error("the gate lets calls through after a quota error")
+		t.Error("the gate allowed a call after a quota error")
 	}
 }
 
-func TestNeutralResultsSayNothing(t *testing.T) {
+func TestNeutralResultsDoNotTripTheGate(t *testing.T) {
 	g := circuit.NewGate(detector)
 	for range 100 {
 		if pass(t, g, circuit.Neutral) {
@@ -87,34 +87,34 @@ func TestNeutralResultsSayNothing(t *testing.T) {
 	}
 }
 
-func TestAHoldShutsTheGateUntilItsTimeAndANewEpochOpensIt(t *testing.T) {
+func TestAHoldShutsTheGateUntilItsEndOrANewEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := circuit.NewGate(detector)
 		g.Hold(1, time.Now().Add(time.Minute))
 		if done, wait := g.Allow(endpoint.Endpoint); done != nil || wait != time.Minute {
-			t.Errorf("the gate says to wait %s, want a minute", wait)
+			t.Errorf("wait: got %s, want a minute", wait)
 		}
-		g.Release(1) // the same epoch: nothing new
+		g.Release(1) // the hold's own epoch
 		if done, _ := g.Allow(endpoint.Endpoint); done != nil {
-			t.Error("the epoch of the hold opened the gate")
+			t.Error("the hold's own epoch opened the gate")
 		}
 		g.Release(2)
 		pass(t, g, circuit.Healthy)
-		g.Hold(1, time.Now().Add(time.Hour)) // a report that comes late
+		g.Hold(1, time.Now().Add(time.Hour)) // a report that arrives late
 		pass(t, g, circuit.Healthy)
 	})
 }
 
-func TestTheProbePassesAHeldGateAlone(t *testing.T) {
+func TestOnlyTheProbePassesAHeldGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := circuit.NewGate(detector)
 		g.Hold(1, time.Now().Add(time.Minute))
 		done := g.Probe(1, endpoint.Endpoint)
 		if other, _ := g.Allow(endpoint.Endpoint); other != nil {
-			t.Error("a second call passed beside the probe")
+			t.Error("a second call was allowed besides the probe")
 		}
 		if done(circuit.Healthy).Account {
-			t.Error("a probe that succeeded is no outage")
+			t.Error("a probe that succeeded was reported as an outage")
 		}
 		g.Release(2) // Redis has closed the circuit
 		pass(t, g, circuit.Healthy)

@@ -11,20 +11,20 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// List returns the circuits of the given upstreams: every account's, and the
-// endpoint circuits that were ever opened. Accounts have the number of waiting
+// List returns the circuits of the given upstreams: every account's, and those of
+// endpoints that were ever opened. The records of accounts have the number of waiting
 // calls.
 func (s *Store) List(ctx context.Context, upstreams []string) ([]Record, error) {
 	return s.list(ctx, upstreams, func(Record) bool { return true })
 }
 
-// Watch is [Store.List] for who looks every second: the waiting calls are counted
-// only where something keeps them waiting.
+// Watch is [Store.List] for callers that read every second: it counts the waiting calls
+// of held accounts only.
 func (s *Store) Watch(ctx context.Context, upstreams []string) ([]Record, error) {
 	return s.list(ctx, upstreams, func(r Record) bool { return r.State == Open || !r.Limited.IsZero() })
 }
 
-// list reads in three steps, each one round trip, however many upstreams there are.
+// list makes three round trips, however many upstreams there are.
 func (s *Store) list(ctx context.Context, upstreams []string, counts func(Record) bool) ([]Record, error) {
 	pipe := s.rdb.Pipeline()
 	accounts := make([]*redis.MapStringStringCmd, len(upstreams))
@@ -37,7 +37,7 @@ func (s *Store) list(ctx context.Context, upstreams []string, counts func(Record
 		return nil, fmt.Errorf("read the circuits: %w", err)
 	}
 	var list []Record
-	var endpoints []*redis.MapStringStringCmd // one for every record of the list; nil for accounts
+	var endpoints []*redis.MapStringStringCmd // one for each record in list; nil for accounts
 	for i, upstream := range upstreams {
 		name := Name{Upstream: upstream}
 		list, endpoints = append(list, recordFromHash(name, accounts[i].Val())), append(endpoints, nil)
@@ -70,8 +70,8 @@ func (s *Store) list(ctx context.Context, upstreams []string, counts func(Record
 	return list, nil
 }
 
-// waitingCalls asks, in a pipeline, how many calls of an upstream wait: the sum of
-// what the commands return.
+// waitingCalls adds to a pipeline the commands that count an upstream's waiting calls:
+// their number is the sum of the replies.
 func waitingCalls(ctx context.Context, pipe redis.Pipeliner, upstream string) (counts []*redis.IntCmd) {
 	for _, lane := range []string{"", ":high", ":low"} {
 		queue := upstream + lane
@@ -81,7 +81,7 @@ func waitingCalls(ctx context.Context, pipe redis.Pipeliner, upstream string) (c
 	return counts
 }
 
-// exec sends what the pipeline holds, if anything.
+// exec sends the pipeline, if it has commands.
 func exec(ctx context.Context, pipe redis.Pipeliner) error {
 	if pipe.Len() == 0 {
 		return nil
@@ -90,8 +90,8 @@ func exec(ctx context.Context, pipe redis.Pipeliner) error {
 	return err
 }
 
-// EndProbes takes the probes of the given upstreams' circuits from whoever has
-// them, so that the next call may be one. It is for who knows that no worker lives.
+// EndProbes ends the leases of the probes of the given upstreams' circuits, so that the
+// next call can become the probe. Call it only when no worker is running.
 func (s *Store) EndProbes(ctx context.Context, upstreams []string) error {
 	circuits, err := s.List(ctx, upstreams)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-// fill makes a server refuse whatever needs memory.
+// fill makes a server refuse all writes that need memory.
 func fill(t *testing.T, node *redis.Client) {
 	t.Helper()
 	if err := node.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
@@ -21,8 +21,7 @@ func fill(t *testing.T, node *redis.Client) {
 	}
 }
 
-// wantFull says that a script which begins with a write that needs memory is
-// refused where a key lives.
+// wantFull checks that the node of a key refuses a script whose first write needs memory.
 func wantFull(t *testing.T, client redis.UniversalClient, key string) {
 	t.Helper()
 	err := client.Eval(t.Context(), "return redis.call('HSET', KEYS[1], 'f', 'v')", []string{key}).Err()
@@ -31,13 +30,13 @@ func wantFull(t *testing.T, client redis.UniversalClient, key string) {
 	}
 }
 
-func TestWhatACallMetIsReportedWhenRedisIsOutOfMemory(t *testing.T) {
+func TestReportsAreAppliedWhenRedisIsOutOfMemory(t *testing.T) {
 	const probe = "token"
 	hour := []time.Duration{time.Hour}
 	cause := circuit.Cause{Reason: "quota", Hold: "quota", Code: "67200001"}
 	for _, c := range []struct {
 		name string
-		// before is done while there is memory, then a report is made.
+		// before runs while there is memory; then the report is sent.
 		before func(d *fixture)
 		on     circuit.Name
 		report circuit.Report
@@ -52,26 +51,26 @@ func TestWhatACallMetIsReportedWhenRedisIsOutOfMemory(t *testing.T) {
 		{"an adaptive rate is cut", nil, account,
 			circuit.Report{Verdict: circuit.OwnError, Delays: hour, AdaptiveRate: limit.AdaptiveStart, Cause: cause},
 			func(r circuit.Record) bool { return r.State == circuit.Open }},
-		{"an error is counted that opens nothing yet", nil, account,
+		{"an error that does not open the circuit yet is counted", nil, account,
 			circuit.Report{Verdict: circuit.OwnError, After: 3, Delays: hour, Cause: cause},
 			func(r circuit.Record) bool { return r.State == circuit.Closed && r.Streak == 1 }},
-		{"an answer begins the count anew",
+		{"an answer resets the count",
 			func(d *fixture) { d.report(account, circuit.Report{Verdict: circuit.OwnError, After: 3}) }, account,
 			circuit.Report{Verdict: circuit.Answer},
 			func(r circuit.Record) bool { return r.State == circuit.Closed && r.Streak == 0 }},
 		{"a probe's answer closes", func(d *fixture) { d.out(probe) }, account,
 			circuit.Report{Verdict: circuit.Answer, Epoch: 1, Token: probe},
 			func(r circuit.Record) bool { return r.State == circuit.Closed && r.Epoch == 2 }},
-		{"a probe's refusal climbs the ladder", func(d *fixture) { d.out(probe) }, account,
+		{"a refused probe takes the next rung", func(d *fixture) { d.out(probe) }, account,
 			circuit.Report{Verdict: circuit.OwnError, Epoch: 1, Token: probe, Delays: hour, Cause: cause},
 			func(r circuit.Record) bool { return r.State == circuit.Open && r.Rung == 2 }},
-		{"a probe's fault opens again", func(d *fixture) { d.out(probe) }, account,
+		{"a probe's fault opens the circuit again", func(d *fixture) { d.out(probe) }, account,
 			circuit.Report{Verdict: circuit.Fault, Epoch: 1, Token: probe, Delays: hour},
 			func(r circuit.Record) bool { return r.State == circuit.Open && r.Epoch == 2 && !r.Probing }},
-		{"a probe that was not sent is given back", func(d *fixture) { d.out(probe) }, account,
+		{"a probe that was not sent is returned", func(d *fixture) { d.out(probe) }, account,
 			circuit.Report{Verdict: circuit.Unsent, Token: probe},
 			func(r circuit.Record) bool { return r.State == circuit.Open && !r.Probing }},
-		{"the server's later time lengthens a hold",
+		{"a later time from the server lengthens a hold",
 			func(d *fixture) {
 				d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Minute}})
 			}, account,
@@ -89,20 +88,20 @@ func TestWhatACallMetIsReportedWhenRedisIsOutOfMemory(t *testing.T) {
 			wantFull(t, client, redislua.CircuitKey("api", ""))
 			d.report(c.on, c.report)
 			if r := d.get(c.on); !c.want(r) {
-				t.Errorf("the record is %+v", r)
+				t.Errorf("the record is wrong: %+v", r)
 			}
 		})
 	}
 }
 
-// out opens the account's circuit for a moment and lets the probe out.
+// out opens the account's circuit for a moment and sends the probe.
 func (d *fixture) out(token string) {
 	d.t.Helper()
 	d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}, Cause: circuit.Cause{Hold: "quota"}})
 	d.probe(account, token)
 }
 
-func TestAnOperatorsWordCountsWhenRedisIsOutOfMemory(t *testing.T) {
+func TestAnOperatorCanOpenAndCloseWhenRedisIsOutOfMemory(t *testing.T) {
 	t.Parallel()
 	client := redistest.Redis(t).Client
 	d := &fixture{Store: circuit.NewStore(client, "worker"), t: t, client: client}
@@ -112,13 +111,13 @@ func TestAnOperatorsWordCountsWhenRedisIsOutOfMemory(t *testing.T) {
 		t.Errorf("open: %v", err)
 	}
 	if r := d.get(account); r.State != circuit.Open || r.Note != "stop" {
-		t.Errorf("after the operator's open the record is %+v", r)
+		t.Errorf("after the operator's open got %+v, want open with the note stop", r)
 	}
 	if err := d.Close(t.Context(), account, "go", "me"); err != nil {
 		t.Errorf("close: %v", err)
 	}
 	if r := d.get(account); r.State != circuit.Closed {
-		t.Errorf("after the operator's close the record is %+v", r)
+		t.Errorf("after the operator's close got %+v, want closed", r)
 	}
 }
 
@@ -146,7 +145,7 @@ func TestAHoldReachesAllQueuesOfAClusterThatIsOutOfMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		if h["state"] != "open" || h["epoch"] != "1" {
-			t.Errorf("beside %s the circuit is %v", queue, h)
+			t.Errorf("the record for queue %s is %v, want open in epoch 1", queue, h)
 		}
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// FuzzRecord has circuits' records as somebody who can write to Redis may leave
-// them.
+// FuzzRecord reads records of circuits with values that another client of Redis may have
+// written.
 func FuzzRecord(f *testing.F) {
 	f.Add("state", "open", "until", "1795601455500", "message", "over quota")
 	f.Add("state", "\xff", "until", "9223372036854775807", "since", "-9223372036854775808")
@@ -15,7 +15,7 @@ func FuzzRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name1, value1, name2, value2, name3, value3 string) {
 		r := recordFromHash(Name{Upstream: "a"}, map[string]string{name1: value1, name2: value2, name3: value3})
 		if r.State == "" {
-			t.Error("a record without a state")
+			t.Error("the record has no state")
 		}
 		_ = r.Held(time.Now())
 		for what, at := range map[string]time.Time{"until": r.Until, "since": r.Since, "limited": r.Limited} {
@@ -36,7 +36,7 @@ func FuzzParseName(f *testing.F) {
 			return
 		}
 		if n.String() != s {
-			t.Errorf("%q is %+v, which is %q", s, n, n)
+			t.Errorf("%q: got %+v, which is written as %q", s, n, n)
 		}
 	})
 }

@@ -10,30 +10,30 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// tale is what happens to a circuit, one step a line:
+// scenario applies steps to a circuit:
 //
-//	CALL is refused            in the epoch in which the circuit is closed
-//	CALL was refused too       in the epoch in which the last one was refused
+//	CALL is refused            in the current epoch
+//	CALL was refused too       in the epoch of the last refusal
 //	probe CALL is refused
 //	probe CALL meets a fault
 //	probe CALL is answered
 //	CALL fails                 an outage: the call spends an attempt
 //	probe CALL fails
 //	an operator closes
-type tale struct {
-	d         *fixture
-	name      circuit.Name
-	maxProbes int
-	lonely    bool
-	tokens    int
-	last      int64 // epoch of the last refusal
+type scenario struct {
+	d          *fixture
+	name       circuit.Name
+	maxProbes  int
+	allRefused bool
+	tokens     int
+	last       int64 // epoch of the last refusal
 }
 
-func (s *tale) play(step string) circuit.Status {
+func (s *scenario) play(step string) circuit.Status {
 	s.d.t.Helper()
 	record := s.d.get(s.name)
 	r := circuit.Report{
-		Delays: []time.Duration{time.Millisecond}, MaxProbes: s.maxProbes, Epoch: record.Epoch, Parked: true, AllRefused: s.lonely,
+		Delays: []time.Duration{time.Millisecond}, MaxProbes: s.maxProbes, Epoch: record.Epoch, Parked: true, AllRefused: s.allRefused,
 		Cause: circuit.Cause{Code: "67200004", CorrelationID: "c-1"},
 	}
 	subject, verb, _ := strings.Cut(step, " ")
@@ -67,72 +67,72 @@ func (s *tale) play(step string) circuit.Status {
 	return s.d.report(s.name, r)
 }
 
-func TestOneCallsOwnFaultIsToldFromTheAccounts(t *testing.T) {
+func TestOneCallsOwnFaultIsDistinguishedFromTheAccounts(t *testing.T) {
 	together := []string{"x is refused", "y was refused too", "probe a is answered"}
 	twice := slices.Concat(together, together, together[:2])
 	for _, c := range []struct {
 		name  string
 		steps []string
-		// next has to be the next probe; convicted ends when its turn comes.
+		// next must be the next probe; convicted ends when it is dequeued.
 		next, convicted string
 	}{
 		{"one refusal says nothing", []string{"x is refused"}, "", ""},
-		{"a second one, and nobody else was refused: it is to be the first after the hold", []string{
+		{"a second one, and no other call was refused: it must be the next probe", []string{
 			"x is refused", "probe a is answered", "x is refused"}, "x", ""},
-		{"refused as the probe too, and the next one is answered well", []string{
+		{"refused as the probe too, and the next probe gets a good answer", []string{
 			"x is refused", "probe a is answered", "x is refused", "probe x is refused", "probe a is answered"}, "", "x"},
-		{"but three refusals say little where other calls' first probes are refused as often", []string{
+		{"three refusals prove little if the first probes of other calls are refused as often", []string{
 			"p is refused", "probe q is refused", "probe r is answered",
 			"x is refused", "probe a is answered", "x is refused", "probe x is refused", "probe a is answered"}, "", ""},
 		{"refused as the probe too: another call is the next probe", []string{
 			"x is refused", "probe a is answered", "x is refused", "probe x is refused"}, "", ""},
-		{"the next one is refused as well: it is the account", []string{
+		{"the next probe is refused too: it is the account's fault", []string{
 			"x is refused", "probe a is answered", "x is refused", "probe x is refused", "probe a is refused", "probe b is answered"}, "", ""},
-		{"another call was refused in the same epoch: it is the account", []string{
+		{"another call was refused in the same epoch: it is the account's fault", []string{
 			"x is refused", "y was refused too", "probe a is answered"}, "", ""},
-		{"the same report twice counts once", []string{
+		{"two refusals of one call in one epoch count once", []string{
 			"x is refused", "x was refused too", "probe a is answered"}, "", ""},
 		{"a probe that meets a fault says nothing", []string{
 			"x is refused", "probe a meets a fault", "probe a is answered", "x is refused"}, "x", ""},
-		{"it is answered well itself", []string{
+		{"the call itself gets a good answer", []string{
 			"x is refused", "probe a is answered", "x is refused", "probe x is answered", "x is refused"}, "", ""},
 		{"a quota that is used up: probe after probe is refused", []string{
 			"a is refused", "probe b is refused", "probe c is refused", "probe a is refused", "probe b is refused", "probe c is refused",
 			"probe d is answered"}, "", ""},
-		{"calls that are refused together in one run after the other are tried one by one", twice, "x", ""},
-		{"and after one of them comes one that was not refused", slices.Concat(twice, []string{"probe x is refused"}), "", ""},
-		{"then the other", slices.Concat(twice, []string{"probe x is refused", "probe a is answered"}, together[:2]), "y", ""},
-		{"from time to time one that was not refused is the first after a hold", slices.Concat(
+		{"calls that are refused together in several runs become the probe one by one", twice, "x", ""},
+		{"after one of them comes a call that was not refused", slices.Concat(twice, []string{"probe x is refused"}), "", ""},
+		{"then comes the other one", slices.Concat(twice, []string{"probe x is refused", "probe a is answered"}, together[:2]), "y", ""},
+		{"from time to time a call that was not refused is the probe", slices.Concat(
 			twice, []string{"probe x is refused", "probe a is answered"}, together[:2],
 			[]string{"probe y is refused", "probe a is answered"}, together[:2]), "", ""},
-		{"until one of them is convicted", slices.Concat(
+		{"one of them is convicted in the end", slices.Concat(
 			twice, []string{"probe x is refused", "probe a is answered"}, together[:2],
 			[]string{"probe y is refused", "probe a is answered"}, together,
 			together[:2], []string{"probe x is refused", "probe a is answered"}), "", "x"},
-		{"but not where holds are too short for any call", []string{
+		{"no call is convicted where holds are too short for every call", []string{
 			"x is refused", "y was refused too", "probe a is refused", "probe b is answered",
 			"x is refused", "y was refused too", "probe c is refused", "probe d is answered",
 			"x is refused", "y was refused too", "probe x is refused", "probe e is answered",
 			"x is refused", "y was refused too", "probe y is refused", "probe f is answered",
 			"x is refused", "y was refused too", "probe g is refused", "probe h is answered",
 			"x is refused", "y was refused too", "probe x is refused", "probe i is answered"}, "", ""},
-		{"an outage spends attempts, which end a call", []string{
+		{"failures of an outage spend attempts and do not count", []string{
 			"x fails", "probe a is answered", "x fails", "probe a is answered", "x fails", "probe x fails", "probe a is answered"}, "", ""},
-		{"what an operator closes is no good answer", []string{
+		{"a close by an operator does not count as a good answer", []string{
 			"x is refused", "an operator closes", "x is refused", "an operator closes", "x is refused"}, "", ""},
 	} {
 		for _, name := range []circuit.Name{account, endpoint} {
 			t.Run(c.name+"/"+name.String(), func(t *testing.T) {
 				each(t, func(t *testing.T, d *fixture) {
-					s := &tale{d: d, name: name}
+					s := &scenario{d: d, name: name}
 					for _, step := range c.steps {
 						s.play(step)
 					}
 					if got := d.get(name).Next; got != c.next {
-						t.Errorf("the next probe has to be %q, want %q", got, c.next)
+						t.Errorf("next probe: got %q, want %q", got, c.next)
 					}
 					if got := d.get(account).Convicted; got != c.convicted {
-						t.Errorf("convicted are %q, want %q", got, c.convicted)
+						t.Errorf("convicted: got %q, want %q", got, c.convicted)
 					}
 				})
 			})
@@ -140,7 +140,7 @@ func TestOneCallsOwnFaultIsToldFromTheAccounts(t *testing.T) {
 	}
 }
 
-func TestWhereOnlyRefusedCallsWaitTheOneEndsThatWasRefusedInThreeRuns(t *testing.T) {
+func TestIfOnlyRefusedCallsWaitTheOneThatWasRefusedInThreeRunsEnds(t *testing.T) {
 	together := []string{"x is refused", "y was refused too", "probe a is answered"}
 	strike := []string{"x is refused", "y was refused too", "probe x is refused", "probe a is answered"}
 	for _, c := range []struct {
@@ -150,19 +150,19 @@ func TestWhereOnlyRefusedCallsWaitTheOneEndsThatWasRefusedInThreeRuns(t *testing
 	}{
 		{"no run before", nil, false},
 		{"two runs", [][]string{together, strike}, false},
-		{"several runs, and in one of them it was refused alone", [][]string{together, together, strike, together}, true},
-		{"several runs, always with another", [][]string{together, together, together, together}, false},
+		{"several runs, in one of which only it was refused", [][]string{together, together, strike, together}, true},
+		{"several runs, always together with another call", [][]string{together, together, together, together}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			each(t, func(t *testing.T, d *fixture) {
-				s := &tale{d: d, name: account}
+				s := &scenario{d: d, name: account}
 				for _, step := range slices.Concat(c.runs...) {
 					s.play(step)
 				}
 				s.play("y is refused")
-				s.lonely = true
+				s.allRefused = true
 				if got := s.play("probe x is refused").Ends; got != c.ends {
-					t.Errorf("it ends: %t, want %t", got, c.ends)
+					t.Errorf("the call ends: got %t, want %t", got, c.ends)
 				}
 			})
 		})
@@ -171,39 +171,39 @@ func TestWhereOnlyRefusedCallsWaitTheOneEndsThatWasRefusedInThreeRuns(t *testing
 
 func TestTheLastProbeThatMayFailEnds(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
-		s := &tale{d: d, name: endpoint, maxProbes: 3}
+		s := &scenario{d: d, name: endpoint, maxProbes: 3}
 		for i, step := range []string{"x is refused", "probe x is refused", "probe y is refused", "probe z is refused", "probe w is refused"} {
 			if got, want := s.play(step).Ends, i >= 3; got != want {
-				t.Errorf("%s: it ends: %t, want %t", step, got, want)
+				t.Errorf("%s: the call ends: got %t, want %t", step, got, want)
 			}
 		}
 		s.play("probe w is answered")
 		for _, step := range []string{"x is refused", "probe x is refused"} {
 			if s.play(step).Ends {
-				t.Errorf("%s: it ends, though a probe was answered well before", step)
+				t.Errorf("%s: the call ends, though a probe got a good answer before", step)
 			}
 		}
 	})
 }
 
-func TestCallsAreGivenUpUnsentOnTheEvidenceOfDifferentCallsAlone(t *testing.T) {
+func TestCallsAreGivenUpUnsentOnlyAfterDifferentCallsFailed(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		probes []string
-		good   time.Duration // how long ago a call was answered well; 0: never
+		good   time.Duration // how long ago a call got a good answer; 0: never
 		giveUp bool
 	}{
 		{"three different probes", []string{"x", "y", "z"}, 0, true},
-		{"three times the same", []string{"x", "x", "x"}, 0, false},
+		{"three times the same call", []string{"x", "x", "x"}, 0, false},
 		{"two calls", []string{"x", "y", "x"}, 0, false},
-		{"another three later", []string{"x", "x", "y", "z"}, 0, true},
-		{"fewer than may fail", []string{"x", "y"}, 0, false},
-		{"one was answered well within the hour", []string{"x", "y", "z"}, 59 * time.Minute, false},
+		{"one call twice, and then two others", []string{"x", "x", "y", "z"}, 0, true},
+		{"fewer probes than may fail", []string{"x", "y"}, 0, false},
+		{"a good answer within the hour", []string{"x", "y", "z"}, 59 * time.Minute, false},
 		{"the good answer is older", []string{"x", "y", "z"}, 61 * time.Minute, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			each(t, func(t *testing.T, d *fixture) {
-				s := &tale{d: d, name: endpoint, maxProbes: 3}
+				s := &scenario{d: d, name: endpoint, maxProbes: 3}
 				s.play("o is refused")
 				for _, probe := range c.probes {
 					s.play("probe " + probe + " is refused")
@@ -218,19 +218,19 @@ func TestCallsAreGivenUpUnsentOnTheEvidenceOfDifferentCallsAlone(t *testing.T) {
 					t.Fatal(err)
 				}
 				if a.GiveUp != c.giveUp || c.giveUp && (a.Code != "67200004" || a.CorrelationID != "c-1") {
-					t.Errorf("got %+v, want to be given up with the last probe's code: %t", a, c.giveUp)
+					t.Errorf("got %+v, want GiveUp %t with the last probe's code", a, c.giveUp)
 				}
-				// What one process has seen holds for all.
+				// The good answer that one process has seen counts for all processes.
 				request.GoodAt = time.Time{}
 				if a, err := d.Store.Admit(t.Context(), endpoint, request); err != nil || a.GiveUp != c.giveUp {
-					t.Errorf("another process got %+v, %v", a, err)
+					t.Errorf("another process: got %+v, %v, want GiveUp %t", a, err, c.giveUp)
 				}
 			})
 		})
 	}
 }
 
-func TestAnEndpointsProbeIsAnotherCallThanTheOneThatWasRefused(t *testing.T) {
+func TestAnEndpointsProbeIsNotTheCallThatWasRefused(t *testing.T) {
 	ask := func(d *fixture, call string) circuit.Admission {
 		d.t.Helper()
 		a, err := d.Store.Admit(d.t.Context(), endpoint, circuit.AdmitRequest{Token: "t" + call, Lease: time.Minute, Call: call})
@@ -248,9 +248,9 @@ func TestAnEndpointsProbeIsAnotherCallThanTheOneThatWasRefused(t *testing.T) {
 			<-time.After(time.Millisecond)
 		}
 	}
-	t.Run("while another waits", func(t *testing.T) {
+	t.Run("while another call waits", func(t *testing.T) {
 		each(t, func(t *testing.T, d *fixture) {
-			s := &tale{d: d, name: endpoint}
+			s := &scenario{d: d, name: endpoint}
 			s.play("x is refused")
 			d.client.HSet(t.Context(), "callq:{api}:circuit~GET~/patent/*", "until", time.Now().Add(50*time.Millisecond).UnixMilli())
 			if a := ask(d, "a"); a.Admitted {
@@ -258,16 +258,16 @@ func TestAnEndpointsProbeIsAnotherCallThanTheOneThatWasRefused(t *testing.T) {
 			}
 			over(d)
 			if a := ask(d, "x"); a.Admitted || a.Wait > time.Second {
-				t.Errorf("the call that was refused got %+v, want to ask again within a second", a)
+				t.Errorf("the refused call: got %+v, want a wait of a second at most", a)
 			}
 			if a := ask(d, "a"); !a.Probe {
-				t.Errorf("the call that waits got %+v, want the probe", a)
+				t.Errorf("the waiting call: got %+v, want the probe", a)
 			}
 		})
 	})
-	t.Run("but not where it waits alone", func(t *testing.T) {
+	t.Run("unless no other call waits", func(t *testing.T) {
 		each(t, func(t *testing.T, d *fixture) {
-			s := &tale{d: d, name: endpoint}
+			s := &scenario{d: d, name: endpoint}
 			s.play("x is refused")
 			over(d)
 			if a := ask(d, "x"); !a.Probe {
@@ -275,30 +275,30 @@ func TestAnEndpointsProbeIsAnotherCallThanTheOneThatWasRefused(t *testing.T) {
 			}
 		})
 	})
-	t.Run("and it is the one that was refused twice alone", func(t *testing.T) {
+	t.Run("unless only it was refused, twice", func(t *testing.T) {
 		each(t, func(t *testing.T, d *fixture) {
-			s := &tale{d: d, name: endpoint}
+			s := &scenario{d: d, name: endpoint}
 			for _, step := range []string{"x is refused", "probe a is answered", "x is refused"} {
 				s.play(step)
 			}
 			over(d)
 			if a := ask(d, "b"); a.Admitted || a.Wait > time.Second {
-				t.Errorf("another call got %+v, want to ask again within a second", a)
+				t.Errorf("another call: got %+v, want a wait of a second at most", a)
 			}
 			if a := ask(d, "x"); !a.Probe {
-				t.Errorf("the suspect got %+v, want the probe", a)
+				t.Errorf("the suspect: got %+v, want the probe", a)
 			}
 		})
 	})
-	t.Run("nobody waits for long for one that does not come", func(t *testing.T) {
+	t.Run("other calls do not wait for long for the next probe", func(t *testing.T) {
 		each(t, func(t *testing.T, d *fixture) {
-			s := &tale{d: d, name: endpoint}
+			s := &scenario{d: d, name: endpoint}
 			for _, step := range []string{"x is refused", "probe a is answered", "x is refused"} {
 				s.play(step)
 			}
 			d.client.HSet(t.Context(), "callq:{api}:circuit~GET~/patent/*", "until", time.Now().Add(-4*time.Second).UnixMilli())
 			if a := ask(d, "b"); !a.Probe {
-				t.Errorf("four seconds after the hold another call got %+v, want the probe", a)
+				t.Errorf("another call four seconds after the hold: got %+v, want the probe", a)
 			}
 		})
 	})
@@ -306,7 +306,7 @@ func TestAnEndpointsProbeIsAnotherCallThanTheOneThatWasRefused(t *testing.T) {
 
 func TestARecordStaysSmallHoweverManyCallsAreRefused(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
-		s := &tale{d: d, name: account}
+		s := &scenario{d: d, name: account}
 		for run := range 3 {
 			s.play("c0 is refused")
 			for i := range 100 {
@@ -319,14 +319,14 @@ func TestARecordStaysSmallHoweverManyCallsAreRefused(t *testing.T) {
 			size += len(field) + len(value)
 		}
 		if size > 4<<10 {
-			t.Errorf("the record has %d bytes", size)
+			t.Errorf("the record has %d bytes, want 4096 at most", size)
 		}
 		s.play("c is refused")
 		for i := range 100 {
 			s.play(fmt.Sprintf("c%d was refused too", i))
 		}
 		if got := strings.Fields(d.get(account).Refused); len(got) > 64 || got[len(got)-1] != "c99" || slices.Contains(got, "c0") {
-			t.Errorf("got %d calls that were refused, the last %s", len(got), got[len(got)-1])
+			t.Errorf("got %d refused calls, the last %s; want 64 at most, the last c99", len(got), got[len(got)-1])
 		}
 	})
 }

@@ -12,12 +12,12 @@ var scriptRenew = load("renew")
 
 // Renewal renews the lease of a probe that a worker still works on.
 type Renewal struct {
-	// Token is the probe's, Epoch that in which it was admitted.
+	// Token is the probe's token, Epoch the epoch in which it was admitted.
 	Token string
 	Epoch int64
 	// Lease is how long the new lease is, from now.
 	Lease time.Duration
-	// Held reports that the worker has renewed it in time until now, so that no other
+	// Held reports that the worker has renewed the lease in time until now: no other
 	// worker can have a probe of this epoch.
 	Held bool
 }

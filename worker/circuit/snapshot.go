@@ -28,16 +28,16 @@ func (s *Store) learn(upstream string, fields map[string]string) {
 	}
 }
 
-// Behind reports whether an epoch that Redis returned is older than one that this
-// process has read: the reply is from before the change, or Redis has lost it.
+// Behind reports whether an epoch that Redis returned is older than one that this process
+// has read: the reply is from before a change, or Redis has lost that change.
 func (s *Store) Behind(upstream string, epoch int64) bool {
 	known, ok := s.snapshots.Load(upstream)
 	return ok && known.(*snapshot).epoch > epoch
 }
 
-// Restore writes an account's record back where Redis has lost it, as in a
-// fail-over, and reports whether it had. lease is the time in which a probe that may be
-// out must renew its lease, see [Store.Renew].
+// Restore writes an account's record back if Redis has lost it, as in a fail-over. lost
+// reports whether it had. If a probe may be out, its worker must renew its lease within
+// the given time, see [Store.Renew].
 func (s *Store) Restore(ctx context.Context, upstream string, lease time.Duration) (lost bool, err error) {
 	known, ok := s.snapshots.Load(upstream)
 	if !ok || known.(*snapshot).epoch == 0 {

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-func TestOnAClusterTheCopiesOfTheOtherQueuesFollow(t *testing.T) {
+func TestOnAClusterTheCopiesForTheOtherQueuesAreUpdated(t *testing.T) {
 	t.Parallel()
 	client := redistest.Cluster(t).Client
 	store := circuit.NewStore(client, "worker")
@@ -31,27 +31,27 @@ func TestOnAClusterTheCopiesOfTheOtherQueuesFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := copies(); !slices.Equal(got, []string{"open 1", "open 1", "open 1"}) {
-		t.Errorf("after opening the copies say %q", got)
+		t.Errorf("after the open: got copies %q, want open 1 three times", got)
 	}
-	// A copy that fell behind, as when its node was away, is mended.
+	// A copy that is out of date, for example because its node was down, is corrected.
 	if err := client.Del(t.Context(), redislua.CircuitKey("api:low", "")).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if lost, err := store.Refresh(t.Context(), time.Minute, "api"); err != nil || len(lost) != 0 {
-		t.Fatalf("lost %q, %v", lost, err)
+		t.Fatalf("lost records: got %q, %v", lost, err)
 	}
 	if got := copies(); !slices.Equal(got, []string{"open 1", "open 1", "open 1"}) {
-		t.Errorf("after the mend the copies say %q", got)
+		t.Errorf("after the refresh: got copies %q, want open 1 three times", got)
 	}
 	if err := store.Close(t.Context(), account, "test", "anna"); err != nil {
 		t.Fatal(err)
 	}
 	if got := copies(); !slices.Equal(got, []string{"closed 2", "closed 2", "closed 2"}) {
-		t.Errorf("after closing the copies say %q", got)
+		t.Errorf("after the close: got copies %q, want closed 2 three times", got)
 	}
 }
 
-func TestARecordThatAFailOverLostIsWrittenBackByAWorkerThatKnowsIt(t *testing.T) {
+func TestARecordThatAFailOverLostIsWrittenBackByAWorkerThatHasReadIt(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Cause: circuit.Cause{Reason: "quota", Code: "67200001"}})
 		before := d.get(account)
@@ -59,19 +59,19 @@ func TestARecordThatAFailOverLostIsWrittenBackByAWorkerThatKnowsIt(t *testing.T)
 			t.Fatal(err)
 		}
 		if !d.Behind("api", 0) || d.Behind("api", 1) {
-			t.Error("epoch 0 is older than the one this process knows, epoch 1 is not")
+			t.Error("want Behind true for epoch 0 and false for epoch 1, which this process has read")
 		}
 		lost, err := d.Refresh(t.Context(), time.Minute, "api")
 		if err != nil || !slices.Equal(lost, []string{"api"}) {
-			t.Fatalf("lost %q, %v", lost, err)
+			t.Fatalf("lost records: got %q, %v", lost, err)
 		}
 		if after := d.get(account); after != before {
-			t.Errorf("the record is\n%+v, and was\n%+v", after, before)
+			t.Errorf("the record changed: got\n%+v, want\n%+v", after, before)
 		}
 	})
 }
 
-func TestAWorkerThatKnowsLessThanRedisWritesNothingBack(t *testing.T) {
+func TestAWorkerWithAnOlderRecordThanRedisWritesNothingBack(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError})
 		other := circuit.NewStore(d.client, "other")
@@ -79,10 +79,10 @@ func TestAWorkerThatKnowsLessThanRedisWritesNothingBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		if lost, err := d.Refresh(t.Context(), time.Minute, "api"); err != nil || len(lost) != 0 {
-			t.Fatalf("lost %q, %v", lost, err)
+			t.Fatalf("lost records: got %q, %v", lost, err)
 		}
 		if r := d.get(account); r.State != circuit.Closed || r.Epoch != 2 {
-			t.Errorf("the circuit is %s in epoch %d", r.State, r.Epoch)
+			t.Errorf("got %s in epoch %d, want closed in epoch 2", r.State, r.Epoch)
 		}
 	})
 }
@@ -98,15 +98,15 @@ func TestEveryChangeIsAnnounced(t *testing.T) {
 		select {
 		case m := <-follow.Channel():
 			if m.Payload != redislua.CircuitKey("api", "") {
-				t.Errorf("announced %q", m.Payload)
+				t.Errorf("announced %q, want the key of the circuit", m.Payload)
 			}
 		case <-time.After(30 * time.Second):
-			t.Error("nothing was announced")
+			t.Error("no change was announced within 30 s")
 		}
 	})
 }
 
-func TestAHoldThatIsOverWhenItIsWrittenBackWaitsForTheProbeThatMayBeOut(t *testing.T) {
+func TestAHoldThatIsWrittenBackAfterItsEndWaitsForTheProbeThatMayBeOut(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 		probed := circuit.NewStore(d.client, "other")
@@ -117,23 +117,23 @@ func TestAHoldThatIsOverWhenItIsWrittenBackWaitsForTheProbeThatMayBeOut(t *testi
 		if err := d.client.Del(t.Context(), redislua.CircuitKey("api", "")).Err(); err != nil {
 			t.Fatal(err)
 		}
-		// This worker has not seen that a probe was let out.
+		// This worker has not read the record since the probe was admitted.
 		if lost, err := d.Refresh(t.Context(), time.Minute, "api"); err != nil || len(lost) != 1 {
-			t.Fatalf("lost %q, %v", lost, err)
+			t.Fatalf("lost records: got %q, %v", lost, err)
 		}
 		if a := d.admit(account, "second"); a.Admitted {
-			t.Errorf("a second probe was let out beside the first: %+v", a)
+			t.Errorf("a second probe was admitted besides the first: %+v", a)
 		}
 	})
 }
 
-// The worker that writes a record back may know of another probe, or of none.
-func TestAProbesOwnWorkerPutsARecordRightThatWasWrittenBack(t *testing.T) {
+// The worker that writes a record back may have read the token of another probe, or none.
+func TestTheProbesOwnWorkerCorrectsARecordThatWasWrittenBack(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 		d.probe(account, "unsent")
-		knows := circuit.NewStore(d.client, "other")
-		if _, err := knows.Refresh(t.Context(), time.Minute, "api"); err != nil {
+		other := circuit.NewStore(d.client, "other")
+		if _, err := other.Refresh(t.Context(), time.Minute, "api"); err != nil {
 			t.Fatal(err)
 		}
 		d.report(account, circuit.Report{Verdict: circuit.Unsent, Token: "unsent"})
@@ -143,8 +143,8 @@ func TestAProbesOwnWorkerPutsARecordRightThatWasWrittenBack(t *testing.T) {
 			if err := d.client.Del(t.Context(), redislua.CircuitKey("api", "")).Err(); err != nil {
 				t.Fatal(err)
 			}
-			if lost, err := knows.Refresh(t.Context(), time.Minute, "api"); err != nil || len(lost) != 1 {
-				t.Fatalf("lost %q, %v", lost, err)
+			if lost, err := other.Refresh(t.Context(), time.Minute, "api"); err != nil || len(lost) != 1 {
+				t.Fatalf("lost records: got %q, %v", lost, err)
 			}
 		}
 		renew := func(token string, held bool) bool {
@@ -157,20 +157,20 @@ func TestAProbesOwnWorkerPutsARecordRightThatWasWrittenBack(t *testing.T) {
 		}
 		lose()
 		if renew("stopped", false) {
-			t.Error("a worker that stood still for longer than the lease has the probe again")
+			t.Error("a worker that did not renew its lease in time got the probe again")
 		}
 		d.report(account, circuit.Report{Verdict: circuit.Unsent, Token: "unsent", Epoch: epoch})
 		if a := d.admit(account, "second"); a.Admitted {
-			t.Error("a second probe was let out, as somebody else gave one back")
+			t.Error("a second probe was admitted after another worker returned one")
 		}
 		if !renew("out", true) || renew("unsent", true) {
-			t.Error("the probe's own worker does not get it back, or another does")
+			t.Error("want the probe's own worker to renew it, and no other")
 		}
 		lose()
-		// Its answer can come before it renews.
+		// The answer can arrive before the worker renews the lease.
 		d.report(account, circuit.Report{Verdict: circuit.Answer, Token: "out", Epoch: epoch})
 		if r := d.get(account); r.State != circuit.Closed {
-			t.Errorf("after the probe's good answer the circuit is %s", r.State)
+			t.Errorf("after the probe's good answer got %s, want closed", r.State)
 		}
 	})
 }
@@ -191,12 +191,12 @@ func TestAProbesLeaseLastsWhileItIsRenewedAndNoLonger(t *testing.T) {
 					return applied
 				}
 				if renew("other", epoch) || renew("first", epoch-1) || !renew("first", epoch) {
-					t.Error("another than the probe is renewed, or the probe is not")
+					t.Error("want the probe's lease to be renewed for its own token and epoch only")
 				}
 				for _, field := range []string{"lease", "turn"} {
 					at, err := d.client.HGet(t.Context(), key, field).Int64()
 					if left := time.Until(time.UnixMilli(at)); err != nil || left < 50*time.Minute {
-						t.Errorf("the probe's %s lasts for %s more, %v", field, left, err)
+						t.Errorf("the probe's %s lasts for %s, %v, want an hour", field, left, err)
 					}
 				}
 				// Its lease ends, and another call asks.
@@ -205,18 +205,18 @@ func TestAProbesLeaseLastsWhileItIsRenewedAndNoLonger(t *testing.T) {
 				}
 				d.probe(name, "second")
 				if renew("first", epoch) || !renew("second", epoch) {
-					t.Error("the first probe is renewed beside the second")
+					t.Error("want the second probe to be renewed, and not the first")
 				}
 				d.report(name, circuit.Report{Verdict: circuit.Answer, Token: "second", Epoch: epoch})
 				if renew("second", epoch) {
-					t.Error("a probe of which the verdict is known is renewed")
+					t.Error("a probe was renewed after its verdict")
 				}
 			})
 		})
 	}
 }
 
-func TestAHeldEndpointIsAskedAgainThoughRedisHasLostTheAccountsRecord(t *testing.T) {
+func TestAReportToAHeldEndpointRestoresTheCountThatRedisHasLost(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		r := circuit.Report{Verdict: circuit.OwnError, Call: "x#1"}
 		d.report(endpoint, r)
@@ -224,7 +224,7 @@ func TestAHeldEndpointIsAskedAgainThoughRedisHasLostTheAccountsRecord(t *testing
 		r.Call = "y#1"
 		d.report(endpoint, r)
 		if n := d.client.HGet(t.Context(), "callq:{api}:circuit", "endpoints").Val(); n != "1" {
-			t.Errorf("the account counts %q held endpoints, want 1: its calls would go on", n)
+			t.Errorf("open endpoints of the account: got %q, want 1: otherwise the endpoint's calls are sent", n)
 		}
 	})
 }

@@ -19,11 +19,11 @@ import (
 type Name struct {
 	// Upstream is the account.
 	Upstream string
-	// Endpoint is the folded endpoint, "METHOD /path/*", or empty.
+	// Endpoint is the folded endpoint, "METHOD /path/*"; empty for the account's circuit.
 	Endpoint string
 }
 
-// String is the name that people type: NAME, or NAME~METHOD~/path.
+// String returns the name as people type it: NAME, or NAME~METHOD~/path.
 func (n Name) String() string {
 	if n.Endpoint == "" {
 		return n.Upstream
@@ -39,7 +39,7 @@ func ParseName(s string) (Name, error) {
 	}
 	method, path, ok := strings.Cut(endpoint, "~")
 	if !ok || upstream == "" || method == "" || strings.Contains(method, " ") || !strings.HasPrefix(path, "/") {
-		return Name{}, fmt.Errorf("%q is no circuit: write NAME, or NAME~METHOD~/path", s)
+		return Name{}, fmt.Errorf("%q is not a circuit's name: write NAME, or NAME~METHOD~/path", s)
 	}
 	return Name{Upstream: upstream, Endpoint: method + " " + path}, nil
 }
@@ -50,7 +50,7 @@ func (n Name) keys() []string {
 	return []string{own, account, account + "s", limit.Keys(n.Upstream)[0]}
 }
 
-// State is what a circuit's record says.
+// State is the state of a circuit.
 type State string
 
 // The states.
@@ -69,138 +69,139 @@ type Record struct {
 	Until, Since time.Time
 	// Rung is the step of the ladder, from 1; 0 when closed.
 	Rung int
-	// Streak counts account failures in a row while closed.
+	// Streak counts own errors in a row while closed.
 	Streak int
 	// Failed counts probes that failed in a row.
 	Failed int
-	// Probing tells that a probe is out.
+	// Probing reports that a probe is out.
 	Probing bool
-	// Refused are the calls that were refused since one was answered well, the last
-	// one last, by [CallName], with spaces between; those that spent an attempt by
-	// it have a "!" in front.
+	// Refused are the calls that were refused since the last good answer, the latest
+	// last, by [CallName], separated by spaces; those whose refusal spent an attempt have
+	// a "!" in front.
 	Refused string
-	// Next is the call that has to be the next probe, by [CallName]; empty for any.
+	// Next is the call that must be the next probe, by [CallName]; empty for any call.
 	Next string
-	// Convicted are, in an account's record, the calls that end when their turn
-	// comes, with spaces between: they are refused whatever the account's state.
+	// Convicted are, in an account's record, the calls whose own fault is proven,
+	// separated by spaces: the API refuses them whatever the account's state. They end
+	// when they are dequeued next.
 	Convicted string
-	// Reason says why: quota, rate, permission, credential, outage, or operator.
+	// Reason is why it is open: quota, rate, permission, credential, outage, or operator.
 	Reason string
-	// Hold is the policy's hold, Source what told the hold's end.
+	// Hold is the policy's hold, Source where the hold's end comes from.
 	Hold, Source string
-	// Class, Code, Message and CorrelationID are those of the answer that opened it.
+	// Class, Code, Message and CorrelationID are from the answer that opened it.
 	Class, Code, Message, CorrelationID string
-	// Fault is what its last probe met, in words, where that was a transient fault:
-	// the hold goes on as it was.
+	// Fault describes the transient fault of its last probe, if there was one: the hold
+	// continues unchanged.
 	Fault string
-	// Who opened or closed it last: a worker's name, or an operator's.
+	// Who is the name of the worker or the operator that opened or closed it last.
 	Who string
 	// Note is the reason that an operator gave.
 	Note string
-	// Limited is until when a limit or a budget holds the account, LimitedBy which
-	// of both it is, LimitedText the rule as it was written. No probe follows.
+	// Limited is until when a limit or a budget holds the account, LimitedBy which of the
+	// two it is, LimitedText the rule as it was written. No probe follows.
 	Limited                time.Time
 	LimitedBy, LimitedText string
-	// LimitTurns tells that the rule counts a window, which turns then; a rate
-	// only has its next call then.
+	// LimitTurns reports that the rule counts calls in a window, and a new window begins
+	// at Limited; a rate only allows its next call then.
 	LimitTurns bool
-	// Waiting is how many calls wait behind it; only [Store.List] fills it.
+	// Waiting is how many calls wait behind it; only [Store.List] and [Store.Watch] set it.
 	Waiting int64
 }
 
-// Held tells whether no call may go out at the given time.
+// Held reports whether no call may be sent at the given time.
 func (r Record) Held(now time.Time) bool {
 	return r.State == Open && now.Before(r.Until) || now.Before(r.Limited)
 }
 
-// Cause describes the answer that an error report is about.
+// Cause describes the answer that a report of an own error is about.
 type Cause struct {
 	Reason, Hold, Source                string
 	Class, Code, Message, CorrelationID string
 }
 
-// Verdict is what a call met, in the eyes of one circuit.
+// Verdict is what a call's result means to one circuit.
 type Verdict string
 
 // The verdicts; see lua/report.lua.
 const (
-	OwnError Verdict = "error"
-	Fault    Verdict = "fault"
-	Answer   Verdict = "answer"
-	Unsent   Verdict = "unsent"
+	OwnError Verdict = "error"  // an error that is about the account or the endpoint
+	Fault    Verdict = "fault"  // a transient fault, which says nothing about them
+	Answer   Verdict = "answer" // any other answer: the API works
+	Unsent   Verdict = "unsent" // the call was not sent
 )
 
-// Report is what one call has to tell a circuit.
+// Report is the result of one call for one circuit.
 type Report struct {
 	Verdict Verdict
 	// Epoch admitted the call; Token is its probe token, if it had one.
 	Epoch int64
 	Token string
-	// ID is the same for a report that is made again, for want of an answer, and no
-	// other's: it counts once. Only an OwnError with After above 1 needs one.
+	// ID identifies the report: one that is sent again because its reply was lost has the
+	// same ID and counts once. Only an OwnError with After above 1 needs one.
 	ID string
-	// Call names the call and its generation, see [CallName]; empty for none, which is
-	// then never told from another. Endpoint is its endpoint.
+	// Call names the call and its generation, see [CallName]. If it is empty, the refusal
+	// is not recorded. Endpoint is the call's endpoint.
 	Call, Endpoint string
-	// Parked tells that an OwnError spends no attempt of the call. Only such a
-	// refusal can be shown to be the call's own fault.
+	// Parked reports that an OwnError spends no attempt of the call. Only such a refusal
+	// can count as the call's own fault.
 	Parked bool
-	// AllRefused tells, of a probe, that every call that waits has been refused since the
-	// account answered well last.
+	// AllRefused reports, for a probe, that every waiting call was refused since the last
+	// good answer.
 	AllRefused bool
-	// After is how many own errors in a row open the circuit; below 1 reads as 1.
+	// After is how many own errors in a row open the circuit; below 1 means 1.
 	After int
-	// MaxProbes as in the policy; 0 means never.
+	// MaxProbes is the policy's max_probes: how many probes may fail before calls are
+	// given up; 0 means no bound.
 	MaxProbes int
-	// Delays are how long to hold on each rung, the last repeating; for a Fault,
-	// how long until the next probe after the first fault in a row, the second…
-	// OwnError and Fault need at least one.
+	// Delays are how long the hold lasts on each rung; the last one repeats. For a Fault
+	// they are how long to wait for the next probe after the first fault in a row, the
+	// second, and so on. OwnError and Fault need at least one.
 	Delays []time.Duration
-	// ServerSaid tells that the delay is the server's own word.
+	// ServerSaid reports that the server itself gave the delay.
 	ServerSaid bool
-	// Fault is, for a Fault, what the probe met, in words for people.
+	// Fault describes, for a Fault, the probe's fault for people.
 	Fault string
-	// AdaptiveRate is the rate that an adaptive limit begins with, where this
-	// error lowers one; 0 where it does not.
+	// AdaptiveRate is the start rate of the adaptive limit that this error lowers; 0 where
+	// it lowers none.
 	AdaptiveRate int
 	Cause        Cause
 }
 
-// CallName is the name by which a circuit knows a call: a call that is redriven
-// is another one to it.
+// CallName is the name of a call in circuits' records. A call that is redriven gets a new
+// name.
 func CallName(id string, generation int) string { return id + "#" + strconv.Itoa(generation) }
 
-// AdmitRequest is a call's request to a circuit.
+// AdmitRequest asks a circuit to admit a call.
 type AdmitRequest struct {
 	// Token must be new with every request.
 	Token string
-	// Lease is for how long the probe may be silent before it counts as lost; see
-	// [Store.Renew].
+	// Lease is how long the probe's lease lasts if it is not renewed, see [Store.Renew].
 	Lease time.Duration
 	// Call names the call, see [CallName]; empty for none.
 	Call string
-	// GoodAt is when this process last saw a call of this circuit answered well;
-	// zero for never.
+	// GoodAt is when this process last got a good answer to a call of this circuit; zero
+	// for never.
 	GoodAt time.Time
 }
 
 // Admission is the answer to [Store.Admit].
 type Admission struct {
-	// Admitted tells that the call may be made, Probe that it is the probe.
+	// Admitted reports that the call may be made, Probe that it is the probe.
 	Admitted, Probe bool
 	Epoch           int64
-	// Hold and Rung are those of the hold that the probe is to end.
+	// Hold and Rung are those of the hold that the probe tests.
 	Hold string
 	Rung int
 	// Wait is when to ask again, if not admitted.
 	Wait time.Duration
-	// GiveUp tells that too many probes failed: the call is not to be made at
-	// all, for the reason given by Code, CorrelationID and Message.
+	// GiveUp reports that too many probes failed: the call must not be made at all. Code,
+	// CorrelationID and Message are from the answer that opened the circuit.
 	GiveUp                       bool
 	Code, CorrelationID, Message string
 }
 
-// Store reads and writes the fleet's records. It is safe for concurrent use.
+// Store reads and writes the records of circuits. It is safe for concurrent use.
 type Store struct {
 	rdb       redis.UniversalClient
 	who       string
@@ -208,7 +209,7 @@ type Store struct {
 	snapshots sync.Map // upstream -> *snapshot
 }
 
-// NewStore makes a Store; who names this process in the records.
+// NewStore returns a Store; who names this process in the records.
 func NewStore(rdb redis.UniversalClient, who string) *Store {
 	return &Store{rdb: rdb, who: who, clustered: redislua.Clustered(rdb)}
 }
@@ -216,7 +217,7 @@ func NewStore(rdb redis.UniversalClient, who string) *Store {
 //go:embed lua/*.lua
 var sources embed.FS
 
-// load makes a script of files that stand behind prelude.lua.
+// load returns the script that consists of prelude.lua and the given files.
 func load(names ...string) *redis.Script {
 	return redislua.Script(redislua.Read(sources, "prelude"), redislua.Read(sources, names...))
 }
@@ -235,13 +236,13 @@ type Status struct {
 	Epoch int64
 	// Wait is how much longer the hold lasts; 0 or less when it is over.
 	Wait time.Duration
-	// Ends reports that the call ends: it was the last of the probes that may fail in a
-	// row, or it is refused whatever the account's state.
+	// Ends reports that the call must end: as many probes as may fail in a row have
+	// failed, or the fault is proven to be the call's own.
 	Ends bool
 }
 
-// Report tells the circuit what a call met, and returns its status then. The
-// copies beside the upstream's other queues follow before it returns.
+// Report applies a call's result to the circuit and returns the circuit's status. Before
+// it returns it updates the copies for the upstream's other queues.
 func (s *Store) Report(ctx context.Context, n Name, r Report) (Status, error) {
 	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), redislua.Flag(r.ServerSaid), r.MaxProbes, r.AdaptiveRate, r.ID,
 		r.Call, r.Endpoint, redislua.Flag(r.Parked), redislua.Flag(r.AllRefused), len(r.Delays)}
@@ -292,14 +293,14 @@ func (s *Store) Admit(ctx context.Context, n Name, a AdmitRequest) (Admission, e
 	}
 }
 
-// Open holds the circuit for d, by an operator's word.
+// Open opens the circuit for d, for an operator.
 func (s *Store) Open(ctx context.Context, n Name, d time.Duration, reason, who string) error {
 	return s.operate(ctx, n, "open", d, "reason", "operator", "hold", "", "source", "operator", "class", "", "code", "",
 		"message", "", "correlation_id", "", "max_probes", 0, "note", reason, "who", who)
 }
 
-// Close closes the circuit, by an operator's word; a circuit that is closed
-// already gets a new epoch.
+// Close closes the circuit, for an operator. A circuit that is closed already gets a new
+// epoch.
 func (s *Store) Close(ctx context.Context, n Name, reason, who string) error {
 	return s.operate(ctx, n, "close", 0, "note", reason, "who", who)
 }
@@ -324,8 +325,8 @@ var copied = []string{
 	"refused", "refused_at", "failed", "next", "convicted",
 }
 
-// follow copies the account's record to the upstream's other queues, where those
-// live on other nodes.
+// follow copies the account's record to the upstream's other queues, if those live on
+// other nodes.
 func (s *Store) follow(ctx context.Context, upstream string) error {
 	if !s.clustered {
 		return nil

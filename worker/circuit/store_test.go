@@ -19,7 +19,7 @@ var (
 	endpoint = circuit.Name{Upstream: "api", Endpoint: "GET /patent/*"}
 )
 
-// fixture is a store with what the tests say to it again and again.
+// fixture is a store with helpers for the tests.
 type fixture struct {
 	*circuit.Store
 	t      *testing.T
@@ -102,13 +102,13 @@ func TestSeveralFailuresOfOneEpochClimbOneRung(t *testing.T) {
 	})
 }
 
-func TestACallOfAnOlderEpochMayOnlyLengthenAHoldAndOnlyByTheServersWord(t *testing.T) {
+func TestACallOfAnOlderEpochCanOnlyLengthenAHoldToATimeThatTheServerGave(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Minute}})
 		before := d.get(account).Until
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Hour}})
 		if got := d.get(account).Until; !got.Equal(before) {
-			t.Errorf("a ladder's time moved the hold by %s", got.Sub(before))
+			t.Errorf("a delay of the ladder moved the end of the hold by %s, want no change", got.Sub(before))
 		}
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Second}, ServerSaid: true})
 		if got := d.get(account).Until; !got.Equal(before) {
@@ -125,19 +125,19 @@ func TestACallOfAnOlderEpochMayOnlyLengthenAHoldAndOnlyByTheServersWord(t *testi
 func TestAnErrorOfAnEpochThatIsOverOpensNothing(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError})
-		if err := d.Close(t.Context(), account, "mended", "anna"); err != nil {
+		if err := d.Close(t.Context(), account, "paid", "anna"); err != nil {
 			t.Fatal(err)
 		}
 		if s := d.report(account, circuit.Report{Verdict: circuit.OwnError}); s.Open {
-			t.Error("the circuit opened on an answer from before the last hold")
+			t.Error("an error of an older epoch opened the circuit")
 		}
-		if r := d.get(account); r.Epoch != 2 || r.Note != "mended" || r.Who != "anna" {
-			t.Errorf("got %+v, want epoch 2, closed by anna because mended", r)
+		if r := d.get(account); r.Epoch != 2 || r.Note != "paid" || r.Who != "anna" {
+			t.Errorf("got %+v, want epoch 2, closed by anna with the note paid", r)
 		}
 	})
 }
 
-func TestThreeErrorsInARowOpenAndAnyOtherAnswerStartsTheCountAgain(t *testing.T) {
+func TestThreeErrorsInARowOpenTheCircuitAndAnyOtherAnswerResetsTheCount(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		fail := circuit.Report{Verdict: circuit.OwnError, After: 3}
 		d.report(account, fail)
@@ -153,15 +153,15 @@ func TestThreeErrorsInARowOpenAndAnyOtherAnswerStartsTheCountAgain(t *testing.T)
 	})
 }
 
-// go-redis sends a report again whose reply is lost, and so does the worker.
-func TestAReportThatIsMadeAgainCountsOnce(t *testing.T) {
+// go-redis sends a report again if its reply is lost, and so does the worker.
+func TestAReportThatIsSentAgainCountsOnce(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		report := func(id string) circuit.Status {
 			return d.report(account, circuit.Report{Verdict: circuit.OwnError, After: 3, ID: id})
 		}
 		for _, id := range []string{"a", "b", "a", "b"} {
 			if s := report(id); s.Open {
-				t.Fatalf("two errors in a row opened a circuit that takes three: %+v", d.get(account))
+				t.Fatalf("two errors in a row opened a circuit that needs three: %+v", d.get(account))
 			}
 		}
 		d.report(account, circuit.Report{Verdict: circuit.Answer})
@@ -176,7 +176,7 @@ func TestAReportThatIsMadeAgainCountsOnce(t *testing.T) {
 	})
 }
 
-func TestAProbeThatMeetsAnotherErrorBeginsTheLadderOfItsHoldAndTheCountOfItsProbes(t *testing.T) {
+func TestAProbeWithAnotherErrorStartsTheLadderOfItsHoldAndANewCountOfProbes(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		fail := func(token, hold string, epoch int64, maxProbes int) circuit.Status {
 			return d.report(account, circuit.Report{
@@ -203,7 +203,7 @@ func TestAProbeThatMeetsAnotherErrorBeginsTheLadderOfItsHoldAndTheCountOfItsProb
 			s := fail(token, probe.hold, a.Epoch, probe.maxProbes)
 			r := d.get(account)
 			if s.Ends != probe.ends || r.Rung != probe.rung || r.Hold != probe.hold {
-				t.Fatalf("after probe %s the circuit is on rung %d of %q, and the probe ends: %t; want %+v", token, r.Rung, r.Hold, s.Ends, probe)
+				t.Fatalf("after probe %s got rung %d of hold %q, the call ends: %t; want %+v", token, r.Rung, r.Hold, s.Ends, probe)
 			}
 		}
 	})
@@ -228,23 +228,23 @@ func TestAfterAHoldOneCallOfManyGetsTheProbe(t *testing.T) {
 		}
 		wg.Wait()
 		if n := probes.Load(); n != 0 {
-			t.Errorf("%d more calls were admitted beside the probe", n)
+			t.Errorf("%d calls were admitted besides the probe, want 0", n)
 		}
 		d.report(account, circuit.Report{Verdict: circuit.Answer, Epoch: first.Epoch, Token: "first"})
 		if a := d.admit(account, "next"); !a.Admitted || a.Probe || a.Epoch != first.Epoch+1 {
-			t.Errorf("after the probe's success got %+v, want admission in a new epoch", a)
+			t.Errorf("after the probe succeeded got %+v, want admission in a new epoch", a)
 		}
 	})
 }
 
-func TestAProbeThatFailsTakesTheNextRungAndAFaultTheSame(t *testing.T) {
+func TestAFailedProbeTakesTheNextRungAndAFaultTheSameRung(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		short := []time.Duration{time.Millisecond, 2 * time.Millisecond, time.Hour}
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: short, MaxProbes: 3, Cause: circuit.Cause{Reason: "quota", Code: "67200001"}})
 		a := d.probe(account, "a")
 		d.report(account, circuit.Report{Verdict: circuit.Fault, Epoch: a.Epoch, Token: "a", Delays: short, Fault: "protocol, HTTP 200"})
 		if r := d.get(account); r.State != circuit.Open || r.Rung != 1 || r.Failed != 0 || r.Reason != "quota" || r.Code != "67200001" || r.Fault != "protocol, HTTP 200" {
-			t.Errorf("after a fault got %+v, want the same hold on the same rung, and what the probe met", r)
+			t.Errorf("after a fault got %+v, want the same hold on the same rung, and the probe's fault", r)
 		}
 		b := d.probe(account, "b")
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Epoch: b.Epoch, Token: "b", Delays: short})
@@ -259,7 +259,7 @@ func TestAProbeThatFailsTakesTheNextRungAndAFaultTheSame(t *testing.T) {
 	})
 }
 
-func TestAProbeThatIsLostIsFollowedByAnotherWhenItsLeaseEnds(t *testing.T) {
+func TestAnotherCallBecomesTheProbeWhenTheLeaseEnds(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 		const lease = 300 * time.Millisecond
@@ -275,42 +275,42 @@ func TestAProbeThatIsLostIsFollowedByAnotherWhenItsLeaseEnds(t *testing.T) {
 		}
 		d.probe(account, "next")
 		if waited := time.Since(granted); waited < lease-50*time.Millisecond {
-			t.Errorf("a second probe went out after %s, before the first one's lease of %s was over", waited, lease)
+			t.Errorf("another call became the probe after %s, want after the lease of %s", waited, lease)
 		}
-		// The lost one comes back after all: it has no say any more.
+		// The answer of the first probe arrives late: it must not count.
 		d.report(account, circuit.Report{Verdict: circuit.Answer, Epoch: 1, Token: "lost"})
 		if r := d.get(account); r.State != circuit.Open {
-			t.Error("a probe that had lost its lease closed the circuit")
+			t.Error("a probe whose lease had ended closed the circuit")
 		}
 	})
 }
 
-// go-redis asks again when a reply is lost.
-func TestWhoAsksTwiceWithOneTokenHasOneProbe(t *testing.T) {
+// go-redis repeats a request if its reply is lost.
+func TestARequestThatIsRepeatedWithItsTokenGetsTheSameProbe(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 		first := d.probe(account, "a")
 		if again := d.admit(account, "a"); again != first {
-			t.Errorf("asked again: %+v, want %+v as before", again, first)
+			t.Errorf("the second time got %+v, want %+v as the first time", again, first)
 		}
 		if other := d.admit(account, "b"); other.Admitted {
-			t.Errorf("another call is admitted beside the probe: %+v", other)
+			t.Errorf("another call was admitted besides the probe: %+v", other)
 		}
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Epoch: first.Epoch, Token: "a"})
 		if late := d.admit(account, "a"); late.Admitted {
-			t.Errorf("a token is good for another probe: %+v", late)
+			t.Errorf("the token of a probe that has ended was admitted: %+v", late)
 		}
 	})
 }
 
-func TestAProbeThatWasNotSentIsGivenBack(t *testing.T) {
+func TestAProbeThatWasNotSentIsReturned(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 		d.probe(account, "a")
 		d.report(account, circuit.Report{Verdict: circuit.Unsent, Token: "a"})
-		// While a probe's turn lasts the queue gives no call out.
+		// While the turn of a probe lasts, no call is dequeued.
 		if left, err := d.client.HMGet(t.Context(), redislua.CircuitKey("api", ""), "turn", "lease", "token").Result(); err != nil || left[0] != nil || left[1] != nil || left[2] != nil {
-			t.Errorf("turn, lease and token are %v, %v, want none", left, err)
+			t.Errorf("turn, lease and token: got %v, %v, want none", left, err)
 		}
 		if a := d.admit(account, "b"); !a.Probe {
 			t.Errorf("got %+v, want the probe at once", a)
@@ -318,32 +318,32 @@ func TestAProbeThatWasNotSentIsGivenBack(t *testing.T) {
 	})
 }
 
-func TestAnEndpointsCircuitLeavesTheAccountOpenToOthersAndIsCounted(t *testing.T) {
+func TestAnOpenEndpointCircuitDoesNotHoldTheAccountAndIsCounted(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		d.report(endpoint, circuit.Report{Verdict: circuit.OwnError})
 		if a := d.admit(account, "t"); !a.Admitted {
-			t.Errorf("the account answers %+v, want admission", a)
+			t.Errorf("account: got %+v, want admission", a)
 		}
 		if a := d.admit(endpoint, "t"); a.Admitted || a.Wait < 50*time.Minute {
-			t.Errorf("the endpoint answers %+v, want to wait an hour", a)
+			t.Errorf("endpoint: got %+v, want a wait of an hour", a)
 		}
 		count := func() string {
 			n, _ := d.client.HGet(t.Context(), redislua.CircuitKey("api", ""), "endpoints").Result()
 			return n
 		}
 		if n := count(); n != "1" {
-			t.Errorf("the account counts %q open endpoints, want 1", n)
+			t.Errorf("open endpoints of the account: got %q, want 1", n)
 		}
 		if err := d.Close(t.Context(), endpoint, "", "anna"); err != nil {
 			t.Fatal(err)
 		}
 		if n := count(); n != "0" {
-			t.Errorf("after the close the account counts %q open endpoints, want 0", n)
+			t.Errorf("open endpoints of the account after the close: got %q, want 0", n)
 		}
 	})
 }
 
-func TestAnOperatorsHoldStandsUntilItsTimeAndThenAsksForAProbe(t *testing.T) {
+func TestAnOperatorsHoldLastsUntilItsTimeAndThenNeedsAProbe(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		if err := d.Open(t.Context(), account, 30*time.Millisecond, "maintenance", "anna"); err != nil {
 			t.Fatal(err)
@@ -365,20 +365,20 @@ func TestListShowsEveryCircuitThatWasOpened(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(list) != 2 || list[0].Name != account || list[0].Waiting != 2 || list[1].Name != endpoint || list[1].State != circuit.Open {
-			t.Errorf("got %+v", list)
+			t.Errorf("got %+v, want the account with 2 waiting calls and the open endpoint", list)
 		}
 	})
 }
 
-func TestANameReadsBackAsItWasWritten(t *testing.T) {
+func TestParseNameReadsWhatStringWrites(t *testing.T) {
 	for _, n := range []circuit.Name{account, endpoint} {
 		if got, err := circuit.ParseName(n.String()); err != nil || got != n {
-			t.Errorf("%s reads as %+v, %v", n, got, err)
+			t.Errorf("%s: got %+v, %v, want %+v", n, got, err, n)
 		}
 	}
 	for _, bad := range []string{"api~", "api~GET", "~GET~/a", "api~GET~a"} {
 		if n, err := circuit.ParseName(bad); err == nil {
-			t.Errorf("%q reads as %+v", bad, n)
+			t.Errorf("%q: got %+v, want an error", bad, n)
 		}
 	}
 }

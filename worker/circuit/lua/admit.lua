@@ -1,23 +1,21 @@
--- admit asks whether a call may be made now. When a hold is over, it gives the
--- one probe to the first who asks, save for the call that was refused last: that
--- one waits a little for another to ask. In front of it stand prelude.lua and
--- refusals.lua.
+-- admit decides whether a call may be made now. When a hold is over, the first call that
+-- asks becomes the probe, except the call that was refused last: it waits a little, so
+-- that another call can ask first. The script begins with prelude.lua and refusals.lua.
 --
--- ARGV[1]   a token for the probe, unique to this try
--- ARGV[2]   for how long the probe may be silent before it counts as lost, in ms; see
---           renew.lua
+-- ARGV[1]   a token for the probe, unique to this request
+-- ARGV[2]   how long the probe's lease lasts if it is not renewed, in ms; see renew.lua
 -- ARGV[3]   the call, as refusals.lua names it, or empty
--- ARGV[4]   how long ago, in ms, this process saw a call of this circuit answered
---           well; -1: never
+-- ARGV[4]   how long ago, in ms, this process got a good answer to a call of this
+--           circuit; -1: never
 --
--- Returns {1, epoch}: go ahead; {2, epoch, hold, rung, failed}: go ahead as the
--- probe; {0, ms}: ask again in that time; {3, code, correlation id, message}:
--- give the call up unsent, too many probes have failed.
+-- Returns {1, epoch}: make the call; {2, epoch, hold, rung, failed}: make it as the
+-- probe; {0, ms}: ask again after that time; {3, code, correlation id, message}: end the
+-- call unsent, because too many probes have failed.
 if state == 'closed' then
   return {1, epoch}
 end
--- For so long after the hold the others wait for the call that has to be the next
--- probe, and the call that was refused last for another.
+-- How long after the hold, in ms, other calls wait for the call that must be the next
+-- probe, and how long the call that was refused last waits for another.
 local grace = 3000
 local call, list = ARGV[3], words(own.refused)
 local last = list[#list]
@@ -26,7 +24,7 @@ if call ~= '' and last and call ~= last and '!' .. call ~= last and not own.othe
   own.other = '1'
 end
 local wait = tonumber(own['until']) - now
--- Who asks twice with one token did not hear the answer: it has the probe.
+-- A request with the probe's own token is a repetition whose reply was lost: it gets the probe.
 if wait <= 0 and own.lease and own.token ~= ARGV[1] then
   wait = math.min(tonumber(own.lease) - now, 1000)
 elseif wait <= 0 and not own.lease and call ~= '' and KEYS[1] ~= KEYS[2] and wait + grace > 0 then
@@ -48,8 +46,8 @@ if max_probes > 0 and failed >= max_probes then
     good_at = now - ARGV[4]
     redis.call('HSET', KEYS[1], 'good_at', string.format('%.0f', good_at))
   end
-  -- Only different calls are evidence against all others, and none where one of
-  -- these was answered well within the hour.
+  -- Give calls up only if different calls have failed as the probe, and none of the
+  -- circuit's calls got a good answer within the hour.
   local different, seen = 0, {}
   for _, one in ipairs(words(own.failed_by)) do
     if not seen[one] then different, seen[one] = different + 1, true end

@@ -1,6 +1,5 @@
--- follow brings the copy of an account's record beside another queue of the
--- upstream up to date. The version decides, so that copies may be written late
--- and out of order.
+-- follow updates the copy of an account's record for another queue of the upstream. The
+-- version decides, so that copies may be written late and out of order.
 --
 -- KEYS[1]   the copy
 -- ARGV[1]   the version
@@ -8,8 +7,8 @@
 if tonumber(ARGV[1]) <= tonumber(redis.call('HGET', KEYS[1], 'version') or 0) then
   return 0
 end
--- First of the writes: it needs no memory, and a script that has written may go
--- on when Redis is full.
+-- This write comes first because it needs no memory: a script that has written once may
+-- continue when Redis is full.
 redis.call('HDEL', KEYS[1], 'turn')
 redis.call('HSET', KEYS[1], 'version', ARGV[1])
 for i = 2, #ARGV, 2 do

@@ -1,20 +1,20 @@
--- operate carries out an operator's word: open until a time, or close. In front of
--- it stand limited.lua and prelude.lua.
+-- operate opens a circuit until a time, or closes it, for an operator. The script begins
+-- with limited.lua and prelude.lua.
 --
 -- ARGV[1]   open or close
--- ARGV[2]   for how many milliseconds, for open
--- ARGV[3..] pairs of field and value that describe why and by whom
+-- ARGV[2]   for open: for how many milliseconds
+-- ARGV[3..] pairs of field and value that say why, and who did it
 
--- First of the writes, though it removes nothing: it needs no memory, and a
--- script that has written may go on when Redis is full.
+-- This write comes first because it needs no memory, though it removes nothing: a script
+-- that has written once may continue when Redis is full.
 redis.call('HDEL', KEYS[1], '')
 if ARGV[1] == 'open' then
   open(now + ARGV[2], rung, 0)
 else
   close()
-  -- A limit or a budget that holds the account begins anew: its window counts
-  -- from nothing until it turns, and the dearest bill is forgotten, lest one call
-  -- cost more than all that is allowed.
+  -- If a limit or a budget holds the account, its count starts again at 0 for the rest of
+  -- its window. The highest bill is forgotten too: otherwise one call could still cost
+  -- more than the whole budget.
   if own.limited_key then
     redis.call('HDEL', KEYS[4], 's:' .. own.limited_key, 'n:' .. own.limited_key, 'amount')
     clear_limited(KEYS[1])

@@ -1,7 +1,7 @@
--- What all circuit scripts share: the record, Redis's clock, and the two ways to
--- change the state. A record that is missing is a circuit that was never opened:
--- closed, epoch 0. Every change raises the version, by which the copies beside
--- the upstream's other queues tell new from old.
+-- prelude is shared by all circuit scripts: the record, Redis's clock, and the two
+-- functions that change the state. If there is no record, the circuit was never opened:
+-- closed, epoch 0. Every change raises the version, so that the copies for the upstream's
+-- other queues can be updated in any order.
 --
 -- KEYS[1]   the circuit's record, the one that decides
 -- KEYS[2]   the account's record (the same for the account's own circuit)
@@ -17,14 +17,14 @@ end
 local state, epoch = own.state or 'closed', tonumber(own.epoch or 0)
 local rung, failed = tonumber(own.rung or 0), tonumber(own.failed or 0)
 
--- changed tells those who follow: workers ask again at once.
+-- changed announces the change: workers ask again at once.
 local function changed()
   redis.call('HINCRBY', KEYS[2], 'version', 1)
   redis.call('PUBLISH', 'callq:news', KEYS[2])
 end
 
--- endpoint notes on the account's record that one more, or one less, endpoint
--- is not closed, and remembers its name.
+-- endpoint adds delta to the account's number of endpoints whose circuit is open, and
+-- records the name of this one.
 local function endpoint(delta)
   if KEYS[1] ~= KEYS[2] then
     redis.call('HINCRBY', KEYS[2], 'endpoints', delta)

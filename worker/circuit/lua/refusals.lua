@@ -1,41 +1,42 @@
--- refusals tells one call's own fault from the account's. It stands behind
--- prelude.lua, in front of the scripts that change a circuit.
+-- refusals distinguishes one call's own fault from the account's. It follows prelude.lua,
+-- and precedes the scripts that change a circuit.
 --
--- A run is what happens between two good answers. The record keeps of it:
+-- A run is the time between two good answers. The record has, for the current run:
 --
---   refused        the calls that were refused, the last one last, at most 64;
---                  those that spend an attempt by it have a "!" in front
+--   refused        the calls that were refused, the latest last, at most 64; those whose
+--                  refusal spent an attempt have a "!" in front
 --   refused_at     the endpoint of the last one
 --   refused_epoch  the epoch that admitted the last one
 --   alone          in how many epochs in a row only the last one was refused; 0
 --                  where another call was refused in the same epoch
 --   as_probe       1 where the last one was refused as the probe
---   failed_by      the probes that failed in a row, the last one last
---   next           the call that has to be the next probe; missing: any other
---                  than the last one, while another waits
+--   failed_by      the probes that failed in a row, the latest last
+--   next           the call that must be the next probe; missing: any call except the last
+--                  one, while another waits
 --   other          1 where another call than the last one has asked and waits
 --
--- And over several runs:
+-- And for several runs:
 --
---   suspects       "CALL=STRIKES,RUNS" for each call that was refused in a run
---                  which another call's good answer ended, at most 32; a strike is
---                  a refusal that only this call met
---   probes_good    how many probes on the first rung were answered well, and how
---   probes_bad     many were refused, suspects aside: the newest count most
+--   suspects       "CALL=STRIKES,RUNS" for each call that was refused in a run which
+--                  another call's good answer ended, at most 32; a strike is an epoch in
+--                  which only this call was refused
+--   probes_good    how many probes on the first rung got a good answer, and how many were
+--   probes_bad     refused, without those of suspects; newer ones count more
 --   runs           how many runs there were
---   good_at        when a call of this circuit was last answered well, in ms
+--   good_at        when a call of this circuit last got a good answer, in ms
 --
--- The account's record keeps, for all circuits of the account:
+-- The account's record has, for all circuits of the account:
 --
---   convicted      the calls that end when their turn comes, at most 32: those with
---                  three strikes, or two in three runs, the last one as the probe
+--   convicted      the calls whose own fault is proven, at most 32: those with three
+--                  strikes, or two in three runs, the last one as the probe. They end
+--                  when they are dequeued
 --
--- Where the end of a hold is a guess, any call may be refused as the probe, as the
--- hold was too short. So it takes as many strikes as it takes to tell a call from
--- others, which are probes on the same rung: if every second one is refused, three
--- strikes say little.
+-- Where the end of a hold is a guess, the hold may have been too short, and then any call
+-- is refused as the probe. So the number of strikes must be large compared with the share
+-- of probes that are refused: if every second probe is refused, three strikes prove
+-- little.
 --
--- A CALL is "ID#GENERATION": a call that is redriven begins anew.
+-- A CALL is "ID#GENERATION": a call that is redriven starts without strikes.
 
 local function words(text)
   local list = {}
@@ -43,7 +44,7 @@ local function words(text)
   return list
 end
 
--- append puts a word behind the others, and drops the first ones beyond most.
+-- append adds a word at the end, once, and drops the first words beyond most.
 local function append(text, word, most)
   local list = {}
   for _, one in ipairs(words(text)) do
@@ -53,7 +54,7 @@ local function append(text, word, most)
   return table.concat(list, ' ', math.max(#list - most + 1, 1))
 end
 
--- append_each is append for a list where a word may stand more than once.
+-- append_each is append for a list that may have a word several times.
 local function append_each(text, word, most)
   local list = words(text)
   list[#list + 1] = word
@@ -78,14 +79,15 @@ local function suspect(list, call)
   return {call = call, strikes = 0, runs = 0, new = true}
 end
 
--- own_fault tells whether so many strikes are more than the chance that any call has
--- of being refused as the probe (by the rule of succession).
+-- own_fault reports whether so many strikes would be unlikely (5 % or less) for a call
+-- without a fault of its own, by the share of probes that are refused (by the rule of
+-- succession).
 local function own_fault(strikes)
   local good, bad = tonumber(own.probes_good or 0), tonumber(own.probes_bad or 0)
   return ((bad + 1) / (good + bad + 2)) ^ strikes <= 0.05
 end
 
--- count_probe counts how a probe ended, if it was one on the first rung.
+-- count_probe counts the result of a probe, if it was on the first rung.
 local function count_probe(good, bad)
   if rung > 1 then
     return
@@ -97,8 +99,8 @@ local function count_probe(good, bad)
   redis.call('HSET', KEYS[1], 'probes_good', good, 'probes_bad', bad)
 end
 
--- note_refusal notes that a call was refused. parked tells that the refusal spends
--- no attempt: only then can it be counted against the call.
+-- note_refusal records that a call was refused. parked reports that the refusal spends no
+-- attempt: only then it counts against the call.
 local function note_refusal(call, at, admitted, parked, as_probe)
   if call == '' then
     return
@@ -109,7 +111,7 @@ local function note_refusal(call, at, admitted, parked, as_probe)
   local list = words(own.refused)
   local last, before, alone = list[#list], tonumber(own.refused_epoch), tonumber(own.alone or 0)
   if last and before and admitted < before then
-    -- It was under way when another call was refused in a later epoch.
+    -- It was sent before another call was refused in a later epoch.
     if not string.find(' ' .. own.refused .. ' ', ' ' .. call .. ' ', 1, true) then
       redis.call('HSET', KEYS[1], 'refused', append(call .. ' ' .. own.refused, last, 64))
     end
@@ -135,8 +137,8 @@ local function note_refusal(call, at, admitted, parked, as_probe)
   if alone > 0 and (strikes == 2 or strikes > 2 and not as_probe) then
     redis.call('HSET', KEYS[1], 'next', call)
   elseif not as_probe and tonumber(own.probes_good or 0) + tonumber(own.probes_bad or 0) >= 2 and tonumber(own.runs or 0) % 4 > 0 then
-    -- Calls that are refused together in run after run are tried one by one, and
-    -- others between them.
+    -- Calls that are refused together in several runs become the probe one by one, and
+    -- other calls in between.
     local first
     for _, one in ipairs(words(append(own.refused, call, 64))) do
       local s = suspect(known, one)
@@ -146,17 +148,16 @@ local function note_refusal(call, at, admitted, parked, as_probe)
   end
 end
 
--- stands_convicted tells, of a probe that was refused, whether that is its own fault
--- though no other call is left that could be answered well: it was refused in three
--- runs, of which good answers to others told that the account works.
-local function stands_convicted(call)
+-- is_convicted reports, for a probe that was refused, whether the fault is its own though
+-- no other call is left that could get a good answer: it was refused in three runs, and
+-- each of them ended with a good answer to another call, so the account works.
+local function is_convicted(call)
   local s = suspect(suspects_of(own.suspects), call)
   return s.strikes >= 1 and s.runs >= 3 and own_fault(s.strikes + 1)
 end
 
--- end_run notes that a call was answered well: those that were refused before
--- become suspects, and the last of them is convicted where it is shown that the
--- fault is its own.
+-- end_run records that a call got a good answer: the calls that were refused before become
+-- suspects, and the last of them is convicted if the fault is proven to be its own.
 local function end_run(by)
   local refused, known = words(own.refused), suspects_of(own.suspects)
   local last, list = refused[#refused], {}

@@ -1,34 +1,34 @@
--- report tells the circuit what one call met.
+-- report applies one call's result to the circuit. The script begins with the adaptive
+-- rate of package limit, prelude.lua and refusals.lua.
 --
 -- ARGV[1]   the epoch that admitted the call
 -- ARGV[2]   the call's probe token, or empty
 -- ARGV[3]   error    an error of the circuit's own
---           fault    a transient fault: says nothing about the account
+--           fault    a transient fault: it says nothing about the account
 --           answer   any other answer of the API: the account works
---           unsent   the call did not go out
+--           unsent   the call was not sent
 -- ARGV[4]   how many errors in a row open the circuit
--- ARGV[5]   1 if the server itself said until when
--- ARGV[6]   from how many failed probes on calls are given up unsent; 0: never
--- ARGV[7]   the first rate of an adaptive limit that this error lowers; 0: none
--- ARGV[8]   tells this report from any other, and not from its repetition; or
---           empty
+-- ARGV[5]   1 if the server itself gave the end of the hold
+-- ARGV[6]   after how many failed probes calls are given up unsent; 0: never
+-- ARGV[7]   the start rate of the adaptive limit that this error lowers; 0: none
+-- ARGV[8]   the report's id, the same if the report is sent again; or empty
 -- ARGV[9]   the call, as refusals.lua names it, or empty
 -- ARGV[10]  the call's endpoint
--- ARGV[11]  1 if an error spends no attempt: the call is parked
--- ARGV[12]  1 if every call that waits has been refused since the last good answer
--- ARGV[13]  how many of the following are delays: the hold in milliseconds for
---           the first rung, the second…; the last repeats. Those of a fault are
---           for the first fault in a row, the second…
--- ARGV[..]  the delays, then pairs of field and value that describe the error; of a
---           fault only one, of which the value counts
+-- ARGV[11]  1 if an error spends no attempt because the call is parked
+-- ARGV[12]  1 if every waiting call was refused since the last good answer
+-- ARGV[13]  how many delays follow
+-- ARGV[..]  the delays: for an error how long the hold lasts in milliseconds on the first
+--           rung, the second…; the last repeats. For a fault they are for the first fault
+--           in a row, the second… Then pairs of field and value that describe the error;
+--           for a fault only one, of which the value is used
 --
--- Returns {1 if the record changed, else 0; 1 if the circuit is open, else 0; its
--- epoch; for how many more milliseconds it is held; 1 if the call was the last of
--- the probes that may fail, or is convicted, and ends, else 0; the record, if it changed}.
+-- Returns {1 if the record changed, else 0; 1 if the circuit is open, else 0; its epoch;
+-- for how many more milliseconds it is held; 1 if the call must end, as the last probe
+-- that may fail or because the fault is its own, else 0; the record, if it changed}.
 
--- First of the writes, though it removes nothing: it needs no memory, and a
--- script that has written may go on when Redis is full. A hold that is not
--- written costs calls.
+-- This write comes first because it needs no memory, though it removes nothing: a script
+-- that has written once may continue when Redis is full. A hold that is not written
+-- costs calls.
 redis.call('HDEL', KEYS[1], '')
 
 local delays, first_rate, max_probes = tonumber(ARGV[13]), tonumber(ARGV[7]), tonumber(ARGV[6])
@@ -36,9 +36,9 @@ local call, at, parked = ARGV[9], ARGV[10], ARGV[11] == '1'
 local function hold(n)
   return now + tonumber(ARGV[13 + math.max(1, math.min(n, delays))])
 end
--- refused is the end of the hold that an error of the circuit's own begins. It
--- lowers an adaptive rate, once an epoch: then the first rung is the next slot
--- at the new rate, and the ladder begins when that was not enough.
+-- refused returns the end of the hold that an own error begins. If there is an adaptive
+-- rate, it is lowered, once in each epoch: the first rung is then the next slot at the new
+-- rate, and the ladder begins if that was not enough.
 local function refused(n)
   if first_rate == 0 then
     return hold(n)
@@ -75,7 +75,7 @@ end
 local same = tonumber(ARGV[1]) == epoch
 local probe = ARGV[2] ~= '' and own.token == ARGV[2]
 if ARGV[2] ~= '' and own.token == 'unknown' and same and ARGV[3] ~= 'unsent' then
-  probe = true -- the record was written back by who did not know whose the probe is
+  probe = true -- a worker without the probe's token wrote the record back
 end
 
 if ARGV[3] == 'unsent' then
@@ -87,8 +87,8 @@ end
 
 if ARGV[3] == 'fault' then
   if not probe then return result(0) end
-  -- The time of the hold has passed, and this says nothing about the account: the
-  -- next probe goes out soon. The hold stays what it was, and on its rung.
+  -- The hold's time is over, and a fault says nothing about the account: the next probe
+  -- is sent soon. The hold and its rung stay.
   local faults = redis.call('HINCRBY', KEYS[1], 'faults', 1)
   open(hold(faults), rung, failed)
   if #ARGV > 13 + delays then
@@ -120,19 +120,19 @@ end
 if probe then
   note_refusal(call, at, epoch, parked, true)
   redis.call('HDEL', KEYS[1], 'faults')
-  -- Another kind of hold begins its own ladder, and its own count of probes.
+  -- Another hold starts its own ladder, and its own count of probes.
   if own.hold ~= described('hold') then
     rung, failed, own.failed_by = 0, 0, nil
   end
   open(refused(rung + 1), rung + 1, failed + 1)
   redis.call('HSET', KEYS[1], 'failed_by', append_each(own.failed_by, call, math.max(max_probes, 16)))
   describe()
-  return result(1, max_probes > 0 and failed + 1 >= max_probes or ARGV[12] == '1' and stands_convicted(call))
+  return result(1, max_probes > 0 and failed + 1 >= max_probes or ARGV[12] == '1' and is_convicted(call))
 end
 if state == 'closed' then
-  -- What an older epoch met was answered by the hold that ended it.
+  -- An error of an older epoch has had its hold already.
   if not same then return result(0) end
-  -- One that comes again, as after a lost reply, counts once.
+  -- A report that is sent again, as after a lost reply, counts once.
   local counted = own.counted or ''
   if ARGV[8] ~= '' and string.find(counted, ARGV[8], 1, true) then return result(0) end
   note_refusal(call, at, epoch, parked, false)
@@ -147,14 +147,14 @@ if state == 'closed' then
   return result(1)
 end
 note_refusal(call, at, tonumber(ARGV[1]), parked, false)
--- A call of an endpoint that is held may have gone out because Redis has lost the
--- account's record, and with it how many endpoints are held.
+-- The endpoint's circuit is open already. Perhaps this call was sent because Redis has lost
+-- the account's record, and with it the number of open endpoints.
 if KEYS[1] ~= KEYS[2] and tonumber(redis.call('HGET', KEYS[2], 'endpoints') or 0) < 1 then
   redis.call('HSET', KEYS[2], 'endpoints', 1)
   changed()
 end
--- The account is held already. A call that was under way when that happened may
--- only lengthen the hold, and only by what the server said.
+-- The circuit is open already. A call that was sent before can only lengthen the hold, and
+-- only to a time that the server itself gave.
 local until_ms = hold(1)
 if ARGV[5] == '1' and now < tonumber(own['until']) and until_ms > tonumber(own['until']) then
   redis.call('HSET', KEYS[1], 'until', until_ms)
