@@ -10,10 +10,9 @@ import (
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-// rehearsal plays a fleet against an API with a hidden rate, on the Lua that
-// Redis runs and a clock of its own: what takes minutes is done at once, and the
-// same in every run.
-type rehearsal struct {
+// simulation runs a fleet against an API with a hidden rate, with the Lua functions that
+// Redis runs and a simulated clock: minutes pass at once, and every run is the same.
+type simulation struct {
 	t      *testing.T
 	vm     *lua.LState
 	state  *lua.LTable
@@ -24,13 +23,13 @@ type rehearsal struct {
 	epoch, rung int
 	until       time.Duration // the end of the hold; 0 while it is closed
 	probing     bool
-	due         time.Duration // of the next slot
+	due         time.Duration // when the next slot is due
 
 	// The API: a bucket of one second's calls that fills at the hidden rate.
 	hidden, bucket float64
 	filled         time.Duration
 
-	sent, refused map[int]int // by the second
+	sent, refused map[int]int // calls in each second
 }
 
 type event struct {
@@ -56,15 +55,15 @@ const (
 	ahead   = 500 * time.Millisecond
 )
 
-func rehearse(t *testing.T, places int, length time.Duration, hidden func(second int) float64) *rehearsal {
+func simulate(t *testing.T, concurrency int, length time.Duration, hidden func(second int) float64) *simulation {
 	t.Helper()
 	vm := lua.NewState()
 	t.Cleanup(vm.Close)
 	if err := vm.DoString(limit.AdaptiveSource() + "rate, used, cut = adaptive_rate, adaptive_used, adaptive_cut\n"); err != nil {
 		t.Fatal(err)
 	}
-	r := &rehearsal{t: t, vm: vm, state: vm.NewTable(), bucket: hidden(0), sent: map[int]int{}, refused: map[int]int{}}
-	for i := range places {
+	r := &simulation{t: t, vm: vm, state: vm.NewTable(), bucket: hidden(0), sent: map[int]int{}, refused: map[int]int{}}
+	for i := range concurrency {
 		r.in(time.Duration(i)*time.Millisecond, r.work)
 	}
 	for r.now < length {
@@ -76,12 +75,12 @@ func rehearse(t *testing.T, places int, length time.Duration, hidden func(second
 	return r
 }
 
-func (r *rehearsal) second() int { return int(r.now / time.Second) }
+func (r *simulation) second() int { return int(r.now / time.Second) }
 
-func (r *rehearsal) in(d time.Duration, do func()) { heap.Push(&r.events, event{r.now + d, do}) }
+func (r *simulation) in(d time.Duration, do func()) { heap.Push(&r.events, event{r.now + d, do}) }
 
 // call calls a Lua function and returns its results.
-func (r *rehearsal) call(name string, results int, args ...lua.LValue) []lua.LValue {
+func (r *simulation) call(name string, results int, args ...lua.LValue) []lua.LValue {
 	r.t.Helper()
 	err := r.vm.CallByParam(lua.P{Fn: r.vm.GetGlobal(name), NRet: results, Protect: true}, append([]lua.LValue{r.state}, args...)...)
 	if err != nil {
@@ -95,8 +94,8 @@ func (r *rehearsal) call(name string, results int, args ...lua.LValue) []lua.LVa
 	return got
 }
 
-// keep writes pairs of field and value to the state, as HSET does.
-func (r *rehearsal) keep(pairs lua.LValue) {
+// store writes pairs of field and value to the state, as HSET does.
+func (r *simulation) store(pairs lua.LValue) {
 	list := pairs.(*lua.LTable)
 	for i := 1; i < list.Len(); i += 2 {
 		r.state.RawSet(list.RawGetInt(i), lua.LString(list.RawGetInt(i+1).String()))
@@ -105,8 +104,8 @@ func (r *rehearsal) keep(pairs lua.LValue) {
 
 func micros(d time.Duration) lua.LNumber { return lua.LNumber(d.Microseconds()) }
 
-// work is one place of the fleet: it asks for a call, as the dequeue does.
-func (r *rehearsal) work() {
+// work is one slot of the fleet's concurrency: it asks for a call, as the dequeue script does.
+func (r *simulation) work() {
 	if r.until > r.now || r.until > 0 && r.probing {
 		r.in(max(r.until-r.now, 10*time.Millisecond), r.work)
 		return
@@ -117,12 +116,12 @@ func (r *rehearsal) work() {
 		return
 	}
 	rate := float64(r.call("rate", 1, lua.LNumber(limit.AdaptiveStart))[0].(lua.LNumber))
-	r.keep(r.call("used", 1, micros(r.now), micros(slot))[0])
+	r.store(r.call("used", 1, micros(r.now), micros(slot))[0])
 	r.due = slot + time.Duration(float64(time.Second)/rate)
 	epoch, probe := r.epoch, r.until > 0
 	r.probing = probe
 	r.in(slot-r.now, func() {
-		if !probe && epoch != r.epoch { // it asks once more
+		if !probe && epoch != r.epoch { // the circuit has changed: ask again
 			r.work()
 			return
 		}
@@ -130,7 +129,7 @@ func (r *rehearsal) work() {
 	})
 }
 
-func (r *rehearsal) arrive(epoch int, probe bool) {
+func (r *simulation) arrive(epoch int, probe bool) {
 	r.bucket = min(r.hidden, r.bucket+(r.now-r.filled).Seconds()*r.hidden)
 	r.filled = r.now
 	r.sent[r.second()]++
@@ -151,10 +150,10 @@ func (r *rehearsal) arrive(epoch int, probe bool) {
 	})
 }
 
-// cut is what the circuit does with a refusal: the next slot first, then a ladder.
-func (r *rehearsal) cut() {
+// cut does what the circuit does after a refusal: it holds until the next slot, then by a ladder.
+func (r *simulation) cut() {
 	got := r.call("cut", 2, lua.LNumber(limit.AdaptiveStart), micros(r.now))
-	r.keep(got[1])
+	r.store(got[1])
 	r.due = time.Duration(lua.LVAsNumber(got[0])) * time.Microsecond
 	r.epoch, r.rung, r.probing = r.epoch+1, r.rung+1, false
 	r.until = r.due
@@ -163,9 +162,9 @@ func (r *rehearsal) cut() {
 	}
 }
 
-// share is what happened from one second to another: the part of the calls that
-// was refused, and the part of the hidden rate that was used.
-func (r *rehearsal) share(from, to int, hidden float64) (refused, used float64) {
+// share returns, for the seconds from from to to, the share of the calls that were
+// refused, and the share of the hidden rate that was used.
+func (r *simulation) share(from, to int, hidden float64) (refused, used float64) {
 	sent, no := 0, 0
 	for s := from; s < to; s++ {
 		sent, no = sent+r.sent[s], no+r.refused[s]
@@ -173,10 +172,10 @@ func (r *rehearsal) share(from, to int, hidden float64) (refused, used float64) 
 	return float64(no) / float64(sent), float64(sent-no) / (hidden * float64(to-from))
 }
 
-func TestAnAdaptiveRateUsesAHiddenLimitThatMovesAndIsSeldomRefused(t *testing.T) {
+func TestAnAdaptiveRateUsesAChangingHiddenLimitAndIsSeldomRefused(t *testing.T) {
 	t.Parallel()
 	const high, low = 100, 30
-	r := rehearse(t, 32, 9*time.Minute, func(s int) float64 {
+	r := simulate(t, 32, 9*time.Minute, func(s int) float64 {
 		if s >= 180 && s < 360 {
 			return low
 		}
@@ -197,24 +196,24 @@ func TestAnAdaptiveRateUsesAHiddenLimitThatMovesAndIsSeldomRefused(t *testing.T)
 
 func TestAnAdaptiveRateThatIsNotUsedDoesNotGrow(t *testing.T) {
 	t.Parallel()
-	// One place makes at most 20 calls a second, whatever the API allows.
-	r := rehearse(t, 1, 5*time.Minute, func(int) float64 { return 1000 })
+	// With a concurrency of 1 at most 20 calls a second are made, whatever the API allows.
+	r := simulate(t, 1, 5*time.Minute, func(int) float64 { return 1000 })
 	if rate := r.call("rate", 1, lua.LNumber(limit.AdaptiveStart))[0].(lua.LNumber); rate > 40 {
-		t.Errorf("the rate is %.0f/s though 20/s are all that is used", float64(rate))
+		t.Errorf("the rate is %.0f/s, want 40/s at most: only 20/s are used", float64(rate))
 	}
 }
 
 func TestACutWithinFiveSecondsOfTheLastOneIsDeeper(t *testing.T) {
 	t.Parallel()
-	r := rehearse(t, 0, 0, func(int) float64 { return 1 })
+	r := simulate(t, 0, 0, func(int) float64 { return 1 })
 	for _, cut := range []struct {
 		after time.Duration
 		share string
 	}{{0, "0.85"}, {4900 * time.Millisecond, "0.6"}, {5100 * time.Millisecond, "0.85"}} {
 		r.now += cut.after
-		r.keep(r.call("cut", 2, lua.LNumber(limit.AdaptiveStart), micros(time.Hour+r.now))[1])
+		r.store(r.call("cut", 2, lua.LNumber(limit.AdaptiveStart), micros(time.Hour+r.now))[1])
 		if share := r.state.RawGetString("cut").String(); share != cut.share {
-			t.Errorf("%s after the last cut, %s of the rate are left, want %s", cut.after, share, cut.share)
+			t.Errorf("share that a cut %s after the last one leaves: got %s, want %s", cut.after, share, cut.share)
 		}
 	}
 }

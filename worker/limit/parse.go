@@ -8,13 +8,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // a reset names a time zone, and small images have no database of them
+	_ "time/tzdata" // a reset names a time zone, and small images have no time zone database
 )
 
 // Unit is the unit of a [Period].
 type Unit string
 
-// The units. A month is a calendar month, so that a Period is no time.Duration.
+// The units. A month is a calendar month, so a Period is not a time.Duration.
 const (
 	Second Unit = "second"
 	Minute Unit = "minute"
@@ -33,55 +33,55 @@ var units = map[string]Unit{
 	"month": Month,
 }
 
-// Period is a stretch of time that something is counted in.
+// Period is a length of time in which calls or money are counted.
 type Period struct {
 	// N is how many units; at least 1.
 	N int
-	// Unit is what they are.
+	// Unit is the unit of N.
 	Unit Unit
 }
 
-// Reset is the time of day at which a window begins anew.
+// Reset is the time of day at which a new window begins.
 type Reset struct {
 	Hour, Minute int
-	// Location is never nil; UTC unless the text names another.
+	// Location is never nil; it is UTC unless the text names another.
 	Location *time.Location
 }
 
-// Limit is one entry of an upstream's limits: either Adaptive, or so many calls
+// Limit is one entry of an upstream's limits: either Adaptive, or a number of calls
 // in a period.
 type Limit struct {
 	// Text is the limit as it was written.
 	Text string
-	// Adaptive asks for a rate that follows the API's own rate errors; the
+	// Adaptive means a rate that follows the API's own rate errors; the
 	// fields below are then zero.
 	Adaptive bool
 	// Count is how many calls Per allows; at least 1.
 	Count int64
 	// Per is the period.
 	Per Period
-	// Burst is how many calls may be made at once, 0 where it was not given.
+	// Burst is how many calls may be made at once; 0 where it was not given.
 	Burst int64
-	// Reset is when the window begins anew, nil where it was not given.
+	// Reset is when a new window begins; nil where it was not given.
 	Reset *Reset
 }
 
-// Budget is one entry of an upstream's budget: so many calls, or so much money,
+// Budget is one entry of an upstream's budget: a number of calls, or an amount of money,
 // in a period.
 type Budget struct {
 	// Text is the budget as it was written.
 	Text string
-	// Calls is the number of calls, 0 for a budget of money.
+	// Calls is the number of calls; 0 for a budget of money.
 	Calls int64
-	// Micros is the amount in millionths of Currency, 0 for a budget of calls.
+	// Micros is the amount in millionths of Currency; 0 for a budget of calls.
 	Micros int64
-	// Currency is three capital letters, empty for a budget of calls.
+	// Currency is three capital letters; empty for a budget of calls.
 	Currency string
 	// Per is the period.
 	Per Period
 }
 
-// maxCount keeps sums of counts and amounts far from the end of an int64.
+// maxCount is so small that sums of counts and amounts cannot overflow an int64.
 const maxCount = 1_000_000_000_000
 
 const (
@@ -96,12 +96,12 @@ var (
 
 var (
 	errLimit  = errors.New(`is not a limit; write one as in "10/s burst 20", "5000/day", "1000/h reset 08:00 Asia/Shanghai" or "adaptive"`)
-	errBudget = errors.New(`is no budget; write one as in "100 USD/month" or "20000 calls/day"`)
+	errBudget = errors.New(`is not a budget; write one as in "100 USD/month" or "20000 calls/day"`)
 )
 
-// Parse reads one limit: COUNT/PERIOD, then "burst N" or "reset HH:MM ZONE"
-// where wanted; or "adaptive". A period is a unit (s, m, h, day, week, month)
-// with or without a number before it, as in 100/15m.
+// Parse reads one limit: COUNT/PERIOD, optionally followed by "burst N" or "reset HH:MM
+// ZONE"; or "adaptive". A period is a unit (s, m, h, day, week, month), optionally with a
+// number before it, as in 100/15m.
 func Parse(text string) (Limit, error) {
 	limit := Limit{Text: text}
 	if text == "adaptive" {
@@ -141,14 +141,14 @@ func parseReset(hour, minute, zone string) (*Reset, error) {
 	h, _ := strconv.Atoi(hour)
 	m, _ := strconv.Atoi(minute)
 	if h > 23 || m > 59 {
-		return nil, fmt.Errorf("resets at %s:%s, which is no time of day; write 00:00 to 23:59", hour, minute)
+		return nil, fmt.Errorf("resets at %s:%s, which is not a time of day; write 00:00 to 23:59", hour, minute)
 	}
 	reset := &Reset{Hour: h, Minute: m, Location: time.UTC}
 	if zone == "" {
 		return reset, nil
 	}
 	location, err := time.LoadLocation(zone)
-	// "Local" would mean something else on every machine of the fleet.
+	// "Local" could be a different zone on each machine of the fleet.
 	if err != nil || zone == "Local" {
 		return nil, fmt.Errorf("names the time zone %q, which is not known; write one as in Asia/Shanghai or UTC", zone)
 	}
@@ -215,13 +215,13 @@ func parsePeriod(n, unit string) (Period, error) {
 // ParseMicros reads an amount of money exactly: a decimal number, returned in
 // millionths.
 func ParseMicros(text string) (int64, error) {
-	// big.Rat would also read fractions, and exponents of any size.
+	// big.Rat also reads fractions, and exponents of any size.
 	if !regexp.MustCompile(`^` + amountPattern + `$`).MatchString(text) {
-		return 0, errors.New("is no amount; write a number as in 0.01, with six decimals at most")
+		return 0, errors.New("is not an amount; write a number as in 0.01, with six decimals at most")
 	}
 	amount, ok := new(big.Rat).SetString(text)
 	if !ok {
-		return 0, errors.New("is no amount; write a number as in 0.01")
+		return 0, errors.New("is not an amount; write a number as in 0.01")
 	}
 	amount.Mul(amount, big.NewRat(1_000_000, 1))
 	if amount.Num().BitLen() > 60 || amount.Num().Int64() > maxCount*1_000 {

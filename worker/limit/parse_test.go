@@ -9,7 +9,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-func TestLimitsReadAsTheyAreWritten(t *testing.T) {
+func TestParseReadsLimits(t *testing.T) {
 	for text, want := range map[string]string{
 		"10/s burst 20":                    "10 per 1 second burst 20",
 		"5000/day":                         "5000 per 1 day burst 0",
@@ -35,7 +35,7 @@ func TestLimitsReadAsTheyAreWritten(t *testing.T) {
 	}
 }
 
-func TestBudgetsReadAsTheyAreWritten(t *testing.T) {
+func TestParseBudgetReadsBudgets(t *testing.T) {
 	for text, want := range map[string]limit.Budget{
 		"100 USD/month":      {Micros: 100_000_000, Currency: "USD", Per: limit.Period{N: 1, Unit: limit.Month}},
 		"0.000001 CNY/day":   {Micros: 1, Currency: "CNY", Per: limit.Period{N: 1, Unit: limit.Day}},
@@ -45,12 +45,12 @@ func TestBudgetsReadAsTheyAreWritten(t *testing.T) {
 	} {
 		want.Text = text
 		if got, err := limit.ParseBudget(text); err != nil || got != want {
-			t.Errorf("%s: got %+v, %v", text, got, err)
+			t.Errorf("%s: got %+v, %v, want %+v", text, got, err, want)
 		}
 	}
 }
 
-func TestWhateverParsesIsInRange(t *testing.T) {
+func TestParsedLimitsAndBudgetsAreInRange(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringMatching(`\d{1,14}(\.\d{1,7})?( (USD|calls|EUR))?/\d{0,3}(s|m|h|day|week|month|x)( burst \d{1,4})?( reset \d{1,2}:\d{2}( UTC)?)?`).Draw(t, "text")
 		if l, err := limit.Parse(text); err == nil && (l.Count < 1 || l.Per.N < 1 || l.Burst < 0 || l.Reset != nil && l.Burst != 0) {
@@ -81,7 +81,7 @@ func FuzzParseBilled(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		// What an API says that it bills can neither overflow nor give money back.
+		// A cost from an API must neither overflow nor be negative.
 		micros, ok := limit.ParseBilled(text)
 		if micros < 0 || micros > 1_000_000_000_000_000 || !ok && micros != 0 {
 			t.Errorf("%q: %d, %v", text, micros, ok)

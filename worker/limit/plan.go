@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// slack is how much further apart than the rate says the slots are, so that
-	// calls which travel unequally fast do not arrive as more than the rate.
+	// slack lengthens the interval between slots: calls do not all take the same time to
+	// arrive, and must not arrive faster than the rate.
 	slack = 1.005
 )
 
@@ -20,10 +20,10 @@ const (
 // it doubles every second until the API refuses.
 const AdaptiveStart = 10
 
-// Plan is all that an account is held to. A nil Plan holds to nothing. It is
-// safe for concurrent use.
+// Plan is all limits and budgets of an account. A nil Plan has none. It is safe for
+// concurrent use.
 type Plan struct {
-	// Limits and Budgets are what the plan was made of.
+	// Limits and Budgets are the plan's entries.
 	Limits  []Limit
 	Budgets []Budget
 	// PerCall is the price of a call in millionths of the budget's currency.
@@ -38,8 +38,8 @@ type cached struct {
 	args  []any
 }
 
-// NewPlan reads limits and budgets, and the price of a call, as texts; it
-// returns nil where there are none. Its errors name the entry that is wrong.
+// NewPlan reads limits and budgets, and the price of a call, as texts. It returns nil if
+// there are no limits and no budgets. Its errors name the entry that is wrong.
 func NewPlan(limits, budgets []string, perCall string) (*Plan, error) {
 	if len(limits)+len(budgets) == 0 {
 		return nil, nil
@@ -51,7 +51,7 @@ func NewPlan(limits, budgets []string, perCall string) (*Plan, error) {
 			return nil, fmt.Errorf("limits[%d] %q %w", i, text, err)
 		}
 		if l.Adaptive && slices.ContainsFunc(p.Limits, func(l Limit) bool { return l.Adaptive }) {
-			return nil, fmt.Errorf("limits[%d]: adaptive is there twice", i)
+			return nil, fmt.Errorf("limits[%d]: adaptive is listed twice", i)
 		}
 		p.Limits = append(p.Limits, l)
 	}
@@ -68,7 +68,7 @@ func NewPlan(limits, budgets []string, perCall string) (*Plan, error) {
 		case err != nil:
 			return nil, fmt.Errorf("budget[%d] %q %w", i, text, err)
 		case b.Currency != "" && p.PerCall == 0:
-			return nil, fmt.Errorf("budget[%d] %q cannot be kept without the most that a call costs", i, text)
+			return nil, fmt.Errorf("budget[%d] %q needs the highest cost of a call", i, text)
 		case b.Currency != "" && b.Micros < p.PerCall:
 			return nil, fmt.Errorf("budget[%d] %q is less than one call costs, %s: no call could ever be sent", i, text, perCall)
 		case b.Currency != "" && currency != "" && b.Currency != currency:
@@ -85,20 +85,20 @@ func NewPlan(limits, budgets []string, perCall string) (*Plan, error) {
 	return p, nil
 }
 
-// Name tells plans apart: one that was changed has another name.
+// Name identifies the plan: a plan with other entries has another name.
 func (p *Plan) Name() string { return p.name }
 
-// Adaptive tells whether a rate error lowers the plan's rate.
+// Adaptive reports whether a rate error lowers the plan's rate.
 func (p *Plan) Adaptive() bool {
 	return p != nil && slices.ContainsFunc(p.Limits, func(l Limit) bool { return l.Adaptive })
 }
 
-// Money tells whether the plan counts money, so that bills are to be settled.
+// Money reports whether the plan counts money, so that costs must be reconciled.
 func (p *Plan) Money() bool {
 	return p != nil && slices.ContainsFunc(p.Budgets, func(b Budget) bool { return b.Currency != "" })
 }
 
-// Args are the plan as the scripts read it, around the given time; see
+// Args returns the plan as arguments of the scripts, with the windows around now; see
 // lua/limits.lua.
 func (p *Plan) Args(now time.Time) []any {
 	if p == nil {
@@ -131,7 +131,7 @@ func (p *Plan) Args(now time.Time) []any {
 	return c.args
 }
 
-// add adds the starts of four windows, the second of which holds now.
+// add adds the starts of four windows; now is in the second one.
 func (c *cached) add(per Period, reset *Reset, now time.Time) {
 	start := per.start(reset, now)
 	for _, i := range []int{-1, 0, 1, 2} {
@@ -139,19 +139,19 @@ func (c *cached) add(per Period, reset *Reset, now time.Time) {
 	}
 }
 
-// paced tells a rate, whose calls are spread over its period, from a count that
-// can be used up at once.
+// paced reports whether the limit is a rate, whose calls are spread over its period. If
+// not, it is a window, which can be used up at once.
 func (l Limit) paced() bool {
 	return l.Burst > 0 || l.Reset == nil && (l.Per.Unit == Second || l.Per.Unit == Minute)
 }
 
-// interval is the time from one slot of a rate to the next, in microseconds.
+// interval returns the time between two slots of a rate, in microseconds.
 func (l Limit) interval() float64 {
 	return float64(l.Per.nominal().Microseconds()) / float64(l.Count) * slack
 }
 
-// key names a limit's state. How much it allows is not in it, so that a limit
-// that is changed goes on from what was used.
+// key names the limit's state in Redis. It does not contain the count, so that a limit
+// that is raised or lowered keeps what was used.
 func (l Limit) key() string {
 	key := fmt.Sprintf("%d%s", l.Per.N, l.Per.Unit)
 	switch {
@@ -171,7 +171,7 @@ func (b Budget) key() string {
 	return fmt.Sprintf("%s/%d%s", what, b.Per.N, b.Per.Unit)
 }
 
-// String is the plan as it was written, for people.
+// String returns the plan as it was written, for people.
 func (p *Plan) String() string {
 	if p == nil {
 		return "none"

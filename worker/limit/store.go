@@ -16,48 +16,48 @@ import (
 //go:embed lua/*.lua
 var sources embed.FS
 
-// Source is the Lua function limits, for the script that takes a call from its
-// queue; lua/limits.lua describes it.
+// Source returns the Lua function limits, for the script that dequeues a call;
+// lua/limits.lua describes it.
 func Source() string { return redislua.Read(sources, "adaptive", "limits") }
 
-// AdaptiveSource is the Lua by which a rate error lowers an adaptive rate.
+// AdaptiveSource returns the Lua functions of the adaptive rate.
 func AdaptiveSource() string { return redislua.Read(sources, "adaptive") }
 
 var scriptChange = redislua.Script(redislua.Limited(), Source(), redislua.Read(sources, "change"))
 
-// Slot is a call's place under its account's limits. The zero value is none.
+// Slot is a call's permission under its account's limits. The zero value is no slot.
 type Slot struct {
 	// At is the slot's time by Redis's clock, in microseconds since 1970; 0 for
 	// an account without limits.
 	At int64
-	// Wait is how long after Redis's answer the slot comes.
+	// Wait is how long after Redis's reply the slot begins.
 	Wait time.Duration
 	// Money is what was reserved, in millionths of the budget's currency.
 	Money int64
 }
 
-// Refusal says why there is no slot within a second.
+// Refusal says why there is no slot now.
 type Refusal struct {
-	// Wait is for how long there is none.
+	// Wait is how long there is none.
 	Wait time.Duration
 	// Reason is limit or budget; Key and Text name the rule.
 	Reason, Key, Text string
 }
 
-// Keys are where an account's limits are kept: its state, and the slots that
-// were given back.
+// Keys returns the Redis keys of an account's limits: their state, and the slots that were
+// returned.
 func Keys(upstream string) []string {
 	return []string{redislua.Own(upstream, "limits"), redislua.Own(upstream, "slots")}
 }
 
-// Store takes and gives back slots outside of the queue's own script. It is safe
-// for concurrent use.
+// Store takes and returns slots without the script that dequeues calls. It is safe for
+// concurrent use.
 type Store struct{ rdb redis.UniversalClient }
 
-// NewStore makes a Store.
+// NewStore returns a Store.
 func NewStore(rdb redis.UniversalClient) *Store { return &Store{rdb: rdb} }
 
-// Take takes a slot, or returns the refusal. A nil plan always has a slot.
+// Take takes a slot, or returns the refusal. With a nil plan it returns the zero Slot.
 func (s *Store) Take(ctx context.Context, upstream string, p *Plan) (Slot, *Refusal, error) {
 	if p == nil {
 		return Slot{}, nil, nil
@@ -81,12 +81,12 @@ func (s *Store) GiveBack(ctx context.Context, upstream string, p *Plan, slot Slo
 	}
 	args := append([]any{"back", slot.At, slot.Money, 0}, p.Args(time.Now())...)
 	if err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), redislua.CircuitKey(upstream, "")), args...).Err(); err != nil {
-		return fmt.Errorf("give a slot of %s back: %w", upstream, err)
+		return fmt.Errorf("return a slot of %s: %w", upstream, err)
 	}
 	return nil
 }
 
-// Reconcile replaces the cost that was reserved for a call by the billed one, in
+// Reconcile replaces the cost that was reserved for a call by the cost that was billed, in
 // millionths.
 func (s *Store) Reconcile(ctx context.Context, upstream string, p *Plan, slot Slot, billed int64) error {
 	if !p.Money() || slot.At == 0 || billed == slot.Money {
@@ -94,13 +94,13 @@ func (s *Store) Reconcile(ctx context.Context, upstream string, p *Plan, slot Sl
 	}
 	args := append([]any{"reconcile", slot.At, slot.Money, billed}, p.Args(time.Now())...)
 	if err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), redislua.CircuitKey(upstream, "")), args...).Err(); err != nil {
-		return fmt.Errorf("reconcile what a call of %s was billed: %w", upstream, err)
+		return fmt.Errorf("reconcile the cost of a call of %s: %w", upstream, err)
 	}
 	return nil
 }
 
-// ParseBilled reads what an answer says that its call was billed, in millionths.
-// Digits past the sixth decimal are rounded up.
+// ParseBilled reads the cost of a call from its answer, and returns it in millionths. It
+// rounds up after the sixth decimal.
 func ParseBilled(text string) (micros int64, ok bool) {
 	f, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 	if err != nil || !(f >= 0) || f > 1e9 {

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-// account is a store with the plan that a test is about.
+// account is a store with helpers for the tests.
 type account struct {
 	t      *testing.T
 	store  *limit.Store
@@ -44,7 +44,7 @@ func (a *account) take(p *limit.Plan) (limit.Slot, *limit.Refusal) {
 	return slot, refusal
 }
 
-// takeAll takes slots until none is to be had.
+// takeAll takes slots until one is refused.
 func (a *account) takeAll(p *limit.Plan) (slots []limit.Slot, why *limit.Refusal) {
 	a.t.Helper()
 	for {
@@ -53,44 +53,44 @@ func (a *account) takeAll(p *limit.Plan) (slots []limit.Slot, why *limit.Refusal
 			return slots, refusal
 		}
 		if slots = append(slots, slot); len(slots) > 10_000 {
-			a.t.Fatal("there is no end of slots")
+			a.t.Fatal("more than 10000 slots were taken without a refusal")
 		}
 	}
 }
 
-func TestARatesSlotsFollowEachOtherEvenlyHalfASecondAhead(t *testing.T) {
+func TestTheSlotsOfARateAreEvenlySpacedAndTakenHalfASecondAhead(t *testing.T) {
 	each(t, func(t *testing.T, a *account) {
 		slots, why := a.takeAll(planOf(t, []string{"2000/m"}, nil, "")) // 30.15 ms apart
 		if len(slots) < 16 || why.Reason != "limit" || why.Text != "2000/m" || why.Wait <= 0 || why.Wait > time.Second {
-			t.Fatalf("%d slots, then %+v", len(slots), why)
+			t.Fatalf("got %d slots, then %+v; want 16 or more, then a refusal by 2000/m", len(slots), why)
 		}
 		for i := range slots[1:] {
-			// A test machine that stops for a while leaves a larger gap, never a smaller one.
+			// If the test machine pauses, a gap is larger, never smaller.
 			if gap := time.Duration(slots[i+1].At-slots[i].At) * time.Microsecond; gap < 30149*time.Microsecond {
-				t.Errorf("slots %d and %d are %s apart", i, i+1, gap)
+				t.Errorf("gap between slots %d and %d: got %s, want 30.15ms or more", i, i+1, gap)
 			}
 		}
 		if last := slots[len(slots)-1]; last.Wait > 500*time.Millisecond {
-			t.Errorf("the last slot is %s ahead", last.Wait)
+			t.Errorf("the last slot is %s ahead, want 500ms at most", last.Wait)
 		}
 	})
 }
 
-func TestABurstIsHadAtOnceAndThenTheRate(t *testing.T) {
+func TestTheSlotsOfABurstAreTakenAtOnce(t *testing.T) {
 	each(t, func(t *testing.T, a *account) {
 		slots, _ := a.takeAll(planOf(t, []string{"1/m burst 5"}, nil, ""))
 		if len(slots) != 5 {
-			t.Errorf("%d slots at once, want 5", len(slots))
+			t.Errorf("got %d slots at once, want 5", len(slots))
 		}
 		for _, s := range slots {
 			if s.Wait != 0 {
-				t.Errorf("a slot of the burst is %s ahead", s.Wait)
+				t.Errorf("a slot of the burst is %s ahead, want 0s", s.Wait)
 			}
 		}
 	})
 }
 
-func TestAWindowIsUsedUpAtOnceAndCountsAnewWhenItTurns(t *testing.T) {
+func TestAWindowCanBeUsedUpAtOnceAndTheNextOneStartsAtZero(t *testing.T) {
 	each(t, func(t *testing.T, a *account) {
 		p := planOf(t, nil, []string{"7 calls/3s"}, "")
 		var windows []int64
@@ -98,51 +98,51 @@ func TestAWindowIsUsedUpAtOnceAndCountsAnewWhenItTurns(t *testing.T) {
 		for used := 0; used < 21; {
 			slots, why := a.takeAll(p)
 			if why.Reason != "budget" || why.Text != "7 calls/3s" || why.Wait > 3*time.Second {
-				t.Fatalf("refused with %+v", why)
+				t.Fatalf("got the refusal %+v, want one by 7 calls/3s of 3s at most", why)
 			}
 			for _, s := range slots {
 				windows = append(windows, s.At/3_000_000)
 			}
 			used += len(slots)
 			if time.Now().After(deadline) {
-				t.Fatalf("%d slots in 30 s", used)
+				t.Fatalf("got %d slots in 30 s, want 21", used)
 			}
 			<-time.After(why.Wait)
 		}
 		count := map[int64]int{}
 		for _, w := range windows {
 			if count[w]++; count[w] > 7 {
-				t.Errorf("%d calls in one window of 7", count[w])
+				t.Errorf("got %d calls in one window, want 7 at most", count[w])
 			}
 		}
 	})
 }
 
-func TestAllLimitsCountTogether(t *testing.T) {
+func TestAllLimitsApplyTogether(t *testing.T) {
 	each(t, func(t *testing.T, a *account) {
 		slots, why := a.takeAll(planOf(t, []string{"100/s burst 50", "4/day", "20/h"}, []string{"9 calls/month"}, ""))
 		if len(slots) != 4 || why.Text != "4/day" {
-			t.Errorf("%d slots, then %+v; want 4 a day", len(slots), why)
+			t.Errorf("got %d slots, then %+v; want 4, then a refusal by 4/day", len(slots), why)
 		}
 	})
 }
 
-func TestALimitThatIsRaisedGoesOnFromWhatWasUsed(t *testing.T) {
+func TestALimitThatIsRaisedKeepsWhatWasUsed(t *testing.T) {
 	each(t, func(t *testing.T, a *account) {
 		a.takeAll(planOf(t, nil, []string{"3 calls/month", "1 EUR/month"}, "0.01"))
 		slots, _ := a.takeAll(planOf(t, nil, []string{"5 calls/month", "1 EUR/month"}, "0.01"))
 		if len(slots) != 2 {
-			t.Errorf("%d more calls after the budget was raised from 3 to 5, want 2", len(slots))
+			t.Errorf("got %d more slots after the budget was raised from 3 to 5, want 2", len(slots))
 		}
 	})
 }
 
-func TestASlotThatIsGivenBackIsHadByTheNext(t *testing.T) {
+func TestASlotThatIsReturnedIsTakenByTheNextCall(t *testing.T) {
 	each(t, func(t *testing.T, a *account) {
 		p := planOf(t, []string{"20/s", "6/day"}, nil, "")
 		slots, _ := a.takeAll(p)
 		if len(slots) != 6 {
-			t.Fatalf("%d slots, want 6", len(slots))
+			t.Fatalf("got %d slots, want 6", len(slots))
 		}
 		back := slots[5]
 		if err := a.store.GiveBack(t.Context(), "api", p, back); err != nil {
@@ -150,22 +150,22 @@ func TestASlotThatIsGivenBackIsHadByTheNext(t *testing.T) {
 		}
 		again, refusal := a.take(p)
 		if refusal != nil || again.At < back.At {
-			t.Fatalf("after slot %d was given back: %+v, %+v", back.At, again, refusal)
+			t.Fatalf("after slot %d was returned got %+v, %+v", back.At, again, refusal)
 		}
 		if _, refusal := a.take(p); refusal == nil {
-			t.Error("there is one slot more than was given back")
+			t.Error("two slots were taken after one was returned")
 		}
 	})
 }
 
-func TestASlotThatIsGivenBackTwiceCountsOnce(t *testing.T) {
+func TestASlotThatIsReturnedTwiceCountsOnce(t *testing.T) {
 	for name, limits := range map[string][]string{"without a rate": {"6/day"}, "with a rate": {"20/s", "6/day"}} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, a *account) {
 				p := planOf(t, limits, nil, "")
 				slots, _ := a.takeAll(p)
 				if len(slots) != 6 {
-					t.Fatalf("%d slots, want 6", len(slots))
+					t.Fatalf("got %d slots, want 6", len(slots))
 				}
 				giveBack := func() {
 					t.Helper()
@@ -174,48 +174,48 @@ func TestASlotThatIsGivenBackTwiceCountsOnce(t *testing.T) {
 					}
 				}
 				giveBack()
-				giveBack() // as after a lost reply
+				giveBack() // a repetition after a lost reply
 				if again, _ := a.takeAll(p); len(again) != 1 {
-					t.Fatalf("%d slots were had after one was given back", len(again))
+					t.Fatalf("got %d slots after one was returned, want 1", len(again))
 				}
-				giveBack() // as after a reply that was lost for longer
+				giveBack() // a repetition that arrives after another call took the slot
 				if again, _ := a.takeAll(p); len(again) != 0 {
-					t.Errorf("%d slots were had that another call has", len(again))
+					t.Errorf("got %d slots that another call has, want 0", len(again))
 				}
 			})
 		})
 	}
 }
 
-func TestMoneyIsReservedAtTheMostThatACallWasBilledAndSettledAfterwards(t *testing.T) {
+func TestTheHighestCostSoFarIsReservedAndReconciledAfterwards(t *testing.T) {
 	each(t, func(t *testing.T, a *account) {
 		ctx, p := t.Context(), planOf(t, nil, []string{"1 USD/month"}, "0.10")
 		first, _ := a.take(p)
 		if first.Money != 100_000 {
-			t.Fatalf("reserved %d millionths, want 100000", first.Money)
+			t.Fatalf("reserved: got %d millionths, want 100000", first.Money)
 		}
-		// Dearer than was thought: from now on as much is reserved. 0.70 are left.
+		// The call cost more than was reserved: from now on 0.30 are reserved. 0.70 are left.
 		if err := a.store.Reconcile(ctx, "api", p, first, 300_000); err != nil {
 			t.Fatal(err)
 		}
 		second, _ := a.take(p)
 		third, _ := a.take(p)
 		if _, refusal := a.take(p); second.Money != 300_000 || refusal == nil || refusal.Reason != "budget" {
-			t.Fatalf("reserved %d, then %+v", second.Money, refusal)
+			t.Fatalf("got %d millionths reserved, then %+v; want 300000, then a refusal by the budget", second.Money, refusal)
 		}
-		// Cheaper than was feared: what is left is enough for one more.
+		// These calls cost less than was reserved.
 		for _, slot := range []limit.Slot{second, third} {
 			if err := a.store.Reconcile(ctx, "api", p, slot, 50_000); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if slots, _ := a.takeAll(p); len(slots) != 2 {
-			t.Errorf("%d more calls for the 0.60 that are left, want 2", len(slots))
+			t.Errorf("got %d more slots for the 0.60 that are left, want 2", len(slots))
 		}
 	})
 }
 
-func TestACallThatIsNotSentGivesBackAllTheMoneyThatWasReservedForIt(t *testing.T) {
+func TestACallThatIsNotSentReturnsAllMoneyThatWasReservedForIt(t *testing.T) {
 	each(t, func(t *testing.T, a *account) {
 		ctx, p := t.Context(), planOf(t, nil, []string{"1 USD/month"}, "0.10")
 		first, _ := a.take(p)
@@ -225,7 +225,7 @@ func TestACallThatIsNotSentGivesBackAllTheMoneyThatWasReservedForIt(t *testing.T
 		}
 		slots, _ := a.takeAll(p)
 		if len(slots) != 2 {
-			t.Fatalf("%d slots for 0.70, want 2", len(slots))
+			t.Fatalf("got %d slots for 0.70, want 2", len(slots))
 		}
 		for _, slot := range slots {
 			if err := a.store.GiveBack(ctx, "api", p, slot); err != nil {
@@ -233,12 +233,12 @@ func TestACallThatIsNotSentGivesBackAllTheMoneyThatWasReservedForIt(t *testing.T
 			}
 		}
 		if again, _ := a.takeAll(p); len(again) != 2 {
-			t.Errorf("%d slots after both were given back, want 2", len(again))
+			t.Errorf("got %d slots after both were returned, want 2", len(again))
 		}
 	})
 }
 
-func TestABillThatIsHigherThanAWholeBudgetCountsUntilTheWindowTurns(t *testing.T) {
+func TestABillThatIsHigherThanAWholeBudgetCountsUntilTheNextWindow(t *testing.T) {
 	for name, budgets := range map[string][]string{
 		"one budget": {"1 USD/3s"}, "the shorter of two": {"1 USD/3s", "100 USD/month"}, "the shorter of two, the other first": {"100 USD/month", "1 USD/3s"},
 	} {
@@ -249,77 +249,77 @@ func TestABillThatIsHigherThanAWholeBudgetCountsUntilTheWindowTurns(t *testing.T
 				if err := a.store.Reconcile(t.Context(), "api", p, first, 5_000_000); err != nil {
 					t.Fatal(err)
 				}
-				// The time that a refusal names is when a call can go out.
+				// After the time that a refusal names, a call can be made.
 				for refused := 0; ; refused++ {
 					next, why := a.take(p)
 					if why == nil {
 						if next.At/3_000_000 == first.At/3_000_000 {
-							t.Fatal("a call went out in the window that the bill had used up")
+							t.Fatal("a slot was taken in the window that the bill had used up")
 						}
 						if next.Money != 100_000 {
-							t.Errorf("reserved %d millionths in the next window, want the price of a call", next.Money)
+							t.Errorf("reserved in the next window: got %d millionths, want 100000", next.Money)
 						}
 						break
 					}
 					if why.Reason != "budget" || why.Text != "1 USD/3s" || why.Wait > 3*time.Second || refused > 5 {
-						t.Fatalf("refused for the %dth time with %+v", refused+1, why)
+						t.Fatalf("refusal %d: got %+v, want one by 1 USD/3s of 3s at most", refused+1, why)
 					}
 					<-time.After(why.Wait)
 				}
 				if kept := a.client.HGet(t.Context(), limit.Keys("api")[0], "amount").Val(); kept != "0" {
-					t.Errorf("the dear bill is still remembered: %s", kept)
+					t.Errorf("the highest bill: got %s, want 0", kept)
 				}
 			})
 		})
 	}
 }
 
-func TestABillThatIsSettledTwiceCountsOnce(t *testing.T) {
+func TestACostThatIsReconciledTwiceCountsOnce(t *testing.T) {
 	each(t, func(t *testing.T, a *account) {
 		p := planOf(t, []string{"100/s"}, []string{"1 USD/month"}, "0.50")
 		slots, _ := a.takeAll(p)
 		if len(slots) != 2 {
-			t.Fatalf("%d slots, want 2", len(slots))
+			t.Fatalf("got %d slots, want 2", len(slots))
 		}
-		for range 2 { // as after a lost reply
+		for range 2 { // the second one is a repetition after a lost reply
 			if err := a.store.Reconcile(t.Context(), "api", p, slots[1], 0); err != nil {
 				t.Fatal(err)
 			}
 		}
 		more, _ := a.takeAll(p)
 		if len(more) != 1 {
-			t.Fatalf("%d more calls for the 0.50 that are left, want 1", len(more))
+			t.Fatalf("got %d more slots for the 0.50 that are left, want 1", len(more))
 		}
 		if more[0].At <= slots[1].At {
-			t.Errorf("slot %d was used, and had again as %d", slots[1].At, more[0].At)
+			t.Errorf("slot %d was used, but taken again as %d", slots[1].At, more[0].At)
 		}
 	})
 }
 
-func TestWhatIsBilledReadsExactlyAndNeverTooLittle(t *testing.T) {
+func TestParseBilledReadsCostsExactlyAndRoundsUp(t *testing.T) {
 	for text, want := range map[string]int64{"0.01": 10_000, " 2 ": 2_000_000, "0.0000001": 1, "1e-3": 1000, "0": 0} {
 		if got, ok := limit.ParseBilled(text); !ok || got != want {
-			t.Errorf("%q reads as %d, %t; want %d", text, got, ok, want)
+			t.Errorf("%q: got %d, %t, want %d", text, got, ok, want)
 		}
 	}
 	for _, text := range []string{"", "-1", "NaN", "Inf", "1e99", "free"} {
 		if got, ok := limit.ParseBilled(text); ok {
-			t.Errorf("%q reads as %d", text, got)
+			t.Errorf("%q: got %d, want no value", text, got)
 		}
 	}
 }
 
-func TestAPlanSaysWhichEntryIsWrong(t *testing.T) {
+func TestNewPlanNamesTheEntryThatIsWrong(t *testing.T) {
 	for _, wrong := range []struct {
 		limits, budgets []string
 		perCall, want   string
 	}{
 		{limits: []string{"10/s", "10 per s"}, want: `limits[1] "10 per s" is not a limit`},
-		{limits: []string{"adaptive", "adaptive"}, want: "limits[1]: adaptive is there twice"},
-		{budgets: []string{"5 USD/day"}, want: `budget[0] "5 USD/day" cannot be kept without the most that a call costs`},
+		{limits: []string{"adaptive", "adaptive"}, want: "limits[1]: adaptive is listed twice"},
+		{budgets: []string{"5 USD/day"}, want: `budget[0] "5 USD/day" needs the highest cost of a call`},
 		{budgets: []string{"5 USD/day", "5 EUR/day"}, perCall: "1", want: `budget[1] "5 EUR/day" is in another currency than USD`},
 		{budgets: []string{"9 calls/h", "5 USD/day"}, perCall: "5.01", want: `budget[1] "5 USD/day" is less than one call costs, 5.01`},
-		{budgets: []string{"5 USD/day"}, perCall: "1 USD", want: `the cost per call "1 USD" is no amount`},
+		{budgets: []string{"5 USD/day"}, perCall: "1 USD", want: `the cost per call "1 USD" is not an amount`},
 	} {
 		_, err := limit.NewPlan(wrong.limits, wrong.budgets, wrong.perCall)
 		if err == nil || len(err.Error()) < len(wrong.want) || err.Error()[:len(wrong.want)] != wrong.want {
@@ -327,6 +327,6 @@ func TestAPlanSaysWhichEntryIsWrong(t *testing.T) {
 		}
 	}
 	if p, err := limit.NewPlan(nil, nil, "0.01"); p != nil || err != nil {
-		t.Errorf("without limits: %v, %v", p, err)
+		t.Errorf("without limits: got %v, %v, want nil", p, err)
 	}
 }

@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// nominal is how long a period is; a month counts as 30 days.
+// nominal returns the length of a period; a month counts as 30 days.
 func (p Period) nominal() time.Duration {
 	day := 24 * time.Hour
 	unit := map[Unit]time.Duration{Second: time.Second, Minute: time.Minute, Hour: time.Hour, Day: day, Week: 7 * day, Month: 30 * day}[p.Unit]
 	return time.Duration(p.N) * unit
 }
 
-// The epoch of all windows: a Monday, the first of its month and of a year, so
-// that periods of many units have a place to be counted from.
+// epochYear is the year from which windows are counted, for periods of several units. Its
+// first day is a Monday.
 const epochYear = 2001
 
-// clock is the time of day and the zone in which windows turn.
+// clock returns the time of day and the zone at which windows begin.
 func (r *Reset) clock() (hour, minute int, zone *time.Location) {
 	if r == nil {
 		return 0, 0, time.UTC
@@ -24,7 +24,7 @@ func (r *Reset) clock() (hour, minute int, zone *time.Location) {
 	return r.Hour, r.Minute, r.Location
 }
 
-// start is the latest turn of the period that is not after t.
+// start returns the start of the window that contains t.
 func (p Period) start(r *Reset, t time.Time) time.Time {
 	hour, minute, zone := r.clock()
 	epoch := time.Date(epochYear, 1, 1, hour, minute, 0, 0, zone)
@@ -38,13 +38,13 @@ func (p Period) start(r *Reset, t time.Time) time.Time {
 	return p.turn(epoch, guess)
 }
 
-// shift is the start of the i-th window after the one that begins at start.
+// shift returns the start of the i-th window after the one that begins at start.
 func (p Period) shift(r *Reset, start time.Time, i int) time.Time {
 	for ; i < 0; i++ {
 		start = p.start(r, start.Add(-time.Nanosecond))
 	}
 	for ; i > 0; i-- {
-		// A month is at most 31 days, and a day, where clocks are set back, 25 hours.
+		// A month has at most 31 days, and a day on which clocks are set back has 25 hours.
 		end := start.Add(p.nominal() * 32 / 30).Add(2 * time.Hour)
 		next := p.start(r, end)
 		for prev := p.start(r, next.Add(-time.Nanosecond)); prev.After(start); prev = p.start(r, next.Add(-time.Nanosecond)) {
@@ -55,9 +55,9 @@ func (p Period) shift(r *Reset, start time.Time, i int) time.Time {
 	return start
 }
 
-// turn is the n-th turn of the period after the epoch. Days, weeks and months
-// turn at their time of the day by the zone's clock, however long the day;
-// hours and less are counted out.
+// turn returns the start of the n-th window after the epoch. Windows of days, weeks and
+// months begin at their time of day by the zone's clock, whatever the length of the day;
+// hours and shorter units have a fixed length.
 func (p Period) turn(epoch time.Time, n int) time.Time {
 	year, month, day := epoch.Date()
 	hour, minute, _ := epoch.Clock()
@@ -74,9 +74,9 @@ func (p Period) turn(epoch time.Time, n int) time.Time {
 	}
 }
 
-// Duration is how long n calls take under the plan when nothing else holds them
-// up, beginning at the given time with nothing used; 0 where no limit says.
-// Budgets of money count at the price of a call.
+// Duration returns how long n calls take under the plan if nothing else delays them, from
+// the given time on and with nothing used; 0 if no limit delays them. For budgets of money
+// each call costs PerCall.
 func (p *Plan) Duration(n int64, from time.Time) time.Duration {
 	if p == nil || n < 1 {
 		return 0
@@ -88,7 +88,7 @@ func (p *Plan) Duration(n int64, from time.Time) time.Duration {
 		}
 		if turns := (n - 1) / count; turns > 0 {
 			start := per.start(r, from)
-			// The exact turn, but for very many, which nobody checks.
+			// The end is exact, except for very many windows, where it does not matter.
 			end := start.Add(time.Duration(turns) * per.nominal())
 			if turns <= 1000 {
 				end = per.shift(r, start, int(turns))

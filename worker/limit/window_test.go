@@ -9,8 +9,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-// windows are the starts of the window before, of the present one, and of the two
-// that follow, as the scripts are given them.
+// windows returns the starts of the previous window, the current one and the next two, as
+// the scripts get them.
 func windows(t interface{ Fatal(...any) }, text string, now time.Time) (starts [4]time.Time) {
 	p, err := limit.NewPlan([]string{text}, nil, "")
 	if err != nil {
@@ -23,7 +23,7 @@ func windows(t interface{ Fatal(...any) }, text string, now time.Time) (starts [
 	return starts
 }
 
-func TestWindowsTurnWherePeopleExpectIt(t *testing.T) {
+func TestWindowsBeginWherePeopleExpectIt(t *testing.T) {
 	now := time.Date(2026, 3, 29, 13, 45, 12, 0, time.UTC) // a Sunday; Berlin sets its clocks forward
 	for text, want := range map[string]string{
 		"5/h":                              "2026-03-29T13:00:00Z",
@@ -39,15 +39,15 @@ func TestWindowsTurnWherePeopleExpectIt(t *testing.T) {
 		"5/month reset 06:00 Europe/Paris": "2026-03-01T05:00:00Z",
 	} {
 		if got := windows(t, text, now)[1].Format(time.RFC3339); got != want {
-			t.Errorf("%s: the window began at %s, want %s", text, got, want)
+			t.Errorf("%s: start of the window: got %s, want %s", text, got, want)
 		}
 	}
 	if next := windows(t, "5/day reset 23:00 Europe/Berlin", now)[2].Format(time.RFC3339); next != "2026-03-29T21:00:00Z" {
-		t.Errorf("the day on which clocks are set forward ends at %s", next)
+		t.Errorf("end of the day on which clocks are set forward: got %s, want 2026-03-29T21:00:00Z", next)
 	}
 }
 
-func TestWindowsFollowEachOtherWithoutAGap(t *testing.T) {
+func TestThereIsNoGapBetweenWindows(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.SampledFrom([]string{
 			"5/h", "5/7h", "5/day", "5/3day", "5/week", "5/2week", "5/month", "5/5month",
@@ -60,7 +60,7 @@ func TestWindowsFollowEachOtherWithoutAGap(t *testing.T) {
 		}
 		for i := range 3 {
 			if next := windows(t, text, w[i+1].Add(-time.Millisecond)); !next[1].Equal(w[i]) || !next[2].Equal(w[i+1]) {
-				t.Fatalf("%s: just before %s the window is %s to %s, and was %s", text, w[i+1], next[1], next[2], w[i])
+				t.Fatalf("%s: the window just before %s: got %s to %s, want a start at %s", text, w[i+1], next[1], next[2], w[i])
 			}
 		}
 	})
@@ -86,7 +86,7 @@ func TestHowLongCallsTakeUnderTheLimits(t *testing.T) {
 	} {
 		p := planOf(t, c.limits, c.budgets, c.perCall)
 		if got := p.Duration(c.calls, noon); got != c.want {
-			t.Errorf("%d calls under %s take %s, want %s", c.calls, p, got, c.want)
+			t.Errorf("%d calls under %s: got %s, want %s", c.calls, p, got, c.want)
 		}
 	}
 }

@@ -1,13 +1,13 @@
--- change takes a slot by itself, gives one back, or reconciles what it cost. In
--- front of it stand limited.lua and limits.lua.
+-- change takes a slot without a call, returns one, or reconciles its cost. The script
+-- begins with limited.lua and limits.lua.
 --
 -- KEYS[1]   the account's limits
--- KEYS[2]   the slots that were given back
--- KEYS[3]   the account's circuit record, which tells people of a refusal
+-- KEYS[2]   the slots that were returned
+-- KEYS[3]   the account's circuit record, which shows a refusal to people
 -- ARGV[1]   take, back or reconcile
 -- ARGV[2]   the slot in microseconds (back, reconcile)
 -- ARGV[3]   the money that was reserved (back, reconcile)
--- ARGV[4]   the money that was billed (reconcile)
+-- ARGV[4]   the cost that was billed (reconcile)
 -- ARGV[5..] the rules
 --
 -- Returns, for take, {1, slot, microseconds until then, money} or
@@ -28,7 +28,7 @@ else
   local money = l.take(now, slot)
   return {1, string.format('%.0f', slot), math.max(math.floor(slot - now), 0), string.format('%.0f', money)}
 end
--- What was refused may be allowed now.
+-- Calls that were refused may be allowed now.
 if redis.call('HDEL', KEYS[3], 'limited') == 1 then
   redis.call('PUBLISH', 'callq:news', KEYS[3])
 end

@@ -1,14 +1,13 @@
--- limits is the say of an account's limits and budgets in whether a call may be
--- taken. It is read in front of a script of another package, which calls it:
+-- limits decides by an account's limits and budgets whether a call may be dequeued. A
+-- script of another package begins with this file and calls it:
 --
 --   local l = limits(state, slots, at)  nil: the account has none
---   l.peek(now)          now in microseconds: the slot, in microseconds, that a
---                        call could have; or nil, for how many milliseconds
---                        there is none, the reason (limit, budget), the key and
---                        the text of the rule that says so, and whether that is
---                        a window that turns
+--   l.peek(now)          now in microseconds: returns the next free slot, in
+--                        microseconds; or nil, for how many milliseconds there is none,
+--                        the reason (limit, budget), the key and the text of the rule
+--                        that refuses, and whether that rule is a window
 --   l.take(now, slot)    takes that slot; returns the money that was reserved
---   l.give_back(now, slot, money)  undoes it, for a call that was not sent
+--   l.give_back(now, slot, money)  returns it, for a call that was not sent
 --   l.reconcile(now, slot, reserved, billed)  puts what was billed in place of
 --                        what was reserved
 --
@@ -16,20 +15,20 @@
 --         ITU-T I.371); for a counted window s:KEY, its start in ms, and n:KEY,
 --         what is used of it; amount, the most that a call was billed, and
 --         amount_at, its slot
--- slots   zset of slots that were given back before their time; also remembers
---         for which ones that was said, or what they were billed
--- at      where in ARGV the rules stand: their name, their number, and for each
---         of them nine values: kind, key, text, and six numbers
+-- slots   zset of the slots that were returned before their time; it also has the slots
+--         that were returned or reconciled lately, so that a repetition does not count
+-- at      where in ARGV the rules begin: their name, their number, and for each of them
+--         nine values: kind, key, text, and six numbers
 --           rate      microseconds between slots, how many at once
 --           adaptive  calls a second to begin with
 --           window    how many, 1, and the starts of four windows in ms: the
 --                     one before the present, the present, and the next two
 --           calls     the same, for a budget of calls
 --           money     the same, in millionths; in place of 1 the price of a call
--- Slots are reserved half a second ahead: far enough that none is lost, near
--- enough that a call which is urgent is made within a second.
+-- Slots are reserved up to half a second ahead: enough that none is left unused, and so
+-- little that an urgent call is made within a second.
 local ahead = 500000
--- For so long it is remembered that a slot was given back, or its bill settled.
+-- How long it is remembered that a slot was returned or reconciled, in microseconds.
 local remembered = 60000000
 
 local function limits(state, slots, at)
@@ -40,7 +39,7 @@ local function limits(state, slots, at)
   local s = {}
   local flat = redis.call('HGETALL', state)
   for i = 1, #flat, 2 do s[flat[i]] = flat[i + 1] end
-  -- put writes to the state, and to s, for who takes several slots in one step.
+  -- put writes to the state and to s, so that one script can take several slots.
   local function put(...)
     redis.call('HSET', state, ...)
     local fields = {...}
@@ -72,14 +71,14 @@ local function limits(state, slots, at)
     end
     return r[i], r[i + 1], used
   end
-  -- counted tells whether a slot is of a window that is still counted.
+  -- counted reports whether a slot is in the window that the state counts.
   local function counted(r, slot)
     return slot / 1000 >= r[3] and tonumber(s['s:' .. r.key] or 0) == window(r, slot)
   end
-  -- dearest returns the most that a call was billed, which the next may be too. Where
-  -- that is more than a whole budget, it counts until the budget's window turns: to
-  -- reserve as much again would let no call out for ever.
-  local function dearest(slot)
+  -- highest_bill returns the highest cost of a call so far: the next call may cost as much.
+  -- If that is more than a whole budget, it counts only until the budget's window ends: to
+  -- reserve as much again would refuse all calls for ever. Then it returns 0 and the bill.
+  local function highest_bill(slot)
     local amount = tonumber(s.amount or 0)
     for _, r in ipairs(rules) do
       if r.kind == 'money' and amount > r[1] and tonumber(s.amount_at or 0) / 1000 < window(r, slot) then
@@ -94,8 +93,8 @@ local function limits(state, slots, at)
     end
     return r[2]
   end
-  local function returned(now)
-    -- After a cut, slots of the former rate are worth nothing.
+  local function returned_slot(now)
+    -- After a cut, slots of the former rate are not used.
     return paced and not moves and redis.call('ZRANGEBYSCORE', slots, string.format('%.0f', now),
       string.format('%.0f', now + ahead), 'LIMIT', 0, 1)[1]
   end
@@ -103,11 +102,11 @@ local function limits(state, slots, at)
     put('s:' .. r.key, start, 'n:' .. r.key, string.format('%.0f', math.max(used, 0)))
   end
 
-  -- first tells whether this is the first time that something is said of a slot,
-  -- and not the same again, as after a lost reply.
-  local function first(now, slot, score)
-    -- First of the writes: it needs no memory, and a script that has written may
-    -- go on when Redis is full.
+  -- first_time reports whether a slot is returned or reconciled for the first time. It
+  -- returns false for a repetition, as after a lost reply.
+  local function first_time(now, slot, score)
+    -- This write comes first because it needs no memory: a script that has written once
+    -- may continue when Redis is full.
     redis.call('ZREMRANGEBYSCORE', slots, '-inf', string.format('(%.0f', now - remembered))
     local added = redis.call('ZADD', slots, 'NX', string.format('%.0f', score), string.format('%.0f', slot)) == 1
     redis.call('PEXPIRE', slots, remembered / 1000)
@@ -116,9 +115,9 @@ local function limits(state, slots, at)
 
   local l = {}
   function l.peek(now)
-    local free, slot, by = returned(now), now, nil
+    local free, slot, by = returned_slot(now), now, nil
     if free then
-      -- Not the same microsecond: see l.take.
+      -- A different microsecond: see l.take.
       slot = tonumber(free) + 1
     else
       for _, r in ipairs(rules) do
@@ -131,7 +130,7 @@ local function limits(state, slots, at)
     if slot - now > ahead then
       return nil, math.ceil((slot - now - ahead) / 1000), 'limit', by.key, by.text
     end
-    local wait, full, amount = 0, nil, dearest(slot)
+    local wait, full, amount = 0, nil, highest_bill(slot)
     for _, r in ipairs(rules) do
       if not r.paced then
         local _, stop, used = window(r, slot)
@@ -146,13 +145,13 @@ local function limits(state, slots, at)
     return slot
   end
   function l.take(now, slot)
-    local free = returned(now)
+    local free = returned_slot(now)
     if free then
-      -- It stays known as given back, so that to say so again, as after a lost reply,
-      -- does not take the slot from the call that has it now.
+      -- The slot stays in the list, with a time in the past. So a repeated give_back, as
+      -- after a lost reply, cannot free it for another call.
       redis.call('ZADD', slots, 'XX', string.format('%.0f', free - ahead - 1), free)
     end
-    local money, amount, former = 0, dearest(slot)
+    local money, amount, former = 0, highest_bill(slot)
     if former then
       put('amount', '0')
     end
@@ -171,7 +170,7 @@ local function limits(state, slots, at)
     return money
   end
   function l.give_back(now, slot, money)
-    if not first(now, slot, slot) then
+    if not first_time(now, slot, slot) then
       return
     end
     for _, r in ipairs(rules) do
@@ -184,8 +183,8 @@ local function limits(state, slots, at)
     end
   end
   function l.reconcile(now, slot, reserved, billed)
-    -- This slot was used: it is not to be found by who looks for one.
-    if not first(now, slot, slot - ahead) then
+    -- The slot was used: its score is so old that returned_slot does not find it.
+    if not first_time(now, slot, slot - ahead) then
       return
     end
     for _, r in ipairs(rules) do
