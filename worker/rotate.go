@@ -11,7 +11,7 @@ func (w *Worker) probeRotated(ctx context.Context) error {
 		if a.client == nil {
 			continue
 		}
-		mark, ok := a.client.Mark()
+		mark, ok := a.client.Fingerprint()
 		if !ok || mark == a.credential {
 			continue
 		}

@@ -228,7 +228,7 @@ func newAccount(u Upstream, cfg Config, reading *spool.Memory) (*account, error)
 	client.Memory = reading
 	a.client, err = upstream.New(client)
 	if err == nil {
-		a.credential, _ = a.client.Mark()
+		a.credential, _ = a.client.Fingerprint()
 	}
 	return a, err
 }

@@ -12,13 +12,13 @@ import (
 )
 
 // additions are the headers and parameters that the configuration adds to every
-// request of an upstream. What a call sets itself comes first.
+// request of an upstream. What a call sets itself takes precedence.
 type additions struct {
 	header http.Header
 	query  []addition
 }
 
-// addition is one parameter, as it is and as it is written in a URL.
+// addition is one parameter: its name, and name and value encoded for a URL.
 type addition struct{ name, encoded string }
 
 func newAdditions(cfg Config) additions {
@@ -35,8 +35,8 @@ func newAdditions(cfg Config) additions {
 	return a
 }
 
-// addHeaders adds the headers that h does not have. A Content-Type is added only
-// to a request that has a body.
+// addHeaders adds the headers that h does not have. It adds a Content-Type only to a
+// request with a body.
 func (a additions) addHeaders(h http.Header, hasBody bool) {
 	for name, values := range a.header {
 		if _, own := h[name]; !own && (hasBody || name != "Content-Type") {
@@ -45,7 +45,7 @@ func (a additions) addHeaders(h http.Header, hasBody bool) {
 	}
 }
 
-// addQuery adds the parameters that query, which is encoded, does not have.
+// addQuery adds the parameters that the encoded query does not have.
 func (a additions) addQuery(query string) string {
 	if len(a.query) == 0 {
 		return query
@@ -70,43 +70,43 @@ func (a additions) addQuery(query string) string {
 	return query
 }
 
-// validateAdditions reports what is wrong with Headers, Query and KeepHeaders.
-func (c Config) validateAdditions(fault func(field, format string, args ...any)) {
+// validateAdditions reports the errors in Headers, Query and KeepHeaders.
+func (c Config) validateAdditions(report func(field, format string, args ...any)) {
 	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
 		field := "headers." + name
 		switch {
 		case !httpsyntax.IsToken(name):
-			fault("headers", "%q is not a header name", name)
-		case httpsyntax.IsReserved(name), sameName(c.Auth.Headers(), name):
-			fault(field, "is set by the worker; a credential belongs under auth")
+			report("headers", "%q is not a header name", name)
+		case httpsyntax.IsReserved(name), containsName(c.Auth.Headers(), name):
+			report(field, "is set by the worker; put a credential under auth")
 		case strings.EqualFold(name, c.IdempotencyHeader), httpsyntax.IsIdempotencyKey(name):
-			fault(field, "holds the id of each call; name it as idempotency_header")
+			report(field, "carries the id of each call; set it as idempotency_header")
 		case !httpsyntax.IsPrintable(c.Headers[name], true):
-			fault(field, "holds a control character")
+			report(field, "contains a control character")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Query)) {
 		switch {
 		case name == "":
-			fault("query", "has a parameter without a name")
-		case sameName(c.Auth.Parameters(), name):
-			fault("query."+name, "carries the credential; take it out, or out of auth")
+			report("query", "has a parameter without a name")
+		case containsName(c.Auth.Parameters(), name):
+			report("query."+name, "carries the credential; remove it here or from auth")
 		}
 	}
 	if len(c.KeepHeaders) > maxKeepHeaders {
-		fault("keep_headers", "has %d names; at most %d are kept", len(c.KeepHeaders), maxKeepHeaders)
+		report("keep_headers", "has %d names; at most %d are kept", len(c.KeepHeaders), maxKeepHeaders)
 	}
 	for i, name := range c.KeepHeaders {
 		switch {
 		case !httpsyntax.IsToken(name):
-			fault(fmt.Sprintf("keep_headers[%d]", i), "%q is not a header name", name)
+			report(fmt.Sprintf("keep_headers[%d]", i), "%q is not a header name", name)
 		case httpsyntax.IsSessionCookie(name):
-			fault(fmt.Sprintf("keep_headers[%d]", i), "%s holds a session's credential, which no result may carry", name)
+			report(fmt.Sprintf("keep_headers[%d]", i), "%s carries a session's credential, which a result must not contain", name)
 		}
 	}
 }
 
-// sameName reports whether name is among names, in any case of letters.
-func sameName(names []string, name string) bool {
+// containsName reports whether name is one of names, ignoring case.
+func containsName(names []string, name string) bool {
 	return slices.ContainsFunc(names, func(one string) bool { return strings.EqualFold(one, name) })
 }

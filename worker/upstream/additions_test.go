@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// requestsAt returns a server and the requests that it gets.
+// requestsAt starts a server and returns its URL and the requests that it receives.
 func requestsAt(t *testing.T) (base string, seen chan *http.Request) {
 	seen = make(chan *http.Request, 10)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -18,7 +18,7 @@ func requestsAt(t *testing.T) (base string, seen chan *http.Request) {
 	return s.URL, seen
 }
 
-func TestHeadersOfTheUpstreamAreSentUnlessTheCallHasItsOwn(t *testing.T) {
+func TestConfiguredHeadersAreSentUnlessTheCallSetsThem(t *testing.T) {
 	base, seen := requestsAt(t)
 	c := newClient(t, base, func(cfg *Config) {
 		cfg.Headers = map[string]string{"accept": "application/json", "User-Agent": "mine/1", "Content-Type": "application/vnd.api+json", "X-Empty": ""}
@@ -62,7 +62,7 @@ func TestHeadersOfTheUpstreamAreSentUnlessTheCallHasItsOwn(t *testing.T) {
 	}
 }
 
-func TestParametersOfTheUpstreamAreSentUnlessTheCallHasItsOwn(t *testing.T) {
+func TestConfiguredParametersAreSentUnlessTheCallSetsThem(t *testing.T) {
 	base, seen := requestsAt(t)
 	c := newClient(t, base, func(cfg *Config) {
 		cfg.Query = map[string]string{"mailto": "a@b.example", "filter[x]": "1 & 2", "size": "100"}
@@ -89,7 +89,7 @@ func TestParametersOfTheUpstreamAreSentUnlessTheCallHasItsOwn(t *testing.T) {
 	}
 }
 
-func TestHeadersAndParametersThatBelongToTheWorkerAreRefused(t *testing.T) {
+func TestReservedHeadersAndParametersAreRefusedInAConfig(t *testing.T) {
 	key := Header("X-Key", StaticSecret("0123456789"))
 	for want, change := range map[string]func(*Config){
 		"headers.Host":            func(c *Config) { c.Headers = map[string]string{"Host": "a"} },
@@ -139,9 +139,9 @@ func TestHeadersOfAnswersAreKeptByTheirConfiguredNames(t *testing.T) {
 		"location": "/jobs/7?key=" + redacted, "Link": `</a>; rel="next", </b>; rel="last"`, "X-Long": strings.Repeat("x", maxKept) + "…", "X-Empty": "",
 	}
 	if !reflect.DeepEqual(got, want) {
-		t.Errorf("kept %.300q", got)
+		t.Errorf("got %.300q, want %.300q", got, want)
 	}
 	if got := newClient(t, s.URL).Do(within(t), Request{Path: "/"}).Kept.Headers; got != nil {
-		t.Errorf("kept %q without being asked to", got)
+		t.Errorf("got %q, want no headers without KeepHeaders", got)
 	}
 }

@@ -7,41 +7,42 @@ import (
 	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
-// Auth is how an upstream is told who calls. Make one with [Bearer], [Basic], [Header],
-// [Query] or [OAuth2]; the zero value sends no credential. Printing or logging it shows
-// no secret. An Auth never changes and may be used by many goroutines.
+// Auth says how a client authenticates to its upstream. Make one with [Bearer], [Basic],
+// [Header], [Query] or [OAuth2]; the zero value sends no credential. Printing or logging
+// it shows no secret. An Auth is immutable and safe for concurrent use.
 type Auth struct{ scheme scheme }
 
-// scheme is one kind of credential. Each has a file of its own, auth_KIND.go: another
-// kind is another such file.
+// scheme is one kind of credential. Each kind is implemented in its own file,
+// auth_KIND.go.
 type scheme interface {
-	// validate reports what is wrong. need asks for a secret that must be there.
-	validate(fault faultFunc, need func(field string, s Secret))
-	// headers and parameters name where the credential is sent, in their order. A call
-	// that sets one of them is refused.
+	// validate reports each invalid field. It calls require for each secret that must
+	// be set.
+	validate(report reportFunc, require func(field string, s Secret))
+	// headers and parameters name where the credential is sent, in order. A call that
+	// sets one of them is refused.
 	headers() []string
 	parameters() []string
-	// secrets are all that the credential is made of, in an order that never changes.
+	// secrets returns all secrets of the credential, always in the same order.
 	secrets() []Secret
-	// preview is the credential with stars in place of what is secret.
+	// preview returns the credential with stars in place of the secrets.
 	preview() credential
-	// authorizer returns what finds the credential for each request.
-	authorizer(use authUse) authorizer
+	// authorizer returns the source of the credential for each request.
+	authorizer(env authEnv) authorizer
 }
 
-// faultFunc reports what is wrong with a field of a [Config].
-type faultFunc func(field, format string, args ...any)
+// reportFunc reports an error in a field of a [Config].
+type reportFunc func(field, format string, args ...any)
 
-// authUse is what an authorizer may use of its client.
-type authUse struct {
+// authEnv is what an authorizer gets from its client.
+type authEnv struct {
 	cfg Config
-	// secrets learns the credential.
+	// secrets removes the credential from texts; the authorizer adds it.
 	secrets *redact.Redactor
-	// transport makes connections that no call stands in the way of.
+	// transport returns a transport with connections that calls do not use.
 	transport func() *http.Transport
 }
 
-// kind is the scheme; that of the zero value sends nothing.
+// kind returns the scheme; the scheme of the zero Auth sends nothing.
 func (a Auth) kind() scheme {
 	if a.scheme == nil {
 		return noAuth{}
@@ -56,7 +57,7 @@ func (a Auth) Headers() []string { return a.kind().headers() }
 // them.
 func (a Auth) Parameters() []string { return slices.Clone(a.kind().parameters()) }
 
-// TokenURL is where the credential's tokens come from; empty for all but [OAuth2].
+// TokenURL is the URL of the token endpoint; it is empty for all kinds but [OAuth2].
 func (a Auth) TokenURL() string {
 	if o, ok := a.scheme.(oauth2Scheme); ok {
 		return o.TokenURL
@@ -64,13 +65,13 @@ func (a Auth) TokenURL() string {
 	return ""
 }
 
-// String names no secret.
+// String returns "[redacted]".
 func (Auth) String() string { return redacted }
 
-// GoString names no secret.
+// GoString returns "[redacted]".
 func (Auth) GoString() string { return redacted }
 
-// MarshalText names no secret.
+// MarshalText returns "[redacted]".
 func (Auth) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 const stars = "***"
@@ -78,12 +79,12 @@ const stars = "***"
 // noAuth sends no credential.
 type noAuth struct{}
 
-func (noAuth) validate(faultFunc, func(string, Secret)) {}
-func (noAuth) headers() []string                        { return nil }
-func (noAuth) parameters() []string                     { return nil }
-func (noAuth) secrets() []Secret                        { return nil }
-func (noAuth) preview() credential                      { return credential{} }
+func (noAuth) validate(reportFunc, func(string, Secret)) {}
+func (noAuth) headers() []string                         { return nil }
+func (noAuth) parameters() []string                      { return nil }
+func (noAuth) secrets() []Secret                         { return nil }
+func (noAuth) preview() credential                       { return credential{} }
 
-func (noAuth) authorizer(authUse) authorizer {
-	return &staticAuth{render: func(bool) (credential, error) { return credential{}, nil }}
+func (noAuth) authorizer(authEnv) authorizer {
+	return &staticAuth{build: func(bool) (credential, error) { return credential{}, nil }}
 }

@@ -7,9 +7,9 @@ func Basic(username, password Secret) Auth { return Auth{basicScheme{username, p
 
 type basicScheme struct{ username, password Secret }
 
-func (b basicScheme) validate(_ faultFunc, need func(string, Secret)) {
-	need("username", b.username)
-	need("password", b.password)
+func (b basicScheme) validate(_ reportFunc, require func(string, Secret)) {
+	require("username", b.username)
+	require("password", b.password)
 }
 
 func (basicScheme) headers() []string    { return []string{"Authorization"} }
@@ -20,25 +20,25 @@ func (basicScheme) preview() credential {
 	return credential{header: "Authorization", value: "Basic " + stars}
 }
 
-func (b basicScheme) authorizer(use authUse) authorizer {
-	username := func(fresh bool) (string, error) { return b.username.read(look{fresh: fresh}) }
-	if b.password.fixed && !b.username.fixed {
-		// Some APIs take their key as the user name, beside a password that says
-		// nothing; it is the key that was kept out of the configuration then.
-		username = b.username.reader(use.secrets, "Basic")
+func (b basicScheme) authorizer(env authEnv) authorizer {
+	username := func(fresh bool) (string, error) { return b.username.read(readOptions{fresh: fresh}) }
+	if b.password.literal && !b.username.literal {
+		// Some APIs take their key as the user name, with a meaningless password. A user
+		// name from a file or variable beside a literal password is such a key.
+		username = b.username.reader(env.secrets, "Basic")
 	}
-	return &staticAuth{render: func(fresh bool) (credential, error) {
+	return &staticAuth{build: func(fresh bool) (credential, error) {
 		user, err := username(fresh)
 		if err != nil {
 			return credential{}, err
 		}
-		password, err := b.password.read(look{fresh, func(part string) { use.secrets.Add(part, user, "password") }})
+		password, err := b.password.read(readOptions{fresh, func(part string) { env.secrets.Add(part, user, "password") }})
 		if err != nil {
 			return credential{}, err
 		}
 		pair := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
-		use.secrets.Add(password, user, "password")
-		use.secrets.Add(pair, "Basic")
+		env.secrets.Add(password, user, "password")
+		env.secrets.Add(pair, "Basic")
 		return credential{header: "Authorization", value: "Basic " + pair}, nil
 	}}
 }

@@ -10,12 +10,12 @@ type headerScheme struct {
 	value Secret
 }
 
-func (h headerScheme) validate(fault faultFunc, need func(string, Secret)) {
-	need("value", h.value)
+func (h headerScheme) validate(report reportFunc, require func(string, Secret)) {
+	require("value", h.value)
 	if !httpsyntax.IsToken(h.name) {
-		fault("auth.name", "%q is not a header name", h.name)
+		report("auth.name", "%q is not a header name", h.name)
 	} else if httpsyntax.IsFraming(h.name) {
-		fault("auth.name", "%s frames the request and cannot carry a credential", h.name)
+		report("auth.name", "%s frames the request and cannot carry a credential", h.name)
 	}
 }
 
@@ -24,12 +24,12 @@ func (headerScheme) parameters() []string  { return nil }
 func (h headerScheme) secrets() []Secret   { return []Secret{h.value} }
 func (h headerScheme) preview() credential { return credential{header: h.name, value: stars} }
 
-func (h headerScheme) authorizer(use authUse) authorizer {
-	value := h.value.reader(use.secrets, h.name)
-	return &staticAuth{render: func(fresh bool) (credential, error) {
+func (h headerScheme) authorizer(env authEnv) authorizer {
+	value := h.value.reader(env.secrets, h.name)
+	return &staticAuth{build: func(fresh bool) (credential, error) {
 		v, err := value(fresh)
 		if err == nil {
-			err = sendable(v)
+			err = checkHeaderValue(v)
 		}
 		return credential{header: h.name, value: v}, err
 	}}

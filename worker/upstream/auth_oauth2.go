@@ -21,24 +21,25 @@ func OAuth2(c OAuth2Config) Auth {
 type OAuth2Config struct {
 	// TokenURL is the token endpoint, an http or https URL.
 	TokenURL string
-	// ClientID and ClientSecret are what the client shows there.
+	// ClientID and ClientSecret authenticate the client to the token endpoint.
 	ClientID, ClientSecret Secret
-	// Scopes are asked for. Defaults to none.
+	// Scopes are the requested scopes. Defaults to none.
 	Scopes []string
-	// Style is how the client shows its id and secret. Defaults to [StyleBasic].
+	// Style is how the client sends its id and secret. Defaults to [StyleBasic].
 	Style AuthStyle
-	// TokenField is the path of the token in the token endpoint's answer, its steps
-	// joined by dots. Empty: access_token or token, at the top or under data.
+	// TokenField is the path of the token in the answer of the token endpoint: field
+	// names joined by dots. Defaults to access_token or token, at the top or under data.
 	TokenField string
-	// Query is added to every call beside the token.
+	// Query holds parameters that are added to every call, in addition to the token.
 	Query map[string]Secret
 }
 
-// AuthStyle says how an OAuth 2 client names itself to the token endpoint
+// AuthStyle says how an OAuth 2 client sends its id and secret to the token endpoint
 // (RFC 6749, 2.3.1).
 type AuthStyle string
 
-// The styles. The empty AuthStyle reads as StyleBasic.
+// The styles: an Authorization header, or fields of the form. The empty AuthStyle means
+// StyleBasic.
 const (
 	StyleBasic AuthStyle = "basic"
 	StyleBody  AuthStyle = "body"
@@ -46,17 +47,17 @@ const (
 
 type oauth2Scheme struct{ OAuth2Config }
 
-func (o oauth2Scheme) validate(fault faultFunc, need func(string, Secret)) {
-	need("client_id", o.ClientID)
-	need("client_secret", o.ClientSecret)
+func (o oauth2Scheme) validate(report reportFunc, require func(string, Secret)) {
+	require("client_id", o.ClientID)
+	require("client_secret", o.ClientSecret)
 	if err := httpsyntax.CheckURL(o.TokenURL); err != nil {
-		fault("auth.token_url", "%w", err)
+		report("auth.token_url", "%w", err)
 	}
 	if o.Style != StyleBasic && o.Style != StyleBody {
-		fault("auth.style", "%q is neither basic nor body", o.Style)
+		report("auth.style", "%q is neither basic nor body", o.Style)
 	}
 	for _, name := range o.parameters() {
-		need("query."+name, o.Query[name])
+		require("query."+name, o.Query[name])
 	}
 }
 
@@ -79,6 +80,6 @@ func (o oauth2Scheme) preview() credential {
 	return c
 }
 
-func (o oauth2Scheme) authorizer(use authUse) authorizer {
-	return newOAuth2Auth(o.OAuth2Config, use.cfg, use.transport(), use.secrets)
+func (o oauth2Scheme) authorizer(env authEnv) authorizer {
+	return newOAuth2Auth(o.OAuth2Config, env.cfg, env.transport(), env.secrets)
 }

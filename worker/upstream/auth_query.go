@@ -8,10 +8,10 @@ type queryScheme struct {
 	value Secret
 }
 
-func (q queryScheme) validate(fault faultFunc, need func(string, Secret)) {
-	need("value", q.value)
+func (q queryScheme) validate(report reportFunc, require func(string, Secret)) {
+	require("value", q.value)
 	if q.name == "" {
-		fault("auth.name", "is empty; name the query parameter")
+		report("auth.name", "is empty; name the query parameter")
 	}
 }
 
@@ -20,12 +20,12 @@ func (q queryScheme) parameters() []string { return []string{q.name} }
 func (q queryScheme) secrets() []Secret    { return []Secret{q.value} }
 func (q queryScheme) preview() credential  { return credential{query: []param{{q.name, stars}}} }
 
-func (q queryScheme) authorizer(use authUse) authorizer {
-	value := q.value.reader(use.secrets, q.name)
-	return &staticAuth{render: func(fresh bool) (credential, error) {
+func (q queryScheme) authorizer(env authEnv) authorizer {
+	value := q.value.reader(env.secrets, q.name)
+	return &staticAuth{build: func(fresh bool) (credential, error) {
 		v, err := value(fresh)
 		if err == nil {
-			err = sendable(v)
+			err = checkHeaderValue(v)
 		}
 		return credential{query: []param{{q.name, v}}}, err
 	}}

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 )
 
-func TestEachKindOfCredentialArrives(t *testing.T) {
+func TestEachKindOfCredentialIsSent(t *testing.T) {
 	tests := []struct {
 		name   string
 		auth   Auth
@@ -33,19 +33,19 @@ func TestEachKindOfCredentialArrives(t *testing.T) {
 				t.Fatal(a.Err)
 			}
 			if got.Header.Get(tt.header) != tt.want || got.URL.RawQuery != tt.query {
-				t.Errorf("%s %q, query %q", tt.header, got.Header.Get(tt.header), got.URL.RawQuery)
+				t.Errorf("got %s %q and query %q, want %q and %q", tt.header, got.Header.Get(tt.header), got.URL.RawQuery, tt.want, tt.query)
 			}
 			if a.TokenGeneration != 1 {
-				t.Errorf("generation %d", a.TokenGeneration)
+				t.Errorf("got generation %d, want 1", a.TokenGeneration)
 			}
 			if c.CanRefresh(a.TokenGeneration) {
-				t.Error("a credential that stays claims that it can be renewed")
+				t.Error("CanRefresh is true for a credential that has not changed")
 			}
 		})
 	}
 }
 
-func TestACredentialInAFileCanBeRenewedOnceTheFileHasChanged(t *testing.T) {
+func TestACredentialFromAFileCanBeRefreshedAfterTheFileHasChanged(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
 	writeFile(t, file, "key-number-one\n")
 	var got string
@@ -59,11 +59,11 @@ func TestACredentialInAFileCanBeRenewedOnceTheFileHasChanged(t *testing.T) {
 		t.Fatalf("%q, generation %d", got, a.TokenGeneration)
 	}
 	if fresh, err := c.Refresh(within(t), a.TokenGeneration); fresh || err != nil || c.CanRefresh(a.TokenGeneration) {
-		t.Errorf("fresh %v without a change, %v", fresh, err)
+		t.Errorf("got fresh %v, %v without a change, want false", fresh, err)
 	}
 	writeFile(t, file, "key-number-two\n")
 	if !c.CanRefresh(a.TokenGeneration) {
-		t.Error("the change went unseen")
+		t.Error("CanRefresh is false after a change of the file")
 	}
 	if fresh, err := c.Refresh(within(t), a.TokenGeneration); !fresh || err != nil {
 		t.Errorf("fresh %v, %v", fresh, err)
@@ -77,7 +77,7 @@ func TestACredentialInAFileCanBeRenewedOnceTheFileHasChanged(t *testing.T) {
 	}
 }
 
-func TestAKeyThatCannotBeSentIsAnAuthError(t *testing.T) {
+func TestAKeyWithALineBreakIsAnAuthError(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
 	writeFile(t, file, hidden)
 	s := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("the call was sent") })
@@ -89,14 +89,14 @@ func TestAKeyThatCannotBeSentIsAnAuthError(t *testing.T) {
 	}
 }
 
-func TestTheCredentialsParameterReplacesItsNamesake(t *testing.T) {
+func TestSetParamReplacesAParameterWithTheSameName(t *testing.T) {
 	for raw, want := range map[string]string{
 		"":                   "k=s%26",
 		"a=1&k=x&b=%zz":      "a=1&b=%zz&k=s%26",
 		"%6B=x&k&&kk=1&a+b=": "kk=1&a+b=&k=s%26",
 	} {
 		if got := setParam(raw, param{"k", "s&"}); got != want {
-			t.Errorf("%s became %s, want %s", raw, got, want)
+			t.Errorf("setParam(%s) = %s, want %s", raw, got, want)
 		}
 	}
 }

@@ -13,38 +13,39 @@ import (
 	"github.com/seed-2903acc3/callq/worker/spool"
 )
 
-// content is the body of an answer as far as it could be read.
+// content is the body of an answer, or the part of it that could be read.
 type content struct {
-	// file holds the body as it came where it is large; bytes is nil then, until it is
+	// file holds a large body as it was received. bytes is then nil until the file is
 	// read back.
 	file *spool.File
-	// bytes is the body with its codings undone. Where they could not be undone,
-	// it is the body as it came.
+	// bytes is the decoded body, or the body as it was received if it could not be
+	// decoded.
 	bytes []byte
 	// encoding names the codings that bytes still has; empty if none.
 	encoding string
-	// decoded is as much as could be decoded of a body that keeps its encoding.
+	// decoded is the part that could be decoded of a body that could not be decoded as a
+	// whole.
 	decoded []byte
-	// cut reports that the body ended before its declared length, or that its
-	// codings could not be undone: it must not be taken for the whole answer.
+	// cut reports that the body ended before its declared length, or that it could not
+	// be decoded. It must not be treated as a complete answer.
 	cut bool
 }
 
-// readBody reads the body of resp and undoes its content codings. It reads no
-// more than limit bytes of decoded body, and little more than that of encoded
-// body, so that neither a bomb nor an endless row of empty gzip members costs
-// more than an honest body. The body is closed; net/http does not use a
-// connection again whose body was not read to its end.
-func readBody(ctx context.Context, resp *http.Response, limit int64) (content, *fault) {
+// readBody reads the body of resp and decodes its content codings. It reads at most
+// limit bytes of decoded body, and little more than that of encoded body. So neither a
+// decompression bomb nor an endless series of empty gzip members costs more than a
+// normal body. readBody closes the body; net/http does not reuse a connection whose body
+// was not read to its end.
+func readBody(ctx context.Context, resp *http.Response, limit int64) (content, *failure) {
 	defer resp.Body.Close()
-	raw, f := receive(ctx, resp, limit, inMemory)
+	raw, f := receive(ctx, resp, limit, readInMemory)
 	if f != nil {
 		return content{}, f
 	}
 	return raw.decode(codingsOf(resp.Header), limit)
 }
 
-func inMemory(r io.Reader, expected int64) (content, error) {
+func readInMemory(r io.Reader, expected int64) (content, error) {
 	var buf bytes.Buffer
 	if expected > 0 {
 		buf.Grow(int(min(expected, 1<<20)) + bytes.MinRead)
@@ -53,10 +54,10 @@ func inMemory(r io.Reader, expected int64) (content, error) {
 	return content{bytes: buf.Bytes()}, err
 }
 
-// receive reads the body of resp by read, as it comes, and closes it.
-func receive(ctx context.Context, resp *http.Response, limit int64, read func(r io.Reader, expected int64) (content, error)) (content, *fault) {
+// receive reads the encoded body of resp with read, and closes it.
+func receive(ctx context.Context, resp *http.Response, limit int64, read func(r io.Reader, expected int64) (content, error)) (content, *failure) {
 	defer resp.Body.Close()
-	// A 101 has the connection itself as its body, which would never end.
+	// The body of a 101 answer is the connection itself, which has no end.
 	if resp.StatusCode == http.StatusSwitchingProtocols || resp.Request.Method == http.MethodHead {
 		return content{}, nil
 	}
@@ -72,21 +73,21 @@ func receive(ctx context.Context, resp *http.Response, limit int64, read func(r 
 	}
 	if err != nil && timedOut(ctx, err) {
 		raw.file.Close()
-		return content{}, &fault{kind: policy.TransportTimeoutAfterSend, err: err}
+		return content{}, &failure{kind: policy.TransportTimeoutAfterSend, err: err}
 	}
 	raw.cut = err != nil
 	return raw, nil
 }
 
-// size is how many bytes came.
+// size is the number of bytes received.
 func (c content) size() int64 { return int64(len(c.bytes)) + c.file.Size() }
 
-// decode undoes the codings of a body that was read as far as it came.
-func (c content) decode(codings []string, limit int64) (content, *fault) {
+// decode decodes a body that receive returned.
+func (c content) decode(codings []string, limit int64) (content, *failure) {
 	if len(codings) == 0 || len(c.bytes) == 0 {
 		return c, nil
 	}
-	plain, err := undo(codings, c.bytes, limit)
+	plain, err := decodeCodings(codings, c.bytes, limit)
 	switch {
 	case errors.Is(err, errDecodedLimit), err != nil && int64(len(c.bytes)) > limit:
 		return content{}, tooLarge(limit)
@@ -99,15 +100,15 @@ func (c content) decode(codings []string, limit int64) (content, *fault) {
 	}
 }
 
-func tooLarge(limit int64) *fault {
-	return &fault{
+func tooLarge(limit int64) *failure {
+	return &failure{
 		kind: policy.TransportTooLarge,
-		err:  fmt.Errorf("the answer's body is over %d bytes; raise max_body or ask for less", limit),
+		err:  fmt.Errorf("the answer's body is over %d bytes; raise max_body or request less", limit),
 	}
 }
 
-// wireLimit is how many bytes of a body may come over the wire. A body that does
-// not compress grows a little when it is encoded.
+// wireLimit is the limit in bytes for a body before it is decoded. A body that cannot be
+// compressed grows a little when it is encoded.
 func wireLimit(limit int64, encoded bool) int64 {
 	if encoded {
 		return limit + limit/64 + 64<<10
@@ -115,10 +116,10 @@ func wireLimit(limit int64, encoded bool) int64 {
 	return limit
 }
 
-// clean returns c without secrets. Nobody can look into a body that cannot be
-// decoded; where the part that can be decoded holds a secret, that part is kept
-// without it in place of the body as it came.
-func (c content) clean(secrets *redact.Redactor) content {
+// redact returns c without secrets. Secrets cannot be found in encoded bytes. So if the
+// body could be decoded only in part, and that part contains a secret, redact returns the
+// decoded part without the secret in place of the encoded body.
+func (c content) redact(secrets *redact.Redactor) content {
 	if c.encoding != "" {
 		if plain := secrets.Bytes(c.decoded); !bytes.Equal(plain, c.decoded) {
 			return content{bytes: plain, cut: true}

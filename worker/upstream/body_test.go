@@ -13,7 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 )
 
-func TestTheLimitIsOnWhatUnpacks(t *testing.T) {
+func TestTheSizeLimitAppliesToTheDecodedBody(t *testing.T) {
 	const limit = 10_000
 	for _, tt := range []struct {
 		size int
@@ -37,7 +37,7 @@ func TestTheLimitIsOnWhatUnpacks(t *testing.T) {
 	}
 }
 
-func TestAnEndlessRowOfEmptyMembersEnds(t *testing.T) {
+func TestAnEndlessSeriesOfEmptyGzipMembersEndsTheCall(t *testing.T) {
 	empty := zipped(t, "")
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
@@ -53,7 +53,7 @@ func TestAnEndlessRowOfEmptyMembersEnds(t *testing.T) {
 	}
 }
 
-func TestAHeadAnswerHasNoBodyToRead(t *testing.T) {
+func TestAnAnswerToHEADHasNoBody(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "99999999")
 		w.Header().Set("Content-Encoding", "gzip")
@@ -64,7 +64,7 @@ func TestAHeadAnswerHasNoBodyToRead(t *testing.T) {
 	}
 }
 
-func TestABodyThatIsNoUTF8ComesAsItIs(t *testing.T) {
+func TestABodyThatIsNotUTF8IsReturnedUnchanged(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("\xff\xfe{\x00")) })
 	got := newClient(t, s.URL).Do(within(t), Request{Path: "/"})
 	if string(got.Body) != "\xff\xfe{\x00" || !utf8.ValidString(got.Outcome.Message) {
@@ -72,7 +72,7 @@ func TestABodyThatIsNoUTF8ComesAsItIs(t *testing.T) {
 	}
 }
 
-// broken ends with an error in place of io.EOF.
+// broken returns an error instead of io.EOF.
 type broken struct {
 	io.Reader
 	err error
@@ -105,10 +105,10 @@ func FuzzReadBody(f *testing.F) {
 			StatusCode: 200, Request: &http.Request{Method: "GET"}, ContentLength: -1,
 			Header: http.Header{"Content-Encoding": {encoding}}, Body: io.NopCloser(body),
 		}
-		got, fault := readBody(context.Background(), resp, limit)
-		if fault != nil {
-			if fault.kind != policy.TransportTooLarge {
-				t.Fatalf("%+v", fault)
+		got, failure := readBody(context.Background(), resp, limit)
+		if failure != nil {
+			if failure.kind != policy.TransportTooLarge {
+				t.Fatalf("%+v", failure)
 			}
 			return
 		}
@@ -116,7 +116,7 @@ func FuzzReadBody(f *testing.F) {
 			t.Fatalf("%d bytes over a limit of %d", len(got.bytes), limit)
 		}
 		if breaks && !got.cut {
-			t.Fatal("a broken body was taken for whole")
+			t.Fatal("a broken body is not marked as cut")
 		}
 	})
 }

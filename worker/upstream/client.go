@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// maxRedacted is how many credentials a client looks for in answers. Tokens come
-	// and go; each one costs a search through every answer.
+	// maxRedacted is how many credentials a client removes from answers. Old tokens are
+	// displaced: each credential costs a search through every answer.
 	maxRedacted = 32
 	// maxRedirects is how many redirects one call follows.
 	maxRedirects = 5
-	// maxKept bounds each header that results carry, in bytes. The header of an
-	// answer as a whole is bounded by maxHeader.
+	// maxKept limits each header in a result, in bytes. maxHeader limits all headers of
+	// an answer together.
 	maxKept = 8 << 10
-	// maxKeepHeaders is how many headers of an answer results may carry.
+	// maxKeepHeaders is how many headers of an answer a result may have.
 	maxKeepHeaders = 32
 )
 
@@ -35,15 +35,15 @@ type Client struct {
 	rt       *http.Transport
 	auth     authorizer
 	secrets  *redact.Redactor
-	// authHeader and authQuery are the names that carry the credential.
+	// authHeaders and authQuery are the names of the headers and parameters that carry
+	// the credential.
 	authHeaders []string
 	authQuery   []string
 	additions   additions
 }
 
-// New returns a client for the upstream of cfg. Its errors name the field that
-// is wrong, and join where several are. Secrets are looked up, to see that they
-// are there; nothing is sent.
+// New returns a client for the upstream of cfg. Its error names every invalid field. New
+// reads the secrets to check that they exist; it sends nothing.
 func New(cfg Config) (*Client, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(false); err != nil {
@@ -55,79 +55,78 @@ func New(cfg Config) (*Client, error) {
 	}
 	base, err := url.Parse(cfg.BaseURL)
 	if err != nil {
-		return nil, fmt.Errorf("upstream %q: base_url: is no URL", cfg.Name)
+		return nil, fmt.Errorf("upstream %q: base_url: is not a URL", cfg.Name)
 	}
 	c := &Client{
 		cfg: cfg, base: *base, basePath: cleanBasePath(base),
-		rt: newTransport(cfg.Concurrency, files, cfg.Dial, &habits{tell: func() {
-			cfg.Logger.Warn("the API sends bytes after the end of an answer; its connections are not used again", "upstream", cfg.Name)
+		rt: newTransport(cfg.Concurrency, files, cfg.Dial, &serverBehavior{onExtraBytes: func() {
+			cfg.Logger.Warn("the API sends bytes after the end of an answer; each connection is now used for one call only", "upstream", cfg.Name)
 		}}), secrets: redact.New(maxRedacted, cfg.Redactor),
 		authHeaders: cfg.Auth.Headers(), authQuery: cfg.Auth.Parameters(), additions: newAdditions(cfg),
 	}
-	learnProxies(c.secrets, os.Getenv)
-	c.auth = cfg.Auth.kind().authorizer(authUse{
+	addProxySecrets(c.secrets, os.Getenv)
+	c.auth = cfg.Auth.kind().authorizer(authEnv{
 		cfg: cfg, secrets: c.secrets,
-		// Connections of its own: calls that wait for a token may not stand in its way.
-		transport: func() *http.Transport { return newTransport(2, files, cfg.Dial, &habits{}) },
+		// A separate transport: calls that wait for a token must not block the token request.
+		transport: func() *http.Transport { return newTransport(2, files, cfg.Dial, &serverBehavior{}) },
 	})
 	if s, ok := c.auth.(*staticAuth); ok {
-		if _, err := s.look(false); err != nil {
+		if _, err := s.current(false); err != nil {
 			return nil, fmt.Errorf("upstream %q: auth: %w", cfg.Name, err)
 		}
 	}
 	return c, nil
 }
 
-// Close stops what runs in the background and closes idle connections. Calls in
-// flight go on; later ones fail or make connections anew.
+// Close stops background work and closes idle connections. Calls in flight go on. Later
+// calls fail or open new connections.
 func (c *Client) Close() {
 	c.auth.close()
 	c.rt.CloseIdleConnections()
 }
 
-// CanRefresh tells whether Refresh may find a credential newer than the one of
-// generation used: always so for OAuth 2, and for the others where a file that
-// holds a secret has changed. It may read files.
+// CanRefresh reports whether Refresh may find a credential newer than generation used:
+// always for OAuth 2, and for other kinds if a file with a secret has changed. It may
+// read files.
 func (c *Client) CanRefresh(used uint64) bool { return c.auth.canRefresh(used) }
 
-// Refresh looks for a credential newer than the one of generation used, which
-// the API refused, and tells whether there is one: then the call may be made
-// again. Many goroutines that were refused with one token cause one request for
-// the next; who comes late, with a generation that is past already, causes none.
-// The error is free of secrets.
+// Refresh looks for a credential newer than generation used, which the API refused. It
+// reports whether there is one: then the call may be made again. If several goroutines
+// were refused with the same token, they share one token request. A goroutine whose
+// generation is outdated already causes no request. The error contains no secrets.
 func (c *Client) Refresh(ctx context.Context, used uint64) (fresh bool, err error) {
 	fresh, err = c.auth.refresh(ctx, used)
 	if err != nil {
-		return false, c.failed("refresh", err)
+		return false, c.redactedError("refresh", err)
 	}
 	return fresh, nil
 }
 
-// Do makes one call and always returns an Answer. Until the request has a
-// connection, the end of ctx withdraws it; from then on it is waited for, up to
-// the upstream's time-out, since a request that is on its way may act.
+// Do makes one call and always returns an Answer. If ctx ends before the request has a
+// connection, the call is cancelled. After that Do ignores ctx and waits for the answer,
+// up to the timeout of the upstream, because the API may already be acting on the request.
 func (c *Client) Do(ctx context.Context, r Request) Answer {
 	if ctx.Err() != nil {
-		return Answer{NotSent: true, Err: c.failed("not sent", context.Cause(ctx))}
+		return Answer{NotSent: true, Err: c.redactedError("not sent", context.Cause(ctx))}
 	}
 	p, err := c.prepare(r)
 	if err != nil {
-		return Answer{NotSent: true, Err: c.failed("not sent", err)}
+		return Answer{NotSent: true, Err: c.redactedError("not sent", err)}
 	}
 	cred, err := c.auth.credential(ctx)
 	if err != nil {
 		var refused *credentialError
-		if cause := machineFault(err); cause != nil {
+		if cause := machineErrorOf(err); cause != nil {
 			err = cause
 		}
 		if !errors.As(err, &refused) || errors.Is(err, ErrMachine) {
-			return Answer{NotSent: true, Err: c.failed("not sent", err)}
+			return Answer{NotSent: true, Err: c.redactedError("not sent", err)}
 		}
 		o := refused.outcome
 		if o.ReceivedAt.IsZero() {
 			o.ReceivedAt = time.Now()
 		}
-		return Answer{Outcome: o, TokenStatus: refused.status, Kept: c.kept(o), Err: c.failed("no credential", err)}
+		return Answer{Outcome: o, TokenStatus: refused.status, Kept: c.keptHeaders(o), Err: c.redactedError("no credential", err)}
 	}
 	a := c.send(ctx, p, cred)
 	a.TokenGeneration = cred.generation
@@ -144,21 +143,21 @@ func (c *Client) send(ctx context.Context, p *prepared, cred credential) Answer 
 	for hop := 0; ; hop++ {
 		resp, f := c.exchange(run, ctx, p, target, body, cred, hop)
 		if f != nil {
-			return c.unanswered(f, nil, started)
+			return c.failedAnswer(f, nil, started)
 		}
 		next, f := redirect(p.method, resp, &target)
 		if f == nil && next != nil && hop == maxRedirects {
-			f = &fault{kind: policy.TransportRedirect, err: fmt.Errorf("stopped after %d redirects", maxRedirects)}
+			f = &failure{kind: policy.TransportRedirect, err: fmt.Errorf("stopped after %d redirects", maxRedirects)}
 		}
 		if f != nil {
 			_ = resp.Body.Close()
-			return c.unanswered(f, resp.Header, started)
+			return c.failedAnswer(f, resp.Header, started)
 		}
 		if next == nil {
-			return c.answered(run, resp, started)
+			return c.readAnswer(run, resp, started)
 		}
 		if _, f := readBody(run, resp, maxHeader); f != nil && f.kind != policy.TransportTooLarge {
-			return c.unanswered(f, resp.Header, started)
+			return c.failedAnswer(f, resp.Header, started)
 		}
 		if resp.StatusCode != http.StatusTemporaryRedirect && resp.StatusCode != http.StatusPermanentRedirect {
 			body = nil
@@ -167,29 +166,29 @@ func (c *Client) send(ctx context.Context, p *prepared, cred credential) Answer 
 	}
 }
 
-// exchange sends one hop. Where a kept connection turns out to be dead before
-// anything left, it takes another: the request is still to be sent for the
-// first time.
-func (c *Client) exchange(run, caller context.Context, p *prepared, target url.URL, body []byte, cred credential, hop int) (*http.Response, *fault) {
+// exchange sends the request of one hop. If an idle connection turns out to be dead
+// before any byte of the request was sent, exchange takes another one: this is still the
+// first time that the request is sent.
+func (c *Client) exchange(run, caller context.Context, p *prepared, target url.URL, body []byte, cred credential, hop int) (*http.Response, *failure) {
 	if hop > 0 {
 		caller = run
 	}
 	for try := 1; ; try++ {
-		var sendBy time.Time // a redirect that is followed belongs to the one request
+		var sendBy time.Time // the deadline applies to the first hop only
 		if hop == 0 {
-			if err := p.confirmNow(run); err != nil {
-				return nil, &fault{notSent: true, err: err}
+			if err := p.confirmIfNeeded(run); err != nil {
+				return nil, &failure{notSent: true, err: err}
 			}
 			sendBy = p.sendBy()
 		}
 		u := target
 		req := newRequest(run, p, &u, body)
 		cred.apply(req.Header, req.URL)
-		resp, f := roundTrip(caller, c.rt, req, p.once, sendBy)
+		resp, f := roundTrip(caller, c.rt, req, p.nonIdempotent, sendBy)
 		if f == nil {
 			return resp, nil
 		}
-		if f.again && try < maxFresh+c.cfg.Concurrency && caller.Err() == nil {
+		if f.retryOnNewConn && try < maxExtraConns+c.cfg.Concurrency && caller.Err() == nil {
 			continue
 		}
 		if hop > 0 {
@@ -199,7 +198,8 @@ func (c *Client) exchange(run, caller context.Context, p *prepared, target url.U
 	}
 }
 
-// afterSend names a later hop's fault: the first hop's request has left.
+// afterSend returns the kind of failure for a later hop: the request of the first hop was
+// sent, so the call was sent.
 func afterSend(t policy.Transport) policy.Transport {
 	switch t {
 	case policy.TransportTimeoutBeforeSend:
@@ -210,9 +210,9 @@ func afterSend(t policy.Transport) policy.Transport {
 	return t
 }
 
-// redirect returns where resp leads, or nil if it is the final answer. To leave
-// the origin, or https, is a fault.
-func redirect(method string, resp *http.Response, from *url.URL) (*url.URL, *fault) {
+// redirect returns the URL that resp redirects to, or nil if resp is the final answer. A
+// redirect to another origin, or from https to http, is a failure.
+func redirect(method string, resp *http.Response, from *url.URL) (*url.URL, *failure) {
 	if method != http.MethodGet && method != http.MethodHead {
 		return nil, nil
 	}
@@ -228,16 +228,16 @@ func redirect(method string, resp *http.Response, from *url.URL) (*url.URL, *fau
 	}
 	next, err := from.Parse(location)
 	if err != nil {
-		return nil, &fault{kind: policy.TransportRedirect, err: errors.New("redirected to what is no URL")}
+		return nil, &failure{kind: policy.TransportRedirect, err: errors.New("redirected to an invalid URL")}
 	}
 	if !sameOrigin(from, next) {
-		return nil, &fault{
+		return nil, &failure{
 			kind: policy.TransportRedirect,
 			err:  fmt.Errorf("redirected to another origin, %s://%s; correct base_url if it has moved", next.Scheme, next.Host),
 		}
 	}
 	next.Fragment, next.RawFragment = "", ""
-	// net/url leaves it in a query, where it would end the request's target.
+	// net/url does not encode a space in a query; it would end the target of the request line.
 	next.RawQuery = strings.ReplaceAll(next.RawQuery, " ", "%20")
 	return next, nil
 }

@@ -15,14 +15,14 @@ import (
 	"unicode/utf8"
 )
 
-// maxCodings is how many content codings of one body are undone. More are taken
-// for an attack.
+// maxCodings is the limit for the content codings of one body. A body with more is
+// treated as an attack.
 const maxCodings = 4
 
-// leastText is how many bytes of text in another charset than UTF-8 are
-// recognized as text. So many random bytes have a control character among them
-// in 999 of 1000 cases.
-const leastText = 64
+// minTextLength is the minimum length in bytes of a text in a charset other than UTF-8 to
+// be recognized as text. 999 of 1000 random strings of this length contain a control
+// character.
+const minTextLength = 64
 
 var (
 	errDecodedLimit  = errors.New("the decoded body is over the limit")
@@ -31,9 +31,9 @@ var (
 	errNotEncoded    = errors.New("the body is not in its content coding")
 )
 
-// notCodings are names that servers put into Content-Encoding by mistake: none
-// of them changes the body. aws-chunked is undone by the server that sends it.
-var notCodings = []string{
+// ignoredCodings are names that servers write into Content-Encoding by mistake: none of
+// them changes the body. S3 leaves aws-chunked there, although it has decoded it.
+var ignoredCodings = []string{
 	"", "identity", "none", "null", "binary", "8bit", "7bit", "utf-8", "utf8", "utf-16", "us-ascii", "ascii",
 	"iso-8859-1", "latin1", "windows-1252", "gb2312", "gbk", "gb18030", "big5", "shift_jis", "euc-jp", "aws-chunked",
 }
@@ -49,7 +49,7 @@ func codingsOf(header http.Header) []string {
 	for _, field := range fields {
 		for name := range strings.SplitSeq(field, ",") {
 			name = strings.ToLower(strings.TrimSpace(name))
-			if !slices.Contains(notCodings, name) {
+			if !slices.Contains(ignoredCodings, name) {
 				codings = append(codings, name)
 			}
 		}
@@ -57,27 +57,29 @@ func codingsOf(header http.Header) []string {
 	return codings
 }
 
-// joinCodings writes codings as a header does. It is kept in results, so it is
-// bounded and holds no control characters.
-func joinCodings(codings []string) string { return clean([]byte(strings.Join(codings, ", ")), maxID) }
+// joinCodings joins codings as in the header. The text becomes part of results, so its
+// length is limited and it contains no control characters.
+func joinCodings(codings []string) string {
+	return sanitize([]byte(strings.Join(codings, ", ")), maxID)
+}
 
-// undo undoes codings, the last one first, and returns no more than limit bytes
-// and one. A layer that is plainly not in its coding is passed on as it is: a
-// proxy has unpacked it and left the header. With an error it returns what the
-// failing layer held as far as it could be decoded.
-func undo(codings []string, body []byte, limit int64) ([]byte, error) {
+// decodeCodings decodes body, the last coding first. It returns at most limit+1 bytes. A
+// layer that is clearly not encoded is left as it is: some proxies decode the body and
+// leave the header. With an error, decodeCodings returns what could be decoded of the
+// layer that failed.
+func decodeCodings(codings []string, body []byte, limit int64) ([]byte, error) {
 	if len(codings) > maxCodings {
 		return nil, fmt.Errorf("%d content codings", len(codings))
 	}
 	for i, coding := range slices.Backward(codings) {
-		// An inner layer may be a little larger than what it decodes to.
+		// An inner layer may be a little larger than its decoded form.
 		most := limit
 		if i > 0 {
 			most = wireLimit(limit, true)
 		}
-		out, err := undoOne(coding, body, most)
+		out, err := decodeOne(coding, body, most)
 		if errors.Is(err, errNotEncoded) {
-			if out, err = body, nil; !readable(body) {
+			if out, err = body, nil; !looksUnencoded(body) {
 				err = errNotEncoded
 			}
 		}
@@ -92,7 +94,7 @@ func undo(codings []string, body []byte, limit int64) ([]byte, error) {
 	return body, nil
 }
 
-func undoOne(coding string, body []byte, limit int64) ([]byte, error) {
+func decodeOne(coding string, body []byte, limit int64) ([]byte, error) {
 	if len(body) == 0 {
 		return nil, nil
 	}
@@ -122,11 +124,11 @@ func gunzip(body []byte, limit int64) ([]byte, error) {
 		if err := decodeInto(&out, z, limit); err != nil {
 			return out.Bytes(), err
 		}
-		// Padding is looked for only where no member follows: to look through the rest
-		// after each of many small members takes the square of the body's length.
+		// Look for padding only if no member follows. To search the rest after each of
+		// many small members would take quadratic time.
 		rest := body[len(body)-source.Len():]
 		if !bytes.HasPrefix(rest, gzipMagic) {
-			if padding(rest) {
+			if isPadding(rest) {
 				return out.Bytes(), nil
 			}
 			if !hasPrefix(rest, gzipMagic) {
@@ -141,7 +143,7 @@ func gunzip(body []byte, limit int64) ([]byte, error) {
 
 var gzipMagic = []byte{0x1f, 0x8b}
 
-// hasPrefix reports whether body begins with magic, or is the beginning of it.
+// hasPrefix reports whether body begins with magic, or is itself a prefix of magic.
 func hasPrefix(body, magic []byte) bool {
 	return bytes.HasPrefix(body, magic[:min(len(body), len(magic))])
 }
@@ -159,7 +161,7 @@ func inflate(body []byte, limit int64) ([]byte, error) {
 		return raw, nil
 	case !errors.Is(err, zlib.ErrHeader):
 		return out, err
-	case readable(body):
+	case looksUnencoded(body):
 		return nil, errNotEncoded
 	default:
 		return raw, rawErr
@@ -177,7 +179,7 @@ func inflateBy(body []byte, limit int64, open func(io.Reader) (io.ReadCloser, er
 	if err := decodeInto(&out, z, limit); err != nil {
 		return out.Bytes(), err
 	}
-	if !padding(body[len(body)-source.Len():]) {
+	if !isPadding(body[len(body)-source.Len():]) {
 		return out.Bytes(), errTrailing
 	}
 	return out.Bytes(), nil
@@ -191,18 +193,18 @@ func decodeInto(out *bytes.Buffer, r io.Reader, limit int64) error {
 	return err
 }
 
-// padding reports whether rest, which follows an encoded body, says nothing: it
-// is white space and zeros, or one byte again and again.
-func padding(rest []byte) bool {
+// isPadding reports whether the bytes after an encoded body have no meaning: they are
+// white space and zeros, or repetitions of one byte.
+func isPadding(rest []byte) bool {
 	if len(rest) == 0 || len(bytes.Trim(rest, "\x00 \t\r\n")) == 0 {
 		return true
 	}
 	return len(rest) > 1 && bytes.Count(rest, rest[:1]) == len(rest)
 }
 
-// readable reports whether body is plainly no encoded data: text, or a file whose
-// first bytes name its kind.
-func readable(body []byte) bool {
+// looksUnencoded reports whether body is clearly not encoded: it is text, or a file with
+// a known signature.
+func looksUnencoded(body []byte) bool {
 	if utf8.Valid(body) {
 		return !bytes.ContainsFunc(body, func(r rune) bool { return r < ' ' && !strings.ContainsRune("\t\n\v\f\r\x1b", r) })
 	}
@@ -210,7 +212,7 @@ func readable(body []byte) bool {
 	if err != nil || kind == "application/octet-stream" || kind == "application/x-gzip" {
 		return false
 	}
-	// In some other charset, only enough text without control characters is told
-	// from random bytes.
-	return kind != "text/plain" || strings.HasPrefix(parameters["charset"], "utf-16") || len(body) >= leastText
+	// In other charsets, only a long enough text without control characters can be
+	// distinguished from random bytes.
+	return kind != "text/plain" || strings.HasPrefix(parameters["charset"], "utf-16") || len(body) >= minTextLength
 }

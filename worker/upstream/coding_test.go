@@ -45,12 +45,12 @@ func encoded(t testing.TB, s string, by func(io.Writer) io.WriteCloser) []byte {
 	return b.Bytes()
 }
 
-// noise returns n bytes that are in no coding and are no text.
+// noise returns n bytes that are neither encoded nor text.
 func noise(n int) []byte {
-	dice := rand.New(rand.NewPCG(1, 2))
+	random := rand.New(rand.NewPCG(1, 2))
 	b := []byte{0x9c}
 	for len(b) < n {
-		b = append(b, byte(dice.Uint32()))
+		b = append(b, byte(random.Uint32()))
 	}
 	return b
 }
@@ -63,7 +63,7 @@ func with(b []byte, at int, change byte) []byte {
 
 func cat(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-func TestABodyIsReadWhateverItsCodings(t *testing.T) {
+func TestABodyWithAnySupportedCodingIsDecoded(t *testing.T) {
 	const plain = `{"status":true,"data":12345678901234567890.10}`
 	long := `{"status":true,"data":"` + strings.Repeat("solar cell ", 5000) + `"}`
 	gz, zl, raw := zipped(t, plain), deflated(t, plain), deflatedRaw(t, plain)
@@ -76,7 +76,7 @@ func TestABodyIsReadWhateverItsCodings(t *testing.T) {
 	}{
 		{"gzip", []string{"gzip"}, gz, plain},
 		{"gzip of a long body", []string{"gzip"}, zipped(t, long), long},
-		{"its old name", []string{"X-GZIP"}, gz, plain},
+		{"x-gzip", []string{"X-GZIP"}, gz, plain},
 		{"two members", []string{"gzip"}, cat(zipped(t, plain[:10]), zipped(t, plain[10:])), plain},
 		{"an empty member first", []string{"gzip"}, cat(zipped(t, ""), gz), plain},
 		{"deflate as zlib", []string{"deflate"}, zl, plain},
@@ -92,14 +92,14 @@ func TestABodyIsReadWhateverItsCodings(t *testing.T) {
 		{"identity", []string{"identity"}, []byte(plain), plain},
 		{"an empty field", []string{""}, []byte(plain), plain},
 		{"a charset in the wrong field", []string{"UTF-8"}, []byte(plain), plain},
-		// What follows the data and says nothing.
+		// Padding after the data.
 		{"zeros after gzip", []string{"gzip"}, cat(gz, make([]byte, 16)), plain},
 		{"one zero after gzip", []string{"gzip"}, cat(gz, []byte{0}), plain},
 		{"a line's end after gzip", []string{"gzip"}, cat(gz, []byte("\r\n")), plain},
 		{"0xff after gzip", []string{"gzip"}, cat(gz, bytes.Repeat([]byte{0xff}, 512)), plain},
 		{"zeros after zlib", []string{"deflate"}, cat(zl, make([]byte, 16)), plain},
 		{"zeros after raw deflate", []string{"deflate"}, cat(raw, make([]byte, 16)), plain},
-		// A label that is not true.
+		// A wrong Content-Encoding.
 		{"JSON labelled gzip", []string{"gzip"}, []byte(plain), plain},
 		{"a short text labelled gzip", []string{"gzip"}, []byte("x"), "x"},
 		{"JSON labelled deflate", []string{"deflate"}, []byte(plain), plain},
@@ -116,7 +116,7 @@ func TestABodyIsReadWhateverItsCodings(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got := answerOf(t, tt.encoding, tt.body)
 			if got.Outcome.Body == policy.BodyCut || got.ContentEncoding != "" || got.Err != nil {
-				t.Fatalf("body is %s, encoding %q (%v)", got.Outcome.Body, got.ContentEncoding, got.Err)
+				t.Fatalf("got body %s, encoding %q (%v); want it decoded", got.Outcome.Body, got.ContentEncoding, got.Err)
 			}
 			if string(got.Body) != tt.want {
 				t.Errorf("body %.80q, want %.80q", got.Body, tt.want)
@@ -125,7 +125,7 @@ func TestABodyIsReadWhateverItsCodings(t *testing.T) {
 	}
 }
 
-func TestABodyWhoseCodingCannotBeUndoneIsCutAndKept(t *testing.T) {
+func TestABodyThatCannotBeDecodedIsCutAndKept(t *testing.T) {
 	const plain = `{"status":true,"data":12345678901234567890.10}`
 	gz, zl, raw := zipped(t, plain), deflated(t, plain), deflatedRaw(t, plain)
 	tests := []struct {
@@ -165,10 +165,10 @@ func TestABodyWhoseCodingCannotBeUndoneIsCutAndKept(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got := answerOf(t, []string{tt.encoding}, tt.body)
 			if got.Outcome.Body != policy.BodyCut || got.Outcome.Status != 200 || got.Err != nil {
-				t.Fatalf("body is %s (%v)", got.Outcome.Body, got.Err)
+				t.Fatalf("got body %s, status %d (%v); want a cut body and 200", got.Outcome.Body, got.Outcome.Status, got.Err)
 			}
 			if !bytes.Equal(got.Body, tt.body) || got.ContentEncoding != tt.encoding {
-				t.Errorf("kept %q in %q, want %q in %q", got.Body, got.ContentEncoding, tt.body, tt.encoding)
+				t.Errorf("got %q with encoding %q, want %q with %q", got.Body, got.ContentEncoding, tt.body, tt.encoding)
 			}
 		})
 	}
@@ -186,7 +186,7 @@ func answerOf(t *testing.T, encoding []string, body []byte) Answer {
 	return newClient(t, s.URL).Do(within(t), Request{Path: "/"})
 }
 
-func TestABodyThatStopsOnTheWayIsCutWhateverItsCoding(t *testing.T) {
+func TestAnEncodedBodyThatEndsEarlyIsCut(t *testing.T) {
 	gz := zipped(t, `{"status":true}`)
 	for name, tt := range map[string]struct{ body, encoding, want string }{
 		"half of it":           {string(gz[:12]), "gzip", string(gz[:12])},
@@ -202,7 +202,7 @@ func TestABodyThatStopsOnTheWayIsCutWhateverItsCoding(t *testing.T) {
 	}
 }
 
-func TestABodyThatCannotBeDecodedHidesNoCredential(t *testing.T) {
+func TestABodyThatCannotBeDecodedContainsNoCredential(t *testing.T) {
 	const secret = "sk-0123456789-secret"
 	gz := zipped(t, `{"echo":"`+secret+`","and":"more and more and more"}`)
 	for name, body := range map[string][]byte{
@@ -226,7 +226,7 @@ func TestABodyThatCannotBeDecodedHidesNoCredential(t *testing.T) {
 	}
 }
 
-func FuzzUndo(f *testing.F) {
+func FuzzDecodeCodings(f *testing.F) {
 	f.Add("gzip", zipped(f, `{"status":true}`), int64(100))
 	f.Add("deflate", deflated(f, `{"status":true}`), int64(100))
 	f.Add("deflate", deflatedRaw(f, `{"status":true}`), int64(5))
@@ -237,9 +237,9 @@ func FuzzUndo(f *testing.F) {
 			return
 		}
 		codings := codingsOf(http.Header{"Content-Encoding": {coding}})
-		out, err := undo(codings, body, limit)
+		out, err := decodeCodings(codings, body, limit)
 		if err == nil && len(body) > 0 && len(out) == 0 && !bytes.HasPrefix(body, gzipMagic[:1]) && strings.HasPrefix(coding, "gzip") {
-			t.Fatalf("%q under %q is lost", body, coding)
+			t.Fatalf("got no bytes and no error for %q with the coding %q", body, coding)
 		}
 		if len(codings) == 1 && int64(len(out)) > max(limit, int64(len(body)))+1 {
 			t.Fatalf("%d bytes over a limit of %d", len(out), limit)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestAnAnswerTellsWhetherItsRequestCarriedAPrecondition(t *testing.T) {
+func TestAnAnswerReportsWhetherItsRequestCarriedAPrecondition(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) }))
 	t.Cleanup(server.Close)
 	c, err := New(Config{Name: "up", BaseURL: server.URL, Auth: Auth{}})

@@ -21,66 +21,65 @@ const (
 	DefaultCostHeader  = "x-openapi-amount"
 )
 
-// maxMaxBody keeps sums of limits far from overflowing.
+// maxMaxBody is the largest MaxBody, in bytes. Sums of limits cannot overflow.
 const maxMaxBody = 1 << 40
 
 // Config describes one upstream. Name and BaseURL are required.
 type Config struct {
-	// Name is the upstream's name, for errors and logs.
+	// Name is the name of the upstream, for errors and logs.
 	Name string
-	// BaseURL is where every call goes: an http or https URL, perhaps with a
-	// path that every call's path is appended to.
+	// BaseURL is an http or https URL. The path of each call is appended to it.
 	BaseURL string
 	// Auth is the credential. The zero value sends none.
 	Auth Auth
-	// Timeout bounds one call, from the moment its credential is at hand to the
+	// Timeout limits one call, from the moment that its credential is available to the
 	// last byte of its answer. Defaults to 30 s.
 	Timeout time.Duration
-	// Concurrency is how many calls are in flight at once; connections are
-	// sized by it. Defaults to 16.
+	// Concurrency is the maximum number of calls in flight, and of connections.
+	// Defaults to 16.
 	Concurrency int
-	// IdempotencyHeader carries Request.IdempotencyKey. Empty: none is sent.
+	// IdempotencyHeader is the header for Request.IdempotencyKey. If it is empty, no key
+	// is sent.
 	IdempotencyHeader string
-	// MaxBody is the largest body of an answer in bytes, after decompression.
+	// MaxBody is the maximum size of an answer's body in bytes, after decompression.
 	// Defaults to 8 MiB.
 	MaxBody int64
-	// Memory bounds how many bytes of large bodies are worked on at once; meanwhile
-	// they are in temporary files, and so they are in Answer.Large. nil: all bodies are
-	// in memory, and in Answer.Body.
+	// Memory limits the bytes of large bodies that are in memory at once. Other large
+	// bodies are in temporary files, and Answer.Large returns them so. If Memory is nil,
+	// all bodies are in memory, and in Answer.Body.
 	Memory *spool.Memory
-	// CostHeader names the answer's header that says what a call was billed.
+	// CostHeader is the header of an answer that contains the price of the call.
 	// Defaults to "x-openapi-amount".
 	CostHeader string
-	// Headers and Query are sent with every call: the parameters and headers that a
-	// call sets itself come first. They are not secret, and appear in logs; a
-	// credential belongs into Auth.
+	// Headers and Query are sent with every call that does not set them itself. They
+	// are not secret and appear in logs; a credential belongs in Auth.
 	Headers map[string]string
 	Query   map[string]string
-	// KeepHeaders names headers of answers that Kept.Headers is to hold.
+	// KeepHeaders names the headers of answers to return in Kept.Headers.
 	KeepHeaders []string
-	// TLS holds files for private authorities and client certificates.
+	// TLS names files with private authorities and a client certificate.
 	TLS TLS
-	// Dial makes the connections, without TLS. Defaults to net.Dialer's.
+	// Dial opens connections, without TLS. Defaults to net.Dialer.DialContext.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Logger receives events of the credential. Defaults to none.
+	// Logger receives the events of the credential. Defaults to none.
 	Logger *slog.Logger
-	// Redactor is told of every credential that the client uses, so that whoever
-	// else writes texts can keep them out. Defaults to none.
+	// Redactor receives every credential that the client uses, so that other writers can
+	// remove them from their texts. Defaults to none.
 	Redactor *redact.Redactor
 }
 
-// TLS names PEM files. New reads them, and so does every new connection where
-// they have changed; connections that stand go on. In a rotation, while a file is
-// missing or the key does not fit the certificate, those read last stay in force.
-// Connections through a proxy keep to the authorities that New has read.
+// TLS names PEM files. New reads them. Every new connection reads them again if they have
+// changed; open connections are not affected. If a file is missing or the key does not
+// match the certificate, as during a rotation, the files that were read last stay in use.
+// Connections through a proxy always use the authorities that New has read.
 type TLS struct {
-	// CA holds the authorities to trust in place of the system's.
+	// CA has the authorities to trust instead of those of the system.
 	CA string
-	// Cert and Key are the client's certificate and key: both or none.
+	// Cert and Key are the certificate and key of the client; set both or neither.
 	Cert, Key string
 }
 
-// withDefaults fills the fields that were left zero.
+// withDefaults sets the fields that are zero to their defaults.
 func (c Config) withDefaults() Config {
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
@@ -100,51 +99,51 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// validate returns every fault of c, each under the name of its field. Where a preview
-// is all that is wanted, no secret is read.
+// validate returns every error in c, each with the name of its field. For a preview it
+// reads no secret.
 func (c Config) validate(preview bool) error {
 	var errs []error
-	fault := func(field, format string, args ...any) {
+	report := func(field, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("upstream %q: %s: %w", c.Name, field, fmt.Errorf(format, args...)))
 	}
 	if c.Name == "" {
-		fault("name", "is empty; give the upstream a name")
+		report("name", "is empty; give the upstream a name")
 	}
 	if err := httpsyntax.CheckBaseURL(c.BaseURL); err != nil {
-		fault("base_url", "%w", err)
+		report("base_url", "%w", err)
 	}
 	if c.Timeout < 0 {
-		fault("timeout", "is negative (%v)", c.Timeout)
+		report("timeout", "is negative (%v)", c.Timeout)
 	}
 	if c.Concurrency < 0 {
-		fault("concurrency", "is negative (%d)", c.Concurrency)
+		report("concurrency", "is negative (%d)", c.Concurrency)
 	}
 	if c.MaxBody < 0 || c.MaxBody > maxMaxBody {
-		fault("max_body", "is %d; it must lie between 1 byte and 1 TiB", c.MaxBody)
+		report("max_body", "is %d; it must be between 1 byte and 1 TiB", c.MaxBody)
 	}
 	if c.IdempotencyHeader != "" {
 		switch {
 		case !httpsyntax.IsToken(c.IdempotencyHeader):
-			fault("idempotency_header", "%q is no header name", c.IdempotencyHeader)
+			report("idempotency_header", "%q is not a header name", c.IdempotencyHeader)
 		case httpsyntax.IsReserved(c.IdempotencyHeader):
-			fault("idempotency_header", "%s belongs to the worker", c.IdempotencyHeader)
+			report("idempotency_header", "%s is set by the worker; choose another header", c.IdempotencyHeader)
 		}
 	}
 	if !httpsyntax.IsToken(c.CostHeader) {
-		fault("cost.header", "%q is no header name", c.CostHeader)
+		report("cost.header", "%q is not a header name", c.CostHeader)
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
-		fault("tls", "cert and key belong together; give both or neither")
+		report("tls", "cert and key must be set together; set both or neither")
 	}
-	c.Auth.kind().validate(fault, func(field string, s Secret) {
+	c.Auth.kind().validate(report, func(field string, s Secret) {
 		if s.IsZero() {
-			fault("auth."+field, "is missing; this kind of auth needs it")
+			report("auth."+field, "is missing; this kind of auth needs it")
 		} else if !preview {
 			if _, err := s.Value(); err != nil {
-				fault("auth."+field, "%w", err)
+				report("auth."+field, "%w", err)
 			}
 		}
 	})
-	c.validateAdditions(fault)
+	c.validateAdditions(report)
 	return errors.Join(errs...)
 }

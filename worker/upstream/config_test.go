@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestEachFaultOfAConfigNamesItsField(t *testing.T) {
+func TestEachErrorInAConfigNamesItsField(t *testing.T) {
 	junk := filepath.Join(t.TempDir(), "junk.pem")
 	if err := os.WriteFile(junk, []byte("junk"), 0o600); err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestEachFaultOfAConfigNamesItsField(t *testing.T) {
 		c, err := New(cfg)
 		if err == nil {
 			c.Close()
-			t.Errorf("%s: accepted", tt.field)
+			t.Errorf("%s: got no error", tt.field)
 			continue
 		}
 		if !strings.Contains(err.Error(), ": "+tt.field+": ") || strings.Contains(err.Error(), hidden) || strings.Contains(err.Error(), "\n") {
@@ -72,7 +72,7 @@ func TestEachFaultOfAConfigNamesItsField(t *testing.T) {
 		}
 	}
 	if _, err := New(Config{Timeout: -1}); strings.Count(err.Error(), "\n") != 2 {
-		t.Errorf("not every fault is named: %v", err)
+		t.Errorf("got %v, want three errors", err)
 	}
 }
 

@@ -10,27 +10,27 @@ import (
 	"time"
 )
 
-func TestARequestThatLeavesLateIsConfirmedFirst(t *testing.T) {
+func TestARequestThatIsSentLateIsConfirmedFirst(t *testing.T) {
 	refused := errors.New("refused")
 	for name, c := range map[string]struct {
-		// ago is when it was confirmed, dial how long its connection takes.
+		// ago is the time since the last confirmation, dial the duration of the dial.
 		ago, dial time.Duration
 		err       error
-		asked     int32
+		confirms  int32
 		sent      bool
 	}{
-		"it was just confirmed":                     {sent: true},
-		"that is long ago":                          {ago: ConfirmAfter, asked: 1, sent: true},
-		"that is long ago, and it is another's now": {ago: ConfirmAfter, err: refused, asked: 1},
-		"its connection takes long":                 {ago: ConfirmAfter - 50*time.Millisecond, dial: 100 * time.Millisecond, asked: 1, sent: true},
-		"meanwhile it has become another's":         {ago: ConfirmAfter - 50*time.Millisecond, dial: 100 * time.Millisecond, err: refused, asked: 1},
+		"confirmed just now":                          {sent: true},
+		"confirmed long ago":                          {ago: ConfirmAfter, confirms: 1, sent: true},
+		"confirmed long ago, now refused":             {ago: ConfirmAfter, err: refused, confirms: 1},
+		"expires during a slow dial":                  {ago: ConfirmAfter - 50*time.Millisecond, dial: 100 * time.Millisecond, confirms: 1, sent: true},
+		"expires during a slow dial, then is refused": {ago: ConfirmAfter - 50*time.Millisecond, dial: 100 * time.Millisecond, err: refused, confirms: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var arrived, asked atomic.Int32
+			var arrived, confirms atomic.Int32
 			api := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				arrived.Add(1)
-				wellDone(w, r)
+				answerOK(w, r)
 			})
 			client := newClient(t, api.URL, func(cfg *Config) {
 				cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -40,25 +40,25 @@ func TestARequestThatLeavesLateIsConfirmedFirst(t *testing.T) {
 			})
 			a := client.Do(within(t), Request{
 				Method: http.MethodPost, Path: "/", NonIdempotent: true, Confirmed: time.Now().Add(-c.ago),
-				Confirm: func(context.Context) error { asked.Add(1); return c.err },
+				Confirm: func(context.Context) error { confirms.Add(1); return c.err },
 			})
-			if a.NotSent == c.sent || (arrived.Load() == 1) != c.sent || arrived.Load() > 1 || asked.Load() != c.asked {
-				t.Errorf("not sent %t, arrived %d times, asked %d times, %v; want it sent %t after %d questions", a.NotSent, arrived.Load(), asked.Load(), a.Err, c.sent, c.asked)
+			if a.NotSent == c.sent || (arrived.Load() == 1) != c.sent || arrived.Load() > 1 || confirms.Load() != c.confirms {
+				t.Errorf("got NotSent %t, %d requests, %d calls of Confirm (%v); want sent %t, %d calls of Confirm", a.NotSent, arrived.Load(), confirms.Load(), a.Err, c.sent, c.confirms)
 			}
 		})
 	}
 }
 
-// As a process that was stopped writes on the connection that it had chosen before.
-func TestNothingLeavesOnAKeptConnectionAfterItsTime(t *testing.T) {
+// This happens if the process was stopped after net/http had chosen the connection.
+func TestNothingIsSentOnAReusedConnectionAfterTheDeadline(t *testing.T) {
 	here, there := net.Pipe()
 	defer here.Close()
 	defer there.Close()
-	conn := newCountedConn(here, true, &habits{})
-	_ = here.SetDeadline(time.Now().Add(10 * time.Second)) // nobody reads
+	conn := newCountedConn(here, true, &serverBehavior{})
+	_ = here.SetDeadline(time.Now().Add(10 * time.Second)) // nothing reads from the other end
 	conn.reused = true
 	conn.begin(false, time.Now().Add(-time.Millisecond))
-	if n, err := conn.Write([]byte("GET / HTTP/1.1\r\n\r\n")); n != 0 || !errors.Is(err, errSpent) || !conn.missed() || conn.wrote.Load() != 0 {
-		t.Errorf("%d bytes left, %v", n, err)
+	if n, err := conn.Write([]byte("GET / HTTP/1.1\r\n\r\n")); n != 0 || !errors.Is(err, errRetired) || !conn.refusedLate() || conn.wrote.Load() != 0 {
+		t.Errorf("got %d bytes written, %v; want errRetired", n, err)
 	}
 }

@@ -12,101 +12,104 @@ import (
 )
 
 const (
-	// watchFor is how long a connection must have been silent after an answer
-	// before a request that must not be sent twice goes out on it, as long as it
-	// is not known that the server sends nothing after its answers.
-	watchFor = 20 * time.Millisecond
-	// quietEnough is after how many silent connections that is known.
-	quietEnough = 16
+	// silenceWait is how long a connection must have been silent after an answer before
+	// the next non-idempotent request is sent on it. It applies until enough connections
+	// have shown that the server sends nothing after its answers.
+	silenceWait = 20 * time.Millisecond
+	// enoughSilent is the number of silent connections that show this.
+	enoughSilent = 16
 )
 
-// errSpent refuses a request on a connection that must not be used again. Nothing
-// of the request has left: it goes out on another connection.
-var errSpent = errors.New("the connection is not used again")
+// errRetired refuses a request on a connection that must not be used again. No byte of
+// the request was sent, so it is sent on another connection.
+var errRetired = errors.New("the connection is not used again")
 
-// habits are what is known of how the server of an upstream uses connections. The
-// zero value knows nothing. It is safe for concurrent use.
-type habits struct {
-	// stray reports that bytes came after an answer. From then on no connection is
-	// used again: where such bytes come a little later, they would be taken for the
-	// answer to the next call.
-	stray atomic.Bool
-	// quiet counts connections that were silent after an answer, without a body
-	// and with one.
-	quiet [2]atomic.Int32
-	// tell is called when stray bytes come for the first time.
-	tell func()
+// serverBehavior records how the server of an upstream uses connections. The zero value
+// is ready for use. It is safe for concurrent use.
+type serverBehavior struct {
+	// extraBytes reports that bytes arrived after the end of an answer. From then on no
+	// connection is used again: if such bytes arrived a little later, they would be read
+	// as the answer to the next call.
+	extraBytes atomic.Bool
+	// silent counts the connections that were silent after an answer: without a body at
+	// index 0, with a body at index 1.
+	silent [2]atomic.Int32
+	// onExtraBytes is called the first time that extra bytes arrive. It may be nil.
+	onExtraBytes func()
 }
 
-func (h *habits) sawStray() {
-	if !h.stray.Swap(true) && h.tell != nil {
-		h.tell()
+func (h *serverBehavior) sawExtraBytes() {
+	if !h.extraBytes.Swap(true) && h.onExtraBytes != nil {
+		h.onExtraBytes()
 	}
 }
 
-// countedConn is a connection that carries HTTP in the clear, or TLS within a
-// proxy's tunnel. It counts what is written and read, and sees to it that no
-// request goes out on a connection where bytes may follow an answer: these would
-// be taken for the next one. net/http is never shown such bytes.
+// countedConn is a connection that carries HTTP in the clear, or TLS within the tunnel of
+// a proxy. It counts the bytes written and read. It refuses a request if bytes may follow
+// the last answer, because they would be read as the next answer. It never passes such
+// bytes to net/http.
 type countedConn struct {
 	net.Conn
-	// exact reports that a failed Write knows how much of it left. TLS does not:
-	// part of a record may have gone.
+	// exact reports that a failed Write returns the number of bytes sent. TLS does not:
+	// a part of a record may have been sent.
 	exact       bool
 	wrote, read atomic.Int64
-	// habits is shared by the connections of one upstream; nil watches nothing.
-	habits *habits
+	// server is shared by the connections of one upstream. If it is nil, the connection
+	// only counts.
+	server *serverBehavior
 
 	mu    sync.Mutex
 	state connState
-	// tunnel reports that the connection carries TLS that cannot be looked into.
+	// tunnel reports that the connection carries TLS, which cannot be parsed.
 	tunnel bool
-	// spent reports that no request may go out any more; stray is closed then.
-	spent bool
-	stray chan struct{}
-	// once reports that the next request must not be sent twice, reused that
-	// another one went out before.
-	once, reused bool
-	// sendBy is by when the next request has to leave, zero for any time; late reports
-	// that one did not.
-	sendBy  time.Time
-	late    bool
-	framing framing
-	// answered is when the last answer was complete, until is when the server
-	// closes the connection; zero if it did not say.
-	answered, until time.Time
+	// retired reports that no more requests may be sent; retiredC is closed then.
+	retired  bool
+	retiredC chan struct{}
+	// nonIdempotent reports that the next request must not be sent twice.
+	nonIdempotent bool
+	// reused reports that a request was sent before.
+	reused bool
+	// sendBy is the time by which the next request must be sent, zero for any time.
+	// missedSendBy reports that a request was refused because that time had passed.
+	sendBy       time.Time
+	missedSendBy bool
+	framing      framing
+	// answeredAt is when the last answer was complete.
+	answeredAt time.Time
+	// keptUntil is when the server closes the connection, zero if it did not say.
+	keptUntil time.Time
 }
 
 type connState int
 
 const (
-	// idle: no request is on its way.
+	// idle: no request is in flight.
 	idle connState = iota
 	// begun: net/http has chosen the connection for a request.
 	begun
-	// busy: a request has gone out, and its answer is not complete.
+	// busy: a request was sent, and its answer is not complete.
 	busy
 )
 
-func newCountedConn(conn net.Conn, exact bool, h *habits) *countedConn {
-	return &countedConn{Conn: conn, exact: exact, habits: h, stray: make(chan struct{})}
+func newCountedConn(conn net.Conn, exact bool, server *serverBehavior) *countedConn {
+	return &countedConn{Conn: conn, exact: exact, server: server, retiredC: make(chan struct{})}
 }
 
-// begin says that a request follows, which has to leave by the given time.
+// begin announces a request, which must be sent by the time sendBy; zero for any time.
 func (c *countedConn) begin(nonIdempotent bool, sendBy time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.once, c.sendBy = nonIdempotent, sendBy
-	if c.state == busy && !c.tunnel || !c.until.IsZero() && !time.Now().Before(c.until) {
-		// The end of the last answer is not known, or the server is about to hang up.
-		c.spendLocked()
+	c.nonIdempotent, c.sendBy = nonIdempotent, sendBy
+	if c.state == busy && !c.tunnel || !c.keptUntil.IsZero() && !time.Now().Before(c.keptUntil) {
+		// The end of the last answer is unknown, or the server is about to close.
+		c.retireLocked()
 	}
 	c.state = begun
 }
 
-// answeredBy notes the head of an answer that came through a tunnel, where the
-// bytes themselves cannot be followed.
-func (c *countedConn) answeredBy(resp *http.Response) {
+// tunnelAnswer records the head of an answer that came through a tunnel, where the bytes
+// cannot be parsed.
+func (c *countedConn) tunnelAnswer(resp *http.Response) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.tunnel {
@@ -114,24 +117,25 @@ func (c *countedConn) answeredBy(resp *http.Response) {
 	}
 	bodiless := resp.Request.Method == http.MethodHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
 	if bodiless && (resp.Header.Get("Content-Length") > "0" || len(resp.TransferEncoding) > 0) {
-		c.spendLocked()
+		c.retireLocked()
 	}
-	c.keepFor(keepAlive(resp.Header.Get("Keep-Alive")))
+	c.setKeepAliveLocked(keepAlive(resp.Header.Get("Keep-Alive")))
 }
 
-// spendLocked keeps further requests off the connection. c.mu is held.
-func (c *countedConn) spendLocked() {
-	if !c.spent {
-		c.spent = true
-		close(c.stray)
+// retireLocked prevents further requests on the connection. It must be called with c.mu
+// held.
+func (c *countedConn) retireLocked() {
+	if !c.retired {
+		c.retired = true
+		close(c.retiredC)
 	}
 }
 
 func (c *countedConn) Write(p []byte) (int, error) {
-	if err := c.ready(p); err != nil {
+	if err := c.beforeWrite(p); err != nil {
 		return 0, err
 	}
-	// Counted before it is written: who asks meanwhile must not hear "nothing".
+	// Count before the write, so that a concurrent reader of the counter never sees too few.
 	c.wrote.Add(int64(len(p)))
 	n, err := c.Conn.Write(p)
 	if c.exact {
@@ -140,9 +144,9 @@ func (c *countedConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// ready lets a request begin, or refuses it.
-func (c *countedConn) ready(p []byte) error {
-	if c.habits == nil {
+// beforeWrite starts a request, or refuses it with errRetired.
+func (c *countedConn) beforeWrite(p []byte) error {
+	if c.server == nil {
 		return nil
 	}
 	c.mu.Lock()
@@ -151,78 +155,75 @@ func (c *countedConn) ready(p []byte) error {
 		c.tunnel = true
 	}
 	if c.state == begun && !c.sendBy.IsZero() && !time.Now().Before(c.sendBy) {
-		// This process stood still, or the connection took its time.
-		c.late = true
-		c.spendLocked()
-		return errSpent
+		// This process was stopped for a while, or it took long to get the connection.
+		c.missedSendBy = true
+		c.retireLocked()
+		return errRetired
 	}
 	if c.tunnel {
-		c.sendBy = time.Time{} // what follows of the request may leave
+		c.sendBy = time.Time{} // the rest of the request may be sent at any time
+		if c.retired {
+			return errRetired
+		}
+		return nil
 	}
-	if c.tunnel || c.state != begun {
-		return c.refusal()
+	if c.state != begun {
+		return nil
 	}
-	if c.once && c.reused {
-		c.watch()
+	if c.nonIdempotent && c.reused {
+		c.waitForSilenceLocked()
 	}
-	if c.spent || c.habits.stray.Load() && c.reused {
-		c.spendLocked()
-		return errSpent
+	if c.retired || c.server.extraBytes.Load() && c.reused {
+		c.retireLocked()
+		return errRetired
 	}
 	c.framing.start(bytes.HasPrefix(p, []byte("HEAD ")))
 	c.state, c.reused = busy, true
 	return nil
 }
 
-// missed reports that the last request was to leave by a time that had passed.
-func (c *countedConn) missed() bool {
+// refusedLate reports whether a request was refused because its sendBy had passed.
+func (c *countedConn) refusedLate() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.late
+	return c.missedSendBy
 }
 
-// refusal refuses a request in a tunnel that was spent. c.mu is held.
-func (c *countedConn) refusal() error {
-	if c.tunnel && c.spent {
-		return errSpent
-	}
-	return nil
-}
-
-// watch waits until the connection was silent for long enough after its last
-// answer. Read notices what comes meanwhile. c.mu is held.
-func (c *countedConn) watch() {
-	quiet := &c.habits.quiet[0]
+// waitForSilenceLocked waits until the connection has been silent for silenceWait after
+// its last answer. If bytes arrive meanwhile, Read retires the connection and ends the
+// wait. It must be called with c.mu held, which it releases while it waits.
+func (c *countedConn) waitForSilenceLocked() {
+	silent := &c.server.silent[0]
 	if c.framing.hasBody {
-		quiet = &c.habits.quiet[1]
+		silent = &c.server.silent[1]
 	}
-	if quiet.Load() >= quietEnough || c.spent {
+	if silent.Load() >= enoughSilent || c.retired {
 		return
 	}
-	if wait := time.Until(c.answered.Add(watchFor)); wait > 0 {
+	if wait := time.Until(c.answeredAt.Add(silenceWait)); wait > 0 {
 		c.mu.Unlock()
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-c.stray:
+		case <-c.retiredC:
 		}
 		timer.Stop()
 		c.mu.Lock()
 	}
-	if !c.spent {
-		quiet.Add(1)
+	if !c.retired {
+		silent.Add(1)
 	}
 }
 
 func (c *countedConn) Read(p []byte) (int, error) {
-	if c.over() {
+	if c.atEnd() {
 		return 0, io.EOF
 	}
 	n, err := c.Conn.Read(p)
-	if n > 0 && c.habits != nil {
-		if n = c.follow(p[:n]); c.over() {
-			// With the end in hand together with the answer, net/http does not offer
-			// the connection to another request.
+	if n > 0 && c.server != nil {
+		if n = c.answerBytes(p[:n]); c.atEnd() {
+			// If EOF arrives together with the answer, net/http does not use the
+			// connection for another request.
 			err = io.EOF
 		}
 	}
@@ -230,18 +231,18 @@ func (c *countedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// over reports that the last answer is complete and no other one may come.
-func (c *countedConn) over() bool {
-	if c.habits == nil {
+// atEnd reports whether the last answer is complete and no other answer may follow.
+func (c *countedConn) atEnd() bool {
+	if c.server == nil {
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.spent && c.state != busy && !c.tunnel
+	return c.retired && c.state != busy && !c.tunnel
 }
 
-// follow returns how many of the bytes that came belong to an answer.
-func (c *countedConn) follow(p []byte) int {
+// answerBytes returns how many of the received bytes belong to an answer.
+func (c *countedConn) answerBytes(p []byte) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.tunnel {
@@ -249,52 +250,45 @@ func (c *countedConn) follow(p []byte) int {
 	}
 	used := 0
 	if c.state == busy {
-		fresh := c.framing.step == inHead && len(c.framing.line) == 0
-		used = c.framing.take(p)
-		if fresh && c.framing.step == opaque && !c.tunnel {
-			c.garbled(p)
+		first := c.framing.step == inHead && len(c.framing.line) == 0
+		used = c.framing.consume(p)
+		if first && c.framing.step == endUnknown && !c.tunnel && !c.answeredAt.IsZero() && !bytes.HasPrefix(p, []byte("HTTP/")) {
+			// These bytes follow the last answer and are not an answer themselves.
+			c.server.sawExtraBytes()
 		}
 		if c.framing.step != complete {
 			return used
 		}
-		c.complete()
+		c.answerCompleteLocked()
 	}
 	if used < len(p) {
-		// A server that gives up an idle connection may say so.
+		// A 408 is allowed: some servers send it when they close an idle connection.
 		if !bytes.HasPrefix(p[used:], []byte("HTTP/1.1 408")) && !bytes.HasPrefix(p[used:], []byte("HTTP/1.0 408")) {
-			c.habits.sawStray()
+			c.server.sawExtraBytes()
 		}
-		c.spendLocked()
+		c.retireLocked()
 	}
 	return used
 }
 
-// garbled notes an answer that does not begin as one: on a connection that was
-// used before, it follows the last answer. c.mu is held.
-func (c *countedConn) garbled(p []byte) {
-	if !c.answered.IsZero() && !bytes.HasPrefix(p, []byte("HTTP/")) {
-		c.habits.sawStray()
+// answerCompleteLocked records the end of an answer. It must be called with c.mu held.
+func (c *countedConn) answerCompleteLocked() {
+	c.state, c.answeredAt = idle, time.Now()
+	c.setKeepAliveLocked(c.framing.keep)
+	if c.framing.bodyAnnounced || c.server.extraBytes.Load() {
+		c.retireLocked()
 	}
 }
 
-// complete notes the end of an answer. c.mu is held.
-func (c *countedConn) complete() {
-	c.state, c.answered = idle, time.Now()
-	c.keepFor(c.framing.keep)
-	if c.framing.announced || c.habits.stray.Load() {
-		c.spendLocked()
-	}
-}
-
-// keepFor notes how long the server keeps the connection; negative: it does not
-// say. c.mu is held.
-func (c *countedConn) keepFor(keep time.Duration) {
-	c.until = time.Time{}
+// setKeepAliveLocked records how long the server keeps the connection open; negative if
+// it did not say. It must be called with c.mu held.
+func (c *countedConn) setKeepAliveLocked(keep time.Duration) {
+	c.keptUntil = time.Time{}
 	if keep >= 0 {
-		// The next request needs time to arrive before the server hangs up.
-		c.until = time.Now().Add(keep - min(time.Second, keep/2))
+		// The next request must arrive before the server closes the connection.
+		c.keptUntil = time.Now().Add(keep - min(time.Second, keep/2))
 	}
 	if keep == 0 {
-		c.spendLocked()
+		c.retireLocked()
 	}
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 )
 
-// strays is a server that answers each request and sends what does not belong to
-// the answer after it, at once or after a while.
-func strays(t *testing.T, answer, stray string, after time.Duration) (base string, conns, requests *atomic.Int32) {
+// serverWithExtraBytes starts a server that answers each request and sends extra bytes
+// after the answer, at once or after a delay.
+func serverWithExtraBytes(t *testing.T, answer, extra string, after time.Duration) (base string, conns, requests *atomic.Int32) {
 	conns, requests = new(atomic.Int32), new(atomic.Int32)
 	return "http://" + rawServer(t, func(conn *net.TCPConn, _ int) {
 		defer conn.Close()
@@ -31,19 +31,20 @@ func strays(t *testing.T, answer, stray string, after time.Duration) (base strin
 			}
 			requests.Add(1)
 			if after == 0 {
-				io.WriteString(conn, answer+stray)
+				io.WriteString(conn, answer+extra)
 				continue
 			}
 			io.WriteString(conn, answer)
 			<-time.After(after)
-			io.WriteString(conn, stray)
+			io.WriteString(conn, extra)
 		}
 	}), conns, requests
 }
 
-// steadily runs what depends on times of some milliseconds until it runs on a machine
-// that does not stand still for longer meanwhile, and reports what was wrong then.
-func steadily(t *testing.T, name string, run func() (wrong []string)) {
+// retryOnStall runs a check that depends on delays of a few milliseconds. If the check
+// fails while the machine was stalled, so that the delays were longer, it runs the check
+// again. Otherwise it reports the errors.
+func retryOnStall(t *testing.T, name string, run func() (problems []string)) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
 		stop, stopped := make(chan struct{}), make(chan time.Duration)
@@ -59,24 +60,24 @@ func steadily(t *testing.T, name string, run func() (wrong []string)) {
 				}
 			}
 		}()
-		wrong := run()
+		problems := run()
 		close(stop)
-		still := <-stopped
-		if len(wrong) == 0 {
+		stall := <-stopped
+		if len(problems) == 0 {
 			return
 		}
-		if still < watchFor/2 || time.Now().After(deadline) {
-			t.Errorf("%s: %s (the machine stood still for %s at most)", name, strings.Join(wrong, "; "), still)
+		if stall < silenceWait/2 || time.Now().After(deadline) {
+			t.Errorf("%s: %s (longest stall of the machine: %s)", name, strings.Join(problems, "; "), stall)
 			return
 		}
 	}
 }
 
-// TestBytesAfterAnAnswerAreNobodysAnswer makes calls that must not be sent twice
-// to servers that send more than they should.
-func TestBytesAfterAnAnswerAreNobodysAnswer(t *testing.T) {
+// TestBytesAfterAnAnswerAreNotReadAsAnotherAnswer makes non-idempotent calls to servers that
+// send extra bytes after their answers.
+func TestBytesAfterAnAnswerAreNotReadAsAnotherAnswer(t *testing.T) {
 	const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-	forged := "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+	second := "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond"
 	answers := []struct{ name, method, answer string }{
 		{"a 204", "POST", "HTTP/1.1 204 No Content\r\n\r\n"},
 		{"a 204 that announces a body", "POST", "HTTP/1.1 204 No Content\r\nContent-Length: 16\r\n\r\n"},
@@ -92,11 +93,11 @@ func TestBytesAfterAnAnswerAreNobodysAnswer(t *testing.T) {
 	log.SetOutput(&printed)
 	defer log.SetOutput(io.Discard)
 	for _, a := range answers {
-		for kind, stray := range map[string]string{"bytes": `{"deleted":true}`, "a forged answer": forged} {
+		for kind, extra := range map[string]string{"bytes": `{"deleted":true}`, "a second answer": second} {
 			for _, after := range []time.Duration{0, 2 * time.Millisecond} {
 				name := fmt.Sprintf("%s after %s, %v later", kind, a.name, after)
-				steadily(t, name, func() (wrong []string) {
-					base, _, requests := strays(t, a.answer, stray, after)
+				retryOnStall(t, name, func() (problems []string) {
+					base, _, requests := serverWithExtraBytes(t, a.answer, extra, after)
 					c := newClient(t, base, func(cfg *Config) { cfg.Concurrency = 4 })
 					var mu sync.Mutex
 					var wg sync.WaitGroup
@@ -104,9 +105,9 @@ func TestBytesAfterAnAnswerAreNobodysAnswer(t *testing.T) {
 						wg.Go(func() {
 							for range 10 {
 								got := c.Do(within(t), Request{Method: a.method, Path: "/", NonIdempotent: true})
-								if got.Outcome.Transport != "" || strings.Contains(string(got.Body), "forged") || got.Outcome.Body == policy.BodyCut {
+								if got.Outcome.Transport != "" || strings.Contains(string(got.Body), "second") || got.Outcome.Body == policy.BodyCut {
 									mu.Lock()
-									wrong = append(wrong, fmt.Sprintf("%+v %q (%v)", got.Outcome, got.Body, got.Err))
+									problems = append(problems, fmt.Sprintf("%+v %q (%v)", got.Outcome, got.Body, got.Err))
 									mu.Unlock()
 								}
 							}
@@ -114,9 +115,9 @@ func TestBytesAfterAnAnswerAreNobodysAnswer(t *testing.T) {
 					}
 					wg.Wait()
 					if n := requests.Load(); n != 40 {
-						wrong = append(wrong, fmt.Sprintf("%d requests for 40 calls", n))
+						problems = append(problems, fmt.Sprintf("%d requests for 40 calls", n))
 					}
-					return wrong
+					return problems
 				})
 			}
 		}
@@ -126,24 +127,24 @@ func TestBytesAfterAnAnswerAreNobodysAnswer(t *testing.T) {
 	}
 }
 
-func TestASilentServersConnectionsAreKeptForCallsThatMustNotBeSentTwice(t *testing.T) {
+func TestConnectionsOfASilentServerAreReusedForNonIdempotentCalls(t *testing.T) {
 	for _, answer := range []string{"HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"} {
-		base, conns, _ := strays(t, answer, "", 0)
+		base, conns, _ := serverWithExtraBytes(t, answer, "", 0)
 		c := newClient(t, base)
-		for range 2 * quietEnough {
+		for range 2 * enoughSilent {
 			if got := c.Do(within(t), Request{Method: "POST", Path: "/", NonIdempotent: true}); got.Err != nil {
 				t.Fatal(got.Err)
 			}
 		}
 		if n := conns.Load(); n != 1 {
-			t.Errorf("%d connections for calls in a row", n)
+			t.Errorf("got %d connections for consecutive calls, want 1", n)
 		}
 	}
 }
 
-func TestAServersKeepAliveTimeoutIsHonoured(t *testing.T) {
+func TestTheKeepAliveTimeoutOfTheServerIsObeyed(t *testing.T) {
 	for header, want := range map[string]int32{"timeout=0": 3, "max=0": 3, "timeout=60": 1, "timeout=60, max=100": 1, "": 1} {
-		base, conns, _ := strays(t, "HTTP/1.1 200 OK\r\nKeep-Alive: "+header+"\r\nContent-Length: 2\r\n\r\n{}", "", 0)
+		base, conns, _ := serverWithExtraBytes(t, "HTTP/1.1 200 OK\r\nKeep-Alive: "+header+"\r\nContent-Length: 2\r\n\r\n{}", "", 0)
 		c := newClient(t, base)
 		for range 3 {
 			if got := c.Do(within(t), Request{Method: "POST", Path: "/"}); got.Err != nil {
@@ -169,7 +170,7 @@ func TestAConnectionIsNotUsedNearTheEndOfItsKeepAlive(t *testing.T) {
 		}
 	}()
 	defer there.Close()
-	conn := newCountedConn(here, true, &habits{})
+	conn := newCountedConn(here, true, &serverBehavior{})
 	conn.begin(false, time.Time{})
 	if _, err := conn.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
 		t.Fatal(err)
@@ -178,24 +179,24 @@ func TestAConnectionIsNotUsedNearTheEndOfItsKeepAlive(t *testing.T) {
 	if _, err := conn.Read(buf); err != nil {
 		t.Fatal(err)
 	}
-	if left := time.Until(conn.until); left > 500*time.Millisecond || left < 300*time.Millisecond {
-		t.Errorf("it may be used for another %v, want half of its second", left)
+	if left := time.Until(conn.keptUntil); left > 500*time.Millisecond || left < 300*time.Millisecond {
+		t.Errorf("the connection may be used for %v, want half a second", left)
 	}
-	conn.until = time.Now()
+	conn.keptUntil = time.Now()
 	conn.begin(false, time.Time{})
-	if n, err := conn.Write([]byte("GET / HTTP/1.1\r\n\r\n")); n != 0 || !errors.Is(err, errSpent) || conn.wrote.Load() != 18 {
-		t.Errorf("%d bytes and %v, want the request refused", n, err)
+	if n, err := conn.Write([]byte("GET / HTTP/1.1\r\n\r\n")); n != 0 || !errors.Is(err, errRetired) || conn.wrote.Load() != 18 {
+		t.Errorf("got %d bytes and %v, want errRetired", n, err)
 	}
 }
 
-func TestAServerThatGivesUpAnIdleConnectionIsNoSenderOfStrayBytes(t *testing.T) {
+func TestA408OnAnIdleConnectionIsNotCountedAsExtraBytes(t *testing.T) {
 	for text, want := range map[string]bool{
 		"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n": false, "HTTP/1.1 200 OK\r\n\r\n": true, "\r\n": true,
 	} {
-		h := &habits{}
+		h := &serverBehavior{}
 		conn := newCountedConn(nil, true, h)
-		if n := conn.follow([]byte(text)); n != 0 || h.stray.Load() != want || !conn.over() {
-			t.Errorf("%q: %d bytes let through, stray %v", text, n, h.stray.Load())
+		if n := conn.answerBytes([]byte(text)); n != 0 || h.extraBytes.Load() != want || !conn.atEnd() {
+			t.Errorf("%q: got %d bytes, extraBytes %v; want 0 bytes, %v", text, n, h.extraBytes.Load(), want)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 // credential is what is added to one request.
 type credential struct {
-	// generation rises with every new credential; the first is 1.
+	// generation is 1 for the first credential and increases with each new one.
 	generation uint64
 	header     string
 	value      string
@@ -25,11 +25,11 @@ type credential struct {
 
 type param struct{ name, value string }
 
-func (c credential) same(d credential) bool {
+func (c credential) equal(d credential) bool {
 	return c.header == d.header && c.value == d.value && slices.Equal(c.query, d.query)
 }
 
-// apply puts the credential on a request, in place of what may be there.
+// apply sets the credential on a request and replaces any value that is already there.
 func (c credential) apply(h http.Header, u *url.URL) {
 	if c.header != "" {
 		h.Set(c.header, c.value)
@@ -39,7 +39,7 @@ func (c credential) apply(h http.Header, u *url.URL) {
 	}
 }
 
-// setParam sets one parameter and leaves the rest of the query as it is spelt.
+// setParam sets one parameter and leaves the rest of the query unchanged.
 func setParam(raw string, p param) string {
 	var kept []string
 	for pair := range strings.SplitSeq(raw, "&") {
@@ -53,24 +53,25 @@ func setParam(raw string, p param) string {
 	return strings.Join(kept, "&")
 }
 
-// authorizer finds the credential of an upstream.
+// authorizer returns the credentials of an upstream.
 type authorizer interface {
-	// credential returns the one to use now. Its error is a *credentialError,
-	// or ctx's.
+	// credential returns the current credential. Its error is a *credentialError or the
+	// error of ctx.
 	credential(ctx context.Context) (credential, error)
-	// refresh looks for one newer than used and tells whether there is one.
+	// refresh looks for a credential newer than generation used and reports whether
+	// there is one.
 	refresh(ctx context.Context, used uint64) (bool, error)
-	// canRefresh tells whether refresh may find one.
+	// canRefresh reports whether refresh may find one.
 	canRefresh(used uint64) bool
 	close()
 }
 
-// credentialError is a credential that could not be had. outcome is what a
-// policy should see of the call that was not sent for want of it.
+// credentialError reports that there is no usable credential, so the call was not sent.
+// outcome is what the policy judges.
 type credentialError struct {
 	outcome policy.Outcome
 	err     error
-	// status is what the token endpoint answered, where outcome has another one.
+	// status is the HTTP status of the token endpoint; outcome may have another one.
 	status int
 }
 
@@ -78,35 +79,37 @@ func (e *credentialError) Error() string { return e.err.Error() }
 
 func (e *credentialError) Unwrap() error { return e.err }
 
-// unusable is a credential that a person must mend: a policy sees a 401.
-func unusable(err error) *credentialError {
+// unauthorized returns a credentialError for a credential that a person must fix. The
+// policy sees a 401.
+func unauthorized(err error) *credentialError {
 	return &credentialError{
 		outcome: policy.Outcome{Status: http.StatusUnauthorized, Flag: policy.FlagAbsent, Body: policy.BodyEmpty, Message: err.Error()},
 		err:     err,
 	}
 }
 
-// staticAuth is a credential that is configured rather than fetched. It changes
-// only where a file that it is read from does.
+// staticAuth is an authorizer for a configured credential, in contrast to a token. It
+// changes only when a file with a secret changes.
 type staticAuth struct {
-	render func(fresh bool) (credential, error)
+	// build reads the secrets and returns the credential; see readOptions for fresh.
+	build func(fresh bool) (credential, error)
 
 	mu   sync.Mutex
 	last credential
 }
 
-func (s *staticAuth) credential(context.Context) (credential, error) { return s.look(false) }
+func (s *staticAuth) credential(context.Context) (credential, error) { return s.current(false) }
 
-// look takes one reader at a time: one that was overtaken would bring the old
-// credential back, as a new one.
-func (s *staticAuth) look(fresh bool) (credential, error) {
+// current holds the lock while it reads the secrets: otherwise a slow reader could
+// return the old credential as a new generation.
+func (s *staticAuth) current(fresh bool) (credential, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, err := s.render(fresh)
+	c, err := s.build(fresh)
 	if err != nil {
-		return credential{}, unusable(fmt.Errorf("credential: %w", err))
+		return credential{}, unauthorized(fmt.Errorf("credential: %w", err))
 	}
-	if s.last.generation == 0 || !s.last.same(c) {
+	if s.last.generation == 0 || !s.last.equal(c) {
 		c.generation = s.last.generation + 1
 		s.last = c
 	}
@@ -114,7 +117,7 @@ func (s *staticAuth) look(fresh bool) (credential, error) {
 }
 
 func (s *staticAuth) refresh(_ context.Context, used uint64) (bool, error) {
-	c, err := s.look(true)
+	c, err := s.current(true)
 	return err == nil && c.generation > used, err
 }
 
@@ -125,10 +128,10 @@ func (s *staticAuth) canRefresh(used uint64) bool {
 
 func (*staticAuth) close() {}
 
-// sendable refuses what would break out of a header.
-func sendable(v string) error {
+// checkHeaderValue refuses a value that could end the header.
+func checkHeaderValue(v string) error {
 	if !httpsyntax.IsPrintable(v, false) {
-		return errors.New("the secret holds a control character or a line break; check how it was stored")
+		return errors.New("the secret contains a control character or a line break; check how it was stored")
 	}
 	return nil
 }

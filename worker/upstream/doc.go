@@ -1,9 +1,9 @@
-// Package upstream may change without notice; it is the part of the worker that
-// speaks HTTP to an API and turns whatever happens into a [policy.Outcome].
+// Package upstream sends HTTP requests to an API and describes the result as a
+// [policy.Outcome]. It is internal to the worker and may change in any release.
 //
-// It knows nothing of queues, tasks, circuits or ledgers, and it decides
-// nothing: it sends one request, reads one answer, and describes it. A [Client]
-// serves one upstream, which is one base URL with one credential.
+// It does not depend on queues, tasks, circuits or ledgers, and it makes no decisions:
+// it sends one request, reads one answer, and describes it. A [Client] serves one
+// upstream, which is one base URL with one credential.
 //
 //	c, err := upstream.New(upstream.Config{
 //		Name:    "patsnap",
@@ -16,18 +16,18 @@
 //	defer c.Close()
 //	a := c.Do(ctx, upstream.Request{Method: "GET", Path: "/search/patent", Query: url.Values{"q": {"solar cell"}}})
 //	if a.NotSent {
-//		return a.Err // the caller left, or the request may not be sent
+//		return a.Err // the caller cancelled, or the request may not be sent
 //	}
 //	decision := pol.Decide(a.Outcome, attempt)
 //
-// What the package promises:
+// What the package guarantees:
 //
-//   - One Do is at most one request on the wire, redirects of GET and HEAD
-//     within the origin aside. net/http would send some requests again by
-//     itself; see newRequest for how that is prevented.
-//   - "Before send" in an outcome means that not one byte of the request left.
-//   - A request cannot leave its upstream: scheme, host, base path and
-//     credential are never the caller's.
-//   - No credential appears in an Outcome, an error, a log line, or a body that
-//     the API echoes it in.
+//   - One Do sends at most one request, except for redirects of GET and HEAD within
+//     the origin. net/http would send some requests again by itself; newRequest
+//     prevents that.
+//   - "Before send" in an outcome means that no byte of the request was sent.
+//   - A request cannot leave its upstream: the caller cannot change the scheme, the
+//     host, the base path or the credential.
+//   - No credential appears in an Outcome, an error or a log line, nor in a body in
+//     which the API echoes it.
 package upstream

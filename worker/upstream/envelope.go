@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// maxDepth bounds the nesting of an answer that is taken for JSON. The
-	// parser recurses, and a body of brackets alone would exhaust its stack.
+	// maxDepth limits the nesting of a body that is read as JSON. The parser recurses,
+	// and a body of brackets only would exhaust its stack.
 	maxDepth = 256
-	// maxMessage and maxID bound, in bytes, what is kept of the API's words.
+	// maxMessage and maxID limit, in bytes, the texts of the API that are kept.
 	maxMessage = 1024
 	maxID      = 256
 )
@@ -26,21 +26,20 @@ var (
 	idHeaders     = []string{"X-Correlation-Id", "X-Request-Id", "Request-Id", "X-Amzn-Requestid"}
 )
 
-// Read describes an answer to a policy: its status, headers, kind of body, and
-// what its envelope says. cut tells that the body ended before its declared
-// length; such a body is not looked into. Read is pure and total; ReceivedAt is
-// the caller's to set, and header is kept, not copied.
+// Read describes an answer for a policy: its status, headers, kind of body, and the
+// content of its envelope. cut reports that the body ended before its declared length;
+// Read does not parse such a body. Read has no side effects and accepts any input. The
+// caller must set ReceivedAt. The outcome keeps header, without a copy.
 //
-// An envelope is a JSON object whose field status is true or false, as a
-// boolean or as text. Its code is error_code, as an integer, a float or text;
-// its message the first text under error_msg, error_message, msg or message, or
-// title and detail of a problem (RFC 9457). Both are read from objects that are
-// no envelope, too. Of a field that occurs twice the last counts. Where none of
-// these has a message and the answer is no success, messageOf looks for one.
+// An envelope is a JSON object whose field status is true or false, as a boolean or as
+// text. Its code is error_code, as an integer, a float or text. Its message is the first
+// text under error_msg, error_message, msg or message, or title and detail of a problem
+// (RFC 9457). Read finds code and message in other objects, too. If a field occurs twice,
+// the last one counts. If these fields have no message and the answer is not a success,
+// messageOf looks for one.
 //
-// An error_code that is no number cannot be a Code. It still says that
-// something failed, so Flag is then false whatever the envelope says, and the
-// code stands before the message.
+// An error_code that is not a number cannot be a Code. It still means a failure, so Flag
+// is then false, whatever status says, and the message begins with the code.
 func Read(status int, header http.Header, body []byte, cut bool) policy.Outcome {
 	o := policy.Outcome{
 		Status: status, Header: header, Flag: policy.FlagAbsent,
@@ -52,7 +51,7 @@ func Read(status int, header http.Header, body []byte, cut bool) policy.Outcome 
 		o.Body = policy.BodyCut
 	case len(body) == 0:
 		o.Body = policy.BodyEmpty
-	case (body[0] == '{' || body[0] == '[') && shallow(body) && gjson.ValidBytes(body):
+	case (body[0] == '{' || body[0] == '[') && isShallow(body) && gjson.ValidBytes(body):
 		o.Body = policy.BodyMalformed
 		if body[0] == '{' {
 			readObject(&o, body)
@@ -75,11 +74,11 @@ func readObject(o *policy.Outcome, body []byte) {
 		messages      [4]string
 		title, detail string
 	)
-	// A view of the body, which may be large: nothing of it is kept.
+	// Parse without a copy, because the body may be large. The outcome keeps no part of it.
 	gjson.Parse(unsafe.String(unsafe.SliceData(body), len(body))).ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "status":
-			o.Flag = flag(value)
+			o.Flag = readFlag(value)
 		case "error_code":
 			code = value
 		case "title":
@@ -104,7 +103,7 @@ func readObject(o *policy.Outcome, body []byte) {
 			break
 		}
 	}
-	if o.Message == "" && problem(o.Header) {
+	if o.Message == "" && isProblem(o.Header) {
 		o.Message = joined(title, detail)
 	}
 	decimal, ok := readCode(code)
@@ -115,13 +114,13 @@ func readObject(o *policy.Outcome, body []byte) {
 		if code.Type == gjson.String {
 			literal = code.Str
 		}
-		o.Message = joined(clean([]byte(literal), 64), o.Message)
+		o.Message = joined(sanitize([]byte(literal), 64), o.Message)
 	}
 }
 
-// flag reads the status field. Anything but true and false is no flag: RFC 9457
+// readFlag reads the status field. Any value but true and false is FlagAbsent: RFC 9457
 // has a number there.
-func flag(v gjson.Result) policy.Flag {
+func readFlag(v gjson.Result) policy.Flag {
 	switch v.Type {
 	case gjson.True:
 		return policy.FlagTrue
@@ -138,8 +137,8 @@ func flag(v gjson.Result) policy.Flag {
 	return policy.FlagAbsent
 }
 
-// readCode returns the code in canonical decimal form, or false for a code that
-// is there and is no number.
+// readCode returns the code in canonical decimal form. It returns false if there is a
+// code that is not a number.
 func readCode(v gjson.Result) (string, bool) {
 	switch v.Type {
 	case gjson.Number:
@@ -160,9 +159,9 @@ func readCode(v gjson.Result) (string, bool) {
 	}
 }
 
-// shallow tells whether the brackets of body, those inside texts aside, nest no
-// deeper than maxDepth.
-func shallow(body []byte) bool {
+// isShallow reports whether the brackets of body are nested at most maxDepth deep. It
+// ignores brackets within JSON strings.
+func isShallow(body []byte) bool {
 	depth, quoted := 0, false
 	for i := 0; i < len(body); i++ {
 		switch c := body[i]; {
@@ -186,8 +185,8 @@ func shallow(body []byte) bool {
 	return true
 }
 
-// isHTML tells whether a body that is no JSON is a web page, by its declared
-// type or by how it begins.
+// isHTML reports whether a body that is not JSON is a web page, by its declared type or
+// by its first tag.
 func isHTML(header http.Header, body []byte) bool {
 	declared := strings.ToLower(header.Get("Content-Type"))
 	if strings.HasPrefix(declared, "text/html") || strings.HasPrefix(declared, "application/xhtml") {
@@ -202,13 +201,13 @@ func isHTML(header http.Header, body []byte) bool {
 	return false
 }
 
-func problem(header http.Header) bool {
+func isProblem(header http.Header) bool {
 	return strings.HasPrefix(strings.ToLower(header.Get("Content-Type")), "application/problem+json")
 }
 
 func correlationID(header http.Header) string {
 	for _, name := range idHeaders {
-		if v := clean([]byte(header.Get(name)), maxID); v != "" {
+		if v := sanitize([]byte(header.Get(name)), maxID); v != "" {
 			return v
 		}
 	}
@@ -219,7 +218,7 @@ func text(v gjson.Result) string {
 	if v.Type != gjson.String {
 		return ""
 	}
-	return clean([]byte(v.Str), maxMessage)
+	return sanitize([]byte(v.Str), maxMessage)
 }
 
 func joined(a, b string) string {
@@ -229,14 +228,13 @@ func joined(a, b string) string {
 	case b == "" || a == b:
 		return a
 	}
-	return clean([]byte(a+": "+b), maxMessage)
+	return sanitize([]byte(a+": "+b), maxMessage)
 }
 
-// clean makes text from outside fit to be kept: valid UTF-8 of at most limit
-// bytes, without control characters or space around it. The result shares no
-// memory with b.
-func clean(b []byte, limit int) string {
-	// Cut before the costly part, with room for what trimming takes away.
+// sanitize returns untrusted text as valid UTF-8 of at most limit bytes, without control
+// characters and surrounding space. The result shares no memory with b.
+func sanitize(b []byte, limit int) string {
+	// Cut first, because the rest is slow. Leave room for what the trimming removes.
 	b = bytes.TrimSpace(b)
 	b = b[:min(len(b), 2*limit)]
 	s := strings.Map(func(r rune) rune {

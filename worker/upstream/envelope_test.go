@@ -11,7 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 )
 
-func TestEverySpellingOfAnEnvelopeIsRead(t *testing.T) {
+func TestEveryFormOfAnEnvelopeIsRead(t *testing.T) {
 	const T, F, A = policy.FlagTrue, policy.FlagFalse, policy.FlagAbsent
 	tests := []struct {
 		body    string
@@ -39,22 +39,22 @@ func TestEverySpellingOfAnEnvelopeIsRead(t *testing.T) {
 		{`{"status":true,"error_code":68300008}`, policy.BodyEnvelope, T, "68300008", ""},
 		{`{"stat\u0075s":true}`, policy.BodyEnvelope, T, "", ""},
 		{"\ufeff \n{\"status\":true}\n", policy.BodyEnvelope, T, "", ""},
-		// The first message that says something, whatever their order.
+		// The first field with a text, independent of the order in the body.
 		{`{"status":false,"message":"d","msg":"c","error_message":"b","error_msg":"a"}`, policy.BodyEnvelope, F, "", "a"},
 		{`{"status":false,"error_msg":"","message":"d"}`, policy.BodyEnvelope, F, "", "d"},
 		{`{"status":false,"error_msg":{"x":1},"msg":5,"message":"d"}`, policy.BodyEnvelope, F, "", "d"},
 		{`{"status":false,"error_msg":" a\r\n\u0000b "}`, policy.BodyEnvelope, F, "", "a   b"},
 		{`{"status":false,"error_msg":"\ud800x"}`, policy.BodyEnvelope, F, "", "\ufffdx"},
-		// The last of two.
+		// If a field occurs twice, the last one counts.
 		{`{"status":true,"status":false,"error_code":1,"error_code":2}`, policy.BodyEnvelope, F, "2", ""},
-		// A code that is no number fails the call all the same.
+		// A code that is not a number means a failure, too.
 		{`{"status":true,"error_code":"E_LIMIT","msg":"m"}`, policy.BodyEnvelope, F, "", "E_LIMIT: m"},
 		{`{"status":true,"error_code":1e999999999}`, policy.BodyEnvelope, F, "", "1e999999999"},
 		{`{"status":true,"error_code":true}`, policy.BodyEnvelope, F, "", "true"},
 		{`{"status":true,"error_code":{"a":1}}`, policy.BodyEnvelope, F, "", `{"a":1}`},
 		{`{"status":true,"error_code":[]}`, policy.BodyEnvelope, T, "", ""},
 		{`{"status":true,"error_code":false}`, policy.BodyEnvelope, T, "", ""},
-		// No envelopes.
+		// Not envelopes.
 		{`{"error_code":67200001,"error_msg":"m"}`, policy.BodyMalformed, A, "67200001", "m"},
 		{`{"data":{"status":true}}`, policy.BodyMalformed, A, "", ""},
 		{`{"status":null}`, policy.BodyMalformed, A, "", ""},
@@ -81,14 +81,14 @@ func TestEverySpellingOfAnEnvelopeIsRead(t *testing.T) {
 	}
 }
 
-func TestACutBodyIsNotLookedInto(t *testing.T) {
+func TestACutBodyIsNotParsed(t *testing.T) {
 	o := Read(200, http.Header{}, []byte(`{"status":true}`), true)
 	if o.Body != policy.BodyCut || o.Flag != policy.FlagAbsent {
 		t.Errorf("%+v", o)
 	}
 }
 
-func TestAProblemSaysItsTitleAndDetail(t *testing.T) {
+func TestTheMessageOfAProblemIsItsTitleAndDetail(t *testing.T) {
 	h := http.Header{"Content-Type": {"application/problem+json; charset=utf-8"}}
 	for body, want := range map[string]string{
 		`{"type":"about:blank","title":"Not Found","status":404,"detail":"no such patent"}`: "Not Found: no such patent",
@@ -102,7 +102,7 @@ func TestAProblemSaysItsTitleAndDetail(t *testing.T) {
 		}
 	}
 	if o := Read(200, http.Header{}, []byte(`{"status":true,"title":"a book"}`), false); o.Message != "" {
-		t.Errorf("a title in a success became the message %q", o.Message)
+		t.Errorf("got the message %q from the title of a success, want none", o.Message)
 	}
 }
 
@@ -122,7 +122,7 @@ func TestTheCorrelationIDComesFromTheBestHeader(t *testing.T) {
 	}
 }
 
-func TestDepthAndSizeCostLittle(t *testing.T) {
+func TestAHugeOrDeeplyNestedBodyIsReadWithinLimits(t *testing.T) {
 	const n = 4 << 20
 	for name, body := range map[string]string{
 		"brackets":        strings.Repeat("[", n),
@@ -164,10 +164,10 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 		if o.Code != "" && !json.Valid([]byte(o.Code)) {
-			t.Fatalf("code %q is no number", o.Code)
+			t.Fatalf("code %q is not a number", o.Code)
 		}
 		if (o.Body == policy.BodyEnvelope) && (!json.Valid(body) && !json.Valid(body[3:])) {
-			t.Fatalf("an envelope in what is no JSON: %q", body)
+			t.Fatalf("an envelope in a body that is not JSON: %q", body)
 		}
 		if o.Flag == policy.FlagTrue && o.Body != policy.BodyEnvelope {
 			t.Fatalf("a flag without an envelope: %+v", o)

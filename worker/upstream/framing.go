@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// framing follows the bytes of one answer and finds its end, as net/http does
-// (RFC 9112, 6.3). It tells the bytes of an answer from bytes that follow it.
-// What it cannot follow for certain is opaque: it has no known end, and the
-// connection is not used again.
+// framing parses the bytes of one answer and finds its end, as net/http does
+// (RFC 9112, 6.3). It distinguishes the bytes of the answer from bytes after it. If it
+// cannot parse the answer with certainty, the step is endUnknown, and the connection is
+// not used again.
 type framing struct {
-	// toHead reports that the request's method is HEAD: its answer has no body.
+	// toHead reports that the method of the request is HEAD: its answer has no body.
 	toHead bool
 	step   frameStep
-	// line holds the head of the answer, or the present line of a chunked body.
+	// line holds the head of the answer, or the current line of a chunked body.
 	line []byte
-	// left is what is left of the body, or of the present chunk, in bytes.
+	// left is the number of bytes left of the body or of the current chunk.
 	left int64
 
 	status int
-	// announced reports that an answer that cannot have a body announces one:
-	// some servers then send it.
-	announced bool
-	hasBody   bool
-	// keep is what the Keep-Alive header allows; negative if it says nothing.
+	// bodyAnnounced reports that an answer that must not have a body announces one.
+	// Some servers then send it.
+	bodyAnnounced bool
+	hasBody       bool
+	// keep is the timeout of the Keep-Alive header; negative if there is none.
 	keep time.Duration
 }
 
@@ -38,21 +38,21 @@ const (
 	inChunkEnd
 	inTrailer
 	complete
-	opaque
+	endUnknown
 )
 
-// start prepares for the answer to a request.
+// start resets f for the answer to a new request.
 func (f *framing) start(toHead bool) {
 	*f = framing{toHead: toHead, line: f.line[:0], keep: -1}
 }
 
-// take follows p and returns how many of its bytes belong to the answer.
-func (f *framing) take(p []byte) (used int) {
+// consume parses p and returns how many of its bytes belong to the answer.
+func (f *framing) consume(p []byte) (used int) {
 	for used < len(p) && f.step != complete {
 		rest := p[used:]
 		switch f.step {
 		case inHead:
-			used += f.takeHead(rest)
+			used += f.consumeHead(rest)
 		case inBody, inChunk:
 			n := min(int64(len(rest)), f.left)
 			used += int(n)
@@ -65,7 +65,7 @@ func (f *framing) take(p []byte) (used int) {
 				f.step = inChunkEnd
 			}
 		case inChunkSize, inChunkEnd, inTrailer:
-			used += f.takeLine(rest)
+			used += f.consumeLine(rest)
 		default:
 			return len(p)
 		}
@@ -73,8 +73,8 @@ func (f *framing) take(p []byte) (used int) {
 	return used
 }
 
-// takeHead collects the head of the answer, and reads it once it is whole.
-func (f *framing) takeHead(p []byte) int {
+// consumeHead collects the head of the answer, and parses it when it is complete.
+func (f *framing) consumeHead(p []byte) int {
 	for i := 0; i < len(p); {
 		end := bytes.IndexByte(p[i:], '\n')
 		if end < 0 {
@@ -93,7 +93,7 @@ func (f *framing) takeHead(p []byte) int {
 		}
 	}
 	if len(f.line)+len(p) > maxHeader {
-		f.step = opaque
+		f.step = endUnknown
 		return len(p)
 	}
 	f.line = append(f.line, p...)
@@ -112,7 +112,7 @@ func lastBytes(a, b []byte) []byte {
 
 func (f *framing) readHead() {
 	first, rest, _ := bytes.Cut(f.line, []byte("\n"))
-	f.step = opaque // until it is known better
+	f.step = endUnknown // unless the head is valid
 	if len(first) < len("HTTP/1.1 200") || !bytes.HasPrefix(first, []byte("HTTP/1.")) || first[8] != ' ' {
 		return
 	}
@@ -133,7 +133,7 @@ func (f *framing) readHead() {
 		value = bytes.Trim(value, " \t")
 		switch {
 		case line[0] == ' ' || line[0] == '\t':
-			return // a continued line, which nobody sends any more
+			return // a folded header line, which is obsolete (RFC 9112, 5.2)
 		case bytes.EqualFold(name, []byte("content-length")):
 			n, err := strconv.ParseUint(string(value), 10, 63)
 			if err != nil || lengths > 0 && int64(n) != length {
@@ -154,11 +154,11 @@ func (f *framing) readHead() {
 	case status < 200: // an interim answer: another one follows
 		f.line, f.step = f.line[:0], inHead
 	case f.toHead, status == 204, status == 304:
-		f.announced = encodings > 0 || length > 0
+		f.bodyAnnounced = encodings > 0 || length > 0
 		f.step = complete
 	case chunked:
 		f.hasBody, f.line, f.step = true, f.line[:0], inChunkSize
-	case lengths == 0: // up to the end of the connection
+	case lengths == 0: // the body ends with the connection
 	case length == 0:
 		f.step = complete
 	default:
@@ -166,11 +166,11 @@ func (f *framing) readHead() {
 	}
 }
 
-// maxChunkLine bounds a line of a chunked body, as net/http does.
+// maxChunkLine limits a line of a chunked body in bytes, as net/http does.
 const maxChunkLine = 4096
 
-// takeLine collects a line of a chunked body, and reads it once it is whole.
-func (f *framing) takeLine(p []byte) int {
+// consumeLine collects a line of a chunked body, and parses it when it is complete.
+func (f *framing) consumeLine(p []byte) int {
 	n := bytes.IndexByte(p, '\n') + 1
 	if n == 0 {
 		n = len(p)
@@ -178,10 +178,10 @@ func (f *framing) takeLine(p []byte) int {
 	f.line = append(f.line, p[:n]...)
 	switch {
 	case len(f.line) > maxChunkLine && f.step != inTrailer, len(f.line) > maxHeader:
-		f.step = opaque
+		f.step = endUnknown
 	case f.line[len(f.line)-1] != '\n':
 	case !bytes.HasSuffix(f.line, []byte("\r\n")):
-		f.step = opaque
+		f.step = endUnknown
 	default:
 		f.readLine(f.line[:len(f.line)-2])
 		f.line = f.line[:0]
@@ -196,7 +196,7 @@ func (f *framing) readLine(line []byte) {
 		n, err := strconv.ParseUint(string(bytes.TrimRight(digits, " \t")), 16, 63)
 		switch {
 		case err != nil:
-			f.step = opaque
+			f.step = endUnknown
 		case n == 0:
 			f.step = inTrailer
 		default:
@@ -205,7 +205,7 @@ func (f *framing) readLine(line []byte) {
 	case inChunkEnd:
 		f.step = inChunkSize
 		if len(line) > 0 {
-			f.step = opaque
+			f.step = endUnknown
 		}
 	case inTrailer:
 		if len(line) == 0 {
@@ -214,8 +214,8 @@ func (f *framing) readLine(line []byte) {
 	}
 }
 
-// keepAlive reads "timeout=5, max=100": how long the server keeps the connection
-// after its answer. Negative: it does not say.
+// keepAlive parses a header such as "timeout=5, max=100". It returns how long the server
+// keeps the connection open after its answer; negative if the header does not say.
 func keepAlive(value string) time.Duration {
 	keep := time.Duration(-1)
 	for part := range bytes.SplitSeq([]byte(value), []byte(",")) {

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-func TestAnAnswerEndsWhereHTTPSaysItDoes(t *testing.T) {
-	const stray = "stray"
+func TestAnAnswerEndsWhereHTTPDefinesItsEnd(t *testing.T) {
+	const extra = "extra"
 	for _, tt := range []struct {
-		name, answer      string
-		head              bool
-		announced, opaque bool
+		name, answer          string
+		head                  bool
+		announced, endUnknown bool
 	}{
 		{"a length", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", false, false, false},
 		{"a length twice", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}", false, false, false},
@@ -44,28 +44,28 @@ func TestAnAnswerEndsWhereHTTPSaysItDoes(t *testing.T) {
 			var f framing
 			f.start(tt.head)
 			used := 0
-			for rest := []byte(tt.answer + stray); len(rest) > 0; {
+			for rest := []byte(tt.answer + extra); len(rest) > 0; {
 				n := min(size, len(rest))
-				got := f.take(rest[:n])
+				got := f.consume(rest[:n])
 				used += got
 				if rest = rest[n:]; got < n {
 					break
 				}
 			}
-			if tt.opaque {
-				if f.step != opaque || used != len(tt.answer+stray) {
-					t.Errorf("%s, %d at a time: step %d after %d bytes, want it to be opaque", tt.name, size, f.step, used)
+			if tt.endUnknown {
+				if f.step != endUnknown || used != len(tt.answer+extra) {
+					t.Errorf("%s, %d at a time: step %d after %d bytes, want endUnknown", tt.name, size, f.step, used)
 				}
 				continue
 			}
-			if f.step != complete || used != len(tt.answer) || f.announced != tt.announced {
-				t.Errorf("%s, %d at a time: step %d after %d of %d bytes, announced %v", tt.name, size, f.step, used, len(tt.answer), f.announced)
+			if f.step != complete || used != len(tt.answer) || f.bodyAnnounced != tt.announced {
+				t.Errorf("%s, %d at a time: step %d after %d of %d bytes, announced %v", tt.name, size, f.step, used, len(tt.answer), f.bodyAnnounced)
 			}
 		}
 	}
 }
 
-func TestKeepAliveIsReadInEverySpelling(t *testing.T) {
+func TestEveryFormOfAKeepAliveHeaderIsRead(t *testing.T) {
 	for value, want := range map[string]time.Duration{
 		"": -1, "timeout=5": 5 * time.Second, "timeout=5, max=100": 5 * time.Second, "max=100,timeout=15": 15 * time.Second, "Timeout = 5": 5 * time.Second,
 		`timeout="5"`: 5 * time.Second, "timeout=0": 0, "timeout=5, max=0": 0, "max=0, timeout=5": 0, "timeout=-1": -1, "timeout=x": -1, "timeout": -1, "300": -1,
@@ -76,8 +76,8 @@ func TestKeepAliveIsReadInEverySpelling(t *testing.T) {
 	}
 }
 
-// FuzzFraming compares with net/http: an answer that both can follow ends at the
-// same byte, however its bytes come.
+// FuzzFraming compares framing with net/http: an answer that both can parse ends at the
+// same byte, independent of how the bytes are split.
 func FuzzFraming(f *testing.F) {
 	for _, s := range []string{
 		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}more", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nmore",
@@ -96,7 +96,7 @@ func FuzzFraming(f *testing.F) {
 		used := 0
 		for rest := raw; len(rest) > 0; {
 			n := min(size, len(rest))
-			got := fr.take(rest[:n])
+			got := fr.consume(rest[:n])
 			used += got
 			if rest = rest[n:]; got < n || fr.step == complete {
 				break

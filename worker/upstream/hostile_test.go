@@ -16,7 +16,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 )
 
-// flood writes text again and again until the other side hangs up.
+// flood writes text repeatedly until the other side closes the connection.
 func flood(conn net.Conn, text string) {
 	for {
 		if _, err := conn.Write([]byte(text)); err != nil {
@@ -25,7 +25,7 @@ func flood(conn net.Conn, text string) {
 	}
 }
 
-func TestAnAnswerThatBreaksHTTPOrHasNoEndEndsTheCall(t *testing.T) {
+func TestAnInvalidOrEndlessAnswerEndsTheCall(t *testing.T) {
 	const ok = "HTTP/1.1 200 OK\r\n"
 	big := strings.Repeat("x", 64<<10)
 	for name, c := range map[string]struct {
@@ -76,16 +76,17 @@ func TestAnAnswerThatBreaksHTTPOrHasNoEndEndsTheCall(t *testing.T) {
 				t.Errorf("outcome %+v, %v; want one of %q", a.Outcome, a.Err, c.want)
 			}
 			if a.Latency > 8*time.Second {
-				t.Errorf("it took %v, and would have gone on but for the time-out", a.Latency)
+				t.Errorf("the call took %v: only the timeout ended it", a.Latency)
 			}
 			if a.Outcome.Transport == policy.TransportNone && a.Outcome.Body == policy.BodyEnvelope {
-				t.Errorf("taken for an envelope: %+v", a.Outcome)
+				t.Errorf("got an envelope: %+v", a.Outcome)
 			}
 		})
 	}
 }
 
-// What such an answer may be. An answer whose body breaks off is an answer.
+// The allowed transports for each kind of answer. An answer with an incomplete body may
+// count as an answer.
 var (
 	asTooLarge = []policy.Transport{policy.TransportTooLarge}
 	asReset    = []policy.Transport{policy.TransportResetAfterSend}
@@ -103,7 +104,7 @@ func has(list []policy.Transport, t policy.Transport) bool {
 
 func say(c net.Conn, text string) { _, _ = c.Write([]byte(text)) }
 
-func TestALineThatBreaksHTTPIsNotQuoted(t *testing.T) {
+func TestAnInvalidHeaderLineIsNotQuotedInTheError(t *testing.T) {
 	const secret = "sk-a\\very\"odd-secret"
 	addr := rawServer(t, func(conn *net.TCPConn, _ int) {
 		if _, err := readRequest(bufio.NewReader(conn)); err == nil {
@@ -113,12 +114,12 @@ func TestALineThatBreaksHTTPIsNotQuoted(t *testing.T) {
 	})
 	client := newClient(t, "http://"+addr, func(cfg *Config) { cfg.Auth = Bearer(StaticSecret(secret)) })
 	a := client.Do(within(t), Request{Path: "/"})
-	if a.Err == nil || strings.Contains(a.Err.Error(), "cookie-of-the-session") || !strings.Contains(a.Err.Error(), "breaks HTTP") {
+	if a.Err == nil || strings.Contains(a.Err.Error(), "cookie-of-the-session") || !strings.Contains(a.Err.Error(), "is not valid HTTP") {
 		t.Errorf("got %v", a.Err)
 	}
 }
 
-func TestAHostileAnswerTakesNoMoreMemoryThanAnHonestOne(t *testing.T) {
+func TestAHostileAnswerTakesLittleMemory(t *testing.T) {
 	addr := rawServer(t, func(conn *net.TCPConn, _ int) {
 		if _, err := readRequest(bufio.NewReader(conn)); err == nil {
 			say(conn, "HTTP/1.1 200 OK\r\n")
@@ -136,12 +137,12 @@ func TestAHostileAnswerTakesNoMoreMemoryThanAnHonestOne(t *testing.T) {
 	}
 	runtime.ReadMemStats(&after)
 	if per := (after.TotalAlloc - before.TotalAlloc) / 5; per > 8<<20 {
-		t.Errorf("an answer took %d bytes", per)
+		t.Errorf("an answer took %d bytes of memory, want at most 8 MiB", per)
 	}
 }
 
-// FuzzAnswer has an API say anything that net/http takes for an answer: what is
-// kept of it is clean, bounded, and without the credential.
+// FuzzAnswer reads any answer that net/http accepts: the texts in the result are printable,
+// limited in length, and without the credential.
 func FuzzAnswer(f *testing.F) {
 	const secret = "sk-0123456789-secret"
 	for _, s := range []string{
@@ -163,7 +164,7 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		defer resp.Body.Close()
-		a := c.answered(t.Context(), resp, time.Now())
+		a := c.readAnswer(t.Context(), resp, time.Now())
 		texts := []string{a.Kept.CorrelationID, a.Kept.RetryAfter, a.Kept.Amount, a.Outcome.Message, a.Outcome.CorrelationID, a.Outcome.Code}
 		for _, v := range a.Kept.RateLimit {
 			texts = append(texts, v)
@@ -178,7 +179,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		for _, text := range append(texts, string(a.Body), a.ContentType) {
 			if strings.Contains(text, secret) {
-				t.Errorf("the credential came back in %q", text)
+				t.Errorf("the credential appears in %q", text)
 			}
 		}
 		if len(a.Body) > 1<<16 {

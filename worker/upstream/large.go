@@ -7,18 +7,18 @@ import (
 	"github.com/seed-2903acc3/callq/worker/spool"
 )
 
-// spooled reads a body into memory, or into a file where it is large.
-func spooled(r io.Reader, expected int64) (content, error) {
+// readSpooled reads a body into memory, or into a file if it is large.
+func readSpooled(r io.Reader, expected int64) (content, error) {
 	b, file, err := spool.Read(r, expected)
 	return content{bytes: b, file: file}, err
 }
 
-// load has the body in memory for as long as it is worked on, which waits until there
-// is room for it. A body that cannot be read back is cut.
+// load reads a body back into memory, after it has waited for free memory. Call release
+// when the work on the body is done. A body that cannot be read back is cut.
 func (c *Client) load(body content, codings []string) (loaded content, release func()) {
 	need := body.size()
 	if len(codings) > 0 {
-		need += 2 * min(unpacked(body, codings), c.cfg.MaxBody)
+		need += 2 * min(estimateDecoded(body, codings), c.cfg.MaxBody)
 	}
 	release = func() {}
 	if need > spool.Large {
@@ -29,25 +29,25 @@ func (c *Client) load(body content, codings []string) (loaded content, release f
 	}
 	bytes, err := body.file.Bytes(0)
 	if err != nil {
-		c.cfg.Logger.Warn("an answer is lost", "upstream", c.cfg.Name, "error", err)
+		c.cfg.Logger.Warn("cannot read the body of an answer back from its temporary file", "upstream", c.cfg.Name, "error", err)
 		return content{cut: true, file: body.file}, release
 	}
 	body.bytes = bytes
 	return body, release
 }
 
-// unpacked is about how many bytes an encoded body has once it is decoded: gzip says
-// so in its last four (RFC 1952, 2.3.1). It is only an estimate.
-func unpacked(body content, codings []string) int64 {
-	said := int64(0)
+// estimateDecoded estimates the size of an encoded body in bytes after decoding. gzip
+// declares it in its last four bytes (RFC 1952, 2.3.1).
+func estimateDecoded(body content, codings []string) int64 {
+	declared := int64(0)
 	if coding := codings[len(codings)-1]; coding == "gzip" || coding == "x-gzip" {
-		said = int64(binary.LittleEndian.Uint32(body.last4()))
+		declared = int64(binary.LittleEndian.Uint32(body.lastFourBytes()))
 	}
-	return max(said, 4*body.size())
+	return max(declared, 4*body.size())
 }
 
-// last4 are the last four bytes of a body; zeros where it is shorter.
-func (c content) last4() []byte {
+// lastFourBytes returns the last four bytes of a body, or zeros if it is shorter.
+func (c content) lastFourBytes() []byte {
 	last := make([]byte, 4)
 	switch {
 	case c.file != nil:
@@ -58,8 +58,8 @@ func (c content) last4() []byte {
 	return last
 }
 
-// store puts a large body into its file again, as it is now: before is how it stood
-// there. Where that fails it stays in memory.
+// store writes a large body back to its file if it differs from before, the content of the
+// file. If the write fails, the body stays in memory.
 func (c *Client) store(body content, file *spool.File, before []byte) ([]byte, *spool.File) {
 	if c.cfg.Memory == nil || len(body.bytes) <= spool.Large {
 		file.Close()

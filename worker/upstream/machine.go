@@ -6,60 +6,62 @@ import (
 	"syscall"
 )
 
-// ErrMachine is wrapped by the Err of an Answer whose request did not go out for a
-// fault of this machine: it has no file descriptor, port, memory or network. That
-// is nobody's answer and says nothing of the API or of the call.
+// ErrMachine is wrapped by the Err of an Answer whose request was not sent because this
+// machine has no file descriptor, port, memory or network left. That says nothing about
+// the API or the call.
 var ErrMachine = errors.New("this machine cannot make connections")
 
-// machineError is a fault of this machine, in words that a person can act on.
+// machineError says what this machine lacks and what to do.
 type machineError struct{ text string }
 
 func (e *machineError) Error() string { return ErrMachine.Error() + ": " + e.text }
 
 func (*machineError) Unwrap() error { return ErrMachine }
 
-// reach reports what keeps this machine from every network; nil: nothing does. It
-// is a variable for tests.
-var reach = probeRoutes
+// routeError returns the error that prevents this machine from reaching any network; nil
+// if it has a network. It is a variable for tests.
+var routeError = probeRoutes
 
-// machineFault returns the fault of this machine that err stems from; nil: it is
-// the fault of something else.
-func machineFault(err error) error {
+// machineErrorOf returns the error of this machine that caused err; nil if the cause is
+// another one.
+func machineErrorOf(err error) error {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
-		return faultOf(errno, err)
+		return explainErrno(errno, err)
 	}
-	// The resolver keeps the cause of its error to itself. Where a server said
-	// that there is no such host, a network is there.
+	// The error of the resolver does not wrap its cause. If a server said that there is
+	// no such host, there is a network.
 	var dns *net.DNSError
 	if errors.As(err, &dns) && !dns.IsNotFound {
-		if cause := reach(); errors.As(cause, &errno) {
-			return faultOf(errno, cause)
+		if cause := routeError(); errors.As(cause, &errno) {
+			return explainErrno(errno, cause)
 		}
 	}
 	return nil
 }
 
-func faultOf(errno syscall.Errno, err error) error {
+// explainErrno returns the machineError for errno; nil if errno is not an error of this
+// machine.
+func explainErrno(errno syscall.Errno, err error) error {
 	switch errno {
 	case syscall.EMFILE:
 		return &machineError{"too many open files in this process; raise its limit (ulimit -n) or lower concurrency"}
 	case syscall.ENFILE:
 		return &machineError{"too many open files on the whole system; close some, or raise fs.file-max"}
 	case syscall.ENOMEM, syscall.ENOBUFS:
-		return &machineError{"no memory is left for connections (" + errno.Error() + ")"}
+		return &machineError{"no memory left for connections (" + errno.Error() + ")"}
 	case syscall.EADDRNOTAVAIL:
-		if remoteIPv6(err) && reach() == nil {
-			return nil // this machine has no address of that kind, but another one
+		if remoteIPv6(err) && routeError() == nil {
+			return nil // this machine has no IPv6 address, but it has an IPv4 address
 		}
 		return &machineError{"no local port is free; lower concurrency, or widen net.ipv4.ip_local_port_range"}
 	case syscall.ENETDOWN:
 		return &machineError{"the network is down"}
 	case syscall.ENETUNREACH:
-		if reach() == nil {
-			return nil // there is a network, and no way to this host
+		if routeError() == nil {
+			return nil // there is a network, but no route to this host
 		}
-		return &machineError{"it has no network: there is no route to anywhere"}
+		return &machineError{"no network: there is no route to any host"}
 	}
 	return nil
 }
@@ -74,7 +76,7 @@ func remoteIPv6(err error) bool {
 }
 
 // probeRoutes asks the system for a route to addresses that are reserved for
-// documents (RFC 5737, RFC 3849). It sends nothing.
+// documentation (RFC 5737, RFC 3849). It sends nothing.
 func probeRoutes() error {
 	var first error
 	for _, address := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} {

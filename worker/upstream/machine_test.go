@@ -19,21 +19,21 @@ func dialError(errno syscall.Errno, ip string) error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.ParseIP(ip), Port: 443}, Err: os.NewSyscallError("connect", errno)}
 }
 
-// unreachable makes the machine one without a network, for one test.
+// unreachable makes routeError return cause during the test.
 func unreachable(t *testing.T, cause error) {
-	before := reach
-	reach = func() error { return cause }
-	t.Cleanup(func() { reach = before })
+	before := routeError
+	routeError = func() error { return cause }
+	t.Cleanup(func() { routeError = before })
 }
 
-func TestAFaultOfThisMachineIsNobodysAnswer(t *testing.T) {
+func TestAnErrorOfThisMachineIsNotAnOutcomeOfTheCall(t *testing.T) {
 	noRoute := dialError(syscall.ENETUNREACH, "192.0.2.1")
 	temporary := &net.DNSError{Err: "read udp: connection refused", Name: "api.example.com", IsTemporary: true}
 	unknown := &net.DNSError{Err: "no such host", Name: "api.example.com", IsNotFound: true}
 	for _, tt := range []struct {
 		name    string
 		err     error
-		network error // why there is none
+		network error // the error of routeError
 		local   string
 		kind    policy.Transport
 	}{
@@ -80,7 +80,7 @@ func TestAFaultOfThisMachineIsNobodysAnswer(t *testing.T) {
 	}
 }
 
-func TestAFaultOfThisMachineAfterARedirectIsAFaultOfTheCall(t *testing.T) {
+func TestAnErrorOfThisMachineAfterARedirectIsAnOutcomeOfTheCall(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 		if r.URL.Path == "/" {

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// newClient makes a client of base, with what change does to its config.
+// newClient returns a client for the base URL. change may modify its config.
 func newClient(t testing.TB, base string, change ...func(*Config)) *Client {
 	t.Helper()
 	cfg := Config{Name: "api", BaseURL: base, Timeout: 10 * time.Second}
@@ -40,8 +40,8 @@ func serve(t testing.TB, h http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-// rawServer hands every connection to handle, with its number from 1. What is
-// still open at the end of the test is closed.
+// rawServer calls handle for every connection, with its number from 1. At the end of the
+// test it closes the open connections.
 func rawServer(t testing.TB, handle func(conn *net.TCPConn, n int)) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -77,13 +77,13 @@ func rawServer(t testing.TB, handle func(conn *net.TCPConn, n int)) (addr string
 	return l.Addr().String()
 }
 
-// reset closes conn so that the other side sees it broken, not ended.
+// reset closes conn with a TCP reset.
 func reset(conn *net.TCPConn) {
 	conn.SetLinger(0)
 	conn.Close()
 }
 
-// readRequest takes one whole request off r.
+// readRequest reads one complete request from r.
 func readRequest(r *bufio.Reader) (*http.Request, error) {
 	req, err := http.ReadRequest(r)
 	if err != nil {
@@ -98,7 +98,7 @@ func readRequest(r *bufio.Reader) (*http.Request, error) {
 
 const okAnswer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"status\":true}"
 
-// within returns a context that bounds what a test waits for.
+// within returns a context that limits how long a test waits.
 func within(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -106,7 +106,7 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-// await polls until done or the test's patience ends.
+// await polls until done returns true, for at most 10 s.
 func await(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
@@ -116,13 +116,13 @@ func await(t testing.TB, what string, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Errorf("timed out: %s", what)
+			t.Errorf("waited too long for %s", what)
 			return
 		}
 	}
 }
 
-// quiet takes what net/http's server has to say of broken handshakes.
+// quiet discards the messages of net/http's server about broken handshakes.
 var quiet = log.New(io.Discard, "", 0)
 
 var quietLog = slog.New(slog.DiscardHandler)

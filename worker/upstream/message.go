@@ -13,21 +13,21 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// This file finds what an API says of a failure, in the shapes that APIs use.
-// A place that a policy names for itself belongs before messageOf.
+// This file finds the error message in the body of a failed answer, in the formats that
+// APIs commonly use.
 
 const (
-	// maxLooked is how many bytes of an XML or HTML body are looked through.
-	maxLooked = 64 << 10
-	// maxNested is how many containers a message may lie in, maxMembers how many
-	// members of one are looked at, and maxJoined how many messages are joined.
+	// maxSearched is how many bytes of an XML or HTML body are searched.
+	maxSearched = 64 << 10
+	// maxNested is how deep a message may be nested, maxMembers how many members of one
+	// object or array are read, and maxJoined how many messages are joined.
 	maxNested  = 5
 	maxMembers = 64
 	maxJoined  = 3
 )
 
-// messageKeys are the members that hold a message, in lower case without "_" and
-// "-", the best first. containerKeys hold an error, or several.
+// messageKeys are the names of members with a message, in lower case without "_" and "-",
+// the best first. containerKeys are the names of members with one or several errors.
 var (
 	messageKeys = []string{
 		"errormsg", "errormessage", "msg", "message", "errordescription", "errordetail", "errorsummary", "faultstring",
@@ -36,8 +36,8 @@ var (
 	containerKeys = []string{"error", "errors", "fault", "exception", "detail", "details", "errormessages", "errorresponse", "response", "data", "result", "meta"}
 )
 
-// messageOf returns what the body of a failed answer says: kind is what Read found
-// the body to be, and body is trimmed. It returns "" where nothing is recognized.
+// messageOf returns the message in the body of a failed answer, or "" if it finds none.
+// kind is the kind of body that Read found. body must be trimmed.
 func messageOf(kind policy.Body, header http.Header, body []byte) string {
 	switch {
 	case kind == policy.BodyEmpty, kind == policy.BodyCut:
@@ -45,7 +45,7 @@ func messageOf(kind policy.Body, header http.Header, body []byte) string {
 	case kind == policy.BodyHTML:
 		return messageOfHTML(body)
 	case body[0] == '{' || body[0] == '[':
-		if shallow(body) && gjson.ValidBytes(body) {
+		if isShallow(body) && gjson.ValidBytes(body) {
 			return messageOfJSON(gjson.ParseBytes(body), maxNested)
 		}
 		return ""
@@ -53,13 +53,13 @@ func messageOf(kind policy.Body, header http.Header, body []byte) string {
 		return messageOfXML(body)
 	case body[0] == '"' && gjson.ValidBytes(body):
 		return firstLine([]byte(gjson.ParseBytes(body).Str))
-	case utf8.Valid(body[:min(len(body), maxLooked)]) || strings.HasPrefix(strings.ToLower(header.Get("Content-Type")), "text/"):
+	case utf8.Valid(body[:min(len(body), maxSearched)]) || strings.HasPrefix(strings.ToLower(header.Get("Content-Type")), "text/"):
 		return firstLine(body)
 	}
 	return ""
 }
 
-// messageOfJSON looks into depth containers.
+// messageOfJSON searches at most depth levels of objects and arrays.
 func messageOfJSON(v gjson.Result, depth int) string {
 	switch {
 	case v.Type == gjson.String:
@@ -76,41 +76,40 @@ func messageOfJSON(v gjson.Result, depth int) string {
 
 func messageOfObject(v gjson.Result, depth int) string {
 	members := membersOf(v)
-	said := ""
+	message := ""
 	for _, key := range messageKeys {
-		if said = text(members[key]); said != "" {
+		if message = text(members[key]); message != "" {
 			break
 		}
 	}
-	// RFC 6749, 5.2: error is a code, and error_description says what it means.
+	// RFC 6749, 5.2: error is a code, and error_description explains it.
 	if code := text(members["error"]); code != "" {
-		return joined(code, said)
+		return joined(code, message)
 	}
-	if said != "" {
-		return said
+	if message != "" {
+		return message
 	}
 	if detail := text(members["detail"]); detail != "" {
 		return joined(text(members["title"]), detail) // RFC 9457
 	}
 	for _, key := range containerKeys {
-		inner, there := members[key]
-		if !there {
+		inner, ok := members[key]
+		if !ok {
 			continue
 		}
-		if said := messageOfJSON(inner, depth-1); said != "" {
-			return said
+		if message := messageOfJSON(inner, depth-1); message != "" {
+			return message
 		}
 		if inner.IsObject() && key != "data" && key != "result" && key != "meta" && key != "response" {
-			if said := messageOfFields(inner, depth-1); said != "" {
-				return said
+			if message := messageOfFields(inner, depth-1); message != "" {
+				return message
 			}
 		}
 	}
 	return text(members["title"])
 }
 
-// messageOfFields reads {"email": ["is not valid"]}: messages by the field that
-// they are about.
+// messageOfFields reads messages by field, such as {"email": ["is not valid"]}.
 func messageOfFields(v gjson.Result, depth int) string {
 	if depth <= 0 {
 		return ""
@@ -119,37 +118,37 @@ func messageOfFields(v gjson.Result, depth int) string {
 		if !value.IsArray() && value.Type != gjson.String {
 			return ""
 		}
-		if said := messageOfJSON(value, depth-1); said != "" {
-			return joined(text(key), said)
+		if message := messageOfJSON(value, depth-1); message != "" {
+			return joined(text(key), message)
 		}
 		return ""
 	})
 }
 
 func joinMessages(v gjson.Result, read func(key, value gjson.Result) string) string {
-	var said []string
-	looked := 0
+	var messages []string
+	visited := 0
 	v.ForEach(func(key, value gjson.Result) bool {
 		if s := read(key, value); s != "" {
-			said = append(said, s)
+			messages = append(messages, s)
 		}
-		looked++
-		return looked < maxMembers && len(said) < maxJoined
+		visited++
+		return visited < maxMembers && len(messages) < maxJoined
 	})
-	return clean([]byte(strings.Join(said, "; ")), maxMessage)
+	return sanitize([]byte(strings.Join(messages, "; ")), maxMessage)
 }
 
-// membersOf returns the first members of an object by their plain names. Of a name
-// that occurs twice the last counts.
+// membersOf returns the first maxMembers members of an object by their plain names. If a
+// name occurs twice, the last one counts.
 func membersOf(v gjson.Result) map[string]gjson.Result {
 	members := map[string]gjson.Result{}
-	looked := 0
+	visited := 0
 	v.ForEach(func(key, value gjson.Result) bool {
 		if len(key.Str) <= 64 {
 			members[plainName(key.Str)] = value
 		}
-		looked++
-		return looked < maxMembers
+		visited++
+		return visited < maxMembers
 	})
 	return members
 }
@@ -161,7 +160,7 @@ func plainName(s string) string { return nameReplacer.Replace(strings.ToLower(s)
 // messageOfXML reads the errors of SOAP and of APIs such as S3:
 // <Error><Code>NoSuchKey</Code><Message>…</Message></Error>.
 func messageOfXML(body []byte) string {
-	decoder := xml.NewDecoder(bytes.NewReader(bytes.ToValidUTF8(body[:min(len(body), maxLooked)], []byte("\ufffd"))))
+	decoder := xml.NewDecoder(bytes.NewReader(bytes.ToValidUTF8(body[:min(len(body), maxSearched)], []byte("\ufffd"))))
 	decoder.Strict = false
 	decoder.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
 	found := map[string]string{}
@@ -179,21 +178,21 @@ func messageOfXML(body []byte) string {
 				content += string(token[:min(len(token), maxMessage)])
 			}
 		case xml.EndElement:
-			// Only a leaf has a message.
+			// Only an element without child elements has a message.
 			if name == plainName(token.Name.Local) && found[name] == "" {
-				found[name] = clean([]byte(content), maxMessage)
+				found[name] = sanitize([]byte(content), maxMessage)
 			}
 			name = ""
 		}
 	}
 	for _, key := range messageKeys {
-		if said := found[key]; said != "" {
-			return joined(found["code"], said)
+		if message := found[key]; message != "" {
+			return joined(found["code"], message)
 		}
 	}
 	for _, key := range []string{"text", "detail", "error", "title"} { // text: SOAP 1.2
-		if said := found[key]; said != "" {
-			return said
+		if message := found[key]; message != "" {
+			return message
 		}
 	}
 	return ""
@@ -201,10 +200,10 @@ func messageOfXML(body []byte) string {
 
 // messageOfHTML returns the title of a page, or its first heading.
 func messageOfHTML(body []byte) string {
-	page := body[:min(len(body), maxLooked)]
+	page := body[:min(len(body), maxSearched)]
 	lower := bytes.ToLower(page)
 	if len(lower) != len(page) {
-		lower = page // some letter is longer in lower case
+		lower = page // the indexes must match, and some letters are longer in lower case
 	}
 	for _, tag := range []string{"title", "h1", "h2"} {
 		_, rest, found := bytes.Cut(lower, []byte("<"+tag))
@@ -217,9 +216,9 @@ func messageOfHTML(body []byte) string {
 			continue
 		}
 		from := len(page) - len(rest)
-		said := strings.Join(strings.Fields(html.UnescapeString(withoutTags(string(page[from+begin+1:from+end])))), " ")
-		if said = clean([]byte(said), maxMessage); said != "" {
-			return said
+		message := strings.Join(strings.Fields(html.UnescapeString(withoutTags(string(page[from+begin+1:from+end])))), " ")
+		if message = sanitize([]byte(message), maxMessage); message != "" {
+			return message
 		}
 	}
 	if !bytes.Contains(page, []byte("<")) {
@@ -240,11 +239,11 @@ func withoutTags(s string) string {
 	}
 }
 
-// firstLine returns the first line that says something.
+// firstLine returns the first line that is not empty.
 func firstLine(body []byte) string {
 	body = bytes.TrimSpace(body)
 	if end := bytes.IndexAny(body, "\r\n"); end >= 0 {
 		body = body[:end]
 	}
-	return clean(body, maxMessage)
+	return sanitize(body, maxMessage)
 }

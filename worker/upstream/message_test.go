@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 )
 
-func TestTheMessageOfAFailureIsFoundInEveryShape(t *testing.T) {
+func TestTheMessageOfAFailureIsFoundInEveryFormat(t *testing.T) {
 	const jsonType, textType, htmlType, xmlType = "application/json", "text/plain", "text/html", "application/xml"
 	tests := []struct{ contentType, body, want string }{
 		{jsonType, `{"error":{"message":"context too long","code":"context_length_exceeded"}}`, "context too long"},
@@ -71,14 +71,14 @@ func TestTheMessageOfAFailureIsFoundInEveryShape(t *testing.T) {
 		if o.Message != tt.want {
 			t.Errorf("%s:\n got %q\nwant %q", tt.body, o.Message, tt.want)
 		}
-		// A success may hold all that and is no failure.
+		// The same body in a success has no message.
 		if ok := Read(200, http.Header{"Content-Type": {tt.contentType}}, []byte(tt.body), false); ok.Message != "" && !strings.Contains(tt.body, "essage") {
 			t.Errorf("%s: a success has the message %q", tt.body, ok.Message)
 		}
 	}
 }
 
-func TestAnEnvelopeThatFailsHasItsMessageToo(t *testing.T) {
+func TestAFailedEnvelopeHasAMessage(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"status":false,"error_code":67200001,"error_msg":"m","error":{"message":"other"}}`: "m",
 		`{"status":false,"error_code":67200001,"error":{"message":"other"}}`:                 "other",
@@ -90,7 +90,7 @@ func TestAnEnvelopeThatFailsHasItsMessageToo(t *testing.T) {
 	}
 }
 
-func TestAHostileFailureCostsLittle(t *testing.T) {
+func TestAHostileErrorBodyIsSearchedWithinLimits(t *testing.T) {
 	const n = 2 << 20
 	for name, body := range map[string]string{
 		"deep":          strings.Repeat(`{"error":`, 200) + `"x"` + strings.Repeat(`}`, 200),

@@ -23,17 +23,17 @@ import (
 )
 
 const (
-	maxTokenAnswer  = 1 << 20
-	maxToken        = 16 << 10
-	maxTokenLife    = 366 * 24 * time.Hour
-	maxTokenTimeout = 30 * time.Second
+	maxTokenAnswer   = 1 << 20
+	maxToken         = 16 << 10
+	maxTokenLifetime = 366 * 24 * time.Hour
+	maxTokenTimeout  = 30 * time.Second
 )
 
 // oauth2Auth gets bearer tokens by the client credentials grant (RFC 6749, 4.4).
 type oauth2Auth struct {
 	auth    OAuth2Config
 	timeout time.Duration
-	// address is the token URL without its query, for messages.
+	// address is the token URL without its query, for error messages.
 	address string
 	rt      *http.Transport
 	secrets *redact.Redactor
@@ -45,7 +45,7 @@ func newOAuth2Auth(auth OAuth2Config, cfg Config, rt *http.Transport, secrets *r
 		address: addressOf(auth.TokenURL),
 		auth:    auth, timeout: min(cfg.Timeout, maxTokenTimeout), rt: rt, secrets: secrets,
 	}
-	learnQuery(secrets, auth.TokenURL)
+	addURLSecrets(secrets, auth.TokenURL)
 	o.tokens = newTokens(o.fetch, cfg.Logger.With("upstream", cfg.Name))
 	return o
 }
@@ -59,7 +59,7 @@ func (o *oauth2Auth) credential(ctx context.Context) (credential, error) {
 	for name, s := range o.auth.Query {
 		v, err := s.reader(o.secrets, name)(false)
 		if err != nil {
-			return credential{}, unusable(fmt.Errorf("credential: query.%s: %w", name, err))
+			return credential{}, unauthorized(fmt.Errorf("credential: query.%s: %w", name, err))
 		}
 		c.query = append(c.query, param{name, v})
 	}
@@ -69,7 +69,7 @@ func (o *oauth2Auth) credential(ctx context.Context) (credential, error) {
 
 func (o *oauth2Auth) refresh(ctx context.Context, used uint64) (bool, error) {
 	for _, s := range o.auth.Query {
-		_, _ = s.read(look{fresh: true}) // the call itself says what is wrong with it
+		_, _ = s.read(readOptions{fresh: true}) // the next call reports the error
 	}
 	token, err := o.tokens.renew(ctx, used)
 	return err == nil && token.generation > used, err
@@ -82,52 +82,53 @@ func (o *oauth2Auth) close() {
 	o.rt.CloseIdleConnections()
 }
 
-// fetch asks the token endpoint once.
+// fetch makes one request to the token endpoint.
 func (o *oauth2Auth) fetch(ctx context.Context) (grant, *credentialError) {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	req, err := o.tokenRequest(ctx)
 	if err != nil {
-		return grant{}, unusable(o.clean(err))
+		return grant{}, unauthorized(o.redactedError(err))
 	}
 	resp, f := roundTrip(ctx, o.rt, req, false, time.Time{})
 	if f != nil {
-		return grant{}, o.unsent(f.late(ctx, "no answer within "+shortduration.Text(o.timeout)))
+		return grant{}, o.noTokenAnswer(f.withTimeoutText(ctx, "no answer within "+shortduration.Text(o.timeout)))
 	}
 	received := time.Now()
 	body, f := readBody(ctx, resp, maxTokenAnswer)
 	if f != nil {
-		return grant{}, o.unsent(f.late(ctx, "no whole answer within "+shortduration.Text(o.timeout)))
+		return grant{}, o.noTokenAnswer(f.withTimeoutText(ctx, "no complete answer within "+shortduration.Text(o.timeout)))
 	}
-	// The token is read from the answer as it came, since an endpoint may hand out
-	// one that is known already. What is said of a refusal holds no secrets, not
-	// even the half of one that was cut off.
-	learnTokens(o.secrets, body.bytes, o.auth.TokenField)
-	plain := body.clean(o.secrets)
-	cerr := tokenRefusal(resp.StatusCode, o.secrets.Header(resp.Header), plain)
+	// Read the token from the unredacted body: an endpoint may return the same token
+	// again. Read the error from the redacted body, so that it contains no secret, not
+	// even half of one that was cut.
+	addTokenSecrets(o.secrets, body.bytes, o.auth.TokenField)
+	redacted := body.redact(o.secrets)
+	cerr := tokenRefusal(resp.StatusCode, o.secrets.Header(resp.Header), redacted)
 	if cerr == nil {
 		g, err := readToken(body.bytes, o.auth.TokenField)
 		if err == nil {
 			o.secrets.Add(g.token, "Bearer")
 			return g, nil
 		}
-		if said := refusedWith200(plain.bytes); said != "" {
-			err = fmt.Errorf("answered %d %s", resp.StatusCode, said)
+		if message := errorInSuccess(redacted.bytes); message != "" {
+			err = fmt.Errorf("answered %d %s", resp.StatusCode, message)
 		}
-		cerr = unusable(err)
+		cerr = unauthorized(err)
 		cerr.outcome.CorrelationID = correlationID(o.secrets.Header(resp.Header))
 	}
-	cerr.err = o.clean(cerr.err)
-	cerr.outcome.Message = clean([]byte(cerr.err.Error()), maxMessage)
+	cerr.err = o.redactedError(cerr.err)
+	cerr.outcome.Message = sanitize([]byte(cerr.err.Error()), maxMessage)
 	cerr.status = resp.StatusCode
 	cerr.outcome.ReceivedAt = received
-	cerr.outcome.Header = o.secrets.Header(resp.Header) // it may say when to ask again
+	cerr.outcome.Header = o.secrets.Header(resp.Header) // it may contain Retry-After
 	return grant{}, cerr
 }
 
-// tokenRequest reads the client's secrets anew: a token is asked for seldom.
+// tokenRequest always reads the files of the client's secrets again: token requests are
+// rare.
 func (o *oauth2Auth) tokenRequest(ctx context.Context) (*http.Request, error) {
-	id, err := o.auth.ClientID.read(look{fresh: true})
+	id, err := o.auth.ClientID.read(readOptions{fresh: true})
 	if err != nil {
 		return nil, fmt.Errorf("client_id: %w", err)
 	}
@@ -150,14 +151,14 @@ func (o *oauth2Auth) tokenRequest(ctx context.Context) (*http.Request, error) {
 		form.Set("client_id", id)
 		form.Set("client_secret", secret)
 	} else {
-		// RFC 6749, 2.3.1: each part is form-encoded before it is paired.
+		// RFC 6749, 2.3.1: id and secret are form-encoded before they are joined.
 		pair := base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(id) + ":" + url.QueryEscape(secret)))
 		o.secrets.Add(pair, "Basic")
 		header.Set("Authorization", "Basic "+pair)
 	}
 	u, err := url.Parse(o.auth.TokenURL)
 	if err != nil {
-		return nil, errors.New("token_url is no URL")
+		return nil, errors.New("token_url is not a URL")
 	}
 	body := []byte(form.Encode())
 	return (&http.Request{
@@ -167,13 +168,14 @@ func (o *oauth2Auth) tokenRequest(ctx context.Context) (*http.Request, error) {
 	}).WithContext(ctx), nil
 }
 
-func (o *oauth2Auth) clean(err error) error {
+// redactedError returns err without secrets and with the address of the token endpoint.
+func (o *oauth2Auth) redactedError(err error) error {
 	return errors.New(strings.TrimSpace(o.secrets.Text("token endpoint " + o.address + ": " + err.Error())))
 }
 
-// unsent describes a token request without an answer. Whatever became of it,
-// nothing of the call itself has left.
-func (o *oauth2Auth) unsent(f *fault) *credentialError {
+// noTokenAnswer describes a token request without an answer. In every case the call
+// itself was not sent.
+func (o *oauth2Auth) noTokenAnswer(f *failure) *credentialError {
 	if errors.Is(f.err, ErrMachine) {
 		return &credentialError{err: f.err}
 	}
@@ -186,19 +188,19 @@ func (o *oauth2Auth) unsent(f *fault) *credentialError {
 	}
 	return &credentialError{
 		outcome: policy.Outcome{Transport: kind, ReceivedAt: time.Now()},
-		err:     o.clean(f.err),
+		err:     o.redactedError(f.err),
 	}
 }
 
-// tokenRefusal tells what a policy should see of a token endpoint's answer that
-// cannot hold a token, and nil of one that may:
+// tokenRefusal returns nil if an answer of the token endpoint may contain a token.
+// Otherwise it returns the outcome that the policy judges:
 //
-//   - an error code of the API, as it came;
-//   - 429 as a 429, with its headers;
-//   - a fault of the server's (5xx, 408, 425, a page in place of JSON), as a
-//     call that broke off before it was sent;
-//   - a redirect, as a redirect: the token URL is wrong;
-//   - anything else as a 401, for the client or its settings were refused.
+//   - an error code of the API: unchanged;
+//   - 429: a 429, with its headers;
+//   - a failure of the server (5xx, 408, 425, a web page instead of JSON): a reset
+//     before the call was sent;
+//   - a redirect: a redirect, because the token URL is wrong;
+//   - any other answer: a 401, because the client or its settings were refused.
 func tokenRefusal(status int, header http.Header, body content) *credentialError {
 	o := Read(status, header, body.bytes, body.cut)
 	as := func(o policy.Outcome, format string, args ...any) *credentialError {
@@ -215,28 +217,27 @@ func tokenRefusal(status int, header http.Header, body content) *credentialError
 		return as(policy.Outcome{Transport: policy.TransportRedirect},
 			"answered %d, a redirect, which is not followed; correct token_url", status)
 	case status < 400 && (o.Body == policy.BodyCut || o.Body == policy.BodyHTML || o.Body == policy.BodyEmpty):
-		return as(policy.Outcome{Transport: policy.TransportResetBeforeSend}, "answered %d with a body that is no JSON", status)
+		return as(policy.Outcome{Transport: policy.TransportResetBeforeSend}, "answered %d with a body that is not JSON", status)
 	case status >= 400 || o.Flag == policy.FlagFalse:
-		e := unusable(fmt.Errorf("answered %d %s", status, oauthError(o, body.bytes)))
+		e := unauthorized(fmt.Errorf("answered %d %s", status, oauthError(o, body.bytes)))
 		e.outcome.CorrelationID = o.CorrelationID
 		return e
 	}
 	return nil
 }
 
-// oauthError returns the error of RFC 6749, 5.2, or another message that the
-// answer holds.
+// oauthError returns the error of RFC 6749, 5.2, or another message in the answer.
 func oauthError(o policy.Outcome, body []byte) string {
-	if o.Message == "" && validObject(body) {
+	if o.Message == "" && isJSONObject(body) {
 		return messageOfObject(gjson.ParseBytes(body), maxNested)
 	}
 	return o.Message
 }
 
-// refusedWith200 returns the error of an answer that has no token and whose status
-// is that of a success, as some token endpoints refuse; "" if it has none.
-func refusedWith200(body []byte) string {
-	if !validObject(body) {
+// errorInSuccess returns the error in an answer without a token whose status is a
+// success, or "" if there is none. Some token endpoints refuse a client this way.
+func errorInSuccess(body []byte) string {
+	if !isJSONObject(body) {
 		return ""
 	}
 	members := membersOf(gjson.ParseBytes(body))
@@ -246,12 +247,12 @@ func refusedWith200(body []byte) string {
 	return oauthError(policy.Outcome{}, body)
 }
 
-// readToken finds a token and its life in an answer such as
+// readToken finds a token and its lifetime in an answer such as
 // {"access_token":"…","expires_in":1799} or {"data":{"token":"…","expires_in":"1799"}}.
 // Its errors do not repeat the answer.
 func readToken(body []byte, field string) (grant, error) {
-	if !validObject(body) {
-		return grant{}, errors.New("the answer is no JSON object")
+	if !isJSONObject(body) {
+		return grant{}, errors.New("the answer is not a JSON object")
 	}
 	doc := gjson.ParseBytes(body)
 	paths := []string{"access_token", "token", "data.access_token", "data.token"}
@@ -259,21 +260,21 @@ func readToken(body []byte, field string) (grant, error) {
 		paths = []string{field, "data." + field}
 	}
 	for _, path := range paths {
-		v, parent := step(doc, path)
+		v, parent := lookUpPath(doc, path)
 		if v.Type != gjson.String || v.Str == "" {
 			continue
 		}
-		if len(v.Str) > maxToken || !visible(v.Str) {
-			return grant{}, fmt.Errorf("the token under %s is too long or holds what no header can carry", path)
+		if len(v.Str) > maxToken || !isVisibleASCII(v.Str) {
+			return grant{}, fmt.Errorf("the token under %s is too long or contains characters that a header must not contain", path)
 		}
-		return grant{token: v.Str, life: tokenLife(parent, doc)}, nil
+		return grant{token: v.Str, lifetime: tokenLifetime(parent, doc)}, nil
 	}
 	return grant{}, fmt.Errorf("the answer has no token under %s; set token_field", strings.Join(paths, ", "))
 }
 
-// step walks a dotted path of plain names and returns what is there and the
-// object that holds it.
-func step(doc gjson.Result, path string) (value, parent gjson.Result) {
+// lookUpPath returns the value at a path of names joined by dots, and the object that
+// contains it.
+func lookUpPath(doc gjson.Result, path string) (value, parent gjson.Result) {
 	value = doc
 	for name := range strings.SplitSeq(path, ".") {
 		parent = value
@@ -285,8 +286,8 @@ func step(doc gjson.Result, path string) (value, parent gjson.Result) {
 	return value, parent
 }
 
-// member returns the field of that very name: gjson's own paths would give
-// meaning to characters in it.
+// member returns the field with exactly this name. gjson's paths are not used, because
+// some characters have a special meaning in them.
 func member(object gjson.Result, name string) gjson.Result {
 	var out gjson.Result
 	object.ForEach(func(key, value gjson.Result) bool {
@@ -298,9 +299,9 @@ func member(object gjson.Result, name string) gjson.Result {
 	return out
 }
 
-// tokenLife reads expires_in, in seconds, as a number or text, beside the token
-// or at the top. 0: not given, or nothing to go by.
-func tokenLife(objects ...gjson.Result) time.Duration {
+// tokenLifetime returns expires_in, which is in seconds, as a number or text, from the
+// first object that has it. It returns 0 if there is none or it is invalid.
+func tokenLifetime(objects ...gjson.Result) time.Duration {
 	for _, object := range objects {
 		v := member(object, "expires_in")
 		literal := strings.TrimSpace(v.Str)
@@ -311,21 +312,22 @@ func tokenLife(objects ...gjson.Result) time.Duration {
 		if err != nil || math.IsNaN(seconds) || seconds <= 0 {
 			continue
 		}
-		if seconds >= maxTokenLife.Seconds() {
-			return maxTokenLife
+		if seconds >= maxTokenLifetime.Seconds() {
+			return maxTokenLifetime
 		}
 		return time.Duration(seconds * float64(time.Second))
 	}
 	return 0
 }
 
-func validObject(body []byte) bool {
+func isJSONObject(body []byte) bool {
 	body = bytes.TrimSpace(body)
-	return len(body) > 0 && body[0] == '{' && shallow(body) && gjson.ValidBytes(body)
+	return len(body) > 0 && body[0] == '{' && isShallow(body) && gjson.ValidBytes(body)
 }
 
-// visible tells whether s is all visible ASCII, as a bearer token is.
-func visible(s string) bool {
+// isVisibleASCII reports whether s has only visible ASCII characters, as a bearer token
+// must (RFC 6750, 2.1).
+func isVisibleASCII(s string) bool {
 	for i := range len(s) {
 		if s[i] <= 0x20 || s[i] >= 0x7f {
 			return false
@@ -334,7 +336,7 @@ func visible(s string) bool {
 	return true
 }
 
-// addressOf returns a URL without what may be secret in it.
+// addressOf returns a URL without user and query, which may contain secrets.
 func addressOf(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {

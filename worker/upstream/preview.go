@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// Preview returns the request that a client of cfg sends for r, with stars in place of the credential. It looks up no secret and
-// sends nothing. The body of the request is r's, whole. An error names a field of cfg, or wraps [ErrRefused].
+// Preview returns the request that a client with cfg sends for r, with stars in place of
+// the credential. It reads no secret and sends nothing. The request has the complete body
+// of r. An error names a field of cfg, or wraps [ErrRefused].
 func Preview(cfg Config, r Request) (*http.Request, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(true); err != nil {
@@ -17,7 +18,7 @@ func Preview(cfg Config, r Request) (*http.Request, error) {
 	}
 	base, err := url.Parse(cfg.BaseURL)
 	if err != nil {
-		return nil, fmt.Errorf("upstream %q: base_url: is no URL", cfg.Name)
+		return nil, fmt.Errorf("upstream %q: base_url: is not a URL", cfg.Name)
 	}
 	c := &Client{
 		cfg: cfg, base: *base, basePath: cleanBasePath(base),
@@ -30,7 +31,7 @@ func Preview(cfg Config, r Request) (*http.Request, error) {
 	u := p.url
 	req := newRequest(context.Background(), p, &u, p.body)
 	cfg.Auth.kind().preview().apply(req.Header, req.URL)
-	// A star needs no encoding for a reader.
+	// Show the stars without percent-encoding.
 	req.URL.RawQuery = strings.ReplaceAll(req.URL.RawQuery, url.QueryEscape(stars), stars)
 	return req, nil
 }

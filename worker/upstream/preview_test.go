@@ -9,7 +9,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
-func TestThePreviewIsTheRequestThatIsSentWithStarsForTheCredential(t *testing.T) {
+func TestAPreviewEqualsTheSentRequestWithStarsForTheCredential(t *testing.T) {
 	const secret = "s3cr3t-value"
 	real := upstream.StaticSecret(secret)
 	for name, auth := range map[string]upstream.Auth{
@@ -46,13 +46,13 @@ func TestThePreviewIsTheRequestThatIsSentWithStarsForTheCredential(t *testing.T)
 				want = "Basic ***"
 			}
 			if field != "Content-Length" && got != want {
-				t.Errorf("%s: %s is shown as %q, want %q", name, field, got, want)
+				t.Errorf("%s: got %s %q in the preview, want %q", name, field, got, want)
 			}
 		}
 	}
 }
 
-func TestThePreviewLooksUpNoSecretAndAsksNoTokenEndpoint(t *testing.T) {
+func TestAPreviewReadsNoSecretAndSendsNoTokenRequest(t *testing.T) {
 	missing := upstream.EnvSecret("CALLQ_TEST_NOT_SET")
 	shown, err := upstream.Preview(upstream.Config{Name: "api", BaseURL: "http://127.0.0.1:1", Auth: upstream.OAuth2(upstream.OAuth2Config{
 		TokenURL: "http://127.0.0.1:1/token", ClientID: missing, ClientSecret: missing, Query: map[string]upstream.Secret{"apikey": missing},

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 )
 
-// tunnel is a proxy that connects whoever asks, or refuses with status.
+// tunnel starts a proxy. It refuses every request with status, or accepts it if status is 0.
 func tunnel(t *testing.T, status int) func(*http.Request) (*url.URL, error) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if status != 0 || r.Method != http.MethodConnect {
@@ -46,9 +46,9 @@ func tunnel(t *testing.T, status int) func(*http.Request) (*url.URL, error) {
 	return http.ProxyURL(u)
 }
 
-func TestBeforeAndAfterAreToldApartThroughAProxy(t *testing.T) {
+func TestFailuresBeforeAndAfterTheSendAreDistinguishedThroughAProxy(t *testing.T) {
 	hangs, hangsCA := tlsServer(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	works, ca := tlsServer(t, wellDone)
+	works, ca := tlsServer(t, answerOK)
 	for _, tt := range []struct {
 		name   string
 		base   string
@@ -58,7 +58,7 @@ func TestBeforeAndAfterAreToldApartThroughAProxy(t *testing.T) {
 	}{
 		{"answered", works.URL, ca, 0, ""},
 		{"never answered", hangs.URL, hangsCA, 0, policy.TransportTimeoutAfterSend},
-		{"an authority that nobody knows", works.URL, "", 0, policy.TransportTLS},
+		{"an unknown authority", works.URL, "", 0, policy.TransportTLS},
 		{"refused by the proxy", works.URL, ca, 407, policy.TransportDial},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -33,36 +33,36 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// An API that repeats everything it was sent: in its headers, its message, its
-// body, and the address that it redirects to.
+// echo is an API that repeats the whole request in its headers, its message, its body, and
+// the address of a redirect.
 func echo(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
-	said := fmt.Sprintf("%s %s %v %s", r.Method, r.URL, r.Header, body)
+	echoed := fmt.Sprintf("%s %s %v %s", r.Method, r.URL, r.Header, body)
 	if r.URL.Path == "/away" {
 		http.Redirect(w, r, "http://elsewhere.invalid/?"+r.URL.RawQuery+"&auth="+url.QueryEscape(r.Header.Get("Authorization")), http.StatusFound)
 		return
 	}
 	for _, name := range []string{"X-Correlation-Id", "Retry-After", "RateLimit", "X-Openapi-Amount", "Content-Type"} {
-		w.Header().Set(name, said)
+		w.Header().Set(name, echoed)
 	}
 	w.Header().Set("Set-Cookie", "session=cookie-of-the-session")
 	switch r.URL.Path {
 	case "/token-refused":
 		w.WriteHeader(http.StatusUnauthorized)
-		json.NewEncoder(w).Encode(map[string]string{"error": "invalid_client", "error_description": said})
+		json.NewEncoder(w).Encode(map[string]string{"error": "invalid_client", "error_description": echoed})
 	case "/token":
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprint(w, `{"access_token":"granted-token-9876"}`)
 	case "/text":
 		w.Header().Set("Content-Type", "text/plain")
 		w.WriteHeader(http.StatusBadGateway)
-		fmt.Fprint(w, said)
+		fmt.Fprint(w, echoed)
 	default:
-		json.NewEncoder(w).Encode(map[string]any{"status": false, "error_code": "E " + said, "error_msg": said, "data": said})
+		json.NewEncoder(w).Encode(map[string]any{"status": false, "error_code": "E " + echoed, "error_msg": echoed, "data": echoed})
 	}
 }
 
-func TestNoSecretComesBackWhateverTheAPISays(t *testing.T) {
+func TestNoSecretAppearsInAnAnswerOfAnAPIThatEchoesIt(t *testing.T) {
 	s := serve(t, echo)
 	const secret = `sk-"quoted"/&-0123456789`
 	plain := []string{
@@ -110,17 +110,17 @@ func TestNoSecretComesBackWhateverTheAPISays(t *testing.T) {
 			fmt.Fprintf(&seen, "%v %+v %#v\n", err, c.cfg, c.cfg)
 			for _, p := range plain {
 				if i := strings.Index(seen.String(), p); i >= 0 {
-					t.Errorf("%s is to be seen: …%.300s", p, seen.String()[max(0, i-100):])
+					t.Errorf("%s appears in: …%.300s", p, seen.String()[max(0, i-100):])
 				}
 			}
 			if !strings.Contains(seen.String(), redacted) {
-				t.Error("the test sees nothing: not even where a secret was blotted out")
+				t.Error("the output contains no redaction mark: the API has echoed nothing")
 			}
 		})
 	}
 }
 
-func TestASecretAtTheCutOfALongMessageLeavesNoHalf(t *testing.T) {
+func TestASecretAtTheCutOfALongMessageIsRemovedCompletely(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"status":false,"error_msg":"%s%s"}`, strings.Repeat("x", maxMessage-12), r.Header.Get("Authorization"))
 	})
@@ -130,7 +130,7 @@ func TestASecretAtTheCutOfALongMessageLeavesNoHalf(t *testing.T) {
 	}
 }
 
-func TestASecretInOddEscapesIsNotInTheMessage(t *testing.T) {
+func TestAnEscapedSecretIsRemovedFromTheMessage(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"status":false,"error_msg":"bad key \u0073%s"}`, hidden[1:])
 	})

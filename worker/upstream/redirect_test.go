@@ -50,8 +50,8 @@ func TestTheSixthRedirectEndsTheCall(t *testing.T) {
 	}
 }
 
-// RFC 9110, 15.4: 307 and 308 have the request repeated as it was.
-func TestOnlyARedirectThatRepeatsTheRequestTakesItsBodyAlong(t *testing.T) {
+// RFC 9110, 15.4: after a 307 or 308 the same request is sent to the new location.
+func TestOnly307And308RedirectsSendTheBodyAgain(t *testing.T) {
 	for status, want := range map[int]string{301: "", 302: "", 303: "", 307: `{"q":1}`, 308: `{"q":1}`} {
 		arrived := make(chan string, 1)
 		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -70,10 +70,10 @@ func TestOnlyARedirectThatRepeatsTheRequestTakesItsBodyAlong(t *testing.T) {
 		select {
 		case got := <-arrived:
 			if got != want {
-				t.Errorf("%d: the body that arrived is %q, want %q", status, got, want)
+				t.Errorf("%d: got body %q, want %q", status, got, want)
 			}
 		default:
-			t.Errorf("%d: no request came after the redirect", status)
+			t.Errorf("%d: no request arrived after the redirect", status)
 		}
 	}
 }
@@ -112,7 +112,7 @@ func TestARedirectFromHTTPSToHTTPIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestARedirectOfAnotherMethodIsTheAnswer(t *testing.T) {
+func TestARedirectOfAPOSTIsTheAnswer(t *testing.T) {
 	var hops atomic.Int32
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		hops.Add(1)
@@ -124,7 +124,7 @@ func TestARedirectOfAnotherMethodIsTheAnswer(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatLeadsNowhereIsFinal(t *testing.T) {
+func TestARedirectWithoutALocationIsTheAnswer(t *testing.T) {
 	for _, status := range []int{300, 302, 304, 305} {
 		s := serve(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) })
 		if got := newClient(t, s.URL).Do(within(t), Request{Path: "/"}); got.Outcome.Status != status {
@@ -133,19 +133,19 @@ func TestAnAnswerThatLeadsNowhereIsFinal(t *testing.T) {
 	}
 }
 
-func TestALaterHopsFaultIsAfterTheSend(t *testing.T) {
+func TestAFailureOfALaterHopIsAfterTheSend(t *testing.T) {
 	for in, want := range map[policy.Transport]policy.Transport{
 		policy.TransportTimeoutBeforeSend: policy.TransportTimeoutAfterSend, policy.TransportResetBeforeSend: policy.TransportResetAfterSend,
 		policy.TransportDial: policy.TransportResetAfterSend, policy.TransportDNS: policy.TransportResetAfterSend, policy.TransportTooLarge: policy.TransportTooLarge,
 		policy.TransportTimeoutAfterSend: policy.TransportTimeoutAfterSend,
 	} {
 		if got := afterSend(in); got != want {
-			t.Errorf("%s became %s, want %s", in, got, want)
+			t.Errorf("afterSend(%s) = %s, want %s", in, got, want)
 		}
 	}
 }
 
-// FuzzRedirect has a server redirect to anything: a call stays at its origin.
+// FuzzRedirect tries redirects to any location: a call must not leave its origin.
 func FuzzRedirect(f *testing.F) {
 	for _, s := range []string{
 		"/b", "b?c#d", "//evil.example/", "https://api.example:443/x", "https://API.EXAMPLE/x", "http://api.example/", "https://user@api.example/", "https:evil.example", "https:///evil.example",
@@ -160,8 +160,8 @@ func FuzzRedirect(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, location string) {
 		resp := &http.Response{StatusCode: http.StatusFound, Header: http.Header{"Location": {location}}}
-		next, fault := redirect(http.MethodGet, resp, from)
-		if fault != nil || next == nil {
+		next, failure := redirect(http.MethodGet, resp, from)
+		if failure != nil || next == nil {
 			return
 		}
 		if next.Scheme != "https" || !strings.EqualFold(next.Hostname(), "api.example") || portOf(next) != "443" || next.User != nil {
@@ -169,7 +169,7 @@ func FuzzRedirect(f *testing.F) {
 		}
 		req := newRequest(t.Context(), &prepared{method: http.MethodGet, header: http.Header{}}, next, nil)
 		if host, _, _ := strings.Cut(strings.ToLower(req.Host), ":"); host != "api.example" {
-			t.Fatalf("%q asks the host %q", location, req.Host)
+			t.Fatalf("%q: the request goes to host %q", location, req.Host)
 		}
 		if uri := next.RequestURI(); strings.ContainsAny(uri, " \r\n\t\x00") {
 			t.Fatalf("%q makes the request line %q", location, uri)

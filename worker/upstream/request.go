@@ -15,67 +15,63 @@ import (
 	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 )
 
-// ErrRefused is wrapped by the Err of an Answer whose request may not be sent
-// as it stands: its path would leave the upstream, or it sets what belongs to
-// the worker. Sending it again cannot help.
+// ErrRefused is wrapped by the Err of an Answer whose request must not be sent: its path
+// leads out of the upstream, or it sets a header that only the worker may set. Sending it
+// again cannot help.
 var ErrRefused = errors.New("request refused")
 
-// maxMethod is how long a method may be; the longest that is registered has 17
-// letters.
+// maxMethod is the maximum length of a method. The longest registered method has 17
+// letters (IANA, HTTP Method Registry).
 const maxMethod = 32
 
-// Request is one call to an upstream. Everything in it is the caller's and is
-// treated as hostile.
+// Request is one call to an upstream. All its fields are treated as untrusted input.
 type Request struct {
 	// Method is the HTTP method; empty means GET.
 	Method string
-	// Path begins with one slash and is appended to the base URL. What is
-	// percent-encoded stays so, what needs encoding is encoded. It may carry a
-	// query string.
+	// Path begins with one slash and is appended to the base URL. Characters that need
+	// percent-encoding are encoded; existing encoding is kept. Path may have a query.
 	Path string
-	// RawQuery, an encoded query string, and Query are added to Path's own.
+	// RawQuery, which is encoded, and Query are appended to the query of Path.
 	RawQuery string
 	Query    url.Values
-	// Header holds additional headers. Those of ReservedHeader are refused, and
-	// so is the one that carries the credential.
+	// Header holds additional headers. A request that sets a reserved header
+	// (httpsyntax.IsReserved) or the header of the credential is refused.
 	Header http.Header
-	// Body is sent as it is. It is not changed.
+	// Body is sent unchanged.
 	Body []byte
-	// ContentType is the body's media type, unless Header has one.
+	// ContentType is the media type of the body, unless Header has one.
 	ContentType string
-	// IdempotencyKey is sent in the upstream's idempotency header, where it has
-	// one and Header does not set it.
+	// IdempotencyKey is sent in the idempotency header of the upstream, if it has one
+	// and Header does not set it.
 	IdempotencyKey string
-	// NonIdempotent reports that the request must not be sent twice. It does not go out on
-	// a connection where an earlier answer may not be over.
+	// NonIdempotent reports that the request must not be sent twice. It is not sent on a
+	// connection on which more bytes of an earlier answer might arrive.
 	NonIdempotent bool
-	// Confirm, where it is not nil, asks whether the request may still be sent. It is
-	// called before the request leaves where more than [ConfirmAfter] has passed since
-	// Confirmed, or since it was called last: this process may have stood still, or
-	// waited for a connection or a credential. After an error nothing is sent.
+	// Confirm checks whether the request may still be sent; it may be nil. It is called
+	// right before the request is sent if more than [ConfirmAfter] has passed since
+	// Confirmed or the last call of Confirm: this process may have been stopped, or have
+	// waited for a connection or a credential. If it returns an error, nothing is sent.
 	Confirm   func(context.Context) error
 	Confirmed time.Time
 }
 
-// ConfirmAfter is for how long it counts that a request may be sent; see
-// [Request.Confirm].
+// ConfirmAfter is how long a confirmation is valid; see [Request.Confirm].
 const ConfirmAfter = 5 * time.Second
 
-// prepared is a Request that was found to be well, with the credential yet to
-// be added.
+// prepared is a valid Request, without the credential.
 type prepared struct {
-	method string
-	url    url.URL
-	header http.Header
-	body   []byte
-	once   bool
+	method        string
+	url           url.URL
+	header        http.Header
+	body          []byte
+	nonIdempotent bool
 
 	confirm   func(context.Context) error
 	confirmed time.Time
 }
 
-// confirmNow asks, where that was too long ago, whether p may still be sent.
-func (p *prepared) confirmNow(ctx context.Context) error {
+// confirmIfNeeded calls confirm if the last confirmation is no longer valid.
+func (p *prepared) confirmIfNeeded(ctx context.Context) error {
 	asked := time.Now()
 	if p.confirm == nil || asked.Sub(p.confirmed) < ConfirmAfter {
 		return nil
@@ -87,7 +83,7 @@ func (p *prepared) confirmNow(ctx context.Context) error {
 	return nil
 }
 
-// sendBy is by when p has to leave; zero for any time.
+// sendBy is the time by which p must be sent; zero for any time.
 func (p *prepared) sendBy() time.Time {
 	if p.confirm == nil {
 		return time.Time{}
@@ -102,10 +98,10 @@ func (c *Client) prepare(r Request) (*prepared, error) {
 		method = http.MethodGet
 	}
 	if len(method) > maxMethod || !httpsyntax.IsToken(method) {
-		return nil, refuse("method", "%.40q is no HTTP method", r.Method)
+		return nil, refuse("method", "%.40q is not an HTTP method", r.Method)
 	}
 	if method == http.MethodConnect || method == http.MethodTrace {
-		return nil, refuse("method", "%s is not a call to an API", method)
+		return nil, refuse("method", "%s cannot be used for calls to an API", method)
 	}
 	u, err := c.target(r)
 	if err != nil {
@@ -115,10 +111,10 @@ func (c *Client) prepare(r Request) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &prepared{method: method, url: u, header: header, body: r.Body, once: r.NonIdempotent, confirm: r.Confirm, confirmed: r.Confirmed}, nil
+	return &prepared{method: method, url: u, header: header, body: r.Body, nonIdempotent: r.NonIdempotent, confirm: r.Confirm, confirmed: r.Confirmed}, nil
 }
 
-// target builds the URL of r and makes sure that it lies under the base URL.
+// target builds the URL of r and checks that it is below the base URL.
 func (c *Client) target(r Request) (url.URL, error) {
 	rawPath, rawQuery, _ := strings.Cut(r.Path, "?")
 	escaped, err := escapePath(rawPath)
@@ -136,18 +132,17 @@ func (c *Client) target(r Request) (url.URL, error) {
 	}
 	u.RawQuery = query
 
-	// The last line of defence does not trust the rules above: it reads the URL
-	// as the other side of the wire would.
+	// Do not rely on the checks above: parse the URL as the server does.
 	again, err := url.Parse(u.String())
 	if err != nil || again.Scheme != c.base.Scheme || again.Host != c.base.Host || again.User != nil ||
 		!strings.HasPrefix(again.EscapedPath(), c.basePath+"/") || again.Fragment != "" {
-		return url.URL{}, refuse("path", "leads away from the upstream")
+		return url.URL{}, refuse("path", "leads out of the upstream")
 	}
 	return u, nil
 }
 
-// query joins the encoded queries and values. A parameter that carries the
-// credential is refused.
+// query joins the encoded queries and values. It refuses a parameter that carries the
+// credential.
 func (c *Client) query(fromPath, raw string, values url.Values) (string, error) {
 	parts := make([]string, 0, 3)
 	for _, p := range []string{fromPath, raw, values.Encode()} {
@@ -178,19 +173,19 @@ func (c *Client) query(fromPath, raw string, values url.Values) (string, error) 
 	return c.additions.addQuery(joined), nil
 }
 
-// header checks the caller's headers and adds the worker's.
+// header checks the headers of the caller and adds those of the worker.
 func (c *Client) header(r Request) (http.Header, error) {
 	h := make(http.Header, len(r.Header)+5)
 	for name, values := range r.Header {
 		switch {
 		case !httpsyntax.IsToken(name):
-			return nil, refuse("header", "%q is no header name", name)
-		case httpsyntax.IsReserved(name), sameName(c.authHeaders, name):
-			return nil, refuse("header", "%s belongs to the worker; remove it from the call", name)
+			return nil, refuse("header", "%q is not a header name", name)
+		case httpsyntax.IsReserved(name), containsName(c.authHeaders, name):
+			return nil, refuse("header", "%s is set by the worker; remove it from the call", name)
 		}
 		for _, v := range values {
 			if !httpsyntax.IsPrintable(v, true) {
-				return nil, refuse("header", "%s holds a control character", name)
+				return nil, refuse("header", "%s contains a control character", name)
 			}
 			h.Add(name, v)
 		}
@@ -198,39 +193,39 @@ func (c *Client) header(r Request) (http.Header, error) {
 	c.additions.addHeaders(h, len(r.Body) > 0)
 	if h.Get("Content-Type") == "" && r.ContentType != "" {
 		if !httpsyntax.IsPrintable(r.ContentType, true) {
-			return nil, refuse("content type", "holds a control character")
+			return nil, refuse("content type", "contains a control character")
 		}
 		h.Set("Content-Type", r.ContentType)
 	}
 	if name := c.cfg.IdempotencyHeader; name != "" && r.IdempotencyKey != "" && h.Get(name) == "" {
 		if !httpsyntax.IsPrintable(r.IdempotencyKey, true) {
-			return nil, refuse("idempotency key", "holds a control character")
+			return nil, refuse("idempotency key", "contains a control character")
 		}
 		h.Set(name, r.IdempotencyKey)
 	}
 	if h.Get("User-Agent") == "" {
 		h.Set("User-Agent", "callq")
 	}
-	// Asked for here, so that net/http leaves the body alone and the limit can
-	// be on what it unpacks to.
+	// Set it here, so that net/http does not decode the body. Then the size limit can
+	// apply to the decoded body.
 	h.Set("Accept-Encoding", "gzip")
 	return h, nil
 }
 
-// newRequest makes the HTTP request for one hop. It sees to it that net/http
-// never sends it a second time by itself. On a reused connection that dies
-// without an answer, net/http sends again whatever it holds to be replayable:
-// GET, HEAD, OPTIONS and TRACE, and anything with an Idempotency-Key or
-// X-Idempotency-Key, as long as the Body is nil or GetBody is set. So:
+// newRequest makes the HTTP request for one hop, in a form that net/http never sends a
+// second time by itself. If a reused connection breaks without an answer, net/http sends
+// a request again if it considers it replayable: GET, HEAD, OPTIONS and TRACE, and
+// every request with an Idempotency-Key or X-Idempotency-Key, if Body is nil or GetBody
+// is set. So:
 //
-//   - A body is given without GetBody.
-//   - GET, HEAD and OPTIONS without a body are given an empty reader, and
-//     "identity" as transfer encoding, without which net/http would look into
-//     the reader, on a goroutine and against a clock, and might send it chunked.
-//   - Other methods keep a nil Body, since only so net/http says
-//     "Content-Length: 0", which some servers insist on. They are replayable
-//     only by the two headers' canonical names, so these go out in lower case,
-//     which is the same header to every server.
+//   - A request with a body has no GetBody.
+//   - GET, HEAD and OPTIONS without a body have an empty reader as Body, and the
+//     transfer encoding "identity". Without the latter, net/http would read from the
+//     Body with a time limit to find out whether it is empty, and might send it chunked.
+//   - Other methods without a body have a nil Body, because net/http sends
+//     "Content-Length: 0", which some servers require, only then. They are replayable
+//     only because of the two headers, which net/http finds by their canonical names. So
+//     the two headers are sent in lower case, which means the same to every server.
 func newRequest(ctx context.Context, p *prepared, u *url.URL, body []byte) *http.Request {
 	header := p.header.Clone()
 	req := (&http.Request{
@@ -255,9 +250,8 @@ func newRequest(ctx context.Context, p *prepared, u *url.URL, body []byte) *http
 	return req
 }
 
-// escapePath returns the path fit for a URL, or refuses it. It must begin with
-// one slash and hold no "..", however encoded, no backslash and no control
-// character.
+// escapePath percent-encodes a path, or refuses it. A path must begin with one slash. It
+// must not contain "..", encoded or not, a backslash or a control character.
 func escapePath(raw string) (string, error) {
 	switch {
 	case !strings.HasPrefix(raw, "/"):
@@ -277,12 +271,12 @@ func escapePath(raw string) (string, error) {
 		return "", refuse("path", "has a broken percent encoding")
 	}
 	if !httpsyntax.IsPrintable(plain, false) {
-		return "", refuse("path", "must not hold control characters, encoded ones included")
+		return "", refuse("path", "must not contain control characters, encoded or not")
 	}
 	return escaped, nil
 }
 
-// escape percent-encodes what is neither alphanumeric, nor in safe, nor encoded
+// escape percent-encodes each character that is not alphanumeric, in safe, or encoded
 // already (RFC 3986, 2.1).
 func escape(s, field, safe string) (string, error) {
 	const hex = "0123456789ABCDEF"
@@ -293,14 +287,14 @@ func escape(s, field, safe string) (string, error) {
 		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte(safe, c) >= 0:
 			b.WriteByte(c)
 		case c < 0x20 || c == 0x7f:
-			return "", refuse(field, "holds a control character at byte %d", i)
+			return "", refuse(field, "contains a control character at byte %d", i)
 		case c == '#':
-			return "", refuse(field, "holds a #; write %%23 if it is meant")
+			return "", refuse(field, "contains a #; write %%23 for the character")
 		case c == '\\' && field == "path":
-			return "", refuse(field, `holds a backslash`)
+			return "", refuse(field, `contains a backslash`)
 		case c == '%':
 			if !httpsyntax.IsEscape(s, i) {
-				return "", refuse(field, "holds a %% that begins no encoding; write %%25 if it is meant")
+				return "", refuse(field, "contains a %% that is not followed by two hexadecimal digits; write %%25 for the character")
 			}
 			b.WriteByte(c)
 		default:
@@ -316,8 +310,8 @@ func refuse(field, format string, args ...any) error {
 	return fmt.Errorf("%w: %s %s", ErrRefused, field, fmt.Sprintf(format, args...))
 }
 
-// sameOrigin tells whether both URLs have the same scheme, host and port
-// (RFC 6454, 4), and the second no user.
+// sameOrigin reports whether both URLs have the same scheme, host and port
+// (RFC 6454, 4), and b has no user.
 func sameOrigin(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) &&
 		portOf(a) == portOf(b) && b.User == nil
@@ -333,7 +327,7 @@ func portOf(u *url.URL) string {
 	return "80"
 }
 
-// cleanBasePath returns the base URL's path without a slash at its end.
+// cleanBasePath returns the path of the base URL without a slash at its end.
 func cleanBasePath(u *url.URL) string {
 	if u.EscapedPath() == "" {
 		return ""

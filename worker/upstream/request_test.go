@@ -28,7 +28,7 @@ func TestACallCannotLeaveItsUpstream(t *testing.T) {
 	}
 }
 
-func TestAPathIsSentAsMeant(t *testing.T) {
+func TestAPathIsEncodedAndAppendedToTheBaseURL(t *testing.T) {
 	tests := []struct {
 		base string
 		req  Request
@@ -57,7 +57,7 @@ func TestAPathIsSentAsMeant(t *testing.T) {
 	}
 }
 
-func TestNoPathOfAnyKindLeavesTheBase(t *testing.T) {
+func TestNoRandomPathLeavesTheBaseURL(t *testing.T) {
 	c := newClient(t, "https://api.example:8443/v2")
 	piece := rapid.SampledFrom([]string{
 		"/", "//", "..", ".", "%2e", "%2f", "%5c", "%25", "\\", "@", ":", "?", "#", ";", "evil.example", "http:", "\r", "\n", "\x00", " ", "a", "\u00e9", "%",
@@ -109,7 +109,7 @@ func FuzzTarget(f *testing.F) {
 	})
 }
 
-func TestWhatBelongsToTheWorkerIsRefused(t *testing.T) {
+func TestReservedHeadersAndInvalidValuesAreRefusedInACall(t *testing.T) {
 	c := newClient(t, "https://api.example", func(cfg *Config) {
 		cfg.Auth = Header("X-Api-Key", StaticSecret("sk-0123456789"))
 	})
@@ -139,7 +139,7 @@ func TestWhatBelongsToTheWorkerIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheCredentialsParameterIsNotTheCallers(t *testing.T) {
+func TestACallThatSetsTheCredentialsParameterIsRefused(t *testing.T) {
 	c := newClient(t, "https://api.example", func(cfg *Config) {
 		cfg.Auth = Query("apikey", StaticSecret("sk-0123456789"))
 	})
@@ -155,7 +155,7 @@ func TestTheCredentialsParameterIsNotTheCallers(t *testing.T) {
 	}
 }
 
-func TestARequestArrivesAsItWasGiven(t *testing.T) {
+func TestARequestIsSentAsTheCallerGaveIt(t *testing.T) {
 	var (
 		got  *http.Request
 		body []byte

@@ -14,79 +14,80 @@ import (
 	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
-// redacted stands wherever a secret would have been printed.
+// redacted is printed in place of a secret.
 const redacted = redact.Mark
 
-// maxSecretFile is the largest file that is read as a secret, in bytes.
+// maxSecretFile is the maximum size of a file with a secret, in bytes.
 const maxSecretFile = 64 << 10
 
-// Secret is a credential, or a part of one, that is looked up when it is used.
+// Secret is a credential, or a part of one, that is read when it is used.
 // Printing, logging or encoding it gives "[redacted]". The zero value is no
-// secret. A Secret may be copied and used by many goroutines.
+// secret. A Secret may be copied and is safe for concurrent use.
 type Secret struct {
-	// src returns the secret. It is a function because fmt prints the unexported
-	// fields of a struct without asking for String, and cannot look into a function.
-	src func(look) (string, error)
-	// fixed tells that the value was given in the clear, and not by the name of a
-	// variable or a file.
-	fixed bool
+	// source returns the secret. It is a function because fmt prints the unexported
+	// fields of a struct without calling their String method, but it cannot print the
+	// result of a function.
+	source func(readOptions) (string, error)
+	// literal reports that the value was given directly, not by the name of a variable
+	// or a file.
+	literal bool
 }
 
-// look is how a secret is read.
-type look struct {
-	// fresh asks to look again even where nothing seems to have changed.
+// readOptions say how to read a secret.
+type readOptions struct {
+	// fresh means that a file is read even if it seems unchanged.
 	fresh bool
-	// part is called with what each variable or file holds that the secret is made
-	// of. It may be nil.
-	part func(string)
+	// onPart is called with the content of each variable or file of which the secret is
+	// composed. It may be nil.
+	onPart func(string)
 }
 
-func (l look) learn(part string) (string, error) {
-	if l.part != nil {
-		l.part(part)
+func (o readOptions) report(part string) (string, error) {
+	if o.onPart != nil {
+		o.onPart(part)
 	}
 	return part, nil
 }
 
-// StaticSecret returns a secret whose value is known already.
+// StaticSecret returns a secret with the given value.
 func StaticSecret(value string) Secret {
-	return Secret{src: func(look) (string, error) { return value, nil }, fixed: true}
+	return Secret{source: func(readOptions) (string, error) { return value, nil }, literal: true}
 }
 
 // EnvSecret returns a secret that is read from the environment variable name.
-// Its Value fails while the variable is unset. Nobody can change the environment
-// of a running process from outside, so that such a secret is rotated by starting
-// the process anew; see FileSecret for one that is not.
+// Its Value fails while the variable is unset. The environment of a running process
+// cannot be changed from outside, so a rotation needs a restart; a FileSecret can be
+// rotated without one.
 func EnvSecret(name string) Secret {
-	return Secret{src: func(l look) (string, error) {
+	return Secret{source: func(o readOptions) (string, error) {
 		v, ok := os.LookupEnv(name)
 		if !ok {
 			return "", fmt.Errorf("the environment variable %s is not set", name)
 		}
-		return l.learn(v)
+		return o.report(v)
 	}}
 }
 
 // FileSecret returns a secret that is the content of the file at path, without a
-// UTF-8 byte order mark at its beginning and without its last newline. Each use looks at the file and reads it again when it has changed
-// (its time, its size, or that another file took its place); it is also read when
-// the API refused the credential. Once read, a file that is missing or empty
-// for a moment, as in a rotation, leaves the last value in force.
+// UTF-8 byte order mark at its beginning and without its last newline. Each use checks
+// whether the file has changed (its time, its size, or another file at the path) and then
+// reads it again. It is also read after the API refused the credential. If the file is
+// missing or empty later, as during a rotation, the last value stays in use.
 func FileSecret(path string) Secret {
-	return Secret{src: (&fileSecret{path: path}).value}
+	return Secret{source: (&fileSecret{path: path}).value}
 }
 
-// ConcatSecrets returns the secret that is the values of parts in a row, for a
+// ConcatSecrets returns the secret that consists of the values of parts, in order, for a
 // setting such as "Token ${file:key}".
 func ConcatSecrets(parts ...Secret) Secret {
-	fixed := true
+	literal := true
 	for _, p := range parts {
-		fixed = fixed && p.fixed
+		literal = literal && p.literal
 	}
-	return Secret{fixed: fixed, src: func(l look) (string, error) {
+	return Secret{literal: literal, source: func(o readOptions) (string, error) {
 		var b strings.Builder
 		for _, p := range parts {
-			v, err := p.read(l)
+			v, err := p.read(o)
 			if err != nil {
 				return "", err
 			}
@@ -96,27 +97,27 @@ func ConcatSecrets(parts ...Secret) Secret {
 	}}
 }
 
-// IsZero tells whether no secret was given.
-func (s Secret) IsZero() bool { return s.src == nil }
+// IsZero reports whether s is the zero value.
+func (s Secret) IsZero() bool { return s.source == nil }
 
 // Value returns the secret. Its errors name the source, never the value.
-func (s Secret) Value() (string, error) { return s.read(look{}) }
+func (s Secret) Value() (string, error) { return s.read(readOptions{}) }
 
-func (s Secret) read(l look) (string, error) {
-	if s.src == nil {
-		return "", errors.New("no value was given")
+func (s Secret) read(o readOptions) (string, error) {
+	if s.source == nil {
+		return "", errors.New("has no value")
 	}
-	return s.src(l)
+	return s.source(o)
 }
 
-// reader returns a function that reads s and tells secrets of it: of the whole, as
-// it goes onto the wire, and of each part. words are those of [redact.Redactor.Add].
+// reader returns a function that reads s and adds it to secrets: the whole value and each
+// part. words are those of [redact.Redactor.Add].
 func (s Secret) reader(secrets *redact.Redactor, words ...string) func(fresh bool) (string, error) {
-	part := func(v string) { secrets.Add(v, words...) }
+	add := func(v string) { secrets.Add(v, words...) }
 	return func(fresh bool) (string, error) {
-		v, err := s.read(look{fresh, part})
+		v, err := s.read(readOptions{fresh, add})
 		if err == nil {
-			part(v)
+			add(v)
 		}
 		return v, err
 	}
@@ -140,25 +141,26 @@ func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`
 type fileSecret struct {
 	path string
 
-	mu      sync.Mutex
-	known   bool
+	mu sync.Mutex
+	// loaded reports that the file was read at least once.
+	loaded  bool
 	content string
-	mark    fileMark
+	stamp   fileStamp
 }
 
-func (s *fileSecret) value(l look) (string, error) {
-	v, err := s.current(l.fresh)
+func (s *fileSecret) value(o readOptions) (string, error) {
+	v, err := s.current(o.fresh)
 	if err != nil {
 		return "", err
 	}
-	return l.learn(v)
+	return o.report(v)
 }
 
 func (s *fileSecret) current(fresh bool) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	mark, err := markOf(s.path)
-	if err == nil && s.known && !fresh && s.mark.still(mark) {
+	stamp, err := stampOf(s.path)
+	if err == nil && s.loaded && !fresh && s.stamp.unchanged(stamp) {
 		return s.content, nil
 	}
 	var content string
@@ -167,19 +169,19 @@ func (s *fileSecret) current(fresh bool) (string, error) {
 	}
 	switch {
 	case err == nil:
-		s.known, s.content, s.mark = true, content, mark
+		s.loaded, s.content, s.stamp = true, content, stamp
 		return content, nil
-	case s.known:
+	case s.loaded:
 		return s.content, nil
 	default:
 		return "", err
 	}
 }
 
-// ReadSecretFile returns what the file at path holds, without a UTF-8 byte order mark at
-// its beginning and without its last newline, which editors and echo leave there. An
-// empty file is an error, and so is one over 64 KiB. It reads the file each time; see
-// [FileSecret] for a secret that is read when it changes.
+// ReadSecretFile returns the content of the file at path, without a UTF-8 byte order mark
+// at its beginning and without its last newline, which editors and echo write. An empty
+// file and a file over 64 KiB are errors. ReadSecretFile reads the file each time; a
+// [FileSecret] reads it when it has changed.
 func ReadSecretFile(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -192,7 +194,7 @@ func ReadSecretFile(path string) (string, error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	if err != nil {
-		return "", fmt.Errorf("the file %s cannot be read to its end; is it a regular file?", path)
+		return "", fmt.Errorf("the file %s cannot be read completely; is it a regular file?", path)
 	}
 	if len(b) > maxSecretFile {
 		return "", fmt.Errorf("the file %s is larger than 64 KiB; a secret is one short value", path)

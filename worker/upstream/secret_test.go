@@ -14,7 +14,7 @@ import (
 
 const hidden = "sk-very-secret-0123"
 
-func TestASecretPrintsAsNothingButRedacted(t *testing.T) {
+func TestASecretIsPrintedAsRedacted(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
 	writeFile(t, file, hidden+"\n")
 	t.Setenv("CALLQ_TEST_SECRET", hidden)
@@ -56,7 +56,7 @@ func TestAFileSecretIsReadAgainWhenItChanges(t *testing.T) {
 	}
 	for _, step := range []struct{ content, want string }{
 		{"one\n", "one"}, {"three\n", "three"}, {"two\r\n", "two"}, {"\ufeffbom\n", "bom"}, {"a\n\n", "a\n"}, {" b c ", " b c "},
-		// In the midst of a rotation the last value stays in force.
+		// During a rotation the last value stays in use.
 		{"", " b c "}, {"\n", " b c "}, {strings.Repeat("x", maxSecretFile+1), " b c "}, {"last", "last"},
 	} {
 		writeFile(t, file, step.content)
@@ -72,7 +72,7 @@ func TestAFileSecretIsReadAgainWhenItChanges(t *testing.T) {
 	}
 }
 
-func TestAFileOfTheSameTimeAndSizeIsReadAfterARefusal(t *testing.T) {
+func TestAFileWithTheSameTimeAndSizeIsReadAgainAfterARefusal(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
 	at := time.Unix(1_700_000_000, 0)
 	put := func(content string) {
@@ -86,14 +86,14 @@ func TestAFileOfTheSameTimeAndSizeIsReadAfterARefusal(t *testing.T) {
 	s.Value()
 	put("new")
 	if got, _ := s.Value(); got != "old" {
-		t.Errorf("read without need: %q", got)
+		t.Errorf("got %q, want the old value: the file seems unchanged", got)
 	}
-	if got, _ := s.read(look{fresh: true}); got != "new" {
+	if got, _ := s.read(readOptions{fresh: true}); got != "new" {
 		t.Errorf("got %q", got)
 	}
 }
 
-func TestAMissingSecretSaysWhichWithoutItsValue(t *testing.T) {
+func TestTheErrorForAMissingSecretContainsNoValue(t *testing.T) {
 	for _, s := range []Secret{{}, EnvSecret("CALLQ_TEST_UNSET"), ConcatSecrets(StaticSecret(hidden), EnvSecret("CALLQ_TEST_UNSET"))} {
 		if v, err := s.Value(); err == nil || v != "" || strings.Contains(err.Error(), hidden) {
 			t.Errorf("%q, %v", v, err)
@@ -101,7 +101,7 @@ func TestAMissingSecretSaysWhichWithoutItsValue(t *testing.T) {
 	}
 }
 
-// writeFile replaces a file and makes sure that its time moves on.
+// writeFile writes a file with a later modification time than before.
 func writeFile(t *testing.T, path, content string) {
 	t.Helper()
 	before, statErr := os.Stat(path)

@@ -23,19 +23,19 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 )
 
-// certificate is a self-signed one for 127.0.0.1, in PEM.
+// certificate returns a self-signed certificate for 127.0.0.1 and its key, in PEM.
 func certificate(t *testing.T, name string) (cert, key string) {
 	t.Helper()
 	secret, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sheet := &x509.Certificate{
+	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, sheet, sheet, &secret.PublicKey, secret)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &secret.PublicKey, secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,14 +49,14 @@ func certificate(t *testing.T, name string) (cert, key string) {
 	return block("CERTIFICATE", der), block("PRIVATE KEY", pkcs8)
 }
 
-// freshConnections makes every call take a connection of its own.
+// freshConnections makes every call open a new connection.
 func freshConnections(w http.ResponseWriter) { w.Header().Set("Connection", "close") }
 
-func TestAClientCertificateThatChangesIsUsedByTheNextConnection(t *testing.T) {
+func TestANewClientCertificateIsUsedByTheNextConnection(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		freshConnections(w)
 		w.Header().Set("X-Correlation-Id", r.TLS.PeerCertificates[0].Subject.CommonName)
-		wellDone(w, r)
+		answerOK(w, r)
 	}))
 	s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
 	s.StartTLS()
@@ -68,33 +68,33 @@ func TestAClientCertificateThatChangesIsUsedByTheNextConnection(t *testing.T) {
 	cert2, key2 := certificate(t, "two")
 	writeFile(t, cert, cert1)
 	writeFile(t, key, key1)
-	var said bytes.Buffer
+	var logged bytes.Buffer
 	c := newClient(t, s.URL, func(cfg *Config) {
-		cfg.TLS, cfg.Logger = TLS{CA: ca, Cert: cert, Key: key}, slog.New(slog.NewTextHandler(&said, nil))
+		cfg.TLS, cfg.Logger = TLS{CA: ca, Cert: cert, Key: key}, slog.New(slog.NewTextHandler(&logged, nil))
 	})
-	shows := func(want string) {
+	expectShown := func(want string) {
 		t.Helper()
 		if a := c.Do(within(t), Request{Path: "/"}); a.Err != nil || a.Kept.CorrelationID != want {
-			t.Errorf("showed %q, want %q (%v)", a.Kept.CorrelationID, want, a.Err)
+			t.Errorf("got certificate %q, want %q (%v)", a.Kept.CorrelationID, want, a.Err)
 		}
 	}
-	shows("one")
+	expectShown("one")
 	writeFile(t, cert, cert2)
-	shows("one") // the key does not fit it yet
-	shows("one")
+	expectShown("one") // the key does not match the certificate yet
+	expectShown("one")
 	writeFile(t, key, key2)
-	shows("two")
+	expectShown("two")
 	writeFile(t, key, "")
-	shows("two")
-	if n := strings.Count(said.String(), "tls.cert"); n != 2 || strings.Contains(said.String(), "BEGIN") {
-		t.Errorf("said, not twice: %s", &said)
+	expectShown("two")
+	if n := strings.Count(logged.String(), "tls.cert"); n != 2 || strings.Contains(logged.String(), "BEGIN") {
+		t.Errorf("got %d warnings, want 2: %s", n, &logged)
 	}
 }
 
-func TestAnAuthorityThatChangesIsTrustedByTheNextConnection(t *testing.T) {
+func TestANewAuthorityIsTrustedByTheNextConnection(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		freshConnections(w)
-		wellDone(w, r)
+		answerOK(w, r)
 	}))
 	s.Config.ErrorLog = quiet
 	cert1, key1 := certificate(t, "one")
@@ -119,32 +119,32 @@ func TestAnAuthorityThatChangesIsTrustedByTheNextConnection(t *testing.T) {
 	}}
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	// httptest puts its own certificate in front.
+	// httptest adds its own certificate, which takes precedence.
 	s.TLS.Certificates = nil
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	writeFile(t, ca, cert1)
 	c := newClient(t, s.URL, func(cfg *Config) { cfg.TLS.CA = ca })
-	meets := func(want policy.Transport) {
+	expectTransport := func(want policy.Transport) {
 		t.Helper()
 		if a := c.Do(within(t), Request{Path: "/"}); a.Outcome.Transport != want {
-			t.Errorf("met %q, want %q (%v)", a.Outcome.Transport, want, a.Err)
+			t.Errorf("got transport %q, want %q (%v)", a.Outcome.Transport, want, a.Err)
 		}
 	}
-	meets(policy.TransportNone)
+	expectTransport(policy.TransportNone)
 	serveWith(cert2, key2)
-	meets(policy.TransportTLS)
+	expectTransport(policy.TransportTLS)
 	writeFile(t, ca, "half a rotation")
-	meets(policy.TransportTLS)
+	expectTransport(policy.TransportTLS)
 	writeFile(t, ca, cert1+cert2)
-	meets(policy.TransportNone)
+	expectTransport(policy.TransportNone)
 	serveWith(cert1, key1)
-	meets(policy.TransportNone)
+	expectTransport(policy.TransportNone)
 	writeFile(t, ca, cert2)
-	meets(policy.TransportTLS)
+	expectTransport(policy.TransportTLS)
 }
 
-// A client that shows a certificate through a proxy has to ask for it there too.
-func TestAClientCertificateChangesBehindAProxyToo(t *testing.T) {
+// Connections through a proxy use TLSClientConfig, not DialTLSContext.
+func TestANewClientCertificateIsUsedThroughAProxyToo(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	cert1, key1 := certificate(t, "one")
@@ -179,11 +179,11 @@ func TestAClientCertificateChangesBehindAProxyToo(t *testing.T) {
 		return server.ConnectionState().PeerCertificates[0].Subject.CommonName
 	}
 	if got := shown(); got != "one" {
-		t.Errorf("showed %q", got)
+		t.Errorf("got certificate %q", got)
 	}
 	writeFile(t, cert, cert2)
 	writeFile(t, key, key2)
 	if got := shown(); got != "two" {
-		t.Errorf("showed %q", got)
+		t.Errorf("got certificate %q", got)
 	}
 }

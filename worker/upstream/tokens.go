@@ -11,26 +11,26 @@ import (
 )
 
 const (
-	// earlyAtMost and the tenth of a token's life say how long before its end a
-	// token is renewed, whichever is shorter.
-	earlyAtMost = time.Minute
-	// renewalPause is how long an early renewal that failed is not tried again;
-	// the token still works meanwhile.
+	// maxRenewalLead is the longest time before its end at which a token is renewed. The
+	// lead is a tenth of the token's lifetime if that is shorter.
+	maxRenewalLead = time.Minute
+	// renewalPause is the time between two attempts at an early renewal. The current
+	// token is still valid meanwhile.
 	renewalPause = 5 * time.Second
-	// mostRetryAfter is the longest that a token endpoint's Retry-After is heeded.
-	mostRetryAfter = 25 * time.Hour
+	// maxRetryAfter is the longest Retry-After of a token endpoint that is obeyed.
+	maxRetryAfter = 25 * time.Hour
 )
 
-// grant is a token and how long it lives.
+// grant is a token and its lifetime.
 type grant struct {
 	token string
-	// life is 0 where the endpoint gave none; such a token is used until it is
-	// refused.
-	life time.Duration
+	// lifetime is 0 if the endpoint gave none. Such a token is used until the API
+	// refuses it.
+	lifetime time.Duration
 }
 
-// tokens hands out one token to all goroutines and sees to it that one request
-// at a time is made for the next.
+// tokens provides one token to all goroutines. It makes at most one token request at a
+// time.
 type tokens struct {
 	fetch func(context.Context) (grant, *credentialError)
 	log   *slog.Logger
@@ -42,17 +42,20 @@ type tokens struct {
 	mu      sync.Mutex
 	current issued
 	pending *renewal
-	quiet   time.Time
-	// refused is the fault of an endpoint that asked to be left alone until then.
-	refused *credentialError
-	until   time.Time
+	// nextEarly is the earliest time of the next early renewal.
+	nextEarly time.Time
+	// refused is the last error of an endpoint that answered with Retry-After. It is
+	// returned, without a request, until refusedUntil.
+	refused      *credentialError
+	refusedUntil time.Time
 }
 
-// issued is a token in use. Its zero value is none.
+// issued is a token in use. The zero value means that there is none.
 type issued struct {
 	token      string
 	generation uint64
-	// renew and end are zero where the token's life is unknown.
+	// renew is when the token should be renewed, end when it expires. Both are zero if its
+	// lifetime is unknown.
 	renew, end time.Time
 }
 
@@ -60,7 +63,7 @@ func (i issued) usable(now time.Time) bool {
 	return i.token != "" && (i.end.IsZero() || now.Before(i.end))
 }
 
-// renewal is one request for a token, and all who wait for it.
+// renewal is one token request, for which several goroutines may wait.
 type renewal struct {
 	done  chan struct{}
 	token issued
@@ -73,20 +76,20 @@ func newTokens(fetch func(context.Context) (grant, *credentialError), log *slog.
 	return t
 }
 
-// get returns the token to use now. It waits only where there is none: a token
-// near its end is still handed out while the next is fetched.
+// get returns the current token. It waits only if there is none: a token near its end is
+// still returned while the next one is fetched.
 func (t *tokens) get(ctx context.Context) (issued, error) {
 	t.mu.Lock()
 	now := time.Now()
 	if t.current.usable(now) {
 		token := t.current
-		if !token.renew.IsZero() && !now.Before(token.renew) && !now.Before(t.quiet) {
-			t.begin()
+		if !token.renew.IsZero() && !now.Before(token.renew) && !now.Before(t.nextEarly) {
+			t.startLocked()
 		}
 		t.mu.Unlock()
 		return token, nil
 	}
-	r := t.begin()
+	r := t.startLocked()
 	t.mu.Unlock()
 	return r.wait(ctx)
 }
@@ -98,23 +101,24 @@ func (t *tokens) renew(ctx context.Context, used uint64) (issued, error) {
 		defer t.mu.Unlock()
 		return t.current, nil
 	}
-	r := t.begin()
+	r := t.startLocked()
 	t.mu.Unlock()
 	return r.wait(ctx)
 }
 
-// begin joins the request under way or makes one. t.mu is held.
-func (t *tokens) begin() *renewal {
+// startLocked returns the pending renewal or starts a new one. It must be called with
+// t.mu held.
+func (t *tokens) startLocked() *renewal {
 	if t.pending != nil {
 		return t.pending
 	}
 	r := &renewal{done: make(chan struct{})}
 	if t.ctx.Err() != nil {
-		r.err = unusable(errors.New("the client is closed"))
+		r.err = unauthorized(errors.New("the client is closed"))
 		close(r.done)
 		return r
 	}
-	if t.refused != nil && time.Now().Before(t.until) {
+	if t.refused != nil && time.Now().Before(t.refusedUntil) {
 		r.err = t.refused
 		close(r.done)
 		return r
@@ -134,25 +138,27 @@ func (t *tokens) run(r *renewal) {
 	t.refused = nil
 	if err != nil {
 		r.err = err
-		// A refusal opens a circuit, which holds until then; a fault does not.
+		// If the endpoint refused the client, a circuit opens and holds the calls until
+		// then. After another failure no circuit opens, so the wait is enforced here.
 		if wait, ok := policy.RetryAfter(err.outcome.Header, err.outcome.ReceivedAt); ok && err.outcome.Transport != policy.TransportNone {
-			t.refused, t.until = err, err.outcome.ReceivedAt.Add(min(wait, mostRetryAfter))
+			t.refused, t.refusedUntil = err, err.outcome.ReceivedAt.Add(min(wait, maxRetryAfter))
 		}
-		t.quiet = now.Add(renewalPause)
-		t.log.Warn("no new token", "error", err.Error())
+		t.nextEarly = now.Add(renewalPause)
+		t.log.Warn("cannot get a new token", "error", err.Error())
 	} else {
 		next := issued{token: got.token, generation: t.current.generation + 1}
-		if got.life > 0 {
-			next.end = now.Add(got.life)
-			next.renew = next.end.Add(-min(earlyAtMost, got.life/10))
+		if got.lifetime > 0 {
+			next.end = now.Add(got.lifetime)
+			next.renew = next.end.Add(-min(maxRenewalLead, got.lifetime/10))
 		}
 		t.current, r.token = next, next
-		t.log.Info("new token", "generation", next.generation, "life", got.life)
+		t.log.Info("got a new token", "generation", next.generation, "lifetime", got.lifetime)
 	}
 	close(r.done)
 }
 
-// wait returns the renewal's token. Its error is a *credentialError, or ctx's.
+// wait returns the token of the renewal. Its error is a *credentialError or the error of
+// ctx.
 func (r *renewal) wait(ctx context.Context) (issued, error) {
 	select {
 	case <-r.done:

@@ -21,28 +21,28 @@ import (
 const (
 	dialTimeout      = 10 * time.Second
 	handshakeTimeout = 10 * time.Second
-	// idleTimeout is under the 60 s after which many balancers hang up, so that
-	// a call seldom meets a connection that is being closed.
+	// idleTimeout is shorter than the 60 s after which many load balancers close an idle
+	// connection, so that a call rarely meets a connection that is being closed.
 	idleTimeout = 50 * time.Second
-	// maxHeader bounds the header of an answer, in bytes.
+	// maxHeader limits the header of an answer, in bytes.
 	maxHeader = 256 << 10
-	// maxFresh is how often a request of which nothing left is given another
-	// connection, where a kept one turns out to be dead or must not be used again.
-	// That of every kept connection comes on top: other calls may keep more of them
-	// meanwhile.
-	maxFresh = 10
+	// maxExtraConns, added to the concurrency, limits how often a request of which no
+	// byte was sent is moved to another connection because an idle one was dead or must
+	// not be used again. There may be as many idle connections as the concurrency, and
+	// other calls may add more meanwhile.
+	maxExtraConns = 10
 )
 
-// errCallerLeft is the cause with which a request ends whose caller gave up
-// before a byte of it was sent.
-var errCallerLeft = errors.New("the caller left")
+// errCallerCanceled is the cause with which a request ends if its caller cancels it
+// before a byte was sent.
+var errCallerCanceled = errors.New("the caller cancelled the call")
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// newTransport makes connections for n requests at a time. They speak HTTP/1.1
-// only: HTTP/2 sends streams again that a server refused, and its connections
-// cannot tell which request a byte belonged to.
-func newTransport(n int, files *tlsFiles, dial dialFunc, h *habits) *http.Transport {
+// newTransport returns a transport with at most n connections. It uses HTTP/1.1 only:
+// with HTTP/2, net/http sends a stream again that a server refused, and the bytes on a
+// connection cannot be assigned to one request.
+func newTransport(n int, files *tlsFiles, dial dialFunc, server *serverBehavior) *http.Transport {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
 	}
@@ -55,14 +55,14 @@ func newTransport(n int, files *tlsFiles, dial dialFunc, h *habits) *http.Transp
 			if err != nil {
 				return nil, err
 			}
-			return newCountedConn(conn, true, h), nil
+			return newCountedConn(conn, true, server), nil
 		},
 		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := dialTLS(ctx, dial, files.config(), network, addr)
 			if err != nil {
 				return nil, err
 			}
-			return newCountedConn(conn, false, h), nil
+			return newCountedConn(conn, false, server), nil
 		},
 		// For connections through a proxy, which DialTLSContext does not make.
 		TLSClientConfig:        files.config(),
@@ -82,9 +82,9 @@ type handshakeError struct{ error }
 
 func (e handshakeError) Unwrap() error { return e.error }
 
-// dialTLS shakes hands itself, so that the counted connection carries HTTP and
-// not TLS: a TLS connection sends an alert when it closes, and that alert is no
-// part of a request.
+// dialTLS does the TLS handshake, so that the counted connection carries HTTP and not
+// TLS: a TLS connection sends an alert when it closes, which must not be counted as part
+// of a request.
 func dialTLS(ctx context.Context, dial dialFunc, cfg *tls.Config, network, addr string) (net.Conn, error) {
 	raw, err := dial(ctx, network, addr)
 	if err != nil {
@@ -104,22 +104,24 @@ func dialTLS(ctx context.Context, dial dialFunc, cfg *tls.Config, network, addr 
 	return conn, nil
 }
 
-// flight follows one request on its way out.
+// flight tracks one request until its answer begins.
 type flight struct {
-	mu         sync.Mutex
-	hasConn    bool
-	callerLeft bool
+	mu       sync.Mutex
+	hasConn  bool
+	canceled bool
 
-	// once reports that the request must not be sent twice, sendBy by when it has to
-	// leave.
-	once   bool
+	// nonIdempotent reports that the request must not be sent twice.
+	nonIdempotent bool
+	// sendBy is the time by which the request must be sent; zero for any time.
 	sendBy time.Time
 
-	// Only the goroutine that is in RoundTrip touches these.
-	conn          *countedConn
-	reused        bool
-	wrote0, read0 int64
-	left          int64
+	// Only the goroutine that calls RoundTrip uses these.
+	conn   *countedConn
+	reused bool
+	// wroteBefore and readBefore are the counters of conn at the start of the request.
+	wroteBefore, readBefore int64
+	// sent is the number of bytes sent on earlier connections.
+	sent int64
 }
 
 func (f *flight) trace() *httptrace.ClientTrace {
@@ -130,138 +132,140 @@ func (f *flight) gotConn(info httptrace.GotConnInfo) {
 	f.mu.Lock()
 	f.hasConn = true
 	f.mu.Unlock()
-	f.settle()
+	f.addSent()
 	f.reused = info.Reused
 	for conn := info.Conn; conn != nil; {
 		switch c := conn.(type) {
 		case *countedConn:
-			f.conn, f.wrote0, f.read0 = c, c.wrote.Load(), c.read.Load()
-			c.begin(f.once, f.sendBy)
+			f.conn, f.wroteBefore, f.readBefore = c, c.wrote.Load(), c.read.Load()
+			c.begin(f.nonIdempotent, f.sendBy)
 			return
 		case interface{ NetConn() net.Conn }:
 			conn = c.NetConn()
 		default:
-			// A connection that counts nothing has to be taken for used.
-			f.left++
+			// The bytes of this connection are not counted: assume that some were sent.
+			f.sent++
 			return
 		}
 	}
 }
 
-// leave gives the request up, unless it has a connection already.
-func (f *flight) leave() bool {
+// cancel cancels the request unless it already has a connection, and reports whether it
+// did.
+func (f *flight) cancel() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.hasConn {
 		return false
 	}
-	f.callerLeft = true
+	f.canceled = true
 	return true
 }
 
-// settle adds up what left on the connection that the request had.
-func (f *flight) settle() {
+// addSent adds the bytes sent on the current connection to sent.
+func (f *flight) addSent() {
 	if f.conn != nil {
-		f.left += f.conn.wrote.Load() - f.wrote0
+		f.sent += f.conn.wrote.Load() - f.wroteBefore
 		f.conn = nil
 	}
 }
 
-// fault is a request that brought no answer.
-type fault struct {
+// failure describes a request without an answer.
+type failure struct {
 	kind policy.Transport
-	// again tells that nothing left, and that the fault was a kept connection's.
-	again bool
-	// notSent tells that nothing was sent, for the caller left before, or this
-	// machine could not make a connection.
+	// retryOnNewConn reports that nothing was sent and that the cause was an idle
+	// connection.
+	retryOnNewConn bool
+	// notSent reports that nothing was sent because the caller cancelled the request, or
+	// because this machine could not make a connection.
 	notSent bool
 	err     error
 }
 
-// roundTrip sends req and returns its answer's head. The caller's leaving is
-// heeded until the request has a connection; from then on only run, the context
-// of req, ends it. After sendBy, where it is not zero, the request does not leave.
-func roundTrip(caller context.Context, rt http.RoundTripper, req *http.Request, nonIdempotent bool, sendBy time.Time) (*http.Response, *fault) {
-	f := &flight{once: nonIdempotent, sendBy: sendBy}
+// roundTrip sends req and returns the head of its answer. The end of caller cancels the
+// request until it has a connection; from then on only the context of req ends it. After
+// sendBy, unless it is zero, the request is not sent.
+func roundTrip(caller context.Context, rt http.RoundTripper, req *http.Request, nonIdempotent bool, sendBy time.Time) (*http.Response, *failure) {
+	f := &flight{nonIdempotent: nonIdempotent, sendBy: sendBy}
 	run, cancel := context.WithCancelCause(req.Context())
 	stop := context.AfterFunc(caller, func() {
-		if f.leave() {
-			cancel(errCallerLeft)
+		if f.cancel() {
+			cancel(errCallerCanceled)
 		}
 	})
 	resp, err := rt.RoundTrip(req.WithContext(httptrace.WithClientTrace(run, f.trace())))
 	stop()
 	if err == nil {
 		if f.conn != nil {
-			f.conn.answeredBy(resp)
+			f.conn.tunnelAnswer(resp)
 		}
-		// run ends with the caller's own context, once the body is read.
+		// Do not cancel run here: the body is still to be read. It ends with req.Context().
 		return resp, nil
 	}
 	defer cancel(nil)
-	return nil, f.fault(run, err)
+	return nil, f.failure(run, err)
 }
 
-func (f *flight) fault(run context.Context, err error) *fault {
-	tooLong := f.conn != nil && f.conn.read.Load()-f.read0 >= maxHeader
+// failure describes why the request has no answer.
+func (f *flight) failure(run context.Context, err error) *failure {
+	tooLong := f.conn != nil && f.conn.read.Load()-f.readBefore >= maxHeader
 	hadConn := f.conn != nil
-	tooLate := hadConn && f.conn.missed()
-	f.settle()
+	refusedLate := hadConn && f.conn.refusedLate()
+	f.addSent()
 	f.mu.Lock()
-	callerLeft := f.callerLeft
+	canceled := f.canceled
 	f.mu.Unlock()
 
 	late := timedOut(run, err)
-	out := &fault{err: unquoted(err)}
+	out := &failure{err: withoutAnswerText(err)}
 	switch {
-	case callerLeft && f.left == 0:
+	case canceled && f.sent == 0:
 		out.notSent = true
 	case tooLong:
 		out.kind = policy.TransportTooLarge
 	case hadConn && !f.reused && refusedByTLS(err):
-		// In TLS 1.3 a server judges the client's certificate after the client
-		// is through with the handshake, and before it reads the request.
+		// In TLS 1.3 a server checks the certificate of the client after the client has
+		// completed the handshake, and before the server reads the request.
 		out.kind = policy.TransportTLS
-	case f.left > 0 && late:
+	case f.sent > 0 && late:
 		out.kind = policy.TransportTimeoutAfterSend
-	case f.left > 0:
+	case f.sent > 0:
 		out.kind = policy.TransportResetAfterSend
 	case hadConn && late:
 		out.kind = policy.TransportTimeoutBeforeSend
 	case hadConn:
 		out.kind = policy.TransportResetBeforeSend
-		out.again = f.reused || tooLate
+		out.retryOnNewConn = f.reused || refusedLate
 	default:
-		out.kind = connectFault(late, err)
-		if cause := machineFault(err); cause != nil {
+		out.kind = connectFailure(late, err)
+		if cause := machineErrorOf(err); cause != nil {
 			out.notSent, out.err = true, cause
 		}
 	}
 	return out
 }
 
-// late returns f with text in place of its error, where the end of ctx is what
-// ended the request.
-func (f *fault) late(ctx context.Context, text string) *fault {
+// withTimeoutText replaces the error of f by text if the deadline of ctx ended the request.
+func (f *failure) withTimeoutText(ctx context.Context, text string) *failure {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && (f.kind == policy.TransportTimeoutAfterSend || f.kind == policy.TransportTimeoutBeforeSend) {
 		f.err = errors.New(text)
 	}
 	return f
 }
 
-// unquoted keeps a line of an answer's head that breaks the protocol out of the
-// error: it may be a cookie, or a credential in a spelling that is not looked for.
-func unquoted(err error) error {
+// withoutAnswerText removes from a protocol error the quoted line of the answer's head: it
+// may contain a cookie, or a credential in an encoding that the redactor does not find.
+func withoutAnswerText(err error) error {
 	var broken textproto.ProtocolError
 	if !errors.As(err, &broken) {
 		return err
 	}
 	what, _, _ := strings.Cut(broken.Error(), ":")
-	return errors.New("the head of the answer breaks HTTP: " + what)
+	return errors.New("the head of the answer is not valid HTTP: " + what)
 }
 
-// connectFault names what kept a request from having a connection.
-func connectFault(late bool, err error) policy.Transport {
+// connectFailure returns why a request got no connection.
+func connectFailure(late bool, err error) policy.Transport {
 	var (
 		dns       *net.DNSError
 		handshake handshakeError
@@ -271,7 +275,7 @@ func connectFault(late bool, err error) policy.Transport {
 		return policy.TransportDNS
 	case late:
 		return policy.TransportTimeoutBeforeSend
-	case errors.As(err, &handshake) && networkFault(err):
+	case errors.As(err, &handshake) && isNetworkError(err):
 		return policy.TransportResetBeforeSend
 	case errors.As(err, &handshake), refusedByTLS(err):
 		return policy.TransportTLS
@@ -280,7 +284,7 @@ func connectFault(late bool, err error) policy.Transport {
 	}
 }
 
-// refusedByTLS tells whether one side's TLS refused the other.
+// refusedByTLS reports whether one side refused the other in TLS.
 func refusedByTLS(err error) bool {
 	var (
 		verification *tls.CertificateVerificationError
@@ -294,13 +298,13 @@ func refusedByTLS(err error) bool {
 		errors.As(err, &hostname) || errors.As(err, &invalid) {
 		return true
 	}
-	// crypto/tls reports alerts so, and keeps their type to itself.
+	// crypto/tls reports alerts like this; their type is not exported.
 	return errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
-// networkFault tells whether the connection broke, in contrast to a handshake
-// that was carried out and failed.
-func networkFault(err error) bool {
+// isNetworkError reports whether the connection broke, in contrast to a handshake that
+// was completed and refused.
+func isNetworkError(err error) bool {
 	var errno syscall.Errno
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, net.ErrClosed) || errors.As(err, &errno)

@@ -40,7 +40,7 @@ func answering(t *testing.T, text string, then func(*net.TCPConn)) string {
 // hang keeps a connection open until the client closes it.
 func hang(conn *net.TCPConn) { io.Copy(io.Discard, conn) }
 
-func wellDone(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"status":true}`) }
+func answerOK(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"status":true}`) }
 
 func tlsServer(t *testing.T, h http.HandlerFunc, protocols ...string) (s *httptest.Server, caFile string) {
 	s = httptest.NewUnstartedServer(h)
@@ -56,7 +56,7 @@ func tlsServer(t *testing.T, h http.HandlerFunc, protocols ...string) (s *httpte
 	return s, caFile
 }
 
-func TestEveryWayToBreakOffHasItsName(t *testing.T) {
+func TestEachKindOfFailureHasItsTransport(t *testing.T) {
 	short := func(cfg *Config) { cfg.Timeout = 150 * time.Millisecond }
 	tests := []struct {
 		name   string
@@ -65,7 +65,7 @@ func TestEveryWayToBreakOffHasItsName(t *testing.T) {
 		want   policy.Transport
 	}{
 		{"a name that cannot be", func(*testing.T) string { return "http://a..b" }, nil, policy.TransportDNS},
-		{"nobody listens", func(t *testing.T) string {
+		{"nothing listens", func(t *testing.T) string {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
@@ -73,8 +73,8 @@ func TestEveryWayToBreakOffHasItsName(t *testing.T) {
 			defer l.Close()
 			return "http://" + l.Addr().String()
 		}, nil, policy.TransportDial},
-		{"an authority that nobody knows", func(t *testing.T) string {
-			s, _ := tlsServer(t, wellDone)
+		{"an unknown authority", func(t *testing.T) string {
+			s, _ := tlsServer(t, answerOK)
 			return s.URL
 		}, nil, policy.TransportTLS},
 		{"no TLS at all", func(t *testing.T) string {
@@ -83,31 +83,31 @@ func TestEveryWayToBreakOffHasItsName(t *testing.T) {
 				hang(conn)
 			})
 		}, nil, policy.TransportTLS},
-		{"hangs up in the handshake", func(t *testing.T) string {
+		{"reset in the handshake", func(t *testing.T) string {
 			return "https://" + rawServer(t, func(conn *net.TCPConn, _ int) {
 				conn.Read(make([]byte, 1))
 				reset(conn)
 			})
 		}, nil, policy.TransportResetBeforeSend},
-		{"says nothing in the handshake", func(t *testing.T) string {
+		{"silence in the handshake", func(t *testing.T) string {
 			return "https://" + rawServer(t, func(conn *net.TCPConn, _ int) { hang(conn) })
 		}, short, policy.TransportTimeoutBeforeSend},
-		{"resets instead of an answer", func(t *testing.T) string {
+		{"reset instead of an answer", func(t *testing.T) string {
 			return answering(t, "", reset)
 		}, nil, policy.TransportResetAfterSend},
-		{"ends instead of an answer", func(t *testing.T) string {
+		{"close instead of an answer", func(t *testing.T) string {
 			return answering(t, "", nil)
 		}, nil, policy.TransportResetAfterSend},
-		{"ends in the header", func(t *testing.T) string {
+		{"close within the header", func(t *testing.T) string {
 			return answering(t, "HTTP/1.1 200 OK\r\nContent-", nil)
 		}, nil, policy.TransportResetAfterSend},
-		{"answers in no HTTP", func(t *testing.T) string {
+		{"an answer that is not HTTP", func(t *testing.T) string {
 			return answering(t, "SSH-2.0-OpenSSH_9.2\r\n", hang)
 		}, nil, policy.TransportResetAfterSend},
-		{"never answers", func(t *testing.T) string {
+		{"no answer", func(t *testing.T) string {
 			return answering(t, "", hang)
 		}, short, policy.TransportTimeoutAfterSend},
-		{"stops in the body", func(t *testing.T) string {
+		{"no end of the body", func(t *testing.T) string {
 			return answering(t, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", hang)
 		}, short, policy.TransportTimeoutAfterSend},
 		{"a header without end", func(t *testing.T) string {
@@ -119,7 +119,7 @@ func TestEveryWayToBreakOffHasItsName(t *testing.T) {
 		{"a body declared over the limit", func(t *testing.T) string {
 			return answering(t, "HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n", hang)
 		}, func(cfg *Config) { cfg.MaxBody = 100 }, policy.TransportTooLarge},
-		{"redirects to another host", func(t *testing.T) string {
+		{"a redirect to another host", func(t *testing.T) string {
 			return answering(t, "HTTP/1.1 302 Found\r\nLocation: http://elsewhere.invalid/\r\nContent-Length: 0\r\n\r\n", nil)
 		}, nil, policy.TransportRedirect},
 	}
@@ -135,16 +135,16 @@ func TestEveryWayToBreakOffHasItsName(t *testing.T) {
 				t.Errorf("transport = %q, NotSent %v, want %q (%v)", got.Outcome.Transport, got.NotSent, tt.want, got.Err)
 			}
 			if got.Err == nil {
-				t.Error("Err says nothing")
+				t.Error("Err is nil")
 			}
 			if got.Outcome.Status != 0 || got.Outcome.ReceivedAt.IsZero() {
-				t.Errorf("outcome %+v: a status without an answer, or no time", got.Outcome)
+				t.Errorf("got outcome %+v, want status 0 and ReceivedAt", got.Outcome)
 			}
 		})
 	}
 }
 
-func TestATimeoutInTheQueueForAConnectionIsBeforeTheSend(t *testing.T) {
+func TestATimeoutWhileWaitingForAConnectionIsBeforeTheSend(t *testing.T) {
 	release, arrived := make(chan struct{}), make(chan struct{}, 2)
 	s := serve(t, func(http.ResponseWriter, *http.Request) {
 		arrived <- struct{}{}
@@ -154,9 +154,9 @@ func TestATimeoutInTheQueueForAConnectionIsBeforeTheSend(t *testing.T) {
 	first := make(chan Answer, 1)
 	go func() { first <- c.Do(context.Background(), Request{Path: "/first"}) }()
 	<-arrived
-	hurried := *c
-	hurried.cfg.Timeout = 50 * time.Millisecond
-	if got := hurried.Do(within(t), Request{Path: "/second"}); got.Outcome.Transport != policy.TransportTimeoutBeforeSend {
+	impatient := *c
+	impatient.cfg.Timeout = 50 * time.Millisecond
+	if got := impatient.Do(within(t), Request{Path: "/second"}); got.Outcome.Transport != policy.TransportTimeoutBeforeSend {
 		t.Errorf("transport = %q (%v)", got.Outcome.Transport, got.Err)
 	}
 	close(release)
@@ -166,14 +166,14 @@ func TestATimeoutInTheQueueForAConnectionIsBeforeTheSend(t *testing.T) {
 	}
 }
 
-func TestAMissingClientCertificateIsTheConfigurations(t *testing.T) {
-	s, ca := tlsServer(t, wellDone)
+func TestAMissingClientCertificateIsATLSFailure(t *testing.T) {
+	s, ca := tlsServer(t, answerOK)
 	server := s.TLS.Clone()
 	server.ClientAuth = tls.RequireAnyClientCert
 	base := "https://" + rawServer(t, func(conn *net.TCPConn, _ int) {
 		tls.Server(conn, server).Handshake()
-		// A close with the request unread would reset the connection, and the
-		// alert might be lost.
+		// To close with the request unread would reset the connection, and the alert
+		// might get lost.
 		hang(conn)
 	})
 	c := newClient(t, base, func(cfg *Config) { cfg.TLS.CA = ca })
@@ -182,8 +182,8 @@ func TestAMissingClientCertificateIsTheConfigurations(t *testing.T) {
 	}
 }
 
-func TestAPrivateAuthorityIsTrustedAndSpokenToInHTTP1(t *testing.T) {
-	s, ca := tlsServer(t, wellDone, "h2", "http/1.1")
+func TestAPrivateAuthorityIsTrustedAndHTTP1IsUsed(t *testing.T) {
+	s, ca := tlsServer(t, answerOK, "h2", "http/1.1")
 	c := newClient(t, s.URL, func(cfg *Config) { cfg.TLS.CA = ca })
 	for range 3 {
 		got := c.Do(within(t), Request{Path: "/"})
@@ -217,9 +217,9 @@ func TestABodyThatEndsEarlyIsCut(t *testing.T) {
 	}
 }
 
-func TestConnectionsAreKept(t *testing.T) {
+func TestConnectionsAreReused(t *testing.T) {
 	conns := 0
-	s := httptest.NewUnstartedServer(http.HandlerFunc(wellDone))
+	s := httptest.NewUnstartedServer(http.HandlerFunc(answerOK))
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
 			conns++
@@ -236,7 +236,7 @@ func TestConnectionsAreKept(t *testing.T) {
 	c.Close()
 	s.Close()
 	if conns != 1 {
-		t.Errorf("%d connections for 10 calls in a row", conns)
+		t.Errorf("got %d connections for 10 consecutive calls, want 1", conns)
 	}
 }
 
@@ -247,13 +247,13 @@ func TestAProtocolSwitchDoesNotHang(t *testing.T) {
 	}
 }
 
-func TestAFailedWriteCountsWhereItIsNotKnownWhatLeft(t *testing.T) {
+func TestAFailedTLSWriteCountsAsSent(t *testing.T) {
 	for exact, want := range map[bool]int64{true: 0, false: 4} {
 		here, there := net.Pipe()
 		there.Close()
 		conn := &countedConn{Conn: here, exact: exact}
 		if _, err := conn.Write([]byte("GET ")); err == nil || conn.wrote.Load() != want {
-			t.Errorf("exact %v: %d bytes counted after %v, want %d", exact, conn.wrote.Load(), err, want)
+			t.Errorf("exact %v: got %d bytes counted after %v, want %d", exact, conn.wrote.Load(), err, want)
 		}
 		here.Close()
 	}

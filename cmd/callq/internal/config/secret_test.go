@@ -84,7 +84,7 @@ func TestAFileThatCannotBeASecretSaysWhy(t *testing.T) {
 		"nowhere": "cannot be read: no such file or directory",
 		"empty":   "is empty; write the value into it",
 		"large":   "is larger than 64 KiB",
-		".":       "cannot be read to its end",
+		".":       "cannot be read completely",
 	} {
 		_, err := token(t, dir, "${file:"+name+"}", nil).Read()
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "callq.yaml:1:") {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,8 +16,9 @@ import (
 	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
-// partsOf are the credential as the API can take it apart: the header's last word,
-// the user and password of the Basic scheme, the query decoded and as it came.
+// partsOf returns the parts of the credential that an API can extract from a request: the
+// last word of the header, user and password of the Basic scheme, the query encoded and
+// decoded.
 func partsOf(r *http.Request) []string {
 	var parts []string
 	for _, name := range []string{"Authorization", "X-Key", "Cookie"} {
@@ -38,28 +40,28 @@ func partsOf(r *http.Request) []string {
 	return append(parts, r.URL.RawQuery)
 }
 
-// sayBack is an API that says each part of the credential back: in its headers, its
+// echoCredential is an API that echoes each part of the credential in its headers, its
 // message, and its body.
-func sayBack(w http.ResponseWriter, r *http.Request) {
+func echoCredential(w http.ResponseWriter, r *http.Request) {
 	parts := partsOf(r)
-	said := strings.Join(parts, " | ")
+	echoed := strings.Join(parts, " | ")
 	for _, name := range []string{"X-Correlation-Id", "Retry-After", "X-Openapi-Amount"} {
-		w.Header().Set(name, said)
+		w.Header().Set(name, echoed)
 	}
 	switch r.URL.Path {
 	case "/text":
 		w.Header().Set("Content-Type", "text/plain")
 		w.WriteHeader(http.StatusBadGateway)
-		fmt.Fprint(w, said)
+		fmt.Fprint(w, echoed)
 	case "/away":
 		http.Redirect(w, r, "http://"+url.QueryEscape(parts[0])+".invalid/", http.StatusFound)
 	default:
 		w.WriteHeader(http.StatusBadRequest)
-		json.NewEncoder(w).Encode(map[string]any{"status": false, "error_code": 68300004, "error_msg": said, "data": parts})
+		json.NewEncoder(w).Encode(map[string]any{"status": false, "error_code": 68300004, "error_msg": echoed, "data": parts})
 	}
 }
 
-func TestNoPartOfACredentialComesBack(t *testing.T) {
+func TestNoPartOfACredentialAppearsInAnAnswer(t *testing.T) {
 	const key = "sk-live-9f8e7d6c5b4a3f2e1d"
 	dir := t.TempDir()
 	file := func(content string) Secret {
@@ -78,32 +80,32 @@ func TestNoPartOfACredentialComesBack(t *testing.T) {
 	basic := base64.StdEncoding.EncodeToString([]byte("alice:" + key))
 	header := func(value Secret) Auth { return Header("X-Key", value) }
 	for name, auth := range map[string]Auth{
-		"bearer":                                Bearer(env(key)),
-		"bearer with spaces":                    Bearer(env(" " + key + "  ")),
-		"bearer that begins with Bearer":        Bearer(env("Bearer " + key)),
-		"bearer from a file":                    Bearer(file(key + "\n")),
-		"bearer from a file with a mark":        Bearer(file("\ufeff" + key + "\r\n")),
-		"bearer from a file with spaces":        Bearer(file(key + " \n")),
-		"bearer of parts":                       Bearer(ConcatSecrets(env("left-"), is("x"), env(key))),
-		"header":                                header(env(key)),
-		"header, scheme and key":                header(ConcatSecrets(is("Token "), env(key))),
-		"header, written out":                   header(is("Token " + key)),
-		"header, vendor's scheme":               header(ConcatSecrets(is("GenieKey "), file(key))),
-		"header with a parameter":               header(ConcatSecrets(is(`Token token="`), env(key), is(`", email="a@b.example"`))),
-		"header, parameter written out":         header(is(`Token token="` + key + `"`)),
-		"header Authorization, Basic":           Header("Authorization", ConcatSecrets(is("Basic "), env(basic))),
-		"header Authorization, Basic, all":      Header("Authorization", env("Basic "+basic)),
-		"header Cookie":                         Header("Cookie", is("session="+key)),
-		"query":                                 Query("apikey", env(key)),
-		"query with spaces":                     Query("apikey", env(key+" ")),
-		"query of parts":                        Query("sig", ConcatSecrets(is("v1/"), env(key))),
-		"basic":                                 Basic(is("alice"), env(key)),
-		"basic of parts":                        Basic(is("alice"), ConcatSecrets(is("p:"), file(key))),
-		"basic with the key as user":            Basic(env(key), is("x")),
-		"basic with the key as user, all parts": Basic(ConcatSecrets(env(key), is("/token")), is("x")),
+		"bearer":                                    Bearer(env(key)),
+		"bearer with spaces":                        Bearer(env(" " + key + "  ")),
+		"bearer that begins with Bearer":            Bearer(env("Bearer " + key)),
+		"bearer from a file":                        Bearer(file(key + "\n")),
+		"bearer from a file with a byte order mark": Bearer(file("\ufeff" + key + "\r\n")),
+		"bearer from a file with spaces":            Bearer(file(key + " \n")),
+		"bearer of parts":                           Bearer(ConcatSecrets(env("left-"), is("x"), env(key))),
+		"header":                                    header(env(key)),
+		"header, scheme and key":                    header(ConcatSecrets(is("Token "), env(key))),
+		"header, written out":                       header(is("Token " + key)),
+		"header, vendor's scheme":                   header(ConcatSecrets(is("GenieKey "), file(key))),
+		"header with a parameter":                   header(ConcatSecrets(is(`Token token="`), env(key), is(`", email="a@b.example"`))),
+		"header, parameter written out":             header(is(`Token token="` + key + `"`)),
+		"header Authorization, Basic":               Header("Authorization", ConcatSecrets(is("Basic "), env(basic))),
+		"header Authorization, Basic, all":          Header("Authorization", env("Basic "+basic)),
+		"header Cookie":                             Header("Cookie", is("session="+key)),
+		"query":                                     Query("apikey", env(key)),
+		"query with spaces":                         Query("apikey", env(key+" ")),
+		"query of parts":                            Query("sig", ConcatSecrets(is("v1/"), env(key))),
+		"basic":                                     Basic(is("alice"), env(key)),
+		"basic of parts":                            Basic(is("alice"), ConcatSecrets(is("p:"), file(key))),
+		"basic with the key as user":                Basic(env(key), is("x")),
+		"basic with the key as user, all parts":     Basic(ConcatSecrets(env(key), is("/token")), is("x")),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, sayBack)
+			s := serve(t, echoCredential)
 			var seen lockedBuffer
 			c := newClient(t, s.URL, func(cfg *Config) {
 				cfg.Auth, cfg.Logger = auth, slog.New(slog.NewTextHandler(&seen, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -113,16 +115,16 @@ func TestNoPartOfACredentialComesBack(t *testing.T) {
 				fmt.Fprintf(&seen, "%+v\n%s\n%v\n", a, a.Body, a.Err)
 			}
 			if text := seen.String(); strings.Contains(text, key) || strings.Contains(text, basic) {
-				t.Errorf("the key is to be seen: %s", text)
+				t.Errorf("the key appears in: %s", text)
 			}
 			if !strings.Contains(seen.String(), redacted) {
-				t.Errorf("nothing was said back: %s", &seen)
+				t.Errorf("the API has echoed no secret: %s", &seen)
 			}
 		})
 	}
 }
 
-func TestAUserNameAndASchemeAreNoSecrets(t *testing.T) {
+func TestAUserNameAndASchemeAreNotRemoved(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"status":true,"data":"Basic users like integration-user-1 may call; efficiency is high"}`)
 	})
@@ -147,7 +149,29 @@ func writtenFile(t *testing.T, content string) string {
 	return path
 }
 
-func TestWhatATokenEndpointHandsOutComesNeverBack(t *testing.T) {
+// serveEchoedTokens starts an API with a token endpoint. The endpoint returns tokenAnswer, in
+// which it replaces ECHO with the client's credentials. The API echoes the credential of a
+// call and all planted secrets.
+func serveEchoedTokens(t *testing.T, status int, tokenAnswer string, planted []string) *httptest.Server {
+	return serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		_, secret, _ := r.BasicAuth()
+		echoed := fmt.Sprint(partsOf(r), secret, r.Form, r.Header)
+		w.Header().Set("X-Correlation-Id", echoed)
+		if r.URL.Path == "/token" {
+			quoted, _ := json.Marshal(echoed)
+			w.WriteHeader(status)
+			fmt.Fprint(w, strings.ReplaceAll(tokenAnswer, "ECHO", string(quoted[1:len(quoted)-1])))
+			return
+		}
+		w.WriteHeader(http.StatusBadRequest)
+		json.NewEncoder(w).Encode(map[string]any{"error_msg": echoed + strings.Join(planted, " "), "data": echoed})
+	})
+}
+
+func TestTokensOfATokenEndpointNeverAppearInResultsOrLogs(t *testing.T) {
 	planted := []string{"at-0123456789abcdef", "rt-0123456789abcdef", "id.0123456789abcdef", "dt-0123456789abcdef", "cs-0123456789/abcdef", "qk-0123456789abcdef", "tq-0123456789abcdef"}
 	for _, style := range []AuthStyle{StyleBasic, StyleBody} {
 		for name, tc := range map[string]struct {
@@ -162,22 +186,7 @@ func TestWhatATokenEndpointHandsOutComesNeverBack(t *testing.T) {
 			"an envelope that echos": {200, `{"status":false,"error_code":67200003,"error_msg":"ECHO"}`, ""},
 		} {
 			t.Run(string(style)+"/"+name, func(t *testing.T) {
-				s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-					if err := r.ParseForm(); err != nil {
-						t.Error(err)
-					}
-					_, secret, _ := r.BasicAuth()
-					said := fmt.Sprint(partsOf(r), secret, r.Form, r.Header)
-					w.Header().Set("X-Correlation-Id", said)
-					if r.URL.Path == "/token" {
-						quoted, _ := json.Marshal(said)
-						w.WriteHeader(tc.status)
-						fmt.Fprint(w, strings.ReplaceAll(tc.answer, "ECHO", string(quoted[1:len(quoted)-1])))
-						return
-					}
-					w.WriteHeader(http.StatusBadRequest)
-					json.NewEncoder(w).Encode(map[string]any{"error_msg": said + strings.Join(planted, " "), "data": said})
-				})
+				s := serveEchoedTokens(t, tc.status, tc.answer, planted)
 				var seen lockedBuffer
 				all := &redact.Redactor{}
 				c := newClient(t, s.URL, func(cfg *Config) {
@@ -193,24 +202,24 @@ func TestWhatATokenEndpointHandsOutComesNeverBack(t *testing.T) {
 				}
 				_, err := c.Refresh(within(t), 1)
 				fmt.Fprintln(&seen, err)
-				learnt := tc.answer + "cs-0123456789/abcdef tq-0123456789abcdef"
+				received := tc.answer + "cs-0123456789/abcdef tq-0123456789abcdef"
 				for _, secret := range planted {
-					if strings.Contains(learnt, secret) && strings.Contains(seen.String(), secret) {
-						t.Errorf("%s is to be seen: %s", secret, &seen)
+					if strings.Contains(received, secret) && strings.Contains(seen.String(), secret) {
+						t.Errorf("%s appears in: %s", secret, &seen)
 					}
-					if strings.Contains(learnt, secret) && all.Text(secret) != redacted {
-						t.Errorf("who has the client's Redactor does not know %s", secret)
+					if strings.Contains(received, secret) && all.Text(secret) != redacted {
+						t.Errorf("Config.Redactor does not remove %s", secret)
 					}
 				}
 				if !strings.Contains(seen.String(), redacted) {
-					t.Errorf("nothing was said back: %s", &seen)
+					t.Errorf("the API has echoed no secret: %s", &seen)
 				}
 			})
 		}
 	}
 }
 
-func TestTheCredentialsOfAProxyAreKnown(t *testing.T) {
+func TestTheCredentialsInProxyURLsAreRemoved(t *testing.T) {
 	const key = "pr-0123456789"
 	for value, secrets := range map[string][]string{
 		"http://alice:" + key + "@proxy.example:3128":     {key, base64.StdEncoding.EncodeToString([]byte("alice:" + key))},
@@ -223,7 +232,7 @@ func TestTheCredentialsOfAProxyAreKnown(t *testing.T) {
 	} {
 		for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
 			r := redact.New(maxRedacted, nil)
-			learnProxies(r, func(asked string) string {
+			addProxySecrets(r, func(asked string) string {
 				if asked == name {
 					return value
 				}

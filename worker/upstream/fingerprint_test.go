@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestAMarkChangesWithWhatIdentifiesTheUpstreamAndWithNothingElse(t *testing.T) {
+func TestAFingerprintChangesOnlyWithTheCredentialAndTheTLSFiles(t *testing.T) {
 	file := func(text string) string {
 		path := filepath.Join(t.TempDir(), "file")
 		writeFile(t, path, text)
@@ -31,20 +31,20 @@ func TestAMarkChangesWithWhatIdentifiesTheUpstreamAndWithNothingElse(t *testing.
 				t.Fatal(err)
 			}
 			defer client.Close()
-			first, ok := client.Mark()
-			if again, stillOK := client.Mark(); again != first || !ok || !stillOK {
-				t.Error("the mark changes by itself")
+			first, ok := client.Fingerprint()
+			if second, secondOK := client.Fingerprint(); second != first || !ok || !secondOK {
+				t.Error("the fingerprint has changed without a change of a file")
 			}
 			writeFile(t, c.path, "other")
-			second, _ := client.Mark()
+			second, _ := client.Fingerprint()
 			if second == first {
-				t.Error("another one has the same mark")
+				t.Error("the fingerprint has not changed with the file")
 			}
 			if err := os.Remove(c.path); err != nil {
 				t.Fatal(err)
 			}
-			if mark, ok := client.Mark(); ok && mark != second {
-				t.Error("a file that is missing has changed the mark")
+			if third, ok := client.Fingerprint(); ok && third != second {
+				t.Error("the fingerprint has changed when the file was removed")
 			}
 		})
 	}

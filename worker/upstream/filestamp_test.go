@@ -13,8 +13,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
-// replace puts a file in the place of another, as a rotation should: whole at
-// once, here with the time of the one before.
+// replace replaces a file atomically, as a rotation should. The new file has the
+// modification time of the old one.
 func replace(t *testing.T, path, content string) {
 	t.Helper()
 	before, statErr := os.Stat(path)
@@ -32,9 +32,9 @@ func replace(t *testing.T, path, content string) {
 	}
 }
 
-func TestAFileInThePlaceOfAnotherIsSeenWhateverItsTime(t *testing.T) {
+func TestAReplacedFileIsReadAgainEvenWithTheSameTime(t *testing.T) {
 	dir := t.TempDir()
-	// As Kubernetes mounts a secret: the name leads to a folder that changes.
+	// As Kubernetes mounts a secret: the path contains a link to a directory, which changes.
 	name, folder := filepath.Join(dir, "key"), filepath.Join(dir, "data")
 	old := time.Unix(1_700_000_000, 0)
 	for version, content := range []string{"one", "two"} {
@@ -47,7 +47,7 @@ func TestAFileInThePlaceOfAnotherIsSeenWhateverItsTime(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	turn := func(to string) {
+	linkTo := func(to string) {
 		next := folder + ".next"
 		if err := os.Symlink(to, next); err != nil {
 			t.Skip("no symbolic links here:", err)
@@ -56,7 +56,7 @@ func TestAFileInThePlaceOfAnotherIsSeenWhateverItsTime(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	turn("v0")
+	linkTo("v0")
 	if err := os.Symlink(filepath.Join("data", "key"), name); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestAFileInThePlaceOfAnotherIsSeenWhateverItsTime(t *testing.T) {
 	for i, want := range []string{"one", "two", "six"} {
 		switch i {
 		case 1:
-			turn("v1")
+			linkTo("v1")
 		case 2:
 			replace(t, filepath.Join(dir, "v1", "key"), "six")
 		}
@@ -74,13 +74,13 @@ func TestAFileInThePlaceOfAnotherIsSeenWhateverItsTime(t *testing.T) {
 	}
 }
 
-func TestAFileWrittenTwiceInAMomentIsSeen(t *testing.T) {
+func TestAFileThatIsWrittenTwiceWithTheSameTimeIsReadAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
 	at := time.Now()
 	s := FileSecret(file)
 	for _, want := range []string{"one", "two"} {
 		writeFile(t, file, want)
-		if err := os.Chtimes(file, at, at); err != nil { // a coarse file system
+		if err := os.Chtimes(file, at, at); err != nil { // as on a file system with coarse times
 			t.Fatal(err)
 		}
 		if got, err := s.Value(); got != want || err != nil {
@@ -89,14 +89,14 @@ func TestAFileWrittenTwiceInAMomentIsSeen(t *testing.T) {
 	}
 }
 
-// A new generation for an unchanged credential would be one more call for
-// nothing, with the credential that the API has refused.
-func TestManyReadersOfAChangingFileCountEveryChangeOnce(t *testing.T) {
+// A new generation for an unchanged credential would cause a useless call with the
+// credential that the API has refused.
+func TestConcurrentReadersOfAChangingFileCountEachChangeOnce(t *testing.T) {
 	const rotations = 50
 	file := filepath.Join(t.TempDir(), "key")
 	replace(t, file, "key-0000")
-	a := Bearer(FileSecret(file)).kind().authorizer(authUse{secrets: &redact.Redactor{}}).(*staticAuth)
-	if _, err := a.look(false); err != nil {
+	a := Bearer(FileSecret(file)).kind().authorizer(authEnv{secrets: &redact.Redactor{}}).(*staticAuth)
+	if _, err := a.current(false); err != nil {
 		t.Fatal(err)
 	}
 	stop := make(chan struct{})
@@ -109,7 +109,7 @@ func TestManyReadersOfAChangingFileCountEveryChangeOnce(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := a.look(i%2 == 0); err != nil {
+				if _, err := a.current(i%2 == 0); err != nil {
 					t.Error(err)
 					return
 				}
@@ -118,19 +118,19 @@ func TestManyReadersOfAChangingFileCountEveryChangeOnce(t *testing.T) {
 	}
 	for i := range rotations {
 		replace(t, file, fmt.Sprintf("key-%04d", i+1))
-		await(t, "a look at the change", func() bool {
-			c, err := a.look(false)
+		await(t, "the change to be read", func() bool {
+			c, err := a.current(false)
 			return err == nil && strings.HasSuffix(c.value, fmt.Sprintf("%04d", i+1))
 		})
 	}
 	close(stop)
 	readers.Wait()
-	if c, _ := a.look(true); c.generation != rotations+1 {
-		t.Errorf("%d generations of %d credentials", c.generation, rotations+1)
+	if c, _ := a.current(true); c.generation != rotations+1 {
+		t.Errorf("got %d generations of %d credentials", c.generation, rotations+1)
 	}
 }
 
-func TestAParameterBesideATokenIsReadAgainWithTheToken(t *testing.T) {
+func TestAQueryParameterIsReadAgainWhenTheTokenIsRenewed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
 	at := time.Unix(1_700_000_000, 0)
 	put := func(content string) {
@@ -140,7 +140,7 @@ func TestAParameterBesideATokenIsReadAgainWithTheToken(t *testing.T) {
 		}
 	}
 	put("apikey-1")
-	i := &issuer{answer: numbered}
+	i := &issuer{answer: numberedToken}
 	c := i.start(t, func(auth *OAuth2Config) { auth.Query = map[string]Secret{"apikey": FileSecret(file)} })
 	a := c.Do(within(t), Request{Path: "/"})
 	put("apikey-2")
@@ -153,17 +153,17 @@ func TestAParameterBesideATokenIsReadAgainWithTheToken(t *testing.T) {
 	}
 }
 
-func TestAClientSecretThatWasRotatedIsUsedForTheNextToken(t *testing.T) {
+func TestARotatedClientSecretIsUsedForTheNextToken(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
 	writeFile(t, file, "client-secret-old")
-	i := &issuer{answer: numbered}
+	i := &issuer{answer: numberedToken}
 	c := i.start(t, func(auth *OAuth2Config) { auth.ClientSecret = FileSecret(file) })
 	i.answer = func(w http.ResponseWriter, n int) {
 		if !strings.HasSuffix(i.basic[n-1], "client-secret-new") {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		numbered(w, n)
+		numberedToken(w, n)
 	}
 	if a := c.Do(within(t), Request{Path: "/"}); a.Outcome.Status != http.StatusUnauthorized || !c.CanRefresh(a.TokenGeneration) {
 		t.Fatalf("%+v", a.Outcome)

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 )
 
-func TestATokenEndpointThatAsksForAWaitIsNotAskedBefore(t *testing.T) {
+func TestNoTokenRequestIsSentBeforeRetryAfterHasPassed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked, fault := 0, policy.TransportResetBeforeSend
 		tok := newTokens(func(context.Context) (grant, *credentialError) {
@@ -26,17 +26,17 @@ func TestATokenEndpointThatAsksForAWaitIsNotAskedBefore(t *testing.T) {
 		for _, after := range []time.Duration{0, 30 * time.Second, 29 * time.Second} {
 			time.Sleep(after)
 			if _, err := tok.get(t.Context()); err == nil || asked != 1 {
-				t.Errorf("%s later: asked %d times, %v; want once, and its fault", after, asked, err)
+				t.Errorf("%s later: got %d token requests, error %v; want 1 request and an error", after, asked, err)
 			}
 		}
 		time.Sleep(time.Second)
 		if got, err := tok.get(t.Context()); err != nil || got.token != "t" || asked != 2 {
-			t.Errorf("when the wait is over: asked %d times, %v", asked, err)
+			t.Errorf("after the wait: got %d token requests, error %v; want 2 and no error", asked, err)
 		}
 	})
 }
 
-func TestWhatATokenEndpointSaysOfTimesReachesThePolicy(t *testing.T) {
+func TestTheRetryAfterOfATokenEndpointReachesThePolicy(t *testing.T) {
 	for status, transport := range map[int]policy.Transport{
 		503: policy.TransportResetBeforeSend, 500: policy.TransportResetBeforeSend, 429: policy.TransportNone, 401: policy.TransportNone,
 	} {
@@ -49,20 +49,20 @@ func TestWhatATokenEndpointSaysOfTimesReachesThePolicy(t *testing.T) {
 			a := c.Do(context.Background(), Request{Path: "/x"})
 			wait, ok := policy.RetryAfter(a.Outcome.Header, a.Outcome.ReceivedAt)
 			if a.Outcome.Transport != transport || !ok || wait != time.Hour || a.Outcome.ReceivedAt.IsZero() {
-				t.Errorf("%d: %+v, a wait of %s", status, a.Outcome, wait)
+				t.Errorf("%d: got %+v and a wait of %s, want an hour", status, a.Outcome, wait)
 			}
 		}
-		want := 3 // a refusal opens a circuit; the client does not hold it
+		want := 3 // after a refusal a circuit holds the calls, not the client
 		if transport != policy.TransportNone {
 			want = 1
 		}
 		if i.asked() != want {
-			t.Errorf("%d: the endpoint was asked %d times, want %d", status, i.asked(), want)
+			t.Errorf("%d: got %d token requests, want %d", status, i.asked(), want)
 		}
 	}
 }
 
-func TestAnAnswerThatBreaksOffStillSaysWhenToCallAgain(t *testing.T) {
+func TestTheRetryAfterOfAnIncompleteAnswerReachesThePolicy(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "3600")
 		w.Header().Set("Content-Length", "10")

@@ -10,11 +10,11 @@ import (
 	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
-// learnTokens tells secrets of the credentials in the token endpoint's answer:
-// what stands under a name that credentials go by (RFC 6749, 5.1: access_token,
-// refresh_token; OpenID Connect: id_token), or under field, at any depth.
-func learnTokens(secrets *redact.Redactor, body []byte, field string) {
-	if !validObject(body) {
+// addTokenSecrets adds to secrets the credentials in an answer of the token endpoint: the
+// texts under field and under the usual names for credentials (RFC 6749, 5.1:
+// access_token, refresh_token; OpenID Connect: id_token), at any depth.
+func addTokenSecrets(secrets *redact.Redactor, body []byte, field string) {
+	if !isJSONObject(body) {
 		return
 	}
 	field = field[strings.LastIndexByte(field, '.')+1:]
@@ -34,16 +34,17 @@ func learnTokens(secrets *redact.Redactor, body []byte, field string) {
 	walk(gjson.ParseBytes(body))
 }
 
-// namesToken reports whether a token endpoint gives a credential under that name.
-// What is under token_type or token_endpoint is none.
+// namesToken reports whether token endpoints return a credential under the name. It is
+// false for token_type and token_endpoint.
 func namesToken(name string) bool {
 	return strings.HasSuffix(name, "token") || strings.HasSuffix(name, "secret") || strings.HasSuffix(name, "assertion") || name == "jwt"
 }
 
-// learnProxies tells secrets of the credentials in the proxies of the environment,
-// which net/http sends as Proxy-Authorization, and which its errors quote where a
-// URL cannot be read. get reads a variable. They are read once, and so kept.
-func learnProxies(secrets *redact.Redactor, get func(string) string) {
+// addProxySecrets adds to secrets the credentials in the proxy URLs of the environment.
+// net/http sends them as Proxy-Authorization, and its errors quote a URL that it cannot
+// parse. get returns an environment variable. The secrets are permanent because the
+// environment is read only once.
+func addProxySecrets(secrets *redact.Redactor, get func(string) string) {
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
 		value := get(name)
 		at := strings.LastIndexByte(value, '@')
@@ -56,7 +57,7 @@ func learnProxies(secrets *redact.Redactor, get func(string) string) {
 		}
 		user, password, ok := strings.Cut(info, ":")
 		if !ok {
-			user, password = "", user // a key in the place of the user name
+			user, password = "", user // a key instead of a user name
 		}
 		for _, v := range []string{password, unescaped(password)} {
 			secrets.AddPermanent(v, user, unescaped(user), "Proxy-Authorization")
@@ -76,9 +77,9 @@ func unescaped(s string) string {
 	return s
 }
 
-// learnQuery tells secrets of the parameters of a URL that credentials go by. They are
-// read once, and so kept.
-func learnQuery(secrets *redact.Redactor, raw string) {
+// addURLSecrets adds to secrets the parameters of a URL with the usual names for
+// credentials. They are permanent because the URL is read only once.
+func addURLSecrets(secrets *redact.Redactor, raw string) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return

@@ -15,7 +15,7 @@ import (
 )
 
 func TestATimeoutNamesItsSetting(t *testing.T) {
-	silentTLS := func(t *testing.T) string {
+	silentHandshake := func(t *testing.T) string {
 		return "https://" + rawServer(t, func(conn *net.TCPConn, _ int) { hang(conn) })
 	}
 	for name, tt := range map[string]struct {
@@ -26,9 +26,9 @@ func TestATimeoutNamesItsSetting(t *testing.T) {
 		"no answer": {func(t *testing.T) string { return answering(t, "", hang) }, policy.TransportTimeoutAfterSend, "no answer within 150ms (timeout: 150ms of upstream api)"},
 		"half an answer": {func(t *testing.T) string {
 			return answering(t, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", hang)
-		}, policy.TransportTimeoutAfterSend, "no whole answer within 150ms (timeout: 150ms of upstream api)"},
+		}, policy.TransportTimeoutAfterSend, "no complete answer within 150ms (timeout: 150ms of upstream api)"},
 		"half a head":     {func(t *testing.T) string { return answering(t, "HTTP/1.1 200 OK\r\nConte", hang) }, policy.TransportTimeoutAfterSend, "no answer within 150ms (timeout: 150ms of upstream api)"},
-		"no handshake":    {silentTLS, policy.TransportTimeoutBeforeSend, "no connection within 150ms (timeout: 150ms of upstream api)"},
+		"no handshake":    {silentHandshake, policy.TransportTimeoutBeforeSend, "no connection within 150ms (timeout: 150ms of upstream api)"},
 		"another failure": {func(t *testing.T) string { return answering(t, "", reset) }, policy.TransportResetAfterSend, "upstream api: reset_after_send: "},
 	} {
 		c := newClient(t, tt.base(t), func(cfg *Config) { cfg.Timeout = 150 * time.Millisecond })
@@ -43,7 +43,7 @@ func TestATimeoutNamesItsSetting(t *testing.T) {
 	}
 }
 
-func TestADurationIsWrittenAsAPersonDoes(t *testing.T) {
+func TestADurationInAMessageHasNoZeroUnits(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		time.Second: "1s", 90 * time.Second: "1m30s", 5 * time.Minute: "5m", time.Hour: "1h", 150 * time.Millisecond: "150ms", 10 * time.Second: "10s",
 		90 * time.Minute: "1h30m",
@@ -54,7 +54,7 @@ func TestADurationIsWrittenAsAPersonDoes(t *testing.T) {
 	}
 }
 
-func TestATokenEndpointsRefusalNamesItAndItsOwnError(t *testing.T) {
+func TestTheErrorOfARefusedTokenRequestNamesTheEndpointAndItsError(t *testing.T) {
 	for name, tt := range map[string]struct {
 		status int
 		body   string
@@ -79,21 +79,21 @@ func TestATokenEndpointsRefusalNamesItAndItsOwnError(t *testing.T) {
 			cfg.Auth = OAuth2(OAuth2Config{TokenURL: s.URL + "/token?tenant=0123456789", ClientID: StaticSecret("me"), ClientSecret: StaticSecret("0123456789abc")})
 		})
 		got := c.Do(within(t), Request{Path: "/"})
-		said := got.Err.Error()
+		message := got.Err.Error()
 		if got.Outcome.Status != 0 {
-			said = got.Outcome.Message
+			message = got.Outcome.Message
 		}
 		want := "token endpoint " + s.URL + "/token: answered "
-		if !strings.Contains(said, want) || !strings.Contains(said, tt.want) || strings.Contains(said, "token_field") || strings.Contains(said, "tenant") {
-			t.Errorf("%s: %s", name, said)
+		if !strings.Contains(message, want) || !strings.Contains(message, tt.want) || strings.Contains(message, "token_field") || strings.Contains(message, "tenant") {
+			t.Errorf("%s: %s", name, message)
 		}
 		if got.TokenStatus != tt.status {
-			t.Errorf("%s: the endpoint's status is %d, want %d", name, got.TokenStatus, tt.status)
+			t.Errorf("%s: got TokenStatus %d, want %d", name, got.TokenStatus, tt.status)
 		}
 	}
 }
 
-func TestAnAnswerWithoutATokenOrAnErrorStillAsksForTokenField(t *testing.T) {
+func TestTheErrorForAnAnswerWithoutATokenNamesTokenField(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"message":"ok","jwt":"x.y.z"}`) })
 	c := newClient(t, "http://127.0.0.1:1", func(cfg *Config) {
 		cfg.Auth = OAuth2(OAuth2Config{TokenURL: s.URL, ClientID: StaticSecret("me"), ClientSecret: StaticSecret("0123456789abc")})
@@ -103,7 +103,7 @@ func TestAnAnswerWithoutATokenOrAnErrorStillAsksForTokenField(t *testing.T) {
 	}
 }
 
-func TestATokenEndpointThatIsSilentIsNamed(t *testing.T) {
+func TestTheTimeoutOfATokenRequestNamesTheEndpoint(t *testing.T) {
 	base := answering(t, "", hang)
 	c := newClient(t, "http://127.0.0.1:1", func(cfg *Config) {
 		cfg.Timeout = 150 * time.Millisecond

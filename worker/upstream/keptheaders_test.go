@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestWhatIsWorthKeepingOfAnAnswerIsKept(t *testing.T) {
+func TestTheHeadersForResultsAreKept(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Correlation-Id", "c-1")

@@ -15,15 +15,15 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 )
 
-// arrivals answers the first request of its first connection and resets the
-// connection on the second, which is how a kept connection dies without an
-// answer. Later connections are answered. It counts what arrives at /counted.
-type arrivals struct {
+// resettingServer answers the first request of its first connection and resets that
+// connection on the second request, as an idle connection breaks without an answer. It
+// answers all requests of later connections. It records the requests for /counted.
+type resettingServer struct {
 	mu   sync.Mutex
 	seen []*http.Request
 }
 
-func (a *arrivals) start(t *testing.T) string {
+func (a *resettingServer) start(t *testing.T) string {
 	return "http://" + rawServer(t, func(conn *net.TCPConn, n int) {
 		defer conn.Close()
 		r := bufio.NewReader(conn)
@@ -50,13 +50,13 @@ func (a *arrivals) start(t *testing.T) string {
 	})
 }
 
-func (a *arrivals) requests() []*http.Request {
+func (a *resettingServer) requests() []*http.Request {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.seen
 }
 
-var repeatable = []struct {
+var resendCases = []struct {
 	name   string
 	method string
 	body   string
@@ -79,9 +79,9 @@ var repeatable = []struct {
 }
 
 func TestOneCallIsOneRequestOnTheWire(t *testing.T) {
-	for _, tt := range repeatable {
+	for _, tt := range resendCases {
 		t.Run(tt.name, func(t *testing.T) {
-			var a arrivals
+			var a resettingServer
 			c := newClient(t, a.start(t))
 			if got := c.Do(within(t), Request{Path: "/first"}); got.Err != nil {
 				t.Fatal(got.Err)
@@ -113,16 +113,16 @@ func TestOneCallIsOneRequestOnTheWire(t *testing.T) {
 	}
 }
 
-// What newRequest steps around. When this test fails, net/http has changed, and
-// the work-around may go.
-func TestNetHTTPSendsAgainByItself(t *testing.T) {
-	for _, tt := range repeatable {
-		again := tt.method == "GET" || tt.method == "HEAD" || tt.method == "OPTIONS" || tt.header != nil
-		if !again {
+// newRequest works around this behaviour of net/http. If this test fails, net/http has
+// changed, and the workaround can be removed.
+func TestNetHTTPSendsSomeRequestsAgainByItself(t *testing.T) {
+	for _, tt := range resendCases {
+		replayable := tt.method == "GET" || tt.method == "HEAD" || tt.method == "OPTIONS" || tt.header != nil
+		if !replayable {
 			continue
 		}
 		t.Run(tt.name, func(t *testing.T) {
-			var a arrivals
+			var a resettingServer
 			base := a.start(t)
 			rt := &http.Transport{}
 			defer rt.CloseIdleConnections()
@@ -146,20 +146,20 @@ func TestNetHTTPSendsAgainByItself(t *testing.T) {
 				resp.Body.Close()
 			}
 			if n := len(a.requests()); n != 2 {
-				t.Errorf("%d requests arrived, want the 2 of net/http's own re-send", n)
+				t.Errorf("%d requests arrived, want 2: net/http sends the request again", n)
 			}
 		})
 	}
 }
 
-func TestADeadKeptConnectionIsReplacedBeforeAnythingLeaves(t *testing.T) {
+func TestADeadIdleConnectionIsReplacedBeforeAnythingIsSent(t *testing.T) {
 	for _, method := range []string{"GET", "POST"} {
 		t.Run(method, func(t *testing.T) {
 			var (
-				mu      sync.Mutex
-				paths   []string
-				hangUp  = make(chan struct{})
-				address = rawServer(t, func(conn *net.TCPConn, n int) {
+				mu        sync.Mutex
+				paths     []string
+				closeConn = make(chan struct{})
+				address   = rawServer(t, func(conn *net.TCPConn, n int) {
 					defer conn.Close()
 					r := bufio.NewReader(conn)
 					for {
@@ -172,7 +172,7 @@ func TestADeadKeptConnectionIsReplacedBeforeAnythingLeaves(t *testing.T) {
 						mu.Unlock()
 						io.WriteString(conn, okAnswer)
 						if n == 1 {
-							<-hangUp
+							<-closeConn
 							return
 						}
 					}
@@ -186,8 +186,8 @@ func TestADeadKeptConnectionIsReplacedBeforeAnythingLeaves(t *testing.T) {
 			ctx := httptrace.WithClientTrace(within(t), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 				conns++
 				if info.Reused {
-					close(hangUp)
-					await(t, "the client sees the end of the connection", func() bool {
+					close(closeConn)
+					await(t, "the client to detect the end of the connection", func() bool {
 						return info.Conn.SetReadDeadline(noDeadline) != nil
 					})
 				}
@@ -199,23 +199,23 @@ func TestADeadKeptConnectionIsReplacedBeforeAnythingLeaves(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			if all := strings.Join(paths, " "); all != "/first /second" {
-				t.Errorf("arrived: %s", all)
+				t.Errorf("got requests for %s, want /first /second", all)
 			}
 		})
 	}
 }
 
-func TestACallerWhoLeavesBeforeTheSendIsNotServed(t *testing.T) {
-	gone, cancel := context.WithCancel(context.Background())
+func TestACallIsNotSentAfterItsContextHasEnded(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	c := newClient(t, "http://127.0.0.1:1")
-	got := c.Do(gone, Request{Path: "/"})
+	got := c.Do(ctx, Request{Path: "/"})
 	if !got.NotSent || !isCanceled(got.Err) {
-		t.Errorf("NotSent = %v, err %v", got.NotSent, got.Err)
+		t.Errorf("got NotSent %v, error %v; want NotSent and context.Canceled", got.NotSent, got.Err)
 	}
 }
 
-func TestACallerWhoLeavesInTheQueueForAConnectionIsNotServed(t *testing.T) {
+func TestACallThatIsCancelledWhileItWaitsForAConnectionIsNotSent(t *testing.T) {
 	release, arrived := make(chan struct{}), make(chan string, 2)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		arrived <- r.URL.Path
@@ -230,18 +230,18 @@ func TestACallerWhoLeavesInTheQueueForAConnectionIsNotServed(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: func(string) { cancel() }})
 	if got := c.Do(ctx, Request{Path: "/second"}); !got.NotSent || !isCanceled(got.Err) {
-		t.Errorf("NotSent = %v, outcome %+v, err %v", got.NotSent, got.Outcome, got.Err)
+		t.Errorf("got NotSent %v, outcome %+v, error %v; want NotSent and context.Canceled", got.NotSent, got.Outcome, got.Err)
 	}
 	close(release)
 	if got := <-first; got.Outcome.Status != 200 {
-		t.Errorf("the first call: %+v", got)
+		t.Errorf("the first call: got %+v, want status 200", got)
 	}
 	if len(arrived) != 0 {
 		t.Error("the second call arrived")
 	}
 }
 
-func TestACallerWhoLeavesAfterTheSendStillGetsTheAnswer(t *testing.T) {
+func TestACallThatIsCancelledAfterTheSendStillReturnsTheAnswer(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		cancel()
@@ -249,6 +249,6 @@ func TestACallerWhoLeavesAfterTheSendStillGetsTheAnswer(t *testing.T) {
 	})
 	c := newClient(t, s.URL)
 	if got := c.Do(ctx, Request{Method: "POST", Path: "/"}); got.NotSent || got.Outcome.Status != 200 {
-		t.Errorf("answer %+v", got)
+		t.Errorf("got %+v, want status 200", got)
 	}
 }
