@@ -21,7 +21,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// readyTimeout is how long Redis may take for a worker to be ready.
+// readyTimeout is how long Redis may take to answer a readiness check.
 const readyTimeout = 2 * time.Second
 
 // Config configures the handler. Redis, Ledger, Circuits and Client are
@@ -36,46 +36,45 @@ type Config struct {
 	Client *tasks.Client
 	// Upstreams are the names whose circuits are shown.
 	Upstreams []string
-	// Concurrency are the upstreams of the configuration, with how many calls of each
-	// may be under way.
+	// Concurrency is how many calls of each configured upstream may be in progress.
 	Concurrency map[string]int
-	// MaxMemory is how many bytes the results may take that are kept in Redis; 0: the
-	// page does not tell of them.
+	// MaxMemory is how many bytes the results in Redis may take; 0: the page does not show
+	// whether they do.
 	MaxMemory int64
-	// Loopback says that only this machine reaches the address.
+	// Loopback reports that only this machine can reach the address.
 	Loopback bool
-	// Tokens are who may enter. Where there are any, they are asked for on a loopback
-	// address too.
+	// Tokens are the tokens that give access. If there are any, they are required on a
+	// loopback address too.
 	Tokens []Token
-	// Logger receives what fails. Defaults to none.
+	// Logger receives errors. Defaults to none.
 	Logger *slog.Logger
 }
 
 // Token is a credential.
 type Token struct {
-	// Name is whose it is, for logs.
+	// Name names the token's owner, for logs.
 	Name string
-	// Read returns the token's present value; it is called for every request. An
-	// error or an empty value lets nobody in.
+	// Read returns the token's current value; it is called for every request. A token
+	// whose Read returns an error or an empty value gives no access.
 	Read func() (string, error)
 }
 
-// handler is the door.
+// handler is the admin server's handler.
 type handler struct {
-	cfg  Config
-	log  *slog.Logger
-	open http.Handler // what asks for nothing
-	rest http.Handler
+	cfg       Config
+	log       *slog.Logger
+	public    http.Handler // routes that need no token
+	protected http.Handler
 }
 
-// New makes the handler. It fails if the address could be reached from other
-// machines and there is no token.
+// New returns the handler. It returns an error if other machines can reach the address
+// and there is no token.
 func New(cfg Config) (http.Handler, error) {
 	switch {
 	case cfg.Redis == nil || cfg.Ledger == nil || cfg.Circuits == nil || cfg.Client == nil:
 		return nil, errors.New("admin.Config: Redis, Ledger, Circuits and Client are required")
 	case !cfg.Loopback && len(cfg.Tokens) == 0:
-		return nil, errors.New("admin.Config: an address that other machines reach needs Tokens")
+		return nil, errors.New("admin.Config: an address that other machines can reach needs Tokens")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -84,15 +83,15 @@ func New(cfg Config) (http.Handler, error) {
 	health := http.NewServeMux()
 	health.HandleFunc("GET /healthz", h.health)
 	health.HandleFunc("GET /readyz", h.ready)
-	h.open = health
+	h.public = health
 	rest := http.NewServeMux()
 	rest.HandleFunc("GET /{$}", h.page)
 	rest.Handle("/asynqmon/", h.monitor())
-	h.rest = http.NewCrossOriginProtection().Handler(rest)
+	h.protected = http.NewCrossOriginProtection().Handler(rest)
 	return h, nil
 }
 
-// ServeHTTP lets in who may enter.
+// ServeHTTP checks the access and serves the request.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -102,20 +101,20 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	switch {
 	case r.URL.Path == "/healthz" || r.URL.Path == "/readyz":
-		h.open.ServeHTTP(w, r)
+		h.public.ServeHTTP(w, r)
 	case h.cfg.Loopback && !localHost(r.Host):
-		// A page of another site can point its own name at 127.0.0.1 (DNS
-		// rebinding); the browser then sends that name.
-		http.Error(w, "this address is for this machine alone: call it 127.0.0.1 or localhost", http.StatusForbidden)
+		// A page of another site can make its own name resolve to 127.0.0.1 (DNS
+		// rebinding); the browser then sends that name as the host.
+		http.Error(w, "only this machine may use this address: call it 127.0.0.1 or localhost", http.StatusForbidden)
 	case len(h.cfg.Tokens) > 0 && !h.allowed(r):
 		header.Set("WWW-Authenticate", `Bearer realm="callq"`)
-		http.Error(w, "a bearer token is needed: Authorization: Bearer …", http.StatusUnauthorized)
+		http.Error(w, "this page needs a bearer token: Authorization: Bearer …", http.StatusUnauthorized)
 	default:
-		h.rest.ServeHTTP(w, r)
+		h.protected.ServeHTTP(w, r)
 	}
 }
 
-// localHost tells whether a Host header names this machine.
+// localHost reports whether a Host header names this machine.
 func localHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -125,8 +124,8 @@ func localHost(host string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
 }
 
-// allowed compares the request's token with all that are configured, in a time
-// that does not depend on them.
+// allowed reports whether the request has one of the configured tokens. The time that it
+// takes does not depend on the tokens' values.
 func (h *handler) allowed(r *http.Request) bool {
 	scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || given == "" {
@@ -148,7 +147,7 @@ func (h *handler) allowed(r *http.Request) bool {
 	return ok == 1
 }
 
-func (h *handler) health(w http.ResponseWriter, _ *http.Request) { says(w, http.StatusOK, "ok") }
+func (h *handler) health(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") }
 
 func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
@@ -156,17 +155,17 @@ func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 	switch skew, err := redisinfo.Skew(ctx, h.cfg.Redis); {
 	case err != nil:
 		h.log.Warn("not ready: Redis does not answer", "error", err)
-		says(w, http.StatusServiceUnavailable, "not ready: Redis does not answer")
+		writeText(w, http.StatusServiceUnavailable, "not ready: Redis does not answer")
 	case skew.Abs() > redisinfo.MaxSkew:
-		says(w, http.StatusServiceUnavailable,
+		writeText(w, http.StatusServiceUnavailable,
 			fmt.Sprintf("not ready: this machine's clock and that of Redis are %s apart; set both by NTP", skew.Abs().Round(time.Second)))
 	default:
-		says(w, http.StatusOK, "ready")
+		writeText(w, http.StatusOK, "ready")
 	}
 }
 
-func says(w http.ResponseWriter, status int, text string) {
+func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text + "\n")) // who asked has gone
+	_, _ = w.Write([]byte(text + "\n")) // an error means that the client has gone
 }

@@ -1,16 +1,16 @@
-// Package admin is the operator's door: health, a status page, and asynq's own
-// dashboard. It may change; it is not part of the stable API.
+// Package admin is the admin server's handler: health checks, a status page, and asynq's
+// own dashboard. It may change in any version.
 //
-//	GET /healthz     the process is alive
+//	GET /healthz     the process runs
 //	GET /readyz      Redis answers, and its clock and this machine's agree
-//	GET /            the books of the batches, the circuits
+//	GET /            the counts of the batches, and the circuits
 //	    /asynqmon/   asynq's dashboard
 //
-// Who may enter: where tokens are configured, every route but the first two asks for
-// one of them. Without tokens it must stand on a loopback address, where everybody on
-// this machine may enter, and nobody from a page of another site (the Host header and
-// the origin are checked).
+// Access: if tokens are configured, every route except the first two needs one of them.
+// Without tokens the server must listen on a loopback address. Then every program on this
+// machine has access, but no web page of another site: the Host header and the origin are
+// checked.
 //
-// It reads the ledger and the circuits. It knows nothing of upstreams but their
-// names, and makes no call.
+// The package reads the ledger and the circuits. Of upstreams it has only the names, and
+// it makes no calls.
 package admin

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// FuzzRequest has anybody who reaches the address send anything.
+// FuzzRequest sends arbitrary requests, as any client that reaches the address can.
 func FuzzRequest(f *testing.F) {
 	for _, path := range []string{
 		"/", "/healthz", "/asynqmon/api/queues", "/asynqmon/api/queues/sim", "/asynqmon/api/queues/sim:pause", "/asynqmon/api/queues/sim/pending_tasks/x", "/asynqmon/api/queues/sim/archived_tasks/x:run",
@@ -36,7 +36,7 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, host, authorization, body string) {
 		target, err := url.ParseRequestURI(path)
 		if err != nil || method == "" || strings.ContainsAny(method, " \r\n\x00") {
-			return // net/http's server does not let it through
+			return // net/http's server refuses such a request
 		}
 		ask := func(h http.Handler) int {
 			r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1/", strings.NewReader(body))
@@ -45,15 +45,15 @@ func FuzzRequest(f *testing.F) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
 			if w.Header().Get("X-Content-Type-Options") != "nosniff" || w.Header().Get("Content-Security-Policy") == "" {
-				t.Errorf("%s %q is answered without its guards: %v", method, path, w.Header())
+				t.Errorf("%s %q: the response has no security headers: %v", method, path, w.Header())
 			}
 			return w.Code
 		}
 		if code := ask(open); code < http.StatusBadRequest && !localHost(host) && target.Path != "/healthz" && target.Path != "/readyz" {
-			t.Errorf("%s %q for the host %q: %d", method, path, host, code)
+			t.Errorf("%s %q for host %q: got %d, want an error", method, path, host, code)
 		}
 		if code := ask(closed); code != http.StatusUnauthorized && !strings.Contains(authorization, "the-token") && target.Path != "/healthz" && target.Path != "/readyz" {
-			t.Errorf("%s %q with %q: %d", method, path, authorization, code)
+			t.Errorf("%s %q with %q: got %d, want 401", method, path, authorization, code)
 		}
 	})
 }

@@ -11,12 +11,12 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// guard stands before what asynq's dashboard changes. asynq knows nothing of the
-// books: a task that it deletes would leave a call open for ever, and one that it
-// runs from its archive is dead in the books and would be thrown away. So deleting
-// or archiving a waiting task cancels the call, or ends it as outcome_unknown where
-// it may have been sent; running an archived one redrives it, and what would break
-// the books is refused with the reason.
+// guard handles the requests by which asynq's dashboard changes tasks. asynq does not
+// update the ledger: a task that it deletes would leave a call open for ever, and a task
+// that it runs from its archive is dead in the ledger and would be discarded. So deleting
+// or archiving a waiting task cancels the call, or ends it as outcome_unknown if it may
+// have been sent. Running an archived task redrives the call. Changes that would make the
+// ledger wrong are refused with the reason.
 func (h *handler) guard(board http.Handler, w http.ResponseWriter, r *http.Request) {
 	queue, list, task := splitRoute(strings.TrimPrefix(r.URL.Path, monitorRoot+"api/queues/"))
 	kind, op, _ := strings.Cut(list, ":")
@@ -29,48 +29,48 @@ func (h *handler) guard(board http.Handler, w http.ResponseWriter, r *http.Reque
 	waiting := kind == "pending_tasks" || kind == "scheduled_tasks" || kind == "retry_tasks"
 	switch {
 	case !strings.HasPrefix(r.URL.Path, monitorRoot+"api/queues/"):
-		refuse(w, "callq does not use this")
+		refuse(w, "callq does not use this function of asynq")
 	case list == "" && (strings.HasSuffix(queue, ":pause") || strings.HasSuffix(queue, ":resume")):
 		board.ServeHTTP(w, r)
 	case list == "":
 		refuse(w, "a queue cannot be deleted: its calls would be lost. Cancel them by batch: callq batch cancel NAME")
 	case kind == "active_tasks":
-		refuse(w, "a call that is being made ends as it ends; a cancelled one would be made twice")
+		refuse(w, "a call that a worker is making cannot be cancelled: it would be made twice; wait until it ends")
 	case waiting && (op == "run" || op == "batch_run" || op == "run_all"):
 		board.ServeHTTP(w, r)
 	case waiting && (op == "delete" || op == "archive"):
-		h.one(board, w, r, queue, id, h.cancel)
+		h.changeOne(board, w, r, queue, id, h.cancel)
 	case waiting && op == "batch_delete":
-		h.many(w, r, queue, "deleted_ids", "failed_ids", h.cancel)
+		h.changeMany(w, r, queue, "deleted_ids", "failed_ids", h.cancel)
 	case waiting && op == "batch_archive":
-		h.many(w, r, queue, "archived_ids", "error_ids", h.cancel)
+		h.changeMany(w, r, queue, "archived_ids", "error_ids", h.cancel)
 	case waiting:
-		refuse(w, "cancel the calls of a batch instead: callq batch cancel NAME")
+		refuse(w, "this cannot be done for all calls of a queue; cancel the calls of a batch: callq batch cancel NAME")
 	case kind == "archived_tasks" && op == "run":
-		h.one(board, w, r, queue, id, h.redrive)
+		h.changeOne(board, w, r, queue, id, h.redrive)
 	case kind == "archived_tasks" && op == "batch_run":
-		h.many(w, r, queue, "pending_ids", "error_ids", h.redrive)
+		h.changeMany(w, r, queue, "pending_ids", "error_ids", h.redrive)
 	case kind == "archived_tasks" && op == "run_all":
-		board.ServeHTTP(w, r) // the workers redrive them when they meet them
+		board.ServeHTTP(w, r) // the workers redrive the calls when they dequeue the tasks
 	case kind == "archived_tasks" || kind == "completed_tasks":
-		board.ServeHTTP(w, r) // these lists are a view; the books stay
+		board.ServeHTTP(w, r) // these lists are a view; the ledger does not change
 	default:
-		refuse(w, "callq does not use this")
+		refuse(w, "callq does not use this function of asynq")
 	}
 }
 
-// splitRoute cuts QUEUE[/LIST[/TASK]].
+// splitRoute splits QUEUE[/LIST[/TASK]].
 func splitRoute(route string) (queue, list, task string) {
 	queue, list, _ = strings.Cut(route, "/")
 	list, task, _ = strings.Cut(list, "/")
 	return queue, list, task
 }
 
-func refuse(w http.ResponseWriter, why string) { says(w, http.StatusConflict, why) }
+func refuse(w http.ResponseWriter, why string) { writeText(w, http.StatusConflict, why) }
 
-// one does something to one call. A task that is none of callq's is asynq's
-// business.
-func (h *handler) one(board http.Handler, w http.ResponseWriter, r *http.Request, queue, id string, change func(context.Context, string) error) {
+// changeOne changes one call. It passes the request for a task without a call to asynq's
+// dashboard.
+func (h *handler) changeOne(board http.Handler, w http.ResponseWriter, r *http.Request, queue, id string, change func(context.Context, string) error) {
 	_, err := h.cfg.Ledger.Get(r.Context(), queue, id)
 	if errors.Is(err, ledger.ErrNoCall) {
 		board.ServeHTTP(w, r)
@@ -83,19 +83,19 @@ func (h *handler) one(board http.Handler, w http.ResponseWriter, r *http.Request
 	case why != "":
 		refuse(w, why)
 	case err != nil:
-		h.fails(w, "change the call", err)
+		h.unavailable(w, "change the call", err)
 	default:
 		w.WriteHeader(http.StatusNoContent)
 	}
 }
 
-// many does something to many calls and answers as asynqmon's page expects it.
-func (h *handler) many(w http.ResponseWriter, r *http.Request, queue, changed, failed string, change func(context.Context, string) error) {
+// changeMany changes several calls and answers as asynqmon's page expects it.
+func (h *handler) changeMany(w http.ResponseWriter, r *http.Request, queue, changed, failed string, change func(context.Context, string) error) {
 	var request struct {
 		IDs []string `json:"task_ids"`
 	}
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&request); err != nil {
-		says(w, http.StatusBadRequest, `send {"task_ids":["…"]}`)
+		writeText(w, http.StatusBadRequest, `send {"task_ids":["…"]}`)
 		return
 	}
 	answer := map[string][]string{changed: {}, failed: {}}
@@ -112,14 +112,14 @@ func (h *handler) many(w http.ResponseWriter, r *http.Request, queue, changed, f
 		answer[changed] = append(answer[changed], id)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(answer) // who asked has gone
+	_ = json.NewEncoder(w).Encode(answer) // an error means that the client has gone
 }
 
-// refusal says why a call was not changed; empty where another error kept it.
+// refusal returns why the ledger refused the change; empty for any other error.
 func refusal(err error) string {
 	switch {
 	case errors.Is(err, tasks.ErrBusy):
-		return "a worker still holds the call: it ends as it ends; try again in a minute"
+		return "a worker is making the call; try again in a minute"
 	case errors.Is(err, tasks.ErrPurged):
 		return "the call was purged and cannot be made again"
 	case errors.Is(err, tasks.ErrOpen), errors.Is(err, tasks.ErrDone), errors.Is(err, tasks.ErrEnded), errors.Is(err, tasks.ErrChanged):

@@ -15,31 +15,32 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// monitorRoot is where asynq's dashboard is.
+// monitorRoot is the path of asynq's dashboard.
 const monitorRoot = "/asynqmon/"
 
-// existing hands asynqmon our client. It is never asked to close it.
-type existing struct{ client redis.UniversalClient }
+// sharedClient gives asynqmon the handler's Redis client. asynqmon never closes it.
+type sharedClient struct{ client redis.UniversalClient }
 
-// MakeRedisClient is what asynq's RedisConnOpt is made of.
-func (e existing) MakeRedisClient() any { return e.client }
+// MakeRedisClient implements asynq.RedisConnOpt.
+func (e sharedClient) MakeRedisClient() any { return e.client }
 
-var _ asynq.RedisConnOpt = existing{}
+var _ asynq.RedisConnOpt = sharedClient{}
 
-// monitor is asynq's dashboard. With tokens about it only shows.
+// monitor returns asynq's dashboard. It is read-only if there are tokens, or if other
+// machines can reach the address.
 func (h *handler) monitor() http.Handler {
 	readOnly := !h.cfg.Loopback || len(h.cfg.Tokens) > 0
-	format := func(_ string, payload []byte) string { return shown(payload) }
+	format := func(_ string, payload []byte) string { return formatPayload(payload) }
 	board := asynqmon.New(asynqmon.Options{
 		RootPath:         monitorRoot,
-		RedisConnOpt:     existing{h.cfg.Redis},
+		RedisConnOpt:     sharedClient{h.cfg.Redis},
 		PayloadFormatter: asynqmon.PayloadFormatterFunc(format),
 		ResultFormatter:  asynqmon.ResultFormatterFunc(format),
 		ReadOnly:         readOnly,
 	})
-	// Its page asks another site for fonts; the operator's browser is not to tell
-	// that site anything, so fonts come from the machine. Its inline scripts are
-	// known by their hashes.
+	// asynqmon's page loads fonts from another site. The policy blocks that, so that the
+	// operator's browser sends nothing to that site; the browser uses its own fonts. The
+	// page's inline scripts are allowed by their hashes.
 	csp := "default-src 'none'; connect-src 'self'; img-src 'self' data:; manifest-src 'self'; font-src 'self'; " +
 		"style-src 'self' 'unsafe-inline'; script-src 'self'" + scriptHashes(board) + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -59,8 +60,8 @@ func (h *handler) monitor() http.Handler {
 	})
 }
 
-// shown writes a payload for people: JSON with its lines, text, or its size.
-func shown(payload []byte) string {
+// formatPayload writes a payload for people: indented JSON, or text.
+func formatPayload(payload []byte) string {
 	var b bytes.Buffer
 	switch {
 	case len(payload) == 0:
@@ -74,8 +75,8 @@ func shown(payload []byte) string {
 
 var inlineScript = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
 
-// scriptHashes are the sources by which a Content-Security-Policy knows the inline
-// scripts of the dashboard's page.
+// scriptHashes returns the sources that allow the inline scripts of the dashboard's page
+// in a Content-Security-Policy.
 func scriptHashes(board http.Handler) string {
 	page := &recorder{header: http.Header{}}
 	r, err := http.NewRequest(http.MethodGet, monitorRoot, nil)
@@ -91,7 +92,7 @@ func scriptHashes(board http.Handler) string {
 	return hashes
 }
 
-// recorder keeps an answer.
+// recorder records a response's header and body.
 type recorder struct {
 	header http.Header
 	body   bytes.Buffer

@@ -25,7 +25,7 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"grouped": grouped, "when": when, "left": left, "limit": limitHold,
 }).Parse(pageSource))
 
-// pageData is what the page shows, at a time by Redis's clock.
+// pageData is what the page shows; Now is Redis's clock.
 type pageData struct {
 	Now      time.Time
 	Batches  []ledger.Batch
@@ -38,22 +38,22 @@ type pageData struct {
 func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 	batches, err := h.cfg.Ledger.Batches(r.Context())
 	if err != nil {
-		h.fails(w, "read the batches", err)
+		h.unavailable(w, "read the batches", err)
 		return
 	}
 	circuits, err := h.cfg.Circuits.List(r.Context(), h.cfg.Upstreams)
 	if err != nil {
-		h.fails(w, "read the circuits", err)
+		h.unavailable(w, "read the circuits", err)
 		return
 	}
 	now, err := h.cfg.Redis.Time(r.Context()).Result()
 	if err != nil {
-		h.fails(w, "read the clock of Redis", err)
+		h.unavailable(w, "read Redis's clock", err)
 		return
 	}
 	facts, err := waiting.Read(r.Context(), h.cfg.Redis, waiting.Query{Configured: h.cfg.Concurrency, MaxMemory: h.cfg.MaxMemory})
 	if err != nil {
-		h.fails(w, "read why calls wait", err)
+		h.unavailable(w, "read why calls wait", err)
 		return
 	}
 	data := pageData{Now: now, Circuits: circuits}
@@ -65,19 +65,19 @@ func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 	data.Batches = batches[:len(batches)-data.More]
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, data); err != nil {
-		h.fails(w, "write the page", err)
+		h.unavailable(w, "write the page", err)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(b.Bytes()) // who asked has gone
+	_, _ = w.Write(b.Bytes()) // an error means that the client has gone
 }
 
-func (h *handler) fails(w http.ResponseWriter, what string, err error) {
-	h.log.Warn("the admin page cannot "+what, "error", err)
-	says(w, http.StatusServiceUnavailable, "cannot "+what+" now; see the log")
+func (h *handler) unavailable(w http.ResponseWriter, what string, err error) {
+	h.log.Warn("the admin server cannot "+what, "error", err)
+	writeText(w, http.StatusServiceUnavailable, "cannot "+what+" now; see the log")
 }
 
-// grouped writes a number with its thousands apart.
+// grouped writes a number with commas between the thousands.
 func grouped(n int64) string {
 	digits := strconv.FormatInt(n, 10)
 	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
@@ -93,7 +93,7 @@ func when(t time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04:05Z")
 }
 
-// left is how long a hold still lasts.
+// left returns how long a hold still lasts.
 func left(until, now time.Time) string {
 	if d := until.Sub(now).Round(time.Second); d > 0 {
 		return "for " + d.String()
@@ -101,8 +101,8 @@ func left(until, now time.Time) string {
 	return "until a probe succeeds"
 }
 
-// limitHold is the limit or the budget that holds an account, and for how long;
-// nil where none does.
+// limitHold returns the limit or the budget that holds an account, and for how long; nil
+// if none does.
 func limitHold(r circuit.Record, now time.Time) *limited {
 	if !now.Before(r.Limited) {
 		return nil
@@ -114,5 +114,5 @@ func limitHold(r circuit.Record, now time.Time) *limited {
 	}
 }
 
-// limited is a hold by a limit or a budget. No probe follows it.
+// limited is a hold by a limit or a budget. It ends without a probe.
 type limited struct{ By, Text, Left string }

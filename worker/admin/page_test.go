@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-func TestThePageShowsWhatALimitHolds(t *testing.T) {
+func TestThePageShowsTheHoldOfALimit(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		cfg := configOn(t, rdb)
 		now, err := rdb.Time(t.Context()).Result()
@@ -29,7 +29,7 @@ func TestThePageShowsWhatALimitHolds(t *testing.T) {
 		shows := func(want string, is bool) {
 			t.Helper()
 			if _, body, _ := ask(t, cfg, "GET", "/", nil); strings.Contains(body, want) != is {
-				t.Errorf("%q on the page: want %v\n%s", want, is, body)
+				t.Errorf("%q is on the page: want %t\n%s", want, is, body)
 			}
 		}
 		holds(now.Add(48*time.Hour), "limit", "<5000>/day")
@@ -50,7 +50,7 @@ func TestThePageShowsWhatALimitHolds(t *testing.T) {
 	})
 }
 
-func TestThePageSaysWhatCallsWaitForWhileTheyDo(t *testing.T) {
+func TestThePageShowsWhyCallsWait(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		cfg := configOn(t, rdb)
 		cfg.Concurrency = map[string]int{"sim": 4}
@@ -58,7 +58,7 @@ func TestThePageSaysWhatCallsWaitForWhileTheyDo(t *testing.T) {
 			t.Helper()
 			_, body, _ := ask(t, cfg, "GET", "/", nil)
 			if _, list, _ := strings.Cut(body, "What calls wait for"); want == "" && list != "" || !strings.Contains(list, want) {
-				t.Errorf("the page says what calls wait for in %q, want %q", list, want)
+				t.Errorf("reasons on the page: got %q, want %q", list, want)
 			}
 		}
 		says("")

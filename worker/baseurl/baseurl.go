@@ -1,13 +1,13 @@
-// Package baseurl compares the base URLs that calls are sent to now with those that
-// results, batches and journals remember. What a call means includes where it goes: a
-// result of one API, a sandbox perhaps, is not one of another. It may change in any
-// version.
+// Package baseurl compares the base URLs to which calls are sent now with those that are
+// recorded in results, batches and journals. The base URL is a part of what a call means:
+// a result of one API, for example a sandbox, is not a result of another. The package may
+// change in any version.
 //
 //	now := baseurl.Set{"sim": baseurl.Canonical("https://API.example.com:443/")}
 //	err := now.Check("out.jsonl", map[string]string{"sim": "https://sandbox.example.com"})
 //	// err is a *baseurl.ChangedError
 //
-// It must not know who sends the calls.
+// It must not depend on the code that sends the calls.
 package baseurl
 
 import (
@@ -27,9 +27,8 @@ import (
 // names.
 type Set map[string]string
 
-// Canonical writes a base URL without what makes no difference: capitals in scheme and
-// host, the port that the scheme stands for, slashes at the end (RFC 3986, 6.2). It
-// leaves out a user name and password, should there be any.
+// Canonical normalizes a base URL (RFC 3986, 6.2): scheme and host in lower case, no
+// default port, no slashes at the end. It also removes a user name and password.
 func Canonical(base string) string {
 	u, err := url.Parse(base)
 	if err != nil {
@@ -44,28 +43,29 @@ func Canonical(base string) string {
 	return u.String()
 }
 
-// ChangedError says that something was made with another base URL than that of now.
+// ChangedError reports that something was made with another base URL than the current one.
 type ChangedError struct {
-	What     string // what was made, as "out.jsonl" or "batch b"
+	What     string // what was made, such as "out.jsonl" or "batch b"
 	Upstream string
 	Was, Now string
 }
 
-// Error says what was made with which base URL.
+// Error says what was made with which base URL, and what the current one is.
 func (e *ChangedError) Error() string {
 	return fmt.Sprintf("%s was made with base_url %s of upstream %s, which is %s now: results of one API must not count for another",
 		e.What, e.Was, e.Upstream, e.Now)
 }
 
-// Differ reports whether a base URL of an upstream is another one than that of now. One
-// of an upstream that the set does not have is not.
+// Differ reports whether a base URL of an upstream is not the current one. It returns
+// false for an upstream that is not in the set.
 func (s Set) Differ(upstream, base string) bool {
 	now := s[upstream]
 	return now != "" && Canonical(base) != now
 }
 
-// Check returns a [ChangedError] for the first upstream, in order, with which something
-// was made under another base URL; made are the base URLs by upstream.
+// Check returns a [ChangedError] for the first upstream, in alphabetical order, whose base
+// URL has changed since something was made; made has the base URLs of that time by
+// upstream.
 func (s Set) Check(what string, made map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(made)) {
 		if s.Differ(name, made[name]) {
@@ -75,10 +75,10 @@ func (s Set) Check(what string, made map[string]string) error {
 	return nil
 }
 
-// CheckBatch checks a batch, or remembers the base URLs of now for it where same says
-// that they are the same APIs. Only the upstreams of only count, unless it is nil. It
-// returns the upstreams of which the batch, made by an earlier version, does not say
-// what they were.
+// CheckBatch checks a batch. If same is set, the old and the new base URLs mean the same
+// APIs, and CheckBatch records the current ones for the batch instead of returning an
+// error. If only is not nil, it limits the check to these upstreams. unknown are the
+// upstreams without a recorded base URL, in a batch of an earlier version.
 func (s Set) CheckBatch(ctx context.Context, l *ledger.Ledger, b ledger.Batch, only map[string]bool, same bool) (unknown []string, err error) {
 	changed := map[string]string{}
 	for _, queue := range b.Queues {
@@ -103,7 +103,7 @@ func (s Set) CheckBatch(ctx context.Context, l *ledger.Ledger, b ledger.Batch, o
 	return unknown, l.SetAPIs(ctx, b.Name, changed)
 }
 
-// Rewrite writes the base URL of now into a line of a results file that has another.
+// Rewrite replaces the base URL in a line of a results file by the current one.
 func (s Set) Rewrite(line []byte) []byte {
 	var r tasks.Result
 	if err := json.Unmarshal(line, &r); err != nil || r.BaseURL == "" || !s.Differ(r.Upstream, r.BaseURL) {

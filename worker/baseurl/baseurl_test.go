@@ -6,7 +6,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/baseurl"
 )
 
-func TestABaseURLIsComparedWithoutWhatMakesNoDifference(t *testing.T) {
+func TestCanonicalRemovesDifferencesThatDoNotMatter(t *testing.T) {
 	for _, same := range [][]string{
 		{"https://api.example.com", "https://api.example.com/", "HTTPS://API.example.com", "https://api.example.com:443", "https://api.example.com:443//", "https://user:secret@api.example.com"},
 		{"http://api.example.com/v1", "http://api.example.com:80/v1/", "http://API.EXAMPLE.COM/v1"},
@@ -15,7 +15,7 @@ func TestABaseURLIsComparedWithoutWhatMakesNoDifference(t *testing.T) {
 	} {
 		for _, one := range same {
 			if got := baseurl.Canonical(one); got != same[0] {
-				t.Errorf("%s is %s, want %s", one, got, same[0])
+				t.Errorf("%s: got %s, want %s", one, got, same[0])
 			}
 		}
 	}

@@ -1,6 +1,6 @@
-// Package callqtest lets users of callq test their own calls and jobs: a Redis
-// in the process, a simulated API that a test scripts and counts, a worker, and
-// waiting without sleeping.
+// Package callqtest lets users of callq test their own calls and jobs. It provides a Redis
+// in the process, a simulated API with scripted answers and counted requests, a worker,
+// and functions that wait without sleeping.
 //
 //	env := callqtest.New(t, worker.Config{})
 //	env.Sim().Script("GET /search -> 68300008 x2; ok")
@@ -31,15 +31,15 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// Upstream is the name of the upstream that an Env has where its worker.Config
-// names none.
+// Upstream is the name of the upstream that an Env has if its worker.Config has no
+// upstreams.
 const Upstream = "sim"
 
 // patience is how long the Await functions wait before they fail the test.
 const patience = time.Minute
 
-// Env is a queue with everything around it. It ends with its test. Its methods
-// are to be called from the test's goroutine.
+// Env is a queue with a worker and a simulated API. It is closed when its test ends. Its
+// methods must be called from the test's goroutine.
 type Env struct {
 	tb       testing.TB
 	cfg      worker.Config
@@ -50,9 +50,9 @@ type Env struct {
 	stop     func()
 }
 
-// New makes an Env. Where cfg has no Redis, it gets one in the process; where it
-// has no upstreams, one named [Upstream] with the policy of [Fast]. Upstreams
-// without a BaseURL call the simulated API; those without a Policy get [Fast].
+// New returns an Env. If cfg has no Redis, the Env starts one in the process. If cfg has
+// no upstreams, the Env has one named [Upstream]. Upstreams without a BaseURL call the
+// simulated API; those without a Policy get [Fast].
 func New(tb testing.TB, cfg worker.Config) *Env {
 	tb.Helper()
 	sim := simapi.New(simapi.Config{})
@@ -106,8 +106,8 @@ holds:
   outage: {sources: [ladder], max: 25h, ladder: [1s]}
 `
 
-// Fast is the preset patsnap with waits as short as the queue knows them: about
-// a second.
+// Fast returns the preset patsnap with the shortest waits that the queue supports: about a
+// second.
 func Fast(tb testing.TB) *policy.Policy {
 	tb.Helper()
 	p, err := policy.Parse("fast.yaml", []byte(fast))
@@ -117,19 +117,19 @@ func Fast(tb testing.TB) *policy.Policy {
 	return p
 }
 
-// Worker is the worker, for [worker.Handle] before [Env.Start].
+// Worker returns the worker, for [worker.Handle] before [Env.Start].
 func (e *Env) Worker() *worker.Worker { return e.worker }
 
-// Producer is a producer on the Env's Redis.
+// Producer returns a producer for the Env's Redis.
 func (e *Env) Producer() *tasks.Producer { return e.producer }
 
-// Client follows and changes what is in the Env's queue.
+// Client returns a client that reads and changes the calls in the Env's queue.
 func (e *Env) Client() *tasks.Client { return e.client }
 
-// Redis is the Env's Redis.
+// Redis returns the Env's Redis.
 func (e *Env) Redis() redis.UniversalClient { return e.cfg.Redis }
 
-// Sim is the simulated API.
+// Sim returns the simulated API.
 func (e *Env) Sim() *Sim { return e.sim }
 
 // Start runs the worker until the test ends or [Env.Stop].
@@ -152,7 +152,7 @@ func (e *Env) Start() {
 	e.tb.Cleanup(func() { e.stop() })
 }
 
-// Stop drains the worker and waits for it.
+// Stop drains the worker and waits until it has ended.
 func (e *Env) Stop() { e.stop() }
 
 // Submit puts a call into the queue.
@@ -165,7 +165,7 @@ func (e *Env) Submit(c tasks.Call) tasks.Receipt {
 	return r
 }
 
-// Await waits until the call has ended.
+// Await waits until the call has ended, and returns its result.
 func (e *Env) Await(id string) tasks.Result {
 	e.tb.Helper()
 	ctx, cancel := context.WithTimeout(e.tb.Context(), patience)
@@ -177,7 +177,7 @@ func (e *Env) Await(id string) tasks.Result {
 	return r
 }
 
-// Redrive opens an ended call again, with a fresh budget.
+// Redrive opens an ended call again, with a new budget of attempts.
 func (e *Env) Redrive(id string) {
 	e.tb.Helper()
 	deadline := time.Now().Add(patience)
@@ -186,7 +186,7 @@ func (e *Env) Redrive(id string) {
 		if err == nil {
 			return
 		}
-		// Its worker has recorded the ending and is about to let the task go.
+		// The worker has recorded the ending and is about to release the task.
 		if !errors.Is(err, tasks.ErrBusy) || time.Now().After(deadline) {
 			e.tb.Fatalf("callqtest: %v", err)
 		}
@@ -224,17 +224,17 @@ func (e *Env) AwaitBatch(name string) map[string]tasks.Result {
 	return results
 }
 
-// RequireEnqueued returns the arguments of all jobs of A's kind that the queue
-// holds or held, in the order of their keys, and fails the test if there are none.
+// RequireEnqueued returns the arguments of all jobs of A's kind that are or were in the
+// queue, in the order of their keys, and fails the test if there are none.
 func RequireEnqueued[A tasks.Args](tb testing.TB, e *Env) []A {
 	tb.Helper()
 	var found []A
-	books := ledger.New(e.cfg.Redis)
+	store := ledger.New(e.cfg.Redis)
 	for b, err := range e.client.Batches(tb.Context()) {
 		if err != nil {
 			tb.Fatalf("callqtest: %v", err)
 		}
-		for r, err := range books.Calls(tb.Context(), b.Name, tasks.TaskID) {
+		for r, err := range store.Calls(tb.Context(), b.Name, tasks.TaskID) {
 			if err != nil {
 				tb.Fatalf("callqtest: %v", err)
 			}
@@ -261,11 +261,11 @@ type Sim struct {
 	url    string
 }
 
-// URL is the API's base URL.
+// URL returns the API's base URL.
 func (s *Sim) URL() string { return s.url }
 
-// Script says how the API answers, one rule a line; what no rule matches is
-// answered with success. The grammar is that of callq simapi:
+// Script sets how the API answers, one rule a line; a request that no rule matches
+// succeeds. The grammar is that of callq simapi:
 //
 //	GET /search/*  -> 68300008 x2; ok
 //	POST /upload   -> http:503; http:429 retry-after=2; html; cut; reset; hang=2s
@@ -276,10 +276,10 @@ func (s *Sim) Script(text string) {
 	}
 }
 
-// Arrivals counts the requests that reached the API.
+// Arrivals returns how many requests have reached the API.
 func (s *Sim) Arrivals() int { return int(s.server.Stats().Arrivals) }
 
-// Arrived counts the requests that reached the API on one path.
+// Arrived returns how many requests with a method and a path have reached the API.
 func (s *Sim) Arrived(method, path string) int {
 	n := 0
 	for _, c := range s.server.Calls() {
@@ -295,11 +295,11 @@ type Seen struct {
 	At                  time.Time
 	Method, Path, Query string
 	Headers             map[string]string
-	// Answer is what the script made of it: "ok", "68300008", "http:503"…
+	// Answer is the script's answer: "ok", "68300008", "http:503"…
 	Answer string
 }
 
-// Seen lists the requests in the order of their arrival.
+// Seen returns the requests in the order of their arrival.
 func (s *Sim) Seen() []Seen {
 	calls := s.server.Calls()
 	seen := make([]Seen, len(calls))
@@ -319,7 +319,7 @@ func (s *Sim) AwaitArrivals(n int) {
 	}
 }
 
-// Body returns a result's body as a Go value.
+// Body decodes a result's JSON body.
 func Body[T any](tb testing.TB, r tasks.Result) T {
 	tb.Helper()
 	var v T

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
 
-// exampleT stands in for the *testing.T that a test of one's own has.
+// exampleT replaces the *testing.T that a real test has.
 type exampleT struct {
 	testing.TB
 	cleanups []func()
@@ -37,7 +37,7 @@ func (t *exampleT) end() {
 	}
 }
 
-// A test scripts the API, submits calls and waits for what becomes of them.
+// A test scripts the API, submits calls and waits for their results.
 func Example() {
 	t := &exampleT{}
 	defer t.end()
@@ -50,15 +50,15 @@ func Example() {
 	// Output: done 3 3
 }
 
-// Reindex is the arguments of a job.
+// Reindex has the arguments of a job.
 type Reindex struct {
 	Shard int `json:"shard"`
 }
 
-// Kind names the job.
+// Kind returns the job's name.
 func (Reindex) Kind() string { return "reindex" }
 
-// A test of a producer needs no worker: it looks at what was enqueued.
+// A test of a producer needs no worker: it checks which jobs were enqueued.
 func ExampleRequireEnqueued() {
 	t := &exampleT{}
 	defer t.end()

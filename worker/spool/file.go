@@ -7,8 +7,9 @@ import (
 	"os"
 )
 
-// File is a body in a file that nobody else can open: it is its owner's alone, has no
-// name any more, and is gone when its process is. It is not safe for concurrent use.
+// File is a body in a temporary file. The file's mode is 0600, and its name is removed at
+// once: no other process can open it, and it is deleted when this process ends. A File is
+// not safe for concurrent use.
 type File struct {
 	file *os.File
 	size int64
@@ -26,7 +27,7 @@ func NewFile() (*File, error) {
 	return &File{file: f}, nil
 }
 
-// Size is the length of the body in bytes; that of nil is 0.
+// Size returns the length of the body in bytes; 0 for a nil File.
 func (f *File) Size() int64 {
 	if f == nil {
 		return 0
@@ -34,7 +35,7 @@ func (f *File) Size() int64 {
 	return f.size
 }
 
-// Write adds to the body. After an error the body is what it was.
+// Write appends to the body. After an error the body is unchanged.
 func (f *File) Write(b []byte) (int, error) {
 	if _, err := f.file.WriteAt(b, f.size); err != nil {
 		return 0, err
@@ -43,7 +44,7 @@ func (f *File) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Replace puts another body in the place of this one.
+// Replace replaces the body by another one.
 func (f *File) Replace(b []byte) error {
 	if err := f.file.Truncate(0); err != nil {
 		return err
@@ -53,7 +54,7 @@ func (f *File) Replace(b []byte) error {
 	return err
 }
 
-// Bytes returns the whole body, with room for more bytes behind it.
+// Bytes returns the whole body, in a slice with capacity for more bytes.
 func (f *File) Bytes(more int) ([]byte, error) {
 	b := make([]byte, f.size, f.size+int64(more))
 	if _, err := io.ReadFull(io.NewSectionReader(f.file, 0, f.size), b); err != nil {
@@ -62,25 +63,25 @@ func (f *File) Bytes(more int) ([]byte, error) {
 	return b, nil
 }
 
-// Tail reads the end of the body into b, which stays as it is where the body is shorter.
+// Tail reads the end of the body into b. If the body is shorter than b, it does nothing.
 func (f *File) Tail(b []byte) {
 	if from := f.size - int64(len(b)); from >= 0 {
-		_, _ = f.file.ReadAt(b, from) // it is a hint
+		_, _ = f.file.ReadAt(b, from) // the caller uses it as a hint only
 	}
 }
 
-// Close frees what the body takes; that of nil does nothing, and so does a second one.
+// Close deletes the body. It does nothing for a nil File and when called again.
 func (f *File) Close() {
 	if f != nil && f.file != nil {
-		_ = f.file.Close() // nothing of it is wanted any more
+		_ = f.file.Close() // the body is not needed any more
 		f.file = nil
 	}
 }
 
-// Read reads from r to its end: into memory, or into a file where it is a large body.
-// expected is how many bytes will come, as far as that is known. Where no file can be
-// written, as on a full disk, the body is in memory however large it is: an answer that
-// has come is not thrown away. err is r's; what came before it is returned too.
+// Read reads r to its end: into memory, or into a file if the body is large. expected is
+// how many bytes will come, if that is known. If no file can be written, as on a full
+// disk, even a large body is read into memory, so that an answer is not lost. err is r's
+// error; the bytes before it are returned too.
 func Read(r io.Reader, expected int64) (b []byte, f *File, err error) {
 	room := int64(minRead)
 	if expected > 0 {
@@ -132,8 +133,8 @@ const (
 	maxRead = 64 << 10
 )
 
-// toMemory goes on in memory where no more can be written: piece was read last, with
-// the error err.
+// toMemory continues in memory after a failed write: piece was read last, with the error
+// err.
 func (f *File) toMemory(piece []byte, r io.Reader, err error) ([]byte, *File, error) {
 	defer f.Close()
 	b, wrong := f.Bytes(len(piece))

@@ -1,14 +1,14 @@
-// Package spool keeps large bodies out of memory: they wait in files that have no
-// name, and a bounded number of their bytes is worked on at once. It may change.
+// Package spool keeps large bodies out of memory: they are in temporary files, and only a
+// bounded number of their bytes is in memory at once. It may change in any version.
 package spool
 
 import "sync"
 
-// Large is from how many bytes on a body counts as large.
+// Large is the size in bytes above which a body is large.
 const Large = 256 << 10
 
-// Memory bounds how many bytes of large bodies a process has in memory at once. Who
-// comes first is served first. It is safe for concurrent use; nil bounds nothing.
+// Memory bounds how many bytes of large bodies a process has in memory at once. Requests
+// are granted in their order. It is safe for concurrent use; a nil Memory has no bound.
 type Memory struct {
 	size int64
 
@@ -25,9 +25,9 @@ type request struct {
 // NewMemory returns a bound of size bytes.
 func NewMemory(size int64) *Memory { return &Memory{size: size, free: size} }
 
-// Take waits until n bytes are free, and takes them; more than the bound counts as the
-// whole of it. It gives up when stop is closed, and ok is false then. The caller must call
-// release, once, in either case.
+// Take waits until n bytes are free, and takes them; if n is larger than the bound, it
+// takes the whole bound. If stop is closed first, ok is false. The caller must call release
+// once in either case.
 func (m *Memory) Take(n int64, stop <-chan struct{}) (release func(), ok bool) {
 	if m == nil || n <= 0 {
 		return func() {}, true
@@ -53,7 +53,7 @@ func (m *Memory) Take(n int64, stop <-chan struct{}) (release func(), ok bool) {
 	for i, other := range m.waiting {
 		if other == r {
 			m.waiting = append(m.waiting[:i:i], m.waiting[i+1:]...)
-			m.serve() // a smaller one may have stood behind it
+			m.serve() // a smaller request may have waited behind it
 			return func() {}, false
 		}
 	}
@@ -67,7 +67,7 @@ func (m *Memory) give(n int64) {
 	m.serve()
 }
 
-// serve grants what it can to those who wait. m.mu must be held.
+// serve grants the waiting requests that fit, in their order. m.mu must be held.
 func (m *Memory) serve() {
 	for len(m.waiting) > 0 && m.waiting[0].n <= m.free {
 		m.free -= m.waiting[0].n

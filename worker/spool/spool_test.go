@@ -20,7 +20,7 @@ func TestALargeBodyIsInAFileWithoutANameAndASmallOneInMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			if (file != nil) != (size > Large) {
-				t.Errorf("%d bytes are in a file: %t", size, file != nil)
+				t.Errorf("%d bytes are in a file: got %t, want %t", size, file != nil, size > Large)
 			}
 			if file != nil {
 				if b, err = file.Bytes(0); err != nil {
@@ -28,37 +28,37 @@ func TestALargeBodyIsInAFileWithoutANameAndASmallOneInMemory(t *testing.T) {
 				}
 			}
 			if !bytes.Equal(b, want) {
-				t.Errorf("%d bytes came back as %d others", size, len(b))
+				t.Errorf("%d bytes were read back as %d different ones", size, len(b))
 			}
 			if names, err := os.ReadDir(os.TempDir()); err != nil || len(names) > 0 {
-				t.Errorf("a file has a name: %v %v", names, err)
+				t.Errorf("the file has a name: %v, %v", names, err)
 			}
 			file.Close()
 		}
 	}
 }
 
-func TestABodyThatEndsInAnErrorIsKeptAsFarAsItCame(t *testing.T) {
+func TestTheBytesBeforeAnErrorAreReturned(t *testing.T) {
 	broken := errors.New("broken")
 	for _, size := range []int{10, Large + 10} {
 		b, file, err := Read(io.MultiReader(bytes.NewReader(make([]byte, size)), iotest.ErrReader(broken)), -1)
 		if got := int64(len(b)) + file.Size(); !errors.Is(err, broken) || got != int64(size) {
-			t.Errorf("%d bytes and then an error came as %d bytes, %v", size, got, err)
+			t.Errorf("%d bytes and then an error: got %d bytes, %v", size, got, err)
 		}
 		file.Close()
 	}
 }
 
-func TestABodyIsInMemoryWhereNoFileCanBeMade(t *testing.T) {
+func TestABodyIsInMemoryIfNoFileCanBeCreated(t *testing.T) {
 	t.Setenv("TMPDIR", "/does/not/exist")
 	want := bytes.Repeat([]byte("x"), 2*Large)
 	b, file, err := Read(bytes.NewReader(want), -1)
 	if err != nil || file != nil || !bytes.Equal(b, want) {
-		t.Errorf("%d bytes, in a file: %t, %v", len(b), file != nil, err)
+		t.Errorf("got %d bytes, in a file: %t, %v; want %d bytes in memory", len(b), file != nil, err, len(want))
 	}
 }
 
-func TestABodyMovesToMemoryWhereItsFileTakesNoMore(t *testing.T) {
+func TestABodyMovesToMemoryIfItsFileCannotBeWritten(t *testing.T) {
 	f, err := NewFile()
 	if err != nil {
 		t.Fatal(err)
@@ -68,14 +68,14 @@ func TestABodyMovesToMemoryWhereItsFileTakesNoMore(t *testing.T) {
 	}
 	b, file, err := f.toMemory([]byte("def"), bytes.NewReader([]byte("ghi")), nil)
 	if string(b) != "abcdefghi" || file != nil || err != nil {
-		t.Errorf("%q, in a file: %t, %v", b, file != nil, err)
+		t.Errorf("got %q, in a file: %t, %v; want abcdefghi in memory", b, file != nil, err)
 	}
 }
 
-func TestNoMoreBytesAreTakenThanThereAreAndWhoComesFirstIsServedFirst(t *testing.T) {
+func TestMemoryIsBoundedAndRequestsAreGrantedInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemory(10)
-		release, _ := m.Take(100, nil) // counts as all
+		release, _ := m.Take(100, nil) // counts as 10
 		granted := make(chan int, 3)
 		frees := make([]func(), 3)
 		for i, n := range []int64{8, 3, 1} {
@@ -86,22 +86,22 @@ func TestNoMoreBytesAreTakenThanThereAreAndWhoComesFirstIsServedFirst(t *testing
 			synctest.Wait()
 		}
 		if len(granted) > 0 {
-			t.Fatal("more is taken than there is")
+			t.Fatal("more bytes were taken than are free")
 		}
 		release()
 		synctest.Wait()
 		if len(granted) != 1 || <-granted != 0 {
-			t.Fatal("the first one is not the one that is served, or one that fits went ahead of one that does not")
+			t.Fatal("want only the first request to be granted: a later one that fits must not overtake one that does not")
 		}
 		frees[0]()
 		synctest.Wait()
 		if len(granted) != 2 {
-			t.Errorf("%d of 2 are served that fit", len(granted))
+			t.Errorf("got %d more granted requests, want 2", len(granted))
 		}
 	})
 }
 
-func TestWhoStopsWaitingForMemoryHoldsNobodyUp(t *testing.T) {
+func TestARequestThatIsGivenUpDoesNotDelayOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, stop := NewMemory(10), make(chan struct{})
 		release, _ := m.Take(8, nil)
@@ -120,11 +120,11 @@ func TestWhoStopsWaitingForMemoryHoldsNobodyUp(t *testing.T) {
 		synctest.Wait()
 		close(stop)
 		if !<-gaveUp || !<-served {
-			t.Error("who stopped waiting took memory, or who stood behind got none")
+			t.Error("want the first request to be given up and the second to be granted")
 		}
 		release()
 		if free, _ := m.Take(10, nil); m.free != 0 {
-			t.Errorf("%d bytes are free of 10 that are taken", m.free)
+			t.Errorf("%d bytes are free, want 0 of 10", m.free)
 		} else {
 			free()
 		}
