@@ -27,7 +27,7 @@ func TestAKeyStandsForOneContent(t *testing.T) {
 			{"same once more", entryOf("b", "q", "k"), Duplicate},
 		} {
 			if got := d.send("b", c.entry)[0]; got != c.want {
-				t.Fatalf("%s: verdict %d, want %d", c.what, got, c.want)
+				t.Fatalf("%s: got acceptance %d, want %d", c.what, got, c.want)
 			}
 		}
 		if r := d.record("q", idOf("b", "k")); string(r.Content) != "content of k" || r.Hash != "hash-k" || r.Generation != 1 || r.State != Open {
@@ -37,14 +37,14 @@ func TestAKeyStandsForOneContent(t *testing.T) {
 	})
 }
 
-func TestOfTwoEntriesWithOneKeyTheFirstWins(t *testing.T) {
+func TestTheFirstOfTwoEntriesWithOneKeyWins(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		second := entryOf("b", "q", "k")
 		second.Hash = "other-hash"
 		got := d.send("b", entryOf("b", "q", "k"), second, entryOf("b", "q", "k"))
 		if got[0] != Accepted || got[1] != Conflict || got[2] != Duplicate {
-			t.Fatalf("verdicts %v", got)
+			t.Fatalf("got acceptances %v", got)
 		}
 		d.wantCounts("b", Counts{Accepted: 1, Open: 1})
 		d.wantPlaces("q", idOf("b", "k"), "pending", "task")
@@ -56,10 +56,10 @@ func TestACallSentAgainWithAnotherPriorityStaysInItsQueue(t *testing.T) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "k")
 		if got := d.send("b", entryOf("b", "q:high", "k"))[0]; got != Duplicate {
-			t.Fatalf("verdict %d", got)
+			t.Fatalf("got acceptance %d, want Duplicate", got)
 		}
 		if d.dequeue("q:high").Delivery != nil {
-			t.Fatal("the call stands in two queues")
+			t.Fatal("the call is in two queues")
 		}
 		d.wantCounts("b", Counts{Accepted: 1, Open: 1})
 	})
@@ -69,15 +69,15 @@ func TestAClaimWithoutARecordIsCompletedByTheNextSend(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		entries := []Entry{entryOf("b", "q", "k1"), entryOf("b", "q", "k2")}
-		if _, err := d.l.Claim(t.Context(), "b", entries); err != nil { // and here the sender dies
+		if _, err := d.l.Claim(t.Context(), "b", entries); err != nil { // the sender dies here
 			t.Fatal(err)
 		}
 		d.wantCounts("b", Counts{})
 		if found := d.audit("b"); len(found) != 0 {
-			t.Fatalf("a claim alone is no loss, but audit says %+v", found)
+			t.Fatalf("a claim without a record is not a loss, but the audit found %+v", found)
 		}
 		if got := d.send("b", entries...); got[0] != Accepted || got[1] != Accepted {
-			t.Fatalf("verdicts %v", got)
+			t.Fatalf("got acceptances %v", got)
 		}
 		d.wantCounts("b", Counts{Accepted: 2, Open: 2})
 	})
@@ -97,7 +97,7 @@ func TestAScheduledCallIsDueOnTheNextWholeSecond(t *testing.T) {
 			e := entryOf("b", "q", fmt.Sprint(i))
 			e.NotBefore = c.at
 			if got := d.send("b", e)[0]; got != Accepted {
-				t.Fatalf("verdict %d", got)
+				t.Fatalf("got acceptance %d", got)
 			}
 			if got := rdb.ZScore(t.Context(), keysOf("q").scheduled(), e.ID).Val(); got != c.want {
 				t.Errorf("%s is due at %.0f, want %.0f", c.at, got, c.want)
@@ -105,7 +105,7 @@ func TestAScheduledCallIsDueOnTheNextWholeSecond(t *testing.T) {
 			d.wantPlaces("q", e.ID, "scheduled", "task")
 		}
 		if d.dequeue("q").Delivery != nil {
-			t.Fatal("a call went out before its time")
+			t.Fatal("a call was delivered before its time")
 		}
 	})
 }
@@ -125,32 +125,32 @@ func TestAcceptingRunTwiceAfterALostReplyCountsOnce(t *testing.T) {
 	})
 }
 
-func TestATaskOfAStrangerIsAdoptedWithoutBeingQueuedAgain(t *testing.T) {
+func TestAForeignTaskIsAdoptedWithoutBeingQueuedAgain(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		k := keysOf("q")
-		d.must(rdb.HSet(t.Context(), k.task("stranger"), "msg", "m", "state", "pending").Err())
-		d.must(rdb.LPush(t.Context(), k.pending(), "stranger").Err())
+		d.must(rdb.HSet(t.Context(), k.task("foreign"), "msg", "m", "state", "pending").Err())
+		d.must(rdb.LPush(t.Context(), k.pending(), "foreign").Err())
 		delivery := d.take("q")
-		if delivery.Known || delivery.ID != "stranger" {
+		if delivery.Known || delivery.ID != "foreign" {
 			t.Fatalf("took %+v", delivery)
 		}
 		d.must(d.repairer.Adopt(t.Context(), delivery))
 		d.wantCounts(AdHoc, Counts{Accepted: 1, Open: 1})
-		d.wantPlaces("q", "stranger", "active", "lease", "task")
+		d.wantPlaces("q", "foreign", "active", "lease", "task")
 		if !d.end(delivery, finalOf(Dead)) {
-			t.Fatal("an adopted call could not be ended")
+			t.Fatal("an adopted call cannot be ended")
 		}
 		d.wantCounts(AdHoc, Counts{Accepted: 1, Dead: 1})
-		d.accept(AdHoc, "q", "k") // of the same batch, and one of callq's
+		d.accept(AdHoc, "q", "k") // a call of callq, in the same batch
 		if found := d.audit(AdHoc); len(found) != 0 {
-			t.Errorf("the audit finds %+v", found)
+			t.Errorf("the audit found %+v", found)
 		}
 	})
 }
 
-// asynq's client writes a queue's name once in its life; after a FLUSHALL the
-// queue would stay invisible to its tools.
+// asynq's client writes a queue's name once in its life; after a FLUSHALL the queue
+// would stay invisible to asynq's tools.
 func TestAQueueIsListedAgainAfterEverythingWasDeleted(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
@@ -165,8 +165,9 @@ func TestAQueueIsListedAgainAfterEverythingWasDeleted(t *testing.T) {
 	})
 }
 
-// Idle workers ask seldom; they learn from the channel that a queue is empty no more.
-func TestWhoeverFillsAnEmptyQueueTellsTheIdleWorkers(t *testing.T) {
+// Idle workers ask rarely; a message on the channel wakes them when a queue is no
+// longer empty.
+func TestACallInAnEmptyQueueWakesIdleWorkers(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		news := rdb.Subscribe(t.Context(), redislua.Channel)
@@ -174,33 +175,33 @@ func TestWhoeverFillsAnEmptyQueueTellsTheIdleWorkers(t *testing.T) {
 		if _, err := news.Receive(t.Context()); err != nil { // it is subscribed
 			t.Fatal(err)
 		}
-		told := func(what string, act func()) {
+		publishes := func(what string, act func()) {
 			t.Helper()
 			act()
-			// What is said here comes after what the act says, if anything.
+			// This message comes after the messages of the act, if there are any.
 			d.must(rdb.Publish(t.Context(), redislua.Channel, "no more").Err())
 			for n := 0; ; n++ {
 				m, err := news.ReceiveMessage(t.Context())
 				d.must(err)
 				switch {
 				case m.Payload == "no more" && n == 0 && what != "":
-					t.Errorf("%s told nobody", what)
+					t.Errorf("%s published no message", what)
 				case m.Payload != "no more" && (what == "" || m.Payload != keysOf("q").pending()):
-					t.Errorf("%q: %q was told", what, m.Payload)
+					t.Errorf("%q published %q", what, m.Payload)
 				}
 				if m.Payload == "no more" {
 					return
 				}
 			}
 		}
-		told("accepting", func() { d.accept("b", "q", "a") })
-		told("", func() { d.accept("b", "q", "b") }) // the queue had a call already
+		publishes("accepting", func() { d.accept("b", "q", "a") })
+		publishes("", func() { d.accept("b", "q", "b") }) // the queue had a call already
 		a := d.take("q")
 		d.take("q")
 		d.end(a, finalOf(Dead))
-		told("redriving", func() {
+		publishes("redriving", func() {
 			if redriven, _ := d.redrive(d.record("q", a.ID)); !redriven {
-				t.Fatal("it is not redriven")
+				t.Fatal("the call was not redriven")
 			}
 		})
 	})

@@ -18,8 +18,8 @@ func (d *fixture) runInArchive(t *Delivery) {
 	d.must(d.rdb.HSet(d.Context(), k.task(t.ID), "state", "pending", "msg", "[callq "+t.ID+" g1] text").Err())
 }
 
-// A worker may die as soon as it has met one.
-func TestADeadLetterThatIsRunIsMetUntilItIsRedrivenOrPutBack(t *testing.T) {
+// A worker may die as soon as it has met such a dead letter.
+func TestADequeueMeetsADeadLetterThatAsynqRanUntilItIsRedrivenOrRearchived(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		redriven, refused := d.acceptAndTake("b", "q", "redriven"), d.acceptAndTake("b", "q", "refused")
@@ -40,9 +40,9 @@ func TestADeadLetterThatIsRunIsMetUntilItIsRedrivenOrPutBack(t *testing.T) {
 		}
 		before := d.record("q", redriven.ID)
 		if changed, _ := d.redrive(before); !changed {
-			t.Fatal("it was not redriven")
+			t.Fatal("the call was not redriven")
 		}
-		d.must(d.repairer.Rearchive(t.Context(), before)) // by somebody who met it too
+		d.must(d.repairer.Rearchive(t.Context(), before)) // by another worker that met it too
 		d.wantPlaces("q", redriven.ID, "pending", "task")
 		if delivery := d.take("q"); delivery.ID != redriven.ID || delivery.Generation != 2 {
 			t.Errorf("took %s, generation %d", delivery.Key, delivery.Generation)
@@ -54,17 +54,17 @@ func TestADeadLetterThatIsRunIsMetUntilItIsRedrivenOrPutBack(t *testing.T) {
 	})
 }
 
-func TestADoneCallIsOpenedAgainOnlyWhereThatIsMeant(t *testing.T) {
+func TestOnlyRedriveAnyOpensADoneCallAgain(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "done")
 		d.end(delivery, finalOf(Done))
 		before := d.record("q", delivery.ID)
 		if changed, _ := d.redrive(before); changed {
-			t.Fatal("a redrive has opened it")
+			t.Fatal("Redrive opened a done call")
 		}
 		d.wantCounts("b", Counts{Accepted: 1, Done: 1})
-		for i, want := range []bool{true, false} { // the second as after a lost reply
+		for i, want := range []bool{true, false} { // the second time as after a lost reply
 			changed, busy, err := d.l.RedriveAny(t.Context(), before, "message", time.Time{})
 			if err != nil || busy || changed != want {
 				t.Fatalf("time %d: %v, %v, %v", i+1, changed, busy, err)
@@ -81,14 +81,14 @@ func TestADoneCallIsOpenedAgainOnlyWhereThatIsMeant(t *testing.T) {
 			t.Errorf("%+v, %v", findings, err)
 		}
 		if _, applied, err := d.dispatcher.End(t.Context(), delivery, finalOf(Done), nil); err != nil || applied {
-			t.Errorf("the worker of before has ended it: %v, %v", applied, err)
+			t.Errorf("the former worker ended it: %v, %v", applied, err)
 		}
 		d.end(d.take("q"), finalOf(Dead))
 		d.wantCounts("b", Counts{Accepted: 1, Dead: 1})
 	})
 }
 
-func TestADeadLetterThatIsRunKeepsNoOtherCallWaiting(t *testing.T) {
+func TestADeadLetterThatAsynqRanDoesNotDelayOtherCalls(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		dead := d.acceptAndTake("b", "q", "dead")

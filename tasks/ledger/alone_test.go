@@ -8,7 +8,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-func TestStartsThatWereMadeAloneCountOnceUntilTheNextDecision(t *testing.T) {
+func TestStartsAloneCountOnceUntilTheNextDecision(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "k")
@@ -28,16 +28,16 @@ func TestStartsThatWereMadeAloneCountOnceUntilTheNextDecision(t *testing.T) {
 		for want := range 2 {
 			delivery := d.take("q")
 			if delivery.Alone != want {
-				t.Fatalf("%d starts were made alone, want %d", delivery.Alone, want)
+				t.Fatalf("got %d starts alone, want %d", delivery.Alone, want)
 			}
-			mark(first, false) // it is another worker's by now
+			mark(first, false) // another worker has it now
 			mark(delivery, true)
 			mark(delivery, true) // as after a lost reply
 			die(delivery)
 		}
 		delivery := d.take("q")
 		if delivery.Alone != 2 || delivery.Starts != 4 {
-			t.Fatalf("%d of %d starts were made alone, want 2 of 4", delivery.Alone, delivery.Starts)
+			t.Fatalf("got %d of %d starts alone, want 2 of 4", delivery.Alone, delivery.Starts)
 		}
 		delivery.Attempts = 1
 		_, _, err := d.dispatcher.Attempt(t.Context(), delivery, nil)
@@ -45,23 +45,23 @@ func TestStartsThatWereMadeAloneCountOnceUntilTheNextDecision(t *testing.T) {
 		mark(delivery, false)
 		die(delivery)
 		if delivery = d.take("q"); delivery.Alone != 0 || delivery.Starts != 1 {
-			t.Fatalf("after a decision %d of %d starts were made alone", delivery.Alone, delivery.Starts)
+			t.Fatalf("after a decision: got %d of %d starts alone", delivery.Alone, delivery.Starts)
 		}
 		mark(delivery, true)
 		d.end(delivery, finalOf(Dead))
 		mark(delivery, false)
 		if changed, _ := d.redrive(d.record("q", delivery.ID)); !changed {
-			t.Fatal("it was not redriven")
+			t.Fatal("the call was not redriven")
 		}
 		if delivery = d.take("q"); delivery.Alone != 0 || delivery.Starts != 1 {
-			t.Fatalf("after a redrive %d of %d starts were made alone", delivery.Alone, delivery.Starts)
+			t.Fatalf("after a redrive: got %d of %d starts alone", delivery.Alone, delivery.Starts)
 		}
 		never := d.acceptAndTake("b", "q", "never decided on")
 		mark(never, true)
 		d.end(never, finalOf(Dead))
 		d.redrive(d.record("q", never.ID))
 		if delivery = d.take("q"); delivery.Alone != 0 {
-			t.Fatalf("%d starts are from before the redrive", delivery.Alone)
+			t.Fatalf("got %d starts alone from before the redrive", delivery.Alone)
 		}
 	})
 }

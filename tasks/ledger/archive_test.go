@@ -15,7 +15,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// watchScripts tells of every run of a script that names the key.
+// watchScripts reports every run of a script that names the key.
 type watchScripts struct {
 	key string
 	ran chan error
@@ -30,7 +30,7 @@ func (*watchScripts) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 func (w *watchScripts) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		// EVALSHA sha n key key key archive …: asynq's own, where the archive is the fourth key.
+		// EVALSHA sha n key key key archive …: asynq's own script has the archive as its fourth key.
 		if args := cmd.Args(); len(args) > 6 && strings.HasPrefix(cmd.Name(), "eval") && args[6] == w.key &&
 			(err == nil || !strings.HasPrefix(err.Error(), "NOSCRIPT")) {
 			select {
@@ -42,8 +42,8 @@ func (w *watchScripts) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// asynqArchives has a real asynq server work one dead letter beside an archive of
-// 9,990 tasks that died 91 days ago, and returns what asynq's archive script said.
+// asynqArchives lets a real asynq server handle one dead letter beside an archive of
+// 9,990 tasks that died 91 days ago, and returns the error of asynq's archive script.
 func asynqArchives(t *testing.T, handle func(d *fixture, queue, id string)) (*fixture, error) {
 	t.Helper()
 	rdb := redistest.Redis(t).Client
@@ -109,13 +109,15 @@ func TestDeadLettersAreArchivedBesideThousandsOfOldOnes(t *testing.T) {
 	}
 }
 
-// The reason for our trimming: when this fails, asynq has learnt to trim by itself.
-func TestAsynqAloneJamsOnThousandsOfOldDeadLetters(t *testing.T) {
+// This is why the ledger trims the archive: when this test fails, asynq trims it
+// without an error.
+func TestAsynqAloneFailsOnThousandsOfOldDeadLetters(t *testing.T) {
 	d, err := asynqArchives(t, func(*fixture, string, string) {})
 	if err == nil || !strings.Contains(err.Error(), "unpack") {
-		t.Fatalf("asynq's archive script said %v", err)
+		t.Fatalf("asynq's archive script returned %v", err)
 	}
-	// Its script has written half of what it should, and will fail the same for ever.
+	// Its script has written half of its changes, and will fail in the same way for
+	// ever.
 	if n := d.rdb.ZCard(t.Context(), keysOf("q").archived()).Val(); n != 9991 {
 		t.Fatalf("the archive holds %d tasks", n)
 	}
@@ -145,6 +147,6 @@ func TestTheArchiveIsKeptBelowAsynqsLimit(t *testing.T) {
 	// The ledger's dead letter does not depend on it.
 	d.must(d.rdb.Del(t.Context(), k.archived()).Err())
 	if redriven, _ := d.redrive(d.record("q", idOf("b", "k"))); !redriven {
-		t.Fatal("a dead letter that asynq's archive has lost could not be redriven")
+		t.Fatal("a dead letter that is not in asynq's archive cannot be redriven")
 	}
 }

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ func TestAnEndingIsWrittenOnce(t *testing.T) {
 				first := d.record("q", delivery.ID)
 				for _, second := range []State{Done, Dropped, Dead} {
 					if d.end(delivery, finalOf(second)) {
-						t.Fatalf("%s was written over %s", second, state)
+						t.Fatalf("%s replaced %s", second, state)
 					}
 				}
 				if r := d.record("q", delivery.ID); r.State != state || !r.EndedAt.Equal(first.EndedAt) || string(r.Body) != "body" {
@@ -60,53 +61,16 @@ func TestAnEndedCallIsCountedAsProcessedByAsynq(t *testing.T) {
 	})
 }
 
-// A worker that lost its lease can come back when the call was redriven and is in
-// another worker's hands.
-func TestALateWorkerCannotTouchALaterGeneration(t *testing.T) {
-	late := map[string]func(*fixture, *Delivery) bool{
-		"end done": func(d *fixture, t *Delivery) bool { return d.end(t, finalOf(Done)) },
-		"end dead": func(d *fixture, t *Delivery) bool {
-			_, applied, err := d.dispatcher.End(d.Context(), t, finalOf(Dead), nil)
-			d.must(err)
-			return applied
-		},
-		"attempt": func(d *fixture, t *Delivery) bool {
-			_, applied, err := d.dispatcher.Attempt(d.Context(), t, nil)
-			d.must(err)
-			return applied
-		},
-		"park": func(d *fixture, t *Delivery) bool {
-			t.Parked++
-			_, applied, err := d.dispatcher.Park(d.Context(), t, nil)
-			d.must(err)
-			return applied
-		},
-		"mark": func(d *fixture, t *Delivery) bool {
-			_, applied, err := d.dispatcher.MarkSent(d.Context(), t, 1, true, "")
-			d.must(err)
-			return applied
-		},
+// wantOneEnding requires that a batch has one ending, in the given state.
+func (d *fixture) wantOneEnding(batch string, want State) {
+	d.Helper()
+	var got []State
+	for r, err := range d.l.Endings(d.Context(), batch, &Cursor{}) {
+		d.must(err)
+		got = append(got, r.State)
 	}
-	for name, act := range late {
-		t.Run(name, func(t *testing.T) {
-			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-				d := newFixture(t, rdb)
-				old := d.acceptAndTake("b", "q", "k")
-				stale := *old
-				d.end(old, finalOf(Dead))
-				if redriven, _ := d.redrive(d.record("q", old.ID)); !redriven {
-					t.Fatal("not redriven")
-				}
-				d.take("q")
-				if act(d, &stale) {
-					t.Fatal("a worker of generation 1 changed generation 2")
-				}
-				if r := d.record("q", old.ID); r.State != Open || r.Generation != 2 || r.Starts != 1 || r.Parked != 0 || r.Sent != 0 {
-					t.Fatalf("the record is %+v", r)
-				}
-				d.wantPlaces("q", old.ID, "active", "lease", "task")
-			})
-		})
+	if !slices.Equal(got, []State{want}) {
+		d.Fatalf("got endings %v, want [%s]", got, want)
 	}
 }
 
@@ -143,7 +107,7 @@ func TestALateRealAnswerReplacesAnAssumedEnding(t *testing.T) {
 					d.wantPlaces("q", delivery.ID, "archived", "task")
 				} else {
 					if len(groups) != 0 || len(d.deadKeys("")) != 0 {
-						t.Fatalf("it is still listed as dead: %+v", groups)
+						t.Fatalf("the call is still listed as dead: %+v", groups)
 					}
 					d.wantPlaces("q", delivery.ID)
 				}
@@ -153,24 +117,15 @@ func TestALateRealAnswerReplacesAnAssumedEnding(t *testing.T) {
 				r := d.record("q", delivery.ID)
 				last, err := rdb.HGet(t.Context(), keysOf("q").counts("b"), "last").Int64()
 				if err != nil || last != r.EndedAt.UnixMicro() {
-					t.Fatalf("the batch's latest ending is at %d, the call's at %d, %v", last, r.EndedAt.UnixMicro(), err)
+					t.Fatalf("got the batch's latest ending at %d, want the call's at %d, %v", last, r.EndedAt.UnixMicro(), err)
 				}
 				if n := rdb.ZCard(t.Context(), keysOf("q").dead()).Val(); n != int64(len(d.deadKeys(""))) {
-					t.Fatalf("%d ids are kept as dead", n)
+					t.Fatalf("got %d ids of dead letters", n)
 				}
 				if found := d.audit("b"); len(found) != 0 {
 					t.Fatalf("audit found %+v", found)
 				}
-				n := 0
-				for r, err := range d.l.Endings(t.Context(), "b", &Cursor{}) {
-					d.must(err)
-					if n++; r.State != state {
-						t.Fatalf("ending %+v", r)
-					}
-				}
-				if n != 1 {
-					t.Fatalf("%d endings", n)
-				}
+				d.wantOneEnding("b", state)
 			})
 		})
 	}
@@ -182,12 +137,12 @@ func TestARealDeadLetterIsNotReplaced(t *testing.T) {
 		delivery := d.acceptAndTake("b", "q", "k")
 		d.end(delivery, finalOf(Dead))
 		if d.end(delivery, finalOf(Done)) {
-			t.Fatal("done was written over a real dead letter")
+			t.Fatal("done replaced a real dead letter")
 		}
 	})
 }
 
-func TestAMarkStandsUntilTheAttemptIsRecorded(t *testing.T) {
+func TestAMarkStaysUntilTheAttemptIsRecorded(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "k")
@@ -195,7 +150,7 @@ func TestAMarkStandsUntilTheAttemptIsRecorded(t *testing.T) {
 		if err != nil || !applied || held != 0 {
 			t.Fatal(held, applied, err)
 		}
-		d.retry("q", delivery.ID) // its worker dies
+		d.retry("q", delivery.ID) // its worker died
 		d.forward("q")
 		again := d.take("q")
 		if again.Sent != 3 {
@@ -209,7 +164,7 @@ func TestAMarkStandsUntilTheAttemptIsRecorded(t *testing.T) {
 	})
 }
 
-func TestNoCallIsMarkedAfterTheHoldWasWrittenSaveTheProbe(t *testing.T) {
+func TestOnlyTheProbeIsMarkedWhileTheAccountIsHeld(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "k")
@@ -224,11 +179,11 @@ func TestNoCallIsMarkedAfterTheHoldWasWrittenSaveTheProbe(t *testing.T) {
 			}
 		}
 		rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "token", "of another")
-		if held, _, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, true, "mine"); err != nil || held == 0 {
-			t.Fatal("a probe whose lease another has was let go", held, err)
+		if held, _, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, true, "own"); err != nil || held == 0 {
+			t.Fatal("a probe whose lease another call has was not held", held, err)
 		}
-		rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "token", "mine")
-		held, applied, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, true, "mine")
+		rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "token", "own")
+		held, applied, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, true, "own")
 		if err != nil || !applied || held != 0 || d.record("q", delivery.ID).Sent != 1 {
 			t.Fatal("the probe was refused", held, applied, err)
 		}
@@ -275,7 +230,7 @@ func TestAnAttemptOfAnEndedCallChangesNothing(t *testing.T) {
 	})
 }
 
-func TestAParkedCallIsTheFirstToGo(t *testing.T) {
+func TestAParkedCallIsDequeuedFirst(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "k1", "k2", "k3")
@@ -292,14 +247,14 @@ func TestAParkedCallIsTheFirstToGo(t *testing.T) {
 		}
 		again := d.take("q")
 		if again.ID != delivery.ID || again.Parked != 1 || again.Attempts != 0 || again.Starts != 1 || len(again.Log) != 1 {
-			t.Fatalf("took %+v", again.Record)
+			t.Fatalf("got %+v", again.Record)
 		}
 		d.wantCounts("b", Counts{Accepted: 3, Open: 3})
 	})
 }
 
-// go-redis sends a script again when its reply was lost; by then another worker
-// may have the task.
+// go-redis sends a script again when its reply was lost; another worker may have the
+// task by then.
 func TestAParkSentTwiceDoesNotTakeTheTaskFromItsNextWorker(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
@@ -318,11 +273,11 @@ func TestAParkSentTwiceDoesNotTakeTheTaskFromItsNextWorker(t *testing.T) {
 	})
 }
 
-func TestParkingAnEndedCallTakesItsTaskOff(t *testing.T) {
+func TestParkingAnEndedCallRemovesItsTask(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "k")
-		_, _, err := d.dispatcher.End(t.Context(), delivery, finalOf(Dead), nil) // by another worker, which then died
+		_, _, err := d.dispatcher.End(t.Context(), delivery, finalOf(Dead), nil) // by another worker, which died then
 		d.must(err)
 		delivery.Parked++
 		_, applied, err := d.dispatcher.Park(t.Context(), delivery, nil)
@@ -333,7 +288,7 @@ func TestParkingAnEndedCallTakesItsTaskOff(t *testing.T) {
 	})
 }
 
-func TestATaskThatCannotBeDecodedIsTakenOffTheActiveList(t *testing.T) {
+func TestATaskThatCannotBeDecodedIsRemovedFromTheActiveList(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "k")
@@ -342,7 +297,7 @@ func TestATaskThatCannotBeDecodedIsTakenOffTheActiveList(t *testing.T) {
 	})
 }
 
-func TestRecordsReadBackWhatWasWritten(t *testing.T) {
+func TestARecordReadsBackAsItWasWritten(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "k")
@@ -367,33 +322,5 @@ func TestRecordsReadBackWhatWasWritten(t *testing.T) {
 		if r := d.record("q", delivery.ID); r.Body != nil || r.State != Done {
 			t.Fatalf("after dropping the body: %+v", r)
 		}
-	})
-}
-
-func TestAWorkerThatHasLostItsCallToAnotherChangesNothing(t *testing.T) {
-	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newFixture(t, rdb)
-		late := d.acceptAndTake("b", "q", "k")
-		// Its lease runs out, asynq puts the task back, and another worker takes it.
-		rdb.LRem(t.Context(), keysOf("q").active(), 1, late.ID)
-		rdb.LPush(t.Context(), keysOf("q").pending(), late.ID)
-		delivery := d.take("q")
-		if _, applied, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, true, ""); err != nil || !applied {
-			t.Fatal(applied, err)
-		}
-		late.Parked++
-		if _, applied, err := d.dispatcher.Park(t.Context(), late, nil); err != nil || applied {
-			t.Error("the late worker put the call back", applied, err)
-		}
-		if _, applied, err := d.dispatcher.Attempt(t.Context(), late, nil); err != nil || applied {
-			t.Error("the late worker recorded an attempt", applied, err)
-		}
-		if _, applied, err := d.dispatcher.MarkSent(t.Context(), late, 1, true, ""); err != nil || applied {
-			t.Error("the late worker may send the call", applied, err)
-		}
-		if d.record("q", delivery.ID).Sent != 1 {
-			t.Error("the mark of the worker that has the call is gone")
-		}
-		d.wantPlaces("q", delivery.ID, "active", "lease", "task")
 	})
 }

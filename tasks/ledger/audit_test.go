@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-func TestAuditNamesWhatIsMissing(t *testing.T) {
+func TestAnAuditFindsInconsistencies(t *testing.T) {
 	break_ := map[string]struct {
 		damage  func(*fixture)
 		problem string
@@ -42,7 +42,7 @@ func TestAuditNamesWhatIsMissing(t *testing.T) {
 				d.end(d.acceptAndTake("b", "q", "k1"), finalOf(Done))
 				d.accept("b", "q", "k2", "k3")
 				if found := d.audit("b"); len(found) != 0 {
-					t.Fatalf("before any damage: %+v", found)
+					t.Fatalf("before the change: found %+v", found)
 				}
 				c.damage(d)
 				found := d.audit("b")
@@ -54,65 +54,71 @@ func TestAuditNamesWhatIsMissing(t *testing.T) {
 	}
 }
 
-func TestAuditFindsNothingWhileCallsComeAndGo(t *testing.T) {
+// acceptCallsUntil accepts calls, 20 at a time, until stop is closed.
+func (d *fixture) acceptCallsUntil(t *testing.T, stop <-chan struct{}) {
+	for i := 0; !closed(stop); i++ {
+		var entries []Entry
+		for n := range 20 {
+			entries = append(entries, entryOf("b", "q", fmt.Sprintf("%d-%d", i, n)))
+		}
+		claimed, err := d.l.Claim(t.Context(), "b", entries)
+		if err == nil {
+			_, err = d.l.Accept(t.Context(), "b", entries, claimed)
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+	}
+}
+
+// endCallsUntil ends calls in turn as done, dropped and dead, beginning with the given
+// turn, until stop is closed. It sends to ended after each call, unless that is full.
+func (d *fixture) endCallsUntil(t *testing.T, stop <-chan struct{}, turn int, ended chan<- struct{}) {
+	for ; !closed(stop); turn++ {
+		got, err := NewDispatcher(d.rdb, "").Dequeue(t.Context(), DequeueRequest{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if got.Delivery == nil {
+			continue
+		}
+		if _, _, err := d.dispatcher.End(t.Context(), got.Delivery, finalOf([]State{Done, Dropped, Dead}[turn%3]), nil); err != nil {
+			t.Error(err)
+			return
+		}
+		select {
+		case ended <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func TestAnAuditFindsNothingWhileCallsAreAcceptedAndEnd(t *testing.T) {
 	rdb := redistest.Redis(t).Client
 	d := newFixture(t, rdb)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	ended := make(chan struct{}, 1)
-	wg.Go(func() {
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			var entries []Entry
-			for n := range 20 {
-				entries = append(entries, entryOf("b", "q", fmt.Sprintf("%d-%d", i, n)))
-			}
-			claimed, err := d.l.Claim(t.Context(), "b", entries)
-			if err == nil {
-				_, err = d.l.Accept(t.Context(), "b", entries, claimed)
-			}
-			if err != nil {
-				t.Error(err)
-				return
-			}
-		}
-	})
-	for w := range 2 {
-		wg.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				got, err := NewDispatcher(d.rdb, "").Dequeue(t.Context(), DequeueRequest{Queues: []string{"q"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if got.Delivery == nil {
-					continue
-				}
-				if _, _, err := d.dispatcher.End(t.Context(), got.Delivery, finalOf([]State{Done, Dropped, Dead}[(i+w)%3]), nil); err != nil {
-					t.Error(err)
-					return
-				}
-				select {
-				case ended <- struct{}{}:
-				default:
-				}
-			}
-		})
+	wg.Go(func() { d.acceptCallsUntil(t, stop) })
+	for turn := range 2 {
+		wg.Go(func() { d.endCallsUntil(t, stop, turn, ended) })
 	}
 	for range 8 {
 		select {
 		case <-ended:
 		case <-time.After(30 * time.Second):
-			t.Fatal("no call ends")
+			t.Fatal("no call ended")
 		}
 		found, err := d.l.Audit(t.Context(), "b", idOf)
 		if err != nil || len(found) != 0 {
@@ -123,11 +129,11 @@ func TestAuditFindsNothingWhileCallsComeAndGo(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	if found := d.audit("b"); len(found) != 0 {
-		t.Fatalf("at rest: found %+v", found)
+		t.Fatalf("when idle: found %+v", found)
 	}
 }
 
-func TestAuditOfABatchWhoseCallsWereForgottenMeanwhileFindsNothing(t *testing.T) {
+func TestAnAuditOfABatchWhoseCallsAreForgottenMeanwhileFindsNothing(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		now := time.Now()

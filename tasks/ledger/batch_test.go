@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-func TestACancelEndsWhatWaitsAndSkipsWhatIsBeingMade(t *testing.T) {
+func TestACancelEndsWaitingCallsAndSkipsActiveOnes(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "active", "retry", "scheduled", "pending", "done")
@@ -92,7 +92,7 @@ func TestACursorResumesAndYieldsRedrivenCallsAgain(t *testing.T) {
 		d.end(d.acceptAndTake("b", "q", "k1"), finalOf(Dead))
 		d.end(d.acceptAndTake("b", "q:high", "k2"), finalOf(Done))
 		d.end(d.acceptAndTake("b", "q", "k3"), finalOf(Done))
-		for r, err := range d.l.Endings(t.Context(), "b", cur) { // the reader leaves early
+		for r, err := range d.l.Endings(t.Context(), "b", cur) { // the reader stops early
 			if d.must(err); r.Key == "k1" {
 				break
 			}
@@ -117,8 +117,8 @@ func TestACursorResumesAndYieldsRedrivenCallsAgain(t *testing.T) {
 	})
 }
 
-// Two calls can end in one microsecond, and a fail-over can set the clock back.
-func TestEndingsKeepOneOrderWhateverTheClockSays(t *testing.T) {
+// Two calls can end in one microsecond, and a failover can set the clock back.
+func TestEndingsKeepTheirOrderWhenTheClockIsSetBack(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "k1", "k2", "k3", "k4")
@@ -148,7 +148,7 @@ func TestEndingsKeepOneOrderWhateverTheClockSays(t *testing.T) {
 	})
 }
 
-func TestEndingsGoOnOverManyPages(t *testing.T) {
+func TestEndingsAreReadOverManyPages(t *testing.T) {
 	d := newFixture(t, redistest.Redis(t).Client)
 	const n = 2*page + 100
 	archiveDead(d, "q", n, 1)
@@ -164,7 +164,7 @@ func TestEndingsGoOnOverManyPages(t *testing.T) {
 	}
 }
 
-func TestWhatTheLedgerNeverHeardOfIsNamed(t *testing.T) {
+func TestUnknownBatchesAndCallsAreErrors(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		if _, err := d.l.Batch(t.Context(), "b"); !errors.Is(err, ErrNoBatch) {
@@ -240,6 +240,6 @@ func TestEveryClaimedCallIsListedOnce(t *testing.T) {
 		}
 	}
 	if state, ok := seen["claimed only"]; !ok || state != "" {
-		t.Fatalf("the bare claim was listed as %q, %v", state, ok)
+		t.Fatalf("the claim without a record was listed as %q, %v", state, ok)
 	}
 }

@@ -29,7 +29,7 @@ func FuzzRecord(f *testing.F) {
 				t.Errorf("%s: %v", what, d)
 			}
 		}
-		// Whatever was read, the record can be written again.
+		// A record can be written again, whatever was read.
 		delivery := &Delivery{Record: r}
 		if _, _, err := delivery.fields(&Attempt{At: time.Now()}); err != nil {
 			t.Error(err)
@@ -46,7 +46,7 @@ func FuzzRecord(f *testing.F) {
 		if corrupt(h) != "" {
 			return
 		}
-		// And what is not called forged says what it says.
+		// A field that is not reported as corrupt is read as written.
 		for field, n := range map[string]int{"gen": r.Generation, "attempts": r.Attempts, "parked": r.Parked, "sent": r.Sent} {
 			if text, there := h[field]; there && r.Ending == nil && strconv.Itoa(n) != text {
 				t.Errorf("%s %q was read as %d", field, text, n)

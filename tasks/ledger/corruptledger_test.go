@@ -12,13 +12,14 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// forgery is what somebody else wrote to Redis, and what an audit says of it.
-type forgery struct {
+// corruption is what another program wrote to Redis, and the finding of an audit about
+// it.
+type corruption struct {
 	write   func(d *fixture)
 	problem string
 }
 
-func forgeries() map[string]forgery {
+func corruptions() map[string]corruption {
 	k := keysOf("q")
 	text := func(key string) func(*fixture) {
 		return func(d *fixture) {
@@ -26,16 +27,16 @@ func forgeries() map[string]forgery {
 			d.must(d.rdb.Set(d.Context(), key, "\xffno hash", 0).Err())
 		}
 	}
-	all := map[string]forgery{
-		"counts that are a text":      {text(k.counts("b")), "some are not numbers (queue and count: q)"},
-		"endings that are a text":     {text(k.ended("b")), "but the list of endings has"},
-		"dead letters that are text":  {text(k.dead()), "1 dead letters are on no list"},
-		"a group that is a text":      {text(k.deadGroup(finalOf(Dead).Group.Name())), ""},
-		"groups that are a text":      {text(k.groups()), ""},
-		"an archive that is a text":   {text(k.archived()), ""},
-		"a circuit that is a text":    {text(k.circuit()), ""},
-		"a streak that is no number":  {func(d *fixture) { d.must(d.rdb.HSet(d.Context(), k.circuit(), "streak", "x").Err()) }, ""},
-		"figures that are no numbers": {func(d *fixture) { d.must(d.rdb.Set(d.Context(), k.processed(), "x", 0).Err()) }, ""},
+	all := map[string]corruption{
+		"counts that are a text":        {text(k.counts("b")), "some are not numbers (queue and count: q)"},
+		"endings that are a text":       {text(k.ended("b")), "but the list of endings has"},
+		"dead letters that are text":    {text(k.dead()), "1 dead letters are on no list"},
+		"a group that is a text":        {text(k.deadGroup(finalOf(Dead).Group.Name())), ""},
+		"groups that are a text":        {text(k.groups()), ""},
+		"an archive that is a text":     {text(k.archived()), ""},
+		"a circuit that is a text":      {text(k.circuit()), ""},
+		"a streak that is not a number": {func(d *fixture) { d.must(d.rdb.HSet(d.Context(), k.circuit(), "streak", "x").Err()) }, ""},
+		"figures that are not numbers":  {func(d *fixture) { d.must(d.rdb.Set(d.Context(), k.processed(), "x", 0).Err()) }, ""},
 	}
 	for _, field := range []string{"accepted", "open", "done", "dead", "dropped", "cancelled", "expired", "last"} {
 		for _, value := range []string{"abc", "", "9223372036854775807", "-9223372036854775808", "99999999999999999999", "1e400", "nan", "inf", "0x1p60", "1.5", "\xff"} {
@@ -43,7 +44,7 @@ func forgeries() map[string]forgery {
 			if field == "last" {
 				problem = ""
 			}
-			all[fmt.Sprintf("%s=%q", field, value)] = forgery{
+			all[fmt.Sprintf("%s=%q", field, value)] = corruption{
 				func(d *fixture) { d.must(d.rdb.HSet(d.Context(), k.counts("b"), field, value).Err()) }, problem,
 			}
 		}
@@ -51,9 +52,27 @@ func forgeries() map[string]forgery {
 	return all
 }
 
-func TestForgedBooksKeepNoCallFromEndingAndAnAuditNamesThem(t *testing.T) {
+// wantApplied requires that a change succeeded although the ledger is corrupt.
+func wantApplied(t *testing.T, what string, applied bool, err error) {
+	t.Helper()
+	if err != nil || !applied {
+		t.Errorf("%s: got applied %v, %v", what, applied, err)
+	}
+}
+
+// listed reports whether a batch lists a call.
+func (d *fixture) listed(batch, id string) bool {
+	for r, err := range d.l.Statuses(d.Context(), batch, idOf) {
+		if d.must(err); r.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+func TestACorruptLedgerDoesNotKeepACallFromEndingAndAnAuditFindsIt(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		for name, forged := range forgeries() {
+		for name, corrupted := range corruptions() {
 			t.Run(name, func(t *testing.T) {
 				d := newFixture(t, rdb)
 				d.must(rdb.FlushAll(t.Context()).Err())
@@ -67,11 +86,10 @@ func TestForgedBooksKeepNoCallFromEndingAndAnAuditNamesThem(t *testing.T) {
 				d.accept("b", "q", "cancelled")
 				assumed := finalOf(Dead)
 				assumed.Assumed = true
-
-				again := func() { forged.write(d) }
-				again()
+				corruptAgain := func() { corrupted.write(d) }
+				corruptAgain()
 				found := d.audit("b")
-				if forged.problem != "" && (len(found) == 0 || !strings.Contains(fmt.Sprint(found), forged.problem)) {
+				if corrupted.problem != "" && (len(found) == 0 || !strings.Contains(fmt.Sprint(found), corrupted.problem)) {
 					t.Errorf("the audit found %+v", found)
 				}
 				if _, err := d.l.Batches(t.Context()); err != nil {
@@ -79,62 +97,53 @@ func TestForgedBooksKeepNoCallFromEndingAndAnAuditNamesThem(t *testing.T) {
 				}
 				d.accept("b", "q", "accepted")
 				for state, delivery := range made {
-					again()
-					if _, applied, err := d.dispatcher.End(t.Context(), delivery, finalOf(state), nil); err != nil || !applied {
-						t.Errorf("end %s: %v, %v", state, applied, err)
-					}
+					corruptAgain()
+					_, applied, err := d.dispatcher.End(t.Context(), delivery, finalOf(state), nil)
+					wantApplied(t, fmt.Sprint("end ", state), applied, err)
 				}
 				for _, f := range []Final{assumed, finalOf(Done)} {
-					again()
-					if _, applied, err := d.dispatcher.End(t.Context(), doubtful, f, nil); err != nil || !applied {
-						t.Errorf("end as %s: %v, %v", f.State, applied, err)
-					}
+					corruptAgain()
+					_, applied, err := d.dispatcher.End(t.Context(), doubtful, f, nil)
+					wantApplied(t, fmt.Sprint("end as ", f.State), applied, err)
 				}
-				again()
-				if _, applied, err := d.dispatcher.Attempt(t.Context(), tried, nil); err != nil || !applied {
-					t.Errorf("attempt: %v, %v", applied, err)
-				}
+				corruptAgain()
+				_, applied, err := d.dispatcher.Attempt(t.Context(), tried, nil)
+				wantApplied(t, "attempt", applied, err)
 				parked.Parked++
-				if _, applied, err := d.dispatcher.Park(t.Context(), parked, nil); err != nil || !applied {
-					t.Errorf("park: %v, %v", applied, err)
-				}
-				if cancelled, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancelled")), Ending{}); err != nil || !cancelled {
-					t.Errorf("cancel: %v, %v", cancelled, err)
-				}
-				again()
-				if purged, _, err := d.l.Purge(t.Context(), d.record("q", made[Dead].ID)); err != nil || (!purged && rdb.ZScore(t.Context(), keysOf("q").lease(), made[Dead].ID).Err() != nil) {
-					t.Errorf("purge: %v, %v", purged, err)
-				}
-				again()
-				if forged.problem == "" && strings.HasPrefix(name, "an archive") {
-					d.must(rdb.Del(t.Context(), keysOf("q").archived()).Err()) // asynq's own, which nothing of asynq's survives
+				_, applied, err = d.dispatcher.Park(t.Context(), parked, nil)
+				wantApplied(t, "park", applied, err)
+				cancelled, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancelled")), Ending{})
+				wantApplied(t, "cancel", cancelled, err)
+				corruptAgain()
+				purged, _, err := d.l.Purge(t.Context(), d.record("q", made[Dead].ID))
+				wantApplied(t, "purge", purged || rdb.ZScore(t.Context(), keysOf("q").lease(), made[Dead].ID).Err() == nil, err)
+				corruptAgain()
+				if corrupted.problem == "" && strings.HasPrefix(name, "an archive") {
+					d.must(rdb.Del(t.Context(), keysOf("q").archived()).Err()) // asynq's own scripts all fail on it
 				}
 				if redriven, _ := d.redrive(d.record("q", dead.ID)); !redriven {
 					t.Error("the dead letter was not redriven")
 				}
-				again()
+				corruptAgain()
 				if _, err := d.l.Sweep(t.Context(), time.Now().Add(10*week), week); err != nil {
 					t.Errorf("sweep: %v", err)
 				}
 				if r := d.record("q", tried.ID); r.State != Open {
-					t.Errorf("an open call is %q after the sweep", r.State)
+					t.Errorf("got state %q of an open call after the sweep", r.State)
 				}
-				for r, err := range d.l.Statuses(t.Context(), "b", idOf) {
-					if d.must(err); r.ID == tried.ID {
-						return
-					}
+				if !d.listed("b", tried.ID) {
+					t.Error("the batch does not list an open call any more")
 				}
-				t.Error("the batch has forgotten an open call")
 			})
 		}
 	})
 }
 
-func TestACallWhoseRecordIsOverwrittenWhileItIsMadeIsLeftForTheNextTaker(t *testing.T) {
+func TestACallWhoseRecordIsOverwrittenWhileItIsActiveIsLeftForTheNextWorker(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "k")
-		d.must(rdb.Set(t.Context(), keysOf("q").record(delivery.ID), "no hash", 0).Err())
+		d.must(rdb.Set(t.Context(), keysOf("q").record(delivery.ID), "not a hash", 0).Err())
 		delivery.Parked++
 		for name, record := range map[string]func() (int, bool, error){
 			"end":     func() (int, bool, error) { return d.dispatcher.End(t.Context(), delivery, finalOf(Done), nil) },
@@ -152,8 +161,8 @@ func TestACallWhoseRecordIsOverwrittenWhileItIsMadeIsLeftForTheNextTaker(t *test
 	})
 }
 
-func TestACallInAStateOfWhichThereIsNoneIsGivenOutToBeEnded(t *testing.T) {
-	for name, forge := range map[string]func(d *fixture, key string){
+func TestACallInAnUnknownStateIsDeliveredToBeEnded(t *testing.T) {
+	for name, corrupt := range map[string]func(d *fixture, key string){
 		"an unknown one": func(d *fixture, key string) { d.must(d.rdb.HSet(d.Context(), key, "state", "bogus").Err()) },
 		"an empty one":   func(d *fixture, key string) { d.must(d.rdb.HSet(d.Context(), key, "state", "").Err()) },
 		"none":           func(d *fixture, key string) { d.must(d.rdb.HDel(d.Context(), key, "state").Err()) },
@@ -161,22 +170,22 @@ func TestACallInAStateOfWhichThereIsNoneIsGivenOutToBeEnded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newFixture(t, rdb)
-				d.accept("b", "q", "odd", "well")
-				forge(d, keysOf("q").record(idOf("b", "odd")))
+				d.accept("b", "q", "unknown", "well")
+				corrupt(d, keysOf("q").record(idOf("b", "unknown")))
 				found := d.audit("b")
-				if len(found) != 1 || fmt.Sprint(found[0].Keys) != "[odd]" || found[0].Fix == "" {
+				if len(found) != 1 || fmt.Sprint(found[0].Keys) != "[unknown]" || found[0].Fix == "" {
 					t.Errorf("the audit found %+v", found)
 				}
 				delivery := d.take("q")
-				if delivery.ID != idOf("b", "odd") || !delivery.Known || delivery.Corrupt != "state" {
-					t.Fatalf("took %s, known %v, forged %q", delivery.ID, delivery.Known, delivery.Corrupt)
+				if delivery.ID != idOf("b", "unknown") || !delivery.Known || delivery.Corrupt != "state" {
+					t.Fatalf("got %s, known %v, corrupt %q", delivery.ID, delivery.Known, delivery.Corrupt)
 				}
 				d.must(d.repairer.Repair(t.Context(), delivery))
 				if !d.end(delivery, finalOf(Dead)) {
-					t.Error("it was not ended")
+					t.Error("the call was not ended")
 				}
-				if dead := d.deadKeys(""); fmt.Sprint(dead) != "[odd]" {
-					t.Errorf("dead are %v", dead)
+				if dead := d.deadKeys(""); fmt.Sprint(dead) != "[unknown]" {
+					t.Errorf("got dead letters %v", dead)
 				}
 				d.wantCounts("b", Counts{Accepted: 2, Open: 1, Dead: 1})
 				if found := d.audit("b"); len(found) != 0 {
@@ -187,7 +196,7 @@ func TestACallInAStateOfWhichThereIsNoneIsGivenOutToBeEnded(t *testing.T) {
 	}
 }
 
-func TestACallInAStateOfWhichThereIsNoneCanBeRestoredAndCancelled(t *testing.T) {
+func TestACallInAnUnknownStateCanBeRestoredAndCancelled(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "swept", "cancelled")
@@ -195,11 +204,11 @@ func TestACallInAStateOfWhichThereIsNoneCanBeRestoredAndCancelled(t *testing.T) 
 			d.must(rdb.HSet(t.Context(), keysOf("q").record(idOf("b", key)), "state", "bogus").Err())
 		}
 		d.must(rdb.Del(t.Context(), keysOf("q").task(idOf("b", "swept"))).Err())
-		if lost := d.orphaned(); fmt.Sprint(lost) != "[swept]" {
-			t.Errorf("lost are %v", lost)
+		if orphaned := d.orphaned(); fmt.Sprint(orphaned) != "[swept]" {
+			t.Errorf("got orphaned calls %v", orphaned)
 		}
 		if !d.restore(d.record("q", idOf("b", "swept"))) {
-			t.Error("it was not restored")
+			t.Error("the call was not restored")
 		}
 		if cancelled, _, err := d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancelled")), Ending{}); err != nil || !cancelled {
 			t.Errorf("cancelled %v, %v", cancelled, err)
@@ -211,25 +220,25 @@ func TestACallInAStateOfWhichThereIsNoneCanBeRestoredAndCancelled(t *testing.T) 
 	})
 }
 
-func TestARecordOfNoBatchIsNoneAndItsTaskIsAdopted(t *testing.T) {
+func TestATaskWhoseRecordHasNoBatchIsAdopted(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "k")
 		d.must(rdb.HDel(t.Context(), keysOf("q").record(idOf("b", "k")), "batch").Err())
 		delivery := d.take("q")
 		if delivery.Known {
-			t.Fatal("it is known")
+			t.Fatal("the task counts as known")
 		}
 		d.must(d.repairer.Adopt(t.Context(), delivery))
 		if !d.end(delivery, finalOf(Dead)) {
-			t.Error("it was not ended")
+			t.Error("the task was not ended")
 		}
 		d.wantPlaces("q", delivery.ID, "archived", "task")
 		d.wantCounts(AdHoc, Counts{Accepted: 1, Dead: 1})
 	})
 }
 
-func TestACircuitWhoseNumbersAreNoneCutsNoAnswerShort(t *testing.T) {
+func TestACorruptCircuitDoesNotShortenTheReplyOfADequeue(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		for _, field := range []string{"epoch", "streak", "endpoints", "held", "since"} {

@@ -15,7 +15,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-func TestARedriveOpensAnewAndKeepsTheFormerEnding(t *testing.T) {
+func TestARedriveOpensACallAgainAndKeepsTheFormerEnding(t *testing.T) {
 	for _, state := range []State{Dead, Dropped, Cancelled} {
 		t.Run(string(state), func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
@@ -45,7 +45,7 @@ func TestARedriveOpensAnewAndKeepsTheFormerEnding(t *testing.T) {
 				d.wantPlaces("q", id, "pending", "task")
 				d.wantCounts("b", Counts{Accepted: 1, Open: 1})
 				if len(d.deadKeys("")) != 0 {
-					t.Fatal("it is still listed as dead")
+					t.Fatal("the call is still listed as dead")
 				}
 				if redriven, busy := d.redrive(ended); redriven || busy {
 					t.Fatal("a second redrive of the same generation opened it again")
@@ -81,7 +81,7 @@ func TestACallThatAWorkerHoldsIsNeitherRedrivenNorPurged(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "k")
-		_, _, err := d.dispatcher.End(t.Context(), delivery, finalOf(Dead), nil) // asynq has not archived it yet
+		_, _, err := d.dispatcher.End(t.Context(), delivery, finalOf(Dead), nil) // asynq has not archived the task yet
 		d.must(err)
 		r := d.record("q", delivery.ID)
 		if redriven, busy := d.redrive(r); redriven || !busy {
@@ -97,8 +97,8 @@ func TestACallThatAWorkerHoldsIsNeitherRedrivenNorPurged(t *testing.T) {
 	})
 }
 
-// A worker that lost its lease ends the call while its task is due for a retry.
-func TestARedrivenTaskStandsOnOneListOnly(t *testing.T) {
+// A worker whose lease ended ends the call while its task is due for a retry.
+func TestARedrivenTaskIsOnOneListOnly(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "k")
@@ -110,7 +110,7 @@ func TestARedrivenTaskStandsOnOneListOnly(t *testing.T) {
 	})
 }
 
-func TestACancelledCallThatStillWaitsIsRedrivenInItsPlace(t *testing.T) {
+func TestACancelledCallThatIsStillPendingIsRedrivenInItsPlace(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "k1", "k2")
@@ -155,7 +155,7 @@ func TestAPurgedDeadLetterStaysCountedAndHasNoBodies(t *testing.T) {
 		d.wantCounts("b", Counts{Accepted: 1, Dead: 1})
 		groups, err := d.l.DeadGroups(t.Context())
 		if err != nil || len(groups) != 0 || len(d.deadKeys("")) != 0 {
-			t.Fatalf("it is still listed: %+v, %v", groups, err)
+			t.Fatalf("the letter is still listed: %+v, %v", groups, err)
 		}
 		if redriven, busy := d.redrive(r); redriven || busy {
 			t.Fatal("a purged call was redriven")
@@ -182,7 +182,7 @@ func TestDeadLettersAreGroupedAcrossQueues(t *testing.T) {
 		if got := fmt.Sprint(d.deadKeys(other.Group.Name())); got != "[k2 k3]" {
 			t.Fatalf("group holds %s", got)
 		}
-		// The last member takes its group along.
+		// A group without members is removed.
 		d.redrive(d.record("q", idOf("b", "k1")))
 		if groups, err = d.l.DeadGroups(t.Context()); err != nil || len(groups) != 1 {
 			t.Fatalf("groups %+v, %v", groups, err)
@@ -190,9 +190,8 @@ func TestDeadLettersAreGroupedAcrossQueues(t *testing.T) {
 	})
 }
 
-// manyDead is how many dead letters the next tests list, on real Redis alone as
-// miniredis is slow with long lists. CALLQ_TEST_DEAD=100000 is the size that is
-// promised.
+// manyDead is how many dead letters the next tests list, only on real Redis since
+// miniredis is slow with long lists. CALLQ_TEST_DEAD=100000 is the promised size.
 func manyDead(t *testing.T) int {
 	n, err := strconv.Atoi(os.Getenv("CALLQ_TEST_DEAD"))
 	if err != nil || n < 1 {
@@ -204,8 +203,8 @@ func manyDead(t *testing.T) int {
 	return n
 }
 
-// archiveDead makes n dead letters of one batch, quickly. Those that it makes with one hand
-// die in the order of their keys.
+// archiveDead creates n dead letters of one batch, quickly, with the given number of
+// goroutines. With one of them they die in the order of their keys.
 func archiveDead(d *fixture, queue string, n, hands int) {
 	d.Helper()
 	const chunk = 500
@@ -225,7 +224,7 @@ func archiveDead(d *fixture, queue string, n, hands int) {
 			for left.Add(-1) >= 0 {
 				got, err := dispatcher.Dequeue(d.Context(), DequeueRequest{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
 				if err == nil && got.Delivery == nil {
-					err = errors.New("there is no call to take")
+					err = errors.New("there is no call to dequeue")
 				}
 				if err == nil {
 					_, _, err = d.dispatcher.End(d.Context(), got.Delivery, finalOf(Dead), nil)
@@ -238,7 +237,7 @@ func archiveDead(d *fixture, queue string, n, hands int) {
 		})
 	}
 	wg.Wait()
-	// asynq archives them, which frees them for a redrive.
+	// asynq archives them: only then can they be redriven.
 	d.must(d.rdb.Del(d.Context(), keysOf(queue).active(), keysOf(queue).lease()).Err())
 	if d.Failed() {
 		d.FailNow()
@@ -261,7 +260,7 @@ func TestManyDeadLettersAreAllListedOldestFirst(t *testing.T) {
 	}
 }
 
-func TestEveryDeadLetterIsSeenWhileOthersAreRedriven(t *testing.T) {
+func TestEveryDeadLetterIsListedWhileOthersAreRedriven(t *testing.T) {
 	d, n := newFixture(t, redistest.Redis(t).Client), manyDead(t)
 	archiveDead(d, "q", n, 8)
 	if list, err := d.l.DeadGroups(t.Context()); err != nil || len(list) != 1 || list[0].Count != int64(n) {
@@ -276,11 +275,11 @@ func TestEveryDeadLetterIsSeenWhileOthersAreRedriven(t *testing.T) {
 		}
 	}
 	if len(seen) != n {
-		t.Fatalf("%d of %d were seen", len(seen), n)
+		t.Fatalf("got %d of %d dead letters", len(seen), n)
 	}
 	for key, times := range seen {
 		if times != 1 {
-			t.Fatalf("%s was seen %d times", key, times)
+			t.Fatalf("got %s %d times", key, times)
 		}
 	}
 	d.wantCounts("b", Counts{Accepted: int64(n), Open: int64(n)})
@@ -300,7 +299,7 @@ func TestDeadLettersOfOneMicrosecondAreAllListedOnce(t *testing.T) {
 	archiveDead(d, "q", n, 4)
 	k := keysOf("q")
 	for i, id := range rdb.ZRange(t.Context(), k.dead(), 0, -1).Val() {
-		score := float64(1_000_000 + i/3) // by threes, which no page size divides
+		score := float64(1_000_000 + i/3) // three each, and no page size is a multiple of three
 		d.must(rdb.ZAdd(t.Context(), k.dead(), redis.Z{Score: score, Member: id}).Err())
 	}
 	seen := map[string]bool{}
@@ -311,6 +310,6 @@ func TestDeadLettersOfOneMicrosecondAreAllListedOnce(t *testing.T) {
 		seen[key] = true
 	}
 	if len(seen) != n {
-		t.Fatalf("%d of %d were listed", len(seen), n)
+		t.Fatalf("got %d of %d dead letters", len(seen), n)
 	}
 }

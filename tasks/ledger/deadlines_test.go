@@ -11,18 +11,19 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// acceptUntil takes a call with a deadline into the books.
+// acceptUntil adds a call with a deadline to the ledger.
 func (d *fixture) acceptUntil(batch, queue, key string, deadline time.Time) string {
 	d.Helper()
 	e := entryOf(batch, queue, key)
 	e.Deadline = deadline
 	if v := d.send(batch, e); v[0] != Accepted {
-		d.Fatalf("call %s got verdict %d", key, v[0])
+		d.Fatalf("call %s: got acceptance %d", key, v[0])
 	}
 	return e.ID
 }
 
-// pastDeadline finds calls, and lets the second pass after which they are found again.
+// pastDeadline finds calls, and lets the second pass during which they are not found
+// again.
 func (d *fixture) pastDeadline(queues ...string) (ids []string) {
 	d.Helper()
 	late, err := d.dispatcher.PastDeadline(d.Context(), queues...)
@@ -34,8 +35,8 @@ func (d *fixture) pastDeadline(queues ...string) (ids []string) {
 	return ids
 }
 
-// lookAgain has all calls of a queue's index be looked at now.
-func (d *fixture) lookAgain(queue string) {
+// makeDue makes all calls of a queue's index due to be looked at now.
+func (d *fixture) makeDue(queue string) {
 	d.Helper()
 	for _, id := range d.indexed(queue) {
 		d.must(d.rdb.ZAdd(d.Context(), keysOf(queue).deadlines(), redis.Z{Score: 1, Member: id}).Err())
@@ -64,7 +65,7 @@ func (d *fixture) withdraw(w Withdrawal) Withdrawn {
 	return withdrawn[0]
 }
 
-// waits are the places where a call can wait, with how it gets there.
+// waits are the places where a call can wait, each with the steps that lead there.
 var waits = map[string]func(d *fixture, queue, key string, deadline time.Time) (id string){
 	"pending": func(d *fixture, queue, key string, deadline time.Time) string {
 		return d.acceptUntil("b", queue, key, deadline)
@@ -113,7 +114,7 @@ var waits = map[string]func(d *fixture, queue, key string, deadline time.Time) (
 	},
 }
 
-func TestACallThatWaitsEndsAtItsDeadlineWhereverItWaits(t *testing.T) {
+func TestAWaitingCallEndsAtItsDeadlineOnWhicheverListItIs(t *testing.T) {
 	for name, wait := range waits {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
@@ -128,34 +129,34 @@ func TestACallThatWaitsEndsAtItsDeadlineWhereverItWaits(t *testing.T) {
 				}
 				r := d.record("q", id)
 				if got := d.withdraw(expired(r)); got != Withdrew {
-					t.Fatalf("withdrawn: %d", got)
+					t.Fatalf("got withdrawal result %d", got)
 				}
 				d.wantPlaces("q", id, "archived", "task")
 				if msg, err := rdb.HGet(t.Context(), keysOf("q").task(id), "msg").Result(); err != nil || msg[len(msg)-len(" and its end"):] != " and its end" {
-					t.Errorf("its message is %q, %v", msg, err)
+					t.Errorf("got message %q, %v", msg, err)
 				}
 				d.wantCounts("b", Counts{Accepted: 1, Dead: 1})
 				if groups, err := d.l.DeadGroups(t.Context()); err != nil || len(groups) != 1 || groups[0].Class != "expired" || groups[0].Count != 1 {
 					t.Errorf("groups %+v, %v", groups, err)
 				}
 				if got := d.deadKeys(""); !slices.Equal(got, []string{"k"}) {
-					t.Errorf("dead are %v", got)
+					t.Errorf("got dead letters %v", got)
 				}
 				ended := 0
 				for e, err := range d.l.Endings(t.Context(), "b", &Cursor{}) {
 					if d.must(err); e.ID != id || e.State != Dead || e.Ending.Class != "expired" {
-						t.Errorf("it ended as %+v", e)
+						t.Errorf("got ending %+v", e)
 					}
 					ended++
 				}
 				if ended != 1 {
-					t.Errorf("it ended %d times", ended)
+					t.Errorf("the call ended %d times", ended)
 				}
 				if left := d.indexed("q"); len(left) != 0 {
 					t.Errorf("the index still has %v", left)
 				}
 				if got := d.withdraw(expired(r)); got != MovedOn {
-					t.Errorf("a second worker ended it: %d", got)
+					t.Errorf("a second withdrawal: got %d", got)
 				}
 				if found := d.audit("b"); len(found) != 0 {
 					t.Errorf("audit found %+v", found)
@@ -170,7 +171,7 @@ func TestACallBeforeItsDeadlineOrWithoutOneIsNotFound(t *testing.T) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "without")
 		if rdb.Exists(t.Context(), keysOf("q").deadlines()).Val() != 0 {
-			t.Error("a call without a deadline has made an index")
+			t.Error("a call without a deadline created an index")
 		}
 		d.acceptUntil("b", "q", "later", time.Now().Add(time.Hour))
 		if got := d.pastDeadline("q"); got != nil {
@@ -179,14 +180,14 @@ func TestACallBeforeItsDeadlineOrWithoutOneIsNotFound(t *testing.T) {
 	})
 }
 
-func TestADuplicateKeepsTheDeadlineThatItsCallHas(t *testing.T) {
+func TestADuplicateDoesNotChangeTheDeadline(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.acceptUntil("b", "q", "k", time.Now().Add(time.Hour))
 		again := entryOf("b", "q", "k")
 		again.Deadline = time.Now().Add(-time.Hour)
 		if v := d.send("b", again); v[0] != Duplicate {
-			t.Fatalf("verdict %d", v[0])
+			t.Fatalf("got acceptance %d, want Duplicate", v[0])
 		}
 		if got := d.pastDeadline("q"); got != nil {
 			t.Errorf("found %v", got)
@@ -194,7 +195,7 @@ func TestADuplicateKeepsTheDeadlineThatItsCallHas(t *testing.T) {
 	})
 }
 
-// What a worker has taken ends in its hands: it may be at the API already.
+// A call that a worker has taken is ended by that worker: it may be at the API already.
 func TestACallThatAWorkerHasTakenDoesNotEndAtItsDeadline(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
@@ -205,16 +206,16 @@ func TestACallThatAWorkerHasTakenDoesNotEndAtItsDeadline(t *testing.T) {
 			t.Fatalf("found %v", got)
 		}
 		if got := d.withdraw(expired(waiting)); got != Taken {
-			t.Fatalf("withdrawn: %d", got)
+			t.Fatalf("got withdrawal result %d", got)
 		}
 		d.wantPlaces("q", id, "active", "lease", "task")
-		// Its worker puts it back: it is found with the next look.
+		// Its worker puts it back: the next search finds it.
 		delivery.Parked = 1
 		_, _, err := d.dispatcher.Park(t.Context(), delivery, nil)
 		d.must(err)
-		d.lookAgain("q")
+		d.makeDue("q")
 		if got := d.pastDeadline("q"); !slices.Equal(got, []string{id}) {
-			t.Fatalf("found %v once it was back", got)
+			t.Fatalf("after the call was put back: found %v", got)
 		}
 	})
 }
@@ -246,15 +247,15 @@ func TestACallThatEndsLeavesTheIndexOfDeadlines(t *testing.T) {
 	}
 }
 
-// An older version's worker does not know the index; a record can be lost.
-func TestWhatIsNotOpenGoesFromTheIndexWithoutBeingFound(t *testing.T) {
+// A worker of an older version does not maintain the index; a record can be missing.
+func TestCallsThatAreNotOpenAreRemovedFromTheIndexOfDeadlines(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		past := time.Now().Add(-time.Second)
-		done, gone, odd := d.acceptUntil("b", "q", "done", past), d.acceptUntil("b", "q", "gone", past), d.acceptUntil("b", "q", "odd", past)
+		done, gone, wrongType := d.acceptUntil("b", "q", "done", past), d.acceptUntil("b", "q", "gone", past), d.acceptUntil("b", "q", "wrong type", past)
 		d.must(rdb.HSet(t.Context(), keysOf("q").record(done), "state", "done").Err())
-		d.must(rdb.Del(t.Context(), keysOf("q").record(gone), keysOf("q").record(odd)).Err())
-		d.must(rdb.Set(t.Context(), keysOf("q").record(odd), "forged", 0).Err())
+		d.must(rdb.Del(t.Context(), keysOf("q").record(gone), keysOf("q").record(wrongType)).Err())
+		d.must(rdb.Set(t.Context(), keysOf("q").record(wrongType), "not a zset", 0).Err())
 		if got := d.pastDeadline("q"); got != nil {
 			t.Errorf("found %v", got)
 		}
@@ -264,7 +265,7 @@ func TestWhatIsNotOpenGoesFromTheIndexWithoutBeingFound(t *testing.T) {
 	})
 }
 
-func TestARecordThatSomebodyForgedIsLeftToTheNextDequeue(t *testing.T) {
+func TestACorruptRecordIsLeftToTheNextDequeue(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		id := d.acceptUntil("b", "q", "k", time.Now().Add(-time.Second))
@@ -278,29 +279,29 @@ func TestARecordThatSomebodyForgedIsLeftToTheNextDequeue(t *testing.T) {
 	})
 }
 
-func TestAnIndexThatSomebodyElseWroteGivesWay(t *testing.T) {
+func TestAnIndexOfDeadlinesOfAnotherTypeIsReplaced(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
-		forge := func() { d.must(rdb.Set(t.Context(), keysOf("q").deadlines(), "forged", 0).Err()) }
-		forge()
+		corrupt := func() { d.must(rdb.Set(t.Context(), keysOf("q").deadlines(), "not a zset", 0).Err()) }
+		corrupt()
 		if got := d.pastDeadline("q"); got != nil {
 			t.Errorf("found %v", got)
 		}
-		forge()
+		corrupt()
 		d.end(d.acceptAndTake("b", "q", "k"), finalOf(Done))
-		forge()
+		corrupt()
 		id := d.acceptUntil("b", "q", "late", time.Now().Add(-time.Second))
 		if got := d.pastDeadline("q"); !slices.Equal(got, []string{id}) {
 			t.Errorf("found %v", got)
 		}
-		forge()
+		corrupt()
 		if got := d.withdraw(expired(d.record("q", id))); got != Withdrew {
-			t.Errorf("withdrawn: %d", got)
+			t.Errorf("got withdrawal result %d", got)
 		}
 	})
 }
 
-func TestManyDeadlinesAreFoundInSlices(t *testing.T) {
+func TestManyDeadlinesAreFoundInParts(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		past := time.Now().Add(-time.Second)
@@ -323,14 +324,14 @@ func TestManyDeadlinesAreFoundInSlices(t *testing.T) {
 			withdrawn, err := d.l.Withdraw(t.Context(), "q", list)
 			d.must(err)
 			if slices.ContainsFunc(withdrawn, func(w Withdrawn) bool { return w != Withdrew }) {
-				t.Fatalf("withdrawn: %v", withdrawn)
+				t.Fatalf("got withdrawal results %v", withdrawn)
 			}
 			if !late.More {
 				break
 			}
 		}
 		if !slices.Equal(sizes, []int{maxExpired, maxExpired, 10}) {
-			t.Errorf("slices of %v calls", sizes)
+			t.Errorf("got parts of %v calls", sizes)
 		}
 		d.wantCounts("b", Counts{Accepted: int64(len(entries)), Dead: int64(len(entries))})
 		if n := rdb.LLen(t.Context(), keysOf("q").pending()).Val(); n != 0 {

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-func TestADequeueHandsOverTheRecordAndLeasesTheTask(t *testing.T) {
+func TestADequeueReturnsTheRecordAndLeasesTheTask(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "k1", "k2")
@@ -24,7 +24,7 @@ func TestADequeueHandsOverTheRecordAndLeasesTheTask(t *testing.T) {
 		}
 		delivery := got.Delivery
 		if !delivery.Known || delivery.Key != "k1" || delivery.Batch != "b" || string(delivery.Content) != "content of k1" || delivery.Generation != 1 || delivery.State != Open {
-			t.Fatalf("took %+v", delivery)
+			t.Fatalf("got %+v", delivery)
 		}
 		if age := time.Since(delivery.At); age < -time.Minute || age > time.Minute {
 			t.Fatalf("taken at %s", delivery.At)
@@ -37,7 +37,7 @@ func TestADequeueHandsOverTheRecordAndLeasesTheTask(t *testing.T) {
 	})
 }
 
-func TestStartsCountTheTakersSinceTheLastDecision(t *testing.T) {
+func TestStartsCountTheDeliveriesSinceTheLastDecision(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "k")
@@ -58,12 +58,12 @@ func TestStartsCountTheTakersSinceTheLastDecision(t *testing.T) {
 		d.retry("q", delivery.ID)
 		d.forward("q")
 		if delivery := d.take("q"); delivery.Starts != 1 || delivery.Attempts != 1 {
-			t.Fatalf("after a decision: start %d, attempts %d", delivery.Starts, delivery.Attempts)
+			t.Fatalf("after a decision: got start %d, attempts %d", delivery.Starts, delivery.Attempts)
 		}
 	})
 }
 
-func TestAPausedQueueGivesNothing(t *testing.T) {
+func TestAPausedQueueDeliversNothing(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "k")
@@ -71,17 +71,17 @@ func TestAPausedQueueGivesNothing(t *testing.T) {
 		if got := d.dequeue("q"); got.Delivery != nil || got.Held != 0 {
 			t.Fatalf("got %+v", got)
 		}
-		// A hold that comes and goes leaves the operator's pause alone.
+		// A hold that begins and ends does not change the operator's pause.
 		d.hold("q", time.Now().Add(-time.Second))
 		if d.dequeue("q").Delivery != nil {
-			t.Fatal("the end of a hold let a call out of a paused queue")
+			t.Fatal("after a hold, a paused queue delivered a call")
 		}
 		d.must(rdb.Del(t.Context(), keysOf("q").paused()).Err())
 		d.take("q")
 	})
 }
 
-func TestAHeldQueueGivesNothingAndSaysForHowLong(t *testing.T) {
+func TestAHeldQueueDeliversNothingAndReturnsTheWait(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "k")
@@ -114,7 +114,7 @@ func TestAfterAHoldExactlyOneOfManyDequeuersGetsATask(t *testing.T) {
 						out.Add(1)
 						c := got.Delivery.Circuit
 						if !c.AfterHold || c.Epoch != 7 || c.Streak != 2 || c.Endpoints != 1 || c.Held < time.Minute+2*time.Second {
-							t.Errorf("the circuit was seen as %+v", c)
+							t.Errorf("got circuit %+v", c)
 						}
 					case got.Held > 59*time.Minute:
 						held.Add(1)
@@ -124,31 +124,31 @@ func TestAfterAHoldExactlyOneOfManyDequeuersGetsATask(t *testing.T) {
 		}
 		wg.Wait()
 		if out.Load() != 1 || held.Load() != 159 {
-			t.Fatalf("%d calls were let out, %d dequeues told to wait for its verdict", out.Load(), held.Load())
+			t.Fatalf("got %d calls delivered, %d dequeues held", out.Load(), held.Load())
 		}
 	})
 }
 
-func TestALostProbeDelaysTheNextByOneTurn(t *testing.T) {
+func TestAProbeWhoseWorkerDiesDelaysTheNextProbeByOneTurn(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "k1", "k2")
 		d.hold("q", time.Now().Add(-time.Second))
-		d.take("q") // and its worker dies
+		d.take("q") // its worker dies
 		if got := d.dequeue("q"); got.Delivery != nil || got.Held <= 0 {
 			t.Fatalf("got %+v", got)
 		}
 		d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "turn", time.Now().Add(-time.Millisecond).UnixMilli()).Err())
 		if delivery := d.take("q"); !delivery.Circuit.AfterHold {
-			t.Fatal("the next call does not know that it comes after a hold")
+			t.Fatal("the next call does not report that it comes after a hold")
 		}
 	})
 }
 
-func TestEndedTasksThatWaitAreSweptOffByTheDequeue(t *testing.T) {
+func TestADequeueRemovesPendingTasksThatHaveEnded(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
-		for i := range 150 { // more than one dequeue takes off
+		for i := range 150 { // more than one dequeue removes
 			d.accept("b", "q", fmt.Sprint(i))
 		}
 		d.accept("b", "q", "alive")
@@ -160,15 +160,15 @@ func TestEndedTasksThatWaitAreSweptOffByTheDequeue(t *testing.T) {
 		}
 		d.hold("q", time.Now().Add(-time.Second))
 		if got := d.dequeue("q"); got.Delivery != nil || got.Empty {
-			t.Fatal("the first dequeue should still be sweeping, and say that there may be more")
+			t.Fatal("the first dequeue should not be finished, and report that there may be more")
 		}
-		delivery := d.take("q") // sweeping has cost nobody's turn
+		delivery := d.take("q") // removing them does not use up a turn
 		if delivery.Key != "alive" {
 			t.Fatalf("took %s", delivery.Key)
 		}
 		k := keysOf("q")
 		if n := rdb.LLen(t.Context(), k.pending()).Val() + rdb.LLen(t.Context(), k.active()).Val(); n != 1 {
-			t.Fatalf("%d tasks are left on the lists", n)
+			t.Fatalf("%d tasks are still on the lists", n)
 		}
 		for i := range 150 {
 			d.wantPlaces("q", idOf("b", fmt.Sprint(i)))
@@ -180,14 +180,14 @@ func TestEndedTasksThatWaitAreSweptOffByTheDequeue(t *testing.T) {
 func TestATaskWithoutItsHashDoesNotJamTheQueue(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
-		d.accept("b", "q", "lost", "kept")
-		d.must(rdb.Del(t.Context(), keysOf("q").task(idOf("b", "lost"))).Err())
+		d.accept("b", "q", "without a hash", "kept")
+		d.must(rdb.Del(t.Context(), keysOf("q").task(idOf("b", "without a hash"))).Err())
 		if delivery := d.take("q"); delivery.Key != "kept" {
 			t.Fatalf("took %s", delivery.Key)
 		}
-		d.wantPlaces("q", idOf("b", "lost"))
+		d.wantPlaces("q", idOf("b", "without a hash"))
 		found := d.audit("b")
-		if len(found) != 1 || len(found[0].Keys) != 1 || found[0].Keys[0] != "lost" {
+		if len(found) != 1 || len(found[0].Keys) != 1 || found[0].Keys[0] != "without a hash" {
 			t.Fatalf("audit found %+v", found)
 		}
 	})

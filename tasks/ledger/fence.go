@@ -83,7 +83,7 @@ func (s store) gather() time.Duration {
 }
 
 // askFences asks Redis about fences, and has it record a new life. who is the person
-// who accepts that marks may be lost; empty if nobody does.
+// who accepts that marks may be lost; empty if no person does.
 func (s store) askFences(ctx context.Context, gather time.Duration, who string, seen func(queue string) int64, queues ...string) ([]FenceState, error) {
 	if len(queues) == 0 {
 		return nil, nil

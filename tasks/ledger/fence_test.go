@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// awaitOpen has workers ask about the fence, as they do each half second, until it is
+// awaitOpen lets workers ask about the fence, as they do every half second, until it is
 // open.
 func awaitOpen(t *testing.T, queue string, workers ...*fixture) {
 	t.Helper()
@@ -44,22 +44,22 @@ func pause(t *testing.T, d time.Duration) {
 	}
 }
 
-// mark marks a call as sent, and fails the test where that is not allowed.
+// mark marks a call as sent, and fails the test if the ledger refuses.
 func (d *fixture) mark(delivery *Delivery) {
 	d.Helper()
 	held, applied, err := d.dispatcher.MarkSent(d.Context(), delivery, 1, true, "")
 	if err != nil || !applied || held != 0 {
-		d.Fatalf("mark %s: held %s, mine %t, %v", delivery.ID, held, applied, err)
+		d.Fatalf("mark %s: held %s, applied %t, %v", delivery.ID, held, applied, err)
 	}
 }
 
-// refused says that a call may not be sent, and returns why.
+// refused requires that a call may not be sent, and returns the reason.
 func (d *fixture) refused(delivery *Delivery) *FenceError {
 	d.Helper()
 	_, applied, err := d.dispatcher.MarkSent(d.Context(), delivery, 1, true, "")
 	var fence *FenceError
 	if applied || !errors.As(err, &fence) {
-		d.Fatalf("mark %s: mine %t, %v; want a fence", delivery.ID, applied, err)
+		d.Fatalf("mark %s: applied %t, %v; want a FenceError", delivery.ID, applied, err)
 	}
 	return fence
 }
@@ -88,7 +88,7 @@ func TestWorkersGiveBackTheMarksThatARestoredRedisHasForgotten(t *testing.T) {
 	for i, delivery := range deliveries {
 		[]*fixture{a, b}[i%2].mark(delivery)
 	}
-	// One has ended, one has come back, and will be sent again.
+	// One has ended, one was put back and will be sent again.
 	if _, applied, err := a.dispatcher.End(t.Context(), deliveries[0], Final{State: Done, Ending: Ending{Class: "ok"}, Body: []byte("answer")}, nil); err != nil || !applied {
 		t.Fatal(applied, err)
 	}
@@ -98,7 +98,7 @@ func TestWorkersGiveBackTheMarksThatARestoredRedisHasForgotten(t *testing.T) {
 	server.Restore(old)
 
 	if fence := a.refused(waits); fence.Closed {
-		t.Error("the fence is closed before workers had the time to give back")
+		t.Error("the fence closed before workers had the time to give back")
 	}
 	awaitOpen(t, "q", a, b)
 	if r := a.record("q", deliveries[0].ID); r.State != Done || r.Ending == nil || r.Ending.Class != "ok" || string(r.Body) != "answer" {
@@ -107,23 +107,23 @@ func TestWorkersGiveBackTheMarksThatARestoredRedisHasForgotten(t *testing.T) {
 	for i, delivery := range deliveries[1:] {
 		r := a.fields(delivery.ID)
 		if wanted := i != 0; wanted != (r["sent"] == "1" && r["mark"] == delivery.Mark) {
-			t.Errorf("call %s has sent %q, mark %q; its mark is to be given back: %t", delivery.ID, r["sent"], r["mark"], wanted)
+			t.Errorf("call %s: got sent %q, mark %q; want its mark given back: %t", delivery.ID, r["sent"], r["mark"], wanted)
 		}
 	}
 	a.mark(waits)
 	if no := a.fields(waits.ID)["no"]; no != "7" {
-		t.Errorf("the next mark has number %s, want 7, as six were made", no)
+		t.Errorf("the next mark: got number %s, want 7 after six marks", no)
 	}
 }
 
-func TestAFenceClosesWhereTheWorkerThatKnowsIsGoneUntilAPersonAcceptsIt(t *testing.T) {
+func TestAFenceClosesWhenTheMarksOfADeadWorkerAreMissingUntilAPersonAcceptsTheLoss(t *testing.T) {
 	t.Parallel()
 	server, a, dead := twoWorkers(t)
 	deliveries := []*Delivery{a.acceptAndTake("b", "q", "k1"), a.acceptAndTake("b", "q", "k2"), a.acceptAndTake("b", "q", "k3")}
 	waits := a.acceptAndTake("b", "q", "waits")
 	old := server.Copy()
 	a.mark(deliveries[0])
-	dead.mark(deliveries[1]) // and is killed
+	dead.mark(deliveries[1]) // it is killed then
 	a.mark(deliveries[2])
 	server.Restore(old)
 
@@ -131,7 +131,7 @@ func TestAFenceClosesWhereTheWorkerThatKnowsIsGoneUntilAPersonAcceptsIt(t *testi
 	deadline := time.Now().Add(30 * time.Second)
 	for !a.refused(waits).Closed {
 		if time.Now().After(deadline) {
-			t.Fatal("the fence does not close")
+			t.Fatal("the fence did not close")
 		}
 		pause(t, 100*time.Millisecond)
 	}
@@ -140,13 +140,13 @@ func TestAFenceClosesWhereTheWorkerThatKnowsIsGoneUntilAPersonAcceptsIt(t *testi
 		t.Fatal(states, err)
 	}
 	if s := states[0]; !s.Closed || s.Missing() != 1 || s.Shut.IsZero() || s.Top != 3 {
-		t.Errorf("the fence says %+v, want it closed with one mark missing", s)
+		t.Errorf("got fence %+v, want it closed with one mark missing", s)
 	}
 	if a.fields(deliveries[0].ID)["sent"] != "1" || a.fields(deliveries[1].ID)["sent"] != "" {
-		t.Error("the worker that lives has not given back its own mark alone")
+		t.Error("the living worker did not give back its own mark only")
 	}
 
-	// Redis starts again: what is missing stays missing.
+	// Redis starts again: the missing mark stays missing.
 	server.Restart()
 	pause(t, time.Second)
 	for i := 0; ; i++ {
@@ -154,12 +154,12 @@ func TestAFenceClosesWhereTheWorkerThatKnowsIsGoneUntilAPersonAcceptsIt(t *testi
 			break
 		}
 		if i > 100 {
-			t.Fatal("after a restart of Redis the fence does not close again")
+			t.Fatal("after a restart of Redis the fence did not close again")
 		}
 		pause(t, 100*time.Millisecond)
 	}
 
-	// The next worker has no memory.
+	// The next worker has no marks.
 	next := newFixture(t, server.Client)
 	next.refused(waits)
 	if err := next.fences.AcceptLoss(t.Context(), "ann", "q"); err != nil {
@@ -169,7 +169,7 @@ func TestAFenceClosesWhereTheWorkerThatKnowsIsGoneUntilAPersonAcceptsIt(t *testi
 	next.mark(waits)
 }
 
-func TestAPlainRestartOfRedisCostsNothingButTheTimeToGiveBack(t *testing.T) {
+func TestARestartOfRedisWithoutLossShutsTheFenceOnlyForTheTimeToGiveBack(t *testing.T) {
 	t.Parallel()
 	server, a, b := twoWorkers(t)
 	a.mark(a.acceptAndTake("b", "q", "k1"))
@@ -184,9 +184,9 @@ func TestAPlainRestartOfRedisCostsNothingButTheTimeToGiveBack(t *testing.T) {
 	}
 }
 
-// A user who may not ask for INFO has no names of lives: a worker that has seen more
-// notices all the same.
-func TestAWorkerThatHasSeenMoreNoticesThatRedisHasGoneBackWhereRedisDoesNotTell(t *testing.T) {
+// A user who may not run INFO gets no names of lives: a worker that has seen a higher
+// number notices all the same.
+func TestAWorkerNoticesThatRedisHasGoneBackInTimeWithoutAskingForItsProcess(t *testing.T) {
 	t.Parallel()
 	server, a, b := twoWorkers(t)
 	if err := server.Client.Do(t.Context(), "ACL", "SETUSER", "default", "-info").Err(); err != nil {
@@ -199,7 +199,8 @@ func TestAWorkerThatHasSeenMoreNoticesThatRedisHasGoneBackWhereRedisDoesNotTell(
 	if err := server.Client.Do(t.Context(), "ACL", "SETUSER", "default", "-info").Err(); err != nil {
 		t.Fatal(err)
 	}
-	// b may mark, as far as Redis tells it, until a has looked.
+	// b may still mark, since Redis does not report the change to it, until a has
+	// asked.
 	a.refused(waits)
 	b.refused(waits)
 	awaitOpen(t, "q", a, b)
@@ -209,9 +210,9 @@ func TestAWorkerThatHasSeenMoreNoticesThatRedisHasGoneBackWhereRedisDoesNotTell(
 	b.mark(waits)
 }
 
-// What Redis carried out and could not answer any more was not sent, and keeps no fence
-// shut.
-func TestAMarkWithoutAnAnswerKeepsNoFenceShut(t *testing.T) {
+// A mark that Redis made without being able to answer was not sent, and must not keep
+// the fence shut.
+func TestAMarkWithoutAReplyDoesNotKeepTheFenceShut(t *testing.T) {
 	t.Parallel()
 	server, a, b := twoWorkers(t)
 	first, lost, last := a.acceptAndTake("b", "q", "k1"), a.acceptAndTake("b", "q", "k2"), a.acceptAndTake("b", "q", "k3")
@@ -228,7 +229,7 @@ func TestAMarkWithoutAnAnswerKeepsNoFenceShut(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, _, err := b.dispatcher.MarkSent(t.Context(), lost, 1, true, ""); err == nil {
-		t.Fatal("a mark without an answer was taken for one")
+		t.Fatal("a mark without a reply was considered sent")
 	}
 	a.mark(last)
 	server.Restore(old)
@@ -240,7 +241,7 @@ func TestAMarkWithoutAnAnswerKeepsNoFenceShut(t *testing.T) {
 	a.mark(waits)
 }
 
-// deafTo hides the answers to one script.
+// deafTo drops the replies to one script.
 type deafTo struct {
 	redis.Hook
 	sha string
@@ -263,8 +264,8 @@ func (d *deafTo) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// A process remembers so many marks; those of before it cannot give back.
-func TestAProcessThatHasForgottenMarksDoesNotOpenTheFenceAsIfItKnewThem(t *testing.T) {
+// A process remembers a limited number of marks; it cannot give back older ones.
+func TestAProcessDoesNotAccountForMarksThatItHasForgotten(t *testing.T) {
 	m := newMarks()
 	m.enter("q", "life", 0, 0)
 	for n := range int64(maxMarks + 10) {
@@ -274,28 +275,28 @@ func TestAProcessThatHasForgottenMarksDoesNotOpenTheFenceAsIfItKnewThem(t *testi
 	}
 	list, above, _ := m.missing("q", 0, maxMarks+10)
 	if len(list) != maxMarks || above != maxMarks || list[0].number != 11 {
-		t.Errorf("%d marks are given back, %d accounted for, the first %d", len(list), above, list[0].number)
+		t.Errorf("got %d marks to give back, %d accounted for, the first %d", len(list), above, list[0].number)
 	}
 }
 
-// The answer of a Redis that has ended arrives late.
-func TestAMarkOfALifeThatIsOverIsNotSent(t *testing.T) {
+// The reply of a Redis that has ended arrives late.
+func TestACallWhoseMarkIsOfAnEarlierLifeIsNotSent(t *testing.T) {
 	m := newMarks()
 	m.enter("q", "one", 0, 0)
 	if !m.remember("q", "one", madeMark{number: 1}) {
-		t.Fatal("the first mark is refused")
+		t.Fatal("the first mark was refused")
 	}
 	_, _, changes := m.missing("q", 0, maxMarks+10)
 	if !m.enter("q", "two", 0, changes) {
-		t.Fatal("the new life is refused though all was given back")
+		t.Fatal("the new life was refused although all marks were given back")
 	}
 	if m.send("q", "one", 1) || m.remember("q", "one", madeMark{number: 2}) {
-		t.Error("a call is sent by the mark of a life that is over")
+		t.Error("a call was sent with the mark of an earlier life")
 	}
-	// What comes while marks are given back has them given back again.
+	// A mark that arrives while marks are given back requires another round.
 	_, _, changes = m.missing("q", 0, maxMarks+10)
 	m.remember("q", "two", madeMark{number: 3})
 	if m.enter("q", "three", 3, changes) {
-		t.Error("a mark that came meanwhile was not given back")
+		t.Error("a mark that arrived meanwhile was not given back")
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// fixture is a ledger in a test's hands, together with what asynq would do beside it.
+// fixture is a ledger under test, with the steps that asynq would take beside it.
 type fixture struct {
 	testing.TB
 	rdb        *redis.Client
@@ -46,7 +46,7 @@ func (d *fixture) must(err error) {
 	}
 }
 
-// send claims and accepts entries and returns the verdicts.
+// send claims and accepts entries and returns the acceptances.
 func (d *fixture) send(batch string, entries ...Entry) []Acceptance {
 	d.Helper()
 	claimed, err := d.l.Claim(d.Context(), batch, entries)
@@ -56,12 +56,12 @@ func (d *fixture) send(batch string, entries ...Entry) []Acceptance {
 	return verdicts
 }
 
-// accept takes calls with the given keys into the books.
+// accept adds calls with the given keys to the ledger.
 func (d *fixture) accept(batch, queue string, names ...string) {
 	d.Helper()
 	for _, key := range names {
 		if v := d.send(batch, entryOf(batch, queue, key)); v[0] != Accepted {
-			d.Fatalf("call %s got verdict %d", key, v[0])
+			d.Fatalf("call %s: got acceptance %d", key, v[0])
 		}
 	}
 }
@@ -73,17 +73,17 @@ func (d *fixture) dequeue(queue string) Dequeued {
 	return got
 }
 
-// take dequeues a call that must be there.
+// take dequeues a call and fails the test if there is none.
 func (d *fixture) take(queue string) *Delivery {
 	d.Helper()
 	got := d.dequeue(queue)
 	if got.Delivery == nil {
-		d.Fatalf("queue %s has no call to take", queue)
+		d.Fatalf("queue %s has no call to dequeue", queue)
 	}
 	return got.Delivery
 }
 
-// acceptAndTake takes one call into the books and off the queue.
+// acceptAndTake adds one call to the ledger and dequeues it.
 func (d *fixture) acceptAndTake(batch, queue, key string) *Delivery {
 	d.Helper()
 	d.accept(batch, queue, key)
@@ -99,7 +99,7 @@ func finalOf(s State) Final {
 	return f
 }
 
-// end ends a call and, where it is dead, has it archived as asynq would.
+// end ends a call and, if it is dead, archives its task as asynq would.
 func (d *fixture) end(t *Delivery, f Final) (applied bool) {
 	d.Helper()
 	_, applied, err := d.dispatcher.End(d.Context(), t, f, nil)
@@ -110,7 +110,7 @@ func (d *fixture) end(t *Delivery, f Final) (applied bool) {
 	return applied
 }
 
-// archive is what asynq's archive script does to a task that is active.
+// archive does what asynq's archive script does to an active task.
 func (d *fixture) archive(t *Delivery) {
 	d.Helper()
 	k := keysOf(t.Queue)
@@ -122,7 +122,7 @@ func (d *fixture) archive(t *Delivery) {
 	d.must(d.rdb.HSet(d.Context(), k.task(t.ID), "state", "archived").Err())
 }
 
-// retry is what asynq's retry script does to a task that is active.
+// retry does what asynq's retry script does to an active task.
 func (d *fixture) retry(queue, id string) {
 	d.Helper()
 	k := keysOf(queue)
@@ -134,7 +134,7 @@ func (d *fixture) retry(queue, id string) {
 	d.must(d.rdb.HSet(d.Context(), k.task(id), "state", "retry").Err())
 }
 
-// forward is what asynq's forward script does to tasks that are due.
+// forward does what asynq's forward script does to tasks that are due.
 func (d *fixture) forward(queue string) {
 	d.Helper()
 	k := keysOf(queue)
@@ -166,7 +166,7 @@ func (d *fixture) counts(batch string) Counts {
 	b, err := d.l.Batch(d.Context(), batch)
 	d.must(err)
 	if !b.Counts.Balanced() {
-		d.Fatalf("the books of %s do not balance: %+v", batch, b.Counts)
+		d.Fatalf("the counts of %s do not balance: %+v", batch, b.Counts)
 	}
 	return b.Counts
 }
@@ -174,7 +174,7 @@ func (d *fixture) counts(batch string) Counts {
 func (d *fixture) wantCounts(batch string, want Counts) {
 	d.Helper()
 	if got := d.counts(batch); got != want {
-		d.Fatalf("the books of %s say %+v, want %+v", batch, got, want)
+		d.Fatalf("batch %s: got counts %+v, want %+v", batch, got, want)
 	}
 }
 
@@ -194,7 +194,7 @@ func (d *fixture) deadKeys(group string) (list []string) {
 	return list
 }
 
-// places tells how often a task stands on each of asynq's lists.
+// places counts how often a task is on each of asynq's lists.
 func (d *fixture) places(queue, id string) map[string]int {
 	d.Helper()
 	k := keysOf(queue)
@@ -227,11 +227,11 @@ func (d *fixture) wantPlaces(queue, id string, want ...string) {
 		wanted[name]++
 	}
 	if got := d.places(queue, id); fmt.Sprint(got) != fmt.Sprint(wanted) {
-		d.Fatalf("task %s stands on %v, want %v", id, got, wanted)
+		d.Fatalf("task %s: got places %v, want %v", id, got, wanted)
 	}
 }
 
-// hold writes a circuit's record as an open one that holds until the given time.
+// hold writes a circuit record that is open and holds until the given time.
 func (d *fixture) hold(queue string, until time.Time) {
 	d.Helper()
 	d.must(d.rdb.HSet(d.Context(), redislua.CircuitKey(queue, ""), "state", "open", "epoch", 7, "streak", 2, "endpoints", 1,

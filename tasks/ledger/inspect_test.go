@@ -36,7 +36,7 @@ func (d *fixture) restore(r Record) bool {
 	return did[0]
 }
 
-func TestAQueueThatIsWellHasNoFindings(t *testing.T) {
+func TestAHealthyQueueHasNoFindings(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "made", "retried", "waits")
@@ -44,15 +44,15 @@ func TestAQueueThatIsWellHasNoFindings(t *testing.T) {
 		d.retry("q", d.take("q").ID)
 		s := d.queueState("q")
 		if !s.Listed || s.Paused || s.Pending != 1 || s.Active != 1 || s.Retry != 1 || len(s.Unleased) != 0 || len(s.Foreign) != 0 {
-			t.Fatalf("the queue stands as %+v", s)
+			t.Fatalf("got queue state %+v", s)
 		}
-		if lost := d.orphaned(); len(lost) != 0 {
-			t.Fatalf("lost: %v", lost)
+		if orphaned := d.orphaned(); len(orphaned) != 0 {
+			t.Fatalf("got orphaned calls %v", orphaned)
 		}
 	})
 }
 
-func TestATaskThatNobodyMakesIsPutBack(t *testing.T) {
+func TestAnActiveTaskWithoutALeaseIsReleased(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "stuck", "made", "waits")
@@ -60,7 +60,7 @@ func TestATaskThatNobodyMakesIsPutBack(t *testing.T) {
 		d.must(rdb.ZRem(t.Context(), keysOf("q").lease(), stuck.ID).Err())
 		s := d.queueState("q")
 		if fmt.Sprint(s.Unleased) != fmt.Sprint([]string{stuck.ID}) {
-			t.Fatalf("found %v", s.Unleased)
+			t.Fatalf("got unleased tasks %v", s.Unleased)
 		}
 		if n, err := d.repairer.Release(t.Context(), "q", time.Time{}, stuck.ID, made.ID); err != nil || n != 1 {
 			t.Fatalf("released %d, %v", n, err)
@@ -68,12 +68,12 @@ func TestATaskThatNobodyMakesIsPutBack(t *testing.T) {
 		d.wantPlaces("q", stuck.ID, "pending", "task")
 		d.wantPlaces("q", made.ID, "active", "lease", "task")
 		if again := d.take("q"); again.ID != stuck.ID {
-			t.Fatalf("the next call is %s: what was put back lost its place", again.Key)
+			t.Fatalf("got next call %s: the released call is not in its former place", again.Key)
 		}
 	})
 }
 
-func TestAnIDWithoutATaskIsTakenOffTheActiveList(t *testing.T) {
+func TestAnIDWithoutATaskIsRemovedFromTheActiveList(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.must(rdb.LPush(t.Context(), keysOf("q").active(), "ghost").Err())
@@ -84,32 +84,32 @@ func TestAnIDWithoutATaskIsTakenOffTheActiveList(t *testing.T) {
 	})
 }
 
-func TestATaskWithoutARecordIsAStranger(t *testing.T) {
+func TestATaskWithoutARecordIsForeign(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "ours")
-		d.must(rdb.HSet(t.Context(), keysOf("q").task("alien"), "msg", "m", "state", "pending").Err())
-		d.must(rdb.LPush(t.Context(), keysOf("q").pending(), "alien").Err())
-		if s := d.queueState("q"); fmt.Sprint(s.Foreign) != "[alien]" {
-			t.Fatalf("strangers: %v", s.Foreign)
+		d.must(rdb.HSet(t.Context(), keysOf("q").task("foreign"), "msg", "m", "state", "pending").Err())
+		d.must(rdb.LPush(t.Context(), keysOf("q").pending(), "foreign").Err())
+		if s := d.queueState("q"); fmt.Sprint(s.Foreign) != "[foreign]" {
+			t.Fatalf("got foreign tasks %v", s.Foreign)
 		}
 	})
 }
 
-func TestACallWhoseTaskIsGoneIsLostUntilItIsRestored(t *testing.T) {
+func TestACallWhoseTaskIsGoneIsOrphanedUntilItIsRestored(t *testing.T) {
 	damages := map[string]func(d *fixture, id string){
-		"on no list, though it says pending": func(d *fixture, id string) {
+		"on no list, though its state is pending": func(d *fixture, id string) {
 			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
 		},
-		"on no list, though it says that it is being made": func(d *fixture, id string) {
+		"on no list, though its state is active": func(d *fixture, id string) {
 			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
 			d.must(d.rdb.HSet(d.Context(), keysOf("q").task(id), "state", "active").Err())
 		},
-		"on no list, though it says that it is due later": func(d *fixture, id string) {
+		"on no list, though its state is retry": func(d *fixture, id string) {
 			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
 			d.must(d.rdb.HSet(d.Context(), keysOf("q").task(id), "state", "retry").Err())
 		},
-		"deleted while a worker that died had it": func(d *fixture, id string) {
+		"deleted while a dead worker held it": func(d *fixture, id string) {
 			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
 			d.must(d.rdb.LPush(d.Context(), keysOf("q").active(), id).Err())
 			d.must(d.rdb.ZAdd(d.Context(), keysOf("q").lease(), redis.Z{Score: float64(time.Now().Add(-2 * time.Minute).Unix()), Member: id}).Err())
@@ -119,7 +119,7 @@ func TestACallWhoseTaskIsGoneIsLostUntilItIsRestored(t *testing.T) {
 			d.must(d.rdb.LRem(d.Context(), keysOf("q").pending(), 0, id).Err())
 			d.must(d.rdb.Del(d.Context(), keysOf("q").task(id)).Err())
 		},
-		"deleted, its id left behind": func(d *fixture, id string) {
+		"deleted, but its id is still on a list": func(d *fixture, id string) {
 			d.must(d.rdb.Del(d.Context(), keysOf("q").task(id)).Err())
 		},
 		"archived": func(d *fixture, id string) {
@@ -132,21 +132,21 @@ func TestACallWhoseTaskIsGoneIsLostUntilItIsRestored(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newFixture(t, rdb)
-				d.accept("b", "q", "lost", "well")
-				id := idOf("b", "lost")
+				d.accept("b", "q", "orphaned", "well")
+				id := idOf("b", "orphaned")
 				damage(d, id)
-				if got := d.orphaned(); fmt.Sprint(got) != "[lost]" {
-					t.Fatalf("lost: %v", got)
+				if got := d.orphaned(); fmt.Sprint(got) != "[orphaned]" {
+					t.Fatalf("got orphaned calls %v", got)
 				}
 				if !d.restore(d.record("q", id)) {
-					t.Fatal("it was not restored")
+					t.Fatal("the call was not restored")
 				}
 				d.wantPlaces("q", id, "pending", "task")
 				if d.restore(d.record("q", id)) {
-					t.Fatal("it was restored twice")
+					t.Fatal("the call was restored twice")
 				}
 				if got := d.orphaned(); len(got) != 0 {
-					t.Fatalf("still lost: %v", got)
+					t.Fatalf("still orphaned: %v", got)
 				}
 				d.wantCounts("b", Counts{Accepted: 2, Open: 2})
 			})
@@ -161,11 +161,11 @@ func TestACallThatMovedOnIsNotRestored(t *testing.T) {
 		before := d.record("q", delivery.ID)
 		d.must(rdb.Del(t.Context(), keysOf("q").task(delivery.ID)).Err())
 		if d.restore(before) {
-			t.Error("a call that a worker is making was restored")
+			t.Error("an active call was restored")
 		}
 		d.end(delivery, finalOf(Done))
 		if d.restore(before) {
-			t.Error("a call that is done was restored")
+			t.Error("a done call was restored")
 		}
 	})
 }
@@ -176,16 +176,16 @@ func TestAQueueThatAsynqForgotIsListedAgain(t *testing.T) {
 		d.accept("b", "q", "k")
 		d.must(rdb.SRem(t.Context(), asynqAll, "q").Err())
 		if d.queueState("q").Listed {
-			t.Fatal("it counts as listed")
+			t.Fatal("the queue counts as listed")
 		}
 		d.must(d.repairer.Relist(t.Context(), "q"))
 		if !d.queueState("q").Listed {
-			t.Fatal("it is still missing")
+			t.Fatal("the queue is still not listed")
 		}
 	})
 }
 
-func TestStandingsNameEveryCallOnce(t *testing.T) {
+func TestStatusesYieldsEveryCallOnce(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.end(d.acceptAndTake("b", "q", "done"), finalOf(Done))
@@ -200,7 +200,7 @@ func TestStandingsNameEveryCallOnce(t *testing.T) {
 			got[r.Key] = r.State
 		}
 		if want := map[string]State{"done": Done, "open": Open, "urgent": Open}; fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Fatalf("standings %v", got)
+			t.Fatalf("got statuses %v", got)
 		}
 	})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// fill gives a record every field that scripts write, whatever they are.
+// fill gives a record every field that scripts write, with any value.
 func (d *fixture) fill(queue, id string, fields ...string) {
 	d.Helper()
 	var pairs []any
@@ -20,47 +20,47 @@ func (d *fixture) fill(queue, id string, fields ...string) {
 	d.must(d.rdb.HSet(d.Context(), keysOf(queue).record(id), pairs...).Err())
 }
 
-// wantFields says which fields a record has; what is not among them was forgotten.
+// wantFields requires that a record has these fields and no others.
 func (d *fixture) wantFields(queue, id string, want ...string) {
 	d.Helper()
 	got := d.rdb.HKeys(d.Context(), keysOf(queue).record(id)).Val()
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		d.Errorf("the record has %s, want %s", strings.Join(got, " "), strings.Join(want, " "))
+		d.Errorf("got fields %s, want %s", strings.Join(got, " "), strings.Join(want, " "))
 	}
 }
 
-// ofBefore are the fields that tell of attempts, besides those of the ending.
-var ofBefore = []string{
+// attemptFields are the fields about attempts, besides those of the ending.
+var attemptFields = []string{
 	"assumed", "sent", "mark", "no", "given", "starts", "settled", "attempts", "parked", "first", "held_base", "held_own", "parked_at", "log", "alone",
 }
 
-func TestARedrivenCallHasNothingOfBeforeButItsLineage(t *testing.T) {
+func TestARedriveKeepsOnlyTheLineageOfTheFormerGeneration(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "k")
 		d.end(delivery, finalOf(Dead))
-		d.fill("q", delivery.ID, ofBefore...)
+		d.fill("q", delivery.ID, attemptFields...)
 		if redriven, busy := d.redrive(d.record("q", delivery.ID)); !redriven {
-			t.Fatalf("it is not redriven; busy: %t", busy)
+			t.Fatalf("the call was not redriven; busy: %t", busy)
 		}
 		d.wantFields("q", delivery.ID, "state", "gen", "batch", "origin", "content", "lineage")
 	})
 }
 
-func TestAPurgedDeadLetterKeepsOnlyWhatSaysThatItWas(t *testing.T) {
+func TestAPurgeKeepsOnlyTheEndingOfADeadLetter(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "k")
 		d.end(delivery, finalOf(Dead))
 		d.fill("q", delivery.ID, "log", "lineage")
 		if purged, busy, err := d.l.Purge(t.Context(), d.record("q", delivery.ID)); err != nil || !purged {
-			t.Fatalf("it is not purged; busy: %t, %v", busy, err)
+			t.Fatalf("the call was not purged; busy: %t, %v", busy, err)
 		}
-		for _, weighty := range []string{"content", "body", "type", "log", "lineage"} {
-			if rdb.HExists(t.Context(), keysOf("q").record(delivery.ID), weighty).Val() {
-				t.Errorf("it keeps its %s", weighty)
+		for _, large := range []string{"content", "body", "type", "log", "lineage"} {
+			if rdb.HExists(t.Context(), keysOf("q").record(delivery.ID), large).Val() {
+				t.Errorf("the record still has its %s", large)
 			}
 		}
 	})

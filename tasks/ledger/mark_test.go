@@ -9,15 +9,15 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-func TestNoCallIsMarkedInAnotherEpochThanTheOneThatAdmittedIt(t *testing.T) {
+func TestACallIsNotMarkedInAnotherEpochThanTheOneThatAdmittedIt(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "k")
-		// The account was held and went on, while this call waited in its worker.
+		// The account was held and opened again while this call waited in its worker.
 		d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "state", "closed", "epoch", delivery.Circuit.Epoch+2).Err())
 		held, applied, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, true, "")
 		if err != nil || !applied || held <= 0 {
-			t.Errorf("held %s, mine %t, %v: want it held, so that it asks again", held, applied, err)
+			t.Errorf("got held %s, applied %t, %v; want it held, so that the call asks again", held, applied, err)
 		}
 		if n := d.record("q", delivery.ID).Sent; n != 0 {
 			t.Errorf("attempt %d is marked as sent", n)
@@ -25,23 +25,23 @@ func TestNoCallIsMarkedInAnotherEpochThanTheOneThatAdmittedIt(t *testing.T) {
 	})
 }
 
-func TestAProbeOfWhichTheLeaseWentToAnotherIsNotSent(t *testing.T) {
+func TestAProbeWhoseLeaseAnotherCallHasIsNotSent(t *testing.T) {
 	for _, nonIdempotent := range []bool{true, false} {
 		redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 			d := newFixture(t, rdb)
 			delivery := d.acceptAndTake("b", "q", "k")
-			for token, want := range map[string]bool{"mine": true, "another's": false, "": false} {
+			for token, want := range map[string]bool{"own": true, "another's": false, "": false} {
 				d.must(rdb.HSet(t.Context(), redislua.CircuitKey("q", ""), "state", "open", "until", 1, "epoch", delivery.Circuit.Epoch, "token", token).Err())
-				held, applied, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, nonIdempotent, "mine")
+				held, applied, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, nonIdempotent, "own")
 				if err != nil || !applied || (held == 0) != want {
-					t.Errorf("with the probe of token %q, once %t: held %s, mine %t, %v", token, nonIdempotent, held, applied, err)
+					t.Errorf("probe token %q, non-idempotent %t: got held %s, applied %t, %v", token, nonIdempotent, held, applied, err)
 				}
 			}
 		})
 	}
 }
 
-func TestWhoeverPutsACallBackUnsentClearsItsMark(t *testing.T) {
+func TestACallThatReturnsToItsQueueHasNoMark(t *testing.T) {
 	for name, putBack := range map[string]func(d *fixture, delivery *Delivery){
 		"a park": func(d *fixture, delivery *Delivery) {
 			delivery.Parked++
@@ -52,13 +52,13 @@ func TestWhoeverPutsACallBackUnsentClearsItsMark(t *testing.T) {
 		},
 		"a redrive": func(d *fixture, delivery *Delivery) {
 			final := finalOf(Dead)
-			final.Assumed = true // nobody knows what became of it
+			final.Assumed = true // it is not known what became of the call
 			if !d.end(delivery, final) {
-				d.Fatal("it had ended before")
+				d.Fatal("the call had ended before")
 			}
 			d.archive(delivery)
 			if redriven, busy := d.redrive(d.record("q", delivery.ID)); !redriven || busy {
-				d.Fatal("it is not redriven", redriven, busy)
+				d.Fatal("the call was not redriven", redriven, busy)
 			}
 		},
 	} {
@@ -70,18 +70,18 @@ func TestWhoeverPutsACallBackUnsentClearsItsMark(t *testing.T) {
 					t.Fatal(held, applied, err)
 				}
 				if d.record("q", delivery.ID).Sent != 1 {
-					t.Fatal("it was not marked, so this shows nothing")
+					t.Fatal("the call was not marked, so this test shows nothing")
 				}
 				putBack(d, delivery)
 				if again := d.take("q"); again.ID != delivery.ID || again.Sent != 0 {
-					t.Errorf("the next worker is handed %s with a mark of attempt %d", again.ID, again.Sent)
+					t.Errorf("the next worker got %s with a mark of attempt %d", again.ID, again.Sent)
 				}
 			})
 		})
 	}
 }
 
-func TestAWriteThatIsMadeAgainAddsOneLineToTheLog(t *testing.T) {
+func TestAWriteThatIsRepeatedAddsOneLineToTheLog(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "k")
@@ -94,19 +94,19 @@ func TestAWriteThatIsMadeAgainAddsOneLineToTheLog(t *testing.T) {
 		_, _, err = d.dispatcher.Attempt(t.Context(), delivery, line)
 		d.must(err)
 		if log := d.record("q", delivery.ID).Log; len(log) != 1 {
-			t.Errorf("the log has %d lines: %+v", len(log), log)
+			t.Errorf("got %d lines of log: %+v", len(log), log)
 		}
 		// The first one does not reach Redis at all.
 		gone := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 		defer gone.Close()
 		delivery.Attempts = 2
 		if _, _, err := NewDispatcher(gone, "").Attempt(t.Context(), delivery, &Attempt{N: 2, Job: "retry", Status: 502}); err == nil {
-			t.Fatal("there is no Redis, and the write went well")
+			t.Fatal("a write without a Redis succeeded")
 		}
 		_, _, err = d.dispatcher.Attempt(t.Context(), delivery, &Attempt{N: 2, Job: "retry", Status: 502})
 		d.must(err)
 		if log := d.record("q", delivery.ID).Log; len(log) != 2 {
-			t.Errorf("the log has %d lines: %+v", len(log), log)
+			t.Errorf("got %d lines of log: %+v", len(log), log)
 		}
 	})
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// full makes Redis refuse whatever needs memory.
+// full makes Redis refuse every command that needs memory.
 func full(d *fixture) {
 	d.Helper()
 	d.must(d.rdb.Set(d.Context(), "filler", strings.Repeat("x", 1<<20), 0).Err())
@@ -32,8 +32,8 @@ func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 	}
 	d.accept("b", "q", "cancel")
 	late := d.acceptUntil("b", "q:high", "late", time.Now().Add(-time.Second))
-	buried := d.acceptAndTake("b", "q:low", "buried")
-	d.end(buried, finalOf(Dead))
+	purged := d.acceptAndTake("b", "q:low", "purged")
+	d.end(purged, finalOf(Dead))
 	doubtful := d.acceptAndTake("b", "q:low", "doubtful")
 	assumed := finalOf(Dead)
 	assumed.Assumed = true
@@ -46,7 +46,7 @@ func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 		}
 	}
 	if _, applied, err := d.dispatcher.End(t.Context(), doubtful, finalOf(Done), nil); err != nil || !applied {
-		t.Errorf("a late real answer: %v, %v", applied, err)
+		t.Errorf("late real answer: %v, %v", applied, err)
 	}
 	if _, applied, err := d.dispatcher.Attempt(t.Context(), takes["attempt"], &Attempt{N: 1}); err != nil || !applied {
 		t.Errorf("attempt: %v, %v", applied, err)
@@ -59,17 +59,17 @@ func TestAnOutcomeIsRecordedWhenRedisIsOutOfMemory(t *testing.T) {
 		t.Errorf("cancel: %v, %v", cancelled, err)
 	}
 	if found := d.pastDeadline("q:high"); !slices.Equal(found, []string{late}) {
-		t.Errorf("past their deadline are %v", found)
+		t.Errorf("got calls past their deadline %v", found)
 	}
 	if got := d.withdraw(expired(d.record("q:high", late))); got != Withdrew {
-		t.Errorf("a call whose deadline has passed: %d", got)
+		t.Errorf("withdraw: got %d", got)
 	}
-	if purged, _, err := d.l.Purge(t.Context(), d.record("q:low", buried.ID)); err != nil || !purged {
+	if purged, _, err := d.l.Purge(t.Context(), d.record("q:low", purged.ID)); err != nil || !purged {
 		t.Errorf("purge: %v, %v", purged, err)
 	}
 	d.wantCounts("b", Counts{Accepted: 10, Open: 3, Done: 2, Dropped: 1, Dead: 3, Cancelled: 1})
 
-	// A call that cannot be marked must not be sent, and no new one is taken in.
+	// A call that cannot be marked must not be sent, and a new call is not accepted.
 	if _, _, err := d.dispatcher.MarkSent(t.Context(), takes["mark"], 1, true, ""); err == nil {
 		t.Error("a call was marked without memory")
 	}
@@ -88,7 +88,7 @@ func TestAScriptThatBeginsWithHSETFailsWhenRedisIsFull(t *testing.T) {
 	if err := d.rdb.Eval(t.Context(), "redis.call('ZREM', KEYS[2], ''); "+hset, []string{"h", "z"}).Err(); err != nil {
 		t.Fatalf("ZREM first: %v", err)
 	}
-	// One of ours, with its first write taken away.
+	// One of the ledger's scripts without its first write.
 	delivery := &Delivery{Record: Record{ID: "id", Queue: "q", Generation: 1}}
 	k := keysOf("q")
 	d.must(d.rdb.ConfigSet(t.Context(), "maxmemory", "0").Err())

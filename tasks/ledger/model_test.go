@@ -15,10 +15,10 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// The books balance, the records agree with the counts, and every open call
-// stands on exactly one of asynq's lists, whatever happens in whatever order:
-// workers that die and come back late, cancels, redrives, purges, sweeps.
-func TestTheBooksBalanceWhateverHappens(t *testing.T) {
+// After any sequence of steps the ledger balances, the records agree with the counts,
+// and every open call is on exactly one of asynq's lists. Among the steps are workers
+// that die and come back late, cancels, redrives, purges and sweeps.
+func TestTheLedgerBalancesAfterAnySequenceOfSteps(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		rapid.Check(t, func(rt *rapid.T) {
 			if err := rdb.FlushAll(context.Background()).Err(); err != nil {
@@ -37,7 +37,7 @@ func TestTheBooksBalanceWhateverHappens(t *testing.T) {
 	})
 }
 
-// rapidTB reports to the running case, so that rapid can shrink it.
+// rapidTB reports failures to rapid's current case, so that rapid can shrink it.
 type rapidTB struct {
 	*testing.T
 	rt *rapid.T
@@ -53,14 +53,14 @@ var (
 	modelQueues  = []string{"q", "q:high"}
 )
 
-// model is what the ledger should say.
+// model is the expected state of the ledger.
 type model struct {
 	*fixture
 	calls  map[string]*modelCall // by id
 	claims map[string]bool       // ids whose key is claimed
-	live   []*Delivery           // in workers' hands
-	late   []*Delivery           // in the hands of workers that lost their lease
-	ended  []*Delivery           // whose worker has recorded an ending
+	live   []*Delivery           // held by workers
+	late   []*Delivery           // held by workers whose lease ended
+	ended  []*Delivery           // their worker has recorded an ending
 	now    time.Time
 }
 
@@ -68,7 +68,7 @@ type modelCall struct {
 	batch, queue, key string
 	state             State
 	gen               int
-	token             int64 // of the worker that took it last
+	token             int64 // of its latest delivery
 	assumed, purged   bool
 	deadline          time.Time
 }
@@ -105,7 +105,7 @@ func (m *model) accept(t *rapid.T) {
 	if other && m.claims[e.ID] {
 		e.Hash = "other-hash"
 		if got := m.send(batch, e)[0]; got != Conflict {
-			t.Fatalf("other content got verdict %d", got)
+			t.Fatalf("other content: got acceptance %d, want Conflict", got)
 		}
 		return
 	}
@@ -120,7 +120,7 @@ func (m *model) accept(t *rapid.T) {
 		want = Duplicate
 	}
 	if got := m.send(batch, e)[0]; got != want {
-		t.Fatalf("call %s got verdict %d, want %d", e.ID, got, want)
+		t.Fatalf("call %s: got acceptance %d, want %d", e.ID, got, want)
 	}
 	if want == Accepted {
 		m.calls[e.ID] = &modelCall{batch: batch, queue: e.Queue, key: key, state: Open, gen: 1, deadline: e.Deadline}
@@ -145,14 +145,14 @@ func (m *model) takeSome(t *rapid.T) {
 func (m *model) took(t *rapid.T, k *Delivery) {
 	c := m.calls[k.ID]
 	if c == nil || !k.Known || c.state != Open || c.gen != k.Generation || c.queue != k.Queue {
-		t.Fatalf("took %+v, the model says %+v", k.Record, c)
+		t.Fatalf("got %+v, want %+v", k.Record, c)
 	}
 	c.token = k.Token
 	m.live = append(m.live, k)
 }
 
-// call is the call that the worker took; nil when it was redriven since, or
-// forgotten and accepted again into another queue.
+// call is the call of a delivery; nil when the call was redriven since, or forgotten
+// and accepted again into another queue.
 func (m *model) call(k *Delivery) *modelCall {
 	if c := m.calls[k.ID]; c != nil && c.queue == k.Queue && c.gen == k.Generation {
 		return c
@@ -160,16 +160,16 @@ func (m *model) call(k *Delivery) *modelCall {
 	return nil
 }
 
-// holdsLease tells whether what the worker records counts.
+// holdsLease reports whether the ledger applies what the worker records.
 func (m *model) holdsLease(k *Delivery) bool {
 	c := m.call(k)
 	return c != nil && c.state == Open
 }
 
-// holds tells whether the worker has the call still, so that it may put it back.
+// holds reports whether the worker still has the call, so that it may put it back.
 func (m *model) holds(k *Delivery) bool { return m.holdsLease(k) && m.calls[k.ID].token == k.Token }
 
-// pop takes a worker's call out of live or late.
+// pop removes a delivery from live or late.
 func (m *model) pop(t *rapid.T) (k *Delivery, live bool) {
 	i := drawTake(t, append(slices.Clone(m.live), m.late...))
 	if i < len(m.live) {
@@ -183,7 +183,8 @@ func (m *model) pop(t *rapid.T) (k *Delivery, live bool) {
 	return k, false
 }
 
-// asynqDone is asynq's done script; callq lets it through where nothing was recorded.
+// asynqDone does what asynq's done script does; callq runs that if nothing was
+// recorded.
 func (m *model) asynqDone(k *Delivery) {
 	key := keysOf(k.Queue)
 	if m.rdb.LRem(m.Context(), key.active(), 0, k.ID).Val() > 0 && m.rdb.ZRem(m.Context(), key.lease(), k.ID).Val() > 0 {
@@ -197,19 +198,19 @@ func (m *model) retryOne(t *rapid.T) {
 	k.Attempts++
 	_, applied, err := m.dispatcher.Attempt(m.Context(), k, &Attempt{N: k.Attempts})
 	if m.must(err); applied != want {
-		t.Fatalf("an attempt of %s: %v, want %v", k.ID, applied, want)
+		t.Fatalf("attempt of %s: got applied %v, want %v", k.ID, applied, want)
 	}
 	switch {
-	case !live: // asynq does not act for a worker without a lease
+	case !live: // asynq does nothing for a worker without a lease
 	case applied:
 		m.retry(k.Queue, k.ID)
-	case m.heldByNobodyElse(k):
+	case m.heldByNoOther(k):
 		m.asynqDone(k)
 	}
 }
 
-// heldByNobodyElse tells whether no other worker has taken the same task since.
-func (m *model) heldByNobodyElse(k *Delivery) bool {
+// heldByNoOther reports that no other worker has taken the same task since.
+func (m *model) heldByNoOther(k *Delivery) bool {
 	return !slices.ContainsFunc(m.live, func(o *Delivery) bool { return o.ID == k.ID })
 }
 
@@ -219,14 +220,14 @@ func (m *model) parkOne(t *rapid.T) {
 	k.Parked = m.parked(k) + 1
 	_, applied, err := m.dispatcher.Park(m.Context(), k, nil)
 	if m.must(err); applied != want {
-		t.Fatalf("a park of %s: %v, want %v", k.ID, applied, want)
+		t.Fatalf("park of %s: got applied %v, want %v", k.ID, applied, want)
 	}
-	if applied { // the task went back, whoever else held it
+	if applied { // the task is back in its queue, even if another worker held it
 		m.toLate(k.ID)
 	}
 }
 
-// parked is the record's count: two workers of one call may both park it.
+// parked is the record's count, since two workers of one call may both park it.
 func (m *model) parked(k *Delivery) int {
 	r, err := m.l.Get(m.Context(), k.Queue, k.ID)
 	if err != nil {
@@ -245,8 +246,8 @@ func (m *model) toLate(id string) {
 	}
 }
 
-// crashOne kills a worker: its lease runs out and asynq's recoverer puts the task
-// into retry. The worker may come back and report.
+// crashOne kills a worker: its lease ends, and asynq's recoverer moves the task to
+// retry. The worker may come back and report.
 func (m *model) crashOne(t *rapid.T) {
 	k := m.live[drawTake(t, m.live)]
 	m.toLate(k.ID)
@@ -267,13 +268,13 @@ func (m *model) cancelOne(t *rapid.T) {
 	open := c.state == Open
 	if open && !leased && r.Sent > 0 {
 		if !errors.Is(err, ErrMaybeSent) || cancelled {
-			t.Fatalf("cancelling %+v, which may have been sent: %v, %v", c, cancelled, err)
+			t.Fatalf("cancelling %+v, which may have been sent: got cancelled %v, %v", c, cancelled, err)
 		}
 		return
 	}
 	m.must(err)
 	if cancelled != (open && !leased) || active != (open && leased) {
-		t.Fatalf("cancelling %+v: %v, %v", c, cancelled, active)
+		t.Fatalf("cancelling %+v: got cancelled %v, active %v", c, cancelled, active)
 	}
 	if cancelled {
 		c.state = Cancelled
@@ -286,7 +287,7 @@ func (m *model) redriveOne(t *rapid.T) {
 	can := c.state != Open && c.state != Done && !c.purged
 	redriven, busy, err := m.l.Redrive(m.Context(), m.record(c.queue, id), "message again", c.deadline)
 	if m.must(err); redriven != (can && !leased) || busy != (can && leased) {
-		t.Fatalf("redriving %+v: %v, %v", c, redriven, busy)
+		t.Fatalf("redriving %+v: got redriven %v, busy %v", c, redriven, busy)
 	}
 	if redriven {
 		c.state, c.assumed = Open, false
@@ -300,13 +301,13 @@ func (m *model) purgeOne(t *rapid.T) {
 	purged, busy, err := m.l.Purge(m.Context(), m.record(c.queue, id))
 	m.must(err)
 	if purged != (c.state == Dead && !leased) || busy != (c.state == Dead && leased) {
-		t.Fatalf("purging %+v: %v, %v", c, purged, busy)
+		t.Fatalf("purging %+v: got purged %v, busy %v", c, purged, busy)
 	}
 	c.purged = c.purged || purged
 }
 
 func (m *model) sweepAll(*rapid.T) {
-	for range 2 { // the first finds the batch at rest
+	for range 2 { // the first one finds the batch idle
 		m.now = m.now.Add(2 * week)
 		m.sweep(m.now)
 	}
@@ -329,94 +330,4 @@ func (m *model) openIn(batch string) bool {
 		}
 	}
 	return false
-}
-
-// check holds everything that the ledger and asynq's lists say against the model.
-func (m *model) check(t *rapid.T) {
-	want := map[string]*Counts{}
-	var dead []string
-	for id, c := range m.calls {
-		r := m.record(c.queue, id)
-		if r.State != c.state || r.Generation != c.gen || r.Batch != c.batch || r.Key != c.key || r.Purged != c.purged {
-			t.Fatalf("record %+v, the model says %+v", r, c)
-		}
-		if want[c.batch] == nil {
-			want[c.batch] = &Counts{}
-		}
-		w := want[c.batch]
-		w.Accepted++
-		switch c.state {
-		case Open:
-			w.Open++
-			places := m.places(c.queue, id)
-			if on := places["pending"] + places["active"] + places["scheduled"] + places["retry"]; on != 1 || places["task"] != 1 || places["active"] != places["lease"] {
-				t.Fatalf("open call %s stands on %v", id, places)
-			}
-		case Done:
-			w.Done++
-		case Dead:
-			w.Dead++
-			if !c.purged {
-				dead = append(dead, id)
-			}
-		case Dropped:
-			w.Dropped++
-		case Cancelled:
-			w.Cancelled++
-		}
-	}
-	batches, err := m.l.Batches(m.Context())
-	m.must(err)
-	for _, b := range batches {
-		c := b.Counts
-		w := want[b.Name]
-		if w == nil {
-			w = &Counts{}
-		}
-		delete(want, b.Name)
-		if !c.Balanced() || c.Accepted-c.Expired != w.Accepted || c.Open != w.Open || c.Dead-c.ExpiredDead != w.Dead ||
-			c.Done+c.Dropped+c.Cancelled-(c.Expired-c.ExpiredDead) != w.Done+w.Dropped+w.Cancelled {
-			t.Fatalf("batch %s counts %+v, the model says %+v", b.Name, c, *w)
-		}
-		if found := m.audit(b.Name); len(found) != 0 {
-			t.Fatalf("audit found %+v", found)
-		}
-	}
-	if len(want) > 0 {
-		t.Fatalf("batches %v are not listed", want)
-	}
-	m.checkDead(t, dead)
-	m.checkDeadlines(t)
-}
-
-func (m *model) checkDead(t *rapid.T, want []string) {
-	var listed []string
-	for r, err := range m.l.Dead(m.Context(), "") {
-		m.must(err)
-		listed = append(listed, r.ID)
-	}
-	sort.Strings(want)
-	sort.Strings(listed)
-	if !slices.Equal(listed, want) {
-		t.Fatalf("dead are %v, the model says %v", listed, want)
-	}
-	var kept int64
-	for _, queue := range modelQueues {
-		kept += m.rdb.ZCard(m.Context(), keysOf(queue).dead()).Val()
-	}
-	if kept != int64(len(want)) {
-		t.Fatalf("%d ids are kept as dead, %d calls are", kept, len(want))
-	}
-	groups, err := m.l.DeadGroups(m.Context())
-	m.must(err)
-	n := 0
-	for _, g := range groups {
-		if g.Count == 0 {
-			t.Fatalf("an empty group: %+v", g)
-		}
-		n += int(g.Count)
-	}
-	if n != len(want) {
-		t.Fatalf("the groups hold %d dead letters of %d", n, len(want))
-	}
 }

@@ -8,23 +8,23 @@ import (
 	"pgregory.net/rapid"
 )
 
-// modelDeadline is the deadline of the model's calls. It never comes by itself.
+// modelDeadline is the deadline of the model's calls. It is never reached.
 var modelDeadline = time.Now().Add(24 * time.Hour)
 
-// markOne is the last step before a call that must not be sent twice goes out.
+// markOne is the last step before a call that must not be sent twice is sent.
 func (m *model) markOne(t *rapid.T) {
 	k := m.live[drawTake(t, m.live)]
 	_, applied, err := m.dispatcher.MarkSent(m.Context(), k, k.Attempts+1, true, "")
 	if m.must(err); applied && !m.holds(k) {
-		t.Fatalf("call %s may go out, though its worker has lost it", k.ID)
+		t.Fatalf("call %s was marked by a worker that does not hold it any more", k.ID)
 	}
 }
 
-// passDeadlines has the deadlines of some queues pass: whatever has one and is in no
-// worker's hands ends, in one queue as often as somebody asks.
+// passDeadlines makes the deadlines of some queues pass: every call that has one and
+// that no worker holds ends, in one queue in as many steps as drawn.
 func (m *model) passDeadlines(t *rapid.T) {
 	queue := rapid.SampledFrom(modelQueues).Draw(t, "queue")
-	m.lookAgain(queue)
+	m.makeDue(queue)
 	late, err := m.dispatcher.PastDeadline(m.Context(), queue)
 	m.must(err)
 	var found []string
@@ -43,10 +43,10 @@ func (m *model) passDeadlines(t *rapid.T) {
 	sort.Strings(found)
 	sort.Strings(want)
 	if !slices.Equal(found, want) {
-		t.Fatalf("past their deadline are %v, the model says %v", found, want)
+		t.Fatalf("got calls past their deadline %v, want %v", found, want)
 	}
 	taken := ""
-	if got := m.dequeue(queue); got.Delivery != nil { // between the look and the ending
+	if got := m.dequeue(queue); got.Delivery != nil { // between the search and the withdrawal
 		m.took(t, got.Delivery)
 		taken = got.Delivery.ID
 	}
@@ -63,7 +63,7 @@ func (m *model) passDeadlines(t *rapid.T) {
 				want = MovedOn
 			}
 			if withdrawn[i] != want {
-				t.Fatalf("ending %s at its deadline: %d, want %d", list[i].ID, withdrawn[i], want)
+				t.Fatalf("withdrawing %s: got %d, want %d", list[i].ID, withdrawn[i], want)
 			}
 			if want == Withdrew {
 				c.state, c.assumed = Dead, list[i].Final.Assumed
@@ -72,7 +72,7 @@ func (m *model) passDeadlines(t *rapid.T) {
 	}
 }
 
-// checkDeadlines holds the index against the model: it has the open calls that have a
+// checkDeadlines compares the index with the model: it has the open calls with a
 // deadline, and no others.
 func (m *model) checkDeadlines(t *rapid.T) {
 	for _, queue := range modelQueues {
@@ -86,7 +86,7 @@ func (m *model) checkDeadlines(t *rapid.T) {
 		sort.Strings(want)
 		sort.Strings(got)
 		if !slices.Equal(got, want) {
-			t.Fatalf("the index of %s has %v, the model says %v", queue, got, want)
+			t.Fatalf("the index of %s: got %v, want %v", queue, got, want)
 		}
 	}
 }

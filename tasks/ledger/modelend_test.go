@@ -12,7 +12,7 @@ func (m *model) endOne(t *rapid.T) {
 	m.ended = append(m.ended, k)
 }
 
-// endAgain is a script that is sent again, or a late answer.
+// endAgain repeats an ending, as a script that is sent again or a late answer does.
 func (m *model) endAgain(t *rapid.T) {
 	m.endWith(t, m.ended[drawTake(t, m.ended)], false)
 }
@@ -24,7 +24,7 @@ func (m *model) endWith(t *rapid.T, k *Delivery, live bool) {
 	m.hasEnded(t, e, applied)
 }
 
-// endTogether has calls of one queue end in one step, whoever has them.
+// endTogether ends calls of one queue in one step, whichever workers hold them.
 func (m *model) endTogether(t *rapid.T) {
 	together := map[string][]modelEnding{}
 	for range rapid.IntRange(2, 5).Draw(t, "calls") {
@@ -34,7 +34,7 @@ func (m *model) endTogether(t *rapid.T) {
 		k, live := m.pop(t)
 		m.ended = append(m.ended, k)
 		if slices.ContainsFunc(together[k.Queue], func(e modelEnding) bool { return e.take.ID == k.ID }) {
-			continue // never in one step; it is late
+			continue // the same call is never twice in one step
 		}
 		together[k.Queue] = append(together[k.Queue], m.ending(t, k, live))
 	}
@@ -55,7 +55,7 @@ func (m *model) endTogether(t *rapid.T) {
 	}
 }
 
-// modelEnding is an ending before it is recorded, and whether it should count.
+// modelEnding is an ending before it is recorded, and whether it should be applied.
 type modelEnding struct {
 	take       *Delivery
 	final      Final

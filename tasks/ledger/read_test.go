@@ -12,12 +12,12 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// scales weighs what each pipeline of a client reads.
-type scales struct{ most int }
+// readMeter measures how many bytes each pipeline of a client reads.
+type readMeter struct{ most int }
 
-func (s *scales) DialHook(next redis.DialHook) redis.DialHook          { return next }
-func (s *scales) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
-func (s *scales) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (s *readMeter) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (s *readMeter) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (s *readMeter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
 		weight := 0
@@ -33,7 +33,7 @@ func (s *scales) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	}
 }
 
-func TestHeavyAnswersAreReadAFewAtATime(t *testing.T) {
+func TestLargeAnswersAreReadAFewAtATime(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		const calls, weight = 15, 1 << 20
 		d := newFixture(t, rdb)
@@ -43,7 +43,7 @@ func TestHeavyAnswersAreReadAFewAtATime(t *testing.T) {
 			f.Body = bytes.Repeat([]byte("x"), weight)
 			d.end(delivery, f)
 		}
-		var weighed scales
+		var weighed readMeter
 		rdb.AddHook(&weighed)
 		for name, read := range map[string]struct {
 			records iter.Seq2[Record, error]
@@ -66,7 +66,7 @@ func TestHeavyAnswersAreReadAFewAtATime(t *testing.T) {
 				t.Errorf("%s: read %d calls, want %d", name, len(seen), read.want)
 			}
 			if weighed.most < weight || weighed.most > maxReadBytes+weight/2 {
-				t.Errorf("%s: up to %d bytes were read at once", name, weighed.most)
+				t.Errorf("%s: got up to %d bytes read at once", name, weighed.most)
 			}
 		}
 	})

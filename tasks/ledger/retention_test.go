@@ -32,7 +32,7 @@ func (d *fixture) gone(queue, id string) bool {
 	return err != nil
 }
 
-func TestRetentionRunsFromWhenNothingOfTheBatchIsOpen(t *testing.T) {
+func TestTheRetentionBeginsWhenNoCallOfTheBatchIsOpen(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		now := time.Now()
@@ -46,7 +46,7 @@ func TestRetentionRunsFromWhenNothingOfTheBatchIsOpen(t *testing.T) {
 			at   time.Duration
 			want Swept
 		}{
-			// From when its last call ended, though nobody was there to see that.
+			// From the time when its last call ended, although no sweep ran then.
 			{week - time.Second, Swept{}},
 			{week + time.Minute, Swept{Calls: 2, Batches: 1}},
 			{12 * week, Swept{}},
@@ -77,7 +77,7 @@ func TestACallThatEndsWhileItsOldBatchIsForgottenIsKept(t *testing.T) {
 		s, err := d.l.forgetAll(t.Context(), seen, idle, false)
 		d.must(err)
 		if s != (Swept{Calls: 1}) || d.gone("q", fresh.ID) {
-			t.Errorf("swept %+v; the fresh call is gone: %t", s, d.gone("q", fresh.ID))
+			t.Errorf("swept %+v; the new call is gone: %t", s, d.gone("q", fresh.ID))
 		}
 	})
 }
@@ -101,7 +101,7 @@ func TestDeadLettersOutliveTheirBatch(t *testing.T) {
 			t.Fatal("not redriven")
 		}
 		d.end(d.take("q"), finalOf(Done))
-		// The retention runs anew, though no sweep saw the call open.
+		// The retention begins again, although no sweep saw the call open.
 		if got := d.sweep(now.Add(week)); got != (Swept{}) {
 			t.Fatalf("swept %+v", got)
 		}
@@ -122,7 +122,7 @@ func TestAForgottenKeyIsFreeAgain(t *testing.T) {
 		other := entryOf("b", "q", "k")
 		other.Hash = "other-hash"
 		if got := d.send("b", other)[0]; got != Accepted {
-			t.Fatalf("verdict %d", got)
+			t.Fatalf("got acceptance %d", got)
 		}
 		d.wantCounts("b", Counts{Accepted: 3, Open: 1, Done: 1, Dead: 1, Expired: 1})
 		if found := d.audit("b"); len(found) != 0 {
@@ -131,7 +131,7 @@ func TestAForgottenKeyIsFreeAgain(t *testing.T) {
 	})
 }
 
-func TestAdHocCallsAreKeptEachFromItsOwnEnding(t *testing.T) {
+func TestTheRetentionOfAnAdHocCallBeginsAtItsOwnEnding(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		old := d.acceptAndTake(AdHoc, "q", "old")
@@ -146,7 +146,7 @@ func TestAdHocCallsAreKeptEachFromItsOwnEnding(t *testing.T) {
 			t.Fatalf("swept %+v", got)
 		}
 		if !d.gone("q", old.ID) {
-			t.Fatal("the old call is still there")
+			t.Fatal("the old call still exists")
 		}
 		d.wantCounts(AdHoc, Counts{Accepted: 3, Open: 1, Done: 1, Dead: 1, Expired: 1})
 		if found := d.audit(AdHoc); len(found) != 0 {
@@ -155,13 +155,13 @@ func TestAdHocCallsAreKeptEachFromItsOwnEnding(t *testing.T) {
 		d.end(d.take("q"), finalOf(Done))
 		d.sweep(time.Now().Add(2 * week))
 		if got := d.counts(AdHoc); got.Expired != 2 {
-			t.Fatalf("the batch of ad hoc calls was forgotten or kept: %+v", got)
+			t.Fatalf("got batches of ad hoc calls: %+v", got)
 		}
 	})
 }
 
-// A record that went before its task would leave what looks like a stranger's.
-func TestACancelledCallIsKeptWhileItsTaskStillWaits(t *testing.T) {
+// If the record were deleted before its task, the task would look foreign.
+func TestACancelledCallIsKeptWhileItsTaskIsPending(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		now := time.Now()
@@ -173,7 +173,7 @@ func TestACancelledCallIsKeptWhileItsTaskStillWaits(t *testing.T) {
 			t.Fatalf("swept %+v", got)
 		}
 		if d.dequeue("q").Delivery != nil {
-			t.Fatal("a cancelled call went out")
+			t.Fatal("a cancelled call was delivered")
 		}
 		if got := d.sweep(now.Add(week)); got != (Swept{Calls: 1, Batches: 1}) {
 			t.Fatalf("swept %+v", got)
@@ -195,7 +195,7 @@ func TestALongBatchIsForgottenPageByPage(t *testing.T) {
 	d.wantCounts("b", Counts{Accepted: n + 1, Dead: n, Done: 1, Expired: 1})
 }
 
-// hooked runs before once, ahead of the first script with the given digest.
+// hooked runs before once, before the first script with the given digest.
 type hooked struct {
 	redis.UniversalClient
 	sha, key string // key is the script's first; empty: any
@@ -210,7 +210,7 @@ func (h *hooked) EvalSha(ctx context.Context, sha string, keys []string, args ..
 	return h.UniversalClient.EvalSha(ctx, sha, keys, args...)
 }
 
-func TestWhoSendsWhileABatchIsBeingForgottenLosesNothing(t *testing.T) {
+func TestACallSentWhileItsBatchIsBeingForgottenIsKept(t *testing.T) {
 	for name, moment := range map[string]struct {
 		script *redis.Script
 		key    string
@@ -232,7 +232,7 @@ func TestWhoSendsWhileABatchIsBeingForgottenLosesNothing(t *testing.T) {
 					t.Fatal(err)
 				}
 				if d.counts("b").Open == 0 {
-					t.Fatal("the new call is not in the books")
+					t.Fatal("the new call is not in the ledger")
 				}
 				list, err := d.l.Batches(t.Context())
 				if err != nil || len(list) != 1 {
@@ -241,10 +241,10 @@ func TestWhoSendsWhileABatchIsBeingForgottenLosesNothing(t *testing.T) {
 				if found := d.audit("b"); len(found) != 0 {
 					t.Fatalf("audit found %+v", found)
 				}
-				// Whatever became of the old call, its key is one call now.
+				// Whatever became of the old call, its key stands for one call now.
 				again := d.send("b", entryOf("b", "q", "k"))[0]
 				if again != Duplicate && again != Accepted {
-					t.Fatalf("verdict %d", again)
+					t.Fatalf("got acceptance %d", again)
 				}
 				for range d.counts("b").Open {
 					d.end(d.take("q"), finalOf(Done))
@@ -277,7 +277,7 @@ func TestNoResultIsForgottenWhileACallOfItsBatchIsOpen(t *testing.T) {
 	})
 }
 
-func TestAPurgedDeadLetterGoesWithItsBatch(t *testing.T) {
+func TestAPurgedDeadLetterIsForgottenWithItsBatch(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		now := time.Now()
@@ -333,11 +333,11 @@ func TestABatchThatIsDeletedLeavesNothingBehind(t *testing.T) {
 			t.Fatalf("with an open call: %v", err)
 		}
 		if got := d.counts("b"); got.Expired != 0 {
-			t.Fatalf("it was refused and has taken away: %+v", got)
+			t.Fatalf("the deletion was refused but removed calls: %+v", got)
 		}
 		_, _, err := d.dispatcher.End(t.Context(), open, finalOf(Dead), nil) // its worker still holds the task
 		d.must(err)
-		d.accept("b", "q", "cancelled") // its task stands among the pending
+		d.accept("b", "q", "cancelled") // its task is pending
 		_, _, err = d.l.Cancel(t.Context(), d.record("q", idOf("b", "cancelled")), Ending{Class: "cancelled"})
 		d.must(err)
 		swept, err := d.l.DeleteBatch(t.Context(), "b")
@@ -370,7 +370,7 @@ func TestABatchThatIsDeletedLeavesNothingBehind(t *testing.T) {
 	})
 }
 
-// leftBehind are callq's keys, but for what is kept of each queue for ever.
+// leftBehind returns callq's keys, without those that it keeps of each queue for ever.
 func leftBehind(d *fixture) []string {
 	return slices.DeleteFunc(d.rdb.Keys(d.Context(), "callq:*").Val(), func(key string) bool {
 		return key == keyQueues || strings.HasSuffix(key, ":fence")

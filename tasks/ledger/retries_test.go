@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// fail takes calls and has each of them wait for a retry that is due.
+// fail dequeues calls and makes each of them wait for a retry that is due.
 func (d *fixture) fail(batch string, names ...string) {
 	d.Helper()
 	for _, name := range names {
@@ -39,7 +39,7 @@ func (d *fixture) forwardRetries(want int) {
 	}
 }
 
-// wantNext takes calls, which must be those, in that order.
+// wantNext dequeues calls and requires that they are these, in this order.
 func (d *fixture) wantNext(want string) {
 	d.Helper()
 	var got []string
@@ -51,7 +51,7 @@ func (d *fixture) wantNext(want string) {
 	}
 }
 
-func TestRetriesThatAreDueTakeEverySecondPlaceAheadOfTheBacklog(t *testing.T) {
+func TestDueRetriesTakeEverySecondPlaceAheadOfTheBacklog(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "r1", "r2", "r3", "k1", "k2", "k3", "k4", "k5")
@@ -101,7 +101,7 @@ func TestParkedCallsKeepTheirPlaceBesideRetries(t *testing.T) {
 	})
 }
 
-func TestRetriesThatFindNoPlaceStayUntilOthersHaveGone(t *testing.T) {
+func TestRetriesWithoutAPlaceStayInTheRetrySet(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		const retries = 700
@@ -133,18 +133,18 @@ func TestRetriesThatFindNoPlaceStayUntilOthersHaveGone(t *testing.T) {
 			t.Fatalf("%d retries were moved and %d are left, of %d", moved, left, retries)
 		}
 		order := rdb.LRange(t.Context(), k.pending(), 0, -1).Val()
-		slices.Reverse(order) // the next one stands last
+		slices.Reverse(order) // the next one is last in the list
 		if len(order) != 2*retries+moved {
-			t.Fatalf("%d tasks are pending", len(order))
+			t.Fatalf("got %d pending tasks", len(order))
 		}
 		for i, id := range order[:2*moved] {
 			if strings.HasPrefix(id, "r") != (i%2 == 0) {
-				t.Fatalf("place %d is that of %s", i, id)
+				t.Fatalf("got %[2]s at place %[1]d", i, id)
 			}
 		}
-		d.must(rdb.LTrim(t.Context(), k.pending(), 0, int64(-2*moved)-1).Err()) // they have gone
+		d.must(rdb.LTrim(t.Context(), k.pending(), 0, int64(-2*moved)-1).Err()) // they were dequeued
 		if more := forward(); more != retries-moved {
-			t.Fatalf("%d more were moved, want %d", more, retries-moved)
+			t.Fatalf("got %d more moved, want %d", more, retries-moved)
 		}
 	})
 }

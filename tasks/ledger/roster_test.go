@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// beat has a worker of the account q say that it lives.
+// beat records a beat of a worker of the account q.
 func (d *fixture) beat(worker string) Beats {
 	d.Helper()
 	beats, err := d.roster.Beat(d.Context(), worker, "q:high", "q", "q:low")
@@ -27,7 +27,7 @@ func (d *fixture) reclaim(worker, number string) int {
 	return n
 }
 
-// takeAs takes so many calls of the account q under the name of one worker.
+// takeAs dequeues n calls of the account q as one worker.
 func (d *fixture) takeAs(dispatcher *Dispatcher, n int) []*Delivery {
 	d.Helper()
 	got, err := dispatcher.Dequeue(d.Context(), DequeueRequest{
@@ -36,12 +36,12 @@ func (d *fixture) takeAs(dispatcher *Dispatcher, n int) []*Delivery {
 	})
 	d.must(err)
 	if got.Delivery == nil || len(got.More) != n-1 {
-		d.Fatalf("took %+v, want %d calls", got, n)
+		d.Fatalf("got %+v, want %d calls", got, n)
 	}
 	return append([]*Delivery{got.Delivery}, got.More...)
 }
 
-func TestTheCallsOfADeadWorkerGoBackToTheirPlacesAndThoseOfOthersStay(t *testing.T) {
+func TestTheCallsOfADeadWorkerReturnToTheirPlacesAndThoseOfOthersStay(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		dead, lives := NewDispatcher(d.rdb, ""), NewDispatcher(d.rdb, "")
@@ -56,7 +56,7 @@ func TestTheCallsOfADeadWorkerGoBackToTheirPlacesAndThoseOfOthersStay(t *testing
 		other := d.takeAs(lives, 1)[0]
 		number := d.beat(lives.Name())[dead.Name()]
 		if n := d.reclaim(dead.Name(), number); n != 3 {
-			t.Errorf("%d calls were put back, want 3", n)
+			t.Errorf("got %d calls put back, want 3", n)
 		}
 		for _, delivery := range taken {
 			d.wantPlaces(delivery.Queue, delivery.ID, "pending", "task")
@@ -66,16 +66,16 @@ func TestTheCallsOfADeadWorkerGoBackToTheirPlacesAndThoseOfOthersStay(t *testing
 			t.Errorf("the dead worker is not forgotten: %v", beats)
 		}
 		if n := d.reclaim(dead.Name(), number); n != 0 {
-			t.Errorf("once more, as after a lost reply, %d calls were put back", n)
+			t.Errorf("repeated, as after a lost reply: got %d calls put back, want 0", n)
 		}
 		again := d.takeAs(lives, 3)
 		if got := keysTaken(again); !slices.Equal(got, []string{"h1", "n1", "n2"}) || again[0].Starts != 2 {
-			t.Errorf("then %v are taken, the first one for the time %d", got, again[0].Starts)
+			t.Errorf("then got %v, the first one with start %d", got, again[0].Starts)
 		}
 	})
 }
 
-func TestAWorkerThatLivesKeepsItsCallsWhateverItsNumberWas(t *testing.T) {
+func TestALivingWorkerKeepsItsCalls(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		dispatcher := NewDispatcher(d.rdb, "")
@@ -84,18 +84,18 @@ func TestAWorkerThatLivesKeepsItsCallsWhateverItsNumberWas(t *testing.T) {
 		delivery := d.takeAs(dispatcher, 1)[0]
 		d.beat(dispatcher.Name())
 		if n := d.reclaim(dispatcher.Name(), number); n != 0 {
-			t.Errorf("%d calls were taken from a worker that has just said that it lives", n)
+			t.Errorf("%d calls of a worker with a recent beat were put back", n)
 		}
 		d.wantPlaces("q", delivery.ID, "active", "lease", "task")
 		d.must(d.roster.Leave(t.Context(), dispatcher.Name(), "q", "q:low"))
 		if n := rdb.Exists(t.Context(), keysOf("q").workers()).Val(); n != 0 {
-			t.Error("a worker that has left is still there")
+			t.Error("a worker that has left is still listed")
 		}
 	})
 }
 
-// A callq of before notes no worker, and counts the start.
-func TestACallThatAnotherHasTakenSinceIsNotPutBackWithADeadWorkers(t *testing.T) {
+// An older version of callq notes no worker, but counts the start.
+func TestACallThatAnotherWorkerHasTakenSinceIsNotReclaimed(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		dispatcher := NewDispatcher(d.rdb, "")
@@ -113,9 +113,9 @@ func TestACallThatAnotherHasTakenSinceIsNotPutBackWithADeadWorkers(t *testing.T)
 	})
 }
 
-func TestACallThatWasPutBackIsNotSentByTheWorkerThatHadIt(t *testing.T) {
+func TestACallThatWasReclaimedIsNotSentByItsFormerWorker(t *testing.T) {
 	for _, nonIdempotent := range []bool{true, false} {
-		t.Run(fmt.Sprintf("once %t", nonIdempotent), func(t *testing.T) {
+		t.Run(fmt.Sprintf("non-idempotent %t", nonIdempotent), func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 				d := newFixture(t, rdb)
 				dispatcher := NewDispatcher(d.rdb, "")
@@ -127,32 +127,32 @@ func TestACallThatWasPutBackIsNotSentByTheWorkerThatHadIt(t *testing.T) {
 					held, applied, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, nonIdempotent, "")
 					d.must(err)
 					if held != 0 {
-						t.Fatalf("it is held for %s", held)
+						t.Fatalf("the call is held for %s", held)
 					}
 					return applied
 				}
 				if !nonIdempotent && !mark() {
-					t.Error("a call that its worker holds must not be sent")
+					t.Error("a call must not be sent by the worker that holds it")
 				}
 				if n := d.reclaim(dispatcher.Name(), number); n != 1 {
 					t.Fatalf("%d calls were put back", n)
 				}
 				if mark() {
-					t.Error("it may be sent while it waits for another worker")
+					t.Error("the call may be sent while it is pending")
 				}
 				other := d.take("q")
 				if mark() {
-					t.Error("it may be sent while another worker has it")
+					t.Error("the call may be sent while another worker holds it")
 				}
 				if other.Sent != 0 {
-					t.Error("it is marked as sent")
+					t.Error("the call is marked as sent")
 				}
 			})
 		})
 	}
 }
 
-func TestAQuestionThatIsAskedAgainIsNotAnsweredWithCallsThatOthersHave(t *testing.T) {
+func TestARepeatedRequestDoesNotGetCallsThatOtherWorkersHold(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		dispatcher, other := NewDispatcher(d.rdb, ""), NewDispatcher(d.rdb, "")
@@ -165,17 +165,17 @@ func TestAQuestionThatIsAskedAgainIsNotAnsweredWithCallsThatOthersHave(t *testin
 		}
 		d.takeAs(other, 2)
 		if again := keysTaken(d.takeAs(dispatcher, 2)); !slices.Equal(again, []string{"3", "4"}) {
-			t.Errorf("the question that is asked again gets %v, which another worker holds", again)
+			t.Errorf("the repeated request got %v, which another worker holds", again)
 		}
 	})
 }
 
-func TestWorkersSayThatTheyLiveWhoeverWroteToTheirKey(t *testing.T) {
+func TestABeatReplacesACorruptRoster(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		key := keysOf("q").workers()
 		for _, write := range []func() error{
-			func() error { return rdb.Set(t.Context(), key, "no hash", 0).Err() },
+			func() error { return rdb.Set(t.Context(), key, "not a hash", 0).Err() },
 			func() error { return rdb.HSet(t.Context(), key, "w", "no number").Err() },
 		} {
 			d.must(rdb.Del(t.Context(), key).Err())
@@ -184,12 +184,12 @@ func TestWorkersSayThatTheyLiveWhoeverWroteToTheirKey(t *testing.T) {
 				t.Errorf("the workers are %v", beats)
 			}
 		}
-		d.must(rdb.HSet(t.Context(), key, "forged", "no number").Err())
-		if n := d.reclaim("forged", "no number"); n != 0 {
+		d.must(rdb.HSet(t.Context(), key, "corrupt", "no number").Err())
+		if n := d.reclaim("corrupt", "no number"); n != 0 {
 			t.Errorf("%d calls were put back", n)
 		}
 		if beats := d.beat("w"); len(beats) != 1 {
-			t.Errorf("what somebody else wrote stays for ever: %v", beats)
+			t.Errorf("a corrupt entry was not removed: %v", beats)
 		}
 		if ttl := rdb.TTL(t.Context(), key).Val(); ttl <= 0 || ttl > workersKept {
 			t.Errorf("the key is kept for %s once no worker is left", ttl)
@@ -197,8 +197,8 @@ func TestWorkersSayThatTheyLiveWhoeverWroteToTheirKey(t *testing.T) {
 	})
 }
 
-// There each queue has its own workers, as no script can touch two queues.
-func TestOnAClusterTheCallsOfADeadWorkerGoBackQueueByQueue(t *testing.T) {
+// On a Cluster each queue has its own workers, since no script can touch two queues.
+func TestOnAClusterTheCallsOfADeadWorkerReturnQueueByQueue(t *testing.T) {
 	t.Parallel()
 	client := redistest.Cluster(t).Client
 	l := New(client)
@@ -227,7 +227,7 @@ func TestOnAClusterTheCallsOfADeadWorkerGoBackQueueByQueue(t *testing.T) {
 		}
 	}
 	if n, err := NewLeases(client).InFlight(t.Context(), queues...); n != 0 || err != nil {
-		t.Errorf("%d calls are in flight still, %v", n, err)
+		t.Errorf("%d calls are still inflight, %v", n, err)
 	}
 	if err := roster.Leave(t.Context(), dispatcher.Name(), queues...); err != nil {
 		t.Error(err)

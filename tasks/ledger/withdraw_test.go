@@ -10,29 +10,29 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-func TestACallIsOnlyWithdrawnAsWhoeverEndsItHasSeenIt(t *testing.T) {
+func TestACallIsWithdrawnOnlyIfItHasNotChangedSinceItWasRead(t *testing.T) {
 	for name, c := range map[string]struct {
 		seen func(r *Record)
 		now  func(d *fixture, id string)
 		want Withdrawn
 	}{
-		"as it was": {want: Withdrew},
-		"it is marked as sent since": {
+		"it has not changed": {want: Withdrew},
+		"it was marked as sent since": {
 			now:  func(d *fixture, id string) { d.must(d.rdb.HSet(d.Context(), keysOf("q").record(id), "sent", 1).Err()) },
 			want: OtherMark,
 		},
-		"it was marked as sent all the time": {
+		"it was marked as sent before": {
 			seen: func(r *Record) { r.Sent = 2 },
 			now:  func(d *fixture, id string) { d.must(d.rdb.HSet(d.Context(), keysOf("q").record(id), "sent", 2).Err()) },
 			want: Withdrew,
 		},
-		"its mark was cleared since":    {seen: func(r *Record) { r.Sent = 1 }, want: OtherMark},
-		"another generation of it runs": {seen: func(r *Record) { r.Generation = 2 }, want: MovedOn},
+		"its mark was cleared since":       {seen: func(r *Record) { r.Sent = 1 }, want: OtherMark},
+		"another generation of it is open": {seen: func(r *Record) { r.Generation = 2 }, want: MovedOn},
 		"it has ended": {
 			now:  func(d *fixture, id string) { d.end(d.take("q"), finalOf(Done)) },
 			want: MovedOn,
 		},
-		"it is forgotten": {
+		"it was forgotten": {
 			now:  func(d *fixture, id string) { d.must(d.rdb.Del(d.Context(), keysOf("q").record(id)).Err()) },
 			want: MovedOn,
 		},
@@ -50,10 +50,10 @@ func TestACallIsOnlyWithdrawnAsWhoeverEndsItHasSeenIt(t *testing.T) {
 				}
 				before := d.counts("b")
 				if got := d.withdraw(expired(r)); got != c.want {
-					t.Fatalf("withdrawn: %d, want %d", got, c.want)
+					t.Fatalf("got %d, want %d", got, c.want)
 				}
 				if c.want != Withdrew && d.counts("b") != before {
-					t.Errorf("the books say %+v, and %+v before", d.counts("b"), before)
+					t.Errorf("got counts %+v, want them unchanged: %+v", d.counts("b"), before)
 				}
 			})
 		})
@@ -67,29 +67,29 @@ func TestALateAnswerReplacesTheAssumedEndingOfAWithdrawnCall(t *testing.T) {
 		delivery := d.take("q")
 		_, _, err := d.dispatcher.MarkSent(t.Context(), delivery, 1, true, "")
 		d.must(err)
-		// Its worker is taken for dead.
+		// Its worker is considered dead.
 		d.must(rdb.ZRem(t.Context(), keysOf("q").lease(), id).Err())
 		_, err = d.repairer.Release(t.Context(), "q", time.Time{}, id)
 		d.must(err)
 		w := expired(d.record("q", id))
 		w.Final.Assumed, w.Final.Ending.Class, w.Final.Group.Class = true, "outcome_unknown", "outcome_unknown"
 		if got := d.withdraw(w); got != Withdrew {
-			t.Fatalf("withdrawn: %d", got)
+			t.Fatalf("got withdrawal result %d", got)
 		}
 		d.wantCounts("b", Counts{Accepted: 1, Dead: 1})
 		if !d.end(delivery, finalOf(Done)) {
-			t.Fatal("the real answer does not count")
+			t.Fatal("the real answer was refused")
 		}
 		d.wantCounts("b", Counts{Accepted: 1, Done: 1})
 		d.wantPlaces("q", id)
 		if len(d.deadKeys("")) != 0 {
-			t.Error("it is still listed as dead")
+			t.Error("the call is still listed as dead")
 		}
 	})
 }
 
-// To look through a long list for each of many calls would keep Redis from all else.
-func TestATaskStaysInALongPendingListUntilItIsMet(t *testing.T) {
+// Searching a long list for each of many calls would block Redis.
+func TestATaskStaysInALongPendingListUntilTheDequeueMeetsIt(t *testing.T) {
 	d := newFixture(t, redistest.Redis(t).Client)
 	id := d.acceptUntil("b", "q", "late", time.Now())
 	var entries []Entry
@@ -100,7 +100,7 @@ func TestATaskStaysInALongPendingListUntilItIsMet(t *testing.T) {
 		}
 	}
 	if got := d.withdraw(expired(d.record("q", id))); got != Withdrew {
-		t.Fatalf("withdrawn: %d", got)
+		t.Fatalf("got withdrawal result %d", got)
 	}
 	d.wantPlaces("q", id, "pending", "task")
 	if got := d.take("q"); got.Key != "0" {

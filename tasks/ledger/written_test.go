@@ -12,8 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// fileOf answers in Redis's place what it says about its append-only file, and
-// counts the questions.
+// fileOf replaces Redis's reply about its append-only file, and counts the requests.
 type fileOf struct {
 	redis.Hook
 	mu    sync.Mutex
@@ -21,7 +20,7 @@ type fileOf struct {
 	info  string
 	fails error
 	asked int
-	// again is told of every question.
+	// again gets a value for every request.
 	again chan struct{}
 }
 
@@ -63,7 +62,7 @@ func (f *fileOf) say(written, unwritten, base int) {
 	f.info = fmt.Sprintf("aof_enabled:1\r\naof_current_size:%d\r\naof_base_size:%d\r\naof_buffer_length:%d\r\n", written, base, unwritten)
 }
 
-// await returns after so many more questions.
+// await returns after n more requests.
 func (f *fileOf) await(t *testing.T, n int) {
 	t.Helper()
 	for range n {
@@ -75,7 +74,7 @@ func (f *fileOf) await(t *testing.T, n int) {
 	}
 }
 
-// marking begins to mark a call as sent; what comes of it is in the channel.
+// marking begins to mark a call as sent; the channel gets the result.
 func marking(d *fixture, delivery *Delivery) <-chan marked {
 	c := make(chan marked, 1)
 	go func() {
@@ -86,8 +85,8 @@ func marking(d *fixture, delivery *Delivery) <-chan marked {
 }
 
 type marked struct {
-	mine bool
-	err  error
+	applied bool
+	err     error
 }
 
 func newFile(t *testing.T, sync string) (*fixture, *fileOf) {
@@ -108,9 +107,9 @@ func TestACallThatMustNotBeSentTwiceWaitsUntilItsMarkIsWritten(t *testing.T) {
 			delivery := d.acceptAndTake("b", "q", "k")
 			done := marking(d, delivery)
 			f.await(t, 3)
-			f.say(149, 31, 40) // others write too
+			f.say(149, 31, 40) // other clients write too
 			f.await(t, 3)
-			f.say(170, 30, 90) // a file that was rewritten has another size for the same
+			f.say(170, 30, 90) // a file that was rewritten has another size for the same content
 			f.await(t, 3)
 			f.say(199, 1, 90)
 			f.await(t, 3)
@@ -118,12 +117,12 @@ func TestACallThatMustNotBeSentTwiceWaitsUntilItsMarkIsWritten(t *testing.T) {
 			f.await(t, 3)
 			select {
 			case m := <-done:
-				t.Fatalf("the call went out before its mark was written: %+v", m)
+				t.Fatalf("the call was sent before its mark was written: %+v", m)
 			default:
 			}
 			written(f)
-			if m := <-done; m.err != nil || !m.mine {
-				t.Fatalf("with its mark written it was not sent: %+v", m)
+			if m := <-done; m.err != nil || !m.applied {
+				t.Fatalf("the call was not sent although its mark is written: %+v", m)
 			}
 		})
 	}
@@ -135,22 +134,22 @@ func TestACallWhoseMarkRedisHasForgottenIsNotSent(t *testing.T) {
 	delivery := d.acceptAndTake("b", "q", "k")
 	done := marking(d, delivery)
 	f.await(t, 3)
-	d.must(d.rdb.HDel(d.Context(), keysOf("q").record(delivery.ID), "sent", "mark").Err()) // as a server does that is killed and started again
-	if m := <-done; m.err != nil || m.mine {
-		t.Fatalf("it was sent all the same: %+v", m)
+	d.must(d.rdb.HDel(d.Context(), keysOf("q").record(delivery.ID), "sent", "mark").Err()) // as after a kill and a restart of the server
+	if m := <-done; m.err != nil || m.applied {
+		t.Fatalf("the call was sent all the same: %+v", m)
 	}
 }
 
-// reply is an error that Redis answers with.
+// reply is an error reply of Redis.
 type reply string
 
 func (r reply) Error() string { return string(r) }
 
 func (reply) RedisError() {}
 
-// A server that is killed on a slow disk and started again gives a call out under the
-// count of starts that an earlier worker of it has.
-func TestAWorkerOfWhichRedisHasForgottenThatItTookACallTouchesNoOtherWorkersMark(t *testing.T) {
+// A server that is killed on a slow disk and started again delivers a call under the
+// count of starts that an earlier delivery of it has.
+func TestAWorkerThatRedisHasForgottenDoesNotChangeAnotherWorkersMark(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		late := map[string]func(d *fixture, first *Delivery) bool{
 			"parks": func(d *fixture, first *Delivery) bool {
@@ -173,13 +172,13 @@ func TestAWorkerOfWhichRedisHasForgottenThatItTookACallTouchesNoOtherWorkersMark
 			d := newFixture(t, rdb)
 			first := d.acceptAndTake("b", "q", what)
 			k := keysOf("q")
-			// What the server's file has is the call before it was taken.
+			// The server's file has the call as it was before the first delivery.
 			d.must(rdb.HDel(d.Context(), k.record(first.ID), "starts").Err())
 			d.must(rdb.LRem(d.Context(), k.active(), 0, first.ID).Err())
 			d.must(rdb.LPush(d.Context(), k.pending(), first.ID).Err())
 			second := d.take("q")
 			if second.Token != first.Token {
-				t.Fatalf("the starts tell the two apart: %d and %d", first.Token, second.Token)
+				t.Fatalf("the starts of the two deliveries differ: %d and %d", first.Token, second.Token)
 			}
 			if _, applied, err := d.dispatcher.MarkSent(d.Context(), second, 1, true, ""); err != nil || !applied {
 				t.Fatal(applied, err)
@@ -197,12 +196,12 @@ func TestAWorkerOfWhichRedisHasForgottenThatItTookACallTouchesNoOtherWorkersMark
 	})
 }
 
-func TestARedisThatCannotTellNowIsNotTakenForOneThatNeverTells(t *testing.T) {
+func TestATemporaryErrorOfINFODelaysTheCallAndARefusalDoesNot(t *testing.T) {
 	d, f := newFile(t, "everysec")
 	f.say(100, 50, 0)
 	f.fails = reply("LOADING Redis is loading the dataset in memory")
 	if m := <-marking(d, d.acceptAndTake("b", "q", "a")); m.err == nil {
-		t.Fatalf("the call went out though nobody knows whether its mark is written: %+v", m)
+		t.Fatalf("the call was sent although it is not known whether its mark is written: %+v", m)
 	}
 	f.fails = nil
 	delivery := d.acceptAndTake("b", "q", "b")
@@ -210,36 +209,36 @@ func TestARedisThatCannotTellNowIsNotTakenForOneThatNeverTells(t *testing.T) {
 	done := marking(d, delivery)
 	f.await(t, 3)
 	f.say(150, 0, 0)
-	if m := <-done; m.err != nil || !m.mine {
+	if m := <-done; m.err != nil || !m.applied {
 		t.Fatalf("%+v", m)
 	}
 	f.fails = reply("NOPERM this user has no permissions to run the 'info' command")
-	if m := <-marking(d, d.acceptAndTake("b", "q", "c")); m.err != nil || !m.mine {
-		t.Fatalf("a Redis that never tells stops the call: %+v", m)
+	if m := <-marking(d, d.acceptAndTake("b", "q", "c")); m.err != nil || !m.applied {
+		t.Fatalf("a Redis that refuses INFO stops the call: %+v", m)
 	}
 }
 
-func TestRedisIsAskedOnceASecondWhereItWritesBeforeItAnswers(t *testing.T) {
+func TestARedisThatWritesBeforeItAnswersIsAskedOnceASecond(t *testing.T) {
 	for _, sync := range []string{"always", "no"} {
 		d, f := newFile(t, sync)
 		f.say(100, 50, 0)
 		began := time.Now()
 		for i := range 200 {
-			if m := <-marking(d, d.acceptAndTake("b", "q", fmt.Sprint(i))); m.err != nil || !m.mine {
+			if m := <-marking(d, d.acceptAndTake("b", "q", fmt.Sprint(i))); m.err != nil || !m.applied {
 				t.Fatalf("%s: %+v", sync, m)
 			}
 		}
 		if most := int(time.Since(began)/settingsFor) + 1; f.asked > most {
-			t.Errorf("%s: Redis was asked %d times for 200 calls, want %d at most", sync, f.asked, most)
+			t.Errorf("%s: got %d requests for 200 calls, want %d at most", sync, f.asked, most)
 		}
 	}
 }
 
-// With everysec and an idle file the wait is a question or two.
-func TestAMarkIsWrittenAtOnceWhereTheDiskIsQuick(t *testing.T) {
+// With everysec and an idle file one or two requests are enough.
+func TestAMarkIsWrittenAtOnceOnAQuickDisk(t *testing.T) {
 	d := newFixture(t, redistest.Redis(t).Client)
 	for i := range 20 {
-		if m := <-marking(d, d.acceptAndTake("b", "q", fmt.Sprint(i))); m.err != nil || !m.mine {
+		if m := <-marking(d, d.acceptAndTake("b", "q", fmt.Sprint(i))); m.err != nil || !m.applied {
 			t.Fatalf("%+v", m)
 		}
 	}

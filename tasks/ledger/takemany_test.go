@@ -1,12 +1,9 @@
 package ledger
 
 import (
-	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,7 +11,8 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// takeMany asks for up to n calls, each of the queue with the given index first.
+// takeMany asks for up to len(first) calls, each of the queue with the given index
+// first.
 func (d *fixture) takeMany(a DequeueRequest, first ...int) []*Delivery {
 	d.Helper()
 	a.LeaseUntil, a.Turn = time.Now().Add(30*time.Second).Unix(), time.Minute
@@ -49,14 +47,14 @@ func TestSeveralCallsAreTakenInOneStepInTheirOrder(t *testing.T) {
 		}{
 			{[]int{1, 1}, 0, []string{"n1", "n2"}},
 			{[]int{2, 0, 1}, 0, []string{"l1", "h1", "n3"}},
-			{[]int{0, 2}, 7, []string{"n4"}}, // those six are in flight
+			{[]int{0, 2}, 7, []string{"n4"}}, // the six calls are inflight
 			{[]int{0}, 7, nil},
 			{[]int{0, 2, 2}, 0, []string{"n5"}},
 			{[]int{0, 2, 2}, 0, nil},
 		} {
 			upstream.Concurrency = max(one.most-1, 0)
 			if deliveries := d.takeMany(upstream, one.first...); !slices.Equal(keysTaken(deliveries), one.want) {
-				t.Fatalf("asked for %v, took %v, want %v", one.first, keysTaken(deliveries), one.want)
+				t.Fatalf("request %v: got %v, want %v", one.first, keysTaken(deliveries), one.want)
 			} else {
 				for _, delivery := range deliveries {
 					if delivery.Token != 1 || delivery.Starts != 1 || delivery.Message != "message of "+delivery.Key {
@@ -69,7 +67,7 @@ func TestSeveralCallsAreTakenInOneStepInTheirOrder(t *testing.T) {
 	})
 }
 
-func TestCallsThatEndedWhileTheyWaitedAreTakenOffBetweenTheOthers(t *testing.T) {
+func TestPendingCallsThatHaveEndedAreRemovedFromBetweenTheOthers(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		var names []string
@@ -94,7 +92,7 @@ func TestCallsThatEndedWhileTheyWaitedAreTakenOffBetweenTheOthers(t *testing.T) 
 	})
 }
 
-func TestAQuestionForSeveralCallsThatIsSentAgainIsAnsweredWithTheSameOnes(t *testing.T) {
+func TestARepeatedRequestForSeveralCallsGetsTheSameCalls(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q:high", "h1")
@@ -115,35 +113,35 @@ func TestAQuestionForSeveralCallsThatIsSentAgainIsAnsweredWithTheSameOnes(t *tes
 		dispatcher.requests.Add(-1) // its reply is lost
 		again := ask(1, 0, 1)
 		if want := []string{"1", "2", "h1"}; !slices.Equal(keysTaken(first), want) || !slices.Equal(keysTaken(again), want) {
-			t.Fatalf("took %v, and then %v", keysTaken(first), keysTaken(again))
+			t.Fatalf("got %v, and then %v", keysTaken(first), keysTaken(again))
 		}
 		for i, k := range again {
 			if k.Token != first[i].Token || k.Starts != 1 || k.Message != first[i].Message || k.Queue != first[i].Queue || k.State != Open {
-				t.Errorf("took %+v again as %+v", first[i], k)
+				t.Errorf("got %+v, and then %+v", first[i], k)
 			}
 		}
 		d.end(again[0], finalOf(Done))
 		dispatcher.requests.Add(-1)
 		if left := keysTaken(ask(1, 1)); !slices.Equal(left, []string{"2", "h1"}) {
-			t.Errorf("of three, one has ended, and taken are %v", left)
+			t.Errorf("after one of three calls has ended: got %v", left)
 		}
 		if next := keysTaken(ask(1, 1)); !slices.Equal(next, []string{"3", "4"}) {
-			t.Errorf("the next question took %v", next)
+			t.Errorf("the next request: got %v", next)
 		}
 		dispatcher.requests.Add(-1)
 		d.hold("q:high", time.Now().Add(time.Hour))
 		d.hold("q", time.Now().Add(time.Hour))
 		if held := ask(1, 1); held != nil {
-			t.Errorf("took %v though the account is held", keysTaken(held))
+			t.Errorf("got %v although the account is held", keysTaken(held))
 		}
 		if ttl := rdb.TTL(t.Context(), keysOf("q").asked(dispatcher.name)).Val(); ttl <= 0 || ttl >= 30*time.Second {
-			t.Errorf("the answer is kept for %s, the leases last 30 s", ttl)
+			t.Errorf("the reply is stored for %s, the leases last 30 s", ttl)
 		}
 	})
 }
 
-// Between the question and its repetition the calls may have become somebody else's.
-func TestAQuestionThatIsSentAgainIsNotAnsweredWithACallThatWasPutBackOrIsAnothers(t *testing.T) {
+// Between the request and its repetition other workers may have taken the calls.
+func TestARepeatedRequestDoesNotGetCallsThatWereReleasedOrTakenSince(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
@@ -162,23 +160,23 @@ func TestAQuestionThatIsSentAgainIsNotAnsweredWithACallThatWasPutBackOrIsAnother
 		}
 		dispatcher.requests.Add(-1) // its reply is lost
 		if n, err := d.repairer.Release(t.Context(), "q", time.Now().Add(time.Minute), first[1].ID); n != 1 || err != nil {
-			t.Fatalf("released %d: %v", n, err)
+			t.Fatalf("got %d released, %v", n, err)
 		}
 		other := d.take("q")
 		if other.ID != first[1].ID || other.Token == first[1].Token {
-			t.Fatalf("took %s with the token %d", other.Key, other.Token)
+			t.Fatalf("got %s with token %d", other.Key, other.Token)
 		}
 		first[0].Parked++
 		_, _, err := d.dispatcher.Park(t.Context(), first[0], nil)
 		d.must(err)
 		if again := ask(0, 0); len(again) != 1 || again[0].ID != first[2].ID {
-			t.Errorf("the question that was sent again is answered with %v", keysTaken(again))
+			t.Errorf("the repeated request: got %v", keysTaken(again))
 		}
 		d.wantPlaces("q", first[0].ID, "pending", "task")
 	})
 }
 
-func TestARecordThatSomebodyForgedStopsNoCallBesideIt(t *testing.T) {
+func TestACorruptRecordDoesNotStopOtherCalls(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "1", "2", "3", "4", "5")
@@ -191,24 +189,24 @@ func TestARecordThatSomebodyForgedStopsNoCallBesideIt(t *testing.T) {
 		}
 		for i, k := range deliveries {
 			if (k.Corrupt == "starts") != (i < 4) {
-				t.Errorf("call %s has a forged %q", k.Key, k.Corrupt)
+				t.Errorf("call %s: got corrupt field %q", k.Key, k.Corrupt)
 			}
 		}
 	})
 }
 
-func TestARecordThatIsNoHashStopsACommonStepBeforeItHasChangedAnything(t *testing.T) {
+func TestARecordThatIsNotAHashFailsADequeueBeforeItHasChangedAnything(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
 		bad := idOf("b", "2")
-		d.must(rdb.Set(t.Context(), keysOf("q").task(bad), "no hash", 0).Err())
+		d.must(rdb.Set(t.Context(), keysOf("q").task(bad), "not a hash", 0).Err())
 		_, err := NewDispatcher(d.rdb, "").Dequeue(t.Context(), DequeueRequest{Queues: []string{"q"}, More: []int{0, 0}, LeaseUntil: 1, Turn: time.Minute})
 		if err == nil || rdb.LLen(t.Context(), keysOf("q").pending()).Val() != 3 {
-			t.Fatalf("%d tasks are pending, %v", rdb.LLen(t.Context(), keysOf("q").pending()).Val(), err)
+			t.Fatalf("got %d pending tasks, %v", rdb.LLen(t.Context(), keysOf("q").pending()).Val(), err)
 		}
 		if cleared, err := d.repairer.Quarantine(t.Context(), "q"); err != nil || !slices.Equal(cleared, []string{bad}) {
-			t.Fatalf("cleared %v, %v", cleared, err)
+			t.Fatalf("got quarantined %v, %v", cleared, err)
 		}
 		if taken := keysTaken(d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0)); !slices.Equal(taken, []string{"1", "3"}) {
 			t.Errorf("took %v", taken)
@@ -216,13 +214,13 @@ func TestARecordThatIsNoHashStopsACommonStepBeforeItHasChangedAnything(t *testin
 	})
 }
 
-func TestADeadLetterThatIsRunAgainAmongOthersIsMetByItself(t *testing.T) {
+func TestADeadLetterThatAsynqRanIsReturnedAlone(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		dead := d.acceptAndTake("b", "q", "dead")
 		d.end(dead, finalOf(Dead))
 		d.accept("b", "q", "1", "2")
-		// asynq's Run, which puts it behind the first of the others.
+		// asynq's Run puts it behind the first of the others.
 		k := keysOf("q")
 		d.must(rdb.HSet(t.Context(), k.task(dead.ID), "state", "pending", "msg", "[callq "+dead.ID+" g1] text").Err())
 		d.must(rdb.ZRem(t.Context(), k.archived(), dead.ID).Err())
@@ -245,7 +243,7 @@ func TestADeadLetterThatIsRunAgainAmongOthersIsMetByItself(t *testing.T) {
 	})
 }
 
-func TestOfHeavyCallsFewAreTakenInOneStep(t *testing.T) {
+func TestFewLargeCallsAreTakenInOneStep(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		for _, key := range []string{"1", "2", "3", "4"} {
@@ -261,7 +259,7 @@ func TestOfHeavyCallsFewAreTakenInOneStep(t *testing.T) {
 	})
 }
 
-func TestAPausedQueueGivesNothingToWhoAsksForMany(t *testing.T) {
+func TestAPausedQueueDeliversNothingToARequestForMany(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "n1", "n2")
@@ -273,7 +271,7 @@ func TestAPausedQueueGivesNothingToWhoAsksForMany(t *testing.T) {
 	})
 }
 
-func TestAfterAHoldOneCallIsLetOutHoweverManyAreWanted(t *testing.T) {
+func TestAfterAHoldOneCallIsDeliveredHoweverManyAreWanted(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
@@ -282,140 +280,7 @@ func TestAfterAHoldOneCallIsLetOutHoweverManyAreWanted(t *testing.T) {
 			t.Fatalf("took %v", keysTaken(deliveries))
 		}
 		if deliveries := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0); deliveries != nil {
-			t.Fatalf("took %v beside the one that was let out", keysTaken(deliveries))
+			t.Fatalf("got %v besides the call that was delivered", keysTaken(deliveries))
 		}
 	})
-}
-
-// closings makes ready what ends several calls in one step.
-func (d *fixture) closings(deliveries []*Delivery, finals ...Final) []*closing {
-	d.Helper()
-	var list []*closing
-	for i, delivery := range deliveries {
-		e, err := closingOf(delivery, finals[i], nil)
-		d.must(err)
-		list = append(list, e)
-	}
-	return list
-}
-
-func TestEndingsOfOneStepAreEachRecordedOnceInOrder(t *testing.T) {
-	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newFixture(t, rdb)
-		d.accept("b", "q", "done", "dead", "dropped", "late", "doubtful", "done2")
-		d.accept("another", "q", "elsewhere")
-		deliveries := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0, 0, 0, 0, 0, 0)
-		if len(deliveries) != 7 {
-			t.Fatalf("took %v", keysTaken(deliveries))
-		}
-		assumed := finalOf(Dead)
-		assumed.Assumed = true
-		d.end(deliveries[3], finalOf(Done))
-		d.end(deliveries[4], assumed)
-		for again := range 2 { // as after a lost reply
-			list := d.closings(deliveries, finalOf(Done), finalOf(Dead), finalOf(Dropped), finalOf(Dropped), finalOf(Done), finalOf(Done), finalOf(Done))
-			d.dispatcher.finish(t.Context(), "q", list)
-			for i, e := range list {
-				if want := again == 0 && i != 3; e.err != nil || e.applied != want {
-					t.Errorf("run %d: %s: mine %v, %v", again, deliveries[i].Key, e.applied, e.err)
-				}
-			}
-			d.archive(deliveries[1])
-		}
-		d.wantCounts("b", Counts{Accepted: 6, Done: 4, Dead: 1, Dropped: 1})
-		d.wantCounts("another", Counts{Accepted: 1, Done: 1})
-		var order []string
-		for r, err := range d.l.Endings(t.Context(), "b", &Cursor{}) {
-			d.must(err)
-			order = append(order, r.Key)
-		}
-		if want := []string{"late", "done", "dead", "dropped", "doubtful", "done2"}; !slices.Equal(order, want) {
-			t.Errorf("the calls ended in the order %v, want %v", order, want)
-		}
-		if n := rdb.Get(t.Context(), keysOf("q").processed()).Val(); n != "5" {
-			t.Errorf("asynq's count of processed tasks is %s, want 5", n)
-		}
-		if left := rdb.LLen(t.Context(), keysOf("q").active()).Val(); left != 0 {
-			t.Errorf("%d tasks are active still", left)
-		}
-	})
-}
-
-func TestWhatRedisRefusesOfOneEndingDoesNotKeepTheOthers(t *testing.T) {
-	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newFixture(t, rdb)
-		d.accept("b", "q", "1", "2", "3")
-		deliveries := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0)
-		list := d.closings(deliveries, finalOf(Done), finalOf(Done), finalOf(Done))
-		list[1].args[9] = "no number"
-		d.dispatcher.finish(t.Context(), "q", list)
-		if !list[0].applied || list[1].err == nil || !list[2].applied {
-			t.Errorf("%v %v, %v, %v %v", list[0].applied, list[0].err, list[1].err, list[2].applied, list[2].err)
-		}
-		d.wantCounts("b", Counts{Accepted: 3, Open: 1, Done: 2})
-	})
-}
-
-// gathered has endings of the named calls written while the first one is, and
-// returns which went to Redis together.
-func gathered(t *testing.T, first func(), weights map[string]int, names ...string) (together [][]string) {
-	synctest.Test(t, func(t *testing.T) {
-		goOn := make(chan struct{})
-		f := &finisher{}
-		f.finish = func(_ context.Context, list []*closing) {
-			if len(together) == 0 {
-				<-goOn
-			}
-			var ids []string
-			for _, e := range list {
-				ids = append(ids, e.id)
-				e.err = nil
-			}
-			together = append(together, ids)
-			if len(together) == 1 {
-				first()
-			}
-		}
-		for _, id := range names {
-			go f.write(t.Context(), &closing{id: id, weight: weights[id], turn: make(chan struct{})})
-			synctest.Wait()
-		}
-		close(goOn)
-		synctest.Wait()
-		if f.busy || len(f.waiting) > 0 {
-			t.Errorf("%d wait still, or somebody writes", len(f.waiting))
-		}
-	})
-	return together
-}
-
-func TestEndingsThatComeWhileOneIsWrittenGoTogether(t *testing.T) {
-	for _, c := range []struct {
-		what    string
-		weights map[string]int
-		names   []string
-		want    string
-	}{
-		{"several", nil, []string{"a", "b", "c", "d"}, "[[a] [b c d]]"},
-		{"none", nil, []string{"a"}, "[[a]]"},
-		{"one call twice", nil, []string{"a", "b", "c", "b", "d"}, "[[a] [b c] [b d]]"},
-		{"heavy ones", map[string]int{"b": maxEndingBytes / 2, "c": maxEndingBytes, "d": 2 * maxEndingBytes}, []string{"a", "b", "c", "d", "e"}, "[[a] [b] [c] [d] [e]]"},
-	} {
-		if together := fmt.Sprint(gathered(t, func() {}, c.weights, c.names...)); together != c.want {
-			t.Errorf("%s: %s, want %s", c.what, together, c.want)
-		}
-	}
-	many := make([]string, 1+maxEndings+1)
-	for i := range many {
-		many[i] = fmt.Sprint(i)
-	}
-	if together := gathered(t, func() {}, nil, many...); len(together) != 3 || len(together[1]) != maxEndings {
-		t.Errorf("of %d endings went together: %v", len(many), together)
-	}
-}
-
-func TestAWriterThatIsLostLeavesNobodyWaiting(t *testing.T) {
-	if together := fmt.Sprint(gathered(t, runtime.Goexit, nil, "a", "b", "c")); together != "[[a] [b c]]" {
-		t.Errorf("together went %s", together)
-	}
 }
