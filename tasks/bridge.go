@@ -12,15 +12,15 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// Workers and doctor work on the ledger's records, which the stable face of this
-// package does not show; see package records.
+// Workers and doctor use the ledger's records, which the stable API of this package
+// does not show; see package records.
 func init() {
 	bridge.Result = func(r ledger.Record) any { return resultOf(r) }
 	bridge.Task = taskOf
 }
 
 // taskOf returns asynq's encoding of the task of a call, and the call's deadline, or
-// zero.
+// the zero time.
 func taskOf(ctx context.Context, encoder *broker.Encoder, r ledger.Record) (message string, deadline time.Time, err error) {
 	c, err := Decode(r.Content)
 	if err != nil {
@@ -30,8 +30,8 @@ func taskOf(ctx context.Context, encoder *broker.Encoder, r ledger.Record) (mess
 	return message, c.deadline(), err
 }
 
-// encodeTask makes asynq's own encoding of a call's task. Its payload is for the
-// eyes of people in asynqmon; workers read the ledger's record.
+// encodeTask returns asynq's own encoding of a call's task. Its payload is only shown
+// to people in asynqmon; workers read the ledger's record.
 func encodeTask(ctx context.Context, encoder *broker.Encoder, queue, id string, c Call) (string, error) {
 	kind := TaskKind
 	if job, _, ok := c.Job(); ok {
@@ -51,7 +51,7 @@ func encodeTask(ctx context.Context, encoder *broker.Encoder, queue, id string, 
 	return m.Data, err
 }
 
-// resultOf writes a record as a line of a results file.
+// resultOf returns a record as a line of a results file.
 func resultOf(r ledger.Record) Result {
 	res := Result{
 		Key: r.Key, ID: r.ID, Batch: r.Batch, Upstream: UpstreamOf(r.Queue), State: State(r.State), Digest: r.Hash,

@@ -24,12 +24,12 @@ const (
 	senders          = 4
 )
 
-// SubmitAll puts calls into the queue in bulk, under one batch: concurrent,
-// pipelined, in bounded memory whatever their number. A call that is refused, or
-// an element whose error is a [*FieldError], is counted and the others go on;
-// any other error stops, and so does Redis's. Then what was taken stays taken:
-// submit the same calls again and the rest follows. A call without a key gets its
-// [ContentKey]: equal ones are then one call, that of the first.
+// SubmitAll puts calls into the queue in bulk, as one batch: concurrently, pipelined,
+// and in bounded memory whatever their number. A refused call, or an element whose
+// error is a [*FieldError], is counted, and the others go on; any other error stops,
+// and so does an error of Redis. Calls that were accepted before the error stay
+// accepted: submit the same calls again to add the rest. A call without a key gets its
+// [ContentKey]: equal calls are then one call, the first of them.
 func (p *Producer) SubmitAll(ctx context.Context, batch string, calls iter.Seq2[Call, error]) (Summary, error) {
 	return p.SubmitLines(ctx, batch, func(yield func(Line, error) bool) {
 		n := 0
@@ -42,8 +42,9 @@ func (p *Producer) SubmitAll(ctx context.Context, batch string, calls iter.Seq2[
 	}, nil)
 }
 
-// SubmitLines is [Producer.SubmitAll] for lines of a file, which refusals name.
-// refused, unless nil, is called for each refusal, from one goroutine at a time.
+// SubmitLines is [Producer.SubmitAll] for lines of a file; refusals have the line's
+// number. refused, unless nil, is called for each refusal, from one goroutine at a
+// time.
 func (p *Producer) SubmitLines(ctx context.Context, batch string, lines iter.Seq2[Line, error], refused func(*FieldError)) (Summary, error) {
 	if err := CheckBatch(batch); err != nil {
 		return Summary{}, err
@@ -65,7 +66,7 @@ func (p *Producer) SubmitLines(ctx context.Context, batch string, lines iter.Seq
 	return b.summary, err
 }
 
-// chunk is what goes to Redis in one step.
+// chunk is a group of calls that one step sends to Redis.
 type chunk struct {
 	entries []ledger.Entry
 	lines   []int
@@ -73,8 +74,8 @@ type chunk struct {
 	bytes   int
 }
 
-// bulk is one SubmitLines under way: one goroutine reads, one claims the keys in
-// order, so that of two lines with one key the first wins, and several accept.
+// bulk is a running SubmitLines: one goroutine reads; one claims the keys in order, so
+// that the first of two lines with one key wins; and several accept.
 type bulk struct {
 	p       *Producer
 	batch   string

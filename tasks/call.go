@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Priority says which of an upstream's three queues a call waits in. The zero value means [PriorityNormal].
+// Priority selects one of an upstream's three queues. The zero value means [PriorityNormal].
 type Priority string
 
 // The priorities, most urgent first.
@@ -21,9 +21,10 @@ const (
 	PriorityLow    Priority = "low"
 )
 
-// Call is one HTTP request to make. Only Path must be set; Upstream too where several are configured. [Rules.Check] fills in the
-// rest and refuses what could not be sent. Its JSON form is a line of a calls file; [ParseCall] and [AppendCall] read and
-// write that without losing a digit.
+// Call is one HTTP request to make. Only Path is required, and Upstream if several are
+// configured. [Rules.Check] completes it and refuses what cannot be sent. Its JSON form
+// is a line of a calls file; [ParseCall] and [AppendCall] read and write that without
+// losing a digit.
 type Call struct {
 	// Key is the call's name in its batch, 1 to 200 bytes. In a calls file it defaults to the [ContentKey].
 	Key string
@@ -33,36 +34,40 @@ type Call struct {
 	Upstream string
 	// Method is the HTTP method. Defaults to GET, whether or not there is a body.
 	Method string
-	// Path begins with "/", is relative to the upstream's base_url and may carry a query string.
+	// Path begins with "/", is relative to the upstream's base_url and may have a query
+	// string.
 	Path string
-	// Query is added to the query string in Path. Nil: nothing to add.
+	// Query is added to the query string in Path. Nil adds nothing.
 	Query Query
-	// Headers are sent besides the worker's own; see [ReservedHeader].
+	// Headers are sent in addition to the worker's own; see [ReservedHeader].
 	Headers map[string]string
-	// Body is raw JSON: a string is sent as the text it holds, {"base64":…,"content_type":…} as those bytes, anything else
-	// as JSON. Nil or null: no body.
+	// Body is raw JSON: a string is sent as its text, {"base64":…,"content_type":…} as
+	// those bytes, anything else as JSON. Nil or null: no body.
 	Body json.RawMessage
 	// Priority defaults to [PriorityNormal].
 	Priority Priority
-	// Idempotent says whether sending twice does no harm. Nil: the upstream's configuration decides.
+	// Idempotent says whether sending the call twice does no harm. Nil: the upstream's
+	// configuration decides.
 	Idempotent *bool
 	// NotBefore is the earliest time of the first send. Nil: now.
 	NotBefore *time.Time
 	// Deadline is the time after which no send begins. Nil: none.
 	Deadline *time.Time
-	// Meta is a JSON object of the sender's own, at most 64 KiB. The result carries it back byte for byte. It is not sent and not
-	// part of [ContentHash]. Nil or null: none.
+	// Meta is a JSON object of the sender's own, at most 64 KiB. The result has it
+	// unchanged. It is not sent and not part of [ContentHash]. Nil or null: none.
 	Meta json.RawMessage
 }
 
-// Query holds query parameters: a string, a bool, a number, or a slice of these, which repeats the parameter. Numbers read
-// from JSON are [json.Number] and go out with the digits that they came with. A nil value is left out, as is a nil in a slice.
+// Query holds query parameters: a string, a bool, a number, or a slice of these, which
+// repeats the parameter. Numbers read from JSON are [json.Number] and are sent with the
+// same digits. A nil value is left out, as is a nil in a slice.
 type Query map[string]any
 
-// RequestBody returns the bytes to send and their content type: the Content-Type header of the call if there is one, else
-// text/plain for a string, the named type (or application/octet-stream if that is empty) for base64, application/json for
-// the rest, which goes out without white space between its tokens. Without a body both are empty and data is nil. data may
-// share memory with Body. An error is a [*FieldError].
+// RequestBody returns the bytes to send and their content type: the call's Content-Type
+// header if it has one; else text/plain for a string, the given type
+// (application/octet-stream if that is empty) for base64, and application/json for
+// everything else, without white space between tokens. Without a body data is nil and
+// contentType empty. data may share memory with Body. An error is a [*FieldError].
 func (c Call) RequestBody() (data []byte, contentType string, err error) {
 	data, contentType, bad := c.requestBody()
 	if bad != nil {
@@ -79,7 +84,7 @@ func (c *Call) requestBody() (data []byte, contentType string, bad *FieldError) 
 	return c.renderBody(raw)
 }
 
-// renderBody expects raw to be valid and compact.
+// renderBody requires raw to be valid and compact.
 func (c *Call) renderBody(raw []byte) (data []byte, contentType string, bad *FieldError) {
 	encoded, named, isBytes := bytesForm(raw)
 	switch {
@@ -88,7 +93,7 @@ func (c *Call) renderBody(raw []byte) (data []byte, contentType string, bad *Fie
 	case raw[0] == '"':
 		text, err := unquote(raw)
 		if err != nil {
-			return nil, "", &FieldError{Field: "body", Problem: err.Error(), Fix: `send such bytes as {"base64":…,"content_type":…}`}
+			return nil, "", &FieldError{Field: "body", Problem: err.Error(), Fix: `send these bytes as {"base64":…,"content_type":…}`}
 		}
 		data, contentType = []byte(text), "text/plain; charset=utf-8"
 	case isBytes:
@@ -106,7 +111,8 @@ func (c *Call) renderBody(raw []byte) (data []byte, contentType string, bad *Fie
 	return data, contentType, nil
 }
 
-// bytesForm recognises {"base64":…,"content_type":…}: an object with just these two fields.
+// bytesForm recognizes {"base64":…,"content_type":…}: an object with just these two
+// fields.
 func bytesForm(raw []byte) (encoded, contentType []byte, ok bool) {
 	if raw[0] != '{' {
 		return nil, nil, false
@@ -133,7 +139,8 @@ func decodeBytesForm(encoded, named []byte) (data []byte, contentType string, ba
 	if err != nil {
 		return nil, "", &FieldError{Field: "body.base64", Problem: err.Error()}
 	}
-	// The decoder would skip line breaks, and then what was stored would not be what was written.
+	// The decoder would skip line breaks, and the stored call would then differ from
+	// the one that was written.
 	if data, err = base64.StdEncoding.Strict().DecodeString(text); err != nil || strings.ContainsAny(text, "\r\n") {
 		return nil, "", &FieldError{
 			Field: "body.base64", Problem: "is not base64",
@@ -158,9 +165,10 @@ func decodeBytesForm(encoded, named []byte) (data []byte, contentType string, ba
 	return data, contentType, nil
 }
 
-// URLPath returns the path, without its query string, percent-encoded and ready to follow an upstream's base_url. It refuses
-// what could leave that base ("//host", "..", an absolute URL) with a [*FieldError], so that a call which never went through
-// [Rules.Check] is held to the same.
+// URLPath returns the path, without its query string, percent-encoded and ready to be
+// appended to an upstream's base_url. It refuses, with a [*FieldError], a path that
+// could leave that base ("//host", "..", an absolute URL), so that this also holds for
+// a call that did not go through [Rules.Check].
 func (c Call) URLPath() (string, error) {
 	if bad := checkPath(c.Path); bad != nil {
 		return "", bad
@@ -169,8 +177,9 @@ func (c Call) URLPath() (string, error) {
 	return string(appendEscaped(make([]byte, 0, len(path)+16), path, pathByte)), nil
 }
 
-// URLQuery returns the encoded query string without "?": first the one in Path, as it was written, then Query, by name and,
-// for a slice, in the slice's order. An error is a [*FieldError].
+// URLQuery returns the encoded query string without "?": first the one in Path,
+// unchanged, then Query, by name and, for a slice, in the slice's order. An error is a
+// [*FieldError].
 func (c Call) URLQuery() (string, error) {
 	_, raw, _ := strings.Cut(c.Path, "?")
 	if bad := checkEscapes(raw); bad != nil {
@@ -201,7 +210,8 @@ func (c Call) URLQuery() (string, error) {
 	return string(dst), nil
 }
 
-// appendSortedNames takes a dst on the caller's stack, which saves an allocation a call.
+// appendSortedNames gets a dst on the caller's stack, which saves an allocation for
+// each call.
 func appendSortedNames[V any](dst []string, m map[string]V) []string {
 	for name := range m {
 		dst = append(dst, name)
@@ -219,7 +229,7 @@ func appendParam(dst []byte, name string, value any) []byte {
 	return appendEscaped(dst, scalarText(value), unreservedByte)
 }
 
-// scalarText is the text that a canonical scalar has on the wire.
+// scalarText returns the text that is sent for a canonical scalar.
 func scalarText(value any) string {
 	switch v := value.(type) {
 	case string:
@@ -231,7 +241,8 @@ func scalarText(value any) string {
 	}
 }
 
-// canonicalValue turns a Go value, which is not nil, into string, bool, json.Number or a slice of these.
+// canonicalValue turns a Go value, which is not nil, into a string, bool, json.Number
+// or a slice of these.
 func canonicalValue(name string, value any) (any, *FieldError) {
 	switch v := value.(type) {
 	case string, bool:
@@ -254,10 +265,10 @@ func canonicalValue(name string, value any) (any, *FieldError) {
 		if v.CanFloat() && (math.IsNaN(v.Float()) || math.IsInf(v.Float(), 0)) {
 			return nil, &FieldError{Field: "query." + name, Problem: "is not a finite number"}
 		}
-		// Marshal goes by the width of the type: a float32 0.1 stays 0.1.
+		// Marshal depends on the width of the type: a float32 0.1 stays 0.1.
 		text, err := json.Marshal(plainNumber(v))
 		if err != nil {
-			return nil, &FieldError{Field: "query." + name, Problem: "is no JSON number"}
+			return nil, &FieldError{Field: "query." + name, Problem: "is not a JSON number"}
 		}
 		return json.Number(text), nil
 	case reflect.Slice, reflect.Array:
@@ -268,13 +279,14 @@ func canonicalValue(name string, value any) (any, *FieldError) {
 		return canonicalList(name, list)
 	default:
 		return nil, &FieldError{
-			Field: "query." + name, Problem: "is neither a string, a number, a bool nor a list of these",
+			Field: "query." + name, Problem: "must be a string, a number, a bool or a list of these",
 			Fix: "write a nested value as a string, in the encoding that the API asks for",
 		}
 	}
 }
 
-// plainNumber strips a named type of its methods, so that no MarshalJSON of its own is called.
+// plainNumber converts a value to its plain number type, so that its own MarshalJSON is
+// not called.
 func plainNumber(v reflect.Value) any {
 	switch {
 	case v.CanInt():
@@ -288,7 +300,8 @@ func plainNumber(v reflect.Value) any {
 	}
 }
 
-// canonicalList leaves the caller's slice alone and copies it only where an element changes or, being nil, is left out.
+// canonicalList does not change the caller's slice; it copies it if an element changes
+// or, being nil, is left out.
 func canonicalList(name string, list []any) ([]any, *FieldError) {
 	var out []any
 	for i, one := range list {
@@ -300,7 +313,7 @@ func canonicalList(name string, list []any) ([]any, *FieldError) {
 			}
 			if _, nested := value.([]any); nested {
 				return nil, &FieldError{
-					Field: "query." + name, Problem: "is a list of lists", Fix: "a list holds strings, numbers and bools only",
+					Field: "query." + name, Problem: "is a list of lists", Fix: "a list may have strings, numbers and bools only",
 				}
 			}
 		}
@@ -317,7 +330,8 @@ func canonicalList(name string, list []any) ([]any, *FieldError) {
 	return out, nil
 }
 
-// sameScalar reports whether canonicalValue left a value as it was. Values of other types may not be comparable.
+// sameScalar reports whether canonicalValue left a value unchanged. Values of other
+// types may not be comparable.
 func sameScalar(before, after any) bool {
 	switch before.(type) {
 	case string, bool, json.Number:
@@ -332,7 +346,7 @@ func unreservedByte(b byte) bool {
 }
 
 func pathByte(b byte) bool {
-	// An escape that is already there stays; checkPath has seen that it is whole.
+	// An existing escape stays; checkPath has made sure that it is complete.
 	return unreservedByte(b) || strings.IndexByte("!$&'()*+,;=:@/%", b) >= 0
 }
 
@@ -359,7 +373,7 @@ func plain(query string) bool {
 	return true
 }
 
-// deadline is the call's deadline, zero for none.
+// deadline is the call's deadline, zero if it has none.
 func (c *Call) deadline() time.Time {
 	if c.Deadline == nil {
 		return time.Time{}

@@ -6,49 +6,50 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// CallInfo is what the queue knows of one call.
+// CallInfo is the state of one call in the queue.
 type CallInfo struct {
-	// Result is the call's line of a results file. Of an open call it has what is known
-	// so far, with State [StateOpen].
+	// Result is the call's line of a results file. For an open call it has what is
+	// known so far, with State [StateOpen].
 	Result Result
-	// Call is the call itself; nil where it was purged or cannot be read.
+	// Call is the call itself; nil if it was purged or cannot be read.
 	Call *Call
-	// Queue is the one that the call waits in, or waited in.
+	// Queue is the queue that the call waits in, or waited in.
 	Queue string
-	// Generation begins at 1 and grows each time that the call is redriven.
+	// Generation begins at 1 and grows each time the call is redriven.
 	Generation int
 	AcceptedAt time.Time
-	// Endpoint is the one that the call counts for, once it has ended.
+	// Endpoint is the endpoint that the call counts for, once it has ended.
 	Endpoint string
-	// Transport names what broke, where no answer came.
+	// Transport is the transport error, if no answer came.
 	Transport string
-	// Group is the group of dead letters that the call belongs to, empty for none.
+	// Group is the group of dead letters that the call belongs to, empty if none.
 	Group string
-	// Purged tells that the call's content was dropped.
+	// Purged reports that the call's content was removed.
 	Purged bool
-	// MaybeSent tells that the call may have been sent, and nobody knows its answer yet.
+	// MaybeSent reports that the call may have been sent, and that its answer is not
+	// known yet.
 	MaybeSent bool
-	// Attempts are the last ones of this generation, at most 20, the oldest first. They
-	// include parks, which spend no attempt.
+	// Attempts are the latest ones of this generation, at most 20, the oldest first.
+	// They include parks, which spend no attempt.
 	Attempts []AttemptInfo
-	// Former are the endings that redrives have put aside, the oldest first.
+	// Former are the earlier endings of a redriven call, the oldest first.
 	Former []FormerEnding
 }
 
 // AttemptInfo is one send of a call, or one decision not to send it.
 type AttemptInfo struct {
-	// At is when the request was sent, or the decision taken.
+	// At is when the request was sent, or when the decision was made.
 	At time.Time
 	// Number counts attempts from 1; a park has the number that it would have had.
 	Number int
 	// Decision is what the policy decided: succeed, retry, park, dead_letter, drop.
 	Decision    string
 	Class, Rule string
-	// HTTPStatus is 0 where no answer came; Transport then names what broke.
+	// HTTPStatus is 0 if no answer came; Transport then has the error.
 	HTTPStatus           int
 	ErrorCode, Transport string
 	CorrelationID        string
-	// Message is the beginning of what the API said, of an attempt that failed.
+	// Message is the beginning of the API's error message, for an attempt that failed.
 	Message string
 	// Latency is the time from send to answer.
 	Latency time.Duration
@@ -64,8 +65,8 @@ type FormerEnding struct {
 	FinishedAt               time.Time
 }
 
-// CanRedrive returns why the call cannot be redriven as it stands: [ErrOpen], [ErrDone]
-// or [ErrPurged]; nil: it can.
+// CanRedrive returns why the call cannot be redriven in its present state: [ErrOpen],
+// [ErrDone] or [ErrPurged]; nil if it can.
 func (c CallInfo) CanRedrive() error {
 	switch {
 	case c.Purged:
@@ -78,8 +79,8 @@ func (c CallInfo) CanRedrive() error {
 	return nil
 }
 
-// CanPurge returns why the call cannot be purged as it stands: [ErrPurged] or
-// [ErrNotDead]; nil: it can.
+// CanPurge returns why the call cannot be purged in its present state: [ErrPurged] or
+// [ErrNotDead]; nil if it can.
 func (c CallInfo) CanPurge() error {
 	switch {
 	case c.Purged:

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// What a [Client] returns, wrapped with what it was doing.
+// The errors of a [Client], wrapped with what it was doing.
 var (
 	// ErrNoCall: no call has that id, or its retention is over.
 	ErrNoCall = ledger.ErrNoCall
@@ -22,7 +22,7 @@ var (
 	ErrNoBatch = ledger.ErrNoBatch
 	// ErrBusy: a worker has the call, or still holds its task. Try again.
 	ErrBusy = errors.New("a worker still holds its task: try again")
-	// ErrPurged: the call's content was dropped.
+	// ErrPurged: the call's content was removed.
 	ErrPurged = errors.New("the call was purged")
 	// ErrOpen: the call is open.
 	ErrOpen = errors.New("the call is open already")
@@ -32,20 +32,20 @@ var (
 	ErrEnded = errors.New("the call has ended already")
 	// ErrNotDead: the call is not a dead letter.
 	ErrNotDead = errors.New("the call is not a dead letter")
-	// ErrChanged: the call changed while it was looked at. Look again.
+	// ErrChanged: the call changed since it was read. Read it again.
 	ErrChanged = errors.New("the call changed meanwhile")
-	// ErrMaybeSent: the call may have been sent, so that nobody can cancel it.
+	// ErrMaybeSent: the call cannot be cancelled because it may have been sent.
 	ErrMaybeSent = ledger.ErrMaybeSent
 	// ErrOpenCalls: the batch has open calls.
 	ErrOpenCalls = ledger.ErrOpenCalls
 )
 
 const (
-	// waitEvery is how often Wait asks.
+	// waitEvery is the interval at which Wait reads Redis.
 	waitEvery = 250 * time.Millisecond
-	// busyTries is how often a call is tried whose worker has not let go of its
-	// task yet, busyPause how long to wait before the next. A worker needs
-	// milliseconds from the ledger's ending to asynq's.
+	// busyTries is how often a change is tried while a worker still holds the call's
+	// task, and busyPause the wait between two tries. A worker needs milliseconds from
+	// the ledger's ending to asynq's.
 	busyTries = 5
 	busyPause = 200 * time.Millisecond
 )
@@ -53,24 +53,24 @@ const (
 // ClientConfig configures a [Client]. The zero value is ready to use.
 type ClientConfig struct {
 	// Explain returns the message for end users and the advice for the operator of a
-	// class, as policy.ExplainClass does. Without it a call that may have been sent is not
-	// cancelled: see [Client.Cancel].
+	// class, as policy.ExplainClass does. Without it a call that may have been sent is
+	// not cancelled: see [Client.Cancel].
 	Explain func(class string) (userMessage, advice string)
-	// Endpoint folds a call's method and path, without query, into the endpoint under
+	// Endpoint maps a call's method and path, without query, to the endpoint under
 	// which dead letters are grouped, as worker.Endpoints does. Defaults to none.
 	Endpoint func(upstream, method, path string) string
 }
 
-// Client follows and changes what is in the queue: calls, batches and dead letters. It is
-// safe for concurrent use. A [Producer] puts calls in.
+// Client reads and changes the queue: calls, batches and dead letters. It is safe for
+// concurrent use. A [Producer] adds calls.
 type Client struct {
 	cfg     ClientConfig
 	ledger  *ledger.Ledger
 	encoder *broker.Encoder
 }
 
-// NewClient makes a Client on the given Redis. It fails if the linked asynq is not one
-// that callq knows.
+// NewClient makes a Client on the given Redis. It fails if this callq was not made for
+// the linked asynq.
 func NewClient(rdb redis.UniversalClient, cfg ClientConfig) (*Client, error) {
 	encoder, err := broker.NewEncoder()
 	if err != nil {
@@ -79,7 +79,7 @@ func NewClient(rdb redis.UniversalClient, cfg ClientConfig) (*Client, error) {
 	return &Client{cfg: cfg, ledger: ledger.New(rdb), encoder: encoder}, nil
 }
 
-// Call returns what is known of a call, or [ErrNoCall].
+// Call returns the state of a call, or [ErrNoCall].
 func (c *Client) Call(ctx context.Context, id string) (CallInfo, error) {
 	r, err := c.ledger.Find(ctx, id)
 	if err != nil {
@@ -88,8 +88,8 @@ func (c *Client) Call(ctx context.Context, id string) (CallInfo, error) {
 	return callInfoOf(r), nil
 }
 
-// Wait waits until the call has ended and returns its result. It reads Redis four
-// times a second. [ErrNoCall] if there is no such call.
+// Wait waits until the call has ended and returns its result. It reads Redis four times
+// a second. It returns [ErrNoCall] if there is no such call.
 func (c *Client) Wait(ctx context.Context, id string) (Result, error) {
 	tick := time.NewTicker(waitEvery)
 	defer tick.Stop()
@@ -109,11 +109,11 @@ func (c *Client) Wait(ctx context.Context, id string) (Result, error) {
 	}
 }
 
-// Redrive opens a call that is dead, dropped or cancelled again: a new generation with a
-// fresh budget of attempts, behind the calls that wait. How it ended before is kept, see
-// [CallInfo]. Where a worker still holds the task it waits for a second. Errors:
-// [ErrNoCall], [ErrOpen], [ErrDone], [ErrPurged], [ErrBusy], [ErrChanged], [ErrMalformed],
-// [ErrNewerVersion], or Redis's.
+// Redrive opens a call that is dead, dropped or cancelled again: a new generation with
+// a fresh budget of attempts, behind the calls that wait. The former ending is kept,
+// see [CallInfo]. If a worker still holds the task, Redrive waits for a second. Errors:
+// [ErrNoCall], [ErrOpen], [ErrDone], [ErrPurged], [ErrBusy], [ErrChanged],
+// [ErrMalformed], [ErrNewerVersion], or Redis's.
 func (c *Client) Redrive(ctx context.Context, id string) error {
 	r, err := c.ledger.Find(ctx, id)
 	if err == nil {
@@ -122,7 +122,7 @@ func (c *Client) Redrive(ctx context.Context, id string) error {
 	return about("redrive", id, err)
 }
 
-// redrive opens the generation of a call that the record is of.
+// redrive opens the call again if it is still in the generation of the record.
 func (c *Client) redrive(ctx context.Context, r ledger.Record) error {
 	info := CallInfo{Result: Result{State: State(r.State)}, Purged: r.Purged}
 	if err := info.CanRedrive(); err != nil {
@@ -137,9 +137,10 @@ func (c *Client) redrive(ctx context.Context, r ledger.Record) error {
 	})
 }
 
-// Purge drops the content of a dead letter: the call, its answer and its log. How it
-// ended stays, and its batch goes on counting it as dead. It cannot be redriven then.
-// Errors: [ErrNoCall], [ErrNotDead], [ErrPurged], [ErrBusy], [ErrChanged], or Redis's.
+// Purge removes the content of a dead letter: the call, its answer and its log. The
+// ending stays, and its batch goes on counting it as dead. It cannot be redriven after
+// that. Errors: [ErrNoCall], [ErrNotDead], [ErrPurged], [ErrBusy], [ErrChanged], or
+// Redis's.
 func (c *Client) Purge(ctx context.Context, id string) error {
 	r, err := c.ledger.Find(ctx, id)
 	if err == nil {
@@ -156,7 +157,7 @@ func (c *Client) purge(ctx context.Context, r ledger.Record) error {
 	return whenFree(ctx, func(ctx context.Context) (applied, busy bool, err error) { return c.ledger.Purge(ctx, r) })
 }
 
-// whenFree changes a call once its worker lets go of the task.
+// whenFree changes a call once its worker does not hold the task any more.
 func whenFree(ctx context.Context, change func(context.Context) (applied, busy bool, err error)) error {
 	for n := range busyTries {
 		if n > 0 {
@@ -167,7 +168,7 @@ func whenFree(ctx context.Context, change func(context.Context) (applied, busy b
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		// A change that has begun is carried out, so that it is known what became of it.
+		// A change that has begun is completed, so that its result is known.
 		applied, busy, err := change(context.WithoutCancel(ctx))
 		switch {
 		case err != nil:
@@ -181,19 +182,19 @@ func whenFree(ctx context.Context, change func(context.Context) (applied, busy b
 	return ErrBusy
 }
 
-// Cancellation says why a call is cancelled. Its result carries both.
+// Cancellation is the reason for a cancellation. The call's result has both fields.
 type Cancellation struct {
 	// Message is for people, such as "cancelled by alice".
 	Message string
-	// Rule names what cancelled the call, as a policy's rule does, for programs.
+	// Rule is the reason for programs, like the rule of a policy.
 	Rule string
 }
 
-// Cancel ends an open call that no worker is making. One that may have been sent by a
-// worker that was killed is never cancelled: it becomes a dead letter of class
-// outcome_unknown, as the API may have carried it out; without [ClientConfig.Explain] it
-// is left as it is, with [ErrMaybeSent]. Errors besides: [ErrNoCall], [ErrEnded], [ErrBusy]
-// for a call that a worker is making, which ends as it ends, or Redis's.
+// Cancel ends an open call that no worker is making. A call that a killed worker may
+// have sent is never cancelled, since the API may have carried it out: it becomes a
+// dead letter of class outcome_unknown; without [ClientConfig.Explain] it is left as it
+// is, with [ErrMaybeSent]. Further errors: [ErrNoCall], [ErrEnded], [ErrBusy] for a
+// call that a worker is making and will end, or Redis's.
 func (c *Client) Cancel(ctx context.Context, id string, why Cancellation) (State, error) {
 	r, err := c.ledger.Find(ctx, id)
 	if err != nil {
@@ -221,7 +222,8 @@ func (c *Client) cancel(ctx context.Context, r ledger.Record, why Cancellation) 
 	return State(state), nil
 }
 
-// unknown says what is recorded of a call that may have been sent; nil: nothing is.
+// unknown returns what to record for a call that may have been sent; nil: record
+// nothing.
 func (c *Client) unknown() func(*ledger.Record) ending.Reason {
 	if c.cfg.Explain == nil {
 		return nil
@@ -232,8 +234,7 @@ func (c *Client) unknown() func(*ledger.Record) ending.Reason {
 	}
 }
 
-// endpointOf is the endpoint of a call that no worker has read; empty for one that
-// cannot be read.
+// endpointOf is the endpoint of a call; empty if the call cannot be read.
 func (c *Client) endpointOf(r *ledger.Record) string {
 	call, err := Decode(r.Content)
 	if err != nil || c.cfg.Endpoint == nil {
@@ -246,9 +247,9 @@ func (c *Client) endpointOf(r *ledger.Record) string {
 	return c.cfg.Endpoint(UpstreamOf(r.Queue), call.Method, path)
 }
 
-// about says which call an error is about.
+// about adds the call to an error.
 func about(verb, id string, err error) error {
-	if err == nil || errors.Is(err, ErrNoCall) { // which names it
+	if err == nil || errors.Is(err, ErrNoCall) { // it names the call
 		return err
 	}
 	return fmt.Errorf("%s call %s: %w", verb, id, err)

@@ -10,13 +10,13 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// Counts are the books of a batch. At any moment
+// Counts are the counts of a batch. At any moment
 //
 //	Accepted = Open + Done + Dead + Dropped + Cancelled
 type Counts struct {
 	Accepted, Open, Done, Dead, Dropped, Cancelled int64
-	// Expired is how many of the ended calls were forgotten after the retention,
-	// ExpiredDead how many of these were dead letters that had been purged.
+	// Expired is how many of the ended calls were forgotten after the retention;
+	// ExpiredDead is how many of these were purged dead letters.
 	Expired, ExpiredDead int64
 }
 
@@ -28,7 +28,7 @@ type BatchInfo struct {
 	// BaseURLs are those of the upstreams that its calls were sent to, by upstream, as
 	// far as they are known.
 	BaseURLs map[string]string
-	// BodyBytes is how much the bodies of its results take in Redis.
+	// BodyBytes is the size of the stored bodies of its results in Redis.
 	BodyBytes int64
 }
 
@@ -62,7 +62,7 @@ func (c *Client) Batches(ctx context.Context) iter.Seq2[BatchInfo, error] {
 }
 
 // Results yields the results of a batch's ended calls, in the order in which they
-// ended. [ErrNoBatch] if there is no such batch. After an error it ends.
+// ended. It yields [ErrNoBatch] if there is no such batch. After an error it ends.
 func (c *Client) Results(ctx context.Context, batch string) iter.Seq2[Result, error] {
 	return func(yield func(Result, error) bool) {
 		for r, err := range c.ledger.Endings(ctx, batch, &ledger.Cursor{}) {
@@ -73,20 +73,21 @@ func (c *Client) Results(ctx context.Context, batch string) iter.Seq2[Result, er
 	}
 }
 
-// Cancelled counts what became of the open calls of a batch that was cancelled.
+// Cancelled counts the open calls of a cancelled batch.
 type Cancelled struct {
-	// Cancelled are those that were cancelled, Unknown those that may have been sent and
-	// are dead letters of class outcome_unknown now, or without [ClientConfig.Explain] are
-	// left as they are. Active are those that a worker is making: they end as they end.
+	// Cancelled were cancelled. Unknown may have been sent: they are dead letters of
+	// class outcome_unknown now, or without [ClientConfig.Explain] are left as they
+	// are. Active are being made by a worker, which will end them.
 	Cancelled, Unknown, Active int64
 }
 
 // cancelers is how many calls are cancelled at once: each is a script of its own.
 const cancelers = 8
 
-// CancelBatch cancels the open calls of a batch, each as [Client.Cancel] does; it is no
-// error that some have ended meanwhile. progress, unless nil, is called after each call,
-// from one goroutine at a time. After an error the counts tell what was done before.
+// CancelBatch cancels the open calls of a batch, each as [Client.Cancel] does; calls
+// that have ended meanwhile are not an error. progress, unless nil, is called after
+// each call, from one goroutine at a time. After an error the counts have the calls
+// before it.
 func (c *Client) CancelBatch(ctx context.Context, batch string, why Cancellation, progress func(Cancelled)) (Cancelled, error) {
 	if _, err := c.ledger.Batch(ctx, batch); err != nil {
 		return Cancelled{}, err
@@ -114,7 +115,7 @@ func (c *Client) CancelBatch(ctx context.Context, batch string, why Cancellation
 	return tally.n, err
 }
 
-// eachOpen hands out the open calls of a batch.
+// eachOpen sends the open calls of a batch to open.
 func (c *Client) eachOpen(ctx context.Context, batch string, open chan<- ledger.Record) error {
 	for r, err := range c.ledger.Statuses(ctx, batch, TaskID) {
 		if err != nil {
@@ -139,7 +140,8 @@ type cancelTally struct {
 	n  Cancelled
 }
 
-// note counts what became of a call, and returns the error that stops the others.
+// note counts the result of one call, and returns an error if that has to stop the
+// others.
 func (t *cancelTally) note(state State, err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -159,10 +161,10 @@ func (t *cancelTally) note(state State, err error) error {
 	return nil
 }
 
-// DeleteBatch forgets a batch at once: its results, its dead letters and its keys, which
-// are free again. It returns how many calls were forgotten, and whether the batch is gone:
-// calls whose task a worker still holds, or that still stands in a queue, are left for a
-// later try. A batch with open calls is left as it is, with [ErrOpenCalls].
+// DeleteBatch forgets a batch at once: its results, its dead letters and its keys,
+// which can be used again. It returns how many calls were forgotten, and whether the
+// batch is gone: calls whose task a worker still holds, or is still in a queue, are
+// left for a later try. A batch with open calls is left unchanged, with [ErrOpenCalls].
 func (c *Client) DeleteBatch(ctx context.Context, name string) (calls int, gone bool, err error) {
 	swept, err := c.ledger.DeleteBatch(ctx, name)
 	return swept.Calls, swept.Batches > 0, err

@@ -10,19 +10,19 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// DeadGroup is what dead letters have in common: why they died and where.
+// DeadGroup is what dead letters have in common: the reason and the endpoint.
 type DeadGroup struct {
 	// Name is short, and made from class, code and endpoint.
 	Name  string
 	Class string
-	// Code is the API's error code; empty for none.
+	// Code is the API's error code; empty if there is none.
 	Code     string
 	Endpoint string
 	// Message and Advice are those of the latest member.
 	Message, Advice string
 	// Queues are those in which the group has members.
 	Queues []string
-	// Count is how many members it has.
+	// Count is the number of members.
 	Count int64
 }
 
@@ -48,24 +48,26 @@ func (c *Client) DeadGroups(ctx context.Context) ([]DeadGroup, error) {
 	return groups, nil
 }
 
-// DeadFilter selects dead letters: all that its fields agree to. The zero value selects
-// every one.
+// DeadFilter selects dead letters: those that match all of its fields. The zero value
+// selects all.
 type DeadFilter struct {
-	// IDs are calls, whatever their state; the other fields do not count then.
+	// IDs are calls, whatever their state; the other fields are ignored then.
 	IDs []string
 	// Group is the name of a group.
 	Group string
-	// Match decides about each; nil agrees to all.
+	// Match decides about each dead letter; nil selects all.
 	Match func(CallInfo) bool
-	// Until selects those that died before then; nil: before the selection begins. So a
-	// call that is redriven and dies once more is not met twice.
+	// Until selects dead letters up to a watermark; nil is the moment when the
+	// selection begins. So a call that is redriven and dies again is not selected
+	// twice.
 	Until *DeadWatermark
 }
 
 // DeadWatermark is a moment in the order in which calls die, of all queues.
 type DeadWatermark struct{ at ledger.Watermark }
 
-// DeadWatermark returns the present moment, for several selections that are to be the same.
+// DeadWatermark returns the present moment, for several selections that are to be the
+// same.
 func (c *Client) DeadWatermark(ctx context.Context) (*DeadWatermark, error) {
 	at, err := c.ledger.DeadWatermark(ctx)
 	if err != nil {
@@ -75,9 +77,8 @@ func (c *Client) DeadWatermark(ctx context.Context) (*DeadWatermark, error) {
 }
 
 // DeadLetters yields the dead letters that a filter selects, queue by queue, the oldest
-// first, also while some of them are redriven. An id of which there is no call yields
-// [ErrNoCall], with the id in the result, and the others follow. After any other error it
-// ends.
+// first, even while some of them are redriven. An id without a call yields [ErrNoCall],
+// with the id in the result, and the others follow. After any other error it ends.
 func (c *Client) DeadLetters(ctx context.Context, f DeadFilter) iter.Seq2[CallInfo, error] {
 	return func(yield func(CallInfo, error) bool) {
 		for r, err := range c.selected(ctx, f) {
@@ -118,32 +119,32 @@ func (c *Client) selected(ctx context.Context, f DeadFilter) iter.Seq2[ledger.Re
 	}
 }
 
-// Pace is how a change of many calls goes on. The zero value goes as fast as Redis does.
+// Pace is the speed of a change of many calls. The zero value is as fast as Redis.
 type Pace struct {
-	// Every is the least time from one call to the next. What was missed is not made up
-	// for in a burst.
+	// Every is the least time between two calls. A delay is not made up for by a burst.
 	Every time.Duration
-	// OnCall, unless nil, is told of each call what became of it: nil, or the error that
-	// [Client.Redrive] or [Client.Purge] would return for it.
+	// OnCall, unless nil, is called for each call with its result: nil, or the error
+	// that [Client.Redrive] or [Client.Purge] would return for it.
 	OnCall func(id string, err error)
 }
 
-// Changed counts what became of the calls that were selected.
+// Changed counts the selected calls by their result.
 type Changed struct {
-	// Selected is how many there were; Applied of these were changed, Moved had changed
-	// meanwhile, Failed could not be changed.
+	// Selected is how many there were. Of these, Applied were changed, Moved had
+	// changed meanwhile, and Failed could not be changed.
 	Selected, Applied, Moved, Failed int
 }
 
-// RedriveAll redrives the dead letters that a filter selects, one after the other, each as
-// [Client.Redrive] does. What one call refuses stops nothing: it is counted, and told to
-// [Pace.OnCall]. Interrupted half-way it can be started again: what is redriven is no dead
-// letter any more.
+// RedriveAll redrives the dead letters that a filter selects, one after the other, each
+// as [Client.Redrive] does. A call that is refused does not stop the others: it is
+// counted, and passed to [Pace.OnCall]. After an interruption it can be started again:
+// a call that was redriven is not a dead letter any more.
 func (c *Client) RedriveAll(ctx context.Context, f DeadFilter, p Pace) (Changed, error) {
 	return changeAll(ctx, c.selected(ctx, f), p, c.redrive)
 }
 
-// PurgeAll purges the dead letters that a filter selects, as RedriveAll redrives them.
+// PurgeAll purges the dead letters that a filter selects, in the same way as RedriveAll
+// redrives them.
 func (c *Client) PurgeAll(ctx context.Context, f DeadFilter, p Pace) (Changed, error) {
 	return changeAll(ctx, c.selected(ctx, f), p, c.purge)
 }
@@ -181,7 +182,7 @@ func changeAll(ctx context.Context, records iter.Seq2[ledger.Record, error], p P
 	return n, nil
 }
 
-// refuses reports whether an error is about one call alone.
+// refuses reports whether an error concerns one call only.
 func refuses(err error) bool {
 	for _, one := range []error{ErrNoCall, ErrOpen, ErrDone, ErrPurged, ErrNotDead, ErrBusy, ErrMalformed, ErrNewerVersion} {
 		if errors.Is(err, one) {

@@ -8,12 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// codecVersion is the newest version that Decode reads. Whoever changes what a field means, or adds one, raises it, keeps reading
-// every earlier version, and adds golden files in a folder beside testdata/v1. Version 2 added meta.
+// codecVersion is the newest version that Decode reads. A change that gives a field
+// another meaning, or adds one, raises it, keeps reading every earlier version, and
+// adds golden files in a folder beside testdata/v1. Version 2 added meta.
 const codecVersion = 2
 
-// versionOf is the oldest version that holds all that c has, so that a worker of an earlier release still makes the calls that
-// use nothing new.
+// versionOf is the oldest version that can hold every field that c has, so that a
+// worker of an earlier release still makes the calls that use no newer field.
 func versionOf(c Call) int64 {
 	if hasMeta(c.Meta) {
 		return 2
@@ -21,17 +22,20 @@ func versionOf(c Call) int64 {
 	return 1
 }
 
-// What [Decode] returns, wrapped with the particulars; callers branch on them.
+// The errors of [Decode], wrapped with details; callers branch on them.
 var (
-	// ErrNewerVersion says that a newer callq wrote the content: this one must not guess at it.
+	// ErrNewerVersion reports that a newer callq wrote the content, which this version
+	// cannot read.
 	ErrNewerVersion = errors.New("the stored call was written by a newer callq")
-	// ErrMalformed says that the content is no stored call.
+	// ErrMalformed reports that the content is not a stored call.
 	ErrMalformed = errors.New("the stored call is malformed")
 )
 
-// EncodeCall returns the form in which a call waits in Redis: a JSON object with the version first, then the fields that differ
-// from their defaults in a fixed order, numbers and bodies with the digits that they came with. Equal calls have equal bytes.
-// It fails, with a [*FieldError], on what [Rules.Check] would not let through as text, number, time or body.
+// EncodeCall returns the form in which a call is stored in Redis: a JSON object with
+// the version first, then the fields that differ from their defaults in a fixed order,
+// numbers and bodies with their original digits. Equal calls have equal bytes. It
+// fails, with a [*FieldError], on a text, number, time or body that [Rules.Check] would
+// refuse.
 func EncodeCall(c Call) ([]byte, error) {
 	size := 96 + len(c.Key) + len(c.Batch) + len(c.Path) + len(c.Body) + len(c.Meta)
 	dst := append(make([]byte, 0, size), `{"v":`...)
@@ -39,8 +43,9 @@ func EncodeCall(c Call) ([]byte, error) {
 	return appendFields(dst, c)
 }
 
-// Decode reads what [EncodeCall] wrote, today or in any earlier version. Its errors are [ErrNewerVersion] and [ErrMalformed],
-// wrapped. It checks the form only; [Call.URLPath] checks the path once more when it is used.
+// Decode reads what [EncodeCall] wrote, in this version or an earlier one. Its errors
+// wrap [ErrNewerVersion] and [ErrMalformed]. It checks the form only; [Call.URLPath]
+// checks the path again when it is used.
 func Decode(data []byte) (Call, error) {
 	data = trimJSONSpace(data)
 	if bad := checkJSON(data); bad != nil {
@@ -51,7 +56,7 @@ func Decode(data []byte) (Call, error) {
 		return Call{}, err
 	}
 	if version > codecVersion {
-		return Call{}, fmt.Errorf("%w: its version is %d, this callq knows up to %d; update it", ErrNewerVersion, version, codecVersion)
+		return Call{}, fmt.Errorf("%w: its version is %d, this callq reads versions up to %d; update callq", ErrNewerVersion, version, codecVersion)
 	}
 	c, bad := parseFields(data, true)
 	if bad != nil {
@@ -64,7 +69,7 @@ func Decode(data []byte) (Call, error) {
 	return c, nil
 }
 
-// storedVersion looks at nothing else: a newer version may have any other fields.
+// storedVersion reads the version only: a newer version may have any other fields.
 func storedVersion(data []byte) (int, error) {
 	walk := walkJSON(data)
 	for name, value, more := walk.next(); more; name, value, more = walk.next() {
@@ -83,8 +88,9 @@ func storedVersion(data []byte) (int, error) {
 	return 0, fmt.Errorf("%w: it has no version", ErrMalformed)
 }
 
-// appendFields writes after "{" or after the version. A field at its default is left out, method and path aside: whoever looks
-// into Redis sees at once what is asked.
+// appendFields writes after "{" or after the version. A field with its default value is
+// left out, except method and path: a person who looks into Redis sees at once what the
+// call asks for.
 func appendFields(dst []byte, c Call) ([]byte, error) {
 	for _, one := range [...]struct{ field, text string }{
 		{"key", c.Key}, {"batch", c.Batch}, {"upstream", c.Upstream}, {"method", canonicalMethod(c.Method)}, {"path", c.Path},
@@ -209,8 +215,9 @@ func appendQuery(dst []byte, query Query) ([]byte, *FieldError) {
 	return append(dst, '}'), nil
 }
 
-// AppendCall appends c as a line of a calls file, without the line's end. Unlike json.Marshal it leaves the bytes of body and meta
-// as they are, so the line has the content hash that c has. The field batch is written if it is set; a file's line has none.
+// AppendCall appends c as a line of a calls file, without the line end. Unlike
+// json.Marshal it does not change the bytes of body and meta, so the line has the same
+// content hash as c. The field batch is written if it is set; a file's line has none.
 func AppendCall(dst []byte, c Call) ([]byte, error) {
 	return appendFields(append(dst, '{'), c)
 }

@@ -1,6 +1,7 @@
-// Package tasks describes work: a [Call] is one HTTP request to make, a job is the same for Go code, and a [Result] is how
-// either ended. It reads calls from files, says by line and field what is wrong with one, gives each its id and its content
-// hash, and writes and reads the form in which they wait in Redis.
+// Package tasks defines calls and results: a [Call] is one HTTP request to make, a job
+// is the same for Go code, and a [Result] is how either ended. The package reads calls
+// from files, reports the line and the field of an error, gives each call its id and
+// its content hash, and writes and reads the form in which calls are stored in Redis.
 //
 //	for line, err := range tasks.ReadCalls(file, tasks.ReadOptions{}) {
 //		var refused *tasks.FieldError
@@ -16,25 +17,30 @@
 //
 // # One way in
 //
-// Whatever the source of a call (a file, the HTTP API, Go code), [Rules.Check] is the one place that completes and judges it:
+// Whatever the source of a call (a file, the HTTP API, Go code), only [Rules.Check]
+// completes and checks it:
 //
 //	bytes -> ParseCall -> Rules.Check -> TaskID, ContentHash -> EncodeCall -> Redis -> Decode -> worker
 //
-// A call names a path, never a host: scheme, host and credential belong to the upstream, and so do the headers of
-// [ReservedHeader].
+// A call has a path, never a host: scheme, host and credential belong to the upstream,
+// and so do the headers of [ReservedHeader].
 //
 // # Producer and client
 //
-// A [Producer] puts calls and jobs into the queue. A [Client] follows them: one call by its id, a batch by its name, dead
-// letters by what killed them. It cancels, redrives and purges, and says by sentinel errors why a call stays as it is.
+// A [Producer] adds calls and jobs to the queue. A [Client] reads them: one call by its
+// id, a batch by its name, dead letters by the reason. It cancels, redrives and purges,
+// and its sentinel errors say why a call was not changed.
 //
 // # Jobs
 //
-// A job is a call whose method is [MethodJob], whose path is "/" and its kind, and whose body is its arguments as JSON. So
-// the ledger, the results file, endpoint patterns ("JOB /invoice.send") and limits treat both alike. [NewJob] builds one.
+// A job is a call whose method is [MethodJob], whose path is "/" and its kind, and
+// whose body is its arguments as JSON. So the ledger, the results file, endpoint
+// patterns ("JOB /invoice.send") and limits treat both in the same way. [NewJob] makes
+// one.
 //
-// # What this package must not know
+// # What does not belong here
 //
-// How calls are made (worker), how failures are judged (policy). Values here are plain: all functions may be called from many
-// goroutines, as long as nobody changes a Call's maps or bodies meanwhile.
+// How calls are made (worker) and how failures are judged (policy). The values are
+// plain: all functions may be called from many goroutines, as long as no goroutine
+// changes a Call's maps or bodies meanwhile.
 package tasks

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// TaskID returns the id of the call with this key in this batch: 32 hex digits, the same for ever, so that sending a file twice
-// cannot make a call twice.
+// TaskID returns the id of the call with this key in this batch: 32 hex digits, the
+// same for ever, so that sending a file twice does not make a call twice.
 func TaskID(batch, key string) string {
 	h := partsHash{buf: make([]byte, 0, 256)}
 	h.text("callq task 1")
@@ -19,14 +19,17 @@ func TaskID(batch, key string) string {
 	return h.sum()
 }
 
-// ContentHash returns 32 hex digits that say what a call asks for: upstream, method, path, the merged query, headers, content
-// type, body bytes, and whether it was declared idempotent. Formatting does not count (white space in JSON, the case of method
-// and header names, a parameter in Path or in Query); key, batch, priority and times do not either, as they change when a
-// request is made and not which.
+// ContentHash returns 32 hex digits that identify what a call asks for: upstream,
+// method, path, the merged query, headers, content type, body bytes, and whether it was
+// declared idempotent. Formatting does not count (white space in JSON, the case of
+// method and header names, a parameter in Path or in Query). Key, batch, priority and
+// times do not count either, since they change when a request is made and not which.
 //
-// It decides two things. A batch that sees a key again takes it as a duplicate if the hash is the same and refuses it
-// otherwise. And it is the digest in a results file: a run that resumes skips a key whose digest is there, and calls a line
-// again that was changed under the same key. A call that [Rules.Check] would refuse has a hash too, of no use to anybody.
+// It is used for two decisions. A batch that gets a key again treats the call as a
+// duplicate if the hash is the same and refuses it otherwise. And it is the digest in a
+// results file: a run that resumes skips a key whose digest is there, and makes a call
+// again that was changed under the same key. A call that [Rules.Check] would refuse has
+// a hash too, without a use.
 func ContentHash(c Call) string {
 	method := canonicalMethod(c.Method)
 	path, err := c.URLPath()
@@ -56,7 +59,8 @@ func ContentHash(c Call) string {
 	return h.sum()
 }
 
-// partsHash hashes parts with their lengths in front, so that ("ab", "c") and ("a", "bc") differ.
+// partsHash hashes parts, each preceded by its length, so that ("ab", "c") and ("a",
+// "bc") differ.
 type partsHash struct{ buf []byte }
 
 func (h *partsHash) text(s string) {
@@ -80,7 +84,8 @@ func (h *partsHash) flag(set, value bool) {
 	}
 }
 
-// headers leaves Content-Type out: the content type is a part of its own, whoever named it.
+// headers leaves Content-Type out: the content type is a part of its own, whatever set
+// it.
 func (h *partsHash) headers(headers map[string]string) {
 	type header struct{ name, value string }
 	var few [8]header

@@ -9,13 +9,15 @@ import (
 // MethodJob is the method of a job: in a stored call, a result line, an endpoint pattern ("JOB /invoice.send").
 const MethodJob = "JOB"
 
-// Args are a job's typed arguments. They travel as JSON. Kind names the job for ever and does not depend on the value: it is also
-// asked of a zero value, which for a pointer type is nil. It is 1 to 128 letters, digits, "_", "-", ".", ":" and begins with a
-// letter or a digit.
+// Args are a job's typed arguments. They are stored as JSON. Kind is the permanent name
+// of the job and does not depend on the value: it is also called on a zero value, which
+// for a pointer type is nil. It is 1 to 128 letters, digits, "_", "-", ".", ":" and
+// begins with a letter or a digit.
 type Args interface{ Kind() string }
 
-// Options say how a job is queued. The fields mean what they mean in [Call]; the zero value is a job of normal priority, now,
-// that the upstream's configuration holds idempotent or not.
+// Options say how a job is queued. The fields mean the same as in [Call]; the zero
+// value is a job of normal priority, due now, whose upstream's configuration says
+// whether it is idempotent.
 type Options struct {
 	Key        string
 	Batch      string
@@ -26,8 +28,9 @@ type Options struct {
 	Deadline   *time.Time
 }
 
-// NewJob returns the call that carries a job, still to be checked by [Rules.Check] with AllowJobs. It fails if the arguments
-// are no JSON or the kind is not one; the latter with a [*FieldError].
+// NewJob returns the call for a job, still to be checked by [Rules.Check] with
+// AllowJobs. It fails if the arguments cannot be written as JSON, or, with a
+// [*FieldError], if the kind is not valid.
 func NewJob[A Args](args A, o Options) (Call, error) {
 	kind := args.Kind()
 	if !validKind(kind) {
@@ -51,8 +54,8 @@ func (c Call) Job() (kind string, args json.RawMessage, ok bool) {
 	return c.Path[1:], c.Body, true
 }
 
-// DecodeArgs returns a job's arguments as their type. It fails if c is no job, a job of another kind, or its arguments do not
-// fit the type.
+// DecodeArgs returns a job's arguments as their type. It fails if c is not a job, is a
+// job of another kind, or has arguments that do not fit the type.
 func DecodeArgs[A Args](c Call) (A, error) {
 	var args A
 	kind, raw, ok := c.Job()
@@ -87,7 +90,7 @@ func validKind(kind string) bool {
 
 func badKind(kind string) *FieldError {
 	return &FieldError{
-		Field: "path", Problem: fmt.Sprintf("%s is no kind of job", shown(kind)),
+		Field: "path", Problem: fmt.Sprintf("%s is not a valid kind of job", shown(kind)),
 		Fix: `a kind is 1 to 128 letters, digits, "_", "-", "." or ":" and begins with a letter or a digit`,
 	}
 }

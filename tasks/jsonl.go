@@ -12,32 +12,37 @@ import (
 	"unicode/utf8"
 )
 
-// ReadOptions say how [ReadCalls] reads. The zero value checks against the zero [Rules].
+// ReadOptions are the options of [ReadCalls]. The zero value checks against the zero
+// [Rules].
 type ReadOptions struct {
 	Rules Rules
-	// AllowBatch accepts the field "batch" in a line. A file's calls belong to the batch that the file is sent as, so it is
-	// refused otherwise.
+	// AllowBatch accepts the field "batch" in a line. Otherwise it is refused, since a
+	// file's calls belong to the batch that the file is sent as.
 	AllowBatch bool
-	// MaxLine is the longest line in bytes; a longer one is refused without being held in memory. 0: three times the largest
-	// body of the rules and 128 KiB, since JSON may write three bytes of text as nine ("\u5c02").
+	// MaxLine is the longest line in bytes; a longer one is refused without being held
+	// in memory. 0: three times the largest body of the rules and 128 KiB, since JSON
+	// may write three bytes of text as nine ("\u5c02").
 	MaxLine int
 }
 
-// Line is a call and where it stood.
+// Line is a call and its place in the file.
 type Line struct {
 	Number int // from 1; blank lines count
 	Call   Call
-	// ByContent reports that the line has no key: the call's is its [ContentKey].
+	// ByContent reports that the line has no key: the call's key is its [ContentKey].
 	ByContent bool
-	// Repeats is the number of the earlier line without a key that this one is equal to: the two are one call. 0: none.
+	// Repeats is the number of the earlier line without a key that this one is equal
+	// to: the two are one call. 0: none.
 	Repeats int
 }
 
-// ReadCalls reads calls, one JSON object a line, parsed and checked. A bad line is yielded as a [*FieldError] with its number,
-// and the next one follows. Any other error comes from r, and is the last thing yielded. Blank lines are skipped; a byte order
-// mark, CRLF and a last line without an end are accepted. A call without a key gets its [ContentKey], so that it is the same call
-// wherever it stands. Memory is bounded by the longest allowed line and some 30 bytes for each line without a key. The sequence
-// can be ranged over once.
+// ReadCalls reads calls, one JSON object a line, parsed and checked. A bad line is
+// yielded as a [*FieldError] with its number, and the next line follows. Any other
+// error comes from r, and is the last element. Blank lines are skipped; a byte order
+// mark, CRLF and a last line without a line end are accepted. A call without a key gets
+// its [ContentKey], so that it is the same call at any place in the file. Memory is
+// bounded by the longest allowed line and about 30 bytes for each line without a key.
+// The sequence can be ranged over once.
 func ReadCalls(r io.Reader, opts ReadOptions) iter.Seq2[Line, error] {
 	limit := opts.MaxLine
 	if limit <= 0 {
@@ -104,11 +109,12 @@ func (r Rules) maxLine() int {
 	return int(3*most) + 128<<10
 }
 
-// lineReader cuts a stream into lines. After next has returned a line or a FieldError, number is its number, start the offset of
-// its first byte, and whole says whether it had its end.
+// lineReader splits a stream into lines. After next has returned a line or a
+// FieldError, number is its number, start the offset of its first byte, and whole
+// reports whether it had a line end.
 type lineReader struct {
 	in     *bufio.Reader
-	long   []byte // put together here when longer than the buffer of in
+	long   []byte // a line that is longer than the buffer of in
 	limit  int
 	number int
 	start  int64
@@ -120,7 +126,8 @@ func newLineReader(r io.Reader, limit int) *lineReader {
 	return &lineReader{in: bufio.NewReaderSize(r, 64<<10), limit: limit}
 }
 
-// next returns a line without its LF, good until the next call; io.EOF after the last; a FieldError for one that is too long.
+// next returns a line without its LF, valid until the next call; io.EOF after the last;
+// a FieldError for a line that is too long.
 func (l *lineReader) next() ([]byte, error) {
 	l.start, l.whole, l.long = l.end, false, l.long[:0]
 	size := 0
@@ -159,10 +166,11 @@ func (l *lineReader) next() ([]byte, error) {
 	}
 }
 
-// trimJSONSpace trims the four bytes that JSON counts as white space (RFC 8259, 2), CR among them.
+// trimJSONSpace trims the four bytes that are white space in JSON (RFC 8259, 2), CR
+// among them.
 func trimJSONSpace(b []byte) []byte { return bytes.Trim(b, " \t\r\n") }
 
-// checkJSON returns why b, trimmed, is not one JSON object in UTF-8.
+// checkJSON returns why b, trimmed, is not one JSON object in UTF-8; nil if it is.
 func checkJSON(b []byte) *FieldError {
 	switch {
 	case !utf8.Valid(b):
@@ -205,10 +213,11 @@ func badJSON(b []byte) *FieldError {
 	}
 }
 
-// oneObject is the fix for what is no call at all.
+// oneObject is the fix for a line that is not a call at all.
 const oneObject = `write one JSON object a line, as {"path":"/…"}`
 
-// looksLikeCSV tells whether a file that begins with this line, which is not JSON, is a table with commas.
+// looksLikeCSV reports whether a file that begins with this line, which is not JSON, is
+// a table with commas.
 func looksLikeCSV(line []byte) bool {
 	return line[0] != '{' && line[0] != '[' && bytes.IndexByte(line, ',') >= 0 && !json.Valid(line)
 }
@@ -234,8 +243,9 @@ func isNumber(s string) bool {
 	return s != "" && (s[0] == '-' || '0' <= s[0] && s[0] <= '9') && s[len(s)-1] > ' ' && json.Valid([]byte(s))
 }
 
-// jsonWalk steps through the members of an object or the elements of an array without building them. The bytes must be valid
-// JSON and begin with the bracket; encoding/json sees no duplicates, and loses digits or order where it builds values.
+// jsonWalk steps through the members of an object or the elements of an array without
+// building them. The bytes must be valid JSON and begin with the bracket. encoding/json
+// does not report duplicates, and loses digits or order when it builds values.
 type jsonWalk struct {
 	data []byte
 	at   int
@@ -312,9 +322,10 @@ func stringEnd(data []byte, i int) int {
 	return i + 1
 }
 
-var errHalfPair = errors.New(`has half a surrogate pair, such as "\ud83d" alone, which is no character`)
+var errHalfPair = errors.New(`has half a surrogate pair, such as "\ud83d" alone, which is not a character`)
 
-// unquote decodes a valid JSON string. It fails where encoding/json would quietly put U+FFFD.
+// unquote decodes a valid JSON string. It fails where encoding/json would insert U+FFFD
+// without an error.
 func unquote(raw []byte) (string, error) {
 	inner := raw[1 : len(raw)-1]
 	if bytes.IndexByte(inner, '\\') < 0 {

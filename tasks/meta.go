@@ -12,7 +12,8 @@ func hasMeta(raw []byte) bool {
 	return len(raw) > 0 && string(raw) != "null"
 }
 
-// canonicalMeta returns meta as it is stored and comes back: the bytes as they came, in one line. It returns nil for none or null.
+// canonicalMeta returns meta as it is stored and returned: its bytes unchanged, on one
+// line. It returns nil for none or null.
 func canonicalMeta(raw json.RawMessage) (json.RawMessage, *FieldError) {
 	if !hasMeta(raw) {
 		return nil, nil
@@ -36,8 +37,8 @@ func canonicalMeta(raw json.RawMessage) (json.RawMessage, *FieldError) {
 	return raw, nil
 }
 
-// oneLineJSON returns valid JSON as it came, save line breaks between tokens, which would cut a line of a file in two. It returns
-// nil for nothing at all.
+// oneLineJSON returns valid JSON unchanged, without line breaks between tokens, which
+// would split a line of a file. It returns nil for no bytes.
 func oneLineJSON(field string, raw json.RawMessage) (json.RawMessage, *FieldError) {
 	switch raw = trimJSONSpace(raw); {
 	case len(raw) == 0:

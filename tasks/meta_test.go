@@ -78,10 +78,10 @@ func TestMetaIsAnObjectOfBoundedSize(t *testing.T) {
 	for _, test := range []struct{ meta, says string }{
 		{most, ""},
 		{most[:len(most)-2] + `y"}`, "65537 bytes; 65536 are allowed"},
-		{`[]`, "must be an object, is an array"},
-		{`"text"`, "must be an object, is a string"},
-		{`17`, "must be an object, is a number"},
-		{`true`, "must be an object, is a bool"},
+		{`[]`, "must be an object, got an array"},
+		{`"text"`, "must be an object, got a string"},
+		{`17`, "must be an object, got a number"},
+		{`true`, "must be an object, got a bool"},
 	} {
 		_, err := tasks.ParseCall([]byte(`{"path":"/s","meta":` + test.meta + `}`))
 		var bad *tasks.FieldError
@@ -122,9 +122,9 @@ func TestAKeyMayBeANumberAndIsKeptAsText(t *testing.T) {
 		{`12345678901234567890123`, "12345678901234567890123", ""},
 		{`"017"`, "017", ""},
 		{`null`, "", ""},
-		{`true`, "", "must be a string or a number, is a bool"},
-		{`[1]`, "", "must be a string or a number, is an array"},
-		{`{"a":1}`, "", "must be a string or a number, is an object"},
+		{`true`, "", "must be a string or a number, got a bool"},
+		{`[1]`, "", "must be a string or a number, got an array"},
+		{`{"a":1}`, "", "must be a string or a number, got an object"},
 	} {
 		call, err := tasks.ParseCall([]byte(`{"path":"/s","key":` + test.key + `}`))
 		var bad *tasks.FieldError

@@ -13,9 +13,10 @@ import (
 	"github.com/seed-2903acc3/callq/internal/spelling"
 )
 
-// ParseCall reads one call as a calls file has it, from a line or from a request. It refuses, with a [*FieldError], what is not
-// one JSON object in UTF-8, an unknown field, a field that is there twice, and a wrong type; null counts as absent. Defaults
-// and all other rules are left to [Rules.Check].
+// ParseCall reads one call in the form of a calls file, from a line or from a request.
+// It refuses, with a [*FieldError], input that is not one JSON object in UTF-8, an
+// unknown field, a field that is there twice, and a wrong type; null counts as absent.
+// [Rules.Check] adds defaults and checks all other rules.
 func ParseCall(data []byte) (Call, error) {
 	data = trimJSONSpace(data)
 	if bad := checkJSON(data); bad != nil {
@@ -139,7 +140,8 @@ func (c *Call) setField(name string, value []byte) (bad *FieldError) {
 	return bad
 }
 
-// parseKey takes a number too, with the digits that it came with: ids are numbers in many a table.
+// parseKey accepts a number too, with its original digits: ids are numbers in many
+// tables.
 func parseKey(value []byte) (string, *FieldError) {
 	switch value[0] {
 	case '"':
@@ -152,7 +154,7 @@ func parseKey(value []byte) (string, *FieldError) {
 }
 
 func wrongType(field, want string, value []byte) *FieldError {
-	return &FieldError{Field: field, Problem: "must be " + want + ", is " + jsonKind(value)}
+	return &FieldError{Field: field, Problem: "must be " + want + ", got " + jsonKind(value)}
 }
 
 func parseString(field string, value []byte) (string, *FieldError) {
@@ -166,16 +168,17 @@ func parseString(field string, value []byte) (string, *FieldError) {
 	return s, nil
 }
 
-// parseTime returns nil for Go's zero time, which stands for none.
+// parseTime returns nil for Go's zero time, which means no time.
 func parseTime(field string, value []byte) (*time.Time, *FieldError) {
 	text, bad := parseString(field, value)
 	if bad != nil {
 		return nil, bad
 	}
 	var at time.Time
-	// UnmarshalText holds to RFC 3339, where time.Parse takes "2026-01-02T3:04:05,5Z" as well.
+	// UnmarshalText requires RFC 3339, while time.Parse accepts "2026-01-02T3:04:05,5Z"
+	// as well.
 	if err := at.UnmarshalText([]byte(text)); err != nil {
-		return nil, &FieldError{Field: field, Problem: shown(text) + " is no RFC 3339 time", Fix: `write it like "2026-01-31T08:00:00Z"`}
+		return nil, &FieldError{Field: field, Problem: shown(text) + " is not an RFC 3339 time", Fix: `write it like "2026-01-31T08:00:00Z"`}
 	}
 	if at.IsZero() {
 		return nil, nil
@@ -224,8 +227,8 @@ func parseQuery(value []byte) (Query, *FieldError) {
 	return query, nil
 }
 
-// parseParam returns nil for null, and a list without its nulls: null leaves a parameter out. The field's name is left to the
-// caller, who needs it only for an error.
+// parseParam returns nil for null, and a list without its nulls: null leaves a
+// parameter out. The caller adds the field's name, which is needed only for an error.
 func parseParam(value []byte, listAllowed bool) (any, *FieldError) {
 	switch value[0] {
 	case '"':
@@ -287,7 +290,8 @@ func parseHeaders(value []byte) (map[string]string, *FieldError) {
 	return headers, nil
 }
 
-// compactBody returns a body without white space between its tokens, nil for none or null.
+// compactBody returns a body without white space between its tokens, nil for none or
+// null.
 func compactBody(raw []byte) (json.RawMessage, *FieldError) {
 	if raw = trimJSONSpace(raw); len(raw) == 0 || string(raw) == "null" {
 		return nil, nil
@@ -300,7 +304,7 @@ func compactBody(raw []byte) (json.RawMessage, *FieldError) {
 	return compactValid(raw), nil
 }
 
-// compactValid expects valid JSON, and returns raw itself if that is compact already.
+// compactValid requires valid JSON, and returns raw itself if that is compact already.
 func compactValid(raw []byte) json.RawMessage {
 	for i := 0; i < len(raw); {
 		switch raw[i] {
@@ -320,7 +324,7 @@ func compactValid(raw []byte) json.RawMessage {
 	return raw
 }
 
-// aliases are what other tools call these things.
+// aliases are names that other tools use for these fields.
 var aliases = map[string]string{
 	"url": "path", "uri": "path", "endpoint": "path", "params": "query", "args": "query", "json": "body", "data": "body",
 	"payload": "body", "id": "key", "name": "key", "verb": "method", "api": "upstream", "not_after": "deadline", "delay": "not_before",

@@ -13,24 +13,24 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// TaskKind is the asynq task type of a call. A job's is its kind after "job:".
+// TaskKind is the asynq task type of a call. That of a job is "job:" and its kind.
 const TaskKind = "call"
 
-// DefaultBatch is the batch of calls that are submitted without one. Its calls
-// are kept each for the retention from its own ending, as it never ends itself.
+// DefaultBatch is the batch of calls that are submitted without one. It never ends, so
+// each of its calls is kept for the retention from its own ending.
 const DefaultBatch = ledger.AdHoc
 
-// ProducerConfig says how a Producer checks what it is given.
+// ProducerConfig says how a Producer checks calls.
 type ProducerConfig struct {
-	// Rules are what calls are checked against. The zero value takes any
-	// well-formed call that names its upstream.
+	// Rules are what calls are checked against. The zero value accepts any well-formed
+	// call that names its upstream.
 	Rules Rules
-	// BaseURLs are those of the upstreams, by name, which batches remember: a result of
-	// one API is none of another. Optional.
+	// BaseURLs are those of the upstreams, by name. Batches remember them, since a
+	// result of one API must not be used for another. Optional.
 	BaseURLs map[string]string
 }
 
-// Producer puts calls and jobs into the queue. It is safe for concurrent use.
+// Producer adds calls and jobs to the queue. It is safe for concurrent use.
 type Producer struct {
 	ledger  *ledger.Ledger
 	encoder *broker.Encoder
@@ -38,8 +38,8 @@ type Producer struct {
 	apis    map[string]string
 }
 
-// NewProducer makes a Producer on the given Redis. It fails if the linked asynq
-// is not one that callq knows.
+// NewProducer makes a Producer on the given Redis. It fails if this callq was not made
+// for the linked asynq.
 func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, error) {
 	encoder, err := broker.NewEncoder()
 	if err != nil {
@@ -48,25 +48,25 @@ func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, erro
 	return &Producer{ledger: ledger.New(rdb), encoder: encoder, rules: cfg.Rules, apis: cfg.BaseURLs}, nil
 }
 
-// Receipt says under which names a call was taken.
+// Receipt has the names of a call that was accepted.
 type Receipt struct {
 	ID, Batch, Key string
-	// Duplicate tells that the same key with the same content was there already.
+	// Duplicate reports that the same key with the same content was there already.
 	Duplicate bool
 }
 
-// ConflictError refuses a call whose key stands for other content in its batch.
+// ConflictError reports a call whose key stands for other content in its batch.
 type ConflictError struct{ Batch, Key string }
 
-// Error says so, and what to do.
+// Error says what is wrong and what to do.
 func (e *ConflictError) Error() string {
 	return fmt.Sprintf("key %q of batch %q stands for a different call already; choose another key or another batch", e.Key, e.Batch)
 }
 
-// Submit puts one call into its queue. A call without a batch goes to
-// [DefaultBatch]; one without a key gets a new one, so that submitting it twice
-// makes two calls. Errors: [*FieldError] for what is wrong with the call,
-// [*ConflictError], else Redis's, after which submitting the same key again is safe.
+// Submit adds one call to its queue. A call without a batch goes to [DefaultBatch]; one
+// without a key gets a new one, so that submitting it twice makes two calls. Errors:
+// [*FieldError] for an error in the call, [*ConflictError], else Redis's, after which
+// submitting the same key again is safe.
 func (p *Producer) Submit(ctx context.Context, c Call) (Receipt, error) {
 	if c.Key == "" {
 		c.Key = newKey()
@@ -101,8 +101,8 @@ func (p *Producer) submit(ctx context.Context, c Call) (Receipt, error) {
 	return Receipt{ID: entry.ID, Batch: c.Batch, Key: c.Key, Duplicate: verdicts[0] == ledger.Duplicate}, nil
 }
 
-// Enqueue puts a job for Go code into its upstream's queue; see [Producer.Submit]
-// for its errors.
+// Enqueue adds a job for Go code to its upstream's queue; see [Producer.Submit] for its
+// errors.
 func Enqueue[A Args](ctx context.Context, p *Producer, args A, o Options) (Receipt, error) {
 	c, err := NewJob(args, o)
 	if err != nil {
@@ -122,7 +122,7 @@ func Enqueue[A Args](ctx context.Context, p *Producer, args A, o Options) (Recei
 	return p.submit(ctx, c)
 }
 
-// newKey makes a key that no other call has.
+// newKey returns a key that no other call has.
 func newKey() string { return strings.ToLower(rand.Text()) }
 
 // Queue is the asynq queue in which calls of an upstream wait.
@@ -145,7 +145,8 @@ func UpstreamOf(queue string) string {
 	return redislua.UpstreamOf(queue)
 }
 
-// entry makes a checked call ready for the ledger. hash is its [ContentHash], or empty where that is not known yet.
+// entry returns a checked call as an entry for the ledger. hash is its [ContentHash],
+// or empty if that is not known yet.
 func (p *Producer) entry(ctx context.Context, c Call, hash string) (ledger.Entry, error) {
 	if hash == "" {
 		hash = ContentHash(c)

@@ -11,18 +11,20 @@ import (
 	"time"
 )
 
-// maxResultLine is far above any body limit in use; it only keeps a file that is no results file from filling the memory.
+// maxResultLine is far above any body limit in use; it only keeps a file that is not a
+// results file from filling the memory.
 const maxResultLine = 256 << 20
 
-// TornLineError says that the last line of a results file has no end, as after a crash or a full disk. Whoever goes on writing
-// first cuts the file at Offset and then, if NeedsNewline, writes a line's end: the line is whole and was yielded.
+// TornLineError reports that the last line of a results file has no end, as after a
+// crash or a full disk. To append to the file, first cut it at Offset and then, if
+// NeedsNewline, write a line end: in that case the line is complete and was yielded.
 type TornLineError struct {
 	Line         int
 	Offset       int64
 	NeedsNewline bool
 }
 
-// Error says what to do, for those who only show it.
+// Error says what to do.
 func (e *TornLineError) Error() string {
 	if e.NeedsNewline {
 		return fmt.Sprintf("line %d: has no end of line; add one before writing on", e.Line)
@@ -30,9 +32,11 @@ func (e *TornLineError) Error() string {
 	return fmt.Sprintf("line %d: is only half-written; cut the file at byte %d before writing on", e.Line, e.Offset)
 }
 
-// ReadResults reads a results file. A line that is no result is yielded as a [*FieldError] and the next one follows; a last line
-// without an end is yielded as a [*TornLineError], after its result if that is whole. Any other error comes from r and is the
-// last thing yielded. Blank lines are skipped. The sequence can be ranged over once.
+// ReadResults reads a results file. A line that is not a result is yielded as a
+// [*FieldError] and the next one follows; a last line without an end is yielded as a
+// [*TornLineError], after its result if that is complete. Any other error comes from r
+// and is the last element. Blank lines are skipped. The sequence can be ranged over
+// once.
 func ReadResults(r io.Reader) iter.Seq2[Result, error] {
 	return func(yield func(Result, error) bool) {
 		lines := newLineReader(r, maxResultLine)
@@ -80,8 +84,8 @@ func ReadResults(r io.Reader) iter.Seq2[Result, error] {
 	}
 }
 
-// SetBaseURL returns the line of a results file with another BaseURL, all else as it is, to the byte. A line that has none, or is
-// no result, is returned as it is.
+// SetBaseURL returns the line of a results file with another BaseURL and all other
+// bytes unchanged. A line that has none, or is not a result, is returned unchanged.
 func SetBaseURL(line []byte, base string) []byte {
 	text := trimJSONSpace(bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")))
 	if len(text) == 0 || checkJSON(text) != nil {
@@ -100,7 +104,7 @@ func SetBaseURL(line []byte, base string) []byte {
 
 func parseResult(text []byte) (Result, *FieldError) {
 	if bad := checkJSON(text); bad != nil {
-		bad.Fix = "the line is left aside"
+		bad.Fix = "the line is ignored"
 		return Result{}, bad
 	}
 	var r Result
@@ -115,9 +119,9 @@ func parseResult(text []byte) (Result, *FieldError) {
 	}
 	switch {
 	case r.Key == "":
-		return Result{}, &FieldError{Field: "key", Problem: "is missing", Fix: "the line is left aside"}
+		return Result{}, &FieldError{Field: "key", Problem: "is missing", Fix: "the line is ignored"}
 	case r.State != StateDone && r.State != StateDead && r.State != StateDropped && r.State != StateCancelled:
-		return Result{}, &FieldError{Field: "state", Problem: "there is no state " + shown(string(r.State)), Fix: "the line is left aside"}
+		return Result{}, &FieldError{Field: "state", Problem: "there is no state " + shown(string(r.State)), Fix: "the line is ignored"}
 	}
 	return r, nil
 }
@@ -144,7 +148,7 @@ func (r *Result) setField(name string, value []byte) (bad *FieldError) {
 		r.ErrorCode = json.Number(text)
 	case "amount":
 		if !isNumber(string(value)) {
-			return &FieldError{Field: name, Problem: "is not a number", Fix: "the line is left aside"}
+			return &FieldError{Field: name, Problem: "is not a number", Fix: "the line is ignored"}
 		}
 		r.Amount = json.Number(value)
 	case "headers":
@@ -204,7 +208,7 @@ func (r *Result) textField(name string) *string {
 func parseCount(field string, value []byte) (int, *FieldError) {
 	count, err := strconv.Atoi(string(value))
 	if err != nil {
-		return 0, &FieldError{Field: field, Problem: "is not a whole number", Fix: "the line is left aside"}
+		return 0, &FieldError{Field: field, Problem: "is not a whole number", Fix: "the line is ignored"}
 	}
 	return count, nil
 }
@@ -213,7 +217,7 @@ func parseCount(field string, value []byte) (int, *FieldError) {
 func parseTexts(field string, value []byte) (map[string]string, *FieldError) {
 	var texts map[string]string
 	if err := json.Unmarshal(value, &texts); err != nil {
-		return nil, &FieldError{Field: field, Problem: "is not an object of strings", Fix: "the line is left aside"}
+		return nil, &FieldError{Field: field, Problem: "is not an object of strings", Fix: "the line is ignored"}
 	}
 	if len(texts) == 0 {
 		return nil, nil

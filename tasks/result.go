@@ -26,13 +26,14 @@ const (
 	StateCancelled State = "cancelled"
 )
 
-// Ended reports whether the state is final until somebody redrives the call.
+// Ended reports whether the state is final until the call is redriven.
 func (s State) Ended() bool {
 	return s == StateDone || s == StateDead || s == StateDropped || s == StateCancelled
 }
 
-// Result is how a call or a job ended, one line of a results file. Zero values that say "there is none" are null there:
-// HTTPStatus, ErrorCode, the texts from Rule to CorrelationID, the times, Line, Meta, Body.
+// Result is how a call or a job ended, one line of a results file. These fields are
+// null in the line if they are zero: HTTPStatus, ErrorCode, the texts from Rule to
+// CorrelationID, the times, Line, Meta, Body.
 type Result struct {
 	Key      string
 	ID       string // TaskID of batch and key
@@ -45,7 +46,8 @@ type Result struct {
 	Rule     string // the policy rule that decided
 	// HTTPStatus is 0 if no answer came.
 	HTTPStatus int
-	// ErrorCode has the digits that the API gave; a code that is no JSON number is written as a string.
+	// ErrorCode has the API's original digits; a code that is not a JSON number is
+	// written as a string.
 	ErrorCode    json.Number
 	ErrorMessage string
 	// UserMessage and Advice are for the end user and for the operator. They are written only when State is dead or dropped.
@@ -56,28 +58,33 @@ type Result struct {
 	Parked        int
 	FirstAt       time.Time // of the first send
 	FinishedAt    time.Time
-	// Digest is the call's ContentHash. A run that resumes takes a key as finished only if its line still has this digest.
+	// Digest is the call's ContentHash. A run that resumes skips a key only if its line
+	// still has this digest.
 	Digest string
-	// BaseURL is that of the upstream, as a run wrote it down: a result of one API is none of another. It is left out where it is
-	// not known.
+	// BaseURL is the upstream's base URL in the run that wrote the line, since a result
+	// of one API must not be used for another. It is left out if it is not known.
 	BaseURL string
-	// Line is where the call stood in the file of a run when the result was written, from 1; 0 elsewhere.
+	// Line is the call's line in the file of a run when the result was written, from 1;
+	// 0 if there is none.
 	Line int
-	// Amount is what the API said that the call was billed, with the digits that it gave; empty: it said nothing, or no number.
+	// Amount is what the call cost according to the API, with the original digits;
+	// empty if the API returned none, or not a number.
 	Amount json.Number
-	// Headers are those of the answer that the upstream is configured to keep; nil is written as {}.
+	// Headers are the answer's headers that the upstream is configured to keep; nil is
+	// written as {}.
 	Headers map[string]string
-	// Meta is the call's, byte for byte; nil if it had none.
+	// Meta is the call's, unchanged; nil if it had none.
 	Meta json.RawMessage
-	// Body is the answer as ResultBody or EncodedBody made it.
+	// Body is the answer, from ResultBody or EncodedBody.
 	Body json.RawMessage
-	// BodyFreed tells that there is no Body because it was freed from Redis after it had
-	// been exported: an earlier results file has it.
+	// BodyFreed reports that there is no Body because it was freed from Redis after it
+	// had been exported: an earlier results file has it.
 	BodyFreed bool
 }
 
-// EncodeResult appends r to dst as one line with its end. It fails only if Body or Meta is not valid JSON; text that is not UTF-8 gets
-// U+FFFD in place of the bad bytes.
+// EncodeResult appends r to dst as one line with its line end. It fails only if Body or
+// Meta is not valid JSON; in text that is not UTF-8 it replaces the bad bytes by
+// U+FFFD.
 func EncodeResult(dst []byte, r Result) ([]byte, error) {
 	dst, err := r.appendJSON(dst)
 	if err != nil {
@@ -89,8 +96,8 @@ func EncodeResult(dst []byte, r Result) ([]byte, error) {
 // MarshalJSON makes json.Marshal write the object of a results line.
 func (r Result) MarshalJSON() ([]byte, error) { return r.appendJSON(nil) }
 
-// UnmarshalJSON reads the object of a results line. Fields that it does not know are left aside, so that later versions may add
-// some; key and state must be there.
+// UnmarshalJSON reads the object of a results line. Unknown fields are ignored, so that
+// later versions may add some; key and state are required.
 func (r *Result) UnmarshalJSON(data []byte) error {
 	if string(data) == "null" {
 		return nil
@@ -164,7 +171,7 @@ func (r Result) appendJSON(dst []byte) ([]byte, error) {
 	return append(dst, '}'), nil
 }
 
-// appendPositive appends a number, or null where it is 0.
+// appendPositive appends a number, or null if it is 0.
 func appendPositive(dst []byte, n int) []byte {
 	if n == 0 {
 		return append(dst, "null"...)
@@ -172,10 +179,13 @@ func appendPositive(dst []byte, n int) []byte {
 	return strconv.AppendInt(dst, int64(n), 10)
 }
 
-// ResultBody turns an answer into the JSON of a results line: nil (null) for none, the value itself for JSON, a string for other
-// text in UTF-8, {"base64":…,"content_type":…} for the rest. An object or an array counts as JSON whatever contentType says, as
-// APIs mislabel them; a lone number, string or literal only if contentType says JSON or nothing. White space between tokens
-// goes; digits, strings and the order of fields stay. The result may share data's memory.
+// ResultBody turns an answer into the JSON of a results line: nil (null) for none, the
+// value itself for JSON, a string for other text in UTF-8,
+// {"base64":…,"content_type":…} for everything else. An object or an array counts as
+// JSON whatever contentType says, since APIs often give a wrong one; a single number,
+// string or literal only if contentType is JSON or empty. White space between tokens is
+// removed; digits, strings and the order of fields stay. The result may share data's
+// memory.
 func ResultBody(data []byte, contentType string) json.RawMessage {
 	if len(data) == 0 {
 		return nil
@@ -195,7 +205,8 @@ func ResultBody(data []byte, contentType string) json.RawMessage {
 	return base64Body(data, contentType, "")
 }
 
-// EncodedBody is [ResultBody] of an answer whose content codings could not be undone, such as a gzip body with a wrong checksum:
+// EncodedBody is [ResultBody] for an answer whose content codings could not be decoded,
+// such as a gzip body with a wrong checksum:
 // {"base64":…,"content_type":…,"content_encoding":"gzip"}, whatever the bytes are.
 func EncodedBody(data []byte, contentType, contentEncoding string) json.RawMessage {
 	if len(data) == 0 {
@@ -215,7 +226,8 @@ func base64Body(data []byte, contentType, contentEncoding string) json.RawMessag
 	return append(dst, '}')
 }
 
-// decimalOf returns a decimal number that an API wrote as a JSON number with the same digits, or "" for anything else.
+// decimalOf returns a decimal number that an API wrote as a JSON number with the same
+// digits, or "" for other text.
 func decimalOf(s string) json.Number {
 	sign := ""
 	s = strings.TrimPrefix(strings.TrimSpace(s), "+")
@@ -240,8 +252,8 @@ func saysJSON(contentType string) bool {
 	return contentType == "" || err == nil && (media == "application/json" || media == "text/json" || strings.HasSuffix(media, "+json"))
 }
 
-// DecodeBody returns the body of a result as a Go value: an answer of an API, or what a job returned. No body leaves the zero
-// value.
+// DecodeBody returns the body of a result as a Go value: an API's answer, or the return
+// value of a job. Without a body it returns the zero value.
 func DecodeBody[T any](r Result) (T, error) {
 	var value T
 	if len(r.Body) == 0 {
@@ -253,10 +265,10 @@ func DecodeBody[T any](r Result) (T, error) {
 	return value, nil
 }
 
-// The append functions below write JSON that encoding/json reads back as the same, without its escaping of "<", ">" and "&":
-// what came must be found again by a plain search.
+// The append functions below write JSON that encoding/json reads back unchanged,
+// without its escaping of "<", ">" and "&": a plain search must find the original text.
 
-// appendName writes a member's name, and the comma before it unless it is the first.
+// appendName writes a member's name, with a comma before it unless it is the first.
 func appendName(dst []byte, name string) []byte {
 	if len(dst) > 0 && dst[len(dst)-1] != '{' {
 		dst = append(dst, ',')
@@ -264,7 +276,7 @@ func appendName(dst []byte, name string) []byte {
 	return append(appendString(dst, name), ':')
 }
 
-// appendText is appendString, but null for none.
+// appendText is appendString, but writes null for "".
 func appendText(dst []byte, s string) []byte {
 	if s == "" {
 		return append(dst, "null"...)
@@ -272,7 +284,7 @@ func appendText(dst []byte, s string) []byte {
 	return appendString(dst, s)
 }
 
-// appendTexts writes an object in the order of its names.
+// appendTexts writes an object, sorted by name.
 func appendTexts(dst []byte, texts map[string]string) []byte {
 	if len(texts) == 0 {
 		return append(dst, "{}"...)

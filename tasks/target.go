@@ -33,7 +33,7 @@ func reservedParam(field, name string) *FieldError {
 	}
 }
 
-// checkPath is the wall that keeps a call at its upstream.
+// checkPath refuses every path that could leave the upstream's base_url.
 func checkPath(path string) *FieldError {
 	bad := func(problem, fix string) *FieldError { return &FieldError{Field: "path", Problem: problem, Fix: fix} }
 	const relative = "write the path relative to the upstream's base_url"
@@ -48,9 +48,9 @@ func checkPath(path string) *FieldError {
 	case strings.HasPrefix(path, "//"), strings.HasPrefix(path, `/\`):
 		return bad("begins with two slashes and so names a host", relative)
 	case len(path) > maxTarget:
-		return bad(fmt.Sprintf("has %d bytes", len(path)), fmt.Sprintf("%d are allowed; what is longer belongs into a body", maxTarget))
+		return bad(fmt.Sprintf("has %d bytes", len(path)), fmt.Sprintf("%d are allowed; put longer data into a body", maxTarget))
 	case strings.Contains(path, "#"):
-		return bad("has a fragment, which is never sent", `write "%23" if a "#" is meant`)
+		return bad("has a fragment, which is never sent", `write "%23" for a "#"`)
 	}
 	if bad := checkText("path", path); bad != nil {
 		return bad
@@ -77,7 +77,7 @@ func hasScheme(s string) bool {
 	return true
 }
 
-// checkSegments refuses a path that could lead out of the upstream's base_url.
+// checkSegments refuses a path with segments that could leave the upstream's base_url.
 func checkSegments(path string) *FieldError {
 	fixes := map[error]string{
 		httpsyntax.ErrDotSegment: "write the path that it leads to",
@@ -93,7 +93,7 @@ func checkSegments(path string) *FieldError {
 func checkEscapes(s string) *FieldError {
 	for i := strings.IndexByte(s, '%'); i >= 0 && i < len(s); i++ {
 		if s[i] == '%' && !httpsyntax.IsEscape(s, i) {
-			return &FieldError{Field: "path", Problem: `has a "%" without two hex digits`, Fix: `write "%25" if a "%" is meant`}
+			return &FieldError{Field: "path", Problem: `has a "%" without two hex digits`, Fix: `write "%25" for a "%"`}
 		}
 	}
 	return nil

@@ -14,19 +14,19 @@ import (
 )
 
 const (
-	// DefaultMaxBody is the largest request body in bytes, where a Rules value names no other.
+	// DefaultMaxBody is the largest request body in bytes, if Rules set no other.
 	DefaultMaxBody = 8 << 20
 
 	maxKey    = 200      // bytes
 	maxBatch  = 200      // characters
 	maxMethod = 32       // bytes
-	maxTarget = 64 << 10 // bytes of a path or of a query string; servers give up far earlier
+	maxTarget = 64 << 10 // bytes of a path or of a query string; servers refuse much shorter ones
 	maxHeader = 64 << 10 // bytes of all header names and values
 	maxMeta   = 64 << 10 // bytes; it is stored with the call and comes back with its result
 )
 
-// FieldError says what is wrong with one call: where, what, and how to mend it. It never repeats a header's value, a body or a
-// query string, which may hold secrets.
+// FieldError says what is wrong with one call: where, what, and how to fix it. It never
+// repeats a header's value, a body or a query string, which may hold secrets.
 type FieldError struct {
 	Line    int    // in the file, from 1; 0 if the call came from elsewhere
 	Field   string // as in the file, "headers.X-Name" and "query.name" within; empty if the whole line is wrong
@@ -51,34 +51,37 @@ func (e *FieldError) Error() string {
 	return b.String()
 }
 
-// Rules are what a call is checked against. The zero value knows no upstream by name and takes any well-formed one, refuses
-// jobs, and allows bodies of [DefaultMaxBody].
+// Rules are what a call is checked against. The zero value has no upstreams and accepts
+// any well-formed name of one, refuses jobs, and allows bodies of [DefaultMaxBody].
 type Rules struct {
-	// Upstreams are the configured ones. A call that names none gets the only one.
+	// Upstreams are the configured ones. A call without one gets the only one.
 	Upstreams []UpstreamRules
 	// MaxBody is the largest body in bytes, decoded, for upstreams that set none. 0: DefaultMaxBody.
 	MaxBody int64
-	// AllowJobs lets calls through whose method is JOB.
+	// AllowJobs accepts calls whose method is JOB.
 	AllowJobs bool
 }
 
-// UpstreamRules are one upstream's part of the rules.
+// UpstreamRules are the rules of one upstream.
 type UpstreamRules struct {
 	Name string
 	// MaxBody is the largest request body in bytes. 0: as in Rules.
 	MaxBody int64
-	// ReservedHeaders belong to the worker besides those of ReservedHeader: the header of the credential.
+	// ReservedHeaders belong to the worker, in addition to those of ReservedHeader: the
+	// header of the credential.
 	ReservedHeaders []string
-	// IdempotencyHeader is the header in which the API takes an idempotency key. A call may have a value of its own for it; else
-	// its id is sent. Empty: the API takes none, and a call that has an Idempotency-Key is refused.
+	// IdempotencyHeader is the header in which the API accepts an idempotency key. A
+	// call may set its own value for it; otherwise its id is sent. Empty: the API
+	// accepts none, and a call with an Idempotency-Key is refused.
 	IdempotencyHeader string
 	// ReservedQuery are the parameters that carry the credential.
 	ReservedQuery []string
 }
 
-// Check completes c with its defaults, brings it into its canonical form (method in capitals, canonical header names, compact
-// body, times in UTC, empty maps as nil) and says what is wrong with it, one thing at a time, as a [*FieldError]. Checking a
-// checked call changes nothing. The caller's maps are left as they are; the result may share them.
+// Check completes c with its defaults, brings it into its canonical form (method in
+// capitals, canonical header names, compact body, times in UTC, empty maps as nil) and
+// returns the first error as a [*FieldError]. Checking a checked call changes nothing.
+// The caller's maps are not changed; the result may share them.
 func (r Rules) Check(c Call) (Call, error) {
 	own, bad := r.resolve(c.Upstream)
 	if bad != nil {
@@ -89,7 +92,8 @@ func (r Rules) Check(c Call) (Call, error) {
 	if c.Priority == "" {
 		c.Priority = PriorityNormal
 	}
-	// One after the other and not from a list of functions: a list would move c to the heap for every line of a file.
+	// One after the other and not from a list of functions: a list would move c to the
+	// heap for every line of a file.
 	if bad = checkNames(&c); bad == nil {
 		bad = checkMethod(&c, r.AllowJobs)
 	}
@@ -137,7 +141,7 @@ func (r Rules) resolve(name string) (UpstreamRules, *FieldError) {
 		return UpstreamRules{}, &FieldError{Field: "upstream", Problem: "there is no upstream " + shown(name), Fix: r.known()}
 	case !validUpstream(name):
 		return UpstreamRules{}, &FieldError{
-			Field: "upstream", Problem: shown(name) + " is no name of an upstream", Fix: "a name is 1 to 64 of a-z, 0-9, _ and -",
+			Field: "upstream", Problem: shown(name) + " is not a valid name of an upstream", Fix: "a name is 1 to 64 of a-z, 0-9, _ and -",
 		}
 	}
 	return UpstreamRules{Name: name, MaxBody: limit}, nil
@@ -182,8 +186,9 @@ func checkNames(c *Call) *FieldError {
 	return nil
 }
 
-// CheckBatch says what is wrong with the name of a batch, as a [*FieldError]: it has 1 to 200 printable characters, none of
-// them "{" or "}" (which Redis Cluster reads in keys), and no space at its ends.
+// CheckBatch returns what is wrong with the name of a batch, as a [*FieldError]: it
+// must have 1 to 200 printable characters, none of them "{" or "}" (which have a
+// meaning in keys of a Redis Cluster), and no space at its ends.
 func CheckBatch(name string) error {
 	if bad := checkBatch(name); bad != nil {
 		return bad
@@ -203,7 +208,7 @@ func checkBatch(name string) *FieldError {
 		return &FieldError{Field: "batch", Problem: fmt.Sprintf("has %d characters", count), Fix: fmt.Sprintf("%d are allowed", maxBatch)}
 	case !printable || strings.ContainsAny(name, "{}") || strings.TrimSpace(name) != name:
 		return &FieldError{
-			Field: "batch", Problem: shown(name) + " is no name of a batch",
+			Field: "batch", Problem: shown(name) + " is not a valid name of a batch",
 			Fix: "use printable characters, no braces, and no space at either end",
 		}
 	}
@@ -214,19 +219,19 @@ func checkMethod(c *Call, allowJobs bool) *FieldError {
 	bad := func(problem, fix string) *FieldError { return &FieldError{Field: "method", Problem: problem, Fix: fix} }
 	switch {
 	case len(c.Method) > maxMethod || !httpsyntax.IsToken(c.Method):
-		return bad(shown(c.Method)+" is no HTTP method", "use GET, POST or another one")
+		return bad(shown(c.Method)+" is not an HTTP method", "use GET, POST or another one")
 	case c.Method == "CONNECT":
 		return bad("CONNECT would leave the upstream", "use GET, POST or another one")
 	case c.Method == "TRACE":
-		return bad("TRACE would have the credential echoed", "use GET, POST or another one")
+		return bad("TRACE would echo the credential", "use GET, POST or another one")
 	case c.Method != MethodJob:
 		return nil
 	case !allowJobs:
-		return bad("JOB is kept for jobs in Go code", "enqueue those from Go")
+		return bad("JOB is reserved for jobs in Go code", "enqueue jobs from Go")
 	case !strings.HasPrefix(c.Path, "/") || !validKind(c.Path[1:]):
 		return badKind(strings.TrimPrefix(c.Path, "/"))
 	case len(c.Query) > 0 || len(c.Headers) > 0:
-		return bad("a JOB has neither query nor headers", "put all it needs into its arguments")
+		return bad("a JOB must not have a query or headers", "put everything it needs into its arguments")
 	}
 	return nil
 }
@@ -262,7 +267,7 @@ func checkHeaders(c *Call, own UpstreamRules) *FieldError {
 	for _, name := range appendSortedNames(few[:0], c.Headers) {
 		value := c.Headers[name]
 		if name == "" || !httpsyntax.IsToken(name) {
-			return &FieldError{Field: "headers", Problem: shown(name) + " is no header name", Fix: `letters, digits and "-" make one`}
+			return &FieldError{Field: "headers", Problem: shown(name) + " is not a header name", Fix: `use letters, digits and "-"`}
 		}
 		proper := textproto.CanonicalMIMEHeaderKey(name)
 		if httpsyntax.IsReserved(name) || slices.ContainsFunc(own.ReservedHeaders, func(h string) bool { return strings.EqualFold(h, name) }) {
@@ -293,8 +298,9 @@ func checkHeaders(c *Call, own UpstreamRules) *FieldError {
 	return nil
 }
 
-// checkIdempotencyKey refuses an idempotency key that the upstream is not known to honour. callq would take the call for one that
-// must not be sent twice, and the sender takes it for one that may.
+// checkIdempotencyKey refuses an idempotency key that the upstream is not configured to
+// accept. callq would assume that the call must not be sent twice, and the sender that
+// it may.
 func checkIdempotencyKey(name string, own UpstreamRules) *FieldError {
 	if !httpsyntax.IsIdempotencyKey(name) || strings.EqualFold(name, own.IdempotencyHeader) {
 		return nil
@@ -304,12 +310,12 @@ func checkIdempotencyKey(name string, own UpstreamRules) *FieldError {
 		bad.Fix = "name it " + own.IdempotencyHeader + ", or set idempotency_header: " + name + " for that upstream"
 	} else {
 		bad.Problem = "needs the setting idempotency_header of upstream " + own.Name
-		bad.Fix = "set idempotency_header: " + name + " there if the API honours it: then this value is sent at every attempt, and a call without one sends its id"
+		bad.Fix = "set idempotency_header: " + name + " there if the API accepts it: then this value is sent at every attempt, and a call without one sends its id"
 	}
 	return bad
 }
 
-// trimHeader takes off what HTTP does not count as part of a value (RFC 9110, 5.5).
+// trimHeader removes white space that is not part of a header value (RFC 9110, 5.5).
 func trimHeader(value string) string { return strings.Trim(value, " \t") }
 
 func checkBody(c *Call, most int64) *FieldError {
@@ -346,7 +352,7 @@ func checkTimes(c *Call) *FieldError {
 			*one.at = nil
 			continue
 		}
-		// Round takes the monotonic clock off, which would not survive being stored.
+		// Round removes the monotonic clock, which is not stored.
 		utc := (*one.at).Round(0).UTC()
 		if bad := checkYear(one.field, utc); bad != nil {
 			return bad
@@ -359,13 +365,14 @@ func checkTimes(c *Call) *FieldError {
 	return nil
 }
 
-// checkText refuses invalid UTF-8 and control characters, C1 and DEL included: CR and LF would split a request.
+// checkText refuses invalid UTF-8 and control characters, C1 and DEL included: CR and
+// LF would split a request.
 func checkText(field, s string) *FieldError {
 	for i := 0; i < len(s); {
 		b := s[i]
 		switch {
 		case b < ' ' || b == 0x7f:
-			return &FieldError{Field: field, Problem: fmt.Sprintf("has a control character (0x%02x) at byte %d", b, i+1), Fix: "take it out"}
+			return &FieldError{Field: field, Problem: fmt.Sprintf("has a control character (0x%02x) at byte %d", b, i+1), Fix: "remove it"}
 		case b < utf8.RuneSelf:
 			i++
 		default:
@@ -374,7 +381,7 @@ func checkText(field, s string) *FieldError {
 			case r == utf8.RuneError && size == 1:
 				return &FieldError{Field: field, Problem: fmt.Sprintf("is not valid UTF-8 at byte %d", i+1), Fix: "encode it as UTF-8"}
 			case unicode.IsControl(r):
-				return &FieldError{Field: field, Problem: fmt.Sprintf("has a control character (%U) at byte %d", r, i+1), Fix: "take it out"}
+				return &FieldError{Field: field, Problem: fmt.Sprintf("has a control character (%U) at byte %d", r, i+1), Fix: "remove it"}
 			}
 			i += size
 		}
@@ -382,7 +389,7 @@ func checkText(field, s string) *FieldError {
 	return nil
 }
 
-// shown quotes outside text for a message, cut to a bearable length.
+// shown quotes text from outside for a message, cut to a reasonable length.
 func shown(s string) string {
 	const most = 60
 	if len(s) > most {

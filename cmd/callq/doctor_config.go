@@ -195,5 +195,5 @@ func checkAsynq(ctx context.Context, _ *doctor) ([]diagnosis, error) {
 			Fix: "go get github.com/hibiken/asynq@" + broker.AsynqVersion + ", and build this program again",
 		}}, nil
 	}
-	return well("asynq's scripts are the ones that this callq knows"), nil
+	return well("asynq's scripts are those that this callq was made for"), nil
 }

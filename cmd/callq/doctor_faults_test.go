@@ -148,9 +148,9 @@ func TestAnAsynqWithOtherScriptsIsRefused(t *testing.T) {
 	h := newHome(t, os.Getenv("PATH"))
 	h.write("callq.yaml", doctorConfig+fmt.Sprintf("redis: %q\n", server.URL))
 	for _, c := range []struct{ command, says string }{
-		{"doctor", "finding  asynq        asynq's scripts are not the ones that this callq knows: the dequeue script of asynq v0.26.0 "},
+		{"doctor", "finding  asynq        asynq's scripts are not those that this callq was made for: the dequeue script of asynq v0.26.0 "},
 		{"doctor", "Next: go get github.com/hibiken/asynq@v0.26.0"},
-		{"work", "asynq's scripts are not the ones that this callq knows: the dequeue script of asynq v0.26.0 "},
+		{"work", "asynq's scripts are not those that this callq was made for: the dequeue script of asynq v0.26.0 "},
 	} {
 		cmd := exec.Command(binary, c.command)
 		cmd.Dir, cmd.Env = h.dir, h.env

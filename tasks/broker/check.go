@@ -14,14 +14,13 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// checkTimeout bounds [CheckScripts], which takes some milliseconds. After it a
-// script that did not run is taken for one that asynq does not have any more.
+// checkTimeout bounds [CheckScripts], which takes some milliseconds. A script that has
+// not run by then is considered missing from asynq.
 const checkTimeout = 30 * time.Second
 
-// CheckScripts has the linked asynq run each of the scripts that callq stands in
-// for, against a Redis that is not there, and tells by their digests whether they
-// are the ones that this callq knows. The error wraps [ErrUnknownScript] and names
-// the versions.
+// CheckScripts makes the linked asynq run each of the scripts that callq replaces,
+// without a Redis, and compares their digests with those that this callq was made for.
+// The error wraps [ErrUnknownScript] and names the versions.
 func CheckScripts(ctx context.Context) error {
 	encoder, err := NewEncoder()
 	if err != nil {
@@ -35,11 +34,11 @@ func CheckScripts(ctx context.Context) error {
 	defer limit.Stop()
 	p := &scriptProbe{msg: task.Data, seen: map[string]bool{}, all: make(chan struct{})}
 	client := redis.NewClient(&redis.Options{
-		Dialer:        func(context.Context, string, string) (net.Conn, error) { return nil, errNobody },
+		Dialer:        func(context.Context, string, string) (net.Conn, error) { return nil, errNoRedis },
 		DialerRetries: 1, MaxRetries: -1, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
-	defer func() { _ = client.Close() }() // there is no connection
+	defer func() { _ = client.Close() }() // it has no connection
 	client.AddHook(p)
 	server := asynq.NewServerFromRedisClient(client, asynq.Config{
 		Concurrency: 1, Queues: map[string]int{"probe": 1}, LogLevel: asynq.FatalLevel, Logger: silence{},
@@ -61,10 +60,10 @@ func CheckScripts(ctx context.Context) error {
 	return p.verdict()
 }
 
-var errNobody = errors.New("there is no Redis here")
+var errNoRedis = errors.New("there is no Redis here")
 
-// scriptProbe answers asynq's scripts in the place of Redis and notes which they
-// are. It is a hook that passes nothing on.
+// scriptProbe answers asynq's scripts instead of Redis and notes their digests. It is a
+// hook that passes no command on.
 type scriptProbe struct {
 	msg string
 
@@ -75,11 +74,10 @@ type scriptProbe struct {
 	all  chan struct{} // closed when all were seen
 }
 
-// probed are the scripts that a server runs by itself, by the keys with which it
-// runs them.
+// probed are the scripts that a server runs by itself, with the ends of their keys.
 var probed = []struct {
 	name, sha string
-	keys      []string // their ends
+	keys      []string // the ends of its keys
 }{
 	{"dequeue", shaDequeue, []string{":pending", ":paused", ":active", ":lease"}},
 	{"done", shaDone, []string{":active", ":lease", ":t:probe", "", ":processed"}},
@@ -105,7 +103,7 @@ func (p *scriptProbe) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 			keys[i] = args[3+i].(string)
 		}
 		switch name := p.note(args[1].(string), keys); {
-		case name == "dequeue" && p.give():
+		case name == "dequeue" && p.deliver():
 			script.SetVal(p.msg)
 		case name == "dequeue":
 			script.SetErr(redis.Nil)
@@ -119,8 +117,8 @@ func (p *scriptProbe) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// note tells by its keys what a script is for, and holds its digest against the
-// one that is known.
+// note finds out by its keys what a script is for, and compares its digest with the
+// expected one.
 func (p *scriptProbe) note(sha string, keys []string) string {
 	for _, script := range probed {
 		if !endIn(keys, script.keys) {
@@ -153,8 +151,8 @@ func endIn(keys, ends []string) bool {
 	return true
 }
 
-// give tells whether the one task that there is was not given out yet.
-func (p *scriptProbe) give() bool {
+// deliver reports that the only task was not delivered yet, and marks it as delivered.
+func (p *scriptProbe) deliver() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first := !p.gave
@@ -170,13 +168,13 @@ func (p *scriptProbe) verdict() error {
 	}
 	for _, script := range probed {
 		if !p.seen[script.name] {
-			return fmt.Errorf("%w: asynq %s runs no %s script with the keys that this callq knows", ErrUnknownScript, asynqVersion(), script.name)
+			return fmt.Errorf("%w: asynq %s runs no %s script with the keys that this callq expects", ErrUnknownScript, asynqVersion(), script.name)
 		}
 	}
 	return nil
 }
 
-// silence is a logger for an asynq that talks to nobody.
+// silence is a logger that discards everything.
 type silence struct{}
 
 func (silence) Debug(...any) {}

@@ -13,7 +13,7 @@ import (
 	_ "github.com/hibiken/asynq" // registers its messages
 )
 
-// taskMessage is asynq's own message, which its package hides; but every
+// taskMessage is asynq's own message type, which is internal to its package; but every
 // protobuf message of a binary is registered under its name.
 var taskMessage, taskMessageErr = findTaskMessage()
 
@@ -30,7 +30,7 @@ func findTaskMessage() (messageType, error) {
 	fields := mt.Descriptor().Fields()
 	m := messageType{mt, fields.ByName("id"), fields.ByName("queue"), fields.ByName("error_msg"), fields.ByName("last_failed_at")}
 	if m.id == nil || m.queue == nil || m.lastError == nil || m.lastFailed == nil {
-		return messageType{}, errors.New("asynq's task message has no id, no queue, no last error or no time of it")
+		return messageType{}, errors.New("asynq's task message has no id, no queue, no last error or no time of the last error")
 	}
 	return m, nil
 }
@@ -39,13 +39,13 @@ func unreadableMessages() error {
 	return fmt.Errorf("%w: the messages of asynq %s cannot be read: %w", ErrUnknownScript, asynqVersion(), taskMessageErr)
 }
 
-// Decodable tells whether asynq can decode a task message, and whether it names
-// the queue and the id under which it stands: asynq believes the message. It is
-// asynq's own decoding; garbage, a message that was cut, and text that is not
-// UTF-8 fail it.
+// Decodable reports whether asynq can decode a task message, and whether the message
+// names the queue and the id under which the task is stored: asynq uses those of the
+// message. It is asynq's own decoding, which fails for other bytes, a truncated
+// message, and text that is not UTF-8.
 func Decodable(msg, queue, id string) bool {
 	if taskMessageErr != nil {
-		return false // start-up has failed with it
+		return false // NewEncoder has returned that error
 	}
 	m := taskMessage.New()
 	if err := proto.Unmarshal([]byte(msg), m.Interface()); err != nil {
@@ -54,8 +54,8 @@ func Decodable(msg, queue, id string) bool {
 	return m.Get(taskMessage.id).String() == id && m.Get(taskMessage.queue).String() == queue
 }
 
-// LastError is the text of the error with which asynq put the task away last; empty
-// where it never did, and for what is not [Decodable].
+// LastError is the text of the error with which asynq last archived or retried the
+// task; empty if it never did, and for a message that is not [Decodable].
 func LastError(msg string) string {
 	if taskMessageErr != nil {
 		return ""
@@ -67,9 +67,9 @@ func LastError(msg string) string {
 	return m.Get(taskMessage.lastError).String()
 }
 
-// LastErrorTail returns bytes that, added to the end of a task message, set its last
-// error and the time of it: of a field that a message has twice, the later counts. It
-// is for a script that archives a task without having read its message.
+// LastErrorTail returns bytes that, appended to a task message, set its last error and
+// the time of that: if a message has a field twice, the later one counts. It is for a
+// script that archives a task without having read its message.
 func LastErrorTail(text string, at time.Time) (string, error) {
 	if taskMessageErr != nil {
 		return "", unreadableMessages()

@@ -11,11 +11,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// TaskTimeout is asynq's time-out of a task. asynq acts on it behind the
-// handler's back, so it stands far above anything that a worker waits for.
+// TaskTimeout is asynq's timeout of a task. asynq acts on it without the handler, so it
+// is much longer than any wait of a worker.
 const TaskTimeout = 24 * time.Hour
 
-// Message is a task as asynq would have written it to Redis.
+// Message is a task as asynq would write it to Redis.
 type Message struct {
 	// Queue and ID name the task.
 	Queue, ID string
@@ -23,14 +23,14 @@ type Message struct {
 	Data string
 }
 
-// Encoder turns tasks into asynq's own bytes without sending them, so that a
-// script of ours can write a task and its record in one step. It asks asynq's
-// client to enqueue the task into a Redis that is not there and keeps what
-// asynq would have sent. Safe for concurrent use.
+// Encoder turns tasks into asynq's own bytes without sending them, so that one of
+// callq's scripts can write a task and its record in one step. It makes asynq's client
+// enqueue the task into a fake Redis and keeps what asynq would have sent. It is safe
+// for concurrent use.
 type Encoder struct{ client *asynq.Client }
 
-// NewEncoder makes an Encoder. It fails with [ErrUnknownScript] if the linked
-// asynq enqueues in a way that callq does not know.
+// NewEncoder makes an Encoder. It fails with [ErrUnknownScript] if the linked asynq
+// enqueues in another way than callq expects.
 func NewEncoder() (*Encoder, error) {
 	e := &Encoder{client: asynq.NewClientFromRedisClient(capture{})}
 	if _, err := e.Encode(context.Background(), "probe", "probe", "probe", nil); err != nil {
@@ -42,9 +42,8 @@ func NewEncoder() (*Encoder, error) {
 	return e, nil
 }
 
-// Encode encodes a task of the given kind. The task is never retried, timed
-// out, or kept by asynq on its own account: attempts, deadlines and outcomes
-// are the ledger's.
+// Encode encodes a task of the given kind. asynq itself never retries the task, times
+// it out, or keeps it: attempts, deadlines and outcomes are the ledger's.
 func (e *Encoder) Encode(ctx context.Context, queue, id, kind string, payload []byte) (Message, error) {
 	var got captured
 	_, err := e.client.EnqueueContext(context.WithValue(ctx, captureKey{}, &got), asynq.NewTask(kind, payload),
@@ -65,9 +64,9 @@ type captured struct {
 	err  error
 }
 
-// capture is the Redis that is not there. It answers the two commands with
-// which asynq enqueues and panics (on the nil interface) for any other, which
-// NewEncoder's probe would bring to light at start-up.
+// capture is the fake Redis. It answers the two commands with which asynq enqueues and
+// panics (on the nil interface) for any other; NewEncoder's probe would find such a
+// panic at start-up.
 type capture struct{ redis.UniversalClient }
 
 func (capture) SAdd(ctx context.Context, _ string, _ ...any) *redis.IntCmd {

@@ -10,9 +10,9 @@ import (
 // AsynqVersion is the version of asynq that this callq was made for.
 const AsynqVersion = "v0.26.0"
 
-// The SHA-1 digests of the asynq scripts that callq stands in for, as of
-// [AsynqVersion]. A contract test derives them from the asynq that is linked, so that
-// an upgrade which changes one of them fails there and not in production.
+// The SHA-1 digests of the asynq scripts that callq replaces, as of [AsynqVersion]. A
+// contract test derives them from the linked asynq, so that an upgrade which changes
+// one of them fails there and not in production.
 const (
 	shaEnqueue = "98d28b42650870a743450ffda9791e9e19c6991b"
 	shaDequeue = "a8153319360adc71cdc370107f8ab9786f204765"
@@ -21,11 +21,10 @@ const (
 	shaExpired = "16988a462595f6ee317be300951533b004f27f5c" // lists the tasks whose lease is over
 )
 
-// ErrUnknownScript reports that the linked asynq runs a script in the place of
-// one that callq replaces, but not the one that callq knows. Nothing was sent
-// to Redis: without its own dequeue script callq could neither keep a hold nor
-// balance its books.
-var ErrUnknownScript = errors.New("asynq's scripts are not the ones that this callq knows")
+// ErrUnknownScript reports that the linked asynq runs another script than the one that
+// callq replaces. Nothing was sent to Redis: without its own dequeue script callq could
+// neither keep a hold nor balance its ledger.
+var ErrUnknownScript = errors.New("asynq's scripts are not those that this callq was made for")
 
 // asynqVersion names the asynq that is linked into this binary.
 func asynqVersion() string {
@@ -46,15 +45,15 @@ func unknownScript(what, sha string) error {
 		ErrUnknownScript, what, asynqVersion(), sha, AsynqVersion)
 }
 
-// looksLikeDequeue tells asynq's dequeue by the keys it is called with, which
-// is how a changed script is noticed.
+// looksLikeDequeue recognizes asynq's dequeue by the keys that it is called with, so
+// that a changed script is noticed.
 func looksLikeDequeue(keys []string) bool {
 	return len(keys) == 4 &&
 		strings.HasSuffix(keys[0], ":pending") && strings.HasSuffix(keys[1], ":paused") &&
 		strings.HasSuffix(keys[2], ":active") && strings.HasSuffix(keys[3], ":lease")
 }
 
-// queueOf takes the queue's name out of an asynq key, "asynq:{NAME}:pending".
+// queueOf returns the queue's name in an asynq key, "asynq:{NAME}:pending".
 func queueOf(key string) string {
 	_, rest, _ := strings.Cut(key, "{")
 	name, _, _ := strings.Cut(rest, "}")

@@ -13,15 +13,15 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
-// asynqServers is asynq's set of servers: the key of each one's description by when
-// its heartbeat is overdue.
+// asynqServers is asynq's set of servers: the key of each server's description, with
+// the time at which its heartbeat is overdue.
 const asynqServers = "asynq:servers"
 
-// mostServers bounds how many descriptions of servers are read.
-const mostServers = 2000
+// maxServers bounds how many descriptions of servers are read.
+const maxServers = 2000
 
-// Processes counts the processes that are at work on any queue, as asynq's heartbeats
-// tell. One that was killed is counted for up to half a minute.
+// Processes counts the processes that work on any queue, by asynq's heartbeats. A
+// process that was killed is counted for up to half a minute.
 func Processes(ctx context.Context, client redis.UniversalClient) (int, error) {
 	alive, err := servers(ctx, client, 0)
 	processes := map[string]bool{}
@@ -31,11 +31,11 @@ func Processes(ctx context.Context, client redis.UniversalClient) (int, error) {
 	return len(processes), err
 }
 
-// servers returns the keys of the servers whose heartbeat is not overdue, so many at
-// most; 0: all.
-func servers(ctx context.Context, client redis.UniversalClient, most int64) ([]string, error) {
+// servers returns the keys of the servers whose heartbeat is not overdue, at most limit
+// of them; 0: all.
+func servers(ctx context.Context, client redis.UniversalClient, limit int64) ([]string, error) {
 	alive, err := client.ZRangeByScore(ctx, asynqServers, &redis.ZRangeBy{
-		Min: fmt.Sprint(time.Now().Unix()), Max: "+inf", Count: most,
+		Min: fmt.Sprint(time.Now().Unix()), Max: "+inf", Count: limit,
 	}).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list the workers: %w", err)
@@ -43,13 +43,13 @@ func servers(ctx context.Context, client redis.UniversalClient, most int64) ([]s
 	return alive, nil
 }
 
-// processOf tells a server's process from others. Its key is
+// processOf returns the part of a server's key that identifies its process. The key is
 // asynq:servers:{HOST:PID:ID}, and one process runs several servers.
 func processOf(key string) string { return key[:max(strings.LastIndexByte(key, ':'), 0)] }
 
-// Workers is [Processes] for each queue: how many of them take its tasks.
+// Workers is [Processes] for each queue: how many processes take its tasks.
 func Workers(ctx context.Context, client redis.UniversalClient) (map[string]int, error) {
-	alive, err := servers(ctx, client, mostServers)
+	alive, err := servers(ctx, client, maxServers)
 	if err != nil || len(alive) == 0 {
 		return nil, err
 	}
@@ -81,8 +81,8 @@ func Workers(ctx context.Context, client redis.UniversalClient) (map[string]int,
 	return counts, nil
 }
 
-// queuesOf are the queues that stand in asynq's description of a server; none for
-// what cannot be read.
+// queuesOf returns the queues in asynq's description of a server; none for a
+// description that cannot be read.
 func queuesOf(info string) (queues []string) {
 	mt, err := protoregistry.GlobalTypes.FindMessageByName("asynq.ServerInfo")
 	if err != nil {

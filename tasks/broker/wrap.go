@@ -10,51 +10,50 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// scriptTimeout bounds one script that runs without its caller's deadline. It
-// is far above what a healthy Redis needs and well below asynq's 30 s lease.
+// scriptTimeout bounds one script that runs without its caller's deadline. It is much
+// longer than a healthy Redis needs and well below asynq's 30 s lease.
 const scriptTimeout = 10 * time.Second
 
 // Dequeue is one request of an asynq server for a task.
 type Dequeue struct {
-	// Queue is the queue that is asked.
+	// Queue is the queue to take a task from.
 	Queue string
 	// LeaseUntil is when the task's lease is to end, in Unix seconds by the
 	// clock of this worker.
 	LeaseUntil any
 }
 
-// DequeueFunc stands in for asynq's dequeue script. It returns the encoded task
-// message, or redis.Nil where there is nothing to do. It is called from one
-// goroutine an asynq server, with the real client.
+// DequeueFunc replaces asynq's dequeue script. It returns the encoded task message, or
+// redis.Nil if there is no task. It is called from one goroutine for each asynq server,
+// with the real client.
 type DequeueFunc func(ctx context.Context, d Dequeue) (msg string, err error)
 
-// ForwardFunc tells whether a queue may have delayed tasks that are due, so that
-// asynq is to look; set is scheduled or retry. asynq asks a few times a second
-// for each of its servers.
+// ForwardFunc reports whether a queue may have delayed tasks that are due, so that
+// asynq is to look; set is scheduled or retry. asynq asks a few times a second for each
+// of its servers.
 type ForwardFunc func(queue, set string) bool
 
-// RetriesFunc stands in for the script by which asynq makes delayed retries that are
-// due pending. It moves some of them and returns how many; asynq asks on until there
-// are none.
+// RetriesFunc replaces the script with which asynq makes due delayed retries pending.
+// It moves some of them and returns how many; asynq calls it again until it returns 0.
 type RetriesFunc func(ctx context.Context, queue string) (moved int, err error)
 
-// Wrapped is the Redis client that callq hands to asynq's servers. It behaves
-// like the real one, save that
+// Wrapped is the Redis client that callq passes to asynq's servers. It behaves like the
+// real one, with these differences:
 //
-//   - asynq's dequeue script is answered by a [DequeueFunc];
-//   - asynq's "done" is answered without Redis for tasks that were
-//     already removed, together with the record of their outcome ([Wrapped.Removed]);
-//   - asynq's search for delayed tasks that are due is answered without Redis
-//     where a [ForwardFunc] knows that there are none;
-//   - delayed retries that are due are moved by a [RetriesFunc];
-//   - asynq's search for tasks whose worker died finds none: it comes once a
-//     minute, and finds none at all where it cannot decode a single message, so
-//     the worker has its own;
-//   - every script runs under a context that its caller cannot cancel and a
-//     time-out of its own: asynq hands a cancelled context to its retries of
-//     failed writes, which then never succeed.
+//   - a [DequeueFunc] answers asynq's dequeue script;
+//   - asynq's "done" is answered without Redis for tasks that were already removed,
+//     together with the record of their outcome ([Wrapped.Removed]);
+//   - asynq's search for delayed tasks that are due is answered without Redis if a
+//     [ForwardFunc] reports that there are none;
+//   - a [RetriesFunc] moves delayed retries that are due;
+//   - asynq's search for tasks whose worker died finds none: it runs only once a
+//     minute, and finds nothing at all if it cannot decode a single message, so the
+//     worker has its own search;
+//   - every script runs under a context that its caller cannot cancel and with its own
+//     timeout: asynq passes a cancelled context to its retries of failed writes, which
+//     would then never succeed.
 //
-// Everything else passes through untouched. It is safe for concurrent use.
+// Everything else passes through unchanged. It is safe for concurrent use.
 type Wrapped struct {
 	redis.UniversalClient
 	hooks Hooks
@@ -62,25 +61,25 @@ type Wrapped struct {
 	mu      sync.Mutex
 	removed map[string]removed // by task key
 
-	moving sync.Map // key of a delayed set that asynq is emptying
+	moving sync.Map // keys of the delayed sets that asynq is emptying
 
 	fatal atomic.Pointer[error]
 }
 
-// Hooks are what a [Wrapped] client does in asynq's place.
+// Hooks are what a [Wrapped] client does instead of asynq.
 type Hooks struct {
-	// Dequeue stands in for asynq's script of that name.
+	// Dequeue replaces asynq's script of that name.
 	Dequeue DequeueFunc
-	// Forward is asked before asynq looks for delayed tasks that are due; nil lets
-	// it look. Forwarded is told when it found some; it may be nil.
+	// Forward is called before asynq looks for delayed tasks that are due; nil lets it
+	// look. Forwarded is called when asynq found some; it may be nil.
 	Forward   ForwardFunc
 	Forwarded func(queue string)
-	// Retries moves retries that are due; nil leaves it to asynq, which puts them
-	// behind all that is pending.
+	// Retries moves retries that are due; nil leaves them to asynq, which puts them
+	// behind all pending tasks.
 	Retries RetriesFunc
 	// Fatal is called once, with an error that wraps [ErrUnknownScript], when asynq
-	// turns out to run scripts that callq does not know; every dequeue fails from
-	// then on. It may be nil.
+	// runs a script that callq was not made for; every dequeue fails from then on. It
+	// may be nil.
 	Fatal func(error)
 }
 
@@ -89,9 +88,8 @@ func Wrap(real redis.UniversalClient, hooks Hooks) *Wrapped {
 	return &Wrapped{UniversalClient: real, hooks: hooks, removed: map[string]removed{}}
 }
 
-// removedFor is how long a word of [Wrapped.Removed] is good. asynq sends its
-// "done" right after the handler returns, or, where it has lost the task's
-// lease, never.
+// removedFor is for how long a call of [Wrapped.Removed] is remembered. asynq sends its
+// "done" right after the handler returns, or never if it has lost the task's lease.
 const removedFor = time.Minute
 
 type removed struct {
@@ -99,9 +97,9 @@ type removed struct {
 	until time.Time
 }
 
-// Removed says that the task was, or is about to be, taken off asynq's lists by
-// a script of ours, so that asynq's next "done" for it has nothing left to do.
-// Each word swallows one "done".
+// Removed notes that one of callq's scripts has removed the task from asynq's lists, or
+// is about to, so that asynq's next "done" for it has nothing left to do. Each call of
+// Removed answers one "done".
 func (w *Wrapped) Removed(queue, id string) {
 	key := "asynq:{" + queue + "}:t:" + id
 	w.mu.Lock()
@@ -125,7 +123,7 @@ func (w *Wrapped) swallow(key string) bool {
 	return time.Now().Before(r.until)
 }
 
-// EvalSha runs a script by its digest; see [Wrapped] for what becomes of asynq's.
+// EvalSha runs a script by its digest; see [Wrapped] for asynq's scripts.
 func (w *Wrapped) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), scriptTimeout)
 	defer cancel()
@@ -146,7 +144,7 @@ func (w *Wrapped) EvalSha(ctx context.Context, sha string, keys []string, args .
 	return w.UniversalClient.EvalSha(ctx, sha, keys, args...)
 }
 
-// Eval is what go-redis falls back to where Redis does not hold the script yet.
+// Eval is go-redis's fallback if Redis does not have the script yet.
 func (w *Wrapped) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), scriptTimeout)
 	defer cancel()
@@ -167,8 +165,8 @@ func (w *Wrapped) runDequeue(ctx context.Context, keys []string, args []any) *re
 	return answered(ctx, msg)
 }
 
-// runForward asks the ForwardFunc first. asynq moves 100 tasks at a time, and
-// asks on until none is left: then it is not stopped.
+// runForward asks the ForwardFunc first. asynq moves 100 tasks at a time, and asks
+// until none is left; those further requests are passed on.
 func (w *Wrapped) runForward(ctx context.Context, sha string, keys []string, args []any) *redis.Cmd {
 	queue := queueOf(keys[0])
 	set := strings.TrimPrefix(keys[0], "asynq:{"+queue+"}:")
@@ -201,7 +199,7 @@ func (w *Wrapped) fail(ctx context.Context, err error) *redis.Cmd {
 	return failed(ctx, err)
 }
 
-// answered is the reply to a script that does not go to Redis.
+// answered is the reply to a script that is not sent to Redis.
 func answered(ctx context.Context, reply any) *redis.Cmd {
 	cmd := redis.NewCmd(ctx)
 	cmd.SetVal(reply)

@@ -1,6 +1,6 @@
 // Package records reads and changes calls by their ledger records, for workers, doctor
-// and resumable runs. Who follows calls uses tasks.Client. This package is part of
-// callq's inside and may change.
+// and resumable runs. Other programs use tasks.Client. This package is an internal part
+// of callq and may change.
 package records
 
 import (
@@ -19,24 +19,24 @@ import (
 )
 
 const (
-	// maxRestored and heaviestRestored bound what one step puts back, and what of
-	// it is in memory.
+	// maxRestored and maxRestoredBytes bound how many calls one step restores, and how
+	// many bytes of them are in memory.
 	maxRestored      = 1000
-	heaviestRestored = 4 << 20
+	maxRestoredBytes = 4 << 20
 )
 
-// Result writes a record as a line of a results file.
+// Result returns a record as a line of a results file.
 func Result(r ledger.Record) tasks.Result { return bridge.Result(r).(tasks.Result) }
 
-// Store opens calls again and puts their tasks back. It is safe for concurrent use.
+// Store opens calls again and restores their tasks. It is safe for concurrent use.
 type Store struct {
 	ledger   *ledger.Ledger
 	repairer *ledger.Repairer
 	encoder  *broker.Encoder
 }
 
-// New makes a Store on the given Redis. It fails if the linked asynq is not one that
-// callq knows.
+// New makes a Store on the given Redis. It fails if this callq was not made for the
+// linked asynq.
 func New(rdb redis.UniversalClient) (*Store, error) {
 	encoder, err := broker.NewEncoder()
 	if err != nil {
@@ -45,16 +45,16 @@ func New(rdb redis.UniversalClient) (*Store, error) {
 	return &Store{ledger: ledger.New(rdb), repairer: ledger.NewRepairer(rdb), encoder: encoder}, nil
 }
 
-// Redrive opens a call that is dead, dropped or cancelled again, with a fresh budget, in
-// the generation of the record. It reports whether it did; busy means that a worker
-// still holds the task, so try again.
+// Redrive opens a call that is dead, dropped or cancelled again, with a fresh budget,
+// if it is in the generation of the record. It reports whether it was redriven; busy
+// means that a worker still holds the task: try again.
 func (s *Store) Redrive(ctx context.Context, r ledger.Record) (redriven, busy bool, err error) {
 	return s.reopen(ctx, r, s.ledger.Redrive)
 }
 
-// Again is [Store.Redrive] for a call that may be done too: it is made once more,
-// and the record loses the result, which the caller has kept.
-func (s *Store) Again(ctx context.Context, r ledger.Record) (redriven, busy bool, err error) {
+// RedriveAny is [Store.Redrive] for a call that may be done too: it is made once more,
+// and the record loses the result, which the caller must have kept.
+func (s *Store) RedriveAny(ctx context.Context, r ledger.Record) (redriven, busy bool, err error) {
 	return s.reopen(ctx, r, s.ledger.RedriveAny)
 }
 
@@ -66,9 +66,9 @@ func (s *Store) reopen(ctx context.Context, r ledger.Record, open func(context.C
 	return open(ctx, r, message, deadline)
 }
 
-// Restore puts the task of an open call that was orphaned back into its queue; see
-// [ledger.Repairer.Restore]. It reports whether it did: the call may have moved on,
-// which is no error. It fails for a call whose content cannot be read.
+// Restore puts the task of an orphaned open call back into its queue; see
+// [ledger.Repairer.Restore]. It reports whether it was restored: a call that has moved
+// on is not an error. It fails for a call whose content cannot be read.
 func (s *Store) Restore(ctx context.Context, r ledger.Record, by time.Time) (bool, error) {
 	one, err := s.restoring(ctx, r)
 	if err != nil {
@@ -83,12 +83,12 @@ func (s *Store) restoring(ctx context.Context, r ledger.Record) (ledger.Restorin
 	if err != nil {
 		return ledger.Restoring{}, fmt.Errorf("call %s cannot be put back: %w", r.ID, err)
 	}
-	r.Content, r.Body = nil, nil // the message has it
+	r.Content, r.Body = nil, nil // the message contains it
 	return ledger.Restoring{Record: r, Message: message, Deadline: deadline}, nil
 }
 
-// RestoreAll is [Store.Restore] for many calls, each once, and returns how many
-// it did put back. It calls refused for those whose content cannot be read.
+// RestoreAll is [Store.Restore] for many calls, each once, and returns how many were
+// restored. It calls refused for those whose content cannot be read.
 func (s *Store) RestoreAll(ctx context.Context, calls iter.Seq2[ledger.Record, error], by time.Time, refused func(ledger.Record, error)) (restored int, err error) {
 	var page []ledger.Restoring
 	weight := 0
@@ -117,7 +117,7 @@ func (s *Store) RestoreAll(ctx context.Context, calls iter.Seq2[ledger.Record, e
 		if err != nil {
 			return restored, err
 		}
-		if len(page) == maxRestored || weight+len(one.Message) > heaviestRestored || len(page) > 0 && page[0].Queue != r.Queue {
+		if len(page) == maxRestored || weight+len(one.Message) > maxRestoredBytes || len(page) > 0 && page[0].Queue != r.Queue {
 			if err := flush(); err != nil {
 				return restored, err
 			}

@@ -188,7 +188,7 @@ func (r *runner) resultOf(record ledger.Record) tasks.Result {
 // reopen opens an ended call again.
 func (r *runner) reopen(ctx context.Context, record ledger.Record) (busy bool, err error) {
 	if record.State == ledger.Done {
-		_, busy, err = r.back.records.Again(ctx, record)
+		_, busy, err = r.back.records.RedriveAny(ctx, record)
 	} else {
 		_, busy, err = r.back.records.Redrive(ctx, record)
 	}

@@ -1,6 +1,6 @@
-// Package bridge lets package records use what package tasks knows of ledger records and
-// does not show: the stable face of tasks names no type of the ledger, which may change.
-// Package tasks sets the functions when it is initialised.
+// Package bridge lets package records use functions of package tasks on ledger records
+// that are not exported: the stable API of tasks has no type of the ledger, which may
+// change. Package tasks sets the functions when it is initialized.
 package bridge
 
 import (
@@ -11,10 +11,10 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// Result writes a record as a line of a results file: it returns a tasks.Result.
+// Result returns a record as a line of a results file, a tasks.Result.
 var Result func(ledger.Record) any
 
-// Task returns asynq's encoding of the task of a call, and the call's deadline, or zero.
-// It fails for a call whose content cannot be read, with tasks.ErrMalformed or
-// tasks.ErrNewerVersion.
+// Task returns asynq's encoding of the task of a call, and the call's deadline, or the
+// zero time. It fails with tasks.ErrMalformed or tasks.ErrNewerVersion for a call whose
+// content cannot be read.
 var Task func(context.Context, *broker.Encoder, ledger.Record) (message string, deadline time.Time, err error)
