@@ -24,6 +24,9 @@ type Backoff struct {
 	// retry: [SourceRetryAfter], [SourceRateLimitReset]. The longest wait counts, 25
 	// hours at most. With no sources the answer is not read.
 	Sources []Source
+
+	// waits are the sources that name a place of the answer.
+	waits map[Source]*answerWait
 }
 
 // backoffSources are the names that a file may use. Only sources within the answer
@@ -40,6 +43,10 @@ func (b *Backoff) leastWait(o *Outcome) time.Duration {
 			given, _ = retryAfter(o.Header, o.ReceivedAt)
 		case SourceRateLimitReset:
 			given, _ = rateLimitReset(o.Header, o.ReceivedAt)
+		default:
+			if w := b.waits[source]; w != nil {
+				given.Wait, _ = w.wait(o)
+			}
 		}
 		least = max(least, given.Wait)
 	}

@@ -103,17 +103,11 @@ type CaseResult struct {
 // Passed reports whether the decision was as expected.
 func (r CaseResult) Passed() bool { return len(r.Problems) == 0 }
 
-// RunCases decides on every case and compares the decision with the expected one.
-// read turns an answer into an outcome, because this package does not parse bodies. It
-// is not called for attempts without an answer.
-func RunCases(c *Cases, read func(Response) Outcome) []CaseResult {
+// RunCases decides on every case and compares.
+func RunCases(c *Cases) []CaseResult {
 	results := make([]CaseResult, len(c.Cases))
 	for i, one := range c.Cases {
-		o := Outcome{Transport: one.Response.Transport}
-		if o.Transport == TransportNone {
-			o = read(one.Response)
-		}
-		d := c.Policy.Decide(o, one.Request.attempt())
+		d := c.Policy.Decide(c.Policy.ReadAnswer(one.Response), one.Request.attempt())
 		results[i] = CaseResult{Case: one, Decision: d, Problems: one.Expect.compare(d)}
 	}
 	return results

@@ -1,38 +1,10 @@
 package policy
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 	"testing/fstest"
 )
-
-// readEnvelope reads an envelope as far as the recorded cases need.
-func readEnvelope(r Response) Outcome {
-	o := Outcome{Status: r.Status, Header: r.Header, Flag: FlagAbsent, CorrelationID: r.Header.Get("X-Correlation-Id")}
-	var envelope struct {
-		Status any         `json:"status"`
-		Code   json.Number `json:"error_code"`
-		Msg    string      `json:"error_msg"`
-	}
-	switch text := strings.TrimSpace(string(r.Body)); {
-	case r.Cut:
-		o.Body = BodyCut
-	case text == "":
-		o.Body = BodyEmpty
-	case strings.HasPrefix(text, "<"):
-		o.Body = BodyHTML
-	case json.Unmarshal(r.Body, &envelope) != nil || envelope.Status == nil:
-		o.Body = BodyMalformed
-	default:
-		o.Body, o.Code, o.Message = BodyEnvelope, envelope.Code.String(), envelope.Msg
-		o.Flag = FlagFalse
-		if envelope.Status == true || envelope.Status == "true" {
-			o.Flag = FlagTrue
-		}
-	}
-	return o
-}
 
 func TestPresetsPassTheirRecordedCases(t *testing.T) {
 	for _, name := range Presets() {
@@ -41,7 +13,7 @@ func TestPresetsPassTheirRecordedCases(t *testing.T) {
 			t.Fatal(err)
 		}
 		used := map[string]bool{}
-		for _, r := range RunCases(cases, readEnvelope) {
+		for _, r := range RunCases(cases) {
 			used[r.Decision.Rule] = true
 			if !r.Passed() {
 				t.Errorf("%s:%d: %s: %s", r.Case.File, r.Case.Line, r.Case.Name, strings.Join(r.Problems, "; "))
@@ -69,7 +41,7 @@ cases:
 	if err != nil {
 		t.Fatal(err)
 	}
-	results := RunCases(cases, readEnvelope)
+	results := RunCases(cases)
 	got := strings.Join(results[0].Problems, "; ")
 	if want := "job is park, expected drop; circuit.hold is quota, expected rate"; got != want || results[0].Passed() {
 		t.Errorf("got %q, want %q", got, want)
@@ -131,7 +103,7 @@ func FuzzCases(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file := readCases("c.yaml", data)
 		if file.Failures() == 0 {
-			RunCases(&Cases{Policy: p, Cases: file.cases}, readEnvelope)
+			RunCases(&Cases{Policy: p, Cases: file.cases})
 		}
 	})
 }

@@ -33,24 +33,6 @@ func CanonicalCode(s string) string {
 	return s // too long to be written out
 }
 
-// NumericCode is [CanonicalCode] for a code that is a number; zero gives "0". ok is
-// false for a text that is not a decimal number, and for a number that takes more than
-// 64 digits.
-func NumericCode(s string) (code string, ok bool) {
-	n, ok := splitNumber(s)
-	switch {
-	case !ok:
-		return "", false
-	case n.isZero():
-		return "0", true
-	}
-	code, ok = n.code()
-	if len(strings.Trim(code, "-")) > maxCodeDigits+1 { // with the point
-		return "", false
-	}
-	return code, ok
-}
-
 // isPlainNumber reports whether s is canonical already, which is the usual case.
 func isPlainNumber(s string) bool {
 	if s == "" || s[0] == '0' {

@@ -238,7 +238,7 @@ func TestPresetsHaveTheStandardPartsAndNoCalendar(t *testing.T) {
 		if h, _ := p.Hold("rate"); h.Ladder[0] != time.Second {
 			t.Errorf("%s: the rate ladder starts at %s, want 1s", name, h.Ladder[0])
 		}
-		if b, _ := p.Backoff("standard"); !reflect.DeepEqual(b, Backoff{time.Second, 2 * time.Second, 10 * time.Minute, 6, 24 * time.Hour, []Source{SourceRetryAfter}}) {
+		if b, _ := p.Backoff("standard"); !reflect.DeepEqual(b, Backoff{Floor: time.Second, Base: 2 * time.Second, Cap: 10 * time.Minute, Attempts: 6, MaxAge: 24 * time.Hour, Sources: []Source{SourceRetryAfter}}) {
 			t.Errorf("%s: standard is %+v", name, b)
 		}
 		if b, _ := p.Backoff("brief"); b.Attempts != 3 || !slices.Equal(b.Sources, []Source{SourceRetryAfter}) {
@@ -314,7 +314,7 @@ func TestExplainSaysWhyEachEarlierRuleDidNotMatch(t *testing.T) {
 func TestExplainDescribesEveryField(t *testing.T) {
 	p := parse(t, `rules:
   - {id: all, match: {code: [1], transport: [dns], http: [200], status_flag: "true", body: [html], idempotent: true,
-     conditional: true, limit_used_up: true, endpoint: ["GET /a"], header: {x-reason: "^b$"}, message: "^c$"}}
+     conditional: true, limit_used_up: true, endpoint: ["GET /a"], header: {x-reason: "^b$"}, where: {"$.a": present}, message: "^c$"}}
 `)
 	m := &p.rules[0].match
 	for _, transport := range []Transport{"", TransportDNS, "other"} {

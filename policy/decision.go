@@ -94,6 +94,9 @@ type Decision struct {
 	// Refresh asks for a fresh credential and a replay before the rest of the
 	// decision is carried out. It is set only if [Attempt.CanRefresh] is.
 	Refresh bool
+	// FreshKey asks that the call's next attempt is sent under a new idempotency key: the
+	// API keeps its failure under the present one.
+	FreshKey bool
 	// Backoff names the policy's backoff, for ActionRetry.
 	Backoff string
 	// Circuit is the effect on the circuit.

@@ -142,13 +142,31 @@ cases:
 		fmt.Println(err)
 		return
 	}
-	read := func(r policy.Response) policy.Outcome {
-		return policy.Outcome{Status: r.Status, Header: r.Header}
-	}
-	for _, r := range policy.RunCases(cases, read) {
+	for _, r := range policy.RunCases(cases) {
 		fmt.Printf("%s:%d: %s: %v\n", r.Case.File, r.Case.Line, r.Case.Name, r.Problems)
 	}
 	// Output: cases.yaml:4: a teapot is dropped: [job is retry, expected drop]
+}
+
+func ExamplePolicy_ReadAnswer() {
+	p, err := policy.Parse("my.yaml", []byte(`
+extends: http
+read:
+  code: ["$.error.code", "$.error.type"]
+rules:
+  - {id: no-credit, match: {code: [insufficient_quota]}, class: balance, job: dead_letter}
+`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	o := p.ReadAnswer(policy.Response{Status: 429, Body: []byte(`{"error": {"code": "insufficient_quota", "message": "Check your plan."}}`)})
+	d := p.Decide(o, policy.Attempt{Method: "POST", N: 1})
+	fmt.Println(o.Code, o.Message)
+	fmt.Println(d.Rule, d.Class, d.Action)
+	// Output:
+	// insufficient_quota Check your plan.
+	// no-credit balance dead_letter
 }
 
 func ExamplePolicy_YAML() {

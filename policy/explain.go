@@ -78,6 +78,8 @@ func (in *input) got(f field, m *match, t Transport) string {
 		return "none"
 	case fieldHeader:
 		return in.gotHeaders(m)
+	case fieldWhere:
+		return in.gotWhere(m)
 	case fieldLimitUsedUp:
 		return strconv.FormatBool(limitUsedUp(in.outcome.Header, in.outcome.ReceivedAt))
 	default:

@@ -2,10 +2,12 @@ package policy
 
 import "time"
 
-// Source names where the end of a hold, or the shortest wait of a retry, comes from.
+// Source names where the end of a hold, or the shortest wait of a retry, comes from: one of
+// the constants or, for a place of the answer that the policy names, its YAML, such as
+// {from: "header x-ratelimit-reset", format: epoch}.
 type Source string
 
-// The sources.
+// The sources that need no place.
 const (
 	SourceRetryAfter     Source = "retry-after"
 	SourceRateLimitReset Source = "ratelimit-reset"
@@ -37,6 +39,9 @@ type Hold struct {
 	// Ladder is how long to hold, rung by rung. The last rung repeats. An empty
 	// ladder has one rung of a minute.
 	Ladder []time.Duration
+
+	// waits are the sources that name a place of the answer.
+	waits map[Source]*answerWait
 }
 
 // Until returns when a hold after the outcome o ends, and which source gave that time.
@@ -50,7 +55,7 @@ type Hold struct {
 func (h Hold) Until(o Outcome, now time.Time, rung int, jitter func(n int64) int64) (until time.Time, source Source) {
 	received := o.ReceivedAt
 	if received.IsZero() {
-		received = now
+		received, o.ReceivedAt = now, now
 	}
 	for _, source := range h.Sources {
 		switch source {
@@ -68,6 +73,12 @@ func (h Hold) Until(o Outcome, now time.Time, rung int, jitter func(n int64) int
 			}
 		case SourceLadder:
 			return h.end(now, h.step(rung), now, jitter), source
+		default:
+			if w := h.waits[source]; w != nil {
+				if wait, ok := w.wait(&o); ok {
+					return h.end(received, wait, now, jitter), source
+				}
+			}
 		}
 	}
 	return h.end(now, h.step(rung), now, jitter), SourceLadder

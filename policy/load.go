@@ -183,7 +183,7 @@ func (f *file) onto(base *Policy) *Policy {
 	if base != nil {
 		maps.Copy(p.backoffs, base.backoffs)
 		maps.Copy(p.holds, base.holds)
-		p.breaker, p.upstream = base.breaker, base.upstream
+		p.breaker, p.upstream, p.reading, p.paces = base.breaker, base.upstream, base.reading, base.paces
 		below = slices.Clone(base.rules)
 	}
 	maps.Copy(p.backoffs, f.backoffs)
@@ -192,6 +192,10 @@ func (f *file) onto(base *Policy) *Policy {
 		p.breaker = *f.breaker
 	}
 	p.upstream = f.upstream.over(p.upstream)
+	p.reading = f.reading.over(p.reading)
+	if f.paces != nil {
+		p.paces = f.paces
+	}
 	for _, r := range f.rules {
 		if at := slices.IndexFunc(below, func(b rule) bool { return b.id == r.id }); at >= 0 {
 			if at == len(below)-1 && r.match.fields != 0 {
@@ -217,6 +221,7 @@ func (f *file) onto(base *Policy) *Policy {
 			r.decision.Circuit.Hold = ""
 		}
 	}
+	p.compilePlaces()
 	return p
 }
 

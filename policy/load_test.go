@@ -86,9 +86,9 @@ func TestEachErrorNamesItsPlace(t *testing.T) {
 		"http":               {"rules: [{id: a, match: {http: [200, 600]}}]", `my.yaml:1:37: rules[0].match.http[1] is "600"`},
 		"http range":         {"rules: [{id: a, match: {http: [599-500]}}]", `my.yaml:1:32: rules[0].match.http[0] is "599-500"`},
 		"http empty":         {"rules: [{id: a, match: {http: []}}]", "my.yaml:1:31: rules[0].match.http is empty"},
-		"code":               {"rules: [{id: a, match: {code: [many]}}]", `my.yaml:1:32: rules[0].match.code[0] is "many"`},
+		"code":               {"rules: [{id: a, match: {code: [true]}}]", `my.yaml:1:32: rules[0].match.code[0] is true; put it in quotes`},
 		"code with zeros":    {"rules: [{id: a, match: {code: [010]}}]", "my.yaml:1:32: rules[0].match.code[0] is 010"},
-		"code in hex":        {"rules: [{id: a, match: {code: [0x10]}}]", `my.yaml:1:32: rules[0].match.code[0] is "0x10"`},
+		"code in hex":        {"rules: [{id: a, match: {code: [0x10]}}]", `my.yaml:1:32: rules[0].match.code[0] is 0x10; write it in decimal digits, or in quotes`},
 		"endpoint":           {"rules: [{id: a, match: {endpoint: [/upload]}}]", `my.yaml:1:36: rules[0].match.endpoint[0]: "/upload" is not "METHOD /path/*"`},
 		"endpoint method":    {"rules: [{id: a, match: {endpoint: [get /upload]}}]", `my.yaml:1:36: rules[0].match.endpoint[0]: "get /upload" has a method that is not in upper case`},
 		"endpoint query":     {"rules: [{id: a, match: {endpoint: ['GET /a?b']}}]", `my.yaml:1:36: rules[0].match.endpoint[0]: "GET /a?b" has a space, a query or a fragment`},
@@ -150,7 +150,7 @@ rules:
   - {id: dropped, match: {http: [504]}, job: drop}
   - {id: opened, match: {http: [505]}, job: dead_letter, circuit: {}}
 `)
-	if b, _ := p.Backoff("standard"); !reflect.DeepEqual(b, Backoff{time.Second, 2 * time.Second, 10 * time.Minute, 2, 24 * time.Hour, []Source{SourceRetryAfter}}) {
+	if b, _ := p.Backoff("standard"); !reflect.DeepEqual(b, Backoff{Floor: time.Second, Base: 2 * time.Second, Cap: 10 * time.Minute, Attempts: 2, MaxAge: 24 * time.Hour, Sources: []Source{SourceRetryAfter}}) {
 		t.Errorf("standard: %+v", b)
 	}
 	if h, _ := p.Hold("quota"); h.Max != 25*time.Hour || !slices.Equal(h.Sources, holdSources) || h.Calendar != nil ||
@@ -280,8 +280,8 @@ func TestFilesOnDiskExtendByRelativeAndAbsolutePath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := RunCases(c, nil); !r[0].Passed() {
-		t.Errorf("got %v", r[0].Problems)
+	if r := RunCases(c); !r[0].Passed() {
+		t.Errorf("%v", r[0].Problems)
 	}
 }
 

@@ -21,13 +21,14 @@ const (
 	fieldEndpoint
 	fieldHeader
 	fieldLimitUsedUp
+	fieldWhere
 	fieldMessage
 	fieldEnd
 )
 
 // fieldNames are the keys of a match in YAML, in the order of the fields.
 var fieldNames = [...]string{
-	"code", "transport", "http", "status_flag", "body", "idempotent", "conditional", "endpoint", "header", "limit_used_up", "message",
+	"code", "transport", "http", "status_flag", "body", "idempotent", "conditional", "endpoint", "header", "limit_used_up", "where", "message",
 }
 
 func (f field) String() string {
@@ -84,6 +85,7 @@ type match struct {
 	http        statusSet
 	endpoints   []Pattern
 	headers     []headerMatch
+	where       []whereMatch
 	message     *regexp.Regexp
 	// shown is each field as YAML, for show and explain.
 	shown map[field]string
@@ -196,6 +198,13 @@ func (m *match) fits(f field, in *input) bool {
 			}
 		}
 		return true
+	case fieldWhere:
+		for i := range m.where {
+			if !in.answered || !m.where[i].fits(in.outcome) {
+				return false
+			}
+		}
+		return true
 	default:
 		return m.message.MatchString(in.message())
 	}
@@ -245,6 +254,10 @@ func (m *match) coversField(f field, other *match) bool {
 			return !slices.ContainsFunc(other.headers, func(theirs headerMatch) bool {
 				return theirs.name == h.name && theirs.pattern.String() == h.pattern.String()
 			})
+		})
+	case fieldWhere:
+		return !slices.ContainsFunc(m.where, func(w whereMatch) bool {
+			return !slices.ContainsFunc(other.where, func(theirs whereMatch) bool { return theirs.yaml() == w.yaml() })
 		})
 	default:
 		return m.message.String() == other.message.String()

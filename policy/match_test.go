@@ -18,6 +18,7 @@ func anyMatch() *rapid.Generator[string] {
 	single := map[string][]string{
 		"status_flag": {`"true"`, `"false"`, "absent"}, "idempotent": {"true", "false"},
 		"conditional": {"true", "false"}, "limit_used_up": {"true", "false"}, "message": {"limit", "maintenance"},
+		"where":  {`{"$.a": present}`, `{"$.a": absent}`, `{"$.a": "^b"}`, `{"$.a": "^b", "header x-reason": absent}`},
 		"header": {"{X-Reason: maintenance}", "{X-Reason: maintenance, X-Other: a}"},
 	}
 	return rapid.Custom(func(t *rapid.T) string {

@@ -64,15 +64,19 @@ type Outcome struct {
 	Body Body
 	// Flag is the status field of the envelope.
 	Flag Flag
-	// Code is the API's error code ("67200001"), in any spelling that [CanonicalCode]
-	// accepts. Empty and "0" both mean none.
+	// Code is the API's error code: a word as the API wrote it ("insufficient_quota"),
+	// or a number in canonical decimal form, without leading zeros, fraction or exponent
+	// where the number has none ("67200001"). Empty and "0" both mean none.
 	Code string
 	// Message is the API's own error message, for logs and records only.
 	Message string
 	// CorrelationID is what the API's support asks for.
 	CorrelationID string
-	// ReceivedAt is when the answer arrived, by the worker's clock. Delays that the
-	// server gave count from it.
+	// Found is what the body says at the places that the policy's rules and waits name, by
+	// their text. [Policy.ReadAnswer] fills it in. Decide only reads it.
+	Found map[string][]string
+	// ReceivedAt is when the answer arrived, by the worker's clock. Hold ends
+	// that the server gave as a delay count from it.
 	ReceivedAt time.Time
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-2903acc3/callq/policy/place"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
@@ -27,6 +28,12 @@ type Policy struct {
 	holds    map[string]Hold
 	rules    []rule
 	upstream Upstream
+	reading  reading
+	paces    []pace
+	// places are all places of the body that the policy names, and kept those whose
+	// values an [Outcome] keeps.
+	places *place.Set
+	kept   []place.Place
 }
 
 // rule is one compiled rule.
@@ -104,7 +111,7 @@ func (p *Policy) Decide(o Outcome, a Attempt) (d Decision) {
 // spend sets how long a retry waits at least. It turns the retry into a dead letter
 // if the call's budget is used up or would be used up after that wait.
 func (b *Backoff) spend(d *Decision, o *Outcome, a *Attempt) {
-	if len(o.Header) > 0 {
+	if len(o.Header) > 0 || len(b.waits) > 0 {
 		d.LeastWait = b.leastWait(o)
 	}
 	if max(a.N, 1) >= b.Attempts || saturatingAdd(max(a.Age, 0), d.LeastWait) > b.MaxAge {

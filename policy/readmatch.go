@@ -40,6 +40,7 @@ func (f *file) readMatch(v yamlfile.Value) match {
 			}
 		},
 		"endpoint": func(v yamlfile.Value) { found(fieldEndpoint, f.readEndpoints(v, &m)) },
+		"where":    func(v yamlfile.Value) { found(fieldWhere, f.readWhere(v, &m)) },
 		"header":   func(v yamlfile.Value) { found(fieldHeader, f.readHeaders(v, &m)) },
 		"idempotent": func(v yamlfile.Value) {
 			m.idempotent, _ = v.Bool()
@@ -79,12 +80,24 @@ func (f *file) readCodes(v yamlfile.Value, m *match) string {
 			return
 		}
 		number, isNumber := splitNumber(text)
-		if !isNumber || len(number.whole)+len(number.fraction) > maxCodeDigits {
-			item.Failf("is %q; write a number, or none", text)
+		switch kind := item.Kind(); {
+		case isNumber:
+		case kind == yamlfile.KindBool:
+			item.Failf("is %s; put it in quotes", text)
+			return
+		case kind != yamlfile.KindString:
+			item.Failf("is %s; write it in decimal digits, or in quotes", text)
+			return
+		default:
+			f.readCodeWord(item, text, m, &shown)
+			return
+		}
+		if len(number.whole)+len(number.fraction) > maxCodeDigits {
+			item.Failf("is a number of more than %d digits", maxCodeDigits)
 			return
 		}
 		// 010 is eight to some readers of YAML and ten to others.
-		if len(text) > 1 && text[0] == '0' && onlyDigits(text) {
+		if len(text) > 1 && text[0] == '0' && onlyDigits(text) && item.Kind() != yamlfile.KindString {
 			item.Failf("is %s; write it without leading zeros", text)
 			return
 		}

@@ -26,6 +26,8 @@ type file struct {
 	backoffs  map[string]Backoff
 	holds     map[string]Hold
 	breaker   *Breaker
+	reading   reading
+	paces     []pace
 	upstream  Upstream
 	rules     []rule
 	// notes are the warnings of lint. The policy works in spite of them.
@@ -76,6 +78,8 @@ func readFile(filename string, data []byte) *file {
 		},
 		"breaker":  func(v yamlfile.Value) { f.breaker = f.readBreaker(v) },
 		"upstream": func(v yamlfile.Value) { f.readUpstream(v) },
+		"read":     func(v yamlfile.Value) { f.readReading(v) },
+		"pace":     func(v yamlfile.Value) { f.paces = []pace{}; v.List(f.readPace) },
 		"rules": func(v yamlfile.Value) {
 			v.List(func(item yamlfile.Value) { f.readRule(item) })
 		},
@@ -103,7 +107,7 @@ func (f *file) readBackoff(v yamlfile.Value) Backoff {
 		"sources": func(v yamlfile.Value) {
 			b.Sources = nil
 			v.List(func(item yamlfile.Value) {
-				if source, ok := yamlfile.OneOf(item, backoffSources...); ok {
+				if source, ok := f.readSource(item, &b.waits, backoffSources...); ok {
 					b.Sources = append(b.Sources, source)
 				}
 			})
@@ -130,7 +134,7 @@ func (f *file) readHold(v yamlfile.Value) Hold {
 		"sources": func(v yamlfile.Value) {
 			h.Sources = nil
 			v.NonEmptyList(func(item yamlfile.Value) {
-				if source, ok := yamlfile.OneOf(item, holdSources...); ok {
+				if source, ok := f.readSource(item, &h.waits, holdSources...); ok {
 					h.Sources = append(h.Sources, source)
 				}
 			})
@@ -197,15 +201,16 @@ func (f *file) readRule(v yamlfile.Value) {
 	d := &r.decision
 	var circuit, message yamlfile.Value
 	v.Mapping(yamlfile.Fields{
-		"id":      func(v yamlfile.Value) { set(&r.id)(v.Text()) },
-		"match":   func(v yamlfile.Value) { r.match = f.readMatch(v) },
-		"class":   func(v yamlfile.Value) { d.Class, _ = yamlfile.OneOf(v, classes...) },
-		"job":     func(v yamlfile.Value) { d.Action, _ = yamlfile.OneOf(v, actions...) },
-		"refresh": func(v yamlfile.Value) { d.Refresh, _ = v.Bool() },
-		"backoff": func(v yamlfile.Value) { d.Backoff, _ = v.Text(); r.backoffAt = v.Pos() },
-		"circuit": func(v yamlfile.Value) { circuit = v },
-		"message": func(v yamlfile.Value) { d.Message, _ = v.Text(); message = v },
-		"advice":  func(v yamlfile.Value) { d.Advice, _ = v.Text() },
+		"id":        func(v yamlfile.Value) { set(&r.id)(v.Text()) },
+		"match":     func(v yamlfile.Value) { r.match = f.readMatch(v) },
+		"class":     func(v yamlfile.Value) { d.Class, _ = yamlfile.OneOf(v, classes...) },
+		"job":       func(v yamlfile.Value) { d.Action, _ = yamlfile.OneOf(v, actions...) },
+		"refresh":   func(v yamlfile.Value) { d.Refresh, _ = v.Bool() },
+		"fresh_key": func(v yamlfile.Value) { d.FreshKey, _ = v.Bool() },
+		"backoff":   func(v yamlfile.Value) { d.Backoff, _ = v.Text(); r.backoffAt = v.Pos() },
+		"circuit":   func(v yamlfile.Value) { circuit = v },
+		"message":   func(v yamlfile.Value) { d.Message, _ = v.Text(); message = v },
+		"advice":    func(v yamlfile.Value) { d.Advice, _ = v.Text() },
 	})
 	if r.id == "" {
 		v.Failf("has no id; give it one: records and logs name the rule by its id")

@@ -31,6 +31,8 @@ func (p *Policy) YAML() []byte {
 	fmt.Fprintf(&w, "\nbreaker: {window: %s, min_calls: %d, ratio: %s}\n", shortduration.Text(p.breaker.Window), p.breaker.MinCalls,
 		strconv.FormatFloat(p.breaker.Ratio, 'f', -1, 64))
 	p.upstream.yaml(&w)
+	p.reading.yaml(&w)
+	pacesYAML(&w, p.paces)
 	w.WriteString("\nrules:\n")
 	from := ""
 	for i := range p.rules {
@@ -82,6 +84,9 @@ func (r *rule) yaml(w *bytes.Buffer) {
 	fmt.Fprintf(w, "    class: %s\n    job: %s\n", d.Class, d.Action)
 	if d.Refresh {
 		w.WriteString("    refresh: true\n")
+	}
+	if d.FreshKey {
+		w.WriteString("    fresh_key: true\n")
 	}
 	if d.Action == ActionRetry {
 		fmt.Fprintf(w, "    backoff: %s\n", quote(d.Backoff))

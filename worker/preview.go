@@ -22,6 +22,6 @@ func clientConfig(u Upstream) upstream.Config {
 	return upstream.Config{
 		Name: u.Name, BaseURL: u.BaseURL, Auth: u.Auth, Timeout: u.Timeout, Concurrency: u.Concurrency,
 		IdempotencyHeader: u.IdempotencyHeader, MaxBody: u.MaxBody, CostHeader: u.CostHeader, TLS: u.TLS,
-		Headers: u.Headers, Query: u.Query, KeepHeaders: u.KeepHeaders,
+		Headers: u.Headers, Query: u.Query, KeepHeaders: u.KeepHeaders, Policy: u.Policy,
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/worker"
-	"github.com/seed-2903acc3/callq/worker/upstream"
 	"github.com/spf13/cobra"
 )
 
@@ -170,7 +169,7 @@ func (a *app) explain(name string, f explainFlags, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	outcome, err := a.outcomeOf(f)
+	outcome, err := a.outcomeOf(p, f)
 	if err != nil {
 		return err
 	}
@@ -195,7 +194,7 @@ func (a *app) explain(name string, f explainFlags, now time.Time) error {
 }
 
 // outcomeOf makes an outcome of the flags, reading the body as a worker does.
-func (a *app) outcomeOf(f explainFlags) (policy.Outcome, error) {
+func (a *app) outcomeOf(p *policy.Policy, f explainFlags) (policy.Outcome, error) {
 	if f.attempt < 1 {
 		return policy.Outcome{}, usageError("--attempt %d is not possible; the first is 1", f.attempt)
 	}
@@ -229,7 +228,7 @@ func (a *app) outcomeOf(f explainFlags) (policy.Outcome, error) {
 			return policy.Outcome{}, err
 		}
 	}
-	return upstream.Read(f.status, header, body, f.cut), nil
+	return p.ReadAnswer(policy.Response{Status: f.status, Header: header, Body: body, Cut: f.cut}), nil
 }
 
 // explained asks the policy, and says how long the answer makes calls wait at

@@ -8,7 +8,6 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
-	"github.com/seed-2903acc3/callq/worker/upstream"
 	"github.com/spf13/cobra"
 )
 
@@ -45,7 +44,7 @@ that come with it. The exit status is 1 if a case fails.
 			if err != nil {
 				return err
 			}
-			return a.runCases(policy.RunCases(cases, readAnswer))
+			return a.runCases(policy.RunCases(cases))
 		},
 	}
 }
@@ -61,11 +60,6 @@ func openCases(name string) (*policy.Cases, error) {
 		return nil, usageError("%w", err)
 	}
 	return cases, err
-}
-
-// readAnswer reads a recorded answer as a worker reads a real one.
-func readAnswer(r policy.Response) policy.Outcome {
-	return upstream.Read(r.Status, r.Header, r.Body, r.Cut)
 }
 
 func (a *app) runCases(results []policy.CaseResult) error {

@@ -92,7 +92,7 @@ func (c *Client) readAnswer(run context.Context, resp *http.Response, started ti
 	// Secrets are removed before anything is cut: a cut could leave half a secret.
 	header := c.secrets.Header(resp.Header)
 	body = body.redact(c.secrets)
-	o := Read(resp.StatusCode, header, body.bytes, body.cut)
+	o := c.cfg.Policy.ReadAnswer(policy.Response{Status: resp.StatusCode, Header: header, Body: body.bytes, Cut: body.cut})
 	o.Message = c.secrets.Text(o.Message)
 	o.ReceivedAt = received
 	a := Answer{
@@ -134,7 +134,7 @@ func (c *Client) failedAnswer(f *failure, head http.Header, started time.Time) A
 		advice = fmt.Sprintf("If the API needs more time, raise timeout (now %s) of upstream %s.", shortduration.Text(c.cfg.Timeout), c.cfg.Name)
 	}
 	return Answer{
-		Outcome:   policy.Outcome{Transport: f.kind, Header: head, CorrelationID: correlationID(head), ReceivedAt: now},
+		Outcome:   policy.Outcome{Transport: f.kind, Header: head, CorrelationID: policy.CorrelationID(head), ReceivedAt: now},
 		StartedAt: started, Latency: now.Sub(started),
 		Err: text, Advice: advice,
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/internal/httpsyntax"
+	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/worker/redact"
 	"github.com/seed-2903acc3/callq/worker/spool"
 )
@@ -57,6 +58,9 @@ type Config struct {
 	Query   map[string]string
 	// KeepHeaders names the headers of answers to return in Kept.Headers.
 	KeepHeaders []string
+	// Policy says where the API's answers have their code, message and flag. nil reads
+	// none of them.
+	Policy *policy.Policy
 	// TLS names files with private authorities and a client certificate.
 	TLS TLS
 	// Dial opens connections, without TLS. Defaults to net.Dialer.DialContext.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 
+	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
@@ -17,7 +18,13 @@ func ExampleClient_Do() {
 	}))
 	defer api.Close()
 
+	pol, err := policy.Preset("patsnap")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	c, err := upstream.New(upstream.Config{
+		Policy:  pol,
 		Name:    "patsnap",
 		BaseURL: api.URL,
 		Auth:    upstream.Bearer(upstream.StaticSecret("sk-example")),
@@ -55,8 +62,14 @@ func ExampleClient_Refresh() {
 	}))
 	defer api.Close()
 
+	pol, err := policy.Preset("patsnap")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	c, err := upstream.New(upstream.Config{
-		Name: "patsnap", BaseURL: api.URL,
+		Policy: pol,
+		Name:   "patsnap", BaseURL: api.URL,
 		Auth: upstream.OAuth2(upstream.OAuth2Config{
 			TokenURL:     api.URL + "/oauth/token",
 			ClientID:     upstream.StaticSecret("client"),
@@ -80,12 +93,6 @@ func ExampleClient_Refresh() {
 	// 67200003 true
 	// true <nil>
 	// true 2
-}
-
-func ExampleRead() {
-	o := upstream.Read(200, http.Header{}, []byte(`{"status":"false","error_code":"68300008","error_message":"try later"}`), false)
-	fmt.Println(o.Body, o.Flag, o.Code, o.Message)
-	// Output: envelope false 68300008 try later
 }
 
 func ExampleSecret() {

@@ -3,6 +3,7 @@ package upstream
 import (
 	"bufio"
 	"context"
+	"github.com/seed-2903acc3/callq/policy"
 	"io"
 	"log"
 	"log/slog"
@@ -21,7 +22,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // newClient returns a client for the base URL. change may modify its config.
 func newClient(t testing.TB, base string, change ...func(*Config)) *Client {
 	t.Helper()
-	cfg := Config{Name: "api", BaseURL: base, Timeout: 10 * time.Second}
+	pol, err := policy.Preset("patsnap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Name: "api", BaseURL: base, Timeout: 10 * time.Second, Policy: pol}
 	for _, f := range change {
 		f(&cfg)
 	}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/seed-2903acc3/callq/internal/shortduration"
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/policy/errortext"
+	"github.com/seed-2903acc3/callq/policy/place"
 	"github.com/tidwall/gjson"
 
 	"github.com/seed-2903acc3/callq/worker/redact"
@@ -36,6 +38,7 @@ type oauth2Auth struct {
 	// address is the token URL without its query, for error messages.
 	address string
 	rt      *http.Transport
+	policy  *policy.Policy
 	secrets *redact.Redactor
 	tokens  *tokens
 }
@@ -43,7 +46,7 @@ type oauth2Auth struct {
 func newOAuth2Auth(auth OAuth2Config, cfg Config, rt *http.Transport, secrets *redact.Redactor) *oauth2Auth {
 	o := &oauth2Auth{
 		address: addressOf(auth.TokenURL),
-		auth:    auth, timeout: min(cfg.Timeout, maxTokenTimeout), rt: rt, secrets: secrets,
+		auth:    auth, timeout: min(cfg.Timeout, maxTokenTimeout), rt: rt, policy: cfg.Policy, secrets: secrets,
 	}
 	addURLSecrets(secrets, auth.TokenURL)
 	o.tokens = newTokens(o.fetch, cfg.Logger.With("upstream", cfg.Name))
@@ -104,7 +107,7 @@ func (o *oauth2Auth) fetch(ctx context.Context) (grant, *credentialError) {
 	// even half of one that was cut.
 	addTokenSecrets(o.secrets, body.bytes, o.auth.TokenField)
 	redacted := body.redact(o.secrets)
-	cerr := tokenRefusal(resp.StatusCode, o.secrets.Header(resp.Header), redacted)
+	cerr := tokenRefusal(o.policy, resp.StatusCode, o.secrets.Header(resp.Header), redacted)
 	if cerr == nil {
 		g, err := readToken(body.bytes, o.auth.TokenField)
 		if err == nil {
@@ -115,7 +118,7 @@ func (o *oauth2Auth) fetch(ctx context.Context) (grant, *credentialError) {
 			err = fmt.Errorf("answered %d %s", resp.StatusCode, message)
 		}
 		cerr = unauthorized(err)
-		cerr.outcome.CorrelationID = correlationID(o.secrets.Header(resp.Header))
+		cerr.outcome.CorrelationID = policy.CorrelationID(o.secrets.Header(resp.Header))
 	}
 	cerr.err = o.redactedError(cerr.err)
 	cerr.outcome.Message = sanitize([]byte(cerr.err.Error()), maxMessage)
@@ -195,19 +198,19 @@ func (o *oauth2Auth) noTokenAnswer(f *failure) *credentialError {
 // tokenRefusal returns nil if an answer of the token endpoint may contain a token.
 // Otherwise it returns the outcome that the policy judges:
 //
-//   - an error code of the API: unchanged;
+//   - an error code of the API, unless it is one of RFC 6749, 5.2: unchanged;
 //   - 429: a 429, with its headers;
 //   - a failure of the server (5xx, 408, 425, a web page instead of JSON): a reset
 //     before the call was sent;
 //   - a redirect: a redirect, because the token URL is wrong;
 //   - any other answer: a 401, because the client or its settings were refused.
-func tokenRefusal(status int, header http.Header, body content) *credentialError {
-	o := Read(status, header, body.bytes, body.cut)
+func tokenRefusal(p *policy.Policy, status int, header http.Header, body content) *credentialError {
+	o := p.ReadAnswer(policy.Response{Status: status, Header: header, Body: body.bytes, Cut: body.cut})
 	as := func(o policy.Outcome, format string, args ...any) *credentialError {
 		return &credentialError{outcome: o, err: fmt.Errorf(format, args...)}
 	}
 	switch {
-	case o.Code != "" && o.Code != "0":
+	case o.Code != "" && o.Code != "0" && !errortext.IsOAuthCode(o.Code):
 		return as(o, "error %s: %s", o.Code, o.Message)
 	case status == http.StatusTooManyRequests:
 		return as(o, "answered 429 %s", o.Message)
@@ -229,7 +232,8 @@ func tokenRefusal(status int, header http.Header, body content) *credentialError
 // oauthError returns the error of RFC 6749, 5.2, or another message in the answer.
 func oauthError(o policy.Outcome, body []byte) string {
 	if o.Message == "" && isJSONObject(body) {
-		return messageOfObject(gjson.ParseBytes(body), maxNested)
+		message, _ := errortext.OAuth(body)
+		return message
 	}
 	return o.Message
 }
@@ -240,11 +244,11 @@ func errorInSuccess(body []byte) string {
 	if !isJSONObject(body) {
 		return ""
 	}
-	members := membersOf(gjson.ParseBytes(body))
-	if e := members["error"]; text(e) == "" && !e.IsObject() && text(members["errordescription"]) == "" {
+	text, refused := errortext.OAuth(body)
+	if !refused {
 		return ""
 	}
-	return oauthError(policy.Outcome{}, body)
+	return text
 }
 
 // readToken finds a token and its lifetime in an answer such as
@@ -322,7 +326,7 @@ func tokenLifetime(objects ...gjson.Result) time.Duration {
 
 func isJSONObject(body []byte) bool {
 	body = bytes.TrimSpace(body)
-	return len(body) > 0 && body[0] == '{' && isShallow(body) && gjson.ValidBytes(body)
+	return len(body) > 0 && body[0] == '{' && place.IsJSON(body)
 }
 
 // isVisibleASCII reports whether s has only visible ASCII characters, as a bearer token

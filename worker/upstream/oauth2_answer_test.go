@@ -128,7 +128,7 @@ func FuzzReadToken(f *testing.F) {
 			t.Fatalf("%+v, %v", g, err)
 		}
 		for _, status := range []int{302, 400, 429, 503} {
-			if tokenRefusal(status, http.Header{}, content{bytes: body}) == nil {
+			if tokenRefusal(nil, status, http.Header{}, content{bytes: body}) == nil {
 				t.Fatalf("status %d: got no refusal", status)
 			}
 		}

@@ -1,4 +1,9 @@
-package upstream
+// Package errortext finds the error message in the body of a failed answer, in the formats
+// that APIs commonly use: JSON, XML, HTML and plain text. The places that a policy names
+// come first; what they do not give is searched here.
+//
+// This package may change.
+package errortext
 
 import (
 	"bytes"
@@ -6,17 +11,19 @@ import (
 	"html"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/seed-2903acc3/callq/policy"
 	"github.com/tidwall/gjson"
+
+	"github.com/seed-2903acc3/callq/internal/plaintext"
+	"github.com/seed-2903acc3/callq/policy/place"
 )
 
-// This file finds the error message in the body of a failed answer, in the formats that
-// APIs commonly use.
-
 const (
+	// maxMessage bounds a message in bytes.
+	maxMessage = 1024
 	// maxSearched is how many bytes of an XML or HTML body are searched.
 	maxSearched = 64 << 10
 	// maxNested is how deep a message may be nested, maxMembers how many members of one
@@ -36,16 +43,17 @@ var (
 	containerKeys = []string{"error", "errors", "fault", "exception", "detail", "details", "errormessages", "errorresponse", "response", "data", "result", "meta"}
 )
 
-// messageOf returns the message in the body of a failed answer, or "" if it finds none.
-// kind is the kind of body that Read found. body must be trimmed.
-func messageOf(kind policy.Body, header http.Header, body []byte) string {
+// Of returns the message in the body of a failed answer, in at most 1,024 bytes of
+// printable text, or "" if it finds none. body must be trimmed; html reports that it is a
+// web page.
+func Of(html bool, header http.Header, body []byte) string {
 	switch {
-	case kind == policy.BodyEmpty, kind == policy.BodyCut:
+	case len(body) == 0:
 		return ""
-	case kind == policy.BodyHTML:
+	case html:
 		return messageOfHTML(body)
 	case body[0] == '{' || body[0] == '[':
-		if isShallow(body) && gjson.ValidBytes(body) {
+		if place.IsJSON(body) {
 			return messageOfJSON(gjson.ParseBytes(body), maxNested)
 		}
 		return ""
@@ -59,11 +67,27 @@ func messageOf(kind policy.Body, header http.Header, body []byte) string {
 	return ""
 }
 
+// OAuth returns the error of RFC 6749, 5.2, or another message in the JSON object body.
+// refused reports whether the object has such an error.
+func OAuth(body []byte) (message string, refused bool) {
+	doc := gjson.ParseBytes(body)
+	members := membersOf(doc)
+	e := members["error"]
+	refused = textOf(e) != "" || e.IsObject() || textOf(members["errordescription"]) != ""
+	return messageOfObject(doc, maxNested), refused
+}
+
+// oauthCodes are the codes of RFC 6749, 5.2.
+var oauthCodes = []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
+
+// IsOAuthCode reports whether code is one of the codes of RFC 6749, 5.2.
+func IsOAuthCode(code string) bool { return slices.Contains(oauthCodes, code) }
+
 // messageOfJSON searches at most depth levels of objects and arrays.
 func messageOfJSON(v gjson.Result, depth int) string {
 	switch {
 	case v.Type == gjson.String:
-		return text(v)
+		return textOf(v)
 	case depth == 0:
 		return ""
 	case v.IsArray():
@@ -78,19 +102,19 @@ func messageOfObject(v gjson.Result, depth int) string {
 	members := membersOf(v)
 	message := ""
 	for _, key := range messageKeys {
-		if message = text(members[key]); message != "" {
+		if message = textOf(members[key]); message != "" {
 			break
 		}
 	}
 	// RFC 6749, 5.2: error is a code, and error_description explains it.
-	if code := text(members["error"]); code != "" {
+	if code := textOf(members["error"]); code != "" && (message == "" || textOf(members["errordescription"]) == message) {
 		return joined(code, message)
 	}
 	if message != "" {
 		return message
 	}
-	if detail := text(members["detail"]); detail != "" {
-		return joined(text(members["title"]), detail) // RFC 9457
+	if detail := textOf(members["detail"]); detail != "" {
+		return joined(textOf(members["title"]), detail) // RFC 9457
 	}
 	for _, key := range containerKeys {
 		inner, ok := members[key]
@@ -106,7 +130,7 @@ func messageOfObject(v gjson.Result, depth int) string {
 			}
 		}
 	}
-	return text(members["title"])
+	return textOf(members["title"])
 }
 
 // messageOfFields reads messages by field, such as {"email": ["is not valid"]}.
@@ -119,7 +143,7 @@ func messageOfFields(v gjson.Result, depth int) string {
 			return ""
 		}
 		if message := messageOfJSON(value, depth-1); message != "" {
-			return joined(text(key), message)
+			return joined(textOf(key), message)
 		}
 		return ""
 	})
@@ -135,7 +159,7 @@ func joinMessages(v gjson.Result, read func(key, value gjson.Result) string) str
 		visited++
 		return visited < maxMembers && len(messages) < maxJoined
 	})
-	return sanitize([]byte(strings.Join(messages, "; ")), maxMessage)
+	return plaintext.Clean(strings.Join(messages, "; "), maxMessage)
 }
 
 // membersOf returns the first maxMembers members of an object by their plain names. If a
@@ -180,7 +204,7 @@ func messageOfXML(body []byte) string {
 		case xml.EndElement:
 			// Only an element without child elements has a message.
 			if name == plainName(token.Name.Local) && found[name] == "" {
-				found[name] = sanitize([]byte(content), maxMessage)
+				found[name] = plaintext.Clean(content, maxMessage)
 			}
 			name = ""
 		}
@@ -217,7 +241,7 @@ func messageOfHTML(body []byte) string {
 		}
 		from := len(page) - len(rest)
 		message := strings.Join(strings.Fields(html.UnescapeString(withoutTags(string(page[from+begin+1:from+end])))), " ")
-		if message = sanitize([]byte(message), maxMessage); message != "" {
+		if message = plaintext.Clean(message, maxMessage); message != "" {
 			return message
 		}
 	}
@@ -245,5 +269,22 @@ func firstLine(body []byte) string {
 	if end := bytes.IndexAny(body, "\r\n"); end >= 0 {
 		body = body[:end]
 	}
-	return sanitize(body, maxMessage)
+	return plaintext.Clean(string(body[:min(len(body), 2*maxMessage)]), maxMessage)
+}
+
+func textOf(v gjson.Result) string {
+	if v.Type != gjson.String {
+		return ""
+	}
+	return plaintext.Clean(v.Str, maxMessage)
+}
+
+func joined(a, b string) string {
+	switch {
+	case a == "":
+		return b
+	case b == "" || a == b:
+		return a
+	}
+	return plaintext.Clean(a+": "+b, maxMessage)
 }

@@ -1,0 +1,267 @@
+package policy
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/seed-2903acc3/callq/internal/plaintext"
+	"github.com/seed-2903acc3/callq/policy/place"
+	"github.com/seed-2903acc3/callq/policy/yamlfile"
+)
+
+const (
+	// maxCode, maxMessage and maxID bound, in bytes, what is kept of the API's words.
+	maxCode    = 128
+	maxMessage = 1024
+	maxID      = 256
+	// maxJoined is how many messages of one place are joined.
+	maxJoined = 3
+)
+
+// reading says where an API's answers say things: the block read of a policy file. The
+// first place of a list counts at which something is.
+type reading struct {
+	code, message, ok, correlationID []place.Place
+	at                               yamlfile.Pos
+}
+
+// over is r with what base says where r does not.
+func (r reading) over(base reading) reading {
+	for _, list := range []struct{ mine, below *[]place.Place }{
+		{&r.code, &base.code}, {&r.message, &base.message}, {&r.ok, &base.ok}, {&r.correlationID, &base.correlationID},
+	} {
+		if *list.mine == nil {
+			*list.mine = *list.below
+		}
+	}
+	return r
+}
+
+func (r reading) all() []place.Place {
+	return slices.Concat(r.code, r.message, r.ok, r.correlationID)
+}
+
+// read fills in what an answer says by the places that the policy names: Flag, Code,
+// Message and CorrelationID by its block read, and Found by the places of its rules,
+// backoffs, holds and paces. o holds the answer's Header; json is its body where that is
+// JSON as [place.IsJSON] has it, else nil. What no place gives stays as it is in o.
+//
+// A JSON body in which a policy that names a place for ok finds no flag is not an
+// envelope: its Body is [BodyMalformed]; of any other JSON it is [BodyEnvelope].
+//
+// A code may be a number or a string. Of what an API writes there instead, an empty
+// array, object, false and null are no code, and the JSON of anything else is the code.
+func (p *Policy) read(o *Outcome, json []byte) {
+	values := p.places.Read(json)
+	r := &p.reading
+	first := func(places []place.Place, use func(values []place.Value) bool) {
+		for _, at := range places {
+			if found := valuesAt(at, values, o); len(found) > 0 && use(found) {
+				return
+			}
+		}
+	}
+	first(r.code, func(found []place.Value) bool {
+		code, is := codeOf(found[0])
+		if is {
+			o.Code = code
+		}
+		return is
+	})
+	first(r.message, func(found []place.Value) bool {
+		message := messageOf(found)
+		if message != "" {
+			o.Message = message
+		}
+		return message != ""
+	})
+	first(r.correlationID, func(found []place.Value) bool {
+		id := plaintext.Clean(found[0].Text, maxID)
+		if id != "" && found[0].Kind != place.KindComposite {
+			o.CorrelationID = id
+		}
+		return id != ""
+	})
+	flagged := false
+	first(r.ok, func(found []place.Value) bool {
+		flag := flagOf(found[0])
+		if flag != FlagAbsent {
+			o.Flag, flagged = flag, true
+		}
+		return flagged
+	})
+	if len(json) > 0 {
+		o.Body = BodyEnvelope
+		if len(r.ok) > 0 && !flagged {
+			o.Body = BodyMalformed
+		}
+	}
+	p.keep(o, values)
+}
+
+// valuesAt gives what is at a place, the lines of a header as strings.
+func valuesAt(at place.Place, values place.Values, o *Outcome) []place.Value {
+	if at.Header() == "" {
+		return values[at.String()]
+	}
+	lines := at.InHeader(o.Header)
+	if len(lines) == 0 {
+		return nil
+	}
+	found := make([]place.Value, len(lines))
+	for i, line := range lines {
+		found[i] = place.Value{Kind: place.KindString, Text: line}
+	}
+	return found
+}
+
+// codeOf returns the code that a value stands for; false where it stands for none.
+// Zero is "0": a code was there, and it says that nothing failed.
+func codeOf(v place.Value) (code string, is bool) {
+	switch v.Kind {
+	case place.KindBool:
+		return v.Text, v.Text == "true"
+	case place.KindComposite:
+		text := plaintext.Clean(v.Text, maxCode)
+		return text, strings.Trim(text, "{}[] ") != ""
+	}
+	text := plaintext.Clean(v.Text, maxCode)
+	if text == "" {
+		return "", false
+	}
+	if code = CanonicalCode(text); code == "" {
+		return "0", true
+	}
+	return code, true
+}
+
+// messageOf joins the strings among the values.
+func messageOf(values []place.Value) string {
+	var said []string
+	for _, v := range values {
+		if text := plaintext.Clean(v.Text, maxMessage); text != "" && v.Kind == place.KindString && len(said) < maxJoined {
+			said = append(said, text)
+		}
+	}
+	return plaintext.Clean(strings.Join(said, "; "), maxMessage)
+}
+
+// flagOf reads a success flag: true or false, as a boolean or as text.
+func flagOf(v place.Value) Flag {
+	text := strings.TrimSpace(v.Text)
+	switch {
+	case v.Kind != place.KindBool && v.Kind != place.KindString:
+		return FlagAbsent
+	case strings.EqualFold(text, "true"):
+		return FlagTrue
+	case strings.EqualFold(text, "false"):
+		return FlagFalse
+	}
+	return FlagAbsent
+}
+
+// keep stores in o what was found in the body for rules and waits.
+func (p *Policy) keep(o *Outcome, values place.Values) {
+	if len(values) == 0 {
+		return
+	}
+	for _, at := range p.kept {
+		found := values[at.String()]
+		if len(found) == 0 {
+			continue
+		}
+		texts := make([]string, len(found))
+		for i, v := range found {
+			texts[i] = plaintext.Clean(v.Text, maxMessage)
+		}
+		if o.Found == nil {
+			o.Found = map[string][]string{}
+		}
+		o.Found[at.String()] = texts
+	}
+}
+
+// compilePlaces collects the places of the body that the joined policy names, so that
+// one pass over a body finds them all.
+func (p *Policy) compilePlaces() {
+	var named []place.Place
+	for i := range p.rules {
+		for _, w := range p.rules[i].match.where {
+			named = append(named, w.at)
+		}
+	}
+	for _, b := range p.backoffs {
+		named = append(named, placesOf(b.waits)...)
+	}
+	for _, h := range p.holds {
+		named = append(named, placesOf(h.waits)...)
+	}
+	for _, pace := range p.paces {
+		named = append(named, pace.places()...)
+	}
+	p.kept = slices.DeleteFunc(named, func(at place.Place) bool { return at.Header() != "" || at.IsZero() })
+	p.places = place.NewSet(slices.Concat(p.reading.all(), p.kept))
+}
+
+// readReading reads the block read.
+func (f *file) readReading(v yamlfile.Value) {
+	f.reading.at = v.Pos()
+	v.Mapping(yamlfile.Fields{
+		"code":           func(v yamlfile.Value) { f.reading.code = f.readPlaces(v) },
+		"message":        func(v yamlfile.Value) { f.reading.message = f.readPlaces(v) },
+		"ok":             func(v yamlfile.Value) { f.reading.ok = f.readPlaces(v) },
+		"correlation_id": func(v yamlfile.Value) { f.reading.correlationID = f.readPlaces(v) },
+	})
+}
+
+// readPlaces reads a list of places; an empty list reads nothing, whatever the extended
+// policy reads.
+func (f *file) readPlaces(v yamlfile.Value) []place.Place {
+	places := []place.Place{}
+	v.List(func(item yamlfile.Value) {
+		if at, ok := readPlace(item); ok {
+			places = append(places, at)
+		}
+	})
+	return places
+}
+
+// readPlace reads one place. An error in a JSONPath has the column of the path.
+func readPlace(v yamlfile.Value) (place.Place, bool) {
+	text, ok := v.Text()
+	if !ok {
+		return place.Place{}, false
+	}
+	at, err := place.Parse(text)
+	if err != nil {
+		v.Failf("%q: %v", text, err)
+		return place.Place{}, false
+	}
+	return at, true
+}
+
+// yaml writes the block read.
+func (r reading) yaml(w *bytes.Buffer) {
+	if len(r.all()) == 0 {
+		return
+	}
+	w.WriteString("\nread:\n")
+	for _, part := range []struct {
+		key    string
+		places []place.Place
+	}{{"code", r.code}, {"message", r.message}, {"ok", r.ok}, {"correlation_id", r.correlationID}} {
+		if len(part.places) > 0 {
+			fmt.Fprintf(w, "  %s: %s\n", part.key, quotedPlaces(part.places))
+		}
+	}
+}
+
+func quotedPlaces(places []place.Place) string {
+	texts := make([]string, len(places))
+	for i, at := range places {
+		texts[i] = quote(at.String())
+	}
+	return flow(texts)
+}
