@@ -194,7 +194,7 @@ func TestAHoldThatGoesOnSaysWhatItsProbeMet(t *testing.T) {
 	w := newWatched(t)
 	w.sees(0, r, "patsnap paused for 1m: quota 67200001: too many")
 	r.Fault, r.Epoch = "protocol, HTTP 200; x-correlation-id b7", 1
-	w.sees(0, r, "patsnap paused for 1m (quota): the probe met protocol, HTTP 200; x-correlation-id b7; held for quota 67200001: too many")
+	w.sees(0, r, "patsnap paused for 1m (quota): the probe failed with protocol, HTTP 200; x-correlation-id b7; held for quota 67200001: too many")
 }
 
 func TestOfSeveralHoldsTheOneThatMostCallsWaitBehindIsTheReason(t *testing.T) {
