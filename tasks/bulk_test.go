@@ -71,25 +71,25 @@ func TestTheFirstOfTwoLinesWithOneKeyWins(t *testing.T) {
 	audit(t, rdb, "b")
 }
 
-func TestARefusedLineNeverStopsASend(t *testing.T) {
+func TestARefusedLineDoesNotStopASend(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		rules := tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "api"}}}
 		p := producer(t, rdb, rules)
 		file := strings.Join([]string{
 			`{"path":"/1","key":"k"}`, ``, `not json`, `{"path":"/4","key":"k"}`, `{"path":"//host"}`, `{"path":"/1","key":"k"}`, `{"path":"/7"}`,
 		}, "\n")
-		var told []int
+		var refusedLines []int
 		send := func() tasks.Summary {
-			told = nil
+			refusedLines = nil
 			sum, err := p.SubmitLines(t.Context(), "b", tasks.ReadCalls(strings.NewReader(file), tasks.ReadOptions{Rules: rules}),
-				func(bad *tasks.FieldError) { told = append(told, bad.Line) })
+				func(bad *tasks.FieldError) { refusedLines = append(refusedLines, bad.Line) })
 			if err != nil {
 				t.Fatal(err)
 			}
 			return sum
 		}
-		if sum := send(); sum.Accepted != 2 || sum.Duplicate != 1 || sum.Refused != 3 || fmt.Sprint(told) != "[3 5 4]" {
-			t.Fatalf("%+v, told of %v", sum, told)
+		if sum := send(); sum.Accepted != 2 || sum.Duplicate != 1 || sum.Refused != 3 || fmt.Sprint(refusedLines) != "[3 5 4]" {
+			t.Fatalf("got %+v, refused lines %v", sum, refusedLines)
 		}
 		if sum := send(); sum.Accepted != 0 || sum.Duplicate != 3 || sum.Refused != 3 {
 			t.Fatalf("sent again: %+v", sum)
@@ -109,7 +109,7 @@ func TestABadBatchNameIsRefusedBeforeAnythingIsRead(t *testing.T) {
 	}
 }
 
-func TestAnErrorOfTheSourceStopsAndWhatWasTakenStays(t *testing.T) {
+func TestAnErrorOfTheSourceStopsASendAndAcceptedCallsStay(t *testing.T) {
 	rdb := redistest.Redis(t).Client
 	p := producer(t, rdb, tasks.Rules{})
 	broken := errors.New("disk on fire")
@@ -130,7 +130,7 @@ func TestAnErrorOfTheSourceStopsAndWhatWasTakenStays(t *testing.T) {
 	audit(t, rdb, "b")
 }
 
-// flaky fails every nth script, before Redis has run it or after.
+// flaky fails every nth script, before or after Redis has run it.
 type flaky struct {
 	mu    sync.Mutex
 	n     int
@@ -166,7 +166,7 @@ func (f *flaky) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func TestASendThatRedisBrokeIsCompletedByTheNextOnes(t *testing.T) {
+func TestASendThatFailedOnRedisIsCompletedByTheNextSends(t *testing.T) {
 	for name, after := range map[string]bool{"requests lost": false, "replies lost": true} {
 		t.Run(name, func(t *testing.T) {
 			rdb := redistest.Redis(t).Client // miniredis is slow with so many
@@ -187,7 +187,7 @@ func TestASendThatRedisBrokeIsCompletedByTheNextOnes(t *testing.T) {
 				if !errors.Is(err, errFlaky) || try > 50 {
 					t.Fatal(err)
 				}
-				if try == 5 { // the trouble passes
+				if try == 5 { // the errors end
 					fault.mu.Lock()
 					fault.every = 0
 					fault.mu.Unlock()
@@ -200,18 +200,18 @@ func TestASendThatRedisBrokeIsCompletedByTheNextOnes(t *testing.T) {
 				t.Fatalf("counts %+v", c)
 			}
 			if pending := rdb.LLen(t.Context(), "asynq:{api}:pending").Val(); pending != n {
-				t.Fatalf("%d tasks are pending", pending)
+				t.Fatalf("got %d pending tasks", pending)
 			}
 			audit(t, rdb, "b")
 		})
 	}
 }
 
-func TestASendWhoseLastStepRedisBreaksSaysSo(t *testing.T) {
+func TestASendWhoseLastStepFailsOnRedisReturnsTheError(t *testing.T) {
 	for failing, script := range []string{"the claim of the keys", "the acceptance"} {
 		redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 			p := producer(t, rdb, tasks.Rules{})
-			// All calls go in one step, so that nothing is read after the failure.
+			// All calls are in one step, so that nothing is read after the failure.
 			if _, err := p.SubmitAll(t.Context(), "before", numbered(1)); err != nil {
 				t.Fatal(err)
 			}
@@ -224,7 +224,7 @@ func TestASendWhoseLastStepRedisBreaksSaysSo(t *testing.T) {
 	}
 }
 
-func TestACancelledSendSaysSo(t *testing.T) {
+func TestACancelledSendReturnsTheError(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		ctx, cancel := context.WithCancel(t.Context())

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestTheBodyGoesOutAsItsFormSays(t *testing.T) {
+func TestTheFormOfABodyDecidesItsBytesAndContentType(t *testing.T) {
 	for _, test := range []struct{ body, header, data, contentType string }{
 		{``, "", "", ""},
 		{`null`, "", "", ""},
@@ -44,7 +44,7 @@ func TestTheBodyGoesOutAsItsFormSays(t *testing.T) {
 	}
 }
 
-func TestQueryAddsToThePathsOwn(t *testing.T) {
+func TestQueryIsAddedToTheQueryInThePath(t *testing.T) {
 	for _, test := range []struct {
 		path  string
 		query tasks.Query
@@ -85,7 +85,8 @@ func TestThePathIsEncodedOnce(t *testing.T) {
 	}
 }
 
-// TestNoPathLeavesItsUpstream asks net/url, which the worker's client uses, where a call ends up.
+// TestNoPathLeavesItsUpstream parses with net/url, as the worker's client does, to find
+// where a call is sent.
 func TestNoPathLeavesItsUpstream(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		path := rapid.StringMatching(`/?([a.:@/\\;?#%]|%2[eEfF]|%5c|\.\.|é| ){0,12}`).Draw(t, "path")
@@ -103,10 +104,10 @@ func TestNoPathLeavesItsUpstream(t *testing.T) {
 			t.Fatalf("%q gave a URL that does not parse: %v", path, err)
 		}
 		if u.Host != "api.example" || u.User != nil || u.Fragment != "" || !strings.HasPrefix(u.JoinPath().Path, "/v1") || u.EscapedPath() != "/v1"+encoded {
-			t.Fatalf("%q leads to %s", path, u)
+			t.Fatalf("%q is sent to %s", path, u)
 		}
 		if values, err := url.ParseQuery(query); err == nil && len(values["q"]) > 0 && values["q"][len(values["q"])-1] != call.Query["q"] {
-			t.Fatalf("%q came out as %q", call.Query["q"], values["q"])
+			t.Fatalf("%q was decoded as %q", call.Query["q"], values["q"])
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// deadLetters makes dead letters of the batch b, with the keys 1, 2, 3…
+// deadLetters creates dead letters of the batch b, with the keys 1, 2, 3…
 func deadLetters(t *testing.T, rdb redis.UniversalClient, n int) (ids []string) {
 	t.Helper()
 	p := producer(t, rdb, tasks.Rules{})
@@ -33,11 +33,11 @@ func wantCounts(t *testing.T, c *tasks.Client, want tasks.Counts) {
 	t.Helper()
 	b, err := c.Batch(t.Context(), "b")
 	if err != nil || b.Counts != want {
-		t.Errorf("the batch has %+v, %v; want %+v", b.Counts, err, want)
+		t.Errorf("got counts %+v, %v; want %+v", b.Counts, err, want)
 	}
 }
 
-func TestAClientSaysWhyACallStaysAsItIs(t *testing.T) {
+func TestAClientReturnsWhyACallIsNotChanged(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		c, p := client(t, rdb), producer(t, rdb, tasks.Rules{})
 		submit := func() string {
@@ -70,7 +70,7 @@ func TestAClientSaysWhyACallStaysAsItIs(t *testing.T) {
 			"cancel of a call that is being made": {cancel(held), tasks.ErrBusy},
 		} {
 			if !errors.Is(one.got, one.want) {
-				t.Errorf("%s: %v, want %v", name, one.got, one.want)
+				t.Errorf("%s: got %v, want %v", name, one.got, one.want)
 			}
 		}
 		rdb.ZAdd(t.Context(), "asynq:{api}:lease", redis.Z{Score: 9e9, Member: dead})
@@ -85,7 +85,7 @@ func TestAClientSaysWhyACallStaysAsItIs(t *testing.T) {
 	})
 }
 
-func TestACallThatMayHaveBeenSentEndsInTheWordsOfThePolicy(t *testing.T) {
+func TestACallThatMayHaveBeenSentEndsWithThePolicysTexts(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		r, err := p.Submit(t.Context(), tasks.Call{Batch: "b", Upstream: "api", Method: "POST", Path: "/orders?x=1"})
@@ -101,7 +101,7 @@ func TestACallThatMayHaveBeenSentEndsInTheWordsOfThePolicy(t *testing.T) {
 			t.Fatal(err)
 		}
 		if state, err := c.Cancel(t.Context(), r.ID, tasks.Cancellation{}); state != tasks.StateDead || err != nil {
-			t.Fatalf("state %q, %v", state, err)
+			t.Fatalf("got state %q, %v", state, err)
 		}
 		got, err := c.Call(t.Context(), r.ID)
 		if err != nil || got.Result.UserMessage != "user: outcome_unknown" || got.Result.Advice != "operator: outcome_unknown" || got.Endpoint != "api POST /orders" {
@@ -120,10 +120,10 @@ func TestACancelledBatchHasNoOpenCalls(t *testing.T) {
 			}
 		}
 		finish(t, rdb, "api", ledger.Done)
-		told := int64(0)
-		got, err := c.CancelBatch(t.Context(), "b", tasks.Cancellation{Message: "by a test", Rule: "test"}, func(n tasks.Cancelled) { told = n.Cancelled })
-		if err != nil || got.Cancelled != n-1 || told != n-1 {
-			t.Errorf("%+v, told %d, %v", got, told, err)
+		progress := int64(0)
+		got, err := c.CancelBatch(t.Context(), "b", tasks.Cancellation{Message: "by a test", Rule: "test"}, func(n tasks.Cancelled) { progress = n.Cancelled })
+		if err != nil || got.Cancelled != n-1 || progress != n-1 {
+			t.Errorf("got %+v, progress %d, %v", got, progress, err)
 		}
 		wantCounts(t, c, tasks.Counts{Accepted: n, Done: 1, Cancelled: n - 1})
 		for r, err := range c.Results(t.Context(), "b") {
@@ -137,7 +137,7 @@ func TestACancelledBatchHasNoOpenCalls(t *testing.T) {
 	})
 }
 
-func TestRedriveAllTellsOfEachCall(t *testing.T) {
+func TestRedriveAllReportsEachCall(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		c, ids := client(t, rdb), deadLetters(t, rdb, 4)
 		until, err := c.DeadWatermark(t.Context())
@@ -147,16 +147,16 @@ func TestRedriveAllTellsOfEachCall(t *testing.T) {
 		if err := c.Purge(t.Context(), ids[0]); err != nil {
 			t.Fatal(err)
 		}
-		told := map[string]error{}
-		tell := tasks.Pace{OnCall: func(id string, err error) { told[id] = err }}
-		got, err := c.RedriveAll(t.Context(), tasks.DeadFilter{IDs: []string{ids[0], ids[1], "unknown"}}, tell)
+		results := map[string]error{}
+		pace := tasks.Pace{OnCall: func(id string, err error) { results[id] = err }}
+		got, err := c.RedriveAll(t.Context(), tasks.DeadFilter{IDs: []string{ids[0], ids[1], "unknown"}}, pace)
 		if err != nil || got != (tasks.Changed{Selected: 3, Applied: 1, Failed: 2}) {
 			t.Errorf("by id: %+v, %v", got, err)
 		}
-		if len(told) != 3 || !errors.Is(told[ids[0]], tasks.ErrPurged) || told[ids[1]] != nil || !errors.Is(told["unknown"], tasks.ErrNoCall) {
-			t.Errorf("told %v", told)
+		if len(results) != 3 || !errors.Is(results[ids[0]], tasks.ErrPurged) || results[ids[1]] != nil || !errors.Is(results["unknown"], tasks.ErrNoCall) {
+			t.Errorf("got results %v", results)
 		}
-		// One that dies again is behind the horizon.
+		// A call that dies again is above the watermark.
 		finish(t, rdb, "api", ledger.Dead)
 		match := func(info tasks.CallInfo) bool { return info.Result.Key != "3" }
 		got, err = c.RedriveAll(t.Context(), tasks.DeadFilter{Match: match, Until: until}, tasks.Pace{})
@@ -174,7 +174,7 @@ func TestRedriveAllTellsOfEachCall(t *testing.T) {
 	})
 }
 
-func TestACallTellsOfItsFormerEndings(t *testing.T) {
+func TestACallHasItsFormerEndings(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		c, ids := client(t, rdb), deadLetters(t, rdb, 1)
 		before, err := c.Call(t.Context(), ids[0])
@@ -216,7 +216,7 @@ func TestADeletedBatchIsGone(t *testing.T) {
 			t.Errorf("%d, %v, %v", n, gone, err)
 		}
 		if _, err := c.Batch(t.Context(), "b"); !errors.Is(err, tasks.ErrNoBatch) {
-			t.Errorf("it is there: %v", err)
+			t.Errorf("the batch still exists: %v", err)
 		}
 	})
 }

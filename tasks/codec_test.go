@@ -25,11 +25,11 @@ func instant(s string) *time.Time {
 	return ptr(at.UTC())
 }
 
-// golden holds, by version, what each golden file must decode to.
+// golden is, by version, what each golden file must decode to.
 var golden = map[string]map[string]tasks.Call{"v1": goldenV1, "v2": goldenV2}
 
-// goldenV1 holds what each file of testdata/v1 must decode to. Files there are never changed and never go: calls written by any
-// release may still wait in somebody's Redis.
+// goldenV1 is what each file of testdata/v1 must decode to. These files are never
+// changed or removed: a Redis may still hold calls written by any release.
 var goldenV1 = map[string]tasks.Call{
 	"minimal": {Key: "line-1", Upstream: "patsnap", Method: "GET", Path: "/search", Priority: "normal"},
 	"everything": {
@@ -59,7 +59,8 @@ var goldenV1 = map[string]tasks.Call{
 	"nothing_checked": {Method: "GET", Priority: "normal"},
 }
 
-// goldenV2 are calls with what version 2 added; a call without it is still written as version 1.
+// goldenV2 are calls with the field of version 2; a call without it is still written as
+// version 1.
 var goldenV2 = map[string]tasks.Call{
 	"meta":       {Key: "row-1", Batch: "july", Upstream: "patsnap", Method: "GET", Path: "/search", Priority: "normal", Meta: json.RawMessage(`{"row":17}`)},
 	"meta_empty": {Key: "k", Batch: "b", Upstream: "u", Method: "GET", Path: "/s", Priority: "normal", Meta: json.RawMessage(`{}`)},
@@ -112,7 +113,7 @@ func TestEveryGoldenFileOfEveryVersionDecodes(t *testing.T) {
 	}
 }
 
-func TestTodaysEncoderWritesTheOldestVersionThatHoldsACall(t *testing.T) {
+func TestACallIsEncodedInTheOldestVersionThatCanHoldIt(t *testing.T) {
 	for version, calls := range golden {
 		files := goldenFiles(t, version)
 		for name, call := range calls {
@@ -126,7 +127,7 @@ func TestTodaysEncoderWritesTheOldestVersionThatHoldsACall(t *testing.T) {
 	}
 }
 
-func TestDecodeToleratesSpaceAndFieldOrder(t *testing.T) {
+func TestDecodeAcceptsAnyWhiteSpaceAndFieldOrder(t *testing.T) {
 	got, err := tasks.Decode([]byte(" {\"path\" : \"/s\", \"query\":{}, \"headers\": { }, \"body\" : null ,\n\"v\" : 1, \"key\":\"k\" } "))
 	want := tasks.Call{Key: "k", Method: "GET", Path: "/s", Priority: tasks.PriorityNormal}
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -134,7 +135,7 @@ func TestDecodeToleratesSpaceAndFieldOrder(t *testing.T) {
 	}
 }
 
-func TestANewerVersionIsToldFromGarbage(t *testing.T) {
+func TestDecodeDistinguishesANewerVersionFromOtherErrors(t *testing.T) {
 	for _, data := range []string{
 		`{"v":3}`, `{"v":3,"path":7,"wholly":"new"}`, `{"wholly":"new","v":17}`, `{"v":99999999999999999999999}`,
 	} {
@@ -153,7 +154,7 @@ func TestANewerVersionIsToldFromGarbage(t *testing.T) {
 	}
 }
 
-// anyCall draws calls as a caller might build them, before Check.
+// anyCall draws calls as a caller may build them, before Check.
 func anyCall(t *rapid.T) tasks.Call {
 	text := rapid.StringMatching(`[a-zA-Z0-9é专🔋 "\\<>&%=+;,_.-]{1,20}`)
 	number := rapid.StringMatching(`-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?`)
@@ -217,7 +218,7 @@ func anyCall(t *rapid.T) tasks.Call {
 	return c
 }
 
-func TestEncodingAndDecodingACheckedCallIsTheIdentity(t *testing.T) {
+func TestDecodingAnEncodedCallReturnsTheSameCall(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		raw := anyCall(t)
 		call, err := tasks.Rules{}.Check(raw)
@@ -255,12 +256,12 @@ func TestEncodingAndDecodingACheckedCallIsTheIdentity(t *testing.T) {
 		}
 		var loose tasks.Call
 		if err := json.Unmarshal(asJSON, &loose); err != nil || !reflect.DeepEqual(loose.Query, call.Query) {
-			t.Fatalf("json.Marshal and back: %s, %v", asJSON, err)
+			t.Fatalf("json.Marshal and Unmarshal: got %s, %v", asJSON, err)
 		}
 	})
 }
 
-func TestEncodeRefusesWhatItCouldNotReadBack(t *testing.T) {
+func TestEncodeCallRefusesFieldsThatDecodeCannotRead(t *testing.T) {
 	for name, call := range map[string]tasks.Call{
 		"key":        {Key: "\xff", Path: "/"},
 		"query":      {Path: "/", Query: tasks.Query{"\xff": "x"}},
@@ -298,19 +299,19 @@ func FuzzDecode(f *testing.F) {
 		call, err := tasks.Decode(data)
 		if err != nil {
 			if errors.Is(err, tasks.ErrMalformed) == errors.Is(err, tasks.ErrNewerVersion) {
-				t.Fatalf("neither or both: %v", err)
+				t.Fatalf("got neither or both of the errors: %v", err)
 			}
 			return
 		}
 		stored, err := tasks.EncodeCall(call)
 		if err != nil {
-			t.Fatalf("decoded but not encoded: %v", err)
+			t.Fatalf("a decoded call cannot be encoded: %v", err)
 		}
 		again, err := tasks.Decode(stored)
 		if err != nil || !reflect.DeepEqual(again, call) {
 			t.Fatalf("%s\n got %#v, %v\nwant %#v", stored, again, err, call)
 		}
-		// What is stored may come from anyone who can write to Redis.
+		// Anyone who can write to Redis may have written the stored call.
 		if path, err := call.URLPath(); err == nil && (path[0] != '/' || strings.HasPrefix(path, "//")) {
 			t.Fatalf("path %q leaves the upstream", path)
 		}

@@ -25,7 +25,7 @@ func keysOf(t *testing.T, file string) []string {
 	return keys
 }
 
-func TestALineWithoutAKeyIsTheSameCallWhereverItStands(t *testing.T) {
+func TestALineWithoutAKeyIsTheSameCallAtAnyPlaceInTheFile(t *testing.T) {
 	a, b, c := `{"path":"/a"}`, `{"method":"POST","path":"/b","body":{"n":1}}`, `{"path":"/c","query":{"q":"x"}}`
 	file := func(lines ...string) string { return strings.Join(lines, "\n") + "\n" }
 	whole := keysOf(t, file(a, b, c))
@@ -53,20 +53,20 @@ func TestALineWithoutAKeyIsTheSameCallWhereverItStands(t *testing.T) {
 		got := keysOf(t, test.file)
 		for _, key := range test.want {
 			if !slices.Contains(got, key) {
-				t.Errorf("%s: %v, and %s is gone", change, got, key)
+				t.Errorf("%s: got %v, without %s", change, got, key)
 			}
 		}
 	}
 }
 
-func TestALineWithoutAKeyIsAnotherCallWhereItAsksForSomethingElse(t *testing.T) {
+func TestALineWithoutAKeyIsAnotherCallIfItsRequestDiffers(t *testing.T) {
 	base := `{"method":"POST","path":"/a","query":{"n":1},"headers":{"X-A":"1"},"body":{"n":1}}`
 	seen := map[string]string{keysOf(t, base)[0]: base}
 	for _, line := range []string{
 		`{"method":"PUT","path":"/a","query":{"n":1},"headers":{"X-A":"1"},"body":{"n":1}}`,
 		`{"method":"POST","path":"/b","query":{"n":1},"headers":{"X-A":"1"},"body":{"n":1}}`,
 		`{"method":"POST","path":"/a","query":{"n":2},"headers":{"X-A":"1"},"body":{"n":1}}`,
-		`{"method":"POST","path":"/a","query":{"n":1.0},"headers":{"X-A":"1"},"body":{"n":1}}`, // the digits that go out differ
+		`{"method":"POST","path":"/a","query":{"n":1.0},"headers":{"X-A":"1"},"body":{"n":1}}`, // the digits that are sent differ
 		`{"method":"POST","path":"/a","query":{"n":1},"headers":{"X-A":"2"},"body":{"n":1}}`,
 		`{"method":"POST","path":"/a","query":{"n":1},"headers":{"X-A":"1"},"body":{"n":1.0}}`,
 		`{"method":"POST","path":"/a","query":{"n":1},"headers":{"X-A":"1"},"body":{"n":"1"}}`,
@@ -74,7 +74,7 @@ func TestALineWithoutAKeyIsAnotherCallWhereItAsksForSomethingElse(t *testing.T) 
 	} {
 		key := keysOf(t, line)[0]
 		if was, again := seen[key]; again {
-			t.Errorf("%s and %s are one call", was, line)
+			t.Errorf("%s and %s have one key", was, line)
 		}
 		seen[key] = line
 	}
@@ -103,12 +103,12 @@ func TestARefusalForMetaNamesBothLines(t *testing.T) {
 	const want = `line 3: field "meta": is the only difference from line 1, and both lines have no key; give each a key`
 	for _, err := range tasks.ReadCalls(strings.NewReader(file), oneUpstream) {
 		if err != nil && err.Error() != want {
-			t.Errorf("it says %q, want %q", err, want)
+			t.Errorf("got %q, want %q", err, want)
 		}
 	}
 }
 
-func TestSendingCallsWithoutKeysAgainInAnotherOrderRepeatsNone(t *testing.T) {
+func TestSendingCallsWithoutKeysInAnotherOrderRepeatsNone(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "api"}}})
 		a, b, c := tasks.Call{Path: "/a"}, tasks.Call{Path: "/b"}, tasks.Call{Path: "/c", Key: "c"}
@@ -121,7 +121,7 @@ func TestSendingCallsWithoutKeysAgainInAnotherOrderRepeatsNone(t *testing.T) {
 	})
 }
 
-func TestASingleCallWithoutAKeyIsAlwaysANewOne(t *testing.T) {
+func TestASingleCallWithoutAKeyIsAlwaysNew(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "api"}}})
 		for range 2 {

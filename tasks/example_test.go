@@ -16,7 +16,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// openRedis gives an example a Redis of its own.
+// openRedis opens a Redis for one example.
 func openRedis() (rdb *redis.Client, end func()) {
 	server, err := miniredis.Run()
 	if err != nil {
@@ -29,12 +29,12 @@ func openRedis() (rdb *redis.Client, end func()) {
 	}
 }
 
-// work stands in for a worker: it ends the next call of the upstream "api".
+// work replaces a worker: it ends the next call of the upstream "api".
 func work(rdb *redis.Client, state ledger.State, answer string) ledger.Record {
 	ctx, l, dispatcher := context.Background(), ledger.New(rdb), ledger.NewDispatcher(rdb, "")
 	got, err := dispatcher.Dequeue(ctx, ledger.DequeueRequest{Queues: []string{"api"}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
 	if err != nil || got.Delivery == nil {
-		panic(fmt.Sprint("nothing to work on: ", err))
+		panic(fmt.Sprint("no call to dequeue: ", err))
 	}
 	f := ledger.Final{State: state, Body: []byte(answer), BodyType: "application/json", Ending: ledger.Ending{Class: "ok", Attempts: 1}}
 	if state == ledger.Dead {

@@ -9,10 +9,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestIDsAndHashesNeverChange pins values: ids in Redis and digests in results files outlive a release.
+// TestIDsAndHashesNeverChange pins values: ids in Redis and digests in results files
+// are used across releases.
 func TestIDsAndHashesNeverChange(t *testing.T) {
 	if got := tasks.TaskID("july", "row-1"); got != pinnedID {
-		t.Errorf("TaskID: %s", got)
+		t.Errorf("TaskID: got %s", got)
 	}
 	if got := tasks.ContentHash(goldenV1["everything"]); got != pinnedEverything {
 		t.Errorf("everything: %s", got)
@@ -22,7 +23,7 @@ func TestIDsAndHashesNeverChange(t *testing.T) {
 	}
 }
 
-func TestBatchAndKeyCannotRunIntoEachOther(t *testing.T) {
+func TestIDsOfDifferentBatchesAndKeysDiffer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := rapid.String().Draw(t, "a"), rapid.String().Draw(t, "b")
 		c, d := rapid.String().Draw(t, "c"), rapid.String().Draw(t, "d")
@@ -32,11 +33,11 @@ func TestBatchAndKeyCannotRunIntoEachOther(t *testing.T) {
 		}
 	})
 	if tasks.TaskID("ab", "c") == tasks.TaskID("a", "bc") {
-		t.Error("ab+c is a+bc")
+		t.Error(`("ab", "c") and ("a", "bc") have one id`)
 	}
 }
 
-func TestTheContentHashSeesTheRequestAndNotItsFormatting(t *testing.T) {
+func TestTheContentHashDependsOnTheRequestAndNotOnItsFormatting(t *testing.T) {
 	base := `{"key":"k","upstream":"u","method":"POST","path":"/s?a=1","query":{"b":2,"c":[1,2]},"headers":{"X-A":"1"},"body":{"n":1.0,"s":"x"}}`
 	hash := func(line string) string {
 		t.Helper()
@@ -51,7 +52,7 @@ func TestTheContentHashSeesTheRequestAndNotItsFormatting(t *testing.T) {
 		`{"key":"other","batch":"b","upstream":"u","method":"POST","path":"/s?a=1&b=2&c=1&c=2","headers":{"X-A":"1","Content-Type":"application/json"},"body":{"n":1.0,"s":"x"},"priority":"high","not_before":"2026-01-01T00:00:00Z","deadline":"2027-01-01T00:00:00Z","idempotent":null}`,
 	} {
 		if hash(same) != hash(base) {
-			t.Errorf("differs: %s", same)
+			t.Errorf("another hash: %s", same)
 		}
 	}
 	seen := map[string]string{hash(base): base}
@@ -70,7 +71,7 @@ func TestTheContentHashSeesTheRequestAndNotItsFormatting(t *testing.T) {
 		`{"upstream":"u","method":"POST","path":"/s?a=1","query":{"b":2,"c":[1,2]},"headers":{"X-A":"1"},"body":{"n":1.0,"s":"x"},"idempotent":false}`,
 	} {
 		if before, there := seen[hash(other)]; there {
-			t.Errorf("same hash:\n%s\n%s", before, other)
+			t.Errorf("the same hash:\n%s\n%s", before, other)
 		}
 		seen[hash(other)] = other
 	}
@@ -80,7 +81,7 @@ func TestBytesAndTextWithTheSameTypeAreTheSameRequest(t *testing.T) {
 	text := tasks.Call{Path: "/", Body: json.RawMessage(`"hi"`), Headers: map[string]string{"Content-Type": "text/x"}}
 	data := tasks.Call{Path: "/", Body: json.RawMessage(`{"base64":"aGk=","content_type":"text/x"}`)}
 	if tasks.ContentHash(text) != tasks.ContentHash(data) {
-		t.Error("they differ")
+		t.Error("the hashes differ")
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-func TestACallBringsItsOwnIdempotencyKeyWhereTheUpstreamTakesOne(t *testing.T) {
+func TestACallMaySetItsIdempotencyKeyIfTheUpstreamAcceptsOne(t *testing.T) {
 	for _, test := range []struct{ configured, header, says string }{
 		{"Idempotency-Key", "Idempotency-Key", ""},
 		{"Idempotency-Key", "idempotency-key", ""},
@@ -29,10 +29,10 @@ func TestACallBringsItsOwnIdempotencyKeyWhereTheUpstreamTakesOne(t *testing.T) {
 			t.Errorf("%+v: %v", test, err)
 		}
 	}
-	// Another key is another call: it is part of the content.
+	// A call with another key is another call: the key is part of the content.
 	one := tasks.Call{Path: "/pay", Headers: map[string]string{"Idempotency-Key": "order-17"}}
 	other := tasks.Call{Path: "/pay", Headers: map[string]string{"Idempotency-Key": "order-18"}}
 	if tasks.ContentHash(one) == tasks.ContentHash(other) {
-		t.Error("calls with different idempotency keys are the same call")
+		t.Error("calls with different idempotency keys have the same content hash")
 	}
 }

@@ -29,7 +29,7 @@ type unwritable struct{ C chan int }
 
 func (unwritable) Kind() string { return "unwritable" }
 
-func TestAJobComesBackWithItsArguments(t *testing.T) {
+func TestAJobIsDecodedWithItsArguments(t *testing.T) {
 	job, err := tasks.NewJob(sendInvoice{Invoice: 9007199254740993, To: "a@example.com"}, tasks.Options{
 		Key: "inv-7", Batch: "invoices", Upstream: "mailer", Priority: tasks.PriorityHigh, Idempotent: ptr(false),
 		NotBefore: instant("2026-01-01T00:00:00Z"), Deadline: instant("2026-01-02T00:00:00Z"),
@@ -79,7 +79,7 @@ func TestArgumentsThatLookLikeABodyOfBytesStayArguments(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoJobIsRefused(t *testing.T) {
+func TestInvalidJobsAreRefused(t *testing.T) {
 	for _, kind := range []string{"", "a/b", "../x", ".x", "a b", "a?b", "é", "a\n", strings.Repeat("a", 129)} {
 		var bad *tasks.FieldError
 		if _, err := tasks.NewJob(namedKind(kind), tasks.Options{}); !errors.As(err, &bad) {
@@ -91,7 +91,7 @@ func TestWhatIsNoJobIsRefused(t *testing.T) {
 		}
 	}
 	if _, err := tasks.NewJob(unwritable{}, tasks.Options{}); err == nil {
-		t.Error("a channel was encoded")
+		t.Error("arguments with a channel were encoded")
 	}
 	withQuery := tasks.Call{Key: "k", Upstream: "u", Method: "JOB", Path: "/x", Query: tasks.Query{"a": "b"}}
 	if _, err := (tasks.Rules{AllowJobs: true}).Check(withQuery); err == nil {

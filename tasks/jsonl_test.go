@@ -17,8 +17,8 @@ import (
 
 var oneUpstream = tasks.ReadOptions{Rules: tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "u"}}}}
 
-// read writes what came in short: "3=key" for a call, "3" for one without a key, "5=3" where it repeats line 3, "3!field" for a
-// refused line.
+// read returns the results of ReadCalls in short form: "3=key" for a call, "3" for one
+// without a key, "5=3" if it repeats line 3, "3!field" for a refused line.
 func read(t testing.TB, input io.Reader, opts tasks.ReadOptions) (got []string, failure error) {
 	t.Helper()
 	for line, err := range tasks.ReadCalls(input, opts) {
@@ -38,7 +38,7 @@ func read(t testing.TB, input io.Reader, opts tasks.ReadOptions) (got []string, 
 			}
 		case errors.As(err, &bad):
 			if bad.Line != line.Number {
-				t.Errorf("the error says line %d, the line is %d", bad.Line, line.Number)
+				t.Errorf("got line %d in the error, want %d", bad.Line, line.Number)
 			}
 			got = append(got, fmt.Sprintf("%d!%s", bad.Line, bad.Field))
 		default:
@@ -48,7 +48,7 @@ func read(t testing.TB, input io.Reader, opts tasks.ReadOptions) (got []string, 
 	return got, failure
 }
 
-func TestLinesAreReadHoweverTheyEnd(t *testing.T) {
+func TestLinesAreReadWithAnyLineEnd(t *testing.T) {
 	for input, want := range map[string][]string{
 		"":                                 nil,
 		"\n\r\n \t\n":                      nil,
@@ -74,7 +74,7 @@ func TestLinesAreReadHoweverTheyEnd(t *testing.T) {
 	}
 }
 
-func TestOneBadLineNeverStopsTheOthers(t *testing.T) {
+func TestABadLineDoesNotStopTheOthers(t *testing.T) {
 	input := strings.Join([]string{
 		`{"path":"/a"}`, `not json`, `{"path":"//evil"}`, ``, `{"path":"/b","key":"b"}`, `{"path":"/c","nope":1}`, `{"path":"/d","batch":"x"}`,
 		`{"path":"/e","upstream":"v"}`, `{"path":"/f"}`,
@@ -85,7 +85,7 @@ func TestOneBadLineNeverStopsTheOthers(t *testing.T) {
 	}
 }
 
-func TestOnlyAFileThatBeginsLikeATableIsTakenForOne(t *testing.T) {
+func TestOnlyAFileThatBeginsLikeCSVIsReportedAsCSV(t *testing.T) {
 	for input, want := range map[string]bool{
 		"key,path\na,/a": true, "\"key\",\"path\"\n": true, "\n1,2\n": false, "key path\n": false,
 		"{\"path\":\"/a\",}\n": false, "[1,2]\n": false, "\"a,b\"\n": false,
@@ -95,7 +95,7 @@ func TestOnlyAFileThatBeginsLikeATableIsTakenForOne(t *testing.T) {
 			got = got || err != nil && strings.Contains(err.Error(), "looks like CSV")
 		}
 		if got != want {
-			t.Errorf("%q: taken for a table: %v", input, got)
+			t.Errorf("%q: reported as CSV: got %v", input, got)
 		}
 	}
 }
@@ -125,7 +125,7 @@ func TestALineThatIsTooLongIsRefusedAndReadingGoesOn(t *testing.T) {
 	}
 }
 
-func TestALineMayHoldTheLargestBodyInEscapes(t *testing.T) {
+func TestALineMayHaveTheLargestBodyInEscapes(t *testing.T) {
 	opts := tasks.ReadOptions{Rules: tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "u", MaxBody: 300_000}}}}
 	line := `{"path":"/","body":"` + strings.Repeat(`\u5c02`, 100_000) + `"}`
 	if got, err := read(t, strings.NewReader(line), opts); err != nil || !reflect.DeepEqual(got, []string{"1"}) {
@@ -133,7 +133,7 @@ func TestALineMayHoldTheLargestBodyInEscapes(t *testing.T) {
 	}
 }
 
-func TestAReadErrorIsNoRefusal(t *testing.T) {
+func TestAReadErrorIsNotARefusedLine(t *testing.T) {
 	broken := errors.New("the disk is gone")
 	input := io.MultiReader(strings.NewReader("{\"path\":\"/\"}\n{\"path\":"), iotest.ErrReader(broken))
 	got, err := read(t, input, oneUpstream)
@@ -142,7 +142,7 @@ func TestAReadErrorIsNoRefusal(t *testing.T) {
 	}
 }
 
-func TestReadingStopsWhenTheCallerDoes(t *testing.T) {
+func TestReadingStopsWhenTheCallerStops(t *testing.T) {
 	count := 0
 	for range tasks.ReadCalls(strings.NewReader("x\nx\nx\n"), oneUpstream) {
 		if count++; count == 2 {
@@ -150,7 +150,7 @@ func TestReadingStopsWhenTheCallerDoes(t *testing.T) {
 		}
 	}
 	if count != 2 {
-		t.Errorf("%d lines", count)
+		t.Errorf("got %d lines", count)
 	}
 }
 
@@ -170,7 +170,7 @@ func TestCallsDoNotShareTheReadersMemory(t *testing.T) {
 	}
 }
 
-// endless repeats a text without holding it.
+// endless repeats a text without holding all of it in memory.
 type endless struct {
 	text string
 	left int
@@ -189,7 +189,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestMemoryStaysBoundedHoweverLongTheFile(t *testing.T) {
+func TestReadingALongFileTakesBoundedMemory(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -205,7 +205,7 @@ func TestMemoryStaysBoundedHoweverLongTheFile(t *testing.T) {
 		}
 	}
 	if lines != 50_000 || held > 1<<20 {
-		t.Errorf("%d lines, %d bytes held", lines, held)
+		t.Errorf("got %d lines, %d bytes held", lines, held)
 	}
 	// A line without an end must not fill the memory either.
 	opts := oneUpstream
@@ -214,7 +214,7 @@ func TestMemoryStaysBoundedHoweverLongTheFile(t *testing.T) {
 	got, err := read(t, &endless{text: strings.Repeat("x", 1000), left: 50_000}, opts)
 	runtime.ReadMemStats(&after)
 	if taken := after.TotalAlloc - before.TotalAlloc; err != nil || !reflect.DeepEqual(got, []string{"1!"}) || taken > 10<<20 {
-		t.Errorf("%v, %v, %d bytes taken", got, err, taken)
+		t.Errorf("got %v, %v, %d bytes allocated", got, err, taken)
 	}
 }
 
@@ -233,7 +233,7 @@ func TestALineTakesFewAllocations(t *testing.T) {
 		}
 	}) / lines
 	if per > 20 {
-		t.Errorf("%.1f allocations a line", per)
+		t.Errorf("got %.1f allocations for each line", per)
 	}
 }
 
@@ -327,7 +327,7 @@ func FuzzReadCalls(f *testing.F) {
 			}
 			again, err := opts.Rules.Check(call)
 			if err != nil || !reflect.DeepEqual(again, call) {
-				t.Fatalf("checked again: %#v, %v\nwas %#v", again, err, call)
+				t.Fatalf("a second check: got %#v, %v\nwant %#v", again, err, call)
 			}
 			stored, err := tasks.EncodeCall(call)
 			if err != nil {
@@ -337,9 +337,10 @@ func FuzzReadCalls(f *testing.F) {
 				t.Fatalf("%s: %#v, %v\nwas %#v", stored, back, err, call)
 			}
 		}
-		// Every line that holds anything is answered for, save one that is blank but longer than allowed.
+		// Every line that is not blank yields a call or a refusal, except a blank one
+		// that is too long.
 		if filled > 0 || filled < 0 && len(data) < 500 {
-			t.Fatalf("%d lines unaccounted for", filled)
+			t.Fatalf("%d lines yielded neither a call nor a refusal", filled)
 		}
 	})
 }

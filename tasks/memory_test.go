@@ -11,7 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// CALLQ_TEST_CALLS=1000000 is the size that is promised.
+// CALLQ_TEST_CALLS=1000000 is the promised size.
 func manyCalls() int {
 	if n, err := strconv.Atoi(os.Getenv("CALLQ_TEST_CALLS")); err == nil && n > 0 {
 		return n
@@ -47,7 +47,8 @@ func TestASendOfAnyLengthTakesBoundedMemory(t *testing.T) {
 	if err != nil || sum.Accepted != n {
 		t.Fatalf("%+v, %v", sum, err)
 	}
-	// A few chunks under way: of a call's some 500 bytes, 30,000 would be 15 MB.
+	// Some chunks are being sent: with about 500 bytes for each call, 30,000 calls
+	// would take 15 MB.
 	if grown := int64(most.HeapAlloc) - int64(before.HeapAlloc); grown > 12<<20 {
 		t.Fatalf("the heap grew by %d KiB while %d calls were sent", grown>>10, n)
 	}

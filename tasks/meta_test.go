@@ -35,7 +35,7 @@ func resultLine(t *testing.T, line string) (call tasks.Call, result tasks.Result
 	return call, result, string(out)
 }
 
-func TestMetaComesBackOnTheResultByteForByte(t *testing.T) {
+func TestAResultHasTheMetaOfItsCallUnchanged(t *testing.T) {
 	for _, test := range []struct{ meta, want string }{
 		{`{"row":17}`, `{"row":17}`},
 		{`{}`, `{}`},
@@ -43,12 +43,12 @@ func TestMetaComesBackOnTheResultByteForByte(t *testing.T) {
 		{`{"id":12345678901234567890.10,"e":-1E+400}`, `{"id":12345678901234567890.10,"e":-1E+400}`},
 		{`{"b":1,"a":2,"b":3}`, `{"b":1,"a":2,"b":3}`},
 		{`{"t":"a<b>&\u0041\n\/é专🔋\ud83d"}`, `{"t":"a<b>&\u0041\n\/é专🔋\ud83d"}`},
-		{"{\"a\":\r\n 1,\n\"b\":\"x y\"}", `{"a":1,"b":"x y"}`}, // a request may span lines, a results line may not
+		{"{\"a\":\r\n 1,\n\"b\":\"x y\"}", `{"a":1,"b":"x y"}`}, // a request may have several lines, a results line may not
 		{`null`, `null`},
 	} {
 		_, result, line := resultLine(t, `{"key":"k","upstream":"u","path":"/s","meta":`+test.meta+`}`)
 		if !strings.Contains(line, `,"meta":`+test.want+`,"body"`) || strings.Count(line, "\n") != 1 {
-			t.Errorf("%s came back as %s", test.meta, line)
+			t.Errorf("%s: got the results line %s", test.meta, line)
 		}
 		for back, err := range tasks.ReadResults(strings.NewReader(line)) {
 			if err != nil || !bytes.Equal(back.Meta, result.Meta) {
@@ -61,7 +61,7 @@ func TestMetaComesBackOnTheResultByteForByte(t *testing.T) {
 	}
 }
 
-func TestMetaBelongsToNothingButTheResult(t *testing.T) {
+func TestMetaChangesNothingButTheResult(t *testing.T) {
 	bare, _, _ := resultLine(t, `{"key":"k","upstream":"u","method":"POST","path":"/s","body":{"a":1}}`)
 	call, _, _ := resultLine(t, `{"key":"k","upstream":"u","method":"POST","path":"/s","body":{"a":1},"meta":{"row":17}}`)
 	if tasks.ContentHash(call) != tasks.ContentHash(bare) {
@@ -91,7 +91,7 @@ func TestMetaIsAnObjectOfBoundedSize(t *testing.T) {
 		case test.says != "" && (!errors.As(err, &bad) || bad.Field != "meta" || !strings.Contains(bad.Error(), test.says)):
 			t.Errorf("%.40s: %v", test.meta, err)
 		}
-		// A call made in Go is held to the same.
+		// A call that is made in Go is checked in the same way.
 		_, err = tasks.Rules{}.Check(tasks.Call{Key: "k", Upstream: "u", Path: "/s", Meta: json.RawMessage(test.meta)})
 		if (err == nil) != (test.says == "") {
 			t.Errorf("Check(%.40s): %v", test.meta, err)
@@ -99,15 +99,15 @@ func TestMetaIsAnObjectOfBoundedSize(t *testing.T) {
 	}
 }
 
-func TestAResultsLineIsReadWhateverItsMetaIs(t *testing.T) {
-	// A finished call must not be made again because somebody has put something else there.
+func TestAResultsLineIsReadWithAnyMeta(t *testing.T) {
+	// A finished call must not be made again because the line has another value there.
 	for _, meta := range []string{`[1, 2]`, `"x"`, `17`} {
 		for r, err := range tasks.ReadResults(strings.NewReader(`{"key":"k","state":"done","meta":` + meta + "}\n")) {
 			if err != nil || string(r.Meta) != meta {
 				t.Errorf("%s: %s, %v", meta, r.Meta, err)
 			}
 			if line, err := tasks.EncodeResult(nil, r); err != nil || !bytes.Contains(line, []byte(`"meta":`+meta)) {
-				t.Errorf("%s: written again as %s, %v", meta, line, err)
+				t.Errorf("%s: rewritten as %s, %v", meta, line, err)
 			}
 		}
 	}
@@ -137,7 +137,7 @@ func TestAKeyMayBeANumberAndIsKeptAsText(t *testing.T) {
 	}
 }
 
-func TestNullInAQueryLeavesOut(t *testing.T) {
+func TestNullInAQueryLeavesTheParameterOut(t *testing.T) {
 	for _, test := range []struct{ query, want string }{
 		{`{"a":null}`, ""},
 		{`{"a":null,"b":1,"c":null}`, "b=1"},
@@ -153,9 +153,9 @@ func TestNullInAQueryLeavesOut(t *testing.T) {
 		}
 	}
 	if _, err := tasks.ParseCall([]byte(`{"path":"/s","query":{"a":null,"a":1}}`)); err == nil || !strings.Contains(err.Error(), "twice") {
-		t.Errorf("null hides that a name is there twice: %v", err)
+		t.Errorf("null hides a duplicate name: got %v", err)
 	}
-	// Go code may leave a parameter out in the same way, and its map stays as it is.
+	// Go code may leave a parameter out in the same way; its map is not changed.
 	query := tasks.Query{"a": nil, "b": []any{nil, "x", nil, 2}, "c": true}
 	raw := tasks.Call{Key: "k", Upstream: "u", Path: "/s", Query: query}
 	call, err := tasks.Rules{}.Check(raw)

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-func TestARedriveKeepsItsPaceAndMakesUpForNothing(t *testing.T) {
+func TestARedriveKeepsItsPaceAfterADelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		var at []time.Duration
@@ -24,7 +24,7 @@ func TestARedriveKeepsItsPaceAndMakesUpForNothing(t *testing.T) {
 		n, err := changeAll(t.Context(), letters, Pace{Every: 20 * time.Millisecond}, func(context.Context, ledger.Record) error {
 			at = append(at, time.Since(began))
 			if len(at) == 3 {
-				time.Sleep(100 * time.Millisecond) // the bubble's clock: Redis is slow for once
+				time.Sleep(100 * time.Millisecond) // by the bubble's clock: Redis is slow once
 			}
 			return nil
 		})
@@ -32,7 +32,7 @@ func TestARedriveKeepsItsPaceAndMakesUpForNothing(t *testing.T) {
 			t.Fatalf("%+v, %v", n, err)
 		}
 		if want := []time.Duration{0, 20 * time.Millisecond, 40 * time.Millisecond, 140 * time.Millisecond, 160 * time.Millisecond}; fmt.Sprint(at) != fmt.Sprint(want) {
-			t.Errorf("redriven at %v, want %v", at, want)
+			t.Errorf("got redrives at %v, want %v", at, want)
 		}
 	})
 }

@@ -42,7 +42,7 @@ func finish(t testing.TB, rdb redis.UniversalClient, queue string, s ledger.Stat
 	l, dispatcher := ledger.New(rdb), ledger.NewDispatcher(rdb, "")
 	got, err := dispatcher.Dequeue(t.Context(), ledger.DequeueRequest{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
 	if err != nil || got.Delivery == nil {
-		t.Fatalf("nothing to take from %s: %v", queue, err)
+		t.Fatalf("no call to dequeue from %s: %v", queue, err)
 	}
 	f := ledger.Final{
 		State:  s,
@@ -50,7 +50,7 @@ func finish(t testing.TB, rdb redis.UniversalClient, queue string, s ledger.Stat
 		Body:   []byte(`{"n":1.10}`), BodyType: "application/json",
 	}
 	if s != ledger.Done {
-		f.Ending.Class, f.Ending.Code, f.Ending.UserMessage = "bad_parameter", "68300004", "Mend it."
+		f.Ending.Class, f.Ending.Code, f.Ending.UserMessage = "bad_parameter", "68300004", "Correct it."
 	}
 	if s == ledger.Dead {
 		f.Group = ledger.Group{Class: f.Ending.Class}
@@ -78,7 +78,7 @@ func counts(t testing.TB, rdb redis.UniversalClient, batch string) ledger.Counts
 		t.Fatal(err)
 	}
 	if !b.Counts.Balanced() {
-		t.Fatalf("the books do not balance: %+v", b.Counts)
+		t.Fatalf("the counts do not balance: %+v", b.Counts)
 	}
 	return b.Counts
 }
@@ -99,7 +99,7 @@ func TestACallSubmittedTwiceIsOneCall(t *testing.T) {
 		if err != nil || first.Duplicate || first.ID != tasks.TaskID("b", "k") || first.Batch != "b" || first.Key != "k" {
 			t.Fatalf("%+v, %v", first, err)
 		}
-		call.Path, call.Query, call.Method = "/a?q=x", nil, "get" // the same, spelt otherwise
+		call.Path, call.Query, call.Method = "/a?q=x", nil, "get" // the same request in another form
 		second, err := p.Submit(t.Context(), call)
 		if err != nil || !second.Duplicate || second.ID != first.ID {
 			t.Fatalf("%+v, %v", second, err)
@@ -134,7 +134,7 @@ func TestCallsWithoutAKeyAreTwoCalls(t *testing.T) {
 	})
 }
 
-func TestARefusedCallLeavesNothingBehind(t *testing.T) {
+func TestARefusedCallWritesNothing(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "api"}}})
 		for _, c := range []tasks.Call{
@@ -155,7 +155,7 @@ func TestARefusedCallLeavesNothingBehind(t *testing.T) {
 	})
 }
 
-func TestAPriorityChoosesTheQueue(t *testing.T) {
+func TestThePrioritySelectsTheQueue(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		for i, priority := range []tasks.Priority{tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow} {
@@ -165,7 +165,7 @@ func TestAPriorityChoosesTheQueue(t *testing.T) {
 			}
 			queue := tasks.Queues("api")[i]
 			if got := finish(t, rdb, queue, ledger.Done); got.ID != r.ID || tasks.UpstreamOf(queue) != "api" {
-				t.Errorf("%s holds %s, want %s", queue, got.ID, r.ID)
+				t.Errorf("queue %s: got %s, want %s", queue, got.ID, r.ID)
 			}
 		}
 	})
@@ -184,7 +184,7 @@ func TestWaitReturnsTheResultOnceTheCallHasEnded(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := client(t, rdb).Wait(ctx, r.ID); !errors.Is(err, context.Canceled) {
-			t.Fatalf("a wait that was given up: %v", err)
+			t.Fatalf("a cancelled wait: got %v", err)
 		}
 		finish(t, rdb, "api", ledger.Done)
 		got, err := client(t, rdb).Wait(t.Context(), r.ID)
@@ -199,7 +199,7 @@ func TestWaitReturnsTheResultOnceTheCallHasEnded(t *testing.T) {
 	})
 }
 
-func TestResultsComeInTheOrderOfCompletionAndARedriveAddsOne(t *testing.T) {
+func TestResultsAreInTheOrderOfTheEndingsAndARedriveAddsOne(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		for _, err := range client(t, rdb).Results(t.Context(), "b") {
@@ -264,7 +264,7 @@ func TestAPurgedCallCannotBeRedriven(t *testing.T) {
 	})
 }
 
-func TestARedrivenTaskIsOneThatAsynqCanDecode(t *testing.T) {
+func TestAsynqCanDecodeARedrivenTask(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
 		r, err := p.Submit(t.Context(), tasks.Call{Batch: "b", Upstream: "api", Path: "/1"})
@@ -278,7 +278,7 @@ func TestARedrivenTaskIsOneThatAsynqCanDecode(t *testing.T) {
 			t.Fatal(err)
 		}
 		if again := rdb.HGet(t.Context(), key, "msg").Val(); again != first || first == "" {
-			t.Fatalf("the task was %q and is %q", first, again)
+			t.Fatalf("got task %[2]q, want %[1]q", first, again)
 		}
 	})
 }
@@ -317,10 +317,9 @@ func TestAJobIsQueuedLikeACall(t *testing.T) {
 	})
 }
 
-// asynq writes a task's payload anew with every retry, and those that are being made
-// every five seconds. Its own ends of a task are no good: past its deadline a task
-// loops without being handled, and at its last retry it is archived though it did
-// not fail.
+// asynq writes a task's payload again with every retry, and that of an active task
+// every five seconds. Its own limits are not suitable: past its deadline a task loops
+// without being handled, and at its last retry it is archived although it did not fail.
 func TestAsynqHoldsLittleOfACallAndNeitherEndsNorKeepsIt(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		p := producer(t, rdb, tasks.Rules{})
@@ -333,14 +332,14 @@ func TestAsynqHoldsLittleOfACallAndNeitherEndsNorKeepsIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := rdb.HStrLen(t.Context(), "asynq:{api}:t:"+r.ID, "msg").Val(); n == 0 || n > 512 {
-			t.Errorf("asynq's message has %d bytes", n)
+			t.Errorf("got %d bytes in asynq's message", n)
 		}
 		info, err := asynq.NewInspectorFromRedisClient(rdb).GetTaskInfo("api", r.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if info.MaxRetry != math.MaxInt32 || !info.Deadline.IsZero() || info.Timeout < 12*time.Hour || info.Retention != 0 {
-			t.Errorf("asynq has a task with %d retries, deadline %s, time-out %s, retention %s", info.MaxRetry, info.Deadline, info.Timeout, info.Retention)
+			t.Errorf("got asynq's task with %d retries, deadline %s, timeout %s, retention %s", info.MaxRetry, info.Deadline, info.Timeout, info.Retention)
 		}
 		if locks := rdb.Keys(t.Context(), "asynq:{api}:unique:*").Val(); len(locks) != 0 {
 			t.Errorf("asynq holds the locks %v", locks)

@@ -26,7 +26,7 @@ var doneResult = tasks.Result{
 	Digest: "37d5", Line: 7, Amount: "0.0500", Headers: map[string]string{"Location": "/jobs/7", "Link": "</a>; rel=\"next\""}, Meta: json.RawMessage(`{ "row" : 1.10 }`), Body: json.RawMessage("{\n \"id\": 12345678901234567890, \"p\": 1.10, \"s\": \"a\\nb <\" }"),
 }
 
-func TestAResultLineIsTheContractsToTheLetter(t *testing.T) {
+func TestAResultLineHasTheDocumentedForm(t *testing.T) {
 	dead := tasks.Result{
 		Key: "row-2", ID: "2", Batch: "july", Upstream: "patsnap", Method: "POST", Path: "/pay", State: tasks.StateDead, Class: "balance", Rule: "balance",
 		HTTPStatus: 200, ErrorCode: "67200005", ErrorMessage: "Insufficient balance,\ncall failed!", UserMessage: "Please try again later.", Advice: "Top up.",
@@ -61,7 +61,7 @@ func TestAnEncodedResultIsAppended(t *testing.T) {
 	}
 }
 
-func TestABodyKeepsWhatCame(t *testing.T) {
+func TestABodyKeepsItsDigitsAndText(t *testing.T) {
 	for _, test := range []struct{ data, contentType, want string }{
 		{"", "application/json", ""},
 		{"{\r\n \"id\": 12345678901234567890123, \"f\": 1.50, \"s\": \"a\\u0041 \\n\" }\n", "application/json", `{"id":12345678901234567890123,"f":1.50,"s":"a\u0041 \n"}`},
@@ -89,7 +89,7 @@ func TestABodyKeepsWhatCame(t *testing.T) {
 	}
 }
 
-func TestAnyAnswerBecomesOneLineAndCanBeHadBack(t *testing.T) {
+func TestAnyAnswerBecomesOneLineAndCanBeReadBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		data := rapid.OneOf(rapid.SliceOf(rapid.Byte()), rapid.Map(rapid.String(), func(s string) []byte { return []byte(s) })).Draw(t, "data")
 		contentType := rapid.SampledFrom([]string{"", "application/json", "text/plain", "x"}).Draw(t, "type")
@@ -109,12 +109,12 @@ func TestAnyAnswerBecomesOneLineAndCanBeHadBack(t *testing.T) {
 		case json.Unmarshal(body, &asBytes) == nil && bytes.Equal(asBytes.Base64, data):
 		case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
 		default:
-			t.Fatalf("%q is lost in %s", data, body)
+			t.Fatalf("%q is missing in %s", data, body)
 		}
 	})
 }
 
-func TestWritingAndReadingAResultIsTheIdentity(t *testing.T) {
+func TestReadingAWrittenResultReturnsTheSameResult(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := func(name string) string { return rapid.String().Draw(t, name) }
 		when := func(name string) time.Time {
@@ -154,7 +154,8 @@ func TestWritingAndReadingAResultIsTheIdentity(t *testing.T) {
 	})
 }
 
-// readResults writes what came in short: a key, "3!" for a bad line, "torn:OFFSET" and "torn:OFFSET+newline".
+// readResults returns the results of ReadResults in short form: a key, "3!" for a bad
+// line, "torn:OFFSET" and "torn:OFFSET+newline".
 func readResults(r io.Reader) (got []string, failure error) {
 	for result, err := range tasks.ReadResults(r) {
 		var bad *tasks.FieldError
@@ -175,7 +176,7 @@ func readResults(r io.Reader) (got []string, failure error) {
 	return got, failure
 }
 
-func TestAHalfWrittenLastLineIsReportedWithWhereToCut(t *testing.T) {
+func TestAHalfWrittenLastLineIsReportedWithTheOffsetToCutAt(t *testing.T) {
 	const a, b = `{"key":"a","state":"done"}`, `{"key":"b","state":"dead","future":[{"x":1}]}`
 	for input, want := range map[string][]string{
 		"":                                   nil,
@@ -208,12 +209,13 @@ func TestAHalfWrittenLastLineIsReportedWithWhereToCut(t *testing.T) {
 	broken := errors.New("the disk is gone")
 	got, err := readResults(io.MultiReader(strings.NewReader(a+"\n"+b[:9]), iotest.ErrReader(broken)))
 	if !errors.Is(err, broken) || !reflect.DeepEqual(got, []string{"a"}) {
-		t.Errorf("a read error was taken for a torn line: %v, %v", got, err)
+		t.Errorf("a read error was reported as a torn line: %v, %v", got, err)
 	}
 }
 
-// TestAFileCutAnywhereIsMendedByCuttingWhereToldTo plays the crash at every byte.
-func TestAFileCutAnywhereIsMendedByCuttingWhereToldTo(t *testing.T) {
+// TestAFileTruncatedAnywhereIsRepairedByCuttingAtTheReportedOffset simulates a crash at
+// every byte.
+func TestAFileTruncatedAnywhereIsRepairedByCuttingAtTheReportedOffset(t *testing.T) {
 	var file []byte
 	for _, key := range []string{"a", "b"} {
 		result := doneResult
@@ -242,7 +244,7 @@ func TestAFileCutAnywhereIsMendedByCuttingWhereToldTo(t *testing.T) {
 	}
 }
 
-func TestABodyIsReadAsAType(t *testing.T) {
+func TestDecodeBodyReadsABodyAsAType(t *testing.T) {
 	type answer struct {
 		ID json.Number `json:"id"`
 	}
@@ -282,7 +284,7 @@ func FuzzReadResults(f *testing.F) {
 					t.Fatalf("cut at %d of %d", torn.Offset, len(data))
 				}
 				if rest := data[torn.Offset:]; bytes.Contains(rest, []byte("\n")) || torn.NeedsNewline && len(rest) > 0 {
-					t.Fatalf("%q would be cut off", rest)
+					t.Fatalf("%q would be removed", rest)
 				}
 			case err != nil:
 				t.Fatal(err)
@@ -344,7 +346,8 @@ func ExampleResultBody() {
 	// {"base64":"/9g=","content_type":"image/jpeg"}
 }
 
-// FuzzResultOf has records as somebody who can write to Redis may leave them.
+// FuzzResultOf reads records with any content, as another program may write them to
+// Redis.
 func FuzzResultOf(f *testing.F) {
 	f.Add("key", "67200001", "message", "id-1", `{"v":1,"upstream":"q","method":"GET","path":"/a"}`, []byte(`{"a":1}`), "application/json")
 	f.Add("\xff\x1b[2J", "1e999999999", "a\nb\u2028", "\x00", `{"v":1,"path":"\\u0000"}`, []byte("\xff\xfe"), "text/\xff\r\n")
@@ -391,12 +394,12 @@ func TestALineOfAnOlderVersionHasNoAmountAndNoHeaders(t *testing.T) {
 		`{"key":"row-1","state":"done","headers":[]}`,
 	} {
 		if err := json.Unmarshal([]byte(line), new(tasks.Result)); err == nil {
-			t.Errorf("%s was read", line)
+			t.Errorf("%s: read without an error", line)
 		}
 	}
 }
 
-func TestARecordsAmountIsTheNumberThatTheAPIWrote(t *testing.T) {
+func TestTheAmountIsTheNumberThatTheAPIWrote(t *testing.T) {
 	for said, want := range map[string]string{
 		"": "null", "0.05": "0.05", " 7 ": "7", "0.0500": "0.0500", "007": "7", "+1.5": "1.5", "-2": "-2", ".5": "0.5", "3.": "3", "0": "0", "00.10": "0.10",
 		"1e-3": "1e-3", "12345678901234567890.123": "12345678901234567890.123",
@@ -404,12 +407,12 @@ func TestARecordsAmountIsTheNumberThatTheAPIWrote(t *testing.T) {
 	} {
 		line, err := tasks.EncodeResult(nil, records.Result(ledger.Record{Key: "k", State: ledger.Done, Ending: &ledger.Ending{Amount: said}}))
 		if err != nil || !strings.Contains(string(line), `"amount":`+want+`,"headers":{}`) {
-			t.Errorf("%q: %s, %v", said, line, err)
+			t.Errorf("%q: got %s, %v", said, line, err)
 		}
 	}
 }
 
-func TestABodyThatCouldNotBeDecodedKeepsItsBytesAndItsCoding(t *testing.T) {
+func TestABodyThatCannotBeDecodedKeepsItsBytesAndItsCoding(t *testing.T) {
 	record := ledger.Record{
 		Key: "k", State: ledger.Dead, Body: []byte("\x1f\x8b\x08"), BodyType: "application/json", Ending: &ledger.Ending{BodyEncoding: "gzip"},
 	}
@@ -417,7 +420,7 @@ func TestABodyThatCouldNotBeDecodedKeepsItsBytesAndItsCoding(t *testing.T) {
 	if got := records.Result(record).Body; string(got) != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	// Even where the bytes look like text.
+	// Even if the bytes look like text.
 	record.Body = []byte(`{"a":1}`)
 	if got := records.Result(record).Body; !bytes.HasPrefix(got, []byte(`{"base64":"eyJhIjoxfQ=="`)) {
 		t.Errorf("got %s", got)
@@ -428,7 +431,7 @@ func TestABodyThatCouldNotBeDecodedKeepsItsBytesAndItsCoding(t *testing.T) {
 	}
 }
 
-func TestABaseURLIsSetAndNothingElseIsChanged(t *testing.T) {
+func TestSetBaseURLChangesNothingElse(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"key":"a","state":"done","base_url":"http://a","body":{"base_url":"http://a"}}` + "\r\n": `{"key":"a","state":"done","base_url":"http://b","body":{"base_url":"http://a"}}` + "\r\n",
 		"\xef\xbb\xbf {\"body\":1.50, \"base_url\" : \"\" } \n":                                    "\xef\xbb\xbf {\"body\":1.50, \"base_url\" : \"http://b\" } \n",
@@ -436,7 +439,7 @@ func TestABaseURLIsSetAndNothingElseIsChanged(t *testing.T) {
 		"\n": "\n", "": "", `{"key":"a","base_url":"http`: `{"key":"a","base_url":"http`,
 	} {
 		if got := string(tasks.SetBaseURL([]byte(line), "http://b")); got != want {
-			t.Errorf("%q became %q, want %q", line, got, want)
+			t.Errorf("%q: got %q, want %q", line, got, want)
 		}
 	}
 }

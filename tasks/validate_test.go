@@ -18,7 +18,7 @@ var twoUpstreams = tasks.Rules{Upstreams: []tasks.UpstreamRules{
 	{Name: "other", ReservedHeaders: []string{"X-Api-Key"}},
 }}
 
-// refusal parses and checks a line as a reader of files does.
+// refusal parses and checks a line as ReadCalls does.
 func refusal(t *testing.T, rules tasks.Rules, line string) *tasks.FieldError {
 	t.Helper()
 	call, err := tasks.ParseCall([]byte(line))
@@ -38,7 +38,7 @@ func refusal(t *testing.T, rules tasks.Rules, line string) *tasks.FieldError {
 	return bad
 }
 
-func TestEachRuleNamesItsField(t *testing.T) {
+func TestTheErrorOfEachRuleNamesItsField(t *testing.T) {
 	for _, test := range []struct{ line, field, says string }{
 		{`{}`, "path", "missing"},
 		{`{"path":null}`, "path", "missing"},
@@ -155,12 +155,12 @@ func TestEachRuleNamesItsField(t *testing.T) {
 		case bad.Field != test.field || !strings.Contains(bad.Error(), test.says):
 			t.Errorf("%s: %v\nwant field %q: …%s…", line, bad, test.field, test.says)
 		case strings.Contains(bad.Error(), "secret") || strings.Contains(bad.Error(), "mine"):
-			t.Errorf("%s: the error repeats a secret: %v", line, bad)
+			t.Errorf("%s: the error contains a secret: %v", line, bad)
 		}
 	}
 }
 
-func TestWhatLooksOddButIsFineIsAccepted(t *testing.T) {
+func TestUnusualButValidCallsAreAccepted(t *testing.T) {
 	for _, line := range []string{
 		`{"path":"/"}`, `{"path":"/a..b/...c/..."}`, `{"path":"/./a"}`, `{"path":"/a//b"}`, `{"path":"/a?u=http://x/../y"}`, `{"path":"/a?x=%0A"}`,
 		`{"path":"/100%25"}`, `{"path":"/a%2Fb"}`, `{"path":"/专利 x"}`, `{"path":"/a:b@c;d=e"}`, `{"path":"/a?"}`, `{"path":"/a??b"}`,
@@ -176,7 +176,7 @@ func TestWhatLooksOddButIsFineIsAccepted(t *testing.T) {
 	}
 }
 
-func TestCheckFillsInTheDefaultsAndLeavesTheCallersMapsAlone(t *testing.T) {
+func TestCheckAddsTheDefaultsAndDoesNotChangeTheCallersMaps(t *testing.T) {
 	rules := tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "only"}}}
 	query := tasks.Query{"n": 7, "f": float32(0.1), "list": []string{"a", "b"}, "d": time.Second}
 	headers := map[string]string{"x-trace-me": " yes "}
@@ -199,7 +199,7 @@ func TestCheckFillsInTheDefaultsAndLeavesTheCallersMapsAlone(t *testing.T) {
 		Key: "k", Path: "/s", Query: tasks.Query{}, Headers: map[string]string{}, Body: json.RawMessage(" null "), Deadline: &time.Time{},
 	})
 	if err != nil || empty.Query != nil || empty.Headers != nil || empty.Body != nil || empty.Deadline != nil {
-		t.Errorf("empty did not become nil: %#v, %v", empty, err)
+		t.Errorf("empty fields: got %#v, %v", empty, err)
 	}
 }
 
@@ -224,7 +224,7 @@ func TestTheDefaultBodyLimitIsEightMebibytes(t *testing.T) {
 	}
 }
 
-func TestWithoutConfiguredUpstreamsAnyWellFormedNameGoes(t *testing.T) {
+func TestWithoutConfiguredUpstreamsAnyWellFormedNameIsAccepted(t *testing.T) {
 	for name, fine := range map[string]bool{
 		"patsnap": true, "a_b-9": true, "": false, "Patsnap": false, "a b": false, "a:high": false, "{a}": false, strings.Repeat("a", 65): false,
 	} {
@@ -234,7 +234,7 @@ func TestWithoutConfiguredUpstreamsAnyWellFormedNameGoes(t *testing.T) {
 	}
 }
 
-func TestCheckBatchHoldsToTheRulesForNames(t *testing.T) {
+func TestCheckBatchChecksTheRulesForNames(t *testing.T) {
 	for name, fine := range map[string]bool{
 		"a": true, "七月 2026": true, strings.Repeat("é", 200): true,
 		"": false, "a{b": false, "a}": false, "a\nb": false, "\xff": false, "a ": false, strings.Repeat("a", 201): false,

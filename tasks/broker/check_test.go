@@ -6,13 +6,13 @@ import (
 	"testing"
 )
 
-func TestTheLinkedAsynqRunsTheScriptsThatWeKnow(t *testing.T) {
+func TestTheLinkedAsynqRunsTheExpectedScripts(t *testing.T) {
 	if err := CheckScripts(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestAScriptThatWeDoNotKnowIsNamedWithTheVersions(t *testing.T) {
+func TestAnUnexpectedScriptIsNamedWithTheVersions(t *testing.T) {
 	for i := range probed {
 		known := probed[i].sha
 		t.Run(probed[i].name, func(t *testing.T) {
@@ -21,7 +21,7 @@ func TestAScriptThatWeDoNotKnowIsNamedWithTheVersions(t *testing.T) {
 			err := CheckScripts(t.Context())
 			if !errors.Is(err, ErrUnknownScript) || !strings.Contains(err.Error(), "the "+probed[i].name+" script") ||
 				!strings.Contains(err.Error(), known) || !strings.Contains(err.Error(), "v0.26.0") {
-				t.Fatalf("said %v", err)
+				t.Fatalf("got %v", err)
 			}
 		})
 	}

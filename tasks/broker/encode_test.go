@@ -18,7 +18,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-func TestAnEncodedTaskIsWhatAsynqsClientWrites(t *testing.T) {
+func TestAnEncodedTaskEqualsTheOneOfAsynqsClient(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		encoder, err := NewEncoder()
 		if err != nil {
@@ -38,10 +38,10 @@ func TestAnEncodedTaskIsWhatAsynqsClientWrites(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got.Data != want || got.ID != id || got.Queue != "q:high" {
-				t.Errorf("payload %d: encoded %q, asynq writes %q", i, got.Data, want)
+				t.Errorf("payload %d: got %q, want asynq's %q", i, got.Data, want)
 			}
 			if !Decodable(got.Data, "q:high", id) {
-				t.Errorf("payload %d: our own message is not decodable", i)
+				t.Errorf("payload %d: the encoded message is not decodable", i)
 			}
 		}
 	})
@@ -67,7 +67,7 @@ func TestAnEncoderIsSafeForManyGoroutines(t *testing.T) {
 	wg.Wait()
 }
 
-func TestWhatAsynqRefusesIsNotEncoded(t *testing.T) {
+func TestATaskThatAsynqRefusesIsNotEncoded(t *testing.T) {
 	encoder, err := NewEncoder()
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func (s stored) EvalSha(ctx context.Context, _ string, _ []string, _ ...any) *re
 	return cmd
 }
 
-// asynqDecodes is asynq's own word on a message.
+// asynqDecodes returns what asynq decodes from a message.
 func asynqDecodes(msg string) (queue, id string, ok bool) {
 	info, err := asynq.NewInspectorFromRedisClient(stored{msg: msg}).GetTaskInfo("q", "id")
 	if err != nil {
@@ -125,7 +125,8 @@ func field(num protowire.Number, value string) string {
 	return string(protowire.AppendString(protowire.AppendTag(nil, num, protowire.BytesType), value))
 }
 
-// messages are telling ones for queue "q" and id "id", by whether asynq takes them.
+// messages are test messages for queue "q" and id "id", with whether asynq accepts
+// them.
 func messages(tb testing.TB) map[string]bool {
 	encoder, err := NewEncoder()
 	if err != nil {
@@ -147,28 +148,28 @@ func messages(tb testing.TB) map[string]bool {
 		"garbage":                               false,
 		m.Data[:len(m.Data)-1]:                  false,
 		m.Data[:len(m.Data)/2]:                  false,
-		field(3, "forged") + field(4, "q"):      false,
-		field(3, "id") + field(4, "forged"):     false,
-		own + field(4, "forged"):                false,
-		own + field(1, "\xff"):                  false,
-		own + field(7, "a\xc3\x28"):             false, // the last error's text
-		own + field(15, field(1, "\xff")):       false, // a header's name
-		own + field(15, "\xff"):                 false,
-		own + "\x00":                            false, // field 0
-		own + "\x0c":                            false, // an end of a group without its start
-		own + "\x80\x80\x80\x80\x80\x80\x80\x80\x80":                                  false,
+		field(3, "another id") + field(4, "q"):  false,
+		field(3, "id") + field(4, "another queue"):   false,
+		own + field(4, "another queue"):              false,
+		own + field(1, "\xff"):                       false,
+		own + field(7, "a\xc3\x28"):                  false, // the last error's text
+		own + field(15, field(1, "\xff")):            false, // a header's name
+		own + field(15, "\xff"):                      false,
+		own + "\x00":                                 false, // field 0
+		own + "\x0c":                                 false, // an end of a group without its start
+		own + "\x80\x80\x80\x80\x80\x80\x80\x80\x80": false,
 		own + string(protowire.AppendTag(nil, 1<<29-1, protowire.BytesType)) + "\x05": false,
 	}
 }
 
-func TestDecodableSaysWhatAsynqCanDecode(t *testing.T) {
+func TestDecodableAgreesWithAsynq(t *testing.T) {
 	for msg, want := range messages(t) {
 		if got := Decodable(msg, "q", "id"); got != want {
-			t.Errorf("Decodable(%q) is %v", msg, got)
+			t.Errorf("Decodable(%q): got %v", msg, got)
 		}
 		queue, id, ok := asynqDecodes(msg)
 		if got := ok && queue == "q" && id == "id"; got != want {
-			t.Errorf("asynq's word on %q is %v", msg, got)
+			t.Errorf("asynq on %q: got %v", msg, got)
 		}
 	}
 }
@@ -180,15 +181,15 @@ func FuzzDecodable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, msg, queue, id string) {
 		gotQueue, gotID, ok := asynqDecodes(msg)
 		if want := ok && gotQueue == queue && gotID == id; Decodable(msg, queue, id) != want {
-			t.Fatalf("Decodable says %v, asynq reads queue %q, id %q, %v", !want, gotQueue, gotID, ok)
+			t.Fatalf("Decodable: got %v, but asynq reads queue %q, id %q, %v", !want, gotQueue, gotID, ok)
 		}
 		if ok && !Decodable(msg, gotQueue, gotID) {
-			t.Fatal("not decodable under its own names")
+			t.Fatal("the message is not decodable under its own queue and id")
 		}
 	})
 }
 
-func TestTheTailSetsAMessagesLastError(t *testing.T) {
+func TestLastErrorTailSetsAMessagesLastError(t *testing.T) {
 	e, err := NewEncoder()
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +211,7 @@ func TestTheTailSetsAMessagesLastError(t *testing.T) {
 		}
 		want := strings.ToValidUTF8(text, "\uFFFD")
 		if got := LastError(msg.Data); got != want {
-			t.Errorf("the last error is %q, want %q", got, want)
+			t.Errorf("got last error %q, want %q", got, want)
 		}
 	}
 }

@@ -18,10 +18,10 @@ func TestTheQueuesOfRunningServersAreReadFromAsynqsHeartbeats(t *testing.T) {
 		t.Fatalf("without a server: %v, %v", got, err)
 	}
 	redistest.Heartbeat(t, rdb, "another", "b")
-	if err := rdb.Set(t.Context(), "asynq:servers:{odd:1:id}", "garbage", 0).Err(); err != nil {
+	if err := rdb.Set(t.Context(), "asynq:servers:{wrongtype:1:id}", "garbage", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := rdb.ZAdd(t.Context(), "asynq:servers", redis.Z{Score: 1e10, Member: "asynq:servers:{odd:1:id}"}, redis.Z{Score: 1e10, Member: "asynq:servers:{gone:1:id}"}).Err(); err != nil {
+	if err := rdb.ZAdd(t.Context(), "asynq:servers", redis.Z{Score: 1e10, Member: "asynq:servers:{wrongtype:1:id}"}, redis.Z{Score: 1e10, Member: "asynq:servers:{gone:1:id}"}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // two servers of one process are one worker
@@ -41,7 +41,7 @@ func TestTheQueuesOfRunningServersAreReadFromAsynqsHeartbeats(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("reads %v", got)
+	t.Errorf("got %v", got)
 }
 
 func TestWorkersAreCountedByProcess(t *testing.T) {
@@ -53,7 +53,7 @@ func TestWorkersAreCountedByProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n, err := broker.Processes(t.Context(), rdb); n != 2 || err != nil {
-			t.Fatalf("%d workers, %v", n, err)
+			t.Fatalf("got %d workers, %v", n, err)
 		}
 	})
 }

@@ -16,10 +16,10 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// patience is how long these tests wait for what asynq does by its own clock.
+// patience is how long these tests wait for asynq's timers.
 const patience = 30 * time.Second
 
-// scripts is a hook that sees every script on its way to Redis, and may fail it.
+// scripts is a hook that records every script on its way to Redis, and may fail it.
 type scripts struct {
 	mu    sync.Mutex
 	seen  []seenScript
@@ -29,7 +29,7 @@ type scripts struct {
 type seenScript struct {
 	sha  string
 	keys []string
-	ctx  error // what the context said
+	ctx  error // the error of its context
 }
 
 func (*scripts) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -73,7 +73,7 @@ func (s *scripts) of(match func(seenScript) bool) (list []seenScript) {
 	return list
 }
 
-// suffixes tells a script by the ends of its keys.
+// suffixes matches a script by the ends of its keys.
 func suffixes(ends ...string) func(seenScript) bool {
 	return func(s seenScript) bool {
 		if len(s.keys) < len(ends) {
@@ -108,7 +108,7 @@ func await(t *testing.T, what string, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timeout: %s did not happen", what)
 		}
 	}
 }
@@ -137,7 +137,7 @@ func enqueue(t *testing.T, rdb redis.UniversalClient, id string) {
 	}
 }
 
-// A new asynq that changes one of its scripts fails here.
+// If a new asynq changes one of its scripts, this test fails.
 func TestThePinnedDigestsAreThoseOfTheLinkedAsynq(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		hook := &scripts{}
@@ -152,7 +152,7 @@ func TestThePinnedDigestsAreThoseOfTheLinkedAsynq(t *testing.T) {
 		}
 		await(t, "asynq's done", func() bool { return len(hook.of(doneKeys)) > 0 })
 		await(t, "asynq's forward", func() bool { return len(hook.of(forwardKeys)) > 0 })
-		await(t, "asynq's look for expired leases", func() bool { return len(hook.of(expiredKeys)) > 0 })
+		await(t, "asynq's search for expired leases", func() bool { return len(hook.of(expiredKeys)) > 0 })
 		stop()
 		for _, c := range []struct {
 			name, sha string
@@ -170,19 +170,19 @@ func TestThePinnedDigestsAreThoseOfTheLinkedAsynq(t *testing.T) {
 			}
 			for _, script := range list {
 				if script.sha != c.sha {
-					t.Errorf("asynq's %s has digest %s, pinned is %s", c.name, script.sha, c.sha)
+					t.Errorf("asynq's %s: got digest %s, want the pinned %s", c.name, script.sha, c.sha)
 				}
 			}
 		}
 		for _, script := range hook.of(dequeueKeys) {
 			if !looksLikeDequeue(script.keys) || queueOf(script.keys[0]) != "q" {
-				t.Errorf("asynq's dequeue with keys %v would not be recognised", script.keys)
+				t.Errorf("asynq's dequeue with keys %v would not be recognized", script.keys)
 			}
 		}
 	})
 }
 
-func TestAnAsynqServerDequeuesThroughOurFunction(t *testing.T) {
+func TestAnAsynqServerDequeuesThroughTheDequeueHook(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		hook := &scripts{}
 		rdb.AddHook(hook)
@@ -199,7 +199,7 @@ func TestAnAsynqServerDequeuesThroughOurFunction(t *testing.T) {
 		var asked sync.Map
 		wrapped := Wrap(rdb, Hooks{Dequeue: func(_ context.Context, d Dequeue) (string, error) {
 			if until, ok := d.LeaseUntil.(int64); d.Queue != "q" || !ok || until < time.Now().Unix() {
-				t.Errorf("asked as %+v", d)
+				t.Errorf("got request %+v", d)
 			}
 			if given.CompareAndSwap(false, true) {
 				return m.Data, nil
@@ -218,30 +218,30 @@ func TestAnAsynqServerDequeuesThroughOurFunction(t *testing.T) {
 		select {
 		case text := <-got:
 			if text != "ours our payload" {
-				t.Fatalf("handled %q", text)
+				t.Fatalf("got %q handled", text)
 			}
 		case <-time.After(patience):
-			t.Fatal("nothing was handled")
+			t.Fatal("no task was handled")
 		}
 		forwards := func() int { return len(hook.of(forwardKeys)) }
-		await(t, "asynq to look for delayed tasks", func() bool { return forwards() > 0 })
+		await(t, "asynq's search for delayed tasks", func() bool { return forwards() > 0 })
 		stop()
 		for _, script := range hook.of(forwardKeys) {
 			if script.keys[0] != "asynq:{q}:retry" {
-				t.Errorf("asynq looked into %s though nothing is due there", script.keys[0])
+				t.Errorf("asynq searched %s although no task is due there", script.keys[0])
 			}
 		}
 		if _, ok := asked.Load("q scheduled"); !ok {
-			t.Error("asynq looked into the retry set without having been told to")
+			t.Error("asynq searched the retry set although the hook did not allow it")
 		}
 		if n := rdb.LLen(t.Context(), "asynq:{q}:pending").Val(); n != 1 {
-			t.Errorf("%d tasks are pending: asynq took one by itself", n)
+			t.Errorf("got %d pending tasks: asynq took one by itself", n)
 		}
 		if list := hook.of(func(s seenScript) bool { return s.sha == shaDequeue }); len(list) != 0 {
 			t.Error("asynq's dequeue script reached Redis")
 		}
 		if list := hook.of(expiredKeys); len(list) != 0 {
-			t.Error("asynq looked for tasks whose worker has died, which the worker does")
+			t.Error("asynq searched for tasks of dead workers, which is the worker's part")
 		}
 		if list := hook.of(doneKeys); len(list) != 0 {
 			t.Error("asynq's done reached Redis for a task that was already removed")
@@ -249,7 +249,7 @@ func TestAnAsynqServerDequeuesThroughOurFunction(t *testing.T) {
 	})
 }
 
-func TestEachWordOfRemovedSwallowsOneDone(t *testing.T) {
+func TestEachCallOfRemovedAnswersOneDone(t *testing.T) {
 	rdb, _ := redistest.Mini(t)
 	hook := &scripts{}
 	rdb.AddHook(hook)
@@ -272,24 +272,24 @@ func TestEachWordOfRemovedSwallowsOneDone(t *testing.T) {
 	}
 }
 
-func TestAWordOfRemovedIsForgottenWhenNoDoneComes(t *testing.T) {
+func TestACallOfRemovedIsForgottenIfNoDoneFollows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := Wrap(nil, Hooks{})
 		w.Removed("q", "id")
-		time.Sleep(removedFor + time.Second) // the bubble's clock
+		time.Sleep(removedFor + time.Second) // by the bubble's clock
 		if w.swallow("asynq:{q}:t:id") {
-			t.Fatal("an old word swallowed the done of another time")
+			t.Fatal("an old call of Removed answered a later done")
 		}
 	})
 }
 
-// asynq hands its syncer a context that is cancelled by then, so that a failed
-// "done" is retried in vain and the task runs again when its lease is over.
-func TestAFailedDoneIsMadeUpFor(t *testing.T) {
+// asynq passes its syncer a context that is cancelled by then, so that every retry of a
+// failed "done" fails and the task runs again when its lease ends.
+func TestAFailedDoneIsRetried(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		wrapped bool
-	}{{"with the wrapper", true}, {"without it asynq retries in vain", false}} {
+	}{{"with the wrapper", true}, {"without it all retries of asynq fail", false}} {
 		t.Run(c.name, func(t *testing.T) {
 			rdb := redistest.Redis(t).Client
 			var failed atomic.Bool
@@ -321,18 +321,18 @@ func TestAFailedDoneIsMadeUpFor(t *testing.T) {
 				t.Error("the task is still active")
 			}
 			if !c.wrapped && left != 1 {
-				t.Error("asynq made up for it by itself: the wrapper may not be needed any more")
+				t.Error("asynq's own retry succeeded: the wrapper may not be needed any more")
 			}
 			for _, script := range hook.of(doneKeys) {
 				if c.wrapped && script.ctx != nil {
-					t.Errorf("a done went out with a context that says %v", script.ctx)
+					t.Errorf("a done was sent with a context that has the error %v", script.ctx)
 				}
 			}
 		})
 	}
 }
 
-// loadDequeue has asynq itself load its dequeue script into Redis.
+// loadDequeue makes asynq load its dequeue script into Redis.
 func loadDequeue(t *testing.T, rdb *redis.Client) {
 	t.Helper()
 	var loaded atomic.Bool
@@ -353,7 +353,7 @@ func loadDequeue(t *testing.T, rdb *redis.Client) {
 	server.Shutdown()
 }
 
-func TestAScriptRunsThoughItsCallerHasLeft(t *testing.T) {
+func TestAScriptRunsAlthoughItsCallerHasCancelled(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -371,13 +371,13 @@ func TestAScriptRunsThoughItsCallerHasLeft(t *testing.T) {
 	})
 }
 
-// nowhere is a Redis that must not be reached: it panics.
+// nowhere is a Redis that must not be used: it panics.
 type nowhere struct{ redis.UniversalClient }
 
-func TestAnUnknownDequeueScriptStopsEverythingOnce(t *testing.T) {
+func TestAnUnknownDequeueScriptFailsEveryDequeueAndIsReportedOnce(t *testing.T) {
 	var fatal []error
 	w := Wrap(nowhere{}, Hooks{Dequeue: func(context.Context, Dequeue) (string, error) {
-		t.Error("our dequeue was asked though asynq is not the one that we know")
+		t.Error("the Dequeue hook was called although asynq's script is unknown")
 		return "", redis.Nil
 	}, Fatal: func(err error) { fatal = append(fatal, err) }})
 	keys := []string{"asynq:{q}:pending", "asynq:{q}:paused", "asynq:{q}:active", "asynq:{q}:lease"}
@@ -388,13 +388,13 @@ func TestAnUnknownDequeueScriptStopsEverythingOnce(t *testing.T) {
 		}
 	}
 	if len(fatal) != 1 || !errors.Is(fatal[0], ErrUnknownScript) || !strings.Contains(fatal[0].Error(), "v0.26.0") {
-		t.Fatalf("reported %v", fatal)
+		t.Fatalf("got reports %v", fatal)
 	}
 }
 
-// asynq's client writes a queue's name once in its life. The ledger writes it with
-// every send; see its tests.
-func TestAsynqsClientForgetsToListAQueueAgain(t *testing.T) {
+// asynq's client writes a queue's name only once. The ledger writes it with every send;
+// see its tests.
+func TestAsynqsClientDoesNotListAQueueAgain(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		client := asynq.NewClientFromRedisClient(rdb)
 		listed := func() bool { return rdb.SIsMember(t.Context(), "asynq:queues", "q").Val() }
@@ -403,7 +403,7 @@ func TestAsynqsClientForgetsToListAQueueAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			if listed() != want {
-				t.Fatalf("after send %d: listed %v; if asynq mends this, the ledger need not", i+1, !want)
+				t.Fatalf("after send %d: listed %v; if asynq fixes this, the ledger need not list queues", i+1, !want)
 			}
 			if err := rdb.FlushAll(t.Context()).Err(); err != nil {
 				t.Fatal(err)

@@ -18,7 +18,7 @@ func unknown(r *ledger.Record) ending.Reason {
 	return ending.Reason{UserMessage: "for the user", Advice: "for the operator", Endpoint: "POST /orders " + r.Key}
 }
 
-// sent submits a POST and returns what the ledger knows of it.
+// sent submits a POST and returns its record, marked as sent.
 func sent(t *testing.T, rdb *redis.Client) (*ledger.Ledger, ledger.Record) {
 	t.Helper()
 	producer, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
@@ -30,12 +30,12 @@ func sent(t *testing.T, rdb *redis.Client) (*ledger.Ledger, ledger.Record) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	books := ledger.New(rdb)
-	r, err := books.Find(t.Context(), receipt.ID)
+	l := ledger.New(rdb)
+	r, err := l.Find(t.Context(), receipt.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return books, r
+	return l, r
 }
 
 func mark(t *testing.T, rdb *redis.Client, id string, attempt int) {
@@ -45,9 +45,9 @@ func mark(t *testing.T, rdb *redis.Client, id string, attempt int) {
 	}
 }
 
-func cancel(t *testing.T, books *ledger.Ledger, r ledger.Record) (ledger.State, bool) {
+func cancel(t *testing.T, l *ledger.Ledger, r ledger.Record) (ledger.State, bool) {
 	t.Helper()
-	state, active, err := ending.Cancel(t.Context(), books, r, ledger.Ending{Class: "cancelled"}, unknown)
+	state, active, err := ending.Cancel(t.Context(), l, r, ledger.Ending{Class: "cancelled"}, unknown)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,31 +55,31 @@ func cancel(t *testing.T, books *ledger.Ledger, r ledger.Record) (ledger.State, 
 }
 
 func TestACallThatMayHaveBeenSentIsNeverCancelled(t *testing.T) {
-	for name, late := range map[string]bool{"the record says so": false, "it was marked since the record was read": true} {
+	for name, late := range map[string]bool{"the record was read with its mark": false, "it was marked since the record was read": true} {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-				books, r := sent(t, rdb)
+				l, r := sent(t, rdb)
 				mark(t, rdb, r.ID, 3)
 				if !late {
 					r.Sent = 3
 				}
-				if state, active := cancel(t, books, r); state != ledger.Dead || active {
-					t.Fatalf("state %q, active %v", state, active)
+				if state, active := cancel(t, l, r); state != ledger.Dead || active {
+					t.Fatalf("got state %q, active %v", state, active)
 				}
-				got, err := books.Find(t.Context(), r.ID)
+				got, err := l.Find(t.Context(), r.ID)
 				if err != nil {
 					t.Fatal(err)
 				}
 				e := got.Ending
 				if got.State != ledger.Dead || e.Class != "outcome_unknown" || e.Attempts != 3 || e.Endpoint != "POST /orders k" ||
 					e.UserMessage != "for the user" || e.Advice != "for the operator" || !strings.Contains(e.Message, ending.LostAnswer) {
-					t.Errorf("it is %s: %+v", got.State, e)
+					t.Errorf("got %s: %+v", got.State, e)
 				}
-				groups, err := books.DeadGroups(t.Context())
+				groups, err := l.DeadGroups(t.Context())
 				if err != nil || len(groups) != 1 || groups[0].Class != "outcome_unknown" || groups[0].Name != got.Group {
 					t.Errorf("groups %+v, %v", groups, err)
 				}
-				if found, err := books.Audit(t.Context(), "b", tasks.TaskID); err != nil || len(found) != 0 {
+				if found, err := l.Audit(t.Context(), "b", tasks.TaskID); err != nil || len(found) != 0 {
 					t.Errorf("audit: %+v, %v", found, err)
 				}
 				if n := rdb.HGet(t.Context(), "callq:{sim}:c:"+r.ID, "assumed").Val(); n != "1" {
@@ -92,39 +92,39 @@ func TestACallThatMayHaveBeenSentIsNeverCancelled(t *testing.T) {
 
 func TestACallWhoseMarkWasClearedIsCancelled(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		books, r := sent(t, rdb)
-		r.Sent = 1 // and the attempt was recorded since
-		if state, _ := cancel(t, books, r); state != ledger.Cancelled {
-			t.Errorf("state %q", state)
+		l, r := sent(t, rdb)
+		r.Sent = 1 // the attempt was recorded since
+		if state, _ := cancel(t, l, r); state != ledger.Cancelled {
+			t.Errorf("got state %q", state)
 		}
 	})
 }
 
-func TestACallThatIsBeingMadeOrHasEndedIsLeftAlone(t *testing.T) {
+func TestACallThatIsActiveOrHasEndedIsNotCancelled(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		books, r := sent(t, rdb)
+		l, r := sent(t, rdb)
 		mark(t, rdb, r.ID, 1)
 		rdb.ZAdd(context.Background(), "asynq:{sim}:lease", redis.Z{Score: 9e9, Member: r.ID})
-		if state, active := cancel(t, books, r); state != "" || !active {
-			t.Errorf("while it is being made: state %q, active %v", state, active)
+		if state, active := cancel(t, l, r); state != "" || !active {
+			t.Errorf("while it is active: got state %q, active %v", state, active)
 		}
 		rdb.ZRem(t.Context(), "asynq:{sim}:lease", r.ID)
-		cancel(t, books, r)
-		if state, active := cancel(t, books, r); state != "" || active {
-			t.Errorf("the second time: state %q, active %v", state, active)
+		cancel(t, l, r)
+		if state, active := cancel(t, l, r); state != "" || active {
+			t.Errorf("the second time: got state %q, active %v", state, active)
 		}
 	})
 }
 
-func TestACallThatMayHaveBeenSentIsLeftAloneWhereNobodyHasTheWords(t *testing.T) {
+func TestACallThatMayHaveBeenSentIsNotChangedWithoutTextsForItsEnding(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		books, r := sent(t, rdb)
+		l, r := sent(t, rdb)
 		mark(t, rdb, r.ID, 1)
-		if state, active, err := ending.Cancel(t.Context(), books, r, ledger.Ending{Class: "cancelled"}, nil); state != "" || active || !errors.Is(err, ledger.ErrMaybeSent) {
-			t.Errorf("state %q, active %v, %v", state, active, err)
+		if state, active, err := ending.Cancel(t.Context(), l, r, ledger.Ending{Class: "cancelled"}, nil); state != "" || active || !errors.Is(err, ledger.ErrMaybeSent) {
+			t.Errorf("got state %q, active %v, %v", state, active, err)
 		}
-		if got, err := books.Find(t.Context(), r.ID); err != nil || got.State != ledger.Open {
-			t.Errorf("it is %s, %v", got.State, err)
+		if got, err := l.Find(t.Context(), r.ID); err != nil || got.State != ledger.Open {
+			t.Errorf("got %s, %v", got.State, err)
 		}
 	})
 }

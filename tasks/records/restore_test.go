@@ -17,9 +17,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// manyLost is how many lost calls are put back. CALLQ_TEST_LOST=100000 is what a
-// minute must be enough for.
-func manyLost() int {
+// manyOrphaned is how many orphaned calls are restored. CALLQ_TEST_LOST=100000 must
+// take less than a minute.
+func manyOrphaned() int {
 	n, err := strconv.Atoi(os.Getenv("CALLQ_TEST_LOST"))
 	if err != nil || n < 1 {
 		n = 4500
@@ -27,25 +27,25 @@ func manyLost() int {
 	return n
 }
 
-// asked counts the round trips of a client.
-type asked struct{ n int }
+// roundTrips counts the round trips of a client.
+type roundTrips struct{ n int }
 
-func (*asked) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (*roundTrips) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (a *asked) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error { a.n++; return next(ctx, cmd) }
+func (r *roundTrips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { r.n++; return next(ctx, cmd) }
 }
 
-func (a *asked) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error { a.n++; return next(ctx, cmds) }
+func (r *roundTrips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { r.n++; return next(ctx, cmds) }
 }
 
-func TestLostCallsArePutBackManyAtATime(t *testing.T) {
+func TestOrphanedCallsAreRestoredManyAtATime(t *testing.T) {
 	damages := map[string]func(rdb *redis.Client, keys []string) error{
 		"all tasks gone, and the lists": func(rdb *redis.Client, keys []string) error {
 			return rdb.Del(t.Context(), append(keys, "asynq:{sim}:pending", "asynq:{sim:low}:pending")...).Err()
 		},
-		"all tasks gone, their ids left behind": func(rdb *redis.Client, keys []string) error {
+		"all tasks gone, their ids still on the lists": func(rdb *redis.Client, keys []string) error {
 			return rdb.Del(t.Context(), keys...).Err()
 		},
 		"all tasks on no list": func(rdb *redis.Client, _ []string) error {
@@ -59,7 +59,7 @@ func TestLostCallsArePutBackManyAtATime(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			n := manyLost()
+			n := manyOrphaned()
 			var keys []string
 			_, err = p.SubmitAll(t.Context(), "b", func(yield func(tasks.Call, error) bool) {
 				for i := range n {
@@ -81,7 +81,7 @@ func TestLostCallsArePutBackManyAtATime(t *testing.T) {
 			if err := errors.Join(damage(rdb, keys), rdb.HSet(t.Context(), "callq:{sim}:c:"+garbled, "content", "{").Err()); err != nil {
 				t.Fatal(err)
 			}
-			trips, refused := &asked{}, []string(nil)
+			trips, refused := &roundTrips{}, []string(nil)
 			rdb.AddHook(trips)
 			search := ledger.Search{ID: tasks.TaskID, By: time.Now(), Max: n}
 			began := time.Now()
@@ -94,10 +94,10 @@ func TestLostCallsArePutBackManyAtATime(t *testing.T) {
 			})
 			t.Logf("%d calls in %v, %d round trips", restored, time.Since(began), trips.n)
 			if err != nil || restored != n-1 || fmt.Sprint(refused) != fmt.Sprint([]string{garbled}) {
-				t.Errorf("%d of %d were restored, %v refused, %v", restored, n, refused, err)
+				t.Errorf("got %d of %d restored, %v refused, %v", restored, n, refused, err)
 			}
 			if trips.n > n/50+40 {
-				t.Errorf("it took %d round trips", trips.n)
+				t.Errorf("got %d round trips", trips.n)
 			}
 			pending := map[string]int{}
 			for _, queue := range []string{"sim", "sim:low"} {
@@ -107,16 +107,16 @@ func TestLostCallsArePutBackManyAtATime(t *testing.T) {
 			}
 			delete(pending, garbled)
 			if len(pending) != n-1 {
-				t.Errorf("%d calls are pending", len(pending))
+				t.Errorf("got %d pending calls", len(pending))
 			}
 			for id, times := range pending {
 				if times != 1 {
-					t.Errorf("call %s stands in line %d times", id, times)
+					t.Errorf("call %s is pending %d times", id, times)
 				}
 			}
 			for r, err := range ledger.NewRepairer(rdb).Orphaned(t.Context(), &search) {
 				if err != nil || r.ID != garbled {
-					t.Errorf("lost is still %s, %v", r.ID, err)
+					t.Errorf("still orphaned: %s, %v", r.ID, err)
 				}
 			}
 		})

@@ -1,9 +1,9 @@
-// Package redisconn connects to Redis: it turns the URL of the configuration into a
-// go-redis client, and starts the embedded Redis where no other is configured. Only
-// commands and test harnesses import it; everything else is given a client, so that
-// who embeds callq links no Redis. Its API may change between versions.
+// Package redisconn connects to Redis: it makes a go-redis client from the URL in the
+// configuration, and starts the embedded Redis if no other is configured. Only commands
+// and test harnesses import it; all other packages get a client, so that a program that
+// embeds callq links no Redis. Its API may change between versions.
 //
-// It must not know what is stored there.
+// It must not depend on what is stored there.
 //
 //	conn, err := redisconn.Open(ctx, "embedded:", redisconn.Options{
 //		Purpose:    "work",
@@ -32,29 +32,29 @@
 //	embedded:                                 a server of our own, data by configuration file
 //	embedded:///DIR                           the same, data in DIR
 //
-// TLS for rediss, and for redis-sentinel and redis-cluster with tls=true:
-// ca=FILE, cert=FILE with key=FILE, server_name=NAME. TLS 1.2 is the least.
+// TLS for rediss, and for redis-sentinel and redis-cluster with tls=true: ca=FILE,
+// cert=FILE with key=FILE, server_name=NAME. At least TLS 1.2.
 //
 // # The embedded Redis
 //
 // It is a valkey-server or redis-server from PATH, and a child of the process that
-// started it. Other processes join it through its unix socket. The picture of one
+// started it. Other processes connect to it through its unix socket. The states of one
 // data folder:
 //
-//	           a dial finds nobody,            the server answers
+//	           a dial finds no one,            the server answers
 //	           gets the lock                   PING
 //	[stopped] -----------------> [starting] --------------------> [serving]
 //	    ^                            |                               |
 //	    +----------------------------+-------------------------------+
 //	      the server ends: its owner closes or dies, or it crashes
 //
-// The lock file is held open by the server process itself, so that the lock is
-// free exactly when no server has the folder, however it ended. Whoever dials and
-// finds nobody tries the lock; who gets it starts the server and owns it, the
-// others wait for its answer. So when an owner leaves while others work, the first
-// of them that asks for a connection starts the server again, and go-redis sends
-// what was not answered once more.
+// The server process itself holds the lock file open, so that the lock is free exactly
+// when no server uses the folder, however the last one ended. A process that dials and
+// finds no server tries the lock; the one that gets it starts the server and owns it,
+// and the others wait until it answers. So when an owner exits while others work, the
+// first of them that needs a connection starts the server again, and go-redis repeats
+// the commands that were not answered.
 //
-// Where neither server is installed, miniredis runs in the process: [Conn.Volatile]
-// says so, nothing outlives it, and [Options.RequireShared] refuses it.
+// If neither server is installed, miniredis runs in the process: then [Conn.Volatile]
+// is true and no data outlives the process; [Options.RequireShared] refuses this.
 package redisconn

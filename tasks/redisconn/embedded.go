@@ -19,18 +19,18 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 )
 
-// ErrNotShared says that only a Redis inside this process could be had where one
-// that other processes reach is needed.
+// ErrNotShared reports that only a Redis inside this process is available although
+// other processes have to reach it.
 var ErrNotShared = errors.New("this needs a Redis that other processes can reach")
 
-// embeddedTimeout bounds the wait for the embedded server to load its file: some
-// millions of waiting calls, with room.
+// embeddedTimeout bounds the time in which the embedded server loads its file: enough
+// for some millions of waiting calls.
 const embeddedTimeout = 2 * time.Minute
 
-// stopTimeout bounds the wait for the embedded server to write its file and end.
+// stopTimeout bounds the time in which the embedded server writes its file and ends.
 const stopTimeout = 10 * time.Second
 
-const howToInstall = "install one (Debian, Ubuntu: apt install redis-server; macOS: brew install valkey), or set redis: in callq.yaml to a server of yours"
+const howToInstall = "install one (Debian, Ubuntu: apt install redis-server; macOS: brew install valkey), or set redis: in callq.yaml to a Redis of your own"
 
 func openEmbedded(ctx context.Context, t target, opts Options) (*Conn, error) {
 	dir := t.path
@@ -43,8 +43,8 @@ func openEmbedded(ctx context.Context, t target, opts Options) (*Conn, error) {
 	}
 	e := &embedded{dir: dir, log: opts.Logger}
 	switch running, err := e.probe(ctx); {
-	case isFolders(err):
-		return nil, e.trouble(err, redisinfo.SafeText(err), adviceFolder)
+	case isFolderError(err):
+		return nil, e.failure(err, redisinfo.SafeText(err), adviceFolder)
 	case err != nil:
 		return nil, redisinfo.Explain(err, t.describe())
 	case running:
@@ -55,10 +55,10 @@ func openEmbedded(ctx context.Context, t target, opts Options) (*Conn, error) {
 			}
 			return openMini(opts, volatileNotice(missing, dir))
 		}
-		if err := prepareDir(dir); isFolders(err) {
-			return nil, e.trouble(err, redisinfo.SafeText(err), adviceFolder)
+		if err := prepareDir(dir); isFolderError(err) {
+			return nil, e.failure(err, redisinfo.SafeText(err), adviceFolder)
 		} else if err != nil {
-			return nil, e.trouble(err, redisinfo.SafeText(err), "") // it says what to do
+			return nil, e.failure(err, redisinfo.SafeText(err), "") // the error says what to do
 		}
 	}
 	o := baseOptions(opts)
@@ -80,7 +80,7 @@ func openEmbedded(ctx context.Context, t target, opts Options) (*Conn, error) {
 	})}, nil
 }
 
-// pickServer takes the first program that is new enough, or says what is missing.
+// pickServer returns the first program that is new enough, or what is missing.
 func pickServer(found []redisproc.Binary) (path, missing string) {
 	missing = "no valkey-server or redis-server on PATH"
 	for _, b := range found {
@@ -93,29 +93,29 @@ func pickServer(found []redisproc.Binary) (path, missing string) {
 }
 
 func volatileNotice(missing, dir string) string {
-	s := "There is " + missing + ": Redis runs inside this process and nothing outlives it."
+	s := "There is " + missing + ": Redis runs inside this process and its data is lost when the process ends."
 	if _, err := os.Stat(filepath.Join(dir, lockName)); err == nil {
-		s += " What an earlier callq left in " + dir + " cannot be seen."
+		s += " Data that an earlier callq left in " + dir + " cannot be read."
 	}
 	return s + " To keep data, " + howToInstall + "."
 }
 
-// embedded is one process's view of a data folder: it connects to the folder's
-// server and starts that server when there is none.
+// embedded is a data folder as one process uses it: it connects to the folder's server
+// and starts that server when there is none.
 type embedded struct {
 	dir string
 	log *slog.Logger
 
 	mu     sync.Mutex
 	closed bool
-	child  *redisproc.Process // the last server that this one started
+	child  *redisproc.Process // the latest server that this process started
 
 	users *os.File // locked by each process that has the folder open
 }
 
-// join tells other processes that this one has the folder open, until it ends
-// however it may. Where no other has, alone is called first, and whoever opens the
-// folder meanwhile waits.
+// join marks the folder as open in this process, until the process ends in any way. If
+// no other process has it open, alone is called first, and other processes that open
+// the folder meanwhile wait.
 func (e *embedded) join(ctx context.Context, alone func() error) error {
 	path := filepath.Join(e.dir, usersName)
 	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
@@ -134,17 +134,17 @@ func (e *embedded) join(ctx context.Context, alone func() error) error {
 		case f != nil:
 			return errors.Join(err, f.Close())
 		case !errors.Is(err, errLocked):
-			return e.trouble(err, "its file of users cannot be locked: "+redisinfo.SafeText(err), adviceLock)
+			return e.failure(err, "its file of users cannot be locked: "+redisinfo.SafeText(err), adviceLock)
 		}
 		if err := pause.For(ctx, wait); err != nil {
-			return e.trouble(err, "another process opens its data folder and does not get on with it", "end that process, or try again")
+			return e.failure(err, "another process has been opening its data folder for too long", "end that process, or try again")
 		}
 	}
 }
 
 const adviceLock = "see that the folder is on a local disk and belongs to this user"
 
-// probe reports whether the folder has a server, be it one that is still starting.
+// probe reports whether the folder has a server, even one that is still starting.
 func (e *embedded) probe(ctx context.Context) (bool, error) {
 	socket, err := e.socket()
 	if err != nil {
@@ -162,14 +162,14 @@ func (e *embedded) probe(ctx context.Context) (bool, error) {
 	return true, conn.Close()
 }
 
-// dial is go-redis's dialer. It returns a connection to a server that answers and
-// starts the server when nobody listens and nobody else is starting it. A server
-// that it started stays when ctx ends first; the next dial finds it.
+// dial is go-redis's dialer. It returns a connection to a server that answers. It
+// starts the server if none listens and no other process is starting it. A server that
+// it started keeps running if ctx ends first; the next dial finds it.
 func (e *embedded) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		socket, err := e.socket()
 		if err != nil {
-			return nil, e.trouble(err, redisinfo.SafeText(err), "")
+			return nil, e.failure(err, redisinfo.SafeText(err), "")
 		}
 		conn, err := redisproc.Dial(ctx, socket)
 		if err == nil {
@@ -191,14 +191,14 @@ func (e *embedded) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		}
 		if err := pause.For(ctx, wait); err != nil {
 			if loading {
-				return nil, e.trouble(err, "it is still loading its data, or ending", "try again in a moment")
+				return nil, e.failure(err, "it is still loading its data, or ending", "try again in a moment")
 			}
-			return nil, e.trouble(err, "its data folder is in use "+e.holder()+", which does not answer", "end that process, or try again")
+			return nil, e.failure(err, "its data folder is in use "+e.holder()+", which does not answer", "end that process, or try again")
 		}
 	}
 }
 
-func (e *embedded) trouble(cause error, problem, advice string) *redisinfo.Error {
+func (e *embedded) failure(cause error, problem, advice string) *redisinfo.Error {
 	t := target{scheme: schemeEmbedded, path: e.dir}
 	return &redisinfo.Error{Kind: redisinfo.KindEmbedded, Where: t.describe(), Problem: problem, Advice: advice, Err: cause}
 }
@@ -210,8 +210,8 @@ type starting struct {
 	from    int64  // where this server's part of the log begins
 }
 
-// start starts the server unless the folder's lock says that there is one, which
-// is no error: nil is returned and the caller looks again.
+// start starts the server. It returns nil without an error if the folder's lock shows
+// that there is one; the caller then dials again.
 func (e *embedded) start() (*starting, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -219,30 +219,30 @@ func (e *embedded) start() (*starting, error) {
 		return nil, redis.ErrClosed
 	}
 	if err := prepareDir(e.dir); err != nil {
-		return nil, e.trouble(err, redisinfo.SafeText(err), "")
+		return nil, e.failure(err, redisinfo.SafeText(err), "")
 	}
 	lock, err := tryLock(filepath.Join(e.dir, lockName), exclusive)
 	if errors.Is(err, errLocked) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, e.trouble(err, "its lock file cannot be locked: "+redisinfo.SafeText(err), adviceLock)
+		return nil, e.failure(err, "its lock file cannot be locked: "+redisinfo.SafeText(err), adviceLock)
 	}
-	// The server got the descriptor, and with it the lock, for life.
+	// The server got the descriptor, and so holds the lock as long as it lives.
 	defer lock.Close()
 
 	binary, missing := pickServer(redisproc.Find())
 	if missing != "" {
-		return nil, e.trouble(nil, "its server has ended, and there is "+missing+" to start it again", howToInstall)
+		return nil, e.failure(nil, "its server has ended, and there is "+missing+" to start it again", howToInstall)
 	}
 	socket, err := placeSocket(e.dir)
 	if err != nil {
-		return nil, e.trouble(err, redisinfo.SafeText(err), "")
+		return nil, e.failure(err, redisinfo.SafeText(err), "")
 	}
 	s := &starting{socket: socket, log: filepath.Join(e.dir, "redis.log")}
 	output, err := openLog(s.log)
 	if err != nil {
-		return nil, e.trouble(err, "its log cannot be written: "+redisinfo.SafeText(err), "see that the folder belongs to this user and that its disk has room")
+		return nil, e.failure(err, "its log cannot be written: "+redisinfo.SafeText(err), "see that the folder belongs to this user and that its disk has room")
 	}
 	defer output.Close()
 	if info, err := output.Stat(); err == nil {
@@ -252,12 +252,12 @@ func (e *embedded) start() (*starting, error) {
 		Binary: binary, Dir: e.dir, Socket: socket, Output: output, Keep: []*os.File{lock},
 	})
 	if err != nil {
-		return nil, e.trouble(err, binary+" cannot be started: "+redisinfo.SafeText(err), howToInstall)
+		return nil, e.failure(err, binary+" cannot be started: "+redisinfo.SafeText(err), howToInstall)
 	}
 	writeHolder(lock, s.process.Pid())
 	e.child = s.process
 	e.log.Debug("the embedded Redis was started", "program", binary, "pid", s.process.Pid(), "dir", e.dir)
-	go e.mourn(s.process)
+	go e.watch(s.process)
 	return s, nil
 }
 
@@ -272,23 +272,23 @@ func (e *embedded) await(ctx context.Context, s *starting) (net.Conn, error) {
 		if last := lastLine(s.log, s.from); last != "" {
 			problem += ": " + last
 		}
-		return nil, e.trouble(err, problem, "its log is "+s.log)
+		return nil, e.failure(err, problem, "its log is "+s.log)
 	default:
 		return nil, err
 	}
 }
 
-// mourn tells of a server that ended without being asked to.
-func (e *embedded) mourn(p *redisproc.Process) {
+// watch logs that a server ended without a request, and releases it.
+func (e *embedded) watch(p *redisproc.Process) {
 	<-p.Done()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.closed {
-		e.log.Warn("the embedded Redis ended; it is started again when it is needed next", "how", p.Exit(), "dir", e.dir, "log", filepath.Join(e.dir, "redis.log"))
+		e.log.Warn("the embedded Redis ended; it is started again when it is needed", "how", p.Exit(), "dir", e.dir, "log", filepath.Join(e.dir, "redis.log"))
 	}
 }
 
-// holder says who has the folder, as far as its lock file tells.
+// holder returns which process uses the folder, as far as its lock file shows.
 func (e *embedded) holder() string {
 	data, err := os.ReadFile(filepath.Join(e.dir, lockName))
 	if pid := strings.TrimSpace(string(data)); err == nil && pid != "" {
@@ -297,9 +297,9 @@ func (e *embedded) holder() string {
 	return "by another process"
 }
 
-// close ends the server if it is ours. Other clients are paused first: what they
-// asked is then answered, and what they ask from now on is not begun, so that they
-// can send it to the next server without its being done twice.
+// close ends the server if this process owns it. Other clients are paused first: their
+// earlier commands are answered, and their later ones are not begun, so that they can
+// repeat those on the next server without doing anything twice.
 func (e *embedded) close() {
 	e.mu.Lock()
 	e.closed = true
@@ -332,6 +332,6 @@ func (e *embedded) pauseClients() {
 		return
 	}
 	defer conn.Close()
-	// Not paused, the server ends all the same.
+	// If the pause fails, the server ends all the same.
 	_, _ = redisproc.Ask(ctx, conn, "CLIENT", "PAUSE", "10000", "ALL")
 }

@@ -17,27 +17,27 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 )
 
-// The files of a data folder, beside the server's own.
+// The files of a data folder, in addition to the server's own.
 const (
 	lockName   = "lock"       // held by the living server; its text is the server's process id
 	usersName  = "users"      // held by every process that has the folder open
 	socketName = "redis.sock" // unless the path would be too long
-	whereName  = "socket"     // the path of the socket, when it is elsewhere
+	whereName  = "socket"     // the path of the socket, if that is in another folder
 )
 
-// maxLog is the size in bytes from which the server's log is set aside at a start.
+// maxLog is the size in bytes from which the server's log is renamed at a start.
 const maxLog = 1 << 20
 
-// DefaultDir is the folder of the embedded Redis that belongs to a configuration
-// file: under $XDG_DATA_HOME, or ~/.local/share, by the file's absolute path. The
-// file need not exist.
+// DefaultDir is the folder of the embedded Redis that belongs to a configuration file:
+// under $XDG_DATA_HOME, or ~/.local/share, named by the file's absolute path. The file
+// need not exist.
 func DefaultDir(configPath string) (string, error) {
 	abs, err := filepath.Abs(configPath)
 	if err != nil {
 		return "", fmt.Errorf("find the data folder of the embedded Redis: %w", err)
 	}
 	base := os.Getenv("XDG_DATA_HOME")
-	if !filepath.IsAbs(base) { // the XDG specification: a relative one is to be ignored
+	if !filepath.IsAbs(base) { // the XDG specification says that a relative path is to be ignored
 		home, err := os.UserHomeDir()
 		if err != nil {
 			return "", fmt.Errorf("find the data folder of the embedded Redis: %w; set XDG_DATA_HOME, or name a folder: embedded:///DIR", err)
@@ -52,12 +52,12 @@ func shortHash(s string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// prepareDir makes the folder, for its owner alone. A folder that is there already
-// and open to others is closed to them only when it is empty or has served before:
-// embedded:///tmp must not lock everybody out of /tmp.
+// prepareDir creates the folder, with access for its owner only. An existing folder
+// with access for others is closed to them only if it is empty or was used by callq
+// before: embedded:///tmp must not close /tmp to all other users.
 func prepareDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the folder of the embedded Redis: %w", err)
+		return fmt.Errorf("create the folder of the embedded Redis: %w", err)
 	}
 	err := checkPrivate(dir)
 	if err == nil || !errors.Is(err, errOpenToOthers) {
@@ -76,8 +76,8 @@ func prepareDir(dir string) error {
 
 const adviceFolder = `choose another folder as redis: "embedded:///DIR", or a Redis of your own as redis: redis://HOST:PORT/DB`
 
-// isFolders tells that the system refused the folder or a file in it.
-func isFolders(err error) bool {
+// isFolderError reports that the system refused access to the folder or a file in it.
+func isFolderError(err error) bool {
 	var path *fs.PathError
 	return errors.As(err, &path)
 }
@@ -88,7 +88,7 @@ func openToOthers(dir string) error {
 	return fmt.Errorf("the folder %s cannot hold an embedded Redis: %w; name a folder of its own, or chmod 700 this one", dir, errOpenToOthers)
 }
 
-// socket is where the folder's server listens.
+// socket returns the path on which the folder's server listens.
 func (e *embedded) socket() (string, error) {
 	data, err := os.ReadFile(filepath.Join(e.dir, whereName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -105,10 +105,10 @@ func (e *embedded) socket() (string, error) {
 	return path, nil
 }
 
-// placeSocket chooses the socket's path and clears away what a dead server left
-// there. The caller has the folder's lock. A path that is too long for a socket is
-// replaced by a short one, which is written down: other processes may see other
-// folders for temporary files.
+// placeSocket chooses the socket's path and removes the socket of a dead server. The
+// caller holds the folder's lock. A path that is too long for a socket is replaced by a
+// short one, which is written to a file, since other processes may have other folders
+// for temporary files.
 func placeSocket(dir string) (string, error) {
 	note := filepath.Join(dir, whereName)
 	path := filepath.Join(dir, socketName)
@@ -127,7 +127,7 @@ func placeSocket(dir string) (string, error) {
 		}
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("clear an old socket away: %w", err)
+		return "", fmt.Errorf("remove an old socket: %w", err)
 	}
 	return path, nil
 }
@@ -142,12 +142,13 @@ func shortDir(dir string) (string, error) {
 		if last = os.Mkdir(short, 0o700); last != nil && !errors.Is(last, fs.ErrExist) {
 			continue
 		}
-		// In a folder that everybody writes to, somebody else may have been first.
+		// In a folder that everybody can write to, another user may have created it
+		// first.
 		if last = checkPrivate(short); last == nil {
 			return short, nil
 		}
 	}
-	return "", fmt.Errorf("the path %s is too long for a socket, and no shorter place was found (%w); name a folder with a shorter path: embedded:///DIR", dir, last)
+	return "", fmt.Errorf("the path %s is too long for a socket, and no folder with a shorter path was found (%w); name a folder with a shorter path: embedded:///DIR", dir, last)
 }
 
 func openLog(path string) (*os.File, error) {
@@ -159,7 +160,7 @@ func openLog(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 }
 
-// lastLine is the last line that a server wrote into its log from the offset on.
+// lastLine returns the last line of a server's log after the offset.
 func lastLine(path string, from int64) string {
 	f, err := os.Open(path)
 	if err != nil {
@@ -174,7 +175,7 @@ func lastLine(path string, from int64) string {
 	return redisinfo.SafeText(errors.New(string(lines[len(lines)-1])))
 }
 
-// writeHolder leaves the server's process id for people; nothing depends on it.
+// writeHolder writes the server's process id for people; callq does not depend on it.
 func writeHolder(lock *os.File, pid int) {
 	if lock.Truncate(0) == nil {
 		_, _ = lock.WriteAt([]byte(strconv.Itoa(pid)+"\n"), 0)

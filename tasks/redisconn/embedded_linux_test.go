@@ -17,7 +17,8 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 )
 
-// onAThreadThatEnds runs f and returns the id of the thread that it ran on.
+// onAThreadThatEnds runs f on a thread that ends after that, and returns the thread's
+// id.
 func onAThreadThatEnds(f func()) int {
 	ran := make(chan int)
 	go func() {
@@ -27,16 +28,16 @@ func onAThreadThatEnds(f func()) int {
 			ran <- syscall.Gettid()
 			return
 		}
-		// The main thread never ends. While it is held here, f gets another.
+		// The main thread never ends. While it is occupied here, f gets another one.
 		ran <- onAThreadThatEnds(f)
 		runtime.UnlockOSThread()
 	}()
 	return <-ran
 }
 
-// The parent-death signal follows the thread that forked: started on a
-// thread that ends, the server would be told to end with it.
-func TestTheServerOutlivesTheThreadThatAskedForIt(t *testing.T) {
+// The parent-death signal is tied to the thread that forked: if the server were started
+// on a thread that ends, it would be asked to end with it.
+func TestTheServerOutlivesTheThreadThatStartedIt(t *testing.T) {
 	dir := dataDir(t)
 	e := &embedded{dir: dir, log: slog.New(slog.DiscardHandler)}
 	t.Cleanup(e.close)
@@ -57,13 +58,14 @@ func TestTheServerOutlivesTheThreadThatAskedForIt(t *testing.T) {
 		_, err := os.Stat(task)
 		return err != nil
 	})
-	// A server that was told to end does so at its next tick, a tenth of a second.
+	// A server that was asked to end does so at its next tick, a tenth of a second
+	// later.
 	for range 6 {
 		conn, err := redisproc.Dial(t.Context(), filepath.Join(dir, socketName))
 		if err != nil {
 			t.Fatalf("the server ended with the thread: %v", err)
 		}
-		// One blocking read of 20 ms: time passes in the server too.
+		// One blocking read of 20 ms, so that the server's ticks go on.
 		_, _ = redisproc.Ask(t.Context(), conn, "BLPOP", "nothing", "0.02")
 		_ = conn.Close()
 	}
@@ -72,24 +74,24 @@ func TestTheServerOutlivesTheThreadThatAskedForIt(t *testing.T) {
 	}
 }
 
-func TestAKilledOwnerTakesItsServerAlongAndAJoinerGoesOn(t *testing.T) {
+func TestTheServerOfAKilledOwnerEndsAndAJoinerGoesOn(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
 	owner := startChild(t, dir)
 	_, pid := owner.answer()
 	joiner := startChild(t, dir)
 	if _, joined := joiner.answer(); joined != pid {
-		t.Fatalf("the joiner has server %d, the owner %d", joined, pid)
+		t.Fatalf("got the joiner's server %d, want the owner's %d", joined, pid)
 	}
 	owner.incr()
 	owner.kill()
-	// 3 when the answer died with the server and the joiner had to ask again.
+	// It is 3 if the answer died with the server and the joiner had to ask again.
 	if n, _ := joiner.incr(); n != "2" && n != "3" {
-		t.Fatalf("counted %s", n)
+		t.Fatalf("got count %s", n)
 	}
 	eventually(t, "the end of the killed owner's server", func() bool { return gone(pid) })
 	if _, now := joiner.incr(); now == pid {
-		t.Fatal("the dead server answers")
+		t.Fatal("got the process id of the dead server")
 	}
 	joiner.finish()
 }
@@ -103,14 +105,14 @@ func TestAKilledOwnerLeavesNoServerBehind(t *testing.T) {
 	eventually(t, "the end of the server", func() bool { return gone(pid) })
 }
 
-func TestAFolderThatCannotBeMadeIsToldWithWhatElseToConfigure(t *testing.T) {
-	redistest.Binary(t) // where there is no server, no folder is made
+func TestTheErrorForAFolderThatCannotBeCreatedSaysWhatToConfigure(t *testing.T) {
+	redistest.Binary(t) // without a server program no folder is created
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// In neither can even root make one.
-	for dir, why := range map[string]string{"/proc/nowhere/callq": "make the folder of the embedded Redis: mkdir /proc/nowhere: ", file + "/callq": "not a directory"} {
+	// Not even root can create these.
+	for dir, why := range map[string]string{"/proc/nowhere/callq": "create the folder of the embedded Redis: mkdir /proc/nowhere: ", file + "/callq": "not a directory"} {
 		_, err := Open(t.Context(), embeddedURL(dir), Options{})
 		var e *redisinfo.Error
 		if !errors.As(err, &e) || e.Kind != redisinfo.KindEmbedded || !strings.Contains(err.Error(), why) || !strings.HasSuffix(err.Error(), adviceFolder) {

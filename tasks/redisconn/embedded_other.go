@@ -9,7 +9,7 @@ import (
 
 var errLocked = errors.New("locked by another process")
 
-// No server program is ever found on such a system, so that none is started.
+// Find returns no server program on such a system, so none is started.
 
 const exclusive, shared = 0, 0
 

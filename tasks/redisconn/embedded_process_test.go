@@ -21,14 +21,14 @@ import (
 
 const childVariable = "CALLQ_TEST_EMBEDDED_DIR"
 
-// TestChildProcess is another callq: the tests below run this test binary again
-// with a data folder in the environment. For every line that it reads it adds one
-// to the counter and answers with the counter and the server's process id; when
-// its input ends it closes the connection as a callq that is done would.
+// TestChildProcess is another callq: the tests below run this test binary again with a
+// data folder in the environment. For every line that it reads it increments the
+// counter and answers with the counter and the server's process id; when its input ends
+// it closes the connection as a finished callq would.
 func TestChildProcess(t *testing.T) {
 	dir := os.Getenv(childVariable)
 	if dir == "" {
-		t.Skip("this is the body of other tests' child processes")
+		t.Skip("this test is the child process of other tests")
 	}
 	c := openDir(t, dir)
 	fmt.Println("answer ready", serverPid(t, c))
@@ -72,7 +72,7 @@ func startChild(t *testing.T, dir string) *child {
 	return c
 }
 
-// answer reads the child's next answer: a word or count, and the server's pid.
+// answer reads the child's next answer: a word or count, and the server's process id.
 func (c *child) answer() (string, int) {
 	c.t.Helper()
 	var seen []string
@@ -99,7 +99,7 @@ func (c *child) incr() (string, int) {
 	return c.answer()
 }
 
-// finish lets the child end by itself.
+// finish makes the child end by itself.
 func (c *child) finish() {
 	c.t.Helper()
 	_ = c.in.Close()
@@ -130,16 +130,16 @@ func TestProcessesThatStartAtOnceShareOneServer(t *testing.T) {
 		servers[pid] = true
 	}
 	if len(servers) != 1 {
-		t.Fatalf("%d servers: %v", len(servers), servers)
+		t.Fatalf("got %d servers: %v", len(servers), servers)
 	}
-	// They leave one by one. Whoever owns the server takes it along, and those who
-	// stay go on.
+	// The processes end one by one. The server ends with its owner, and the others go
+	// on.
 	want := 0
 	for i, c := range children {
 		for _, rest := range children[i:] {
 			want++
 			if n, _ := rest.incr(); n != strconv.Itoa(want) {
-				t.Fatalf("counted %s, want %d", n, want)
+				t.Fatalf("got count %s, want %d", n, want)
 			}
 		}
 		c.finish()
@@ -147,8 +147,9 @@ func TestProcessesThatStartAtOnceShareOneServer(t *testing.T) {
 	mustGet(t, openDir(t, dir), "n", strconv.Itoa(want))
 }
 
-// Nobody may be told that it is alone while another works, nor be let in between.
-func TestWhoOpensAFolderIsToldWhetherAllOthersHaveEnded(t *testing.T) {
+// Alone must not be called while another process works, and no process may open the
+// folder during the call.
+func TestAloneIsCalledOnlyIfNoOtherProcessHasTheFolderOpen(t *testing.T) {
 	dir := dataDir(t)
 	openAs := func(alone func(context.Context, redis.UniversalClient) error) (*Conn, error) {
 		return Open(t.Context(), embeddedURL(dir), Options{Alone: alone})
@@ -160,28 +161,28 @@ func TestWhoOpensAFolderIsToldWhetherAllOthersHaveEnded(t *testing.T) {
 	}
 	first, err := openAs(count)
 	if err != nil || asked != 1 {
-		t.Fatalf("the first was told %d times, %v", asked, err)
+		t.Fatalf("first opening: got %d calls of Alone, %v", asked, err)
 	}
 	child := startChild(t, dir)
 	child.answer()
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// The server has ended, the other process lives.
+	// The server has ended, the other process is alive.
 	second, err := openAs(count)
 	if err != nil || asked != 1 {
-		t.Fatalf("with another process at work it was told %d times, %v", asked, err)
+		t.Fatalf("with another process: got %d calls of Alone, %v", asked, err)
 	}
 	if err := second.Close(); err != nil {
 		t.Fatal(err)
 	}
 	child.incr() // it starts the server again
 	child.kill()
-	if _, err := openAs(func(context.Context, redis.UniversalClient) error { return errors.New("no use") }); err == nil || asked != 1 {
-		t.Fatalf("the error was %v", err)
+	if _, err := openAs(func(context.Context, redis.UniversalClient) error { return errors.New("refused") }); err == nil || asked != 1 {
+		t.Fatalf("got error %v", err)
 	}
 
-	// Who comes meanwhile waits.
+	// A process that opens the folder meanwhile waits.
 	entered, leave, others := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	var inside atomic.Bool
 	go func() {
@@ -201,7 +202,7 @@ func TestWhoOpensAFolderIsToldWhetherAllOthersHaveEnded(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, func() { close(leave) })
 	third, err := openAs(nil)
 	if err != nil || inside.Load() {
-		t.Errorf("opened while another was told that it is alone: %t, %v", inside.Load(), err)
+		t.Errorf("opened during another process's call of Alone: %t, %v", inside.Load(), err)
 	}
 	if err := errors.Join(<-others, third.Close()); err != nil {
 		t.Error(err)

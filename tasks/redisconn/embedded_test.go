@@ -26,7 +26,8 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 )
 
-// dataDir is a folder for an embedded server whose path fits a socket.
+// dataDir returns a folder for an embedded server whose path is short enough for a
+// socket.
 func dataDir(t *testing.T) string {
 	t.Helper()
 	redistest.Binary(t)
@@ -67,17 +68,17 @@ func serverPid(t *testing.T, c *Conn) int {
 			return pid
 		}
 	}
-	t.Fatal("the server does not tell its process id")
+	t.Fatal("the server does not report its process id")
 	return 0
 }
 
 func gone(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
-func TestWhatOneOwnerLeavesIsThereForTheNext(t *testing.T) {
+func TestTheNextOwnerHasTheDataOfTheLastOne(t *testing.T) {
 	dir := dataDir(t)
 	first := openDir(t, dir)
 	if first.Volatile || first.Notice != "" {
-		t.Fatal("a server with a file is called volatile")
+		t.Fatal("a server with a file is reported as volatile")
 	}
 	set(t, first, "k", "v")
 	pid := serverPid(t, first)
@@ -85,7 +86,7 @@ func TestWhatOneOwnerLeavesIsThereForTheNext(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !gone(pid) {
-		t.Fatal("the server outlived its owner's Close")
+		t.Fatal("the server still runs after its owner's Close")
 	}
 	mustGet(t, openDir(t, dir), "k", "v")
 }
@@ -105,9 +106,9 @@ func TestAJoinerUsesTheServerWithoutOwningIt(t *testing.T) {
 	}
 }
 
-// Both the pause before the end and the retry after it are needed for the exact
-// count: without the pause an answer is lost now and then, and its INCR repeated.
-func TestNothingIsLostOrDoneTwiceWhenTheOwnerLeaves(t *testing.T) {
+// The exact count needs both the pause before the end and the retry after it: without
+// the pause an answer is sometimes lost, and its INCR repeated.
+func TestNoWriteIsLostOrDoneTwiceWhenTheOwnerCloses(t *testing.T) {
 	dir := dataDir(t)
 	for round := range 3 {
 		owner := openDir(t, dir)
@@ -143,10 +144,10 @@ func TestNothingIsLostOrDoneTwiceWhenTheOwnerLeaves(t *testing.T) {
 		wg.Wait()
 		n, err := joiner.Client.Get(t.Context(), "n").Int64()
 		if err != nil || n-before != done.Load() {
-			t.Fatalf("round %d: %d written, %d acknowledged (%v)", round, n-before, done.Load(), err)
+			t.Fatalf("round %d: got %d written, %d acknowledged (%v)", round, n-before, done.Load(), err)
 		}
 		if serverPid(t, joiner) == pid {
-			t.Fatal("the owner's server is still there")
+			t.Fatal("the owner's server still runs")
 		}
 		_ = joiner.Close()
 	}
@@ -166,7 +167,7 @@ func TestACrashedServerIsStartedAgain(t *testing.T) {
 	}
 }
 
-func TestAFileCutShortIsLoadedUpToTheCut(t *testing.T) {
+func TestATruncatedFileIsLoadedUpToItsEnd(t *testing.T) {
 	dir := dataDir(t)
 	c := openDir(t, dir)
 	set(t, c, "whole", "v")
@@ -191,11 +192,11 @@ func TestAFileCutShortIsLoadedUpToTheCut(t *testing.T) {
 	c = openDir(t, dir)
 	mustGet(t, c, "whole", "v")
 	if n := c.Client.Exists(t.Context(), "cut").Val(); n != 0 {
-		t.Fatal("what was cut is there")
+		t.Fatal("the truncated part was loaded")
 	}
 }
 
-func TestAStaleSocketIsNoObstacle(t *testing.T) {
+func TestAStaleSocketIsReplaced(t *testing.T) {
 	dir := dataDir(t)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, socketName)})
 	if err != nil {
@@ -209,7 +210,7 @@ func TestAStaleSocketIsNoObstacle(t *testing.T) {
 	set(t, openDir(t, dir), "k", "v")
 }
 
-func TestAServerWhoseSocketWasRemovedIsNotGivenARival(t *testing.T) {
+func TestNoSecondServerIsStartedIfTheSocketWasRemoved(t *testing.T) {
 	dir := dataDir(t)
 	c := openDir(t, dir)
 	pid := serverPid(t, c)
@@ -261,11 +262,11 @@ func TestAFolderWithALongPathHasItsSocketElsewhere(t *testing.T) {
 	if info, err := os.Stat(short); err != nil || info.Mode().Perm() != 0o700 {
 		t.Fatalf("%s: %v, %v", short, info.Mode(), err)
 	}
-	// A joiner with other folders for temporary files must find the same socket.
+	// A process with other folders for temporary files must find the same socket.
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	mustGet(t, openDir(t, dir), "k", "v")
 
-	// A place that others can write to may hold somebody else's socket.
+	// A folder that others can write to may have another user's socket.
 	if err := os.Chmod(short, 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +278,7 @@ func TestAFolderWithALongPathHasItsSocketElsewhere(t *testing.T) {
 	}
 }
 
-func TestTheFolderIsClosedToOthers(t *testing.T) {
+func TestTheFolderIsClosedToOtherUsers(t *testing.T) {
 	parent := dataDir(t)
 	mode := func(dir string) os.FileMode {
 		info, err := os.Stat(dir)
@@ -312,24 +313,24 @@ func TestTheFolderIsClosedToOthers(t *testing.T) {
 	}
 }
 
-func TestTheServerHasNeitherOurTokensNorOurTerminal(t *testing.T) {
+func TestTheServerHasNeitherCallqsEnvironmentNorItsTerminal(t *testing.T) {
 	t.Setenv("CALLQ_TEST_TOKEN", "hunter22")
 	c := openDir(t, dataDir(t))
 	pid := serverPid(t, c)
 	group, err := syscall.Getpgid(pid)
 	if err != nil || group == syscall.Getpgrp() {
-		t.Errorf("the server is in our process group %d: Ctrl-C would end it (%v)", group, err)
+		t.Errorf("the server is in callq's process group %d: Ctrl-C would end it (%v)", group, err)
 	}
 	if runtime.GOOS != "linux" {
 		return
 	}
 	env, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
 	if err != nil || bytes.Contains(env, []byte("hunter22")) {
-		t.Errorf("the server sees our environment (%v)", err)
+		t.Errorf("the server has callq's environment (%v)", err)
 	}
 }
 
-func TestEveryConfigurationFileHasAFolderOfItsOwn(t *testing.T) {
+func TestEveryConfigurationFileHasItsOwnFolder(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", "/data")
 	t.Chdir(t.TempDir())
 	dir := func(path string) string {
@@ -348,12 +349,12 @@ func TestEveryConfigurationFileHasAFolderOfItsOwn(t *testing.T) {
 		t.Error("the folder does not follow the absolute path")
 	}
 	if got := dir("callq.yaml"); filepath.Dir(got) != "/data/callq" {
-		t.Errorf("the folder is %s", got)
+		t.Errorf("got folder %s", got)
 	}
 	t.Setenv("XDG_DATA_HOME", "relative")
 	t.Setenv("HOME", "/home/me")
 	if got := dir("callq.yaml"); filepath.Dir(got) != "/home/me/.local/share/callq" {
-		t.Errorf("the folder is %s", got)
+		t.Errorf("got folder %s", got)
 	}
 }
 
@@ -368,7 +369,7 @@ func TestAClosedConnStartsNoServer(t *testing.T) {
 	}
 	lock, err := tryLock(filepath.Join(dir, lockName), exclusive)
 	if err != nil {
-		t.Fatalf("the folder is still in use: %v", err)
+		t.Fatalf("the folder is still locked: %v", err)
 	}
 	_ = lock.Close()
 }

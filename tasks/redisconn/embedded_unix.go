@@ -11,7 +11,7 @@ import (
 
 var errLocked = errors.New("locked by another process")
 
-// The ways to lock a file: for one, or for all that lock it so.
+// The ways to lock a file: for one process, or shared by several.
 const (
 	exclusive = syscall.LOCK_EX
 	shared    = syscall.LOCK_SH
@@ -34,7 +34,7 @@ func tryLock(path string, how int) (*os.File, error) {
 	return nil, err
 }
 
-// relock takes the lock of an open file in another way than it was taken.
+// relock changes how an open file is locked.
 func relock(f *os.File, how int) error {
 	for {
 		if err := syscall.Flock(int(f.Fd()), how); !errors.Is(err, syscall.EINTR) {
@@ -43,7 +43,8 @@ func relock(f *os.File, how int) error {
 	}
 }
 
-// checkPrivate reports whether the folder is a real one, ours, and closed to others.
+// checkPrivate returns an error unless the folder is a real one that belongs to this
+// user and is closed to others.
 func checkPrivate(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -51,7 +52,7 @@ func checkPrivate(dir string) error {
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !info.IsDir() || !ok {
-		return fmt.Errorf("%s is no folder", dir)
+		return fmt.Errorf("%s is not a folder", dir)
 	}
 	if int(stat.Uid) != os.Geteuid() {
 		return fmt.Errorf("the folder %s belongs to another user; name a folder of your own", dir)

@@ -8,9 +8,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// LogLibrary sends what go-redis itself logs, raw errors of connections that it
-// will try again, to the logger at level debug; by default go-redis writes it to
-// standard error. It holds for the whole process: a matter of main.
+// LogLibrary sends go-redis's own log, which has raw errors of connections that it will
+// retry, to the logger at level debug; by default go-redis writes it to standard error.
+// It applies to the whole process, so main calls it.
 func LogLibrary(l *slog.Logger) { redis.SetLogger(libraryLog{l}) }
 
 type libraryLog struct{ log *slog.Logger }

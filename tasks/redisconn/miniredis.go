@@ -11,7 +11,8 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/internal/minipipe"
 )
 
-// openMini is Redis inside the process: no port, no file, nothing left behind.
+// openMini opens a Redis inside the process: without a port or a file, and its data
+// ends with it.
 func openMini(opts Options, notice string) (*Conn, error) {
 	m := miniredis.NewMiniRedis()
 	dial, err := minipipe.Dialer(m)
@@ -41,8 +42,8 @@ func openMini(opts Options, notice string) (*Conn, error) {
 	}, nil
 }
 
-// passTime lets keys expire: miniredis's TTLs stand still by themselves. Its own
-// way (ClockTTL) looks at every key at every command.
+// passTime makes keys expire: miniredis's clock for TTLs does not run by itself, and
+// its own option for that (ClockTTL) checks every key at every command.
 func passTime(m *miniredis.Miniredis, stop <-chan struct{}) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -52,7 +53,7 @@ func passTime(m *miniredis.Miniredis, stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-ticker.C:
-			// The time that passed, not one second: a busy process misses ticks.
+			// The time that has passed, not one second: a busy process misses ticks.
 			now := time.Now()
 			m.FastForward(now.Sub(last))
 			last = now

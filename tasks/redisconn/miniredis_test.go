@@ -35,7 +35,7 @@ exit 3`)
 	}
 	for _, want := range []string{"exit status 3", "newer than this server", filepath.Join(dir, "redis.log")} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q does not say %q", err, want)
+			t.Errorf("got %q, want it to contain %q", err, want)
 		}
 	}
 }
@@ -57,13 +57,13 @@ func TestWithoutAServerProgramRedisRunsInTheProcess(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			if !c.Volatile || !strings.Contains(c.Notice, "nothing outlives it") || strings.Contains(c.Notice, "\n") {
-				t.Fatalf("volatile %v, notice %q", c.Volatile, c.Notice)
+			if !c.Volatile || !strings.Contains(c.Notice, "its data is lost") || strings.Contains(c.Notice, "\n") {
+				t.Fatalf("got volatile %v, notice %q", c.Volatile, c.Notice)
 			}
 			set(t, c, "k", "v")
 			mustGet(t, c, "k", "v")
 			if left, _ := os.ReadDir(os.Getenv("XDG_DATA_HOME")); len(left) > 0 {
-				t.Fatal("a folder was made for nothing")
+				t.Fatal("a folder was created without need")
 			}
 		})
 	}
@@ -87,8 +87,8 @@ func TestARunningServerIsJoinedWithoutAProgramOnPATH(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if !strings.Contains(c.Notice, "cannot be seen") {
-		t.Fatalf("the data that is there is not spoken of: %q", c.Notice)
+	if !strings.Contains(c.Notice, "cannot be read") {
+		t.Fatalf("got notice %q, want it to mention the existing data", c.Notice)
 	}
 }
 
@@ -102,11 +102,11 @@ func TestKeysOfTheRedisInTheProcessExpire(t *testing.T) {
 		if err := c.Client.Set(t.Context(), "k", "v", time.Minute).Err(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(50 * time.Second) // the bubble's clock
+		time.Sleep(50 * time.Second) // by the bubble's clock
 		mustGet(t, c, "k", "v")
 		time.Sleep(15 * time.Second)
 		if n := c.Client.Exists(t.Context(), "k").Val(); n != 0 {
-			t.Fatal("the key outlived its time")
+			t.Fatal("the key still exists after its time")
 		}
 	})
 }

@@ -18,33 +18,33 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 )
 
-// Options say how a connection is to be used. The zero value is good for a
-// short-lived command on a Redis of the user's.
+// Options say how a connection is used. The zero value is suitable for a short-lived
+// command on a Redis of the user's own.
 type Options struct {
-	// Purpose is the word by which this use appears in Redis's CLIENT LIST and in
-	// errors, like "work" or "send". Defaults to "client".
+	// Purpose is the name of this use in Redis's CLIENT LIST and in errors, like "work"
+	// or "send". Defaults to "client".
 	Purpose string
 
-	// ConfigPath is the configuration file whose embedded Redis is meant by
-	// "embedded:"; relative to the working directory. Defaults to "callq.yaml".
+	// ConfigPath is the configuration file whose embedded Redis the URL "embedded:"
+	// selects; relative to the working directory. Defaults to "callq.yaml".
 	ConfigPath string
 
-	// RequireShared refuses a Redis that only this process can see (miniredis),
-	// for commands that need what another process wrote or leave something for
-	// one to read. The error is [ErrNotShared].
+	// RequireShared refuses a Redis that only this process can reach (miniredis). It is
+	// for commands that read what another process wrote, or write what another one
+	// reads. The error is [ErrNotShared].
 	RequireShared bool
 
-	// Alone, unless nil, is called before Open returns where no other process has
-	// the embedded Redis's folder open, and none can open it meanwhile: whoever
-	// worked with it has ended.
+	// Alone, unless nil, is called before Open returns if no other process has the
+	// embedded Redis's folder open, and none can open it meanwhile: all former users
+	// have ended.
 	Alone func(ctx context.Context, rdb redis.UniversalClient) error
 
-	// PoolSize is how many connections may be in use at once (for a Cluster: per
-	// node). Defaults to go-redis's ten per CPU.
+	// PoolSize is how many connections may be in use at once (for a Cluster: per node).
+	// Defaults to go-redis's ten per CPU.
 	PoolSize int
 
-	// Logger gets what is worth knowing and does not stop anything, such as an
-	// eviction policy that may lose calls. Defaults to discarding it.
+	// Logger gets warnings, such as one about an eviction policy that may lose calls.
+	// Defaults to discarding them.
 	Logger *slog.Logger
 }
 
@@ -61,13 +61,13 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Conn is an open way to Redis. Its methods are safe for concurrent use.
+// Conn is an open connection to Redis. Its methods are safe for concurrent use.
 type Conn struct {
 	// Client is a *redis.Client, or for redis-cluster a *redis.ClusterClient.
 	Client redis.UniversalClient
 
-	// Volatile is true when Redis runs inside this process, so that nothing
-	// outlives it and no other process sees it.
+	// Volatile is true if Redis runs inside this process, so that its data ends with
+	// the process and no other process can reach it.
 	Volatile bool
 
 	// Notice is one line for the user; empty unless Volatile.
@@ -79,33 +79,33 @@ type Conn struct {
 	close  func() error
 }
 
-// Describe names the server without user, password or options, fit for logs.
+// Describe returns the server without user, password or options, suitable for logs.
 func (c *Conn) Describe() string { return c.where }
 
 // Explain is [Explain] for this connection.
 func (c *Conn) Explain(err error) error { return redisinfo.Explain(err, c.where) }
 
-// Close ends the connection, and the embedded server if this process started it:
-// that one writes its file and ends; who else works with it starts it again. Only
-// the first call does anything.
+// Close ends the connection, and the embedded server if this process started it: that
+// server writes its file and ends, and other processes that use it start it again. Only
+// the first call has an effect.
 func (c *Conn) Close() error { return c.close() }
 
-// A healthy Redis answers in far less. Too short is the worse mistake: a script
-// whose reply came too late runs a second time.
+// A healthy Redis answers much faster. A timeout that is too short is worse than one
+// that is too long: a script whose reply came too late runs a second time.
 const (
 	dialTimeout = 5 * time.Second
 	ioTimeout   = 5 * time.Second
 	openTimeout = 15 * time.Second
 )
 
-// clusterReload is how long a stale map of a Cluster may live. A refused
-// connection does not refresh it, and go-redis's own minute is how long calls
-// would fail after a master's death.
+// clusterReload is how long a stale map of a Cluster may be used. A refused connection
+// does not refresh it, and with go-redis's own minute calls would fail for that long
+// after a master's death.
 const clusterReload = time.Second
 
-// Open understands the URL, connects, and waits until Redis answers: at most 15 s
-// for a server of the user's, as long as the file takes to load (at most two
-// minutes) for the embedded one. ctx bounds the opening alone.
+// Open parses the URL, connects, and waits until Redis answers: at most 15 s for a
+// server of the user's own, and for the embedded one as long as the file takes to load
+// (at most two minutes). ctx bounds the opening only.
 //
 // Errors about the URL wrap [ErrURL]; others are, or wrap, an [*redisinfo.Error].
 func Open(ctx context.Context, rawURL string, opts Options) (*Conn, error) {
@@ -145,7 +145,7 @@ func Open(ctx context.Context, rawURL string, opts Options) (*Conn, error) {
 	return conn, nil
 }
 
-// connect builds the client of a server that is not ours. It does no network I/O.
+// connect makes the client of a server that callq does not run. It does no network I/O.
 func connect(t target, opts Options) (*Conn, error) {
 	tlsConfig, err := t.tlsConfig()
 	if err != nil {
@@ -177,12 +177,12 @@ func newConn(client redis.UniversalClient, where string) *Conn {
 	return &Conn{Client: client, where: where, close: sync.OnceValue(client.Close)}
 }
 
-// inspect fails for a server that is known to be too old and warns of one that
-// may lose data. A server that will not say is taken as it is.
+// inspect fails for a server whose version is known to be too old and warns about one
+// that may lose data. A server that does not report this is accepted.
 func inspect(ctx context.Context, c *Conn, log *slog.Logger) error {
 	f, err := redisinfo.Inspect(ctx, c.Client)
 	if err != nil {
-		log.Debug("Redis does not tell its version and settings", "redis", c.where, "error", c.Explain(err))
+		log.Debug("Redis does not report its version and settings", "redis", c.where, "error", c.Explain(err))
 		return nil
 	}
 	if f.TooOld() {
@@ -195,8 +195,8 @@ func inspect(ctx context.Context, c *Conn, log *slog.Logger) error {
 	return nil
 }
 
-// baseOptions are those of one server. Maintenance notices and the library's name
-// are off: each would be a round trip of every new connection for nothing.
+// baseOptions are those of one server. Maintenance notifications and the library's name
+// are off: each would cost every new connection a round trip.
 func baseOptions(opts Options) *redis.Options {
 	return &redis.Options{
 		ClientName:               clientName(opts.Purpose),
@@ -257,7 +257,7 @@ func clusterOptions(t target, opts Options) *redis.ClusterOptions {
 	}
 }
 
-// clientName is what CLIENT SETNAME accepts of "callq:PURPOSE:PID".
+// clientName returns the characters of "callq:PURPOSE:PID" that CLIENT SETNAME accepts.
 func clientName(purpose string) string {
 	purpose = strings.Map(func(r rune) rune {
 		if r <= ' ' || r > '~' {
@@ -268,7 +268,7 @@ func clientName(purpose string) string {
 	return fmt.Sprintf("callq:%s:%d", purpose, os.Getpid())
 }
 
-// tlsConfig reads the certificate files. It is nil without TLS. The server's name
+// tlsConfig reads the certificate files. It returns nil without TLS. The server's name
 // defaults to the host that is dialled.
 func (t *target) tlsConfig() (*tls.Config, error) {
 	if !t.tls {

@@ -42,7 +42,7 @@ func set(t *testing.T, c *Conn, key, value string) {
 func mustGet(t *testing.T, c *Conn, key, want string) {
 	t.Helper()
 	if got, err := c.Client.Get(t.Context(), key).Result(); err != nil || got != want {
-		t.Fatalf("%s is %q, want %q (%v)", key, got, want, c.Explain(err))
+		t.Fatalf("%s: got %q, want %q (%v)", key, got, want, c.Explain(err))
 	}
 }
 
@@ -56,12 +56,12 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatal("not in time: " + what)
+			t.Fatal("timeout: no " + what)
 		}
 	}
 }
 
-// freePort is a TCP port that nobody used a moment ago.
+// freePort returns a TCP port that was free a moment ago.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -117,7 +117,8 @@ func open(t *testing.T, url string, opts Options) *Conn {
 	return c
 }
 
-// refused opens the URL and returns the trouble, which never contains hunter22.
+// refused opens the URL and requires an error of the given kind that does not contain
+// hunter22.
 func refused(t *testing.T, url string, kind redisinfo.Kind) {
 	t.Helper()
 	refusedWithin(t, 30*time.Second, url, kind)
@@ -145,10 +146,10 @@ func TestARealServerIsReachedAndItsRefusalsAreExplained(t *testing.T) {
 	c := open(t, "redis://:hunter22@"+s.addr+"/3", Options{Purpose: "test me"})
 	set(t, c, "k", "v")
 	if got := c.Describe(); got != "redis://"+s.addr+"/3" {
-		t.Errorf("described as %s", got)
+		t.Errorf("got description %s", got)
 	}
 	if db := c.Client.(*redis.Client).Options().DB; db != 3 {
-		t.Errorf("database %d", db)
+		t.Errorf("got database %d", db)
 	}
 	if list := c.Client.ClientList(t.Context()).Val(); !strings.Contains(list, "name=callq:test-me:") {
 		t.Errorf("the client has no name in %q", list)
@@ -159,7 +160,7 @@ func TestARealServerIsReachedAndItsRefusalsAreExplained(t *testing.T) {
 	refused(t, "redis://127.0.0.1:1", redisinfo.KindUnreachable)
 	refused(t, "redis://no-such-host.invalid", redisinfo.KindUnreachable)
 	refused(t, "unix:///no/such/socket", redisinfo.KindUnreachable)
-	refusedWithin(t, time.Second, "rediss://:hunter22@"+s.addr, redisinfo.KindTimeout) // Redis waits for a line that TLS never sends
+	refusedWithin(t, time.Second, "rediss://:hunter22@"+s.addr, redisinfo.KindTimeout) // Redis waits for a line end that TLS never sends
 
 	weak := open(t, "redis://weak:hunter22@"+s.addr, Options{})
 	var e *redisinfo.Error
@@ -186,11 +187,11 @@ func TestAUnixSocketIsReached(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	if n := c.Client.(*redis.Client).Options().PoolSize; n != 7 {
-		t.Errorf("pool of %d", n)
+		t.Errorf("got pool size %d", n)
 	}
 }
 
-func TestAServerThatMayEvictIsWarnedOf(t *testing.T) {
+func TestAServerThatMayEvictGetsAWarning(t *testing.T) {
 	s := redistest.Redis(t)
 	opened := func() string {
 		var log bytes.Buffer
@@ -198,7 +199,7 @@ func TestAServerThatMayEvictIsWarnedOf(t *testing.T) {
 		return log.String()
 	}
 	if log := opened(); log != "" {
-		t.Errorf("a good server is warned of: %s", log)
+		t.Errorf("got a warning about a good server: %s", log)
 	}
 	if err := errors.Join(s.Client.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err(), s.Client.ConfigSet(t.Context(), "maxmemory", "100mb").Err()); err != nil {
 		t.Fatal(err)
@@ -212,7 +213,7 @@ func TestAServerThatMayEvictIsWarnedOf(t *testing.T) {
 	}
 }
 
-func TestAUserWithoutINFOIsServed(t *testing.T) {
+func TestAUserWithoutINFOCanConnect(t *testing.T) {
 	s := startTCP(t, "--user", "plain", "on", ">hunter22", "~*", "&*", "+@all", "-info")
 	set(t, open(t, "redis://plain:hunter22@"+s.addr, Options{}), "k", "v")
 }
@@ -236,8 +237,8 @@ func TestSentinelLeadsToTheMaster(t *testing.T) {
 	refused(t, "redis-sentinel://:hunter22@127.0.0.1:1/mymaster", redisinfo.KindUnreachable)
 }
 
-// A master's death does not make go-redis look at the Cluster's map again by
-// itself; without clusterReload its calls fail for up to a minute.
+// After a master's death go-redis does not read the Cluster's map again by itself;
+// without clusterReload its calls fail for up to a minute.
 func TestTheNewMasterOfAClusterIsFoundWithinSeconds(t *testing.T) {
 	t.Parallel()
 	node := func() (tcpServer, *redis.Client) {
@@ -274,7 +275,7 @@ func TestTheNewMasterOfAClusterIsFoundWithinSeconds(t *testing.T) {
 	c := open(t, "redis-cluster://"+a.addr+","+b.addr, Options{})
 	set(t, c, "k", "v")
 	if _, ok := c.Client.(*redis.ClusterClient); !ok {
-		t.Errorf("the client is a %T", c.Client)
+		t.Errorf("got client %T", c.Client)
 	}
 	eventually(t, "the replica's copy", func() bool { return replica.DBSize(t.Context()).Val() == 1 })
 	a.kill()
@@ -286,7 +287,7 @@ func TestTheNewMasterOfAClusterIsFoundWithinSeconds(t *testing.T) {
 		return c.Client.Set(ctx, "k", "w", 0).Err() == nil
 	})
 	if took := time.Since(start); took > 20*time.Second {
-		t.Errorf("that took %s", took)
+		t.Errorf("finding the new master took %s", took)
 	}
 
 	plain := startTCP(t)
@@ -339,7 +340,7 @@ func TestTLSFilesOfTheURLAreUsed(t *testing.T) {
 	}
 }
 
-// certificate is signed by the parent, or by itself as a CA.
+// certificate makes a certificate that is signed by the parent, or by itself as a CA.
 func certificate(t *testing.T, parent *x509.Certificate, parentKey *ecdsa.PrivateKey, name string) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -365,7 +366,7 @@ func certificate(t *testing.T, parent *x509.Certificate, parentKey *ecdsa.Privat
 	return c, key
 }
 
-// An old server without HELLO repeats in its error what it was sent: the password.
+// An old server without HELLO repeats in its error what it received: the password.
 func TestAnOldServerThatRepeatsThePasswordIsNotQuoted(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -392,7 +393,7 @@ func TestAnOldServerThatRepeatsThePasswordIsNotQuoted(t *testing.T) {
 	refused(t, "redis://:hunter22@"+l.Addr().String(), redisinfo.KindTooOld)
 }
 
-func TestTheLibrarysOwnLogGoesToTheLogger(t *testing.T) {
+func TestTheLogOfGoRedisGoesToTheLogger(t *testing.T) {
 	var log bytes.Buffer
 	libraryLog{slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}.Printf(t.Context(), "dial %d", 3)
 	if !strings.Contains(log.String(), "dial 3") || !strings.Contains(log.String(), "DEBUG") {
@@ -405,15 +406,15 @@ func TestTheLibrarysOwnLogGoesToTheLogger(t *testing.T) {
 	}
 }
 
-func TestAServerThatIsNoRedisIsToldAsSuch(t *testing.T) {
+func TestAServerThatIsNotARedisIsReportedAsSuch(t *testing.T) {
 	plain, secret := httptest.NewServer(nil), httptest.NewUnstartedServer(nil)
 	secret.Config.ErrorLog = log.New(io.Discard, "", 0)
 	secret.StartTLS()
 	defer plain.Close()
 	defer secret.Close()
-	refused(t, "redis://"+plain.Listener.Addr().String(), redisinfo.KindStranger)
-	refused(t, "redis-cluster://"+plain.Listener.Addr().String(), redisinfo.KindStranger)
+	refused(t, "redis://"+plain.Listener.Addr().String(), redisinfo.KindNotRedis)
+	refused(t, "redis-cluster://"+plain.Listener.Addr().String(), redisinfo.KindNotRedis)
 	refused(t, "redis-sentinel://"+plain.Listener.Addr().String()+"/master", redisinfo.KindUnreachable)
 	refused(t, "rediss://"+plain.Listener.Addr().String(), redisinfo.KindTLS)
-	refused(t, "redis://"+secret.Listener.Addr().String(), redisinfo.KindLost) // it ends the connection without a word
+	refused(t, "redis://"+secret.Listener.Addr().String(), redisinfo.KindLost) // it ends the connection without an answer
 }

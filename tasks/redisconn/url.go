@@ -15,8 +15,8 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 )
 
-// ErrURL is wrapped by every error that says that the Redis URL itself, or a
-// certificate file that it names, is wrong: a matter of configuration, not of Redis.
+// ErrURL is wrapped by every error about the Redis URL itself, or about a certificate
+// file that it names: the configuration is wrong, not Redis.
 var ErrURL = errors.New("the Redis URL is wrong")
 
 type scheme string
@@ -30,7 +30,7 @@ const (
 	schemeEmbedded scheme = "embedded"
 )
 
-// target is a parsed URL. The zero value of a field means that the URL is silent on it.
+// target is a parsed URL. The zero value of a field means that the URL does not set it.
 type target struct {
 	scheme                     scheme
 	addrs                      []string // host:port each
@@ -43,16 +43,15 @@ type target struct {
 	ca, cert, key, serverName  string
 }
 
-// Validate reports whether Open would understand the URL, without reaching for
-// Redis or a file. Its errors wrap [ErrURL] and never contain the URL's secrets.
+// Validate returns an error if Open would refuse the URL, without connecting to Redis
+// or opening a file. Its errors wrap [ErrURL] and never contain the URL's secrets.
 func Validate(rawURL string) error {
 	_, err := parseURL(rawURL)
 	return err
 }
 
-// Credentials tells where a URL keeps what nobody else may know: whether there is
-// a password in it, and the file of the private key that it names. Of a URL that
-// cannot be read it tells nothing.
+// Credentials returns where a URL has secrets: whether it has a password, and the files
+// of private keys that it names. For a URL that cannot be parsed it returns nothing.
 func Credentials(rawURL string) (password bool, keyFiles []string) {
 	t, err := parseURL(rawURL)
 	if err != nil {
@@ -64,9 +63,9 @@ func Credentials(rawURL string) (password bool, keyFiles []string) {
 	return t.pass != "" || t.sentinelPass != "", keyFiles
 }
 
-// Passwords yields the user names and the passwords in a URL, as the URL has them
-// and as Redis is given them. Of a URL that cannot be read it yields what looks
-// like a password.
+// Passwords yields the user names and the passwords in a URL, both as written in the
+// URL and as sent to Redis. For a URL that cannot be parsed it yields the parts that
+// look like a password.
 func Passwords(rawURL string) iter.Seq2[string, string] {
 	return func(yield func(user, password string) bool) {
 		_, rest, _ := strings.Cut(rawURL, "://")
@@ -90,23 +89,23 @@ func Passwords(rawURL string) iter.Seq2[string, string] {
 
 const forms = "redis://host:port/db, rediss://…, unix:///path?db=0, redis-sentinel://h1:p,h2:p/MASTER, redis-cluster://h1:p,h2:p, embedded: or embedded:///DIR"
 
-// urlError builds an error of this file. Its arguments are literals and words of
-// ours: a password with a stray ?, # or / in it can turn up in any part of a URL,
-// so that no part of one is ever quoted.
+// urlError makes an error of this file. Its arguments must be literals and callq's own
+// words: a password with an unescaped ?, # or / can appear in any part of a URL, so no
+// part of a URL is ever quoted.
 func urlError(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrURL, fmt.Sprintf(format, args...))
 }
 
 func parseURL(raw string) (target, error) {
 	if strings.ContainsFunc(raw, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return target{}, urlError("it has a control character or line end in it")
+		return target{}, urlError("it has a control character or a line end")
 	}
 	if raw == "embedded:" {
 		return target{scheme: schemeEmbedded}, nil
 	}
 	name, rest, found := strings.Cut(raw, "://")
 	if !found {
-		return target{}, urlError("it names no known scheme; write one of %s", forms)
+		return target{}, urlError("it has no known scheme; write one of %s", forms)
 	}
 	t := target{scheme: scheme(name)}
 	switch t.scheme {
@@ -115,7 +114,7 @@ func parseURL(raw string) (target, error) {
 		return t, err
 	case schemeRedis, schemeTLS, schemeUnix, schemeSentinel, schemeCluster:
 	default:
-		return target{}, urlError("its scheme is not known; write one of %s", forms)
+		return target{}, urlError("it has an unknown scheme; write one of %s", forms)
 	}
 	if strings.Contains(rest, "#") {
 		return target{}, urlError("it has a # in it; %s", redisinfo.EncodeHint)
@@ -126,7 +125,7 @@ func parseURL(raw string) (target, error) {
 		authority, path = rest[:i], rest[i:]
 	}
 	if strings.Contains(query, "@") || t.scheme != schemeUnix && strings.Contains(path, "@") {
-		return target{}, urlError("it has a stray @; %s", redisinfo.EncodeHint)
+		return target{}, urlError("it has an @ in a wrong place; %s", redisinfo.EncodeHint)
 	}
 	for _, step := range []func() error{
 		func() error { return t.parseAuthority(authority) },
@@ -209,7 +208,7 @@ func hostPort(s, defaultPort string) (string, error) {
 		}
 		host = s[1:end]
 		if net.ParseIP(host) == nil || !strings.Contains(host, ":") {
-			return "", errors.New("what stands between [ and ] is no IPv6 address")
+			return "", errors.New("the text between [ and ] is not an IPv6 address")
 		}
 		if tail := s[end+1:]; tail != "" {
 			if !strings.HasPrefix(tail, ":") {
@@ -222,7 +221,7 @@ func hostPort(s, defaultPort string) (string, error) {
 			host, port = h, p
 		}
 		if !hostPattern.MatchString(host) {
-			return "", errors.New("the name is empty or has a character that no host name has; " + redisinfo.EncodeHint)
+			return "", errors.New("the name is empty or has a character that is not allowed in a host name; " + redisinfo.EncodeHint)
 		}
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
@@ -232,7 +231,8 @@ func hostPort(s, defaultPort string) (string, error) {
 	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), nil
 }
 
-// masterPattern is what sentinel.conf allows in a master's name: A-z 0-9 and ".-_".
+// masterPattern is the set of characters that sentinel.conf allows in a master's name:
+// A-z 0-9 and ".-_".
 var masterPattern = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
 func (t *target) parsePath(path string) error {
@@ -283,7 +283,7 @@ func (t *target) parseQuery(query string) error {
 			if known == "" {
 				known = "none"
 			}
-			return urlError("an option after the ? is not known; %s:// knows %s", t.scheme, known)
+			return urlError("an option after the ? is unknown; %s:// has %s", t.scheme, known)
 		}
 		if len(vs) > 1 || vs[0] == "" {
 			return urlError("option %s needs one value", name)
@@ -330,7 +330,7 @@ func (t *target) params() []string {
 	return nil
 }
 
-// describe is the URL without user, password and options, fit for logs.
+// describe returns the URL without user, password and options, suitable for logs.
 func (t *target) describe() string {
 	hosts := strings.Join(t.addrs, ",")
 	switch t.scheme {

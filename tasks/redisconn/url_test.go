@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestEveryFormOfTheURLIsUnderstood(t *testing.T) {
+func TestEveryFormOfTheURLIsParsed(t *testing.T) {
 	tests := []struct {
 		url      string
 		want     target
@@ -48,12 +48,12 @@ func TestEveryFormOfTheURLIsUnderstood(t *testing.T) {
 			t.Errorf("%s:\n got %+v\nwant %+v", tt.url, got, tt.want)
 		}
 		if d := got.describe(); d != tt.describe {
-			t.Errorf("%s is described as %s, want %s", tt.url, d, tt.describe)
+			t.Errorf("%s: got description %s, want %s", tt.url, d, tt.describe)
 		}
 	}
 }
 
-func TestAWrongURLIsRefusedAndToldHowToWriteIt(t *testing.T) {
+func TestTheErrorForAWrongURLSaysHowToWriteIt(t *testing.T) {
 	tests := []struct{ url, says string }{
 		{"", "redis://host:port/db"},
 		{"localhost:6379", "redis://host:port/db"},
@@ -80,8 +80,8 @@ func TestAWrongURLIsRefusedAndToldHowToWriteIt(t *testing.T) {
 		{"redis://[::1]x/0", ":port"},
 		{"redis://h:1/hunter22", "number of a database"},
 		{"redis://h:1/-1", "number of a database"},
-		{"redis://h:1/0?db=1", "knows none"},
-		{"redis://h:1/0?hunter22=1", "knows none"},
+		{"redis://h:1/0?db=1", "has none"},
+		{"redis://h:1/0?hunter22=1", "has none"},
 		{"rediss://h:1/0?skip_verify=true", "server_name"},
 		{"rediss://h:1/0?cert=c", "go together"},
 		{"rediss://h:1/0?ca=a&ca=b", "one value"},
@@ -106,17 +106,17 @@ func TestAWrongURLIsRefusedAndToldHowToWriteIt(t *testing.T) {
 			continue
 		}
 		if !strings.Contains(err.Error(), tt.says) {
-			t.Errorf("%q: %q does not say %q", tt.url, err, tt.says)
+			t.Errorf("%q: got %q, want it to contain %q", tt.url, err, tt.says)
 		}
 		if strings.Contains(err.Error(), "hunter22") {
-			t.Errorf("%q: %q gives the secret away", tt.url, err)
+			t.Errorf("%q: the secret is in %q", tt.url, err)
 		}
 	}
 }
 
-// The secret stands where a user would put it, written as it is: well-formed or
-// not, neither the error nor the description may contain it.
-func TestNothingThatIsSaidOfAURLHasItsSecretsInIt(t *testing.T) {
+// The secret is where a user would write it, unescaped: whether the URL is well-formed
+// or not, neither the error nor the description may contain it.
+func TestNoErrorOrDescriptionOfAURLHasItsSecrets(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		secret := "S" + rapid.StringMatching(`[A-Za-z0-9/?#@:%&=,;\[\] ]{6,20}`).Draw(t, "secret") + "X"
 		form := rapid.SampledFrom([]string{
@@ -131,7 +131,8 @@ func TestNothingThatIsSaidOfAURLHasItsSecretsInIt(t *testing.T) {
 		} else if got.pass != "" || got.sentinelPass != "" {
 			said = got.describe()
 		}
-		// A secret breaks at its special characters, and a piece is a leak as well.
+		// A secret is split at its special characters, and a part of it is a leak as
+		// well.
 		for _, piece := range strings.FieldsFunc(secret, func(r rune) bool { return strings.ContainsRune("/?#@:%&=,;[] ", r) }) {
 			if len(piece) > 4 && strings.Contains(said, piece) {
 				t.Fatalf("%q is in %q", piece, said)
@@ -157,13 +158,13 @@ func FuzzParseURL(f *testing.F) {
 		}
 		again, err := parseURL(got.describe())
 		if err != nil {
-			t.Fatalf("%q is described as %q, which is refused: %v", s, got.describe(), err)
+			t.Fatalf("%q: got description %q, which is refused: %v", s, got.describe(), err)
 		}
 		if again.user+again.pass+again.sentinelUser+again.sentinelPass != "" {
-			t.Fatalf("%q is described with secrets: %q", s, got.describe())
+			t.Fatalf("%q: got a description with secrets: %q", s, got.describe())
 		}
 		if again.describe() != got.describe() {
-			t.Fatalf("%q: described as %q, then as %q", s, got.describe(), again.describe())
+			t.Fatalf("%q: got description %q, then %q", s, got.describe(), again.describe())
 		}
 	})
 }

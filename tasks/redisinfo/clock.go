@@ -7,13 +7,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// MaxSkew is how far the clock of a worker may be off Redis's. asynq writes the
-// ends of its leases by the clock of the worker that holds a task, and reads them
-// by the clock of the one that looks for dead workers, with 30 s between them.
+// MaxSkew is how far the clock of a worker may differ from Redis's. asynq writes the
+// ends of its leases by the clock of the worker that holds a task, and reads them by
+// the clock of the worker that looks for dead ones, with a margin of 30 s.
 const MaxSkew = 5 * time.Second
 
-// Skew is how far this machine's clock is ahead of Redis's, below zero where it is
-// behind, rounded towards zero by what the way to Redis and back may account for.
+// Skew is how far this machine's clock is ahead of Redis's, negative if it is behind,
+// rounded towards zero by the time of the round trip to Redis.
 func Skew(ctx context.Context, client redis.UniversalClient) (time.Duration, error) {
 	before := time.Now()
 	theirs, err := client.Time(ctx).Result()
@@ -24,9 +24,9 @@ func Skew(ctx context.Context, client redis.UniversalClient) (time.Duration, err
 	return SkewOf(theirs, before, after), nil
 }
 
-// SkewOf is [Skew] for who has asked Redis for its time between before and after. It
-// takes the clocks on the wall: what has passed meanwhile counts as well when the
-// machine was asleep.
+// SkewOf is [Skew] for a caller that has asked Redis for its time between before and
+// after. It uses the wall clock, so that the time while the machine was asleep counts
+// as well.
 func SkewOf(theirs, before, after time.Time) time.Duration {
 	if ahead := before.Round(0).Sub(theirs); ahead > 0 {
 		return ahead

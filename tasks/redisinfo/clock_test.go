@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 )
 
-func TestTheSkewIsWhatTheWayToRedisCannotAccountFor(t *testing.T) {
+func TestTheSkewIsTheDifferenceBeyondTheRoundTrip(t *testing.T) {
 	at := func(s int) time.Time { return time.Date(2026, 5, 4, 12, 0, s, 0, time.UTC) }
 	for _, c := range []struct {
 		name          string
@@ -19,13 +19,13 @@ func TestTheSkewIsWhatTheWayToRedisCannotAccountFor(t *testing.T) {
 		want          time.Duration
 	}{
 		{"the clocks agree", 10, 10, 10, 0},
-		{"Redis answered at some time on the way", 12, 10, 15, 0},
+		{"Redis answered during the round trip", 12, 10, 15, 0},
 		{"this clock is ahead", 3, 10, 11, 7 * time.Second},
 		{"this clock is behind", 30, 10, 12, -18 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := redisinfo.SkewOf(at(c.theirs), at(c.before), at(c.after)); got != c.want {
-				t.Errorf("%s, want %s", got, c.want)
+				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})
 	}
@@ -35,7 +35,7 @@ func TestAMachineAgreesWithItsOwnRedis(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client *redis.Client) {
 		got, err := redisinfo.Skew(t.Context(), client)
 		if err != nil || got.Abs() > redisinfo.MaxSkew {
-			t.Errorf("the clocks are %s apart, %v", got, err)
+			t.Errorf("got a difference of %s, %v", got, err)
 		}
 	})
 }

@@ -6,15 +6,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Describe names the server of a client without user or password, fit for logs, as
-// far as the client tells.
+// Describe returns the server of a client without user or password, suitable for logs,
+// as far as the client reports it.
 func Describe(rdb redis.UniversalClient) string {
 	switch c := rdb.(type) {
 	case *redis.Client:
 		switch o := c.Options(); {
 		case o.Network == "unix":
 			return "unix://" + o.Addr
-		case o.Addr == "FailoverClient": // go-redis's word
+		case o.Addr == "FailoverClient": // go-redis's name for it
 			return "the address that Sentinel names"
 		default:
 			return o.Addr

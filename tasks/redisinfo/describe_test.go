@@ -15,7 +15,7 @@ func TestAClientIsDescribedWithoutItsPassword(t *testing.T) {
 		"":                                struct{ redis.UniversalClient }{},
 	} {
 		if got := Describe(client); got != want {
-			t.Errorf("%q, want %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 		if want != "" {
 			_ = client.Close()

@@ -15,41 +15,41 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Kind says what is the matter with Redis. It is the same word in logs and metrics.
+// Kind is the kind of an error of Redis. Logs and metrics use the same word.
 type Kind string
 
-// The kinds of trouble.
+// The kinds of errors.
 const (
 	KindUnreachable Kind = "unreachable" // no connection could be made
 	KindLost        Kind = "lost"        // a connection broke
 	KindTimeout     Kind = "timeout"     // no answer in time
-	KindTLS         Kind = "tls"         // certificates, or one side speaks TLS alone
-	KindStranger    Kind = "stranger"    // what answers is no Redis
+	KindTLS         Kind = "tls"         // certificates, or only one side speaks TLS
+	KindNotRedis    Kind = "not_redis"   // the server that answers is not a Redis
 	KindAuth        Kind = "auth"        // user name or password
-	KindPermission  Kind = "permission"  // the user may not do it
+	KindPermission  Kind = "permission"  // the user lacks a permission
 	KindMemory      Kind = "memory"      // Redis is full
 	KindDisk        Kind = "disk"        // Redis cannot write its file
-	KindReplica     Kind = "replica"     // this is no master, or the master is gone
+	KindReplica     Kind = "replica"     // this is not a master, or the master is gone
 	KindLoading     Kind = "loading"     // Redis is starting
 	KindBusy        Kind = "busy"        // too many clients, a long script, a full pool
-	KindCluster     Kind = "cluster"     // a Cluster is down, or none where one was named
+	KindCluster     Kind = "cluster"     // a Cluster is down, or the URL is for a Cluster and the server is not one
 	KindTooOld      Kind = "too_old"     // a version that lacks what callq needs
-	KindDatabase    Kind = "database"    // no database of that number
+	KindDatabase    Kind = "database"    // no database with that number
 	KindEmbedded    Kind = "embedded"    // the embedded server cannot run
 	KindUnknown     Kind = "unknown"     // anything else; the text is Redis's own
 	KindClosed      Kind = "closed"      // this process closed the connection
 )
 
-// Error is trouble with Redis, told as a sentence that says what to do.
+// Error is an error of Redis, as a sentence that says what to do.
 type Error struct {
 	Kind    Kind
 	Where   string // the server, without secrets; may be empty
 	Problem string // what is wrong
 	Advice  string // what to do; may be empty
-	Err     error  // the cause, for errors.Is; its text is not fit for people
+	Err     error  // the cause, for errors.Is; its text is not for people
 }
 
-// Error gives the sentence.
+// Error returns the sentence.
 func (e *Error) Error() string {
 	s := "Redis"
 	if e.Where != "" {
@@ -65,12 +65,11 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Explain turns an error of go-redis or of the network into an [*Error]. describe
-// names the server without secrets, as [Describe] does. What is no trouble
-// with Redis comes back as it is: nil, redis.Nil, a cancelled context, and what
-// was explained before.
+// Explain turns an error of go-redis or of the network into an [*Error]. describe is
+// the server without secrets, as from [Describe]. Other errors are returned unchanged:
+// nil, redis.Nil, a cancelled context, and an [*Error].
 //
-// Redis's own text is kept only where it is not known, and never the arguments
+// Redis's own text is kept only if it is not known, and always without the arguments
 // that it quotes: an old server repeats the password of an AUTH that it does not
 // understand.
 func Explain(err error, describe string) error {
@@ -87,10 +86,10 @@ func Explain(err error, describe string) error {
 		e = explainNet(err)
 	}
 	if e == nil {
-		e = explainStranger(err)
+		e = explainNotRedis(err)
 	}
-	if sentinels && (e == nil || e.Kind == KindUnreachable || e.Kind == KindStranger) {
-		e = &Error{Kind: KindUnreachable, Problem: "no Sentinel told where the master is", Advice: "check the Sentinels' hosts and ports and the master's name in the URL"}
+	if sentinels && (e == nil || e.Kind == KindUnreachable || e.Kind == KindNotRedis) {
+		e = &Error{Kind: KindUnreachable, Problem: "no Sentinel returned the address of the master", Advice: "check the Sentinels' hosts and ports and the master's name in the URL"}
 	}
 	if e == nil {
 		e = &Error{Kind: KindUnknown, Problem: SafeText(err)}
@@ -102,14 +101,14 @@ func Explain(err error, describe string) error {
 	return e
 }
 
-// sentinelsFailed knows go-redis's only sign of it (sentinel.go, MasterAddr),
+// sentinelsFailed recognizes go-redis's text for this error (sentinel.go, MasterAddr),
 // which has no type of its own and wraps redis.Nil for an unknown master.
 func sentinelsFailed(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "all sentinels specified in configuration are unreachable")
 }
 
-// EncodeHint says how to write special characters in the user name and password of
-// a URL.
+// EncodeHint says how to write special characters in the user name and password of a
+// URL.
 const EncodeHint = "in a user name or password write % as %25, / as %2F, ? as %3F, # as %23 and @ as %40"
 
 const quotedArgs = ", with args beginning with"
@@ -130,8 +129,8 @@ func SafeText(err error) string {
 	return s
 }
 
-// replies holds what Redis answers, by the beginning of the error: its code and,
-// where the code is only ERR, the words that every version has used.
+// replies are Redis's known error replies, by their beginning: the code and, if the
+// code is only ERR, the words that all versions use.
 var replies = []struct {
 	prefix string
 	kind   Kind
@@ -145,7 +144,8 @@ var replies = []struct {
 	{"ERR Client sent AUTH, but no password", KindAuth, "the URL has a password but the server has none set", "take the password out of the URL, or set one on the server"},
 	{"DENIED", KindAuth, "it is in protected mode and takes connections from its own machine only", "set a password on the server and put it into the URL"},
 	{"NOPERM", KindPermission, notPermitted, needGrant},
-	// What a script was refused, as Redis 7.0 tells it, and as later ones do.
+	// A command that a script was refused, as Redis 7.0 reports it, and as later
+	// versions do.
 	{"ERR The user executing the script", KindPermission, notPermitted, needGrant},
 	{"ERR ACL failure in script", KindPermission, notPermitted, needGrant},
 	{"OOM ", KindMemory, "its memory is full", "raise maxmemory on the server, or export batches that ended and set ledger.bodies to drop"},
@@ -159,9 +159,9 @@ var replies = []struct {
 	{"MOVED", KindCluster, "this server is a node of a Cluster", "use redis-cluster://host:port"},
 	{"ASK ", KindCluster, "this server is a node of a Cluster", "use redis-cluster://host:port"},
 	{"CLUSTERDOWN", KindCluster, "the Cluster is down: some of its slots have no master", "bring its nodes back; CLUSTER INFO shows what is missing"},
-	{"ERR This instance has cluster support disabled", KindCluster, "this server is no node of a Cluster", "use redis://host:port/db"},
-	{"ERR DB index", KindDatabase, "it has no database of that number", "name another in the URL (most servers have 0 to 15)"},
-	{"ERR invalid DB index", KindDatabase, "it has no database of that number", "name another in the URL (most servers have 0 to 15)"},
+	{"ERR This instance has cluster support disabled", KindCluster, "this server is not a node of a Cluster", "use redis://host:port/db"},
+	{"ERR DB index", KindDatabase, "it has no database with that number", "name another in the URL (most servers have 0 to 15)"},
+	{"ERR invalid DB index", KindDatabase, "it has no database with that number", "name another in the URL (most servers have 0 to 15)"},
 	{"ERR SELECT is not allowed in cluster mode", KindCluster, "this server is a node of a Cluster, which has database 0 only", "use redis-cluster://host:port"},
 	{"ERR unknown command", KindTooOld, unknownCommand, needVersion},
 	{"ERR unknown subcommand", KindTooOld, unknownCommand, needVersion},
@@ -170,7 +170,7 @@ var replies = []struct {
 	{"NOPROTO", KindTooOld, "it does not speak the protocol that callq needs", needVersion},
 }
 
-const unknownCommand = "it does not know a command that callq needs: it is too old, or the command is disabled there"
+const unknownCommand = "it does not have a command that callq needs: it is too old, or the command is disabled there"
 
 const (
 	notPermitted = "the user may not run a command or use a key that callq needs"
@@ -207,17 +207,17 @@ func explainNet(err error) *Error {
 	case errors.Is(err, redis.ErrClosed), errors.Is(err, net.ErrClosed):
 		return &Error{Kind: KindClosed, Problem: "the connection was closed by callq itself"}
 	case errors.As(err, &hostname):
-		return &Error{Kind: KindTLS, Problem: "its certificate is for another name", Advice: "give the name that it is for as server_name=… in the URL"}
+		return &Error{Kind: KindTLS, Problem: "its certificate is for another name", Advice: "give the name in the certificate as server_name=… in the URL"}
 	case errors.As(err, &unknownCA), errors.As(err, &verify):
-		return &Error{Kind: KindTLS, Problem: "its certificate cannot be verified", Advice: "give the CA's file as ca=FILE in the URL, and see that the certificate has not expired"}
+		return &Error{Kind: KindTLS, Problem: "its certificate cannot be verified", Advice: "give the CA's file as ca=FILE in the URL, and check that the certificate has not expired"}
 	case errors.As(err, &record):
 		return &Error{Kind: KindTLS, Problem: "it does not speak TLS on this port", Advice: "use redis:// (for Sentinel and Cluster: leave tls=true out), or the server's TLS port"}
-	case errors.As(err, &op) && op.Op == "remote error": // crypto/tls gives an alert of the other side no type
+	case errors.As(err, &op) && op.Op == "remote error": // crypto/tls has no type for an alert of the other side
 		return &Error{Kind: KindTLS, Problem: "it refused the TLS handshake", Advice: "if it asks for a client certificate, give cert=FILE and key=FILE in the URL"}
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return &Error{Kind: KindUnreachable, Problem: "there is no host of that name", Advice: "correct the host in the URL"}
+		return &Error{Kind: KindUnreachable, Problem: "there is no host with that name", Advice: "correct the host in the URL"}
 	case errors.As(err, &dns):
-		return &Error{Kind: KindUnreachable, Problem: "its name cannot be looked up", Advice: "check this machine's DNS"}
+		return &Error{Kind: KindUnreachable, Problem: "its host name cannot be resolved", Advice: "check this machine's DNS"}
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return &Error{Kind: KindUnreachable, Problem: "nothing listens there", Advice: check}
 	case errors.Is(err, syscall.ENOENT):
@@ -231,24 +231,25 @@ func explainNet(err error) *Error {
 	case errors.As(err, &op) && op.Op == "dial":
 		return &Error{Kind: KindUnreachable, Problem: "it cannot be reached", Advice: check}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return &Error{Kind: KindLost, Problem: "the connection broke", Advice: "see whether it was restarted or wants TLS (rediss://)"}
+		return &Error{Kind: KindLost, Problem: "the connection broke", Advice: "check whether it was restarted or requires TLS (rediss://)"}
 	}
 	return nil
 }
 
-// unreadable is how go-redis's reader begins to tell of what it cannot read
-// (internal/proto/reader.go); its errors have no type. What it read follows, quoted.
+// unreadable are the beginnings of go-redis's errors about replies that it cannot parse
+// (internal/proto/reader.go); these have no type. The reply follows, quoted.
 var unreadable = []string{"redis: can't parse ", "redis: can't read raw reply", "redis: invalid reply", "redis: invalid line"}
 
 const (
-	respTypes = "+-:$*_,#!=(%~>|" // what a line begins with (RESP3)
+	respTypes = "+-:$*_,#!=(%~>|" // the first byte of a line (RESP3)
 	tlsAlert  = "\x15\x03"        // type and major version of a record (RFC 8446, 5.1)
 )
 
-// explainStranger knows a server by an answer that is not in Redis's language.
-func explainStranger(err error) *Error {
+// explainNotRedis recognizes by its answer a server that does not speak Redis's
+// protocol.
+func explainNotRedis(err error) *Error {
 	var reply redis.Error
-	if errors.As(err, &reply) { // that one is; it may quote anything
+	if errors.As(err, &reply) { // that is a Redis; its error may quote anything
 		return nil
 	}
 	text := err.Error()
@@ -260,16 +261,16 @@ func explainStranger(err error) *Error {
 		read := ""
 		if at := strings.IndexByte(what, '"'); at >= 0 {
 			if quoted, err := strconv.QuotedPrefix(what[at:]); err == nil {
-				read, _ = strconv.Unquote(quoted) // it was quoted just now
+				read, _ = strconv.Unquote(quoted) // it was quoted above
 			}
 		}
 		switch {
 		case strings.HasPrefix(read, tlsAlert):
 			return &Error{Kind: KindTLS, Problem: "it speaks TLS on this port", Advice: "use rediss:// (for Sentinel and Cluster: tls=true), or the server's port without TLS"}
 		case read != "" && strings.Contains(respTypes, read[:1]):
-			return &Error{Kind: KindStranger, Problem: "it gave an answer that no Redis gives", Advice: "check that host and port in the URL are those of a Redis, and that no proxy changes its answers"}
+			return &Error{Kind: KindNotRedis, Problem: "its answer is not one of a Redis", Advice: "check that host and port in the URL are those of a Redis, and that no proxy changes its answers"}
 		}
-		return &Error{Kind: KindStranger, Problem: "what answers there is no Redis", Advice: "check host and port in the URL"}
+		return &Error{Kind: KindNotRedis, Problem: "the server that answers there is not a Redis", Advice: "check host and port in the URL"}
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ type reply string
 func (r reply) Error() string { return string(r) }
 func (reply) RedisError()     {}
 
-func TestEveryTroubleIsToldWithWhatToDo(t *testing.T) {
+func TestEveryErrorSaysWhatToDo(t *testing.T) {
 	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
 	tests := []struct {
 		err  error
@@ -33,7 +33,7 @@ func TestEveryTroubleIsToldWithWhatToDo(t *testing.T) {
 		{dial(syscall.ENOENT), KindUnreachable, "path in the URL"},
 		{dial(syscall.EACCES), KindUnreachable, "permissions"},
 		{dial(syscall.EHOSTUNREACH), KindUnreachable, "host and port"},
-		{dial(&net.DNSError{Name: "h", IsNotFound: true}), KindUnreachable, "no host of that name"},
+		{dial(&net.DNSError{Name: "h", IsNotFound: true}), KindUnreachable, "no host with that name"},
 		{dial(&net.DNSError{Name: "h", IsTemporary: true}), KindUnreachable, "DNS"},
 		{context.DeadlineExceeded, KindTimeout, "in time"},
 		{&net.OpError{Op: "read", Err: &timeout{}}, KindTimeout, "in time"},
@@ -68,12 +68,12 @@ func TestEveryTroubleIsToldWithWhatToDo(t *testing.T) {
 		{reply("ERR Error compiling script (new function): user_script:1: unexpected symbol near '#'"), KindTooOld, "Redis 7.0"},
 		{errors.New("redis: all sentinels specified in configuration are unreachable: redis: nil"), KindUnreachable, "master's name"},
 		{fmt.Errorf("redis: all sentinels specified in configuration are unreachable: %w", errors.Join(redis.Nil)), KindUnreachable, "master's name"},
-		{errors.New(`redis: can't parse map reply: "HTTP/1.1 400 Bad Request"`), KindStranger, "no Redis; check host and port"},
-		{errors.New(`redis: can't parse "220 mail ESMTP"`), KindStranger, "no Redis; check host and port"},
-		{errors.New(`redis: can't parse reply="ERROR" reading string`), KindStranger, "no Redis; check host and port"},
-		{errors.New(`redis: invalid reply: "J\x00\x00\x00\n"`), KindStranger, "no Redis; check host and port"},
-		{errors.New("redis: invalid line"), KindStranger, "no Redis; check host and port"},
-		{errors.New(`redis: can't parse map reply: "+OK"`), KindStranger, "proxy"},
+		{errors.New(`redis: can't parse map reply: "HTTP/1.1 400 Bad Request"`), KindNotRedis, "not a Redis; check host and port"},
+		{errors.New(`redis: can't parse "220 mail ESMTP"`), KindNotRedis, "not a Redis; check host and port"},
+		{errors.New(`redis: can't parse reply="ERROR" reading string`), KindNotRedis, "not a Redis; check host and port"},
+		{errors.New(`redis: invalid reply: "J\x00\x00\x00\n"`), KindNotRedis, "not a Redis; check host and port"},
+		{errors.New("redis: invalid line"), KindNotRedis, "not a Redis; check host and port"},
+		{errors.New(`redis: can't parse map reply: "+OK"`), KindNotRedis, "proxy"},
 		{errors.New(`redis: invalid reply: "\x15\x03\x01\x00\x02\x02\n"`), KindTLS, "rediss://"},
 		{reply(`ERR it said redis: can't parse "x"`), KindUnknown, "it said"},
 		{errors.New(`redis: all sentinels specified in configuration are unreachable: redis: can't parse map reply: "HTTP/1.1 400"`), KindUnreachable, "Sentinels' hosts and ports"},
@@ -84,14 +84,14 @@ func TestEveryTroubleIsToldWithWhatToDo(t *testing.T) {
 		err := Explain(wrapped, "redis://h:1/0")
 		var e *Error
 		if !errors.As(err, &e) || e.Kind != tt.kind || e.Where != "redis://h:1/0" {
-			t.Errorf("%v: explained as %#v, want %s", tt.err, err, tt.kind)
+			t.Errorf("%v: got %#v, want %s", tt.err, err, tt.kind)
 			continue
 		}
 		if msg := err.Error(); !strings.Contains(msg, tt.says) || strings.ContainsAny(msg, "\r\n") {
-			t.Errorf("%v: %q does not say %q", tt.err, msg, tt.says)
+			t.Errorf("%v: got %q, want it to contain %q", tt.err, msg, tt.says)
 		}
 		if !errors.Is(err, tt.err) {
-			t.Errorf("%v: the cause is lost", tt.err)
+			t.Errorf("%v: the error does not wrap its cause", tt.err)
 		}
 		if again := Explain(fmt.Errorf("more: %w", err), "elsewhere"); !strings.Contains(again.Error(), "redis://h:1/0") {
 			t.Errorf("%v: explained twice: %v", tt.err, again)
@@ -105,7 +105,7 @@ func (*timeout) Error() string   { return "i/o timeout" }
 func (*timeout) Timeout() bool   { return true }
 func (*timeout) Temporary() bool { return true }
 
-func TestWhatIsNoTroubleIsLeftAlone(t *testing.T) {
+func TestErrorsThatAreNotOfRedisAreNotChanged(t *testing.T) {
 	for _, err := range []error{nil, redis.Nil, context.Canceled, fmt.Errorf("x: %w", redis.Nil), fmt.Errorf("x: %w", context.Canceled)} {
 		if got := Explain(err, "h"); got != err {
 			t.Errorf("%v became %v", err, got)
@@ -113,10 +113,10 @@ func TestWhatIsNoTroubleIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestAnOldServersQuoteOfThePasswordIsCut(t *testing.T) {
+func TestAPasswordThatAnOldServerQuotesIsRemoved(t *testing.T) {
 	for _, text := range []string{
 		"ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `u`, `hunter22`",
-		"ERR odd, with args beginning with: `hunter22`",
+		"ERR other, with args beginning with: `hunter22`",
 	} {
 		err := Explain(fmt.Errorf("failed to authenticate: %w", reply(text)), "h")
 		for e := err; e != nil; e = errors.Unwrap(e) {
@@ -127,7 +127,7 @@ func TestAnOldServersQuoteOfThePasswordIsCut(t *testing.T) {
 	}
 }
 
-// FuzzServer has a server say anything.
+// FuzzServer explains any error text of a server.
 func FuzzServer(f *testing.F) {
 	f.Add("# Server\r\nredis_version:7.0.15\r\nmaxmemory:100\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:1\r\n")
 	f.Add("redis_version:99999999999999999999.x\nvalkey_version:\xff\x1b[2J\nmaxmemory:-9223372036854775809")
@@ -142,10 +142,10 @@ func FuzzServer(f *testing.F) {
 				continue
 			}
 			if !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r == 0x7f }) || len(got) > 1000 {
-				t.Errorf("it is said: %q", got)
+				t.Errorf("got %q", got)
 			}
 			if _, quoted, found := strings.Cut(text, quotedArgs); found && len(quoted) > 8 && strings.Contains(got, quoted) {
-				t.Errorf("arguments are quoted: %q", got)
+				t.Errorf("got quoted arguments: %q", got)
 			}
 		}
 	})

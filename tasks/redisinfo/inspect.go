@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Facts is what a server says about itself. A field is zero where the server does
-// not say it, as miniredis and some hosted servers do not.
+// Facts is what a server reports about itself. A field is zero if the server does not
+// report it, as miniredis and some hosted servers do not.
 type Facts struct {
 	Product        string // "Redis" or "Valkey"
 	Version        string // the product's own, like "7.0.15"
@@ -22,24 +22,24 @@ type Facts struct {
 	UsedMemory     int64  // bytes
 	Replica        bool   // it follows another server
 	DiskFails      bool   // its append-only file cannot be written
-	// RunID names the server's process: another one after each start.
+	// RunID is the name of the server's process: another one after each start.
 	RunID string
 }
 
-// MayEvict reports whether the server throws data away when its memory is full.
+// MayEvict reports whether the server deletes data when its memory is full.
 func (f Facts) MayEvict() bool {
 	return f.MaxMemory > 0 && f.WouldEvict()
 }
 
-// WouldEvict reports whether the server's policy is to throw data away, be it that
-// its memory has no limit yet.
+// WouldEvict reports whether the server's policy is to delete data, even if its memory
+// has no limit yet.
 func (f Facts) WouldEvict() bool { return f.EvictionPolicy != "" && f.EvictionPolicy != "noeviction" }
 
-// TooOld reports whether the server names a version that lacks what callq needs.
+// TooOld reports whether the server's version lacks what callq needs.
 func (f Facts) TooOld() bool { return TooOld(f.RedisVersion) }
 
-// TooOldError says that the server's version is too old. describe names the server
-// without secrets.
+// TooOldError is the error for a server whose version is too old. describe is the
+// server without secrets.
 func (f Facts) TooOldError(describe string) *Error {
 	return &Error{
 		Kind: KindTooOld, Where: describe, Advice: needVersion,
@@ -47,8 +47,8 @@ func (f Facts) TooOldError(describe string) *Error {
 	}
 }
 
-// minMajor is the oldest major version of Redis whose scripts can say that they
-// may run when memory is full, which the ledger needs. Every Valkey has it.
+// minMajor is the oldest major version of Redis whose scripts can declare that they may
+// run when memory is full, which the ledger needs. Every Valkey has this.
 const minMajor = 7
 
 // TooOld reports whether a version of Redis, like "6.2.1", lacks what callq needs.
@@ -59,8 +59,8 @@ func TooOld(version string) bool {
 	return err == nil && n < minMajor
 }
 
-// Refusal is why the server refuses to store anything now, in the words of [Explain];
-// nil where it does not, or does not tell.
+// Refusal is why the server refuses all writes now, as an error of [Explain]; nil if it
+// does not, or does not report it.
 func (f Facts) Refusal(describe string) error {
 	code := ""
 	switch {
@@ -81,7 +81,7 @@ func (f Facts) Refusal(describe string) error {
 	return nil
 }
 
-// Inspect asks the server about itself with one INFO. On a Cluster one node answers.
+// Inspect reads the server's INFO in one command. On a Cluster one node answers.
 func Inspect(ctx context.Context, client redis.UniversalClient) (Facts, error) {
 	info, err := client.Info(ctx).Result()
 	if err != nil {

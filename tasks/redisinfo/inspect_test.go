@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestFactsAreReadFromWhatServersSay(t *testing.T) {
+func TestFactsAreReadFromINFO(t *testing.T) {
 	tests := []struct {
 		info   string
 		want   Facts

@@ -6,15 +6,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Own is the name of a key of callq's that belongs to a queue. All keys of a queue,
-// callq's and asynq's, are in one slot of a Cluster.
+// Own returns the name of one of callq's keys for a queue. All keys of a queue, callq's
+// and asynq's, are in one slot of a Cluster.
 func Own(queue, name string) string { return "callq:{" + queue + "}:" + name }
 
-// Asynq is the name of a key of asynq's that belongs to a queue.
+// Asynq returns the name of one of asynq's keys for a queue.
 func Asynq(queue, name string) string { return "asynq:{" + queue + "}:" + name }
 
-// CircuitKey is where the circuit of a queue's account is recorded, or that of
-// one of its endpoints ("METHOD~/path"). The dequeue script reads the former.
+// CircuitKey is the key of the circuit record of a queue's account, or of one of its
+// endpoints ("METHOD~/path"). The dequeue script reads the former.
 func CircuitKey(queue, endpoint string) string {
 	if endpoint != "" {
 		endpoint = "~" + endpoint
@@ -28,13 +28,13 @@ func UpstreamOf(queue string) string {
 	return upstream
 }
 
-// Channel is the Redis channel on which is announced that a worker may have
-// something to do: a circuit has changed, or calls came into an empty queue. The
-// message is a key of the queue. It only says: ask again.
+// Channel is the Redis channel that announces that a worker may find a call: a circuit
+// has changed, or calls were added to an empty queue. The message is a key of the
+// queue. A worker that receives it asks again.
 const Channel = "callq:news"
 
-// Clustered reports whether the keys of two queues may live on different nodes, so
-// that no script can touch both.
+// Clustered reports whether the keys of two queues may be on different nodes, so that
+// no script can touch both.
 func Clustered(rdb redis.UniversalClient) bool {
 	_, clustered := rdb.(*redis.ClusterClient)
 	return clustered

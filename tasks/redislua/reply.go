@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// MaxMilli is the last millisecond of the year 9999: no later time has a form in
-// JSON, so that what holds one could not be written again.
+// MaxMilli is the last millisecond of the year 9999: JSON has no form for a later time,
+// so that a record with one could not be written again.
 const MaxMilli = 253402300799999
 
-// Number reads a number in a script's reply: an integer, or a text where it was
-// too large for one. Anything else is 0.
+// Number reads a number in a script's reply: an integer, or text if it was too large
+// for one. Anything else is 0.
 func Number(v any) int64 {
 	switch v := v.(type) {
 	case int64:
@@ -21,8 +21,8 @@ func Number(v any) int64 {
 	return 0
 }
 
-// Text reads a text in a script's reply, or an integer in its digits. Anything else
-// is empty.
+// Text reads text in a script's reply, or an integer in its digits. Anything else is
+// "".
 func Text(v any) string {
 	switch v := v.(type) {
 	case string:
@@ -33,7 +33,7 @@ func Text(v any) string {
 	return ""
 }
 
-// Hash reads the reply of HGETALL in a script's reply: fields and values in turn.
+// Hash reads the reply of HGETALL in a script's reply: alternating fields and values.
 func Hash(v any) map[string]string {
 	flat, _ := v.([]any)
 	h := make(map[string]string, len(flat)/2)
@@ -43,15 +43,15 @@ func Hash(v any) map[string]string {
 	return h
 }
 
-// Integer reads a whole number in decimal digits. Anything else is 0; one that is out
-// of range is the nearest int64.
+// Integer reads a whole number in decimal digits. Anything else is 0; a number out of
+// range becomes the nearest int64.
 func Integer(text string) int64 {
 	n, _ := strconv.ParseInt(text, 10, 64)
 	return n
 }
 
-// Milli reads a point in time, in milliseconds since 1970; zero, or out of range,
-// is none.
+// Milli reads a point in time, in milliseconds since 1970; zero, or a number out of
+// range, is the zero time.
 func Milli(text string) time.Time {
 	ms := Integer(text)
 	if ms <= 0 || ms > MaxMilli {
@@ -60,14 +60,14 @@ func Milli(text string) time.Time {
 	return time.UnixMilli(ms).UTC()
 }
 
-// Whole reports whether a text is a whole number from least to most, in the digits
-// with which callq writes it.
+// Whole reports whether text is a whole number from least to most, in the form in which
+// callq writes it.
 func Whole(text string, least, most int64) bool {
 	v, err := strconv.ParseInt(text, 10, 64)
 	return err == nil && v >= least && v <= most && strconv.FormatInt(v, 10) == text
 }
 
-// Flag is how a script reads a bool.
+// Flag returns a bool as scripts read it.
 func Flag(b bool) int {
 	if b {
 		return 1

@@ -8,8 +8,8 @@ import (
 )
 
 // Read returns the text of Lua files that a package has embedded from its folder lua,
-// one behind the other. It panics where there is none of that name, which is a mistake
-// in that package.
+// one after the other. It panics if a file does not exist, which is a bug in that
+// package.
 func Read(files embed.FS, names ...string) string {
 	var text strings.Builder
 	for _, name := range names {
@@ -22,12 +22,13 @@ func Read(files embed.FS, names ...string) string {
 	return text.String()
 }
 
-// Script makes a script of texts that stand one behind the other.
+// Script makes a script of texts, one after the other.
 func Script(texts ...string) *redis.Script {
 	return redis.NewScript(Compact(strings.Join(texts, "")))
 }
 
-// Compact drops a Lua script's comments and indentation, which Redis would otherwise keep.
+// Compact removes a Lua script's comments and indentation, which Redis would otherwise
+// keep in memory.
 func Compact(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
@@ -44,7 +45,7 @@ func Compact(text string) string {
 //go:embed lua/*.lua
 var files embed.FS
 
-// Limited returns the Lua functions that write and remove the note in an account's
-// circuit record that a limit or a budget allows no call: write_limited and
-// clear_limited.
+// Limited returns the Lua functions write_limited and clear_limited: they write and
+// remove the note in an account's circuit record that a limit or a budget allows no
+// call.
 func Limited() string { return Read(files, "limited") }

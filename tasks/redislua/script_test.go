@@ -6,27 +6,27 @@ import (
 	"testing"
 )
 
-func TestAScriptKeepsNeitherCommentsNorIndentation(t *testing.T) {
+func TestCompactRemovesCommentsAndIndentation(t *testing.T) {
 	got := Compact("-- a comment\n\nif a then\n  -- another\n  return 1 -- kept\nend\n")
 	if want := "if a then\nreturn 1 -- kept\nend\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-func TestFilesStandOneBehindTheOther(t *testing.T) {
+func TestFilesAreConcatenated(t *testing.T) {
 	both := Read(files, "limited", "limited")
 	if one := Limited(); both != one+one || !strings.Contains(one, "local function write_limited(") {
 		t.Errorf("got %q", both)
 	}
 	if Script("return ", "1\n").Hash() != Script("  return 1").Hash() {
-		t.Error("one script has two names")
+		t.Error("one script has two digests")
 	}
 }
 
-func TestAFileThatIsNotEmbeddedIsAMistakeOfThePackage(t *testing.T) {
+func TestReadPanicsForAFileThatIsNotEmbedded(t *testing.T) {
 	defer func() {
 		if recover() == nil {
-			t.Error("it was read")
+			t.Error("a missing file was read")
 		}
 	}()
 	Read(files, "no such file")
@@ -43,6 +43,6 @@ func TestAllKeysOfAQueueAreInOneSlot(t *testing.T) {
 		t.Errorf("got %q, want %q", keys, want)
 	}
 	if UpstreamOf("api:high") != "api" || UpstreamOf("api") != "api" {
-		t.Error("a queue is of another upstream")
+		t.Error("UpstreamOf returned another upstream")
 	}
 }

@@ -19,35 +19,35 @@ const (
 	slotCount = 16384
 )
 
-// ClusterServer is a real Redis or Valkey Cluster of three masters, which belongs
-// to one test and ends with it. The slots are shared out in three equal parts, so
-// that of the queues patsnap, patsnap:low and patsnap:high each lives on a master
-// of its own.
+// ClusterServer is a real Redis or Valkey Cluster of three masters, which belongs to
+// one test and ends with it. The slots are divided into three equal parts, so that each
+// of the queues patsnap, patsnap:low and patsnap:high is on another master.
 type ClusterServer struct {
 	// Client talks to the Cluster.
 	Client *redis.ClusterClient
-	// URL is for who opens the Cluster by itself: redis-cluster://h:p,h:p,h:p.
+	// URL is for programs that open the Cluster themselves:
+	// redis-cluster://h:p,h:p,h:p.
 	URL string
 	// Addrs are the masters, HOST:PORT, in the order of their slots.
 	Addrs []string
-	// Masters are the servers behind Addrs, Replicas those that follow them, in
-	// the same order; there are none after [Cluster].
+	// Masters are the servers behind Addrs, Replicas their replicas, in the same order;
+	// [Cluster] starts none.
 	Masters, Replicas []*Node
 }
 
 // nodeTimeout is how long a Cluster with replicas waits for a master before it
-// takes it for dead.
+// considers it dead.
 const nodeTimeout = 3 * time.Second
 
-// Cluster starts an empty Cluster on free ports of the loopback address. See
-// [Binary] for when there is no server to start.
+// Cluster starts an empty Cluster on free ports of the loopback address. See [Binary]
+// for the case that there is no server to start.
 func Cluster(t testing.TB) *ClusterServer {
 	t.Helper()
 	return startCluster(t, 0)
 }
 
-// ClusterWithReplicas is [Cluster] with one replica for each master, which takes
-// its place some seconds after the master's death.
+// ClusterWithReplicas is [Cluster] with one replica for each master, which takes the
+// master's place some seconds after its death.
 func ClusterWithReplicas(t testing.TB) *ClusterServer {
 	t.Helper()
 	return startCluster(t, masters)
@@ -78,19 +78,19 @@ func startCluster(t testing.TB, replicas int) *ClusterServer {
 	return c
 }
 
-// inCluster are the options of a node.
+// inCluster returns the options of a node.
 func inCluster() ([]string, error) {
 	bus, err := freePort()
 	return []string{"--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", fmt.Sprint(nodeTimeout.Milliseconds())}, err
 }
 
-// join makes the nodes know each other, shares the slots out, gives each master
-// its replica, and returns when all of them see the whole Cluster.
+// join connects the nodes, divides the slots, gives each master its replica, and
+// returns when all of them see the whole Cluster.
 func join(ctx context.Context, leads, replicas []*Node) error {
 	for i, n := range leads {
 		first, last := i*slotCount/masters, (i+1)*slotCount/masters-1
 		err := errors.Join(
-			// Equal epochs would have to be settled by votes first.
+			// With equal epochs the nodes would have to vote first.
 			n.Client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(),
 			n.Client.ClusterAddSlotsRange(ctx, first, last).Err(),
 		)
@@ -114,7 +114,7 @@ func join(ctx context.Context, leads, replicas []*Node) error {
 		if err != nil {
 			return err
 		}
-		// Until the replica has heard of its master it refuses.
+		// The replica refuses until it knows its master.
 		if err := retry(ctx, func() error { return n.Client.ClusterReplicate(ctx, id).Err() }); err != nil {
 			return fmt.Errorf("%s follows %s: %w", n.Addr, leads[i].Addr, err)
 		}
@@ -144,7 +144,8 @@ func (n *Node) meet(ctx context.Context, other *Node) error {
 	return n.Client.Do(ctx, "CLUSTER", "MEET", host, port, bus["cluster-port"]).Err()
 }
 
-// whole is nil when the node sees a Cluster of so many nodes that serves all slots.
+// whole returns nil when the node sees a Cluster of so many nodes that serves all
+// slots.
 func (n *Node) whole(ctx context.Context, nodes int) error {
 	info, err := n.Client.ClusterInfo(ctx).Result()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-func TestTheQueuesOfAnUpstreamLiveOnThreeMastersOfACluster(t *testing.T) {
+func TestTheQueuesOfAnUpstreamAreOnThreeMastersOfACluster(t *testing.T) {
 	c := redistest.Cluster(t)
 	owners := map[string]string{}
 	for _, queue := range tasks.Queues("patsnap") {
@@ -26,11 +26,11 @@ func TestTheQueuesOfAnUpstreamLiveOnThreeMastersOfACluster(t *testing.T) {
 		}
 	}
 	if len(owners) != 3 {
-		t.Errorf("the queues live on %v", owners)
+		t.Errorf("got queues on %v", owners)
 	}
 	for _, addr := range c.Addrs {
 		if owners[addr] == "" {
-			t.Errorf("no queue lives on %s", addr)
+			t.Errorf("no queue is on %s", addr)
 		}
 	}
 }
@@ -49,11 +49,11 @@ func TestAClusterOpensByItsURL(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 	if !strings.HasPrefix(c.URL, "redis-cluster://127.0.0.1:") {
-		t.Errorf("the URL is %s", c.URL)
+		t.Errorf("got URL %s", c.URL)
 	}
 }
 
-func TestAReplicaTakesTheMastersPlaceInAClusterAndHasAllThatWasAcknowledged(t *testing.T) {
+func TestAReplicaReplacesADeadMasterOfAClusterWithAllAcknowledgedWrites(t *testing.T) {
 	c := redistest.ClusterWithReplicas(t)
 	const key = "asynq:{patsnap}:pending"
 	master, err := c.Client.MasterForKey(t.Context(), key)
@@ -75,7 +75,7 @@ func TestAReplicaTakesTheMastersPlaceInAClusterAndHasAllThatWasAcknowledged(t *t
 	awaitLen(t, c.Client, key, 1000)
 }
 
-func TestTheSentinelsMakeTheReplicaTheMasterAndItHasAllThatWasAcknowledged(t *testing.T) {
+func TestTheSentinelsPromoteTheReplicaWithAllAcknowledgedWrites(t *testing.T) {
 	s := redistest.Sentinel(t)
 	conn, err := redisconn.Open(t.Context(), s.URL, redisconn.Options{})
 	if err != nil {
@@ -92,18 +92,18 @@ func TestTheSentinelsMakeTheReplicaTheMasterAndItHasAllThatWasAcknowledged(t *te
 	}
 	awaitLen(t, conn.Client, "k", 1000)
 	if err := conn.Client.RPush(t.Context(), "k", "more").Err(); err != nil {
-		t.Errorf("after the fail-over: %v", err)
+		t.Errorf("after the failover: %v", err)
 	}
 }
 
-// awaitLen waits until a list can be read again, and says how long it is to be.
+// awaitLen waits until a list can be read again, and requires its length.
 func awaitLen(t *testing.T, client redis.UniversalClient, key string, want int64) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
 		n, err := client.LLen(t.Context(), key).Result()
 		if err == nil {
 			if n != want {
-				t.Errorf("%d entries are left of %d", n, want)
+				t.Errorf("got %d entries, want %d", n, want)
 			}
 			return
 		}

@@ -13,7 +13,7 @@ import (
 	_ "github.com/hibiken/asynq" // registers its messages
 )
 
-// Heartbeat writes what asynq writes for a worker that takes the tasks of queues, good
+// Heartbeat writes what asynq writes for a worker that takes the tasks of queues, valid
 // for a day.
 func Heartbeat(t testing.TB, client redis.UniversalClient, worker string, queues ...string) {
 	t.Helper()

@@ -21,17 +21,17 @@ import (
 // Node is a real Redis or Valkey on a TCP port of the loopback address, which
 // belongs to one test and ends with it.
 type Node struct {
-	// Addr is HOST:PORT, URL the same for who opens the server by itself.
+	// Addr is HOST:PORT; URL is the same for programs that open the server themselves.
 	Addr, URL string
-	// Client talks to the server past the port, by its unix socket.
+	// Client connects to the server by its unix socket and not by the port.
 	Client *redis.Client
 
 	dir, socket string
 	process     *redisproc.Process
 }
 
-// TCP starts an empty server with an append-only file on a free port. See
-// [Binary] for when there is none to start.
+// TCP starts an empty server with an append-only file on a free port. See [Binary] for
+// the case that there is none to start.
 func TCP(t testing.TB) *Node {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -39,10 +39,10 @@ func TCP(t testing.TB) *Node {
 	return startNode(ctx, t, Binary(t), alone)
 }
 
-// alone are the options of a server that belongs to nothing.
+// alone returns the options of a server that is not part of a Cluster.
 func alone() ([]string, error) { return nil, nil }
 
-// startNode starts a server with more options than all have.
+// startNode starts a server with options in addition to the common ones.
 func startNode(ctx context.Context, t testing.TB, binary string, more func() ([]string, error)) *Node {
 	t.Helper()
 	// Not t.TempDir: with the test's name in it the path can be too long for a socket.
@@ -58,7 +58,7 @@ func startNode(ctx context.Context, t testing.TB, binary string, more func() ([]
 		n.Kill()
 		_ = os.RemoveAll(dir)
 	})
-	// Somebody may take a free port before the server does.
+	// Another process may take a free port before the server does.
 	for range 5 {
 		var args []string
 		if args, err = more(); err == nil {
@@ -105,7 +105,7 @@ func (n *Node) start(ctx context.Context, binary string, more []string) error {
 	return conn.Close()
 }
 
-// Kill ends the server at once, as a crash would. Killing twice does nothing.
+// Kill ends the server at once, as a crash would. A second Kill does nothing.
 func (n *Node) Kill() {
 	if n.process == nil {
 		return
@@ -114,11 +114,11 @@ func (n *Node) Kill() {
 	n.process = nil
 }
 
-// KillInSync kills a master at a moment when its replica has all that it has
-// acknowledged. Replication is asynchronous: at any other moment the last writes
-// before a master's death may be lost with it.
+// KillInSync kills a master at a moment when its replica has all the writes that the
+// master has acknowledged. Replication is asynchronous: at any other moment the last
+// writes before a master's death may be lost.
 func (n *Node) KillInSync(ctx context.Context) error {
-	// Whoever writes waits, and gets no answer any more.
+	// Writers wait, and get no answer any more.
 	if err := n.Client.Do(ctx, "CLIENT", "PAUSE", patience.Milliseconds(), "WRITE").Err(); err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (n *Node) KillInSync(ctx context.Context) error {
 	return nil
 }
 
-// inSync is nil when a replica has all that this master has.
+// inSync returns nil when a replica has all the writes of this master.
 func (n *Node) inSync(ctx context.Context) error {
 	info, err := n.replication(ctx)
 	if err != nil {
@@ -141,7 +141,7 @@ func (n *Node) inSync(ctx context.Context) error {
 	return nil
 }
 
-// following is nil when this replica has what its master had, and is kept up to date.
+// following returns nil when this replica has its master's data and is connected to it.
 func (n *Node) following(ctx context.Context) error {
 	info, err := n.replication(ctx)
 	if err == nil && info["master_link_status"] != "up" {
@@ -160,7 +160,7 @@ func (n *Node) replication(ctx context.Context) (map[string]string, error) {
 	return fields, err
 }
 
-// retry tries until it works, or ctx ends.
+// retry calls try until it succeeds or ctx ends.
 func retry(ctx context.Context, try func() error) error {
 	for {
 		err := try()
@@ -175,7 +175,7 @@ func retry(ctx context.Context, try func() error) error {
 	}
 }
 
-// freePort finds a port that nobody listens on.
+// freePort returns a port on which no process listens.
 func freePort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -4,11 +4,11 @@ package redistest
 
 import "syscall"
 
-// Pause stops the server's process until Resume: it keeps its connections and
-// answers nothing.
+// Pause stops the server's process until Resume: it keeps its connections and answers
+// nothing.
 func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
-// Resume lets the server go on after Pause.
+// Resume lets the server continue after Pause.
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(sig syscall.Signal) {

@@ -25,7 +25,7 @@ const patience = 30 * time.Second
 type Server struct {
 	// Client talks to the server, also after [Server.Restart].
 	Client *redis.Client
-	// URL is for who opens the server by itself.
+	// URL is for programs that open the server themselves.
 	URL string
 	// Socket is the path of its unix socket.
 	Socket string
@@ -37,8 +37,8 @@ type Server struct {
 	process *redisproc.Process
 }
 
-// Binary is the path of the server program that [Redis] starts. Without one on
-// PATH the test is skipped, or failed where CALLQ_REQUIRE_REDIS is 1.
+// Binary returns the path of the server program that [Redis] starts. If there is none
+// on PATH the test is skipped, or fails if CALLQ_REQUIRE_REDIS is 1.
 func Binary(t testing.TB) string {
 	t.Helper()
 	for _, b := range redisproc.Find() {
@@ -50,7 +50,8 @@ func Binary(t testing.TB) string {
 	return ""
 }
 
-// skip skips a test for want of a program, or fails it where none may be skipped.
+// skip skips a test because a program is missing, or fails it if CALLQ_REQUIRE_REDIS is
+// 1.
 func skip(t testing.TB, missing string) {
 	t.Helper()
 	if os.Getenv("CALLQ_REQUIRE_REDIS") == "1" {
@@ -59,7 +60,7 @@ func skip(t testing.TB, missing string) {
 	t.Skip(missing)
 }
 
-// Redis starts an empty server with an append-only file. See [Binary] for when
+// Redis starts an empty server with an append-only file. See [Binary] for the case that
 // there is none to start.
 func Redis(t testing.TB) *Server {
 	t.Helper()
@@ -116,11 +117,11 @@ func (s *Server) start() {
 	_ = conn.Close()
 }
 
-// Pid is the server's process id. Not for a server that was killed.
+// Pid is the server's process id. It must not be called for a server that was killed.
 func (s *Server) Pid() int { return s.process.Pid() }
 
-// Kill ends the server at once, as a crash would. What it acknowledged is in its
-// file, unless its disk is slow. Killing twice does nothing.
+// Kill ends the server at once, as a crash would. Its acknowledged writes are in its
+// file, unless its disk is slow. A second Kill does nothing.
 func (s *Server) Kill() {
 	if s.process == nil {
 		return
@@ -129,15 +130,15 @@ func (s *Server) Kill() {
 	s.process = nil
 }
 
-// Restart starts the server again with what its file holds, after killing it if it
-// runs.
+// Restart starts the server again with the data in its file. It kills the server first
+// if that runs.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Kill()
 	s.start()
 }
 
-// Mini is an empty Redis inside the test, without a port, which may also run in a
+// Mini returns an empty Redis inside the test, without a port, which may also run in a
 // testing/synctest bubble. Keys expire by the clock. It ends with the test.
 func Mini(t testing.TB) (*redis.Client, *miniredis.Miniredis) {
 	t.Helper()
@@ -147,7 +148,8 @@ func Mini(t testing.TB) (*redis.Client, *miniredis.Miniredis) {
 		t.Fatal(err)
 	}
 	m.ClockTTL(true)
-	// Under the race detector, on a busy machine, a large script takes seconds there.
+	// Under the race detector, on a busy machine, a large script takes seconds in
+	// miniredis.
 	const patience = 30 * time.Second
 	client := redis.NewClient(options(&redis.Options{Addr: "in-process", Dialer: dial, ReadTimeout: patience, WriteTimeout: patience}))
 	t.Cleanup(func() {
@@ -157,7 +159,7 @@ func Mini(t testing.TB) (*redis.Client, *miniredis.Miniredis) {
 	return client, m
 }
 
-// Each runs one test over miniredis and over a real Redis, each empty.
+// Each runs a test with miniredis and with a real Redis, each empty.
 func Each(t *testing.T, test func(t *testing.T, client *redis.Client)) {
 	t.Helper()
 	t.Run("miniredis", func(t *testing.T) {

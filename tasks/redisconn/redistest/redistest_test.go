@@ -52,7 +52,7 @@ func TestManyClientsOfMiniredisAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	if n, err := client.Get(t.Context(), "n").Int(); n != 640 {
-		t.Fatalf("counted %d, %v", n, err)
+		t.Fatalf("got count %d, %v", n, err)
 	}
 }
 
@@ -77,9 +77,9 @@ func TestMiniredisKeysExpireInABubble(t *testing.T) {
 		if err := client.Set(t.Context(), "k", "v", time.Hour).Err(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Hour) // the bubble's clock
+		time.Sleep(2 * time.Hour) // by the bubble's clock
 		if n := client.Exists(t.Context(), "k").Val(); n != 0 {
-			t.Fatal("the key outlived its time")
+			t.Fatal("the key still exists after its time")
 		}
 	})
 }

@@ -5,11 +5,11 @@ import (
 	"path/filepath"
 )
 
-// aofDir is the folder of the append-only file, in the server's own.
+// aofDir is the folder of the append-only file, inside the server's own folder.
 const aofDir = "appendonlydir"
 
-// Copy copies the server's append-only file as it is now, as a backup does, and returns
-// the copy's folder, which ends with the test. The server may run.
+// Copy copies the server's append-only file in its present state, as a backup does, and
+// returns the copy's folder, which is removed with the test. The server may run.
 func (s *Server) Copy() string {
 	s.t.Helper()
 	to := s.t.TempDir()
@@ -19,7 +19,7 @@ func (s *Server) Copy() string {
 	return to
 }
 
-// Restore kills the server and starts it again with what a copy has.
+// Restore kills the server and starts it again with the data of a copy.
 func (s *Server) Restore(copied string) {
 	s.t.Helper()
 	s.Kill()

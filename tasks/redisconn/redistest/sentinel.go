@@ -18,26 +18,27 @@ import (
 
 const (
 	sentinels = 3
-	// masterName is what the Sentinels call their master.
+	// masterName is the Sentinels' name for their master.
 	masterName = "callq"
-	// downAfter is how long the Sentinels wait for a master before they take it
-	// for dead.
+	// downAfter is how long the Sentinels wait for a master before they consider it
+	// dead.
 	downAfter = "2000"
 )
 
-// SentinelServer is a master and a replica that three Sentinels look after, which
-// belong to one test and end with it.
+// SentinelServer is a master and a replica with three Sentinels, which belong to one
+// test and end with it.
 type SentinelServer struct {
-	// Client talks to whichever is the master.
+	// Client connects to the present master.
 	Client *redis.Client
-	// URL is for who opens the master by itself: redis-sentinel://h:p,h:p,h:p/callq?db=0.
+	// URL is for programs that open the master themselves:
+	// redis-sentinel://h:p,h:p,h:p/callq?db=0.
 	URL string
-	// Master and Replica are what the two servers were at first.
+	// Master and Replica are the two servers in their first roles.
 	Master, Replica *Node
 }
 
-// Sentinel starts an empty pair and its Sentinels. See [Binary] for when there is
-// no server to start.
+// Sentinel starts an empty pair and its Sentinels. See [Binary] for the case that there
+// is no server to start.
 func Sentinel(t testing.TB) *SentinelServer {
 	t.Helper()
 	binary := Binary(t)
@@ -73,13 +74,13 @@ func Sentinel(t testing.TB) *SentinelServer {
 func startSentinel(ctx context.Context, t testing.TB, binary, host, port string) string {
 	t.Helper()
 	var err error
-	// Somebody may take a free port before the Sentinel does.
+	// Another process may take a free port before the Sentinel does.
 	for range 5 {
 		var own string
 		if own, err = freePort(); err != nil {
 			continue
 		}
-		// The Sentinel writes what it learns into its file.
+		// The Sentinel writes its state into its configuration file.
 		file := filepath.Join(t.TempDir(), "sentinel.conf")
 		config := fmt.Sprintf("bind 127.0.0.1\nport %s\nsentinel monitor %s %s %s %d\nsentinel down-after-milliseconds %s %s\nsentinel failover-timeout %s 10000\n",
 			own, masterName, host, port, sentinels/2+1, masterName, downAfter, masterName)
@@ -114,8 +115,8 @@ func startSentinel(ctx context.Context, t testing.TB, binary, host, port string)
 	return ""
 }
 
-// knowsAll is nil when a Sentinel knows the replica and the other Sentinels: then
-// they can agree on a fail-over.
+// knowsAll returns nil when a Sentinel knows the replica and the other Sentinels, so
+// that they can agree on a failover.
 func knowsAll(ctx context.Context, addr string) error {
 	return asSentinel(addr, func(c *redis.SentinelClient) error {
 		m, err := c.Master(ctx, masterName).Result()

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// slowSync makes a program's fsync take a while, as a slow or busy disk does. What
-// was written is with the system all the same, so that a kill does not lose it.
+// slowSync makes a program's fsync slow, as on a slow or busy disk. Written data is in
+// the operating system all the same, so a kill does not lose it.
 const slowSync = `
 #include <stdlib.h>
 #include <unistd.h>
@@ -19,10 +19,10 @@ int fdatasync(int fd) { (void)fd; return nap(); }
 int fsync(int fd) { (void)fd; return nap(); }
 `
 
-// SlowDisk starts an empty server with appendfsync everysec whose fsync takes so
-// long: it answers its clients before it has written what they said, and what it
-// has not written is lost when it is killed. Without a C compiler the test is
-// skipped, or failed where CALLQ_REQUIRE_REDIS is 1.
+// SlowDisk starts an empty server with appendfsync everysec whose fsync takes the time
+// sync: the server answers its clients before it has written their commands, and a kill
+// loses what it has not written. Without a C compiler the test is skipped, or fails if
+// CALLQ_REQUIRE_REDIS is 1.
 func SlowDisk(t testing.TB, sync time.Duration) *Server {
 	t.Helper()
 	compiler, err := exec.LookPath("gcc")
@@ -30,7 +30,7 @@ func SlowDisk(t testing.TB, sync time.Duration) *Server {
 		compiler, err = exec.LookPath("clang")
 	}
 	if err != nil {
-		skip(t, "no gcc or clang on PATH, which makes the disk slow")
+		skip(t, "no gcc or clang on PATHto build the slow fsync")
 	}
 	dir := t.TempDir()
 	source, library := filepath.Join(dir, "slow.c"), filepath.Join(dir, "slow.so")

@@ -18,12 +18,12 @@ import (
 	"time"
 )
 
-// Certificates are the files of an authority of one test's own, and of a client
-// that it has signed.
+// Certificates are the files of a test's own certificate authority, and of a client
+// certificate that it has signed.
 type Certificates struct{ CA, Cert, Key string }
 
-// TLS starts an empty server like [TCP], which speaks TLS alone on its port and
-// asks for a certificate that its authority has signed. The URL names the files.
+// TLS starts an empty server like [TCP] that speaks only TLS on its port and requires a
+// client certificate signed by the authority. The URL names the files.
 func TLS(t testing.TB) (*Node, Certificates) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -48,7 +48,7 @@ func TLS(t testing.TB) (*Node, Certificates) {
 	return n, files
 }
 
-// writeCertificates makes an authority, and certificates of it for a server on
+// writeCertificates creates an authority, and certificates signed by it for a server on
 // the loopback address and for a client.
 func writeCertificates(dir string) (client, server Certificates, err error) {
 	authority, err := sign(dir, "ca", nil)
@@ -72,7 +72,7 @@ type signed struct {
 	files Certificates
 }
 
-// sign makes a certificate; without an authority it is one itself.
+// sign creates a certificate; without an authority it is an authority itself.
 func sign(dir, name string, authority *signed) (*signed, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -1,9 +1,9 @@
 // Package minipipe connects to a miniredis in the same process without a port.
 //
-// miniredis's own Dial hands out a bare net.Pipe, on which a Write waits until it
-// is read. A client that writes a pipeline of more than 4 KB and a server that
-// answers its first command would wait for each other for ever. Here the server's
-// answers wait in memory instead.
+// miniredis's own Dial returns a bare net.Pipe, on which a Write blocks until it is
+// read. A client that writes a pipeline of more than 4 KB and a server that answers its
+// first command would wait for each other for ever. With minipipe the server's answers
+// are buffered in memory instead.
 package minipipe
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// Dialer starts m without a listener and returns a dialer for go-redis. Not for an
-// m that is used by others already.
+// Dialer starts m without a listener and returns a dialer for go-redis. m must not be
+// in use yet.
 func Dialer(m *miniredis.Miniredis) (func(context.Context, string, string) (net.Conn, error), error) {
 	// The only exported call that starts a server without a port.
 	first, err := m.Dial()
@@ -37,7 +37,7 @@ func Dialer(m *miniredis.Miniredis) (func(context.Context, string, string) (net.
 	}, nil
 }
 
-// queued is the server's end of a pipe: its Write never waits.
+// queued is the server's end of a pipe: its Write never blocks.
 type queued struct {
 	net.Conn
 	mu     sync.Mutex
@@ -57,7 +57,7 @@ func (q *queued) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close drops what the client has not read yet.
+// Close discards what the client has not read yet.
 func (q *queued) Close() error {
 	q.mu.Lock()
 	q.closed = true

@@ -6,8 +6,8 @@ import "syscall"
 
 const supported = true
 
-// Without a parent-death signal a server outlives a callq that was killed; the
-// next callq finds it on its socket and uses it.
+// Without a parent-death signal a server outlives a callq that was killed; the next
+// callq finds it on its socket and uses it.
 func childAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }

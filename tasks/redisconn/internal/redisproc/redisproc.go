@@ -1,6 +1,6 @@
-// Package redisproc runs a Redis-compatible server as a child process on a unix
-// socket, and tells when it answers. It knows what a server process is; who owns
-// its data folder, and what happens when it dies, is its callers' business.
+// Package redisproc runs a Redis-compatible server as a child process on a unix socket,
+// and reports when it answers. Its callers decide who owns the data folder, and what
+// happens when the server dies.
 package redisproc
 
 import (
@@ -24,7 +24,7 @@ import (
 // Binary is a server program found on PATH.
 type Binary struct {
 	Path    string
-	Version string // like "7.0.15"; empty when the program would not say
+	Version string // like "7.0.15"; empty if the program does not print it
 }
 
 // TooOld reports whether the program names a version that lacks what callq needs.
@@ -32,9 +32,9 @@ func (b Binary) TooOld() bool { return redisinfo.TooOld(b.Version) }
 
 var versionPattern = regexp.MustCompile(`\bv=(\d+\.\d+\.\d+)`)
 
-// Find lists the server programs on PATH, the preferred one first: valkey-server,
-// then redis-server. The list is empty where there is none, and on systems on
-// which callq cannot run one.
+// Find lists the server programs on PATH, the preferred one first: valkey-server, then
+// redis-server. The list is empty if there is none, and on systems on which callq
+// cannot run one.
 func Find() []Binary {
 	if !supported {
 		return nil
@@ -68,21 +68,21 @@ func version(path string) string {
 	return ""
 }
 
-// environ is the whole environment of a server. It is not ours: ours may hold
-// API tokens, and a server under a service manager would try to notify it.
+// environ is the whole environment of a server. It is not callq's own, which may hold
+// API tokens; and a server under a service manager would try to notify it.
 func environ() []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 }
 
-// Spec says what to run.
+// Spec is the server to run.
 type Spec struct {
 	Binary string
 	Dir    string   // data folder and working directory; absolute
 	Socket string   // absolute path of the unix socket, short enough for the system
 	Output *os.File // receives the server's log
-	// Environ is more of the server's environment, as NAME=VALUE.
+	// Environ is added to the server's environment, as NAME=VALUE.
 	Environ []string
-	// Keep stays open in the server for as long as it lives.
+	// Keep stays open in the server as long as it lives.
 	Keep []*os.File
 }
 
@@ -92,18 +92,19 @@ type Process struct {
 	done chan struct{}
 }
 
-// Start runs the server and returns as soon as its process exists; [Dial] tells
-// when it answers. The server is in a process group of its own, so that Ctrl-C in
-// a terminal reaches callq alone, and where the system can do it the server is
-// asked to end (SIGTERM) when this process dies.
+// Start runs the server and returns as soon as its process exists; [Dial] succeeds once
+// it answers. The server is in a process group of its own, so that Ctrl-C in a terminal
+// reaches only callq. If the system supports it, the server is asked to end (SIGTERM)
+// when this process dies.
 func Start(spec Spec) (*Process, error) {
 	cmd := exec.Command(spec.Binary,
 		"--port", "0",
 		"--unixsocket", spec.Socket,
 		"--unixsocketperm", "700",
 		"--appendonly", "yes",
-		// With always a worker is half as fast. With everysec Redis answers before it
-		// has written, where the disk is slow: the ledger waits for what must not be lost.
+		// With always a worker is half as fast. With everysec, on a slow disk, Redis
+		// answers before it has written: the ledger waits for the writes that must not
+		// be lost.
 		"--appendfsync", "everysec",
 		"--save", "",
 		"--dir", spec.Dir,
@@ -116,18 +117,18 @@ func Start(spec Spec) (*Process, error) {
 	return Run(cmd)
 }
 
-// Run starts a server program with options of the caller's, with a bare
-// environment and what cmd.Env adds to it, in a process group of its own, ended with
-// this process where the system can do it.
+// Run starts a server program with the caller's options, with a minimal environment and
+// the variables in cmd.Env, in a process group of its own. If the system supports it,
+// the program ends with this process.
 func Run(cmd *exec.Cmd) (*Process, error) {
 	cmd.Env = append(environ(), cmd.Env...)
 	cmd.SysProcAttr = childAttr()
 	p := &Process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// The parent-death signal follows the thread that forked, not the
-		// process: were that thread to end, the server would be told to end
-		// while callq lives on. So one thread is kept for as long as the child.
+		// The parent-death signal is tied to the thread that forked, not to the
+		// process: if that thread ended, the server would be asked to end while callq
+		// still runs. So one thread is kept as long as the child lives.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
@@ -135,7 +136,7 @@ func Run(cmd *exec.Cmd) (*Process, error) {
 		if err != nil {
 			return
 		}
-		_ = cmd.Wait() // Exit tells how it ended
+		_ = cmd.Wait() // Exit returns how it ended
 		close(p.done)
 	}()
 	if err := <-started; err != nil {
@@ -150,7 +151,7 @@ func (p *Process) Pid() int { return p.cmd.Process.Pid }
 // Done is closed when the server has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Exit says how the server ended, like "exit status 1". Only after Done.
+// Exit returns how the server ended, like "exit status 1". Call it only after Done.
 func (p *Process) Exit() string { return p.cmd.ProcessState.String() }
 
 // Kill ends the server at once (SIGKILL) and waits until it is gone.
@@ -159,8 +160,8 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
-// Stop asks the server to write its file and end (SIGTERM), and kills it after
-// grace. It returns when the server is gone.
+// Stop asks the server to write its file and end (SIGTERM), and kills it after grace.
+// It returns when the server has ended.
 func (p *Process) Stop(grace time.Duration) {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	timer := time.NewTimer(grace)
@@ -172,25 +173,25 @@ func (p *Process) Stop(grace time.Duration) {
 	}
 }
 
-// ErrNotReady says that a server is there but cannot serve yet or any more: it is
-// loading its file, shutting down, or its queue of connections is full. Asking
-// again soon is right.
+// ErrNotReady reports that a server is there but cannot answer yet or any more: it is
+// loading its file, shutting down, or its queue of connections is full. The caller
+// should try again soon.
 var ErrNotReady = errors.New("the server is starting or ending")
 
-// ErrAbsent says that no process listens on the socket.
+// ErrAbsent reports that no process listens on the socket.
 var ErrAbsent = errors.New("no server listens")
 
-// PingTimeout bounds the wait for one answer to PING. A server that loads a file
-// answers too (with LOADING), so that a longer silence means one that hangs.
+// PingTimeout bounds the wait for one answer to PING. A server that is loading a file
+// answers too (with LOADING), so a longer silence means that it hangs.
 const PingTimeout = 5 * time.Second
 
-// MaxSocketPath is how long a socket's path may be on every system: 108 bytes on
-// Linux, 104 on the BSDs and macOS, less a closing NUL.
+// MaxSocketPath is the length of a socket's path that every system accepts: 108 bytes
+// on Linux, 104 on the BSDs and macOS, minus a closing NUL.
 const MaxSocketPath = 103
 
-// Dial connects to the server on the socket and returns the connection once the
-// server has answered a PING on it. Errors are, or wrap, [ErrAbsent] and
-// [ErrNotReady] where those say what is the matter; any other is final.
+// Dial connects to the server on the socket and returns the connection once the server
+// has answered a PING on it. Errors are, or wrap, [ErrAbsent] or [ErrNotReady] if these
+// apply; any other error is final.
 func Dial(ctx context.Context, socket string) (net.Conn, error) {
 	if len(socket) > MaxSocketPath {
 		return nil, ErrAbsent
@@ -221,8 +222,8 @@ func Dial(ctx context.Context, socket string) (net.Conn, error) {
 	return nil, err
 }
 
-// Ask sends one command and returns its one-line reply, with RESP's leading sign
-// and without the line end. It waits at most [PingTimeout].
+// Ask sends one command and returns its one-line reply, with RESP's first byte and
+// without the line end. It waits at most [PingTimeout].
 func Ask(ctx context.Context, conn net.Conn, args ...string) (string, error) {
 	deadline := time.Now().Add(PingTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
@@ -239,7 +240,8 @@ func Ask(ctx context.Context, conn net.Conn, args ...string) (string, error) {
 	if _, err := io.WriteString(conn, b.String()); err != nil {
 		return "", err
 	}
-	// Byte by byte: what follows the line belongs to whoever uses the connection next.
+	// Byte by byte: bytes behind the line are left for the next reader of the
+	// connection.
 	var line []byte
 	for one := make([]byte, 1); len(line) < 512; {
 		if _, err := io.ReadFull(conn, one); err != nil {
