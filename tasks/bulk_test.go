@@ -56,7 +56,7 @@ func TestTheFirstOfTwoLinesWithOneKeyWins(t *testing.T) {
 	}
 	sum, err := p.SubmitAll(t.Context(), "b", calls)
 	if err != nil || sum.Accepted != 1498 || sum.Duplicate != 1 || sum.Refused != 1 {
-		t.Fatalf("%+v, %v", sum, err)
+		t.Fatalf("got %+v, %v", sum, err)
 	}
 	if bad := sum.Errors[0]; bad.Line != 701 || bad.Field != "key" || !strings.Contains(bad.Error(), `"3"`) {
 		t.Fatalf("refused %v", bad)
@@ -125,7 +125,7 @@ func TestAnErrorOfTheSourceStopsASendAndAcceptedCallsStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	if sum, err := p.SubmitAll(t.Context(), "b", numbered(1200)); err != nil || sum.Accepted+sum.Duplicate != 1200 || sum.Duplicate == 0 {
-		t.Fatalf("%+v, %v", sum, err)
+		t.Fatalf("got %+v, %v", sum, err)
 	}
 	audit(t, rdb, "b")
 }
@@ -179,7 +179,7 @@ func TestASendThatFailedOnRedisIsCompletedByTheNextSends(t *testing.T) {
 				sum, err := p.SubmitAll(t.Context(), "b", numbered(n))
 				if err == nil {
 					if sum.Accepted+sum.Duplicate != n || sum.Refused != 0 {
-						t.Fatalf("%+v", sum)
+						t.Fatalf("got %+v", sum)
 					}
 					break
 				}

@@ -128,7 +128,7 @@ func TestACancelledBatchHasNoOpenCalls(t *testing.T) {
 		wantCounts(t, c, tasks.Counts{Accepted: n, Done: 1, Cancelled: n - 1})
 		for r, err := range c.Results(t.Context(), "b") {
 			if err != nil || r.State == tasks.StateCancelled && (r.Rule != "test" || r.ErrorMessage != "by a test") {
-				t.Errorf("%+v, %v", r, err)
+				t.Errorf("got %+v, %v", r, err)
 			}
 		}
 		if _, err := c.CancelBatch(t.Context(), "unknown", tasks.Cancellation{}, nil); !errors.Is(err, tasks.ErrNoBatch) {
@@ -179,7 +179,7 @@ func TestACallHasItsFormerEndings(t *testing.T) {
 		c, ids := client(t, rdb), deadLetters(t, rdb, 1)
 		before, err := c.Call(t.Context(), ids[0])
 		if err != nil || before.Call == nil || before.Call.Path != "/x" || before.Group == "" || before.AcceptedAt.IsZero() {
-			t.Fatalf("%+v, %v", before, err)
+			t.Fatalf("got %+v, %v", before, err)
 		}
 		if err := c.Redrive(t.Context(), ids[0]); err != nil {
 			t.Fatal(err)
@@ -187,7 +187,7 @@ func TestACallHasItsFormerEndings(t *testing.T) {
 		after, err := c.Call(t.Context(), ids[0])
 		if err != nil || after.Result.State != tasks.StateOpen || after.Generation != 2 || len(after.Former) != 1 || after.Former[0].State != tasks.StateDead ||
 			after.Former[0].Class != before.Result.Class {
-			t.Errorf("%+v, %v", after, err)
+			t.Errorf("got %+v, %v", after, err)
 		}
 	})
 }
@@ -205,7 +205,7 @@ func TestADeletedBatchIsGone(t *testing.T) {
 		var names []string
 		for b, err := range c.Batches(t.Context()) {
 			if err != nil || time.Since(b.Created) > time.Hour {
-				t.Errorf("%+v, %v", b, err)
+				t.Errorf("got %+v, %v", b, err)
 			}
 			names = append(names, b.Name)
 		}

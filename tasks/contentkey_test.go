@@ -113,10 +113,10 @@ func TestSendingCallsWithoutKeysInAnotherOrderRepeatsNone(t *testing.T) {
 		p := producer(t, rdb, tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "api"}}})
 		a, b, c := tasks.Call{Path: "/a"}, tasks.Call{Path: "/b"}, tasks.Call{Path: "/c", Key: "c"}
 		if sum, err := p.SubmitAll(t.Context(), "b", seq(a, b, a, c)); err != nil || sum.Accepted != 3 || sum.Duplicate != 1 {
-			t.Fatalf("%+v, %v", sum, err)
+			t.Fatalf("got %+v, %v", sum, err)
 		}
 		if sum, err := p.SubmitAll(t.Context(), "b", seq(c, tasks.Call{Path: "/new"}, b, a)); err != nil || sum.Accepted != 1 || sum.Duplicate != 3 {
-			t.Fatalf("%+v, %v", sum, err)
+			t.Fatalf("got %+v, %v", sum, err)
 		}
 	})
 }
@@ -126,7 +126,7 @@ func TestASingleCallWithoutAKeyIsAlwaysNew(t *testing.T) {
 		p := producer(t, rdb, tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "api"}}})
 		for range 2 {
 			if r, err := p.Submit(t.Context(), tasks.Call{Path: "/a"}); err != nil || r.Duplicate {
-				t.Fatalf("%+v, %v", r, err)
+				t.Fatalf("got %+v, %v", r, err)
 			}
 		}
 	})

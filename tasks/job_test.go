@@ -54,7 +54,7 @@ func TestAJobIsDecodedWithItsArguments(t *testing.T) {
 	}
 	args, err := tasks.DecodeArgs[sendInvoice](back)
 	if err != nil || args.Invoice != 9007199254740993 || args.To != "a@example.com" {
-		t.Errorf("%+v, %v", args, err)
+		t.Errorf("got %+v, %v", args, err)
 	}
 }
 
@@ -64,7 +64,7 @@ func TestArgumentsMayBeAPointer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if args, err := tasks.DecodeArgs[*pointerArgs](job); err != nil || args.N != 3 {
-		t.Errorf("%+v, %v", args, err)
+		t.Errorf("got %+v, %v", args, err)
 	}
 }
 

@@ -81,7 +81,7 @@ func TestABadLineDoesNotStopTheOthers(t *testing.T) {
 	}, "\n")
 	want := []string{"1", "2!", "3!path", "5=b", "6!nope", "7!batch", "8!upstream", "9"}
 	if got, err := read(t, strings.NewReader(input), oneUpstream); err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("%v, %v", got, err)
+		t.Errorf("got %v, %v", got, err)
 	}
 }
 
@@ -105,7 +105,7 @@ func TestABatchInALineIsAllowedOnRequest(t *testing.T) {
 	opts.AllowBatch = true
 	for line, err := range tasks.ReadCalls(strings.NewReader(`{"path":"/","batch":"july"}`), opts) {
 		if err != nil || line.Call.Batch != "july" {
-			t.Errorf("%+v, %v", line, err)
+			t.Errorf("got %+v, %v", line, err)
 		}
 	}
 }
@@ -129,7 +129,7 @@ func TestALineMayHaveTheLargestBodyInEscapes(t *testing.T) {
 	opts := tasks.ReadOptions{Rules: tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "u", MaxBody: 300_000}}}}
 	line := `{"path":"/","body":"` + strings.Repeat(`\u5c02`, 100_000) + `"}`
 	if got, err := read(t, strings.NewReader(line), opts); err != nil || !reflect.DeepEqual(got, []string{"1"}) {
-		t.Errorf("%v, %v", got, err)
+		t.Errorf("got %v, %v", got, err)
 	}
 }
 
@@ -138,7 +138,7 @@ func TestAReadErrorIsNotARefusedLine(t *testing.T) {
 	input := io.MultiReader(strings.NewReader("{\"path\":\"/\"}\n{\"path\":"), iotest.ErrReader(broken))
 	got, err := read(t, input, oneUpstream)
 	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "after line 1") || !reflect.DeepEqual(got, []string{"1"}) {
-		t.Errorf("%v, %v", got, err)
+		t.Errorf("got %v, %v", got, err)
 	}
 }
 
@@ -166,7 +166,7 @@ func TestCallsDoNotShareTheReadersMemory(t *testing.T) {
 	}
 	first, err := tasks.AppendCall(nil, calls[0])
 	if err != nil || bytes.ContainsAny(first, "b2") != bytes.ContainsAny([]byte("body"), "b") || strings.Contains(string(first), `"b"`) {
-		t.Errorf("%s, %v", first, err)
+		t.Errorf("got %s, %v", first, err)
 	}
 }
 

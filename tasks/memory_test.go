@@ -45,7 +45,7 @@ func TestASendOfAnyLengthTakesBoundedMemory(t *testing.T) {
 		}
 	})
 	if err != nil || sum.Accepted != n {
-		t.Fatalf("%+v, %v", sum, err)
+		t.Fatalf("got %+v, %v", sum, err)
 	}
 	// Some chunks are being sent: with about 500 bytes for each call, 30,000 calls
 	// would take 15 MB.

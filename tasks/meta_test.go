@@ -160,7 +160,7 @@ func TestNullInAQueryLeavesTheParameterOut(t *testing.T) {
 	raw := tasks.Call{Key: "k", Upstream: "u", Path: "/s", Query: query}
 	call, err := tasks.Rules{}.Check(raw)
 	if err != nil || !reflect.DeepEqual(call.Query, tasks.Query{"b": []any{"x", json.Number("2")}, "c": true}) {
-		t.Errorf("%#v, %v", call.Query, err)
+		t.Errorf("got %#v, %v", call.Query, err)
 	}
 	if tasks.ContentHash(raw) != tasks.ContentHash(call) || len(query) != 3 || len(query["b"].([]any)) != 4 {
 		t.Errorf("the hash differs, or the caller's map changed: %#v", query)

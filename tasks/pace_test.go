@@ -29,7 +29,7 @@ func TestARedriveKeepsItsPaceAfterADelay(t *testing.T) {
 			return nil
 		})
 		if err != nil || n != (Changed{Selected: 5, Applied: 5}) {
-			t.Fatalf("%+v, %v", n, err)
+			t.Fatalf("got %+v, %v", n, err)
 		}
 		if want := []time.Duration{0, 20 * time.Millisecond, 40 * time.Millisecond, 140 * time.Millisecond, 160 * time.Millisecond}; fmt.Sprint(at) != fmt.Sprint(want) {
 			t.Errorf("got redrives at %v, want %v", at, want)

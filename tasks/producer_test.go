@@ -27,7 +27,6 @@ func producer(t testing.TB, rdb redis.UniversalClient, rules tasks.Rules) *tasks
 	return p
 }
 
-// finish ends the next call of a queue, as a worker would, and returns its record.
 func client(t testing.TB, rdb redis.UniversalClient) *tasks.Client {
 	t.Helper()
 	c, err := tasks.NewClient(rdb, tasks.ClientConfig{})
@@ -37,6 +36,7 @@ func client(t testing.TB, rdb redis.UniversalClient) *tasks.Client {
 	return c
 }
 
+// finish ends the next call of a queue, as a worker would, and returns its record.
 func finish(t testing.TB, rdb redis.UniversalClient, queue string, s ledger.State) ledger.Record {
 	t.Helper()
 	l, dispatcher := ledger.New(rdb), ledger.NewDispatcher(rdb, "")
@@ -97,12 +97,12 @@ func TestACallSubmittedTwiceIsOneCall(t *testing.T) {
 		call := tasks.Call{Batch: "b", Key: "k", Upstream: "api", Path: "/a", Query: tasks.Query{"q": "x"}}
 		first, err := p.Submit(t.Context(), call)
 		if err != nil || first.Duplicate || first.ID != tasks.TaskID("b", "k") || first.Batch != "b" || first.Key != "k" {
-			t.Fatalf("%+v, %v", first, err)
+			t.Fatalf("got %+v, %v", first, err)
 		}
 		call.Path, call.Query, call.Method = "/a?q=x", nil, "get" // the same request in another form
 		second, err := p.Submit(t.Context(), call)
 		if err != nil || !second.Duplicate || second.ID != first.ID {
-			t.Fatalf("%+v, %v", second, err)
+			t.Fatalf("got %+v, %v", second, err)
 		}
 		call.Path = "/other"
 		_, err = p.Submit(t.Context(), call)
@@ -124,7 +124,7 @@ func TestCallsWithoutAKeyAreTwoCalls(t *testing.T) {
 		for range 2 {
 			r, err := p.Submit(t.Context(), tasks.Call{Upstream: "api", Path: "/a"})
 			if err != nil || r.Duplicate || r.Batch != tasks.DefaultBatch || r.Key == "" {
-				t.Fatalf("%+v, %v", r, err)
+				t.Fatalf("got %+v, %v", r, err)
 			}
 			ids[r.ID] = true
 		}
@@ -194,7 +194,7 @@ func TestWaitReturnsTheResultOnceTheCallHasEnded(t *testing.T) {
 		if got.Key != "k" || got.Batch != "b" || got.ID != r.ID || got.Upstream != "api" || got.Method != "GET" || got.Path != "/a?x=1" ||
 			got.State != tasks.StateDone || got.Class != "ok" || got.HTTPStatus != 200 || got.Attempts != 1 || got.CorrelationID != "c-1" ||
 			string(got.Body) != `{"n":1.10}` || got.Digest == "" || got.FinishedAt.IsZero() {
-			t.Fatalf("%+v", got)
+			t.Fatalf("got %+v", got)
 		}
 	})
 }
@@ -305,10 +305,10 @@ func TestAJobIsQueuedLikeACall(t *testing.T) {
 		}
 		args, err := tasks.DecodeArgs[invoice](c)
 		if err != nil || args.Number != "12345678901234567890" {
-			t.Fatalf("%+v, %v", args, err)
+			t.Fatalf("got %+v, %v", args, err)
 		}
 		if r, err := tasks.Enqueue(t.Context(), p, invoice{}, tasks.Options{Upstream: "api"}); err != nil || r.Key == "" || r.Batch != tasks.DefaultBatch {
-			t.Fatalf("%+v, %v", r, err)
+			t.Fatalf("got %+v, %v", r, err)
 		}
 		var bad *tasks.FieldError
 		if _, err := tasks.Enqueue(t.Context(), p, invoice{}, tasks.Options{Upstream: "no such name!"}); !errors.As(err, &bad) {

@@ -90,7 +90,7 @@ func TestAnUnknownEnqueueScriptIsNoticed(t *testing.T) {
 	ctx := context.WithValue(t.Context(), captureKey{}, &got)
 	err := capture{}.EvalSha(ctx, "0123", nil, []byte("message")).Err()
 	if !errors.Is(err, ErrUnknownScript) || !errors.Is(got.err, ErrUnknownScript) || !strings.Contains(err.Error(), "enqueue") {
-		t.Fatalf("%v, %v", err, got.err)
+		t.Fatalf("got %v, %v", err, got.err)
 	}
 }
 

@@ -16,127 +16,6 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// patience is how long these tests wait for asynq's timers.
-const patience = 30 * time.Second
-
-// scripts is a hook that records every script on its way to Redis, and may fail it.
-type scripts struct {
-	mu    sync.Mutex
-	seen  []seenScript
-	fault func(seenScript) error
-}
-
-type seenScript struct {
-	sha  string
-	keys []string
-	ctx  error // the error of its context
-}
-
-func (*scripts) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (*scripts) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
-func (s *scripts) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		args := cmd.Args()
-		if cmd.Name() != "evalsha" {
-			return next(ctx, cmd)
-		}
-		script := seenScript{sha: args[1].(string), ctx: ctx.Err()}
-		for i := range args[2].(int) {
-			script.keys = append(script.keys, args[3+i].(string))
-		}
-		s.mu.Lock()
-		s.seen = append(s.seen, script)
-		fault := s.fault
-		s.mu.Unlock()
-		if fault != nil {
-			if err := fault(script); err != nil {
-				cmd.SetErr(err)
-				return err
-			}
-		}
-		return next(ctx, cmd)
-	}
-}
-
-func (s *scripts) of(match func(seenScript) bool) (list []seenScript) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, script := range s.seen {
-		if match(script) {
-			list = append(list, script)
-		}
-	}
-	return list
-}
-
-// suffixes matches a script by the ends of its keys.
-func suffixes(ends ...string) func(seenScript) bool {
-	return func(s seenScript) bool {
-		if len(s.keys) < len(ends) {
-			return false
-		}
-		for i, end := range ends {
-			if !strings.HasSuffix(s.keys[i], end) {
-				return false
-			}
-		}
-		return true
-	}
-}
-
-var (
-	dequeueKeys = suffixes("}:pending", "}:paused", "}:active", "}:lease")
-	forwardKeys = func(s seenScript) bool {
-		return len(s.keys) == 2 && (suffixes("}:scheduled", "}:pending")(s) || suffixes("}:retry", "}:pending")(s))
-	}
-	expiredKeys = func(s seenScript) bool { return len(s.keys) == 1 && suffixes("}:lease")(s) }
-	doneKeys    = func(s seenScript) bool {
-		return len(s.keys) == 5 && suffixes("}:active", "}:lease", "", "", "}:processed")(s)
-	}
-)
-
-func await(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("timeout: %s did not happen", what)
-		}
-	}
-}
-
-// serve runs an asynq server over the client until the test ends or stop is called.
-func serve(t *testing.T, rdb redis.UniversalClient, handler asynq.HandlerFunc) (stop func()) {
-	t.Helper()
-	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
-		Concurrency: 2, Queues: map[string]int{"q": 1}, LogLevel: asynq.FatalLevel, TaskCheckInterval: 5 * time.Millisecond,
-		DelayedTaskCheckInterval: 5 * time.Millisecond,
-		ShutdownTimeout:          time.Second,
-	})
-	if err := server.Start(handler); err != nil {
-		t.Fatal(err)
-	}
-	stop = sync.OnceFunc(server.Shutdown)
-	t.Cleanup(stop)
-	return stop
-}
-
-func enqueue(t *testing.T, rdb redis.UniversalClient, id string) {
-	t.Helper()
-	_, err := asynq.NewClientFromRedisClient(rdb).Enqueue(asynq.NewTask("kind", []byte("payload")), asynq.Queue("q"), asynq.TaskID(id))
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // If a new asynq changes one of its scripts, this test fails.
 func TestThePinnedDigestsAreThoseOfTheLinkedAsynq(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
@@ -182,16 +61,34 @@ func TestThePinnedDigestsAreThoseOfTheLinkedAsynq(t *testing.T) {
 	})
 }
 
+// wantHandledByHooks requires that asynq did by itself none of the steps that the hooks
+// and the worker replace.
+func wantHandledByHooks(t *testing.T, rdb *redis.Client, hook *scripts) {
+	t.Helper()
+	if n := rdb.LLen(t.Context(), "asynq:{q}:pending").Val(); n != 1 {
+		t.Errorf("got %d pending tasks: asynq took one by itself", n)
+	}
+	if list := hook.of(func(s seenScript) bool { return s.sha == shaDequeue }); len(list) != 0 {
+		t.Error("asynq's dequeue script reached Redis")
+	}
+	if list := hook.of(expiredKeys); len(list) != 0 {
+		t.Error("asynq searched for tasks of dead workers, which is the worker's part")
+	}
+	if list := hook.of(doneKeys); len(list) != 0 {
+		t.Error("asynq's done reached Redis for a task that was already removed")
+	}
+}
+
 func TestAnAsynqServerDequeuesThroughTheDequeueHook(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		hook := &scripts{}
 		rdb.AddHook(hook)
-		enqueue(t, rdb, "theirs")
+		enqueue(t, rdb, "of asynq")
 		encoder, err := NewEncoder()
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := encoder.Encode(t.Context(), "q", "ours", "kind", []byte("our payload"))
+		m, err := encoder.Encode(t.Context(), "q", "of the hook", "kind", []byte("hook payload"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +114,7 @@ func TestAnAsynqServerDequeuesThroughTheDequeueHook(t *testing.T) {
 		})
 		select {
 		case text := <-got:
-			if text != "ours our payload" {
+			if text != "of the hook hook payload" {
 				t.Fatalf("got %q handled", text)
 			}
 		case <-time.After(patience):
@@ -232,20 +129,9 @@ func TestAnAsynqServerDequeuesThroughTheDequeueHook(t *testing.T) {
 			}
 		}
 		if _, ok := asked.Load("q scheduled"); !ok {
-			t.Error("asynq searched the retry set although the hook did not allow it")
+			t.Error("the Forward hook was not called for the scheduled set")
 		}
-		if n := rdb.LLen(t.Context(), "asynq:{q}:pending").Val(); n != 1 {
-			t.Errorf("got %d pending tasks: asynq took one by itself", n)
-		}
-		if list := hook.of(func(s seenScript) bool { return s.sha == shaDequeue }); len(list) != 0 {
-			t.Error("asynq's dequeue script reached Redis")
-		}
-		if list := hook.of(expiredKeys); len(list) != 0 {
-			t.Error("asynq searched for tasks of dead workers, which is the worker's part")
-		}
-		if list := hook.of(doneKeys); len(list) != 0 {
-			t.Error("asynq's done reached Redis for a task that was already removed")
-		}
+		wantHandledByHooks(t, rdb, hook)
 	})
 }
 
@@ -332,27 +218,6 @@ func TestAFailedDoneIsRetried(t *testing.T) {
 	}
 }
 
-// loadDequeue makes asynq load its dequeue script into Redis.
-func loadDequeue(t *testing.T, rdb *redis.Client) {
-	t.Helper()
-	var loaded atomic.Bool
-	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
-		Concurrency: 1, Queues: map[string]int{"empty": 1}, LogLevel: asynq.FatalLevel, TaskCheckInterval: 5 * time.Millisecond,
-		DelayedTaskCheckInterval: 5 * time.Millisecond,
-	})
-	if err := server.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return nil })); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "asynq's dequeue script", func() bool {
-		ok, err := rdb.ScriptExists(t.Context(), shaDequeue).Result()
-		if err == nil && len(ok) == 1 {
-			loaded.Store(ok[0])
-		}
-		return loaded.Load()
-	})
-	server.Shutdown()
-}
-
 func TestAScriptRunsAlthoughItsCallerHasCancelled(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -370,9 +235,6 @@ func TestAScriptRunsAlthoughItsCallerHasCancelled(t *testing.T) {
 		}
 	})
 }
-
-// nowhere is a Redis that must not be used: it panics.
-type nowhere struct{ redis.UniversalClient }
 
 func TestAnUnknownDequeueScriptFailsEveryDequeueAndIsReportedOnce(t *testing.T) {
 	var fatal []error

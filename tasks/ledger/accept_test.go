@@ -133,7 +133,7 @@ func TestAForeignTaskIsAdoptedWithoutBeingQueuedAgain(t *testing.T) {
 		d.must(rdb.LPush(t.Context(), k.pending(), "foreign").Err())
 		delivery := d.take("q")
 		if delivery.Known || delivery.ID != "foreign" {
-			t.Fatalf("took %+v", delivery)
+			t.Fatalf("got %+v", delivery)
 		}
 		d.must(d.repairer.Adopt(t.Context(), delivery))
 		d.wantCounts(AdHoc, Counts{Accepted: 1, Open: 1})

@@ -45,7 +45,7 @@ func TestADequeueMeetsADeadLetterThatAsynqRanUntilItIsRedrivenOrRearchived(t *te
 		d.must(d.repairer.Rearchive(t.Context(), before)) // by another worker that met it too
 		d.wantPlaces("q", redriven.ID, "pending", "task")
 		if delivery := d.take("q"); delivery.ID != redriven.ID || delivery.Generation != 2 {
-			t.Errorf("took %s, generation %d", delivery.Key, delivery.Generation)
+			t.Errorf("got %s, generation %d", delivery.Key, delivery.Generation)
 		}
 		if got := d.dequeue("q"); got.Delivery != nil || got.ToRedrive != nil {
 			t.Errorf("got %+v", got)
@@ -78,7 +78,7 @@ func TestOnlyRedriveAnyOpensADoneCallAgain(t *testing.T) {
 		}
 		findings, err := d.l.Audit(t.Context(), "b", func(_, key string) string { return delivery.ID })
 		if err != nil || len(findings) > 0 {
-			t.Errorf("%+v, %v", findings, err)
+			t.Errorf("got %+v, %v", findings, err)
 		}
 		if _, applied, err := d.dispatcher.End(t.Context(), delivery, finalOf(Done), nil); err != nil || applied {
 			t.Errorf("the former worker ended it: %v, %v", applied, err)

@@ -70,20 +70,27 @@ func (d *fixture) listed(batch, id string) bool {
 	return false
 }
 
+// callsInEveryState creates a dead letter, active calls of which made are to be ended, and
+// a pending one with the key cancelled.
+func (d *fixture) callsInEveryState() (dead, doubtful, tried, parked *Delivery, made map[State]*Delivery) {
+	dead, doubtful = d.acceptAndTake("b", "q", "dead"), d.acceptAndTake("b", "q", "doubtful")
+	d.end(dead, finalOf(Dead))
+	made = map[State]*Delivery{}
+	for _, state := range []State{Done, Dropped, Dead} {
+		made[state] = d.acceptAndTake("b", "q", "made-"+string(state))
+	}
+	tried, parked = d.acceptAndTake("b", "q", "tried"), d.acceptAndTake("b", "q", "parked")
+	d.accept("b", "q", "cancelled")
+	return dead, doubtful, tried, parked, made
+}
+
 func TestACorruptLedgerDoesNotKeepACallFromEndingAndAnAuditFindsIt(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		for name, corrupted := range corruptions() {
 			t.Run(name, func(t *testing.T) {
 				d := newFixture(t, rdb)
 				d.must(rdb.FlushAll(t.Context()).Err())
-				dead, doubtful := d.acceptAndTake("b", "q", "dead"), d.acceptAndTake("b", "q", "doubtful")
-				d.end(dead, finalOf(Dead))
-				made := map[State]*Delivery{}
-				for _, state := range []State{Done, Dropped, Dead} {
-					made[state] = d.acceptAndTake("b", "q", "made-"+string(state))
-				}
-				tried, parked := d.acceptAndTake("b", "q", "tried"), d.acceptAndTake("b", "q", "parked")
-				d.accept("b", "q", "cancelled")
+				dead, doubtful, tried, parked, made := d.callsInEveryState()
 				assumed := finalOf(Dead)
 				assumed.Assumed = true
 				corruptAgain := func() { corrupted.write(d) }
@@ -214,7 +221,7 @@ func TestACallInAnUnknownStateCanBeRestoredAndCancelled(t *testing.T) {
 			t.Errorf("cancelled %v, %v", cancelled, err)
 		}
 		if delivery := d.take("q"); delivery.Key != "swept" || delivery.Corrupt != "state" {
-			t.Errorf("took %s", delivery.Key)
+			t.Errorf("got %s", delivery.Key)
 		}
 		d.wantCounts("b", Counts{Accepted: 2, Open: 1, Cancelled: 1})
 	})
@@ -247,7 +254,7 @@ func TestACorruptCircuitDoesNotShortenTheReplyOfADequeue(t *testing.T) {
 				d.must(rdb.Del(t.Context(), key).Err())
 				d.must(rdb.HSet(t.Context(), key, "state", state, "until", 1, field, "x").Err())
 				if delivery := d.acceptAndTake("b", "q", state+field); delivery.Key != state+field {
-					t.Errorf("%s, %s: took %s", state, field, delivery.Key)
+					t.Errorf("%s, %s: got %s", state, field, delivery.Key)
 				}
 			}
 		}

@@ -52,7 +52,7 @@ func TestARedriveOpensACallAgainAndKeepsTheFormerEnding(t *testing.T) {
 				}
 				delivery := d.take("q")
 				if delivery.Generation != 2 || delivery.Starts != 1 {
-					t.Fatalf("took %+v", delivery.Record)
+					t.Fatalf("got %+v", delivery.Record)
 				}
 				if !d.end(delivery, finalOf(Done)) {
 					t.Fatal("the second generation could not end")

@@ -274,7 +274,7 @@ func TestACorruptRecordIsLeftToTheNextDequeue(t *testing.T) {
 			t.Errorf("found %v", got)
 		}
 		if delivery := d.take("q"); delivery.Corrupt != "attempts" {
-			t.Errorf("took %+v", delivery)
+			t.Errorf("got %+v", delivery)
 		}
 	})
 }

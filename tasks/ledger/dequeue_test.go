@@ -164,7 +164,7 @@ func TestADequeueRemovesPendingTasksThatHaveEnded(t *testing.T) {
 		}
 		delivery := d.take("q") // removing them does not use up a turn
 		if delivery.Key != "alive" {
-			t.Fatalf("took %s", delivery.Key)
+			t.Fatalf("got %s", delivery.Key)
 		}
 		k := keysOf("q")
 		if n := rdb.LLen(t.Context(), k.pending()).Val() + rdb.LLen(t.Context(), k.active()).Val(); n != 1 {
@@ -183,7 +183,7 @@ func TestATaskWithoutItsHashDoesNotJamTheQueue(t *testing.T) {
 		d.accept("b", "q", "without a hash", "kept")
 		d.must(rdb.Del(t.Context(), keysOf("q").task(idOf("b", "without a hash"))).Err())
 		if delivery := d.take("q"); delivery.Key != "kept" {
-			t.Fatalf("took %s", delivery.Key)
+			t.Fatalf("got %s", delivery.Key)
 		}
 		d.wantPlaces("q", idOf("b", "without a hash"))
 		found := d.audit("b")

@@ -32,7 +32,7 @@ func TestEndingsOfOneStepAreEachRecordedOnceInOrder(t *testing.T) {
 		d.accept("another", "q", "elsewhere")
 		deliveries := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0, 0, 0, 0, 0, 0)
 		if len(deliveries) != 7 {
-			t.Fatalf("took %v", keysTaken(deliveries))
+			t.Fatalf("got %v", keysTaken(deliveries))
 		}
 		assumed := finalOf(Dead)
 		assumed.Assumed = true

@@ -128,8 +128,8 @@ func (l *Ledger) Bodies(ctx context.Context) (total int64, err error) {
 	return total, nil
 }
 
-// NoteFull records that the results have reached the bytes that they may take, with the
-// time, or that they have not any more.
+// NoteFull records whether the results have reached the bytes that they may take, and
+// since when.
 func (l *Ledger) NoteFull(ctx context.Context, full bool) error {
 	note := func() error { return l.rdb.Del(ctx, keyFull).Err() }
 	if full {

@@ -195,7 +195,7 @@ func TestStatusesYieldsEveryCallOnce(t *testing.T) {
 		for r, err := range d.l.Statuses(t.Context(), "b", idOf) {
 			d.must(err)
 			if _, twice := got[r.Key]; twice || r.ID != idOf("b", r.Key) || r.Batch != "b" || r.Generation != 1 {
-				t.Errorf("%+v", r)
+				t.Errorf("got %+v", r)
 			}
 			got[r.Key] = r.State
 		}

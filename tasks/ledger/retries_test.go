@@ -18,7 +18,7 @@ func (d *fixture) fail(batch string, names ...string) {
 	for _, name := range names {
 		delivery := d.take("q")
 		if delivery.Key != name {
-			d.Fatalf("took %s, want %s", delivery.Key, name)
+			d.Fatalf("got %s, want %s", delivery.Key, name)
 		}
 		delivery.Attempts++
 		_, applied, err := d.dispatcher.Attempt(d.Context(), delivery, &Attempt{N: delivery.Attempts})
@@ -47,7 +47,7 @@ func (d *fixture) wantNext(want string) {
 		got = append(got, d.take("q").Key)
 	}
 	if !slices.Equal(got, strings.Fields(want)) {
-		d.Fatalf("took %s, want %s", got, want)
+		d.Fatalf("got %s, want %s", got, want)
 	}
 }
 

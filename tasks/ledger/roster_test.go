@@ -51,7 +51,7 @@ func TestTheCallsOfADeadWorkerReturnToTheirPlacesAndThoseOfOthersStay(t *testing
 		d.beat(dead.Name())
 		taken := d.takeAs(dead, 3)
 		if got := keysTaken(taken); !slices.Equal(got, []string{"h1", "n1", "n2"}) {
-			t.Fatalf("took %v", got)
+			t.Fatalf("got %v", got)
 		}
 		other := d.takeAs(lives, 1)[0]
 		number := d.beat(lives.Name())[dead.Name()]
@@ -218,7 +218,7 @@ func TestOnAClusterTheCallsOfADeadWorkerReturnQueueByQueue(t *testing.T) {
 		}
 		got, err := dispatcher.Dequeue(t.Context(), DequeueRequest{Queues: []string{queue}, LeaseUntil: time.Now().Add(time.Minute).Unix(), Turn: time.Minute})
 		if err != nil || got.Delivery == nil {
-			t.Fatalf("took %+v, %v", got, err)
+			t.Fatalf("got %+v, %v", got, err)
 		}
 	}
 	for home, workers := range before {

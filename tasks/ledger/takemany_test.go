@@ -58,7 +58,7 @@ func TestSeveralCallsAreTakenInOneStepInTheirOrder(t *testing.T) {
 			} else {
 				for _, delivery := range deliveries {
 					if delivery.Token != 1 || delivery.Starts != 1 || delivery.Message != "message of "+delivery.Key {
-						t.Errorf("took %+v", delivery)
+						t.Errorf("got %+v", delivery)
 					}
 					d.wantPlaces(delivery.Queue, delivery.ID, "active", "lease", "task")
 				}
@@ -86,7 +86,7 @@ func TestPendingCallsThatHaveEndedAreRemovedFromBetweenTheOthers(t *testing.T) {
 			taken = append(taken, keysTaken(d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0))...)
 		}
 		if want := []string{"2", "4", "5", "6", "8"}; !slices.Equal(taken, want) {
-			t.Errorf("took %v, want %v", taken, want)
+			t.Errorf("got %v, want %v", taken, want)
 		}
 		d.wantPlaces("q", idOf("b", "3"))
 	})
@@ -156,7 +156,7 @@ func TestARepeatedRequestDoesNotGetCallsThatWereReleasedOrTakenSince(t *testing.
 		}
 		first := ask(0, 0)
 		if len(first) != 3 {
-			t.Fatalf("took %v", keysTaken(first))
+			t.Fatalf("got %v", keysTaken(first))
 		}
 		dispatcher.requests.Add(-1) // its reply is lost
 		if n, err := d.repairer.Release(t.Context(), "q", time.Now().Add(time.Minute), first[1].ID); n != 1 || err != nil {
@@ -185,7 +185,7 @@ func TestACorruptRecordDoesNotStopOtherCalls(t *testing.T) {
 		}
 		deliveries := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0, 0, 0)
 		if len(deliveries) != 5 {
-			t.Fatalf("took %v", keysTaken(deliveries))
+			t.Fatalf("got %v", keysTaken(deliveries))
 		}
 		for i, k := range deliveries {
 			if (k.Corrupt == "starts") != (i < 4) {
@@ -209,7 +209,7 @@ func TestARecordThatIsNotAHashFailsADequeueBeforeItHasChangedAnything(t *testing
 			t.Fatalf("got quarantined %v, %v", cleared, err)
 		}
 		if taken := keysTaken(d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0)); !slices.Equal(taken, []string{"1", "3"}) {
-			t.Errorf("took %v", taken)
+			t.Errorf("got %v", taken)
 		}
 	})
 }
@@ -253,7 +253,7 @@ func TestFewLargeCallsAreTakenInOneStep(t *testing.T) {
 		}
 		for _, want := range [][]string{{"1", "2"}, {"3", "4"}} {
 			if taken := keysTaken(d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0)); !slices.Equal(taken, want) {
-				t.Errorf("took %v, want %v", taken, want)
+				t.Errorf("got %v, want %v", taken, want)
 			}
 		}
 	})
@@ -266,7 +266,7 @@ func TestAPausedQueueDeliversNothingToARequestForMany(t *testing.T) {
 		d.accept("b", "q:low", "l1")
 		d.must(rdb.Set(t.Context(), keysOf("q").paused(), 1, 0).Err())
 		if taken := keysTaken(d.takeMany(DequeueRequest{Queues: []string{"q", "q:low"}}, 0, 0, 1, 0)); !slices.Equal(taken, []string{"l1"}) {
-			t.Errorf("took %v", taken)
+			t.Errorf("got %v", taken)
 		}
 	})
 }
@@ -277,7 +277,7 @@ func TestAfterAHoldOneCallIsDeliveredHoweverManyAreWanted(t *testing.T) {
 		d.accept("b", "q", "1", "2", "3")
 		d.hold("q", time.Now().Add(-time.Second))
 		if deliveries := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0); len(deliveries) != 1 || !deliveries[0].Circuit.AfterHold {
-			t.Fatalf("took %v", keysTaken(deliveries))
+			t.Fatalf("got %v", keysTaken(deliveries))
 		}
 		if deliveries := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0); deliveries != nil {
 			t.Fatalf("got %v besides the call that was delivered", keysTaken(deliveries))

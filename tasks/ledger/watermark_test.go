@@ -80,7 +80,7 @@ func TestFailuresAreDeadAndDroppedCalls(t *testing.T) {
 		for r, err := range d.l.Failures(t.Context(), "b") {
 			d.must(err)
 			if r.Ending == nil || r.Ending.Code != "1" || r.Body != nil || r.Content != nil {
-				t.Errorf("%+v", r)
+				t.Errorf("got %+v", r)
 			}
 			got += fmt.Sprintf("%s %s; ", r.Key, r.State)
 		}

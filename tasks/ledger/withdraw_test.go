@@ -104,7 +104,7 @@ func TestATaskStaysInALongPendingListUntilTheDequeueMeetsIt(t *testing.T) {
 	}
 	d.wantPlaces("q", id, "pending", "task")
 	if got := d.take("q"); got.Key != "0" {
-		t.Errorf("took %s", got.Key)
+		t.Errorf("got %s", got.Key)
 	}
 	d.wantPlaces("q", id)
 	if redriven, busy := d.redrive(d.record("q", id)); !redriven || busy {

@@ -210,7 +210,7 @@ func TestATemporaryErrorOfINFODelaysTheCallAndARefusalDoesNot(t *testing.T) {
 	f.await(t, 3)
 	f.say(150, 0, 0)
 	if m := <-done; m.err != nil || !m.applied {
-		t.Fatalf("%+v", m)
+		t.Fatalf("got %+v", m)
 	}
 	f.fails = reply("NOPERM this user has no permissions to run the 'info' command")
 	if m := <-marking(d, d.acceptAndTake("b", "q", "c")); m.err != nil || !m.applied {
@@ -239,7 +239,7 @@ func TestAMarkIsWrittenAtOnceOnAQuickDisk(t *testing.T) {
 	d := newFixture(t, redistest.Redis(t).Client)
 	for i := range 20 {
 		if m := <-marking(d, d.acceptAndTake("b", "q", fmt.Sprint(i))); m.err != nil || !m.applied {
-			t.Fatalf("%+v", m)
+			t.Fatalf("got %+v", m)
 		}
 	}
 }

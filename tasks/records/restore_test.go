@@ -40,6 +40,53 @@ func (r *roundTrips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 	return func(ctx context.Context, cmds []redis.Cmder) error { r.n++; return next(ctx, cmds) }
 }
 
+// submitMany submits n calls, every third with low priority, and returns the keys of
+// their tasks.
+func submitMany(t *testing.T, rdb *redis.Client, n int) (keys []string) {
+	t.Helper()
+	p, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.SubmitAll(t.Context(), "b", func(yield func(tasks.Call, error) bool) {
+		for i := range n {
+			c := tasks.Call{Upstream: "sim", Path: fmt.Sprintf("/%d", i), Key: fmt.Sprint(i)}
+			queue := "sim"
+			if i%3 == 0 {
+				c.Priority, queue = tasks.PriorityLow, "sim:low"
+			}
+			keys = append(keys, "asynq:{"+queue+"}:t:"+tasks.TaskID("b", c.Key))
+			if !yield(c, nil) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// wantPendingOnce requires that want calls are pending, apart from one, and each once.
+func wantPendingOnce(t *testing.T, rdb *redis.Client, except string, want int) {
+	t.Helper()
+	pending := map[string]int{}
+	for _, queue := range []string{"sim", "sim:low"} {
+		for _, id := range rdb.LRange(t.Context(), "asynq:{"+queue+"}:pending", 0, -1).Val() {
+			pending[id]++
+		}
+	}
+	delete(pending, except)
+	if len(pending) != want {
+		t.Errorf("got %d pending calls, want %d", len(pending), want)
+	}
+	for id, times := range pending {
+		if times != 1 {
+			t.Errorf("call %s is pending %d times", id, times)
+		}
+	}
+}
+
 func TestOrphanedCallsAreRestoredManyAtATime(t *testing.T) {
 	damages := map[string]func(rdb *redis.Client, keys []string) error{
 		"all tasks gone, and the lists": func(rdb *redis.Client, keys []string) error {
@@ -55,28 +102,8 @@ func TestOrphanedCallsAreRestoredManyAtATime(t *testing.T) {
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
 			rdb := redistest.Redis(t).Client
-			p, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
-			if err != nil {
-				t.Fatal(err)
-			}
 			n := manyOrphaned()
-			var keys []string
-			_, err = p.SubmitAll(t.Context(), "b", func(yield func(tasks.Call, error) bool) {
-				for i := range n {
-					c := tasks.Call{Upstream: "sim", Path: fmt.Sprintf("/%d", i), Key: fmt.Sprint(i)}
-					queue := "sim"
-					if i%3 == 0 {
-						c.Priority, queue = tasks.PriorityLow, "sim:low"
-					}
-					keys = append(keys, "asynq:{"+queue+"}:t:"+tasks.TaskID("b", c.Key))
-					if !yield(c, nil) {
-						return
-					}
-				}
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
+			keys := submitMany(t, rdb, n)
 			garbled := tasks.TaskID("b", "1")
 			if err := errors.Join(damage(rdb, keys), rdb.HSet(t.Context(), "callq:{sim}:c:"+garbled, "content", "{").Err()); err != nil {
 				t.Fatal(err)
@@ -99,21 +126,7 @@ func TestOrphanedCallsAreRestoredManyAtATime(t *testing.T) {
 			if trips.n > n/50+40 {
 				t.Errorf("got %d round trips", trips.n)
 			}
-			pending := map[string]int{}
-			for _, queue := range []string{"sim", "sim:low"} {
-				for _, id := range rdb.LRange(t.Context(), "asynq:{"+queue+"}:pending", 0, -1).Val() {
-					pending[id]++
-				}
-			}
-			delete(pending, garbled)
-			if len(pending) != n-1 {
-				t.Errorf("got %d pending calls", len(pending))
-			}
-			for id, times := range pending {
-				if times != 1 {
-					t.Errorf("call %s is pending %d times", id, times)
-				}
-			}
+			wantPendingOnce(t, rdb, garbled, n-1)
 			for r, err := range ledger.NewRepairer(rdb).Orphaned(t.Context(), &search) {
 				if err != nil || r.ID != garbled {
 					t.Errorf("still orphaned: %s, %v", r.ID, err)

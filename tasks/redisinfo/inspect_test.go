@@ -28,6 +28,6 @@ func TestFactsAreReadFromINFO(t *testing.T) {
 	}
 	e := Facts{Product: "Redis", Version: "6.2.7"}.TooOldError("redis://h:1/0")
 	if !strings.Contains(e.Error(), "6.2.7") || !strings.Contains(e.Error(), "Valkey 7.2") {
-		t.Errorf("%v", e)
+		t.Errorf("got %v", e)
 	}
 }
