@@ -19,6 +19,9 @@ import (
 //	    request: {method: GET, path: /search, idempotent: true, conditional: false, attempt: 1, can_refresh: false, age: 0s}
 //	    response: {status: 200, headers: {X-Correlation-Id: abc}, body: '{"status": false, "error_code": 68300008}'}
 //	    expect: {class: transient, job: retry, backoff: standard, circuit: {effect: count}}
+//	  - name: a limit holds the account until its reset
+//	    response: {at: "2026-03-01T12:00:00Z", status: 429, headers: {X-RateLimit-Reset: 1772366520}}
+//	    expect: {job: park, wait: 2m}
 //
 // A body that is not a string is written as JSON. cut: true means that the body broke
 // off. If no answer arrived, the response is for example
@@ -71,6 +74,8 @@ type Response struct {
 	Status    int
 	Header    http.Header
 	Body      []byte
+	// At is when the answer arrived. Zero means the beginning of 2026, in UTC.
+	At time.Time
 	// Cut reports that the body broke off before its declared length.
 	Cut bool
 }
@@ -89,6 +94,12 @@ type Expect struct {
 	After     *int
 	MaxProbes *int
 	Success   *bool
+	// Wait is how long the circuit is held, or the shortest wait of a retry, without
+	// jitter.
+	Wait     *time.Duration
+	FreshKey *bool
+	// Code and Message are what is read of the answer.
+	Code, Message *string
 }
 
 // CaseResult is the result of one case.
@@ -107,10 +118,49 @@ func (r CaseResult) Passed() bool { return len(r.Problems) == 0 }
 func RunCases(c *Cases) []CaseResult {
 	results := make([]CaseResult, len(c.Cases))
 	for i, one := range c.Cases {
-		d := c.Policy.Decide(c.Policy.ReadAnswer(one.Response), one.Request.attempt())
-		results[i] = CaseResult{Case: one, Decision: d, Problems: one.Expect.compare(d)}
+		o := c.Policy.ReadAnswer(one.Response)
+		if o.ReceivedAt = one.Response.At; o.ReceivedAt.IsZero() {
+			o.ReceivedAt = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		}
+		d := c.Policy.Decide(o, one.Request.attempt())
+		problems := one.Expect.compare(d)
+		for _, problem := range []string{
+			differs("wait", one.Expect.Wait, c.Policy.firstWait(o, d)),
+			differs("code", one.Expect.Code, o.Code), differs("message", one.Expect.Message, o.Message),
+		} {
+			if problem != "" {
+				problems = append(problems, problem)
+			}
+		}
+		results[i] = CaseResult{Case: one, Decision: d, Problems: problems}
 	}
 	return results
+}
+
+// firstWait is how long the first hold after the decision is, or the shortest wait of a
+// retry.
+func (p *Policy) firstWait(o Outcome, d Decision) time.Duration {
+	if h, ok := p.holds[d.Circuit.Hold]; ok && d.Circuit.Effect == EffectOpen {
+		until, _ := h.Until(o, o.ReceivedAt, 0, nil)
+		return until.Sub(o.ReceivedAt)
+	}
+	return d.LeastWait
+}
+
+// Uncovered returns the ids of the rules of the policy's own file that none of the
+// results reached.
+func (c *Cases) Uncovered(results []CaseResult) []string {
+	reached := map[string]bool{}
+	for _, r := range results {
+		reached[r.Decision.Rule] = true
+	}
+	var ids []string
+	for i := range c.Policy.rules {
+		if r := &c.Policy.rules[i]; r.at.File == c.Policy.file && !reached[r.id] {
+			ids = append(ids, r.id)
+		}
+	}
+	return ids
 }
 
 func (e Expect) compare(d Decision) []string {
@@ -132,6 +182,7 @@ func (e Expect) compare(d Decision) []string {
 	add(differs("circuit.after", e.After, d.Circuit.After))
 	add(differs("circuit.max_probes", e.MaxProbes, d.Circuit.MaxProbes))
 	add(differs("circuit.success", e.Success, d.Circuit.Success))
+	add(differs("fresh_key", e.FreshKey, d.FreshKey))
 	return problems
 }
 
@@ -147,25 +198,6 @@ func plain(v any) string {
 		return s
 	}
 	return "none"
-}
-
-// PresetCases returns the cases that ship with a preset: at least one for every row
-// of its decision table, and for every code in a row.
-func PresetCases(name string) (*Cases, error) {
-	p, err := Preset(name)
-	if err != nil {
-		return nil, err
-	}
-	file := "presets/" + name + ".cases.yaml"
-	data, err := presetFiles.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
-	}
-	f := readCases(path.Base(file), data)
-	if err := f.Err(); err != nil {
-		return nil, err
-	}
-	return &Cases{Policy: p, Cases: f.cases}, nil
 }
 
 // LoadCases reads a file of cases and the policy that it names. The policy's path is

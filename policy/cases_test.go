@@ -12,17 +12,17 @@ func TestPresetsPassTheirRecordedCases(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		used := map[string]bool{}
-		for _, r := range RunCases(cases) {
-			used[r.Decision.Rule] = true
+		results := RunCases(cases)
+		for _, r := range results {
 			if !r.Passed() {
 				t.Errorf("%s:%d: %s: %s", r.Case.File, r.Case.Line, r.Case.Name, strings.Join(r.Problems, "; "))
 			}
 		}
-		for _, id := range cases.Policy.Rules() {
-			if !used[id] {
-				t.Errorf("preset %s: no case reaches rule %s", name, id)
-			}
+		if rest := cases.Uncovered(results); len(rest) > 0 {
+			t.Errorf("preset %s: no case reaches the rules %v", name, rest)
+		}
+		if title := PresetTitle(name); len(title) < 20 || len(title) > 120 {
+			t.Errorf("preset %s has the title %q", name, title)
 		}
 	}
 }

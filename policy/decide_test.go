@@ -44,6 +44,7 @@ func anyOutcome() *rapid.Generator[Outcome] {
 			Code: rapid.OneOf(rapid.SampledFrom([]string{"", "0", "67200000", "67200001", "67200002", "67200003", "67200004",
 				"67200005", "68300004", "68300006", "68300008"}), rapid.String()).Draw(t, "code"),
 			Message: rapid.OneOf(rapid.SampledFrom([]string{"", "over the limit", "maintenance"}), rapid.String()).Draw(t, "message"),
+			Found:   rapid.SampledFrom([]map[string][]string{nil, {"$.a": {"a", "bee"}}, {"$.a": {""}}, {"$.b": {"b"}}}).Draw(t, "found"),
 		}
 	})
 }

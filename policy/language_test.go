@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 func TestTheExamplesOfTheReferenceAreValidPolicies(t *testing.T) {
@@ -13,11 +14,30 @@ func TestTheExamplesOfTheReferenceAreValidPolicies(t *testing.T) {
 	}
 	for _, e := range examples {
 		text := e[1]
+		if strings.HasPrefix(text, "policy:") {
+			runExampleCases(t, examples[0][1], text)
+			continue
+		}
 		if !strings.HasPrefix(text, "version:") { // it shows a part of a policy
 			text = "version: 1\nname: example\nextends: http\n" + text
 		}
 		if _, err := Parse("README.md", []byte(text)); err != nil {
 			t.Errorf("%v\n%s", err, text)
+		}
+	}
+}
+
+// runExampleCases runs cases against the reference's first policy.
+func runExampleCases(t *testing.T, policy, cases string) {
+	t.Helper()
+	c, err := LoadCases(fstest.MapFS{"my-api.yaml": {Data: []byte(policy)}, "cases.yaml": {Data: []byte(cases)}}, "cases.yaml")
+	if err != nil {
+		t.Errorf("%v\n%s", err, cases)
+		return
+	}
+	for _, r := range RunCases(c) {
+		if !r.Passed() {
+			t.Errorf("case %q: %v", r.Case.Name, r.Problems)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,38 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
-
-//go:embed presets/*.yaml
-var presetFiles embed.FS
-
-// common is the preset that every policy extends, directly or through another. It has
-// the standard backoffs and holds, and the last rule, which matches anything.
-const common = "common"
-
-// A Policy never changes, so each preset is read once and shared.
-var (
-	commonPolicy = sync.OnceValues(func() (*Policy, error) { return readPreset(common, nil) })
-	presets      = map[string]func() (*Policy, error){
-		"http":    sync.OnceValues(func() (*Policy, error) { return onCommon("http") }),
-		"patsnap": sync.OnceValues(func() (*Policy, error) { return onCommon("patsnap") }),
-	}
-)
-
-// Presets returns the names of the presets, sorted.
-func Presets() []string { return []string{"http", "patsnap"} }
-
-// Preset returns the preset with the name.
-func Preset(name string) (*Policy, error) {
-	load, ok := presets[name]
-	if !ok {
-		return nil, fmt.Errorf("policy: no preset is called %q; there are: %s", name, strings.Join(Presets(), ", "))
-	}
-	return load()
-}
 
 // Load reads a policy file in YAML and what it extends: a preset or, if the name has a
 // slash or ends in .yaml or .yml, another file of fsys. That path is relative to the
@@ -98,7 +68,7 @@ func (l *loader) open(name string) (*Policy, error) {
 
 func (l *loader) parse(name string, data []byte) (*Policy, error) {
 	f := readFile(name, data)
-	l.notes = append(l.notes, f.notes...)
+	defer func() { l.notes = append(l.notes, f.notes...) }() // loading may add some
 	l.chain = append(l.chain, name)
 	base, err := l.base(f)
 	if err != nil {
@@ -120,7 +90,7 @@ func (l *loader) parse(name string, data []byte) (*Policy, error) {
 func (l *loader) base(f *file) (*Policy, error) {
 	switch {
 	case f.extends == "" && f.extendsAt.Line == 0:
-		return commonPolicy()
+		return loadPreset(common)
 	case f.extends == "":
 		return nil, nil
 	case !IsPath(f.extends):
@@ -153,32 +123,10 @@ func IsPath(name string) bool {
 	return strings.ContainsAny(name, `/\`) || strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
 }
 
-func onCommon(name string) (*Policy, error) {
-	base, err := commonPolicy()
-	if err != nil {
-		return nil, err
-	}
-	return readPreset(name, base)
-}
-
-// readPreset reads the file of a preset. No preset names what it extends.
-func readPreset(name string, base *Policy) (*Policy, error) {
-	data, err := presetFiles.ReadFile("presets/" + name + ".yaml")
-	if err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
-	}
-	f := readFile(name+" (preset)", data)
-	p := f.onto(base)
-	if err := f.Err(); err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
 // onto merges the file with what it extends, and finds names that are not defined. base
 // is nil if there is nothing to extend.
 func (f *file) onto(base *Policy) *Policy {
-	p := &Policy{name: f.name, backoffs: map[string]Backoff{}, holds: map[string]Hold{}}
+	p := &Policy{name: f.name, file: f.Name(), backoffs: map[string]Backoff{}, holds: map[string]Hold{}}
 	var below []rule
 	if base != nil {
 		maps.Copy(p.backoffs, base.backoffs)
@@ -222,7 +170,22 @@ func (f *file) onto(base *Policy) *Policy {
 		}
 	}
 	p.compilePlaces()
+	f.noteUnread(p)
 	return p
+}
+
+// noteUnread notes rules of this file that match what the policy reads nowhere. Only Go
+// code that returns a [Failure] can give it then.
+func (f *file) noteUnread(p *Policy) {
+	for i := range f.rules {
+		m := &f.rules[i].match
+		switch {
+		case len(m.codes) > 0 && len(p.reading.code) == 0:
+			f.note(f.rules[i].at, "the rule matches an error code, but the policy does not say where answers have one; add read: {code: [PLACE]}")
+		case m.fields&fieldFlag != 0 && m.flag != FlagAbsent && len(p.reading.ok) == 0:
+			f.note(f.rules[i].at, "the rule matches the success flag, but the policy does not say where answers have one; add read: {ok: [PLACE]}")
+		}
+	}
 }
 
 func (f *file) checkNames(p *Policy) {

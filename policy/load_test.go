@@ -297,7 +297,7 @@ rules:
 		t.Fatalf("the policy does not load: %v", err)
 	}
 	findings, err := Lint(fsys, "my.yaml")
-	if err != nil || len(findings) != 2 || findings[0].Line != 2 || findings[1].Line != 5 {
+	if err != nil || len(findings) != 3 || findings[0].Line != 2 || findings[1].Line != 4 || findings[2].Line != 5 {
 		t.Errorf("got %v, %v", findings, err)
 	}
 	if _, err := Lint(fsys, "nosuch.yaml"); !errors.Is(err, fs.ErrNotExist) {

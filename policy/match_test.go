@@ -24,7 +24,7 @@ func anyMatch() *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
 		var parts []string
 		for _, name := range fieldNames {
-			if rapid.IntRange(0, 3).Draw(t, name) > 0 {
+			if rapid.IntRange(0, 5).Draw(t, name) > 0 {
 				continue
 			}
 			if values, ok := lists[name]; ok {

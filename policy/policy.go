@@ -23,6 +23,7 @@ type Breaker struct {
 // and may be used by any number of goroutines.
 type Policy struct {
 	name     string
+	file     string
 	breaker  Breaker
 	backoffs map[string]Backoff
 	holds    map[string]Hold

@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
@@ -83,6 +84,9 @@ func (f *casesFile) readRequest(v yamlfile.Value, r *Request) {
 
 func (f *casesFile) readResponse(v yamlfile.Value, r *Response) {
 	v.Mapping(yamlfile.Fields{
+		"at": func(v yamlfile.Value) {
+			set(&r.At)(yamlfile.ParseText(v, func(s string) (time.Time, error) { return time.Parse(time.RFC3339, s) }))
+		},
 		"transport": func(v yamlfile.Value) { r.Transport, _ = yamlfile.OneOf(v, transports...) },
 		"status":    func(v yamlfile.Value) { r.Status, _ = v.Int(100, math.MaxInt32) },
 		"headers": func(v yamlfile.Value) {
@@ -126,6 +130,10 @@ func (f *casesFile) readExpect(v yamlfile.Value, e *Expect) {
 		"rule":      func(v yamlfile.Value) { want(&e.Rule)(v.Text()) },
 		"refresh":   func(v yamlfile.Value) { want(&e.Refresh)(v.Bool()) },
 		"backoff":   func(v yamlfile.Value) { want(&e.Backoff)(v.Text()) },
+		"wait":      func(v yamlfile.Value) { want(&e.Wait)(v.Duration(true)) },
+		"fresh_key": func(v yamlfile.Value) { want(&e.FreshKey)(v.Bool()) },
+		"code":      func(v yamlfile.Value) { want(&e.Code)(v.Scalar()) },
+		"message":   func(v yamlfile.Value) { want(&e.Message)(v.AnyText()) },
 		"exhausted": func(v yamlfile.Value) { want(&e.Exhausted)(v.Bool()) },
 		"circuit": func(v yamlfile.Value) {
 			v.Mapping(yamlfile.Fields{

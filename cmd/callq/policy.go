@@ -49,12 +49,11 @@ func (a *app) policyPresetsCommand() *cobra.Command {
 			if a.json {
 				return a.printJSON(policy.Presets())
 			}
+			t := console.NewTable(a.stdout, "PRESET", "FOR")
 			for _, name := range policy.Presets() {
-				if _, err := fmt.Fprintln(a.stdout, name); err != nil {
-					return err
-				}
+				t.Row(name, policy.PresetTitle(name))
 			}
-			return nil
+			return t.Flush()
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy"
@@ -44,7 +45,7 @@ that come with it. The exit status is 1 if a case fails.
 			if err != nil {
 				return err
 			}
-			return a.runCases(policy.RunCases(cases))
+			return a.runCases(cases)
 		},
 	}
 }
@@ -62,7 +63,8 @@ func openCases(name string) (*policy.Cases, error) {
 	return cases, err
 }
 
-func (a *app) runCases(results []policy.CaseResult) error {
+func (a *app) runCases(cases *policy.Cases) error {
+	results := policy.RunCases(cases)
 	failed := 0
 	list := []caseJSON{}
 	for _, r := range results {
@@ -78,7 +80,7 @@ func (a *app) runCases(results []policy.CaseResult) error {
 	if a.json {
 		err = a.printJSON(list)
 	} else {
-		err = a.printCases(list, failed)
+		err = a.printCases(list, failed, cases.Uncovered(results))
 	}
 	if err != nil || failed == 0 {
 		return err
@@ -86,7 +88,7 @@ func (a *app) runCases(results []policy.CaseResult) error {
 	return errFindings
 }
 
-func (a *app) printCases(list []caseJSON, failed int) error {
+func (a *app) printCases(list []caseJSON, failed int, uncovered []string) error {
 	for _, c := range list {
 		if c.Passed {
 			continue
@@ -98,6 +100,11 @@ func (a *app) printCases(list []caseJSON, failed int) error {
 			if _, err := fmt.Fprintf(a.stdout, "    %s\n", console.Printable(problem)); err != nil {
 				return err
 			}
+		}
+	}
+	if len(uncovered) > 0 {
+		if _, err := fmt.Fprintf(a.stdout, "no case covers: %s\n", console.Printable(strings.Join(uncovered, ", "))); err != nil {
+			return err
 		}
 	}
 	_, err := fmt.Fprintf(a.stdout, "%s: %d passed, %d failed\n", console.Plural(len(list), "case"), len(list)-failed, failed)
