@@ -12,6 +12,7 @@ import (
 // A worker that is stopped for a while goes on where it stood: before the request, or
 // before it is made again with a fresh token. By then its call can be another's.
 func TestACallThatWasPutBackMeanwhileIsNotSent(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		script string
 		call   tasks.Call

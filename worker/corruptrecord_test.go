@@ -32,6 +32,7 @@ func TestARecordInNoStateOrOfNoBatchEndsItsCallUnsent(t *testing.T) {
 }
 
 func TestForgedCountsAndListsKeepNoCallFromEnding(t *testing.T) {
+	t.Parallel()
 	for name, forge := range map[string]func(p redis.Pipeliner){
 		"counts that are no numbers": func(p redis.Pipeliner) {
 			p.HSet(t.Context(), "callq:{sim}:b:b", "open", "abc", "done", "9223372036854775807", "dead", "", "last", "1e400")

@@ -78,6 +78,7 @@ var holds = map[string]struct {
 }
 
 func TestADeadlineEndsACallWhateverHoldsIt(t *testing.T) {
+	t.Parallel()
 	for name, c := range holds {
 		t.Run(name, func(t *testing.T) {
 			c.upstream.Name = callqtest.Upstream

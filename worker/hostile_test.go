@@ -328,6 +328,7 @@ func TestAnyWordOnTheChannelDisturbsNoWorker(t *testing.T) {
 // A circuit's record that somebody forged may hold an account, as any hold does:
 // no call goes out in doubt. An operator's word puts it right.
 func TestAForgedCircuitHoldsAtMostAndAnOperatorsCloseMendsIt(t *testing.T) {
+	t.Parallel()
 	for _, value := range []string{"x", "", "-1", "1e400", "9223372036854775807", "99999999999999999999999", "nan", "inf", "\xff", "no hash"} {
 		t.Run(fmt.Sprintf("%q", value), func(t *testing.T) {
 			onRedis(t, func(t *testing.T, env *callqtest.Env) {

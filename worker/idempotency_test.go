@@ -30,6 +30,7 @@ func oneKey(t *testing.T, sim *callqtest.Sim, id string, requests int) {
 }
 
 func TestEveryRequestOfACallCarriesTheSameIdempotencyKey(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		script   string
 		requests int

@@ -57,6 +57,7 @@ func TestAJobsResultIsKeptAsItsBody(t *testing.T) {
 }
 
 func TestAJobsFailureIsJudgedByTheUpstreamsPolicy(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		failure  error
 		state    tasks.State

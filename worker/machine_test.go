@@ -25,6 +25,7 @@ import (
 )
 
 func TestCallsWaitWithoutAnAttemptWhileThisMachineHasNoFileDescriptors(t *testing.T) {
+	t.Parallel()
 	var dials, requests atomic.Int32
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)

@@ -12,5 +12,8 @@ import (
 func TestMain(m *testing.M) {
 	redistest.Parallel(3)
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // what workers without a logger announce
+	if err := plantEnvironment(); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m)
 }

@@ -27,6 +27,7 @@ breaker: {window: 30s, min_calls: 6, ratio: 0.5}
 `
 
 func TestOneCallsFaultKeepsNoOtherFromBeingMade(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, preset, answer string
 		bad, concurrency     int

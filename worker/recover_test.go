@@ -159,6 +159,7 @@ func awaitState(t *testing.T, env *callqtest.Env, id string, state ledger.State,
 // A dead letter's task has the text with which it was archived as its last error, and
 // keeps it when it is run: so Run is told from a crash.
 func TestRunWithAsynqsOwnToolsIsARedrive(t *testing.T) {
+	t.Parallel()
 	for name, run := range map[string]func(i *asynq.Inspector, id string) error{
 		"one": func(i *asynq.Inspector, id string) error { return i.RunTask("sim", id) },
 		"all": func(i *asynq.Inspector, _ string) error { _, err := i.RunAllArchivedTasks("sim"); return err },
@@ -227,6 +228,7 @@ func wantBooks(t *testing.T, env *callqtest.Env, batch string, want ledger.Count
 // A worker that dies between the ledger's ending and asynq's leaves a task behind
 // that nobody has run.
 func TestADeadLetterThatComesBackFromACrashStaysDead(t *testing.T) {
+	t.Parallel()
 	messages := map[string]func(r ledger.Record, before, archived string) (message string){
 		"with the message that it had before": func(_ ledger.Record, before, _ string) string { return before },
 		// A redrive began a later generation, which is dead too.
@@ -270,6 +272,7 @@ func TestADeadLetterThatComesBackFromACrashStaysDead(t *testing.T) {
 // The text of an error becomes a protobuf string. asynq cannot write one that is not
 // UTF-8, and leaves its task active for ever.
 func TestNoErrorTextStrandsATask(t *testing.T) {
+	t.Parallel()
 	raw := strings.Repeat("\xff\xc3\x28é", 2000)
 	for name, c := range map[string]struct {
 		err      error

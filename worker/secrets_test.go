@@ -34,6 +34,12 @@ const (
 	plantedID       = "id.0123456789abcdef"
 )
 
+// plantEnvironment sets the variables that [TestNoCredentialLeavesTheWorker] reads:
+// before all tests, as a parallel test cannot set any.
+func plantEnvironment() error {
+	return errors.Join(os.Setenv("CALLQ_TEST_KEY", plantedKey), os.Setenv("CALLQ_TEST_PREFIXED", "Bearer "+plantedKey+" "))
+}
+
 // echoAPI says each part of the credential back that it is sent, in every way and
 // with every kind of answer. It has a token endpoint too.
 func echoAPI(t *testing.T) string {
@@ -95,8 +101,7 @@ type secretArgs struct{}
 func (secretArgs) Kind() string { return "secret" }
 
 func TestNoCredentialLeavesTheWorker(t *testing.T) {
-	t.Setenv("CALLQ_TEST_KEY", plantedKey)
-	t.Setenv("CALLQ_TEST_PREFIXED", "Bearer "+plantedKey+" ")
+	t.Parallel()
 	marked := filepath.Join(t.TempDir(), "marked")
 	if err := os.WriteFile(marked, []byte("\ufeff"+plantedKey+" \r\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -121,9 +126,9 @@ func TestNoCredentialLeavesTheWorker(t *testing.T) {
 	upstreams = append(upstreams, worker.Upstream{
 		Name: "nobody", BaseURL: "http://127.0.0.1:1", Auth: worker.Query("apikey", worker.StaticSecret(plantedKey)),
 	})
-	// Not parallel, as it sets the environment.
 	for _, kind := range []string{"miniredis", "redis"} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			log := &lockedBuffer{}
 			var events sync.Map
 			cfg := worker.Config{

@@ -35,6 +35,7 @@ func TestARetryDoesNotGoOutBeforeTheTimeThatTheServerGave(t *testing.T) {
 }
 
 func TestARetryThatTheServerPutsPastTheCallsTimeEndsTheCallAtOnce(t *testing.T) {
+	t.Parallel()
 	near := time.Now().Add(30 * time.Minute)
 	for name, c := range map[string]struct {
 		answer   string
@@ -65,6 +66,7 @@ func TestARetryThatTheServerPutsPastTheCallsTimeEndsTheCallAtOnce(t *testing.T) 
 }
 
 func TestAJobIsNotRunAgainBeforeTheTimeThatItsFailureGave(t *testing.T) {
+	t.Parallel()
 	env := callqtest.New(t, worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Policy: soon(t, "")}}})
 	var mu sync.Mutex
 	var at []time.Time
@@ -93,6 +95,7 @@ func cutAt(t *testing.T, env *callqtest.Env) bool {
 }
 
 func TestAnAdaptiveRateLearnsFromTheRateErrorsOfAnyPreset(t *testing.T) {
+	t.Parallel()
 	patsnap, err := policy.Preset("patsnap")
 	if err != nil {
 		t.Fatal(err)
@@ -128,6 +131,7 @@ func TestAnAdaptiveRateLearnsFromTheRateErrorsOfAnyPreset(t *testing.T) {
 }
 
 func TestAQuotaErrorThatLastsIsNoRateError(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ more, answer string }{
 		"the server says so": {"", "http:429 retry-after=61 forever"},
 		"the ladder does":    {"holds: {quota: {ladder: [61s]}}\n", "http:429 forever"},

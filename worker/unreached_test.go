@@ -19,6 +19,7 @@ import (
 const nowhere = "http://127.0.0.1:1" // a port that was closed another test could open
 
 func TestAnAddressThatNoCallHasReachedIsHeldForAPersonAndSpendsNoAttempt(t *testing.T) {
+	t.Parallel()
 	api := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(api.Close)
 	token := func(url string) worker.Auth {
