@@ -70,7 +70,7 @@ var holds = map[string]struct {
 	"other calls in flight": {
 		upstream: worker.Upstream{Concurrency: 1, Timeout: 5 * time.Minute}, arrivals: 1,
 		hold: func(_ *testing.T, env *callqtest.Env) {
-			env.Sim().Script("GET /first -> ok latency=15s")
+			env.Sim().Script("GET /first -> ok latency=12s")
 			env.Submit(tasks.Call{Path: "/first"})
 			env.Sim().AwaitArrivals(1)
 		},

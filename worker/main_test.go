@@ -10,7 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	redistest.Parallel(3)
+	redistest.Parallel(8)
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // what workers without a logger announce
 	if err := plantEnvironment(); err != nil {
 		panic(err)
