@@ -7,7 +7,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-func TestTimeThatACallWasHeldDoesNotCountIntoItsAge(t *testing.T) {
+func TestTheTimeForWhichACallWasHeldIsNotPartOfItsAge(t *testing.T) {
 	now := time.Now()
 	for name, c := range map[string]struct {
 		before, heldBase, held, own time.Duration

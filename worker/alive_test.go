@@ -11,7 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-func TestAWorkerIsTakenForDeadWhenItsNumberHasStoodStillInLooksThatFollowEachOther(t *testing.T) {
+func TestAWorkerIsDeclaredDeadWhenItsBeatIsUnchangedInConsecutiveReads(t *testing.T) {
 	start := time.Now()
 	for name, c := range map[string]struct {
 		// looks are the seconds at which this process looks, numbers what it sees then.
@@ -19,16 +19,16 @@ func TestAWorkerIsTakenForDeadWhenItsNumberHasStoodStillInLooksThatFollowEachOth
 		numbers []string
 		dead    []bool
 	}{
-		"it stands still":                            {[]float64{0, 1, 2, 3, 4, 5, 5.9, 6}, []string{"7", "7", "7", "7", "7", "7", "7", "7"}, []bool{7: true}},
+		"it is paused":                               {[]float64{0, 1, 2, 3, 4, 5, 5.9, 6}, []string{"7", "7", "7", "7", "7", "7", "7", "7"}, []bool{7: true}},
 		"it counts on":                               {[]float64{0, 2, 4, 6, 8}, []string{"7", "8", "9", "10", "11"}, make([]bool, 5)},
 		"it counts on at last":                       {[]float64{0, 2, 4, 5.9, 6, 8, 10, 11.9}, []string{"7", "7", "7", "7", "8", "8", "8", "8"}, make([]bool, 8)},
 		"it is not there meanwhile":                  {[]float64{0, 2, 4, 5, 6, 8, 10}, []string{"7", "7", "7", "", "7", "7", "7"}, make([]bool, 7)},
-		"this process stood still":                   {[]float64{0, 2, 4, 60, 61, 63, 65, 66}, []string{"7", "7", "7", "7", "7", "7", "7", "7"}, []bool{7: true}},
+		"this process was paused":                    {[]float64{0, 2, 4, 60, 61, 63, 65, 66}, []string{"7", "7", "7", "7", "7", "7", "7", "7"}, []bool{7: true}},
 		"it looks seldom":                            {[]float64{0, 3, 6, 9, 12}, []string{"7", "7", "7", "7", "7"}, make([]bool, 5)},
 		"it counts backwards, as Redis was restored": {[]float64{0, 2, 4, 6}, []string{"7", "7", "3", "3"}, make([]bool, 4)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var o watch
+			var o peerWatch
 			for i, at := range c.looks {
 				workers := ledger.Beats{}
 				if c.numbers[i] != "" {
@@ -45,7 +45,7 @@ func TestAWorkerIsTakenForDeadWhenItsNumberHasStoodStillInLooksThatFollowEachOth
 
 // A lease is by the clocks of two machines: a wrong one must not decide over it.
 // After a standstill of this process, or of Redis, no lease is over for certain.
-func TestALeaseIsTakenFromNobodyByAWrongClockOrAfterAStandstill(t *testing.T) {
+func TestNoLeaseIsReclaimedWithAWrongClockOrAfterAPause(t *testing.T) {
 	preset, err := policy.Preset("patsnap")
 	if err != nil {
 		t.Fatal(err)
@@ -56,11 +56,11 @@ func TestALeaseIsTakenFromNobodyByAWrongClockOrAfterAStandstill(t *testing.T) {
 		wrong int   // up to which look the clock is wrong
 		back  int   // at which look the call is taken back, from 1; 0: never
 	}{
-		"the lease stands unchanged":      {looks: []int{0, 1, 2}, back: 3},
-		"the clock is wrong":              {looks: []int{0, 1, 2, 4, 12}, wrong: 5},
-		"the clock was wrong until now":   {looks: []int{0, 1, 2, 3}, wrong: 2},
-		"this process stood still before": {looks: []int{0, 1, 12, 13}},
-		"it stood still and looks on":     {looks: []int{0, 1, 12, 13, 14}, back: 5},
+		"the lease stands unchanged":     {looks: []int{0, 1, 2}, back: 3},
+		"the clock is wrong":             {looks: []int{0, 1, 2, 4, 12}, wrong: 5},
+		"the clock was wrong until now":  {looks: []int{0, 1, 2, 3}, wrong: 2},
+		"this process was paused before": {looks: []int{0, 1, 12, 13}},
+		"it was paused and looks on":     {looks: []int{0, 1, 12, 13, 14}, back: 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {

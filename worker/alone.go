@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// maxStarts is from which start without a decision on, the start itself counted, a
-// call is made alone: it may be what kills its workers, or only have been there.
+// maxStarts is how many starts without a decision make a call suspect, the current start
+// included: it may kill its workers, or another call may have. Such a call is made alone.
 const maxStarts = 5
 
-// noteTimeout bounds the note that a call is made alone. It is far shorter than the
-// time for which the others wait.
+// noteTimeout bounds the write that a call is made alone. It is far shorter than the time
+// for which other calls wait.
 const noteTimeout = 5 * time.Second
 
-// mostAlone is after how many workers that died while they made only this call it is
-// held to kill them. One that does no harm twice gets one chance more.
+// mostAlone is how many workers must die while they make only this call before the call
+// ends. A call that may be sent twice gets one more chance.
 func (inflight *inflightCall) mostAlone() int {
 	if inflight.idempotent {
 		return 2
@@ -23,7 +23,7 @@ func (inflight *inflightCall) mostAlone() int {
 	return 1
 }
 
-// crashed is the record's message about why the call ends.
+// crashed returns the record's message about why the call ends.
 func (inflight *inflightCall) crashed() string {
 	last := "the last one while it made no other call"
 	if n := inflight.delivery.Alone; n > 1 {
@@ -32,13 +32,12 @@ func (inflight *inflightCall) crashed() string {
 	return fmt.Sprintf("%d workers in a row ended without a decision on it, %s", inflight.delivery.Starts-1, last)
 }
 
-// makeAlone waits until this process makes no other call, and notes that it makes
-// this one alone. Where a job takes longer than any request may, it is made beside
-// it, without the note. leave lets the others begin again. ok is false when disp is
-// final.
+// makeAlone waits until this process makes no other call, and records that it makes this
+// one alone. If a job takes longer than any request may, the call is made besides it and
+// that is not recorded. leave allows other calls again. ok is false when disp is final.
 func (w *Worker) makeAlone(ctx context.Context, inflight *inflightCall) (leave func(), disp disposition, ok bool) {
 	delivery := inflight.delivery
-	w.log.Warn("several workers ended while they made this call: it is made alone", "call", delivery.ID, "batch", delivery.Batch, "key", delivery.Key,
+	w.log.Warn("several workers ended while they made this call; no other call is made at the same time", "call", delivery.ID, "batch", delivery.Batch, "key", delivery.Key,
 		"workers", delivery.Starts-1, "alone", delivery.Alone)
 	leave, alone, ok := w.semaphore.acquireAlone(ctx, w.draining, w.shutdownTimeout())
 	if !ok {
@@ -48,7 +47,7 @@ func (w *Worker) makeAlone(ctx context.Context, inflight *inflightCall) (leave f
 	if !alone {
 		return leave, disposition{}, true
 	}
-	// Others begin when the longest time is over: a note that is made later is wrong.
+	// Other calls begin after shutdownTimeout: the record must be written before.
 	noting, cancel := context.WithTimeout(ctx, noteTimeout)
 	applied, err := w.dispatcher.MarkAlone(noting, delivery)
 	cancel()
@@ -57,7 +56,7 @@ func (w *Worker) makeAlone(ctx context.Context, inflight *inflightCall) (leave f
 		w.noteRedisError(err)
 		disp = w.putBack(ctx, delivery, nil)
 	case !applied:
-		disp = w.leave(delivery)
+		disp = w.abandon(delivery)
 	default:
 		return leave, disposition{}, true
 	}

@@ -32,9 +32,9 @@ func (lateNotes) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	return next
 }
 
-// Other calls begin when the longest time is over. A process that stood still for
+// Other calls begin when the longest time is over. A process that was paused for
 // that long must not note that its call was made alone.
-func TestACallIsNotNotedAsMadeAloneWhenOthersMayHaveBegun(t *testing.T) {
+func TestACallIsNotRecordedAsMadeAloneWhenOthersMayHaveStarted(t *testing.T) {
 	for name, c := range map[string]struct {
 		by   time.Duration
 		want bool

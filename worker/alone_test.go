@@ -11,7 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
 
-func TestACallThatWasOnlyThereWhenItsWorkersDiedIsMade(t *testing.T) {
+func TestACallThatDidNotKillItsWorkersIsMade(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		var calls []tasks.Receipt
 		for i := range 8 {
@@ -31,7 +31,7 @@ func TestACallThatWasOnlyThereWhenItsWorkersDiedIsMade(t *testing.T) {
 	})
 }
 
-func TestACallWhoseWorkersDiedWhileTheyMadeItAloneIsACrashLoop(t *testing.T) {
+func TestACallWhoseWorkersDiedWhileTheyMadeNoOtherIsACrashLoop(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		post := interrupted(t, env, tasks.Call{Method: "POST", Path: "/poison"}, "starts", 5, "alone", "0 5 1")
 		get := interrupted(t, env, tasks.Call{Path: "/poison"}, "starts", 8, "settled", 2, "alone", "2 8 2")

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
 
-func TestACallThatMayHaveHadItsEffectIsMadeAgainOnlyWhereThatDoesNoHarm(t *testing.T) {
+func TestACallThatMayHaveHadItsEffectIsMadeAgainOnlyIfItIsIdempotent(t *testing.T) {
 	yes, no := true, false
 	each(t, worker.Config{Concurrency: 32, Upstreams: []worker.Upstream{
 		{Name: "api", Timeout: 3 * time.Second, Concurrency: 32},
@@ -64,7 +64,7 @@ func TestACallThatMayHaveHadItsEffectIsMadeAgainOnlyWhereThatDoesNoHarm(t *testi
 }
 
 // A worker of this version and calls of a later one: as in a roll-out.
-func TestWhatAnUpstreamDoesNotSayItsPolicySays(t *testing.T) {
+func TestThePolicyGivesWhatAnUpstreamDoesNotSet(t *testing.T) {
 	rules, err := policy.Parse("api.yaml", []byte(`extends: patsnap
 upstream:
   idempotent: ["POST /search/*"]

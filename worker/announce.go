@@ -15,8 +15,8 @@ import (
 // mostCauses is how many causes of dead letters are remembered as announced.
 const mostCauses = 1000
 
-// announcements logs, at info, what a person wants to know of a fleet: accounts that
-// are held and flow again, and each new cause of dead letters once.
+// announcements logs at info level what matters to a person: accounts that are held, those
+// that are released, and each new cause of dead letters once.
 type announcements struct {
 	log *slog.Logger
 
@@ -24,14 +24,14 @@ type announcements struct {
 	causes map[cause]bool
 }
 
-// cause is what dead letters have in common.
+// cause is what dead letters of the same cause have in common.
 type cause struct {
 	upstream, class, code, rule string
 	status                      int
 }
 
-// newAnnouncements logs to the logger of the configuration. Without one the first
-// announcement goes to [slog.Default], so that a worker which makes no calls is not
+// newAnnouncements returns announcements to the configured logger. If there is none, the
+// first announcement goes to [slog.Default], so that a worker that makes no calls is not
 // silent.
 func newAnnouncements(logger *slog.Logger, redactor *Redactor) *announcements {
 	if logger == nil {
@@ -40,7 +40,7 @@ func newAnnouncements(logger *slog.Logger, redactor *Redactor) *announcements {
 	return &announcements{log: slog.New(redactor.Handler(logger.Handler())), causes: map[cause]bool{}}
 }
 
-// enabled reports whether anybody reads announcements.
+// enabled reports whether the logger logs announcements.
 func (a *announcements) enabled(ctx context.Context) bool { return a.log.Enabled(ctx, slog.LevelInfo) }
 
 // changed announces a change of a circuit.
@@ -70,8 +70,8 @@ func (a *announcements) died(ctx context.Context, upstream, id, key string, e le
 		"code", e.Code, "message", e.Message, "correlation_id", e.CorrelationID, "rule", e.Rule, "attempts", e.Attempts, "next", e.Advice)
 }
 
-// isNew reports whether a cause is met for the first time, and remembers it. Past
-// mostCauses none is new.
+// isNew reports whether a cause appears for the first time, and remembers it. After
+// mostCauses causes it returns false for every cause.
 func (a *announcements) isNew(c cause) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -93,13 +93,13 @@ func (w *Worker) announce(ctx context.Context) {
 	}
 	every(ctx, refreshEvery, func() {
 		if w.news.enabled(ctx) {
-			_ = watch.Poll(ctx) // without patience it has no error
+			_ = watch.Poll(ctx) // without Patience it returns no error
 		}
 	})
 }
 
-// firstOnly is a handler that passes the first record on to slog.Default, and says
-// how to have the others.
+// firstOnly is a handler that passes only the first record to slog.Default, and adds how
+// to get the others.
 type firstOnly struct {
 	mu     sync.Mutex
 	passed bool
@@ -120,7 +120,7 @@ func (f *firstOnly) Handle(ctx context.Context, r slog.Record) error {
 		return nil
 	}
 	r.AddAttrs(slog.String("more", "set worker.Config.Logger to see what follows"))
-	// Whoever reads slog.Default reads warnings: this is the only one.
+	// slog.Default may be set to show warnings only.
 	r.Level = slog.LevelWarn
 	return slog.Default().Handler().Handle(ctx, r)
 }

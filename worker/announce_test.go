@@ -37,7 +37,7 @@ func TestAWorkerAnnouncesHoldsTheirEndsAndEachNewCauseOfDeadLettersOnce(t *testi
 }
 
 // It changes the logger of the whole process, so that it runs beside no other test.
-func TestAWorkerWithoutALoggerIsHeardOnce(t *testing.T) {
+func TestAWorkerWithoutALoggerLogsOnce(t *testing.T) {
 	log := &lockedBuffer{}
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(log, nil)))

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
 
-func TestAResultCarriesTheHeadersThatAreAskedForAndTheAmount(t *testing.T) {
+func TestAResultHasTheConfiguredHeadersAndTheAmount(t *testing.T) {
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "/jobs/7")
 		w.Header().Set("X-Cost", "0.0500")
@@ -38,7 +38,7 @@ func TestAResultCarriesTheHeadersThatAreAskedForAndTheAmount(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatCannotBeDecodedKeepsItsBytesHoweverTheCallEnds(t *testing.T) {
+func TestTheBytesOfAnAnswerThatCannotBeDecodedAreRecorded(t *testing.T) {
 	const broken = "\x1f\x8b\x08\x00not gzip"
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")

@@ -11,10 +11,10 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// apply carries the decision out. It updates the circuit first, so that the fleet
-// stops at once; then the ledger; the disposition that it returns is for asynq.
+// apply carries out the decision. It updates the circuit first, so that the fleet stops at
+// once, then the ledger. The disposition that it returns is for asynq.
 func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted) disposition {
-	// The answer has arrived: it must be recorded, also while the worker drains.
+	// The answer has arrived: it must be recorded even while the worker drains.
 	ctx = context.WithoutCancel(ctx)
 	c := w.report(ctx, inflight, a)
 	d := a.decision
@@ -22,7 +22,7 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 	case c.ends:
 		d.Action = policy.ActionDeadLetter
 	case c.probe && d.Action != policy.ActionPark:
-		// A probe that meets its circuit's own error is parked.
+		// A probe that gets its circuit's own error is parked.
 		d.Action, d.Exhausted = policy.ActionPark, false
 	}
 	delivery := inflight.delivery
@@ -43,8 +43,8 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 			return w.putOff(ctx, delivery, entry, c.wait, fmt.Sprintf("parked: %s %s", d.Class, a.Outcome.Code))
 		}
 		if !c.open {
-			// The account is not held yet: that takes more such answers. Until then
-			// the call must not come back at once.
+			// The account is not held until more such answers arrive. The call must not
+			// come back at once.
 			return w.putOff(ctx, delivery, entry, time.Second, "parked: "+faultText(a))
 		}
 		return w.putBack(ctx, delivery, entry)
@@ -57,9 +57,9 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 		}
 		defer w.noteReturned(inflight)
 		streak, applied := w.retryRecord(ctx, w.dispatcher.Attempt, delivery, entry)
-		w.healed(ctx, inflight, a, streak)
+		w.resetStreak(ctx, inflight, a, streak)
 		if !applied {
-			return w.leave(delivery)
+			return w.abandon(delivery)
 		}
 		a.next = time.Now().Add(delay)
 		w.note(inflight, a, d, "")
@@ -70,7 +70,7 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 	}
 }
 
-// retryDelay is how long the call waits before its next attempt: the backoff, and no
+// retryDelay returns how long the call waits before its next attempt: the backoff, but not
 // less than the server asked for.
 func (w *Worker) retryDelay(inflight *inflightCall, a attempted) time.Duration {
 	jitter := policy.SeededJitter(inflight.delivery.ID)
@@ -83,21 +83,21 @@ func (w *Worker) retryDelay(inflight *inflightCall, a attempted) time.Duration {
 	if !a.Outcome.ReceivedAt.IsZero() {
 		least -= time.Since(a.Outcome.ReceivedAt)
 	}
-	// Spread, so that calls which were given the same time do not return together.
+	// The spread prevents that calls with the same time from the server come back together.
 	return max(delay, least+time.Duration(jitter(int64(retrySpread))))
 }
 
-// retrySpread is the most by which a wait that the server gave is lengthened.
+// retrySpread is the largest random addition to a wait that the server gave.
 const retrySpread = 500 * time.Millisecond
 
-// expired is a retry that could not begin before the call's deadline.
+// expired turns the decision into the end of a call whose retry would be after its deadline.
 func expired(d policy.Decision) policy.Decision {
 	d.Action, d.Class = policy.ActionDeadLetter, policy.ClassExpired
 	d.Message, d.Advice = policy.ClassExpired.Message(), policy.ClassExpired.Advice()
 	return d
 }
 
-// expired puts into the attempt's message why the call ends with it.
+// expired adds to the attempt's message why the call ends.
 func (a attempted) expired() attempted {
 	text := "its deadline passes before the next attempt"
 	if said := messageOf(a); said != "" {
@@ -129,9 +129,9 @@ func (w *Worker) end(ctx context.Context, inflight *inflightCall, a attempted, d
 		f.Group = ending.GroupOf(f.Ending)
 	}
 	streak, applied := w.recordAnswer(ctx, delivery, f, a.Large, entry)
-	w.healed(ctx, inflight, a, streak)
+	w.resetStreak(ctx, inflight, a, streak)
 	if !applied && f.State == ledger.Dead {
-		return w.leave(delivery)
+		return w.abandon(delivery)
 	}
 	w.note(inflight, a, d, f.State)
 	if f.State == ledger.Dead {
@@ -140,7 +140,7 @@ func (w *Worker) end(ctx context.Context, inflight *inflightCall, a attempted, d
 	return dispositionOf(delivery, f)
 }
 
-// codeOf is the error code as the API spelt it; empty for the code zero, which means
+// codeOf returns the error code as the API wrote it; empty for the code zero, which means
 // no error.
 func codeOf(o policy.Outcome) string {
 	if policy.CanonicalCode(o.Code) == "" {
@@ -149,7 +149,7 @@ func codeOf(o policy.Outcome) string {
 	return o.Code
 }
 
-// statusOf is the HTTP status that came back, if only from the token endpoint.
+// statusOf returns the HTTP status of the answer, or of the token endpoint's answer.
 func statusOf(a attempted) int {
 	if a.TokenStatus != 0 {
 		return a.TokenStatus
@@ -157,7 +157,7 @@ func statusOf(a attempted) int {
 	return a.Outcome.Status
 }
 
-// dispositionOf is the disposition for a recorded ending.
+// dispositionOf returns the disposition for a recorded ending.
 func dispositionOf(delivery *ledger.Delivery, f ledger.Final) disposition {
 	if f.State != ledger.Dead {
 		return disposition{kind: dispositionDone}
@@ -165,7 +165,7 @@ func dispositionOf(delivery *ledger.Delivery, f ledger.Final) disposition {
 	return disposition{kind: dispositionArchive, text: ending.LastError(delivery.ID, delivery.Generation, f.Ending)}
 }
 
-// messageOf is the API's message, or why there is none.
+// messageOf returns the API's message, or why there is none.
 func messageOf(a attempted) string {
 	if a.Outcome.Message == "" && a.Err != nil {
 		return clip(a.Err.Error())
@@ -202,8 +202,8 @@ func (w *Worker) note(inflight *inflightCall, a attempted, d policy.Decision, s 
 	})
 }
 
-// maxLogMessage bounds what the record of one attempt keeps of the API's message.
+// maxLogMessage is the most bytes of the API's message in the record of one attempt.
 const maxLogMessage = 200
 
-// clip keeps an API's message within what a record should hold.
+// clip shortens an API's message to what a record may have.
 func clip(s string) string { return ending.Clip(s, ending.MaxMessage) }

@@ -17,30 +17,29 @@ import (
 )
 
 const (
-	// asynqLease is for how long asynq gives a task to a worker.
+	// asynqLease is how long asynq leases a task to a worker.
 	asynqLease = 30 * time.Second
-	// asynq asks an empty queue again after half to one and a half of this.
+	// pollEmpty: asynq polls an empty queue again after 0.5 to 1.5 times this.
 	pollEmpty = 250 * time.Millisecond
-	// asynq's forwarder moves due tasks to pending this often.
+	// pollDelayed is how often asynq's forwarder moves due tasks to pending.
 	pollDelayed = 500 * time.Millisecond
-	// heldRecheck is the longest that a process relies on the hold that it last read
-	// before it asks Redis again, so that it notices a close.
+	// heldRecheck is the longest time for which a process relies on a hold that it has
+	// read. Then it asks Redis again, so that it notices a close.
 	heldRecheck = 500 * time.Millisecond
-	// fullRecheck is the longest that a process waits, with as many calls in
-	// flight as may be, before it asks whether another process has made room.
+	// fullRecheck is how long a process waits while the fleet's concurrency is used up
+	// before it asks Redis again.
 	fullRecheck = 25 * time.Millisecond
-	// maxWaiting is the longest that a fetcher waits in place. asynq reckons the
-	// 30 s of the task's lease, and the wrapper the 10 s of its script, from
-	// before the wait.
+	// maxWaiting is the longest time that a fetcher waits in dequeue. The task's lease of
+	// 30 s and the script's time-out of 10 s start before that wait.
 	maxWaiting = 5 * time.Second
-	// laneSize is how many calls one asynq server makes at once on a Cluster. A
-	// server has one fetching goroutine, which dequeues one task a round trip on a
-	// Cluster; elsewhere it dequeues several, see prefetch.
+	// laneSize is how many calls one asynq server makes at once on a Cluster. A server has
+	// one fetching goroutine. On a Cluster it dequeues one task in each round trip;
+	// elsewhere it dequeues several, see prefetch.
 	laneSize = 16
 	maxLanes = 8
 )
 
-// The weights with which a server asks its queues: low still gets its share.
+// weights are how often a server asks its queues first: low still gets its share.
 var weights = map[tasks.Priority]int{tasks.PriorityHigh: 12, tasks.PriorityNormal: 6, tasks.PriorityLow: 3}
 
 // disposition is what asynq does with a task after the ledger has recorded it.
@@ -57,7 +56,7 @@ type disposition struct {
 type dispositionKind int
 
 const (
-	// dispositionDone: the task is off asynq's lists, or is taken off now.
+	// dispositionDone: the task is not on asynq's lists any more, or is removed now.
 	dispositionDone dispositionKind = iota
 	// dispositionRetry: the task comes back after the delay.
 	dispositionRetry
@@ -65,12 +64,12 @@ const (
 	dispositionArchive
 )
 
-// putBack is the error that has asynq retry a task.
+// putBack is the error that makes asynq retry a task.
 type putBack struct{ disposition }
 
 func (p *putBack) Error() string { return p.text }
 
-// err is the error that has asynq carry out the disposition.
+// err returns the error that makes asynq carry out the disposition.
 func (disp disposition) err() error {
 	disp.text = ending.ErrorText(disp.text)
 	switch disp.kind {
@@ -83,8 +82,8 @@ func (disp disposition) err() error {
 	}
 }
 
-// retryDelay is asynq's RetryDelayFunc. asynq floors due times to whole seconds,
-// so they are raised to the next one here: no call comes back early.
+// retryDelay is asynq's RetryDelayFunc. asynq rounds due times down to whole seconds, so
+// this function rounds them up: no call comes back early.
 func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 	var back *putBack
 	switch {
@@ -93,7 +92,7 @@ func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 		if up := due.Truncate(time.Second); up.Before(due) {
 			due = up.Add(time.Second)
 		}
-		// One millisecond more: asynq adds this to a later time.
+		// asynq adds the delay to a slightly later time, hence one millisecond more.
 		return time.Until(due) + time.Millisecond
 	default:
 		return time.Second
@@ -105,8 +104,9 @@ func isFailure(err error) bool {
 	return errors.As(err, &back) && back.failed
 }
 
-// startServers begins to take tasks of every upstream. stop drains, also after
-// an error: handlers end, and what was fetched but not begun goes back.
+// startServers starts to dequeue tasks of every upstream. stop drains, and must be called
+// after an error too: handlers end, and tasks that were fetched but not started are put
+// back.
 func (w *Worker) startServers() (stop func(), err error) {
 	var running []*asynq.Server
 	stop = func() {
@@ -127,9 +127,8 @@ func (w *Worker) startServers() (stop func(), err error) {
 	return stop, nil
 }
 
-// servers makes the asynq servers of one upstream: one, but on a Cluster one for
-// every laneSize calls at once, so that the single fetcher of a server is never
-// the limit.
+// servers returns the asynq servers of one upstream: one, but on a Cluster one for every
+// laneSize calls at once, so that the single fetcher of a server is not the bottleneck.
 func (w *Worker) servers(a *account) []*asynq.Server {
 	lanes := 1
 	if w.clustered {
@@ -174,24 +173,24 @@ func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
 	defer func() {
 		w.running.Delete(delivery)
 		w.semaphore.release(a)
-		a.dequeueGate.open() // there may be room for another call now
+		a.dequeueGate.open() // another call may be possible now
 	}()
 	defer func() {
 		if p := recover(); p != nil {
-			w.log.Error("a call's handling panicked", "call", delivery.ID, "panic", fmt.Sprint(p))
+			w.log.Error("the handler of a call panicked", "call", delivery.ID, "panic", fmt.Sprint(p))
 			err = disposition{kind: dispositionRetry, delay: 5 * time.Second, text: "callq: internal error, see the worker's log"}.err()
 		}
 	}()
 	disp := w.process(ctx, delivery)
 	if disp.kind == dispositionRetry {
-		w.queueIdles[delivery.Queue].noteCalls() // there will be a delayed task
+		w.queueIdles[delivery.Queue].noteCalls() // asynq will add a delayed task
 	}
 	return disp.err()
 }
 
-// growStack gives its goroutine the stack that a call needs, at once. asynq starts
-// one for every task, with the smallest stack there is, which would be copied to
-// a larger one again and again while it is deep: a sixth of the worker's work.
+// growStack grows the goroutine's stack at once to the size that a call needs. asynq starts
+// a goroutine for every task, with the smallest stack. Growing it step by step, with a copy
+// each time, took a sixth of the worker's CPU time.
 //
 //go:noinline
 func growStack() {
@@ -199,9 +198,9 @@ func growStack() {
 	runtime.KeepAlive(&room)
 }
 
-// forward reports whether asynq should look for delayed tasks that are due. Each of
-// asynq's servers asks; one that looks is enough. With a wrong clock tasks would become
-// due too early.
+// forward reports whether asynq should look for delayed tasks that are due. Each of asynq's
+// servers asks; it is enough if one looks. With a wrong clock tasks would become due too
+// early.
 func (w *Worker) forward(queue, set string) bool {
 	if !w.clock.isRight() {
 		return false
@@ -210,14 +209,14 @@ func (w *Worker) forward(queue, set string) bool {
 	return idle == nil || idle.shouldForward(queue+" "+set, time.Now())
 }
 
-// forwarded notes that delayed tasks have become pending.
+// forwarded records that delayed tasks have become pending.
 func (w *Worker) forwarded(queue string) {
 	if idle := w.queueIdles[queue]; idle != nil {
 		idle.open()
 	}
 }
 
-// askLedger asks Redis, and once more where a hold is over and the probe is to be
+// askLedger asks Redis for a call, and once more if a hold is over and the probe must be
 // chosen.
 func (w *Worker) askLedger(ctx context.Context, a *account, request ledger.DequeueRequest) (ledger.Dequeued, error) {
 	got, err := w.dispatcher.Dequeue(ctx, request)
@@ -227,28 +226,28 @@ func (w *Worker) askLedger(ctx context.Context, a *account, request ledger.Deque
 	return w.fetchProbe(ctx, a, request, got.Choose)
 }
 
-// handOver keeps the call for the handler that asynq is about to start.
+// handOver stores the delivery for the handler that asynq is about to start.
 func (w *Worker) handOver(ctx context.Context, delivery *ledger.Delivery) bool {
 	if !broker.Decodable(delivery.Message, delivery.Queue, delivery.ID) {
-		// asynq would leave it in active for ever and stop recovering leases.
+		// asynq would leave the task in active for ever and stop recovering leases.
 		w.discard(ctx, delivery)
 		w.passTurn(ctx, delivery)
 		w.returnSlot(ctx, delivery)
 		return false
 	}
 	if left := w.parks.recent(delivery.ID); left > 0 {
-		time.Sleep(left) //nolint:forbidigo // at most parkRest, for what asynq gives no signal of
+		time.Sleep(left) //nolint:forbidigo // at most parkRest; asynq gives no signal
 	}
 	w.deliveries.Store(delivery.ID, delivery)
 	return true
 }
 
-// parkRest is for how long after a park this process does not start the call again.
-// asynq tracks its running tasks by their ids; the handler that parked
-// a call must have returned before another handler gets the same call.
+// parkRest is how long after a park this process does not start the call again. asynq
+// tracks running tasks by their ids, so the handler that parked a call must have returned
+// before another handler gets the same call.
 const parkRest = 10 * time.Millisecond
 
-// parks remembers which calls this process has just put back.
+// parks has the calls that this process has just put back.
 type parks struct{ at sync.Map }
 
 func (p *parks) note(id string) {
@@ -256,7 +255,7 @@ func (p *parks) note(id string) {
 	time.AfterFunc(time.Second, func() { p.at.Delete(id) })
 }
 
-// recent returns for how much longer a call is to be left alone.
+// recent returns how much longer a call must not be started.
 func (p *parks) recent(id string) time.Duration {
 	at, ok := p.at.Load(id)
 	if !ok {
@@ -265,8 +264,8 @@ func (p *parks) recent(id string) time.Duration {
 	return parkRest - time.Since(at.(time.Time))
 }
 
-// asynqLog writes asynq's messages at debug level: callq handles what asynq calls an
-// error, or logs it itself.
+// asynqLog writes asynq's messages at debug level: callq handles or logs asynq's errors
+// itself.
 type asynqLog struct {
 	log interface{ Debug(string, ...any) }
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/broker"
 )
 
-func TestAFetcherWaitsInPlaceOnlyAsLongAsItsLeaseAllows(t *testing.T) {
+func TestAFetcherWaitsInDequeueOnlyAsLongAsItsLeaseAllows(t *testing.T) {
 	for name, block := range map[string]func(*Worker){
 		"for the end of a hold": func(w *Worker) { w.accounts["api"].dequeueGate.closeFor(time.Hour, 0) },
 		"for a free place":      func(w *Worker) { w.semaphore.acquire(w.accounts["api"], w.draining, 0) },
@@ -45,7 +45,7 @@ func TestARedisThatIsDownIsAskedOnceASecond(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		down := &gone{}
-		rdb := nobody(t)
+		rdb := offline(t)
 		rdb.AddHook(down)
 		w, err := New(Config{Redis: rdb, Upstreams: []Upstream{{Name: "api", BaseURL: "http://127.0.0.1:1", Policy: preset}}})
 		if err != nil {
@@ -64,7 +64,7 @@ func TestARedisThatIsDownIsAskedOnceASecond(t *testing.T) {
 
 // asynq acts on the end of a task's time behind the handler's back: it gives the
 // task to another, and the slot to another task.
-func TestNoRequestMayTakeAsLongAsAsynqGivesItsTask(t *testing.T) {
+func TestAllRequestsOfACallEndBeforeAsynqsTimeoutOfItsTask(t *testing.T) {
 	preset, err := policy.Preset("patsnap")
 	if err != nil {
 		t.Fatal(err)
@@ -73,20 +73,20 @@ func TestNoRequestMayTakeAsLongAsAsynqGivesItsTask(t *testing.T) {
 		timeout time.Duration
 		fine    bool
 	}{{-1, false}, {MaxTimeout, true}, {MaxTimeout + 1, false}, {broker.TaskTimeout, false}} {
-		w, err := New(Config{Redis: nobody(t), Upstreams: []Upstream{{
+		w, err := New(Config{Redis: offline(t), Upstreams: []Upstream{{
 			Name: "api", BaseURL: "http://127.0.0.1:1", Policy: preset, Timeout: c.timeout,
 		}}})
 		if (err == nil) != c.fine {
 			t.Errorf("with a time-out of %s: %v", c.timeout, err)
 		}
-		if err == nil && w.accounts["api"].longest >= broker.TaskTimeout {
-			t.Errorf("with a time-out of %s a call may take %s, its task has %s", c.timeout, w.accounts["api"].longest, broker.TaskTimeout)
+		if err == nil && w.accounts["api"].probeLimit >= broker.TaskTimeout {
+			t.Errorf("with a time-out of %s a call may take %s, its task has %s", c.timeout, w.accounts["api"].probeLimit, broker.TaskTimeout)
 		}
 	}
 }
 
 // asynq cuts due times to whole seconds.
-func TestATaskThatIsPutBackIsDueNoEarlierThanItWasSaid(t *testing.T) {
+func TestATaskThatIsPutBackIsNotDueBeforeItsDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 40 {
 			time.Sleep(37 * time.Millisecond) // the bubble's clock, at any place in a second
@@ -123,12 +123,12 @@ func TestOnlyAFailedAttemptIsAFailureToAsynq(t *testing.T) {
 	}
 }
 
-func TestAWorkerThatIsToldToDrainBeforeItBeganEndsWell(t *testing.T) {
+func TestAWorkerWhoseContextEndsBeforeItStartsReturnsNil(t *testing.T) {
 	preset, err := policy.Preset("patsnap")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := New(Config{Redis: nobody(t), Upstreams: []Upstream{{Name: "api", BaseURL: "http://127.0.0.1:1", Policy: preset}}})
+	w, err := New(Config{Redis: offline(t), Upstreams: []Upstream{{Name: "api", BaseURL: "http://127.0.0.1:1", Policy: preset}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,8 +139,8 @@ func TestAWorkerThatIsToldToDrainBeforeItBeganEndsWell(t *testing.T) {
 	}
 }
 
-// nobody is a client that reaches no Redis, and does not try to by itself.
-func nobody(t *testing.T) *redis.Client {
+// offline returns a Redis client that connects to nothing.
+func offline(t *testing.T) *redis.Client {
 	client := redis.NewClient(&redis.Options{
 		Addr: "127.0.0.1:1", MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
@@ -165,13 +165,13 @@ func (g *gone) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipel
 }
 
 // An asynq server asks for one task at a time, and on a Cluster gets no more.
-func TestAnUpstreamHasOneFetcherAndWithManyCallsOnAClusterSeveral(t *testing.T) {
+func TestAnUpstreamHasOneFetcherAndSeveralForManyCallsOnACluster(t *testing.T) {
 	preset, err := policy.Preset("patsnap")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for concurrency, want := range map[int]int{1: 1, laneSize: 1, laneSize + 1: 2, 4 * laneSize: 4, 1000: maxLanes} {
-		w, err := New(Config{Redis: nobody(t), Concurrency: 1000, Upstreams: []Upstream{{
+		w, err := New(Config{Redis: offline(t), Concurrency: 1000, Upstreams: []Upstream{{
 			Name: "api", BaseURL: "http://127.0.0.1:1", Policy: preset, Concurrency: concurrency,
 		}}})
 		if err != nil {

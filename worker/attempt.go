@@ -14,8 +14,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
-// attempt sends the call, once, and once more with a fresh credential where the
-// policy wants that. The decision is not carried out here.
+// attempt sends the call, and sends it once more with a fresh credential if the policy says
+// so. It does not carry out the decision.
 func (w *Worker) attempt(ctx context.Context, inflight *inflightCall) attempted {
 	delivery := inflight.delivery
 	job, _, isJob := inflight.call.Job()
@@ -59,7 +59,7 @@ func (w *Worker) attempt(ctx context.Context, inflight *inflightCall) attempted 
 	return w.replay(ctx, inflight, a, nonIdempotent)
 }
 
-// noteSend notes in the journal that the call is about to be sent.
+// noteSend records in the journal that the call is about to be sent.
 func (w *Worker) noteSend(inflight *inflightCall) error {
 	call := inflight.call
 	call.Batch, call.Key = inflight.delivery.Batch, inflight.delivery.Key
@@ -70,7 +70,7 @@ func (w *Worker) noteSend(inflight *inflightCall) error {
 	return err
 }
 
-// noteReturned notes in the journal that the attempt is not the call's last, or was not
+// noteReturned records in the journal that the attempt is not the call's last, or was not
 // sent.
 func (w *Worker) noteReturned(inflight *inflightCall) {
 	if inflight.journaled != nil {
@@ -79,11 +79,11 @@ func (w *Worker) noteReturned(inflight *inflightCall) {
 	}
 }
 
-// replay makes the call once more with a fresh credential, as part of the same attempt.
-// Where there is none, a stands.
+// replay sends the call once more with a fresh credential, as a part of the same attempt.
+// If there is no fresh credential, it returns a.
 func (w *Worker) replay(ctx context.Context, inflight *inflightCall, a attempted, nonIdempotent bool) attempted {
-	// When the refresh fails, the replay fails in the same way before anything is
-	// sent, and its outcome is judged.
+	// If the refresh fails, the replay fails in the same way before anything is sent, and
+	// the policy decides on that outcome.
 	fresh, err := inflight.account.client.Refresh(ctx, a.TokenGeneration)
 	if err != nil {
 		w.log.Warn("the credential could not be refreshed", "upstream", inflight.account.name, "error", err)
@@ -109,11 +109,11 @@ func (w *Worker) replay(ctx context.Context, inflight *inflightCall, a attempted
 	return replay
 }
 
-// request makes the request. Where it takes a while until it leaves, for whatever reason,
-// Redis must confirm once more that the call is this worker's: others may have
-// declared this worker dead meanwhile.
+// request makes the request. If it takes a while until the request is sent, Redis must
+// confirm again that the call is this worker's: meanwhile other workers may have declared
+// this worker dead.
 func (w *Worker) request(ctx context.Context, inflight *inflightCall) attempted {
-	var refused attempted // why, where Redis does not confirm it
+	var refused attempted // set if Redis does not confirm it
 	inflight.request.Confirmed = inflight.confirmedAt
 	inflight.request.Confirm = func(ctx context.Context) error {
 		a, ok := w.mark(ctx, inflight, false)
@@ -130,15 +130,15 @@ func (w *Worker) request(ctx context.Context, inflight *inflightCall) attempted 
 	return a
 }
 
-// errNotConfirmed keeps a request from being sent.
-var errNotConfirmed = errors.New("Redis does not say that the call is still this worker's")
+// errNotConfirmed stops a request before it is sent.
+var errNotConfirmed = errors.New("Redis did not confirm that the call is still this worker's")
 
 // mark is the last step before the request: see [ledger.Dispatcher.MarkSent].
 func (w *Worker) mark(ctx context.Context, inflight *inflightCall, nonIdempotent bool) (attempted, bool) {
 	began := time.Now()
 	held, applied, err := w.dispatcher.MarkSent(ctx, inflight.delivery, inflight.delivery.Attempts+1, nonIdempotent, inflight.probe())
 	if nonIdempotent && err == nil && applied && held == 0 && time.Since(began) > recheckAfter {
-		// Redis took its time to write the mark: the account may be held by now.
+		// Redis was slow to write the mark: the account may be held by now.
 		began = time.Now()
 		held, applied, err = w.dispatcher.MarkSent(ctx, inflight.delivery, inflight.delivery.Attempts+1, false, inflight.probe())
 	}
@@ -152,7 +152,7 @@ func (w *Worker) mark(ctx context.Context, inflight *inflightCall, nonIdempotent
 	return attempted{Answer: upstream.Answer{NotSent: true, Err: err}, held: held, superseded: err == nil && !applied}, false
 }
 
-// probe is the token of the account's probe, if the call is it.
+// probe returns the token of the account's probe, if the call is the probe.
 func (inflight *inflightCall) probe() string {
 	if len(inflight.admissions) == 0 {
 		return ""
@@ -165,11 +165,11 @@ type attempted struct {
 	upstream.Answer
 	number   int
 	decision policy.Decision
-	// held and superseded are why the call was not sent: its account is held for so
+	// held and superseded say why the call was not sent: its account is held for that
 	// long, or another worker has changed its record.
 	held       time.Duration
 	superseded bool
-	// late reports that the call's deadline passed while it waited in place.
+	// late reports that the call's deadline passed while it waited in this worker.
 	late bool
 	// journalRefused reports that the [Journal] returned an error.
 	journalRefused bool
@@ -186,21 +186,20 @@ func (a *attempted) decide(inflight *inflightCall, canRefresh bool) {
 	})
 }
 
-// ageOf is how long a call has been tried, from its first send on: the time for
-// which its account was held since, and that for which it waited for its endpoint,
-// do not count.
+// ageOf returns the time since the call was first sent, without the time in which its
+// account was held, and without the time in which it waited for its endpoint.
 func ageOf(delivery *ledger.Delivery, now time.Time) time.Duration {
 	return max(now.Sub(delivery.FirstAt)-(delivery.Circuit.Held-delivery.HeldBase)-delivery.HeldOwn, 0)
 }
 
-// notSent puts a call back that did not go out: nothing was spent.
+// notSent handles a call that was not sent: it is put back or ended; no attempt is spent.
 func (w *Worker) notSent(ctx context.Context, inflight *inflightCall, a attempted) disposition {
 	inflight.reportBreaker(circuit.Neutral)
 	w.returnProbes(ctx, inflight)
 	var fence *ledger.FenceError
 	switch {
 	case a.superseded:
-		return w.leaveMarked(ctx, inflight)
+		return w.abandonMarked(ctx, inflight)
 	case a.late && inflight.delivery.Sent > 0: // an earlier worker may have sent it
 		return w.endUnsent(ctx, inflight.delivery, inflight, policy.ClassOutcomeUnknown, ending.LostAnswer)
 	case a.late:
@@ -211,8 +210,8 @@ func (w *Worker) notSent(ctx context.Context, inflight *inflightCall, a attempte
 		inflight.delivery.Sent = inflight.delivery.Attempts + 1
 		return w.endUnsent(ctx, inflight.delivery, inflight, policy.ClassOutcomeUnknown, "its process ended between sending it and recording the answer")
 	case a.journalRefused:
-		w.log.Error("a call that must not be made twice is not sent", "call", inflight.delivery.ID, "error", a.Err)
-		return w.putOff(ctx, inflight.delivery, nil, time.Second, "not sent: it could not be noted")
+		w.log.Error("a call that must not be made twice is not sent: the journal cannot be written", "call", inflight.delivery.ID, "error", a.Err)
+		return w.putOff(ctx, inflight.delivery, nil, time.Second, "not sent: the journal cannot be written")
 	case errors.Is(a.Err, upstream.ErrMachine):
 		return w.machineFault(ctx, inflight, a.Err)
 	case errors.Is(a.Err, upstream.ErrRefused):
@@ -222,8 +221,8 @@ func (w *Worker) notSent(ctx context.Context, inflight *inflightCall, a attempte
 	}
 }
 
-// requestOf turns a call into the upstream's request. What came out of Redis is
-// checked once more: others can write to Redis.
+// requestOf turns a call into the upstream's request. It checks the call again, because
+// other clients can write to Redis.
 func requestOf(c tasks.Call, id string) (upstream.Request, error) {
 	path, err := c.URLPath()
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 )
 
-// clock watches how far this machine's clock is off Redis's. With a wrong one a
-// worker would give its calls leases that expire at once, or never, and reclaim the
-// calls of live workers: it dequeues nothing until the clocks agree.
+// clock records whether this machine's clock differs too much from Redis's. With a wrong
+// clock a worker would give its calls leases that expire at once, or never, and would
+// reclaim the calls of live workers. So it dequeues nothing until the clocks agree.
 type clock struct{ wrong atomic.Bool }
 
 func (c *clock) isRight() bool { return !c.wrong.Load() }
@@ -33,7 +33,7 @@ func (w *Worker) checkClock(ctx context.Context) error {
 	return nil
 }
 
-// ahead describes which clock is ahead, and how far.
+// ahead returns "5s ahead of" or "5s behind".
 func ahead(skew time.Duration) string {
 	if skew < 0 {
 		return (-skew).Round(time.Second).String() + " behind"

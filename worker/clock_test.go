@@ -13,7 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
 
-func TestAWorkerStopsWhileItsClockIsWrongAndGoesOnByItself(t *testing.T) {
+func TestAWorkerStopsWhileItsClockIsWrongAndThenContinuesByItself(t *testing.T) {
 	t.Parallel()
 	client, server := redistest.Mini(t)
 	log := &lockedBuffer{}
@@ -25,7 +25,7 @@ func TestAWorkerStopsWhileItsClockIsWrongAndGoesOnByItself(t *testing.T) {
 		return strings.Contains(log.String(), "behind Redis's: no call starts here until they agree; set both by NTP")
 	})
 	id := env.Submit(tasks.Call{Path: "/wrong"}).ID
-	// The clock of this Redis stands still, and the worker looks at it every second.
+	// The clock of this Redis is paused, and the worker looks at it every second.
 	server.SetTime(time.Now().Add(-10 * time.Minute))
 	seen := server.CommandCount()
 	awaitTrue(t, "the worker to look", func() bool { return server.CommandCount() >= seen+6 })

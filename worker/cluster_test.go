@@ -15,7 +15,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-func TestOnAClusterOneBudgetHoldsTheThreeQueuesOfAnUpstream(t *testing.T) {
+func TestOnAClusterOneBudgetAppliesToTheThreeQueuesOfAnUpstream(t *testing.T) {
 	t.Parallel()
 	client := redistest.Cluster(t).Client
 	// The slots of patsnap's three queues are on three masters.
@@ -54,7 +54,7 @@ func TestOnAClusterOneBudgetHoldsTheThreeQueuesOfAnUpstream(t *testing.T) {
 		if r.LimitedBy != "budget" || r.LimitedText != "12 calls/month" {
 			t.Fatalf("held by %q %q after %d calls", r.LimitedBy, r.LimitedText, want)
 		}
-		// All that is under way ends, and nothing follows.
+		// All that is in progress ends, and nothing follows.
 		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
 			if b, err := books.Batch(t.Context(), "b"); err == nil && int(b.Counts.Done) == want {
 				break

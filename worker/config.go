@@ -60,7 +60,7 @@ func EnvSecret(name string) Secret { return upstream.EnvSecret(name) }
 // FileSecret is a credential in a file, which is read again when it changes.
 func FileSecret(path string) Secret { return upstream.FileSecret(path) }
 
-// StaticSecret is a credential that is at hand.
+// StaticSecret is a credential that is given as a value.
 func StaticSecret(value string) Secret { return upstream.StaticSecret(value) }
 
 // Defaults of Config and Upstream.
@@ -72,18 +72,18 @@ const (
 	DefaultMaxMemory           = 1 << 30
 )
 
-// MaxTimeout bounds an upstream's time-out. A call, its replay and the token that it
-// fetches in between must all be over long before asynq's own time-out of the task,
-// on which asynq acts whatever the handler does.
+// MaxTimeout bounds an upstream's time-out. A call, its replay and the request for a token
+// between them must end long before asynq's own time-out of the task, at which asynq acts
+// whatever the handler does.
 const MaxTimeout = 6 * time.Hour
 
-// DefaultIdempotent are the patterns of calls that may be sent twice without
-// harm, after RFC 9110 section 9.2.2.
+// DefaultIdempotent has the patterns of calls that may be sent twice without harm (RFC
+// 9110, section 9.2.2).
 var DefaultIdempotent = []string{"GET *", "HEAD *", "OPTIONS *", "PUT *", "DELETE *"}
 
 // Config configures a Worker. Redis and Upstreams are required.
 type Config struct {
-	// Redis is the queue's. The worker does not close it; it has to stay open until
+	// Redis is the queue's Redis. The worker does not close it; it must stay open until
 	// Run has returned.
 	Redis redis.UniversalClient
 	// Upstreams are the APIs whose calls this worker makes.
@@ -94,15 +94,15 @@ type Config struct {
 	// Retention is how long done and dropped calls stay in the ledger after
 	// their batch has nothing open. Defaults to 168 h.
 	Retention time.Duration
-	// MaxMemory is how many bytes the results may take that are kept in Redis, of all
-	// queues together: past it no call begins until some were freed, and those under way
-	// end. Defaults to 1 GiB.
+	// MaxMemory is how many bytes the results of all queues together may take in Redis.
+	// Above it no call starts until some bytes are freed; calls in progress end. Defaults
+	// to 1 GiB.
 	MaxMemory int64
-	// Logger receives one line per decision at debug level; at info level what a
-	// person wants to know: an account is held or flows again, and the first dead
-	// letter of each cause; and at warning level what needs a person. Credentials of
-	// the upstreams are removed. Without one, [slog.Default] receives the first line of
-	// info level, and nothing else is logged.
+	// Logger receives one line per decision at debug level. At info level it receives what
+	// matters to a person: an account is held or released, and the first dead letter of
+	// each cause; and at warning level what a person must do something about. Credentials
+	// of the upstreams are removed. If Logger is nil, [slog.Default] receives the first
+	// line of info level, and nothing else is logged.
 	Logger *slog.Logger
 	// Redactor collects every credential that the worker uses, as it is read. Share it
 	// to remove them from other texts, such as the output of the standard log
@@ -111,25 +111,25 @@ type Config struct {
 	// OnEvent is called after each attempt was recorded, from many goroutines at
 	// once. It must not block. Defaults to none.
 	OnEvent func(Event)
-	// OnLarge is called before a result with a body of more than 256 KiB is recorded,
-	// from many goroutines at once. It may wait: a process that exports the results
-	// makes room in Redis meanwhile. written is called with whether the ledger has
-	// that body now. Defaults to none.
-	OnLarge func(batch, id string, size int64) (written func(stored bool))
-	// Journal records the calls that must not be made twice, and outlives Redis.
+	// OnLarge is called before a result with a body of more than 256 KiB is recorded, from
+	// many goroutines at once. It may block, so that a process that exports the results can
+	// make room in Redis first. written is called with whether the ledger has the body now.
 	// Defaults to none.
+	OnLarge func(batch, id string, size int64) (written func(stored bool))
+	// Journal records the calls that must not be made twice, for the case that Redis loses
+	// data. Defaults to none.
 	Journal Journal
 }
 
 // Journal records which calls that must not be made twice are being sent. Its methods
 // are called from many goroutines at once, and not for jobs.
 type Journal interface {
-	// Sending is called before each attempt at such a call. An error that is
-	// [ErrMaybeSent] ends the call as outcome_unknown; any other error keeps it from
-	// being sent now.
+	// Sending is called before each attempt of such a call. An error that is
+	// [ErrMaybeSent] ends the call as outcome_unknown; after any other error the call is
+	// not sent now.
 	Sending(call tasks.Call) error
-	// Returned is called after a Sending without an error, once it is recorded that
-	// the attempt is not the call's last, or that it was not sent.
+	// Returned is called after a Sending without an error, when the ledger has recorded
+	// that the attempt is not the call's last, or that it was not sent.
 	Returned(call tasks.Call)
 }
 
@@ -147,10 +147,10 @@ var ErrMaybeSent = errors.New("the call may have been sent before")
 type Upstream struct {
 	// Name is the upstream's name: [a-z0-9_-]{1,64}.
 	Name string
-	// BaseURL is where calls go; their paths are appended. Defaults to what the policy
+	// BaseURL is the URL to which calls' paths are appended. Defaults to what the policy
 	// says.
 	BaseURL string
-	// Policy judges the answers.
+	// Policy decides what answers mean.
 	Policy *policy.Policy
 	// Auth is the credential. Defaults to none.
 	Auth Auth
@@ -163,10 +163,10 @@ type Upstream struct {
 	// "1000/h reset 08:00 Asia/Shanghai" or "adaptive"; the fleet keeps to all of
 	// them. Defaults to none.
 	Limits []string
-	// Budget is what may be spent, as in "100 USD/month" or "20000 calls/day".
+	// Budget is what may be used, as in "100 USD/month" or "20000 calls/day".
 	// Defaults to no bound.
 	Budget []string
-	// CostPerCall is the most that a call costs, a decimal number as in "0.01", in
+	// CostPerCall is the highest cost of a call, a decimal number as in "0.01", in
 	// the budget's currency. Required with a budget of money.
 	CostPerCall string
 	// Endpoints are patterns that fold paths into one endpoint: "GET /patent/*".
@@ -180,12 +180,12 @@ type Upstream struct {
 	IdempotencyHeader string
 	// MaxBody is the largest answer in bytes. Defaults to 8 MiB.
 	MaxBody int64
-	// CostHeader is the answer's header with what a call was billed, which
-	// a budget of money is then settled with. Without one the budget counts
-	// CostPerCall, and x-openapi-amount is kept for the records only.
+	// CostHeader names the answer's header that has the cost of the call. A budget of
+	// money counts that cost. Without a CostHeader the budget counts CostPerCall, and
+	// x-openapi-amount is only recorded.
 	CostHeader string
-	// Headers and Query are sent with every call: those that a call sets itself come
-	// first, the credential last. They are not secret. Names that belong to the
+	// Headers and Query are sent with every call, unless the call sets the same names
+	// itself; the credential is added last. They are not secret. Names that belong to the
 	// credential or to HTTP itself are refused. Headers of the policy are added.
 	Headers map[string]string
 	Query   map[string]string
@@ -195,14 +195,14 @@ type Upstream struct {
 	TLS TLS
 }
 
-// Event is what became of one attempt.
+// Event is the result of one attempt.
 type Event struct {
 	ID, Batch, Key, Upstream string
 	// Action is what the policy decided; State is set when the call has ended.
 	Action policy.Action
 	State  string
 	Class  policy.Class
-	// Code is the API's own, for logs; Message is the API's, or why there is
+	// Code is the API's error code, for logs; Message is the API's message, or why there is
 	// none.
 	Code, Message string
 
@@ -290,7 +290,7 @@ func (c Config) validate() error {
 		case !upstreamName.MatchString(u.Name):
 			errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Name %q: use 1 to 64 of a-z, 0-9, _ and -", i, u.Name))
 		case seen[u.Name]:
-			errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Name %q stands twice", i, u.Name))
+			errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Name %q is listed twice", i, u.Name))
 		}
 		seen[u.Name] = true
 		if u.Policy == nil {

@@ -9,14 +9,14 @@ import (
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
 
-// A worker that is stopped for a while goes on where it stood: before the request, or
+// A worker that is stopped for a while continues where it stood: before the request, or
 // before it is made again with a fresh token. By then its call can be another's.
 func TestACallThatWasPutBackMeanwhileIsNotSent(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		script string
 		call   tasks.Call
-		// at is what is under way when the call is put back; sent is how often it arrives.
+		// at is what is in progress when the call is put back; sent is how often it arrives.
 		at   string
 		sent int
 	}{

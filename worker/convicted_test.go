@@ -7,7 +7,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-func TestACallThatAloneIsRefusedEndsWithWhatItMetLast(t *testing.T) {
+func TestACallWithAFaultOfItsOwnEndsWithItsLastAnswer(t *testing.T) {
 	park, retry := string(policy.ActionPark), string(policy.ActionRetry)
 	delivery := &ledger.Delivery{}
 	delivery.Log = []ledger.Attempt{

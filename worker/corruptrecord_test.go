@@ -15,26 +15,26 @@ import (
 func TestARecordInNoStateOrOfNoBatchEndsItsCallUnsent(t *testing.T) {
 	onRedis(t, func(t *testing.T, env *callqtest.Env) {
 		calls := map[string]string{}
-		for _, forged := range [][2]string{{"state", "bogus"}, {"state", ""}, {"state", "OPEN"}, {"state", "gone"}, {"batch", ""}, {"batch", "gone"}} {
-			id := env.Submit(tasks.Call{Path: "/forged"}).ID
-			err := env.Redis().HSet(t.Context(), recordKey(id), forged[0], forged[1]).Err()
-			if forged[1] == "gone" {
-				err = env.Redis().HDel(t.Context(), recordKey(id), forged[0]).Err()
+		for _, corrupt := range [][2]string{{"state", "bogus"}, {"state", ""}, {"state", "OPEN"}, {"state", "gone"}, {"batch", ""}, {"batch", "gone"}} {
+			id := env.Submit(tasks.Call{Path: "/corrupt"}).ID
+			err := env.Redis().HSet(t.Context(), recordKey(id), corrupt[0], corrupt[1]).Err()
+			if corrupt[1] == "gone" {
+				err = env.Redis().HDel(t.Context(), recordKey(id), corrupt[0]).Err()
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			calls[fmt.Sprint(forged)] = id
+			calls[fmt.Sprint(corrupt)] = id
 		}
 		env.Start()
 		unsent(t, env, policy.ClassMalformedTask, calls)
 	})
 }
 
-func TestForgedCountsAndListsKeepNoCallFromEnding(t *testing.T) {
+func TestCorruptCountsAndListsDoNotStopACallFromEnding(t *testing.T) {
 	t.Parallel()
-	for name, forge := range map[string]func(p redis.Pipeliner){
-		"counts that are no numbers": func(p redis.Pipeliner) {
+	for name, corrupt := range map[string]func(p redis.Pipeliner){
+		"counts that are not numbers": func(p redis.Pipeliner) {
 			p.HSet(t.Context(), "callq:{sim}:b:b", "open", "abc", "done", "9223372036854775807", "dead", "", "last", "1e400")
 		},
 		"texts": func(p redis.Pipeliner) {
@@ -49,7 +49,7 @@ func TestForgedCountsAndListsKeepNoCallFromEnding(t *testing.T) {
 				good, bad := env.Submit(tasks.Call{Path: "/good", Batch: "b", Key: "good"}), env.Submit(tasks.Call{Path: "/bad", Batch: "b", Key: "bad"})
 				pipe := env.Redis().TxPipeline()
 				pipe.Del(t.Context(), "callq:{sim}:b:b")
-				forge(pipe)
+				corrupt(pipe)
 				if _, err := pipe.Exec(t.Context()); err != nil {
 					t.Fatal(err)
 				}
@@ -59,7 +59,7 @@ func TestForgedCountsAndListsKeepNoCallFromEnding(t *testing.T) {
 				env.Stop()
 				findings, err := ledger.New(env.Redis()).Audit(t.Context(), "b", tasks.TaskID)
 				if err != nil || len(findings) == 0 {
-					t.Errorf("the audit found %+v, %v", findings, err)
+					t.Errorf("audit: got %+v, %v, want findings", findings, err)
 				}
 			})
 		})

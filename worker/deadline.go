@@ -11,30 +11,30 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// deadlineEvery is how often the calls that wait are looked at for deadlines that have
-// passed: a call ends within two seconds of its deadline, whatever it waits for.
+// deadlineEvery is how often waiting calls are checked for deadlines that have passed: a
+// call ends within two seconds of its deadline, whatever it waits for.
 const deadlineEvery = time.Second
 
 // deadlinePassed is the message in the records of such calls.
 const deadlinePassed = "its deadline passed before it could be sent"
 
-// late reports whether the call's deadline has passed, by Redis's clock when the call
-// was taken and what has gone by since.
+// late reports whether the call's deadline has passed, by Redis's clock at the dequeue and
+// the time that has passed here since.
 func (inflight *inflightCall) late() bool {
 	deadline := inflight.call.Deadline
 	return deadline != nil && inflight.delivery.At.Add(time.Since(inflight.delivery.Received)).After(*deadline)
 }
 
-// watchDeadlines ends calls whose deadline passes while they wait in their queue, as
-// behind a hold, between attempts or while the queue is paused. A wrong clock of this
-// machine does not matter: the time is Redis's.
+// watchDeadlines ends calls whose deadline passes while they wait: during a hold, between
+// attempts or while the queue is paused. A wrong clock of this machine does not matter,
+// because the time is Redis's.
 func (w *Worker) watchDeadlines(ctx context.Context) {
 	queues := w.queues()
 	every(ctx, deadlineEvery, func() { w.noteRedisError(w.endLate(ctx, queues)) })
 }
 
-// endLate ends the waiting calls whose deadline has passed. Workers that do so at the
-// same time share them.
+// endLate ends the waiting calls whose deadline has passed. Several workers can do so at
+// the same time: each call is ended by one of them.
 func (w *Worker) endLate(ctx context.Context, queues []string) error {
 	for ctx.Err() == nil {
 		late, err := w.dispatcher.PastDeadline(ctx, queues...)
@@ -77,7 +77,7 @@ func (w *Worker) withdrawLate(ctx context.Context, queue string, calls []ledger.
 	if len(list) == 0 {
 		return nil
 	}
-	// What was written is logged, also while the worker drains.
+	// The result is needed for the log, even while the worker drains.
 	withdrawn, err := w.ledger.Withdraw(context.WithoutCancel(ctx), queue, list)
 	if err != nil {
 		return err
@@ -90,8 +90,8 @@ func (w *Worker) withdrawLate(ctx context.Context, queue string, calls []ledger.
 	return nil
 }
 
-// lateCall is a waiting call whose deadline has passed; nil for one that has no
-// such deadline, or cannot be read: it ends when it is dequeued.
+// lateCall returns a waiting call whose deadline has passed. It returns nil if the deadline
+// has not passed, or if the call cannot be read: then it ends when it is dequeued.
 func (w *Worker) lateCall(r ledger.Record, now time.Time) *inflightCall {
 	call, err := tasks.Decode(r.Content)
 	if err != nil {
@@ -112,8 +112,8 @@ func (w *Worker) lateCall(r ledger.Record, now time.Time) *inflightCall {
 	return inflight
 }
 
-// withdrawal is how such a call ends. One that may have been sent did not expire:
-// its outcome is unknown.
+// withdrawal returns the ending of a call whose deadline has passed. If it may have been
+// sent, its outcome is unknown, and it has not expired.
 func withdrawal(inflight *inflightCall) (ledger.Withdrawal, error) {
 	delivery, class, detail := inflight.delivery, policy.ClassExpired, deadlinePassed
 	if delivery.Sent > 0 {

@@ -16,13 +16,13 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// balanced says that the books of a batch balance and that nothing of it is open.
+// balanced checks that the ledger of a batch balance and that nothing of it is open.
 func balanced(t *testing.T, env *callqtest.Env, batch string, want ledger.Counts) {
 	t.Helper()
 	books := ledger.New(env.Redis())
 	b, err := books.Batch(t.Context(), batch)
 	if err != nil || b.Counts != want {
-		t.Errorf("the books say %+v, %v; want %+v", b.Counts, err, want)
+		t.Errorf("the ledger say %+v, %v; want %+v", b.Counts, err, want)
 	}
 	if found, err := books.Audit(t.Context(), batch, tasks.TaskID); err != nil || len(found) > 0 {
 		t.Errorf("audit found %+v, %v", found, err)
@@ -83,12 +83,12 @@ func TestADeadlineEndsACallWhateverHoldsIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.upstream.Name = callqtest.Upstream
 			var mu sync.Mutex
-			told := map[string]worker.Event{}
+			events := map[string]worker.Event{}
 			cfg := worker.Config{Upstreams: []worker.Upstream{c.upstream}, OnEvent: func(e worker.Event) {
 				mu.Lock()
 				defer mu.Unlock()
 				if e.Class == policy.ClassExpired {
-					told[e.ID] = e
+					events[e.ID] = e
 				}
 			}}
 			each(t, cfg, func(t *testing.T, env *callqtest.Env) {
@@ -113,7 +113,7 @@ func TestADeadlineEndsACallWhateverHoldsIt(t *testing.T) {
 					t.Errorf("%d calls arrived, want %d", n, c.arrivals)
 				}
 				balanced(t, env, "b", ledger.Counts{Accepted: 1, Dead: 1})
-				awaitTrue(t, "the event", func() bool { mu.Lock(); defer mu.Unlock(); return told[r.ID].State == string(ledger.Dead) })
+				awaitTrue(t, "the event", func() bool { mu.Lock(); defer mu.Unlock(); return events[r.ID].State == string(ledger.Dead) })
 				if record, err := ledger.New(env.Redis()).Find(t.Context(), still.ID); err != nil || name != "its endpoint" && record.State != ledger.Open {
 					t.Errorf("a call before its deadline is %s, %v", record.State, err)
 				}
@@ -170,7 +170,7 @@ func TestACallThatMayHaveBeenSentDoesNotExpire(t *testing.T) {
 	})
 }
 
-func TestAnExpiredCallThatIsRedrivenEndsOnceMoreAndAtOnce(t *testing.T) {
+func TestAnExpiredCallThatIsRedrivenExpiresAgainAtOnce(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		openCircuit(t, env, "")
 		past := time.Now().Add(-time.Second)
@@ -180,7 +180,7 @@ func TestAnExpiredCallThatIsRedrivenEndsOnceMoreAndAtOnce(t *testing.T) {
 		inspector := asynq.NewInspectorFromRedisClient(env.Redis())
 		for generation, again := range []func(){
 			1: func() { env.Redrive(id) },
-			2: func() { // behind the ledger's back, as in asynqmon of somebody else
+			2: func() { // behind the ledger's back, as in asynqmon of another program
 				if err := circuit.NewStore(env.Redis(), "test").Close(t.Context(), circuit.Name{Upstream: callqtest.Upstream}, "test", "test"); err != nil {
 					t.Fatal(err)
 				}
@@ -205,7 +205,7 @@ func TestAnExpiredCallThatIsRedrivenEndsOnceMoreAndAtOnce(t *testing.T) {
 	})
 }
 
-func TestADeadlineThatPassesWhileACallWaitsForItsSlotIsKept(t *testing.T) {
+func TestADeadlineAppliesWhileACallWaitsForItsSlot(t *testing.T) {
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Limits: []string{"135/m burst 1"}}}}, func(t *testing.T, env *callqtest.Env) {
 		deadline := time.Now().Add(time.Hour)
 		env.Submit(tasks.Call{Path: "/first", Deadline: &deadline})

@@ -13,9 +13,9 @@ import (
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-// dequeue replaces asynq's own: it acquires the semaphore, asks the ledger, and keeps
-// the delivery for the handler. While the account is held it waits here, since asynq's
-// own pauses could outlast the hold.
+// dequeue replaces asynq's own: it acquires the semaphore, asks the ledger, and stores the
+// delivery for the handler. While the account is held, it waits here, because asynq's own
+// pauses could be longer than the hold.
 func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) {
 	a := w.accounts[tasks.UpstreamOf(d.Queue)]
 	idle := w.queueIdles[d.Queue]
@@ -31,7 +31,7 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 		}
 		patience := left()
 		if w.clustered {
-			patience = 0 // asynq is to ask the other queues meanwhile
+			patience = 0 // so that asynq asks the other queues meanwhile
 		}
 		if !w.memory.wait(w.draining, left()) || !a.dequeueGate.wait(w.draining, left()) || !idle.wait(w.draining, patience) || !w.semaphore.acquire(a, w.draining, left()) {
 			break
@@ -40,7 +40,7 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 			w.semaphore.release(a)
 			break
 		}
-		if !w.memory.wait(w.draining, 0) { // the call that had the place used up the memory
+		if !w.memory.wait(w.draining, 0) { // the memory was used up while this waited for the semaphore
 			w.semaphore.release(a)
 			continue
 		}
@@ -66,12 +66,12 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 	return "", redis.Nil
 }
 
-// noteNoCall notes why a question brought no call, so that the next one is asked
-// when it can bring one. held and empty are what was known when it was asked.
+// noteNoCall records why a request returned no call, so that the next request comes when it
+// can return one. held and empty are the gates' versions before the request.
 func (w *Worker) noteNoCall(ctx context.Context, a *account, idle *queueIdle, got ledger.Dequeued, err error, held, empty uint64) {
 	switch {
 	case err != nil:
-		// asynq asks again at once; a Redis that is down must not be hammered.
+		// asynq asks again at once: do not overload a Redis that is down.
 		idle.closeFor(time.Second, empty)
 		w.noteRedisError(err)
 		if w.quarantine(ctx, a.queues, err) {
@@ -88,9 +88,9 @@ func (w *Worker) noteNoCall(ctx context.Context, a *account, idle *queueIdle, go
 	}
 }
 
-// fetch asks Redis for the account's next call, and for so many more: all its
-// queues at once, that which asynq has drawn first. On a Cluster each queue is
-// asked by itself, for one call.
+// fetch asks Redis for the account's next call and up to more further ones, from all its
+// queues at once, beginning with the queue that asynq has chosen. On a Cluster it asks that
+// queue only, for one call.
 func (w *Worker) fetch(ctx context.Context, a *account, d broker.Dequeue, more int) (ledger.Dequeued, error) {
 	request := ledger.DequeueRequest{
 		Queues: a.queues, First: slices.Index(a.queues, d.Queue), LeaseUntil: d.LeaseUntil, Turn: probeLease, Concurrency: a.fleet,
@@ -111,7 +111,7 @@ func (w *Worker) fetch(ctx context.Context, a *account, d broker.Dequeue, more i
 	if a.plan == nil || d.Queue == a.name {
 		return w.askLedger(ctx, a, request)
 	}
-	// The limits live on another node than this queue: the slot is taken second.
+	// The limits are on another node than this queue: take the slot in a second step.
 	request.Limits = ledger.Limits{Args: []any{a.plan.Name(), 0}}
 	got, err := w.askLedger(ctx, a, request)
 	if err != nil || got.Delivery == nil {

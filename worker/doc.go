@@ -16,19 +16,19 @@
 //	}
 //	return w.Run(ctx) // until ctx ends; then it drains
 //
-// Jobs are calls that Go code makes, with an SDK for example. [Handle] registers
-// the code; it is judged by the same policy and stands behind the same circuit.
+// Jobs are calls that Go code makes, for example with an SDK. [Handle] registers the code.
+// The same policy decides on its results, and the same circuits and limits apply.
 //
-// One call's way:
+// The steps of one call:
 //
-//	dequeue   refuses what is held, used up or ended; takes the call with its slot
-//	budget    deadline over, too many starts, or perhaps sent already: ended here
-//	slot      waited for, half a second at most
-//	circuit   the probe after a hold; the endpoint's circuit; the process's breaker
-//	mark      who has waited asks again; a call that must not be sent twice is marked
-//	send      one attempt, at most one request
-//	decide    pure, by the policy
-//	record    circuit first, so that the fleet stops; then the ledger; then asynq
+//	dequeue   refuse if the account is held or a limit is used up; take the call with its slot
+//	open      end the call if its deadline is over, it had too many starts, or may have been sent
+//	slot      wait until the slot begins, half a second at most
+//	circuit   ask for the probe after a hold, the endpoint's circuit, the process's breaker
+//	mark      ask again if the call has waited; mark a call that must not be sent twice
+//	send      one attempt, one request; a second request only after a token was renewed
+//	decide    by the policy, a pure function
+//	record    the circuit first, so that the fleet stops; then the ledger; then asynq
 //
-// The file asynq.go is the only one that speaks asynq's verbs.
+// Only the file asynq.go deals with how asynq handles a task.
 package worker

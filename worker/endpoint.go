@@ -32,9 +32,9 @@ func (ps patterns) find(method, path string) (policy.Pattern, bool) {
 	return policy.Pattern{}, false
 }
 
-// endpoint folds a call's path into the endpoint that circuits, groups and
-// figures use: the configured pattern that matches, else the path with
-// every segment that looks like an identifier replaced by a star.
+// endpoint folds a call's path into the endpoint by which circuits, groups and statistics
+// count: the first configured pattern that matches, or else the path with a star for every
+// segment that looks like an identifier.
 func (ps patterns) endpoint(method, path string) string {
 	if p, ok := ps.find(method, path); ok {
 		_, pattern, _ := strings.Cut(p.String(), " ")
@@ -49,8 +49,8 @@ func (ps patterns) endpoint(method, path string) string {
 	return method + " " + strings.Join(segments, "/")
 }
 
-// identifier reports whether a path segment names one thing (a number, a UUID, a
-// patent's number, a hash) from one that names a kind of thing ("v2", "search").
+// identifier reports whether a path segment names one thing (a number, a UUID, a patent's
+// number, a hash), and not a kind of thing ("v2", "search").
 func identifier(s string) bool {
 	digits := 0
 	for _, c := range s {
@@ -62,10 +62,10 @@ func identifier(s string) bool {
 }
 
 // IdempotentCalls returns the function by which a worker decides whether a call of an
-// upstream may be sent twice. Calls must be checked ones.
+// upstream may be sent twice. The calls must be valid.
 func IdempotentCalls(u Upstream) (idempotent func(tasks.Call) bool, err error) {
 	u = u.withDefaults()
-	a := &account{always: u.IdempotencyHeader != ""}
+	a := &account{honoursKey: u.IdempotencyHeader != ""}
 	if a.idempotent, err = parsePatterns("idempotent", u.Idempotent); err != nil {
 		return nil, err
 	}

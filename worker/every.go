@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// every does something after each interval, until ctx ends.
+// every calls do after each interval, until ctx ends.
 func every(ctx context.Context, interval time.Duration, do func()) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -19,7 +19,7 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 	}
 }
 
-// atOnceAndEvery is every that does it at its beginning, too.
+// atOnceAndEvery calls do at once and then after each interval, until ctx ends.
 func atOnceAndEvery(ctx context.Context, interval time.Duration, do func()) {
 	do()
 	every(ctx, interval, do)

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-func TestAHoldThatGoesOnAfterATransientFaultSaysWhatItsProbeMet(t *testing.T) {
+func TestAHoldThatContinuesAfterATransientFaultNamesTheFaultOfItsProbe(t *testing.T) {
 	p := parse(t, "version: 1\nname: p\nextends: patsnap\nholds:\n  quota: {sources: [retry-after, ladder], ladder: [1h]}\n")
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Policy: p, Concurrency: 1}}}, func(t *testing.T, env *callqtest.Env) {
 		env.Sim().Script("GET /a -> 67200001 retry-after=1; html; ok")

@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	// fenceEvery is how often it is asked whether Redis has gone back in time.
+	// fenceEvery is how often a worker checks whether Redis has gone back in time.
 	fenceEvery = 500 * time.Millisecond
-	// closedAgain is when a call that met a closed fence asks again.
+	// closedAgain is how long a call waits at a closed fence before it is tried again.
 	closedAgain = 10 * time.Second
 )
 
-// watchFences gives marks back to a Redis that has gone back in time, until ctx ends.
+// watchFences writes marks back to a Redis that has gone back in time, until ctx ends.
 func (w *Worker) watchFences(ctx context.Context) {
 	closed := map[string]bool{}
 	every(ctx, fenceEvery, func() {
@@ -26,7 +26,7 @@ func (w *Worker) watchFences(ctx context.Context) {
 	})
 }
 
-// logFences logs which fences have closed, and opened again. closed are the
+// logFences logs which fences have closed, and opened again. closed has the
 // queues whose closing was logged.
 func (w *Worker) logFences(closed map[string]bool) {
 	for _, queue := range w.queues() {
@@ -34,7 +34,7 @@ func (w *Worker) logFences(closed map[string]bool) {
 		now := errors.As(w.dispatcher.FenceShut(queue), &fence) && fence.Closed
 		switch {
 		case now && !closed[queue]:
-			w.log.Warn("Redis has gone back in time, and the worker that knows which calls were sent is gone: calls that must not be sent twice wait for a person",
+			w.log.Warn("Redis has gone back in time, and the worker that recorded which calls were sent is gone: calls that must not be sent twice wait until a person releases them",
 				"queue", queue, "next", "callq doctor, then callq doctor --accept-restore")
 		case !now && closed[queue]:
 			w.log.Info("calls that must not be sent twice start again", "queue", queue)
@@ -43,11 +43,11 @@ func (w *Worker) logFences(closed map[string]bool) {
 	}
 }
 
-// fenced puts a call off that must not be sent while Redis may have forgotten that it
-// was. ok is false when disp is final.
+// fenced puts off a call that must not be sent while Redis may have forgotten that it was
+// sent before. ok is false when disp is final.
 func (w *Worker) fenced(ctx context.Context, inflight *inflightCall) (disp disposition, ok bool) {
 	if _, _, isJob := inflight.call.Job(); isJob || inflight.idempotent {
-		return disposition{}, true // a job's code asks by itself
+		return disposition{}, true // a job's code checks the fence when it calls MarkSent
 	}
 	var fence *ledger.FenceError
 	if !errors.As(w.dispatcher.FenceShut(inflight.delivery.Queue), &fence) {
@@ -63,18 +63,18 @@ func (w *Worker) waitForFence(ctx context.Context, inflight *inflightCall, fence
 	}
 	delivery.Parked++
 	if _, applied := w.retryRecord(ctx, w.dispatcher.Attempt, delivery, nil); !applied {
-		return w.leaveMarked(ctx, inflight)
+		return w.abandonMarked(ctx, inflight)
 	}
 	return disposition{kind: dispositionRetry, delay: wait, text: "held: " + fence.Error()}
 }
 
-// leaveMarked leaves a call whose record has moved on. It ends the call if another
-// worker has noted since that it may have been sent.
-func (w *Worker) leaveMarked(ctx context.Context, inflight *inflightCall) disposition {
+// abandonMarked abandons a call whose record has changed since. It ends the call if another
+// worker has recorded since that it may have been sent.
+func (w *Worker) abandonMarked(ctx context.Context, inflight *inflightCall) disposition {
 	given, err := w.dispatcher.GivenBack(context.WithoutCancel(ctx), inflight.delivery)
 	w.noteRedisError(err)
 	if given {
 		return w.endUnsent(ctx, inflight.delivery, inflight, policy.ClassOutcomeUnknown, ending.LostAnswer)
 	}
-	return w.leave(inflight.delivery)
+	return w.abandon(inflight.delivery)
 }

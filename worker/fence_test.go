@@ -14,7 +14,7 @@ import (
 
 // The copy is of the moment at which no call was sent; then half of them were, and
 // some have ended.
-func TestAWorkerThatLivesSendsNothingTwiceWhenRedisWasRestored(t *testing.T) {
+func TestARunningWorkerSendsNothingTwiceAfterRedisWasRestored(t *testing.T) {
 	t.Parallel()
 	server := redistest.Redis(t)
 	env := callqtest.New(t, worker.Config{Redis: server.Client, Concurrency: 4})

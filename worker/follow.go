@@ -11,14 +11,13 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// refreshEvery is how often the circuits' records are read, whether they were
-// announced to have changed or not, and the clocks compared.
+// refreshEvery is how often the circuits' records are read, in case an announcement was
+// lost, and the clocks compared.
 const refreshEvery = time.Second
 
-// follow keeps the process up to date with the fleet's circuits and with what is
-// sent: at once where it is announced, every second, or when the queue is asked
-// next, where the announcement was lost. A record that Redis has lost is written
-// back, and a credential that was changed is tried.
+// follow reacts to changes of the fleet's circuits and to new calls: at once if they are
+// announced, or within a second if an announcement was lost. It also writes back a record
+// that Redis has lost, and has a changed credential tested.
 func (w *Worker) follow(ctx context.Context) {
 	upstreams := slices.Sorted(maps.Keys(w.accounts))
 	changes := w.cfg.Redis.Subscribe(ctx, redislua.Channel)
@@ -47,14 +46,14 @@ func (w *Worker) follow(ctx context.Context) {
 				err = w.probeRotated(ctx)
 			}
 			if clockErr != nil {
-				err = clockErr // both are about Redis, and one is enough to log
+				err = clockErr // both errors are about Redis: one is enough to log
 			}
 			if err == nil {
 				w.noteRedisAnswer()
 			}
 			w.noteRedisError(err)
 			for _, name := range recovered {
-				w.log.Warn("Redis had lost the record of a circuit; it was written back", "circuit", name)
+				w.log.Warn("Redis had lost the record of a circuit: it was written back", "circuit", name)
 				w.accounts[name].dequeueGate.open()
 			}
 		}

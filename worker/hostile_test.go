@@ -47,7 +47,7 @@ func onRedis(t *testing.T, test func(t *testing.T, env *callqtest.Env)) {
 	test(t, callqtest.New(t, worker.Config{Redis: redistest.Redis(t).Client}))
 }
 
-// dispositionOf waits until the books have the end of a call of the upstream "sim". They
+// dispositionOf waits until the counts are the end of a call of the upstream "sim". They
 // may know nothing of the call yet, or find something else in its place.
 func dispositionOf(t *testing.T, env *callqtest.Env, name, id string) ledger.Record {
 	t.Helper()
@@ -90,14 +90,14 @@ func unsent(t *testing.T, env *callqtest.Env, class policy.Class, calls map[stri
 	}
 }
 
-func TestARecordWithForgedNumbersEndsItsCallUnsent(t *testing.T) {
+func TestARecordWithCorruptNumbersEndsItsCallUnsent(t *testing.T) {
 	const huge, least = "9223372036854775807", "-9223372036854775808"
 	onRedis(t, func(t *testing.T, env *callqtest.Env) {
 		calls := map[string]string{}
 		for _, field := range []string{"gen", "attempts", "parked", "starts", "settled", "sent", "first", "parked_at", "held_base", "held_own"} {
 			for _, value := range []string{huge, least, "99999999999999999999999", "1e3", "x", "", "01", "\xff"} {
 				name := fmt.Sprintf("%s=%q", field, value)
-				id := env.Submit(tasks.Call{Path: "/forged"}).ID
+				id := env.Submit(tasks.Call{Path: "/corrupt"}).ID
 				if err := env.Redis().HSet(t.Context(), recordKey(id), field, value).Err(); err != nil {
 					t.Fatal(err)
 				}
@@ -109,18 +109,18 @@ func TestARecordWithForgedNumbersEndsItsCallUnsent(t *testing.T) {
 	})
 }
 
-func TestARecordThatIsNoRecordStopsNoQueue(t *testing.T) {
+func TestARecordOfTheWrongTypeStopsNoQueue(t *testing.T) {
 	onRedis(t, func(t *testing.T, env *callqtest.Env) {
 		calls := map[string]string{}
-		for name, forge := range map[string]func(redis.Pipeliner, string){
+		for name, corrupt := range map[string]func(redis.Pipeliner, string){
 			"a text":  func(p redis.Pipeliner, key string) { p.Set(t.Context(), key, "\xffrandom", 0) },
 			"a list":  func(p redis.Pipeliner, key string) { p.RPush(t.Context(), key, "state", "open") },
 			"nothing": func(redis.Pipeliner, string) {},
 		} {
-			id := env.Submit(tasks.Call{Path: "/forged"}).ID
+			id := env.Submit(tasks.Call{Path: "/corrupt"}).ID
 			pipe := env.Redis().TxPipeline()
 			pipe.Del(t.Context(), recordKey(id))
-			forge(pipe, recordKey(id))
+			corrupt(pipe, recordKey(id))
 			if _, err := pipe.Exec(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -131,9 +131,9 @@ func TestARecordThatIsNoRecordStopsNoQueue(t *testing.T) {
 	})
 }
 
-func TestATaskThatIsNoTaskStopsNoQueueAndItsCallIsNamedAsLost(t *testing.T) {
+func TestATaskOfTheWrongTypeStopsNoQueueAndItsCallIsReportedAsLost(t *testing.T) {
 	onRedis(t, func(t *testing.T, env *callqtest.Env) {
-		id := env.Submit(tasks.Call{Path: "/forged"}).ID
+		id := env.Submit(tasks.Call{Path: "/corrupt"}).ID
 		pipe := env.Redis().TxPipeline()
 		pipe.Del(t.Context(), "asynq:{sim}:t:"+id)
 		pipe.Set(t.Context(), "asynq:{sim}:t:"+id, "no hash", 0)
@@ -155,9 +155,9 @@ func TestATaskThatIsNoTaskStopsNoQueueAndItsCallIsNamedAsLost(t *testing.T) {
 	})
 }
 
-// TestAForgedCallIsNeverSentAndNeverElsewhere has contents that no producer of
+// TestACallThatIsWrittenToRedisDirectlyCannotLeaveItsUpstream has contents that no producer of
 // callq's lets through, written to the records of calls that one did.
-func TestAForgedCallIsNeverSentAndNeverElsewhere(t *testing.T) {
+func TestACallThatIsWrittenToRedisDirectlyCannotLeaveItsUpstream(t *testing.T) {
 	away, arrivals := elsewhere(t)
 	host := strings.TrimPrefix(away, "http://")
 	cfg := worker.Config{Upstreams: []worker.Upstream{
@@ -242,7 +242,7 @@ func TestRandomBytesAsTaskMessagesEndAsDeadLetters(t *testing.T) {
 			"", "\x00", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", strings.Repeat("\x0a", 100), "{}", "\x0a\x02\xc3\x28", real, real[:len(real)/2], real + "\xff",
 			"\x0a\xff\xff\xff\xff\x0f", strings.Repeat("\xf7", 1<<20), "\x1b]0;title\x07\x1b[2J",
 		} {
-			id := fmt.Sprintf("forged-%d", i)
+			id := fmt.Sprintf("corrupt-%d", i)
 			env.Redis().HSet(ctx, "asynq:{sim}:t:"+id, "msg", msg, "state", "pending")
 			env.Redis().LPush(ctx, "asynq:{sim}:pending", id)
 			calls[fmt.Sprintf("%d %.20q", i, msg)] = id
@@ -252,10 +252,10 @@ func TestRandomBytesAsTaskMessagesEndAsDeadLetters(t *testing.T) {
 	})
 }
 
-// TestWhateverTheAPISaysIsKeptAsCleanText has an API whose words are as bad as
+// TestTextFromTheAPIIsRecordedAsCleanText has an API whose words are as bad as
 // HTTP lets them be: they flow into Redis, the log, asynq's error text and the
 // results.
-func TestWhateverTheAPISaysIsKeptAsCleanText(t *testing.T) {
+func TestTextFromTheAPIIsRecordedAsCleanText(t *testing.T) {
 	nasty := "\x1b[2J\x1b]0;owned\x07\xff\xfe\xc3\x28\u202eright-to-left\u0085\u2028\r\n" + strings.Repeat("é", 5000)
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -310,7 +310,7 @@ func TestWhateverTheAPISaysIsKeptAsCleanText(t *testing.T) {
 	})
 }
 
-func TestAnyWordOnTheChannelDisturbsNoWorker(t *testing.T) {
+func TestArbitraryMessagesOnTheChannelDoNotDisturbAWorker(t *testing.T) {
 	onRedis(t, func(t *testing.T, env *callqtest.Env) {
 		env.Start()
 		want(t, env.Await(env.Submit(tasks.Call{Path: "/first"}).ID), tasks.StateDone, policy.ClassOK, 1)
@@ -325,18 +325,18 @@ func TestAnyWordOnTheChannelDisturbsNoWorker(t *testing.T) {
 	})
 }
 
-// A circuit's record that somebody forged may hold an account, as any hold does:
+// A circuit's record that another program has corrupted may hold an account, as any hold does:
 // no call goes out in doubt. An operator's word puts it right.
-func TestAForgedCircuitHoldsAtMostAndAnOperatorsCloseMendsIt(t *testing.T) {
+func TestACorruptCircuitAtMostHoldsCallsAndAnOperatorsCloseRepairsIt(t *testing.T) {
 	t.Parallel()
 	for _, value := range []string{"x", "", "-1", "1e400", "9223372036854775807", "99999999999999999999999", "nan", "inf", "\xff", "no hash"} {
 		t.Run(fmt.Sprintf("%q", value), func(t *testing.T) {
 			onRedis(t, func(t *testing.T, env *callqtest.Env) {
-				forged := []any{"state", "open"}
+				corrupt := []any{"state", "open"}
 				for _, field := range []string{"until", "since", "rung", "streak", "failed", "endpoints", "held", "turn", "limited", "limited_turn", "lease", "max_probes"} {
-					forged = append(forged, field, value)
+					corrupt = append(corrupt, field, value)
 				}
-				err := env.Redis().HSet(t.Context(), "callq:{sim}:circuit", forged...).Err()
+				err := env.Redis().HSet(t.Context(), "callq:{sim}:circuit", corrupt...).Err()
 				if value == "no hash" {
 					err = env.Redis().Set(t.Context(), "callq:{sim}:circuit", value, 0).Err()
 				}
@@ -346,7 +346,7 @@ func TestAForgedCircuitHoldsAtMostAndAnOperatorsCloseMendsIt(t *testing.T) {
 				id := env.Submit(tasks.Call{Path: "/a"}).ID
 				env.Start()
 				store := circuit.NewStore(env.Redis(), "test")
-				if err := store.Close(t.Context(), circuit.Name{Upstream: "sim"}, "mended", "test"); err != nil {
+				if err := store.Close(t.Context(), circuit.Name{Upstream: "sim"}, "repaired", "test"); err != nil {
 					t.Fatal(err)
 				}
 				want(t, env.Await(id), tasks.StateDone, policy.ClassOK, 1)

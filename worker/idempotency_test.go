@@ -73,7 +73,7 @@ func TestAReplayWithAFreshTokenCarriesTheSameIdempotencyKey(t *testing.T) {
 
 func TestARunAfterAWorkerDiedCarriesTheSameIdempotencyKey(t *testing.T) {
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: "sim", IdempotencyHeader: idempotencyHeader}}}, func(t *testing.T, env *callqtest.Env) {
-		// It may have reached the API. With the key it may be sent again all the same.
+		// It may have reached the API. With the key it may be sent again nevertheless.
 		receipt := interrupted(t, env, tasks.Call{Method: "POST", Path: "/order"}, "sent", 1, "starts", 1)
 		env.Start()
 		want(t, env.Await(receipt.ID), tasks.StateDone, policy.ClassOK, 1)
@@ -83,7 +83,7 @@ func TestARunAfterAWorkerDiedCarriesTheSameIdempotencyKey(t *testing.T) {
 
 // A dead letter may have had its effect, and who redrives it cannot always know.
 // With the key that the API has seen before, a redrive cannot do it twice; who
-// wants it done anew sends the call under a new key of its batch.
+// wants it done again sends the call under a new key of its batch.
 func TestARedriveCarriesTheSameIdempotencyKey(t *testing.T) {
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: "sim", IdempotencyHeader: idempotencyHeader}}}, func(t *testing.T, env *callqtest.Env) {
 		env.Sim().Script("POST /order -> 68300006 x3; reset-after; 68300006 x2; ok")

@@ -13,12 +13,12 @@ import (
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
-// Job is a job in the hands of its code.
+// Job is a job as its code gets it.
 type Job[A tasks.Args] struct {
-	// Args are what the producer gave.
+	// Args are the arguments from the producer.
 	Args A
-	// ID is the job's own, the same on every attempt: the natural idempotency
-	// key. Batch and Key are the names that the producer chose.
+	// ID is the job's id, the same for every attempt. Use it as the idempotency key. Batch
+	// and Key are the names that the producer chose.
 	ID, Batch, Key string
 	// Attempt counts from 1.
 	Attempt int
@@ -26,16 +26,16 @@ type Job[A tasks.Args] struct {
 	mark func(context.Context) error
 }
 
-// MarkSent notes that an effect which must not happen twice comes next. Call it
-// right before the request. After an error the request must not be made: return
-// the error, and the job is put back without having spent an attempt. A worker
-// that ends after MarkSent and before the job's outcome is recorded leaves the
-// job dead, as outcome_unknown. For idempotent jobs it notes nothing; where
-// some seconds have passed it asks whether the job is still this worker's.
+// MarkSent records that an effect follows that must not happen twice. Call it right before
+// the request. If it returns an error, do not make the request: return the error, and the
+// job is put back without spending an attempt. If the worker dies after MarkSent and
+// before the job's outcome is recorded, the job ends as outcome_unknown. For an idempotent
+// job MarkSent records nothing; if some seconds have passed it checks that the job is
+// still this worker's.
 func (j *Job[A]) MarkSent(ctx context.Context) error { return j.mark(ctx) }
 
 // ErrNotSent wraps the errors of [Job.MarkSent].
-var ErrNotSent = errors.New("the job may not go on")
+var ErrNotSent = errors.New("the job must not continue")
 
 type jobName struct{ upstream, kind string }
 
@@ -44,10 +44,10 @@ type jobFunc func(ctx context.Context, inflight *inflightCall, attempt int, mark
 
 // Handle registers the Go code of one kind of job for one upstream, before Run.
 //
-// What the code returns is judged by the upstream's policy: a [policy.Failure]
-// as the API's answer that it describes, any other error, and a panic, as an
-// unknown failure; nil as success, with R kept as the result's body. The code
-// gets the upstream's time-out and has to heed its context's end.
+// The upstream's policy decides on what the code returns. A [policy.Failure] counts as the
+// API's answer that it describes; any other error, and a panic, as an unknown failure; nil
+// as success, with R as the result's body. The context ends after the upstream's time-out,
+// and the code must return then.
 func Handle[A tasks.Args, R any](w *Worker, upstreamName string, fn func(context.Context, *Job[A]) (R, error)) error {
 	var zero A
 	name := jobName{upstreamName, zero.Kind()}
@@ -73,7 +73,7 @@ func Handle[A tasks.Args, R any](w *Worker, upstreamName string, fn func(context
 	return nil
 }
 
-// runJob runs a job's code and describes what it met as an upstream's answer.
+// runJob runs a job's code and returns its result as an upstream's answer.
 func (w *Worker) runJob(ctx context.Context, inflight *inflightCall, fn jobFunc) upstream.Answer {
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), inflight.account.timeout)
@@ -106,7 +106,7 @@ func (w *Worker) runJob(ctx context.Context, inflight *inflightCall, fn jobFunc)
 	case errors.As(err, &failure):
 		a.Outcome = failure.Outcome(time.Now())
 	case marked:
-		// The code does not report it, so the effect may have happened.
+		// The code does not say whether the effect happened, so it may have.
 		a.Outcome = (&policy.Failure{MaybeSent: true, Message: err.Error()}).Outcome(time.Now())
 	default:
 		a.Outcome = policy.Outcome{Message: err.Error(), ReceivedAt: time.Now()}
@@ -114,8 +114,7 @@ func (w *Worker) runJob(ctx context.Context, inflight *inflightCall, fn jobFunc)
 	return w.withoutCredentials(a)
 }
 
-// withoutCredentials removes the worker's credentials from what a job's code
-// returned.
+// withoutCredentials removes the worker's credentials from what a job's code returned.
 func (w *Worker) withoutCredentials(a upstream.Answer) upstream.Answer {
 	r := w.cfg.Redactor
 	a.Body = r.Bytes(a.Body)
@@ -128,8 +127,8 @@ func (w *Worker) withoutCredentials(a upstream.Answer) upstream.Answer {
 	return a
 }
 
-// cleanError is an error with another text. The error within is there for
-// errors.Is alone.
+// cleanError is an error with its credentials removed from the text. errors.Is finds the
+// inner error, but nothing can read its text.
 type cleanError struct {
 	text  string
 	inner error

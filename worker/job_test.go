@@ -40,7 +40,7 @@ func enqueue(t *testing.T, env *callqtest.Env, o tasks.Options) tasks.Result {
 	return env.Await(r.ID)
 }
 
-func TestAJobsResultIsKeptAsItsBody(t *testing.T) {
+func TestAJobsResultIsTheBodyOfItsResult(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		handle(t, env, func(_ context.Context, j *worker.Job[invoice]) (sent, error) {
 			return sent{Message: "sent " + j.Args.Number}, nil
@@ -56,7 +56,7 @@ func TestAJobsResultIsKeptAsItsBody(t *testing.T) {
 	})
 }
 
-func TestAJobsFailureIsJudgedByTheUpstreamsPolicy(t *testing.T) {
+func TestTheUpstreamsPolicyDecidesOnAJobsFailure(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		failure  error
@@ -78,7 +78,7 @@ func TestAJobsFailureIsJudgedByTheUpstreamsPolicy(t *testing.T) {
 	}
 }
 
-func TestAJobThatPanicsIsAFailureAndNotTheWorkersEnd(t *testing.T) {
+func TestAJobThatPanicsFailsAndTheWorkerContinues(t *testing.T) {
 	t.Parallel()
 	env := callqtest.New(t, worker.Config{})
 	var runs atomic.Int32
@@ -108,7 +108,7 @@ func TestAJobThatFailsAfterMarkSentIsNotRunAgain(t *testing.T) {
 	})
 }
 
-func TestMarkSentMeansNothingToAnIdempotentJob(t *testing.T) {
+func TestMarkSentRecordsNothingForAnIdempotentJob(t *testing.T) {
 	t.Parallel()
 	env := callqtest.New(t, worker.Config{})
 	var runs atomic.Int32
@@ -125,7 +125,7 @@ func TestMarkSentMeansNothingToAnIdempotentJob(t *testing.T) {
 	want(t, enqueue(t, env, tasks.Options{Idempotent: &yes}), tasks.StateDone, policy.ClassOK, 2)
 }
 
-func TestHandleRefusesWhatCannotRun(t *testing.T) {
+func TestHandleRefusesAJobThatCannotRun(t *testing.T) {
 	t.Parallel()
 	env := callqtest.New(t, worker.Config{})
 	fn := func(context.Context, *worker.Job[invoice]) (sent, error) { return sent{}, nil }

@@ -44,7 +44,7 @@ func held(t *testing.T, env *callqtest.Env) circuit.Record {
 	return circuit.Record{}
 }
 
-func TestABudgetThatIsUsedUpHoldsTheAccountAndAnOperatorsCloseBeginsItAnew(t *testing.T) {
+func TestAUsedUpBudgetHoldsTheAccountAndAnOperatorsCloseResetsIt(t *testing.T) {
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Budget: []string{"10 calls/month"}}}}, func(t *testing.T, env *callqtest.Env) {
 		for i := range 25 {
 			env.Submit(tasks.Call{Path: fmt.Sprintf("/%d", i), Batch: "b", Key: fmt.Sprint(i)})
@@ -88,7 +88,7 @@ func TestACallThatIsNotSentCostsNothing(t *testing.T) {
 	})
 }
 
-func TestADrainGivesTheSlotsOfThoseWhoWaitBack(t *testing.T) {
+func TestADrainReturnsTheSlotsOfWaitingCalls(t *testing.T) {
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Limits: []string{"150/m", "100/month"}}}}, func(t *testing.T, env *callqtest.Env) {
 		for i := range 10 {
 			env.Submit(tasks.Call{Path: fmt.Sprintf("/%d", i), Batch: "b", Key: fmt.Sprint(i)})
@@ -101,7 +101,7 @@ func TestADrainGivesTheSlotsOfThoseWhoWaitBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := used(t, env, "1month"); n != fmt.Sprint(b.Counts.Done) || b.Counts.Open == 0 || int(b.Counts.Done) != env.Sim().Arrivals() {
-			t.Errorf("%s of the limit are used, %d calls arrived, the books say %+v", n, env.Sim().Arrivals(), b.Counts)
+			t.Errorf("%s of the limit are used, %d calls arrived, the ledger say %+v", n, env.Sim().Arrivals(), b.Counts)
 		}
 	})
 }
@@ -124,7 +124,7 @@ func TestAReplayWithAFreshCredentialTakesASlotOfItsOwn(t *testing.T) {
 	})
 }
 
-func TestARefusedCallAndItsReplayAreBothBilled(t *testing.T) {
+func TestTheCostsOfARefusedCallAndOfItsReplayBothCount(t *testing.T) {
 	upstream := worker.Upstream{
 		Name: callqtest.Upstream, Budget: []string{"1 USD/month"}, CostPerCall: "0.10", CostHeader: "x-billed",
 	}
@@ -147,7 +147,7 @@ func TestARefusedCallAndItsReplayAreBothBilled(t *testing.T) {
 	})
 }
 
-func TestWhatACallWasBilledReplacesWhatWasReserved(t *testing.T) {
+func TestTheBilledCostReplacesTheReservedOne(t *testing.T) {
 	each(t, worker.Config{Upstreams: []worker.Upstream{{
 		Name: callqtest.Upstream, Budget: []string{"1 USD/month"}, CostPerCall: "0.10", CostHeader: "x-billed",
 	}}}, func(t *testing.T, env *callqtest.Env) {
@@ -168,7 +168,7 @@ func TestWhatACallWasBilledReplacesWhatWasReserved(t *testing.T) {
 	})
 }
 
-func TestWithoutAHeaderForBillsABudgetCountsThePricePerCall(t *testing.T) {
+func TestWithoutACostHeaderABudgetCountsTheCostPerCall(t *testing.T) {
 	each(t, worker.Config{Upstreams: []worker.Upstream{{
 		Name: callqtest.Upstream, Budget: []string{"1 USD/month"}, CostPerCall: "0.10",
 	}}}, func(t *testing.T, env *callqtest.Env) {
@@ -188,7 +188,7 @@ func TestWithoutAHeaderForBillsABudgetCountsThePricePerCall(t *testing.T) {
 	})
 }
 
-func TestACloseLetsCallsGoThoughTheDearestCostMoreThanTheBudget(t *testing.T) {
+func TestACloseAllowsCallsThoughTheHighestCostIsAboveTheBudget(t *testing.T) {
 	each(t, worker.Config{Upstreams: []worker.Upstream{{
 		Name: callqtest.Upstream, Budget: []string{"1 USD/month"}, CostPerCall: "0.10", CostHeader: "x-billed", Concurrency: 1,
 	}}}, func(t *testing.T, env *callqtest.Env) {
@@ -204,7 +204,7 @@ func TestACloseLetsCallsGoThoughTheDearestCostMoreThanTheBudget(t *testing.T) {
 	})
 }
 
-func TestACallThatIsParkedThoughItsAccountIsNotHeldDoesNotComeBackAtOnce(t *testing.T) {
+func TestACallThatIsParkedWhileItsAccountIsNotHeldDoesNotComeBackAtOnce(t *testing.T) {
 	p := parse(t, `version: 1
 name: patient
 extends: patsnap
@@ -234,7 +234,7 @@ rules:
 	})
 }
 
-func TestNewSaysWhichLimitIsWrong(t *testing.T) {
+func TestNewNamesTheLimitThatIsWrong(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	defer client.Close()
 	_, err := worker.New(worker.Config{

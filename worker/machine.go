@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// machinePause is how long a call that met a fault of this machine keeps its
-	// place, so that those that wait do not meet it one after the other at once.
+	// machinePause is how long a call with a fault of this machine keeps the semaphore, so
+	// that the waiting calls do not all fail one after the other at once.
 	machinePause = time.Second
-	// Such a call comes back after half as long as the fault has lasted, within
+	// Such a call comes back after half of the time for which the fault has lasted, within
 	// these bounds.
 	leastMachineWait = 2 * time.Second
 	mostMachineWait  = 30 * time.Second
@@ -19,9 +19,8 @@ const (
 	machineAgain = 10 * time.Second
 )
 
-// machine is what is known of a fault of this machine, such as having no network
-// or no file descriptors left. The zero value is a machine that works. It is safe
-// for concurrent use.
+// machine records faults of this machine, such as no network or no free file descriptors.
+// The zero value is a machine that works. It is safe for concurrent use.
 type machine struct {
 	faulty   atomic.Bool
 	mu       sync.Mutex
@@ -29,8 +28,8 @@ type machine struct {
 	loggedAt time.Time // when it was logged last
 }
 
-// failed notes the fault. It returns for how long a call is put off, and whether the
-// fault is to be logged.
+// failed records a fault. It returns how long to put the call off, and whether to log the
+// fault.
 func (m *machine) failed(now time.Time) (wait time.Duration, log bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -43,12 +42,12 @@ func (m *machine) failed(now time.Time) (wait time.Duration, log bool) {
 	return min(max(now.Sub(m.since)/2, leastMachineWait), mostMachineWait), log
 }
 
-// machineFault puts a call back that could not go out for a fault of this machine.
-// It is nobody's answer: it spends no attempt and counts in no circuit.
+// machineFault puts a call off that could not be sent because of a fault of this machine.
+// The fault says nothing about the API: it spends no attempt and counts in no circuit.
 func (w *Worker) machineFault(ctx context.Context, inflight *inflightCall, fault error) disposition {
 	wait, log := w.machine.failed(time.Now())
 	if log {
-		w.log.Warn("calls wait, and no attempt is spent, until this machine can make connections again", "upstream", inflight.account.name, "error", fault.Error())
+		w.log.Warn("this machine cannot make connections: calls wait, and no attempt is spent", "upstream", inflight.account.name, "error", fault.Error())
 	}
 	timer := time.NewTimer(machinePause)
 	defer timer.Stop()
@@ -59,9 +58,9 @@ func (w *Worker) machineFault(ctx context.Context, inflight *inflightCall, fault
 	return w.putOff(context.WithoutCancel(ctx), inflight.delivery, nil, wait, fault.Error())
 }
 
-// machineWorks notes that a request went out.
+// machineWorks records that a request was sent.
 func (w *Worker) machineWorks() {
 	if w.machine.faulty.Load() && w.machine.faulty.Swap(false) {
-		w.log.Warn("this machine makes connections again: calls go out")
+		w.log.Warn("this machine can make connections again: calls continue")
 	}
 }

@@ -7,13 +7,14 @@ import (
 )
 
 const (
-	// memoryEvery is how often a worker reads how many bytes the results take that are
-	// kept in Redis, memoryRecheck for how long it trusts that they are too many.
+	// memoryEvery is how often a worker reads how many bytes the results in Redis take,
+	// and memoryRecheck how long it holds calls without reading again that they are too
+	// many.
 	memoryEvery   = time.Second
 	memoryRecheck = 5 * time.Second
 )
 
-// memory holds calls back while the results in Redis take as many bytes as they may.
+// memory holds calls while the results in Redis take MaxMemory or more.
 type memory struct {
 	timedGate
 	most int64
@@ -24,7 +25,7 @@ type memory struct {
 	full bool
 }
 
-// add notes that a body of n bytes was recorded.
+// add counts a body of n bytes that this process has recorded.
 func (m *memory) add(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -34,9 +35,9 @@ func (m *memory) add(n int) {
 	}
 }
 
-// learn notes how many bytes there are. changed reports that they are too many now and
-// were not, or the other way round.
-func (m *memory) learn(kept int64) (full, changed bool) {
+// update sets how many bytes there are. full reports whether they are too many, and changed
+// whether full is another value than before.
+func (m *memory) update(kept int64) (full, changed bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	was := m.full
@@ -54,7 +55,7 @@ func (w *Worker) watchMemory(ctx context.Context) {
 	atOnceAndEvery(ctx, memoryEvery, func() {
 		kept, err := w.ledger.Bodies(ctx)
 		if err == nil {
-			if full, changed := w.memory.learn(kept); changed {
+			if full, changed := w.memory.update(kept); changed {
 				err = w.noteMemory(ctx, kept, full)
 			}
 		}
@@ -62,12 +63,12 @@ func (w *Worker) watchMemory(ctx context.Context) {
 	})
 }
 
-// noteMemory logs that calls wait for memory, or go on.
+// noteMemory logs that calls wait for memory, or continue.
 func (w *Worker) noteMemory(ctx context.Context, kept int64, full bool) error {
 	if full {
-		w.log.Warn("the results in Redis take as many bytes as they may: no call begins until some are exported", "bytes", kept, "max_memory", w.memory.most)
+		w.log.Warn("the results in Redis have reached max_memory: no call starts until some are exported", "bytes", kept, "max_memory", w.memory.most)
 	} else {
-		w.log.Info("the results in Redis take less than they may again: calls go on", "bytes", kept, "max_memory", w.memory.most)
+		w.log.Info("the results in Redis are below max_memory again: calls continue", "bytes", kept, "max_memory", w.memory.most)
 	}
 	return w.ledger.NoteFull(ctx, full)
 }

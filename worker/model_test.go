@@ -24,7 +24,7 @@ import (
 // possible. rapid draws the order, and workers that are killed or freeze, replies
 // that are lost, time that passes, operators, and what the API answers. In the
 // bubble Redis's clock is the workers', and time passes only as it is told to.
-func TestAFleetKeepsItsPromisesWhateverHappensInWhateverOrder(t *testing.T) {
+func TestTheInvariantsHoldForRandomHistoriesOfAFleet(t *testing.T) {
 	// A step is a script on miniredis: about a millisecond under -race.
 	modelFlag(t, "rapid.checks", "15")
 	modelFlag(t, "rapid.steps", modelSteps)
@@ -46,7 +46,7 @@ func live(t *testing.T, rt *rapid.T, pol *policy.Policy) (history uint64) {
 		for range modelCalls / 2 {
 			f.submit(rt)
 		}
-		f.mend(rt)
+		f.changeAnswers(rt)
 		rt.Repeat(map[string]func(*rapid.T){
 			"submit": f.submit, "take": f.take, "take more": f.take, "take much more": f.takeAll, "take all": f.takeAll,
 			"step": f.step, "step more": f.step, "step much more": f.step, "step on": f.run, "step further": f.run,
@@ -56,7 +56,7 @@ func live(t *testing.T, rt *rapid.T, pol *policy.Policy) (history uint64) {
 			"recover":   f.recoverAll,
 			"slow disk": f.slowDisk, "written": f.written, "crash": f.crash, "fall together": f.fallTogether, "stall": f.stall, "kill in turn": f.killInTurn,
 			"refresh": f.refresh, "fail over": f.failOver, "operate": f.operate, "pause": f.pause, "redrive": f.redrive,
-			"answers": f.mend, "": f.check,
+			"answers": f.changeAnswers, "": f.check,
 		})
 		f.close()
 		history = f.history.Sum64()
@@ -213,13 +213,13 @@ func seldom(t *rapid.T) {
 	}
 }
 
-// step lets one of those who are under way go on by one step.
+// step lets one of those who are in progress continue by one step.
 func (f *fleet) step(t *rapid.T) {
 	s := f.ready(t)
 	f.wake(s, rapid.IntRange(0, 24).Draw(t, "the reply is lost") == 24)
 }
 
-// run lets one go on for some steps without the others.
+// run lets one continue for some steps without the others.
 func (f *fleet) run(t *rapid.T) {
 	s := f.ready(t)
 	for range rapid.IntRange(2, 8).Draw(t, "steps") {
@@ -237,7 +237,7 @@ func (f *fleet) kill(t *rapid.T) {
 	if f.keeper == f.procs[i] {
 		t.Skip("it alone knows what Redis has lost")
 	}
-	f.tell("worker %d is killed", i)
+	f.logEvent("worker %d is killed", i)
 	f.end(f.procs[i])
 	f.procs[i] = f.newProc()
 }
@@ -246,15 +246,15 @@ func (f *fleet) kill(t *rapid.T) {
 func (f *fleet) freeze(t *rapid.T) {
 	seldom(t)
 	p := f.awake(t)
-	f.tell("worker %d freezes", slices.Index(f.procs, p))
+	f.logEvent("worker %d freezes", slices.Index(f.procs, p))
 	p.frozen = true
 }
 
-// late freezes a worker until others have its calls, and lets it go on then.
+// late freezes a worker until others have its calls, and lets it continue then.
 func (f *fleet) late(t *rapid.T) {
 	seldom(t)
 	p := f.ready(t).proc
-	f.tell("worker %d sleeps until its leases are over", slices.Index(f.procs, p))
+	f.logEvent("worker %d sleeps until its leases are over", slices.Index(f.procs, p))
 	p.frozen = true
 	f.pass(modelLease + 2*time.Second)
 	f.recover()
@@ -267,16 +267,16 @@ func (f *fleet) late(t *rapid.T) {
 	p.frozen = false
 }
 
-// silent has a worker stand still until it is taken for dead and others have its calls,
-// though their leases last, and lets it go on then.
+// silent pauses a worker until it is declared dead and others have its calls,
+// though their leases last, and lets it continue then.
 func (f *fleet) silent(t *rapid.T) {
 	seldom(t)
 	p := f.ready(t).proc
-	f.tell("worker %d is silent until it is taken for dead", slices.Index(f.procs, p))
+	f.logEvent("worker %d is silent until it is taken for dead", slices.Index(f.procs, p))
 	p.frozen = true
 	f.beats()
 	f.takeAll(t)
-	if rapid.Bool().Draw(t, "they go on") {
+	if rapid.Bool().Draw(t, "they continue") {
 		for range 12 {
 			for _, s := range slices.Clone(f.steps) {
 				if s.stands && !s.proc.frozen {
@@ -368,7 +368,7 @@ func (f *fleet) failOver(t *rapid.T) {
 		f.must(err)
 	}
 	f.must(f.client.Del(f.ctx, f.key(modelAccount)).Err())
-	f.tell("Redis has lost the account's record")
+	f.logEvent("Redis has lost the account's record")
 	f.log("it was %+v", c)
 	f.keeper, f.lost = p, c.epoch
 	f.beginRefresh(p)
@@ -381,13 +381,13 @@ func (f *fleet) operate(t *rapid.T) {
 	}
 	seldom(t)
 	name := rapid.SampledFrom(f.circuits).Draw(t, "circuit")
-	f.tell("an operator opens or closes circuit %s", name)
+	f.logEvent("an operator opens or closes circuit %s", name)
 	if rapid.Bool().Draw(t, "open") {
 		f.must(f.desk.Open(f.ctx, f.names[name], time.Minute, "model", "operator"))
 	} else {
 		f.closeCircuit(name)
 	}
-	f.settled(name)
+	f.forgetProbe(name)
 }
 
 // rotate has a worker find another credential where the account is held for one.
@@ -397,17 +397,17 @@ func (f *fleet) rotate() {
 	ended, err := f.desk.EndHold(f.ctx, r)
 	f.must(err)
 	if ended {
-		f.tell("the account has another credential")
+		f.logEvent("the account has another credential")
 	}
 }
 
-// closeCircuit closes a circuit; a limit that holds the account begins anew.
+// closeCircuit closes a circuit; a limit that holds the account begins again.
 func (f *fleet) closeCircuit(name string) {
 	if name == modelAccount {
 		f.counters.forget(f.hget(f.key(name), "limited_key"))
 	}
 	f.must(f.desk.Close(f.ctx, f.names[name], "model", "operator"))
-	f.settled(name)
+	f.forgetProbe(name)
 }
 
 func (f *fleet) pause(t *rapid.T) {
@@ -433,8 +433,8 @@ func (f *fleet) redrive(t *rapid.T) {
 	f.must(err)
 }
 
-// mend has the API answer in another way from now on.
-func (f *fleet) mend(t *rapid.T) {
+// changeAnswers makes the API answer in another way from now on.
+func (f *fleet) changeAnswers(t *rapid.T) {
 	if f.mood == "auth" && f.keeper == nil {
 		f.rotate()
 	}

@@ -30,7 +30,7 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 	if len(reply) > 0 {
 		said = integer(reply[0])
 	}
-	fmt.Fprintln(f.history, time.Now(), s, c.kind, said) // tokens in commands are drawn anew each time
+	fmt.Fprintln(f.history, time.Now(), s, c.kind, said) // tokens in commands are drawn again each time
 	account := s.before[modelAccount]
 	switch c.kind {
 	case "take":
@@ -59,7 +59,7 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 	case "report":
 		name := f.circuitOf(c.keys[0])
 		if p := f.probes[name]; p != nil && c.args[1] == p.token {
-			f.settled(name)
+			f.forgetProbe(name)
 		}
 	case "end":
 		f.ended(s, c, reply)
@@ -281,12 +281,12 @@ func (f *fleet) stopped(s *step, c command, before, after circuitLook, wrong fun
 	}
 }
 
-// unknown tells whether somebody has sent the call and has not told what came of it.
+// unknown reports whether somebody has sent the call and has not told what came of it.
 func (c *modelCall) unknown(generation int) bool {
 	return slices.ContainsFunc(c.marks, func(s *step) bool { return s.unknown && s.delivery.Generation == generation })
 }
 
-// sends notes that an attempt may be on its way.
+// sends records that an attempt may be on its way.
 func (f *fleet) sends(s *step) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -299,7 +299,7 @@ func (f *fleet) sends(s *step) {
 
 // arrive is a request's arrival at the API.
 func (f *fleet) arrive(s *step) {
-	f.tell("%s: arrives", s)
+	f.logEvent("%s: arrives", s)
 	f.sends(s)
 	f.checkAlone(s)
 	delivery := s.delivery
@@ -326,7 +326,7 @@ func (f *fleet) arrive(s *step) {
 
 // answered notes what the API says.
 func (f *fleet) answered(s *step) {
-	f.tell("%s: is answered %s", s, s.answer)
+	f.logEvent("%s: is answered %s", s, s.answer)
 	s.arrival.answeredAt = time.Now()
 	s.arrival.retryable = s.answer != "ok" && s.answer != "silence"
 }
@@ -365,12 +365,12 @@ func (f *fleet) check(t *rapid.T) {
 	}
 }
 
-// checkBooks holds the books when all is over.
+// checkBooks holds the ledger when all is over.
 func (f *fleet) checkBooks() {
 	b, err := f.books.Batch(f.ctx, modelBatch)
 	f.must(err)
 	if !b.Counts.Balanced() || b.Counts.Open != 0 || int(b.Counts.Accepted) != len(f.ids) {
-		f.rt.Fatalf("%d calls were sent, and the books say %+v", len(f.ids), b.Counts)
+		f.rt.Fatalf("%d calls were sent, and the ledger say %+v", len(f.ids), b.Counts)
 	}
 	found, err := f.books.Audit(f.ctx, modelBatch, tasks.TaskID)
 	f.must(err)

@@ -17,7 +17,7 @@ import (
 )
 
 // disk is what the model's Redis has written of what it has answered. While the disk
-// is slow Redis answers all the same, for up to 2 s, as with appendfsync everysec: if
+// is slow Redis answers nevertheless, for up to 2 s, as with appendfsync everysec: if
 // it is killed then, it comes back as it was written last.
 type disk struct {
 	mu sync.Mutex
@@ -180,7 +180,7 @@ func (f *fleet) slowDisk(t *rapid.T) {
 	if !f.forgets || f.disk.slow {
 		t.Skip("not now")
 	}
-	f.tell("the disk is slow")
+	f.logEvent("the disk is slow")
 	f.disk.slow = true
 	f.writeUp()
 }
@@ -194,7 +194,7 @@ func (f *fleet) written(t *rapid.T) {
 	if rapid.Bool().Draw(t, "the disk is quick again") {
 		f.disk.slow = false
 	}
-	f.tell("Redis has written; the disk is slow: %v", f.disk.slow)
+	f.logEvent("Redis has written; the disk is slow: %v", f.disk.slow)
 }
 
 // crash kills Redis, and starts it again with what it has written. Who has sent calls
@@ -226,7 +226,7 @@ func (f *fleet) fallTogether(t *rapid.T) {
 			}
 		}
 	}
-	f.tell("all workers are killed")
+	f.logEvent("all workers are killed")
 	for i, p := range f.procs {
 		f.end(p)
 		f.procs[i] = f.newProc()
@@ -238,7 +238,7 @@ func (f *fleet) fallTogether(t *rapid.T) {
 
 // fall is the death of Redis on a slow disk, and its new start.
 func (f *fleet) fall() {
-	f.tell("Redis is killed, and goes on with what it has written")
+	f.logEvent("Redis is killed, and continues with what it has written")
 	f.must(f.disk.kept.load(f.mini))
 	f.disk.slow, f.disk.kept = false, nil
 	f.amnesia, f.lostOnce, f.lost, f.keeper = true, true, 0, nil
@@ -262,10 +262,10 @@ func (f *fleet) fall() {
 // by asynq's own reckoning a call whose lease is over is not its worker's any more.
 func (f *fleet) stall(t *rapid.T) {
 	seldom(t)
-	d := rapid.SampledFrom([]time.Duration{time.Second, 12 * time.Second, 40 * time.Second}).Draw(t, "Redis stands still for")
-	f.tell("Redis stands still for %s", d)
+	d := rapid.SampledFrom([]time.Duration{time.Second, 12 * time.Second, 40 * time.Second}).Draw(t, "Redis is paused for")
+	f.logEvent("Redis is paused for %s", d)
 	f.rest(d)
-	f.settle()
+	f.awaitPaused()
 	now := time.Now()
 	for _, s := range f.steps {
 		if s.delivery != nil && !s.lapsed && now.After(s.leased) {
@@ -273,7 +273,7 @@ func (f *fleet) stall(t *rapid.T) {
 			s.cancel()
 		}
 	}
-	f.settle()
+	f.awaitPaused()
 }
 
 // killInTurn kills one worker after the other, each while it makes calls.
@@ -303,7 +303,7 @@ func (f *fleet) killInTurn(t *rapid.T) {
 				}
 			}
 		}
-		f.tell("worker %d is killed, in turn", most)
+		f.logEvent("worker %d is killed, in turn", most)
 		f.end(f.procs[most])
 		f.procs[most] = f.newProc()
 		f.pass(modelLease + 2*time.Second)
@@ -329,7 +329,7 @@ func (f *fleet) send(n int, c *modelCall) string {
 }
 
 // checkAlone checks that a call which is made beside another is not one that was to be
-// made alone, or beside one. Past its longest time the others go on.
+// made alone, or beside one. Past its longest time the others continue.
 func (f *fleet) checkAlone(s *step) {
 	for _, o := range f.steps {
 		if o == s || o.proc != s.proc || o.over || o.lapsed || s.lapsed {

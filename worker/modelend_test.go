@@ -8,7 +8,7 @@ import (
 )
 
 // close lets all trouble end and time pass. As long as calls and endpoints have a
-// fault of their own, the good ones must be made all the same. Then every call must
+// fault of their own, the good ones must be made nevertheless. Then every call must
 // end, every one that is redriven then, and one more, must succeed.
 func (f *fleet) close() {
 	f.mood, f.disk.slow = "ok", false
@@ -24,9 +24,9 @@ func (f *fleet) close() {
 		}
 		f.beginRefresh(f.procs[i])
 	}
-	f.settleGood()
+	f.finishGood()
 	f.cured = true
-	f.settleAll("nothing happens any more, and calls do not end")
+	f.finishAll("nothing happens any more, and calls do not end")
 	for _, name := range f.circuits {
 		f.closeCircuit(name)
 	}
@@ -38,7 +38,7 @@ func (f *fleet) close() {
 			f.rt.Fatal(err)
 		}
 	}
-	f.settleAll("calls that come after all trouble are not made")
+	f.finishAll("calls that come after all trouble are not made")
 	f.checkBooks()
 }
 
@@ -46,16 +46,16 @@ func (f *fleet) close() {
 // good calls are made.
 const rungsForEach = 12
 
-// settleGood goes on until every good call has ended, and bounds the number of holds
+// finishGood continues until every good call has ended, and bounds the number of holds
 // until then. A call with a fault of its own may wait, for a reason that is shown.
-func (f *fleet) settleGood() {
+func (f *fleet) finishGood() {
 	faulty, before := 1, f.rungs
 	for _, id := range f.ids {
 		if !f.good(f.calls[id]) {
 			faulty++
 		}
 	}
-	f.settleUntil("good calls are not made, as others have a fault of their own", func() bool {
+	f.runUntil("good calls are not made, as others have a fault of their own", func() bool {
 		for _, id := range f.ids {
 			if f.good(f.calls[id]) && f.hget(f.record(id), "state") == "open" {
 				return false
@@ -74,7 +74,7 @@ func (f *fleet) settleGood() {
 }
 
 // waitsForAReason tells that a circuit holds a call, that it has a time to come
-// back, or that it is under way.
+// back, or that it is in progress.
 func (f *fleet) waitsForAReason(id string) bool {
 	for _, name := range []string{modelAccount, f.calls[id].endpoint} {
 		if f.look(name).open {
@@ -92,14 +92,14 @@ func (f *fleet) waitsForAReason(id string) bool {
 	return slices.Contains(pending, id) // it is the next one that somebody takes
 }
 
-// settleAll goes on until no call is open, no task is left on asynq's lists, and
-// nobody is under way.
-func (f *fleet) settleAll(complaint string) {
-	f.settleUntil(complaint, func() bool { return f.open() == 0 && f.waiting() == 0 })
+// finishAll continues until no call is open, no task is left on asynq's lists, and
+// nobody is in progress.
+func (f *fleet) finishAll(complaint string) {
+	f.runUntil(complaint, func() bool { return f.open() == 0 && f.waiting() == 0 })
 }
 
-// settleUntil has everybody go on until the end is reached and nobody is under way.
-func (f *fleet) settleUntil(complaint string, end func() bool) {
+// runUntil has everybody continue until the end is reached and nobody is in progress.
+func (f *fleet) runUntil(complaint string, end func() bool) {
 	idle := 0
 	for round := range 400 {
 		busy := false

@@ -83,11 +83,11 @@ type modelCall struct {
 	spent, sent map[int]int
 	arrivals    []*arrival
 	marks       []*step // that have marked it as sent
-	alones      []*step // that have noted that they make it alone
+	alones      []*step // that have recorded that they make it alone
 }
 
 // arrival is a request at the API. It is resolved when its worker has recorded
-// that the call goes on.
+// that the call continues.
 type arrival struct {
 	generation          int
 	retryable, resolved bool
@@ -175,8 +175,8 @@ func (f *fleet) broken(format string, args ...any) {
 	f.problems = append(f.problems, fmt.Sprintf(format, args...))
 }
 
-// tell notes what happened, for the reader of a failure and for the history.
-func (f *fleet) tell(format string, args ...any) {
+// logEvent records what happened, for the reader of a failure and for the history.
+func (f *fleet) logEvent(format string, args ...any) {
 	fmt.Fprintf(f.history, format+"\n", args...)
 	f.log(format, args...)
 }
@@ -266,8 +266,8 @@ func (f *fleet) lookAll() map[string]circuitLook {
 	return all
 }
 
-// settled notes that an operator has ended a circuit's probe.
-func (f *fleet) settled(name string) { delete(f.probes, name) }
+// forgetProbe records that an operator has ended a circuit's probe.
+func (f *fleet) forgetProbe(name string) { delete(f.probes, name) }
 
 // open counts the calls that are not ended.
 func (f *fleet) open() int {

@@ -10,7 +10,7 @@ import (
 )
 
 // counters are the limits as the model counts them: by the slots that were taken
-// and not given back.
+// and not returned.
 type counters struct {
 	rules []rule
 	taken []*counted
@@ -29,7 +29,7 @@ type rule struct {
 	interval float64
 	burst    int64
 	// slack is what a window may hold too many, because calls from before an
-	// operator's reset are under way.
+	// operator's reset are in progress.
 	slack int64
 }
 
@@ -37,7 +37,7 @@ type rule struct {
 type counted struct {
 	slot, money int64
 	back        bool
-	// forgotten are the rules that an operator has had begin anew since.
+	// forgotten are the rules that an operator has had begin again since.
 	forgotten []string
 }
 
@@ -129,7 +129,7 @@ func (c *counters) checkMost(f *fleet) {
 }
 
 // checkKept checks that Redis counts of each window what the model does: nothing
-// that was given back, and all that was not.
+// that was returned, and all that was not.
 func (c *counters) checkKept(f *fleet) {
 	if c.unknown {
 		return
@@ -146,7 +146,7 @@ func (c *counters) checkKept(f *fleet) {
 		}
 		kept, used := f.number(state, "n:"+r.key), c.used(r, start)
 		if kept > used || kept < used-r.slack*r.price {
-			f.broken("%s: Redis counts %d in the window that begins at %s, and %d were taken and not given back", r.key, kept, start, used)
+			f.broken("%s: Redis counts %d in the window that begins at %s, and %d were taken and not returned", r.key, kept, start, used)
 		}
 	}
 }

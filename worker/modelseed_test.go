@@ -58,10 +58,10 @@ func TestASeedRepeatsTheWholeHistoryOfAFleet(t *testing.T) {
 	}
 }
 
-// TestFleetsKeepTheirPromisesForEverySeed runs the model for the seeds that
+// TestTheInvariantsHoldForEverySeed runs the model for the seeds that
 // CALLQ_SEEDS and CALLQ_SEED name, in the shard of them that CALLQ_SHARD names: see
 // make simulate.
-func TestFleetsKeepTheirPromisesForEverySeed(t *testing.T) {
+func TestTheInvariantsHoldForEverySeed(t *testing.T) {
 	number := func(name string, otherwise uint64) uint64 {
 		text := os.Getenv(name)
 		if text == "" {

@@ -23,12 +23,12 @@ type proc struct {
 	w               *Worker
 	dead            atomic.Bool
 	frozen, drained bool
-	watch           watch
+	watch           peerWatch
 	archived        reopened
 }
 
-// step is something under way in a worker: a call, or a look at the circuits. Its
-// goroutine stands still before all that others could see, until the model wakes
+// step is something in progress in a worker: a call, or a look at the circuits. Its
+// goroutine is paused before all that others could see, until the model wakes
 // it; so only one runs at a time, timers aside, which end at the next standstill.
 type step struct {
 	f      *fleet
@@ -37,7 +37,7 @@ type step struct {
 	cancel context.CancelFunc
 	wakeUp chan struct{}
 
-	// stands tells that it stands still, before what at says.
+	// stands tells that it is paused, before what at says.
 	stands bool
 	at     string
 	// quick lets it pass the next standstill: it is the same step still.
@@ -52,7 +52,7 @@ type step struct {
 	delivery *ledger.Delivery
 	along    []*step   // of the calls that were taken with this one
 	leased   time.Time // the end of asynq's lease
-	alone    time.Time // when it was noted that its call is made alone
+	alone    time.Time // when it was recorded that its call is made alone
 	lapsed   bool
 	count    *counted
 	// What let the call go, and what it has to show before it may arrive.
@@ -73,7 +73,7 @@ const scriptTime = 3 * time.Microsecond
 
 func stepOf(ctx context.Context) *step { s, _ := ctx.Value(stepKey{}).(*step); return s }
 
-// pause stands still until the model says go on. A worker that was killed goes
+// pause blocks until the model wakes the step. A worker that was killed goes
 // nowhere any more.
 func (s *step) pause(at string) {
 	if s.proc.dead.Load() {
@@ -92,7 +92,7 @@ func (s *step) pause(at string) {
 }
 
 // stand notes where the step stands. It may come from a timer, which knows
-// nothing of what the model did last: hence the lock; see [fleet.settle].
+// nothing of what the model did last: hence the lock; see [fleet.awaitPaused].
 func (s *step) stand(at string) {
 	s.f.mu.Lock()
 	defer s.f.mu.Unlock()
@@ -212,7 +212,7 @@ func (f *fleet) newStep(p *proc, at string) *step {
 	return s
 }
 
-// begin has a worker take a call, and up to so many more, and tells whether it got
+// begin has a worker take a call, and up to so many more, and reports whether it got
 // any. The taking itself is one step.
 func (f *fleet) begin(p *proc, queue string, more int) bool {
 	s := f.newStep(p, "take")
@@ -221,7 +221,7 @@ func (f *fleet) begin(p *proc, queue string, more int) bool {
 		defer func() { s.over = true }()
 		s.process(queue, more)
 	}()
-	f.settle()
+	f.awaitPaused()
 	return s.delivery != nil
 }
 
@@ -231,7 +231,7 @@ func (f *fleet) beginRefresh(p *proc) {
 		defer func() { s.over = true }()
 		_, _ = p.w.circuits.Refresh(s.ctx, probeLease, modelUpstream) // a reply that is lost is asked for again next time
 	}()
-	f.settle()
+	f.awaitPaused()
 }
 
 // process is what an asynq server does with tasks, but for its lists, which are in
@@ -340,7 +340,7 @@ func (f *fleet) awake(t *rapid.T) *proc {
 	return p
 }
 
-// ready draws a step that can go on.
+// ready draws a step that can continue.
 func (f *fleet) ready(t *rapid.T) *step {
 	var ready []*step
 	for _, s := range f.steps {
@@ -349,21 +349,21 @@ func (f *fleet) ready(t *rapid.T) *step {
 		}
 	}
 	if len(ready) == 0 {
-		t.Skip("nobody can go on")
+		t.Skip("nobody can continue")
 	}
 	return ready[rapid.IntRange(0, len(ready)-1).Draw(t, "who")]
 }
 
-// wake lets a step go on until it stands still again, waits or ends.
+// wake lets a step continue until it is paused again, waits or ends.
 func (f *fleet) wake(s *step, loseReply bool) {
 	s.loseReply = loseReply
 	s.wakeUp <- struct{}{}
-	f.settle()
+	f.awaitPaused()
 	s.loseReply = false
 }
 
-// settle waits until everybody stands still, and forgets who is through.
-func (f *fleet) settle() {
+// awaitPaused waits until every step is paused, and removes those that have ended.
+func (f *fleet) awaitPaused() {
 	synctest.Wait()
 	f.rest(2 * scriptTime)
 	synctest.Wait()
@@ -386,7 +386,7 @@ func (f *fleet) rest(d time.Duration) {
 	time.Sleep(d)
 }
 
-// pass lets time pass. Heartbeats go on, and the leases of probes are renewed, but for
+// pass lets time pass. Heartbeats continue, and the leases of probes are renewed, but for
 // those who are frozen: those lose their leases, and then the contexts of their
 // handlers end.
 func (f *fleet) pass(d time.Duration) {
@@ -395,7 +395,7 @@ func (f *fleet) pass(d time.Duration) {
 	}
 	f.rest(d)
 	f.renew()
-	f.settle()
+	f.awaitPaused()
 	f.forward()
 	now := time.Now()
 	for _, s := range f.steps {
@@ -410,7 +410,7 @@ func (f *fleet) pass(d time.Duration) {
 				redis.Z{Score: float64(s.leased.Unix()), Member: s.delivery.ID}).Err())
 		}
 	}
-	f.settle()
+	f.awaitPaused()
 }
 
 // renew renews the leases of the probes, but for those of the frozen.
@@ -446,7 +446,7 @@ func (f *fleet) end(p *proc) {
 				synctest.Wait()
 			}
 		}
-		f.settle()
+		f.awaitPaused()
 	}
 	var left []*step
 	for _, s := range f.steps {

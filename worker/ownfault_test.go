@@ -26,7 +26,7 @@ holds:
 breaker: {window: 30s, min_calls: 6, ratio: 0.5}
 `
 
-func TestOneCallsFaultKeepsNoOtherFromBeingMade(t *testing.T) {
+func TestOneCallsOwnFaultDoesNotStopOtherCalls(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, preset, answer string
@@ -69,7 +69,7 @@ func TestOneCallsFaultKeepsNoOtherFromBeingMade(t *testing.T) {
 	}
 }
 
-func TestAnEndpointThatFailsHoldsNoOther(t *testing.T) {
+func TestAnEndpointThatFailsDoesNotHoldOtherEndpoints(t *testing.T) {
 	u := worker.Upstream{Name: "api", Policy: parse(t, fmt.Sprintf(shortHolds, "http")), Concurrency: 2}
 	each(t, worker.Config{Upstreams: []worker.Upstream{u}}, func(t *testing.T, env *callqtest.Env) {
 		env.Sim().Script("GET /broken/* -> http:500 forever\nGET /* -> ok forever")

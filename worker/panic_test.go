@@ -15,7 +15,7 @@ import (
 
 // A half-open breaker lets one call through and waits for its word. A panic must
 // not keep it waiting, nor the fleet for a probe.
-func TestAPanicShutsNoGateAndKeepsNoProbe(t *testing.T) {
+func TestAPanicReleasesTheGateAndTheProbe(t *testing.T) {
 	preset, err := policy.Preset("patsnap")
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func TestAPanicShutsNoGateAndKeepsNoProbe(t *testing.T) {
 		first := take()
 		until := time.Now().Add(5 * time.Millisecond)
 		a.gate.Hold(first.Circuit.Epoch, until)
-		<-time.After(time.Until(until.Add(200 * time.Millisecond))) // half open from here on, also where the machine stood still
+		<-time.After(time.Until(until.Add(200 * time.Millisecond))) // half open from here on, also where the machine was paused
 		panics(first)
 		if done, wait := a.gate.Allow(""); done == nil {
 			t.Errorf("after a panic the gate is shut, for %s", wait)

@@ -8,18 +8,18 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// asynq dequeues one task at a time, and each would cost a round trip to Redis. A
-// process that may make several more calls dequeues them with one script. It gives
-// the first to asynq at once, and the others when asynq asks next, which it does
-// without a pause while it gets calls. Each of them has acquired the semaphore, so a
-// process that dies holds no more calls than its concurrency.
+// asynq dequeues one task at a time, which would cost a round trip to Redis for each. A
+// process that may make several more calls dequeues them with one script. It gives the
+// first to asynq at once, and the others when asynq asks next; asynq asks without a pause
+// while it gets calls. Each of these calls has acquired the semaphore, so a process that
+// dies holds no more calls than its concurrency.
 
 const (
-	// maxPrefetch is how many further calls one script dequeues at most. More would
-	// save little, and as many wait for the end of their leases if the reply is lost.
+	// maxPrefetch is how many further calls one script dequeues at most. More would save
+	// little, and if the reply is lost, all of them wait for the end of their leases.
 	maxPrefetch = 15
-	// recheckAfter is how old a dequeue may be before its call asks again whether it
-	// may be made. asynq asks for the next task within microseconds.
+	// recheckAfter is the age of a dequeue above which the worker asks Redis again whether
+	// the call may be made. asynq asks for the next task within microseconds.
 	recheckAfter = 50 * time.Millisecond
 )
 
@@ -42,7 +42,7 @@ func (s *prefetch) pop() *ledger.Delivery {
 	return delivery
 }
 
-// push adds calls. It returns false when the worker drains: they must go back.
+// push adds calls. It returns false when the worker drains: the caller must return them.
 func (s *prefetch) push(calls []*ledger.Delivery) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,14 +61,14 @@ func (s *prefetch) drain() []*ledger.Delivery {
 	return left
 }
 
-// pushPrefetched holds calls until asynq asks for them.
+// pushPrefetched stores calls until asynq asks for them.
 func (w *Worker) pushPrefetched(ctx context.Context, a *account, calls []*ledger.Delivery) {
 	if len(calls) > 0 && !a.prefetch.push(calls) {
 		w.returnPrefetched(ctx, a, calls)
 	}
 }
 
-// returnPrefetched puts calls back to the heads of their queues: asynq will not ask
+// returnPrefetched puts calls back at the heads of their queues, because asynq will not ask
 // for them any more.
 func (w *Worker) returnPrefetched(ctx context.Context, a *account, calls []*ledger.Delivery) {
 	for i := len(calls) - 1; i >= 0; i-- {

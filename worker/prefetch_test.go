@@ -66,7 +66,7 @@ func count(rdb *redis.Client, list string) int64 {
 	return rdb.LLen(context.Background(), asynqKey("api", list)).Val()
 }
 
-func TestCallsTakenAlongHaveTheirPlacesAndGoFirstComeFirst(t *testing.T) {
+func TestPrefetchedCallsHaveTheSemaphoreAndAreMadeInOrder(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		w := stocked(t, rdb, 3, 5)
 		for i := range 3 {
@@ -83,7 +83,7 @@ func TestCallsTakenAlongHaveTheirPlacesAndGoFirstComeFirst(t *testing.T) {
 	})
 }
 
-func TestPlacesThatWereHeldReadyInVainAreFreeAgain(t *testing.T) {
+func TestUnusedPermitsOfAPrefetchAreReleased(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		w := stocked(t, rdb, 8, 2)
 		fetch(t, w)
@@ -94,7 +94,7 @@ func TestPlacesThatWereHeldReadyInVainAreFreeAgain(t *testing.T) {
 	})
 }
 
-func TestADrainPutsBackWhatWasTakenAlong(t *testing.T) {
+func TestADrainPutsBackPrefetchedCalls(t *testing.T) {
 	for _, limits := range [][]string{nil, {"100/day"}} {
 		redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 			w := stocked(t, rdb, 5, 6, limits...)
@@ -126,7 +126,7 @@ func TestADrainPutsBackWhatWasTakenAlong(t *testing.T) {
 	}
 }
 
-func TestACallThatWaitedSinceItWasTakenAsksOnceMore(t *testing.T) {
+func TestACallThatWaitedAfterItsDequeueAsksRedisAgain(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		w := stocked(t, rdb, 2, 2)
 		for _, since := range []time.Duration{0, 2 * recheckAfter} {

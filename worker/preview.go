@@ -7,8 +7,9 @@ import (
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
-// Preview returns the request that a worker sends first for a checked call, with stars in place of the credential. It needs no
-// Redis, looks up no secret and sends nothing. Its errors are those for which the worker would not send the call.
+// Preview returns the request that a worker sends first for a valid call, with stars in
+// place of the credential. It needs no Redis, reads no secret and sends nothing. It returns
+// the errors for which the worker would not send the call.
 func Preview(u Upstream, c tasks.Call) (*http.Request, error) {
 	r, err := requestOf(c, tasks.TaskID(c.Batch, c.Key))
 	if err != nil {
@@ -17,7 +18,7 @@ func Preview(u Upstream, c tasks.Call) (*http.Request, error) {
 	return upstream.Preview(clientConfig(u), r)
 }
 
-// clientConfig is what an upstream's client is made of, but for what depends on the worker.
+// clientConfig returns the configuration of an upstream's client, without what depends on the worker.
 func clientConfig(u Upstream) upstream.Config {
 	return upstream.Config{
 		Name: u.Name, BaseURL: u.BaseURL, Auth: u.Auth, Timeout: u.Timeout, Concurrency: u.Concurrency,

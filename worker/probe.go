@@ -10,8 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// fetchProbe dequeues the call that tests, after a hold, whether the account works
-// again.
+// fetchProbe dequeues the call that tests after a hold whether the account works again.
 func (w *Worker) fetchProbe(ctx context.Context, a *account, request ledger.DequeueRequest, choice *ledger.ProbeChoice) (ledger.Dequeued, error) {
 	probe, lonely, alone := chooseProbe(choice, a.endpointOf)
 	if lonely && w.clustered {
@@ -40,13 +39,13 @@ func (a *account) endpointOf(c ledger.Candidate) string {
 	return a.endpoints.endpoint(c.Method, path)
 }
 
-// chooseProbe chooses the next probe: one call's own fault must not hold its
-// account. It prefers a call that was not refused since the account answered well
-// last, of another endpoint than the last one that was; then any that was not
-// refused; then the one whose refusal is the longest ago. From the third probe on
-// that fails it looks further into the queue each time, as neighbours often share
-// a fault. lonely reports that every waiting call was refused, alone that the only
-// waiting call is the one that was refused last.
+// chooseProbe chooses the next probe so that one call's own fault does not hold its
+// account. First it prefers calls that were not refused since the last good answer, and
+// among them calls of another endpoint than the last refused call. If all were refused, it
+// takes the one whose refusal is the longest ago. After two failed probes it chooses each
+// time a call further back in the queue, because neighbours often have the same fault.
+// lonely reports that every waiting call was refused, alone that the only waiting call is
+// the one that was refused last.
 func chooseProbe(choice *ledger.ProbeChoice, endpointOf func(ledger.Candidate) string) (probe ledger.Candidate, lonely, alone bool) {
 	age := func(c ledger.Candidate) int {
 		name := circuit.CallName(c.ID, c.Generation)
@@ -82,13 +81,13 @@ func chooseProbe(choice *ledger.ProbeChoice, endpointOf func(ledger.Candidate) s
 	return oldest, true, age(oldest) == len(choice.Refused)-1
 }
 
-// spread returns a place from 0 to n-1: the first one until two probes have
-// failed, then one place after the other, far apart.
+// spread returns an index from 0 to n-1: 0 until two probes have failed, and then a
+// different one each time, far from the last.
 func spread(failed, n int) int {
 	if failed < 2 {
 		return 0
 	}
-	return failed * 7919 % n // a prime: it meets every place
+	return failed * 7919 % n // 7919 is a prime, so every index has its turn
 }
 
 func otherQueues(queues []string, queue string) []string {

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-func TestTheNextProbeIsACallThatCanTellWhetherTheAccountWorks(t *testing.T) {
+func TestTheNextProbeIsACallThatCanTestTheAccount(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		// waiting are the calls that wait, the first ones first: "ID METHOD /path".
@@ -48,7 +48,7 @@ func TestTheNextProbeIsACallThatCanTellWhetherTheAccountWorks(t *testing.T) {
 	}
 }
 
-func TestProbesThatFailInARowAreLookedForAllOverTheQueue(t *testing.T) {
+func TestAfterFailedProbesTheNextOneComesFromAnywhereInTheQueue(t *testing.T) {
 	choice := &ledger.ProbeChoice{Refused: []string{"x#1"}}
 	for i := range 48 {
 		choice.Candidates = append(choice.Candidates, ledger.Candidate{ID: fmt.Sprint(i), Generation: 1})

@@ -16,8 +16,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
-// otherWorkerDelay is when a call that this worker does not understand, but another
-// may, comes back.
+// otherWorkerDelay is how long a call is put off that another worker may be able to make,
+// but not this one.
 var otherWorkerDelay = 30 * time.Second
 
 // inflightCall is one call on its way through the worker.
@@ -29,20 +29,20 @@ type inflightCall struct {
 	// endpoint is the folded endpoint, idempotent whether it may be sent twice.
 	endpoint   string
 	idempotent bool
-	// request is the call as it goes out; jobs have none.
+	// request is the request to the API; jobs have none.
 	request upstream.Request
-	// admissions are what admitted the call, the account's first.
+	// admissions are the admissions by circuits, the account's first.
 	admissions []admission
-	// probeTokens are the tokens of the probes that it is, as long as it is handled.
+	// probeTokens are the tokens of the circuits whose probe the call is.
 	probeTokens []string
-	// confirmedAt is when this process last asked, and Redis confirmed, that the call is
-	// its own.
+	// confirmedAt is when this process last sent a request by which Redis confirmed that
+	// the call is this worker's.
 	confirmedAt time.Time
-	// waited reports that the call has waited in place since Redis admitted it.
+	// waited reports that the call has waited in this process since Redis admitted it.
 	waited bool
 	// reportBreaker reports to the process's breaker, exactly once.
 	reportBreaker func(circuit.Result) circuit.Outage
-	// journaled is the call as the [Journal] has it, nil for none.
+	// journaled is the call that was passed to the [Journal]; nil for none.
 	journaled *tasks.Call
 }
 
@@ -93,8 +93,8 @@ func (w *Worker) process(ctx context.Context, delivery *ledger.Delivery) disposi
 	return w.apply(ctx, inflight, a)
 }
 
-// passTurn lets the next call of the queue out after a hold, where the one that
-// was let out does not ask for the probe.
+// passTurn allows the next call of the queue to be dequeued after a hold, if the call that
+// was dequeued does not ask for the probe.
 func (w *Worker) passTurn(ctx context.Context, delivery *ledger.Delivery) {
 	if !delivery.Circuit.AfterHold {
 		return
@@ -105,8 +105,8 @@ func (w *Worker) passTurn(ctx context.Context, delivery *ledger.Delivery) {
 	}
 }
 
-// open reads the call and ends it where it must not be made. ok is false when
-// disp is final.
+// open reads the call, and ends it or puts it off if it must not be made now. ok is false
+// when disp is final.
 func (w *Worker) open(ctx context.Context, delivery *ledger.Delivery) (inflight *inflightCall, disp disposition, ok bool) {
 	if !delivery.Known {
 		return nil, w.adopt(ctx, delivery), false
@@ -120,7 +120,7 @@ func (w *Worker) open(ctx context.Context, delivery *ledger.Delivery) (inflight 
 	}
 	call, err := tasks.Decode(delivery.Content)
 	if err == nil && call.NotBefore != nil && delivery.At.Before(*call.NotBefore) {
-		// It was cancelled, or ended, before its time and is redriven.
+		// The call ended, for example by a cancel, before its not_before, and was redriven.
 		return nil, w.putOff(ctx, delivery, nil, call.NotBefore.Sub(delivery.At), "waits for its not_before"), false
 	}
 	if errors.Is(err, tasks.ErrNewerVersion) {
@@ -128,7 +128,7 @@ func (w *Worker) open(ctx context.Context, delivery *ledger.Delivery) (inflight 
 		return nil, w.putOff(ctx, delivery, nil, otherWorkerDelay, "written by a newer callq: waits for a newer worker"), false
 	}
 	if err == nil && call.Upstream != tasks.UpstreamOf(delivery.Queue) {
-		err = fmt.Errorf("the call is for %q but stands in the queue of %q", call.Upstream, delivery.Queue)
+		err = fmt.Errorf("the call is for %q but is in the queue of %q", call.Upstream, delivery.Queue)
 	}
 	if err != nil {
 		return nil, w.endUnsent(ctx, delivery, nil, policy.ClassMalformedTask, err.Error()), false
@@ -205,14 +205,14 @@ func (w *Worker) admit(ctx context.Context, inflight *inflightCall) (disp dispos
 	done, wait := inflight.account.gate.Allow(inflight.endpoint)
 	if done == nil {
 		w.returnProbes(ctx, inflight)
-		// Only this process holds: its outage is not in Redis yet.
+		// Only this process holds the account: Redis does not have its outage yet.
 		return w.putOff(ctx, delivery, nil, wait, "held: the API fails too often"), false
 	}
 	inflight.reportBreaker = reportOnce(done)
 	return disposition{}, true
 }
 
-// reportOnce reports a call to its breaker at most once.
+// reportOnce returns a function that calls done the first time only.
 func reportOnce(done func(circuit.Result) circuit.Outage) func(circuit.Result) circuit.Outage {
 	reported := false
 	return func(r circuit.Result) circuit.Outage {
@@ -224,9 +224,8 @@ func reportOnce(done func(circuit.Result) circuit.Outage) func(circuit.Result) c
 	}
 }
 
-// releaseOnPanic frees what a call holds whose handling panicked. Otherwise a half-open
-// breaker would wait for its one call for ever, and a probe's lease would have to
-// expire.
+// releaseOnPanic releases what a call holds if its handler panics. Otherwise a half-open
+// breaker would wait for its one call for ever, and a probe's lease would have to expire.
 func (w *Worker) releaseOnPanic(ctx context.Context, inflight *inflightCall) {
 	if v := recover(); v != nil {
 		inflight.reportBreaker(circuit.Neutral)
@@ -236,11 +235,11 @@ func (w *Worker) releaseOnPanic(ctx context.Context, inflight *inflightCall) {
 }
 
 // putBackOutdated puts a call back that was admitted in an older epoch than this process
-// has read: the reply is from before a change, or from a Redis that has lost it.
+// has read: the reply is from before a change, or Redis has lost that change.
 func (w *Worker) putBackOutdated(ctx context.Context, inflight *inflightCall) disposition {
 	recovered, err := w.circuits.Restore(ctx, inflight.account.name, probeLease)
 	if recovered {
-		w.log.Warn("Redis had lost the record of a circuit; it was written back", "circuit", inflight.account.name)
+		w.log.Warn("Redis had lost the record of a circuit: it was written back", "circuit", inflight.account.name)
 	}
 	if err != nil {
 		w.noteRedisError(err)
@@ -251,7 +250,7 @@ func (w *Worker) putBackOutdated(ctx context.Context, inflight *inflightCall) di
 	return disp
 }
 
-// askCircuit asks one circuit in Redis for admission and notes it in g.
+// askCircuit asks one circuit in Redis for admission and records it in admitted.
 func (w *Worker) askCircuit(ctx context.Context, inflight *inflightCall, name circuit.Name, admitted *admission) (circuit.Admission, disposition, bool) {
 	token := newToken()
 	request := circuit.AdmitRequest{Token: token, Lease: probeLease, Call: circuit.CallName(inflight.delivery.ID, inflight.delivery.Generation)}
@@ -278,12 +277,12 @@ func (w *Worker) askCircuit(ctx context.Context, inflight *inflightCall, name ci
 	if adm.Probe {
 		admitted.token, admitted.hold = token, adm.Hold
 		inflight.probeTokens = append(inflight.probeTokens, token)
-		w.probes.add(token, heldProbe{name: name, epoch: adm.Epoch, renewed: asked, closedUntil: asked.Add(inflight.account.longest)})
+		w.probes.add(token, heldProbe{name: name, epoch: adm.Epoch, renewed: asked, renewUntil: asked.Add(inflight.account.probeLimit)})
 	}
 	return adm, disposition{}, true
 }
 
-// returnProbes returns the probes that the call holds: it does not go out.
+// returnProbes returns the call's probes, because the call is not sent.
 func (w *Worker) returnProbes(ctx context.Context, inflight *inflightCall) {
 	for _, admitted := range inflight.admissions {
 		if admitted.token == "" {

@@ -37,22 +37,22 @@ func awaitDead(t *testing.T, env *callqtest.Env, class policy.Class) ledger.Reco
 	return ledger.Record{}
 }
 
-func TestATaskThatSomebodyElsePutIntoTheQueueEndsAsADeadLetter(t *testing.T) {
+func TestATaskThatAnotherProgramPutIntoTheQueueEndsAsADeadLetter(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		stranger := asynq.NewClientFromRedisClient(env.Redis())
-		if _, err := stranger.Enqueue(asynq.NewTask("strange", []byte("\xff\xfe random")), asynq.Queue(callqtest.Upstream), asynq.TaskID("stray")); err != nil {
+		if _, err := stranger.Enqueue(asynq.NewTask("strange", []byte("\xff\xfe random")), asynq.Queue(callqtest.Upstream), asynq.TaskID("foreign")); err != nil {
 			t.Fatal(err)
 		}
 		env.Start()
 		r := awaitDead(t, env, policy.ClassMalformedTask)
-		if r.ID != "stray" || r.Batch != tasks.DefaultBatch {
+		if r.ID != "foreign" || r.Batch != tasks.DefaultBatch {
 			t.Errorf("the dead letter is %s of batch %s", r.ID, r.Batch)
 		}
 		want(t, env.Await(env.Submit(tasks.Call{Path: "/a"}).ID), tasks.StateDone, policy.ClassOK, 1)
 	})
 }
 
-func TestAMessageThatAsynqCannotDecodeIsTakenOffTheActiveList(t *testing.T) {
+func TestAMessageThatAsynqCannotDecodeIsRemovedFromTheActiveList(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		ctx := t.Context()
 		env.Redis().HSet(ctx, "asynq:{sim}:t:broken", "msg", "\x0a\xffno protobuf", "state", "pending")
@@ -90,7 +90,7 @@ func TestACallThatMayHaveBeenSentByADeadWorkerIsNotSentAgain(t *testing.T) {
 	})
 }
 
-func TestADrainEndsWhatIsUnderWayAndLeavesTheRest(t *testing.T) {
+func TestADrainEndsCallsInProgressAndLeavesTheOthers(t *testing.T) {
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Concurrency: 2}}}, func(t *testing.T, env *callqtest.Env) {
 		env.Sim().Script("GET /* -> ok latency=300ms forever")
 		for i := range 20 {
@@ -104,7 +104,7 @@ func TestADrainEndsWhatIsUnderWayAndLeavesTheRest(t *testing.T) {
 			t.Fatal(err)
 		}
 		if int(b.Counts.Done) != env.Sim().Arrivals() || b.Counts.Open == 0 || !b.Counts.Balanced() {
-			t.Errorf("%d requests arrived and the books say %+v", env.Sim().Arrivals(), b.Counts)
+			t.Errorf("%d requests arrived and the ledger say %+v", env.Sim().Arrivals(), b.Counts)
 		}
 		active, err := env.Redis().LLen(t.Context(), "asynq:{sim}:active").Result()
 		if err != nil || active != 0 {
@@ -155,7 +155,7 @@ breaker: {window: 10s, min_calls: 5, ratio: 0.5}
 	})
 }
 
-func TestACallThatEndsUnsentAfterAHoldPassesItsTurnOn(t *testing.T) {
+func TestACallThatEndsUnsentAfterAHoldPassesTheTurnToTheNext(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		store := circuit.NewStore(env.Redis(), "test")
 		if err := store.Open(t.Context(), circuit.Name{Upstream: callqtest.Upstream}, 200*time.Millisecond, "test", "test"); err != nil {
@@ -170,7 +170,7 @@ func TestACallThatEndsUnsentAfterAHoldPassesItsTurnOn(t *testing.T) {
 	})
 }
 
-func TestAnOutageThatGoesOnClimbsItsLadderAndSaysWhatIsWrong(t *testing.T) {
+func TestAnOutageThatContinuesTakesTheNextRungAndNamesTheFault(t *testing.T) {
 	long := parse(t, `
 version: 1
 name: long
@@ -239,7 +239,7 @@ func TestARedrivenCallStillWaitsForItsTime(t *testing.T) {
 	})
 }
 
-func TestAnOperatorsPauseIsTheOperators(t *testing.T) {
+func TestOnlyTheOperatorEndsAPauseOfAQueue(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		inspector := asynq.NewInspectorFromRedisClient(env.Redis())
 		env.Submit(tasks.Call{Path: "/first", Batch: "b", Key: "first"})

@@ -6,22 +6,22 @@ import (
 )
 
 const (
-	// emptyPause is how long a worker does not ask queues that it found empty.
+	// emptyPause is how long a worker does not poll queues that were empty.
 	emptyPause = 50 * time.Millisecond
-	// idlePause is the same once they have been empty for idleAfter: many idle
-	// accounts must cost Redis next to nothing. A new call is announced.
+	// idlePause is the same after they were empty for idleAfter: many idle accounts must
+	// cost Redis very little. A new call is announced.
 	idlePause = 2 * time.Second
 	idleAfter = 5 * time.Second
 )
 
-// queueIdle is what a process last read of queues that it asks together: since when
-// they are empty, and when their next delayed task is due.
+// queueIdle is what a process last read about queues that it polls together: since when they
+// are empty, and when their next delayed task is due.
 type queueIdle struct {
 	timedGate
 
 	mu    sync.Mutex
 	since time.Time // zero when they are not empty
-	// due is when the next delayed task is due, zero for none. It is valid where
+	// due is when the next delayed task is due; zero for none. It is valid only if
 	// dueKnown is set.
 	due      time.Time
 	dueKnown bool
@@ -29,8 +29,8 @@ type queueIdle struct {
 	forwardedAt map[string]time.Time
 }
 
-// noteEmpty notes that no call waits, and when the next delayed one is due. It
-// returns for how long not to ask the queues.
+// noteEmpty records that no call waits, and when the next delayed one is due. It returns how
+// long not to poll the queues.
 func (idle *queueIdle) noteEmpty(due time.Time) time.Duration {
 	idle.mu.Lock()
 	defer idle.mu.Unlock()
@@ -45,15 +45,15 @@ func (idle *queueIdle) noteEmpty(due time.Time) time.Duration {
 	return emptyPause
 }
 
-// wereEmpty reports whether the queues were empty when they were asked last.
+// wereEmpty reports whether the queues were empty when they were polled last.
 func (idle *queueIdle) wereEmpty() bool {
 	idle.mu.Lock()
 	defer idle.mu.Unlock()
 	return idle.dueKnown
 }
 
-// noteCalls notes that there are calls, or will be: the due time that was read
-// before is not valid any more.
+// noteCalls records that there are calls, or will be: the due time that was read before is
+// not valid any more.
 func (idle *queueIdle) noteCalls() {
 	idle.mu.Lock()
 	defer idle.mu.Unlock()
@@ -65,7 +65,7 @@ func (idle *queueIdle) noteCalls() {
 func (idle *queueIdle) shouldForward(set string, now time.Time) bool {
 	idle.mu.Lock()
 	defer idle.mu.Unlock()
-	// A second more, as clocks differ and asynq's are whole seconds.
+	// One second is added because clocks differ and asynq's times are whole seconds.
 	if idle.dueKnown && (idle.due.IsZero() || now.Add(time.Second).Before(idle.due)) {
 		return false
 	}

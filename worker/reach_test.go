@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
-func TestAnAddressIsHeldForAPersonOnlyWhenItsFirstCallsAllFailAlike(t *testing.T) {
+func TestAnAddressIsHeldForAPersonOnlyIfItsFirstCallsAllFailAlike(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		w := stocked(t, rdb, 1, 0)
 		fail := func(call int, how policy.Transport) policy.Class {

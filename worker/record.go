@@ -17,9 +17,9 @@ import (
 	"github.com/seed-2903acc3/callq/worker/spool"
 )
 
-// retryWriteFor is how long a worker retries a write of an outcome. It is longer than
-// Redis takes to restart or to fail over. When it is over, the call comes back at the
-// end of its lease.
+// retryWriteFor is how long a worker retries the write of an outcome. It is longer than a
+// restart or a fail-over of Redis takes. After that the call comes back at the end of its
+// lease.
 const retryWriteFor = 10 * time.Minute
 
 // retryWrite runs a write until it succeeds. Only the end of the process and
@@ -45,7 +45,7 @@ func (w *Worker) retryWrite(ctx context.Context, write func(context.Context) err
 	}
 }
 
-// record is a write of the ledger that notes an attempt.
+// record is a function that writes an attempt to the ledger.
 type record func(context.Context, *ledger.Delivery, *ledger.Attempt) (streak int, applied bool, err error)
 
 func (w *Worker) retryRecord(ctx context.Context, write record, delivery *ledger.Delivery, a *ledger.Attempt) (streak int, applied bool) {
@@ -56,8 +56,8 @@ func (w *Worker) retryRecord(ctx context.Context, write record, delivery *ledger
 	return streak, applied && err == nil
 }
 
-// recordEnd records an ending. The script takes the tasks of done and dropped
-// calls off asynq's lists, so asynq's own "done" has nothing left to do.
+// recordEnd records an ending. The script removes the tasks of done and dropped calls from
+// asynq's lists, so asynq's own "done" has nothing left to do.
 func (w *Worker) recordEnd(ctx context.Context, delivery *ledger.Delivery, f ledger.Final, a *ledger.Attempt) (streak int, applied bool) {
 	if f.State != ledger.Dead {
 		w.wrapped.Removed(delivery.Queue, delivery.ID)
@@ -87,7 +87,7 @@ func (w *Worker) recordAnswer(ctx context.Context, delivery *ledger.Delivery, f 
 		}
 	}
 	if !ok {
-		// The end of its lease brings the call back.
+		// The call comes back at the end of its lease.
 		w.wrapped.Removed(delivery.Queue, delivery.ID)
 		written(false)
 		return 0, false
@@ -97,19 +97,19 @@ func (w *Worker) recordAnswer(ctx context.Context, delivery *ledger.Delivery, f 
 	return streak, applied
 }
 
-// leave makes asynq drop the task without a change in Redis. Another worker has changed
-// its record, or the record could not be written: then the task comes back at the end of
-// its lease.
-func (w *Worker) leave(delivery *ledger.Delivery) disposition {
+// abandon makes asynq drop the task without a change in Redis. Another worker has changed
+// the call's record, or the record could not be written: then the task comes back at the
+// end of its lease.
+func (w *Worker) abandon(delivery *ledger.Delivery) disposition {
 	w.wrapped.Removed(delivery.Queue, delivery.ID)
 	return disposition{kind: dispositionDone}
 }
 
-// putBack records a put-back that spent no attempt and leaves the task at the
-// head of its queue, which the account's circuit holds.
+// putBack parks a call: it spends no attempt, and its task goes to the head of its queue,
+// which the account's circuit holds.
 func (w *Worker) putBack(ctx context.Context, delivery *ledger.Delivery, a *ledger.Attempt) disposition {
 	delivery.Parked++
-	// asynq gets nil, as for a task that is done. Its write must be suppressed:
+	// asynq gets nil, as for a task that is done. Its write must be suppressed, because
 	// another worker may have the task by then.
 	w.wrapped.Removed(delivery.Queue, delivery.ID)
 	w.parks.note(delivery.ID)
@@ -117,18 +117,17 @@ func (w *Worker) putBack(ctx context.Context, delivery *ledger.Delivery, a *ledg
 	return disposition{kind: dispositionDone}
 }
 
-// putOff records a put-back that spent no attempt and has the task come back
-// after a while, though its account is not held.
+// putOff puts a call back without spending an attempt; the task comes back after wait.
 func (w *Worker) putOff(ctx context.Context, delivery *ledger.Delivery, a *ledger.Attempt, wait time.Duration, text string) disposition {
 	delivery.Parked++
 	if _, applied := w.retryRecord(ctx, w.dispatcher.Attempt, delivery, a); !applied {
-		return w.leave(delivery)
+		return w.abandon(delivery)
 	}
 	return disposition{kind: dispositionRetry, delay: wait, text: text}
 }
 
-// endUnsent dead-letters a call that is not to be sent; detail is the record's message
-// about this one. p is nil where the call could not be read.
+// endUnsent dead-letters a call that must not be sent; detail is the record's message.
+// inflight is nil if the call could not be read.
 func (w *Worker) endUnsent(ctx context.Context, delivery *ledger.Delivery, inflight *inflightCall, class policy.Class, detail string) disposition {
 	endpoint := ""
 	if inflight != nil {
@@ -137,7 +136,7 @@ func (w *Worker) endUnsent(ctx context.Context, delivery *ledger.Delivery, infli
 	return w.endDead(ctx, delivery, inflight, unsent(delivery, endpoint, class, detail))
 }
 
-// unsent is the ending of a call that is not to be sent.
+// unsent returns the ending of a call that must not be sent.
 func unsent(delivery *ledger.Delivery, endpoint string, class policy.Class, detail string) ledger.Final {
 	f := ending.Unsent(&delivery.Record, ending.Reason{
 		Class: string(class), Detail: detail, UserMessage: class.Message(), Advice: class.Advice(), Endpoint: endpoint,
@@ -146,7 +145,7 @@ func unsent(delivery *ledger.Delivery, endpoint string, class policy.Class, deta
 	return f
 }
 
-// endGivenUp dead-letters a call whose circuit has seen too many probes fail.
+// endGivenUp dead-letters a call of a circuit whose probes have failed too often.
 func (w *Worker) endGivenUp(ctx context.Context, inflight *inflightCall, adm circuit.Admission) disposition {
 	delivery := inflight.delivery
 	return w.endDead(ctx, delivery, inflight, ledger.Final{
@@ -155,20 +154,20 @@ func (w *Worker) endGivenUp(ctx context.Context, inflight *inflightCall, adm cir
 			Class: string(policy.ClassQuota), Rule: "max_probes", Code: adm.Code, CorrelationID: adm.CorrelationID,
 			Message: clip(adm.Message), Endpoint: inflight.endpoint,
 			UserMessage: "This service is not available to this account at the moment.",
-			Advice:      "Probe after probe was refused. See that the account's package covers this endpoint, then close the circuit and redrive.",
+			Advice:      "Every probe was refused. Make sure that the account's package includes this endpoint, then close the circuit and redrive.",
 			Attempts:    delivery.Attempts, Parked: delivery.Parked, FirstAt: delivery.FirstAt, FinishedAt: time.Now().UTC(),
 		},
 	})
 }
 
-// endConvicted dead-letters a call that was refused each time that only it was
-// refused, the last time as the first call after a hold, when the next one was
-// answered well: the fault is its own, and it must not hold the account any more.
+// endConvicted dead-letters a call whose own fault is proven: several times only this call
+// was refused, the last time as the probe, and the next call got a good answer. It must not
+// hold the account any more.
 func (w *Worker) endConvicted(ctx context.Context, inflight *inflightCall) disposition {
 	return w.endDead(ctx, inflight.delivery, inflight, convicted(inflight.delivery, inflight.endpoint))
 }
 
-// convicted is the ending of a call that alone is refused, with what it met last.
+// convicted returns the ending of a call with a fault of its own, with its last answer.
 func convicted(delivery *ledger.Delivery, endpoint string) ledger.Final {
 	class := policy.ClassQuota
 	f := ledger.Final{
@@ -195,7 +194,7 @@ func convicted(delivery *ledger.Delivery, endpoint string) ledger.Final {
 func (w *Worker) endDead(ctx context.Context, delivery *ledger.Delivery, inflight *inflightCall, f ledger.Final) disposition {
 	f.Group = ending.GroupOf(f.Ending)
 	if _, applied := w.recordEnd(ctx, delivery, f, nil); !applied {
-		return w.leave(delivery)
+		return w.abandon(delivery)
 	}
 	w.noteDead(delivery, inflight, f)
 	return dispositionOf(delivery, f)
@@ -207,10 +206,10 @@ func (w *Worker) noteDead(delivery *ledger.Delivery, inflight *inflightCall, f l
 		d := policy.Decision{Action: policy.ActionDeadLetter, Class: policy.Class(f.Ending.Class), Rule: f.Ending.Rule}
 		w.note(inflight, attempted{number: delivery.Attempts}, d, ledger.Dead)
 	}
-	w.log.Warn("a call is dead; it is not sent", "call", delivery.ID, "batch", delivery.Batch, "key", delivery.Key, "class", f.Ending.Class, "message", f.Ending.Message)
+	w.log.Warn("a call failed for good and is not sent", "call", delivery.ID, "batch", delivery.Batch, "key", delivery.Key, "class", f.Ending.Class, "message", f.Ending.Message)
 }
 
-// adopt gives a task that somebody else put into the queue a record, and ends it.
+// adopt makes a record for a task that another program put into the queue, and ends it.
 func (w *Worker) adopt(ctx context.Context, delivery *ledger.Delivery) disposition {
 	err := w.retryWrite(ctx, func(ctx context.Context) error { return w.repairer.Adopt(ctx, delivery) })
 	if err != nil {
@@ -222,7 +221,7 @@ func (w *Worker) adopt(ctx context.Context, delivery *ledger.Delivery) dispositi
 // endCorrupt ends a call whose record holds values that callq cannot have written. The
 // call is not made: its attempts could not be counted.
 func (w *Worker) endCorrupt(ctx context.Context, delivery *ledger.Delivery) disposition {
-	detail := fmt.Sprintf("its record in Redis was written by somebody else: its field %s holds what callq never keeps there", delivery.Corrupt)
+	detail := fmt.Sprintf("its record in Redis was changed by another program: the field %s has a value that callq never writes", delivery.Corrupt)
 	err := w.retryWrite(ctx, func(ctx context.Context) error { return w.repairer.Repair(ctx, delivery) })
 	if err != nil {
 		return disposition{kind: dispositionRetry, delay: time.Second, text: "callq: " + detail}
@@ -230,8 +229,8 @@ func (w *Worker) endCorrupt(ctx context.Context, delivery *ledger.Delivery) disp
 	return w.endUnsent(ctx, delivery, nil, policy.ClassMalformedTask, detail)
 }
 
-// quarantine looks for what keeps Redis from giving a task out, where it has refused
-// to: one corrupt record must not stop a queue. It reports whether it found anything.
+// quarantine removes corrupt data from queues whose dequeue Redis has refused: one corrupt
+// record must not stop a queue. It reports whether it found any.
 func (w *Worker) quarantine(ctx context.Context, queues []string, refused error) (found bool) {
 	if !w.isRefusal(refused) {
 		return false
@@ -240,23 +239,23 @@ func (w *Worker) quarantine(ctx context.Context, queues []string, refused error)
 		calls, err := w.repairer.Quarantine(ctx, queue)
 		w.noteRedisError(err)
 		if len(calls) > 0 {
-			w.log.Warn("what somebody else wrote to Redis stopped a queue; it was put out of the way", "queue", queue, "calls", calls)
+			w.log.Warn("another program wrote data to Redis that stopped a queue: it was moved away", "queue", queue, "calls", calls)
 			found = true
 		}
 	}
 	return found
 }
 
-// isRefusal reports whether Redis refuses because of the data that it holds: it will
-// refuse again.
+// isRefusal reports whether Redis refused a command because of its data: it will refuse it
+// again.
 func (w *Worker) isRefusal(err error) bool {
 	var explained *redisinfo.Error
 	var reply redis.Error
 	return errors.As(err, &reply) && errors.As(w.explain(err), &explained) && explained.Kind == redisinfo.KindUnknown
 }
 
-// discard ends a task that asynq cannot decode and takes it off asynq's lists, where
-// it would stop asynq from recovering leases.
+// discard ends a task that asynq cannot decode and removes it from asynq's lists, where it
+// would stop asynq from recovering leases.
 func (w *Worker) discard(ctx context.Context, delivery *ledger.Delivery) {
 	if !delivery.Known {
 		if err := w.retryWrite(ctx, func(ctx context.Context) error { return w.repairer.Adopt(ctx, delivery) }); err != nil {

@@ -12,27 +12,27 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// A worker that lives lengthens the leases of its calls every 5 s, by 30 s (asynq's
-// numbers). Variables for the tests of this package alone.
+// A running worker lengthens the leases of its calls every 5 s, by 30 s (asynq's numbers).
+// These are variables for the tests of this package only.
 var (
-	// reclaimEvery is how often the leases that are over are looked at.
+	// reclaimEvery is how often expired leases are read.
 	reclaimEvery = 5 * time.Second
-	// reclaimAfter is how long a lease that is over must stand unchanged, in looks
-	// that follow each other, before its worker counts as dead. A worker that lives and
-	// could not lengthen its leases has the time to do it.
+	// reclaimAfter is how long an expired lease must be unchanged, in consecutive reads,
+	// before its worker counts as dead. This gives a running worker that could not
+	// lengthen its leases the time to do it.
 	reclaimAfter = 10 * time.Second
 )
 
-// overdue are the leases that are over, with when this process saw each first. Most
-// calls of a worker that has died are put back before, see [watch]: the leases find
-// the calls that no worker received, that have no message, that an older callq
-// dequeued, and those of a worker without a record in Redis.
+// overdue has the expired leases, with the time when this process first read each. Most
+// calls of a dead worker are put back before, see [peerWatch]. The leases find the other
+// calls: those that no worker received, that have no message, that an older callq
+// dequeued, and those of a worker without a beat in Redis.
 type overdue struct {
 	seen map[ledger.Lease]time.Time
-	last time.Time // when it looked
+	last time.Time // when the leases were read last
 }
 
-// queues are those of all accounts, in the order of the configuration.
+// queues returns the queues of all accounts, in the order of the configuration.
 func (w *Worker) queues() (queues []string) {
 	for _, u := range w.cfg.Upstreams {
 		queues = append(queues, w.accounts[u.Name].queues...)
@@ -40,10 +40,9 @@ func (w *Worker) queues() (queues []string) {
 	return queues
 }
 
-// reclaim puts back the calls of dead workers, and those that no worker received: the
-// reply to a dequeue may be lost with its connection. asynq would do it too,
-// once a minute and some time after the leases' end, and for none of its queues
-// where it cannot decode one of the tasks.
+// reclaim puts back the calls of dead workers, and those that no worker received because
+// the reply to a dequeue was lost. asynq does this too, but only once a minute and some
+// time after the leases' end, and for no queue at all if it cannot decode one of the tasks.
 func (w *Worker) reclaim(ctx context.Context) {
 	queues := w.queues()
 	var o overdue
@@ -54,12 +53,12 @@ func (w *Worker) reclaim(ctx context.Context) {
 	})
 }
 
-// reclaimOnce looks once. By a wrong clock the leases of workers that live would
-// seem to be over.
+// reclaimOnce reads the expired leases once. It does nothing while the clock is wrong,
+// because then the leases of running workers can look expired.
 func (w *Worker) reclaimOnce(ctx context.Context, o *overdue, now time.Time, queues []string) error {
 	before := o.seen
 	if now.Sub(o.last) > 2*reclaimEvery {
-		before = nil // this process stood still, or Redis did
+		before = nil // this process was paused, or Redis was
 	}
 	o.seen = map[ledger.Lease]time.Time{}
 	if !w.clock.isRight() {
@@ -78,7 +77,7 @@ func (w *Worker) reclaimOnce(ctx context.Context, o *overdue, now time.Time, que
 	back := 0
 	defer func() {
 		if back > 0 {
-			w.log.Warn("calls that no worker holds any more are taken up again: a worker was killed, or its connection to Redis broke", "calls", back)
+			w.log.Warn("calls that no worker holds any more are put back into the queue: a worker was killed, or its connection to Redis broke", "calls", back)
 		}
 	}()
 	for _, lease := range leases {
@@ -88,7 +87,7 @@ func (w *Worker) reclaimOnce(ctx context.Context, o *overdue, now time.Time, que
 		}
 		switch {
 		case own[lease.ID]:
-			// asynq has given it up: it lengthens no lease that was over for a moment.
+			// asynq does not lengthen a lease that has expired, even for a moment.
 			err = w.leases.Extend(ctx, lease.Queue, lease.ID, now.Add(asynqLease))
 		case lease.Until == 0 || now.Sub(first) >= reclaimAfter:
 			var taken bool
@@ -106,10 +105,10 @@ func (w *Worker) reclaimOnce(ctx context.Context, o *overdue, now time.Time, que
 	return nil
 }
 
-// reclaimTask puts the task of a worker that has died back among the pending, unless
-// another process has. Where its message is gone and the call is open, it is
-// made again from the record; a message that is not asynq's is for the next dequeue, which
-// ends it; what has neither message nor call is taken off the lists.
+// reclaimTask puts the task of a dead worker back into pending, unless another process has
+// done so. If the task's message is gone and the call is open, it makes the task again from
+// the record. If the message is not asynq's, the next dequeue ends the call. A task with
+// neither message nor call is removed from the lists.
 func (w *Worker) reclaimTask(ctx context.Context, queue, id string, by time.Time) (taken bool, err error) {
 	there, err := w.repairer.HasMessage(ctx, queue, id)
 	if err != nil {
@@ -123,7 +122,7 @@ func (w *Worker) reclaimTask(ctx context.Context, queue, id string, by time.Time
 		if err == nil && record.State == ledger.Open {
 			restored, err := w.records.Restore(ctx, record, by)
 			if restored {
-				w.log.Warn("the task of a call whose worker died was gone; it was made again", "call", record.ID, "batch", record.Batch, "key", record.Key)
+				w.log.Warn("the worker of a call died, and the call's task was gone: it was made again from the record", "call", record.ID, "batch", record.Batch, "key", record.Key)
 			}
 			if !errors.Is(err, tasks.ErrMalformed) && !errors.Is(err, tasks.ErrNewerVersion) {
 				return restored, err
@@ -137,11 +136,11 @@ func (w *Worker) reclaimTask(ctx context.Context, queue, id string, by time.Time
 	return n > 0, err
 }
 
-// redriveRunTask redrives a dead letter that somebody has run with asynq's own tools: its
-// last error is still the one with which this very generation was archived. What
-// comes back for another reason, as after a crash, has ended and stays so. It stands
-// among the pending until one of the two is done, so that a worker that dies over it
-// leaves it to the next.
+// redriveRunTask redrives a dead letter that a person has run with asynq's own tools: its
+// last error is still the one with which this generation of the call was archived. A task
+// that comes back for another reason, such as a crash, is archived again, because its call
+// has ended. The task is in pending until one of the two is done, so that another worker
+// continues if this one dies.
 func (w *Worker) redriveRunTask(ctx context.Context, got ledger.Dequeued) {
 	var record ledger.Record
 	err := w.retryWrite(ctx, func(ctx context.Context) (err error) {
@@ -156,7 +155,7 @@ func (w *Worker) redriveRunTask(ctx context.Context, got ledger.Dequeued) {
 	w.noteRedisError(w.retryWrite(ctx, func(ctx context.Context) error { return w.repairer.Rearchive(ctx, record) }))
 }
 
-// redrive reports whether the dead letter need not go back to the archive.
+// redrive redrives the dead letter. It returns false if the task must go back to the archive.
 func (w *Worker) redrive(ctx context.Context, record ledger.Record, message string) (redriven bool) {
 	if !strings.HasPrefix(broker.LastError(message), ending.ArchiveMarker(record.ID, record.Generation)) {
 		return false
@@ -169,16 +168,16 @@ func (w *Worker) redrive(ctx context.Context, record ledger.Record, message stri
 			return nil
 		}
 		if redriven {
-			w.log.Info("a dead letter was run in asynq's archive and is redriven", "call", record.ID, "batch", record.Batch, "key", record.Key)
+			w.log.Info("a dead letter was run in asynq's archive: it is redriven", "call", record.ID, "batch", record.Batch, "key", record.Key)
 		}
 		return err
 	})
 	switch {
-	case err != nil: // it stays for the next worker
+	case err != nil: // the task stays in pending for the next worker
 		w.log.Warn("a dead letter that was run in asynq's archive could not be redriven", "call", record.ID, "error", err)
 		return true
 	case refused != nil:
-		w.log.Warn("a dead letter that was run in asynq's archive stays there", "call", record.ID, "error", refused)
+		w.log.Warn("a dead letter that was run in asynq's archive cannot be redriven and stays there", "call", record.ID, "error", refused)
 	}
 	return redriven
 }

@@ -41,13 +41,13 @@ func awaitTrue(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !cond(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 		<-time.After(10 * time.Millisecond)
 	}
 }
 
-// wantNothingActive says that no task is left in anybody's hands.
+// wantNothingActive checks that no task is left in anybody's hands.
 func wantNothingActive(t *testing.T, env *callqtest.Env, queues ...string) {
 	t.Helper()
 	for _, queue := range queues {
@@ -81,7 +81,7 @@ func TestAMessageThatCannotBeDecodedStopsNoRecovery(t *testing.T) {
 }
 
 // asynq never finds a task whose message is gone.
-func TestACallWhoseTaskIsGoneIsTakenBackWhenItsWorkerHasDied(t *testing.T) {
+func TestACallWhoseTaskIsGoneIsMadeAgainWhenItsWorkerHasDied(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		get := interrupted(t, env, tasks.Call{Path: "/get"}, "starts", 1)
 		post := interrupted(t, env, tasks.Call{Method: http.MethodPost, Path: "/post"}, "starts", 1, "sent", 1)
@@ -104,8 +104,8 @@ func TestACallWhoseTaskIsGoneIsTakenBackWhenItsWorkerHasDied(t *testing.T) {
 	})
 }
 
-// A worker whose Redis stood still for longer than a lease lasts is not a dead one.
-func TestAWorkerThatLivesKeepsACallWhoseLeaseIsOver(t *testing.T) {
+// A worker whose Redis was paused for longer than a lease lasts is not a dead one.
+func TestARunningWorkerKeepsACallWhoseLeaseHasExpired(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		env.Sim().Script("* * -> ok latency=2s; ok")
 		env.Start()
@@ -158,7 +158,7 @@ func awaitState(t *testing.T, env *callqtest.Env, id string, state ledger.State,
 
 // A dead letter's task has the text with which it was archived as its last error, and
 // keeps it when it is run: so Run is told from a crash.
-func TestRunWithAsynqsOwnToolsIsARedrive(t *testing.T) {
+func TestRunningADeadLetterWithAsynqsOwnToolsRedrivesIt(t *testing.T) {
 	t.Parallel()
 	for name, run := range map[string]func(i *asynq.Inspector, id string) error{
 		"one": func(i *asynq.Inspector, id string) error { return i.RunTask("sim", id) },
@@ -218,10 +218,10 @@ func wantBooks(t *testing.T, env *callqtest.Env, batch string, want ledger.Count
 	books := ledger.New(env.Redis())
 	findings, err := books.Audit(t.Context(), batch, tasks.TaskID)
 	if err != nil || len(findings) != 0 {
-		t.Errorf("the books: %+v, %v", findings, err)
+		t.Errorf("audit: %+v, %v", findings, err)
 	}
 	if b, err := books.Batch(t.Context(), batch); err != nil || b.Counts != want {
-		t.Errorf("the books say %+v, %v", b.Counts, err)
+		t.Errorf("the ledger say %+v, %v", b.Counts, err)
 	}
 }
 
@@ -271,7 +271,7 @@ func TestADeadLetterThatComesBackFromACrashStaysDead(t *testing.T) {
 
 // The text of an error becomes a protobuf string. asynq cannot write one that is not
 // UTF-8, and leaves its task active for ever.
-func TestNoErrorTextStrandsATask(t *testing.T) {
+func TestNoErrorTextPreventsTheEndOfATask(t *testing.T) {
 	t.Parallel()
 	raw := strings.Repeat("\xff\xc3\x28é", 2000)
 	for name, c := range map[string]struct {
@@ -325,7 +325,7 @@ func TestACallThatAsynqCancelsIsNotMadeTwice(t *testing.T) {
 	})
 }
 
-func TestAJobThatAsynqCancelsGoesOn(t *testing.T) {
+func TestAJobThatAsynqCancelsContinues(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		began, release := make(chan string, 8), make(chan struct{})
 		handle(t, env, func(ctx context.Context, j *worker.Job[invoice]) (sent, error) {
@@ -359,7 +359,7 @@ func TestAJobThatAsynqCancelsGoesOn(t *testing.T) {
 }
 
 // asynq recovers a panic too, and shows its text in asynqmon.
-func TestAPanicOfACallbackIsShownToNobodyAndLosesNoCall(t *testing.T) {
+func TestAPanicOfACallbackIsLoggedAndLosesNoCall(t *testing.T) {
 	var panicked sync.Map // by call: the back ends are tried at once
 	each(t, worker.Config{OnEvent: func(e worker.Event) {
 		if _, again := panicked.LoadOrStore(e.Key, true); !again {

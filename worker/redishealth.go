@@ -9,23 +9,22 @@ import (
 )
 
 const (
-	// redisWarnEvery is how often a worker logs that Redis fails, while it does.
+	// redisWarnEvery is how often a worker logs that Redis fails.
 	redisWarnEvery = 10 * time.Second
-	// redisRecoveredAfter is for how long Redis must not fail before the worker logs
-	// that it answers again: with its memory full it refuses some commands and answers
-	// others.
+	// redisRecoveredAfter is how long Redis must not fail before the worker logs that it
+	// answers again: a Redis with full memory refuses some commands and answers others.
 	redisRecoveredAfter = 2 * time.Second
 )
 
-// redisHealth decides when to log that Redis fails, and that it answers again. In its
-// zero value Redis answers. It is safe for concurrent use.
+// redisHealth decides when to log that Redis fails, and that it answers again. The zero
+// value is a Redis that answers. It is safe for concurrent use.
 type redisHealth struct {
 	mu       sync.Mutex
 	failedAt time.Time // when Redis failed last
 	loggedAt time.Time // when that was logged last; zero while Redis answers
 }
 
-// failed notes a failure and reports whether to log it.
+// failed records a failure and reports whether to log it.
 func (h *redisHealth) failed(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -37,7 +36,7 @@ func (h *redisHealth) failed(now time.Time) bool {
 	return true
 }
 
-// answered notes that Redis has answered and reports whether to log it.
+// answered records that Redis has answered and reports whether to log it.
 func (h *redisHealth) answered(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -54,7 +53,7 @@ func (w *Worker) noteRedisError(err error) {
 		return
 	}
 	if w.redisHealth.failed(time.Now()) {
-		w.log.Warn("Redis does not answer as it should; no call starts until it does", "error", fmt.Sprint(w.explain(err)))
+		w.log.Warn("Redis failed: no call starts until it answers again", "error", fmt.Sprint(w.explain(err)))
 	}
 }
 

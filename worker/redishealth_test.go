@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestARedisThatFailsIsLoggedNowAndThenAndOnceWhenItAnswersAgain(t *testing.T) {
+func TestARedisThatFailsIsLoggedAtIntervalsAndOnceWhenItAnswersAgain(t *testing.T) {
 	var is redisHealth
 	start := time.Now()
 	for _, c := range []struct {

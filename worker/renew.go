@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	// probeLease is how long a probe may go unrenewed before another call becomes the probe:
-	// its worker was killed, or stands still.
+	// probeLease is how long a probe's lease lasts if it is not renewed, because its worker
+	// was killed or is paused. Then another call becomes the probe.
 	probeLease = 8 * time.Second
 	// renewEvery is how often a worker renews the leases of its probes.
 	renewEvery = 2 * time.Second
-	// probeGrace is what a probe may take beyond its requests.
+	// probeGrace is how long a probe may take in addition to its requests.
 	probeGrace = 15 * time.Second
 )
 
-// probes are those that this process works on. The zero value has none. It is safe for
+// probes has the probes that this process makes. The zero value has none. It is safe for
 // concurrent use.
 type probes struct {
 	mu   sync.Mutex
@@ -29,9 +29,9 @@ type probes struct {
 type heldProbe struct {
 	name  circuit.Name
 	epoch int64
-	// renewed is when its lease began last, end when it is not renewed any more: it
-	// must wedge no circuit, whatever its worker waits for.
-	renewed, closedUntil time.Time
+	// renewed is when the lease was renewed last, renewUntil when it is not renewed any
+	// more, so that a probe that hangs does not block its circuit.
+	renewed, renewUntil time.Time
 }
 
 // add starts the renewal of a probe's lease, until remove.
@@ -50,7 +50,7 @@ func (p *probes) remove(token string) {
 	delete(p.held, token)
 }
 
-// renewed notes that a lease has begun anew, unless the probe was removed meanwhile.
+// renewed records when a lease was renewed, unless the probe was removed meanwhile.
 func (p *probes) renewed(token string, at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,13 +60,13 @@ func (p *probes) renewed(token string, at time.Time) {
 	}
 }
 
-// due are the probes whose leases are to be renewed.
+// due returns the probes whose leases must be renewed.
 func (p *probes) due(now time.Time) map[string]heldProbe {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	due := make(map[string]heldProbe, len(p.held))
 	for token, h := range p.held {
-		if now.Before(h.closedUntil) {
+		if now.Before(h.renewUntil) {
 			due[token] = h
 		}
 	}
@@ -86,7 +86,7 @@ func (w *Worker) renewOnce(ctx context.Context) (err error) {
 		})
 		switch {
 		case renewErr != nil:
-			err = renewErr // on a Cluster others may live on another node
+			err = renewErr // on a Cluster the other probes may be on another node
 		case applied:
 			w.probes.renewed(token, now)
 		default:
@@ -96,7 +96,7 @@ func (w *Worker) renewOnce(ctx context.Context) (err error) {
 	return err
 }
 
-// stopRenewing ends the renewal of the probes that a call was, whatever became of it.
+// stopRenewing ends the renewal of a call's probes.
 func (w *Worker) stopRenewing(inflight *inflightCall) {
 	for _, token := range inflight.probeTokens {
 		w.probes.remove(token)

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-func TestAProbeIsRenewedWhileItIsWorkedOnAndNoLongerThanItMayTake(t *testing.T) {
+func TestAProbesLeaseIsRenewedWhileItIsMadeUpToALimit(t *testing.T) {
 	preset, err := policy.Preset("patsnap")
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func TestAProbeIsRenewedWhileItIsWorkedOnAndNoLongerThanItMayTake(t *testing.T) 
 				token = "another's"
 			}
 			rdb.HSet(t.Context(), "callq:{q}:circuit", "state", "open", "epoch", 3, "until", 1, "token", token, "lease", short)
-			w.probes.add("mine", heldProbe{name: account, epoch: 3, renewed: time.Now(), closedUntil: time.Now().Add(c.end)})
+			w.probes.add("mine", heldProbe{name: account, epoch: 3, renewed: time.Now(), renewUntil: time.Now().Add(c.end)})
 			if c.done {
 				w.stopRenewing(&inflightCall{probeTokens: []string{"mine"}})
 			}

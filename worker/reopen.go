@@ -8,17 +8,17 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// reopened is since when asynq's archive has been looked through for calls that are
-// open. The zero value has seen nothing of it.
+// reopened records from when on asynq's archive must be searched for open calls. The zero
+// value means from its beginning.
 type reopened struct{ since time.Time }
 
-// archiveSkew is more than a worker's clock, by which asynq dates what it archives, may
-// differ from another's.
+// archiveSkew is more than the clocks of two workers may differ. asynq dates what it
+// archives by its worker's clock.
 const archiveSkew = 30 * time.Second
 
-// reopen puts calls back that are open though their task is archived. A Redis that was
-// killed may have lost a dead letter's ending after it had acknowledged it: the worker then
-// still has asynq archive the task.
+// reopen puts calls back that are open though their task is archived. That happens if a
+// Redis that was killed has lost the ending of a dead letter after it had confirmed it, and
+// the worker then had asynq archive the task.
 func (w *Worker) reopen(ctx context.Context, o *reopened, now time.Time) error {
 	if !w.clock.isRight() {
 		return nil
@@ -31,11 +31,11 @@ func (w *Worker) reopen(ctx context.Context, o *reopened, now time.Time) error {
 		for _, r := range records {
 			restored, err := w.records.Restore(ctx, r, now)
 			switch {
-			case errors.Is(err, tasks.ErrMalformed), errors.Is(err, tasks.ErrNewerVersion): // doctor names it
+			case errors.Is(err, tasks.ErrMalformed), errors.Is(err, tasks.ErrNewerVersion): // callq doctor reports it
 			case err != nil:
 				return err
 			case restored:
-				w.log.Warn("Redis has lost how a call ended; its task was archived and is put back", "call", r.ID, "batch", r.Batch, "key", r.Key)
+				w.log.Warn("Redis has lost the ending of a call: its task was archived and is put back into the queue", "call", r.ID, "batch", r.Batch, "key", r.Key)
 				w.queueIdles[queue].open()
 			}
 		}

@@ -10,15 +10,15 @@ import (
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-// circuitEffect is how the circuit that an answer speaks to stands after the report.
+// circuitEffect is the state, after the report, of the circuit that an answer is about.
 type circuitEffect struct {
-	// open reports that the circuit holds, for wait; probe that the call was its probe;
-	// ends that it was the last probe that may fail, and that the call ends.
+	// open reports that the circuit is open, for wait; probe that the call was its probe;
+	// ends that the call must end, see [circuit.Status].
 	open, probe, ends bool
 	wait              time.Duration
 }
 
-// report reports to the circuits and to the process's breaker what the call met.
+// report reports the attempt's result to the circuits and to the process's breaker.
 func (w *Worker) report(ctx context.Context, inflight *inflightCall, a attempted) circuitEffect {
 	d := a.decision
 	c := circuitEffect{wait: time.Second}
@@ -38,11 +38,11 @@ func (w *Worker) report(ctx context.Context, inflight *inflightCall, a attempted
 			c = w.reportOwnError(ctx, inflight, a, admitted, d.Circuit)
 		case admitted.token == "":
 		case opens.Upstream != "" && opens.Endpoint == "":
-			// The account stopped the call before its endpoint could answer.
+			// The account refused the call before the endpoint could answer.
 			w.sendReport(ctx, admitted.name, circuit.Report{Verdict: circuit.Unsent, Token: admitted.token})
 		case faulty(d) && admitted.hold == outageHold:
-			// The outage goes on, and its circuit takes the next rung. The call is not
-			// parked: it spends an attempt, as any call that meets a fault.
+			// The outage continues, and its circuit takes the next rung. The call is not
+			// parked: it spends an attempt, as any call with a transient fault does.
 			w.reportOwnError(ctx, inflight, a, admitted, outageCircuit)
 		case faulty(d):
 			w.sendReport(ctx, admitted.name, inflight.withCall(circuit.Report{
@@ -54,25 +54,25 @@ func (w *Worker) report(ctx context.Context, inflight *inflightCall, a attempted
 		}
 	}
 	if opens.Upstream != "" && !reported {
-		// An endpoint's circuit that was closed when the call went out.
+		// The endpoint's circuit was closed when the call was sent.
 		c = w.reportOwnError(ctx, inflight, a, admission{name: opens, epoch: w.circuitRecord(ctx, opens).Epoch}, d.Circuit)
 	}
 	if outage.Account {
-		w.log.Warn("the API fails too often: its circuit opens", "upstream", inflight.account.name)
+		w.log.Warn("the API fails too often: its circuit is opened", "upstream", inflight.account.name)
 		w.reportOwnError(ctx, inflight, a, inflight.admissions[0], outageCircuit)
 	}
 	for _, endpoint := range outage.Endpoints {
 		name := circuit.Name{Upstream: inflight.account.name, Endpoint: endpoint}
 		if r := w.circuitRecord(ctx, name); r.State == circuit.Closed {
-			w.log.Warn("an endpoint fails too often while others work: its circuit opens", "circuit", name.String())
+			w.log.Warn("an endpoint fails too often while others work: its circuit is opened", "circuit", name.String())
 			w.reportOwnError(ctx, inflight, a, admission{name: name, epoch: r.Epoch}, outageCircuit)
 		}
 	}
 	return c
 }
 
-// circuitRecord reads a circuit's record; where it cannot be read it is that of a circuit
-// which was never opened.
+// circuitRecord reads a circuit's record. If that fails, it returns the record of a circuit
+// that was never opened.
 func (w *Worker) circuitRecord(ctx context.Context, name circuit.Name) circuit.Record {
 	r, err := w.circuits.Get(ctx, name)
 	w.noteRedisError(err)
@@ -86,17 +86,17 @@ func (inflight *inflightCall) withCall(r circuit.Report) circuit.Report {
 }
 
 const (
-	// mostRateWait is the longest wait after a quota error that says: too many calls a
-	// second. A longer one is for a quota that is used up.
+	// mostRateWait is the longest wait after a rate error. A quota error with a longer wait
+	// means that a quota is used up.
 	mostRateWait = time.Minute
 	// outageHold is the policy's hold for an API that fails too often.
 	outageHold = "outage"
 )
 
-// outageCircuit is what an outage does to the circuit that it is of.
+// outageCircuit is the effect of an outage on its circuit.
 var outageCircuit = policy.Circuit{Effect: policy.EffectCount, Hold: outageHold, After: 1}
 
-// reportOwnError reports an error that is the circuit's own.
+// reportOwnError reports a circuit's own error.
 func (w *Worker) reportOwnError(ctx context.Context, inflight *inflightCall, a attempted, admitted admission, c policy.Circuit) circuitEffect {
 	end, source := until(inflight.account.policy, c.Hold, a.Outcome, 0)
 	report := inflight.withCall(circuit.Report{
@@ -126,8 +126,8 @@ func (w *Worker) reportOwnError(ctx context.Context, inflight *inflightCall, a a
 	return s
 }
 
-// sendReport reports to a circuit until Redis has it: without the record the fleet
-// goes on calling.
+// sendReport sends a report to a circuit until Redis has it: without it the fleet would
+// continue to call.
 func (w *Worker) sendReport(ctx context.Context, name circuit.Name, r circuit.Report) (circuit.Status, bool) {
 	var status circuit.Status
 	err := w.retryWrite(ctx, func(ctx context.Context) (err error) {
@@ -138,8 +138,8 @@ func (w *Worker) sendReport(ctx context.Context, name circuit.Name, r circuit.Re
 	return status, err == nil
 }
 
-// healed resets the account's streak of failures after another answer of the API.
-func (w *Worker) healed(ctx context.Context, inflight *inflightCall, a attempted, streak int) {
+// resetStreak resets the account's streak of own errors after any other answer of the API.
+func (w *Worker) resetStreak(ctx context.Context, inflight *inflightCall, a attempted, streak int) {
 	counts := a.decision.Circuit.Effect == policy.EffectOpen && a.decision.Circuit.Scope == policy.ScopeAccount
 	if streak == 0 || counts || a.Outcome.Transport != policy.TransportNone {
 		return
@@ -148,7 +148,7 @@ func (w *Worker) healed(ctx context.Context, inflight *inflightCall, a attempted
 	w.sendReport(ctx, admitted.name, inflight.withCall(circuit.Report{Verdict: circuit.Answer, Epoch: admitted.epoch}))
 }
 
-// resultOf is what a decision means to the process's breaker.
+// resultOf returns what a decision means to the process's breaker.
 func resultOf(d policy.Decision) circuit.Result {
 	switch {
 	case d.Circuit.Effect == policy.EffectCount:
@@ -162,13 +162,13 @@ func resultOf(d policy.Decision) circuit.Result {
 	}
 }
 
-// faulty distinguishes a transient fault, which is not about the account, from an
-// answer that does.
+// faulty reports whether the decision is about a transient fault, which says nothing about
+// the account.
 func faulty(d policy.Decision) bool {
 	return d.Circuit.Effect == policy.EffectCount && d.Class != policy.ClassUnknown
 }
 
-// faultText describes what an attempt met: "protocol, HTTP 200; x-correlation-id 4f1c".
+// faultText describes a fault: "protocol, HTTP 200; x-correlation-id 4f1c".
 func faultText(a attempted) string {
 	text := string(a.decision.Class)
 	switch {
@@ -186,10 +186,10 @@ func faultText(a attempted) string {
 	return text
 }
 
-// maxRungs bounds the ladder that goes to Redis; the last rung repeats anyway.
+// maxRungs bounds the ladder that is sent to Redis; the last rung repeats.
 const maxRungs = 16
 
-// delays are how long the named hold lasts on each rung after an answer.
+// delays returns how long the named hold lasts on each rung after an answer.
 func delays(pol *policy.Policy, hold string, o policy.Outcome, jitter func(int64) int64) []time.Duration {
 	now := time.Now()
 	h, _ := pol.Hold(hold)
@@ -201,11 +201,11 @@ func delays(pol *policy.Policy, hold string, o policy.Outcome, jitter func(int64
 	return list
 }
 
-// faultLadder is when the next probe goes out after one that met a transient fault:
-// the time of the hold has passed, and such a fault is not about the account.
+// faultLadder is how long to wait for the next probe after one with a transient fault. It is
+// short, because the hold's time is over and the fault is not about the account.
 var faultLadder = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
 
-// faultDelays are how long until the next probe after one that met a fault: no less
+// faultDelays returns how long to wait for the next probe after one with a fault: not less
 // than the server asked for.
 func faultDelays(d policy.Decision) []time.Duration {
 	if d.LeastWait > 0 {

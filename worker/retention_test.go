@@ -15,7 +15,7 @@ import (
 )
 
 // Old outcomes are looked for once a minute beside that.
-func TestWorkersThatLiveForLessThanAMinuteForgetWhatIsPastItsRetention(t *testing.T) {
+func TestWorkersThatRunForLessThanAMinuteRemoveOldResults(t *testing.T) {
 	t.Parallel()
 	redistest.Each(t, func(t *testing.T, client *redis.Client) {
 		t.Parallel()

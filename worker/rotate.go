@@ -2,10 +2,9 @@ package worker
 
 import "context"
 
-// probeRotated has the probes of those accounts go out at once whose circuit is
-// open for a credential, or for something else that a person mends, and whose
-// credential has changed since it was looked at last: after that nobody is to wait
-// for the next rung of the ladder, nor to close the circuit.
+// probeRotated ends the hold of accounts whose credential has changed since the last check,
+// and whose circuit is open for a credential or something else that only a person can fix.
+// So the probe is sent at once, and no person has to close the circuit.
 func (w *Worker) probeRotated(ctx context.Context) error {
 	for name, a := range w.accounts {
 		if a.client == nil {
@@ -17,11 +16,11 @@ func (w *Worker) probeRotated(ctx context.Context) error {
 		}
 		ended, err := w.circuits.EndHold(ctx, w.circuits.Cached(name))
 		if err != nil {
-			return err // it is still to be noticed when Redis is back
+			return err // a.credential is unchanged, so the next check tries again
 		}
 		a.credential = mark
 		if ended {
-			w.log.Info("the credential has changed: one call finds out whether the API takes it", "circuit", name)
+			w.log.Info("the credential has changed: one call tests whether the API accepts it", "circuit", name)
 		}
 	}
 	return nil

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-func TestACredentialThatIsRotatedIsTriedAtOnceByOneCall(t *testing.T) {
+func TestACredentialThatIsRotatedIsTestedAtOnceByOneCall(t *testing.T) {
 	t.Parallel()
 	patient := parse(t, "version: 1\nname: patient\nextends: patsnap\nholds:\n  credential: {sources: [retry-after, ladder], ladder: [1h]}\n")
 	redistest.Each(t, func(t *testing.T, client *redis.Client) {

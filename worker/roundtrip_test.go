@@ -84,7 +84,7 @@ func (c *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
-func TestACallCostsTwoRoundTripsToRedisAThirdWhereItWaitsForItsSlotAndFewerWithOthersBesideIt(t *testing.T) {
+func TestRoundTripsToRedisForACall(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name        string
@@ -103,17 +103,17 @@ func TestACallCostsTwoRoundTripsToRedisAThirdWhereItWaitsForItsSlotAndFewerWithO
 			own, others, all := tripsOf(t, calls, c.semaphore, c.limits)
 			took := time.Since(begun)
 			t.Logf("%d calls took %d scripts of callq's, beside %d other commands in %s: %v", calls, own, others, took, all)
-			// A tenth more for questions that find nothing to do, and what goes on in the
+			// A tenth more for questions that find nothing to do, and what continues in the
 			// background, not once a call: a machine that is slow has more of it.
 			background := calls/10 + 20*int(took.Seconds())
 			if most := int(c.most*calls) + background; own > most {
 				t.Errorf("%d calls took %d scripts, want %v each: %v", calls, own, c.most, all)
 			}
 			if own < int(c.least*calls) {
-				t.Errorf("%d calls took only %d scripts: this shows nothing, or less is promised than is done", calls, own)
+				t.Errorf("%d calls took only %d scripts: the test proves nothing, or less is promised than is done", calls, own)
 			}
 			if others > calls/2+background {
-				t.Errorf("beside its scripts %d calls took %d commands, want none but for what goes on without them: %v", calls, others, all)
+				t.Errorf("beside its scripts %d calls took %d commands, want none but for what continues without them: %v", calls, others, all)
 			}
 		})
 	}

@@ -6,9 +6,8 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// CallRules are what the calls of upstreams are checked against before they are sent:
-// names that belong to the credential, and how large a body may be. Jobs are not
-// allowed.
+// CallRules returns the rules for calls to upstreams: the names that belong to the
+// credential, and how large a body may be. Jobs are not allowed.
 func CallRules(upstreams []Upstream) tasks.Rules {
 	var rules tasks.Rules
 	for _, u := range upstreams {
@@ -22,9 +21,8 @@ func CallRules(upstreams []Upstream) tasks.Rules {
 	return rules
 }
 
-// Endpoints returns the function by which workers fold a call's method and path,
-// without query, into its endpoint. Calls of other upstreams are folded as those of one
-// without Endpoints.
+// Endpoints returns the function by which workers fold a call's method and path, without
+// the query, into its endpoint. Calls of an unknown upstream are folded without patterns.
 func Endpoints(upstreams []Upstream) (fold func(upstream, method, path string) string, err error) {
 	plain, err := parsePatterns("endpoints", nil)
 	if err != nil {

@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// semaphore bounds how many calls the process makes at once. Its accounts share it.
-// When it is full, the account with the fewest inflight calls is served first. An
-// account with less than half of an equal share does not wait, so that a slow or busy
-// account does not block the others. For that the bound may be exceeded by half.
+// semaphore bounds how many calls the process makes at once, for all accounts together.
+// When it is full, the account with the fewest inflight calls is served first. An account
+// with less than half of an equal share does not wait, so that a slow or busy account does
+// not block the others. For this purpose the bound may be exceeded by half.
 type semaphore struct {
 	mu      sync.Mutex
 	size    int
 	free    int // negative while the bound is exceeded
 	used    map[*account]int
 	waiting []*waiter
-	// exclusive counts the calls that are made alone, or wait to be. While there are
-	// any, no place is granted. The one whose turn it is holds turn; quiet is closed
-	// for it when all others have ended.
+	// exclusive counts the calls that are made alone, or wait for that. While there are
+	// any, no permit is granted. The call whose turn it is holds turn; quiet is closed when
+	// all other calls have ended.
 	exclusive int
 	turn      chan struct{}
 	quiet     chan struct{}
 }
 
-// waiter is a fetcher that waits for a place.
+// waiter is a fetcher that waits for a permit.
 type waiter struct {
 	account *account
 	granted chan struct{} // closed under the lock
@@ -34,8 +34,8 @@ func newSemaphore(n int) *semaphore {
 	return &semaphore{size: n, free: n, used: map[*account]int{}, turn: make(chan struct{}, 1)}
 }
 
-// acquire waits for a place. It returns false when there is none within atMost, or
-// when the worker drains.
+// acquire waits for a permit. It returns false if there is none within atMost, or if the
+// worker drains.
 func (s *semaphore) acquire(a *account, draining <-chan struct{}, atMost time.Duration) bool {
 	select {
 	case <-draining:
@@ -62,7 +62,7 @@ func (s *semaphore) acquire(a *account, draining <-chan struct{}, atMost time.Du
 	return s.cancelWait(w)
 }
 
-// cancelWait stops waiting. It returns true when a place was granted just before.
+// cancelWait stops waiting. It returns true if a permit was granted just before.
 func (s *semaphore) cancelWait(w *waiter) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,8 +90,8 @@ func (s *semaphore) hasRoom(a *account) bool {
 	return s.used[a] < max(s.size/(2*active), 1)
 }
 
-// acquireMore grants up to n further places to an account that has one and uses them
-// at once. It grants only places that nobody waits for, and returns how many.
+// acquireMore grants up to n further permits to an account that has one and uses them at
+// once. It grants only permits for which no fetcher waits, and returns how many.
 func (s *semaphore) acquireMore(a *account, n int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,8 +110,7 @@ func (s *semaphore) grant(a *account) {
 	s.used[a]++
 }
 
-// release gives a place back, and grants it to the waiting account with the fewest
-// calls.
+// release returns a permit, and grants it to the waiting account with the fewest calls.
 func (s *semaphore) release(a *account) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,8 +122,8 @@ func (s *semaphore) release(a *account) {
 	s.grantNext()
 }
 
-// grantNext grants a place to the waiting account with the fewest calls, and reports
-// whether there was one to grant. s.mu must be held.
+// grantNext grants a permit to the waiting account with the fewest calls, and reports
+// whether it granted one. s.mu must be held.
 func (s *semaphore) grantNext() bool {
 	next := -1
 	for i, w := range s.waiting {
@@ -142,11 +141,11 @@ func (s *semaphore) grantNext() bool {
 	return true
 }
 
-// acquireAlone waits until the caller's call, which has a place, is the only one that
-// is made. No other call begins until leave is called; several callers of acquireAlone
-// run one after the other. After atMost it stops waiting, and other calls begin again:
-// alone reports whether the call is alone. ok is false when the worker drains or ctx has
-// ended.
+// acquireAlone waits until the caller's call, which has a permit, is the only one that the
+// process makes. No other call starts until leave is called; several callers of
+// acquireAlone run one after the other. After atMost it stops waiting, and other calls
+// start again: alone reports whether the call is alone. ok is false if the worker drains or
+// ctx ends.
 func (s *semaphore) acquireAlone(ctx context.Context, draining <-chan struct{}, atMost time.Duration) (leave func(), alone, ok bool) {
 	s.mu.Lock()
 	s.exclusive++

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestAnAccountWithNothingUnderWayAlwaysHasAPlace(t *testing.T) {
+func TestAnAccountWithoutInflightCallsAlwaysGetsAPermit(t *testing.T) {
 	s, busy, other := newSemaphore(2), &account{}, &account{}
 	for range 2 {
 		s.acquire(busy, nil, 0)
@@ -20,7 +20,7 @@ func TestAnAccountWithNothingUnderWayAlwaysHasAPlace(t *testing.T) {
 	}
 }
 
-func TestAFreePlaceGoesToTheAccountWithTheFewest(t *testing.T) {
+func TestAFreePermitGoesToTheAccountWithTheFewestCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, busy, other := newSemaphore(4), &account{}, &account{}
 		for range 4 {
@@ -36,14 +36,14 @@ func TestAFreePlaceGoesToTheAccountWithTheFewest(t *testing.T) {
 			}()
 			synctest.Wait() // busy has waited longer
 		}
-		s.release(busy) // five calls were under way: this frees none
+		s.release(busy) // five calls were in progress: this frees none
 		synctest.Wait()
 		if len(granted) != 0 {
-			t.Fatal("a place was granted though four calls are under way")
+			t.Fatal("a place was granted though four calls are in progress")
 		}
 		s.release(busy)
 		if first := <-granted; first != other {
-			t.Error("the place went to the account with more calls under way")
+			t.Error("the place went to the account with more calls in progress")
 		}
 		s.release(busy)
 		if second := <-granted; second != busy {
@@ -52,7 +52,7 @@ func TestAFreePlaceGoesToTheAccountWithTheFewest(t *testing.T) {
 	})
 }
 
-func TestADrainEndsTheWaitForAPlace(t *testing.T) {
+func TestADrainEndsTheWaitForAPermit(t *testing.T) {
 	s, a, draining := newSemaphore(1), &account{}, make(chan struct{})
 	s.acquire(a, draining, 0)
 	time.AfterFunc(10*time.Millisecond, func() { close(draining) })
@@ -61,7 +61,7 @@ func TestADrainEndsTheWaitForAPlace(t *testing.T) {
 	}
 }
 
-func TestACallThatIsToBeAloneWaitsForTheOthersAndKeepsNewOnesBack(t *testing.T) {
+func TestACallThatIsMadeAloneWaitsForTheOthersAndHoldsNewOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a := newSemaphore(4), &account{concurrency: 4}
 		for range 3 {
@@ -102,12 +102,12 @@ func TestACallThatIsToBeAloneWaitsForTheOthersAndKeepsNewOnesBack(t *testing.T) 
 		synctest.Wait()
 		(<-alone)()
 		if !<-next {
-			t.Fatal("the calls that waited did not go on")
+			t.Fatal("the calls that waited did not continue")
 		}
 	})
 }
 
-func TestACallThatIsToBeAloneWaitsForNoJobThatTakesTooLong(t *testing.T) {
+func TestACallThatIsMadeAloneDoesNotWaitForAJobThatTakesTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, a := newSemaphore(4), &account{concurrency: 4}
 		for range 2 {
@@ -119,7 +119,7 @@ func TestACallThatIsToBeAloneWaitsForNoJobThatTakesTooLong(t *testing.T) {
 		}
 		synctest.Wait()
 		if !s.acquire(a, nil, 0) {
-			t.Error("the others do not go on")
+			t.Error("the others do not continue")
 		}
 		leave()
 	})

@@ -22,7 +22,7 @@ func soon(t *testing.T, more string) *policy.Policy {
 	return parse(t, "version: 1\nname: soon\nextends: http\nbackoffs:\n  standard: {floor: 1ms, base: 1ms, cap: 1ms}\n"+more)
 }
 
-func TestARetryDoesNotGoOutBeforeTheTimeThatTheServerGave(t *testing.T) {
+func TestARetryIsNotSentBeforeTheTimeThatTheServerGave(t *testing.T) {
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Policy: soon(t, "")}}}, func(t *testing.T, env *callqtest.Env) {
 		env.Sim().Script("GET /a -> http:503 retry-after=4; ok")
 		env.Start()
@@ -34,7 +34,7 @@ func TestARetryDoesNotGoOutBeforeTheTimeThatTheServerGave(t *testing.T) {
 	})
 }
 
-func TestARetryThatTheServerPutsPastTheCallsTimeEndsTheCallAtOnce(t *testing.T) {
+func TestARetryAfterTheCallsDeadlineEndsTheCallAtOnce(t *testing.T) {
 	t.Parallel()
 	near := time.Now().Add(30 * time.Minute)
 	for name, c := range map[string]struct {
@@ -94,7 +94,7 @@ func cutAt(t *testing.T, env *callqtest.Env) bool {
 	return err == nil
 }
 
-func TestAnAdaptiveRateLearnsFromTheRateErrorsOfAnyPreset(t *testing.T) {
+func TestAnAdaptiveRateIsLoweredByTheRateErrorsOfAnyPreset(t *testing.T) {
 	t.Parallel()
 	patsnap, err := policy.Preset("patsnap")
 	if err != nil {
@@ -130,7 +130,7 @@ func TestAnAdaptiveRateLearnsFromTheRateErrorsOfAnyPreset(t *testing.T) {
 	}
 }
 
-func TestAQuotaErrorThatLastsIsNoRateError(t *testing.T) {
+func TestAQuotaErrorWithALongWaitIsNotARateError(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ more, answer string }{
 		"the server says so": {"", "http:429 retry-after=61 forever"},

@@ -28,7 +28,7 @@ func (w *Worker) waitForSlot(inflight *inflightCall) bool {
 	}
 }
 
-// returnSlot gives back what the limits reserved for a call that does not go out.
+// returnSlot returns the slot and the money of a call that is not sent.
 func (w *Worker) returnSlot(ctx context.Context, delivery *ledger.Delivery) {
 	a := w.accounts[tasks.UpstreamOf(delivery.Queue)]
 	if a == nil || delivery.Slot == 0 {
@@ -39,9 +39,9 @@ func (w *Worker) returnSlot(ctx context.Context, delivery *ledger.Delivery) {
 	w.noteRedisError(w.limits.GiveBack(context.WithoutCancel(ctx), a.name, a.plan, slot))
 }
 
-// retakeSlot takes the slot of a replay, and asks whether the call is still to be made.
-// Where there is none within a moment, or the account is held by now, the call goes
-// back: it has the fresh credential later.
+// retakeSlot takes a slot for a replay, and asks Redis whether the call may still be made.
+// If there is no slot soon, or the account is held by now, the call is put back: it uses
+// the fresh credential later.
 func (w *Worker) retakeSlot(ctx context.Context, inflight *inflightCall, nonIdempotent bool) (refused attempted, ok bool) {
 	delivery := inflight.delivery
 	delivery.Slot = 0 // the first one was used
@@ -63,11 +63,11 @@ func (w *Worker) retakeSlot(ctx context.Context, inflight *inflightCall, nonIdem
 // reconcileCost replaces the cost that the limits reserved for a call by the billed one.
 func (w *Worker) reconcileCost(ctx context.Context, inflight *inflightCall, a upstream.Answer) {
 	billed, ok := limit.ParseBilled(a.Kept.Amount)
-	if !ok || !inflight.account.bills || !inflight.account.plan.Money() {
+	if !ok || !inflight.account.reportsCost || !inflight.account.plan.Money() {
 		return
 	}
 	slot := limit.Slot{At: inflight.delivery.Slot, Money: inflight.delivery.Money}
-	_ = w.retryWrite(ctx, func(ctx context.Context) error { // what it cannot write stays at the most that a call costs
+	_ = w.retryWrite(ctx, func(ctx context.Context) error { // if it fails, the reserved cost counts
 		return w.limits.Reconcile(ctx, inflight.account.name, inflight.account.plan, slot, billed)
 	})
 }

@@ -123,7 +123,7 @@ func (s *surface) named(where string, name *types.TypeName) {
 
 // Programs are built on the stable packages: what these show must not change with the
 // inside. And a type with more methods than anybody reads is several types.
-func TestTheStablePackagesShowNoTypeOfTheInside(t *testing.T) {
+func TestTheStablePackagesExposeNoTypeOfAnUnstableOne(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it runs go list")

@@ -11,7 +11,7 @@ import (
 )
 
 // A network fault is no answer of the API: it says nothing about a credential.
-func TestOnlyAnAnswerOfTheAPIEndsARunOfRefusedCredentials(t *testing.T) {
+func TestOnlyAnAnswerOfTheAPIResetsTheStreakOfRefusedCredentials(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		between string

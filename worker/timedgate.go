@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// timedGate is closed while a process need not ask Redis.
+// timedGate is closed while a process does not have to ask Redis.
 type timedGate struct {
 	mu          sync.Mutex
 	closedUntil time.Time
 	opened      uint64
-	opening     chan struct{} // closed by open; nil while nobody waits
+	opening     chan struct{} // closed by open; nil while no goroutine waits
 }
 
-// version counts the calls of open. Read it before a question to Redis, and give it
-// to closeFor with the answer.
+// version returns how often open was called. Read it before a request to Redis, and pass it
+// to closeFor after the reply.
 func (gate *timedGate) version() uint64 {
 	gate.mu.Lock()
 	defer gate.mu.Unlock()
@@ -30,7 +30,7 @@ func (gate *timedGate) closeFor(d time.Duration, version uint64) {
 	}
 }
 
-// open opens the gate: something has changed, and Redis must be asked.
+// open opens the gate. Call it when something has changed and Redis must be asked.
 func (gate *timedGate) open() {
 	gate.mu.Lock()
 	defer gate.mu.Unlock()
@@ -42,8 +42,8 @@ func (gate *timedGate) open() {
 	}
 }
 
-// wait waits until the gate is open. It returns false when that takes longer than
-// atMost, or when the worker drains.
+// wait waits until the gate is open. It returns false if that takes longer than atMost, or
+// if the worker drains.
 func (gate *timedGate) wait(draining <-chan struct{}, atMost time.Duration) bool {
 	gate.mu.Lock()
 	left := time.Until(gate.closedUntil)

@@ -12,21 +12,21 @@ import (
 )
 
 const (
-	// firstCalls is how many calls find out that an address leads nowhere.
+	// firstCalls is how many calls must fail alike to prove that an address is wrong.
 	firstCalls = 20
-	// fewCallsFail is how often each of fewer calls does: they may not be all yet.
+	// fewCallsFail is how often each call must fail if there are fewer calls.
 	fewCallsFail = 2
-	// credentialHold is the policy's hold for what only a person can mend.
+	// credentialHold is the policy's hold for errors that only a person can fix.
 	credentialHold = "credential"
 )
 
-// reach is whether an API can be reached at all, as far as this process has seen. In the
-// zero value nothing was seen. It is safe for concurrent use.
+// reach records whether an API can be reached at all. The zero value has no results yet. It
+// is safe for concurrent use.
 type reach struct {
 	mu sync.Mutex
-	// reached reports that the API has answered, here or elsewhere.
+	// reached reports that the API has answered this worker or another.
 	reached bool
-	// how is the way in which the calls failed, failed how often each of them did.
+	// how is the kind of failure, failed how often each call has failed.
 	how    policy.Transport
 	failed map[string]int
 }
@@ -38,17 +38,17 @@ func (r *reach) known() bool {
 	return r.reached
 }
 
-// answered notes that the API has answered. It reports whether that is news.
+// answered records that the API has answered. It reports whether that was unknown before.
 func (r *reach) answered() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	news := !r.reached
+	first := !r.reached
 	r.reached, r.failed = true, nil
-	return news
+	return first
 }
 
-// fails notes that a call has failed, and returns how many have failed alike, and how
-// often the one of them that failed least.
+// fails records that a call has failed. It returns how many calls have failed alike, and how
+// often the one with the fewest failures has.
 func (r *reach) fails(how policy.Transport, call string) (calls, least int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -61,17 +61,17 @@ func (r *reach) fails(how policy.Transport, call string) (calls, least int) {
 	return len(r.failed), slices.Min(slices.Collect(maps.Values(r.failed)))
 }
 
-// other notes that a call has failed in another way: the calls do not fail alike.
+// other records that a call has failed in another way: the calls do not fail alike.
 func (r *reach) other() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failed = nil
 }
 
-// unreached changes the decision about a call that could not reach an API which nobody
-// has reached yet. Such a call spends no attempt: its address, or that of the token
-// endpoint, may be wrong, and then the account is held for a person. An API that was
-// reached before is out of order for a while, which the policy's rules are for.
+// unreached changes the decision about a call that could not reach an API which has never
+// answered any worker. Such a call spends no attempt: the API's address, or that of the
+// token endpoint, may be wrong, and then the account is held until a person corrects it. An
+// API that has answered before has a temporary outage, which the policy's rules handle.
 func (w *Worker) unreached(ctx context.Context, inflight *inflightCall, a *attempted) {
 	if _, _, isJob := inflight.call.Job(); isJob {
 		return
@@ -116,7 +116,7 @@ func (w *Worker) unreached(ctx context.Context, inflight *inflightCall, a *attem
 	a.Outcome.Message = fmt.Sprintf("no call has reached it yet: %s", messageOf(*a))
 }
 
-// moreWait reports whether more calls of the account could be made than so many.
+// moreWait reports whether the account has more than calls calls that could be made.
 func (w *Worker) moreWait(ctx context.Context, a *account, calls int) bool {
 	waits, err := w.ledger.Waits(ctx, time.Now(), a.queues)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 
 const nowhere = "http://127.0.0.1:1" // a port that was closed another test could open
 
-func TestAnAddressThatNoCallHasReachedIsHeldForAPersonAndSpendsNoAttempt(t *testing.T) {
+func TestAnAddressThatNeverAnsweredIsHeldForAPersonAndSpendsNoAttempt(t *testing.T) {
 	t.Parallel()
 	api := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(api.Close)
@@ -66,7 +66,7 @@ func TestAnAddressThatNoCallHasReachedIsHeldForAPersonAndSpendsNoAttempt(t *test
 	}
 }
 
-func TestAnAddressThatWasReachedBeforeIsOutOfOrderForAWhile(t *testing.T) {
+func TestAnAddressThatHasAnsweredBeforeHasATemporaryOutage(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -29,16 +29,16 @@ import (
 )
 
 const (
-	// drainGrace is what a drain waits beyond the longest request.
+	// drainGrace is how long a drain waits in addition to the longest request.
 	drainGrace = 5 * time.Second
-	// sweepEvery is how often old outcomes are looked for.
+	// sweepEvery is how often old outcomes are removed.
 	sweepEvery = time.Minute
-	// readingAtOnce and writingAtOnce are how many bytes of large bodies a process has
-	// in memory while answers are judged, and while they go to Redis: Redis, too, holds
-	// several copies of each while it receives it.
+	// readingAtOnce and writingAtOnce are how many bytes of large bodies a process has in
+	// memory while it decides on answers, and while it writes them to Redis. The second
+	// is smaller because Redis too has several copies of a body while it receives it.
 	readingAtOnce = 32 << 20
 	writingAtOnce = 16 << 20
-	// lastSweep is how long a worker that ends looks for them at most.
+	// lastSweep bounds the sweep of a worker that ends.
 	lastSweep = 2 * time.Second
 )
 
@@ -50,9 +50,9 @@ type Worker struct {
 	repairer *ledger.Repairer
 	leases   *ledger.Leases
 	roster   *ledger.Roster
-	// dispatcher hands out calls and records what becomes of them.
+	// dispatcher dequeues calls and records their outcomes.
 	dispatcher *ledger.Dispatcher
-	records    *records.Store // makes tasks anew
+	records    *records.Store // makes tasks again from records
 	circuits   *circuit.Store
 	limits     *limit.Store
 	reached    reachedAPIs
@@ -70,14 +70,14 @@ type Worker struct {
 	probes    probes
 	clock     clock
 	semaphore *semaphore
-	// writing bounds the large bodies that are on their way to Redis.
+	// writing bounds the large bodies that are being written to Redis.
 	writing *spool.Memory
 	memory  memory
 	// random returns a number from 0 to n-1.
 	random func(n int64) int64
 
-	// draining is closed when no new call may start, stopped when the worker has
-	// given up on those under way.
+	// draining is closed when no new call may start, stopped when the worker does not wait
+	// for calls in progress any more.
 	draining    chan struct{}
 	stopped     chan struct{}
 	fatal       chan error
@@ -92,7 +92,7 @@ type account struct {
 	name           string
 	policy         *policy.Policy
 	client         *upstream.Client
-	credential     uint64 // its mark when it was looked at last; for follow alone
+	credential     uint64 // the credential's mark at the last check; only follow uses it
 	gate           *circuit.Gate
 	reach          reach
 	api            string // identifies the API: a hash of its address and of its token endpoint's
@@ -100,21 +100,21 @@ type account struct {
 	prefetch       prefetch
 	endpoints      patterns
 	idempotent     patterns
-	always         bool     // the API honours an idempotency key
+	honoursKey     bool     // the API honours an idempotency key
 	queues         []string // the most urgent first
 	weightedQueues []int    // indexes of queues, each as often as its weight
 	plan           *limit.Plan
-	bills          bool // its answers carry what a call was billed
-	// fleet is how many calls the fleet makes at once, concurrency how many of
-	// them this process can.
+	reportsCost    bool // its answers carry what a call was billed
+	// fleet is how many calls the fleet may make at once, concurrency how many of them this
+	// process may.
 	fleet, concurrency int
 	timeout            time.Duration
-	// longest is for how long the lease of a probe is renewed at most.
-	longest time.Duration
+	// probeLimit is how long the lease of a probe is renewed at most.
+	probeLimit time.Duration
 }
 
 func (a *account) isIdempotent(c tasks.Call, path string) bool {
-	if a.always {
+	if a.honoursKey {
 		return true
 	}
 	if c.Idempotent != nil {
@@ -124,8 +124,8 @@ func (a *account) isIdempotent(c tasks.Call, path string) bool {
 	return ok
 }
 
-// New makes a Worker. Its errors name the field that is wrong. Nothing is sent,
-// to Redis or to an API, before Run.
+// New returns a Worker. Its errors name the field that is wrong. It sends nothing to Redis
+// or to an API before Run.
 func New(cfg Config) (*Worker, error) {
 	logger := cfg.Logger
 	cfg = cfg.withDefaults()
@@ -189,7 +189,7 @@ func New(cfg Config) (*Worker, error) {
 func newAccount(u Upstream, cfg Config, reading *spool.Memory) (*account, error) {
 	u = u.withDefaults()
 	a := &account{
-		name: u.Name, policy: u.Policy, timeout: u.Timeout, concurrency: u.Concurrency, always: u.IdempotencyHeader != "",
+		name: u.Name, policy: u.Policy, timeout: u.Timeout, concurrency: u.Concurrency, honoursKey: u.IdempotencyHeader != "",
 	}
 	if a.timeout == 0 {
 		a.timeout = DefaultTimeout
@@ -199,7 +199,7 @@ func newAccount(u Upstream, cfg Config, reading *spool.Memory) (*account, error)
 	}
 	sum := sha256.Sum256([]byte(u.BaseURL + " " + u.Auth.TokenURL()))
 	a.api = hex.EncodeToString(sum[:8])
-	a.fleet, a.bills = a.concurrency, u.CostHeader != ""
+	a.fleet, a.reportsCost = a.concurrency, u.CostHeader != ""
 	a.concurrency = min(a.concurrency, cfg.Concurrency)
 	for i, p := range []tasks.Priority{tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow} {
 		a.queues = append(a.queues, tasks.Queue(u.Name, p))
@@ -209,9 +209,9 @@ func newAccount(u Upstream, cfg Config, reading *spool.Memory) (*account, error)
 	if a.plan, err = limit.NewPlan(u.Limits, u.Budget, u.CostPerCall); err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", u.Name, err)
 	}
-	// A replay with a fresh credential takes a second request's time, and the
-	// token a third's.
-	a.longest = 3*a.timeout + probeGrace
+	// A replay with a fresh credential takes the time of a second request, and the
+	// token that of a third.
+	a.probeLimit = 3*a.timeout + probeGrace
 	breaker := u.Policy.Breaker()
 	a.gate = circuit.NewGate(circuit.Detector{Window: breaker.Window, MinCalls: breaker.MinCalls, Ratio: breaker.Ratio})
 	if a.endpoints, err = parsePatterns("upstream "+u.Name+": endpoints", u.Endpoints); err != nil {
@@ -233,10 +233,9 @@ func newAccount(u Upstream, cfg Config, reading *spool.Memory) (*account, error)
 	return a, err
 }
 
-// Run makes calls until ctx ends. Then it drains: no new call starts, those on
-// their way end and are recorded, those that wait go back to the queue. Run
-// returns nil after a drain, and an error when it could not start or had to
-// give up.
+// Run makes calls until ctx ends. Then it drains: no new call starts, calls in progress end
+// and are recorded, and calls that wait go back to the queue. Run returns nil after a
+// drain, and an error if it could not start or had to stop.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.ran.Swap(true) {
 		return errors.New("this worker has run already: make a new one")
@@ -244,15 +243,15 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.closeClients()
 	if err := w.checkRedis(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil // ctx ended before it began
+			return nil // ctx ended before the worker started
 		}
 		return err
 	}
-	// Without a first beat the calls of a worker that dies wait for their leases.
+	// A worker that dies without a first beat leaves its calls to the end of their leases.
 	_, err := w.roster.Beat(ctx, w.dispatcher.Name(), w.queues()...)
 	w.noteRedisError(err)
 	stopServers, err := w.startServers()
-	// Calls under way end after ctx does, and this worker lives until they have.
+	// Calls in progress end after ctx, and the worker must keep its beat until then.
 	aliveCtx, stopAlive := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAlive()
 	var living sync.WaitGroup
@@ -263,7 +262,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	for _, do := range []func(context.Context){w.sweep, w.follow, w.announce, w.watchMemory, w.reclaim, w.watchDeadlines} {
 		sweeping.Go(func() { do(sweepCtx) })
 	}
-	// Calls under way end after ctx: until then this process may have to give back.
+	// Calls in progress end after ctx: until then the fences must be watched.
 	fenceCtx, stopFences := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopFences()
 	sweeping.Go(func() { w.watchFences(fenceCtx) })
@@ -287,18 +286,18 @@ func (w *Worker) Run(ctx context.Context) error {
 	sweeping.Wait()
 	stopAlive()
 	living.Wait()
-	// The retention of the batches that have just ended begins now, though no worker
-	// may live for as long as a minute again.
+	// The last sweep starts the retention of batches that have just ended, because no
+	// later worker may run for a minute.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSweep)
 	defer cancel()
 	w.leaveFleet(last)
 	if err == nil {
-		_ = w.sweepOnce(last) // the next worker does it, if a minute later
+		_ = w.sweepOnce(last) // if it fails, the next worker sweeps
 	}
 	return err
 }
 
-// checkRedis checks that asynq's scripts, Redis and this machine's clock are as a worker
+// checkRedis checks that asynq's scripts, Redis and this machine's clock are as the worker
 // needs them.
 func (w *Worker) checkRedis(ctx context.Context) error {
 	if err := broker.CheckScripts(ctx); err != nil {
@@ -314,8 +313,8 @@ func (w *Worker) checkRedis(ctx context.Context) error {
 	return nil
 }
 
-// sweep forgets outcomes whose retention is over: at once, since this worker may live
-// for less than a minute, and then every minute.
+// sweep removes outcomes whose retention is over: at once, because this worker may run for
+// less than a minute, and then every minute.
 func (w *Worker) sweep(ctx context.Context) {
 	atOnceAndEvery(ctx, sweepEvery, func() { w.noteRedisError(w.sweepOnce(ctx)) })
 }
@@ -323,7 +322,7 @@ func (w *Worker) sweep(ctx context.Context) {
 func (w *Worker) sweepOnce(ctx context.Context) error {
 	swept, err := w.ledger.Sweep(ctx, time.Now(), w.cfg.Retention)
 	if swept.Calls > 0 {
-		w.log.Info("forgot old outcomes", "calls", swept.Calls, "batches", swept.Batches)
+		w.log.Info("old outcomes were removed", "calls", swept.Calls, "batches", swept.Batches)
 	}
 	return err
 }

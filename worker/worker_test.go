@@ -96,7 +96,7 @@ holds:
 	})
 }
 
-func TestAQuotaErrorHoldsTheAccountUntilTheServerSaysAndThenLetsOneProbeOut(t *testing.T) {
+func TestAQuotaErrorHoldsTheAccountUntilTheServersTimeAndThenOneProbeIsSent(t *testing.T) {
 	const concurrency, calls = 4, 60
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: "api", Concurrency: concurrency}}}, func(t *testing.T, env *callqtest.Env) {
 		// The eleventh call finds the quota used up, for two seconds.
@@ -128,7 +128,7 @@ func TestAQuotaErrorHoldsTheAccountUntilTheServerSaysAndThenLetsOneProbeOut(t *t
 			}
 		}
 		if during >= concurrency {
-			t.Errorf("%d requests arrived during the hold, want at most the %d others that were under way", during, concurrency-1)
+			t.Errorf("%d requests arrived during the hold, want at most the %d others that were in progress", during, concurrency-1)
 		}
 		if probes > 1 {
 			t.Errorf("%d requests arrived while the probe was out, want the probe alone", probes)
@@ -136,7 +136,7 @@ func TestAQuotaErrorHoldsTheAccountUntilTheServerSaysAndThenLetsOneProbeOut(t *t
 	})
 }
 
-func TestAProbeThatMeetsItsCircuitsErrorIsParkedAndTheLadderClimbs(t *testing.T) {
+func TestAProbeWithItsCircuitsErrorIsParkedAndTakesTheNextRung(t *testing.T) {
 	ladder := parse(t, "version: 1\nname: ladder\nextends: patsnap\nholds:\n  credential: {sources: [ladder], ladder: [50ms, 400ms, 800ms]}\n")
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: "api", Policy: ladder, Concurrency: 1}}}, func(t *testing.T, env *callqtest.Env) {
 		env.Sim().Script("shared GET /* -> ok; 67200003 x5; ok forever")
@@ -190,7 +190,7 @@ func TestAnyOtherAnswerResetsTheStreakOfAuthErrors(t *testing.T) {
 	})
 }
 
-func TestAnEndpointsErrorHoldsThatEndpointAlone(t *testing.T) {
+func TestAnEndpointsErrorHoldsThatEndpointOnly(t *testing.T) {
 	cfg := worker.Config{Upstreams: []worker.Upstream{{Name: "api", Endpoints: []string{"GET /closed/*"}, Concurrency: 2}}}
 	each(t, cfg, func(t *testing.T, env *callqtest.Env) {
 		env.Sim().Script("shared GET /closed/* -> 67200004; ok forever")
@@ -216,7 +216,7 @@ func TestAnEndpointsErrorHoldsThatEndpointAlone(t *testing.T) {
 	})
 }
 
-func TestTimeForWhichItsEndpointIsHeldDoesNotUseUpACallsMaxAge(t *testing.T) {
+func TestTheTimeOfAnEndpointsHoldDoesNotCountForMaxAge(t *testing.T) {
 	cfg := worker.Config{Upstreams: []worker.Upstream{{Name: callqtest.Upstream, Policy: parse(t, `
 version: 1
 name: short
@@ -281,7 +281,7 @@ func TestTheSameCallSentAgainIsMadeOnce(t *testing.T) {
 	})
 }
 
-func TestARedrivenDeadLetterGetsAFreshBudget(t *testing.T) {
+func TestARedrivenDeadLetterGetsANewBudgetOfAttempts(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		env.Sim().Script("GET /a -> 68300006 x4; ok")
 		env.Start()

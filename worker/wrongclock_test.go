@@ -16,7 +16,7 @@ import (
 
 // A worker whose clock is ahead would take other workers' calls from them and make
 // delayed ones too early.
-func TestAWorkerWithAWrongClockLeavesLeasesAndDelayedTasksAlone(t *testing.T) {
+func TestAWorkerWithAWrongClockDoesNotTouchLeasesAndDelayedTasks(t *testing.T) {
 	preset, err := policy.Preset("patsnap")
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func TestAWorkerWithAWrongClockLeavesLeasesAndDelayedTasksAlone(t *testing.T) {
 			}
 			for deadline := time.Now().Add(30 * time.Second); !done(); {
 				if time.Now().After(deadline) {
-					t.Errorf("waited in vain for asynq, with a right clock %t", right)
+					t.Errorf("timed out waiting for asynq, with a right clock %t", right)
 					break
 				}
 				<-time.After(5 * time.Millisecond)

@@ -13,11 +13,11 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// takenUp is within what time the calls of a killed worker are under way again, 99 of
+// takenUp is within what time the calls of a killed worker are in progress again, 99 of
 // 100 of them.
 const takenUp = 10 * time.Second
 
-func TestTheCallsOfKilledWorkersAreTakenUpWithinTenSeconds(t *testing.T) {
+func TestTheCallsOfKilledWorkersAreMadeAgainWithinTenSeconds(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
 	kills := 2
@@ -42,7 +42,7 @@ func TestTheCallsOfKilledWorkersAreTakenUpWithinTenSeconds(t *testing.T) {
 			}
 		}
 		if len(cut) < s.concurrency/4 {
-			t.Fatalf("%s made %d calls when it was killed: this shows nothing", victim.name, len(cut))
+			t.Fatalf("%s made %d calls when it was killed: the test proves nothing", victim.name, len(cut))
 		}
 		f.await("the calls of the killed worker to be made again", func() bool {
 			for _, c := range f.arrivals(died, time.Time{}) {
@@ -67,8 +67,8 @@ func TestTheCallsOfKilledWorkersAreTakenUpWithinTenSeconds(t *testing.T) {
 }
 
 // A process that is stopped keeps its connections, and its calls on their way reach
-// the API; what it does when it goes on is up to what Redis says by then.
-func TestAWorkerThatStandsStillForAnyTimeLosesAndDoublesNothing(t *testing.T) {
+// the API; what it does when it continues is up to what Redis says by then.
+func TestAWorkerThatIsPausedForAnyTimeLosesAndDoublesNothing(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
 	stops, longest, latency := 6, 12*time.Second, 500*time.Millisecond
@@ -100,7 +100,7 @@ shared * /b/*9 -> ok x%[2]d latency=50ms; %[3]s retry-after=1; ok latency=50ms f
 				delete(still, p)
 			}
 		}
-		// A third of the fleet goes on, so that somebody finds out.
+		// A third of the fleet continues, so that somebody finds out.
 		if p := f.processes[dice.IntN(len(f.processes))]; begun < stops && len(still) < len(f.processes)*2/3 && still[p].IsZero() {
 			// As many short ones as long ones.
 			d := time.Duration(float64(time.Second) * math.Exp(dice.Float64()*math.Log(longest.Seconds())))

@@ -42,13 +42,13 @@ func TestABudgetIsSpentToTheLastCallAndNeverOverdrawn(t *testing.T) {
 		t.Errorf("the account is held until %s, want the first of the next month", next)
 	}
 
-	// An operator may let it count anew.
+	// An operator may let it count again.
 	f.release(upstream)
 	f.awaitAPI("the second budget to be spent", func(s simapi.Stats) bool { return s.Arrivals >= int64(2*n) && s.InFlight == 0 })
 	f.awaitLimited()
 	f.wantSpent(2 * n)
 
-	// One that was raised goes on from what was used.
+	// One that was raised continues from what was used.
 	f.settings = budgetOf(n + n/2)
 	f.restart()
 	f.awaitAPI("the rest of the raised budget to be spent", func(s simapi.Stats) bool { return s.Arrivals >= int64(2*n+n/2) && s.InFlight == 0 })
@@ -57,12 +57,12 @@ func TestABudgetIsSpentToTheLastCallAndNeverOverdrawn(t *testing.T) {
 	}
 	f.wantSpent(2*n + n/2)
 	if c := f.counts(batch); c.Done != int64(2*n+n/2) || c.Open != int64(4*n)-c.Done {
-		t.Errorf("the books have %+v, want %d done and the rest open", c, 2*n+n/2)
+		t.Errorf("the counts are %+v, want %d done and the rest open", c, 2*n+n/2)
 	}
 	f.wantBooks(batch)
 }
 
-// wantSpent says that so many calls have arrived, and that no more follow.
+// wantSpent checks that so many calls have arrived, and that no more follow.
 func (f *fleet) wantSpent(n int) {
 	f.t.Helper()
 	f.awaitTime(time.Now().Add(f.slack()))
@@ -71,7 +71,7 @@ func (f *fleet) wantSpent(n int) {
 	}
 }
 
-func TestAWorkerThatDiesSpendsNoMoreOfABudgetThanItsCallsUnderWay(t *testing.T) {
+func TestAWorkerThatDiesUsesNoMoreOfABudgetThanItsCallsInProgress(t *testing.T) {
 	t.Parallel()
 	s := small(t)
 	n := s.budget()
@@ -92,7 +92,7 @@ breaker: {window: 30s, min_calls: 100000, ratio: 0.5}
 	}
 }
 
-func TestAUsedUpLimitCostsNothingWhileCallsWaitForItsTurn(t *testing.T) {
+func TestCallsThatWaitForTheNextWindowOfALimitCostNothing(t *testing.T) {
 	t.Parallel()
 	s := four(t, 8)
 	const batch, may = "b", 50

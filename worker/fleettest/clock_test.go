@@ -67,7 +67,7 @@ var wrongClocks = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-func TestAWorkerWhoseClockIsTenMinutesOffTakesNoCallAndNoneFromAnother(t *testing.T) {
+func TestAWorkerWhoseClockIsTenMinutesWrongTakesNoCallAndNoneFromAnother(t *testing.T) {
 	t.Parallel()
 	redistest.Binary(t) // a test that is skipped builds nothing
 	program(t)          // makes the folder
@@ -79,7 +79,7 @@ func TestAWorkerWhoseClockIsTenMinutesOffTakesNoCallAndNoneFromAnother(t *testin
 	s.calls /= 3
 	s.processes = 2
 	f := start(t, setup{size: s})
-	// Calls that are under way for long have leases that look as if they were over,
+	// Calls that are in progress for long have leases that look as if they were over,
 	// or as if they never would be; and some wait for another attempt.
 	f.script("* /b/*7 -> 68300008; ok latency=100ms forever\n* * -> ok latency=400ms forever")
 	const batch = "b"

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-func TestAClusterThatLosesAMasterGoesOnWithItsReplica(t *testing.T) {
+func TestAClusterThatLosesAMasterContinuesWithItsReplica(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
 	c := redistest.ClusterWithReplicas(t)
@@ -30,7 +30,7 @@ func TestAClusterThatLosesAMasterGoesOnWithItsReplica(t *testing.T) {
 	died := time.Now()
 	back := f.awaitBack(died)
 	// The nodes take some seconds to agree; a stale map of them lives for a minute
-	// unless it is asked for anew.
+	// unless it is asked for again.
 	if back > s.promptly(30*time.Second) {
 		t.Errorf("calls went out again only %s after the master's death", back)
 	}

@@ -65,7 +65,7 @@ func (f *fleet) release(upstream string) {
 }
 
 // awaitLimited waits until a limit or a budget holds the account, and no call is
-// under way any more, and returns the circuit as it is then.
+// in progress any more, and returns the circuit as it is then.
 func (f *fleet) awaitLimited() circuit.Record {
 	f.t.Helper()
 	var r circuit.Record
@@ -73,7 +73,7 @@ func (f *fleet) awaitLimited() circuit.Record {
 		r = f.circuit()
 		return r.Limited.After(time.Now())
 	})
-	f.awaitAPI("the calls under way to end", func(s simapi.Stats) bool { return s.InFlight == 0 })
+	f.awaitAPI("the calls in progress to end", func(s simapi.Stats) bool { return s.InFlight == 0 })
 	return r
 }
 

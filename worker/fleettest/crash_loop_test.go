@@ -155,6 +155,6 @@ func TestAJobThatKillsItsWorkerEndsAsACrashLoop(t *testing.T) {
 	}
 	findings, err := books.Audit(t.Context(), "b", tasks.TaskID)
 	if err != nil || len(findings) != 0 {
-		t.Errorf("the books: %+v, %v", findings, err)
+		t.Errorf("audit: %+v, %v", findings, err)
 	}
 }

@@ -66,14 +66,14 @@ func (f *fleet) awaitBack(died time.Time) time.Duration {
 	return back
 }
 
-// wantAllDoneOnce says that all n calls of a batch are done, that each has one
-// result and the books agree, and that the API did none of those twice which must
+// wantAllDoneOnce checks that all n calls of a batch are done, that each has one
+// result and the ledger is consistent, and that the API did none of those twice which must
 // not be made twice. Workers that live through a fault owe no less.
 func (f *fleet) wantAllDoneOnce(batch string, n int) {
 	f.t.Helper()
 	f.wantBooks(batch)
 	if c := f.counts(batch); c.Accepted != int64(n) || c.Done != int64(n) {
-		f.t.Errorf("the books of %s have %+v, want all of %d done", batch, c, n)
+		f.t.Errorf("the counts of %s are %+v, want all of %d done", batch, c, n)
 	}
 	did := f.did()
 	results, wrong, again := map[string]int{}, 0, 0
@@ -118,30 +118,30 @@ func (f *fleet) madeAgain(batch string) (n int) {
 	return n
 }
 
-// complaints counts what all processes have logged, and how often they said that
-// Redis is in trouble.
-func (f *fleet) complaints() (lines, trouble int) {
+// complaints counts what all processes have logged, and how often they logged that
+// Redis is not available.
+func (f *fleet) complaints() (lines, redisErrors int) {
 	for _, p := range f.processes {
 		text := p.said.String()
 		lines += strings.Count(text, "\n")
-		trouble += strings.Count(text, "Redis does not answer as it should")
+		redisErrors += strings.Count(text, "Redis failed: no call starts")
 	}
-	return lines, trouble
+	return lines, redisErrors
 }
 
-// wantCalm says that the processes did not complain without a pause while Redis
+// wantCalm checks that the processes did not complain without a pause while Redis
 // was away for so long.
 func (f *fleet) wantCalm(before int, away time.Duration) {
 	f.t.Helper()
-	lines, trouble := f.complaints()
+	lines, redisErrors := f.complaints()
 	lines -= before
-	f.t.Logf("%d processes wrote %d lines while Redis was away for %s, in all %d about Redis", len(f.processes), lines, away, trouble)
+	f.t.Logf("%d processes wrote %d lines while Redis was away for %s, in all %d about Redis", len(f.processes), lines, away, redisErrors)
 	// Each may say it once a second.
 	if most := len(f.processes) * (2*int(away/time.Second) + 10); lines > most {
 		f.t.Errorf("they wrote %d lines, want %d at most", lines, most)
 	}
-	if trouble == 0 {
-		f.t.Error("none said that Redis was in trouble")
+	if redisErrors == 0 {
+		f.t.Error("none said that Redis was not available")
 	}
 }
 

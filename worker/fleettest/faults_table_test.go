@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestEveryTestThatTheTableOfFaultsNamesExists(t *testing.T) {
+func TestEveryTestThatFAULTSNamesExists(t *testing.T) {
 	t.Parallel()
 	table, err := os.ReadFile("FAULTS.md")
 	if err != nil {

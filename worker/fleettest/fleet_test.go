@@ -180,7 +180,7 @@ func (f *fleet) awaitFor(most time.Duration, what string, cond func() bool) {
 	f.t.Helper()
 	for deadline := time.Now().Add(most); !cond(); {
 		if time.Now().After(deadline) {
-			f.t.Fatalf("waited in vain for %s", what)
+			f.t.Fatalf("timed out waiting for %s", what)
 		}
 		<-time.After(10 * time.Millisecond)
 	}
@@ -196,11 +196,11 @@ func (f *fleet) awaitAPI(what string, cond func(simapi.Stats) bool) {
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
 	if err := f.sim.WaitFor(ctx, cond); err != nil {
-		f.t.Fatalf("waited in vain for %s: %v", what, err)
+		f.t.Fatalf("timed out waiting for %s: %v", what, err)
 	}
 }
 
-// script replaces the API's script; all ways through it begin anew.
+// script replaces the API's script; all ways through it begin again.
 func (f *fleet) script(format string, args ...any) {
 	f.t.Helper()
 	if err := f.sim.Script(fmt.Sprintf(format, args...)); err != nil {
@@ -256,7 +256,7 @@ func (f *fleet) circuit() circuit.Record {
 }
 
 // awaitHold waits for a hold of a later epoch than the given one, then until no
-// call is under way any more and none can arrive that was admitted before, and
+// call is in progress any more and none can arrive that was admitted before, and
 // returns how the circuit stands then.
 func (f *fleet) awaitHold(after int64) circuit.Record {
 	f.t.Helper()
@@ -267,7 +267,7 @@ func (f *fleet) awaitHold(after int64) circuit.Record {
 	err := f.sim.WaitFor(ctx, func(s simapi.Stats) bool { return s.InFlight == 0 })
 	r := f.circuit()
 	if err != nil || !r.Held(time.Now()) {
-		f.t.Fatalf("the hold was over before all calls had ended that were under way: %v; %s", err, inWords(f.arrivals(r.Since.Add(f.slack()), time.Time{}), r.Until))
+		f.t.Fatalf("the hold was over before all calls had ended that were in progress: %v; %s", err, inWords(f.arrivals(r.Since.Add(f.slack()), time.Time{}), r.Until))
 	}
 	return r
 }
@@ -282,7 +282,7 @@ func (f *fleet) awaitOpen(after int64) (r circuit.Record) {
 	return r
 }
 
-// counts are the books of a batch.
+// counts are the ledger of a batch.
 func (f *fleet) counts(batch string) ledger.Counts {
 	f.t.Helper()
 	b, err := f.books.Batch(f.t.Context(), batch)
@@ -292,7 +292,7 @@ func (f *fleet) counts(batch string) ledger.Counts {
 	return b.Counts
 }
 
-// awaitEnded waits until no call of the batch is open, save the given number.
+// awaitEnded waits until no call of the batch is open, except the given number.
 func (f *fleet) awaitEnded(batch string, save int64) {
 	f.t.Helper()
 	f.await("the calls to end", func() bool { return f.counts(batch).Open <= save })
@@ -306,11 +306,11 @@ func (f *fleet) wantBooks(batch string) {
 		f.t.Fatal(err)
 	}
 	for _, finding := range findings {
-		f.t.Errorf("the books of %s: %s (%v)", batch, finding.Problem, finding.Keys)
+		f.t.Errorf("the ledger of %s: %s (%v)", batch, finding.Problem, finding.Keys)
 	}
 }
 
-// wantDone says that n calls of the batch are done with so many attempts each, and
+// wantDone checks that n calls of the batch are done with so many attempts each, and
 // that the API has done the work of each of them once.
 func (f *fleet) wantDone(batch string, n, attempts int) {
 	f.t.Helper()

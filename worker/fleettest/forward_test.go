@@ -8,7 +8,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-func TestTasksThatFallDueDuringAHoldWaitForItsEnd(t *testing.T) {
+func TestTasksThatBecomeDueDuringAHoldWaitForItsEnd(t *testing.T) {
 	t.Parallel()
 	const calls = 40
 	f := start(t, setup{policy: `

@@ -53,7 +53,7 @@ func seed(t *testing.T) uint64 {
 	return n
 }
 
-func TestNothingIsLostOrSentTwiceByMistakeWhateverIsKilled(t *testing.T) {
+func TestNothingIsLostOrDoubledWhateverIsKilled(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
 	workers, redises := 4, 1
@@ -103,11 +103,11 @@ shared * /b/*9 -> ok x%d latency=50ms; %s retry-after=1; ok latency=50ms forever
 	}
 }
 
-// wantNothingLostOrTwice says that each of the n calls of a batch has one result,
+// wantNothingLostOrTwice checks that each of the n calls of a batch has one result,
 // that idempotent ones are done, and that others are too, or ended as unknown
 // because their worker died or the API left them without an answer; none of those
 // was sent again after it could have had its effect. unlucky is how many calls
-// can have been under way in workers that were killed.
+// can have been in progress in workers that were killed.
 func (f *fleet) wantNothingLostOrTwice(batch string, n, unlucky int) {
 	f.t.Helper()
 	f.wantBooks(batch)
@@ -153,14 +153,14 @@ func (f *fleet) wantNothingLostOrTwice(batch string, n, unlucky int) {
 		f.t.Errorf("%d of %d calls have results", len(results), n)
 	}
 	if mystery > unlucky {
-		f.t.Errorf("%d calls ended as unknown though the API had an answer for them, more than the %d that can have been under way in killed workers", mystery, unlucky)
+		f.t.Errorf("%d calls ended as unknown though the API had an answer for them, more than the %d that can have been in progress in killed workers", mystery, unlucky)
 	}
 	f.t.Logf("%d results; %d calls ended as unknown, %d of them with their workers; %d that may be made twice were", len(results), unknown, mystery, again)
 }
 
 // A server that is killed had written what it acknowledged: the system has it,
 // unless the machine dies too.
-func TestARedisThatIsKilledComesBackWithAllThatItAcknowledged(t *testing.T) {
+func TestARedisThatIsKilledComesBackWithAllThatItConfirmed(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
 	server := redistest.Redis(t)
@@ -254,7 +254,7 @@ func TestASenderThatIsKilledIsCompletedByTheNextSendOfTheSameFile(t *testing.T) 
 		cut++
 	}
 	if cut == 0 {
-		t.Fatalf("the first sender had sent all %d calls when it was killed: this shows nothing", lines)
+		t.Fatalf("the first sender had sent all %d calls when it was killed: the test proves nothing", lines)
 	}
 	status, said := f.callq("send", file, "--batch", batch, "--wait")
 	if status != 0 {

@@ -16,7 +16,7 @@ func four(t *testing.T, concurrency int) size {
 	return s
 }
 
-func TestAFleetUsesItsRateAndNeverGoesOverIt(t *testing.T) {
+func TestAFleetUsesItsRateAndNeverExceedsIt(t *testing.T) {
 	unlessMeasured(t)
 	perSecond, long, used := 100, 13*time.Second, 0.50
 	s := four(t, 16)
@@ -103,7 +103,7 @@ func TestAFleetFindsAHiddenRateAndStaysJustUnderIt(t *testing.T) {
 	}
 }
 
-func TestAFleetMakesNoMoreCallsAtOnceThanTheAccountTakes(t *testing.T) {
+func TestAFleetMakesNoMoreCallsAtOnceThanItsConcurrency(t *testing.T) {
 	t.Parallel()
 	const batch, together = "b", 10
 	s := four(t, 10)

@@ -68,7 +68,7 @@ func program(t testing.TB) string {
 	return built.path
 }
 
-// raceEnabled tells whether these tests run under the race detector.
+// raceEnabled reports whether these tests run under the race detector.
 func raceEnabled() bool {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -95,7 +95,7 @@ type size struct {
 }
 
 // unlessMeasured lets a test run beside others, save at the full size, where what
-// else goes on would take from what it measures.
+// else continues would take from what it measures.
 func unlessMeasured(t *testing.T) {
 	t.Helper()
 	if !fleetSize(t).full {

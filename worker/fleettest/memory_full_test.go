@@ -38,13 +38,13 @@ func (f *fleet) memory(more int) {
 // Results weigh more than the calls that wait for them: making calls without
 // memory would have Redis grow without bound. So none is begun, and what is under
 // way is recorded; that is no more than the places of the fleet.
-func TestWhenRedisIsFullCallsUnderWayAreRecordedAndNoOtherBegins(t *testing.T) {
+func TestWhenRedisIsFullCallsInProgressAreRecordedAndNoOtherStarts(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
 	s.calls /= 3
 	f := start(t, setup{size: s})
 	const batch = "b"
-	// Those that are under way when memory ends find the quota used up.
+	// Those that are in progress when memory ends find the quota used up.
 	f.script("shared * * -> ok x%d latency=50ms; %s retry-after=8 latency=2s forever", s.calls/4, quota)
 	f.sendMixed(batch, s.calls)
 	f.awaitAPI("calls that will be refused", func(now simapi.Stats) bool { return now.ByAnswer[quota] > 0 })
@@ -52,12 +52,12 @@ func TestWhenRedisIsFullCallsUnderWayAreRecordedAndNoOtherBegins(t *testing.T) {
 	f.memory(0)
 	full := time.Now()
 	hold := f.awaitHold(0)
-	f.awaitAPI("the calls under way to end", func(now simapi.Stats) bool { return now.InFlight == 0 })
+	f.awaitAPI("the calls in progress to end", func(now simapi.Stats) bool { return now.InFlight == 0 })
 	f.await("all that was met to be recorded", func() bool {
 		return f.queue(normalQueue).Active+f.queue(highQueue).Active+f.queue(lowQueue).Active == 0
 	})
 	if c := f.counts(batch); c.Done != int64(s.calls/4) || c.Open != int64(s.calls-s.calls/4) {
-		t.Errorf("the books have %+v, want %d done and the rest open", c, s.calls/4)
+		t.Errorf("the counts are %+v, want %d done and the rest open", c, s.calls/4)
 	}
 	f.script("* * -> ok latency=50ms forever")
 	f.awaitTime(hold.Until.Add(3 * time.Second))
@@ -71,7 +71,7 @@ func TestWhenRedisIsFullCallsUnderWayAreRecordedAndNoOtherBegins(t *testing.T) {
 	}
 	f.wantCalm(lines, time.Since(full))
 	f.wantBooks(batch)
-	// An operator's word counts all the same.
+	// An operator's word counts nevertheless.
 	f.pile(upstream)
 	f.release(upstream)
 	if r := f.circuit(); r.State != circuit.Closed {
@@ -83,7 +83,7 @@ func TestWhenRedisIsFullCallsUnderWayAreRecordedAndNoOtherBegins(t *testing.T) {
 	f.wantAllDoneOnce(batch, s.calls)
 }
 
-func TestASendThatMeetsAFullRedisSaysSoAndIsCompletedByTheNext(t *testing.T) {
+func TestASendToAFullRedisReportsItAndIsCompletedByTheNext(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
 	f := start(t, setup{size: s})
@@ -110,7 +110,7 @@ func TestASendThatMeetsAFullRedisSaysSoAndIsCompletedByTheNext(t *testing.T) {
 	}
 	part := f.counts(batch)
 	if part.Accepted == 0 || part.Accepted == lines || part.Accepted != part.Open {
-		t.Errorf("with memory for some calls the books have %+v, want a part of %d", part, lines)
+		t.Errorf("with memory for some calls the counts are %+v, want a part of %d", part, lines)
 	}
 	f.wantTasks(part)
 	f.wantBooks(batch)
@@ -127,7 +127,7 @@ func TestASendThatMeetsAFullRedisSaysSoAndIsCompletedByTheNext(t *testing.T) {
 	}
 }
 
-// wantTasks says that there is a task for each call that the books have as open.
+// wantTasks checks that there is a task for each call that the counts are as open.
 func (f *fleet) wantTasks(c ledger.Counts) {
 	f.t.Helper()
 	if info := f.queue(normalQueue); int64(info.Pending) != c.Open {

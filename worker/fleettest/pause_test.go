@@ -18,7 +18,7 @@ const (
 	lowQueue    = upstream + ":low"
 )
 
-func TestPausesAndHoldsDoNotTouchEachOther(t *testing.T) {
+func TestPausesAndHoldsAreIndependent(t *testing.T) {
 	t.Parallel()
 	s := fleetSize(t)
 	s.calls /= 10
@@ -105,7 +105,7 @@ func (f *fleet) wantPaused(queue string, want bool) {
 	}
 }
 
-// wantNoArrival says that no call arrived between two moments whose path begins so.
+// wantNoArrival checks that no call arrived between two moments whose path begins so.
 func (f *fleet) wantNoArrival(prefix string, from, to time.Time) {
 	f.t.Helper()
 	var calls []simapi.Call
@@ -119,7 +119,7 @@ func (f *fleet) wantNoArrival(prefix string, from, to time.Time) {
 	}
 }
 
-// wantHold says that the account is still held as it was.
+// wantHold checks that the account is still held as it was.
 func (f *fleet) wantHold(hold circuit.Record) {
 	f.t.Helper()
 	if now := f.circuit(); !now.Held(time.Now()) || now.Epoch != hold.Epoch || !now.Until.Equal(hold.Until) {

@@ -28,7 +28,7 @@ func TestAnUrgentCallIsMadeWithinASecondHoweverManyWait(t *testing.T) {
 			waiting := f.queue(normalQueue).Pending
 			t.Logf("the urgent calls were made within %s, while %d others waited", worst, waiting)
 			if waiting < s.calls/4 {
-				t.Fatalf("only %d of %d calls still waited: this shows nothing", waiting, s.calls)
+				t.Fatalf("only %d of %d calls still waited: the test proves nothing", waiting, s.calls)
 			}
 			if within := s.promptly(time.Second); worst > within {
 				t.Errorf("an urgent call was made %s after it was sent, want %s", worst, within)
@@ -37,7 +37,7 @@ func TestAnUrgentCallIsMadeWithinASecondHoweverManyWait(t *testing.T) {
 	}
 }
 
-func TestCallsThatAreNotUrgentGetATenthOfThePlacesAtLeast(t *testing.T) {
+func TestCallsThatAreNotUrgentGetATenthOfTheConcurrencyAtLeast(t *testing.T) {
 	t.Parallel()
 	s := fleetSize(t)
 	n := s.calls / 2
@@ -53,7 +53,7 @@ func TestCallsThatAreNotUrgentGetATenthOfThePlacesAtLeast(t *testing.T) {
 	high, normal, low := len(under("/high/", calls)), len(under("/normal/", calls)), len(under("/low/", calls))
 	t.Logf("of %d calls %d were high, %d normal, %d low", looked, high, normal, low)
 	if high >= n || normal >= n {
-		t.Fatalf("no others waited any more: this shows nothing")
+		t.Fatalf("no others waited any more: the test proves nothing")
 	}
 	if low < looked/10 {
 		t.Errorf("%d of %d calls were low, want a tenth", low, looked)

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-func TestAProbeThatDiesWithItsWorkerIsFollowedByOneOtherWhenItsLeaseEnds(t *testing.T) {
+func TestWhenTheProbesWorkerDiesOneOtherCallBecomesTheProbeAtTheEndOfTheLease(t *testing.T) {
 	t.Parallel()
 	// A probe's worker renews its lease while it works on it, so the time-out of the
 	// call has no say.
@@ -30,7 +30,7 @@ func TestAProbeThatDiesWithItsWorkerIsFollowedByOneOtherWhenItsLeaseEnds(t *test
 	killed := time.Now()
 	f.awaitAPI("the killed probe to leave", func(s simapi.Stats) bool { return s.InFlight == 0 })
 	if lost := f.probeAfter(hold); lost.Done.Sub(lost.At) >= timeout {
-		t.Fatalf("the probe's worker was killed %s after its arrival, when the call was over: this shows nothing", lost.Done.Sub(lost.At))
+		t.Fatalf("the probe's worker was killed %s after its arrival, when the call was over: the test proves nothing", lost.Done.Sub(lost.At))
 	}
 
 	f.awaitEnded(batch, 0)
@@ -49,7 +49,7 @@ func TestAProbeThatDiesWithItsWorkerIsFollowedByOneOtherWhenItsLeaseEnds(t *test
 	f.wantDone(batch, s.calls, 1)
 }
 
-func TestAWorkerThatDrainsStillTellsTheFleetWhatItsProbeMet(t *testing.T) {
+func TestAWorkerThatDrainsStillReportsTheResultOfItsProbe(t *testing.T) {
 	t.Parallel()
 	const batch = "b"
 	s := fleetSize(t)
@@ -72,6 +72,6 @@ func TestAWorkerThatDrainsStillTellsTheFleetWhatItsProbeMet(t *testing.T) {
 		t.Errorf("the worker did not wait for its probe: %+v", probe)
 	}
 	if next := f.arrivals(probe.Done, time.Time{}); len(next) == 0 || next[0].At.Sub(probe.Done) > s.promptly(2*time.Second) {
-		t.Errorf("the fleet did not go on after the probe's success: %s", inWords(next, probe.Done))
+		t.Errorf("the fleet did not continue after the probe's success: %s", inWords(next, probe.Done))
 	}
 }

@@ -82,7 +82,7 @@ func (p *process) terminate() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// works tells whether the process has said that it works.
+// works reports whether the process has said that it works.
 func (p *process) works() bool {
 	select {
 	case <-p.ended:

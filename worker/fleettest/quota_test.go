@@ -32,7 +32,7 @@ func quotaRunsOutTwice(t *testing.T, f *fleet, priorities ...tasks.Priority) {
 	f.script("shared * * -> ok x%d latency=20ms; %s retry-after=%d latency=20ms forever", f.calls/4, quota, f.seconds())
 	f.send(batch, f.calls, priorities...)
 	first := f.awaitHold(0)
-	// What is under way after a probe that succeeded lasts so long that each place
+	// What is in progress after a probe that succeeded lasts so long that each place
 	// of the fleet is seen once.
 	full := f.fullSpeed()
 	f.script("shared * * -> %s retry-after=%d latency=300ms; ok latency=300ms; ok x%d latency=%s; ok forever",
@@ -52,7 +52,7 @@ func quotaRunsOutTwice(t *testing.T, f *fleet, priorities ...tasks.Priority) {
 	refused := f.arrivals(time.Time{}, first.Until)
 	refused = refused[f.calls/4:]
 	if len(refused) == 0 || len(refused) > f.places() {
-		t.Errorf("%d calls were refused, want those that were under way, at most %d", len(refused), f.places())
+		t.Errorf("%d calls were refused, want those that were in progress, at most %d", len(refused), f.places())
 	}
 	if n := len(f.arrivals(first.Since, first.Until)); n >= f.places() {
 		t.Errorf("%d calls arrived after the hold was written, want those that Redis had admitted before, fewer than %d", n, f.places())
@@ -82,7 +82,7 @@ func (f *fleet) probeAfter(hold circuit.Record) simapi.Call {
 	return after[0]
 }
 
-// wantOneProbe says that a single call arrived between the end of a hold and
+// wantOneProbe checks that a single call arrived between the end of a hold and
 // another moment, and that it came in time. It returns that call.
 func wantOneProbe(t *testing.T, f *fleet, hold circuit.Record, until time.Time) simapi.Call {
 	t.Helper()
@@ -96,8 +96,8 @@ func wantOneProbe(t *testing.T, f *fleet, hold circuit.Record, until time.Time) 
 	return probe
 }
 
-// wantServersTime says that a hold lasts as long as the server has asked for in
-// an answer of the given time, and not much longer: a call that was under way may
+// wantServersTime checks that a hold lasts as long as the server has asked for in
+// an answer of the given time, and not much longer: a call that was in progress may
 // have heard of a later end, and the fleet spreads its return by half a second.
 func wantServersTime(t *testing.T, f *fleet, hold circuit.Record, answered time.Time) {
 	t.Helper()
@@ -115,7 +115,7 @@ func (s size) fullSpeed() time.Duration {
 	return 6 * time.Second
 }
 
-// wantFullSpeed says that every place of the fleet makes a call within that time
+// wantFullSpeed checks that every place of the fleet makes a call within that time
 // of a probe's success. The API keeps each of those for longer.
 func wantFullSpeed(t *testing.T, f *fleet, probe simapi.Call, limit time.Duration) {
 	t.Helper()

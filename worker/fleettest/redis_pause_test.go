@@ -10,10 +10,10 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// A process that stands still keeps its connections and answers nothing: what is
-// asked of it meanwhile is carried out when it goes on, by when nobody waits for
+// A process that is paused keeps its connections and answers nothing: what is
+// asked of it meanwhile is carried out when it continues, by when nobody waits for
 // it any more.
-func TestARedisThatStandsStillLosesNothingAndDoublesNothing(t *testing.T) {
+func TestARedisThatIsPausedLosesNothingAndDoublesNothing(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
 	still := 15 * time.Second
@@ -35,11 +35,11 @@ func TestARedisThatStandsStillLosesNothingAndDoublesNothing(t *testing.T) {
 		t.Errorf("%d calls were begun without Redis: %s", len(late), inWords(late, began))
 	}
 	f.awaitEnded(batch, 0)
-	t.Logf("the last call ended %s after Redis went on", time.Since(went))
+	t.Logf("the last call ended %s after Redis continued", time.Since(went))
 	f.wantAllDoneOnce(batch, s.calls)
 	// A connection that gave no answer is given up: each process has some tens.
 	if opened := f.connections() - connections; opened > 100*s.processes {
-		t.Errorf("%d connections were opened to a Redis that stood still for %s", opened, still)
+		t.Errorf("%d connections were opened to a Redis that was paused for %s", opened, still)
 	} else {
 		t.Logf("%d connections were opened", opened)
 	}

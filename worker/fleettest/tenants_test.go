@@ -75,7 +75,7 @@ func TestIdleUpstreamsCostLittleAndDoNotSlowABusyOne(t *testing.T) {
 	}
 }
 
-func TestATenantWaitsForNoOtherWhoIsHeld(t *testing.T) {
+func TestATenantDoesNotWaitForAnotherThatIsHeld(t *testing.T) {
 	t.Parallel()
 	s := fleetSize(t)
 	many := 10 * s.calls
@@ -90,7 +90,7 @@ func TestATenantWaitsForNoOtherWhoIsHeld(t *testing.T) {
 	f.wantNoArrival("/held/", time.Time{}, time.Now())
 }
 
-func TestATenantWaitsForNoOtherWhoIsSlow(t *testing.T) {
+func TestATenantDoesNotWaitForAnotherThatIsSlow(t *testing.T) {
 	t.Parallel()
 	s := fleetSize(t)
 	if s.full {
@@ -103,7 +103,7 @@ func TestATenantWaitsForNoOtherWhoIsSlow(t *testing.T) {
 	f.awaitAPI("the slow one to have all places", func(s simapi.Stats) bool { return s.InFlight == f.places() })
 	f.wantTwiceAtMost(solo, f.wait("beside"))
 	if calls := len(under("/slow/", f.arrivals(time.Time{}, time.Time{}))); calls < f.places() || calls == s.calls {
-		t.Errorf("%d of the slow one's %d calls arrived: this shows nothing", calls, s.calls)
+		t.Errorf("%d of the slow one's %d calls arrived: the test proves nothing", calls, s.calls)
 	}
 }
 
