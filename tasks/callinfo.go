@@ -104,7 +104,7 @@ func callInfoOf(r ledger.Record) CallInfo {
 	}
 	for _, a := range r.Log {
 		info.Attempts = append(info.Attempts, AttemptInfo{
-			At: a.At, Number: a.N, Decision: a.Job, Class: a.Class, Rule: a.Rule, HTTPStatus: a.Status, ErrorCode: a.Code,
+			At: a.At, Number: a.N, Decision: a.Action, Class: a.Class, Rule: a.Rule, HTTPStatus: a.Status, ErrorCode: a.Code,
 			Transport: a.Transport, CorrelationID: a.CorrelationID, Message: a.Message, Latency: time.Duration(a.Latency) * time.Millisecond,
 		})
 	}

@@ -33,22 +33,22 @@ func TestALineWithoutAKeyIsTheSameCallAtAnyPlaceInTheFile(t *testing.T) {
 		file string
 		want []string
 	}{
-		"a line is put on top":      {file(`{"path":"/new"}`, a, b, c), whole},
-		"a line is put between":     {file(a, `{"path":"/new"}`, b, c), whole},
-		"a blank line is put in":    {file(a, "", b, "", "", c), whole},
-		"a line is taken out":       {file(a, c), []string{whole[0], whole[2]}},
-		"the lines are sorted":      {file(c, a, b), whole},
-		"the file is split":         {file(b, c), whole[1:]},
-		"files are joined":          {file(b, c) + file(a), whole},
-		"lines end as on Windows":   {strings.ReplaceAll(file(a, b, c), "\n", "\r\n"), whole},
-		"the last line has no end":  {a + "\n" + b + "\n" + c, whole},
-		"a byte order mark is put":  {"\xef\xbb\xbf" + file(a, b, c), whole},
-		"lines are there twice":     {file(a, b, a, c, b), whole},
-		"fields are in other order": {file(a, `{"body":{"n":1},"path":"/b","method":"POST"}`, `{"query":{"q":"x"},"path":"/c"}`), whole},
-		"white space is put in":     {file(` { "path" : "/a" } `, `{"method":"POST", "path":"/b", "body":{ "n" : 1 }}`, "{\"path\":\"/c\",\t\"query\":{\"q\": \"x\"}}"), whole},
-		"defaults are written out":  {file(`{"upstream":"u","method":"get","path":"/a","headers":{},"query":{},"body":null,"key":null}`, b, c), whole},
-		"a query is in the path":    {file(a, b, `{"path":"/c?q=x"}`), whole},
-		"when, and how urgently":    {file(`{"path":"/a","priority":"high","not_before":"2030-01-01T00:00:00Z","deadline":"2031-01-01T00:00:00Z"}`, b, c), whole},
+		"a line is inserted at the top": {file(`{"path":"/new"}`, a, b, c), whole},
+		"a line is inserted between":    {file(a, `{"path":"/new"}`, b, c), whole},
+		"blank lines are inserted":      {file(a, "", b, "", "", c), whole},
+		"a line is removed":             {file(a, c), []string{whole[0], whole[2]}},
+		"the lines are sorted":          {file(c, a, b), whole},
+		"the file is split":             {file(b, c), whole[1:]},
+		"files are joined":              {file(b, c) + file(a), whole},
+		"lines end as on Windows":       {strings.ReplaceAll(file(a, b, c), "\n", "\r\n"), whole},
+		"the last line has no end":      {a + "\n" + b + "\n" + c, whole},
+		"a byte order mark is added":    {"\xef\xbb\xbf" + file(a, b, c), whole},
+		"lines are repeated":            {file(a, b, a, c, b), whole},
+		"fields are in other order":     {file(a, `{"body":{"n":1},"path":"/b","method":"POST"}`, `{"query":{"q":"x"},"path":"/c"}`), whole},
+		"white space is added":          {file(` { "path" : "/a" } `, `{"method":"POST", "path":"/b", "body":{ "n" : 1 }}`, "{\"path\":\"/c\",\t\"query\":{\"q\": \"x\"}}"), whole},
+		"defaults are written out":      {file(`{"upstream":"u","method":"get","path":"/a","headers":{},"query":{},"body":null,"key":null}`, b, c), whole},
+		"a query is in the path":        {file(a, b, `{"path":"/c?q=x"}`), whole},
+		"times and priority are added":  {file(`{"path":"/a","priority":"high","not_before":"2030-01-01T00:00:00Z","deadline":"2031-01-01T00:00:00Z"}`, b, c), whole},
 	} {
 		got := keysOf(t, test.file)
 		for _, key := range test.want {

@@ -15,7 +15,7 @@
 //		}
 //	}
 //
-// # One way in
+// # The path of a call
 //
 // Whatever the source of a call (a file, the HTTP API, Go code), only [Rules.Check]
 // completes and checks it:

@@ -27,7 +27,7 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 	}
 	delivery := inflight.delivery
 	entry := &ledger.Attempt{
-		At: a.StartedAt.UTC(), N: a.number, Job: string(d.Action), Class: string(d.Class), Rule: d.Rule,
+		At: a.StartedAt.UTC(), N: a.number, Action: string(d.Action), Class: string(d.Class), Rule: d.Rule,
 		Status: statusOf(a), Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
 		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
 	}
@@ -52,7 +52,7 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 		delay := w.retryDelay(inflight, a)
 		delivery.Attempts = a.number
 		if at := delivery.At.Add(time.Since(inflight.began) + delay); inflight.call.Deadline != nil && at.After(*inflight.call.Deadline) { // by Redis's clock
-			entry.Job = string(policy.ActionDeadLetter)
+			entry.Action = string(policy.ActionDeadLetter)
 			return w.end(ctx, inflight, a.expired(), expired(d), entry)
 		}
 		defer w.noteReturned(inflight)

@@ -11,10 +11,10 @@ func TestACallWithAFaultOfItsOwnEndsWithItsLastAnswer(t *testing.T) {
 	park, retry := string(policy.ActionPark), string(policy.ActionRetry)
 	delivery := &ledger.Delivery{}
 	delivery.Log = []ledger.Attempt{
-		{Job: park, Class: "quota", Rule: "first", Code: "1", CorrelationID: "c-1", Status: 429},
-		{Job: park, Class: "auth", Rule: "last", Code: "2", CorrelationID: "c-2", Status: 403, Message: "no"},
-		{Job: retry, Class: "transient", Rule: "passing", CorrelationID: "c-3"},
-		{Job: park}, // it was put back unsent
+		{Action: park, Class: "quota", Rule: "first", Code: "1", CorrelationID: "c-1", Status: 429},
+		{Action: park, Class: "auth", Rule: "last", Code: "2", CorrelationID: "c-2", Status: 403, Message: "no"},
+		{Action: retry, Class: "transient", Rule: "passing", CorrelationID: "c-3"},
+		{Action: park}, // it was put back unsent
 	}
 	e := convicted(delivery, "GET /a").Ending
 	if e.Class != "auth" || e.Rule != "last" || e.Code != "2" || e.CorrelationID != "c-2" || e.HTTPStatus != 403 || e.Message != "no" {

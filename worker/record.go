@@ -180,7 +180,7 @@ func convicted(delivery *ledger.Delivery, endpoint string) ledger.Final {
 		},
 	}
 	for _, a := range slices.Backward(delivery.Log) {
-		if a.Job == string(policy.ActionPark) && a.Class != "" {
+		if a.Action == string(policy.ActionPark) && a.Class != "" {
 			class = policy.Class(a.Class)
 			f.Ending.Rule, f.Ending.HTTPStatus, f.Ending.Code, f.Ending.CorrelationID = a.Rule, a.Status, a.Code, a.CorrelationID
 			f.Ending.Message = a.Message

@@ -198,7 +198,7 @@ func TestAnAttemptKeepsTheLastTwentyLinesOfTheLog(t *testing.T) {
 		delivery.FirstAt, delivery.HeldBase, delivery.HeldOwn = time.UnixMilli(1000).UTC(), time.Second, 2*time.Second
 		for n := 1; n <= 25; n++ {
 			delivery.Attempts = n
-			streak, applied, err := d.dispatcher.Attempt(t.Context(), delivery, &Attempt{N: n, Job: "retry", Status: 500, Code: "68300008"})
+			streak, applied, err := d.dispatcher.Attempt(t.Context(), delivery, &Attempt{N: n, Action: "retry", Status: 500, Code: "68300008"})
 			if err != nil || !applied || streak != 2 {
 				t.Fatal(streak, applied, err)
 			}
@@ -236,7 +236,7 @@ func TestAParkedCallIsDequeuedFirst(t *testing.T) {
 		d.accept("b", "q", "k1", "k2", "k3")
 		delivery := d.take("q")
 		delivery.Parked++
-		_, applied, err := d.dispatcher.Park(t.Context(), delivery, &Attempt{N: 1, Job: "park"})
+		_, applied, err := d.dispatcher.Park(t.Context(), delivery, &Attempt{N: 1, Action: "park"})
 		if err != nil || !applied {
 			t.Fatal(applied, err)
 		}

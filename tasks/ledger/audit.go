@@ -79,7 +79,7 @@ func (l *Ledger) Audit(ctx context.Context, batch string, id func(batch, key str
 	return a.findings, nil
 }
 
-// audit is one [Ledger.Audit] under way.
+// audit is a running [Ledger.Audit].
 type audit struct {
 	l        *Ledger
 	batch    string

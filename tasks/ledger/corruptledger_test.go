@@ -28,13 +28,13 @@ func corruptions() map[string]corruption {
 		}
 	}
 	all := map[string]corruption{
-		"counts that are a text":        {text(k.counts("b")), "some are not numbers (queue and count: q)"},
-		"endings that are a text":       {text(k.ended("b")), "but the list of endings has"},
-		"dead letters that are text":    {text(k.dead()), "1 dead letters are on no list"},
-		"a group that is a text":        {text(k.deadGroup(finalOf(Dead).Group.Name())), ""},
-		"groups that are a text":        {text(k.groups()), ""},
-		"an archive that is a text":     {text(k.archived()), ""},
-		"a circuit that is a text":      {text(k.circuit()), ""},
+		"counts of another type":        {text(k.counts("b")), "some are not numbers (queue and count: q)"},
+		"endings of another type":       {text(k.ended("b")), "but the list of endings has"},
+		"dead letters of another type":  {text(k.dead()), "1 dead letters are on no list"},
+		"a group of another type":       {text(k.deadGroup(finalOf(Dead).Group.Name())), ""},
+		"groups of another type":        {text(k.groups()), ""},
+		"an archive of another type":    {text(k.archived()), ""},
+		"a circuit of another type":     {text(k.circuit()), ""},
 		"a streak that is not a number": {func(d *fixture) { d.must(d.rdb.HSet(d.Context(), k.circuit(), "streak", "x").Err()) }, ""},
 		"figures that are not numbers":  {func(d *fixture) { d.must(d.rdb.Set(d.Context(), k.processed(), "x", 0).Err()) }, ""},
 	}

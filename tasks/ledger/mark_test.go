@@ -45,7 +45,7 @@ func TestACallThatReturnsToItsQueueHasNoMark(t *testing.T) {
 	for name, putBack := range map[string]func(d *fixture, delivery *Delivery){
 		"a park": func(d *fixture, delivery *Delivery) {
 			delivery.Parked++
-			_, applied, err := d.dispatcher.Park(d.Context(), delivery, &Attempt{N: 1, Job: "park"})
+			_, applied, err := d.dispatcher.Park(d.Context(), delivery, &Attempt{N: 1, Action: "park"})
 			if err != nil || !applied {
 				d.Fatal(applied, err)
 			}
@@ -86,7 +86,7 @@ func TestAWriteThatIsRepeatedAddsOneLineToTheLog(t *testing.T) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "k")
 		delivery.Attempts = 1
-		line := &Attempt{N: 1, Job: "retry", Status: 500}
+		line := &Attempt{N: 1, Action: "retry", Status: 500}
 		// The first one reaches Redis, and its reply is lost.
 		lost := *delivery
 		_, _, err := d.dispatcher.Attempt(t.Context(), &lost, line)
@@ -100,10 +100,10 @@ func TestAWriteThatIsRepeatedAddsOneLineToTheLog(t *testing.T) {
 		gone := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 		defer gone.Close()
 		delivery.Attempts = 2
-		if _, _, err := NewDispatcher(gone, "").Attempt(t.Context(), delivery, &Attempt{N: 2, Job: "retry", Status: 502}); err == nil {
+		if _, _, err := NewDispatcher(gone, "").Attempt(t.Context(), delivery, &Attempt{N: 2, Action: "retry", Status: 502}); err == nil {
 			t.Fatal("a write without a Redis succeeded")
 		}
-		_, _, err = d.dispatcher.Attempt(t.Context(), delivery, &Attempt{N: 2, Job: "retry", Status: 502})
+		_, _, err = d.dispatcher.Attempt(t.Context(), delivery, &Attempt{N: 2, Action: "retry", Status: 502})
 		d.must(err)
 		if log := d.record("q", delivery.ID).Log; len(log) != 2 {
 			t.Errorf("got %d lines of log: %+v", len(log), log)

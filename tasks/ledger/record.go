@@ -37,10 +37,10 @@ type Attempt struct {
 	At time.Time `json:"at"`
 	// N is the attempt's number; a park repeats the number that it would have had.
 	N int `json:"n"`
-	// Job is what the policy decided: succeed, retry, park, dead_letter, drop.
-	Job   string `json:"job"`
-	Class string `json:"class"`
-	Rule  string `json:"rule,omitempty"`
+	// Action is what the policy decided: succeed, retry, park, dead_letter, drop.
+	Action string `json:"job"`
+	Class  string `json:"class"`
+	Rule   string `json:"rule,omitempty"`
 	// Status, Code and Transport say what came back.
 	Status        int    `json:"status,omitempty"`
 	Code          string `json:"code,omitempty"`

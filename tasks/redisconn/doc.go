@@ -29,7 +29,7 @@
 //	redis-sentinel://h1:p,h2:p/MASTER?db=0    user:pass@ is the master's; sentinel_username
 //	                                          and sentinel_password are the Sentinels'
 //	redis-cluster://h1:p,h2:p                 a Cluster
-//	embedded:                                 a server of our own, data by configuration file
+//	embedded:                                 a server that callq runs, data by configuration file
 //	embedded:///DIR                           the same, data in DIR
 //
 // TLS for rediss, and for redis-sentinel and redis-cluster with tls=true: ca=FILE,

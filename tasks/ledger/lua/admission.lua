@@ -1,5 +1,5 @@
 -- admission is the part of dequeue.lua that decides whether the account may call,
--- which call is the probe after a hold, and how many calls may go.
+-- which call is the probe after a hold, and how many calls may be taken.
 --
 -- wait_for_hold returns for how many ms the account must not call; 0: it may call now.
 local function wait_for_hold()

@@ -12,7 +12,7 @@
 --           top    the highest count that any worker has seen
 --           since  when this life began, in ms
 --           shut   since when no mark is made, in ms
---           open   1 where marks may be made
+--           open   1 if marks may be made
 --           g:NAME how many of the marks above base the worker NAME has given back
 --           who    the person who has accepted the last loss, and when (at, in ms)
 -- ARGV[1]   for how many ms workers give back
