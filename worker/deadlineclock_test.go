@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// Such a worker takes no call, and Redis tells it what time it is.
+// Such a worker dequeues no call, and it uses Redis's time.
 func TestAWorkerWithAWrongClockEndsCallsAtTheirDeadline(t *testing.T) {
 	preset, err := policy.Preset("patsnap")
 	if err != nil {

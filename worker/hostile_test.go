@@ -40,7 +40,7 @@ func elsewhere(t *testing.T) (url string, arrivals *atomic.Int64) {
 }
 
 // onRedis runs a test with a worker on a real Redis alone: nobody else can write
-// to miniredis, and it tells the errors of scripts in words of its own.
+// to miniredis, and its messages for errors of scripts are different.
 func onRedis(t *testing.T, test func(t *testing.T, env *callqtest.Env)) {
 	t.Helper()
 	t.Parallel()
@@ -48,7 +48,7 @@ func onRedis(t *testing.T, test func(t *testing.T, env *callqtest.Env)) {
 }
 
 // dispositionOf waits until the counts are the end of a call of the upstream "sim". They
-// may know nothing of the call yet, or find something else in its place.
+// may not have the call yet, or find something else in its place.
 func dispositionOf(t *testing.T, env *callqtest.Env, name, id string) ledger.Record {
 	t.Helper()
 	books := ledger.New(env.Redis())
@@ -318,7 +318,7 @@ func TestArbitraryMessagesOnTheChannelDoNotDisturbAWorker(t *testing.T) {
 			"", "{", "}", "{}", "sim", "asynq:{sim:nobody}:pending", "asynq:{sim:}:pending", "asynq:{:}:pending", "asynq:{nobody}:pending", "\x00\xff{sim\xff}", strings.Repeat("{", 1<<16),
 		} {
 			if n, err := env.Redis().Publish(t.Context(), redislua.Channel, word).Result(); err != nil || n == 0 {
-				t.Fatalf("%d workers heard %.20q, %v", n, word, err)
+				t.Fatalf("%d workers received %.20q, %v", n, word, err)
 			}
 		}
 		want(t, env.Await(env.Submit(tasks.Call{Path: "/next"}).ID), tasks.StateDone, policy.ClassOK, 1)

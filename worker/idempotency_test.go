@@ -81,7 +81,7 @@ func TestARunAfterAWorkerDiedCarriesTheSameIdempotencyKey(t *testing.T) {
 	})
 }
 
-// A dead letter may have had its effect, and who redrives it cannot always know.
+// A dead letter may have had its effect, and a person who redrives it cannot always find out.
 // With the key that the API has seen before, a redrive cannot do it twice; who
 // wants it done again sends the call under a new key of its batch.
 func TestARedriveCarriesTheSameIdempotencyKey(t *testing.T) {

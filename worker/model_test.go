@@ -9,21 +9,18 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
-	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// Three workers run the real pipeline on the real scripts, and stop before every
+// Three workers run the real code with the real scripts, and pause before every
 // command to Redis and before and after the API: so every order of their steps is
 // possible. rapid draws the order, and workers that are killed or freeze, replies
 // that are lost, time that passes, operators, and what the API answers. In the
-// bubble Redis's clock is the workers', and time passes only as it is told to.
+// bubble Redis uses the workers' clock, and time passes only when the model says so.
 func TestTheInvariantsHoldForRandomHistoriesOfAFleet(t *testing.T) {
 	// A step is a script on miniredis: about a millisecond under -race.
 	modelFlag(t, "rapid.checks", "15")
@@ -32,7 +29,7 @@ func TestTheInvariantsHoldForRandomHistoriesOfAFleet(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) { live(t, rt, pol) })
 }
 
-// live takes one fleet through its life, and returns the sum of all that happened.
+// live runs one fleet from its start to its end, and returns a hash of its history.
 func live(t *testing.T, rt *rapid.T, pol *policy.Policy) (history uint64) {
 	// rapid fails and discards a run by a panic, which may not leave the bubble
 	// by itself.
@@ -64,7 +61,7 @@ func live(t *testing.T, rt *rapid.T, pol *policy.Policy) (history uint64) {
 	switch {
 	case panicked == nil:
 	case fmt.Sprintf("%T", panicked) == "rapid.invalidData":
-		panic(panicked) // from a line of its own: by it rapid tells failures apart
+		panic(panicked) // on a separate line: rapid distinguishes failures by it
 	default:
 		panic(panicked)
 	}
@@ -105,7 +102,7 @@ breaker: {window: 30s, min_calls: 4, ratio: 0.5}
 `
 )
 
-// modelAnswers are what the API says. A job's code that returns no failure has
+// modelAnswers are the API's answers. A job's code that returns no failure has
 // succeeded.
 var modelAnswers = map[string]*policy.Failure{
 	"ok":          nil,
@@ -119,7 +116,7 @@ var modelAnswers = map[string]*policy.Failure{
 	"silence":     {MaybeSent: true},
 }
 
-// parked tells the answers that put a call back without spending an attempt; auth
+// parked reports whether an answer puts a call back without spending an attempt; auth
 // does so for a probe.
 func parked(answer string) bool {
 	return strings.HasPrefix(answer, "quota") || answer == "rate" || answer == "permission"
@@ -169,7 +166,7 @@ func (f *fleet) submit(t *rapid.T) {
 	f.calls[id].fault = rapid.SampledFrom(modelFaults).Draw(t, "its own fault")
 }
 
-// modelFaults are what the API answers to a call whatever it says to others; most
+// modelFaults are the answers to a call with a fault of its own; most
 // calls are good.
 var modelFaults = []string{"", "", "", "", "", "", "", "quota", "quota soon", "rate", "permission", "transient", "auth"}
 
@@ -188,7 +185,7 @@ func (f *fleet) enqueue(idempotent bool, priority tasks.Priority) string {
 	return id
 }
 
-// take has a worker ask for its next call.
+// take makes a worker ask for its next call.
 func (f *fleet) take(t *rapid.T) {
 	p := f.awake(t)
 	if p.drained {
@@ -197,7 +194,7 @@ func (f *fleet) take(t *rapid.T) {
 	f.begin(p, rapid.SampledFrom(tasks.Queues(modelUpstream)).Draw(t, "queue"), rapid.IntRange(0, 2).Draw(t, "more"))
 }
 
-// takeAll has every worker ask for a call.
+// takeAll makes every worker ask for a call.
 func (f *fleet) takeAll(*rapid.T) {
 	for _, p := range f.procs {
 		if !p.frozen && !p.drained {
@@ -213,13 +210,13 @@ func seldom(t *rapid.T) {
 	}
 }
 
-// step lets one of those who are in progress continue by one step.
+// step wakes one paused step once.
 func (f *fleet) step(t *rapid.T) {
 	s := f.ready(t)
 	f.wake(s, rapid.IntRange(0, 24).Draw(t, "the reply is lost") == 24)
 }
 
-// run lets one continue for some steps without the others.
+// run wakes one step several times without the others.
 func (f *fleet) run(t *rapid.T) {
 	s := f.ready(t)
 	for range rapid.IntRange(2, 8).Draw(t, "steps") {
@@ -235,7 +232,7 @@ func (f *fleet) kill(t *rapid.T) {
 	seldom(t)
 	i := rapid.IntRange(0, modelWorkers-1).Draw(t, "worker")
 	if f.keeper == f.procs[i] {
-		t.Skip("it alone knows what Redis has lost")
+		t.Skip("only this worker has what Redis has lost")
 	}
 	f.logEvent("worker %d is killed", i)
 	f.end(f.procs[i])
@@ -298,12 +295,12 @@ func (f *fleet) thaw(t *rapid.T) {
 	t.Skip("none is frozen")
 }
 
-// stop has a worker drain; when it holds nothing any more another takes its place.
+// stop makes a worker drain; when it holds nothing any more another takes its place.
 func (f *fleet) stop(t *rapid.T) {
 	seldom(t)
 	p := f.awake(t)
 	if p == f.keeper {
-		t.Skip("it alone knows what Redis has lost")
+		t.Skip("only this worker has what Redis has lost")
 	}
 	if !p.drained {
 		p.drained = true
@@ -343,108 +340,4 @@ func (f *fleet) toTheTurn(t *rapid.T) {
 	seldom(t)
 	off := rapid.SampledFrom([]int{-700, -300, -1, 0, 300}).Draw(t, "ms")
 	f.pass(time.Until(time.Now().Truncate(time.Hour).Add(time.Hour + time.Duration(off)*time.Millisecond)))
-}
-
-func (f *fleet) recoverAll(*rapid.T) { f.recover() }
-
-// refresh has a worker read the circuits' records, as each does every second.
-func (f *fleet) refresh(t *rapid.T) { f.beginRefresh(f.awake(t)) }
-
-// failOver has Redis lose the account's record, of which all workers have just
-// read. One of them writes it back; until then nobody can be blamed.
-func (f *fleet) failOver(t *rapid.T) {
-	c := f.look(modelAccount)
-	if c.epoch == 0 || f.keeper != nil {
-		t.Skip("nothing to lose")
-	}
-	// One that is still to be sent knows an older state than the next loss is of.
-	if slices.ContainsFunc(f.steps, func(s *step) bool { return s.at == "restore" }) {
-		t.Skip("not twice at once")
-	}
-	seldom(t)
-	p := f.awake(t)
-	for _, p := range f.procs {
-		_, err := p.w.circuits.Refresh(f.ctx, probeLease, modelUpstream)
-		f.must(err)
-	}
-	f.must(f.client.Del(f.ctx, f.key(modelAccount)).Err())
-	f.logEvent("Redis has lost the account's record")
-	f.log("it was %+v", c)
-	f.keeper, f.lost = p, c.epoch
-	f.beginRefresh(p)
-}
-
-// operate is an operator's word about a circuit.
-func (f *fleet) operate(t *rapid.T) {
-	if f.keeper != nil {
-		t.Skip("not now")
-	}
-	seldom(t)
-	name := rapid.SampledFrom(f.circuits).Draw(t, "circuit")
-	f.logEvent("an operator opens or closes circuit %s", name)
-	if rapid.Bool().Draw(t, "open") {
-		f.must(f.desk.Open(f.ctx, f.names[name], time.Minute, "model", "operator"))
-	} else {
-		f.closeCircuit(name)
-	}
-	f.forgetProbe(name)
-}
-
-// rotate has a worker find another credential where the account is held for one.
-func (f *fleet) rotate() {
-	r, err := f.desk.Get(f.ctx, f.names[modelAccount])
-	f.must(err)
-	ended, err := f.desk.EndHold(f.ctx, r)
-	f.must(err)
-	if ended {
-		f.logEvent("the account has another credential")
-	}
-}
-
-// closeCircuit closes a circuit; a limit that holds the account begins again.
-func (f *fleet) closeCircuit(name string) {
-	if name == modelAccount {
-		f.counters.forget(f.hget(f.key(name), "limited_key"))
-	}
-	f.must(f.desk.Close(f.ctx, f.names[name], "model", "operator"))
-	f.forgetProbe(name)
-}
-
-func (f *fleet) pause(t *rapid.T) {
-	seldom(t)
-	queue := rapid.SampledFrom(tasks.Queues(modelUpstream)).Draw(t, "queue")
-	key := "asynq:{" + queue + "}:paused"
-	if f.paused[queue] = !f.paused[queue]; f.paused[queue] {
-		f.must(f.client.Set(f.ctx, key, "the operator's", redis.KeepTTL).Err())
-	} else {
-		f.must(f.client.Del(f.ctx, key).Err())
-	}
-}
-
-func (f *fleet) redrive(t *rapid.T) {
-	seldom(t)
-	id := rapid.SampledFrom(f.ids).Draw(t, "call")
-	r, err := f.books.Get(f.ctx, f.calls[id].queue, id)
-	f.must(err)
-	if !r.State.Ended() || r.State == ledger.Done {
-		t.Skip("nothing to redrive")
-	}
-	_, _, err = f.records.Redrive(f.ctx, r)
-	f.must(err)
-}
-
-// changeAnswers makes the API answer in another way from now on.
-func (f *fleet) changeAnswers(t *rapid.T) {
-	if f.mood == "auth" && f.keeper == nil {
-		f.rotate()
-	}
-	kinds := []string{"ok", "quota", "quota until", "quota soon", "rate", "transient", "auth", "permission", "silence"}
-	f.mood = rapid.SampledFrom(kinds).Draw(t, "answer")
-}
-
-// circuitNames are the circuits of the model's account, by the names used here.
-var circuitNames = map[string]circuit.Name{
-	modelAccount: {Upstream: modelUpstream},
-	"read":       {Upstream: modelUpstream, Endpoint: "JOB /read"},
-	"write":      {Upstream: modelUpstream, Endpoint: "JOB /write"},
 }

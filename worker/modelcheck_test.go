@@ -74,7 +74,7 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 	case "back slot":
 		f.counters.giveBack(s.count)
 	case "take slot", "reconcile slot", "an unknown script":
-		f.broken("the model does not know what to make of %s", c.kind)
+		f.broken("the model has no rule for %s", c.kind)
 	}
 	if !s.blind {
 		for name, after := range f.lookAll() {
@@ -281,7 +281,7 @@ func (f *fleet) stopped(s *step, c command, before, after circuitLook, wrong fun
 	}
 }
 
-// unknown reports whether somebody has sent the call and has not told what came of it.
+// unknown reports whether a worker has sent the call and not recorded the outcome.
 func (c *modelCall) unknown(generation int) bool {
 	return slices.ContainsFunc(c.marks, func(s *step) bool { return s.unknown && s.delivery.Generation == generation })
 }

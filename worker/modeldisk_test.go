@@ -48,7 +48,7 @@ func (d *disk) says(commands int) {
 	d.said += int64(commands)
 }
 
-// diskHook counts what Redis is told, and answers for its append-only file.
+// diskHook counts the commands to Redis, and answers for its append-only file.
 type diskHook struct{ *disk }
 
 func (h diskHook) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -111,7 +111,7 @@ func datasetOf(m *miniredis.Miniredis) (*dataset, error) {
 			d.zsets[key], err = m.SortedSet(key)
 			d.zsets[key] = maps.Clone(d.zsets[key])
 		default:
-			err = fmt.Errorf("the model does not know the type %s of %s", kind, key)
+			err = fmt.Errorf("the model has no rule for the type %s of %s", kind, key)
 		}
 		if err != nil {
 			return nil, err
@@ -258,7 +258,7 @@ func (f *fleet) fall() {
 	}
 }
 
-// stall has Redis answer nobody for a while. Nobody lengthens a lease meanwhile, and
+// stall pauses Redis for a while. No lease is lengthened meanwhile, and
 // by asynq's own reckoning a call whose lease is over is not its worker's any more.
 func (f *fleet) stall(t *rapid.T) {
 	seldom(t)
@@ -281,7 +281,7 @@ func (f *fleet) killInTurn(t *rapid.T) {
 	seldom(t)
 	seldom(t)
 	if f.keeper != nil {
-		t.Skip("one of them alone knows what Redis has lost")
+		t.Skip("only one of them has what Redis has lost")
 	}
 	for n := range rapid.IntRange(2, 8).Draw(t, "kills") {
 		most, calls := n%modelWorkers, 0

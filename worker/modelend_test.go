@@ -7,7 +7,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// close lets all trouble end and time pass. As long as calls and endpoints have a
+// close ends all faults and lets time pass. As long as calls and endpoints have a
 // fault of their own, the good ones must be made nevertheless. Then every call must
 // end, every one that is redriven then, and one more, must succeed.
 func (f *fleet) close() {
@@ -38,7 +38,7 @@ func (f *fleet) close() {
 			f.rt.Fatal(err)
 		}
 	}
-	f.finishAll("calls that come after all trouble are not made")
+	f.finishAll("calls that come after all faults are not made")
 	f.checkBooks()
 }
 
@@ -73,7 +73,7 @@ func (f *fleet) finishGood() {
 	}
 }
 
-// waitsForAReason tells that a circuit holds a call, that it has a time to come
+// waitsForAReason reports whether a circuit holds a call, that it has a time to come
 // back, or that it is in progress.
 func (f *fleet) waitsForAReason(id string) bool {
 	for _, name := range []string{modelAccount, f.calls[id].endpoint} {
@@ -89,16 +89,16 @@ func (f *fleet) waitsForAReason(id string) bool {
 	}
 	pending, err := f.client.LRange(f.ctx, asynqKey(queue, "pending"), 0, -1).Result()
 	f.must(err)
-	return slices.Contains(pending, id) // it is the next one that somebody takes
+	return slices.Contains(pending, id) // a worker dequeues it next
 }
 
 // finishAll continues until no call is open, no task is left on asynq's lists, and
-// nobody is in progress.
+// no step is in progress.
 func (f *fleet) finishAll(complaint string) {
 	f.runUntil(complaint, func() bool { return f.open() == 0 && f.waiting() == 0 })
 }
 
-// runUntil has everybody continue until the end is reached and nobody is in progress.
+// runUntil wakes all steps until the end is reached and no step is in progress.
 func (f *fleet) runUntil(complaint string, end func() bool) {
 	idle := 0
 	for round := range 400 {

@@ -42,7 +42,7 @@ type fleet struct {
 	ids   []string
 	mood  string // what the API answers
 	// ill is the endpoint, if any, whose calls are always answered with illness;
-	// cured tells that neither it nor any call's own fault is there any more.
+	// cured reports that neither it nor any call's own fault is there any more.
 	ill, illness string
 	cured        bool
 	// rungs counts the holds that began.
@@ -53,15 +53,15 @@ type fleet struct {
 	probes   map[string]*probe // by circuit
 	counters *counters
 	// lost is the epoch of an account's record that Redis has lost, until it has
-	// it again; keeper is the worker that knows it.
+	// it again; keeper is the worker that has it.
 	lost     int64
 	lostOnce bool
 	keeper   *proc
 	epochs   map[string]int64
-	// forgets tells that this Redis may lose its last seconds; amnesia that it has.
+	// forgets reports that this Redis may lose its last seconds; amnesia that it has.
 	forgets, amnesia bool
 	disk             *disk
-	// lot is where the workers' dice begin; history sums up what has happened.
+	// lot is the seed of the workers' random numbers; history is a hash of all events.
 	lot     uint64
 	history hash.Hash64
 
@@ -70,7 +70,7 @@ type fleet struct {
 	story    []string
 }
 
-// modelCall is what the model knows of a call.
+// modelCall is the model's record of a call.
 type modelCall struct {
 	queue      string
 	idempotent bool
@@ -158,7 +158,7 @@ func (f *fleet) answerTo(c *modelCall) string {
 	return f.mood
 }
 
-// good tells that a call has no fault of its own, nor has its endpoint.
+// good reports whether a call has no fault of its own, nor has its endpoint.
 func (f *fleet) good(c *modelCall) bool { return c.fault == "" && c.endpoint != f.ill }
 
 func (f *fleet) must(err error) {
@@ -168,7 +168,7 @@ func (f *fleet) must(err error) {
 	}
 }
 
-// broken notes what should never be; the next check fails with it.
+// broken records a violation; the next check fails with it.
 func (f *fleet) broken(format string, args ...any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -181,7 +181,7 @@ func (f *fleet) logEvent(format string, args ...any) {
 	f.log(format, args...)
 }
 
-// log notes what happened for the reader of a failure alone.
+// log records an event for the reader of a failure only.
 func (f *fleet) log(format string, args ...any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

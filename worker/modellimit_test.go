@@ -14,11 +14,11 @@ import (
 type counters struct {
 	rules []rule
 	taken []*counted
-	// unknown tells that Redis has lost some of them.
+	// unknown reports that Redis has lost some of them.
 	unknown bool
 }
 
-// rule is one limit, as the scripts are told of it.
+// rule is one limit, as the scripts get it.
 type rule struct {
 	kind, key string
 	// most is how many calls, or how much money, a window holds.

@@ -82,7 +82,7 @@ func TestAPanicReleasesTheGateAndTheProbe(t *testing.T) {
 		}
 		panics(second)
 		if adm, err := w.circuits.Admit(t.Context(), name, circuit.AdmitRequest{Token: "another", Lease: time.Minute}); err != nil || !adm.Probe {
-			t.Errorf("after a panic the next probe was told %+v, %v", adm, err)
+			t.Errorf("the next probe after a panic: got %+v, %v", adm, err)
 		}
 	})
 }

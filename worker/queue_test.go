@@ -186,7 +186,7 @@ breaker: {window: 30s, min_calls: 2, ratio: 0.5}
 		Upstreams: []worker.Upstream{{Name: "gone", BaseURL: gone, Policy: long, Concurrency: 1}},
 		OnEvent: func(e worker.Event) {
 			if !strings.Contains(e.Message, "connection refused") {
-				t.Errorf("an attempt is told of as %q", e.Message)
+				t.Errorf("the message of an attempt: got %q", e.Message)
 			}
 		},
 	}

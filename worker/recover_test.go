@@ -157,7 +157,7 @@ func awaitState(t *testing.T, env *callqtest.Env, id string, state ledger.State,
 }
 
 // A dead letter's task has the text with which it was archived as its last error, and
-// keeps it when it is run: so Run is told from a crash.
+// keeps it when it is run: this distinguishes Run from a crash.
 func TestRunningADeadLetterWithAsynqsOwnToolsRedrivesIt(t *testing.T) {
 	t.Parallel()
 	for name, run := range map[string]func(i *asynq.Inspector, id string) error{
@@ -226,7 +226,7 @@ func wantBooks(t *testing.T, env *callqtest.Env, batch string, want ledger.Count
 }
 
 // A worker that dies between the ledger's ending and asynq's leaves a task behind
-// that nobody has run.
+// that no person has run.
 func TestADeadLetterThatComesBackFromACrashStaysDead(t *testing.T) {
 	t.Parallel()
 	messages := map[string]func(r ledger.Record, before, archived string) (message string){
@@ -347,7 +347,7 @@ func TestAJobThatAsynqCancelsContinues(t *testing.T) {
 		if err := asynq.NewInspectorFromRedisClient(env.Redis()).CancelProcessing(r.ID); err != nil {
 			t.Fatal(err)
 		}
-		awaitState(t, env, r.ID, ledger.Dead, 1) // whoever took it up next
+		awaitState(t, env, r.ID, ledger.Dead, 1) // any worker may have taken it over
 		close(release)
 		awaitState(t, env, r.ID, ledger.Done, 1)
 		env.Stop()

@@ -132,7 +132,7 @@ func TestTheStablePackagesExposeNoTypeOfAnUnstableOne(t *testing.T) {
 	load := importer.ForCompiler(token.NewFileSet(), "gc", func(path string) (io.ReadCloser, error) {
 		file, known := files[path]
 		if !known {
-			return nil, fmt.Errorf("go list knows no package %s", path)
+			return nil, fmt.Errorf("go list has no package %s", path)
 		}
 		return os.Open(file)
 	})

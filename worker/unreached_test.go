@@ -91,7 +91,7 @@ breaker: {window: 30s, min_calls: 100, ratio: 0.5}
 	api.Close()
 	want(t, env.Await(env.Submit(tasks.Call{Upstream: "api", Path: "/b"}).ID), tasks.StateDead, policy.ClassTransient, 2)
 	env.Stop()
-	// Another process knows of it too.
+	// Another process has it too.
 	other := callqtest.New(t, worker.Config{Upstreams: []worker.Upstream{upstream}, Redis: env.Redis()})
 	other.Start()
 	want(t, other.Await(other.Submit(tasks.Call{Upstream: "api", Path: "/c"}).ID), tasks.StateDead, policy.ClassTransient, 2)

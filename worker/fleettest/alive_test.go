@@ -13,7 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// takenUp is within what time the calls of a killed worker are in progress again, 99 of
+// takenUp is the time within which the calls of a killed worker are made again, 99 of
 // 100 of them.
 const takenUp = 10 * time.Second
 
@@ -66,8 +66,8 @@ func TestTheCallsOfKilledWorkersAreMadeAgainWithinTenSeconds(t *testing.T) {
 	f.wantAllDoneOnce(batch, s.calls)
 }
 
-// A process that is stopped keeps its connections, and its calls on their way reach
-// the API; what it does when it continues is up to what Redis says by then.
+// A process that is paused keeps its connections, and the requests that it has sent reach
+// the API; when it continues, Redis decides what it may do.
 func TestAWorkerThatIsPausedForAnyTimeLosesAndDoublesNothing(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
@@ -100,7 +100,7 @@ shared * /b/*9 -> ok x%[2]d latency=50ms; %[3]s retry-after=1; ok latency=50ms f
 				delete(still, p)
 			}
 		}
-		// A third of the fleet continues, so that somebody finds out.
+		// A third of the fleet runs on, so that the pauses are noticed.
 		if p := f.processes[dice.IntN(len(f.processes))]; begun < stops && len(still) < len(f.processes)*2/3 && still[p].IsZero() {
 			// As many short ones as long ones.
 			d := time.Duration(float64(time.Second) * math.Exp(dice.Float64()*math.Log(longest.Seconds())))

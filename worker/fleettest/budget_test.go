@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// budget is how many calls a budget of these tests allows.
+// budget is the number of calls in the budget of these tests.
 func (s size) budget() int { return s.calls / 20 * 2 }
 
 // small is a size with a budget's few calls, and 64 of them at once where there
@@ -24,7 +24,7 @@ func small(t *testing.T) size {
 	return s
 }
 
-// A month, so that the window does not turn while the test runs.
+// A month, so that no new window begins while the test runs.
 func budgetOf(calls int) string { return fmt.Sprintf(`budget: ["%d calls/month"]`, calls) }
 
 func TestABudgetIsSpentToTheLastCallAndNeverOverdrawn(t *testing.T) {
@@ -36,19 +36,19 @@ func TestABudgetIsSpentToTheLastCallAndNeverOverdrawn(t *testing.T) {
 	held := f.awaitLimited()
 	f.wantSpent(n)
 	if held.LimitedBy != "budget" || held.LimitedText != fmt.Sprintf("%d calls/month", n) {
-		t.Errorf("the account is held by %q, %q", held.LimitedBy, held.LimitedText)
+		t.Errorf("limit that holds the account: got %q, %q", held.LimitedBy, held.LimitedText)
 	}
 	if next := held.Limited; next.Day() != 1 || !next.Equal(next.Truncate(time.Hour)) || time.Until(next) > 31*24*time.Hour {
 		t.Errorf("the account is held until %s, want the first of the next month", next)
 	}
 
-	// An operator may let it count again.
+	// An operator can reset the count.
 	f.release(upstream)
 	f.awaitAPI("the second budget to be spent", func(s simapi.Stats) bool { return s.Arrivals >= int64(2*n) && s.InFlight == 0 })
 	f.awaitLimited()
 	f.wantSpent(2 * n)
 
-	// One that was raised continues from what was used.
+	// A budget that is raised keeps what was used.
 	f.settings = budgetOf(n + n/2)
 	f.restart()
 	f.awaitAPI("the rest of the raised budget to be spent", func(s simapi.Stats) bool { return s.Arrivals >= int64(2*n+n/2) && s.InFlight == 0 })
@@ -62,7 +62,7 @@ func TestABudgetIsSpentToTheLastCallAndNeverOverdrawn(t *testing.T) {
 	f.wantBooks(batch)
 }
 
-// wantSpent checks that so many calls have arrived, and that no more follow.
+// wantSpent checks that n calls have arrived, and that no more follow.
 func (f *fleet) wantSpent(n int) {
 	f.t.Helper()
 	f.awaitTime(time.Now().Add(f.slack()))
@@ -104,7 +104,7 @@ func TestCallsThatWaitForTheNextWindowOfALimitCostNothing(t *testing.T) {
 	f.send(batch, n)
 	held := f.awaitLimited()
 	if held.LimitedBy != "limit" || held.LimitedText != fmt.Sprintf("%d/month", may) {
-		t.Errorf("the account is held by %q, %q", held.LimitedBy, held.LimitedText)
+		t.Errorf("limit that holds the account: got %q, %q", held.LimitedBy, held.LimitedText)
 	}
 	f.await("what has ended to be recorded", func() bool { return f.queue(normalQueue).Active == 0 })
 	f.resetCommands()
@@ -139,7 +139,7 @@ func TestTheMostUrgentCallIsTheFirstOfANewWindow(t *testing.T) {
 	f := start(t, setup{size: s, settings: fmt.Sprintf(`budget: ["%d calls/10s"]`, may)})
 	f.send("normal", s.calls)
 	f.awaitLimited()
-	// One that is far enough from its end.
+	// Wait for a window that is far enough from its end.
 	var held circuit.Record
 	f.await("a new window", func() bool {
 		held = f.circuit()

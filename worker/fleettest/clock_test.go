@@ -19,7 +19,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// clockOff is the variable by which a program of [wrongClocks] learns how many
+// clockOff names the environment variable that tells a program of [wrongClocks] how many
 // seconds its clock is ahead; below zero it is behind.
 const clockOff = "CLOCK_OFF"
 
@@ -79,8 +79,8 @@ func TestAWorkerWhoseClockIsTenMinutesWrongTakesNoCallAndNoneFromAnother(t *test
 	s.calls /= 3
 	s.processes = 2
 	f := start(t, setup{size: s})
-	// Calls that are in progress for long have leases that look as if they were over,
-	// or as if they never would be; and some wait for another attempt.
+	// Long calls have leases that seem to be expired,
+	// or seem never to expire; and some calls wait for another attempt.
 	f.script("* /b/*7 -> 68300008; ok latency=100ms forever\n* * -> ok latency=400ms forever")
 	const batch = "b"
 	f.sendMixed(batch, s.calls)
@@ -95,11 +95,11 @@ func TestAWorkerWhoseClockIsTenMinutesWrongTakesNoCallAndNoneFromAnother(t *test
 			return strings.Contains(p.said.String(), "this machine's clock is "+how+" Redis's: no call starts here until they agree")
 		})
 		if status, text := p.ready(); status != http.StatusServiceUnavailable || !strings.Contains(text, "10m0s apart") {
-			t.Errorf("a worker whose clock is %s Redis's says of its readiness: %d %s", how, status, text)
+			t.Errorf("a worker whose clock is %s Redis's answers /readyz with %d %s", how, status, text)
 		}
 	}
 	if status, text := f.processes[0].ready(); status != http.StatusOK {
-		t.Errorf("a worker with a right clock says of its readiness: %d %s", status, text)
+		t.Errorf("a worker with a right clock answers /readyz with %d %s", status, text)
 	}
 	f.awaitEnded(batch, 0)
 	for _, c := range f.sim.Calls() {
@@ -111,7 +111,7 @@ func TestAWorkerWhoseClockIsTenMinutesWrongTakesNoCallAndNoneFromAnother(t *test
 	}
 	f.wantAllDoneOnce(batch, s.calls)
 	if again := f.madeAgain(batch); again > 0 {
-		t.Errorf("%d calls were made twice: they were taken from their workers", again)
+		t.Errorf("%d calls were made twice: they were reclaimed from their running workers", again)
 	}
 	// They drain like any other.
 	for p := range off {
@@ -128,7 +128,7 @@ func (p *process) ready() (status int, text string) {
 	p.t.Helper()
 	found := adminAddress.FindStringSubmatch(p.said.String())
 	if found == nil {
-		p.t.Fatalf("%s does not say where its admin address is", p.name)
+		p.t.Fatalf("%s has not logged its admin address", p.name)
 	}
 	client := http.Client{Timeout: 10 * time.Second}
 	answer, err := client.Get(strings.TrimSuffix(found[1], "/") + "/readyz")

@@ -14,7 +14,7 @@ func TestAClusterThatLosesAMasterContinuesWithItsReplica(t *testing.T) {
 	f := start(t, setup{size: s, client: c.Client, url: c.URL})
 	const batch = "b"
 	lines := f.makeBusy(batch, 100*time.Millisecond)
-	// The one that has the normal calls, and with them the account's circuit.
+	// The master that has the normal queue, and with it the account's circuit.
 	owner, err := c.Client.MasterForKey(t.Context(), "asynq:{"+normalQueue+"}:pending")
 	if err != nil {
 		t.Fatal(err)
@@ -29,10 +29,10 @@ func TestAClusterThatLosesAMasterContinuesWithItsReplica(t *testing.T) {
 	}
 	died := time.Now()
 	back := f.awaitBack(died)
-	// The nodes take some seconds to agree; a stale map of them lives for a minute
-	// unless it is asked for again.
+	// The nodes need some seconds to agree; a client uses an outdated map of them for a minute
+	// unless it reads it again.
 	if back > s.promptly(30*time.Second) {
-		t.Errorf("calls went out again only %s after the master's death", back)
+		t.Errorf("calls were made again only %s after the master's death", back)
 	}
 	f.wantCalm(lines, back)
 	f.awaitEnded(batch, 0)

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// under are those calls whose path begins with a prefix.
+// under returns the calls whose path begins with a prefix.
 func under(prefix string, calls []simapi.Call) []simapi.Call {
 	var list []simapi.Call
 	for _, c := range calls {
@@ -40,7 +40,7 @@ func windows(calls []simapi.Call, length time.Duration) (fewest, most int) {
 	return fewest, most
 }
 
-// rate is how many calls a second arrived, from the first to the last.
+// rate returns how many calls a second arrived, from the first to the last.
 func rate(calls []simapi.Call) float64 {
 	if len(calls) < 2 {
 		return 0
@@ -48,7 +48,7 @@ func rate(calls []simapi.Call) float64 {
 	return float64(len(calls)-1) / calls[len(calls)-1].At.Sub(calls[0].At).Seconds()
 }
 
-// pile has an operator hold an upstream, so that calls pile up, until release.
+// pile makes an operator hold an upstream, so that calls accumulate, until release.
 func (f *fleet) pile(upstream string) {
 	f.t.Helper()
 	if err := f.circuits.Open(f.t.Context(), circuit.Name{Upstream: upstream}, time.Hour, "calls are to pile up", "test"); err != nil {
@@ -56,7 +56,7 @@ func (f *fleet) pile(upstream string) {
 	}
 }
 
-// release is an operator's close.
+// release closes the circuit as an operator.
 func (f *fleet) release(upstream string) {
 	f.t.Helper()
 	if err := f.circuits.Close(f.t.Context(), circuit.Name{Upstream: upstream}, "go", "test"); err != nil {
@@ -77,7 +77,7 @@ func (f *fleet) awaitLimited() circuit.Record {
 	return r
 }
 
-// ran is how often Redis has run each command since resetCommands, those in
+// ran returns how often Redis has run each command since resetCommands, those in
 // scripts included.
 func (f *fleet) ran() map[string]int {
 	f.t.Helper()
@@ -96,7 +96,7 @@ func (f *fleet) resetCommands() {
 	}
 }
 
-// redisCPU is how much processor time Redis has used since it was started.
+// redisCPU returns how much processor time Redis has used since it was started.
 func (f *fleet) redisCPU() time.Duration {
 	f.t.Helper()
 	info := f.info("cpu")

@@ -19,25 +19,25 @@ import (
 )
 
 // poisonedRedis names the environment variable by which a process of these tests
-// learns that it is [TestPoisonedWorker], and on which Redis.
+// gets the address of its Redis, and by which it is [TestPoisonedWorker].
 const poisonedRedis = "CALLQ_TEST_POISON"
 
-// poison is a job that takes its worker's process with it.
+// poison is a job that kills its worker's process.
 type poison struct{}
 
 func (poison) Kind() string { return "poison" }
 
-// food is a job that is well.
+// food is a job that succeeds.
 type food struct{}
 
 func (food) Kind() string { return "food" }
 
-// TestPoisonedWorker is no test: it is the process of a worker that has a job which
+// TestPoisonedWorker is not a test: it is the process of a worker with a job that
 // kills it, as one that runs out of memory or into an unrecovered fault would.
 func TestPoisonedWorker(t *testing.T) {
 	url := os.Getenv(poisonedRedis)
 	if url == "" {
-		t.Skip("it is the child of another test")
+		t.Skip("another test runs this as a child process")
 	}
 	conn, err := redisconn.Open(t.Context(), url, redisconn.Options{})
 	if err != nil {
@@ -80,7 +80,7 @@ func poisoned(t *testing.T, server *redistest.Server) (cmd *exec.Cmd, ended chan
 	}
 	ended = make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // its state tells
+		_ = cmd.Wait() // the test checks its ProcessState
 		close(ended)
 	}()
 	t.Cleanup(func() {
@@ -90,8 +90,8 @@ func poisoned(t *testing.T, server *redistest.Server) (cmd *exec.Cmd, ended chan
 	return cmd, ended
 }
 
-// asynq puts a task back as often as its worker dies, whatever its retries; and
-// alone it would kill one worker after another for ever.
+// asynq puts a task back each time its worker dies, without counting retries:
+// with asynq only, such a job would kill one worker after another for ever.
 func TestAJobThatKillsItsWorkerEndsAsACrashLoop(t *testing.T) {
 	server := redistest.Redis(t)
 	producer, err := tasks.NewProducer(server.Client, tasks.ProducerConfig{Rules: tasks.Rules{AllowJobs: true}})

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// faults is how large the tests of faults are. CALLQ_FAULTS, a number of calls,
-// asks for the large size, which takes minutes.
+// faults returns the size of the tests of faults. CALLQ_FAULTS, a number of calls,
+// selects the large size, which takes minutes.
 func faults(t *testing.T) size {
 	t.Helper()
 	s := fleetSize(t)
@@ -31,7 +31,7 @@ func faults(t *testing.T) size {
 	return s
 }
 
-// sendMixed puts n calls of all priorities into the queue, a third of them such
+// sendMixed puts n calls of all priorities into the queue; a third of them are calls
 // that must not be made twice.
 func (f *fleet) sendMixed(batch string, n int) {
 	f.t.Helper()
@@ -55,20 +55,20 @@ func (f *fleet) makeBusy(batch string, latency time.Duration) (lines int) {
 	return lines
 }
 
-// awaitBack waits until calls go out again after a master's death, and returns how
+// awaitBack waits until calls are made again after a master's death, and returns how
 // long that took.
 func (f *fleet) awaitBack(died time.Time) time.Duration {
 	f.t.Helper()
 	before := len(f.arrivals(time.Time{}, died.Add(f.slack())))
 	f.awaitAPI("calls through the new master", func(now simapi.Stats) bool { return now.Arrivals > int64(before+f.calls/8) })
 	back := time.Since(died)
-	f.t.Logf("calls went out again %s after the master's death", back)
+	f.t.Logf("calls were made again %s after the master's death", back)
 	return back
 }
 
 // wantAllDoneOnce checks that all n calls of a batch are done, that each has one
-// result and the ledger is consistent, and that the API did none of those twice which must
-// not be made twice. Workers that live through a fault owe no less.
+// result and the ledger is consistent, and that the API did not do those twice that must
+// not be made twice. Workers that survive a fault must lose nothing.
 func (f *fleet) wantAllDoneOnce(batch string, n int) {
 	f.t.Helper()
 	f.wantBooks(batch)
@@ -97,7 +97,7 @@ func (f *fleet) wantAllDoneOnce(batch string, n int) {
 	f.t.Logf("%d calls that may be made twice were", again)
 }
 
-// did counts how often the API has done the work of each call.
+// did returns how often the API has done the work of each call.
 func (f *fleet) did() map[string]int {
 	times := map[string]int{}
 	for _, c := range f.sim.Calls() {
@@ -119,7 +119,7 @@ func (f *fleet) madeAgain(batch string) (n int) {
 }
 
 // complaints counts what all processes have logged, and how often they logged that
-// Redis is not available.
+// Redis failed.
 func (f *fleet) complaints() (lines, redisErrors int) {
 	for _, p := range f.processes {
 		text := p.said.String()
@@ -129,23 +129,23 @@ func (f *fleet) complaints() (lines, redisErrors int) {
 	return lines, redisErrors
 }
 
-// wantCalm checks that the processes did not complain without a pause while Redis
+// wantCalm checks that the processes did not log without a pause while Redis
 // was away for so long.
 func (f *fleet) wantCalm(before int, away time.Duration) {
 	f.t.Helper()
 	lines, redisErrors := f.complaints()
 	lines -= before
 	f.t.Logf("%d processes wrote %d lines while Redis was away for %s, in all %d about Redis", len(f.processes), lines, away, redisErrors)
-	// Each may say it once a second.
+	// Each process may log it once a second.
 	if most := len(f.processes) * (2*int(away/time.Second) + 10); lines > most {
 		f.t.Errorf("they wrote %d lines, want %d at most", lines, most)
 	}
 	if redisErrors == 0 {
-		f.t.Error("none said that Redis was not available")
+		f.t.Error("no process logged that Redis failed")
 	}
 }
 
-// command is one of the program's on the fleet's Redis, not started.
+// command returns a command of callq for the fleet's Redis, not started.
 func (f *fleet) command(args ...string) *exec.Cmd {
 	f.t.Helper()
 	dir := f.t.TempDir()

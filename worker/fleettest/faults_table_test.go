@@ -37,7 +37,7 @@ func TestEveryTestThatFAULTSNamesExists(t *testing.T) {
 	}
 	for _, name := range named {
 		if !there[name] {
-			t.Errorf("FAULTS.md names %s, which is not there", name)
+			t.Errorf("FAULTS.md names %s, which does not exist", name)
 		}
 	}
 	for i, line := range strings.Split(string(table), "\n") {

@@ -25,15 +25,15 @@ const (
 	// upstream is the one API of every fleet. The slots of its three queues are
 	// far apart; see [redistest.ClusterServer].
 	upstream = "patsnap"
-	// workerHeader tells in the API's log which process made a call.
+	// workerHeader is the header by which the API's log shows which process made a call.
 	workerHeader = "X-Worker"
-	// patience is how long a fleet may take for anything on a busy machine.
+	// patience is how long a fleet may take for one step on a busy machine.
 	patience = 4 * time.Minute
 )
 
-// setup says what fleet to start. The zero value is one of the size that the
+// setup configures a fleet. The zero value is a fleet of the size that the
 // environment asks for, on a Redis of its own, with the preset patsnap, against
-// an API that answers all calls well.
+// an API that answers all calls with success.
 type setup struct {
 	size
 	// client and url are those of the Redis.
@@ -52,7 +52,7 @@ type setup struct {
 	api simapi.Config
 }
 
-// fleet is some processes of "callq work" with all that they work on. It ends
+// fleet is some processes of "callq work" with their Redis and their API. It ends
 // with its test. Its methods are for the test's goroutine.
 type fleet struct {
 	t *testing.T
@@ -130,13 +130,13 @@ func (f *fleet) addOf(program string, env ...string) *process {
 	f.t.Helper()
 	f.added++
 	name := fmt.Sprintf("worker-%d", f.added)
-	// Each process has a way of its own to the one API, by which it is known.
+	// Each process has its own proxy to the API, so that the API's log can name it.
 	door := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Set(workerHeader, name)
 		f.sim.ServeHTTP(w, r)
 	}))
 	f.t.Cleanup(func() {
-		_ = f.sim.Close() // ends the calls that hang, for which the door would wait
+		_ = f.sim.Close() // ends the calls that hang, for which the proxy would wait
 		door.Close()
 	})
 	rules := filepath.Join(f.t.TempDir(), "policy.yaml")
@@ -175,7 +175,7 @@ func (f *fleet) await(what string, cond func() bool) {
 	f.awaitFor(patience, what, cond)
 }
 
-// awaitFor is await with a patience of its own.
+// awaitFor is await with a given time limit.
 func (f *fleet) awaitFor(most time.Duration, what string, cond func() bool) {
 	f.t.Helper()
 	for deadline := time.Now().Add(most); !cond(); {
@@ -189,7 +189,7 @@ func (f *fleet) awaitFor(most time.Duration, what string, cond func() bool) {
 // awaitTime waits until a moment has come.
 func (f *fleet) awaitTime(at time.Time) { <-time.After(time.Until(at)) }
 
-// awaitAPI waits until what the API has seen meets a condition, and learns of it
+// awaitAPI waits until the API's statistics meet a condition, and returns
 // at once.
 func (f *fleet) awaitAPI(what string, cond func(simapi.Stats) bool) {
 	f.t.Helper()
@@ -200,7 +200,7 @@ func (f *fleet) awaitAPI(what string, cond func(simapi.Stats) bool) {
 	}
 }
 
-// script replaces the API's script; all ways through it begin again.
+// script replaces the API's script; all its rules start from the beginning.
 func (f *fleet) script(format string, args ...any) {
 	f.t.Helper()
 	if err := f.sim.Script(fmt.Sprintf(format, args...)); err != nil {
@@ -236,7 +236,7 @@ func (f *fleet) sendCalls(batch string, n int, each func(i int, c *tasks.Call)) 
 }
 
 // circuit reads the account's circuit as it is now.
-// follow is a client on the fleet's Redis.
+// follow returns a client for the fleet's Redis.
 func (f *fleet) follow() *tasks.Client {
 	f.t.Helper()
 	c, err := tasks.NewClient(f.setup.client, tasks.ClientConfig{})
@@ -282,7 +282,7 @@ func (f *fleet) awaitOpen(after int64) (r circuit.Record) {
 	return r
 }
 
-// counts are the ledger of a batch.
+// counts returns the counts of a batch.
 func (f *fleet) counts(batch string) ledger.Counts {
 	f.t.Helper()
 	b, err := f.books.Batch(f.t.Context(), batch)
@@ -336,7 +336,7 @@ func (f *fleet) wantDone(batch string, n, attempts int) {
 	}
 }
 
-// arrivals are the calls that reached the API from one moment on until before
+// arrivals returns the calls that reached the API from one moment on until before
 // another, in their order. A zero moment is no bound.
 func (f *fleet) arrivals(from, to time.Time) []simapi.Call {
 	var list []simapi.Call
@@ -348,7 +348,7 @@ func (f *fleet) arrivals(from, to time.Time) []simapi.Call {
 	return list
 }
 
-// inWords are some arrivals as a test's message shows them, by the time since a
+// inWords returns some arrivals for a test's message, by the time since a
 // moment.
 func inWords(calls []simapi.Call, since time.Time) string {
 	text := ""

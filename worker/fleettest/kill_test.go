@@ -16,7 +16,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// blow is one kill: after how many arrivals, and of which process, or of Redis
+// blow is one kill: after how many arrivals, and of which process, or of Redis if the number is
 // below zero.
 type blow struct {
 	after  int
@@ -38,7 +38,7 @@ func blows(seed uint64, workers, redises, processes, calls int) []blow {
 	return list
 }
 
-// seed is CALLQ_SEED, or a fresh one, and is printed: with it the same processes
+// seed returns CALLQ_SEED, or a new seed, and prints it: with it the same processes
 // are killed after the same numbers of calls.
 func seed(t *testing.T) uint64 {
 	t.Helper()
@@ -72,9 +72,9 @@ backoffs:
 breaker: {window: 30s, min_calls: 100000, ratio: 0.9}
 `,
 	})
-	// The API is no better than the rest: it refuses for a while, answers that it
-	// is out of order, and one in some tens of calls hangs, is cut or is reset once
-	// the work is done.
+	// The API fails too: it refuses for a while, answers that it
+	// is unavailable, and a few percent of the calls hang, are cut or are reset after
+	// the work was done.
 	f.script(`4%% * * -> reset-after latency=20ms; ok latency=50ms forever
 3%% * * -> cut latency=20ms; ok latency=50ms forever
 1%% * * -> hang=5s; ok latency=50ms forever
@@ -140,7 +140,7 @@ func (f *fleet) wantNothingLostOrTwice(batch string, n, unlucky int) {
 		case r.State == tasks.StateDead && r.Class == "outcome_unknown" && r.Method == http.MethodPost:
 			unknown++
 			if len(arrived) == 0 || harmless(arrived[len(arrived)-1]) || arrived[len(arrived)-1].Answer == "ok" {
-				mystery++ // its worker died
+				mystery++ // the call's worker died
 			}
 		default:
 			f.t.Errorf("%s (%s) ended %s (%s: %s) after %d arrivals", r.Key, r.Method, r.State, r.Class, r.ErrorMessage, len(arrived))
@@ -170,15 +170,15 @@ func TestARedisThatIsKilledComesBackWithAllThatItConfirmed(t *testing.T) {
 	server.Kill()
 	died := time.Now()
 	f.awaitTime(died.Add(away))
-	// It serves before Restart knows that it does.
+	// Redis serves before Restart returns.
 	back := time.Now()
 	server.Restart()
 	f.wantCalm(lines, away)
 	if late := f.arrivals(died.Add(f.slack()), back); len(late) > 0 {
-		t.Errorf("%d calls were begun without Redis: %s", len(late), inWords(late, died))
+		t.Errorf("%d calls were started without Redis: %s", len(late), inWords(late, died))
 	}
 	f.awaitAPI("calls again", func(now simapi.Stats) bool { return now.Last.After(back) })
-	t.Logf("calls went out again %s after Redis was back", time.Since(back))
+	t.Logf("calls were made again %s after Redis was back", time.Since(back))
 	f.awaitEnded(batch, 0)
 	f.wantAllDoneOnce(batch, s.calls)
 }
@@ -210,7 +210,7 @@ func TestWorkersThatAreReplacedUnderLoadLoseNothingAndDoubleNothing(t *testing.T
 	}
 }
 
-// arrivalsBy counts what a process has sent from a moment on.
+// arrivalsBy returns how many calls a process has sent from a moment on.
 func (f *fleet) arrivalsBy(process string, from time.Time) (n int) {
 	for _, c := range f.arrivals(from, time.Time{}) {
 		if c.Headers[workerHeader] == process {
@@ -234,7 +234,7 @@ func TestASenderThatIsKilledIsCompletedByTheNextSendOfTheSameFile(t *testing.T) 
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Each sender gets a little further than the one before.
+	// Each sender runs a little longer than the one before.
 	seen, cut := int64(0), 0
 	for range 3 {
 		cmd := f.command("send", file, "--batch", batch)

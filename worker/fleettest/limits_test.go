@@ -8,7 +8,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// four is a fleet of four processes, each with so many places.
+// four is a fleet of four processes with the given concurrency each.
 func four(t *testing.T, concurrency int) size {
 	t.Helper()
 	s := fleetSize(t)
@@ -33,8 +33,8 @@ func TestAFleetUsesItsRateAndNeverExceedsIt(t *testing.T) {
 	f.wantBooks(batch)
 	calls := f.arrivals(time.Time{}, time.Time{})
 	for i, c := range calls {
-		// However busy the machine is: it can make a call late, and early only by
-		// what a worker does not know of Redis's clock.
+		// On a busy machine a call can be late, but early only by the
+		// inaccuracy of a worker's estimate of Redis's clock.
 		const unknown = 100 * time.Millisecond
 		turn := began.Add(time.Duration(i) * time.Second / time.Duration(perSecond))
 		if c.At.Before(turn.Add(-unknown)) {
@@ -65,7 +65,7 @@ func TestAFleetFindsAHiddenRateAndStaysJustUnderIt(t *testing.T) {
 	t.Parallel()
 	s := four(t, 16)
 	// The rates that the API has one after another, for how long each, and from
-	// when on the fleet is to know it.
+	// which time on the fleet must have adapted to it.
 	rates, long, known := []float64{50}, 25*time.Second, 10*time.Second
 	refused, used := 0.15, 0.30
 	if s.full {
@@ -120,7 +120,7 @@ func TestAFleetMakesNoMoreCallsAtOnceThanItsConcurrency(t *testing.T) {
 		return
 	}
 
-	// What a killed process was making counts until asynq's leases end, and no
+	// The calls of a killed process count until asynq's leases end, and no
 	// longer.
 	f.script("shared * * -> hang=5s x%d; ok forever", together)
 	f.send("hung", together)

@@ -1,6 +1,6 @@
-// Package fleettest proves on real fleets what no single process can show: several
+// Package fleettest tests real fleets, for what a single process cannot show: several
 // processes of "callq work" on one Redis, or on a Cluster, against a simulated API
-// that notes when which call arrived. It has tests alone, and what they stand on.
+// that records when each call arrived. It has only tests and their helpers.
 //
 //	f := start(t, setup{settings: "timeout: 2s"})
 //	f.script("shared * * -> ok x100; 67200001 retry-after=3; ok")
@@ -10,8 +10,8 @@
 //	f.wantBooks("b")
 //
 // The fleet is small by default, so that the tests are done in some minutes on two
-// busy cores: there they tell what happens, how often and in which order, and
-// bound only roughly when. CALLQ_FLEET=full, on a machine that does nothing else,
+// busy cores: then they check what happens, how often and in which order, and
+// only roughly when. CALLQ_FLEET=full, on a machine that does nothing else,
 // runs them at full size and measures. The processes are built
 // with the race detector where the tests are, and a race that they report fails
 // the test.
@@ -29,7 +29,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// built is where the program lies, once a test has asked for it.
+// built has the path of the program, once a test has built it.
 var built struct {
 	once sync.Once
 	dir  string
@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// program is the path of a callq that was built from this source, once for all
+// program returns the path of a callq that was built from this source, once for all
 // tests.
 func program(t testing.TB) string {
 	t.Helper()
@@ -82,7 +82,7 @@ func raceEnabled() bool {
 	return false
 }
 
-// size is how large the fleets of a run are.
+// size is the size of the fleets of a run.
 type size struct {
 	// processes there are, each making concurrency calls at once.
 	processes, concurrency int
@@ -90,12 +90,12 @@ type size struct {
 	calls int
 	// hold is what the API says in Retry-After; whole seconds.
 	hold time.Duration
-	// full tells that there is time for what takes minutes.
+	// full reports that tests may take minutes.
 	full bool
 }
 
-// unlessMeasured lets a test run beside others, save at the full size, where what
-// else continues would take from what it measures.
+// unlessMeasured lets a test run in parallel, except at the full size, where
+// other tests would disturb the measurement.
 func unlessMeasured(t *testing.T) {
 	t.Helper()
 	if !fleetSize(t).full {
@@ -106,7 +106,7 @@ func unlessMeasured(t *testing.T) {
 // places is how many calls the whole fleet makes at once.
 func (s size) places() int { return s.processes * s.concurrency }
 
-// promptly is how late something may be that is to follow within most. The full
+// promptly returns how late something may be that must follow within most. The full
 // size measures that. A small fleet shares its machine with other tests: it only
 // finds what does not follow at all.
 func (s size) promptly(most time.Duration) time.Duration {
@@ -128,7 +128,7 @@ func (s size) slack() time.Duration {
 // seconds is the hold as a script and a Retry-After header write it.
 func (s size) seconds() int { return int(s.hold / time.Second) }
 
-// fleetSize is what the environment asks for.
+// fleetSize returns the size that the environment selects.
 func fleetSize(t testing.TB) size {
 	t.Helper()
 	switch of := os.Getenv("CALLQ_FLEET"); of {

@@ -35,7 +35,7 @@ func (f *fleet) memory(more int) {
 	}
 }
 
-// Results weigh more than the calls that wait for them: making calls without
+// Results need more memory than waiting calls: making calls without
 // memory would have Redis grow without bound. So none is begun, and what is under
 // way is recorded; that is no more than the places of the fleet.
 func TestWhenRedisIsFullCallsInProgressAreRecordedAndNoOtherStarts(t *testing.T) {
@@ -44,7 +44,7 @@ func TestWhenRedisIsFullCallsInProgressAreRecordedAndNoOtherStarts(t *testing.T)
 	s.calls /= 3
 	f := start(t, setup{size: s})
 	const batch = "b"
-	// Those that are in progress when memory ends find the quota used up.
+	// The calls in progress when the memory is full get a quota error.
 	f.script("shared * * -> ok x%d latency=50ms; %s retry-after=8 latency=2s forever", s.calls/4, quota)
 	f.sendMixed(batch, s.calls)
 	f.awaitAPI("calls that will be refused", func(now simapi.Stats) bool { return now.ByAnswer[quota] > 0 })
@@ -62,7 +62,7 @@ func TestWhenRedisIsFullCallsInProgressAreRecordedAndNoOtherStarts(t *testing.T)
 	f.script("* * -> ok latency=50ms forever")
 	f.awaitTime(hold.Until.Add(3 * time.Second))
 	if late := f.arrivals(full.Add(f.slack()), time.Time{}); len(late) > 0 {
-		t.Errorf("%d calls were begun without memory: %s", len(late), inWords(late, full))
+		t.Errorf("%d calls were started without memory: %s", len(late), inWords(late, full))
 	}
 	for _, p := range f.processes {
 		f.await(p.name+" to say what is wrong and what to do", func() bool {
@@ -71,7 +71,7 @@ func TestWhenRedisIsFullCallsInProgressAreRecordedAndNoOtherStarts(t *testing.T)
 	}
 	f.wantCalm(lines, time.Since(full))
 	f.wantBooks(batch)
-	// An operator's word counts nevertheless.
+	// An operator can still close the circuit.
 	f.pile(upstream)
 	f.release(upstream)
 	if r := f.circuit(); r.State != circuit.Closed {
@@ -102,10 +102,10 @@ func TestASendToAFullRedisReportsItAndIsCompletedByTheNext(t *testing.T) {
 		f.memory(more)
 		status, said := f.callq("send", file, "--batch", batch)
 		if status != 1 || !strings.Contains(said, "its memory is full; raise maxmemory on the server") {
-			t.Errorf("send into a full Redis ended with status %d:\n%s", status, said)
+			t.Errorf("send to a full Redis ended with status %d:\n%s", status, said)
 		}
 		if strings.Contains(said, "OOM") {
-			t.Errorf("send says it in Redis's words:\n%s", said)
+			t.Errorf("send printed Redis's own error:\n%s", said)
 		}
 	}
 	part := f.counts(batch)
@@ -127,7 +127,7 @@ func TestASendToAFullRedisReportsItAndIsCompletedByTheNext(t *testing.T) {
 	}
 }
 
-// wantTasks checks that there is a task for each call that the counts are as open.
+// wantTasks checks that there is a task for each open call.
 func (f *fleet) wantTasks(c ledger.Counts) {
 	f.t.Helper()
 	if info := f.queue(normalQueue); int64(info.Pending) != c.Open {

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// What an operator does to the three queues in asynq's dashboard.
+// An operator pauses and resumes the three queues in asynq's dashboard.
 const (
 	normalQueue = upstream
 	highQueue   = upstream + ":high"
@@ -77,7 +77,7 @@ func (f *fleet) pause(queue string) {
 	if err := f.inspector.PauseQueue(queue); err != nil {
 		f.t.Fatal(err)
 	}
-	// A task that a worker has just fetched may still go out.
+	// A call that a worker has just dequeued may still be sent.
 	f.awaitTime(time.Now().Add(f.slack()))
 }
 
@@ -115,11 +115,11 @@ func (f *fleet) wantNoArrival(prefix string, from, to time.Time) {
 		}
 	}
 	if len(calls) > 0 {
-		f.t.Errorf("%d calls under %s arrived that were to wait: %s", len(calls), prefix, inWords(calls, to))
+		f.t.Errorf("%d calls under %s arrived during the pause: %s", len(calls), prefix, inWords(calls, to))
 	}
 }
 
-// wantHold checks that the account is still held as it was.
+// wantHold checks that the account's hold has not changed.
 func (f *fleet) wantHold(hold circuit.Record) {
 	f.t.Helper()
 	if now := f.circuit(); !now.Held(time.Now()) || now.Epoch != hold.Epoch || !now.Until.Equal(hold.Until) {

@@ -9,8 +9,8 @@ import (
 
 func TestWhenTheProbesWorkerDiesOneOtherCallBecomesTheProbeAtTheEndOfTheLease(t *testing.T) {
 	t.Parallel()
-	// A probe's worker renews its lease while it works on it, so the time-out of the
-	// call has no say.
+	// A probe's worker renews its lease, so the time-out of the
+	// call does not matter.
 	const timeout, lease = 40 * time.Second, 8 * time.Second
 	const batch = "b"
 	s := fleetSize(t)
@@ -21,7 +21,7 @@ func TestWhenTheProbesWorkerDiesOneOtherCallBecomesTheProbeAtTheEndOfTheLease(t 
 	hold := f.awaitHold(0)
 	f.script("shared * * -> hang; ok latency=300ms; ok forever")
 	f.awaitAPI("the probe", func(s simapi.Stats) bool { return s.ByAnswer["hang"] > 0 })
-	// Beyond its first lease, so that it was renewed.
+	// Longer than its first lease, so that it was renewed.
 	f.awaitTime(f.probeAfter(hold).At.Add(lease + 3*time.Second))
 	if calls := f.arrivals(hold.Until, time.Time{}); len(calls) != 1 {
 		t.Errorf("%d calls arrived while the probe was out: %s", len(calls), inWords(calls, hold.Until))

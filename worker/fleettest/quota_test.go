@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// quota is what the API answers when the quota is used up.
+// quota is the API's answer when the quota is used up.
 const quota = "67200001"
 
 func TestAUsedUpQuotaStopsTheFleetUntilOneProbeFindsItRenewed(t *testing.T) {
@@ -25,8 +25,8 @@ func TestAUsedUpQuotaStopsAllQueuesOnAllMastersOfACluster(t *testing.T) {
 	quotaRunsOutTwice(t, f, tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow)
 }
 
-// quotaRunsOutTwice has the API refuse the calls of a busy fleet, refuse the first
-// probe too, and take the second one.
+// quotaRunsOutTwice makes the API refuse the calls of a busy fleet, refuse the first
+// probe too, and accept the second one.
 func quotaRunsOutTwice(t *testing.T, f *fleet, priorities ...tasks.Priority) {
 	const batch = "b"
 	f.script("shared * * -> ok x%d latency=20ms; %s retry-after=%d latency=20ms forever", f.calls/4, quota, f.seconds())
@@ -72,7 +72,7 @@ func quotaRunsOutTwice(t *testing.T, f *fleet, priorities ...tasks.Priority) {
 		f.arrivals(probe.Done, time.Time{})[f.places()-1].At.Sub(probe.Done))
 }
 
-// probeAfter is the first call that arrived after a hold.
+// probeAfter returns the first call that arrived after a hold.
 func (f *fleet) probeAfter(hold circuit.Record) simapi.Call {
 	f.t.Helper()
 	after := f.arrivals(hold.Until, time.Time{})
@@ -98,7 +98,7 @@ func wantOneProbe(t *testing.T, f *fleet, hold circuit.Record, until time.Time) 
 
 // wantServersTime checks that a hold lasts as long as the server has asked for in
 // an answer of the given time, and not much longer: a call that was in progress may
-// have heard of a later end, and the fleet spreads its return by half a second.
+// have got a later end, and the fleet spreads its return by half a second.
 func wantServersTime(t *testing.T, f *fleet, hold circuit.Record, answered time.Time) {
 	t.Helper()
 	if d := hold.Until.Sub(answered); d < f.hold || d > f.hold+500*time.Millisecond+f.promptly(2*time.Second) {

@@ -11,7 +11,7 @@ import (
 )
 
 // A process that is paused keeps its connections and answers nothing: what is
-// asked of it meanwhile is carried out when it continues, by when nobody waits for
+// sent to it meanwhile is executed when it continues, when no client waits for
 // it any more.
 func TestARedisThatIsPausedLosesNothingAndDoublesNothing(t *testing.T) {
 	t.Parallel()
@@ -32,7 +32,7 @@ func TestARedisThatIsPausedLosesNothingAndDoublesNothing(t *testing.T) {
 	server.Resume()
 	f.wantCalm(lines, still)
 	if late := f.arrivals(began.Add(2*f.slack()), went); len(late) > 0 {
-		t.Errorf("%d calls were begun without Redis: %s", len(late), inWords(late, began))
+		t.Errorf("%d calls were started without Redis: %s", len(late), inWords(late, began))
 	}
 	f.awaitEnded(batch, 0)
 	t.Logf("the last call ended %s after Redis continued", time.Since(went))

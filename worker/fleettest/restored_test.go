@@ -30,7 +30,7 @@ func moments(seed uint64, ages, calls int) []moment {
 	return list
 }
 
-// The workers live on, so that somebody remembers each call that was sent.
+// The workers run on, so that each call that was sent is recorded somewhere.
 func TestNoCallIsSentTwiceByARedisThatWasRestoredUnderItsWorkers(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
@@ -40,7 +40,7 @@ func TestNoCallIsSentTwiceByARedisThatWasRestoredUnderItsWorkers(t *testing.T) {
 		ages, s.calls = 10, 5000
 	}
 	server := redistest.Redis(t)
-	// A copy that is taken while Redis rewrites its file is none.
+	// A copy made while Redis rewrites its file is not usable.
 	if err := server.Client.ConfigSet(t.Context(), "auto-aof-rewrite-percentage", "0").Err(); err != nil {
 		t.Fatal(err)
 	}

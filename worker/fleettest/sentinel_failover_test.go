@@ -7,9 +7,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// Replication is asynchronous. What a master acknowledged in its last moments can
-// be lost with it, and then nobody can promise anything about those calls: here it
-// dies at a moment when its replica has all that it acknowledged.
+// Replication is asynchronous. What a master confirmed in its last moments can
+// be lost with it, and then callq promises nothing about those calls: here it
+// dies at a moment when its replica has all that it confirmed.
 func TestAFailOverOfTheSentinelsLosesNothingThatTheReplicaHas(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
@@ -26,7 +26,7 @@ func TestAFailOverOfTheSentinelsLosesNothingThatTheReplicaHas(t *testing.T) {
 	f.awaitEnded(batch, 0)
 	f.wantAllDoneOnce(batch, s.calls)
 
-	// What is sent after the fail-over is as good as before.
+	// Calls that are sent after the fail-over are made too.
 	f.sendMixed("after", 100)
 	f.awaitEnded("after", 0)
 	f.wantAllDoneOnce("after", 100)

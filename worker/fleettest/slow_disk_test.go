@@ -10,7 +10,7 @@ import (
 )
 
 // While an fsync takes long, Redis with appendfsync everysec answers before it has
-// written, and a kill makes it forget what it acknowledged: calls that were taken,
+// written, and a kill makes it lose what it confirmed: calls that were dequeued,
 // marked, answered and recorded are open again.
 func TestNoCallIsSentTwiceByARedisThatIsKilledOnASlowDisk(t *testing.T) {
 	t.Parallel()

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// other is a second upstream, with 16 places as every upstream that does not say.
+// other is a second upstream, with the default concurrency of 16.
 const other = "other"
 
 // sendTo is send for another upstream.
@@ -50,7 +50,7 @@ func TestIdleUpstreamsCostLittleAndDoNotSlowABusyOne(t *testing.T) {
 		others[fmt.Sprintf("idle%d", i)] = ""
 	}
 	f := start(t, setup{size: s, api: api, others: others})
-	f.awaitTime(time.Now().Add(8 * time.Second)) // all have found their queues empty for a while
+	f.awaitTime(time.Now().Add(8 * time.Second)) // all have polled empty queues for a while
 	f.resetCommands()
 	began, cpu := time.Now(), f.redisCPU()
 	f.awaitTime(began.Add(while))
@@ -94,7 +94,7 @@ func TestATenantDoesNotWaitForAnotherThatIsSlow(t *testing.T) {
 	t.Parallel()
 	s := fleetSize(t)
 	if s.full {
-		s.processes, s.concurrency = 1, 64 // nowhere else to go
+		s.processes, s.concurrency = 1, 64 // both tenants share the process
 	}
 	f := start(t, setup{size: s, others: map[string]string{other: ""}})
 	f.script("* /slow/* -> ok latency=2s forever\n* * -> ok latency=20ms forever")
