@@ -50,7 +50,7 @@ func (r *fileRun) sentence(err error, sum filerun.Summary) error {
 		return fmt.Errorf("interrupted: %s not finished; %s", console.Subject(sum.Open, "call", "is", "are"), next)
 	case errors.As(err, &rescue):
 		return r.rescueSentence(rescue)
-	case errors.Is(err, filerun.ErrReaderLeft):
+	case errors.Is(err, filerun.ErrReaderClosed):
 		return fmt.Errorf("the reader of %s left before it had all results; %s", r.outText(), next)
 	case errors.As(err, &storage):
 		return fmt.Errorf("%s, then %s", r.storageText(err, storage), next)

@@ -7,25 +7,24 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// maxOthers is how many batches of other files are looked into.
+// maxOthers is how many batches of other files are searched.
 const maxOthers = 100
 
-// adopt finds the calls of the plan that the queue knows under another name, and
-// leaves them to it, so that they are not made a second time: those of lines
-// without a key that an earlier version named by their position, and those that
-// were sent from another file whose results stand in the same OUT, as where a file
-// was split or renamed.
+// adopt finds the calls of the plan that are in the queue under another key or batch, so
+// that they are not made a second time. These are calls of lines without a key, which an
+// earlier version named by their position, and calls of another file with results in the
+// same OUT, for example after a file was split or renamed.
 func (r *runner) adopt(ctx context.Context) error {
 	if len(r.others) == 0 && r.plan.byContent == 0 {
 		return nil
 	}
-	found := map[mark]candidate{}
+	found := map[hash16]candidate{}
 	err := r.eachBatch(ctx, func(i int, b ledger.Batch) error {
 		keys := "*"
 		if len(r.others) == 0 {
 			keys = "line-*"
 		}
-		for record, err := range r.back.ledger.Named(ctx, b.Name, keys, tasks.TaskID) {
+		for record, err := range r.backend.ledger.Named(ctx, b.Name, keys, tasks.TaskID) {
 			if err != nil {
 				return err
 			}
@@ -39,19 +38,20 @@ func (r *runner) adopt(ctx context.Context) error {
 	return err
 }
 
-// candidate is a call of the queue that may stand for one of the plan.
+// candidate is a call of the queue that may be the same as one of the plan.
 type candidate struct {
 	id    string
 	batch int
-	rank  int
-	// own reports whether it has the plan's name in the file's first batch, where it is
-	// found anyway.
+	// rank is higher for a better candidate.
+	rank int
+	// own reports whether the call has the key of the plan and is in a batch of this
+	// input, where it is found without adoption.
 	own bool
 }
 
-// consider takes a call of the queue into account: the best of those that say the
-// same is the one that has been made, or else the one that will be.
-func (p *plan) consider(found map[mark]candidate, batch int, r ledger.Record) {
+// consider adds a call of the queue to found if it is better than the one that is there.
+// Among equal calls, a done one is best, then an open one, then another ended one.
+func (p *plan) consider(found map[hash16]candidate, batch int, r ledger.Record) {
 	c := candidate{id: r.ID, batch: batch}
 	switch {
 	case r.State == ledger.Done:
@@ -63,12 +63,12 @@ func (p *plan) consider(found map[mark]candidate, batch int, r ledger.Record) {
 	case r.State.Ended():
 		c.rank = 1
 	default:
-		return // it was never accepted, or is lost
+		return // not accepted, or orphaned
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k, named, ok := p.find(r.Key, r.Hash)
-	if a := p.asked[k]; !ok || a.state != "" || a.digest != digestOf(r.Hash) {
+	if a := p.byKey[k]; !ok || a.state != "" || a.digest != digestOf(r.Hash) {
 		return
 	}
 	c.own = named && batch < firstOther
@@ -77,43 +77,43 @@ func (p *plan) consider(found map[mark]candidate, batch int, r ledger.Record) {
 	}
 }
 
-// adopt leaves the plan's calls to the calls of the queue that were found.
-func (p *plan) adopt(found map[mark]candidate) {
+// adopt assigns the found calls of the queue to the calls of the plan.
+func (p *plan) adopt(found map[hash16]candidate) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for k, c := range found {
 		if c.own {
-			continue // sending it again finds it
+			continue // the producer finds it when the call is sent again
 		}
-		p.holders[k] = c.id
+		p.adopted[k] = c.id
 		if c.batch < firstOther {
-			p.furthest = max(p.furthest, c.batch)
+			p.maxBatch = max(p.maxBatch, c.batch)
 		}
-		a := p.asked[k]
+		a := p.byKey[k]
 		a.batch, a.sent = uint16(c.batch), true
-		p.asked[k] = a
+		p.byKey[k] = a
 	}
 }
 
-// held reports whether a call of the queue stands for this one of the plan.
-func (p *plan) held(key, digest string) bool {
+// isAdopted reports whether the plan has adopted a call of the queue for this call.
+func (p *plan) isAdopted(key, digest string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k, _, ok := p.has(key, digest)
-	_, held := p.holders[k]
-	return ok && held
+	_, adopted := p.adopted[k]
+	return ok && adopted
 }
 
-// surplus reports whether a call of the queue is not to be made: the file does not ask for
-// it, has its result already, or another one stands for it.
-func (p *plan) surplus(r ledger.Record) bool {
+// isSurplus reports whether a call of the queue must not be made: the file does not have
+// it, its result is known already, or the plan has adopted another call for it.
+func (p *plan) isSurplus(r ledger.Record) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k, named, ok := p.find(r.Key, r.Hash)
-	a := p.asked[k]
+	a := p.byKey[k]
 	if !ok || a.digest != digestOf(r.Hash) || a.state == tasks.StateDone || a.state != "" && neverEnded(r) {
 		return true
 	}
-	holder, held := p.holders[k]
-	return held && holder != r.ID || !held && !named
+	id, adopted := p.adopted[k]
+	return adopted && id != r.ID || !adopted && !named
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/baseurl"
 )
 
-// apiError makes an [InputError] of a changed base URL, and leaves other errors alone.
+// apiError returns an [InputError] for a changed base URL, and other errors unchanged.
 func apiError(err error) error {
 	if changed := (*baseurl.ChangedError)(nil); errors.As(err, &changed) {
 		return &InputError{Problem: ProblemOtherAPI, Err: err}
@@ -20,24 +20,24 @@ func apiError(err error) error {
 	return err
 }
 
-// checkAPIs refuses to go on where results, the journal, or calls in Redis are of
-// another base URL.
+// checkAPIs returns an error if results, the journal, or calls in Redis have another base
+// URL.
 func (r *runner) checkAPIs(ctx context.Context, prev *previousRun) error {
 	if !r.cfg.SameAPI {
 		err := errors.Join(
-			apiError(r.urls.Check(r.out.name, prev.madeWith(r.urls))),
-			apiError(r.urls.Check(r.journal.path, r.journal.madeWith(r.urls))))
+			apiError(r.urls.Check(r.out.name, prev.otherBaseURLs(r.urls))),
+			apiError(r.urls.Check(r.journal.path, r.journal.otherBaseURLs(r.urls))))
 		if err != nil {
 			return err
 		}
 	}
 	unknown := map[string]bool{}
-	for name := range prev.nowhere {
+	for name := range prev.withoutAPI {
 		unknown[name] = len(prev.apis[name]) == 0
 	}
-	if r.back != nil && !r.unasked {
+	if r.backend != nil && !r.redisSkipped {
 		err := r.eachBatch(ctx, func(i int, b ledger.Batch) error {
-			names, err := r.urls.CheckBatch(ctx, r.back.ledger, b, r.plan.upstreams, r.cfg.SameAPI)
+			names, err := r.urls.CheckBatch(ctx, r.backend.ledger, b, r.plan.upstreams, r.cfg.SameAPI)
 			for name := range b.APIs {
 				delete(unknown, name)
 			}
@@ -45,7 +45,7 @@ func (r *runner) checkAPIs(ctx context.Context, prev *previousRun) error {
 				unknown[name] = len(prev.apis[name]) == 0
 			}
 			if err != nil && prev.results == 0 {
-				return errors.Join(apiError(err), r.restore(ctx, i, b))
+				return errors.Join(apiError(err), r.restoreResults(ctx, i, b))
 			}
 			return apiError(err)
 		})
@@ -55,24 +55,24 @@ func (r *runner) checkAPIs(ctx context.Context, prev *previousRun) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(unknown)) {
 		if unknown[name] && r.urls[name] != "" {
-			r.tell(APIUnrecorded{Upstream: name, BaseURL: r.urls[name]})
+			r.emit(APIUnrecorded{Upstream: name, BaseURL: r.urls[name]})
 		}
 	}
 	return nil
 }
 
-// restore writes into a results file that has none the results that Redis has of
-// another base URL: they are finished, and Redis forgets them one day.
-func (r *runner) restore(ctx context.Context, i int, b ledger.Batch) error {
+// restoreResults writes the results in Redis, which are of another base URL, to a results
+// file without results. They would otherwise be lost when their retention ends.
+func (r *runner) restoreResults(ctx context.Context, i int, b ledger.Batch) error {
 	if r.out.file == nil {
 		return nil
 	}
 	n := 0
-	for record, err := range r.back.ledger.Endings(ctx, b.Name, &ledger.Cursor{}) {
+	for record, err := range r.backend.ledger.Endings(ctx, b.Name, &ledger.Cursor{}) {
 		if err != nil {
 			return errors.Join(err, r.out.sync())
 		}
-		if !r.plan.end(record.Key, record.Hash, record.ID, i, tasks.State(record.State)) {
+		if !r.plan.recordEnd(record.Key, record.Hash, record.ID, i, tasks.State(record.State)) {
 			continue
 		}
 		result := records.Result(record)
@@ -83,13 +83,14 @@ func (r *runner) restore(ctx context.Context, i int, b ledger.Batch) error {
 		n++
 	}
 	if n > 0 {
-		r.tell(ResultsRestored{Results: n})
+		r.emit(ResultsRestored{Results: n})
 	}
 	return r.out.sync()
 }
 
-// madeWith are those base URLs of the results that differ from the ones of now.
-func (e *previousResults) madeWith(now baseurl.Set) map[string]string {
+// otherBaseURLs returns the base URLs of the results that differ from the current ones, by
+// upstream.
+func (e *previousResults) otherBaseURLs(now baseurl.Set) map[string]string {
 	made := map[string]string{}
 	for name, bases := range e.apis {
 		for base := range bases {

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// backend is the queue of a run, with what works on it.
+// backend is the Redis of a run with its stores.
 type backend struct {
 	Backend
 	ledger   *ledger.Ledger
@@ -24,7 +24,7 @@ type backend struct {
 	records  *records.Store
 }
 
-// connect opens the queue.
+// connect opens Redis and the stores.
 func (r *runner) connect(ctx context.Context) error {
 	opened, err := r.cfg.Connect(ctx)
 	if err != nil {
@@ -34,7 +34,7 @@ func (r *runner) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	host, _ := os.Hostname() // only a name for people to read
+	host, _ := os.Hostname() // the name is informational
 	back := &backend{
 		Backend: opened, ledger: ledger.New(opened.Redis),
 		circuits: circuit.NewStore(opened.Redis, fmt.Sprintf("%s:%d", host, os.Getpid())),
@@ -49,11 +49,11 @@ func (r *runner) connect(ctx context.Context) error {
 	if back.records, err = records.New(opened.Redis); err != nil {
 		return err
 	}
-	r.back = back
+	r.backend = back
 	return nil
 }
 
-// explain says what Redis said in words that say what to do.
+// explain adds to an error of Redis what to do about it.
 func (b *backend) explain(err error) error {
 	return redisinfo.Explain(err, redisinfo.Describe(b.Redis))
 }

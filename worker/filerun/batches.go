@@ -11,11 +11,11 @@ import (
 // firstOther is the number of the first batch of another input.
 const firstOther = 1 << 15
 
-// missingBatches is how many batches in a row must be missing before no more are
-// looked for: one may have been forgotten after the retention.
+// missingBatches is how many consecutive batches must be missing to end the search. A
+// single batch may be missing because its retention has ended.
 const missingBatches = 3
 
-// batch is the name of the run's i-th batch, from 0.
+// batch returns the name of the run's i-th batch, from 0.
 func (r *runner) batch(i int) string {
 	switch {
 	case i >= firstOther:
@@ -26,7 +26,7 @@ func (r *runner) batch(i int) string {
 	return fmt.Sprintf("%s.%d", r.cfg.In.batch, i+1)
 }
 
-// inUse are the numbers of the batches that hold calls of the plan.
+// inUse returns the numbers of the batches with calls of the plan.
 func (r *runner) inUse() []int {
 	var list []int
 	for i := range int(r.batches.Load()) {
@@ -38,10 +38,10 @@ func (r *runner) inUse() []int {
 	return list
 }
 
-// eachBatch visits the batches of previous runs that are there.
+// eachBatch calls visit for each existing batch of previous runs.
 func (r *runner) eachBatch(ctx context.Context, visit func(i int, b ledger.Batch) error) error {
 	for i, missing := 0, 0; i < firstOther+len(r.others); i++ {
-		b, err := r.back.ledger.Batch(ctx, r.batch(i))
+		b, err := r.backend.ledger.Batch(ctx, r.batch(i))
 		switch {
 		case errors.Is(err, ledger.ErrNoBatch):
 			missing++

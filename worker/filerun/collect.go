@@ -9,23 +9,23 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// collect writes the results of the calls that have ended since it was called last.
+// collect writes the results of the calls that have ended since its last call.
 func (r *runner) collect(ctx context.Context) error {
 	for _, i := range r.inUse() {
 		if r.cursors[i] == nil {
 			r.cursors[i] = &ledger.Cursor{}
 		}
-		for record, err := range r.back.ledger.Endings(ctx, r.batch(i), r.cursors[i]) {
+		for record, err := range r.backend.ledger.Endings(ctx, r.batch(i), r.cursors[i]) {
 			if errors.Is(err, ledger.ErrNoBatch) {
 				break
 			}
 			if err != nil {
 				return errors.Join(err, r.flush())
 			}
-			if !r.plan.end(record.Key, record.Hash, record.ID, i, tasks.State(record.State)) {
-				r.room.leave(record.ID)
+			if !r.plan.recordEnd(record.Key, record.Hash, record.ID, i, tasks.State(record.State)) {
+				r.room.release(record.ID)
 				if i < firstOther && record.State == ledger.Done && r.plan.done(record.Key, record.Hash) {
-					r.mayFree(record) // a run that was killed has written it
+					r.noteExported(record) // a run that was killed has written its result
 				}
 				continue
 			}
@@ -37,13 +37,13 @@ func (r *runner) collect(ctx context.Context) error {
 	return r.flush()
 }
 
-// write adds the result of a call of a batch to the results.
+// write adds the result of a call to the results.
 func (r *runner) write(ctx context.Context, batch int, record ledger.Record) error {
 	result := r.resultOf(record)
 	if err := r.out.add(result); err != nil {
 		return err
 	}
-	r.unwritten = append(r.unwritten, callID{result.Key, result.Digest})
+	r.unsynced = append(r.unsynced, callID{result.Key, result.Digest})
 	r.tally.Add(result)
 	if result.BodyFreed {
 		r.bodiless++
@@ -51,8 +51,8 @@ func (r *runner) write(ctx context.Context, batch int, record ledger.Record) err
 	if h := r.watermarks[batch]; h != nil && h.Has(record) {
 		r.known++
 	}
-	r.mayFree(record)
-	if r.heavy < syncAfter {
+	r.noteExported(record)
+	if r.unsyncedLarge < syncAfter {
 		return nil
 	}
 	return errors.Join(r.flush(), r.sync(ctx))
@@ -67,17 +67,16 @@ func (r *runner) flush() error {
 	return nil
 }
 
-// sync makes the results survive a crash of the machine, and frees the bodies that Redis
-// need not keep.
+// sync syncs the results file to disk, and frees the bodies that Redis no longer needs.
 func (r *runner) sync(ctx context.Context) error {
 	r.synced = time.Now()
 	if err := r.out.sync(); err != nil {
 		return err
 	}
-	for _, call := range r.unwritten {
+	for _, call := range r.unsynced {
 		r.journal.ended(call.Key, call.Digest)
 	}
-	r.unwritten = r.unwritten[:0]
-	r.heavy = 0
-	return r.free(ctx)
+	r.unsynced = r.unsynced[:0]
+	r.unsyncedLarge = 0
+	return r.freeBodies(ctx)
 }

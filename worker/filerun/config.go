@@ -15,53 +15,54 @@ import (
 	"github.com/seed-2903acc3/callq/worker/baseurl"
 )
 
-// Config configures a run. In, Worker.Upstreams and a Redis are required, and a place
-// for the results: Out or Writer.
+// Config configures a run. Required are In, Worker.Upstreams, Redis (Worker.Redis or
+// Connect), and a place for the results (Out or Writer).
 type Config struct {
-	// In are the calls. Run reads them and does not close them.
+	// In has the calls. Run reads it and does not close it.
 	In *Input
-	// Out is the path of the results file. It is locked, and a run with the same Out
-	// goes on where one before it ended. OUT.sent and OUT.old.jsonl stand beside it.
+	// Out is the path of the results file. Run locks it. A run with the same Out
+	// continues where the previous one ended. OUT.sent and OUT.old.jsonl are written
+	// beside it.
 	Out string
-	// Writer takes the results where Out is empty. Such a run remembers nothing but
-	// what Redis does.
+	// Writer receives the results if Out is empty. Then only Redis remembers previous
+	// runs.
 	Writer io.Writer
 	// Worker makes the calls. Run sets its Journal and OnLarge.
 	Worker worker.Config
-	// Connect opens Redis where Worker.Redis is nil. It is called once, and not at all
-	// where every call has its result. Whoever calls Run closes what it opened. An
-	// [InputError] ends the run even where no call is open.
+	// Connect opens Redis if Worker.Redis is nil. It is called at most once, and not if
+	// every call has a result. The caller of Run closes the connection. If Connect
+	// returns an [InputError], the run ends even if no call is open.
 	Connect func(context.Context) (Backend, error)
-	// DropBodies frees the bodies of results from Redis once the results file is safe on
-	// its disk. Large bodies are freed in any case.
+	// DropBodies frees the bodies of results from Redis after the results file was synced
+	// to disk. Large bodies are always freed.
 	DropBodies bool
-	// First bounds the run to the first calls of In; 0: all.
+	// First limits the run to the first calls of In; 0 means all.
 	First int
-	// Redo are the states whose calls are made again: dead, dropped, cancelled.
+	// Redo lists the states whose calls are made again: dead, dropped, cancelled.
 	Redo []tasks.State
-	// RedoCalls are calls that are made again whatever their state is, done ones too.
+	// RedoCalls lists calls that are made again in any state, also done.
 	RedoCalls []CallRef
-	// Patience is how long a circuit may stay open that only a person can close, as for
-	// a refused credential, while no other call can be made, before Run returns a
-	// [StuckError]; 0: for ever.
+	// Patience is how long a circuit that only a person can close, as after a refused
+	// credential, may stay open while no other call can be made. After that Run returns
+	// a [StuckError]. 0 means no limit.
 	Patience time.Duration
-	// SameAPI goes on though results, or calls in Redis, were made with another base
-	// URL, and remembers the one of now for them.
+	// SameAPI continues although results, or calls in Redis, were made with another base
+	// URL, and records the current one for them.
 	SameAPI bool
-	// CommandFlags is what a callq command needs to find the same Redis, as in
-	// " --redis URL": the commands that a [CallsWait] names end with it.
+	// CommandFlags are the flags with which a callq command finds the same Redis, such
+	// as " --redis URL". They are appended to the commands in a [CallsWait].
 	CommandFlags string
-	// OnEvent is called with what happens, one event at a time. It should return soon:
-	// results are not written meanwhile. Defaults to none. What becomes of each attempt
-	// is told to Worker.OnEvent.
+	// OnEvent is called for each event, one at a time. It should return soon: no results
+	// are written meanwhile. Defaults to none. Worker.OnEvent receives the events of each
+	// attempt.
 	OnEvent func(Event)
 }
 
-// Backend is the Redis that holds the queue.
+// Backend is the Redis with the queue.
 type Backend struct {
 	Redis redis.UniversalClient
-	// Volatile reports that what it holds is gone when the process ends: then a call
-	// that must not be made twice is sent only once the journal has it.
+	// Volatile reports that its content is lost when the process ends. A non-idempotent
+	// call is then sent only after it was recorded in the journal.
 	Volatile bool
 }
 
@@ -95,7 +96,7 @@ func (c Config) validate() error {
 	return errors.Join(append(errs, c.validateInput())...)
 }
 
-// validateInput checks what a forecast needs too.
+// validateInput checks the fields that Run and Forecast both use.
 func (c Config) validateInput() error {
 	var errs []error
 	if c.First < 0 {
@@ -114,7 +115,7 @@ func (c Config) validateInput() error {
 	return errors.Join(errs...)
 }
 
-// redo are the states whose calls are made again, as a set.
+// redo returns Redo as a set.
 func (c Config) redo() map[tasks.State]bool {
 	set := map[tasks.State]bool{}
 	for _, s := range c.Redo {
@@ -123,7 +124,7 @@ func (c Config) redo() map[tasks.State]bool {
 	return set
 }
 
-// baseURLs are those of the upstreams.
+// baseURLs returns the base URLs of the upstreams.
 func (c Config) baseURLs() baseurl.Set {
 	set := baseurl.Set{}
 	for _, u := range c.Worker.Upstreams {

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-// addCosts adds up what the calls cost, exactly.
+// addCosts computes the exact costs of the calls.
 func (e *Estimate) addCosts(upstreams []worker.Upstream) error {
 	priced := false
 	amounts := map[string]*big.Rat{}
@@ -49,7 +49,7 @@ func (e *Estimate) addCosts(upstreams []worker.Upstream) error {
 	return nil
 }
 
-// currencyOf is the currency of an upstream's budgets, which have one at most.
+// currencyOf returns the currency of the budgets of an upstream, which have at most one.
 func currencyOf(u worker.Upstream) (string, error) {
 	for _, text := range u.Budget {
 		b, err := limit.ParseBudget(text)

@@ -1,6 +1,6 @@
-// Package filerun makes the calls of a file, or of a list, and writes a result for each.
-// A run can be stopped, killed and started again: calls that have a result are not made
-// twice, and no result is lost. callq run is this package with flags and sentences.
+// Package filerun makes the calls of a file or of a list, and writes a result for each.
+// A run can be stopped, killed and started again: calls with a result are not made
+// twice, and no result is lost. The command callq run uses this package.
 //
 //	in, err := filerun.OpenFile("calls.jsonl")
 //	if err != nil {
@@ -14,20 +14,20 @@
 //	})
 //	// summary.Done, summary.Dead, summary.Failures …
 //
-// One run, step by step, each in the file of its name:
+// These are the steps of a run. Each is in the file of its name:
 //
-//	input      opens the calls; they are read twice, so that a stream is copied first
-//	plan       reads which calls the file asks for: 50 bytes a call, nothing of their content
+//	input      opens the calls; they are read twice, so a stream is copied first
+//	plan       reads which calls the file has; it keeps 50 bytes for each call, not its content
 //	results    opens and locks the results file
-//	previous   reads what previous runs left there and repairs its last line
-//	redo       chooses the calls that are made again; replace moves their results to OUT.old.jsonl
-//	journal    notes in OUT.sent which calls that must not be made twice are on their way
+//	previous   reads the results of previous runs and repairs the last line
+//	redo       chooses the calls to make again; replace moves their results to OUT.old.jsonl
+//	journal    records in OUT.sent which non-idempotent calls are in flight
 //	api        refuses results of another API
-//	adopt      finds calls of the plan that the queue has under another name
-//	reconcile  cancels what the file does not ask for any more, reopens what is made again
+//	adopt      finds calls of the plan that the queue has under another key
+//	reconcile  cancels calls that the file no longer has, and reopens calls to make again
 //	runner     sends the calls, works, and writes results until all calls have ended
-//	collect    writes what has ended; room bounds what large results take in Redis
+//	collect    writes the results of ended calls; room limits the large results in Redis
 //
-// The package prints nothing and knows no flags: what happens meanwhile is an [Event],
-// and what goes wrong is a typed error.
+// The package prints nothing and has no flags: it reports progress as an [Event], and
+// failures as typed errors.
 package filerun

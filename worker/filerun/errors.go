@@ -9,24 +9,24 @@ import (
 )
 
 var (
-	// ErrInterrupted says that the context ended before all calls had. Those on their
-	// way have ended and are in the results; the others wait for the next run.
+	// ErrInterrupted means that the context ended before all calls had ended. The calls
+	// in flight have ended and are in the results; the others wait for the next run.
 	ErrInterrupted = errors.New("interrupted before all calls had ended")
-	// ErrWorkerEnded says that the worker ended before the calls did.
+	// ErrWorkerEnded means that the worker ended before the calls did.
 	ErrWorkerEnded = errors.New("the worker ended before the calls did")
-	// ErrInputChanged says that calls were not found again when the input was read for
-	// the second time.
+	// ErrInputChanged means that calls were missing when the input was read for the
+	// second time.
 	ErrInputChanged = errors.New("the input was changed while it was read")
-	// ErrCallsGone says that calls of the run are not in Redis any more: it was emptied,
-	// or somebody cancelled them.
+	// ErrCallsGone means that calls of the run are no longer in Redis: it was emptied, or
+	// another process cancelled them.
 	ErrCallsGone = errors.New("calls are gone from Redis: it was emptied, or another process has cancelled them")
-	// ErrBusy says that a worker still holds a call that is to be made again.
+	// ErrBusy means that a worker still holds a call that must be made again.
 	ErrBusy = errors.New("a worker still holds a call that is to be made again")
-	// ErrReaderLeft says that nobody reads the results any more, as behind a pipe.
-	ErrReaderLeft = errors.New("the reader of the results left before it had all of them")
+	// ErrReaderClosed means that the reader of the results closed its end of the pipe.
+	ErrReaderClosed = errors.New("the reader of the results closed the pipe before it had all of them")
 )
 
-// Problem says what is wrong with what Run was given. The set is closed.
+// Problem is what is wrong with the input of Run. The set is closed.
 type Problem string
 
 // The problems.
@@ -34,16 +34,16 @@ const (
 	ProblemCalls        Problem = "calls"         // the input cannot be read, or has no calls
 	ProblemOutput       Problem = "output"        // Out cannot be opened
 	ProblemOutputInUse  Problem = "output_in_use" // another run writes to Out
-	ProblemOutputCalls  Problem = "output_calls"  // Out is the file of calls
+	ProblemOutputCalls  Problem = "output_calls"  // Out is the input file
 	ProblemNotResults   Problem = "not_results"   // Out has a line that is not a result
 	ProblemOtherResults Problem = "other_results" // Out has the results of another input
 	ProblemJournal      Problem = "journal"       // OUT.sent cannot be read
-	ProblemUnknownCalls Problem = "unknown_calls" // RedoCalls has keys that no call of the input has
+	ProblemUnknownCalls Problem = "unknown_calls" // RedoCalls has keys that are not in the input
 	ProblemOtherAPI     Problem = "other_api"     // results or calls were made with another base URL
-	ProblemConfig       Problem = "configuration" // what Connect was to open cannot be
+	ProblemConfig       Problem = "configuration" // Connect cannot open its Redis
 )
 
-// InputError says that Run cannot work with what it was given. No call was made.
+// InputError means that Run cannot start with the given input. No call was made.
 type InputError struct {
 	Problem Problem
 	Err     error
@@ -55,13 +55,13 @@ func (e *InputError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *InputError) Unwrap() error { return e.Err }
 
-// inputError makes an [InputError].
+// inputError returns an [InputError].
 func inputError(p Problem, format string, args ...any) error {
 	return &InputError{Problem: p, Err: fmt.Errorf(format, args...)}
 }
 
-// StorageError says that results, or notes in the journal, cannot be written. What was
-// written before is whole; a run with the same Out goes on.
+// StorageError means that results, or lines of the journal, cannot be written. All lines
+// that were written before are complete. A run with the same Out continues.
 type StorageError struct {
 	File string // empty: Config.Writer
 	Err  error
@@ -79,13 +79,14 @@ func (e *StorageError) Error() string {
 // Unwrap returns the cause.
 func (e *StorageError) Unwrap() error { return e.Err }
 
-// RescueError says what became of results that could not be written and that no Redis
-// keeps either.
+// RescueError means that results could not be written to Out, and that Redis loses them
+// when the process ends.
 type RescueError struct {
 	Results int
-	// File is where they are instead, lines that Out takes; empty where they are lost.
+	// File has the results instead, as lines that can be appended to Out. It is empty if
+	// the results are lost.
 	File string
-	// Err is why they are lost.
+	// Err is why the results are lost.
 	Err error
 }
 
@@ -100,16 +101,16 @@ func (e *RescueError) Error() string {
 // Unwrap returns the cause.
 func (e *RescueError) Unwrap() error { return e.Err }
 
-// StuckError says that a circuit used up Config.Patience.
+// StuckError means that a circuit stayed open for Config.Patience.
 type StuckError struct {
 	Circuit string
 	Class   policy.Class
-	// Why is what the API said.
+	// Why is the answer of the API.
 	Why      string
 	Patience time.Duration
 }
 
-// Error says which circuit it is.
+// Error names the circuit.
 func (e *StuckError) Error() string {
 	return fmt.Sprintf("%s has been unusable for %s (%s)", e.Circuit, e.Patience, e.Why)
 }

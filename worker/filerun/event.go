@@ -8,97 +8,99 @@ import (
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
-// Event is what happens in a run, in the order of the types below. The set of types is
-// closed, but later versions may add to it.
+// Event is an event of a run. The types below are in the order in which they occur. Later
+// versions may add types.
 type Event interface{ event() }
 
-// Planned tells what the input asks for. It is the first event.
+// Planned reports the content of the input. It is the first event.
 type Planned struct {
-	// Calls are the different calls, Refused the lines that are not calls; Refusals say
-	// why, of the first 20 of those.
+	// Calls is the number of different calls, Refused the number of lines that are not
+	// calls. Refusals are the errors of the first 20 of those.
 	Calls, Refused int
 	Refusals       []*tasks.FieldError
 }
 
-// RedriveUnknown tells that Redis could not be asked whether failed calls were redriven
-// since the results file was written. No call is open, and the run ends well.
+// RedriveUnknown reports that Redis was unavailable, so Run could not find out whether
+// failed calls were redriven after the results file was written. No call is open, and the
+// run succeeds.
 type RedriveUnknown struct{ Err error }
 
-// Redriven tells that calls which the results file has as failed were redriven since:
-// they end in this run.
+// Redriven reports that calls with a failure in the results file were redriven later. They
+// end in this run.
 type Redriven struct{ Calls int }
 
-// APIUnrecorded tells that an earlier version of callq made results which do not say
-// with which base URL; they count for this one.
+// APIUnrecorded reports results of an earlier version of callq, which did not record the
+// base URL. They are treated as results of BaseURL.
 type APIUnrecorded struct{ Upstream, BaseURL string }
 
-// ResultsRestored tells that the results file, which had none, got those that Redis has
-// of another base URL. An [InputError] follows.
+// ResultsRestored reports that results of another base URL were copied from Redis to the
+// results file, which had none. An [InputError] follows.
 type ResultsRestored struct{ Results int }
 
-// ResultsReplaced tells that results of calls that are made again were moved to File.
+// ResultsReplaced reports that the results of calls to make again were moved to File.
 type ResultsReplaced struct {
 	Results int
 	File    string
 }
 
-// DoubtfulRepeated tells that calls are made again which may have been carried out
+// DoubtfulRepeated reports that calls are made again that the API may have carried out
 // already: they ended as outcome_unknown.
 type DoubtfulRepeated struct{ Calls int }
 
-// Started tells that the calls are made from now on.
+// Started reports that the run starts to make calls.
 type Started struct {
-	// Calls are those of the plan; Ended of these have a result of a previous run.
+	// Calls is the number of calls of the input. Ended of them have a result of a
+	// previous run.
 	Calls, Ended int
 	Continue     Continue
 }
 
-// Continue says how a run goes on that does not finish.
+// Continue says how a run that did not finish can be continued.
 type Continue string
 
-// The ways to go on.
+// The ways to continue.
 const (
-	ContinueFromResults Continue = "results" // a run with the same Out goes on where this one ended
-	ContinueFromRedis   Continue = "redis"   // a run of the same input begins with the results that Redis has
-	ContinueNot         Continue = "not"     // a run of the same input begins anew
+	ContinueFromResults Continue = "results" // a run with the same Out continues where this one ended
+	ContinueFromRedis   Continue = "redis"   // a run of the same input starts with the results in Redis
+	ContinueNot         Continue = "not"     // a run of the same input starts from the beginning
 )
 
-// ProbeRequested tells that a previous run left a circuit open for a person: one call
-// finds out whether the account works again.
+// ProbeRequested reports that a previous run left a circuit open that only a person can
+// close. One call tests whether the account works again.
 type ProbeRequested struct {
 	Circuit string
-	Why     string // what the API said then
+	Why     string // the answer of the API at that time
 }
 
-// UnderWayElsewhere tells that other processes hold calls of the same upstreams. If one
-// of them was killed, its calls are taken up again within a minute.
+// UnderWayElsewhere reports that other processes hold calls of the same upstreams. If one
+// of them was killed, its calls are put back within a minute.
 type UnderWayElsewhere struct{ Calls int }
 
-// KnownResults tells that Redis had results already, for which no call is made.
+// KnownResults reports that Redis already had results, so that their calls are not made.
 type KnownResults struct {
 	Results int
-	// Bodiless are how many of these and others had their bodies freed from Redis,
-	// after an earlier results file or export had it.
+	// Bodiless is the number of results whose bodies were freed from Redis after an
+	// earlier results file or export contained them.
 	Bodiless int
-	// Resumed reports that a previous run has written some results: most likely it was
+	// Resumed reports that a previous run has written some results. Most likely it was
 	// killed before it wrote these.
 	Resumed bool
 }
 
-// Progress tells how far the run is, several times a second.
+// Progress reports the progress of the run, several times a second.
 type Progress struct {
-	// Calls are those of the plan, Ended those with an ending, Written those with a
-	// result in Out. NotMade of the ended ones were not made by this run.
+	// Calls is the number of calls of the input, Ended of those that have ended, Written
+	// of those with a result in Out. NotMade of the ended calls were not made by this run.
 	Calls, Ended, Written, NotMade int
-	// Dead, Dropped and Cancelled are the states of those with a result.
+	// Dead, Dropped and Cancelled count the results by state.
 	Dead, Dropped, Cancelled int
 }
 
-// Waiting tells what keeps calls from being made, in few words, as in "held until
-// 19:53:10 (quota)"; it is empty where they are made. It is told every second.
+// Waiting reports every second why calls wait, in a few words, such as "held until
+// 19:53:10 (quota)". Brief is empty if calls are being made.
 type Waiting struct{ Brief string }
 
-// CircuitChange says what has changed about an account or an endpoint.
+// CircuitChange is a change of the circuit of an account or an endpoint.
 type CircuitChange string
 
 // The changes.
@@ -109,35 +111,37 @@ const (
 	CircuitFlowing CircuitChange = CircuitChange(waiting.ChangeFlowing) // calls start again
 )
 
-// CircuitChanged tells that the calls of an account, or of an endpoint, are held back,
-// or start again.
+// CircuitChanged reports that the calls of an account or an endpoint are held, or start
+// again.
 type CircuitChanged struct {
 	Change  CircuitChange
 	Circuit string
 	Until   time.Time
-	// Reason is the hold's, as "quota", and Why what the API or an operator said; Rule
-	// is the limit or the budget, as "limit 5000/day".
+	// Reason is the reason of the hold, such as "quota", Why the text of the API or an
+	// operator, and Rule the limit or budget, such as "limit 5000/day".
 	Reason, Why, Rule string
-	// Waiting is how many calls wait behind it; 0 where that is not known.
+	// Waiting is the number of calls that wait for it; 0 if unknown.
 	Waiting int64
 }
 
-// CallsWait tells why calls have waited for a while, and with Over that the reason has
-// passed.
+// CallsWait reports why calls have been waiting for a while.
 type CallsWait struct {
-	// Kind is the kind of the reason, as "paused" or "concurrency".
+	// Kind is the kind of the reason, such as "paused" or "concurrency".
 	Kind string
-	// Name is the upstream or the circuit; empty: all.
+	// Name is the upstream or the circuit; empty means all.
 	Name  string
-	Calls int64 // 0: not known
-	Over  bool
-	// Text is a sentence with the cause, since when, what ends it and what to do.
+	Calls int64 // 0 if unknown
+	// Over reports that the calls no longer wait for this reason.
+	Over bool
+	// Text is a sentence with the cause, its beginning, its end and what to do.
 	Text string
 }
 
-// Stalled tells that no call has ended for a while, as attempts fail and are retried.
+// Stalled reports that no call has ended for a while because attempts fail and are
+// retried.
 type Stalled struct {
-	// For is since when, Attempts how many attempts have failed since.
+	// For is the time since the first failed attempt, Attempts the number of failed
+	// attempts.
 	For      time.Duration
 	Attempts int
 	// Last is the last of these attempts.

@@ -19,7 +19,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// Example makes the calls of a slice and writes a result for each.
+// This example makes the calls of a list and writes a result for each.
 func Example() {
 	cfg, folder, end := simulated("GET /patent/3 -> 68300004")
 	defer end()
@@ -69,8 +69,8 @@ func Example_resume() {
 	// 2 calls, 1 resumed, 2 done, <nil>
 }
 
-// Cancelling the context drains: calls on their way end and are written, and a later run
-// goes on with the others.
+// When the context is cancelled, the calls in flight end and their results are written. A
+// later run makes the other calls.
 func Example_stop() {
 	cfg, folder, end := simulated("")
 	defer end()
@@ -94,7 +94,7 @@ func Example_stop() {
 	// 1 done, 1 open: interrupted before all calls had ended
 }
 
-// Forecast says what a run would do, and what it would cost.
+// Forecast estimates what a run would do, and its costs.
 func ExampleForecast() {
 	cfg, folder, end := simulated("")
 	defer end()
@@ -117,8 +117,8 @@ func ExampleForecast() {
 	// 1 GET /search
 }
 
-// simulated is a Config for a simulated API and a Redis in the process, and a folder for
-// files.
+// simulated returns a Config for a simulated API and a Redis in this process, and a
+// directory for files.
 func simulated(script string) (cfg filerun.Config, folder string, end func()) {
 	sim := simapi.New(simapi.Config{Script: simapi.MustParseScript(script)})
 	api := httptest.NewServer(sim)

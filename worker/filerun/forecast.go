@@ -18,39 +18,40 @@ import (
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-// Estimate is what a run would do.
+// Estimate describes what a run would do.
 type Estimate struct {
-	// Calls are those that would be made, Resumed those that have a result. Unsent of
-	// the Calls would end as outcome_unknown: a run that died may have sent them.
+	// Calls is the number of open calls, Resumed of calls with a result. Unsent of the
+	// Calls would end as outcome_unknown without being sent, because a run that was
+	// killed may have sent them.
 	Calls, Resumed, Unsent int
-	// Refused lines are not calls. Duplicates are lines that are the same call as a
-	// line before; Repeats are the first of them.
+	// Refused is the number of lines that are not calls, Duplicates of lines with the same
+	// call as an earlier line. Repeats are the first of those lines.
 	Refused, Duplicates int
 	Repeats             []Repeat
-	// Endpoints are those of the Calls, the most frequent first.
+	// Endpoints are the endpoints of the Calls, the most frequent first.
 	Endpoints []EndpointCalls
 	// Requests are the first request to each upstream, with stars for the credential.
 	Requests []FirstRequest
-	// Costs are what the calls cost by CostPerCall, by currency; the currency is empty
-	// where no budget names one. Unpriced are the upstreams whose price is not known.
-	// Both are empty where no upstream has a cost.
+	// Costs are the costs of the calls by CostPerCall, for each currency. The currency is
+	// empty if no budget names one. Unpriced are the upstreams without a known price.
+	// Both are empty if no upstream has a cost.
 	Costs    []Cost
 	Unpriced []string
-	// AtLeast is how long the calls take under the limits and budgets when they begin
-	// now and nothing of these is used; 0: no limit keeps them. Rule of Upstream says
-	// so; Priced reports that it is a budget of money.
+	// AtLeast is the minimum duration of the calls under the limits and budgets, if they
+	// start now and no limit is partly used; 0 if there is no limit. Rule of Upstream
+	// causes it; Priced reports that the rule is a budget of money.
 	AtLeast        time.Duration
 	Upstream, Rule string
 	Priced         bool
 }
 
-// EndpointCalls is how many calls an endpoint gets.
+// EndpointCalls is the number of calls to an endpoint.
 type EndpointCalls struct {
 	Upstream, Endpoint string
 	Calls              int
 }
 
-// FirstRequest is the first request to an upstream as it would go out.
+// FirstRequest is the first request to an upstream as it would be sent.
 type FirstRequest struct {
 	Upstream, Key string
 	Request       *http.Request
@@ -62,10 +63,9 @@ type Cost struct {
 	Amount   *big.Rat
 }
 
-// Forecast says what [Run] would do with the same Config, by the input and by what
-// previous runs have written. It connects to nothing, looks up no secret and changes
-// nothing; what Redis knows beyond Out is not considered. Of OnEvent only [Planned] is
-// told.
+// Forecast estimates what [Run] would do with the same Config, from the input and the
+// files of previous runs. It opens no connection, reads no secret and changes nothing. It
+// does not consider results that only Redis has. The only event is [Planned].
 func Forecast(ctx context.Context, cfg Config) (Estimate, error) {
 	if cfg.In == nil {
 		return Estimate{}, errors.New("filerun.Config: In is missing")
@@ -78,7 +78,7 @@ func Forecast(ctx context.Context, cfg Config) (Estimate, error) {
 	if r.plan, err = planOf(cfg.In, r.rules, cfg.First); err != nil {
 		return Estimate{}, err
 	}
-	r.tell(Planned{Calls: r.plan.accepted, Refused: r.plan.refused, Refusals: r.plan.refusals})
+	r.emit(Planned{Calls: r.plan.accepted, Refused: r.plan.refused, Refusals: r.plan.refusals})
 	if err := checkOutput(cfg.In, cfg.Out); err != nil {
 		return Estimate{}, err
 	}
@@ -100,9 +100,9 @@ func Forecast(ctx context.Context, cfg Config) (Estimate, error) {
 	return est, est.addTime(cfg.Worker.Upstreams, time.Now())
 }
 
-// forecastResults takes the results file of previous runs into account as a run would,
-// and leaves it as it is. unsent are those of the calls that a run would not send, as
-// one that died may have.
+// forecastResults reads the results file of previous runs as a run would, and does not
+// change it. unsent is the number of open calls that a run would not send, because a run
+// that was killed may have sent them.
 func (r *runner) forecastResults() (unsent int, err error) {
 	name, input := r.cfg.Out, r.cfg.In.name
 	none := func() (int, error) { return 0, r.plan.choose(r.cfg.RedoCalls, input, &resultsFile{}) }
@@ -117,7 +117,7 @@ func (r *runner) forecastResults() (unsent int, err error) {
 		return 0, inputError(ProblemOutput, "the results file: %w", err)
 	case info.IsDir():
 		return 0, inputError(ProblemOutput, "the results file: %s is a folder", name)
-	case !info.Mode().IsRegular(): // a stream, which holds no results
+	case !info.Mode().IsRegular(): // a stream, which has no previous results
 		return none()
 	}
 	path, err := filepath.EvalSymlinks(name)
@@ -141,7 +141,7 @@ func (r *runner) forecastResults() (unsent int, err error) {
 		return 0, err
 	}
 	for _, call := range sent.unfinished() {
-		if r.plan.waits(call.Key, call.Digest, 0) {
+		if r.plan.isOpenIn(call.Key, call.Digest, 0) {
 			unsent++
 		}
 	}
@@ -201,7 +201,7 @@ func (r *runner) forecastCalls(ctx context.Context, est *Estimate) error {
 	return nil
 }
 
-// callsTo is how many calls an upstream gets.
+// callsTo returns the number of calls to an upstream.
 func (e *Estimate) callsTo(upstream string) (n int64) {
 	for _, one := range e.Endpoints {
 		if one.Upstream == upstream {
@@ -212,8 +212,8 @@ func (e *Estimate) callsTo(upstream string) (n int64) {
 }
 
 // addTime finds the upstream whose calls take the longest under its limits and budgets,
-// and the rule that makes it so. Upstreams share nothing, so that their calls take no
-// longer together.
+// and the rule that causes it. Upstreams are independent, so all calls together take no
+// longer.
 func (e *Estimate) addTime(upstreams []worker.Upstream, now time.Time) error {
 	for _, u := range upstreams {
 		calls := e.callsTo(u.Name)

@@ -21,18 +21,18 @@ import (
 type Input struct {
 	name, batch string
 	source      io.ReadSeeker
-	// file is source where that is a file; spooled reports that it is a temporary copy.
+	// file is source if that is a file; spooled reports that it is a temporary copy.
 	file    *os.File
 	spooled bool
-	// packing is how the source is compressed, and unpacked what is being read of it.
+	// packing is the compression of the source, and unpacked the current decoder.
 	packing  callsfile.Packing
 	unpacked io.Closer
 }
 
-// OpenFile opens a file of calls, one JSON object a line, and a compressed one by its
-// name: .gz and .zst. Its path is its identity: a later run of the same path goes on
-// with the calls of this one. What cannot be read, or is not a file of calls, is an
-// [InputError].
+// OpenFile opens a file of calls, one JSON object per line. It decompresses a file whose
+// name ends in .gz or .zst. The path is the identity of the input: a later run of the same
+// path continues with the calls of this one. A file that cannot be read, or is not a file
+// of calls, is an [InputError].
 func OpenFile(name string) (*Input, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -54,9 +54,9 @@ func OpenFile(name string) (*Input, error) {
 	return in.checked()
 }
 
-// Spool copies a stream of calls, one JSON object a line, to a temporary file, as it is
-// read more than once. Its content is its identity. name is for messages; "-" is
-// standard input.
+// Spool copies a stream of calls, one JSON object per line, to a temporary file, because
+// it is read more than once. The content is the identity of the input. name is for
+// messages; "-" means standard input.
 func Spool(name string, from io.Reader) (*Input, error) {
 	f, err := os.CreateTemp("", "callq-*.jsonl")
 	if err != nil {
@@ -71,9 +71,9 @@ func Spool(name string, from io.Reader) (*Input, error) {
 	return in.checked()
 }
 
-// Calls makes an input of a list. The name is its identity, as the path is that of a
-// file: a later run of a list of the same name goes on with the calls of this one, and
-// makes those that are new or changed.
+// Calls makes an input from a list. The name is its identity, as the path is for a file: a
+// later run of a list with the same name continues with the calls of this one, and makes
+// the calls that are new or changed.
 func Calls(name string, calls ...tasks.Call) (*Input, error) {
 	var text []byte
 	for _, c := range calls {
@@ -87,18 +87,18 @@ func Calls(name string, calls ...tasks.Call) (*Input, error) {
 	return &Input{name: name, batch: "run-" + batchName(name, sum[:]), source: bytes.NewReader(text)}, nil
 }
 
-// Name is what the input is called in messages.
+// Name is the name of the input in messages.
 func (in *Input) Name() string { return in.name }
 
-// Batch is the name of the batch in Redis that a run of the input uses; calls whose
-// lines were changed since go to its successors, NAME.2 and so on.
+// Batch is the name of the batch in Redis for a run of the input. Calls whose lines were
+// changed since a previous run go to its successors, NAME.2 and so on.
 func (in *Input) Batch() string { return in.batch }
 
 // Spooled reports whether the input is a copy of a stream.
 func (in *Input) Spooled() bool { return in.spooled }
 
-// ContentName makes the name of a batch of the input's name and content, so that the
-// same content goes to the same batch and a changed one to another.
+// ContentName makes the name of a batch from the name and content of the input. The same
+// content always has the same batch; changed content has another one.
 func (in *Input) ContentName() (string, error) {
 	r, err := in.Open()
 	if err != nil {
@@ -111,13 +111,13 @@ func (in *Input) ContentName() (string, error) {
 	return batchName(in.name, sum.Sum(nil)), nil
 }
 
-// maxBatchStem keeps a batch's name well within what [tasks.CheckBatch] takes, in
-// bytes.
+// maxBatchStem limits a part of the name of a batch, in bytes, so that
+// [tasks.CheckBatch] accepts the name.
 const maxBatchStem = 150
 
-// batchName makes a batch's name of a file's path and a digest: the file's name
-// without its extension and without what a batch's name must not have, and the
-// first 8 hex digits of the digest.
+// batchName makes the name of a batch from the path of a file and a digest: the name of
+// the file without its extension, with "-" for characters that a batch name must not
+// have, and the first 8 hex digits of the digest.
 func batchName(path string, digest []byte) string {
 	if path == "-" {
 		path = "stdin"
@@ -139,7 +139,7 @@ func batchName(path string, digest []byte) string {
 	return stem + "-" + hex.EncodeToString(digest[:4])
 }
 
-// checked is the input, or an error that says what it is where it is not a file of
+// checked returns the input, or an error that describes a file that is not a file of
 // calls.
 func (in *Input) checked() (*Input, error) {
 	if err := in.check(); err != nil {
@@ -164,7 +164,7 @@ func (in *Input) check() error {
 		if err != nil {
 			return err
 		}
-		// What is damaged further on is found by who reads it.
+		// Damage further on is an error for the reader of the input.
 		if head, whole, err = callsfile.Head(r); err != nil && len(bytes.TrimSpace(head)) == 0 {
 			return inputError(ProblemCalls, "%s: %w", in.name, fileerror.WithoutPath(err))
 		}
@@ -175,8 +175,8 @@ func (in *Input) check() error {
 	return nil
 }
 
-// Verify reads a compressed input to its end, so that no call is sent where the rest of
-// them cannot be read.
+// Verify reads a compressed input to its end, so that no call is sent from an input that
+// cannot be read completely.
 func (in *Input) Verify() error {
 	if in.packing == "" {
 		return nil
@@ -189,14 +189,14 @@ func (in *Input) Verify() error {
 	return err
 }
 
-// Open returns the input from its beginning, unpacked. A reader that was returned
-// before must not be used any more. Errors of reading are [InputError]s.
+// Open returns the decompressed input from its beginning. A reader from an earlier call
+// must no longer be used. Read errors are [InputError]s.
 func (in *Input) Open() (io.Reader, error) {
 	r, err := in.open()
 	if err != nil {
 		return nil, inputError(ProblemCalls, "%w", err)
 	}
-	return &reading{name: in.name, r: r}, nil
+	return &inputReader{name: in.name, r: r}, nil
 }
 
 func (in *Input) open() (io.Reader, error) {
@@ -223,7 +223,7 @@ func (in *Input) closeUnpacked() error {
 	return err
 }
 
-// Close closes the file, and removes a copy.
+// Close closes the file, and removes it if it is a temporary copy.
 func (in *Input) Close() error {
 	err := in.closeUnpacked()
 	if in.file == nil {
@@ -236,14 +236,15 @@ func (in *Input) Close() error {
 	return err
 }
 
-// reading tells errors of the input from those of whoever reads it.
-type reading struct {
+// inputReader turns read errors into [InputError]s, so that they can be distinguished
+// from other errors of the caller.
+type inputReader struct {
 	name string
 	r    io.Reader
 }
 
-// Read reads on.
-func (r *reading) Read(p []byte) (int, error) {
+// Read implements [io.Reader].
+func (r *inputReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = inputError(ProblemCalls, "%s: %w", r.name, fileerror.WithoutPath(err))

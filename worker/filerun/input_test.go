@@ -28,7 +28,7 @@ func TestABatchIsNamedAfterTheFileAndItsContent(t *testing.T) {
 	}
 }
 
-func TestAnyFileNameMakesAValidBatchName(t *testing.T) {
+func TestEveryFileNameGivesAValidBatchName(t *testing.T) {
 	sum := sha256.Sum256(nil)
 	rapid.Check(t, func(t *rapid.T) {
 		path := rapid.String().Draw(t, "path")
@@ -38,7 +38,7 @@ func TestAnyFileNameMakesAValidBatchName(t *testing.T) {
 	})
 }
 
-// broken ends with an error where a file would have its end.
+// broken returns an error instead of io.EOF.
 type broken struct{ *strings.Reader }
 
 func (b broken) Read(p []byte) (int, error) {
@@ -49,7 +49,7 @@ func (b broken) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func TestAFileThatCannotBeReadOnIsAnInputError(t *testing.T) {
+func TestAReadErrorIsAnInputError(t *testing.T) {
 	in := &Input{name: "calls.jsonl", source: broken{strings.NewReader("{}\n")}}
 	r, err := in.Open()
 	if err != nil {

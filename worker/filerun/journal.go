@@ -18,32 +18,32 @@ import (
 	"github.com/seed-2903acc3/callq/worker/baseurl"
 )
 
-// journal notes in OUT.sent, beside a results file, which calls that must not be made
-// twice are on their way. Redis remembers that too; but it may be in the process, or
-// have lost it, or be gone when the run is started again. The next run finds the calls
-// that have no result, and does not send them again. Its methods are safe for
-// concurrent use.
+// journal records in OUT.sent, beside a results file, which non-idempotent calls are in
+// flight. Redis records that too, but Redis may be embedded in this process, may have lost
+// the record, or may be gone when the run is started again. The next run finds the calls
+// without a result, and does not send them again. Its methods are safe for concurrent use.
 type journal struct {
-	path string // empty where the results go to a stream
-	// name is how the plan calls a call that an earlier version named by its
+	path string // empty if the results go to a stream
+	// name returns the key in the plan of a call that an earlier version named by its
 	// position.
 	name func(key, digest string) string
-	// must reports that nothing else remembers: what cannot be noted is not sent.
-	must bool
+	// required reports that nothing else has the record: a call that cannot be recorded
+	// is not sent.
+	required bool
 
 	mu   sync.Mutex
-	file *os.File // nil until there is something to note
-	// size is the length of the file's whole lines, in bytes.
+	file *os.File // nil until the first line is written
+	// size is the length of the complete lines of the file, in bytes.
 	size int64
-	// urls are the base URLs of now.
+	// urls are the current base URLs.
 	urls baseurl.Set
 	// open are the calls that were sent and have no result.
 	open map[callID]destination
-	// failed is why a call could not be noted.
+	// failed is why a call could not be recorded.
 	failed error
 }
 
-// callID is a call as results files know it.
+// callID identifies a call, as in results files.
 type callID struct {
 	Key    string `json:"key"`
 	Digest string `json:"digest"`
@@ -53,19 +53,21 @@ type callID struct {
 type destination struct {
 	Upstream string `json:"upstream,omitempty"`
 	BaseURL  string `json:"base_url,omitempty"`
-	// before reports that a previous run sent it, which has died.
+	// before reports that a previous run sent it and did not record its end.
 	before bool
 }
 
-// journalLine is a line of the file: a call is on its way, or has come back.
+// journalLine is a line of the file: a call is in flight, or, with Back, was returned
+// without having been made.
 type journalLine struct {
 	callID
 	destination
 	Back bool `json:"back,omitempty"`
 }
 
-// readJournal reads what a previous run has noted beside the results file of that name.
-// A line that is cut off was being written when the process died: its call was not sent.
+// readJournal reads the journal of a previous run beside the results file of that name.
+// An incomplete last line was being written when the process was killed: its call was not
+// sent.
 func readJournal(results string, name func(key, digest string) string) (*journal, error) {
 	j := &journal{path: results + ".sent", name: name, open: map[callID]destination{}}
 	f, err := os.Open(j.path)
@@ -106,7 +108,7 @@ func readJournal(results string, name func(key, digest string) string) (*journal
 	}
 }
 
-// ended notes that the end of a call is known: it is in the results file, or in the
+// ended records that the end of a call is known: it is in the results file or in the
 // queue.
 func (j *journal) ended(key, digest string) {
 	j.mu.Lock()
@@ -121,7 +123,7 @@ func (j *journal) call(key, digest string) callID {
 	return callID{key, digest}
 }
 
-// unfinished are the calls of previous runs that have no result.
+// unfinished returns the calls of previous runs without a result.
 func (j *journal) unfinished() (list []callID) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -133,7 +135,7 @@ func (j *journal) unfinished() (list []callID) {
 	return list
 }
 
-// Sending notes that a call is on its way, see [worker.Journal].
+// Sending records that a call is in flight; see [worker.Journal].
 func (j *journal) Sending(c tasks.Call) error {
 	call := j.call(c.Key, tasks.ContentHash(c))
 	j.mu.Lock()
@@ -147,19 +149,19 @@ func (j *journal) Sending(c tasks.Call) error {
 	where := destination{Upstream: c.Upstream, BaseURL: j.urls[c.Upstream]}
 	switch err := j.note(journalLine{callID: call, destination: where}); {
 	case err == nil:
-	case j.must:
-		j.failed = fmt.Errorf("no call is sent that could not be remembered: %w", &StorageError{File: j.path, Err: fileerror.WithoutPath(err)})
+	case j.required:
+		j.failed = fmt.Errorf("calls are not sent unless they can be recorded: %w", &StorageError{File: j.path, Err: fileerror.WithoutPath(err)})
 		return j.failed
 	default:
-		return nil // the queue remembers it
+		return nil // the queue has a record of it
 	}
 	j.open[call] = where
 	return nil
 }
 
-// madeWith are those base URLs of calls of previous runs that differ from the ones of
-// now.
-func (j *journal) madeWith(now baseurl.Set) map[string]string {
+// otherBaseURLs returns the base URLs of calls of previous runs that differ from the
+// current ones, by upstream.
+func (j *journal) otherBaseURLs(now baseurl.Set) map[string]string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	made := map[string]string{}
@@ -171,14 +173,15 @@ func (j *journal) madeWith(now baseurl.Set) map[string]string {
 	return made
 }
 
-// failure is why calls cannot be sent, if they cannot.
+// failure returns why calls cannot be sent; nil if they can.
 func (j *journal) failure() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.failed
 }
 
-// Returned notes that a call came back, if it is noted that it was sent.
+// Returned records that a call was returned without having been made, if Sending has
+// recorded it.
 func (j *journal) Returned(c tasks.Call) {
 	call := j.call(c.Key, tasks.ContentHash(c))
 	j.mu.Lock()
@@ -187,11 +190,11 @@ func (j *journal) Returned(c tasks.Call) {
 		return
 	}
 	delete(j.open, call)
-	_ = j.note(journalLine{callID: call, Back: true}) // a call without the line counts as sent, which is safe
+	_ = j.note(journalLine{callID: call, Back: true}) // without the line the call counts as sent, which is safe
 }
 
-// note adds a line, after the last whole one: of a line that did not go in whole,
-// as with a full disk, nothing stays. j.mu must be held.
+// note appends a line after the last complete one. If only a part of the line could be
+// written, as on a full disk, note removes it. It must be called with j.mu held.
 func (j *journal) note(line journalLine) (err error) {
 	if j.file == nil {
 		if j.file, err = os.OpenFile(j.path, os.O_WRONLY|os.O_CREATE, ownerOnly); err != nil {
@@ -219,7 +222,7 @@ func journalText(line journalLine) ([]byte, error) {
 	return append(text, '\n'), err
 }
 
-// close ends a run whose results are in their file.
+// close closes the journal after all results were written to their file.
 func (j *journal) close() (err error) {
 	if j.file != nil {
 		err = j.file.Close()
@@ -228,9 +231,9 @@ func (j *journal) close() (err error) {
 	return errors.Join(err, j.rewrite())
 }
 
-// rewrite leaves in the file what is open, and removes it where nothing is. It is
-// for when nothing is being sent. On a disk that is full the file stays as it is: it
-// says the same in more lines, as far as the results file does not say more.
+// rewrite replaces the file by one with the open calls only, or removes it if there are
+// none. It must be called while nothing is being sent. On a full disk the file is not
+// changed: together with the results file it has the same meaning, with more lines.
 func (j *journal) rewrite() error {
 	if j.path == "" {
 		return nil
@@ -245,7 +248,7 @@ func (j *journal) rewrite() error {
 	var all []byte
 	for call, where := range j.open {
 		if now := j.urls[where.Upstream]; where.BaseURL != "" && now != "" {
-			where.BaseURL = now // another one was refused, or is said to be the same
+			where.BaseURL = now // a different one was refused before, or SameAPI is set
 		}
 		text, err := journalText(journalLine{callID: call, destination: where})
 		if err != nil {

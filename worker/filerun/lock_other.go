@@ -4,5 +4,5 @@ package filerun
 
 import "os"
 
-// lockFile does nothing where there are no advisory locks.
+// lockFile does nothing on systems without advisory locks.
 func lockFile(*os.File) error { return nil }

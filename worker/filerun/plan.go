@@ -12,72 +12,72 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// maxRefusals is how many refused lines are told of: the rest are mostly the same
-// mistake again. maxRepeats is the same for repeated lines.
+// maxRefusals and maxRepeats are how many refused and repeated lines are reported. The
+// others are mostly repetitions of the same mistake.
 const maxRefusals, maxRepeats = 20, 3
 
-// plan is what a file of calls asks for: for every key the digest of its call,
-// and how it ended. It holds some 50 bytes a call and nothing of the calls
-// themselves. It is safe for concurrent use once it was read.
+// plan has the calls of an input: for each key the digest of its call and its state. It
+// takes about 50 bytes for each call and does not contain the calls themselves. After it
+// was read it is safe for concurrent use.
 type plan struct {
 	mu      sync.Mutex
-	asked   map[mark]asked
+	byKey   map[hash16]plannedCall
 	pending int
-	// furthest is the highest number of a batch that a call was moved to.
-	furthest int
+	// maxBatch is the highest number of a batch to which a call was moved.
+	maxBatch int
 
-	accepted int // different calls of the file
-	// duplicates counts lines that are the same call as a line before, repeats are the
+	accepted int // number of different calls
+	// duplicates counts lines with the same call as an earlier line; repeats are the
 	// first of them.
 	duplicates int
 	repeats    []Repeat
 	refused    int
 	refusals   []*tasks.FieldError // the first of them
-	lines      int                 // the last line that was read
-	byContent  int                 // calls of lines without a key
-	upstreams  map[string]bool     // those that the calls are for
-	// whole reads the plan of all calls of the file, where this is one of the first.
-	whole func() (*plan, error)
-	// holders are the ids of the calls of the queue that stand for calls of the plan
-	// though their names differ; see runner.adopt.
-	holders map[mark]string
-	// chosen are calls that are to be made again whatever their end was.
-	chosen map[mark]bool
+	lines      int                 // the number of the last line that was read
+	byContent  int                 // number of calls without a key
+	upstreams  map[string]bool     // the upstreams of the calls
+	// readAll returns the plan of all calls of the input, if this one has only the first.
+	readAll func() (*plan, error)
+	// adopted has the ids of calls of the queue with other keys that are the same as
+	// calls of the plan; see runner.adopt.
+	adopted map[hash16]string
+	// chosen are the calls that are made again in any state.
+	chosen map[hash16]bool
 }
 
-// asked is one key's call.
-type asked struct {
-	digest mark
-	state  tasks.State // empty while it has not ended
-	// batch is the number of the batch that holds it, sent that it is there; see
-	// runner.
+// plannedCall is the call of one key.
+type plannedCall struct {
+	digest hash16
+	state  tasks.State // empty until the call has ended
+	// batch is the number of the batch that the call belongs to, sent reports that it was
+	// sent there; see runner.
 	batch uint16
 	sent  bool
-	// byContent tells that the line has no key; line is its number.
+	// byContent reports that the line has no key; line is its number.
 	byContent bool
 	line      int32
 }
 
-// mark is a hash of 16 bytes.
-type mark [16]byte
+// hash16 is a hash of 16 bytes.
+type hash16 [16]byte
 
-func markOf(text string) mark {
+func hashOf(text string) hash16 {
 	sum := sha256.Sum256([]byte(text))
-	return mark(sum[:16])
+	return hash16(sum[:16])
 }
 
-// digestOf reads a digest as results files have it. One that is none is that of
+// digestOf parses a digest of a results file. An invalid digest gives zero, which matches
 // no call.
-func digestOf(text string) mark {
-	var d mark
+func digestOf(text string) hash16 {
+	var d hash16
 	if raw, err := hex.DecodeString(text); err == nil && len(raw) == len(d) {
 		copy(d[:], raw)
 	}
 	return d
 }
 
-// planOf is the plan of an input, or of its first calls where first is above 0. What
-// cannot be read is an [InputError].
+// planOf returns the plan of an input, or of its first calls if first is above 0. A read
+// error is an [InputError].
 func planOf(in *Input, rules tasks.Rules, first int) (*plan, error) {
 	r, err := in.open()
 	if err != nil {
@@ -87,7 +87,7 @@ func planOf(in *Input, rules tasks.Rules, first int) (*plan, error) {
 	if err != nil {
 		return nil, inputError(ProblemCalls, "%s: %w", in.name, err)
 	}
-	p.whole = func() (*plan, error) {
+	p.readAll = func() (*plan, error) {
 		if first == 0 {
 			return p, nil
 		}
@@ -96,9 +96,9 @@ func planOf(in *Input, rules tasks.Rules, first int) (*plan, error) {
 	return p, nil
 }
 
-// readPlan reads the whole file, or its first calls where first is above 0.
+// readPlan reads all calls of an input, or the first ones if first is above 0.
 func readPlan(in io.Reader, rules tasks.Rules, first int) (*plan, error) {
-	p := &plan{asked: map[mark]asked{}, upstreams: map[string]bool{}, holders: map[mark]string{}, chosen: map[mark]bool{}}
+	p := &plan{byKey: map[hash16]plannedCall{}, upstreams: map[string]bool{}, adopted: map[hash16]string{}, chosen: map[hash16]bool{}}
 	for line, err := range tasks.ReadCalls(in, tasks.ReadOptions{Rules: rules}) {
 		p.lines = line.Number
 		var bad *tasks.FieldError
@@ -109,19 +109,19 @@ func readPlan(in io.Reader, rules tasks.Rules, first int) (*plan, error) {
 		case err != nil:
 			return nil, err
 		}
-		key, digest := markOf(line.Call.Key), digestOf(tasks.ContentHash(line.Call))
-		if was, again := p.asked[key]; again {
+		key, digest := hashOf(line.Call.Key), digestOf(tasks.ContentHash(line.Call))
+		if was, again := p.byKey[key]; again {
 			if was.digest == digest {
 				p.repeat(line.Number, int(was.line))
 				continue
 			}
 			p.refuse(&tasks.FieldError{
-				Line: line.Number, Field: "key", Problem: fmt.Sprintf("%q stands for a different call of this file already", line.Call.Key),
-				Fix: "give each call a key of its own",
+				Line: line.Number, Field: "key", Problem: fmt.Sprintf("%q is the key of a different call of this file already", line.Call.Key),
+				Fix: "give each call its own key",
 			})
 			continue
 		}
-		p.asked[key] = asked{digest: digest, byContent: line.ByContent, line: int32(min(line.Number, 1<<31-1))}
+		p.byKey[key] = plannedCall{digest: digest, byContent: line.ByContent, line: int32(min(line.Number, 1<<31-1))}
 		p.upstreams[line.Call.Upstream] = true
 		if line.ByContent {
 			p.byContent++
@@ -135,7 +135,7 @@ func readPlan(in io.Reader, rules tasks.Rules, first int) (*plan, error) {
 	return p, nil
 }
 
-// repeat notes that a line is the same call as a line before.
+// repeat records that a line has the same call as an earlier line.
 func (p *plan) repeat(line, of int) {
 	if p.duplicates++; len(p.repeats) < maxRepeats {
 		p.repeats = append(p.repeats, Repeat{line, of})
@@ -149,40 +149,42 @@ func (p *plan) refuse(e *tasks.FieldError) {
 	}
 }
 
-// open tells how many calls have not ended.
+// open returns the number of calls that have not ended.
 func (p *plan) open() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.pending
 }
 
-// positional is the form of the keys that earlier versions gave to lines without one.
+// positional matches the keys that earlier versions gave to lines without one.
 var positional = regexp.MustCompile(`^line-[1-9][0-9]*$`)
 
-// find returns under which key the plan has a call of results or of the queue, of
-// this or another content. A line without a key is known by its content; where an
-// earlier version named it by its position, the digest decides. p.mu is held.
-func (p *plan) find(key, digest string) (k mark, named, ok bool) {
-	k = markOf(key)
-	if _, ok := p.asked[k]; ok {
+// find returns the key under which the plan has a call of a result or of the queue, with
+// the same or another content. named reports that both have the same key. A line without a
+// key has its content as key; if an earlier version named it by its position, find
+// compares the digest. It must be called with p.mu held.
+func (p *plan) find(key, digest string) (k hash16, named, ok bool) {
+	k = hashOf(key)
+	if _, ok := p.byKey[k]; ok {
 		return k, true, true
 	}
-	if p.byContent == 0 || len(digest) != 2*len(mark{}) || !positional.MatchString(key) {
+	if p.byContent == 0 || len(digest) != 2*len(hash16{}) || !positional.MatchString(key) {
 		return k, false, false
 	}
-	k = markOf(tasks.ContentKey(digest))
-	a, ok := p.asked[k]
+	k = hashOf(tasks.ContentKey(digest))
+	a, ok := p.byKey[k]
 	return k, false, ok && a.byContent && a.digest == digestOf(digest)
 }
 
-// has is the plan's call of this name and content, if there is one. p.mu is held.
-func (p *plan) has(key, digest string) (mark, asked, bool) {
+// has returns the call of the plan with this key and content, if there is one. It must be
+// called with p.mu held.
+func (p *plan) has(key, digest string) (hash16, plannedCall, bool) {
 	k, _, ok := p.find(key, digest)
-	a := p.asked[k]
+	a := p.byKey[k]
 	return k, a, ok && a.digest == digestOf(digest)
 }
 
-// nameOf is the key under which the plan knows a call.
+// nameOf returns the key of a call in the plan.
 func (p *plan) nameOf(key, digest string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -192,43 +194,43 @@ func (p *plan) nameOf(key, digest string) string {
 	return key
 }
 
-// line is where the call stands in the file, from 1.
+// line returns the line number of a call in the file, from 1.
 func (p *plan) line(key, digest string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k, _, _ := p.find(key, digest)
-	return int(p.asked[k].line)
+	return int(p.byKey[k].line)
 }
 
-// waits tells whether the file asks for this call, of this batch, and it has not
-// ended.
-func (p *plan) waits(key, digest string, batch int) bool {
+// isOpenIn reports whether the plan has this call in this batch and it has not ended.
+func (p *plan) isOpenIn(key, digest string, batch int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, a, ok := p.has(key, digest)
 	return ok && a.state == "" && int(a.batch) == batch
 }
 
-// send tells whether the call is to be sent to this batch, which it is once.
-func (p *plan) send(key, digest string, batch int) bool {
+// claimSend reports whether the call must be sent to this batch, and marks it as sent. So
+// it returns true once.
+func (p *plan) claimSend(key, digest string, batch int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	k := markOf(key)
-	a, ok := p.asked[k]
+	k := hashOf(key)
+	a, ok := p.byKey[k]
 	if !ok || a.digest != digestOf(digest) || a.state != "" || int(a.batch) != batch || a.sent {
 		return false
 	}
 	a.sent = true
-	p.asked[k] = a
+	p.byKey[k] = a
 	return true
 }
 
-// unsent counts the calls that have neither ended nor been sent.
+// unsent returns the number of calls that have neither ended nor been sent.
 func (p *plan) unsent() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := 0
-	for _, a := range p.asked {
+	for _, a := range p.byKey {
 		if a.state == "" && !a.sent {
 			n++
 		}
@@ -236,20 +238,20 @@ func (p *plan) unsent() int {
 	return n
 }
 
-// end notes how a call ended, as the call with this id did. It is false where the
-// file does not ask for it, or it had ended before.
-func (p *plan) end(key, digest, id string, batch int, state tasks.State) bool {
+// recordEnd records the state of a call from the call of the queue with this id. It
+// returns false if the plan does not have this call or it has ended already.
+func (p *plan) recordEnd(key, digest, id string, batch int, state tasks.State) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k, a, ok := p.has(key, digest)
-	if holder, held := p.holders[k]; !ok || a.state != "" || int(a.batch) != batch || held && holder != id {
+	if adoptedID, adopted := p.adopted[k]; !ok || a.state != "" || int(a.batch) != batch || adopted && adoptedID != id {
 		return false
 	}
-	p.note(k, a, state)
+	p.setEnded(k, a, state)
 	return true
 }
 
-// done reports whether the result of a call of the plan is known, and is a done one.
+// done reports whether the result of a call of the plan is known and its state is done.
 func (p *plan) done(key, digest string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -257,64 +259,63 @@ func (p *plan) done(key, digest string) bool {
 	return ok && a.state == tasks.StateDone
 }
 
-// note notes that a call of the plan, which has not ended, did. p.mu is held.
-func (p *plan) note(k mark, a asked, state tasks.State) {
+// setEnded sets the state of an open call. It must be called with p.mu held.
+func (p *plan) setEnded(k hash16, a plannedCall, state tasks.State) {
 	a.state = state
-	p.asked[k] = a
+	p.byKey[k] = a
 	p.pending--
 }
 
-// lineUse is what a line of a previous results file is worth.
+// lineUse says how a line of a previous results file is used.
 type lineUse int
 
 const (
-	lineForeign  lineUse = iota // of a key that the file does not have
-	lineFinished                // the call need not be made
-	lineOutdated                // the line must go
-	lineSurplus                 // the call has a result already, and the line may stay
+	lineForeign  lineUse = iota // its key is not in the input
+	lineFinished                // it is the result of a call, which is not made again
+	lineOutdated                // it must be moved out of the file
+	lineSurplus                 // its call has a result already; the line may stay
 )
 
-// recall takes a line of a previous results file into account. redo tells which
-// calls are to be made again.
-func (p *plan) recall(r tasks.Result, redo func(tasks.Result) bool) lineUse {
+// applyResult sets the state of a call from a line of a previous results file. redo
+// reports which calls are made again.
+func (p *plan) applyResult(r tasks.Result, redo func(tasks.Result) bool) lineUse {
 	p.mu.Lock()
 	k, named, ok := p.find(r.Key, r.Digest)
-	a := p.asked[k]
+	a := p.byKey[k]
 	p.mu.Unlock()
 	switch {
 	case !ok:
 		return lineForeign
-	case !named && a.state != "": // two equal lines were two calls in an earlier version
+	case !named && a.state != "": // earlier versions made two calls of two equal lines
 		return lineSurplus
 	case redo(r) || a.state != "" || a.digest != digestOf(r.Digest):
 		return lineOutdated
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.note(k, a, r.State)
+	p.setEnded(k, a, r.State)
 	return lineFinished
 }
 
-// forget makes every call one that has not ended, as it was before an earlier
-// results file was read.
-func (p *plan) forget() {
+// reset marks every call as open, as before a results file was read.
+func (p *plan) reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for k, a := range p.asked {
+	for k, a := range p.byKey {
 		a.state = ""
-		p.asked[k] = a
+		p.byKey[k] = a
 	}
 	p.pending = p.accepted
 }
 
-// next moves a call, by the plan's key, to the batch after the given one.
-func (p *plan) next(key string, batch int) {
+// moveToNext moves a call, given by its key in the plan, to the batch after the given one.
+func (p *plan) moveToNext(key string, batch int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	k := markOf(key)
-	delete(p.holders, k)
-	a := p.asked[k]
+	k := hashOf(key)
+	delete(p.adopted, k)
+	a := p.byKey[k]
 	a.batch, a.sent = uint16(batch)+1, false
-	p.asked[k] = a
-	p.furthest = max(p.furthest, batch+1)
+	p.byKey[k] = a
+	p.maxBatch = max(p.maxBatch, batch+1)
 }

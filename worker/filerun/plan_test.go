@@ -7,7 +7,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-func TestAKeyThatHasTwoResultsIsOneFinishedCallAndTheSecondResultGoes(t *testing.T) {
+func TestTheSecondResultOfAKeyIsOutdated(t *testing.T) {
 	rules := tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "api"}}}
 	p, err := readPlan(strings.NewReader("{\"key\":\"a\",\"path\":\"/a\"}\n{\"key\":\"b\",\"path\":\"/b\"}\n"), rules, 0)
 	if err != nil {
@@ -19,11 +19,11 @@ func TestAKeyThatHasTwoResultsIsOneFinishedCallAndTheSecondResultGoes(t *testing
 	}
 	result := tasks.Result{Key: "a", Digest: tasks.ContentHash(call), State: tasks.StateDone}
 	for i, want := range []lineUse{lineFinished, lineOutdated} {
-		if got := p.recall(result, func(tasks.Result) bool { return false }); got != want {
-			t.Errorf("result %d of one key: use %d, want %d", i+1, got, want)
+		if got := p.applyResult(result, func(tasks.Result) bool { return false }); got != want {
+			t.Errorf("result %d of one key: got use %d, want %d", i+1, got, want)
 		}
 	}
 	if open := p.open(); open != 1 {
-		t.Errorf("%d calls are open, want the one that has no result", open)
+		t.Errorf("got %d open calls, want 1", open)
 	}
 }

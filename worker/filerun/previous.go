@@ -15,22 +15,22 @@ import (
 	"github.com/seed-2903acc3/callq/worker/baseurl"
 )
 
-// previousRun is what the results file of previous runs says of the calls of a plan.
+// previousRun describes the results of previous runs for the calls of a plan.
 type previousRun struct {
 	*previousResults
 	tally *Tally
-	// failed are the states of those that did not end well, by batch and call id.
+	// failed has the states of the calls that did not end as done, by batch and call id.
 	failed map[string]map[string]tasks.State
-	// batches are those that the results are of.
+	// batches are the batches of the results.
 	batches map[string]bool
-	// doubtful are how many of those that are made again may have taken effect.
+	// doubtful is the number of calls to make again that the API may have carried out.
 	doubtful int
 }
 
-// readPrevious takes a results file of previous runs into account, and leaves it as it is. Calls
-// that ended in a state of redo, and those with a key in renewed, are to be made
-// again or are under way. sent learns which calls have a result.
-func readPrevious(out *resultsFile, p *plan, sent *journal, redo map[tasks.State]bool, renewed map[mark]bool) (*previousRun, error) {
+// readPrevious reads a results file of previous runs into the plan, without changing it.
+// Calls with a state in redo are made again; calls with a key in renewed are open again.
+// It removes the calls with a result from the journal sent.
+func readPrevious(out *resultsFile, p *plan, sent *journal, redo map[tasks.State]bool, renewed map[hash16]bool) (*previousRun, error) {
 	e := newPreviousRun()
 	again := func(r tasks.Result) bool {
 		sent.ended(r.Key, r.Digest)
@@ -39,7 +39,7 @@ func readPrevious(out *resultsFile, p *plan, sent *journal, redo map[tasks.State
 		if (redo[r.State] || chosen) && policy.Class(r.Class) == policy.ClassOutcomeUnknown {
 			e.doubtful++
 		}
-		return redo[r.State] || chosen || renewed[markOf(r.Key)]
+		return redo[r.State] || chosen || renewed[hashOf(r.Key)]
 	}
 	var err error
 	e.previousResults, err = out.read(p, again, func(r tasks.Result) {
@@ -55,24 +55,24 @@ func readPrevious(out *resultsFile, p *plan, sent *journal, redo map[tasks.State
 	if err != nil {
 		return nil, err
 	}
-	return e, e.checkOurs(out, p)
+	return e, e.checkSameInput(out, p)
 }
 
 func newPreviousRun() *previousRun {
 	return &previousRun{previousResults: &previousResults{}, tally: &Tally{}, failed: map[string]map[string]tasks.State{}, batches: map[string]bool{}}
 }
 
-// checkOurs refuses a results file that is another file's: most likely the name of
-// one of them is a mistake.
-func (e *previousRun) checkOurs(out *resultsFile, p *plan) error {
+// checkSameInput returns an error if no result is of a call of the input: most likely the
+// name of one of the files is a mistake.
+func (e *previousRun) checkSameInput(out *resultsFile, p *plan) error {
 	if e.results == 0 || e.ours > 0 || p.accepted == 0 {
 		return nil
 	}
-	whole, err := p.whole()
+	all, err := p.readAll()
 	if err != nil {
 		return err
 	}
-	other, err := out.read(whole, func(tasks.Result) bool { return false }, func(tasks.Result) {})
+	other, err := out.read(all, func(tasks.Result) bool { return false }, func(tasks.Result) {})
 	if err != nil || other.ours > 0 {
 		return err
 	}
@@ -80,24 +80,25 @@ func (e *previousRun) checkOurs(out *resultsFile, p *plan) error {
 		out.name, e.results)
 }
 
-// previousResults is what a results file of previous runs holds of the calls of a plan.
+// previousResults describes the content of a results file of previous runs.
 type previousResults struct {
-	// results are all that it holds, ours those of calls of the plan.
+	// results is the number of all results, ours the number of results of calls of the
+	// plan.
 	results, ours int
-	// gone are the ordinals of the lines that are to be replaced.
-	gone []int
-	// torn is the last line where it has no end.
+	// outdated are the numbers, from 1, of the results to move out of the file.
+	outdated []int
+	// torn is the last line if it is incomplete.
 	torn *tasks.TornLineError
-	// apis are the base_urls of ours, by upstream; nowhere are the upstreams of those
-	// that do not say one.
-	apis    map[string]map[string]bool
-	nowhere map[string]bool
+	// apis are the base_urls of the plan's results, by upstream; withoutAPI are the
+	// upstreams of those without a base_url.
+	apis       map[string]map[string]bool
+	withoutAPI map[string]bool
 }
 
-func (e *previousResults) noteAPI(r tasks.Result) {
+func (e *previousResults) addAPI(r tasks.Result) {
 	switch {
 	case r.BaseURL == "":
-		e.nowhere[r.Upstream] = true
+		e.withoutAPI[r.Upstream] = true
 	case e.apis[r.Upstream] == nil:
 		e.apis[r.Upstream] = map[string]bool{r.BaseURL: true}
 	default:
@@ -105,9 +106,8 @@ func (e *previousResults) noteAPI(r tasks.Result) {
 	}
 }
 
-// read reads what previous runs left: known sees the result of every call that is
-// finished. It leaves the file as it is. The plan knows what has ended when it
-// returns.
+// read reads the results of previous runs into the plan, without changing the file. It
+// calls known with the result of every finished call.
 func (r *resultsFile) read(p *plan, redo func(tasks.Result) bool, known func(tasks.Result)) (*previousResults, error) {
 	if r.file == nil {
 		return &previousResults{}, nil
@@ -115,16 +115,16 @@ func (r *resultsFile) read(p *plan, redo func(tasks.Result) bool, known func(tas
 	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	e, err := recallLines(r.name, r.file, p, redo, known)
+	e, err := readLines(r.name, r.file, p, redo, known)
 	if err != nil || e.torn == nil {
 		return e, err
 	}
 	return e, checkTorn(r.name, r.file, e.torn)
 }
 
-// resume makes the file one that this run can go on with. A half-written last line
-// is cut off; the results of calls that are made anew are moved to the file of
-// replaced ones, in one step, and with now the others get the base_urls of now.
+// resume prepares the file for this run. It cuts off an incomplete last line, and moves the
+// results of calls to make again to the file of replaced results, atomically. If now is not
+// nil, the remaining results get the base URLs of now.
 func (r *resultsFile) resume(e *previousResults, now baseurl.Set) error {
 	if r.file == nil {
 		return nil
@@ -134,9 +134,9 @@ func (r *resultsFile) resume(e *previousResults, now baseurl.Set) error {
 			return fmt.Errorf("repair the last line of %s: %w", r.name, err)
 		}
 	}
-	if len(e.gone) > 0 || now != nil && len(e.madeWith(now)) > 0 {
-		if err := r.replace(e.gone, now); err != nil {
-			return fmt.Errorf("move %d replaced results from %s to %s: %w", len(e.gone), r.name, r.replaced(), err)
+	if len(e.outdated) > 0 || now != nil && len(e.otherBaseURLs(now)) > 0 {
+		if err := r.replace(e.outdated, now); err != nil {
+			return fmt.Errorf("move %d replaced results from %s to %s: %w", len(e.outdated), r.name, r.replaced(), err)
 		}
 	}
 	end, err := r.file.Seek(0, io.SeekEnd)
@@ -144,10 +144,10 @@ func (r *resultsFile) resume(e *previousResults, now baseurl.Set) error {
 	return err
 }
 
-// recallLines takes the lines of a results file of previous runs into account: known sees
-// the result of every call that is finished.
-func recallLines(name string, from io.Reader, p *plan, redo func(tasks.Result) bool, known func(tasks.Result)) (*previousResults, error) {
-	e := &previousResults{apis: map[string]map[string]bool{}, nowhere: map[string]bool{}}
+// readLines reads the lines of a results file of previous runs into the plan. It calls
+// known with the result of every finished call.
+func readLines(name string, from io.Reader, p *plan, redo func(tasks.Result) bool, known func(tasks.Result)) (*previousResults, error) {
+	e := &previousResults{apis: map[string]map[string]bool{}, withoutAPI: map[string]bool{}}
 	for result, err := range tasks.ReadResults(from) {
 		var bad *tasks.FieldError
 		switch {
@@ -159,22 +159,22 @@ func recallLines(name string, from io.Reader, p *plan, redo func(tasks.Result) b
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		e.results++
-		use := p.recall(result, redo)
+		use := p.applyResult(result, redo)
 		if use != lineForeign {
 			e.ours++
-			e.noteAPI(result)
+			e.addAPI(result)
 		}
 		switch use {
 		case lineFinished:
 			known(result)
 		case lineOutdated:
-			e.gone = append(e.gone, e.results)
+			e.outdated = append(e.outdated, e.results)
 		}
 	}
 	return e, nil
 }
 
-// repair mends the end of the file, so that lines can follow.
+// repair repairs the end of the file, so that lines can be appended.
 func (r *resultsFile) repair(torn *tasks.TornLineError) error {
 	if torn.NeedsNewline {
 		if err := r.file.Truncate(torn.Offset); err != nil {
@@ -186,8 +186,8 @@ func (r *resultsFile) repair(torn *tasks.TornLineError) error {
 	return r.file.Truncate(torn.Offset)
 }
 
-// checkTorn refuses a last line that is not the beginning of a result: a text that
-// is none of ours must not be cut off.
+// checkTorn returns an error if the incomplete last line is not the beginning of a result:
+// a text that callq has not written must not be cut off.
 func checkTorn(name string, file io.ReaderAt, torn *tasks.TornLineError) error {
 	if torn.NeedsNewline {
 		return nil
@@ -204,7 +204,7 @@ func checkTorn(name string, file io.ReaderAt, torn *tasks.TornLineError) error {
 	return nil
 }
 
-// others are the batches of other files that the results are of.
+// others returns the batches of other files that the results are of.
 func (e *previousRun) others(own string) (list []string) {
 	for name := range e.batches {
 		if name != "" && name != own && !strings.HasPrefix(name, own+".") {
@@ -215,23 +215,23 @@ func (e *previousRun) others(own string) (list []string) {
 	return list[:min(len(list), maxOthers)]
 }
 
-// renew looks for calls that the results file has as failed and that somebody has
-// redriven since: they are taken out of it, and end in this run.
-func (r *runner) renew(ctx context.Context, e *previousRun) (*previousRun, error) {
-	renewed := map[mark]bool{}
+// findRedriven looks for calls with a failure in the results file that were redriven
+// later. Their results are replaced, and they end in this run.
+func (r *runner) findRedriven(ctx context.Context, e *previousRun) (*previousRun, error) {
+	renewed := map[hash16]bool{}
 	for batch, failed := range e.failed {
 		if batch != r.cfg.In.batch && !strings.HasPrefix(batch, r.cfg.In.batch+".") {
-			continue // another file's, which this run would not find
+			continue // a batch of another file, in which this run would not find it
 		}
-		if err := r.renewedIn(ctx, batch, failed, renewed); err != nil {
+		if err := r.findRedrivenIn(ctx, batch, failed, renewed); err != nil {
 			return e, err
 		}
 	}
 	if len(renewed) == 0 {
 		return e, nil
 	}
-	r.tell(Redriven{Calls: len(renewed)})
-	r.plan.forget()
+	r.emit(Redriven{Calls: len(renewed)})
+	r.plan.reset()
 	fresh, err := readPrevious(r.out, r.plan, r.journal, r.redo, renewed)
 	if err != nil {
 		return e, err
@@ -240,20 +240,19 @@ func (r *runner) renew(ctx context.Context, e *previousRun) (*previousRun, error
 	return fresh, nil
 }
 
-// neverEnded tells that a call waits for its first ending. Where a results file has one
-// of it, the queue has gone back in time, as one that was restored has: the results
-// file knows more.
+// neverEnded reports that a call has not ended once. If a results file has a result of it,
+// the queue was restored to an earlier state, and the results file is right.
 func neverEnded(r ledger.Record) bool { return r.State == ledger.Open && r.Generation <= 1 }
 
-func (r *runner) renewedIn(ctx context.Context, batch string, failed map[string]tasks.State, renewed map[mark]bool) error {
-	b, err := r.back.ledger.Batch(ctx, batch)
+func (r *runner) findRedrivenIn(ctx context.Context, batch string, failed map[string]tasks.State, renewed map[hash16]bool) error {
+	b, err := r.backend.ledger.Batch(ctx, batch)
 	if errors.Is(err, ledger.ErrNoBatch) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	// Where the counts agree there is nothing to look for.
+	// If the counts agree, no call was redriven.
 	n := map[tasks.State]int64{}
 	for _, state := range failed {
 		n[state]++
@@ -261,16 +260,16 @@ func (r *runner) renewedIn(ctx context.Context, batch string, failed map[string]
 	if c := b.Counts; c.Open == 0 && c.Dead == n[tasks.StateDead] && c.Dropped == n[tasks.StateDropped] && c.Cancelled == n[tasks.StateCancelled] {
 		return nil
 	}
-	for record, err := range r.back.ledger.Statuses(ctx, batch, tasks.TaskID) {
+	for record, err := range r.backend.ledger.Statuses(ctx, batch, tasks.TaskID) {
 		if err != nil {
 			return err
 		}
 		was, ok := failed[record.ID]
 		if neverEnded(record) || record.State == ledger.Cancelled && record.Generation <= 1 {
-			continue // the queue is one of an earlier moment, and a run may have closed the call in it
+			continue // the queue was restored to an earlier state, in which a run may have cancelled the call
 		}
 		if ok && record.State != "" && tasks.State(record.State) != was {
-			renewed[markOf(record.Key)] = true
+			renewed[hashOf(record.Key)] = true
 		}
 	}
 	return nil

@@ -10,18 +10,18 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// withdrawn stands as the rule of calls that a run cancelled because the file did
-// not ask for them any more. A run of a file that asks again makes them; what a
-// person cancelled stays so.
+// withdrawn is the rule of calls that a run cancelled because the file no longer had them.
+// If the file has them again, a later run makes them. Calls that a person cancelled stay
+// cancelled.
 const withdrawn = "withdrawn"
 
 func withdrew(r ledger.Record) bool {
 	return r.State == ledger.Cancelled && r.Ending != nil && r.Ending.Rule == withdrawn
 }
 
-// reconcile brings what previous runs left in Redis in line with the plan: open
-// calls that the file does not ask for any more are cancelled, so that they cost
-// nothing; those that are to be made again are opened again.
+// reconcile changes the calls of previous runs in Redis to match the plan: it cancels open
+// calls that the file no longer has, so that they cost nothing, and reopens the calls to
+// make again.
 func (r *runner) reconcile(ctx context.Context) error {
 	var err error
 	if r.replaced, err = r.readReplaced(); err != nil {
@@ -29,14 +29,14 @@ func (r *runner) reconcile(ctx context.Context) error {
 	}
 	r.watermarks, r.cursors = map[int]ledger.Watermark{}, map[int]*ledger.Cursor{}
 	return r.eachBatch(ctx, func(i int, b ledger.Batch) (err error) {
-		if r.watermarks[i], err = r.back.ledger.Watermark(ctx, b.Name); err != nil {
+		if r.watermarks[i], err = r.backend.ledger.Watermark(ctx, b.Name); err != nil {
 			return err
 		}
 		c := b.Counts
 		if len(r.plan.chosen) == 0 && c.Open+c.Cancelled == 0 && (!r.redo[tasks.StateDead] || c.Dead == 0) && (!r.redo[tasks.StateDropped] || c.Dropped == 0) {
 			return nil
 		}
-		for record, err := range r.back.ledger.Calls(ctx, b.Name, tasks.TaskID) {
+		for record, err := range r.backend.ledger.Calls(ctx, b.Name, tasks.TaskID) {
 			if err != nil {
 				return err
 			}
@@ -53,24 +53,24 @@ func (r *runner) reconcileCall(ctx context.Context, batch int, record ledger.Rec
 	chosen := r.plan.isChosen(record.Key, record.Hash)
 	wanted := r.redo[state] || withdrew(record) || chosen && record.State.Ended()
 	switch {
-	case record.State == ledger.Open && r.plan.surplus(record):
+	case record.State == ledger.Open && r.plan.isSurplus(record):
 		if batch >= firstOther {
-			return nil // another file asks for it
+			return nil // the call belongs to another file
 		}
-		// A call that a worker is making right now ends as it ends.
-		_, err := r.back.client.Cancel(ctx, record.ID, tasks.Cancellation{Rule: withdrawn, Message: "the file does not ask for this call any more"})
+		// A call that a worker is making now cannot be cancelled.
+		_, err := r.backend.client.Cancel(ctx, record.ID, tasks.Cancellation{Rule: withdrawn, Message: "the file no longer has this call"})
 		if errors.Is(err, tasks.ErrBusy) || errors.Is(err, tasks.ErrEnded) || errors.Is(err, tasks.ErrNoCall) {
 			return nil
 		}
 		return err
-	case !wanted, !r.plan.waits(record.Key, record.Hash, batch), r.plan.surplus(record):
+	case !wanted, !r.plan.isOpenIn(record.Key, record.Hash, batch), r.plan.isSurplus(record):
 		return nil
 	case len(record.Content) == 0:
-		r.plan.next(r.plan.nameOf(record.Key, record.Hash), batch) // its content was purged: it starts anew
+		r.plan.moveToNext(r.plan.nameOf(record.Key, record.Hash), batch) // its content was purged: send it as a new call
 		return nil
 	}
 	if chosen {
-		if again, err := r.repeats(record); err != nil || !again {
+		if repeat, err := r.mustRepeat(record); err != nil || !repeat {
 			return err
 		}
 	}

@@ -18,12 +18,12 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/records"
 )
 
-// CallRef names a call: by its key, and by its digest too where that is known, as of a
+// CallRef names a call by its key, and also by its digest if that is known, as from a
 // result.
 type CallRef struct{ Key, Digest string }
 
-// ReadCallRefs reads results or keys, one a line; a key is text or JSON. A line that is
-// neither is an error with its number.
+// ReadCallRefs reads results or keys, one per line. A key is plain text or a JSON string.
+// For any other line it returns an error with the line number.
 func ReadCallRefs(from io.Reader) ([]CallRef, error) {
 	var list []CallRef
 	in := bufio.NewReader(from)
@@ -68,8 +68,9 @@ func parseCallRef(text []byte) (CallRef, error) {
 	return CallRef{Key: string(text)}, nil
 }
 
-// choose notes which calls are made again. Keys that no call of the input has are an
-// [InputError]; out may know which call an earlier version named by its position.
+// choose records which calls are made again. A key that is not in the input is an
+// [InputError], unless it is the key that an earlier version gave to a call by its position
+// and out has a result with it.
 func (p *plan) choose(list []CallRef, input string, out *resultsFile) error {
 	unknown := map[string]bool{}
 	for _, one := range list {
@@ -115,7 +116,7 @@ func (p *plan) chooseOne(one CallRef) bool {
 	return ok
 }
 
-// isChosen reports whether a call is to be made again whatever its end was.
+// isChosen reports whether a call is made again in any state.
 func (p *plan) isChosen(key, digest string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -123,8 +124,8 @@ func (p *plan) isChosen(key, digest string) bool {
 	return ok && p.chosen[k]
 }
 
-// readReplaced reads when the calls that are to be made again ended in the results
-// that were replaced, by their ids.
+// readReplaced returns, by id, when the calls to make again ended according to the
+// replaced results.
 func (r *runner) readReplaced() (map[string][]time.Time, error) {
 	ends := map[string][]time.Time{}
 	if len(r.plan.chosen) == 0 || r.out.file == nil {
@@ -152,11 +153,11 @@ func (r *runner) readReplaced() (map[string][]time.Time, error) {
 	return ends, nil
 }
 
-// repeats reports whether a call that Redis has as ended is made again. One whose ending
-// was replaced is; an ending that came later is the result of having made it again, which
-// a run that was killed has not written. An ending that no results file has is kept
-// first.
-func (r *runner) repeats(record ledger.Record) (bool, error) {
+// mustRepeat reports whether an ended call in Redis must be made again. It must if its
+// result was replaced. If Redis has a later end, a previous run made the call again and was
+// killed before it wrote the result; then the call is not made again. If no results file
+// has the result, mustRepeat saves it with the replaced results first.
+func (r *runner) mustRepeat(record ledger.Record) (bool, error) {
 	if !record.State.Ended() || !r.plan.isChosen(record.Key, record.Hash) {
 		return false, nil
 	}
@@ -175,22 +176,22 @@ func (r *runner) repeats(record ledger.Record) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return true, r.out.keepLine(line)
+	return true, r.out.saveReplacedLine(line)
 }
 
-// resultOf is the result of an ended call, with what the run knows of it.
+// resultOf returns the result of an ended call, with its base URL and line number.
 func (r *runner) resultOf(record ledger.Record) tasks.Result {
 	result := records.Result(record)
 	result.BaseURL, result.Line = r.urls[result.Upstream], r.plan.line(record.Key, record.Hash)
 	return result
 }
 
-// reopen opens an ended call again.
+// reopen reopens an ended call.
 func (r *runner) reopen(ctx context.Context, record ledger.Record) (busy bool, err error) {
 	if record.State == ledger.Done {
-		_, busy, err = r.back.records.RedriveAny(ctx, record)
+		_, busy, err = r.backend.records.RedriveAny(ctx, record)
 	} else {
-		_, busy, err = r.back.records.Redrive(ctx, record)
+		_, busy, err = r.backend.records.Redrive(ctx, record)
 	}
 	return busy, err
 }

@@ -15,14 +15,13 @@ import (
 	"github.com/seed-2903acc3/callq/worker/baseurl"
 )
 
-// replaced is the name of the file that keeps the results that were replaced.
+// replaced is the name of the file with the replaced results.
 func (r *resultsFile) replaced() string { return r.name + ".old.jsonl" }
 
-// replace moves the results with the given ordinals to the file of replaced ones.
-// They are safe there before the results file, of which the other lines stay as
-// they are, is replaced by one without them: at every moment each result is in one
-// of the two.
-func (r *resultsFile) replace(gone []int, now baseurl.Set) (err error) {
+// replace moves the results with the given numbers to the file of replaced results. It
+// syncs them there before it replaces the results file by one with the other lines,
+// unchanged. So each result is in one of the two files at every moment.
+func (r *resultsFile) replace(outdated []int, now baseurl.Set) (err error) {
 	info, err := r.file.Stat()
 	if err != nil {
 		return err
@@ -40,12 +39,12 @@ func (r *resultsFile) replace(gone []int, now baseurl.Set) (err error) {
 	if err := lockFile(fresh); err != nil {
 		return err
 	}
-	moved := &summed{sum: sha256.New()}
-	if err := r.divide(gone, now, fresh, moved); err != nil {
+	moved := &checksum{sum: sha256.New()}
+	if err := r.split(outdated, now, fresh, moved); err != nil {
 		return err
 	}
-	if len(gone) > 0 {
-		if err := r.keep(gone, moved); err != nil {
+	if len(outdated) > 0 {
+		if err := r.saveReplaced(outdated, moved); err != nil {
 			return err
 		}
 	}
@@ -60,41 +59,41 @@ func (r *resultsFile) replace(gone []int, now baseurl.Set) (err error) {
 	}
 	old := r.file
 	r.file, r.to = fresh, fresh
-	_ = atomicfile.SyncDir(dir) // not every file system can; then its order of writing is all there is
+	_ = atomicfile.SyncDir(dir) // some file systems cannot; then only their order of writes protects the results
 	return old.Close()
 }
 
-// keep adds the results with the given ordinals to the file of replaced ones, unless
-// a run that was killed in the midst of this has done so.
-func (r *resultsFile) keep(gone []int, moved *summed) error {
+// saveReplaced adds the results with the given numbers to the file of replaced results,
+// unless a previous run has added them before it was killed.
+func (r *resultsFile) saveReplaced(outdated []int, moved *checksum) error {
 	return r.addReplaced(func(f *os.File, size int64) error {
-		if there, err := moved.endsAt(f, size); err != nil || there {
+		if saved, err := moved.endsAt(f, size); err != nil || saved {
 			return err
 		}
 		if _, err := f.Seek(size, io.SeekStart); err != nil {
 			return err
 		}
-		return r.divide(gone, nil, io.Discard, f)
+		return r.split(outdated, nil, io.Discard, f)
 	})
 }
 
-// keepLine adds a result to the file of replaced ones.
-func (r *resultsFile) keepLine(line []byte) error {
+// saveReplacedLine adds one result to the file of replaced results.
+func (r *resultsFile) saveReplacedLine(line []byte) error {
 	return r.addReplaced(func(f *os.File, size int64) error {
 		_, err := f.WriteAt(line, size)
 		return err
 	})
 }
 
-// addReplaced opens the file of replaced results, has add write behind its whole lines,
-// of which there are size bytes, and makes the file safe on its disk.
+// addReplaced opens the file of replaced results, calls add to write after its complete
+// lines, which take size bytes, and syncs the file.
 func (r *resultsFile) addReplaced(add func(f *os.File, size int64) error) (err error) {
 	f, err := os.OpenFile(r.replaced(), os.O_RDWR|os.O_CREATE, ownerOnly)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	size, err := wholeLines(f)
+	size, err := repairLastLine(f)
 	if err == nil {
 		err = add(f, size)
 	}
@@ -107,9 +106,9 @@ func (r *resultsFile) addReplaced(add func(f *os.File, size int64) error) (err e
 	return err
 }
 
-// divide copies the lines with the given ordinals to one place and the others to
-// another, to the byte; but with now, those that are kept get the base URLs of now.
-func (r *resultsFile) divide(gone []int, now baseurl.Set, kept, moved io.Writer) error {
+// split copies the lines with the given numbers to moved and the others to kept,
+// unchanged. But if now is not nil, the kept lines get the base URLs of now.
+func (r *resultsFile) split(outdated []int, now baseurl.Set, kept, moved io.Writer) error {
 	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
@@ -121,8 +120,8 @@ func (r *resultsFile) divide(gone []int, now baseurl.Set, kept, moved io.Writer)
 		}
 		if len(bytes.TrimSpace(bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")))) > 0 {
 			to := stay
-			if n++; len(gone) > 0 && gone[0] == n {
-				gone, to = gone[1:], leave
+			if n++; len(outdated) > 0 && outdated[0] == n {
+				outdated, to = outdated[1:], leave
 			} else if now != nil {
 				line = now.Rewrite(line)
 			}
@@ -136,20 +135,20 @@ func (r *resultsFile) divide(gone []int, now baseurl.Set, kept, moved io.Writer)
 	}
 }
 
-// summed is what was written to it, as its length and its checksum.
-type summed struct {
+// checksum is a writer that computes the length and the SHA-256 of what is written.
+type checksum struct {
 	sum  hash.Hash
 	size int64
 }
 
-// Write adds to it.
-func (s *summed) Write(b []byte) (int, error) {
+// Write implements [io.Writer].
+func (s *checksum) Write(b []byte) (int, error) {
 	s.size += int64(len(b))
 	return s.sum.Write(b)
 }
 
 // endsAt reports whether the file has the same bytes before the given offset.
-func (s *summed) endsAt(f io.ReaderAt, end int64) (bool, error) {
+func (s *checksum) endsAt(f io.ReaderAt, end int64) (bool, error) {
 	if s.size > end {
 		return false, nil
 	}
@@ -160,9 +159,10 @@ func (s *summed) endsAt(f io.ReaderAt, end int64) (bool, error) {
 	return bytes.Equal(sum.Sum(nil), s.sum.Sum(nil)), nil
 }
 
-// wholeLines repairs the end of a file of lines, and returns its length: what a
-// killed process has left of a line goes, and a line that lacks only its end gets it.
-func wholeLines(f *os.File) (int64, error) {
+// repairLastLine repairs the end of a file of JSON lines, and returns its length. It cuts
+// off an incomplete line that a killed process has written. If only the newline is missing,
+// it adds the newline.
+func repairLastLine(f *os.File) (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err

@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// resultLine is a line of a results file of n bytes or some more.
+// resultLine returns a line of a results file with a body of n bytes.
 func resultLine(key string, n int) string {
 	return fmt.Sprintf(`{"key":%q,"state":"done","digest":"00000000000000000000000000000000","body":%q}`, key, strings.Repeat("x", n)) + "\n"
 }
 
-// openResultsOf opens a results file with a text.
+// openResultsOf opens a results file with the given content.
 func openResultsOf(t *testing.T, text string) *resultsFile {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "out")
@@ -37,18 +37,18 @@ func content(t *testing.T, name string) string {
 	return string(text)
 }
 
-func TestAReplacedResultIsMovedWholeWhateverAKillHasLeft(t *testing.T) {
+func TestReplacedResultsAreMovedCompletelyAfterAnyKill(t *testing.T) {
 	a, b, c, before := resultLine("a", 10), resultLine("b", 100_000), resultLine("c", 10), resultLine("z", 70_000)
 	for name, old := range map[string]struct{ there, want string }{
-		"there is no file yet":                 {"", b + c},
-		"others are in the file":               {before, before + b + c},
-		"they were moved already":              {before + b + c, before + b + c},
-		"they were moved, but for the end":     {before + b + strings.TrimSuffix(c, "\n"), before + b + c},
-		"one was moved":                        {before + b, before + b + b + c},
-		"one was moved half":                   {before + b[:70_000], before + b + c},
-		"the first one's beginning was moved":  {b[:1], b + c},
-		"an earlier one lacks only its end":    {strings.TrimSuffix(before, "\n"), before + b + c},
-		"the same were replaced, others since": {b + c + before, b + c + before + b + c},
+		"no file":                          {"", b + c},
+		"other results in the file":        {before, before + b + c},
+		"moved already":                    {before + b + c, before + b + c},
+		"moved without the last newline":   {before + b + strings.TrimSuffix(c, "\n"), before + b + c},
+		"one result moved":                 {before + b, before + b + b + c},
+		"half a result moved":              {before + b[:70_000], before + b + c},
+		"first byte moved":                 {b[:1], b + c},
+		"an earlier newline missing":       {strings.TrimSuffix(before, "\n"), before + b + c},
+		"same results moved before others": {b + c + before, b + c + before + b + c},
 	} {
 		out := openResultsOf(t, a+b+c)
 		if old.there != "" {
@@ -60,41 +60,41 @@ func TestAReplacedResultIsMovedWholeWhateverAKillHasLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := content(t, out.replaced()); got != old.want {
-			t.Errorf("%s: %d bytes were kept, want %d", name, len(got), len(old.want))
+			t.Errorf("%s: got %d bytes of replaced results, want %d", name, len(got), len(old.want))
 		}
 		if got := content(t, out.name); got != a {
-			t.Errorf("%s: %d bytes are left, want %d", name, len(got), len(a))
+			t.Errorf("%s: got %d bytes of remaining results, want %d", name, len(got), len(a))
 		}
 	}
 }
 
-func TestBlankLinesOfAResultsFileDoNotChangeWhichResultIsReplaced(t *testing.T) {
+func TestBlankLinesDoNotChangeWhichResultIsReplaced(t *testing.T) {
 	a, b, c := resultLine("a", 10), resultLine("b", 10), resultLine("c", 10)
 	out := openResultsOf(t, "\n"+a+" \r\n\n"+b+c)
 	if err := out.replace([]int{2}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := content(t, out.replaced()); got != b {
-		t.Errorf("%q was moved, want the second result", got)
+		t.Errorf("got replaced results %q, want the second result", got)
 	}
 	if got := content(t, out.name); got != a+c {
-		t.Errorf("%q is left, want the first and the third result", got)
+		t.Errorf("got remaining results %q, want the first and the third", got)
 	}
 }
 
-func TestResultsThatCannotBeKeptAreNotReplaced(t *testing.T) {
+func TestResultsAreNotRemovedIfTheyCannotBeMoved(t *testing.T) {
 	a, b := resultLine("a", 10), resultLine("b", 10)
 	out := openResultsOf(t, a+b)
 	if err := os.Mkdir(out.replaced(), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := out.replace([]int{1}, nil); err == nil {
-		t.Error("it says that it did")
+		t.Error("got no error")
 	}
 	if got := content(t, out.name); got != a+b {
-		t.Errorf("%q is left", got)
+		t.Errorf("got results %q, want %q", got, a+b)
 	}
 	if rest, err := filepath.Glob(filepath.Join(filepath.Dir(out.name), ".callq-*")); err != nil || len(rest) > 0 {
-		t.Errorf("%v is left, %v", rest, err)
+		t.Errorf("got temporary files %v, %v; want none", rest, err)
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/seed-2903acc3/callq/internal/fileerror"
 )
 
-// rescue writes the results that could not be written to a new file in the folder for
-// temporary files, for a queue that ends with the process. Its error, a [RescueError],
-// says where they are, or that they are lost.
+// rescue writes the results that could not be written to a new temporary file. It is for a
+// queue that is lost when the process ends. It always returns a [RescueError], which says
+// where the results are or that they are lost.
 func (r *resultsFile) rescue() error {
 	lines := r.pending[bytes.LastIndexByte(r.pending[:r.taken], '\n')+1:]
 	rescued := &RescueError{Results: bytes.Count(lines, []byte("\n"))}
@@ -21,7 +21,7 @@ func (r *resultsFile) rescue() error {
 	}
 	_, err = f.Write(lines)
 	if err = errors.Join(err, f.Close()); err != nil {
-		_ = os.Remove(f.Name()) // the first error is the one to tell
+		_ = os.Remove(f.Name()) // report the first error
 		rescued.Err = &StorageError{File: f.Name(), Err: fileerror.WithoutPath(err)}
 		return rescued
 	}

@@ -11,30 +11,29 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// resultsFile is where results go: a file that grows and is resumed, or a stream
-// that can only be written to.
+// resultsFile is the output of a run: a file that can be resumed, or a stream.
 type resultsFile struct {
 	name string
-	// to is where lines go. One of file, which can be read and resumed, and stream, a
-	// pipe or a device that was opened here, may be set.
+	// to receives the lines. At most one of file and stream is set: file can be read and
+	// resumed; stream is a pipe or a device that was opened here.
 	to           io.Writer
 	file, stream *os.File
-	// size is the length of what is whole, in bytes.
+	// size is the length of the complete lines, in bytes.
 	size    int64
 	pending []byte
-	// taken is how much of pending a stream has had before it failed.
+	// taken is how many bytes of pending a stream accepted before it failed.
 	taken int
 }
 
-// ownerOnly is the mode of new files that hold results or calls: what an API said may
-// be nobody else's business. A file that is there keeps its mode.
+// ownerOnly is the mode of new files with results or calls, because an answer of an API
+// may be confidential. An existing file keeps its mode.
 const ownerOnly = 0o600
 
-// flushAt is how many bytes are put together before they are written.
+// flushAt is how many bytes are collected before they are written.
 const flushAt = 1 << 20
 
-// openResults opens the results file for one run at a time, or takes a writer where
-// there is no name. A file that another run writes to, or that cannot be written, is an
+// openResults opens and locks the results file, or uses writer if name is empty. If
+// another run writes to the file, or the file cannot be written, it returns an
 // [InputError].
 func openResults(name string, writer io.Writer) (*resultsFile, error) {
 	if name == "" {
@@ -42,7 +41,8 @@ func openResults(name string, writer io.Writer) (*resultsFile, error) {
 	}
 	for path := name; ; {
 		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
-			// Who holds both ends of a pipe is never told that its reader has left.
+			// Open a pipe for writing only: otherwise the pipe would never break when its
+			// reader closes it.
 			f, err := os.OpenFile(path, os.O_WRONLY, 0)
 			if err != nil {
 				return nil, inputError(ProblemOutput, "the results file: %w", err)
@@ -57,16 +57,14 @@ func openResults(name string, writer io.Writer) (*resultsFile, error) {
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
-		// A link stays one: what it points at, which is there by now, is written, and
-		// replaced.
+		// Keep a symbolic link: write and replace its target, which exists by now.
 		if target, err := filepath.EvalSymlinks(path); err == nil {
 			path = target
 		}
 		if err := lockFile(f); err != nil {
 			return nil, errors.Join(inputError(ProblemOutputInUse, "the results file %s is in use by another callq", name), f.Close())
 		}
-		// Between opening and locking, another run may have put a new file in its
-		// place.
+		// Between open and lock, another run may have replaced the file.
 		if now, err := os.Stat(path); err == nil && os.SameFile(info, now) {
 			return &resultsFile{name: path, to: f, file: f}, nil
 		}
@@ -76,7 +74,7 @@ func openResults(name string, writer io.Writer) (*resultsFile, error) {
 	}
 }
 
-// checkOutput refuses results that would overwrite the calls.
+// checkOutput returns an error if the results would overwrite the calls.
 func checkOutput(in *Input, out string) error {
 	if out == "" || in.spooled || in.file == nil {
 		return nil
@@ -91,7 +89,7 @@ func checkOutput(in *Input, out string) error {
 	return nil
 }
 
-// add puts a result at the end. It is in the file at the latest after flush.
+// add appends a result. It may be written only by the next flush.
 func (r *resultsFile) add(result tasks.Result) error {
 	var err error
 	if r.pending, err = tasks.EncodeResult(r.pending, result); err != nil {
@@ -103,8 +101,8 @@ func (r *resultsFile) add(result tasks.Result) error {
 	return nil
 }
 
-// flush writes what was added. After an error the file holds whole lines alone, and
-// what was added is still pending: flush may be called again.
+// flush writes the added results. After an error the file has complete lines only, the
+// unwritten results stay pending, and flush may be called again.
 func (r *resultsFile) flush() error {
 	if len(r.pending) == 0 {
 		return nil
@@ -119,25 +117,25 @@ func (r *resultsFile) flush() error {
 		whole := bytes.LastIndexByte(r.pending[:n], '\n') + 1
 		r.size += int64(whole)
 		r.pending = r.pending[whole:]
-		_ = r.file.Truncate(r.size) // where this fails the next run repairs the line
+		_ = r.file.Truncate(r.size) // if this fails, the next run repairs the line
 		_, _ = r.file.Seek(r.size, io.SeekStart)
 	} else {
 		r.taken += n
 	}
-	return r.unwritten(err)
+	return r.storageError(err)
 }
 
-// unwritten says what kept results from being written.
-func (r *resultsFile) unwritten(err error) error {
+// storageError returns a StorageError for the results.
+func (r *resultsFile) storageError(err error) error {
 	if fileerror.ReaderLeft(err) {
-		err = ErrReaderLeft
+		err = ErrReaderClosed
 	}
 	return &StorageError{File: r.name, Err: fileerror.WithoutPath(err)}
 }
 
-// kept reports whether what was flushed is stored for certain. What goes through a
-// pipe or to a terminal may be read by nobody.
-func (r *resultsFile) kept() bool {
+// isDurable reports whether flushed results are stored in a file. The results in a pipe or
+// a terminal may never be read.
+func (r *resultsFile) isDurable() bool {
 	if r.file != nil {
 		return true
 	}
@@ -149,13 +147,13 @@ func (r *resultsFile) kept() bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// sync makes what was added survive a crash of the machine.
+// sync flushes the results and syncs the file to disk.
 func (r *resultsFile) sync() error {
 	if err := r.flush(); err != nil || r.file == nil {
 		return err
 	}
 	if err := r.file.Sync(); err != nil {
-		return r.unwritten(err)
+		return r.storageError(err)
 	}
 	return nil
 }

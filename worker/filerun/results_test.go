@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// fillingDisk takes some bytes more and then none.
+// fillingDisk accepts left more bytes, then returns ENOSPC.
 type fillingDisk struct {
 	io.Writer
 	left int
@@ -26,7 +26,7 @@ func (d *fillingDisk) Write(b []byte) (int, error) {
 	return n, err
 }
 
-func TestAFullDiskLeavesWholeLinesAndWhatIsMissingFollowsOnceThereIsRoom(t *testing.T) {
+func TestAFullDiskLeavesCompleteLinesAndTheOthersAreWrittenLater(t *testing.T) {
 	t.Parallel()
 	line := func(key string) tasks.Result {
 		return tasks.Result{Key: key, State: tasks.StateDone, Body: []byte(`"` + strings.Repeat(key, 40) + `"`)}
@@ -75,8 +75,8 @@ func TestAFullDiskLeavesWholeLinesAndWhatIsMissingFollowsOnceThereIsRoom(t *test
 	}
 }
 
-// A pipe takes lines and cannot be told to put them onto a disk.
-func TestTheQueueKeepsBodiesUntilTheDiskHasTheirResults(t *testing.T) {
+// A pipe stands for a file that cannot be synced.
+func TestBodiesAreNotFreedBeforeTheResultsFileIsSynced(t *testing.T) {
 	t.Parallel()
 	from, to, err := os.Pipe()
 	if err != nil {
@@ -89,15 +89,15 @@ func TestTheQueueKeepsBodiesUntilTheDiskHasTheirResults(t *testing.T) {
 	}
 	var refused *StorageError
 	if err := r.sync(t.Context()); !errors.As(err, &refused) {
-		t.Errorf("what no disk has is taken for safe: %v", err)
+		t.Errorf("got %v, want a StorageError", err)
 	}
 	if len(r.exported) != 1 {
-		t.Error("the body is let go")
+		t.Error("the body was freed")
 	}
 	if err := r.out.close(); err != nil {
 		t.Fatal(err)
 	}
 	if text, err := io.ReadAll(from); err != nil || !strings.Contains(string(text), `"key":"a"`) {
-		t.Errorf("written was %q: %v", text, err)
+		t.Errorf("got %q written: %v", text, err)
 	}
 }

@@ -10,47 +10,48 @@ import (
 )
 
 const (
-	// roomInRedis is how many bytes of large results of a run are in Redis at most. They
-	// leave it when they are in the results file.
+	// roomInRedis limits the bytes of large results of a run in Redis. They are freed
+	// when they are in the results file.
 	roomInRedis = 48 << 20
-	// syncAfter is after how many bytes of large results the results file is made safe.
+	// syncAfter is after how many bytes of large results the results file is synced.
 	syncAfter = 16 << 20
 )
 
-// room is how much of a run's large results Redis has, and will have in a moment. Its
-// methods are safe for concurrent use.
+// room limits the bytes of large results of a run in Redis. A worker reserves room before
+// it stores a result. The methods are safe for concurrent use.
 type room struct {
-	memory *spool.Memory
-	opened chan struct{}
-	open   func()
+	memory   *spool.Memory
+	disabled chan struct{}
+	// disable ends the limit and all waits for room.
+	disable func()
 
 	mu   sync.Mutex
-	held map[string]func() // by call id
+	held map[string]func() // releases the room of a call, by call id
 }
 
 func newRoom(size int64) *room {
-	r := &room{memory: spool.NewMemory(size), opened: make(chan struct{}), held: map[string]func(){}}
-	r.open = sync.OnceFunc(func() { close(r.opened) })
+	r := &room{memory: spool.NewMemory(size), disabled: make(chan struct{}), held: map[string]func(){}}
+	r.disable = sync.OnceFunc(func() { close(r.disabled) })
 	return r
 }
 
-// enter waits until there is room for a result, or none is kept free any more. written
-// is told whether it went to Redis.
-func (r *room) enter(id string, size int64) (written func(bool)) {
-	release, _ := r.memory.Take(size, r.opened)
-	r.leave(id) // of an earlier generation
+// reserve waits until there is room for a result, or the limit is disabled. The caller
+// must call written with whether the result was stored in Redis.
+func (r *room) reserve(id string, size int64) (written func(bool)) {
+	release, _ := r.memory.Take(size, r.disabled)
+	r.release(id) // the room of an earlier generation of the call
 	r.mu.Lock()
 	r.held[id] = release
 	r.mu.Unlock()
 	return func(stored bool) {
 		if !stored {
-			r.leave(id)
+			r.release(id)
 		}
 	}
 }
 
-// leave gives back the room of a call, if it has any.
-func (r *room) leave(id string) {
+// release frees the room of a call, if it has any.
+func (r *room) release(id string) {
 	r.mu.Lock()
 	release := r.held[id]
 	delete(r.held, id)
@@ -60,63 +61,64 @@ func (r *room) leave(id string) {
 	}
 }
 
-// exported is a result that is in the results file, and whose body Redis still has.
+// exported is a result in the results file whose body is still in Redis.
 type exported struct {
 	queue, id string
 	large     bool
 }
 
-// onLarge is the worker's question before it records a large result.
+// onLarge is called by the worker before it stores a large result.
 func (r *runner) onLarge(batch, id string, size int64) (written func(bool)) {
-	if !r.out.kept() || !r.collects(batch) {
+	if !r.out.isDurable() || !r.collects(batch) {
 		return func(bool) {}
 	}
-	return r.room.enter(id, size)
+	return r.room.reserve(id, size)
 }
 
-// collects reports whether the results of a batch come to this run.
+// collects reports whether this run collects the results of a batch.
 func (r *runner) collects(batch string) bool {
 	return slices.ContainsFunc(r.inUse(), func(i int) bool { return r.batch(i) == batch })
 }
 
-// mayFree notes that a result is in the results file, or will be with the next flush.
-func (r *runner) mayFree(record ledger.Record) {
+// noteExported records that a result is in the results file, or will be after the next
+// flush.
+func (r *runner) noteExported(record ledger.Record) {
 	large := len(record.Body) > spool.Large
-	if len(record.Body) > 0 && (large || r.tracks || r.cfg.DropBodies) {
+	if len(record.Body) > 0 && (large || r.tracksSmall || r.cfg.DropBodies) {
 		r.exported = append(r.exported, exported{queue: record.Queue, id: record.ID, large: large})
 	}
 	if large {
-		r.heavy += len(record.Body)
+		r.unsyncedLarge += len(record.Body)
 	}
 }
 
-// free frees the bodies that Redis need not keep any more: the results file has them for
-// certain. Where results go through a pipe, which nobody may have read, they stay until
-// Redis has half of what it may have.
-func (r *runner) free(ctx context.Context) error {
-	kept, err := r.back.ledger.Bodies(ctx)
+// freeBodies frees the bodies in Redis of results that are in the results file. The
+// results in a pipe may never be read, so their bodies stay until the results in Redis
+// take half of the allowed memory.
+func (r *runner) freeBodies(ctx context.Context) error {
+	kept, err := r.backend.ledger.Bodies(ctx)
 	if err != nil {
 		return err
 	}
 	most := r.cfg.Worker.MaxMemory
-	r.tracks = kept >= most/4
-	goes := func(e exported) bool {
-		return kept >= most/2 || r.out.kept() && (e.large || r.cfg.DropBodies)
+	r.tracksSmall = kept >= most/4
+	canFree := func(e exported) bool {
+		return kept >= most/2 || r.out.isDurable() && (e.large || r.cfg.DropBodies)
 	}
 	ids := map[string][]string{}
 	for _, e := range r.exported {
-		if goes(e) {
+		if canFree(e) {
 			ids[e.queue] = append(ids[e.queue], e.id)
 		}
 	}
 	for queue, list := range ids {
-		if err := r.back.ledger.FreeBody(ctx, queue, list...); err != nil {
+		if err := r.backend.ledger.FreeBody(ctx, queue, list...); err != nil {
 			return err
 		}
 		for _, id := range list {
-			r.room.leave(id)
+			r.room.release(id)
 		}
 	}
-	r.exported = slices.DeleteFunc(r.exported, goes)
+	r.exported = slices.DeleteFunc(r.exported, canFree)
 	return nil
 }

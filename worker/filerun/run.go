@@ -13,12 +13,12 @@ import (
 // Run makes the calls of an input and writes a result for each, until all have ended.
 // Calls with a result in Out are not made again.
 //
-// When ctx ends Run drains: no new call starts, those on their way end and are written,
-// and the error is [ErrInterrupted]. A later run goes on from there.
+// When ctx ends, Run drains: no new call starts, the calls in flight end and their results
+// are written, and the error is [ErrInterrupted]. A later run continues from there.
 //
-// An [InputError] says that nothing was begun. A [StorageError], a [StuckError] and what
-// Redis says end a run that had begun. That calls are dead or dropped, and that lines
-// were refused, is not an error: the Summary counts them.
+// An [InputError] means that no call was made. A [StorageError], a [StuckError] or an
+// error of Redis may end a run that has made calls. Dead and dropped calls and refused
+// lines are not errors: the Summary counts them.
 func Run(ctx context.Context, cfg Config) (sum Summary, err error) {
 	begin := time.Now()
 	if err := cfg.validate(); err != nil {
@@ -51,16 +51,16 @@ func Run(ctx context.Context, cfg Config) (sum Summary, err error) {
 	if err == nil && r.plan.open() > 0 {
 		err = ErrInterrupted
 	}
-	return r.summary(resumed, len(prev.gone), time.Since(begin)), err
+	return r.summary(resumed, len(prev.outdated), time.Since(begin)), err
 }
 
-// open reads the input and what previous runs left, and changes nothing.
+// open reads the input and the files of previous runs, and changes nothing.
 func (r *runner) open() (prev *previousRun, err error) {
 	in := r.cfg.In
 	if r.plan, err = planOf(in, r.rules, r.cfg.First); err != nil {
 		return nil, err
 	}
-	r.tell(Planned{Calls: r.plan.accepted, Refused: r.plan.refused, Refusals: r.plan.refusals})
+	r.emit(Planned{Calls: r.plan.accepted, Refused: r.plan.refused, Refusals: r.plan.refusals})
 	if err := checkOutput(in, r.cfg.Out); err != nil {
 		return nil, err
 	}
@@ -80,31 +80,31 @@ func (r *runner) open() (prev *previousRun, err error) {
 	return readPrevious(r.out, r.plan, r.journal, r.redo, nil)
 }
 
-// consultRedis connects where a call is open, or has failed: somebody may have redriven
-// it since.
+// consultRedis connects to Redis if a call is open or has failed: a failed call may have
+// been redriven.
 func (r *runner) consultRedis(ctx context.Context, prev *previousRun) (*previousRun, error) {
 	if r.plan.open() == 0 && len(prev.failed) == 0 {
 		return prev, nil
 	}
 	err := r.connect(ctx)
 	if err == nil {
-		prev, err = r.renew(ctx, prev)
+		prev, err = r.findRedriven(ctx, prev)
 	}
-	var wrong *InputError
+	var inputErr *InputError
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
 		return nil, ErrInterrupted
-	case r.plan.open() > 0, errors.As(err, &wrong):
+	case r.plan.open() > 0, errors.As(err, &inputErr):
 		return nil, err
 	default:
-		r.tell(RedriveUnknown{Err: err})
-		r.unasked = true
+		r.emit(RedriveUnknown{Err: err})
+		r.redisSkipped = true
 	}
 	return prev, nil
 }
 
-// takeOver makes the results file, and the journal beside it, those of this run.
+// takeOver prepares the results file and the journal beside it for this run.
 func (r *runner) takeOver(prev *previousRun) error {
 	now := r.urls
 	if !r.cfg.SameAPI {
@@ -113,10 +113,10 @@ func (r *runner) takeOver(prev *previousRun) error {
 	if err := r.out.resume(prev.previousResults, now); err != nil {
 		return err
 	}
-	if n := len(prev.gone); n > 0 {
-		r.tell(ResultsReplaced{Results: n, File: r.out.replaced()})
+	if n := len(prev.outdated); n > 0 {
+		r.emit(ResultsReplaced{Results: n, File: r.out.replaced()})
 	}
-	// The notes of calls that have a result go only once that is safe.
+	// Remove the calls with a result from the journal only after the results were synced.
 	if err := r.out.sync(); err != nil {
 		return err
 	}
@@ -124,16 +124,16 @@ func (r *runner) takeOver(prev *previousRun) error {
 		return err
 	}
 	if prev.doubtful > 0 {
-		r.tell(DoubtfulRepeated{Calls: prev.doubtful})
+		r.emit(DoubtfulRepeated{Calls: prev.doubtful})
 	}
 	return nil
 }
 
-// work makes the calls, with what is around them.
+// work prepares Redis and makes the calls.
 func (r *runner) work(ctx context.Context, resumed int) error {
-	r.journal.must = r.back.Volatile
+	r.journal.required = r.backend.Volatile
 	r.written = resumed
-	r.tell(Started{Calls: r.plan.accepted, Ended: resumed, Continue: r.continues()})
+	r.emit(Started{Calls: r.plan.accepted, Ended: resumed, Continue: r.continues()})
 	var names []string
 	concurrency := map[string]int{}
 	for _, u := range r.cfg.Worker.Upstreams {
@@ -143,9 +143,9 @@ func (r *runner) work(ctx context.Context, resumed int) error {
 			concurrency[u.Name] = worker.DefaultUpstreamConcurrency
 		}
 	}
-	r.watch = &waiting.CircuitWatcher{Circuits: r.back.circuits, Upstreams: names, Patience: r.cfg.Patience, Report: r.tellChange}
+	r.watcher = &waiting.CircuitWatcher{Circuits: r.backend.circuits, Upstreams: names, Patience: r.cfg.Patience, Report: r.emitChange}
 	r.reporter = &waiting.Reporter{
-		Redis: r.back.Redis, HasWatcher: true, Report: r.tellWait,
+		Redis: r.backend.Redis, HasWatcher: true, Report: r.emitWait,
 		Query: waiting.Query{Configured: concurrency, Here: true, Where: r.cfg.CommandFlags, MaxMemory: r.cfg.Worker.MaxMemory},
 	}
 	err := r.requestProbes(ctx, names)
@@ -164,31 +164,32 @@ func (r *runner) work(ctx context.Context, resumed int) error {
 	return errors.Join(err, r.journal.close())
 }
 
-// requestProbes has the probe go out at once where a previous run left a circuit open
-// for a person: whoever runs again has fixed what it is about, or wants to know.
+// requestProbes requests a probe at once for each circuit that a previous run left open
+// until a person closes it: the person who runs again has fixed the cause, or wants to
+// test it.
 func (r *runner) requestProbes(ctx context.Context, upstreams []string) error {
-	records, err := r.back.circuits.Watch(ctx, upstreams)
+	records, err := r.backend.circuits.Watch(ctx, upstreams)
 	if err != nil {
 		return err
 	}
 	for _, record := range records {
-		ended, err := r.back.circuits.EndHold(ctx, record)
+		ended, err := r.backend.circuits.EndHold(ctx, record)
 		if err != nil {
 			return err
 		}
 		if ended {
-			r.tell(ProbeRequested{Circuit: record.Name.String(), Why: waiting.AnswerText(record)})
+			r.emit(ProbeRequested{Circuit: record.Name.String(), Why: waiting.AnswerText(record)})
 		}
 	}
 	return nil
 }
 
-// continues says how a run goes on that does not finish.
+// continues returns how the run can be continued if it does not finish.
 func (r *runner) continues() Continue {
 	switch {
 	case r.out.file != nil:
 		return ContinueFromResults
-	case r.back != nil && !r.back.Volatile:
+	case r.backend != nil && !r.backend.Volatile:
 		return ContinueFromRedis
 	}
 	return ContinueNot
@@ -205,19 +206,19 @@ func (r *runner) summary(resumed, replaced int, took time.Duration) Summary {
 	}
 }
 
-func (r *runner) tell(e Event) { r.cfg.OnEvent(e) }
+func (r *runner) emit(e Event) { r.cfg.OnEvent(e) }
 
-func (r *runner) tellChange(c waiting.Change) {
-	r.tell(CircuitChanged{
+func (r *runner) emitChange(c waiting.Change) {
+	r.emit(CircuitChanged{
 		Change: CircuitChange(c.Kind), Circuit: c.Circuit.String(), Until: c.Until,
 		Reason: c.Reason, Why: c.Why, Rule: c.Rule, Waiting: c.Waiting,
 	})
 }
 
-func (r *runner) tellWait(why waiting.Reason, over bool, now time.Time) {
+func (r *runner) emitWait(why waiting.Reason, over bool, now time.Time) {
 	text := why.Text(now)
 	if over {
 		text = why.Over()
 	}
-	r.tell(CallsWait{Kind: string(why.Kind), Name: why.Name, Calls: why.Calls, Over: over, Text: text})
+	r.emit(CallsWait{Kind: string(why.Kind), Name: why.Name, Calls: why.Calls, Over: over, Text: text})
 }

@@ -19,26 +19,24 @@ import (
 )
 
 const (
-	// collectEvery is how often ended calls are looked for.
+	// collectEvery is the time between two collections of ended calls.
 	collectEvery = 200 * time.Millisecond
-	// syncEvery is how often the results file is made safe from a crash of the
-	// machine.
+	// syncEvery is the time between two syncs of the results file.
 	syncEvery = 5 * time.Second
-	// watchEvery is how often circuits are looked at.
+	// watchEvery is the time between two polls of the circuits.
 	watchEvery = time.Second
-	// awayFor is how long Redis may stay away before a run gives up.
+	// awayFor is how long Redis may be unavailable before the run ends.
 	awayFor = 2 * time.Minute
 )
 
-// runner takes the calls of one input through the queue in this process: it sends them,
-// works, and writes their results.
+// runner makes the calls of one input: it sends them to the queue, runs a worker in this
+// process, and writes their results.
 //
-// The batch is named after the input, so that a later run of it finds what this one
-// leaves in Redis: a call that is still open is not sent twice, and one that has ended
-// gives its result again without being made. A key of a batch stands for one content for
-// ever, though a line may be changed between runs. Such a line goes to the batch's
-// successor (NAME.2, NAME.3, …), the first one where its key is free or stands for the
-// same content.
+// The batch is named after the input, so that a later run finds the calls of this one in
+// Redis: a call that is still open is not sent twice, and a call that has ended gives its
+// result without being made again. In a batch, a key always has the same content, but a
+// line may be changed between runs. A changed line goes to a successor of the batch
+// (NAME.2, NAME.3, …): the first one in which its key is unused or has the same content.
 type runner struct {
 	cfg   Config
 	log   *slog.Logger
@@ -50,63 +48,64 @@ type runner struct {
 	out     *resultsFile
 	journal *journal
 	tally   *Tally
-	back    *backend
-	// unasked reports that Redis cannot be asked, and need not be.
-	unasked  bool
-	watch    *waiting.CircuitWatcher
-	reporter *waiting.Reporter
-	stall    stall
+	backend *backend
+	// redisSkipped reports that Redis is unavailable and not needed.
+	redisSkipped bool
+	watcher      *waiting.CircuitWatcher
+	reporter     *waiting.Reporter
+	stall        stall
 
-	// replaced tells when the calls that are made again ended before; see repeats.
+	// replaced has the times at which the calls to make again ended before; see
+	// mustRepeat.
 	replaced map[string][]time.Time
-	// batches is how many of the input's batches are in use, and others are those of
+	// batches is the number of batches of the input in use, and others are the batches of
 	// other inputs; see adopt.
 	batches atomic.Int64
 	others  []string
 	cursors map[int]*ledger.Cursor
-	// exported are the results whose bodies may go once the results file is safe, and
-	// heavy is how many bytes of large ones were added to it since it was made so.
-	// tracks reports that Redis has so much that small ones may have to go too.
+	// exported are the results whose bodies may be freed after the next sync of the
+	// results file.
 	exported []exported
-	heavy    int
-	tracks   bool
-	room     *room
-	synced   time.Time
-	before   int // calls that had ended before
-	// written is how many calls have their results in the results file, unwritten are
-	// those that may not be on its disk yet.
-	written   int
-	unwritten []callID
-	// watermarks are how far the batches had ended before, and known counts the results
-	// from within them: no call was made for those.
+	// unsyncedLarge is the number of bytes of large results since the last sync.
+	unsyncedLarge int
+	// tracksSmall reports that Redis is so full that small bodies may have to be freed.
+	tracksSmall bool
+	room        *room
+	synced      time.Time
+	endedBefore int // number of calls that had ended before this run
+	// written is the number of calls with a result in the results file.
+	written int
+	// unsynced are the calls whose results were added since the last sync.
+	unsynced []callID
+	// watermarks separate the calls of each batch that had ended before this run. known
+	// counts their results, for which no call was made.
 	watermarks map[int]ledger.Watermark
 	known      int
-	// bodiless counts results whose bodies Redis had let go after an earlier export.
+	// bodiless counts results whose bodies were freed from Redis after an earlier export.
 	bodiless int
-	// openThen is how many calls were open when that was looked at last, moved when it
-	// changed.
-	openThen int
-	moved    time.Time
+	// lastOpen is the number of open calls at the last poll, lastChange when it changed.
+	lastOpen   int
+	lastChange time.Time
 }
 
 func newRunner(cfg Config) *runner {
 	r := &runner{cfg: cfg, redo: cfg.redo(), urls: cfg.baseURLs(), rules: worker.CallRules(cfg.Worker.Upstreams), tally: &Tally{}}
 	if r.log = cfg.Worker.Logger; r.log == nil {
-		r.log = slog.New(slog.DiscardHandler) // the worker has a default of its own
+		r.log = slog.New(slog.DiscardHandler) // the worker sets its own default
 	}
 	r.room = newRoom(min(roomInRedis, cfg.Worker.MaxMemory))
 	return r
 }
 
-// run makes the calls. It returns when every call has ended, when ctx is cancelled and
-// the worker has drained, or with what stopped it. What has ended is in the results file
-// then.
+// run makes the calls. It returns when every call has ended, when ctx has ended and the
+// worker has drained, or when an error stops it. Then the results of all ended calls are
+// in the results file.
 func (r *runner) run(ctx context.Context) error {
 	w, err := worker.New(r.workerConfig())
 	if err != nil {
 		return err
 	}
-	if err := r.tellOfOthers(ctx); err != nil {
+	if err := r.reportOthers(ctx); err != nil {
 		return err
 	}
 	working, stop := context.WithCancel(ctx)
@@ -126,24 +125,24 @@ func (r *runner) run(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 	}
-	// What ended while the worker drained, or what a failing Redis kept back. A disk
-	// that was full may have room by now.
+	// Collect what ended while the worker drained or Redis failed. A disk that was full
+	// may have space by now.
 	last := context.WithoutCancel(ctx)
 	errs = append(errs, r.collect(last), r.sync(last))
-	r.tellProgress()
-	if r.back.Volatile && len(r.out.pending) > 0 {
+	r.reportProgress()
+	if r.backend.Volatile && len(r.out.pending) > 0 {
 		errs = append(errs, r.out.rescue())
 	}
-	return joined(append([]error{ended}, errs...))
+	return joinDistinct(append([]error{ended}, errs...))
 }
 
-// prepare brings Redis in line with the plan before anything is sent.
+// prepare changes Redis to match the plan before anything is sent.
 func (r *runner) prepare(ctx context.Context) error {
-	r.before, r.synced = r.plan.accepted-r.plan.open(), time.Now()
-	// What is past its retention goes before this run asks for it: nothing that it
-	// counts on may be forgotten while it goes on.
-	if _, err := r.back.ledger.Sweep(ctx, time.Now(), r.cfg.Worker.Retention); err != nil {
-		r.log.Warn("results that are past their retention could not be forgotten", "error", r.back.explain(err))
+	r.endedBefore, r.synced = r.plan.accepted-r.plan.open(), time.Now()
+	// Delete results past their retention now, so that nothing that this run has found is
+	// deleted during the run.
+	if _, err := r.backend.ledger.Sweep(ctx, time.Now(), r.cfg.Worker.Retention); err != nil {
+		r.log.Warn("cannot delete results past their retention", "error", r.backend.explain(err))
 	}
 	if err := r.adopt(ctx); err != nil {
 		return err
@@ -151,32 +150,32 @@ func (r *runner) prepare(ctx context.Context) error {
 	if err := r.reconcile(ctx); err != nil {
 		return err
 	}
-	return r.trustRedis(ctx)
+	return r.clearKnownSends(ctx)
 }
 
 func (r *runner) workerConfig() worker.Config {
 	cfg := r.cfg.Worker
-	cfg.Redis, cfg.Journal, cfg.OnLarge = r.back.Redis, r.journal, r.onLarge
-	told := cfg.OnEvent
+	cfg.Redis, cfg.Journal, cfg.OnLarge = r.backend.Redis, r.journal, r.onLarge
+	onEvent := cfg.OnEvent
 	cfg.OnEvent = func(e worker.Event) {
-		r.stall.note(e)
-		if told != nil {
-			told(e)
+		r.stall.record(e)
+		if onEvent != nil {
+			onEvent(e)
 		}
 	}
 	return cfg
 }
 
-// drain waits until the worker has drained, and goes on to write results meanwhile: the
-// large ones need the room that those take which are written. failed reports that none
-// are written any more.
+// drain waits until the worker has drained. Meanwhile it writes results: large ones need
+// the room of those that are not written yet. failed reports that results can no longer be
+// written.
 func (r *runner) drain(ctx context.Context, worked <-chan error, failed bool) error {
 	ctx = context.WithoutCancel(ctx)
 	tick := time.NewTicker(collectEvery)
 	defer tick.Stop()
 	for {
 		if failed {
-			r.room.open()
+			r.room.disable()
 		}
 		select {
 		case err := <-worked:
@@ -184,29 +183,29 @@ func (r *runner) drain(ctx context.Context, worked <-chan error, failed bool) er
 		case <-tick.C:
 		}
 		if !failed {
-			failed = r.collect(ctx) != nil || r.heavy > 0 && r.sync(ctx) != nil
-			r.tellProgress()
+			failed = r.collect(ctx) != nil || r.unsyncedLarge > 0 && r.sync(ctx) != nil
+			r.reportProgress()
 		}
 	}
 }
 
-// joined joins errors, and says once what several of them say.
-func joined(errs []error) error {
-	said := map[string]bool{}
+// joinDistinct joins errors without those whose text is a repetition.
+func joinDistinct(errs []error) error {
+	seen := map[string]bool{}
 	return errors.Join(slices.DeleteFunc(errs, func(err error) bool {
-		if err == nil || said[err.Error()] {
+		if err == nil || seen[err.Error()] {
 			return true
 		}
-		said[err.Error()] = true
+		seen[err.Error()] = true
 		return false
 	})...)
 }
 
-// following is how far [runner.follow] is.
-type following struct {
-	heard, watched time.Time // when Redis answered last, when circuits were looked at
-	idle           int       // how often nothing was open in Redis
-	told           bool      // whether it was told which results Redis had
+// followState is the state of [runner.follow].
+type followState struct {
+	answered, watched time.Time // when Redis answered last, when the circuits were polled
+	idle              int       // how often no call was open in Redis
+	knownReported     bool      // whether KnownResults was reported
 }
 
 // follow writes results until all calls have ended or something stops it. It sets the
@@ -214,7 +213,7 @@ type following struct {
 func (r *runner) follow(ctx context.Context, worked, sent *chan error) error {
 	tick := time.NewTicker(collectEvery)
 	defer tick.Stop()
-	f := following{heard: time.Now()}
+	f := followState{answered: time.Now()}
 	for {
 		select {
 		case <-ctx.Done():
@@ -238,14 +237,15 @@ func (r *runner) follow(ctx context.Context, worked, sent *chan error) error {
 	}
 }
 
-// step writes what has ended and looks around. allSent reports that every call was sent.
-func (r *runner) step(ctx context.Context, f *following, allSent bool) (ended bool, err error) {
+// step writes the results of ended calls, and checks Redis and the circuits. allSent
+// reports that every call was sent.
+func (r *runner) step(ctx context.Context, f *followState, allSent bool) (ended bool, err error) {
 	if err := r.journal.failure(); err != nil {
 		return false, err
 	}
 	err = r.collect(ctx)
 	if err == nil {
-		r.tellProgress()
+		r.reportProgress()
 		if time.Since(r.synced) >= syncEvery {
 			err = r.sync(ctx)
 		}
@@ -256,15 +256,15 @@ func (r *runner) step(ctx context.Context, f *following, allSent bool) (ended bo
 	now := time.Now()
 	if err != nil && ctx.Err() == nil {
 		r.log.Debug("reading the results failed", "error", err)
-		if now.Sub(f.heard) > awayFor {
+		if now.Sub(f.answered) > awayFor {
 			return false, err
 		}
 		return false, nil
 	}
-	f.heard = now
-	if allSent && !f.told {
-		f.told = true
-		r.tellOfKnown()
+	f.answered = now
+	if allSent && !f.knownReported {
+		f.knownReported = true
+		r.reportKnown()
 	}
 	if allSent && r.plan.open() == 0 {
 		return true, nil
@@ -273,15 +273,15 @@ func (r *runner) step(ctx context.Context, f *following, allSent bool) (ended bo
 		return false, nil
 	}
 	f.watched = now
-	if err := r.lookAround(ctx, now); err != nil || !allSent {
+	if err := r.reportWaiting(ctx, now); err != nil || !allSent {
 		return false, err
 	}
 	return false, r.checkGone(ctx, f)
 }
 
-// lookAround tells why calls wait.
-func (r *runner) lookAround(ctx context.Context, now time.Time) error {
-	if err := r.watch.Poll(ctx); err != nil {
+// reportWaiting reports why calls wait.
+func (r *runner) reportWaiting(ctx context.Context, now time.Time) error {
+	if err := r.watcher.Poll(ctx); err != nil {
 		return err
 	}
 	r.reporter.Query.Batches = r.reporter.Query.Batches[:0]
@@ -289,21 +289,21 @@ func (r *runner) lookAround(ctx context.Context, now time.Time) error {
 		r.reporter.Query.Batches = append(r.reporter.Query.Batches, r.batch(i))
 	}
 	r.reporter.Poll(ctx, now)
-	if open := r.plan.open(); open != r.openThen {
-		r.openThen, r.moved = open, now
+	if open := r.plan.open(); open != r.lastOpen {
+		r.lastOpen, r.lastChange = open, now
 	}
-	r.tell(Waiting{Brief: cmp.Or(r.watch.Held(), r.reporter.Brief(now.Sub(r.moved) > stalledFor))})
-	if stalled, ok := r.stall.look(now); ok && r.watch.Held() == "" {
-		r.tell(stalled)
+	r.emit(Waiting{Brief: cmp.Or(r.watcher.Held(), r.reporter.Brief(now.Sub(r.lastChange) > stalledFor))})
+	if stalled, ok := r.stall.check(now); ok && r.watcher.Held() == "" {
+		r.emit(stalled)
 	}
 	return nil
 }
 
-// checkGone notices that nothing is open in Redis while results are missing, which a
-// Redis that was emptied leaves behind.
-func (r *runner) checkGone(ctx context.Context, f *following) error {
+// checkGone returns an error if no call is open in Redis while results are missing, as
+// after Redis was emptied.
+func (r *runner) checkGone(ctx context.Context, f *followState) error {
 	for _, i := range r.inUse() {
-		b, err := r.back.ledger.Batch(ctx, r.batch(i))
+		b, err := r.backend.ledger.Batch(ctx, r.batch(i))
 		if err == nil && b.Counts.Open > 0 || err != nil && !errors.Is(err, ledger.ErrNoBatch) {
 			f.idle = 0
 			return nil
@@ -315,36 +315,36 @@ func (r *runner) checkGone(ctx context.Context, f *following) error {
 	return fmt.Errorf("%w: %d", ErrCallsGone, r.plan.open())
 }
 
-func (r *runner) tellProgress() {
-	r.tell(Progress{
-		Calls: r.plan.accepted, Ended: r.plan.accepted - r.plan.open(), Written: r.written, NotMade: r.before + r.known,
+func (r *runner) reportProgress() {
+	r.emit(Progress{
+		Calls: r.plan.accepted, Ended: r.plan.accepted - r.plan.open(), Written: r.written, NotMade: r.endedBefore + r.known,
 		Dead: r.tally.Count(tasks.StateDead), Dropped: r.tally.Count(tasks.StateDropped), Cancelled: r.tally.Count(tasks.StateCancelled),
 	})
 }
 
-// tellOfOthers tells that calls may stand still for a while as other processes hold
+// reportOthers reports that calls may wait for a while because other processes hold
 // them.
-func (r *runner) tellOfOthers(ctx context.Context) error {
+func (r *runner) reportOthers(ctx context.Context) error {
 	var queues []string
 	for _, u := range r.cfg.Worker.Upstreams {
 		queues = append(queues, tasks.Queues(u.Name)...)
 	}
-	n, err := ledger.NewLeases(r.back.Redis).Count(ctx, time.Now(), queues...)
+	n, err := ledger.NewLeases(r.backend.Redis).Count(ctx, time.Now(), queues...)
 	if err == nil && n > 0 {
-		r.tell(UnderWayElsewhere{Calls: int(n)})
+		r.emit(UnderWayElsewhere{Calls: int(n)})
 	}
 	return err
 }
 
-// tellOfKnown tells that results come from Redis, for it looks as if calls had been
-// made.
-func (r *runner) tellOfKnown() {
+// reportKnown reports that results come from Redis, because it looks as if their calls had
+// been made.
+func (r *runner) reportKnown() {
 	if r.known > 0 {
-		r.tell(KnownResults{Results: r.known, Bodiless: r.bodiless, Resumed: r.before > 0})
+		r.emit(KnownResults{Results: r.known, Bodiless: r.bodiless, Resumed: r.endedBefore > 0})
 	}
 }
 
-// stuckError is the public form of a watch's error.
+// stuckError converts the error of a watcher to the exported type.
 func stuckError(e *waiting.StuckError) error {
 	return &StuckError{Circuit: e.Record.Name.String(), Class: policy.Class(e.Record.Class), Why: waiting.AnswerText(e.Record), Patience: e.Patience}
 }

@@ -9,31 +9,31 @@ import (
 )
 
 const (
-	// stalledFor is how long no call ends, while attempts fail, before that is told.
+	// stalledFor is how long no call must have ended, while attempts fail, before it is
+	// reported.
 	stalledFor = 5 * time.Second
-	// stalledAgain is when it is told again.
+	// stalledAgain is the time between two reports.
 	stalledAgain = 30 * time.Second
 )
 
-// stall notices that no call ends: those to an API that cannot be reached are retried
-// for a while before the first of them is given up. Its methods are safe for concurrent
-// use.
+// stall detects that no call ends. Calls to an API that cannot be reached are retried for
+// a while before the first of them ends. The methods are safe for concurrent use.
 type stall struct {
-	mu     sync.Mutex
-	failed int // attempts since a call has ended
-	last   worker.Event
-	since  time.Time // the first of these attempts
-	quiet  time.Time // nothing is told until then
+	mu         sync.Mutex
+	failed     int // failed attempts since a call has ended
+	last       worker.Event
+	since      time.Time // the first of these attempts
+	nextReport time.Time // no report before this time
 }
 
-// note takes an attempt into account.
-func (s *stall) note(e worker.Event) {
+// record adds an attempt.
+func (s *stall) record(e worker.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case e.Action == policy.ActionRetry:
 		if s.failed == 0 {
-			s.since, s.quiet = e.At, e.At.Add(stalledFor)
+			s.since, s.nextReport = e.At, e.At.Add(stalledFor)
 		}
 		s.failed++
 		s.last = e
@@ -42,13 +42,13 @@ func (s *stall) note(e worker.Event) {
 	}
 }
 
-// look returns what there is to tell, mostly nothing.
-func (s *stall) look(now time.Time) (Stalled, bool) {
+// check returns whether a stall must be reported now, and the report.
+func (s *stall) check(now time.Time) (Stalled, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failed == 0 || now.Before(s.quiet) {
+	if s.failed == 0 || now.Before(s.nextReport) {
 		return Stalled{}, false
 	}
-	s.quiet = now.Add(stalledAgain)
+	s.nextReport = now.Add(stalledAgain)
 	return Stalled{For: now.Sub(s.since), Attempts: s.failed, Last: s.last}, true
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker"
 )
 
-func TestItIsToldWhyNoCallEnds(t *testing.T) {
+func TestAStallIsReportedAndRepeated(t *testing.T) {
 	began := time.Date(2026, 5, 4, 2, 0, 0, 0, time.UTC)
 	at := func(seconds int) time.Time { return began.Add(time.Duration(seconds) * time.Second) }
 	failed := func(seconds int) worker.Event {
@@ -38,10 +38,10 @@ func TestItIsToldWhyNoCallEnds(t *testing.T) {
 		{event: worker.Event{Action: policy.ActionDeadLetter, At: at(206)}, at: 400},
 	} {
 		if step.event.Action != "" {
-			s.note(step.event)
+			s.record(step.event)
 		}
-		if got, told := s.look(at(step.at)); got != step.want || told != (got != Stalled{}) {
-			t.Errorf("step %d: %v, want %v", i+1, got, step.want)
+		if got, ok := s.check(at(step.at)); got != step.want || ok != (got != Stalled{}) {
+			t.Errorf("step %d: got %v, want %v", i+1, got, step.want)
 		}
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// submit sends the calls that have not ended to the run's batches.
+// submit sends the open calls to the batches of the run.
 func (r *runner) submit(ctx context.Context) error {
 	var moved map[int]bool
-	for i := 0; i == 0 || len(moved) > 0 || i <= r.plan.furthest; i++ {
+	for i := 0; i == 0 || len(moved) > 0 || i <= r.plan.maxBatch; i++ {
 		in, err := r.cfg.In.open()
 		if err != nil {
 			return err
@@ -22,17 +22,17 @@ func (r *runner) submit(ctx context.Context) error {
 		}
 		conflicts := map[int]bool{}
 		var other error
-		_, err = r.back.producer.SubmitLines(ctx, r.batch(i), r.plan.calls(i, in, r.rules, moved), func(e *tasks.FieldError) {
-			// All lines were checked when the plan was made: what is refused now
-			// is a key that stands for other content in this batch.
+		_, err = r.backend.producer.SubmitLines(ctx, r.batch(i), r.plan.calls(i, in, r.rules, moved), func(e *tasks.FieldError) {
+			// All lines were checked when the plan was read. A line that is refused now
+			// has a key with other content in this batch.
 			if e.Field == "key" {
 				conflicts[e.Line] = true
 			} else {
 				other = e
 			}
 		})
-		// Only now does the plan know which calls are in this batch: results that
-		// are read before are taken for those of others.
+		// Count the batch only now, when the plan has recorded which calls are in it:
+		// results collected before would count as results of other calls.
 		r.batches.Store(int64(i) + 1)
 		if err = errors.Join(err, other); err != nil {
 			return err
@@ -42,8 +42,8 @@ func (r *runner) submit(ctx context.Context) error {
 	return nil
 }
 
-// calls yields the calls that are to be sent to one batch, from the file that the
-// plan was made of. The lines of moved were refused by the batch before.
+// calls yields the calls to send to one batch, from the input of the plan. The lines in
+// moved were refused in the previous batch.
 func (p *plan) calls(batch int, in io.Reader, rules tasks.Rules, moved map[int]bool) iter.Seq2[tasks.Line, error] {
 	return func(yield func(tasks.Line, error) bool) {
 		for line, err := range tasks.ReadCalls(in, tasks.ReadOptions{Rules: rules}) {
@@ -54,9 +54,9 @@ func (p *plan) calls(batch int, in io.Reader, rules tasks.Rules, moved map[int]b
 				continue
 			}
 			if err == nil && moved[line.Number] {
-				p.next(line.Call.Key, batch-1)
+				p.moveToNext(line.Call.Key, batch-1)
 			}
-			if err == nil && !p.send(line.Call.Key, tasks.ContentHash(line.Call), batch) {
+			if err == nil && !p.claimSend(line.Call.Key, tasks.ContentHash(line.Call), batch) {
 				continue
 			}
 			if !yield(line, err) {

@@ -11,52 +11,53 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// Summary is what became of the calls. It is zero where Run returned before it knew what
-// previous runs had left.
+// Summary counts the calls of a run by state. It is zero if Run returned before it had
+// read the files of previous runs.
 type Summary struct {
 	// Batch is the name of the batch in Redis.
 	Batch string
-	// Calls are the different calls of the input: Done, Dead, Dropped, Cancelled and
-	// Open together.
+	// Calls is the number of different calls of the input: the sum of Done, Dead,
+	// Dropped, Cancelled and Open.
 	Calls, Done, Dead, Dropped, Cancelled, Open int
-	// Resumed calls had a result of a previous run in Out. Known results came from
-	// Redis, without a call. Replaced results were moved out of Out.
+	// Resumed calls had a result of a previous run in Out. Known results were already in
+	// Redis, so no call was made. Replaced results were moved out of Out.
 	Resumed, Known, Replaced int
-	// Refused lines are not calls. Duplicates are lines that are the same call as a
-	// line before; Repeats are the first of them.
+	// Refused is the number of lines that are not calls, Duplicates of lines with the same
+	// call as an earlier line. Repeats are the first of those lines.
 	Refused, Duplicates int
 	Repeats             []Repeat
-	// Failures are why calls are dead or dropped, the most frequent cause first.
+	// Failures are the causes of dead and dropped calls, the most frequent first.
 	Failures []Failure
 	Duration time.Duration
 	Continue Continue
 }
 
-// Repeat is a line that is the same call as a line before it.
+// Repeat is a line with the same call as the earlier line Of.
 type Repeat struct{ Line, Of int }
 
-// Failure is a cause for which calls are dead or dropped.
+// Failure is a cause of dead or dropped calls.
 type Failure struct {
 	Count int
 	State tasks.State
 	Class policy.Class
-	// Code is the API's own, a number or a string; HTTPStatus is set where it is empty.
+	// Code is the code of the API, a number or a string. HTTPStatus is set if Code is
+	// empty.
 	Code       json.Number
 	HTTPStatus int
 	// Message is for end users, Advice for the operator.
 	Message, Advice string
-	// Key and CorrelationID are those of one of the calls.
+	// Key and CorrelationID identify one of the calls.
 	Key, CorrelationID string
 }
 
-// Tally counts how calls ended and why some failed. The zero value has counted nothing.
-// It is not safe for concurrent use.
+// Tally counts results by state and failures by cause. The zero value is ready for use. It
+// is not safe for concurrent use.
 type Tally struct {
 	states map[tasks.State]int
 	causes map[causeKey]*Failure
 }
 
-// causeKey is what failures of one cause have in common.
+// causeKey identifies the cause of a failure.
 type causeKey struct {
 	state             tasks.State
 	class, code, rule string
@@ -87,10 +88,10 @@ func (t *Tally) Add(r tasks.Result) {
 	f.Count++
 }
 
-// Count is how many results of a state were added.
+// Count returns the number of results of a state.
 func (t *Tally) Count(s tasks.State) int { return t.states[s] }
 
-// Failures are the causes, the most frequent first.
+// Failures returns the causes, the most frequent first.
 func (t *Tally) Failures() []Failure {
 	var list []Failure
 	for f := range maps.Values(t.causes) {

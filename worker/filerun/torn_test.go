@@ -7,9 +7,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// A run that was killed leaves any beginning of a line, also one of a few bytes. What is
-// no beginning of a result is somebody's text and must not be cut off.
-func TestOnlyTheBeginningOfAResultIsCutOff(t *testing.T) {
+// A run that was killed may leave the beginning of a line, even of a few bytes. Any other
+// text was not written by callq and must not be cut off.
+func TestOnlyAnIncompleteResultIsCutOff(t *testing.T) {
 	whole := `{"key":"a"}` + "\n"
 	for tail, ours := range map[string]bool{
 		`{`: true, `{"ke`: true, `{"key":"`: true, `{"key":"b","id":"1`: true,

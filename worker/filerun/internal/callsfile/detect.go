@@ -10,10 +10,10 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// headSize is how much of a file is looked at.
+// headSize is how many bytes of a file are examined.
 const headSize = 64 << 10
 
-// Head reads the beginning of a file. whole tells that there is no more of it.
+// Head reads the beginning of a file. whole reports that it is the whole file.
 func Head(r io.Reader) (head []byte, whole bool, err error) {
 	head = make([]byte, headSize+1)
 	n, err := io.ReadFull(r, head)
@@ -23,9 +23,9 @@ func Head(r io.Reader) (head []byte, whole bool, err error) {
 	return head[:min(n, headSize)], false, err
 }
 
-// Detect says what a file is by its beginning, where that is no file of calls: where no line of it can be a call. It returns nil
-// for JSON objects line by line, also where some of the lines are broken, for a file without any text, and for what it
-// does not know; whose lines are to be refused one by one.
+// Detect recognizes the format of a file by its beginning, if no line of the file can be a call. It returns nil for JSON objects,
+// one per line, even if some of the lines are broken, for a file without any text, and for an unknown format. The lines of such a
+// file are then refused one by one.
 func Detect(head []byte, whole bool) *Finding {
 	if found := detectMagic(head); found != nil {
 		return found
@@ -90,7 +90,7 @@ func objectsOf(lines [][]byte) (objects [][]byte) {
 	return objects
 }
 
-// magics are how formats begin that name themselves.
+// magics are the signatures of file formats.
 var magics = []struct {
 	begin string
 	Finding
@@ -108,7 +108,7 @@ var magics = []struct {
 }
 
 func detectMagic(head []byte) *Finding {
-	// A skippable frame may be the first (RFC 8878, 3.1.2).
+	// The first frame may be a skippable one (RFC 8878, 3.1.2).
 	if len(head) >= 4 && head[0]&0xf0 == 0x50 && string(head[1:4]) == "\x2a\x4d\x18" {
 		head = []byte("\x28\xb5\x2f\xfd")
 	}
@@ -125,8 +125,8 @@ func detectMagic(head []byte) *Finding {
 	return nil
 }
 
-// detectWide knows UTF-16 and UTF-32 by their byte order marks, and UTF-16 without one by its zero bytes: JSON and tables are
-// mostly ASCII, half of whose bytes are then zero.
+// detectWide recognizes UTF-16 and UTF-32 by their byte order marks, and UTF-16 without one by its zero bytes: JSON and tables
+// are mostly ASCII, so half of their bytes are zero.
 func detectWide(head []byte) *Finding {
 	wide := func(name, from string) *Finding {
 		return &Finding{Kind: UTF16, what: name + ", not UTF-8", convert: "iconv -f " + from + " -t UTF-8 {in} > {out}", outSuffix: ".utf8"}
@@ -144,7 +144,7 @@ func detectWide(head []byte) *Finding {
 			zeros[i&1]++
 		}
 	}
-	// A character such as U+0100 has its zero byte on the other side.
+	// Allow some zeros at the other positions, as in U+0100.
 	switch pairs := len(some) / 2; {
 	case pairs < 2:
 		return nil
@@ -158,7 +158,7 @@ func detectWide(head []byte) *Finding {
 
 var arrayStart = regexp.MustCompile(`^\[\s*(\{|\[|\]|"|-?[0-9]|(true|false|null)\b)`)
 
-// detectArray knows a JSON array, in one line or in many. Arrays that stand one a line are lines.
+// detectArray recognizes a JSON array, in one line or several. It does not match one array per line.
 func detectArray(text []byte, lines [][]byte, whole bool) *Finding {
 	if !arrayStart.Match(text) {
 		return nil
@@ -167,14 +167,14 @@ func detectArray(text []byte, lines [][]byte, whole bool) *Finding {
 		return nil
 	}
 	array := &Finding{Kind: Array, what: "a JSON array, not one JSON object a line", convert: `jq -c '.[]' {in} > {out}`}
-	// In a broken one, a line that is a call is made.
+	// If the array is broken, read it line by line: some lines may be calls.
 	if !spansHead(text, whole) && len(objectsOf(lines)) > 0 {
 		return nil
 	}
 	return array
 }
 
-// spansHead reports whether the text begins with one JSON value that is whole, or of which there is more than the head.
+// spansHead reports whether the text begins with one complete JSON value, or with one that is longer than the head.
 func spansHead(text []byte, whole bool) bool {
 	var value json.RawMessage
 	err := json.NewDecoder(bytes.NewReader(text)).Decode(&value)
@@ -183,7 +183,7 @@ func spansHead(text []byte, whole bool) bool {
 
 var listMember = regexp.MustCompile(`^\{\s*"([A-Za-z_][A-Za-z0-9_]*)"\s*:\s*\[\s*\{`)
 
-// detectObject knows a JSON object that goes over several lines. sure tells that nothing else has to be looked for.
+// detectObject recognizes a JSON object over several lines. sure reports that the file has no other format.
 func detectObject(text []byte, lines [][]byte, whole bool) (found *Finding, sure bool) {
 	if len(lines) == 0 || len(lines) == 1 && whole || json.Valid(lines[0]) {
 		return nil, false
@@ -199,7 +199,7 @@ func detectObject(text []byte, lines [][]byte, whole bool) (found *Finding, sure
 	return found, true
 }
 
-// detectResults knows a results file of callq, all of whose lines are results.
+// detectResults recognizes a results file of callq: all its lines are results.
 func detectResults(objects [][]byte) *Finding {
 	for _, line := range objects {
 		var r tasks.Result
@@ -230,7 +230,7 @@ var (
 	url  = regexp.MustCompile(`^https?://[^\s,;"]+$`)
 )
 
-// detectPaths knows a list of paths or of URLs, one a line.
+// detectPaths recognizes a list of paths or of URLs, one per line.
 func detectPaths(_ []byte, lines [][]byte, _ bool) *Finding {
 	all := func(form *regexp.Regexp) bool {
 		for _, line := range lines {
@@ -257,7 +257,7 @@ var (
 	yamlConfig = regexp.MustCompile(`(?m)^upstreams:(\s|$)`)
 )
 
-// detectYAML knows YAML by its first line that is no comment.
+// detectYAML recognizes YAML by its first line that is not a comment.
 func detectYAML(text []byte, lines [][]byte, _ bool) *Finding {
 	var first []byte
 	for _, line := range lines {

@@ -64,14 +64,14 @@ func zstandard(texts ...string) string {
 	return out.String()
 }
 
-// fixtures are files that people give as files of calls. made are the paths of the calls that the command makes of them, where
-// there is one.
+// fixtures are files that users give as files of calls. made has the paths of the calls that the command in the message makes
+// from them, if there is a command.
 var fixtures = []struct {
 	name, text string
 	kind       Kind
-	says       string // right after "NAME is "
+	says       string // the text after "NAME is "
 	made       string
-	needs      string // the tools of the command
+	needs      string // the tools that the command needs
 }{
 	{"utf16-le", wide(calls, binary.LittleEndian, true), UTF16, "UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8 utf16-le > utf16-le.utf8", "/a /é", "iconv"},
 	{"utf16-be", wide(calls, binary.BigEndian, true), UTF16, "UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8 ", "/a /é", "iconv"},
@@ -130,7 +130,7 @@ var fixtures = []struct {
 	{"data.bin", "\x7fELF\x02\x01\x01\x00\x00", Binary, "a binary file; a file of calls has one JSON object a line", "", ""},
 	{"data.parquet", "PAR1\x15\x04", Binary, "Parquet, a binary file; ", "", ""},
 
-	// What follows is read line by line.
+	// These files are read line by line.
 	{"calls.jsonl", calls, "", "", "", ""},
 	{"marked.jsonl", "\xef\xbb\xbf\r\n" + calls, "", "", "", ""},
 	{"empty", "", "", "", "", ""},
@@ -150,7 +150,7 @@ var fixtures = []struct {
 	{"long_line.jsonl", `{"path":"/a","body":"` + strings.Repeat("x", headSize) + "\"}\n", "", "", "", ""},
 }
 
-func TestAFileIsNamedAsWhatItIs(t *testing.T) {
+func TestDetectRecognizesEachFormat(t *testing.T) {
 	for _, test := range fixtures {
 		head, whole, err := Head(strings.NewReader(test.text))
 		if err != nil {
@@ -160,9 +160,9 @@ func TestAFileIsNamedAsWhatItIs(t *testing.T) {
 		switch {
 		case found == nil && test.kind == "":
 		case found == nil:
-			t.Errorf("%s: is read line by line, want %s", test.name, test.kind)
+			t.Errorf("%s: got no finding, want %s", test.name, test.kind)
 		case found.Kind != test.kind:
-			t.Errorf("%s: is %s, want %q", test.name, found.Kind, test.kind)
+			t.Errorf("%s: got %s, want %q", test.name, found.Kind, test.kind)
 		default:
 			if says := found.In(test.name); !strings.HasPrefix(says, test.name+" is "+test.says) || strings.ContainsAny(says, "\r\n") || strings.Contains(says, "{in}") {
 				t.Errorf("%s: %s", test.name, says)
@@ -174,7 +174,7 @@ func TestAFileIsNamedAsWhatItIs(t *testing.T) {
 	}
 }
 
-func TestALongFileIsKnownByItsBeginning(t *testing.T) {
+func TestALongFileIsRecognizedByItsBeginning(t *testing.T) {
 	many := func(before, one, between string) string {
 		return before + strings.Repeat(one+between, headSize/len(one)+2)
 	}
@@ -199,12 +199,12 @@ func TestALongFileIsKnownByItsBeginning(t *testing.T) {
 			t.Errorf("%s: %+v", test.name, found)
 		}
 		if found != nil && strings.Contains(found.In("f"), "cp1252") {
-			t.Errorf("%s: a character that the beginning cuts in two is no other encoding: %s", test.name, found.In("f"))
+			t.Errorf("%s: got another encoding because of an incomplete last character: %s", test.name, found.In("f"))
 		}
 	}
 }
 
-// run executes the command of a message, after its last colon that is followed by a space.
+// run executes the command in a message.
 func run(t *testing.T, dir, says string) {
 	t.Helper()
 	_, command, ok := strings.Cut(says, "convert it")
@@ -222,8 +222,8 @@ func run(t *testing.T, dir, says string) {
 	}
 }
 
-// lack returns the first of the tools that is not installed.
-func lack(tools string) string {
+// missingTool returns the first of the tools that is not installed.
+func missingTool(tools string) string {
 	for _, tool := range strings.Fields(tools) {
 		var err error
 		if tool == "yaml" {
@@ -263,20 +263,20 @@ func pathsOf(t *testing.T, file string) string {
 	return strings.Join(paths, " ")
 }
 
-func TestTheCommandMakesCallsOfTheFile(t *testing.T) {
+func TestTheCommandInTheMessageConvertsTheFileToCalls(t *testing.T) {
 	ran, last := 0, Kind("")
 	for _, test := range fixtures {
 		if test.needs == "" {
 			continue
 		}
-		if tool := lack(test.needs); tool != "" {
-			t.Logf("%s: there is no %s here", test.name, tool)
+		if tool := missingTool(test.needs); tool != "" {
+			t.Logf("%s: %s is not installed", test.name, tool)
 			continue
 		}
 		ran++
 		names := []string{test.name}
 		if test.kind != last {
-			names = append(names, test.name+".gz", test.name+".zst") // one of each kind will do
+			names = append(names, test.name+".gz", test.name+".zst") // one compressed file of each kind is enough
 		}
 		last = test.kind
 		for _, name := range names {
@@ -287,23 +287,23 @@ func TestTheCommandMakesCallsOfTheFile(t *testing.T) {
 		}
 	}
 	if ran == 0 {
-		t.Skip("none of the tools is here")
+		t.Skip("none of the tools is installed")
 	}
 }
 
-// makesCalls runs the command that is told for a file of that name and text, and
-// looks at the calls that it makes.
+// makesCalls runs the command in the message for a file with that name and text, and checks
+// the calls that it makes.
 func makesCalls(t *testing.T, name, text, want string) {
 	dir, plain := t.TempDir(), text
 	switch PackingOf(name) {
 	case Gzip:
 		text = gzipped(text)
-		if lack("gzip") != "" {
+		if missingTool("gzip") != "" {
 			return
 		}
 	case Zstd:
 		text = zstandard(text)
-		if lack("zstd") != "" {
+		if missingTool("zstd") != "" {
 			return
 		}
 	}
@@ -331,13 +331,13 @@ func makesCalls(t *testing.T, name, text, want string) {
 	}
 }
 
-func TestANameThatSaysAnotherCompressionIsToldFromTheData(t *testing.T) {
+func TestAWrongExtensionForACompressionIsReported(t *testing.T) {
 	for _, test := range []struct{ name, text, says string }{
 		{"calls.jsonl.gz", gzipped(calls), ""},
 		{"calls.jsonl.zst", zstandard(calls), ""},
 		{"calls.zst", "\x5a\x2a\x4d\x18\x00\x00\x00\x00" + zstandard(calls), ""},
 		{"calls.jsonl", calls, ""},
-		{"calls.gz", "", ""}, // is cut off; Unpack says so
+		{"calls.gz", "", ""}, // incomplete; Unpack returns the error
 		{"calls.jsonl.gz", calls, "calls.jsonl.gz is not gzip, though its name says so; if it is text already, name it so: mv calls.jsonl.gz calls.jsonl"},
 		{"calls.jsonl.zst", gzipped(calls), "calls.jsonl.zst is gzip; name it so: mv calls.jsonl.zst calls.jsonl.gz"},
 		{"calls.GZ", zstandard(calls), "calls.GZ is zstd; name it so: mv calls.GZ calls.zst"},
@@ -373,11 +373,11 @@ func FuzzDetect(f *testing.F) {
 		default:
 			return
 		}
-		// Nobody's call is refused with the file: no line of it is one.
+		// The file may be refused as a whole only if no line of it is a call.
 		for line, err := range tasks.ReadCalls(bytes.NewReader(head), tasks.ReadOptions{Rules: tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "u"}}}}) {
 			var bad *tasks.FieldError
 			if err == nil {
-				t.Fatalf("%q is taken for %s, but line %d is a call", head, found.Kind, line.Number)
+				t.Fatalf("%q: got %s, but line %d is a call", head, found.Kind, line.Number)
 			}
 			if err != nil && !errors.As(err, &bad) {
 				t.Fatal(err)

@@ -7,10 +7,10 @@ import (
 	"github.com/seed-2903acc3/callq/internal/shellword"
 )
 
-// Kind is what a file is that is no file of calls.
+// Kind is the format of a file that is not a file of calls.
 type Kind string
 
-// The kinds that are told apart.
+// The kinds.
 const (
 	CompressedGzip Kind = "gzip"
 	CompressedZstd Kind = "zstd"
@@ -31,22 +31,22 @@ const (
 
 const spreadsheet = "save it as CSV in UTF-8 there, and give that: callq says how to make calls of it"
 
-// Finding is what a file is, and what to do with it.
+// Finding describes a file that is not a file of calls, and what to do with it.
 type Finding struct {
 	Kind Kind
-	// what follows "FILE is".
+	// what describes the file; it follows "FILE is".
 	what string
-	// unpack is the command that writes the contents of its argument to standard output; suffix the end of a name that callq
-	// itself reads so.
+	// unpack is the command that writes the decompressed content of its argument to standard output. suffix is the file name
+	// extension with which callq decompresses the file itself.
 	unpack, suffix string
-	// convert is the command that makes a file of calls, with {in} and {out}; outSuffix is what is added to the name for {out},
-	// where that is not that of JSON lines. note says what the command needs.
+	// convert is the command that makes a file of calls, with {in} and {out} for the file names. outSuffix is appended to the
+	// name for {out}; if it is empty, {out} gets the extension of JSON lines. note says what the command requires.
 	convert, outSuffix, note string
-	// advice is what to do where there is no command; raw is the rest of the sentence, as it is.
+	// advice says what to do if there is no command. raw is the rest of the sentence, complete.
 	advice, raw string
 }
 
-// In says in one line what the file of that name is and what to type. "-" is standard input.
+// In describes the file of that name in one line, with the command to type. "-" means standard input.
 func (f *Finding) In(name string) string {
 	source := name
 	if name == "-" {
@@ -99,7 +99,7 @@ func (f *Finding) In(name string) string {
 	return text + strings.NewReplacer("{in}", in, "{out}", out).Replace(command)
 }
 
-// Mispacked says that a file is not compressed as its name says, or returns nil: head is its beginning as it is.
+// Mispacked returns a finding if a file is not compressed as its name says, and nil otherwise. head is the beginning of the file.
 func Mispacked(name string, head []byte) *Finding {
 	packing := PackingOf(name)
 	if packing == "" || len(head) == 0 {
@@ -118,7 +118,7 @@ func Mispacked(name string, head []byte) *Finding {
 	return &Finding{Kind: Binary, what: "not " + string(packing), raw: ", though its name says so; if it is text already, name it so: mv " + shellWord(name) + " " + plain}
 }
 
-// unpackedName is a name without what it says of a compression.
+// unpackedName returns a name without the extension for a compression.
 func unpackedName(name string) string {
 	if PackingOf(name) == "" {
 		return name
@@ -126,7 +126,7 @@ func unpackedName(name string) string {
 	return strings.TrimSuffix(name, filepath.Ext(name))
 }
 
-// jsonLinesName is the name for the JSON lines that are made of a file, beside it, and never its own.
+// jsonLinesName returns the name of the file for the converted JSON lines. It is in the same directory and never the same name.
 func jsonLinesName(name string) string {
 	if name == "FILE" {
 		return "calls.jsonl"
@@ -139,7 +139,7 @@ func jsonLinesName(name string) string {
 	return stem + ".lines.jsonl"
 }
 
-// shellWord writes a name so that a shell reads it as one word, and a command not as an option.
+// shellWord quotes a name so that a shell reads it as one word, and a command does not read it as an option.
 func shellWord(word string) string {
 	if strings.HasPrefix(word, "-") {
 		word = "./" + word

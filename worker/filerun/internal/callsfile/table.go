@@ -9,30 +9,30 @@ import (
 	"unicode/utf8"
 )
 
-// separators are those of tables, with what they are called.
+// separators are the separators of tables and their names.
 var separators = []struct {
-	comma  rune
-	called string
+	comma rune
+	name  string
 }{
 	{',', "commas"}, {';', "semicolons"}, {'\t', "tabs"}, {'|', "vertical bars"},
 }
 
-// textColumns and jsonColumns are the fields of a call that a column of the same name fills. All other columns become
-// parameters of the query, or go into meta where there is a column query.
+// textColumns and jsonColumns are the fields of a call that are set from a column with the same name. All other columns become
+// parameters of the query, or are written to meta if there is a column query.
 var (
 	textColumns = []string{"key", "upstream", "method", "path", "priority", "not_before", "deadline"}
 	jsonColumns = []string{"query", "headers", "body", "meta"}
 )
 
-// rowsLooked is how many rows of a table are looked at.
-const rowsLooked = 20
+// maxRows is how many rows of a table are examined.
+const maxRows = 20
 
-// detectTable knows a table by rows of equal length.
+// detectTable recognizes a table by rows with the same number of cells.
 func detectTable(text []byte, lines [][]byte, whole bool) *Finding {
 	if !whole {
 		text = text[:bytes.LastIndexByte(text, '\n')+1]
 	}
-	// Excel writes the separator into a first line of its own.
+	// Excel may write a first line with the separator.
 	announced := len(lines) > 0 && bytes.HasPrefix(bytes.ToLower(lines[0]), []byte("sep="))
 	if announced {
 		_, text, _ = bytes.Cut(text, []byte("\n"))
@@ -41,7 +41,7 @@ func detectTable(text []byte, lines [][]byte, whole bool) *Finding {
 	called, comma := "", ','
 	for _, s := range separators {
 		if row := headerOf(text, s.comma); len(row) > max(len(header), 1) {
-			header, called, comma = row, s.called, s.comma
+			header, called, comma = row, s.name, s.comma
 		}
 	}
 	if header == nil {
@@ -63,7 +63,7 @@ func detectTable(text []byte, lines [][]byte, whole bool) *Finding {
 	return found
 }
 
-// validUTF8 allows for a last character that the head cuts in two.
+// validUTF8 reports whether text is valid UTF-8. If it is only the head of a file, its last character may be incomplete.
 func validUTF8(text []byte, whole bool) bool {
 	for cut := 0; cut < utf8.UTFMax && !whole && len(text) > 0 && !utf8.Valid(text); cut++ {
 		text = text[:len(text)-1]
@@ -73,16 +73,16 @@ func validUTF8(text []byte, whole bool) bool {
 
 var plainColumn = regexp.MustCompile(`^[\pL\pN_][\pL\pN_ .()/%#-]{0,63}$`)
 
-// headerOf returns the first row of a table with this separator, nil where it is no table.
+// headerOf returns the first row of a table with this separator, or nil if the text is not a table.
 func headerOf(text []byte, comma rune) []string {
 	r := csv.NewReader(bytes.NewReader(text))
 	r.Comma, r.LazyQuotes = comma, true
 	var header []string
 	rows := 0
-	for ; rows < rowsLooked; rows++ {
+	for ; rows < maxRows; rows++ {
 		row, err := r.Read()
 		if err != nil {
-			// Rows of other lengths are to be expected where cells are not quoted.
+			// Allow rows with other numbers of cells after a known header: cells may be unquoted.
 			if rows == 0 || r.InputOffset() < int64(len(text)) && !knownColumn(header) {
 				return nil
 			}
@@ -95,14 +95,14 @@ func headerOf(text []byte, comma rune) []string {
 			}
 		}
 	}
-	// A line of prose has commas too.
+	// One line with commas may be ordinary text.
 	if rows < 2 && !knownColumn(header) {
 		return nil
 	}
 	return header
 }
 
-// columnOf returns the header of a table with one column, nil where the first line is not the name of a field of a call.
+// columnOf returns the header of a table with one column, or nil if the first line is not the name of a field of a call.
 func columnOf(text []byte) []string {
 	first, _, _ := bytes.Cut(text, []byte("\n"))
 	header := []string{strings.Trim(string(bytes.TrimSpace(first)), `"`)}
@@ -119,7 +119,7 @@ func knownColumn(header []string) bool {
 	})
 }
 
-// tableCommand makes the command that writes a call a row.
+// tableCommand returns the command that converts each row to a call.
 func tableCommand(header []string, comma rune, isUTF8 bool) string {
 	find := func(field string) string {
 		for _, name := range header {

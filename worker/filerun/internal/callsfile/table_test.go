@@ -9,9 +9,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-func TestATablesColumnMetaIsTheCallsMetaAndNoOtherColumnReplacesIt(t *testing.T) {
-	if lack("python3") != "" {
-		t.Skip("there is no python3 here")
+func TestTheColumnMetaIsNotReplacedByOtherColumns(t *testing.T) {
+	if missingTool("python3") != "" {
+		t.Skip("python3 is not installed")
 	}
 	dir := t.TempDir()
 	table := "path,query,meta,note\n/a,\"{\"\"q\"\":1}\",\"{\"\"row\"\":7}\",mine\n"

@@ -11,16 +11,16 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Packing is how a file is compressed. The zero value means that it is not.
+// Packing is the compression of a file. The zero value means none.
 type Packing string
 
-// The packings that are read.
+// The supported compressions.
 const (
 	Gzip Packing = "gzip"
 	Zstd Packing = "zstd"
 )
 
-// PackingOf tells by a file's name how it is compressed.
+// PackingOf returns the compression that the name of a file indicates.
 func PackingOf(name string) Packing {
 	switch lower := strings.ToLower(name); {
 	case strings.HasSuffix(lower, ".gz"):
@@ -31,11 +31,11 @@ func PackingOf(name string) Packing {
 	return ""
 }
 
-// maxWindow is the most that zstd may ask for, as with its command line tool (--long=27).
+// maxWindow is the maximum window of zstd, in bytes, the same as with the option --long=27 of its command.
 const maxWindow = 128 << 20
 
-// Unpack returns what r holds, unpacked while it is read; r itself where p is none. Members that follow one another are one
-// text. Memory is bounded whatever the data says. Data that is cut off or damaged ends in a [*PackedError].
+// Unpack returns a reader of the decompressed content of r; it is r itself if p is empty. Consecutive members are one text. The
+// memory is limited for any data. For incomplete or damaged data, Read returns a [*PackedError].
 func Unpack(r io.Reader, p Packing) (io.ReadCloser, error) {
 	in := &counted{buffered: bufio.NewReaderSize(r, 1<<16)}
 	switch p {
@@ -51,17 +51,17 @@ func Unpack(r io.Reader, p Packing) (io.ReadCloser, error) {
 	return io.NopCloser(r), nil
 }
 
-// PackedError says that compressed data cannot be unpacked to its end.
+// PackedError means that compressed data cannot be decompressed to its end.
 type PackedError struct {
 	Packing Packing
-	// Offset is how many bytes of the compressed data had been read.
+	// Offset is the number of bytes of the compressed data that were read.
 	Offset int64
-	// Cut tells that the data ends too early; else Err says what is wrong.
+	// Cut reports that the data ends too early; otherwise Err says what is wrong.
 	Cut bool
 	Err error
 }
 
-// Error says where, and what to do.
+// Error says where the error is and what to do.
 func (e *PackedError) Error() string {
 	if e.Cut {
 		return fmt.Sprintf("the %s data is cut off after byte %d; get the whole file again", e.Packing, e.Offset)
@@ -69,10 +69,10 @@ func (e *PackedError) Error() string {
 	return fmt.Sprintf("the %s data is damaged near byte %d (%v); get the file again", e.Packing, e.Offset, e.Err)
 }
 
-// Unwrap returns what the decoder said.
+// Unwrap returns the error of the decoder.
 func (e *PackedError) Unwrap() error { return e.Err }
 
-// unpacked gives errors of the data their place, and leaves those of reading the file as they are.
+// unpacked adds the position to errors in the data, and returns read errors of the file unchanged.
 type unpacked struct {
 	in      *counted
 	packing Packing
@@ -80,13 +80,13 @@ type unpacked struct {
 	done    func()
 }
 
-// Read reads on.
+// Read implements [io.Reader].
 func (u *unpacked) Read(p []byte) (int, error) {
 	n, err := u.from.Read(p)
 	switch {
 	case err == nil || u.in.err != nil && errors.Is(err, u.in.err):
 	case errors.Is(err, io.EOF) && u.in.n > 0:
-		// The end. Not even an empty text is packed into no bytes.
+		// The end. Even an empty text takes some bytes when it is compressed.
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		err = &PackedError{Packing: u.packing, Offset: u.in.n, Cut: true, Err: io.ErrUnexpectedEOF}
 	default:
@@ -95,7 +95,7 @@ func (u *unpacked) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close frees the decoder. The reader that was given stays open.
+// Close frees the decoder. It does not close the underlying reader.
 func (u *unpacked) Close() error {
 	if u.done != nil {
 		u.done()
@@ -103,45 +103,45 @@ func (u *unpacked) Close() error {
 	return nil
 }
 
-// counted counts the bytes that a decoder takes, and keeps the error of the reader below. It is an [io.ByteReader], so that
-// the gzip decoder takes no byte more than it needs.
+// counted counts the bytes that a decoder reads, and remembers the error of the underlying reader. It is an [io.ByteReader], so
+// that the gzip decoder reads no more bytes than it needs.
 type counted struct {
 	buffered *bufio.Reader
 	n        int64
 	err      error
 }
 
-// Read reads on.
+// Read implements [io.Reader].
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.buffered.Read(p)
 	c.n += int64(n)
-	return n, c.keep(err)
+	return n, c.remember(err)
 }
 
-// ReadByte reads one byte.
+// ReadByte implements [io.ByteReader].
 func (c *counted) ReadByte() (byte, error) {
 	b, err := c.buffered.ReadByte()
 	if err == nil {
 		c.n++
 	}
-	return b, c.keep(err)
+	return b, c.remember(err)
 }
 
-func (c *counted) keep(err error) error {
+func (c *counted) remember(err error) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		c.err = err
 	}
 	return err
 }
 
-// gzipMembers reads gzip members one after the other (RFC 1952, 2.2). Zero bytes after the last one are padding, as of tapes and
-// block devices, and are left aside as gzip's own tool does.
+// gzipMembers reads consecutive gzip members (RFC 1952, 2.2). Like the gzip command, it ignores zero bytes after the last one,
+// which are the padding of tapes and block devices.
 type gzipMembers struct {
 	in     *counted
 	member *gzip.Reader
 }
 
-// Read reads on.
+// Read implements [io.Reader].
 func (g *gzipMembers) Read(p []byte) (int, error) {
 	if g.member == nil {
 		member, err := gzip.NewReader(g.in)
@@ -155,7 +155,7 @@ func (g *gzipMembers) Read(p []byte) (int, error) {
 		n, err := g.member.Read(p)
 		if n > 0 || !errors.Is(err, io.EOF) {
 			if errors.Is(err, io.EOF) {
-				err = nil // the next call goes on
+				err = nil // the next call reads the next member
 			}
 			return n, err
 		}
@@ -169,7 +169,7 @@ func (g *gzipMembers) Read(p []byte) (int, error) {
 	}
 }
 
-// skipPadding returns io.EOF where nothing but padding follows.
+// skipPadding returns io.EOF if only padding follows.
 func (g *gzipMembers) skipPadding() error {
 	for padded := false; ; padded = true {
 		b, err := g.in.ReadByte()
@@ -178,7 +178,7 @@ func (g *gzipMembers) skipPadding() error {
 			return err
 		case b == 0:
 			continue
-		case padded || b != 0x1f: // as members begin
+		case padded || b != 0x1f: // the first byte of a member
 			return gzip.ErrHeader
 		}
 		g.in.n--

@@ -25,7 +25,7 @@ func unpackAll(t *testing.T, data string, p Packing) (string, error) {
 	return string(text), err
 }
 
-func TestPackedFilesAreReadToTheirEnd(t *testing.T) {
+func TestCompressedFilesAreReadToTheirEnd(t *testing.T) {
 	for _, test := range []struct {
 		name, data string
 		packing    Packing
@@ -46,8 +46,8 @@ func TestPackedFilesAreReadToTheirEnd(t *testing.T) {
 	}
 }
 
-// TestACutFileIsToldFromAWholeOne cuts a file at every byte. Between two members a cut cannot be seen.
-func TestACutFileIsToldFromAWholeOne(t *testing.T) {
+// TestAnIncompleteFileIsAnError cuts a file at every byte. A cut between two members cannot be detected.
+func TestAnIncompleteFileIsAnError(t *testing.T) {
 	for _, test := range []struct {
 		packing     Packing
 		data, first string
@@ -70,7 +70,7 @@ func TestACutFileIsToldFromAWholeOne(t *testing.T) {
 	}
 }
 
-func TestADamagedFileIsAnErrorWithItsPlace(t *testing.T) {
+func TestADamagedFileIsAnErrorWithItsPosition(t *testing.T) {
 	for _, test := range []struct {
 		name, data string
 		packing    Packing
@@ -90,12 +90,12 @@ func TestADamagedFileIsAnErrorWithItsPlace(t *testing.T) {
 		_, err := unpackAll(t, test.data+"and more", test.packing)
 		var packed *PackedError
 		if !errors.As(err, &packed) || packed.Cut {
-			t.Errorf("%s with a text behind it: %v", test.name, err)
+			t.Errorf("%s followed by text: got %v, want a PackedError", test.name, err)
 		}
 	}
 }
 
-func TestAnErrorOfTheDiskIsNoDamage(t *testing.T) {
+func TestAReadErrorIsNotReportedAsDamage(t *testing.T) {
 	broken := errors.New("input/output error")
 	for _, p := range []Packing{Gzip, Zstd} {
 		data := gzipped(calls)
@@ -117,8 +117,8 @@ func TestAnErrorOfTheDiskIsNoDamage(t *testing.T) {
 	}
 }
 
-// TestABombIsUnpackedInBoundedMemory reads 64 MiB of zeros that take less than 100 kB.
-func TestABombIsUnpackedInBoundedMemory(t *testing.T) {
+// TestADecompressionBombTakesLittleMemory reads 64 MiB of zeros that take less than 100 kB.
+func TestADecompressionBombTakesLittleMemory(t *testing.T) {
 	const size = 64 << 20
 	zeros := make([]byte, 1<<20)
 	var packed, frames bytes.Buffer
