@@ -337,7 +337,7 @@ func TestAHangUpBeginsASchedule(t *testing.T) {
 	w := employ(t, h)
 	h.write("callq.yaml", config+"schedules: [{name: yearly, cron: \"0 0 1 1 *\", file: calls.jsonl}]\n")
 	w.reloads()
-	w.hears("a schedule begins")
+	w.hears("a schedule starts")
 	w.drains()
 }
 

@@ -1,5 +1,5 @@
-// Package atomicfile replaces files so that whoever reads them, and a crash of the
-// machine, finds the old content or the new one and nothing between.
+// Package atomicfile replaces files atomically: a reader, and the machine after a crash,
+// finds either the old content or the new content, never a part of either.
 //
 //	err := atomicfile.Write("calls.sent", text, 0o600)
 package atomicfile
@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 )
 
-// Write puts a file with the content in the place of path, on the disk before it is
-// there. After an error path is what it was.
+// Write replaces the file path by one with the content. The content is on the disk before
+// the file has its name. After an error, path is unchanged.
 func Write(path string, content []byte, perm os.FileMode) error {
 	fresh, err := os.CreateTemp(filepath.Dir(path), ".callq-*")
 	if err != nil {
@@ -30,7 +30,7 @@ func Write(path string, content []byte, perm os.FileMode) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(fresh.Name()))
 	}
-	_ = SyncDir(filepath.Dir(path)) // not every file system can; then its order of writing is all there is
+	_ = SyncDir(filepath.Dir(path)) // some file systems cannot; then the rename is as durable as they make it
 	return nil
 }
 

@@ -1,4 +1,4 @@
-// Package fileerror reads the errors of files.
+// Package fileerror inspects the errors of files.
 package fileerror
 
 import (
@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// WithoutPath keeps the path out of an error whose message names it already.
+// WithoutPath returns err without its path, for a message that names the path itself.
 func WithoutPath(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {
@@ -16,8 +16,8 @@ func WithoutPath(err error) error {
 	return err
 }
 
-// ReaderLeft reports whether err is that of a write to a pipe, such as standard
-// output, whose reader has closed it. A broken connection is not.
+// ReaderLeft reports whether err is from a write to a pipe, such as standard output, that
+// its reader has closed. An error of a broken connection is not.
 func ReaderLeft(err error) bool {
 	var path *fs.PathError
 	return errors.As(err, &path) && errors.Is(path.Err, syscall.EPIPE)

@@ -9,17 +9,17 @@ import (
 	"testing"
 )
 
-func TestAnErrorLosesItsPathAlone(t *testing.T) {
+func TestWithoutPathRemovesOnlyThePath(t *testing.T) {
 	_, err := os.Open("/no/such/file")
 	if got := WithoutPath(fmt.Errorf("read: %w", err)); got != syscall.ENOENT {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want ENOENT", got)
 	}
 	if other := errors.New("other"); WithoutPath(other) != other || WithoutPath(nil) != nil {
 		t.Error("an error without a path was changed")
 	}
 }
 
-func TestOnlyAClosedPipeIsAReaderThatLeft(t *testing.T) {
+func TestReaderLeftIsTrueOnlyForAClosedPipe(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want bool
@@ -31,7 +31,7 @@ func TestOnlyAClosedPipeIsAReaderThatLeft(t *testing.T) {
 		{nil, false},
 	} {
 		if got := ReaderLeft(c.err); got != c.want {
-			t.Errorf("%v: %t, want %t", c.err, got, c.want)
+			t.Errorf("%v: got %t, want %t", c.err, got, c.want)
 		}
 	}
 }

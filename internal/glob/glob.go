@@ -1,8 +1,8 @@
 // Package glob matches texts against patterns in which a star stands for any text.
 package glob
 
-// Match reports whether text matches pattern. A star of the pattern stands for any
-// text, slashes included. It goes back to the last star only, so that it takes at most
+// Match reports whether text matches pattern. A star in the pattern stands for any text,
+// including slashes. Match backtracks only to the last star, so it takes at most
 // len(pattern)*len(text) steps.
 func Match(pattern, text string) bool {
 	p, i := 0, 0

@@ -17,7 +17,7 @@ func TestAStarStandsForAnyText(t *testing.T) {
 		{"/a/*/c", "/a/b/b/c", true}, {"/a/*/c", "/a/c", false}, {"*b*b", "abab", true}, {"*b*b", "aba", false}, {"a**", "abc", true},
 	} {
 		if got := glob.Match(tc.pattern, tc.text); got != tc.want {
-			t.Errorf("%q, %q: got %v", tc.pattern, tc.text, got)
+			t.Errorf("pattern %q, text %q: got %v, want %v", tc.pattern, tc.text, got, tc.want)
 		}
 	}
 }
@@ -38,7 +38,7 @@ func TestGlobAgreesWithItsDefinition(t *testing.T) {
 		p := rapid.StringMatching(`[ab/*]{0,8}`).Draw(t, "pattern")
 		s := rapid.StringMatching(`[ab/]{0,10}`).Draw(t, "text")
 		if got, want := glob.Match(p, s), slow(p, s); got != want {
-			t.Fatalf("%q, %q: got %v", p, s, got)
+			t.Fatalf("pattern %q, text %q: got %v, want %v", p, s, got, want)
 		}
 	})
 }

@@ -1,4 +1,4 @@
-// Package httpsyntax checks the parts of a request that callers and configurations
-// give: names of headers, values, paths and URLs. What a call is refused for when it
-// is accepted, and what the worker refuses before it is sent, is decided here once.
+// Package httpsyntax checks the parts of a request that come from callers and
+// configurations: header names, values, paths and URLs. The same checks apply when a call
+// is accepted and before a worker sends it.
 package httpsyntax

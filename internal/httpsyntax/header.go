@@ -15,8 +15,8 @@ func IsToken(s string) bool {
 	return s != ""
 }
 
-// IsPrintable reports whether s holds no control character (C1 aside), a tab aside
-// where tabs are allowed. A line break would split a request.
+// IsPrintable reports whether s contains no ASCII control character. With tabs, a tab is
+// allowed. A line break would split a request.
 func IsPrintable(s string, tabs bool) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' && (c != '\t' || !tabs) || c == 0x7f {
@@ -26,8 +26,8 @@ func IsPrintable(s string, tabs bool) bool {
 	return true
 }
 
-// IsFraming reports whether a header, in any case of letters, decides where a request
-// goes or where it ends. Not even a credential may be put there.
+// IsFraming reports whether a header decides where a request is sent or where it ends.
+// Not even a credential may be written there. The case of letters does not matter.
 func IsFraming(name string) bool {
 	switch strings.ToLower(name) {
 	case "host", "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection", "te", "trailer",
@@ -37,9 +37,9 @@ func IsFraming(name string) bool {
 	return false
 }
 
-// IsReserved reports whether a header, in any case of letters, belongs to the worker:
-// it carries the credential, or frames the request, or the HTTP client gives it a
-// meaning of its own. A call that sets it is refused.
+// IsReserved reports whether only the worker may set a header: it contains the
+// credential, frames the request, or has a meaning for the HTTP client. A call that sets
+// it is refused. The case of letters does not matter.
 func IsReserved(name string) bool {
 	switch name = strings.ToLower(name); name {
 	case "authorization", "cookie", "cookie2", "accept-encoding":
@@ -48,8 +48,8 @@ func IsReserved(name string) bool {
 	return IsFraming(name) || strings.HasPrefix(name, "proxy-")
 }
 
-// IsClientSet reports whether the HTTP client sets a header, in any case of letters,
-// by itself. A configuration cannot name it as one that callq adds.
+// IsClientSet reports whether the HTTP client itself sets a header. A configuration
+// cannot add it. The case of letters does not matter.
 func IsClientSet(name string) bool {
 	switch name = strings.ToLower(name); name {
 	case "content-type", "content-encoding", "accept-encoding":
@@ -58,14 +58,14 @@ func IsClientSet(name string) bool {
 	return IsFraming(name) || strings.HasPrefix(name, "proxy-")
 }
 
-// IsIdempotencyKey reports whether a header, in any case of letters, is one by which
-// APIs know a call that is sent twice.
+// IsIdempotencyKey reports whether a header is one by which APIs recognise a call that is
+// sent twice. The case of letters does not matter.
 func IsIdempotencyKey(name string) bool {
 	return strings.EqualFold(name, "Idempotency-Key") || strings.EqualFold(name, "X-Idempotency-Key")
 }
 
-// IsSessionCookie reports whether an answer's header, in any case of letters, holds a
-// credential of the session. No result may carry it.
+// IsSessionCookie reports whether an answer's header contains a credential of the
+// session. No result may contain it. The case of letters does not matter.
 func IsSessionCookie(name string) bool {
 	return strings.EqualFold(name, "Set-Cookie") || strings.EqualFold(name, "Set-Cookie2")
 }

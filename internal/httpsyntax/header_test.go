@@ -12,7 +12,7 @@ func TestHeadersOfTheWorkerAreReservedInAnyCase(t *testing.T) {
 		"Proxy-Authorization", "proxy-connection", "Proxy-", "accept-encoding", "cookie", "expect",
 	} {
 		if !httpsyntax.IsReserved(name) {
-			t.Errorf("%s is free", name)
+			t.Errorf("%s is not reserved", name)
 		}
 	}
 	for _, name := range []string{"Accept", "Content-Type", "X-Authorization", "User-Agent", "Proxy", "X-Proxy-A", ""} {

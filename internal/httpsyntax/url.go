@@ -7,25 +7,25 @@ import (
 	"strings"
 )
 
-// The ways in which a path tries to leave where it is appended to; see [CheckSegments].
+// The ways in which a path can leave the URL that it is appended to; see [CheckSegments].
 var (
 	ErrDotSegment = errors.New(`has a ".." segment`)
 	ErrControl    = errors.New("has a percent-encoded control character")
-	ErrEncodings  = errors.New("is percent-encoded several times over")
+	ErrEncodings  = errors.New("is percent-encoded too many times")
 )
 
-// maxEncodings is how many layers of percent-encoding a path may have. Nobody means
-// well by more.
+// maxEncodings is how many layers of percent-encoding a path may have. A path with more
+// is probably an attack.
 const maxEncodings = 4
 
 // disguises are other spellings of a dot and of a slash: a backslash, and overlong
 // UTF-8.
 var disguises = strings.NewReplacer(`\`, "/", "\xc0\xae", ".", "\xc0\xaf", "/")
 
-// CheckSegments returns one of [ErrDotSegment], [ErrControl] and [ErrEncodings] where
-// some server or proxy on the way could read a ".." segment in a path: percent-encoded,
-// more than once, with backslashes, with spaces around it, with a path parameter
-// ("..;a=b"), as overlong UTF-8.
+// CheckSegments returns one of [ErrDotSegment], [ErrControl] and [ErrEncodings] if a
+// server or proxy could read a ".." segment in the path: percent-encoded, also several
+// times, with backslashes, with spaces around it, with a path parameter ("..;a=b"), or as
+// overlong UTF-8.
 func CheckSegments(path string) error {
 	if !strings.ContainsAny(path, `%\`) && !strings.Contains(path, "..") {
 		return nil
@@ -47,7 +47,8 @@ func CheckSegments(path string) error {
 	return ErrEncodings
 }
 
-// Unescape takes off one layer of percent-encoding and leaves a lone "%" alone.
+// Unescape removes one layer of percent-encoding. A "%" without two hexadecimal digits
+// stays.
 func Unescape(s string) string {
 	if !strings.Contains(s, "%") {
 		return s
@@ -80,8 +81,9 @@ func unhex(b byte) byte {
 
 const example = "; write one as in https://api.example.com"
 
-// CheckURL accepts an absolute http or https URL without user, password and fragment.
-// Of the URL its errors show the scheme alone: the rest may hold a secret.
+// CheckURL checks that raw is an absolute http or https URL without user, password and
+// fragment. Its errors show only the scheme of the URL, because the rest may contain a
+// secret.
 func CheckURL(raw string) error {
 	u, err := url.Parse(raw)
 	switch {
@@ -92,19 +94,19 @@ func CheckURL(raw string) error {
 	case u.Scheme == "":
 		return errors.New("is a URL without a scheme, https:// or http://" + example)
 	case u.Scheme != "https" && u.Scheme != "http":
-		return fmt.Errorf("is a URL of the scheme %s://, and calls go to https:// or http://%s", u.Scheme, example)
+		return fmt.Errorf("is a URL with the scheme %s://, but must be https:// or http://%s", u.Scheme, example)
 	case u.Hostname() == "":
 		return errors.New("is a URL without a host" + example)
 	case u.User != nil:
-		return errors.New("holds a user name or password; put them under auth, as in auth: {type: basic, …}")
+		return errors.New("contains a user name or password; write them under auth, as in auth: {type: basic, …}")
 	case strings.Contains(raw, "#"):
-		return errors.New("holds a #fragment, which no server is sent; take it out")
+		return errors.New("contains a #fragment, which is never sent to a server; remove it")
 	}
 	return nil
 }
 
-// CheckBaseURL is [CheckURL] for a URL that paths are appended to: it has no query and
-// no ".." segment either.
+// CheckBaseURL is [CheckURL] for a URL that paths are appended to. It must not have a
+// query or a ".." segment either.
 func CheckBaseURL(raw string) error {
 	if err := CheckURL(raw); err != nil {
 		return err
@@ -114,9 +116,9 @@ func CheckBaseURL(raw string) error {
 	case err != nil:
 		return err // unreachable: it was parsed before
 	case u.RawQuery != "" || u.ForceQuery:
-		return errors.New("holds a query; put it into the calls, or under auth as {type: query, …}")
+		return errors.New("contains a query; write it in the calls, or under auth as {type: query, …}")
 	case CheckSegments(u.EscapedPath()) != nil:
-		return errors.New("holds a .. in its path; write the path that is meant")
+		return errors.New("contains a .. in its path; write the path without it")
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-// Package pause waits.
+// Package pause waits for a time or for the end of a context.
 package pause
 
 import (
@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// For waits for d, or until ctx ends: then it returns the error of ctx.
+// For waits for d. If ctx ends first, it returns the error of ctx.
 func For(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -1,5 +1,5 @@
-// Package programtest builds and watches the real program for tests that start it as a
-// process. Only tests import it.
+// Package programtest builds the real program, and collects its output, for tests that
+// start it as a process. Only tests import it.
 package programtest
 
 import (
@@ -12,8 +12,8 @@ import (
 // Package is the import path of the program.
 const Package = "github.com/seed-2903acc3/callq/cmd/callq"
 
-// Build builds the program into the file path, with flags of go build such as -race. It
-// runs in the background of the machine where it can, as other tests measure meanwhile.
+// Build builds the program into the file path, with flags of go build such as -race. If it
+// can, it builds with low priority, because other tests measure times meanwhile.
 func Build(path string, flags ...string) error {
 	args := append([]string{"go", "build", "-o", path}, flags...)
 	args = append(args, Package)
@@ -26,8 +26,8 @@ func Build(path string, flags ...string) error {
 	return nil
 }
 
-// Log is what a running program has written. It may be read meanwhile. The zero value is
-// empty and ready for use.
+// Log is the output of a running program. It may be read while the program writes. The
+// zero value is empty and ready for use.
 type Log struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -40,20 +40,20 @@ func (l *Log) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-// String is all that was written.
+// String returns all that was written.
 func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
 }
 
-// Tail is the end of what was written, at most n bytes.
+// Tail returns the end of what was written, at most n bytes.
 func (l *Log) Tail(n int) string {
 	text := l.String()
 	return text[max(0, len(text)-n):]
 }
 
-// Lines is the number of lines that were written.
+// Lines returns the number of lines that were written.
 func (l *Log) Lines() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

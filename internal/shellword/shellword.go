@@ -1,4 +1,4 @@
-// Package shellword writes words for a shell.
+// Package shellword quotes words for a shell.
 package shellword
 
 import (
@@ -8,7 +8,7 @@ import (
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
 
-// Quote writes a word so that a shell reads it as one.
+// Quote returns word, in quotes if a shell would not read it as one word.
 func Quote(word string) string {
 	if plain.MatchString(word) {
 		return word

@@ -1,4 +1,4 @@
-// Package shortduration writes durations as people write them into a configuration.
+// Package shortduration formats durations as people write them in a configuration.
 package shortduration
 
 import (
@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Text is a duration in Go's notation without the zeros at its end: 24h, not 24h0m0s.
+// Text returns a duration in Go's notation without zeros at the end: 24h, not 24h0m0s.
 func Text(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {

@@ -11,7 +11,7 @@ func TestZerosAtTheEndAreLeftOut(t *testing.T) {
 		time.Hour + time.Second: "1h0m1s", 250 * time.Millisecond: "250ms",
 	} {
 		if got := Text(d); got != want {
-			t.Errorf("%s, want %s", got, want)
+			t.Errorf("got %s, want %s", got, want)
 		}
 	}
 }

@@ -1,10 +1,10 @@
-// Package spelling finds the word that was probably meant by one that is not known.
+// Package spelling suggests a known word for a misspelled one.
 package spelling
 
-// Nearest returns the known word that word differs from in at most two letters, or "".
-// Of several that are equally near it is the first.
+// Nearest returns the known word that differs from word in the fewest letters, and in at
+// most two, or "". Of several such words it returns the first.
 func Nearest(word string, known []string) string {
-	const longest = 64 // what is longer is no misspelt word, and not worth the work
+	const longest = 64 // a longer word is not a misspelling, and would cost time
 	if len(word) > longest {
 		return ""
 	}
@@ -17,7 +17,7 @@ func Nearest(word string, known []string) string {
 	return nearest
 }
 
-// distance is Levenshtein's, over bytes.
+// distance is the Levenshtein distance, in bytes.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -16,11 +16,11 @@ type addition struct {
 	at                yamlfile.Pos
 }
 
-// additions are those of one upstream. They are checked when the whole upstream
-// is read, since auth and idempotency_header have names of their own.
+// additions are those of one upstream. They are checked after the whole upstream has been
+// read, because they must not repeat the names of auth and idempotency_header.
 type additions struct{ headers, query []addition }
 
-// additions reads a mapping of names to values: texts, numbers or truth values.
+// additions reads a mapping of names to values: strings, numbers, true or false.
 func (d *decoder) additions(e yamlfile.Value) []addition {
 	var list []addition
 	e.Each(func(name string, e yamlfile.Value) {
@@ -31,15 +31,15 @@ func (d *decoder) additions(e yamlfile.Value) []addition {
 	return list
 }
 
-// scalar reads a text, number or truth value as it is written. It may be an empty
-// text, and may not hold a reference: these values are shown.
+// scalar reads a string, a number, true or false, as it is written. A string may be empty.
+// It must not contain a reference, because these values are not secret.
 func (d *decoder) scalar(e yamlfile.Value) (string, bool) {
 	value, ok := e.Scalar()
 	if !ok {
 		return "", false
 	}
 	if strings.Contains(value, "${") {
-		e.Failf("cannot hold a ${…} reference, since it is not kept secret; a credential belongs under auth, as in auth: {type: header, name: X-Api-Key, value: \"${env:NAME}\"}")
+		e.Failf("cannot contain a ${…} reference, because it is not secret; write a credential under auth, as in auth: {type: header, name: X-Api-Key, value: \"${env:NAME}\"}")
 		return "", false
 	}
 	return value, d.check(e.Pos(), e.Path(), value, checkOneLine)
@@ -47,12 +47,12 @@ func (d *decoder) scalar(e yamlfile.Value) (string, bool) {
 
 func checkOneLine(value string) error {
 	if !httpsyntax.IsPrintable(value, true) {
-		return errors.New("holds a line break or another control character; write the value in one line")
+		return errors.New("contains a line break or another control character; write the value in one line")
 	}
 	return nil
 }
 
-// add checks the headers and parameters of an upstream and stores them.
+// add checks the headers and parameters that an upstream adds, and stores them.
 func (d *decoder) add(u *Upstream, sent additions) {
 	for _, h := range sent.headers {
 		if !d.check(h.at, h.path, h.name, func(name string) error { return checkAddedHeader(u, name) }) {
@@ -85,17 +85,17 @@ func checkAddedHeader(u *Upstream, name string) error {
 	}
 	switch lower := strings.ToLower(name); {
 	case u.Auth.Type == AuthHeader && strings.EqualFold(name, u.Auth.Name):
-		return errors.New("is the header of auth, which sets it on every call; take it out here")
+		return errors.New("is the header of auth, which sets it on every call; remove it here")
 	case u.IdempotencyHeader != "" && strings.EqualFold(name, u.IdempotencyHeader):
-		return errors.New("is the idempotency_header, which holds the id of each call; take it out here")
+		return errors.New("is the idempotency_header, which callq sets on every call; remove it here")
 	case lower == "authorization" || lower == "cookie" || lower == "proxy-authorization":
 		return fmt.Errorf("is a credential; write it under auth, as in auth: {type: header, name: %s, value: \"${env:NAME}\"}", name)
 	case httpsyntax.IsIdempotencyKey(name):
-		return fmt.Errorf("would be the same for every call; write idempotency_header: %s, and each call sends its own", name)
+		return fmt.Errorf("would be the same for every call; write idempotency_header: %s, so that each call sends its own", name)
 	case lower == "content-encoding":
-		return errors.New("says that bodies are compressed, which callq does not do; take it out")
+		return errors.New("says that bodies are compressed, which callq does not do; remove it")
 	case httpsyntax.IsReserved(name):
-		return errors.New("is set by the HTTP client itself; take it out")
+		return errors.New("is set by the HTTP client itself; remove it")
 	}
 	return nil
 }
@@ -109,12 +109,12 @@ func checkAddedParameter(u *Upstream, name string) error {
 	case name == "":
 		return errors.New("has no name; write one")
 	case own:
-		return errors.New("is a parameter of auth, which sets it on every call; take it out here")
+		return errors.New("is a parameter of auth, which sets it on every call; remove it here")
 	}
 	return checkOneLine(name)
 }
 
-// mostKeepHeaders is how many headers of an answer results may carry.
+// mostKeepHeaders is how many headers of an answer a result may contain.
 const mostKeepHeaders = 32
 
 func (d *decoder) keepHeaders(e yamlfile.Value) []string {
@@ -140,7 +140,7 @@ func (d *decoder) keepHeaders(e yamlfile.Value) []string {
 
 func checkKeptHeader(name string) error {
 	if httpsyntax.IsSessionCookie(name) {
-		return fmt.Errorf("is %s, which holds a credential of the session; results cannot carry it", name)
+		return fmt.Errorf("is %s, which contains a credential of the session, so results cannot contain it; remove it", name)
 	}
 	return checkToken(name)
 }

@@ -27,29 +27,29 @@ const (
 type Auth struct {
 	// Type is never empty.
 	Type AuthType
-	// Pos is where the credential was written; nowhere for the default, none.
+	// Pos is where the credential is written. It is zero for the default, none.
 	Pos yamlfile.Pos
-	// Token is that of bearer.
+	// Token is for the type bearer.
 	Token Secret
-	// Username and Password are those of basic.
+	// Username and Password are for the type basic.
 	Username, Password Secret
-	// Name is that of the header or of the query parameter, Value what it says.
+	// Name and Value are those of the header or of the query parameter.
 	Name  string
 	Value Secret
-	// OAuth2 is set for oauth2 only.
+	// OAuth2 is only set for the type oauth2.
 	OAuth2 *OAuth2
 }
 
-// OAuth2 is how a token is got by client credentials (RFC 6749, 4.4).
+// OAuth2 is how a worker gets a token with client credentials (RFC 6749, 4.4).
 type OAuth2 struct {
-	// TokenURL is empty until [Config.Resolve] if the file refers to it.
+	// TokenURL is empty until [Config.Resolve] if it contains a reference.
 	TokenURL               string
 	ClientID, ClientSecret Secret
 	Scopes                 []string
-	// Style is how the client shows who it is.
+	// Style is how the client authenticates itself.
 	Style upstream.AuthStyle
-	// TokenField is the field of the answer that holds the token; empty where
-	// the usual ones are to be looked for.
+	// TokenField is the field of the answer that contains the token. If it is empty,
+	// the usual fields are tried.
 	TokenField string
 	// Query is added to every call.
 	Query []QuerySecret
@@ -63,7 +63,7 @@ type QuerySecret struct {
 
 var authTypes = []AuthType{AuthNone, AuthBearer, AuthBasic, AuthHeader, AuthQuery, AuthOAuth2}
 
-// authKeys are the keys of each type, besides type itself.
+// authKeys are the required and the optional keys of each type, besides type itself.
 var authKeys = map[AuthType]struct{ must, may []string }{
 	AuthNone:   {},
 	AuthBearer: {must: []string{"token"}},
@@ -85,8 +85,8 @@ func (d *decoder) auth(e yamlfile.Value) Auth {
 		at["type"] = e
 		auth.Type, _ = yamlfile.OneOf(e, authTypes...)
 	}}
-	// First all keys are collected, as the type, which says what they mean, may
-	// come last.
+	// All keys are collected before they are read: type says what they mean, and may
+	// be the last one.
 	for key := range decode {
 		all[key] = func(e yamlfile.Value) { at[key] = e }
 	}
@@ -97,10 +97,10 @@ func (d *decoder) auth(e yamlfile.Value) Auth {
 	_, known := at["type"]
 	delete(at, "type")
 	keys := authKeys[auth.Type]
-	known = known && auth.Type != "" // without one that is, no key is out of place
+	known = known && auth.Type != "" // without a valid type, any key may be right
 	for _, key := range slices.Sorted(maps.Keys(at)) {
 		if known && !slices.Contains(keys.must, key) && !slices.Contains(keys.may, key) {
-			at[key].FailKeyf("has no meaning for type %s; take it out, or correct the type", auth.Type)
+			at[key].FailKeyf("has no meaning for type %s; remove it, or correct the type", auth.Type)
 			continue
 		}
 		decode[key](at[key])
@@ -157,21 +157,20 @@ func (d *decoder) authFields(auth *Auth, oauth *OAuth2) yamlfile.Fields {
 	}
 }
 
-// checkSecret is asked about every part of a credential. What it says must not
-// show the value.
+// checkSecret checks a part of a credential. Its error must not contain the value.
 func checkSecret(value string) error {
 	if !httpsyntax.IsPrintable(value, false) {
-		return errors.New("holds a line break or another control character; write the value in one line")
+		return errors.New("contains a line break or another control character; write the value in one line")
 	}
 	return nil
 }
 
-// checkBearer is asked about the tokens of the admin address, which are compared
-// with what an Authorization header can carry.
+// checkBearer checks a token of the admin address. It must be valid in an Authorization
+// header.
 func checkBearer(value string) error {
 	for _, r := range value {
 		if r <= ' ' || r >= 0x7f {
-			return errors.New("holds a space, a control character or a letter beyond ASCII, which a bearer token cannot")
+			return errors.New("contains a space, a control character or a letter that is not ASCII; a bearer token cannot")
 		}
 	}
 	return nil

@@ -17,11 +17,11 @@ import (
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
-// DefaultFile is the file that is read from the working directory, if it is
-// there, when neither a flag nor CALLQ_CONFIG names one.
+// DefaultFile is the file in the working directory that is read, if it exists, when
+// neither a flag nor CALLQ_CONFIG names one.
 const DefaultFile = "callq.yaml"
 
-// The environment variables that stand between the flags and the file.
+// The environment variables. They override the file, and flags override them.
 const (
 	EnvConfig            = "CALLQ_CONFIG"
 	EnvRedis             = "CALLQ_REDIS"
@@ -41,37 +41,37 @@ const (
 	DefaultMaxBody           = 8 << 20
 )
 
-// maxConcurrency is far above what one process can have in flight, and far
-// below what would exhaust it before the first call.
+// maxConcurrency is more than one process can have in flight, and few enough that
+// starting that many goroutines does not exhaust it.
 const maxConcurrency = 10_000
 
 // Flag is a flag of the command line that overrides a key.
 type Flag struct {
 	// Name is the flag with its dashes, for messages.
 	Name string
-	// Value is what it was given; a Flag with an empty value was not given.
+	// Value is its value, empty if the flag was not given.
 	Value string
 }
 
 // Source says where the configuration comes from. The zero value is the
 // default file, with no environment.
 type Source struct {
-	// Path is the file that a flag names; empty where none does.
+	// Path is the file that a flag names, empty if none does.
 	Path string
-	// Env reads an environment variable, the empty string where it is not set.
-	// Nil is an empty environment. It is kept, for references.
+	// Env returns an environment variable, or "" if it is not set. Nil is an empty
+	// environment. References read it later too.
 	Env func(string) string
-	// The flags that override keys of the same meaning.
+	// The flags that override keys with the same meaning.
 	Redis, WorkerConcurrency, AdminListen Flag
-	// ServesAdmin tells that the command will serve the admin address, so that it
-	// is an error that everybody could use it.
+	// ServesAdmin reports that the command will serve the admin address. Then it is an
+	// error if anybody can use that address.
 	ServesAdmin bool
 }
 
-// Config is callq.yaml with everything laid over it.
+// Config is callq.yaml with the environment and the flags applied.
 type Config struct {
-	// Path is the absolute path of the file, or of where the default file would
-	// be. The embedded Redis is found by it.
+	// Path is the absolute path of the file, or the path that the default file would
+	// have. It identifies the embedded Redis.
 	Path string
 	// Redis is the URL of Redis; see [Config.RedisURL].
 	Redis Secret
@@ -79,38 +79,38 @@ type Config struct {
 	Upstreams []*Upstream
 	// Schedules are in the order of the file.
 	Schedules []*Schedule
-	// WorkerConcurrency is the number of calls a process has in flight.
+	// WorkerConcurrency is how many calls a process has in flight at most.
 	WorkerConcurrency int
-	// Admin is the operator's address.
+	// Admin is the admin server's address.
 	Admin Admin
-	// Ledger is what is remembered of finished calls.
+	// Ledger says what is kept of finished calls.
 	Ledger Ledger
 
 	deferred []deferred
 }
 
-// Admin is the operator's address and who may use it.
+// Admin is the admin server's address and the tokens that give access to it.
 type Admin struct {
-	// Listen is HOST:PORT. It is empty until [Config.Resolve] if the file
-	// refers to it with ${…}.
+	// Listen is HOST:PORT. It is empty until [Config.Resolve] if it contains a
+	// reference.
 	Listen string
-	// Configured tells that the address did not come from the defaults: then it
-	// is an error that it is taken.
+	// Configured reports that the address is not the default. Then it is an error if
+	// another process uses it.
 	Configured bool
-	// Pos is where the address was written.
+	// Pos is where the address is written.
 	Pos yamlfile.Pos
-	// Tokens are who may use it.
+	// Tokens give access to it.
 	Tokens []Token
 }
 
-// Unguarded is the error that the address is open to other machines while no
-// token is configured.
+// Unguarded returns the error that other machines can reach the address although no token
+// is configured.
 func (a Admin) Unguarded() *yamlfile.Error {
 	return a.Pos.Errorf("the admin address %s can be reached from other machines and no token is configured; configure admin.tokens, or listen on 127.0.0.1:PORT", a.Listen)
 }
 
-// exposed tells that the address itself says that other machines can reach it. Of
-// a host's name that is known once it is listened on.
+// exposed reports whether the address shows that other machines can reach it. For a host
+// name this is known only after listening on it.
 func (a Admin) exposed() bool {
 	host, _, err := net.SplitHostPort(a.Listen)
 	ip := net.ParseIP(host)
@@ -134,14 +134,14 @@ type Token struct {
 	Token Secret
 }
 
-// Ledger is what is remembered of finished calls.
+// Ledger says what is kept of finished calls.
 type Ledger struct {
-	// Retention is how long outcomes are kept once their batch has nothing open.
+	// Retention is how long outcomes are kept after the last call of their batch ended.
 	Retention time.Duration
-	// DropBodies frees a body from Redis once it was exported.
+	// DropBodies deletes a body from Redis after it was exported.
 	DropBodies bool
-	// MaxMemory is how many bytes the results may take that are kept in Redis: past it
-	// calls wait until results were exported.
+	// MaxMemory is how many bytes results may use in Redis. Above it, calls wait until
+	// results are exported.
 	MaxMemory int64
 }
 
@@ -153,17 +153,17 @@ const (
 	admin
 )
 
-// deferred is a check, and where it applies a store, that has to wait until
-// references are read.
+// deferred checks a value that contains references, and stores it if necessary. It runs
+// when the references are read.
 type deferred struct {
 	section section
 	key     string
 	run     func() error
 }
 
-// Load reads the file and lays environment and flags over it. Every error is an
-// [*yamlfile.Error], or [Errors] of them: a mistake of the user, with where it is. That
-// the default file is missing is no error; that a named one is, is.
+// Load reads the file and applies the environment and the flags. Every error is an
+// [*yamlfile.Error] or [yamlfile.Errors]: mistakes of the user, with their positions. It
+// is an error if a named file is missing, but not if the default file is.
 func Load(src Source) (*Config, error) {
 	if src.Env == nil {
 		src.Env = func(string) string { return "" }
@@ -196,15 +196,15 @@ func readConfig(path string) ([]byte, error) {
 	return data, fileerror.WithoutPath(err)
 }
 
-// Parse is [Load] for a file that was already read. Paths in it are relative to
-// the folder of path; src.Path is not looked at.
+// Parse is [Load] for a file that has been read. Paths in it are relative to the folder of
+// path. src.Path is not used.
 func Parse(path string, data []byte, src Source) (*Config, error) {
 	if src.Env == nil {
 		src.Env = func(string) string { return "" }
 	}
 	absolute, err := filepath.Abs(path)
 	if err != nil {
-		return nil, yamlfile.Pos{File: path}.Errorf("has no absolute path, as the working directory is gone; change to another")
+		return nil, yamlfile.Pos{File: path}.Errorf("has no absolute path, because the working directory does not exist; change to another")
 	}
 	file, root := yamlfile.Parse(path, "the configuration", data)
 	d := &decoder{
@@ -229,8 +229,8 @@ func Parse(path string, data []byte, src Source) (*Config, error) {
 	return d.cfg, nil
 }
 
-// overlay lays environment and flags over the file. A value that comes second
-// is not looked at, but for those of the file, which must be well-formed.
+// overlay applies the environment and the flags. A value that is overridden is not
+// checked, except in the file, where it must be well-formed.
 func (d *decoder) overlay(src Source) {
 	pick := func(flag Flag, name string) (string, yamlfile.Pos, bool) {
 		if flag.Value != "" {
@@ -249,7 +249,7 @@ func (d *decoder) overlay(src Source) {
 	if value, pos, ok := pick(src.WorkerConcurrency, EnvWorkerConcurrency); ok {
 		n, err := strconv.Atoi(value)
 		if err != nil || n < 1 || n > maxConcurrency {
-			d.Failf(pos, "%q is not a number of calls in flight; write 1 to %d", value, maxConcurrency)
+			d.Failf(pos, "%q is not a number of calls in flight; write a number from 1 to %d", value, maxConcurrency)
 		}
 		d.cfg.WorkerConcurrency = n
 	}
@@ -260,7 +260,8 @@ func (d *decoder) overlay(src Source) {
 	}
 }
 
-// RedisURL is the URL of Redis, its references read. It may hold a password.
+// RedisURL reads the references in the URL of Redis and returns it. It may contain a
+// password.
 func (c *Config) RedisURL() (string, error) {
 	value, err := c.Redis.Read()
 	if err != nil {
@@ -272,15 +273,15 @@ func (c *Config) RedisURL() (string, error) {
 	return value, nil
 }
 
-// Resolve reads all references but that of Redis, and checks what they stand
-// for. It is for commands that call an API and serve the admin address.
+// Resolve reads all references except those of redis, and checks their values. It is for
+// commands that call an API and serve the admin address.
 func (c *Config) Resolve() error { return c.resolve(upstreams, admin) }
 
 // ResolveUpstreams is [Config.Resolve] for commands that only call APIs.
 func (c *Config) ResolveUpstreams() error { return c.resolve(upstreams) }
 
-// ResolveAdmin is [Config.Resolve] for commands that only serve the admin
-// address, so that they need not be given the APIs' credentials.
+// ResolveAdmin is [Config.Resolve] for commands that only serve the admin address. They
+// do not need the credentials of the APIs.
 func (c *Config) ResolveAdmin() error { return c.resolve(admin) }
 
 func (c *Config) resolve(sections ...section) error {
@@ -302,7 +303,7 @@ func (c *Config) resolve(sections ...section) error {
 	return errs.Err()
 }
 
-// Upstream finds one by its name, or returns nil.
+// Upstream returns the upstream with the name, or nil.
 func (c *Config) Upstream(name string) *Upstream {
 	for _, u := range c.Upstreams {
 		if u.Name == name {
@@ -317,8 +318,8 @@ var redisSchemes = []string{
 	"redis-cluster://", "rediss-cluster://", "embedded:///",
 }
 
-// checkRedisLiteral shows what it refuses, unless a password may be in it: before
-// the host, or Sentinel's in the query.
+// checkRedisLiteral checks a URL that is written in the file. Its error shows the URL
+// unless it may contain a password: before the host, or Sentinel's in the query.
 func checkRedisLiteral(value string) error {
 	err := checkRedis(value)
 	if err == nil || strings.ContainsAny(value, "@?") {
@@ -327,7 +328,8 @@ func checkRedisLiteral(value string) error {
 	return fmt.Errorf("is %q, which %w", value, err)
 }
 
-// checkRedis does not show the value: what a reference stands for is a secret.
+// checkRedis checks a URL. Its error does not show the URL, which may come from a
+// reference and be secret.
 func checkRedis(value string) error {
 	if value == DefaultRedis {
 		return nil

@@ -30,7 +30,7 @@ func golden(t *testing.T, name, got string) {
 		t.Fatalf("%v; run with -update to write it", err)
 	}
 	if got != string(want) {
-		t.Errorf("not as in %s; if it is meant, run with -update\ngot:\n%s\nwant:\n%s", name, got, want)
+		t.Errorf("differs from %s; if that is right, run with -update\ngot:\n%s\nwant:\n%s", name, got, want)
 	}
 }
 
@@ -45,8 +45,8 @@ func env(pairs ...string) func(string) string {
 	}
 }
 
-// parse reads a file of testdata as though it were in /etc/callq, so that what
-// comes out is the same on every machine.
+// parse reads a file of testdata as if it were in /etc/callq, so that the result is the
+// same on every machine.
 func parse(t *testing.T, file string) (*config.Config, error) {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -63,7 +63,7 @@ func isMistake(err error) bool {
 	return errors.As(err, &one)
 }
 
-func TestWorkingFilesLoadAsTheirGoldenFilesSay(t *testing.T) {
+func TestValidFilesLoadAsInTheirGoldenFiles(t *testing.T) {
 	files, _ := filepath.Glob("testdata/working_*.yaml")
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
@@ -80,17 +80,17 @@ func TestWorkingFilesLoadAsTheirGoldenFilesSay(t *testing.T) {
 	}
 }
 
-func TestBustedFilesAreRefusedAsTheirGoldenFilesSay(t *testing.T) {
+func TestInvalidFilesAreRefusedAsInTheirGoldenFiles(t *testing.T) {
 	files, _ := filepath.Glob("testdata/busted_*.yaml")
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			_, err := parse(t, file)
 			if err == nil {
-				t.Fatal("loaded")
+				t.Fatal("the file loads")
 			}
 			var one *yamlfile.Error
 			if !errors.As(err, &one) || one.Line < 1 || one.Column < 1 {
-				t.Errorf("no position in %v", err)
+				t.Errorf("a mistake has no position: %v", err)
 			}
 			if strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("a secret is shown: %v", err)
@@ -100,7 +100,7 @@ func TestBustedFilesAreRefusedAsTheirGoldenFilesSay(t *testing.T) {
 	}
 }
 
-func TestWithoutAFileTheDefaultsHold(t *testing.T) {
+func TestWithoutAFileTheDefaultsApply(t *testing.T) {
 	t.Chdir(t.TempDir())
 	cfg, err := config.Load(config.Source{})
 	if err != nil {
@@ -131,14 +131,14 @@ func TestANamedFileThatIsMissingIsAnError(t *testing.T) {
 	}
 }
 
-func TestAFolderIsNoFile(t *testing.T) {
+func TestAFolderCannotBeReadAsAFile(t *testing.T) {
 	_, err := config.Load(config.Source{Path: t.TempDir()})
 	if !isMistake(err) || !strings.Contains(err.Error(), "cannot be read: is a directory") {
 		t.Error(err)
 	}
 }
 
-func TestFlagsBeatTheEnvironmentBeatsTheFileBeatsTheDefaults(t *testing.T) {
+func TestFlagsOverrideTheEnvironmentWhichOverridesTheFile(t *testing.T) {
 	const file = `
 redis: redis://file
 worker: {concurrency: 1}
@@ -179,13 +179,13 @@ admin: {listen: "127.0.0.1:1"}
 	}
 }
 
-func TestABadOverrideNamesTheFlagOrTheVariable(t *testing.T) {
+func TestAWrongOverrideNamesTheFlagOrTheVariable(t *testing.T) {
 	for want, src := range map[string]config.Source{
 		`--redis: redis is "localhost:6379", which is not a Redis address; write "embedded:", "embed`: {Redis: config.Flag{Name: "--redis", Value: "localhost:6379"}},
 		`CALLQ_REDIS: redis is "localhost", which is not a Redis address; write "embedded:", "embed`:  {Env: env("CALLQ_REDIS", "localhost")},
 		`CALLQ_REDIS: redis is not a Redis address; write "embedded:"`:                                {Env: env("CALLQ_REDIS", "u:hunter2@localhost")},
 		`--redis: redis is not a Redis address; write "embedded:"`:                                    {Redis: config.Flag{Name: "--redis", Value: "h1/m?sentinel_password=hunter2"}},
-		`CALLQ_WORKER_CONCURRENCY: "many" is not a number of calls in flight; write 1`:                {Env: env("CALLQ_WORKER_CONCURRENCY", "many")},
+		`CALLQ_WORKER_CONCURRENCY: "many" is not a number of calls in flight; write a number from 1`:  {Env: env("CALLQ_WORKER_CONCURRENCY", "many")},
 		`CALLQ_ADMIN_LISTEN: admin.listen is not an address to listen on; write HOST:PO`:              {Env: env("CALLQ_ADMIN_LISTEN", "8080")},
 	} {
 		_, err := config.Parse("callq.yaml", nil, src)
@@ -195,7 +195,7 @@ func TestABadOverrideNamesTheFlagOrTheVariable(t *testing.T) {
 	}
 }
 
-func TestAReferenceIsOnlyReadWhenItIsResolved(t *testing.T) {
+func TestReferencesAreReadOnlyByResolve(t *testing.T) {
 	const file = `redis: "${env:REDIS}"
 upstreams:
   a:
@@ -239,7 +239,7 @@ admin: {listen: "${env:LISTEN}", tokens: [{name: x, role: viewer, token: "${env:
 	}
 }
 
-func TestWhatAReferenceStandsForIsCheckedWithoutShowingIt(t *testing.T) {
+func TestTheValueOfAReferenceIsCheckedButNotShown(t *testing.T) {
 	const file = `redis: "${env:REDIS}"
 upstreams:
   a:
@@ -260,7 +260,7 @@ upstreams:
 	}
 }
 
-func TestAnOverriddenListenIsNotResolved(t *testing.T) {
+func TestAnOverriddenListenAddressIsNotResolved(t *testing.T) {
 	cfg, err := config.Parse("callq.yaml", []byte(`admin: {listen: "${env:LISTEN}"}`), config.Source{Env: env("CALLQ_ADMIN_LISTEN", ":9")})
 	if err != nil {
 		t.Fatal(err)
@@ -270,11 +270,11 @@ func TestAnOverriddenListenIsNotResolved(t *testing.T) {
 	}
 }
 
-func TestWhoServesTheAdminAddressIsToldWithAllElseThatItIsOpenToAll(t *testing.T) {
+func TestAnUnguardedAdminAddressIsReportedWithAllOtherMistakes(t *testing.T) {
 	const tokens, none = ", tokens: [{name: a, role: viewer, token: t}]", ", tokens: []"
 	for _, tc := range []struct {
-		listen, tokens string
-		serves, told   bool
+		listen, tokens   string
+		serves, reported bool
 	}{
 		{"0.0.0.0:80", "", true, true},
 		{"0.0.0.0:80", none, true, true},
@@ -283,21 +283,21 @@ func TestWhoServesTheAdminAddressIsToldWithAllElseThatItIsOpenToAll(t *testing.T
 		{"192.0.2.1:80", "", true, true},
 		{"0.0.0.0:80", "", false, false},
 		{"0.0.0.0:80", tokens, true, false},
-		{"0.0.0.0:80", ", tokens: [{nam: a}]", true, false}, // that is what is wrong
+		{"0.0.0.0:80", ", tokens: [{nam: a}]", true, false}, // the mistake is in the token
 		{"127.0.0.1:80", "", true, false},
 		{"[::1]:80", "", true, false},
 		{"localhost:80", "", true, false},
-		{"some.host:80", "", true, false}, // it depends
+		{"some.host:80", "", true, false}, // known only after listening
 		{"${env:LISTEN}", "", true, false},
-		{"0.0.0.0", "", true, false}, // no address at all
+		{"0.0.0.0", "", true, false}, // not an address
 	} {
 		file := fmt.Sprintf("redis: nothing\nadmin: {listen: %q%s}", tc.listen, tc.tokens)
 		_, err := config.Parse("callq.yaml", []byte(file), config.Source{ServesAdmin: tc.serves})
 		if err == nil || !strings.Contains(err.Error(), "callq.yaml:1:8: ") {
 			t.Errorf("%s: the other mistake is missing: %v", file, err)
 		}
-		if told := err != nil && strings.Contains(err.Error(), "callq.yaml:2:17: the admin address "+tc.listen+" can be reached"); told != tc.told {
-			t.Errorf("%s: told %v: %v", file, told, err)
+		if reported := err != nil && strings.Contains(err.Error(), "callq.yaml:2:17: the admin address "+tc.listen+" can be reached"); reported != tc.reported {
+			t.Errorf("%s: got reported %v: %v", file, reported, err)
 		}
 	}
 	src := config.Source{ServesAdmin: true, AdminListen: config.Flag{Name: "--listen", Value: ":80"}}
@@ -313,8 +313,8 @@ func TestACostIsReadInMillionths(t *testing.T) {
 	}
 }
 
-// FuzzParse proves that no file, however hostile, crashes or hangs the reader,
-// and that whatever is wrong has a position.
+// FuzzParse proves that no file, however hostile, makes the reader crash or hang, and
+// that every mistake has a position.
 func FuzzParse(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.yaml")
 	for _, file := range files {
@@ -335,11 +335,11 @@ func FuzzParse(f *testing.F) {
 		}
 		var all yamlfile.Errors
 		if !errors.As(err, &all) || len(all) == 0 {
-			t.Fatalf("%T is no list of errors: %v", err, err)
+			t.Fatalf("%T is not a list of errors: %v", err, err)
 		}
 		for _, one := range all {
 			if one.Line < 1 || one.Column < 1 || one.Message == "" {
-				t.Errorf("no position or message: %#v", one)
+				t.Errorf("a mistake has no position or message: %#v", one)
 			}
 		}
 	})

@@ -6,29 +6,28 @@ import (
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
-// decoder reads callq.yaml into a Config. It goes on after a mistake, to find them
-// all.
+// decoder reads callq.yaml into a Config. It continues after a mistake, to find all of
+// them.
 type decoder struct {
 	*yamlfile.File
 	dir string
 	env func(string) string
 	cfg *Config
-	// tokensGiven reports that admin.tokens is there and not empty, right or wrong.
+	// tokensGiven reports that admin.tokens is there and not empty, valid or not.
 	tokensGiven bool
 }
 
-// plain reads a string that may not hold references.
+// plain reads a string that must not contain references.
 func (d *decoder) plain(e yamlfile.Value) (string, bool) {
 	value, ok := e.Text()
 	if ok && strings.Contains(value, "${") {
-		e.Failf("cannot hold a ${…} reference; write the value itself")
+		e.Failf("cannot contain a ${…} reference; write the value itself")
 		return "", false
 	}
 	return value, ok
 }
 
-// parsePlain reads a string that may not hold references, and that parse turns into
-// a T.
+// parsePlain reads a string that must not contain references, and parses it.
 func parsePlain[T any](d *decoder, e yamlfile.Value, parse func(string) (T, error)) (value T, ok bool) {
 	if _, ok := d.plain(e); !ok {
 		return value, false
@@ -36,17 +35,17 @@ func parsePlain[T any](d *decoder, e yamlfile.Value, parse func(string) (T, erro
 	return yamlfile.ParseText(e, parse)
 }
 
-// text reads a string that may hold references. It is checked and stored now if
-// it holds none, and otherwise when its section is resolved.
+// text reads a string that may contain references. Without any it is checked and stored
+// now, otherwise when its section is resolved.
 func (d *decoder) text(e yamlfile.Value, s section, check func(string) error, store func(string)) {
 	if secret, ok := d.secret(e, s, check, store); ok && secret.Kind() == Literal {
-		value, _ := secret.Read() // literal text always reads
+		value, _ := secret.Read() // literal text has no error
 		store(value)
 	}
 }
 
-// secret reads a string that may hold references, and sees to it that check is
-// asked about what it stands for. store may be nil.
+// secret reads a string that may contain references. Its value is checked now, or when
+// its section is resolved and then passed to store. store may be nil.
 func (d *decoder) secret(e yamlfile.Value, s section, check func(string) error, store func(string)) (Secret, bool) {
 	secret, ok := d.references(e)
 	if !ok {
@@ -54,7 +53,7 @@ func (d *decoder) secret(e yamlfile.Value, s section, check func(string) error, 
 	}
 	p := secret.Pos()
 	if secret.Kind() == Literal {
-		value, _ := secret.Read() // literal text always reads
+		value, _ := secret.Read() // literal text has no error
 		return secret, d.check(p, e.Path(), value, check)
 	}
 	d.cfg.deferred = append(d.cfg.deferred, deferred{s, e.Path(), func() error {
@@ -63,7 +62,7 @@ func (d *decoder) secret(e yamlfile.Value, s section, check func(string) error, 
 			return err
 		}
 		if err := check(value); err != nil {
-			return p.Errorf("%s, as %s has it, %v", e.Path(), secret, err)
+			return p.Errorf("%s: the value of %s %v", e.Path(), secret, err)
 		}
 		if store != nil {
 			store(value)
@@ -73,7 +72,7 @@ func (d *decoder) secret(e yamlfile.Value, s section, check func(string) error, 
 	return secret, true
 }
 
-// references reads a string and the references in it, and checks nothing else.
+// references reads a string and finds the references in it. It checks nothing else.
 func (d *decoder) references(e yamlfile.Value) (Secret, bool) {
 	raw, ok := e.Text()
 	if !ok {
@@ -88,7 +87,7 @@ func (d *decoder) references(e yamlfile.Value) (Secret, bool) {
 	return newSecret(secret{pos: p, key: e.Path(), dir: d.dir, env: d.env, parts: parts}), true
 }
 
-// check asks about a value that is known.
+// check checks a value, and adds a mistake if it is wrong.
 func (d *decoder) check(p yamlfile.Pos, path, value string, check func(string) error) bool {
 	if err := check(value); err != nil {
 		d.Failf(p, "%s %v", path, err)

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 )
 
-// beside parses a configuration that stands beside a policy file.
+// beside parses a configuration in the folder of a policy file.
 func beside(t *testing.T, file, policy string) (*config.Config, error) {
 	t.Helper()
 	dir := t.TempDir()
@@ -27,7 +27,7 @@ const apiPolicy = `upstream:
   headers: {X-Version: "2", Accept: text/plain, X-Key: none}
 `
 
-func TestAnUpstreamLeavesToItsPolicyWhatItDoesNotSay(t *testing.T) {
+func TestAnUpstreamTakesMissingKeysFromItsPolicy(t *testing.T) {
 	cfg, err := beside(t, "upstreams:\n  api: {policy: ./api.yaml, auth: {type: header, name: x-key, value: \"${env:K}\"}}\n", apiPolicy)
 	if err != nil {
 		t.Fatal(err)
@@ -41,15 +41,15 @@ func TestAnUpstreamLeavesToItsPolicyWhatItDoesNotSay(t *testing.T) {
 	for _, d := range u.Defaults {
 		keys = append(keys, d.Key)
 		if !strings.Contains(d.Where, "api.yaml:") {
-			t.Errorf("%s comes from %q", d.Key, d.Where)
+			t.Errorf("%s: got the place %q", d.Key, d.Where)
 		}
 	}
 	if want := []string{"base_url", "idempotent", "idempotency_header", "headers.Accept", "headers.X-Version"}; !reflect.DeepEqual(keys, want) {
-		t.Errorf("the defaults are %q, want %q", keys, want)
+		t.Errorf("got the defaults %q, want %q", keys, want)
 	}
 }
 
-func TestWhatAnUpstreamSaysItselfComesBeforeItsPolicy(t *testing.T) {
+func TestAnUpstreamOverridesItsPolicy(t *testing.T) {
 	cfg, err := beside(t, `upstreams:
   api:
     policy: ./api.yaml
@@ -70,14 +70,14 @@ func TestWhatAnUpstreamSaysItselfComesBeforeItsPolicy(t *testing.T) {
 
 func TestAnUpstreamWithoutABaseURLSaysWhetherItsPolicyCouldBeRead(t *testing.T) {
 	for policy, want := range map[string]string{
-		"version: 1\n": "upstreams.api has no base_url; write where the API is",
-		"rulez: []\n":  "upstreams.api has no base_url, and its policy, which may say where the API is, cannot be read; callq policy lint ./api.yaml says why",
+		"version: 1\n": "upstreams.api has no base_url; write the API's URL",
+		"rulez: []\n":  "upstreams.api has no base_url, and its policy, which may give one, cannot be read; callq policy lint ./api.yaml says why",
 	} {
 		if _, err := beside(t, "upstreams:\n  api: {policy: ./api.yaml}\n", policy); err == nil || !strings.Contains(err.Error(), "callq.yaml:2:3: "+want) {
 			t.Errorf("got %v", err)
 		}
 	}
-	// Whoever uses the policy says what is wrong with it.
+	// A command that uses the policy says what is wrong with it.
 	if _, err := beside(t, "upstreams:\n  api: {policy: ./api.yaml, base_url: https://api.example.com}\n", "rulez: []\n"); err != nil {
 		t.Errorf("got %v", err)
 	}

@@ -8,14 +8,14 @@ import (
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
-// Limit is one yamlfile.Value of an upstream's limits.
+// Limit is one entry of an upstream's limits.
 type Limit struct {
 	limit.Limit
 	// Pos is where it was written.
 	Pos yamlfile.Pos
 }
 
-// Budget is one yamlfile.Value of an upstream's budget.
+// Budget is one entry of an upstream's budget.
 type Budget struct {
 	limit.Budget
 	// Pos is where it was written.
@@ -26,31 +26,31 @@ type Budget struct {
 type Cost struct {
 	// PerCallMicros is the price of a call in millionths of the currency.
 	PerCallMicros int64
-	// Header names the answer's header that tells what was billed, or is empty.
+	// Header is the answer's header with the amount that was billed. It may be empty.
 	Header string
 }
 
-// afford checks that the budgets can be kept: money is reserved before a call is
-// sent, so the most that one can cost must be known.
-func (d *decoder) afford(u *Upstream, path string) {
+// checkBudgets checks that the budgets are possible. Money is reserved before a call is
+// sent, so the highest price of a call must be known.
+func (d *decoder) checkBudgets(u *Upstream, path string) {
 	currency := ""
 	for _, b := range u.Budget {
 		switch {
 		case b.Currency == "":
 			continue
 		case currency != "" && b.Currency != currency:
-			d.Failf(b.Pos, "%s.budget: %q is in another currency than %s; a call has one price, so keep one currency", path, b.Text, currency)
+			d.Failf(b.Pos, "%s.budget: %q is in another currency than %s; a call has one price, so use one currency", path, b.Text, currency)
 		case u.Cost == nil || u.Cost.PerCallMicros == 0:
-			d.Failf(b.Pos, "%s.budget: %q cannot be kept without the most that a call costs; add it, as in cost: {per_call: 0.01}", path, b.Text)
+			d.Failf(b.Pos, "%s.budget: %q needs the highest price of a call; add it, as in cost: {per_call: 0.01}", path, b.Text)
 		case b.Micros < u.Cost.PerCallMicros:
-			d.Failf(b.Pos, "%s.budget: %q is less than one call costs (cost.per_call: %s), so that no call could ever be sent; raise the budget, or correct per_call",
+			d.Failf(b.Pos, "%s.budget: %q is less than the price of one call (cost.per_call: %s), so no call could ever be sent; raise the budget, or correct per_call",
 				path, b.Text, amountText(u.Cost.PerCallMicros))
 		}
 		currency = b.Currency
 	}
 }
 
-// amountText is an amount as people write it.
+// amountText formats an amount without zeros at its end.
 func amountText(micros int64) string {
 	return strings.TrimSuffix(strings.TrimRight(limit.FormatMicros(micros), "0"), ".")
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
-// Text returns the value of a secret that is written in the file itself. ok is
-// false where any part of it is a reference.
+// Text returns the value of a secret that is written in the file itself. ok is false if
+// any part of it is a reference.
 func (s Secret) Text() (text string, ok bool) {
 	if s.IsZero() || s.Kind() != Literal {
 		return "", false
@@ -18,7 +18,7 @@ func (s Secret) Text() (text string, ok bool) {
 	return text, err == nil
 }
 
-// Key is where the value stands among the keys, as in upstreams.a.auth.token.
+// Key returns the key of the value, as in upstreams.a.auth.token.
 func (s Secret) Key() string {
 	if s.get == nil {
 		return ""
@@ -29,15 +29,15 @@ func (s Secret) Key() string {
 // These are spellings of variables in other programs. The name is the last group.
 var (
 	variable = regexp.MustCompile(`^["']?(?:(?:Bearer|Token|Basic) )?(?:\$\{?|%|\$env:|\$\(|\{\{ ?[$.]?(?:env\.|secrets\.|Values\.)?|\$\{\{ ?(?:env\.|secrets\.|vars\.)?|process\.env\.|<%= ?)([A-Za-z_][A-Za-z0-9_.]*)[^A-Za-z0-9]*$`)
-	// bare is a variable of a shell, which a password may look like.
+	// bare is a shell variable without braces. A password may look like one.
 	bare = regexp.MustCompile(`^["']?(?:(?:Bearer|Token|Basic) )?\$[A-Za-z_]`)
-	// standIn are words in the place of a secret that is yet to be written.
+	// standIn are words that people write until they insert the secret.
 	standIn = regexp.MustCompile(`(?i)^(?:<[^>]*>|\[[^\]]*\]|\{[^}]*\}|(?:change|replace|fill|insert|put)[-_ ]?(?:me|this|in|it|here).*|to[-_ ]?do|tbd|fixme|none|null|undefined|placeholder|example|dummy|x{3,}|\*{3,}|\.{3,}|…|(?:my|your|the|some|an?)[-_ ](?:[a-z]+[-_ ])*(?:token|key|secret|password|credential|value|api[-_ ]?key)(?:[-_ ]?here)?|(?:token|key|secret|password|api[-_ ]?key|access[-_ ]?token)(?:[-_ ]?here)?)$`)
 )
 
-// Placeholder reports whether a value written in the file is no secret but stands
-// for one: $TOKEN, %TOKEN%, {{TOKEN}}, <your token>, changeme. name is the variable
-// that is meant, in capitals where the value names none.
+// Placeholder reports whether a value written in the file is a placeholder for a secret:
+// $TOKEN, %TOKEN%, {{TOKEN}}, <your token>, changeme. name is the variable that it names,
+// or "".
 func Placeholder(text string) (name string, ok bool) {
 	text = strings.TrimSpace(text)
 	if m := variable.FindStringSubmatch(text); m != nil && (!bare.MatchString(text) || m[1] == strings.ToUpper(m[1]) || standIn.MatchString("my_"+m[1])) {
@@ -47,8 +47,8 @@ func Placeholder(text string) (name string, ok bool) {
 	return "", standIn.MatchString(text)
 }
 
-// Unresolved is the error that a value stands for a secret that is elsewhere. It is
-// nil where the value does not look so.
+// Unresolved returns the error that a value is a placeholder for a secret, or nil if it
+// does not look like one.
 func (s Secret) Unresolved() *yamlfile.Error {
 	text, ok := s.Text()
 	if !ok {
@@ -61,15 +61,15 @@ func (s Secret) Unresolved() *yamlfile.Error {
 	if name == "" {
 		return s.Pos().Errorf(`%s is the text %q, which looks like a placeholder; write %s`, s.Key(), text, s.reference(""))
 	}
-	return s.Pos().Errorf(`%s is the text %q, as callq reads variables in another form; write %s`, s.Key(), text, s.reference(name))
+	return s.Pos().Errorf(`%s is the text %q, but callq writes variables in another form; write %s`, s.Key(), text, s.reference(name))
 }
 
-// InFile is the error that a secret is written in the file itself.
+// InFile returns the error that a secret is written in the file itself.
 func (s Secret) InFile() *yamlfile.Error {
-	return s.Pos().Errorf("%s is written in this file, where all who read or copy the file see it; write %s and set the variable, or refer to a file with ${file:PATH}", s.Key(), s.reference(""))
+	return s.Pos().Errorf("%s is written in this file, where everybody who reads or copies the file sees it; write %s and set the variable, or refer to a file with ${file:PATH}", s.Key(), s.reference(""))
 }
 
-// reference is how to refer to a variable in place of the value.
+// reference returns the reference to a variable that can replace the value.
 func (s Secret) reference(name string) string {
 	if name == "" {
 		name = variableOf(s.Key())
@@ -77,7 +77,8 @@ func (s Secret) reference(name string) string {
 	return fmt.Sprintf(`"${env:%s}"`, name)
 }
 
-// variableOf names a variable for a key: upstreams.my-api.auth.token is MY_API_TOKEN.
+// variableOf returns the name of a variable for a key: MY_API_TOKEN for
+// upstreams.my-api.auth.token.
 func variableOf(key string) string {
 	parts := strings.Split(key, ".")
 	name := parts[len(parts)-1]

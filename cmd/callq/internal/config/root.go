@@ -6,12 +6,12 @@ import (
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
-// maxMemory is more than any Redis has.
+// maxMemory is more memory than any Redis has, in bytes.
 const maxMemory = 1 << 50
 
 var upstreamName = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
 
-// root reads the keys of the top level, and those of all but the upstreams.
+// root reads all keys except those of the upstreams and the schedules.
 func (d *decoder) root(root yamlfile.Value) {
 	root.Mapping(yamlfile.Fields{
 		"redis":     d.redis,
@@ -48,7 +48,7 @@ func (d *decoder) root(root yamlfile.Value) {
 	})
 }
 
-// redis is read by every command that needs it, hence it is in no section.
+// redis is in no section: every command that needs it reads its references itself.
 func (d *decoder) redis(e yamlfile.Value) {
 	value, ok := d.references(e)
 	if !ok {
@@ -86,7 +86,7 @@ func (d *decoder) tokens(e yamlfile.Value) {
 			},
 		})
 		if g.Lacks("name") {
-			e.FailKeyf("has no name; give it one, to know it by")
+			e.FailKeyf("has no name; give it one")
 		}
 		if token.Name != "" && names[token.Name] {
 			d.Failf(nameAt, "%s.name %q is taken by an earlier token; choose another", e.Path(), token.Name)

@@ -10,13 +10,13 @@ import (
 // Schedule sends a file of calls as a new batch at each time that a cron
 // expression names.
 type Schedule struct {
-	// Name is the batches' names' beginning; no other schedule has it.
+	// Name is unique. The names of the schedule's batches begin with it.
 	Name string
-	// Pos is where the schedule was written.
+	// Pos is where the schedule is written.
 	Pos yamlfile.Pos
-	// Calendar tells the times; never nil.
+	// Calendar has the times. It is never nil.
 	Calendar *calendar.Calendar
-	// File is the file's absolute path. It is read at each time anew.
+	// File is the file's absolute path. It is read again each time.
 	File string
 }
 
@@ -45,8 +45,8 @@ func (d *decoder) schedules(e yamlfile.Value) {
 		})
 		switch {
 		case g.Lacks("name"):
-			e.FailKeyf("has no name; give it one, which its batches' names begin with")
-		case s.Name == "": // what is wrong with it has been said
+			e.FailKeyf("has no name; give it one: the names of its batches begin with it")
+		case s.Name == "": // the mistake has been reported
 		case !upstreamName.MatchString(s.Name):
 			d.Failf(nameAt, "%s.name: %q cannot name a schedule; use 1 to 64 of a-z, 0-9, _ and -", e.Path(), s.Name)
 		case names[s.Name]:

@@ -25,13 +25,12 @@ const (
 
 const hidden = "(hidden)"
 
-// Secret is a string of the configuration that may hold references. It is read
-// when it is needed, and again whenever [Secret.Read] is called, so that a
-// rotated file is seen. However it is printed, logged or encoded, it shows the
-// references and never the value. The zero value is an absent one.
+// Secret is a string of the configuration that may contain references. [Secret.Read]
+// reads them each time, so that a rotated file is noticed. Printed, logged or encoded, a
+// Secret shows its references and never the value. The zero value is an absent key.
 type Secret struct {
-	// A function, so that printing a struct that holds a Secret in an unexported
-	// field, where fmt cannot call String, shows an address.
+	// get is a function because fmt cannot call String on an unexported field: printing
+	// a struct with a Secret in such a field then shows only an address.
 	get func() *secret
 }
 
@@ -50,10 +49,10 @@ type part struct {
 	text string
 }
 
-// IsZero tells whether the key was absent.
+// IsZero reports whether the key is absent.
 func (s Secret) IsZero() bool { return s.get == nil }
 
-// Pos is where the value was written.
+// Pos returns where the value is written.
 func (s Secret) Pos() yamlfile.Pos {
 	if s.get == nil {
 		return yamlfile.Pos{}
@@ -61,7 +60,7 @@ func (s Secret) Pos() yamlfile.Pos {
 	return s.get().pos
 }
 
-// Kind is where the value comes from; Literal for the zero value.
+// Kind returns where the value comes from, Literal for the zero value.
 func (s Secret) Kind() Kind {
 	kind := Literal
 	if s.get == nil {
@@ -78,8 +77,8 @@ func (s Secret) Kind() Kind {
 	return kind
 }
 
-// Files are the absolute paths that the value is read from, for who wants to
-// notice when one of them changes. It is empty unless Kind is File.
+// Files returns the absolute paths of the files that the value is read from, for callers
+// that watch them for changes. It is empty unless Kind is File.
 func (s Secret) Files() []string {
 	if s.get == nil {
 		return nil
@@ -93,9 +92,9 @@ func (s Secret) Files() []string {
 	return files
 }
 
-// Read puts the value together, reading the environment and the files anew. An
-// error is an [*yamlfile.Error] with the position of the value; the zero value reads as
-// the empty string. It is safe for concurrent use.
+// Read reads the environment and the files again and returns the value. An error is an
+// [*yamlfile.Error] with the position of the value. The zero value is the empty string.
+// Read is safe for concurrent use.
 func (s Secret) Read() (string, error) {
 	if s.get == nil {
 		return "", nil
@@ -123,9 +122,9 @@ func (s Secret) Read() (string, error) {
 	return b.String(), nil
 }
 
-// Parts calls one of the functions for each part in order, for who reads them
-// in a way of its own: with the text of a literal part, the name of a variable,
-// or the absolute path of a file.
+// Parts calls one of the functions for each part, in order: with the text of a literal
+// part, the name of a variable, or the absolute path of a file. It is for callers that
+// read the parts themselves.
 func (s Secret) Parts(literal, env, file func(string)) {
 	if s.get == nil {
 		return
@@ -150,7 +149,7 @@ func (p *secret) path(name string) string {
 	return filepath.Join(p.dir, name)
 }
 
-// String shows the references; literal text is hidden.
+// String returns the references; literal text is hidden.
 func (s Secret) String() string {
 	if s.get == nil {
 		return ""
@@ -167,17 +166,16 @@ func (s Secret) String() string {
 	return b.String()
 }
 
-// GoString is String, quoted.
+// GoString returns String in quotes.
 func (s Secret) GoString() string { return "config.Secret(" + strconv.Quote(s.String()) + ")" }
 
-// LogValue is String.
+// LogValue returns String.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// MarshalText is String, for JSON and whatever else encodes.
+// MarshalText returns String, for JSON and other encodings.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// splitReferences cuts text into literal and referring parts. $${ stands for a
-// ${ that is none.
+// splitReferences splits text into literal parts and references. $${ is a literal ${.
 func splitReferences(text string) ([]part, error) {
 	var parts []part
 	var literal strings.Builder

@@ -24,7 +24,7 @@ func token(t *testing.T, dir, text string, environment func(string) string) conf
 	return cfg.Upstreams[0].Auth.Token
 }
 
-func TestASecretIsReadFromTextEnvironmentAndFile(t *testing.T) {
+func TestASecretIsReadFromTextTheEnvironmentAndFiles(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{"lf": "from file\n", "crlf": "from file\r\n", "none": "from file", "two": "from file\n\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
@@ -73,7 +73,7 @@ func TestAChangedFileIsReadAgain(t *testing.T) {
 	}
 }
 
-func TestAFileThatCannotBeASecretSaysWhy(t *testing.T) {
+func TestTheErrorForASecretFileSaysWhatIsWrong(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{"empty": "\n", "large": strings.Repeat("x", 1<<16+1)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
@@ -88,7 +88,7 @@ func TestAFileThatCannotBeASecretSaysWhy(t *testing.T) {
 	} {
 		_, err := token(t, dir, "${file:"+name+"}", nil).Read()
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "callq.yaml:1:") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v", name, err)
 		}
 	}
 }
@@ -125,7 +125,7 @@ func TestTheZeroSecretIsAbsent(t *testing.T) {
 	}
 }
 
-func TestThePartsOfASecretComeInOrder(t *testing.T) {
+func TestThePartsOfASecretAreInOrder(t *testing.T) {
 	var got []string
 	note := func(what string) func(string) {
 		return func(text string) { got = append(got, what+"="+text) }

@@ -21,57 +21,58 @@ type Upstream struct {
 	Name string
 	// Pos is where its key is.
 	Pos yamlfile.Pos
-	// BaseURL is an absolute http or https URL without query, user info and
-	// fragment. It is empty until [Config.Resolve] if the file refers to it.
+	// BaseURL is an absolute http or https URL without query, user info and fragment.
+	// It is empty until [Config.Resolve] if it contains a reference.
 	BaseURL string
-	// Policy is the policy as it was written: a preset's name or a path.
+	// Policy is the policy as it is written: a preset's name or a path.
 	Policy string
-	// PolicyPath is the absolute path of the policy file; empty for a preset.
+	// PolicyPath is the absolute path of the policy file, empty for a preset.
 	PolicyPath string
-	// PolicyPos is where Policy was written, for errors of who loads it.
+	// PolicyPos is where Policy is written, for errors when it is loaded.
 	PolicyPos yamlfile.Pos
 	// Auth is the credential.
 	Auth Auth
-	// Timeout is that of one attempt.
+	// Timeout is the timeout of one attempt.
 	Timeout time.Duration
-	// Concurrency is the number of calls in flight, fleet-wide.
+	// Concurrency is how many calls the fleet has in flight at most.
 	Concurrency int
-	// Limits and Budget are what the calls are held to.
+	// Limits and Budget are the limits on the calls.
 	Limits []Limit
 	Budget []Budget
-	// Cost is the price of a call; nil where it was not given.
+	// Cost is the price of a call, nil if it is not given.
 	Cost *Cost
-	// Endpoints fold paths into one endpoint, "METHOD /path/*".
+	// Endpoints are patterns, "METHOD /path/*". The paths that match one are one
+	// endpoint.
 	Endpoints []string
 	// Idempotent are the patterns of the calls that may be sent again.
 	Idempotent []string
-	// IdempotencyHeader is the header that makes every call idempotent; empty
-	// for none.
+	// IdempotencyHeader is the header that makes every call idempotent, empty for
+	// none.
 	IdempotencyHeader string
-	// MaxBody bounds a request's and an answer's body, in bytes.
+	// MaxBody is the size of the largest body of a request or an answer, in bytes.
 	MaxBody int64
 	// Headers and Query are sent with every call, unless the call sets them itself.
 	Headers map[string]string `json:",omitempty"`
 	Query   map[string]string `json:",omitempty"`
-	// KeepHeaders names headers of answers that results carry.
+	// KeepHeaders are the headers of answers that results contain.
 	KeepHeaders []string `json:",omitempty"`
-	// TLS names the files of the connection, by absolute paths.
+	// TLS are the files for the connection, with absolute paths.
 	TLS TLS
-	// Defaults are what the upstream leaves to its policy.
+	// Defaults are the values that come from the policy.
 	Defaults []Default `json:",omitempty"`
 }
 
-// Default is a key that an upstream leaves to its policy.
+// Default is a value of an upstream that comes from its policy.
 type Default struct {
 	// Key is base_url, idempotent, idempotency_header or headers.NAME.
 	Key string
-	// Value is what it is, as it can be shown.
+	// Value is its text for people.
 	Value string
-	// Where is where the policy says so, as FILE:LINE.
+	// Where is where it is written in the policy, as FILE:LINE.
 	Where string
 }
 
-// TLS names PEM files; empty ones were not given. The paths are complete after
+// TLS are the paths of PEM files, empty if they are not given. They are complete after
 // [Config.Resolve].
 type TLS struct {
 	CA, Cert, Key string
@@ -116,19 +117,19 @@ func (d *decoder) upstream(name string, e yamlfile.Value) {
 	switch {
 	case !g.Lacks("base_url") || u.BaseURL != "":
 	case unread:
-		e.FailKeyf("has no base_url, and its policy, which may say where the API is, cannot be read; callq policy lint %s says why", u.Policy)
+		e.FailKeyf("has no base_url, and its policy, which may give one, cannot be read; callq policy lint %s says why", u.Policy)
 	default:
-		e.FailKeyf("has no base_url; write where the API is, as in base_url: https://api.example.com")
+		e.FailKeyf("has no base_url; write the API's URL, as in base_url: https://api.example.com")
 	}
 	if g.Lacks("policy") {
 		e.FailKeyf("has no policy; name a preset (callq policy presets lists them) or the path of a policy file")
 	}
 	if !r.costWrong && (u.Cost != nil || g.Lacks("cost")) {
-		d.afford(u, e.Path())
+		d.checkBudgets(u, e.Path())
 	}
 }
 
-// upstreamRead is what matters of an upstream's keys besides their values.
+// upstreamRead is what the checks of an upstream need besides its values.
 type upstreamRead struct {
 	costWrong, idempotentGiven bool
 	sent                       additions
@@ -185,7 +186,7 @@ func (d *decoder) upstreamFields(u *Upstream, r *upstreamRead) yamlfile.Fields {
 	}
 }
 
-// policy tells a preset's name from a path.
+// policy reads the name of a preset or a path.
 func (d *decoder) policy(e yamlfile.Value, u *Upstream) {
 	value, ok := d.plain(e)
 	if !ok {
@@ -197,12 +198,12 @@ func (d *decoder) policy(e yamlfile.Value, u *Upstream) {
 		return
 	}
 	if !slices.Contains(policy.Presets(), value) {
-		_, err := policy.Preset(value) // its words are those for who loads policies
+		_, err := policy.Preset(value) // its error lists the presets
 		d.Failf(u.PolicyPos, "%v", err)
 	}
 }
 
-// path makes a path of the file an absolute one.
+// path makes a path absolute. It is relative to the folder of the file.
 func (d *decoder) path(value string) string {
 	if filepath.IsAbs(value) {
 		return filepath.Clean(value)
@@ -210,18 +211,18 @@ func (d *decoder) path(value string) string {
 	return filepath.Join(d.dir, value)
 }
 
-// parseEndpoint reads a pattern that folds paths into one endpoint.
+// parseEndpoint parses a pattern that combines paths into one endpoint.
 func parseEndpoint(text string) (policy.Pattern, error) {
 	p, err := policy.ParsePattern(text)
 	if method, path, _ := strings.Cut(text, " "); err == nil && (method == "*" || path[0] == '*') {
-		return p, errors.New(`folds calls of all kinds into one endpoint; write a method and a path, as in "GET /patent/*"`)
+		return p, errors.New(`combines all kinds of calls into one endpoint; write a method and a path, as in "GET /patent/*"`)
 	}
 	return p, err
 }
 
 // patterns reads a list of patterns.
 func (d *decoder) patterns(e yamlfile.Value, parse func(string) (policy.Pattern, error)) []string {
-	// Not nil: an empty list is a choice, that nothing is idempotent.
+	// Not nil: an empty list means that nothing is idempotent.
 	patterns := []string{}
 	e.List(func(e yamlfile.Value) {
 		if p, ok := parsePlain(d, e, parse); ok {
@@ -237,10 +238,10 @@ var sizeUnits = map[string]int64{
 	"B": 1, "KB": 1_000, "KiB": 1 << 10, "MB": 1_000_000, "MiB": 1 << 20, "GB": 1_000_000_000, "GiB": 1 << 30,
 }
 
-// maxSize is what a Redis string may hold, where bodies are kept.
+// maxSize is the size of the largest Redis string, in bytes. Bodies are Redis strings.
 const maxSize = 512 << 20
 
-// size reads a number of bytes from least to most.
+// size reads a number of bytes between least and most.
 func (d *decoder) size(e yamlfile.Value, least, most int64) (int64, bool) {
 	var text string
 	if e.Kind() == yamlfile.KindInt {
@@ -264,7 +265,7 @@ func (d *decoder) size(e yamlfile.Value, least, most int64) (int64, bool) {
 	return n * sizeUnits[m[2]], true
 }
 
-// sizeText writes a size in the largest unit that has it whole.
+// sizeText formats a size in the largest unit of which it is a whole number.
 func sizeText(n int64) string {
 	for _, unit := range []string{"GiB", "MiB", "KiB"} {
 		if n%sizeUnits[unit] == 0 {
@@ -274,8 +275,8 @@ func sizeText(n int64) string {
 	return strconv.FormatInt(n, 10) + "B"
 }
 
-// tls reads the names of the files into files, where a reference among them is
-// stored later.
+// tls reads the paths into files. A path with a reference is stored when its section is
+// resolved.
 func (d *decoder) tls(e yamlfile.Value, files *TLS) {
 	file := func(field *string) func(yamlfile.Value) {
 		return func(e yamlfile.Value) {
@@ -290,7 +291,7 @@ func (d *decoder) tls(e yamlfile.Value, files *TLS) {
 
 func checkAny(string) error { return nil }
 
-// maxHeaderName bounds the name of a header, in bytes.
+// maxHeaderName is the length of the longest header name, in bytes.
 const maxHeaderName = 256
 
 func checkToken(value string) error {
@@ -300,7 +301,7 @@ func checkToken(value string) error {
 	return nil
 }
 
-// checkHeaderName is for a header that callq sends.
+// checkHeaderName checks the name of a header that callq sends.
 func checkHeaderName(value string) error {
 	if err := checkToken(value); err != nil {
 		return err

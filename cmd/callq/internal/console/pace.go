@@ -6,18 +6,18 @@ import (
 )
 
 const (
-	// paceOver is the time over which a pace is measured: a run that was held, or
-	// slowed down, soon goes by how fast it is now.
+	// paceOver is the time over which a pace is measured. It is short, so that the
+	// forecast of a run that was held or slowed down is soon right again.
 	paceOver = 30 * time.Second
-	// paceStep is how far apart the counts are that are kept for it.
+	// paceStep is the shortest time between two counts that are kept.
 	paceStep = time.Second
-	// paceStill is how long nothing may end before no forecast is made.
+	// paceStill is the time without an ended call after which there is no forecast.
 	paceStill = 10 * time.Second
 )
 
-// pace is how fast calls have ended of late. The zero value has seen nothing.
+// pace measures how fast calls end. The zero value has no counts.
 type pace struct {
-	// points are counts of the last paceOver, the oldest first.
+	// points are the counts of the last paceOver, the oldest first.
 	points []pacePoint
 	moved  time.Time
 }
@@ -27,7 +27,7 @@ type pacePoint struct {
 	made int
 }
 
-// note takes in how many calls were made up to now.
+// note adds the number of calls that were made until now.
 func (p *pace) note(now time.Time, made int) {
 	n := len(p.points)
 	if n == 0 || made != p.points[n-1].made {
@@ -42,14 +42,14 @@ func (p *pace) note(now time.Time, made int) {
 	}
 }
 
-// restart forgets all but the last count.
+// restart deletes all counts but the last.
 func (p *pace) restart() {
 	if n := len(p.points); n > 1 {
 		p.points = p.points[n-1:]
 	}
 }
 
-// rate is how many calls end in a second; 0 while it is not known.
+// rate returns how many calls end in a second, 0 while it is unknown.
 func (p *pace) rate() float64 {
 	if len(p.points) < 2 {
 		return 0
@@ -61,8 +61,8 @@ func (p *pace) rate() float64 {
 	return float64(last.made-first.made) / last.at.Sub(first.at).Seconds()
 }
 
-// forecast is ", 37.6/s, about 3s left", where so many calls are left; empty where
-// nothing can be said.
+// forecast returns text such as ", 37.6/s, about 3s left" for the number of calls that are
+// left, or "" while the rate is unknown.
 func (p *pace) forecast(left int) string {
 	rate := p.rate()
 	if rate <= 0 {

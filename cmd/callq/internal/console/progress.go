@@ -9,34 +9,35 @@ import (
 )
 
 const (
-	// redrawEvery is how often the frame changes at most.
+	// redrawEvery is the shortest time between two frames.
 	redrawEvery = 200 * time.Millisecond
-	// lineEvery is how often progress is written where there is no terminal,
-	// unchangedEvery where nothing has changed since.
+	// lineEvery is how often a line is written if there is no terminal, and
+	// unchangedEvery how often if nothing has changed.
 	lineEvery      = 5 * time.Second
 	unchangedEvery = 30 * time.Second
 	// barWidth is the width of the bar in characters.
 	barWidth = 24
 )
 
-// Status is how far a command is.
+// Status is the progress of a command at one moment.
 type Status struct {
-	// Ended is how many have ended, out of those of [Progress.Begin].
+	// Ended is how many calls have ended, of the total of [Progress.Begin].
 	Ended int
-	// NotMade of these were ended without a call of this process: they say nothing of
-	// its pace.
+	// NotMade is how many of these ended without a call by this process. They do not
+	// count for its pace.
 	NotMade int
-	// Failed counts what did not end well, as in "3 dead, 1 dropped"; it may be empty.
+	// Failed counts the calls that failed, as in "3 dead, 1 dropped". It may be empty.
 	Failed string
-	// Waiting is why nothing is made, in few words; empty while something is.
+	// Waiting says in a few words why no call is made. It is empty while calls are
+	// made.
 	Waiting string
-	// Details, unless nil, returns further lines of the frame. It is called only where
+	// Details, unless nil, returns further lines of the frame. It is called only when
 	// a frame is drawn.
 	Details func(now time.Time) []string
 }
 
-// Progress tells how far a command is: a frame on a terminal, a line now and then
-// elsewhere. It is safe for concurrent use.
+// Progress shows the progress of a command: as a frame on a terminal, elsewhere as a line
+// every few seconds. It is safe for concurrent use.
 type Progress struct {
 	screen *Screen
 	out    io.Writer
@@ -47,19 +48,19 @@ type Progress struct {
 	pace    pace
 	waiting bool
 	shown   time.Time
-	// line is the last one that was written, without its forecast.
+	// line is the last line that was written, without its forecast.
 	line  string
 	ended bool
 }
 
-// NewProgress makes the progress of a command. Its lines go to out, which writes to
-// the screen; the two differ where out removes credentials. With quiet it shows
+// NewProgress returns the progress of a command. Its lines are written to out, which is
+// the screen, or a writer to the screen that removes credentials. With quiet it shows
 // nothing.
 func NewProgress(screen *Screen, out io.Writer, quiet bool) *Progress {
 	return &Progress{screen: screen, out: out, quiet: quiet, shown: time.Now()}
 }
 
-// Begin tells of total calls, of which n have ended before.
+// Begin sets the total number of calls, of which n have ended before.
 func (p *Progress) Begin(total, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -71,7 +72,7 @@ func (p *Progress) Begin(total, n int) {
 	}
 }
 
-// Update shows a status, if it is time to.
+// Update shows a status, unless the last one was shown too short a time ago.
 func (p *Progress) Update(status func() Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,7 +82,7 @@ func (p *Progress) Update(status func() Status) {
 	}
 	s := status()
 	if p.waiting && s.Waiting == "" {
-		p.pace.restart() // how fast they went before says nothing
+		p.pace.restart() // the pace from before the wait is no longer right
 	}
 	p.waiting = s.Waiting != ""
 	p.pace.note(now, s.Ended-s.NotMade)
@@ -103,7 +104,7 @@ func (p *Progress) Update(status func() Status) {
 	p.write(now, begin+end, begin+forecast+end)
 }
 
-// Line shows a line for which no total is known, if it is time to.
+// Line is [Progress.Update] for a command whose total is unknown: it shows a line.
 func (p *Progress) Line(text func() string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -121,8 +122,8 @@ func (p *Progress) Line(text func() string) {
 	}
 }
 
-// write writes a line where there is no terminal. plain is the line without what
-// changes by itself.
+// write writes a line if there is no terminal. plain is the line without its forecast,
+// which changes all the time.
 func (p *Progress) write(now time.Time, plain, line string) {
 	since := now.Sub(p.shown)
 	if since < lineEvery || plain == p.line && since < unchangedEvery {
@@ -167,7 +168,7 @@ func (p *Progress) Printf(format string, args ...any) {
 	}
 }
 
-// Close removes the frame. The last word is the summary's.
+// Close removes the frame. The command prints a summary after it.
 func (p *Progress) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -179,5 +180,5 @@ func ended(n, total int) string {
 	return fmt.Sprintf("%s of %s ended", Grouped(int64(n)), Subject(total, "call", "has", "have"))
 }
 
-// percent is below 100 until all have ended.
+// percent is 100 only if all have ended.
 func percent(n, total int) int { return 100 * n / max(total, 1) }

@@ -10,46 +10,46 @@ import (
 	"time"
 )
 
-// newProgress is that of a command on a writer.
+// newProgress returns a progress that is written to out.
 func newProgress(out io.Writer, live bool) *Progress {
 	screen := NewScreen(out, live, asIs)
 	return NewProgress(screen, screen, false)
 }
 
-func TestProgressTellsOfTheWholeFileAndForecastsOnlyWhatIsNotHeld(t *testing.T) {
+func TestProgressCountsTheWholeFileAndForecastsOnlyCallsThatAreNotHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		p := newProgress(&out, false)
 		p.Begin(500, 200)
-		tell := func(n int, waiting string) string {
+		update := func(n int, waiting string) string {
 			out.Reset()
 			time.Sleep(lineEvery) // in the bubble
 			p.Update(func() Status { return Status{Ended: n, NotMade: 210, Failed: "1 dropped", Waiting: waiting} })
 			return strings.TrimSuffix(out.String(), "\n")
 		}
-		// 210 were known before: what a previous run made is not this one's pace.
-		if got, want := tell(260, ""), "260 of 500 calls have ended (52%), 10.0/s, about 24s left, 1 dropped"; got != want {
-			t.Errorf("it says %q, want %q", got, want)
+		// 210 calls were made by a previous run and do not count for the pace of this one.
+		if got, want := update(260, ""), "260 of 500 calls have ended (52%), 10.0/s, about 24s left, 1 dropped"; got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
-		if got, want := tell(260, "held until 19:53:10 (outage)"), "260 of 500 calls have ended (52%), 1 dropped; held until 19:53:10 (outage)"; got != want {
-			t.Errorf("while calls are held it says %q, want %q", got, want)
+		if got, want := update(260, "held until 19:53:10 (outage)"), "260 of 500 calls have ended (52%), 1 dropped; held until 19:53:10 (outage)"; got != want {
+			t.Errorf("while calls are held: got %q, want %q", got, want)
 		}
-		if got, want := tell(310, ""), "310 of 500 calls have ended (62%), 10.0/s, about 19s left, 1 dropped"; got != want {
-			t.Errorf("afterwards it says %q, want %q", got, want)
+		if got, want := update(310, ""), "310 of 500 calls have ended (62%), 10.0/s, about 19s left, 1 dropped"; got != want {
+			t.Errorf("after the hold: got %q, want %q", got, want)
 		}
 	})
 	if got, want := ended(0, 1), "0 of 1 call has ended"; got != want {
-		t.Errorf("it says %q, want %q", got, want)
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-func TestProgressThatMakesNoneIsSaidMoreSeldom(t *testing.T) {
+func TestProgressIsWrittenLessOftenWhileNothingChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		p := newProgress(&out, false)
 		p.Begin(10, 0)
 		s := Status{Ended: 2}
-		// lines counts those that are written in a while.
+		// lines returns how many lines are written in a while.
 		lines := func(while time.Duration) int {
 			out.Reset()
 			for range while / time.Second {
@@ -66,23 +66,23 @@ func TestProgressThatMakesNoneIsSaidMoreSeldom(t *testing.T) {
 		}{
 			{"the first", func() {}, lineEvery, 1},
 			{"nothing has changed", func() {}, unchangedEvery - time.Second, 0},
-			{"nothing has changed for long", func() {}, time.Second, 1},
+			{"nothing has changed for a long time", func() {}, time.Second, 1},
 			{"a call has ended", func() { s.Ended++ }, lineEvery, 1},
 			{"a call was lost", func() { s.Failed = "1 dead" }, lineEvery, 1},
-			{"they are held", func() { s.Waiting = "held until 19:53:10 (outage)" }, lineEvery, 1},
-			{"they are held for ten minutes", func() {}, 10 * time.Minute, 20},
-			{"they are held for longer", func() { s.Waiting = "held until 19:58:10 (outage)" }, lineEvery, 1},
-			{"they go out again", func() { s.Waiting = "" }, lineEvery, 1},
+			{"calls are held", func() { s.Waiting = "held until 19:53:10 (outage)" }, lineEvery, 1},
+			{"calls are held for ten minutes", func() {}, 10 * time.Minute, 20},
+			{"calls are held for longer", func() { s.Waiting = "held until 19:58:10 (outage)" }, lineEvery, 1},
+			{"calls are made again", func() { s.Waiting = "" }, lineEvery, 1},
 		} {
 			c.change()
 			if got := lines(c.while); got != c.want {
-				t.Errorf("%s: %d lines, want %d", c.what, got, c.want)
+				t.Errorf("%s: got %d lines, want %d", c.what, got, c.want)
 			}
 		}
 	})
 }
 
-func TestTheFrameSaysWhatTheLineSaysAndWhatCallsWaitFor(t *testing.T) {
+func TestTheFrameShowsTheProgressAndWhyCallsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tty terminal
 		screen := NewScreen(&tty, true, asIs)
@@ -95,17 +95,17 @@ func TestTheFrameSaysWhatTheLineSaysAndWhatCallsWaitFor(t *testing.T) {
 			}}
 		})
 		fmt.Fprintln(screen, "row-9: failed for good")
-		tty.sees(t, "row-9: failed for good",
+		tty.shows(t, "row-9: failed for good",
 			"[=======================>]  99%  199 of 200 calls have ended, 1 dead, 2 dropped",
 			"  held until 19:53:10 (outage)",
 			"  row-58: HTTP 500, [2J next in 15s")
-		p.Update(func() Status { t.Error("it is asked more often than it is drawn"); return Status{} })
+		p.Update(func() Status { t.Error("the status is read although no frame is drawn"); return Status{} })
 		time.Sleep(redrawEvery)
 		p.Update(func() Status { return Status{Ended: 200} })
-		tty.sees(t, "row-9: failed for good", "[========================] 100%  200 of 200 calls have ended")
+		tty.shows(t, "row-9: failed for good", "[========================] 100%  200 of 200 calls have ended")
 		p.Close()
-		p.Update(func() Status { t.Error("it is asked after its end"); return Status{} })
-		tty.sees(t, "row-9: failed for good")
+		p.Update(func() Status { t.Error("the status is read after Close"); return Status{} })
+		tty.shows(t, "row-9: failed for good")
 	})
 }
 
@@ -120,9 +120,9 @@ func TestALineWithoutATotalChangesInPlace(t *testing.T) {
 			live.Line(text)
 			lines.Line(text)
 		}
-		tty.sees(t, "12 calls sent")
+		tty.shows(t, "12 calls sent")
 		if got, want := piped.String(), "5 calls sent\n10 calls sent\n"; got != want {
-			t.Errorf("written: %q, want %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 	})
 }
@@ -137,6 +137,6 @@ func TestAQuietCommandShowsNothing(t *testing.T) {
 		p.Update(func() Status { return Status{Ended: 5} })
 		p.Line(func() string { return "5 calls" })
 		p.Printf("patsnap is held")
-		tty.sees(t)
+		tty.shows(t)
 	})
 }

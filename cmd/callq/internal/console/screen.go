@@ -11,7 +11,7 @@ import (
 	"golang.org/x/term"
 )
 
-// IsTerminal reports whether a person sits at the other end of f, an *os.File.
+// IsTerminal reports whether f is an *os.File that is a terminal.
 func IsTerminal(f any) bool {
 	file, ok := f.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
@@ -26,22 +26,20 @@ const (
 	wrapOn      = "\x1b[?7h"
 )
 
-// Screen is the writer of everything that a command tells people. On a terminal it
-// keeps a frame of lines below what is written, and redraws it in place. It is safe
-// for concurrent use.
+// Screen writes the output of a command for people. On a terminal it shows a frame of
+// lines below that output, and redraws it in place. It is safe for concurrent use.
 type Screen struct {
 	live  bool
 	clean func(string) string
 
 	mu  sync.Mutex
 	out io.Writer
-	// frame are the lines on the terminal; the cursor stands behind the last one.
+	// frame are the lines on the terminal. The cursor is at the end of the last one.
 	frame []string
 }
 
-// NewScreen makes a screen. live reports that out is a terminal: without it there is
-// no frame. clean takes out of a frame's line what nobody may see, as credentials;
-// what is written to the screen it leaves alone.
+// NewScreen returns a screen. live says that out is a terminal; otherwise there is no
+// frame. clean removes credentials from the lines of a frame. Other output is not cleaned.
 func NewScreen(out io.Writer, live bool, clean func(string) string) *Screen {
 	return &Screen{live: live, clean: clean, out: out}
 }
@@ -70,8 +68,8 @@ func (s *Screen) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Show replaces the frame. Lines longer than the terminal is wide are cut by the
-// terminal. Where the screen is not live it does nothing.
+// Show replaces the frame. The terminal cuts lines that are too long for it. If the screen
+// is not live, Show does nothing.
 func (s *Screen) Show(lines ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,7 +84,7 @@ func (s *Screen) Show(lines ...string) {
 	s.erase(&text)
 	s.frame = cleaned
 	s.draw(&text)
-	_, _ = s.out.Write(text.Bytes()) // nobody reads progress on a terminal that is gone
+	_, _ = s.out.Write(text.Bytes()) // an error means that the terminal is gone
 }
 
 // erase removes the frame from the terminal.

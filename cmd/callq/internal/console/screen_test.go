@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// terminal understands what a Screen sends, and holds what a person sees.
+// terminal interprets the control sequences of a Screen. lines are what a person sees.
 type terminal struct {
 	lines    []string
 	row, col int
@@ -45,38 +45,38 @@ func (t *terminal) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (t *terminal) sees(tb testing.TB, want ...string) {
+func (t *terminal) shows(tb testing.TB, want ...string) {
 	tb.Helper()
 	if got := strings.TrimRight(strings.Join(t.lines, "\n"), "\n"); got != strings.Join(want, "\n") {
-		tb.Errorf("a person sees:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))
+		tb.Errorf("the terminal shows:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))
 	}
 }
 
-func TestWhatIsWrittenStandsAboveTheFrame(t *testing.T) {
+func TestOutputIsWrittenAboveTheFrame(t *testing.T) {
 	var tty terminal
 	s := NewScreen(&tty, true, asIs)
 	fmt.Fprintln(s, "first")
 	s.Show("1 of 9", "  waits")
-	tty.sees(t, "first", "1 of 9", "  waits")
+	tty.shows(t, "first", "1 of 9", "  waits")
 	fmt.Fprintln(s, "second")
-	tty.sees(t, "first", "second", "1 of 9", "  waits")
+	tty.shows(t, "first", "second", "1 of 9", "  waits")
 	s.Show("2 of 9")
-	tty.sees(t, "first", "second", "2 of 9")
+	tty.shows(t, "first", "second", "2 of 9")
 	s.Show()
 	fmt.Fprintln(s, "last")
-	tty.sees(t, "first", "second", "last")
+	tty.shows(t, "first", "second", "last")
 }
 
-func TestAnInterruptedFrameLeavesNoTornLine(t *testing.T) {
+func TestAnInterruptedFrameIsErasedCompletely(t *testing.T) {
 	var tty terminal
 	s := NewScreen(&tty, true, asIs)
 	s.Show("1 of 9", "  waits")
 	fmt.Fprint(&tty, "^C") // the terminal's echo
 	fmt.Fprintln(s, "callq: stopping")
-	tty.sees(t, "callq: stopping", "1 of 9", "  waits")
+	tty.shows(t, "callq: stopping", "1 of 9", "  waits")
 	s.Show()
 	fmt.Fprintln(s, "summary")
-	tty.sees(t, "callq: stopping", "summary")
+	tty.shows(t, "callq: stopping", "summary")
 }
 
 func TestAQuestionIsNotFollowedByAFrame(t *testing.T) {
@@ -84,7 +84,7 @@ func TestAQuestionIsNotFollowedByAFrame(t *testing.T) {
 	s := NewScreen(&tty, true, asIs)
 	s.Show("1 of 9")
 	fmt.Fprint(s, "delete it? [y/N]")
-	tty.sees(t, "delete it? [y/N]")
+	tty.shows(t, "delete it? [y/N]")
 }
 
 func TestWithoutATerminalThereIsNoFrame(t *testing.T) {
@@ -93,7 +93,7 @@ func TestWithoutATerminalThereIsNoFrame(t *testing.T) {
 	s.Show("1 of 9")
 	fmt.Fprintln(s, "line")
 	if out.String() != "line\n" {
-		t.Errorf("written: %q", out.String())
+		t.Errorf("got %q, want only the line", out.String())
 	}
 }
 
@@ -103,5 +103,5 @@ func TestAFrameShowsNoCredential(t *testing.T) {
 	var tty terminal
 	s := NewScreen(&tty, true, strings.NewReplacer("hunter22", "[redacted]").Replace)
 	s.Show("the API said hunter22")
-	tty.sees(t, "the API said [redacted]")
+	tty.shows(t, "the API said [redacted]")
 }

@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// Printable makes text from outside safe for a terminal: a character that could move
-// the cursor or reorder the line becomes a space.
+// Printable makes text from outside safe for a terminal: characters that could move the
+// cursor or reorder the line become spaces.
 func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -18,7 +18,7 @@ func Printable(text string) string {
 	}, strings.ToValidUTF8(text, "\uFFFD"))
 }
 
-// Plural counts things: "1 call", "12,000 calls", "2 batches".
+// Plural returns a number with its noun: "1 call", "12,000 calls", "2 batches".
 func Plural[N int | int64](n N, one string) string {
 	many := one + "s"
 	if strings.HasSuffix(one, "ch") || strings.HasSuffix(one, "s") {
@@ -27,7 +27,7 @@ func Plural[N int | int64](n N, one string) string {
 	return Count(n, one, many)
 }
 
-// Count is [Plural] for words with a plural of their own: Count(2, "it is", "they are").
+// Count is [Plural] for words with an irregular plural: Count(2, "child", "children").
 func Count[N int | int64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -35,7 +35,7 @@ func Count[N int | int64](n N, one, many string) string {
 	return Grouped(int64(n)) + " " + many
 }
 
-// Subject counts things that a verb follows: Subject(2, "call", "is", "are") is "2
+// Subject returns a number with its noun and verb: Subject(2, "call", "is", "are") is "2
 // calls are".
 func Subject[N int | int64](n N, noun, one, many string) string {
 	verb := many
@@ -45,7 +45,7 @@ func Subject[N int | int64](n N, noun, one, many string) string {
 	return Plural(n, noun) + " " + verb
 }
 
-// Grouped writes a number with commas between its thousands: "12,000".
+// Grouped formats a number with commas between its thousands: "12,000".
 func Grouped(n int64) string {
 	digits := strconv.FormatInt(n, 10)
 	sign := ""
@@ -58,7 +58,7 @@ func Grouped(n int64) string {
 	return sign + digits
 }
 
-// Duration writes a duration in its two largest units: "450ms", "12.3s", "3m 20s",
+// Duration formats a duration in its two largest units: "450ms", "12.3s", "3m 20s",
 // "2h 5m", "3d 4h".
 func Duration(d time.Duration) string {
 	if d < 0 {

@@ -8,37 +8,37 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// on is a worker that has the schedule with another cron expression.
-func (f *fleet) on(cron string) *keeper {
+// workerWith returns a worker that has the schedule with another cron expression.
+func (f *fleet) workerWith(cron string) *runner {
 	f.t.Helper()
-	k := f.worker(nil)
-	k.schedule.Calendar = f.calendar(cron)
-	return k
+	w := f.worker(nil)
+	w.schedule.Calendar = f.calendar(cron)
+	return w
 }
 
-func TestAnotherCalendarBeginsAfresh(t *testing.T) {
+func TestAScheduleWithAnotherCalendarStartsAgain(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
-		f.settle(f.on("0 * * * *"))
+		f.runUntilIdle(f.workerWith("0 * * * *"))
 		f.set("05:10:00")
-		f.settle(f.on("*/15 * * * *"))
+		f.runUntilIdle(f.workerWith("*/15 * * * *"))
 		f.wantLogged(0, "missed")
 		f.wantBatches("")
 		f.set("05:15:00")
-		f.settle(f.on("*/15 * * * *"))
+		f.runUntilIdle(f.workerWith("*/15 * * * *"))
 		f.wantBatches("nightly-20260504T051500Z=3")
 	})
 }
 
-func TestDuringARollOutBothCalendarsAreServedAndNoTickTwice(t *testing.T) {
+func TestDuringARollOutBothCalendarsRunAndNoTickIsSentTwice(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
-		before, after := f.on("0 * * * *"), f.on("*/30 * * * *")
+		before, after := f.workerWith("0 * * * *"), f.workerWith("*/30 * * * *")
 		f.set("01:50:00")
-		f.settle(before, after)
-		for _, clock := range []string{"02:00:00", "02:01:30", "02:30:00"} { // nobody could look in between
+		f.runUntilIdle(before, after)
+		for _, clock := range []string{"02:00:00", "02:01:30", "02:30:00"} { // no worker could look in between
 			f.set(clock)
-			f.settle(before, after)
+			f.runUntilIdle(before, after)
 		}
 		f.wantBatches("nightly-20260504T020000Z=3 nightly-20260504T023000Z=3")
 		f.wantLogged(2, "the file of a schedule was sent")
@@ -46,61 +46,61 @@ func TestDuringARollOutBothCalendarsAreServedAndNoTickTwice(t *testing.T) {
 	})
 }
 
-func TestATickOfAnotherCalendarThatWasSentLateIsNotMissed(t *testing.T) {
+func TestATickThatAnotherCalendarSentLateIsNotMissed(t *testing.T) {
 	f := newFleet(t, redistest.Redis(t).Client)
-	before, after := f.on("0 * * * *"), f.on("*/30 * * * *")
-	f.settle(before, after)
+	before, after := f.workerWith("0 * * * *"), f.workerWith("*/30 * * * *")
+	f.runUntilIdle(before, after)
 	f.set("02:00:00")
-	f.settle(before)
-	f.set("02:05:00") // so long did the sending take
-	f.settle(after)
+	f.runUntilIdle(before)
+	f.set("02:05:00") // the sending took this long
+	f.runUntilIdle(after)
 	f.wantLogged(0, "missed")
 	f.wantBatches("nightly-20260504T020000Z=3")
 }
 
-func TestASharedTickThatTheOtherCalendarSentIsNotMissedOnceOthersFollow(t *testing.T) {
+func TestATickThatAnotherCalendarSentIsNotMissedLater(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
-		before, after := f.on("*/10 * * * *"), f.on("*/5 * * * *")
+		before, after := f.workerWith("*/10 * * * *"), f.workerWith("*/5 * * * *")
 		f.set("01:59:00")
-		f.settle(before, after)
+		f.runUntilIdle(before, after)
 		f.set("02:00:00")
-		f.settle(after) // sends it
-		f.settle(before)
+		f.runUntilIdle(after) // sends it
+		f.runUntilIdle(before)
 		f.set("02:05:00")
-		f.settle(after)
-		f.settle(before)
+		f.runUntilIdle(after)
+		f.runUntilIdle(before)
 		f.wantLogged(0, "missed")
 		f.wantBatches("nightly-20260504T020000Z=3 nightly-20260504T020500Z=3")
 	})
 }
 
-func TestAFormerCalendarIsForgotten(t *testing.T) {
+func TestTheStateOfAnOldCalendarIsDeleted(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFleet(t, rdb)
-		f.settle(f.on("0 * * * *"))
+		f.runUntilIdle(f.workerWith("0 * * * *"))
 		for _, clock := range []string{"01:35:00", "01:41:00", "01:42:00"} {
 			f.set(clock)
-			f.settle(f.on("30 23 * * *"))
+			f.runUntilIdle(f.workerWith("30 23 * * *"))
 		}
 		f.set("06:30:00")
-		f.settle(f.on("0 * * * *")) // back again
+		f.runUntilIdle(f.workerWith("0 * * * *")) // back again
 		f.wantLogged(0, "missed")
-		f.wantLogged(3, "a schedule begins")
+		f.wantLogged(3, "a schedule starts")
 	})
 }
 
-func TestABatchBegunUnderTheFormerCalendarIsCompleted(t *testing.T) {
+func TestABatchBegunUnderTheOldCalendarIsCompleted(t *testing.T) {
 	f := newFleet(t, redistest.Redis(t).Client)
-	f.settle(f.on("0 * * * *"))
+	f.runUntilIdle(f.workerWith("0 * * * *"))
 	if err := f.rdb.HSet(t.Context(), stateKey("nightly"), fieldSending, timeText(at("01:00:00"))).Err(); err != nil {
 		t.Fatal(err)
 	}
-	f.settle(f.on("30 23 * * *"))
+	f.runUntilIdle(f.workerWith("30 23 * * *"))
 	f.wantBatches("nightly-20260504T010000Z=3")
 }
 
-func TestTheCommandByHandIsQuoted(t *testing.T) {
+func TestTheCommandThatSendsABatchByHandIsQuoted(t *testing.T) {
 	s := Schedule{Name: "a", File: "/srv/it's here.jsonl"}
 	if got, want := s.ByHand(at("02:00:00")), `callq send '/srv/it'\''s here.jsonl' --batch a-20260504T020000Z`; got != want {
 		t.Errorf("got %s, want %s", got, want)

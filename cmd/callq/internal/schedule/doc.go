@@ -1,5 +1,5 @@
-// Package schedule sends files of calls at fixed times: at each tick of a
-// schedule one batch, once for the whole fleet of workers.
+// Package schedule sends files of calls at fixed times: one batch at each tick of a
+// schedule, once for the whole fleet of workers.
 //
 //	err := schedule.Run(ctx, schedule.Config{
 //		Redis:     conn.Client,
@@ -9,26 +9,26 @@
 //		Logger:    log,
 //	})
 //
-// Every worker runs it. What makes a tick's batch one and the same whoever sends
-// it is its name, made of the schedule's and of the tick's instant: its calls are
-// duplicates the second time, so that a batch of which a lost worker sent a part
-// is completed by sending it again. A lock in Redis only saves the fleet from
-// reading the file as often as it has workers. The clock that counts is Redis's.
+// Every worker runs it. The name of a tick's batch is made of the schedule's name and the
+// tick's time, so all workers send the same batch. Calls that are sent a second time are
+// duplicates. So if a worker dies while it sends a batch, another worker completes the
+// batch by sending it again. The lock in Redis only prevents every worker from reading the
+// file. All times are by Redis's clock.
 //
-// The way of one tick:
+// The states of one tick:
 //
-//	          its time comes,                every line was
-//	          somebody has the lock          accepted or refused
+//	          its time has come,             every line was
+//	          a worker has the lock          accepted or refused
 //	[due] --------------------------> [sending] ----------------> [sent]
 //	  |                                |       ^
-//	  | a minute has passed            |       | the lock lapses, or was given
-//	  v                                v       | back: somebody else has it
-//	[missed]: reported, not sent      the sender stopped or was lost
+//	  | a minute has passed            |       | the lock expires, or was
+//	  v                                v       | returned: another worker has it
+//	[missed]: reported, not sent      the sender stopped or died
 //
-// A tick that was missed is reported once, as a log line with the command that
-// sends its batch by hand; a person decides whether yesterday's calls are still
-// wanted. Ticks that come while an earlier one of the same schedule is being sent
-// wait for it, and are missed where it takes too long.
+// A missed tick is reported once, as a log line with the command that sends its batch by
+// hand. A person decides whether yesterday's calls are still needed. Ticks that become due
+// while an earlier batch of the same schedule is being sent wait for it, and are missed if
+// it takes too long.
 //
-// It must not know what calls are for, nor where its settings were written.
+// The package does not depend on what calls are for, or on where its settings come from.
 package schedule

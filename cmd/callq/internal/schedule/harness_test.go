@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/policy/calendar"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
@@ -24,15 +24,15 @@ import (
 type fleet struct {
 	t        *testing.T
 	rdb      *redis.Client
-	log      logged
+	log      programtest.Log
 	schedule Schedule
 
 	mu  sync.Mutex
 	now time.Time
 }
 
-// newFleet has a schedule "nightly" at the full hours, whose file holds three
-// calls, and a clock that stands at half past one.
+// newFleet returns a fleet with a schedule "nightly" at every full hour, whose file has
+// three calls. Its clock is at 01:30.
 func newFleet(t *testing.T, rdb *redis.Client) *fleet {
 	t.Helper()
 	f := &fleet{t: t, rdb: rdb, now: at("01:30:00")}
@@ -41,7 +41,7 @@ func newFleet(t *testing.T, rdb *redis.Client) *fleet {
 	return f
 }
 
-// at is a time of the day on which the tests take place.
+// at returns a time on the day of the tests.
 func at(clock string) time.Time {
 	at, err := time.Parse(time.RFC3339, "2026-05-04T"+clock+"Z")
 	if err != nil {
@@ -86,10 +86,10 @@ func (f *fleet) clock(context.Context) (time.Time, error) {
 	return f.now, nil
 }
 
-// worker is one that has a client of its own where one is given.
-func (f *fleet) worker(rdb *redis.Client) *keeper {
+// worker returns a worker. It has its own Redis client if one is given.
+func (f *fleet) worker(rdb *redis.Client) *runner {
 	f.t.Helper()
-	return newKeeper(f.config(rdb), f.schedule)
+	return newRunner(f.config(rdb), f.schedule)
 }
 
 func (f *fleet) config(rdb *redis.Client) Config {
@@ -108,24 +108,24 @@ func (f *fleet) config(rdb *redis.Client) Config {
 	}
 }
 
-// settle looks with every worker, all at once, until none has anything to do.
-func (f *fleet) settle(workers ...*keeper) {
+// runUntilIdle runs the workers concurrently until none has anything to do.
+func (f *fleet) runUntilIdle(workers ...*runner) {
 	f.t.Helper()
 	var wg sync.WaitGroup
-	for _, k := range workers {
+	for _, w := range workers {
 		wg.Go(func() {
 			deadline := time.Now().Add(time.Minute)
 			for {
-				wait, err := k.step(f.t.Context())
+				wait, err := w.step(f.t.Context())
 				if err != nil {
 					f.t.Error(err)
 					return
 				}
-				if wait > askAgain {
+				if wait > lookAgain {
 					return
 				}
 				if time.Now().After(deadline) {
-					f.t.Error("a worker never comes to rest")
+					f.t.Error("a worker is still not idle after a minute")
 					return
 				}
 				<-time.After(5 * time.Millisecond)
@@ -147,7 +147,7 @@ func (f *fleet) state() State {
 	return st
 }
 
-// batches are the names of all batches with their numbers of calls.
+// batches returns the names of all batches with their numbers of calls.
 func (f *fleet) batches() string {
 	f.t.Helper()
 	batches, err := ledger.New(f.rdb).Batches(f.t.Context())
@@ -159,7 +159,7 @@ func (f *fleet) batches() string {
 		list = append(list, fmt.Sprintf("%s=%d", b.Name, b.Counts.Accepted))
 		found, err := ledger.New(f.rdb).Audit(f.t.Context(), b.Name, tasks.TaskID)
 		if err != nil || len(found) > 0 {
-			f.t.Errorf("the books of %s: %v, %v", b.Name, found, err)
+			f.t.Errorf("the audit of %s: got %v, %v", b.Name, found, err)
 		}
 	}
 	return strings.Join(list, " ")
@@ -180,34 +180,18 @@ func (f *fleet) wantLogged(n int, text string) {
 	}
 }
 
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// cut is the wire of one worker, which may be cut. One command at a time passes.
+// cut is a hook that can cut one worker's connection. It passes one command at a time.
 type cut struct {
 	redis.Hook
-	// after is called after each command or pipeline, and cuts when it says so.
+	// after is called after each command or pipeline. If it returns true, the
+	// connection is cut.
 	after func() bool
 
 	mu sync.Mutex
 	is bool
 }
 
-var errCut = errors.New("the wire is cut")
+var errCut = errors.New("the connection is cut")
 
 func (c *cut) set(is bool) {
 	c.mu.Lock()
@@ -217,7 +201,7 @@ func (c *cut) set(is bool) {
 
 func (c *cut) pass(cmds []redis.Cmder, next func() error) error {
 	switch cmds[0].Name() {
-	case "hello", "client", "select": // a new connection's, within another command
+	case "hello", "client", "select": // sent by a new connection, within another command
 		return next()
 	}
 	c.mu.Lock()
@@ -247,8 +231,8 @@ func (c *cut) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 	}
 }
 
-// wired is a client of the same server with a wire of its own.
-func (f *fleet) wired(c *cut) *redis.Client {
+// clientWith returns a client of the same server with its own connection.
+func (f *fleet) clientWith(c *cut) *redis.Client {
 	options := *f.rdb.Options()
 	client := redis.NewClient(&options)
 	client.AddHook(c)

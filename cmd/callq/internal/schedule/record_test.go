@@ -8,8 +8,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy/calendar"
 )
 
-// FuzzState has schedules' records as somebody who can write to Redis may leave
-// them.
+// FuzzState parses records as anybody who can write to Redis may write them.
 func FuzzState(f *testing.F) {
 	every, err := calendar.New("* * * * *", "UTC")
 	if err != nil {
@@ -36,12 +35,12 @@ func FuzzState(f *testing.F) {
 	})
 }
 
-func TestATimeThatNoWorkerCanHaveWrittenIsAnError(t *testing.T) {
+func TestATimeOutOfRangeIsAnError(t *testing.T) {
 	every, err := calendar.New("* * * * *", "UTC")
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The ticks since then are counted one by one: it would take for ever.
+	// The ticks since then are counted one by one, which would never end.
 	for _, until := range []string{"-9223372036854775808", "-1", "253402300800000", "9223372036854775807", "x", "1e3"} {
 		if st, err := parseState(map[string]string{fieldUntil(every): until}, every); err == nil {
 			t.Errorf("%s is read as %v", until, st.Until)

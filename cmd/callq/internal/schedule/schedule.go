@@ -13,62 +13,63 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// Config is what [Run] works with. Redis, Producer and the Schedules are needed.
+// Config is the configuration of [Run]. Redis, Producer and Schedules are required.
 type Config struct {
-	// Redis is where the fleet remembers its schedules.
+	// Redis has the state of the schedules.
 	Redis redis.UniversalClient
 	// Producer puts the calls into the queue.
 	Producer *tasks.Producer
-	// Rules are what the lines of the files are checked against.
+	// Rules are the rules for the lines of the files.
 	Rules tasks.Rules
-	// Schedules are looked after each by itself, so that none waits for another.
+	// Schedules run concurrently: none waits for another.
 	Schedules []Schedule
-	// Who names this process in what is remembered.
+	// Who is the name of this process in the state.
 	Who string
-	// Logger gets what is sent, missed and refused. Defaults to discarding it.
+	// Logger logs what is sent, missed and refused. By default nothing is logged.
 	Logger *slog.Logger
-	// Explain puts Redis's errors into words. Defaults to leaving them as they are.
+	// Explain turns Redis's errors into explanations. By default they stay unchanged.
 	Explain func(error) error
 	// Now is the clock of the fleet. Defaults to Redis's.
 	Now func(context.Context) (time.Time, error)
 }
 
 const (
-	// maxNap is how long a schedule goes unlooked at: that its worker runs has to
-	// show, and Redis's clock may be set.
-	maxNap = time.Minute
-	// askAgain is when to look again after another worker, which has the lock.
-	askAgain = time.Second
-	// leaveToOthers is how long a worker that has not got the file leaves a tick to
-	// the others, which may have.
+	// maxIdle is the longest time between two looks at a schedule. A look shows that
+	// a worker has the schedule, and Redis's clock may be changed.
+	maxIdle = time.Minute
+	// lookAgain is when to look again if another worker has the lock.
+	lookAgain = time.Second
+	// leaveToOthers is how long a worker that cannot read the file leaves a tick to
+	// other workers, which may be able to.
 	leaveToOthers = 10 * time.Second
-	// maxTrouble is the longest that a Redis out of reach is left alone.
-	maxTrouble = 15 * time.Second
+	// maxRetryWait is the longest wait between two attempts to reach Redis.
+	maxRetryWait = 15 * time.Second
 )
 
-// Run sends what is due until ctx ends; what it is sending then, another worker
-// completes, or the next. Where Redis is out of reach it logs that, and goes on
-// when it is back.
+// Run sends what is due until ctx ends. A batch that it is sending then is completed by
+// another worker, or by the next one. If Redis cannot be reached, Run logs it and
+// continues when Redis can be reached again.
 func Run(ctx context.Context, cfg Config) {
 	var wg sync.WaitGroup
 	for _, s := range cfg.Schedules {
-		k := newKeeper(cfg, s)
-		wg.Go(func() { k.run(ctx) })
+		r := newRunner(cfg, s)
+		wg.Go(func() { r.run(ctx) })
 	}
 	wg.Wait()
 }
 
-// keeper looks after one schedule for one worker.
-type keeper struct {
+// runner runs one schedule in one worker.
+type runner struct {
 	Config
 	schedule Schedule
 	lease    time.Duration
 
-	// since is when this worker first could not read the file of the tick.
-	tick, since time.Time
+	// unreadTick is the tick whose file this worker could not read, unreadSince when it
+	// first tried.
+	unreadTick, unreadSince time.Time
 }
 
-func newKeeper(cfg Config, s Schedule) *keeper {
+func newRunner(cfg Config, s Schedule) *runner {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -78,28 +79,28 @@ func newKeeper(cfg Config, s Schedule) *keeper {
 	if cfg.Now == nil {
 		cfg.Now = func(ctx context.Context) (time.Time, error) { return cfg.Redis.Time(ctx).Result() }
 	}
-	return &keeper{Config: cfg, schedule: s, lease: lease}
+	return &runner{Config: cfg, schedule: s, lease: lease}
 }
 
-func (k *keeper) run(ctx context.Context) {
-	if err := CheckFile(k.schedule.File); err != nil {
-		k.Logger.Warn("the file of a schedule is not there yet", "schedule", k.schedule.Name, "reason", err)
+func (r *runner) run(ctx context.Context) {
+	if err := CheckFile(r.schedule.File); err != nil {
+		r.Logger.Warn("the file of a schedule cannot be read yet", "schedule", r.schedule.Name, "reason", err)
 	}
-	var trouble time.Duration
+	var retryWait time.Duration
 	for {
-		wait, err := k.step(ctx)
+		wait, err := r.step(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			if trouble == 0 {
-				k.Logger.Error("a schedule cannot be looked after; trying on", "schedule", k.schedule.Name, "reason", k.Explain(err))
+			if retryWait == 0 {
+				r.Logger.Error("a schedule cannot run; retrying", "schedule", r.schedule.Name, "reason", r.Explain(err))
 			}
-			trouble = min(trouble*2+askAgain, maxTrouble)
-			wait = trouble
-		case trouble > 0:
-			trouble = 0
-			k.Logger.Info("a schedule is looked after again", "schedule", k.schedule.Name)
+			retryWait = min(retryWait*2+lookAgain, maxRetryWait)
+			wait = retryWait
+		case retryWait > 0:
+			retryWait = 0
+			r.Logger.Info("a schedule runs again", "schedule", r.schedule.Name)
 		}
 		if pause.For(ctx, wait) != nil {
 			return
@@ -107,71 +108,71 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// step does what is to be done now, and says when to look again.
-func (k *keeper) step(ctx context.Context) (time.Duration, error) {
-	now, err := k.Now(ctx)
+// step does what is due now, and returns how long to wait before the next step.
+func (r *runner) step(ctx context.Context) (time.Duration, error) {
+	now, err := r.Now(ctx)
 	if err != nil {
 		return 0, err
 	}
-	st, err := k.look(ctx, now)
+	st, err := r.look(ctx, now)
 	if err != nil {
 		return 0, err
 	}
-	if k.idle(st, now) {
-		return k.nap(st, now), nil
+	if r.idle(st, now) {
+		return r.idleTime(st, now), nil
 	}
-	l, err := k.lock(ctx)
+	l, err := r.lock(ctx)
 	if err != nil {
 		return 0, err
 	}
 	if l == nil {
-		return askAgain, nil
+		return lookAgain, nil
 	}
-	defer l.free(ctx)
-	// Who had the lock until now may have done it all.
-	if st, err = Read(ctx, k.Redis, k.schedule); err != nil {
+	defer l.release(ctx)
+	// The worker that had the lock before may have done everything.
+	if st, err = Read(ctx, r.Redis, r.schedule); err != nil {
 		return 0, err
 	}
-	again, err := k.act(ctx, l, st, now)
+	again, err := r.act(ctx, l, st, now)
 	if again || errors.Is(err, errLost) {
-		return askAgain, nil
+		return lookAgain, nil
 	}
-	return 0, err // time has passed: look what is due by now
+	return 0, err // time has passed, and more may be due
 }
 
-func (k *keeper) idle(st State, now time.Time) bool {
-	missed, tick := st.due(k.schedule.Calendar, now)
-	return !st.Until.IsZero() && st.Sending.IsZero() && missed == nil && tick.IsZero() && !st.shared(k.schedule.Calendar)
+func (r *runner) idle(st State, now time.Time) bool {
+	missed, tick := st.due(r.schedule.Calendar, now)
+	return !st.Until.IsZero() && st.Sending.IsZero() && missed == nil && tick.IsZero() && !st.sentByOtherCalendar(r.schedule.Calendar)
 }
 
-// nap is how long nothing will be due.
-func (k *keeper) nap(st State, now time.Time) time.Duration {
-	// A Redis that took over from another may be behind what that one had sent.
+// idleTime returns how long nothing is due.
+func (r *runner) idleTime(st State, now time.Time) time.Duration {
+	// After a failover, Redis's clock may be behind Until.
 	from := now
 	if st.Until.After(now) {
 		from = st.Until
 	}
-	next := k.schedule.Calendar.Next(from)
+	next := r.schedule.Calendar.Next(from)
 	if next.IsZero() {
-		return maxNap
+		return maxIdle
 	}
-	return min(next.Sub(now), maxNap)
+	return min(next.Sub(now), maxIdle)
 }
 
-// act does, under the lock, what the state asks for. again tells that there is
-// something left, which this worker leaves to others for the moment.
-func (k *keeper) act(ctx context.Context, l *lock, st State, now time.Time) (again bool, err error) {
-	s := k.schedule
+// act does what is due. The lock must be held. again reports that something is left,
+// which this worker leaves to others for now.
+func (r *runner) act(ctx context.Context, l *lock, st State, now time.Time) (again bool, err error) {
+	s := r.schedule
 	until := fieldUntil(s.Calendar)
 	if st.Until.IsZero() {
 		if err := l.write(ctx, until, timeText(now)); err != nil {
 			return false, err
 		}
 		st.Until = now
-		k.Logger.Info("a schedule begins", "schedule", s.Name, "first", s.Calendar.Next(now))
+		r.Logger.Info("a schedule starts", "schedule", s.Name, "first", s.Calendar.Next(now))
 	}
-	if st.shared(s.Calendar) {
-		// While it is still the last one: that it was sent is forgotten with the next.
+	if st.sentByOtherCalendar(s.Calendar) {
+		// Only the last batch is recorded, so this must be written before the next one.
 		if err := l.write(ctx, until, timeText(st.Sent.Tick)); err != nil {
 			return false, err
 		}
@@ -179,11 +180,12 @@ func (k *keeper) act(ctx context.Context, l *lock, st State, now time.Time) (aga
 	}
 	missed, tick := st.due(s.Calendar, now)
 	if missed != nil {
-		// Written first: what is reported twice would be sent by hand twice.
+		// The state is written first: a tick that is reported twice might be sent by
+		// hand twice.
 		if err := l.write(ctx, until, timeText(missed.Last), fieldMissed, jsonText(missed)); err != nil {
 			return false, err
 		}
-		k.Logger.Warn("a schedule missed ticks: no worker was there to send them in time", "schedule", s.Name, "missed", missed.Count,
+		r.Logger.Warn("a schedule missed ticks: no worker ran to send them in time", "schedule", s.Name, "missed", missed.Count,
 			"first", missed.First, "last", missed.Last, "by_hand", s.ByHand(missed.Last))
 	}
 	if !st.Sending.IsZero() {
@@ -192,51 +194,51 @@ func (k *keeper) act(ctx context.Context, l *lock, st State, now time.Time) (aga
 	if tick.IsZero() {
 		return false, nil
 	}
-	return k.deliver(ctx, l, st, tick, now)
+	return r.deliver(ctx, l, st, tick, now)
 }
 
 // deliver sends the batch of a tick and records how that ended.
-func (k *keeper) deliver(ctx context.Context, l *lock, st State, tick, now time.Time) (again bool, err error) {
-	s := k.schedule
+func (r *runner) deliver(ctx context.Context, l *lock, st State, tick, now time.Time) (again bool, err error) {
+	s := r.schedule
 	f, unread := open(s.File)
 	if unread == nil {
 		defer f.Close()
-	} else if k.leave(tick, now, unread) {
+	} else if r.leaveTick(tick, now, unread) {
 		return true, nil
 	}
-	begun := []string{fieldSending, timeText(tick)}
+	start := []string{fieldSending, timeText(tick)}
 	if st.Sending.IsZero() {
-		begun = append(begun, fieldUntil(s.Calendar), timeText(tick))
+		start = append(start, fieldUntil(s.Calendar), timeText(tick))
 	} else {
-		k.Logger.Warn("completing a batch that another worker left", "schedule", s.Name, "batch", s.Batch(tick))
+		r.Logger.Warn("completing a batch that another worker began", "schedule", s.Name, "batch", s.Batch(tick))
 	}
-	if err := l.write(ctx, begun...); err != nil {
+	if err := l.write(ctx, start...); err != nil {
 		return false, err
 	}
-	sent := &Sent{Tick: tick.UTC(), Batch: s.Batch(tick), Who: k.Who}
+	sent := &Sent{Tick: tick.UTC(), Batch: s.Batch(tick), Who: r.Who}
 	if unread != nil {
 		sent.Error = unread.Error()
-	} else if sent, err = k.send(ctx, l, tick, f); err != nil {
+	} else if sent, err = r.send(ctx, l, tick, f); err != nil {
 		return false, err
 	}
-	if sent.At, err = k.Now(ctx); err != nil {
+	if sent.At, err = r.Now(ctx); err != nil {
 		return false, err
 	}
 	sent.At = sent.At.UTC()
 	if err := l.write(ctx, fieldSending, "", fieldSent, jsonText(sent)); err != nil {
 		return false, err
 	}
-	k.tell(sent)
+	r.logSent(sent)
 	return false, nil
 }
 
-// leave tells whether a tick whose file this worker cannot read is still left to
+// leaveTick reports whether a tick whose file this worker cannot read is still left to
 // other workers.
-func (k *keeper) leave(tick, now time.Time, unread error) bool {
-	if !k.tick.Equal(tick) {
-		k.tick, k.since = tick, now
-		k.Logger.Warn("the file of a schedule cannot be read here; leaving its tick to other workers", "schedule", k.schedule.Name,
-			"batch", k.schedule.Batch(tick), "reason", unread)
+func (r *runner) leaveTick(tick, now time.Time, unread error) bool {
+	if !r.unreadTick.Equal(tick) {
+		r.unreadTick, r.unreadSince = tick, now
+		r.Logger.Warn("the file of a schedule cannot be read here; leaving its tick to other workers", "schedule", r.schedule.Name,
+			"batch", r.schedule.Batch(tick), "reason", unread)
 	}
-	return now.Sub(k.since) < leaveToOthers
+	return now.Sub(r.unreadSince) < leaveToOthers
 }

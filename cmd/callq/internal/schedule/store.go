@@ -11,20 +11,20 @@ import (
 )
 
 const (
-	// lease is how long a lock lasts without being renewed. A worker that was lost
-	// while it sent delays the rest of its batch by no more.
+	// lease is how long a lock lasts without being renewed. If a worker dies while it
+	// sends a batch, the rest is delayed by at most this time.
 	lease = 15 * time.Second
-	// forgetAfter is how long a calendar may be in no running worker's
-	// configuration, while another is, before it counts as a former one. A
-	// roll-out of a new configuration takes less.
+	// forgetAfter is how long a calendar may be missing from the configuration of all
+	// running workers, while another one is there, before its state is deleted. A
+	// roll-out of a new configuration takes less time.
 	forgetAfter = 10 * time.Minute
 )
 
 var (
-	// lookScript notes that the calendar ARGV[1] is in use at ARGV[2], forgets those
-	// that were last in use ARGV[3] before it was itself the last time, all in ms,
-	// and returns the state. The last time and not now: a Redis that was out of reach
-	// kept all of them from showing.
+	// lookScript records that the calendar ARGV[1] is in use at the time ARGV[2], and
+	// returns the state. It deletes calendars whose last use is more than ARGV[3] before
+	// the previous use of ARGV[1]; all in ms. It compares with the previous use and not
+	// with now, because no worker could record any use while Redis was out of reach.
 	lookScript = redis.NewScript(`
 local before = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0)
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
@@ -37,8 +37,8 @@ for i = 1, #seen, 2 do
 end
 return redis.call('HGETALL', KEYS[1])
 `)
-	// writeScript sets the fields ARGV[2…] of the state, and deletes those that are
-	// to be empty, if ARGV[1] is the lock's token.
+	// writeScript sets the fields ARGV[2…] of the state, if ARGV[1] is the lock's token.
+	// It deletes a field whose new value is empty.
 	writeScript = redis.NewScript(`
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 for i = 2, #ARGV, 2 do
@@ -60,10 +60,10 @@ return redis.call('DEL', KEYS[1])
 `)
 )
 
-// look reads the state, and notes that the schedule is somebody's.
-func (k *keeper) look(ctx context.Context, now time.Time) (State, error) {
-	s := k.schedule
-	reply, err := lookScript.Run(ctx, k.Redis, []string{stateKey(s.Name), seenKey(s.Name)},
+// look reads the state, and records that a worker has the schedule.
+func (r *runner) look(ctx context.Context, now time.Time) (State, error) {
+	s := r.schedule
+	reply, err := lookScript.Run(ctx, r.Redis, []string{stateKey(s.Name), seenKey(s.Name)},
 		fieldUntil(s.Calendar), now.UnixMilli(), forgetAfter.Milliseconds()).StringSlice()
 	if err != nil {
 		return State{}, err
@@ -75,19 +75,19 @@ func (k *keeper) look(ctx context.Context, now time.Time) (State, error) {
 	return parseState(fields, s.Calendar)
 }
 
-// lock is the right to write a schedule's state.
+// lock is the permission to write a schedule's state.
 type lock struct {
 	rdb         redis.UniversalClient
 	name, token string
 	lease       time.Duration
 }
 
-// errLost ends what a worker does whose lock is another's by now.
+// errLost ends the work of a worker that no longer has the lock.
 var errLost = errors.New("another worker took over")
 
-// lock returns nil where another worker has it.
-func (k *keeper) lock(ctx context.Context) (*lock, error) {
-	l := &lock{rdb: k.Redis, name: k.schedule.Name, token: rand.Text(), lease: k.lease}
+// lock takes the lock. It returns nil if another worker has it.
+func (r *runner) lock(ctx context.Context) (*lock, error) {
+	l := &lock{rdb: r.Redis, name: r.schedule.Name, token: rand.Text(), lease: r.lease}
 	err := l.rdb.SetArgs(ctx, lockKey(l.name), l.token, redis.SetArgs{Mode: "NX", TTL: l.lease}).Err()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
@@ -95,7 +95,7 @@ func (k *keeper) lock(ctx context.Context) (*lock, error) {
 	return l, err
 }
 
-// write changes fields of the state: names and values by turns.
+// write changes fields of the state. fields are names and values in turn.
 func (l *lock) write(ctx context.Context, fields ...string) error {
 	args := []any{l.token}
 	for _, f := range fields {
@@ -108,9 +108,9 @@ func (l *lock) write(ctx context.Context, fields ...string) error {
 	return err
 }
 
-// keep renews the lock until ctx ends, and calls lost where it is another's. That
-// Redis does not answer is no reason to stop: the sending will find out.
-func (l *lock) keep(ctx context.Context, lost func()) {
+// renew renews the lock until ctx ends, and calls lost if another worker has it. It does
+// not stop if Redis does not answer: then the sending fails itself.
+func (l *lock) renew(ctx context.Context, lost func()) {
 	tick := time.NewTicker(l.lease / 3)
 	defer tick.Stop()
 	for {
@@ -127,8 +127,8 @@ func (l *lock) keep(ctx context.Context, lost func()) {
 	}
 }
 
-// free gives the lock back, also while the program ends. Where that fails it lapses.
-func (l *lock) free(ctx context.Context) {
+// release releases the lock, even while the program ends. If that fails, the lock expires.
+func (l *lock) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	_ = unlockScript.Run(ctx, l.rdb, []string{lockKey(l.name)}, l.token).Err()
@@ -137,7 +137,7 @@ func (l *lock) free(ctx context.Context) {
 func jsonText(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // strings, numbers and times of this age
+		panic(err) // unreachable: strings, numbers and valid times always have a JSON form
 	}
 	return string(b)
 }

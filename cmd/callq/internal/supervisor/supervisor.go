@@ -1,5 +1,5 @@
-// Package supervisor keeps a worker running, and replaces it by one with another
-// configuration without a gap: the new one runs before the old one drains.
+// Package supervisor runs a worker, and replaces it with one that has another
+// configuration. There is no gap: the new one runs before the old one drains.
 //
 //	s := supervisor.Start(ctx, first, supervisor.Config[*instance]{Load: load, Installed: installed, Refused: refused})
 //	for {
@@ -12,8 +12,8 @@
 //		}
 //	}
 //
-// It must not know what an instance does, nor print anything: what happened goes to
-// the functions of its [Config].
+// It does not depend on what an instance does, and prints nothing: it reports to the
+// functions of its [Config].
 //
 //	           Reload: Load, Run                 it still runs after a second
 //	[current] -------------------> [both run] -------------------------------> [the new one is current]
@@ -29,16 +29,14 @@ import (
 	"time"
 )
 
-// probation is how long a new instance has to fail at its start. The old one goes
-// on meanwhile.
+// probation is how long a new instance must run before it replaces the old one.
 const probation = time.Second
 
-// ErrEnded is given to [Config.Refused] when a new instance ended at once and named
-// no reason.
+// ErrEnded is passed to [Config.Refused] if a new instance ended at once without an error.
 var ErrEnded = errors.New("the new worker ended at once")
 
-// Instance is what runs with one configuration. Run drains when ctx ends, and
-// returns nil after a drain.
+// Instance is a worker with one configuration. Run drains when ctx ends, and returns nil
+// after a drain.
 type Instance interface {
 	Run(ctx context.Context) error
 }
@@ -46,16 +44,15 @@ type Instance interface {
 // Config is what a supervisor calls. All functions are called one at a time by the
 // goroutine that calls Start or Reload, except Drained.
 type Config[I Instance] struct {
-	// Load makes an instance from the configuration as it is now; current is the one
-	// in charge. It starts nothing.
+	// Load makes an instance from the present configuration, and does not start it.
+	// current is the current instance.
 	Load func(ctx context.Context, current I) (I, error)
-	// Installed is called when an instance has taken charge, before the old one
-	// drains. For the first instance before is the zero value.
+	// Installed is called when an instance has become the current one, before the old
+	// one drains. For the first instance, before is the zero value.
 	Installed func(ctx context.Context, before, now I)
 	// Refused is called when a reload failed and nothing was changed.
 	Refused func(err error)
-	// Drained is called when an instance that was replaced has ended, from a
-	// goroutine of its own.
+	// Drained is called in its own goroutine when a replaced instance has ended.
 	Drained func(old I, err error)
 }
 
@@ -66,7 +63,7 @@ type Supervisor[I Instance] struct {
 	draining sync.WaitGroup
 }
 
-// running is an instance with what ends it. ended has the error of its end.
+// running is an instance that runs. stop ends it, and ended receives the error of Run.
 type running[I Instance] struct {
 	instance I
 	stop     context.CancelFunc
@@ -88,14 +85,14 @@ func run[I Instance](ctx context.Context, i I) running[I] {
 	return r
 }
 
-// Current is the instance in charge.
+// Current returns the current instance.
 func (s *Supervisor[I]) Current() I { return s.current.instance }
 
-// Ended receives the error with which the instance in charge ends; nil after a drain.
+// Ended receives the error with which the current instance ends, nil after a drain.
 func (s *Supervisor[I]) Ended() <-chan error { return s.current.ended }
 
-// Reload replaces the instance in charge by a new one. Where that cannot be made, or
-// ends within a second, nothing changes. ctx is that of Start.
+// Reload replaces the current instance with a new one. If the new one cannot be made, or
+// ends within a second, nothing changes. ctx must be that of Start.
 func (s *Supervisor[I]) Reload(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
@@ -134,7 +131,7 @@ func (s *Supervisor[I]) refuse(ctx context.Context, err error) {
 	}
 }
 
-// drain lets an instance drain in its own time; Wait waits for it.
+// drain makes an instance drain, without waiting. Wait waits for it.
 func (s *Supervisor[I]) drain(r running[I]) {
 	r.stop()
 	s.draining.Go(func() { s.cfg.Drained(r.instance, <-r.ended) })

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// fake is an instance that ends when it is told to.
+// fake is an instance that ends when it receives from end.
 type fake struct {
 	name string
 	end  chan error
@@ -28,7 +28,7 @@ func (f *fake) Run(ctx context.Context) error {
 	}
 }
 
-// scene is a supervisor whose next instance is next, and what it has reported.
+// scene is a supervisor whose next instance is next, with its reports.
 type scene struct {
 	*Supervisor[*fake]
 	next  *fake
@@ -74,12 +74,12 @@ func TestTheNewInstanceRunsBeforeTheOldOneDrains(t *testing.T) {
 		s.next = newFake("new")
 		s.Reload(ctx)
 		if s.Current() != s.next || !slices.Equal(s.reports(), []string{"old -> new"}) {
-			t.Fatalf("%s is in charge; reported: %q", s.Current().name, s.reports())
+			t.Fatalf("got %s as the current instance and the reports %q", s.Current().name, s.reports())
 		}
 		began := time.Now()
 		s.Wait()
 		if waited := time.Since(began); waited != time.Minute {
-			t.Errorf("waited %s for the old instance, want a minute", waited)
+			t.Errorf("Wait waited %s for the old instance, want a minute", waited)
 		}
 		cancel()
 		if err := <-s.Ended(); err != nil {
@@ -88,7 +88,7 @@ func TestTheNewInstanceRunsBeforeTheOldOneDrains(t *testing.T) {
 	})
 }
 
-func TestAnInstanceThatCannotBeMadeOrStartLeavesTheOldOneInCharge(t *testing.T) {
+func TestTheOldInstanceStaysIfTheNewOneFails(t *testing.T) {
 	for want, c := range map[string]struct {
 		load, run error
 		ends      bool
@@ -107,7 +107,7 @@ func TestAnInstanceThatCannotBeMadeOrStartLeavesTheOldOneInCharge(t *testing.T) 
 			}
 			s.Reload(ctx)
 			if s.Current() != old || !slices.Equal(s.reports(), []string{want}) {
-				t.Errorf("%s is in charge; reported: %q, want %q", s.Current().name, s.reports(), want)
+				t.Errorf("got %s as the current instance and the reports %q, want %q", s.Current().name, s.reports(), want)
 			}
 			select {
 			case err := <-s.Ended():
@@ -131,7 +131,7 @@ func TestAReloadDuringADrainChangesNothing(t *testing.T) {
 		s.Wait()
 		s.Reload(ctx)
 		if s.Current() != old || !slices.Equal(s.reports(), []string{"new drained: <nil>"}) {
-			t.Errorf("%s is in charge; reported: %q", s.Current().name, s.reports())
+			t.Errorf("got %s as the current instance and the reports %q", s.Current().name, s.reports())
 		}
 		if err := <-s.Ended(); err != nil {
 			t.Error(err)
