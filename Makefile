@@ -46,7 +46,7 @@ simulate: ## run the model of the fleet for SEEDS seeds (default 10000); SEED is
 faults: ## kill, stop and cut off workers, Redis and the wire: N calls (default 20000); SEED repeats a run's kills
 	CALLQ_REQUIRE_REDIS=1 CALLQ_FAULTS=$(N) CALLQ_SEED=$(SEED) go test -v -count 1 -timeout 60m -parallel 2 \
 		-run 'Killed|Kills|Redis|Cluster|Sentinel|Sender|Replaced|Clock|Full|FailOver|IsPaused' ./worker/fleettest
-	CALLQ_REQUIRE_REDIS=1 CALLQ_FAULTS=$(N) go test -v -count 1 -timeout 30m -run 'ARunThatIsKilledGoesOn' ./cmd/callq
+	CALLQ_REQUIRE_REDIS=1 CALLQ_FAULTS=$(N) go test -v -count 1 -timeout 30m -run 'ARunContinuesAfterAKill' ./cmd/callq
 	cd worker/wiretest && CALLQ_REQUIRE_REDIS=1 go test -v -count 1 -timeout 30m ./...
 
 .PHONY: lint

@@ -65,7 +65,7 @@ func command(t *testing.T, n *redistest.Node, words ...string) any {
 	}
 	answer, err := n.Client.Do(t.Context(), args...).Result()
 	if err != nil {
-		t.Fatalf("%s: %v", words, err)
+		t.Fatalf("%s: got %v", words, err)
 	}
 	return answer
 }
@@ -152,57 +152,57 @@ func everything(t *testing.T, h *home, url string) {
 	await(t, "the worker", func() bool { return strings.Contains(said.String(), "admin=http://") })
 	admin := regexp.MustCompile(`admin=(\S+)`).FindStringSubmatch(said.String())[1]
 	h.callq(exitFailedCalls, "send", "calls.jsonl", "--batch", "b", "--wait")
-	h.callq(exitWell, "send", "calls.jsonl", "--batch", "b")
-	h.callq(exitWell, "send", "slow.jsonl", "--wait") // the account has all calls in flight that it may
-	h.callq(exitWell, "send", "GET", "/ok", "q=1", "--wait")
-	h.callq(exitWell, "batch", "list")
-	h.callq(exitWell, "batch", "status", "b")
+	h.callq(exitOK, "send", "calls.jsonl", "--batch", "b")
+	h.callq(exitOK, "send", "slow.jsonl", "--wait") // the account has all calls in flight that it may
+	h.callq(exitOK, "send", "GET", "/ok", "q=1", "--wait")
+	h.callq(exitOK, "batch", "list")
+	h.callq(exitOK, "batch", "status", "b")
 	h.callq(exitFailedCalls, "batch", "wait", "b")
-	h.callq(exitWell, "batch", "export", "b", "-o", "out")
-	h.callq(exitWell, "batch", "export", "b", "--calls", "--state", "dead")
+	h.callq(exitOK, "batch", "export", "b", "-o", "out")
+	h.callq(exitOK, "batch", "export", "b", "--calls", "--state", "dead")
 	lost := tasks.TaskID("b", "lost")
-	h.callq(exitWell, "dead", "groups")
-	h.callq(exitWell, "dead", "list")
-	h.callq(exitWell, "dead", "show", lost)
-	h.callq(exitWell, "dead", "redrive", lost, "--yes")
+	h.callq(exitOK, "dead", "groups")
+	h.callq(exitOK, "dead", "list")
+	h.callq(exitOK, "dead", "show", lost)
+	h.callq(exitOK, "dead", "redrive", lost, "--yes")
 	h.callq(exitFailedCalls, "batch", "wait", "b")
-	h.callq(exitWell, "circuit", "open", "sim", "--for", "1h", "--reason", "test")
-	h.callq(exitWell, "circuit", "list")
-	h.callq(exitWell, "send", "later.jsonl", "--batch", "later")
+	h.callq(exitOK, "circuit", "open", "sim", "--for", "1h", "--reason", "test")
+	h.callq(exitOK, "circuit", "list")
+	h.callq(exitOK, "send", "later.jsonl", "--batch", "later")
 	for _, path := range []string{"", "readyz", "asynqmon/"} {
 		if status, body := get(t, admin+path); status != http.StatusOK {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
 	}
 	monitored(t, admin, lost)
-	h.callq(exitWell, "send", "GET", "/ok", "q=2", "--batch", "strayed", "--key", "a")
-	stray(t, url, tasks.TaskID("strayed", "a"))
-	h.callq(exitWell, "batch", "cancel", "later", "--yes")
-	h.callq(exitWell, "dead", "purge", "--all", "--yes")
-	h.callq(exitWell, "circuit", "close", "sim", "--reason", "test")
-	h.callq(exitWell, "audit")
+	h.callq(exitOK, "send", "GET", "/ok", "q=2", "--batch", "orphaned", "--key", "a")
+	orphan(t, url, tasks.TaskID("orphaned", "a"))
+	h.callq(exitOK, "batch", "cancel", "later", "--yes")
+	h.callq(exitOK, "dead", "purge", "--all", "--yes")
+	h.callq(exitOK, "circuit", "close", "sim", "--reason", "test")
+	h.callq(exitOK, "audit")
 	h.callq(exitFailed, "doctor")
-	h.callq(exitWell, "doctor", "--mend")
-	h.callq(exitWell, "batch", "wait", "strayed")
+	h.callq(exitOK, "doctor", "--mend")
+	h.callq(exitOK, "batch", "wait", "orphaned")
 	h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "run.out")
 	stop(syscall.SIGTERM)
-	if status := stopped(); status != exitWell {
+	if status := stopped(); status != exitOK {
 		t.Errorf("the second worker ended with %d", status)
 	}
 	signal(syscall.SIGTERM)
-	if status := end(); status != exitWell {
+	if status := end(); status != exitOK {
 		t.Errorf("the worker ended with %d: %s", status, said)
 	}
 	for line := range strings.Lines(said.String()) {
 		if strings.Contains(line, "Redis failed: no call starts") && !strings.Contains(line, "WRONGTYPE") { // WRONGTYPE is from the data that the test has corrupted
-			t.Errorf("the worker had trouble: %s", line)
+			t.Errorf("the worker logged an error: %s", line)
 		}
 	}
 }
 
-// stray takes a task that waits off its list, and puts the id of none on another, as
-// somebody else may do.
-func stray(t *testing.T, url, id string) {
+// orphan removes a waiting task from its list, and adds an id without a task to another list,
+// as another program could do.
+func orphan(t *testing.T, url, id string) {
 	t.Helper()
 	conn, err := redisconn.Open(t.Context(), url, redisconn.Options{})
 	if err != nil {
@@ -210,14 +210,14 @@ func stray(t *testing.T, url, id string) {
 	}
 	defer conn.Close()
 	if n, err := conn.Client.LRem(t.Context(), "asynq:{sim}:pending", 1, id).Result(); err != nil || n != 1 {
-		t.Fatalf("take task %s off its list: %d, %v", id, n, err)
+		t.Fatalf("remove task %s from its list: %d, %v", id, n, err)
 	}
 	if err := conn.Client.ZAdd(t.Context(), "asynq:{sim}:completed", redis.Z{Score: 1 << 40, Member: "ghost"}).Err(); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// monitored asks asynqmon for all that its pages show, and has it do what an
+// monitored reads all that asynqmon shows, and does with it what an
 // operator may do there.
 func monitored(t *testing.T, admin, dead string) {
 	t.Helper()
@@ -247,8 +247,8 @@ func monitored(t *testing.T, admin, dead string) {
 	}
 }
 
-// forge puts something into the queue that is in nobody's books.
-func forge(t *testing.T, url string) {
+// corrupt puts corrupt records into the queue.
+func corrupt(t *testing.T, url string) {
 	t.Helper()
 	conn, err := redisconn.Open(t.Context(), url, redisconn.Options{})
 	if err != nil {
@@ -256,22 +256,22 @@ func forge(t *testing.T, url string) {
 	}
 	defer conn.Close()
 	pipe := conn.Client.TxPipeline()
-	pipe.Set(t.Context(), "callq:{sim}:c:forged", "no record", 0)
-	pipe.HSet(t.Context(), "asynq:{sim}:t:forged", "msg", "no message", "state", "pending")
-	pipe.LPush(t.Context(), "asynq:{sim}:pending", "forged")
+	pipe.Set(t.Context(), "callq:{sim}:c:corrupt", "no record", 0)
+	pipe.HSet(t.Context(), "asynq:{sim}:t:corrupt", "msg", "no message", "state", "pending")
+	pipe.LPush(t.Context(), "asynq:{sim}:pending", "corrupt")
 	if _, err := pipe.Exec(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestTheDocumentedUserMayDoAllThatCallqDoesOverTLSAndNoMore(t *testing.T) {
+func TestTheDocumentedUserCanDoOnlyWhatCallqDoes(t *testing.T) {
 	t.Parallel()
 	node, _ := redistest.TLS(t)
 	acl := documentedACL(t)
 	command(t, node, acl...)
 	h, sim := aclHome(t, aclURL(t, node))
 	command(t, node, "CONFIG", "RESETSTAT")
-	forge(t, aclURL(t, node))
+	corrupt(t, aclURL(t, node))
 	everything(t, h, aclURL(t, node))
 	if sim.Stats().Arrivals == 0 {
 		t.Error("no call was made")
@@ -319,7 +319,7 @@ func TestEveryCommandOfEveryScriptIsGranted(t *testing.T) {
 	}
 }
 
-func TestTheDocumentedUserOfAClusterMayDoAllThatCallqDoes(t *testing.T) {
+func TestTheDocumentedUserOfAClusterCanDoAllThatCallqDoes(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.Cluster(t)
 	more := clusterACL(t)
@@ -351,7 +351,7 @@ func TestTheDocumentedUserOfAClusterMayDoAllThatCallqDoes(t *testing.T) {
 	}
 }
 
-func TestTheDocumentedUserCannotTouchAnythingElse(t *testing.T) {
+func TestTheDocumentedUserCannotUseOtherKeys(t *testing.T) {
 	t.Parallel()
 	node := redistest.TCP(t)
 	command(t, node, documentedACL(t)...)
@@ -368,14 +368,14 @@ func TestTheDocumentedUserCannotTouchAnythingElse(t *testing.T) {
 		{"EVAL", "return redis.call('GET', 'other:secret')", "0"}, {"EVAL", "return redis.call('FLUSHALL')", "0"}, {"PUBLISH", "other", "x"}, {"SUBSCRIBE", "other"},
 	} {
 		err := conn.Client.Do(t.Context(), words...).Err()
-		var told *redisinfo.Error
-		if !errors.As(redisinfo.Explain(err, ""), &told) || told.Kind != redisinfo.KindPermission {
-			t.Errorf("%v: %v", words, err)
+		var redisErr *redisinfo.Error
+		if !errors.As(redisinfo.Explain(err, ""), &redisErr) || redisErr.Kind != redisinfo.KindPermission {
+			t.Errorf("%v: got %v", words, err)
 		}
 	}
 }
 
-func TestWithoutAnyFamilyOfTheDocumentedKeysAndChannelsRedisRefuses(t *testing.T) {
+func TestEveryDocumentedKeyAndChannelIsNeeded(t *testing.T) {
 	t.Parallel()
 	node := redistest.TCP(t)
 	h, _ := aclHome(t, aclURL(t, node))

@@ -18,8 +18,8 @@ func (a *app) adminCommand() *cobra.Command {
 serves it too; this command is for a machine without a worker.
 
 Without admin.tokens it must listen on a loopback address, and everybody on this
-machine can open it. With tokens it asks for one of them, on a loopback address too;
-/healthz and /readyz ask for none:
+machine can open it. With tokens a request needs one of them, even on a loopback
+address. /healthz and /readyz need no token:
 
   admin:
     listen: 0.0.0.0:8080
@@ -66,7 +66,7 @@ func (a *app) admin(ctx context.Context, listen config.Flag) (err error) {
 	}
 }
 
-// level is how much a long-lived command says in its log.
+// level returns the log level of a long-lived command.
 func (a *app) level() slog.Level {
 	if a.quiet {
 		return slog.LevelWarn

@@ -16,21 +16,21 @@ import (
 	"github.com/seed-2903acc3/callq/worker/admin"
 )
 
-// adminServer serves the admin address: it listens first, and answers later.
+// adminServer serves the admin address. It listens first, and begins to answer later.
 type adminServer struct {
 	listener net.Listener
 	tokens   []admin.Token
 	loopback bool
 	server   *http.Server
-	// handler answers for the configuration that is in force.
+	// handler answers for the current configuration.
 	handler atomic.Pointer[http.Handler]
-	// ended has the error with which serving ended by itself.
+	// ended receives the error if serving ends by itself.
 	ended chan error
 }
 
-// openAdminServer listens on the admin address. A configured one that is in use, or
-// that other machines reach without a configured token, is an error of the
-// configuration; where the default one is in use, another free port is used.
+// openAdminServer listens on the admin address. It is an error of the configuration if a
+// configured address is in use, or if other machines can reach it and no token is
+// configured. If the default address is in use, another free port is used.
 func openAdminServer(ctx context.Context, cfg *config.Config, secrets *worker.Redactor, log *slog.Logger) (*adminServer, error) {
 	if err := cfg.ResolveAdmin(); err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ func openAdminServer(ctx context.Context, cfg *config.Config, secrets *worker.Re
 	for _, t := range at.Tokens {
 		s.tokens = append(s.tokens, admin.Token{Name: t.Name, Read: func() (string, error) {
 			value, err := t.Token.Read()
-			secrets.Add(value, "Bearer") // it may be another one now
+			secrets.Add(value, "Bearer") // its file may have changed
 			return value, err
 		}})
 	}
@@ -51,7 +51,7 @@ func openAdminServer(ctx context.Context, cfg *config.Config, secrets *worker.Re
 		}
 	}
 	if err != nil {
-		return nil, at.Pos.Errorf("cannot listen on the admin address %s: %v", at.Listen, untakable(err))
+		return nil, at.Pos.Errorf("cannot listen on the admin address %s: %v", at.Listen, unlistenable(err))
 	}
 	address, ok := listener.Addr().(*net.TCPAddr)
 	s.listener, s.loopback = listener, ok && address.IP.IsLoopback()
@@ -61,7 +61,7 @@ func openAdminServer(ctx context.Context, cfg *config.Config, secrets *worker.Re
 	return s, nil
 }
 
-// serve starts to answer, or takes up another configuration.
+// serve starts to answer, or changes to another configuration.
 func (s *adminServer) serve(on *backend, log *slog.Logger) error {
 	handler, err := admin.New(admin.Config{
 		Redis: on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Client: on.client, Upstreams: configuredNames(on.cfg),

@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// ownerOnly is the mode of new files that hold results or calls: what an API said may
-// be nobody else's business. A file that is there keeps its mode.
+// ownerOnly is the mode of new files with results or calls: answers of an API may be
+// confidential. An existing file keeps its mode.
 const ownerOnly = 0o600
 
-// unwritable puts what to do behind the error with which a file of results, named by
-// -o, was not opened.
+// unwritable adds what to do to the error that the file of results, named by -o, cannot be
+// opened.
 func unwritable(err error) error {
 	todo := "choose another file with -o"
 	if errors.Is(err, fs.ErrNotExist) {
@@ -21,9 +21,8 @@ func unwritable(err error) error {
 	return fmt.Errorf("%w; %s", err, todo)
 }
 
-// untakable puts what to do behind the error with which an address was not listened
-// on.
-func untakable(err error) error {
+// unlistenable adds what to do to the error that an address cannot be listened on.
+func unlistenable(err error) error {
 	todo := "choose another address"
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):

@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-func TestWhatTheSystemRefusesIsToldWithWhatToDo(t *testing.T) {
+func TestErrorsOfTheSystemSayWhatToDo(t *testing.T) {
 	file := func(err error) error { return unwritable(&fs.PathError{Op: "open", Path: "ro/out", Err: err}) }
 	address := func(err error) error {
-		return untakable(&net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", err)})
+		return unlistenable(&net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", err)})
 	}
 	for want, err := range map[string]error{
 		"open ro/out: permission denied; choose another file with -o":                                 file(syscall.EACCES),
@@ -29,7 +29,7 @@ func TestWhatTheSystemRefusesIsToldWithWhatToDo(t *testing.T) {
 	}
 }
 
-func TestAConfiguredAdminAddressThatIsTakenIsToldWithWhatToDo(t *testing.T) {
+func TestTheErrorForATakenAdminAddressSaysWhatToDo(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -16,8 +16,8 @@ func (a *app) auditCommand() *cobra.Command {
 		Use:   "audit",
 		Short: "Check that every accepted call is accounted for",
 		Long: `Check for every batch that each accepted call is open, done, dead, dropped or
-cancelled, by the counts and call by call. If something does not add up, it is named
-with what to do, and the exit status is 1. It can run while workers work.`,
+cancelled, by the counts and call by call. If something is wrong, it is printed with
+what to do, and the exit status is 1. Workers may run meanwhile.`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			d, err := a.backend(cmd.Context(), "audit")
@@ -51,7 +51,7 @@ func (a *app) audit(ctx context.Context, d *backend) error {
 		line.Line(func() string { return fmt.Sprintf("%d of %s", i+1, console.Plural(len(batches), "batch")) })
 		found, err := d.ledger.Audit(ctx, b.Name, tasks.TaskID)
 		if errors.Is(err, ledger.ErrNoBatch) {
-			continue // forgotten since it was listed
+			continue // deleted since it was listed
 		}
 		if err != nil {
 			return err
@@ -63,7 +63,7 @@ func (a *app) audit(ctx context.Context, d *backend) error {
 			}
 			findings = append(findings, auditFinding{f.Batch, f.Problem, keys, f.Fix})
 		}
-		all = append(all, booksOf(b.Name, tasks.Counts(b.Counts)))
+		all = append(all, countsOf(b.Name, tasks.Counts(b.Counts)))
 		accepted += b.Counts.Accepted
 	}
 	line.Close()
@@ -88,7 +88,7 @@ func (a *app) printAudit(batches int, accepted int64, findings []auditFinding) e
 		fmt.Fprintf(text, "    Next: %s\n", console.Printable(f.Fix))
 	}
 	if len(findings) == 0 {
-		fmt.Fprintf(text, "The books balance: %s, %s.\n", console.Plural(batches, "batch"), console.Plural(accepted, "call"))
+		fmt.Fprintf(text, "The ledger balances: %s, %s.\n", console.Plural(batches, "batch"), console.Plural(accepted, "call"))
 	} else {
 		fmt.Fprintf(text, "%s in %s, %s.\n", console.Plural(len(findings), "finding"), console.Plural(batches, "batch"), console.Plural(accepted, "call"))
 	}

@@ -27,6 +27,36 @@ func (a *app) batchCommand() *cobra.Command {
 	)
 }
 
+// batchChangeCommand returns a command that changes a batch after it has asked. change asks
+// with yes and makes the change.
+func (a *app) batchChangeCommand(verb, short, long string, change func(context.Context, *backend, tasks.BatchInfo, bool) error) *cobra.Command {
+	yes := false
+	cmd := &cobra.Command{
+		Use:               verb + " NAME",
+		Short:             short,
+		Long:              long,
+		Args:              takes("NAME"),
+		ValidArgsFunction: completeFirst(a.batchNames),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if err := a.askable(yes); err != nil {
+				return err
+			}
+			d, err := a.backend(cmd.Context(), "batch")
+			if err != nil {
+				return err
+			}
+			defer d.close(&err)
+			b, err := d.client.Batch(cmd.Context(), args[0])
+			if err != nil {
+				return a.noBatch(err)
+			}
+			return change(cmd.Context(), d, b, yes)
+		},
+	}
+	addYes(cmd, &yes)
+	return cmd
+}
+
 func (a *app) batchListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
@@ -45,7 +75,7 @@ func (a *app) batchListCommand() *cobra.Command {
 			if a.json {
 				list := jsonList{w: a.stdout}
 				for _, b := range batches {
-					if err := list.add(booksOf(b.Name, b.Counts)); err != nil {
+					if err := list.add(countsOf(b.Name, b.Counts)); err != nil {
 						return err
 					}
 				}
@@ -70,7 +100,7 @@ func (a *app) batchStatusCommand() *cobra.Command {
 		Use:   "status [NAME]",
 		Short: "Print the counts of a batch, why calls failed and what open calls wait for",
 		Long: `Print the counts of a batch, why calls failed and what open calls wait for. Without
-NAME it is the newest batch.`,
+NAME, it is the newest batch.`,
 		Args:              takes("[NAME]"),
 		ValidArgsFunction: completeFirst(a.batchNames),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -88,17 +118,16 @@ NAME it is the newest batch.`,
 				return err
 			}
 			if a.json {
-				books := booksOf(b.Name, b.Counts)
-				books.Waits, _ = list.Reasons()
-				return a.printJSON(books)
+				counts := countsOf(b.Name, b.Counts)
+				counts.Waits, _ = list.Reasons()
+				return a.printJSON(counts)
 			}
-			return errors.Join(a.ended(cmd.Context(), d, booksOf(b.Name, b.Counts)), printReasons(a.stdout, list))
+			return errors.Join(a.ended(cmd.Context(), d, countsOf(b.Name, b.Counts)), printReasons(a.stdout, list))
 		},
 	}
 }
 
-// batch is the batch of that name, or where there is no name the one that was begun
-// last.
+// batch returns the batch with the name, or without a name the newest one.
 func (d *backend) batch(ctx context.Context, name ...string) (tasks.BatchInfo, error) {
 	if len(name) > 0 {
 		return d.client.Batch(ctx, name[0])
@@ -124,15 +153,15 @@ func collect[T any](seq iter.Seq2[T, error]) (list []T, err error) {
 	return list, nil
 }
 
-// noBatch adds what to do to the error that there is no such batch.
+// noBatch adds what to do to the error that a batch does not exist.
 func (a *app) noBatch(err error) error {
 	if errors.Is(err, tasks.ErrNoBatch) {
-		return fmt.Errorf("%w; %s shows those that there are", err, a.next("batch list"))
+		return fmt.Errorf("%w; %s shows all batches", err, a.next("batch list"))
 	}
 	return err
 }
 
-// ended prints the books of a batch and, grouped by cause, what failed.
+// ended prints the counts of a batch and its failures, grouped by cause.
 func (a *app) ended(ctx context.Context, d *backend, b batchCounts) error {
 	_, err := fmt.Fprintf(a.stdout, "batch %s: %s accepted = %s open + %s done + %s dead + %s dropped + %s cancelled\n",
 		console.Printable(b.Batch), console.Grouped(b.Accepted), console.Grouped(b.Open), console.Grouped(b.Done), console.Grouped(b.Dead), console.Grouped(b.Dropped), console.Grouped(b.Cancelled))
@@ -155,7 +184,7 @@ func (a *app) ended(ctx context.Context, d *backend, b batchCounts) error {
 		return text.err
 	}
 	if b.Dead > 0 {
-		a.progressf("Look closer with %s; try again with %s.", a.next("dead groups"), a.next("dead redrive --filter batch="+shellword.Quote(b.Batch)))
+		a.progressf("See more with %s; try again with %s.", a.next("dead groups"), a.next("dead redrive --filter batch="+shellword.Quote(b.Batch)))
 		if n := doubtful(causes); n > 0 {
 			a.progressf("%s", doubt(n))
 		}
@@ -186,23 +215,24 @@ is 3 if some calls are dead or dropped.`,
 			} else {
 				err = a.ended(cmd.Context(), d, b)
 			}
-			return errors.Join(err, b.losses())
+			return errors.Join(err, b.status())
 		},
 	}
 }
 
 const (
-	// pollEvery is how often a waiting command asks.
+	// pollEvery is how often a command that waits polls Redis.
 	pollEvery = 250 * time.Millisecond
-	// idleAfter is how long no call ends before calls under way are a reason to wait.
+	// idleAfter is the time without an ended call after which inflight calls are shown
+	// as the reason to wait.
 	idleAfter = 5 * time.Second
 )
 
-// await waits until nothing of the batch is open.
+// await waits until no call of the batch is open.
 func (a *app) await(ctx context.Context, d *backend, name string) (batchCounts, error) {
 	b, err := d.client.Batch(ctx, name)
 	if err != nil || b.Counts.Open == 0 {
-		return booksOf(b.Name, b.Counts), err
+		return countsOf(b.Name, b.Counts), err
 	}
 	first := b.Counts.Open
 	bar := a.newProgress()
@@ -221,16 +251,16 @@ func (a *app) await(ctx context.Context, d *backend, name string) (batchCounts, 
 		bar.Update(func() console.Status {
 			return console.Status{
 				Ended: int(max(first-c.Open, 0)), Waiting: why.Brief(time.Since(moved) > idleAfter),
-				Failed: fmt.Sprintf("in all %s dead, %s dropped", console.Grouped(c.Dead), console.Grouped(c.Dropped)),
+				Failed: fmt.Sprintf("in total %s dead, %s dropped", console.Grouped(c.Dead), console.Grouped(c.Dropped)),
 			}
 		})
 		return c.Open == 0, err
 	})
-	return booksOf(b.Name, b.Counts), err
+	return countsOf(b.Name, b.Counts), err
 }
 
-// waitFor asks until what it waits for has ended. It says what the calls of the batch
-// wait for, and goes on where Redis was away for a while.
+// waitFor calls ask until it reports the end. It prints what the calls of the batch wait
+// for, and continues if Redis cannot be reached for a while.
 func (a *app) waitFor(ctx context.Context, d *backend, bar *console.Progress, batch string, ask func(*waiting.Reporter) (ended bool, err error)) error {
 	why := a.newReporter(d, false, func(line string) { bar.Printf("%s", line) }, batch)
 	tick := time.NewTicker(pollEvery)
@@ -242,7 +272,7 @@ func (a *app) waitFor(ctx context.Context, d *backend, bar *console.Progress, ba
 			return nil
 		case err == nil:
 			why.Poll(ctx, time.Now())
-		case ctx.Err() != nil || !passes(err):
+		case ctx.Err() != nil || !temporary(err):
 			return err
 		default:
 			why.Update(waiting.Facts{Now: time.Now(), Redis: err}, time.Now())

@@ -11,35 +11,15 @@ import (
 )
 
 func (a *app) batchCancelCommand() *cobra.Command {
-	yes := false
-	cmd := &cobra.Command{
-		Use:   "cancel NAME",
-		Short: "End all open calls of a batch that are not being made right now",
-		Long: `End all open calls of a batch. Calls that a worker is making right now are skipped:
+	return a.batchChangeCommand("cancel", "End all open calls of a batch that are not being made right now",
+		`End all open calls of a batch. Calls that a worker is making right now are skipped:
 they end by themselves, or come back as a retry; then cancel again. A call that a
 killed worker may have sent is not cancelled: it becomes a dead letter of class
-outcome_unknown, because the API may have carried it out.`,
-		Args:              takes("NAME"),
-		ValidArgsFunction: completeFirst(a.batchNames),
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.cancel(cmd.Context(), args[0], yes) },
-	}
-	addYes(cmd, &yes)
-	return cmd
+outcome_unknown, because the API may have carried it out.`, a.cancel)
 }
 
-func (a *app) cancel(ctx context.Context, name string, yes bool) (err error) {
-	if err := a.askable(yes); err != nil {
-		return err
-	}
-	d, err := a.backend(ctx, "batch")
-	if err != nil {
-		return err
-	}
-	defer d.close(&err)
-	b, err := d.client.Batch(ctx, name)
-	if err != nil {
-		return a.noBatch(err)
-	}
+func (a *app) cancel(ctx context.Context, d *backend, b tasks.BatchInfo, yes bool) error {
+	name := b.Name
 	if b.Counts.Open > 0 {
 		if err := a.confirm(yes, fmt.Sprintf("Cancel %s of batch %s?", console.Plural(b.Counts.Open, "open call"), name)); err != nil {
 			return err
@@ -63,10 +43,10 @@ func (a *app) cancel(ctx context.Context, name string, yes bool) (err error) {
 	}
 	text := fmt.Sprintf("batch %s: %s cancelled", console.Printable(name), console.Plural(n.Cancelled, "call"))
 	if n.Unknown > 0 {
-		text += fmt.Sprintf("; %s may have been sent before: dead letters of class outcome_unknown now. Find out at the API whether they took effect (callq dead list)", console.Grouped(n.Unknown))
+		text += fmt.Sprintf("; %s may have been sent before and are now dead letters of class outcome_unknown. Check at the API whether they took effect (callq dead list)", console.Grouped(n.Unknown))
 	}
 	if n.Active > 0 {
-		text += fmt.Sprintf("; %s being made right now end as they end", console.Grouped(n.Active))
+		text += fmt.Sprintf("; %s not cancelled, because workers are making them right now", console.Grouped(n.Active))
 	}
 	_, err = fmt.Fprintln(a.stdout, text)
 	return err

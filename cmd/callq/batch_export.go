@@ -19,13 +19,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// exporting is callq batch export, with its flags.
+// exporting is callq batch export with its flags.
 type exporting struct {
 	*app
 	out    string
 	states []string
 	calls  bool
-	// freeing tells that what is exported is freed from Redis.
+	// freeing reports that exported results are freed from Redis.
 	freeing bool
 }
 
@@ -75,27 +75,27 @@ func (e *exporting) run(ctx context.Context, batch string) (err error) {
 	if e.freeing, err = e.frees(ctx, d); err != nil {
 		return err
 	}
-	// Freed bodies may be in that file and nowhere else.
+	// That file may have the only copy of bodies that were freed.
 	if e.freeing {
 		if _, err := os.Stat(e.out); err == nil {
-			return usageError("%s is there already, and may hold the only copy of results that were freed from Redis; name another file", e.out)
+			return usageError("%s exists already, and may have the only copy of results that were freed from Redis; name another file", e.out)
 		}
 	}
-	// The batch may be at work: what ends from now on is left to the next export,
-	// so that no key stands twice in one file.
-	horizon, err := d.ledger.Watermark(ctx, batch)
+	// Calls of the batch may still run. Calls that end from now on are left to the next
+	// export, so that no key is twice in one file.
+	watermark, err := d.ledger.Watermark(ctx, batch)
 	if err != nil {
 		return e.noBatch(err)
 	}
 	if e.out == "-" {
-		n, unreadable, err := e.write(ctx, d, e.stdout, batch, horizon)
+		n, unreadable, err := e.write(ctx, d, e.stdout, batch, watermark)
 		if err != nil {
 			return err
 		}
 		e.concluded(n, unreadable)
 		return nil
 	}
-	n, unreadable, err := e.writeFile(ctx, d, batch, horizon)
+	n, unreadable, err := e.writeFile(ctx, d, batch, watermark)
 	if err != nil {
 		return err
 	}
@@ -104,9 +104,9 @@ func (e *exporting) run(ctx context.Context, batch string) (err error) {
 		for i, s := range e.states {
 			states[i] = ledger.State(s)
 		}
-		freed, err := d.ledger.FreeBodies(ctx, batch, horizon, states...)
+		freed, err := d.ledger.FreeBodies(ctx, batch, watermark, states...)
 		if err != nil {
-			return fmt.Errorf("%s is written, but: %w", e.out, err)
+			return fmt.Errorf("%s is written, but its results are not freed from Redis: %w", e.out, err)
 		}
 		e.progressf("%s freed from Redis.", console.Plural(freed, "result"))
 	}
@@ -114,9 +114,9 @@ func (e *exporting) run(ctx context.Context, batch string) (err error) {
 	return nil
 }
 
-// frees tells whether what is exported is freed from Redis: results that go to a file
-// of which we know that it is on disk, where the configuration says so or calls wait for
-// the room that they take.
+// frees reports whether exported results are freed from Redis. This is so if they are
+// written to a file that is synced to disk, and if the configuration says so or calls wait
+// for the memory that results use.
 func (e *exporting) frees(ctx context.Context, d *backend) (bool, error) {
 	if e.calls || e.out == "-" {
 		return false, nil
@@ -137,53 +137,38 @@ func (e *exporting) concluded(n, unreadable int) {
 		e.progressf("%s written to %s.", console.Plural(n, what), e.out)
 	}
 	if unreadable > 0 {
-		e.progressf("%s left out: their content was purged, or cannot be read.", console.Plural(unreadable, "call"))
+		e.progressf("%s left out: the content was purged or cannot be read.", console.Plural(unreadable, "call"))
 	}
 }
 
-// writeFile writes beside OUT and renames, so that OUT is whole or not there.
-func (e *exporting) writeFile(ctx context.Context, d *backend, batch string, horizon ledger.Watermark) (n, unreadable int, err error) {
-	// A pipe or a device has no name to rename to.
+// writeFile writes OUT, which is either complete or not there.
+func (e *exporting) writeFile(ctx context.Context, d *backend, batch string, watermark ledger.Watermark) (n, unreadable int, err error) {
 	mode := os.FileMode(ownerOnly)
 	if info, err := os.Stat(e.out); err == nil && info.Mode().IsRegular() {
 		mode = info.Mode().Perm()
-	} else if err == nil {
+	} else if err == nil { // a pipe or a device cannot be replaced
 		f, err := os.OpenFile(e.out, os.O_WRONLY, 0)
 		if err != nil {
 			return 0, 0, usageError("%w", unwritable(err))
 		}
-		n, unreadable, err = e.write(ctx, d, f, batch, horizon)
+		n, unreadable, err = e.write(ctx, d, f, batch, watermark)
 		return n, unreadable, errors.Join(err, f.Close())
 	}
-	f, err := os.OpenFile(e.out+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, ownerOnly)
+	f, err := atomicfile.Create(e.out, mode)
 	if err != nil {
 		return 0, 0, usageError("%w", unwritable(err))
 	}
-	defer func() {
-		if err != nil {
-			_ = f.Close() // the first error is the one to tell
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if err = f.Chmod(mode); err != nil { // the file may be left from an export that was killed
-		return 0, 0, err
-	}
-	if n, unreadable, err = e.write(ctx, d, f, batch, horizon); err != nil {
+	if n, unreadable, err = e.write(ctx, d, f, batch, watermark); err != nil {
+		f.Discard()
 		return n, unreadable, err
 	}
-	if err = f.Sync(); err != nil {
-		return n, unreadable, err
-	}
-	if err = f.Close(); err != nil {
-		return n, unreadable, err
-	}
-	if err = os.Rename(f.Name(), e.out); err != nil {
+	if err := f.Commit(); err != nil {
 		return n, unreadable, err
 	}
 	return n, unreadable, atomicfile.SyncDir(filepath.Dir(e.out))
 }
 
-func (e *exporting) write(ctx context.Context, d *backend, to io.Writer, batch string, horizon ledger.Watermark) (n, unreadable int, err error) {
+func (e *exporting) write(ctx context.Context, d *backend, to io.Writer, batch string, watermark ledger.Watermark) (n, unreadable int, err error) {
 	out := bufio.NewWriterSize(to, 1<<16)
 	progress := e.newProgress()
 	defer progress.Close()
@@ -192,7 +177,7 @@ func (e *exporting) write(ctx context.Context, d *backend, to io.Writer, batch s
 		if err != nil {
 			return n, unreadable, err
 		}
-		if !horizon.Has(r) || !slices.Contains(e.states, string(r.State)) {
+		if !watermark.Has(r) || !slices.Contains(e.states, string(r.State)) {
 			continue
 		}
 		line, err = e.line(line[:0], r)

@@ -24,13 +24,13 @@ func (a *app) circuitCommand() *cobra.Command {
 	)
 }
 
-// upstreams are those that are configured and those that ever took a call, in
-// order.
+// upstreams returns the names of the configured upstreams and of those that have a queue,
+// sorted.
 func (d *backend) upstreams(ctx context.Context) ([]string, error) {
 	return upstreamNames(ctx, d.cfg, d.ledger)
 }
 
-// configuredNames are the upstreams of a configuration, in its order.
+// configuredNames returns the names of the upstreams of a configuration, in its order.
 func configuredNames(cfg *config.Config) (names []string) {
 	for _, u := range cfg.Upstreams {
 		names = append(names, u.Name)
@@ -38,8 +38,8 @@ func configuredNames(cfg *config.Config) (names []string) {
 	return names
 }
 
-func upstreamNames(ctx context.Context, cfg *config.Config, books *ledger.Ledger) ([]string, error) {
-	queues, err := books.Queues(ctx)
+func upstreamNames(ctx context.Context, cfg *config.Config, l *ledger.Ledger) ([]string, error) {
+	queues, err := l.Queues(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -51,20 +51,22 @@ func upstreamNames(ctx context.Context, cfg *config.Config, books *ledger.Ledger
 	return slices.Compact(names), nil
 }
 
-// steering is an operator's word about a circuit.
-type steering struct {
+// circuitChange is a command by which an operator opens or closes a circuit, with its
+// flags.
+type circuitChange struct {
 	*app
 	hold          time.Duration
 	until, reason string
 }
 
 func (a *app) circuitOpenCommand() *cobra.Command {
-	s := &steering{app: a}
+	s := &circuitChange{app: a}
 	cmd := &cobra.Command{
 		Use:   "open NAME (--for D | --until T) --reason R",
 		Short: "Open a circuit: hold an account, or one endpoint, for a time",
 		Long: `Open the circuit of an account, or of one endpoint: none of its calls starts until
-the time is over. Then one call, the probe, is made; its answer decides what follows.
+the time is over. Then one call, the probe, is made, and its answer decides what
+happens next.
 NAME is the upstream, or NAME~METHOD~/path for an endpoint.`,
 		Example: `  callq circuit open patsnap --for 2h --reason "invoice unpaid"
   callq circuit open 'patsnap~GET~/search/*' --until 2026-05-01T08:00:00+08:00 --reason maintenance`,
@@ -76,40 +78,40 @@ NAME is the upstream, or NAME~METHOD~/path for an endpoint.`,
 	flags.DurationVar(&s.hold, "for", 0, "for how long, as in 90m or 12h")
 	flags.StringVar(&s.until, "until", "", "until when, `TIME` as in 2026-05-01T08:00:00Z")
 	exclusive(cmd, true, "for", "until")
-	s.why(cmd)
+	s.addReason(cmd)
 	return cmd
 }
 
 func (a *app) circuitCloseCommand() *cobra.Command {
-	s := &steering{app: a}
+	s := &circuitChange{app: a}
 	cmd := &cobra.Command{
 		Use:   "close NAME --reason R",
-		Short: "Close a circuit: let an account, or one endpoint, call again at once",
+		Short: "Close a circuit: an account, or one endpoint, is called again at once",
 		Long: `Close the circuit of an account, or of one endpoint: its calls start again at once.
 NAME is the upstream, or NAME~METHOD~/path for an endpoint.
 
 If a limit or a budget holds the account, such as 5000/day or 100 USD/month, its count
-starts again from zero, until its window turns. A rate, such as 10/s, still holds.`,
+starts again from zero, until its window ends. A rate, such as 10/s, still applies.`,
 		Example: `  callq circuit close patsnap --reason "invoice paid"
   callq circuit close 'patsnap~GET~/search/*' --reason 'new key'`,
 		Args:              takes("NAME"),
 		ValidArgsFunction: completeFirst(a.circuitNames),
-		RunE:              func(cmd *cobra.Command, args []string) error { return s.letGo(cmd.Context(), args[0]) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return s.close(cmd.Context(), args[0]) },
 	}
-	s.why(cmd)
+	s.addReason(cmd)
 	return cmd
 }
 
-func (s *steering) why(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.reason, "reason", "", "why; it is kept for whoever reads it later")
-	_ = cmd.MarkFlagRequired("reason") // it is there: it was added in the line above
+func (s *circuitChange) addReason(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.reason, "reason", "", "why; it is recorded and shown to others")
+	_ = cmd.MarkFlagRequired("reason") // the flag exists: it was added in the line above
 }
 
-// maxHold keeps a hold within what a person can have meant.
+// maxHold is the longest hold. A longer one is probably a mistake.
 const maxHold = 366 * 24 * time.Hour
 
-func (s *steering) open(ctx context.Context, arg string) (err error) {
-	name, err := s.named(arg)
+func (s *circuitChange) open(ctx context.Context, arg string) (err error) {
+	name, err := s.parse(arg)
 	if err != nil {
 		return err
 	}
@@ -121,34 +123,34 @@ func (s *steering) open(ctx context.Context, arg string) (err error) {
 	} else if s.hold <= 0 || s.hold > maxHold {
 		return usageError("--for %s: write a time between 1s and a year", s.hold)
 	}
-	d, err := s.steered(ctx, name)
+	d, err := s.connectFor(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer d.close(&err)
 	hold := s.hold
 	if !end.IsZero() {
-		// Redis's clock is the one that ends the hold.
+		// The hold ends by Redis's clock.
 		now, err := d.conn.Client.Time(ctx).Result()
 		if err != nil {
 			return err
 		}
 		if hold = end.Sub(now); hold <= 0 || hold > maxHold {
-			return usageError("--until %s: write a time that is to come, within a year", s.until)
+			return usageError("--until %s: write a time in the future, within a year", s.until)
 		}
 	}
 	if err := d.circuits.Open(ctx, name, hold, s.reason, whoami()); err != nil {
 		return err
 	}
-	return s.stands(ctx, d, name, "")
+	return s.printState(ctx, d, name, "")
 }
 
-func (s *steering) letGo(ctx context.Context, arg string) (err error) {
-	name, err := s.named(arg)
+func (s *circuitChange) close(ctx context.Context, arg string) (err error) {
+	name, err := s.parse(arg)
 	if err != nil {
 		return err
 	}
-	d, err := s.steered(ctx, name)
+	d, err := s.connectFor(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -164,23 +166,23 @@ func (s *steering) letGo(ctx context.Context, arg string) (err error) {
 	if err := d.circuits.Close(ctx, name, s.reason, whoami()); err != nil {
 		return err
 	}
-	return s.stands(ctx, d, name, afterClose(before, now))
+	return s.printState(ctx, d, name, afterClose(before, now))
 }
 
-// named reads the command line; its errors are usage errors.
-func (s *steering) named(arg string) (circuit.Name, error) {
+// parse reads the command line. Its errors are usage errors.
+func (s *circuitChange) parse(arg string) (circuit.Name, error) {
 	name, err := circuit.ParseName(arg)
 	if err != nil {
 		return name, usageError("%w", err)
 	}
 	if strings.TrimSpace(s.reason) == "" {
-		return name, usageError("--reason is empty: say why; it is kept for whoever reads it later")
+		return name, usageError("--reason is empty: write why; it is recorded and shown to others")
 	}
 	return name, nil
 }
 
-// steered connects, and makes sure that there is such an account.
-func (s *steering) steered(ctx context.Context, name circuit.Name) (*backend, error) {
+// connectFor connects, and checks that the circuit's upstream exists.
+func (s *circuitChange) connectFor(ctx context.Context, name circuit.Name) (*backend, error) {
 	d, err := s.backend(ctx, "circuit")
 	if err != nil {
 		return nil, err
@@ -196,8 +198,8 @@ func (s *steering) steered(ctx context.Context, name circuit.Name) (*backend, er
 	return d, nil
 }
 
-// stands prints how a circuit stands now, and what else is to be said to people.
-func (s *steering) stands(ctx context.Context, d *backend, name circuit.Name, more string) error {
+// printState prints the state of a circuit. more is added to the sentence for people.
+func (s *circuitChange) printState(ctx context.Context, d *backend, name circuit.Name, more string) error {
 	changed := fmt.Errorf("circuit %s was changed", name)
 	r, err := d.circuits.Get(ctx, name)
 	if err != nil {

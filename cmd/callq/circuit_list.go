@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// circuitRow is a circuit as --json prints it. An account that a limit or a
-// budget holds is open like one that its circuit holds, but no probe follows.
+// circuitRow is a circuit as --json prints it. An account that a limit or a budget holds is
+// also shown as open, but no probe follows.
 type circuitRow struct {
 	Name          string     `json:"name"`
 	Upstream      string     `json:"upstream"`
@@ -23,7 +23,7 @@ type circuitRow struct {
 	Until         *time.Time `json:"until"`
 	Since         *time.Time `json:"since"`
 	Reason        string     `json:"reason"`
-	Limit         string     `json:"limit"` // the limit or the budget that holds, as it was written
+	Limit         string     `json:"limit"` // the limit or the budget that holds, as it is written
 	Class         string     `json:"class"`
 	Code          code       `json:"error_code"`
 	Message       string     `json:"error_message"`
@@ -34,18 +34,18 @@ type circuitRow struct {
 	Rung          int        `json:"rung"`
 	Streak        int        `json:"streak"`
 	Failed        int        `json:"failed_probes"`
-	Fault         string     `json:"probe_fault"` // what the last probe met, where that says nothing about the hold
+	Fault         string     `json:"probe_fault"` // the last probe's error, if it says nothing about the hold
 	Probing       bool       `json:"probing"`
 	Waiting       int64      `json:"waiting"`
 
-	// limitBy and limitUntil go with Limit; limitBy is empty where no limit holds.
-	// limitOnly tells that the circuit itself does not.
+	// limitBy and limitUntil belong to Limit; limitBy is empty if no limit holds.
+	// limitOnly reports that only a limit holds, and not the circuit itself.
 	limitBy    string
 	limitUntil time.Time
 	limitOnly  bool
 }
 
-// rowOf makes a row of a record, at a time by Redis's clock.
+// rowOf returns the row of a record. now is the time by Redis's clock.
 func rowOf(r circuit.Record, now time.Time) circuitRow {
 	at := func(t time.Time) *time.Time {
 		if t.IsZero() {
@@ -60,7 +60,7 @@ func rowOf(r circuit.Record, now time.Time) circuitRow {
 	if now.Before(r.Limited) {
 		row.Limit, row.limitBy, row.limitUntil = r.LimitedText, waiting.LimitedBy(r), r.Limited
 	}
-	// A closed circuit keeps the traces of its last opening.
+	// The record of a closed circuit still has the fields of its last opening.
 	switch {
 	case r.State == circuit.Open:
 		row.Until, row.Since, row.Reason, row.Class, row.Code = at(r.Until), at(r.Since), r.Reason, r.Class, code(r.Code)
@@ -72,7 +72,7 @@ func rowOf(r circuit.Record, now time.Time) circuitRow {
 	return row
 }
 
-// byText is who opened or closed the circuit last. A limit is nobody's doing.
+// byText returns who opened or closed the circuit last, "-" for a limit.
 func (r circuitRow) byText() string {
 	if r.limitOnly {
 		return "-"
@@ -80,7 +80,7 @@ func (r circuitRow) byText() string {
 	return orDash(r.Who)
 }
 
-// stateText is the state for people, at a time of Redis's.
+// stateText returns the state for people. now is the time by Redis's clock.
 func (r circuitRow) stateText(now time.Time) string {
 	switch {
 	case r.State != string(circuit.Open):
@@ -93,8 +93,8 @@ func (r circuitRow) stateText(now time.Time) string {
 	return r.State
 }
 
-// reasonText is why it is held, the circuit's own reason before that of a limit;
-// of a closed circuit what the operator said who closed it.
+// reasonText returns why the account is held: first the circuit's own reason, then that of
+// a limit. For a closed circuit it is the reason that the operator gave.
 func (r circuitRow) reasonText() string {
 	limit := strings.TrimSuffix(r.limitBy+": "+r.Limit, ": ")
 	switch {
@@ -115,7 +115,7 @@ func (r circuitRow) ownReason() string {
 		reason = r.Reason + ": " + r.Message
 	}
 	if r.Fault != "" {
-		reason += "; its probe met " + r.Fault
+		reason += "; its probe failed: " + r.Fault
 	}
 	return reason
 }

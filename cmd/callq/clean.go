@@ -25,8 +25,8 @@ func newCleanWriter(secrets *worker.Redactor, w io.Writer) io.Writer {
 	return &cleanWriter{secrets.Writer(w), secrets, w}
 }
 
-// beneath is the writer to which w hands what it is given: the terminal itself, or
-// a stream of results, from which the worker has removed the credentials.
+// beneath returns the writer that w writes to, which does not remove credentials: the
+// terminal itself, or a stream of results, which the worker has cleaned already.
 func beneath(w io.Writer) io.Writer {
 	if c, ok := w.(*cleanWriter); ok {
 		return c.under
@@ -34,9 +34,10 @@ func beneath(w io.Writer) io.Writer {
 	return w
 }
 
-// learn tells the writers of every credential in the configuration that can be read
-// now. What cannot be read is no error here: it is one of whoever needs it.
-func (a *app) learn(cfg *config.Config) {
+// addSecrets adds every credential of the configuration that can be read now to those that
+// are removed from the output. One that cannot be read is not an error here: a command that
+// needs it reports it.
+func (a *app) addSecrets(cfg *config.Config) {
 	for _, c := range credentialsOf(cfg) {
 		if c.public || c.value.Unresolved() != nil {
 			continue
@@ -55,20 +56,20 @@ func (a *app) learn(cfg *config.Config) {
 	}
 	if all(cfg.Redis.Files(), regular) {
 		if url, err := cfg.RedisURL(); err == nil {
-			a.learnRedis(url)
+			a.addRedisSecrets(url)
 		}
 	}
 }
 
-// learnRedis tells the writers of the passwords in the URL of a Redis.
-func (a *app) learnRedis(url string) {
+// addRedisSecrets adds the passwords in the URL of a Redis.
+func (a *app) addRedisSecrets(url string) {
 	for user, password := range redisconn.Passwords(url) {
 		a.secrets.Add(password, user, "password")
 	}
 }
 
-// regular reports whether the path is that of a regular file: to read a pipe would
-// take away what another reader waits for.
+// regular reports whether the path is a regular file. Reading a pipe would take its content
+// from another reader.
 func regular(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()
@@ -83,9 +84,8 @@ func all(paths []string, ok func(string) bool) bool {
 	return true
 }
 
-// captureLogs takes over what libraries log by themselves: net/http and asynqmon to
-// the standard log package, go-redis to its own logger. It holds for the whole
-// process, so that only main calls it.
+// captureLogs redirects the logs of libraries: net/http and asynqmon use the standard log
+// package, go-redis its own logger. This is for the whole process, so only main calls it.
 func (a *app) captureLogs() {
 	log := a.logger(slog.LevelWarn)
 	redisconn.LogLibrary(log)
@@ -94,9 +94,8 @@ func (a *app) captureLogs() {
 	stdlog.SetOutput(&libraryLog{log})
 }
 
-// libraryLog is the output of a standard logger: each line becomes a record at
-// level debug, as what a library says of it callq says in its own words, or at
-// level error where the library says that code panicked.
+// libraryLog is the output of a standard logger. Each line becomes a record at level debug,
+// because callq reports the same errors itself, or at level error if it is about a panic.
 type libraryLog struct{ log *slog.Logger }
 
 func (l *libraryLog) Write(p []byte) (int, error) {
@@ -104,9 +103,9 @@ func (l *libraryLog) Write(p []byte) (int, error) {
 	if strings.Contains(text, "panic") {
 		level = slog.LevelError
 	}
-	l.log.Log(context.Background(), level, "a library says", "text", text)
+	l.log.Log(context.Background(), level, "message of a library", "text", text)
 	return len(p), nil
 }
 
-// errorLog is the logger of an HTTP server.
+// errorLog returns the logger of an HTTP server.
 func errorLog(log *slog.Logger) *stdlog.Logger { return stdlog.New(&libraryLog{log}, "", 0) }

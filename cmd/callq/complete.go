@@ -11,14 +11,14 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// completeFor bounds what a shell waits for Redis while somebody types.
+// completeFor is how long a completion waits for Redis.
 const completeFor = 2 * time.Second
 
-// completing are what a shell may offer for the word that is being typed.
+// completing returns what a shell offers for the word that is being typed.
 type completing = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
 
-// completeFirst offers names for a command's first argument. Where they cannot be read
-// there are none: who types sees no error.
+// completeFirst offers names for a command's first argument. If they cannot be read, it
+// offers none, without an error.
 func completeFirst(names func(context.Context) []string) completing {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
@@ -36,11 +36,11 @@ func completeFlag(cmd *cobra.Command, flag string, names func() []string) {
 		return names(), cobra.ShellCompDirectiveNoFileComp
 	})
 	if err != nil {
-		panic(err) // the command has no such flag
+		panic(err) // the command does not have the flag
 	}
 }
 
-// configuredUpstreams are the upstreams of the configuration.
+// configuredUpstreams returns the names of the configured upstreams.
 func (a *app) configuredUpstreams() []string {
 	cfg, err := a.config(config.Flag{}, config.Flag{})
 	if err != nil {
@@ -49,7 +49,7 @@ func (a *app) configuredUpstreams() []string {
 	return configuredNames(cfg)
 }
 
-// quietBackend is backend for who only wants to know names: it logs nothing.
+// quietBackend is [app.backend] for completions: it logs nothing.
 func (a *app) quietBackend(ctx context.Context) (*backend, error) {
 	cfg, err := a.config(config.Flag{}, config.Flag{})
 	if err != nil {
@@ -58,7 +58,7 @@ func (a *app) quietBackend(ctx context.Context) (*backend, error) {
 	return a.connect(ctx, cfg, "completion", true, slog.New(slog.DiscardHandler))
 }
 
-// batchNames are the batches, the last first.
+// batchNames returns the names of the batches, the newest first.
 func (a *app) batchNames(ctx context.Context) (names []string) {
 	d, err := a.quietBackend(ctx)
 	if err != nil {
@@ -72,7 +72,7 @@ func (a *app) batchNames(ctx context.Context) (names []string) {
 	return names
 }
 
-// circuitNames are the circuits that the list shows; without a Redis those of the
+// circuitNames returns the names of the circuits. Without a Redis they are those of the
 // configured accounts.
 func (a *app) circuitNames(ctx context.Context) (names []string) {
 	d, err := a.quietBackend(ctx)
@@ -94,7 +94,7 @@ func (a *app) circuitNames(ctx context.Context) (names []string) {
 	return names
 }
 
-// priorities are the values of --priority.
+// priorities returns the values of --priority.
 func priorities() []string {
 	return []string{string(tasks.PriorityHigh), string(tasks.PriorityNormal), string(tasks.PriorityLow)}
 }

@@ -11,25 +11,26 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 )
 
-// errDeclined ends a command whose question was not answered with yes.
+// errDeclined ends a command if its question is not answered with yes.
 var errDeclined = errors.New("nothing was changed")
 
-// addYes adds the flag of commands that ask.
+// addYes adds the flag --yes to a command that asks.
 func addYes(cmd *cobra.Command, yes *bool) {
 	cmd.Flags().BoolVar(yes, "yes", false, "do not ask")
 }
 
-// askable returns a usage error where a question would have to be asked and nobody is
-// there to answer. It is called before anything else is reached.
+// askable returns a usage error if the command must ask but there is no terminal. It is
+// called before the command connects to anything.
 func (a *app) askable(yes bool) error {
 	if yes || console.IsTerminal(a.stdin) {
 		return nil
 	}
-	return usageError("this asks before it goes on, and there is no terminal to ask on; add --yes")
+	return usageError("this command asks before it changes anything, and there is no terminal to ask on; add --yes")
 }
 
-// confirm asks before what cannot be undone, and returns nil on a yes. With yes
-// set it does not ask. Where nobody can be asked it is a usage error to leave it out.
+// confirm asks before a change that cannot be undone, and returns nil if the answer is yes.
+// If yes is set, it does not ask. Without a terminal, and without yes, it returns a usage
+// error.
 func (a *app) confirm(yes bool, question string) error {
 	if err := a.askable(yes); err != nil || yes {
 		return err

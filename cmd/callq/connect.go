@@ -21,7 +21,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
-// backend is a connection to Redis with the stores on it.
+// backend is a connection to Redis with its stores.
 type backend struct {
 	secrets  *worker.Redactor
 	cfg      *config.Config
@@ -34,18 +34,17 @@ type backend struct {
 	repairer *ledger.Repairer
 }
 
-// connect opens Redis as the configuration says. Commands that need another
-// process's data, or leave some for one, ask for a shared Redis. Every error is
-// in words that say what to do.
+// connect opens the Redis of the configuration. shared is for commands that need the data
+// of other processes, or leave data for them. Every error says what to do.
 func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, shared bool, log *slog.Logger) (*backend, error) {
 	url, err := cfg.RedisURL()
 	if err != nil {
 		return nil, err
 	}
-	a.learnRedis(url)
+	a.addRedisSecrets(url)
 	conn, err := redisconn.Open(ctx, url, redisconn.Options{
 		Purpose: purpose, ConfigPath: cfg.Path, RequireShared: shared, PoolSize: cfg.WorkerConcurrency + 16, Logger: log,
-		Alone: func(ctx context.Context, rdb redis.UniversalClient) error { return inherit(ctx, cfg, rdb, log) },
+		Alone: func(ctx context.Context, rdb redis.UniversalClient) error { return reclaim(ctx, cfg, rdb, log) },
 	})
 	if errors.Is(err, redisconn.ErrURL) {
 		return nil, usageError("%w", err)
@@ -67,7 +66,7 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 	return d, nil
 }
 
-// withConfig is the same connection with what depends on a configuration.
+// withConfig returns the same connection with another configuration.
 func (d *backend) withConfig(cfg *config.Config) (*backend, error) {
 	own := *d
 	own.cfg = cfg
@@ -84,12 +83,12 @@ func (d *backend) withConfig(cfg *config.Config) (*backend, error) {
 	return &own, err
 }
 
-// inherit reclaims the leases of dead processes: no other process has this Redis open,
-// so that their calls need not wait for the end of the leases.
-func inherit(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, log *slog.Logger) error {
-	books := ledger.New(rdb)
-	// Nobody lives who could give back what this Redis has forgotten.
-	queues, err := books.Queues(ctx)
+// reclaim reclaims the leases of dead processes. No other process has this Redis open, so
+// their calls need not wait until the leases expire.
+func reclaim(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, log *slog.Logger) error {
+	l := ledger.New(rdb)
+	// There is no running worker that could restore what this Redis has lost.
+	queues, err := l.Queues(ctx)
 	if err == nil {
 		err = ledger.NewFences(rdb).OpenWithoutWait(ctx, queues...)
 	}
@@ -100,16 +99,16 @@ func inherit(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient,
 	if err != nil || n == 0 {
 		return err
 	}
-	log.Warn("a process that worked here was killed; the calls that it was making are made again", "calls", n)
-	upstreams, err := upstreamNames(ctx, cfg, books)
+	log.Warn("a worker was killed; its inflight calls are made again", "calls", n)
+	upstreams, err := upstreamNames(ctx, cfg, l)
 	if err != nil {
 		return err
 	}
 	return circuit.NewStore(rdb, whoami()).EndProbes(ctx, upstreams)
 }
 
-// backend loads the configuration and connects, for commands that work on what
-// other processes left.
+// backend loads the configuration and connects, for commands that need the data of other
+// processes.
 func (a *app) backend(ctx context.Context, purpose string) (*backend, error) {
 	cfg, err := a.config(config.Flag{}, config.Flag{})
 	if err != nil {
@@ -118,13 +117,13 @@ func (a *app) backend(ctx context.Context, purpose string) (*backend, error) {
 	return a.connect(ctx, cfg, purpose, true, a.logger(slog.LevelWarn))
 }
 
-// close ends the connection. It explains the errors of Redis in err, which the command
-// returns.
+// close closes the connection. It explains the errors of Redis in err, which is what the
+// command returns.
 func (d *backend) close(err *error) {
 	*err = errors.Join(d.explain(*err), d.conn.Close())
 }
 
-// explain turns an error of Redis into a sentence, and leaves all other errors alone.
+// explain turns an error of Redis into an explanation. Other errors stay unchanged.
 func (d *backend) explain(err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var parts []error
@@ -141,15 +140,15 @@ func (d *backend) explain(err error) error {
 		return err
 	}
 	explained := d.conn.Explain(err)
-	var told *redisinfo.Error
+	var explanation *redisinfo.Error
 	var reply redis.Error
-	if errors.As(explained, &told) && told.Kind == redisinfo.KindUnknown && !errors.As(err, &reply) {
+	if errors.As(explained, &explanation) && explanation.Kind == redisinfo.KindUnknown && !errors.As(err, &reply) {
 		return err
 	}
 	return explained
 }
 
-// logger writes to stderr.
+// logger returns a logger that writes to stderr.
 func (a *app) logger(level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
 }

@@ -36,11 +36,11 @@ type deadGroup struct {
 	Queues   []string `json:"queues,omitempty"`
 }
 
-// code is an API's error code in JSON: a number as the API gave it, null for
-// none, else a string.
+// code is an API's error code in JSON: a number as the API wrote it, null if there is
+// none, otherwise a string.
 type code string
 
-// MarshalJSON writes it.
+// MarshalJSON implements [json.Marshaler].
 func (c code) MarshalJSON() ([]byte, error) {
 	if c == "" {
 		return []byte("null"), nil
@@ -96,7 +96,7 @@ func (a *app) printGroups(groups []tasks.DeadGroup) error {
 	return t.Flush()
 }
 
-// selection says which dead letters a command is about.
+// selection says which dead letters a command is for.
 type selection struct {
 	group   string
 	filters []string
@@ -104,12 +104,12 @@ type selection struct {
 	matches []filter
 }
 
-// flags adds the flags. every is for commands that change what they select, which
-// must be told so in words.
-func (s *selection) flags(cmd *cobra.Command, every bool) {
-	cmd.Flags().StringVar(&s.group, "group", "", "those of a `GROUP` that callq dead groups lists")
-	cmd.Flags().StringArrayVar(&s.filters, "filter", nil, "those with `KEY=VALUE`; KEY is one of "+strings.Join(filterKeys(), ", ")+"; several must all match")
-	if every {
+// flags adds the flags. changes is for commands that change the dead letters: they need
+// --all to select all of them.
+func (s *selection) flags(cmd *cobra.Command, changes bool) {
+	cmd.Flags().StringVar(&s.group, "group", "", "those of a `GROUP` of callq dead groups")
+	cmd.Flags().StringArrayVar(&s.filters, "filter", nil, "those with `KEY=VALUE`; KEY is one of "+strings.Join(filterKeys(), ", ")+"; with several, all must match")
+	if changes {
 		cmd.Flags().BoolVar(&s.all, "all", false, "all of them")
 		exclusive(cmd, false, "group", "filter", "all")
 	}
@@ -118,7 +118,7 @@ func (s *selection) flags(cmd *cobra.Command, every bool) {
 // filter is one KEY=VALUE.
 type filter struct{ key, value string }
 
-// filterValues read from a dead letter what a filter may ask for.
+// filterValues return the values of a dead letter that filters compare.
 var filterValues = map[string]func(tasks.CallInfo) string{
 	"batch":    func(c tasks.CallInfo) string { return c.Result.Batch },
 	"key":      func(c tasks.CallInfo) string { return c.Result.Key },
@@ -130,7 +130,7 @@ var filterValues = map[string]func(tasks.CallInfo) string{
 	"status":   func(c tasks.CallInfo) string { return noneIf(strconv.Itoa(c.Result.HTTPStatus), "0") },
 }
 
-// noneIf reads an absent value as policies do.
+// noneIf returns none for an absent value, as in policies.
 func noneIf(value, absent string) string {
 	if value == absent {
 		return "none"
@@ -147,7 +147,7 @@ func filterKeys() []string {
 	return keys
 }
 
-// parse reads the filters; its errors are usage errors.
+// parse parses the filters. Its errors are usage errors.
 func (s *selection) parse() error {
 	for _, text := range s.filters {
 		key, value, ok := strings.Cut(text, "=")
@@ -168,7 +168,7 @@ func (s *selection) has(c tasks.CallInfo) bool {
 	return true
 }
 
-// dead is the filter for the dead letters that are selected.
+// dead returns the filter for the selected dead letters.
 func (s *selection) dead(ids ...string) tasks.DeadFilter {
 	f := tasks.DeadFilter{IDs: ids, Group: s.group}
 	if len(s.matches) > 0 {
@@ -188,7 +188,7 @@ func (a *app) deadListCommand() *cobra.Command {
 				return err
 			}
 			if limit < 0 {
-				return usageError("--limit %d: write how many to list, or 0 for all", limit)
+				return usageError("--limit %d: write the most to list, or 0 for all", limit)
 			}
 			d, err := a.backend(cmd.Context(), "dead")
 			if err != nil {
@@ -199,12 +199,12 @@ func (a *app) deadListCommand() *cobra.Command {
 		},
 	}
 	s.flags(cmd, false)
-	cmd.Flags().IntVar(&limit, "limit", 0, "list no more than `N`; 0 lists all")
+	cmd.Flags().IntVar(&limit, "limit", 0, "list at most `N`; 0 lists all")
 	return cmd
 }
 
-// tableRows is how many rows are lined up together: a table is held in memory
-// until it is written.
+// tableRows is how many rows are aligned together. A table is in memory until it is
+// written.
 const tableRows = 500
 
 func (a *app) listDead(ctx context.Context, d *backend, s *selection, limit int) error {
@@ -254,8 +254,8 @@ func flushed(t *console.Table) error {
 	return t.Flush()
 }
 
-// letterOf is a dead letter in a list: the line of its result, without the body,
-// and its group.
+// letterOf returns a dead letter for a list: the line of its result without the body, with
+// its group.
 func letterOf(c tasks.CallInfo) (json.RawMessage, error) {
 	c.Result.Body = nil
 	return withFields(c.Result, struct {
@@ -264,7 +264,7 @@ func letterOf(c tasks.CallInfo) (json.RawMessage, error) {
 	}{c.Group, c.Endpoint})
 }
 
-// withFields writes two objects as one.
+// withFields encodes two objects as one.
 func withFields(object, more any) (json.RawMessage, error) {
 	first, err := json.Marshal(object)
 	second, err2 := json.Marshal(more)

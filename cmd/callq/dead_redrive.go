@@ -16,18 +16,18 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// deadVerb is what redrive and purge have in common: they do one thing to each of
-// the dead letters that were selected, at a pace.
-type deadVerb struct {
+// deadAction is redrive or purge: a command that does the same to each of the selected
+// dead letters, at a limited rate.
+type deadAction struct {
 	*app
 	selection
-	// done is the verb's past, infinitive its question; asksForOne tells whether
-	// it asks for a single id too.
+	// done is the participle, for reports; infinitive is for the question. asksForOne
+	// says that it asks even for a single id.
 	done, infinitive string
 	asksForOne       bool
-	// can returns why a call is not one for the verb; nil: it is.
+	// can returns nil if the command can be applied to a call, otherwise why not.
 	can func(tasks.CallInfo) error
-	// act does it.
+	// act applies the command.
 	act func(*tasks.Client, context.Context, tasks.DeadFilter, tasks.Pace) (tasks.Changed, error)
 
 	rate        string
@@ -35,22 +35,22 @@ type deadVerb struct {
 }
 
 func (a *app) deadRedriveCommand() *cobra.Command {
-	v := &deadVerb{
+	v := &deadAction{
 		app: a, done: "redriven", infinitive: "Redrive",
 		can: tasks.CallInfo.CanRedrive, act: (*tasks.Client).RedriveAll,
 	}
 	return v.command("redrive", "Make dead letters again, with a fresh budget of attempts",
 		`Put dead letters back into their queues. Each gets all its attempts again and costs
-what a call costs; how it ended before is kept with it. A redriven call waits like any
+as much as a new call. Its earlier ending stays recorded. A redriven call waits like any
 other, also behind an open circuit. If the command is interrupted, start it again: a
-redriven call is not a dead letter any more.
+redriven call is no longer a dead letter.
 
 It asks first, unless all calls are named by id. Calls that were dropped or cancelled
 can be redriven by id.`)
 }
 
 func (a *app) deadPurgeCommand() *cobra.Command {
-	v := &deadVerb{
+	v := &deadAction{
 		app: a, done: "purged", infinitive: "Purge", asksForOne: true,
 		can: tasks.CallInfo.CanPurge, act: (*tasks.Client).PurgeAll,
 	}
@@ -60,7 +60,7 @@ how it ended stays, and its batch still counts it as dead. A purged call cannot 
 made again.`)
 }
 
-func (v *deadVerb) command(name, short, long string) *cobra.Command {
+func (v *deadAction) command(name, short, long string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   name + " ID… | --group G | --filter K=V | --all",
 		Short: short,
@@ -69,7 +69,7 @@ func (v *deadVerb) command(name, short, long string) *cobra.Command {
 			flags := v.group != "" || len(v.filters) > 0 || v.all
 			switch {
 			case len(ids) == 0 && !flags:
-				return errors.New("say which: ids, --group, --filter or --all")
+				return errors.New("give ids, --group, --filter or --all")
 			case len(ids) > 0 && flags:
 				return errors.New("give either ids, or --group, --filter or --all")
 			}
@@ -78,13 +78,13 @@ func (v *deadVerb) command(name, short, long string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, ids []string) error { return v.run(cmd.Context(), ids) },
 	}
 	v.flags(cmd, true)
-	cmd.Flags().StringVar(&v.rate, "rate", "50/s", "no more than `N/s`, N/m or N/h")
+	cmd.Flags().StringVar(&v.rate, "rate", "50/s", "at most `N/s`, N/m or N/h")
 	cmd.Flags().BoolVar(&v.dryRun, "dry-run", false, "count and group what would be "+v.done+", and change nothing")
 	addYes(cmd, &v.yes)
 	return cmd
 }
 
-func (v *deadVerb) run(ctx context.Context, ids []string) (err error) {
+func (v *deadAction) run(ctx context.Context, ids []string) (err error) {
 	if err := v.parse(); err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (v *deadVerb) run(ctx context.Context, ids []string) (err error) {
 		return err
 	}
 	if v.dryRun {
-		return v.rehearse(d.client.DeadLetters(ctx, filter))
+		return v.printDryRun(d.client.DeadLetters(ctx, filter))
 	}
 	if asks && !v.yes {
 		n, err := count(d.client.DeadLetters(ctx, filter))
@@ -125,8 +125,8 @@ func (v *deadVerb) run(ctx context.Context, ids []string) (err error) {
 	return v.conclude(out, err)
 }
 
-// hintNone says that nothing is what was asked for, as where a name was mistyped.
-func (v *deadVerb) hintNone(err error, selected int) {
+// hintNone says that nothing was selected, for example because a name was mistyped.
+func (v *deadAction) hintNone(err error, selected int) {
 	if err != nil || selected > 0 {
 		return
 	}
@@ -134,7 +134,7 @@ func (v *deadVerb) hintNone(err error, selected int) {
 	case v.group != "":
 		v.progressf("No dead letter is in group %s; %s lists the groups.", console.Printable(v.group), v.next("dead groups"))
 	case len(v.filters) > 0:
-		v.progressf("No dead letter has %s; %s shows what there is.", console.Printable(strings.Join(v.filters, " and ")), v.next("dead list"))
+		v.progressf("No dead letter has %s; %s shows all dead letters.", console.Printable(strings.Join(v.filters, " and ")), v.next("dead list"))
 	default:
 		v.progressf("There are no dead letters.")
 	}
@@ -150,7 +150,7 @@ func count(calls iter.Seq2[tasks.CallInfo, error]) (n int, err error) {
 	return n, nil
 }
 
-// deadOutcome counts what became of the selected calls.
+// deadOutcome counts what happened to the selected calls.
 type deadOutcome struct {
 	tasks.Changed
 	failed []deadFailure
@@ -161,7 +161,7 @@ type deadFailure struct {
 	Error string `json:"error"`
 }
 
-func (v *deadVerb) each(ctx context.Context, d *backend, filter tasks.DeadFilter, gap time.Duration) (out deadOutcome, err error) {
+func (v *deadAction) each(ctx context.Context, d *backend, filter tasks.DeadFilter, gap time.Duration) (out deadOutcome, err error) {
 	line := v.newProgress()
 	defer line.Close()
 	changed := 0
@@ -177,29 +177,29 @@ func (v *deadVerb) each(ctx context.Context, d *backend, filter tasks.DeadFilter
 	return out, err
 }
 
-// refusal says why a call was left as it is, to be read behind its id.
-func (v *deadVerb) refusal(err error) string {
+// refusal returns why a call was not changed, as the continuation of its id.
+func (v *deadAction) refusal(err error) string {
 	switch {
 	case errors.Is(err, tasks.ErrNoCall):
-		return "is not known; " + v.next("dead list") + " shows the ids of dead letters"
+		return "is unknown; " + v.next("dead list") + " shows the ids of dead letters"
 	case errors.Is(err, tasks.ErrPurged) && v.asksForOne:
 		return "was purged before"
 	case errors.Is(err, tasks.ErrPurged):
-		return "was purged: send it again"
+		return "was purged: send it again from its source"
 	case errors.Is(err, tasks.ErrOpen):
 		return "is open already"
 	case errors.Is(err, tasks.ErrDone):
-		return "is done: there is nothing to try again"
+		return "is done and cannot be redriven"
 	case errors.Is(err, tasks.ErrNotDead):
 		return "is not a dead letter"
 	case errors.Is(err, tasks.ErrBusy):
 		return err.Error()
 	}
-	return "cannot be made again: " + err.Error()
+	return "cannot be redriven: " + err.Error()
 }
 
-// conclude prints what was done, also where err ended it half-way.
-func (v *deadVerb) conclude(out deadOutcome, err error) error {
+// conclude prints what was done, even if err ended the command early.
+func (v *deadAction) conclude(out deadOutcome, err error) error {
 	if v.json {
 		failed := out.failed
 		if failed == nil {
@@ -211,10 +211,10 @@ func (v *deadVerb) conclude(out deadOutcome, err error) error {
 	} else {
 		text := fmt.Sprintf("%s %s", console.Plural(out.Applied, "call"), v.done)
 		if out.Moved > 0 {
-			text += fmt.Sprintf(", %s moved on meanwhile", console.Grouped(int64(out.Moved)))
+			text += fmt.Sprintf(", %s changed meanwhile", console.Grouped(int64(out.Moved)))
 		}
 		if len(out.failed) > 0 {
-			text += fmt.Sprintf(", %s not", console.Grouped(int64(len(out.failed))))
+			text += fmt.Sprintf(", %s refused", console.Grouped(int64(len(out.failed))))
 		}
 		if err != nil {
 			text += "; start the same command again for the rest"
@@ -231,8 +231,8 @@ func (v *deadVerb) conclude(out deadOutcome, err error) error {
 	return err
 }
 
-// rehearse shows what would be done.
-func (v *deadVerb) rehearse(calls iter.Seq2[tasks.CallInfo, error]) error {
+// printDryRun prints what would be done.
+func (v *deadAction) printDryRun(calls iter.Seq2[tasks.CallInfo, error]) error {
 	total, refused := 0, 0
 	byName := map[string]*tasks.DeadGroup{}
 	for c, err := range calls {
@@ -284,13 +284,13 @@ func (v *deadVerb) rehearse(calls iter.Seq2[tasks.CallInfo, error]) error {
 	return errors.Join(v.printGroups(groups), failed)
 }
 
-// parseRate reads "50/s" as the time between two calls.
+// parseRate parses a rate such as 50/s and returns the time between two calls.
 func parseRate(text string) (time.Duration, error) {
 	number, unit, _ := strings.Cut(text, "/")
 	per := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
 	n, err := strconv.Atoi(number)
 	if err != nil || n < 1 || per == 0 {
-		return 0, usageError("--rate %q: write how many in which time, as in 50/s, 600/m or 1000/h", text)
+		return 0, usageError("--rate %q: write a number and a unit of time, as in 50/s, 600/m or 1000/h", text)
 	}
 	return per / time.Duration(n), nil
 }

@@ -23,7 +23,7 @@ func (a *app) deadShowCommand() *cobra.Command {
 		Short: "Show everything about one dead letter, and what to do next",
 		Long: `Show everything about one dead letter: what the support of the API needs, the last
 attempts, how it ended before it was redriven, the call itself, and what to do next.
-It shows calls in other states too, as long as the ledger keeps them.`,
+It also shows calls in other states, as long as they are in the ledger.`,
 		Args: takes("ID"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			d, err := a.backend(cmd.Context(), "dead")
@@ -47,7 +47,7 @@ It shows calls in other states too, as long as the ledger keeps them.`,
 	}
 }
 
-// find looks a call up by its id.
+// find returns the call with the id.
 func (a *app) find(ctx context.Context, d *backend, id string) (tasks.CallInfo, error) {
 	r, err := d.client.Call(ctx, id)
 	if errors.Is(err, tasks.ErrNoCall) {
@@ -70,7 +70,7 @@ type attempt struct {
 	LatencyMS     int64     `json:"latency_ms"`
 }
 
-// former is an earlier ending of a call, as --json prints it.
+// former is an ending of a call before it was redriven, as --json prints it.
 type former struct {
 	Generation    int       `json:"generation"`
 	State         string    `json:"state"`
@@ -81,7 +81,7 @@ type former struct {
 	FinishedAt    time.Time `json:"finished_at"`
 }
 
-// shownOf is a call's result line and all else that the ledger knows of it.
+// shownOf returns a call's result line with all else that the ledger has of it.
 func shownOf(r tasks.CallInfo) (json.RawMessage, error) {
 	more := struct {
 		Group      string          `json:"group"`
@@ -108,8 +108,8 @@ func shownOf(r tasks.CallInfo) (json.RawMessage, error) {
 	return withFields(r.Result, more)
 }
 
-// callOf is the call as a line of a calls file; null where it is not there any
-// more or cannot be read.
+// callOf returns the call as a line of a file of calls, or null if it was purged or cannot
+// be read.
 func callOf(r tasks.CallInfo) json.RawMessage {
 	if r.Call != nil {
 		c := *r.Call
@@ -165,8 +165,8 @@ func (a *app) show(r tasks.CallInfo) error {
 	return a.showRest(r)
 }
 
-// supportTime is when the answer came that decided, in UTC and to the
-// millisecond, as it is looked for in the API's logs.
+// supportTime returns when the last answer arrived, in UTC and with milliseconds, so that
+// it can be found in the API's logs.
 func supportTime(r tasks.CallInfo) string {
 	at := r.Result.FinishedAt
 	if n := len(r.Attempts); n > 0 {
@@ -219,21 +219,21 @@ func (a *app) showRest(r tasks.CallInfo) error {
 	return err
 }
 
-// nextSteps are the commands that go on from here.
+// nextSteps returns the commands to run next.
 func (a *app) nextSteps(r tasks.CallInfo) []string {
 	switch {
 	case r.Result.State == tasks.StateOpen:
-		return []string{"It is open: a worker will make it, or is making it."}
+		return []string{"The call is open: a worker will make it, or is making it."}
 	case r.Result.State == tasks.StateDone, r.Purged:
 		return nil
 	}
 	var steps []string
 	if policy.Class(r.Result.Class) == policy.ClassOutcomeUnknown {
-		steps = append(steps, "Find out at the API whether it took effect. Only if it did not:")
+		steps = append(steps, "Check at the API whether the call took effect. Only if it did not:")
 	}
-	steps = append(steps, a.next("dead redrive "+r.Result.ID)+"   try it again as it is")
+	steps = append(steps, a.next("dead redrive "+r.Result.ID)+"   try it again unchanged")
 	if r.Group != "" {
-		steps = append(steps, a.next("dead redrive --group "+r.Group)+"   try all of its kind again")
+		steps = append(steps, a.next("dead redrive --group "+r.Group)+"   try all calls of its group again")
 	}
 	return append(steps, a.next("batch export "+shellword.Quote(console.Printable(r.Result.Batch))+" --state "+string(r.Result.State)+" --calls -o again.jsonl")+"   edit the calls and send them again")
 }

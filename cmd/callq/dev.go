@@ -22,10 +22,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// demoSize is how many calls the demonstration makes.
+// demoSize is the number of calls of the demonstration.
 const demoSize = 500
 
-// devPolicy is the preset with waits that a spectator has the patience for.
+// devPolicy is the preset with waits that are short enough for a demonstration.
 const devPolicy = `# The preset patsnap, with short waits for a demonstration.
 version: 1
 name: dev
@@ -42,7 +42,7 @@ holds:
 `
 
 // devConfig is the configuration of the demonstration.
-const devConfig = `# For an API of your own change four lines: its name, base_url, policy and auth.
+const devConfig = `# For your own API change four lines: its name, base_url, policy and auth.
 redis: %q
 upstreams:
   simapi:
@@ -53,7 +53,7 @@ upstreams:
     endpoints: ["GET /patent/*/litigation"]
 `
 
-// devFlags are the flags of dev, as they were given.
+// devFlags are the flags of dev.
 type devFlags struct {
 	once bool
 	addr string
@@ -63,17 +63,17 @@ func (a *app) devCommand() *cobra.Command {
 	var f devFlags
 	cmd := &cobra.Command{
 		Use:   "dev",
-		Short: "Show callq at work on this machine: simulated API, Redis, worker, dashboard",
-		Long: fmt.Sprintf(`Show callq at work on this machine, without any configuration: %d calls to a
-simulated API that fails in every way of its error reference. The policy decides about
-each failure, and every result is written to a file.
+		Short: "Run a demonstration on this machine: simulated API, Redis, worker, dashboard",
+		Long: fmt.Sprintf(`Run a demonstration on this machine, without any configuration: %d calls to a
+simulated API that fails in every way of its error reference. The policy decides what
+happens after each failure, and every result is written to a file.
 
-It uses a Redis, a configuration and a folder of its own, and starts from nothing each
-time. The dashboard stays until Ctrl-C, unless --once is given.`, demoSize),
+It uses its own Redis, configuration and folder, which are new each time. The dashboard
+stays until Ctrl-C, unless --once is given.`, demoSize),
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.configPath != "" || a.redis != "" {
-				return usage(cmd, errors.New("dev brings its own configuration and Redis; leave --config and --redis out"))
+				return usage(cmd, errors.New("dev has its own configuration and Redis; remove --config and --redis"))
 			}
 			return a.dev(cmd.Context(), f)
 		},
@@ -97,8 +97,7 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	// The queue of a demonstration is of no use afterwards; the calls and the
-	// results stay.
+	// The queue is not needed after the demonstration; the calls and the results stay.
 	defer func() { err = errors.Join(err, os.RemoveAll(filepath.Join(dir, "redis"))) }()
 	upstreams, err := upstreamsOf(cfg)
 	if err != nil {
@@ -134,7 +133,7 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 	a.progressf("Calls, policy and configuration: %s", dir)
 	finished, err := r.run(ctx)
 	if finished {
-		defer a.progressf("Next, for an API of your own: callq init")
+		defer a.progressf("Next, for your own API: callq init")
 	}
 	if f.once || !finished {
 		return err
@@ -142,8 +141,8 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 	return a.stay(ctx, server, r.backend, upstreams)
 }
 
-// stay keeps the dashboard and a worker up until Ctrl-C, with which the command
-// ends well whatever became of the calls.
+// stay runs the dashboard and a worker until Ctrl-C. The exit status is then 0, however
+// the calls ended.
 func (a *app) stay(ctx context.Context, server *adminServer, d *backend, upstreams []worker.Upstream) error {
 	w, err := d.newWorker(upstreams, a.logger(slog.LevelWarn))
 	if err != nil {
@@ -153,7 +152,7 @@ func (a *app) stay(ctx context.Context, server *adminServer, d *backend, upstrea
 	return w.Run(ctx)
 }
 
-// simServer is the simulated API on a port of its own.
+// simServer is the simulated API on its own port.
 type simServer struct {
 	url    string
 	sim    *simapi.Server
@@ -167,11 +166,11 @@ func startSim(ctx context.Context) (*simServer, error) {
 	}
 	s := &simServer{url: "http://" + listener.Addr().String(), sim: simapi.New(simapi.Demo(simapi.DemoSeed))}
 	s.server = &http.Server{Handler: s.sim, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = s.server.Serve(listener) }() // it ends with close
+	go func() { _ = s.server.Serve(listener) }() // close ends it
 	return s, nil
 }
 
-// close ends the calls that hang first, as they would be waited for.
+// close ends hanging calls first, because closing the server waits for them.
 func (s *simServer) close() error { return errors.Join(s.sim.Close(), s.server.Close()) }
 
 // writeDemo writes the files of the demonstration and reads its configuration.
@@ -205,8 +204,8 @@ func writeDemo(dir, url, addr string) (*config.Config, error) {
 	})
 }
 
-// firstSeen says how each kind of failure is answered, the first time that it
-// comes; the summary counts them.
+// firstSeen prints the first failure of each kind and what follows. The summary counts all
+// of them.
 type firstSeen struct {
 	say  func(format string, args ...any)
 	mu   sync.Mutex
@@ -231,7 +230,7 @@ func (f *firstSeen) show(e worker.Event) {
 	f.say("%s: %s, %s", e.Key, causeText(e), followText(e, time.Now()))
 }
 
-// followText is what follows an attempt.
+// followText returns what follows an attempt.
 func followText(e worker.Event, now time.Time) string {
 	switch e.Action {
 	case policy.ActionRetry:
@@ -240,7 +239,7 @@ func followText(e worker.Event, now time.Time) string {
 	case policy.ActionPark:
 		return "waiting; not counted as an attempt"
 	case policy.ActionDrop:
-		return "dropped: it could never succeed"
+		return "dropped: it cannot succeed"
 	}
 	return fmt.Sprintf("failed for good after %s (dead letter)", console.Plural(e.Attempts, "attempt"))
 }

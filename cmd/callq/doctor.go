@@ -14,18 +14,18 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// health is what a check makes of what it looked at.
+// health is the result of a check.
 type health string
 
-// The states of health. Only a finding changes the exit status.
+// The results. Only a finding changes the exit status.
 const (
-	healthy health = "ok"
-	noted   health = "note"
-	mended  health = "mended"
-	found   health = "finding"
+	healthy  health = "ok"
+	noted    health = "note"
+	repaired health = "repaired"
+	found    health = "finding"
 )
 
-// diagnosis is one thing that a check has to say. Fix says what to do about it.
+// diagnosis is one line of a check's report. Fix says what to do.
 type diagnosis struct {
 	Check  string `json:"check"`
 	Status health `json:"status"`
@@ -33,7 +33,7 @@ type diagnosis struct {
 	Fix    string `json:"fix,omitempty"`
 }
 
-// doctorReport is what doctor says as JSON. MaybeSent is nil unless it was asked for.
+// doctorReport is the output of doctor as JSON. MaybeSent is nil without --accept-restore.
 type doctorReport struct {
 	Checks    []diagnosis  `json:"checks"`
 	Batches   []batchUsage `json:"batches,omitempty"`
@@ -41,30 +41,29 @@ type doctorReport struct {
 	Healthy   bool         `json:"healthy"`
 }
 
-// doctor is callq doctor at work.
+// doctor is one run of callq doctor.
 type doctor struct {
 	*app
 	cfg     *config.Config
-	backend *backend // nil before Redis was reached
-	// mend tells to repair what can be repaired without loss.
-	mend bool
-	// accept tells to let calls be sent that may have been sent before Redis was
-	// restored; yes not to ask. maybeSent are those calls.
+	backend *backend // nil before Redis is reached
+	// repair says to repair what can be repaired without loss.
+	repair bool
+	// accept says to let calls start that may have been sent before Redis was restored,
+	// yes not to ask. maybeSent are those calls.
 	accept, yes bool
 	maybeSent   []maybeSent
 	list        []diagnosis
-	// usages are what the largest batches take.
+	// usages is the memory that the largest batches use.
 	usages []batchUsage
 }
 
-// check is a thing to look at. An error is one that kept it from looking.
+// check is one check of doctor. An error means that the check was not possible.
 type check struct {
 	name string
 	look func(context.Context, *doctor) ([]diagnosis, error)
 }
 
-// The checks in the order in which they are made: those that need no Redis, and
-// those that do.
+// The checks, in the order in which they run: those without Redis, and those with Redis.
 var (
 	checksAlone = []check{
 		{"config", checkConfig},
@@ -91,34 +90,34 @@ var (
 )
 
 func (a *app) doctorCommand() *cobra.Command {
-	mend, accept, yes := false, false, false
+	repair, accept, yes := false, false, false
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Find what keeps calls from being made",
-		Long: `Find what keeps calls from being made or remembered, in the configuration, in
-Redis and in the queues, and say what to do. The exit status is 1 if there is a
-finding; a note is not one. callq audit checks the counts.
+		Short: "Find out why calls are not made",
+		Long: `Find out why calls are not made or not recorded: check the configuration, Redis and
+the queues, and say what to do. The exit status is 1 if there is a finding; a note is
+not a finding. callq audit checks the counts.
 
---mend puts back calls that no worker would find, and queues that asynq's tools do
-not show.
+--mend repairs what can be repaired without loss: it puts back calls that no worker
+would find, and queues that asynq's tools do not show.
 
-A Redis that was restored from a backup, or whose replica took over, may have
-forgotten that calls were sent. Running workers tell it what they know; if that is not
-everything, calls that must not be sent twice do not start. --accept-restore lists the
-calls that may have been sent already, and lets them start. Run it before callq work
-after a restore that no worker has lived through. On a terminal it asks first, unless
---yes is given.`,
+A Redis that was restored from a backup, or whose replica took over, may have lost the
+records that calls were sent. Running workers restore the records that they have. If
+some are still missing, calls that must not be sent twice do not start.
+--accept-restore lists the calls that may have been sent already, and lets them start.
+If no worker was running during the restore, run it before callq work. On a terminal it
+asks first, unless --yes is given.`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.config(config.Flag{}, config.Flag{})
 			if err != nil {
 				return err
 			}
-			d := &doctor{app: a, cfg: cfg, mend: mend, accept: accept, yes: yes}
-			return errors.Join(d.examine(cmd.Context()), d.tell())
+			d := &doctor{app: a, cfg: cfg, repair: repair, accept: accept, yes: yes}
+			return errors.Join(d.examine(cmd.Context()), d.printReport())
 		},
 	}
-	cmd.Flags().BoolVar(&mend, "mend", false, "repair what can be repaired without loss")
+	cmd.Flags().BoolVar(&repair, "mend", false, "repair what can be repaired without loss")
 	cmd.Flags().BoolVar(&accept, "accept-restore", false, "list the calls that may have been sent before Redis was restored, and let them start")
 	addYes(cmd, &yes)
 	return cmd
@@ -132,7 +131,7 @@ func (d *doctor) examine(ctx context.Context) (err error) {
 	case errors.Is(err, redisconn.ErrURL), errors.As(err, &inConfig), ctx.Err() != nil:
 		return err
 	case errors.Is(err, broker.ErrUnknownScript):
-		return nil // checkAsynq has said so
+		return nil // checkAsynq has reported it
 	case err != nil:
 		d.list = append(d.list, diagnosis{"redis", found, err.Error(), ""})
 		return nil
@@ -157,7 +156,7 @@ func (d *doctor) run(ctx context.Context, checks []check) {
 			if d.backend != nil {
 				err = d.backend.conn.Explain(err)
 			}
-			list = append(list, diagnosis{Status: found, Detail: "could not be looked at: " + err.Error()})
+			list = append(list, diagnosis{Status: found, Detail: "the check failed: " + err.Error()})
 		}
 		for _, one := range list {
 			one.Check = c.name
@@ -166,8 +165,8 @@ func (d *doctor) run(ctx context.Context, checks []check) {
 	}
 }
 
-// tell prints what was found; its error carries the exit status.
-func (d *doctor) tell() error {
+// printReport prints the results. Its error has the exit status.
+func (d *doctor) printReport() error {
 	findings, notes := 0, 0
 	for _, one := range d.list {
 		switch one.Status {
@@ -217,12 +216,12 @@ func (d *doctor) print(findings, notes int) error {
 	return text.err
 }
 
-// well is for a check that has nothing to find fault with.
+// well returns the result of a check without a finding.
 func well(format string, args ...any) []diagnosis {
 	return []diagnosis{{Status: healthy, Detail: fmt.Sprintf(format, args...)}}
 }
 
-// orWell is what was found, or that all is well.
+// orWell returns the list, or if it is empty the result of a check without a finding.
 func orWell(list []diagnosis, format string, args ...any) []diagnosis {
 	if len(list) == 0 {
 		return well(format, args...)

@@ -24,13 +24,13 @@ func checkConfig(_ context.Context, d *doctor) ([]diagnosis, error) {
 	if len(d.cfg.Upstreams) == 0 {
 		list = append(list, diagnosis{
 			Status: found, Detail: "no upstream is configured, so no call can be sent",
-			Fix: "callq init writes an example; or write the API's base_url, policy and auth into " + d.cfg.Path,
+			Fix: "write an example with callq init, or write the API's base_url, policy and auth into " + d.cfg.Path,
 		})
 	}
 	return orWell(list, "%s: %s", d.cfg.Path, console.Plural(len(d.cfg.Upstreams), "upstream")), nil
 }
 
-// each makes a diagnosis of every error that is joined in err.
+// each returns a diagnosis for every error that is joined in err.
 func each(err error, status health) []diagnosis {
 	if err == nil {
 		return nil
@@ -48,11 +48,12 @@ func each(err error, status health) []diagnosis {
 // credential is a secret of the configuration, or a user name beside one.
 type credential struct {
 	value config.Secret
-	// admin tells that it is for the admin address.
+	// admin reports that it is for the admin address.
 	admin bool
-	// public tells that it is a user name, and no secret.
+	// public reports that it is a user name, and not a secret.
 	public bool
-	// words are what it stands behind on the wire, as [worker.Redactor.Add] has them.
+	// words are the words that precede it in requests and answers, for
+	// [worker.Redactor.Add].
 	words []string
 }
 
@@ -60,8 +61,8 @@ func credentialsOf(cfg *config.Config) []credential {
 	var list []credential
 	for _, u := range cfg.Upstreams {
 		a := u.Auth
-		// As the worker has it: of a name that is kept out of the file and a password
-		// that is not, the name is the key.
+		// The worker does the same: if the user name is a reference and the password is
+		// written in the file, the user name is the API's key.
 		public := a.Password.Kind() != config.Literal || a.Username.Kind() == config.Literal
 		list = append(list,
 			credential{value: a.Token, words: []string{"Bearer"}},
@@ -82,8 +83,8 @@ func credentialsOf(cfg *config.Config) []credential {
 	return slices.DeleteFunc(list, func(c credential) bool { return c.value.IsZero() })
 }
 
-// checkCredentials reads what the configuration refers to. What is for the admin
-// address may be missing where callq admin does not run.
+// checkCredentials reads the references of the configuration. Those for the admin address
+// may be missing on machines that do not serve it.
 func checkCredentials(_ context.Context, d *doctor) ([]diagnosis, error) {
 	list := each(d.cfg.ResolveUpstreams(), found)
 	list = append(list, each(d.cfg.ResolveAdmin(), noted)...)
@@ -108,7 +109,7 @@ func checkCredentials(_ context.Context, d *doctor) ([]diagnosis, error) {
 	return orWell(list, "%s can be read", console.Plural(len(all), "credential")), nil
 }
 
-// checkWording looks at what a credential is, where that can be read.
+// checkWording checks the value of a credential, if it can be read.
 func checkWording(c credential) []diagnosis {
 	if err := c.value.Unresolved(); err != nil {
 		return []diagnosis{{Status: found, Detail: err.Error()}}
@@ -122,27 +123,27 @@ func checkWording(c credential) []diagnosis {
 	}
 	value, err := c.value.Read()
 	if err != nil {
-		return list // which was said already
+		return list // checkCredentials has reported it
 	}
 	at := c.value.Pos()
 	if redact.Short(value) {
 		list = append(list, diagnosis{
-			Status: noted, Detail: at.Errorf("%s is short or a word: callq removes it from answers, logs and results only where credentials stand, "+
-				"as it may be a part of ordinary text", c.value.Key()).Error(),
-			Fix: "use a secret of 12 characters or more, or of 8 with a digit or sign in it",
+			Status: noted, Detail: at.Errorf("%s is short or a word, so it may be a part of ordinary text: callq removes it from answers, logs and results only "+
+				"in places for credentials", c.value.Key()).Error(),
+			Fix: "use a secret of 12 characters or more, or of 8 with a digit or a sign",
 		})
 	}
 	if !c.admin && slices.Contains(c.words, "Bearer") && len(value) > 7 && strings.EqualFold(value[:7], "Bearer ") {
 		list = append(list, diagnosis{
-			Status: found, Detail: at.Errorf("%s begins with Bearer, which callq adds by itself: the API is sent Bearer twice", c.value.Key()).Error(),
-			Fix: "remove Bearer and the space behind it from the value",
+			Status: found, Detail: at.Errorf("%s begins with Bearer, which callq adds itself: the API gets Bearer twice", c.value.Key()).Error(),
+			Fix: "remove Bearer and the space after it from the value",
 		})
 	}
 	return list
 }
 
-// redisInFile is the error that the configuration file itself holds the password of
-// Redis, or nil.
+// redisInFile returns the error that the password of Redis is written in the configuration
+// file itself, or nil.
 func redisInFile(cfg *config.Config) error {
 	url, literal := cfg.Redis.Text()
 	if !literal || cfg.Redis.Pos().Line == 0 {
@@ -151,7 +152,7 @@ func redisInFile(cfg *config.Config) error {
 	if password, _ := redisconn.Credentials(url); !password {
 		return nil
 	}
-	return cfg.Redis.Pos().Errorf(`redis holds a password that is written in this file, where all who read or copy the file see it; write redis: "${env:CALLQ_REDIS_URL}" and set the variable`)
+	return cfg.Redis.Pos().Errorf(`redis contains a password that is written in this file, where everybody who reads or copies the file sees it; write redis: "${env:CALLQ_REDIS_URL}" and set the variable`)
 }
 
 // checkFiles looks for credentials that every user of this machine can read.
@@ -161,12 +162,12 @@ func checkFiles(_ context.Context, d *doctor) ([]diagnosis, error) {
 	for _, path := range files {
 		if openToAll(path) {
 			list = append(list, diagnosis{
-				Status: found, Detail: fmt.Sprintf("%s holds a credential and everybody on this machine can read it", path),
+				Status: found, Detail: fmt.Sprintf("%s contains a credential and everybody on this machine can read it", path),
 				Fix: "chmod o-rwx " + path,
 			})
 		}
 	}
-	return orWell(list, "%s with credentials, none open to everybody", console.Plural(len(files), "file")), nil
+	return orWell(list, "%s with credentials, none readable for everybody", console.Plural(len(files), "file")), nil
 }
 
 func checkPolicies(_ context.Context, d *doctor) ([]diagnosis, error) {
@@ -195,5 +196,5 @@ func checkAsynq(ctx context.Context, _ *doctor) ([]diagnosis, error) {
 			Fix: "go get github.com/hibiken/asynq@" + broker.AsynqVersion + ", and build this program again",
 		}}, nil
 	}
-	return well("asynq's scripts are those that this callq was made for"), nil
+	return well("the version of asynq is the one that this callq supports"), nil
 }

@@ -68,7 +68,7 @@ func pipeSkewed(client net.Conn, socket string, by time.Duration) {
 	}
 }
 
-func TestDoctorFindsAClockThatIsOff(t *testing.T) {
+func TestDoctorReportsAWrongClock(t *testing.T) {
 	server := redistest.Redis(t)
 	path := filepath.Join(t.TempDir(), "callq.yaml")
 	if err := os.WriteFile(path, []byte(doctorConfig), 0o600); err != nil {
@@ -79,7 +79,7 @@ func TestDoctorFindsAClockThatIsOff(t *testing.T) {
 		status int
 		says   string
 	}{
-		{0, exitWell, "ok       clock "},
+		{0, exitOK, "ok       clock "},
 		{10 * time.Minute, exitFailed, "finding  clock        this machine's clock and that of Redis are "},
 		{-7 * time.Second, exitFailed, "finding  clock        this machine's clock and that of Redis are "},
 	} {
@@ -88,16 +88,16 @@ func TestDoctorFindsAClockThatIsOff(t *testing.T) {
 			var out bytes.Buffer
 			env := func(name string) string { return map[string]string{"CALLQ_REDIS": url}[name] }
 			status := run(t.Context(), []string{"doctor", "--config", path}, nil, &out, io.Discard, env)
-			if status != c.status || !strings.Contains(out.String(), c.says) || (c.status != exitWell) != strings.Contains(out.String(), "Next: set both by NTP") {
+			if status != c.status || !strings.Contains(out.String(), c.says) || (c.status != exitOK) != strings.Contains(out.String(), "Next: set both by NTP") {
 				t.Errorf("status %d:\n%s", status, &out)
 			}
 		})
 	}
 }
 
-// TestAnAsynqWithOtherScriptsIsRefused builds callq with an asynq in which one script
+// TestAnAsynqWithUnknownScriptsIsRefused builds callq with an asynq in which one script
 // is another, as a new version may have it.
-func TestAnAsynqWithOtherScriptsIsRefused(t *testing.T) {
+func TestAnAsynqWithUnknownScriptsIsRefused(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds the program")
 	}

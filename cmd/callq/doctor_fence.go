@@ -19,8 +19,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker"
 )
 
-// maybeSent is a call that a Redis which has gone back in time has open, and that may
-// have been sent all the same.
+// maybeSent is a call that is open in a Redis that has gone back in time, but that may have
+// been sent already.
 type maybeSent struct {
 	Batch    string `json:"batch"`
 	Key      string `json:"key"`
@@ -30,11 +30,11 @@ type maybeSent struct {
 	Path     string `json:"path"`
 }
 
-// linesOfMaybeSent is how many of these calls are printed; --json has all.
+// linesOfMaybeSent is how many of these calls are printed. --json prints all.
 const linesOfMaybeSent = 1000
 
-// checkFence looks whether calls that must not be sent twice wait, as Redis may have
-// forgotten that they were sent, and lets them be sent where a person says so.
+// checkFence reports calls that must not be sent twice and that wait because Redis may have
+// lost the record that they were sent. With --accept-restore it lets them start.
 func checkFence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	queues, err := d.backend.ledger.Queues(ctx)
 	if err != nil {
@@ -57,13 +57,13 @@ func checkFence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		switch {
 		case f.Closed:
 			list = append(list, diagnosis{
-				Status: found, Detail: fmt.Sprintf("queue %s: Redis has gone back in time, and what the worker knew of %s is gone: no call that must not be sent twice starts, since %s",
+				Status: found, Detail: fmt.Sprintf("queue %s: Redis has gone back in time, and the records of %s are lost: calls that must not be sent twice have not started since %s",
 					f.Queue, console.Plural(int(f.Missing()), "sent call"), timeText(f.Shut)),
-				Fix: "see which calls may have been sent, and let them be sent: " + d.next("doctor --accept-restore"),
+				Fix: "list the calls that may have been sent, and let them start: " + d.next("doctor --accept-restore"),
 			})
 		case f.Wait > 0:
 			list = append(list, diagnosis{
-				Status: noted, Detail: fmt.Sprintf("queue %s: Redis was started again or has failed over; for some seconds workers give back what it may have forgotten", f.Queue),
+				Status: noted, Detail: fmt.Sprintf("queue %s: Redis was restarted or has failed over; for some seconds workers restore the records that it may have lost", f.Queue),
 			})
 		case run != "" && f.Run != "" && f.Run != run && !d.backend.clustered():
 			restarted = append(restarted, f.Queue)
@@ -71,20 +71,20 @@ func checkFence(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	}
 	if len(restarted) > 0 {
 		list = append(list, diagnosis{
-			Status: noted, Detail: fmt.Sprintf("Redis was started again since %s was sent to last (queue %s)", "a call that must not be sent twice", some(restarted)),
+			Status: noted, Detail: fmt.Sprintf("Redis was restarted after the last send of %s (queue %s)", "a call that must not be sent twice", some(restarted)),
 			Fix: "if it was restored from a backup, before a worker starts: " + d.next("doctor --accept-restore"),
 		})
 	}
 	if run == "" {
 		list = append(list, diagnosis{
-			Status: noted, Detail: "Redis does not tell when it was started again (INFO): that it has gone back in time is noticed only by workers that have seen more",
+			Status: noted, Detail: "Redis does not report when it was restarted (INFO): only workers that have newer records can notice that it has gone back in time",
 			Fix: "let the user of callq run INFO: ACL SETUSER NAME +info",
 		})
 	}
-	return orWell(list, "Redis has forgotten no call that was sent, as far as its workers know"), nil
+	return orWell(list, "Redis has lost no record of a sent call, as far as its workers know"), nil
 }
 
-// runID names the process of Redis; empty where Redis does not tell.
+// runID returns the id of Redis's process, or "" if Redis does not report it.
 func (d *backend) runID(ctx context.Context) (string, error) {
 	facts, err := redisinfo.Inspect(ctx, d.conn.Client)
 	if refused := redis.Error(nil); errors.As(err, &refused) {
@@ -95,16 +95,16 @@ func (d *backend) runID(ctx context.Context) (string, error) {
 
 func (d *backend) clustered() bool { return redislua.Clustered(d.conn.Client) }
 
-// acceptRestore lists the calls that may have been sent, asks, and lets them be sent.
+// acceptRestore lists the calls that may have been sent, asks, and lets them start.
 func (d *doctor) acceptRestore(ctx context.Context, queues []string, fences []ledger.FenceState) ([]diagnosis, error) {
 	if err := d.findMaybeSent(ctx, fences); err != nil {
 		return nil, err
 	}
-	d.tellMaybeSent()
+	d.printMaybeSent()
 	if console.IsTerminal(d.stdin) {
-		question := "No call is among them that must not be sent twice. Open the fence?"
+		question := "No call that must not be sent twice may have been sent before. Let the calls start?"
 		if n := len(d.maybeSent); n > 0 {
-			question = fmt.Sprintf("Let %s be sent, though %s may have been sent before?", console.Plural(n, "call"), map[bool]string{true: "it", false: "they"}[n == 1])
+			question = fmt.Sprintf("Let %s start, although %s may have been sent before?", console.Plural(n, "call"), map[bool]string{true: "it", false: "they"}[n == 1])
 		}
 		if err := d.confirm(d.yes, question); errors.Is(err, errDeclined) {
 			return []diagnosis{{Status: noted, Detail: "nothing was accepted"}}, nil
@@ -115,15 +115,15 @@ func (d *doctor) acceptRestore(ctx context.Context, queues []string, fences []le
 	if err := ledger.NewFences(d.backend.conn.Client).AcceptLoss(ctx, whoami(), queues...); err != nil {
 		return nil, err
 	}
-	one := diagnosis{Status: healthy, Detail: "calls that must not be sent twice may start; no call waits that may have been sent before"}
+	one := diagnosis{Status: healthy, Detail: "calls that must not be sent twice can start; none of the open calls may have been sent before"}
 	if n := len(d.maybeSent); n > 0 {
-		one.Status, one.Detail = mended, fmt.Sprintf("calls that must not be sent twice may start, and with them %s that may have been sent before", console.Plural(n, "call"))
+		one.Status, one.Detail = repaired, fmt.Sprintf("calls that must not be sent twice can start, among them %s that may have been sent before", console.Plural(n, "call"))
 	}
 	return []diagnosis{one}, nil
 }
 
-// findMaybeSent looks for open calls that must not be sent twice, have no mark, and were
-// accepted before the present life of Redis began.
+// findMaybeSent finds open calls that must not be sent twice, have no mark that they were
+// sent, and were accepted before Redis's last restart.
 func (d *doctor) findMaybeSent(ctx context.Context, fences []ledger.FenceState) error {
 	idempotent, err := d.idempotent()
 	if err != nil {
@@ -136,7 +136,7 @@ func (d *doctor) findMaybeSent(ctx context.Context, fences []ledger.FenceState) 
 	before := map[string]time.Time{}
 	for _, f := range fences {
 		if run == f.Run || d.backend.clustered() {
-			before[f.Queue] = f.Since // otherwise no worker has noticed yet
+			before[f.Queue] = f.Since // otherwise no worker has noticed the restart yet
 		}
 		if !f.Shut.IsZero() {
 			before[f.Queue] = f.Shut
@@ -170,8 +170,8 @@ func (d *doctor) findMaybeSent(ctx context.Context, fences []ledger.FenceState) 
 	return nil
 }
 
-// idempotent tells whether a call may be sent twice, by the configuration; of an
-// upstream that it does not name, by the defaults.
+// idempotent returns a function that reports whether a call may be sent twice, by the
+// configuration, or by the defaults for an upstream that is not configured.
 func (d *doctor) idempotent() (func(tasks.Call) bool, error) {
 	rules := map[string]func(tasks.Call) bool{}
 	add := func(name string, u worker.Upstream) (err error) {
@@ -200,8 +200,8 @@ func (d *doctor) idempotent() (func(tasks.Call) bool, error) {
 	}, err
 }
 
-// tellMaybeSent prints the calls, one a line.
-func (d *doctor) tellMaybeSent() {
+// printMaybeSent prints the calls, one a line.
+func (d *doctor) printMaybeSent() {
 	if d.json || len(d.maybeSent) == 0 {
 		return
 	}
@@ -213,5 +213,5 @@ func (d *doctor) tellMaybeSent() {
 	if n := len(d.maybeSent) - linesOfMaybeSent; n > 0 {
 		fmt.Fprintf(text, "  and %s; %s lists all\n", console.Plural(n, "other call"), d.next("doctor --accept-restore --json"))
 	}
-	fmt.Fprintf(text, "Those that must not be sent can be cancelled before a worker runs: %s, or one by one in asynqmon.\n\n", d.next("batch cancel NAME"))
+	fmt.Fprintf(text, "Cancel those that must not be sent before a worker runs: %s, or one by one in asynqmon.\n\n", d.next("batch cancel NAME"))
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-func TestDoctorNamesAClosedFenceListsWhatMayHaveBeenSentAndOpensIt(t *testing.T) {
+func TestDoctorReportsAClosedFenceListsTheCallsAndOpensIt(t *testing.T) {
 	t.Parallel()
 	server := redistest.Redis(t)
 	dir := t.TempDir()
@@ -35,8 +35,8 @@ func TestDoctorNamesAClosedFenceListsWhatMayHaveBeenSentAndOpensIt(t *testing.T)
 		}
 		return out.String()
 	}
-	callq(exitWell, "send", calls, "--batch", "b")
-	says(t, callq(exitWell, "doctor"), "ok       fence ")
+	callq(exitOK, "send", calls, "--batch", "b")
+	says(t, callq(exitOK, "doctor"), "ok       fence ")
 
 	// Two marks are missing of a life that began long ago; one was given back.
 	rdb, fence := server.Client, "callq:{sim}:fence"
@@ -48,23 +48,23 @@ func TestDoctorNamesAClosedFenceListsWhatMayHaveBeenSentAndOpensIt(t *testing.T)
 	rdb.HSet(t.Context(), fence, "base", 2, "n", 2, "top", 5, "g:w", 1, "since", 1000, "shut", rdb.Time(t.Context()).Val().UnixMilli())
 	rdb.HDel(t.Context(), fence, "open")
 	out := callq(exitFailed, "doctor")
-	says(t, out, "finding  fence        queue sim: Redis has gone back in time, and what the worker knew of 2 sent calls is gone")
-	says(t, out, "Next: see which calls may have been sent, and let them be sent: callq doctor --accept-restore")
+	says(t, out, "finding  fence        queue sim: Redis has gone back in time, and the records of 2 sent calls are lost")
+	says(t, out, "Next: list the calls that may have been sent, and let them start: callq doctor --accept-restore")
 
 	var report struct {
 		MayHaveBeenSent []maybeSent `json:"may_have_been_sent"`
 	}
-	if err := json.Unmarshal([]byte(callq(exitWell, "doctor", "--accept-restore", "--json")), &report); err != nil {
+	if err := json.Unmarshal([]byte(callq(exitOK, "doctor", "--accept-restore", "--json")), &report); err != nil {
 		t.Fatal(err)
 	}
 	if list := report.MayHaveBeenSent; len(list) != 1 || list[0].Key != "post" || list[0].Batch != "b" || list[0].Method != "POST" || list[0].Path != "/a" || list[0].ID == "" {
 		t.Errorf("listed %+v, want the call that must not be sent twice and has no mark", list)
 	}
-	says(t, callq(exitWell, "doctor"), "ok       fence ")
+	says(t, callq(exitOK, "doctor"), "ok       fence ")
 
-	// A restore of which nobody knows: no worker has looked since Redis was started.
+	// A restore that no worker has noticed: none has run since Redis was started.
 	server.Restart()
-	says(t, callq(exitWell, "doctor"), "note     fence        Redis was started again since")
-	says(t, callq(exitWell, "doctor", "--accept-restore"), "and with them 1 call that may have been sent before")
-	says(t, callq(exitWell, "doctor"), "ok       fence ")
+	says(t, callq(exitOK, "doctor"), "note     fence        Redis was restarted after the last send of")
+	says(t, callq(exitOK, "doctor", "--accept-restore"), "among them 1 call that may have been sent before")
+	says(t, callq(exitOK, "doctor"), "ok       fence ")
 }

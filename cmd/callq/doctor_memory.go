@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// mostUsages is of how many batches doctor tells what they take, and usageTime for
-	// how long it looks.
+	// mostUsages is how many batches doctor measures, and usageTime how long that may
+	// take.
 	mostUsages = 10
 	usageTime  = 3 * time.Second
 )
 
-// batchUsage is what a batch takes in Redis, in bytes.
+// batchUsage is the memory that a batch uses in Redis, in bytes.
 type batchUsage struct {
 	Batch   string `json:"batch"`
 	Calls   int64  `json:"calls"`
@@ -33,7 +33,7 @@ type batchUsage struct {
 
 func (u batchUsage) total() int64 { return u.Bodies + u.Records + u.Claims + u.Lists }
 
-// checkMemory tells what the batches take, the largest first, and how much of
+// checkMemory reports the memory of the batches, the largest first, and how much of
 // ledger.max_memory the results use.
 func checkMemory(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	batches, err := d.backend.ledger.Batches(ctx)
@@ -44,7 +44,7 @@ func checkMemory(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Which are the largest is only guessed before they are looked at.
+	// Before they are measured, the order by size is only an estimate.
 	weight := func(b ledger.Batch) int64 { return b.Bodies + 1000*(b.Counts.Accepted-b.Counts.Expired) }
 	slices.SortStableFunc(batches, func(a, b ledger.Batch) int { return cmp.Compare(weight(b), weight(a)) })
 	ctx, cancel := context.WithTimeout(ctx, usageTime)
@@ -66,19 +66,19 @@ func checkMemory(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	most := d.cfg.Ledger.MaxMemory
 	list := []diagnosis{{
 		Status: healthy,
-		Detail: fmt.Sprintf("the results of %s take %s of the %s that ledger.max_memory allows",
+		Detail: fmt.Sprintf("the results of %s use %s of the %s that ledger.max_memory allows",
 			console.Plural(len(batches), "batch"), waiting.SizeText(kept), waiting.SizeText(most)),
 	}}
 	if kept >= most/5*4 {
 		list[0].Status = noted
-		list[0].Fix = "export batches with callq batch export NAME -o FILE, which frees their results past the bound and with ledger.bodies: drop, or delete them with callq batch delete NAME"
+		list[0].Fix = "export batches with callq batch export NAME -o FILE, which frees their results when the limit is reached or with ledger.bodies: drop, or delete them with callq batch delete NAME"
 	}
 	for _, u := range d.usages {
 		list = append(list, diagnosis{Status: healthy, Detail: fmt.Sprintf("batch %s: %s, about %s: bodies %s, records %s, keys %s, lists %s",
 			u.Batch, console.Plural(int(u.Calls), "call"), waiting.SizeText(u.total()), waiting.SizeText(u.Bodies), waiting.SizeText(u.Records), waiting.SizeText(u.Claims), waiting.SizeText(u.Lists))})
 	}
 	if more := len(batches) - len(d.usages); more > 0 {
-		list = append(list, diagnosis{Status: healthy, Detail: fmt.Sprintf("%s not looked at, as they are smaller or it takes long", console.Subject(more, "batch", "was", "were"))})
+		list = append(list, diagnosis{Status: healthy, Detail: fmt.Sprintf("%s not measured, because they are smaller or it takes too long", console.Subject(more, "batch", "was", "were"))})
 	}
 	return list, nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-func TestDoctorTellsWhatEachBatchTakesByKind(t *testing.T) {
+func TestDoctorReportsTheMemoryOfEachBatch(t *testing.T) {
 	t.Parallel()
 	const size = 100 << 10
 	server := redistest.Redis(t)
@@ -21,9 +21,9 @@ func TestDoctorTellsWhatEachBatchTakesByKind(t *testing.T) {
 	}
 	h.write("calls.jsonl", lines.String())
 	h.write("one.jsonl", `{"path":"/a"}`)
-	h.callq(exitWell, "run", "calls.jsonl", "-o", "out")
-	h.callq(exitWell, "send", "one.jsonl", "--batch", "waiting")
-	out, _ := h.callq(exitWell, "doctor")
+	h.callq(exitOK, "run", "calls.jsonl", "-o", "out")
+	h.callq(exitOK, "send", "one.jsonl", "--batch", "waiting")
+	out, _ := h.callq(exitOK, "doctor")
 	for _, want := range []string{
 		"note     memory       the results of 2 batches take 900.4 KiB of the 1 MiB that ledger.max_memory allows\n",
 		"Next: export batches with callq batch export NAME -o FILE",
@@ -33,15 +33,15 @@ func TestDoctorTellsWhatEachBatchTakesByKind(t *testing.T) {
 			t.Errorf("it does not say %q:\n%s", want, out)
 		}
 	}
-	out, _ = h.callq(exitWell, "doctor", "--json")
-	var told struct{ Batches []batchUsage }
-	if err := json.Unmarshal([]byte(out), &told); err != nil {
+	out, _ = h.callq(exitOK, "doctor", "--json")
+	var report struct{ Batches []batchUsage }
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatal(err)
 	}
-	if len(told.Batches) != 2 {
-		t.Fatalf("%d batches are told of: %s", len(told.Batches), out)
+	if len(report.Batches) != 2 {
+		t.Fatalf("got %d batches, want 2: %s", len(report.Batches), out)
 	}
-	big, small := told.Batches[0], told.Batches[1]
+	big, small := report.Batches[0], report.Batches[1]
 	if bodies := server.Client.Get(t.Context(), "callq:{api}:bodies").Val(); fmt.Sprint(big.Bodies) != bodies || big.Bodies < 9*(size-2<<10) {
 		t.Errorf("bodies take %d bytes, by Redis's count %s", big.Bodies, bodies)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 func checkQueues(ctx context.Context, d *doctor) ([]diagnosis, error) {
-	return d.eachQueue(ctx, "%s known to asynq's tools", func(s ledger.QueueState) ([]diagnosis, error) {
+	return d.eachQueue(ctx, "%s, all in asynq's list", func(s ledger.QueueState) ([]diagnosis, error) {
 		var list []diagnosis
 		if s.Paused {
 			list = append(list, diagnosis{
@@ -26,20 +26,20 @@ func checkQueues(ctx context.Context, d *doctor) ([]diagnosis, error) {
 			return list, nil
 		}
 		one := diagnosis{Status: found, Detail: fmt.Sprintf("queue %s is missing from asynq's list: its tools do not show it", s.Queue), Fix: d.next("doctor --mend")}
-		if d.mend {
+		if d.repair {
 			if err := d.backend.repairer.Relist(ctx, s.Queue); err != nil {
 				return list, err
 			}
-			one.Status, one.Fix = mended, ""
+			one.Status, one.Fix = repaired, ""
 		}
 		return append(list, one), nil
 	})
 }
 
 const (
-	// sample is how many tasks of each list are looked at one by one.
+	// sample is how many tasks of each list are checked.
 	sample = 1000
-	// manyCalls is the same for the open calls of a batch: some seconds' worth.
+	// manyCalls is how many open calls are checked, which takes some seconds.
 	manyCalls = 100_000
 )
 
@@ -63,24 +63,24 @@ func (d *doctor) eachQueue(ctx context.Context, fine string, look func(ledger.Qu
 	return orWell(list, fine, console.Plural(len(queues), "queue")), nil
 }
 
-// checkTasks looks for tasks that nobody will take back, for such as have no call,
-// and for what has asynq's own tools fail.
+// checkTasks finds tasks that no worker will put back, tasks without a call, and states in
+// which asynq's own tools fail.
 func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	return d.eachQueue(ctx, "%s, every task with its lease and its call", func(s ledger.QueueState) ([]diagnosis, error) {
 		var list []diagnosis
-		add := func(detail string, mend func() error) error {
+		add := func(detail string, repair func() error) error {
 			one := diagnosis{Status: found, Detail: "queue " + s.Queue + ": " + detail, Fix: d.next("doctor --mend")}
-			if d.mend {
-				if err := mend(); err != nil {
+			if d.repair {
+				if err := repair(); err != nil {
 					return err
 				}
-				one.Status, one.Fix = mended, ""
+				one.Status, one.Fix = repaired, ""
 			}
 			list = append(list, one)
 			return nil
 		}
 		if n := len(s.Unleased); n > 0 {
-			err := add(fmt.Sprintf("%s being made by nobody, as %s, and would stay so for ever", console.Subject(n, "task", "is", "are"), some(s.Unleased)), func() error {
+			err := add(fmt.Sprintf("%s active without a lease, such as %s, and would never be put back", console.Subject(n, "task", "is", "are"), some(s.Unleased)), func() error {
 				_, err := d.backend.repairer.Release(ctx, s.Queue, time.Time{}, s.Unleased...)
 				return err
 			})
@@ -89,7 +89,7 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 			}
 		}
 		if n := len(s.Ghosts); n > 0 {
-			err := add(fmt.Sprintf("%s on its lists without a task, as %s: asynq's tools fail for the queue", console.Subject(n, "id", "stands", "stand"), some(s.Ghosts)), func() error {
+			err := add(fmt.Sprintf("%s on its lists without a task, such as %s: asynq's tools fail for the queue", console.Subject(n, "id", "is", "are"), some(s.Ghosts)), func() error {
 				_, err := d.backend.repairer.Unlist(ctx, s.Queue, s.Ghosts...)
 				return err
 			})
@@ -98,7 +98,7 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 			}
 		}
 		if s.Jams() {
-			detail := fmt.Sprintf("asynq's archive is about to jam: it holds %s that asynq would delete in one step, and fails to; then nothing of the queue can be archived", console.Plural(s.Overdue, "task"))
+			detail := fmt.Sprintf("asynq's archive is too full: it has %s that asynq would delete in one step, which fails; then no task of the queue can be archived", console.Plural(s.Overdue, "task"))
 			err := add(detail, func() error {
 				_, err := d.backend.repairer.TrimArchive(ctx, s.Queue)
 				return err
@@ -109,31 +109,31 @@ func checkTasks(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		}
 		if n := len(s.Foreign); n > 0 {
 			list = append(list, diagnosis{
-				Status: found, Fix: "find who writes there; callq work takes each down as a dead letter: " + d.next("dead list --filter class=malformed_task"),
-				Detail: fmt.Sprintf("queue %s: %s not put there by callq, as %s", s.Queue, console.Subject(n, "task", "was", "were"), some(s.Foreign)),
+				Status: found, Fix: "find the program that writes there; callq work turns each into a dead letter: " + d.next("dead list --filter class=malformed_task"),
+				Detail: fmt.Sprintf("queue %s: %s not put there by callq, such as %s", s.Queue, console.Subject(n, "task", "was", "were"), some(s.Foreign)),
 			})
 		}
 		return list, nil
 	})
 }
 
-// leaseGrace is how long after the end of its lease a task is taken back for certain,
-// if a worker runs.
+// leaseGrace is the time after the end of a lease within which a running worker certainly
+// puts the task back.
 const leaseGrace = 5 * time.Minute
 
-// checkCalls looks for open calls that no worker will ever find. To mend it looks at
-// all of them.
+// checkCalls finds open calls without a task, which no worker would make. To repair, it
+// checks all open calls.
 func checkCalls(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	search := ledger.Search{ID: tasks.TaskID, By: time.Now().Add(-leaseGrace), Max: manyCalls}
-	if d.mend {
+	if d.repair {
 		search.Max = math.MaxInt
 	}
 	var ids []string
-	lost := 0
-	lostOnes := func(yield func(ledger.Record, error) bool) {
+	orphaned := 0
+	orphans := func(yield func(ledger.Record, error) bool) {
 		for r, err := range d.backend.repairer.Orphaned(ctx, &search) {
 			if err == nil {
-				if lost++; len(ids) < enough {
+				if orphaned++; len(ids) < enough {
 					ids = append(ids, r.ID)
 				}
 			}
@@ -142,30 +142,30 @@ func checkCalls(ctx context.Context, d *doctor) ([]diagnosis, error) {
 			}
 		}
 	}
-	list, restored, err := d.restoreOf(ctx, lostOnes, search.By)
+	list, restored, err := d.restore(ctx, orphans, search.By)
 	if err != nil {
 		return list, err
 	}
-	one := diagnosis{Detail: fmt.Sprintf("%s without a task, as %s: no worker will make them", console.Subject(lost, "open call", "is", "are"), some(ids))}
+	one := diagnosis{Detail: fmt.Sprintf("%s without a task, such as %s: no worker will make them", console.Subject(orphaned, "open call", "is", "are"), some(ids))}
 	switch {
-	case lost == 0:
-		return well("%s looked at, each with its task", console.Plural(search.Looked, "open call")), nil
-	case !d.mend:
+	case orphaned == 0:
+		return well("%s checked, each with its task", console.Plural(search.Looked, "open call")), nil
+	case !d.repair:
 		one.Status, one.Fix = found, d.next("doctor --mend")
 		list = append(list, one)
 	case restored > 0:
-		one.Status = mended
+		one.Status = repaired
 		list = append([]diagnosis{one}, list...)
 	}
-	// What is lost and was neither restored nor named has moved on.
-	return orWell(list, "%s looked at, each with its task", console.Plural(search.Looked, "open call")), nil
+	// An orphaned call that was neither restored nor reported has changed meanwhile.
+	return orWell(list, "%s checked, each with its task", console.Plural(search.Looked, "open call")), nil
 }
 
-// restoreOf puts lost calls back where it is to mend, and has a finding for each batch
-// of which some cannot be.
-func (d *doctor) restoreOf(ctx context.Context, lost iter.Seq2[ledger.Record, error], by time.Time) (list []diagnosis, restored int, err error) {
-	if !d.mend {
-		for _, err := range lost {
+// restore puts orphaned calls back if it is to repair them, and returns a finding for each
+// batch with calls that cannot be put back.
+func (d *doctor) restore(ctx context.Context, orphans iter.Seq2[ledger.Record, error], by time.Time) (list []diagnosis, restored int, err error) {
+	if !d.repair {
+		for _, err := range orphans {
 			if err != nil {
 				return nil, 0, err
 			}
@@ -173,7 +173,7 @@ func (d *doctor) restoreOf(ctx context.Context, lost iter.Seq2[ledger.Record, er
 		return nil, 0, nil
 	}
 	of, more := map[string]int{}, map[int]int{}
-	restored, err = d.backend.records.RestoreAll(ctx, lost, by, func(r ledger.Record, err error) {
+	restored, err = d.backend.records.RestoreAll(ctx, orphans, by, func(r ledger.Record, err error) {
 		if i, known := of[r.Batch]; known {
 			more[i]++
 			return
@@ -187,12 +187,12 @@ func (d *doctor) restoreOf(ctx context.Context, lost iter.Seq2[ledger.Record, er
 	return list, restored, err
 }
 
-// enough is how many ids [some] needs to see.
+// enough is how many ids [some] needs.
 const enough = few + 1
 
 const few = 3
 
-// some names a few of many.
+// some lists the first few of many ids.
 func some(ids []string) string {
 	text := ""
 	for i, id := range ids[:min(len(ids), few)] {

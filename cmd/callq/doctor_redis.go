@@ -17,7 +17,7 @@ func checkServer(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		return nil, err
 	}
 	if facts.Version == "" {
-		return []diagnosis{{Status: noted, Detail: d.backend.conn.Describe() + " does not tell its version; callq needs what Redis 7.0 can do"}}, nil
+		return []diagnosis{{Status: noted, Detail: d.backend.conn.Describe() + " does not report its version; callq needs Redis 7.0 or later"}}, nil
 	}
 	return well("%s %s at %s", facts.Product, facts.Version, d.backend.conn.Describe()), nil
 }
@@ -30,16 +30,16 @@ func checkEviction(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	case facts.WouldEvict():
 		when := "when its memory is full"
 		if !facts.MayEvict() {
-			when = "once a maxmemory is set and used up"
+			when = "if a maxmemory is set and reached"
 		}
 		return []diagnosis{{
-			Status: found, Detail: fmt.Sprintf("maxmemory-policy is %s: Redis throws calls and results away %s", facts.EvictionPolicy, when),
-			Fix: "redis-cli CONFIG SET maxmemory-policy noeviction (at this server; and the same in its configuration file)",
+			Status: found, Detail: fmt.Sprintf("maxmemory-policy is %s: Redis deletes calls and results %s", facts.EvictionPolicy, when),
+			Fix: "redis-cli CONFIG SET maxmemory-policy noeviction (on this server, and the same in its configuration file)",
 		}}, nil
 	case facts.EvictionPolicy == "":
-		return []diagnosis{{Status: noted, Detail: "Redis does not tell its eviction policy; it must be noeviction"}}, nil
+		return []diagnosis{{Status: noted, Detail: "Redis does not report its maxmemory-policy; it must be noeviction"}}, nil
 	}
-	return well("Redis throws nothing away (%s)", facts.EvictionPolicy), nil
+	return well("Redis deletes nothing to free memory (%s)", facts.EvictionPolicy), nil
 }
 
 func checkPersistence(ctx context.Context, d *doctor) ([]diagnosis, error) {
@@ -57,11 +57,11 @@ func checkClock(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	}
 	if skew = skew.Abs(); skew > redisinfo.MaxSkew {
 		return []diagnosis{{
-			Status: found, Detail: fmt.Sprintf("this machine's clock and that of Redis are %s apart: workers here take no calls", console.Duration(skew)),
+			Status: found, Detail: fmt.Sprintf("the clocks of this machine and of Redis differ by %s: workers here make no calls", console.Duration(skew)),
 			Fix: "set both by NTP, for example with timedatectl set-ntp true",
 		}}, nil
 	}
-	return well("this machine's clock and that of Redis agree"), nil
+	return well("the clocks of this machine and of Redis agree"), nil
 }
 
 func checkWorkers(ctx context.Context, d *doctor) ([]diagnosis, error) {
@@ -107,12 +107,12 @@ func checkCircuits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 			}
 			list = append(list, diagnosis{
 				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s)", row.Name, timeText(r.Until), why),
-				Fix: "when the cause is gone: " + d.next(fmt.Sprintf("circuit close '%s' --reason REASON", row.Name)),
+				Fix: "after the cause is fixed: " + d.next(fmt.Sprintf("circuit close '%s' --reason REASON", row.Name)),
 			})
 		case r.Limited.Sub(now) >= waiting.MinReportedHold && r.LimitTurns:
 			list = append(list, diagnosis{
 				Status: noted, Detail: fmt.Sprintf("%s is open until %s (%s): it is used up", row.Name, timeText(r.Limited), row.reasonText()),
-				Fix: "wait; or, if the API allows more, start its count again: " + d.next(fmt.Sprintf("circuit close '%s' --reason REASON", row.Name)),
+				Fix: "wait; or if the API allows more calls, reset the count: " + d.next(fmt.Sprintf("circuit close '%s' --reason REASON", row.Name)),
 			})
 		}
 	}

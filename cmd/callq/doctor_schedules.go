@@ -9,8 +9,8 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/schedule"
 )
 
-// checkSchedules looks for schedules whose file was not sent, or will not be. It
-// has nothing to say where there are none.
+// checkSchedules finds schedules whose file was not sent, or will not be sent. Without
+// schedules it reports nothing.
 func checkSchedules(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	all := schedulesOf(d.cfg)
 	if len(all) == 0 {
@@ -28,7 +28,7 @@ func checkSchedules(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		}
 		list = append(list, diagnose(s, st, now)...)
 	}
-	return orWell(list, "%s, none with a tick missed last", console.Plural(len(all), "schedule")), nil
+	return orWell(list, "%s, none with a missed tick", console.Plural(len(all), "schedule")), nil
 }
 
 func diagnose(s schedule.Schedule, st schedule.State, now time.Time) []diagnosis {
@@ -38,18 +38,18 @@ func diagnose(s schedule.Schedule, st schedule.State, now time.Time) []diagnosis
 	}
 	if st.Until.IsZero() {
 		list = append(list, diagnosis{
-			Status: noted, Detail: fmt.Sprintf("schedule %s: no worker has seen it yet; it begins when one does", s.Name), Fix: "callq work",
+			Status: noted, Detail: fmt.Sprintf("schedule %s: no worker has run it yet; it starts when a worker does", s.Name), Fix: "callq work",
 		})
 	}
 	if missed := st.Overdue(s.Calendar, now); missed != nil {
 		list = append(list, diagnosis{
-			Status: found, Fix: fmt.Sprintf("callq work; and if the calls are still wanted: %s", s.ByHand(missed.Last)),
-			Detail: fmt.Sprintf("schedule %s: %s and no worker was there to send, last at %s", s.Name, console.Subject(missed.Count, "tick", "has passed", "have passed"), timeText(missed.Last)),
+			Status: found, Fix: fmt.Sprintf("callq work; and if the calls are still needed: %s", s.ByHand(missed.Last)),
+			Detail: fmt.Sprintf("schedule %s: %s without a worker to send the file, last at %s", s.Name, console.Subject(missed.Count, "tick", "has passed", "have passed"), timeText(missed.Last)),
 		})
 	} else if missed := st.Missed; missed != nil && (st.Sent == nil || st.Sent.Tick.Before(missed.Last)) && st.Sending.IsZero() {
 		list = append(list, diagnosis{
-			Status: found, Fix: "if the calls are still wanted: " + s.ByHand(missed.Last),
-			Detail: fmt.Sprintf("schedule %s: %s missed, last at %s, and nothing was sent since", s.Name, console.Subject(missed.Count, "tick", "was", "were"), timeText(missed.Last)),
+			Status: found, Fix: "if the calls are still needed: " + s.ByHand(missed.Last),
+			Detail: fmt.Sprintf("schedule %s: %s missed, last at %s, and nothing has been sent since", s.Name, console.Subject(missed.Count, "tick", "was", "were"), timeText(missed.Last)),
 		})
 	}
 	if sent := st.Sent; sent != nil {

@@ -15,14 +15,14 @@ import (
 
 // The exit statuses.
 const (
-	exitWell        = 0 // all is done
-	exitFailed      = 1 // something failed, was refused, or was found
+	exitOK          = 0 // success
+	exitFailed      = 1 // something failed, was refused, or there are findings
 	exitUsage       = 2 // the command line, the configuration or the input is wrong
 	exitFailedCalls = 3 // finished, but some calls are dead or dropped
 )
 
-// exitError carries an exit status. A nil err has nothing to say: the command
-// has said it.
+// exitError is an error with an exit status. If err is nil, the command has printed what
+// is wrong.
 type exitError struct {
 	status int
 	err    error
@@ -37,8 +37,8 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// Any error that says nothing else is exitFailed; these say something else, or
-// nothing.
+// Any other error has the status exitFailed. These have no message, because the command
+// has printed what is wrong.
 var (
 	// errFindings ends a command that has printed what it found.
 	errFindings = &exitError{status: exitFailed}
@@ -46,24 +46,24 @@ var (
 	errFailedCalls = &exitError{status: exitFailedCalls}
 )
 
-// usageError makes an error of the command line, the configuration or the input that
-// is found once a command is at work.
+// usageError returns an error of the command line, the configuration or the input that a
+// command finds while it runs.
 func usageError(format string, args ...any) error {
 	return &exitError{status: exitUsage, err: fmt.Errorf(format, args...)}
 }
 
-// usage is an error of the command line, with a hint to where it is described.
+// usage returns an error of the command line that says where the command is described.
 func usage(cmd *cobra.Command, err error) error {
-	// Some of cobra's messages have lines of suggestions after the first.
+	// Some messages of cobra have lines with suggestions after the first line.
 	message, _, _ := strings.Cut(err.Error(), "\n")
 	return usageError("%s; see %s --help", message, cmd.CommandPath())
 }
 
-// statusOf gives the exit status of an error. Where several errors are joined
-// it is that of the worst: 2, then 1, then 3.
+// statusOf returns the exit status of an error. If several errors are joined, it is that of
+// the worst: 2, then 1, then 3.
 func statusOf(err error) int {
 	if err == nil {
-		return exitWell
+		return exitOK
 	}
 	switch e := err.(type) { //nolint:errorlint // this walks the tree of errors itself
 	case *exitError:
@@ -75,11 +75,11 @@ func statusOf(err error) int {
 			return statusOf(inner)
 		}
 	case interface{ Unwrap() []error }:
-		worst := exitWell
+		worst := exitOK
 		for _, inner := range e.Unwrap() {
 			worst = worse(worst, statusOf(inner))
 		}
-		if worst != exitWell {
+		if worst != exitOK {
 			return worst
 		}
 	}
@@ -87,20 +87,20 @@ func statusOf(err error) int {
 }
 
 func worse(a, b int) int {
-	rank := map[int]int{exitWell: 0, exitFailedCalls: 1, exitFailed: 2, exitUsage: 3}
+	rank := map[int]int{exitOK: 0, exitFailedCalls: 1, exitFailed: 2, exitUsage: 3}
 	if rank[b] > rank[a] {
 		return b
 	}
 	return a
 }
 
-// located is a finding in an input whose text begins with its position.
+// located is a finding in a file of calls. Its text begins with its position.
 type located struct{ text string }
 
 func (e *located) Error() string { return e.text }
 
-// report writes an error to stderr, each part of it on a line of its own.
-// Findings with a position begin with it, as editors and compilers have it.
+// report writes an error to stderr, each part of it on its own line. Findings with a
+// position begin with it, as in the messages of compilers.
 func (a *app) report(err error) {
 	switch e := err.(type) { //nolint:errorlint // this walks the tree of errors itself
 	case nil:
@@ -117,7 +117,7 @@ func (a *app) report(err error) {
 		return
 	}
 	if fileerror.ReaderLeft(err) {
-		return // as with head: nobody waits for more, and nothing is wrong
+		return // as with head: the reader has enough, and nothing is wrong
 	}
 	prefix := "callq: "
 	var inFile *yamlfile.Error
@@ -133,7 +133,7 @@ func (a *app) report(err error) {
 	}
 }
 
-// findings are the single errors of err, each in a line.
+// findings returns the single errors of err, one line each.
 func findings(err error) []string {
 	switch e := err.(type) { //nolint:errorlint // this walks the tree of errors itself
 	case *exitError:

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
-func TestTheWorstStatusWins(t *testing.T) {
+func TestJoinedErrorsHaveTheWorstStatus(t *testing.T) {
 	plain := errors.New("it broke")
 	wrong := usageError("it is wrong")
 	inConfig := yamlfile.Pos{File: "callq.yaml", Line: 1, Column: 2}.Errorf("no")
@@ -18,7 +18,7 @@ func TestTheWorstStatusWins(t *testing.T) {
 		err  error
 		want int
 	}{
-		{nil, exitWell},
+		{nil, exitOK},
 		{plain, exitFailed},
 		{errFindings, exitFailed},
 		{errFailedCalls, exitFailedCalls},
@@ -39,7 +39,7 @@ func TestTheWorstStatusWins(t *testing.T) {
 	}
 }
 
-func TestErrorsAreReportedAPartALine(t *testing.T) {
+func TestJoinedErrorsAreReportedOnLinesOfTheirOwn(t *testing.T) {
 	inConfig := yamlfile.Pos{File: "callq.yaml", Line: 1, Column: 2}.Errorf("no")
 	for _, tc := range []struct {
 		err  error

@@ -9,8 +9,8 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 )
 
-// fixedConfig is what a process takes up only when it starts, by key. The values
-// may be secrets; only their keys are told.
+// fixedConfig are the values that a process reads only when it starts, by key. They may be
+// secrets, so only the keys are logged.
 type fixedConfig map[string]string
 
 func fixedOf(cfg *config.Config) (fixedConfig, error) {
@@ -20,7 +20,7 @@ func fixedOf(cfg *config.Config) (fixedConfig, error) {
 	}
 	var tokens strings.Builder
 	for _, t := range cfg.Admin.Tokens {
-		// A file is compared by its name: it is read with each request anyway.
+		// A file is compared by its name, because it is read again for each request.
 		value := t.Token.String()
 		if t.Token.Kind() != config.File {
 			if value, err = t.Token.Read(); err != nil {
@@ -32,7 +32,7 @@ func fixedOf(cfg *config.Config) (fixedConfig, error) {
 	return fixedConfig{"redis": url, "admin.listen": cfg.Admin.Listen, "admin.tokens": tokens.String()}, nil
 }
 
-// changed names the keys whose values differ.
+// changed returns the keys whose values differ.
 func (f fixedConfig) changed(now fixedConfig) []string {
 	var keys []string
 	for _, key := range slices.Sorted(maps.Keys(f)) {

@@ -9,16 +9,16 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// wanted says what values of a type of flag look like.
+// wanted says what the values of each type of flag must be.
 var wanted = map[string]string{
 	"int":      "must be a whole number",
 	"duration": "must be a duration, as in 30s, 15m or 2h",
 	"bool":     "must be true or false",
 }
 
-// plainly puts into words what the flags make of a value that they cannot read:
-// theirs are those of the Go functions that they call.
-func plainly(err error) error {
+// explainFlag replaces the error of a flag's value, which is that of a Go function such as
+// strconv.ParseInt, by one that says what to write.
+func explainFlag(err error) error {
 	var bad *pflag.InvalidValueError
 	if !errors.As(err, &bad) {
 		return err
@@ -30,9 +30,8 @@ func plainly(err error) error {
 	return fmt.Errorf("invalid argument %q for %q flag: it %s", bad.GetValue(), "--"+bad.GetFlag().Name, want)
 }
 
-// exclusive refuses more than one of the flags, and none where one is needed, in
-// words of its own: cobra's are those of a program. The shell does not offer them
-// together.
+// exclusive refuses more than one of the flags, and none of them if one is needed. Its
+// messages are simpler than cobra's. A shell does not complete them together.
 func exclusive(cmd *cobra.Command, needed bool, names ...string) {
 	cmd.MarkFlagsMutuallyExclusive(names...)
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
@@ -54,7 +53,7 @@ func exclusive(cmd *cobra.Command, needed bool, names ...string) {
 	}
 }
 
-// flagList is "--for or --until", "--group, --filter or --all".
+// flagList returns, for example, "--for or --until" or "--group, --filter or --all".
 func flagList(names []string) string {
 	last := len(names) - 1
 	return "--" + strings.Join(names[:last], ", --") + " or --" + names[last]

@@ -32,17 +32,17 @@ func (a *app) initCommand() *cobra.Command {
 		Short: "Write a commented callq.yaml and three example calls",
 		Long: `Write callq.yaml, with a comment for each key, and calls.jsonl with three example
 calls, into the working directory. On a terminal it asks for the address of the API
-and the name of the environment variable that has the credential; Enter takes the
+and the name of the environment variable that has the credential; Enter accepts the
 example. It overwrites nothing.`,
 		Args: takes(),
 		RunE: func(*cobra.Command, []string) error { return a.initialize() },
 	}
 }
 
-// answers are what the configuration is made from.
+// answers are the values that the configuration is made from.
 type answers struct{ BaseURL, Variable string }
 
-// config is the file with these answers. Its error says which answer is wrong.
+// config returns the file with these answers. The error says which answer is wrong.
 func (g answers) config() ([]byte, error) {
 	var text bytes.Buffer
 	if err := template.Must(template.New(config.DefaultFile).Parse(initialConfig)).Execute(&text, g); err != nil {
@@ -85,7 +85,7 @@ func (a *app) initialize() error {
 	return nil
 }
 
-// ask asks for what an example cannot know.
+// ask asks for the values that differ between APIs.
 func (a *app) ask(given *answers) error {
 	in := bufio.NewReader(a.stdin)
 	for _, q := range []struct {

@@ -11,8 +11,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker"
 )
 
-// instance is a worker with the configuration that it was made from. A worker
-// cannot take up another one: it is replaced by an instance that has it.
+// instance is a worker with its configuration. A worker cannot change its configuration:
+// another instance replaces it.
 type instance struct {
 	// backend is the connection with this configuration's rules.
 	backend   *backend
@@ -21,8 +21,8 @@ type instance struct {
 	worker    *worker.Worker
 }
 
-// newInstance makes a worker from a configuration. Its error is everything that
-// is wrong with it, with the positions.
+// newInstance makes an instance from a configuration. The error has all mistakes, with
+// their positions.
 func newInstance(cfg *config.Config, upstreams []worker.Upstream, d *backend, log *slog.Logger) (*instance, error) {
 	own, err := d.withConfig(cfg)
 	if err != nil {
@@ -37,14 +37,14 @@ func newInstance(cfg *config.Config, upstreams []worker.Upstream, d *backend, lo
 	return i, err
 }
 
-// newWorker makes a worker with this configuration.
+// newWorker makes a worker with the backend's configuration.
 func (d *backend) newWorker(upstreams []worker.Upstream, log *slog.Logger) (*worker.Worker, error) {
 	cfg := workerConfig(d.cfg, d.secrets, log)
 	cfg.Redis, cfg.Upstreams = d.conn.Client, upstreams
 	return worker.New(cfg)
 }
 
-// workerConfig is what a configuration says of a worker besides its upstreams.
+// workerConfig returns a worker's configuration without its upstreams.
 func workerConfig(cfg *config.Config, secrets *worker.Redactor, log *slog.Logger) worker.Config {
 	return worker.Config{
 		Concurrency: cfg.WorkerConcurrency, Retention: cfg.Ledger.Retention, MaxMemory: cfg.Ledger.MaxMemory,
@@ -52,25 +52,25 @@ func workerConfig(cfg *config.Config, secrets *worker.Redactor, log *slog.Logger
 	}
 }
 
-// Run takes calls until ctx ends, and drains then.
+// Run makes calls until ctx ends, and then drains.
 func (i *instance) Run(ctx context.Context) error { return i.worker.Run(ctx) }
 
-// reloader makes a worker's process follow its configuration files.
+// reloader reloads the configuration files of a worker's process.
 type reloader struct {
 	log *slog.Logger
-	// load reads the configuration anew.
+	// load reads the configuration again.
 	load func() (*config.Config, error)
-	// fixed is what stays as it was when the process started.
+	// fixed are the values that need a restart, as they were when the process started.
 	fixed fixedConfig
 	// show makes the admin server answer for another configuration.
 	show func(*backend) error
 	// unschedule stops the schedules of the current instance.
 	unschedule func()
-	// open are the credential files that were warned of.
+	// open are the credential files that have been warned about.
 	open openFiles
 }
 
-// supervise runs the first instance and those that follow it.
+// supervise runs the first instance and those that replace it.
 func (r *reloader) supervise(ctx context.Context, first *instance) *supervisor.Supervisor[*instance] {
 	var workers *supervisor.Supervisor[*instance]
 	workers = supervisor.Start(ctx, first, supervisor.Config[*instance]{
@@ -80,8 +80,7 @@ func (r *reloader) supervise(ctx context.Context, first *instance) *supervisor.S
 	return workers
 }
 
-// next makes an instance from the configuration as it is now, and checks that it
-// can start.
+// next makes an instance from the present configuration, and checks that it can start.
 func (r *reloader) next(ctx context.Context, current *instance) (*instance, error) {
 	cfg, err := r.load()
 	if err != nil {
@@ -101,13 +100,13 @@ func (r *reloader) next(ctx context.Context, current *instance) (*instance, erro
 	return newInstance(cfg, upstreams, d, r.log)
 }
 
-// installed takes over what goes with a configuration besides its worker.
+// installed changes everything besides the worker that depends on the configuration.
 func (r *reloader) installed(ctx context.Context, before, now *instance) {
 	if r.unschedule != nil {
 		r.unschedule()
 	}
 	if err := r.show(now.backend); err != nil {
-		r.log.Error("the admin server did not take up the new configuration", "error", err)
+		r.log.Error("the admin server still uses the old configuration", "error", err)
 	}
 	r.unschedule = startSchedules(ctx, now.backend, r.log)
 	r.open.warn(now.backend.cfg, r.log)
@@ -116,37 +115,37 @@ func (r *reloader) installed(ctx context.Context, before, now *instance) {
 	}
 }
 
-// refused says why nothing was changed, a line for each reason.
+// refused logs why nothing was changed, one line for each reason.
 func (r *reloader) refused(current *instance, err error) {
 	for _, finding := range findings(current.backend.explain(err)) {
 		r.log.Error(finding)
 	}
-	r.log.Error("not reloaded: nothing was changed, the worker goes on as before")
+	r.log.Error("not reloaded: nothing was changed, the worker continues with its configuration")
 }
 
-// drained says that the calls of an earlier configuration have ended.
+// drained logs that the inflight calls of an earlier configuration have ended.
 func (r *reloader) drained(old *instance, err error) {
 	switch {
 	case err == nil:
-		r.log.Info("all calls of the earlier configuration have ended")
+		r.log.Info("all inflight calls of the earlier configuration have ended")
 	case !errors.Is(err, context.Canceled):
 		r.log.Error("the worker of an earlier configuration did not drain", "error", old.backend.explain(err))
 	}
 }
 
-// reloaded says what a reload has changed.
+// reloaded logs what a reload has changed.
 func (r *reloader) reloaded(before, now *instance) {
 	cfg := now.backend.cfg
-	r.log.Info("reloaded: calls that are on their way end as they began, later ones follow the new configuration",
+	r.log.Info("reloaded: inflight calls keep the old configuration, later calls use the new one",
 		"config", cfg.Path, "upstreams", now.upstreams, "concurrency", cfg.WorkerConcurrency)
 	if keys := r.fixed.changed(now.fixed); len(keys) > 0 {
-		r.log.Warn("these keys have changed and need a restart: the process keeps what it was started with", "keys", keys)
+		r.log.Warn("these keys have changed and need a restart: the process still uses the old values", "keys", keys)
 	}
 	if added := without(now.upstreams, before.upstreams); len(added) > 0 {
 		r.log.Info("upstreams were added", "upstreams", added)
 	}
 	if removed := without(before.upstreams, now.upstreams); len(removed) > 0 {
-		r.log.Warn("upstreams were removed: their calls stay in the queue, and this worker makes none of them", "upstreams", removed)
+		r.log.Warn("upstreams were removed: their calls stay in the queue, and this worker does not make them", "upstreams", removed)
 	}
 }
 

@@ -39,7 +39,7 @@ func (p *pings) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func TestAWorkerThatCannotStartLeavesTheOldOneAtWork(t *testing.T) {
+func TestIfANewWorkerCannotStartTheOldOneContinues(t *testing.T) {
 	client, _ := redistest.Mini(t)
 	p := &pings{}
 	client.AddHook(p)
@@ -69,7 +69,7 @@ func TestAWorkerThatCannotStartLeavesTheOldOneAtWork(t *testing.T) {
 	p.fails.Store(3) // the second is the one that is asked before anything is begun
 	workers.Reload(ctx)
 	if workers.Current() != first || !strings.Contains(out.String(), "gone for a moment") || !strings.Contains(out.String(), "nothing was changed") {
-		t.Errorf("said:\n%s", out)
+		t.Errorf("got:\n%s", out)
 	}
 	select {
 	case err := <-workers.Ended():
@@ -79,7 +79,7 @@ func TestAWorkerThatCannotStartLeavesTheOldOneAtWork(t *testing.T) {
 
 	workers.Reload(ctx)
 	if workers.Current() == first || !strings.Contains(out.String(), "msg=\"reloaded: ") {
-		t.Errorf("said:\n%s", out)
+		t.Errorf("got:\n%s", out)
 	}
 	if now := workers.Current().backend; now.client == first.backend.client || now.producer == first.backend.producer {
 		t.Error("calls are still checked and folded as by the configuration of before")
@@ -103,10 +103,10 @@ func TestAWorkerThatCannotStartLeavesTheOldOneAtWork(t *testing.T) {
 	r.unschedule()
 	workers.Wait()
 	if strings.Contains(out.String(), "did not drain") {
-		t.Errorf("said:\n%s", out)
+		t.Errorf("got:\n%s", out)
 	}
 	workers.Reload(ctx) // comes too late
 	if n := strings.Count(out.String(), "nothing was changed"); n != 1 {
-		t.Errorf("said:\n%s", out)
+		t.Errorf("got:\n%s", out)
 	}
 }

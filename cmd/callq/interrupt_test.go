@@ -11,7 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-func TestAnInterruptedDemonstrationSaysThatItBeginsAnew(t *testing.T) {
+func TestAnInterruptedDemonstrationSaysThatItStartsFromTheBeginning(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	h.env = append(h.env, "TMPDIR="+h.dir)
@@ -21,20 +21,20 @@ func TestAnInterruptedDemonstrationSaysThatItBeginsAnew(t *testing.T) {
 	if status := end(); status != exitFailed {
 		t.Errorf("exit status %d", status)
 	}
-	says(t, errs.String(), "not finished; the same command starts from nothing\n")
+	says(t, errs.String(), "not finished; the same command starts from the beginning\n")
 	if strings.Contains(errs.String(), "to go on") {
-		t.Errorf("it says:\n%s", errs)
+		t.Errorf("got:\n%s", errs)
 	}
 }
 
-func TestARunThatIsStoppedAtOnceSaysHowFarItCameWhateverRedisDoes(t *testing.T) {
+func TestARunThatIsStoppedAtOnceCountsItsResultsEvenWithoutRedis(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(redistest.Binary(t)))
 	server := h.onRedis(t)
 	sim, url := simulate(t, simapi.Config{Script: simapi.MustParseScript("GET /hangs -> hang=1h")})
 	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap, timeout: 1h}}\n", url))
 	h.write("calls.jsonl", `{"path":"/a"}`+"\n"+`{"path":"/b"}`+"\n"+`{"path":"/hangs"}`+"\n")
-	h.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--first", "1")
+	h.callq(exitOK, "run", "calls.jsonl", "-o", "out", "--first", "1")
 	errs, signal, end := h.start("run", "calls.jsonl", "-o", "out")
 	await(t, "the call that hangs", func() bool { return sim.Stats().Arrivals == 3 && strings.Count(h.read("out"), "\n") == 2 })
 	server.Pause()
@@ -45,7 +45,7 @@ func TestARunThatIsStoppedAtOnceSaysHowFarItCameWhateverRedisDoes(t *testing.T) 
 	if status := end(); status != exitFailed {
 		t.Errorf("exit status %d", status)
 	}
-	if want := "\ncallq: stopped at once: 2 of 3 calls have their results; run the same command again to go on\n"; !strings.HasSuffix(errs.String(), want) {
+	if want := "\ncallq: stopped at once: 2 of 3 calls have their results; run the same command again to continue\n"; !strings.HasSuffix(errs.String(), want) {
 		t.Errorf("it does not end with %q:\n%s", want, errs)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
-// afterClose is what becomes of the limit that held an account when an operator
-// closes its circuit, as the end of a sentence; empty where none did.
+// afterClose returns what happens to the limit that holds an account when an operator closes
+// its circuit, as the end of a sentence. It is empty if no limit holds the account.
 func afterClose(before circuit.Record, now time.Time) string {
 	switch {
 	case !now.Before(before.Limited):
@@ -18,5 +18,5 @@ func afterClose(before circuit.Record, now time.Time) string {
 	case before.LimitTurns:
 		return fmt.Sprintf("; the count of the %s starts again from zero", console.Printable(waiting.LimitRule(before)))
 	}
-	return fmt.Sprintf("; the %s holds on, as it spreads the calls over time", console.Printable(waiting.LimitRule(before)))
+	return fmt.Sprintf("; the %s still applies, because it spreads the calls over time", console.Printable(waiting.LimitRule(before)))
 }

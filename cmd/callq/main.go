@@ -1,5 +1,5 @@
-// Command callq is a job queue for API calls: it makes them, answers each
-// failure as a policy says, and remembers how every call ended.
+// Command callq is a job queue for API calls. It makes the calls, handles each failure as
+// a policy says, and records how every call ended.
 package main
 
 import (

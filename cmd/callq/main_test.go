@@ -46,7 +46,7 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
 		got = exit.ExitCode()
 	} else if err != nil {
-		ts.Fatalf("%v", err)
+		ts.Fatalf("got %v", err)
 	}
 	if got != want {
 		ts.Fatalf("exit status %d, want %d\n%s%s", got, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
@@ -61,7 +61,7 @@ func callq(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	return out.String(), errs.String(), status
 }
 
-func TestOutputThatCannotBeWrittenIsAFailure(t *testing.T) {
+func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
 		t.Skip("there is no /dev/full here")
@@ -75,7 +75,7 @@ func TestOutputThatCannotBeWrittenIsAFailure(t *testing.T) {
 	}
 }
 
-func TestEveryCommandExplainsItself(t *testing.T) {
+func TestEveryCommandHasHelp(t *testing.T) {
 	root := (&app{}).root()
 	for _, cmd := range root.Commands() {
 		if cmd.Short == "" {
@@ -86,7 +86,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 				t.Errorf("%s has no short description", child.CommandPath())
 			}
 		}
-		if out, _, status := callq(t, cmd.Name(), "--help"); status != exitWell || out == "" {
+		if out, _, status := callq(t, cmd.Name(), "--help"); status != exitOK || out == "" {
 			t.Errorf("%s --help: status %d", cmd.Name(), status)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-func TestCallsWaitWhileTheResultsInRedisTakeTooMuchAndGoOnWhenTheyWereExported(t *testing.T) {
+func TestCallsWaitAtTheMemoryLimitUntilResultsAreExported(t *testing.T) {
 	t.Parallel()
 	const calls = 12
 	server := redistest.Redis(t)
@@ -24,11 +24,11 @@ upstreams: {api: {base_url: %q, policy: patsnap, concurrency: 1}}
 		fmt.Fprintf(&lines, "{\"key\":\"k%d\",\"path\":\"/%d\"}\n", i, i)
 	}
 	h.write("calls.jsonl", lines.String())
-	h.callq(exitWell, "send", "calls.jsonl", "--batch", "b")
+	h.callq(exitOK, "send", "calls.jsonl", "--batch", "b")
 	log, signal, end := h.start("work")
 	const waits = "calls wait: the results in Redis take 1.2 MiB, and ledger.max_memory is 1 MiB, since "
 	h.says(log, waits)
-	if out, _ := h.callq(exitWell, "batch", "status", "b"); !strings.Contains(out, "9 "+waits) {
+	if out, _ := h.callq(exitOK, "batch", "status", "b"); !strings.Contains(out, "9 "+waits) {
 		t.Errorf("batch status says:\n%s", out)
 	}
 	results := 0
@@ -39,7 +39,7 @@ upstreams: {api: {base_url: %q, policy: patsnap, concurrency: 1}}
 			open := server.Client.HGet(t.Context(), "callq:{api}:b:b", "open").Val()
 			return len(kept) > 6 || open == "0"
 		})
-		h.callq(exitWell, "batch", "export", "b", "-o", name)
+		h.callq(exitOK, "batch", "export", "b", "-o", name)
 		// What was freed by an earlier export is in its file.
 		for line := range strings.Lines(h.read(name)) {
 			if !strings.Contains(line, `"body":null`) {
@@ -50,10 +50,10 @@ upstreams: {api: {base_url: %q, policy: patsnap, concurrency: 1}}
 	if results != calls {
 		t.Errorf("%d results were exported with their bodies, of %d calls", results, calls)
 	}
-	h.callq(exitWell, "batch", "wait", "b")
+	h.callq(exitOK, "batch", "wait", "b")
 	signal(os.Interrupt)
-	if got := end(); got != exitWell {
+	if got := end(); got != exitOK {
 		t.Errorf("work: exit status %d\n%s", got, log)
 	}
-	h.callq(exitWell, "audit")
+	h.callq(exitOK, "audit")
 }

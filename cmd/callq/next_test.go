@@ -2,7 +2,7 @@ package main
 
 import "testing"
 
-func TestTheCommandsToGoOnWithAreOfTheSameQueue(t *testing.T) {
+func TestSuggestedCommandsUseTheSameQueue(t *testing.T) {
 	for _, c := range []struct{ config, redis, want string }{
 		{"", "", "callq dead groups"},
 		{"other.yaml", "", "callq dead groups --config other.yaml"},

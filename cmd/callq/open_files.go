@@ -9,9 +9,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn"
 )
 
-// credentialFiles are the files that hold a credential of the configuration, each
-// once: those that it refers to, the keys that go with certificates, and the
-// configuration itself where a credential is written in it.
+// credentialFiles returns the files that contain a credential of the configuration, each
+// once: those that it refers to, the keys of certificates, and the configuration itself if a
+// credential is written in it.
 func credentialFiles(cfg *config.Config) []string {
 	var files []string
 	literal := false
@@ -25,11 +25,11 @@ func credentialFiles(cfg *config.Config) []string {
 		}
 	}
 	files = append(files, cfg.Redis.Files()...)
-	// A URL that cannot be read is reported by who connects.
+	// A URL that cannot be read is reported when a command connects.
 	if url, err := cfg.RedisURL(); err == nil {
 		password, keys := redisconn.Credentials(url)
 		files = append(files, keys...)
-		// What a flag or the environment says stands on no line of the file.
+		// A URL from a flag or the environment has no line in the file.
 		literal = literal || password && cfg.Redis.Kind() == config.Literal && cfg.Redis.Pos().Line > 0
 	}
 	if literal {
@@ -39,19 +39,19 @@ func credentialFiles(cfg *config.Config) []string {
 	return slices.Compact(files)
 }
 
-// openToAll tells whether every user of this machine may read the file. One that
-// is not there is nobody's to read: who needs it says so.
+// openToAll reports whether every user of this machine can read the file. A missing file is
+// reported by the code that needs it.
 func openToAll(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().Perm()&0o004 != 0
 }
 
-// openFiles remembers which files and placeholders were warned of: a log says it
+// openFiles are the files and placeholders that have been warned about. Each is logged only
 // once.
 type openFiles map[string]bool
 
-// warn logs each credential file that everybody can read, and how to close it, and
-// each placeholder that stands where a credential is meant.
+// warn logs each credential file that everybody can read, and how to fix that, and each
+// placeholder that is written in place of a credential.
 func (o openFiles) warn(cfg *config.Config, log *slog.Logger) {
 	for _, c := range credentialsOf(cfg) {
 		if err := c.value.Unresolved(); err != nil && !o[err.Error()] {
@@ -62,7 +62,7 @@ func (o openFiles) warn(cfg *config.Config, log *slog.Logger) {
 	for _, path := range credentialFiles(cfg) {
 		if !o[path] && openToAll(path) {
 			o[path] = true
-			log.Warn("everybody on this machine can read a file with a credential in it", "file", path, "fix", "chmod o-rwx "+path)
+			log.Warn("everybody on this machine can read a file that contains a credential", "file", path, "fix", "chmod o-rwx "+path)
 		}
 	}
 }

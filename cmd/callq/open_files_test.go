@@ -23,7 +23,7 @@ func (h *home) open(name string) {
 	}
 }
 
-func TestEveryFileWithACredentialIsKnown(t *testing.T) {
+func TestEveryFileWithACredentialIsFound(t *testing.T) {
 	const upstream = "upstreams: {a: {base_url: http://127.0.0.1:1, policy: http, auth: %s}}\n"
 	for name, c := range map[string]struct {
 		text string
@@ -73,7 +73,7 @@ func TestEveryFileWithACredentialIsKnown(t *testing.T) {
 	}
 }
 
-func TestAWorkerWarnsOnceOfEachCredentialFileThatEverybodyCanRead(t *testing.T) {
+func TestAWorkerWarnsOnceAboutEachReadableCredentialFile(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	h.onRedis(t)
@@ -84,11 +84,11 @@ func TestAWorkerWarnsOnceOfEachCredentialFileThatEverybodyCanRead(t *testing.T) 
 	}
 	h.open("open")
 	h.open("second")
-	w := employ(t, h)
+	w := startWorker(t, h)
 	warned := func(file string) int { return strings.Count(w.said.String(), openWarning+`" file=`+h.file(file)+" ") }
 	await(t, "the warning", func() bool { return warned("open") == 1 })
 	if !strings.Contains(w.said.String(), "chmod o-rwx "+h.file("open")) {
-		t.Errorf("it does not say what to do: %s", w.said)
+		t.Errorf("the warning does not say what to do: %s", w.said)
 	}
 	w.reloads()
 	h.write("callq.yaml", fmt.Sprintf(config, "closed"))
@@ -97,13 +97,13 @@ func TestAWorkerWarnsOnceOfEachCredentialFileThatEverybodyCanRead(t *testing.T) 
 	w.reloads()
 	await(t, "the second warning", func() bool { return warned("second") == 1 })
 	if warned("open") != 1 || warned("closed") != 0 || strings.Contains(w.said.String(), "secret") {
-		t.Errorf("%s", w.said)
+		t.Errorf("got:\n%s", w.said)
 	}
 	w.signal(syscall.SIGTERM)
 	w.end()
 }
 
-func TestARunWarnsOnceOfACredentialFileThatEverybodyCanRead(t *testing.T) {
+func TestARunWarnsOnceAboutAReadableCredentialFile(t *testing.T) {
 	t.Parallel()
 	eachRedis(t, func(t *testing.T, h *home) {
 		_, url := simulate(t, simapi.Config{})
@@ -111,16 +111,16 @@ func TestARunWarnsOnceOfACredentialFileThatEverybodyCanRead(t *testing.T) {
 		h.write("token", "secret\n")
 		h.write("calls.jsonl", "{\"path\":\"/1\"}\n{\"path\":\"/2\"}\n")
 		h.open("token")
-		_, errs := h.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+		_, errs := h.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 		if n := strings.Count(errs, openWarning); n != 1 {
-			t.Errorf("it is said %d times: %s", n, errs)
+			t.Errorf("got it %d times, want once: %s", n, errs)
 		}
 		h.write("more.jsonl", "{\"path\":\"/3\"}\n")
 		if err := os.Chmod(h.file("token"), 0o640); err != nil { //nolint:gosec // open to the group alone
 			t.Fatal(err)
 		}
-		if _, errs := h.callq(exitWell, "run", "more.jsonl", "-o", "out2"); strings.Contains(errs, openWarning) {
-			t.Errorf("it is said of a closed file: %s", errs)
+		if _, errs := h.callq(exitOK, "run", "more.jsonl", "-o", "out2"); strings.Contains(errs, openWarning) {
+			t.Errorf("the warning is about a closed file: %s", errs)
 		}
 	})
 }

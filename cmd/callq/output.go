@@ -21,7 +21,7 @@ func (a *app) progressf(format string, args ...any) {
 	}
 }
 
-// newProgress tells how far a command is.
+// newProgress returns the progress of a command.
 func (a *app) newProgress() *console.Progress {
 	return console.NewProgress(a.screen, a.stderr, a.quiet)
 }

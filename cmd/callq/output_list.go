@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
-// jsonList writes a JSON array an element at a time, for lists of any length.
+// jsonList writes a JSON array one element at a time, for lists of any length.
 type jsonList struct {
 	w     io.Writer
 	begun bool
@@ -38,7 +38,7 @@ func (l *jsonList) end() error {
 	return err
 }
 
-// books are those of a batch, as --json prints them everywhere.
+// batchCounts are the counts of a batch, as --json prints them.
 type batchCounts struct {
 	Batch     string `json:"batch"`
 	Accepted  int64  `json:"accepted"`
@@ -47,23 +47,24 @@ type batchCounts struct {
 	Dead      int64  `json:"dead"`
 	Dropped   int64  `json:"dropped"`
 	Cancelled int64  `json:"cancelled"`
-	// Waits are the reasons for which open calls wait; only batch status has them.
+	// Waits are the reasons why open calls wait. Only batch status has them.
 	Waits []waiting.Reason `json:"waits,omitempty"`
 }
 
-func booksOf(batch string, c tasks.Counts) batchCounts {
+func countsOf(batch string, c tasks.Counts) batchCounts {
 	return batchCounts{Batch: batch, Accepted: c.Accepted, Open: c.Open, Done: c.Done, Dead: c.Dead, Dropped: c.Dropped, Cancelled: c.Cancelled}
 }
 
-// losses is the status of a command that has seen the calls of a batch end.
-func (b batchCounts) losses() error {
+// status returns the error with the exit status of a command after the calls of a batch
+// have ended.
+func (b batchCounts) status() error {
 	if b.Dead+b.Dropped > 0 {
 		return errFailedCalls
 	}
 	return nil
 }
 
-// timeText is a time for people, to the second and with its zone; "-" for none.
+// timeText formats a time for people, with seconds and time zone, "-" for the zero time.
 func timeText(t time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -71,7 +72,7 @@ func timeText(t time.Time) string {
 	return t.Local().Format(time.RFC3339)
 }
 
-// orDash makes an empty cell visible.
+// orDash returns "-" for an empty cell.
 func orDash(s string) string {
 	if s == "" {
 		return "-"

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 )
 
-func TestDurationsReadAsOneWouldSayThem(t *testing.T) {
+func TestDurationsAreWrittenForPeople(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0:                                     "0ms",
 		450 * time.Millisecond:                "450ms",
@@ -36,7 +36,7 @@ func TestDurationsReadAsOneWouldSayThem(t *testing.T) {
 	}
 }
 
-func TestThingsAreCountedInTheirPlural(t *testing.T) {
+func TestNumbersHaveTheRightPlural(t *testing.T) {
 	for want, got := range map[string]string{
 		"1 call":           console.Plural(1, "call"),
 		"0 calls":          console.Plural(0, "call"),
@@ -51,7 +51,7 @@ func TestThingsAreCountedInTheirPlural(t *testing.T) {
 	}
 }
 
-func TestATableLinesUpAndKeepsTheTerminalSafe(t *testing.T) {
+func TestATableIsAlignedAndPrintable(t *testing.T) {
 	var out bytes.Buffer
 	table := console.NewTable(&out, "NAME", "STATE")
 	table.Row("a\tb\nc", "done\x1b[31m")
@@ -69,12 +69,12 @@ func TestPrintableTextHasNoControlCharacters(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		got := console.Printable(string(rapid.SliceOf(rapid.Byte()).Draw(t, "bytes")))
 		if strings.ContainsAny(got, "\x00\x07\x1b\r\n\t\x7f\u200f\u202e\u2028") {
-			t.Errorf("%q", got)
+			t.Errorf("got %q", got)
 		}
 	})
 }
 
-func TestOnlyATerminalIsATerminal(t *testing.T) {
+func TestIsTerminalIsTrueOnlyForATerminal(t *testing.T) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)

@@ -11,11 +11,11 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 )
 
-// persistence is what a Redis keeps on disk, and what can be lost all the same.
+// persistence says what a Redis keeps on disk, and what can still be lost.
 type persistence struct {
 	health health
-	// keeps says what it keeps; loses, unless empty, what a power loss and a kill of
-	// Redis's process can take; fix what to do about it.
+	// keeps says what is on disk. loses, unless empty, says what is lost after a power
+	// failure or a kill of Redis's process. fix says what to do.
 	keeps, loses, fix string
 }
 
@@ -26,8 +26,8 @@ func (p persistence) String() string {
 	return p.keeps + ": " + p.loses
 }
 
-// persistenceOf asks a Redis what it keeps. Hosted servers, and users who may not
-// ask, are not told all.
+// persistenceOf reads how a Redis persists its data. Hosted servers, and users without the
+// permission, cannot read all of it.
 func persistenceOf(ctx context.Context, rdb redis.UniversalClient) (persistence, error) {
 	facts, err := redisinfo.Inspect(ctx, rdb)
 	if err != nil {
@@ -37,19 +37,19 @@ func persistenceOf(ctx context.Context, rdb redis.UniversalClient) (persistence,
 		set, _ := rdb.ConfigGet(ctx, "appendfsync").Result()
 		return appended(set["appendfsync"]), nil
 	}
-	const fix = "redis-cli CONFIG SET appendonly yes (at this server; and the same in its configuration file)"
+	const fix = "redis-cli CONFIG SET appendonly yes (on this server, and the same in its configuration file)"
 	save, err := rdb.ConfigGet(ctx, "save").Result()
 	switch {
 	case err != nil || facts.Version == "":
-		return persistence{health: noted, keeps: "Redis does not tell how it persists; see that it keeps an append-only file"}, nil
+		return persistence{health: noted, keeps: "Redis does not report how it persists; make sure that it has an append-only file"}, nil
 	case save["save"] != "":
 		return persistence{
 			noted, "Redis keeps snapshots only",
-			"a power loss, and a kill of Redis, takes the calls and results of the last minutes, and what says that a call was sent: it is sent again", fix,
+			"a power failure or a kill of Redis loses the calls and results of the last minutes, and the records that calls were sent: such calls are sent again", fix,
 		}, nil
 	}
 	return persistence{
-		found, "Redis keeps nothing on disk", "a restart loses all calls and results, and what says that a call was sent", fix,
+		found, "Redis keeps nothing on disk", "a restart loses all calls and results, and the records that calls were sent", fix,
 	}, nil
 }
 
@@ -60,25 +60,25 @@ func appended(fsync string) persistence {
 	case "everysec":
 		return persistence{
 			health: healthy, keeps: "Redis keeps an append-only file, on disk within 2 seconds",
-			loses: "a power loss can take these, and with them what says that a call was sent: it is sent again; " +
-				"a kill of Redis takes nothing, or where its disk is slow these 2 seconds save what says that a call was sent " +
-				"(appendfsync always keeps all that, and is slower)",
+			loses: "a power failure can lose these 2 seconds, and the records that calls were sent: such calls are sent again; " +
+				"a kill of Redis loses nothing, or if the disk is slow these 2 seconds, but never the records that calls were sent " +
+				"(appendfsync always loses nothing, and is slower)",
 		}
 	case "no":
 		return persistence{
 			noted, "Redis keeps an append-only file, but the system decides when it is on disk",
-			"a power loss can take the last half minute, and with it what says that a call was sent: it is sent again; a kill of Redis takes nothing",
-			"redis-cli CONFIG SET appendfsync everysec (or always; at this server, and the same in its configuration file)",
+			"a power failure can lose the last half minute, and the records that calls were sent: such calls are sent again; a kill of Redis loses nothing",
+			"redis-cli CONFIG SET appendfsync everysec (or always; on this server, and the same in its configuration file)",
 		}
 	}
 	return persistence{
-		health: healthy, keeps: "Redis keeps an append-only file, and does not tell how soon it is on disk",
-		loses: "a power loss can take what is not",
+		health: healthy, keeps: "Redis keeps an append-only file, and does not report how soon it is on disk",
+		loses: "a power failure can lose what is not on disk yet",
 	}
 }
 
-// warnOfLoss says before the work begins what a Redis of the user's own can lose. The
-// embedded one is set as callq needs it.
+// warnOfLoss logs at the start what a Redis that is not embedded can lose. The embedded one
+// is configured as callq needs it.
 func (d *backend) warnOfLoss(ctx context.Context, log *slog.Logger, least health) {
 	url, err := d.cfg.RedisURL()
 	if err != nil || d.conn.Volatile || strings.HasPrefix(url, config.DefaultRedis) {

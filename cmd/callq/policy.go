@@ -21,8 +21,8 @@ func (a *app) policyCommand() *cobra.Command {
 	)
 }
 
-// openPolicy opens a preset, or a file where the name has a slash or ends in
-// .yaml or .yml. Its errors are usage errors or have a position.
+// openPolicy opens a preset, or a file if the name has a slash or ends in .yaml or .yml. Its
+// errors are usage errors or have a position.
 func openPolicy(name string) (*policy.Policy, error) {
 	if !policy.IsPath(name) {
 		p, err := policy.Preset(name)
@@ -43,7 +43,7 @@ func openPolicy(name string) (*policy.Policy, error) {
 func (a *app) policyPresetsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "presets",
-		Short: "List the policies that come with callq",
+		Short: "List the presets, the policies that are part of callq",
 		Args:  takes(),
 		RunE: func(*cobra.Command, []string) error {
 			if a.json {

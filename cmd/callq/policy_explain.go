@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// maxExplained bounds the body that explain reads, in bytes.
+// maxExplained is the size of the largest body that explain reads, in bytes.
 const maxExplained = 8 << 20
 
 // explainFlags describe one attempt.
@@ -29,7 +29,7 @@ type explainFlags struct {
 	method     string
 	endpoint   string
 	idempotent bool
-	// byPolicy tells that the policy says whether the call is idempotent.
+	// byPolicy reports that the policy decides whether the call is idempotent.
 	byPolicy    bool
 	conditional bool
 	attempt     int
@@ -42,8 +42,8 @@ func (a *app) policyExplainCommand() *cobra.Command {
 		Use:   "explain POLICY",
 		Short: "Show what a policy decides about an answer, and why",
 		Long: `Show what a policy decides about an answer of the API, by which rule, and why each
-rule before it did not match. --status, --header and --body describe the answer; if
-there was none, --transport says what happened.`,
+rule before it did not match. --status, --header and --body describe the answer. If no
+answer arrived, --transport says why.`,
 		Example: `  callq policy explain patsnap --status 200 --body answer.json
   callq policy explain patsnap --status 429 --header 'Retry-After: 60'
   callq policy explain patsnap --transport timeout_after_send --method POST`,
@@ -59,13 +59,13 @@ there was none, --transport says what happened.`,
 	flags := cmd.Flags()
 	flags.IntVar(&f.status, "status", 0, "the answer's HTTP status `N`")
 	flags.StringArrayVar(&f.headers, "header", nil, "a header of the answer, `NAME:VALUE`; may be repeated")
-	flags.StringVar(&f.body, "body", "", "`FILE` that holds the answer's body; - reads it from stdin")
+	flags.StringVar(&f.body, "body", "", "`FILE` with the answer's body; - reads it from stdin")
 	flags.BoolVar(&f.cut, "cut", false, "the body ended before its declared length")
 	flags.StringVar(&f.transport, "transport", "", "why there is no answer; `T` is one of "+strings.Join(transports, ", "))
 	flags.StringVar(&f.method, "method", http.MethodGet, "the call's `METHOD`")
 	flags.StringVar(&f.endpoint, "endpoint", "/", "the call's endpoint, `/PATH`")
-	flags.BoolVar(&f.idempotent, "idempotent", false, "the call may be sent again (default by the policy's idempotent, else by the method)")
-	flags.BoolVar(&f.conditional, "conditional", false, "the request carried If-None-Match, If-Modified-Since or another precondition")
+	flags.BoolVar(&f.idempotent, "idempotent", false, "the call may be sent again (by default the policy decides, or the method)")
+	flags.BoolVar(&f.conditional, "conditional", false, "the request has If-None-Match, If-Modified-Since or another precondition")
 	flags.IntVar(&f.attempt, "attempt", 1, "this was the call's `N`th attempt")
 	flags.BoolVar(&f.canRefresh, "can-refresh", false, "the credential can be renewed and was not renewed yet")
 	return cmd
@@ -76,8 +76,8 @@ var transports = []string{
 	string(policy.TransportResetBeforeSend), string(policy.TransportResetAfterSend), string(policy.TransportTimeoutBeforeSend), string(policy.TransportTimeoutAfterSend),
 }
 
-// idempotentBy tells whether the policy takes calls of the endpoint for idempotent, by
-// which pattern, and where that is written.
+// idempotentBy reports whether calls of the endpoint are idempotent by the policy, by which
+// pattern, and where it is written.
 func idempotentBy(p *policy.Policy, endpoint string) (idempotent bool, by string) {
 	u := p.Upstream()
 	patterns, where := u.Idempotent, u.Where("idempotent")
@@ -112,7 +112,8 @@ type explanation struct {
 	UserMessage string        `json:"user_message"`
 	Advice      string        `json:"advice"`
 	Missed      []missJSON    `json:"missed"`
-	// Idempotent reports whether the call may be sent twice, IdempotentBy what says so.
+	// Idempotent reports whether the call may be sent twice. IdempotentBy says what
+	// decided it.
 	Idempotent   bool   `json:"idempotent"`
 	IdempotentBy string `json:"idempotent_by"`
 
@@ -151,7 +152,7 @@ func (s timeJSON) String() string {
 		text += console.Duration(-wait) + " ago"
 	}
 	if s.Unspent {
-		text += "; the limit is not used up, so it is no reason to wait"
+		text += "; the limit is not used up, so it is not a reason to wait"
 	}
 	return text + " (" + s.Source + ")"
 }
@@ -193,31 +194,31 @@ func (a *app) explain(name string, f explainFlags, now time.Time) error {
 	return e.write(a.stdout)
 }
 
-// outcomeOf makes an outcome of the flags, reading the body as a worker does.
+// outcomeOf returns the outcome that the flags describe. It reads the body as a worker does.
 func (a *app) outcomeOf(p *policy.Policy, f explainFlags) (policy.Outcome, error) {
 	if f.attempt < 1 {
-		return policy.Outcome{}, usageError("--attempt %d is not possible; the first is 1", f.attempt)
+		return policy.Outcome{}, usageError("--attempt %d is not possible; the first attempt is 1", f.attempt)
 	}
 	if f.transport != "" {
 		if f.status != 0 || f.body != "" || f.cut || len(f.headers) > 0 {
-			return policy.Outcome{}, usageError("--transport says that no answer came, so --status, --header, --body and --cut have no place beside it")
+			return policy.Outcome{}, usageError("--transport says that no answer arrived; remove it, or remove --status, --header, --body and --cut")
 		}
 		if !slices.Contains(transports, f.transport) {
-			return policy.Outcome{}, usageError("--transport %q is not known; write one of %s", f.transport, strings.Join(transports, ", "))
+			return policy.Outcome{}, usageError("--transport %q is unknown; write one of %s", f.transport, strings.Join(transports, ", "))
 		}
 		return policy.Outcome{Transport: policy.Transport(f.transport)}, nil
 	}
 	if f.status == 0 {
-		return policy.Outcome{}, usageError("there is nothing to explain; give the answer's --status, or --transport where none came")
+		return policy.Outcome{}, usageError("there is nothing to explain; give --status with the answer's HTTP status, or --transport if no answer arrived")
 	}
 	if f.status < 100 || f.status > 599 {
-		return policy.Outcome{}, usageError("--status %d is no status of HTTP; write 100 to 599", f.status)
+		return policy.Outcome{}, usageError("--status %d is not an HTTP status; write a number from 100 to 599", f.status)
 	}
 	header := http.Header{}
 	for _, line := range f.headers {
 		key, value, ok := strings.Cut(line, ":")
 		if !ok || strings.TrimSpace(key) == "" {
-			return policy.Outcome{}, usageError("--header %q is no header; write it as in 'Retry-After: 60'", line)
+			return policy.Outcome{}, usageError("--header %q is not a header; write one as in 'Retry-After: 60'", line)
 		}
 		header.Add(strings.TrimSpace(key), strings.TrimSpace(value))
 	}
@@ -231,8 +232,8 @@ func (a *app) outcomeOf(p *policy.Policy, f explainFlags) (policy.Outcome, error
 	return p.ReadAnswer(policy.Response{Status: f.status, Header: header, Body: body, Cut: f.cut}), nil
 }
 
-// explained asks the policy, and says how long the answer makes calls wait at
-// the first rung, without chance.
+// explained returns the policy's decision, and how long calls wait because of the answer, at
+// the first rung and without jitter.
 func explained(p *policy.Policy, o policy.Outcome, at policy.Attempt, now time.Time) explanation {
 	found := p.Explain(o, at)
 	d := found.Decision
@@ -248,8 +249,8 @@ func explained(p *policy.Policy, o policy.Outcome, at policy.Attempt, now time.T
 		e.wait = "the circuit opens for " + console.Duration(until.Sub(now)) + " (" + string(source) + ")"
 		resumes = until
 	}
-	for _, told := range policy.ServerTimes(o) {
-		e.ServerTimes = append(e.ServerTimes, timeJSON{string(told.Source), told.Header, shown(told.Value), told.Wait.Seconds(), told.Unspent})
+	for _, t := range policy.ServerTimes(o) {
+		e.ServerTimes = append(e.ServerTimes, timeJSON{string(t.Source), t.Header, shown(t.Value), t.Wait.Seconds(), t.Unspent})
 	}
 	if backoff, ok := p.Backoff(d.Backoff); ok && d.Action == policy.ActionRetry {
 		least, longest := backoff.Floor, backoff.Delay(at.N-1, nil)
@@ -276,7 +277,8 @@ func explained(p *policy.Policy, o policy.Outcome, at policy.Attempt, now time.T
 	return e
 }
 
-// shown keeps a header's value from filling a screen or driving a terminal.
+// shown shortens a header's value, and escapes its control characters, which could change
+// the terminal.
 func shown(value string) string {
 	const most = 80
 	if r := []rune(value); len(r) > most {
@@ -294,8 +296,8 @@ func (e explanation) write(w io.Writer) error {
 	if e.wait != "" {
 		t.Row("wait", e.wait)
 	}
-	for _, told := range e.ServerTimes {
-		t.Row("server's time", told.String())
+	for _, given := range e.ServerTimes {
+		t.Row("server's time", given.String())
 	}
 	t.Row("user message", cmp.Or(e.UserMessage, "none"))
 	t.Row("advice", cmp.Or(e.Advice, "none"))
@@ -303,7 +305,7 @@ func (e explanation) write(w io.Writer) error {
 		return err
 	}
 	if len(e.Missed) == 0 {
-		_, err := fmt.Fprintln(w, "\nIt is the first rule.")
+		_, err := fmt.Fprintln(w, "\nThis is the first rule.")
 		return err
 	}
 	if _, err := fmt.Fprintf(w, "\n%s before it did not match:\n", console.Plural(len(e.Missed), "rule")); err != nil {

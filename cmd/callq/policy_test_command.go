@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// caseJSON is how one recorded case went.
+// caseJSON is the result of one case.
 type caseJSON struct {
 	Name     string        `json:"name"`
 	File     string        `json:"file"`
@@ -29,8 +29,8 @@ func (a *app) policyTestCommand() *cobra.Command {
 		Use:   "test FILE",
 		Short: "Run recorded answers through a policy and compare",
 		Long: `Run recorded answers through a policy and compare its decisions with the expected
-ones. FILE names the policy and has the cases; the name of a preset runs the cases
-that come with it. The exit status is 1 if a case fails.
+ones. FILE names the policy and has the cases. The name of a preset runs the cases of
+that preset. The exit status is 1 if a case fails.
 
   policy: ./my-api.yaml          # or a preset
   cases:

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// mode checks who may read a file.
+// mode checks the mode of a file.
 func (r *rerun) mode(file string, want os.FileMode) {
 	r.t.Helper()
 	info, err := os.Stat(r.file(file))
@@ -19,14 +19,14 @@ func (r *rerun) mode(file string, want os.FileMode) {
 	}
 }
 
-func TestFilesOfResultsAreMadeForTheirOwnerAlone(t *testing.T) {
+func TestOnlyTheOwnerCanReadFilesOfResults(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "GET /b -> 68300004; ok")
 	r.write("calls.jsonl", `{"key":"a","path":"/a"}`+"\n"+`{"key":"b","path":"/b"}`+"\n")
 	r.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
-	r.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--redo", "dropped")
-	r.callq(exitWell, "batch", "export", r.batch(), "-o", "exported")
-	r.callq(exitWell, "batch", "export", r.batch(), "-o", "calls", "--calls")
+	r.callq(exitOK, "run", "calls.jsonl", "-o", "out", "--redo", "dropped")
+	r.callq(exitOK, "batch", "export", r.batch(), "-o", "exported")
+	r.callq(exitOK, "batch", "export", r.batch(), "-o", "calls", "--calls")
 	for _, file := range []string{"out", "out.old.jsonl", "exported", "calls"} {
 		r.mode(file, 0o600)
 	}
@@ -37,8 +37,8 @@ func TestFilesOfResultsAreMadeForTheirOwnerAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--redo-keys", "a")
-	r.callq(exitWell, "batch", "export", r.batch(), "-o", "exported")
+	r.callq(exitOK, "run", "calls.jsonl", "-o", "out", "--redo-keys", "a")
+	r.callq(exitOK, "batch", "export", r.batch(), "-o", "exported")
 	r.mode("out", 0o640)
 	r.mode("exported", 0o640)
 	r.mode("out.old.jsonl", 0o600)

@@ -97,7 +97,7 @@ func redisCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	answer, err := redisOf(ts).Do(context.Background(), command...).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		ts.Fatalf("%v", err)
+		ts.Fatalf("got %v", err)
 	}
 	fmt.Fprintln(ts.Stdout(), answer)
 }

@@ -28,7 +28,7 @@ func TestTheGoProgramOfTheREADMEBuilds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The program stands in this module as far as the compiler sees, and nowhere else.
+	// For the compiler the program is in this module; it is not on disk.
 	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(here, "readme", "main.go"): source}})
 	if err != nil {
 		t.Fatal(err)

@@ -11,13 +11,13 @@ import (
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
 
-func TestARedriveThatIsKilledTimeAndAgainRedrivesEachDeadLetterOnce(t *testing.T) {
+func TestARedriveThatIsKilledSeveralTimesRedrivesEachDeadLetterOnce(t *testing.T) {
 	const letters, kills = 120, 3
-	server, books := deadLetters(t, letters)
+	server, l := deadLetters(t, letters)
 	h := newHome(t, "/nowhere")
 	h.env = append(h.env, "CALLQ_REDIS="+server.URL)
 	open := func() int64 {
-		b, err := books.Batch(t.Context(), "b")
+		b, err := l.Batch(t.Context(), "b")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,16 +45,16 @@ func TestARedriveThatIsKilledTimeAndAgainRedrivesEachDeadLetterOnce(t *testing.T
 		if n := open(); n == letters {
 			t.Fatalf("kill %d came too late: all %d are redriven", kill+1, n)
 		}
-		audited(t, books)
+		audited(t, l)
 	}
 	left := letters - open()
-	if out, _ := h.callq(exitWell, "dead", "redrive", "--all", "--yes", "--rate", "10000/s"); out != fmt.Sprintf("%d calls redriven\n", left) {
-		t.Errorf("the last redrive said %q, %d were left", out, left)
+	if out, _ := h.callq(exitOK, "dead", "redrive", "--all", "--yes", "--rate", "10000/s"); out != fmt.Sprintf("%d calls redriven\n", left) {
+		t.Errorf("the last redrive printed %q, %d were left", out, left)
 	}
-	if out, _ := h.callq(exitWell, "dead", "redrive", "--all", "--yes"); out != "0 calls redriven\n" {
-		t.Errorf("one more redrive said %q", out)
+	if out, _ := h.callq(exitOK, "dead", "redrive", "--all", "--yes"); out != "0 calls redriven\n" {
+		t.Errorf("another redrive printed %q", out)
 	}
-	for r, err := range books.Calls(t.Context(), "b", tasks.TaskID) {
+	for r, err := range l.Calls(t.Context(), "b", tasks.TaskID) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +62,7 @@ func TestARedriveThatIsKilledTimeAndAgainRedrivesEachDeadLetterOnce(t *testing.T
 			t.Errorf("%s is %s in generation %d with lineage %+v", r.Key, r.State, r.Generation, r.Lineage)
 		}
 	}
-	audited(t, books)
+	audited(t, l)
 
 	// Each is made once more, and no more often.
 	env := callqtest.New(t, worker.Config{Redis: server.Client})
@@ -76,13 +76,13 @@ func TestARedriveThatIsKilledTimeAndAgainRedrivesEachDeadLetterOnce(t *testing.T
 	if n := env.Sim().Arrivals(); n != letters {
 		t.Errorf("%d requests arrived, want %d", n, letters)
 	}
-	audited(t, books)
+	audited(t, l)
 }
 
-func audited(t *testing.T, books *ledger.Ledger) {
+func audited(t *testing.T, l *ledger.Ledger) {
 	t.Helper()
-	findings, err := books.Audit(t.Context(), "b", tasks.TaskID)
+	findings, err := l.Audit(t.Context(), "b", tasks.TaskID)
 	if err != nil || len(findings) != 0 {
-		t.Errorf("the books: %+v, %v", findings, err)
+		t.Errorf("the audit: got %+v, %v", findings, err)
 	}
 }

@@ -20,7 +20,7 @@ import (
 func deadLetters(t *testing.T, n int) (*redistest.Server, *ledger.Ledger) {
 	t.Helper()
 	server := redistest.Redis(t)
-	// However many, they are no outage.
+	// However many they are, they are not an outage.
 	hopeless, err := policy.Parse("hopeless.yaml", []byte(`version: 1
 name: hopeless
 extends: patsnap
@@ -41,8 +41,8 @@ rules:
 	return server, ledger.New(server.Client)
 }
 
-func TestARedriveThatWasInterruptedIsFinishedByTheNext(t *testing.T) {
-	server, books := deadLetters(t, 3)
+func TestAnInterruptedRedriveIsFinishedByTheNextOne(t *testing.T) {
+	server, l := deadLetters(t, 3)
 	redrive := func(ctx context.Context, args ...string) (string, int) {
 		var out bytes.Buffer
 		env := func(name string) string { return map[string]string{"CALLQ_REDIS": server.URL}[name] }
@@ -50,7 +50,7 @@ func TestARedriveThatWasInterruptedIsFinishedByTheNext(t *testing.T) {
 		return out.String(), status
 	}
 	open := func() int64 {
-		b, err := books.Batch(t.Context(), "b")
+		b, err := l.Batch(t.Context(), "b")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +79,7 @@ func TestARedriveThatWasInterruptedIsFinishedByTheNext(t *testing.T) {
 	if want := "1 call redriven; start the same command again for the rest\n"; out != want || status != exitFailed {
 		t.Errorf("interrupted: %q, status %d", out, status)
 	}
-	if out, status = redrive(t.Context()); out != "2 calls redriven\n" || status != exitWell {
+	if out, status = redrive(t.Context()); out != "2 calls redriven\n" || status != exitOK {
 		t.Errorf("again: %q, status %d", out, status)
 	}
 	if open() != 3 {

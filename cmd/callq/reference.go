@@ -20,7 +20,7 @@ var (
 // cmd/callq/README.md and policy/README.md.
 var referencePages = map[string]string{"config": configPage, "files": filesPage, "policy": policy.Language}
 
-// topics are the pages that are not commands too: help lists them below the commands.
+// topics are the pages that are not also commands. Help lists them below the commands.
 func (a *app) topics() []*cobra.Command {
 	topic := func(name, short string) *cobra.Command {
 		cmd := &cobra.Command{Use: name, Short: short}

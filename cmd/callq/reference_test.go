@@ -107,7 +107,7 @@ Every command takes ` + "`--config FILE`, `--redis URL`, `--json` and `--quiet`"
 	return b.String()
 }
 
-func TestTheREADMEOfTheCommandIsWhatTheProgramSays(t *testing.T) {
+func TestTheREADMEOfTheCommandMatchesItsHelp(t *testing.T) {
 	want := documented()
 	if *update {
 		if err := os.WriteFile("README.md", []byte(want), 0o644); err != nil {

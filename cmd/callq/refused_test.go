@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestOfManyRefusedLinesTheFirstAreShown(t *testing.T) {
+func TestOnlyTheFirstRefusedLinesAreShown(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "")
 	r.write("bad.jsonl", strings.Repeat(`{"path":"/a","rows":1}`+"\n", 300))

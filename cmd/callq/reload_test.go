@@ -17,7 +17,7 @@ import (
 )
 
 // api answers every call with the code 999, which only a policy of the user's own
-// knows, and those under /slow no sooner than they are let go.
+// contains. It answers calls under /slow only after release.
 type api struct {
 	url string
 
@@ -79,24 +79,24 @@ func (a *api) open(path string) {
 	}
 }
 
-// staff is a worker process and the home that it lives in.
-type staff struct {
+// workerProcess is a worker process and the home that it lives in.
+type workerProcess struct {
 	*home
 	said   *programtest.Log
 	signal func(os.Signal)
 	end    func() int
 }
 
-// employ starts a worker on a Redis of its own.
-func employ(t *testing.T, h *home) *staff {
+// startWorker starts a worker with its own Redis.
+func startWorker(t *testing.T, h *home) *workerProcess {
 	t.Helper()
-	s := &staff{home: h}
+	s := &workerProcess{home: h}
 	s.said, s.signal, s.end = h.start("work", "--listen", "127.0.0.1:0")
-	s.hears("msg=working")
+	s.awaitLog("msg=working")
 	return s
 }
 
-func (s *staff) hears(what string) {
+func (s *workerProcess) awaitLog(what string) {
 	s.t.Helper()
 	defer func() {
 		if s.t.Failed() {
@@ -107,7 +107,7 @@ func (s *staff) hears(what string) {
 }
 
 // reloads sends SIGHUP and waits until the new configuration is in force.
-func (s *staff) reloads() {
+func (s *workerProcess) reloads() {
 	s.t.Helper()
 	const word = "msg=\"reloaded: "
 	before := strings.Count(s.said.String(), word)
@@ -116,7 +116,7 @@ func (s *staff) reloads() {
 }
 
 // refuses sends SIGHUP and waits until it was refused with these words.
-func (s *staff) refuses(words ...string) {
+func (s *workerProcess) refuses(words ...string) {
 	s.t.Helper()
 	const word = "nothing was changed"
 	before := s.said.String()
@@ -125,7 +125,7 @@ func (s *staff) refuses(words ...string) {
 	since := strings.TrimPrefix(s.said.String(), before)
 	for _, w := range words {
 		if !strings.Contains(since, w) {
-			s.t.Errorf("%q was not said:\n%s", w, since)
+			s.t.Errorf("%q is missing:\n%s", w, since)
 		}
 	}
 	if strings.Contains(since, "msg=\"reloaded: ") {
@@ -134,10 +134,10 @@ func (s *staff) refuses(words ...string) {
 }
 
 // drains ends the worker, which must end well.
-func (s *staff) drains() {
+func (s *workerProcess) drains() {
 	s.t.Helper()
 	s.signal(syscall.SIGTERM)
-	if status := s.end(); status != exitWell || !strings.Contains(s.said.String(), "msg=drained") {
+	if status := s.end(); status != exitOK || !strings.Contains(s.said.String(), "msg=drained") {
 		s.t.Errorf("exit status %d:\n%s", status, s.said)
 	}
 }
@@ -147,7 +147,7 @@ func (h *home) state(batch string) tasks.State {
 	h.t.Helper()
 	cmd, _, _ := h.command("batch", "wait", batch)
 	_ = cmd.Run() // 3 where it is dead
-	out, _ := h.callq(exitWell, "batch", "export", batch)
+	out, _ := h.callq(exitOK, "batch", "export", batch)
 	for r, err := range tasks.ReadResults(strings.NewReader(out)) {
 		if err != nil {
 			h.t.Fatal(err)
@@ -160,7 +160,7 @@ func (h *home) state(batch string) tasks.State {
 // sends sends one call as a batch of its own.
 func (h *home) sends(batch, path string, more ...string) {
 	h.t.Helper()
-	h.callq(exitWell, append([]string{"send", "GET", path, "--batch", batch, "--key", "k"}, more...)...)
+	h.callq(exitOK, append([]string{"send", "GET", path, "--batch", batch, "--key", "k"}, more...)...)
 }
 
 // judges writes a policy that answers the API's code in this way.
@@ -184,14 +184,14 @@ func (h *home) onRedis(t *testing.T) *redistest.Server {
 	return server
 }
 
-func TestAHangUpChangesThePolicyAndLosesNoCall(t *testing.T) {
+func TestAReloadChangesThePolicyAndLosesNoCall(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	h.onRedis(t)
 	api := newAPI(t)
 	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: ./policy.yaml}}\n", api.url))
 	h.judges(tasks.StateDropped)
-	w := employ(t, h)
+	w := startWorker(t, h)
 	expect := func(batch string, want tasks.State) {
 		t.Helper()
 		if got := h.state(batch); got != want {
@@ -221,12 +221,12 @@ func TestAHangUpChangesThePolicyAndLosesNoCall(t *testing.T) {
 	await(t, "the third slow call", func() bool { return api.arrived("/slow/3") == 1 })
 	api.letGo("/slow/1")
 	expect("slow-1", tasks.StateDropped)
-	w.hears("the earlier configuration have ended")
+	w.awaitLog("the earlier configuration have ended")
 	w.signal(syscall.SIGTERM) // with two workers that have a call on its way
-	w.hears("draining")
+	w.awaitLog("draining")
 	api.letGo("/slow/2")
 	api.letGo("/slow/3")
-	if status := w.end(); status != exitWell {
+	if status := w.end(); status != exitOK {
 		t.Errorf("exit status %d:\n%s", status, w.said)
 	}
 	expect("slow-2", tasks.StateDead)
@@ -236,10 +236,10 @@ func TestAHangUpChangesThePolicyAndLosesNoCall(t *testing.T) {
 			t.Errorf("%s arrived %d times", path, n)
 		}
 	}
-	h.callq(exitWell, "audit")
+	h.callq(exitOK, "audit")
 }
 
-func TestAHangUpWithABadFileChangesNothingAndSaysWhere(t *testing.T) {
+func TestAReloadWithAMistakeChangesNothingAndNamesItsPlace(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	redis := h.onRedis(t)
@@ -247,7 +247,7 @@ func TestAHangUpWithABadFileChangesNothingAndSaysWhere(t *testing.T) {
 	config := fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: ./policy.yaml}}\n", api.url)
 	h.write("callq.yaml", config)
 	h.judges(tasks.StateDropped)
-	w := employ(t, h)
+	w := startWorker(t, h)
 
 	policy := h.read("policy.yaml")
 	for _, bad := range []struct {
@@ -288,7 +288,7 @@ func TestAHangUpWithABadFileChangesNothingAndSaysWhere(t *testing.T) {
 	w.drains()
 }
 
-func TestAHangUpAddsAndTakesOutUpstreams(t *testing.T) {
+func TestAReloadAddsAndRemovesUpstreams(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	server := redistest.Redis(t)
@@ -297,7 +297,7 @@ func TestAHangUpAddsAndTakesOutUpstreams(t *testing.T) {
 	one := fmt.Sprintf("{base_url: %q, policy: ./policy.yaml}", first.url)
 	h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams:\n  one: %s\nadmin: {tokens: [{name: ops, role: operator, token: %q}]}\n", server.URL, one, token))
 	h.judges(tasks.StateDone)
-	w := employ(t, h)
+	w := startWorker(t, h)
 	h.sends("one", "/one")
 	if got := h.state("one"); got != tasks.StateDone || first.arrived("/one") != 1 {
 		t.Errorf("the call is %q", got)
@@ -306,10 +306,10 @@ func TestAHangUpAddsAndTakesOutUpstreams(t *testing.T) {
 	h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams:\n  one: %s\n  two: {base_url: %q, policy: ./policy.yaml}\nworker: {concurrency: 7}\nadmin: {listen: \"127.0.0.1:1\", tokens: [{name: ops, role: operator, token: %q}]}\n",
 		server.URL, one, second.url, token))
 	w.reloads()
-	w.hears("upstreams=[two]")
-	w.hears("concurrency=7")
+	w.awaitLog("upstreams=[two]")
+	w.awaitLog("concurrency=7")
 	if strings.Contains(w.said.String(), "need a restart") {
-		t.Errorf("an address that a flag gives is said to have changed:\n%s", w.said)
+		t.Errorf("an address from a flag is reported as changed:\n%s", w.said)
 	}
 	h.sends("two", "/two", "--upstream", "two")
 	if got := h.state("two"); got != tasks.StateDone || second.arrived("/two") != 1 {
@@ -319,25 +319,25 @@ func TestAHangUpAddsAndTakesOutUpstreams(t *testing.T) {
 	h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams:\n  two: {base_url: %q, policy: ./policy.yaml}\nadmin: {tokens: [{name: ops, role: operator, token: %q}]}\n",
 		server.URL+"?db=1", second.url, token+"-2"))
 	w.reloads()
-	w.hears("keys=\"[admin.tokens redis]\"")
-	w.hears("upstreams=[one]")
+	w.awaitLog("keys=\"[admin.tokens redis]\"")
+	w.awaitLog("upstreams=[one]")
 	if strings.Contains(w.said.String(), token) {
-		t.Errorf("the token was said:\n%s", w.said)
+		t.Errorf("the token was logged:\n%s", w.said)
 	}
 	w.drains()
 }
 
-func TestAHangUpBeginsASchedule(t *testing.T) {
+func TestAReloadStartsASchedule(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	h.onRedis(t)
 	config := "upstreams: {sim: {base_url: \"http://127.0.0.1:1\", policy: patsnap}}\n"
 	h.write("callq.yaml", config)
 	h.write("calls.jsonl", "{\"path\":\"/1\"}\n")
-	w := employ(t, h)
+	w := startWorker(t, h)
 	h.write("callq.yaml", config+"schedules: [{name: yearly, cron: \"0 0 1 1 *\", file: calls.jsonl}]\n")
 	w.reloads()
-	w.hears("a schedule starts")
+	w.awaitLog("a schedule starts")
 	w.drains()
 }
 
@@ -355,7 +355,7 @@ func TestAClosedTerminalLetsARunDrain(t *testing.T) {
 	await(t, "the drain", func() bool { return strings.Contains(errs.String(), "stopping") })
 	signal(syscall.SIGHUP) // as a shell does
 	api.letGo("/slow/1")
-	if status := end(); status != exitFailed && status != exitWell || !strings.Contains(h.read("out"), "/slow/1") {
+	if status := end(); status != exitFailed && status != exitOK || !strings.Contains(h.read("out"), "/slow/1") {
 		t.Errorf("exit status %d:\n%s\n%s", status, errs, h.read("out"))
 	}
 }

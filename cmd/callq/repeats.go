@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
-// maxRepeats is how many lines are named that repeat an earlier one.
+// maxRepeats is how many repeated lines are named.
 const maxRepeats = 3
 
 // repeats counts the lines of a file that are the same call as an earlier line.
@@ -19,7 +19,7 @@ type repeats struct {
 	first []filerun.Repeat
 }
 
-// of counts those of lines as they are read.
+// of counts repeated lines while lines are read.
 func (r *repeats) of(lines iter.Seq2[tasks.Line, error]) iter.Seq2[tasks.Line, error] {
 	return func(yield func(tasks.Line, error) bool) {
 		for line, err := range lines {
@@ -35,23 +35,23 @@ func (r *repeats) of(lines iter.Seq2[tasks.Line, error]) iter.Seq2[tasks.Line, e
 	}
 }
 
-// showRepeats says how many lines made no call of their own.
+// showRepeats prints how many lines are repetitions and so are not calls of their own.
 func (a *app) showRepeats(name string, r *repeats) {
 	if r.n > 0 {
 		a.progressf("%s: %s", console.Printable(name), repeatsText(r.n, r.first))
 	}
 }
 
-// repeatsText says that n lines are the same as an earlier one, and names the first.
+// repeatsText says that n lines repeat an earlier line, and names the first of them.
 func repeatsText(n int, first []filerun.Repeat) string {
 	var named []string
 	for _, one := range first {
-		named = append(named, fmt.Sprintf("line %d is line %d again", one.Line, one.Of))
+		named = append(named, fmt.Sprintf("line %d repeats line %d", one.Line, one.Of))
 	}
 	more := ""
 	if n > len(first) {
 		more = ", …"
 	}
-	return fmt.Sprintf("%s the same as an earlier one and made no call of its own (%s%s)",
-		console.Subject(n, "line", "is", "are"), strings.Join(named, ", "), more)
+	return fmt.Sprintf("%s an earlier line and made no call of its own (%s%s)",
+		console.Subject(n, "line", "repeats", "repeat"), strings.Join(named, ", "), more)
 }

@@ -13,17 +13,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// app is what the commands share: the world around the process, and the flags
-// that every command has. The zero values of the flags are their defaults.
+// app is what the commands share: standard input and output, the environment, and the
+// flags that every command has. The zero values of the flags are their defaults.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	// screen is beneath stderr: it shows how far a command is.
+	// screen is the screen that stderr writes to. It shows the progress.
 	screen  *console.Screen
 	env     func(string) string
 	signals *signals
-	// secrets knows the credentials that are in use. stdout and stderr of a program
-	// at work print none of them.
+	// secrets has the credentials that are in use. stdout and stderr remove them from
+	// what they print.
 	secrets *worker.Redactor
 
 	configPath string
@@ -32,8 +32,8 @@ type app struct {
 	quiet      bool
 }
 
-// run is the whole program: it carries out one command line and returns the
-// exit status. Nothing it calls ends the process.
+// run is the whole program: it runs one command line and returns the exit status. Nothing
+// that it calls ends the process.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) string) int {
 	return newApp(stdin, stdout, stderr, env).run(ctx, args)
 }
@@ -66,10 +66,10 @@ func (a *app) execute(ctx context.Context, args []string) error {
 		return err
 	}
 	// Errors before RunE are usage errors.
-	return usage(cmd, plainly(err))
+	return usage(cmd, explainFlag(err))
 }
 
-// markRuns notes when a command's own work begins.
+// markRuns sets began when the RunE of a command begins.
 func markRuns(cmd *cobra.Command, began *bool) {
 	if work := cmd.RunE; work != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -88,7 +88,7 @@ func (a *app) root() *cobra.Command {
 		Use:   "callq",
 		Short: "A job queue for API calls",
 		Long: `callq makes API calls from a queue. It reads each answer, decides by a policy
-whether to finish, retry, wait or give up, and remembers how every call ended.`,
+whether to finish, retry, wait or give up, and records how every call ended.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		Args:              knownCommand,
@@ -100,12 +100,12 @@ whether to finish, retry, wait or give up, and remembers how every call ended.`,
 			return cmd.Help()
 		},
 	}
-	root.Flags().BoolVar(&version, "version", false, "as callq version")
+	root.Flags().BoolVar(&version, "version", false, "print the version, like callq version")
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.configPath, "config", "", "configuration `FILE` (default callq.yaml, if it is there)")
+	flags.StringVar(&a.configPath, "config", "", "configuration `FILE` (default callq.yaml, if it exists)")
 	flags.StringVar(&a.redis, "redis", "", "`URL` of Redis (default embedded:)")
 	flags.BoolVar(&a.json, "json", false, "machine-readable output")
 	flags.BoolVar(&a.quiet, "quiet", false, "no progress, only results and errors")
@@ -133,7 +133,7 @@ whether to finish, retry, wait or give up, and remembers how every call ended.`,
 	return root
 }
 
-// group is a command that only holds others.
+// group returns a command that only has subcommands.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   use,
@@ -153,7 +153,8 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// knownCommand refuses what is not the name of a command, and names the nearest.
+// knownCommand refuses an argument, which is not the name of a command, and suggests the
+// nearest command.
 func knownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -166,8 +167,8 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	return errors.New(message)
 }
 
-// takes is for a command that takes exactly the named arguments; one in brackets may be
-// left out.
+// takes returns the check of a command that takes exactly the named arguments. An argument
+// in brackets is optional.
 func takes(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > len(names) {
@@ -180,8 +181,8 @@ func takes(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// helpCommand is cobra's, but it prints the reference pages too, and asking about
-// something that does not exist is an error.
+// helpCommand is like cobra's help command, but it also prints the reference pages, and an
+// unknown command is an error.
 func (a *app) helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND…]",
@@ -193,16 +194,16 @@ func (a *app) helpCommand() *cobra.Command {
 			}
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil || len(rest) > 0 {
-				return usage(cmd.Root(), fmt.Errorf("there is no command or page %q to help with", strings.Join(args, " ")))
+				return usage(cmd.Root(), fmt.Errorf("there is no help about %q: it is neither a command nor a page", strings.Join(args, " ")))
 			}
 			return about.Help()
 		},
 	}
 }
 
-// config loads the configuration with the flags that every command has.
-// concurrency and listen are those of the commands that work and serve; listen has
-// a name for the latter alone.
+// config loads the configuration with the flags that every command has. concurrency is a
+// flag of the commands that make calls, listen of the commands that serve the admin
+// address. listen has a name only for the latter.
 func (a *app) config(concurrency, listen config.Flag) (*config.Config, error) {
 	cfg, err := config.Load(config.Source{
 		Path:              a.configPath,
@@ -215,6 +216,6 @@ func (a *app) config(concurrency, listen config.Flag) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.learn(cfg)
+	a.addSecrets(cfg)
 	return cfg, nil
 }

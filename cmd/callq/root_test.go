@@ -9,7 +9,7 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 )
 
-func TestAMistakeInTheConfigurationIsShownWithItsPlace(t *testing.T) {
+func TestAMistakeInTheConfigurationIsReportedWithItsPlace(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if err := os.WriteFile("callq.yaml", []byte("worker: {concurency: 3}\nredis: embedded\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -26,7 +26,7 @@ callq.yaml:2:8: redis is "embedded", which is not a Redis address; write "embedd
 	}
 }
 
-func TestWhatIsFoundAfterTheFileIsReadIsToldAtOnce(t *testing.T) {
+func TestMistakesFoundAfterReadingTheFileAreReportedAtOnce(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if err := os.WriteFile("callq.yaml", []byte(`upstreams:
   a: {base_url: https://a.example, policy: ./none.yaml, auth: {type: bearer, token: "${env:TOKEN}"}}
@@ -41,7 +41,7 @@ admin: {tokens: [{name: a, role: viewer, token: "${env:ADMIN}"}]}
 		"callq.yaml:4:49: admin.tokens[0].token: the environment variable ADMIN",
 	} {
 		if !strings.Contains(errs, want) {
-			t.Errorf("%q is not told", want)
+			t.Errorf("%q is missing", want)
 		}
 	}
 	if status != exitUsage || strings.Count(errs, "\n") != 4 {

@@ -115,7 +115,7 @@ func (v *vault) most() (paths, most int) {
 	return len(v.arrivals), most
 }
 
-func TestATokenFileIsRotatedUnderLoadAndNoCallEndsDead(t *testing.T) {
+func TestRotatingATokenFileUnderLoadLosesNoCall(t *testing.T) {
 	t.Parallel()
 	const calls = 500
 	h := newHome(t, filepath.Dir(program(t)))
@@ -132,10 +132,10 @@ func TestATokenFileIsRotatedUnderLoadAndNoCallEndsDead(t *testing.T) {
 		fmt.Fprintf(&lines, "{\"path\":\"/%d\"}\n", i)
 	}
 	h.write("calls.jsonl", lines.String())
-	w := employ(t, h)
-	h.callq(exitWell, "send", "calls.jsonl", "--batch", "b")
+	w := startWorker(t, h)
+	h.callq(exitOK, "send", "calls.jsonl", "--batch", "b")
 
-	// As it should be: the API takes both for a while. No call is refused.
+	// The usual rotation: the API accepts both for a while. No call is refused.
 	await(t, "calls with the first token", func() bool { return v.uses("token-1") >= 50 })
 	v.accept("token-1", "token-2")
 	h.write("token.new", "token-2\n")
@@ -145,7 +145,7 @@ func TestATokenFileIsRotatedUnderLoadAndNoCallEndsDead(t *testing.T) {
 	await(t, "calls with the second token", func() bool { return v.uses("token-2") >= 50 })
 
 	// As it should not be: the old one is worth nothing from one moment to the
-	// next, and nothing but its content tells that the file has changed.
+	// next, and only its content shows that the file has changed.
 	info, err := os.Stat(h.file("token"))
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +171,7 @@ func TestATokenFileIsRotatedUnderLoadAndNoCallEndsDead(t *testing.T) {
 	v.accept("token-3")
 	v.letGo(gate)
 
-	out, _ := h.callq(exitWell, "batch", "wait", "b")
+	out, _ := h.callq(exitOK, "batch", "wait", "b")
 	if !strings.Contains(out, "500 done") {
 		t.Errorf("got %s", out)
 	}
@@ -184,7 +184,7 @@ func TestATokenFileIsRotatedUnderLoadAndNoCallEndsDead(t *testing.T) {
 	w.drains()
 }
 
-func TestARefusedTokenIsTriedOnceMoreOnlyIfItsFileHasChanged(t *testing.T) {
+func TestACallWithARefusedTokenIsReplayedOnlyIfTheFileChanged(t *testing.T) {
 	t.Parallel()
 	redistest.Binary(t)
 	h := newHome(t, filepath.Dir(program(t)))
@@ -198,7 +198,7 @@ func TestARefusedTokenIsTriedOnceMoreOnlyIfItsFileHasChanged(t *testing.T) {
 		t.Errorf("%d calls arrived, one %d times: a token that is the same was tried again", paths, most)
 	}
 	h.write("token", "token-2\n")
-	h.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--redo", "dead")
+	h.callq(exitOK, "run", "calls.jsonl", "-o", "out", "--redo", "dead")
 	if paths, most := v.most(); paths != 1 || most != 2 {
 		t.Errorf("%d calls arrived, one %d times", paths, most)
 	}

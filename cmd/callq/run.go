@@ -11,7 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 )
 
-// runFlags are the flags of run, as they were given.
+// runFlags are the flags of run.
 type runFlags struct {
 	out         string
 	redo        []string
@@ -24,7 +24,7 @@ type runFlags struct {
 	sameAPI     bool
 }
 
-// defaultPatience is how long a run waits for a person to mend an account.
+// defaultPatience is how long a run waits until a person fixes the account.
 const defaultPatience = 15 * time.Minute
 
 func (a *app) runCommand() *cobra.Command {
@@ -45,26 +45,26 @@ A configuration says which API is called:
       policy: patsnap
       auth: {type: bearer, token: "${env:PATSNAP_TOKEN}"}
 
-Run it again with the same OUT and it goes on where it stopped: a call that has a
+Run it again with the same OUT, and it continues where it stopped: a call that has a
 result is not made again, unless its line in FILE has changed. A line without a key is
-known by its content: inserting, removing, sorting or splitting lines repeats no call,
-and equal lines are one call. If only OUT was deleted, the queue still has the results
-for ledger.retention, but not the bodies over 256 KiB and those that ledger.bodies
-freed: such a result has "body_freed": true. A queue in the process, as without a
-Redis, has nothing any more. The calls of a copy of FILE under another name are new
-calls.
+identified by its content: after inserting, removing, sorting or splitting lines no
+call is repeated, and equal lines are one call. If only OUT was deleted, the queue
+still has the results for ledger.retention, but not the bodies over 256 KiB and those
+that ledger.bodies freed: such a result has "body_freed": true. A queue in the process,
+which is used without a Redis, keeps nothing. The calls of a copy of FILE under another
+name are new calls.
 
 A result that is replaced, because its line changed or --redo, --redo-keys or
 --redo-from makes its call again, is first moved to OUT.old.jsonl. Results of calls
 that are not in FILE stay; an OUT that has no result of FILE is refused, because it
 belongs to another file.
 
-OUT and the queue remember the base_url. With another one run refuses to go on,
-because results of one API must not count for another; --same-api says that it is the
-same API.
+The base_url is recorded in OUT and in the queue. With another base_url run refuses to
+continue, because results of one API must not count for another; --same-api says that
+it is the same API.
 
-OUT.sent has the calls that must not be made twice while they are on their way. If the
-run is killed, the next one with the same OUT does not send them again.`,
+OUT.sent has the inflight calls that must not be made twice. If the run is killed, the
+next one with the same OUT does not send them again.`,
 		Example: `  callq run calls.jsonl
   callq run calls.jsonl -o results.jsonl --first 10
   callq run calls.jsonl --redo dead
@@ -82,13 +82,13 @@ run is killed, the next one with the same OUT does not send them again.`,
 }
 
 func (f *runFlags) add(flags *pflag.FlagSet) {
-	flags.StringVarP(&f.out, "out", "o", "", "`OUT` for the results (default FILE.results.jsonl, or - where FILE is - or another stream)")
+	flags.StringVarP(&f.out, "out", "o", "", "`OUT` for the results (default FILE.results.jsonl, or - if FILE is - or another stream)")
 	flags.StringSliceVar(&f.redo, "redo", nil, "make calls again that ended in these `STATES`: dead, dropped, cancelled")
 	flags.StringSliceVar(&f.redoKeys, "redo-keys", nil, "make the calls with these `KEYS` again, done ones too")
-	flags.StringVar(&f.redoFrom, "redo-from", "", "make the calls of `FILE` (results or keys, one a line) again, done ones too; - is standard input")
+	flags.StringVar(&f.redoFrom, "redo-from", "", "make the calls in `FILE` (results or keys, one a line) again, done ones too; - is standard input")
 	flags.IntVar(&f.first, "first", 0, "only the first `N` calls of the file; 0: all")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only show what would be called, what it costs, and the first request")
-	flags.DurationVar(&f.patience, "patience", defaultPatience, "how long to wait for a person to correct a credential, a balance or a setting; 0: for ever")
+	flags.DurationVar(&f.patience, "patience", defaultPatience, "how long to wait until a person fixes a credential, a balance or a setting; 0: without end")
 	flags.BoolVar(&f.sameAPI, "same-api", false, "continue although base_url has changed: it is the same API")
 	flags.StringVar(&f.concurrency, "concurrency", "", "`CALLS` in flight at once, over all upstreams (default 64)")
 }
@@ -107,7 +107,7 @@ func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) 
 		return err
 	}
 	describe := upstreamsOf
-	if f.dryRun { // which needs no credential
+	if f.dryRun { // a dry run needs no credential
 		describe = describedUpstreams
 	}
 	upstreams, err := describe(cfg)

@@ -7,8 +7,8 @@ import (
 	"github.com/seed-2903acc3/callq/internal/shellword"
 )
 
-// againLine is the command line that goes on with a file, or with a stream that was
-// spooled.
+// againLine returns the command line that continues the run of a file, or of a stream that
+// was spooled.
 func (a *app) againLine(name string, spooled bool, f runFlags) string {
 	words := []string{"callq", "run", name}
 	if f.out != "" {
@@ -27,11 +27,10 @@ func (a *app) againLine(name string, spooled bool, f runFlags) string {
 	return line
 }
 
-// next is a command to go on with, as it is typed: of the same queue as this one.
+// next returns a command to run next, as it is typed, with the flags for the same queue.
 func (a *app) next(command string) string { return "callq " + command + a.where() }
 
-// where are the flags by which this command has found its queue, with a space in
-// front of each.
+// where returns the flags of this command that select the queue, with a space before each.
 func (a *app) where() string {
 	text := ""
 	if a.configPath != "" {
@@ -39,7 +38,7 @@ func (a *app) where() string {
 	}
 	switch {
 	case strings.Contains(a.redis, "@"):
-		text += " --redis URL" // it has a password in it
+		text += " --redis URL" // it contains a password
 	case a.redis != "":
 		text += " --redis " + shellword.Quote(a.redis)
 	}

@@ -27,7 +27,7 @@ func (h *home) older() {
 	}
 }
 
-func TestResultsOfAnEarlierVersionGoOnWhereverTheirLinesStand(t *testing.T) {
+func TestResultsOfAnEarlierVersionAreFoundInAnyLineOrder(t *testing.T) {
 	t.Parallel()
 	old, err := os.ReadFile(filepath.Join("testdata", "older", "calls.jsonl"))
 	if err != nil {
@@ -86,10 +86,10 @@ func (r *rerun) sendByPosition(file string, lines []string) {
 		fmt.Fprintf(&keyed, "{\"key\":\"line-%d\",%s\n", i+1, line[1:])
 	}
 	r.write("keyed", keyed.String())
-	r.callq(exitWell, "send", "keyed", "--batch", in.Batch())
+	r.callq(exitOK, "send", "keyed", "--batch", in.Batch())
 }
 
-func TestAQueueOfAnEarlierVersionGoesOnWhereverItsLinesStand(t *testing.T) {
+func TestCallsInAQueueOfAnEarlierVersionAreFoundInAnyLineOrder(t *testing.T) {
 	t.Parallel()
 	lines := []string{`{"path":"/a"}`, `{"path":"/b","method":"POST"}`, `{"path":"/c"}`, `{"path":"/b","method":"POST"}`}
 	again := strings.Join([]string{`{"path":"/new"}`, lines[2], lines[1], lines[0]}, "\n")
@@ -100,41 +100,41 @@ func TestAQueueOfAnEarlierVersionGoesOnWhereverItsLinesStand(t *testing.T) {
 			r.sendByPosition("calls.jsonl", lines)
 			want := int64(4) // the new one, and three of the four
 			if made {
-				w := employ(t, r.home)
-				r.callq(exitWell, "batch", "wait", r.batch())
+				w := startWorker(t, r.home)
+				r.callq(exitOK, "batch", "wait", r.batch())
 				w.signal(syscall.SIGTERM)
 				w.end()
 				want = 5
 			}
 			r.write("calls.jsonl", again)
-			r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+			r.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 			r.arrived(want)
 			if got := r.states("out"); len(got) != 4 {
 				t.Errorf("the results are %v", got)
 			}
-			r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+			r.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 			r.arrived(want)
-			r.callq(exitWell, "audit")
+			r.callq(exitOK, "audit")
 		})
 	}
 }
 
-func TestSplittingAFileWhoseCallsAreOpenRepeatsNone(t *testing.T) {
+func TestSplittingAFileWithOpenCallsRepeatsNoCall(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "")
 	r.write("calls.jsonl", "{\"path\":\"/1\"}\n{\"path\":\"/2\"}\n{\"path\":\"/3\",\"method\":\"POST\"}\n{\"path\":\"/4\"}\n")
-	r.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--first", "2")
-	r.callq(exitWell, "circuit", "open", "sim", "--for", "1h", "--reason", "test")
+	r.callq(exitOK, "run", "calls.jsonl", "-o", "out", "--first", "2")
+	r.callq(exitOK, "circuit", "open", "sim", "--for", "1h", "--reason", "test")
 	errs, signal, end := r.start("run", "calls.jsonl", "-o", "out")
 	await(t, "the hold", func() bool { return strings.Contains(errs.String(), "2 calls wait") })
 	signal(syscall.SIGINT)
 	end()
-	r.callq(exitWell, "circuit", "close", "sim", "--reason", "test")
+	r.callq(exitOK, "circuit", "close", "sim", "--reason", "test")
 
 	r.write("xaa", "{\"path\":\"/1\"}\n{\"path\":\"/3\",\"method\":\"POST\"}\n")
 	r.write("xab", "{\"path\":\"/2\"}\n{\"path\":\"/4\"}\n")
-	r.callq(exitWell, "run", "xaa", "-o", "out")
-	r.callq(exitWell, "run", "xab", "-o", "out")
+	r.callq(exitOK, "run", "xaa", "-o", "out")
+	r.callq(exitOK, "run", "xab", "-o", "out")
 	r.arrived(4)
 	if got := r.states("out"); len(got) != 4 {
 		t.Errorf("the results are %v", got)
@@ -144,20 +144,20 @@ func TestSplittingAFileWhoseCallsAreOpenRepeatsNone(t *testing.T) {
 			t.Errorf("%s is %s", key, state)
 		}
 	}
-	r.callq(exitWell, "audit")
+	r.callq(exitOK, "audit")
 }
 
-func TestAnOpenCallWhoseResultIsInOutIsNotMadeAgain(t *testing.T) {
+func TestAnOpenCallWithAResultInOUTIsNotMadeAgain(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "")
 	r.write("calls.jsonl", `{"path":"/a","method":"POST"}`+"\n")
-	r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	r.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 	results := r.read("out")
 	// The queue of an earlier moment, in which the call is open.
 	r.redis.FlushAll(t.Context())
-	r.callq(exitWell, "send", "calls.jsonl", "--batch", strings.SplitN(strings.SplitN(results, `"batch":"`, 2)[1], `"`, 2)[0])
+	r.callq(exitOK, "send", "calls.jsonl", "--batch", strings.SplitN(strings.SplitN(results, `"batch":"`, 2)[1], `"`, 2)[0])
 	r.write("calls.jsonl", `{"path":"/new"}`+"\n"+`{"path":"/a","method":"POST"}`+"\n")
-	r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	r.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 	r.arrived(2)
-	r.callq(exitWell, "audit")
+	r.callq(exitOK, "audit")
 }

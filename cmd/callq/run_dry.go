@@ -11,49 +11,50 @@ import (
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
-// forecast is what --dry-run says.
+// forecast is the output of --dry-run.
 type forecast struct {
 	File string `json:"file"`
-	// Calls are those that would be made: all but the Resumed, which an earlier
-	// run has finished.
+	// Calls is how many calls would be made. It does not include the Resumed, which
+	// an earlier run has finished.
 	Calls   int `json:"calls"`
 	Resumed int `json:"resumed"`
-	// Unsent are those of the Calls that end as outcome_unknown: a run that died may
-	// have sent them.
+	// Unsent is how many of the Calls end as outcome_unknown without being sent,
+	// because a killed run may have sent them.
 	Unsent     int             `json:"unsent"`
 	Duplicates int             `json:"duplicates"`
 	Refused    int             `json:"refused"`
 	Endpoints  []*endpointCost `json:"endpoints"`
-	// Cost is the price of all calls by cost.per_call; null where an upstream has
-	// none, or they are in different currencies. Currency is what the budgets call
-	// it; null where they do not say. Seconds is how long they take at least under limits and budgets; null
-	// where those allow them all at once.
+	// Cost is the price of all calls by cost.per_call. It is null if an upstream has
+	// none, or if the currencies differ. Currency is that of the budgets, null if they
+	// give none. Seconds is how long the calls take at least under limits and budgets,
+	// null if those allow all calls at once.
 	Currency *string  `json:"currency"`
 	Cost     *string  `json:"cost"`
 	Seconds  *float64 `json:"seconds"`
 
-	// Requests are the first request to each upstream as it would go out, with stars for the credential.
+	// Requests are the first request to each upstream as it would be sent, with stars
+	// for the credential.
 	Requests []*firstRequest `json:"requests"`
 
-	// costLine is the cost for people, empty where none is configured.
+	// costLine is the cost for people, empty if none is configured.
 	costLine string
 	estimate filerun.Estimate
 	results  string
 }
 
-// endpointCost is one endpoint's part of it.
+// endpointCost is the number of calls of one endpoint.
 type endpointCost struct {
 	Upstream string `json:"upstream"`
 	Endpoint string `json:"endpoint"`
 	Calls    int    `json:"calls"`
 }
 
-// forecast says what the run would call, by the file and by what previous runs have
+// forecast prints what the run would do, from the file and from what earlier runs have
 // written.
 func (r *fileRun) forecast(ctx context.Context) error {
 	est, err := filerun.Forecast(ctx, r.config)
 	if err != nil {
-		return r.sentence(err, filerun.Summary{})
+		return r.withAdvice(err, filerun.Summary{})
 	}
 	out := forecast{
 		File: r.in.Name(), Calls: est.Calls, Resumed: est.Resumed, Unsent: est.Unsent, Duplicates: est.Duplicates, Refused: est.Refused,
@@ -87,8 +88,8 @@ func (r *fileRun) forecast(ctx context.Context) error {
 	return nil
 }
 
-// missing returns everything for which the run itself would end before its first call:
-// the references of the configuration, which a dry run does without.
+// missing returns the errors with which the real run would end before its first call: those
+// of references of the configuration, which a dry run does not need.
 func (a *app) missing(cfg *config.Config, calls int) error {
 	list := each(cfg.ResolveUpstreams(), found)
 	if calls > 0 {
@@ -102,7 +103,7 @@ func (a *app) missing(cfg *config.Config, calls int) error {
 	return errors.Join(errs...)
 }
 
-// durationText is how long the calls take, for people.
+// durationText says how long the calls take.
 func (f forecast) durationText() string {
 	s := f.estimate
 	switch {
@@ -136,11 +137,11 @@ func (a *app) printForecast(f forecast) error {
 		}
 	}
 	if f.Unsent > 0 {
-		fmt.Fprintf(text, "Of these, %s not sent again, for a run that died may have sent %s: outcome_unknown.\n",
+		fmt.Fprintf(text, "Of these, %s not sent again, because a killed run may have sent %s: outcome_unknown.\n",
 			console.Count(f.Unsent, "is", "are"), map[bool]string{true: "it", false: "them"}[f.Unsent == 1])
 	}
 	if f.Calls == 0 {
-		return text.err // nothing costs nothing and takes no time
+		return text.err // without calls there is no cost and no time
 	}
 	if f.costLine != "" {
 		fmt.Fprintln(text, f.costLine)

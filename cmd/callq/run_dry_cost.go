@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// addCosts writes the costs into a forecast. Amounts that no budget gives a currency
-// are taken to be in that of the others, if there is one; then it is not named.
+// addCosts adds the costs to a forecast. An amount without a currency is added to the
+// amounts of the other currency, if there is just one; then no currency is named.
 func (f *forecast) addCosts() {
 	costs := f.estimate.Costs
 	switch {
@@ -35,7 +35,7 @@ func (f *forecast) addCosts() {
 	f.costLine = fmt.Sprintf("Cost: %s, by cost.per_call of the configuration; retries may add to it.", strings.Join(parts, " and "))
 }
 
-// moneyText writes an amount with two decimals, or as many as are needed.
+// moneyText formats an amount with two decimals, or as many as are needed.
 func moneyText(amount *big.Rat) string {
 	text := amount.FloatString(6)
 	for text[len(text)-1] == '0' && text[len(text)-3] != '.' {

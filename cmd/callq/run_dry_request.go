@@ -15,19 +15,20 @@ import (
 // shownBody is how much of a body a dry run shows, in bytes.
 const shownBody = 500
 
-// firstRequest is the first request to an upstream as it would go out.
+// firstRequest is the first request to an upstream as it would be sent.
 type firstRequest struct {
 	Upstream string            `json:"upstream"`
 	Key      string            `json:"key"`
 	Method   string            `json:"method"`
 	URL      string            `json:"url"`
 	Headers  map[string]string `json:"headers"`
-	// Body is its beginning; null where there is none. BodyBytes is its whole length.
+	// Body is the beginning of the body, null if there is none. BodyBytes is the length
+	// of the whole body.
 	Body      *string `json:"body"`
 	BodyBytes int64   `json:"body_bytes"`
 }
 
-// describe is a request as the forecast shows it.
+// describe returns a request as the forecast shows it.
 func describe(first filerun.FirstRequest) (*firstRequest, error) {
 	req := first.Request
 	out := &firstRequest{
@@ -50,7 +51,7 @@ func describe(first filerun.FirstRequest) (*firstRequest, error) {
 	return out, nil
 }
 
-// print shows the request as it stands on the wire, by lines.
+// print prints the request as it is sent, line by line.
 func (r *firstRequest) print(w io.Writer) {
 	fmt.Fprintf(w, "\nThe first request to %s (%s):\n  %s %s\n", r.Upstream, console.Printable(r.Key), r.Method, console.Printable(r.URL))
 	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {

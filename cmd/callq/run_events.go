@@ -14,36 +14,36 @@ import (
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
-// fileRun is a run of a file with what tells of it: it prints what happens, and how the
-// run ended.
+// fileRun is a run of a file. It prints what happens and how the run ended.
 type fileRun struct {
 	*app
 	cfg    *config.Config
 	config filerun.Config
 	in     *filerun.Input
-	// out is where the results go, "-" for standard output.
+	// out is the output file, "-" for standard output.
 	out string
-	// again is the command line that goes on with the file; empty where the same
-	// command begins anew.
+	// again is the command line that continues the run, empty if the same command starts
+	// from the beginning.
 	again    string
 	progress *console.Progress
 	log      *slog.Logger
-	// backend is the connection, once there is one. Who makes a fileRun closes it.
+	// backend is the connection, nil before it is opened. The code that makes a fileRun
+	// closes it.
 	backend *backend
 	started atomic.Pointer[filerun.Started]
-	// waiting is why no call is made; empty while calls are.
+	// waiting is why no call is made, empty while calls are made.
 	waiting string
 	slow    slowCalls
 	written atomic.Int64
 }
 
-// newFileRun makes a run of an input. Its Worker.Upstreams are the caller's to set.
+// newFileRun returns the run of an input. The caller must set config.Worker.Upstreams.
 func (a *app) newFileRun(cfg *config.Config, in *filerun.Input, out string) *fileRun {
 	r := &fileRun{app: a, cfg: cfg, in: in, out: out, progress: a.newProgress()}
 	r.log = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	r.config = filerun.Config{
 		In: in, Out: out, Patience: defaultPatience, DropBodies: cfg.Ledger.DropBodies, CommandFlags: a.where(),
-		Connect: r.connect, OnEvent: r.tell,
+		Connect: r.connect, OnEvent: r.show,
 		Worker: workerConfig(cfg, a.secrets, r.log),
 	}
 	r.config.Worker.OnEvent = r.slow.note
@@ -70,26 +70,26 @@ func (r *fileRun) connect(ctx context.Context) (filerun.Backend, error) {
 
 // run makes the calls, prints the summary, and reports whether all calls have ended.
 func (r *fileRun) run(ctx context.Context) (finished bool, err error) {
-	r.stopsGently(r.progress)
-	r.signals.cuts(r.cutShort)
+	r.drainsOnSignal(r.progress)
+	r.signals.onCut(r.cutShort)
 	sum, err := filerun.Run(ctx, r.config)
-	r.signals.cuts(nil)
+	r.signals.onCut(nil)
 	r.progress.Close()
 	if sum.Batch == "" {
-		return false, r.sentence(err, sum)
+		return false, r.withAdvice(err, sum)
 	}
 	return err == nil, r.conclude(sum, err)
 }
 
-// stopsGently makes the first Ctrl-C drain, and says so.
-func (a *app) stopsGently(p *console.Progress) {
+// drainsOnSignal makes the first Ctrl-C drain the run, and print that.
+func (a *app) drainsOnSignal(p *console.Progress) {
 	a.signals.drain(func() {
-		p.Printf("callq: stopping: the calls that are on their way end first; Ctrl-C again stops at once")
+		p.Printf("callq: stopping: waiting for the inflight calls to end; Ctrl-C again stops at once")
 	})
 }
 
-// cutShort is the last line of a run that ends at once. What has ended but is not in
-// the results file does not count.
+// cutShort prints the last line of a run that ends at once. It counts only the results in
+// the output.
 func (r *fileRun) cutShort() {
 	started := r.started.Load()
 	if started == nil {
@@ -97,25 +97,25 @@ func (r *fileRun) cutShort() {
 	}
 	r.progress.Close()
 	r.report(fmt.Errorf("stopped at once: %s of %s their results; %s",
-		console.Grouped(r.written.Load()), console.Subject(started.Calls, "call", "has", "have"), r.goOn(started.Continue)))
+		console.Grouped(r.written.Load()), console.Subject(started.Calls, "call", "has", "have"), r.howToContinue(started.Continue)))
 }
 
-// goOn says how to go on after a run that did not finish.
-func (r *fileRun) goOn(c filerun.Continue) string {
+// howToContinue says how to continue after a run that did not finish.
+func (r *fileRun) howToContinue(c filerun.Continue) string {
 	switch {
 	case r.again == "":
-		return "the same command starts from nothing"
+		return "the same command starts from the beginning"
 	case c == filerun.ContinueFromResults:
-		return "run the same command again to go on"
+		return "run the same command again to continue"
 	case c == filerun.ContinueNot:
-		return "run the same command again; it starts from nothing (with -o FILE it could go on)"
+		return "run the same command again; it starts from the beginning (with -o FILE it could continue)"
 	default:
-		return "run the same command again: it begins with the results that are known already"
+		return "run the same command again: it first writes the results that the queue has"
 	}
 }
 
-// tell prints an event.
-func (r *fileRun) tell(event filerun.Event) {
+// show prints an event.
+func (r *fileRun) show(event filerun.Event) {
 	switch e := event.(type) {
 	case filerun.Started:
 		r.start(e)
@@ -139,7 +139,7 @@ func (r *fileRun) tell(event filerun.Event) {
 	}
 }
 
-// start warns of what may go wrong, and begins to tell of the calls.
+// start prints warnings, and begins to show the progress.
 func (r *fileRun) start(e filerun.Started) {
 	openFiles{}.warn(r.cfg, r.log)
 	r.backend.warnOfLoss(context.Background(), r.log, noted)
@@ -151,7 +151,7 @@ func (r *fileRun) start(e filerun.Started) {
 	r.started.Store(&e)
 }
 
-// line is the sentence for an event.
+// line returns the line for an event, or "".
 func (r *fileRun) line(event filerun.Event) string {
 	switch e := event.(type) {
 	case filerun.RedriveUnknown:
@@ -159,21 +159,21 @@ func (r *fileRun) line(event filerun.Event) string {
 		if r.backend != nil {
 			err = r.backend.explain(err)
 		}
-		return fmt.Sprintf("%s: whether failed calls were redriven since is not known: %v", r.in.Name(), err)
+		return fmt.Sprintf("%s: cannot find out whether failed calls were redriven: %v", r.in.Name(), err)
 	case filerun.Redriven:
-		return fmt.Sprintf("%s failed in %s and redriven since; the queue has the last word", console.Subject(e.Calls, "call", "has", "have"), r.out)
+		return fmt.Sprintf("%s failed in %s, but redriven since; the results in the queue replace those", console.Subject(e.Calls, "call", "has", "have"), r.out)
 	case filerun.APIUnrecorded:
 		return unrecorded(r.in.Name(), e.Upstream, e.BaseURL)
 	case filerun.ResultsRestored:
-		return fmt.Sprintf("%s of then known to the queue; %s written to %s", console.Subject(e.Results, "result", "was", "were"), itIs(e.Results), r.out)
+		return fmt.Sprintf("%s of the earlier run only in the queue; %s written to %s", console.Subject(e.Results, "result", "was", "were"), itIs(e.Results), r.out)
 	case filerun.ResultsReplaced:
-		return fmt.Sprintf("%s replaced; %s in %s", console.Subject(e.Results, "earlier result", "is", "are"), itIs(e.Results), e.File)
+		return fmt.Sprintf("%s replaced and moved to %s", console.Subject(e.Results, "earlier result", "is", "are"), e.File)
 	case filerun.DoubtfulRepeated:
-		return console.Subject(e.Calls, "call", "is", "are") + " made again that may have been carried out already (outcome_unknown)"
+		return console.Subject(e.Calls, "call", "is", "are") + " made again although the API may have carried out the earlier send (outcome_unknown)"
 	case filerun.ProbeRequested:
 		return fmt.Sprintf("%s was paused last time (%s); testing with one call", e.Circuit, e.Why)
 	case filerun.UnderWayElsewhere:
-		return console.Subject(e.Calls, "call", "is", "are") + " under way in other processes; if one of them was killed, its calls are taken up again within a minute"
+		return console.Subject(e.Calls, "call", "is", "are") + " being made by other processes; if one of them was killed, its calls are made again within a minute"
 	case filerun.KnownResults:
 		return r.knownLine(e)
 	case filerun.CircuitChanged:
@@ -186,7 +186,7 @@ func (r *fileRun) line(event filerun.Event) string {
 	return ""
 }
 
-// itIs is "it is" for one thing and "they are" for several.
+// itIs returns "it is" for one thing and "they are" for several.
 func itIs(n int) string {
 	if n == 1 {
 		return "it is"
@@ -194,12 +194,12 @@ func itIs(n int) string {
 	return "they are"
 }
 
-// knownLine says that results come from the queue, for it looks as if calls had been
-// made.
+// knownLine says that results come from the queue. Otherwise it would look as if calls had
+// been made.
 func (r *fileRun) knownLine(e filerun.KnownResults) string {
 	fresh := ""
 	switch {
-	case e.Resumed: // an earlier run was killed before it had written them
+	case e.Resumed: // an earlier run was killed before it wrote them
 	case r.in.Spooled():
 		fresh = "; the same calls under other keys are new calls"
 	default:
@@ -207,14 +207,13 @@ func (r *fileRun) knownLine(e filerun.KnownResults) string {
 	}
 	line := knownText(e.Results, "is") + fresh
 	if e.Bodiless > 0 {
-		line += fmt.Sprintf("\n%s of the results without a body, marked body_freed: it was freed from Redis when an earlier results file or export had it; "+
-			"without that file, --redo-keys makes such a call again", console.Grouped(int64(e.Bodiless)))
+		line += fmt.Sprintf("\n%s of the results have no body (body_freed): it was freed from Redis after it was written to an earlier results file or export; "+
+			"if that file is lost, --redo-keys makes such a call again", console.Grouped(int64(e.Bodiless)))
 	}
 	return line
 }
 
-// failedText says in half a line how many calls did not end well; it is empty where all
-// did.
+// failedText says in a few words how many calls failed. It is empty if none did.
 func failedText(dead, dropped, cancelled int) string {
 	var parts []string
 	for _, one := range []struct {
@@ -226,4 +225,12 @@ func failedText(dead, dropped, cancelled int) string {
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// isAre returns "is" for one thing and "are" for several.
+func isAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
-func TestItIsSaidWhyNoCallEnds(t *testing.T) {
+func TestARunSaysWhyNoCallEnds(t *testing.T) {
 	now := time.Date(2026, 5, 4, 18, 0, 0, 0, time.UTC)
 	last := worker.Event{Upstream: "api", Key: "row-58", Action: policy.ActionRetry, Attempts: 4, MostAttempts: 6, Next: now.Add(15 * time.Second)}
 	refused, code, status := last, last, last
@@ -28,12 +28,12 @@ func TestItIsSaidWhyNoCallEnds(t *testing.T) {
 		},
 	} {
 		if got := stalledLine(e, now); got != want {
-			t.Errorf("it says %q, want %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
 
-func TestTheSlowestCallsAreShownWithWhatTheyWaitFor(t *testing.T) {
+func TestTheSlowestCallsAreShownWithTheirNextAttempt(t *testing.T) {
 	now := time.Date(2026, 5, 4, 18, 0, 0, 0, time.UTC)
 	var s slowCalls
 	for i := range 5 {
@@ -45,6 +45,6 @@ func TestTheSlowestCallsAreShownWithWhatTheyWaitFor(t *testing.T) {
 	s.note(worker.Event{ID: "e", Key: "row-e", Action: policy.ActionSucceed, State: "done"})
 	got := s.lines(now)
 	if len(got) != 3 || got[0] != "row-d: HTTP 500 (transient), attempt 4 of 6 failed, next in 3s" || got[2] != "row-b: HTTP 500 (transient), attempt 2 of 6 failed, next in 1s" {
-		t.Errorf("it says %q", got)
+		t.Errorf("got %q", got)
 	}
 }

@@ -25,23 +25,23 @@ type wayOut struct {
 	// begin prepares the command; end makes it end.
 	begin func(t *testing.T, cmd *exec.Cmd)
 	end   func(t *testing.T, cmd *exec.Cmd)
-	// says is what stderr says of it; empty where nobody can read it.
+	// says is what stderr must contain, empty if stderr is closed.
 	says string
 	more string // configuration
-	// byItself tells that nothing is to be done for the run to end, so that nothing can
-	// be waited for before.
+	// byItself reports that the run ends by itself, so the test cannot wait for anything
+	// before.
 	byItself bool
 }
 
-// signalled is a way out by a signal.
+// signalled is an end by a signal.
 func signalled(s os.Signal) wayOut {
 	return wayOut{
 		end:  func(_ *testing.T, cmd *exec.Cmd) { _ = cmd.Process.Signal(s) },
-		says: "not finished; run the same command again to go on\n",
+		says: "not finished; run the same command again to continue\n",
 	}
 }
 
-// pipe is a pipe whose reader leaves once what it was given to write to has begun.
+// pipe is a pipe whose reader closes it after the command has begun to write.
 func pipe(t *testing.T) (writer *os.File, leave func(*testing.T, *exec.Cmd)) {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -79,7 +79,7 @@ func readerOfStdoutLeaves(config string) wayOut {
 		out:   "-",
 		begin: func(t *testing.T, cmd *exec.Cmd) { cmd.Stdout, leave = pipe(t) },
 		end:   func(t *testing.T, cmd *exec.Cmd) { leave(t, cmd) },
-		says:  "the reader of standard output left before it had all results; run the same command again: it begins with the results that are known already\n",
+		says:  "the program that reads standard output ended before it had all results; run the same command again: it first writes the results that the queue has\n",
 		more:  config,
 	}
 }
@@ -142,7 +142,7 @@ func waysOut() map[string]wayOut {
 					t.Fatal(err)
 				}
 			},
-			says: "cannot write out: file too large; raise the limit of a file's size (ulimit -f), then run the same command again to go on",
+			says: "cannot write out: file too large; raise the limit on the size of files (ulimit -f), then run the same command again to continue",
 		},
 		"a closed terminal": {
 			begin: func(t *testing.T, cmd *exec.Cmd) {
@@ -158,7 +158,7 @@ func waysOut() map[string]wayOut {
 	}
 }
 
-func TestHoweverARunIsMadeToEndTheCallsOnTheirWayEndAndAreKept(t *testing.T) {
+func TestARunThatMustEndFinishesItsInflightCallsAndKeepsTheirResults(t *testing.T) {
 	t.Parallel()
 	const posts, together = 24, 4
 	for name, way := range waysOut() {
@@ -194,7 +194,7 @@ func TestHoweverARunIsMadeToEndTheCallsOnTheirWayEndAndAreKept(t *testing.T) {
 			err := cmd.Wait()
 			timer.Stop()
 			if status := cmd.ProcessState.ExitCode(); status != exitFailed || !strings.Contains(errs.String(), way.says) {
-				t.Errorf("it ended with %d, %v, and said:\n%s", status, err, errs)
+				t.Errorf("it ended with %d, %v, and printed:\n%s", status, err, errs)
 			}
 			if sim.Stats().InFlight != 0 {
 				t.Error("it left calls on their way")
@@ -206,7 +206,7 @@ func TestHoweverARunIsMadeToEndTheCallsOnTheirWayEndAndAreKept(t *testing.T) {
 			if made == posts {
 				t.Error("it made all calls")
 			}
-			h.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+			h.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 			for key, end := range h.results("out") {
 				if n := sim.Stats().ByPath["/"+key[1:]]; end != "done ok" || n != 1 {
 					t.Errorf("%s ended %s and arrived %d times", key, end, n)
@@ -219,7 +219,7 @@ func TestHoweverARunIsMadeToEndTheCallsOnTheirWayEndAndAreKept(t *testing.T) {
 	}
 }
 
-func TestWithoutARedisResultsThatCannotBeWrittenAreKeptInAnotherFile(t *testing.T) {
+func TestWithoutARedisResultsThatCannotBeWrittenGoToAnotherFile(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	h.env = append(h.env, "TMPDIR="+h.dir)
@@ -232,10 +232,10 @@ func TestWithoutARedisResultsThatCannotBeWrittenAreKeptInAnotherFile(t *testing.
 	_, errs := h.callq(exitFailed, "run", "calls.jsonl", "-o", "/dev/full")
 	kept, err := filepath.Glob(h.file("callq-results-*.jsonl"))
 	if err != nil || len(kept) != 1 || !strings.Contains(errs, kept[0]+". With -o ") {
-		t.Fatalf("%v are kept, and it says:\n%s", kept, errs)
+		t.Fatalf("got the results %v and the output:\n%s", kept, errs)
 	}
 	made := sim.Stats().Arrivals
-	h.callq(exitWell, "run", "calls.jsonl", "-o", kept[0])
+	h.callq(exitOK, "run", "calls.jsonl", "-o", kept[0])
 	again := 0
 	for _, n := range sim.Stats().ByPath {
 		if n > 1 {
@@ -247,14 +247,14 @@ func TestWithoutARedisResultsThatCannotBeWrittenAreKeptInAnotherFile(t *testing.
 	}
 }
 
-func TestACommandWhoseReaderLeavesEndsWithoutAWord(t *testing.T) {
+func TestACommandWhoseOutputIsClosedEndsWithoutAMessage(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	h.onRedis(t)
 	h.write("callq.yaml", "upstreams: {sim: {base_url: \"http://127.0.0.1:1\", policy: patsnap}}\n")
 	h.write("calls.jsonl", `{"key":"a","path":"/a"}`+"\n")
-	h.callq(exitWell, "send", "calls.jsonl", "--batch", "b")
-	h.callq(exitWell, "batch", "cancel", "b", "--yes")
+	h.callq(exitOK, "send", "calls.jsonl", "--batch", "b")
+	h.callq(exitOK, "batch", "cancel", "b", "--yes")
 	for _, args := range [][]string{
 		{"batch", "list"}, {"batch", "list", "--json"}, {"batch", "status", "b"}, {"batch", "export", "b"}, {"circuit", "list"},
 		{"policy", "presets"}, {"policy", "show", "patsnap"}, {"completion", "bash"}, {"version"}, {"run", "calls.jsonl", "--dry-run"},
@@ -270,13 +270,13 @@ func TestACommandWhoseReaderLeavesEndsWithoutAWord(t *testing.T) {
 		cmd.Stdout = w
 		var exit *exec.ExitError
 		if err := cmd.Run(); !errors.As(err, &exit) || exit.ExitCode() != exitFailed || errs.Len() > 0 {
-			t.Errorf("callq %s ended with %v and said %q", strings.Join(args, " "), err, errs)
+			t.Errorf("callq %s ended with %v and printed %q", strings.Join(args, " "), err, errs)
 		}
 		_ = w.Close()
 	}
 }
 
-func TestAWorkerGoesOnWhenNobodyReadsItsLog(t *testing.T) {
+func TestAWorkerContinuesWhenItsLogIsClosed(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	h.onRedis(t)
@@ -302,7 +302,7 @@ func TestAWorkerGoesOnWhenNobodyReadsItsLog(t *testing.T) {
 	if err := sim.Script("GET /held -> 67200002 retry-after=1; ok forever"); err != nil {
 		t.Fatal(err)
 	}
-	h.callq(exitWell, "send", "GET", "/held", "--key", "a", "--batch", "b", "--wait")
+	h.callq(exitOK, "send", "GET", "/held", "--key", "a", "--batch", "b", "--wait")
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("it ended with %v", err)

@@ -8,11 +8,13 @@ import (
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
-// streamNames are names of what a process reads from, which look like files to a shell: /dev/stdin, <(…).
+// streamNames are the names of a process's open files, which look like files to a shell:
+// /dev/stdin, <(…).
 var streamNames = regexp.MustCompile(`^/(dev/stdin|dev/fd/[0-9]+|proc/(self|thread-self|[0-9]+)/fd/[0-9]+)$`)
 
-// isStream reports whether a name stands for what can be read only once, or has no place beside it for results. It opens nothing:
-// opening a named pipe would wait for whoever writes to it.
+// isStream reports whether a file can be read only once, or has no folder in which results
+// can be written. It opens nothing, because opening a named pipe would wait until a program
+// writes to it.
 func isStream(name string) bool {
 	if name == "-" || streamNames.MatchString(filepath.Clean(name)) {
 		return true
@@ -21,7 +23,8 @@ func isStream(name string) bool {
 	return err == nil && !info.Mode().IsRegular() && !info.IsDir()
 }
 
-// openCalls opens a file of calls. What can be read only once, as a pipe, is copied to a temporary file.
+// openCalls opens a file of calls. A file that can be read only once, such as a pipe, is
+// copied to a temporary file.
 func (a *app) openCalls(name string) (*filerun.Input, error) {
 	if name == "-" {
 		return filerun.Spool("-", a.stdin)
@@ -40,7 +43,8 @@ func (a *app) openCalls(name string) (*filerun.Input, error) {
 	return filerun.Spool(name, f)
 }
 
-// outName is where the results of a file go. Those of a stream go to standard output: there is no place beside it.
+// outName returns the output file for the results of a file. The results of a stream are
+// written to standard output, because a stream has no folder.
 func outName(file, out string) string {
 	switch {
 	case out != "":

@@ -17,8 +17,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// The Redis of a run dies with it.
-func TestARunThatIsKilledGoesOnWithoutLosingOrRepeatingACall(t *testing.T) {
+// The Redis of a run ends with it.
+func TestARunContinuesAfterAKillWithoutLosingOrRepeatingACall(t *testing.T) {
 	t.Parallel()
 	const concurrency = 4
 	lines, kills := 200, 2
@@ -44,12 +44,12 @@ func TestARunThatIsKilledGoesOnWithoutLosingOrRepeatingACall(t *testing.T) {
 	err := cmd.Run()
 	// The calls that were under way at the kill are taken up at once.
 	if took := time.Since(began); took > 30*time.Second && kills == 2 {
-		t.Errorf("the last run took %s: it waited for the leases of one that was dead", took)
+		t.Errorf("the last run took %s: it waited until the leases of the dead process expired", took)
 	}
-	if !strings.Contains(errs.String(), "a process that worked here was killed") {
+	if !strings.Contains(errs.String(), "a worker was killed") {
 		t.Errorf("it does not say so:\n%s", errs)
 	}
-	if status := cmd.ProcessState.ExitCode(); status != exitWell && status != exitFailedCalls {
+	if status := cmd.ProcessState.ExitCode(); status != exitOK && status != exitFailedCalls {
 		t.Fatalf("the last run ended with %v\n%s%s", err, out, errs)
 	}
 	arrived := map[string]int{}
@@ -60,7 +60,7 @@ func TestARunThatIsKilledGoesOnWithoutLosingOrRepeatingACall(t *testing.T) {
 	for line := range strings.Lines(h.read("out")) {
 		var r struct{ Key, Method, Path, State, Class string }
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
-			t.Fatalf("%s: %v", line, err)
+			t.Fatalf("%s: got %v", line, err)
 		}
 		if results[r.Key] {
 			t.Errorf("%s has two results", r.Key)
@@ -84,25 +84,25 @@ func TestARunThatIsKilledGoesOnWithoutLosingOrRepeatingACall(t *testing.T) {
 	if most := kills * concurrency; unknown > most || again > most {
 		t.Errorf("%d calls ended as unknown and %d were made again, of %d that can have been under way", unknown, again, most)
 	}
-	h.callq(exitWell, "audit")
+	h.callq(exitOK, "audit")
 }
 
-func TestARunSaysThatCallsAreUnderWayInOtherProcesses(t *testing.T) {
+func TestARunSaysThatOtherProcessesMakeCalls(t *testing.T) {
 	t.Parallel()
 	server := redistest.Redis(t)
 	h := newHome(t, "")
 	_, url := simulate(t, simapi.Config{})
 	h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams: {sim: {base_url: %q, policy: patsnap}}\n", server.URL, url))
 	h.write("calls.jsonl", `{"path":"/a"}`)
-	const line = "1 call is under way in other processes; if one of them was killed, its calls are taken up again within a minute"
-	if _, errs := h.callq(exitWell, "run", "calls.jsonl"); strings.Contains(errs, "under way") {
-		t.Errorf("where there are none it says:\n%s", errs)
+	const line = "1 call is being made by other processes; if one of them was killed, its calls are made again within a minute"
+	if _, errs := h.callq(exitOK, "run", "calls.jsonl"); strings.Contains(errs, "under way") {
+		t.Errorf("without such calls: got:\n%s", errs)
 	}
 	other := redis.Z{Score: float64(time.Now().Add(30 * time.Second).Unix()), Member: "other"}
 	if err := server.Client.ZAdd(t.Context(), "asynq:{sim:high}:lease", other).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if _, errs := h.callq(exitWell, "run", "calls.jsonl", "-o", "out"); !strings.Contains(errs, line) {
-		t.Errorf("it says:\n%s", errs)
+	if _, errs := h.callq(exitOK, "run", "calls.jsonl", "-o", "out"); !strings.Contains(errs, line) {
+		t.Errorf("got:\n%s", errs)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// rerun is a folder with a configuration and a queue that outlives each run.
+// rerun is a folder with a configuration and a queue that stays after each run.
 type rerun struct {
 	*home
 	sim   *simapi.Server
@@ -51,7 +51,7 @@ func says(t *testing.T, text, part string) {
 // batch is the name of the one batch that the queue has.
 func (r *rerun) batch() string {
 	r.t.Helper()
-	out, _ := r.callq(exitWell, "batch", "list", "--json")
+	out, _ := r.callq(exitOK, "batch", "list", "--json")
 	name := regexp.MustCompile(`"batch":"([^"]+)"`).FindStringSubmatch(out)
 	if name == nil {
 		r.t.Fatalf("no batch in %s", out)
@@ -81,27 +81,27 @@ const heldCalls = `{"key":"now","path":"/now"}` + "\n" + `{"key":"later","path":
 // while the account is held.
 func (r *rerun) leaveOpen(file string) {
 	r.t.Helper()
-	r.callq(exitWell, "run", file, "-o", "out", "--first", "1")
-	r.callq(exitWell, "circuit", "open", "sim", "--for", "1h", "--reason", "test")
+	r.callq(exitOK, "run", file, "-o", "out", "--first", "1")
+	r.callq(exitOK, "circuit", "open", "sim", "--for", "1h", "--reason", "test")
 	errs, signal, end := r.start("run", file, "-o", "out")
 	await(r.t, "the hold", func() bool { return strings.Contains(errs.String(), "1 call waits") })
 	signal(syscall.SIGINT)
 	if status := end(); status != exitFailed {
 		r.t.Fatalf("exit status %d\n%s", status, errs)
 	}
-	r.callq(exitWell, "circuit", "close", "sim", "--reason", "test")
+	r.callq(exitOK, "circuit", "close", "sim", "--reason", "test")
 }
 
-func TestACallThatAPersonCancelledIsMadeAgainOnlyWhereThatIsAskedFor(t *testing.T) {
+func TestACancelledCallIsMadeAgainOnlyOnRequest(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "")
 	r.write("calls.jsonl", heldCalls)
 	r.leaveOpen("calls.jsonl")
-	r.callq(exitWell, "batch", "cancel", r.batch(), "--yes")
+	r.callq(exitOK, "batch", "cancel", r.batch(), "--yes")
 
 	again := "callq run calls.jsonl -o out --redo cancelled\n"
 	for range 2 { // from the queue, then from the results
-		out, _ := r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+		out, _ := r.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 		says(t, out, "2 calls: 1 done, 0 dead, 0 dropped, 1 cancelled")
 		if !strings.HasSuffix(out, again) {
 			t.Errorf("it does not end with %q:\n%s", again, out)
@@ -111,33 +111,33 @@ func TestACallThatAPersonCancelledIsMadeAgainOnlyWhereThatIsAskedFor(t *testing.
 		}
 	}
 	r.arrived(1)
-	r.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--redo", "cancelled")
+	r.callq(exitOK, "run", "calls.jsonl", "-o", "out", "--redo", "cancelled")
 	if got := r.states("out"); got["later"] != tasks.StateDone || len(got) != 2 {
 		t.Errorf("the results are %v", got)
 	}
 	r.arrived(2)
 }
 
-func TestACallThatTheFileDidNotAskForAWhileIsMadeWhenItDoesAgain(t *testing.T) {
+func TestACallThatReturnsToTheFileIsMade(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "")
 	r.write("calls.jsonl", heldCalls)
 	r.leaveOpen("calls.jsonl")
 	r.write("calls.jsonl", strings.Replace(heldCalls, "later", "other", 1))
-	r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	r.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 	r.arrived(2)
-	out, _ := r.callq(exitWell, "batch", "status", r.batch(), "--json")
+	out, _ := r.callq(exitOK, "batch", "status", r.batch(), "--json")
 	says(t, out, `"cancelled":1`)
 
 	r.write("calls.jsonl", heldCalls)
-	r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	r.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 	r.arrived(3)
 	if got := r.states("out"); got["later"] != tasks.StateDone {
 		t.Errorf("the results are %v", got)
 	}
 }
 
-func TestACallThatMayHaveBeenSentIsNotCancelledWhenTheFileDoesNotAskForIt(t *testing.T) {
+func TestACallThatMayHaveBeenSentIsNotCancelledWhenItLeavesTheFile(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "")
 	r.write("calls.jsonl", heldCalls)
@@ -149,28 +149,28 @@ func TestACallThatMayHaveBeenSentIsNotCancelledWhenTheFileDoesNotAskForIt(t *tes
 	}
 	r.redis.HSet(t.Context(), marked, "sent", 1)
 	r.write("calls.jsonl", strings.Replace(heldCalls, "later", "other", 1))
-	r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
-	out, _ := r.callq(exitWell, "batch", "export", batch, "--state", "dead,cancelled")
+	r.callq(exitOK, "run", "calls.jsonl", "-o", "out")
+	out, _ := r.callq(exitOK, "batch", "export", batch, "--state", "dead,cancelled")
 	says(t, out, `"key":"later"`)
 	says(t, out, `"state":"dead","class":"outcome_unknown"`)
 }
 
-func TestACallThatWasRedrivenSinceEndsInTheNextRun(t *testing.T) {
+func TestARedrivenCallEndsInTheNextRun(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "GET /dead -> 68300006 x3; ok\nGET /dropped -> 68300004")
 	r.write("calls.jsonl", `{"key":"dead","path":"/dead"}`+"\n"+`{"key":"dropped","path":"/dropped"}`+"\n"+`{"key":"ok","path":"/ok"}`+"\n")
 	out, _ := r.callq(exitFailedCalls, "run", "calls.jsonl")
-	says(t, out, "Dropped calls are made again once their lines have been changed.\n"+
-		"If not the lines but the configuration was wrong (base_url, headers), correct it, then: callq run calls.jsonl --redo dropped (")
+	says(t, out, "To make dropped calls again: change their lines, then run the same command.\n"+
+		"If the configuration was wrong and not the lines (base_url, headers), correct it, then: callq run calls.jsonl --redo dropped (")
 	if again := "callq run calls.jsonl --redo dead\n"; !strings.HasSuffix(out, again) {
 		t.Errorf("it does not end with %q:\n%s", again, out)
 	}
 	_, errs := r.callq(exitFailedCalls, "run", "calls.jsonl")
 	if strings.Contains(errs, "redriven") {
-		t.Errorf("where nothing was redriven it says:\n%s", errs)
+		t.Errorf("without a redrive: got:\n%s", errs)
 	}
 	r.arrived(5)
-	r.callq(exitWell, "dead", "redrive", "--all", "--yes")
+	r.callq(exitOK, "dead", "redrive", "--all", "--yes")
 
 	out, errs = r.callq(exitFailedCalls, "run", "calls.jsonl")
 	says(t, errs, "1 call has failed in calls.jsonl.results.jsonl and redriven since")
@@ -194,7 +194,7 @@ func (r *rerun) id(file, key string) string {
 	return ""
 }
 
-func TestACallThatWasRedrivenIsRenewedInTheResultsHoweverItHadEnded(t *testing.T) {
+func TestTheResultOfARedrivenCallIsReplaced(t *testing.T) {
 	t.Parallel()
 	for _, state := range []tasks.State{tasks.StateDropped, tasks.StateCancelled} {
 		for _, made := range []string{"in the next run", "before it"} {
@@ -207,17 +207,17 @@ func TestACallThatWasRedrivenIsRenewedInTheResultsHoweverItHadEnded(t *testing.T
 				} else {
 					r.sim.Script("")
 					r.leaveOpen("calls.jsonl")
-					r.callq(exitWell, "batch", "cancel", r.batch(), "--yes")
-					r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+					r.callq(exitOK, "batch", "cancel", r.batch(), "--yes")
+					r.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 				}
 				if got := r.states("out"); got["later"] != state {
 					t.Fatalf("the results are %v", got)
 				}
-				r.callq(exitWell, "dead", "redrive", r.id("out", "later"), "--yes")
+				r.callq(exitOK, "dead", "redrive", r.id("out", "later"), "--yes")
 				if made == "before it" {
-					r.callq(exitWell, "run", "calls.jsonl", "-o", "other")
+					r.callq(exitOK, "run", "calls.jsonl", "-o", "other")
 				}
-				r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+				r.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 				if got := r.states("out"); got["later"] != tasks.StateDone || len(got) != 2 {
 					t.Errorf("the results are %v", got)
 				}
@@ -226,43 +226,43 @@ func TestACallThatWasRedrivenIsRenewedInTheResultsHoweverItHadEnded(t *testing.T
 	}
 }
 
-func TestARunWithoutItsQueueStillTellsWhatItsResultsSay(t *testing.T) {
+func TestARunWithoutItsQueueStillSummarizesItsResults(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "GET /dropped -> 68300004")
 	r.write("calls.jsonl", `{"path":"/dropped"}`)
 	r.callq(exitFailedCalls, "run", "calls.jsonl")
 	out, errs := r.callq(exitFailedCalls, "run", "calls.jsonl", "--redis", "unix:///nowhere")
 	says(t, out, "1 call: 0 done, 0 dead, 1 dropped")
-	says(t, errs, "whether failed calls were redriven since is not known")
+	says(t, errs, "cannot find out whether failed calls were redriven")
 	r.arrived(1)
 }
 
-func TestResultsThatTheQueueKnewAreSaidToBeSo(t *testing.T) {
+func TestARunSaysThatResultsCameFromTheQueue(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "")
 	r.write("calls.jsonl", `{"path":"/a"}`+"\n"+`{"path":"/b"}`+"\n")
-	out, _ := r.callq(exitWell, "run", "calls.jsonl")
+	out, _ := r.callq(exitOK, "run", "calls.jsonl")
 	if strings.Contains(out, "known") {
-		t.Errorf("the first run says\n%s", out)
+		t.Errorf("the first run printed:\n%s", out)
 	}
 	if err := os.Remove(r.file("calls.jsonl.results.jsonl")); err != nil {
 		t.Fatal(err)
 	}
-	out, errs := r.callq(exitWell, "run", "calls.jsonl")
-	says(t, out, "2 results were known to the queue; no call was made for them.")
-	says(t, errs, "2 results were known to the queue; no call is made for them; a copy of calls.jsonl under another name has new calls")
+	out, errs := r.callq(exitOK, "run", "calls.jsonl")
+	says(t, out, "2 results were in the queue already; no call was made for them.")
+	says(t, errs, "2 results were in the queue already; no call is made for them; a copy of calls.jsonl under another name has new calls")
 	r.arrived(2)
-	out, _ = r.callq(exitWell, "run", "calls.jsonl", "-o", "other", "--json")
+	out, _ = r.callq(exitOK, "run", "calls.jsonl", "-o", "other", "--json")
 	var sum summary
 	if err := json.Unmarshal([]byte(out), &sum); err != nil || sum.Known != 2 || sum.Resumed != 0 {
-		t.Errorf("%v: %s", err, out)
+		t.Errorf("%v: got %s", err, out)
 	}
 	r.write("copy.jsonl", r.read("calls.jsonl"))
-	r.callq(exitWell, "run", "copy.jsonl")
+	r.callq(exitOK, "run", "copy.jsonl")
 	r.arrived(4)
 }
 
-func TestTheCommandThatMakesFailedCallsAgainIsWhole(t *testing.T) {
+func TestTheSuggestedCommandToRedoCallsIsComplete(t *testing.T) {
 	for _, c := range []struct {
 		app     app
 		name    string
@@ -278,22 +278,22 @@ func TestTheCommandThatMakesFailedCallsAgainIsWhole(t *testing.T) {
 		{name: "-", spooled: true, f: runFlags{out: "out"}, want: "give the same calls to callq run - -o out"},
 	} {
 		if got := c.app.againLine(c.name, c.spooled, c.f); got != c.want {
-			t.Errorf("it says %q, want %q", got, c.want)
+			t.Errorf("got %q, want %q", got, c.want)
 		}
 	}
 }
 
 // A call whose line was changed is in another batch, which is read while the file
 // is: a long file, of which most lines say the same, takes its time.
-func TestTheResultOfAChangedLineIsFoundInTheQueueHoweverLongTheFile(t *testing.T) {
+func TestTheResultOfAChangedLineIsFoundInTheQueueOfALongFile(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "")
 	long := strings.Repeat(`{"key":"a","path":"/a"}`+"\n", 150_000)
 	r.write("calls.jsonl", long+`{"key":"z","path":"/z"}`)
-	r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	r.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 	r.write("calls.jsonl", long+`{"key":"z","path":"/changed"}`)
-	r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
-	r.callq(exitWell, "run", "calls.jsonl", "-o", "other")
+	r.callq(exitOK, "run", "calls.jsonl", "-o", "out")
+	r.callq(exitOK, "run", "calls.jsonl", "-o", "other")
 	if got := r.states("other"); got["a"] != tasks.StateDone || got["z"] != tasks.StateDone {
 		t.Errorf("the results are %v", got)
 	}

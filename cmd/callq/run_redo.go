@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
-// redoStates are the states that --redo names.
+// redoStates returns the states that --redo names.
 func redoStates(list []string) ([]tasks.State, error) {
 	var states []tasks.State
 	for _, one := range list {
@@ -18,15 +18,15 @@ func redoStates(list []string) ([]tasks.State, error) {
 		case tasks.StateDead, tasks.StateDropped, tasks.StateCancelled:
 			states = append(states, s)
 		case tasks.StateDone:
-			return nil, usageError("--redo done: done calls are made again by --redo-keys or --redo-from; write dead, dropped or cancelled. For fresh answers to all run a copy of the file under another name")
+			return nil, usageError("--redo done: done calls cannot be redone this way; name them with --redo-keys or --redo-from, or write dead, dropped or cancelled. To make all calls again, copy the file to another name and run that")
 		default:
-			return nil, usageError("--redo %s: there is nothing to make again; write dead, dropped or cancelled", one)
+			return nil, usageError("--redo %s is not a state that can be redone; write dead, dropped or cancelled", one)
 		}
 	}
 	return states, nil
 }
 
-// redoCalls are the calls that --redo-keys and --redo-from name.
+// redoCalls returns the calls that --redo-keys and --redo-from name.
 func (a *app) redoCalls(file string, f runFlags) ([]filerun.CallRef, error) {
 	var list []filerun.CallRef
 	for _, key := range f.redoKeys {

@@ -8,12 +8,12 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-func TestARunThatMakesACallAgainAndIsKilledMakesItOnceMoreAtMost(t *testing.T) {
+func TestAKilledRedoMakesACallAtMostOnceMore(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "")
 	r.write("calls.jsonl", `{"key":"a","path":"/a","method":"POST"}`+"\n"+`{"key":"b","path":"/b"}`+"\n")
-	r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
-	redo := func() { r.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--redo-keys", "a") }
+	r.callq(exitOK, "run", "calls.jsonl", "-o", "out")
+	redo := func() { r.callq(exitOK, "run", "calls.jsonl", "-o", "out", "--redo-keys", "a") }
 	take := func() string { // the result of a out of OUT
 		var line, rest string
 		for one := range strings.Lines(r.read("out")) {
@@ -26,7 +26,7 @@ func TestARunThatMakesACallAgainAndIsKilledMakesItOnceMoreAtMost(t *testing.T) {
 		r.write("out", rest)
 		return line
 	}
-	// It was killed when the result was moved and the call not opened yet.
+	// The run was killed after the result was moved and before the call was opened.
 	r.write("out.old.jsonl", take())
 	redo()
 	r.arrived(3)
@@ -40,7 +40,7 @@ func TestARunThatMakesACallAgainAndIsKilledMakesItOnceMoreAtMost(t *testing.T) {
 	// Asked for once more, it is made once more.
 	redo()
 	r.arrived(4)
-	r.callq(exitWell, "audit")
+	r.callq(exitOK, "audit")
 	for name, want := range map[string]int{"out": 2, "out.old.jsonl": 2} {
 		if n := strings.Count(r.read(name), "\n"); n != want {
 			t.Errorf("%s has %d lines, want %d", name, n, want)
@@ -48,7 +48,7 @@ func TestARunThatMakesACallAgainAndIsKilledMakesItOnceMoreAtMost(t *testing.T) {
 	}
 }
 
-func TestCallsThatAnEarlierVersionNamedByPositionAreChosenByItToo(t *testing.T) {
+func TestCallsOfAnEarlierVersionCanBeRedoneByTheirOldKeys(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "")
 	r.older()

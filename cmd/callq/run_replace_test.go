@@ -25,7 +25,7 @@ func content(t *testing.T, name string) string {
 	return string(text)
 }
 
-func TestAKillWhileResultsAreReplacedLosesNone(t *testing.T) {
+func TestAKillWhileResultsAreReplacedLosesNoResult(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	_, url := simulate(t, simapi.Config{Script: simapi.MustParseScript("* * -> hang=60s forever")})

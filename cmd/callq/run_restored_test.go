@@ -7,7 +7,7 @@ import (
 )
 
 // A restored backup has calls open that have ended since, well or not.
-func TestWhatTheResultsFileKnowsIsNotMadeAgainByAQueueOfAnEarlierMoment(t *testing.T) {
+func TestCallsWithAResultAreNotMadeAgainAfterTheQueueWasRestored(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "POST /unknown -> http:504 forever\nPOST /dropped -> 68300004 forever")
 	calls := `{"key":"done","method":"POST","path":"/done"}` + "\n" +
@@ -20,7 +20,7 @@ func TestWhatTheResultsFileKnowsIsNotMadeAgainByAQueueOfAnEarlierMoment(t *testi
 	if err := r.redis.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	r.callq(exitWell, "send", "calls.jsonl", "--batch", batch)
+	r.callq(exitOK, "send", "calls.jsonl", "--batch", batch)
 
 	r.write("calls.jsonl", calls+`{"key":"fresh","method":"POST","path":"/fresh"}`+"\n")
 	out, _ := r.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
@@ -33,7 +33,7 @@ func TestWhatTheResultsFileKnowsIsNotMadeAgainByAQueueOfAnEarlierMoment(t *testi
 			t.Errorf("%s is %s in the results, want %s", key, got[key], state)
 		}
 	}
-	r.callq(exitWell, "audit")
+	r.callq(exitOK, "audit")
 
 	// The run has closed them in the queue, which redrives none.
 	r.write("calls.jsonl", calls+`{"key":"fresh","method":"POST","path":"/fresh"}`+"\n"+`{"key":"last","path":"/last"}`+"\n")

@@ -20,7 +20,7 @@ func (h *home) results(name string) map[string]string {
 	for line := range strings.Lines(h.read(name)) {
 		var r struct{ Key, State, Class string }
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
-			h.t.Fatalf("%s: %v", line, err)
+			h.t.Fatalf("%s: got %v", line, err)
 		}
 		if ends[r.Key] != "" {
 			h.t.Errorf("%s has two results", r.Key)
@@ -31,7 +31,7 @@ func (h *home) results(name string) map[string]string {
 }
 
 // Without a redis-server the queue is in the process, and ends with it.
-func TestWithoutARedisARunThatIsKilledSendsNoCallAgainThatMustNotBe(t *testing.T) {
+func TestWithoutARedisAKilledRunDoesNotRepeatCallsThatAreNotIdempotent(t *testing.T) {
 	t.Parallel()
 	const posts, together = 24, 4
 	h := newHome(t, filepath.Dir(program(t)))
@@ -55,7 +55,7 @@ func TestWithoutARedisARunThatIsKilledSendsNoCallAgainThatMustNotBe(t *testing.T
 	}
 	said, _ := h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 	if !strings.Contains(said, "may have been carried out already (outcome_unknown): find out first") {
-		t.Errorf("it offers to make those again without a warning:\n%s", said)
+		t.Errorf("it suggests to make those calls again without a warning:\n%s", said)
 	}
 	arrived := map[string]int{}
 	for _, c := range sim.Calls() {
@@ -85,16 +85,16 @@ func TestWithoutARedisARunThatIsKilledSendsNoCallAgainThatMustNotBe(t *testing.T
 
 	// Who asks for those again has them made.
 	before := sim.Stats().Arrivals
-	_, said = h.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--redo", "dead")
+	_, said = h.callq(exitOK, "run", "calls.jsonl", "-o", "out", "--redo", "dead")
 	if !strings.Contains(said, "made again that may have been carried out already (outcome_unknown)") {
-		t.Errorf("it does not say what it does:\n%s", said)
+		t.Errorf("the run does not say what it does:\n%s", said)
 	}
 	if n := sim.Stats().Arrivals - before; n != int64(unknown) {
 		t.Errorf("%d calls were made for %d that were to be made again", n, unknown)
 	}
 }
 
-func TestACallThatChangedSinceItWasSentIsAnother(t *testing.T) {
+func TestACallThatChangedSinceItWasSentIsANewCall(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	sim, url := simulate(t, simapi.Config{})
@@ -126,7 +126,7 @@ func begun(t *testing.T, h *home, sim *simapi.Server, path string, args ...strin
 	end()
 }
 
-func TestAKilledRunGoesOnWithAnotherQueueAndSendsNoCallAgain(t *testing.T) {
+func TestAKilledRunContinuesWithAnotherQueueAndRepeatsNoCall(t *testing.T) {
 	t.Parallel()
 	redis := filepath.Dir(redistest.Binary(t))
 	for name, c := range map[string]struct{ before, after string }{
@@ -157,7 +157,7 @@ func TestAKilledRunGoesOnWithAnotherQueueAndSendsNoCallAgain(t *testing.T) {
 	}
 }
 
-func TestACallIsKnownByWhatItWasWhenItWasSent(t *testing.T) {
+func TestASentCallIsIdentifiedByItsContentWhenItWasSent(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	sim, url := simulate(t, simapi.Config{})
@@ -174,9 +174,9 @@ func TestACallIsKnownByWhatItWasWhenItWasSent(t *testing.T) {
 		begun(t, h, sim, "/"+path, "-o", "out")
 	}
 	h.write("calls.jsonl", fmt.Sprintf(line, "one"))
-	said, _ := h.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--dry-run")
-	if !strings.Contains(said, "Of these, 1 is not sent again, for a run that died may have sent it: outcome_unknown.") {
-		t.Errorf("the dry run says\n%s", said)
+	said, _ := h.callq(exitOK, "run", "calls.jsonl", "-o", "out", "--dry-run")
+	if !strings.Contains(said, "Of these, 1 is not sent again, because a killed run may have sent it: outcome_unknown.") {
+		t.Errorf("the dry run printed:\n%s", said)
 	}
 	h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 	if ends := h.results("out"); ends["a"] != "dead outcome_unknown" {
@@ -187,25 +187,25 @@ func TestACallIsKnownByWhatItWasWhenItWasSent(t *testing.T) {
 	}
 }
 
-func TestAResultThatIsThereIsNotAskedForAgainThoughItsNoteStayed(t *testing.T) {
+func TestACallWithAResultIsNotMadeAgainEvenIfItIsStillInOUTSent(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	_, url := simulate(t, simapi.Config{})
 	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap}}\n", url))
 	h.write("calls.jsonl", `{"key":"a","method":"POST","path":"/a"}`+"\n")
-	h.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	h.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 	var r struct{ Digest string }
 	if err := json.Unmarshal([]byte(h.read("out")), &r); err != nil {
 		t.Fatal(err)
 	}
 	h.write("out.sent", fmt.Sprintf("{\"key\":\"a\",\"digest\":%q}\n", r.Digest))
-	h.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	h.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 	if _, err := os.Stat(h.file("out.sent")); err == nil {
 		t.Error("the note of a call that has its result is still there")
 	}
 }
 
-func TestANoteOfWhatWasSentThatCannotBeReadStopsTheRun(t *testing.T) {
+func TestAnUnreadableOUTSentStopsTheRun(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	_, url := simulate(t, simapi.Config{})
@@ -215,9 +215,9 @@ func TestANoteOfWhatWasSentThatCannotBeReadStopsTheRun(t *testing.T) {
 	if _, said := h.callq(exitUsage, "run", "calls.jsonl", "-o", "out"); !strings.Contains(said, "out.sent: line 1 does not say which call was sent") {
 		t.Errorf("got %s", said)
 	}
-	// A line that was being written when the process died says nothing.
+	// A line that was cut off when the process died is ignored.
 	h.write("out.sent", "{\"key\":\"b\",\"digest\":\"00\"}\n{\"key\":\"a\",\"dig")
-	h.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	h.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 	if left := h.read("out.sent"); left != "{\"key\":\"b\",\"digest\":\"00\"}\n" {
 		t.Errorf("of a call that this file does not ask for, %q is left", left)
 	}

@@ -12,9 +12,9 @@ import (
 	"testing"
 )
 
-// TestTheResultsOfAStreamGoToStandardOutput gives the calls as a shell does with <(…) and through a named pipe: both can be read
+// TestTheResultsOfAStreamAreWrittenToStandardOutput gives the calls as a shell does with <(…) and through a named pipe: both can be read
 // once only, and have no place for results beside them.
-func TestTheResultsOfAStreamGoToStandardOutput(t *testing.T) {
+func TestTheResultsOfAStreamAreWrittenToStandardOutput(t *testing.T) {
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte(`{}`))
 	}))
@@ -63,7 +63,7 @@ func TestTheResultsOfAStreamGoToStandardOutput(t *testing.T) {
 					}
 				}()
 			}
-			h.ended(cmd.Run(), exitWell, stdout, stderr, args)
+			h.ended(cmd.Run(), exitOK, stdout, stderr, args)
 			got := stdout.String()
 			if test.out != "" {
 				got = h.read(test.out)
@@ -78,7 +78,7 @@ func TestTheResultsOfAStreamGoToStandardOutput(t *testing.T) {
 	}
 }
 
-func TestStreamsAreToldFromFiles(t *testing.T) {
+func TestStreamsAreDistinguishedFromFiles(t *testing.T) {
 	dir := t.TempDir()
 	file, pipe := filepath.Join(dir, "file"), filepath.Join(dir, "pipe")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -106,7 +106,7 @@ func TestStreamsAreToldFromFiles(t *testing.T) {
 		{"dev/stdin", false},
 	} {
 		if got := isStream(test.name); got != test.want {
-			t.Errorf("%s: %v", test.name, got)
+			t.Errorf("%s: got %v", test.name, got)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// quick is the preset with waits as short as the queue knows them.
+// quick is the preset with the shortest waits that the queue supports.
 const quick = `version: 1
 name: quick
 extends: patsnap
@@ -43,7 +43,7 @@ type row struct {
 	message  string
 	attempts int
 	parked   int
-	// silent rows get no answer, so that there is no correlation id.
+	// silent rows get no answer, so there is no correlation id.
 	silent bool
 }
 
@@ -165,7 +165,7 @@ func handshake(t *testing.T, resets bool) (url string) {
 	return "https://" + l.Addr().String()
 }
 
-func TestEveryRowOfTheDecisionTableEndsAsItSays(t *testing.T) {
+func TestEveryRowOfTheDecisionTableHasItsResult(t *testing.T) {
 	t.Parallel()
 	eachRedis(t, func(t *testing.T, h *home) {
 		var script, calls strings.Builder

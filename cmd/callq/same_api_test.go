@@ -29,7 +29,7 @@ func TestResultsOfOneAPIDoNotCountForAnother(t *testing.T) {
 			other, to := simulate(t, simapi.Config{})
 			was := r.read("callq.yaml")
 			r.write("calls.jsonl", "{\"path\":\"/a\",\"method\":\"POST\"}\n{\"key\":\"b\",\"path\":\"/b\"}\n")
-			r.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+			r.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 			if lost.out {
 				if err := os.Remove(r.file("out")); err != nil {
 					t.Fatal(err)
@@ -45,8 +45,8 @@ func TestResultsOfOneAPIDoNotCountForAnother(t *testing.T) {
 				says(t, errs, "was made with base_url "+base+" of upstream sim, which is "+to+" now")
 				says(t, errs, "--same-api")
 			}
-			r.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--same-api")
-			r.callq(exitWell, "run", "calls.jsonl", "-o", "out") // it is remembered
+			r.callq(exitOK, "run", "calls.jsonl", "-o", "out", "--same-api")
+			r.callq(exitOK, "run", "calls.jsonl", "-o", "out") // it is remembered
 			if len(r.states("out")) != 2 {
 				t.Errorf("the results are %v", r.states("out"))
 			}
@@ -58,7 +58,7 @@ func TestResultsOfOneAPIDoNotCountForAnother(t *testing.T) {
 	}
 }
 
-func TestOpenCallsOfOneAPIAreNotSentToAnother(t *testing.T) {
+func TestOpenCallsForOneAPIAreNotSentToAnother(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "")
 	other, to := simulate(t, simapi.Config{})
@@ -72,7 +72,7 @@ func TestOpenCallsOfOneAPIAreNotSentToAnother(t *testing.T) {
 	if n := other.Stats().Arrivals; n != 0 {
 		t.Errorf("%d calls have reached the other API", n)
 	}
-	r.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--same-api")
+	r.callq(exitOK, "run", "calls.jsonl", "-o", "out", "--same-api")
 	if n := other.Stats().Arrivals; n != 1 {
 		t.Errorf("%d calls have reached the API's other address, want the one that was open", n)
 	}
@@ -82,21 +82,21 @@ func TestASendToABatchOfAnotherAPIIsRefused(t *testing.T) {
 	t.Parallel()
 	r := newRerun(t, "")
 	r.write("calls.jsonl", `{"path":"/a"}`+"\n")
-	r.callq(exitWell, "send", "calls.jsonl", "--batch", "b")
-	r.callq(exitWell, "send", "GET", "/c", "--key", "c")
+	r.callq(exitOK, "send", "calls.jsonl", "--batch", "b")
+	r.callq(exitOK, "send", "GET", "/c", "--key", "c")
 	r.callsTo("http://127.0.0.1:1/v2")
 	_, errs := r.callq(exitUsage, "send", "calls.jsonl", "--batch", "b")
 	says(t, errs, "batch b was made with base_url http://127.0.0.1:")
 	says(t, errs, "which is http://127.0.0.1:1/v2 now")
 	r.callq(exitUsage, "send", "GET", "/b", "--batch", "b")
 	r.callq(exitUsage, "send", "GET", "/c", "--key", "c")
-	r.callq(exitWell, "send", "GET", "/new") // no result of another API is taken for its own
-	r.callq(exitWell, "send", "calls.jsonl", "--batch", "b", "--same-api")
-	r.callq(exitWell, "send", "calls.jsonl", "--batch", "b")
-	r.callq(exitWell, "send", "calls.jsonl", "--batch", "other")
+	r.callq(exitOK, "send", "GET", "/new") // no result of another API is taken for its own
+	r.callq(exitOK, "send", "calls.jsonl", "--batch", "b", "--same-api")
+	r.callq(exitOK, "send", "calls.jsonl", "--batch", "b")
+	r.callq(exitOK, "send", "calls.jsonl", "--batch", "other")
 }
 
-func TestWhatWasSentToOneAPIIsNotLookedForAtAnother(t *testing.T) {
+func TestACallSentToOneAPIIsNotCountedAsSentToAnother(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	_, url := simulate(t, simapi.Config{})
@@ -105,13 +105,13 @@ func TestWhatWasSentToOneAPIIsNotLookedForAtAnother(t *testing.T) {
 	h.write("out.sent", `{"key":"a","digest":"00","upstream":"sim","base_url":"https://sandbox.example"}`+"\n")
 	_, errs := h.callq(exitUsage, "run", "calls.jsonl", "-o", "out")
 	says(t, errs, "out.sent was made with base_url https://sandbox.example of upstream sim")
-	h.callq(exitWell, "run", "calls.jsonl", "-o", "out", "--same-api")
+	h.callq(exitOK, "run", "calls.jsonl", "-o", "out", "--same-api")
 	if left := h.read("out.sent"); left != `{"key":"a","digest":"00","upstream":"sim","base_url":"`+url+`"}`+"\n" {
 		t.Errorf("%q is left", left)
 	}
 }
 
-func TestResultsOfAnEarlierVersionSayOnceThatTheirAPIIsNotKnown(t *testing.T) {
+func TestARunSaysOnceThatTheAPIOfEarlierResultsIsUnknown(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	_, url := simulate(t, simapi.Config{})
@@ -120,9 +120,9 @@ func TestResultsOfAnEarlierVersionSayOnceThatTheirAPIIsNotKnown(t *testing.T) {
 	_, errs := h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
 	const word = "an earlier version of callq made results that do not say with which base_url of upstream sim"
 	if n := strings.Count(errs, word); n != 1 {
-		t.Errorf("it says %d times %q, want once:\n%s", n, word, errs)
+		t.Errorf("got %d times %q, want once:\n%s", n, word, errs)
 	}
 	if _, errs = h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out"); strings.Contains(errs, word) {
-		t.Errorf("it says it again:\n%s", errs)
+		t.Errorf("it is reported again:\n%s", errs)
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/schedule"
 )
 
-// startSchedules sends the files of the backend's schedules at their times, until
-// ctx ends or stop is called; stop returns when nothing is being sent any more.
-// What was being sent then, another worker completes, or the next.
+// startSchedules sends the files of the backend's schedules at their times, until ctx ends or
+// stop is called. stop returns when the sending has stopped. Another worker, or the next one,
+// completes a batch that was being sent.
 func startSchedules(ctx context.Context, d *backend, log *slog.Logger) (stop func()) {
 	if len(d.cfg.Schedules) == 0 {
 		return func() {}

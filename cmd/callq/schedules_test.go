@@ -40,7 +40,7 @@ schedules: [{name: often, cron: "* * * * *", file: calls.jsonl}]
 		t.Fatal(err)
 	}
 	defer d.close(&err)
-	// A minute that has just begun is sent late, so that nobody waits for the next.
+	// A minute that has just begun is sent late, so that the test need not wait for the next one.
 	before := time.Now().Add(-10 * time.Minute).UnixMilli()
 	if err := server.Client.HSet(t.Context(), "callq:{schedule:often}", "until * * * * * UTC", before).Err(); err != nil {
 		t.Fatal(err)

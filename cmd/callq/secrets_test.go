@@ -27,9 +27,9 @@ const (
 	plantedToken = "at-9f8e7d6c5b4a"
 )
 
-// tellAll is an API, and a proxy to it, that says back all that it is sent, after its
+// echoAll is an API, and a proxy to it, that sends back everything that it receives, after its
 // answers too, where net/http logs it.
-func tellAll(t *testing.T) string {
+func echoAll(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -61,7 +61,7 @@ func tellAll(t *testing.T) string {
 						answer = `{"access_token":"` + plantedToken + `"}`
 					}
 					fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nX-Correlation-Id: %s\r\nContent-Length: %d\r\n\r\n%s", url.QueryEscape(said), len(answer), answer)
-					fmt.Fprintf(conn, "stray %s", said)
+					fmt.Fprintf(conn, "unexpected %s", said)
 				}
 			}()
 		}
@@ -76,7 +76,7 @@ func TestNoCredentialLeavesTheProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := newHome(t, filepath.Dir(program(t)))
-	addr := tellAll(t)
+	addr := echoAll(t)
 	h.write("marked", "\ufeff"+plantedKey+" \r\n")
 	h.write("callq.yaml", `redis: "unix://callq:${env:REDIS_PASSWORD}@`+server.Socket+`?db=0"
 admin: {tokens: [{name: ops, role: operator, token: "${env:ADMIN_TOKEN}"}]}
@@ -142,18 +142,18 @@ rules: [{id: all, match: {transport: [dial]}, class: config, job: dead_letter, m
 	signal(syscall.SIGTERM)
 	end()
 	keep("work", said.String())
-	export, _ := h.callq(exitWell, "batch", "export", "b")
+	export, _ := h.callq(exitOK, "batch", "export", "b")
 	keep("batch export", export)
 	if strings.Count(export, "[redacted]") < len(names) {
-		t.Errorf("the API said nothing back, so the test proves nothing: %s", export)
+		t.Errorf("the API sent nothing back, so the test checks nothing: %s", export)
 	}
 	for _, args := range [][]string{{"dead", "list"}, {"dead", "groups"}, {"dead", "list", "--json"}, {"dead", "groups", "--json"}, {"circuit", "list"}, {"circuit", "list", "--json"}, {"audit"}, {"batch", "status", "b"}, {"policy", "show", "once.yaml"}} {
-		stdout, stderr := h.callq(exitWell, args...)
+		stdout, stderr := h.callq(exitOK, args...)
 		keep(strings.Join(args, " "), stdout, stderr)
 	}
 	for id := range strings.SplitSeq(export, "\n") {
 		if m := regexp.MustCompile(`"id":"([^"]+)"`).FindStringSubmatch(id); m != nil {
-			stdout, stderr := h.callq(exitWell, "dead", "show", m[1])
+			stdout, stderr := h.callq(exitOK, "dead", "show", m[1])
 			keep("dead show", stdout, stderr)
 		}
 	}
@@ -167,7 +167,7 @@ rules: [{id: all, match: {transport: [dial]}, class: config, job: dead_letter, m
 	// The same in one process. What came before counts as errors in a row, and a
 	// third one would hold the fourth call back.
 	for _, name := range names {
-		h.callq(exitWell, "circuit", "close", name, "--reason", "the streak begins anew")
+		h.callq(exitOK, "circuit", "close", name, "--reason", "the streak begins anew")
 	}
 	h.write("again.jsonl", calls.String())
 	stdout, stderr = h.callq(exitFailedCalls, "run", "again.jsonl", "-o", "again.out")

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// sending is callq send, with its flags.
+// sending is callq send with its flags.
 type sending struct {
 	*app
 	batch, key, upstream, priority string
@@ -28,10 +28,10 @@ func (a *app) sendCommand() *cobra.Command {
 		Long: `Put calls into the queue, for workers to make.
 
 With one argument it sends a file of calls, one JSON object a line; - is standard
-input, and a file whose name ends in .gz or .zst is unpacked. The calls become a batch.
-Sending the same file again sends only the calls that are missing. Refused lines are
-named, and the others are sent. A line without a key is known by its content: equal
-lines are one call.
+input, and a file whose name ends in .gz or .zst is decompressed. The calls become a
+batch. Sending the same file again sends only the calls that are missing. Refused lines
+are printed, and the others are sent. A line without a key is identified by its
+content: equal lines are one call.
 
 With more arguments it sends one call: a method, a path, and query parameters.`,
 		Example: `  callq send calls.jsonl --wait
@@ -51,7 +51,7 @@ With more arguments it sends one call: a method, a path, and query parameters.`,
 			}
 			for _, name := range []string{"key", "upstream", "priority"} {
 				if cmd.Flags().Changed(name) {
-					return usage(cmd, fmt.Errorf("--%s is for one call; the lines of a file have a field of that name", name))
+					return usage(cmd, fmt.Errorf("--%s is for a single call; in a file, write the field %[1]s in each line", name))
 				}
 			}
 			return s.file(cmd.Context(), args[0])
@@ -70,7 +70,7 @@ With more arguments it sends one call: a method, a path, and query parameters.`,
 	return cmd
 }
 
-// sent is what --json prints of a file that was sent.
+// sent is the output of --json after a file was sent.
 type sent struct {
 	Batch     string    `json:"batch"`
 	DryRun    bool      `json:"dry_run,omitempty"`
@@ -78,8 +78,8 @@ type sent struct {
 	Duplicate int       `json:"duplicate"`
 	Refused   int       `json:"refused"`
 	Errors    []refusal `json:"errors"`
-	// Books are there after --wait.
-	Books *batchCounts `json:"books,omitempty"`
+	// Counts are there after --wait.
+	Counts *batchCounts `json:"books,omitempty"`
 }
 
 type refusal struct {
@@ -90,7 +90,7 @@ type refusal struct {
 func sentOf(batch string, s tasks.Summary) sent {
 	out := sent{Batch: batch, Accepted: s.Accepted, Duplicate: s.Duplicate, Refused: s.Refused, Errors: []refusal{}}
 	for _, e := range s.Errors {
-		// The line stands beside it.
+		// The line has its own field.
 		bare := *e
 		bare.Line = 0
 		out.Errors = append(out.Errors, refusal{e.Line, bare.Error()})
@@ -121,7 +121,7 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
 	name, err := s.batchOf(in)
-	if err == nil && s.batch != "" { // else it was read to its end for the name
+	if err == nil && s.batch != "" { // otherwise it was read to its end for the name
 		err = in.Verify()
 	}
 	if err != nil {
@@ -142,7 +142,7 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 		}
 	}
 	if s.dryRun {
-		summary, err := rehearse(ctx, lines, refused)
+		summary, err := countDryRun(ctx, lines, refused)
 		s.refusedMore(in.Name(), summary.Refused-maxRefusals)
 		if err = inputError(err); err != nil {
 			return err
@@ -170,7 +170,7 @@ func (s *sending) file(ctx context.Context, path string) (err error) {
 	return s.conclude(ctx, d, name, summary)
 }
 
-// partly says how far a sending got that an error ended.
+// partly says how many calls were sent before an error.
 func (s *sending) partly(name string, summary tasks.Summary) error {
 	if summary.Accepted == 0 {
 		return nil
@@ -206,19 +206,19 @@ func (s *sending) conclude(ctx context.Context, d *backend, name string, summary
 	if err != nil {
 		return errors.Join(err, refusals(summary))
 	}
-	out.Books = &b
+	out.Counts = &b
 	if s.json {
 		err = s.printJSON(out)
 	} else {
 		err = s.ended(ctx, d, b)
 	}
-	return errors.Join(err, refusals(summary), b.losses())
+	return errors.Join(err, refusals(summary), b.status())
 }
 
 func besides(s tasks.Summary) string {
 	text := ""
 	if s.Duplicate > 0 {
-		text += fmt.Sprintf(", %s there already", console.Grouped(int64(s.Duplicate)))
+		text += fmt.Sprintf(", %s in the batch already", console.Grouped(int64(s.Duplicate)))
 	}
 	if s.Refused > 0 {
 		text += fmt.Sprintf(", %s refused", console.Grouped(int64(s.Refused)))
@@ -226,7 +226,8 @@ func besides(s tasks.Summary) string {
 	return text
 }
 
-// refusals is the status where lines were refused; they have been printed.
+// refusals returns the error with the exit status if lines were refused. The lines have been
+// printed.
 func refusals(s tasks.Summary) error {
 	if s.Refused > 0 {
 		return errFindings
@@ -234,7 +235,7 @@ func refusals(s tasks.Summary) error {
 	return nil
 }
 
-// counted tells of every line that is read.
+// counted shows how many lines have been read.
 func counted(lines iter.Seq2[tasks.Line, error], p *console.Progress) iter.Seq2[tasks.Line, error] {
 	return func(yield func(tasks.Line, error) bool) {
 		n := int64(0)

@@ -30,7 +30,7 @@ func (s *sending) checkAPIs(ctx context.Context, d *backend, batch string) error
 	return err
 }
 
-// unrecorded says that an earlier version did not write down which API was called.
+// unrecorded says that an earlier version did not record which API was called.
 func unrecorded(what, upstream, base string) string {
-	return fmt.Sprintf("%s: an earlier version of callq made results that do not say with which base_url of upstream %s; they are taken for those of %s", what, upstream, base)
+	return fmt.Sprintf("%s: results of an earlier version of callq do not say which base_url of upstream %s they are from; callq assumes %s", what, upstream, base)
 }

@@ -18,12 +18,12 @@ import (
 
 var methodForm = regexp.MustCompile(`^[A-Za-z]+$`)
 
-// knownMethods are those that are known in small letters too, where a word could
-// as well be the name of a file.
+// knownMethods are the methods that are also recognised in lower case. Any other word in
+// lower case may be the name of a file.
 var knownMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
-// callInOne explains the one argument that stands where a file should and was meant
-// as a call, or the beginning of one. It is nil for what may be a file.
+// callInOne returns an error if the single argument was meant as a call, or as the beginning
+// of one, and not as a file.
 func callInOne(arg string) error {
 	method, path, _ := strings.Cut(strings.TrimSpace(arg), " ")
 	upper := strings.ToUpper(method)
@@ -34,12 +34,12 @@ func callInOne(arg string) error {
 		return nil
 	}
 	if path = strings.TrimSpace(path); strings.HasPrefix(path, "/") {
-		return fmt.Errorf("there is no file %q; for one call write method and path as two arguments: callq send METHOD PATH", arg)
+		return fmt.Errorf("there is no file %q; for one call, write method and path as two arguments: callq send METHOD PATH", arg)
 	}
-	return fmt.Errorf("there is no file %q; for one call the path is missing: callq send METHOD PATH", arg)
+	return fmt.Errorf("there is no file %q; for one call, add the path: callq send METHOD PATH", arg)
 }
 
-// call sends one call that stands on the command line.
+// call sends one call from the command line.
 func (s *sending) call(ctx context.Context, method, path string, params []string) (err error) {
 	c, err := s.callOf(method, path, params)
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *sending) call(ctx context.Context, method, path string, params []string
 		return err
 	}
 	defer d.close(&err)
-	// Without a key it is a new call, which has no result of another API.
+	// A call without a key is new and cannot have a result of another API.
 	if s.batch != "" || s.key != "" {
 		if err := s.checkAPIs(ctx, d, c.Batch); err != nil {
 			return err
@@ -104,7 +104,7 @@ func (s *sending) callOf(method, path string, params []string) (tasks.Call, erro
 		Method: method, Path: path, Key: s.key, Batch: s.batch, Upstream: s.upstream, Priority: tasks.Priority(s.priority),
 	}
 	if !methodForm.MatchString(method) {
-		return c, usageError("%q is no HTTP method: send takes one FILE, or METHOD PATH [name=value…]", method)
+		return c, usageError("%q is not an HTTP method; write callq send FILE, or callq send METHOD PATH [name=value…]", method)
 	}
 	switch c.Priority {
 	case "", tasks.PriorityHigh, tasks.PriorityNormal, tasks.PriorityLow:
@@ -119,7 +119,7 @@ func (s *sending) callOf(method, path string, params []string) (tasks.Call, erro
 	return c, err
 }
 
-// parameters reads name=value arguments; a name that stands twice is a list.
+// parameters parses name=value arguments. A name that is given several times is a list.
 func parameters(args []string) (tasks.Query, error) {
 	if len(args) == 0 {
 		return nil, nil
@@ -128,7 +128,7 @@ func parameters(args []string) (tasks.Query, error) {
 	for _, arg := range args {
 		name, value, ok := strings.Cut(arg, "=")
 		if !ok || name == "" {
-			return nil, usageError("%q is no parameter: write name=value", arg)
+			return nil, usageError("%q is not a parameter; write name=value", arg)
 		}
 		switch before := query[name].(type) {
 		case nil:
@@ -153,7 +153,7 @@ func (s *sending) receipt(r tasks.Receipt) error {
 	}
 	what := "accepted"
 	if r.Duplicate {
-		what = "was there already"
+		what = "was in the queue already"
 	}
 	_, err := fmt.Fprintf(s.stdout, "call %s (batch %s, key %s) %s\n", r.ID, console.Printable(r.Batch), console.Printable(r.Key), what)
 	return err

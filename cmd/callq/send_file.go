@@ -11,7 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
-// batchOf is the name under which a file is sent.
+// batchOf returns the name of the batch of a file.
 func (s *sending) batchOf(in *filerun.Input) (string, error) {
 	if s.batch == "" {
 		return in.ContentName()
@@ -22,7 +22,7 @@ func (s *sending) batchOf(in *filerun.Input) (string, error) {
 	return s.batch, nil
 }
 
-// inputError is the error of the file in err, which says all, or err.
+// inputError returns the error of the file within err, or err if there is none.
 func inputError(err error) error {
 	if input := (*filerun.InputError)(nil); errors.As(err, &input) {
 		return input
@@ -30,11 +30,11 @@ func inputError(err error) error {
 	return err
 }
 
-// rehearse counts what would become of the lines of a file that is sent for the
-// first time.
-func rehearse(ctx context.Context, lines iter.Seq2[tasks.Line, error], refused func(*tasks.FieldError)) (tasks.Summary, error) {
+// countDryRun counts what would happen to the lines of a file that is sent for the first
+// time.
+func countDryRun(ctx context.Context, lines iter.Seq2[tasks.Line, error], refused func(*tasks.FieldError)) (tasks.Summary, error) {
 	var summary tasks.Summary
-	// 64 bits of each hash tell many millions of keys apart and keep the memory small.
+	// 64 bits of each hash distinguish many millions of keys and need little memory.
 	seen := map[uint64]uint64{}
 	for line, err := range lines {
 		if ctx.Err() != nil {
@@ -54,8 +54,8 @@ func rehearse(ctx context.Context, lines iter.Seq2[tasks.Line, error], refused f
 				continue
 			}
 			bad = &tasks.FieldError{
-				Line: line.Number, Field: "key", Problem: fmt.Sprintf("%q stands for a different call of this file already", line.Call.Key),
-				Fix: "give each call a key of its own",
+				Line: line.Number, Field: "key", Problem: fmt.Sprintf("%q is the key of a different call of this file already", line.Call.Key),
+				Fix: "give each call its own key",
 			}
 		} else if !errors.As(err, &bad) {
 			return summary, err
@@ -70,6 +70,6 @@ func rehearse(ctx context.Context, lines iter.Seq2[tasks.Line, error], refused f
 }
 
 func hash64(hash string) uint64 {
-	n, _ := strconv.ParseUint(hash[:16], 16, 64) // hex digits, always
+	n, _ := strconv.ParseUint(hash[:16], 16, 64) // a hash always has hexadecimal digits
 	return n
 }

@@ -46,15 +46,15 @@ func (b broken) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func TestAFileThatCannotBeReadOnIsMisuse(t *testing.T) {
+func TestAFileThatCannotBeReadToItsEndIsAUsageError(t *testing.T) {
 	r := broken{strings.NewReader("{\"path\":\"/a\"}\n")}
-	_, err := rehearse(t.Context(), tasks.ReadCalls(r, tasks.ReadOptions{Rules: tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "sim"}}}}), func(*tasks.FieldError) {})
+	_, err := countDryRun(t.Context(), tasks.ReadCalls(r, tasks.ReadOptions{Rules: tasks.Rules{Upstreams: []tasks.UpstreamRules{{Name: "sim"}}}}), func(*tasks.FieldError) {})
 	if err = inputError(err); statusOf(err) != exitUsage || err.Error() != "calls.jsonl: input/output error" {
-		t.Errorf("%v", err)
+		t.Errorf("got %v", err)
 	}
 }
 
-func TestADryRunOfALongFileEndsWhenItIsInterrupted(t *testing.T) {
+func TestADryRunOfALongFileCanBeInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	lines := 0
 	endless := func(yield func(tasks.Line, error) bool) {
@@ -68,12 +68,12 @@ func TestADryRunOfALongFileEndsWhenItIsInterrupted(t *testing.T) {
 			}
 		}
 	}
-	if s, err := rehearse(ctx, endless, nil); !errors.Is(err, context.Canceled) || s.Accepted != 9 {
-		t.Errorf("%+v, %v", s, err)
+	if s, err := countDryRun(ctx, endless, nil); !errors.Is(err, context.Canceled) || s.Accepted != 9 {
+		t.Errorf("got %+v, %v", s, err)
 	}
 }
 
-func TestARateIsReadAsTheTimeBetweenTwo(t *testing.T) {
+func TestARateIsReadAsTheTimeBetweenTwoCalls(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"50/s": 20 * time.Millisecond, "1/s": time.Second, "600/m": 100 * time.Millisecond, "3600/h": time.Second,
 	} {

@@ -72,7 +72,7 @@ func simulate(t *testing.T, cfg simapi.Config) (*simapi.Server, string) {
 	return sim, server.URL
 }
 
-func TestInterruptedARunDrainsAndGoesOnLater(t *testing.T) {
+func TestAnInterruptedRunDrainsAndContinuesLater(t *testing.T) {
 	t.Parallel()
 	eachRedis(t, func(t *testing.T, h *home) {
 		sim, url := simulate(t, simapi.Config{Latency: simapi.Latency{Min: 100 * time.Millisecond, Max: 200 * time.Millisecond}})
@@ -90,14 +90,14 @@ func TestInterruptedARunDrainsAndGoesOnLater(t *testing.T) {
 		}
 		for _, want := range []string{"stopping", "run the same command again"} {
 			if !strings.Contains(errs.String(), want) {
-				t.Errorf("%q was not said:\n%s", want, errs)
+				t.Errorf("%q is missing:\n%s", want, errs)
 			}
 		}
 		arrived := int(sim.Stats().Arrivals)
 		if got := strings.Count(h.read("out"), "\n"); got != arrived || arrived >= 60 {
 			t.Errorf("%d results of %d calls that were made", got, arrived)
 		}
-		h.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+		h.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 		if got := strings.Count(h.read("out"), "\n"); got != 60 || sim.Stats().Arrivals != 60 {
 			t.Errorf("%d results of %d calls", got, sim.Stats().Arrivals)
 		}
@@ -117,13 +117,13 @@ func TestAFullDiskLosesNoResult(t *testing.T) {
 	if !strings.Contains(errs, "cannot write") || !strings.Contains(errs, "no space") {
 		t.Errorf("got %s", errs)
 	}
-	h.callq(exitWell, "run", "calls.jsonl", "-o", "out")
+	h.callq(exitOK, "run", "calls.jsonl", "-o", "out")
 	if got := strings.Count(h.read("out"), "\n"); got != 2 || sim.Stats().Arrivals != 2 {
 		t.Errorf("%d results of %d calls", got, sim.Stats().Arrivals)
 	}
 }
 
-func TestDevShowsEverythingOnce(t *testing.T) {
+func TestDevRunsTheWholeDemonstration(t *testing.T) {
 	t.Parallel()
 	eachRedis(t, func(t *testing.T, h *home) {
 		h.env = append(h.env, "TMPDIR="+h.dir, "CALLQ_REDIS=redis://nobody.invalid:1", "CALLQ_CONFIG=missing.yaml")
@@ -135,7 +135,7 @@ func TestDevShowsEverythingOnce(t *testing.T) {
 		}
 		for _, want := range []string{"Dashboard: http://127.0.0.1:", "simapi paused", "error 67200004 (quota), waiting; not counted as an attempt", "calls start again"} {
 			if !strings.Contains(errs, want) {
-				t.Errorf("%q was not said:\n%s", want, errs)
+				t.Errorf("%q is missing:\n%s", want, errs)
 			}
 		}
 		file := regexp.MustCompile(`Results: (\S+)`).FindStringSubmatch(out)[1]
@@ -163,12 +163,12 @@ func TestDevStaysUntilItIsInterrupted(t *testing.T) {
 		t.Errorf("asynqmon: %d", status)
 	}
 	signal(syscall.SIGTERM)
-	if status := end(); status != exitWell {
+	if status := end(); status != exitOK {
 		t.Errorf("exit status %d: %s", status, errs)
 	}
 }
 
-func TestAWorkerMakesWhatOthersSendAndDrains(t *testing.T) {
+func TestAWorkerMakesSentCallsAndDrains(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(redistest.Binary(t)))
 	sim, url := simulate(t, simapi.Config{})
@@ -182,23 +182,23 @@ func TestAWorkerMakesWhatOthersSendAndDrains(t *testing.T) {
 			t.Errorf("%s: %d %.200s", path, status, body)
 		}
 	}
-	h.callq(exitWell, "send", "calls.jsonl", "--wait")
+	h.callq(exitOK, "send", "calls.jsonl", "--wait")
 	if got := sim.Stats().Arrivals; got != 2 {
 		t.Errorf("%d calls arrived", got)
 	}
 	second, stop, ended := h.start("admin", "--listen", "127.0.0.1:0")
 	await(t, "the admin server", func() bool { return strings.Contains(second.String(), "admin=http://") })
 	stop(syscall.SIGTERM)
-	if status := ended(); status != exitWell {
+	if status := ended(); status != exitOK {
 		t.Errorf("admin: exit status %d: %s", status, second)
 	}
 	signal(syscall.SIGTERM)
-	if status := end(); status != exitWell || strings.Count(errs.String(), "draining") != 1 {
+	if status := end(); status != exitOK || strings.Count(errs.String(), "draining") != 1 {
 		t.Errorf("exit status %d: %s", status, errs)
 	}
 }
 
-func TestAnAddressThatOthersReachNeedsAToken(t *testing.T) {
+func TestAnAddressThatOtherMachinesCanReachNeedsAToken(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	h.write("callq.yaml", "upstreams: {sim: {base_url: \"http://127.0.0.1:1\", policy: patsnap}}\nadmin:\n  listen: 0.0.0.0:0\n")
@@ -226,7 +226,7 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 	const secret = "s3cr3t-t0ken-that-must-not-leak"
 	redis := redistest.Redis(t)
 	h := newHome(t, filepath.Dir(program(t)))
-	// An API that says back what it was given, wherever it can.
+	// An API that sends back what it receives wherever it can.
 	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		given := r.Header.Get("Authorization")
 		w.Header().Set("X-Correlation-Id", given)
@@ -245,7 +245,7 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap, auth: {type: bearer, token: \"${env:API_TOKEN}\"}}}\n", echo.URL))
 	h.write("calls.jsonl", "{\"path\":\"/ok\"}\n{\"path\":\"/bad\"}\n{\"path\":\"/auth\"}\n")
 	out, errs := h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
-	shown, _ := h.callq(exitWell, "dead", "list", "--json")
+	shown, _ := h.callq(exitOK, "dead", "list", "--json")
 	dir, err := redis.Client.ConfigGet(t.Context(), "dir").Result()
 	if err != nil {
 		t.Fatal(err)

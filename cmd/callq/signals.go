@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// abandonAfter is how long a command that does not drain may take to end once
-// it was interrupted.
+// abandonAfter is how long a command that does not drain may take to end after it was
+// interrupted.
 const abandonAfter = 2 * time.Second
 
-// signals turns SIGINT, SIGTERM and SIGQUIT into an orderly end. The first cancels
-// the command's context: a command that drains then finishes what is in flight,
-// however long that takes. The second ends the program at once.
+// signals turns SIGINT, SIGTERM and SIGQUIT into an orderly end. The first signal cancels
+// the command's context. A command that drains then finishes its inflight calls, however
+// long that takes. The second signal ends the program at once.
 //
-// SIGHUP says that the terminal was closed and is a first signal too, but never a
-// second: shells send it once more. A command may have another use for it; see
-// reloads. SIGXCPU, the limit of CPU time, is a first signal too and comes again
-// every second. Where there are no such signals, as on Windows, they never come.
+// SIGHUP means that the terminal was closed. It can be the first signal, but never the
+// second, because shells send it twice. A command may use it to reload; see reloads.
+// SIGXCPU, the limit of CPU time, can also only be the first signal, because it is sent
+// again every second. On Windows these signals do not exist.
 //
 // A write to a pipe without a reader, and one beyond the limit of a file's size,
 // return an error and do not end the program.
@@ -28,12 +28,12 @@ type signals struct {
 	arrived  chan os.Signal
 	hangups  chan os.Signal
 	limits   chan os.Signal
-	pipes    chan os.Signal // nobody reads it: see listen
+	pipes    chan os.Signal // it is never read: see listen
 	draining atomic.Bool
 	notice   func()
-	// cut, once it is there, says what a second signal cuts short.
+	// cut, unless nil, is called when a second signal ends the program.
 	cut atomic.Pointer[func()]
-	// reload, once it is there, is told of SIGHUP.
+	// reload, unless nil, receives each SIGHUP.
 	reload atomic.Pointer[chan struct{}]
 }
 
@@ -43,11 +43,11 @@ func listen() *signals {
 		limits: make(chan os.Signal, 1), pipes: make(chan os.Signal, 1),
 	}
 	signal.Notify(s.arrived, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
-	// Who asks for SIGPIPE gets EPIPE from a write to stdout or stderr as well; else
-	// the process would die in the midst of its calls. See the package os/signal.
+	// With this, a write to a closed stdout or stderr returns EPIPE. Otherwise it would
+	// kill the process in the middle of its calls. See package os/signal.
 	signal.Notify(s.pipes, syscall.SIGPIPE)
 	s.notifyLimits()
-	if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
 		signal.Notify(s.hangups, syscall.SIGHUP)
 	}
 	return s
@@ -60,39 +60,40 @@ func (s *signals) close() {
 	signal.Stop(s.pipes)
 }
 
-// reloads tells of each SIGHUP from now on, or once of several in a row; they do
-// not end the program any more.
+// reloads returns a channel that receives each SIGHUP from now on; several in a row may be
+// received once. SIGHUP no longer ends the program.
 func (s *signals) reloads() <-chan struct{} {
-	told := make(chan struct{}, 1)
-	s.reload.Store(&told)
+	reload := make(chan struct{}, 1)
+	s.reload.Store(&reload)
 	signal.Notify(s.hangups, syscall.SIGHUP)
-	return told
+	return reload
 }
 
-// hungUp passes a SIGHUP on, and tells whether nobody else has a use for it.
-func (s *signals) hungUp() bool {
-	told := s.reload.Load()
-	if told == nil {
+// endsOnHangup reports whether a SIGHUP ends the program. If not, it passes the signal to
+// reload.
+func (s *signals) endsOnHangup() bool {
+	reload := s.reload.Load()
+	if reload == nil {
 		return true
 	}
 	select {
-	case *told <- struct{}{}:
+	case *reload <- struct{}{}:
 	default:
 	}
 	return false
 }
 
-// drain says that the command finishes what is in flight when its context is
-// cancelled. notice is called once that begins, to tell the user; it may be nil.
+// drain sets that the command finishes its inflight calls when its context is cancelled.
+// notice is called when that begins. It may be nil.
 func (s *signals) drain(notice func()) {
 	s.notice = notice
 	s.draining.Store(true)
 }
 
-// cuts has say called when a second signal ends the program while work goes on;
-// nil takes that back. It must not wait for anything that may be what keeps the
-// program from ending.
-func (s *signals) cuts(say func()) {
+// onCut sets a function that is called when a second signal ends the program at once; nil
+// removes it. The function must not wait: what it waits for may be the reason why the
+// program does not end.
+func (s *signals) onCut(say func()) {
 	if say == nil {
 		s.cut.Store(nil)
 		return
@@ -100,23 +101,23 @@ func (s *signals) cuts(say func()) {
 	s.cut.Store(&say)
 }
 
-// guard runs work, and leaves it behind with exitFailed when it was told to end
-// and does not: after a second signal, or in its time where it does not drain.
+// guard runs work. After a signal, it returns exitFailed if work does not end: after a second
+// signal, or after abandonAfter if the command does not drain.
 func (s *signals) guard(ctx context.Context, work func(context.Context) int) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan int, 1)
 	go func() { done <- work(ctx) }()
-	for told := false; !told; {
+	for ending := false; !ending; {
 		select {
 		case status := <-done:
 			return status
 		case <-s.arrived:
-			told = true
+			ending = true
 		case <-s.hangups:
-			told = s.hungUp()
+			ending = s.endsOnHangup()
 		case <-s.limits:
-			told = true
+			ending = true
 		}
 	}
 	cancel()

@@ -2,5 +2,5 @@
 
 package main
 
-// notifyLimits does nothing where a process has no such limits.
+// notifyLimits does nothing: processes have no such limits here.
 func (s *signals) notifyLimits() {}

@@ -12,16 +12,16 @@ import (
 func TestTheFirstSignalLetsADrainingCommandFinish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &signals{arrived: make(chan os.Signal, 2)}
-		told := false
-		s.drain(func() { told = true })
+		noticed := false
+		s.drain(func() { noticed = true })
 		s.arrived <- os.Interrupt
 		status := s.guard(t.Context(), func(ctx context.Context) int {
 			<-ctx.Done()
 			time.Sleep(time.Hour) // in the bubble: the calls in flight
 			return exitFailedCalls
 		})
-		if status != exitFailedCalls || !told {
-			t.Errorf("status %d, told %v", status, told)
+		if status != exitFailedCalls || !noticed {
+			t.Errorf("got status %d, notice %v", status, noticed)
 		}
 	})
 }
@@ -33,21 +33,21 @@ func TestTheSecondSignalEndsADrainingCommand(t *testing.T) {
 		s.arrived <- os.Interrupt
 		s.arrived <- os.Interrupt
 		stuck, said := make(chan struct{}), 0
-		s.cuts(func() { t.Error("what was taken back was said") })
-		s.cuts(nil)
-		s.cuts(func() { said++ })
+		s.onCut(func() { t.Error("a function that was removed was called") })
+		s.onCut(nil)
+		s.onCut(func() { said++ })
 		status := s.guard(t.Context(), func(context.Context) int {
 			<-stuck
-			return exitWell
+			return exitOK
 		})
 		close(stuck)
 		if status != exitFailed || said != 1 {
-			t.Errorf("status %d, said %d times", status, said)
+			t.Errorf("got status %d and %d calls of the function", status, said)
 		}
 	})
 }
 
-func TestACommandThatDoesNotDrainIsLeftSoonAfterTheFirstSignal(t *testing.T) {
+func TestACommandThatDoesNotDrainEndsSoonAfterTheFirstSignal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &signals{arrived: make(chan os.Signal, 2)}
 		s.arrived <- os.Interrupt
@@ -55,7 +55,7 @@ func TestACommandThatDoesNotDrainIsLeftSoonAfterTheFirstSignal(t *testing.T) {
 		began := time.Now()
 		status := s.guard(t.Context(), func(context.Context) int {
 			<-stuck
-			return exitWell
+			return exitOK
 		})
 		close(stuck)
 		if waited := time.Since(began); status != exitFailed || waited != abandonAfter {
@@ -64,14 +64,14 @@ func TestACommandThatDoesNotDrainIsLeftSoonAfterTheFirstSignal(t *testing.T) {
 	})
 }
 
-func TestWithoutSignalsTheStatusIsTheCommands(t *testing.T) {
+func TestWithoutSignalsTheExitStatusIsTheCommands(t *testing.T) {
 	s := &signals{arrived: make(chan os.Signal)}
 	if got := s.guard(t.Context(), func(context.Context) int { return exitUsage }); got != exitUsage {
 		t.Errorf("status %d", got)
 	}
 }
 
-func TestAClosedTerminalDrainsHoweverOftenItSaysSo(t *testing.T) {
+func TestRepeatedHangUpsDrainAndDoNotStopAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &signals{arrived: make(chan os.Signal, 2), hangups: make(chan os.Signal, 2)}
 		s.drain(nil)
@@ -88,7 +88,7 @@ func TestAClosedTerminalDrainsHoweverOftenItSaysSo(t *testing.T) {
 	})
 }
 
-func TestAHangUpEndsNoCommandThatHasAUseForIt(t *testing.T) {
+func TestAHangUpDoesNotEndACommandThatReloads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &signals{arrived: make(chan os.Signal, 2), hangups: make(chan os.Signal)}
 		status := s.guard(t.Context(), func(ctx context.Context) int {
@@ -101,7 +101,7 @@ func TestAHangUpEndsNoCommandThatHasAUseForIt(t *testing.T) {
 			<-reloads
 			select {
 			case <-reloads:
-				t.Error("several hang-ups in a row were told apart")
+				t.Error("several hang-ups in a row caused several reloads")
 			case <-ctx.Done():
 				t.Error("it was ended")
 			default:

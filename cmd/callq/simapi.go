@@ -19,7 +19,7 @@ import (
 // defaultSimAddr is where the simulated API listens.
 const defaultSimAddr = "127.0.0.1:9999"
 
-// simFlags are the flags of simapi, as they were given.
+// simFlags are the flags of simapi.
 type simFlags struct {
 	addr        string
 	allowRemote bool
@@ -45,9 +45,9 @@ func (a *app) simapiCommand() *cobra.Command {
 	var f simFlags
 	cmd := &cobra.Command{
 		Use:   "simapi",
-		Short: "Serve a simulated API, for trials",
-		Long: `Serve a simulated API that answers and fails as the real one does, and records each
-call. Without flags it answers every call with ok.
+		Short: "Serve a simulated API for tests",
+		Long: `Serve a simulated API that answers and fails like the real one, and records each call.
+Without flags it answers every call with ok.
 
 A script says what fails, one rule a line: METHOD /path -> answer; answer; …
 
@@ -67,21 +67,21 @@ GET /_sim/stats counts the calls that arrived, GET /_sim/calls lists them.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.addr, "addr", defaultSimAddr, "`HOST:PORT` to listen on; port 0 takes a free one")
+	flags.StringVar(&f.addr, "addr", defaultSimAddr, "`HOST:PORT` to listen on; port 0 is a free port")
 	flags.BoolVar(&f.allowRemote, "allow-remote", false, "allow an address that other machines can reach")
 	flags.StringVar(&f.script, "script", "", "`FILE` of rules; - reads them from stdin")
-	flags.BoolVar(&f.demo, "demo", false, "the faults, latency and quota of the demonstration")
-	flags.Uint64Var(&f.seed, "seed", 1, "`NUMBER` that picks which calls fail")
+	flags.BoolVar(&f.demo, "demo", false, "use the faults, latency and quota of the demonstration")
+	flags.Uint64Var(&f.seed, "seed", 1, "`NUMBER` that decides which calls fail")
 	flags.StringVar(&f.latency, "latency", "", "wait before each answer: `D`, or MIN-MAX, as in 20ms-120ms")
 	flags.StringVar(&f.quota, "quota", "", "`CALLS/WINDOW` that the account may make, as in 100/1m")
-	flags.BoolVar(&f.retryAfter, "quota-retry-after", false, "say in Retry-After when the quota is there again")
+	flags.BoolVar(&f.retryAfter, "quota-retry-after", false, "send Retry-After with the time when the quota is reset")
 	flags.StringVar(&f.rate, "rate", "", "hidden rate in `CALLS` a second, or CALLS/BURST, as in 10/20")
 	flags.StringVar(&f.balance, "balance", "", "prepaid `CREDIT/PRICE` of a call, as in 5/0.01")
-	flags.StringVar(&f.token, "token", "", "bearer `TOKEN` that calls must carry")
+	flags.StringVar(&f.token, "token", "", "bearer `TOKEN` that calls must have")
 	flags.DurationVar(&f.tokenFor, "token-for", 0, "let the token expire after this `TIME`")
-	flags.StringVar(&f.apiKey, "apikey", "", "`KEY` that calls must carry as the query parameter apikey")
+	flags.StringVar(&f.apiKey, "apikey", "", "`KEY` that calls must have as the query parameter apikey")
 	flags.StringVar(&f.oauth, "oauth", "", "`ID:SECRET` that POST /oauth/token gives tokens for")
-	flags.DurationVar(&f.oauthFor, "oauth-for", 0, "how long such a token lives (default 1799s)")
+	flags.DurationVar(&f.oauthFor, "oauth-for", 0, "how long such a token is valid (default 1799s)")
 	flags.StringVar(&f.message, "message-field", "", "spelling of the message's `NAME`: error_msg, error_message, msg or message")
 	flags.StringVar(&f.code, "code-form", "", "`FORM` of error_code: int, float or string")
 	flags.StringVar(&f.status, "status-form", "", "`FORM` of status: bool or string")
@@ -90,7 +90,7 @@ GET /_sim/stats counts the calls that arrived, GET /_sim/calls lists them.`,
 
 func (a *app) simapi(ctx context.Context, f simFlags) error {
 	if !f.allowRemote && !isLoopback(f.addr) {
-		return usageError("--addr %s can be reached from other machines, and the simulated API is open to all; use 127.0.0.1:PORT, or add --allow-remote", f.addr)
+		return usageError("--addr %s can be reached from other machines, and the simulated API has no access control; use 127.0.0.1:PORT, or add --allow-remote", f.addr)
 	}
 	cfg, err := a.simConfig(f)
 	if err != nil {
@@ -101,7 +101,7 @@ func (a *app) simapi(ctx context.Context, f simFlags) error {
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", f.addr)
 	if err != nil {
-		return usageError("cannot listen on --addr %s: %w", f.addr, untakable(err))
+		return usageError("cannot listen on --addr %s: %w", f.addr, unlistenable(err))
 	}
 	sim := simapi.New(cfg)
 	server := &http.Server{Handler: sim, ReadHeaderTimeout: 10 * time.Second}
@@ -109,7 +109,7 @@ func (a *app) simapi(ctx context.Context, f simFlags) error {
 	if a.json {
 		err = a.printJSON(map[string]string{"url": url})
 	} else {
-		_, err = fmt.Fprintf(a.stdout, "The simulated API answers on %s (%s/_sim/stats counts what arrives)\n", url, url)
+		_, err = fmt.Fprintf(a.stdout, "The simulated API answers on %s (%s/_sim/stats counts the calls)\n", url, url)
 	}
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -121,7 +121,7 @@ func (a *app) simapi(ctx context.Context, f simFlags) error {
 		return fmt.Errorf("the simulated API stopped: %w", err)
 	case <-ctx.Done():
 	}
-	// Calls that hang end first, as Shutdown would wait for them.
+	// Hanging calls end first, because Shutdown would wait for them.
 	if err := sim.Close(); err != nil {
 		return err
 	}
@@ -133,16 +133,16 @@ func (a *app) simapi(ctx context.Context, f simFlags) error {
 	return nil
 }
 
-// simConfig makes a Config of the flags.
+// simConfig returns the configuration that the flags describe.
 func (a *app) simConfig(f simFlags) (simapi.Config, error) {
 	var cfg simapi.Config
 	if f.demo {
 		cfg = simapi.Demo(f.seed)
 	}
 	cfg.Seed = f.seed
-	err := f.shape(&cfg)
+	err := f.parse(&cfg)
 	if err == nil {
-		err = f.useless(cfg)
+		err = f.checkEffect(cfg)
 	}
 	if err != nil {
 		return cfg, err
@@ -159,12 +159,12 @@ func (a *app) simConfig(f simFlags) (simapi.Config, error) {
 	return cfg, err
 }
 
-// shape reads the flags that have a form of their own.
-func (f simFlags) shape(cfg *simapi.Config) error {
+// parse parses the flags that have their own syntax.
+func (f simFlags) parse(cfg *simapi.Config) error {
 	var err error
 	read := func(flag, value, want string, parse func(string) bool) {
 		if err == nil && value != "" && !parse(value) {
-			err = usageError("--%s %s is not understood; write %s", flag, strconv.Quote(value), want)
+			err = usageError("--%s %s is not valid; write %s", flag, strconv.Quote(value), want)
 		}
 	}
 	read("latency", f.latency, "a time as in 50ms, or two as in 20ms-120ms", func(text string) bool {
@@ -205,11 +205,11 @@ func (f simFlags) shape(cfg *simapi.Config) error {
 	return err
 }
 
-// useless refuses flags that have no effect.
-func (f simFlags) useless(cfg simapi.Config) error {
+// checkEffect refuses flags that have no effect.
+func (f simFlags) checkEffect(cfg simapi.Config) error {
 	switch {
 	case f.oauthFor < 0:
-		return usageError("--oauth-for %v is negative; write how long a token lives, as in 1799s", f.oauthFor)
+		return usageError("--oauth-for %v is negative; write how long a token is valid, as in 1799s", f.oauthFor)
 	case f.retryAfter && cfg.Quota.Calls == 0:
 		return usageError("--quota-retry-after has no effect without --quota")
 	case f.tokenFor != 0 && f.token == "":
@@ -220,8 +220,7 @@ func (f simFlags) useless(cfg simapi.Config) error {
 	return nil
 }
 
-// simScript reads a script. Given with --demo, it takes the place of the
-// demonstration's.
+// simScript reads a script. With --demo, it replaces the script of the demonstration.
 func (a *app) simScript(name string) (*simapi.Script, error) {
 	text, err := a.readInput(name, 1<<20)
 	if err != nil {
@@ -235,8 +234,8 @@ func (a *app) simScript(name string) (*simapi.Script, error) {
 	return script, err
 }
 
-// readInput reads a file, or stdin where the name is -. What cannot be read is
-// a usage error; so is more than most bytes.
+// readInput reads a file, or stdin if the name is -. A file that cannot be read, or that has
+// more than most bytes, is a usage error.
 func (a *app) readInput(name string, most int64) ([]byte, error) {
 	source := a.stdin
 	if name != "-" {
@@ -257,7 +256,7 @@ func (a *app) readInput(name string, most int64) ([]byte, error) {
 	return data, nil
 }
 
-// isLoopback tells whether only this machine can reach a listening address.
+// isLoopback reports whether only this machine can reach a listening address.
 func isLoopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -54,7 +54,7 @@ func get(t *testing.T, url string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-func TestSimapiAnswersUntilItIsToldToEnd(t *testing.T) {
+func TestSimapiAnswersUntilItIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	url, ended := serveSim(t, ctx, "--quota", "2/1h")
@@ -67,12 +67,12 @@ func TestSimapiAnswersUntilItIsToldToEnd(t *testing.T) {
 		t.Errorf("stats: %s", stats)
 	}
 	cancel()
-	if status := <-ended; status != exitWell {
+	if status := <-ended; status != exitOK {
 		t.Errorf("exit status %d", status)
 	}
 }
 
-func TestASignalEndsSimapiThoughACallHangs(t *testing.T) {
+func TestASignalEndsSimapiEvenIfACallHangs(t *testing.T) {
 	script := t.TempDir() + "/script"
 	if err := os.WriteFile(script, []byte("GET /hang -> hang\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func TestASignalEndsSimapiThoughACallHangs(t *testing.T) {
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if status := <-ended; status != exitWell {
+	if status := <-ended; status != exitOK {
 		t.Errorf("exit status %d", status)
 	}
 	if err := <-hung; err == nil {
@@ -106,7 +106,7 @@ func TestASignalEndsSimapiThoughACallHangs(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatIsTakenIsWrongUsage(t *testing.T) {
+func TestATakenAddressIsAUsageError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	url, ended := serveSim(t, ctx)
 	_, errs, status := callq(t, "simapi", "--addr", strings.TrimPrefix(url, "http://"))
@@ -143,7 +143,7 @@ func TestSimapiFlagsBecomeItsConfig(t *testing.T) {
 	}
 }
 
-func TestTheDemonstrationCanBeChangedInPart(t *testing.T) {
+func TestTheDemonstrationCanBeChangedWithFlags(t *testing.T) {
 	cfg, err := (&app{}).simConfig(simFlags{demo: true, seed: 1, latency: "0s"})
 	if err != nil {
 		t.Fatal(err)

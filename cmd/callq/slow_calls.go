@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// mostSlow is how many calls that wait for a retry are remembered, slowShown how
-	// many are shown.
+	// mostSlow is how many calls that wait for a retry are stored, slowShown how many
+	// are shown.
 	mostSlow, slowShown = 10_000, 3
 )
 
@@ -26,7 +26,7 @@ type slowCalls struct {
 	calls map[string]worker.Event
 }
 
-// note takes in what became of an attempt.
+// note adds the result of an attempt.
 func (s *slowCalls) note(e worker.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,7 +42,7 @@ func (s *slowCalls) note(e worker.Event) {
 	}
 }
 
-// lines says what the calls with the most attempts wait for.
+// lines returns a line for each of the calls with the most attempts.
 func (s *slowCalls) lines(now time.Time) (lines []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,7 +60,8 @@ func (s *slowCalls) lines(now time.Time) (lines []string) {
 	return lines
 }
 
-// retryLine is "row-58: HTTP 500 (transient), attempt 4 of 6 failed, next in 15s".
+// retryLine returns, for example, "row-58: HTTP 500 (transient), attempt 4 of 6 failed, next
+// in 15s".
 func retryLine(e worker.Event, now time.Time) string {
 	next := "due now"
 	if wait := e.Next.Sub(now).Round(time.Second); wait > 0 {
@@ -69,8 +70,8 @@ func retryLine(e worker.Event, now time.Time) string {
 	return fmt.Sprintf("%s: %s, attempt %d of %d failed, %s", e.Key, causeText(e), e.Attempts, e.MostAttempts, next)
 }
 
-// causeText is what an attempt met: "error 68300005 (transient)", "HTTP 500
-// (transient)" or "connection refused (transient)".
+// causeText returns why an attempt failed, for example "error 68300005 (transient)", "HTTP
+// 500 (transient)" or "connection refused (transient)".
 func causeText(e worker.Event) string {
 	what := e.Message
 	switch {

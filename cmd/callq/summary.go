@@ -20,7 +20,7 @@ type cause struct {
 	filerun.Failure
 }
 
-// MarshalJSON writes the cause as the summary's JSON has it.
+// MarshalJSON implements [json.Marshaler].
 func (c cause) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Count         int         `json:"count"`
@@ -35,7 +35,7 @@ func (c cause) MarshalJSON() ([]byte, error) {
 	}{c.Count, c.State, string(c.Class), jsonCode(c.Code), c.HTTPStatus, c.Message, c.Advice, c.Key, c.CorrelationID})
 }
 
-// jsonCode is a code as JSON has it: a number, a string, or null where there is none.
+// jsonCode returns a code for JSON: a number, a string, or null if there is none.
 func jsonCode(code json.Number) any {
 	switch {
 	case json.Valid([]byte(code)):
@@ -46,7 +46,7 @@ func jsonCode(code json.Number) any {
 	return nil
 }
 
-// causesOf are failures as the summary shows them.
+// causesOf returns failures as the summary shows them.
 func causesOf(failures []filerun.Failure) []cause {
 	list := make([]cause, len(failures))
 	for i, f := range failures {
@@ -55,7 +55,7 @@ func causesOf(failures []filerun.Failure) []cause {
 	return list
 }
 
-// summary is what a run has to tell when it ends.
+// summary is the report at the end of a run.
 type summary struct {
 	File       string  `json:"file"`
 	Results    string  `json:"results"`
@@ -67,7 +67,7 @@ type summary struct {
 	Cancelled  int     `json:"cancelled"`
 	Open       int     `json:"open"`
 	Resumed    int     `json:"resumed"`
-	Known      int     `json:"known"` // results that the queue had; no call was made for them
+	Known      int     `json:"known"` // results that were in the queue; no call was made for them
 	Duplicates int     `json:"duplicates"`
 	Refused    int     `json:"refused"`
 	Replaced   int     `json:"replaced"` // earlier results that were moved out of Results
@@ -76,12 +76,12 @@ type summary struct {
 
 	repeats []filerun.Repeat
 
-	// again is the command line that makes failed calls again, save for --redo;
-	// empty where there is none.
+	// again is the command line, without --redo, that makes failed calls again. It is
+	// empty if there is none.
 	again string
 }
 
-// summaryOf is the summary of a run as it is shown.
+// summaryOf returns the summary of a run as it is shown.
 func (r *fileRun) summaryOf(s filerun.Summary) summary {
 	sum := summary{
 		File: r.in.Name(), Results: r.out, Batch: s.Batch, Calls: s.Calls,
@@ -97,7 +97,7 @@ func (r *fileRun) summaryOf(s filerun.Summary) summary {
 
 // conclude prints the summary of a run, and returns the error that it ends with.
 func (r *fileRun) conclude(s filerun.Summary, err error) error {
-	errs := []error{r.sentence(err, s), r.closing(r.summaryOf(s))}
+	errs := []error{r.withAdvice(err, s), r.closing(r.summaryOf(s))}
 	if s.Refused > 0 {
 		errs = append(errs, errFindings)
 	}
@@ -107,8 +107,8 @@ func (r *fileRun) conclude(s filerun.Summary, err error) error {
 	return errors.Join(errs...)
 }
 
-// closing prints the summary: on stdout, or on stderr where stdout holds results. That
-// nobody reads it does not change how the run ended.
+// closing prints the summary: on stdout, or on stderr if the results are on stdout. A closed
+// stdout or stderr does not change how the run ended.
 func (a *app) closing(s summary) error {
 	to := a.stdout
 	if s.Results == "-" {
@@ -170,8 +170,8 @@ func (a *app) printSummary(w io.Writer, s summary) error {
 	return text.err
 }
 
-// printAgain says how failed calls are made again. Dropped ones would be refused
-// again as they are, unless it was the configuration that was wrong.
+// printAgain says how to make failed calls again. Dropped calls would be refused again
+// unless their lines or the configuration change.
 func (s summary) printAgain(text io.Writer) {
 	var states []string
 	for _, one := range []struct {
@@ -183,25 +183,25 @@ func (s summary) printAgain(text io.Writer) {
 		}
 	}
 	if s.Dropped > 0 {
-		fmt.Fprintln(text, "Dropped calls are made again once their lines have been changed.")
-		fmt.Fprintf(text, "If not the lines but the configuration was wrong (base_url, headers), correct it, then: %s --redo dropped", console.Printable(s.again))
+		fmt.Fprintln(text, "To make dropped calls again: change their lines, then run the same command.")
+		fmt.Fprintf(text, "If the configuration was wrong and not the lines (base_url, headers), correct it, then: %s --redo dropped", console.Printable(s.again))
 		fmt.Fprintln(text, " (with --same-api if base_url was changed)")
 	}
 	if n := doubtful(s.Failures); n > 0 {
 		fmt.Fprintln(text, doubt(n))
 	}
 	if len(states) > 0 {
-		fmt.Fprintf(text, "To make the failed ones again: %s --redo %s\n", console.Printable(s.again), strings.Join(states, ","))
+		fmt.Fprintf(text, "To make the failed calls again: %s --redo %s\n", console.Printable(s.again), strings.Join(states, ","))
 	}
 }
 
-// doubt says what to think of before dead calls are made again of which n have an
-// unknown outcome.
+// doubt says what to check before dead calls are made again. n of them have an unknown
+// outcome.
 func doubt(n int) string {
-	return console.Plural(n, "dead call") + " may have been carried out already (outcome_unknown): find out first, for made again it may happen twice."
+	return console.Plural(n, "dead call") + " may have been carried out already (outcome_unknown): check that first, because making a call again may carry it out twice."
 }
 
-// doubtful counts the calls of which nobody knows whether they took effect.
+// doubtful counts the calls that may or may not have taken effect.
 func doubtful(failures []cause) (n int) {
 	for _, c := range failures {
 		if c.Class == policy.ClassOutcomeUnknown {
@@ -217,10 +217,10 @@ func knownText(n int, be string) string {
 	if n == 1 {
 		them = "it"
 	}
-	return fmt.Sprintf("%s known to the queue; no call %s made for %s", console.Subject(n, "result", "was", "were"), be, them)
+	return fmt.Sprintf("%s in the queue already; no call %s made for %s", console.Subject(n, "result", "was", "were"), be, them)
 }
 
-// headline is "12 dropped  bad_parameter 68300004  (row-7)".
+// headline returns, for example, "12 dropped: bad_parameter 68300004 (row-7, …)".
 func (c cause) headline() string {
 	line := fmt.Sprintf("%s %s: %s", console.Grouped(int64(c.Count)), c.State, c.Class)
 	switch {

@@ -27,7 +27,7 @@ func TestTheSummarySaysWhichDeadCallsMayHaveBeenCarriedOut(t *testing.T) {
 			t.Fatal(err)
 		}
 		if text := out.String(); !strings.Contains(text, want) || (want == "") == strings.Contains(text, "outcome_unknown)") {
-			t.Errorf("with %d it says\n%s", doubtful, text)
+			t.Errorf("with %d: got:\n%s", doubtful, text)
 		}
 	}
 }

@@ -60,7 +60,7 @@ func tame(t *testing.T, what, output string) {
 	}
 }
 
-func TestWhatAnAPISaysDoesNothingToATerminal(t *testing.T) {
+func TestAnAPIsTextCannotControlTheTerminal(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	server := h.onRedis(t)
@@ -77,13 +77,13 @@ func TestWhatAnAPISaysDoesNothingToATerminal(t *testing.T) {
 
 	// What somebody wrote to Redis, past all of that.
 	id := tasks.TaskID("run-calls", "auth")
-	books := ledger.New(server.Client)
-	batches, err := books.Batches(t.Context())
+	l := ledger.New(server.Client)
+	batches, err := l.Batches(t.Context())
 	if err != nil || len(batches) != 1 {
 		t.Fatalf("%d batches, %v", len(batches), err)
 	}
 	batch := batches[0].Name
-	for r, err := range books.Dead(t.Context(), "") {
+	for r, err := range l.Dead(t.Context(), "") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +136,7 @@ func TestWhatAnAPISaysDoesNothingToATerminal(t *testing.T) {
 	}
 }
 
-func TestWhatAnAPISaysDoesNothingToALogOrToAPage(t *testing.T) {
+func TestAnAPIsTextIsEscapedInLogsAndPages(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, filepath.Dir(program(t)))
 	server := h.onRedis(t)
@@ -145,7 +145,7 @@ func TestWhatAnAPISaysDoesNothingToALogOrToAPage(t *testing.T) {
 	await(t, "the worker", func() bool { return strings.Contains(said.String(), "admin=http://") })
 	admin := regexp.MustCompile(`admin=(\S+)`).FindStringSubmatch(said.String())[1]
 	h.callq(exitFailedCalls, "send", "GET", "/auth", "--key", "auth", "--batch", "b", "--wait")
-	h.callq(exitWell, "send", "GET", "/quota", "--key", "quota", "--batch", "b")
+	h.callq(exitOK, "send", "GET", "/quota", "--key", "quota", "--batch", "b")
 	store := circuit.NewStore(server.Client, "test")
 	await(t, "the endpoint's circuit", func() bool {
 		r, err := store.Get(t.Context(), circuit.Name{Upstream: "sim", Endpoint: "GET /quota"})
@@ -162,7 +162,7 @@ func TestWhatAnAPISaysDoesNothingToALogOrToAPage(t *testing.T) {
 		t.Errorf("asynq's archive: %+v %v", archived, err)
 	}
 	signal(syscall.SIGTERM)
-	if status := end(); status != exitWell {
+	if status := end(); status != exitOK {
 		t.Errorf("exit status %d", status)
 	}
 	tame(t, "the log", said.String())

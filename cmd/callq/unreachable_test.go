@@ -12,7 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-func TestItIsSaidWhyAnAPICannotBeReached(t *testing.T) {
+func TestARunSaysWhyAnAPICannotBeReached(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, "")
 	server := redistest.Redis(t)
@@ -47,7 +47,7 @@ breaker: {window: 30s, min_calls: %[2]d, ratio: 0.5}
 	if _, errs := h.callq(exitFailedCalls, "run", "calls.jsonl"); !strings.Contains(errs, "gone paused") || !strings.Contains(errs, "connection refused") {
 		t.Errorf("run says:\n%s", errs)
 	}
-	// Later, to whoever looks.
+	// Later, callq doctor says it too.
 	store, name := circuit.NewStore(server.Client, "worker"), circuit.Name{Upstream: "gone"}
 	r, err := store.Get(t.Context(), name)
 	if err != nil {
@@ -64,12 +64,12 @@ breaker: {window: 30s, min_calls: %[2]d, ratio: 0.5}
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if out, _ := h.callq(exitWell, "doctor"); !strings.Contains(out, "connection refused") {
+	if out, _ := h.callq(exitOK, "doctor"); !strings.Contains(out, "connection refused") {
 		t.Errorf("doctor says:\n%s", out)
 	}
 }
 
-func TestARunOnAnAddressThatLeadsNowhereEndsWhenItsPatienceDoes(t *testing.T) {
+func TestARunWithAnUnreachableAddressEndsAfterItsPatience(t *testing.T) {
 	t.Parallel()
 	eachRedis(t, func(t *testing.T, h *home) {
 		for _, u := range []string{

@@ -17,8 +17,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
-// requestsOf are the upstreams without policies and limits: what decides how requests
-// look and which calls are accepted.
+// requestsOf returns the upstreams without policies and limits: only what decides how
+// requests look and which calls are accepted.
 func requestsOf(cfg *config.Config) (list []worker.Upstream) {
 	for _, u := range cfg.Upstreams {
 		list = append(list, upstreamOf(u))
@@ -26,8 +26,8 @@ func requestsOf(cfg *config.Config) (list []worker.Upstream) {
 	return list
 }
 
-// upstreamsOf turns the configuration into what a worker needs: policies are
-// loaded, references to credentials become secrets that are read when used.
+// upstreamsOf returns the upstreams for a worker. It loads the policies, and turns references
+// to credentials into secrets that are read when they are used.
 func upstreamsOf(cfg *config.Config) ([]worker.Upstream, error) {
 	if len(cfg.Upstreams) == 0 {
 		return nil, usageError("no upstream is configured: write the API's base_url, policy and auth into %s (callq help run shows how)", cfg.Path)
@@ -39,8 +39,8 @@ func upstreamsOf(cfg *config.Config) ([]worker.Upstream, error) {
 	return list, nil
 }
 
-// describedUpstreams is upstreamsOf for who makes no call: it resolves no reference, and
-// takes a configuration without upstreams.
+// describedUpstreams is upstreamsOf for commands that make no calls: it resolves no
+// references, and accepts a configuration without upstreams.
 func describedUpstreams(cfg *config.Config) ([]worker.Upstream, error) {
 	policies, err := policiesOf(cfg)
 	if err != nil {
@@ -64,7 +64,7 @@ func describedUpstreams(cfg *config.Config) ([]worker.Upstream, error) {
 	return list, nil
 }
 
-// upstreamOf is what of an upstream decides how its requests look.
+// upstreamOf returns the part of an upstream that decides how its requests look.
 func upstreamOf(u *config.Upstream) worker.Upstream {
 	return worker.Upstream{
 		Name: u.Name, BaseURL: u.BaseURL, Auth: authOf(u.Auth), Timeout: u.Timeout, Concurrency: u.Concurrency,
@@ -95,7 +95,7 @@ func loadPolicy(u *config.Upstream) (*policy.Policy, error) {
 	p, err := load(name)
 	var inside *yamlfile.Error
 	if err != nil && !errors.As(err, &inside) {
-		// The package's errors begin with its name, which is that of the key too.
+		// The errors of package policy begin with its name, which is also the key.
 		return nil, u.PolicyPos.Errorf("policy: %s", strings.TrimPrefix(err.Error(), "policy: "))
 	}
 	return p, err
@@ -142,14 +142,14 @@ func secretOf(s config.Secret) worker.Secret {
 	return upstream.ConcatSecrets(parts...)
 }
 
-// rulesOf are what calls are checked against when they are sent.
+// rulesOf returns the rules for calls that are sent.
 func rulesOf(upstreams []worker.Upstream) tasks.Rules {
 	rules := worker.CallRules(upstreams)
 	rules.AllowJobs = true
 	return rules
 }
 
-// baseURLsOf are the base URLs of the upstreams.
+// baseURLsOf returns the base URLs of the upstreams.
 func baseURLsOf(cfg *config.Config) baseurl.Set {
 	set := baseurl.Set{}
 	for _, u := range cfg.Upstreams {
@@ -160,7 +160,7 @@ func baseURLsOf(cfg *config.Config) baseurl.Set {
 	return set
 }
 
-// whoami names the person at this terminal in the records of what operators did.
+// whoami returns the user and the machine, for the records of operators' actions.
 func whoami() string {
 	name := "operator"
 	if u, err := user.Current(); err == nil && u.Username != "" {

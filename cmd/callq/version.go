@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// versions is what this program was built of.
+// versions are the versions of this program and its libraries.
 type versions struct {
 	Callq     string `json:"callq"`
 	Revision  string `json:"revision,omitempty"`
@@ -43,8 +43,8 @@ func (a *app) printVersions() error {
 	return err
 }
 
-// versionsOf reads what the linker wrote down. A build from a working tree has
-// no version of its own: it reads "dev".
+// versionsOf reads the versions that the linker recorded. A build from a working tree has no
+// version; it is "dev".
 func versionsOf(info *debug.BuildInfo, ok bool) versions {
 	const unknown = "unknown"
 	v := versions{Callq: "dev", Go: strings.TrimPrefix(runtime.Version(), "go"), Asynq: unknown, GoRedis: unknown, Gobreaker: unknown}

@@ -14,8 +14,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
-// newReporter tells why calls wait. here reports that this process makes the calls of its
-// upstreams; batches are those that are asked about, none for all calls.
+// newReporter returns a reporter of why calls wait. here says that this process makes the
+// calls of its upstreams. batches are the batches to report, none for all calls.
 func (a *app) newReporter(d *backend, here bool, say func(line string), batches ...string) *waiting.Reporter {
 	return &waiting.Reporter{
 		Redis:  d.conn.Client,
@@ -24,7 +24,7 @@ func (a *app) newReporter(d *backend, here bool, say func(line string), batches 
 	}
 }
 
-// reasonLine says why calls wait, or that they do not any more.
+// reasonLine says why calls wait, or that they no longer wait.
 func reasonLine(r waiting.Reason, over bool, now time.Time) string {
 	if over {
 		return r.Over()
@@ -32,7 +32,7 @@ func reasonLine(r waiting.Reason, over bool, now time.Time) string {
 	return r.Text(now)
 }
 
-// configured are the upstreams of a configuration with their concurrency.
+// configured returns the upstreams of a configuration with their concurrency.
 func configured(cfg *config.Config) map[string]int {
 	names := map[string]int{}
 	for _, u := range cfg.Upstreams {
@@ -41,21 +41,21 @@ func configured(cfg *config.Config) map[string]int {
 	return names
 }
 
-// passes reports whether a trouble with Redis passes, so that a command that waits goes
-// on waiting.
-func passes(err error) bool {
-	var told *redisinfo.Error
-	if !errors.As(err, &told) {
+// temporary reports whether an error of Redis is temporary, so that a command that waits
+// continues to wait.
+func temporary(err error) bool {
+	var redisErr *redisinfo.Error
+	if !errors.As(err, &redisErr) {
 		return false
 	}
-	switch told.Kind {
+	switch redisErr.Kind {
 	case redisinfo.KindUnreachable, redisinfo.KindLost, redisinfo.KindTimeout, redisinfo.KindLoading, redisinfo.KindBusy, redisinfo.KindCluster, redisinfo.KindReplica, redisinfo.KindMemory, redisinfo.KindDisk:
 		return true
 	}
 	return false
 }
 
-// whyWaits asks once why the open calls of a batch wait.
+// whyWaits reads once why the open calls of a batch wait.
 func (a *app) whyWaits(ctx context.Context, d *backend, b tasks.BatchInfo) (*waiting.Reporter, error) {
 	t := a.newReporter(d, false, nil, b.Name)
 	if b.Counts.Open == 0 {
@@ -64,7 +64,7 @@ func (a *app) whyWaits(ctx context.Context, d *backend, b tasks.BatchInfo) (*wai
 	return t, t.Read(ctx)
 }
 
-// printReasons writes why calls wait, a reason a line.
+// printReasons prints why calls wait, one reason a line.
 func printReasons(to io.Writer, t *waiting.Reporter) error {
 	text := &errWriter{w: to}
 	reasons, now := t.Reasons()
@@ -74,7 +74,7 @@ func printReasons(to io.Writer, t *waiting.Reporter) error {
 	return text.err
 }
 
-// checkWaits looks for calls that wait for what no other check names.
+// checkWaits reports calls that wait for a reason that no other check reports.
 func checkWaits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 	facts, err := waiting.Read(ctx, d.backend.conn.Client, d.newReporter(d.backend, false, nil).Query)
 	if err != nil {
@@ -87,7 +87,7 @@ func checkWaits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		case waiting.NoUpstream, waiting.Redis:
 			one.Status = found
 		case waiting.LostLease, waiting.NotBefore:
-		case waiting.NoWorker: // the check of workers names those who have none at all
+		case waiting.NoWorker: // checkWorkers reports that there is no worker at all
 			if len(facts.Upstreams) > 0 && facts.Upstreams[0].Others == 0 {
 				continue
 			}
@@ -96,12 +96,12 @@ func checkWaits(ctx context.Context, d *doctor) ([]diagnosis, error) {
 				continue
 			}
 		default:
-			continue // circuits and queues have checks of their own, and the rest passes
+			continue // circuits and queues have their own checks, and the rest is temporary
 		}
 		one.Fix = r.Todo
 		r.Todo = ""
 		one.Detail = r.Text(facts.Now)
 		list = append(list, one)
 	}
-	return orWell(list, "no call waits for what is not said above"), nil
+	return orWell(list, "no call waits for any other reason"), nil
 }

@@ -27,7 +27,7 @@ func (h *home) says(errs *programtest.Log, text string) {
 	await(h.t, "it says "+text, func() bool { return strings.Contains(errs.String(), text) })
 }
 
-func TestARunSaysThatItsQueueIsPausedAndGoesOnWhenItIsResumed(t *testing.T) {
+func TestARunSaysThatItsQueueIsPausedAndContinuesWhenItIsResumed(t *testing.T) {
 	t.Parallel()
 	h, server := waitsHome(t)
 	if err := server.Client.Set(t.Context(), "asynq:{api}:paused", 1, 0).Err(); err != nil {
@@ -38,12 +38,12 @@ func TestARunSaysThatItsQueueIsPausedAndGoesOnWhenItIsResumed(t *testing.T) {
 	if err := server.Client.Del(t.Context(), "asynq:{api}:paused").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if got := end(); got != exitWell {
+	if got := end(); got != exitOK {
 		t.Errorf("exit status %d\n%s", got, errs)
 	}
 }
 
-func TestARunSaysWhenTheLastOfItsCallsIsDueAndForecastsNothingSooner(t *testing.T) {
+func TestTheForecastIsNotEarlierThanTheLastDueCall(t *testing.T) {
 	t.Parallel()
 	h, _ := waitsHome(t)
 	h.write("calls.jsonl", `{"key":"k","path":"/a"}
@@ -61,14 +61,14 @@ func TestARunSaysWhenTheLastOfItsCallsIsDueAndForecastsNothingSooner(t *testing.
 	}
 }
 
-func TestBatchWaitAndSendWaitOutliveARestartOfRedis(t *testing.T) {
+func TestBatchWaitAndSendWaitSurviveARestartOfRedis(t *testing.T) {
 	t.Parallel()
 	h, server := waitsHome(t)
-	// What is not on the disk yet may be lost with a Redis that is killed.
+	// Data that is not on disk yet may be lost when Redis is killed.
 	if err := server.Client.ConfigSet(t.Context(), "appendfsync", "always").Err(); err != nil {
 		t.Fatal(err)
 	}
-	h.callq(exitWell, "send", "calls.jsonl", "--batch", "b")
+	h.callq(exitOK, "send", "calls.jsonl", "--batch", "b")
 	waits, _, waited := h.start("batch", "wait", "b")
 	sends, _, sent := h.start("send", "GET", "/b", "--key", "one", "--wait")
 	for _, errs := range []*programtest.Log{waits, sends} {
@@ -84,20 +84,20 @@ func TestBatchWaitAndSendWaitOutliveARestartOfRedis(t *testing.T) {
 	}
 	_, signal, end := h.start("work")
 	for i, ended := range []func() int{waited, sent} {
-		if got := ended(); got != exitWell {
+		if got := ended(); got != exitOK {
 			t.Errorf("%d: exit status %d\n%s%s", i, got, waits, sends)
 		}
 	}
 	signal(os.Interrupt)
-	if got := end(); got != exitWell {
+	if got := end(); got != exitOK {
 		t.Errorf("work: exit status %d", got)
 	}
 }
 
-func TestCallsWhoseUpstreamIsInNoConfigurationAreNamed(t *testing.T) {
+func TestCallsOfAnUnconfiguredUpstreamAreReported(t *testing.T) {
 	t.Parallel()
 	h, _ := waitsHome(t)
-	h.callq(exitWell, "send", "calls.jsonl", "--batch", "b")
+	h.callq(exitOK, "send", "calls.jsonl", "--batch", "b")
 	const named = "api: 1 call waits: no worker, including this process, has the upstream api in its configuration, since "
 	log, signal, end := h.start("work", "--config", "other.yaml")
 	h.says(log, named)
@@ -109,12 +109,12 @@ func TestCallsWhoseUpstreamIsInNoConfigurationAreNamed(t *testing.T) {
 		t.Errorf("doctor says:\n%s", out)
 	}
 	for _, command := range [][]string{{"batch", "status", "b"}, {"circuit", "list"}} {
-		if out, _ := h.callq(exitWell, append(command, "--config", "other.yaml")...); !strings.Contains(out, named) {
+		if out, _ := h.callq(exitOK, append(command, "--config", "other.yaml")...); !strings.Contains(out, named) {
 			t.Errorf("%v says:\n%s", command, out)
 		}
 	}
 	signal(os.Interrupt)
-	if got := end(); got != exitWell {
+	if got := end(); got != exitOK {
 		t.Errorf("work: exit status %d\n%s", got, log)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
-// changeLine says in a line that the calls to an account or an endpoint are held back,
-// or start again.
+// changeLine says in one line that the calls to an account or an endpoint are held, or start
+// again.
 func changeLine(c filerun.CircuitChanged, now time.Time) string {
 	switch c.Change {
 	case filerun.CircuitHeld:
@@ -19,15 +19,16 @@ func changeLine(c filerun.CircuitChanged, now time.Time) string {
 	case filerun.CircuitSpent:
 		return fmt.Sprintf("%s paused until %s: the %s is used up%s", c.Circuit, timeText(c.Until), c.Rule, waitText(c.Waiting))
 	case filerun.CircuitPaced:
-		return fmt.Sprintf("%s: the %s allows calls one by one, the next at %s%s", c.Circuit, c.Rule, timeText(c.Until), waitText(c.Waiting))
+		return fmt.Sprintf("%s: the %s allows one call at a time, the next at %s%s", c.Circuit, c.Rule, timeText(c.Until), waitText(c.Waiting))
 	}
 	return fmt.Sprintf("%s: calls start again", c.Circuit)
 }
 
-// holdLine is "patsnap paused for 2s: quota 67200001: too many calls; 120 calls wait".
+// holdLine returns, for example, "patsnap paused for 2s: quota 67200001: too many calls; 120
+// calls wait".
 func holdLine(c filerun.CircuitChanged, now time.Time) string {
 	line := c.Circuit + " paused"
-	const step = 100 * time.Millisecond // a shorter hold is over when one reads of it
+	const step = 100 * time.Millisecond // a shorter hold is over before the line is read
 	if wait := c.Until.Sub(now); wait >= step {
 		line += " for " + console.Duration(wait.Round(step))
 	}
@@ -42,7 +43,7 @@ func holdLine(c filerun.CircuitChanged, now time.Time) string {
 	return line + waitText(c.Waiting)
 }
 
-// waitText is "; 120 calls wait", or nothing.
+// waitText returns, for example, "; 120 calls wait", or "".
 func waitText(n int64) string {
 	if n == 0 {
 		return ""
@@ -50,12 +51,13 @@ func waitText(n int64) string {
 	return "; " + console.Subject(int(n), "call", "waits", "wait")
 }
 
-// stuckLine says which circuit has used up the patience, and what a person can do.
+// stuckLine says which circuit has been unusable for the whole patience, and what a person
+// can do.
 func stuckLine(name string, class policy.Class, patience time.Duration, answer string) string {
 	what := map[policy.Class]string{
 		policy.ClassAuth:    "its credential is refused: correct auth of the upstream in the configuration, or renew the credential",
 		policy.ClassBalance: "its account is out of credit: top it up",
-		policy.ClassConfig:  "it cannot be reached, or not safely: correct base_url, auth.token_url or tls of the upstream in the configuration",
+		policy.ClassConfig:  "it cannot be reached, or TLS fails: correct base_url, auth.token_url or tls of the upstream in the configuration",
 	}[class]
 	return fmt.Sprintf("%s has been unusable for %s (%s): %s", name, console.Duration(patience), answer, what)
 }

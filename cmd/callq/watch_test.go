@@ -31,7 +31,7 @@ func newWatched(t *testing.T) *watched {
 	return w
 }
 
-// sees shows the watch a record after a while, and checks what it says.
+// sees passes a record to the watcher after a while, and checks the lines that it prints.
 func (w *watched) sees(after time.Duration, r circuit.Record, want ...string) {
 	w.t.Helper()
 	w.now, w.lines = w.now.Add(after), nil
@@ -40,7 +40,7 @@ func (w *watched) sees(after time.Duration, r circuit.Record, want ...string) {
 		w.t.Fatal(err)
 	}
 	if !slices.Equal(w.lines, want) {
-		w.t.Errorf("at %s it says %q, want %q", w.now.Format(time.TimeOnly), w.lines, want)
+		w.t.Errorf("at %s got %q, want %q", w.now.Format(time.TimeOnly), w.lines, want)
 	}
 }
 
@@ -62,7 +62,7 @@ func local(text string) string {
 	return timeText(at)
 }
 
-func TestALimitThatIsUsedUpIsSaidOnce(t *testing.T) {
+func TestALimitThatIsUsedUpIsReportedOnce(t *testing.T) {
 	w := newWatched(t)
 	w.sees(0, free)
 	held := w.limited(6*time.Hour, "limit", "5000/day")
@@ -77,14 +77,14 @@ func TestALimitThatIsUsedUpIsSaidOnce(t *testing.T) {
 	w.sees(time.Second, free, again) // an operator closed it
 }
 
-func TestALimitThatIsUsedUpAgainAtOnceIsSaidAgain(t *testing.T) {
+func TestALimitThatIsUsedUpAgainAtOnceIsReportedAgain(t *testing.T) {
 	w := newWatched(t)
 	w.sees(0, w.limited(10*time.Second, "limit", "5/h"), "patsnap paused until "+local("2026-05-04T18:00:10Z")+": the limit 5/h is used up")
 	w.now = w.now.Add(11 * time.Second)
 	w.sees(0, w.limited(time.Hour, "limit", "5/h"), "patsnap paused until "+local("2026-05-04T19:00:11Z")+": the limit 5/h is used up")
 }
 
-func TestHoldsOfASecondByARateAreNotWorthALine(t *testing.T) {
+func TestHoldsOfASecondByARateAreNotReported(t *testing.T) {
 	w := newWatched(t)
 	for range 10 {
 		w.sees(time.Second, w.limited(800*time.Millisecond, "limit", "1/s"))
@@ -94,7 +94,7 @@ func TestHoldsOfASecondByARateAreNotWorthALine(t *testing.T) {
 	w.sees(time.Minute, free)
 }
 
-func TestASlowRateIsSaidOnceForAll(t *testing.T) {
+func TestASlowRateIsReportedOnlyOnce(t *testing.T) {
 	w := newWatched(t)
 	w.sees(0, w.limited(200*time.Second, "limit", "3/10m"), "patsnap: the limit 3/10m allows calls one by one, the next at "+local("2026-05-04T18:03:20Z"))
 	for range 5 {
@@ -103,7 +103,7 @@ func TestASlowRateIsSaidOnceForAll(t *testing.T) {
 	}
 }
 
-func TestCallsGoOutAgainOnlyWhenNeitherCircuitNorLimitHoldsThem(t *testing.T) {
+func TestCallsStartAgainOnlyWhenNeitherCircuitNorLimitHoldsThem(t *testing.T) {
 	w := newWatched(t)
 	limited := w.limited(time.Hour, "limit", "1000/h")
 	both := limited
@@ -120,7 +120,7 @@ func TestCallsGoOutAgainOnlyWhenNeitherCircuitNorLimitHoldsThem(t *testing.T) {
 	w.sees(time.Hour, free, again)
 }
 
-func TestAHoldThatIsAsGoodAsOverIsSaidWithoutATime(t *testing.T) {
+func TestAHoldThatIsAlmostOverIsReportedWithoutATime(t *testing.T) {
 	w := newWatched(t)
 	open := circuit.Record{State: circuit.Open, Reason: "rate", Waiting: 2}
 	for wait, want := range map[time.Duration]string{
@@ -131,7 +131,7 @@ func TestAHoldThatIsAsGoodAsOverIsSaidWithoutATime(t *testing.T) {
 	}
 }
 
-func TestPatienceIsNotForLimits(t *testing.T) {
+func TestPatienceDoesNotApplyToLimits(t *testing.T) {
 	w := newWatched(t)
 	w.Patience = time.Minute
 	spent := w.limited(24*time.Hour, "budget", "20000 calls/day")
@@ -152,7 +152,7 @@ func TestPatienceIsNotForLimits(t *testing.T) {
 	}
 }
 
-func TestCallsAreHeldWhereTheyWaitBehindACircuitOrALimit(t *testing.T) {
+func TestCallsAreHeldIfTheyWaitForACircuitOrALimit(t *testing.T) {
 	w := newWatched(t)
 	at := func(after time.Duration) string { return waiting.ClockText(w.now.Add(after), w.now) }
 	account, endpoint := circuit.Name{Upstream: "patsnap"}, circuit.Name{Upstream: "patsnap", Endpoint: "GET /a"}
@@ -182,12 +182,12 @@ func TestCallsAreHeldWhereTheyWaitBehindACircuitOrALimit(t *testing.T) {
 		fresh := newWatched(t)
 		c.record.Name, c.record.Waiting = c.name, c.waiting
 		if err := fresh.Update([]circuit.Record{c.record}, fresh.now); err != nil || fresh.Held() != c.want {
-			t.Errorf("%s: it says %q, want %q (%v)", c.what, fresh.Held(), c.want, err)
+			t.Errorf("%s: got %q, want %q (%v)", c.what, fresh.Held(), c.want, err)
 		}
 	}
 }
 
-func TestAHoldThatGoesOnSaysWhatItsProbeMet(t *testing.T) {
+func TestAHoldThatContinuesSaysWhyItsProbeFailed(t *testing.T) {
 	r := circuit.Record{
 		State: circuit.Open, Reason: "quota", Class: "quota", Code: "67200001", Message: "too many", Until: newWatched(t).now.Add(time.Minute),
 	}
@@ -197,7 +197,7 @@ func TestAHoldThatGoesOnSaysWhatItsProbeMet(t *testing.T) {
 	w.sees(0, r, "patsnap paused for 1m (quota): the probe failed with protocol, HTTP 200; x-correlation-id b7; held for quota 67200001: too many")
 }
 
-func TestOfSeveralHoldsTheOneThatMostCallsWaitBehindIsTheReason(t *testing.T) {
+func TestTheHoldThatMostCallsWaitForIsTheReason(t *testing.T) {
 	w := newWatched(t)
 	w.Upstreams = []string{"a", "b", "c"}
 	var records []circuit.Record
@@ -211,6 +211,6 @@ func TestOfSeveralHoldsTheOneThatMostCallsWaitBehindIsTheReason(t *testing.T) {
 	}
 	until := w.now.Add(48 * time.Hour).Local().Format(time.DateTime)
 	if want := "b is held until " + until + " (quota)"; w.Held() != want {
-		t.Errorf("it says %q, want %q", w.Held(), want)
+		t.Errorf("got %q, want %q", w.Held(), want)
 	}
 }

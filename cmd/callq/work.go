@@ -3,13 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
 )
 
-// watchEvery is how often circuits are looked at.
+// watchEvery is how often the reporter of waiting calls runs.
 const watchEvery = time.Second
 
 func (a *app) workCommand() *cobra.Command {
@@ -17,15 +19,15 @@ func (a *app) workCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "work",
 		Short: "Make the calls of the queue",
-		Long: `Make the calls of the queue until Ctrl-C or SIGTERM. Then calls that are on their way
-end first, and the others stay in the queue. A second signal stops at once.
+		Long: `Make the calls of the queue until Ctrl-C or SIGTERM. Then inflight calls end first, and
+the others stay in the queue. A second signal stops at once.
 
 Any number of workers can run on the same Redis. Each serves the status page, health
 and asynq's dashboard on the admin address.
 
-SIGHUP reads the configuration and its policies again. Calls that are on their way
-end under the old files, later calls follow the new ones. A file with a mistake
-changes nothing: the log says what is wrong and where. redis, admin.listen and
+SIGHUP reads the configuration and its policies again. Inflight calls keep the old
+files, later calls use the new ones. If a file has a mistake, nothing changes, and the
+log says what is wrong and where. redis, admin.listen and
 admin.tokens need a restart. A credential in a ${file:…} needs no signal: it is read
 again when the file changes and when the API refuses it.`,
 		Args: takes(),
@@ -47,7 +49,7 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 	}
 	upstreams, err := upstreamsOf(cfg)
 	if err != nil {
-		return errors.Join(err, cfg.ResolveAdmin()) // all that is wrong, at once
+		return errors.Join(err, cfg.ResolveAdmin()) // all mistakes at once
 	}
 	log := a.logger(a.level())
 	server, err := openAdminServer(ctx, cfg, a.secrets, log)
@@ -71,13 +73,13 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 	}
 	log.Info("working", "upstreams", first.upstreams, "concurrency", cfg.WorkerConcurrency, "redis", d.conn.Describe(), "admin", server.url())
 	a.signals.drain(func() {
-		log.Info("draining: the calls that are on their way end first, the rest stays in the queue; a second signal stops at once")
+		log.Info("draining: waiting for the inflight calls to end; the others stay in the queue; a second signal stops at once")
 	})
 	r := &reloader{log: log, load: load, fixed: first.fixed, show: show, open: openFiles{}}
 	return a.keepWorking(ctx, r, first, server, hangups)
 }
 
-// keepWorking runs the first instance, and those that follow it, until ctx ends.
+// keepWorking runs the first instance, and those that replace it, until ctx ends.
 func (a *app) keepWorking(ctx context.Context, r *reloader, first *instance, server *adminServer, hangups <-chan struct{}) error {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
@@ -86,8 +88,7 @@ func (a *app) keepWorking(ctx context.Context, r *reloader, first *instance, ser
 		r.unschedule()
 		workers.Wait()
 	}
-	why := a.newReporter(first.backend, true, func(line string) { r.log.Warn(line) })
-	why.HasWatcher = !a.quiet // then the worker logs at once what holds its calls
+	why := a.workReporter(first.backend, r.log)
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -111,4 +112,13 @@ func (a *app) keepWorking(ctx context.Context, r *reloader, first *instance, ser
 			why.Poll(working, time.Now())
 		}
 	}
+}
+
+// workReporter returns the reporter of why a worker's calls wait. The worker logs holds at
+// level info, so the reporter leaves them to it for some seconds. --quiet hides that level;
+// then the reporter logs holds at once.
+func (a *app) workReporter(d *backend, log *slog.Logger) *waiting.Reporter {
+	why := a.newReporter(d, true, func(line string) { log.Warn(line) })
+	why.HasWatcher = !a.quiet
+	return why
 }
