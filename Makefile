@@ -1,8 +1,8 @@
-# make help lists what can be done here.
+# make help lists the targets.
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(shell sed -n s/^GOLANGCI=//p .ci/run)
 FUZZTIME ?= 10s
-# The default minute to make one input smaller can be all the time that there is.
+# The default, a minute to minimize one input, could use up all of FUZZTIME.
 FUZZMINIMIZETIME ?= 1s
 BENCH    ?= .
 COUNT    ?= 1
@@ -21,7 +21,7 @@ build: ## build bin/callq
 	go build -trimpath -o bin/callq ./cmd/callq
 
 .PHONY: dev
-dev: ## everything on this machine: simulated API, Redis, worker, dashboard, demo calls
+dev: ## run a demonstration: simulated API, Redis, worker, dashboard, demo calls
 	go run ./cmd/callq dev
 
 .PHONY: test
@@ -59,7 +59,7 @@ fmt: ## format the code
 	gofmt -w cmd policy tasks worker deploy
 
 .PHONY: fuzz
-fuzz: ## run every fuzz test for FUZZTIME (default 10s); what it finds stays in testdata/fuzz
+fuzz: ## run every fuzz test for FUZZTIME (default 10s); failing inputs are kept in testdata/fuzz
 	@set -e; for package in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 			echo "== $$package $$target"; \
@@ -68,7 +68,7 @@ fuzz: ## run every fuzz test for FUZZTIME (default 10s); what it finds stays in 
 	done
 
 .PHONY: bench
-bench: ## run the benchmarks: BENCH picks some, COUNT repeats; the comparisons need redis-server on PATH
+bench: ## run the benchmarks: BENCH selects some, COUNT repeats them; the comparisons need redis-server on PATH
 	CALLQ_REQUIRE_REDIS=1 go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./...
 
 .PHONY: ci
@@ -76,7 +76,7 @@ ci: ## what CI runs, on Debian; installs what is missing
 	.ci/run
 
 .PHONY: compose-test
-compose-test: ## run docker-compose.yml for real on this machine's Docker engine, pulling nothing (needs root, debootstrap, jq)
+compose-test: ## run docker-compose.yml on this machine's Docker engine without pulling images (needs root, debootstrap, jq)
 	deploy/test/compose
 
 .PHONY: clean

@@ -80,8 +80,8 @@ func TestDoctorReportsAWrongClock(t *testing.T) {
 		says   string
 	}{
 		{0, exitOK, "ok       clock "},
-		{10 * time.Minute, exitFailed, "finding  clock        this machine's clock and that of Redis are "},
-		{-7 * time.Second, exitFailed, "finding  clock        this machine's clock and that of Redis are "},
+		{10 * time.Minute, exitFailed, "finding  clock        the clocks of this machine and of Redis differ by "},
+		{-7 * time.Second, exitFailed, "finding  clock        the clocks of this machine and of Redis differ by "},
 	} {
 		t.Run(c.by.String(), func(t *testing.T) {
 			url := skewed(t, server, c.by)

@@ -86,7 +86,7 @@ func TestWithoutARedisAKilledRunDoesNotRepeatCallsThatAreNotIdempotent(t *testin
 	// Who asks for those again has them made.
 	before := sim.Stats().Arrivals
 	_, said = h.callq(exitOK, "run", "calls.jsonl", "-o", "out", "--redo", "dead")
-	if !strings.Contains(said, "made again that may have been carried out already (outcome_unknown)") {
+	if !strings.Contains(said, "made again although the API may have carried out the earlier send (outcome_unknown)") {
 		t.Errorf("the run does not say what it does:\n%s", said)
 	}
 	if n := sim.Stats().Arrivals - before; n != int64(unknown) {

@@ -218,7 +218,7 @@ func (s *sending) conclude(ctx context.Context, d *backend, name string, summary
 func besides(s tasks.Summary) string {
 	text := ""
 	if s.Duplicate > 0 {
-		text += fmt.Sprintf(", %s in the batch already", console.Grouped(int64(s.Duplicate)))
+		text += ", " + console.Plural(s.Duplicate, "duplicate")
 	}
 	if s.Refused > 0 {
 		text += fmt.Sprintf(", %s refused", console.Grouped(int64(s.Refused)))
