@@ -13,7 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-const openWarning = "everybody on this machine can read a file with a credential in it"
+const openWarning = "everybody on this machine can read a file that contains a credential"
 
 // open makes a file one that everybody can read.
 func (h *home) open(name string) {

@@ -54,7 +54,7 @@ func TestWithoutARedisAKilledRunDoesNotRepeatCallsThatAreNotIdempotent(t *testin
 		end()
 	}
 	said, _ := h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
-	if !strings.Contains(said, "may have been carried out already (outcome_unknown): find out first") {
+	if !strings.Contains(said, "may have been carried out already (outcome_unknown): check that first") {
 		t.Errorf("it suggests to make those calls again without a warning:\n%s", said)
 	}
 	arrived := map[string]int{}

@@ -118,7 +118,7 @@ func TestARunSaysOnceThatTheAPIOfEarlierResultsIsUnknown(t *testing.T) {
 	h.write("callq.yaml", fmt.Sprintf("upstreams: {sim: {base_url: %q, policy: patsnap}}\n", url))
 	h.older()
 	_, errs := h.callq(exitFailedCalls, "run", "calls.jsonl", "-o", "out")
-	const word = "an earlier version of callq made results that do not say with which base_url of upstream sim"
+	const word = "results of an earlier version of callq do not say which base_url of upstream sim"
 	if n := strings.Count(errs, word); n != 1 {
 		t.Errorf("got %d times %q, want once:\n%s", n, word, errs)
 	}
