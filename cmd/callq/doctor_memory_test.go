@@ -25,7 +25,7 @@ func TestDoctorReportsTheMemoryOfEachBatch(t *testing.T) {
 	h.callq(exitOK, "send", "one.jsonl", "--batch", "waiting")
 	out, _ := h.callq(exitOK, "doctor")
 	for _, want := range []string{
-		"note     memory       the results of 2 batches take 900.4 KiB of the 1 MiB that ledger.max_memory allows\n",
+		"note     memory       the results of 2 batches use 900.4 KiB of the 1 MiB that ledger.max_memory allows\n",
 		"Next: export batches with callq batch export NAME -o FILE",
 		": 9 calls, about ", "batch waiting: 1 call, about ",
 	} {

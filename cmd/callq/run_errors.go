@@ -119,11 +119,11 @@ func (r *fileRun) rescueAdvice(e *filerun.RescueError) error {
 		if storage := (*filerun.StorageError)(nil); errors.As(e.Err, &storage) {
 			text = r.storageText(e.Err, storage)
 		}
-		return fmt.Errorf("%s could not be written and %s lost, because the queue was in this process: %s", n, isAre(e.Results), text)
+		return fmt.Errorf("%s could not be written. The queue was in this process, so %s lost: %s", n, itIs(e.Results), text)
 	case r.out == "-" || isStream(r.out):
-		return fmt.Errorf("%s could not be written and %s now in %s, because the queue was in this process. With -o %s the next run does not make these calls again",
-			n, isAre(e.Results), e.File, file)
+		return fmt.Errorf("%s could not be written. The queue was in this process, so %s now in %s. With -o %s the next run does not make these calls again",
+			n, itIs(e.Results), e.File, file)
 	}
-	return fmt.Errorf("%s could not be written and %s now in %s, because the queue was in this process. Add them to %s before you run the command again: cat %s >> %s",
-		n, isAre(e.Results), e.File, r.out, file, shellword.Quote(r.out))
+	return fmt.Errorf("%s could not be written. The queue was in this process, so %s now in %s. Add them to %s before you run the command again: cat %s >> %s",
+		n, itIs(e.Results), e.File, r.out, file, shellword.Quote(r.out))
 }

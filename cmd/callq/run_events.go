@@ -161,7 +161,7 @@ func (r *fileRun) line(event filerun.Event) string {
 		}
 		return fmt.Sprintf("%s: cannot find out whether failed calls were redriven: %v", r.in.Name(), err)
 	case filerun.Redriven:
-		return fmt.Sprintf("%s failed in %s, but redriven since; the results in the queue replace those", console.Subject(e.Calls, "call", "has", "have"), r.out)
+		return fmt.Sprintf("%s failed in %s and been redriven since; the results in the queue replace those", console.Subject(e.Calls, "call", "has", "have"), r.out)
 	case filerun.APIUnrecorded:
 		return unrecorded(r.in.Name(), e.Upstream, e.BaseURL)
 	case filerun.ResultsRestored:
@@ -225,12 +225,4 @@ func failedText(dead, dropped, cancelled int) string {
 		}
 	}
 	return strings.Join(parts, ", ")
-}
-
-// isAre returns "is" for one thing and "are" for several.
-func isAre(n int) string {
-	if n == 1 {
-		return "is"
-	}
-	return "are"
 }

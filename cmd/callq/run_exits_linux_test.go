@@ -121,7 +121,7 @@ func waysOut() map[string]wayOut {
 				}()
 			},
 			byItself: true,
-			says:     "the reader of fifo left",
+			says:     "the program that reads fifo ended before",
 		},
 		"the disk under stdout is full": {
 			out: "-",
@@ -134,7 +134,7 @@ func waysOut() map[string]wayOut {
 				cmd.Stdout = full
 			},
 			byItself: true,
-			says:     "cannot write standard output: no space left on device; make room, then run the same command again",
+			says:     "cannot write standard output: no space left on device; free some space, then run the same command again",
 		},
 		"OUT may not grow": {
 			end: func(t *testing.T, cmd *exec.Cmd) {

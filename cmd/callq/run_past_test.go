@@ -173,7 +173,7 @@ func TestARedrivenCallEndsInTheNextRun(t *testing.T) {
 	r.callq(exitOK, "dead", "redrive", "--all", "--yes")
 
 	out, errs = r.callq(exitFailedCalls, "run", "calls.jsonl")
-	says(t, errs, "1 call has failed in calls.jsonl.results.jsonl and redriven since")
+	says(t, errs, "1 call has failed in calls.jsonl.results.jsonl and been redriven since")
 	says(t, out, "3 calls: 2 done, 0 dead, 1 dropped")
 	says(t, out, "2 were finished by an earlier run")
 	if got := r.states("calls.jsonl.results.jsonl"); got["dead"] != tasks.StateDone || got["dropped"] != tasks.StateDropped || len(got) != 3 {

@@ -96,7 +96,7 @@ func TestHoldsOfASecondByARateAreNotReported(t *testing.T) {
 
 func TestASlowRateIsReportedOnlyOnce(t *testing.T) {
 	w := newWatched(t)
-	w.sees(0, w.limited(200*time.Second, "limit", "3/10m"), "patsnap: the limit 3/10m allows calls one by one, the next at "+local("2026-05-04T18:03:20Z"))
+	w.sees(0, w.limited(200*time.Second, "limit", "3/10m"), "patsnap: the limit 3/10m allows one call at a time, the next at "+local("2026-05-04T18:03:20Z"))
 	for range 5 {
 		w.sees(200*time.Second, w.limited(200*time.Second, "limit", "3/10m"))
 		w.sees(time.Second, free)
