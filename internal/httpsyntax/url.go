@@ -11,7 +11,7 @@ import (
 var (
 	ErrDotSegment = errors.New(`has a ".." segment`)
 	ErrControl    = errors.New("has a percent-encoded control character")
-	ErrEncodings  = errors.New("is percent-encoded too many times")
+	ErrEncodings  = errors.New("is percent-encoded several times")
 )
 
 // maxEncodings is how many layers of percent-encoding a path may have. A path with more

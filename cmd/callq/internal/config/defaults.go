@@ -9,8 +9,8 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 )
 
-// policyDefaults are what the upstream's policy says of the API. A policy that cannot
-// be read says nothing here: whoever loads it to use it says what is wrong.
+// policyDefaults returns the defaults of the upstream's policy. unread reports that the
+// policy cannot be read. A command that uses the policy reports why.
 func (u *Upstream) policyDefaults() (defaults policy.Upstream, unread bool) {
 	load, name := policy.Preset, u.Policy
 	if u.PolicyPath != "" {
@@ -26,8 +26,8 @@ func (u *Upstream) policyDefaults() (defaults policy.Upstream, unread bool) {
 	return p.Upstream(), false
 }
 
-// leave takes the keys from the policy that the upstream does not have itself.
-func (u *Upstream) leave(d policy.Upstream, baseURL, idempotent, idempotencyHeader bool) {
+// applyDefaults sets the keys that the upstream does not have from its policy.
+func (u *Upstream) applyDefaults(d policy.Upstream, baseURL, idempotent, idempotencyHeader bool) {
 	if baseURL && d.BaseURL != "" {
 		u.BaseURL = d.BaseURL
 		u.note(d, "base_url", d.BaseURL)

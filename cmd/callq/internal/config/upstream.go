@@ -111,7 +111,7 @@ func (d *decoder) upstream(name string, e yamlfile.Value) {
 	var r upstreamRead
 	g := e.Mapping(d.upstreamFields(u, &r))
 	defaults, unread := u.policyDefaults()
-	u.leave(defaults, g.Lacks("base_url"), !r.idempotentGiven, g.Lacks("idempotency_header"))
+	u.applyDefaults(defaults, g.Lacks("base_url"), !r.idempotentGiven, g.Lacks("idempotency_header"))
 	d.add(u, r.sent)
 	u.addHeaders(defaults)
 	switch {
