@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker"
@@ -13,7 +14,7 @@ import (
 
 func TestAWorkerAnnouncesHoldsTheirEndsAndEachNewCauseOfDeadLettersOnce(t *testing.T) {
 	t.Parallel()
-	log := &lockedBuffer{}
+	log := &programtest.Log{}
 	env := callqtest.New(t, worker.Config{Logger: slog.New(slog.NewTextHandler(log, nil))})
 	env.Sim().Script("GET /quota -> 67200001 retry-after=4; ok\nGET /bad/* -> 67200005 forever")
 	env.Start()
@@ -38,7 +39,7 @@ func TestAWorkerAnnouncesHoldsTheirEndsAndEachNewCauseOfDeadLettersOnce(t *testi
 
 // It changes the logger of the whole process, so that it runs beside no other test.
 func TestAWorkerWithoutALoggerLogsOnce(t *testing.T) {
-	log := &lockedBuffer{}
+	log := &programtest.Log{}
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(log, nil)))
 	defer slog.SetDefault(before)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
@@ -16,7 +17,7 @@ import (
 func TestAWorkerStopsWhileItsClockIsWrongAndThenContinuesByItself(t *testing.T) {
 	t.Parallel()
 	client, server := redistest.Mini(t)
-	log := &lockedBuffer{}
+	log := &programtest.Log{}
 	env := callqtest.New(t, worker.Config{Redis: client, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	env.Start()
 	want(t, env.Await(env.Submit(tasks.Call{Path: "/right"}).ID), tasks.StateDone, policy.ClassOK, 1)

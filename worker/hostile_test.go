@@ -17,6 +17,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
@@ -279,7 +280,7 @@ func TestTextFromTheAPIIsRecordedAsCleanText(t *testing.T) {
 		}
 	}))
 	t.Cleanup(api.Close)
-	log := &lockedBuffer{}
+	log := &programtest.Log{}
 	cfg := worker.Config{
 		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Upstreams: []worker.Upstream{{

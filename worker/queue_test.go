@@ -1,10 +1,8 @@
 package worker_test
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -268,22 +266,4 @@ func TestOnlyTheOperatorEndsAPauseOfAQueue(t *testing.T) {
 		}
 		want(t, env.AwaitBatch("b")["first"], tasks.StateDone, policy.ClassOK, 1)
 	})
-}
-
-// lockedBuffer collects a log from many goroutines.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

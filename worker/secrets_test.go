@@ -18,6 +18,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker"
@@ -129,7 +130,7 @@ func TestNoCredentialLeavesTheWorker(t *testing.T) {
 	for _, kind := range []string{"miniredis", "redis"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			log := &lockedBuffer{}
+			log := &programtest.Log{}
 			var events sync.Map
 			cfg := worker.Config{
 				Logger:    slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -144,7 +145,7 @@ func TestNoCredentialLeavesTheWorker(t *testing.T) {
 	}
 }
 
-func noCredentialLeaves(t *testing.T, env *callqtest.Env, log *lockedBuffer, events *sync.Map) {
+func noCredentialLeaves(t *testing.T, env *callqtest.Env, log *programtest.Log, events *sync.Map) {
 	err := worker.Handle(env.Worker(), "bearer", func(_ context.Context, j *worker.Job[secretArgs]) (string, error) {
 		switch j.Key {
 		case "panics":

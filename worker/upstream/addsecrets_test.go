@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-2903acc3/callq/internal/programtest"
 	"github.com/seed-2903acc3/callq/worker/redact"
 )
 
@@ -106,7 +107,7 @@ func TestNoPartOfACredentialAppearsInAnAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, echoCredential)
-			var seen lockedBuffer
+			var seen programtest.Log
 			c := newClient(t, s.URL, func(cfg *Config) {
 				cfg.Auth, cfg.Logger = auth, slog.New(slog.NewTextHandler(&seen, &slog.HandlerOptions{Level: slog.LevelDebug}))
 			})
@@ -187,7 +188,7 @@ func TestTokensOfATokenEndpointNeverAppearInResultsOrLogs(t *testing.T) {
 		} {
 			t.Run(string(style)+"/"+name, func(t *testing.T) {
 				s := serveEchoedTokens(t, tc.status, tc.answer, planted)
-				var seen lockedBuffer
+				var seen programtest.Log
 				all := &redact.Redactor{}
 				c := newClient(t, s.URL, func(cfg *Config) {
 					cfg.Redactor, cfg.Logger = all, slog.New(slog.NewTextHandler(&seen, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -10,28 +9,11 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed-2903acc3/callq/internal/programtest"
 )
-
-// lockedBuffer is a bytes.Buffer for several goroutines.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
 
 // echo is an API that repeats the whole request in its headers, its message, its body, and
 // the address of a redirect.
@@ -88,7 +70,7 @@ func TestNoSecretAppearsInAnAnswerOfAnAPIThatEchoesIt(t *testing.T) {
 		"oauth2": OAuth2(oauth), "oauth2 refused": OAuth2(refused), "oauth2 refused, in the body": OAuth2(inBody), "oauth2 unreachable": OAuth2(unreachable),
 	} {
 		t.Run(name, func(t *testing.T) {
-			var seen lockedBuffer
+			var seen programtest.Log
 			change := func(cfg *Config) {
 				cfg.Auth = auth
 				cfg.Logger = slog.New(slog.NewTextHandler(&seen, &slog.HandlerOptions{Level: slog.LevelDebug}))
