@@ -131,13 +131,13 @@ func (f *fleet) addOf(program string, env ...string) *process {
 	f.added++
 	name := fmt.Sprintf("worker-%d", f.added)
 	// Each process has its own proxy to the API, so that the API's log can name it.
-	door := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Set(workerHeader, name)
 		f.sim.ServeHTTP(w, r)
 	}))
 	f.t.Cleanup(func() {
 		_ = f.sim.Close() // ends the calls that hang, for which the proxy would wait
-		door.Close()
+		proxy.Close()
 	})
 	rules := filepath.Join(f.t.TempDir(), "policy.yaml")
 	if err := os.WriteFile(rules, []byte("version: 1\nname: fleet\nextends: patsnap\n"+f.policy), 0o600); err != nil {
@@ -145,7 +145,7 @@ func (f *fleet) addOf(program string, env ...string) *process {
 	}
 	config := fmt.Sprintf("redis: %q\nupstreams:\n", f.url)
 	add := func(upstream, settings string) {
-		config += fmt.Sprintf("  %s:\n    base_url: %q\n    policy: %q\n", upstream, door.URL, rules)
+		config += fmt.Sprintf("  %s:\n    base_url: %q\n    policy: %q\n", upstream, proxy.URL, rules)
 		if settings != "" {
 			config += "    " + settings + "\n"
 		}

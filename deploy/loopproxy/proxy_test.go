@@ -11,23 +11,23 @@ import (
 	"time"
 )
 
-func TestTheGatewayIsReadFromTheRoutes(t *testing.T) {
+func TestGatewayReadsTheRoutes(t *testing.T) {
 	const table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\n" +
 		"eth0\t000012AC\t00000000\t0001\t0\t0\t0\t0000FFFF\n" +
 		"eth0\t00000000\t010012AC\t0003\t0\t0\t0\t00000000\n"
 	got, err := gateway(strings.NewReader(table))
-	if err != nil || got != netip.MustParseAddr("172.18.0.1") {
-		t.Errorf("got %v, %v", got, err)
+	if want := netip.MustParseAddr("172.18.0.1"); err != nil || got != want {
+		t.Errorf("got %v, %v, want %v", got, err, want)
 	}
-	for _, busted := range []string{"", "Iface\tDestination\tGateway\n", "e\t00000000\txyz\n", "e\t00000000\t0100\n"} {
-		if got, err := gateway(strings.NewReader(busted)); err == nil {
-			t.Errorf("%q gave %v", busted, got)
+	for _, bad := range []string{"", "Iface\tDestination\tGateway\n", "e\t00000000\txyz\n", "e\t00000000\t0100\n"} {
+		if got, err := gateway(strings.NewReader(bad)); err == nil {
+			t.Errorf("gateway(%q) = %v, want an error", bad, got)
 		}
 	}
 }
 
-func TestTheMachineComesInAndIsAnswered(t *testing.T) {
-	conn := knock(t, "127.0.0.0/8")
+func TestAnAllowedPeerIsForwarded(t *testing.T) {
+	conn := connect(t, "127.0.0.0/8")
 	if _, err := conn.Write([]byte("hello")); err != nil {
 		t.Fatal(err)
 	}
@@ -35,22 +35,22 @@ func TestTheMachineComesInAndIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := io.ReadAll(conn)
-	if err != nil || string(got) != "heard hello" {
-		t.Errorf("got %q, %v", got, err)
+	if err != nil || string(got) != "echo hello" {
+		t.Errorf("got %q, %v, want %q", got, err, "echo hello")
 	}
 }
 
-func TestOthersStayOutside(t *testing.T) {
-	conn := knock(t, "192.0.2.1/32")
-	// Unanswered either way: an end, or a reset.
+func TestOtherPeersAreRefused(t *testing.T) {
+	conn := connect(t, "192.0.2.1/32")
+	// The connection may be closed or reset; either way there is no answer.
 	if got, _ := io.ReadAll(conn); len(got) > 0 {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want nothing", got)
 	}
 }
 
-// knock connects to a door that lets in from, before a server that repeats what
-// it heard.
-func knock(t *testing.T, from string) net.Conn {
+// connect connects to a proxy that allows the prefix from. The target answers with what it
+// has read.
+func connect(t *testing.T, from string) net.Conn {
 	t.Helper()
 	server := listen(t)
 	go func() {
@@ -59,19 +59,19 @@ func knock(t *testing.T, from string) net.Conn {
 			if err != nil {
 				return
 			}
-			heard, _ := io.ReadAll(conn)
-			_, _ = conn.Write(append([]byte("heard "), heard...))
+			read, _ := io.ReadAll(conn)
+			_, _ = conn.Write(append([]byte("echo "), read...))
 			_ = conn.Close()
 		}
 	}()
-	d := &door{
+	p := &proxy{
 		target: server.Addr().String(), allowed: []netip.Prefix{netip.MustParsePrefix(from)},
 		log: slog.New(slog.DiscardHandler),
 	}
 	entry := listen(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- d.serve(ctx, entry) }()
+	go func() { ended <- p.serve(ctx, entry) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
