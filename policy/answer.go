@@ -21,10 +21,16 @@ var idHeaders = []string{"X-Correlation-Id", "X-Request-Id", "Request-Id", "X-Am
 // If p finds no correlation id, the usual headers are read. If it finds no message and the
 // answer is not a success, the common formats of errors are searched.
 func (p *Policy) ReadAnswer(r Response) Outcome {
+	o, _ := p.readAnswer(r)
+	return o
+}
+
+// readAnswer is ReadAnswer. It also returns the places that gave the values.
+func (p *Policy) readAnswer(r Response) (o Outcome, from givers) {
 	if r.Transport != TransportNone {
-		return Outcome{Transport: r.Transport, Header: r.Header}
+		return Outcome{Transport: r.Transport, Header: r.Header}, givers{}
 	}
-	o := Outcome{
+	o = Outcome{
 		Status: r.Status, Header: r.Header, Flag: FlagAbsent,
 		CorrelationID: CorrelationID(r.Header),
 	}
@@ -43,13 +49,13 @@ func (p *Policy) ReadAnswer(r Response) Outcome {
 		o.Body = BodyMalformed
 	}
 	if p != nil {
-		p.read(&o, json)
+		from = p.read(&o, json)
 	}
 	failed := r.Status >= 300 || o.Flag == FlagFalse || o.Code != "" && o.Code != "0"
 	if o.Message == "" && failed && !r.Cut {
 		o.Message = errortext.Of(o.Body == BodyHTML, r.Header, body)
 	}
-	return o
+	return o, from
 }
 
 // isHTML reports whether a body that is not JSON is a web page, by its declared type or
@@ -71,10 +77,16 @@ func isHTML(header http.Header, body []byte) bool {
 // CorrelationID returns the id of a request at the API from the usual headers, or "". It
 // is printable and has at most 256 bytes.
 func CorrelationID(header http.Header) string {
+	id, _ := correlationID(header)
+	return id
+}
+
+// correlationID is CorrelationID. It also returns the name of the header.
+func correlationID(header http.Header) (id, name string) {
 	for _, name := range idHeaders {
 		if v := plaintext.Clean(header.Get(name), maxID); v != "" {
-			return v
+			return v, name
 		}
 	}
-	return ""
+	return "", ""
 }

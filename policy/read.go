@@ -53,53 +53,59 @@ func (r reading) all() []place.Place {
 //
 // A code may be a number or a string. Of what an API writes there instead, an empty
 // array, object, false and null are no code, and the JSON of anything else is the code.
-func (p *Policy) read(o *Outcome, json []byte) {
+//
+// read returns the places that gave the four values, each empty where none did.
+func (p *Policy) read(o *Outcome, json []byte) (from givers) {
 	values := p.places.Read(json)
 	r := &p.reading
-	first := func(places []place.Place, use func(values []place.Value) bool) {
+	first := func(places []place.Place, use func(values []place.Value) bool) string {
 		for _, at := range places {
 			if found := valuesAt(at, values, o); len(found) > 0 && use(found) {
-				return
+				return at.String()
 			}
 		}
+		return ""
 	}
-	first(r.code, func(found []place.Value) bool {
+	from.code = first(r.code, func(found []place.Value) bool {
 		code, is := codeOf(found[0])
 		if is {
 			o.Code = code
 		}
 		return is
 	})
-	first(r.message, func(found []place.Value) bool {
+	from.message = first(r.message, func(found []place.Value) bool {
 		message := messageOf(found)
 		if message != "" {
 			o.Message = message
 		}
 		return message != ""
 	})
-	first(r.correlationID, func(found []place.Value) bool {
+	from.correlationID = first(r.correlationID, func(found []place.Value) bool {
 		id := plaintext.Clean(found[0].Text, maxID)
 		if id != "" && found[0].Kind != place.KindComposite {
 			o.CorrelationID = id
 		}
 		return id != ""
 	})
-	flagged := false
-	first(r.ok, func(found []place.Value) bool {
+	from.ok = first(r.ok, func(found []place.Value) bool {
 		flag := flagOf(found[0])
 		if flag != FlagAbsent {
-			o.Flag, flagged = flag, true
+			o.Flag = flag
 		}
-		return flagged
+		return flag != FlagAbsent
 	})
 	if len(json) > 0 {
 		o.Body = BodyEnvelope
-		if len(r.ok) > 0 && !flagged {
+		if len(r.ok) > 0 && from.ok == "" {
 			o.Body = BodyMalformed
 		}
 	}
 	p.keep(o, values)
+	return from
 }
+
+// givers are the places that gave the values of the block read.
+type givers struct{ code, message, ok, correlationID string }
 
 // valuesAt gives what is at a place, the lines of a header as strings.
 func valuesAt(at place.Place, values place.Values, o *Outcome) []place.Value {
@@ -192,12 +198,7 @@ func (p *Policy) compilePlaces() {
 			named = append(named, w.at)
 		}
 	}
-	for _, b := range p.backoffs {
-		named = append(named, placesOf(b.waits)...)
-	}
-	for _, h := range p.holds {
-		named = append(named, placesOf(h.waits)...)
-	}
+	named = append(named, p.waitPlaces()...)
 	for _, pace := range p.paces {
 		named = append(named, pace.places()...)
 	}
