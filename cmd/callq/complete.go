@@ -72,6 +72,25 @@ func (a *app) batchNames(ctx context.Context) (names []string) {
 	return names
 }
 
+// deadIDs are the ids of some dead letters.
+func (a *app) deadIDs(ctx context.Context) (ids []string) {
+	const most = 100
+	ctx, cancel := context.WithTimeout(ctx, completeFor)
+	defer cancel()
+	d, err := a.quietBackend(ctx)
+	if err != nil {
+		return nil
+	}
+	defer d.close(&err)
+	for call, err := range d.client.DeadLetters(ctx, tasks.DeadFilter{}) {
+		if err != nil || len(ids) == most {
+			break
+		}
+		ids = append(ids, call.Result.ID)
+	}
+	return ids
+}
+
 // circuitNames returns the names of the circuits. Without a Redis they are those of the
 // configured accounts.
 func (a *app) circuitNames(ctx context.Context) (names []string) {

@@ -2,10 +2,10 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +34,12 @@ type explainFlags struct {
 	conditional bool
 	attempt     int
 	canRefresh  bool
+	// idempotentBy is what says that the call is idempotent, if it is not the flag.
+	idempotentBy string
+	// curl and call name a recorded answer.
+	curl, call string
+	// given reports whether a flag is on the command line.
+	given func(flag string) bool
 }
 
 func (a *app) policyExplainCommand() *cobra.Command {
@@ -43,17 +49,18 @@ func (a *app) policyExplainCommand() *cobra.Command {
 		Short: "Show what a policy decides about an answer, and why",
 		Long: `Show what a policy decides about an answer of the API, by which rule, and why each
 rule before it did not match. --status, --header and --body describe the answer. If no
-answer arrived, --transport says why.`,
-		Example: `  callq policy explain patsnap --status 200 --body answer.json
+answer arrived, --transport says why. --curl reads an answer that curl -i has printed,
+and --call takes one from the ledger; --call needs the configuration.`,
+		Example: `  curl -si https://api.example.com/search | callq policy explain ./my-api.yaml --curl -
+  callq policy explain patsnap --status 200 --body answer.json
   callq policy explain patsnap --status 429 --header 'Retry-After: 60'
   callq policy explain patsnap --transport timeout_after_send --method POST`,
 		Args:              takes("POLICY"),
 		ValidArgsFunction: completePolicy,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !cmd.Flags().Changed("idempotent") {
-				f.byPolicy = true
-			}
-			return a.explain(args[0], f, time.Now())
+			f.given = cmd.Flags().Changed
+			f.byPolicy = !f.given("idempotent")
+			return a.explain(cmd.Context(), args[0], f, time.Now())
 		},
 	}
 	flags := cmd.Flags()
@@ -68,6 +75,10 @@ answer arrived, --transport says why.`,
 	flags.BoolVar(&f.conditional, "conditional", false, "the request has If-None-Match, If-Modified-Since or another precondition")
 	flags.IntVar(&f.attempt, "attempt", 1, "this was the call's `N`th attempt")
 	flags.BoolVar(&f.canRefresh, "can-refresh", false, "the credential can be renewed and was not renewed yet")
+	flags.StringVar(&f.curl, "curl", "", "`FILE` with what curl -i printed; - reads it from stdin")
+	flags.StringVar(&f.call, "call", "", "the last answer of the call with this `ID`")
+	completeFlag(cmd, "transport", func() []string { return transports })
+	completeFlag(cmd, "call", func() []string { return a.deadIDs(cmd.Context()) })
 	return cmd
 }
 
@@ -116,6 +127,12 @@ type explanation struct {
 	// decided it.
 	Idempotent   bool   `json:"idempotent"`
 	IdempotentBy string `json:"idempotent_by"`
+	// Answer describes a recorded answer, and NotRecorded what of it is not known.
+	Answer      string   `json:"answer,omitempty"`
+	NotRecorded []string `json:"not_recorded,omitempty"`
+	// Readings are what the policy found in the answer, and Pace what that says of limits.
+	Readings []readingJSON `json:"readings"`
+	Pace     []paceJSON    `json:"pace"`
 
 	wait      string
 	leastWait time.Duration
@@ -165,14 +182,22 @@ type missJSON struct {
 	Got    string `json:"got"`
 }
 
-func (a *app) explain(name string, f explainFlags, now time.Time) error {
+func (a *app) explain(ctx context.Context, name string, f explainFlags, now time.Time) error {
 	p, err := openPolicy(name)
 	if err != nil {
 		return err
 	}
-	outcome, err := a.outcomeOf(p, f)
+	answer, err := a.answerOf(ctx, f)
 	if err != nil {
 		return err
+	}
+	if answer.call != nil {
+		f.of(answer.call)
+		now = answer.call.at
+	}
+	outcome, readings := p.ReadAnswer(answer.Response), p.Readings(answer.Response)
+	if answer.call != nil && answer.Transport == policy.TransportNone {
+		answer.call.complete(&outcome, readings)
 	}
 	outcome.ReceivedAt = now
 	method := strings.ToUpper(f.method)
@@ -180,7 +205,7 @@ func (a *app) explain(name string, f explainFlags, now time.Time) error {
 	if strings.HasPrefix(endpoint, "/") {
 		endpoint = method + " " + endpoint
 	}
-	by := "--idempotent"
+	by := cmp.Or(f.idempotentBy, "--idempotent")
 	if f.byPolicy {
 		f.idempotent, by = idempotentBy(p, endpoint)
 	}
@@ -188,48 +213,11 @@ func (a *app) explain(name string, f explainFlags, now time.Time) error {
 		Method: method, Endpoint: endpoint, Idempotent: f.idempotent, Conditional: f.conditional, N: f.attempt, CanRefresh: f.canRefresh,
 	}, now)
 	e.Idempotent, e.IdempotentBy = f.idempotent, by
+	e.addReadings(p, answer, outcome, readings)
 	if a.json {
 		return a.printJSON(e)
 	}
 	return e.write(a.stdout)
-}
-
-// outcomeOf returns the outcome that the flags describe. It reads the body as a worker does.
-func (a *app) outcomeOf(p *policy.Policy, f explainFlags) (policy.Outcome, error) {
-	if f.attempt < 1 {
-		return policy.Outcome{}, usageError("--attempt %d is not possible; the first attempt is 1", f.attempt)
-	}
-	if f.transport != "" {
-		if f.status != 0 || f.body != "" || f.cut || len(f.headers) > 0 {
-			return policy.Outcome{}, usageError("--transport says that no answer arrived; remove it, or remove --status, --header, --body and --cut")
-		}
-		if !slices.Contains(transports, f.transport) {
-			return policy.Outcome{}, usageError("--transport %q is unknown; write one of %s", f.transport, strings.Join(transports, ", "))
-		}
-		return policy.Outcome{Transport: policy.Transport(f.transport)}, nil
-	}
-	if f.status == 0 {
-		return policy.Outcome{}, usageError("there is nothing to explain; give --status with the answer's HTTP status, or --transport if no answer arrived")
-	}
-	if f.status < 100 || f.status > 599 {
-		return policy.Outcome{}, usageError("--status %d is not an HTTP status; write a number from 100 to 599", f.status)
-	}
-	header := http.Header{}
-	for _, line := range f.headers {
-		key, value, ok := strings.Cut(line, ":")
-		if !ok || strings.TrimSpace(key) == "" {
-			return policy.Outcome{}, usageError("--header %q is not a header; write one as in 'Retry-After: 60'", line)
-		}
-		header.Add(strings.TrimSpace(key), strings.TrimSpace(value))
-	}
-	var body []byte
-	if f.body != "" {
-		var err error
-		if body, err = a.readInput(f.body, maxExplained); err != nil {
-			return policy.Outcome{}, err
-		}
-	}
-	return p.ReadAnswer(policy.Response{Status: f.status, Header: header, Body: body, Cut: f.cut}), nil
 }
 
 // explained returns the policy's decision, and how long calls wait because of the answer, at
@@ -289,6 +277,12 @@ func shown(value string) string {
 
 func (e explanation) write(w io.Writer) error {
 	t := console.NewTable(w, "decision", e.decision())
+	if e.Answer != "" {
+		t.Row("answer", e.Answer)
+	}
+	for _, part := range e.NotRecorded {
+		t.Row("not recorded", part)
+	}
 	t.Row("class", string(e.Class))
 	t.Row("rule", e.Rule+" ("+e.Where+")")
 	t.Row("circuit", e.Circuit.String())
@@ -299,9 +293,15 @@ func (e explanation) write(w io.Writer) error {
 	for _, given := range e.ServerTimes {
 		t.Row("server's time", given.String())
 	}
+	for _, limit := range e.Pace {
+		t.Row("pace", limit.String())
+	}
 	t.Row("user message", cmp.Or(e.UserMessage, "none"))
 	t.Row("advice", cmp.Or(e.Advice, "none"))
 	if err := t.Flush(); err != nil {
+		return err
+	}
+	if err := e.writeReadings(w); err != nil {
 		return err
 	}
 	if len(e.Missed) == 0 {

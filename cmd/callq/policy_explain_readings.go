@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
+	"github.com/seed-2903acc3/callq/policy"
+)
+
+// readingJSON is a policy.Reading as JSON. Where value is empty nothing was found.
+type readingJSON struct {
+	What  string `json:"what"`
+	Place string `json:"place"`
+	Value string `json:"value"`
+}
+
+// readingNames are what people call the readings.
+var readingNames = map[string]string{
+	policy.ReadingOK: "success flag", policy.ReadingCorrelationID: "correlation id", policy.ReadingWhere: "for rules",
+	policy.ReadingSources: "for waits", policy.ReadingPace: "for pace",
+}
+
+// paceJSON is what an answer says of one limit under pace.
+type paceJSON struct {
+	// Pace is the number of the limit in the policy's list, from 0.
+	Pace         int     `json:"pace"`
+	Remaining    int64   `json:"remaining"`
+	ResetSeconds float64 `json:"reset_seconds"`
+	Keep         int64   `json:"keep"`
+	// Holds reports that nothing is left to this client, so that calls wait for the reset.
+	Holds bool `json:"holds"`
+}
+
+func (l paceJSON) String() string {
+	text := console.Plural(int(l.Remaining), "call") + " left"
+	if l.Keep > 0 {
+		text += fmt.Sprintf(", of which %d are kept for others", l.Keep)
+	}
+	reset := "; the limit has started again"
+	if d := time.Duration(l.ResetSeconds * float64(time.Second)); d > 0 {
+		reset = "; the limit starts again in " + console.Duration(d)
+		if l.Holds {
+			reset = "; no call starts for " + console.Duration(d)
+		}
+	}
+	return text + reset
+}
+
+// addReadings adds what the policy found in the answer.
+func (e *explanation) addReadings(p *policy.Policy, answer toExplain, o policy.Outcome, readings []policy.Reading) {
+	e.Answer = answer.shown
+	if answer.call != nil {
+		e.NotRecorded = answer.call.unrecorded
+	}
+	e.Readings, e.Pace = []readingJSON{}, []paceJSON{}
+	for _, r := range readings {
+		e.Readings = append(e.Readings, readingJSON(r))
+	}
+	for _, r := range p.ReadPace(o) {
+		e.Pace = append(e.Pace, paceJSON{
+			Pace: r.Pace, Remaining: r.Remaining, ResetSeconds: r.Reset.Seconds(), Keep: r.Keep,
+			Holds: r.Remaining <= r.Keep && r.Reset > 0,
+		})
+	}
+}
+
+// writeReadings prints what the policy found in the answer.
+func (e explanation) writeReadings(w io.Writer) error {
+	if len(e.Readings) == 0 {
+		return nil
+	}
+	if _, err := fmt.Fprintln(w, "\nRead from the answer:"); err != nil {
+		return err
+	}
+	t := console.NewTable(w, "READING", "VALUE", "PLACE")
+	for _, r := range e.Readings {
+		name, ok := readingNames[r.What]
+		if !ok {
+			name = r.What
+		}
+		value, place := shown(r.Value), r.Place
+		switch {
+		case r.Value == "" && place == "":
+			value, place = "none", "the policy names no place"
+		case r.Value == "":
+			value, place = "none", "not at "+place
+		}
+		t.Row(name, value, place)
+	}
+	return t.Flush()
+}
