@@ -178,15 +178,20 @@ func (p *Policy) keep(o *Outcome, values place.Values) {
 		if len(found) == 0 {
 			continue
 		}
-		texts := make([]string, len(found))
-		for i, v := range found {
-			texts[i] = plaintext.Clean(v.Text, maxMessage)
-		}
 		if o.Found == nil {
 			o.Found = map[string][]string{}
 		}
-		o.Found[at.String()] = texts
+		o.Found[at.String()] = texts(found)
 	}
+}
+
+// texts returns the texts of values, fit to be kept.
+func texts(values []place.Value) []string {
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i] = plaintext.Clean(v.Text, maxMessage)
+	}
+	return texts
 }
 
 // compilePlaces collects the places of the body that the joined policy names, so that

@@ -67,7 +67,7 @@ func resultOf(r ledger.Record) Result {
 		res.ErrorCode, res.ErrorMessage = json.Number(e.Code), e.Message
 		res.UserMessage, res.Advice, res.CorrelationID = e.UserMessage, e.Advice, e.CorrelationID
 		res.Amount, res.Headers = decimalOf(e.Amount), e.Headers
-		encoding = e.BodyEncoding
+		encoding, res.Verified = e.BodyEncoding, e.Verified
 	}
 	if encoding != "" {
 		res.Body = EncodedBody(r.Body, r.BodyType, encoding)

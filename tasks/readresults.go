@@ -151,6 +151,8 @@ func (r *Result) setField(name string, value []byte) (bad *FieldError) {
 			return &FieldError{Field: name, Problem: "is not a number", Fix: "the line is ignored"}
 		}
 		r.Amount = json.Number(value)
+	case "verified":
+		r.Verified = string(value) == "true"
 	case "headers":
 		r.Headers, bad = parseTexts(name, value)
 	case "first_at":

@@ -77,6 +77,9 @@ type Result struct {
 	Meta json.RawMessage
 	// Body is the answer, from ResultBody or EncodedBody.
 	Body json.RawMessage
+	// Verified reports that Body is the answer to the request by which the API was asked
+	// whether the call took effect (verify of an upstream).
+	Verified bool
 	// BodyFreed reports that there is no Body because it was freed from Redis after it
 	// had been exported: an earlier results file has it.
 	BodyFreed bool
@@ -165,6 +168,9 @@ func (r Result) appendJSON(dst []byte) ([]byte, error) {
 	dst = appendTexts(appendName(dst, "headers"), r.Headers)
 	dst = append(appendName(dst, "meta"), meta...)
 	dst = append(appendName(dst, "body"), body...)
+	if r.Verified {
+		dst = append(appendName(dst, "verified"), "true"...)
+	}
 	if r.BodyFreed {
 		dst = append(appendName(dst, "body_freed"), "true"...)
 	}

@@ -51,6 +51,9 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 	case policy.ActionRetry:
 		delay := w.retryDelay(inflight, a)
 		delivery.Attempts = a.number
+		if d.FreshKey {
+			delivery.FreshKeys++
+		}
 		if at := delivery.At.Add(time.Since(inflight.began) + delay); inflight.call.Deadline != nil && at.After(*inflight.call.Deadline) { // by Redis's clock
 			entry.Action = string(policy.ActionDeadLetter)
 			return w.end(ctx, inflight, a.expired(), expired(d), entry)
@@ -66,6 +69,11 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 		return disposition{kind: dispositionRetry, delay: delay, failed: true, text: fmt.Sprintf("attempt %d: %s", a.number, faultText(a))}
 	default:
 		delivery.Attempts = a.number
+		if d.Class == policy.ClassOutcomeUnknown && inflight.canVerify() {
+			delivery.Sent = a.number
+			w.note(inflight, a, verifying(d), "")
+			return w.verifyLater(ctx, inflight, entry, faultText(a))
+		}
 		return w.end(ctx, inflight, a, d, entry)
 	}
 }
@@ -116,7 +124,7 @@ func (w *Worker) end(ctx context.Context, inflight *inflightCall, a attempted, d
 			Class: string(d.Class), Rule: d.Rule, HTTPStatus: statusOf(a), Code: codeOf(a.Outcome),
 			Message: messageOf(a), Transport: string(a.Outcome.Transport),
 			CorrelationID: a.Outcome.CorrelationID, Endpoint: inflight.endpoint, Amount: a.Kept.Amount,
-			Headers: a.Kept.Headers, BodyEncoding: a.ContentEncoding,
+			Headers: a.Kept.Headers, BodyEncoding: a.ContentEncoding, Verified: a.verified,
 			Attempts: delivery.Attempts, Parked: delivery.Parked, FirstAt: delivery.FirstAt, FinishedAt: time.Now().UTC(),
 		},
 		Body: a.Body, BodyType: a.ContentType,

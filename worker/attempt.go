@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/seed-2903acc3/callq/policy"
@@ -20,14 +21,14 @@ func (w *Worker) attempt(ctx context.Context, inflight *inflightCall) attempted 
 	delivery := inflight.delivery
 	job, _, isJob := inflight.call.Job()
 	nonIdempotent := !inflight.idempotent && !isJob
-	if inflight.late() {
+	if inflight.late() && !inflight.verifying() {
 		return attempted{Answer: upstream.Answer{NotSent: true}, late: true}
 	}
 	if nonIdempotent || inflight.waited {
 		if a, ok := w.mark(ctx, inflight, nonIdempotent); !ok {
 			return a
 		}
-		if inflight.late() {
+		if inflight.late() && !inflight.verifying() {
 			return attempted{Answer: upstream.Answer{NotSent: true}, late: true}
 		}
 	}
@@ -171,6 +172,9 @@ type attempted struct {
 	superseded bool
 	// late reports that the call's deadline passed while it waited in this worker.
 	late bool
+	// verified reports that the answer is that of a request which asked whether the call
+	// took effect.
+	verified bool
 	// journalRefused reports that the [Journal] returned an error.
 	journalRefused bool
 	// next is when the next attempt is due; zero where there is none.
@@ -178,9 +182,12 @@ type attempted struct {
 }
 
 func (a *attempted) decide(inflight *inflightCall, canRefresh bool) {
-	delivery := inflight.delivery
+	delivery, number := inflight.delivery, a.number
+	if inflight.verifying() {
+		number = 1 // it spends no attempt
+	}
 	a.decision = inflight.account.policy.Decide(a.Outcome, policy.Attempt{
-		Method: inflight.call.Method, Endpoint: inflight.endpoint, Idempotent: inflight.idempotent, Conditional: a.Conditional, N: a.number,
+		Method: inflight.call.Method, Endpoint: inflight.endpoint, Idempotent: inflight.idempotent, Conditional: a.Conditional, N: number,
 		Age:        ageOf(delivery, time.Now()),
 		CanRefresh: canRefresh,
 	})
@@ -208,6 +215,9 @@ func (w *Worker) notSent(ctx context.Context, inflight *inflightCall, a attempte
 		return w.waitForFence(ctx, inflight, fence)
 	case errors.Is(a.Err, ErrMaybeSent):
 		inflight.delivery.Sent = inflight.delivery.Attempts + 1
+		if inflight.canVerify() {
+			return w.verifyLater(ctx, inflight, nil, "a process before may have sent it")
+		}
 		return w.endUnsent(ctx, inflight.delivery, inflight, policy.ClassOutcomeUnknown, "its process ended between sending it and recording the answer")
 	case a.journalRefused:
 		w.log.Error("a call that must not be made twice is not sent: the journal cannot be written", "call", inflight.delivery.ID, "error", a.Err)
@@ -221,9 +231,18 @@ func (w *Worker) notSent(ctx context.Context, inflight *inflightCall, a attempte
 	}
 }
 
+// idempotencyKey is the key under which a call is sent: its id, so that every attempt has
+// the same one, until the policy asks for a fresh key.
+func idempotencyKey(id string, fresh int) string {
+	if fresh == 0 {
+		return id
+	}
+	return id + "-" + strconv.Itoa(fresh)
+}
+
 // requestOf turns a call into the upstream's request. It checks the call again, because
 // other clients can write to Redis.
-func requestOf(c tasks.Call, id string) (upstream.Request, error) {
+func requestOf(c tasks.Call, idempotencyKey string) (upstream.Request, error) {
 	path, err := c.URLPath()
 	if err != nil {
 		return upstream.Request{}, err
@@ -237,7 +256,7 @@ func requestOf(c tasks.Call, id string) (upstream.Request, error) {
 		return upstream.Request{}, err
 	}
 	r := upstream.Request{
-		Method: c.Method, Path: path, RawQuery: query, Body: body, ContentType: contentType, IdempotencyKey: id,
+		Method: c.Method, Path: path, RawQuery: query, Body: body, ContentType: contentType, IdempotencyKey: idempotencyKey,
 	}
 	if len(c.Headers) > 0 {
 		r.Header = make(http.Header, len(c.Headers))

@@ -191,6 +191,9 @@ type Upstream struct {
 	Query   map[string]string
 	// KeepHeaders names headers of answers that results carry, at most 32.
 	KeepHeaders []string
+	// Verify says how to ask the API whether a call took effect that would end as
+	// outcome_unknown. nil: it is not asked.
+	Verify *Verify
 	// TLS names private authorities and client certificates.
 	TLS TLS
 }
@@ -298,6 +301,11 @@ func (c Config) validate() error {
 		}
 		if u.Timeout < 0 || u.Timeout > MaxTimeout {
 			errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Timeout is %s; it must be at most %s", i, u.Timeout, MaxTimeout))
+		}
+		if u.Verify != nil {
+			if err := u.Verify.withDefaults().validate(); err != nil {
+				errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Verify: %w", i, err))
+			}
 		}
 		if u.Concurrency < 0 {
 			errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Concurrency is %d; it must be at least 1", i, u.Concurrency))

@@ -106,7 +106,7 @@ func (w *Worker) lateCall(r ledger.Record, now time.Time) *inflightCall {
 		delivery: &ledger.Delivery{Record: r, At: now, Received: time.Now(), Known: true},
 		began:    time.Now(), call: call, account: a, endpoint: a.endpoints.endpoint(call.Method, path),
 	}
-	if !inflight.late() {
+	if !inflight.late() || r.Sent > 0 && a.verify != nil { // the API is asked whether it took effect
 		return nil
 	}
 	return inflight

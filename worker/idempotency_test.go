@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/seed-2903acc3/callq/policy"
@@ -116,6 +117,37 @@ func TestEachCallHasAnIdempotencyKeyOfItsOwn(t *testing.T) {
 		}
 		if len(keys) != 3 || keys[""] {
 			t.Errorf("three calls carried the keys %v", keys)
+		}
+	})
+}
+
+func TestAPolicyCanAskForAFreshIdempotencyKey(t *testing.T) {
+	p, err := policy.Parse("keeps-failures.yaml", []byte(`
+extends: patsnap
+rules:
+  - {id: kept-failure, match: {code: [68300008]}, class: transient, job: retry, backoff: brief, fresh_key: true}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: "sim", IdempotencyHeader: idempotencyHeader, Policy: p}}}, func(t *testing.T, env *callqtest.Env) {
+		env.Sim().Script("POST /order -> 68300005; 68300008; 68300008; 67200001 retry-after=1; ok")
+		env.Start()
+		receipt := env.Submit(tasks.Call{Method: "POST", Path: "/order"})
+		if r := env.Await(receipt.ID); r.State != tasks.StateDead || r.Attempts != 3 {
+			t.Fatalf("got %s, %s after %d attempts", r.State, r.Class, r.Attempts)
+		}
+		env.Redrive(receipt.ID) // the record remembers the key
+		if r := env.Await(receipt.ID); r.State != tasks.StateDone {
+			t.Fatalf("got %s, %s", r.State, r.Class)
+		}
+		var keys []string
+		for _, s := range env.Sim().Seen() {
+			keys = append(keys, s.Headers[idempotencyHeader])
+		}
+		id := receipt.ID
+		if want := []string{id, id, id + "-1", id + "-1", id + "-1"}; !slices.Equal(keys, want) {
+			t.Errorf("got the keys %q, want %q", keys, want)
 		}
 	})
 }

@@ -42,6 +42,8 @@ type inflightCall struct {
 	waited bool
 	// reportBreaker reports to the process's breaker, exactly once.
 	reportBreaker func(circuit.Result) circuit.Outage
+	// asks is the call whose effect the request asks for; nil: the request is the call's.
+	asks *asked
 	// journaled is the call that was passed to the [Journal]; nil for none.
 	journaled *tasks.Call
 }
@@ -90,6 +92,9 @@ func (w *Worker) process(ctx context.Context, delivery *ledger.Delivery) disposi
 		return w.notSent(ctx, inflight, a)
 	}
 	w.unreached(ctx, inflight, &a)
+	if inflight.verifying() {
+		return w.applyVerification(ctx, inflight, a)
+	}
 	return w.apply(ctx, inflight, a)
 }
 
@@ -134,7 +139,7 @@ func (w *Worker) open(ctx context.Context, delivery *ledger.Delivery) (inflight 
 		return nil, w.endUnsent(ctx, delivery, nil, policy.ClassMalformedTask, err.Error()), false
 	}
 	a := w.accounts[call.Upstream]
-	request, err := requestOf(call, delivery.ID)
+	request, err := requestOf(call, idempotencyKey(delivery.ID, delivery.FreshKeys))
 	if err == nil && a.client == nil && call.Method != tasks.MethodJob {
 		err = fmt.Errorf("upstream %q has no base_url in this worker: it takes jobs only", a.name)
 	}
@@ -149,13 +154,21 @@ func (w *Worker) open(ctx context.Context, delivery *ledger.Delivery) (inflight 
 		confirmedAt: delivery.Asked,
 	}
 	inflight.request.NonIdempotent = !inflight.idempotent
+	asks := delivery.Sent > 0 && inflight.canVerify()
 	switch {
-	case delivery.Sent > 0 && (!inflight.idempotent || inflight.late()):
+	case delivery.Sent > 0 && !asks && (!inflight.idempotent || inflight.late()):
+		return nil, w.endUnsent(ctx, delivery, inflight, policy.ClassOutcomeUnknown, ending.LostAnswer), false
+	case asks && delivery.Starts >= maxStarts && delivery.Alone >= inflight.mostAlone():
 		return nil, w.endUnsent(ctx, delivery, inflight, policy.ClassOutcomeUnknown, ending.LostAnswer), false
 	case delivery.Starts >= maxStarts && delivery.Alone >= inflight.mostAlone():
 		return nil, w.endUnsent(ctx, delivery, inflight, policy.ClassCrashLoop, inflight.crashed()), false
 	case delivery.Circuit.Convicted != "" && slices.Contains(strings.Fields(delivery.Circuit.Convicted), circuit.CallName(delivery.ID, delivery.Generation)):
 		return nil, w.endConvicted(ctx, inflight), false
+	case asks:
+		if err := inflight.ask(); err != nil {
+			return nil, w.endUnsent(ctx, delivery, inflight, policy.ClassOutcomeUnknown, err.Error()), false
+		}
+		return inflight, disposition{}, true
 	case inflight.late():
 		return nil, w.endUnsent(ctx, delivery, inflight, policy.ClassExpired, deadlinePassed), false
 	}

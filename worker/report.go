@@ -29,7 +29,11 @@ func (w *Worker) report(ctx context.Context, inflight *inflightCall, a attempted
 			opens.Endpoint = inflight.endpoint
 		}
 	}
-	outage := inflight.reportBreaker(resultOf(d))
+	result := resultOf(d)
+	if d.Class == policy.ClassOutcomeUnknown && inflight.canVerify() {
+		result = circuit.Neutral // the API may have carried it out: it is asked
+	}
+	outage := inflight.reportBreaker(result)
 	reported := false
 	for _, admitted := range inflight.admissions {
 		switch {

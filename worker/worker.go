@@ -100,6 +100,7 @@ type account struct {
 	prefetch       prefetch
 	endpoints      patterns
 	idempotent     patterns
+	verify         *Verify  // nil: the API cannot be asked whether a call took effect
 	honoursKey     bool     // the API honours an idempotency key
 	queues         []string // the most urgent first
 	weightedQueues []int    // indexes of queues, each as often as its weight
@@ -193,6 +194,10 @@ func newAccount(u Upstream, cfg Config, reading *spool.Memory) (*account, error)
 	}
 	if a.timeout == 0 {
 		a.timeout = DefaultTimeout
+	}
+	if u.Verify != nil {
+		v := u.Verify.withDefaults()
+		a.verify = &v
 	}
 	if a.concurrency == 0 {
 		a.concurrency = DefaultUpstreamConcurrency

@@ -29,6 +29,15 @@ func (t *Delivery) fields(a *Attempt) (fields []any, log []Attempt, err error) {
 		}
 		fields = append(fields, "held_own", t.HeldOwn.Milliseconds(), "parked_at", parked)
 	}
+	if t.FreshKeys > 0 {
+		fields = append(fields, "fresh_keys", t.FreshKeys)
+	}
+	if t.Verifying {
+		fields = append(fields, "asked", t.VerifyAsked, "absent", t.VerifyAbsent)
+		if t.Sent > 0 { // the script takes the mark of the send away
+			fields = append(fields, "sent", t.Sent)
+		}
+	}
 	return fields, log, nil
 }
 

@@ -35,6 +35,9 @@ var numbers = []struct {
 	{"parked_at", 0, redislua.MaxMilli},
 	{"held_base", 0, maxHeld.Milliseconds()},
 	{"held_own", 0, maxHeld.Milliseconds()},
+	{"fresh_keys", 0, maxCount},
+	{"asked", 0, maxCount},
+	{"absent", 0, maxCount},
 }
 
 // corrupt returns the name of the first field whose number is not one that callq
@@ -66,7 +69,7 @@ func (rep *Repairer) Repair(ctx context.Context, t *Delivery) error {
 	// this delivery from others.
 	pipe := rep.rdb.TxPipeline()
 	key := keysOf(t.Queue).record(t.ID)
-	pipe.HDel(ctx, key, "attempts", "parked", "settled", "sent", "first", "parked_at", "held_base", "held_own")
+	pipe.HDel(ctx, key, "attempts", "parked", "settled", "sent", "first", "parked_at", "held_base", "held_own", "fresh_keys", "asked", "absent")
 	pipe.HSet(ctx, key, "gen", generation)
 	if !t.State.Known() {
 		pipe.HSet(ctx, key, "state", string(Open)) // its task was pending, and only open calls have pending tasks
@@ -75,6 +78,7 @@ func (rep *Repairer) Repair(ctx context.Context, t *Delivery) error {
 		return fmt.Errorf("repair the record of call %s: %w", t.ID, err)
 	}
 	t.Generation, t.Attempts, t.Parked, t.Sent, t.HeldBase, t.HeldOwn = generation, 0, 0, 0, 0, 0
+	t.FreshKeys, t.VerifyAsked, t.VerifyAbsent = 0, 0, 0
 	t.FirstAt, t.ParkedAt = time.Time{}, time.Time{}
 	if !t.State.Known() {
 		t.State = Open

@@ -41,6 +41,9 @@ type Delivery struct {
 	// is that of an earlier one which the record had when the call was taken; empty if
 	// there is none.
 	Mark string
+	// Verifying reports that the API is asked whether the call took effect: the counts of
+	// that, and Sent, are written with the next attempt.
+	Verifying bool
 	// number is the number of the mark that this delivery has made; 0: none.
 	number int64
 }

@@ -69,11 +69,14 @@ type Ending struct {
 	Headers map[string]string `json:"headers,omitempty"`
 	// BodyEncoding names the content codings that the record's body still has, since
 	// they could not be decoded.
-	BodyEncoding string    `json:"body_encoding,omitempty"`
-	Attempts     int       `json:"attempts"`
-	Parked       int       `json:"parked"`
-	FirstAt      time.Time `json:"first_at,omitzero"`
-	FinishedAt   time.Time `json:"finished_at"`
+	BodyEncoding string `json:"body_encoding,omitempty"`
+	// Verified reports that the answer is that of a request which asked whether the call
+	// took effect.
+	Verified   bool      `json:"verified,omitempty"`
+	Attempts   int       `json:"attempts"`
+	Parked     int       `json:"parked"`
+	FirstAt    time.Time `json:"first_at,omitzero"`
+	FinishedAt time.Time `json:"finished_at"`
 }
 
 // Former is the earlier ending of a call that was redriven.
@@ -106,6 +109,12 @@ type Record struct {
 	// long this call alone was held (by its endpoint's circuit).
 	HeldBase, HeldOwn time.Duration
 	ParkedAt          time.Time
+	// FreshKeys counts the fresh idempotency keys that decisions asked for: the next send
+	// goes out under the key of that number.
+	FreshKeys int
+	// VerifyAsked counts the requests that asked the API whether the call took effect, and VerifyAbsent
+	// those that did not find it.
+	VerifyAsked, VerifyAbsent int
 	// Sent is the number of the attempt that may have been sent without an answer yet,
 	// or 0.
 	Sent     int
@@ -130,7 +139,7 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 		State: State(h["state"]), Generation: count(h["gen"]), AcceptedAt: redislua.Milli(at),
 		Starts: max(count(h["starts"])-count(h["settled"]), 0), Attempts: count(h["attempts"]), Parked: count(h["parked"]),
 		FirstAt: redislua.Milli(h["first"]), HeldBase: millis(h["held_base"]), HeldOwn: millis(h["held_own"]),
-		ParkedAt: redislua.Milli(h["parked_at"]), Sent: count(h["sent"]), Group: groupName(h["group"]),
+		ParkedAt: redislua.Milli(h["parked_at"]), Sent: count(h["sent"]), FreshKeys: count(h["fresh_keys"]), VerifyAsked: count(h["asked"]), VerifyAbsent: count(h["absent"]), Group: groupName(h["group"]),
 		BodyType: h["type"], Purged: h["purged"] == "1",
 	}
 	if since, rest, _ := strings.Cut(h["alone"], " "); since != "" && count(since) == count(h["settled"]) {
