@@ -168,13 +168,17 @@ func (r Result) appendJSON(dst []byte) ([]byte, error) {
 	dst = appendTexts(appendName(dst, "headers"), r.Headers)
 	dst = append(appendName(dst, "meta"), meta...)
 	dst = append(appendName(dst, "body"), body...)
-	if r.Verified {
-		dst = append(appendName(dst, "verified"), "true"...)
-	}
-	if r.BodyFreed {
-		dst = append(appendName(dst, "body_freed"), "true"...)
-	}
+	dst = appendIfTrue(dst, "verified", r.Verified)
+	dst = appendIfTrue(dst, "body_freed", r.BodyFreed)
 	return append(dst, '}'), nil
+}
+
+// appendIfTrue appends a field that is left out if it is false.
+func appendIfTrue(dst []byte, name string, value bool) []byte {
+	if !value {
+		return dst
+	}
+	return append(appendName(dst, name), "true"...)
 }
 
 // appendPositive appends a number, or null if it is 0.

@@ -303,7 +303,7 @@ func (c Config) validate() error {
 			errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Timeout is %s; it must be at most %s", i, u.Timeout, MaxTimeout))
 		}
 		if u.Verify != nil {
-			if err := u.Verify.withDefaults().validate(); err != nil {
+			if err := u.Verify.Validate(); err != nil {
 				errs = append(errs, fmt.Errorf("worker.Config: Upstreams[%d].Verify: %w", i, err))
 			}
 		}

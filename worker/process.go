@@ -154,29 +154,39 @@ func (w *Worker) open(ctx context.Context, delivery *ledger.Delivery) (inflight 
 		confirmedAt: delivery.Asked,
 	}
 	inflight.request.NonIdempotent = !inflight.idempotent
-	asks := delivery.Sent > 0 && inflight.canVerify()
-	switch {
-	case delivery.Sent > 0 && !asks && (!inflight.idempotent || inflight.late()):
-		return nil, w.endUnsent(ctx, delivery, inflight, policy.ClassOutcomeUnknown, ending.LostAnswer), false
-	case asks && delivery.Starts >= maxStarts && delivery.Alone >= inflight.mostAlone():
-		return nil, w.endUnsent(ctx, delivery, inflight, policy.ClassOutcomeUnknown, ending.LostAnswer), false
-	case delivery.Starts >= maxStarts && delivery.Alone >= inflight.mostAlone():
-		return nil, w.endUnsent(ctx, delivery, inflight, policy.ClassCrashLoop, inflight.crashed()), false
-	case delivery.Circuit.Convicted != "" && slices.Contains(strings.Fields(delivery.Circuit.Convicted), circuit.CallName(delivery.ID, delivery.Generation)):
-		return nil, w.endConvicted(ctx, inflight), false
-	case asks:
-		if err := inflight.ask(); err != nil {
-			return nil, w.endUnsent(ctx, delivery, inflight, policy.ClassOutcomeUnknown, err.Error()), false
-		}
-		return inflight, disposition{}, true
-	case inflight.late():
-		return nil, w.endUnsent(ctx, delivery, inflight, policy.ClassExpired, deadlinePassed), false
+	if disp, ok := w.endBefore(ctx, inflight); !ok {
+		return nil, disp, false
 	}
 	if job, _, isJob := call.Job(); isJob && w.jobs[jobName{call.Upstream, job}] == nil {
 		w.log.Warn("no code is registered for this job; it waits for a worker that has it", "job", job, "upstream", call.Upstream)
 		return nil, w.putOff(ctx, delivery, nil, otherWorkerDelay, "no code for job "+job+" in this worker"), false
 	}
 	return inflight, disposition{}, true
+}
+
+// endBefore ends a call that must not be sent any more. If the call may have taken effect
+// and the API can be asked, it makes the request that asks. ok is false when disp is final.
+func (w *Worker) endBefore(ctx context.Context, inflight *inflightCall) (disp disposition, ok bool) {
+	delivery := inflight.delivery
+	asks := delivery.Sent > 0 && inflight.canVerify()
+	switch {
+	case delivery.Sent > 0 && !asks && (!inflight.idempotent || inflight.late()):
+		return w.endUnsent(ctx, delivery, inflight, policy.ClassOutcomeUnknown, ending.LostAnswer), false
+	case asks && delivery.Starts >= maxStarts && delivery.Alone >= inflight.mostAlone():
+		return w.endUnsent(ctx, delivery, inflight, policy.ClassOutcomeUnknown, ending.LostAnswer), false
+	case delivery.Starts >= maxStarts && delivery.Alone >= inflight.mostAlone():
+		return w.endUnsent(ctx, delivery, inflight, policy.ClassCrashLoop, inflight.crashed()), false
+	case asks:
+		if err := inflight.ask(); err != nil {
+			return w.endUnsent(ctx, delivery, inflight, policy.ClassOutcomeUnknown, err.Error()), false
+		}
+		return disposition{}, true
+	case delivery.Circuit.Convicted != "" && slices.Contains(strings.Fields(delivery.Circuit.Convicted), circuit.CallName(delivery.ID, delivery.Generation)):
+		return w.endConvicted(ctx, inflight), false
+	case inflight.late():
+		return w.endUnsent(ctx, delivery, inflight, policy.ClassExpired, deadlinePassed), false
+	}
+	return disposition{}, true
 }
 
 // admit asks the circuits. ok is false when disp is final.

@@ -53,7 +53,9 @@ func (v Verify) withDefaults() Verify {
 	return v
 }
 
-func (v Verify) validate() error {
+// Validate returns what is wrong with v; zero fields that have a default are allowed.
+func (v Verify) Validate() error {
+	v = v.withDefaults()
 	switch {
 	case v.Method != http.MethodGet && v.Method != http.MethodHead:
 		return fmt.Errorf("method is %q; write GET or HEAD: it must not change anything", v.Method)

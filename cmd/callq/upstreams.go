@@ -69,7 +69,7 @@ func upstreamOf(u *config.Upstream) worker.Upstream {
 	return worker.Upstream{
 		Name: u.Name, BaseURL: u.BaseURL, Auth: authOf(u.Auth), Timeout: u.Timeout, Concurrency: u.Concurrency,
 		Endpoints: u.Endpoints, Idempotent: u.Idempotent, IdempotencyHeader: u.IdempotencyHeader, MaxBody: u.MaxBody,
-		Headers: u.Headers, Query: u.Query, KeepHeaders: u.KeepHeaders,
+		Headers: u.Headers, Query: u.Query, KeepHeaders: u.KeepHeaders, Verify: u.Verify,
 		TLS: worker.TLS{CA: u.TLS.CA, Cert: u.TLS.Cert, Key: u.TLS.Key},
 	}
 }

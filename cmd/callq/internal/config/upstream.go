@@ -13,6 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/internal/httpsyntax"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
+	"github.com/seed-2903acc3/callq/worker"
 )
 
 // Upstream is an API that is called.
@@ -56,6 +57,8 @@ type Upstream struct {
 	Query   map[string]string `json:",omitempty"`
 	// KeepHeaders are the headers of answers that results contain.
 	KeepHeaders []string `json:",omitempty"`
+	// Verify says how to ask the API whether a call took effect; nil: it is not asked.
+	Verify *worker.Verify `json:",omitempty"`
 	// TLS are the files for the connection, with absolute paths.
 	TLS TLS
 	// Defaults are the values that come from the policy.
@@ -182,6 +185,7 @@ func (d *decoder) upstreamFields(u *Upstream, r *upstreamRead) yamlfile.Fields {
 		"headers":      func(e yamlfile.Value) { r.sent.headers = d.additions(e) },
 		"query":        func(e yamlfile.Value) { r.sent.query = d.additions(e) },
 		"keep_headers": func(e yamlfile.Value) { u.KeepHeaders = d.keepHeaders(e) },
+		"verify":       func(e yamlfile.Value) { u.Verify = d.verify(e) },
 		"tls":          func(e yamlfile.Value) { d.tls(e, &u.TLS) },
 	}
 }

@@ -53,6 +53,9 @@ func (m Match) IsZero() bool { return m.match == nil }
 // String returns the match in YAML.
 func (m Match) String() string { return m.text }
 
+// MarshalText returns the match in YAML.
+func (m Match) MarshalText() ([]byte, error) { return []byte(m.text), nil }
+
 // Fits reports whether an answer is as m says. o is what a policy has read of it, and body
 // is its body, in which the places of m are looked up.
 func (m Match) Fits(o Outcome, body []byte, a Attempt) bool {
