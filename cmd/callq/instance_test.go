@@ -40,6 +40,7 @@ func (p *pings) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 }
 
 func TestIfANewWorkerCannotStartTheOldOneContinues(t *testing.T) {
+	t.Parallel()
 	client, _ := redistest.Mini(t)
 	p := &pings{}
 	client.AddHook(p)

@@ -15,11 +15,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	redistest.Parallel(3)
+	redistest.Parallel(6)
 	testscript.Main(m, map[string]func(){"callq": main})
 }
 
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {

@@ -33,6 +33,7 @@ import (
 //	deletequeue QUEUE    delete a queue with all its tasks, as asynq's own tools do
 //	asynqmon works|fails asynq's own tools can, or cannot, show the queue sim
 func TestQueueScripts(t *testing.T) {
+	t.Parallel()
 	redistest.Binary(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/queue",

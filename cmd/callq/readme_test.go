@@ -11,6 +11,7 @@ import (
 )
 
 func TestTheGoProgramOfTheREADMEBuilds(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)

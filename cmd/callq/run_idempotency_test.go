@@ -10,6 +10,7 @@ import (
 )
 
 func TestACallsOwnIdempotencyKeyIsSentWithEveryAttempt(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	keys := map[string][]string{}
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -31,11 +31,13 @@ import (
 //	cut N FILE           take the last N bytes off FILE
 //	pack FILE PACKED     compress FILE with gzip or zstd, as the name says
 func TestRunScripts(t *testing.T) {
+	t.Parallel()
 	for name, path := range map[string]func(testing.TB) string{
 		"miniredis": func(testing.TB) string { return program(t) },
 		"embedded":  redistest.Binary,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := filepath.Dir(path(t))
 			testscript.Run(t, testscript.Params{
 				Dir: "testdata/run",
