@@ -26,6 +26,9 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 		d.Action, d.Exhausted = policy.ActionPark, false
 	}
 	delivery := inflight.delivery
+	if d.FreshKey {
+		delivery.FreshKeys++
+	}
 	entry := &ledger.Attempt{
 		At: a.StartedAt.UTC(), N: a.number, Action: string(d.Action), Class: string(d.Class), Rule: d.Rule,
 		Status: statusOf(a), Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
@@ -51,9 +54,6 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 	case policy.ActionRetry:
 		delay := w.retryDelay(inflight, a)
 		delivery.Attempts = a.number
-		if d.FreshKey {
-			delivery.FreshKeys++
-		}
 		if at := delivery.At.Add(time.Since(inflight.began) + delay); inflight.call.Deadline != nil && at.After(*inflight.call.Deadline) { // by Redis's clock
 			entry.Action = string(policy.ActionDeadLetter)
 			return w.end(ctx, inflight, a.expired(), expired(d), entry)

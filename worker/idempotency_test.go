@@ -146,7 +146,7 @@ rules:
 			keys = append(keys, s.Headers[idempotencyHeader])
 		}
 		id := receipt.ID
-		if want := []string{id, id, id + "-1", id + "-1", id + "-1"}; !slices.Equal(keys, want) {
+		if want := []string{id, id, id + "-1", id + "-2", id + "-2"}; !slices.Equal(keys, want) {
 			t.Errorf("got the keys %q, want %q", keys, want)
 		}
 	})

@@ -73,6 +73,9 @@ func closingOf(t *Delivery, f Final, a *Attempt) (*closing, error) {
 		remove, group, description = 0, f.Group.Name(), f.Group.encode()
 		fields = append(fields, "group", group)
 	}
+	if t.FreshKeys > 0 { // a redrive goes on from it
+		fields = append(fields, "fresh_keys", t.FreshKeys)
+	}
 	if f.Assumed {
 		real = 0
 		fields = append(fields, "assumed", 1)
