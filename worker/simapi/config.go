@@ -4,11 +4,16 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"strings"
 	"time"
 )
 
 // Config describes a simulated API. The zero value answers every call with ok, at once.
 type Config struct {
+	// API is the API to simulate, one of APIs. Empty: DefaultAPI. What is said below of codes and envelopes is true of
+	// DefaultAPI; the others refuse calls with answers of their own.
+	API string
+
 	// Seed picks the targets that a script's N% lines take, and the latencies. The same seed makes the same choices.
 	Seed uint64
 
@@ -16,7 +21,7 @@ type Config struct {
 	// runtime's timers.
 	Now func() time.Time
 
-	// Script is tried before the default answer. Nil: no script.
+	// Script is tried before the default answer. It is one for the same API. Nil: no script.
 	Script *Script
 
 	// Envelope is how answers are spelled. The zero value is the commonest spelling.
@@ -149,6 +154,9 @@ const (
 
 // Validate says what is wrong with a Config that came from outside. New panics with the same error.
 func (c Config) Validate() error {
+	if err := c.validateAPI(); err != nil {
+		return fmt.Errorf("simapi: %w", err)
+	}
 	for _, h := range c.LogHeaders {
 		switch h = http.CanonicalHeaderKey(h); h {
 		case "Authorization", "Proxy-Authorization", "Cookie":
@@ -171,6 +179,34 @@ func (c Config) Validate() error {
 		}
 	}
 	return nil
+}
+
+// validateAPI refuses what the API does not have.
+func (c Config) validateAPI() error {
+	table, found := lookAPI(c.API)
+	switch {
+	case !found:
+		return unknownAPI(c.API)
+	case c.Script != nil && c.Script.api != orElse(c.API, DefaultAPI):
+		return fmt.Errorf("the script is one for %s, the API is %s", c.Script.api, orElse(c.API, DefaultAPI))
+	case table == nil:
+		return nil
+	case table.outOfCredit == "" && c.Balance.PerCall > 0:
+		return fmt.Errorf("%s has no prepaid balance; leave it out", c.API)
+	case c.APIKey != "":
+		return fmt.Errorf("%s asks for no apikey; only %s does", c.API, DefaultAPI)
+	case c.Envelope != Envelope{}:
+		return fmt.Errorf("%s has no envelope; only %s has", c.API, DefaultAPI)
+	case c.Quota.Code != "" || c.Quota.Status != 0 || c.Quota.RetryAfter || c.Rate.Code != "":
+		return fmt.Errorf("%s refuses calls in its own way; only %s can be given a code, a status or Retry-After", c.API, DefaultAPI)
+	case c.OAuth.TokenField != "" || c.OAuth.Nested:
+		return fmt.Errorf("%s issues tokens in its own form; only %s can be given one", c.API, DefaultAPI)
+	}
+	return nil
+}
+
+func unknownAPI(name string) error {
+	return fmt.Errorf("unknown API %q; want one of %s", name, strings.Join(APIs(), ", "))
 }
 
 func (e Envelope) validate() error {

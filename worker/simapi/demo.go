@@ -2,8 +2,10 @@ package simapi
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -126,4 +128,56 @@ func DemoCalls(n int) []DemoCall {
 		calls[i] = c
 	}
 	return calls
+}
+
+// apiDemo is the demonstration of an API: calls of which every ${row} is the call's number, made in turn, and the faults
+// that meet them.
+type apiDemo struct {
+	script string
+	quota  Quota
+	calls  []DemoCall
+}
+
+// DemoOf is the demonstration of one of APIs; of DefaultAPI it is Demo. It panics on another name.
+func DemoOf(api string, seed uint64) Config {
+	table := mustLook(api)
+	if table == nil {
+		return Demo(seed)
+	}
+	script, err := ParseScriptFor(api, table.demo.script)
+	if err != nil {
+		panic("simapi: script: " + err.Error())
+	}
+	return Config{
+		API: api, Seed: seed, Script: script, Quota: table.demo.quota, Correlation: "demo",
+		Latency: Latency{Min: 20 * time.Millisecond, Max: 120 * time.Millisecond},
+	}
+}
+
+// DemoCallsOf returns n calls for DemoOf, the same ones every time.
+func DemoCallsOf(api string, n int) []DemoCall {
+	table := mustLook(api)
+	if table == nil {
+		return DemoCalls(n)
+	}
+	calls := make([]DemoCall, n)
+	for i := range calls {
+		row := strconv.Itoa(i + 1)
+		c := table.demo.calls[i%len(table.demo.calls)]
+		c.Key, c.Path, c.Body = "row-"+row, strings.ReplaceAll(c.Path, "${row}", row), strings.ReplaceAll(c.Body, "${row}", row)
+		c.Query = maps.Clone(c.Query)
+		for name, value := range c.Query {
+			c.Query[name] = strings.ReplaceAll(value, "${row}", row)
+		}
+		calls[i] = c
+	}
+	return calls
+}
+
+func mustLook(name string) *api {
+	table, found := lookAPI(name)
+	if !found {
+		panic("simapi: " + unknownAPI(name).Error())
+	}
+	return table
 }

@@ -5,6 +5,17 @@ import (
 	"net/url"
 )
 
+// standardToken is the answer of RFC 6749 5.1.
+const standardToken = `{"access_token":"${token}","token_type":"Bearer","expires_in":${life}}`
+
+// issuesTokens reports whether a request asks for a token.
+func (a *account) issuesTokens(r *http.Request) bool {
+	if a.oauth.ClientID == "" || r.Method != http.MethodPost {
+		return false
+	}
+	return r.URL.Path == tokenPath || a.api != nil && a.api.tokenPath != "" && r.URL.Path == a.api.tokenPath
+}
+
 // issueToken is POST /oauth/token: RFC 6749 4.4 as far as the request goes, and the API's own form of answer.
 func (s *Server) issueToken(w http.ResponseWriter, r *http.Request, seq int64, content []byte) {
 	form, err := url.ParseQuery(string(content))
@@ -27,6 +38,10 @@ func (s *Server) issueToken(w http.ResponseWriter, r *http.Request, seq int64, c
 		token, life := s.account.issue(now)
 		s.book.stats.TokensIssued++
 		a.label, a.status = "token", http.StatusOK
+		if p := s.account.api; p != nil {
+			a.text = facts{token: token, life: life}.fill(orElse(p.tokenBody, standardToken), inJSON)
+			break
+		}
 		answer := map[string]any{orElse(s.account.oauth.TokenField, "token"): token, "expires_in": seconds(life)}
 		if s.account.oauth.Nested {
 			answer = map[string]any{"data": answer}

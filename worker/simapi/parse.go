@@ -22,18 +22,27 @@ func (e *ParseError) Error() string {
 	return fmt.Sprintf("line %d: %s", e.Line, e.Problem)
 }
 
-// ParseScript reads a script; its grammar is in the package's documentation. The error is a *ParseError for the first
-// wrong line.
+// ParseScript reads a script for the default API; its grammar is in the package's documentation. The error is a
+// *ParseError for the first wrong line.
 func ParseScript(text string) (*Script, error) {
+	return ParseScriptFor(DefaultAPI, text)
+}
+
+// ParseScriptFor reads a script for one of APIs, whose Answers it can name.
+func ParseScriptFor(api, text string) (*Script, error) {
+	table, found := lookAPI(api)
+	if !found {
+		return nil, unknownAPI(api)
+	}
 	if len(text) > maxScript {
 		return nil, &ParseError{Line: 1, Problem: fmt.Sprintf("the script has %d bytes; at most %d are read", len(text), maxScript)}
 	}
-	s := &Script{text: text}
+	s := &Script{api: orElse(api, DefaultAPI), text: text}
 	for i, line := range strings.Split(text, "\n") {
 		words, err := split(strings.TrimSuffix(line, "\r"))
 		if err == nil && len(words) > 0 {
 			var r rule
-			if r, err = parseRule(words); err == nil {
+			if r, err = parseRule(words, table); err == nil {
 				s.rules = append(s.rules, r)
 			}
 		}
@@ -127,7 +136,7 @@ func clip(text string) string {
 	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
-func parseRule(words []word) (rule, error) {
+func parseRule(words []word, table *api) (rule, error) {
 	left, right, found := cutAt(words, "->")
 	if !found {
 		return rule{}, fmt.Errorf("no ->; write METHOD /path -> answer")
@@ -145,7 +154,7 @@ func parseRule(words []word) (rule, error) {
 		if n := len(r.steps); n > 0 && r.steps[n-1].times == 0 {
 			return rule{}, fmt.Errorf("step %d is for ever, so step %d is never reached; make forever the last", n, n+1)
 		}
-		s, err := parseStep(group)
+		s, err := parseStep(group, table)
 		if err != nil {
 			return rule{}, fmt.Errorf("step %d: %w", len(r.steps)+1, err)
 		}

@@ -16,8 +16,8 @@ const (
 	maxBig    = 1 << 30
 )
 
-// parseStep reads an answer with its options.
-func parseStep(words []word) (step, error) {
+// parseStep reads an answer with its options; table has the answers that the script's API names.
+func parseStep(words []word, table *api) (step, error) {
 	s := step{times: 1}
 	seen := map[string]bool{}
 	for _, w := range words {
@@ -30,7 +30,7 @@ func parseStep(words []word) (step, error) {
 		}
 		if name == "" {
 			name = "answer"
-			if err := parseAnswer(w, &s.answer); err != nil {
+			if err := parseAnswer(w, &s.answer, table); err != nil {
 				return s, err
 			}
 			if seen[name] {
@@ -49,11 +49,38 @@ func parseStep(words []word) (step, error) {
 	if !a.onTheWire() && (a.gzip || a.retry.set || len(a.header) > 0) {
 		return s, fmt.Errorf("%s sends no answer that could carry gzip, retry-after or header", a.kind)
 	}
-	if a.message != "" && a.kind != kindCode && a.kind != kindNoCode {
-		return s, fmt.Errorf("message goes with an error code or no-code, not with %s", a.kind)
+	if err := a.checkReplyOptions(); err != nil {
+		return s, err
 	}
 	a.label = labelOf(*a)
 	return s, nil
+}
+
+// checkReplyOptions refuses a message or a wait that the answer has no place for, and fills in the reply's own.
+func (a *answer) checkReplyOptions() error {
+	if a.kind != kindReply {
+		switch {
+		case a.wait != 0:
+			return fmt.Errorf("wait goes with an answer that the API names, not with %s; write retry-after=SECONDS", a.kind)
+		case a.message != "" && a.kind != kindCode && a.kind != kindNoCode:
+			return fmt.Errorf("message goes with an error code or no-code, not with %s", a.kind)
+		}
+		return nil
+	}
+	switch {
+	case a.wait != 0 && !a.reply.saysWait():
+		return fmt.Errorf("%s does not say how long to wait; write retry-after=SECONDS", a.label)
+	case a.message != "" && !a.reply.saysMessage():
+		return fmt.Errorf("%s has no message of its own", a.label)
+	}
+	a.message = orElse(a.message, a.reply.message)
+	if a.wait == 0 {
+		a.wait = a.reply.wait
+	}
+	if a.status == 0 {
+		a.status = a.reply.status
+	}
+	return nil
 }
 
 // parseOption reads what is not the answer itself. The name is "" when the word is none of its.
@@ -81,6 +108,8 @@ func parseOption(w word, s *step) (name string, err error) {
 	switch name {
 	case "latency":
 		a.latency, err = parseDuration(name, value, 0)
+	case "wait":
+		a.wait, err = parseDuration(name, value, 1)
 	case "retry-after":
 		a.retry, err = parseRetryAfter(value)
 	case "header":
@@ -99,12 +128,21 @@ func parseOption(w word, s *step) (name string, err error) {
 	return name, err
 }
 
-func parseAnswer(w word, a *answer) error {
+func parseAnswer(w word, a *answer, table *api) error {
 	text, status, err := cutStatus(w)
 	if err != nil {
 		return err
 	}
 	a.status = status
+	if table != nil {
+		if r, named := table.replies[text]; named {
+			a.kind, a.label, a.reply = kindReply, text, &r
+			return nil
+		}
+		if isCode(text) || text == string(kindNoCode) {
+			return fmt.Errorf("%q is an answer of %s, not of %s", clip(text), DefaultAPI, table.name)
+		}
+	}
 	name, value, valued := strings.Cut(text, "=")
 	scheme, rest, _ := strings.Cut(text, ":")
 	switch {
@@ -133,8 +171,12 @@ func parseAnswer(w word, a *answer) error {
 		switch a.kind {
 		case kindOK, kindNoCode, kindHTML, kindEmpty, kindMalformed, kindCut, kindHang, kindReset, kindResetAfter:
 		default:
-			return fmt.Errorf("unknown answer %q; want ok, an error code, no-code, http:STATUS, html, empty, malformed, cut, "+
-				"body=TEXT, big=SIZE, redirect:TARGET, hang, reset or reset-after", clip(w.text))
+			own := "an error code, no-code"
+			if table != nil {
+				own = strings.Join(Answers(table.name), ", ")
+			}
+			return fmt.Errorf("unknown answer %q; want ok, %s, http:STATUS, html, empty, malformed, cut, "+
+				"body=TEXT, big=SIZE, redirect:TARGET, hang, reset or reset-after", clip(w.text), own)
 		}
 	}
 	if err == nil && status != 0 && !a.onTheWire() {
@@ -230,6 +272,8 @@ func labelOf(a answer) string {
 		name = a.code
 	case kindHTTP:
 		return "http:" + strconv.Itoa(a.status)
+	case kindReply:
+		return a.label
 	}
 	if a.status != 0 && a.status != http.StatusOK {
 		name += "@" + strconv.Itoa(a.status)

@@ -12,6 +12,7 @@ import (
 // Script is a parsed script. It is immutable: how far each call target has come is the Server's to know, so that several
 // Servers may share one. The grammar is in the package's documentation.
 type Script struct {
+	api   string
 	text  string
 	rules []rule
 }
@@ -61,6 +62,7 @@ const (
 	kindReset      kind = "reset"
 	kindResetAfter kind = "reset-after"
 	kindToken      kind = "token"
+	kindReply      kind = "reply" // an answer that the API's table names
 )
 
 // answer is what a call gets. The zero value of each field but kind means: not asked for.
@@ -77,7 +79,9 @@ type answer struct {
 	latency  time.Duration
 	header   [][2]string
 	retry    retryAfter
-	label    string // the answer's name in Stats and Call
+	reply    *apiReply     // of an API with a table
+	wait     time.Duration // until calls are taken again
+	label    string        // the answer's name in Stats and Call
 }
 
 // retryAfter is a Retry-After header: wait, as seconds or as a date so far from now.

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	tokenPath = "/oauth/token"
-	maxEcho   = 1 << 20 // bytes of a request's body that the default answer repeats
+	tokenPath = "/oauth/token" // of every API, besides its own
+	maxEcho   = 1 << 20        // bytes of a request's body that the default answer repeats
 	hidden    = "***"
 )
 
@@ -32,6 +32,11 @@ type visit struct {
 	envelope Envelope
 	latency  time.Duration
 	amount   string // x-openapi-amount; "" when nothing was billed
+	meter    meter
+
+	key      string    // whose answer is kept
+	replayOf int64     // the call that the answer was first for; 0: this one
+	made     time.Time // that call's time
 }
 
 // ServeHTTP answers a call, or a request under /_sim/.
@@ -44,7 +49,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gone := true // until an answer was sent
 	var size int64
 	var sum uint64
-	defer func() { s.finish(v.seq, size, sum, gone && r.Context().Err() != nil) }()
+	defer func() { s.finish(v, size, sum, gone && r.Context().Err() != nil) }()
 
 	if v.answer.kind == kindReset {
 		if s.wait(r.Context(), v.latency) == nil {
@@ -70,21 +75,31 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
-	h.Set("X-Correlation-Id", correlationID(s.prefix, v.seq))
 	h.Set("Date", s.now().UTC().Format(http.TimeFormat))
-	if v.amount != "" {
-		h.Set("X-Openapi-Amount", v.amount)
+	if s.api == nil {
+		h.Set("X-Correlation-Id", correlationID(s.prefix, v.seq))
 	}
-	if v.answer.kind == kindToken {
+	switch {
+	case v.answer.kind == kindToken:
 		s.issueToken(w, r, v.seq, content)
-	} else {
-		var data []byte
-		if v.answer.works() {
-			data = s.echo(r, v.target, content, size)
-		}
-		v.answer.send(w, s.now(), v.answer.bodyOf(v.envelope, data))
+	case s.api != nil:
+		s.sendReply(w, v)
+	default:
+		s.sendEnvelope(w, r, v, content, size)
 	}
 	gone = false
+}
+
+// sendEnvelope answers as the default API does.
+func (s *Server) sendEnvelope(w http.ResponseWriter, r *http.Request, v visit, content []byte, size int64) {
+	if v.amount != "" {
+		w.Header().Set("X-Openapi-Amount", v.amount)
+	}
+	var data []byte
+	if v.answer.works() {
+		data = s.echo(r, v.target, content, size)
+	}
+	v.answer.send(w, s.now(), v.answer.bodyOf(v.envelope, data))
 }
 
 // receive counts the arrival and chooses the answer, in one step, so that the order of arrivals is the order of decisions.
@@ -94,7 +109,7 @@ func (s *Server) receive(r *http.Request) visit {
 	defer s.mu.Unlock()
 	now := s.now()
 	acc := &s.account
-	tokenCall := acc.oauth.ClientID != "" && r.Method == http.MethodPost && r.URL.Path == tokenPath
+	tokenCall := acc.issuesTokens(r)
 	auth := AuthUnchecked
 	if !tokenCall {
 		auth = acc.auth(now, r)
@@ -103,21 +118,25 @@ func (s *Server) receive(r *http.Request) visit {
 		method: strings.Clone(shorten(r.Method)), path: shorten(v.target.path), query: shorten(s.openQuery(v.target)),
 		auth: auth, headers: pickHeaders(r.Header, s.logHeaders),
 	})
-	admitted := tokenCall
+	var admitted bool
 	if !tokenCall {
 		v.answer, admitted = acc.admit(now, r, auth)
 	}
-	if admitted {
-		var scripted bool
-		v.answer, scripted = s.script.next(s.seed, r, v.target, s.progress)
-		if !scripted {
-			v.answer = answer{kind: kindOK, label: string(kindOK)}
-		}
-		if tokenCall && v.answer.kind == kindOK {
+	v.meter = acc.meter()
+	switch {
+	case tokenCall:
+		v.answer = s.choose(r, v.target)
+		if v.answer.kind == kindOK {
 			v.answer.kind = kindToken
 		}
+	case admitted && !s.kept.replay(s.api, &v, s.api.keyOf(r)):
+		v.answer = s.choose(r, v.target)
+		if s.api != nil {
+			v.answer = s.api.filled(v.answer, r)
+			s.kept.keep(&v, s.api.keyOf(r), now)
+		}
 	}
-	if v.answer.works() {
+	if v.answer.works() && v.replayOf == 0 {
 		s.book.stats.Worked++
 		acc.charged++
 		v.amount = "1"
@@ -134,16 +153,25 @@ func (s *Server) receive(r *http.Request) visit {
 	return v
 }
 
+// choose returns the script's answer, or the default one. The mutex is held.
+func (s *Server) choose(r *http.Request, t target) answer {
+	if a, scripted := s.script.next(s.seed, r, t, s.progress); scripted {
+		return a
+	}
+	return answer{kind: kindOK, label: string(kindOK)}
+}
+
 // draw picks a latency; dice is in [0, 1).
 func (l Latency) draw(dice float64) time.Duration {
 	return l.Min + time.Duration(dice*float64(max(0, l.Max-l.Min)))
 }
 
-func (s *Server) finish(seq, size int64, sum uint64, gone bool) {
+func (s *Server) finish(v visit, size int64, sum uint64, gone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.book.stats.InFlight--
-	if e := s.book.entry(seq); e != nil {
+	s.kept.answered(v.key)
+	if e := s.book.entry(v.seq); e != nil {
 		e.done, e.gone = s.now().UnixNano(), gone
 		e.bodyBytes, e.bodySum = size, sum
 	}

@@ -12,6 +12,7 @@ import (
 
 // Server is a simulated API. All its methods may be called at any time from any goroutine.
 type Server struct {
+	api        *api // nil: the default one
 	seed       uint64
 	now        func() time.Time
 	prefix     string // of correlation ids
@@ -25,6 +26,7 @@ type Server struct {
 	script   *Script
 	progress map[progressKey]int
 	account  account
+	kept     keptAnswers
 	envelope Envelope
 	latency  Latency
 	book     book
@@ -36,13 +38,15 @@ func New(c Config) *Server {
 	if err := c.Validate(); err != nil {
 		panic(err)
 	}
+	table, _ := lookAPI(c.API)
 	s := &Server{
-		seed: c.Seed, now: c.Now, prefix: c.Correlation, hangCap: c.HangCap,
+		api: table, seed: c.Seed, now: c.Now, prefix: c.Correlation, hangCap: c.HangCap,
 		logHeaders: loggedHeaders,
 		done:       make(chan struct{}),
 		script:     c.Script,
 		progress:   map[progressKey]int{},
 		account: account{
+			api:   table,
 			quota: c.Quota, rate: c.Rate, balance: c.Balance, oauth: c.OAuth,
 			token: c.Token, tokenUntil: c.TokenUntil, apiKey: c.APIKey, issued: map[string]time.Time{},
 		},
@@ -79,7 +83,11 @@ func (s *Server) Close() error {
 
 // Script replaces the script by this text; every call target starts anew. On an error, a *ParseError, the old one stays.
 func (s *Server) Script(text string) error {
-	script, err := ParseScript(text)
+	name := DefaultAPI
+	if s.api != nil {
+		name = s.api.name
+	}
+	script, err := ParseScriptFor(name, text)
 	if err != nil {
 		return fmt.Errorf("simapi: script: %w", err)
 	}
@@ -90,13 +98,14 @@ func (s *Server) Script(text string) error {
 	return nil
 }
 
-// Reset forgets what was seen (counts, log) and spent (script progress, quota, rate, balance). Script, settings and issued
+// Reset forgets what was seen (counts, log) and spent (script progress, quota, rate, balance, answers kept by key). Script, settings and issued
 // tokens stay.
 func (s *Server) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.progress)
 	s.account.forget()
+	s.kept = keptAnswers{}
 	s.book.reset()
 	s.notify()
 }
