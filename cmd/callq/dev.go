@@ -22,8 +22,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// demoSize is the number of calls of the demonstration.
-const demoSize = 500
+// demoSize is the number of calls of the demonstration, otherDemoSize that of the
+// demonstration of another API than the default one.
+const (
+	demoSize      = 500
+	otherDemoSize = 150
+)
 
 // devPolicy is the preset with waits that are short enough for a demonstration.
 const devPolicy = `# The preset patsnap, with short waits for a demonstration.
@@ -41,6 +45,17 @@ holds:
   outage: {sources: [retry-after, ladder], max: 25h, ladder: [1s, 2s]}
 `
 
+// otherDevPolicy is the preset of another API. Its holds stay: they know where the API
+// says how long to wait.
+const otherDevPolicy = `# The preset %[1]s, with short waits for a demonstration.
+version: 1
+name: dev
+extends: %[1]s
+backoffs:
+  standard: {floor: 200ms, base: 500ms, cap: 5s, attempts: 6, max_age: 24h, sources: [retry-after]}
+  brief: {floor: 200ms, base: 500ms, cap: 5s, attempts: 3, max_age: 24h, sources: [retry-after]}
+`
+
 // devConfig is the configuration of the demonstration.
 const devConfig = `# For your own API change four lines: its name, base_url, policy and auth.
 redis: %q
@@ -50,13 +65,17 @@ upstreams:
     policy: ./policy.yaml    # or a preset: patsnap, http
     auth: {type: none}       # as in {type: bearer, token: "${env:API_TOKEN}"}
     timeout: 1s
-    endpoints: ["GET /patent/*/litigation"]
+`
+
+// devEndpoints is the line for the calls of the default API.
+const devEndpoints = `    endpoints: ["GET /patent/*/litigation"]
 `
 
 // devFlags are the flags of dev.
 type devFlags struct {
 	once bool
 	addr string
+	api  string
 }
 
 func (a *app) devCommand() *cobra.Command {
@@ -68,18 +87,26 @@ func (a *app) devCommand() *cobra.Command {
 simulated API that fails in every way of its error reference. The policy decides what
 happens after each failure, and every result is written to a file.
 
+--api makes it %d calls to another API, with that API's preset:
+%s.
+
 It uses its own Redis, configuration and folder, which are new each time. The dashboard
-stays until Ctrl-C, unless --once is given.`, demoSize),
+stays until Ctrl-C, unless --once is given.`, demoSize, otherDemoSize, inLines(simapi.APIs(), 86)),
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.configPath != "" || a.redis != "" {
 				return usage(cmd, errors.New("dev has its own configuration and Redis; remove --config and --redis"))
+			}
+			if err := checkAPI(f.api); err != nil {
+				return err
 			}
 			return a.dev(cmd.Context(), f)
 		},
 	}
 	cmd.Flags().BoolVar(&f.once, "once", false, "end after the demonstration's calls")
 	cmd.Flags().StringVar(&f.addr, "addr", "", "`HOST:PORT` of the dashboard (default "+config.DefaultAdminListen+")")
+	cmd.Flags().StringVar(&f.api, "api", simapi.DefaultAPI, "`NAME` of the API to simulate")
+	completeFlag(cmd, "api", simapi.APIs)
 	return cmd
 }
 
@@ -88,12 +115,12 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	sim, err := startSim(ctx)
+	sim, err := startSim(ctx, f.api)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, sim.close()) }()
-	cfg, err := writeDemo(dir, sim.url, f.addr)
+	cfg, err := writeDemo(dir, sim.url, f)
 	if err != nil {
 		return err
 	}
@@ -159,12 +186,12 @@ type simServer struct {
 	server *http.Server
 }
 
-func startSim(ctx context.Context) (*simServer, error) {
+func startSim(ctx context.Context, api string) (*simServer, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("start the simulated API: %w", err)
 	}
-	s := &simServer{url: "http://" + listener.Addr().String(), sim: simapi.New(simapi.Demo(simapi.DemoSeed))}
+	s := &simServer{url: "http://" + listener.Addr().String(), sim: simapi.New(simapi.DemoOf(api, simapi.DemoSeed))}
 	s.server = &http.Server{Handler: s.sim, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.server.Serve(listener) }() // close ends it
 	return s, nil
@@ -174,9 +201,13 @@ func startSim(ctx context.Context) (*simServer, error) {
 func (s *simServer) close() error { return errors.Join(s.sim.Close(), s.server.Close()) }
 
 // writeDemo writes the files of the demonstration and reads its configuration.
-func writeDemo(dir, url, addr string) (*config.Config, error) {
+func writeDemo(dir, url string, f devFlags) (*config.Config, error) {
 	var calls []byte
-	for _, demo := range simapi.DemoCalls(demoSize) {
+	size, rules, settings := demoSize, devPolicy, devConfig+devEndpoints
+	if f.api != simapi.DefaultAPI {
+		size, rules, settings = otherDemoSize, fmt.Sprintf(otherDevPolicy, f.api), devConfig
+	}
+	for _, demo := range simapi.DemoCallsOf(f.api, size) {
 		c := tasks.Call{Key: demo.Key, Method: demo.Method, Path: demo.Path, Body: []byte(demo.Body)}
 		for name, value := range demo.Query {
 			if c.Query == nil {
@@ -193,14 +224,14 @@ func writeDemo(dir, url, addr string) (*config.Config, error) {
 		}
 		calls = append(line, '\n')
 	}
-	file := fmt.Sprintf(devConfig, "embedded://"+filepath.ToSlash(filepath.Join(dir, "redis")), url)
-	for name, data := range map[string][]byte{"calls.jsonl": calls, "policy.yaml": []byte(devPolicy), "callq.yaml": []byte(file)} {
+	file := fmt.Sprintf(settings, "embedded://"+filepath.ToSlash(filepath.Join(dir, "redis")), url)
+	for name, data := range map[string][]byte{"calls.jsonl": calls, "policy.yaml": []byte(rules), "callq.yaml": []byte(file)} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			return nil, err
 		}
 	}
 	return config.Load(config.Source{
-		Path: filepath.Join(dir, "callq.yaml"), AdminListen: config.Flag{Name: "--addr", Value: addr},
+		Path: filepath.Join(dir, "callq.yaml"), AdminListen: config.Flag{Name: "--addr", Value: f.addr},
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ const defaultSimAddr = "127.0.0.1:9999"
 // simFlags are the flags of simapi.
 type simFlags struct {
 	addr        string
+	api         string
 	allowRemote bool
 	script      string
 	demo        bool
@@ -31,6 +33,7 @@ type simFlags struct {
 	retryAfter  bool
 	rate        string
 	balance     string
+	budget      int
 	token       string
 	tokenFor    time.Duration
 	apiKey      string
@@ -49,25 +52,38 @@ func (a *app) simapiCommand() *cobra.Command {
 		Long: `Serve a simulated API that answers and fails like the real one, and records each call.
 Without flags it answers every call with ok.
 
+--api chooses the API: ` + inLines(simapi.APIs(), 62) + `.
+Without it, the API is ` + simapi.DefaultAPI + `. Quota, budget and token end with the errors of that API, and its
+headers say what is left of the quota.
+
 A script says what fails, one rule a line: METHOD /path -> answer; answer; …
 
   GET /search/*  -> 68300008 x2; ok      two service errors, then ok
   5% * *         -> http:503             one call in twenty
   GET /report    -> hang=5s; cut; html   no usable answer
+  POST /v1/*     -> rate-limit wait=6m   an error that --api openai has by name
 
 Each call (its method, path and query together) gets each answer once, or N times with
 xN, and ok after the last. A rule that starts with "shared" counts all calls as one.
 
+A script that names an unknown answer is refused with the names that the API has.
+
 GET /_sim/stats counts the calls that arrived, GET /_sim/calls lists them.`,
 		Example: `  callq simapi --demo
+  callq simapi --api openai --quota 500/1m --budget 2000
   callq simapi --script faults.txt --quota 100/1m --quota-retry-after`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkAPI(f.api); err != nil {
+				return err
+			}
 			return a.simapi(cmd.Context(), f)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.addr, "addr", defaultSimAddr, "`HOST:PORT` to listen on; port 0 is a free port")
+	flags.StringVar(&f.api, "api", simapi.DefaultAPI, "`NAME` of the API to simulate")
+	completeFlag(cmd, "api", simapi.APIs)
 	flags.BoolVar(&f.allowRemote, "allow-remote", false, "allow an address that other machines can reach")
 	flags.StringVar(&f.script, "script", "", "`FILE` of rules; - reads them from stdin")
 	flags.BoolVar(&f.demo, "demo", false, "use the faults, latency and quota of the demonstration")
@@ -77,6 +93,7 @@ GET /_sim/stats counts the calls that arrived, GET /_sim/calls lists them.`,
 	flags.BoolVar(&f.retryAfter, "quota-retry-after", false, "send Retry-After with the time when the quota is reset")
 	flags.StringVar(&f.rate, "rate", "", "hidden rate in `CALLS` a second, or CALLS/BURST, as in 10/20")
 	flags.StringVar(&f.balance, "balance", "", "prepaid `CREDIT/PRICE` of a call, as in 5/0.01")
+	flags.IntVar(&f.budget, "budget", 0, "`CALLS` that the account has money for")
 	flags.StringVar(&f.token, "token", "", "bearer `TOKEN` that calls must have")
 	flags.DurationVar(&f.tokenFor, "token-for", 0, "let the token expire after this `TIME`")
 	flags.StringVar(&f.apiKey, "apikey", "", "`KEY` that calls must have as the query parameter apikey")
@@ -133,11 +150,19 @@ func (a *app) simapi(ctx context.Context, f simFlags) error {
 	return nil
 }
 
+// checkAPI refuses a name that no simulated API has.
+func checkAPI(name string) error {
+	if slices.Contains(simapi.APIs(), name) {
+		return nil
+	}
+	return usageError("--api %q is not valid; write one of %s", name, strings.Join(simapi.APIs(), ", "))
+}
+
 // simConfig returns the configuration that the flags describe.
 func (a *app) simConfig(f simFlags) (simapi.Config, error) {
-	var cfg simapi.Config
+	cfg := simapi.Config{API: f.api}
 	if f.demo {
-		cfg = simapi.Demo(f.seed)
+		cfg = simapi.DemoOf(f.api, f.seed)
 	}
 	cfg.Seed = f.seed
 	err := f.parse(&cfg)
@@ -153,8 +178,11 @@ func (a *app) simConfig(f simFlags) (simapi.Config, error) {
 		cfg.TokenUntil = time.Now().Add(f.tokenFor)
 	}
 	cfg.Envelope = simapi.Envelope{Message: f.message, Code: simapi.CodeForm(f.code), Status: simapi.StatusForm(f.status)}
+	if f.budget > 0 {
+		cfg.Balance = simapi.Balance{Credit: float64(f.budget), PerCall: 1}
+	}
 	if f.script != "" {
-		cfg.Script, err = a.simScript(f.script)
+		cfg.Script, err = a.simScript(f.api, f.script)
 	}
 	return cfg, err
 }
@@ -208,6 +236,10 @@ func (f simFlags) parse(cfg *simapi.Config) error {
 // checkEffect refuses flags that have no effect.
 func (f simFlags) checkEffect(cfg simapi.Config) error {
 	switch {
+	case f.budget < 0:
+		return usageError("--budget %d is negative; write how many calls the account has money for", f.budget)
+	case f.budget > 0 && f.balance != "":
+		return usageError("--budget and --balance are the same limit; use one of them")
 	case f.oauthFor < 0:
 		return usageError("--oauth-for %v is negative; write how long a token is valid, as in 1799s", f.oauthFor)
 	case f.retryAfter && cfg.Quota.Calls == 0:
@@ -221,12 +253,12 @@ func (f simFlags) checkEffect(cfg simapi.Config) error {
 }
 
 // simScript reads a script. With --demo, it replaces the script of the demonstration.
-func (a *app) simScript(name string) (*simapi.Script, error) {
+func (a *app) simScript(api, name string) (*simapi.Script, error) {
 	text, err := a.readInput(name, 1<<20)
 	if err != nil {
 		return nil, err
 	}
-	script, err := simapi.ParseScript(string(text))
+	script, err := simapi.ParseScriptFor(api, string(text))
 	var wrong *simapi.ParseError
 	if errors.As(err, &wrong) {
 		return nil, &exitError{exitUsage, &located{fmt.Sprintf("%s:%d: %s", name, wrong.Line, wrong.Problem)}}
@@ -282,4 +314,23 @@ func readAmount(text string, into *float64) bool {
 	n, err := strconv.ParseFloat(text, 64)
 	*into = n
 	return err == nil && n > 0 && n <= 1e12
+}
+
+// inLines joins words with commas, in lines of at most width characters.
+func inLines(words []string, width int) string {
+	var text strings.Builder
+	length := 0
+	for i, word := range words {
+		switch {
+		case i == 0:
+		case length+len(word) > width:
+			text.WriteString(",\n")
+			length = 0
+		default:
+			text.WriteString(", ")
+		}
+		text.WriteString(word)
+		length += len(word) + 2
+	}
+	return text.String()
 }

@@ -25,20 +25,19 @@ var epoAPI = api{
 		"hour-quota": epoRefusal("IndividualQuotaPerHour"),
 		"week-quota": epoRefusal("RegisteredQuotaPerWeek"),
 		"paid-quota": epoRefusal("RegisteredPayingQuotaPerWeek"),
-		"throttled": epoRefusal("ThrottlingControlQuota").with(time.Minute, "Retry-After: ${wait_seconds}",
+		// Retry-After is in milliseconds here.
+		"throttled": epoRefusal("ThrottlingControlQuota").with(time.Minute, "Retry-After: ${wait_ms}",
 			"X-Throttling-Control: busy (images=green:100, inpadoc=green:45, other=green:1000, retrieval=black:0, search=black:0)"),
-		"robot": epoError(http.StatusForbidden, "CLIENT.RobotDetected",
-			"Recent behaviour implies you are a robot. The server is at the moment busy to serve robots. Please try again later."),
-		"expired-token": epoError(http.StatusBadRequest, "400", "invalid_access_token", "<description>Access token has expired</description>"),
-		"invalid-token": epoError(http.StatusBadRequest, "400", "invalid_access_token", "<description>Invalid access token</description>"),
-		"blacklisted": epoError(http.StatusForbidden, "403", "Developer account is blocked").
-			with(0, "X-Rejection-Reason: DeveloperBlacklisted"),
-		"bad-request":  epoError(http.StatusBadRequest, "CLIENT.InvalidReference", "Invalid reference"),
-		"bad-query":    epoError(http.StatusBadRequest, "CLIENT.CQL", "The query is not valid"),
-		"not-found":    epoError(http.StatusNotFound, "SERVER.EntityNotFound", "No results found"),
-		"too-large":    epoError(http.StatusRequestEntityTooLarge, "CLIENT.AmbiguousRequest", "The request was ambiguous"),
-		"server-error": epoError(http.StatusInternalServerError, "SERVER.DomainAccess", "Unable to access domain"),
-		"unavailable":  epoError(http.StatusServiceUnavailable, "503", "Service unavailable"),
+		"robot":         epoFault(http.StatusForbidden, "CLIENT.RobotDetected", "Please try again later"),
+		"expired-token": epoError(http.StatusBadRequest, "invalid_access_token", "<description>Access token has expired</description>"),
+		"invalid-token": epoError(http.StatusBadRequest, "invalid_access_token", "<description>Invalid access token</description>"),
+		"blocked":       epoError(http.StatusForbidden, "Developer account is blocked", "").with(0, "X-Rejection-Reason: [DeveloperBlocked]"),
+		"bad-request":   epoFault(http.StatusBadRequest, "CLIENT.InvalidReference", "The reference is invalid"),
+		"bad-query":     epoFault(http.StatusBadRequest, "CLIENT.CQL", "The query is not valid"),
+		"not-found":     epoFault(http.StatusNotFound, "SERVER.EntityNotFound", "No results found"),
+		"too-large":     epoFault(http.StatusRequestEntityTooLarge, "CLIENT.AmbiguousRequest", "The request was ambiguous"),
+		"server-error":  epoFault(http.StatusInternalServerError, "SERVER.DomainAccess", "The request could not be processed. Please try again later"),
+		"unavailable":   epoError(http.StatusServiceUnavailable, "Service unavailable", ""),
 	},
 	overLimit: "hour-quota", badToken: "invalid-token", expiredToken: "expired-token",
 	tokenPath: "/3.2/auth/accesstoken",
@@ -56,17 +55,24 @@ shared * *  -> ok x20; throttled wait=2s x2; ok x20; unavailable x2; ok x20; ser
 
 const xmlType = "application/xml"
 
-func epoError(status int, code, message string, more ...string) apiReply {
-	r := apiReply{status: status, kind: xmlType, message: message, body: `<error><code>` + code + `</code><message>${message}</message>`}
-	for _, m := range more {
-		r.body += m
+// epoError is an error of the gateway before the services.
+func epoError(status int, message, more string) apiReply {
+	return apiReply{
+		status: status, kind: xmlType, message: message,
+		body: `<error><code>` + strconv.Itoa(status) + `</code><message>${message}</message>` + more + `</error>`,
 	}
-	r.body += `</error>`
-	return r
+}
+
+// epoFault is an error of a service.
+func epoFault(status int, code, message string) apiReply {
+	return apiReply{
+		status: status, kind: xmlType, message: message,
+		body: `<?xml version="1.0" encoding="UTF-8"?><fault xmlns="http://ops.epo.org"><code>` + code + `</code><message>${message}</message></fault>`,
+	}
 }
 
 // epoRefusal is the answer to a call over a quota; its reason is in a header.
 func epoRefusal(reason string) apiReply {
-	return epoError(http.StatusForbidden, strconv.Itoa(http.StatusForbidden), "This request has been rejected due to the violation of Fair Use policy",
+	return epoError(http.StatusForbidden, "This request has been rejected due to the violation of Fair Use policy",
 		"<moreInfo>http://www.epo.org/searching/free/ops.html</moreInfo>").with(0, "X-Rejection-Reason: "+reason)
 }

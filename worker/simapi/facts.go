@@ -64,15 +64,24 @@ var values = map[string]func(facts) string{
 		return strconv.FormatBool(f.meter.left*5 < f.meter.limit)
 	},
 
+	"low_left": func(f facts) string { // what is left, where it is little
+		if f.meter.left*5 >= f.meter.limit {
+			return ""
+		}
+		return ";r=" + strconv.Itoa(f.meter.left)
+	},
+
 	// When the window ends, and when the wait of a refusal ends; empty where that is not known. All are rounded up, so that
 	// a client that waits so long is not early.
-	"reset_go":     func(f facts) string { return durationText(f.untilReset()) },
-	"reset_epoch":  func(f facts) string { return epochText(f.now, f.untilReset()) },
-	"reset_iso":    func(f facts) string { return isoText(f.now, f.untilReset()) },
-	"wait_seconds": func(f facts) string { return secondsText(f.wait) },
-	"wait_go":      func(f facts) string { return durationText(f.wait) },
-	"wait_epoch":   func(f facts) string { return epochText(f.now, f.wait) },
-	"wait_iso":     func(f facts) string { return isoText(f.now, f.wait) },
+	"reset_seconds": func(f facts) string { return secondsText(f.untilReset()) },
+	"reset_go":      func(f facts) string { return durationText(f.untilReset()) },
+	"reset_epoch":   func(f facts) string { return epochText(f.now, f.untilReset()) },
+	"reset_iso":     func(f facts) string { return isoText(f.now, f.untilReset()) },
+	"wait_seconds":  func(f facts) string { return secondsText(f.wait) },
+	"wait_ms":       func(f facts) string { return millisecondsText(f.wait) },
+	"wait_go":       func(f facts) string { return durationText(f.wait) },
+	"wait_epoch":    func(f facts) string { return epochText(f.now, f.wait) },
+	"wait_iso":      func(f facts) string { return isoText(f.now, f.wait) },
 
 	// A bucket of points that refills.
 	"points":     func(facts) string { return strconv.Itoa(pointsPerCall) },
@@ -93,6 +102,13 @@ func secondsText(d time.Duration) string {
 		return ""
 	}
 	return seconds(d)
+}
+
+func millisecondsText(d time.Duration) string {
+	if d <= 0 {
+		return ""
+	}
+	return strconv.FormatInt(ceil(d, time.Millisecond).Milliseconds(), 10)
 }
 
 func durationText(d time.Duration) string {

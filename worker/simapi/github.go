@@ -54,7 +54,7 @@ var githubAPI = api{
 	demo: apiDemo{
 		script: `
 GET /repos/octo/demo/issues/33  -> not-found forever
-shared * *  -> ok x20; secondary-limit wait=2s x2; ok x20; overloaded x2; ok x20; server-error; ok x20; invalid; ok x20; http:502; ok
+shared * *  -> ok x20; rate-limit wait=2s x2; ok x20; overloaded x2; ok x20; server-error; ok x20; invalid; ok x20; http:502; ok
 `,
 		quota: Quota{Calls: 60, Window: 4 * time.Second},
 		calls: []DemoCall{{Method: http.MethodGet, Path: "/repos/octo/demo/issues/${row}"}},

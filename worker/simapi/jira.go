@@ -11,7 +11,7 @@ var jiraAPI = api{
 	headers: []string{"Atl-Traceid: ${id}", "X-Arequestid: ${id}"},
 	limitHeaders: []string{
 		"X-Ratelimit-Limit: ${limit}", "X-Ratelimit-Remaining: ${left}", "X-Ratelimit-Reset: ${reset_iso}",
-		"X-Ratelimit-Nearlimit: ${near_limit}",
+		"X-Ratelimit-Nearlimit: ${near_limit}", `Ratelimit: "global-app-quota"${low_left};t=${reset_seconds}`,
 	},
 	limit: 350,
 	success: []successReply{
@@ -37,7 +37,7 @@ var jiraAPI = api{
 		"server-error": jiraError(http.StatusInternalServerError, "Internal server error"),
 		"unavailable":  jiraError(http.StatusServiceUnavailable, "Service unavailable").with(5*time.Second, "Retry-After: ${wait_seconds}"),
 	},
-	overLimit: "burst-limit", badToken: "unauthorized", expiredToken: "unauthorized",
+	overLimit: "tenant-quota", badToken: "unauthorized", expiredToken: "unauthorized",
 	demo: apiDemo{
 		script: `
 shared * *  -> ok x20; burst-limit wait=2s x2; ok x20; server-error x2; ok x20; bad-request x2; ok x20; not-found; ok x20; http:502; ok
@@ -56,5 +56,5 @@ func jiraError(status int, message string) apiReply {
 func jiraLimit(reason string, wait time.Duration) apiReply {
 	return jiraError(http.StatusTooManyRequests, "Rate limit exceeded.").
 		with(wait, "Ratelimit-Reason: "+reason, "Retry-After: ${wait_seconds}", "X-Ratelimit-Limit: ${limit}", "X-Ratelimit-Remaining: 0",
-			"X-Ratelimit-Reset: ${wait_iso}", "X-Ratelimit-Nearlimit: true")
+			"X-Ratelimit-Reset: ${wait_iso}", "X-Ratelimit-Nearlimit: true", "Ratelimit: ")
 }
