@@ -288,3 +288,26 @@ func TestBudgetsRunOutUnderConcurrency(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseScriptOfAnAPI(f *testing.F) {
+	f.Add("openai", "* * -> rate-limit wait=6m; overloaded; ok", "/v1/x")
+	f.Add("epo-ops", "* * -> week-quota message=\"<a>\"; big=5KB", "/")
+	f.Add("shopify", "* * -> throttled wait=1ns@500 gzip", "/graphql.json")
+	f.Add("slack", "shared * * -> ratelimited wait=2562047h47m16s; cut", "/${id}")
+	f.Fuzz(func(t *testing.T, api, text, path string) {
+		script, err := ParseScriptFor(api, text)
+		if err != nil || api == DefaultAPI || api == "" {
+			return
+		}
+		for _, rule := range script.rules {
+			for _, s := range rule.steps {
+				if a := s.answer; !a.onTheWire() || a.latency > 0 || a.size > 1<<20 {
+					return
+				}
+			}
+		}
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.URL.Path = "/" + path
+		simulate(api, text).ServeHTTP(httptest.NewRecorder(), r)
+	})
+}

@@ -70,6 +70,25 @@
 //
 // A step without an answer means ok. Text with spaces, ; or # is quoted as in Go, with " or `.
 //
+// # Other APIs
+//
+// Config.API chooses another API than the default one; see [APIs]. Then good answers, refusals and headers have that API's
+// form, as its public documents describe it; values are made up.
+//
+//   - Quota is a fixed window. Its headers say what is left, if the API has such headers. A call beyond it, or beyond Rate,
+//     gets the API's own refusal with the true time to wait, if the API says one.
+//   - Balance ends with the API's error for an account without money, if there is one.
+//   - Token, and tokens that OAuth issues, end with the API's error for an expired token. A token is read from where the API
+//     has it. Besides /oauth/token, the API's own path issues tokens.
+//   - Stripe's answers to a POST are kept by Idempotency-Key and sent again, as long as the work of the first call began.
+//
+// A script can name the API's errors; README.md lists them, and so does the error for an unknown name. wait=D, as in
+// wait=6m, is the time until calls are taken again, where the answer says one; message="…" is its message. Error codes and
+// no-code are answers of the default API only.
+//
+//	POST /v1/chat/completions  -> rate-limit wait=6m; overloaded; insufficient-quota; ok      # openai
+//	shared * *                 -> ok x100; secondary-limit wait=1m; ok                        # github
+//
 // # From outside
 //
 // Under /_sim/ a Server answers for itself; these requests are not counted:

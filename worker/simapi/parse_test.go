@@ -118,6 +118,17 @@ PUT /much                -> big=10MB gzip header="X-Note: a long one"`)
 	}
 }
 
+func TestEveryDocumentedExampleOfAnAPIParses(t *testing.T) {
+	for api, text := range map[string]string{
+		"openai": "POST /v1/chat/completions  -> rate-limit wait=6m; overloaded; insufficient-quota; ok\nshared * * -> ok x100; request-limit wait=10s; ok",
+		"github": "shared * *                 -> ok x100; secondary-limit wait=1m; ok",
+	} {
+		if _, err := ParseScriptFor(api, text); err != nil {
+			t.Errorf("%s: %v", api, err)
+		}
+	}
+}
+
 func TestMustParseScriptPanicsWithTheLine(t *testing.T) {
 	defer func() {
 		if got, _ := recover().(string); !strings.Contains(got, "line 1") {
