@@ -53,8 +53,8 @@ func (a *app) simapiCommand() *cobra.Command {
 Without flags it answers every call with ok.
 
 --api chooses the API: ` + inLines(simapi.APIs(), 62) + `.
-Without it, the API is ` + simapi.DefaultAPI + `. Quota, budget and token end with the errors of that API, and its
-headers say what is left of the quota.
+Without it, the API is ` + simapi.DefaultAPI + `. Quota, budget and token end with the errors of that
+API, and its headers say what is left of the quota.
 
 A script says what fails, one rule a line: METHOD /path -> answer; answer; …
 
