@@ -13,8 +13,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// proxy is a way to the rig's Redis that can be spoilt for all requests alike. It
-// ends with its test.
+// proxy starts a proxy to the rig's Redis, whose faults affect all requests alike. It ends
+// with its test.
 func (r *rig) proxy() *toxiproxy.Proxy {
 	r.t.Helper()
 	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), "redis", "127.0.0.1:0", r.redis.Addr)
@@ -25,8 +25,8 @@ func (r *rig) proxy() *toxiproxy.Proxy {
 	return p
 }
 
-// by is the Dialer of a client that goes through the proxy.
-func by(p *toxiproxy.Proxy) func(ctx context.Context, network, addr string) (net.Conn, error) {
+// dialerOf returns the Dialer of a client that connects through the proxy.
+func dialerOf(p *toxiproxy.Proxy) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	addr := p.Listen
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
@@ -34,7 +34,7 @@ func by(p *toxiproxy.Proxy) func(ctx context.Context, network, addr string) (net
 	}
 }
 
-func TestNoCallIsLostOrMadeTwiceOverAWireThatFailsAtRandom(t *testing.T) {
+func TestNoCallIsLostOrMadeTwiceWhenConnectionsFailAtRandom(t *testing.T) {
 	t.Parallel()
 	for name, toxics := range map[string][]string{
 		"every connection is cut after some replies": {
@@ -46,8 +46,8 @@ func TestNoCallIsLostOrMadeTwiceOverAWireThatFailsAtRandom(t *testing.T) {
 		"some connections are reset": {
 			`{"name": "reset", "type": "reset_peer", "stream": "downstream", "toxicity": 0.4, "attributes": {"timeout": 20}}`,
 		},
-		"the wire is slow and uneven": {
-			`{"name": "late", "type": "latency", "stream": "downstream", "attributes": {"latency": 20, "jitter": 15}}`,
+		"the network is slow and replies arrive in pieces": {
+			`{"name": "slow", "type": "latency", "stream": "downstream", "attributes": {"latency": 20, "jitter": 15}}`,
 			`{"name": "pieces", "type": "slicer", "stream": "downstream", "attributes": {"average_size": 100, "size_variation": 90, "delay": 100}}`,
 		},
 	} {
@@ -62,22 +62,22 @@ shared * * -> ok x90 latency=5ms; 67200001 retry-after=1 latency=5ms; ok latency
 					t.Fatal(err)
 				}
 			}
-			client := r.through(by(p))
+			client := r.client(dialerOf(p))
 			r.send(client, batch, calls)
 			r.work(client, 8)
 			orphans := r.finish(batch, true)
 			r.wantAllDoneOnce(batch, calls)
-			t.Logf("%d calls waited for the end of their lease", orphans)
+			t.Logf("%d calls were orphaned", orphans)
 		})
 	}
 }
 
-func TestAWireThatIsDownStopsTheCallsAndLosesNone(t *testing.T) {
+func TestNoCallStartsOrIsLostWhileTheNetworkIsDown(t *testing.T) {
 	t.Parallel()
-	const batch, calls, away = "b", 300, 8 * time.Second
+	const batch, calls, outage = "b", 300, 8 * time.Second
 	r := newRig(t, "* * -> ok latency=30ms forever")
 	p := r.proxy()
-	client := r.through(by(p))
+	client := r.client(dialerOf(p))
 	r.send(client, batch, calls)
 	r.work(client, 8)
 	if err := r.sim.WaitFor(t.Context(), func(s simapi.Stats) bool { return s.Arrivals >= calls/4 }); err != nil {
@@ -85,20 +85,20 @@ func TestAWireThatIsDownStopsTheCallsAndLosesNone(t *testing.T) {
 	}
 	p.Stop()
 	down := time.Now()
-	before := r.said.Lines()
-	<-time.After(time.Until(down.Add(away)))
+	before := r.log.Lines()
+	<-time.After(time.Until(down.Add(outage)))
 	for _, c := range r.sim.Calls() {
-		if c.At.After(down.Add(away / 3)) {
-			t.Errorf("%s was begun %s after the wire went down", c.Path, c.At.Sub(down))
+		if c.At.After(down.Add(outage / 3)) {
+			t.Errorf("%s started %s after the network went down", c.Path, c.At.Sub(down))
 		}
 	}
-	if n := r.said.Lines() - before; n == 0 || n > 3*int(away/time.Second) {
-		t.Errorf("the worker wrote %d lines in %s; want some, and no flood", n, away)
+	if n := r.log.Lines() - before; n == 0 || n > 3*int(outage/time.Second) {
+		t.Errorf("got %d log lines in %s; want 1 to %d", n, outage, 3*int(outage/time.Second))
 	}
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
 	orphans := r.finish(batch, true)
 	r.wantAllDoneOnce(batch, calls)
-	t.Logf("%d calls waited for the end of their lease", orphans)
+	t.Logf("%d calls were orphaned", orphans)
 }

@@ -1,13 +1,13 @@
-// Package wiretest proves what becomes of calls when the wire between callq and
-// Redis fails: replies and requests that are lost or cut in the middle,
-// connections that break at random, a wire that is slow, or down. Redis itself is
-// well all the time. The package has tests alone; it is a module of its own, so
-// that who embeds callq does not inherit the proxy.
+// Package wiretest tests that no call is lost or made twice when the connection
+// between callq and Redis fails: replies and requests are lost or cut in the middle,
+// connections break at random, the network is slow or down. Redis itself works all the
+// time. The package has only tests. It is a module of its own, so that programs that
+// import callq do not depend on the proxy.
 //
-//	r := newRig(t)
-//	client := r.through(...)
+//	r := newRig(t, script)
+//	client := r.client(dial)
 //	r.send(client, "b", 100)
-//	r.work(client)
+//	r.work(client, 8)
 //	r.finish("b", false)
 //	r.wantAllDoneOnce("b", 100)
 package wiretest
@@ -39,30 +39,31 @@ import (
 
 const (
 	upstream = "api"
-	// patience is how long a worker may take for anything on a busy machine.
-	patience = 2 * time.Minute
+	// waitTimeout is how long a test waits for a worker on a busy machine.
+	waitTimeout = 2 * time.Minute
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(quiet{}) // what it has to say of a wire that fails is no news here
+	redis.SetLogger(noLog{}) // the connections fail on purpose
 	redistest.Parallel(3)
 	m.Run()
 }
 
-type quiet struct{}
+type noLog struct{}
 
-func (quiet) Printf(context.Context, string, ...any) {}
+func (noLog) Printf(context.Context, string, ...any) {}
 
-// rig is a Redis that is well, an API, and a worker that reaches the Redis over a
-// wire which is not. It ends with its test.
+// rig is a Redis that works, an API, and a worker whose connection to Redis fails. It
+// ends with its test.
 type rig struct {
-	t     *testing.T
-	redis *redistest.Node
-	sim   *simapi.Server
-	url   string
-	books *ledger.Ledger
-	// said is what the workers have logged.
-	said programtest.Log
+	t      *testing.T
+	redis  *redistest.Node
+	sim    *simapi.Server
+	url    string
+	ledger *ledger.Ledger
+	// log has what the workers have logged.
+	log programtest.Log
+	// stop drains the worker and waits until it has ended.
 	stop func()
 }
 
@@ -76,12 +77,11 @@ func newRig(t *testing.T, script string) *rig {
 	t.Cleanup(web.Close)
 	t.Cleanup(func() { _ = sim.Close() })
 	node := redistest.TCP(t)
-	r := &rig{t: t, redis: node, sim: sim, url: web.URL, books: ledger.New(node.Client), stop: func() {}}
-	return r
+	return &rig{t: t, redis: node, sim: sim, url: web.URL, ledger: ledger.New(node.Client), stop: func() {}}
 }
 
-// through is a client with the settings that callq gives its own.
-func (r *rig) through(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *redis.Client {
+// client returns a client that connects with dial and has the settings that callq uses.
+func (r *rig) client(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *redis.Client {
 	r.t.Helper()
 	client := redis.NewClient(&redis.Options{
 		Addr: r.redis.Addr, Dialer: dial,
@@ -93,7 +93,7 @@ func (r *rig) through(dial func(ctx context.Context, network, addr string) (net.
 	return client
 }
 
-// call is the i-th of a batch: a third of them must not be made twice.
+// call returns the i-th call of a batch. A third of the calls are not idempotent.
 func call(batch string, i int) tasks.Call {
 	c := tasks.Call{
 		Upstream: upstream, Batch: batch, Key: fmt.Sprintf("k%d", i), Path: fmt.Sprintf("/%s/%d", batch, i),
@@ -114,8 +114,8 @@ func (r *rig) producer(client redis.UniversalClient) *tasks.Producer {
 	return p
 }
 
-// send puts n calls into the queue. Who is told that it failed sends once more:
-// what is in the books already is left alone.
+// send enqueues n calls. It submits a call again after an error: a call that the ledger
+// already has is not enqueued twice.
 func (r *rig) send(client redis.UniversalClient, batch string, n int) {
 	r.t.Helper()
 	p := r.producer(client)
@@ -127,16 +127,16 @@ func (r *rig) send(client redis.UniversalClient, batch string, n int) {
 			}
 		}
 		if err != nil {
-			r.t.Fatalf("call %d is not accepted: %v", i, err)
+			r.t.Fatalf("call %d was not accepted: %v", i, err)
 		}
 	}
 }
 
-// work runs a worker until the test ends, or the next one is started.
+// work runs a worker until the test ends or the next worker starts.
 func (r *rig) work(client redis.UniversalClient, concurrency int) {
 	r.t.Helper()
 	w, err := worker.New(worker.Config{
-		Redis: client, Concurrency: concurrency, Logger: slog.New(slog.NewTextHandler(&r.said, nil)),
+		Redis: client, Concurrency: concurrency, Logger: slog.New(slog.NewTextHandler(&r.log, nil)),
 		Upstreams: []worker.Upstream{{
 			Name: upstream, BaseURL: r.url, Policy: callqtest.Fast(r.t), Concurrency: concurrency, Timeout: 5 * time.Second,
 		}},
@@ -145,27 +145,27 @@ func (r *rig) work(client redis.UniversalClient, concurrency int) {
 		r.t.Fatal(err)
 	}
 	r.stop()
-	r.t.Cleanup(func() { r.stop() }) // before its client is closed
+	r.t.Cleanup(func() { r.stop() }) // runs before the client's cleanup, which closes it
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
 	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
-			r.t.Errorf("the worker: %v", err)
+			r.t.Errorf("the worker ended with an error: %v", err)
 		}
 	})
 }
 
-// finish waits until nothing waits in the queues any more and no call is under
-// way, drains the worker, and has another, which is near Redis, make what is left.
-// That is nothing, unless the wire may make orphans: tasks that Redis has given out
-// while the reply was lost. Nobody has those but asynq's lease, which is over a
-// minute or two later; the test does not wait for that, and puts its end into the
-// past.
+// finish waits until the queues are empty and no call is in flight, and drains the
+// worker. Then another worker, with a connection that works, makes the calls that are
+// left. There are none, unless the fault can make orphans: Redis has handed out a task and
+// the reply was lost, so no worker has it. Its lease ends a minute or two later; finish
+// does not wait for that, but sets the end of the lease to the past. It returns the number
+// of orphans.
 func (r *rig) finish(batch string, mayOrphan bool) (orphans int) {
 	r.t.Helper()
-	r.await("the queues to be empty", func() bool {
+	r.await("empty queues", func() bool {
 		for _, queue := range tasks.Queues(upstream) {
 			key := "asynq:{" + queue + "}:"
 			c := r.redis.Client
@@ -183,29 +183,29 @@ func (r *rig) finish(batch string, mayOrphan bool) (orphans int) {
 	for _, queue := range tasks.Queues(upstream) {
 		lease := "asynq:{" + queue + "}:lease"
 		for _, id := range r.redis.Client.ZRange(r.t.Context(), lease, 0, -1).Val() {
-			over := redis.Z{Score: float64(time.Now().Add(-time.Minute).Unix()), Member: id}
-			if err := r.redis.Client.ZAddXX(r.t.Context(), lease, over).Err(); err != nil {
+			expired := redis.Z{Score: float64(time.Now().Add(-time.Minute).Unix()), Member: id}
+			if err := r.redis.Client.ZAddXX(r.t.Context(), lease, expired).Err(); err != nil {
 				r.t.Fatal(err)
 			}
 		}
 	}
 	r.work(r.redis.Client, 16)
-	r.await("the calls to end", func() bool { return r.counts(batch).Open == 0 })
+	r.await("the end of all calls", func() bool { return r.counts(batch).Open == 0 })
 	return orphans
 }
 
 func (r *rig) await(what string, cond func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); {
+	for deadline := time.Now().Add(waitTimeout); !cond(); {
 		if time.Now().After(deadline) {
-			r.t.Fatalf("waited in vain for %s; the API has seen %+v; Redis has\n%sthe worker said:\n%s", what, r.sim.Stats(), r.standing(), r.said.Tail(4<<10))
+			r.t.Fatalf("timed out waiting for %s; the API counted %+v; Redis has\n%sthe worker logged:\n%s", what, r.sim.Stats(), r.status(), r.log.Tail(4<<10))
 		}
 		<-time.After(10 * time.Millisecond)
 	}
 }
 
-// standing is how the account's circuit and queues stand, for a test's message.
-func (r *rig) standing() string {
+// status returns the account's circuit and queues as text, for a test's message.
+func (r *rig) status() string {
 	c, ctx := r.redis.Client, r.t.Context()
 	text := fmt.Sprintf("%v\n", c.HGetAll(ctx, redislua.CircuitKey(upstream, "")).Val())
 	for _, queue := range tasks.Queues(upstream) {
@@ -218,33 +218,33 @@ func (r *rig) standing() string {
 
 func (r *rig) counts(batch string) ledger.Counts {
 	r.t.Helper()
-	b, err := r.books.Batch(r.t.Context(), batch)
+	b, err := r.ledger.Batch(r.t.Context(), batch)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	return b.Counts
 }
 
-// wantAllDoneOnce says that all n calls of a batch are done, that each has one
-// result, that the books agree, and that the API did the work of each call once.
-// None of these faults is a reason to make a call twice: what has an answer is
-// recorded, however often that takes.
+// wantAllDoneOnce checks that all n calls of a batch are done, that each has one result,
+// that the ledger is consistent, and that the API did the work of each call once. None of
+// these faults is a reason to make a call twice: a worker tries to record an answer until
+// it succeeds.
 func (r *rig) wantAllDoneOnce(batch string, n int) {
 	r.t.Helper()
-	findings, err := r.books.Audit(r.t.Context(), batch, tasks.TaskID)
+	findings, err := r.ledger.Audit(r.t.Context(), batch, tasks.TaskID)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	for _, f := range findings {
-		r.t.Errorf("the books: %s (%v)", f.Problem, f.Keys)
+		r.t.Errorf("audit: %s (%v)", f.Problem, f.Keys)
 	}
 	if c := r.counts(batch); c.Accepted != int64(n) || c.Done != int64(n) {
-		r.t.Errorf("the books have %+v, want all of %d done", c, n)
+		r.t.Errorf("got counts %+v, want %d calls accepted and done", c, n)
 	}
-	did := map[string]int{}
+	worked := map[string]int{}
 	for _, c := range r.sim.Calls() {
 		if c.Answer == "ok" {
-			did[c.Method+" "+c.Path]++
+			worked[c.Method+" "+c.Path]++
 		}
 	}
 	results, wrong := map[string]int{}, 0
@@ -257,19 +257,19 @@ func (r *rig) wantAllDoneOnce(batch string, n int) {
 			r.t.Fatal(err)
 		}
 		results[res.Key]++
-		if times := did[res.Method+" "+res.Path]; res.State != tasks.StateDone || times != 1 || results[res.Key] != 1 {
+		if times := worked[res.Method+" "+res.Path]; res.State != tasks.StateDone || times != 1 || results[res.Key] != 1 {
 			if wrong++; wrong <= 5 {
-				r.t.Errorf("%s (%s) ended %s (%s: %s) with %d results, and the API did it %d times",
+				r.t.Errorf("%s (%s) ended as %s (%s: %s) with %d results, and the API did it %d times; want done, one result, once",
 					res.Key, res.Method, res.State, res.Class, res.ErrorMessage, results[res.Key], times)
 			}
 		}
 	}
 	if len(results) != n || wrong > 0 {
-		r.t.Errorf("%d calls have results, %d of them wrong ones; want %d and none", len(results), wrong, n)
+		r.t.Errorf("got results of %d calls, %d of them wrong; want %d, none wrong", len(results), wrong, n)
 	}
 	for _, queue := range tasks.Queues(upstream) {
 		if keys := r.redis.Client.Keys(r.t.Context(), "asynq:{"+queue+"}:t:*").Val(); len(keys) > 0 {
-			r.t.Errorf("tasks are left in %s: %s", queue, strings.Join(keys, ", "))
+			r.t.Errorf("got tasks left in %s: %s; want none", queue, strings.Join(keys, ", "))
 		}
 	}
 }
