@@ -18,7 +18,7 @@ func TestTheTimeForWhichACallWasHeldIsNotPartOfItsAge(t *testing.T) {
 		"its account was held before the first send": {before: time.Hour, heldBase: 20 * time.Minute, held: 20 * time.Minute, want: time.Hour},
 		"its endpoint was held":                      {before: time.Hour, own: 50 * time.Minute, want: 10 * time.Minute},
 		"both":                                       {before: time.Hour, heldBase: time.Hour, held: 70 * time.Minute, own: 20 * time.Minute, want: 30 * time.Minute},
-		"held for longer than this process's clock says": {before: time.Minute, own: time.Hour, want: 0},
+		"held for longer than it is old by this process's clock": {before: time.Minute, own: time.Hour, want: 0},
 	} {
 		delivery := &ledger.Delivery{Record: ledger.Record{FirstAt: now.Add(-c.before), HeldBase: c.heldBase, HeldOwn: c.own}}
 		delivery.Circuit.Held = c.held

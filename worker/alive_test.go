@@ -14,17 +14,17 @@ import (
 func TestAWorkerIsDeclaredDeadWhenItsBeatIsUnchangedInConsecutiveReads(t *testing.T) {
 	start := time.Now()
 	for name, c := range map[string]struct {
-		// looks are the seconds at which this process looks, numbers what it sees then.
+		// looks are the seconds at which this process reads the heartbeats, numbers what it reads.
 		looks   []float64
 		numbers []string
 		dead    []bool
 	}{
 		"it is paused":                               {[]float64{0, 1, 2, 3, 4, 5, 5.9, 6}, []string{"7", "7", "7", "7", "7", "7", "7", "7"}, []bool{7: true}},
 		"it counts on":                               {[]float64{0, 2, 4, 6, 8}, []string{"7", "8", "9", "10", "11"}, make([]bool, 5)},
-		"it counts on at last":                       {[]float64{0, 2, 4, 5.9, 6, 8, 10, 11.9}, []string{"7", "7", "7", "7", "8", "8", "8", "8"}, make([]bool, 8)},
-		"it is not there meanwhile":                  {[]float64{0, 2, 4, 5, 6, 8, 10}, []string{"7", "7", "7", "", "7", "7", "7"}, make([]bool, 7)},
+		"it counts on in the end":                    {[]float64{0, 2, 4, 5.9, 6, 8, 10, 11.9}, []string{"7", "7", "7", "7", "8", "8", "8", "8"}, make([]bool, 8)},
+		"it is missing meanwhile":                    {[]float64{0, 2, 4, 5, 6, 8, 10}, []string{"7", "7", "7", "", "7", "7", "7"}, make([]bool, 7)},
 		"this process was paused":                    {[]float64{0, 2, 4, 60, 61, 63, 65, 66}, []string{"7", "7", "7", "7", "7", "7", "7", "7"}, []bool{7: true}},
-		"it looks seldom":                            {[]float64{0, 3, 6, 9, 12}, []string{"7", "7", "7", "7", "7"}, make([]bool, 5)},
+		"it reads seldom":                            {[]float64{0, 3, 6, 9, 12}, []string{"7", "7", "7", "7", "7"}, make([]bool, 5)},
 		"it counts backwards, as Redis was restored": {[]float64{0, 2, 4, 6}, []string{"7", "7", "3", "3"}, make([]bool, 4)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -36,15 +36,15 @@ func TestAWorkerIsDeclaredDeadWhenItsBeatIsUnchangedInConsecutiveReads(t *testin
 				}
 				dead := o.dead(start.Add(time.Duration(at*float64(time.Second))), map[string]ledger.Beats{"q": workers})
 				if want := i < len(c.dead) && c.dead[i]; (len(dead) > 0) != want {
-					t.Errorf("after %vs dead are %v, want one %t", at, dead, want)
+					t.Errorf("after %vs: got dead workers %v, want one: %t", at, dead, want)
 				}
 			}
 		})
 	}
 }
 
-// A lease is by the clocks of two machines: a wrong one must not decide over it.
-// After a standstill of this process, or of Redis, no lease is over for certain.
+// Two machines' clocks decide about a lease, so a wrong clock must not. After a pause of
+// this process, or of Redis, it is not certain that a lease has ended.
 func TestNoLeaseIsReclaimedWithAWrongClockOrAfterAPause(t *testing.T) {
 	preset, err := policy.Preset("patsnap")
 	if err != nil {
@@ -52,15 +52,15 @@ func TestNoLeaseIsReclaimedWithAWrongClockOrAfterAPause(t *testing.T) {
 	}
 	start := time.Now()
 	for name, c := range map[string]struct {
-		looks []int // in the time between two looks; a lease is over for certain after two of them
-		wrong int   // up to which look the clock is wrong
-		back  int   // at which look the call is taken back, from 1; 0: never
+		looks []int // in multiples of the time between two reads; a lease has ended for certain after two of them
+		wrong int   // up to which read the clock is wrong
+		back  int   // at which read the call is taken back, from 1; 0: never
 	}{
-		"the lease stands unchanged":     {looks: []int{0, 1, 2}, back: 3},
+		"the lease is unchanged":         {looks: []int{0, 1, 2}, back: 3},
 		"the clock is wrong":             {looks: []int{0, 1, 2, 4, 12}, wrong: 5},
 		"the clock was wrong until now":  {looks: []int{0, 1, 2, 3}, wrong: 2},
 		"this process was paused before": {looks: []int{0, 1, 12, 13}},
-		"it was paused and looks on":     {looks: []int{0, 1, 12, 13, 14}, back: 5},
+		"it was paused and reads on":     {looks: []int{0, 1, 12, 13, 14}, back: 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
@@ -80,7 +80,7 @@ func TestNoLeaseIsReclaimedWithAWrongClockOrAfterAPause(t *testing.T) {
 					}
 					back := rdb.LLen(t.Context(), "asynq:{q}:pending").Val() == 1
 					if want := c.back > 0 && i+1 >= c.back; back != want {
-						t.Fatalf("after look %d it is taken back: %t, want %t", i+1, back, want)
+						t.Fatalf("after read %d: taken back %t, want %t", i+1, back, want)
 					}
 				}
 			})

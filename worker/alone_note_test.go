@@ -14,7 +14,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// lateNotes delays each note that a call is made alone.
+// lateNotes delays each record that a call is made alone.
 type lateNotes struct{ by time.Duration }
 
 func (lateNotes) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -32,8 +32,8 @@ func (lateNotes) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	return next
 }
 
-// Other calls begin when the longest time is over. A process that was paused for
-// that long must not note that its call was made alone.
+// Other calls start when the longest time of a call is over. A process that was paused for
+// that long must not record that its call was made alone.
 func TestACallIsNotRecordedAsMadeAloneWhenOthersMayHaveStarted(t *testing.T) {
 	for name, c := range map[string]struct {
 		by   time.Duration
@@ -61,17 +61,17 @@ func TestACallIsNotRecordedAsMadeAloneWhenOthersMayHaveStarted(t *testing.T) {
 				lease := time.Now().Add(24 * time.Hour).Unix()
 				got, err := w.fetch(t.Context(), w.accounts["q"], broker.Dequeue{Queue: "q", LeaseUntil: lease}, 0)
 				if err != nil || got.Delivery == nil {
-					t.Fatalf("the call was not taken: %v", err)
+					t.Fatalf("the call was not dequeued: %v", err)
 				}
 				leave, _, ok := w.makeAlone(t.Context(), &inflightCall{delivery: got.Delivery})
 				if ok != c.want {
-					t.Errorf("it is made alone: %t, want %t", ok, c.want)
+					t.Errorf("made alone: got %t, want %t", ok, c.want)
 				}
 				if ok {
 					leave()
 				}
 				if noted := client.HExists(t.Context(), "callq:{q}:c:"+got.Delivery.ID, "alone").Val(); noted != c.want {
-					t.Errorf("it is noted: %t, want %t", noted, c.want)
+					t.Errorf("recorded: got %t, want %t", noted, c.want)
 				}
 			})
 		})

@@ -26,7 +26,7 @@ func TestACallThatDidNotKillItsWorkersIsMade(t *testing.T) {
 			want(t, env.Await(r.ID), tasks.StateDone, policy.ClassOK, 1)
 		}
 		if n := env.Sim().Arrivals(); n != len(calls) {
-			t.Errorf("%d requests arrived for %d calls", n, len(calls))
+			t.Errorf("%d requests arrived, want %d", n, len(calls))
 		}
 	})
 }
@@ -45,7 +45,7 @@ func TestACallWhoseWorkersDiedWhileTheyMadeNoOtherIsACrashLoop(t *testing.T) {
 			got := env.Await(r)
 			want(t, got, tasks.StateDead, policy.ClassCrashLoop, 0)
 			if !strings.Contains(got.ErrorMessage, text) {
-				t.Errorf("it says %q", got.ErrorMessage)
+				t.Errorf("got message %q, want it to contain %q", got.ErrorMessage, text)
 			}
 		}
 		for _, r := range []tasks.Receipt{once, before} {

@@ -98,7 +98,7 @@ func TestACallThatANewerVersionWroteWaitsForANewerWorkerAndSpendsNothing(t *test
 		if err != nil {
 			t.Fatal(err)
 		}
-		newer := `{"v":99,"what":"nobody knows yet"}`
+		newer := `{"v":99,"what":"of a later version"}`
 		if err := env.Redis().HSet(t.Context(), record, "content", newer).Err(); err != nil {
 			t.Fatal(err)
 		}

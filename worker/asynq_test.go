@@ -17,7 +17,7 @@ import (
 func TestAFetcherWaitsInDequeueOnlyAsLongAsItsLeaseAllows(t *testing.T) {
 	for name, block := range map[string]func(*Worker){
 		"for the end of a hold": func(w *Worker) { w.accounts["api"].dequeueGate.closeFor(time.Hour, 0) },
-		"for a free place":      func(w *Worker) { w.semaphore.acquire(w.accounts["api"], w.draining, 0) },
+		"for a permit":          func(w *Worker) { w.semaphore.acquire(w.accounts["api"], w.draining, 0) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -27,7 +27,7 @@ func TestAFetcherWaitsInDequeueOnlyAsLongAsItsLeaseAllows(t *testing.T) {
 				}
 				block(w)
 				began := time.Now()
-				// There is no Redis here: it must not be asked either.
+				// This test has no Redis, so the worker must not use it either.
 				_, err := w.dequeue(context.Background(), broker.Dequeue{Queue: "api"})
 				if took := time.Since(began); !errors.Is(err, redis.Nil) || took != maxWaiting {
 					t.Errorf("%v after %v", err, took)
@@ -89,7 +89,7 @@ func TestAllRequestsOfACallEndBeforeAsynqsTimeoutOfItsTask(t *testing.T) {
 func TestATaskThatIsPutBackIsNotDueBeforeItsDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 40 {
-			time.Sleep(37 * time.Millisecond) // the bubble's clock, at any place in a second
+			time.Sleep(37 * time.Millisecond) // the bubble's clock, at any time within a second
 			for _, delay := range []time.Duration{0, time.Millisecond, time.Second, 2300 * time.Millisecond} {
 				now := time.Now()
 				err := disposition{kind: dispositionRetry, delay: delay}.err()

@@ -37,7 +37,7 @@ func rate(items int, work func()) float64 {
 	return float64(items) / time.Since(began).Seconds()
 }
 
-// report gives both rates, and callq's as a multiple of asynq's: only that says
+// report prints both rates, and callq's as a multiple of asynq's: only that says
 // something about another machine.
 func report(b *testing.B, callq, plain float64) {
 	b.ReportMetric(0, "ns/op")
@@ -101,20 +101,20 @@ type noop struct {
 func (noop) Kind() string { return "noop" }
 
 // BenchmarkWork compares a worker on jobs that do nothing, its ledger and all,
-// with one plain asynq server and a bare handler, both with 64 places.
+// with one plain asynq server and a bare handler, both with a concurrency of 64.
 func BenchmarkWork(b *testing.B) {
-	const jobs, places = 50_000, 64
+	const jobs, concurrency = 50_000, 64
 	for b.Loop() {
-		report(b, workCallq(b, open(b), jobs, places), workPlain(b, open(b), jobs, places))
+		report(b, workCallq(b, open(b), jobs, concurrency), workPlain(b, open(b), jobs, concurrency))
 	}
 }
 
-func workPlain(b *testing.B, client redis.UniversalClient, jobs, places int) float64 {
+func workPlain(b *testing.B, client redis.UniversalClient, jobs, concurrency int) float64 {
 	enqueuePlain(b, client, jobs)
 	done := make(chan struct{})
 	var n atomic.Int64
 	server := asynq.NewServerFromRedisClient(client, asynq.Config{
-		Concurrency: places, Queues: map[string]int{"api": 1}, LogLevel: asynq.FatalLevel,
+		Concurrency: concurrency, Queues: map[string]int{"api": 1}, LogLevel: asynq.FatalLevel,
 	})
 	defer server.Shutdown()
 	return rate(jobs, func() {
@@ -131,7 +131,7 @@ func workPlain(b *testing.B, client redis.UniversalClient, jobs, places int) flo
 	})
 }
 
-func workCallq(b *testing.B, client redis.UniversalClient, jobs, places int) float64 {
+func workCallq(b *testing.B, client redis.UniversalClient, jobs, concurrency int) float64 {
 	preset, err := policy.Preset("patsnap")
 	if err != nil {
 		b.Fatal(err)
@@ -139,8 +139,8 @@ func workCallq(b *testing.B, client redis.UniversalClient, jobs, places int) flo
 	done := make(chan struct{})
 	var n atomic.Int64
 	w, err := worker.New(worker.Config{
-		Redis: client, Concurrency: places,
-		Upstreams: []worker.Upstream{{Name: "api", Policy: preset, Concurrency: places}},
+		Redis: client, Concurrency: concurrency,
+		Upstreams: []worker.Upstream{{Name: "api", Policy: preset, Concurrency: concurrency}},
 		OnEvent: func(worker.Event) {
 			if n.Add(1) == int64(jobs) {
 				close(done)

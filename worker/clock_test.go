@@ -33,7 +33,7 @@ func TestAWorkerStopsWhileItsClockIsWrongAndThenContinuesByItself(t *testing.T) 
 	if n := env.Sim().Arrivals(); n != 1 {
 		t.Errorf("%d calls arrived, want none beside the first", n)
 	}
-	server.SetTime(time.Time{}) // the machine's own again
+	server.SetTime(time.Time{}) // the machine's time again
 	awaitTrue(t, "the log to say so", func() bool {
 		return strings.Contains(log.String(), "this machine's clock and that of Redis agree again")
 	})

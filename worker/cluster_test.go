@@ -41,7 +41,7 @@ func TestOnAClusterOneBudgetAppliesToTheThreeQueuesOfAnUpstream(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	store, books := circuit.NewStore(client, "test"), ledger.New(client)
+	store, calls := circuit.NewStore(client, "test"), ledger.New(client)
 	name := circuit.Name{Upstream: "patsnap"}
 	for _, want := range []int{12, 24} {
 		env.Sim().AwaitArrivals(want)
@@ -52,11 +52,11 @@ func TestOnAClusterOneBudgetAppliesToTheThreeQueuesOfAnUpstream(t *testing.T) {
 			}
 		}
 		if r.LimitedBy != "budget" || r.LimitedText != "12 calls/month" {
-			t.Fatalf("held by %q %q after %d calls", r.LimitedBy, r.LimitedText, want)
+			t.Fatalf("after %[3]d calls held by %[1]q %[2]q, want the budget of 12 calls/month", r.LimitedBy, r.LimitedText, want)
 		}
-		// All that is in progress ends, and nothing follows.
+		// The calls in flight end, and no other starts.
 		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
-			if b, err := books.Batch(t.Context(), "b"); err == nil && int(b.Counts.Done) == want {
+			if b, err := calls.Batch(t.Context(), "b"); err == nil && int(b.Counts.Done) == want {
 				break
 			}
 		}
@@ -69,7 +69,7 @@ func TestOnAClusterOneBudgetAppliesToTheThreeQueuesOfAnUpstream(t *testing.T) {
 	}
 	for _, r := range env.AwaitBatch("b") {
 		if r.State != tasks.StateDone || r.Attempts != 1 {
-			t.Errorf("%s ended %s with %d attempts", r.Key, r.State, r.Attempts)
+			t.Errorf("%s: got %s with %d attempts, want done with 1", r.Key, r.State, r.Attempts)
 		}
 	}
 }

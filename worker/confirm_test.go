@@ -9,8 +9,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
 
-// A worker that is stopped for a while continues where it stood: before the request, or
-// before it is made again with a fresh token. By then its call can be another's.
+// A worker that is paused for a while continues where it was: before the request, or before
+// it repeats the request with a fresh token. By then another worker may have its call.
 func TestACallThatWasPutBackMeanwhileIsNotSent(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

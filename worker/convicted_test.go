@@ -14,13 +14,13 @@ func TestACallWithAFaultOfItsOwnEndsWithItsLastAnswer(t *testing.T) {
 		{Action: park, Class: "quota", Rule: "first", Code: "1", CorrelationID: "c-1", Status: 429},
 		{Action: park, Class: "auth", Rule: "last", Code: "2", CorrelationID: "c-2", Status: 403, Message: "no"},
 		{Action: retry, Class: "transient", Rule: "passing", CorrelationID: "c-3"},
-		{Action: park}, // it was put back unsent
+		{Action: park}, // put back unsent
 	}
 	e := convicted(delivery, "GET /a").Ending
 	if e.Class != "auth" || e.Rule != "last" || e.Code != "2" || e.CorrelationID != "c-2" || e.HTTPStatus != 403 || e.Message != "no" {
-		t.Errorf("it ends as %+v", e)
+		t.Errorf("got %+v, want the last answer of the account", e)
 	}
 	if e := convicted(&ledger.Delivery{}, "GET /a").Ending; e.Class != "quota" || e.Rule != "own_fault" || e.Endpoint != "GET /a" {
-		t.Errorf("without a log it ends as %+v", e)
+		t.Errorf("without a log: got %+v, want class quota, rule own_fault", e)
 	}
 }

@@ -16,16 +16,16 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// balanced checks that the ledger of a batch balance and that nothing of it is open.
+// balanced checks the counts of a batch, and that an audit finds nothing.
 func balanced(t *testing.T, env *callqtest.Env, batch string, want ledger.Counts) {
 	t.Helper()
-	books := ledger.New(env.Redis())
-	b, err := books.Batch(t.Context(), batch)
+	l := ledger.New(env.Redis())
+	b, err := l.Batch(t.Context(), batch)
 	if err != nil || b.Counts != want {
-		t.Errorf("the ledger say %+v, %v; want %+v", b.Counts, err, want)
+		t.Errorf("got counts %+v, %v, want %+v", b.Counts, err, want)
 	}
-	if found, err := books.Audit(t.Context(), batch, tasks.TaskID); err != nil || len(found) > 0 {
-		t.Errorf("audit found %+v, %v", found, err)
+	if found, err := l.Audit(t.Context(), batch, tasks.TaskID); err != nil || len(found) > 0 {
+		t.Errorf("audit: got %+v, %v, want nothing", found, err)
 	}
 }
 
@@ -101,13 +101,13 @@ func TestADeadlineEndsACallWhateverHoldsIt(t *testing.T) {
 				result := env.Await(r.ID)
 				want(t, result, tasks.StateDead, policy.ClassExpired, 0)
 				if result.FinishedAt.Before(deadline) || result.FinishedAt.After(deadline.Add(10*time.Second)) {
-					t.Errorf("it ended at %s, and its deadline was %s", result.FinishedAt, deadline)
+					t.Errorf("it ended at %s, want within 10s of its deadline %s", result.FinishedAt, deadline)
 				}
 				if result.UserMessage == "" || result.Advice == "" {
 					t.Errorf("message %q and advice %q, want both", result.UserMessage, result.Advice)
 				}
 				if n := env.Sim().Arrived("GET", "/late"); n != 0 {
-					t.Errorf("it was sent %d times", n)
+					t.Errorf("it was sent %d times, want 0", n)
 				}
 				if n := env.Sim().Arrivals(); n != c.arrivals && name != "its endpoint" {
 					t.Errorf("%d calls arrived, want %d", n, c.arrivals)
@@ -115,11 +115,11 @@ func TestADeadlineEndsACallWhateverHoldsIt(t *testing.T) {
 				balanced(t, env, "b", ledger.Counts{Accepted: 1, Dead: 1})
 				awaitTrue(t, "the event", func() bool { mu.Lock(); defer mu.Unlock(); return events[r.ID].State == string(ledger.Dead) })
 				if record, err := ledger.New(env.Redis()).Find(t.Context(), still.ID); err != nil || name != "its endpoint" && record.State != ledger.Open {
-					t.Errorf("a call before its deadline is %s, %v", record.State, err)
+					t.Errorf("a call before its deadline: got state %s, %v, want open", record.State, err)
 				}
 				info, err := asynq.NewInspectorFromRedisClient(env.Redis()).GetTaskInfo(callqtest.Upstream, r.ID)
 				if err != nil || info.State != asynq.TaskStateArchived || !strings.Contains(info.LastErr, "expired : its deadline passed") || info.LastFailedAt.IsZero() {
-					t.Errorf("asynq has %+v, %v", info, err)
+					t.Errorf("asynq has %+v, %v, want it archived as expired", info, err)
 				}
 			})
 		})
@@ -141,7 +141,7 @@ func TestAWorkerThatStartsEndsTheCallsWhoseDeadlinePassedMeanwhile(t *testing.T)
 	})
 }
 
-// An older version did not note deadlines; a call of its ends when it is dequeued.
+// An older version did not index deadlines; its calls end when they are dequeued.
 func TestACallThatIsNotInTheIndexOfDeadlinesEndsWhenItIsDequeued(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		past := time.Now().Add(-time.Second)

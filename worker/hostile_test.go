@@ -40,7 +40,7 @@ func elsewhere(t *testing.T) (url string, arrivals *atomic.Int64) {
 	return s.URL, arrivals
 }
 
-// onRedis runs a test with a worker on a real Redis alone: nobody else can write
+// onRedis runs a test with a worker only on a real Redis: nothing else can write
 // to miniredis, and its messages for errors of scripts are different.
 func onRedis(t *testing.T, test func(t *testing.T, env *callqtest.Env)) {
 	t.Helper()
@@ -49,14 +49,14 @@ func onRedis(t *testing.T, test func(t *testing.T, env *callqtest.Env)) {
 }
 
 // dispositionOf waits until the counts are the end of a call of the upstream "sim". They
-// may not have the call yet, or find something else in its place.
+// may not have the call yet, or find something else instead.
 func dispositionOf(t *testing.T, env *callqtest.Env, name, id string) ledger.Record {
 	t.Helper()
-	books := ledger.New(env.Redis())
+	l := ledger.New(env.Redis())
 	var r ledger.Record
 	var err error
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
-		if r, err = books.Get(t.Context(), "sim", id); err == nil && r.State.Ended() {
+		if r, err = l.Get(t.Context(), "sim", id); err == nil && r.State.Ended() {
 			return r
 		}
 		<-time.After(20 * time.Millisecond)
@@ -183,7 +183,7 @@ func TestACallThatIsWrittenToRedisDirectlyCannotLeaveItsUpstream(t *testing.T) {
 		"an unknown field":        `{"v":1,"upstream":"sim","path":"/a","base_url":` + quoted(away) + "}",
 		"a field twice":           `{"v":1,"upstream":"sim","path":"/a","path":"/b"}`,
 		"another upstream":        `{"v":1,"upstream":"other","method":"GET","path":"/a"}`,
-		"an upstream of nobody":   `{"v":1,"upstream":"nobody","method":"GET","path":"/a"}`,
+		"an unknown upstream":     `{"v":1,"upstream":"unknown","method":"GET","path":"/a"}`,
 		"an upstream that is URL": `{"v":1,"upstream":` + quoted(away) + `,"method":"GET","path":"/a"}`,
 		"no upstream":             `{"v":1,"method":"GET","path":"/a"}`,
 		"a huge time":             `{"v":1,"upstream":"sim","path":"/a","deadline":"9999999999-01-01T00:00:00Z"}`,
@@ -306,7 +306,7 @@ func TestTextFromTheAPIIsRecordedAsCleanText(t *testing.T) {
 		}
 		env.Stop()
 		if text := log.String(); !utf8.ValidString(text) || strings.ContainsAny(text, "\x1b\x07\r") {
-			t.Error("the log has what the API said as it said it")
+			t.Error("the log has the API's text unescaped")
 		}
 	})
 }
@@ -316,7 +316,7 @@ func TestArbitraryMessagesOnTheChannelDoNotDisturbAWorker(t *testing.T) {
 		env.Start()
 		want(t, env.Await(env.Submit(tasks.Call{Path: "/first"}).ID), tasks.StateDone, policy.ClassOK, 1)
 		for _, word := range []string{
-			"", "{", "}", "{}", "sim", "asynq:{sim:nobody}:pending", "asynq:{sim:}:pending", "asynq:{:}:pending", "asynq:{nobody}:pending", "\x00\xff{sim\xff}", strings.Repeat("{", 1<<16),
+			"", "{", "}", "{}", "sim", "asynq:{sim:unknown}:pending", "asynq:{sim:}:pending", "asynq:{:}:pending", "asynq:{unknown}:pending", "\x00\xff{sim\xff}", strings.Repeat("{", 1<<16),
 		} {
 			if n, err := env.Redis().Publish(t.Context(), redislua.Channel, word).Result(); err != nil || n == 0 {
 				t.Fatalf("%d workers received %.20q, %v", n, word, err)

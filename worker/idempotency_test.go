@@ -82,9 +82,9 @@ func TestARunAfterAWorkerDiedCarriesTheSameIdempotencyKey(t *testing.T) {
 	})
 }
 
-// A dead letter may have had its effect, and a person who redrives it cannot always find out.
-// With the key that the API has seen before, a redrive cannot do it twice; who
-// wants it done again sends the call under a new key of its batch.
+// A dead letter may have had its effect, and an operator who redrives it cannot always find out.
+// With the key that the API already has, a redrive cannot do it twice. To do it again, send
+// the call under a new key of its batch.
 func TestARedriveCarriesTheSameIdempotencyKey(t *testing.T) {
 	each(t, worker.Config{Upstreams: []worker.Upstream{{Name: "sim", IdempotencyHeader: idempotencyHeader}}}, func(t *testing.T, env *callqtest.Env) {
 		env.Sim().Script("POST /order -> 68300006 x3; reset-after; 68300006 x2; ok")

@@ -129,7 +129,7 @@ func TestHandleRefusesAJobThatCannotRun(t *testing.T) {
 	t.Parallel()
 	env := callqtest.New(t, worker.Config{})
 	fn := func(context.Context, *worker.Job[invoice]) (sent, error) { return sent{}, nil }
-	if err := worker.Handle(env.Worker(), "nobody", fn); err == nil {
+	if err := worker.Handle(env.Worker(), "unknown", fn); err == nil {
 		t.Error("a job of an unknown upstream was registered")
 	}
 	if err := worker.Handle(env.Worker(), callqtest.Upstream, fn); err != nil {

@@ -90,8 +90,8 @@ func TestCallsWaitWithoutAnAttemptWhileThisMachineHasNoFileDescriptors(t *testin
 	if result.State != tasks.StateDone || result.Attempts != 1 || result.Parked != 2 || requests.Load() != 1 {
 		t.Errorf("ended %s with %d attempts and %d put-backs, %d requests (%s)", result.State, result.Attempts, result.Parked, requests.Load(), result.ErrorMessage)
 	}
-	if said := printed.String(); strings.Count(said, "ulimit -n") != 1 || strings.Count(said, "can make connections again") != 1 {
-		t.Errorf("logged:\n%s", said)
+	if text := printed.String(); strings.Count(text, "ulimit -n") != 1 || strings.Count(text, "can make connections again") != 1 {
+		t.Errorf("got the log:\n%s\nwant each message once", text)
 	}
 }
 

@@ -17,10 +17,10 @@ import (
 )
 
 // Three workers run the real code with the real scripts, and pause before every
-// command to Redis and before and after the API: so every order of their steps is
-// possible. rapid draws the order, and workers that are killed or freeze, replies
-// that are lost, time that passes, operators, and what the API answers. In the
-// bubble Redis uses the workers' clock, and time passes only when the model says so.
+// command to Redis and before and after each request to the API, so that every order of
+// their steps is possible. rapid draws the order. It also kills and freezes workers, loses
+// replies, lets time pass, acts as an operator, and chooses the API's answers. Redis uses
+// the clock of the workers' bubble, and time passes only when the model lets it pass.
 func TestTheInvariantsHoldForRandomHistoriesOfAFleet(t *testing.T) {
 	// A step is a script on miniredis: about a millisecond under -race.
 	modelFlag(t, "rapid.checks", "15")
@@ -122,7 +122,7 @@ func parked(answer string) bool {
 	return strings.HasPrefix(answer, "quota") || answer == "rate" || answer == "permission"
 }
 
-// scenario is what the account may do.
+// scenario is an account's limits.
 type scenario struct {
 	limits, budget []string
 	concurrency    int
@@ -166,8 +166,8 @@ func (f *fleet) submit(t *rapid.T) {
 	f.calls[id].fault = rapid.SampledFrom(modelFaults).Draw(t, "its own fault")
 }
 
-// modelFaults are the answers to a call with a fault of its own; most
-// calls are good.
+// modelFaults are how the API answers a call that it always answers alike; empty is a good
+// call, as most are.
 var modelFaults = []string{"", "", "", "", "", "", "", "quota", "quota soon", "rate", "permission", "transient", "auth"}
 
 func (f *fleet) enqueue(idempotent bool, priority tasks.Priority) string {
@@ -220,14 +220,14 @@ func (f *fleet) step(t *rapid.T) {
 func (f *fleet) run(t *rapid.T) {
 	s := f.ready(t)
 	for range rapid.IntRange(2, 8).Draw(t, "steps") {
-		if !s.stands {
+		if !s.paused {
 			return
 		}
 		f.wake(s, false)
 	}
 }
 
-// kill ends a worker at once and starts another in its place.
+// kill ends a worker at once and starts another instead.
 func (f *fleet) kill(t *rapid.T) {
 	seldom(t)
 	i := rapid.IntRange(0, modelWorkers-1).Draw(t, "worker")
@@ -239,7 +239,7 @@ func (f *fleet) kill(t *rapid.T) {
 	f.procs[i] = f.newProc()
 }
 
-// freeze stops a worker, heartbeat and all, as a laptop does that is closed.
+// freeze stops a worker with its heartbeat, as when a laptop is closed.
 func (f *fleet) freeze(t *rapid.T) {
 	seldom(t)
 	p := f.awake(t)
@@ -251,7 +251,7 @@ func (f *fleet) freeze(t *rapid.T) {
 func (f *fleet) late(t *rapid.T) {
 	seldom(t)
 	p := f.ready(t).proc
-	f.logEvent("worker %d sleeps until its leases are over", slices.Index(f.procs, p))
+	f.logEvent("worker %d sleeps until its leases have ended", slices.Index(f.procs, p))
 	p.frozen = true
 	f.pass(modelLease + 2*time.Second)
 	f.recover()
@@ -269,14 +269,14 @@ func (f *fleet) late(t *rapid.T) {
 func (f *fleet) silent(t *rapid.T) {
 	seldom(t)
 	p := f.ready(t).proc
-	f.logEvent("worker %d is silent until it is taken for dead", slices.Index(f.procs, p))
+	f.logEvent("worker %d is silent until it is declared dead", slices.Index(f.procs, p))
 	p.frozen = true
 	f.beats()
 	f.takeAll(t)
 	if rapid.Bool().Draw(t, "they continue") {
 		for range 12 {
 			for _, s := range slices.Clone(f.steps) {
-				if s.stands && !s.proc.frozen {
+				if s.paused && !s.proc.frozen {
 					f.wake(s, false)
 				}
 			}
@@ -295,7 +295,7 @@ func (f *fleet) thaw(t *rapid.T) {
 	t.Skip("none is frozen")
 }
 
-// stop makes a worker drain; when it holds nothing any more another takes its place.
+// stop makes a worker drain. A worker that has drained is replaced by another.
 func (f *fleet) stop(t *rapid.T) {
 	seldom(t)
 	p := f.awake(t)

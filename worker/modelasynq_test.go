@@ -9,11 +9,11 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// What asynq does beside the workers, in one step each, as its scripts do.
+// What asynq does apart from the workers, each in one step, as in its scripts.
 
 func asynqKey(queue, what string) string { return "asynq:{" + queue + "}:" + what }
 
-// carryOut is what asynq does after its handler has returned.
+// carryOut does what asynq does after its handler has returned.
 func (f *fleet) carryOut(delivery *ledger.Delivery, disp disposition) {
 	switch disp.kind {
 	case dispositionRetry:
@@ -26,7 +26,7 @@ func (f *fleet) carryOut(delivery *ledger.Delivery, disp disposition) {
 	}
 }
 
-// putAway is asynq's retry and archive.
+// putAway does what asynq does to retry or archive a task.
 func (f *fleet) putAway(queue, id, where string, at time.Time) {
 	if f.client.LRem(f.ctx, asynqKey(queue, "active"), 0, id).Val() == 0 {
 		return
@@ -36,8 +36,8 @@ func (f *fleet) putAway(queue, id, where string, at time.Time) {
 	f.must(f.client.HSet(f.ctx, asynqKey(queue, "t:"+id), "state", where).Err())
 }
 
-// beats lets so much time pass that those who have been killed or are frozen are taken
-// for dead, and their calls put back.
+// beats lets time pass until the other workers declare killed and frozen workers dead, and
+// put their calls back.
 func (f *fleet) beats() {
 	for looked := time.Duration(0); looked <= deadAfter+beatEvery; looked += beatEvery {
 		for _, p := range f.procs {
@@ -49,7 +49,7 @@ func (f *fleet) beats() {
 	}
 }
 
-// recover has a worker that lives take back the tasks whose lease is long over.
+// recover makes a live worker take back the tasks whose lease ended long ago.
 func (f *fleet) recover() {
 	for _, p := range f.procs {
 		if p.frozen || p.drained {
@@ -57,7 +57,7 @@ func (f *fleet) recover() {
 		}
 		var o overdue
 		for looked := time.Duration(0); looked <= reclaimAfter; looked += reclaimEvery {
-			_ = p.w.reclaimOnce(f.ctx, &o, time.Now(), tasks.Queues(modelUpstream)) // what fails is done next time
+			_ = p.w.reclaimOnce(f.ctx, &o, time.Now(), tasks.Queues(modelUpstream)) // an error is tried again next time
 			f.pass(reclaimEvery)
 		}
 		_ = p.w.reopen(f.ctx, &p.archived, time.Now())
@@ -91,7 +91,7 @@ func (f *fleet) upTo(queue, set string, at time.Time) []string {
 	return ids
 }
 
-// waiting counts the lists on which tasks stand that are not put away.
+// waiting counts the lists of unfinished tasks that are not empty.
 func (f *fleet) waiting() int {
 	n := 0
 	for _, queue := range tasks.Queues(modelUpstream) {

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// ran holds what a worker's script has done against what it may do. s.before is
-// how the circuits stood when it ran.
+// ran checks what a worker's script has done. s.before has the circuits from before it
+// ran.
 func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 	var reply []any
 	if whole, ok := cmd.(*redis.Cmd); ok {
@@ -26,21 +26,21 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 	if f.lost > 0 || f.amnesia {
 		s.blind = true
 	}
-	said := int64(-1)
+	code := int64(-1)
 	if len(reply) > 0 {
-		said = integer(reply[0])
+		code = integer(reply[0])
 	}
-	fmt.Fprintln(f.history, time.Now(), s, c.kind, said) // tokens in commands are drawn again each time
+	fmt.Fprintln(f.history, time.Now(), s, c.kind, code) // tokens in commands are drawn again each time
 	account := s.before[modelAccount]
 	switch c.kind {
 	case "take":
-		if said == 1 {
+		if code == 1 {
 			f.taken(s, reply)
 		}
 	case "mark":
-		if said == 1 {
+		if code == 1 {
 			if c.args[2] == "" && !s.blind && (account.open || fmt.Sprint(account.epoch) != c.args[3]) {
-				f.broken("%s was let go in epoch %s; the account was %+v", s, c.args[3], account)
+				f.broken("%s was marked in epoch %s; the account was %+v", s, c.args[3], account)
 			}
 			s.marked = true
 			if c.args[1] != "" {
@@ -55,7 +55,7 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 			s.call.alones = append(s.call.alones, s)
 		}
 	case "admit":
-		f.admitted(s, c, said)
+		f.admitted(s, c, code)
 	case "report":
 		name := f.circuitOf(c.keys[0])
 		if p := f.probes[name]; p != nil && c.args[1] == p.token {
@@ -64,8 +64,8 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 	case "end":
 		f.ended(s, c, reply)
 	case "attempt", "park":
-		s.unknown = s.unknown && said != 1
-		if said == 1 && s.arrival != nil && s.arrival.retryable && !s.arrival.resolved {
+		s.unknown = s.unknown && code != 1
+		if code == 1 && s.arrival != nil && s.arrival.retryable && !s.arrival.resolved {
 			s.arrival.resolved = true
 			if parked(s.answer) {
 				s.call.spent[s.delivery.Generation]--
@@ -83,7 +83,7 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 	}
 }
 
-// brief is a command and its reply for the story.
+// brief returns a command and its reply as text for the log of a failure.
 func brief(c command, reply []any) string {
 	if c.kind == "take" {
 		text := fmt.Sprint(reply[:min(len(reply), 7)])
@@ -112,7 +112,7 @@ func (f *fleet) circuitOf(key string) string {
 	return modelUnlisted
 }
 
-// taken is how many calls a take has brought.
+// taken returns how many calls a take has returned.
 func taken(reply []any) int {
 	if integer(reply[0]) != 1 {
 		return 0
@@ -120,7 +120,7 @@ func taken(reply []any) int {
 	return len(reply) - 8
 }
 
-// taken checks that calls might be taken now. s has the first of them.
+// taken checks that the calls could be taken now. s is the step of the first of them.
 func (f *fleet) taken(s *step, reply []any) {
 	account, now := s.before[modelAccount], nowMilli()
 	afterHold := integer(reply[2]) == 1
@@ -137,13 +137,13 @@ func (f *fleet) taken(s *step, reply []any) {
 		case account.open && now < account.until:
 			f.broken("%s was taken while the account was held: %+v", call[1], account)
 		case account.open && account.turn > now:
-			f.broken("%s was taken beside the one that was let out: %+v", call[1], account)
+			f.broken("%s was taken at the same time as the probe: %+v", call[1], account)
 		case account.open != afterHold, afterHold && i > 0:
 			f.broken("%s: after a hold %v, but the account was %+v", call[1], afterHold, account)
 		}
 	}
 	if n := f.leases(); n > int64(f.account.concurrency) {
-		f.broken("%d calls are in flight, %d may be", n, f.account.concurrency)
+		f.broken("%d calls are in flight, want at most %d", n, f.account.concurrency)
 	}
 }
 
@@ -155,34 +155,34 @@ func (f *fleet) takenOne(s *step, call []any) {
 		f.broken("%s was taken from the queue %s, which an operator paused", id, queue)
 	}
 	if s.call.queue != queue {
-		f.broken("%s was taken from %s, but stands in %s", id, queue, s.call.queue)
+		f.broken("%s was taken from %s, want from %s", id, queue, s.call.queue)
 	}
 	s.count = f.counters.take(integer(call[4]), integer(call[6]))
 	f.counters.checkMost(f)
 }
 
-// ended checks endings that went to Redis together: those of s, which writes, and
-// of others of its worker that wait for it.
+// ended checks endings that went to Redis together: those of s, which writes them, and
+// those of other steps of its worker that wait for it.
 func (f *fleet) ended(s *step, c command, reply []any) {
 	at := 5
-	for _, mine := range reply[1:] {
+	for _, applied := range reply[1:] {
 		to := at + 9 + int(integer(c.args[at+8]))
 		unknown := strings.Contains(fmt.Sprint(c.args[at:to]), string(policy.ClassOutcomeUnknown))
 		for _, one := range f.steps {
-			own := one == s || one.proc == s.proc && !one.stands && !one.over
-			if !own || one.delivery == nil || one.delivery.ID != c.args[at] || integer(mine) != 1 {
+			own := one == s || one.proc == s.proc && !one.paused && !one.over
+			if !own || one.delivery == nil || one.delivery.ID != c.args[at] || integer(applied) != 1 {
 				continue
 			}
 			f.checkCrashLoop(one, c.args[at:to])
 			if one.arrival == nil && unknown && !one.foundUnknown && !f.amnesia {
-				f.broken("%s ended as outcome_unknown, though what came of every send was known", one)
+				f.broken("%s ended as outcome_unknown, though the outcome of every send was known", one)
 			}
 		}
 		at = to
 	}
 }
 
-// leases counts the calls in flight: those whose lease is not over.
+// leases counts the calls in flight: those whose lease has not ended.
 func (f *fleet) leases() int64 {
 	var n int64
 	for _, queue := range tasks.Queues(modelUpstream) {
@@ -191,11 +191,11 @@ func (f *fleet) leases() int64 {
 	return n
 }
 
-// admitted checks the answer to a call that asked a circuit.
-func (f *fleet) admitted(s *step, c command, said int64) {
+// admitted checks a circuit's reply to a call that asked for admission.
+func (f *fleet) admitted(s *step, c command, reply int64) {
 	name, now := f.circuitOf(c.keys[0]), nowMilli()
 	before := s.before[name]
-	if said != 1 && said != 2 {
+	if reply != 1 && reply != 2 {
 		return
 	}
 	if name == modelAccount {
@@ -203,7 +203,7 @@ func (f *fleet) admitted(s *step, c command, said int64) {
 	} else {
 		s.endpoint = true
 	}
-	if said == 1 {
+	if reply == 1 {
 		if before.open && !s.blind {
 			f.broken("%s was admitted by circuit %s, which was %+v", s, name, before)
 		}
@@ -219,7 +219,7 @@ func (f *fleet) admitted(s *step, c command, said int64) {
 	f.probes[name] = &probe{token: c.args[0], end: now + lease}
 }
 
-// moved checks what a worker's script has made of a circuit.
+// moved checks how a worker's script has changed a circuit.
 func (f *fleet) moved(s *step, c command, name string, before, after circuitLook) {
 	wrong := func(what string) {
 		f.broken("%s: %s %s circuit %s: it was %+v and is %+v", s, brief(c, nil), what, name, before, after)
@@ -265,8 +265,8 @@ func (f *fleet) moved(s *step, c command, name string, before, after circuitLook
 	}
 }
 
-// stopped checks that an error of the circuit's own stops the fleet, and for as
-// long as the server said.
+// stopped checks that an error that opens this circuit stops the fleet, for as long as the
+// server said.
 func (f *fleet) stopped(s *step, c command, before, after circuitLook, wrong func(string)) {
 	same := c.args[0] == fmt.Sprint(before.epoch)
 	if !before.open && same && c.args[3] == "1" && !after.open {
@@ -275,8 +275,8 @@ func (f *fleet) stopped(s *step, c command, before, after circuitLook, wrong fun
 	if s.arrival == nil || s.answer != "quota until" || c.args[4] != "1" {
 		return
 	}
-	said := s.arrival.answeredAt.Add(90 * time.Second).UnixMilli()
-	if nowMilli() < said && after.until < said && (!before.open && same || before.open && nowMilli() < before.until) {
+	until := s.arrival.answeredAt.Add(90 * time.Second).UnixMilli()
+	if nowMilli() < until && after.until < until && (!before.open && same || before.open && nowMilli() < before.until) {
 		wrong("did not hold as long as the server said")
 	}
 }
@@ -297,7 +297,7 @@ func (f *fleet) sends(s *step) {
 	}
 }
 
-// arrive is a request's arrival at the API.
+// arrive records that a request arrives at the API.
 func (f *fleet) arrive(s *step) {
 	f.logEvent("%s: arrives", s)
 	f.sends(s)
@@ -324,14 +324,14 @@ func (f *fleet) arrive(s *step) {
 	s.call.arrivals = append(s.call.arrivals, s.arrival)
 }
 
-// answered notes what the API says.
+// answered records what the API answers.
 func (f *fleet) answered(s *step) {
 	f.logEvent("%s: is answered %s", s, s.answer)
 	s.arrival.answeredAt = time.Now()
 	s.arrival.retryable = s.answer != "ok" && s.answer != "silence"
 }
 
-// check holds what must be true after every step.
+// check checks what must be true after every step.
 func (f *fleet) check(t *rapid.T) {
 	all := f.lookAll()
 	openEndpoints := int64(0)
@@ -346,11 +346,11 @@ func (f *fleet) check(t *rapid.T) {
 	}
 	f.lostOnce = f.lostOnce || f.lost > 0
 	if n := all[modelAccount].endpoints; n != openEndpoints && !f.lostOnce {
-		f.broken("%d circuits of endpoints are open, and the account counts %d", openEndpoints, n)
+		f.broken("the account counts %d open circuits of endpoints, want %d", n, openEndpoints)
 	}
 	for _, queue := range tasks.Queues(modelUpstream) {
 		if f.mini.Exists(asynqKey(queue, "paused")) != f.paused[queue] {
-			f.broken("an operator's pause of %s is %v, and it is not so", queue, f.paused[queue])
+			f.broken("queue %s: got paused %v, want %v", queue, !f.paused[queue], f.paused[queue])
 		}
 	}
 	for _, id := range f.ids {
@@ -365,27 +365,27 @@ func (f *fleet) check(t *rapid.T) {
 	}
 }
 
-// checkBooks holds the ledger when all is over.
-func (f *fleet) checkBooks() {
-	b, err := f.books.Batch(f.ctx, modelBatch)
+// checkLedger checks the ledger at the end.
+func (f *fleet) checkLedger() {
+	b, err := f.ledger.Batch(f.ctx, modelBatch)
 	f.must(err)
 	if !b.Counts.Balanced() || b.Counts.Open != 0 || int(b.Counts.Accepted) != len(f.ids) {
-		f.rt.Fatalf("%d calls were sent, and the ledger say %+v", len(f.ids), b.Counts)
+		f.rt.Fatalf("got counts %+v, want %d calls accepted and none open", b.Counts, len(f.ids))
 	}
-	found, err := f.books.Audit(f.ctx, modelBatch, tasks.TaskID)
+	found, err := f.ledger.Audit(f.ctx, modelBatch, tasks.TaskID)
 	f.must(err)
 	if len(found) > 0 {
-		f.rt.Fatalf("audit found %+v", found)
+		f.rt.Fatalf("audit: got %+v, want nothing", found)
 	}
 	for _, id := range f.ids {
 		c := f.calls[id]
-		r, err := f.books.Get(f.ctx, c.queue, id)
+		r, err := f.ledger.Get(f.ctx, c.queue, id)
 		f.must(err)
 		if r.Attempts > f.sentAtMost(c, r.Generation) {
 			f.rt.Fatalf("call %s counts %d attempts, and %d sends were not answered with a park\n%s", id, r.Attempts, c.spent[r.Generation], f.describe())
 		}
 		if r.State != ledger.Done || len(c.arrivals) == 0 {
-			f.rt.Fatalf("call %s was made %d times and is %s, though all is well\n%s", id, len(c.arrivals), r.State, f.describe())
+			f.rt.Fatalf("call %s was made %d times and is %s; the API answers well, want it done\n%s", id, len(c.arrivals), r.State, f.describe())
 		}
 	}
 }

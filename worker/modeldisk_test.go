@@ -16,39 +16,39 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// disk is what the model's Redis has written of what it has answered. While the disk
-// is slow Redis answers nevertheless, for up to 2 s, as with appendfsync everysec: if
-// it is killed then, it comes back as it was written last.
+// disk is what the model's Redis has written to its append-only file. While the disk is
+// slow, Redis still answers, for up to 2 s, as with appendfsync everysec. If it is killed
+// then, it restarts with what it had written last.
 type disk struct {
 	mu sync.Mutex
-	// said counts the commands, as bytes of the append-only file, written those that
-	// are written while the disk is slow.
-	said, written int64
-	slow          bool
-	kept          *dataset
+	// commands counts all commands, each as one byte of the append-only file. While the
+	// disk is slow, written is how many of them are written, and kept is what is written.
+	commands, written int64
+	slow              bool
+	kept              *dataset
 }
 
-// mostUnwritten is how long Redis answers at most before it writes.
+// mostUnwritten is how long Redis answers at most while it cannot write.
 const mostUnwritten = 2 * time.Second
 
-// info is what Redis says of its append-only file.
+// info returns what Redis's INFO command says about its append-only file.
 func (d *disk) info() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	written := d.said
+	written := d.commands
 	if d.slow {
 		written = d.written
 	}
-	return fmt.Sprintf("# Persistence\r\naof_enabled:1\r\naof_current_size:%d\r\naof_base_size:0\r\naof_buffer_length:%d\r\n", written, d.said-written)
+	return fmt.Sprintf("# Persistence\r\naof_enabled:1\r\naof_current_size:%d\r\naof_base_size:0\r\naof_buffer_length:%d\r\n", written, d.commands-written)
 }
 
-func (d *disk) says(commands int) {
+func (d *disk) count(commands int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.said += int64(commands)
+	d.commands += int64(commands)
 }
 
-// diskHook counts the commands to Redis, and answers for its append-only file.
+// diskHook counts the commands to Redis, and answers INFO about its append-only file.
 type diskHook struct{ *disk }
 
 func (h diskHook) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -56,7 +56,7 @@ func (h diskHook) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (h diskHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		h.says(1)
+		h.count(1)
 		return err
 	}
 }
@@ -64,7 +64,7 @@ func (h diskHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func (h diskHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
-		h.says(len(cmds))
+		h.count(len(cmds))
 		for _, cmd := range cmds {
 			if info, ok := cmd.(*redis.StringCmd); ok && cmd.Name() == "info" {
 				info.SetErr(nil)
@@ -75,7 +75,7 @@ func (h diskHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	}
 }
 
-// dataset is all that Redis holds.
+// dataset is all data in Redis.
 type dataset struct {
 	strings map[string]string
 	hashes  map[string]map[string]string
@@ -123,7 +123,7 @@ func datasetOf(m *miniredis.Miniredis) (*dataset, error) {
 	return d, nil
 }
 
-// load puts it in the place of what Redis holds.
+// load replaces all data in Redis with d.
 func (d *dataset) load(m *miniredis.Miniredis) (err error) {
 	m.FlushAll()
 	for key, value := range d.strings {
@@ -163,7 +163,7 @@ func (d *dataset) load(m *miniredis.Miniredis) (err error) {
 	return nil
 }
 
-// writeUp has Redis write all that it has said; a disk that is slow stays so.
+// writeUp makes Redis write all that it has not written; a slow disk stays slow.
 func (f *fleet) writeUp() {
 	if !f.disk.slow {
 		return
@@ -172,7 +172,7 @@ func (f *fleet) writeUp() {
 	f.must(err)
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
-	f.disk.kept, f.disk.written = kept, f.disk.said
+	f.disk.kept, f.disk.written = kept, f.disk.commands
 }
 
 // slowDisk makes the disk slow.
@@ -185,7 +185,7 @@ func (f *fleet) slowDisk(t *rapid.T) {
 	f.writeUp()
 }
 
-// written has Redis write, and the disk be quick again or not.
+// written makes Redis write; the disk may be quick again or stay slow.
 func (f *fleet) written(t *rapid.T) {
 	if !f.disk.slow {
 		t.Skip("it is written")
@@ -197,10 +197,9 @@ func (f *fleet) written(t *rapid.T) {
 	f.logEvent("Redis has written; the disk is slow: %v", f.disk.slow)
 }
 
-// crash kills Redis, and starts it again with what it has written. Who has sent calls
-// sends again those that it has lost. Circuits, limits and operators' words may be
-// forgotten, and what was is not known to all workers: from now on the model does not
-// hold them against the scripts.
+// crash kills Redis, and starts it again with what it has written. The calls that it has
+// lost are sent again. It may have lost changes of circuits, limits and by operators, and
+// not every worker remembers them: from now on the model does not check these.
 func (f *fleet) crash(t *rapid.T) {
 	if !f.disk.slow {
 		t.Skip("nothing to lose")
@@ -208,9 +207,9 @@ func (f *fleet) crash(t *rapid.T) {
 	f.fall()
 }
 
-// fallTogether has workers make calls on a slow disk, and kills all of them and Redis
-// at once, as a person does who ends the process group of a run. Nobody is left who
-// remembers what Redis had not written.
+// fallTogether lets workers make calls on a slow disk, and kills all of them and Redis at
+// once, as when the process group of a run is killed. No worker is left that remembers
+// what Redis had not written.
 func (f *fleet) fallTogether(t *rapid.T) {
 	if !f.forgets || f.keeper != nil {
 		t.Skip("not now")
@@ -221,7 +220,7 @@ func (f *fleet) fallTogether(t *rapid.T) {
 	f.takeAll(t)
 	for range rapid.IntRange(1, 8).Draw(t, "steps before it") {
 		for _, s := range slices.Clone(f.steps) {
-			if s.stands && !s.proc.frozen {
+			if s.paused && !s.proc.frozen {
 				f.wake(s, false)
 			}
 		}
@@ -236,7 +235,7 @@ func (f *fleet) fallTogether(t *rapid.T) {
 	f.recover()
 }
 
-// fall is the death of Redis on a slow disk, and its new start.
+// fall kills Redis on a slow disk, and starts it again.
 func (f *fleet) fall() {
 	f.logEvent("Redis is killed, and continues with what it has written")
 	f.must(f.disk.kept.load(f.mini))
@@ -258,13 +257,13 @@ func (f *fleet) fall() {
 	}
 }
 
-// stall pauses Redis for a while. No lease is lengthened meanwhile, and
-// by asynq's own reckoning a call whose lease is over is not its worker's any more.
+// stall pauses Redis for a while. No lease is renewed meanwhile, and asynq takes a call
+// away from its worker when its lease has ended.
 func (f *fleet) stall(t *rapid.T) {
 	seldom(t)
 	d := rapid.SampledFrom([]time.Duration{time.Second, 12 * time.Second, 40 * time.Second}).Draw(t, "Redis is paused for")
 	f.logEvent("Redis is paused for %s", d)
-	f.rest(d)
+	f.sleep(d)
 	f.awaitPaused()
 	now := time.Now()
 	for _, s := range f.steps {
@@ -281,29 +280,29 @@ func (f *fleet) killInTurn(t *rapid.T) {
 	seldom(t)
 	seldom(t)
 	if f.keeper != nil {
-		t.Skip("only one of them has what Redis has lost")
+		t.Skip("only one worker has what Redis has lost")
 	}
 	for n := range rapid.IntRange(2, 8).Draw(t, "kills") {
 		most, calls := n%modelWorkers, 0
 		for i, p := range f.procs {
-			under := 0
+			inflight := 0
 			for _, s := range f.steps {
 				if s.proc == p && s.delivery != nil {
-					under++
+					inflight++
 				}
 			}
-			if under > calls && !p.frozen {
-				most, calls = i, under
+			if inflight > calls && !p.frozen {
+				most, calls = i, inflight
 			}
 		}
 		for range rapid.IntRange(0, 3).Draw(t, "steps before it") {
 			for _, s := range slices.Clone(f.steps) {
-				if s.stands && s.proc == f.procs[most] {
+				if s.paused && s.proc == f.procs[most] {
 					f.wake(s, false)
 				}
 			}
 		}
-		f.logEvent("worker %d is killed, in turn", most)
+		f.logEvent("worker %d is killed in turn", most)
 		f.end(f.procs[most])
 		f.procs[most] = f.newProc()
 		f.pass(modelLease + 2*time.Second)
@@ -312,7 +311,7 @@ func (f *fleet) killInTurn(t *rapid.T) {
 	}
 }
 
-// send puts a call of the model into the queue, or finds it there.
+// send enqueues a call of the model, unless it is in the queue already.
 func (f *fleet) send(n int, c *modelCall) string {
 	o := tasks.Options{
 		Upstream: modelUpstream, Batch: modelBatch, Key: fmt.Sprint(n), Idempotent: &c.idempotent, Priority: c.priority,
@@ -328,21 +327,21 @@ func (f *fleet) send(n int, c *modelCall) string {
 	return r.ID
 }
 
-// checkAlone checks that a call which is made beside another is not one that was to be
-// made alone, or beside one. Past its longest time the others continue.
+// checkAlone checks that no other call is made at the same time as a call that must be made
+// alone. Others may start after the longest time that the call may take.
 func (f *fleet) checkAlone(s *step) {
 	for _, o := range f.steps {
 		if o == s || o.proc != s.proc || o.over || o.lapsed || s.lapsed {
 			continue
 		}
 		if !o.alone.IsZero() && time.Since(o.alone) < s.proc.w.shutdownTimeout() {
-			f.broken("%s is made beside %s, which is to be made alone", s, o)
+			f.broken("%s is made at the same time as %s, which must be made alone", s, o)
 		}
 	}
 }
 
-// checkCrashLoop checks, as an ending is recorded, that a call which is held to kill
-// its workers was made alone by them.
+// checkCrashLoop checks that a call that ends as crash_loop was made alone by the workers
+// that died.
 func (f *fleet) checkCrashLoop(s *step, ending []string) {
 	if !strings.Contains(fmt.Sprint(ending), `"class":"crash_loop"`) {
 		return
@@ -357,12 +356,12 @@ func (f *fleet) checkCrashLoop(s *step, ending []string) {
 		}
 	}
 	if alone < most {
-		f.broken("%s ends as crash_loop, and %d workers died while they made it alone, %d would be needed", s, alone, most)
+		f.broken("%s ends as crash_loop after %d workers died while they made it alone, want %d", s, alone, most)
 	}
 }
 
-// sentAtMost is how many attempts a call may count. Redis may have forgotten that one
-// of its sends was a park.
+// sentAtMost returns how many attempts a call may count. Redis may have forgotten that the
+// answer to a send parked the call.
 func (f *fleet) sentAtMost(c *modelCall, generation int) int {
 	if f.amnesia {
 		return c.sent[generation]

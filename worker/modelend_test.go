@@ -7,9 +7,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 )
 
-// close ends all faults and lets time pass. As long as calls and endpoints have a
-// fault of their own, the good ones must be made nevertheless. Then every call must
-// end, every one that is redriven then, and one more, must succeed.
+// close ends the general faults and lets time pass. While single calls and endpoints still
+// have a fault, all good calls must be made. Then these faults end too: every call must
+// end, and after a redrive every call, and one more, must succeed.
 func (f *fleet) close() {
 	f.mood, f.disk.slow = "ok", false
 	for queue := range f.paused {
@@ -26,28 +26,27 @@ func (f *fleet) close() {
 	}
 	f.finishGood()
 	f.cured = true
-	f.finishAll("nothing happens any more, and calls do not end")
+	f.finishAll("calls do not end")
 	for _, name := range f.circuits {
 		f.closeCircuit(name)
 	}
 	f.enqueue(true, tasks.PriorityLow)
 	for _, id := range f.ids {
-		r, err := f.books.Get(f.ctx, f.calls[id].queue, id)
+		r, err := f.ledger.Get(f.ctx, f.calls[id].queue, id)
 		f.must(err)
 		if _, _, err := f.records.Redrive(f.ctx, r); err != nil {
 			f.rt.Fatal(err)
 		}
 	}
-	f.finishAll("calls that come after all faults are not made")
-	f.checkBooks()
+	f.finishAll("calls after the end of all faults are not made")
+	f.checkLedger()
 }
 
-// rungsForEach bounds the holds for each call that has a fault of its own, until all
-// good calls are made.
+// rungsForEach is the most holds, for each faulty call, until all good calls are made.
 const rungsForEach = 12
 
-// finishGood continues until every good call has ended, and bounds the number of holds
-// until then. A call with a fault of its own may wait, for a reason that is shown.
+// finishGood continues until every good call has ended, and checks the number of holds
+// until then. A faulty call may wait, for a reason that is shown.
 func (f *fleet) finishGood() {
 	faulty, before := 1, f.rungs
 	for _, id := range f.ids {
@@ -55,7 +54,7 @@ func (f *fleet) finishGood() {
 			faulty++
 		}
 	}
-	f.runUntil("good calls are not made, as others have a fault of their own", func() bool {
+	f.runUntil("good calls are not made while other calls are faulty", func() bool {
 		for _, id := range f.ids {
 			if f.good(f.calls[id]) && f.hget(f.record(id), "state") == "open" {
 				return false
@@ -64,17 +63,17 @@ func (f *fleet) finishGood() {
 		return true
 	})
 	if n := f.rungs - before; n > faulty*rungsForEach {
-		f.rt.Fatalf("it took %d holds until all good calls were made, and %d calls have a fault of their own\n%s", n, faulty-1, f.describe())
+		f.rt.Fatalf("it took %d holds until all good calls were made, want at most %d with %d faulty calls\n%s", n, faulty*rungsForEach, faulty-1, f.describe())
 	}
 	for _, id := range f.ids {
 		if f.hget(f.record(id), "state") == "open" && !f.waitsForAReason(id) {
-			f.rt.Fatalf("call %s is open and waits for nothing that is shown\n%s", id, f.describe())
+			f.rt.Fatalf("call %s is open for no reason that is shown\n%s", id, f.describe())
 		}
 	}
 }
 
-// waitsForAReason reports whether a circuit holds a call, that it has a time to come
-// back, or that it is in progress.
+// waitsForAReason reports whether a circuit holds a call, or it has a time for its next
+// attempt, or it is in progress.
 func (f *fleet) waitsForAReason(id string) bool {
 	for _, name := range []string{modelAccount, f.calls[id].endpoint} {
 		if f.look(name).open {
@@ -104,7 +103,7 @@ func (f *fleet) runUntil(complaint string, end func() bool) {
 	for round := range 400 {
 		busy := false
 		for _, s := range slices.Clone(f.steps) {
-			for s.stands {
+			for s.paused {
 				busy = true
 				f.wake(s, false)
 				f.check(f.rt)

@@ -33,36 +33,36 @@ type fleet struct {
 	account  scenario
 	procs    []*proc
 	steps    []*step
-	desk     *circuit.Store // the operator's
+	operator *circuit.Store // with which an operator opens and closes circuits
 	producer *tasks.Producer
 	records  *records.Store
-	books    *ledger.Ledger
+	ledger   *ledger.Ledger
 
 	calls map[string]*modelCall
 	ids   []string
-	mood  string // what the API answers
-	// ill is the endpoint, if any, whose calls are always answered with illness;
-	// cured reports that neither it nor any call's own fault is there any more.
+	mood  string // how the API answers now
+	// ill is the endpoint, if any, whose calls are always answered with illness. With
+	// cured set, neither it nor any call has a fault any more.
 	ill, illness string
 	cured        bool
-	// rungs counts the holds that began.
+	// rungs counts the holds that have started.
 	rungs    int
 	paused   map[string]bool
 	circuits []string
 	names    map[string]circuit.Name
 	probes   map[string]*probe // by circuit
 	counters *counters
-	// lost is the epoch of an account's record that Redis has lost, until it has
-	// it again; keeper is the worker that has it.
+	// lost is the epoch of an account's record that Redis has lost, until it has the
+	// record again; keeper is the worker that remembers it.
 	lost     int64
 	lostOnce bool
 	keeper   *proc
 	epochs   map[string]int64
-	// forgets reports that this Redis may lose its last seconds; amnesia that it has.
+	// forgets reports that this Redis may lose its last seconds; amnesia, that it did.
 	forgets, amnesia bool
 	disk             *disk
-	// lot is the seed of the workers' random numbers; history is a hash of all events.
-	lot     uint64
+	// seed is the seed of the workers' random numbers; history is a hash of all events.
+	seed    uint64
 	history hash.Hash64
 
 	mu       sync.Mutex
@@ -75,11 +75,10 @@ type modelCall struct {
 	queue      string
 	idempotent bool
 	priority   tasks.Priority
-	// endpoint is the call's; fault is what the API answers to this call whatever it
-	// says to others, empty for a good call.
+	// endpoint is the call's. fault is how the API answers this call, whatever it answers
+	// to others; it is empty for a good call.
 	endpoint, fault string
-	// spent counts, by generation, the sends that were not answered with a park, sent
-	// all of them.
+	// sent counts the sends, by generation; spent counts those that did not park the call.
 	spent, sent map[int]int
 	arrivals    []*arrival
 	marks       []*step // that have marked it as sent
@@ -94,7 +93,7 @@ type arrival struct {
 	answeredAt          time.Time
 }
 
-// probe is the lease of one, until its verdict.
+// probe is the lease of a probe, until its outcome.
 type probe struct {
 	token string
 	end   int64 // ms
@@ -103,11 +102,11 @@ type probe struct {
 func newFleet(rt *rapid.T, client *redis.Client, mini *miniredis.Miniredis, pol *policy.Policy) *fleet {
 	f := &fleet{
 		rt: rt, ctx: context.Background(), client: client, mini: mini, pol: pol,
-		account: rapid.SampledFrom(scenarios).Draw(rt, "account"),
-		desk:    circuit.NewStore(client, "operator"), books: ledger.New(client), mood: "ok",
+		account:  rapid.SampledFrom(scenarios).Draw(rt, "account"),
+		operator: circuit.NewStore(client, "operator"), ledger: ledger.New(client), mood: "ok",
 		calls: map[string]*modelCall{}, paused: map[string]bool{}, circuits: []string{modelAccount, "read", "write"},
 		names: circuitNames, probes: map[string]*probe{}, epochs: map[string]int64{},
-		disk: &disk{}, lot: rapid.Uint64().Draw(rt, "dice"), history: fnv.New64a(),
+		disk: &disk{}, seed: rapid.Uint64().Draw(rt, "random numbers"), history: fnv.New64a(),
 	}
 	client.AddHook(diskHook{f.disk})
 	f.forgets = rapid.Bool().Draw(rt, "Redis may forget its last seconds")
@@ -139,14 +138,14 @@ func (f *fleet) newProc() *proc {
 	f.must(Handle(w, modelUpstream, func(ctx context.Context, j *Job[modelWrite]) (string, error) {
 		return stepOf(ctx).request(ctx, j.MarkSent)
 	}))
-	f.lot++
-	w.random = rand.New(rand.NewPCG(f.lot, 0)).Int64N
+	f.seed++
+	w.random = rand.New(rand.NewPCG(f.seed, 0)).Int64N
 	p := &proc{w: w}
 	f.must(w.beat(f.ctx, &p.watch))
 	return p
 }
 
-// answerTo is what the API answers to a call.
+// answerTo returns what the API answers to a call.
 func (f *fleet) answerTo(c *modelCall) string {
 	switch {
 	case f.cured:
@@ -158,7 +157,7 @@ func (f *fleet) answerTo(c *modelCall) string {
 	return f.mood
 }
 
-// good reports whether a call has no fault of its own, nor has its endpoint.
+// good reports whether neither the call nor its endpoint has a fault.
 func (f *fleet) good(c *modelCall) bool { return c.fault == "" && c.endpoint != f.ill }
 
 func (f *fleet) must(err error) {
@@ -197,7 +196,7 @@ func (f *fleet) describe() string {
 		fmt.Fprintf(&b, "\n%s: %+v", name, f.look(name))
 	}
 	for _, s := range f.steps {
-		fmt.Fprintf(&b, "\n%s stands %v before %s", s, s.stands, s.at)
+		fmt.Fprintf(&b, "\n%s: paused %v, before %s", s, s.paused, s.at)
 	}
 	for _, queue := range tasks.Queues(modelUpstream) {
 		for _, list := range []string{"pending", "active"} {

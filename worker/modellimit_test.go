@@ -21,23 +21,23 @@ type counters struct {
 // rule is one limit, as the scripts get it.
 type rule struct {
 	kind, key string
-	// most is how many calls, or how much money, a window holds.
+	// most is how many calls, or how much money, a window allows.
 	most, price int64
 	// period is that of a window.
 	period time.Duration
 	// interval is microseconds from slot to slot, burst how many at once.
 	interval float64
 	burst    int64
-	// slack is what a window may hold too many, because calls from before an
-	// operator's reset are in progress.
+	// slack is how many calls more than most a window may have, because calls from before
+	// an operator's reset are in flight.
 	slack int64
 }
 
-// counted is a slot that was taken.
+// counted is a slot that a call took.
 type counted struct {
 	slot, money int64
 	back        bool
-	// forgotten are the rules that an operator has had begin again since.
+	// forgotten are the rules that an operator has reset since.
 	forgotten []string
 }
 
@@ -71,7 +71,7 @@ func (c *counters) giveBack(n *counted) {
 	n.back = true
 }
 
-// forget is an operator's close of an account that a limit holds.
+// forget resets a limit, as when an operator closes an account that the limit holds.
 func (c *counters) forget(key string) {
 	for i, r := range c.rules {
 		if r.key != key || r.kind == "rate" {
@@ -86,7 +86,7 @@ func (c *counters) forget(key string) {
 	}
 }
 
-// used is what a window holds of a rule.
+// used returns how much of a rule's window is used.
 func (c *counters) used(r rule, start time.Time) int64 {
 	var used int64
 	for _, n := range c.taken {
@@ -97,7 +97,7 @@ func (c *counters) used(r rule, start time.Time) int64 {
 	return used
 }
 
-// checkMost checks that what was taken last is not too much.
+// checkMost checks that the slot that was taken last exceeds no limit.
 func (c *counters) checkMost(f *fleet) {
 	if c.unknown {
 		return
@@ -107,7 +107,7 @@ func (c *counters) checkMost(f *fleet) {
 		if r.kind != "rate" {
 			start := time.UnixMicro(last.slot).UTC().Truncate(r.period)
 			if used := c.used(r, start); used > r.most+r.slack*r.price {
-				f.broken("%s: %d were taken of the window that begins at %s, %d may be", r.key, used, start, r.most)
+				f.broken("%s: %d were taken of the window that starts at %s, want at most %d", r.key, used, start, r.most)
 			}
 			continue
 		}
@@ -128,8 +128,8 @@ func (c *counters) checkMost(f *fleet) {
 	}
 }
 
-// checkKept checks that Redis counts of each window what the model does: nothing
-// that was returned, and all that was not.
+// checkKept checks that Redis counts the same for each window as the model: the slots that
+// were taken and not returned.
 func (c *counters) checkKept(f *fleet) {
 	if c.unknown {
 		return

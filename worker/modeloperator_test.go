@@ -24,7 +24,7 @@ func (f *fleet) failOver(t *rapid.T) {
 	if c.epoch == 0 || f.keeper != nil {
 		t.Skip("nothing to lose")
 	}
-	// One that is still to be sent knows an older state than the next loss is of.
+	// A restore that is not sent yet has an older state than the one that would be lost now.
 	if slices.ContainsFunc(f.steps, func(s *step) bool { return s.at == "restore" }) {
 		t.Skip("not twice at once")
 	}
@@ -50,30 +50,30 @@ func (f *fleet) operate(t *rapid.T) {
 	name := rapid.SampledFrom(f.circuits).Draw(t, "circuit")
 	f.logEvent("an operator opens or closes circuit %s", name)
 	if rapid.Bool().Draw(t, "open") {
-		f.must(f.desk.Open(f.ctx, f.names[name], time.Minute, "model", "operator"))
+		f.must(f.operator.Open(f.ctx, f.names[name], time.Minute, "model", "operator"))
 	} else {
 		f.closeCircuit(name)
 	}
 	f.forgetProbe(name)
 }
 
-// rotate gives a worker another credential where the account is held for one.
+// rotate changes the credential, if the account is held because of it.
 func (f *fleet) rotate() {
-	r, err := f.desk.Get(f.ctx, f.names[modelAccount])
+	r, err := f.operator.Get(f.ctx, f.names[modelAccount])
 	f.must(err)
-	ended, err := f.desk.EndHold(f.ctx, r)
+	ended, err := f.operator.EndHold(f.ctx, r)
 	f.must(err)
 	if ended {
 		f.logEvent("the account has another credential")
 	}
 }
 
-// closeCircuit closes a circuit; a limit that holds the account begins again.
+// closeCircuit closes a circuit; a limit that holds the account starts again from zero.
 func (f *fleet) closeCircuit(name string) {
 	if name == modelAccount {
 		f.counters.forget(f.hget(f.key(name), "limited_key"))
 	}
-	f.must(f.desk.Close(f.ctx, f.names[name], "model", "operator"))
+	f.must(f.operator.Close(f.ctx, f.names[name], "model", "operator"))
 	f.forgetProbe(name)
 }
 
@@ -91,7 +91,7 @@ func (f *fleet) pause(t *rapid.T) {
 func (f *fleet) redrive(t *rapid.T) {
 	seldom(t)
 	id := rapid.SampledFrom(f.ids).Draw(t, "call")
-	r, err := f.books.Get(f.ctx, f.calls[id].queue, id)
+	r, err := f.ledger.Get(f.ctx, f.calls[id].queue, id)
 	f.must(err)
 	if !r.State.Ended() || r.State == ledger.Done {
 		t.Skip("nothing to redrive")
@@ -100,7 +100,7 @@ func (f *fleet) redrive(t *rapid.T) {
 	f.must(err)
 }
 
-// changeAnswers makes the API answer in another way from now on.
+// changeAnswers changes how the API answers from now on.
 func (f *fleet) changeAnswers(t *rapid.T) {
 	if f.mood == "auth" && f.keeper == nil {
 		f.rotate()

@@ -21,14 +21,14 @@ func (f *fleet) awake(t *rapid.T) *proc {
 func (f *fleet) ready(t *rapid.T) *step {
 	var ready []*step
 	for _, s := range f.steps {
-		if s.stands && !s.proc.frozen {
+		if s.paused && !s.proc.frozen {
 			ready = append(ready, s)
 		}
 	}
 	if len(ready) == 0 {
 		t.Skip("no step can continue")
 	}
-	return ready[rapid.IntRange(0, len(ready)-1).Draw(t, "who")]
+	return ready[rapid.IntRange(0, len(ready)-1).Draw(t, "step")]
 }
 
 // wake lets a step continue until it is paused again, waits or ends.
@@ -42,7 +42,7 @@ func (f *fleet) wake(s *step, loseReply bool) {
 // awaitPaused waits until every step is paused, and removes those that have ended.
 func (f *fleet) awaitPaused() {
 	synctest.Wait()
-	f.rest(2 * scriptTime)
+	f.sleep(2 * scriptTime)
 	synctest.Wait()
 	var left []*step
 	for _, s := range f.steps {
@@ -55,22 +55,21 @@ func (f *fleet) awaitPaused() {
 	f.steps = left
 }
 
-// rest lets time pass. Whom a timer wakes meanwhile comes after all that the
-// model has done.
-func (f *fleet) rest(d time.Duration) {
+// sleep lets time pass. What a timer wakes meanwhile runs after all that the model has
+// done.
+func (f *fleet) sleep(d time.Duration) {
 	f.mu.Lock()
 	f.mu.Unlock() //nolint:staticcheck // orders what is before it, for the race detector
 	time.Sleep(d)
 }
 
-// pass lets time pass. Heartbeats continue, and the leases of probes are renewed, but for
-// those who are frozen: those lose their leases, and then the contexts of their
-// handlers end.
+// pass lets time pass. Workers send heartbeats and renew the leases of their probes. A
+// frozen worker does not: it loses its leases, and then the contexts of its handlers end.
 func (f *fleet) pass(d time.Duration) {
 	if d > mostUnwritten {
 		f.writeUp()
 	}
-	f.rest(d)
+	f.sleep(d)
 	f.renew()
 	f.awaitPaused()
 	f.forward()
@@ -90,11 +89,11 @@ func (f *fleet) pass(d time.Duration) {
 	f.awaitPaused()
 }
 
-// renew renews the leases of the probes, but for those of the frozen.
+// renew renews the leases of the probes, except those of frozen workers.
 func (f *fleet) renew() {
 	for _, p := range f.procs {
 		if !p.frozen {
-			_ = p.w.renewOnce(f.ctx) // what fails is done next time
+			_ = p.w.renewOnce(f.ctx) // an error is tried again next time
 		}
 	}
 	for name, p := range f.probes {
@@ -104,7 +103,7 @@ func (f *fleet) renew() {
 	}
 }
 
-// end ends a process at once: its steps go nowhere any more.
+// end ends a process at once, and all its steps.
 func (f *fleet) end(p *proc) {
 	if p.dead.Swap(true) {
 		return
@@ -117,7 +116,7 @@ func (f *fleet) end(p *proc) {
 	for again := true; again; {
 		again = false
 		for _, s := range f.steps {
-			if s.proc == p && s.stands {
+			if s.proc == p && s.paused {
 				again = true
 				s.wakeUp <- struct{}{}
 				synctest.Wait()
@@ -131,7 +130,7 @@ func (f *fleet) end(p *proc) {
 			left = append(left, s)
 		}
 	}
-	f.steps = left // who waits for a timer ends by itself
+	f.steps = left // a step that waits for a timer ends by itself
 }
 
 // disband ends all processes.

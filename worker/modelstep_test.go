@@ -25,9 +25,9 @@ type proc struct {
 	archived        reopened
 }
 
-// step is something in progress in a worker: a call, or a look at the circuits. Its
-// goroutine is paused before all that others could see, until the model wakes
-// it; so only one runs at a time, timers aside, which end at the next standstill.
+// step is something in progress in a worker: a call, or a read of the circuits. Its
+// goroutine pauses before every effect that other workers could see, until the model
+// wakes it. So only one runs at a time, except timers, which end before the next pause.
 type step struct {
 	f      *fleet
 	proc   *proc
@@ -35,10 +35,10 @@ type step struct {
 	cancel context.CancelFunc
 	wakeUp chan struct{}
 
-	// stands reports that it is paused, before the point that at names.
-	stands bool
+	// paused reports that it is paused, before the point that at names.
+	paused bool
 	at     string
-	// quick lets it pass the next standstill: it is the same step still.
+	// quick lets it go through the next pause, as a part of the same step.
 	quick bool
 	// over reports that the goroutine has ended.
 	over bool
@@ -53,10 +53,10 @@ type step struct {
 	alone    time.Time // when it was recorded that its call is made alone
 	lapsed   bool
 	count    *counted
-	// What let the call go, and what it has to show before it may arrive.
+	// What admitted the call, and what must be true before it arrives.
 	blind                  bool // admitted while Redis had lost a record
 	mustMark, marked, once bool
-	unknown, foundUnknown  bool // marked, and nothing recorded since; so by an earlier one
+	unknown, foundUnknown  bool // marked, and nothing recorded since; the same, by an earlier step
 	account, endpoint      bool
 	sends                  bool
 	answer                 string
@@ -71,8 +71,7 @@ const scriptTime = 3 * time.Microsecond
 
 func stepOf(ctx context.Context) *step { s, _ := ctx.Value(stepKey{}).(*step); return s }
 
-// pause blocks until the model wakes the step. A worker that was killed goes
-// nowhere any more.
+// pause blocks until the model wakes the step. The steps of a killed worker end here.
 func (s *step) pause(at string) {
 	if s.proc.dead.Load() {
 		runtime.Goexit()
@@ -81,23 +80,23 @@ func (s *step) pause(at string) {
 		s.quick = false
 		return
 	}
-	s.stand(at)
+	s.markPaused(at)
 	<-s.wakeUp
-	s.stands = false
+	s.paused = false
 	if s.proc.dead.Load() {
 		runtime.Goexit()
 	}
 }
 
-// stand records where the step is paused. It may be called from a timer, without any order to
-// what the model did last: hence the lock; see [fleet.awaitPaused].
-func (s *step) stand(at string) {
+// markPaused records where the step is paused. It needs the lock, because a timer may call
+// it at the same time as the model continues; see [fleet.awaitPaused].
+func (s *step) markPaused(at string) {
 	s.f.mu.Lock()
 	defer s.f.mu.Unlock()
-	s.at, s.stands = at, true
+	s.at, s.paused = at, true
 }
 
-// stepHook stands between the workers and Redis.
+// stepHook pauses the workers' steps before each command to Redis.
 type stepHook struct{}
 
 func (stepHook) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -112,8 +111,8 @@ func (stepHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		began := time.Now()
 		s.pause(c.kind)
 		if c.kind == "take" && time.Since(began) > time.Second {
-			// The second question of a worker that chooses the probe: what it says of
-			// the time is old by now, and its time-out is over.
+			// The second request of a worker that chooses the probe: its time is too old by
+			// now, and its timeout is over.
 			cmd.SetErr(os.ErrDeadlineExceeded)
 			return os.ErrDeadlineExceeded
 		}
@@ -139,7 +138,7 @@ func (stepHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func (stepHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		if s := stepOf(ctx); s != nil && !handshake(cmds[0]) {
-			s.pause("a look at the circuits")
+			s.pause("a read of the circuits")
 		}
 		return next(ctx, cmds)
 	}
@@ -148,7 +147,7 @@ func (stepHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 // handshake reports whether go-redis sends the command on a new connection.
 func handshake(cmd redis.Cmder) bool { return cmd.Name() == "hello" || cmd.Name() == "client" }
 
-// command is a command to Redis; a script goes by what it is called with.
+// command is a command to Redis. The kind of a script is known by its keys and arguments.
 type command struct {
 	kind string
 	keys []string
@@ -210,8 +209,8 @@ func (f *fleet) newStep(p *proc, at string) *step {
 	return s
 }
 
-// begin makes a worker take a call, and up to so many more, and reports whether it got
-// any. The taking itself is one step.
+// begin makes a worker take a call, and up to more further ones, and reports whether it got
+// any. Taking them is one step.
 func (f *fleet) begin(p *proc, queue string, more int) bool {
 	s := f.newStep(p, "take")
 	s.quick = true
@@ -232,8 +231,8 @@ func (f *fleet) beginRefresh(p *proc) {
 	f.awaitPaused()
 }
 
-// process is what an asynq server does with tasks, but for its lists, which are in
-// the model's hands.
+// process does what an asynq server does with tasks, except with asynq's lists, which the
+// model changes itself.
 func (s *step) process(queue string, more int) {
 	w, leased := s.proc.w, time.Now().Add(modelLease)
 	a := w.accounts[modelUpstream]
@@ -276,7 +275,7 @@ func (s *step) handle() {
 	w.deliveries.Delete(s.delivery.ID)
 	s.mustMark = s.delivery.Due.After(time.Now())
 	disp := w.process(s.ctx, s.delivery)
-	s.pause("asynq's verb")
+	s.pause("asynq's result")
 	if !s.lapsed {
 		s.f.carryOut(s.delivery, disp)
 	}
@@ -287,30 +286,30 @@ func (s *step) request(ctx context.Context, mark func(context.Context) error) (s
 	if err := mark(ctx); err != nil {
 		return "", err
 	}
-	if !s.await(ctx, "the request's way to the API") {
+	if !s.await(ctx, "the arrival of the request") {
 		s.f.sends(s)
 		return "", &policy.Failure{}
 	}
 	s.f.arrive(s)
-	if !s.await(ctx, "the answer's way back") {
+	if !s.await(ctx, "the arrival of the answer") {
 		s.answer = "silence"
 		return "", &policy.Failure{MaybeSent: true}
 	}
 	s.answer = s.f.answerTo(s.call)
 	s.f.answered(s)
 	if failure := modelAnswers[s.answer]; failure != nil {
-		said := *failure
-		return "", &said
+		copied := *failure
+		return "", &copied
 	}
 	return "fine", nil
 }
 
-// await is pause for what has a time-out; false means that it is over.
+// await is pause for a step with a timeout. It returns false if the timeout came first.
 func (s *step) await(ctx context.Context, at string) bool {
 	if s.proc.dead.Load() {
 		runtime.Goexit()
 	}
-	s.stand(at)
+	s.markPaused(at)
 	answered := true
 	select {
 	case <-s.wakeUp:
@@ -318,7 +317,7 @@ func (s *step) await(ctx context.Context, at string) bool {
 		answered = false
 	}
 	s.f.mu.Lock()
-	s.stands = false
+	s.paused = false
 	s.f.mu.Unlock()
 	if !answered {
 		return false

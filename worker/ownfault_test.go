@@ -38,7 +38,7 @@ func TestOneCallsOwnFaultDoesNotStopOtherCalls(t *testing.T) {
 		{"two calls with a quota error", "patsnap", "67200001", 2, 1, policy.ClassQuota},
 		{"a rate error", "patsnap", "67200002", 1, 1, policy.ClassQuota},
 		{"no permission", "patsnap", "67200004", 1, 2, policy.ClassQuota},
-		{"a status that says too many", "http", "http:429", 1, 1, policy.ClassQuota},
+		{"a status that means too many requests", "http", "http:429", 1, 1, policy.ClassQuota},
 		{"a status that forbids", "http", "http:403", 8, 2, policy.ClassAuth},
 		{"credentials that are refused", "patsnap", "67200003", 5, 1, policy.ClassAuth},
 		{"a balance that is used up", "http", "http:402", 8, 2, policy.ClassBalance},

@@ -49,7 +49,7 @@ func TestAPanicReleasesTheGateAndTheProbe(t *testing.T) {
 					return got.Delivery
 				}
 			}
-			t.Fatal("there is no call to take")
+			t.Fatal("there is no call to dequeue")
 			return nil
 		}
 		panics := func(delivery *ledger.Delivery) {

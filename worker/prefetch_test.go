@@ -16,15 +16,15 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// stocked makes a worker with so many places, for whom calls wait in the order of
-// their keys. What asynq does is in the test's hands.
-func stocked(t *testing.T, rdb *redis.Client, places, calls int, limits ...string) *Worker {
+// workerWithCalls returns a worker, and enqueues calls in the order of their keys. The test
+// does what asynq does.
+func workerWithCalls(t *testing.T, rdb *redis.Client, concurrency, calls int, limits ...string) *Worker {
 	t.Helper()
 	pol, err := policy.Preset("patsnap")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := New(Config{Redis: rdb, Concurrency: places, Upstreams: []Upstream{{
+	w, err := New(Config{Redis: rdb, Concurrency: concurrency, Upstreams: []Upstream{{
 		Name: "api", BaseURL: "http://api.invalid", Policy: pol, Limits: limits,
 	}}})
 	if err != nil {
@@ -42,7 +42,7 @@ func stocked(t *testing.T, rdb *redis.Client, places, calls int, limits ...strin
 	return w
 }
 
-// fetch is what an asynq server does when it has a place.
+// fetch does what an asynq server does when it is free to take a task.
 func fetch(t *testing.T, w *Worker) *ledger.Delivery {
 	t.Helper()
 	msg, err := w.dequeue(t.Context(), broker.Dequeue{Queue: "api", LeaseUntil: time.Now().Add(time.Minute).Unix()})
@@ -57,7 +57,7 @@ func fetch(t *testing.T, w *Worker) *ledger.Delivery {
 		return found == nil
 	})
 	if found == nil {
-		t.Fatalf("nothing is known of the message %q", msg)
+		t.Fatalf("no delivery has the message %q", msg)
 	}
 	return found
 }
@@ -68,28 +68,28 @@ func count(rdb *redis.Client, list string) int64 {
 
 func TestPrefetchedCallsHaveTheSemaphoreAndAreMadeInOrder(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		w := stocked(t, rdb, 3, 5)
+		w := workerWithCalls(t, rdb, 3, 5)
 		for i := range 3 {
 			if delivery := fetch(t, w); delivery.Key != fmt.Sprint(i) {
-				t.Fatalf("call %s came, want %d", delivery.Key, i)
+				t.Fatalf("got call %s, want %d", delivery.Key, i)
 			}
 			if active := count(rdb, "active"); active != 3 {
-				t.Fatalf("%d calls are taken, and there are 3 places", active)
+				t.Fatalf("%d calls are dequeued, want 3", active)
 			}
 		}
 		if w.semaphore.free != 0 {
-			t.Errorf("%d places are free", w.semaphore.free)
+			t.Errorf("%d permits are free, want 0", w.semaphore.free)
 		}
 	})
 }
 
 func TestUnusedPermitsOfAPrefetchAreReleased(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		w := stocked(t, rdb, 8, 2)
+		w := workerWithCalls(t, rdb, 8, 2)
 		fetch(t, w)
 		fetch(t, w)
 		if w.semaphore.free != 6 {
-			t.Errorf("%d places are free, want 6", w.semaphore.free)
+			t.Errorf("%d permits are free, want 6", w.semaphore.free)
 		}
 	})
 }
@@ -97,17 +97,17 @@ func TestUnusedPermitsOfAPrefetchAreReleased(t *testing.T) {
 func TestADrainPutsBackPrefetchedCalls(t *testing.T) {
 	for _, limits := range [][]string{nil, {"100/day"}} {
 		redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-			w := stocked(t, rdb, 5, 6, limits...)
+			w := workerWithCalls(t, rdb, 5, 6, limits...)
 			a := w.accounts["api"]
 			fetch(t, w)
 			close(w.draining)
 			left := a.prefetch.drain()
 			w.returnPrefetched(t.Context(), a, left[2:])
-			w.pushPrefetched(t.Context(), a, left[:2]) // a fetcher that comes too late
+			w.pushPrefetched(t.Context(), a, left[:2]) // a fetcher that is too late
 			if a.prefetch.pop() != nil || count(rdb, "active") != 1 || w.semaphore.free != 4 {
-				t.Errorf("%d calls are active, %d places free", count(rdb, "active"), w.semaphore.free)
+				t.Errorf("%d calls are active and %d permits free, want 1 and 4, and nothing prefetched", count(rdb, "active"), w.semaphore.free)
 			}
-			other := stocked(t, rdb, 5, 0, limits...)
+			other := workerWithCalls(t, rdb, 5, 0, limits...)
 			var order []string
 			for range 5 {
 				delivery := fetch(t, other)
@@ -120,7 +120,7 @@ func TestADrainPutsBackPrefetchedCalls(t *testing.T) {
 				t.Errorf("the calls came back in the order %v, want %v", order, want)
 			}
 			if used := rdb.HGet(t.Context(), "callq:{api}:limits", "n:1day").Val(); limits != nil && used != "6" {
-				t.Errorf("of the limit %v are used %q, want 6", rdb.HGetAll(t.Context(), "callq:{api}:limits").Val(), used)
+				t.Errorf("limit %v: used %q, want 6", rdb.HGetAll(t.Context(), "callq:{api}:limits").Val(), used)
 			}
 		})
 	}
@@ -128,13 +128,13 @@ func TestADrainPutsBackPrefetchedCalls(t *testing.T) {
 
 func TestACallThatWaitedAfterItsDequeueAsksRedisAgain(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		w := stocked(t, rdb, 2, 2)
+		w := workerWithCalls(t, rdb, 2, 2)
 		for _, since := range []time.Duration{0, 2 * recheckAfter} {
 			delivery := fetch(t, w)
 			delivery.Received = time.Now().Add(-since)
 			inflight, _, ok := w.open(t.Context(), delivery)
 			if !ok || inflight.waited != (since > recheckAfter) {
-				t.Errorf("%s after it was taken: opened %v, waited %v", since, ok, inflight.waited)
+				t.Errorf("%s after its dequeue: opened %v, waited %v", since, ok, inflight.waited)
 			}
 		}
 	})

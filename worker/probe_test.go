@@ -24,7 +24,7 @@ func TestTheNextProbeIsACallThatCanTestTheAccount(t *testing.T) {
 		{name: "the first one that was not refused", waiting: "x /a, y /a, z /a", refused: "x#1", refusedAt: "GET /a", want: "y"},
 		{name: "one of another endpoint, where one waits", waiting: "x /a, y /a, z /b", refused: "x#1", refusedAt: "GET /a", want: "z"},
 		{name: "numbers in a path are the same endpoint", waiting: "x /a/1, y /a/2, z /b/1", refused: "x#1", refusedAt: "GET /a/*", want: "z"},
-		{name: "a call whose endpoint is not known is no other endpoint's", waiting: "x /a, y , z /b", refused: "x#1", refusedAt: "GET /a", want: "z"},
+		{name: "a call with an unknown endpoint counts for no other endpoint", waiting: "x /a, y , z /b", refused: "x#1", refusedAt: "GET /a", want: "z"},
 		{name: "but it may be the probe", waiting: "x /a, y ", refused: "x#1", refusedAt: "GET /a", want: "y"},
 		{name: "none that was refused, while another waits", waiting: "x /a, y /a, z /a", refused: "y#1 x#1", refusedAt: "GET /a", want: "z"},
 		{name: "where all were refused, the one of longest ago", waiting: "x /a, y /a, z /a", refused: "z#1 y#1 x#1", refusedAt: "GET /a", want: "z", lonely: true},
@@ -62,6 +62,6 @@ func TestAfterFailedProbesTheNextOneComesFromAnywhereInTheQueue(t *testing.T) {
 		chosen[probe.ID] = true
 	}
 	if len(chosen) != len(choice.Candidates) {
-		t.Errorf("%d of %d places were looked at", len(chosen), len(choice.Candidates))
+		t.Errorf("%d of %d candidates were looked at", len(chosen), len(choice.Candidates))
 	}
 }

@@ -19,9 +19,9 @@ import (
 // find waits until the ledger has a dead letter of the class.
 func awaitDead(t *testing.T, env *callqtest.Env, class policy.Class) ledger.Record {
 	t.Helper()
-	books := ledger.New(env.Redis())
+	l := ledger.New(env.Redis())
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
-		for r, err := range books.Dead(t.Context(), "") {
+		for r, err := range l.Dead(t.Context(), "") {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -202,7 +202,7 @@ breaker: {window: 30s, min_calls: 2, ratio: 0.5}
 				t.Fatal(err)
 			}
 			if most = max(most, c.Rung); c.State == circuit.Open && (c.Reason != "outage" || !strings.Contains(c.Message, "connection refused")) {
-				t.Fatalf("the circuit says %q: %q", c.Reason, c.Message)
+				t.Fatalf("the circuit has %q: %q", c.Reason, c.Message)
 			}
 			record, err := ledger.New(env.Redis()).Find(t.Context(), r.ID)
 			return err == nil && record.State == ledger.Dead
@@ -220,12 +220,12 @@ func TestARedrivenCallStillWaitsForItsTime(t *testing.T) {
 	each(t, worker.Config{}, func(t *testing.T, env *callqtest.Env) {
 		soon := time.Now().Add(4 * time.Second)
 		r := env.Submit(tasks.Call{Path: "/later", Batch: "b", Key: "later", NotBefore: &soon})
-		books := ledger.New(env.Redis())
-		record, err := books.Find(t.Context(), r.ID)
+		l := ledger.New(env.Redis())
+		record, err := l.Find(t.Context(), r.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if done, _, err := books.Cancel(t.Context(), record, ledger.Ending{}); err != nil || !done {
+		if done, _, err := l.Cancel(t.Context(), record, ledger.Ending{}); err != nil || !done {
 			t.Fatalf("it was cancelled: %t, %v", done, err)
 		}
 		env.Redrive(r.ID)

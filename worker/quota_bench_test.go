@@ -17,23 +17,23 @@ import (
 // and never came too early would have 285 results a minute; "of-ideal" is the share of
 // that. It takes two minutes for each case.
 func BenchmarkUsefulCalls(b *testing.B) {
-	for name, says := range map[string]bool{"the API says how long to wait": true, "it does not say": false} {
+	for name, hinted := range map[string]bool{"the API says how long to wait": true, "it does not say": false} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				usefulCalls(b, says)
+				usefulCalls(b, hinted)
 			}
 		})
 	}
 }
 
-func usefulCalls(b *testing.B, says bool) {
+func usefulCalls(b *testing.B, hinted bool) {
 	const quota, windows, window = 300, 2, time.Minute
 	script, err := simapi.ParseScript("5% * * -> http:503")
 	if err != nil {
 		b.Fatal(err)
 	}
 	sim := simapi.New(simapi.Config{
-		Script: script, Latency: simapi.Latency{Min: 50 * time.Millisecond}, Quota: simapi.Quota{Calls: quota, Window: window, RetryAfter: says},
+		Script: script, Latency: simapi.Latency{Min: 50 * time.Millisecond}, Quota: simapi.Quota{Calls: quota, Window: window, RetryAfter: hinted},
 	})
 	server := httptest.NewServer(sim)
 	defer server.Close()

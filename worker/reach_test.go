@@ -14,7 +14,7 @@ import (
 
 func TestAnAddressIsHeldForAPersonOnlyIfItsFirstCallsAllFailAlike(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		w := stocked(t, rdb, 1, 0)
+		w := workerWithCalls(t, rdb, 1, 0)
 		fail := func(call int, how policy.Transport) policy.Class {
 			inflight := &inflightCall{account: w.accounts["api"], delivery: &ledger.Delivery{Record: ledger.Record{ID: fmt.Sprint(call)}}}
 			a := attempted{Answer: upstream.Answer{Outcome: policy.Outcome{Transport: how}}}

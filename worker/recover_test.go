@@ -215,12 +215,12 @@ func TestADeadLetterThatIsRunButCannotBeMadeAgainGoesBackToTheArchive(t *testing
 
 func wantBooks(t *testing.T, env *callqtest.Env, batch string, want ledger.Counts) {
 	t.Helper()
-	books := ledger.New(env.Redis())
-	findings, err := books.Audit(t.Context(), batch, tasks.TaskID)
+	l := ledger.New(env.Redis())
+	findings, err := l.Audit(t.Context(), batch, tasks.TaskID)
 	if err != nil || len(findings) != 0 {
 		t.Errorf("audit: %+v, %v", findings, err)
 	}
-	if b, err := books.Batch(t.Context(), batch); err != nil || b.Counts != want {
+	if b, err := l.Batch(t.Context(), batch); err != nil || b.Counts != want {
 		t.Errorf("the ledger say %+v, %v", b.Counts, err)
 	}
 }
@@ -232,7 +232,7 @@ func TestADeadLetterThatComesBackFromACrashStaysDead(t *testing.T) {
 	messages := map[string]func(r ledger.Record, before, archived string) (message string){
 		"with the message that it had before": func(_ ledger.Record, before, _ string) string { return before },
 		// A redrive began a later generation, which is dead too.
-		"with the epitaph of an earlier generation": func(_ ledger.Record, _, archived string) string { return archived },
+		"with the archive marker of an earlier generation": func(_ ledger.Record, _, archived string) string { return archived },
 	}
 	for name, message := range messages {
 		t.Run(name, func(t *testing.T) {

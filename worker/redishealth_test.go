@@ -9,14 +9,14 @@ func TestARedisThatFailsIsLoggedAtIntervalsAndOnceWhenItAnswersAgain(t *testing.
 	var is redisHealth
 	start := time.Now()
 	for _, c := range []struct {
-		at   time.Duration
-		met  bool // or it answers
-		says bool
+		at      time.Duration
+		met     bool // or it answers
+		reports bool
 	}{
 		{0, false, false},
 		{1 * time.Second, true, true},
 		{1100 * time.Millisecond, true, false},
-		// It refuses some things and does others: that is no end.
+		// It refuses some commands and carries out others: the fault has not ended.
 		{1500 * time.Millisecond, false, false},
 		{3 * time.Second, true, false},
 		{4 * time.Second, false, false},
@@ -27,14 +27,14 @@ func TestARedisThatFailsIsLoggedAtIntervalsAndOnceWhenItAnswersAgain(t *testing.
 		// The next failure is a new one.
 		{16 * time.Second, true, true},
 	} {
-		now, says := start.Add(c.at), false
+		now, reports := start.Add(c.at), false
 		if c.met {
-			says = is.failed(now)
+			reports = is.failed(now)
 		} else {
-			says = is.answered(now)
+			reports = is.answered(now)
 		}
-		if says != c.says {
-			t.Errorf("at %s it says something: %t, want %t", c.at, says, c.says)
+		if reports != c.reports {
+			t.Errorf("at %s: reports %t, want %t", c.at, reports, c.reports)
 		}
 	}
 }

@@ -30,9 +30,9 @@ func TestWorkersThatRunForLessThanAMinuteRemoveOldResults(t *testing.T) {
 
 		second := callqtest.New(t, worker.Config{Redis: client, Retention: time.Millisecond})
 		second.Start()
-		books := ledger.New(client)
+		l := ledger.New(client)
 		for deadline := time.Now().Add(40 * time.Second); ; {
-			_, err := books.Batch(t.Context(), "b")
+			_, err := l.Batch(t.Context(), "b")
 			if errors.Is(err, ledger.ErrNoBatch) {
 				return
 			}

@@ -53,7 +53,7 @@ func TestACredentialThatIsRotatedIsTestedAtOnceByOneCall(t *testing.T) {
 			}
 		}
 		awaitRung(1, 3)
-		// One that is no better costs one call; the next one heals.
+		// Another wrong credential costs one call; the next one is right.
 		rotate("no better")
 		awaitRung(2, 4)
 		rotate("new")

@@ -121,7 +121,7 @@ func TestRoundTripsToRedisForACall(t *testing.T) {
 
 // tripsOf counts what a worker asks of Redis to make so many calls that wait for
 // it.
-func tripsOf(t *testing.T, calls, places int, limits []string) (own, others int, all map[string]int) {
+func tripsOf(t *testing.T, calls, concurrency int, limits []string) (own, others int, all map[string]int) {
 	t.Helper()
 	server := redistest.Redis(t)
 	hook := &trips{n: map[string]int{}}
@@ -133,7 +133,7 @@ func tripsOf(t *testing.T, calls, places int, limits []string) (own, others int,
 	defer web.Close()
 	made := make(chan worker.Event, calls)
 	w, err := worker.New(worker.Config{
-		Redis: client, Concurrency: places, OnEvent: func(e worker.Event) { made <- e },
+		Redis: client, Concurrency: concurrency, OnEvent: func(e worker.Event) { made <- e },
 		Upstreams: []worker.Upstream{{Name: "api", BaseURL: web.URL, Policy: callqtest.Fast(t), Limits: limits}},
 	})
 	if err != nil {

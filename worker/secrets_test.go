@@ -41,7 +41,7 @@ func plantEnvironment() error {
 	return errors.Join(os.Setenv("CALLQ_TEST_KEY", plantedKey), os.Setenv("CALLQ_TEST_PREFIXED", "Bearer "+plantedKey+" "))
 }
 
-// echoAPI says each part of the credential back that it is sent, in every way and
+// echoAPI sends each part of the credential that it gets back, in every way and
 // with every kind of answer. It has a token endpoint too.
 func echoAPI(t *testing.T) string {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -56,15 +56,15 @@ func echoAPI(t *testing.T) string {
 			}
 		}
 		parts = append(parts, r.URL.Query().Get("apikey"), r.URL.RawQuery)
-		said := strings.Join(parts, " | ")
+		text := strings.Join(parts, " | ")
 		h := w.Header()
 		for _, name := range []string{"X-Correlation-Id", "X-Openapi-Amount", "X-Ratelimit-Note"} {
-			h.Set(name, said)
+			h.Set(name, text)
 		}
 		h.Set("Set-Cookie", "session="+plantedKey)
 		envelope := func(status, code int) {
 			w.WriteHeader(status)
-			json.NewEncoder(w).Encode(map[string]any{"status": code == 0, "error_code": code, "error_msg": said, "data": parts})
+			json.NewEncoder(w).Encode(map[string]any{"status": code == 0, "error_code": code, "error_msg": text, "data": parts})
 		}
 		switch r.URL.Path {
 		case "/token":
@@ -79,13 +79,13 @@ func echoAPI(t *testing.T) string {
 		case "/text":
 			h.Set("Content-Type", "text/plain")
 			w.WriteHeader(http.StatusBadRequest)
-			fmt.Fprint(w, said)
+			fmt.Fprint(w, text)
 		case "/binary":
 			h.Set("Content-Type", "application/octet-stream")
-			fmt.Fprint(w, "\x00\xff"+said)
+			fmt.Fprint(w, "\x00\xff"+text)
 		case "/cut":
 			h.Set("Content-Length", "100000")
-			fmt.Fprint(w, said)
+			fmt.Fprint(w, text)
 		case "/away":
 			h.Set("Location", "http://elsewhere.invalid/?"+r.URL.RawQuery+"&key="+strings.ReplaceAll(r.Header.Get("Authorization"), " ", "+"))
 			w.WriteHeader(http.StatusFound)
@@ -125,7 +125,7 @@ func TestNoCredentialLeavesTheWorker(t *testing.T) {
 		upstreams[i].BaseURL = api
 	}
 	upstreams = append(upstreams, worker.Upstream{
-		Name: "nobody", BaseURL: "http://127.0.0.1:1", Auth: worker.Query("apikey", worker.StaticSecret(plantedKey)),
+		Name: "closed", BaseURL: "http://127.0.0.1:1", Auth: worker.Query("apikey", worker.StaticSecret(plantedKey)),
 	})
 	for _, kind := range []string{"miniredis", "redis"} {
 		t.Run(kind, func(t *testing.T) {
@@ -158,14 +158,14 @@ func noCredentialLeaves(t *testing.T, env *callqtest.Env, log *programtest.Log, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := worker.NoteReached(t.Context(), env.Worker(), "nobody"); err != nil { // else the call would wait for a person
+	if err := worker.NoteReached(t.Context(), env.Worker(), "closed"); err != nil { // else the call would wait for a person
 		t.Fatal(err)
 	}
 	env.Start()
 	var ids []string
-	for _, upstream := range []string{"bearer", "prefixed", "marked", "header", "query", "basic", "oauth2", "nobody"} {
+	for _, upstream := range []string{"bearer", "prefixed", "marked", "header", "query", "basic", "oauth2", "closed"} {
 		for _, path := range []string{"/ok", "/dropped", "/dead", "/retried", "/text", "/binary", "/cut", "/away"} {
-			if upstream == "nobody" && path != "/ok" {
+			if upstream == "closed" && path != "/ok" {
 				continue
 			}
 			ids = append(ids, env.Submit(tasks.Call{Upstream: upstream, Path: path}).ID)
@@ -187,16 +187,16 @@ func noCredentialLeaves(t *testing.T, env *callqtest.Env, log *programtest.Log, 
 		out.Write(line)
 	}
 	env.Stop()
-	said := &bytes.Buffer{}
+	printed := &bytes.Buffer{}
 	events.Range(func(e, _ any) bool {
-		fmt.Fprintln(said, e)
+		fmt.Fprintln(printed, e)
 		return true
 	})
-	for what, text := range map[string]string{"the results": out.String(), "Redis": dump(t, env.Redis()), "the log": log.String(), "the events": said.String()} {
+	for what, text := range map[string]string{"the results": out.String(), "Redis": dump(t, env.Redis()), "the log": log.String(), "the events": printed.String()} {
 		for _, planted := range []string{plantedKey, plantedPassword, plantedClient, plantedAccess, plantedRefresh, plantedID} {
 			for _, form := range []string{planted, strings.ReplaceAll(planted, `"`, `\"`), strings.ReplaceAll(planted, `"`, `\\\"`), base64.StdEncoding.EncodeToString([]byte("alice:" + planted)), strings.TrimPrefix(planted, "pa/ss ")} {
 				if i := strings.Index(text, form); i >= 0 {
-					t.Errorf("%s hold %s: %.300s", what, form, text[max(0, i-200):])
+					t.Errorf("%s have %s: %.300s", what, form, text[max(0, i-200):])
 				}
 			}
 		}

@@ -16,7 +16,7 @@ func TestAnAccountWithoutInflightCallsAlwaysGetsAPermit(t *testing.T) {
 		t.Error("an account that makes no call had to wait for one that makes two")
 	}
 	if s.acquire(other, nil, 0) {
-		t.Error("an account had a second place though none is free")
+		t.Error("an account got a second permit though none is free")
 	}
 }
 
@@ -39,15 +39,15 @@ func TestAFreePermitGoesToTheAccountWithTheFewestCalls(t *testing.T) {
 		s.release(busy) // five calls were in progress: this frees none
 		synctest.Wait()
 		if len(granted) != 0 {
-			t.Fatal("a place was granted though four calls are in progress")
+			t.Fatal("a permit was granted though four calls are in flight")
 		}
 		s.release(busy)
 		if first := <-granted; first != other {
-			t.Error("the place went to the account with more calls in progress")
+			t.Error("the permit went to the account with more calls in flight")
 		}
 		s.release(busy)
 		if second := <-granted; second != busy {
-			t.Error("the second place went astray")
+			t.Error("the second permit did not go to the other account")
 		}
 	})
 }
@@ -57,7 +57,7 @@ func TestADrainEndsTheWaitForAPermit(t *testing.T) {
 	s.acquire(a, draining, 0)
 	time.AfterFunc(10*time.Millisecond, func() { close(draining) })
 	if s.acquire(a, draining, time.Hour) {
-		t.Error("a place was granted to a worker that drains")
+		t.Error("a permit was granted to a worker that drains")
 	}
 }
 

@@ -133,8 +133,8 @@ func TestAnAdaptiveRateIsLoweredByTheRateErrorsOfAnyPreset(t *testing.T) {
 func TestAQuotaErrorWithALongWaitIsNotARateError(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ more, answer string }{
-		"the server says so": {"", "http:429 retry-after=61 forever"},
-		"the ladder does":    {"holds: {quota: {ladder: [61s]}}\n", "http:429 forever"},
+		"the server gives a longer time": {"", "http:429 retry-after=61 forever"},
+		"the ladder does":                {"holds: {quota: {ladder: [61s]}}\n", "http:429 forever"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
-// A network fault is no answer of the API: it says nothing about a credential.
+// A network fault is not an answer of the API: it proves nothing about a credential.
 func TestOnlyAnAnswerOfTheAPIResetsTheStreakOfRefusedCredentials(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

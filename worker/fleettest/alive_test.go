@@ -23,7 +23,7 @@ func TestTheCallsOfKilledWorkersAreMadeAgainWithinTenSeconds(t *testing.T) {
 	kills := 2
 	s.concurrency, s.calls = 32, 2000
 	if s.full {
-		kills, s.calls = 12, 30_000 // at 4 x 32 places and 500 ms they last two minutes
+		kills, s.calls = 12, 30_000 // with 4 x 32 calls at once of 500 ms each this takes two minutes
 	}
 	f := start(t, setup{size: s})
 	f.script("* * -> ok latency=500ms forever")
@@ -31,7 +31,7 @@ func TestTheCallsOfKilledWorkersAreMadeAgainWithinTenSeconds(t *testing.T) {
 	f.send(batch, s.calls)
 	var waits []time.Duration
 	for i := range kills {
-		f.awaitAPI("a busy fleet", func(now simapi.Stats) bool { return now.InFlight >= s.places()*3/4 })
+		f.awaitAPI("a busy fleet", func(now simapi.Stats) bool { return now.InFlight >= s.capacity()*3/4 })
 		victim := f.processes[i%len(f.processes)]
 		victim.kill()
 		died := time.Now()
@@ -67,58 +67,58 @@ func TestTheCallsOfKilledWorkersAreMadeAgainWithinTenSeconds(t *testing.T) {
 }
 
 // A process that is paused keeps its connections, and the requests that it has sent reach
-// the API; when it continues, Redis decides what it may do.
+// the API. When it continues, Redis decides which calls it may still make.
 func TestAWorkerThatIsPausedForAnyTimeLosesAndDoublesNothing(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
-	stops, longest, latency := 6, 12*time.Second, 500*time.Millisecond
+	wantPauses, longest, latency := 6, 12*time.Second, 500*time.Millisecond
 	s.processes, s.calls = 4, 600
 	if s.full {
-		stops, longest, latency = 200, time.Minute, 2*time.Second
+		wantPauses, longest, latency = 200, time.Minute, 2*time.Second
 		s.processes, s.calls = 12, 12_000
 	}
-	dice := rand.New(rand.NewPCG(seed(t), 1))
+	random := rand.New(rand.NewPCG(seed(t), 1))
 	f := start(t, setup{size: s, settings: "timeout: 10s"})
 	f.script(`3%% * * -> reset-after latency=20ms; ok latency=%[1]s forever
 shared * /b/*9 -> ok x%[2]d latency=50ms; %[3]s retry-after=1; ok latency=50ms forever
 * * -> ok latency=%[1]s forever`, latency, s.calls/40, quota)
 	const batch = "b"
 	f.sendMixed(batch, s.calls)
-	still := map[*process]time.Time{} // until when
+	paused := map[*process]time.Time{} // until when
 	defer func() {
-		for p := range still {
+		for p := range paused {
 			p.signal(syscall.SIGCONT)
 		}
 	}()
-	begun, total := 0, time.Duration(0)
-	f.awaitAPI("a busy fleet", func(now simapi.Stats) bool { return now.InFlight >= s.places()/2 })
-	for begun < stops && f.counts(batch).Open > int64(s.places()) || len(still) > 0 {
+	pauses, total := 0, time.Duration(0)
+	f.awaitAPI("a busy fleet", func(now simapi.Stats) bool { return now.InFlight >= s.capacity()/2 })
+	for pauses < wantPauses && f.counts(batch).Open > int64(s.capacity()) || len(paused) > 0 {
 		now := time.Now()
-		for p, until := range still {
+		for p, until := range paused {
 			if !now.Before(until) {
 				p.signal(syscall.SIGCONT)
-				delete(still, p)
+				delete(paused, p)
 			}
 		}
-		// A third of the fleet runs on, so that the pauses are noticed.
-		if p := f.processes[dice.IntN(len(f.processes))]; begun < stops && len(still) < len(f.processes)*2/3 && still[p].IsZero() {
-			// As many short ones as long ones.
-			d := time.Duration(float64(time.Second) * math.Exp(dice.Float64()*math.Log(longest.Seconds())))
+		// A third of the fleet keeps running, so that the pauses are noticed.
+		if p := f.processes[random.IntN(len(f.processes))]; pauses < wantPauses && len(paused) < len(f.processes)*2/3 && paused[p].IsZero() {
+			// Short pauses are as frequent as long ones.
+			d := time.Duration(float64(time.Second) * math.Exp(random.Float64()*math.Log(longest.Seconds())))
 			p.signal(syscall.SIGSTOP)
-			still[p] = now.Add(d)
-			begun++
+			paused[p] = now.Add(d)
+			pauses++
 			total += d
 		}
 		f.awaitTime(now.Add(50 * time.Millisecond))
 	}
-	if begun < stops/2 {
-		t.Errorf("all calls had ended after %d of %d stops", begun, stops)
+	if pauses < wantPauses/2 {
+		t.Errorf("all calls had ended after %d of %d pauses", pauses, wantPauses)
 	}
 	f.awaitEnded(batch, 0)
-	t.Logf("processes were stopped %d times, for %s in all", begun, total.Round(time.Second))
-	f.wantNothingLostOrTwice(batch, s.calls, begun*s.concurrency)
-	if status, said := f.callq("audit"); status != 0 {
-		t.Errorf("the audit ended with status %d:\n%s", status, said)
+	t.Logf("processes were stopped %d times, for %s in all", pauses, total.Round(time.Second))
+	f.wantNothingLostOrTwice(batch, s.calls, pauses*s.concurrency)
+	if status, output := f.callq("audit"); status != 0 {
+		t.Errorf("audit ended with status %d, want 0:\n%s", status, output)
 	}
 }
 

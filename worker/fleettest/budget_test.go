@@ -13,8 +13,7 @@ import (
 // budget is the number of calls in the budget of these tests.
 func (s size) budget() int { return s.calls / 20 * 2 }
 
-// small is a size with a budget's few calls, and 64 of them at once where there
-// is time for it.
+// small returns a size with few calls, for a budget; the full size makes 64 at once.
 func small(t *testing.T) size {
 	t.Helper()
 	s := four(t, 8)
@@ -24,7 +23,7 @@ func small(t *testing.T) size {
 	return s
 }
 
-// A month, so that no new window begins while the test runs.
+// budgetOf returns a budget for a month, so that no new window starts during the test.
 func budgetOf(calls int) string { return fmt.Sprintf(`budget: ["%d calls/month"]`, calls) }
 
 func TestABudgetIsSpentToTheLastCallAndNeverOverdrawn(t *testing.T) {
@@ -59,7 +58,7 @@ func TestABudgetIsSpentToTheLastCallAndNeverOverdrawn(t *testing.T) {
 	if c := f.counts(batch); c.Done != int64(2*n+n/2) || c.Open != int64(4*n)-c.Done {
 		t.Errorf("the counts are %+v, want %d done and the rest open", c, 2*n+n/2)
 	}
-	f.wantBooks(batch)
+	f.wantBalanced(batch)
 }
 
 // wantSpent checks that n calls have arrived, and that no more follow.
@@ -79,16 +78,16 @@ func TestAWorkerThatDiesUsesNoMoreOfABudgetThanItsCallsInProgress(t *testing.T) 
 backoffs: {standard: {floor: 1ms, base: 1ms, cap: 1ms, attempts: 6}}
 breaker: {window: 30s, min_calls: 100000, ratio: 0.5}
 `})
-	f.script("shared * * -> ok x%d latency=20ms; hang x%d; ok latency=20ms forever", n/4, s.places())
+	f.script("shared * * -> ok x%d latency=20ms; hang x%d; ok latency=20ms forever", n/4, s.capacity())
 	f.send("b", 4*n)
-	f.awaitAPI("all places to hang", func(now simapi.Stats) bool { return now.InFlight == s.places() })
+	f.awaitAPI("all calls at once to hang", func(now simapi.Stats) bool { return now.InFlight == s.capacity() })
 	f.processes[0].kill()
 	f.awaitLimited()
 	f.awaitTime(time.Now().Add(f.slack()))
 	spent := int(f.sim.Stats().Arrivals)
 	t.Logf("%d of %d calls arrived", spent, n)
 	if spent > n || spent < n-s.concurrency {
-		t.Errorf("%d calls have arrived of a budget of %d, want all but for at most the %d of the killed process", spent, n, s.concurrency)
+		t.Errorf("%d calls arrived with a budget of %d, want all except at most %d of the killed process", spent, n, s.concurrency)
 	}
 }
 
@@ -118,16 +117,16 @@ func TestCallsThatWaitForTheNextWindowOfALimitCostNothing(t *testing.T) {
 		}
 	}
 	if info := f.queue(normalQueue); info.Pending != n-may || info.Active != 0 {
-		t.Errorf("%d calls pend and %d are active, want %d and none", info.Pending, info.Active, n-may)
+		t.Errorf("%d calls are pending and %d active, want %d and none", info.Pending, info.Active, n-may)
 	}
 	f.wantSpent(may)
 	for i := 0; i < n; i += n / 100 {
-		r, err := f.books.Find(t.Context(), tasks.TaskID(batch, fmt.Sprintf("call-%d", i)))
+		r, err := f.ledger.Find(t.Context(), tasks.TaskID(batch, fmt.Sprintf("call-%d", i)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if r.Parked != 0 || r.Starts != 0 && !r.State.Ended() {
-			t.Errorf("%s was parked %d times and begun %d times, want never", r.Key, r.Parked, r.Starts)
+			t.Errorf("%s was parked %d times and started %d times, want never", r.Key, r.Parked, r.Starts)
 		}
 	}
 }
@@ -155,15 +154,15 @@ func TestTheMostUrgentCallIsTheFirstOfANewWindow(t *testing.T) {
 	if len(next) != may {
 		t.Errorf("%d calls arrived in the new window, want %d", len(next), may)
 	}
-	// The first that Redis gives out need not be the first that arrives: each
-	// process has one at that moment, and on a busy machine many more.
+	// The first call that Redis hands out is not always the first that arrives: each process
+	// has one at that moment, and on a busy machine many more.
 	first := s.processes
 	if !s.full {
 		first = may
 	}
 	for i, c := range next {
 		if c.Path == "/high/0" {
-			t.Logf("the urgent call was number %d of the window, %s after its beginning", i+1, c.At.Sub(held.Limited))
+			t.Logf("the urgent call was number %d of the window, %s after its start", i+1, c.At.Sub(held.Limited))
 			if i >= first {
 				t.Errorf("the urgent call was number %d of the window, want the first: %s", i+1, inWords(next, held.Limited))
 			}

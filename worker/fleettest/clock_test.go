@@ -19,13 +19,13 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// clockOff names the environment variable that tells a program of [wrongClocks] how many
-// seconds its clock is ahead; below zero it is behind.
+// clockOff is the environment variable for a program of [wrongClocks]: how many seconds its
+// clock is ahead, or, below zero, behind.
 const clockOff = "CLOCK_OFF"
 
-// wrongClocks is the path of a callq whose clock can be set wrong, built once for
-// all tests. No two processes of one machine have clocks of their own: this one is
-// built with a time.Now that adds to what the machine says.
+// wrongClocks returns the path of a callq whose clock can be set wrong, built once for all
+// tests. All processes of a machine have the same clock, so this one is built with a
+// time.Now that adds an offset.
 var wrongClocks = sync.OnceValues(func() (string, error) {
 	out, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
@@ -62,7 +62,7 @@ var wrongClocks = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(built.dir, "callq-clock")
 	// It takes a minute the first time; tests that measure run meanwhile.
 	if err := programtest.Build(path, "-p", "1", "-overlay", list); err != nil {
-		return "", fmt.Errorf("with a clock of its own: %w", err)
+		return "", fmt.Errorf("building callq with another time.Now: %w", err)
 	}
 	return path, nil
 })
@@ -79,20 +79,20 @@ func TestAWorkerWhoseClockIsTenMinutesWrongTakesNoCallAndNoneFromAnother(t *test
 	s.calls /= 3
 	s.processes = 2
 	f := start(t, setup{size: s})
-	// Long calls have leases that seem to be expired,
-	// or seem never to expire; and some calls wait for another attempt.
+	// By these clocks the leases of long calls have expired, or never expire. Some calls wait
+	// for another attempt.
 	f.script("* /b/*7 -> 68300008; ok latency=100ms forever\n* * -> ok latency=400ms forever")
 	const batch = "b"
 	f.sendMixed(batch, s.calls)
-	f.awaitAPI("a busy fleet", func(now simapi.Stats) bool { return now.Arrivals >= int64(s.places()) })
+	f.awaitAPI("a busy fleet", func(now simapi.Stats) bool { return now.Arrivals >= int64(s.capacity()) })
 	off := map[*process]string{
 		f.addOf(wrong, clockOff+"=600"):  "10m0s ahead of",
 		f.addOf(wrong, clockOff+"=-600"): "10m0s behind",
 	}
 	for p, how := range off {
 		f.await("a worker with a wrong clock to work", p.works)
-		f.await("it to say so", func() bool {
-			return strings.Contains(p.said.String(), "this machine's clock is "+how+" Redis's: no call starts here until they agree")
+		f.await("it to log that", func() bool {
+			return strings.Contains(p.log.String(), "this machine's clock is "+how+" Redis's: no call starts here until they agree")
 		})
 		if status, text := p.ready(); status != http.StatusServiceUnavailable || !strings.Contains(text, "10m0s apart") {
 			t.Errorf("a worker whose clock is %s Redis's answers /readyz with %d %s", how, status, text)
@@ -113,7 +113,7 @@ func TestAWorkerWhoseClockIsTenMinutesWrongTakesNoCallAndNoneFromAnother(t *test
 	if again := f.madeAgain(batch); again > 0 {
 		t.Errorf("%d calls were made twice: they were reclaimed from their running workers", again)
 	}
-	// They drain like any other.
+	// They drain like other workers.
 	for p := range off {
 		if status := p.terminate(); status != 0 {
 			t.Errorf("%s ended with status %d", p.name, status)
@@ -126,7 +126,7 @@ var adminAddress = regexp.MustCompile(`admin=(http://\S+)`)
 // ready asks the process whether it is ready.
 func (p *process) ready() (status int, text string) {
 	p.t.Helper()
-	found := adminAddress.FindStringSubmatch(p.said.String())
+	found := adminAddress.FindStringSubmatch(p.log.String())
 	if found == nil {
 		p.t.Fatalf("%s has not logged its admin address", p.name)
 	}

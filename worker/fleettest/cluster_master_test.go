@@ -29,8 +29,8 @@ func TestAClusterThatLosesAMasterContinuesWithItsReplica(t *testing.T) {
 	}
 	died := time.Now()
 	back := f.awaitBack(died)
-	// The nodes need some seconds to agree; a client uses an outdated map of them for a minute
-	// unless it reads it again.
+	// The nodes need some seconds to elect a master. A client that does not read their map
+	// again uses the old one for a minute.
 	if back > s.promptly(30*time.Second) {
 		t.Errorf("calls were made again only %s after the master's death", back)
 	}

@@ -51,7 +51,7 @@ func rate(calls []simapi.Call) float64 {
 // pile makes an operator hold an upstream, so that calls accumulate, until release.
 func (f *fleet) pile(upstream string) {
 	f.t.Helper()
-	if err := f.circuits.Open(f.t.Context(), circuit.Name{Upstream: upstream}, time.Hour, "calls are to pile up", "test"); err != nil {
+	if err := f.circuits.Open(f.t.Context(), circuit.Name{Upstream: upstream}, time.Hour, "calls must accumulate", "test"); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -64,12 +64,12 @@ func (f *fleet) release(upstream string) {
 	}
 }
 
-// awaitLimited waits until a limit or a budget holds the account, and no call is
-// in progress any more, and returns the circuit as it is then.
+// awaitLimited waits until a limit or a budget holds the account and no call is in flight.
+// It returns the circuit at that time.
 func (f *fleet) awaitLimited() circuit.Record {
 	f.t.Helper()
 	var r circuit.Record
-	f.await("the account to be held by what it may do", func() bool {
+	f.await("a limit or budget to hold the account", func() bool {
 		r = f.circuit()
 		return r.Limited.After(time.Now())
 	})
@@ -104,7 +104,7 @@ func (f *fleet) redisCPU() time.Duration {
 	for _, name := range []string{"used_cpu_user", "used_cpu_sys"} {
 		seconds, err := strconv.ParseFloat(cmp.Or(info[name], "none"), 64)
 		if err != nil {
-			f.t.Fatalf("Redis says %s is %v", name, err)
+			f.t.Fatalf("INFO has %s: %v", name, err)
 		}
 		sum += seconds
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
 
-// poisonedRedis names the environment variable by which a process of these tests
-// gets the address of its Redis, and by which it is [TestPoisonedWorker].
+// poisonedRedis is the environment variable with the URL of the Redis. A process of these
+// tests that has it runs [TestPoisonedWorker].
 const poisonedRedis = "CALLQ_TEST_POISON"
 
 // poison is a job that kills its worker's process.
@@ -32,8 +32,8 @@ type food struct{}
 
 func (food) Kind() string { return "food" }
 
-// TestPoisonedWorker is not a test: it is the process of a worker with a job that
-// kills it, as one that runs out of memory or into an unrecovered fault would.
+// TestPoisonedWorker is not a test: it is the process of a worker with a job that kills it,
+// as a job that runs out of memory would.
 func TestPoisonedWorker(t *testing.T) {
 	url := os.Getenv(poisonedRedis)
 	if url == "" {
@@ -63,7 +63,7 @@ func TestPoisonedWorker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience) // its parent may be gone
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout) // its parent may have ended
 	defer cancel()
 	if err := w.Run(ctx); err != nil {
 		t.Fatal(err)
@@ -91,14 +91,14 @@ func poisoned(t *testing.T, server *redistest.Server) (cmd *exec.Cmd, ended chan
 }
 
 // asynq puts a task back each time its worker dies, without counting retries:
-// with asynq only, such a job would kill one worker after another for ever.
+// with only asynq, such a job would kill one worker after another without end.
 func TestAJobThatKillsItsWorkerEndsAsACrashLoop(t *testing.T) {
 	server := redistest.Redis(t)
 	producer, err := tasks.NewProducer(server.Client, tasks.ProducerConfig{Rules: tasks.Rules{AllowJobs: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	books := ledger.New(server.Client)
+	l := ledger.New(server.Client)
 	enqueue := func(args tasks.Args, key string) tasks.Receipt {
 		t.Helper()
 		job, err := tasks.NewJob(args, tasks.Options{Upstream: upstream, Batch: "b", Key: key})
@@ -112,29 +112,29 @@ func TestAJobThatKillsItsWorkerEndsAsACrashLoop(t *testing.T) {
 		return r
 	}
 	bad := enqueue(poison{}, "bad")
-	const kills = 5 // the last of them while nothing else is made
+	const kills = 5 // at the last of them no other call is made
 	for kill := 1; kill <= kills; kill++ {
 		cmd, ended := poisoned(t, server)
 		select {
 		case <-ended:
-		case <-time.After(patience):
+		case <-time.After(waitTimeout):
 			t.Fatalf("start %d of the job did not kill its worker", kill)
 		}
 		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
 			t.Fatalf("worker %d ended by %s", kill, cmd.ProcessState)
 		}
-		r, err := books.Find(t.Context(), bad.ID)
+		r, err := l.Find(t.Context(), bad.ID)
 		if err != nil || r.State != ledger.Open || r.Starts != kill {
 			t.Fatalf("after kill %d the job is %s with %d starts, %v", kill, r.State, r.Starts, err)
 		}
-		// Workers wait until the lease is over; the test does not.
+		// Workers wait until the lease ends; the test does not.
 		if n, err := ledger.NewLeases(server.Client).End(t.Context()); n != 1 || err != nil {
 			t.Fatalf("the job has %d leases that could end, %v", n, err)
 		}
 	}
 	good := enqueue(food{}, "good")
 	_, ended := poisoned(t, server)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	follow, err := tasks.NewClient(server.Client, tasks.ClientConfig{})
 	if err != nil {
@@ -143,18 +143,18 @@ func TestAJobThatKillsItsWorkerEndsAsACrashLoop(t *testing.T) {
 	result, err := follow.Wait(ctx, bad.ID)
 	if err != nil || result.State != tasks.StateDead || result.Class != string(policy.ClassCrashLoop) || result.Attempts != 0 || result.Advice == "" ||
 		!strings.Contains(result.ErrorMessage, "5 workers") {
-		t.Errorf("the job ended as %+v, %v", result, err)
+		t.Errorf("got %+v, %v, want the job dead as crash_loop after 5 workers", result, err)
 	}
 	if result, err = follow.Wait(ctx, good.ID); err != nil || result.State != tasks.StateDone {
-		t.Errorf("the other job ended as %+v, %v", result, err)
+		t.Errorf("got %+v, %v, want the other job done", result, err)
 	}
 	select {
 	case <-ended:
 		t.Error("the last worker was killed too")
 	default:
 	}
-	findings, err := books.Audit(t.Context(), "b", tasks.TaskID)
+	findings, err := l.Audit(t.Context(), "b", tasks.TaskID)
 	if err != nil || len(findings) != 0 {
-		t.Errorf("audit: %+v, %v", findings, err)
+		t.Errorf("audit: got %+v, %v, want nothing", findings, err)
 	}
 }

@@ -31,8 +31,7 @@ func faults(t *testing.T) size {
 	return s
 }
 
-// sendMixed puts n calls of all priorities into the queue; a third of them are calls
-// that must not be made twice.
+// sendMixed enqueues n calls of all priorities. A third of them are not idempotent.
 func (f *fleet) sendMixed(batch string, n int) {
 	f.t.Helper()
 	f.sendCalls(batch, n, func(i int, c *tasks.Call) {
@@ -43,9 +42,9 @@ func (f *fleet) sendMixed(batch string, n int) {
 	})
 }
 
-// makeBusy gives the fleet a batch of all kinds of calls, each of which takes the
-// API so long, and returns when a quarter of them has arrived. It returns what the
-// processes have logged until then, in lines.
+// makeBusy enqueues a batch of all kinds of calls, each of which takes the API latency, and
+// returns when a quarter of them has arrived. It returns how many lines the processes have
+// logged until then.
 func (f *fleet) makeBusy(batch string, latency time.Duration) (lines int) {
 	f.t.Helper()
 	f.script("* * -> ok latency=%s forever", latency)
@@ -67,38 +66,38 @@ func (f *fleet) awaitBack(died time.Time) time.Duration {
 }
 
 // wantAllDoneOnce checks that all n calls of a batch are done, that each has one
-// result and the ledger is consistent, and that the API did not do those twice that must
-// not be made twice. Workers that survive a fault must lose nothing.
+// result and the ledger is consistent, and that the API did no call twice that is not
+// idempotent. Workers that survive a fault must lose nothing.
 func (f *fleet) wantAllDoneOnce(batch string, n int) {
 	f.t.Helper()
-	f.wantBooks(batch)
+	f.wantBalanced(batch)
 	if c := f.counts(batch); c.Accepted != int64(n) || c.Done != int64(n) {
-		f.t.Errorf("the counts of %s are %+v, want all of %d done", batch, c, n)
+		f.t.Errorf("counts of %s: got %+v, want %d accepted and done", batch, c, n)
 	}
-	did := f.did()
+	worked := f.worked()
 	results, wrong, again := map[string]int{}, 0, 0
 	for r, err := range f.follow().Results(f.t.Context(), batch) {
 		if err != nil {
 			f.t.Fatal(err)
 		}
 		results[r.Key]++
-		times := did[r.Method+" "+r.Path]
+		times := worked[r.Method+" "+r.Path]
 		if r.Method != http.MethodPost && times > 1 {
 			again++
 		} else if r.State == tasks.StateDone && times == 1 && results[r.Key] == 1 {
 			continue
 		} else if wrong++; wrong <= 5 {
-			f.t.Errorf("%s (%s) ended %s (%s: %s) with %d results, and the API did it %d times", r.Key, r.Method, r.State, r.Class, r.ErrorMessage, results[r.Key], times)
+			f.t.Errorf("%s (%s) ended as %s (%s: %s) with %d results, and the API did it %d times; want done, one result, once", r.Key, r.Method, r.State, r.Class, r.ErrorMessage, results[r.Key], times)
 		}
 	}
 	if len(results) != n || wrong > 0 {
-		f.t.Errorf("%d calls of %s have results, %d of them wrong ones; want %d and none", len(results), batch, wrong, n)
+		f.t.Errorf("%d calls of %s have results, %d of them wrong; want %d, none wrong", len(results), batch, wrong, n)
 	}
-	f.t.Logf("%d calls that may be made twice were", again)
+	f.t.Logf("%d idempotent calls were made twice", again)
 }
 
-// did returns how often the API has done the work of each call.
-func (f *fleet) did() map[string]int {
+// worked returns how often the API has done the work of each call.
+func (f *fleet) worked() map[string]int {
 	times := map[string]int{}
 	for _, c := range f.sim.Calls() {
 		if c.Answer == "ok" {
@@ -110,7 +109,7 @@ func (f *fleet) did() map[string]int {
 
 // madeAgain counts the calls of a batch whose work the API has done more than once.
 func (f *fleet) madeAgain(batch string) (n int) {
-	for call, times := range f.did() {
+	for call, times := range f.worked() {
 		if times > 1 && strings.Contains(call, " /"+batch+"/") {
 			n++
 		}
@@ -122,23 +121,23 @@ func (f *fleet) madeAgain(batch string) (n int) {
 // Redis failed.
 func (f *fleet) complaints() (lines, redisErrors int) {
 	for _, p := range f.processes {
-		text := p.said.String()
+		text := p.log.String()
 		lines += strings.Count(text, "\n")
 		redisErrors += strings.Count(text, "Redis failed: no call starts")
 	}
 	return lines, redisErrors
 }
 
-// wantCalm checks that the processes did not log without a pause while Redis
-// was away for so long.
+// wantCalm checks that the processes did not log all the time while Redis did not answer,
+// for away.
 func (f *fleet) wantCalm(before int, away time.Duration) {
 	f.t.Helper()
 	lines, redisErrors := f.complaints()
 	lines -= before
-	f.t.Logf("%d processes wrote %d lines while Redis was away for %s, in all %d about Redis", len(f.processes), lines, away, redisErrors)
+	f.t.Logf("%d processes wrote %d lines while Redis did not answer for %s, %d of all lines about Redis", len(f.processes), lines, away, redisErrors)
 	// Each process may log it once a second.
 	if most := len(f.processes) * (2*int(away/time.Second) + 10); lines > most {
-		f.t.Errorf("they wrote %d lines, want %d at most", lines, most)
+		f.t.Errorf("they wrote %d lines, want at most %d", lines, most)
 	}
 	if redisErrors == 0 {
 		f.t.Error("no process logged that Redis failed")
@@ -161,7 +160,7 @@ func (f *fleet) command(args ...string) *exec.Cmd {
 }
 
 // callq runs a command, and returns its exit status and all that it wrote.
-func (f *fleet) callq(args ...string) (status int, said string) {
+func (f *fleet) callq(args ...string) (status int, output string) {
 	f.t.Helper()
 	cmd := f.command(args...)
 	out, err := cmd.CombinedOutput()

@@ -27,23 +27,23 @@ const (
 	upstream = "patsnap"
 	// workerHeader is the header by which the API's log shows which process made a call.
 	workerHeader = "X-Worker"
-	// patience is how long a fleet may take for one step on a busy machine.
-	patience = 4 * time.Minute
+	// waitTimeout is how long a test waits for one step of a fleet on a busy machine.
+	waitTimeout = 4 * time.Minute
 )
 
 // setup configures a fleet. The zero value is a fleet of the size that the
-// environment asks for, on a Redis of its own, with the preset patsnap, against
+// environment asks for, on its own Redis, with the preset patsnap, against
 // an API that answers all calls with success.
 type setup struct {
 	size
-	// client and url are those of the Redis.
+	// client and url connect to the Redis.
 	client redis.UniversalClient
 	url    string
-	// policy is what a policy file says beyond "extends: patsnap", as YAML.
+	// policy is what a policy file has after "extends: patsnap", as YAML.
 	policy string
 	// settings are more keys of the upstream, as YAML: `limits: ["10/s"]`, say.
 	settings string
-	// together is how many calls at once the upstream takes; 0 stands for places.
+	// together is the upstream's concurrency; 0 means the fleet's capacity.
 	together int
 	// others are further upstreams at the same API, by their names, each with its
 	// keys as YAML.
@@ -52,20 +52,20 @@ type setup struct {
 	api simapi.Config
 }
 
-// fleet is some processes of "callq work" with their Redis and their API. It ends
-// with its test. Its methods are for the test's goroutine.
+// fleet is some processes of "callq work" with their Redis and their API. It ends with its
+// test. Only the test's goroutine may call its methods.
 type fleet struct {
 	t *testing.T
 	setup
-	// sim is the API; its log says when which call arrived, and with [workerHeader]
-	// from which process.
+	// sim is the API. Its log has the time of each call and, as [workerHeader], the process
+	// that made it.
 	sim       *simapi.Server
 	producer  *tasks.Producer
-	books     *ledger.Ledger
+	ledger    *ledger.Ledger
 	circuits  *circuit.Store
 	inspector *asynq.Inspector
 	processes []*process
-	// added counts the processes that were started: no two have the same name.
+	// added counts the processes that were started; their names are made from it.
 	added int
 }
 
@@ -86,14 +86,14 @@ func start(t *testing.T, s setup) *fleet {
 		t.Fatal(err)
 	}
 	f := &fleet{
-		t: t, setup: s, sim: simapi.New(s.api), producer: producer, books: ledger.New(s.client),
+		t: t, setup: s, sim: simapi.New(s.api), producer: producer, ledger: ledger.New(s.client),
 		circuits: circuit.NewStore(s.client, "test"), inspector: asynq.NewInspectorFromRedisClient(s.client),
 	}
 	f.startAll()
 	return f
 }
 
-// startAll starts as many processes as the fleet has, and returns when they work.
+// startAll starts the fleet's processes, and returns when they work.
 func (f *fleet) startAll() {
 	f.t.Helper()
 	f.processes = nil
@@ -110,13 +110,12 @@ func (f *fleet) startAll() {
 	})
 }
 
-// restart has all processes drain, and starts others with what the fleet's
-// settings are by now.
+// restart drains all processes, and starts others with the fleet's current settings.
 func (f *fleet) restart() {
 	f.t.Helper()
 	for _, p := range f.processes {
 		if status := p.terminate(); status != 0 {
-			f.t.Errorf("%s ended with status %d", p.name, status)
+			f.t.Errorf("%s ended with status %d, want 0", p.name, status)
 		}
 	}
 	f.startAll()
@@ -125,7 +124,7 @@ func (f *fleet) restart() {
 // add starts one more process, which may not work yet.
 func (f *fleet) add() *process { return f.addOf(program(f.t)) }
 
-// addOf is add for a program of its own, with more in its environment.
+// addOf is add for another program, with more variables in its environment.
 func (f *fleet) addOf(program string, env ...string) *process {
 	f.t.Helper()
 	f.added++
@@ -150,7 +149,7 @@ func (f *fleet) addOf(program string, env ...string) *process {
 			config += "    " + settings + "\n"
 		}
 	}
-	add(upstream, fmt.Sprintf("concurrency: %d\n    %s", cmp.Or(f.together, f.places()), f.settings))
+	add(upstream, fmt.Sprintf("concurrency: %d\n    %s", cmp.Or(f.together, f.capacity()), f.settings))
 	for other, settings := range f.others {
 		add(other, settings)
 	}
@@ -172,7 +171,7 @@ func (f *fleet) process(name string) *process {
 // await waits until a condition holds.
 func (f *fleet) await(what string, cond func() bool) {
 	f.t.Helper()
-	f.awaitFor(patience, what, cond)
+	f.awaitFor(waitTimeout, what, cond)
 }
 
 // awaitFor is await with a given time limit.
@@ -186,14 +185,14 @@ func (f *fleet) awaitFor(most time.Duration, what string, cond func() bool) {
 	}
 }
 
-// awaitTime waits until a moment has come.
+// awaitTime waits until at.
 func (f *fleet) awaitTime(at time.Time) { <-time.After(time.Until(at)) }
 
 // awaitAPI waits until the API's statistics meet a condition, and returns
 // at once.
 func (f *fleet) awaitAPI(what string, cond func(simapi.Stats) bool) {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(f.t.Context(), waitTimeout)
 	defer cancel()
 	if err := f.sim.WaitFor(ctx, cond); err != nil {
 		f.t.Fatalf("timed out waiting for %s: %v", what, err)
@@ -208,8 +207,8 @@ func (f *fleet) script(format string, args ...any) {
 	}
 }
 
-// send puts n calls into the queue, spread evenly over the priorities (without
-// any, all are normal). Their paths are /BATCH/0, /BATCH/1…
+// send enqueues n calls, spread evenly over the priorities; without priorities all are
+// normal. Their paths are /BATCH/0, /BATCH/1…
 func (f *fleet) send(batch string, n int, priorities ...tasks.Priority) {
 	f.t.Helper()
 	if len(priorities) == 0 {
@@ -218,7 +217,7 @@ func (f *fleet) send(batch string, n int, priorities ...tasks.Priority) {
 	f.sendCalls(batch, n, func(i int, c *tasks.Call) { c.Priority = priorities[i%len(priorities)] })
 }
 
-// sendCalls is send for calls that each puts right, by their number from 0.
+// sendCalls enqueues n calls, each changed by each, which gets its number from 0.
 func (f *fleet) sendCalls(batch string, n int, each func(i int, c *tasks.Call)) {
 	f.t.Helper()
 	sum, err := f.producer.SubmitAll(f.t.Context(), batch, func(yield func(tasks.Call, error) bool) {
@@ -235,7 +234,6 @@ func (f *fleet) sendCalls(batch string, n int, each func(i int, c *tasks.Call)) 
 	}
 }
 
-// circuit reads the account's circuit as it is now.
 // follow returns a client for the fleet's Redis.
 func (f *fleet) follow() *tasks.Client {
 	f.t.Helper()
@@ -246,6 +244,7 @@ func (f *fleet) follow() *tasks.Client {
 	return c
 }
 
+// circuit returns the account's circuit.
 func (f *fleet) circuit() circuit.Record {
 	f.t.Helper()
 	r, err := f.circuits.Get(f.t.Context(), circuit.Name{Upstream: upstream})
@@ -255,9 +254,8 @@ func (f *fleet) circuit() circuit.Record {
 	return r
 }
 
-// awaitHold waits for a hold of a later epoch than the given one, then until no
-// call is in progress any more and none can arrive that was admitted before, and
-// returns how the circuit stands then.
+// awaitHold waits for a hold of a later epoch than after. Then it waits until no call is in
+// flight, and none that was admitted before can arrive. It returns the circuit at that time.
 func (f *fleet) awaitHold(after int64) circuit.Record {
 	f.t.Helper()
 	f.awaitOpen(after)
@@ -267,12 +265,12 @@ func (f *fleet) awaitHold(after int64) circuit.Record {
 	err := f.sim.WaitFor(ctx, func(s simapi.Stats) bool { return s.InFlight == 0 })
 	r := f.circuit()
 	if err != nil || !r.Held(time.Now()) {
-		f.t.Fatalf("the hold was over before all calls had ended that were in progress: %v; %s", err, inWords(f.arrivals(r.Since.Add(f.slack()), time.Time{}), r.Until))
+		f.t.Fatalf("the hold ended before all calls in flight had ended: %v; %s", err, inWords(f.arrivals(r.Since.Add(f.slack()), time.Time{}), r.Until))
 	}
 	return r
 }
 
-// awaitOpen waits for a hold of a later epoch than the given one, and returns it.
+// awaitOpen waits for a hold of a later epoch than after, and returns it.
 func (f *fleet) awaitOpen(after int64) (r circuit.Record) {
 	f.t.Helper()
 	f.await("the account to be held", func() bool {
@@ -285,33 +283,33 @@ func (f *fleet) awaitOpen(after int64) (r circuit.Record) {
 // counts returns the counts of a batch.
 func (f *fleet) counts(batch string) ledger.Counts {
 	f.t.Helper()
-	b, err := f.books.Batch(f.t.Context(), batch)
+	b, err := f.ledger.Batch(f.t.Context(), batch)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	return b.Counts
 }
 
-// awaitEnded waits until no call of the batch is open, except the given number.
-func (f *fleet) awaitEnded(batch string, save int64) {
+// awaitEnded waits until at most left calls of the batch are open.
+func (f *fleet) awaitEnded(batch string, left int64) {
 	f.t.Helper()
-	f.await("the calls to end", func() bool { return f.counts(batch).Open <= save })
+	f.await("the calls to end", func() bool { return f.counts(batch).Open <= left })
 }
 
-// wantBooks audits a batch: its counts add up, and its records agree with them.
-func (f *fleet) wantBooks(batch string) {
+// wantBalanced audits a batch: its counts must add up and agree with its records.
+func (f *fleet) wantBalanced(batch string) {
 	f.t.Helper()
-	findings, err := f.books.Audit(f.t.Context(), batch, tasks.TaskID)
+	findings, err := f.ledger.Audit(f.t.Context(), batch, tasks.TaskID)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	for _, finding := range findings {
-		f.t.Errorf("the ledger of %s: %s (%v)", batch, finding.Problem, finding.Keys)
+		f.t.Errorf("audit of %s: %s (%v)", batch, finding.Problem, finding.Keys)
 	}
 }
 
-// wantDone checks that n calls of the batch are done with so many attempts each, and
-// that the API has done the work of each of them once.
+// wantDone checks that n calls of the batch are done, each with this number of attempts, and
+// that the API did the work of each of them once.
 func (f *fleet) wantDone(batch string, n, attempts int) {
 	f.t.Helper()
 	worked := map[string]int{}
@@ -328,16 +326,16 @@ func (f *fleet) wantDone(batch string, n, attempts int) {
 		if r.State == tasks.StateDone && r.Attempts == attempts && worked[r.Path] == 1 {
 			done++
 		} else if wrong++; wrong <= 5 {
-			f.t.Errorf("%s ended %s (%s) with %d attempts, and the API did it %d times", r.Key, r.State, r.Class, r.Attempts, worked[r.Path])
+			f.t.Errorf("%s ended as %s (%s) with %d attempts, and the API did it %d times; want done, once", r.Key, r.State, r.Class, r.Attempts, worked[r.Path])
 		}
 	}
 	if done != n || wrong > 0 {
-		f.t.Errorf("%d calls of %s were done once with %d attempts, %d were not; want %d and none", done, batch, attempts, wrong, n)
+		f.t.Errorf("%d calls of %s were done once with %d attempts, %d were not; want %d, none not", done, batch, attempts, wrong, n)
 	}
 }
 
-// arrivals returns the calls that reached the API from one moment on until before
-// another, in their order. A zero moment is no bound.
+// arrivals returns the calls that reached the API from from until before to, in their
+// order. A zero time is no bound.
 func (f *fleet) arrivals(from, to time.Time) []simapi.Call {
 	var list []simapi.Call
 	for _, c := range f.sim.Calls() {
@@ -348,8 +346,7 @@ func (f *fleet) arrivals(from, to time.Time) []simapi.Call {
 	return list
 }
 
-// inWords returns some arrivals for a test's message, by the time since a
-// moment.
+// inWords returns some arrivals as text for a test's message, with the time after since.
 func inWords(calls []simapi.Call, since time.Time) string {
 	text := ""
 	for i, c := range calls {

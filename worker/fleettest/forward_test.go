@@ -43,7 +43,7 @@ breaker: {window: 30s, min_calls: 1000, ratio: 0.5}
 			n = 1
 		}
 		f.wantDone(batch, n, attempts)
-		f.wantBooks(batch)
+		f.wantBalanced(batch)
 	}
 	f.wantNoArrival("/", hold.Since.Add(f.slack()), hold.Until)
 	wantOneProbe(t, f, hold, f.probeAfter(hold).Done)

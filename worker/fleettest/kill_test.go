@@ -16,25 +16,25 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// blow is one kill: after how many arrivals, and of which process, or of Redis if the number is
+// kill is one kill: after how many arrivals, and of which process, or of Redis if victim is
 // below zero.
-type blow struct {
+type kill struct {
 	after  int
 	victim int
 }
 
-// blows are drawn from a seed.
-func blows(seed uint64, workers, redises, processes, calls int) []blow {
-	dice := rand.New(rand.NewPCG(seed, 0))
-	var list []blow
+// killsOf draws kills from a seed.
+func killsOf(seed uint64, workers, redises, processes, calls int) []kill {
+	random := rand.New(rand.NewPCG(seed, 0))
+	var list []kill
 	for i := range workers + redises {
-		b := blow{after: 1 + dice.IntN(calls*4/5), victim: dice.IntN(processes)}
+		b := kill{after: 1 + random.IntN(calls*4/5), victim: random.IntN(processes)}
 		if i >= workers {
 			b.victim = -1
 		}
 		list = append(list, b)
 	}
-	slices.SortFunc(list, func(a, b blow) int { return cmp.Compare(a.after, b.after) })
+	slices.SortFunc(list, func(a, b kill) int { return cmp.Compare(a.after, b.after) })
 	return list
 }
 
@@ -60,7 +60,7 @@ func TestNothingIsLostOrDoubledWhateverIsKilled(t *testing.T) {
 	if s.full {
 		workers, redises = 20, 3
 	}
-	list := blows(seed(t), workers, redises, s.processes, s.calls)
+	list := killsOf(seed(t), workers, redises, s.processes, s.calls)
 	server := redistest.Redis(t)
 	f := start(t, setup{
 		size: s, client: server.Client, url: server.URL,
@@ -72,9 +72,8 @@ backoffs:
 breaker: {window: 30s, min_calls: 100000, ratio: 0.9}
 `,
 	})
-	// The API fails too: it refuses for a while, answers that it
-	// is unavailable, and a few percent of the calls hang, are cut or are reset after
-	// the work was done.
+	// The API fails too: it refuses for a while and is unavailable for a while, and a few
+	// percent of the calls hang, are cut, or are reset after the work was done.
 	f.script(`4%% * * -> reset-after latency=20ms; ok latency=50ms forever
 3%% * * -> cut latency=20ms; ok latency=50ms forever
 1%% * * -> hang=5s; ok latency=50ms forever
@@ -98,19 +97,19 @@ shared * /b/*9 -> ok x%d latency=50ms; %s retry-after=1; ok latency=50ms forever
 	f.awaitEnded(batch, 0)
 	t.Logf("%d workers and %d Redis were killed; the last call ended %s after the last kill", killed, redises, time.Since(last).Round(time.Second))
 	f.wantNothingLostOrTwice(batch, s.calls, killed*s.concurrency)
-	if status, said := f.callq("audit"); status != 0 {
-		t.Errorf("the audit ended with status %d:\n%s", status, said)
+	if status, output := f.callq("audit"); status != 0 {
+		t.Errorf("audit ended with status %d, want 0:\n%s", status, output)
 	}
 }
 
 // wantNothingLostOrTwice checks that each of the n calls of a batch has one result,
-// that idempotent ones are done, and that others are too, or ended as unknown
-// because their worker died or the API left them without an answer; none of those
-// was sent again after it could have had its effect. unlucky is how many calls
-// can have been in progress in workers that were killed.
+// that idempotent calls are done, and that the others are done or ended as
+// outcome_unknown, because their worker died or the API did not answer. None of the others
+// may be sent again after it could have had its effect. unlucky is the most calls that can
+// have been in flight in workers that were killed.
 func (f *fleet) wantNothingLostOrTwice(batch string, n, unlucky int) {
 	f.t.Helper()
-	f.wantBooks(batch)
+	f.wantBalanced(batch)
 	sent := map[string][]simapi.Call{}
 	for _, c := range f.sim.Calls() {
 		sent[c.Method+" "+c.Path] = append(sent[c.Method+" "+c.Path], c)
@@ -143,23 +142,23 @@ func (f *fleet) wantNothingLostOrTwice(batch string, n, unlucky int) {
 				mystery++ // the call's worker died
 			}
 		default:
-			f.t.Errorf("%s (%s) ended %s (%s: %s) after %d arrivals", r.Key, r.Method, r.State, r.Class, r.ErrorMessage, len(arrived))
+			f.t.Errorf("%s (%s) ended as %s (%s: %s) after %d arrivals", r.Key, r.Method, r.State, r.Class, r.ErrorMessage, len(arrived))
 		}
 		if results[r.Key] > 1 {
-			f.t.Errorf("%s has %d results", r.Key, results[r.Key])
+			f.t.Errorf("%s has %d results, want 1", r.Key, results[r.Key])
 		}
 	}
 	if len(results) != n {
-		f.t.Errorf("%d of %d calls have results", len(results), n)
+		f.t.Errorf("%d calls have results, want %d", len(results), n)
 	}
 	if mystery > unlucky {
-		f.t.Errorf("%d calls ended as unknown though the API had an answer for them, more than the %d that can have been in progress in killed workers", mystery, unlucky)
+		f.t.Errorf("%d calls ended as unknown though the API had answered them, want at most the %d that were in flight in killed workers", mystery, unlucky)
 	}
-	f.t.Logf("%d results; %d calls ended as unknown, %d of them with their workers; %d that may be made twice were", len(results), unknown, mystery, again)
+	f.t.Logf("%d results; %d calls ended as unknown, %d of them with their workers; %d idempotent calls were made twice", len(results), unknown, mystery, again)
 }
 
-// A server that is killed had written what it acknowledged: the system has it,
-// unless the machine dies too.
+// A server that is killed has handed to the system what it acknowledged: it is lost only if
+// the machine fails too.
 func TestARedisThatIsKilledComesBackWithAllThatItConfirmed(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
@@ -200,7 +199,7 @@ func TestWorkersThatAreReplacedUnderLoadLoseNothingAndDoubleNothing(t *testing.T
 		}
 		t.Logf("%s drained in %s", old.name, time.Since(asked).Round(time.Millisecond))
 		if late := f.arrivalsBy(old.name, asked.Add(f.slack())); late > 0 {
-			t.Errorf("%s began %d calls after it was asked to end", old.name, late)
+			t.Errorf("%s started %d calls after it was asked to end", old.name, late)
 		}
 	}
 	f.awaitEnded(batch, 0)
@@ -242,7 +241,7 @@ func TestASenderThatIsKilledIsCompletedByTheNextSendOfTheSameFile(t *testing.T) 
 			t.Fatal(err)
 		}
 		f.await("more calls to be accepted", func() bool {
-			b, err := f.books.Batch(t.Context(), batch)
+			b, err := f.ledger.Batch(t.Context(), batch)
 			return err == nil && b.Counts.Accepted > seen
 		})
 		_ = cmd.Process.Kill()
@@ -256,12 +255,12 @@ func TestASenderThatIsKilledIsCompletedByTheNextSendOfTheSameFile(t *testing.T) 
 	if cut == 0 {
 		t.Fatalf("the first sender had sent all %d calls when it was killed: the test proves nothing", lines)
 	}
-	status, said := f.callq("send", file, "--batch", batch, "--wait")
+	status, output := f.callq("send", file, "--batch", batch, "--wait")
 	if status != 0 {
-		t.Errorf("the last send ended with status %d:\n%s", status, said)
+		t.Errorf("the last send ended with status %d:\n%s", status, output)
 	}
 	f.wantAllDoneOnce(batch, lines)
-	if status, said := f.callq("audit"); status != 0 {
-		t.Errorf("the audit ended with status %d:\n%s", status, said)
+	if status, output := f.callq("audit"); status != 0 {
+		t.Errorf("audit ended with status %d, want 0:\n%s", status, output)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// four is a fleet of four processes with the given concurrency each.
+// four returns the size of a fleet of four processes, each with this concurrency.
 func four(t *testing.T, concurrency int) size {
 	t.Helper()
 	s := fleetSize(t)
@@ -30,11 +30,11 @@ func TestAFleetUsesItsRateAndNeverExceedsIt(t *testing.T) {
 	f.send(batch, n)
 	f.awaitEnded(batch, 0)
 	f.wantDone(batch, n, 1)
-	f.wantBooks(batch)
+	f.wantBalanced(batch)
 	calls := f.arrivals(time.Time{}, time.Time{})
 	for i, c := range calls {
-		// On a busy machine a call can be late, but early only by the
-		// inaccuracy of a worker's estimate of Redis's clock.
+		// On a busy machine a call can be late. It can be early only by the error of a
+		// worker's estimate of Redis's clock.
 		const unknown = 100 * time.Millisecond
 		turn := began.Add(time.Duration(i) * time.Second / time.Duration(perSecond))
 		if c.At.Before(turn.Add(-unknown)) {
@@ -47,7 +47,7 @@ func TestAFleetUsesItsRateAndNeverExceedsIt(t *testing.T) {
 		fewest, most, 100*float64(fewest)/float64(may), 100*float64(most)/float64(may))
 	// Calls that a busy machine holds up arrive together with later ones.
 	if s.full && most > may {
-		t.Errorf("%d calls arrived within %s, %d may", most, window, may)
+		t.Errorf("%d calls arrived within %s, want at most %d", most, window, may)
 	}
 	if float64(fewest) < used*float64(may) {
 		t.Errorf("%d calls arrived within %s of %d that may be made, want %.0f%%", fewest, window, may, 100*used)
@@ -64,8 +64,8 @@ func TestAFleetUsesItsRateAndNeverExceedsIt(t *testing.T) {
 func TestAFleetFindsAHiddenRateAndStaysJustUnderIt(t *testing.T) {
 	t.Parallel()
 	s := four(t, 16)
-	// The rates that the API has one after another, for how long each, and from
-	// which time on the fleet must have adapted to it.
+	// The rates that the API has one after another, how long each lasts, and the time that the
+	// fleet has to adapt to it.
 	rates, long, known := []float64{50}, 25*time.Second, 10*time.Second
 	refused, used := 0.15, 0.30
 	if s.full {
@@ -112,7 +112,7 @@ func TestAFleetMakesNoMoreCallsAtOnceThanItsConcurrency(t *testing.T) {
 	f.send(batch, s.calls)
 	f.awaitEnded(batch, 0)
 	f.wantDone(batch, s.calls, 1)
-	f.wantBooks(batch)
+	f.wantBalanced(batch)
 	if most := f.sim.Stats().MaxConcurrent; most != together {
 		t.Errorf("%d calls were made at once, want %d", most, together)
 	}
@@ -120,8 +120,7 @@ func TestAFleetMakesNoMoreCallsAtOnceThanItsConcurrency(t *testing.T) {
 		return
 	}
 
-	// The calls of a killed process count until asynq's leases end, and no
-	// longer.
+	// The calls of a killed process count as in flight until asynq's leases end.
 	f.script("shared * * -> hang=5s x%d; ok forever", together)
 	f.send("hung", together)
 	f.awaitAPI("the calls to hang", func(s simapi.Stats) bool { return s.InFlight == together })
@@ -139,10 +138,10 @@ func TestAFleetMakesNoMoreCallsAtOnceThanItsConcurrency(t *testing.T) {
 	killed := time.Now()
 	f.script("shared * * -> ok latency=1s forever")
 	f.send("after", 60*together)
-	f.awaitAPI("all places to be used again", func(s simapi.Stats) bool { return time.Since(killed) > 10*time.Second && s.InFlight == together })
-	t.Logf("%d of %d places were lost with their process, and used again %s later", lost, together, time.Since(killed))
+	f.awaitAPI("the whole concurrency to be used again", func(s simapi.Stats) bool { return time.Since(killed) > 10*time.Second && s.InFlight == together })
+	t.Logf("%d of %d calls at once were lost with their process, and possible again %s later", lost, together, time.Since(killed))
 	if back := time.Since(killed); back > 45*time.Second {
-		t.Errorf("%d places were used again %s after their process was killed, want asynq's lease of 30 s", lost, back)
+		t.Errorf("%d calls at once were possible again %s after their process was killed, want asynq's lease of 30 s", lost, back)
 	}
 	if most := f.sim.Stats().MaxConcurrent; most != together {
 		t.Errorf("%d calls were made at once, want %d", most, together)

@@ -7,14 +7,13 @@
 //	f.send("b", 1000, tasks.PriorityHigh, tasks.PriorityLow)
 //	f.awaitEnded("b", 0)
 //	f.wantDone("b", 1000, 1)
-//	f.wantBooks("b")
+//	f.wantBalanced("b")
 //
-// The fleet is small by default, so that the tests are done in some minutes on two
-// busy cores: then they check what happens, how often and in which order, and
-// only roughly when. CALLQ_FLEET=full, on a machine that does nothing else,
-// runs them at full size and measures. The processes are built
-// with the race detector where the tests are, and a race that they report fails
-// the test.
+// The fleet is small by default, so that the tests take some minutes on two busy cores.
+// Then they check what happens, how often and in which order, and only roughly when. With
+// CALLQ_FLEET=full, on a machine that does nothing else, they run at full size and measure
+// times. If the tests have the race detector, the processes have it too, and a race that a
+// process reports fails the test.
 package fleettest
 
 import (
@@ -84,11 +83,11 @@ func raceEnabled() bool {
 
 // size is the size of the fleets of a run.
 type size struct {
-	// processes there are, each making concurrency calls at once.
+	// processes is the number of processes; each makes concurrency calls at once.
 	processes, concurrency int
-	// calls are in a batch that is to keep the whole fleet busy.
+	// calls is the size of a batch that keeps the whole fleet busy.
 	calls int
-	// hold is what the API says in Retry-After; whole seconds.
+	// hold is the API's Retry-After, in whole seconds.
 	hold time.Duration
 	// full reports that tests may take minutes.
 	full bool
@@ -103,12 +102,12 @@ func unlessMeasured(t *testing.T) {
 	}
 }
 
-// places is how many calls the whole fleet makes at once.
-func (s size) places() int { return s.processes * s.concurrency }
+// capacity returns how many calls the whole fleet makes at once.
+func (s size) capacity() int { return s.processes * s.concurrency }
 
-// promptly returns how late something may be that must follow within most. The full
-// size measures that. A small fleet shares its machine with other tests: it only
-// finds what does not follow at all.
+// promptly returns how late an event may be that must follow within most. The full size
+// measures that. A small fleet shares its machine with other tests, and only finds out
+// whether the event follows at all.
 func (s size) promptly(most time.Duration) time.Duration {
 	if s.full {
 		return most
@@ -116,8 +115,8 @@ func (s size) promptly(most time.Duration) time.Duration {
 	return most + 20*time.Second
 }
 
-// slack is how much later than Redis's own time a machine may do what is due: the
-// arrival of a call after its admission, say. A busy one is slower.
+// slack returns how much later than due, by Redis's time, something may happen, such as the
+// arrival of a call after its admission. A busy machine is slower.
 func (s size) slack() time.Duration {
 	if s.full {
 		return time.Second
@@ -125,7 +124,7 @@ func (s size) slack() time.Duration {
 	return 2500 * time.Millisecond
 }
 
-// seconds is the hold as a script and a Retry-After header write it.
+// seconds returns the hold in seconds, for a script and a Retry-After header.
 func (s size) seconds() int { return int(s.hold / time.Second) }
 
 // fleetSize returns the size that the environment selects.
@@ -137,7 +136,7 @@ func fleetSize(t testing.TB) size {
 	case "full":
 		return size{processes: 8, concurrency: 32, calls: 20_000, hold: 10 * time.Second, full: true}
 	default:
-		t.Fatalf("CALLQ_FLEET is %q: set it to full, or to nothing for the small size", of)
+		t.Fatalf("CALLQ_FLEET is %q: set it to full, or unset it for the small size", of)
 		return size{}
 	}
 }

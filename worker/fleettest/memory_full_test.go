@@ -15,8 +15,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// memory sets how much Redis may use beyond what it uses now; below 0 there is no
-// limit.
+// memory sets how much more memory Redis may use than now; below 0 there is no limit.
 func (f *fleet) memory(more int) {
 	f.t.Helper()
 	limit := "0"
@@ -35,9 +34,9 @@ func (f *fleet) memory(more int) {
 	}
 }
 
-// Results need more memory than waiting calls: making calls without
-// memory would have Redis grow without bound. So none is begun, and what is under
-// way is recorded; that is no more than the places of the fleet.
+// Results need more memory than waiting calls, so making calls while Redis is full would let
+// it grow without limit. So no call starts. The calls in flight are recorded; these are at
+// most as many as the fleet makes at once.
 func TestWhenRedisIsFullCallsInProgressAreRecordedAndNoOtherStarts(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
@@ -53,7 +52,7 @@ func TestWhenRedisIsFullCallsInProgressAreRecordedAndNoOtherStarts(t *testing.T)
 	full := time.Now()
 	hold := f.awaitHold(0)
 	f.awaitAPI("the calls in progress to end", func(now simapi.Stats) bool { return now.InFlight == 0 })
-	f.await("all that was met to be recorded", func() bool {
+	f.await("the answers to be recorded", func() bool {
 		return f.queue(normalQueue).Active+f.queue(highQueue).Active+f.queue(lowQueue).Active == 0
 	})
 	if c := f.counts(batch); c.Done != int64(s.calls/4) || c.Open != int64(s.calls-s.calls/4) {
@@ -66,11 +65,11 @@ func TestWhenRedisIsFullCallsInProgressAreRecordedAndNoOtherStarts(t *testing.T)
 	}
 	for _, p := range f.processes {
 		f.await(p.name+" to say what is wrong and what to do", func() bool {
-			return strings.Contains(p.said.String(), "its memory is full; raise maxmemory on the server")
+			return strings.Contains(p.log.String(), "its memory is full; raise maxmemory on the server")
 		})
 	}
 	f.wantCalm(lines, time.Since(full))
-	f.wantBooks(batch)
+	f.wantBalanced(batch)
 	// An operator can still close the circuit.
 	f.pile(upstream)
 	f.release(upstream)
@@ -87,7 +86,7 @@ func TestASendToAFullRedisReportsItAndIsCompletedByTheNext(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
 	f := start(t, setup{size: s})
-	f.pile(upstream) // what was accepted stays where it is
+	f.pile(upstream) // accepted calls stay in the queue
 	const batch, lines = "b", 6000
 	var text bytes.Buffer
 	for i := range lines {
@@ -97,15 +96,15 @@ func TestASendToAFullRedisReportsItAndIsCompletedByTheNext(t *testing.T) {
 	if err := os.WriteFile(file, text.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Memory for none of them, then for some.
+	// First there is memory for no call, then for some.
 	for _, more := range []int{0, 4 << 20} {
 		f.memory(more)
-		status, said := f.callq("send", file, "--batch", batch)
-		if status != 1 || !strings.Contains(said, "its memory is full; raise maxmemory on the server") {
-			t.Errorf("send to a full Redis ended with status %d:\n%s", status, said)
+		status, output := f.callq("send", file, "--batch", batch)
+		if status != 1 || !strings.Contains(output, "its memory is full; raise maxmemory on the server") {
+			t.Errorf("send to a full Redis ended with status %d:\n%s", status, output)
 		}
-		if strings.Contains(said, "OOM") {
-			t.Errorf("send printed Redis's own error:\n%s", said)
+		if strings.Contains(output, "OOM") {
+			t.Errorf("send printed Redis's own error:\n%s", output)
 		}
 	}
 	part := f.counts(batch)
@@ -113,17 +112,17 @@ func TestASendToAFullRedisReportsItAndIsCompletedByTheNext(t *testing.T) {
 		t.Errorf("with memory for some calls the counts are %+v, want a part of %d", part, lines)
 	}
 	f.wantTasks(part)
-	f.wantBooks(batch)
+	f.wantBalanced(batch)
 
 	f.memory(-1)
-	if status, said := f.callq("send", file, "--batch", batch); status != 0 {
-		t.Errorf("send, with memory again, ended with status %d:\n%s", status, said)
+	if status, output := f.callq("send", file, "--batch", batch); status != 0 {
+		t.Errorf("send, with memory again, ended with status %d:\n%s", status, output)
 	}
 	f.release(upstream)
 	f.awaitEnded(batch, 0)
 	f.wantAllDoneOnce(batch, lines)
-	if status, said := f.callq("audit"); status != 0 {
-		t.Errorf("the audit ended with status %d:\n%s", status, said)
+	if status, output := f.callq("audit"); status != 0 {
+		t.Errorf("audit ended with status %d, want 0:\n%s", status, output)
 	}
 }
 

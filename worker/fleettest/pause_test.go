@@ -26,7 +26,7 @@ func TestPausesAndHoldsAreIndependent(t *testing.T) {
 	f := start(t, setup{size: s})
 	const refuse, renewed = "shared * * -> ok x%d latency=20ms; %s retry-after=%d latency=20ms forever", "shared * * -> ok latency=300ms; ok forever"
 
-	// Paused before a hold: the other queue runs into the hold and out of it.
+	// Pausing a queue before a hold: the other queue is held, and runs again after the hold.
 	f.pause(normalQueue)
 	f.script(refuse, s.calls/4, quota, s.seconds())
 	f.send("normal", s.calls)
@@ -38,8 +38,8 @@ func TestPausesAndHoldsAreIndependent(t *testing.T) {
 	f.wantPaused(normalQueue, true)
 	f.wantNoArrival("/normal/", time.Time{}, time.Now())
 
-	// Resumed, and another paused, during a hold: it stands; then the resumed
-	// queue runs, and the paused one does not.
+	// Resuming a queue and pausing another during a hold does not change the hold. After it
+	// the resumed queue runs, and the paused one does not.
 	f.script(refuse, s.calls/4, quota, s.seconds())
 	f.send("again", s.calls, tasks.PriorityHigh)
 	second := f.awaitHold(first.Epoch)
@@ -57,7 +57,7 @@ func TestPausesAndHoldsAreIndependent(t *testing.T) {
 	f.resume(highQueue)
 	f.awaitEnded("again", 0)
 
-	// Paused after a hold.
+	// Pausing a queue after a hold.
 	f.pause(lowQueue)
 	f.send("low", s.calls, tasks.PriorityLow)
 	f.send("last", s.calls)
@@ -68,7 +68,7 @@ func TestPausesAndHoldsAreIndependent(t *testing.T) {
 	f.awaitEnded("low", 0)
 	for _, batch := range []string{"normal", "high", "again", "low", "last"} {
 		f.wantDone(batch, s.calls, 1)
-		f.wantBooks(batch)
+		f.wantBalanced(batch)
 	}
 }
 
@@ -88,7 +88,7 @@ func (f *fleet) resume(queue string) {
 	}
 }
 
-// queue is a queue as asynq's dashboard shows it.
+// queue returns what asynq's dashboard shows of a queue.
 func (f *fleet) queue(name string) *asynq.QueueInfo {
 	f.t.Helper()
 	info, err := f.inspector.GetQueueInfo(name)
@@ -105,7 +105,7 @@ func (f *fleet) wantPaused(queue string, want bool) {
 	}
 }
 
-// wantNoArrival checks that no call arrived between two moments whose path begins so.
+// wantNoArrival checks that no call whose path begins with prefix arrived in that time.
 func (f *fleet) wantNoArrival(prefix string, from, to time.Time) {
 	f.t.Helper()
 	var calls []simapi.Call
@@ -123,6 +123,6 @@ func (f *fleet) wantNoArrival(prefix string, from, to time.Time) {
 func (f *fleet) wantHold(hold circuit.Record) {
 	f.t.Helper()
 	if now := f.circuit(); !now.Held(time.Now()) || now.Epoch != hold.Epoch || !now.Until.Equal(hold.Until) {
-		f.t.Errorf("the hold is %+v now, was %+v", now, hold)
+		f.t.Errorf("the hold is now %+v, want it unchanged: %+v", now, hold)
 	}
 }

@@ -10,13 +10,13 @@ import (
 
 func TestAnUrgentCallIsMadeWithinASecondHoweverManyWait(t *testing.T) {
 	t.Parallel()
-	for name, settings := range map[string]string{"places": "", "rate": `limits: ["50/s"]`} {
-		t.Run("held up by "+name, func(t *testing.T) {
+	for name, settings := range map[string]string{"concurrency": "", "rate": `limits: ["50/s"]`} {
+		t.Run("limited by "+name, func(t *testing.T) {
 			t.Parallel()
 			s := fleetSize(t)
 			f := start(t, setup{size: s, settings: settings, api: simapi.Config{Latency: simapi.Latency{Min: 200 * time.Millisecond}}})
 			f.send("normal", s.calls)
-			f.awaitAPI("the fleet to be busy", func(s simapi.Stats) bool { return s.Arrivals >= int64(f.places()) })
+			f.awaitAPI("the fleet to be busy", func(s simapi.Stats) bool { return s.Arrivals >= int64(f.capacity()) })
 			var worst time.Duration
 			for _, batch := range []string{"one", "two", "three"} {
 				sent := time.Now()
@@ -53,7 +53,7 @@ func TestCallsThatAreNotUrgentGetATenthOfTheConcurrencyAtLeast(t *testing.T) {
 	high, normal, low := len(under("/high/", calls)), len(under("/normal/", calls)), len(under("/low/", calls))
 	t.Logf("of %d calls %d were high, %d normal, %d low", looked, high, normal, low)
 	if high >= n || normal >= n {
-		t.Fatalf("no others waited any more: the test proves nothing")
+		t.Fatalf("no other calls waited any more: the test proves nothing")
 	}
 	if low < looked/10 {
 		t.Errorf("%d of %d calls were low, want a tenth", low, looked)

@@ -9,8 +9,7 @@ import (
 
 func TestWhenTheProbesWorkerDiesOneOtherCallBecomesTheProbeAtTheEndOfTheLease(t *testing.T) {
 	t.Parallel()
-	// A probe's worker renews its lease, so the time-out of the
-	// call does not matter.
+	// A probe's worker renews the probe's lease, so the timeout of the call does not matter.
 	const timeout, lease = 40 * time.Second, 8 * time.Second
 	const batch = "b"
 	s := fleetSize(t)
@@ -21,20 +20,20 @@ func TestWhenTheProbesWorkerDiesOneOtherCallBecomesTheProbeAtTheEndOfTheLease(t 
 	hold := f.awaitHold(0)
 	f.script("shared * * -> hang; ok latency=300ms; ok forever")
 	f.awaitAPI("the probe", func(s simapi.Stats) bool { return s.ByAnswer["hang"] > 0 })
-	// Longer than its first lease, so that it was renewed.
+	// Longer than its first lease, so that the lease was renewed.
 	f.awaitTime(f.probeAfter(hold).At.Add(lease + 3*time.Second))
 	if calls := f.arrivals(hold.Until, time.Time{}); len(calls) != 1 {
-		t.Errorf("%d calls arrived while the probe was out: %s", len(calls), inWords(calls, hold.Until))
+		t.Errorf("%d calls arrived during the probe, want only it: %s", len(calls), inWords(calls, hold.Until))
 	}
 	f.process(f.probeAfter(hold).Headers[workerHeader]).kill()
 	killed := time.Now()
-	f.awaitAPI("the killed probe to leave", func(s simapi.Stats) bool { return s.InFlight == 0 })
+	f.awaitAPI("the end of the killed probe", func(s simapi.Stats) bool { return s.InFlight == 0 })
 	if lost := f.probeAfter(hold); lost.Done.Sub(lost.At) >= timeout {
 		t.Fatalf("the probe's worker was killed %s after its arrival, when the call was over: the test proves nothing", lost.Done.Sub(lost.At))
 	}
 
 	f.awaitEnded(batch, 0)
-	f.wantBooks(batch)
+	f.wantBalanced(batch)
 	healing := f.arrivals(killed, time.Time{})
 	if len(healing) == 0 {
 		t.Fatal("no call arrived after the probe was lost")
@@ -44,7 +43,7 @@ func TestWhenTheProbesWorkerDiesOneOtherCallBecomesTheProbeAtTheEndOfTheLease(t 
 		t.Errorf("the second probe arrived %s after the first one's worker was killed", late)
 	}
 	if calls := f.arrivals(healing[0].At, healing[0].Done); len(calls) != 1 {
-		t.Errorf("%d calls arrived before the second probe's verdict was known: %s", len(calls), inWords(calls, healing[0].At))
+		t.Errorf("%d calls arrived before the second probe's outcome was known, want only it: %s", len(calls), inWords(calls, healing[0].At))
 	}
 	f.wantDone(batch, s.calls, 1)
 }
@@ -66,7 +65,7 @@ func TestAWorkerThatDrainsStillReportsTheResultOfItsProbe(t *testing.T) {
 	}
 	f.awaitEnded(batch, 0)
 	f.wantDone(batch, s.calls, 1)
-	f.wantBooks(batch)
+	f.wantBalanced(batch)
 	probe := wantOneProbe(t, f, hold, f.probeAfter(hold).Done)
 	if probe.Answer != "ok" || probe.ClientGone {
 		t.Errorf("the worker did not wait for its probe: %+v", probe)

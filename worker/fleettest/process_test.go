@@ -16,16 +16,16 @@ import (
 // process is one "callq work" of a fleet.
 type process struct {
 	t *testing.T
-	// name is what the API's log has under [workerHeader].
+	// name is the value of [workerHeader] in the API's log.
 	name string
-	said programtest.Log
+	log  programtest.Log
 
 	cmd   *exec.Cmd
 	ended chan struct{}
 }
 
-// work starts one process with a configuration of its own. It is killed at the
-// end of the test; then what it has written is shown if the test failed.
+// work starts one process with its own configuration. The process is killed at the end of
+// the test; if the test failed, what it has written is shown.
 func work(t *testing.T, program, name, config string, concurrency int, env ...string) *process {
 	t.Helper()
 	dir := t.TempDir()
@@ -36,10 +36,10 @@ func work(t *testing.T, program, name, config string, concurrency int, env ...st
 	p.cmd = exec.Command(program, "work", "--config", "callq.yaml", "--listen", "127.0.0.1:0", "--concurrency", fmt.Sprint(concurrency))
 	p.cmd.Dir, p.cmd.SysProcAttr = dir, tied()
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TZ=UTC", "GORACE=atexit_sleep_ms=0"}, env...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
+	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	started := make(chan error)
 	go func() {
-		// The thread that forked must live on: a process is tied to its end.
+		// This thread must not end: the process is killed with the thread that started it.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := p.cmd.Start()
@@ -54,7 +54,7 @@ func work(t *testing.T, program, name, config string, concurrency int, env ...st
 	}
 	t.Cleanup(func() {
 		p.kill()
-		if text := p.said.String(); t.Failed() || strings.Contains(text, "DATA RACE") {
+		if text := p.log.String(); t.Failed() || strings.Contains(text, "DATA RACE") {
 			t.Errorf("%s wrote:\n%s", p.name, tail(text, 8<<10))
 		}
 	})
@@ -68,7 +68,7 @@ func tail(text string, most int) string {
 	return "… " + text[len(text)-most:]
 }
 
-// kill ends the process at once, as a crash would, and waits until it is gone.
+// kill ends the process at once, as a crash would, and waits until it has ended.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.ended
@@ -82,12 +82,12 @@ func (p *process) terminate() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// works reports whether the process has said that it works.
+// works reports whether the process has logged that it works.
 func (p *process) works() bool {
 	select {
 	case <-p.ended:
 		p.t.Fatalf("%s ended: %s", p.name, p.cmd.ProcessState)
 	default:
 	}
-	return strings.Contains(p.said.String(), "msg=working")
+	return strings.Contains(p.log.String(), "msg=working")
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// A process that is paused keeps its connections and answers nothing: what is
-// sent to it meanwhile is executed when it continues, when no client waits for
-// it any more.
+// A process that is paused keeps its connections and answers nothing. It carries out the
+// commands that it got meanwhile when it continues, when no client waits for them any
+// more.
 func TestARedisThatIsPausedLosesNothingAndDoublesNothing(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
@@ -28,16 +28,16 @@ func TestARedisThatIsPausedLosesNothingAndDoublesNothing(t *testing.T) {
 	server.Pause()
 	began := time.Now()
 	f.awaitTime(began.Add(still))
-	went := time.Now()
+	resumed := time.Now()
 	server.Resume()
 	f.wantCalm(lines, still)
-	if late := f.arrivals(began.Add(2*f.slack()), went); len(late) > 0 {
+	if late := f.arrivals(began.Add(2*f.slack()), resumed); len(late) > 0 {
 		t.Errorf("%d calls were started without Redis: %s", len(late), inWords(late, began))
 	}
 	f.awaitEnded(batch, 0)
-	t.Logf("the last call ended %s after Redis continued", time.Since(went))
+	t.Logf("the last call ended %s after Redis continued", time.Since(resumed))
 	f.wantAllDoneOnce(batch, s.calls)
-	// A connection that gave no answer is given up: each process has some tens.
+	// A connection without an answer is closed; each process has some tens of connections.
 	if opened := f.connections() - connections; opened > 100*s.processes {
 		t.Errorf("%d connections were opened to a Redis that was paused for %s", opened, still)
 	} else {
@@ -45,7 +45,7 @@ func TestARedisThatIsPausedLosesNothingAndDoublesNothing(t *testing.T) {
 	}
 }
 
-// connections is how many connections Redis has taken in all.
+// connections returns how many connections Redis has accepted in total.
 func (f *fleet) connections() int {
 	f.t.Helper()
 	n, err := strconv.Atoi(f.info("stats")["total_connections_received"])

@@ -10,27 +10,26 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// moment is when a copy of Redis's file is taken, or put back, by the number of calls
-// that have arrived.
+// moment is when a copy of Redis's file is made or restored: after that many arrivals.
 type moment struct {
 	after, copied int
 	restore       bool
 }
 
-// moments are drawn from a seed: copies of all ages are put back, from those of just
-// now to those from before the half of what has happened.
+// moments draws moments from a seed. The copies that are restored have all ages, from a
+// moment to more than half of the time that has passed.
 func moments(seed uint64, ages, calls int) []moment {
-	dice := rand.New(rand.NewPCG(seed, 1))
+	random := rand.New(rand.NewPCG(seed, 1))
 	var list []moment
 	for i := range ages {
 		at := (i + 1) * calls / (ages + 1)
-		list = append(list, moment{at - 1 - dice.IntN(at*(i+1)/ages), i, false}, moment{at, i, true})
+		list = append(list, moment{at - 1 - random.IntN(at*(i+1)/ages), i, false}, moment{at, i, true})
 	}
 	slices.SortStableFunc(list, func(a, b moment) int { return cmp.Compare(a.after, b.after) })
 	return list
 }
 
-// The workers run on, so that each call that was sent is recorded somewhere.
+// The workers keep running, so that one of them remembers each call that was sent.
 func TestNoCallIsSentTwiceByARedisThatWasRestoredUnderItsWorkers(t *testing.T) {
 	t.Parallel()
 	s := faults(t)
@@ -58,9 +57,9 @@ func TestNoCallIsSentTwiceByARedisThatWasRestoredUnderItsWorkers(t *testing.T) {
 		}
 	}
 	f.awaitEnded(batch, 0)
-	t.Logf("%d copies were put back", ages)
+	t.Logf("%d copies were restored", ages)
 	f.wantNothingLostOrTwice(batch, s.calls, s.calls)
-	if status, said := f.callq("audit"); status != 0 {
-		t.Errorf("the audit ended with status %d:\n%s", status, said)
+	if status, output := f.callq("audit"); status != 0 {
+		t.Errorf("audit ended with status %d, want 0:\n%s", status, output)
 	}
 }

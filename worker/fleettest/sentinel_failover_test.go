@@ -7,9 +7,9 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
-// Replication is asynchronous. What a master confirmed in its last moments can
-// be lost with it, and then callq promises nothing about those calls: here it
-// dies at a moment when its replica has all that it confirmed.
+// Replication is asynchronous. What a master confirmed in its last moments can be lost with
+// it, and callq guarantees nothing about those calls. Here the master dies when its replica
+// has all that it confirmed.
 func TestAFailOverOfTheSentinelsLosesNothingThatTheReplicaHas(t *testing.T) {
 	t.Parallel()
 	s := faults(t)

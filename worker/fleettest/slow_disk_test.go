@@ -29,14 +29,14 @@ func TestNoCallIsSentTwiceByARedisThatIsKilledOnASlowDisk(t *testing.T) {
 		info, err := server.Client.Info(t.Context(), "persistence").Result()
 		return err == nil && strings.Contains(info, "\naof_buffer_length:0\r")
 	})
-	list := blows(seed(t), 0, kills, 1, s.calls)
+	list := killsOf(seed(t), 0, kills, 1, s.calls)
 	for _, b := range list {
 		f.awaitAPI("more calls", func(now simapi.Stats) bool { return now.Arrivals >= int64(b.after) })
 		server.Restart()
 	}
 	f.awaitEnded(batch, 0)
 	f.wantNothingLostOrTwice(batch, s.calls, s.calls)
-	if status, said := f.callq("audit"); status != 0 {
-		t.Errorf("the audit ended with status %d:\n%s", status, said)
+	if status, output := f.callq("audit"); status != 0 {
+		t.Errorf("audit ended with status %d, want 0:\n%s", status, output)
 	}
 }

@@ -29,7 +29,7 @@ func TestIdleUpstreamsCostLittleAndDoNotSlowABusyOne(t *testing.T) {
 	api := simapi.Config{Latency: simapi.Latency{Min: 50 * time.Millisecond}}
 	measure := func(f *fleet) float64 {
 		const batch = "busy"
-		f.send("first", 10*s.places())
+		f.send("first", 10*s.capacity())
 		f.awaitEnded("first", 0)
 		f.send(batch, s.calls)
 		f.awaitEnded(batch, 0)
@@ -50,7 +50,7 @@ func TestIdleUpstreamsCostLittleAndDoNotSlowABusyOne(t *testing.T) {
 		others[fmt.Sprintf("idle%d", i)] = ""
 	}
 	f := start(t, setup{size: s, api: api, others: others})
-	f.awaitTime(time.Now().Add(8 * time.Second)) // all have polled empty queues for a while
+	f.awaitTime(time.Now().Add(8 * time.Second)) // all workers have polled empty queues for a while
 	f.resetCommands()
 	began, cpu := time.Now(), f.redisCPU()
 	f.awaitTime(began.Add(while))
@@ -100,15 +100,15 @@ func TestATenantDoesNotWaitForAnotherThatIsSlow(t *testing.T) {
 	f.script("* /slow/* -> ok latency=2s forever\n* * -> ok latency=20ms forever")
 	solo := f.wait("solo")
 	f.send("slow", s.calls)
-	f.awaitAPI("the slow one to have all places", func(s simapi.Stats) bool { return s.InFlight == f.places() })
+	f.awaitAPI("the slow upstream to use the whole concurrency", func(s simapi.Stats) bool { return s.InFlight == f.capacity() })
 	f.wantTwiceAtMost(solo, f.wait("beside"))
-	if calls := len(under("/slow/", f.arrivals(time.Time{}, time.Time{}))); calls < f.places() || calls == s.calls {
-		t.Errorf("%d of the slow one's %d calls arrived: the test proves nothing", calls, s.calls)
+	if calls := len(under("/slow/", f.arrivals(time.Time{}, time.Time{}))); calls < f.capacity() || calls == s.calls {
+		t.Errorf("%d of the slow upstream's %d calls arrived: the test proves nothing", calls, s.calls)
 	}
 }
 
-// wait sends 100 calls to the other upstream and returns how long 95 of them took
-// at most to arrive.
+// wait sends 100 calls to the other upstream and returns within what time 95 of them
+// arrived.
 func (f *fleet) wait(batch string) time.Duration {
 	f.t.Helper()
 	const n = 100
