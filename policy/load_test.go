@@ -60,7 +60,7 @@ func TestEachErrorNamesItsPlace(t *testing.T) {
 		"not a mapping":      {"- a", "my.yaml:1:1: the policy file must be a mapping of keys and values, got a list"},
 		"unknown key":        {"version: 1\nruels: []\n", `my.yaml:2:1: unknown key "ruels"`},
 		"merge key":          {"<<: {version: 1}", "my.yaml:1:1: a key of the policy file is not plain text"},
-		"double key":         {"version: 1\nversion: 1\n", `my.yaml:2:1: key "version" is there twice, first in line 1`},
+		"double key":         {"version: 1\nversion: 1\n", `my.yaml:2:1: key "version" appears twice, first in line 1`},
 		"version":            {"version: 2", "my.yaml:1:10: version is 2"},
 		"wrong type":         {"version: one", "my.yaml:1:10: version must be a whole number, got a string"},
 		"name":               {"name: 5", "my.yaml:1:7: name must be a string, got a number"},

@@ -173,8 +173,8 @@ func (b *bulk) count(v ledger.Acceptance, line int, key string) {
 	case ledger.Conflict:
 		b.refuse(&FieldError{
 			Line: line, Field: "key",
-			Problem: fmt.Sprintf("%q stands for a different call of this batch already", key),
-			Fix:     "give each call a key of its own, or send the file as another batch",
+			Problem: fmt.Sprintf("%q is already the key of a different call in this batch", key),
+			Fix:     "give each call its own key, or send the file as another batch",
 		})
 	}
 }

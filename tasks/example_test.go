@@ -93,7 +93,7 @@ func ExampleProducer_Submit() {
 	// Output:
 	// row-1 false <nil>
 	// true true <nil>
-	// true key "row-1" of batch "monday" stands for a different call already; choose another key or another batch
+	// true key "row-1" of batch "monday" is already the key of a different call; choose another key or another batch
 }
 
 func ExampleProducer_SubmitAll() {

@@ -15,7 +15,7 @@ import (
 
 // ParseCall reads one call in the form of a calls file, from a line or from a request.
 // It refuses, with a [*FieldError], input that is not one JSON object in UTF-8, an
-// unknown field, a field that is there twice, and a wrong type; null counts as absent.
+// unknown field, a repeated field, and a wrong type; null counts as absent.
 // [Rules.Check] adds defaults and checks all other rules.
 func ParseCall(data []byte) (Call, error) {
 	data = trimJSONSpace(data)
@@ -63,7 +63,7 @@ func parseFields(data []byte, stored bool) (Call, *FieldError) {
 }
 
 func twice(field string) *FieldError {
-	return &FieldError{Field: field, Problem: "is there twice", Fix: "keep one"}
+	return &FieldError{Field: field, Problem: "appears twice", Fix: "keep one"}
 }
 
 // knownField returns a known name without allocating.

@@ -55,12 +55,12 @@ type Receipt struct {
 	Duplicate bool
 }
 
-// ConflictError reports a call whose key stands for other content in its batch.
+// ConflictError reports that its batch has a call with the same key and different content.
 type ConflictError struct{ Batch, Key string }
 
 // Error says what is wrong and what to do.
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("key %q of batch %q stands for a different call already; choose another key or another batch", e.Key, e.Batch)
+	return fmt.Sprintf("key %q of batch %q is already the key of a different call; choose another key or another batch", e.Key, e.Batch)
 }
 
 // Submit adds one call to its queue. A call without a batch goes to [DefaultBatch]; one

@@ -67,7 +67,7 @@ type UpstreamRules struct {
 	Name string
 	// MaxBody is the largest request body in bytes. 0: as in Rules.
 	MaxBody int64
-	// ReservedHeaders belong to the worker, in addition to those of ReservedHeader: the
+	// ReservedHeaders are set by callq, in addition to those of ReservedHeader: the
 	// header of the credential.
 	ReservedHeaders []string
 	// IdempotencyHeader is the header in which the API accepts an idempotency key. A
@@ -272,7 +272,7 @@ func checkHeaders(c *Call, own UpstreamRules) *FieldError {
 		proper := textproto.CanonicalMIMEHeaderKey(name)
 		if httpsyntax.IsReserved(name) || slices.ContainsFunc(own.ReservedHeaders, func(h string) bool { return strings.EqualFold(h, name) }) {
 			return &FieldError{
-				Field: "headers." + proper, Problem: "belongs to the worker", Fix: "leave it out; credentials go into the upstream's auth",
+				Field: "headers." + proper, Problem: "is set by callq", Fix: "leave it out; credentials go into the upstream's auth",
 			}
 		}
 		if bad := checkIdempotencyKey(proper, own); bad != nil {
@@ -287,7 +287,7 @@ func checkHeaders(c *Call, own UpstreamRules) *FieldError {
 			continue
 		}
 		if _, twice := canonical[proper]; twice {
-			return &FieldError{Field: "headers." + proper, Problem: "is there twice", Fix: "the case of a header's name does not count; keep one"}
+			return &FieldError{Field: "headers." + proper, Problem: "appears twice", Fix: "the case of a header's name does not count; keep one"}
 		}
 		canonical[proper] = trimHeader(value)
 	}

@@ -97,8 +97,8 @@ func TestTheErrorOfEachRuleNamesItsField(t *testing.T) {
 		{`{"path":"/s","headers":{"X-A\r\nB":"1"}}`, "headers", "not a header name"},
 		{`{"path":"/s","headers":{"X-A":"1\r\nHost: evil"}}`, "headers.X-A", "control"},
 		{`{"path":"/s","headers":{"X-A":"1","x-a":"2"}}`, "headers.X-A", "twice"},
-		{`{"path":"/s","headers":{"authorization":"Bearer sk-secret"}}`, "headers.Authorization", "belongs to the worker"},
-		{`{"path":"/s","upstream":"other","headers":{"x-api-key":"sk-secret"}}`, "headers.X-Api-Key", "belongs to the worker"},
+		{`{"path":"/s","headers":{"authorization":"Bearer sk-secret"}}`, "headers.Authorization", "is set by callq"},
+		{`{"path":"/s","upstream":"other","headers":{"x-api-key":"sk-secret"}}`, "headers.X-Api-Key", "is set by callq"},
 		{`{"path":"/s","upstream":"patsnap","body":"12345678901"}`, "body", "11 bytes; 10 are allowed"},
 		{`{"path":"/s","upstream":"patsnap","body":{"base64":"MTIzNDU2Nzg5MDE=","content_type":""}}`, "body", "11 bytes"},
 		{`{"path":"/s","upstream":"patsnap","body":{"a":12345}}`, "body", "11 bytes"},
@@ -257,5 +257,5 @@ func ExampleRules_Check() {
 	// Output:
 	// patsnap GET normal <nil>
 	// field "path": is an absolute URL; write the path relative to the upstream's base_url
-	// field "headers.Authorization": belongs to the worker; leave it out; credentials go into the upstream's auth
+	// field "headers.Authorization": is set by callq; leave it out; credentials go into the upstream's auth
 }

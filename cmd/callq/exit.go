@@ -116,7 +116,7 @@ func (a *app) report(err error) {
 		}
 		return
 	}
-	if fileerror.ReaderLeft(err) {
+	if fileerror.ReaderClosed(err) {
 		return // as with head: the reader has enough, and nothing is wrong
 	}
 	prefix := "callq: "

@@ -117,7 +117,7 @@ func (a *app) closing(s summary) error {
 			return nil
 		}
 	}
-	if err := a.printSummary(to, s); !fileerror.ReaderLeft(err) {
+	if err := a.printSummary(to, s); !fileerror.ReaderClosed(err) {
 		return err
 	}
 	return nil

@@ -16,9 +16,9 @@ func WithoutPath(err error) error {
 	return err
 }
 
-// ReaderLeft reports whether err is from a write to a pipe, such as standard output, that
+// ReaderClosed reports whether err is from a write to a pipe, such as standard output, that
 // its reader has closed. An error of a broken connection is not.
-func ReaderLeft(err error) bool {
+func ReaderClosed(err error) bool {
 	var path *fs.PathError
 	return errors.As(err, &path) && errors.Is(path.Err, syscall.EPIPE)
 }

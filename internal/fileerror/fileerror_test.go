@@ -19,7 +19,7 @@ func TestWithoutPathRemovesOnlyThePath(t *testing.T) {
 	}
 }
 
-func TestReaderLeftIsTrueOnlyForAClosedPipe(t *testing.T) {
+func TestReaderClosedIsTrueOnlyForAClosedPipe(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want bool
@@ -30,7 +30,7 @@ func TestReaderLeftIsTrueOnlyForAClosedPipe(t *testing.T) {
 		{syscall.EPIPE, false}, // of a connection
 		{nil, false},
 	} {
-		if got := ReaderLeft(c.err); got != c.want {
+		if got := ReaderClosed(c.err); got != c.want {
 			t.Errorf("%v: got %t, want %t", c.err, got, c.want)
 		}
 	}

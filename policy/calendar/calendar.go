@@ -92,7 +92,7 @@ func parse(expression string) (cron.SpecSchedule, error) {
 	none := cron.SpecSchedule{}
 	switch fields := strings.Fields(expression); {
 	case strings.Contains(expression, "TZ="):
-		return none, errors.New("names a time zone; that has a key of its own, timezone")
+		return none, errors.New("names a time zone; write it in the key timezone")
 	case strings.HasPrefix(expression, "@every"):
 		return none, errors.New("has no fixed times, so workers cannot agree on them; " + write)
 	case strings.HasPrefix(expression, "@"):

@@ -211,7 +211,7 @@ func (v Value) Each(fn func(key string, child Value)) (read bool) {
 		}
 		key := name.Value
 		if first, twice := seen[key]; twice {
-			v.file.Failf(at, "key %q is there twice, first in line %d; remove one of them", key, first.Line)
+			v.file.Failf(at, "key %q appears twice, first in line %d; remove one of them", key, first.Line)
 			continue
 		}
 		seen[key] = at

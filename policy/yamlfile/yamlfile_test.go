@@ -113,7 +113,7 @@ func TestEveryErrorNamesItsPlaceAndSaysWhatToWrite(t *testing.T) {
 		"list:\n  - a\n  - 5":        "f.yaml:3:5: list[1] must be a string, got a number; put it in quotes",
 		"keys: a":                    "f.yaml:1:7: keys must be a mapping of keys and values, got a string",
 		"keys: {5: a}":               "f.yaml:1:8: a key of keys is not plain text; write a name (in quotes if it is a number), without anchors, tags and merges",
-		"keys: {a: 1, a: 2}":         `f.yaml:1:14: key "a" is there twice, first in line 1; remove one of them`,
+		"keys: {a: 1, a: 2}":         `f.yaml:1:14: key "a" appears twice, first in line 1; remove one of them`,
 		"json: {a: *x}":              "f.yaml:1:11: json cannot be written as JSON here; write it as a string",
 		"txt: a":                     `f.yaml:1:1: unknown key "txt"; did you mean "text"?`,
 		"colour: a":                  `f.yaml:1:1: unknown key "colour"; known keys are any, flag, float, json, keys, least, list, scalar, text, wait, whole, word`,

@@ -39,12 +39,12 @@ const (
 	Accepted Acceptance = iota + 1
 	// Duplicate: the same key with the same content is in the ledger already.
 	Duplicate
-	// Conflict: the key stands for other content; nothing was changed.
+	// Conflict: the key has different content; nothing was changed.
 	Conflict
 )
 
 // Claimed is the result of [Ledger.Claim] for one entry: the queue that its key was
-// claimed for, or "" if the key stands for other content.
+// claimed for, or "" if the key has different content.
 type Claimed string
 
 // Claim reserves the entries' keys, so that a key of a batch can never stand for

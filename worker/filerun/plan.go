@@ -116,8 +116,8 @@ func readPlan(in io.Reader, rules tasks.Rules, first int) (*plan, error) {
 				continue
 			}
 			p.refuse(&tasks.FieldError{
-				Line: line.Number, Field: "key", Problem: fmt.Sprintf("%q stands for a different call of this file already", line.Call.Key),
-				Fix: "give each call a key of its own",
+				Line: line.Number, Field: "key", Problem: fmt.Sprintf("%q is already the key of a different call in this file", line.Call.Key),
+				Fix: "give each call its own key",
 			})
 			continue
 		}

@@ -127,7 +127,7 @@ func (r *resultsFile) flush() error {
 
 // storageError returns a StorageError for the results.
 func (r *resultsFile) storageError(err error) error {
-	if fileerror.ReaderLeft(err) {
+	if fileerror.ReaderClosed(err) {
 		err = ErrReaderClosed
 	}
 	return &StorageError{File: r.name, Err: fileerror.WithoutPath(err)}

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-2903acc3/callq/internal/shortduration"
 	"github.com/seed-2903acc3/callq/policy"
 )
 
@@ -39,17 +38,6 @@ func TestATimeoutNamesItsSetting(t *testing.T) {
 		}
 		if late != strings.Contains(got.Advice, "raise timeout (now 150ms) of upstream api") || late != errors.Is(got.Err, context.DeadlineExceeded) {
 			t.Errorf("%s: advice %q, error %v", name, got.Advice, got.Err)
-		}
-	}
-}
-
-func TestADurationInAMessageHasNoZeroUnits(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		time.Second: "1s", 90 * time.Second: "1m30s", 5 * time.Minute: "5m", time.Hour: "1h", 150 * time.Millisecond: "150ms", 10 * time.Second: "10s",
-		90 * time.Minute: "1h30m",
-	} {
-		if got := shortduration.Text(d); got != want {
-			t.Errorf("%v: %s, want %s", d, got, want)
 		}
 	}
 }

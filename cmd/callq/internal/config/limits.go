@@ -74,7 +74,7 @@ func (d *decoder) limits(e yamlfile.Value) []Limit {
 			d.Failf(at, "%s: %q %v", e.Path(), text, err)
 			return
 		case parsed.Adaptive && slices.ContainsFunc(limits, func(l Limit) bool { return l.Adaptive }):
-			d.Failf(at, "%s: adaptive is there twice; remove one of them", e.Path())
+			d.Failf(at, "%s: adaptive appears twice; remove one of them", e.Path())
 			return
 		}
 		limits = append(limits, Limit{Limit: parsed, Pos: at})
