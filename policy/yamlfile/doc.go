@@ -20,4 +20,7 @@
 //
 // The package does not know which keys a file has. Its messages never show a value that
 // may be a secret: they show only values of closed sets, numbers and durations.
+//
+// The package may change in any release, except for the types Pos, Error and Errors, which
+// package policy returns.
 package yamlfile

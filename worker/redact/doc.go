@@ -1,5 +1,5 @@
 // Package redact removes credentials from texts, answers and logs. It may change
-// in any release.
+// in any release, except for the type Redactor, which package worker shows.
 //
 // Each credential is added to a [Redactor] when it is read, also after a rotation.
 // The Redactor removes them from every text that it is given:

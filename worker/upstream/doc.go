@@ -1,5 +1,7 @@
 // Package upstream sends HTTP requests to an API and describes the result as a
-// [policy.Outcome]. It is internal to the worker and may change in any release.
+// [policy.Outcome]. It is internal to the worker and may change in any release,
+// except for the types that package worker shows: Auth, AuthStyle, OAuth2Config, Secret,
+// TLS and their constructors.
 //
 // It does not depend on queues, tasks, circuits or ledgers, and it makes no decisions:
 // it sends one request, reads one answer, and describes it. A [Client] serves one
