@@ -29,14 +29,7 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 	if d.FreshKey {
 		delivery.FreshKeys++
 	}
-	entry := &ledger.Attempt{
-		At: a.StartedAt.UTC(), N: a.number, Action: string(d.Action), Class: string(d.Class), Rule: d.Rule,
-		Status: statusOf(a), Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
-		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
-	}
-	if d.Action != policy.ActionSucceed {
-		entry.Message = ending.Clip(messageOf(a), maxLogMessage)
-	}
+	entry := entryOf(a, d)
 	switch d.Action {
 	case policy.ActionPark:
 		defer w.noteReturned(inflight)
@@ -113,6 +106,19 @@ func (a attempted) expired() attempted {
 	}
 	a.Outcome.Message = text
 	return a
+}
+
+// entryOf returns the line of the record's log for an attempt.
+func entryOf(a attempted, d policy.Decision) *ledger.Attempt {
+	entry := &ledger.Attempt{
+		At: a.StartedAt.UTC(), N: a.number, Action: string(d.Action), Class: string(d.Class), Rule: d.Rule,
+		Status: statusOf(a), Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
+		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
+	}
+	if d.Action != policy.ActionSucceed {
+		entry.Message = ending.Clip(messageOf(a), maxLogMessage)
+	}
+	return entry
 }
 
 // end records a terminal outcome.
