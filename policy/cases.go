@@ -224,6 +224,16 @@ func LoadCasesFile(name string) (*Cases, error) {
 	})
 }
 
+// ParseCases parses a file of cases for a policy, whatever policy it names. The name is
+// used in errors.
+func ParseCases(name string, data []byte, p *Policy) (*Cases, error) {
+	f := readCases(name, data)
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	return &Cases{Policy: p, Cases: f.cases}, nil
+}
+
 func joinCases(f *casesFile, load func(ref string) (*Policy, error)) (*Cases, error) {
 	if err := f.Err(); err != nil {
 		return nil, err

@@ -12,6 +12,8 @@ type Explanation struct {
 	Decision Decision
 	// Where is where the rule is written, "FILE:LINE:COL".
 	Where string
+	// Fields are the fields of the rule's match, by their keys in a policy file.
+	Fields []string
 	// Missed are the rules before it, in order, none of which matched.
 	Missed []Miss
 }
@@ -34,7 +36,7 @@ func (p *Policy) Explain(o Outcome, a Attempt) Explanation {
 		r := &p.rules[i]
 		f := r.match.miss(&in)
 		if f == 0 {
-			e.Where = r.at.String()
+			e.Where, e.Fields = r.at.String(), r.match.names()
 			break
 		}
 		e.Missed = append(e.Missed, Miss{

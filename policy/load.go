@@ -30,6 +30,9 @@ func Load(fsys fs.FS, name string) (*Policy, error) {
 // relative to the folder of the extending file.
 func LoadFile(name string) (*Policy, error) { return diskLoader().open(name) }
 
+// ParseFile is [LoadFile] for a file on disk that has, or will have, the given content.
+func ParseFile(name string, data []byte) (*Policy, error) { return diskLoader().parse(name, data) }
+
 func diskLoader() *loader {
 	return &loader{
 		read: os.ReadFile,

@@ -210,6 +210,17 @@ func (m *match) fits(f field, in *input) bool {
 	}
 }
 
+// names returns the keys of the fields.
+func (m *match) names() []string {
+	var names []string
+	for f := fieldCode; f < fieldEnd; f <<= 1 {
+		if m.fields&f != 0 {
+			names = append(names, f.String())
+		}
+	}
+	return names
+}
+
 // covers reports whether m matches everything that other matches. It may return false
 // where it does (two regular expressions with the same meaning), but never true where
 // it does not.
