@@ -18,6 +18,7 @@ func (a *app) policyCommand() *cobra.Command {
 		a.policyLintCommand(),
 		a.policyTestCommand(),
 		a.policyExplainCommand(),
+		a.policyNewCommand(),
 	)
 }
 
