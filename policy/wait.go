@@ -11,8 +11,8 @@ import (
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
-// waitFormat names how a value says when to call again. The empty one tells waits and
-// points in time apart by their form and size, as ratelimit-reset does.
+// waitFormat is the format of a value that says when to call again. The empty one detects
+// by form and size whether the value is a wait or a time, as ratelimit-reset does.
 type waitFormat string
 
 const (

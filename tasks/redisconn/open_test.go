@@ -154,7 +154,7 @@ func TestTheNewMasterOfAClusterIsFoundWithinSeconds(t *testing.T) {
 	do(replica, "CLUSTER", "MEET", "127.0.0.1", portA, bus(do(master, "CLUSTER", "NODES")))
 	id := do(master, "CLUSTER", "MYID")
 	eventually(t, "the replica", func() bool { return replica.Do(t.Context(), "CLUSTER", "REPLICATE", id).Err() == nil })
-	eventually(t, "a Cluster that knows its replica", func() bool {
+	eventually(t, "a Cluster with its replica", func() bool {
 		return strings.Contains(do(master, "CLUSTER", "NODES"), "slave") && strings.Contains(replica.Info(t.Context(), "replication").Val(), "master_link_status:up")
 	})
 

@@ -114,7 +114,7 @@ func join(ctx context.Context, leads, replicas []*Node) error {
 		if err != nil {
 			return err
 		}
-		// The replica refuses until it knows its master.
+		// The replica refuses until it has found its master.
 		if err := retry(ctx, func() error { return n.Client.ClusterReplicate(ctx, id).Err() }); err != nil {
 			return fmt.Errorf("%s follows %s: %w", n.Addr, leads[i].Addr, err)
 		}

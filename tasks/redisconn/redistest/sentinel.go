@@ -58,7 +58,7 @@ func Sentinel(t testing.TB) *SentinelServer {
 		addrs = append(addrs, startSentinel(ctx, t, binary, host, port))
 	}
 	for _, addr := range addrs {
-		if err := retry(ctx, func() error { return knowsAll(ctx, addr) }); err != nil {
+		if err := retry(ctx, func() error { return foundAll(ctx, addr) }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -115,13 +115,13 @@ func startSentinel(ctx context.Context, t testing.TB, binary, host, port string)
 	return ""
 }
 
-// knowsAll returns nil when a Sentinel knows the replica and the other Sentinels, so
+// foundAll returns nil when a Sentinel has found the replica and the other Sentinels, so
 // that they can agree on a failover.
-func knowsAll(ctx context.Context, addr string) error {
+func foundAll(ctx context.Context, addr string) error {
 	return asSentinel(addr, func(c *redis.SentinelClient) error {
 		m, err := c.Master(ctx, masterName).Result()
 		if err == nil && (m["num-slaves"] != "1" || m["num-other-sentinels"] != fmt.Sprint(sentinels-1)) {
-			err = fmt.Errorf("the Sentinel at %s knows of %s replicas and %s other Sentinels", addr, m["num-slaves"], m["num-other-sentinels"])
+			err = fmt.Errorf("the Sentinel at %s has found %s replicas and %s other Sentinels", addr, m["num-slaves"], m["num-other-sentinels"])
 		}
 		return err
 	})
