@@ -11,18 +11,9 @@ import (
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
-// resultLine is a line of a results file of n bytes or some more.
+// resultLine returns a line of a results file with a body of n bytes.
 func resultLine(key string, n int) string {
 	return fmt.Sprintf(`{"key":%q,"state":"done","digest":"00000000000000000000000000000000","body":%q}`, key, strings.Repeat("x", n)) + "\n"
-}
-
-func content(t *testing.T, name string) string {
-	t.Helper()
-	text, err := os.ReadFile(name)
-	if err != nil && !os.IsNotExist(err) {
-		t.Fatal(err)
-	}
-	return string(text)
 }
 
 func TestAKillWhileResultsAreReplacedLosesNoResult(t *testing.T) {
@@ -47,22 +38,25 @@ func TestAKillWhileResultsAreReplacedLosesNoResult(t *testing.T) {
 		})
 		signal(syscall.SIGKILL)
 		end()
-		for name := range kept(t, h, n) {
+		for name := range lost(t, h, n) {
 			t.Fatalf("%s is in neither file", name)
 		}
 	}
 }
 
-// kept returns the keys of those results that are neither in out nor among the
-// replaced ones.
-func kept(t *testing.T, h *home, n int) map[string]bool {
+// lost returns the keys of the results that are neither in out nor among the replaced ones.
+func lost(t *testing.T, h *home, n int) map[string]bool {
 	t.Helper()
 	missing := map[string]bool{}
 	for i := range n {
 		missing[fmt.Sprintf("k%d", i)] = true
 	}
 	for _, name := range []string{"out", "out.old.jsonl"} {
-		for line := range strings.Lines(content(t, h.file(name))) {
+		text, err := os.ReadFile(h.file(name))
+		if err != nil && !os.IsNotExist(err) { // a kill may have come before the second file
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
 			if !strings.HasSuffix(line, "\"}\n") {
 				continue // half-written
 			}
