@@ -88,8 +88,12 @@ func (n *name) read(v gjson.Result, limit int, found Values) {
 	if len(n.rests) > 0 && v.Type == gjson.JSON {
 		whole := decode(v.Raw, limit)
 		for _, r := range n.rests {
-			for _, selected := range r.path.Select(whole) {
-				if value, ok := node(selected); ok {
+			// RFC 9535 leaves the order of an object's members open, and here they are in
+			// a Go map: sorted, equal bodies give equal values.
+			selected := r.path.SelectLocated(whole)
+			selected.Sort()
+			for _, one := range selected {
+				if value, ok := node(one.Node); ok {
 					found.add(r.text, value)
 				}
 			}
