@@ -12,11 +12,15 @@ func TestTheExamplesOfTheReferenceAreValidPolicies(t *testing.T) {
 	if len(examples) < 3 {
 		t.Fatalf("the reference has only %d examples", len(examples))
 	}
+	files := fstest.MapFS{}
 	for _, e := range examples {
 		text := e[1]
 		if strings.HasPrefix(text, "policy:") {
-			runExampleCases(t, examples[0][1], text)
+			runExampleCases(t, files, text)
 			continue
+		}
+		if name := regexp.MustCompile(`(?m)^name: (\S+)$`).FindStringSubmatch(text); name != nil && files[name[1]+".yaml"] == nil {
+			files[name[1]+".yaml"] = &fstest.MapFile{Data: []byte(text)}
 		}
 		if !strings.HasPrefix(text, "version:") { // it shows a part of a policy
 			text = "version: 1\nname: example\nextends: http\n" + text
@@ -27,10 +31,11 @@ func TestTheExamplesOfTheReferenceAreValidPolicies(t *testing.T) {
 	}
 }
 
-// runExampleCases runs cases against the reference's first policy.
-func runExampleCases(t *testing.T, policy, cases string) {
+// runExampleCases runs cases against one of the reference's policies before them.
+func runExampleCases(t *testing.T, files fstest.MapFS, cases string) {
 	t.Helper()
-	c, err := LoadCases(fstest.MapFS{"my-api.yaml": {Data: []byte(policy)}, "cases.yaml": {Data: []byte(cases)}}, "cases.yaml")
+	files["cases.yaml"] = &fstest.MapFile{Data: []byte(cases)}
+	c, err := LoadCases(files, "cases.yaml")
 	if err != nil {
 		t.Errorf("%v\n%s", err, cases)
 		return

@@ -80,7 +80,7 @@ func (e explanation) writeReadings(w io.Writer) error {
 		if !ok {
 			name = r.What
 		}
-		value, place := shown(r.Value), r.Place
+		value, place := beginning(console.Printable(r.Value)), r.Place
 		switch {
 		case r.Value == "" && place == "":
 			value, place = "none", "the policy names no place"
@@ -90,4 +90,13 @@ func (e explanation) writeReadings(w io.Writer) error {
 		t.Row(name, value, place)
 	}
 	return t.Flush()
+}
+
+// beginning keeps a value from filling a screen.
+func beginning(value string) string {
+	const most = 120
+	if r := []rune(value); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return value
 }
