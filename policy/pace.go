@@ -33,6 +33,25 @@ type PaceReading struct {
 	Keep int64
 }
 
+// Pace is a limit of the API that the policy reads from its answers.
+type Pace struct {
+	// Place is where an answer says how many calls are left, such as "header
+	// x-ratelimit-remaining".
+	Place string
+	// Keep is how many calls are left to other clients of the account.
+	Keep int64
+}
+
+// Paces returns the limits that the policy reads from answers; a [PaceReading] names one
+// by its index.
+func (p *Policy) Paces() []Pace {
+	list := make([]Pace, len(p.paces))
+	for i, c := range p.paces {
+		list[i] = Pace{Place: c.remaining.String(), Keep: c.keep}
+	}
+	return list
+}
+
 // HasPace reports whether the policy reads what is left of a limit.
 func (p *Policy) HasPace() bool { return len(p.paces) > 0 }
 

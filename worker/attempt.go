@@ -49,6 +49,7 @@ func (w *Worker) attempt(ctx context.Context, inflight *inflightCall) attempted 
 	if !isJob && a.Outcome.Transport == policy.TransportNone {
 		w.machineWorks()
 	}
+	w.reportPace(ctx, inflight, a.Outcome)
 	w.reconcileCost(ctx, inflight, a.Answer)
 	if delivery.FirstAt.IsZero() {
 		delivery.FirstAt, delivery.HeldBase = delivery.At, delivery.Circuit.Held
@@ -105,6 +106,7 @@ func (w *Worker) replay(ctx context.Context, inflight *inflightCall, a attempted
 		return a
 	}
 	a.Large.Close()
+	w.reportPace(ctx, inflight, replay.Outcome)
 	w.reconcileCost(ctx, inflight, replay.Answer)
 	replay.decide(inflight, false)
 	return replay

@@ -174,7 +174,7 @@ func commandOf(cmd redis.Cmder) command {
 		}
 	}
 	switch {
-	case len(c.keys) >= 7 && strings.HasSuffix(c.keys[3], ":pending"):
+	case len(c.keys) >= 8 && strings.HasSuffix(c.keys[4], ":pending"):
 		c.kind = "take"
 	case len(c.keys) > 0 && strings.HasSuffix(c.keys[0], ":limits"):
 		c.kind = c.args[0] + " slot"

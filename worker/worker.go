@@ -105,6 +105,7 @@ type account struct {
 	queues         []string // the most urgent first
 	weightedQueues []int    // indexes of queues, each as often as its weight
 	plan           *limit.Plan
+	pace           paceReports
 	reportsCost    bool // its answers carry what a call was billed
 	// fleet is how many calls the fleet may make at once, concurrency how many of them this
 	// process may.
@@ -211,7 +212,7 @@ func newAccount(u Upstream, cfg Config, reading *spool.Memory) (*account, error)
 		a.weightedQueues = append(a.weightedQueues, slices.Repeat([]int{i}, weights[p])...)
 	}
 	var err error
-	if a.plan, err = limit.NewPlan(u.Limits, u.Budget, u.CostPerCall); err != nil {
+	if a.plan, err = limit.NewPlan(u.Limits, u.Budget, u.CostPerCall, pacesOf(u.Policy)...); err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", u.Name, err)
 	}
 	// A replay with a fresh credential takes the time of a second request, and the
@@ -285,6 +286,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		returning.Go(func() { w.returnPrefetched(ctx, a, a.prefetch.drain()) })
 	}
 	stopServers()
+	for _, a := range w.accounts {
+		a.pace.drain()
+	}
 	stopFences()
 	close(w.stopped)
 	returning.Wait()

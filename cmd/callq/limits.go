@@ -15,6 +15,8 @@ func afterClose(before circuit.Record, now time.Time) string {
 	switch {
 	case !now.Before(before.Limited):
 		return ""
+	case before.LimitOfAPI:
+		return fmt.Sprintf("; the next calls find out what is left of the %s", console.Printable(waiting.LimitRule(before)))
 	case before.LimitTurns:
 		return fmt.Sprintf("; the count of the %s starts again from zero", console.Printable(waiting.LimitRule(before)))
 	}

@@ -71,7 +71,7 @@ type CircuitView struct {
 
 // Limits are an account's limits, in the form that the Lua function limits reads.
 type Limits struct {
-	// Keys are the two keys of its state.
+	// Keys are the three keys of its state.
 	Keys []string
 	// Args name the rules, say how many they are, and describe them.
 	Args []any
@@ -157,13 +157,13 @@ func (d *Dispatcher) Dequeue(ctx context.Context, a DequeueRequest) (Dequeued, e
 	if !d.clustered {
 		account = keysOf(redislua.UpstreamOf(a.Queues[0]))
 	}
-	keys := append(make([]string, 0, 4+6*len(a.Queues)), account.circuit())
+	keys := append(make([]string, 0, 5+6*len(a.Queues)), account.circuit())
 	limits := a.Limits
 	if len(limits.Args) == 0 {
 		limits.Args = []any{"", 0}
 	}
 	if len(limits.Keys) == 0 {
-		limits.Keys = []string{keys[0], keys[0]} // not read
+		limits.Keys = []string{keys[0], keys[0], keys[0]} // not read
 	}
 	keys = append(keys, limits.Keys...)
 	args := make([]any, 0, 9+2*len(a.Queues)+len(limits.Args))

@@ -105,6 +105,9 @@ type Record struct {
 	// LimitTurns reports that the rule counts calls in a window, and a new window begins
 	// at Limited; a rate only allows its next call then.
 	LimitTurns bool
+	// LimitOfAPI reports that the rule is a limit of the API, which the API's answers
+	// describe.
+	LimitOfAPI bool
 	// Waiting is how many calls wait behind it; only [Store.List] and [Store.Watch] set it.
 	Waiting int64
 }
@@ -366,6 +369,7 @@ func recordFromHash(n Name, h map[string]string) Record {
 		Reason: h["reason"], Hold: h["hold"], Source: h["source"], Class: h["class"], Code: h["code"],
 		Message: h["message"], CorrelationID: h["correlation_id"], Fault: h["fault"], Who: h["who"], Note: h["note"],
 		Limited: at("limited"), LimitedBy: h["limited_by"], LimitedText: h["limited_text"], LimitTurns: h["limited_turn"] == "1",
+		LimitOfAPI: limit.OfAPI(h["limited_key"]),
 	}
 	if r.State == "" {
 		r.State = Closed

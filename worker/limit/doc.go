@@ -13,6 +13,8 @@
 //     A new window begins on the full hour, at midnight, on Monday or on the first of the
 //     month, in UTC or as its reset says.
 //   - "adaptive" is a rate that follows the API's own rate errors.
+//   - A [Pace] is a limit of the API. What is left of it is what the API's answers say, less
+//     the calls that they may not have counted. Other limits are counted here.
 //   - Budgets are windows of calls or of money. For each call the highest cost so far is
 //     reserved, and reconciled when the bill is known. A bill that is higher than the
 //     whole budget counts until the next window begins.

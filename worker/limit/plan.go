@@ -23,9 +23,10 @@ const AdaptiveStart = 10
 // Plan is all limits and budgets of an account. A nil Plan has none. It is safe for
 // concurrent use.
 type Plan struct {
-	// Limits and Budgets are the plan's entries.
+	// Limits, Budgets and Paces are the plan's entries.
 	Limits  []Limit
 	Budgets []Budget
+	Paces   []Pace
 	// PerCall is the price of a call in millionths of the budget's currency.
 	PerCall int64
 
@@ -38,13 +39,14 @@ type cached struct {
 	args  []any
 }
 
-// NewPlan reads limits and budgets, and the price of a call, as texts. It returns nil if
-// there are no limits and no budgets. Its errors name the entry that is wrong.
-func NewPlan(limits, budgets []string, perCall string) (*Plan, error) {
-	if len(limits)+len(budgets) == 0 {
+// NewPlan reads limits and budgets, and the price of a call, as texts. paces are the limits
+// that the API's answers describe. NewPlan returns nil if there are no entries. Its errors
+// name the entry that is wrong.
+func NewPlan(limits, budgets []string, perCall string, paces ...Pace) (*Plan, error) {
+	if len(limits)+len(budgets)+len(paces) == 0 {
 		return nil, nil
 	}
-	p := &Plan{}
+	p := &Plan{Paces: paces}
 	for i, text := range limits {
 		l, err := Parse(text)
 		if err != nil {
@@ -81,6 +83,9 @@ func NewPlan(limits, budgets []string, perCall string) (*Plan, error) {
 	}
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%q %q %d", limits, budgets, p.PerCall)
+	for _, pace := range paces {
+		fmt.Fprintf(h, " %q %d", pace.Place, pace.Keep)
+	}
 	p.name = strconv.FormatUint(h.Sum64(), 36)
 	return p, nil
 }
@@ -107,7 +112,7 @@ func (p *Plan) Args(now time.Time) []any {
 	if c := p.cache.Load(); c != nil && now.Before(c.until) {
 		return c.args
 	}
-	c := &cached{until: now.Add(time.Second), args: []any{p.name, len(p.Limits) + len(p.Budgets)}}
+	c := &cached{until: now.Add(time.Second), args: []any{p.name, len(p.Limits) + len(p.Budgets) + len(p.Paces)}}
 	for _, l := range p.Limits {
 		switch {
 		case l.Adaptive:
@@ -126,6 +131,9 @@ func (p *Plan) Args(now time.Time) []any {
 			c.args = append(c.args, "money", b.key(), b.Text, b.Micros, p.PerCall)
 		}
 		c.add(b.Per, nil, now)
+	}
+	for i, pace := range p.Paces {
+		c.args = append(c.args, "pace", pace.key(i), pace.text(), pace.Keep, 0, 0, 0, 0, 0)
 	}
 	p.cache.Store(c)
 	return c.args
@@ -182,6 +190,9 @@ func (p *Plan) String() string {
 	}
 	for _, b := range p.Budgets {
 		parts = append(parts, b.Text)
+	}
+	for _, pace := range p.Paces {
+		parts = append(parts, pace.text())
 	}
 	return strings.Join(parts, ", ")
 }

@@ -18,7 +18,7 @@ var sources embed.FS
 
 // Source returns the Lua function limits, for the script that dequeues a call;
 // lua/limits.lua describes it.
-func Source() string { return redislua.Read(sources, "adaptive", "limits") }
+func Source() string { return redislua.Read(sources, "adaptive", "pace", "limits") }
 
 // AdaptiveSource returns the Lua functions of the adaptive rate.
 func AdaptiveSource() string { return redislua.Read(sources, "adaptive") }
@@ -44,10 +44,15 @@ type Refusal struct {
 	Reason, Key, Text string
 }
 
-// Keys returns the Redis keys of an account's limits: their state, and the slots that were
-// returned.
+// Keys returns the Redis keys of an account's limits: their state, the slots that were
+// returned, and those whose calls' answers were not reported yet.
 func Keys(upstream string) []string {
-	return []string{redislua.Own(upstream, "limits"), redislua.Own(upstream, "slots")}
+	return []string{redislua.Own(upstream, "limits"), redislua.Own(upstream, "slots"), redislua.Own(upstream, "unanswered")}
+}
+
+// scriptKeys returns the keys of the package's own scripts.
+func scriptKeys(upstream string) []string {
+	return append(Keys(upstream), redislua.CircuitKey(upstream, ""))
 }
 
 // Store takes and returns slots without the script that dequeues calls. It is safe for
@@ -62,7 +67,7 @@ func (s *Store) Take(ctx context.Context, upstream string, p *Plan) (Slot, *Refu
 	if p == nil {
 		return Slot{}, nil, nil
 	}
-	reply, err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), redislua.CircuitKey(upstream, "")), append([]any{"take", 0, 0, 0}, p.Args(time.Now())...)...).Slice()
+	reply, err := scriptChange.Run(ctx, s.rdb, scriptKeys(upstream), append([]any{"take", 0, 0, 0}, p.Args(time.Now())...)...).Slice()
 	if err != nil {
 		return Slot{}, nil, fmt.Errorf("take a slot of %s: %w", upstream, err)
 	}
@@ -80,7 +85,7 @@ func (s *Store) GiveBack(ctx context.Context, upstream string, p *Plan, slot Slo
 		return nil
 	}
 	args := append([]any{"back", slot.At, slot.Money, 0}, p.Args(time.Now())...)
-	if err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), redislua.CircuitKey(upstream, "")), args...).Err(); err != nil {
+	if err := scriptChange.Run(ctx, s.rdb, scriptKeys(upstream), args...).Err(); err != nil {
 		return fmt.Errorf("return a slot of %s: %w", upstream, err)
 	}
 	return nil
@@ -93,7 +98,7 @@ func (s *Store) Reconcile(ctx context.Context, upstream string, p *Plan, slot Sl
 		return nil
 	}
 	args := append([]any{"reconcile", slot.At, slot.Money, billed}, p.Args(time.Now())...)
-	if err := scriptChange.Run(ctx, s.rdb, append(Keys(upstream), redislua.CircuitKey(upstream, "")), args...).Err(); err != nil {
+	if err := scriptChange.Run(ctx, s.rdb, scriptKeys(upstream), args...).Err(); err != nil {
 		return fmt.Errorf("reconcile the cost of a call of %s: %w", upstream, err)
 	}
 	return nil

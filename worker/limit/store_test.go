@@ -15,6 +15,8 @@ type account struct {
 	t      *testing.T
 	store  *limit.Store
 	client *redis.Client
+	// tick is called before each slot is taken; nil: the clock is Redis's own.
+	tick func()
 }
 
 func each(t *testing.T, test func(t *testing.T, a *account)) {
@@ -37,6 +39,9 @@ func planOf(t *testing.T, limits, budgets []string, perCall string) *limit.Plan 
 
 func (a *account) take(p *limit.Plan) (limit.Slot, *limit.Refusal) {
 	a.t.Helper()
+	if a.tick != nil {
+		a.tick()
+	}
 	slot, refusal, err := a.store.Take(a.t.Context(), "api", p)
 	if err != nil {
 		a.t.Fatal(err)

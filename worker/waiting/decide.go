@@ -246,6 +246,9 @@ func (d *decider) addAccount() bool {
 		if r.LimitTurns {
 			reason.Why, reason.Ends, reason.Some = "the "+why+" is used up", "then calls start again", false
 			reason.Todo = "if the API allows more, reset the count with " + d.closeCommand(r.Name)
+			if r.LimitOfAPI {
+				reason.Todo = "if the API allows more by now, let the next calls find out with " + d.closeCommand(r.Name)
+			}
 		}
 		d.add(reason)
 	}

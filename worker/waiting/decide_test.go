@@ -89,6 +89,10 @@ func TestEveryReasonNamesItsCauseItsTimesAndWhatToDo(t *testing.T) {
 			u.Account.Limited, u.Account.LimitedBy, u.Account.LimitedText, u.Account.LimitTurns = now.Add(time.Hour), "limit", "5000/day", true
 		}, "api: 5 calls wait: the limit 5000/day is used up, until 19:00:00; then calls start again; if the API allows more, reset the count with callq circuit close 'api' --reason REASON"},
 		{Limit, func(_ *Facts, u *Upstream) {
+			u.Account.Limited, u.Account.LimitedBy, u.Account.LimitedText = now.Add(time.Hour), "limit", "x-ratelimit-remaining of the API"
+			u.Account.LimitTurns, u.Account.LimitOfAPI = true, true
+		}, "api: 5 calls wait: the limit x-ratelimit-remaining of the API is used up, until 19:00:00; then calls start again; if the API allows more by now, let the next calls find out with callq circuit close 'api' --reason REASON"},
+		{Limit, func(_ *Facts, u *Upstream) {
 			u.Account.Limited, u.Account.LimitedBy, u.Account.LimitedText = now.Add(200*time.Second), "limit", "3/10m"
 		}, "api: 5 calls wait: the limit 3/10m allows calls one by one, until 18:03:20; then the next call starts"},
 		{Budget, func(_ *Facts, u *Upstream) {

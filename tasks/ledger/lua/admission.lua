@@ -95,7 +95,7 @@ local function admit()
     end
     want = math.min(want, max - inflight)
   end
-  limited = limits(KEYS[2], KEYS[3], limits_at)
+  limited = limits(KEYS[2], KEYS[3], KEYS[4], limits_at)
 end
 
 -- take_slot gives a call its slot; it returns false when there is none.

@@ -4,13 +4,14 @@
 --
 -- These are prepended to it: its parts request.lua, replay.lua, admission.lua and
 -- grab.lua; limited.lua, number.lua and states.lua, which they need; and a function
--- limits(state, slots, at), which decides whether the limits allow a call
+-- limits(state, slots, sent, at), which decides whether the limits allow a call
 -- (worker/limit) and returns nil without limits.
 --
 -- KEYS[1]   the account's circuit record
 -- KEYS[2]   the account's limits: state
 -- KEYS[3]   the account's limits: slots that were returned
--- KEYS[4..] for each queue that is asked, the most urgent first: asynq's pending
+-- KEYS[4]   the account's limits: slots whose calls' answers were not reported
+-- KEYS[5..] for each queue that is asked, the most urgent first: asynq's pending
 --           list, pause mark (the operator's), active list, lease set, scheduled
 --           set and retry set
 -- KEYS[..]  the reply to the worker's last request for several tasks

@@ -4,7 +4,7 @@
 -- Many accounts without work ask in one step.
 if ARGV[6] == '1' then
   local keys = {}
-  for q = 4, #KEYS - 1, 6 do
+  for q = 5, #KEYS - 1, 6 do
     for _, i in ipairs({0, 4, 5}) do keys[#keys + 1] = KEYS[q + i] end
   end
   if redis.call('EXISTS', unpack(keys)) == 0 then
@@ -14,8 +14,8 @@ end
 
 local circuit, last_reply, request = KEYS[1], KEYS[#KEYS], ARGV[#ARGV]
 local queues = {}
-for q = 1, (#KEYS - 4) / 6 do
-  local k, a = 6 * q - 2, 6 + 2 * q
+for q = 1, (#KEYS - 5) / 6 do
+  local k, a = 6 * q - 1, 6 + 2 * q
   queues[q] = {
     pending = KEYS[k], paused = KEYS[k + 1], active = KEYS[k + 2], lease = KEYS[k + 3],
     scheduled = KEYS[k + 4], retry = KEYS[k + 5], task = ARGV[a], record = ARGV[a + 1],

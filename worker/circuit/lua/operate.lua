@@ -14,7 +14,8 @@ else
   close()
   -- If a limit or a budget holds the account, its count starts again at 0 for the rest of
   -- its window. The highest bill is forgotten too: otherwise one call could still cost
-  -- more than the whole budget.
+  -- more than the whole budget. Of a limit of the API, what the answers said is forgotten:
+  -- the next calls find out.
   if own.limited_key then
     redis.call('HDEL', KEYS[4], 's:' .. own.limited_key, 'n:' .. own.limited_key, 'amount')
     clear_limited(KEYS[1])

@@ -3,7 +3,8 @@
 --
 -- KEYS[1]   the account's limits
 -- KEYS[2]   the slots that were returned
--- KEYS[3]   the account's circuit record, which shows a refusal to people
+-- KEYS[3]   the slots whose calls' answers were not reported yet
+-- KEYS[4]   the account's circuit record, which shows a refusal to people
 -- ARGV[1]   take, back or reconcile
 -- ARGV[2]   the slot in microseconds (back, reconcile)
 -- ARGV[3]   the money that was reserved (back, reconcile)
@@ -12,7 +13,7 @@
 --
 -- Returns, for take, {1, slot, microseconds until then, money} or
 -- {0, milliseconds, reason, key, text}; else {1}.
-local l = limits(KEYS[1], KEYS[2], 5)
+local l = limits(KEYS[1], KEYS[2], KEYS[3], 5)
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 if ARGV[1] == 'back' then
@@ -22,14 +23,15 @@ elseif ARGV[1] == 'reconcile' then
 else
   local slot, wait, reason, key, text, turns = l.peek(now)
   if not slot then
-    write_limited(KEYS[3], ARGV[5], math.floor(now / 1000), wait, reason, key, text, turns)
+    write_limited(KEYS[4], ARGV[5], math.floor(now / 1000), wait, reason, key, text, turns)
     return {0, wait, reason, key, text}
   end
   local money = l.take(now, slot)
   return {1, string.format('%.0f', slot), math.max(math.floor(slot - now), 0), string.format('%.0f', money)}
 end
 -- Calls that were refused may be allowed now.
-if redis.call('HDEL', KEYS[3], 'limited') == 1 then
-  redis.call('PUBLISH', 'callq:news', KEYS[3])
+if redis.call('HDEL', KEYS[4], 'limited') == 1 then
+  clear_limited(KEYS[4])
+  redis.call('PUBLISH', 'callq:news', KEYS[4])
 end
 return {1}

@@ -1,7 +1,7 @@
 -- limits decides by an account's limits and budgets whether a call may be dequeued. A
 -- script of another package begins with this file and calls it:
 --
---   local l = limits(state, slots, at)  nil: the account has none
+--   local l = limits(state, slots, sent, at)  nil: the account has none
 --   l.peek(now)          now in microseconds: returns the next free slot, in
 --                        microseconds; or nil, for how many milliseconds there is none,
 --                        the reason (limit, budget), the key and the text of the rule
@@ -10,6 +10,9 @@
 --   l.give_back(now, slot, money)  returns it, for a call that was not sent
 --   l.reconcile(now, slot, reserved, billed)  puts what was billed in place of
 --                        what was reserved
+--   l.answered(now, slot, seen, readings)  counts the answer to the call of a slot: when
+--                        it arrived, and what it says of the limit of each pace rule, in
+--                        their order: {left, when the limit starts afresh}, or false
 --
 -- state   hash: for a paced rate t:KEY, when its next slot is due (GCRA, as in
 --         ITU-T I.371); for a counted window s:KEY, its start in ms, and n:KEY,
@@ -17,6 +20,7 @@
 --         amount_at, its slot
 -- slots   zset of the slots that were returned before their time; it also has the slots
 --         that were returned or reconciled lately, so that a repetition does not count
+-- sent    zset of the slots whose calls' answers were not reported yet; only with a pace rule
 -- at      where in ARGV the rules begin: their name, their number, and for each of them
 --         nine values: kind, key, text, and six numbers
 --           rate      microseconds between slots, how many at once
@@ -25,13 +29,14 @@
 --                     one before the present, the present, and the next two
 --           calls     the same, for a budget of calls
 --           money     the same, in millionths; in place of 1 the price of a call
+--           pace      how many calls are left to others; see pace.lua
 -- Slots are reserved up to half a second ahead: enough that none is left unused, and so
 -- little that an urgent call is made within a second.
 local ahead = 500000
 -- How long it is remembered that a slot was returned or reconciled, in microseconds.
 local remembered = 60000000
 
-local function limits(state, slots, at)
+local function limits(state, slots, sent, at)
   local n = tonumber(ARGV[at + 1])
   if n == 0 then
     return nil
@@ -45,7 +50,7 @@ local function limits(state, slots, at)
     local fields = {...}
     for i = 1, #fields, 2 do s[fields[i]] = fields[i + 1] end
   end
-  local rules, paced, moves = {}, false, false
+  local rules, paces, paced, moves = {}, {}, false, false
   for i = 1, n do
     local p = at + 2 + 9 * (i - 1)
     local r = {kind = ARGV[p], key = ARGV[p + 1], text = ARGV[p + 2]}
@@ -57,7 +62,12 @@ local function limits(state, slots, at)
     if r.kind == 'adaptive' or r.kind == 'rate' then
       r.paced, paced = true, true
     end
-    rules[i] = r
+    if r.kind == 'pace' then
+      r.keep = r[1]
+      paces[#paces + 1] = r
+    else
+      rules[#rules + 1] = r
+    end
   end
 
   -- window returns the start and the end of the window that a slot falls into,
@@ -142,6 +152,17 @@ local function limits(state, slots, at)
     if full then
       return nil, math.ceil(wait), (full.kind == 'window' and 'limit' or 'budget'), full.key, full.text, true
     end
+    local turns
+    wait = 0
+    for _, r in ipairs(paces) do
+      local ms, used_up = pace_wait(s, sent, r, now, slot)
+      if ms and ms > wait then
+        wait, turns, by = ms, used_up, r
+      end
+    end
+    if wait > 0 then
+      return nil, wait, 'limit', by.key, by.text, turns
+    end
     return slot
   end
   function l.take(now, slot)
@@ -167,6 +188,14 @@ local function limits(state, slots, at)
         end
       end
     end
+    if #paces > 0 then
+      redis.call('ZREMRANGEBYSCORE', sent, '-inf', string.format('(%.0f', now - pace_forgotten))
+      redis.call('ZADD', sent, string.format('%.0f', slot), string.format('%.0f', slot))
+      redis.call('PEXPIRE', sent, 2 * pace_forgotten / 1000)
+      for _, r in ipairs(paces) do
+        put('own:' .. r.key, (pace_field(s, 'own', r) or 0) + 1)
+      end
+    end
     return money
   end
   function l.give_back(now, slot, money)
@@ -179,6 +208,11 @@ local function limits(state, slots, at)
         local less = r[2]
         if r.kind == 'money' then less = money end
         use(r, start, used - less)
+      end
+    end
+    if #paces > 0 and redis.call('ZREM', sent, string.format('%.0f', slot)) == 1 then
+      for _, r in ipairs(paces) do
+        put('own:' .. r.key, math.max((pace_field(s, 'own', r) or 0) - 1, 0))
       end
     end
   end
@@ -195,6 +229,17 @@ local function limits(state, slots, at)
     end
     if billed > tonumber(s.amount or 0) then
       redis.call('HSET', state, 'amount', string.format('%.0f', billed), 'amount_at', string.format('%.0f', slot))
+    end
+  end
+  function l.answered(now, slot, seen, readings)
+    -- A report can be repeated, as after a lost reply.
+    local first = redis.call('ZREM', sent, string.format('%.0f', slot)) == 1
+    for i, r in ipairs(paces) do
+      if readings[i] then
+        pace_read(s, put, sent, r, now, slot, seen, unpack(readings[i]))
+      elseif first then
+        pace_silent(s, put, r, now, slot)
+      end
     end
   end
   return l
