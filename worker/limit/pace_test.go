@@ -320,6 +320,18 @@ func TestAfterTheResetAFewCallsFindOutWhetherTheWindowIsNew(t *testing.T) {
 	c.refused(p, 0, time.Second)
 }
 
+func TestAfterALongPauseAFewCallsFindOutWhatOthersHaveLeft(t *testing.T) {
+	t.Parallel()
+	c := newClocked(t)
+	p := pacePlan(t, 0)
+	c.answered(p, c.takeSlots(p, 1)[0], 19, 30*time.Second)
+	c.advance(time.Hour)
+	slots := c.takeSlots(p, 2)
+	c.refused(p, 0, time.Second)
+	c.answered(p, slots[0], 0, 30*time.Second)
+	c.refused(p, 29*time.Second, 30*time.Second)
+}
+
 func TestARequestThatWasSentAfterAnAnswerIsBelievedToHaveMoreLeft(t *testing.T) {
 	t.Parallel()
 	c := newClocked(t)

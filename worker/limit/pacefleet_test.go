@@ -211,13 +211,13 @@ func TestAPacedFleetUsesAWindowsWholeLimitAndIsNotRefused(t *testing.T) {
 		perWindow int
 	}{
 		"ten thousand calls":             {api: pacedAPI{limit: 500, window: minute, there: 50 * time.Millisecond, back: 100 * time.Millisecond}, calls: 10_000, places: []int{16}},
-		"three workers":                  {api: pacedAPI{limit: 500, window: minute, there: 50 * time.Millisecond, back: 100 * time.Millisecond}, calls: 3000, places: []int{16, 5, 11}},
+		"three workers":                  {api: pacedAPI{limit: 500, window: minute, there: 50 * time.Millisecond, back: 100 * time.Millisecond}, calls: 1500, places: []int{16, 5, 11}},
 		"a window of a second":           {api: pacedAPI{limit: 50, window: second, there: 5 * time.Millisecond, back: 10 * time.Millisecond}, calls: 1000, places: []int{4, 4}},
-		"answers that take 20 s":         {api: pacedAPI{limit: 100, window: minute, there: 200 * time.Millisecond, back: 20 * second}, calls: 1000, places: []int{200}},
+		"answers that take 20 s":         {api: pacedAPI{limit: 100, window: minute, there: 200 * time.Millisecond, back: 20 * second}, calls: 600, places: []int{200}},
 		"a limit below the concurrency":  {api: pacedAPI{limit: 7, window: 10 * second, there: 50 * time.Millisecond, back: 500 * time.Millisecond}, calls: 100, places: []int{16, 16}},
 		"some are kept for others":       {api: pacedAPI{limit: 100, window: minute, there: 50 * time.Millisecond, back: 100 * time.Millisecond}, keep: 20, calls: 1000, places: []int{16}},
-		"whole seconds, rounded down":    {api: pacedAPI{limit: 200, window: minute, round: second, there: 50 * time.Millisecond, back: 100 * time.Millisecond}, calls: 2000, places: []int{16}, perWindow: 2},
-		"a bucket that is always filled": {api: pacedAPI{limit: 200, window: minute, refill: true, there: 50 * time.Millisecond, back: 100 * time.Millisecond}, calls: 2000, places: []int{16}},
+		"whole seconds, rounded down":    {api: pacedAPI{limit: 200, window: minute, round: second, there: 50 * time.Millisecond, back: 100 * time.Millisecond}, calls: 1200, places: []int{16}, perWindow: 2},
+		"a bucket that is always filled": {api: pacedAPI{limit: 200, window: minute, refill: true, there: 50 * time.Millisecond, back: 100 * time.Millisecond}, calls: 1000, places: []int{16}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -235,7 +235,7 @@ func TestAPacedFleetUsesAWindowsWholeLimitAndIsNotRefused(t *testing.T) {
 
 func TestAPacedFleetIsNeverRefusedWhateverTheLimitAndTheLatency(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(20) {
+	for seed := range uint64(10) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			random := rand.New(rand.NewPCG(seed, 2))
@@ -268,7 +268,7 @@ func TestAPacedFleetBesideAnotherClientIsSeldomRefused(t *testing.T) {
 		for _, back := range []time.Duration{100 * time.Millisecond, 2 * time.Second} {
 			t.Run(fmt.Sprintf("a call every %s, answers within %s", pause, back), func(t *testing.T) {
 				t.Parallel()
-				f := newPaced(t, 1, 0, pacedAPI{limit: 300, window: time.Minute, there: 50 * time.Millisecond, back: back}, 1000, 8, 8)
+				f := newPaced(t, 1, 0, pacedAPI{limit: 300, window: time.Minute, there: 50 * time.Millisecond, back: back}, 700, 8, 8)
 				f.other(1_000_000, pause)
 				f.run()
 				_, refused, windows, most := f.total()

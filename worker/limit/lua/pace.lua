@@ -78,7 +78,7 @@ end
 local function pace_wait(s, sent, r, now, slot)
   local left, at, reset = pace_field(s, 'n', r), pace_field(s, 's', r), pace_field(s, 'reset', r)
   if not (left and at and reset) then
-    if s['silent:' .. r.key] or pace_sent(sent, 0) < pace_first or not pace_opens(sent, 0, slot) then
+    if s['silent:' .. r.key] or pace_sent(sent, slot - pace_opening) < pace_first then
       return nil
     end
     return pace_recheck
