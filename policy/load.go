@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-2903acc3/callq/internal/fileerror"
 	"github.com/seed-2903acc3/callq/policy/yamlfile"
 )
 
@@ -64,7 +65,7 @@ type loader struct {
 func (l *loader) open(name string) (*Policy, error) {
 	data, err := l.read(name)
 	if err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
+		return nil, fmt.Errorf("policy: %w", fileerror.Explain(err))
 	}
 	return l.parse(name, data)
 }

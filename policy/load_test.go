@@ -64,7 +64,7 @@ func TestEachErrorNamesItsPlace(t *testing.T) {
 		"version":            {"version: 2", "my.yaml:1:10: version is 2"},
 		"wrong type":         {"version: one", "my.yaml:1:10: version must be a whole number, got a string"},
 		"name":               {"name: 5", "my.yaml:1:7: name must be a string, got a number"},
-		"breaker":            {"breaker: {ratio: 1.5}", "my.yaml:1:18: breaker.ratio is a share, above 0 and at most 1"},
+		"breaker":            {"breaker: {ratio: 1.5}", "my.yaml:1:18: breaker.ratio is 1.5; write a number above 0 and at most 1"},
 		"window":             {"breaker: {window: 0s}", `my.yaml:1:19: breaker.window is "0s"`},
 		"duration":           {"backoffs: {standard: {floor: 5}}", "my.yaml:1:30: backoffs.standard.floor is 5 without a unit"},
 		"negative duration":  {"backoffs: {standard: {floor: -5s}}", `my.yaml:1:30: backoffs.standard.floor is "-5s"`},

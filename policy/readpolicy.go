@@ -184,7 +184,7 @@ func (f *file) readBreaker(v yamlfile.Value) *Breaker {
 		"ratio": func(v yamlfile.Value) {
 			ratio, ok := v.Float()
 			if ok && !(ratio > 0 && ratio <= 1) {
-				v.Failf("is a share, above 0 and at most 1")
+				v.Failf("is %v; write a number above 0 and at most 1", ratio)
 				return
 			}
 			set(&b.Ratio)(ratio, ok)

@@ -100,7 +100,7 @@ func TestEqualLinesWithoutAKeyAreOneCallUnlessTheirMetaDiffers(t *testing.T) {
 
 func TestARefusalForMetaNamesBothLines(t *testing.T) {
 	file := "{\"path\":\"/a\",\"meta\":{\"n\":1}}\n\n{\"path\":\"/a\",\"meta\":{\"n\":2}}\n"
-	const want = `line 3: field "meta": is the only difference from line 1, and both lines have no key; give each a key`
+	const want = `line 3: field "meta" is the only difference from line 1, and both lines have no key; give each a key`
 	for _, err := range tasks.ReadCalls(strings.NewReader(file), oneUpstream) {
 		if err != nil && err.Error() != want {
 			t.Errorf("got %q, want %q", err, want)

@@ -7,7 +7,7 @@
 //		var refused *tasks.FieldError
 //		switch {
 //		case errors.As(err, &refused):
-//			log.Print(refused) // line 17: field "path": must begin with "/" …; the other lines go on
+//			log.Print(refused) // line 17: field "path" must begin with "/" …; the other lines go on
 //		case err != nil:
 //			return err // the file could not be read
 //		default:

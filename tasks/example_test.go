@@ -139,7 +139,7 @@ func ExampleProducer_SubmitLines() {
 	})
 	fmt.Println(sum.Accepted, sum.Refused, err)
 	// Output:
-	// line 2: field "path": must begin with "/" (got "patent/43"); write the path relative to the upstream's base_url
+	// line 2: field "path" must begin with "/" (got "patent/43"); write the path relative to the upstream's base_url
 	// 2 1 <nil>
 }
 

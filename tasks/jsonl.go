@@ -152,7 +152,7 @@ func (l *lineReader) next() ([]byte, error) {
 		}
 		if size > l.limit {
 			return nil, &FieldError{
-				Line: l.number, Problem: fmt.Sprintf("has %d bytes", size), Fix: fmt.Sprintf("%d are allowed in a line", l.limit),
+				Line: l.number, Problem: fmt.Sprintf("has %d bytes", size), Fix: fmt.Sprintf("a line may have at most %d", l.limit),
 			}
 		}
 		if len(l.long) > 0 {
@@ -199,15 +199,15 @@ func badJSON(b []byte) *FieldError {
 	switch {
 	case err == nil:
 		return &FieldError{
-			Problem: fmt.Sprintf("goes on after the end of its JSON value, at byte %d", decoder.InputOffset()+1),
+			Problem: fmt.Sprintf("has more text after its JSON object, at byte %d", decoder.InputOffset()+1),
 			Fix:     "write one call a line",
 		}
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		return &FieldError{Problem: "ends in the middle of its JSON value", Fix: "write each call on one line, whole"}
+		return &FieldError{Problem: "ends before its JSON object is complete", Fix: "write each whole call on one line"}
 	case errors.As(err, &syntax):
 		at := min(max(int(syntax.Offset), 1), len(b))
 		stands, _ := utf8.DecodeRune(b[at-1:])
-		return &FieldError{Problem: fmt.Sprintf("is not JSON at byte %d, where %q stands", at, stands), Fix: oneObject}
+		return &FieldError{Problem: fmt.Sprintf("is not JSON: unexpected %q at byte %d", stands, at), Fix: oneObject}
 	default:
 		return &FieldError{Problem: "is not JSON: " + err.Error(), Fix: oneObject}
 	}

@@ -365,7 +365,7 @@ func ExampleReadCalls() {
 	}
 	// Output:
 	// 1 c-6eb852c88268b515 /search?q=solar
-	// line 2: field "path": must begin with "/" (got "search"); write the path relative to the upstream's base_url
-	// line 3: field "parms": is not a field of a call; the fields are key, batch, upstream, method, path, query, headers, body, priority, idempotent, not_before, deadline, meta
+	// line 2: field "path" must begin with "/" (got "search"); write the path relative to the upstream's base_url
+	// line 3: field "parms" is unknown; the fields are key, batch, upstream, method, path, query, headers, body, priority, idempotent, not_before, deadline, meta
 	// 4 wind /search
 }

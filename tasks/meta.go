@@ -31,7 +31,7 @@ func canonicalMeta(raw json.RawMessage) (json.RawMessage, *FieldError) {
 	if len(raw) > maxMeta {
 		return nil, &FieldError{
 			Field: "meta", Problem: fmt.Sprintf("has %d bytes", len(raw)),
-			Fix: fmt.Sprintf("%d are allowed; keep the rest elsewhere, under the call's key", maxMeta),
+			Fix: fmt.Sprintf("at most %d are allowed; keep the rest in a file of your own, by the call's key", maxMeta),
 		}
 	}
 	return raw, nil

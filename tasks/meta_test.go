@@ -77,7 +77,7 @@ func TestMetaIsAnObjectOfBoundedSize(t *testing.T) {
 	most := `{"a":"` + strings.Repeat("x", 64<<10-8) + `"}`
 	for _, test := range []struct{ meta, says string }{
 		{most, ""},
-		{most[:len(most)-2] + `y"}`, "65537 bytes; 65536 are allowed"},
+		{most[:len(most)-2] + `y"}`, "65537 bytes; at most 65536 are allowed"},
 		{`[]`, "must be an object, got an array"},
 		{`"text"`, "must be an object, got a string"},
 		{`17`, "must be an object, got a number"},

@@ -331,7 +331,7 @@ var aliases = map[string]string{
 }
 
 func unknownField(name string) *FieldError {
-	bad := &FieldError{Field: name, Problem: "is not a field of a call", Fix: "the fields are " + strings.Join(fieldNames[:], ", ")}
+	bad := &FieldError{Field: name, Problem: "is unknown", Fix: "the fields are " + strings.Join(fieldNames[:], ", ")}
 	if len(name) > 64 {
 		bad.Field = strings.ToValidUTF8(name[:64], "") + "…"
 		return bad

@@ -27,9 +27,9 @@ type TornLineError struct {
 // Error says what to do.
 func (e *TornLineError) Error() string {
 	if e.NeedsNewline {
-		return fmt.Sprintf("line %d: has no end of line; add one before writing on", e.Line)
+		return fmt.Sprintf("line %d has no end of line; add one before writing on", e.Line)
 	}
-	return fmt.Sprintf("line %d: is only half-written; cut the file at byte %d before writing on", e.Line, e.Offset)
+	return fmt.Sprintf("line %d is only half-written; cut the file at byte %d before writing on", e.Line, e.Offset)
 }
 
 // ReadResults reads a results file. A line that is not a result is yielded as a

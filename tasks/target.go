@@ -48,7 +48,7 @@ func checkPath(path string) *FieldError {
 	case strings.HasPrefix(path, "//"), strings.HasPrefix(path, `/\`):
 		return bad("begins with two slashes and so names a host", relative)
 	case len(path) > maxTarget:
-		return bad(fmt.Sprintf("has %d bytes", len(path)), fmt.Sprintf("%d are allowed; put longer data into a body", maxTarget))
+		return bad(fmt.Sprintf("has %d bytes", len(path)), fmt.Sprintf("at most %d are allowed; put longer data into a body", maxTarget))
 	case strings.Contains(path, "#"):
 		return bad("has a fragment, which is never sent", `write "%23" for a "#"`)
 	}
@@ -81,7 +81,7 @@ func hasScheme(s string) bool {
 func checkSegments(path string) *FieldError {
 	fixes := map[error]string{
 		httpsyntax.ErrDotSegment: "write the path that it leads to",
-		httpsyntax.ErrControl:    "take it out",
+		httpsyntax.ErrControl:    "remove it",
 		httpsyntax.ErrEncodings:  "encode it once",
 	}
 	if err := httpsyntax.CheckSegments(path); err != nil {
@@ -147,7 +147,7 @@ func checkQuery(c *Call, own UpstreamRules) *FieldError {
 		}
 	}
 	if size > maxTarget {
-		return &FieldError{Field: "query", Problem: fmt.Sprintf("has %d bytes", size), Fix: fmt.Sprintf("%d are allowed", maxTarget)}
+		return &FieldError{Field: "query", Problem: fmt.Sprintf("has %d bytes", size), Fix: fmt.Sprintf("at most %d are allowed", maxTarget)}
 	}
 	if len(canonical) == 0 {
 		canonical = nil

@@ -36,19 +36,26 @@ type FieldError struct {
 
 // Error returns "line 17: field "path": problem; fix".
 func (e *FieldError) Error() string {
-	var b strings.Builder
+	var subjects []string
 	if e.Line > 0 {
-		fmt.Fprintf(&b, "line %d: ", e.Line)
+		subjects = append(subjects, fmt.Sprintf("line %d", e.Line))
 	}
 	if e.Field != "" {
-		fmt.Fprintf(&b, "field %s: ", strconv.Quote(e.Field))
+		subjects = append(subjects, "field "+strconv.Quote(e.Field))
 	}
-	b.WriteString(e.Problem)
+	text := strings.Join(subjects, ": ")
+	switch verb, _, _ := strings.Cut(e.Problem, " "); {
+	case text == "":
+	case slices.Contains([]string{"is", "has", "must", "ends", "appears"}, verb):
+		text += " " // one sentence: line 3: field "path" is missing
+	default:
+		text += ": "
+	}
+	text += e.Problem
 	if e.Fix != "" {
-		b.WriteString("; ")
-		b.WriteString(e.Fix)
+		text += "; " + e.Fix
 	}
-	return b.String()
+	return text
 }
 
 // Rules are what a call is checked against. The zero value has no upstreams and accepts
@@ -174,7 +181,7 @@ func checkNames(c *Call) *FieldError {
 		return &FieldError{Field: "key", Problem: "is empty", Fix: "give the call a name that no other in its batch has"}
 	case len(c.Key) > maxKey:
 		return &FieldError{
-			Field: "key", Problem: fmt.Sprintf("has %d bytes", len(c.Key)), Fix: fmt.Sprintf("%d are allowed; use a hash of it", maxKey),
+			Field: "key", Problem: fmt.Sprintf("has %d bytes", len(c.Key)), Fix: fmt.Sprintf("at most %d are allowed; use a hash of it", maxKey),
 		}
 	}
 	if bad := checkText("key", c.Key); bad != nil {
@@ -205,7 +212,7 @@ func checkBatch(name string) *FieldError {
 	case count == 0:
 		return &FieldError{Field: "batch", Problem: "is empty", Fix: "name the batch"}
 	case count > maxBatch:
-		return &FieldError{Field: "batch", Problem: fmt.Sprintf("has %d characters", count), Fix: fmt.Sprintf("%d are allowed", maxBatch)}
+		return &FieldError{Field: "batch", Problem: fmt.Sprintf("has %d characters", count), Fix: fmt.Sprintf("at most %d are allowed", maxBatch)}
 	case !printable || strings.ContainsAny(name, "{}") || strings.TrimSpace(name) != name:
 		return &FieldError{
 			Field: "batch", Problem: shown(name) + " is not a valid name of a batch",
@@ -272,7 +279,7 @@ func checkHeaders(c *Call, own UpstreamRules) *FieldError {
 		proper := textproto.CanonicalMIMEHeaderKey(name)
 		if httpsyntax.IsReserved(name) || slices.ContainsFunc(own.ReservedHeaders, func(h string) bool { return strings.EqualFold(h, name) }) {
 			return &FieldError{
-				Field: "headers." + proper, Problem: "is set by callq", Fix: "leave it out; credentials go into the upstream's auth",
+				Field: "headers." + proper, Problem: "is set by callq", Fix: "remove it, and write a credential into the upstream's auth",
 			}
 		}
 		if bad := checkIdempotencyKey(proper, own); bad != nil {
@@ -287,12 +294,12 @@ func checkHeaders(c *Call, own UpstreamRules) *FieldError {
 			continue
 		}
 		if _, twice := canonical[proper]; twice {
-			return &FieldError{Field: "headers." + proper, Problem: "appears twice", Fix: "the case of a header's name does not count; keep one"}
+			return &FieldError{Field: "headers." + proper, Problem: "appears twice", Fix: "upper and lower case are the same in a header's name; keep one"}
 		}
 		canonical[proper] = trimHeader(value)
 	}
 	if size > maxHeader {
-		return &FieldError{Field: "headers", Problem: fmt.Sprintf("have %d bytes", size), Fix: fmt.Sprintf("%d are allowed", maxHeader)}
+		return &FieldError{Field: "headers", Problem: fmt.Sprintf("has %d bytes", size), Fix: fmt.Sprintf("at most %d are allowed", maxHeader)}
 	}
 	c.Headers = canonical
 	return nil
@@ -331,7 +338,7 @@ func checkBody(c *Call, most int64) *FieldError {
 	if int64(len(data)) > most {
 		return &FieldError{
 			Field: "body", Problem: fmt.Sprintf("has %d bytes", len(data)),
-			Fix: fmt.Sprintf("%d are allowed (the upstream's max_body)", most),
+			Fix: fmt.Sprintf("at most %d are allowed (max_body of the upstream)", most),
 		}
 	}
 	c.Body = raw

@@ -99,7 +99,7 @@ func TestTheErrorOfEachRuleNamesItsField(t *testing.T) {
 		{`{"path":"/s","headers":{"X-A":"1","x-a":"2"}}`, "headers.X-A", "twice"},
 		{`{"path":"/s","headers":{"authorization":"Bearer sk-secret"}}`, "headers.Authorization", "is set by callq"},
 		{`{"path":"/s","upstream":"other","headers":{"x-api-key":"sk-secret"}}`, "headers.X-Api-Key", "is set by callq"},
-		{`{"path":"/s","upstream":"patsnap","body":"12345678901"}`, "body", "11 bytes; 10 are allowed"},
+		{`{"path":"/s","upstream":"patsnap","body":"12345678901"}`, "body", "11 bytes; at most 10 are allowed"},
 		{`{"path":"/s","upstream":"patsnap","body":{"base64":"MTIzNDU2Nzg5MDE=","content_type":""}}`, "body", "11 bytes"},
 		{`{"path":"/s","upstream":"patsnap","body":{"a":12345}}`, "body", "11 bytes"},
 		{`{"path":"/s","body":{"base64":"?","content_type":"x"}}`, "body.base64", "is not base64"},
@@ -131,15 +131,15 @@ func TestTheErrorOfEachRuleNamesItsField(t *testing.T) {
 		{`{"path":"/s","Method":"GET"}`, "Method", `did you mean "method"?`},
 		{`{"url":"/s"}`, "url", `did you mean "path"?`},
 		{`{"path":"/s","retries":3}`, "retries", "the fields are key, batch, upstream"},
-		{`{"path":"/s","v":1}`, "v", "not a field"},
+		{`{"path":"/s","v":1}`, "v", "is unknown"},
 		{`[{"path":"/s"}]`, "", "is an array, not an object"},
 		{`"path"`, "", "is a string, not an object"},
 		{`null`, "", "is null"},
-		{`{"path":"/s"} {"path":"/t"}`, "", "goes on after the end"},
-		{`{"path":"/s"}]`, "", "goes on after the end"},
-		{`{"path":"/s"`, "", "ends in the middle"},
-		{`{"path":'/s'}`, "", "is not JSON at byte 9"},
-		{`key,path`, "", "is not JSON at byte 1, where 'k' stands; write one JSON object a line"},
+		{`{"path":"/s"} {"path":"/t"}`, "", "has more text after its JSON object"},
+		{`{"path":"/s"}]`, "", "has more text after its JSON object"},
+		{`{"path":"/s"`, "", "ends before its JSON object is complete"},
+		{`{"path":'/s'}`, "", "is not JSON: unexpected '\\'' at byte 9"},
+		{`key,path`, "", "is not JSON: unexpected 'k' at byte 1; write one JSON object a line"},
 		{"{\"path\":\"/\xff\"}", "", "not valid UTF-8 at byte 11"},
 		{"{\"path\":\"/a\nb\"}", "", "is not JSON"},
 	} {
@@ -256,6 +256,6 @@ func ExampleRules_Check() {
 	fmt.Println(err)
 	// Output:
 	// patsnap GET normal <nil>
-	// field "path": is an absolute URL; write the path relative to the upstream's base_url
-	// field "headers.Authorization": is set by callq; leave it out; credentials go into the upstream's auth
+	// field "path" is an absolute URL; write the path relative to the upstream's base_url
+	// field "headers.Authorization" is set by callq; remove it, and write a credential into the upstream's auth
 }

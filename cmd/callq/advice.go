@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"syscall"
 )
 
@@ -21,7 +22,7 @@ func unwritable(err error) error {
 	return fmt.Errorf("%w; %s", err, todo)
 }
 
-// unlistenable adds what to do to the error that an address cannot be listened on.
+// unlistenable shortens the error that an address cannot be listened on, and adds what to do.
 func unlistenable(err error) error {
 	todo := "choose another address"
 	switch {
@@ -31,6 +32,9 @@ func unlistenable(err error) error {
 		todo = "choose a port above 1023, or port 0 for a free one"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		todo = "choose an address of this machine, as 127.0.0.1:PORT"
+	}
+	if call := new(os.SyscallError); errors.As(err, &call) {
+		err = call.Err // without the address, which the caller names
 	}
 	return fmt.Errorf("%w; %s", err, todo)
 }

@@ -16,12 +16,12 @@ func TestErrorsOfTheSystemSayWhatToDo(t *testing.T) {
 		return unlistenable(&net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", err)})
 	}
 	for want, err := range map[string]error{
-		"open ro/out: permission denied; choose another file with -o":                                 file(syscall.EACCES),
-		"open ro/out: no such file or directory; make the folder, or choose another file with -o":     file(syscall.ENOENT),
-		"listen tcp: bind: address already in use; choose another port, or port 0 for a free one":     address(syscall.EADDRINUSE),
-		"listen tcp: bind: permission denied; choose a port above 1023, or port 0 for a free one":     address(syscall.EACCES),
-		"listen tcp: bind: cannot assign requested address; choose an address of this machine, as 12": address(syscall.EADDRNOTAVAIL),
-		"listen tcp: bind: invalid argument; choose another address":                                  address(syscall.EINVAL),
+		"open ro/out: permission denied; choose another file with -o":                             file(syscall.EACCES),
+		"open ro/out: no such file or directory; make the folder, or choose another file with -o": file(syscall.ENOENT),
+		"address already in use; choose another port, or port 0 for a free one":                   address(syscall.EADDRINUSE),
+		"permission denied; choose a port above 1023, or port 0 for a free one":                   address(syscall.EACCES),
+		"cannot assign requested address; choose an address of this machine, as 12":               address(syscall.EADDRNOTAVAIL),
+		"invalid argument; choose another address":                                                address(syscall.EINVAL),
 	} {
 		if !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
@@ -37,7 +37,7 @@ func TestTheErrorForATakenAdminAddressSaysWhatToDo(t *testing.T) {
 	defer taken.Close()
 	t.Chdir(t.TempDir())
 	_, errs, status := callq(t, "admin", "--listen", taken.Addr().String())
-	want := fmt.Sprintf("--listen: cannot listen on the admin address %[1]s: listen tcp %[1]s: bind: address already in use; choose another port, or port 0 for a free one\n", taken.Addr())
+	want := fmt.Sprintf("--listen: cannot listen on the admin address %[1]s: address already in use; choose another port, or port 0 for a free one\n", taken.Addr())
 	if status != exitUsage || errs != want {
 		t.Errorf("status %d: %s", status, errs)
 	}

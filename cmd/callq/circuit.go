@@ -104,7 +104,18 @@ starts again from zero, until its window ends. A rate, such as 10/s, still appli
 
 func (s *circuitChange) addReason(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.reason, "reason", "", "why; it is recorded and shown to others")
-	_ = cmd.MarkFlagRequired("reason") // the flag exists: it was added in the line above
+	before := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if before != nil {
+			if err := before(cmd, args); err != nil {
+				return err
+			}
+		}
+		if s.reason == "" {
+			return errors.New(`give --reason, as in --reason "invoice paid"`)
+		}
+		return nil
+	}
 }
 
 // maxHold is the longest hold. A longer one is probably a mistake.

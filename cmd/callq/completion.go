@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/spf13/cobra"
 )
 
@@ -14,7 +17,7 @@ bash:        source <(callq completion bash)
 zsh:         callq completion zsh > "${fpath[1]}/_callq"
 fish:        callq completion fish | source
 powershell:  callq completion powershell | Out-String | Invoke-Expression`,
-		Args:      cobra.MatchAll(takes("SHELL"), cobra.OnlyValidArgs),
+		Args:      cobra.MatchAll(takes("SHELL"), knownShell),
 		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
@@ -30,4 +33,11 @@ powershell:  callq completion powershell | Out-String | Invoke-Expression`,
 			}
 		},
 	}
+}
+
+func knownShell(cmd *cobra.Command, args []string) error {
+	if !slices.Contains(cmd.ValidArgs, args[0]) {
+		return fmt.Errorf("there is no completion for %q; write bash, zsh, fish or powershell", args[0])
+	}
+	return nil
 }

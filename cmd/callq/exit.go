@@ -56,7 +56,11 @@ func usageError(format string, args ...any) error {
 func usage(cmd *cobra.Command, err error) error {
 	// Some messages of cobra have lines with suggestions after the first line.
 	message, _, _ := strings.Cut(err.Error(), "\n")
-	return usageError("%s; see %s --help", message, cmd.CommandPath())
+	see := "; see"
+	if strings.HasSuffix(message, "?") {
+		see = " See"
+	}
+	return usageError("%s%s %s --help", message, see, cmd.CommandPath())
 }
 
 // statusOf returns the exit status of an error. If several errors are joined, it is that of

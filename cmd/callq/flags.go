@@ -27,7 +27,7 @@ func explainFlag(err error) error {
 	if !ok {
 		return err
 	}
-	return fmt.Errorf("invalid argument %q for %q flag: it %s", bad.GetValue(), "--"+bad.GetFlag().Name, want)
+	return fmt.Errorf("--%s %s, got %q", bad.GetFlag().Name, want, bad.GetValue())
 }
 
 // exclusive refuses more than one of the flags, and none of them if one is needed. Its
@@ -47,7 +47,7 @@ func exclusive(cmd *cobra.Command, needed bool, names ...string) {
 		case given > 1 && len(names) == 2:
 			return fmt.Errorf("give %s, not both", flagList(names))
 		case given > 1:
-			return fmt.Errorf("give one of %s", flagList(names))
+			return fmt.Errorf("give only one of %s", flagList(names))
 		}
 		return nil
 	}

@@ -45,7 +45,7 @@ func persistenceOf(ctx context.Context, rdb redis.UniversalClient) (persistence,
 	case save["save"] != "":
 		return persistence{
 			noted, "Redis keeps snapshots only",
-			"a power failure or a kill of Redis loses the calls and results of the last minutes, and the records that calls were sent: such calls are sent again", fix,
+			"a power failure or a kill of Redis loses the calls and results of the last minutes, and calls that were sent in that time may be sent again", fix,
 		}, nil
 	}
 	return persistence{
@@ -60,14 +60,14 @@ func appended(fsync string) persistence {
 	case "everysec":
 		return persistence{
 			health: healthy, keeps: "Redis keeps an append-only file, on disk within 2 seconds",
-			loses: "a power failure can lose these 2 seconds, and the records that calls were sent: such calls are sent again; " +
-				"a kill of Redis loses nothing, or if the disk is slow these 2 seconds, but never the records that calls were sent " +
-				"(appendfsync always loses nothing, and is slower)",
+			loses: "a power failure can lose the last 2 seconds, and calls that were sent in that time may be sent again; " +
+				"a kill of Redis loses nothing, or on a slow disk up to 2 seconds, but calls that must not be sent twice " +
+				"are not sent twice (appendfsync always loses nothing, and is slower)",
 		}
 	case "no":
 		return persistence{
 			noted, "Redis keeps an append-only file, but the system decides when it is on disk",
-			"a power failure can lose the last half minute, and the records that calls were sent: such calls are sent again; a kill of Redis loses nothing",
+			"a power failure can lose the last half minute, and calls that were sent in that time may be sent again; a kill of Redis loses nothing",
 			"redis-cli CONFIG SET appendfsync everysec (or always; on this server, and the same in its configuration file)",
 		}
 	}

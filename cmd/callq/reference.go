@@ -28,7 +28,7 @@ func (a *app) topics() []*cobra.Command {
 		return cmd
 	}
 	return []*cobra.Command{
-		topic("config", "callq.yaml, key by key"),
-		topic("files", "The format of calls and results"),
+		topic("config", "callq.yaml, key by key: callq help config"),
+		topic("files", "The format of calls and results: callq help files"),
 	}
 }

@@ -35,6 +35,9 @@ func (a *app) refusedMore(name string, more int) {
 // showEmpty prints that a file is empty, which is probably a mistake.
 func (a *app) showEmpty(name string, lines int) {
 	if lines == 0 {
+		if name == "-" {
+			name = "standard input"
+		}
 		a.progressf(`%s is empty: it contains no calls; write one JSON object a line, as in {"path":"/…"}`, console.Printable(name))
 	}
 }

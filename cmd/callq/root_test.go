@@ -37,7 +37,7 @@ admin: {tokens: [{name: a, role: viewer, token: "${env:ADMIN}"}]}
 	}
 	_, errs, status := callq(t, "work")
 	for _, want := range []string{
-		"callq.yaml:2:85: upstreams.a.auth.token: the environment variable TOKEN", "callq.yaml:2:44: policy: open ", "callq.yaml:3:44: policy: open ",
+		"callq.yaml:2:85: upstreams.a.auth.token: the environment variable TOKEN", "callq.yaml:2:44: policy: there is no file ", "callq.yaml:3:44: policy: there is no file ",
 		"callq.yaml:4:49: admin.tokens[0].token: the environment variable ADMIN",
 	} {
 		if !strings.Contains(errs, want) {

@@ -203,7 +203,7 @@ func (r *fileRun) knownLine(e filerun.KnownResults) string {
 	case r.in.Spooled():
 		fresh = "; the same calls under other keys are new calls"
 	default:
-		fresh = "; a copy of " + r.in.Name() + " under another name has new calls"
+		fresh = "; to make new calls, copy " + r.in.Name() + " to another name and run the copy"
 	}
 	line := knownText(e.Results, "is") + fresh
 	if e.Bodiless > 0 {

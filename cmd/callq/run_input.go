@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 
+	"github.com/seed-2903acc3/callq/internal/fileerror"
 	"github.com/seed-2903acc3/callq/worker/filerun"
 )
 
@@ -34,7 +35,7 @@ func (a *app) openCalls(name string) (*filerun.Input, error) {
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, usageError("%w", err)
+		return nil, usageError("%w", fileerror.Explain(err))
 	}
 	defer f.Close()
 	if streamNames.MatchString(filepath.Clean(name)) {

@@ -249,8 +249,8 @@ func TestARunSaysThatResultsCameFromTheQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, errs := r.callq(exitOK, "run", "calls.jsonl")
-	says(t, out, "2 results were in the queue already; no call was made for them.")
-	says(t, errs, "2 results were in the queue already; no call is made for them; a copy of calls.jsonl under another name has new calls")
+	says(t, out, "2 results were already in the queue; no call was made for them.")
+	says(t, errs, "2 results were already in the queue; no call is made for them; to make new calls, copy calls.jsonl to another name and run the copy")
 	r.arrived(2)
 	out, _ = r.callq(exitOK, "run", "calls.jsonl", "-o", "other", "--json")
 	var sum summary

@@ -20,7 +20,7 @@ func redoStates(list []string) ([]tasks.State, error) {
 		case tasks.StateDone:
 			return nil, usageError("--redo done: done calls cannot be redone this way; name them with --redo-keys or --redo-from, or write dead, dropped or cancelled. To make all calls again, copy the file to another name and run that")
 		default:
-			return nil, usageError("--redo %s is not a state that can be redone; write dead, dropped or cancelled", one)
+			return nil, usageError("--redo %q: write dead, dropped or cancelled", one)
 		}
 	}
 	return states, nil
@@ -46,7 +46,7 @@ func (a *app) redoCalls(file string, f runFlags) ([]filerun.CallRef, error) {
 	} else {
 		in, err := os.Open(name)
 		if err != nil {
-			return nil, usageError("--redo-from: %w", err)
+			return nil, usageError("--redo-from: %w", fileerror.Explain(err))
 		}
 		defer in.Close()
 		from = in

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/internal/fileerror"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 	"github.com/spf13/cobra"
 )
@@ -273,7 +274,7 @@ func (a *app) readInput(name string, most int64) ([]byte, error) {
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, usageError("%w", err)
+			return nil, usageError("%w", fileerror.Explain(err))
 		}
 		defer f.Close()
 		source = f

@@ -217,7 +217,7 @@ func knownText(n int, be string) string {
 	if n == 1 {
 		them = "it"
 	}
-	return fmt.Sprintf("%s in the queue already; no call %s made for %s", console.Subject(n, "result", "was", "were"), be, them)
+	return fmt.Sprintf("%s already in the queue; no call %s made for %s", console.Subject(n, "result", "was", "were"), be, them)
 }
 
 // headline returns, for example, "12 dropped: bad_parameter 68300004 (row-7, …)".

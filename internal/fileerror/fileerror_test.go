@@ -19,6 +19,22 @@ func TestWithoutPathRemovesOnlyThePath(t *testing.T) {
 	}
 }
 
+func TestExplainSaysWhichFileIsMissingAndWhatToDo(t *testing.T) {
+	_, missing := os.Open("no/such/file")
+	for want, err := range map[string]error{
+		"there is no file no/such/file; correct the path":                                        missing,
+		"a cannot be read: permission denied; change its permissions, or run callq as its owner": &fs.PathError{Op: "open", Path: "a", Err: syscall.EACCES},
+		"a cannot be read: too many open files":                                                  &fs.PathError{Op: "open", Path: "a", Err: syscall.EMFILE},
+	} {
+		if got := Explain(err); got.Error() != want || !errors.Is(got, err) {
+			t.Errorf("got %v, want %s", got, want)
+		}
+	}
+	if other := errors.New("other"); Explain(other) != other || Explain(nil) != nil {
+		t.Error("an error without a path was changed")
+	}
+}
+
 func TestReaderClosedIsTrueOnlyForAClosedPipe(t *testing.T) {
 	for _, c := range []struct {
 		err  error

@@ -37,7 +37,7 @@ func Parse(text string) (Place, error) {
 		return Place{text: "header " + strings.ToLower(name), header: textproto.CanonicalMIMEHeaderKey(name)}, nil
 	}
 	if !strings.HasPrefix(text, "$") {
-		return Place{}, errors.New(`a place is "header NAME" or a JSONPath that begins with $`)
+		return Place{}, errors.New(`not a place; write "header NAME" or a JSONPath, which begins with $`)
 	}
 	path, err := jsonpath.Parse(text)
 	if err != nil {

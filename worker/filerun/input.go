@@ -36,7 +36,7 @@ type Input struct {
 func OpenFile(name string) (*Input, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, inputError(ProblemCalls, "%w", err)
+		return nil, inputError(ProblemCalls, "%w", fileerror.Explain(err))
 	}
 	info, err := f.Stat()
 	if err == nil && info.IsDir() {

@@ -103,7 +103,7 @@ func (p *plan) choose(list []CallRef, input string, out *resultsFile) error {
 	if n := len(named) - most; n > 0 {
 		named, more = named[:most], fmt.Sprintf(" and %d more", n)
 	}
-	return inputError(ProblemUnknownCalls, "to be made again: no call of %s has the key %s%s", input, strings.Join(named, ", "), more)
+	return inputError(ProblemUnknownCalls, "no call of %s has the key %s%s", input, strings.Join(named, ", "), more)
 }
 
 func (p *plan) chooseOne(one CallRef) bool {

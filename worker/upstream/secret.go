@@ -189,7 +189,7 @@ func ReadSecretFile(path string) (string, error) {
 		if errors.As(err, &inPath) {
 			err = inPath.Err
 		}
-		return "", fmt.Errorf("the file %s cannot be read: %w", path, err)
+		return "", fmt.Errorf("the file %s cannot be read: %w; write it, or correct its path or permissions", path, err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))

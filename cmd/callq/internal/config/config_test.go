@@ -210,7 +210,7 @@ admin: {listen: "${env:LISTEN}", tokens: [{name: x, role: viewer, token: "${env:
 	if err != nil {
 		t.Fatal(err)
 	}
-	const unset = "is not set; set it, or write another reference"
+	const unset = "is not set; set it, or correct its name"
 	upstreams := "callq.yaml:4:15: upstreams.a.base_url: the environment variable BASE " + unset +
 		"\ncallq.yaml:6:33: upstreams.a.auth.token: the environment variable TOKEN " + unset
 	admin := "callq.yaml:7:17: admin.listen: the environment variable LISTEN " + unset +

@@ -38,5 +38,5 @@ func ExampleConfig_Resolve() {
 		return
 	}
 	fmt.Println(cfg.Resolve())
-	// Output: callq.yaml:5:33: upstreams.patsnap.auth.token: the environment variable PATSNAP_TOKEN is not set; set it, or write another reference
+	// Output: callq.yaml:5:33: upstreams.patsnap.auth.token: the environment variable PATSNAP_TOKEN is not set; set it, or correct its name
 }

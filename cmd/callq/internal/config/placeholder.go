@@ -61,7 +61,7 @@ func (s Secret) Unresolved() *yamlfile.Error {
 	if name == "" {
 		return s.Pos().Errorf(`%s is the text %q, which looks like a placeholder; write %s`, s.Key(), text, s.reference(""))
 	}
-	return s.Pos().Errorf(`%s is the text %q, but callq writes variables in another form; write %s`, s.Key(), text, s.reference(name))
+	return s.Pos().Errorf(`%s is the text %q, not the value of a variable; write %s`, s.Key(), text, s.reference(name))
 }
 
 // InFile returns the error that a secret is written in the file itself.

@@ -31,7 +31,7 @@ func TestPlaceholdersAreDistinguishedFromSecrets(t *testing.T) {
 
 func TestTheErrorForAPlaceholderSaysWhatToWrite(t *testing.T) {
 	for text, want := range map[string]string{
-		"$TOKEN":       `callq.yaml:1:88: upstreams.a.auth.token is the text "$TOKEN", but callq writes variables in another form; write "${env:TOKEN}"`,
+		"$TOKEN":       `callq.yaml:1:88: upstreams.a.auth.token is the text "$TOKEN", not the value of a variable; write "${env:TOKEN}"`,
 		"<your token>": `callq.yaml:1:88: upstreams.a.auth.token is the text "<your token>", which looks like a placeholder; write "${env:A_TOKEN}"`,
 	} {
 		err := token(t, "/etc/callq", text, nil).Unresolved()

@@ -106,7 +106,7 @@ func (s Secret) Read() (string, error) {
 		case Env:
 			value := p.env(part.text)
 			if value == "" {
-				return "", p.pos.Errorf("%s: the environment variable %s is not set; set it, or write another reference", p.key, part.text)
+				return "", p.pos.Errorf("%s: the environment variable %s is not set; set it, or correct its name", p.key, part.text)
 			}
 			b.WriteString(value)
 		case File:

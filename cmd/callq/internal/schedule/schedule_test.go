@@ -206,7 +206,7 @@ func TestRefusedLinesAreLoggedAndCounted(t *testing.T) {
 		f.wantLogged(1, "line=3 reason=\"is not JSON")
 		f.wantLogged(1, `line=4 reason="field \"upstream\": there is no upstream \"other\"`)
 		f.wantLogged(1, "level=ERROR msg=\"the file of a schedule was sent without its refused lines\"")
-		if sent := f.state().Sent; sent.Accepted != 2 || sent.Refused != 32 || !strings.HasPrefix(sent.Refusal, "line 3: ") {
+		if sent := f.state().Sent; sent.Accepted != 2 || sent.Refused != 32 || !strings.HasPrefix(sent.Refusal, "line 3 is not JSON") {
 			t.Errorf("recorded: got %+v", sent)
 		}
 	})
