@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
+	"github.com/seed-2903acc3/callq/internal/spelling"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/spf13/cobra"
 )
@@ -162,7 +164,7 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	message := fmt.Sprintf("unknown command %q for %s", args[0], cmd.CommandPath())
 	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		message += fmt.Sprintf("; did you mean %q?", near[0])
+		message += fmt.Sprintf("; did you mean %q?", cmp.Or(spelling.Nearest(args[0], near), near[0]))
 	}
 	return errors.New(message)
 }

@@ -35,7 +35,7 @@ func ReadCallRefs(from io.Reader) ([]CallRef, error) {
 		if text := bytes.TrimSpace(bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))); len(text) > 0 {
 			one, bad := parseCallRef(text)
 			if bad != nil {
-				return nil, fmt.Errorf("line %d: %w", n, bad)
+				return nil, fmt.Errorf("line %d %w", n, bad)
 			}
 			list = append(list, one)
 		}
