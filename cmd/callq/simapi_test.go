@@ -153,3 +153,17 @@ func TestTheDemonstrationCanBeChangedWithFlags(t *testing.T) {
 		t.Errorf("got %+v", cfg)
 	}
 }
+
+func TestSimapiSimulatesTheAPIThatIsNamed(t *testing.T) {
+	cfg, err := (&app{}).simConfig(simFlags{api: "openai", quota: "100/1m", budget: 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.API != "openai" || cfg.Quota.Calls != 100 || cfg.Balance != (simapi.Balance{Credit: 30, PerCall: 1}) || cfg.Validate() != nil {
+		t.Errorf("got %+v", cfg)
+	}
+	cfg, err = (&app{}).simConfig(simFlags{api: "slack", demo: true})
+	if err != nil || cfg.API != "slack" || cfg.Script.String() != simapi.DemoOf("slack", 1).Script.String() || cfg.Validate() != nil {
+		t.Errorf("%v: got %+v", err, cfg)
+	}
+}
