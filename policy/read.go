@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -234,18 +235,21 @@ func (f *file) readPlaces(v yamlfile.Value) []place.Place {
 	return places
 }
 
-// readPlace reads one place. An error in a JSONPath has the column of the path.
+// readPlace reads one place. An error in a JSONPath has the column of the character.
 func readPlace(v yamlfile.Value) (place.Place, bool) {
 	text, ok := v.Text()
 	if !ok {
 		return place.Place{}, false
 	}
 	at, err := place.Parse(text)
-	if err != nil {
+	var syntax *place.SyntaxError
+	switch {
+	case errors.As(err, &syntax):
+		v.FailAtf(syntax.Column, "%q: %v", text, err)
+	case err != nil:
 		v.Failf("%q: %v", text, err)
-		return place.Place{}, false
 	}
-	return at, true
+	return at, err == nil
 }
 
 // yaml writes the block read.

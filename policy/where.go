@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
@@ -53,7 +54,12 @@ func (f *file) readWhere(v yamlfile.Value, m *match) string {
 	before := f.Failures()
 	v.Each(func(name string, value yamlfile.Value) {
 		at, err := place.Parse(name)
-		if err != nil {
+		var syntax *place.SyntaxError
+		switch {
+		case errors.As(err, &syntax):
+			value.FailKeyAtf(syntax.Column, "%v", err)
+			return
+		case err != nil:
 			value.FailKeyf("%v", err)
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -16,6 +17,8 @@ type Value struct {
 	path string
 	key  Pos
 	node ast.Node
+	// keyNode is the key of a value that has one.
+	keyNode ast.Node
 }
 
 // Kind is the type of a value, as messages name it.
@@ -96,6 +99,37 @@ func (v Value) Failf(format string, args ...any) {
 // FailKeyf is [Value.Failf] at the position of the value's key.
 func (v Value) FailKeyf(format string, args ...any) {
 	v.file.Failf(v.key, "%s "+format, append([]any{v.name()}, args...)...)
+}
+
+// FailAtf is [Value.Failf] at one character of a string, counted from 1. If the string is
+// written with escapes or over several lines, the position is where it begins.
+func (v Value) FailAtf(character int, format string, args ...any) {
+	at := v.Pos()
+	at.Column += offset(v.node, character)
+	v.file.Failf(at, "%s "+format, append([]any{v.name()}, args...)...)
+}
+
+// FailKeyAtf is [Value.FailAtf] for the value's key.
+func (v Value) FailKeyAtf(character int, format string, args ...any) {
+	at := v.key
+	at.Column += offset(v.keyNode, character)
+	v.file.Failf(at, "%s "+format, append([]any{v.name()}, args...)...)
+}
+
+// offset returns how many columns after its beginning a string has a character.
+func offset(n ast.Node, character int) int {
+	text, ok := n.(*ast.StringNode)
+	if !ok || character < 1 {
+		return 0
+	}
+	switch raw := strings.TrimSpace(text.Token.Origin); {
+	case raw == text.Value:
+		return character - 1
+	case len(raw) > 1 && raw[1:len(raw)-1] == text.Value: // between quotes
+		return character
+	default:
+		return 0
+	}
 }
 
 // name returns what messages call the value.
@@ -215,7 +249,7 @@ func (v Value) Each(fn func(key string, child Value)) (read bool) {
 			continue
 		}
 		seen[key] = at
-		fn(key, Value{file: v.file, path: join(v.path, key), key: at, node: pair.Value})
+		fn(key, Value{file: v.file, path: join(v.path, key), key: at, node: pair.Value, keyNode: pair.Key})
 	}
 	return read
 }
