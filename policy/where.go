@@ -60,7 +60,7 @@ func (f *file) readWhere(v yamlfile.Value, m *match) string {
 			value.FailKeyAtf(syntax.Column, "%v", err)
 			return
 		case err != nil:
-			value.FailKeyf("%v", err)
+			value.FailKeyf("is wrong: %v", err)
 			return
 		}
 		w := whereMatch{at: at}
