@@ -324,3 +324,35 @@ func signalsOf(signal, cell string) []Outcome {
 	}
 	return all
 }
+
+// TestEveryCodeOfPatsnapIsInTheREADMEsTableAndHasACase also fails if a code is in the test's own
+// table only, or only in the preset.
+func TestEveryCodeOfPatsnapIsInTheREADMEsTableAndHasACase(t *testing.T) {
+	cases, err := PresetCases("patsnap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := map[string]bool{}
+	for _, c := range cases.Cases {
+		tried[CanonicalCode(cases.Policy.ReadAnswer(c.Response).Code)] = true
+	}
+	checked := map[string]bool{}
+	for _, o := range everySignal("patsnap") {
+		checked[o.Code] = true
+	}
+	_, table, _ := strings.Cut(Language, "| signal | class | the call | the account |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for _, r := range cases.Policy.rules {
+		for _, code := range r.match.codes {
+			if !strings.Contains(table, code) {
+				t.Errorf("rule %s: the table of policy/README.md does not have the code %s", r.id, code)
+			}
+			if !tried[code] {
+				t.Errorf("rule %s: patsnap.cases.yaml has no answer with the code %s", r.id, code)
+			}
+			if !checked[code] {
+				t.Errorf("rule %s: everySignal does not have the code %s", r.id, code)
+			}
+		}
+	}
+}

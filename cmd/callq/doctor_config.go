@@ -45,44 +45,6 @@ func each(err error, status health) []diagnosis {
 	return []diagnosis{{Status: status, Detail: err.Error()}}
 }
 
-// credential is a secret of the configuration, or a user name beside one.
-type credential struct {
-	value config.Secret
-	// admin reports that it is for the admin address.
-	admin bool
-	// public reports that it is a user name, and not a secret.
-	public bool
-	// words are the words that precede it in requests and answers, for
-	// [worker.Redactor.Add].
-	words []string
-}
-
-func credentialsOf(cfg *config.Config) []credential {
-	var list []credential
-	for _, u := range cfg.Upstreams {
-		a := u.Auth
-		// The worker does the same: if the user name is a reference and the password is
-		// written in the file, the user name is the API's key.
-		public := a.Password.Kind() != config.Literal || a.Username.Kind() == config.Literal
-		list = append(list,
-			credential{value: a.Token, words: []string{"Bearer"}},
-			credential{value: a.Username, public: public, words: []string{"Basic"}},
-			credential{value: a.Password, words: []string{"password"}},
-			credential{value: a.Value, words: []string{a.Name}},
-		)
-		if o := a.OAuth2; o != nil {
-			list = append(list, credential{value: o.ClientID, public: true}, credential{value: o.ClientSecret, words: []string{"client_secret"}})
-			for _, q := range o.Query {
-				list = append(list, credential{value: q.Value, words: []string{q.Name}})
-			}
-		}
-	}
-	for _, t := range cfg.Admin.Tokens {
-		list = append(list, credential{value: t.Token, admin: true, words: []string{"Bearer"}})
-	}
-	return slices.DeleteFunc(list, func(c credential) bool { return c.value.IsZero() })
-}
-
 // checkCredentials reads the references of the configuration. Those for the admin address
 // may be missing on machines that do not serve it.
 func checkCredentials(_ context.Context, d *doctor) ([]diagnosis, error) {

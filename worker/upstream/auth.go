@@ -13,7 +13,8 @@ import (
 type Auth struct{ scheme scheme }
 
 // scheme is one kind of credential. Each kind is implemented in its own file,
-// auth_KIND.go.
+// auth_KIND.go. A credential does not depend on the request that it is sent with:
+// Client.exchange sets it on each request.
 type scheme interface {
 	// validate reports each invalid field. It calls require for each secret that must
 	// be set.
