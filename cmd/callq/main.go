@@ -1,8 +1,9 @@
 // Command callq is a job queue for API calls. It makes the calls, handles each failure as
 // a policy says, and records how every call ended.
 //
-// A command is in the file of its name: callq batch export is in batch_export.go. root.go
-// has the list of the commands and what they share, exit.go the exit statuses.
+// A command is in the file of its name: callq batch in batch.go. Some of its subcommands
+// have their own: callq batch export is in batch_export.go. root.go has the list of the
+// commands and what they share, exit.go the exit statuses.
 //
 // These files are about callq run:
 //

@@ -43,17 +43,36 @@ func TestTheGoProgramOfTheREADMEBuilds(t *testing.T) {
 }
 
 func TestTheFilesThatTheArchitectureNamesExist(t *testing.T) {
-	text, err := os.ReadFile("../../ARCHITECTURE.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := regexp.MustCompile("`((?:worker|tasks|policy|cmd)(?:/[a-z]+)*(?:/[a-z_]+\\.(?:go|lua))?)`").FindAllStringSubmatch(string(text), -1)
-	if len(named) < 30 {
-		t.Fatalf("%d files and folders are named", len(named))
-	}
-	for _, m := range named {
-		if _, err := os.Stat(filepath.Join("../..", m[1])); err != nil {
-			t.Errorf("ARCHITECTURE.md names %s, which does not exist", m[1])
+	const path = "`((?:worker|tasks|policy|cmd)(?:/[a-z0-9]+)*(?:/[a-z0-9_.]+\\.(?:go|lua|yaml|md))?)`"
+	for page, least := range map[string]int{"ARCHITECTURE.md": 30, "CONTRIBUTING.md": 15} {
+		text, err := os.ReadFile(filepath.Join("../..", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := regexp.MustCompile(path).FindAllStringSubmatch(string(text), -1)
+		if len(named) < least {
+			t.Fatalf("%s names %d files and folders", page, len(named))
+		}
+		for _, m := range named {
+			if _, err := os.Stat(filepath.Join("../..", m[1])); err != nil {
+				t.Errorf("%s names %s, which does not exist", page, m[1])
+			}
+		}
+		// Such as: `start` and `line` in `cmd/callq/run_events.go`.
+		inside := regexp.MustCompile("((?:`[A-Za-z-]+`(?:,| and| or)?\\s)+)(?:in|of)\\s"+path).FindAllStringSubmatch(string(text), -1)
+		if len(inside) < 5 {
+			t.Errorf("%s names %d places in files", page, len(inside))
+		}
+		for _, m := range inside {
+			source, err := os.ReadFile(filepath.Join("../..", m[2]))
+			if err != nil {
+				continue // a folder
+			}
+			for _, name := range regexp.MustCompile("[A-Za-z-]+").FindAllString(strings.NewReplacer(" and ", " ", " or ", " ").Replace(m[1]), -1) {
+				if !regexp.MustCompile(`\b` + name + `\b`).Match(source) {
+					t.Errorf("%s says that %s is in %s, and it is not", page, name, m[2])
+				}
+			}
 		}
 	}
 }
