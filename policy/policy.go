@@ -35,6 +35,8 @@ type Policy struct {
 	// values an [Outcome] keeps.
 	places *place.Set
 	kept   []place.Place
+	// namedHeaders are all headers that the policy names, by their canonical names, sorted.
+	namedHeaders []string
 }
 
 // rule is one compiled rule.

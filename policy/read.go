@@ -198,16 +198,8 @@ func texts(values []place.Value) []string {
 // compilePlaces collects the places of the body that the joined policy names, so that
 // one pass over a body finds them all.
 func (p *Policy) compilePlaces() {
-	var named []place.Place
-	for i := range p.rules {
-		for _, w := range p.rules[i].match.where {
-			named = append(named, w.at)
-		}
-	}
-	named = append(named, p.waitPlaces()...)
-	for _, pace := range p.paces {
-		named = append(named, pace.places()...)
-	}
+	named := p.namedPlaces()
+	p.nameHeaders()
 	p.kept = slices.DeleteFunc(named, func(at place.Place) bool { return at.Header() != "" || at.IsZero() })
 	p.places = place.NewSet(slices.Concat(p.reading.all(), p.kept))
 }

@@ -29,7 +29,7 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 	if d.FreshKey {
 		delivery.FreshKeys++
 	}
-	entry := entryOf(a, d)
+	entry := inflight.entryOf(a, d, c)
 	switch d.Action {
 	case policy.ActionPark:
 		defer w.noteReturned(inflight)
@@ -48,7 +48,7 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 		delay := w.retryDelay(inflight, a)
 		delivery.Attempts = a.number
 		if at := delivery.At.Add(time.Since(inflight.began) + delay); inflight.call.Deadline != nil && at.After(*inflight.call.Deadline) { // by Redis's clock
-			entry.Action = string(policy.ActionDeadLetter)
+			overrule(entry, policy.ActionDeadLetter)
 			return w.end(ctx, inflight, a.expired(), expired(d), entry)
 		}
 		defer w.noteReturned(inflight)
@@ -106,19 +106,6 @@ func (a attempted) expired() attempted {
 	}
 	a.Outcome.Message = text
 	return a
-}
-
-// entryOf returns the line of the record's log for an attempt.
-func entryOf(a attempted, d policy.Decision) *ledger.Attempt {
-	entry := &ledger.Attempt{
-		At: a.StartedAt.UTC(), N: a.number, Action: string(d.Action), Class: string(d.Class), Rule: d.Rule,
-		Status: statusOf(a), Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
-		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
-	}
-	if d.Action != policy.ActionSucceed {
-		entry.Message = ending.Clip(messageOf(a), maxLogMessage)
-	}
-	return entry
 }
 
 // end records a terminal outcome.
@@ -215,9 +202,6 @@ func (w *Worker) note(inflight *inflightCall, a attempted, d policy.Decision, s 
 		Code: a.Outcome.Code, Message: messageOf(a), Attempts: delivery.Attempts, Parked: delivery.Parked, At: time.Now(), Latency: a.Latency,
 	})
 }
-
-// maxLogMessage is the most bytes of the API's message in the record of one attempt.
-const maxLogMessage = 200
 
 // clip shortens an API's message to what a record may have.
 func clip(s string) string { return ending.Clip(s, ending.MaxMessage) }

@@ -166,7 +166,9 @@ func (inflight *inflightCall) probe() string {
 // attempted is an attempt with its decision.
 type attempted struct {
 	upstream.Answer
-	number   int
+	number int
+	// judged is what the policy knew of the call, and decision what it decided.
+	judged   policy.Attempt
 	decision policy.Decision
 	// held and superseded say why the call was not sent: its account is held for that
 	// long, or another worker has changed its record.
@@ -188,11 +190,12 @@ func (a *attempted) decide(inflight *inflightCall, canRefresh bool) {
 	if inflight.verifying() {
 		number = 1 // it spends no attempt
 	}
-	a.decision = inflight.account.policy.Decide(a.Outcome, policy.Attempt{
+	a.judged = policy.Attempt{
 		Method: inflight.call.Method, Endpoint: inflight.endpoint, Idempotent: inflight.idempotent, Conditional: a.Conditional, N: number,
 		Age:        ageOf(delivery, time.Now()),
 		CanRefresh: canRefresh,
-	})
+	}
+	a.decision = inflight.account.policy.Decide(a.Outcome, a.judged)
 }
 
 // ageOf returns the time since the call was first sent, without the time in which its

@@ -124,7 +124,7 @@ func verifying(d policy.Decision) policy.Decision {
 // comes back.
 func (w *Worker) verifyLater(ctx context.Context, inflight *inflightCall, entry *ledger.Attempt, text string) disposition {
 	if entry != nil {
-		entry.Action = string(actionVerify)
+		overrule(entry, actionVerify)
 	}
 	inflight.delivery.Verifying = true
 	if _, applied := w.retryRecord(ctx, w.dispatcher.Attempt, inflight.delivery, entry); !applied {

@@ -19,6 +19,7 @@ func (a *app) policyCommand() *cobra.Command {
 		a.policyTestCommand(),
 		a.policyExplainCommand(),
 		a.policyNewCommand(),
+		a.policyReplayCommand(),
 	)
 }
 

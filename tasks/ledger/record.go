@@ -50,6 +50,16 @@ type Attempt struct {
 	Message string `json:"message,omitempty"`
 	// Latency is the time from send to answer, in milliseconds.
 	Latency int64 `json:"ms,omitempty"`
+	// Decided is what the policy decided, where the circuit or the deadline made Action of
+	// it; else it is empty.
+	Decided string `json:"decided,omitempty"`
+	// Held is for how long the answer held its circuit, in milliseconds; HeldEndpoint
+	// reports that it was the endpoint's, not the account's.
+	Held         int64 `json:"held_ms,omitempty"`
+	HeldEndpoint bool  `json:"held_endpoint,omitempty"`
+	// Kept is what the policy could look at, as policy.Kept writes it, for an attempt that
+	// failed.
+	Kept json.RawMessage `json:"kept,omitempty"`
 }
 
 // Ending is how a call ended. A field without a value is zero.

@@ -1,0 +1,67 @@
+package worker
+
+import (
+	"cmp"
+	"encoding/json"
+
+	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks/ending"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+)
+
+const (
+	// maxLogMessage is the most bytes of the API's message in the record of one attempt.
+	maxLogMessage = 200
+	// maxLogEntry is the most bytes that the record of one attempt takes.
+	maxLogEntry = 2 << 10
+)
+
+// entryOf returns the attempt's line in the call's record. d is what is done, which may
+// differ from what the policy decided.
+func (inflight *inflightCall) entryOf(a attempted, d policy.Decision, c circuitEffect) *ledger.Attempt {
+	entry := &ledger.Attempt{
+		At: a.StartedAt.UTC(), N: a.number, Action: string(a.decision.Action), Class: string(d.Class), Rule: d.Rule,
+		Status: statusOf(a), Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
+		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
+	}
+	overrule(entry, d.Action)
+	if c.open {
+		entry.Held, entry.HeldEndpoint = c.wait.Milliseconds(), a.decision.Circuit.Scope == policy.ScopeEndpoint
+	}
+	if a.decision.Action == policy.ActionSucceed {
+		return entry
+	}
+	entry.Message = ending.Clip(messageOf(a), maxLogMessage)
+	kept := inflight.account.policy.Kept(a.Outcome, a.judged)
+	// What the line has already is not written twice.
+	if kept.Status == entry.Status {
+		kept.Status = 0
+	}
+	if kept.Code == entry.Code {
+		kept.Code = ""
+	}
+	if kept.Message == entry.Message {
+		kept.Message = ""
+	}
+	entry.Kept, _ = json.Marshal(kept) // it has only texts and numbers
+	if tooLong(entry) {
+		entry.Kept, _ = json.Marshal(policy.Kept{Age: kept.Age, Idempotent: kept.Idempotent, Flag: kept.Flag, Body: kept.Body, Partial: true})
+	}
+	if tooLong(entry) { // texts of which each byte takes six in JSON
+		entry.Message = ""
+	}
+	return entry
+}
+
+func tooLong(entry *ledger.Attempt) bool {
+	line, err := json.Marshal(entry)
+	return err != nil || len(line) > maxLogEntry
+}
+
+// overrule sets what is done after an attempt, which may differ from what the policy decided.
+func overrule(entry *ledger.Attempt, action policy.Action) {
+	if string(action) == entry.Action {
+		return
+	}
+	entry.Decided, entry.Action = cmp.Or(entry.Decided, entry.Action), string(action)
+}
