@@ -19,7 +19,8 @@ var idHeaders = []string{"X-Correlation-Id", "X-Request-Id", "Request-Id", "X-Am
 // and keeps the header without copying it.
 //
 // If p finds no correlation id, the usual headers are read. If it finds no message and the
-// answer is not a success, the common formats of errors are searched.
+// answer is not a success, the common formats of errors are searched; in a success too if
+// a rule of p matches messages there, for APIs that refuse with 200.
 func (p *Policy) ReadAnswer(r Response) Outcome {
 	o, _ := p.readAnswer(r)
 	return o
@@ -52,10 +53,15 @@ func (p *Policy) readAnswer(r Response) (o Outcome, from givers) {
 		from = p.read(&o, json)
 	}
 	failed := r.Status >= 300 || o.Flag == FlagFalse || o.Code != "" && o.Code != "0"
-	if o.Message == "" && failed && !r.Cut {
+	search := failed || p != nil && p.searchesSuccesses && (len(json) > 0 || isXML(body))
+	if o.Message == "" && !r.Cut && search {
 		o.Message = errortext.Of(o.Body == BodyHTML, r.Header, body)
 	}
 	return o, from
+}
+
+func isXML(body []byte) bool {
+	return bytes.HasPrefix(body, []byte("<?xml")) || bytes.HasPrefix(body, []byte("<Error"))
 }
 
 // isHTML reports whether a body that is not JSON is a web page, by its declared type or

@@ -53,6 +53,16 @@ func (s *statusSet) has(status int) bool {
 	return status >= 0 && status < 1024 && s[status>>6]&(1<<(status&63)) != 0
 }
 
+// meets reports whether a status from the first to the last is in the set.
+func (s *statusSet) meets(first, last int) bool {
+	for status := first; status <= last; status++ {
+		if s.has(status) {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *statusSet) contains(other *statusSet) bool {
 	for i := range s {
 		if other[i]&^s[i] != 0 {

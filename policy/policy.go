@@ -31,6 +31,9 @@ type Policy struct {
 	upstream Upstream
 	reading  reading
 	paces    []pace
+	// searchesSuccesses reports that a rule looks for a message in answers that are a
+	// success by their status.
+	searchesSuccesses bool
 	// places are all places of the body that the policy names, and kept those whose
 	// values an [Outcome] keeps.
 	places *place.Set

@@ -200,6 +200,13 @@ func texts(values []place.Value) []string {
 func (p *Policy) compilePlaces() {
 	named := p.namedPlaces()
 	p.nameHeaders()
+	for i := range p.rules {
+		m := &p.rules[i].match
+		// A rule that matches a code, too, gets the message of the failure with that code.
+		if m.fields&fieldMessage != 0 && (m.fields&fieldCode == 0 || m.noCode) && (m.fields&fieldHTTP == 0 || m.http.meets(200, 299)) {
+			p.searchesSuccesses = true
+		}
+	}
 	p.kept = slices.DeleteFunc(named, func(at place.Place) bool { return at.Header() != "" || at.IsZero() })
 	p.places = place.NewSet(slices.Concat(p.reading.all(), p.kept))
 }

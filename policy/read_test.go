@@ -160,3 +160,29 @@ func FuzzPolicyFile(f *testing.F) {
 		}
 	})
 }
+
+func TestARuleFindsTheMessageOfARefusalInA200(t *testing.T) {
+	const rules = "extends: http\nrules:\n  - {id: throttled, match: {http: [200], message: '(?i)throttled|ratelimited|OVER_QUERY_LIMIT'}, class: quota, job: park}\n"
+	searching, plain := parse(t, rules), parse(t, "extends: http\n")
+	for body, refused := range map[string]bool{
+		`{"data":null,"errors":[{"message":"Throttled","extensions":{"code":"THROTTLED"}}]}`: true,
+		`{"ok":false,"error":"ratelimited"}`:                                                 true,
+		`{"results":[],"status":"OVER_QUERY_LIMIT"}`:                                         true,
+		`{"data":{}}`: false,
+		`{"choices":[{"message":{"content":"how to avoid being ratelimited"}}]}`:                false,
+		`throttled is a word of this text`:                                                      false,
+		`<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>throttled</Message></Error>`: true,
+	} {
+		response := Response{Status: 200, Body: []byte(body)}
+		want := "ok"
+		if refused {
+			want = "throttled"
+		}
+		if d := searching.Decide(searching.ReadAnswer(response), Attempt{N: 1}); d.Rule != want {
+			t.Errorf("%s: got rule %s, want %s", body, d.Rule, want)
+		}
+		if o := plain.ReadAnswer(response); o.Message != "" {
+			t.Errorf("%s: a policy without such a rule reads the message %q", body, o.Message)
+		}
+	}
+}

@@ -122,7 +122,9 @@ func (w *Worker) end(ctx context.Context, inflight *inflightCall, a attempted, d
 		},
 		Body: a.Body, BodyType: a.ContentType,
 	}
-	if f.State != ledger.Done {
+	if f.State == ledger.Done {
+		f.Ending.Message = "" // what a success says is not an error message
+	} else {
 		f.Ending.UserMessage = d.UserMessage(time.Time{})
 		f.Ending.Advice = strings.TrimSpace(d.Advice + " " + a.Advice)
 	}

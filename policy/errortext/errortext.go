@@ -130,7 +130,14 @@ func messageOfObject(v gjson.Result, depth int) string {
 			}
 		}
 	}
-	return textOf(members["title"])
+	if title := textOf(members["title"]); title != "" {
+		return title
+	}
+	// {"status": "OVER_QUERY_LIMIT", "results": []}
+	if status := textOf(members["status"]); !strings.EqualFold(status, "true") && !strings.EqualFold(status, "false") {
+		return status
+	}
+	return ""
 }
 
 // messageOfFields reads messages by field, such as {"email": ["is not valid"]}.
