@@ -20,6 +20,7 @@ func (a *app) policyCommand() *cobra.Command {
 		a.policyExplainCommand(),
 		a.policyNewCommand(),
 		a.policyReplayCommand(),
+		a.policySimulateCommand(),
 	)
 }
 

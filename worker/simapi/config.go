@@ -1,6 +1,7 @@
 package simapi
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/http"
@@ -20,6 +21,9 @@ type Config struct {
 	// Now is the clock of windows, rates, tokens and the log. Defaults to time.Now. Waiting (latency, hang) always uses the
 	// runtime's timers.
 	Now func() time.Time
+
+	// Sleep waits for latency and hangs in place of the runtime's timers, for a simulated clock. Nil: the timers.
+	Sleep func(context.Context, time.Duration) error
 
 	// Script is tried before the default answer. It is one for the same API. Nil: no script.
 	Script *Script

@@ -201,6 +201,9 @@ func (s *Server) hang(ctx context.Context, d time.Duration) bool {
 }
 
 func (s *Server) sleep(ctx context.Context, d time.Duration) error {
+	if s.sleeper != nil {
+		return s.sleeper(ctx, d)
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

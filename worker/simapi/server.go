@@ -29,6 +29,7 @@ type Server struct {
 	kept     keptAnswers
 	envelope Envelope
 	latency  Latency
+	sleeper  func(context.Context, time.Duration) error
 	book     book
 	changed  chan struct{} // closed at the next change; nil while nobody waits
 }
@@ -40,7 +41,7 @@ func New(c Config) *Server {
 	}
 	table, _ := lookAPI(c.API)
 	s := &Server{
-		api: table, seed: c.Seed, now: c.Now, prefix: c.Correlation, hangCap: c.HangCap,
+		api: table, seed: c.Seed, now: c.Now, sleeper: c.Sleep, prefix: c.Correlation, hangCap: c.HangCap,
 		logHeaders: loggedHeaders,
 		done:       make(chan struct{}),
 		script:     c.Script,
