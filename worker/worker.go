@@ -295,15 +295,19 @@ func (w *Worker) Run(ctx context.Context) error {
 	sweeping.Wait()
 	stopAlive()
 	living.Wait()
-	// The last sweep starts the retention of batches that have just ended, because no
-	// later worker may run for a minute.
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSweep)
-	defer cancel()
-	w.leaveFleet(last)
-	if err == nil {
-		_ = w.sweepOnce(last) // if it fails, the next worker sweeps
-	}
+	w.leave(ctx, err == nil)
 	return err
+}
+
+// leave removes the worker from the fleet. The last sweep starts the retention of batches
+// that have just ended, because no later worker may run for a minute.
+func (w *Worker) leave(ctx context.Context, sweep bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSweep)
+	defer cancel()
+	w.leaveFleet(ctx)
+	if sweep {
+		_ = w.sweepOnce(ctx) // if it fails, the next worker sweeps
+	}
 }
 
 // checkRedis checks that asynq's scripts, Redis and this machine's clock are as the worker
