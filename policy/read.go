@@ -207,6 +207,9 @@ func (p *Policy) compilePlaces() {
 			p.searchesSuccesses = true
 		}
 	}
+	// Several rules may name one place: it is kept once.
+	slices.SortFunc(named, func(a, b place.Place) int { return strings.Compare(a.String(), b.String()) })
+	named = slices.CompactFunc(named, func(a, b place.Place) bool { return a.String() == b.String() })
 	p.kept = slices.DeleteFunc(named, func(at place.Place) bool { return at.Header() != "" || at.IsZero() })
 	p.places = place.NewSet(slices.Concat(p.reading.all(), p.kept))
 }

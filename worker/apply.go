@@ -64,7 +64,8 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 		delivery.Attempts = a.number
 		if d.Class == policy.ClassOutcomeUnknown && inflight.canVerify() {
 			delivery.Sent = a.number
-			w.note(inflight, a, verifying(d), "")
+			d.Action = actionVerify
+			w.note(inflight, a, d, "")
 			return w.verifyLater(ctx, inflight, entry, faultText(a))
 		}
 		return w.end(ctx, inflight, a, d, entry)

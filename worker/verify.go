@@ -114,12 +114,6 @@ func (inflight *inflightCall) ask() error {
 	return nil
 }
 
-// verifying is the decision d as it is said of a call whose effect is asked for.
-func verifying(d policy.Decision) policy.Decision {
-	d.Action = actionVerify
-	return d
-}
-
 // verifyLater records that the call may have taken effect. The API is asked when its task
 // comes back.
 func (w *Worker) verifyLater(ctx context.Context, inflight *inflightCall, entry *ledger.Attempt, text string) disposition {
