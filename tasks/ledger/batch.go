@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // ErrNoBatch reports a batch that is not in the ledger.
@@ -83,53 +81,6 @@ func (s store) queues(ctx context.Context) ([]string, error) {
 	return queues, nil
 }
 
-// Batches lists all batches, oldest first.
-func (l *Ledger) Batches(ctx context.Context) ([]Batch, error) {
-	names, err := l.rdb.ZRange(ctx, keyBatches, 0, -1).Result()
-	if err != nil {
-		return nil, fmt.Errorf("list batches: %w", err)
-	}
-	batches := make([]Batch, 0, len(names))
-	for _, name := range names {
-		b, err := l.Batch(ctx, name)
-		if errors.Is(err, ErrNoBatch) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		batches = append(batches, b)
-	}
-	return batches, nil
-}
-
-// Batch returns one batch, or [ErrNoBatch].
-func (l *Ledger) Batch(ctx context.Context, name string) (Batch, error) {
-	meta, err := l.rdb.HGetAll(ctx, metaKey(name)).Result()
-	if err != nil {
-		return Batch{}, fmt.Errorf("read batch %q: %w", name, err)
-	}
-	if len(meta) == 0 {
-		return Batch{}, fmt.Errorf("%w: %q", ErrNoBatch, name)
-	}
-	b := Batch{Name: name, Created: redislua.Milli(meta["created"]), APIs: map[string]string{}}
-	for field, value := range meta {
-		if upstream, ok := strings.CutPrefix(field, "api:"); ok {
-			b.APIs[upstream] = value
-		}
-		if queue, ok := strings.CutPrefix(field, "q:"); ok {
-			b.Queues = append(b.Queues, queue)
-		}
-	}
-	sort.Strings(b.Queues)
-	for _, queue := range b.Queues {
-		if err := l.addCounts(ctx, &b, queue); err != nil {
-			return Batch{}, err
-		}
-	}
-	return b, nil
-}
-
 // SetAPIs sets the base URLs of upstreams for an existing batch.
 func (l *Ledger) SetAPIs(ctx context.Context, batch string, urls map[string]string) error {
 	pipe := l.rdb.Pipeline()
@@ -141,36 +92,6 @@ func (l *Ledger) SetAPIs(ctx context.Context, batch string, urls map[string]stri
 	}
 	return nil
 }
-
-// addCounts adds the counts of a batch in one queue. A count that cannot be read is 0,
-// as in lua/number.lua: one corrupt batch must not hide the others.
-func (l *Ledger) addCounts(ctx context.Context, b *Batch, queue string) error {
-	h, err := l.rdb.HGetAll(ctx, keysOf(queue).counts(b.Name)).Result()
-	switch {
-	case isWrongType(err):
-		b.unread = append(b.unread, queue)
-		return nil
-	case err != nil:
-		return fmt.Errorf("read the counts of batch %q in queue %q: %w", b.Name, queue, err)
-	}
-	read := func(field string) int64 {
-		n := redislua.Integer(h[field])
-		if text, there := h[field]; there && !redislua.Whole(text, -maxCounted, maxCounted) {
-			b.unread, n = append(b.unread, queue+" "+field), 0
-		}
-		return n
-	}
-	b.Counts = b.Counts.Add(Counts{
-		Accepted: read("accepted"), Open: read("open"), Done: read("done"), Dead: read("dead"),
-		Dropped: read("dropped"), Cancelled: read("cancelled"), Expired: read("expired"), ExpiredDead: read("expired_dead"),
-	})
-	b.Bodies += max(read("bodies"), 0)
-	b.last += h["last"] + " "
-	return nil
-}
-
-// maxCounted is the largest integer that Lua's numbers represent exactly.
-const maxCounted = 1<<53 - 1
 
 // Get returns one call's record, or [ErrNoCall].
 func (l *Ledger) Get(ctx context.Context, queue, id string) (Record, error) {

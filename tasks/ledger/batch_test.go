@@ -243,3 +243,41 @@ func TestEveryClaimedCallIsListedOnce(t *testing.T) {
 		t.Fatalf("the claim without a record was listed as %q, %v", state, ok)
 	}
 }
+
+func TestRecentBatchesAreReadPageByPageTheNewestFirst(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newFixture(t, rdb)
+		var want []string
+		for i := range 7 {
+			name := fmt.Sprintf("b%d", i)
+			d.accept(name, "q", "k")
+			// All but the last two are created in the same millisecond.
+			d.must(rdb.ZAdd(t.Context(), keyBatches, redis.Z{Score: float64(max(i, 4)), Member: name}).Err())
+			want = append([]string{name}, want...)
+		}
+		var got []string
+		for before := ""; ; {
+			page, next, err := d.l.RecentBatches(t.Context(), before, 3)
+			d.must(err)
+			for _, b := range page {
+				if b.Counts.Open != 1 || len(page) > 3 {
+					t.Errorf("page of %d, batch %+v", len(page), b)
+				}
+				got = append(got, b.Name)
+			}
+			if next == "" {
+				break
+			}
+			before = next
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		if _, _, err := d.l.RecentBatches(t.Context(), "gone", 3); !errors.Is(err, ErrNoBatch) {
+			t.Errorf("got %v for a batch that is gone", err)
+		}
+		if n, err := d.l.CountBatches(t.Context()); err != nil || n != 7 {
+			t.Errorf("got %d batches, %v", n, err)
+		}
+	})
+}

@@ -1,13 +1,14 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"iter"
-	"sort"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -60,47 +61,60 @@ type DeadGroup struct {
 	Name   string
 	Queues []string
 	Count  int64
+	// Counts has the group's size in each of its queues.
+	Counts map[string]int64
 }
 
-// DeadGroups lists the groups of all dead letters, the largest first.
+// DeadGroups lists the groups of all dead letters, the largest first. It takes three round
+// trips, however many dead letters there are.
 func (l *Ledger) DeadGroups(ctx context.Context) ([]DeadGroup, error) {
 	queues, err := l.Queues(ctx)
-	if err != nil {
+	if err != nil || len(queues) == 0 {
 		return nil, err
 	}
-	byName := map[string]*DeadGroup{}
-	for _, queue := range queues {
-		k := keysOf(queue)
-		groups, err := l.rdb.HGetAll(ctx, k.groups()).Result()
-		if err != nil {
-			return nil, fmt.Errorf("list the groups of queue %q: %w", queue, err)
+	pipe := l.rdb.Pipeline()
+	described := make([]*redis.MapStringStringCmd, len(queues))
+	for i, queue := range queues {
+		described[i] = pipe.HGetAll(ctx, keysOf(queue).groups())
+	}
+	if err := exec(ctx, pipe); err != nil {
+		return nil, fmt.Errorf("list the groups of dead letters: %w", err)
+	}
+	pipe = l.rdb.Pipeline()
+	counts := make([]map[string]*redis.IntCmd, len(queues))
+	for i, queue := range queues {
+		counts[i] = map[string]*redis.IntCmd{}
+		for name := range described[i].Val() {
+			counts[i][name] = pipe.ZCard(ctx, keysOf(queue).deadGroup(name))
 		}
-		for name, description := range groups {
-			n, err := l.rdb.ZCard(ctx, k.deadGroup(name)).Result()
-			if err != nil {
-				return nil, fmt.Errorf("count group %s of queue %q: %w", name, queue, err)
-			}
+	}
+	if pipe.Len() > 0 {
+		if err := exec(ctx, pipe); err != nil {
+			return nil, fmt.Errorf("count the dead letters of each group: %w", err)
+		}
+	}
+	byName := map[string]*DeadGroup{}
+	for i, queue := range queues {
+		for name, description := range described[i].Val() {
 			g := byName[name]
 			if g == nil {
-				g = &DeadGroup{Name: name}
+				g = &DeadGroup{Name: name, Counts: map[string]int64{}}
 				_ = json.Unmarshal([]byte(description), &g.Group)
 				byName[name] = g
 			}
+			n := counts[i][name].Val()
 			g.Count += n
+			g.Counts[queue] = n
 			g.Queues = append(g.Queues, queue)
 		}
 	}
-	list := make([]DeadGroup, 0, len(byName))
-	for _, g := range byName {
-		list = append(list, *g)
-	}
-	sort.Slice(list, func(i, j int) bool {
-		if list[i].Count != list[j].Count {
-			return list[i].Count > list[j].Count
+	return slices.SortedFunc(func(yield func(DeadGroup) bool) {
+		for _, g := range byName {
+			if !yield(*g) {
+				return
+			}
 		}
-		return list[i].Name < list[j].Name
-	})
-	return list, nil
+	}, func(a, b DeadGroup) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name)) }), nil
 }
 
 // Dead yields dead letters, those of one group or all (""), queue by queue, oldest
