@@ -61,18 +61,6 @@ func (c *Client) Batches(ctx context.Context) iter.Seq2[BatchInfo, error] {
 	}
 }
 
-// RecentBatches returns at most n batches, the newest first: those that are older than the
-// batch of the name before, or the newest of all for "". It does not take longer when there
-// are many batches. next is the name with which the following ones are read; "" at the end.
-// It returns [ErrNoBatch] if before names no batch.
-func (c *Client) RecentBatches(ctx context.Context, before string, n int) (batches []BatchInfo, next string, err error) {
-	found, next, err := c.ledger.RecentBatches(ctx, before, n)
-	for _, b := range found {
-		batches = append(batches, batchInfoOf(b))
-	}
-	return batches, next, err
-}
-
 // Results yields the results of a batch's ended calls, in the order in which they
 // ended. It yields [ErrNoBatch] if there is no such batch. After an error it ends.
 func (c *Client) Results(ctx context.Context, batch string) iter.Seq2[Result, error] {

@@ -199,6 +199,7 @@ func (w *Worker) note(inflight *inflightCall, a attempted, d policy.Decision, s 
 		backoff, _ := inflight.account.policy.Backoff(d.Backoff)
 		most = backoff.Attempts
 	}
+	w.minutes.Add(inflight.account.name, minuteOutcome(d.Action, s), time.Now())
 	w.cfg.OnEvent(Event{
 		Status: statusOf(a), MostAttempts: most, Next: a.next,
 		ID: delivery.ID, Batch: delivery.Batch, Key: delivery.Key, Upstream: inflight.account.name, Action: d.Action, State: string(s), Class: d.Class,

@@ -30,15 +30,6 @@ type paceReports struct {
 	writing sync.WaitGroup
 }
 
-// pacesOf returns the limits that a policy reads from answers.
-func pacesOf(p *policy.Policy) []limit.Pace {
-	var paces []limit.Pace
-	for _, pace := range p.Paces() {
-		paces = append(paces, limit.Pace{Place: pace.Place, Keep: pace.Keep})
-	}
-	return paces
-}
-
 // reportPace reports to the fleet what an answer says of the API's limits, soon and without
 // waiting for it: until then the call counts as one that the API may not have counted.
 func (w *Worker) reportPace(ctx context.Context, inflight *inflightCall, o policy.Outcome) {

@@ -23,6 +23,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/history"
 	"github.com/seed-2903acc3/callq/worker/limit"
 	"github.com/seed-2903acc3/callq/worker/spool"
 	"github.com/seed-2903acc3/callq/worker/upstream"
@@ -84,7 +85,9 @@ type Worker struct {
 	ran         atomic.Bool
 	redisHealth redisHealth
 	machine     machine
-	news        *announcements
+	// minutes counts attempts for the chart of the last hours.
+	minutes *history.Recorder
+	news    *announcements
 }
 
 // account is one upstream in this process.
@@ -151,6 +154,7 @@ func New(cfg Config) (*Worker, error) {
 		writing:    spool.NewMemory(writingAtOnce),
 		memory:     memory{most: cfg.MaxMemory},
 		random:     dice.Int64N,
+		minutes:    history.NewRecorder(cfg.Redis),
 		draining:   make(chan struct{}),
 		stopped:    make(chan struct{}),
 		fatal:      make(chan error, 1),
@@ -212,7 +216,7 @@ func newAccount(u Upstream, cfg Config, reading *spool.Memory) (*account, error)
 		a.weightedQueues = append(a.weightedQueues, slices.Repeat([]int{i}, weights[p])...)
 	}
 	var err error
-	if a.plan, err = limit.NewPlan(u.Limits, u.Budget, u.CostPerCall, pacesOf(u.Policy)...); err != nil {
+	if a.plan, err = limit.NewPlan(u.Limits, u.Budget, u.CostPerCall, limit.PacesOf(u.Policy)...); err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", u.Name, err)
 	}
 	// A replay with a fresh credential takes the time of a second request, and the
@@ -265,7 +269,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	living.Go(func() { w.renew(aliveCtx) })
 	sweepCtx, stopSweep := context.WithCancel(ctx)
 	var sweeping sync.WaitGroup
-	for _, do := range []func(context.Context){w.sweep, w.follow, w.announce, w.watchMemory, w.reclaim, w.watchDeadlines} {
+	for _, do := range []func(context.Context){w.sweep, w.follow, w.announce, w.watchMemory, w.reclaim, w.watchDeadlines, w.writeMinutes} {
 		sweeping.Go(func() { do(sweepCtx) })
 	}
 	// Calls in progress end after ctx: until then the fences must be watched.
@@ -305,6 +309,7 @@ func (w *Worker) leave(ctx context.Context, sweep bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSweep)
 	defer cancel()
 	w.leaveFleet(ctx)
+	_ = w.minutes.Flush(ctx) // only a chart lacks them
 	if sweep {
 		_ = w.sweepOnce(ctx) // if it fails, the next worker sweeps
 	}

@@ -58,6 +58,8 @@ type Batch struct {
 	Created time.Time
 	Queues  []string
 	Counts  Counts
+	// Open has the open calls of each of its queues.
+	Open map[string]int64
 	// APIs are the base URLs with which its calls were sent, by upstream, as far as
 	// they are known.
 	APIs map[string]string

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -79,6 +81,32 @@ func (l *Ledger) CountBatches(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
+// EndedSince returns how many calls of each batch have ended since a time and are not
+// forgotten, by the batch's name and the queue. It takes one round trip.
+func (l *Ledger) EndedSince(ctx context.Context, batches []Batch, since time.Time) (map[string]map[string]int64, error) {
+	pipe := l.rdb.Pipeline()
+	counts := map[string]map[string]*redis.IntCmd{}
+	for _, b := range batches {
+		counts[b.Name] = map[string]*redis.IntCmd{}
+		for _, queue := range b.Queues {
+			counts[b.Name][queue] = pipe.ZCount(ctx, keysOf(queue).ended(b.Name), strconv.FormatInt(since.UnixMicro(), 10), "+inf")
+		}
+	}
+	if pipe.Len() > 0 {
+		if err := exec(ctx, pipe); err != nil {
+			return nil, fmt.Errorf("count the calls that ended lately: %w", err)
+		}
+	}
+	ended := make(map[string]map[string]int64, len(counts))
+	for name, of := range counts {
+		ended[name] = map[string]int64{}
+		for queue, cmd := range of {
+			ended[name][queue] = cmd.Val()
+		}
+	}
+	return ended, nil
+}
+
 // batches reads the named batches in two round trips. It leaves out those that are gone.
 func (l *Ledger) batches(ctx context.Context, names []string) ([]Batch, error) {
 	if len(names) == 0 {
@@ -133,7 +161,7 @@ func (l *Ledger) Batch(ctx context.Context, name string) (Batch, error) {
 
 // batchOf returns a batch without its counts.
 func batchOf(name string, meta map[string]string) Batch {
-	b := Batch{Name: name, Created: redislua.Milli(meta["created"]), APIs: map[string]string{}}
+	b := Batch{Name: name, Created: redislua.Milli(meta["created"]), APIs: map[string]string{}, Open: map[string]int64{}}
 	for field, value := range meta {
 		if upstream, ok := strings.CutPrefix(field, "api:"); ok {
 			b.APIs[upstream] = value
@@ -165,6 +193,7 @@ func (b *Batch) addCounts(queue string, reply *redis.MapStringStringCmd) {
 		Accepted: read("accepted"), Open: read("open"), Done: read("done"), Dead: read("dead"),
 		Dropped: read("dropped"), Cancelled: read("cancelled"), Expired: read("expired"), ExpiredDead: read("expired_dead"),
 	})
+	b.Open[queue] = read("open")
 	b.Bodies += max(read("bodies"), 0)
 	b.last += h["last"] + " "
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
@@ -16,6 +17,18 @@ type Pace struct {
 	Place string
 	// Keep is how many calls are left to other clients of the account.
 	Keep int64
+}
+
+// PacesOf returns the limits that a policy reads from answers; none for nil.
+func PacesOf(p *policy.Policy) []Pace {
+	if p == nil {
+		return nil
+	}
+	var paces []Pace
+	for _, pace := range p.Paces() {
+		paces = append(paces, Pace{Place: pace.Place, Keep: pace.Keep})
+	}
+	return paces
 }
 
 // paceKey begins the keys of paces. lua/answers.lua has it too.
