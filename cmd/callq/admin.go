@@ -13,13 +13,14 @@ func (a *app) adminCommand() *cobra.Command {
 	listen := ""
 	cmd := &cobra.Command{
 		Use:   "admin",
-		Short: "Serve the status page, health and asynq's dashboard",
-		Long: `Serve the admin address: health, a status page, and asynq's dashboard. Each worker
-serves it too; this command is for a machine without a worker.
+		Short: "Serve the status page, the HTTP API, health and asynq's dashboard",
+		Long: `Serve the admin address: health, a status page, the HTTP API under /v1, and asynq's
+dashboard. Each worker serves it too; this command is for a machine without a worker.
+callq openapi describes the HTTP API.
 
 Without admin.tokens it must listen on a loopback address, and everybody on this
-machine can open it. With tokens a request needs one of them, even on a loopback
-address. /healthz and /readyz need no token:
+machine can use it. With tokens a request needs one of them, even on a loopback
+address; callq admin token makes one. /healthz and /readyz need no token:
 
   admin:
     listen: 0.0.0.0:8080
@@ -30,6 +31,7 @@ address. /healthz and /readyz need no token:
 		},
 	}
 	listenFlag(cmd, &listen)
+	cmd.AddCommand(a.adminTokenCommand())
 	return cmd
 }
 
@@ -57,7 +59,7 @@ func (a *app) admin(ctx context.Context, listen config.Flag) (err error) {
 	if err := server.serve(d, log); err != nil {
 		return err
 	}
-	log.Info("serving", "admin", server.url(), "redis", d.conn.Describe())
+	log.Info("serving", "admin", server.url(), "access", server.who, "redis", d.conn.Describe())
 	select {
 	case <-ctx.Done():
 		return nil

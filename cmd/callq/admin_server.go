@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -14,14 +15,16 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/admin"
+	"github.com/seed-2903acc3/callq/worker/admin/access"
 )
 
 // adminServer serves the admin address. It listens first, and begins to answer later.
 type adminServer struct {
 	listener net.Listener
-	tokens   []admin.Token
-	loopback bool
-	server   *http.Server
+	access   *access.Control
+	// who says who may use the address.
+	who    string
+	server *http.Server
 	// handler answers for the current configuration.
 	handler atomic.Pointer[http.Handler]
 	// ended receives the error if serving ends by itself.
@@ -37,13 +40,7 @@ func openAdminServer(ctx context.Context, cfg *config.Config, secrets *worker.Re
 	}
 	at := cfg.Admin
 	s := &adminServer{ended: make(chan error, 1)}
-	for _, t := range at.Tokens {
-		s.tokens = append(s.tokens, admin.Token{Name: t.Name, Read: func() (string, error) {
-			value, err := t.Token.Read()
-			secrets.Add(value, "Bearer") // its file may have changed
-			return value, err
-		}})
-	}
+	tokens, who := tokensOf(at, secrets)
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", at.Listen)
 	if err != nil && !at.Configured && errors.Is(err, syscall.EADDRINUSE) {
 		if listener, err = new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0"); err == nil {
@@ -54,20 +51,41 @@ func openAdminServer(ctx context.Context, cfg *config.Config, secrets *worker.Re
 		return nil, at.Pos.Errorf("cannot listen on the admin address %s: %v", at.Listen, unlistenable(err))
 	}
 	address, ok := listener.Addr().(*net.TCPAddr)
-	s.listener, s.loopback = listener, ok && address.IP.IsLoopback()
-	if !s.loopback && len(s.tokens) == 0 {
+	loopback := ok && address.IP.IsLoopback()
+	if !loopback && len(tokens) == 0 {
 		return nil, errors.Join(at.Unguarded(), listener.Close())
 	}
+	s.listener, s.who = listener, who
+	if s.access, err = access.New(access.Config{Tokens: tokens, Loopback: loopback, Logger: log}); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
 	return s, nil
+}
+
+// tokensOf returns the tokens of the admin address, and who may use it, for the log.
+func tokensOf(at config.Admin, secrets *worker.Redactor) (tokens []access.Token, who string) {
+	if len(at.Tokens) == 0 {
+		return nil, "every user of this machine, because admin.tokens is empty"
+	}
+	var names []string
+	for _, t := range at.Tokens {
+		tokens = append(tokens, access.Token{Name: t.Name, Role: access.Role(t.Role), Read: func() (string, error) {
+			value, err := t.Token.Read()
+			secrets.Add(value, "Bearer") // its file may have changed
+			return value, err
+		}})
+		names = append(names, fmt.Sprintf("%s (%s)", t.Name, t.Role))
+	}
+	return tokens, "the tokens " + strings.Join(names, ", ")
 }
 
 // serve starts to answer, or changes to another configuration.
 func (s *adminServer) serve(on *backend, log *slog.Logger) error {
 	handler, err := admin.New(admin.Config{
 		Redis: on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Client: on.client, Upstreams: configuredNames(on.cfg),
-		Concurrency: configured(on.cfg),
-		MaxMemory:   on.cfg.Ledger.MaxMemory,
-		Loopback:    s.loopback, Tokens: s.tokens, Logger: log,
+		Producer: on.producer, Rules: rulesOf(requestsOf(on.cfg)), BaseURLs: baseURLsOf(on.cfg),
+		Concurrency: configured(on.cfg), MaxMemory: on.cfg.Ledger.MaxMemory,
+		Access: s.access, Logger: log,
 	})
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/jsonform"
 	"github.com/spf13/cobra"
 )
 
@@ -45,7 +46,7 @@ func (a *app) audit(ctx context.Context, d *backend) error {
 	}
 	line := a.newProgress()
 	defer line.Close()
-	all, findings := []batchCounts{}, []auditFinding{}
+	all, findings := []jsonform.Batch{}, []auditFinding{}
 	accepted := int64(0)
 	for i, b := range batches {
 		line.Line(func() string { return fmt.Sprintf("%d of %s", i+1, console.Plural(len(batches), "batch")) })
@@ -63,7 +64,7 @@ func (a *app) audit(ctx context.Context, d *backend) error {
 			}
 			findings = append(findings, auditFinding{f.Batch, f.Problem, keys, f.Fix})
 		}
-		all = append(all, countsOf(b.Name, tasks.Counts(b.Counts)))
+		all = append(all, jsonform.BatchOf(tasks.BatchInfo{Name: b.Name, Counts: tasks.Counts(b.Counts)}))
 		accepted += b.Counts.Accepted
 	}
 	line.Close()

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/worker/filerun"
+	"github.com/seed-2903acc3/callq/worker/jsonform"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 	"github.com/spf13/cobra"
 )
@@ -75,7 +76,7 @@ func (a *app) batchListCommand() *cobra.Command {
 			if a.json {
 				list := jsonList{w: a.stdout}
 				for _, b := range batches {
-					if err := list.add(countsOf(b.Name, b.Counts)); err != nil {
+					if err := list.add(jsonform.BatchOf(b)); err != nil {
 						return err
 					}
 				}
@@ -118,11 +119,11 @@ NAME, it is the newest batch.`,
 				return err
 			}
 			if a.json {
-				counts := countsOf(b.Name, b.Counts)
+				counts := jsonform.BatchOf(b)
 				counts.Waits, _ = list.Reasons()
 				return a.printJSON(counts)
 			}
-			return errors.Join(a.ended(cmd.Context(), d, countsOf(b.Name, b.Counts)), printReasons(a.stdout, list))
+			return errors.Join(a.ended(cmd.Context(), d, jsonform.BatchOf(b)), printReasons(a.stdout, list))
 		},
 	}
 }
@@ -162,7 +163,7 @@ func (a *app) noBatch(err error) error {
 }
 
 // ended prints the counts of a batch and its failures, grouped by cause.
-func (a *app) ended(ctx context.Context, d *backend, b batchCounts) error {
+func (a *app) ended(ctx context.Context, d *backend, b jsonform.Batch) error {
 	_, err := fmt.Fprintf(a.stdout, "batch %s: %s accepted = %s open + %s done + %s dead + %s dropped + %s cancelled\n",
 		console.Printable(b.Batch), console.Grouped(b.Accepted), console.Grouped(b.Open), console.Grouped(b.Done), console.Grouped(b.Dead), console.Grouped(b.Dropped), console.Grouped(b.Cancelled))
 	if err != nil || b.Dead+b.Dropped == 0 {
@@ -215,7 +216,7 @@ is 3 if some calls are dead or dropped.`,
 			} else {
 				err = a.ended(cmd.Context(), d, b)
 			}
-			return errors.Join(err, b.status())
+			return errors.Join(err, statusOfBatch(b))
 		},
 	}
 }
@@ -229,10 +230,10 @@ const (
 )
 
 // await waits until no call of the batch is open.
-func (a *app) await(ctx context.Context, d *backend, name string) (batchCounts, error) {
+func (a *app) await(ctx context.Context, d *backend, name string) (jsonform.Batch, error) {
 	b, err := d.client.Batch(ctx, name)
 	if err != nil || b.Counts.Open == 0 {
-		return countsOf(b.Name, b.Counts), err
+		return jsonform.BatchOf(b), err
 	}
 	first := b.Counts.Open
 	bar := a.newProgress()
@@ -256,7 +257,7 @@ func (a *app) await(ctx context.Context, d *backend, name string) (batchCounts, 
 		})
 		return c.Open == 0, err
 	})
-	return countsOf(b.Name, b.Counts), err
+	return jsonform.BatchOf(b), err
 }
 
 // waitFor calls ask until it reports the end. It prints what the calls of the batch wait

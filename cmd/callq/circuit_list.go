@@ -9,72 +9,21 @@ import (
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/worker/circuit"
-	"github.com/seed-2903acc3/callq/worker/waiting"
+	"github.com/seed-2903acc3/callq/worker/jsonform"
 	"github.com/spf13/cobra"
 )
 
-// circuitRow is a circuit as --json prints it. An account that a limit or a budget holds is
-// also shown as open, but no probe follows.
-type circuitRow struct {
-	Name          string     `json:"name"`
-	Upstream      string     `json:"upstream"`
-	Endpoint      string     `json:"endpoint"`
-	State         string     `json:"state"`
-	Until         *time.Time `json:"until"`
-	Since         *time.Time `json:"since"`
-	Reason        string     `json:"reason"`
-	Limit         string     `json:"limit"` // the limit or the budget that holds, as it is written
-	Class         string     `json:"class"`
-	Code          code       `json:"error_code"`
-	Message       string     `json:"error_message"`
-	CorrelationID string     `json:"correlation_id"`
-	Who           string     `json:"who"`
-	Note          string     `json:"note"`
-	Epoch         int64      `json:"epoch"`
-	Rung          int        `json:"rung"`
-	Streak        int        `json:"streak"`
-	Failed        int        `json:"failed_probes"`
-	Fault         string     `json:"probe_fault"` // the last probe's error, if it says nothing about the hold
-	Probing       bool       `json:"probing"`
-	Waiting       int64      `json:"waiting"`
-
-	// limitBy and limitUntil belong to Limit; limitBy is empty if no limit holds.
-	// limitOnly reports that only a limit holds, and not the circuit itself.
-	limitBy    string
-	limitUntil time.Time
-	limitOnly  bool
-}
+// circuitRow is a circuit for people.
+type circuitRow struct{ jsonform.Circuit }
 
 // rowOf returns the row of a record. now is the time by Redis's clock.
 func rowOf(r circuit.Record, now time.Time) circuitRow {
-	at := func(t time.Time) *time.Time {
-		if t.IsZero() {
-			return nil
-		}
-		return &t
-	}
-	row := circuitRow{
-		Name: r.Name.String(), Upstream: r.Name.Upstream, Endpoint: r.Name.Endpoint, State: string(r.State),
-		Who: r.Who, Note: r.Note, Epoch: r.Epoch, Streak: r.Streak, Waiting: r.Waiting,
-	}
-	if now.Before(r.Limited) {
-		row.Limit, row.limitBy, row.limitUntil = r.LimitedText, waiting.LimitedBy(r), r.Limited
-	}
-	// The record of a closed circuit still has the fields of its last opening.
-	switch {
-	case r.State == circuit.Open:
-		row.Until, row.Since, row.Reason, row.Class, row.Code = at(r.Until), at(r.Since), r.Reason, r.Class, code(r.Code)
-		row.Message, row.CorrelationID, row.Rung, row.Failed, row.Probing = r.Message, r.CorrelationID, r.Rung, r.Failed, r.Probing
-		row.Fault = r.Fault
-	case row.limitBy != "":
-		row.State, row.Until, row.Reason, row.limitOnly = string(circuit.Open), at(r.Limited), row.limitBy, true
-	}
-	return row
+	return circuitRow{jsonform.CircuitOf(r, now)}
 }
 
 // byText returns who opened or closed the circuit last, "-" for a limit.
 func (r circuitRow) byText() string {
-	if r.limitOnly {
+	if r.LimitOnly {
 		return "-"
 	}
 	return orDash(r.Who)
@@ -96,12 +45,12 @@ func (r circuitRow) stateText(now time.Time) string {
 // reasonText returns why the account is held: first the circuit's own reason, then that of
 // a limit. For a closed circuit it is the reason that the operator gave.
 func (r circuitRow) reasonText() string {
-	limit := strings.TrimSuffix(r.limitBy+": "+r.Limit, ": ")
+	limit := strings.TrimSuffix(r.LimitBy+": "+r.Limit, ": ")
 	switch {
-	case r.limitOnly:
+	case r.LimitOnly:
 		return limit
-	case r.limitBy != "":
-		return fmt.Sprintf("%s; %s until %s", r.ownReason(), limit, timeText(r.limitUntil))
+	case r.LimitBy != "":
+		return fmt.Sprintf("%s; %s until %s", r.ownReason(), limit, timeText(r.LimitUntil))
 	}
 	return r.ownReason()
 }

@@ -2,15 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/jsonform"
 	"github.com/spf13/cobra"
 )
 
@@ -22,37 +20,6 @@ func (a *app) deadCommand() *cobra.Command {
 		a.deadRedriveCommand(),
 		a.deadPurgeCommand(),
 	)
-}
-
-// deadGroup is a group of dead letters as --json prints it.
-type deadGroup struct {
-	Group    string   `json:"group"`
-	Count    int64    `json:"count"`
-	Class    string   `json:"class"`
-	Code     code     `json:"error_code"`
-	Endpoint string   `json:"endpoint"`
-	Message  string   `json:"user_message"`
-	Advice   string   `json:"advice"`
-	Queues   []string `json:"queues,omitempty"`
-}
-
-// code is an API's error code in JSON: a number as the API wrote it, null if there is
-// none, otherwise a string.
-type code string
-
-// MarshalJSON implements [json.Marshaler].
-func (c code) MarshalJSON() ([]byte, error) {
-	if c == "" {
-		return []byte("null"), nil
-	}
-	if raw := []byte(c); json.Valid(raw) && strings.IndexByte("-0123456789", raw[0]) >= 0 {
-		return raw, nil
-	}
-	return json.Marshal(string(c))
-}
-
-func deadGroupOf(g tasks.DeadGroup) deadGroup {
-	return deadGroup{g.Name, g.Count, g.Class, code(g.Code), g.Endpoint, g.Message, g.Advice, g.Queues}
 }
 
 func (a *app) deadGroupsCommand() *cobra.Command {
@@ -73,7 +40,7 @@ func (a *app) deadGroupsCommand() *cobra.Command {
 			if a.json {
 				list := jsonList{w: a.stdout}
 				for _, g := range groups {
-					if err := list.add(deadGroupOf(g)); err != nil {
+					if err := list.add(jsonform.DeadGroupOf(g)); err != nil {
 						return err
 					}
 				}
@@ -220,7 +187,7 @@ func (a *app) listDead(ctx context.Context, d *backend, s *selection, limit int)
 		}
 		n++
 		if a.json {
-			letter, err := letterOf(c)
+			letter, err := jsonform.Letter(c)
 			if err != nil {
 				return err
 			}
@@ -252,24 +219,4 @@ func flushed(t *console.Table) error {
 		return nil
 	}
 	return t.Flush()
-}
-
-// letterOf returns a dead letter for a list: the line of its result without the body, with
-// its group.
-func letterOf(c tasks.CallInfo) (json.RawMessage, error) {
-	c.Result.Body = nil
-	return withFields(c.Result, struct {
-		Group    string `json:"group"`
-		Endpoint string `json:"endpoint"`
-	}{c.Group, c.Endpoint})
-}
-
-// withFields encodes two objects as one.
-func withFields(object, more any) (json.RawMessage, error) {
-	first, err := json.Marshal(object)
-	second, err2 := json.Marshal(more)
-	if err := errors.Join(err, err2); err != nil {
-		return nil, fmt.Errorf("write a call: %w", err)
-	}
-	return append(append(first[:len(first)-1], ','), second[1:]...), nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/jsonform"
 	"github.com/spf13/cobra"
 )
 
@@ -268,9 +269,9 @@ func (v *deadAction) printDryRun(calls iter.Seq2[tasks.CallInfo, error]) error {
 		failed = errFindings
 	}
 	if v.json {
-		list := make([]deadGroup, len(groups))
+		list := make([]jsonform.DeadGroup, len(groups))
 		for i, g := range groups {
-			list[i] = deadGroupOf(g)
+			list[i] = jsonform.DeadGroupOf(g)
 		}
 		return errors.Join(v.printJSON(map[string]any{"dry_run": true, "selected": total, "groups": list}), failed)
 	}

@@ -2,18 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/internal/shellword"
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/jsonform"
 	"github.com/spf13/cobra"
 )
 
@@ -36,7 +35,7 @@ It also shows calls in other states, as long as they are in the ledger.`,
 				return err
 			}
 			if a.json {
-				shown, err := shownOf(r)
+				shown, err := jsonform.Call(r)
 				if err != nil {
 					return err
 				}
@@ -54,71 +53,6 @@ func (a *app) find(ctx context.Context, d *backend, id string) (tasks.CallInfo, 
 		return r, fmt.Errorf("%w; %s shows the ids of dead letters", err, a.next("dead list"))
 	}
 	return r, err
-}
-
-// attempt is a line of a call's log, as --json prints it.
-type attempt struct {
-	At            time.Time `json:"at"`
-	Attempt       int       `json:"attempt"`
-	Job           string    `json:"job"`
-	Class         string    `json:"class"`
-	Rule          string    `json:"rule"`
-	HTTPStatus    int       `json:"http_status"`
-	Code          code      `json:"error_code"`
-	Transport     string    `json:"transport"`
-	CorrelationID string    `json:"correlation_id"`
-	LatencyMS     int64     `json:"latency_ms"`
-}
-
-// former is an ending of a call before it was redriven, as --json prints it.
-type former struct {
-	Generation    int       `json:"generation"`
-	State         string    `json:"state"`
-	Class         string    `json:"class"`
-	Code          code      `json:"error_code"`
-	CorrelationID string    `json:"correlation_id"`
-	Attempts      int       `json:"attempts"`
-	FinishedAt    time.Time `json:"finished_at"`
-}
-
-// shownOf returns a call's result line with all else that the ledger has of it.
-func shownOf(r tasks.CallInfo) (json.RawMessage, error) {
-	more := struct {
-		Group      string          `json:"group"`
-		Endpoint   string          `json:"endpoint"`
-		Transport  string          `json:"transport"`
-		Generation int             `json:"generation"`
-		AcceptedAt time.Time       `json:"accepted_at"`
-		Purged     bool            `json:"purged"`
-		Log        []attempt       `json:"log"`
-		Lineage    []former        `json:"lineage"`
-		Call       json.RawMessage `json:"call"`
-	}{
-		Group: r.Group, Endpoint: r.Endpoint, Transport: r.Transport, Generation: r.Generation,
-		AcceptedAt: r.AcceptedAt, Purged: r.Purged, Log: []attempt{}, Lineage: []former{}, Call: callOf(r),
-	}
-	for _, l := range r.Attempts {
-		more.Log = append(more.Log, attempt{
-			l.At, l.Number, l.Decision, l.Class, l.Rule, l.HTTPStatus, code(l.ErrorCode), l.Transport, l.CorrelationID, l.Latency.Milliseconds(),
-		})
-	}
-	for _, f := range r.Former {
-		more.Lineage = append(more.Lineage, former{f.Generation, string(f.State), f.Class, code(f.ErrorCode), f.CorrelationID, f.Attempts, f.FinishedAt})
-	}
-	return withFields(r.Result, more)
-}
-
-// callOf returns the call as a line of a file of calls, or null if it was purged or cannot
-// be read.
-func callOf(r tasks.CallInfo) json.RawMessage {
-	if r.Call != nil {
-		c := *r.Call
-		c.Batch = ""
-		if text, err := tasks.AppendCall(nil, c); err == nil {
-			return text
-		}
-	}
-	return json.RawMessage("null")
 }
 
 func (a *app) show(r tasks.CallInfo) error {
@@ -203,7 +137,7 @@ func (a *app) showRest(r tasks.CallInfo) error {
 	}
 	if r.Purged {
 		b.WriteString("\nThe call itself was purged.\n")
-	} else if call := callOf(r); string(call) != "null" {
+	} else if call := jsonform.CallLine(r); string(call) != "null" {
 		fmt.Fprintf(&b, "\nThe call\n  %s\n", console.Printable(string(call)))
 	}
 	if len(r.Result.Body) > 0 {

@@ -155,6 +155,7 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 		return err
 	}
 	a.progressf("Dashboard: %s (and %sasynqmon/)", server.url(), server.url())
+	a.progressf("HTTP API: %sv1/ (described by %[1]sv1/openapi.json)", server.url())
 	a.progressf("Simulated API: %s", sim.url)
 	a.progressf("Redis: %s", r.backend.conn.Describe())
 	a.progressf("Calls, policy and configuration: %s", dir)

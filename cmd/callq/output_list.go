@@ -6,8 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks"
-	"github.com/seed-2903acc3/callq/worker/waiting"
+	"github.com/seed-2903acc3/callq/worker/jsonform"
 )
 
 // jsonList writes a JSON array one element at a time, for lists of any length.
@@ -38,26 +37,9 @@ func (l *jsonList) end() error {
 	return err
 }
 
-// batchCounts are the counts of a batch, as --json prints them.
-type batchCounts struct {
-	Batch     string `json:"batch"`
-	Accepted  int64  `json:"accepted"`
-	Open      int64  `json:"open"`
-	Done      int64  `json:"done"`
-	Dead      int64  `json:"dead"`
-	Dropped   int64  `json:"dropped"`
-	Cancelled int64  `json:"cancelled"`
-	// Waits are the reasons why open calls wait. Only batch status has them.
-	Waits []waiting.Reason `json:"waits,omitempty"`
-}
-
-func countsOf(batch string, c tasks.Counts) batchCounts {
-	return batchCounts{Batch: batch, Accepted: c.Accepted, Open: c.Open, Done: c.Done, Dead: c.Dead, Dropped: c.Dropped, Cancelled: c.Cancelled}
-}
-
-// status returns the error with the exit status of a command after the calls of a batch
-// have ended.
-func (b batchCounts) status() error {
+// statusOfBatch returns the error with the exit status of a command after the calls of a
+// batch have ended.
+func statusOfBatch(b jsonform.Batch) error {
 	if b.Dead+b.Dropped > 0 {
 		return errFailedCalls
 	}

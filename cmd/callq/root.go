@@ -128,6 +128,7 @@ whether to finish, retry, wait or give up, and records how every call ended.`,
 		a.auditCommand(),
 		a.doctorCommand(),
 		a.simapiCommand(),
+		a.openapiCommand(),
 		a.versionCommand(),
 		a.completionCommand(),
 	)

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/jsonform"
 	"github.com/spf13/cobra"
 )
 
@@ -72,28 +73,20 @@ With more arguments it sends one call: a method, a path, and query parameters.`,
 
 // sent is the output of --json after a file was sent.
 type sent struct {
-	Batch     string    `json:"batch"`
-	DryRun    bool      `json:"dry_run,omitempty"`
-	Accepted  int       `json:"accepted"`
-	Duplicate int       `json:"duplicate"`
-	Refused   int       `json:"refused"`
-	Errors    []refusal `json:"errors"`
+	Batch     string             `json:"batch"`
+	DryRun    bool               `json:"dry_run,omitempty"`
+	Accepted  int                `json:"accepted"`
+	Duplicate int                `json:"duplicate"`
+	Refused   int                `json:"refused"`
+	Errors    []jsonform.Refusal `json:"errors"`
 	// Counts are there after --wait.
-	Counts *batchCounts `json:"books,omitempty"`
-}
-
-type refusal struct {
-	Line  int    `json:"line"`
-	Error string `json:"error"`
+	Counts *jsonform.Batch `json:"books,omitempty"`
 }
 
 func sentOf(batch string, s tasks.Summary) sent {
-	out := sent{Batch: batch, Accepted: s.Accepted, Duplicate: s.Duplicate, Refused: s.Refused, Errors: []refusal{}}
+	out := sent{Batch: batch, Accepted: s.Accepted, Duplicate: s.Duplicate, Refused: s.Refused, Errors: []jsonform.Refusal{}}
 	for _, e := range s.Errors {
-		// The line has its own field.
-		bare := *e
-		bare.Line = 0
-		out.Errors = append(out.Errors, refusal{e.Line, bare.Error()})
+		out.Errors = append(out.Errors, jsonform.RefusalOf(e))
 	}
 	return out
 }
@@ -212,7 +205,7 @@ func (s *sending) conclude(ctx context.Context, d *backend, name string, summary
 	} else {
 		err = s.ended(ctx, d, b)
 	}
-	return errors.Join(err, refusals(summary), b.status())
+	return errors.Join(err, refusals(summary), statusOfBatch(b))
 }
 
 func besides(s tasks.Summary) string {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/jsonform"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
@@ -144,12 +145,7 @@ func parameters(args []string) (tasks.Query, error) {
 
 func (s *sending) receipt(r tasks.Receipt) error {
 	if s.json {
-		return s.printJSON(struct {
-			ID        string `json:"id"`
-			Batch     string `json:"batch"`
-			Key       string `json:"key"`
-			Duplicate bool   `json:"duplicate"`
-		}{r.ID, r.Batch, r.Key, r.Duplicate})
+		return s.printJSON(jsonform.ReceiptOf(r))
 	}
 	what := "accepted"
 	if r.Duplicate {

@@ -133,7 +133,7 @@ func TestDevRunsTheWholeDemonstration(t *testing.T) {
 				t.Errorf("%q is not in the summary:\n%s", want, out)
 			}
 		}
-		for _, want := range []string{"Dashboard: http://127.0.0.1:", "simapi paused", "error 67200004 (quota), waiting; not counted as an attempt", "calls start again"} {
+		for _, want := range []string{"Dashboard: http://127.0.0.1:", "HTTP API: http://127.0.0.1:", "simapi paused", "error 67200004 (quota), waiting; not counted as an attempt", "calls start again"} {
 			if !strings.Contains(errs, want) {
 				t.Errorf("%q is missing:\n%s", want, errs)
 			}

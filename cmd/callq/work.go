@@ -71,7 +71,7 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 	if err := show(first.backend); err != nil {
 		return err
 	}
-	log.Info("working", "upstreams", first.upstreams, "concurrency", cfg.WorkerConcurrency, "redis", d.conn.Describe(), "admin", server.url())
+	log.Info("working", "upstreams", first.upstreams, "concurrency", cfg.WorkerConcurrency, "redis", d.conn.Describe(), "admin", server.url(), "access", server.who)
 	a.signals.drain(func() {
 		log.Info("draining: waiting for the inflight calls to end; the others stay in the queue; a second signal stops at once")
 	})

@@ -2,15 +2,10 @@ package admin
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -18,14 +13,17 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
+	"github.com/seed-2903acc3/callq/worker/admin/access"
+	"github.com/seed-2903acc3/callq/worker/admin/api"
+	"github.com/seed-2903acc3/callq/worker/baseurl"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
 // readyTimeout is how long Redis may take to answer a readiness check.
 const readyTimeout = 2 * time.Second
 
-// Config configures the handler. Redis, Ledger, Circuits and Client are
-// required, and Tokens unless Loopback is set.
+// Config configures the handler. Redis, Ledger, Circuits, Client, Producer and Access are
+// required.
 type Config struct {
 	// Redis is the queue's: a *redis.Client or *redis.ClusterClient. It is not
 	// closed.
@@ -34,6 +32,11 @@ type Config struct {
 	Circuits *circuit.Store
 	// Client cancels and redrives calls.
 	Client *tasks.Client
+	// Producer enqueues calls. Rules are those that it checks calls against.
+	Producer *tasks.Producer
+	Rules    tasks.Rules
+	// BaseURLs are those of the upstreams: calls for another API are not added to a batch.
+	BaseURLs baseurl.Set
 	// Upstreams are the names whose circuits are shown.
 	Upstreams []string
 	// Concurrency is how many calls of each configured upstream may be in progress.
@@ -41,110 +44,64 @@ type Config struct {
 	// MaxMemory is how many bytes the results in Redis may take; 0: the page does not show
 	// whether they do.
 	MaxMemory int64
-	// Loopback reports that only this machine can reach the address.
-	Loopback bool
-	// Tokens are the tokens that give access. If there are any, they are required on a
-	// loopback address too.
-	Tokens []Token
-	// Logger receives errors. Defaults to none.
+	// Access decides who may use which route. It is kept when the configuration changes.
+	Access *access.Control
+	// Logger receives changes and errors. Defaults to none.
 	Logger *slog.Logger
 }
 
-// Token is a credential.
-type Token struct {
-	// Name names the token's owner, for logs.
-	Name string
-	// Read returns the token's current value; it is called for every request. A token
-	// whose Read returns an error or an empty value gives no access.
-	Read func() (string, error)
-}
-
-// handler is the admin server's handler.
+// handler has the handlers of the routes outside the HTTP API.
 type handler struct {
-	cfg       Config
-	log       *slog.Logger
-	public    http.Handler // routes that need no token
-	protected http.Handler
+	cfg Config
+	log *slog.Logger
 }
 
-// New returns the handler. It returns an error if other machines can reach the address
-// and there is no token.
+// New returns the admin server's handler.
 func New(cfg Config) (http.Handler, error) {
-	switch {
-	case cfg.Redis == nil || cfg.Ledger == nil || cfg.Circuits == nil || cfg.Client == nil:
-		return nil, errors.New("admin.Config: Redis, Ledger, Circuits and Client are required")
-	case !cfg.Loopback && len(cfg.Tokens) == 0:
-		return nil, errors.New("admin.Config: an address that other machines can reach needs Tokens")
+	routes, err := routesOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return secureHeaders(cfg.Access.Handler(routes)), nil
+}
+
+// routesOf returns the table of all routes, except those by which browsers sign in: which
+// role each needs, and what answers.
+func routesOf(cfg Config) ([]access.Route, error) {
+	if cfg.Redis == nil || cfg.Ledger == nil || cfg.Circuits == nil || cfg.Client == nil || cfg.Producer == nil || cfg.Access == nil {
+		return nil, errors.New("admin.Config: Redis, Ledger, Circuits, Client, Producer and Access are required")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	h := &handler{cfg: cfg, log: cfg.Logger}
-	health := http.NewServeMux()
-	health.HandleFunc("GET /healthz", h.health)
-	health.HandleFunc("GET /readyz", h.ready)
-	h.public = health
-	rest := http.NewServeMux()
-	rest.HandleFunc("GET /{$}", h.page)
-	rest.Handle("/asynqmon/", h.monitor())
-	h.protected = http.NewCrossOriginProtection().Handler(rest)
-	return h, nil
+	monitor := h.monitor()
+	routes := []access.Route{
+		{Method: http.MethodGet, Pattern: "/healthz", Role: access.Public, Handler: http.HandlerFunc(h.health)},
+		{Method: http.MethodGet, Pattern: "/readyz", Role: access.Public, Handler: http.HandlerFunc(h.ready)},
+		{Method: http.MethodGet, Pattern: "/{$}", Role: access.Viewer, Handler: http.HandlerFunc(h.page)},
+		{Method: http.MethodGet, Pattern: monitorRoot, Role: access.Viewer, Handler: monitor},
+		{Method: http.MethodPost, Pattern: monitorRoot, Role: access.Operator, Handler: monitor},
+		{Method: http.MethodDelete, Pattern: monitorRoot, Role: access.Operator, Handler: monitor},
+	}
+	v1 := api.New(api.Config{
+		Redis: cfg.Redis, Ledger: cfg.Ledger, Circuits: cfg.Circuits, Client: cfg.Client, Producer: cfg.Producer, Rules: cfg.Rules,
+		BaseURLs: cfg.BaseURLs, Upstreams: cfg.Upstreams, Concurrency: cfg.Concurrency, MaxMemory: cfg.MaxMemory, Logger: cfg.Logger,
+	})
+	return append(routes, v1.Routes()...), nil
 }
 
-// ServeHTTP checks the access and serves the request.
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("X-Frame-Options", "DENY")
-	header.Set("Referrer-Policy", "no-referrer")
-	header.Set("Cache-Control", "no-store")
-	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	switch {
-	case r.URL.Path == "/healthz" || r.URL.Path == "/readyz":
-		h.public.ServeHTTP(w, r)
-	case h.cfg.Loopback && !localHost(r.Host):
-		// A page of another site can make its own name resolve to 127.0.0.1 (DNS
-		// rebinding); the browser then sends that name as the host.
-		http.Error(w, "only this machine may use this address: call it 127.0.0.1 or localhost", http.StatusForbidden)
-	case len(h.cfg.Tokens) > 0 && !h.allowed(r):
-		header.Set("WWW-Authenticate", `Bearer realm="callq"`)
-		http.Error(w, "this page needs a bearer token: Authorization: Bearer …", http.StatusUnauthorized)
-	default:
-		h.protected.ServeHTTP(w, r)
-	}
-}
-
-// localHost reports whether a Host header names this machine.
-func localHost(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	addr, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
-}
-
-// allowed reports whether the request has one of the configured tokens. The time that it
-// takes does not depend on the tokens' values.
-func (h *handler) allowed(r *http.Request) bool {
-	scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") || given == "" {
-		return false
-	}
-	sum := sha256.Sum256([]byte(strings.TrimSpace(given)))
-	ok := 0
-	for _, t := range h.cfg.Tokens {
-		value, err := t.Read()
-		if err != nil {
-			h.log.Warn("a token cannot be read", "token", t.Name, "error", err)
-		}
-		if err != nil || value == "" {
-			continue
-		}
-		want := sha256.Sum256([]byte(value))
-		ok |= subtle.ConstantTimeCompare(sum[:], want[:])
-	}
-	return ok == 1
+// secureHeaders adds headers by which browsers restrict what the answers can do.
+func secureHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := w.Header()
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("X-Frame-Options", "DENY")
+		header.Set("Referrer-Policy", "no-referrer")
+		header.Set("Cache-Control", "no-store")
+		header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (h *handler) health(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") }

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +15,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/worker/admin/access"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -29,10 +29,28 @@ func configOn(t testing.TB, rdb redis.UniversalClient) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Config{
-		Redis: rdb, Ledger: ledger.New(rdb), Circuits: circuit.NewStore(rdb, "test"), Client: client,
-		Upstreams: []string{"sim"}, Loopback: true,
+	producer, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return Config{
+		Redis: rdb, Ledger: ledger.New(rdb), Circuits: circuit.NewStore(rdb, "test"), Client: client, Producer: producer,
+		Upstreams: []string{"sim"}, Access: control(t, access.Config{Loopback: true}),
+	}
+}
+
+func control(t testing.TB, cfg access.Config) *access.Control {
+	t.Helper()
+	c, err := access.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// token returns a token whose value is its name.
+func token(name string, role access.Role) access.Token {
+	return access.Token{Name: name, Role: role, Read: func() (string, error) { return name, nil }}
 }
 
 func mini(t *testing.T) (Config, *miniredis.Miniredis) {
@@ -93,72 +111,6 @@ func TestReadinessNeedsRedisAndHealthDoesNot(t *testing.T) {
 	}
 	if got, body, _ := ask(t, cfg, "GET", "/", nil); got != http.StatusServiceUnavailable || strings.Contains(body, "broken") {
 		t.Errorf("the page without Redis: got %d %s, want 503 without Redis's error", got, body)
-	}
-}
-
-func TestAnAddressForOtherMachinesNeedsAToken(t *testing.T) {
-	cfg, _ := mini(t)
-	cfg.Loopback = false
-	if _, err := New(cfg); err == nil {
-		t.Fatal("New accepted an address for other machines without a token")
-	}
-	value := "first"
-	cfg.Tokens = []Token{
-		{Name: "broken", Read: func() (string, error) { return "x", errors.New("no such file") }},
-		{Name: "empty", Read: func() (string, error) { return "", nil }},
-		{Name: "ops", Read: func() (string, error) { return value, nil }},
-		{Name: "another", Read: func() (string, error) { return "another", nil }},
-	}
-	with := func(header string) func(*http.Request) {
-		return func(r *http.Request) {
-			r.Host = "callq.internal"
-			if header != "" {
-				r.Header.Set("Authorization", header)
-			}
-		}
-	}
-	for _, path := range []string{"/", "/asynqmon/", "/asynqmon/api/queues", "/nothing", "/asynqmon"} {
-		for _, header := range []string{"", "Bearer ", "Bearer", "Bearer wrong", "Bearer x", "Basic first", "first"} {
-			if got, _, h := ask(t, cfg, "GET", path, with(header)); got != http.StatusUnauthorized || h.Get("WWW-Authenticate") == "" {
-				t.Errorf("%s with %q: got %d, want 401", path, header, got)
-			}
-		}
-		for _, token := range []string{"first", "another"} {
-			if got, _, _ := ask(t, cfg, "GET", path, with("Bearer "+token)); got == http.StatusUnauthorized {
-				t.Errorf("%s with the token %s: got %d", path, token, got)
-			}
-		}
-	}
-	for _, path := range []string{"/healthz", "/readyz"} {
-		if got, _, _ := ask(t, cfg, "GET", path, with("")); got != http.StatusOK {
-			t.Errorf("%s: got %d, want 200", path, got)
-		}
-	}
-	value = "second"
-	if got, _, _ := ask(t, cfg, "GET", "/", with("Bearer first")); got != http.StatusUnauthorized {
-		t.Errorf("the old value of a token that was changed: got %d, want 401", got)
-	}
-	if got, body, _ := ask(t, cfg, "POST", "/asynqmon/api/queues/sim:pause", with("Bearer second")); got != http.StatusMethodNotAllowed {
-		t.Errorf("pause a queue with a token: got %d %s, want 405", got, body)
-	}
-}
-
-func TestConfiguredTokensAreRequiredOnLoopbackToo(t *testing.T) {
-	cfg, _ := mini(t)
-	cfg.Tokens = []Token{{Name: "ops", Read: func() (string, error) { return "secret", nil }}}
-	for _, path := range []string{"/", "/asynqmon/", "/asynqmon/api/queues"} {
-		if got, _, _ := ask(t, cfg, "GET", path, nil); got != http.StatusUnauthorized {
-			t.Errorf("%s without a token: got %d", path, got)
-		}
-		with := func(r *http.Request) { r.Header.Set("Authorization", "Bearer secret") }
-		if got, _, _ := ask(t, cfg, "GET", path, with); got != http.StatusOK {
-			t.Errorf("%s with the token: got %d, want 200", path, got)
-		}
-	}
-	for _, path := range []string{"/healthz", "/readyz"} {
-		if got, _, _ := ask(t, cfg, "GET", path, nil); got != http.StatusOK {
-			t.Errorf("%s without a token: got %d", path, got)
-		}
 	}
 }
 

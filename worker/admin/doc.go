@@ -1,15 +1,17 @@
-// Package admin is the admin server's handler: health checks, a status page, and asynq's
-// own dashboard. It may change in any version.
+// Package admin is the admin server's handler: health checks, a status page, asynq's
+// own dashboard and the HTTP API. It may change in any version.
 //
 //	GET /healthz     the process runs
 //	GET /readyz      Redis answers, and its clock and this machine's agree
 //	GET /            the counts of the batches, and the circuits
 //	    /asynqmon/   asynq's dashboard
+//	    /v1/…        the HTTP API (package api)
+//	    /sign-in     where a browser sends its token (package access)
 //
-// Access: if tokens are configured, every route except the first two needs one of them.
-// Without tokens the server must listen on a loopback address. Then every program on this
-// machine has access, but no web page of another site: the Host header and the origin are
-// checked.
+// routesOf has the table of all routes, with the role that each needs; package access
+// checks the roles. Without tokens the server must listen on a loopback address. Then every
+// program on this machine has access, but no web page of another site: the Host header and
+// the origin are checked.
 //
 // The package reads the ledger and the circuits. Of upstreams it has only the names, and
 // it makes no calls.

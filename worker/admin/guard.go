@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/admin/access"
 )
 
 // guard handles the requests by which asynq's dashboard changes tasks. asynq does not
@@ -129,7 +130,7 @@ func refusal(err error) string {
 }
 
 func (h *handler) cancel(ctx context.Context, id string) error {
-	_, err := h.cfg.Client.Cancel(ctx, id, tasks.Cancellation{Message: "cancelled in asynqmon"})
+	_, err := h.cfg.Client.Cancel(ctx, id, tasks.Cancellation{Message: "cancelled in asynqmon by " + access.Who(ctx)})
 	return err
 }
 

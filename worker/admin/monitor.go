@@ -13,6 +13,8 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/hibiken/asynqmon"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/worker/admin/access"
 )
 
 // monitorRoot is the path of asynq's dashboard.
@@ -26,12 +28,17 @@ func (e sharedClient) MakeRedisClient() any { return e.client }
 
 var _ asynq.RedisConnOpt = sharedClient{}
 
-// monitor returns asynq's dashboard. It is read-only if there are tokens, or if other
-// machines can reach the address.
-func (h *handler) monitor() http.Handler {
-	readOnly := !h.cfg.Loopback || len(h.cfg.Tokens) > 0
+// board is asynq's dashboard with the content policy of its page.
+type board struct {
+	http.Handler
+	policy string
+}
+
+// board returns asynq's dashboard, without the buttons that change tasks if it is
+// read-only.
+func (h *handler) board(readOnly bool) board {
 	format := func(_ string, payload []byte) string { return formatPayload(payload) }
-	board := asynqmon.New(asynqmon.Options{
+	pages := asynqmon.New(asynqmon.Options{
 		RootPath:         monitorRoot,
 		RedisConnOpt:     sharedClient{h.cfg.Redis},
 		PayloadFormatter: asynqmon.PayloadFormatterFunc(format),
@@ -41,22 +48,32 @@ func (h *handler) monitor() http.Handler {
 	// asynqmon's page loads fonts from another site. The policy blocks that, so that the
 	// operator's browser sends nothing to that site; the browser uses its own fonts. The
 	// page's inline scripts are allowed by their hashes.
-	csp := "default-src 'none'; connect-src 'self'; img-src 'self' data:; manifest-src 'self'; font-src 'self'; " +
-		"style-src 'self' 'unsafe-inline'; script-src 'self'" + scriptHashes(board) + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	return board{pages, "default-src 'none'; connect-src 'self'; img-src 'self' data:; manifest-src 'self'; font-src 'self'; " +
+		"style-src 'self' 'unsafe-inline'; script-src 'self'" + scriptHashes(pages) + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
+}
+
+// monitor returns asynq's dashboard. Only an operator's page has buttons that change tasks.
+func (h *handler) monitor() http.Handler {
+	changing, reading := h.board(false), h.board(true)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != monitorRoot && path.Clean(r.URL.Path) != strings.TrimSuffix(r.URL.Path, "/") {
 			http.NotFound(w, r)
 			return
 		}
-		w.Header().Set("Content-Security-Policy", csp)
+		shown := reading
+		if access.RoleOf(r.Context()).Includes(access.Operator) {
+			shown = changing
+		}
+		w.Header().Set("Content-Security-Policy", shown.policy)
 		if strings.HasSuffix(r.URL.Path, ".css") {
 			w.Header().Set("Content-Type", "text/css; charset=utf-8")
 		}
-		if r.Method == http.MethodGet || r.Method == http.MethodHead || readOnly {
-			board.ServeHTTP(w, r)
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			shown.ServeHTTP(w, r)
 			return
 		}
-		h.guard(board, w, r)
+		h.log.Info("a change in asynqmon", "who", access.Who(r.Context()), "method", r.Method, "path", strings.TrimPrefix(r.URL.Path, monitorRoot))
+		h.guard(shown, w, r)
 	})
 }
 

@@ -114,7 +114,7 @@ func TestACallCanBeCancelledInEveryListOfTheDashboard(t *testing.T) {
 					}
 					audited(t, cfg, "b", ledger.Counts{Accepted: 2, Open: 1, Cancelled: 1})
 					record, err := cfg.Ledger.Find(t.Context(), r.ID)
-					if err != nil || record.Ending.Message != "cancelled in asynqmon" {
+					if err != nil || record.Ending.Message != "cancelled in asynqmon by this machine" {
 						t.Errorf("the record has the ending %+v, %v", record.Ending, err)
 					}
 					if untouched, err := cfg.Ledger.Find(t.Context(), other.ID); err != nil || untouched.State != ledger.Open {

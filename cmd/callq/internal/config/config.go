@@ -106,7 +106,7 @@ type Admin struct {
 // Unguarded returns the error that other machines can reach the address although no token
 // is configured.
 func (a Admin) Unguarded() *yamlfile.Error {
-	return a.Pos.Errorf("the admin address %s can be reached from other machines and no token is configured; configure admin.tokens, or listen on 127.0.0.1:PORT", a.Listen)
+	return a.Pos.Errorf("the admin address %s can be reached from other machines and no token is configured; make one with callq admin token NAME --role operator and add it to admin.tokens, or listen on 127.0.0.1:PORT", a.Listen)
 }
 
 // exposed reports whether the address shows that other machines can reach it. For a host

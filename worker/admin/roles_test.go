@@ -1,0 +1,84 @@
+package admin
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/seed-2903acc3/callq/worker/admin/access"
+)
+
+// neededRoles has every route with the role that it needs. Whoever adds a route adds its
+// role here, so that the role of a route is decided twice.
+var neededRoles = map[string]access.Role{
+	"GET /healthz":           access.Public,
+	"GET /readyz":            access.Public,
+	"GET /sign-in":           access.Public,
+	"POST /sign-in":          access.Public,
+	"POST /sign-out":         access.Public,
+	"GET /{$}":               access.Viewer,
+	"GET /asynqmon/":         access.Viewer,
+	"POST /asynqmon/":        access.Operator,
+	"DELETE /asynqmon/":      access.Operator,
+	"GET /v1/batches/{name}": access.Viewer,
+	"GET /v1/openapi.json":   access.Viewer,
+}
+
+func TestEveryRouteNeedsItsRole(t *testing.T) {
+	cfg, _ := mini(t)
+	submit(t, cfg, "b", "k")
+	cfg.Access = control(t, access.Config{Tokens: []access.Token{
+		token("viewer", access.Viewer), token("producer", access.Producer), token("operator", access.Operator),
+	}})
+	routes, err := routesOf(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes = append(routes, cfg.Access.Routes()...)
+	h, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := strings.NewReplacer("{$}", "", "{name}", "b", "{id}", "x")
+	asked := 0
+	for _, r := range routes {
+		name := r.Method + " " + r.Pattern
+		need, ok := neededRoles[name]
+		if !ok {
+			t.Errorf("the route %s is not in neededRoles: which role does it need?", name)
+			continue
+		}
+		for _, given := range []string{"", "wrong", "viewer", "producer", "operator"} {
+			asked++
+			req := httptest.NewRequest(r.Method, "http://callq.internal"+path.Replace(r.Pattern), nil)
+			req.RemoteAddr = fmt.Sprintf("10.0.%d.%d:1", asked/256, asked%256) // wrong tokens are limited per address
+			if given != "" {
+				req.Header.Set("Authorization", "Bearer "+given)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, req)
+			role := access.Role(given)
+			switch {
+			case need == access.Public:
+				if w.Code == http.StatusForbidden || w.Code == http.StatusUnauthorized && !strings.HasPrefix(r.Pattern, "/sign-") {
+					t.Errorf("%s with the token %q: got %d, want no token to be needed", name, given, w.Code)
+				}
+			case !role.Includes(access.Viewer):
+				if w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "" {
+					t.Errorf("%s with the token %q: got %d, want 401 with WWW-Authenticate", name, given, w.Code)
+				}
+			case !role.Includes(need):
+				if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "this needs the role "+string(need)) {
+					t.Errorf("%s with the role %s: got %d %s, want 403 with the role", name, role, w.Code, w.Body)
+				}
+			case w.Code == http.StatusUnauthorized || w.Code == http.StatusForbidden:
+				t.Errorf("%s with the role %s: got %d %s, want access", name, role, w.Code, w.Body)
+			}
+		}
+	}
+	if asked != 5*len(neededRoles) {
+		t.Errorf("neededRoles has %d routes, the server has %d", len(neededRoles), asked/5)
+	}
+}
