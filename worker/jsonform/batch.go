@@ -16,7 +16,7 @@ type Batch struct {
 	Dead      int64  `json:"dead" doc:"Calls that failed for good and wait for a person."`
 	Dropped   int64  `json:"dropped" doc:"Calls that could never succeed."`
 	Cancelled int64  `json:"cancelled" doc:"Calls that were cancelled."`
-	// CreatedAt is when its first call was sent. It is left out if it is not known.
+	// CreatedAt is when its first call was sent. Only the HTTP API has it.
 	CreatedAt time.Time `json:"created_at,omitzero" doc:"When its first call was accepted."`
 	// Waits are the reasons why open calls wait. Only the status of one batch has them.
 	Waits []waiting.Reason `json:"waits,omitempty" nullable:"false" doc:"Why open calls wait. Only the answer for one batch has it."`
@@ -27,7 +27,6 @@ func BatchOf(b tasks.BatchInfo) Batch {
 	c := b.Counts
 	return Batch{
 		Batch: b.Name, Accepted: c.Accepted, Open: c.Open, Done: c.Done, Dead: c.Dead, Dropped: c.Dropped, Cancelled: c.Cancelled,
-		CreatedAt: b.Created,
 	}
 }
 

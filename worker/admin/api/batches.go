@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker/jsonform"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
@@ -14,12 +15,18 @@ type batchName struct {
 
 type batchAnswer struct{ Body jsonform.Batch }
 
+func batchOf(b tasks.BatchInfo) jsonform.Batch {
+	form := jsonform.BatchOf(b)
+	form.CreatedAt = b.Created.UTC()
+	return form
+}
+
 func (a *API) batch(ctx context.Context, in *batchName) (*batchAnswer, error) {
 	b, err := a.cfg.Client.Batch(ctx, in.Name)
 	if err != nil {
 		return nil, err
 	}
-	out := &batchAnswer{jsonform.BatchOf(b)}
+	out := &batchAnswer{batchOf(b)}
 	if b.Counts.Open > 0 {
 		facts, err := waiting.Read(ctx, a.cfg.Redis, waiting.Query{
 			Configured: a.cfg.Concurrency, Batches: []string{b.Name}, MaxMemory: a.cfg.MaxMemory,
