@@ -313,3 +313,46 @@ func TestDeadLettersOfOneMicrosecondAreAllListedOnce(t *testing.T) {
 		t.Fatalf("got %d of %d dead letters", len(seen), n)
 	}
 }
+
+func TestTheLatestEndingsComeFirstAcrossQueues(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newFixture(t, rdb)
+		var want []string
+		for i, queue := range []string{"q", "r", "q", "r"} {
+			key := fmt.Sprint("k", i)
+			d.accept("b", queue, key)
+			d.end(d.take(queue), finalOf(Dead))
+			want = append([]string{idOf("b", key)}, want...)
+		}
+		d.accept("b", "q", "open")
+		ids := func(list []Record, err error) (got []string) {
+			d.must(err)
+			for _, r := range list {
+				got = append(got, r.ID)
+			}
+			return got
+		}
+		b, err := d.l.Batch(t.Context(), "b")
+		d.must(err)
+		group := d.record("q", want[1]).Group
+		for name, got := range map[string][]string{
+			"of the batch": ids(d.l.LatestEndings(t.Context(), b, 3)),
+			"of all":       ids(d.l.LatestDead(t.Context(), "", 3)),
+			"of a group":   ids(d.l.LatestDead(t.Context(), group, 3)),
+		} {
+			if fmt.Sprint(got) != fmt.Sprint(want[:3]) {
+				t.Errorf("%s: got %v, want %v", name, got, want[:3])
+			}
+		}
+		if b.Open["q"] != 1 || b.Open["r"] != 0 {
+			t.Errorf("open calls by queue: %v", b.Open)
+		}
+		names, err := d.l.BatchesWithKey(t.Context(), "k2", 5, 100)
+		d.must(err)
+		none, err := d.l.BatchesWithKey(t.Context(), "other", 5, 100)
+		d.must(err)
+		if fmt.Sprint(names) != "[b]" || len(none) != 0 {
+			t.Errorf("batches with the key: %v; with another: %v", names, none)
+		}
+	})
+}

@@ -187,3 +187,27 @@ func (u Upstream) usualRate() float64 {
 	}
 	return sum / n
 }
+
+// LatestEndings returns the n calls of a batch that ended last, the last one first.
+func (r *Reader) LatestEndings(ctx context.Context, batch string, n int) ([]ledger.Record, error) {
+	b, err := r.ledger.Batch(ctx, batch)
+	if err != nil {
+		return nil, err
+	}
+	return r.ledger.LatestEndings(ctx, b, n)
+}
+
+// LatestDead returns the n calls of a group that died last, the last one first.
+func (r *Reader) LatestDead(ctx context.Context, group string, n int) ([]ledger.Record, error) {
+	return r.ledger.LatestDead(ctx, group, n)
+}
+
+// FindCalls returns the ids of at most n calls with the key, of the newest batches: as many
+// of these as most says.
+func (r *Reader) FindCalls(ctx context.Context, key string, n, most int) (ids []string, err error) {
+	batches, err := r.ledger.BatchesWithKey(ctx, key, n, most)
+	for _, batch := range batches {
+		ids = append(ids, tasks.TaskID(batch, key))
+	}
+	return ids, err
+}

@@ -1,6 +1,7 @@
 package overview
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/seed-2903acc3/callq/worker/circuit"
@@ -28,8 +29,11 @@ type Circuit struct {
 	// Reason is the reason of the hold: quota, rate, permission, credential, outage,
 	// operator, limit or budget; empty while calls flow.
 	Reason string `json:"reason,omitempty"`
-	// Why says in words what the API answered, or what an operator gave as the reason.
+	// Why says in words what the API answered, or what an operator gave as the reason; for a
+	// limit or a budget it is the rule.
 	Why string `json:"why,omitempty"`
+	// Fault is the fault of the last probe, if it says nothing about the account.
+	Fault string `json:"probe_fault,omitempty"`
 	// Class, Code, Message and CorrelationID are those of the answer that opened it.
 	Class         string `json:"class,omitempty"`
 	Code          string `json:"error_code,omitempty"`
@@ -55,10 +59,8 @@ func circuitOf(r circuit.Record, now time.Time) Circuit {
 		c.State, c.Reason, c.Since, c.Until, c.Refused = Paused, r.Reason, r.Since, r.Until, true
 		c.Class, c.Code, c.Message, c.CorrelationID = r.Class, r.Code, r.Message, r.CorrelationID
 		c.FailedProbes = r.Failed
-		c.Why = waiting.WhyHeld(r)
-		if r.Note != "" {
-			c.Why = r.Note
-		}
+		c.Why = cmp.Or(r.Note, r.Message)
+		c.Fault = r.Fault
 		if r.Probing || !now.Before(r.Until) {
 			c.State = Testing
 		}

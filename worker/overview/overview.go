@@ -23,9 +23,25 @@ type Overview struct {
 	// RedisMemory is how many bytes Redis uses, as INFO says; 0 on a Cluster, or if this
 	// user has no permission for INFO.
 	RedisMemory int64 `json:"redis_memory_bytes,omitempty"`
-	// DeadGroups is the number of groups of dead letters, Dead that of dead letters.
-	DeadGroups int   `json:"dead_groups"`
-	Dead       int64 `json:"dead"`
+	// Dead is the number of dead letters, DeadGroups that of their groups; Groups are the
+	// largest ones, at most 50.
+	Dead       int64       `json:"dead"`
+	DeadGroups int         `json:"dead_groups"`
+	Groups     []DeadGroup `json:"groups,omitempty"`
+}
+
+// DeadGroup is a group of dead letters with the same cause.
+type DeadGroup struct {
+	Name     string `json:"group"`
+	Count    int64  `json:"count"`
+	Class    string `json:"class"`
+	Code     string `json:"error_code,omitempty"`
+	Endpoint string `json:"endpoint,omitempty"`
+	// Message is for the end user, Advice for the operator; both are those of the latest
+	// member.
+	Message   string   `json:"user_message,omitempty"`
+	Advice    string   `json:"advice,omitempty"`
+	Upstreams []string `json:"upstreams"`
 }
 
 // Upstream is the state of one upstream.

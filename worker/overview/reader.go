@@ -27,6 +27,8 @@ const (
 	readTimeout = 10 * time.Second
 	// chartMinutes is how many minutes of history a reading has.
 	chartMinutes = 60
+	// mostGroups is how many groups of dead letters a reading has.
+	mostGroups = 50
 )
 
 // Config configures a Reader. Redis is required.
@@ -128,17 +130,7 @@ func (r *Reader) read(ctx context.Context) (*Overview, error) {
 		Now: facts.Now, Waits: waiting.Decide(facts), Bodies: facts.Bodies, MostBodies: r.cfg.MaxMemory,
 		RedisMemory: usedMemory(ctx, r.cfg.Redis), DeadGroups: len(groups),
 	}
-	dead := map[string]map[string]int64{}
-	for _, g := range groups {
-		o.Dead += g.Count
-		for queue, n := range g.Counts {
-			name := tasks.UpstreamOf(queue)
-			if dead[name] == nil {
-				dead[name] = map[string]int64{}
-			}
-			dead[name][g.Class] += n
-		}
-	}
+	dead := o.addGroups(groups)
 	full := facts.MaxMemory > 0 && facts.Bodies >= facts.MaxMemory
 	for _, name := range names {
 		u := upstreamOf(name, facts, records, full)
@@ -149,6 +141,31 @@ func (r *Reader) read(ctx context.Context) (*Overview, error) {
 		o.Upstreams = append(o.Upstreams, u)
 	}
 	return o, nil
+}
+
+// addGroups adds the dead letters, and returns how many each upstream has, by class.
+func (o *Overview) addGroups(groups []ledger.DeadGroup) map[string]map[string]int64 {
+	dead := map[string]map[string]int64{}
+	for _, g := range groups {
+		o.Dead += g.Count
+		one := DeadGroup{
+			Name: g.Name, Count: g.Count, Class: g.Class, Code: g.Code, Endpoint: g.Endpoint, Message: g.Message, Advice: g.Advice,
+		}
+		for _, queue := range g.Queues {
+			name := tasks.UpstreamOf(queue)
+			if dead[name] == nil {
+				dead[name] = map[string]int64{}
+			}
+			dead[name][g.Class] += g.Counts[queue]
+			if !slices.Contains(one.Upstreams, name) {
+				one.Upstreams = append(one.Upstreams, name)
+			}
+		}
+		if len(o.Groups) < mostGroups {
+			o.Groups = append(o.Groups, one)
+		}
+	}
+	return dead
 }
 
 // records returns the circuits of the named upstreams. The facts have those of upstreams that
