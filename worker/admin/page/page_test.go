@@ -86,7 +86,7 @@ func (s *site) kill(n int, e ledger.Ending) {
 		}
 		e.FinishedAt = time.Now()
 		f := ledger.Final{State: ledger.Dead, Ending: e, Group: ledger.Group{Class: e.Class, Code: e.Code, Endpoint: e.Endpoint, Message: e.UserMessage, Advice: e.Advice}}
-		a := &ledger.Attempt{At: time.Now(), N: 1, Action: "dead_letter", Class: e.Class, Code: e.Code, Status: 418, Message: "<teapot>"}
+		a := &ledger.Attempt{At: time.Now(), N: 1, Action: "dead_letter", Class: e.Class, Code: e.Code, Status: 418, Message: "<teapot>", CorrelationID: e.CorrelationID}
 		if _, _, err := d.End(s.Context(), got.Delivery, f, a); err != nil {
 			s.Fatal(err)
 		}
