@@ -16,6 +16,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/admin"
 	"github.com/seed-2903acc3/callq/worker/admin/access"
+	"github.com/seed-2903acc3/callq/worker/overview"
 )
 
 // adminServer serves the admin address. It listens first, and begins to answer later.
@@ -25,6 +26,9 @@ type adminServer struct {
 	// who says who may use the address.
 	who    string
 	server *http.Server
+	// ctx ends open streams, and what was begun on a page; stop ends it.
+	ctx  context.Context
+	stop context.CancelFunc
 	// handler answers for the current configuration.
 	handler atomic.Pointer[http.Handler]
 	// ended receives the error if serving ends by itself.
@@ -40,6 +44,7 @@ func openAdminServer(ctx context.Context, cfg *config.Config, secrets *worker.Re
 	}
 	at := cfg.Admin
 	s := &adminServer{ended: make(chan error, 1)}
+	s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	tokens, who := tokensOf(at, secrets)
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", at.Listen)
 	if err != nil && !at.Configured && errors.Is(err, syscall.EADDRINUSE) {
@@ -81,8 +86,13 @@ func tokensOf(at config.Admin, secrets *worker.Redactor) (tokens []access.Token,
 
 // serve starts to answer, or changes to another configuration.
 func (s *adminServer) serve(on *backend, log *slog.Logger) error {
-	handler, err := admin.New(admin.Config{
-		Redis: on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Client: on.client, Upstreams: configuredNames(on.cfg),
+	reader, err := overviewOf(on)
+	if err != nil {
+		return err
+	}
+	handler, err := admin.New(s.ctx, admin.Config{
+		Overview: reader,
+		Redis:    on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Client: on.client, Upstreams: configuredNames(on.cfg),
 		Producer: on.producer, Rules: rulesOf(requestsOf(on.cfg)), BaseURLs: baseURLsOf(on.cfg),
 		Concurrency: configured(on.cfg), MaxMemory: on.cfg.Ledger.MaxMemory,
 		Access: s.access, Logger: log,
@@ -108,7 +118,23 @@ func (s *adminServer) serve(on *backend, log *slog.Logger) error {
 
 func (s *adminServer) url() string { return "http://" + s.listener.Addr().String() + "/" }
 
+// overviewOf returns the reader of what the pages show.
+func overviewOf(on *backend) (*overview.Reader, error) {
+	upstreams, err := describedUpstreams(on.cfg)
+	if err != nil {
+		return nil, err
+	}
+	cfg := overview.Config{Redis: on.conn.Client, MaxMemory: on.cfg.Ledger.MaxMemory}
+	for _, u := range upstreams {
+		cfg.Upstreams = append(cfg.Upstreams, overview.ConfiguredUpstream{
+			Name: u.Name, Concurrency: u.Concurrency, Limits: u.Limits, Budget: u.Budget, CostPerCall: u.CostPerCall, Policy: u.Policy,
+		})
+	}
+	return overview.NewReader(cfg)
+}
+
 func (s *adminServer) close() error {
+	s.stop()
 	if s.server == nil {
 		return s.listener.Close()
 	}

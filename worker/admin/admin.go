@@ -15,15 +15,17 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/worker/admin/access"
 	"github.com/seed-2903acc3/callq/worker/admin/api"
+	"github.com/seed-2903acc3/callq/worker/admin/page"
 	"github.com/seed-2903acc3/callq/worker/baseurl"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/overview"
 )
 
 // readyTimeout is how long Redis may take to answer a readiness check.
 const readyTimeout = 2 * time.Second
 
-// Config configures the handler. Redis, Ledger, Circuits, Client, Producer and Access are
-// required.
+// Config configures the handler. Redis, Ledger, Circuits, Client, Producer, Overview and
+// Access are required.
 type Config struct {
 	// Redis is the queue's: a *redis.Client or *redis.ClusterClient. It is not
 	// closed.
@@ -37,6 +39,8 @@ type Config struct {
 	Rules    tasks.Rules
 	// BaseURLs are those of the upstreams: calls for another API are not added to a batch.
 	BaseURLs baseurl.Set
+	// Overview is what the pages show.
+	Overview *overview.Reader
 	// Upstreams are the names whose circuits are shown.
 	Upstreams []string
 	// Concurrency is how many calls of each configured upstream may be in progress.
@@ -56,9 +60,10 @@ type handler struct {
 	log *slog.Logger
 }
 
-// New returns the admin server's handler.
-func New(cfg Config) (http.Handler, error) {
-	routes, err := routesOf(cfg)
+// New returns the admin server's handler. When ctx ends, open streams and redrives that were
+// begun on a page end.
+func New(ctx context.Context, cfg Config) (http.Handler, error) {
+	routes, err := routesOf(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +72,9 @@ func New(cfg Config) (http.Handler, error) {
 
 // routesOf returns the table of all routes, except those by which browsers sign in: which
 // role each needs, and what answers.
-func routesOf(cfg Config) ([]access.Route, error) {
-	if cfg.Redis == nil || cfg.Ledger == nil || cfg.Circuits == nil || cfg.Client == nil || cfg.Producer == nil || cfg.Access == nil {
-		return nil, errors.New("admin.Config: Redis, Ledger, Circuits, Client, Producer and Access are required")
+func routesOf(ctx context.Context, cfg Config) ([]access.Route, error) {
+	if cfg.Redis == nil || cfg.Ledger == nil || cfg.Circuits == nil || cfg.Client == nil || cfg.Producer == nil || cfg.Overview == nil || cfg.Access == nil {
+		return nil, errors.New("admin.Config: Redis, Ledger, Circuits, Client, Producer, Overview and Access are required")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -79,16 +84,33 @@ func routesOf(cfg Config) ([]access.Route, error) {
 	routes := []access.Route{
 		{Method: http.MethodGet, Pattern: "/healthz", Role: access.Public, Handler: http.HandlerFunc(h.health)},
 		{Method: http.MethodGet, Pattern: "/readyz", Role: access.Public, Handler: http.HandlerFunc(h.ready)},
-		{Method: http.MethodGet, Pattern: "/{$}", Role: access.Viewer, Handler: http.HandlerFunc(h.page)},
 		{Method: http.MethodGet, Pattern: monitorRoot, Role: access.Viewer, Handler: monitor},
 		{Method: http.MethodPost, Pattern: monitorRoot, Role: access.Operator, Handler: monitor},
 		{Method: http.MethodDelete, Pattern: monitorRoot, Role: access.Operator, Handler: monitor},
+	}
+	pages := page.New(ctx, page.Config{
+		Overview: cfg.Overview, Client: cfg.Client, Circuits: cfg.Circuits, Logger: cfg.Logger, Who: access.Who, SignedIn: cfg.Access.SignedIn,
+		MayChange: func(ctx context.Context) bool { return access.RoleOf(ctx).Includes(access.Operator) },
+	})
+	for _, r := range pages.Routes() {
+		routes = append(routes, access.Route{Method: r.Method, Pattern: r.Pattern, Role: roleOf(r), Handler: r.Handler})
 	}
 	v1 := api.New(api.Config{
 		Redis: cfg.Redis, Ledger: cfg.Ledger, Circuits: cfg.Circuits, Client: cfg.Client, Producer: cfg.Producer, Rules: cfg.Rules,
 		BaseURLs: cfg.BaseURLs, Upstreams: cfg.Upstreams, Concurrency: cfg.Concurrency, MaxMemory: cfg.MaxMemory, Logger: cfg.Logger,
 	})
 	return append(routes, v1.Routes()...), nil
+}
+
+// roleOf returns the role that a route of the pages needs.
+func roleOf(r page.Route) access.Role {
+	switch {
+	case r.Changes:
+		return access.Operator
+	case r.Public:
+		return access.Public
+	}
+	return access.Viewer
 }
 
 // secureHeaders adds headers by which browsers restrict what the answers can do.
@@ -125,4 +147,9 @@ func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text + "\n")) // an error means that the client has gone
+}
+
+func (h *handler) unavailable(w http.ResponseWriter, what string, err error) {
+	h.log.Warn("the admin server cannot "+what, "error", err)
+	writeText(w, http.StatusServiceUnavailable, "cannot "+what+" now; see the log")
 }

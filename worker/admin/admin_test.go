@@ -17,6 +17,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/admin/access"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/overview"
 )
 
 // configOn returns the configuration of a handler for a Redis, on a loopback address.
@@ -33,8 +34,13 @@ func configOn(t testing.TB, rdb redis.UniversalClient) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
+	reader, err := overview.NewReader(overview.Config{Redis: rdb, Upstreams: []overview.ConfiguredUpstream{{Name: "sim", Concurrency: 4}}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return Config{
-		Redis: rdb, Ledger: ledger.New(rdb), Circuits: circuit.NewStore(rdb, "test"), Client: client, Producer: producer,
+		Overview: reader,
+		Redis:    rdb, Ledger: ledger.New(rdb), Circuits: circuit.NewStore(rdb, "test"), Client: client, Producer: producer,
 		Upstreams: []string{"sim"}, Access: control(t, access.Config{Loopback: true}),
 	}
 }
@@ -62,7 +68,7 @@ func mini(t *testing.T) (Config, *miniredis.Miniredis) {
 // ask sends a request as a program on this machine does; change may change it first.
 func ask(t *testing.T, cfg Config, method, path string, change func(*http.Request)) (int, string, http.Header) {
 	t.Helper()
-	h, err := New(cfg)
+	h, err := New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,13 +153,14 @@ func TestThePageShowsBatchesAndCircuits(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, body, header := ask(t, cfg, "GET", "/", nil)
-		for _, want := range []string{"&lt;b&gt;bold", "open for 1h0m0s", "&lt;i&gt;because", "/asynqmon/", "/readyz"} {
+		for _, want := range []string{"&lt;b&gt;bold", "1 of 1 accounts is paused", "&lt;i&gt;because", "/asynqmon/", "/readyz"} {
 			if !strings.Contains(body, want) {
 				t.Errorf("%q is not on the page:\n%s", want, body)
 			}
 		}
-		if strings.Contains(body, "<script") || !strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
-			t.Error("the page can run scripts")
+		policy := header.Get("Content-Security-Policy")
+		if strings.Contains(body, "<script>") || !strings.Contains(policy, "default-src 'none'; script-src 'self';") || strings.Contains(policy, "unsafe") {
+			t.Errorf("the page can run other scripts than its own: %s", policy)
 		}
 	})
 }

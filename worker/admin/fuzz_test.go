@@ -26,12 +26,12 @@ func FuzzRequest(f *testing.F) {
 	f.Add("GET", "/", "evil.example", "Bearer \xff", "")
 	client, _ := redistest.Mini(f)
 	cfg := configOn(f, client)
-	open, err := New(cfg)
+	open, err := New(f.Context(), cfg)
 	if err != nil {
 		f.Fatal(err)
 	}
 	cfg.Access = control(f, access.Config{Tokens: []access.Token{token("the-token", access.Operator)}})
-	closed, err := New(cfg)
+	closed, err := New(f.Context(), cfg)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -13,17 +13,29 @@ import (
 // neededRoles has every route with the role that it needs. Whoever adds a route adds its
 // role here, so that the role of a route is decided twice.
 var neededRoles = map[string]access.Role{
-	"GET /healthz":           access.Public,
-	"GET /readyz":            access.Public,
-	"GET /sign-in":           access.Public,
-	"POST /sign-in":          access.Public,
-	"POST /sign-out":         access.Public,
-	"GET /{$}":               access.Viewer,
-	"GET /asynqmon/":         access.Viewer,
-	"POST /asynqmon/":        access.Operator,
-	"DELETE /asynqmon/":      access.Operator,
-	"GET /v1/batches/{name}": access.Viewer,
-	"GET /v1/openapi.json":   access.Viewer,
+	"GET /healthz":               access.Public,
+	"GET /readyz":                access.Public,
+	"GET /sign-in":               access.Public,
+	"POST /sign-in":              access.Public,
+	"POST /sign-out":             access.Public,
+	"GET /{$}":                   access.Viewer,
+	"GET /assets/{file}":         access.Public,
+	"GET /batches":               access.Viewer,
+	"GET /batches/{name}":        access.Viewer,
+	"GET /dead":                  access.Viewer,
+	"GET /dead/{group}":          access.Viewer,
+	"GET /dead/{group}/redrive":  access.Viewer,
+	"POST /dead/{group}/redrive": access.Operator,
+	"GET /calls/{id}":            access.Viewer,
+	"POST /calls/{id}/redrive":   access.Operator,
+	"POST /calls/{id}/cancel":    access.Operator,
+	"GET /search":                access.Viewer,
+	"POST /circuits/close":       access.Operator,
+	"GET /asynqmon/":             access.Viewer,
+	"POST /asynqmon/":            access.Operator,
+	"DELETE /asynqmon/":          access.Operator,
+	"GET /v1/batches/{name}":     access.Viewer,
+	"GET /v1/openapi.json":       access.Viewer,
 }
 
 func TestEveryRouteNeedsItsRole(t *testing.T) {
@@ -32,16 +44,16 @@ func TestEveryRouteNeedsItsRole(t *testing.T) {
 	cfg.Access = control(t, access.Config{Tokens: []access.Token{
 		token("viewer", access.Viewer), token("producer", access.Producer), token("operator", access.Operator),
 	}})
-	routes, err := routesOf(cfg)
+	routes, err := routesOf(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	routes = append(routes, cfg.Access.Routes()...)
-	h, err := New(cfg)
+	h, err := New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := strings.NewReplacer("{$}", "", "{name}", "b", "{id}", "x")
+	path := strings.NewReplacer("{$}", "", "{name}", "b", "{id}", "x", "{group}", "x", "{file}", "app.css")
 	asked := 0
 	for _, r := range routes {
 		name := r.Method + " " + r.Pattern

@@ -75,6 +75,12 @@ func (s *sessions) end(cookie string) {
 	delete(s.by, sha256.Sum256([]byte(cookie)))
 }
 
+// SignedIn reports whether a browser has signed in, so that it can sign out.
+func (c *Control) SignedIn(r *http.Request) bool {
+	_, ok := c.fromSession(r)
+	return ok
+}
+
 // fromSession returns who a browser has signed in as.
 func (c *Control) fromSession(r *http.Request) (caller, bool) {
 	cookie, err := r.Cookie(sessionCookie)

@@ -38,6 +38,8 @@ func (p *Pages) stream(w http.ResponseWriter, r *http.Request, name string, load
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx must not collect the events
 	control := http.NewResponseController(w)
+	// The server's time to read a request must not end the stream.
+	_ = control.SetReadDeadline(time.Time{})
 	send := func(event []byte) bool {
 		_ = control.SetWriteDeadline(time.Now().Add(sendTimeout)) // not all writers have one
 		_, err := w.Write(event)

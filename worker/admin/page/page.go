@@ -61,9 +61,10 @@ func New(ctx context.Context, cfg Config) *Pages {
 type Route struct {
 	// Method and Pattern are as of [http.ServeMux].
 	Method, Pattern string
-	// Changes reports that the route changes something.
-	Changes bool
-	Handler http.Handler
+	// Changes reports that the route changes something, Public that everybody may see it:
+	// the files that pages are drawn with.
+	Changes, Public bool
+	Handler         http.Handler
 }
 
 // Routes returns the routes of the pages.
@@ -87,7 +88,7 @@ func (p *Pages) Routes() []Route {
 		change("/calls/{id}/redrive", p.redriveCall),
 		change("/calls/{id}/cancel", p.cancelCall),
 		change("/circuits/close", p.closeCircuit),
-		{Method: http.MethodGet, Pattern: "/assets/{file}", Handler: http.HandlerFunc(asset)},
+		{Method: http.MethodGet, Pattern: "/assets/{file}", Public: true, Handler: http.HandlerFunc(asset)},
 	}
 }
 
