@@ -34,6 +34,10 @@ test-redis: ## the same, but a missing redis-server is a failure
 	CALLQ_REQUIRE_REDIS=1 go test -race ./...
 	cd worker/wiretest && CALLQ_REQUIRE_REDIS=1 go test -race ./...
 
+.PHONY: test-browser
+test-browser: ## test the pages in chromium; pictures of them are kept in .ci/screenshots
+	cd worker/admin/browsertest && CALLQ_REQUIRE_BROWSER=1 CALLQ_SCREENSHOTS=$(CURDIR)/.ci/screenshots go test ./...
+
 .PHONY: soak
 soak: ## run the tests of the worker, the ledger and the circuit 20 times in any order
 	go test -race -count=20 -shuffle=on ./worker ./worker/circuit ./tasks/ledger

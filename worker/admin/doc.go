@@ -1,9 +1,9 @@
-// Package admin is the admin server's handler: health checks, a status page, asynq's
+// Package admin is the admin server's handler: health checks, pages for people, asynq's
 // own dashboard and the HTTP API. It may change in any version.
 //
 //	GET /healthz     the process runs
 //	GET /readyz      Redis answers, and its clock and this machine's agree
-//	GET /            the counts of the batches, and the circuits
+//	GET /            the overview; /batches, /dead, /calls/{id} and /search (package page)
 //	    /asynqmon/   asynq's dashboard
 //	    /v1/…        the HTTP API (package api)
 //	    /sign-in     where a browser sends its token (package access)
@@ -13,6 +13,5 @@
 // program on this machine has access, but no web page of another site: the Host header and
 // the origin are checked.
 //
-// The package reads the ledger and the circuits. Of upstreams it has only the names, and
-// it makes no calls.
+// The package makes no calls.
 package admin

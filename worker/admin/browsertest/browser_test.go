@@ -168,10 +168,26 @@ func (b *tab) see(selector string) {
 	run(b, "see "+selector, chromedp.WaitVisible(chromedp.CSS(selector)))
 }
 
-// until waits until a script's expression is true.
+// until waits until a script's expression is true, also while the browser goes to another
+// page.
 func (b *tab) until(what, expression string) {
 	b.Helper()
-	run(b, what, chromedp.Poll[chromedp.Void](expression, chromedp.WithPollingTimeout(patience), chromedp.WithPollingInterval(50*time.Millisecond)))
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	for {
+		is, err := chromedp.Run(ctx, chromedp.Evaluate[bool](expression))
+		switch {
+		case err == nil && is:
+			return
+		case ctx.Err() != nil:
+			b.shot("failed")
+			b.Fatalf("it did not happen within %s: %s (%v)", patience, what, err)
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // text returns the text of an element.

@@ -93,7 +93,7 @@ func TestAPersonSeesAHoldAndRedrivesDeadLetters(t *testing.T) {
 	b.clean("the redrive")
 
 	// asynq's dashboard has the tasks.
-	b.goTo("/asynqmon/queues/simapi/tasks?status=archived")
+	b.goTo("/asynqmon/queues/simapi?status=archived")
 	b.until("asynqmon lists dead calls", `document.querySelectorAll("tbody tr").length > 0`)
 	b.shot("asynqmon-1280-light")
 	b.noted() // asynqmon asks another host for fonts; its page forbids it
