@@ -36,7 +36,7 @@ func (p *Policy) readAnswer(r Response) (o Outcome, from givers) {
 		CorrelationID: CorrelationID(r.Header),
 	}
 	body := bytes.TrimSpace(bytes.TrimPrefix(r.Body, []byte("\xef\xbb\xbf")))
-	var json []byte
+	var json, text []byte
 	switch {
 	case r.Cut:
 		o.Body = BodyCut
@@ -45,12 +45,12 @@ func (p *Policy) readAnswer(r Response) (o Outcome, from givers) {
 	case (body[0] == '{' || body[0] == '[') && place.IsJSON(body):
 		o.Body, json = BodyEnvelope, body
 	case isHTML(r.Header, body):
-		o.Body = BodyHTML
+		o.Body, text = BodyHTML, body
 	default:
-		o.Body = BodyMalformed
+		o.Body, text = BodyMalformed, body
 	}
 	if p != nil {
-		from = p.read(&o, json)
+		from = p.read(&o, json, text)
 	}
 	failed := r.Status >= 300 || o.Flag == FlagFalse || o.Code != "" && o.Code != "0"
 	search := failed || p != nil && p.searchesSuccesses && (len(json) > 0 || isXML(body))

@@ -62,12 +62,19 @@ func (m Match) Fits(o Outcome, body []byte, a Attempt) bool {
 	if m.match == nil {
 		return false
 	}
-	if !m.places.IsEmpty() && place.IsJSON(body) {
+	if !m.places.IsEmpty() {
 		found := maps.Clone(o.Found)
 		if found == nil {
 			found = map[string][]string{}
 		}
-		for text, values := range m.places.Read(body) {
+		var values place.Values
+		switch {
+		case place.IsJSON(body):
+			values = m.places.Read(body)
+		case o.Body == BodyHTML, o.Body == BodyMalformed:
+			values = m.places.ReadText(body)
+		}
+		for text, values := range values {
 			found[text] = texts(values)
 		}
 		o.Found = found

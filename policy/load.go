@@ -184,7 +184,7 @@ func (f *file) noteUnread(p *Policy) {
 	for i := range f.rules {
 		m := &f.rules[i].match
 		switch {
-		case len(m.codes) > 0 && len(p.reading.code) == 0:
+		case (m.anyCode || len(m.codes) > 0) && len(p.reading.code) == 0:
 			f.note(f.rules[i].at, "the rule matches an error code, but the policy does not say where answers have one; add read: {code: [PLACE]}")
 		case m.fields&fieldFlag != 0 && m.flag != FlagAbsent && len(p.reading.ok) == 0:
 			f.note(f.rules[i].at, "the rule matches the success flag, but the policy does not say where answers have one; add read: {ok: [PLACE]}")

@@ -81,8 +81,10 @@ type headerMatch struct {
 // match says which outcomes a rule is for. All fields must match; in each, one value
 // must match. The zero value matches anything.
 type match struct {
-	fields     field
+	fields field
+	// noCode and anyCode are the words none and any among the codes.
 	noCode     bool
+	anyCode    bool
 	idempotent bool
 	// conditional and limitUsedUp are the values that the fields of these names must
 	// have.
@@ -179,7 +181,7 @@ func (m *match) fits(f field, in *input) bool {
 		if in.code == "" {
 			return m.noCode
 		}
-		return slices.Contains(m.codes, in.code)
+		return m.anyCode || slices.Contains(m.codes, in.code)
 	case fieldTransport:
 		return m.transport&in.transport != 0
 	case fieldHTTP:
@@ -249,9 +251,9 @@ func (m *match) covers(other *match) bool {
 func (m *match) coversField(f field, other *match) bool {
 	switch f {
 	case fieldCode:
-		return (m.noCode || !other.noCode) && !slices.ContainsFunc(other.codes, func(code string) bool {
+		return (m.noCode || !other.noCode) && (m.anyCode || !other.anyCode && !slices.ContainsFunc(other.codes, func(code string) bool {
 			return !slices.Contains(m.codes, code)
-		})
+		}))
 	case fieldTransport:
 		return other.transport&^m.transport == 0
 	case fieldHTTP:

@@ -11,14 +11,14 @@ import (
 // anyMatch generates the match of a rule, as YAML.
 func anyMatch() *rapid.Generator[string] {
 	lists := map[string][]string{
-		"code": {"none", "67200001", "68300008", "0"}, "http": {`"2xx"`, "200", "200-204", "5xx", "503"},
+		"code": {"none", "any", "67200001", "68300008", "0"}, "http": {`"2xx"`, "200", "200-204", "5xx", "503"},
 		"transport": {"dns", "dial"}, "body": {"html", "cut", "envelope"},
 		"endpoint": {`"GET /a/*"`, `"* /upload/*"`, `"POST /upload/*"`, `"GET *"`},
 	}
 	single := map[string][]string{
 		"status_flag": {`"true"`, `"false"`, "absent"}, "idempotent": {"true", "false"},
 		"conditional": {"true", "false"}, "limit_used_up": {"true", "false"}, "message": {"limit", "maintenance"},
-		"where":  {`{"$.a": present}`, `{"$.a": absent}`, `{"$.a": "^b"}`, `{"$.a": "^b", "header x-reason": absent}`},
+		"where":  {`{"$.a": present}`, `{"$.a": absent}`, `{body: busy}`, `{body: absent}`, `{"$.a": "^b"}`, `{"$.a": "^b", "header x-reason": absent}`},
 		"header": {"{X-Reason: maintenance}", "{X-Reason: maintenance, X-Other: a}"},
 	}
 	return rapid.Custom(func(t *rapid.T) string {
@@ -87,6 +87,7 @@ func TestEveryFieldIsMatchedOnItsOwn(t *testing.T) {
 		`{http: [503]}`: true, `{http: ["503"]}`: true, `{http: [5xx]}`: true, `{http: ["500-503"]}`: true, `{http: ["500 - 502", 504]}`: false,
 		`{transport: [dns]}`: false, `{body: [cut, html]}`: true, `{body: [cut]}`: false,
 		`{status_flag: "false"}`: true, `{status_flag: false}`: true, `{status_flag: absent}`: false,
+		`{code: [any]}`: true, `{code: [any, none]}`: true,
 		`{message: "(?i)maintenance"}`: true, `{message: "maintenance"}`: false,
 		`{endpoint: ["POST /upload/*"]}`: true, `{endpoint: ["* /up*"]}`: true, `{endpoint: ["POST *"]}`: true,
 		`{endpoint: ["GET /upload/*", "POST /uploads/*"]}`: false,
@@ -168,4 +169,29 @@ func FuzzCanonicalCode(f *testing.F) {
 			t.Fatalf("%q became %q, which became %q", s, code, again)
 		}
 	})
+}
+
+func TestTheCodeAnyIsForEveryCodeThatNoRuleBeforeNames(t *testing.T) {
+	p := parse(t, `
+extends: http
+read: {code: ["$.verdict"]}
+rules:
+  - {id: fine, match: {code: [FINE]}, job: succeed}
+  - {id: other, match: {code: [any]}, job: dead_letter}
+`)
+	for body, want := range map[string]string{
+		`{"verdict": "FINE"}`: "fine", `{"verdict": "WOBBLE"}`: "other", `{"verdict": 7}`: "other", `{"verdict": "any"}`: "other",
+		`{"verdict": 0}`: "ok", `{"verdict": null}`: "ok", `{"height": 3.25}`: "ok", "": "ok",
+	} {
+		if d := p.Decide(p.ReadAnswer(Response{Status: 200, Body: []byte(body)}), Attempt{}); d.Rule != want {
+			t.Errorf("%s: got rule %s, want %s", body, d.Rule, want)
+		}
+	}
+	_, err := Parse("my.yaml", []byte("extends: http\nread: {code: [\"$.a\"]}\nrules:\n  - {id: all, match: {code: [any]}, job: drop}\n  - {id: late, match: {code: [A, 5]}, job: drop}\n"))
+	if err == nil || !strings.Contains(err.Error(), `rule "late" is never reached`) {
+		t.Errorf("got %v", err)
+	}
+	if again, err := Parse("again.yaml", p.YAML()); err != nil || !strings.Contains(string(again.YAML()), "code: [any]") {
+		t.Errorf("show: %v", err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -47,7 +48,8 @@ func (r reading) all() []place.Place {
 // read fills in what an answer says by the places that the policy names: Flag, Code,
 // Message and CorrelationID by its block read, and Found by the places of its rules,
 // backoffs, holds and paces. o holds the answer's Header; json is its body where that is
-// JSON as [place.IsJSON] has it, else nil. What no place gives stays as it is in o.
+// JSON as [place.IsJSON] has it, and text its body where that is not; else they are nil.
+// What no place gives stays as it is in o.
 //
 // A JSON body in which a policy that names a place for ok finds no flag is not an
 // envelope: its Body is [BodyMalformed]; of any other JSON it is [BodyEnvelope].
@@ -56,8 +58,11 @@ func (r reading) all() []place.Place {
 // array, object, false and null are no code, and the JSON of anything else is the code.
 //
 // read returns the places that gave the four values, each empty where none did.
-func (p *Policy) read(o *Outcome, json []byte) (from givers) {
+func (p *Policy) read(o *Outcome, json, text []byte) (from givers) {
 	values := p.places.Read(json)
+	if len(text) > 0 {
+		values = p.places.ReadText(text)
+	}
 	r := &p.reading
 	first := func(places []place.Place, use func(values []place.Value) bool) string {
 		for _, at := range places {
@@ -111,7 +116,7 @@ type givers struct{ code, message, ok, correlationID string }
 // valuesAt gives what is at a place, the lines of a header as strings.
 func valuesAt(at place.Place, values place.Values, o *Outcome) []place.Value {
 	if at.Header() == "" {
-		return values[at.String()]
+		return values.At(at)
 	}
 	lines := at.InHeader(o.Header)
 	if len(lines) == 0 {
@@ -175,7 +180,7 @@ func (p *Policy) keep(o *Outcome, values place.Values) {
 		return
 	}
 	for _, at := range p.kept {
-		found := values[at.String()]
+		found := values.At(at)
 		if len(found) == 0 {
 			continue
 		}
@@ -230,11 +235,43 @@ func (f *file) readReading(v yamlfile.Value) {
 func (f *file) readPlaces(v yamlfile.Value) []place.Place {
 	places := []place.Place{}
 	v.List(func(item yamlfile.Value) {
-		if at, ok := readPlace(item); ok {
+		if at, ok := f.readPart(item); ok {
 			places = append(places, at)
 		}
 	})
 	return places
+}
+
+// readPart reads a place, or a mapping of a place and a regular expression that selects a
+// part of what is there.
+func (f *file) readPart(v yamlfile.Value) (at place.Place, ok bool) {
+	if v.Kind() != yamlfile.KindMapping {
+		return readPlace(v)
+	}
+	var find *regexp.Regexp
+	before := f.Failures()
+	given := v.Mapping(yamlfile.Fields{
+		"from": func(v yamlfile.Value) { set(&at)(readPlace(v)) },
+		"find": func(v yamlfile.Value) { find = readFind(v) },
+	})
+	if f.Failures() > before {
+		return place.Place{}, false
+	}
+	if given.Lacks("from") || given.Lacks("find") {
+		v.Failf("needs from, a place, and find, a regular expression whose first group is read")
+		return place.Place{}, false
+	}
+	return at.Finding(find), true
+}
+
+// readFind reads a regular expression with a group.
+func readFind(v yamlfile.Value) *regexp.Regexp {
+	find := readRegexp(v)
+	if find != nil && find.NumSubexp() == 0 {
+		v.Failf("has no group; put the part that is to be read into parentheses")
+		return nil
+	}
+	return find
 }
 
 // readPlace reads one place. An error in a JSONPath has the column of the character.
@@ -273,7 +310,9 @@ func (r reading) yaml(w *bytes.Buffer) {
 func quotedPlaces(places []place.Place) string {
 	texts := make([]string, len(places))
 	for i, at := range places {
-		texts[i] = quote(at.String())
+		if texts[i] = at.String(); !at.HasFind() {
+			texts[i] = quote(at.String())
+		}
 	}
 	return flow(texts)
 }

@@ -74,8 +74,8 @@ func (f *file) readCodes(v yamlfile.Value, m *match) string {
 		if !ok {
 			return
 		}
-		if text == "none" {
-			m.noCode = true
+		if text == "none" || text == "any" {
+			m.noCode, m.anyCode = m.noCode || text == "none", m.anyCode || text == "any"
 			shown = append(shown, text)
 			return
 		}

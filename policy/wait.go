@@ -36,6 +36,9 @@ type answerWait struct {
 	// find is applied to each value; its first group is read. nil: the whole value is.
 	find   *regexp.Regexp
 	format waitFormat
+	// part is from with find, where from is the text of the body: all of it is searched,
+	// but only what is found is kept.
+	part place.Place
 	// need, have and perSecond describe a bucket: the wait is (need-have)/perSecond.
 	need, have, perSecond place.Place
 }
@@ -51,7 +54,7 @@ func (w *answerWait) wait(o *Outcome) (longest time.Duration, found bool) {
 	}
 	server := serverNow(o.Header, o.ReceivedAt)
 	for _, text := range w.texts(o) {
-		if w.find != nil {
+		if w.find != nil && w.part.IsZero() {
 			groups := w.find.FindStringSubmatch(text)
 			if groups == nil {
 				continue
@@ -69,7 +72,15 @@ func (w *answerWait) texts(o *Outcome) []string {
 	if w.message {
 		return []string{o.Message}
 	}
-	return textsAt(w.from, o)
+	return textsAt(w.place(), o)
+}
+
+// place is where the value is.
+func (w *answerWait) place() place.Place {
+	if !w.part.IsZero() {
+		return w.part
+	}
+	return w.from
 }
 
 // textsAt gives what the answer says at a place that the policy keeps.
@@ -187,6 +198,9 @@ func (f *file) readSource(v yamlfile.Value, waits *map[Source]*answerWait, allow
 	case w.find != nil && w.find.NumSubexp() == 0:
 		v.Failf("has a find without a group; put the part that is the time into parentheses")
 	default:
+		if w.from.IsBody() && w.find != nil {
+			w.part = w.from.Finding(w.find)
+		}
 		source := Source(w.yaml())
 		if *waits == nil {
 			*waits = map[Source]*answerWait{}
@@ -225,7 +239,7 @@ func (w *answerWait) yaml() string {
 func placesOf(waits map[Source]*answerWait) []place.Place {
 	var places []place.Place
 	for _, w := range waits {
-		places = append(places, w.from, w.need, w.have, w.perSecond)
+		places = append(places, w.place(), w.need, w.have, w.perSecond)
 	}
 	return places
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,10 +32,10 @@ const (
 // fits reports whether the answer has at the place what is wanted; of several values, one.
 func (w *whereMatch) fits(o *Outcome) bool {
 	texts := textsAt(w.at, o)
-	switch w.want {
-	case wantPresent:
+	switch {
+	case w.want == wantPresent, w.want == wantText && w.at.IsBody():
 		return len(texts) > 0
-	case wantAbsent:
+	case w.want == wantAbsent:
 		return len(texts) == 0
 	default:
 		return slices.ContainsFunc(texts, w.pattern.MatchString)
@@ -43,9 +44,17 @@ func (w *whereMatch) fits(o *Outcome) bool {
 
 func (w *whereMatch) yaml() string {
 	if w.want != wantText {
-		return quote(w.at.String()) + ": " + string(w.want)
+		return quote(w.place()) + ": " + string(w.want)
 	}
-	return quote(w.at.String()) + ": " + quote(w.pattern.String())
+	return quote(w.place()) + ": " + quote(w.pattern.String())
+}
+
+// place is the place as the rule names it.
+func (w *whereMatch) place() string {
+	if w.at.IsBody() {
+		return "body"
+	}
+	return w.at.String()
 }
 
 // readWhere reads places with what is wanted of each.
@@ -73,6 +82,14 @@ func (f *file) readWhere(v yamlfile.Value, m *match) string {
 			if w.pattern = readRegexp(value); w.pattern == nil {
 				return
 			}
+			if at.IsBody() {
+				// All of the text is searched, but only what matches is kept.
+				w.at = at.Matching(w.pattern)
+			}
+		}
+		if at.SelectsAnything() {
+			f.note(value.Key(), fmt.Sprintf("%s also selects values without that member, such as a number, because what is missing differs from every value; "+
+				"test first that it is there, as in [?@.a && @.a != 'x']", at))
 		}
 		m.where = append(m.where, w)
 		shown = append(shown, w.yaml())
@@ -99,7 +116,7 @@ func (in *input) gotWhere(m *match) string {
 	for i := range m.where {
 		w := &m.where[i]
 		if !w.fits(in.outcome) {
-			parts = append(parts, w.at.String()+": "+orNone(strings.Join(textsAt(w.at, in.outcome), ", ")))
+			parts = append(parts, w.place()+": "+orNone(strings.Join(textsAt(w.at, in.outcome), ", ")))
 		}
 	}
 	return strings.Join(parts, ", ")

@@ -1,6 +1,7 @@
 package place
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -39,6 +40,26 @@ func checkCost(text string, path *jsonpath.Path) error {
 		return fmt.Errorf("has .. in or after a filter, which can take long on a large answer; name the steps between")
 	}
 	return checkRepeats(path.Query())
+}
+
+// SelectsAnything reports whether the place ends in a filter with != that selects also
+// what has no members, such as a number: a member that is missing differs from every value.
+func (p Place) SelectsAnything() bool {
+	if p.rest == nil {
+		return false
+	}
+	segments := p.rest.Query().Segments()
+	for _, s := range segments[len(segments)-1].Selectors() {
+		filter, ok := s.(*spec.FilterSelector)
+		if !ok {
+			continue
+		}
+		plain := withoutStrings(filter.String())
+		if strings.Contains(plain, "!=") && strings.Contains(plain, "@[") && filter.Eval(json.Number("1"), nil) {
+			return true
+		}
+	}
+	return false
 }
 
 func checkRepeats(q *spec.PathQuery) error {

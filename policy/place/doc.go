@@ -1,5 +1,5 @@
 // Package place finds values in an API's answer by the places that a policy names: a
-// header, or a JSONPath (RFC 9535) into a JSON body.
+// header, a JSONPath (RFC 9535) into a JSON body, or the text of a body that is not JSON.
 //
 //	code, err := place.Parse("$.error.code")
 //	set := place.NewSet([]place.Place{code})

@@ -18,26 +18,40 @@ import (
 // Place is where an answer says something. The zero value is no place; nothing is ever
 // found there.
 type Place struct {
-	text   string
-	header string
+	// text is the place as a policy file writes it, and shown that with find.
+	text, shown string
+	header      string
+	// body reports that the place is the text of a body that is not JSON.
+	body bool
+	// find selects a part of each value, by its first group or, if whole, by its match; nil:
+	// the whole value is meant.
+	find  *regexp.Regexp
+	whole bool
 	// names are the names that a JSONPath begins with, and rest is what follows them;
 	// nil: nothing follows.
 	names []string
 	rest  *jsonpath.Path
 }
 
-// Parse reads "header NAME" or a JSONPath. An error that is about one column of the text
-// is a [*SyntaxError].
+// bodyText is the place of the text of a body that is not JSON.
+const bodyText = "body"
+
+// Parse reads "header NAME", "body" or a JSONPath. An error that is about one column of
+// the text is a [*SyntaxError].
 func Parse(text string) (Place, error) {
+	if text == bodyText {
+		return Place{text: text, shown: text, body: true}, nil
+	}
 	if name, ok := strings.CutPrefix(text, "header "); ok {
 		name = strings.TrimSpace(name)
 		if !httpsyntax.IsToken(name) {
 			return Place{}, fmt.Errorf("%q is not a header name", name)
 		}
-		return Place{text: "header " + strings.ToLower(name), header: textproto.CanonicalMIMEHeaderKey(name)}, nil
+		text = "header " + strings.ToLower(name)
+		return Place{text: text, shown: text, header: textproto.CanonicalMIMEHeaderKey(name)}, nil
 	}
 	if !strings.HasPrefix(text, "$") {
-		return Place{}, errors.New(`not a place; write "header NAME" or a JSONPath, which begins with $`)
+		return Place{}, errors.New(`not a place; write "header NAME", body, or a JSONPath, which begins with $`)
 	}
 	path, err := jsonpath.Parse(text)
 	if err != nil {
@@ -51,7 +65,7 @@ func Parse(text string) (Place, error) {
 
 // split separates the names that a path begins with, which are found without decoding.
 func split(text string, path *jsonpath.Path) Place {
-	p := Place{text: text}
+	p := Place{text: text, shown: text}
 	segments := path.Query().Segments()
 	for len(segments) > 0 {
 		name, ok := onlyName(segments[0])
@@ -74,11 +88,15 @@ func onlyName(s *spec.Segment) (string, bool) {
 	return string(name), ok
 }
 
-// String returns the place as a policy file writes it.
-func (p Place) String() string { return p.text }
+// String returns the place as a policy file writes it: "$.a", or with find {from: "$.a",
+// find: "RE"}.
+func (p Place) String() string { return p.shown }
 
 // Header returns the header's name in its canonical form, or "" for a place in the body.
 func (p Place) Header() string { return p.header }
+
+// IsBody reports whether the place is the text of a body that is not JSON.
+func (p Place) IsBody() bool { return p.body }
 
 // IsZero reports whether p is no place.
 func (p Place) IsZero() bool { return p.text == "" }
@@ -86,10 +104,19 @@ func (p Place) IsZero() bool { return p.text == "" }
 // InHeader returns the values of the place's header, one a line; nil where the place is
 // not a header.
 func (p Place) InHeader(h http.Header) []string {
-	if p.header == "" {
+	switch {
+	case p.header == "":
 		return nil
+	case p.find == nil:
+		return h[p.header]
 	}
-	return h[p.header]
+	var found []string
+	for _, line := range h[p.header] {
+		if part, ok := p.part([]byte(line)); ok {
+			found = append(found, part)
+		}
+	}
+	return found
 }
 
 // SyntaxError says where in a JSONPath an error is.

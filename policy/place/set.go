@@ -12,6 +12,8 @@ import (
 // goroutines. The zero value and nil have no places.
 type Set struct {
 	root *name
+	// texts are the places of the text of a body that is not JSON.
+	texts []Place
 }
 
 // name is one step of the names that paths begin with.
@@ -32,10 +34,14 @@ func NewSet(places []Place) *Set {
 	s := &Set{}
 	seen := map[string]bool{}
 	for _, p := range places {
-		if p.header != "" || p.text == "" || seen[p.text] {
+		if p.header != "" || p.text == "" || seen[p.key()] {
 			continue
 		}
-		seen[p.text] = true
+		seen[p.key()] = true
+		if p.body {
+			s.texts = append(s.texts, p)
+			continue
+		}
 		if s.root == nil {
 			s.root = &name{}
 		}
@@ -63,13 +69,13 @@ func (n *name) step(to string) *name {
 }
 
 // IsEmpty reports whether no place lies in the body.
-func (s *Set) IsEmpty() bool { return s == nil || s.root == nil }
+func (s *Set) IsEmpty() bool { return s == nil || s.root == nil && len(s.texts) == 0 }
 
 // Read finds the values of all places in body, for which [IsJSON] must hold. Of a name
 // that occurs twice in an object the last counts. Read is pure and total, and keeps
 // nothing of body.
 func (s *Set) Read(body []byte) Values {
-	if s.IsEmpty() || len(body) == 0 {
+	if s == nil || s.root == nil || len(body) == 0 {
 		return nil
 	}
 	found := Values{}

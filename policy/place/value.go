@@ -27,8 +27,8 @@ type Value struct {
 	Text string
 }
 
-// Values are the values found, by the text of their places. A place where nothing was
-// found is not in it.
+// Values are the values found, by the text of their places: [Values.At] looks them up. A
+// place where nothing was found is not in it.
 type Values map[string][]Value
 
 const (
@@ -36,6 +36,21 @@ const (
 	maxText   = 1024
 	maxValues = 64
 )
+
+// At returns the values of a place that is not a header.
+func (v Values) At(p Place) []Value {
+	values := v[p.key()]
+	if p.find == nil || p.body || len(values) == 0 {
+		return values
+	}
+	var found []Value
+	for _, value := range values {
+		if part, ok := p.part([]byte(value.Text)); ok {
+			found = append(found, Value{KindString, part})
+		}
+	}
+	return found
+}
 
 func (v Values) add(text string, value Value) {
 	if len(v[text]) < maxValues {
