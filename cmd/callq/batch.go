@@ -97,11 +97,15 @@ func (a *app) batchListCommand() *cobra.Command {
 }
 
 func (a *app) batchStatusCommand() *cobra.Command {
-	return &cobra.Command{
+	watch := false
+	cmd := &cobra.Command{
 		Use:   "status [NAME]",
 		Short: "Print the counts of a batch, why calls failed and what open calls wait for",
 		Long: `Print the counts of a batch, why calls failed and what open calls wait for. Without
-NAME, it is the newest batch.`,
+NAME, it is the newest batch.
+
+--watch prints it again whenever it changes, until the batch has nothing open. On a
+terminal it shows the present state in place.`,
 		Args:              takes("[NAME]"),
 		ValidArgsFunction: completeFirst(a.batchNames),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -114,18 +118,28 @@ NAME, it is the newest batch.`,
 			if err != nil {
 				return a.noBatch(err)
 			}
-			list, err := a.whyWaits(cmd.Context(), d, b)
-			if err != nil {
-				return err
+			if watch {
+				return a.watchBatch(cmd.Context(), d, b.Name)
 			}
-			if a.json {
-				counts := jsonform.BatchOf(b)
-				counts.Waits, _ = list.Reasons()
-				return a.printJSON(counts)
-			}
-			return errors.Join(a.ended(cmd.Context(), d, jsonform.BatchOf(b)), printReasons(a.stdout, list))
+			return a.printStatus(cmd.Context(), d, b)
 		},
 	}
+	cmd.Flags().BoolVar(&watch, "watch", false, "print it again whenever it changes, until nothing is open")
+	return cmd
+}
+
+// printStatus prints what batch status prints.
+func (a *app) printStatus(ctx context.Context, d *backend, b tasks.BatchInfo) error {
+	list, err := a.whyWaits(ctx, d, b)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		counts := jsonform.BatchOf(b)
+		counts.Waits, _ = list.Reasons()
+		return a.printJSON(counts)
+	}
+	return errors.Join(a.ended(ctx, d, jsonform.BatchOf(b)), printReasons(a.stdout, list))
 }
 
 // batch returns the batch with the name, or without a name the newest one.

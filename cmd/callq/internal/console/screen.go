@@ -44,6 +44,19 @@ func NewScreen(out io.Writer, live bool, clean func(string) string) *Screen {
 	return &Screen{live: live, clean: clean, out: out}
 }
 
+// Height is how many lines the terminal has; 0 if that is not known.
+func (s *Screen) Height() int {
+	file, ok := s.out.(*os.File)
+	if !ok {
+		return 0
+	}
+	_, height, err := term.GetSize(int(file.Fd()))
+	if err != nil {
+		return 0
+	}
+	return height
+}
+
 // Live reports whether the screen shows frames.
 func (s *Screen) Live() bool { return s.live }
 
