@@ -200,6 +200,9 @@ func (w *Worker) note(inflight *inflightCall, a attempted, d policy.Decision, s 
 		most = backoff.Attempts
 	}
 	w.minutes.Add(inflight.account.name, minuteOutcome(d.Action, s), time.Now())
+	if d.Action != policy.ActionSucceed {
+		w.minutes.AddID(inflight.account.name, a.Outcome.CorrelationID, delivery.ID)
+	}
 	w.cfg.OnEvent(Event{
 		Status: statusOf(a), MostAttempts: most, Next: a.next,
 		ID: delivery.ID, Batch: delivery.Batch, Key: delivery.Key, Upstream: inflight.account.name, Action: d.Action, State: string(s), Class: d.Class,

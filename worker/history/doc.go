@@ -7,6 +7,9 @@
 //
 //	minutes, err := history.Read(ctx, rdb, []string{"patsnap"}, now, 60)
 //
+// It also notes the correlation ids of failed attempts for some days, so that a person who
+// has one from the API's support finds the call.
+//
 // The counts are for people only. Nothing depends on them: what a process has not flushed
 // when it is killed is missing, and nothing else counts calls here. The ledger has the
 // exact counts.

@@ -2,6 +2,7 @@ package history_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,27 @@ func TestCountsThatCannotBeWrittenAreWrittenLater(t *testing.T) {
 		got, err := history.Read(t.Context(), rdb, []string{"api"}, now, 2)
 		if err != nil || got["api"][1].Counts[history.Done] != 2 {
 			t.Errorf("got %+v, %v", got, err)
+		}
+	})
+}
+
+func TestACallIsFoundByTheCorrelationIDOfAFailedAttempt(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		r := history.NewRecorder(rdb)
+		r.AddID("api", "corr-1", "call-1")
+		r.AddID("other", "corr-2", "call-2")
+		r.AddID("api", strings.Repeat("x", 1000), "call-3")
+		if err := r.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for id, want := range map[string]string{"corr-1": "call-1", "corr-2": "call-2", "none": "", "": "", strings.Repeat("x", 1000): ""} {
+			got, err := history.FindID(t.Context(), rdb, []string{"api", "other"}, id, time.Now())
+			if err != nil || got != want {
+				t.Errorf("%.20q: got %q, %v; want %q", id, got, err, want)
+			}
+		}
+		if got, err := history.FindID(t.Context(), rdb, []string{"api"}, "corr-1", time.Now().AddDate(0, 0, 9)); got != "" || err != nil {
+			t.Errorf("after nine days: got %q, %v", got, err)
 		}
 	})
 }

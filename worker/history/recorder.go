@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -49,6 +50,7 @@ type Recorder struct {
 
 	mu     sync.Mutex
 	counts map[cell]int64
+	ids    map[string]map[string]string // calls by upstream and correlation id
 }
 
 // NewRecorder returns a Recorder.
@@ -66,10 +68,14 @@ func (r *Recorder) Add(upstream string, o Outcome, at time.Time) {
 	}
 }
 
-// Flush adds what was counted since the last Flush to the counts in Redis. If that fails,
-// the counts are kept for the next Flush; a count that Redis had before the connection
+// Flush adds what was counted since the last Flush to the counts in Redis, and writes the
+// noted correlation ids. If that fails, the counts are kept for the next Flush; a count that Redis had before the connection
 // broke is then added twice.
 func (r *Recorder) Flush(ctx context.Context) error {
+	return errors.Join(r.flushCounts(ctx), r.flushIDs(ctx, time.Now()))
+}
+
+func (r *Recorder) flushCounts(ctx context.Context) error {
 	r.mu.Lock()
 	counts := r.counts
 	r.counts = make(map[cell]int64, len(counts))

@@ -202,6 +202,20 @@ func (r *Reader) LatestDead(ctx context.Context, group string, n int) ([]ledger.
 	return r.ledger.LatestDead(ctx, group, n)
 }
 
+// FindCall returns the id of the call that an API refused with a correlation id in the last
+// days, or "".
+func (r *Reader) FindCall(ctx context.Context, correlationID string) (string, error) {
+	now, err := r.Read(ctx)
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, u := range now.Upstreams {
+		names = append(names, u.Name)
+	}
+	return history.FindID(ctx, r.cfg.Redis, names, correlationID, now.Now)
+}
+
 // FindCalls returns the ids of at most n calls with the key, of the newest batches: as many
 // of these as most says.
 func (r *Reader) FindCalls(ctx context.Context, key string, n, most int) (ids []string, err error) {

@@ -226,9 +226,10 @@ func (p *Pages) loadRedrive(r *http.Request) (string, any, error) {
 // searchData are the results of a search.
 type searchData struct {
 	Query string
-	// Found are the calls that have the text as their key.
+	// Found are the calls that have the text as their key, or as the correlation id of a
+	// failed attempt.
 	Found []tasks.CallInfo
-	// Batches are the batches that the text names.
+	// Batch is the batch that the text names.
 	Batch string
 }
 
@@ -250,6 +251,13 @@ func (p *Pages) loadSearch(r *http.Request) (string, any, error) {
 	ids, err := p.cfg.Overview.FindCalls(ctx, d.Query, examples, searchBatches)
 	if err != nil {
 		return "", nil, err
+	}
+	refused, err := p.cfg.Overview.FindCall(ctx, d.Query)
+	if err != nil {
+		return "", nil, err
+	}
+	if refused != "" && !slices.Contains(ids, refused) {
+		ids = append(ids, refused)
 	}
 	for _, id := range ids {
 		info, err := p.cfg.Client.Call(ctx, id)

@@ -20,6 +20,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/history"
 	"github.com/seed-2903acc3/callq/worker/overview"
 )
 
@@ -168,6 +169,16 @@ func TestASearchFindsACallByItsIDAndByItsKey(t *testing.T) {
 			if got := w.Header().Get("Location"); w.Code != http.StatusSeeOther || got != want {
 				t.Errorf("search for %s: %d to %q, want %q", text, w.Code, got, want)
 			}
+		}
+		r := history.NewRecorder(rdb)
+		r.AddID("api", "corr-9", ids[1])
+		if err := r.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		s.mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/search?q=corr-9", nil))
+		if got := w.Header().Get("Location"); got != "/calls/"+ids[1] {
+			t.Errorf("search for a correlation id: %d to %q", w.Code, got)
 		}
 		s.shows("/search?q=k2", "in one", "in two")
 		s.shows("/search?q=two", `href="/batches/two"`)
