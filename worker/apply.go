@@ -17,14 +17,7 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 	// The answer has arrived: it must be recorded even while the worker drains.
 	ctx = context.WithoutCancel(ctx)
 	c := w.report(ctx, inflight, a)
-	d := a.decision
-	switch {
-	case c.ends:
-		d.Action = policy.ActionDeadLetter
-	case c.probe && d.Action != policy.ActionPark:
-		// A probe that gets its circuit's own error is parked.
-		d.Action, d.Exhausted = policy.ActionPark, false
-	}
+	d := c.overrule(a.decision)
 	delivery := inflight.delivery
 	if d.FreshKey {
 		delivery.FreshKeys++

@@ -26,7 +26,7 @@ func (inflight *inflightCall) entryOf(a attempted, d policy.Decision, c circuitE
 	}
 	overrule(entry, d.Action)
 	if c.open {
-		entry.Held, entry.HeldEndpoint = c.wait.Milliseconds(), a.decision.Circuit.Scope == policy.ScopeEndpoint
+		entry.Held, entry.HeldEndpoint = c.wait.Milliseconds(), d.Circuit.Scope == policy.ScopeEndpoint
 	}
 	if a.decision.Action == policy.ActionSucceed {
 		return entry

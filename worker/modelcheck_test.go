@@ -61,13 +61,14 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 		if p := f.probes[name]; p != nil && c.args[1] == p.token {
 			f.forgetProbe(name)
 		}
+		s.unspent = s.unspent || c.args[2] == "fault" && c.args[10] == "1"
 	case "end":
 		f.ended(s, c, reply)
 	case "attempt", "park":
 		s.unknown = s.unknown && code != 1
 		if code == 1 && s.arrival != nil && s.arrival.retryable && !s.arrival.resolved {
 			s.arrival.resolved = true
-			if parked(s.answer) {
+			if parked(s.answer) || s.unspent {
 				s.call.spent[s.delivery.Generation]--
 			}
 		}

@@ -59,6 +59,7 @@ type step struct {
 	unknown, foundUnknown  bool // marked, and nothing recorded since; the same, by an earlier step
 	account, endpoint      bool
 	sends                  bool
+	unspent                bool // as the probe of an outage it spends no attempt
 	answer                 string
 	arrival                *arrival
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -44,6 +45,7 @@ func (a *account) endpointOf(c ledger.Candidate) string {
 // among them calls of another endpoint than the last refused call. If all were refused, it
 // takes the one whose refusal is the longest ago. After two failed probes it chooses each
 // time a call further back in the queue, because neighbours often have the same fault.
+// In an outage it sometimes chooses a call that has failed before, see chooseTried.
 // lonely reports that every waiting call was refused, alone that the only waiting call is
 // the one that was refused last.
 func chooseProbe(choice *ledger.ProbeChoice, endpointOf func(ledger.Candidate) string) (probe ledger.Candidate, lonely, alone bool) {
@@ -73,12 +75,35 @@ func chooseProbe(choice *ledger.ProbeChoice, endpointOf func(ledger.Candidate) s
 	if next != nil {
 		return *next, len(fresh) == 0, false
 	}
+	if tried := chooseTried(choice, age); tried != nil {
+		return *tried, len(fresh) == 0, false
+	}
 	for _, pool := range [][]ledger.Candidate{elsewhere, fresh} {
 		if len(pool) > 0 {
 			return pool[spread(choice.Failed, len(pool))], false, false
 		}
 	}
 	return oldest, true, age(oldest) == len(choice.Refused)-1
+}
+
+// chooseTried returns the waiting call that has failed most often, or nil if another call
+// is to be the probe. Where each call fails some times before it succeeds, calls that were
+// never made would all fail as the probe, and one that has failed before soon succeeds. So
+// it is chosen after two failed probes of an outage, after four, eight and so on: a long
+// outage then makes one call seldom. age is the index of a call in choice.Refused, or -1.
+func chooseTried(choice *ledger.ProbeChoice, age func(ledger.Candidate) int) (tried *ledger.Candidate) {
+	last := len(choice.Refused) - 1
+	if last < 0 || !strings.HasPrefix(choice.Refused[last], "!") || choice.Failed < 2 || bits.OnesCount(uint(choice.Failed)) != 1 {
+		return nil
+	}
+	for _, c := range choice.Candidates {
+		switch at := age(c); {
+		case at == last || c.Attempts == 0:
+		case tried == nil || c.Attempts > tried.Attempts || c.Attempts == tried.Attempts && at > age(*tried):
+			tried = &c
+		}
+	}
+	return tried
 }
 
 // spread returns an index from 0 to n-1: 0 until two probes have failed, and then a

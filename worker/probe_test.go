@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,6 +44,43 @@ func TestTheNextProbeIsACallThatCanTestTheAccount(t *testing.T) {
 			probe, lonely, alone := chooseProbe(choice, (&account{}).endpointOf)
 			if probe.ID != c.want || lonely != c.lonely || alone != c.alone {
 				t.Errorf("got %s, lonely %t, alone %t, want %s, %t, %t", probe.ID, lonely, alone, c.want, c.lonely, c.alone)
+			}
+		})
+	}
+}
+
+func TestACallThatHasFailedBeforeIsNowAndThenTheProbeOfAnOutage(t *testing.T) {
+	waiting := []ledger.Candidate{{ID: "new"}, {ID: "once", Attempts: 1}, {ID: "again", Attempts: 1}, {ID: "twice", Attempts: 2}, {ID: "last", Attempts: 5}}
+	for i := range waiting {
+		waiting[i].Generation = 1
+	}
+	for _, c := range []struct {
+		name    string
+		waiting []ledger.Candidate
+		refused string
+		want    string
+	}{
+		{"the one that has failed most often, but not the last probe", waiting, "!again#1 !last#1", "twice"},
+		{"of equal ones the one that was a probe of this outage", waiting[:3], "!again#1 !last#1", "again"},
+		{"of these the latest", waiting[:3], "!again#1 !once#1 !last#1", "once"},
+		{"none that was never made", waiting[:1], "!last#1", ""},
+		{"none where calls are refused and spend no attempt", waiting, "again#1 last#1", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			choice := &ledger.ProbeChoice{Refused: strings.Fields(c.refused), Candidates: c.waiting}
+			age := func(one ledger.Candidate) int { return slices.Index(choice.Refused, "!"+one.ID+"#1") }
+			for choice.Failed = range 20 {
+				want := c.want
+				if !slices.Contains([]int{2, 4, 8, 16}, choice.Failed) {
+					want = ""
+				}
+				got := ""
+				if tried := chooseTried(choice, age); tried != nil {
+					got = tried.ID
+				}
+				if got != want {
+					t.Errorf("after %d failed probes: got %q, want %q", choice.Failed, got, want)
+				}
 			}
 		})
 	}

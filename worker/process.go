@@ -54,6 +54,9 @@ type admission struct {
 	epoch int64
 	// token is set when the call is this circuit's probe, for the named hold.
 	token, hold string
+	// rung is that of the hold, and heldFor how long the circuit has been open.
+	rung    int
+	heldFor time.Duration
 }
 
 // process takes a call through all its steps and returns what asynq must do.
@@ -298,7 +301,7 @@ func (w *Worker) askCircuit(ctx context.Context, inflight *inflightCall, name ci
 	}
 	admitted.epoch = adm.Epoch
 	if adm.Probe {
-		admitted.token, admitted.hold = token, adm.Hold
+		admitted.token, admitted.hold, admitted.rung, admitted.heldFor = token, adm.Hold, adm.Rung, adm.HeldFor
 		inflight.probeTokens = append(inflight.probeTokens, token)
 		w.probes.add(token, heldProbe{name: name, epoch: adm.Epoch, renewed: asked, renewUntil: asked.Add(inflight.account.probeLimit)})
 	}

@@ -13,9 +13,25 @@ import (
 // circuitEffect is the state, after the report, of the circuit that an answer is about.
 type circuitEffect struct {
 	// open reports that the circuit is open, for wait; probe that the call was its probe;
-	// ends that the call must end, see [circuit.Status].
-	open, probe, ends bool
-	wait              time.Duration
+	// ends that the call must end, see [circuit.Status]. endpoint reports that it is an
+	// endpoint's circuit.
+	open, probe, ends, endpoint bool
+	wait                        time.Duration
+}
+
+// overrule returns what is done, which may differ from what the policy decided.
+func (c circuitEffect) overrule(d policy.Decision) policy.Decision {
+	switch {
+	case c.ends:
+		d.Action = policy.ActionDeadLetter
+	case c.probe && d.Action != policy.ActionPark:
+		// A probe that gets its circuit's own error is parked.
+		d.Action, d.Exhausted = policy.ActionPark, false
+		if c.endpoint {
+			d.Circuit.Scope = policy.ScopeEndpoint
+		}
+	}
+	return d
 }
 
 // report reports the attempt's result to the circuits and to the process's breaker.
@@ -45,9 +61,7 @@ func (w *Worker) report(ctx context.Context, inflight *inflightCall, a attempted
 			// The account refused the call before the endpoint could answer.
 			w.sendReport(ctx, admitted.name, circuit.Report{Verdict: circuit.Unsent, Token: admitted.token})
 		case faulty(d) && admitted.hold == outageHold:
-			// The outage continues, and its circuit takes the next rung. The call is not
-			// parked: it spends an attempt, as any call with a transient fault does.
-			w.reportOwnError(ctx, inflight, a, admitted, outageCircuit)
+			c = w.reportOutage(ctx, inflight, a, admitted)
 		case faulty(d):
 			w.sendReport(ctx, admitted.name, inflight.withCall(circuit.Report{
 				Verdict: circuit.Fault, Epoch: admitted.epoch, Token: admitted.token, Fault: faultText(a),
@@ -89,25 +103,22 @@ func (inflight *inflightCall) withCall(r circuit.Report) circuit.Report {
 	return r
 }
 
-const (
-	// mostRateWait is the longest wait after a rate error. A quota error with a longer wait
-	// means that a quota is used up.
-	mostRateWait = time.Minute
-	// outageHold is the policy's hold for an API that fails too often.
-	outageHold = "outage"
-)
-
-// outageCircuit is the effect of an outage on its circuit.
-var outageCircuit = policy.Circuit{Effect: policy.EffectCount, Hold: outageHold, After: 1}
+// mostRateWait is the longest wait after a rate error. A quota error with a longer wait
+// means that a quota is used up.
+const mostRateWait = time.Minute
 
 // reportOwnError reports a circuit's own error.
 func (w *Worker) reportOwnError(ctx context.Context, inflight *inflightCall, a attempted, admitted admission, c policy.Circuit) circuitEffect {
 	end, source := until(inflight.account.policy, c.Hold, a.Outcome, 0)
+	most := time.Duration(0)
+	if c == outageCircuit && admitted.token != "" {
+		most = max(mostFaultWait, a.decision.LeastWait)
+	}
 	report := inflight.withCall(circuit.Report{
 		AllRefused: inflight.delivery.Circuit.AllRefused && admitted.name.Endpoint == "",
 		Parked:     c.Effect == policy.EffectOpen && (a.decision.Action == policy.ActionPark || admitted.token != ""),
 		Verdict:    circuit.OwnError, Epoch: admitted.epoch, Token: admitted.token, ID: newToken(), After: c.After, MaxProbes: c.MaxProbes,
-		Delays:     delays(inflight.account.policy, c.Hold, a.Outcome, w.random),
+		Delays:     delays(inflight.account.policy, c.Hold, a.Outcome, most, w.random),
 		ServerSaid: serverSaid(source),
 		Cause: circuit.Cause{
 			Reason: c.Hold, Hold: c.Hold, Source: string(source), Class: string(a.decision.Class), Code: a.Outcome.Code,
@@ -193,21 +204,25 @@ func faultText(a attempted) string {
 // maxRungs bounds the ladder that is sent to Redis; the last rung repeats.
 const maxRungs = 16
 
-// delays returns how long the named hold lasts on each rung after an answer.
-func delays(pol *policy.Policy, hold string, o policy.Outcome, jitter func(int64) int64) []time.Duration {
+// delays returns how long the named hold lasts on each rung after an answer. Where the
+// server gave no time, it lasts no longer than most, unless that is 0.
+func delays(pol *policy.Policy, hold string, o policy.Outcome, most time.Duration, jitter func(int64) int64) []time.Duration {
 	now := time.Now()
 	h, _ := pol.Hold(hold)
 	list := make([]time.Duration, min(max(len(h.Ladder), 1), maxRungs))
 	for rung := range list {
-		end, _ := h.Until(o, now, rung, jitter)
+		end, source := h.Until(o, now, rung, jitter)
 		list[rung] = end.Sub(now)
+		if most > 0 && !serverSaid(source) {
+			list[rung] = min(list[rung], most)
+		}
 	}
 	return list
 }
 
-// faultLadder is how long to wait for the next probe after one with a transient fault. It is
-// short, because the hold's time is over and the fault is not about the account.
-var faultLadder = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
+// faultLadder is how long to wait for the next probe after one with a transient fault,
+// which is not about the hold.
+var faultLadder = []time.Duration{time.Second, 2 * time.Second, mostFaultWait}
 
 // faultDelays returns how long to wait for the next probe after one with a fault: not less
 // than the server asked for.

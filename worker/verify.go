@@ -132,6 +132,7 @@ func (w *Worker) verifyLater(ctx context.Context, inflight *inflightCall, entry 
 func (w *Worker) applyVerification(ctx context.Context, inflight *inflightCall, a attempted) disposition {
 	ctx = context.WithoutCancel(ctx) // the answer has arrived
 	c := w.report(ctx, inflight, a)
+	a.decision = c.overrule(a.decision)
 	v, delivery := inflight.account.verify, inflight.delivery
 	about := policy.Attempt{Method: inflight.call.Method, Endpoint: inflight.endpoint, Idempotent: true, N: 1}
 	body := a.Body

@@ -146,6 +146,8 @@ type ProbeChoice struct {
 type Candidate struct {
 	Queue, ID  string
 	Generation int
+	// Attempts is how many attempts the call has spent.
+	Attempts int
 	// Method and Path are the call's own; empty if the call is too large to decode.
 	Method, Path string
 }
@@ -265,7 +267,7 @@ func choiceFrom(queues []string, reply []any) *ProbeChoice {
 		fields := one.([]any)
 		c.Candidates = append(c.Candidates, Candidate{
 			Queue: queues[redislua.Number(fields[0])-1], ID: redislua.Text(fields[1]), Generation: count(redislua.Text(fields[2])),
-			Method: redislua.Text(fields[3]), Path: redislua.Text(fields[4]),
+			Method: redislua.Text(fields[3]), Path: redislua.Text(fields[4]), Attempts: count(redislua.Text(fields[5])),
 		})
 	}
 	return c

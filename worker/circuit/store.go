@@ -149,6 +149,9 @@ type Report struct {
 	// Parked reports that an OwnError spends no attempt of the call. Only such a refusal
 	// can count as the call's own fault.
 	Parked bool
+	// Outage reports, for a Fault, that the hold is about such faults: another call is to
+	// be the next probe.
+	Outage bool
 	// AllRefused reports, for a probe, that every waiting call was refused since the last
 	// good answer.
 	AllRefused bool
@@ -193,9 +196,11 @@ type Admission struct {
 	// Admitted reports that the call may be made, Probe that it is the probe.
 	Admitted, Probe bool
 	Epoch           int64
-	// Hold and Rung are those of the hold that the probe tests.
-	Hold string
-	Rung int
+	// Hold and Rung are those of the hold that the probe tests, HeldFor is how long the
+	// circuit has been open.
+	Hold    string
+	Rung    int
+	HeldFor time.Duration
 	// Wait is when to ask again, if not admitted.
 	Wait time.Duration
 	// GiveUp reports that too many probes failed: the call must not be made at all. Code,
@@ -248,7 +253,7 @@ type Status struct {
 // it returns it updates the copies for the upstream's other queues.
 func (s *Store) Report(ctx context.Context, n Name, r Report) (Status, error) {
 	args := []any{r.Epoch, r.Token, string(r.Verdict), max(r.After, 1), redislua.Flag(r.ServerSaid), r.MaxProbes, r.AdaptiveRate, r.ID,
-		r.Call, r.Endpoint, redislua.Flag(r.Parked), redislua.Flag(r.AllRefused), len(r.Delays)}
+		r.Call, r.Endpoint, redislua.Flag(r.Parked || r.Outage), redislua.Flag(r.AllRefused), len(r.Delays)}
 	for _, d := range r.Delays {
 		args = append(args, max(d, time.Millisecond).Milliseconds())
 	}
@@ -288,7 +293,7 @@ func (s *Store) Admit(ctx context.Context, n Name, a AdmitRequest) (Admission, e
 	case 1:
 		return Admission{Admitted: true, Epoch: redislua.Number(reply[1])}, nil
 	case 2:
-		return Admission{Admitted: true, Probe: true, Epoch: redislua.Number(reply[1]), Hold: redislua.Text(reply[2]), Rung: int(redislua.Number(reply[3]))}, nil
+		return Admission{Admitted: true, Probe: true, Epoch: redislua.Number(reply[1]), Hold: redislua.Text(reply[2]), Rung: int(redislua.Number(reply[3])), HeldFor: time.Duration(redislua.Number(reply[4])) * time.Millisecond}, nil
 	case 3:
 		return Admission{GiveUp: true, Code: redislua.Text(reply[1]), CorrelationID: redislua.Text(reply[2]), Message: redislua.Text(reply[3])}, nil
 	default:

@@ -2,6 +2,7 @@ package circuit_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -285,12 +286,31 @@ func TestAnotherCallBecomesTheProbeWhenTheLeaseEnds(t *testing.T) {
 	})
 }
 
+func TestAFaultOfAnOutagesProbeKeepsTheRungAndNamesTheCallThatFailed(t *testing.T) {
+	each(t, func(t *testing.T, d *fixture) {
+		short := []time.Duration{2 * time.Millisecond}
+		d.report(account, circuit.Report{Verdict: circuit.OwnError, Call: "a#1", Delays: short})
+		for i, call := range []string{"b#1", "c#1"} {
+			probe := d.probe(account, call)
+			if probe.Rung != 1 || probe.HeldFor < 2*time.Millisecond {
+				t.Errorf("the probe is on rung %d after %s, want rung 1 after the hold", probe.Rung, probe.HeldFor)
+			}
+			d.report(account, circuit.Report{Verdict: circuit.Fault, Outage: true, Call: call, Epoch: probe.Epoch, Token: call, Delays: short})
+			if r := d.get(account); r.State != circuit.Open || r.Rung != 1 || r.Failed != i+1 || !strings.HasSuffix(r.Refused, " !"+call) {
+				t.Errorf("after the fault of %s the circuit is %+v", call, r)
+			}
+		}
+	})
+}
+
 // go-redis repeats a request if its reply is lost.
 func TestARequestThatIsRepeatedWithItsTokenGetsTheSameProbe(t *testing.T) {
 	each(t, func(t *testing.T, d *fixture) {
 		d.report(account, circuit.Report{Verdict: circuit.OwnError, Delays: []time.Duration{time.Millisecond}})
 		first := d.probe(account, "a")
-		if again := d.admit(account, "a"); again != first {
+		again := d.admit(account, "a")
+		again.HeldFor = first.HeldFor // a moment longer
+		if again != first {
 			t.Errorf("the second time got %+v, want %+v as the first time", again, first)
 		}
 		if other := d.admit(account, "b"); other.Admitted {

@@ -6,15 +6,11 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 )
 
-const (
-	// holdOutage is the policy's hold for an API that fails too often.
-	holdOutage = "outage"
-	// mostRateWait is the longest wait of an error that lowers an adaptive rate.
-	mostRateWait = time.Minute
-)
+// mostRateWait is the longest wait of an error that lowers an adaptive rate.
+const mostRateWait = time.Minute
 
 // faultLadder is how long a circuit waits for the next probe after one with a fault.
-var faultLadder = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
+var faultLadder = []time.Duration{time.Second, 2 * time.Second, mostFaultWait}
 
 // circuit is the record of one circuit, as lua/report.lua of package circuit changes it.
 type circuit struct {
@@ -23,9 +19,14 @@ type circuit struct {
 	until, from                  time.Time
 	hold                         string
 	rung, failed, streak, faults int
-	// probe is the call that tests the circuit, refused the call that was refused last.
-	probe, refused *call
-	held           time.Duration
+	// probe is the call that tests the circuit, since probedAt.
+	probe    *call
+	probedAt time.Time
+	// refused are the calls that were refused since the last good answer, the latest
+	// last; spent reports that its refusal spent an attempt.
+	refused []*call
+	spent   bool
+	held    time.Duration
 }
 
 // effect is what a report did.
@@ -63,7 +64,7 @@ func (s *sim) judge(c *call, o policy.Outcome, d policy.Decision, epochs [2]int)
 			e = s.refuse(circuit, c, o, d, d.Circuit, probe, epochs[i])
 		case d.Circuit.Effect == policy.EffectOpen && scope == policy.ScopeEndpoint: // it was not asked
 		case faulty && probe && circuit.hold == holdOutage:
-			s.refuse(circuit, c, o, d, outage, probe, epochs[i])
+			e = s.fault(circuit, c, o, d, epochs[i])
 		case faulty:
 			if probe {
 				circuit.faults++
@@ -77,8 +78,11 @@ func (s *sim) judge(c *call, o policy.Outcome, d policy.Decision, epochs [2]int)
 			circuit.ended(s)
 			*circuit = closed(circuit)
 		case !circuit.open && circuit.epoch == epochs[i]:
-			circuit.streak = 0
+			circuit.streak, circuit.refused = 0, nil
 		}
+	}
+	if d.Circuit.Success {
+		s.goodAt = s.now
 	}
 	account := s.circuits[policy.ScopeAccount]
 	if s.breaker.count(s.now, s.cfg.Policy.Breaker(), d) && !account.open {
@@ -86,8 +90,6 @@ func (s *sim) judge(c *call, o policy.Outcome, d policy.Decision, epochs [2]int)
 	}
 	return e
 }
-
-var outage = policy.Circuit{Effect: policy.EffectCount, Scope: policy.ScopeAccount, Hold: holdOutage, After: 1}
 
 // closed is the circuit after a good answer to its probe.
 func closed(c *circuit) circuit { return circuit{epoch: c.epoch + 1, held: c.held} }
@@ -119,17 +121,21 @@ func (s *sim) refuse(c *circuit, by *call, o policy.Outcome, d policy.Decision, 
 		if c.hold != effectOf.Hold {
 			c.rung, c.failed = 0, 0
 		}
-		c.faults, c.refused = 0, by
+		c.faults = 0
+		c.note(by, effectOf.Effect == policy.EffectCount)
 		c.rung, c.failed, c.hold, c.until = c.rung+1, c.failed+1, effectOf.Hold, until(c.rung+1)
+		if most := s.now.Add(max(mostFaultWait, d.LeastWait)); effectOf == outage && !saidByServer && c.until.After(most) {
+			c.until = most
+		}
 		c.epoch++
 		ends := effectOf.MaxProbes > 0 && c.failed >= effectOf.MaxProbes
 		return effect{open: true, probe: true, ends: ends, wait: c.until.Sub(s.now)}
 	case !c.open && epoch == c.epoch:
-		c.refused = by
+		c.note(by, effectOf.Effect == policy.EffectCount)
 		if c.streak++; c.streak < max(effectOf.After, 1) {
 			return effect{wait: time.Second}
 		}
-		*c = circuit{open: true, epoch: c.epoch + 1, from: s.now, until: until(1), hold: effectOf.Hold, rung: 1, refused: by, held: c.held}
+		*c = circuit{open: true, epoch: c.epoch + 1, from: s.now, until: until(1), hold: effectOf.Hold, rung: 1, refused: c.refused, spent: c.spent, held: c.held}
 	case c.open && saidByServer && s.now.Before(c.until):
 		at, _ := hold.Until(o, s.now, 0, s.random.Int64N)
 		c.until = later(c.until, at)

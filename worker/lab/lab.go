@@ -6,10 +6,10 @@
 // are, by the rules of the scripts that do it for the fleet:
 //
 //   - the queue: first in, first out; a parked call goes back to its head; a retry comes
-//     back on a whole second, as in asynq
+//     back on a whole second, as in asynq, and goes ahead of every second waiting call
 //   - the circuit of the account: opening after N, the ladder, the time that the server
-//     gave, the probe, faults of the probe, max_probes for the probe itself, and the
-//     breaker for outages
+//     gave, which call is the probe, faults of the probe, max_probes for the probe itself,
+//     and the breaker for outages
 //   - rates, windows and the adaptive rate; a slot is reserved up to half a second ahead
 //   - workers, each with one call at a time; attempts and the age of a call without the
 //     time that it was held
@@ -103,6 +103,10 @@ type call struct {
 	first           time.Time
 	heldBefore      time.Duration
 	endpoint        string
+	// failedAt is when an attempt failed first; passed reports that a retry has passed
+	// the call.
+	failedAt time.Time
+	passed   bool
 }
 
 type event struct {
@@ -138,6 +142,7 @@ type sim struct {
 	circuits map[policy.Scope]*circuit
 	breaker  breaker
 	random   *rand.Rand
+	goodAt   time.Time // of the last good answer
 	lastDone time.Time
 	report   Report
 }
@@ -236,12 +241,12 @@ func (s *sim) dispatch() {
 		s.limits.take(s.now, slot)
 		i := 0
 		if probed != nil {
-			i = max(slices.IndexFunc(s.pending, func(c *call) bool { return c != probed.refused }), 0)
+			i = probed.choose(s.pending)
 		}
 		next := s.pending[i]
 		s.pending = slices.Delete(s.pending, i, i+1)
 		if probed != nil {
-			probed.probe = next
+			probed.probe, probed.probedAt = next, s.now
 		}
 		s.idle--
 		s.at(slot, func() { s.send(next) })
@@ -283,7 +288,7 @@ func (s *sim) answered(c *call, o policy.Outcome, epochs [2]int) {
 	case effect.ends:
 		d.Action = policy.ActionDeadLetter
 	case effect.probe && d.Action != policy.ActionPark:
-		d.Action = policy.ActionPark
+		d.Action, d.Exhausted = policy.ActionPark, false
 	}
 	e := Event{At: s.now.Sub(s.cfg.Start)}
 	switch d.Action {
@@ -294,13 +299,15 @@ func (s *sim) answered(c *call, o policy.Outcome, epochs [2]int) {
 		if effect.open && d.Circuit.Scope == policy.ScopeAccount {
 			s.pending = append([]*call{c}, s.pending...)
 		} else {
-			s.later(c, max(effect.wait, time.Second))
+			s.later(c, max(effect.wait, time.Second), s.last)
 		}
 	case policy.ActionRetry:
 		s.report.Retried++
 		delay := s.delay(c, d)
-		c.attempts++
-		s.later(c, delay)
+		if c.attempts++; c.failedAt.IsZero() {
+			c.failedAt = s.now
+		}
+		s.later(c, delay, s.ahead)
 	default:
 		c.attempts++
 		e.Ended = true
@@ -324,16 +331,33 @@ func (s *sim) delay(c *call, d policy.Decision) time.Duration {
 	return delay
 }
 
-// later puts a call back after a delay. Due times are whole seconds.
-func (s *sim) later(c *call, delay time.Duration) {
+// later puts a call back after a delay, at a place of the queue. Due times are whole
+// seconds.
+func (s *sim) later(c *call, delay time.Duration, place func() int) {
 	due := s.now.Add(delay)
 	if whole := due.Truncate(time.Second); whole.Before(due) {
 		due = whole.Add(time.Second)
 	}
 	s.at(due, func() {
-		s.pending = append(s.pending, c)
+		s.pending = slices.Insert(s.pending, place(), c)
 		s.dispatch()
 	})
+}
+
+// last is the place at the end of the queue.
+func (s *sim) last() int { return len(s.pending) }
+
+// ahead is the place of a retry: in front of the next call that no retry has passed yet.
+func (s *sim) ahead() int {
+	front := true
+	for i, c := range s.pending {
+		front = front && c.parks > 0
+		if c.attempts == 0 && !front && !c.passed {
+			c.passed = true
+			return i
+		}
+	}
+	return len(s.pending)
 }
 
 func stateOf(a policy.Action) string {

@@ -92,6 +92,27 @@ func TestAnOutageOpensTheCircuit(t *testing.T) {
 	}
 }
 
+func TestWhereEachCallFailsTwiceTheLadderOfTheOutageIsNotClimbed(t *testing.T) {
+	r := run(t, Config{
+		Policy: preset(t, "http"), Calls: 200, Workers: 4,
+		Script: simapi.MustParseScript("* * -> http:503; http:502; ok forever"),
+	})
+	if r.Ends[End{"done", "ok", "ok"}] != 200 || r.Took > 10*time.Minute {
+		t.Errorf("got %v after %v", r.Ends, r.Took)
+	}
+}
+
+func TestALongOutageUsesUpNoCallsAttempts(t *testing.T) {
+	r := run(t, Config{
+		Policy: preset(t, "http"), Calls: 25, Workers: 4,
+		Script: simapi.MustParseScript("shared * * -> http:503 x200; ok forever"),
+	})
+	// The first 20 trip the breaker, then there is a probe every 5 s.
+	if r.Ends[End{"done", "ok", "ok"}] != 25 || r.Took < 15*time.Minute || r.Took > 16*time.Minute {
+		t.Errorf("got %v after %v", r.Ends, r.Took)
+	}
+}
+
 func TestTheSameSeedGivesTheSameReport(t *testing.T) {
 	cfg := Config{Policy: preset(t, "patsnap"), Calls: 300, Workers: 8, Seed: 7, Limits: []string{"adaptive"}, Script: simapi.MustParseScript(mixture)}
 	if a, b := run(t, cfg), run(t, cfg); !reflect.DeepEqual(a, b) {

@@ -31,13 +31,13 @@ local function candidates()
     for i = 1, n > 32 and 16 or 0 do at[#at + 1] = -32 - math.ceil((n - 32) * i / 16) end
     for _, i in ipairs(at) do
       local id = redis.call('LINDEX', queue.pending, i)
-      local r = redis.pcall('HMGET', queue.record .. id, 'state', 'gen', 'content')
+      local r = redis.pcall('HMGET', queue.record .. id, 'state', 'gen', 'content', 'attempts')
       if r[1] == 'open' and r[3] then
         -- A large call is not decoded, since that takes too long; its endpoint stays
         -- unknown.
         local ok, call = pcall(cjson.decode, #r[3] <= 65536 and r[3] or '{}')
         call = ok and type(call) == 'table' and call or {}
-        list[#list + 1] = {q, id, r[2] or '', tostring(call.method or ''), tostring(call.path or '')}
+        list[#list + 1] = {q, id, r[2] or '', tostring(call.method or ''), tostring(call.path or ''), r[4] or ''}
       end
     end
   end

@@ -8,9 +8,10 @@
 -- ARGV[4]   how long ago, in ms, this process got a good answer to a call of this
 --           circuit; -1: never
 --
--- Returns {1, epoch}: make the call; {2, epoch, hold, rung, failed}: make it as the
--- probe; {0, ms}: ask again after that time; {3, code, correlation id, message}: end the
--- call unsent, because too many probes have failed.
+-- Returns {1, epoch}: make the call; {2, epoch, hold, rung, ms}: make it as the probe,
+-- and for how long the circuit has been open; {0, ms}: ask again after that time; {3,
+-- code, correlation id, message}: end the call unsent, because too many probes have
+-- failed.
 if state == 'closed' then
   return {1, epoch}
 end
@@ -38,7 +39,7 @@ elseif wait <= 0 and not own.lease and call ~= '' and KEYS[1] ~= KEYS[2] and wai
 end
 if wait <= 0 then
   redis.call('HSET', KEYS[1], 'token', ARGV[1], 'lease', now + ARGV[2], 'turn', now + ARGV[2])
-  return {2, epoch, own.hold or '', rung, failed}
+  return {2, epoch, own.hold or '', rung, now - tonumber(own.since or now)}
 end
 local max_probes, good_at = tonumber(own.max_probes or 0), tonumber(own.good_at or 0)
 if max_probes > 0 and failed >= max_probes then

@@ -14,7 +14,8 @@
 -- ARGV[8]   the report's id, the same if the report is sent again; or empty
 -- ARGV[9]   the call, as refusals.lua names it, or empty
 -- ARGV[10]  the call's endpoint
--- ARGV[11]  1 if an error spends no attempt because the call is parked
+-- ARGV[11]  1 if an error spends no attempt because the call is parked; for a fault: 1 if
+--           the hold is about such faults: another call is to be the next probe
 -- ARGV[12]  1 if every waiting call was refused since the last good answer
 -- ARGV[13]  how many delays follow
 -- ARGV[..]  the delays: for an error how long the hold lasts in milliseconds on the first
@@ -90,6 +91,10 @@ if ARGV[3] == 'fault' then
   -- The hold's time is over, and a fault says nothing about the account: the next probe
   -- is sent soon. The hold and its rung stay.
   local faults = redis.call('HINCRBY', KEYS[1], 'faults', 1)
+  if parked then
+    note_refusal(call, at, epoch, false, true)
+    failed = failed + 1
+  end
   open(hold(faults), rung, failed)
   if #ARGV > 13 + delays then
     redis.call('HSET', KEYS[1], 'fault', ARGV[15 + delays])
