@@ -56,6 +56,7 @@ func (w *Worker) attempt(ctx context.Context, inflight *inflightCall) attempted 
 	}
 	a.decide(inflight, !isJob && inflight.account.client.CanRefresh(a.TokenGeneration))
 	if !a.decision.Refresh {
+		a.noteAccepted(inflight)
 		return a
 	}
 	return w.replay(ctx, inflight, a, nonIdempotent)
@@ -108,8 +109,19 @@ func (w *Worker) replay(ctx context.Context, inflight *inflightCall, a attempted
 	a.Large.Close()
 	w.reportPace(ctx, inflight, replay.Outcome)
 	w.reconcileCost(ctx, inflight, replay.Answer)
+	if replay.decide(inflight, true); replay.decision.Refresh {
+		inflight.account.client.NoteRefused(replay.TokenGeneration)
+	}
 	replay.decide(inflight, false)
+	replay.noteAccepted(inflight)
 	return replay
+}
+
+// noteAccepted records that the API accepted the credential, if the answer shows it.
+func (a *attempted) noteAccepted(inflight *inflightCall) {
+	if a.TokenGeneration > 0 && a.decision.Circuit.Success && a.decision.Class != policy.ClassAuth {
+		inflight.account.client.NoteAccepted(a.TokenGeneration)
+	}
 }
 
 // request makes the request. If it takes a while until the request is sent, Redis must

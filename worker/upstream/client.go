@@ -85,10 +85,17 @@ func (c *Client) Close() {
 	c.rt.CloseIdleConnections()
 }
 
-// CanRefresh reports whether Refresh may find a credential newer than generation used:
-// always for OAuth 2, and for other kinds if a file with a secret has changed. It may
-// read files.
+// CanRefresh reports whether Refresh may find a credential newer than generation used, and
+// whether it may help: for OAuth 2 unless NoteRefused was called for it within the last
+// minute, and for other kinds if a file with a secret has changed. It may read files.
 func (c *Client) CanRefresh(used uint64) bool { return c.auth.canRefresh(used) }
+
+// NoteRefused records that the API refused the credential of that generation, which
+// Refresh had just found: the cause is not that the credential is old.
+func (c *Client) NoteRefused(generation uint64) { c.auth.noteRefused(generation) }
+
+// NoteAccepted records that the API accepted the credential of that generation.
+func (c *Client) NoteAccepted(generation uint64) { c.auth.noteAccepted(generation) }
 
 // Refresh looks for a credential newer than generation used, which the API refused. It
 // reports whether there is one: then the call may be made again. If several goroutines

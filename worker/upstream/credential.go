@@ -63,6 +63,10 @@ type authorizer interface {
 	refresh(ctx context.Context, used uint64) (bool, error)
 	// canRefresh reports whether refresh may find one.
 	canRefresh(used uint64) bool
+	// noteRefused and noteAccepted say what the API said to a credential that is newer
+	// than one that it had refused.
+	noteRefused(generation uint64)
+	noteAccepted(generation uint64)
 	close()
 }
 
@@ -125,6 +129,10 @@ func (s *staticAuth) canRefresh(used uint64) bool {
 	fresh, _ := s.refresh(context.Background(), used)
 	return fresh
 }
+
+// The credential is new only if a file has changed; the next change is another one.
+func (*staticAuth) noteRefused(uint64)  {}
+func (*staticAuth) noteAccepted(uint64) {}
 
 func (*staticAuth) close() {}
 

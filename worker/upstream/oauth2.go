@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-2903acc3/callq/internal/shortduration"
@@ -41,6 +42,10 @@ type oauth2Auth struct {
 	policy  *policy.Policy
 	secrets *redact.Redactor
 	tokens  *tokens
+	// refused is the token that was refused as a new one, and client the clientMark of the
+	// last token request.
+	refused refusedToken
+	client  atomic.Uint64
 }
 
 func newOAuth2Auth(auth OAuth2Config, cfg Config, rt *http.Transport, secrets *redact.Redactor) *oauth2Auth {
@@ -78,7 +83,18 @@ func (o *oauth2Auth) refresh(ctx context.Context, used uint64) (bool, error) {
 	return err == nil && token.generation > used, err
 }
 
-func (*oauth2Auth) canRefresh(uint64) bool { return true }
+// canRefresh is true unless the token was refused as a new one, by the same client.
+func (o *oauth2Auth) canRefresh(used uint64) bool {
+	if o.refused.mayReplace(used) {
+		return true
+	}
+	id, err1 := o.auth.ClientID.read(readOptions{fresh: true})
+	secret, err2 := o.auth.ClientSecret.read(readOptions{fresh: true})
+	return err1 != nil || err2 != nil || clientMark(id, secret) != o.client.Load()
+}
+
+func (o *oauth2Auth) noteRefused(generation uint64)  { o.refused.noteRefused(generation) }
+func (o *oauth2Auth) noteAccepted(generation uint64) { o.refused.noteAccepted(generation) }
 
 func (o *oauth2Auth) close() {
 	o.tokens.close()
@@ -139,6 +155,7 @@ func (o *oauth2Auth) tokenRequest(ctx context.Context) (*http.Request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client_secret: %w", err)
 	}
+	o.client.Store(clientMark(id, secret))
 
 	form := url.Values{"grant_type": {"client_credentials"}}
 	if len(o.auth.Scopes) > 0 {
