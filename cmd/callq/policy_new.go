@@ -44,8 +44,8 @@ func (a *app) policyNewCommand() *cobra.Command {
 		Long: `Write a policy to start from. With --from it reads results, and groups the answers
 that no rule knew by status, error code and shape: it proposes where the code and the
 message are, a rule for each group, and a case for each. An active rule decides as the
-extended policy does; what would change a decision is a comment. With --extends alone
-every section is a comment.
+extended policy does; what would change a decision is a comment. Without --from every
+section is a comment.
 
 The policy is written to standard output, or to FILE with -o; then the cases are
 written to FILE with the ending .cases.yaml.`,
@@ -71,8 +71,6 @@ var policyName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 func (n *drafting) check() error {
 	switch {
-	case len(n.from) == 0 && n.extends == "":
-		return usageError("give --from with a file of results, or --extends with a policy")
 	case !policyName.MatchString(n.name) || policy.IsPath(n.name):
 		return usageError("%q is not the name of a policy; write letters, digits and dashes, as in my-api", n.name)
 	case slices.Contains(policy.Presets(), n.name):
