@@ -34,8 +34,13 @@ func (a *app) policySimulateCommand() *cobra.Command {
 clock, and show how many requests, refusals and attempts a policy needs, and how long
 it takes. Nothing is sent.
 
-SCRIPT is a file that says what the API answers, as for callq simapi --script. The calls
-are GET /1, GET /2 and so on; --path changes that. Workers make one call each at a time.
+SCRIPT is a file that says what the API answers, as for callq simapi --script:
+
+  20% * * -> body={"state": "BUSY"} x2; ok
+  * *     -> http:460 header=X-Fault:credit body={"code": 17}
+
+The calls are GET /1, GET /2 and so on; --path changes that. Workers make one call each
+at a time.
 
 The policy, the answers and the limits are the real ones. Queue, circuit, probes and
 workers are modelled. pace, budgets, priorities and credentials are not.`,

@@ -62,6 +62,8 @@ A script says what fails, one rule a line: METHOD /path -> answer; answer; …
   GET /search/*  -> 68300008 x2; ok      two service errors, then ok
   5% * *         -> http:503             one call in twenty
   GET /report    -> hang=5s; cut; html   no usable answer
+  * *            -> body={"state": "BUSY"} x2; ok
+  PUT *          -> http:460 header=X-Fault:credit body={"code": 17}
   POST /v1/*     -> rate-limit wait=6m   an error that --api openai has by name
 
 Each call (its method, path and query together) gets each answer once, or N times with

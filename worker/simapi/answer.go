@@ -92,6 +92,9 @@ func (a answer) bodyOf(e Envelope, echo []byte) body {
 	case kindNoCode:
 		return body{kind: jsonType, head: e.error("", orElse(a.message, "Something went wrong!"))}
 	case kindHTTP:
+		if a.hasText {
+			return textBody(a.text)
+		}
 		return body{kind: "text/plain; charset=utf-8", head: fmt.Appendf(nil, "%d %s\n", a.status, http.StatusText(a.status))}
 	case kindHTML:
 		return body{kind: "text/html; charset=utf-8", head: []byte(page)}
@@ -107,6 +110,18 @@ func (a answer) bodyOf(e Envelope, echo []byte) body {
 		return b
 	}
 	return body{kind: jsonType, head: append(append(e.ok(), echo...), '}')}
+}
+
+// textBody is the body of http:STATUS body=TEXT.
+func textBody(text string) body {
+	switch {
+	case text == "":
+		return body{}
+	case json.Valid([]byte(text)):
+		return body{kind: "application/json", head: []byte(text)}
+	default:
+		return body{kind: "text/plain; charset=utf-8", head: []byte(text)}
+	}
 }
 
 // send writes an answer that is an HTTP message. Errors in writing are the client's leaving, and no concern of ours.

@@ -40,13 +40,15 @@
 //	GET /old                 -> redirect:/new@307; redirect:http://elsewhere.test/
 //	GET /odd                 -> html@502; malformed; empty; body=`{"no":"envelope"}`; cut; reset; hang=2s
 //	PUT /much                -> big=10MB gzip header="X-Note: a long one"
+//	GET /own                 -> http:460 header=X-Fault:credit body={"code": 17}; http:400 body=`<e a="b"/>`
 //
 // An answer is one of:
 //
 //	ok                 the default answer
 //	68300008           an error envelope with this code
 //	no-code            an error envelope without a code
-//	http:503           this status, with a plain text that is no envelope; 200 to 599
+//	http:503           this status, with a plain text that is no envelope; 200 to 599. With body=TEXT it has that text, as
+//	                   application/json or text/plain, or none where TEXT is empty
 //	html               a page
 //	empty              no body
 //	malformed          JSON that breaks off, correctly framed
@@ -68,7 +70,8 @@
 //	gzip               compressed, whatever the client accepts
 //	x3, forever        how often; forever only in the last step. Default: once
 //
-// A step without an answer means ok. Text with spaces, ; or # is quoted as in Go, with " or `.
+// A step without an answer means ok. Text with spaces, ; or # is quoted as in Go, with " or `. A body that is JSON needs no
+// quotes: body={"a": "b; c"}.
 //
 // # Other APIs
 //

@@ -1,6 +1,7 @@
 package simapi
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -103,6 +104,16 @@ func cutWord(line string) (w word, rest string, err error) {
 			return finish(text.String(), w.bare), line, nil
 		case unicode.IsControl(c):
 			return w, "", fmt.Errorf("control character %q; remove it", c)
+		case (c == '{' || c == '[') && text.String() == bodyWord:
+			value, err := cutJSON(line)
+			if err != nil {
+				return w, "", err
+			}
+			text.WriteString(value)
+			w.bare = text.Len()
+			line = line[len(value):]
+		case (c == '"' || c == '`') && strings.HasPrefix(text.String(), bodyWord) && text.Len() > max(w.bare, len(bodyWord)):
+			return w, "", fmt.Errorf("a quote inside %s; write the body between backquotes, as in body=`<a b=\"c\">`", clip(text.String()))
 		case c == '"' || c == '`':
 			quoted, err := strconv.QuotedPrefix(line)
 			if err != nil {
@@ -121,6 +132,27 @@ func cutWord(line string) (w word, rest string, err error) {
 		}
 	}
 	return finish(text.String(), w.bare), "", nil
+}
+
+// bodyWord begins the word with a body.
+const bodyWord = "body="
+
+// cutJSON returns the JSON value at the beginning of a line, as it is written. It returns
+// "" where the text is not JSON and has no quotes either: then it is a word like any other.
+func cutJSON(line string) (string, error) {
+	decoder := json.NewDecoder(strings.NewReader(line))
+	var value json.RawMessage
+	if err := decoder.Decode(&value); err != nil {
+		end := strings.IndexFunc(line, func(r rune) bool { return r == ';' || unicode.IsSpace(r) })
+		if end < 0 {
+			end = len(line)
+		}
+		if strings.ContainsAny(line[:end], "\"`") {
+			return "", fmt.Errorf("%s is not JSON; write such a body between backquotes, as in body=`{\"a\": `", clip(line))
+		}
+		return line[:end], nil
+	}
+	return string(value), nil
 }
 
 func finish(text string, bare int) word {

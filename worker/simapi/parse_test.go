@@ -57,6 +57,14 @@ func TestAWrongLineIsNamedWithWhatIsWrong(t *testing.T) {
 		{"GET /x -> big=0B", "want a size from 1B to 1GiB"},
 		{"GET /x -> big=10", "want a size from 1B to 1GiB"},
 		{"GET /x -> body=\"open", "a quoted text that does not end"},
+		{`GET /x -> body={"a": 1`, "is not JSON; write such a body between backquotes"},
+		{`GET /x -> body={"a":1}}"`, "a quote inside body="},
+		{`GET /x -> body=<a="c"/>`, "a quote inside body=<a=; write the body between backquotes"},
+		{`GET /x -> body=<a b="c"/>`, "a body with spaces stands between backquotes"},
+		{`GET /x -> http:460 body={} http:461`, `"http:461" is a second answer`},
+		{`GET /x -> http:460 body={}@461`, "is a second answer"},
+		{`GET /x -> body={}@460 http:461`, "is a second answer"},
+		{`GET /x -> ok body={}`, "is a second answer"},
 		{"GET /x -> ok\x00", "control character"},
 		{"GET /\xff -> ok", "not UTF-8"},
 		{strings.Repeat(" ", maxScript+1), "at most 1048576 are read"},
@@ -83,6 +91,15 @@ func TestAnAnswerIsReadWithItsOptionsInAnyOrder(t *testing.T) {
 		{"http:429 retry-after=date:-2s", func(a answer) bool { return a.retry == retryAfter{set: true, date: true, wait: -2 * time.Second} }},
 		{`body="a ; b # c@404"`, func(a answer) bool { return a.text == "a ; b # c@404" && a.status == 0 }},
 		{`body="x"@404`, func(a answer) bool { return a.text == "x" && a.status == 404 && a.label == "body@404" }},
+		{`body={"a": {"b": "c; d # {\""}} x2`, func(a answer) bool { return a.kind == kindBody && a.text == `{"a": {"b": "c; d # {\""}}` }},
+		{`body=[{"code": 17}]@409`, func(a answer) bool { return a.text == `[{"code": 17}]` && a.status == 409 }},
+		{`body={open`, func(a answer) bool { return a.text == "{open" }},
+		{`body=<a>b</a>`, func(a answer) bool { return a.text == "<a>b</a>" }},
+		{`http:460 header=X-Fault:credit body={"a":1}`, func(a answer) bool {
+			return a.kind == kindHTTP && a.status == 460 && a.text == `{"a":1}` && len(a.header) == 1 && a.label == "http:460"
+		}},
+		{`body={"a":1} http:460`, func(a answer) bool { return a.kind == kindHTTP && a.status == 460 && a.text == `{"a":1}` }},
+		{`http:460 body=""`, func(a answer) bool { return a.kind == kindHTTP && a.hasText && a.text == "" }},
 		{"body=`{\"a\":1}` # comment", func(a answer) bool { return a.text == `{"a":1}` }},
 		{"redirect:http://user@other:8080/p?a=b@307", func(a answer) bool {
 			return a.location == "http://user@other:8080/p?a=b" && a.status == 307
@@ -109,9 +126,11 @@ GET /secret              -> 67200003@401; ok
 GET /limit               -> 67200000 message="over the limit"
 GET /old                 -> redirect:/new@307; redirect:http://elsewhere.test/
 GET /odd                 -> html@502; malformed; empty; body=` + "`" + `{"no":"envelope"}` + "`" + `; cut; reset; hang=2s
-PUT /much                -> big=10MB gzip header="X-Note: a long one"`)
-	if len(s.rules) != 9 {
-		t.Errorf("%d rules, want 9", len(s.rules))
+PUT /much                -> big=10MB gzip header="X-Note: a long one"
+GET /own                 -> http:460 header=X-Fault:credit body={"code": 17}; http:400 body=` + "`" + `<e a="b"/>` + "`" + `
+`)
+	if len(s.rules) != 10 {
+		t.Errorf("%d rules, want 10", len(s.rules))
 	}
 	if s.String() == "" || (*Script)(nil).String() != "" {
 		t.Error("a script does not give its text back")

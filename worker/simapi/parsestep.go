@@ -30,8 +30,15 @@ func parseStep(words []word, table *api) (step, error) {
 		}
 		if name == "" {
 			name = "answer"
+			before := s.answer
 			if err := parseAnswer(w, &s.answer, table); err != nil {
+				if before.kind == kindBody {
+					err = fmt.Errorf("%w; a body with spaces stands between backquotes, as in body=`a b`", err)
+				}
 				return s, err
+			}
+			if seen[name] && !seen["status and body"] && s.answer.joins(before) {
+				name = "status and body"
 			}
 			if seen[name] {
 				return s, fmt.Errorf("%q is a second answer; separate answers with ;", clip(w.text))
@@ -54,6 +61,19 @@ func parseStep(words []word, table *api) (step, error) {
 	}
 	a.label = labelOf(*a)
 	return s, nil
+}
+
+// joins makes one answer of http:STATUS and body=TEXT, of which one is a and the other was
+// before. It returns false where they are something else.
+func (a *answer) joins(before answer) bool {
+	switch {
+	case a.kind == kindBody && a.status == 0 && before.kind == kindHTTP:
+		a.kind, a.status = kindHTTP, before.status
+		return true
+	case a.kind == kindHTTP && before.kind == kindBody && before.status == 0:
+		return true // text is that of before
+	}
+	return false
 }
 
 // checkReplyOptions refuses a message or a wait that the answer has no place for, and fills in the reply's own.
@@ -159,7 +179,7 @@ func parseAnswer(w word, a *answer, table *api) error {
 		a.kind, a.location = kindRedirect, rest
 		err = checkRedirect(rest, status)
 	case valued && name == "body":
-		a.kind, a.text = kindBody, value
+		a.kind, a.text, a.hasText = kindBody, value, true
 	case valued && name == "big":
 		a.kind = kindBig
 		a.size, err = parseSize(value)

@@ -72,6 +72,7 @@ type answer struct {
 	status   int
 	message  string
 	text     string // body=
+	hasText  bool   // text was given, and may be empty
 	location string
 	size     int64
 	gzip     bool
