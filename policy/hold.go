@@ -53,6 +53,19 @@ type Hold struct {
 // Jitter never shortens a wait. It adds at most a tenth of it, and at most half a
 // second.
 func (h Hold) Until(o Outcome, now time.Time, rung int, jitter func(n int64) int64) (until time.Time, source Source) {
+	from, wait, source := h.given(o, now, rung)
+	return h.end(from, wait, now, jitter), source
+}
+
+// Asked returns how long the source that sets the hold's end asks to wait, from now on,
+// before Max cuts it. It may be zero or negative, as the server said.
+func (h Hold) Asked(o Outcome, now time.Time, rung int) time.Duration {
+	from, wait, _ := h.given(o, now, rung)
+	return wait - now.Sub(from)
+}
+
+// given returns the wait that the first source gives, and when it begins.
+func (h Hold) given(o Outcome, now time.Time, rung int) (from time.Time, wait time.Duration, source Source) {
 	received := o.ReceivedAt
 	if received.IsZero() {
 		received, o.ReceivedAt = now, now
@@ -61,27 +74,27 @@ func (h Hold) Until(o Outcome, now time.Time, rung int, jitter func(n int64) int
 		switch source {
 		case SourceRetryAfter:
 			if given, ok := retryAfter(o.Header, received); ok {
-				return h.end(received, given.Wait, now, jitter), source
+				return received, given.Wait, source
 			}
 		case SourceRateLimitReset:
 			if given, ok := rateLimitReset(o.Header, received); ok {
-				return h.end(received, given.Wait, now, jitter), source
+				return received, given.Wait, source
 			}
 		case SourceCalendar:
 			if tick, ok := h.Calendar.next(now); ok {
-				return h.end(now, tick.Sub(now), now, jitter), source
+				return now, tick.Sub(now), source
 			}
 		case SourceLadder:
-			return h.end(now, h.step(rung), now, jitter), source
+			return now, h.step(rung), source
 		default:
 			if w := h.waits[source]; w != nil {
 				if wait, ok := w.wait(&o); ok {
-					return h.end(received, wait, now, jitter), source
+					return received, wait, source
 				}
 			}
 		}
 	}
-	return h.end(now, h.step(rung), now, jitter), SourceLadder
+	return now, h.step(rung), SourceLadder
 }
 
 // step returns the wait of a rung.

@@ -36,9 +36,9 @@ type answerWait struct {
 	// find is applied to each value; its first group is read. nil: the whole value is.
 	find   *regexp.Regexp
 	format waitFormat
-	// part is from with find, where from is the text of the body: all of it is searched,
+	// inBody is from with find, where from is the text of the body: all of it is searched,
 	// but only what is found is kept.
-	part place.Place
+	inBody place.Place
 	// need, have and perSecond describe a bucket: the wait is (need-have)/perSecond.
 	need, have, perSecond place.Place
 }
@@ -54,18 +54,27 @@ func (w *answerWait) wait(o *Outcome) (longest time.Duration, found bool) {
 	}
 	server := serverNow(o.Header, o.ReceivedAt)
 	for _, text := range w.texts(o) {
-		if w.find != nil && w.part.IsZero() {
-			groups := w.find.FindStringSubmatch(text)
-			if groups == nil {
-				continue
-			}
-			text = groups[min(1, len(groups)-1)]
+		part, ok := w.part(text)
+		if !ok {
+			continue
 		}
-		if wait, ok := w.format.read(text, server); ok && (!found || wait > longest) {
+		if wait, ok := w.format.read(part, server); ok && (!found || wait > longest) {
 			longest, found = wait, true
 		}
 	}
 	return longest, found
+}
+
+// part returns what find selects of a text; false, with the text, where it matches nothing.
+func (w *answerWait) part(text string) (string, bool) {
+	if w.find == nil || !w.inBody.IsZero() {
+		return text, true
+	}
+	groups := w.find.FindStringSubmatch(text)
+	if groups == nil {
+		return text, false
+	}
+	return groups[min(1, len(groups)-1)], true
 }
 
 func (w *answerWait) texts(o *Outcome) []string {
@@ -77,8 +86,8 @@ func (w *answerWait) texts(o *Outcome) []string {
 
 // place is where the value is.
 func (w *answerWait) place() place.Place {
-	if !w.part.IsZero() {
-		return w.part
+	if !w.inBody.IsZero() {
+		return w.inBody
 	}
 	return w.from
 }
@@ -199,7 +208,7 @@ func (f *file) readSource(v yamlfile.Value, waits *map[Source]*answerWait, allow
 		v.Failf("has a find without a group; put the part that is the time into parentheses")
 	default:
 		if w.from.IsBody() && w.find != nil {
-			w.part = w.from.Finding(w.find)
+			w.inBody = w.from.Finding(w.find)
 		}
 		source := Source(w.yaml())
 		if *waits == nil {

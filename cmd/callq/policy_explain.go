@@ -119,10 +119,14 @@ type explanation struct {
 	Circuit     circuitJSON   `json:"circuit"`
 	WaitSeconds float64       `json:"wait_seconds,omitempty"`
 	WaitSource  string        `json:"wait_source,omitempty"`
-	ServerTimes []timeJSON    `json:"server_times,omitempty"`
-	UserMessage string        `json:"user_message"`
-	Advice      string        `json:"advice"`
-	Missed      []missJSON    `json:"missed"`
+	// CutFromSeconds is the wait that the source asked for, if the hold's max cuts it.
+	CutFromSeconds float64 `json:"wait_cut_from_seconds,omitempty"`
+	// Unread are the sources that found something which they could not read.
+	Unread      []unreadJSON `json:"unread_waits,omitempty"`
+	ServerTimes []timeJSON   `json:"server_times,omitempty"`
+	UserMessage string       `json:"user_message"`
+	Advice      string       `json:"advice"`
+	Missed      []missJSON   `json:"missed"`
 	// Idempotent reports whether the call may be sent twice. IdempotentBy says what
 	// decided it.
 	Idempotent   bool   `json:"idempotent"`
@@ -235,6 +239,11 @@ func explained(p *policy.Policy, o policy.Outcome, at policy.Attempt, now time.T
 		until, source := hold.Until(o, now, 0, nil)
 		e.WaitSeconds, e.WaitSource = until.Sub(now).Seconds(), string(source)
 		e.wait = "the circuit opens for " + console.Duration(until.Sub(now)) + " (" + string(source) + ")"
+		if asked := hold.Asked(o, now, 0); asked > until.Sub(now) {
+			e.CutFromSeconds = asked.Seconds()
+			e.wait = "the circuit opens for " + console.Duration(asked) + ", cut to " + console.Duration(until.Sub(now)) + " by max (" + string(source) + ")"
+		}
+		e.addUnread(hold.Unread(o, source), "next: "+string(source))
 		resumes = until
 	}
 	for _, t := range policy.ServerTimes(o) {
@@ -256,6 +265,7 @@ func explained(p *policy.Policy, o policy.Outcome, at policy.Attempt, now time.T
 			wait += " to " + console.Duration(longest)
 		}
 		e.wait = fmt.Sprintf("%s%s, then attempt %d of %d", wait, by, at.N+1, backoff.Attempts)
+		e.addUnread(backoff.Unread(o), "ignored")
 	}
 	e.leastWait = d.LeastWait
 	e.UserMessage = d.UserMessage(resumes)

@@ -48,6 +48,34 @@ func (l paceJSON) String() string {
 	return text + reset
 }
 
+// unreadJSON is a source of a wait and what it found but could not read.
+type unreadJSON struct {
+	Source string `json:"source"`
+	Value  string `json:"value"`
+	Format string `json:"format,omitempty"`
+	// NoMatch reports that find matches nothing in the value.
+	NoMatch bool `json:"no_match,omitempty"`
+}
+
+// formatWords say what each format of a source is.
+var formatWords = map[string]string{
+	"": "neither a wait nor a time that callq recognises", "seconds": "not a number of seconds", "milliseconds": "not a number of milliseconds",
+	"duration": "not a duration such as 6m0s", "epoch": "not a number of seconds since 1970", "epoch_ms": "not a number of milliseconds since 1970",
+	"rfc3339": "not a time such as 2026-03-01T12:00:00Z", "http_date": "not a time such as Sun, 01 Mar 2026 12:00:00 GMT",
+}
+
+// addUnread adds what sources of a wait could not read, and what happens instead.
+func (e *explanation) addUnread(unread []policy.UnreadWait, instead string) {
+	for _, u := range unread {
+		problem := "which is " + formatWords[u.Format]
+		if u.NoMatch {
+			problem = "in which find matches nothing"
+		}
+		e.wait += fmt.Sprintf("; %s found %q, %s; %s", u.Source, beginning(console.Printable(u.Value)), problem, instead)
+		e.Unread = append(e.Unread, unreadJSON{string(u.Source), u.Value, u.Format, u.NoMatch})
+	}
+}
+
 // addReadings adds what the policy found in the answer.
 func (e *explanation) addReadings(p *policy.Policy, answer toExplain, o policy.Outcome, readings []policy.Reading) {
 	e.Answer = answer.shown
