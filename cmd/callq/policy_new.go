@@ -34,6 +34,7 @@ type drafting struct {
 	force   bool
 
 	results, unknown, bad int
+	successes             draft.Successes
 }
 
 func (a *app) policyNewCommand() *cobra.Command {
@@ -119,6 +120,7 @@ func (n *drafting) run() error {
 	}
 	d, err := draft.New(draft.Options{
 		Name: n.name, File: filepath.Base(n.file()), Extends: extends, Answers: answers,
+		Successes: &n.successes, Results: n.results,
 		Load: func(data []byte) (*policy.Policy, error) { return policy.ParseFile(n.file(), data) },
 	})
 	if err != nil {
@@ -180,7 +182,11 @@ func (n *drafting) read(name string, answers []draft.Answer) ([]draft.Answer, er
 		}
 		n.results++
 		a := answerOf(r)
-		if r.Method == tasks.MethodJob || !draft.NeedsRule(a) {
+		if r.Method == tasks.MethodJob {
+			continue
+		}
+		if !draft.NeedsRule(a) {
+			n.successes.Add(a)
 			continue
 		}
 		if n.unknown++; n.unknown <= maxDrafted {
@@ -242,6 +248,9 @@ func (n *drafting) conclude(d draft.Draft) {
 		}
 	case len(n.from) > 0:
 		say("None of %s needs a rule. This is a policy to start from, in which every section is a comment.", console.Plural(n.results, "result"))
+	}
+	if d.Verdict != "" {
+		say("Answers that were taken for successes differ at %s: see the comment in the policy.", d.Verdict)
 	}
 	switch {
 	case n.out == "" && d.Cases != nil:

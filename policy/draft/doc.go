@@ -50,6 +50,11 @@ type Options struct {
 	// Answers are those that need a rule. If there are none, the draft is a policy file
 	// in which every section is a comment.
 	Answers []Answer
+	// Successes are the answers that a rule took for a success by their status alone. May be
+	// nil.
+	Successes *Successes
+	// Results is how many results there are; 0: not known.
+	Results int
 	// Load parses the text of a policy file with what it extends.
 	Load func(data []byte) (*policy.Policy, error)
 }
@@ -60,6 +65,9 @@ type Draft struct {
 	Policy, Cases []byte
 	// Rules are the rules in the file, in its order.
 	Rules []Rule
+	// Verdict is the place at which successes differ as if it said how a call went; empty:
+	// none was found.
+	Verdict string
 }
 
 // Rule is one rule of a draft.

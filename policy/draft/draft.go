@@ -17,9 +17,10 @@ func New(o Options) (Draft, error) {
 		o.File = o.Name + ".yaml"
 	}
 	if len(o.Answers) == 0 {
-		text := starter(o)
+		at, proposal := o.verdict()
+		text := append(starter(o), proposal...)
 		_, err := o.Load(text)
-		return Draft{Policy: text}, err
+		return Draft{Policy: text, Verdict: at}, err
 	}
 	base, err := o.Load([]byte(head(o)))
 	if err != nil {
@@ -43,12 +44,13 @@ func New(o Options) (Draft, error) {
 
 	var w bytes.Buffer
 	w.WriteString(introduction(o, len(answers), len(list)))
-	w.WriteString(head(o) + read + waitBlock(answers, bodies) + "\nrules:\n")
-	d := Draft{}
+	at, proposal := o.verdict()
+	w.WriteString(head(o) + read + proposal + waitBlock(answers, bodies) + "\nrules:\n")
+	d := Draft{Verdict: at}
 	for _, g := range list {
 		v := judge(reader, g)
 		active := v.safe && v.Action != policy.ActionSucceed
-		w.WriteString(ruleText(g, v, active, o.Extends, len(codePlaces(reader)) > 0))
+		w.WriteString(ruleText(g, v, active, o.Extends, len(codePlaces(reader)) > 0, o.Results))
 		d.Rules = append(d.Rules, Rule{ID: g.id, Status: g.status, Code: g.code, Answers: g.count, Active: active})
 	}
 	if left := countOf(rest); left > 0 {
@@ -61,6 +63,14 @@ func New(o Options) (Draft, error) {
 	}
 	d.Cases, err = casesText(o, list, made)
 	return d, err
+}
+
+// verdict returns the place at which successes differ, if any, and proposes to read it.
+func (o Options) verdict() (at, proposal string) {
+	if m := o.Successes.verdict(); m != nil {
+		return m.path, m.text(o.Extends)
+	}
+	return "", ""
 }
 
 func countOf(list []*group) int {

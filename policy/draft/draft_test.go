@@ -75,6 +75,12 @@ func TestAnAnswerNeedsARuleWhereNoneKnewIt(t *testing.T) {
 		{400, "bad_parameter", "bad-request", `[{"errorCode": "X"}]`, true},
 		{400, "bad_parameter", "bad-request", `{}`, false},
 		{400, "bad_parameter", "bad-request", `Bad Request`, false},
+		{404, "bad_parameter", "bad-request", "404 page not found\n", false},
+		{400, "bad_parameter", "bad-request", `<e><c>BAD_LAT</c></e>`, true},
+		{599, "transient", "fault", `we may or may not have written the order`, true},
+		{503, "transient", "fault", `<!doctype html><title>Maintenance</title>`, false},
+		{503, "transient", "fault", ``, false},
+		{200, "ok", "ok", `<e><c>BAD_LAT</c></e>`, false},
 		{400, "bad_parameter", "my-own", `{"error": {"code": "x"}}`, false},
 		{200, "ok", "ok", `{"errors": [{"reason": "busy"}]}`, true},
 		{200, "ok", "ok", `{"ok": false}`, true},
@@ -103,6 +109,9 @@ func TestPlacesAreFoundByTheShapesOfTheBodies(t *testing.T) {
 		{400, `{"__type": "ThrottlingException", "Message": "Slow"}`, `"$.__type"`, `"$.Message"`},
 		{400, `{"status": false, "error_code": 68300008, "error_msg": "Busy"}`, `"$.error_code"`, `"$.error_msg"`},
 		{400, `{"error": "invalid_grant", "error_description": "It is old."}`, `"$.error"`, `"$.error_description"`},
+		{400, `<e><c>BAD_LAT</c><t>latitude out of range</t></e>`, `{from: body, find: "<c>([^<]+)</c>"}`, `{from: body, find: "<t>([^<]+)</t>"}`},
+		{400, `<s:Fault><faultcode>s:Client</faultcode><faultstring>No.</faultstring></s:Fault>`,
+			`{from: body, find: "<faultcode>([^<]+)</faultcode>"}`, `{from: body, find: "<faultstring>([^<]+)</faultstring>"}`},
 		{400, `{"a b": {"code": "x"}}`, `"$['a b'].code"`, ``},
 		{400, `{"it's": {"code": "x"}}`, `"$['it\\'s'].code"`, ``},
 	} {
@@ -245,8 +254,45 @@ func TestManyKindsAreBounded(t *testing.T) {
 	}
 }
 
+func TestCodesInTextsMakeGroups(t *testing.T) {
+	d, text, _ := made(t,
+		answer(400, "bad-request", `<e><c>BAD_LAT</c></e>`), answer(400, "bad-request", `<e><c>TOKEN_OLD</c></e>`), answer(400, "bad-request", `<e><c>BAD_LAT</c></e>`),
+		answer(409, "bad-request", `[{"code": 17}]`))
+	want := []string{"http-400-bad-lat", "http-400-token-old", "http-409-17"}
+	for i := range want {
+		if len(d.Rules) != len(want) || d.Rules[i].ID != want[i] {
+			t.Fatalf("got %+v, want %v\n%s", d.Rules, want, text)
+		}
+	}
+}
+
+func TestAHeaderWithACodeIsProposed(t *testing.T) {
+	a, b := answer(460, "other-refusal", ""), answer(460, "other-refusal", "")
+	a.Header, b.Header = http.Header{"X-Fault": {"credit"}}, http.Header{"X-Fault": {"region"}}
+	d, text, _ := made(t, a, b)
+	if len(d.Rules) != 2 || d.Rules[0].Code != "credit" || !strings.Contains(text, `code: ["header x-fault"]`) || strings.Contains(text, "keep_headers") {
+		t.Errorf("%+v\n%s", d.Rules, text)
+	}
+}
+
+func TestHintsSayWhatTheResultsLack(t *testing.T) {
+	refused := answer(420, "other-refusal", "")
+	for results, limits := range map[int]bool{0: false, 5: true, 100: false} {
+		d, err := New(Options{Name: "my", Extends: "http", Load: load, Results: results, Answers: []Answer{refused, refused}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(d.Policy)
+		if !strings.Contains(text, "name it in keep_headers of callq.yaml") || strings.Contains(text, "set limits in") != limits {
+			t.Errorf("of %d results:\n%s", results, text)
+		}
+	}
+}
+
 func FuzzNew(f *testing.F) {
 	f.Add(400, "row-1", "/a", "X-A", "b", `{"error": {"code": "a'b\"c", "message": "[[{"}}`, `{"errors": [{"reason": "none"}]}`)
+	f.Add(404, "a", "b", "X-Error-Code", "c", `{"[": {"status": "a[\"b"}}`, `{"[": {"status": "]#"}}`)
+	f.Add(404, "a", "b", "X-Error-Code", "c", `<e><code>A-1</code></e>`, `<e><cd:x>[[{</cd:x></e>`)
 	f.Add(200, "[", "]", "a", "\x7f", "<html>[[[", "\xff")
 	f.Fuzz(func(t *testing.T, status int, key, path, name, value, one, two string) {
 		if status < 100 || status > 999 {
@@ -255,7 +301,13 @@ func FuzzNew(f *testing.F) {
 		a, b := answer(status, "anything-else", one), answer(status, "anything-else", two)
 		a.Key, a.Path, a.Header = key, path, http.Header{}
 		a.Header.Set(name, value)
-		d, err := New(Options{Name: "my", Extends: "http", Answers: []Answer{a, b}, Load: load})
+		var good Successes
+		for range leastSuccesses {
+			for _, body := range []string{one, two} {
+				good.Add(Answer{Status: 200, Class: "ok", Rule: "ok", Body: []byte(body)})
+			}
+		}
+		d, err := New(Options{Name: "my", Extends: "http", Answers: []Answer{a, b}, Load: load, Successes: &good, Results: 3})
 		if err != nil {
 			t.Fatalf("%v\n%s", err, d.Policy)
 		}

@@ -25,7 +25,9 @@ type group struct {
 	count   int
 	id      string
 	message string
-	kinds   []kind
+	// bare reports that no answer has a body or a recorded header.
+	bare  bool
+	kinds []kind
 }
 
 // kind is the answers of a group whose bodies have one shape.
@@ -49,11 +51,12 @@ func groups(answers []Answer, bodies []any, p *policy.Policy) []*group {
 		k := key{a.Status, policy.CanonicalCode(o.Code)}
 		g := byKey[k]
 		if g == nil {
-			g = &group{status: k.status, code: k.code}
+			g = &group{status: k.status, code: k.code, bare: true}
 			byKey[k] = g
 			list = append(list, g)
 		}
 		g.count++
+		g.bare = g.bare && len(a.Body) == 0 && len(a.Header) == 0
 		g.message = cmp.Or(g.message, o.Message)
 		shape := shapeOf(bodies[i], o.Body)
 		at := slices.IndexFunc(g.kinds, func(k kind) bool { return k.shape == shape })

@@ -50,10 +50,10 @@ type reading struct{ code, message, ok, correlationID []string }
 
 // found is one value in a body.
 type found struct {
-	path, name string // name is plain
-	container  bool
-	depth      int
-	value      any
+	path, name, parent string // name and parent, the object's name, are plain
+	container          bool
+	depth              int
+	value              any
 }
 
 // walk visits the values of a body that are neither objects nor lists.
@@ -64,7 +64,7 @@ func walk(v any, at found, visit func(found)) {
 	switch v := v.(type) {
 	case map[string]any:
 		for _, name := range sortedNames(v) {
-			next := found{path: at.path + step(name), name: plainName(name), container: at.container, depth: at.depth + 1}
+			next := found{path: at.path + step(name), name: plainName(name), parent: at.name, container: at.container, depth: at.depth + 1}
 			next.container = next.container || slices.Contains(containerNames, at.name)
 			walk(v[name], next, visit)
 		}
@@ -117,6 +117,23 @@ func propose(answers []Answer, bodies []any) reading {
 		}
 	}
 	for i, body := range bodies {
+		if body == nil && isText(answers[i].Body) {
+			walkText(answers[i].Body, func(f found, value string) {
+				codeScore, messageScore := codeNames[f.name], messageNames[f.name]
+				if codeScore == 0 && upperWord.MatchString(value) {
+					codeScore = 2
+				}
+				if messageScore == 0 && strings.Contains(value, " ") {
+					messageScore = 1
+				}
+				add(codes, f, i, codeScore, codeText(value, answers[i].Status))
+				add(messages, f, i, messageScore, value)
+			})
+		}
+		for _, name := range slices.Sorted(maps.Keys(answers[i].Header)) {
+			f := found{path: "header " + strings.ToLower(name), depth: 2}
+			add(codes, f, i, headerCode(name), codeText(answers[i].Header.Get(name), answers[i].Status))
+		}
 		walk(body, found{path: "$"}, func(f found) {
 			add(codes, f, i, codeNames[f.name], codeText(f.value, answers[i].Status))
 			add(messages, f, i, messageNames[f.name], messageText(f.value))
@@ -155,7 +172,8 @@ func best(candidates map[string]*candidate, answers int) []string {
 		for i := range c.values {
 			covered[i] = true
 		}
-		if _, err := place.Parse(c.path); err == nil && len(covered) > before {
+		_, err := place.Parse(c.path)
+		if (err == nil || strings.HasPrefix(c.path, "{")) && len(covered) > before {
 			paths = append(paths, c.path)
 		}
 		if len(paths) == maxPlaces {

@@ -27,7 +27,8 @@ var statusRules = sync.OnceValue(func() []string {
 })
 
 // NeedsRule reports whether no rule knew an answer: none matched, its class is unknown,
-// or the status alone decided although the body describes an error.
+// or the status alone decided although the body describes an error. A text describes one if
+// it says more than the status, and is no web page.
 func NeedsRule(a Answer) bool {
 	switch {
 	case a.Status == 0:
@@ -37,7 +38,8 @@ func NeedsRule(a Answer) bool {
 	case !slices.Contains(statusRules(), a.Rule):
 		return false
 	}
-	return describesError(bytes.TrimSpace(a.Body), a.Status >= 300)
+	body := bytes.TrimSpace(a.Body)
+	return describesError(body, a.Status >= 300) || a.Status >= 400 && isText(body) && saysMore(body, a.Status)
 }
 
 // errorNames are the names of members that describe an error, in lower case without "_"

@@ -60,7 +60,9 @@ func placesLine(key string, places []string, end string) string {
 	}
 	quoted := make([]string, len(places))
 	for i, one := range places {
-		quoted[i] = quote(one)
+		if quoted[i] = one; !strings.HasPrefix(one, "{") {
+			quoted[i] = quote(one)
+		}
 	}
 	return key + ": [" + strings.Join(quoted, ", ") + "]" + end + "\n"
 }
@@ -75,8 +77,12 @@ func waitBlock(answers []Answer, bodies []any) string {
 		strings.Join(sources, ", ") + ", ratelimit-reset, ladder]}\n"
 }
 
-// ruleText is one rule with its comments.
-func ruleText(g *group, v verdict, active bool, base string, readsCode bool) string {
+// mostShare: a refusal that is more than this part of all results has a hint.
+const mostShare = 3
+
+// ruleText is one rule with its comments. results is how many results there are; 0: not
+// known.
+func ruleText(g *group, v verdict, active bool, base string, readsCode bool, results int) string {
 	var b strings.Builder
 	comment := func(format string, args ...any) { fmt.Fprintf(&b, "  # "+format+"\n", args...) }
 	b.WriteString("\n")
@@ -84,6 +90,13 @@ func ruleText(g *group, v verdict, active bool, base string, readsCode bool) str
 		clean(shapes(g), 200), clean(g.kinds[0].first.Key, 60))
 	if g.message != "" {
 		comment("The first says: %s", quote(clean(g.message, 160)))
+	}
+	if g.bare {
+		comment("They have no body, and no header was recorded. If a header says more, name it in keep_headers of callq.yaml.")
+	}
+	if results > 0 && g.status >= 400 && g.count*mostShare >= results {
+		comment("That is %d of %s. If they refuse calls that come too fast, decide job: park, and set limits in", g.count, plural(results, "result"))
+		comment("callq.yaml, or pace here if each answer says what is left, so that few calls are refused.")
 	}
 	hint := suggest(g.code, g.message)
 	switch {
