@@ -36,6 +36,8 @@ var (
 	ErrChanged = errors.New("the call changed meanwhile")
 	// ErrMaybeSent: the call cannot be cancelled because it may have been sent.
 	ErrMaybeSent = ledger.ErrMaybeSent
+	// ErrPosition: the text is not a position in a list.
+	ErrPosition = errors.New("not a position in the list")
 	// ErrOpenCalls: the batch has open calls.
 	ErrOpenCalls = ledger.ErrOpenCalls
 )

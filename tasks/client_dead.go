@@ -89,6 +89,37 @@ func (c *Client) DeadLetters(ctx context.Context, f DeadFilter) iter.Seq2[CallIn
 	}
 }
 
+// maxLooked is how many dead letters DeadPage looks at. A filter that few match must not
+// make one page read all of them.
+const maxLooked = 5000
+
+// DeadPage returns at most n of the dead letters that a filter selects, in the order of
+// [Client.DeadLetters]: those after a position, or the first ones for "". next is the
+// position after them; "" at the end. It looks at some thousand dead letters at most, so a
+// page can have fewer than n, or none, although others follow. It returns [ErrPosition] if
+// after is not a position. Until and IDs of the filter are not used.
+func (c *Client) DeadPage(ctx context.Context, f DeadFilter, after string, n int) (letters []CallInfo, next string, err error) {
+	cur, err := ledger.ParseDeadCursor(after)
+	if err != nil {
+		return nil, "", ErrPosition
+	}
+	looked := 0
+	for r, err := range c.ledger.DeadAfter(ctx, f.Group, cur) {
+		if err != nil {
+			return nil, "", err
+		}
+		if len(letters) == n || looked == maxLooked {
+			return letters, next, nil
+		}
+		looked++
+		next = cur.String()
+		if info := callInfoOf(r); f.Match == nil || f.Match(info) {
+			letters = append(letters, info)
+		}
+	}
+	return letters, "", nil
+}
+
 func (c *Client) selected(ctx context.Context, f DeadFilter) iter.Seq2[ledger.Record, error] {
 	return func(yield func(ledger.Record, error) bool) {
 		for _, id := range f.IDs {

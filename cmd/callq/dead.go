@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/deadletters"
 	"github.com/seed-2903acc3/callq/worker/jsonform"
 	"github.com/spf13/cobra"
 )
@@ -68,71 +68,36 @@ type selection struct {
 	group   string
 	filters []string
 	all     bool
-	matches []filter
+	matches []deadletters.Filter
 }
 
 // flags adds the flags. changes is for commands that change the dead letters: they need
 // --all to select all of them.
 func (s *selection) flags(cmd *cobra.Command, changes bool) {
 	cmd.Flags().StringVar(&s.group, "group", "", "those of a `GROUP` of callq dead groups")
-	cmd.Flags().StringArrayVar(&s.filters, "filter", nil, "those with `KEY=VALUE`; KEY is one of "+strings.Join(filterKeys(), ", ")+"; with several, all must match")
+	cmd.Flags().StringArrayVar(&s.filters, "filter", nil, "those with `KEY=VALUE`; KEY is one of "+strings.Join(deadletters.Keys(), ", ")+"; with several, all must match")
 	if changes {
 		cmd.Flags().BoolVar(&s.all, "all", false, "all of them")
 		exclusive(cmd, false, "group", "filter", "all")
 	}
 }
 
-// filter is one KEY=VALUE.
-type filter struct{ key, value string }
-
-// filterValues return the values of a dead letter that filters compare.
-var filterValues = map[string]func(tasks.CallInfo) string{
-	"batch":    func(c tasks.CallInfo) string { return c.Result.Batch },
-	"key":      func(c tasks.CallInfo) string { return c.Result.Key },
-	"upstream": func(c tasks.CallInfo) string { return c.Result.Upstream },
-	"class":    func(c tasks.CallInfo) string { return c.Result.Class },
-	"rule":     func(c tasks.CallInfo) string { return c.Result.Rule },
-	"endpoint": func(c tasks.CallInfo) string { return c.Endpoint },
-	"code":     func(c tasks.CallInfo) string { return noneIf(string(c.Result.ErrorCode), "") },
-	"status":   func(c tasks.CallInfo) string { return noneIf(strconv.Itoa(c.Result.HTTPStatus), "0") },
-}
-
-// noneIf returns none for an absent value, as in policies.
-func noneIf(value, absent string) string {
-	if value == absent {
-		return "none"
-	}
-	return value
-}
-
-func filterKeys() []string {
-	keys := make([]string, 0, len(filterValues))
-	for key := range filterValues {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
 // parse parses the filters. Its errors are usage errors.
 func (s *selection) parse() error {
+	s.matches = nil
 	for _, text := range s.filters {
-		key, value, ok := strings.Cut(text, "=")
-		if _, known := filterValues[key]; !ok || !known {
-			return usageError("--filter %q: write KEY=VALUE, with KEY one of %s", text, strings.Join(filterKeys(), ", "))
+		key, value, err := deadletters.Parse(text)
+		if err != nil {
+			return usageError("--filter %q: %w", text, err)
 		}
-		s.matches = append(s.matches, filter{key, value})
+		s.matches = append(s.matches, deadletters.Filter{key: value})
 	}
 	return nil
 }
 
+// has reports whether all filters match: a key that is given twice must have both values.
 func (s *selection) has(c tasks.CallInfo) bool {
-	for _, f := range s.matches {
-		if filterValues[f.key](c) != f.value {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(s.matches, func(f deadletters.Filter) bool { return !f.Match(c) })
 }
 
 // dead returns the filter for the selected dead letters.

@@ -1,18 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/deadletters"
 	"github.com/seed-2903acc3/callq/worker/jsonform"
 	"github.com/spf13/cobra"
 )
@@ -89,9 +87,9 @@ func (v *deadAction) run(ctx context.Context, ids []string) (err error) {
 	if err := v.parse(); err != nil {
 		return err
 	}
-	gap, err := parseRate(v.rate)
+	gap, err := deadletters.ParseRate(v.rate)
 	if err != nil {
-		return err
+		return usageError("--rate %q: %w", v.rate, err)
 	}
 	asks := !v.dryRun && (len(ids) == 0 || v.asksForOne)
 	if asks {
@@ -234,36 +232,23 @@ func (v *deadAction) conclude(out deadOutcome, err error) error {
 
 // printDryRun prints what would be done.
 func (v *deadAction) printDryRun(calls iter.Seq2[tasks.CallInfo, error]) error {
-	total, refused := 0, 0
-	byName := map[string]*tasks.DeadGroup{}
+	var tally deadletters.Tally
+	refused := 0
 	for c, err := range calls {
 		if err != nil && !errors.Is(err, tasks.ErrNoCall) {
 			return err
 		}
-		r := c.Result
 		if err == nil {
 			err = v.can(c)
 		}
 		if err != nil {
-			v.report(fmt.Errorf("call %s %s", r.ID, v.refusal(err)))
+			v.report(fmt.Errorf("call %s %s", c.Result.ID, v.refusal(err)))
 			refused++
 			continue
 		}
-		total++
-		group := tasks.DeadGroup{Class: r.Class, Code: string(r.ErrorCode), Endpoint: c.Endpoint, Message: r.UserMessage, Advice: r.Advice}
-		group.Name = tasks.DeadGroupName(group.Class, group.Code, group.Endpoint)
-		if byName[group.Name] == nil {
-			byName[group.Name] = &group
-		}
-		byName[group.Name].Count++
+		tally.Add(c)
 	}
-	groups := make([]tasks.DeadGroup, 0, len(byName))
-	for _, g := range byName {
-		groups = append(groups, *g)
-	}
-	slices.SortFunc(groups, func(a, b tasks.DeadGroup) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Name, b.Name))
-	})
+	total, groups := tally.Total, tally.Groups()
 	var failed error
 	if refused > 0 {
 		failed = errFindings
@@ -283,15 +268,4 @@ func (v *deadAction) printDryRun(calls iter.Seq2[tasks.CallInfo, error]) error {
 		return failed
 	}
 	return errors.Join(v.printGroups(groups), failed)
-}
-
-// parseRate parses a rate such as 50/s and returns the time between two calls.
-func parseRate(text string) (time.Duration, error) {
-	number, unit, _ := strings.Cut(text, "/")
-	per := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
-	n, err := strconv.Atoi(number)
-	if err != nil || n < 1 || per == 0 {
-		return 0, usageError("--rate %q: write a number and a unit of time, as in 50/s, 600/m or 1000/h", text)
-	}
-	return per / time.Duration(n), nil
 }

@@ -83,7 +83,7 @@ func (a *app) show(r tasks.CallInfo) error {
 		line("  error code", orDash(string(e.ErrorCode)))
 		line("  correlation id", orDash(e.CorrelationID))
 		line("  time", supportTime(r))
-		line("  HTTP status", noneIf(strconv.Itoa(e.HTTPStatus), "0"))
+		line("  HTTP status", httpStatus(e.HTTPStatus))
 		line("  transport", r.Transport)
 		line("  message", e.ErrorMessage)
 		b.WriteString("\nWhat it means\n")
@@ -116,7 +116,7 @@ func (a *app) showLog(r tasks.CallInfo) error {
 	fmt.Fprint(a.stdout, "\nThe last attempts\n")
 	t := console.NewTable(a.stdout, "  SENT", "ATTEMPT", "DECISION", "CLASS", "STATUS", "CODE", "CORRELATION ID", "TOOK")
 	for _, l := range r.Attempts {
-		status := noneIf(strconv.Itoa(l.HTTPStatus), "0")
+		status := httpStatus(l.HTTPStatus)
 		if l.Transport != "" {
 			status = l.Transport
 		}
@@ -124,6 +124,14 @@ func (a *app) showLog(r tasks.CallInfo) error {
 			console.Duration(l.Latency))
 	}
 	return t.Flush()
+}
+
+// httpStatus returns a status for people, none if no answer came.
+func httpStatus(status int) string {
+	if status == 0 {
+		return "none"
+	}
+	return strconv.Itoa(status)
 }
 
 func (a *app) showRest(r tasks.CallInfo) error {

@@ -67,9 +67,6 @@ func FuzzFlags(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if pause, err := parseRate(text); err == nil && pause < 0 {
-			t.Errorf("rate %q is a pause of %v", text, pause)
-		}
 		if err := (&selection{filters: []string{text}}).parse(); err != nil && statusOf(err) != exitUsage {
 			t.Errorf("filter %q: %v", text, err)
 		}

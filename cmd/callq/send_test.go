@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/worker/filerun"
@@ -70,21 +69,6 @@ func TestADryRunOfALongFileCanBeInterrupted(t *testing.T) {
 	}
 	if s, err := countDryRun(ctx, endless, nil); !errors.Is(err, context.Canceled) || s.Accepted != 9 {
 		t.Errorf("got %+v, %v", s, err)
-	}
-}
-
-func TestARateIsReadAsTheTimeBetweenTwoCalls(t *testing.T) {
-	for text, want := range map[string]time.Duration{
-		"50/s": 20 * time.Millisecond, "1/s": time.Second, "600/m": 100 * time.Millisecond, "3600/h": time.Second,
-	} {
-		if got, err := parseRate(text); err != nil || got != want {
-			t.Errorf("parseRate(%q) = %v, %v", text, got, err)
-		}
-	}
-	for _, bad := range []string{"", "50", "0/s", "-1/s", "x/s", "1/d", "1/s/s", "1.5/s"} {
-		if _, err := parseRate(bad); statusOf(err) != exitUsage {
-			t.Errorf("parseRate(%q): %v", bad, err)
-		}
 	}
 }
 

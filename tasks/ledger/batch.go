@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -123,15 +124,22 @@ func (l *Ledger) Find(ctx context.Context, id string) (Record, error) {
 	return Record{}, fmt.Errorf("%w: %s", ErrNoCall, id)
 }
 
-// Cursor is a reader's position in the endings of a batch. The zero value is the
-// beginning. It is not safe for concurrent use.
-type Cursor struct{ last map[string]string }
-
 // Endings yields the records of a batch's ended calls that are after the cursor, in the
 // order in which they ended, and moves the cursor. A call that was redriven and ended
 // again is yielded again. After an error the sequence ends; the cursor is behind the
 // last record that was yielded.
 func (l *Ledger) Endings(ctx context.Context, batch string, cur *Cursor) iter.Seq2[Record, error] {
+	return l.endings(ctx, batch, cur, nil)
+}
+
+// EndingsUntil is [Ledger.Endings] up to a watermark, at which the cursor stops too. So it
+// ends although the batch is running.
+func (l *Ledger) EndingsUntil(ctx context.Context, batch string, cur *Cursor, until Watermark) iter.Seq2[Record, error] {
+	return l.endings(ctx, batch, cur, func(queue string) string { return strconv.FormatInt(until[queue], 10) })
+}
+
+// endings is Endings; until returns the last score of a queue to read, unless it is nil.
+func (l *Ledger) endings(ctx context.Context, batch string, cur *Cursor, until func(queue string) string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		b, err := l.Batch(ctx, batch)
 		if err != nil {
@@ -143,7 +151,10 @@ func (l *Ledger) Endings(ctx context.Context, batch string, cur *Cursor) iter.Se
 		}
 		streams := make([]*endings, len(b.Queues))
 		for i, queue := range b.Queues {
-			streams[i] = &endings{l: l, queue: queue, batch: batch}
+			streams[i] = &endings{l: l, queue: queue, batch: batch, max: "+inf"}
+			if until != nil {
+				streams[i].max = until(queue)
+			}
 		}
 		for {
 			var next *endings
@@ -175,7 +186,9 @@ func (l *Ledger) Endings(ctx context.Context, batch string, cur *Cursor) iter.Se
 type endings struct {
 	l            *Ledger
 	queue, batch string
-	page         []ending
+	// max is the last score to read.
+	max  string
+	page []ending
 	// rest is the rest of the page, whose records are still to be read.
 	rest    [][]redis.Z
 	drained bool
@@ -218,7 +231,7 @@ func (s *endings) list(ctx context.Context, cur *Cursor) error {
 		from = "(" + last
 	}
 	zs, err := s.l.rdb.ZRangeByScoreWithScores(ctx, keysOf(s.queue).ended(s.batch),
-		&redis.ZRangeBy{Min: from, Max: "+inf", Count: page}).Result()
+		&redis.ZRangeBy{Min: from, Max: s.max, Count: page}).Result()
 	if err != nil {
 		return fmt.Errorf("list ended calls of batch %q: %w", s.batch, err)
 	}

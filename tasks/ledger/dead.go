@@ -121,6 +121,12 @@ func (l *Ledger) DeadGroups(ctx context.Context) ([]DeadGroup, error) {
 // first. It yields every letter that was dead when it began and still is, even while
 // others are redriven.
 func (l *Ledger) Dead(ctx context.Context, group string) iter.Seq2[Record, error] {
+	return l.DeadAfter(ctx, group, &DeadCursor{})
+}
+
+// DeadAfter is [Ledger.Dead] for the dead letters after the cursor, which it moves. After an
+// error the cursor is behind the last record that was yielded.
+func (l *Ledger) DeadAfter(ctx context.Context, group string, cur *DeadCursor) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		queues, err := l.Queues(ctx)
 		if err != nil {
@@ -128,42 +134,55 @@ func (l *Ledger) Dead(ctx context.Context, group string) iter.Seq2[Record, error
 			return
 		}
 		for _, queue := range queues {
-			if !l.deadOf(ctx, queue, group, yield) {
+			if queue < cur.queue {
+				continue
+			}
+			if queue != cur.queue {
+				*cur = DeadCursor{queue: queue}
+			}
+			if !l.deadOf(ctx, group, cur, yield) {
 				return
 			}
 		}
 	}
 }
 
-func (l *Ledger) deadOf(ctx context.Context, queue, group string, yield func(Record, error) bool) bool {
+// deadOf yields the dead letters of the cursor's queue.
+func (l *Ledger) deadOf(ctx context.Context, group string, cur *DeadCursor, yield func(Record, error) bool) bool {
+	queue := cur.queue
 	key := keysOf(queue).dead()
 	if group != "" {
 		key = keysOf(queue).deadGroup(group)
 	}
 	// Calls of two batches can end in the same microsecond, so a page begins with the
-	// last score of the previous page and skips the ids that this page had.
-	from, seen := "-inf", map[string]bool{}
-	for {
-		last := map[string]bool{}
-		zs, err := l.rdb.ZRangeByScoreWithScores(ctx, key, &redis.ZRangeBy{Min: from, Max: "+inf", Count: page}).Result()
+	// score of the cursor, and skips the ids up to that of the cursor: Redis orders ids with
+	// the same score by their bytes.
+	for skip := int64(0); ; {
+		from := cmp.Or(cur.score, "-inf")
+		zs, err := l.rdb.ZRangeByScoreWithScores(ctx, key, &redis.ZRangeBy{Min: from, Max: "+inf", Offset: skip, Count: page}).Result()
 		if err != nil {
 			return yield(Record{}, fmt.Errorf("list the dead letters of queue %q: %w", queue, err))
 		}
+		full := len(zs) == page
+		zs = slices.DeleteFunc(zs, func(z redis.Z) bool { return scoreText(z) == cur.score && member(z) <= cur.id })
+		i := 0
 		for r, err := range l.each(ctx, queue, members(zs)) {
 			if err != nil {
 				return yield(Record{}, err)
 			}
-			if r.State == Dead && !seen[r.ID] && !yield(r, nil) {
+			cur.score, cur.id = scoreText(zs[i]), r.ID
+			i++
+			if r.State == Dead && !yield(r, nil) {
 				return false
 			}
 		}
-		for _, z := range zs {
-			last[member(z)] = z.Score == zs[len(zs)-1].Score
-		}
-		if len(zs) < page {
+		if !full {
 			return true
 		}
-		from, seen = fmt.Sprintf("%.0f", zs[len(zs)-1].Score), last
+		skip += page
+		if i > 0 {
+			skip = 0
+		}
 	}
 }
 
