@@ -46,7 +46,7 @@ type Line struct {
 func ReadCalls(r io.Reader, opts ReadOptions) iter.Seq2[Line, error] {
 	limit := opts.MaxLine
 	if limit <= 0 {
-		limit = opts.Rules.maxLine()
+		limit = opts.Rules.MaxLine()
 	}
 	return func(yield func(Line, error) bool) {
 		lines := newLineReader(r, limit)
@@ -98,7 +98,8 @@ func (o ReadOptions) readLine(text []byte, number int) (Line, error) {
 	return line, err
 }
 
-func (r Rules) maxLine() int {
+// MaxLine is the longest line in bytes that [ReadCalls] reads under these rules.
+func (r Rules) MaxLine() int {
 	most := r.MaxBody
 	if most == 0 {
 		most = DefaultMaxBody

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/admin"
 	"github.com/seed-2903acc3/callq/worker/admin/access"
+	adminapi "github.com/seed-2903acc3/callq/worker/admin/api"
 	"github.com/seed-2903acc3/callq/worker/overview"
 )
 
@@ -23,6 +24,8 @@ import (
 type adminServer struct {
 	listener net.Listener
 	access   *access.Control
+	// streams are kept when the configuration changes, as access is.
+	streams *adminapi.Streams
 	// who says who may use the address.
 	who    string
 	server *http.Server
@@ -43,7 +46,7 @@ func openAdminServer(ctx context.Context, cfg *config.Config, secrets *worker.Re
 		return nil, err
 	}
 	at := cfg.Admin
-	s := &adminServer{ended: make(chan error, 1)}
+	s := &adminServer{ended: make(chan error, 1), streams: adminapi.NewStreams()}
 	s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	tokens, who := tokensOf(at, secrets)
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", at.Listen)
@@ -95,7 +98,7 @@ func (s *adminServer) serve(on *backend, log *slog.Logger) error {
 		Redis:    on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Client: on.client, Upstreams: configuredNames(on.cfg),
 		Producer: on.producer, Rules: rulesOf(requestsOf(on.cfg)), BaseURLs: baseURLsOf(on.cfg),
 		Concurrency: configured(on.cfg), MaxMemory: on.cfg.Ledger.MaxMemory,
-		Access: s.access, Logger: log,
+		Access: s.access, Streams: s.streams, Logger: log,
 	})
 	if err != nil {
 		return err
@@ -108,6 +111,7 @@ func (s *adminServer) serve(on *backend, log *slog.Logger) error {
 		Handler: current, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: errorLog(log),
 	}
+	s.server.RegisterOnShutdown(s.streams.Stop)
 	go func() {
 		if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 			s.ended <- fmt.Errorf("the admin address stopped: %w", err)

@@ -50,6 +50,9 @@ type Config struct {
 	MaxMemory int64
 	// Access decides who may use which route. It is kept when the configuration changes.
 	Access *access.Control
+	// Streams are the open streams of the HTTP API. They are kept when the configuration
+	// changes. Defaults to new ones.
+	Streams *api.Streams
 	// Logger receives changes and errors. Defaults to none.
 	Logger *slog.Logger
 }
@@ -97,7 +100,7 @@ func routesOf(ctx context.Context, cfg Config) ([]access.Route, error) {
 	}
 	v1 := api.New(api.Config{
 		Redis: cfg.Redis, Ledger: cfg.Ledger, Circuits: cfg.Circuits, Client: cfg.Client, Producer: cfg.Producer, Rules: cfg.Rules,
-		BaseURLs: cfg.BaseURLs, Upstreams: cfg.Upstreams, Concurrency: cfg.Concurrency, MaxMemory: cfg.MaxMemory, Logger: cfg.Logger,
+		BaseURLs: cfg.BaseURLs, Upstreams: cfg.Upstreams, Concurrency: cfg.Concurrency, MaxMemory: cfg.MaxMemory, Streams: cfg.Streams, Logger: cfg.Logger,
 	})
 	return append(routes, v1.Routes()...), nil
 }

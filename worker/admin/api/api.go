@@ -43,16 +43,20 @@ type Config struct {
 	Concurrency map[string]int
 	// MaxMemory is how many bytes the results in Redis may take; 0 if that is not known.
 	MaxMemory int64
+	// Streams are the server's open streams. They are kept when the configuration changes.
+	// Defaults to new ones.
+	Streams *Streams
 	// Logger receives changes and errors. Defaults to none.
 	Logger *slog.Logger
 }
 
 // API is the HTTP API. It is safe for concurrent use.
 type API struct {
-	cfg    Config
-	log    *slog.Logger
-	huma   huma.API
-	routes table
+	cfg     Config
+	log     *slog.Logger
+	streams *Streams
+	huma    huma.API
+	routes  table
 }
 
 // New returns the API.
@@ -60,7 +64,10 @@ func New(cfg Config) *API {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &API{cfg: cfg, log: cfg.Logger}
+	if cfg.Streams == nil {
+		cfg.Streams = NewStreams()
+	}
+	a := &API{cfg: cfg, log: cfg.Logger, streams: cfg.Streams}
 	a.huma = humago.New(&a.routes, humaConfig())
 	a.register()
 	return a
@@ -101,12 +108,14 @@ func (t *table) HandleFunc(pattern string, handler func(http.ResponseWriter, *ht
 // ServeHTTP implements [humago.Mux]. Requests come by the table of package access.
 func (t *table) ServeHTTP(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
 
-// add registers a route that huma reads the request of and writes the answer of.
-func add[I, O any](a *API, role access.Role, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+// add registers a route that huma reads the request of and writes the answer of. timeout is
+// how long the handler may take.
+func add[I, O any](a *API, role access.Role, timeout time.Duration, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
 	a.describe(role, &op)
 	a.routes.role = role
+	op.BodyReadTimeout = idleTimeout
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
-		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		out, err := handler(ctx, in)
 		if err != nil {
