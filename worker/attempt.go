@@ -99,14 +99,10 @@ func (w *Worker) replay(ctx context.Context, inflight *inflightCall, a attempted
 		return refused
 	}
 	replay := w.request(ctx, inflight)
-	if replay.superseded {
-		a.Large.Close()
-		return replay
-	}
-	if replay.NotSent {
-		return a
-	}
 	a.Large.Close()
+	if replay.NotSent {
+		return replay // it uses the fresh credential later
+	}
 	w.reportPace(ctx, inflight, replay.Outcome)
 	w.reconcileCost(ctx, inflight, replay.Answer)
 	if replay.decide(inflight, true); replay.decision.Refresh {

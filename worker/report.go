@@ -233,8 +233,9 @@ func faultDelays(d policy.Decision) []time.Duration {
 	return faultLadder
 }
 
+// serverSaid reports whether a hold's end comes from the answer.
 func serverSaid(source policy.Source) bool {
-	return source == policy.SourceRetryAfter || source == policy.SourceRateLimitReset
+	return source != policy.SourceLadder && source != policy.SourceCalendar
 }
 
 func until(pol *policy.Policy, hold string, o policy.Outcome, rung int) (time.Time, policy.Source) {

@@ -34,6 +34,20 @@ func TestARetryIsNotSentBeforeTheTimeThatTheServerGave(t *testing.T) {
 	})
 }
 
+func TestAnAdaptiveRateHoldsForTheTimeThatAPlaceOfTheAnswerGives(t *testing.T) {
+	p := soon(t, "holds:\n  quota: {sources: [{from: \"header x-wait\", format: seconds}, ladder], ladder: [1h]}\n")
+	u := worker.Upstream{Name: callqtest.Upstream, Policy: p, Limits: []string{"adaptive"}}
+	each(t, worker.Config{Upstreams: []worker.Upstream{u}}, func(t *testing.T, env *callqtest.Env) {
+		env.Sim().Script("GET /a -> http:429 header=`X-Wait: 3`; ok")
+		env.Start()
+		want(t, env.Await(env.Submit(tasks.Call{Path: "/a"}).ID), tasks.StateDone, policy.ClassOK, 1)
+		seen := env.Sim().Seen()
+		if gap := seen[1].At.Sub(seen[0].At); len(seen) != 2 || gap < 3*time.Second {
+			t.Errorf("%d requests, the second after %s; want 2, and 3s between", len(seen), gap)
+		}
+	})
+}
+
 func TestARetryAfterTheCallsDeadlineEndsTheCallAtOnce(t *testing.T) {
 	t.Parallel()
 	near := time.Now().Add(30 * time.Minute)
