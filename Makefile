@@ -53,6 +53,10 @@ faults: ## kill, stop and cut off workers, Redis and the wire: N calls (default 
 	CALLQ_REQUIRE_REDIS=1 CALLQ_FAULTS=$(N) go test -v -count 1 -timeout 30m -run 'ARunContinuesAfterAKill' ./cmd/callq
 	cd worker/wiretest && CALLQ_REQUIRE_REDIS=1 go test -v -count 1 -timeout 30m ./...
 
+.PHONY: night
+night: ## replay N made calls (default 20000) by their policy and by a changed one, and the demonstration of each API
+	CALLQ_REQUIRE_REDIS=1 CALLQ_NIGHT=$(N) go test -v -count 1 -timeout 60m -run 'TestANight|TheDemonstrationOfAnAPI' ./cmd/callq
+
 .PHONY: lint
 lint: ## vet, formatting, import arrows and the rest of .golangci.yml
 	go vet ./...

@@ -33,6 +33,10 @@ type Kept struct {
 	Found map[string][]string `json:"found,omitempty"`
 	// Partial reports that not all of it fitted.
 	Partial bool `json:"partial,omitempty"`
+	// Looked stands for what the policy looks at: how it reads the code, the message and the
+	// success flag, and the places and headers that it names. So [Policy.DecideRecorded]
+	// knows whether the answer did not have something, or nobody looked for it.
+	Looked string `json:"looked,omitempty"`
 	// Age is [Attempt.Age], in milliseconds.
 	Age         int64 `json:"age,omitempty"`
 	Idempotent  bool  `json:"idempotent,omitempty"`
@@ -43,7 +47,7 @@ type Kept struct {
 func (p *Policy) Kept(o Outcome, a Attempt) Kept {
 	k := Kept{
 		Status: o.Status, Code: o.Code, Flag: o.Flag, Body: o.Body,
-		Age: a.Age.Milliseconds(), Idempotent: a.Idempotent, Conditional: a.Conditional,
+		Age: wholeMillis(a.Age), Idempotent: a.Idempotent, Conditional: a.Conditional, Looked: p.looked,
 	}
 	if k.Message = plaintext.Clean(o.Message, maxKeptMessage); len(o.Message) > maxKeptMessage {
 		k.Partial = true
@@ -65,14 +69,7 @@ func (p *Policy) Kept(o Outcome, a Attempt) Kept {
 		room -= size
 		return true
 	}
-	for _, name := range p.headersToKeep(o.Header) {
-		if values := o.Header[name]; fits(name, values) {
-			if k.Header == nil {
-				k.Header = http.Header{}
-			}
-			k.Header[name] = slices.Clone(values)
-		}
-	}
+	k.keepHeaders(p.headersToKeep(o.Header), o.Header, fits)
 	for _, at := range slices.Sorted(maps.Keys(o.Found)) {
 		if values := o.Found[at]; fits(at, values) {
 			if k.Found == nil {
@@ -82,6 +79,34 @@ func (p *Policy) Kept(o Outcome, a Attempt) Kept {
 		}
 	}
 	return k
+}
+
+// KeptOfSuccess returns what a record keeps of an attempt that succeeded: headers. It is
+// nil unless the policy's rules look at headers of such answers; their bodies are kept as
+// results.
+func (p *Policy) KeptOfSuccess(o Outcome, a Attempt) *Kept {
+	if !p.keepsGood {
+		return nil
+	}
+	o.Found, o.Message = nil, ""
+	k := p.Kept(o, a)
+	return &k
+}
+
+func (k *Kept) keepHeaders(names []string, h http.Header, fits func(name string, values []string) bool) {
+	for _, name := range names {
+		if values := h[name]; fits(name, values) {
+			if k.Header == nil {
+				k.Header = http.Header{}
+			}
+			k.Header[name] = slices.Clone(values)
+		}
+	}
+}
+
+// wholeMillis rounds up, so that an age over a limit of whole milliseconds stays over it.
+func wholeMillis(d time.Duration) int64 {
+	return (d + time.Millisecond - 1).Milliseconds()
 }
 
 func jsonSize(v any) int {

@@ -40,6 +40,10 @@ type Policy struct {
 	kept   []place.Place
 	// namedHeaders are all headers that the policy names, by their canonical names, sorted.
 	namedHeaders []string
+	// looked stands for what the policy looks at, see [Kept.Looked]. keepsGood reports that a
+	// record keeps something of a success too.
+	looked    string
+	keepsGood bool
 }
 
 // rule is one compiled rule.

@@ -217,6 +217,7 @@ func (p *Policy) compilePlaces() {
 	named = slices.CompactFunc(named, func(a, b place.Place) bool { return a.String() == b.String() })
 	p.kept = slices.DeleteFunc(named, func(at place.Place) bool { return at.Header() != "" || at.IsZero() })
 	p.places = place.NewSet(slices.Concat(p.reading.all(), p.kept))
+	p.setLooked()
 }
 
 // readReading reads the block read.

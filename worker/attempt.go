@@ -178,6 +178,8 @@ type attempted struct {
 	// judged is what the policy knew of the call, and decision what it decided.
 	judged   policy.Attempt
 	decision policy.Decision
+	// overruled is the policy's action, if the decision is not the policy's.
+	overruled policy.Action
 	// held and superseded say why the call was not sent: its account is held for that
 	// long, or another worker has changed its record.
 	held       time.Duration

@@ -20,7 +20,7 @@ const (
 // differ from what the policy decided.
 func (inflight *inflightCall) entryOf(a attempted, d policy.Decision, c circuitEffect) *ledger.Attempt {
 	entry := &ledger.Attempt{
-		At: a.StartedAt.UTC(), N: a.number, Action: string(a.decision.Action), Class: string(d.Class), Rule: d.Rule,
+		At: a.StartedAt.UTC(), N: a.number, Action: string(cmp.Or(a.overruled, a.decision.Action)), Class: string(d.Class), Rule: d.Rule,
 		Status: statusOf(a), Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
 		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
 	}
@@ -29,10 +29,18 @@ func (inflight *inflightCall) entryOf(a attempted, d policy.Decision, c circuitE
 		entry.Held, entry.HeldEndpoint = c.wait.Milliseconds(), d.Circuit.Scope == policy.ScopeEndpoint
 	}
 	if a.decision.Action == policy.ActionSucceed {
+		if kept := inflight.account.policy.KeptOfSuccess(a.Outcome, a.judged); kept != nil {
+			keep(entry, *kept)
+		}
 		return entry
 	}
 	entry.Message = ending.Clip(messageOf(a), maxLogMessage)
-	kept := inflight.account.policy.Kept(a.Outcome, a.judged)
+	keep(entry, inflight.account.policy.Kept(a.Outcome, a.judged))
+	return entry
+}
+
+// keep writes what the policy could look at into the line, or less if that is too long.
+func keep(entry *ledger.Attempt, kept policy.Kept) {
 	// What the line has already is not written twice.
 	if kept.Status == entry.Status {
 		kept.Status = 0
@@ -43,14 +51,19 @@ func (inflight *inflightCall) entryOf(a attempted, d policy.Decision, c circuitE
 	if kept.Message == entry.Message {
 		kept.Message = ""
 	}
-	entry.Kept, _ = json.Marshal(kept) // it has only texts and numbers
-	if tooLong(entry) {
-		entry.Kept, _ = json.Marshal(policy.Kept{Age: kept.Age, Idempotent: kept.Idempotent, Flag: kept.Flag, Body: kept.Body, Partial: true})
+	for _, shorten := range []func(){
+		func() {},
+		func() { kept.Header, kept.Found, kept.Message, kept.Partial = nil, nil, "", true },
+		// Texts of which each byte takes six in JSON.
+		func() { entry.Message = "" },
+		func() { kept.Looked = "" },
+	} {
+		shorten()
+		entry.Kept, _ = json.Marshal(kept) // it has only texts and numbers
+		if !tooLong(entry) {
+			return
+		}
 	}
-	if tooLong(entry) { // texts of which each byte takes six in JSON
-		entry.Message = ""
-	}
-	return entry
 }
 
 func tooLong(entry *ledger.Attempt) bool {

@@ -102,6 +102,7 @@ func (w *Worker) unreached(ctx context.Context, inflight *inflightCall, a *attem
 		return
 	}
 	d := &a.decision
+	a.overruled = d.Action
 	d.Action, d.Exhausted, d.Circuit = policy.ActionPark, false, policy.Circuit{Effect: policy.EffectNone, Scope: policy.ScopeAccount}
 	if inflight.delivery.Attempts == 0 && inflight.delivery.FirstAt.Equal(inflight.delivery.At) {
 		inflight.delivery.FirstAt, inflight.delivery.HeldBase = time.Time{}, 0 // nothing was sent

@@ -60,6 +60,11 @@ func TestAnAddressThatNeverAnsweredIsHeldForAPersonAndSpendsNoAttempt(t *testing
 					if r.State != ledger.Open || r.Attempts != 0 || r.Sent != 0 || !r.FirstAt.IsZero() {
 						t.Errorf("a call is %s after %d attempts, sent %d, first at %s", r.State, r.Attempts, r.Sent, r.FirstAt)
 					}
+					for _, a := range r.Log {
+						if a.Action != string(policy.ActionPark) || a.Decided != string(policy.ActionRetry) {
+							t.Errorf("an attempt is recorded as %s, decided as %q by the policy", a.Action, a.Decided)
+						}
+					}
 				}
 			})
 		}

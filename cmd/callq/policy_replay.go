@@ -28,9 +28,9 @@ type replaying struct {
 	recorder recorder
 	// chosen is the upstream whose calls are replayed; empty until the first call.
 	chosen string
-	// open is how many calls of the batch have not ended, and skipped how many lines are no
-	// results.
-	open, skipped int
+	// open is how many calls of the batch have not ended, skipped how many lines are no
+	// results, and long how many calls have as many attempts as a record keeps, or more.
+	open, skipped, long int
 }
 
 func (a *app) policyReplayCommand() *cobra.Command {
@@ -49,7 +49,9 @@ configuration says which calls may be sent twice; without it a results file need
 configuration.
 
 Answers come at the recorded times, whatever the policy waits. What the API would
-have answered to a further request is not known: such a call is shown as "sent again".`,
+have answered to a further request is not known: such a call is shown as "sent again".
+If a rule looks at something that was not recorded, such as a place in the body of an
+earlier answer, its calls are shown as those that may end differently.`,
 		Example: `  callq policy replay night.results.jsonl -f ./my-api.yaml
   callq policy replay calls-1f00baa5 -f ./my-api.yaml --upstream myapi`,
 		Args:              takes("BATCH|RESULTS"),
@@ -159,7 +161,13 @@ func (r *replaying) addBatch(ctx context.Context, batch string) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := r.add(tasks.UpstreamOf(record.Queue), func() replay.Call { return r.recorder.ofLedger(record) }); err != nil {
+		call := func() replay.Call {
+			if len(record.Log) >= ledger.LogLimit {
+				r.long++
+			}
+			return r.recorder.ofLedger(record)
+		}
+		if err := r.add(tasks.UpstreamOf(record.Queue), call); err != nil {
 			return err
 		}
 	}
@@ -193,15 +201,18 @@ func (r *replaying) describe(upstreams []worker.Upstream) (err error) {
 	}
 	byName := map[string]func(tasks.Call) bool{}
 	for _, u := range upstreams {
+		u.Policy = r.policy
 		if byName[u.Name], err = worker.IdempotentCalls(u); err != nil {
 			return err
 		}
 	}
-	r.recorder.idempotent = func(c tasks.Call) bool {
+	defaults := r.policy.Upstream()
+	said := defaults.Idempotent != nil || defaults.IdempotencyHeader != ""
+	r.recorder.idempotent = func(c tasks.Call) (idempotent, known bool) {
 		if own := byName[c.Upstream]; own != nil {
-			return own(c)
+			return own(c), true
 		}
-		return byPolicy(c)
+		return byPolicy(c), said || c.Idempotent != nil
 	}
 	return nil
 }

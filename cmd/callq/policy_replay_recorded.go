@@ -12,6 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/records"
+	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
 // notByPolicy are the classes of ends that no policy decides.
@@ -22,8 +23,9 @@ var notByPolicy = map[policy.Class]bool{
 // recorder turns what is recorded of calls into calls to replay.
 type recorder struct {
 	endpoint func(upstream, method, path string) string
-	// idempotent reports whether a call of the upstream may be sent twice.
-	idempotent func(c tasks.Call) bool
+	// idempotent reports whether a call may be sent twice, by the other policy. known is false
+	// if that is said nowhere, so that it is as it was.
+	idempotent func(c tasks.Call) (idempotent, known bool)
 }
 
 // start returns the call without its attempts.
@@ -31,8 +33,7 @@ func (rec *recorder) start(r tasks.Result) replay.Call {
 	path, _, _ := strings.Cut(r.Path, "?")
 	return replay.Call{
 		Upstream: r.Upstream, Key: r.Key, Method: r.Method, Endpoint: rec.endpoint(r.Upstream, r.Method, path),
-		Idempotent: rec.idempotent(tasks.Call{Upstream: r.Upstream, Method: r.Method, Path: r.Path}),
-		FirstAt:    r.FirstAt, Parked: r.Parked > 0, Amount: string(r.Amount),
+		Job: r.Method == tasks.MethodJob, FirstAt: r.FirstAt, Parked: r.Parked > 0, Amount: string(r.Amount),
 		End: replay.End{State: string(r.State), Class: r.Class, Rule: r.Rule},
 	}
 }
@@ -44,14 +45,15 @@ func (rec *recorder) ofResult(r tasks.Result) replay.Call {
 	if r.HTTPStatus == 0 || r.Verified || r.Rule == ruleVerify || notByPolicy[class] || r.Method == tasks.MethodJob {
 		return c // no answer, or one that no policy judged
 	}
-	if class == policy.ClassOutcomeUnknown {
-		c.Idempotent = false
-	}
+	idempotent, known := rec.idempotent(tasks.Call{Upstream: r.Upstream, Method: r.Method, Path: r.Path})
+	c.Idempotent = idempotent && (known || class != policy.ClassOutcomeUnknown)
+	// Without a precondition a 304 is no success.
+	c.Conditional = r.HTTPStatus == http.StatusNotModified && r.State == tasks.StateDone
 	action := map[tasks.State]policy.Action{
 		tasks.StateDone: policy.ActionSucceed, tasks.StateDropped: policy.ActionDrop, tasks.StateDead: policy.ActionDeadLetter,
 	}[r.State]
 	a := replay.Attempt{
-		At: r.FinishedAt, N: r.Attempts, Action: action, Carried: action, Class: class, Rule: r.Rule,
+		At: r.FinishedAt, N: r.Attempts, Action: action, Carried: action, Class: class, Rule: r.Rule, FromEnd: true,
 		Answer: policy.Outcome{Status: r.HTTPStatus, Code: string(r.ErrorCode), Message: r.ErrorMessage, CorrelationID: r.CorrelationID},
 	}
 	a.Answer.Flag, a.Answer.Body = policy.FlagAbsent, policy.BodyEnvelope
@@ -59,17 +61,17 @@ func (rec *recorder) ofResult(r tasks.Result) replay.Call {
 		a.Answer.Flag = policy.FlagTrue
 	}
 	if c.Last = lastAnswer(r, ""); c.Last != nil {
-		c.Last.Cut = c.Last.Cut || looksCut(r, c.Last)
+		c.MaybeCut = maybeCut(r, c.Last)
 	}
 	c.Attempts = []replay.Attempt{a}
 	return c
 }
 
-// looksCut reports whether a body was cut, which a results file does not say: it is the
-// beginning of something, and was an answer that could not be used.
-func looksCut(r tasks.Result, last *policy.Response) bool {
+// maybeCut reports whether a body may have been cut, which a results file does not say: it
+// is the beginning of something, and was an answer that could not be used.
+func maybeCut(r tasks.Result, last *policy.Response) bool {
 	class := policy.Class(r.Class)
-	if class != policy.ClassProtocol && class != policy.ClassOutcomeUnknown || r.HTTPStatus > 299 {
+	if last.Cut || class != policy.ClassProtocol && class != policy.ClassOutcomeUnknown || r.HTTPStatus > 299 {
 		return false
 	}
 	var p *policy.Policy
@@ -100,22 +102,48 @@ func (rec *recorder) ofLedger(record ledger.Record) replay.Call {
 	if record.Ending != nil && record.Ending.Endpoint != "" {
 		c.Endpoint = record.Ending.Endpoint
 	}
-	if call, err := tasks.Decode(record.Content); err == nil {
-		call.Upstream = r.Upstream
-		c.Idempotent = rec.idempotent(call)
-	}
-	job := r.Method == tasks.MethodJob
 	for _, recorded := range record.Log {
 		c.Attempts = append(c.Attempts, attemptOf(recorded))
 	}
-	if n := len(c.Attempts); n > 0 && !job && !r.Verified {
+	if c.Job {
+		return c
+	}
+	rec.noteCall(&c, record.Content)
+	if n := len(c.Attempts); n > 0 && !r.Verified {
 		last := &c.Attempts[n-1]
 		ended := !last.Asked && string(last.Class) == r.Class && last.Rule == r.Rule
-		if ended && last.Answer.Status == r.HTTPStatus && last.Answer.Transport == policy.TransportNone {
-			c.Last = lastAnswer(r, "")
+		if ended && last.Answer.Status == r.HTTPStatus && last.Answer.Transport == policy.TransportNone && hasBody(record, last) {
+			c.Last = lastAnswer(r, record.BodyType)
 		}
 	}
 	return c
+}
+
+// noteCall sets what is known of the call from what was sent.
+func (rec *recorder) noteCall(c *replay.Call, content []byte) {
+	call, err := tasks.Decode(content)
+	if err != nil {
+		call = tasks.Call{Method: c.Method} // its content was purged
+	}
+	call.Upstream = c.Upstream
+	header := http.Header{}
+	for name, value := range call.Headers {
+		header.Set(name, value)
+	}
+	c.Conditional = upstream.IsConditional(header)
+	idempotent, known := rec.idempotent(call)
+	c.Idempotent = idempotent
+	for i := range c.Attempts {
+		if about := c.Attempts[i].About; known && err == nil && about != nil {
+			about.Idempotent = idempotent
+		}
+	}
+}
+
+// hasBody reports whether the record has the body of the last answer. One that was refused
+// until it was given up has none.
+func hasBody(record ledger.Record, last *replay.Attempt) bool {
+	return len(record.Body) > 0 || last.Action == policy.ActionSucceed || last.Answer.Body == policy.BodyEmpty
 }
 
 // ruleVerify is the rule in the record of a request that asks for the effect of another.
@@ -132,13 +160,16 @@ func attemptOf(recorded ledger.Attempt) replay.Attempt {
 	kept := policy.Kept{Flag: policy.FlagAbsent, Body: policy.BodyEnvelope}
 	if len(recorded.Kept) > 0 && json.Unmarshal(recorded.Kept, &kept) == nil {
 		about := kept.Attempt()
-		a.About, a.Whole = &about, !kept.Partial
+		a.About, a.Looked, a.Partial = &about, kept.Looked, kept.Partial
 	}
 	if a.Action == policy.ActionSucceed {
-		kept.Flag, a.Whole = policy.FlagTrue, true
+		kept.Flag = policy.FlagTrue
 	}
 	kept.Status = cmp.Or(kept.Status, recorded.Status)
 	kept.Code, kept.Message = cmp.Or(kept.Code, recorded.Code), cmp.Or(kept.Message, recorded.Message)
+	if a.Class == policy.ClassConfig && a.Carried == policy.ActionPark && a.Action == policy.ActionRetry {
+		a.Class = policy.ClassTransient // the worker took the address for a wrong one
+	}
 	a.Answer = kept.Outcome()
 	a.Answer.Transport = policy.Transport(recorded.Transport)
 	return a

@@ -12,6 +12,10 @@
 // What an API would have answered to a request that was never made is not known. So the
 // replay of a call ends where the policy sends it again although it had ended. Answers
 // come at the recorded times, whatever the policy waits.
+//
+// A record has what the policy of then looked at. If a rule of the other policy looks at
+// something else, such as another place of the body, that attempt is in doubt: the report
+// counts its call as uncertain, and says which rule looks at what.
 package replay
 
 import (
@@ -26,9 +30,11 @@ type Call struct {
 	Upstream, Key string
 	// Method and Endpoint are as a policy sees them, see [policy.Attempt].
 	Method, Endpoint string
-	// Idempotent is for attempts that do not say it.
-	Idempotent bool
-	FirstAt    time.Time
+	// Idempotent and Conditional are for attempts without About.
+	Idempotent, Conditional bool
+	// Job reports that Go code made the call: the record has all that it returned.
+	Job     bool
+	FirstAt time.Time
 	// Attempts are those that were recorded, the oldest first.
 	Attempts []Attempt
 	// Parked reports that the call was put back at least once.
@@ -38,8 +44,9 @@ type Call struct {
 	End    End
 	Amount string
 	// Last is the answer to the last attempt, as far as it was kept beside the attempt;
-	// nil if it was not.
-	Last *policy.Response
+	// nil if it was not. MaybeCut reports that it is not known whether its body was cut.
+	Last     *policy.Response
+	MaybeCut bool
 }
 
 // Attempt is a recorded attempt.
@@ -59,8 +66,12 @@ type Attempt struct {
 	Answer policy.Outcome
 	// About is what a policy knew of the call; nil if it was not recorded.
 	About *policy.Attempt
-	// Whole reports that Answer has all that the policy of then could look at.
-	Whole bool
+	// Looked and Partial say what of the answer was recorded, see [policy.Kept].
+	Looked  string
+	Partial bool
+	// FromEnd reports that Action is taken from how the call ended: the decision itself is
+	// not recorded.
+	FromEnd bool
 	// Asked reports that the request asked for the effect of another: no policy decides
 	// on its answer.
 	Asked bool
@@ -90,21 +101,24 @@ const (
 
 // Replay judges calls by a policy. It is not safe for concurrent use.
 type Replay struct {
-	policy *policy.Policy
-	report Report
-	ends   map[change]*Difference
-	judged map[change]*Difference
-	seen   map[string]bool
-	holds  []holding
-	was    map[circuitName][]span
-	money  money
+	policy  *policy.Policy
+	report  Report
+	ends    map[change]*Difference
+	perhaps map[change]*Difference
+	judged  map[change]*Difference
+	doubts  map[policy.Doubt]int
+	seen    map[string]bool
+	looked  map[string]bool
+	holds   []holding
+	was     map[circuitName][]span
+	money   money
 }
 
 // New returns a Replay by the policy p.
 func New(p *policy.Policy) *Replay {
 	return &Replay{
-		policy: p, ends: map[change]*Difference{}, judged: map[change]*Difference{},
-		seen: map[string]bool{}, was: map[circuitName][]span{},
+		policy: p, ends: map[change]*Difference{}, perhaps: map[change]*Difference{}, judged: map[change]*Difference{},
+		doubts: map[policy.Doubt]int{}, seen: map[string]bool{}, looked: map[string]bool{}, was: map[circuitName][]span{},
 	}
 }
 
@@ -122,8 +136,15 @@ func (r *Replay) Add(c Call) {
 			r.report.Requests++
 		}
 	}
-	end, at := r.walk(&c)
-	if at == len(c.Attempts)-1 && end == c.End {
+	end, at, certain := r.walk(&c)
+	switch {
+	case !certain:
+		r.report.Uncertain++
+		if end != c.End {
+			note(r.perhaps, change{c.End, end}, c.Key)
+		}
+		return
+	case at == len(c.Attempts)-1 && end == c.End:
 		return
 	}
 	// Requests after the one that ends the call are saved.
@@ -145,32 +166,36 @@ func (r *Replay) Add(c Call) {
 }
 
 // walk judges the attempts until the call ends by the policy. It returns the end, and the
-// number of the last attempt that would be made.
-func (r *Replay) walk(c *Call) (End, int) {
+// number of the last attempt that would be made. An attempt in doubt keeps its decision;
+// then the end is not certain.
+func (r *Replay) walk(c *Call) (end End, at int, certain bool) {
 	n := max(c.Attempts[0].N-1, 0)
+	certain = true
 	for i := range c.Attempts {
 		a := &c.Attempts[i]
 		if a.Asked {
 			continue
 		}
 		last := i == len(c.Attempts)-1
-		d, ok := r.decide(c, a, n+1, last)
-		if !ok {
-			r.report.Unjudgeable++
+		d, v := r.decide(c, a, n+1, last)
+		if v == inDoubt {
+			certain = false
+		}
+		if v != isJudged {
+			if a.Carried != policy.ActionPark {
+				n++
+			}
 			continue
 		}
-		if !a.Whole {
-			r.report.Partly++
-		}
-		if last && c.Parked && !a.Whole && d.Action == policy.ActionPark && d.Class == a.Class && d.Rule == a.Rule {
+		if last && a.FromEnd && c.Parked && d.Action == policy.ActionPark && d.Class == a.Class && d.Rule == a.Rule {
 			d.Action = a.Action // its circuit ended it
 		}
 		now := End{State: stateOf(d.Action), Class: string(d.Class), Rule: d.Rule}
 		before := End{State: stateOf(a.Action), Class: string(a.Class), Rule: a.Rule}
-		if now.State != before.State || now.Class != before.Class || now.Rule != before.Rule {
+		same := d.Action == a.Action && d.Class == a.Class && d.Rule == a.Rule
+		if !same {
 			note(r.judged, change{named(a.Action, before), named(d.Action, now)}, c.Key)
 		}
-		same := d.Action == a.Action && d.Class == a.Class && d.Rule == a.Rule
 		spends := d.Action
 		if d.Action == a.Action {
 			spends = a.Carried
@@ -181,25 +206,34 @@ func (r *Replay) walk(c *Call) (End, int) {
 		switch {
 		case same: // what was done then is done
 		case !goesOn(d.Action):
-			return now, i
+			return now, i, certain
 		case last && !goesOn(a.Action):
-			return now, i
+			return now, i, certain
 		}
 	}
-	return c.End, len(c.Attempts) - 1
+	return c.End, len(c.Attempts) - 1, certain
 }
 
-// decide judges one attempt; false if the record does not say what came back.
-func (r *Replay) decide(c *Call, a *Attempt, n int, last bool) (policy.Decision, bool) {
+// verdict says whether a policy can judge a recorded attempt.
+type verdict int
+
+const (
+	isJudged verdict = iota
+	// inDoubt: the decision may be another one if the record had more of the answer.
+	inDoubt
+	// notJudged: the record does not say what came back.
+	notJudged
+)
+
+// decide judges one attempt.
+func (r *Replay) decide(c *Call, a *Attempt, n int, last bool) (policy.Decision, verdict) {
 	o := a.Answer
 	if o.Transport == policy.TransportNone && o.Status == 0 && o.Code == "" && o.Message == "" {
-		return policy.Decision{}, false
-	}
-	if last && c.Last != nil && o.Transport == policy.TransportNone {
-		o = r.read(*c.Last, o)
+		r.report.Unjudgeable++
+		return policy.Decision{}, notJudged
 	}
 	o.ReceivedAt = a.received()
-	about := policy.Attempt{Idempotent: c.Idempotent}
+	about := policy.Attempt{Idempotent: c.Idempotent, Conditional: c.Conditional}
 	if !c.FirstAt.IsZero() {
 		about.Age = max(o.ReceivedAt.Sub(c.FirstAt), 0)
 	}
@@ -207,23 +241,44 @@ func (r *Replay) decide(c *Call, a *Attempt, n int, last bool) (policy.Decision,
 		about = *a.About
 	}
 	about.Method, about.Endpoint, about.N = c.Method, c.Endpoint, n
-	for at := range o.Found {
-		r.seen[at] = true
+	recorded := policy.Recorded{
+		Outcome: o, Looked: a.Looked, Partial: a.Partial, Returned: c.Job, Succeeded: a.Action == policy.ActionSucceed,
 	}
-	for name := range o.Header {
-		r.seen["header "+lower(name)] = true
+	if last && c.Last != nil && o.Transport == policy.TransportNone {
+		recorded.Answer, recorded.MaybeCut = answerOf(*c.Last, o), c.MaybeCut
 	}
-	d := r.policy.Decide(o, about)
-	if a.Action == policy.ActionSucceed && d.Action != a.Action && (c.Last == nil || !last) {
-		return d, false // of an answer that went well only the status is kept
+	r.noteSeen(a)
+	d, doubts := r.policy.DecideRecorded(recorded, about)
+	switch {
+	case len(doubts) == 0:
+		r.noteCircuit(c, a, o, d)
+		if a.Partial {
+			r.report.Partly++
+		}
+		return d, isJudged
+	case recorded.Succeeded && recorded.Answer == nil:
+		r.report.Unjudgeable++ // of an answer that went well only the status is left
+		return d, notJudged
 	}
-	r.noteCircuit(c, a, o, d)
-	return d, true
+	for _, doubt := range doubts {
+		r.doubts[doubt]++
+	}
+	return d, inDoubt
 }
 
-// read reads the answer as a policy looks at it. Headers that only the attempt kept are
-// added.
-func (r *Replay) read(last policy.Response, kept policy.Outcome) policy.Outcome {
+// noteSeen notes which places the records have.
+func (r *Replay) noteSeen(a *Attempt) {
+	for at := range a.Answer.Found {
+		r.seen[at] = true
+	}
+	for name := range a.Answer.Header {
+		r.seen["header "+lower(name)] = true
+	}
+	r.looked[a.Looked] = true
+}
+
+// answerOf is the answer with the headers that only the attempt kept.
+func answerOf(last policy.Response, kept policy.Outcome) *policy.Response {
 	header := last.Header.Clone()
 	for name, values := range kept.Header {
 		if header == nil {
@@ -233,7 +288,7 @@ func (r *Replay) read(last policy.Response, kept policy.Outcome) policy.Outcome 
 	}
 	last.Header = header
 	last.Cut = last.Cut || kept.Body == policy.BodyCut
-	return r.policy.ReadAnswer(last)
+	return &last
 }
 
 func goesOn(a policy.Action) bool { return a == policy.ActionRetry || a == policy.ActionPark }

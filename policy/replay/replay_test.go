@@ -29,7 +29,7 @@ func recorded(p *policy.Policy, key string, statuses ...int) Call {
 		d := p.Decide(o, about)
 		c.Attempts = append(c.Attempts, Attempt{
 			At: start.Add(time.Duration(i) * time.Minute), N: n + 1, Action: d.Action, Carried: d.Action, Class: d.Class, Rule: d.Rule,
-			Answer: o, About: &about, Whole: true,
+			Answer: o, About: &about, Looked: p.Kept(o, about).Looked,
 		})
 		if d.Action != policy.ActionPark {
 			n++
@@ -131,6 +131,41 @@ func TestTheBodyOfTheLastAnswerIsReadByTheOtherPolicy(t *testing.T) {
 	want := []Difference{{Before: End{Done, "ok", "ok"}, After: End{Again, "quota", "hidden"}, Count: 1, Example: "a"}}
 	if !reflect.DeepEqual(got.Ends, want) {
 		t.Errorf("got %+v, want %+v", got.Ends, want)
+	}
+}
+
+func TestACallIsUncertainWhereTheRecordDoesNotHaveWhatARuleLooksAt(t *testing.T) {
+	then := parse(t, standard)
+	changed := "rules: [{id: busy, match: {http: [503], where: {$.n: present}}, job: drop}, {id: gone, match: {http: [404]}, job: dead_letter}]"
+	r := New(parse(t, standard+changed))
+	r.Add(recorded(then, "a", 503, 503, 200)) // it may have been dropped
+	r.Add(recorded(then, "b", 503, 404))      // the same, and ends differently if not
+	r.Add(recorded(then, "c", 404))
+	r.Add(recorded(then, "d", 500, 200))
+	got := r.Report()
+	if got.Uncertain != 2 || len(got.Ends) != 1 || got.Ends[0].Example != "c" || got.Saved != 0 || got.Added != 0 {
+		t.Errorf("got %+v", got)
+	}
+	if len(got.Perhaps) != 1 || got.Perhaps[0].Example != "b" {
+		t.Errorf("got %+v", got.Perhaps)
+	}
+	if want := []Doubt{{"busy", "$.n", 3}}; !reflect.DeepEqual(got.Doubts, want) {
+		t.Errorf("got %+v, want %+v", got.Doubts, want)
+	}
+}
+
+func TestASuccessWithoutItsBodyKeepsItsEndIfARuleLooksAtTheBody(t *testing.T) {
+	c := recorded(parse(t, standard), "a", 200)
+	c.Attempts[0].Looked = "" // nothing is kept of a success
+	r := New(parse(t, standard+"rules: [{id: busy, match: {where: {$.n: present}}, job: drop}]"))
+	r.Add(c)
+	if got := r.Report(); got.Unjudgeable != 1 || got.Uncertain != 0 || len(got.Ends) != 0 {
+		t.Errorf("got %+v", got)
+	}
+	r = New(parse(t, standard+"rules: [{id: all, match: {http: [200]}, job: drop}]"))
+	r.Add(c)
+	if got := r.Report(); got.Unjudgeable != 0 || len(got.Ends) != 1 {
+		t.Errorf("got %+v", got)
 	}
 }
 

@@ -20,8 +20,15 @@ type Report struct {
 	// Added calls would be sent again where their record ends, each at least once.
 	Requests, Saved, Added int
 	// Partly counts attempts that were judged although the record has not all that the
-	// policy of then could look at; Unjudgeable those without any answer.
+	// policy of then could look at; Unjudgeable those of which only the status is recorded,
+	// or nothing.
 	Partly, Unjudgeable int
+	// Uncertain calls may end differently: the record does not have what Doubts look at. They
+	// are not among Ends, Saved and Added. Perhaps has those that end differently if the
+	// attempts in doubt are decided as they were.
+	Uncertain int
+	Perhaps   []Difference
+	Doubts    []Doubt
 	// Ends are the ends that differ, and Judged the attempts that are judged otherwise,
 	// by cause, the most frequent first.
 	Ends, Judged []Difference
@@ -43,6 +50,14 @@ type Difference struct {
 	Example string `json:"example"`
 }
 
+// Doubt is a rule of which the record does not tell whether it matches.
+type Doubt struct {
+	Rule string `json:"rule"`
+	// Reads is what the rule looks at: a key of match, or a place of the answer.
+	Reads    string `json:"reads"`
+	Attempts int    `json:"attempts"`
+}
+
 type change struct{ before, after End }
 
 func note(all map[change]*Difference, c change, key string) {
@@ -57,15 +72,31 @@ func note(all map[change]*Difference, c change, key string) {
 // Report returns what the calls until now add up to.
 func (r *Replay) Report() Report {
 	report := r.report
-	report.Ends, report.Judged = sorted(r.ends), sorted(r.judged)
+	report.Ends, report.Perhaps, report.Judged = sorted(r.ends), sorted(r.perhaps), sorted(r.judged)
+	for doubt, n := range r.doubts {
+		report.Doubts = append(report.Doubts, Doubt{doubt.Rule, doubt.Reads, n})
+	}
+	slices.SortFunc(report.Doubts, func(a, b Doubt) int {
+		return cmp.Or(b.Attempts-a.Attempts, strings.Compare(a.Rule, b.Rule), strings.Compare(a.Reads, b.Reads))
+	})
 	report.HeldBefore, report.Held = r.held()
 	for _, at := range policy.Places(r.policy) {
-		if !r.seen[at] {
+		if !r.seen[at] && !r.looksAt(at) {
 			report.Unseen = append(report.Unseen, at)
 		}
 	}
 	report.Amount, report.AmountSaved, report.AmountAgain = text(r.money.recorded), text(r.money.saved), text(r.money.again)
 	return report
+}
+
+// looksAt reports whether a policy of then named the place.
+func (r *Replay) looksAt(at string) bool {
+	for looked := range r.looked {
+		if policy.LooksAt(looked, at) {
+			return true
+		}
+	}
+	return false
 }
 
 func sorted(all map[change]*Difference) []Difference {

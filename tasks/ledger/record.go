@@ -28,8 +28,8 @@ func (s State) Ended() bool { return s == Done || s == Dead || s == Dropped || s
 // Known reports whether it is a state that callq writes.
 func (s State) Known() bool { return s == Open || s.Ended() }
 
-// logLimit is how many attempts a record keeps.
-const logLimit = 20
+// LogLimit is how many attempts a record keeps: the latest.
+const LogLimit = 20
 
 // Attempt is one line of a record's log: one send, or one decision not to send.
 type Attempt struct {
@@ -188,8 +188,8 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 
 func appendLog(log []Attempt, a Attempt) []Attempt {
 	log = append(log, a)
-	if len(log) > logLimit {
-		log = log[len(log)-logLimit:]
+	if len(log) > LogLimit {
+		log = log[len(log)-LogLimit:]
 	}
 	return log
 }

@@ -96,7 +96,7 @@ func (c *Client) readAnswer(run context.Context, resp *http.Response, started ti
 	o.Message = c.secrets.Text(o.Message)
 	o.ReceivedAt = received
 	a := Answer{
-		Outcome: o, Conditional: conditional(resp.Request),
+		Outcome: o, Conditional: resp.Request != nil && IsConditional(resp.Request.Header),
 		ContentType: header.Get("Content-Type"), ContentEncoding: body.encoding,
 		Kept: c.keptHeaders(o), StartedAt: started, Latency: latency,
 	}
@@ -107,11 +107,11 @@ func (c *Client) readAnswer(run context.Context, resp *http.Response, started ti
 // preconditions are the fields of RFC 9110, 13.1, by their canonical names.
 var preconditions = []string{"If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since", "If-Range"}
 
-// conditional reports whether the request carried a precondition. The answer may then be
-// that nothing has changed.
-func conditional(r *http.Request) bool {
+// IsConditional reports whether a request with this header has a precondition. The answer
+// may then be that nothing has changed.
+func IsConditional(header http.Header) bool {
 	for _, name := range preconditions {
-		if r != nil && len(r.Header[name]) > 0 {
+		if len(header[name]) > 0 {
 			return true
 		}
 	}
