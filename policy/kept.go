@@ -34,7 +34,7 @@ type Kept struct {
 	// Partial reports that not all of it fitted.
 	Partial bool `json:"partial,omitempty"`
 	// Looked stands for what the policy looks at: how it reads the code, the message and the
-	// success flag, and the places and headers that it names. So [Policy.DecideRecorded]
+	// success flag, and the places and headers that it names. So [DecideRecorded]
 	// knows whether the answer did not have something, or nobody looked for it.
 	Looked string `json:"looked,omitempty"`
 	// Age is [Attempt.Age], in milliseconds.
@@ -82,9 +82,9 @@ func (p *Policy) Kept(o Outcome, a Attempt) Kept {
 }
 
 // KeptOfSuccess returns what a record keeps of an attempt that succeeded: headers. It is
-// nil unless the policy's rules look at headers of such answers; their bodies are kept as
+// nil unless rules of p look at headers of such answers; their bodies are kept as
 // results.
-func (p *Policy) KeptOfSuccess(o Outcome, a Attempt) *Kept {
+func KeptOfSuccess(p *Policy, o Outcome, a Attempt) *Kept {
 	if !p.keepsGood {
 		return nil
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy/place"
 )
 
-// Recorded is what a record has of an attempt, for [Policy.DecideRecorded].
+// Recorded is what a record has of an attempt, for [DecideRecorded].
 type Recorded struct {
 	// Outcome is what the policy of then read, see [Kept.Outcome].
 	Outcome Outcome
@@ -33,11 +33,11 @@ type Doubt struct {
 	Reads string
 }
 
-// DecideRecorded decides on an attempt of which there is only a record, perhaps made by
+// DecideRecorded decides by p on an attempt of which there is only a record, perhaps made by
 // another policy. The decision is that of [Policy.Decide], as far as the record goes. It is
 // sure if there are no doubts: then no rule before the one that decides could match because
 // of something that the record does not have.
-func (p *Policy) DecideRecorded(r Recorded, a Attempt) (Decision, []Doubt) {
+func DecideRecorded(p *Policy, r Recorded, a Attempt) (Decision, []Doubt) {
 	if r.Returned || r.Outcome.Transport != TransportNone {
 		return p.Decide(r.Outcome, a), nil
 	}

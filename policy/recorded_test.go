@@ -64,7 +64,7 @@ func TestASureDecisionOnARecordIsTheOneOnTheAnswer(t *testing.T) {
 				o.ReceivedAt = c.Response.At
 				want := now.Decide(o, a)
 				r := recordedUnder(then, c.Response, a)
-				got, doubts := now.DecideRecorded(r, a)
+				got, doubts := DecideRecorded(now, r, a)
 				if len(doubts) > 0 {
 					inDoubt++
 				} else if sure++; got.Rule != want.Rule || got.Action != want.Action {
@@ -77,7 +77,7 @@ func TestASureDecisionOnARecordIsTheOneOnTheAnswer(t *testing.T) {
 					whole.Header[name] = values
 				}
 				r.Answer = &whole
-				if got, doubts = now.DecideRecorded(r, a); len(doubts) > 0 {
+				if got, doubts = DecideRecorded(now, r, a); len(doubts) > 0 {
 					bodies++
 				} else if got.Rule != want.Rule || got.Action != want.Action {
 					t.Errorf("%s under %s, by %s: with its body rule %s, want %s", c.Name, then.Name(), now.Name(), got.Rule, want.Rule)
@@ -95,7 +95,7 @@ func TestThePolicyOfThenIsNotInDoubt(t *testing.T) {
 	for _, p := range policies {
 		for _, c := range cases {
 			a := c.Request.attempt()
-			if _, doubts := p.DecideRecorded(recordedUnder(p, c.Response, a), a); doubts != nil {
+			if _, doubts := DecideRecorded(p, recordedUnder(p, c.Response, a), a); doubts != nil {
 				t.Errorf("%s: %s is in doubt: %v", p.Name(), c.Name, doubts)
 			}
 		}
@@ -132,7 +132,7 @@ func TestADoubtNamesTheRuleAndWhatItLooksAt(t *testing.T) {
 		{"", "rules: [{id: used-up, match: {http: [500], limit_used_up: true}}]", json(500), nil},
 	} {
 		then, now := parse(c.then), parse(c.now)
-		_, got := now.DecideRecorded(recordedUnder(then, c.answer, Attempt{}), Attempt{})
+		_, got := DecideRecorded(now, recordedUnder(then, c.answer, Attempt{}), Attempt{})
 		if !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%q under %q: got %v, want %v", c.now, c.then, got, c.want)
 		}
@@ -152,7 +152,7 @@ func TestWhatASuccessKeepsIsWhatARuleMayNeed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k := p.KeptOfSuccess(p.ReadAnswer(Response{Status: 200, Header: header}), Attempt{})
+		k := KeptOfSuccess(p, p.ReadAnswer(Response{Status: 200, Header: header}), Attempt{})
 		if got := k != nil; got != (want != nil) || got && !reflect.DeepEqual(k.Header, want) {
 			t.Errorf("%q: got %+v, want %v", text, k, want)
 		}

@@ -29,7 +29,7 @@ func (inflight *inflightCall) entryOf(a attempted, d policy.Decision, c circuitE
 		entry.Held, entry.HeldEndpoint = c.wait.Milliseconds(), d.Circuit.Scope == policy.ScopeEndpoint
 	}
 	if a.decision.Action == policy.ActionSucceed {
-		if kept := inflight.account.policy.KeptOfSuccess(a.Outcome, a.judged); kept != nil {
+		if kept := policy.KeptOfSuccess(inflight.account.policy, a.Outcome, a.judged); kept != nil {
 			keep(entry, *kept)
 		}
 		return entry

@@ -248,7 +248,7 @@ func (r *Replay) decide(c *Call, a *Attempt, n int, last bool) (policy.Decision,
 		recorded.Answer, recorded.MaybeCut = answerOf(*c.Last, o), c.MaybeCut
 	}
 	r.noteSeen(a)
-	d, doubts := r.policy.DecideRecorded(recorded, about)
+	d, doubts := policy.DecideRecorded(r.policy, recorded, about)
 	switch {
 	case len(doubts) == 0:
 		r.noteCircuit(c, a, o, d)
