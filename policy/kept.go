@@ -165,17 +165,19 @@ func (k Kept) Attempt() Attempt {
 }
 
 // Places returns the places of an answer that a policy's rules, backoffs, holds and
-// limits name, as a policy file writes them, sorted.
+// limits name, as a policy file writes them, sorted. Of a header the whole is named.
 func Places(p *Policy) []string {
 	var names []string
 	for _, at := range p.namedPlaces() {
-		names = append(names, at.String())
+		if name := at.String(); at.Header() == "" {
+			names = append(names, name)
+		} else {
+			names = append(names, headerText(at.Header()))
+		}
 	}
 	for i := range p.rules {
 		for _, h := range p.rules[i].match.headers {
-			if at, err := place.Parse("header " + h.name); err == nil {
-				names = append(names, at.String())
-			}
+			names = append(names, headerText(h.name))
 		}
 	}
 	slices.Sort(names)

@@ -63,8 +63,9 @@ type evidence struct {
 	o Outcome
 	// code, message, flag and body report that these fields of o are what p would have read.
 	code, message, flag, body bool
-	// places reports that o has all that the body says at the places of p.
-	places bool
+	// json and text report that o has all that the body says at places of JSON, and at those
+	// of the text of another body.
+	json, text bool
 }
 
 func (p *Policy) evidence(r *Recorded) *evidence {
@@ -74,43 +75,55 @@ func (p *Policy) evidence(r *Recorded) *evidence {
 		var from givers
 		e.o, from = p.readAnswer(*r.Answer)
 		e.o.ReceivedAt = r.Outcome.ReceivedAt
-		e.places = true
-		e.code, e.message, e.flag = e.readUntil(read.code, from.code), e.readUntil(read.message, from.message), e.readUntil(read.ok, from.ok)
+		e.json, e.text = true, true
+		e.code, e.message, e.flag = e.knowsUntil(read.code, from.code), e.knowsUntil(read.message, from.message), e.knowsUntil(read.ok, from.ok)
 		e.body = e.flag || e.o.Body != BodyEnvelope && e.o.Body != BodyMalformed
 		return e
 	}
-	// A body that is not JSON has no places.
-	e.places = slices.Contains([]Body{BodyCut, BodyHTML, BodyEmpty}, e.o.Body) || e.o.Body == BodyMalformed && readsNoFlag(r.Looked)
-	e.body = e.places || len(read.ok) == 0 && e.o.Body == BodyEnvelope && !r.Succeeded || p.readsAlike(r.Looked, markOK)
+	// A body without JSON has nothing at places of JSON, and JSON nothing at those of text. A
+	// policy that reads a success flag takes JSON without one for malformed.
+	isText := e.o.Body == BodyHTML || e.o.Body == BodyMalformed && readsNoFlag(r.Looked)
+	isNothing := e.o.Body == BodyCut || e.o.Body == BodyEmpty
+	isJSON := e.o.Body == BodyEnvelope && !r.Succeeded
+	e.json, e.text = isText || isNothing, isJSON || isNothing
+	e.body = e.json || len(read.ok) == 0 && isJSON || p.readsAlike(r.Looked, markOK)
 	e.code, e.flag, e.message = p.readsAlike(r.Looked, markCode), p.readsAlike(r.Looked, markOK), p.readsAlike(r.Looked, markMessage) && !r.Partial
-	var headers Outcome
-	headers.Header = e.o.Header
-	from := p.read(&headers, nil)
-	if !e.code && (e.places || onlyHeaders(read.code)) {
-		e.o.Code, e.code = headers.Code, e.readUntil(read.code, from.code)
+	// What is known to be in no body can only be in a header.
+	headers := Outcome{Header: e.o.Header, Flag: FlagAbsent}
+	from := p.read(&headers, nil, nil)
+	if !e.code && e.knowsUntil(read.code, from.code) {
+		e.o.Code, e.code = headers.Code, true
 	}
-	if !e.flag && (e.places || onlyHeaders(read.ok)) {
-		e.o.Flag, e.flag = headers.Flag, e.readUntil(read.ok, from.ok)
+	if !e.flag && e.knowsUntil(read.ok, from.ok) {
+		e.o.Flag, e.flag = headers.Flag, true
 	}
 	return e
 }
 
-func onlyHeaders(places []place.Place) bool {
-	return !slices.ContainsFunc(places, func(at place.Place) bool { return at.Header() == "" })
-}
-
-// readUntil reports whether all places of a list are known up to the one that gave the
+// knowsUntil reports whether all places of a list are known up to the one that gave the
 // value; "": none did.
-func (e *evidence) readUntil(places []place.Place, giver string) bool {
+func (e *evidence) knowsUntil(places []place.Place, giver string) bool {
 	for _, at := range places {
 		if at.String() == giver {
 			return true
 		}
-		if at.Header() != "" && !e.knowsHeader(at.Header()) {
+		if !e.knowsWhole(at) {
 			return false
 		}
 	}
 	return true
+}
+
+// knowsWhole reports whether all that the answer said at a place is known, whether a policy
+// of then looked there or not.
+func (e *evidence) knowsWhole(at place.Place) bool {
+	switch {
+	case at.Header() != "":
+		return e.knowsHeader(at.Header())
+	case at.IsBody():
+		return e.text
+	}
+	return e.json
 }
 
 // knowsHeader reports whether the record has the header, or the answer did not have it.
@@ -129,10 +142,7 @@ func (e *evidence) knowsTimes() bool { return e.r.Looked != "" && !e.r.Partial }
 
 // knows reports whether the record has what the answer said at a place, or it said nothing.
 func (e *evidence) knows(at place.Place) bool {
-	if at.Header() != "" {
-		return e.knowsHeader(at.Header())
-	}
-	return e.places || len(e.o.Found[at.String()]) > 0 || !e.r.Partial && LooksAt(e.r.Looked, at.String())
+	return e.knowsWhole(at) || at.Header() == "" && (len(e.o.Found[at.String()]) > 0 || !e.r.Partial && LooksAt(e.r.Looked, at.String()))
 }
 
 // compare reports whether the rule does not match, for sure. If not, unknown is the first
@@ -207,7 +217,7 @@ func (e *evidence) compareWhere(m *match) (unknown string, misses bool) {
 		w := &m.where[i]
 		switch {
 		case !e.knows(w.at):
-			unknown = w.at.String()
+			unknown = w.place()
 		case !w.fits(&e.o):
 			return "", true
 		}

@@ -19,9 +19,7 @@ type replayJSON struct {
 	NotJudged int  `json:"not_judged"`
 	Open      int  `json:"open"`
 	Skipped   int  `json:"skipped_lines"`
-	// Long calls have as many attempts as a record keeps, or more.
-	Long     int `json:"long"`
-	Requests int `json:"requests"`
+	Requests  int  `json:"requests"`
 	// Saved requests would not be made; SentAgain calls would be, each at least once.
 	Saved          int                 `json:"saved"`
 	SentAgain      int                 `json:"sent_again"`
@@ -31,15 +29,17 @@ type replayJSON struct {
 	Attempts       []replay.Difference `json:"attempts"`
 	// Uncertain calls may end differently: the record does not have what Doubts look at.
 	// Perhaps has those that do if the attempts in doubt are decided as they were.
-	Uncertain         int                 `json:"uncertain"`
-	Perhaps           []replay.Difference `json:"perhaps"`
-	Doubts            []replay.Doubt      `json:"doubts"`
-	HeldSecondsBefore float64             `json:"held_seconds_before"`
-	HeldSeconds       float64             `json:"held_seconds"`
-	Unseen            []string            `json:"unseen_places"`
-	Amount            string              `json:"amount,omitempty"`
-	AmountSaved       string              `json:"amount_saved,omitempty"`
-	AmountAgain       string              `json:"amount_again,omitempty"`
+	Uncertain int                 `json:"uncertain"`
+	Perhaps   []replay.Difference `json:"perhaps"`
+	Doubts    []replay.Doubt      `json:"doubts"`
+	// Long calls have as many attempts as a record keeps, or more.
+	Long              int      `json:"long"`
+	HeldSecondsBefore float64  `json:"held_seconds_before"`
+	HeldSeconds       float64  `json:"held_seconds"`
+	Unseen            []string `json:"unseen_places"`
+	Amount            string   `json:"amount,omitempty"`
+	AmountSaved       string   `json:"amount_saved,omitempty"`
+	AmountAgain       string   `json:"amount_again,omitempty"`
 }
 
 func (r *replaying) print(recorded string) error {
