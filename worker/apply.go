@@ -131,6 +131,9 @@ func (w *Worker) end(ctx context.Context, inflight *inflightCall, a attempted, d
 		return w.abandon(delivery)
 	}
 	w.note(inflight, a, d, f.State)
+	if applied {
+		w.countEnded(delivery, f)
+	}
 	if f.State == ledger.Dead {
 		w.news.died(ctx, inflight.account.name, delivery.ID, delivery.Key, f.Ending)
 	}
@@ -191,6 +194,9 @@ func (w *Worker) note(inflight *inflightCall, a attempted, d policy.Decision, s 
 	if d.Action == policy.ActionRetry {
 		backoff, _ := inflight.account.policy.Backoff(d.Backoff)
 		most = backoff.Attempts
+	}
+	if !a.StartedAt.IsZero() && !inflight.verifying() {
+		w.metrics.Attempt(inflight.account.name, d.Class, d.Action, a.Latency)
 	}
 	w.minutes.Add(inflight.account.name, minuteOutcome(d.Action, s), time.Now())
 	if d.Action != policy.ActionSucceed {

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/policy"
@@ -108,6 +109,10 @@ type Config struct {
 	// to remove them from other texts, such as the output of the standard log
 	// package, to which net/http writes. Defaults to one of the worker's own.
 	Redactor *Redactor
+	// Registerer receives the worker's Prometheus metrics: what this process does, not the
+	// state of the whole queue. Workers with the same Registerer share the metrics. Defaults
+	// to none, which costs nothing.
+	Registerer prometheus.Registerer
 	// OnEvent is called after each attempt was recorded, from many goroutines at
 	// once. It must not block. Defaults to none.
 	OnEvent func(Event)
@@ -271,6 +276,14 @@ func (u Upstream) withDefaults() Upstream {
 	maps.Copy(headers, u.Headers)
 	u.Headers = headers
 	return u
+}
+
+// upstreamNames returns the names of the upstreams, in the order of the configuration.
+func (c Config) upstreamNames() (names []string) {
+	for _, u := range c.Upstreams {
+		names = append(names, u.Name)
+	}
+	return names
 }
 
 func (c Config) validate() error {

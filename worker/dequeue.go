@@ -80,6 +80,9 @@ func (w *Worker) noteNoCall(ctx context.Context, a *account, idle *queueIdle, go
 	case got.ToRedrive != nil:
 		w.redriveRunTask(ctx, got)
 	case got.Held > 0:
+		if got.HeldBy != "" {
+			w.metrics.Hold(a.name, got.HeldBy)
+		}
 		a.dequeueGate.closeFor(min(got.Held, heldRecheck), held)
 	case got.Full:
 		a.dequeueGate.closeFor(fullRecheck, held)
@@ -125,6 +128,9 @@ func (w *Worker) fetch(ctx context.Context, a *account, d broker.Dequeue, more i
 	if refusal != nil {
 		err = w.dispatcher.NoteLimit(ctx, d.Queue, a.plan.Name(), refusal.Wait)
 		got.Held = refusal.Wait
+		if refusal.Began {
+			got.HeldBy = refusal.Reason
+		}
 	}
 	got.Delivery.Parked++
 	if w.retryWrite(ctx, func(ctx context.Context) error {
@@ -133,5 +139,5 @@ func (w *Worker) fetch(ctx context.Context, a *account, d broker.Dequeue, more i
 	}) == nil {
 		w.passTurn(ctx, got.Delivery)
 	}
-	return ledger.Dequeued{Held: got.Held}, err
+	return ledger.Dequeued{Held: got.Held, HeldBy: got.HeldBy}, err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ending"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
@@ -200,12 +201,22 @@ func (w *Worker) endDead(ctx context.Context, delivery *ledger.Delivery, infligh
 	return dispositionOf(delivery, f)
 }
 
+// countEnded counts the end of a call in the metrics.
+func (w *Worker) countEnded(delivery *ledger.Delivery, f ledger.Final) {
+	took := time.Duration(-1)
+	if !delivery.AcceptedAt.IsZero() {
+		took = delivery.At.Add(time.Since(delivery.Received)).Sub(delivery.AcceptedAt) // by Redis's clock
+	}
+	w.metrics.Ended(tasks.UpstreamOf(delivery.Queue), f.State, f.Ending.Class, took)
+}
+
 // noteDead writes the event and the log line of a dead call that was not sent.
 func (w *Worker) noteDead(delivery *ledger.Delivery, inflight *inflightCall, f ledger.Final) {
 	if inflight != nil {
 		d := policy.Decision{Action: policy.ActionDeadLetter, Class: policy.Class(f.Ending.Class), Rule: f.Ending.Rule}
 		w.note(inflight, attempted{number: delivery.Attempts}, d, ledger.Dead)
 	}
+	w.countEnded(delivery, f)
 	w.log.Warn("a call failed for good and is not sent", "call", delivery.ID, "batch", delivery.Batch, "key", delivery.Key, "class", f.Ending.Class, "message", f.Ending.Message)
 }
 

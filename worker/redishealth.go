@@ -52,6 +52,7 @@ func (w *Worker) noteRedisError(err error) {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return
 	}
+	w.metrics.LedgerError()
 	if w.redisHealth.failed(time.Now()) {
 		w.log.Warn("Redis failed: no call starts until it answers again", "error", fmt.Sprint(w.explain(err)))
 	}

@@ -130,6 +130,12 @@ func (w *Worker) reportOwnError(ctx context.Context, inflight *inflightCall, a a
 		report.AdaptiveRate = limit.AdaptiveStart
 	}
 	status, ok := w.sendReport(ctx, admitted.name, report)
+	if status.Began {
+		w.metrics.Hold(admitted.name.Upstream, c.Hold)
+	}
+	if c.Effect == policy.EffectOpen && admitted.token == "" && inflight.beganAfter(status.OpenBefore) {
+		w.metrics.RefusedAfterHold(admitted.name.Upstream)
+	}
 	s := circuitEffect{probe: admitted.token != "", ends: status.Ends, wait: time.Second}
 	if !ok || !status.Open {
 		return s
@@ -139,6 +145,15 @@ func (w *Worker) reportOwnError(ctx context.Context, inflight *inflightCall, a a
 	}
 	s.open, s.wait = true, max(status.Wait, time.Second)
 	return s
+}
+
+// beganAfter reports whether Redis confirmed after the circuit opened that the call may be
+// made. It compares by Redis's clock, whose times are in whole milliseconds, and returns
+// false in doubt and for the zero time.
+func (inflight *inflightCall) beganAfter(opened time.Time) bool {
+	delivery := inflight.delivery
+	confirmed := delivery.At.Add(max(inflight.confirmedAt.Sub(delivery.Received), 0))
+	return !opened.IsZero() && !confirmed.Before(opened.Add(time.Millisecond))
 }
 
 // sendReport sends a report to a circuit until Redis has it: without it the fleet would

@@ -14,7 +14,13 @@ import (
 // the worker drains first.
 func (w *Worker) waitForSlot(inflight *inflightCall) bool {
 	wait := time.Until(inflight.delivery.Due)
-	if inflight.delivery.Due.IsZero() || wait <= 0 {
+	if inflight.delivery.Due.IsZero() {
+		wait = 0
+	}
+	if inflight.account.plan != nil {
+		w.metrics.LimitWait(inflight.account.name, wait)
+	}
+	if wait <= 0 {
 		return true
 	}
 	inflight.waited = true

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/metrics"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
@@ -37,7 +38,7 @@ const (
 	// maxAsked is how often the API is asked about one call before a person has to.
 	maxAsked = 10
 	// actionVerify is the action of an attempt whose effect is not known yet.
-	actionVerify policy.Action = "verify"
+	actionVerify = metrics.ActionVerify
 	// ruleVerify names what verify decides in records, where a policy's rule would stand.
 	ruleVerify = "verify"
 )
@@ -146,6 +147,7 @@ func (w *Worker) applyVerification(ctx context.Context, inflight *inflightCall, 
 		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
 	}
 	a.number, delivery.VerifyAsked = delivery.Attempts, delivery.VerifyAsked+1
+	w.metrics.Attempt(inflight.account.name, a.decision.Class, actionVerify, a.Latency)
 	switch {
 	case v.Found.Fits(a.Outcome, body, about):
 		a.verified = true

@@ -25,6 +25,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/history"
 	"github.com/seed-2903acc3/callq/worker/limit"
+	"github.com/seed-2903acc3/callq/worker/metrics"
 	"github.com/seed-2903acc3/callq/worker/spool"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
@@ -87,6 +88,7 @@ type Worker struct {
 	machine     machine
 	// minutes counts attempts for the chart of the last hours.
 	minutes *history.Recorder
+	metrics *metrics.Recorder // nil: none
 	news    *announcements
 }
 
@@ -163,6 +165,9 @@ func New(cfg Config) (*Worker, error) {
 	}
 	var err error
 	if w.records, err = records.New(cfg.Redis); err != nil {
+		return nil, err
+	}
+	if w.metrics, err = metrics.NewRecorder(cfg.Registerer, cfg.upstreamNames()); err != nil {
 		return nil, err
 	}
 	source, reading := "", spool.NewMemory(readingAtOnce)

@@ -7,16 +7,20 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/admin"
 	"github.com/seed-2903acc3/callq/worker/admin/access"
 	adminapi "github.com/seed-2903acc3/callq/worker/admin/api"
+	"github.com/seed-2903acc3/callq/worker/metrics"
 	"github.com/seed-2903acc3/callq/worker/overview"
 )
 
@@ -27,8 +31,10 @@ type adminServer struct {
 	// streams are kept when the configuration changes, as access is.
 	streams *adminapi.Streams
 	// who says who may use the address.
-	who    string
-	server *http.Server
+	who string
+	// registry has the metrics of this process.
+	registry *prometheus.Registry
+	server   *http.Server
 	// ctx ends open streams, and what was begun on a page; stop ends it.
 	ctx  context.Context
 	stop context.CancelFunc
@@ -46,8 +52,9 @@ func openAdminServer(ctx context.Context, cfg *config.Config, secrets *worker.Re
 		return nil, err
 	}
 	at := cfg.Admin
-	s := &adminServer{ended: make(chan error, 1), streams: adminapi.NewStreams()}
+	s := &adminServer{registry: prometheus.NewRegistry(), ended: make(chan error, 1), streams: adminapi.NewStreams()}
 	s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	s.registry.MustRegister(metrics.BuildInfo(versionsOf(debug.ReadBuildInfo()).Callq))
 	tokens, who := tokensOf(at, secrets)
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", at.Listen)
 	if err != nil && !at.Configured && errors.Is(err, syscall.EADDRINUSE) {
@@ -89,7 +96,7 @@ func tokensOf(at config.Admin, secrets *worker.Redactor) (tokens []access.Token,
 
 // serve starts to answer, or changes to another configuration.
 func (s *adminServer) serve(on *backend, log *slog.Logger) error {
-	reader, err := overviewOf(on)
+	reader, err := on.overview()
 	if err != nil {
 		return err
 	}
@@ -98,7 +105,7 @@ func (s *adminServer) serve(on *backend, log *slog.Logger) error {
 		Redis:    on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Client: on.client, Upstreams: configuredNames(on.cfg),
 		Producer: on.producer, Rules: rulesOf(requestsOf(on.cfg)), BaseURLs: baseURLsOf(on.cfg),
 		Concurrency: configured(on.cfg), MaxMemory: on.cfg.Ledger.MaxMemory,
-		Access: s.access, Streams: s.streams, Logger: log,
+		Access: s.access, Streams: s.streams, Metrics: s.metrics(reader, on.cfg, log), Logger: log,
 	})
 	if err != nil {
 		return err
@@ -120,22 +127,14 @@ func (s *adminServer) serve(on *backend, log *slog.Logger) error {
 	return nil
 }
 
-func (s *adminServer) url() string { return "http://" + s.listener.Addr().String() + "/" }
-
-// overviewOf returns the reader of what the pages show.
-func overviewOf(on *backend) (*overview.Reader, error) {
-	upstreams, err := describedUpstreams(on.cfg)
-	if err != nil {
-		return nil, err
-	}
-	cfg := overview.Config{Redis: on.conn.Client, MaxMemory: on.cfg.Ledger.MaxMemory}
-	for _, u := range upstreams {
-		cfg.Upstreams = append(cfg.Upstreams, overview.ConfiguredUpstream{
-			Name: u.Name, Concurrency: u.Concurrency, Limits: u.Limits, Budget: u.Budget, CostPerCall: u.CostPerCall, Policy: u.Policy,
-		})
-	}
-	return overview.NewReader(cfg)
+// metrics answers scrapes with the metrics of this process and those of the whole queue.
+func (s *adminServer) metrics(reader *overview.Reader, cfg *config.Config, log *slog.Logger) http.Handler {
+	fleet := prometheus.NewRegistry()
+	fleet.MustRegister(metrics.NewFleet(reader, configuredNames(cfg), log))
+	return metrics.Handler(prometheus.Gatherers{s.registry, fleet}, log)
 }
+
+func (s *adminServer) url() string { return "http://" + s.listener.Addr().String() + "/" }
 
 func (s *adminServer) close() error {
 	s.stop()

@@ -16,7 +16,7 @@ const readBatchEvery = time.Second
 // status. On a terminal it shows that in place; otherwise it prints a line after each
 // change. It continues if Redis cannot be reached for a while.
 func (a *app) watchBatch(ctx context.Context, d *backend, name string) error {
-	reader, err := overviewOf(d)
+	reader, err := d.overview()
 	if err != nil {
 		return err
 	}

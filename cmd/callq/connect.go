@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
@@ -32,6 +33,8 @@ type backend struct {
 	client   *tasks.Client
 	records  *records.Store
 	repairer *ledger.Repairer
+	// registerer receives the metrics of workers; nil: none.
+	registerer prometheus.Registerer
 }
 
 // connect opens the Redis of the configuration. shared is for commands that need the data

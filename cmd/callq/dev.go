@@ -141,7 +141,7 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
 	r := a.newFileRun(cfg, in, filepath.Join(dir, "results.jsonl"))
-	r.config.Worker.Upstreams = upstreams
+	r.config.Worker.Upstreams, r.config.Worker.Registerer = upstreams, server.registry
 	first := &firstSeen{say: r.progress.Printf}
 	r.config.Worker.OnEvent = func(e worker.Event) {
 		r.slow.note(e)
@@ -151,6 +151,7 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 		return err
 	}
 	defer r.backend.close(&err)
+	r.backend.registerer = server.registry
 	if err := server.serve(r.backend, a.logger(a.level())); err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ state once.`,
 				return err
 			}
 			defer d.close(&err)
-			reader, err := overviewOf(d)
+			reader, err := d.overview()
 			if err != nil {
 				return err
 			}

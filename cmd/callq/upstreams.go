@@ -14,6 +14,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/baseurl"
 	"github.com/seed-2903acc3/callq/worker/limit"
+	"github.com/seed-2903acc3/callq/worker/overview"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
 
@@ -62,6 +63,21 @@ func describedUpstreams(cfg *config.Config) ([]worker.Upstream, error) {
 		list = append(list, w)
 	}
 	return list, nil
+}
+
+// overview returns the reader of the state of the whole queue.
+func (d *backend) overview() (*overview.Reader, error) {
+	upstreams, err := describedUpstreams(d.cfg)
+	if err != nil {
+		return nil, err
+	}
+	cfg := overview.Config{Redis: d.conn.Client, MaxMemory: d.cfg.Ledger.MaxMemory}
+	for _, u := range upstreams {
+		cfg.Upstreams = append(cfg.Upstreams, overview.ConfiguredUpstream{
+			Name: u.Name, Concurrency: u.Concurrency, Limits: u.Limits, Budget: u.Budget, CostPerCall: u.CostPerCall, Policy: u.Policy,
+		})
+	}
+	return overview.NewReader(cfg)
 }
 
 // upstreamOf returns the part of an upstream that decides how its requests look.

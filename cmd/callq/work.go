@@ -62,6 +62,7 @@ func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err er
 		return err
 	}
 	defer d.close(&err)
+	d.registerer = server.registry
 	d.warnOfLoss(ctx, log, healthy)
 	first, err := newInstance(cfg, upstreams, d, log)
 	if err != nil {

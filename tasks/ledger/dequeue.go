@@ -117,8 +117,10 @@ type Dequeued struct {
 	// Choose is set if a hold is over and the worker is to choose the probe; it then
 	// asks once more.
 	Choose *ProbeChoice
-	// Held is how long the account must not call; 0 when there is no call.
-	Held time.Duration
+	// Held is how long the account must not call; 0 when there is no call. HeldBy is limit
+	// or budget if such a rule begins to hold the account with this request.
+	Held   time.Duration
+	HeldBy string
 	// Full reports that as many calls are inflight as may be.
 	Full bool
 	// Empty reports that no call is pending; NextDue is when asynq is to move the next
@@ -193,7 +195,11 @@ func (d *Dispatcher) Dequeue(ctx context.Context, a DequeueRequest) (Dequeued, e
 	d.requests.Add(1)
 	switch {
 	case redislua.Number(reply[0]) == 0:
-		return Dequeued{Held: time.Duration(redislua.Number(reply[1])) * time.Millisecond}, nil
+		got := Dequeued{Held: time.Duration(redislua.Number(reply[1])) * time.Millisecond}
+		if len(reply) > 2 {
+			got.HeldBy = redislua.Text(reply[2])
+		}
+		return got, nil
 	case redislua.Number(reply[0]) == 2:
 		return Dequeued{Full: true}, nil
 	case redislua.Number(reply[0]) == 3:

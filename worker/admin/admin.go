@@ -53,6 +53,8 @@ type Config struct {
 	// Streams are the open streams of the HTTP API. They are kept when the configuration
 	// changes. Defaults to new ones.
 	Streams *api.Streams
+	// Metrics answers GET /metrics. Defaults to none: there is no such route.
+	Metrics http.Handler
 	// Logger receives changes and errors. Defaults to none.
 	Logger *slog.Logger
 }
@@ -97,6 +99,9 @@ func routesOf(ctx context.Context, cfg Config) ([]access.Route, error) {
 	})
 	for _, r := range pages.Routes() {
 		routes = append(routes, access.Route{Method: r.Method, Pattern: r.Pattern, Role: roleOf(r), Handler: r.Handler})
+	}
+	if cfg.Metrics != nil {
+		routes = append(routes, access.Route{Method: http.MethodGet, Pattern: "/metrics", Role: access.Viewer, Handler: cfg.Metrics})
 	}
 	v1 := api.New(api.Config{
 		Redis: cfg.Redis, Ledger: cfg.Ledger, Circuits: cfg.Circuits, Client: cfg.Client, Producer: cfg.Producer, Rules: cfg.Rules,

@@ -4,6 +4,7 @@
 //	GET /healthz     the process runs
 //	GET /readyz      Redis answers, and its clock and this machine's agree
 //	GET /            the overview; /batches, /dead, /calls/{id} and /search (package page)
+//	GET /metrics     Prometheus metrics
 //	    /asynqmon/   asynq's dashboard
 //	    /v1/…        the HTTP API (package api)
 //	    /sign-in     where a browser sends its token (package access)

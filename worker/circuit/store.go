@@ -247,6 +247,12 @@ type Status struct {
 	// Ends reports that the call must end: as many probes as may fail in a row have
 	// failed, or the fault is proven to be the call's own.
 	Ends bool
+	// Began reports that the report began a hold. A later rung of the same hold begins
+	// none.
+	Began bool
+	// OpenBefore is since when the circuit was open before the report, by Redis's clock;
+	// zero if it was closed.
+	OpenBefore time.Time
 }
 
 // Report applies a call's result to the circuit and returns the circuit's status. Before
@@ -269,7 +275,13 @@ func (s *Store) Report(ctx context.Context, n Name, r Report) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("report to circuit %s: %w", n, err)
 	}
-	status := Status{Open: redislua.Number(reply[1]) == 1, Epoch: redislua.Number(reply[2]), Wait: time.Duration(redislua.Number(reply[3])) * time.Millisecond, Ends: redislua.Number(reply[4]) == 1}
+	status := Status{
+		Open: redislua.Number(reply[1]) == 1, Epoch: redislua.Number(reply[2]), Wait: time.Duration(redislua.Number(reply[3])) * time.Millisecond,
+		Ends: redislua.Number(reply[4]) == 1, Began: redislua.Number(reply[6]) == 1,
+	}
+	if since := redislua.Number(reply[7]); since > 0 {
+		status.OpenBefore = time.UnixMilli(since)
+	}
 	if redislua.Number(reply[0]) == 0 {
 		return status, nil
 	}

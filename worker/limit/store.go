@@ -42,6 +42,8 @@ type Refusal struct {
 	Wait time.Duration
 	// Reason is limit or budget; Key and Text name the rule.
 	Reason, Key, Text string
+	// Began reports that this refusal begins to hold the account.
+	Began bool
 }
 
 // Keys returns the Redis keys of an account's limits: their state, the slots that were
@@ -76,6 +78,7 @@ func (s *Store) Take(ctx context.Context, upstream string, p *Plan) (Slot, *Refu
 	}
 	return Slot{}, &Refusal{
 		Wait: time.Duration(redislua.Number(reply[1])) * time.Millisecond, Reason: redislua.Text(reply[2]), Key: redislua.Text(reply[3]), Text: redislua.Text(reply[4]),
+		Began: redislua.Number(reply[5]) == 1,
 	}, nil
 }
 

@@ -115,7 +115,8 @@ local function take_slot(call)
   want = #calls
   if want == 0 then
     write_limited(circuit, plan, now, wait, reason, key, text, turns)
-    refusal = {0, wait}
+    -- A rate that allows its next call within a second is not a hold.
+    refusal = {0, wait, (turns or wait >= 1000) and reason or ''}
   end
   return false
 end

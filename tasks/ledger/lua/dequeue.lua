@@ -32,8 +32,9 @@
 -- ARGV[..]  the request's number: a request that is sent again, as after a lost reply,
 --           is answered with the same tasks, as long as they are its worker's
 --
--- Returns {3, when the next task is due, Unix seconds, or 0} when no task waits; {0,
--- ms} when the account must not call for that long; {2} when as many calls are inflight
+-- Returns {3, when the next task is due, Unix seconds, or 0} when no task waits; {0, ms,
+-- reason} when the account must not call for that long, with the reason (limit, budget)
+-- if a hold by a limit begins now; {2} when as many calls are inflight
 -- as may be; {4, message, id, queue} when it met a dead letter that asynq's tools have
 -- run: it waits, behind all others, for its redrive; else {1, now, after a hold (0 or
 -- 1), epoch, streak, open endpoint circuits, milliseconds held in all, convicted,

@@ -32,8 +32,12 @@ local function endpoint(delta)
   end
 end
 
+-- began is 1 if the script begins a hold. A later rung of the same hold begins none.
+local began = 0
+
 local function open(until_ms, new_rung, new_failed)
   if state ~= 'open' then
+    began = 1
     redis.call('HSET', KEYS[1], 'since', now)
     endpoint(1)
   end

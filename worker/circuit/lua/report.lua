@@ -25,7 +25,8 @@
 --
 -- Returns {1 if the record changed, else 0; 1 if the circuit is open, else 0; its epoch;
 -- for how many more milliseconds it is held; 1 if the call must end, as the last probe
--- that may fail or because the fault is its own, else 0; the record, if it changed}.
+-- that may fail or because the fault is its own, else 0; the record, if it changed; 1 if a
+-- hold began, else 0; since when the circuit was open before the report, in ms, or 0}.
 
 -- This write comes first because it needs no memory, though it removes nothing: a script
 -- that has written once may continue when Redis is full. A hold that is not written
@@ -70,8 +71,9 @@ end
 local function result(n, ends)
   local r = redis.call('HMGET', KEYS[1], 'state', 'epoch', 'until')
   local record = n == 1 and redis.call('HGETALL', KEYS[1]) or {}
-  if r[1] ~= 'open' then return {n, 0, tonumber(r[2] or 0), 0, 0, record} end
-  return {n, 1, tonumber(r[2]), tonumber(r[3]) - now, ends and 1 or 0, record}
+  local since = state == 'open' and tonumber(own.since) or 0
+  if r[1] ~= 'open' then return {n, 0, tonumber(r[2] or 0), 0, 0, record, began, since} end
+  return {n, 1, tonumber(r[2]), tonumber(r[3]) - now, ends and 1 or 0, record, began, since}
 end
 local same = tonumber(ARGV[1]) == epoch
 local probe = ARGV[2] ~= '' and own.token == ARGV[2]
@@ -127,7 +129,7 @@ if probe then
   redis.call('HDEL', KEYS[1], 'faults')
   -- Another hold starts its own ladder, and its own count of probes.
   if own.hold ~= described('hold') then
-    rung, failed, own.failed_by = 0, 0, nil
+    rung, failed, own.failed_by, began = 0, 0, nil, 1
   end
   open(refused(rung + 1), rung + 1, failed + 1)
   redis.call('HSET', KEYS[1], 'failed_by', append_each(own.failed_by, call, math.max(max_probes, 16)))

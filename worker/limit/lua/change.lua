@@ -12,7 +12,8 @@
 -- ARGV[5..] the rules
 --
 -- Returns, for take, {1, slot, microseconds until then, money} or
--- {0, milliseconds, reason, key, text}; else {1}.
+-- {0, milliseconds, reason, key, text, 1 if that begins to hold the account, else 0}; else
+-- {1}.
 local l = limits(KEYS[1], KEYS[2], KEYS[3], 5)
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
@@ -23,8 +24,10 @@ elseif ARGV[1] == 'reconcile' then
 else
   local slot, wait, reason, key, text, turns = l.peek(now)
   if not slot then
-    write_limited(KEYS[4], ARGV[5], math.floor(now / 1000), wait, reason, key, text, turns)
-    return {0, wait, reason, key, text}
+    local now_ms = math.floor(now / 1000)
+    local held = (tonumber(redis.call('HGET', KEYS[4], 'limited') or 0) or 0) > now_ms
+    write_limited(KEYS[4], ARGV[5], now_ms, wait, reason, key, text, turns)
+    return {0, wait, reason, key, text, not held and (turns or wait >= 1000) and 1 or 0}
   end
   local money = l.take(now, slot)
   return {1, string.format('%.0f', slot), math.max(math.floor(slot - now), 0), string.format('%.0f', money)}
