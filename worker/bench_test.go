@@ -105,7 +105,7 @@ func (noop) Kind() string { return "noop" }
 func BenchmarkWork(b *testing.B) {
 	const jobs, concurrency = 50_000, 64
 	for b.Loop() {
-		report(b, workCallq(b, open(b), jobs, concurrency), workPlain(b, open(b), jobs, concurrency))
+		report(b, workCallq(b, open(b), jobs, concurrency, nil), workPlain(b, open(b), jobs, concurrency))
 	}
 }
 
@@ -131,14 +131,14 @@ func workPlain(b *testing.B, client redis.UniversalClient, jobs, concurrency int
 	})
 }
 
-func workCallq(b *testing.B, client redis.UniversalClient, jobs, concurrency int) float64 {
+func workCallq(b *testing.B, client redis.UniversalClient, jobs, concurrency int, change func(*worker.Config)) float64 {
 	preset, err := policy.Preset("patsnap")
 	if err != nil {
 		b.Fatal(err)
 	}
 	done := make(chan struct{})
 	var n atomic.Int64
-	w, err := worker.New(worker.Config{
+	cfg := worker.Config{
 		Redis: client, Concurrency: concurrency,
 		Upstreams: []worker.Upstream{{Name: "api", Policy: preset, Concurrency: concurrency}},
 		OnEvent: func(worker.Event) {
@@ -146,7 +146,11 @@ func workCallq(b *testing.B, client redis.UniversalClient, jobs, concurrency int
 				close(done)
 			}
 		},
-	})
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	w, err := worker.New(cfg)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -14,9 +14,9 @@ func (a *app) adminCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "admin",
 		Short: "Serve the status page, the HTTP API, health and asynq's dashboard",
-		Long: `Serve the admin address: health, a status page, the HTTP API under /v1, and asynq's
-dashboard. Each worker serves it too; this command is for a machine without a worker.
-callq openapi describes the HTTP API.
+		Long: `Serve the admin address: health, a status page, the HTTP API under /v1, Prometheus
+metrics on /metrics, and asynq's dashboard. Each worker serves it too; this command is
+for a machine without a worker. callq openapi describes the HTTP API.
 
 Without admin.tokens it must listen on a loopback address, and everybody on this
 machine can use it. With tokens a request needs one of them, even on a loopback

@@ -8,7 +8,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/overview"
 )
@@ -75,4 +77,21 @@ func BenchmarkScrape(b *testing.B) {
 	}
 	b.ReportMetric(float64(longest.Microseconds()), "µs-longest-command")
 	b.ReportMetric(float64(*waitingCalls), "calls")
+}
+
+// BenchmarkRecorder measures what the metrics add to a call: an attempt, an end, and the
+// wait for a slot.
+func BenchmarkRecorder(b *testing.B) {
+	r, err := NewRecorder(prometheus.NewRegistry(), []string{"other1", "api"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			r.Attempt("api", policy.ClassOK, policy.ActionSucceed, time.Millisecond)
+			r.Ended("api", ledger.Done, "ok", time.Second)
+			r.LimitWait("api", time.Millisecond)
+		}
+	})
 }
