@@ -301,11 +301,11 @@ func TestTooManyStreamsAreAProblem(t *testing.T) {
 	s.batch("b", 1)
 	var open []*http.Response
 	for range 64 {
-		w, err := http.Get(s.url + "/v1/batches/b/events")
+		w, err := http.Get(s.url + "/v1/batches/b/events") //nolint:bodyclose // it stays open
 		if err != nil {
 			t.Fatal(err)
 		}
-		open = append(open, w)
+		open = append(open, w) //nolint:bodyclose // closed below
 	}
 	got := s.ask("GET", "/v1/batches/b/results", "")
 	s.want(got, http.StatusServiceUnavailable, "too many streams are open on this server")
