@@ -98,7 +98,7 @@ const maxLooked = 5000
 // position after them; "" at the end. It looks at some thousand dead letters at most, so a
 // page can have fewer than n, or none, although others follow. It returns [ErrPosition] if
 // after is not a position. Until and IDs of the filter are not used.
-func (c *Client) DeadPage(ctx context.Context, f DeadFilter, after string, n int) (letters []CallInfo, next string, err error) {
+func DeadPage(ctx context.Context, c *Client, f DeadFilter, after string, n int) (letters []CallInfo, next string, err error) {
 	cur, err := ledger.ParseDeadCursor(after)
 	if err != nil {
 		return nil, "", ErrPosition

@@ -189,11 +189,12 @@ func (b *Batch) addCounts(queue string, reply *redis.MapStringStringCmd) {
 		}
 		return n
 	}
+	open := read("open")
+	b.Open[queue] = open
 	b.Counts = b.Counts.Add(Counts{
-		Accepted: read("accepted"), Open: read("open"), Done: read("done"), Dead: read("dead"),
+		Accepted: read("accepted"), Open: open, Done: read("done"), Dead: read("dead"),
 		Dropped: read("dropped"), Cancelled: read("cancelled"), Expired: read("expired"), ExpiredDead: read("expired_dead"),
 	})
-	b.Open[queue] = read("open")
 	b.Bodies += max(read("bodies"), 0)
 	b.last += h["last"] + " "
 }

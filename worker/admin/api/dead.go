@@ -82,7 +82,7 @@ type deadAnswer struct {
 // dead returns dead letters, by queue, the oldest first.
 func (a *API) dead(ctx context.Context, in *deadRequest) (*deadAnswer, error) {
 	fields := in.fields()
-	letters, next, err := a.cfg.Client.DeadPage(ctx, tasks.DeadFilter{Group: in.Group, Match: deadletters.Filter(fields).Match}, in.After, in.Limit)
+	letters, next, err := tasks.DeadPage(ctx, a.cfg.Client, tasks.DeadFilter{Group: in.Group, Match: deadletters.Filter(fields).Match}, in.After, in.Limit)
 	if errors.Is(err, tasks.ErrPosition) {
 		return nil, problem.New(http.StatusUnprocessableEntity, "after is not a position in this list; take it from the Link header of the answer before, or begin without it")
 	}
