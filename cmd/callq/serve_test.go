@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -39,6 +40,12 @@ func await(t *testing.T, what string, cond func() bool) {
 func (h *home) start(args ...string) (errs *programtest.Log, signal func(os.Signal), end func() int) {
 	h.t.Helper()
 	cmd, _, _ := h.command(args...)
+	return h.startCommand(cmd)
+}
+
+// startCommand is start for a command.
+func (h *home) startCommand(cmd *exec.Cmd) (errs *programtest.Log, signal func(os.Signal), end func() int) {
+	h.t.Helper()
 	errs = &programtest.Log{}
 	cmd.Stdout, cmd.Stderr = errs, errs
 	if err := cmd.Start(); err != nil {

@@ -12,8 +12,9 @@ import (
 	"github.com/seed-2903acc3/callq/worker/admin/problem"
 )
 
-// apiRoot is the path of the routes for programs, whose errors are problem documents.
-const apiRoot = "/v1/"
+// forPrograms reports whether a path is of the routes for programs, whose errors are problem
+// documents.
+func forPrograms(path string) bool { return path == "/v1" || strings.HasPrefix(path, "/v1/") }
 
 // Handler returns a handler for a table of routes and for those of [Control.Routes]. It
 // panics if two rows conflict, as [http.ServeMux] does.
@@ -103,7 +104,7 @@ func retryAfter(w http.ResponseWriter, refused *refusedError) {
 // browses reports whether a person asks for a page with a browser.
 func browses(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.Header.Get("Authorization") == "" &&
-		!strings.HasPrefix(r.URL.Path, apiRoot) && strings.Contains(r.Header.Get("Accept"), "text/html")
+		!forPrograms(r.URL.Path) && strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
 // unknown answers a request for a route that does not exist. handler is what the mux
@@ -117,7 +118,7 @@ func unknown(w http.ResponseWriter, r *http.Request, handler http.Handler) {
 		return
 	}
 	text := "there is no such page"
-	if strings.HasPrefix(r.URL.Path, apiRoot) {
+	if forPrograms(r.URL.Path) {
 		text = fmt.Sprintf("there is no route %s; GET /v1/openapi.json describes all of them. In a path, write / in a name as %%2F", r.URL.Path)
 	}
 	refuse(w, r, http.StatusNotFound, text)
@@ -136,7 +137,7 @@ func (r *recorder) WriteHeader(status int)      { r.status = status }
 // refuse answers with an error: a problem document for the routes of programs, otherwise
 // text.
 func refuse(w http.ResponseWriter, r *http.Request, status int, text string) {
-	if strings.HasPrefix(r.URL.Path, apiRoot) {
+	if forPrograms(r.URL.Path) {
 		problem.Write(w, problem.New(status, text))
 		return
 	}

@@ -23,7 +23,7 @@ import (
 )
 
 // requestTimeout is how long Redis may take for one request that is not a stream.
-const requestTimeout = 20 * time.Second
+const requestTimeout = 10 * time.Second
 
 // Config configures the API. Everything is required, except where it says so.
 type Config struct {
