@@ -183,6 +183,9 @@ func TestAWorkerMakesSentCallsAndDrains(t *testing.T) {
 	h.write("calls.jsonl", "{\"path\":\"/1\"}\n{\"path\":\"/2\"}\n")
 	errs, signal, end := h.start("work", "--listen", "127.0.0.1:0", "--concurrency", "8")
 	await(t, "the worker", func() bool { return strings.Contains(errs.String(), "admin=http://") })
+	if !strings.Contains(errs.String(), `access="every user of this machine, because admin.tokens is empty"`) {
+		t.Errorf("the log does not say who may use the admin address:\n%s", errs)
+	}
 	admin := regexp.MustCompile(`admin=(\S+)`).FindStringSubmatch(errs.String())[1]
 	for path, want := range map[string]string{"healthz": "ok", "readyz": "ready", "": "asynqmon", "asynqmon/": "Asynq"} {
 		if status, body := get(t, admin+path); status != http.StatusOK || !strings.Contains(body, want) {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/dunglas/httpsfv"
 
 	"github.com/seed-2903acc3/callq/tasks"
@@ -17,13 +18,25 @@ import (
 	"github.com/seed-2903acc3/callq/worker/jsonform"
 )
 
-// keyHeader is the header with the call's key.
-const keyHeader = "Idempotency-Key"
+const (
+	// keyHeader is the header with the call's key.
+	keyHeader = "Idempotency-Key"
+	// maxSmallBody is the largest body of a call, in bytes, that does not count as a stream:
+	// the whole body of a call is in memory.
+	maxSmallBody = 1 << 20
+)
 
 // postCall enqueues one call.
 func (a *API) postCall(w http.ResponseWriter, r *http.Request) error {
 	if err := checkType(r, "application/json"); err != nil {
 		return err
+	}
+	if r.ContentLength < 0 || r.ContentLength > maxSmallBody {
+		end, ok := begin(a.streams.uploads)
+		if !ok {
+			return huma.ErrorWithHeaders(full(), http.Header{"Retry-After": {retryAfterFull}})
+		}
+		defer end()
 	}
 	body, err := readBody(w, r, a.cfg.Rules.MaxLine())
 	if err != nil {

@@ -63,8 +63,8 @@ func (a *API) registerBatches() {
 	a.raw(access.Producer, huma.Operation{
 		OperationID: "post-batch", Method: http.MethodPost, Path: "/v1/batches", Tags: []string{"batches"},
 		Summary: "Send a batch",
-		Description: `Enqueue calls, one JSON object a line. Each line is accepted as it arrives, in bounded memory. A bad line does not
-stop the others. A line without a key is known by its content: equal lines are one call. If the request breaks off, what was
+		Description: `Enqueue calls, one JSON object a line. They are accepted while the lines arrive, some hundred at a time, in bounded
+memory. A bad line does not stop the others. A line without a key is known by its content: equal lines are one call. If the request breaks off, what was
 accepted stays, and GET /v1/batches/{name} says how much; send the same lines again with the same name for the rest.`,
 		Parameters: []*huma.Param{{
 			Name: "name", In: "query", Required: true, Description: "The name of the batch, 1 to 200 characters. The batch may exist.",

@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// maxUploads is how many batches are received at once. Each takes some megabytes.
+	// maxUploads is how many batches and large calls are received at once. Each takes some
+	// megabytes.
 	maxUploads = 8
 	// maxDownloads is how many results and events are sent at once.
 	maxDownloads = 64

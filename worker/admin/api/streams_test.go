@@ -319,6 +319,19 @@ func TestTooManyStreamsAreAProblem(t *testing.T) {
 	eventually(t, "a stream to end", func() bool { return s.ask("GET", "/v1/batches/b/results", "").status == http.StatusOK })
 }
 
+func TestTooManyUploadsAreAProblem(t *testing.T) {
+	rdb, _ := redistest.Mini(t)
+	s := serve(t, rdb)
+	for i := range 8 {
+		s.sender(fmt.Sprintf("b%d", i)).lines(0, 1)
+	}
+	eventually(t, "the uploads to begin", func() bool { return s.cfg.Streams.Uploads() == 8 })
+	s.want(s.lines("b", `{"upstream":"sim","path":"/x"}`), http.StatusServiceUnavailable, "too many streams are open on this server")
+	chunked := func(r *http.Request) { r.ContentLength = -1 }
+	s.want(s.ask("POST", "/v1/calls", `{"upstream":"sim","path":"/x"}`, chunked), http.StatusServiceUnavailable, "too many streams are open on this server")
+	s.want(s.ask("POST", "/v1/calls", `{"upstream":"sim","path":"/x"}`), http.StatusAccepted, "")
+}
+
 // sender sends a batch by hand.
 type sender struct {
 	net.Conn
