@@ -53,6 +53,9 @@ func (w *Worker) report(ctx context.Context, inflight *inflightCall, a attempted
 	reported := false
 	for _, admitted := range inflight.admissions {
 		switch {
+		case admitted.name == opens && admitted.token != "" && d.Circuit.After > 1 && d.Circuit.Hold != admitted.hold:
+			reported = true
+			c = w.reportCounted(ctx, inflight, a, admitted)
 		case admitted.name == opens:
 			reported = true
 			c = w.reportOwnError(ctx, inflight, a, admitted, d.Circuit)
@@ -154,6 +157,25 @@ func (inflight *inflightCall) beganAfter(opened time.Time) bool {
 	delivery := inflight.delivery
 	confirmed := delivery.At.Add(max(inflight.confirmedAt.Sub(delivery.Received), 0))
 	return !opened.IsZero() && !confirmed.Before(opened.Add(time.Millisecond))
+}
+
+// reportCounted reports an error that opens the circuit only after several in a row, met by
+// the probe of a hold that is for another error. Until there are so many, it says nothing
+// about the account: the call ends by its job, the hold stays, and the next probe is
+// another call and follows soon.
+func (w *Worker) reportCounted(ctx context.Context, inflight *inflightCall, a attempted, admitted admission) circuitEffect {
+	c := a.decision.Circuit
+	waits := faultLadder
+	if end, source := until(inflight.account.policy, c.Hold, a.Outcome, 0); serverSaid(source) {
+		waits = []time.Duration{time.Until(end)}
+	}
+	status, _ := w.sendReport(ctx, admitted.name, inflight.withCall(circuit.Report{
+		Verdict: circuit.Fault, After: c.After, Epoch: admitted.epoch, Token: admitted.token, Fault: faultText(a), Delays: waits,
+	}))
+	if status.Reached {
+		return w.reportOwnError(ctx, inflight, a, admitted, c)
+	}
+	return circuitEffect{wait: time.Second}
 }
 
 // sendReport sends a report to a circuit until Redis has it: without it the fleet would

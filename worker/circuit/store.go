@@ -155,7 +155,9 @@ type Report struct {
 	// AllRefused reports, for a probe, that every waiting call was refused since the last
 	// good answer.
 	AllRefused bool
-	// After is how many own errors in a row open the circuit; below 1 means 1.
+	// After is how many own errors in a row open the circuit; below 1 means 1. A Fault has
+	// an After above 1 if it is such an error, met by the probe of a hold that is for another
+	// one: until there are so many, it says nothing about the account.
 	After int
 	// MaxProbes is the policy's max_probes: how many probes may fail before calls are
 	// given up; 0 means no bound.
@@ -253,6 +255,9 @@ type Status struct {
 	// OpenBefore is since when the circuit was open before the report, by Redis's clock;
 	// zero if it was closed.
 	OpenBefore time.Time
+	// Reached reports, for a Fault with an After above 1, that there were so many in a row.
+	// The circuit has not changed: the call's result must be reported as an OwnError.
+	Reached bool
 }
 
 // Report applies a call's result to the circuit and returns the circuit's status. Before
@@ -277,7 +282,7 @@ func (s *Store) Report(ctx context.Context, n Name, r Report) (Status, error) {
 	}
 	status := Status{
 		Open: redislua.Number(reply[1]) == 1, Epoch: redislua.Number(reply[2]), Wait: time.Duration(redislua.Number(reply[3])) * time.Millisecond,
-		Ends: redislua.Number(reply[4]) == 1, Began: redislua.Number(reply[6]) == 1,
+		Ends: redislua.Number(reply[4]) == 1, Reached: redislua.Number(reply[4]) == 2, Began: redislua.Number(reply[6]) == 1,
 	}
 	if since := redislua.Number(reply[7]); since > 0 {
 		status.OpenBefore = time.UnixMilli(since)

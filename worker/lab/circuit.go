@@ -60,19 +60,21 @@ func (s *sim) judge(c *call, o policy.Outcome, d policy.Decision, epochs [2]int)
 			circuit.probe = nil
 		}
 		switch {
+		case d.Circuit.Effect == policy.EffectOpen && d.Circuit.Scope == scope && probe && circuit.counts(d.Circuit):
+			circuit.note(c, true)
+			circuit.failed++
+			circuit.fault(s.now, 0)
 		case d.Circuit.Effect == policy.EffectOpen && d.Circuit.Scope == scope:
 			e = s.refuse(circuit, c, o, d, d.Circuit, probe, epochs[i])
 		case d.Circuit.Effect == policy.EffectOpen && scope == policy.ScopeEndpoint: // it was not asked
 		case faulty && probe && circuit.hold == holdOutage:
 			e = s.fault(circuit, c, o, d, epochs[i])
 		case faulty:
+			if o.Transport == policy.TransportNone {
+				circuit.streak = 0
+			}
 			if probe {
-				circuit.faults++
-				wait := faultLadder[min(circuit.faults, len(faultLadder))-1]
-				if d.LeastWait > 0 {
-					wait = d.LeastWait
-				}
-				circuit.until = s.now.Add(wait)
+				circuit.fault(s.now, d.LeastWait)
 			}
 		case probe:
 			circuit.ended(s)
@@ -89,6 +91,26 @@ func (s *sim) judge(c *call, o policy.Outcome, d policy.Decision, epochs [2]int)
 		s.refuse(account, c, o, d, outage, false, account.epoch)
 	}
 	return e
+}
+
+// fault postpones the next probe after one that says nothing about the account.
+func (c *circuit) fault(now time.Time, least time.Duration) {
+	c.faults++
+	wait := faultLadder[min(c.faults, len(faultLadder))-1]
+	if least > 0 {
+		wait = least
+	}
+	c.until = now.Add(wait)
+}
+
+// counts counts an error that the probe met, if the hold is for another one, and reports
+// whether it says nothing yet: only several in a row open the circuit.
+func (c *circuit) counts(effectOf policy.Circuit) bool {
+	if effectOf.After <= 1 || c.hold == effectOf.Hold {
+		return false
+	}
+	c.streak++
+	return c.streak < effectOf.After
 }
 
 // closed is the circuit after a good answer to its probe.
@@ -128,6 +150,7 @@ func (s *sim) refuse(c *circuit, by *call, o policy.Outcome, d policy.Decision, 
 			c.until = most
 		}
 		c.epoch++
+		c.streak = 0
 		ends := effectOf.MaxProbes > 0 && c.failed >= effectOf.MaxProbes
 		return effect{open: true, probe: true, ends: ends, wait: c.until.Sub(s.now)}
 	case !c.open && epoch == c.epoch:

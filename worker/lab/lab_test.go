@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +80,28 @@ func TestTheLadderClimbsWhileProbesAreRefused(t *testing.T) {
 	// 1 min, 5 min, 15 min
 	if r.Refused != 3 || r.Held < 21*time.Minute || r.Held > 21*time.Minute+3*time.Second || r.Open != 0 {
 		t.Errorf("got %+v", r)
+	}
+}
+
+func TestAnErrorThatOpensOnlyAfterSeveralDoesNotHoldWhenAProbeMeetsIt(t *testing.T) {
+	p, err := policy.Parse("api.yaml", []byte(`extends: http
+holds: {cleaning: {sources: [ladder], ladder: [1m]}}
+rules:
+  - {id: cleaning, match: {http: [503]}, class: transient, job: park, circuit: {hold: cleaning}}
+  - {id: old, match: {http: [400]}, class: auth, job: dead_letter, circuit: {hold: credential, after: 3}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for script, held := range map[string]time.Duration{
+		"GET /1 -> http:503; ok\nGET /2 -> http:400\nGET /3 -> http:400": time.Minute + 3*time.Second, // two probes, 1 s and 2 s apart
+		"GET /1 -> http:503; ok\nGET /2 -> http:400":                     time.Minute + time.Second,
+	} {
+		r := run(t, Config{Policy: p, Calls: 6, Workers: 1, Script: simapi.MustParseScript(script)})
+		bad := strings.Count(script, "400")
+		if r.Ends[End{"dead", "auth", "old"}] != bad || r.Ends[End{"done", "ok", "ok"}] != 6-bad || r.Held < held || r.Held > held+2*time.Second {
+			t.Errorf("%s:\ngot %+v", script, r)
+		}
 	}
 }
 

@@ -7,7 +7,8 @@
 --           fault    a transient fault: it says nothing about the account
 --           answer   any other answer of the API: the account works
 --           unsent   the call was not sent
--- ARGV[4]   how many errors in a row open the circuit
+-- ARGV[4]   how many errors in a row open the circuit. For a fault: 1, or more if it is
+--           such an error, met by the probe of a hold that is for another one
 -- ARGV[5]   1 if the server itself gave the end of the hold
 -- ARGV[6]   after how many failed probes calls are given up unsent; 0: never
 -- ARGV[7]   the start rate of the adaptive limit that this error lowers; 0: none
@@ -25,8 +26,9 @@
 --
 -- Returns {1 if the record changed, else 0; 1 if the circuit is open, else 0; its epoch;
 -- for how many more milliseconds it is held; 1 if the call must end, as the last probe
--- that may fail or because the fault is its own, else 0; the record, if it changed; 1 if a
--- hold began, else 0; since when the circuit was open before the report, in ms, or 0}.
+-- that may fail or because the fault is its own, 2 if as many errors in a row as open the
+-- circuit were reported as faults, else 0; the record, if it changed; 1 if a hold began,
+-- else 0; since when the circuit was open before the report, in ms, or 0}.
 
 -- This write comes first because it needs no memory, though it removes nothing: a script
 -- that has written once may continue when Redis is full. A hold that is not written
@@ -90,10 +92,17 @@ end
 
 if ARGV[3] == 'fault' then
   if not probe then return result(0) end
+  local counts = tonumber(ARGV[4]) > 1
+  if counts and redis.call('HINCRBY', KEYS[1], 'streak', 1) >= tonumber(ARGV[4]) then
+    -- The caller reports it as an error, which opens the circuit.
+    local reached = result(0)
+    reached[5] = 2
+    return reached
+  end
   -- The hold's time is over, and a fault says nothing about the account: the next probe
   -- is sent soon. The hold and its rung stay.
   local faults = redis.call('HINCRBY', KEYS[1], 'faults', 1)
-  if parked then
+  if parked or counts then
     note_refusal(call, at, epoch, false, true)
     failed = failed + 1
   end
@@ -114,9 +123,11 @@ if ARGV[3] == 'answer' then
     redis.call('HSET', KEYS[1], 'good_at', now)
     return result(1)
   end
-  if state == 'closed' and same and tonumber(own.streak or 0) > 0 then
-    end_run(call)
-    redis.call('HDEL', KEYS[1], 'counted')
+  if tonumber(own.streak or 0) > 0 and (state == 'open' or same) then
+    if state == 'closed' then
+      end_run(call)
+      redis.call('HDEL', KEYS[1], 'counted')
+    end
     redis.call('HSET', KEYS[1], 'streak', 0)
     changed()
     return result(1)
@@ -132,7 +143,7 @@ if probe then
     rung, failed, own.failed_by, began = 0, 0, nil, 1
   end
   open(refused(rung + 1), rung + 1, failed + 1)
-  redis.call('HSET', KEYS[1], 'failed_by', append_each(own.failed_by, call, math.max(max_probes, 16)))
+  redis.call('HSET', KEYS[1], 'streak', 0, 'failed_by', append_each(own.failed_by, call, math.max(max_probes, 16)))
   describe()
   return result(1, max_probes > 0 and failed + 1 >= max_probes or ARGV[12] == '1' and is_convicted(call))
 end
@@ -146,6 +157,7 @@ if state == 'closed' then
   local streak = redis.call('HINCRBY', KEYS[1], 'streak', 1)
   if streak >= tonumber(ARGV[4]) then
     open(refused(1), 1, 0)
+    redis.call('HSET', KEYS[1], 'streak', 0)
     describe()
   else
     redis.call('HSET', KEYS[1], 'counted', counted .. ARGV[8])
