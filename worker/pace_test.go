@@ -108,11 +108,12 @@ func submitNumbered(env *callqtest.Env, n int) {
 	}
 }
 
-func TestTwoWorkersUseAnAPIsWholeLimitAndAreNotRefused(t *testing.T) {
+func TestTwoWorkersAreNotRefusedWhereAnAPIsLimitIsUsedUp(t *testing.T) {
 	t.Parallel()
 	redistest.Each(t, func(t *testing.T, client *redis.Client) {
 		t.Parallel()
-		// So few calls a second that the slowest machine can make them.
+		// How much of a window is used depends on the machine, and is proved on a clock of
+		// the test's own in worker/limit.
 		api := &windowedAPI{limit: 40, window: 1500 * time.Millisecond, latency: 20 * time.Millisecond}
 		upstream := api.serve(t)
 		env := callqtest.New(t, worker.Config{Redis: client, Upstreams: []worker.Upstream{upstream}})
@@ -127,8 +128,11 @@ func TestTwoWorkersUseAnAPIsWholeLimitAndAreNotRefused(t *testing.T) {
 		}
 		share, windows := api.share()
 		t.Logf("%d windows: %.1f%% of the limit used, %d refused", windows, 100*share, api.refused)
-		if api.refused > 0 || share < 0.95 {
-			t.Errorf("%.1f%% of the limit were used, and %d calls were refused; want over 95%%, and none", 100*share, api.refused)
+		if api.refused > 0 {
+			t.Errorf("%d calls were refused, want none", api.refused)
+		}
+		if windows < 220/40 {
+			t.Errorf("all calls were made in %d windows: the limit was never used up, and the test proves nothing", windows)
 		}
 	})
 }
