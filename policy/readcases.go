@@ -3,6 +3,7 @@ package policy
 import (
 	"math"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -23,6 +24,11 @@ func readCases(filename string, data []byte) *casesFile {
 	if f.Failures() > 0 {
 		return f
 	}
+	if at, is := isPolicy(root); is {
+		f.Failf(at, "this file is a policy, not a file of cases; write the cases in a file of their own, with policy: ./%s and cases:",
+			filepath.Base(filename))
+		return f
+	}
 	root.Mapping(yamlfile.Fields{
 		"policy": func(v yamlfile.Value) { f.policy, _ = v.Text(); f.policyAt = v.Pos() },
 		"cases": func(v yamlfile.Value) {
@@ -39,6 +45,23 @@ func readCases(filename string, data []byte) *casesFile {
 		f.Failf(yamlfile.Pos{File: filename, Line: 1, Column: 1}, "the file of cases has no case; add at least one under cases:")
 	}
 	return f
+}
+
+// isPolicy reports whether a file has a key of policies and none of files of cases, and
+// where the first one is.
+func isPolicy(root yamlfile.Value) (at yamlfile.Pos, is bool) {
+	cases := false
+	root.Each(func(key string, child yamlfile.Value) {
+		switch key {
+		case "policy", "cases":
+			cases = true
+		case "rules", "extends", "read", "holds", "backoffs", "upstream", "pace":
+			if !is {
+				at, is = child.Key(), true
+			}
+		}
+	})
+	return at, is && !cases
 }
 
 func (f *casesFile) readCase(v yamlfile.Value) {

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/policy"
-	"github.com/seed-2903acc3/callq/worker"
 	"github.com/spf13/cobra"
 )
 
@@ -85,26 +85,6 @@ and --call takes one from the ledger; --call needs the configuration.`,
 var transports = []string{
 	string(policy.TransportDNS), string(policy.TransportDial), string(policy.TransportTLS), string(policy.TransportRedirect), string(policy.TransportTooLarge),
 	string(policy.TransportResetBeforeSend), string(policy.TransportResetAfterSend), string(policy.TransportTimeoutBeforeSend), string(policy.TransportTimeoutAfterSend),
-}
-
-// idempotentBy reports whether calls of the endpoint are idempotent by the policy, by which
-// pattern, and where it is written.
-func idempotentBy(p *policy.Policy, endpoint string) (idempotent bool, by string) {
-	u := p.Upstream()
-	patterns, where := u.Idempotent, u.Where("idempotent")
-	if u.IdempotencyHeader != "" {
-		return true, "idempotency_header " + u.IdempotencyHeader + ", " + u.Where("idempotency_header")
-	}
-	if patterns == nil {
-		patterns, where = worker.DefaultIdempotent, "the default"
-	}
-	method, path, _ := strings.Cut(endpoint, " ")
-	for _, text := range patterns {
-		if pattern, err := policy.ParsePattern(text); err == nil && pattern.Match(method, path) {
-			return true, fmt.Sprintf("%q, %s", text, where)
-		}
-	}
-	return false, "no pattern of " + where
 }
 
 // explanation is what explain prints, as JSON.
@@ -211,7 +191,11 @@ func (a *app) explain(ctx context.Context, name string, f explainFlags, now time
 	}
 	by := cmp.Or(f.idempotentBy, "--idempotent")
 	if f.byPolicy {
-		f.idempotent, by = idempotentBy(p, endpoint)
+		var configured *config.Upstream
+		if answer.call != nil {
+			configured = answer.call.configured
+		}
+		f.idempotent, by = idempotentBy(p, configured, endpoint)
 	}
 	e := explained(p, outcome, policy.Attempt{
 		Method: method, Endpoint: endpoint, Idempotent: f.idempotent, Conditional: f.conditional, N: f.attempt, CanRefresh: f.canRefresh,
@@ -323,9 +307,20 @@ func (e explanation) write(w io.Writer) error {
 	}
 	t = console.NewTable(w, "RULE", "FIELD", "WANTED", "GOT")
 	for _, m := range e.Missed {
-		t.Row(m.Rule, m.Field, m.Wanted, m.Got)
+		t.Row(m.Rule, m.Field, cut(m.Wanted, mostWanted), m.Got)
 	}
 	return t.Flush()
+}
+
+// mostWanted is how many characters of a long list of codes a table shows. --json has all.
+const mostWanted = 60
+
+// cut shortens a text to a number of characters.
+func cut(text string, most int) string {
+	if r := []rune(text); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return text
 }
 
 func (e explanation) decision() string {

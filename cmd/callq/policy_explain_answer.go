@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/policy"
+	"github.com/seed-2903acc3/callq/worker"
 )
 
 // of takes what flags do not say from a recorded call.
@@ -23,6 +26,36 @@ func (f *explainFlags) of(call *recordedCall) {
 	if f.byPolicy && call.idempotent != nil {
 		f.byPolicy, f.idempotent, f.idempotentBy = false, *call.idempotent, "the call says so"
 	}
+}
+
+// idempotentBy reports whether calls of the endpoint are idempotent, by which pattern, and
+// where it is written. What configured sets itself goes before what the policy says, as
+// for a worker; nil is no configured upstream.
+func idempotentBy(p *policy.Policy, configured *config.Upstream, endpoint string) (idempotent bool, by string) {
+	u := p.Upstream()
+	patterns, where := u.Idempotent, u.Where("idempotent")
+	header, headerWhere := u.IdempotencyHeader, u.Where("idempotency_header")
+	if patterns == nil {
+		patterns, where = worker.DefaultIdempotent, "the default"
+	}
+	if c := configured; c != nil {
+		if c.IdempotencyHeader != "" && !c.HasDefault("idempotency_header") {
+			header, headerWhere = c.IdempotencyHeader, "upstreams."+c.Name
+		}
+		if !c.HasDefault("idempotent") && !slices.Equal(c.Idempotent, config.DefaultIdempotent()) {
+			patterns, where = c.Idempotent, "upstreams."+c.Name
+		}
+	}
+	if header != "" {
+		return true, "idempotency_header " + header + ", " + headerWhere
+	}
+	method, path, _ := strings.Cut(endpoint, " ")
+	for _, text := range patterns {
+		if pattern, err := policy.ParsePattern(text); err == nil && pattern.Match(method, path) {
+			return true, fmt.Sprintf("%q, %s", text, where)
+		}
+	}
+	return false, "no pattern of " + where
 }
 
 // answerOf makes an answer of the flags.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/curloutput"
 	"github.com/seed-2903acc3/callq/policy"
@@ -34,6 +35,8 @@ type recordedCall struct {
 	at               time.Time
 	// idempotent is what the call itself says; nil if it says nothing.
 	idempotent *bool
+	// configured is the call's upstream in callq.yaml; nil if it is not there.
+	configured *config.Upstream
 	// code, message and correlationID were read when the answer came.
 	code, message, correlationID string
 	// unrecorded names the parts of the answer that the ledger does not have.
@@ -70,6 +73,11 @@ func (a *app) fromLedger(ctx context.Context, f explainFlags) (answer toExplain,
 		return toExplain{}, err
 	}
 	answer = recordedAnswer(info)
+	for _, u := range d.cfg.Upstreams {
+		if u.Name == info.Result.Upstream {
+			answer.call.configured = u
+		}
+	}
 	if answer.Status == 0 && answer.Transport == policy.TransportNone {
 		return toExplain{}, fmt.Errorf("no answer of call %s is recorded; %s shows what is", f.call, a.next("dead show "+f.call))
 	}

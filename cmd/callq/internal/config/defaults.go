@@ -60,6 +60,11 @@ func (u *Upstream) addHeaders(d policy.Upstream) {
 	}
 }
 
+// HasDefault reports whether the value of a key is the policy's, not the configuration's.
+func (u *Upstream) HasDefault(key string) bool {
+	return slices.ContainsFunc(u.Defaults, func(d Default) bool { return d.Key == key })
+}
+
 func (u *Upstream) note(d policy.Upstream, key, value string) {
 	u.Defaults = append(u.Defaults, Default{Key: key, Value: value, Where: d.Where(key)})
 }
