@@ -43,8 +43,8 @@ var (
 )
 
 const (
-	// waitEvery is the interval at which Wait reads Redis.
-	waitEvery = 250 * time.Millisecond
+	subscribedEvery   = time.Second
+	unsubscribedEvery = 250 * time.Millisecond
 	// busyTries is how often a change is tried while a worker still holds the call's
 	// task, and busyPause the wait between two tries. A worker needs milliseconds from
 	// the ledger's ending to asynq's.
@@ -69,6 +69,9 @@ type Client struct {
 	cfg     ClientConfig
 	ledger  *ledger.Ledger
 	encoder *broker.Encoder
+	endings *endings
+	// subscribedEvery and unsubscribedEvery are the intervals at which Wait reads Redis.
+	subscribedEvery, unsubscribedEvery time.Duration
 }
 
 // NewClient makes a Client on the given Redis. It fails if this callq was not made for
@@ -78,7 +81,10 @@ func NewClient(rdb redis.UniversalClient, cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{cfg: cfg, ledger: ledger.New(rdb), encoder: encoder}, nil
+	return &Client{
+		cfg: cfg, ledger: ledger.New(rdb), encoder: encoder, endings: &endings{rdb: rdb},
+		subscribedEvery: subscribedEvery, unsubscribedEvery: unsubscribedEvery,
+	}, nil
 }
 
 // Call returns the state of a call, or [ErrNoCall].
@@ -90,23 +96,40 @@ func (c *Client) Call(ctx context.Context, id string) (CallInfo, error) {
 	return callInfoOf(r), nil
 }
 
-// Wait waits until the call has ended and returns its result. It reads Redis four times
-// a second. It returns [ErrNoCall] if there is no such call.
+// Wait waits until the call has ended and returns its result. Redis announces the ending;
+// in case an announcement is lost, Wait also reads the record each second, or four times a
+// second where the user of Redis may not subscribe. It returns [ErrNoCall] if there is no
+// such call.
 func (c *Client) Wait(ctx context.Context, id string) (Result, error) {
-	tick := time.NewTicker(waitEvery)
-	defer tick.Stop()
+	r, err := c.ledger.Find(ctx, id)
+	if err != nil {
+		return Result{}, err
+	}
+	if r.State.Ended() {
+		return resultOf(r), nil
+	}
+	wait, leave := c.endings.join(id)
+	defer leave()
+	subscribed, every := wait.subscribed, c.unsubscribedEvery
 	for {
-		r, err := c.ledger.Find(ctx, id)
-		if err != nil {
+		select {
+		case <-subscribed:
+			// What ends from here on is announced, if the record says that somebody waits.
+			subscribed, every = nil, c.subscribedEvery
+		case <-wait.ended:
+		case <-time.After(every):
+		case <-ctx.Done():
+			return Result{}, ctx.Err()
+		}
+		if subscribed == nil {
+			// An error means that nothing is announced, as when Redis is full.
+			_, _ = c.ledger.Watch(ctx, r.Queue, id)
+		}
+		if r, err = c.ledger.Get(ctx, r.Queue, id); err != nil {
 			return Result{}, err
 		}
 		if r.State.Ended() {
 			return resultOf(r), nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return Result{}, ctx.Err()
 		}
 	}
 }

@@ -22,6 +22,7 @@ var (
 	scriptAccept    = load("number", "counts", "life", "accept")
 	scriptRetries   = load("number", "retries")
 	scriptAlone     = load("alone")
+	scriptWatch     = load("watch")
 	scriptMark      = load("life", "mark")
 	scriptAttempt   = load("requeue", "attempt")
 	scriptEnd       = load("archive", "number", "counts", "dead", "ending", "end")

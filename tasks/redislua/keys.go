@@ -33,6 +33,10 @@ func UpstreamOf(queue string) string {
 // queue. A worker that receives it asks again.
 const Channel = "callq:news"
 
+// EndedChannel is the Redis channel that announces the endings of calls that somebody
+// waits for. The message is the call's id.
+const EndedChannel = "callq:ended"
+
 // Clustered reports whether the keys of two queues may be on different nodes, so that
 // no script can touch both.
 func Clustered(rdb redis.UniversalClient) bool {

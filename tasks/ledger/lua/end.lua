@@ -41,11 +41,11 @@ while at <= #ARGV do
   local call = {id = ARGV[at], batch = ARGV[at + 1], gen = ARGV[at + 2], state = ARGV[at + 3], off = ARGV[at + 4] == '1',
     real = ARGV[at + 5] == '1', group = ARGV[at + 6], description = ARGV[at + 7], bytes = number(ARGV[at + 8]), from = at + 10, to = at + 9 + ARGV[at + 9]}
   call.record = ARGV[2] .. 'c:' .. call.id
-  local r = redis.pcall('HMGET', call.record, 'state', 'gen', 'assumed', 'group', 'purged')
+  local r = redis.pcall('HMGET', call.record, 'state', 'gen', 'assumed', 'group', 'purged', 'watched')
   if r.err then r = {false, ''} end -- not a record any more: the next dequeue of its task finds that
   call.replaces = r[1] == 'dead' and r[3] == '1' and call.real
   call.applied = r[2] == call.gen and (r[1] == 'open' or call.replaces)
-  call.before, call.was, call.purged = r[1], r[4] or '', r[5]
+  call.before, call.was, call.purged, call.watched = r[1], r[4] or '', r[5], r[6]
   -- The task of a later generation belongs to another worker.
   if call.off and (not r[2] or r[2] == call.gen) then
     off[#off + 1] = call.id
@@ -107,6 +107,9 @@ for n, call in ipairs(calls) do
     -- arrives.
     if call.state == 'dead' and not call.purged then
       enter_group(KEYS[7], KEYS[8], ARGV[2] .. 'd:' .. call.group, call.group, call.description, score, call.id)
+    end
+    if call.watched then
+      tell(call.record, call.id)
     end
   end
 end

@@ -42,3 +42,10 @@ local function write_counts(prefix)
     redis.call('ZADD', prefix .. 'e:' .. batch, unpack(b.endings))
   end
 end
+
+-- tell tells those who wait for a call that it has ended: see watch.lua. A user of Redis
+-- that may not use the channel still ends calls; those who wait read Redis now and then.
+local function tell(record, id)
+  redis.call('HDEL', record, 'watched')
+  redis.pcall('PUBLISH', 'callq:ended', id)
+end

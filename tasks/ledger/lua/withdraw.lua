@@ -35,7 +35,8 @@ while at <= #ARGV do
   local call = {id = ARGV[at], batch = ARGV[at + 1], gen = ARGV[at + 2], state = ARGV[at + 4], group = ARGV[at + 5],
     description = ARGV[at + 6], tail = ARGV[at + 7], from = at + 9, to = at + 8 + ARGV[at + 8]}
   call.record = ARGV[2] .. 'c:' .. call.id
-  local r = redis.pcall('HMGET', call.record, 'state', 'gen', 'sent')
+  local r = redis.pcall('HMGET', call.record, 'state', 'gen', 'sent', 'watched')
+  call.watched = r[4]
   if r.err or not r[1] or ended[r[1]] or (call.gen ~= '' and call.gen ~= r[2]) then
     result[#result + 1] = 0
   elseif redis.call('ZSCORE', KEYS[1], call.id) then
@@ -81,6 +82,9 @@ for _, call in ipairs(calls) do
   local score = stamp(counts_of(ARGV[2], call.batch), t, call.record, call.id, 'open', call.state, call.from, call.to)
   if dead then
     enter_group(KEYS[6], KEYS[7], ARGV[2] .. 'd:' .. call.group, call.group, call.description, score, call.id)
+  end
+  if call.watched then
+    tell(call.record, call.id)
   end
 end
 write_counts(ARGV[2])
