@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -63,8 +64,17 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 		w.semaphore.release(a)
 		w.noteNoCall(ctx, a, idle, got, err, held, empty)
 	}
-	return "", redis.Nil
+	select {
+	case <-w.draining:
+		return "", errDraining
+	default:
+		return "", redis.Nil
+	}
 }
+
+// errDraining is what asynq gets instead of redis.Nil while the worker drains. After
+// redis.Nil it would sleep before it notices that it is stopped.
+var errDraining = errors.New("the worker drains: it starts no call")
 
 // noteNoCall records why a request returned no call, so that the next request comes when it
 // can return one. held and empty are the gates' versions before the request.

@@ -86,10 +86,11 @@ type runner struct {
 	// lastOpen is the number of open calls at the last poll, lastChange when it changed.
 	lastOpen   int
 	lastChange time.Time
+	lastEnding *lastEnding
 }
 
 func newRunner(cfg Config) *runner {
-	r := &runner{cfg: cfg, redo: cfg.redo(), urls: cfg.baseURLs(), rules: worker.CallRules(cfg.Worker.Upstreams), tally: &Tally{}}
+	r := &runner{cfg: cfg, redo: cfg.redo(), urls: cfg.baseURLs(), rules: worker.CallRules(cfg.Worker.Upstreams), tally: &Tally{}, lastEnding: newLastEnding()}
 	if r.log = cfg.Worker.Logger; r.log == nil {
 		r.log = slog.New(slog.DiscardHandler) // the worker sets its own default
 	}
@@ -159,6 +160,9 @@ func (r *runner) workerConfig() worker.Config {
 	onEvent := cfg.OnEvent
 	cfg.OnEvent = func(e worker.Event) {
 		r.stall.record(e)
+		if e.State != "" {
+			r.lastEnding.note()
+		}
 		if onEvent != nil {
 			onEvent(e)
 		}
@@ -229,6 +233,7 @@ func (r *runner) follow(ctx context.Context, worked, sent *chan error) error {
 			if n := r.plan.unsent(); n > 0 {
 				return fmt.Errorf("%w: %s, calls that are missing: %d", ErrInputChanged, r.cfg.In.name, n)
 			}
+		case <-r.lastEnding.noted:
 		case <-tick.C:
 		}
 		if ended, err := r.step(ctx, &f, *sent == nil); ended || err != nil {
@@ -262,6 +267,7 @@ func (r *runner) step(ctx context.Context, f *followState, allSent bool) (ended 
 		return false, nil
 	}
 	f.answered = now
+	r.lastEnding.await(r.plan.open())
 	if allSent && !f.knownReported {
 		f.knownReported = true
 		r.reportKnown()
