@@ -230,12 +230,7 @@ func (c *Client) Cancel(ctx context.Context, id string, why Cancellation) (State
 }
 
 func (c *Client) cancel(ctx context.Context, r ledger.Record, why Cancellation) (State, error) {
-	state, active, err := ending.Cancel(ctx, c.ledger, r, ledger.Ending{
-		Class: "cancelled", Rule: why.Rule, Message: why.Message,
-		UserMessage: "This request was cancelled before it was carried out.",
-		Advice:      "Nothing to do. If it is wanted after all, redrive it, or send it again as another batch.",
-		Attempts:    r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
-	}, c.unknown())
+	state, active, err := ending.Cancel(ctx, c.ledger, r, cancelledEnding(r, why), c.unknown())
 	switch {
 	case err != nil:
 		return "", err
@@ -245,6 +240,15 @@ func (c *Client) cancel(ctx context.Context, r ledger.Record, why Cancellation) 
 		return "", ErrEnded
 	}
 	return State(state), nil
+}
+
+func cancelledEnding(r ledger.Record, why Cancellation) ledger.Ending {
+	return ledger.Ending{
+		Class: "cancelled", Rule: why.Rule, Message: why.Message,
+		UserMessage: "This request was cancelled before it was carried out.",
+		Advice:      "Nothing to do. If it is wanted after all, redrive it, or send it again as another batch.",
+		Attempts:    r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt, FinishedAt: time.Now().UTC(),
+	}
 }
 
 // unknown returns what to record for a call that may have been sent; nil: record

@@ -2,9 +2,7 @@ package tasks
 
 import (
 	"context"
-	"errors"
 	"iter"
-	"sync"
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks/ledger"
@@ -79,86 +77,6 @@ type Cancelled struct {
 	// class outcome_unknown now, or without [ClientConfig.Explain] are left as they
 	// are. Active are being made by a worker, which will end them.
 	Cancelled, Unknown, Active int64
-}
-
-// cancelers is how many calls are cancelled at once: each is a script of its own.
-const cancelers = 8
-
-// CancelBatch cancels the open calls of a batch, each as [Client.Cancel] does; calls
-// that have ended meanwhile are not an error. progress, unless nil, is called after
-// each call, from one goroutine at a time. After an error the counts have the calls
-// before it.
-func (c *Client) CancelBatch(ctx context.Context, batch string, why Cancellation, progress func(Cancelled)) (Cancelled, error) {
-	if _, err := c.ledger.Batch(ctx, batch); err != nil {
-		return Cancelled{}, err
-	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	tally := cancelTally{progress: progress}
-	open := make(chan ledger.Record)
-	var wg sync.WaitGroup
-	for range cancelers {
-		wg.Go(func() {
-			for r := range open {
-				if err := tally.note(c.cancel(ctx, r, why)); err != nil {
-					stop(err)
-				}
-			}
-		})
-	}
-	err := c.eachOpen(ctx, batch, open)
-	close(open)
-	wg.Wait()
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
-	return tally.n, err
-}
-
-// eachOpen sends the open calls of a batch to open.
-func (c *Client) eachOpen(ctx context.Context, batch string, open chan<- ledger.Record) error {
-	for r, err := range c.ledger.Statuses(ctx, batch, TaskID) {
-		if err != nil {
-			return err
-		}
-		if r.State == "" || r.State.Ended() {
-			continue
-		}
-		select {
-		case open <- r:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
-}
-
-type cancelTally struct {
-	progress func(Cancelled)
-
-	mu sync.Mutex
-	n  Cancelled
-}
-
-// note counts the result of one call, and returns an error if that has to stop the
-// others.
-func (t *cancelTally) note(state State, err error) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case state == StateCancelled:
-		t.n.Cancelled++
-	case state == StateDead, errors.Is(err, ErrMaybeSent):
-		t.n.Unknown++
-	case errors.Is(err, ErrBusy):
-		t.n.Active++
-	case err != nil && !errors.Is(err, ErrEnded):
-		return err
-	}
-	if t.progress != nil {
-		t.progress(t.n)
-	}
-	return nil
 }
 
 // DeleteBatch forgets a batch at once: its results, its dead letters and its keys,

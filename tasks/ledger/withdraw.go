@@ -93,8 +93,7 @@ func (w *Withdrawal) args() ([]any, error) {
 // the mark of a send alone, with [ErrMaybeSent]: it is not known what became of that
 // one.
 func (l *Ledger) Cancel(ctx context.Context, r Record, e Ending) (cancelled, active bool, err error) {
-	r.Sent = 0
-	withdrawn, err := l.Withdraw(ctx, r.Queue, []Withdrawal{{Record: r, Final: Final{State: Cancelled, Ending: e}, AnyGeneration: true}})
+	withdrawn, err := l.CancelAll(ctx, r.Queue, []Record{r}, e)
 	if err != nil {
 		return false, false, fmt.Errorf("cancel call %s: %w", r.ID, err)
 	}
@@ -102,4 +101,15 @@ func (l *Ledger) Cancel(ctx context.Context, r Record, e Ending) (cancelled, act
 		return false, false, fmt.Errorf("cancel call %s: %w", r.ID, ErrMaybeSent)
 	}
 	return withdrawn[0] == Withdrew, withdrawn[0] == Taken, nil
+}
+
+// CancelAll is [Ledger.Cancel] for several calls of one queue, at most [MaxWithdrawn] and
+// none twice, in one script. A call with the mark of a send is left alone: [OtherMark].
+func (l *Ledger) CancelAll(ctx context.Context, queue string, list []Record, e Ending) ([]Withdrawn, error) {
+	withdrawals := make([]Withdrawal, len(list))
+	for i, r := range list {
+		r.Sent = 0
+		withdrawals[i] = Withdrawal{Record: r, Final: Final{State: Cancelled, Ending: e}, AnyGeneration: true}
+	}
+	return l.Withdraw(ctx, queue, withdrawals)
 }
