@@ -202,6 +202,26 @@ func (r *Reader) LatestDead(ctx context.Context, group string, n int) ([]ledger.
 	return r.ledger.LatestDead(ctx, group, n)
 }
 
+// DeadPage returns at most n dead letters of a group, the oldest first: those after a
+// position, or the first ones for "". next is the position after them; "" at the end. It
+// returns [tasks.ErrPosition] if after is not a position.
+func (r *Reader) DeadPage(ctx context.Context, group, after string, n int) (letters []ledger.Record, next string, err error) {
+	cur, err := ledger.ParseDeadCursor(after)
+	if err != nil {
+		return nil, "", tasks.ErrPosition
+	}
+	for letter, err := range r.ledger.DeadAfter(ctx, group, cur) {
+		if err != nil {
+			return nil, "", err
+		}
+		if len(letters) == n {
+			return letters, next, nil
+		}
+		letters, next = append(letters, letter), cur.String()
+	}
+	return letters, "", nil
+}
+
 // FindCall returns the id of the call that an API refused with a correlation id in the last
 // days, or "".
 func (r *Reader) FindCall(ctx context.Context, correlationID string) (string, error) {

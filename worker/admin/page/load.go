@@ -2,6 +2,7 @@ package page
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -21,6 +22,8 @@ const (
 	firstGroups = 8
 	// examples is how many calls a page shows as examples.
 	examples = 20
+	// listed is how many dead letters a part of the list of all has.
+	listed = 50
 )
 
 // overviewData is what the overview shows.
@@ -157,9 +160,16 @@ func (p *Pages) loadDead(r *http.Request) (string, any, error) {
 type groupData struct {
 	overview.DeadGroup
 	Examples []ending
+	// Listed reports that Examples are a part of the list of all, the oldest first, and not
+	// the latest. Next is the position of the next part; "" at the end.
+	Listed bool
+	Next   string
 	// Redrive is the redrive that is under way or was the last one; nil if there is none.
 	Redrive *progress
 }
+
+// More reports whether the group has dead letters that are not shown.
+func (g groupData) More() bool { return g.Count > int64(len(g.Examples)) }
 
 func (p *Pages) loadGroup(r *http.Request) (string, any, error) {
 	name := r.PathValue("group")
@@ -167,8 +177,18 @@ func (p *Pages) loadGroup(r *http.Request) (string, any, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	latest, err := p.cfg.Overview.LatestDead(r.Context(), name, examples)
-	return "Dead letters " + name, groupData{g, endingsOf(latest), p.redrives.of(name)}, err
+	data := groupData{DeadGroup: g, Redrive: p.redrives.of(name), Listed: r.URL.Query().Has("after")}
+	var letters []ledger.Record
+	if data.Listed {
+		letters, data.Next, err = p.cfg.Overview.DeadPage(r.Context(), name, r.URL.Query().Get("after"), listed)
+		if errors.Is(err, tasks.ErrPosition) {
+			err = missing{"The address of this page is not complete.", "Go back to the group, and follow its links."}
+		}
+	} else {
+		letters, err = p.cfg.Overview.LatestDead(r.Context(), name, examples)
+	}
+	data.Examples = endingsOf(letters)
+	return "Dead letters " + name, data, err
 }
 
 // group returns a group; an empty one if its last call was just redriven.

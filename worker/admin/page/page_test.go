@@ -158,6 +158,36 @@ func TestEveryPageShowsItsSubject(t *testing.T) {
 	})
 }
 
+func TestAGroupWithManyDeadLettersIsListedInParts(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		s := newSite(t, rdb)
+		var keys []string
+		for i := range 60 {
+			keys = append(keys, fmt.Sprintf("key-%02d", i))
+		}
+		s.send("b", keys...)
+		s.kill(60, ledger.Ending{Class: "unknown", Code: "9", Message: "no"})
+		groups, err := s.client.DeadGroups(t.Context())
+		if err != nil || len(groups) != 1 {
+			t.Fatal(groups, err)
+		}
+		group := "/dead/" + groups[0].Name
+		part := s.shows(group, "The latest 20", group+"?after=", "key-59")
+		if strings.Contains(part, "key-00") {
+			t.Error("the latest have the oldest one too")
+		}
+		part = s.shows(group+"?after=", "the oldest first", "key-00", "key-49", "The next ones")
+		_, rest, _ := strings.Cut(part, group+"?after=")
+		position, _, _ := strings.Cut(rest, `"`)
+		if part = s.shows(group+"?after="+position, "key-50", "key-59"); strings.Contains(part, "key-49") || strings.Contains(part, "The next ones") {
+			t.Errorf("the last part: %s", part)
+		}
+		if code, body := s.get(group + "?after=nowhere"); code != http.StatusNotFound || !strings.Contains(body, "Go back to the group") {
+			t.Errorf("a position that is none: %d %s", code, body)
+		}
+	})
+}
+
 func TestASearchFindsACallByItsIDAndByItsKey(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		s := newSite(t, rdb)
