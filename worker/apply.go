@@ -125,6 +125,7 @@ func (w *Worker) end(ctx context.Context, inflight *inflightCall, a attempted, d
 	if f.State == ledger.Dead {
 		f.Group = ending.GroupOf(f.Ending)
 	}
+	entry.Amount = "" // the ending has it
 	streak, applied := w.recordAnswer(ctx, delivery, f, a.Large, entry)
 	w.resetStreak(ctx, inflight, a, streak)
 	if !applied && f.State == ledger.Dead {

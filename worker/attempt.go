@@ -94,6 +94,7 @@ func (w *Worker) replay(ctx context.Context, inflight *inflightCall, a attempted
 	if !fresh && err == nil {
 		return a
 	}
+	inflight.delivery.NoteReplayed(*lineOf(a, a.decision.Action, a.decision))
 	if refused, ok := w.retakeSlot(ctx, inflight, nonIdempotent); !ok {
 		a.Large.Close()
 		return refused

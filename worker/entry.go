@@ -19,11 +19,7 @@ const (
 // entryOf returns the attempt's line in the call's record. d is what is done, which may
 // differ from what the policy decided.
 func (inflight *inflightCall) entryOf(a attempted, d policy.Decision, c circuitEffect) *ledger.Attempt {
-	entry := &ledger.Attempt{
-		At: a.StartedAt.UTC(), N: a.number, Action: string(cmp.Or(a.overruled, a.decision.Action)), Class: string(d.Class), Rule: d.Rule,
-		Status: statusOf(a), Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
-		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
-	}
+	entry := lineOf(a, cmp.Or(a.overruled, a.decision.Action), d)
 	overrule(entry, d.Action)
 	if c.open {
 		entry.Held, entry.HeldEndpoint = c.wait.Milliseconds(), d.Circuit.Scope == policy.ScopeEndpoint
@@ -37,6 +33,15 @@ func (inflight *inflightCall) entryOf(a attempted, d policy.Decision, c circuitE
 	entry.Message = ending.Clip(messageOf(a), maxLogMessage)
 	keep(entry, inflight.account.policy.Kept(a.Outcome, a.judged))
 	return entry
+}
+
+// lineOf returns an attempt's line without what a policy could look at.
+func lineOf(a attempted, action policy.Action, d policy.Decision) *ledger.Attempt {
+	return &ledger.Attempt{
+		At: a.StartedAt.UTC(), N: a.number, Action: string(action), Class: string(d.Class), Rule: d.Rule,
+		Status: statusOf(a), Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
+		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(), More: a.Requests - 1, Amount: a.Kept.Amount,
+	}
 }
 
 // keep writes what the policy could look at into the line, or less if that is too long.

@@ -95,7 +95,7 @@ func (w *Worker) runJob(ctx context.Context, inflight *inflightCall, fn jobFunc)
 		marked = !inflight.idempotent
 		return nil
 	})
-	a := upstream.Answer{StartedAt: started, Latency: time.Since(started), Err: err}
+	a := upstream.Answer{Requests: 1, StartedAt: started, Latency: time.Since(started), Err: err}
 	var failure *policy.Failure
 	switch {
 	case err == nil:

@@ -141,12 +141,8 @@ func (w *Worker) applyVerification(ctx context.Context, inflight *inflightCall, 
 		body, _ = a.Large.Bytes(0) // a body that cannot be read has no places
 	}
 	inflight.call, inflight.endpoint = inflight.asks.call, inflight.asks.endpoint
-	entry := &ledger.Attempt{
-		At: a.StartedAt.UTC(), N: delivery.Attempts, Action: string(actionVerify), Class: string(a.decision.Class), Rule: ruleVerify,
-		Status: statusOf(a), Code: codeOf(a.Outcome), Transport: string(a.Outcome.Transport),
-		CorrelationID: a.Outcome.CorrelationID, Latency: a.Latency.Milliseconds(),
-	}
 	a.number, delivery.VerifyAsked = delivery.Attempts, delivery.VerifyAsked+1
+	entry := lineOf(a, actionVerify, policy.Decision{Class: a.decision.Class, Rule: ruleVerify})
 	w.metrics.Attempt(inflight.account.name, a.decision.Class, actionVerify, a.Latency)
 	switch {
 	case v.Found.Fits(a.Outcome, body, about):

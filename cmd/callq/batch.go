@@ -18,11 +18,12 @@ import (
 )
 
 func (a *app) batchCommand() *cobra.Command {
-	return group("batch", "Follow, export, cancel and delete batches of calls",
+	return group("batch", "Follow, export, report, cancel and delete batches of calls",
 		a.batchListCommand(),
 		a.batchStatusCommand(),
 		a.batchWaitCommand(),
 		a.batchExportCommand(),
+		a.batchReportCommand(),
 		a.batchCancelCommand(),
 		a.batchDeleteCommand(),
 	)

@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
-	"github.com/seed-2903acc3/callq/internal/atomicfile"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/records"
@@ -143,29 +141,11 @@ func (e *exporting) concluded(n, unreadable int) {
 
 // writeFile writes OUT, which is either complete or not there.
 func (e *exporting) writeFile(ctx context.Context, d *backend, batch string, watermark ledger.Watermark) (n, unreadable int, err error) {
-	mode := os.FileMode(ownerOnly)
-	if info, err := os.Stat(e.out); err == nil && info.Mode().IsRegular() {
-		mode = info.Mode().Perm()
-	} else if err == nil { // a pipe or a device cannot be replaced
-		f, err := os.OpenFile(e.out, os.O_WRONLY, 0)
-		if err != nil {
-			return 0, 0, usageError("%w", unwritable(err))
-		}
-		n, unreadable, err = e.write(ctx, d, f, batch, watermark)
-		return n, unreadable, errors.Join(err, f.Close())
-	}
-	f, err := atomicfile.Create(e.out, mode)
-	if err != nil {
-		return 0, 0, usageError("%w", unwritable(err))
-	}
-	if n, unreadable, err = e.write(ctx, d, f, batch, watermark); err != nil {
-		f.Discard()
-		return n, unreadable, err
-	}
-	if err := f.Commit(); err != nil {
-		return n, unreadable, err
-	}
-	return n, unreadable, atomicfile.SyncDir(filepath.Dir(e.out))
+	err = writeOut(e.out, func(w io.Writer) (err error) {
+		n, unreadable, err = e.write(ctx, d, w, batch, watermark)
+		return err
+	})
+	return n, unreadable, err
 }
 
 func (e *exporting) write(ctx context.Context, d *backend, to io.Writer, batch string, watermark ledger.Watermark) (n, unreadable int, err error) {

@@ -38,6 +38,9 @@ func (t *Delivery) fields(a *Attempt) (fields []any, log []Attempt, err error) {
 			fields = append(fields, "sent", t.Sent)
 		}
 	}
+	if earlier := t.earlierWith(a != nil).encode(); earlier != "" {
+		fields = append(fields, "earlier", earlier)
+	}
 	return fields, log, nil
 }
 
@@ -86,7 +89,7 @@ func (d *Dispatcher) attempt(ctx context.Context, t *Delivery, a *Attempt, park 
 	if err != nil {
 		return 0, false, fmt.Errorf("record an attempt of call %s: %w", t.ID, err)
 	}
-	t.Log = log
+	t.Earlier, t.MaybeSent, t.Log = t.earlierWith(a != nil), 0, log
 	return int(n[1]), n[0] == 1, nil
 }
 

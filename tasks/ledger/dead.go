@@ -204,7 +204,8 @@ func (l *Ledger) redrive(ctx context.Context, r Record, msg string, deadline tim
 	if r.Ending == nil {
 		return false, false, nil
 	}
-	lineage, err := json.Marshal(append(r.Lineage, Former{Generation: r.Generation, State: r.State, Ending: *r.Ending}))
+	now := time.Now()
+	lineage, err := json.Marshal(append(r.Lineage, Former{Generation: r.Generation, State: r.State, Ending: *r.Ending, RedrivenAt: now.UTC()}))
 	if err != nil {
 		return false, false, fmt.Errorf("encode the lineage of call %s: %w", r.ID, err)
 	}
@@ -222,7 +223,7 @@ func (l *Ledger) redrive(ctx context.Context, r Record, msg string, deadline tim
 			k.pending(), k.archived(), k.lease(), k.task(r.ID), k.record(r.ID), k.counts(r.Batch), k.ended(r.Batch),
 			k.dead(), k.deadGroup(r.Group), k.groups(), k.scheduled(), k.retry(), k.deadlines(),
 		},
-		r.ID, r.Generation, msg, time.Now().UnixNano(), lineage, r.Group, passes, done, k.own).Int()
+		r.ID, r.Generation, msg, now.UnixNano(), lineage, r.Group, passes, done, k.own, r.folded().encode()).Int()
 	if err != nil {
 		return false, false, fmt.Errorf("redrive call %s: %w", r.ID, err)
 	}
@@ -246,7 +247,7 @@ func (l *Ledger) Purge(ctx context.Context, r Record) (purged, busy bool, err er
 	k := keysOf(r.Queue)
 	n, err := scriptPurge.Run(ctx, l.rdb,
 		[]string{k.archived(), k.lease(), k.task(r.ID), k.record(r.ID), k.dead(), k.deadGroup(r.Group), k.groups()},
-		r.ID, r.Generation, r.Group, k.own).Int()
+		r.ID, r.Generation, r.Group, k.own, r.folded().encode()).Int()
 	if err != nil {
 		return false, false, fmt.Errorf("purge call %s: %w", r.ID, err)
 	}

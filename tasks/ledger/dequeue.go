@@ -41,6 +41,9 @@ type Delivery struct {
 	// is that of an earlier one which the record had when the call was taken; empty if
 	// there is none.
 	Mark string
+	// MaybeSent is how many requests earlier workers may have sent which took the call and
+	// recorded nothing. It is written with what becomes of this delivery.
+	MaybeSent int
 	// Verifying reports that the API is asked whether the call took effect: the counts of
 	// that, and Sent, are written with the next attempt.
 	Verifying bool

@@ -76,6 +76,9 @@ func closingOf(t *Delivery, f Final, a *Attempt) (*closing, error) {
 	if t.FreshKeys > 0 { // a redrive goes on from it
 		fields = append(fields, "fresh_keys", t.FreshKeys)
 	}
+	if earlier := t.earlierWith(a != nil).encode(); earlier != "" {
+		fields = append(fields, "earlier", earlier)
+	}
 	if f.Assumed {
 		real = 0
 		fields = append(fields, "assumed", 1)

@@ -36,7 +36,7 @@ var attemptFields = []string{
 	"assumed", "sent", "mark", "no", "given", "starts", "settled", "attempts", "parked", "first", "held_base", "held_own", "parked_at", "log", "alone",
 }
 
-func TestARedriveKeepsOnlyTheLineageOfTheFormerGeneration(t *testing.T) {
+func TestARedriveKeepsOnlyTheLineageAndTheCountOfRequestsOfTheFormerGeneration(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		delivery := d.acceptAndTake("b", "q", "k")
@@ -45,7 +45,7 @@ func TestARedriveKeepsOnlyTheLineageOfTheFormerGeneration(t *testing.T) {
 		if redriven, busy := d.redrive(d.record("q", delivery.ID)); !redriven {
 			t.Fatalf("the call was not redriven; busy: %t", busy)
 		}
-		d.wantFields("q", delivery.ID, "state", "gen", "batch", "origin", "content", "lineage")
+		d.wantFields("q", delivery.ID, "state", "gen", "batch", "origin", "content", "lineage", "earlier")
 	})
 }
 

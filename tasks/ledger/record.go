@@ -57,6 +57,12 @@ type Attempt struct {
 	// reports that it was the endpoint's, not the account's.
 	Held         int64 `json:"held_ms,omitempty"`
 	HeldEndpoint bool  `json:"held_endpoint,omitempty"`
+	// More is how many requests were sent besides one: more than 0 where redirects were
+	// followed, -1 where nothing was sent.
+	More int `json:"more,omitempty"`
+	// Amount is what the answer cost according to the API. The line of the answer that
+	// ended the call does not have it: see [Ending].
+	Amount string `json:"amount,omitempty"`
 	// Kept is what the policy could look at, as policy.Kept writes it, for an attempt that
 	// failed.
 	Kept json.RawMessage `json:"kept,omitempty"`
@@ -94,6 +100,9 @@ type Former struct {
 	Generation int    `json:"gen"`
 	State      State  `json:"state"`
 	Ending     Ending `json:"ending"`
+	// RedrivenAt is when the call was redriven. It is zero if a version of callq did so that
+	// did not count the requests of this generation: see [Earlier].
+	RedrivenAt time.Time `json:"redriven_at,omitzero"`
 }
 
 // Record is everything that the ledger stores about one call.
@@ -127,8 +136,10 @@ type Record struct {
 	VerifyAsked, VerifyAbsent int
 	// Sent is the number of the attempt that may have been sent without an answer yet,
 	// or 0.
-	Sent     int
-	Log      []Attempt
+	Sent int
+	Log  []Attempt
+	// Earlier counts the requests that Log does not have.
+	Earlier  Earlier
 	Lineage  []Former
 	Ending   *Ending
 	EndedAt  time.Time
@@ -171,6 +182,7 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 	// rests on the states and counts above.
 	_ = json.Unmarshal([]byte(h["log"]), &r.Log)
 	_ = json.Unmarshal([]byte(h["lineage"]), &r.Lineage)
+	r.Earlier = earlierFrom(h["earlier"])
 	r.Lineage = slices.DeleteFunc(r.Lineage, func(f Former) bool { return !f.State.Ended() })
 	if out := h["out"]; out != "" {
 		r.Ending = new(Ending)

@@ -54,6 +54,6 @@ func dequeueScript(limits string) *redis.Script {
 	if limits == "" {
 		limits = "local function limits() end\n"
 	}
-	return redislua.Script(redislua.Limited(), limits,
+	return redislua.Script(redislua.HoldLog(), redislua.Limited(), limits,
 		redislua.Read(sources, "number", "states", "request", "replay", "admission", "grab", "dequeue"))
 }

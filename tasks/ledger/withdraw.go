@@ -75,8 +75,16 @@ func (w *Withdrawal) args() ([]any, error) {
 		group, description = w.Final.Group.Name(), w.Final.Group.encode()
 		fields = append(fields, "group", group)
 	}
+	earlier := w.Earlier
+	if w.Final.State == Dead {
+		earlier.Maybe += w.Starts // whoever took it has recorded nothing
+	}
 	if w.Final.Assumed {
 		fields = append(fields, "assumed", 1)
+		earlier.Maybe = max(earlier.Maybe, w.Earlier.Maybe+1)
+	}
+	if text := earlier.encode(); text != "" {
+		fields = append(fields, "earlier", text)
 	}
 	var generation, mark any = w.Generation, w.Sent
 	if w.AnyGeneration {

@@ -47,5 +47,12 @@ var files embed.FS
 
 // Limited returns the Lua functions write_limited and clear_limited: they write and
 // remove the note in an account's circuit record that a limit or a budget allows no
-// call.
+// call. [HoldLog] must be before it.
 func Limited() string { return Read(files, "limited") }
+
+// HoldLog returns the Lua function log_hold, which adds a hold that is over to the log of
+// an account's holds.
+func HoldLog() string { return Read(files, "holdlog") }
+
+// HoldsKey is the key of the log of an account's holds.
+func HoldsKey(upstream string) string { return CircuitKey(upstream, "") + ":holds" }

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/admin/api"
 	"github.com/seed-2903acc3/callq/worker/admin/page"
 	"github.com/seed-2903acc3/callq/worker/baseurl"
+	"github.com/seed-2903acc3/callq/worker/batchreport"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/overview"
 )
@@ -95,6 +96,7 @@ func routesOf(ctx context.Context, cfg Config) ([]access.Route, error) {
 	}
 	pages := page.New(ctx, page.Config{
 		Overview: cfg.Overview, Client: cfg.Client, Circuits: cfg.Circuits, Logger: cfg.Logger, Who: access.Who, SignedIn: cfg.Access.SignedIn,
+		Causes: batchreport.NewFollower(cfg.Redis),
 		MayChange: func(ctx context.Context) bool { return access.RoleOf(ctx).Includes(access.Operator) },
 	})
 	for _, r := range pages.Routes() {

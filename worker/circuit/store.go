@@ -65,8 +65,9 @@ type Record struct {
 	State State
 	// Epoch grows with every opening and closing.
 	Epoch int64
-	// Until is when the hold ends, Since when the circuit opened.
-	Until, Since time.Time
+	// Until is when the hold ends, Since when the circuit opened, and HeldFrom since when
+	// it is held for the present reason.
+	Until, Since, HeldFrom time.Time
 	// Rung is the step of the ladder, from 1; 0 when closed.
 	Rung int
 	// Streak counts own errors in a row while closed.
@@ -110,6 +111,8 @@ type Record struct {
 	LimitOfAPI bool
 	// Waiting is how many calls wait behind it; only [Store.List] and [Store.Watch] set it.
 	Waiting int64
+	// lastLimit is the present or the last hold by a limit, if the log does not have it.
+	lastLimit Hold
 }
 
 // Held reports whether no call may be sent at the given time.
@@ -227,15 +230,15 @@ func NewStore(rdb redis.UniversalClient, who string) *Store {
 //go:embed lua/*.lua
 var sources embed.FS
 
-// load returns the script that consists of prelude.lua and the given files.
+// load returns the script that consists of holdlog.lua, prelude.lua and the given files.
 func load(names ...string) *redis.Script {
-	return redislua.Script(redislua.Read(sources, "prelude"), redislua.Read(sources, names...))
+	return redislua.Script(redislua.HoldLog(), redislua.Read(sources, "prelude"), redislua.Read(sources, names...))
 }
 
 var (
-	scriptReport  = redislua.Script(limit.AdaptiveSource(), redislua.Read(sources, "prelude", "refusals", "report"))
+	scriptReport  = redislua.Script(redislua.HoldLog(), limit.AdaptiveSource(), redislua.Read(sources, "prelude", "refusals", "report"))
 	scriptAdmit   = load("refusals", "admit")
-	scriptOperate = redislua.Script(redislua.Limited(), redislua.Read(sources, "prelude", "operate"))
+	scriptOperate = redislua.Script(redislua.HoldLog(), redislua.Limited(), redislua.Read(sources, "prelude", "operate"))
 	scriptRestore = load("restore")
 	scriptFollow  = redislua.Script(redislua.Read(sources, "follow"))
 )
@@ -379,22 +382,4 @@ func (s *Store) Get(ctx context.Context, n Name) (Record, error) {
 		return Record{}, fmt.Errorf("read circuit %s: %w", n, err)
 	}
 	return recordFromHash(n, h), nil
-}
-
-func recordFromHash(n Name, h map[string]string) Record {
-	num := func(field string) int64 { return redislua.Integer(h[field]) }
-	at := func(field string) time.Time { return redislua.Milli(h[field]) }
-	r := Record{
-		Name: n, State: State(h["state"]), Epoch: num("epoch"), Until: at("until"), Since: at("since"),
-		Rung: int(num("rung")), Streak: int(num("streak")), Failed: int(num("failed")), Probing: h["token"] != "",
-		Refused: h["refused"], Next: h["next"], Convicted: h["convicted"],
-		Reason: h["reason"], Hold: h["hold"], Source: h["source"], Class: h["class"], Code: h["code"],
-		Message: h["message"], CorrelationID: h["correlation_id"], Fault: h["fault"], Who: h["who"], Note: h["note"],
-		Limited: at("limited"), LimitedBy: h["limited_by"], LimitedText: h["limited_text"], LimitTurns: h["limited_turn"] == "1",
-		LimitOfAPI: limit.OfAPI(h["limited_key"]),
-	}
-	if r.State == "" {
-		r.State = Closed
-	}
-	return r
 }

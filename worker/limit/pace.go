@@ -74,7 +74,7 @@ type Answer struct {
 // out whether the answer was understood.
 const maxReset = 25 * time.Hour
 
-var scriptAnswers = redislua.Script(redislua.Limited(), Source(), redislua.Read(sources, "answers"))
+var scriptAnswers = redislua.Script(redislua.HoldLog(), redislua.Limited(), Source(), redislua.Read(sources, "answers"))
 
 // Report records the answers to calls that had slots. It must be called once for every call
 // that was sent under a plan with paces. Until then the call counts as one that the API may

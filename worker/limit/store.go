@@ -23,7 +23,7 @@ func Source() string { return redislua.Read(sources, "adaptive", "pace", "limits
 // AdaptiveSource returns the Lua functions of the adaptive rate.
 func AdaptiveSource() string { return redislua.Read(sources, "adaptive") }
 
-var scriptChange = redislua.Script(redislua.Limited(), Source(), redislua.Read(sources, "change"))
+var scriptChange = redislua.Script(redislua.HoldLog(), redislua.Limited(), Source(), redislua.Read(sources, "change"))
 
 // Slot is a call's permission under its account's limits. The zero value is no slot.
 type Slot struct {

@@ -42,6 +42,9 @@ type Answer struct {
 	Kept Kept
 	// TokenGeneration identifies the credential that was used, for Refresh.
 	TokenGeneration uint64
+	// Requests is how many requests were sent: more than one if redirects were followed, and
+	// none if no connection was made.
+	Requests int
 	// StartedAt is the time right before the request was sent; zero if none was.
 	StartedAt time.Time
 	// Latency is the time from StartedAt to the last byte of the answer or to its failure.

@@ -142,6 +142,14 @@ func (c *Client) Do(ctx context.Context, r Request) Answer {
 
 // send makes the request and follows redirects.
 func (c *Client) send(ctx context.Context, p *prepared, cred credential) Answer {
+	requests := 0
+	a := c.follow(ctx, p, cred, &requests)
+	a.Requests = requests
+	return a
+}
+
+// follow is send; it counts the requests that were sent.
+func (c *Client) follow(ctx context.Context, p *prepared, cred credential, requests *int) Answer {
 	started := time.Now()
 	run, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Timeout)
 	defer cancel()
@@ -149,6 +157,9 @@ func (c *Client) send(ctx context.Context, p *prepared, cred credential) Answer 
 	target, body := p.url, p.body
 	for hop := 0; ; hop++ {
 		resp, f := c.exchange(run, ctx, p, target, body, cred, hop)
+		if f == nil || !f.unsent {
+			*requests++
+		}
 		if f != nil {
 			return c.failedAnswer(f, nil, started)
 		}
@@ -184,7 +195,7 @@ func (c *Client) exchange(run, caller context.Context, p *prepared, target url.U
 		var sendBy time.Time // the deadline applies to the first hop only
 		if hop == 0 {
 			if err := p.confirmIfNeeded(run); err != nil {
-				return nil, &failure{notSent: true, err: err}
+				return nil, &failure{notSent: true, unsent: true, err: err}
 			}
 			sendBy = p.sendBy()
 		}
@@ -198,6 +209,7 @@ func (c *Client) exchange(run, caller context.Context, p *prepared, target url.U
 		if f.retryOnNewConn && try < maxExtraConns+c.cfg.Concurrency && caller.Err() == nil {
 			continue
 		}
+		f.unsent = f.notSent || f.kind == policy.TransportTLS || afterSend(f.kind) != f.kind
 		if hop > 0 {
 			f.kind, f.notSent = afterSend(f.kind), false
 		}

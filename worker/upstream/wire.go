@@ -179,7 +179,10 @@ type failure struct {
 	// notSent reports that nothing was sent because the caller cancelled the request, or
 	// because this machine could not make a connection.
 	notSent bool
-	err     error
+	// unsent reports that nothing of this request was sent, whatever the cause. The
+	// request may be that of a redirect, after one that was sent.
+	unsent bool
+	err    error
 }
 
 // roundTrip sends req and returns the head of its answer. The end of caller cancels the

@@ -12,6 +12,7 @@
 -- ARGV[2]   the generation that ended
 -- ARGV[3]   the group's name
 -- ARGV[4]   the ledger's key prefix of the queue; see end.lua
+-- ARGV[5]   the count of the call's requests, of which the log is removed
 --
 -- Returns 1 when it was purged; 0 when it is not a dead letter or has moved on; -1 when
 -- a worker still holds its task: try again.
@@ -24,7 +25,7 @@ if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
 end
 local bytes = redis.call('HSTRLEN', KEYS[4], 'body')
 redis.call('HDEL', KEYS[4], 'content', 'body', 'type', 'log', 'lineage')
-redis.call('HSET', KEYS[4], 'purged', 1)
+redis.call('HSET', KEYS[4], 'purged', 1, 'earlier', ARGV[5])
 add_batch_bodies(ARGV[4], r[3] or '', -bytes)
 ensure_type('zset', KEYS[1], KEYS[5])
 ensure_type('hash', KEYS[7])

@@ -24,6 +24,7 @@
 -- ARGV[7]   the millisecond from which the call must not be sent any more, or empty
 -- ARGV[8]   1 if a call that is done may be opened again too
 -- ARGV[9]   the ledger's key prefix of the queue; see end.lua
+-- ARGV[10]  the count of the requests until now, of which the log is removed
 --
 -- Returns 1 when the call is open again; 0 when it is open already, has moved on, or
 -- was purged; -1 when a worker still holds its task: try again.
@@ -39,7 +40,7 @@ end
 local bytes = redis.call('HSTRLEN', KEYS[5], 'body')
 redis.call('HDEL', KEYS[5], 'out', 'body', 'freed', 'type', 'ended', 'group', 'assumed', 'sent', 'mark', 'no', 'given', 'starts', 'settled', 'attempts',
   'parked', 'first', 'held_base', 'held_own', 'parked_at', 'log', 'alone')
-redis.call('HSET', KEYS[5], 'state', 'open', 'gen', ARGV[2] + 1, 'lineage', ARGV[5])
+redis.call('HSET', KEYS[5], 'state', 'open', 'gen', ARGV[2] + 1, 'lineage', ARGV[5], 'earlier', ARGV[10])
 ensure_type('hash', KEYS[6], KEYS[10])
 ensure_type('zset', KEYS[7], KEYS[8])
 tally(KEYS[6], state, -1)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/seed-2903acc3/callq/internal/pagetext"
 	"github.com/seed-2903acc3/callq/worker/history"
 	"github.com/seed-2903acc3/callq/worker/overview"
 )
@@ -75,7 +76,7 @@ func chartOf(width, height int, lists ...[]history.Minute) chart {
 			y -= tall
 			c.Bars = append(c.Bars, bar{
 				X: step * float64(i), Y: y, Width: step * 0.84, Height: max(tall, 0.5), Outcome: o,
-				Title: fmt.Sprintf("%s UTC: %s %s", m.Start.Format("15:04"), grouped(count), o),
+				Title: fmt.Sprintf("%s UTC: %s %s", m.Start.Format("15:04"), pagetext.Grouped(count), o),
 			})
 		}
 	}

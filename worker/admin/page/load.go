@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/worker/batchreport"
 	"github.com/seed-2903acc3/callq/worker/overview"
 )
 
@@ -98,7 +99,13 @@ type batchData struct {
 	overview.Batch
 	// Latest are the calls that ended last.
 	Latest []ending
+	// Causes are why calls failed, the first ones; MoreCauses is how many more there are.
+	Causes     batchreport.Causes
+	MoreCauses int
 }
+
+// shownCauses is how many causes the page of a batch shows.
+const shownCauses = 20
 
 // ending is a call that has ended, for lists.
 type ending struct {
@@ -137,8 +144,18 @@ func (p *Pages) loadBatch(r *http.Request) (string, any, error) {
 	if err != nil {
 		return "", nil, err
 	}
+	d := batchData{Batch: b}
+	if p.cfg.Causes != nil && b.Dead+b.Dropped > 0 {
+		if d.Causes, err = p.cfg.Causes.Causes(r.Context(), name); err != nil {
+			return "", nil, err
+		}
+		if n := len(d.Causes.List); n > shownCauses {
+			d.Causes.List, d.MoreCauses = d.Causes.List[:shownCauses], n-shownCauses
+		}
+	}
 	latest, err := p.cfg.Overview.LatestEndings(r.Context(), name, examples)
-	return "Batch " + name, batchData{Batch: b, Latest: endingsOf(latest)}, err
+	d.Latest = endingsOf(latest)
+	return "Batch " + name, d, err
 }
 
 // deadData are the groups of all dead letters.

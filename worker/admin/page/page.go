@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/worker/batchreport"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/overview"
 )
@@ -21,6 +22,8 @@ type Config struct {
 	Overview *overview.Reader
 	Client   *tasks.Client
 	Circuits *circuit.Store
+	// Causes groups the failed calls of a batch. Without it the page of a batch has no causes.
+	Causes *batchreport.Follower
 	// Who returns who sends a request, for records and logs. Defaults to "the status page".
 	Who func(context.Context) string
 	// MayChange reports whether who sends a request may change things. Defaults to yes.

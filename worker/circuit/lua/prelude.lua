@@ -1,7 +1,7 @@
--- prelude is shared by all circuit scripts: the record, Redis's clock, and the two
--- functions that change the state. If there is no record, the circuit was never opened:
--- closed, epoch 0. Every change raises the version, so that the copies for the upstream's
--- other queues can be updated in any order.
+-- prelude is shared by all circuit scripts, which begin with holdlog.lua: the record,
+-- Redis's clock, and the two functions that change the state. If there is no record, the
+-- circuit was never opened: closed, epoch 0. Every change raises the version, so that the
+-- copies for the upstream's other queues can be updated in any order.
 --
 -- KEYS[1]   the circuit's record, the one that decides
 -- KEYS[2]   the account's record (the same for the account's own circuit)
@@ -35,11 +35,25 @@ end
 -- began is 1 if the script begins a hold. A later rung of the same hold begins none.
 local began = 0
 
-local function open(until_ms, new_rung, new_failed)
+-- log_circuit adds the hold that ends, or that becomes a hold for another reason, to the
+-- log of the account's holds.
+local function log_circuit()
+  local from = tonumber(own.held_from) or tonumber(own.since)
+  if from and from <= now then
+    log_hold(KEYS[2], {circuit = KEYS[1], from = from, to = now, held = now - from, reason = own.reason or '', class = own.class,
+      code = own.code, message = own.message, correlation_id = own.correlation_id, failed = own.failed, who = own.who, note = own.note})
+  end
+end
+
+-- another is true if the hold of an open circuit becomes a hold for another reason.
+local function open(until_ms, new_rung, new_failed, another)
   if state ~= 'open' then
     began = 1
-    redis.call('HSET', KEYS[1], 'since', now)
+    redis.call('HSET', KEYS[1], 'since', now, 'held_from', now)
     endpoint(1)
+  elseif another then
+    log_circuit()
+    redis.call('HSET', KEYS[1], 'held_from', now)
   end
   redis.call('HDEL', KEYS[1], 'token', 'lease', 'turn', 'counted', 'fault', 'other')
   redis.call('HSET', KEYS[1], 'state', 'open', 'epoch', epoch + 1, 'until', until_ms,
@@ -50,9 +64,10 @@ end
 local function close()
   if state == 'open' then
     redis.call('HINCRBY', KEYS[1], 'held', now - tonumber(own.since or now))
+    log_circuit()
     endpoint(-1)
   end
-  redis.call('HDEL', KEYS[1], 'token', 'lease', 'turn', 'since', 'until', 'counted', 'fault', 'faults', 'refused',
+  redis.call('HDEL', KEYS[1], 'token', 'lease', 'turn', 'since', 'held_from', 'until', 'counted', 'fault', 'faults', 'refused',
     'refused_at', 'refused_epoch', 'alone', 'as_probe', 'failed_by', 'next', 'other')
   redis.call('HSET', KEYS[1], 'state', 'closed', 'epoch', epoch + 1, 'rung', 0, 'failed', 0, 'streak', 0)
   changed()

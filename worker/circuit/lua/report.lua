@@ -139,10 +139,11 @@ if probe then
   note_refusal(call, at, epoch, parked, true)
   redis.call('HDEL', KEYS[1], 'faults')
   -- Another hold starts its own ladder, and its own count of probes.
-  if own.hold ~= described('hold') then
+  local another = own.hold ~= described('hold')
+  if another then
     rung, failed, own.failed_by, began = 0, 0, nil, 1
   end
-  open(refused(rung + 1), rung + 1, failed + 1)
+  open(refused(rung + 1), rung + 1, failed + 1, another)
   redis.call('HSET', KEYS[1], 'streak', 0, 'failed_by', append_each(own.failed_by, call, math.max(max_probes, 16)))
   describe()
   return result(1, max_probes > 0 and failed + 1 >= max_probes or ARGV[12] == '1' and is_convicted(call))

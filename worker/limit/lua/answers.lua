@@ -1,5 +1,5 @@
 -- answers takes what the answers to calls say of the API's limits. The script begins with
--- limited.lua and limits.lua.
+-- holdlog.lua, limited.lua and limits.lua.
 --
 -- KEYS      as of change.lua
 -- ARGV[1]   how many answers
@@ -29,7 +29,7 @@ for i = 0, n - 1 do
 end
 local by = redis.call('HMGET', KEYS[4], 'limited', 'limited_key', 'limited_turn')
 if by[1] and by[2] and string.sub(by[2], 1, 5) == 'pace ' and l.peek(now) then
-  clear_limited(KEYS[4])
+  clear_limited(KEYS[4], math.floor(now / 1000))
   if by[3] == '1' then
     redis.call('PUBLISH', 'callq:news', KEYS[4])
   end

@@ -1,5 +1,5 @@
 -- change takes a slot without a call, returns one, or reconciles its cost. The script
--- begins with limited.lua and limits.lua.
+-- begins with holdlog.lua, limited.lua and limits.lua.
 --
 -- KEYS[1]   the account's limits
 -- KEYS[2]   the slots that were returned
@@ -34,7 +34,7 @@ else
 end
 -- Calls that were refused may be allowed now.
 if redis.call('HDEL', KEYS[4], 'limited') == 1 then
-  clear_limited(KEYS[4])
+  clear_limited(KEYS[4], math.floor(now / 1000))
   redis.call('PUBLISH', 'callq:news', KEYS[4])
 end
 return {1}
