@@ -157,10 +157,8 @@ func (w *Worker) open(ctx context.Context, delivery *ledger.Delivery) (inflight 
 		confirmedAt: delivery.Asked,
 	}
 	inflight.request.NonIdempotent = !inflight.idempotent
-	if inflight.idempotent || delivery.Sent > 0 || call.Method == tasks.MethodJob {
-		// A worker that took the call before and recorded nothing may have sent it. A call
-		// that must not be sent twice is marked first.
-		delivery.MaybeSent = delivery.Starts - 1
+	if !inflight.idempotent && delivery.Sent == 0 && call.Method != tasks.MethodJob {
+		delivery.MaybeSent = 0 // it would have been marked first
 	}
 	if disp, ok := w.endBefore(ctx, inflight); !ok {
 		return nil, disp, false

@@ -160,6 +160,7 @@ func everything(t *testing.T, h *home, url string) {
 	h.callq(exitFailedCalls, "batch", "wait", "b")
 	h.callq(exitOK, "batch", "export", "b", "-o", "out")
 	h.callq(exitOK, "batch", "export", "b", "--calls", "--state", "dead")
+	h.callq(exitOK, "batch", "report", "b", "-o", "report.html", "--json")
 	lost := tasks.TaskID("b", "lost")
 	h.callq(exitOK, "dead", "groups")
 	h.callq(exitOK, "dead", "list")

@@ -53,7 +53,7 @@ func (r *reporting) run(ctx context.Context, batch string) (err error) {
 		return err
 	}
 	defer d.close(&err)
-	report, err := r.make(ctx, d, batch)
+	report, err := r.read(ctx, d, batch)
 	if err != nil {
 		return r.noBatch(err)
 	}
@@ -68,7 +68,7 @@ func (r *reporting) run(ctx context.Context, batch string) (err error) {
 	return nil
 }
 
-func (r *reporting) make(ctx context.Context, d *backend, batch string) (*batchreport.Report, error) {
+func (r *reporting) read(ctx context.Context, d *backend, batch string) (*batchreport.Report, error) {
 	prices, err := d.prices()
 	if err != nil {
 		return nil, err

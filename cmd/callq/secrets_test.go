@@ -147,7 +147,7 @@ rules: [{id: all, match: {transport: [dial]}, class: config, job: dead_letter, m
 	if strings.Count(export, "[redacted]") < len(names) {
 		t.Errorf("the API sent nothing back, so the test checks nothing: %s", export)
 	}
-	for _, args := range [][]string{{"dead", "list"}, {"dead", "groups"}, {"dead", "list", "--json"}, {"dead", "groups", "--json"}, {"circuit", "list"}, {"circuit", "list", "--json"}, {"audit"}, {"batch", "status", "b"}, {"policy", "show", "once.yaml"}} {
+	for _, args := range [][]string{{"dead", "list"}, {"dead", "groups"}, {"dead", "list", "--json"}, {"dead", "groups", "--json"}, {"circuit", "list"}, {"circuit", "list", "--json"}, {"audit"}, {"batch", "status", "b"}, {"batch", "report", "b", "--json"}, {"batch", "report", "b", "-o", "-"}, {"policy", "show", "once.yaml"}} {
 		stdout, stderr := h.callq(exitOK, args...)
 		keep(strings.Join(args, " "), stdout, stderr)
 	}

@@ -15,7 +15,7 @@ const (
 	// longest bounds the digits of an amount: it comes from an API.
 	longest = 64
 	// digits is how many digits after the point are kept of a quotient.
-	digits = 12
+	digits = 6
 )
 
 // Sum is a sum of decimal numbers. The zero value is the sum of none. It is not safe for

@@ -18,7 +18,7 @@ func TestAmountsAddUpWithoutRounding(t *testing.T) {
 	other := sum
 	sum.AddSum(decimal.Sum{})
 	other.AddSum(sum)
-	if sum.String() != "4" || other.String() != "8" || sum.Per(3) != "1.333333333333" {
+	if sum.String() != "4" || other.String() != "8" || sum.Per(3) != "1.333333" {
 		t.Errorf("got %s, %s, %s", sum, other, sum.Per(3))
 	}
 }

@@ -41,8 +41,8 @@ type Delivery struct {
 	// is that of an earlier one which the record had when the call was taken; empty if
 	// there is none.
 	Mark string
-	// MaybeSent is how many requests earlier workers may have sent which took the call and
-	// recorded nothing. It is written with what becomes of this delivery.
+	// MaybeSent is how many requests earlier workers may have sent, at most, that took the
+	// call and recorded nothing. It is written with what becomes of this delivery.
 	MaybeSent int
 	// Verifying reports that the API is asked whether the call took effect: the counts of
 	// that, and Sent, are written with the next attempt.
@@ -303,6 +303,7 @@ func deliveriesFrom(queues []string, asked time.Time, reply []any) []*Delivery {
 		if t.Known {
 			t.Corrupt = corrupt(h)
 		}
+		t.MaybeSent = t.Starts
 		t.Starts++
 		if wait := time.Duration(redislua.Number(call[5])) * time.Microsecond; wait > 0 {
 			t.Due = received.Add(wait)

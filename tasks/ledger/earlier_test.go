@@ -41,6 +41,7 @@ func TestARecordCountsTheRequestsThatItsLogDoesNotHave(t *testing.T) {
 		if _, applied, err := d.dispatcher.End(t.Context(), delivery, f, sentLine(26, "dead_letter", 500)); err != nil || !applied {
 			t.Fatal(applied, err)
 		}
+		d.archive(delivery)
 		r := d.record("q", delivery.ID)
 		if n, amounts := requests(r); n != 27 || amounts != "0.5" || len(r.Log) != 20 || r.Earlier.Maybe != 0 {
 			t.Errorf("%d requests, amounts %q, %d lines, %+v", n, amounts, len(r.Log), r.Earlier)
@@ -55,6 +56,7 @@ func TestARecordCountsTheRequestsThatItsLogDoesNotHave(t *testing.T) {
 		if _, applied, err := d.dispatcher.End(t.Context(), again, finalOf(Dead), sentLine(1, "dead_letter", 500)); err != nil || !applied {
 			t.Fatal(applied, err)
 		}
+		d.archive(again)
 		if purged, busy, err := d.l.Purge(t.Context(), d.record("q", again.ID)); err != nil || !purged {
 			t.Fatalf("the call was not purged; busy: %t, %v", busy, err)
 		}

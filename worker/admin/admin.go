@@ -96,7 +96,7 @@ func routesOf(ctx context.Context, cfg Config) ([]access.Route, error) {
 	}
 	pages := page.New(ctx, page.Config{
 		Overview: cfg.Overview, Client: cfg.Client, Circuits: cfg.Circuits, Logger: cfg.Logger, Who: access.Who, SignedIn: cfg.Access.SignedIn,
-		Causes: batchreport.NewFollower(cfg.Redis),
+		Causes:    batchreport.NewFollower(cfg.Redis),
 		MayChange: func(ctx context.Context) bool { return access.RoleOf(ctx).Includes(access.Operator) },
 	})
 	for _, r := range pages.Routes() {

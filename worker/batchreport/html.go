@@ -11,17 +11,16 @@ import (
 	"github.com/seed-2903acc3/callq/internal/pagetext"
 )
 
-const (
-	// shownKinds, shownHolds, shownAsked and shownCauses bound the tables of the HTML file.
-	shownKinds, shownHolds, shownAsked = 30, 40, 30
-)
+// shownKinds, shownHolds and shownAsked bound the tables of the HTML file, as shownCauses
+// does.
+const shownKinds, shownHolds, shownAsked = 30, 40, 30
 
 //go:embed report.html report.css
 var files embed.FS
 
 var page = template.Must(template.New("report.html").Funcs(template.FuncMap{
 	"grouped": pagetext.Grouped, "plural": pagetext.Plural, "at": pagetext.At, "iso": pagetext.ISO, "words": pagetext.Words,
-	"span": func(seconds float64) string { return spanText(seconds) },
+	"span": spanText,
 	"use":  func(u Use) string { return useTexts[u] },
 	"x":    func(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) },
 }).ParseFS(files, "report.html"))
@@ -29,7 +28,7 @@ var page = template.Must(template.New("report.html").Funcs(template.FuncMap{
 // spanText writes a duration; one under ten seconds with a digit after the point.
 func spanText(seconds float64) string {
 	if seconds < 10 {
-		return strconv.FormatFloat(seconds, 'f', 1, 64) + "\u202fs"
+		return strconv.FormatFloat(seconds, 'f', 1, 64) + "s"
 	}
 	return pagetext.Span(time.Duration(seconds * float64(time.Second)))
 }

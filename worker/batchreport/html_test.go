@@ -108,6 +108,7 @@ func TestThePageNeedsNoOtherFileAndItsSizeIsBounded(t *testing.T) {
 		r.Causes = append(r.Causes, r.Causes[0])
 		r.Time.Holds = append(r.Time.Holds, r.Time.Holds[0])
 	}
+	r.Time.Holds = r.Time.Holds[:maxHolds]
 	for i := range r.Timeline.Steps {
 		r.Timeline.Steps[i] = Step{Done: 1, Dead: 1, Dropped: 1, Cancelled: 1, Refused: 1, Retried: 1}
 	}

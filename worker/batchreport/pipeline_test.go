@@ -256,7 +256,7 @@ func TestTheRequestsThatAskForAnEffectAreCounted(t *testing.T) {
 		}}})
 		env.Start()
 		for _, key := range []string{"found", "absent"} {
-			env.Await(env.Submit(tasks.Call{Batch: "b", Key: key, Method: "POST", Path: "/orders", Query: tasks.Query{"of": {key}}}).ID)
+			env.Await(env.Submit(tasks.Call{Batch: "b", Key: key, Method: "POST", Path: "/orders", Query: tasks.Query{"of": key}}).ID)
 		}
 		env.Stop()
 		r, err := batchreport.Make(t.Context(), batchreport.Config{Redis: rdb}, "b")

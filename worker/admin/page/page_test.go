@@ -19,6 +19,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/tasks/redislua"
+	"github.com/seed-2903acc3/callq/worker/batchreport"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/history"
 	"github.com/seed-2903acc3/callq/worker/overview"
@@ -50,7 +51,7 @@ func newSite(t *testing.T, rdb *redis.Client) *site {
 	t.Cleanup(cancel)
 	s := &site{T: t, rdb: rdb, client: client, mux: http.NewServeMux(), may: true}
 	s.pages = New(ctx, Config{
-		Overview: reader, Client: client, Circuits: circuit.NewStore(rdb, "test"),
+		Overview: reader, Client: client, Circuits: circuit.NewStore(rdb, "test"), Causes: batchreport.NewFollower(rdb),
 		Who: func(context.Context) string { return "ann" }, MayChange: func(context.Context) bool { return s.may },
 	})
 	for _, route := range s.pages.Routes() {
@@ -142,7 +143,7 @@ func TestEveryPageShowsItsSubject(t *testing.T) {
 		group := tasks.DeadGroupName("bad_parameter", "418", "GET /x/*")
 		s.shows("/", "Calls wait", "no worker is running", "night run", "100/day", "It cannot brew.", "Use a kettle.", group)
 		s.shows("/batches", "night run", `href="/batches/night%20run"`)
-		s.shows("/batches/night%20run", "Accepted", "&lt;b&gt;I am a teapot&lt;/b&gt;", "a b")
+		s.shows("/batches/night%20run", "Accepted", "&lt;b&gt;I am a teapot&lt;/b&gt;", "a b", "Why calls failed", `href="/dead/`+group)
 		s.shows("/dead", "1", group)
 		s.shows("/dead/"+group, "It cannot brew.", "Redrive…", "&lt;teapot&gt;", "HTTP 418", "a b")
 		s.shows("/dead/"+group+"/redrive", "dry run", "1 call of", "nothing has changed yet")
