@@ -54,7 +54,7 @@ type view struct {
 	Ended, Failed plot
 	// Bands are the holds on the time axis of the plots, one line for each circuit.
 	Bands []band
-	Ticks []time.Time
+	Ticks []string
 	State []part
 	Used  []part
 	// PerCall are the bars of calls by requests.

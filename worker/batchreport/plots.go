@@ -80,9 +80,15 @@ func (t Timeline) at(step int) time.Time {
 	return t.From.Add(time.Duration(float64(step) * t.Step * float64(time.Second)))
 }
 
-// ticks are the times at the ends and in the middle of the axis.
-func (t Timeline) ticks() []time.Time {
-	return []time.Time{t.at(0), t.at(len(t.Steps) / 2), t.at(len(t.Steps))}
+// ticks are the times at the ends and in the middle of the axis. Where the day is the same,
+// it is written once.
+func (t Timeline) ticks() []string {
+	first, middle, last := t.at(0), t.at(len(t.Steps)/2), t.at(len(t.Steps))
+	layout := "2006-01-02 15:04 UTC"
+	if first.UTC().Format(time.DateOnly) == last.UTC().Format(time.DateOnly) {
+		layout = "15:04:05"
+	}
+	return []string{pagetext.At(first), middle.UTC().Format(layout), last.UTC().Format(layout)}
 }
 
 // band is the line of one circuit with its holds.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
 func (d *fixture) holds() []circuit.Hold {
@@ -105,6 +106,54 @@ func TestTheLogOfHoldsIsBoundedAndSurvivesForeignData(t *testing.T) {
 		d.client.LPush(t.Context(), key, "no JSON", `{"from":"x"}`)
 		if n := len(d.holds()); n != circuit.HoldsKept-2 {
 			t.Errorf("%d holds, want %d", n, circuit.HoldsKept-2)
+		}
+	})
+}
+
+func TestAHoldByALimitIsOneHoldAsLongAsTheLimitGoesOn(t *testing.T) {
+	each(t, func(t *testing.T, d *fixture) {
+		limits := limit.NewStore(d.client)
+		plan := func(text string) *limit.Plan {
+			p, err := limit.NewPlan([]string{text}, nil, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		hourly, daily := plan("1/h reset 00:00"), plan("1/day reset 00:00")
+		take := func(p *limit.Plan) (limit.Slot, bool) {
+			slot, refusal, err := limits.Take(t.Context(), "api", p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return slot, refusal == nil
+		}
+		use := func(p *limit.Plan) limit.Slot {
+			slot, ok := take(p)
+			if _, again := take(p); !ok || again {
+				t.Fatalf("a slot: %t, another one: %t", ok, again)
+			}
+			return slot
+		}
+		slot := use(hourly)
+		list := d.holds()
+		if got := reasons(list); !slices.Equal(got, []string{"api limit…"}) || list[0].Rule != "1/h reset 00:00" || list[0].Held > time.Minute {
+			t.Fatalf("got %+v", list)
+		}
+		if err := limits.GiveBack(t.Context(), "api", hourly, slot); err != nil {
+			t.Fatal(err)
+		}
+		if got := reasons(d.holds()); !slices.Equal(got, []string{"api limit"}) {
+			t.Fatalf("got %q after the slot was returned", got)
+		}
+		use(hourly)
+		if got := reasons(d.holds()); !slices.Equal(got, []string{"api limit…"}) {
+			t.Fatalf("got %q within the same two seconds", got)
+		}
+		use(daily)
+		list = d.holds()
+		if len(list) != 2 || list[0].To.After(time.Now()) || list[0].Rule != "1/h reset 00:00" || list[1].Rule != "1/day reset 00:00" {
+			t.Fatalf("got %+v", list)
 		}
 	})
 }

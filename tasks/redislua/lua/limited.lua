@@ -20,14 +20,15 @@
 --   lim_to        when it ends
 --   lim_held      for how many ms calls were held meanwhile
 
-local function end_limited(circuit)
+local function end_limited(circuit, now)
   local l = redis.call('HMGET', circuit, 'lim_key', 'lim_from', 'lim_to', 'lim_held', 'lim_by', 'lim_text')
   local from, to, held = tonumber(l[2]), tonumber(l[3]), tonumber(l[4])
   if not (l[1] and from and to and held) then
     return
   end
   redis.call('HDEL', circuit, 'lim_key', 'lim_from', 'lim_to', 'lim_held', 'lim_by', 'lim_text')
-  log_hold(circuit, {circuit = circuit, from = from, to = to, held = held, reason = l[5] or '', text = l[6] or ''})
+  local early = math.max(to - now, 0) -- another rule holds the account now
+  log_hold(circuit, {circuit = circuit, from = from, to = to - early, held = math.max(held - early, 0), reason = l[5] or '', text = l[6] or ''})
 end
 
 local function note_limited(circuit, now, wait, reason, key, text)
@@ -38,7 +39,7 @@ local function note_limited(circuit, now, wait, reason, key, text)
     redis.call('HSET', circuit, 'lim_to', to, 'lim_held', held + to - math.max(now, before))
     return
   end
-  end_limited(circuit)
+  end_limited(circuit, now)
   redis.call('HSET', circuit, 'lim_key', key, 'lim_text', text, 'lim_by', reason, 'lim_from', now, 'lim_to', now + wait, 'lim_held', wait)
 end
 
