@@ -75,6 +75,7 @@ var (
 	checksOnRedis = []check{
 		{"redis", checkServer},
 		{"eviction", checkEviction},
+		{"hashes", checkHashes},
 		{"persistence", checkPersistence},
 		{"clock", checkClock},
 		{"workers", checkWorkers},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks/broker"
@@ -40,6 +41,25 @@ func checkEviction(ctx context.Context, d *doctor) ([]diagnosis, error) {
 		return []diagnosis{{Status: noted, Detail: "Redis does not report its maxmemory-policy; it must be noeviction"}}, nil
 	}
 	return well("Redis deletes nothing to free memory (%s)", facts.EvictionPolicy), nil
+}
+
+// checkHashes looks at the setting that decides how much memory a record takes. Hosted
+// servers, and users without the permission, cannot read it; then nothing is said.
+func checkHashes(ctx context.Context, d *doctor) ([]diagnosis, error) {
+	const setting = "hash-max-listpack-value"
+	set, err := d.backend.conn.Client.ConfigGet(ctx, setting).Result()
+	n, notANumber := strconv.Atoi(set[setting])
+	switch {
+	case err != nil || notANumber != nil:
+		return nil, nil //nolint:nilerr // what cannot be read is not a finding
+	case n < redisinfo.ListpackValue:
+		return []diagnosis{{
+			Status: noted, Detail: fmt.Sprintf("%s is %d: a waiting call takes almost twice the memory that it needs", setting, n),
+			Fix: fmt.Sprintf("redis-cli CONFIG SET %s %d (on this server, and the same in its configuration file); it applies to calls that are sent from then on",
+				setting, redisinfo.ListpackValue),
+		}}, nil
+	}
+	return well("Redis keeps the records of calls in little memory (%s %d)", setting, n), nil
 }
 
 func checkPersistence(ctx context.Context, d *doctor) ([]diagnosis, error) {
