@@ -192,8 +192,12 @@ type attempted struct {
 	verified bool
 	// journalRefused reports that the [Journal] returned an error.
 	journalRefused bool
-	// next is when the next attempt is due; zero where there is none.
+	// next is when the next attempt is due; zero where there is none. wait is for how long
+	// a parked call waits at least.
 	next time.Time
+	wait time.Duration
+	// unsent reports that there was no attempt: the call ends without one.
+	unsent bool
 }
 
 func (a *attempted) decide(inflight *inflightCall, canRefresh bool) {

@@ -99,11 +99,14 @@ type Config struct {
 	// Above it no call starts until some bytes are freed; calls in progress end. Defaults
 	// to 1 GiB.
 	MaxMemory int64
-	// Logger receives one line per decision at debug level. At info level it receives what
-	// matters to a person: an account is held or released, and the first dead letter of
-	// each cause; and at warning level what a person must do something about. Credentials
-	// of the upstreams are removed. If Logger is nil, [slog.Default] receives the first
-	// line of info level, and nothing else is logged.
+	// Logger receives one line for each attempt at debug level. At info level it receives
+	// accounts that are held or released, and failed attempts ([AttemptFailed]) after which
+	// the call is retried, parked or dropped; and at warning level calls that end as dead
+	// letters, and what else a person must do something about. Of failures with the same
+	// upstream, class, code, rule and action it receives the first three, and then one line
+	// a minute that counts the others. Credentials of the upstreams are removed. If Logger
+	// is nil, [slog.Default] receives the first of the announcements and dead letters, and
+	// nothing else is logged.
 	Logger *slog.Logger
 	// Redactor collects every credential that the worker uses, as it is read. Share it
 	// to remove them from other texts, such as the output of the standard log

@@ -87,9 +87,10 @@ type Worker struct {
 	redisHealth redisHealth
 	machine     machine
 	// minutes counts attempts for the chart of the last hours.
-	minutes *history.Recorder
-	metrics *metrics.Recorder // nil: none
-	news    *announcements
+	minutes  *history.Recorder
+	metrics  *metrics.Recorder // nil: none
+	news     *announcements
+	failures *failures
 }
 
 // account is one upstream in this process.
@@ -141,7 +142,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	host, _ := os.Hostname() // only a name for people to read
 	w := &Worker{
-		cfg: cfg, log: cfg.Logger, news: newAnnouncements(logger, cfg.Redactor),
+		cfg: cfg, log: cfg.Logger,
 		ledger:     ledger.New(cfg.Redis),
 		repairer:   ledger.NewRepairer(cfg.Redis),
 		leases:     ledger.NewLeases(cfg.Redis),
@@ -163,6 +164,7 @@ func New(cfg Config) (*Worker, error) {
 
 		clustered: redislua.Clustered(cfg.Redis),
 	}
+	w.news, w.failures = newsOf(logger, cfg.Redactor)
 	var err error
 	if w.records, err = records.New(cfg.Redis); err != nil {
 		return nil, err
@@ -274,7 +276,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	living.Go(func() { w.renew(aliveCtx) })
 	sweepCtx, stopSweep := context.WithCancel(ctx)
 	var sweeping sync.WaitGroup
-	for _, do := range []func(context.Context){w.sweep, w.follow, w.announce, w.watchMemory, w.reclaim, w.watchDeadlines, w.writeMinutes} {
+	for _, do := range []func(context.Context){w.sweep, w.follow, w.announce, w.watchMemory, w.reclaim, w.watchDeadlines, w.writeMinutes, w.failures.run} {
 		sweeping.Go(func() { do(sweepCtx) })
 	}
 	// Calls in progress end after ctx: until then the fences must be watched.
@@ -304,6 +306,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	sweeping.Wait()
 	stopAlive()
 	living.Wait()
+	w.failures.flush(ctx)
 	w.leave(ctx, err == nil)
 	return err
 }

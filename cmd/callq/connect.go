@@ -150,8 +150,3 @@ func (d *backend) explain(err error) error {
 	}
 	return explained
 }
-
-// logger returns a logger that writes to stderr.
-func (a *app) logger(level slog.Level) *slog.Logger {
-	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
-}
