@@ -187,6 +187,7 @@ func stateOf(a policy.Action) ledger.State {
 func (w *Worker) note(ctx context.Context, inflight *inflightCall, a attempted, d policy.Decision, s ledger.State) {
 	delivery := inflight.delivery
 	w.logAttempt(ctx, inflight, a, d, s)
+	w.tracer.decided(ctx, a, d, s)
 	most := 0
 	if d.Action == policy.ActionRetry {
 		backoff, _ := inflight.account.policy.Backoff(d.Backoff)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
@@ -116,6 +117,13 @@ type Config struct {
 	// state of the whole queue. Workers with the same Registerer share the metrics. Defaults
 	// to none, which costs nothing.
 	Registerer prometheus.Registerer
+	// TracerProvider receives a span for each time that this worker takes a call, which
+	// continues the producer's, and one for each request, which the API gets as
+	// traceparent. Defaults to none, which costs nothing.
+	TracerProvider trace.TracerProvider
+	// Middleware wraps the making of each attempt, the first one outermost. Defaults to
+	// none.
+	Middleware []Middleware
 	// OnEvent is called after each attempt was recorded, from many goroutines at
 	// once. It must not block. Defaults to none.
 	OnEvent func(Event)

@@ -49,6 +49,7 @@ type failure struct {
 	text                       string // the API's message, or why there is no answer
 	transport, correlationID   string
 	advice                     string
+	traceID, spanID            string // of the span; empty without traces
 	// next is when the next attempt is due, wait for how long the call waits; zero where
 	// neither is known.
 	next time.Time
@@ -153,7 +154,7 @@ func (f *failures) write(ctx context.Context, one failure, repeated int) {
 		slog.String("key", one.key), slog.Int("attempt", one.attempt), slog.String("action", one.action), slog.String("class", one.class),
 		slog.String("rule", one.rule), slog.String("error_code", one.code), slog.String("error_message", one.text),
 		slog.String("correlation_id", one.correlationID))
-	for _, extra := range []struct{ name, value string }{{"endpoint", one.endpoint}, {"transport", one.transport}, {"advice", one.advice}} {
+	for _, extra := range []struct{ name, value string }{{"endpoint", one.endpoint}, {"transport", one.transport}, {"advice", one.advice}, {"trace_id", one.traceID}, {"span_id", one.spanID}} {
 		if extra.value != "" {
 			attrs = append(attrs, slog.String(extra.name, extra.value))
 		}
@@ -199,6 +200,7 @@ func (w *Worker) logAttempt(ctx context.Context, inflight *inflightCall, a attem
 		status: statusOf(a), code: codeOf(a.Outcome), text: messageOf(a), transport: string(a.Outcome.Transport),
 		correlationID: a.Outcome.CorrelationID, next: a.next, wait: a.wait,
 	}
+	one.traceID, one.spanID = w.tracer.ids(ctx)
 	if s != "" {
 		one.advice = strings.TrimSpace(d.Advice + " " + a.Advice)
 	}

@@ -110,6 +110,9 @@ func (w *Worker) abandon(delivery *ledger.Delivery) disposition {
 // which the account's circuit holds.
 func (w *Worker) putBack(ctx context.Context, delivery *ledger.Delivery, a *ledger.Attempt) disposition {
 	delivery.Parked++
+	if a == nil {
+		w.tracer.putBack(ctx, "waits at the head of its queue", 0)
+	}
 	// asynq gets nil, as for a task that is done. Its write must be suppressed, because
 	// another worker may have the task by then.
 	w.wrapped.Removed(delivery.Queue, delivery.ID)
@@ -121,6 +124,9 @@ func (w *Worker) putBack(ctx context.Context, delivery *ledger.Delivery, a *ledg
 // putOff puts a call back without spending an attempt; the task comes back after wait.
 func (w *Worker) putOff(ctx context.Context, delivery *ledger.Delivery, a *ledger.Attempt, wait time.Duration, text string) disposition {
 	delivery.Parked++
+	if a == nil {
+		w.tracer.putBack(ctx, text, wait)
+	}
 	if _, applied := w.retryRecord(ctx, w.dispatcher.Attempt, delivery, a); !applied {
 		return w.abandon(delivery)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	dice "math/rand/v2"
+	"net/url"
 	"os"
 	"slices"
 	"sync"
@@ -91,6 +92,8 @@ type Worker struct {
 	metrics  *metrics.Recorder // nil: none
 	news     *announcements
 	failures *failures
+	tracer   *tracer // nil: none
+	handler  Handler // the middleware; nil: none
 }
 
 // account is one upstream in this process.
@@ -101,7 +104,8 @@ type account struct {
 	credential     uint64 // the credential's mark at the last check; only follow uses it
 	gate           *circuit.Gate
 	reach          reach
-	api            string // identifies the API: a hash of its address and of its token endpoint's
+	base           *url.URL // where its API is; nil without a client
+	api            string   // identifies the API: a hash of its address and of its token endpoint's
 	dequeueGate    timedGate
 	prefetch       prefetch
 	endpoints      patterns
@@ -142,7 +146,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	host, _ := os.Hostname() // only a name for people to read
 	w := &Worker{
-		cfg: cfg, log: cfg.Logger,
+		cfg: cfg, log: cfg.Logger, tracer: newTracer(cfg.TracerProvider, cfg.Redactor), handler: wrap(cfg.Middleware),
 		ledger:     ledger.New(cfg.Redis),
 		repairer:   ledger.NewRepairer(cfg.Redis),
 		leases:     ledger.NewLeases(cfg.Redis),
@@ -161,8 +165,7 @@ func New(cfg Config) (*Worker, error) {
 		draining:   make(chan struct{}),
 		stopped:    make(chan struct{}),
 		fatal:      make(chan error, 1),
-
-		clustered: redislua.Clustered(cfg.Redis),
+		clustered:  redislua.Clustered(cfg.Redis),
 	}
 	w.news, w.failures = newsOf(logger, cfg.Redactor)
 	var err error
@@ -245,6 +248,7 @@ func newAccount(u Upstream, cfg Config, reading *spool.Memory) (*account, error)
 	client.Memory = reading
 	a.client, err = upstream.New(client)
 	if err == nil {
+		a.base, _ = url.Parse(u.BaseURL) // upstream.New has checked it
 		a.credential, _ = a.client.Fingerprint()
 	}
 	return a, err

@@ -40,7 +40,7 @@ func newInstance(cfg *config.Config, upstreams []worker.Upstream, d *backend, lo
 // newWorker makes a worker with the backend's configuration.
 func (d *backend) newWorker(upstreams []worker.Upstream, log *slog.Logger) (*worker.Worker, error) {
 	cfg := workerConfig(d.cfg, d.secrets, log)
-	cfg.Redis, cfg.Upstreams, cfg.Registerer = d.conn.Client, upstreams, d.registerer
+	cfg.Redis, cfg.Upstreams, cfg.Registerer, cfg.TracerProvider = d.conn.Client, upstreams, d.registerer, d.traces
 	return worker.New(cfg)
 }
 

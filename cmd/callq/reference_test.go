@@ -91,7 +91,8 @@ or input, findings of policy lint; 3 finished, but some calls are dead or droppe
 
 Every command takes ` + "`--config FILE`, `--redis URL`, `--json`, `--quiet`, `--log-level debug|info|warn|error`" + ` and
 ` + "`--log-format text|json`" + `. The log goes to stderr. It is JSON for ` + "`work`, `admin`, `dev` and `simapi`" + ` unless stderr is a terminal, and text
-for the others. [Logs](../../deploy/RUNBOOK.md#logs) says what it has.
+for the others. [Logs](../../deploy/RUNBOOK.md#logs) says what it has, and
+[Traces](../../deploy/RUNBOOK.md#traces) how to export OpenTelemetry traces.
 
 `)
 	b.WriteString(strings.ReplaceAll(configPage, "\n#", "\n##")[len("# "):])

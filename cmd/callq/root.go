@@ -33,6 +33,7 @@ type app struct {
 	json       bool
 	quiet      bool
 	logs       logFlags
+	traces     *traces
 	// terminal reports that stderr is a terminal.
 	terminal bool
 	// captures reports that the logs of libraries go to the log of the command.
@@ -51,7 +52,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer, env func(string) string) 
 	screen := console.NewScreen(stderr, terminal, secrets.Text)
 	return &app{
 		stdin: stdin, stdout: newCleanWriter(secrets, stdout), stderr: newCleanWriter(secrets, screen), screen: screen, env: env, secrets: secrets,
-		terminal: terminal,
+		terminal: terminal, traces: &traces{},
 	}
 }
 
@@ -61,6 +62,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return a.signals.guard(ctx, func(ctx context.Context) int {
 		err := a.execute(ctx, args)
 		a.report(err)
+		a.traces.close()
 		return statusOf(err)
 	})
 }

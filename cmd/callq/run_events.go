@@ -46,7 +46,7 @@ func (a *app) newFileRun(cfg *config.Config, in *filerun.Input, out string) *fil
 		Connect: r.connect, OnEvent: r.show,
 		Worker: workerConfig(cfg, a.secrets, r.log),
 	}
-	r.config.Worker.OnEvent = r.slow.note
+	r.config.Worker.OnEvent, r.config.Worker.TracerProvider = r.slow.note, a.tracerProvider(r.log)
 	if out == "-" {
 		r.config.Out, r.config.Writer = "", beneath(a.stdout)
 	}
