@@ -6,20 +6,41 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// textLog returns a logger into a buffer, without times.
-func textLog(level slog.Level) (*slog.Logger, *bytes.Buffer) {
-	var out bytes.Buffer
-	return slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+// lineLog is a log that is read while others write to it.
+type lineLog struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lineLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// take returns what was written since the last call.
+func (l *lineLog) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.b.Reset()
+	return l.b.String()
+}
+
+// textLog returns a logger into a log, without times.
+func textLog(level slog.Level) (*slog.Logger, *lineLog) {
+	out := &lineLog{}
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
 		return a
-	}})), &out
+	}})), out
 }
 
 // busyAPI is a failure of an API, of the call with that number.
@@ -32,9 +53,8 @@ func busyAPI(n int) failure {
 }
 
 // lines returns the lines that were logged since the last call.
-func lines(out *bytes.Buffer) []string {
-	defer out.Reset()
-	return strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+func lines(out *lineLog) []string {
+	return strings.Split(strings.TrimSuffix(out.take(), "\n"), "\n")
 }
 
 func TestTheFirstFailuresOfAKindAreLoggedAndThenOneLineAMinuteCountsThem(t *testing.T) {
@@ -64,8 +84,8 @@ func TestTheFirstFailuresOfAKindAreLoggedAndThenOneLineAMinuteCountsThem(t *test
 		// The kind was logged often enough already: only its count follows, and at the end.
 		f.note(ctx, busyAPI(10))
 		f.note(ctx, busyAPI(11))
-		if out.Len() > 0 {
-			t.Errorf("logged %q", lines(out))
+		if said := out.take(); said != "" {
+			t.Errorf("logged %s", said)
 		}
 		cancel()
 		<-ended
