@@ -29,6 +29,8 @@ func (k keys) deadlines() string            { return k.own + "deadlines" }
 func (k keys) fence() string                { return k.own + "fence" }
 func (k keys) asked(worker string) string   { return k.own + "asked:" + worker }
 func (k keys) workers() string              { return k.own + "workers" }
+func (k keys) watched() string              { return k.own + "watched" }
+func (k keys) news(list string) string      { return k.own + list }
 
 func (k keys) taskPrefix() string    { return k.asynq + "t:" }
 func (k keys) task(id string) string { return k.asynq + "t:" + id }

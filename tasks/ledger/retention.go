@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,8 +43,8 @@ func (l *Ledger) Sweep(ctx context.Context, now time.Time, retention time.Durati
 			continue // its counts do not show whether a call is open
 		}
 		var one Swept
-		if b.Name == AdHoc {
-			one, err = l.sweepAdHoc(ctx, b, now.Add(-retention))
+		if b.neverEnds() {
+			one, err = l.sweepEndless(ctx, b, now.Add(-retention))
 		} else {
 			one, err = l.sweepBatch(ctx, b, now, retention)
 		}
@@ -56,7 +57,15 @@ func (l *Ledger) Sweep(ctx context.Context, now time.Time, retention time.Durati
 	return total, nil
 }
 
-func (l *Ledger) sweepAdHoc(ctx context.Context, b Batch, before time.Time) (swept Swept, err error) {
+// neverEnds reports whether the batch gets calls for ever: that of calls without a batch, or
+// one of notifications.
+func (b Batch) neverEnds() bool {
+	return b.Name == AdHoc || len(b.Queues) > 0 && !slices.ContainsFunc(b.Queues, func(queue string) bool { return !IsNotification(queue) })
+}
+
+// sweepEndless forgets the calls of a batch that never ends, each after the retention from
+// its own ending.
+func (l *Ledger) sweepEndless(ctx context.Context, b Batch, before time.Time) (swept Swept, err error) {
 	swept.Calls, err = l.expireIn(ctx, b, fmt.Sprint(before.UnixMicro()), "", false)
 	return swept, err
 }

@@ -34,6 +34,7 @@ var (
 	scriptFree      = load("number", "counts", "free")
 	scriptExpire    = load("number", "counts", "dead", "expire")
 	scriptForget    = load("forget")
+	scriptUnnote    = load("unnote")
 )
 
 // The scripts with which workers and doctor repair what a crash left.

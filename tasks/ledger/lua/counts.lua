@@ -37,3 +37,15 @@ end
 local function tally(counts, field, n)
   redis.call('HSET', counts, field, number(redis.call('HGET', counts, field)) + n)
 end
+
+-- note adds a name to one of the queue's lists of news, which package ledger's Feed reads:
+-- its batches that have ended (ended) or its new groups of dead letters (causes), by
+-- microsecond. It does so only while someone watches the queue. The list expires if nobody
+-- reads it.
+local function note(prefix, list, score, name)
+  if redis.call('EXISTS', prefix .. 'watched') == 1 then
+    ensure_type('zset', prefix .. list)
+    redis.call('ZADD', prefix .. list, score, name)
+    redis.call('EXPIRE', prefix .. list, 604800)
+  end
+end

@@ -10,7 +10,9 @@ local function enter_group(dead, groups, members, group, description, score, id)
   ensure_type('zset', members)
   redis.call('ZADD', dead, score, id)
   redis.call('ZADD', members, score, id)
-  redis.call('HSET', groups, group, description)
+  if redis.call('HSET', groups, group, description) == 1 then
+    note(string.sub(dead, 1, -5), 'causes', score, group) -- dead ends with "dead"
+  end
 end
 
 -- leave_group removes a call from both lists, if it is there; group is empty for a call

@@ -40,6 +40,9 @@ local function write_counts(prefix)
     redis.call('HSET', prefix .. 'b:' .. batch, unpack(fields))
     ensure_type('zset', prefix .. 'e:' .. batch)
     redis.call('ZADD', prefix .. 'e:' .. batch, unpack(b.endings))
+    if b.open <= 0 and batch ~= 'adhoc' then -- that batch never ends
+      note(prefix, 'ended', string.format('%.0f', b.last), batch)
+    end
   end
 end
 
