@@ -39,7 +39,7 @@ func (w *Worker) makeAlone(ctx context.Context, inflight *inflightCall) (leave f
 	delivery := inflight.delivery
 	w.log.Warn("several workers ended while they made this call; no other call is made at the same time", "call", delivery.ID, "batch", delivery.Batch, "key", delivery.Key,
 		"workers", delivery.Starts-1, "alone", delivery.Alone)
-	leave, alone, ok := w.semaphore.acquireAlone(ctx, w.draining, w.shutdownTimeout())
+	leave, alone, ok := w.semaphoreOf(inflight.account).acquireAlone(ctx, w.draining, w.shutdownTimeout())
 	if !ok {
 		return nil, w.putBack(ctx, delivery, nil), false
 	}

@@ -63,7 +63,7 @@ func TestACallIsNotRecordedAsMadeAloneWhenOthersMayHaveStarted(t *testing.T) {
 				if err != nil || got.Delivery == nil {
 					t.Fatalf("the call was not dequeued: %v", err)
 				}
-				leave, _, ok := w.makeAlone(t.Context(), &inflightCall{delivery: got.Delivery})
+				leave, _, ok := w.makeAlone(t.Context(), &inflightCall{account: w.accounts["q"], delivery: got.Delivery})
 				if ok != c.want {
 					t.Errorf("made alone: got %t, want %t", ok, c.want)
 				}

@@ -116,8 +116,8 @@ func (w *Worker) startServers() (stop func(), err error) {
 		}
 		wg.Wait()
 	}
-	for _, u := range w.cfg.Upstreams {
-		for _, s := range w.servers(w.accounts[u.Name]) {
+	for _, a := range w.accounts {
+		for _, s := range w.servers(a) {
 			if err := s.Start(asynq.HandlerFunc(w.handle)); err != nil {
 				return stop, err
 			}
@@ -172,7 +172,7 @@ func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
 	a := w.accounts[tasks.UpstreamOf(delivery.Queue)]
 	defer func() {
 		w.running.Delete(delivery)
-		w.semaphore.release(a)
+		w.semaphoreOf(a).release(a)
 		a.dequeueGate.open() // another call may be possible now
 	}()
 	defer func() {
@@ -181,7 +181,7 @@ func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
 			err = disposition{kind: dispositionRetry, delay: 5 * time.Second, text: "callq: internal error, see the worker's log"}.err()
 		}
 	}()
-	disp := w.traced(ctx, delivery, t.Headers())
+	disp := w.process(ctx, delivery)
 	if disp.kind == dispositionRetry {
 		w.queueIdles[delivery.Queue].noteCalls() // asynq will add a delayed task
 	}

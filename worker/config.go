@@ -11,7 +11,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
@@ -100,14 +99,11 @@ type Config struct {
 	// Above it no call starts until some bytes are freed; calls in progress end. Defaults
 	// to 1 GiB.
 	MaxMemory int64
-	// Logger receives one line for each attempt at debug level. At info level it receives
-	// accounts that are held or released, and failed attempts ([AttemptFailed]) after which
-	// the call is retried, parked or dropped; and at warning level calls that end as dead
-	// letters, and what else a person must do something about. Of failures with the same
-	// upstream, class, code, rule and action it receives the first three, and then one line
-	// a minute that counts the others. Credentials of the upstreams are removed. If Logger
-	// is nil, [slog.Default] receives the first of the announcements and dead letters, and
-	// nothing else is logged.
+	// Logger receives one line per decision at debug level. At info level it receives what
+	// matters to a person: an account is held or released, and the first dead letter of
+	// each cause; and at warning level what a person must do something about. Credentials
+	// of the upstreams are removed. If Logger is nil, [slog.Default] receives the first
+	// line of info level, and nothing else is logged.
 	Logger *slog.Logger
 	// Redactor collects every credential that the worker uses, as it is read. Share it
 	// to remove them from other texts, such as the output of the standard log
@@ -117,16 +113,21 @@ type Config struct {
 	// state of the whole queue. Workers with the same Registerer share the metrics. Defaults
 	// to none, which costs nothing.
 	Registerer prometheus.Registerer
-	// TracerProvider receives a span for each time that this worker takes a call, which
-	// continues the producer's, and one for each request, which the API gets as
-	// traceparent. Defaults to none, which costs nothing.
-	TracerProvider trace.TracerProvider
-	// Middleware wraps the making of each attempt, the first one outermost. Defaults to
-	// none.
-	Middleware []Middleware
-	// OnEvent is called after each attempt was recorded, from many goroutines at
-	// once. It must not block. Defaults to none.
+	// OnAttempt is called after each attempt of this process was recorded, from many
+	// goroutines at once. It must not block. Defaults to none.
+	OnAttempt func(Attempt)
+	// OnEvent is called when a batch has ended, a circuit has opened or closed, or dead
+	// letters have a new cause, whichever process made the calls. Each event is reported to
+	// one of the workers on the same Redis that have an OnEvent, one event at a time and in
+	// the order in which they were found: at least once, since a worker may die before it
+	// has recorded that OnEvent returned. Events that happen while no such worker runs are
+	// reported later, for seven days and up to 10,000. It should return within seconds.
+	// Defaults to none; then the worker looks for events only if Notify needs them.
 	OnEvent func(Event)
+	// Notify are receivers of the same events over HTTP. Workers on the same Redis should
+	// have the same ones; each event is delivered once to each, by any of them. Defaults to
+	// none.
+	Notify []Webhook
 	// OnLarge is called before a result with a body of more than 256 KiB is recorded, from
 	// many goroutines at once. It may block, so that a process that exports the results can
 	// make room in Redis first. written is called with whether the ledger has the body now.
@@ -214,31 +215,6 @@ type Upstream struct {
 	TLS TLS
 }
 
-// Event is the result of one attempt.
-type Event struct {
-	ID, Batch, Key, Upstream string
-	// Action is what the policy decided; State is set when the call has ended.
-	Action policy.Action
-	State  string
-	Class  policy.Class
-	// Code is the API's error code, for logs; Message is the API's message, or why there is
-	// none.
-	Code, Message string
-
-	// Status is the HTTP status; 0 where no answer came.
-	Status int
-
-	Attempts int
-	Parked   int
-	// MostAttempts and Next are set with a retry: how many attempts the call has in
-	// all, and when the next one is due.
-	MostAttempts int
-	Next         time.Time
-	// At is when it was recorded, Latency the time of the request.
-	At      time.Time
-	Latency time.Duration
-}
-
 var upstreamName = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
 
 func (c Config) withDefaults() Config {
@@ -264,8 +240,8 @@ func (c Config) withDefaults() Config {
 	if c.OnLarge == nil {
 		c.OnLarge = func(string, string, int64) func(bool) { return func(bool) {} }
 	}
-	if c.OnEvent == nil {
-		c.OnEvent = func(Event) {}
+	if c.OnAttempt == nil {
+		c.OnAttempt = func(Attempt) {}
 	}
 	return c
 }

@@ -27,32 +27,32 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 			if w.handOver(ctx, delivery) {
 				return delivery.Message, nil
 			}
-			w.semaphore.release(a)
+			w.semaphoreOf(a).release(a)
 			continue
 		}
 		patience := left()
 		if w.clustered {
 			patience = 0 // so that asynq asks the other queues meanwhile
 		}
-		if !w.memory.wait(w.draining, left()) || !a.dequeueGate.wait(w.draining, left()) || !idle.wait(w.draining, patience) || !w.semaphore.acquire(a, w.draining, left()) {
+		if !w.memory.wait(w.draining, left()) || !a.dequeueGate.wait(w.draining, left()) || !idle.wait(w.draining, patience) || !w.semaphoreOf(a).acquire(a, w.draining, left()) {
 			break
 		}
 		if !w.clock.isRight() {
-			w.semaphore.release(a)
+			w.semaphoreOf(a).release(a)
 			break
 		}
 		if !w.memory.wait(w.draining, 0) { // the memory was used up while this waited for the semaphore
-			w.semaphore.release(a)
+			w.semaphoreOf(a).release(a)
 			continue
 		}
 		more := 0
 		if !w.clustered && !idle.wereEmpty() {
-			more = w.semaphore.acquireMore(a, maxPrefetch)
+			more = w.semaphoreOf(a).acquireMore(a, maxPrefetch)
 		}
 		held, empty := a.dequeueGate.version(), idle.version()
 		got, err := w.fetch(ctx, a, d, more)
 		for range more - len(got.More) {
-			w.semaphore.release(a)
+			w.semaphoreOf(a).release(a)
 		}
 		if err == nil && got.Delivery != nil {
 			idle.noteCalls()
@@ -61,7 +61,7 @@ func (w *Worker) dequeue(ctx context.Context, d broker.Dequeue) (string, error) 
 				return got.Delivery.Message, nil
 			}
 		}
-		w.semaphore.release(a)
+		w.semaphoreOf(a).release(a)
 		w.noteNoCall(ctx, a, idle, got, err, held, empty)
 	}
 	select {

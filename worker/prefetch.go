@@ -76,7 +76,7 @@ func (w *Worker) returnPrefetched(ctx context.Context, a *account, calls []*ledg
 		delivery.Parked++
 		w.retryRecord(ctx, w.dispatcher.Park, delivery, nil)
 		w.returnSlot(ctx, delivery)
-		w.semaphore.release(a)
+		w.semaphoreOf(a).release(a)
 	}
 }
 

@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,8 +36,8 @@ type overdue struct {
 
 // queues returns the queues of all accounts, in the order of the configuration.
 func (w *Worker) queues() (queues []string) {
-	for _, u := range w.cfg.Upstreams {
-		queues = append(queues, w.accounts[u.Name].queues...)
+	for _, name := range slices.Sorted(maps.Keys(w.accounts)) {
+		queues = append(queues, w.accounts[name].queues...)
 	}
 	return queues
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	dice "math/rand/v2"
-	"net/url"
 	"os"
 	"slices"
 	"sync"
@@ -88,24 +87,23 @@ type Worker struct {
 	redisHealth redisHealth
 	machine     machine
 	// minutes counts attempts for the chart of the last hours.
-	minutes  *history.Recorder
-	metrics  *metrics.Recorder // nil: none
-	news     *announcements
-	failures *failures
-	tracer   *tracer // nil: none
-	handler  Handler // the middleware; nil: none
+	minutes *history.Recorder
+	metrics *metrics.Recorder // nil: none
+	news    *announcements
+	// notifications is nil if no event is wanted.
+	notifications *notifications
 }
 
 // account is one upstream in this process.
 type account struct {
 	name           string
 	policy         *policy.Policy
+	semaphore      *semaphore // nil: it shares the worker's
 	client         *upstream.Client
 	credential     uint64 // the credential's mark at the last check; only follow uses it
 	gate           *circuit.Gate
 	reach          reach
-	base           *url.URL // where its API is; nil without a client
-	api            string   // identifies the API: a hash of its address and of its token endpoint's
+	api            string // identifies the API: a hash of its address and of its token endpoint's
 	dequeueGate    timedGate
 	prefetch       prefetch
 	endpoints      patterns
@@ -146,7 +144,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	host, _ := os.Hostname() // only a name for people to read
 	w := &Worker{
-		cfg: cfg, log: cfg.Logger, tracer: newTracer(cfg.TracerProvider, cfg.Redactor), handler: wrap(cfg.Middleware),
+		cfg: cfg, log: cfg.Logger, news: newAnnouncements(logger, cfg.Redactor),
 		ledger:     ledger.New(cfg.Redis),
 		repairer:   ledger.NewRepairer(cfg.Redis),
 		leases:     ledger.NewLeases(cfg.Redis),
@@ -165,14 +163,14 @@ func New(cfg Config) (*Worker, error) {
 		draining:   make(chan struct{}),
 		stopped:    make(chan struct{}),
 		fatal:      make(chan error, 1),
-		clustered:  redislua.Clustered(cfg.Redis),
+
+		clustered: redislua.Clustered(cfg.Redis),
 	}
-	w.news, w.failures = newsOf(logger, cfg.Redactor)
 	var err error
 	if w.records, err = records.New(cfg.Redis); err != nil {
 		return nil, err
 	}
-	if w.metrics, err = metrics.NewRecorder(cfg.Registerer, cfg.upstreamNames()); err != nil {
+	if w.metrics, err = metrics.NewRecorder(cfg.Registerer, append(cfg.upstreamNames(), cfg.webhookNames()...)); err != nil {
 		return nil, err
 	}
 	source, reading := "", spool.NewMemory(readingAtOnce)
@@ -186,17 +184,14 @@ func New(cfg Config) (*Worker, error) {
 			w.closeClients()
 			return nil, err
 		}
-		w.accounts[u.Name] = a
+		w.addAccount(a)
 		if a.plan != nil {
 			source = limit.Source()
 		}
-		idle := &queueIdle{}
-		for _, queue := range a.queues {
-			if w.clustered {
-				idle = &queueIdle{}
-			}
-			w.queueIdles[queue] = idle
-		}
+	}
+	if w.notifications, err = w.newNotifications(); err != nil {
+		w.closeClients()
+		return nil, err
 	}
 	w.dispatcher = ledger.NewDispatcher(cfg.Redis, source)
 	return w, nil
@@ -248,7 +243,6 @@ func newAccount(u Upstream, cfg Config, reading *spool.Memory) (*account, error)
 	client.Memory = reading
 	a.client, err = upstream.New(client)
 	if err == nil {
-		a.base, _ = url.Parse(u.BaseURL) // upstream.New has checked it
 		a.credential, _ = a.client.Fingerprint()
 	}
 	return a, err
@@ -271,6 +265,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	// A worker that dies without a first beat leaves its calls to the end of their leases.
 	_, err := w.roster.Beat(ctx, w.dispatcher.Name(), w.queues()...)
 	w.noteRedisError(err)
+	w.notifications.begin(ctx)
 	stopServers, err := w.startServers()
 	// Calls in progress end after ctx, and the worker must keep its beat until then.
 	aliveCtx, stopAlive := context.WithCancel(context.WithoutCancel(ctx))
@@ -280,7 +275,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	living.Go(func() { w.renew(aliveCtx) })
 	sweepCtx, stopSweep := context.WithCancel(ctx)
 	var sweeping sync.WaitGroup
-	for _, do := range []func(context.Context){w.sweep, w.follow, w.announce, w.watchMemory, w.reclaim, w.watchDeadlines, w.writeMinutes, w.failures.run} {
+	for _, do := range []func(context.Context){w.sweep, w.follow, w.announce, w.watchMemory, w.reclaim, w.watchDeadlines, w.writeMinutes, w.notify} {
 		sweeping.Go(func() { do(sweepCtx) })
 	}
 	// Calls in progress end after ctx: until then the fences must be watched.
@@ -310,7 +305,6 @@ func (w *Worker) Run(ctx context.Context) error {
 	sweeping.Wait()
 	stopAlive()
 	living.Wait()
-	w.failures.flush(ctx)
 	w.leave(ctx, err == nil)
 	return err
 }
@@ -371,6 +365,7 @@ func (w *Worker) closeClients() {
 			a.client.Close()
 		}
 	}
+	w.notifications.close()
 }
 
 func (w *Worker) explain(err error) error {

@@ -143,7 +143,7 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 	r := a.newFileRun(cfg, in, filepath.Join(dir, "results.jsonl"))
 	r.config.Worker.Upstreams, r.config.Worker.Registerer = upstreams, server.registry
 	first := &firstSeen{say: r.progress.Printf}
-	r.config.Worker.OnEvent = func(e worker.Event) {
+	r.config.Worker.OnAttempt = func(e worker.Attempt) {
 		r.slow.note(e)
 		first.show(e)
 	}
@@ -173,7 +173,7 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 // stay runs the dashboard and a worker until Ctrl-C. The exit status is then 0, however
 // the calls ended.
 func (a *app) stay(ctx context.Context, server *adminServer, d *backend, upstreams []worker.Upstream) error {
-	w, err := d.newWorker(upstreams, a.logger(slog.LevelWarn))
+	w, err := d.newWorker(upstreams, nil, a.logger(slog.LevelWarn))
 	if err != nil {
 		return err
 	}
@@ -245,7 +245,7 @@ type firstSeen struct {
 	seen map[string]bool
 }
 
-func (f *firstSeen) show(e worker.Event) {
+func (f *firstSeen) show(e worker.Attempt) {
 	if e.Action == policy.ActionSucceed || e.Class == "" {
 		return
 	}
@@ -264,7 +264,7 @@ func (f *firstSeen) show(e worker.Event) {
 }
 
 // followText returns what follows an attempt.
-func followText(e worker.Event, now time.Time) string {
+func followText(e worker.Attempt, now time.Time) string {
 	switch e.Action {
 	case policy.ActionRetry:
 		wait := max(e.Next.Sub(now), time.Millisecond).Round(100 * time.Millisecond)

@@ -53,7 +53,7 @@ type Config struct {
 	// as " --redis URL". They are appended to the commands in a [CallsWait].
 	CommandFlags string
 	// OnEvent is called for each event, one at a time. It should return soon: no results
-	// are written meanwhile. Defaults to none. Worker.OnEvent receives the events of each
+	// are written meanwhile. Defaults to none. Worker.OnAttempt receives the result of each
 	// attempt.
 	OnEvent func(Event)
 }

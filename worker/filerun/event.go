@@ -145,7 +145,7 @@ type Stalled struct {
 	For      time.Duration
 	Attempts int
 	// Last is the last of these attempts.
-	Last worker.Event
+	Last worker.Attempt
 }
 
 func (Planned) event()           {}

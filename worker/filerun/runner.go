@@ -19,6 +19,8 @@ import (
 )
 
 const (
+	// flushFor is how long a run waits at its end until its events were delivered.
+	flushFor = 10 * time.Second
 	// collectEvery is the time between two collections of ended calls.
 	collectEvery = 200 * time.Millisecond
 	// syncEvery is the time between two syncs of the results file.
@@ -116,6 +118,9 @@ func (r *runner) run(ctx context.Context) error {
 	go func() { sent <- r.submit(working) }()
 
 	ended := r.follow(ctx, &worked, &sent)
+	if ended == nil && worked != nil {
+		r.deliverEvents(ctx, w)
+	}
 	stop()
 	var errs []error
 	if worked != nil {
@@ -135,6 +140,20 @@ func (r *runner) run(ctx context.Context) error {
 		errs = append(errs, r.out.rescue())
 	}
 	return joinDistinct(append([]error{ended}, errs...))
+}
+
+// deliverEvents waits until the events of the run, such as the end of its batch, were delivered.
+func (r *runner) deliverEvents(ctx context.Context, w *worker.Worker) {
+	ctx, cancel := context.WithTimeout(ctx, flushFor)
+	defer cancel()
+	err := w.Flush(ctx)
+	switch {
+	case err == nil || errors.Is(err, context.Canceled):
+	case r.backend.Volatile:
+		r.log.Warn("some notifications were not delivered and are lost with this process", "waited", flushFor)
+	default:
+		r.log.Warn("some notifications are not delivered yet; callq work, or the next run, delivers them", "waited", flushFor)
+	}
 }
 
 // prepare changes Redis to match the plan before anything is sent.
@@ -157,14 +176,14 @@ func (r *runner) prepare(ctx context.Context) error {
 func (r *runner) workerConfig() worker.Config {
 	cfg := r.cfg.Worker
 	cfg.Redis, cfg.Journal, cfg.OnLarge = r.backend.Redis, r.journal, r.onLarge
-	onEvent := cfg.OnEvent
-	cfg.OnEvent = func(e worker.Event) {
+	onAttempt := cfg.OnAttempt
+	cfg.OnAttempt = func(e worker.Attempt) {
 		r.stall.record(e)
 		if e.State != "" {
 			r.lastEnding.note()
 		}
-		if onEvent != nil {
-			onEvent(e)
+		if onAttempt != nil {
+			onAttempt(e)
 		}
 	}
 	return cfg

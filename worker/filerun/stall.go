@@ -21,13 +21,13 @@ const (
 type stall struct {
 	mu         sync.Mutex
 	failed     int // failed attempts since a call has ended
-	last       worker.Event
+	last       worker.Attempt
 	since      time.Time // the first of these attempts
 	nextReport time.Time // no report before this time
 }
 
 // record adds an attempt.
-func (s *stall) record(e worker.Event) {
+func (s *stall) record(e worker.Attempt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {

@@ -48,6 +48,8 @@ type setup struct {
 	// others are further upstreams at the same API, by their names, each with its
 	// keys as YAML.
 	others map[string]string
+	// notify is a receiver of events, as YAML; empty for none.
+	notify string
 	// api is the simulated API.
 	api simapi.Config
 }
@@ -152,6 +154,9 @@ func (f *fleet) addOf(program string, env ...string) *process {
 	add(upstream, fmt.Sprintf("concurrency: %d\n    %s", cmp.Or(f.together, f.capacity()), f.settings))
 	for other, settings := range f.others {
 		add(other, settings)
+	}
+	if f.notify != "" {
+		config += "notify:\n  - " + f.notify + "\n"
 	}
 	return work(f.t, program, name, config, f.concurrency, env...)
 }

@@ -156,7 +156,7 @@ func (w *CircuitWatcher) judge(r circuit.Record, now time.Time) {
 		delete(w.seen, r.Name)
 	case !wasOpen || epoch != r.Epoch:
 		w.seen[r.Name] = r.Epoch
-		w.Report(Change{Kind: ChangeHeld, Circuit: r.Name, Until: r.Until, Reason: r.Reason, Why: whyOpen(r), Waiting: r.Waiting})
+		w.Report(Change{Kind: ChangeHeld, Circuit: r.Name, Until: r.Until, Reason: r.Reason, Why: WhyOpen(r), Waiting: r.Waiting})
 	}
 	spent := w.judgeLimit(r, now)
 	if (wasOpen || wasSpent) && !open && !spent {
@@ -186,8 +186,8 @@ func (w *CircuitWatcher) judgeLimit(r circuit.Record, now time.Time) (spent bool
 	return true
 }
 
-// whyOpen returns what an operator or the API said when the circuit opened.
-func whyOpen(r circuit.Record) string {
+// WhyOpen returns what an operator or the API said when the circuit opened.
+func WhyOpen(r circuit.Record) string {
 	switch {
 	case r.Note != "":
 		return r.Who + ": " + r.Note
