@@ -20,6 +20,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redisconn"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
+	"github.com/seed-2903acc3/callq/worker/notify/notifytest"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
 
@@ -119,8 +120,9 @@ const aclCalls = `{"key":"ok","path":"/ok"}
 `
 
 // aclHome is a folder whose callq.yaml uses all that keeps something in Redis.
-func aclHome(t *testing.T, redisURL string) (h *home, sim *simapi.Server) {
+func aclHome(t *testing.T, redisURL string) (h *home, sim *simapi.Server, r *notifytest.Receiver) {
 	t.Helper()
+	r = notifytest.New(t, notifytest.Secret)
 	sim, api := simulate(t, simapi.Config{Script: simapi.MustParseScript(aclScript)})
 	h = newHome(t, filepath.Dir(program(t)))
 	h.env = append(h.env, "CALLQ_REDIS="+redisURL)
@@ -136,16 +138,18 @@ admin: {listen: "127.0.0.1:0"}
 ledger: {retention: 168h, bodies: drop}
 schedules:
   - {name: yearly, cron: "@yearly", file: calls.jsonl}
-`, api))
+notify:
+  - {name: ops, url: %q, secret: %q}
+`, api, r.URL, notifytest.Secret))
 	h.write("quick.yaml", "version: 1\nname: quick\nextends: patsnap\nbackoffs:\n  standard: {floor: 1ms, base: 1ms, cap: 10ms, attempts: 6}\n")
 	h.write("calls.jsonl", aclCalls)
 	h.write("slow.jsonl", strings.Repeat("{\"path\":\"/slow\"}\n", 12))
 	h.write("later.jsonl", "{\"key\":\"a\",\"path\":\"/ok\",\"not_before\":\"2999-01-01T00:00:00Z\"}\n{\"key\":\"b\",\"path\":\"/ok\",\"not_before\":\"2999-01-01T00:00:00Z\"}\n")
-	return h, sim
+	return h, sim, r
 }
 
 // everything has callq do all that it does with Redis, once.
-func everything(t *testing.T, h *home, url string) {
+func everything(t *testing.T, h *home, url string, r *notifytest.Receiver) {
 	t.Helper()
 	said, signal, end := h.start("work")
 	_, stop, stopped := h.start("work")
@@ -180,6 +184,9 @@ func everything(t *testing.T, h *home, url string) {
 	orphan(t, url, tasks.TaskID("orphaned", "a"))
 	h.callq(exitOK, "batch", "cancel", "later", "--yes")
 	h.callq(exitOK, "dead", "purge", "--all", "--yes")
+	r.Await("the circuit's event", func(got []notifytest.Delivery) bool {
+		return slices.ContainsFunc(got, func(d notifytest.Delivery) bool { return d.Type == "circuit_opened" })
+	})
 	h.callq(exitOK, "circuit", "close", "sim", "--reason", "test")
 	h.callq(exitOK, "audit")
 	h.callq(exitFailed, "doctor")
@@ -270,10 +277,10 @@ func TestTheDocumentedUserCanDoOnlyWhatCallqDoes(t *testing.T) {
 	node, _ := redistest.TLS(t)
 	acl := documentedACL(t)
 	command(t, node, acl...)
-	h, sim := aclHome(t, aclURL(t, node))
+	h, sim, receiver := aclHome(t, aclURL(t, node))
 	command(t, node, "CONFIG", "RESETSTAT")
 	corrupt(t, aclURL(t, node))
-	everything(t, h, aclURL(t, node))
+	everything(t, h, aclURL(t, node), receiver)
 	if sim.Stats().Arrivals == 0 {
 		t.Error("no call was made")
 	}
@@ -330,8 +337,8 @@ func TestTheDocumentedUserOfAClusterCanDoAllThatCallqDoes(t *testing.T) {
 		command(t, node, "CONFIG", "RESETSTAT")
 	}
 	reached := strings.Replace(cluster.URL, "://", "://"+url.UserPassword("callq", aclPassword).String()+"@", 1)
-	h, _ := aclHome(t, reached)
-	everything(t, h, reached)
+	h, _, receiver := aclHome(t, reached)
+	everything(t, h, reached, receiver)
 	used := map[string]bool{}
 	for _, node := range cluster.Masters {
 		if list := refusedByACL(t, node); len(list) > 0 {
@@ -379,7 +386,7 @@ func TestTheDocumentedUserCannotUseOtherKeys(t *testing.T) {
 func TestEveryDocumentedKeyAndChannelIsNeeded(t *testing.T) {
 	t.Parallel()
 	node := redistest.TCP(t)
-	h, _ := aclHome(t, aclURL(t, node))
+	h, _, _ := aclHome(t, aclURL(t, node))
 	acl := documentedACL(t)
 	for i, piece := range []string{"~asynq:*", "~callq:*", "&asynq:cancel", "&callq:news"} {
 		command(t, node, "ACL", "DELUSER", "callq")

@@ -102,7 +102,7 @@ func (s *adminServer) serve(on *backend, log *slog.Logger) error {
 	}
 	handler, err := admin.New(s.ctx, admin.Config{
 		Overview: reader,
-		Redis:    on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Client: on.client, Upstreams: configuredNames(on.cfg),
+		Redis:    on.conn.Client, Ledger: on.ledger, Circuits: on.circuits, Client: on.client, Upstreams: watchedNames(on.cfg),
 		Producer: on.producer, Rules: rulesOf(requestsOf(on.cfg)), BaseURLs: baseURLsOf(on.cfg),
 		Concurrency: configured(on.cfg), MaxMemory: on.cfg.Ledger.MaxMemory,
 		Access: s.access, Streams: s.streams, Metrics: s.metrics(reader, on.cfg, log), Logger: log,
@@ -130,7 +130,7 @@ func (s *adminServer) serve(on *backend, log *slog.Logger) error {
 // metrics answers scrapes with the metrics of this process and those of the whole queue.
 func (s *adminServer) metrics(reader *overview.Reader, cfg *config.Config, log *slog.Logger) http.Handler {
 	fleet := prometheus.NewRegistry()
-	fleet.MustRegister(metrics.NewFleet(reader, configuredNames(cfg), log))
+	fleet.MustRegister(metrics.NewFleet(reader, watchedNames(cfg), log))
 	return metrics.Handler(prometheus.Gatherers{s.registry, fleet}, log)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/circuit"
+	"github.com/seed-2903acc3/callq/worker/notify"
 	"github.com/spf13/cobra"
 )
 
@@ -38,12 +39,22 @@ func configuredNames(cfg *config.Config) (names []string) {
 	return names
 }
 
+// watchedNames are the configured upstreams, and those of the receivers of events: pages and
+// metrics show both.
+func watchedNames(cfg *config.Config) (names []string) {
+	names = configuredNames(cfg)
+	for _, r := range cfg.Notify {
+		names = append(names, notify.UpstreamOf(r.Name))
+	}
+	return names
+}
+
 func upstreamNames(ctx context.Context, cfg *config.Config, l *ledger.Ledger) ([]string, error) {
 	queues, err := l.Queues(ctx)
 	if err != nil {
 		return nil, err
 	}
-	names := configuredNames(cfg)
+	names := watchedNames(cfg)
 	for _, queue := range queues {
 		names = append(names, tasks.UpstreamOf(queue))
 	}

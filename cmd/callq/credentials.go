@@ -4,14 +4,16 @@ import (
 	"slices"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
+	"github.com/seed-2903acc3/callq/worker/notify"
 )
 
 // credential is a secret of the configuration, or a user name beside one.
 type credential struct {
 	value config.Secret
-	// admin reports that it is for the admin address.
-	admin bool
-	// public reports that it is a user name, and not a secret.
+	// admin reports that it is for the admin address, notify that it is for notifications.
+	// Commands that use neither do not need it.
+	admin, notify bool
+	// public reports that it is a user name or an address, and not a secret.
 	public bool
 	// words are the words that precede it in requests and answers, for
 	// [worker.Redactor.Add].
@@ -39,6 +41,11 @@ func credentialsOf(cfg *config.Config) []credential {
 				list = append(list, credential{value: q.Value, words: []string{q.Name}})
 			}
 		}
+	}
+	for _, r := range cfg.Notify {
+		// An address of Slack is a credential: who knows it can post.
+		public := r.URL.Kind() == config.Literal && r.Format != notify.FormatSlack
+		list = append(list, credential{value: r.URL, notify: true, public: public}, credential{value: r.Secret, notify: true, words: []string{"secret"}})
 	}
 	for _, t := range cfg.Admin.Tokens {
 		list = append(list, credential{value: t.Token, admin: true, words: []string{"Bearer"}})

@@ -87,6 +87,7 @@ var (
 		{"memory", checkMemory},
 		{"waits", checkWaits},
 		{"schedules", checkSchedules},
+		{"notify", checkNotify},
 	}
 )
 

@@ -45,16 +45,17 @@ func each(err error, status health) []diagnosis {
 	return []diagnosis{{Status: status, Detail: err.Error()}}
 }
 
-// checkCredentials reads the references of the configuration. Those for the admin address
-// may be missing on machines that do not serve it.
+// checkCredentials reads the references of the configuration. Those for the admin address and
+// for notifications may be missing on machines without callq work.
 func checkCredentials(_ context.Context, d *doctor) ([]diagnosis, error) {
 	list := each(d.cfg.ResolveUpstreams(), found)
 	list = append(list, each(d.cfg.ResolveAdmin(), noted)...)
+	list = append(list, each(d.cfg.ResolveNotify(), noted)...)
 	all := credentialsOf(d.cfg)
 	for _, c := range all {
 		if _, err := c.value.Read(); err != nil {
 			status := found
-			if c.admin {
+			if c.admin || c.notify {
 				status = noted
 			}
 			if one := (diagnosis{Status: status, Detail: err.Error()}); !slices.Contains(list, one) {

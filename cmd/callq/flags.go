@@ -23,11 +23,7 @@ func explainFlag(err error) error {
 	if !errors.As(err, &bad) {
 		return err
 	}
-	kind := bad.GetFlag().Value.Type()
-	want, ok := wanted[kind]
-	if _, is := bad.GetFlag().Value.(*choice); is {
-		want, ok = "must be "+kind, true
-	}
+	want, ok := wanted[bad.GetFlag().Value.Type()]
 	if !ok {
 		return err
 	}

@@ -33,14 +33,18 @@ func newInstance(cfg *config.Config, upstreams []worker.Upstream, d *backend, lo
 		return nil, err
 	}
 	i := &instance{backend: own, fixed: fixed, upstreams: configuredNames(cfg)}
-	i.worker, err = own.newWorker(upstreams, log)
+	webhooks, err := webhooksOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	i.worker, err = own.newWorker(upstreams, webhooks, log)
 	return i, err
 }
 
 // newWorker makes a worker with the backend's configuration.
-func (d *backend) newWorker(upstreams []worker.Upstream, log *slog.Logger) (*worker.Worker, error) {
+func (d *backend) newWorker(upstreams []worker.Upstream, webhooks []worker.Webhook, log *slog.Logger) (*worker.Worker, error) {
 	cfg := workerConfig(d.cfg, d.secrets, log)
-	cfg.Redis, cfg.Upstreams, cfg.Registerer, cfg.TracerProvider = d.conn.Client, upstreams, d.registerer, d.traces
+	cfg.Redis, cfg.Upstreams, cfg.Notify, cfg.Registerer = d.conn.Client, upstreams, webhooks, d.registerer
 	return worker.New(cfg)
 }
 

@@ -126,6 +126,9 @@ func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) 
 	if f.dryRun {
 		return r.forecast(ctx)
 	}
+	if r.config.Worker.Notify, err = webhooksOf(cfg); err != nil {
+		return err
+	}
 	r.again = a.againLine(in.Name(), in.Spooled(), f)
 	defer func() {
 		if r.backend != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/baseurl"
 	"github.com/seed-2903acc3/callq/worker/limit"
+	"github.com/seed-2903acc3/callq/worker/notify"
 	"github.com/seed-2903acc3/callq/worker/overview"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
@@ -72,6 +73,9 @@ func (d *backend) overview() (*overview.Reader, error) {
 		return nil, err
 	}
 	cfg := overview.Config{Redis: d.conn.Client, MaxMemory: d.cfg.Ledger.MaxMemory}
+	for _, r := range d.cfg.Notify {
+		upstreams = append(upstreams, worker.Upstream{Name: notify.UpstreamOf(r.Name), Concurrency: 1})
+	}
 	for _, u := range upstreams {
 		cfg.Upstreams = append(cfg.Upstreams, overview.ConfiguredUpstream{
 			Name: u.Name, Concurrency: u.Concurrency, Limits: u.Limits, Budget: u.Budget, CostPerCall: u.CostPerCall, Policy: u.Policy,
@@ -88,6 +92,22 @@ func upstreamOf(u *config.Upstream) worker.Upstream {
 		Headers: u.Headers, Query: u.Query, KeepHeaders: u.KeepHeaders, Verify: u.Verify,
 		TLS: worker.TLS{CA: u.TLS.CA, Cert: u.TLS.Cert, Key: u.TLS.Key},
 	}
+}
+
+// webhooksOf returns the receivers of events for a worker.
+func webhooksOf(cfg *config.Config) ([]worker.Webhook, error) {
+	if err := cfg.ResolveNotify(); err != nil {
+		return nil, err
+	}
+	var list []worker.Webhook
+	for _, r := range cfg.Notify {
+		h := worker.Webhook{Name: r.Name, URL: secretOf(r.URL), Secret: secretOf(r.Secret), Slack: r.Format == notify.FormatSlack}
+		for _, t := range r.Events {
+			h.Events = append(h.Events, worker.EventType(t))
+		}
+		list = append(list, h)
+	}
+	return list, nil
 }
 
 // policiesOf loads the policies of the upstreams, in their order. Every error has

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/console"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
+	"github.com/seed-2903acc3/callq/worker/notify"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
@@ -32,11 +33,15 @@ func reasonLine(r waiting.Reason, over bool, now time.Time) string {
 	return r.Text(now)
 }
 
-// configured returns the upstreams of a configuration with their concurrency.
+// configured returns the upstreams of a configuration with their concurrency, also those of
+// the receivers of events.
 func configured(cfg *config.Config) map[string]int {
 	names := map[string]int{}
 	for _, u := range cfg.Upstreams {
 		names[u.Name] = u.Concurrency
+	}
+	for _, r := range cfg.Notify {
+		names[notify.UpstreamOf(r.Name)] = 1
 	}
 	return names
 }

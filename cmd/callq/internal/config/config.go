@@ -79,6 +79,8 @@ type Config struct {
 	Upstreams []*Upstream
 	// Schedules are in the order of the file.
 	Schedules []*Schedule
+	// Notify are the receivers of events, in the order of the file.
+	Notify []*Receiver
 	// WorkerConcurrency is how many calls a process has in flight at most.
 	WorkerConcurrency int
 	// Admin is the admin server's address.
@@ -151,6 +153,7 @@ type section int
 const (
 	upstreams section = iota
 	admin
+	notifications
 )
 
 // deferred checks a value that contains references, and stores it if necessary. It runs
@@ -283,6 +286,10 @@ func (c *Config) ResolveUpstreams() error { return c.resolve(upstreams) }
 // ResolveAdmin is [Config.Resolve] for commands that only serve the admin address. They
 // do not need the credentials of the APIs.
 func (c *Config) ResolveAdmin() error { return c.resolve(admin) }
+
+// ResolveNotify is [Config.Resolve] for commands that send events. The others need neither
+// the addresses nor the secrets of the receivers.
+func (c *Config) ResolveNotify() error { return c.resolve(notifications) }
 
 func (c *Config) resolve(sections ...section) error {
 	var errs yamlfile.Errors

@@ -11,12 +11,13 @@ const maxMemory = 1 << 50
 
 var upstreamName = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
 
-// root reads all keys except those of the upstreams and the schedules.
+// root reads all keys except those of the upstreams, the schedules and the receivers of events.
 func (d *decoder) root(root yamlfile.Value) {
 	root.Mapping(yamlfile.Fields{
 		"redis":     d.redis,
 		"upstreams": d.upstreams,
 		"schedules": d.schedules,
+		"notify":    d.notify,
 		"worker": func(e yamlfile.Value) {
 			e.Mapping(yamlfile.Fields{"concurrency": func(e yamlfile.Value) {
 				if n, ok := e.Int(1, maxConcurrency); ok {
