@@ -26,13 +26,14 @@ func taskOf(ctx context.Context, encoder *broker.Encoder, r ledger.Record) (mess
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	message, err = encodeTask(ctx, encoder, r.Queue, r.ID, c)
+	message, err = encodeTask(ctx, encoder, r.Queue, r.ID, c, nil)
 	return message, c.deadline(), err
 }
 
 // encodeTask returns asynq's own encoding of a call's task. Its payload is only shown
-// to people in asynqmon; workers read the ledger's record.
-func encodeTask(ctx context.Context, encoder *broker.Encoder, queue, id string, c Call) (string, error) {
+// to people in asynqmon; workers read the ledger's record. headers, which may be nil, carry
+// the producer's span.
+func encodeTask(ctx context.Context, encoder *broker.Encoder, queue, id string, c Call, headers map[string]string) (string, error) {
 	kind := TaskKind
 	if job, _, ok := c.Job(); ok {
 		kind = "job:" + job
@@ -47,7 +48,7 @@ func encodeTask(ctx context.Context, encoder *broker.Encoder, queue, id string, 
 	if err != nil {
 		return "", fmt.Errorf("encode the payload of call %s: %w", id, err)
 	}
-	m, err := encoder.Encode(ctx, queue, id, kind, payload)
+	m, err := encoder.Encode(ctx, queue, id, kind, payload, headers)
 	return m.Data, err
 }
 

@@ -49,6 +49,16 @@ func (p *Producer) SubmitLines(ctx context.Context, batch string, lines iter.Seq
 	if err := CheckBatch(batch); err != nil {
 		return Summary{}, err
 	}
+	if p.tracer == nil {
+		return p.sendLines(ctx, batch, lines, refused)
+	}
+	ctx, span := p.tracer.sendBatch(ctx, batch)
+	summary, err := p.sendLines(ctx, batch, lines, refused)
+	endSendBatch(span, summary, err)
+	return summary, err
+}
+
+func (p *Producer) sendLines(ctx context.Context, batch string, lines iter.Seq2[Line, error], refused func(*FieldError)) (Summary, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	b := &bulk{p: p, batch: batch, refused: refused, cancel: cancel, full: make(chan *chunk, 1), work: make(chan *chunk, 1)}
@@ -98,7 +108,7 @@ func (b *bulk) read(ctx context.Context, lines iter.Seq2[Line, error]) error {
 		}
 		var entry ledger.Entry
 		if err == nil {
-			entry, err = b.p.entry(ctx, line.Call, hash)
+			entry, err = b.p.entry(b.p.tracer.create(ctx, line.Call), line.Call, hash)
 		}
 		var bad *FieldError
 		if errors.As(err, &bad) {

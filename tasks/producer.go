@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
@@ -28,6 +29,11 @@ type ProducerConfig struct {
 	// BaseURLs are those of the upstreams, by name. Batches remember them, since a
 	// result of one API must not be used for another. Optional.
 	BaseURLs map[string]string
+	// TracerProvider receives the spans of the producer, which the attempts of the calls
+	// continue. A call of [Producer.Submit] continues the span of its context; each call of
+	// [Producer.SubmitAll] begins a trace that links to the span of the batch. Defaults to
+	// none, which costs nothing.
+	TracerProvider trace.TracerProvider
 }
 
 // Producer adds calls and jobs to the queue. It is safe for concurrent use.
@@ -36,6 +42,7 @@ type Producer struct {
 	encoder *broker.Encoder
 	rules   Rules
 	apis    map[string]string
+	tracer  *tracer // nil: none
 }
 
 // NewProducer makes a Producer on the given Redis. It fails if this callq was not made
@@ -45,7 +52,7 @@ func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, erro
 	if err != nil {
 		return nil, err
 	}
-	return &Producer{ledger: ledger.New(rdb), encoder: encoder, rules: cfg.Rules, apis: cfg.BaseURLs}, nil
+	return &Producer{ledger: ledger.New(rdb), encoder: encoder, rules: cfg.Rules, apis: cfg.BaseURLs, tracer: newTracer(cfg.TracerProvider)}, nil
 }
 
 // Receipt has the names of a call that was accepted.
@@ -82,6 +89,16 @@ func (p *Producer) Submit(ctx context.Context, c Call) (Receipt, error) {
 }
 
 func (p *Producer) submit(ctx context.Context, c Call) (Receipt, error) {
+	if p.tracer == nil {
+		return p.enqueue(ctx, c)
+	}
+	ctx, span := p.tracer.send(ctx, c)
+	receipt, err := p.enqueue(ctx, c)
+	endSend(span, receipt, err)
+	return receipt, err
+}
+
+func (p *Producer) enqueue(ctx context.Context, c Call) (Receipt, error) {
 	entry, err := p.entry(ctx, c, "")
 	if err != nil {
 		return Receipt{}, err
@@ -163,6 +180,6 @@ func (p *Producer) entry(ctx context.Context, c Call, hash string) (ledger.Entry
 		e.NotBefore = *c.NotBefore
 	}
 	e.Deadline = c.deadline()
-	e.Message, err = encodeTask(ctx, p.encoder, e.Queue, e.ID, c)
+	e.Message, err = encodeTask(ctx, p.encoder, e.Queue, e.ID, c, p.tracer.headers(ctx))
 	return e, err
 }

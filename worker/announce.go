@@ -8,36 +8,22 @@ import (
 	"sync"
 	"time"
 
-	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/waiting"
 )
 
-// mostCauses is how many causes of dead letters are remembered as announced.
-const mostCauses = 1000
+// announcements logs at info level the accounts that are held, and those that are released.
+type announcements struct{ log *slog.Logger }
 
-// announcements logs at info level what matters to a person: accounts that are held, those
-// that are released, and each new cause of dead letters once.
-type announcements struct {
-	log *slog.Logger
-
-	mu     sync.Mutex
-	causes map[cause]bool
-}
-
-// cause is what dead letters of the same cause have in common.
-type cause struct {
-	upstream, class, code, rule string
-	status                      int
-}
-
-// newAnnouncements returns announcements to the configured logger. If there is none, the
-// first announcement goes to [slog.Default], so that a worker that makes no calls is not
-// silent.
-func newAnnouncements(logger *slog.Logger, redactor *Redactor) *announcements {
+// newsOf returns what logs announcements and failures. Without a configured logger, the
+// first announcement or dead letter goes to [slog.Default], so that a worker that makes no
+// calls is not silent.
+func newsOf(logger *slog.Logger, redactor *Redactor) (*announcements, *failures) {
+	least := slog.LevelDebug
 	if logger == nil {
-		logger = slog.New(&firstOnly{})
+		logger, least = slog.New(&firstOnly{}), slog.LevelWarn
 	}
-	return &announcements{log: slog.New(redactor.Handler(logger.Handler())), causes: map[cause]bool{}}
+	log := slog.New(redactor.Handler(logger.Handler()))
+	return &announcements{log}, newFailures(log, least)
 }
 
 // enabled reports whether the logger logs announcements.
@@ -59,27 +45,6 @@ func (a *announcements) changed(ctx context.Context, c waiting.Change) {
 		args = append(args, "waiting", c.Waiting)
 	}
 	a.log.InfoContext(ctx, "calls are paused", args...)
-}
-
-// died announces a dead letter, if its cause is new.
-func (a *announcements) died(ctx context.Context, upstream, id, key string, e ledger.Ending) {
-	if !a.enabled(ctx) || !a.isNew(cause{upstream: upstream, class: e.Class, code: e.Code, rule: e.Rule, status: e.HTTPStatus}) {
-		return
-	}
-	a.log.InfoContext(ctx, "a call failed for good, for a new cause", "upstream", upstream, "call", id, "key", key, "class", e.Class,
-		"code", e.Code, "message", e.Message, "correlation_id", e.CorrelationID, "rule", e.Rule, "attempts", e.Attempts, "next", e.Advice)
-}
-
-// isNew reports whether a cause appears for the first time, and remembers it. After
-// mostCauses causes it returns false for every cause.
-func (a *announcements) isNew(c cause) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.causes[c] || len(a.causes) >= mostCauses {
-		return false
-	}
-	a.causes[c] = true
-	return true
 }
 
 // announce follows the circuits and announces their changes, until ctx ends.

@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -12,7 +13,7 @@ import (
 	"github.com/seed-2903acc3/callq/worker/callqtest"
 )
 
-func TestAWorkerAnnouncesHoldsTheirEndsAndEachNewCauseOfDeadLettersOnce(t *testing.T) {
+func TestAWorkerLogsHoldsTheirEndsAndFailedAttempts(t *testing.T) {
 	t.Parallel()
 	log := &programtest.Log{}
 	env := callqtest.New(t, worker.Config{Logger: slog.New(slog.NewTextHandler(log, nil))})
@@ -29,11 +30,28 @@ func TestAWorkerAnnouncesHoldsTheirEndsAndEachNewCauseOfDeadLettersOnce(t *testi
 	awaitTrue(t, "the log to say that calls start again", func() bool {
 		return strings.Contains(log.String(), `msg="calls start again" circuit=`+callqtest.Upstream)
 	})
-	if n := strings.Count(log.String(), "a call failed for good, for a new cause"); n != 1 {
-		t.Errorf("%d causes were announced, want 1:\n%s", n, log)
+	for _, want := range []string{
+		`level=WARN msg="an attempt failed" upstream=` + callqtest.Upstream, " action=dead_letter class=balance rule=", " error_code=67200005 error_message=",
+		`level=INFO msg="an attempt failed"`, " action=park class=quota rule=", " error_code=67200001 ", " correlation_id=", " wait=",
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("%s is not in:\n%s", want, log)
+		}
 	}
-	if !strings.Contains(log.String(), "code=67200005") {
-		t.Errorf("the code is not in:\n%s", log)
+}
+
+func TestTheCountOfRepeatedFailuresIsLoggedWhenTheWorkerEnds(t *testing.T) {
+	t.Parallel()
+	log := &programtest.Log{}
+	env := callqtest.New(t, worker.Config{Logger: slog.New(slog.NewJSONHandler(log, nil))})
+	env.Sim().Script("GET /old/* -> http:410 forever")
+	env.Start()
+	for n := range 9 {
+		want(t, env.Await(env.Submit(tasks.Call{Path: fmt.Sprint("/old/", n)}).ID), tasks.StateDropped, policy.ClassBadParameter, 1)
+	}
+	env.Stop()
+	if n := strings.Count(log.String(), `"msg":"an attempt failed"`); n != 4 || strings.Count(log.String(), `"repeated":6`) != 1 {
+		t.Errorf("%d lines:\n%s", n, log)
 	}
 }
 

@@ -26,7 +26,8 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 	switch d.Action {
 	case policy.ActionPark:
 		defer w.noteReturned(inflight)
-		w.note(inflight, a, d, "")
+		a.wait = c.wait
+		w.note(ctx, inflight, a, d, "")
 		if d.Circuit.Scope == policy.ScopeEndpoint {
 			delivery.ParkedAt = delivery.At.Add(time.Since(inflight.began)) // by Redis's clock
 			return w.putOff(ctx, delivery, entry, c.wait, fmt.Sprintf("parked: %s %s", d.Class, a.Outcome.Code))
@@ -51,14 +52,14 @@ func (w *Worker) apply(ctx context.Context, inflight *inflightCall, a attempted)
 			return w.abandon(delivery)
 		}
 		a.next = time.Now().Add(delay)
-		w.note(inflight, a, d, "")
+		w.note(ctx, inflight, a, d, "")
 		return disposition{kind: dispositionRetry, delay: delay, failed: true, text: fmt.Sprintf("attempt %d: %s", a.number, faultText(a))}
 	default:
 		delivery.Attempts = a.number
 		if d.Class == policy.ClassOutcomeUnknown && inflight.canVerify() {
 			delivery.Sent = a.number
 			d.Action = actionVerify
-			w.note(inflight, a, d, "")
+			w.note(ctx, inflight, a, d, "")
 			return w.verifyLater(ctx, inflight, entry, faultText(a))
 		}
 		return w.end(ctx, inflight, a, d, entry)
@@ -131,12 +132,9 @@ func (w *Worker) end(ctx context.Context, inflight *inflightCall, a attempted, d
 	if !applied && f.State == ledger.Dead {
 		return w.abandon(delivery)
 	}
-	w.note(inflight, a, d, f.State)
+	w.note(ctx, inflight, a, d, f.State)
 	if applied {
 		w.countEnded(delivery, f)
-	}
-	if f.State == ledger.Dead {
-		w.news.died(ctx, inflight.account.name, delivery.ID, delivery.Key, f.Ending)
 	}
 	return dispositionOf(delivery, f)
 }
@@ -185,12 +183,11 @@ func stateOf(a policy.Action) ledger.State {
 	}
 }
 
-// note writes the log line and the event of an attempt.
-func (w *Worker) note(inflight *inflightCall, a attempted, d policy.Decision, s ledger.State) {
+// note logs and counts an attempt, and passes its event on.
+func (w *Worker) note(ctx context.Context, inflight *inflightCall, a attempted, d policy.Decision, s ledger.State) {
 	delivery := inflight.delivery
-	w.log.Debug("attempt", "call", delivery.ID, "batch", delivery.Batch, "key", delivery.Key, "upstream", inflight.account.name, "endpoint", inflight.endpoint,
-		"job", string(d.Action), "class", string(d.Class), "rule", d.Rule, "status", a.Outcome.Status, "code", a.Outcome.Code,
-		"transport", string(a.Outcome.Transport), "correlation_id", a.Outcome.CorrelationID, "attempt", a.number, "latency", a.Latency)
+	w.logAttempt(ctx, inflight, a, d, s)
+	w.tracer.decided(ctx, a, d, s)
 	most := 0
 	if d.Action == policy.ActionRetry {
 		backoff, _ := inflight.account.policy.Backoff(d.Backoff)
@@ -206,7 +203,7 @@ func (w *Worker) note(inflight *inflightCall, a attempted, d policy.Decision, s 
 	if w.notifications.noteAttempt(inflight.account.name, s) {
 		return
 	}
-	w.cfg.OnAttempt(Attempt{
+	w.cfg.OnAttempt(AttemptResult{
 		Status: statusOf(a), MostAttempts: most, Next: a.next,
 		ID: delivery.ID, Batch: delivery.Batch, Key: delivery.Key, Upstream: inflight.account.name, Action: d.Action, State: string(s), Class: d.Class,
 		Code: a.Outcome.Code, Message: messageOf(a), Attempts: delivery.Attempts, Parked: delivery.Parked, At: time.Now(), Latency: a.Latency,

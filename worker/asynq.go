@@ -181,7 +181,7 @@ func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
 			err = disposition{kind: dispositionRetry, delay: 5 * time.Second, text: "callq: internal error, see the worker's log"}.err()
 		}
 	}()
-	disp := w.process(ctx, delivery)
+	disp := w.traced(ctx, delivery, t.Headers())
 	if disp.kind == dispositionRetry {
 		w.queueIdles[delivery.Queue].noteCalls() // asynq will add a delayed task
 	}

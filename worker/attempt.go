@@ -39,7 +39,7 @@ func (w *Worker) attempt(ctx context.Context, inflight *inflightCall) attempted 
 	}
 	a := attempted{number: delivery.Attempts + 1}
 	if isJob {
-		a.Answer = w.runJob(ctx, inflight, w.jobs[jobName{inflight.account.name, job}])
+		a.Answer = w.runJob(ctx, inflight, job)
 	} else {
 		a = w.request(ctx, inflight)
 	}
@@ -135,7 +135,14 @@ func (w *Worker) request(ctx context.Context, inflight *inflightCall) attempted 
 		}
 		return nil
 	}
-	a := attempted{number: inflight.delivery.Attempts + 1, Answer: inflight.account.client.Do(ctx, inflight.request)}
+	a := attempted{number: inflight.delivery.Attempts + 1}
+	if w.handler == nil {
+		a.Answer = w.send(ctx, inflight, nil)
+	} else {
+		a.Answer = w.throughMiddleware(ctx, inflight, "", func(ctx context.Context, header http.Header) upstream.Answer {
+			return w.send(ctx, inflight, header)
+		})
+	}
 	if refused.NotSent {
 		return refused
 	}
@@ -192,8 +199,12 @@ type attempted struct {
 	verified bool
 	// journalRefused reports that the [Journal] returned an error.
 	journalRefused bool
-	// next is when the next attempt is due; zero where there is none.
+	// next is when the next attempt is due; zero where there is none. wait is for how long
+	// a parked call waits at least.
 	next time.Time
+	wait time.Duration
+	// unsent reports that there was no attempt: the call ends without one.
+	unsent bool
 }
 
 func (a *attempted) decide(inflight *inflightCall, canRefresh bool) {
@@ -238,6 +249,8 @@ func (w *Worker) notSent(ctx context.Context, inflight *inflightCall, a attempte
 	case a.journalRefused:
 		w.log.Error("a call that must not be made twice is not sent: the journal cannot be written", "call", inflight.delivery.ID, "error", a.Err)
 		return w.putOff(ctx, inflight.delivery, nil, time.Second, "not sent: the journal cannot be written")
+	case errors.Is(a.Err, errPutBack):
+		return w.putOff(ctx, inflight.delivery, nil, time.Second, errPutBack.Error())
 	case errors.Is(a.Err, upstream.ErrMachine):
 		return w.machineFault(ctx, inflight, a.Err)
 	case errors.Is(a.Err, upstream.ErrRefused):

@@ -141,7 +141,7 @@ func workCallq(b *testing.B, client redis.UniversalClient, jobs, concurrency int
 	cfg := worker.Config{
 		Redis: client, Concurrency: concurrency,
 		Upstreams: []worker.Upstream{{Name: "api", Policy: preset, Concurrency: concurrency}},
-		OnAttempt: func(worker.Attempt) {
+		OnAttempt: func(worker.AttemptResult) {
 			if n.Add(1) == int64(jobs) {
 				close(done)
 			}

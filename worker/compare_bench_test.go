@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/seed-2903acc3/callq/worker"
 )
@@ -49,6 +50,12 @@ func compare(b *testing.B, change func(*worker.Config)) {
 	b.ReportMetric(median(with.rate), "with/s")
 	b.ReportMetric(median(without.cpu), "µs-cpu-without")
 	b.ReportMetric(median(with.cpu), "µs-cpu-with")
+}
+
+// BenchmarkTraces compares a worker that records spans and drops them with one without
+// traces. Run it with -benchtime 11x: the medians of fewer runs say little.
+func BenchmarkTraces(b *testing.B) {
+	compare(b, func(c *worker.Config) { c.TracerProvider = sdktrace.NewTracerProvider() })
 }
 
 // BenchmarkMetrics compares a worker with metrics with one without. Run it with

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
@@ -99,11 +100,14 @@ type Config struct {
 	// Above it no call starts until some bytes are freed; calls in progress end. Defaults
 	// to 1 GiB.
 	MaxMemory int64
-	// Logger receives one line per decision at debug level. At info level it receives what
-	// matters to a person: an account is held or released, and the first dead letter of
-	// each cause; and at warning level what a person must do something about. Credentials
-	// of the upstreams are removed. If Logger is nil, [slog.Default] receives the first
-	// line of info level, and nothing else is logged.
+	// Logger receives one line for each attempt at debug level. At info level it receives
+	// accounts that are held or released, and failed attempts ([AttemptFailed]) after which
+	// the call is retried, parked or dropped; and at warning level calls that end as dead
+	// letters, and what else a person must do something about. Of failures with the same
+	// upstream, class, code, rule and action it receives the first three, and then one line
+	// a minute that counts the others. Credentials of the upstreams are removed. If Logger
+	// is nil, [slog.Default] receives the first of the announcements and dead letters, and
+	// nothing else is logged.
 	Logger *slog.Logger
 	// Redactor collects every credential that the worker uses, as it is read. Share it
 	// to remove them from other texts, such as the output of the standard log
@@ -113,9 +117,16 @@ type Config struct {
 	// state of the whole queue. Workers with the same Registerer share the metrics. Defaults
 	// to none, which costs nothing.
 	Registerer prometheus.Registerer
+	// TracerProvider receives a span for each time that this worker takes a call, which
+	// continues the producer's, and one for each request, which the API gets as
+	// traceparent. Defaults to none, which costs nothing.
+	TracerProvider trace.TracerProvider
+	// Middleware wraps the making of each attempt, the first one outermost. Defaults to
+	// none.
+	Middleware []Middleware
 	// OnAttempt is called after each attempt of this process was recorded, from many
 	// goroutines at once. It must not block. Defaults to none.
-	OnAttempt func(Attempt)
+	OnAttempt func(AttemptResult)
 	// OnEvent is called when a batch has ended, a circuit has opened or closed, or dead
 	// letters have a new cause, whichever process made the calls. Each event is reported to
 	// one of the workers on the same Redis that have an OnEvent, one event at a time and in
@@ -241,7 +252,7 @@ func (c Config) withDefaults() Config {
 		c.OnLarge = func(string, string, int64) func(bool) { return func(bool) {} }
 	}
 	if c.OnAttempt == nil {
-		c.OnAttempt = func(Attempt) {}
+		c.OnAttempt = func(AttemptResult) {}
 	}
 	return c
 }

@@ -84,7 +84,7 @@ func (w *Worker) withdrawLate(ctx context.Context, queue string, calls []ledger.
 	}
 	for i, inflight := range lateCalls {
 		if withdrawn[i] == ledger.Withdrew {
-			w.noteDead(inflight.delivery, inflight, list[i].Final)
+			w.noteDead(ctx, inflight.delivery, inflight, list[i].Final)
 		}
 	}
 	return nil

@@ -83,8 +83,8 @@ func TestADeadlineEndsACallWhateverHoldsIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.upstream.Name = callqtest.Upstream
 			var mu sync.Mutex
-			events := map[string]worker.Attempt{}
-			cfg := worker.Config{Upstreams: []worker.Upstream{c.upstream}, OnAttempt: func(e worker.Attempt) {
+			events := map[string]worker.AttemptResult{}
+			cfg := worker.Config{Upstreams: []worker.Upstream{c.upstream}, OnAttempt: func(e worker.AttemptResult) {
 				mu.Lock()
 				defer mu.Unlock()
 				if e.Class == policy.ClassExpired {

@@ -19,6 +19,13 @@
 // Jobs are calls that Go code makes, for example with an SDK. [Handle] registers the code.
 // The same policy decides on its results, and the same circuits and limits apply.
 //
+// [Middleware] wraps the making of each attempt, as in net/http: for measurements, for values
+// in the context of a job's code, or to refuse a call before it is sent. A request is sent at
+// most once, and its answer counts, whatever the middleware does.
+//
+// [Config.TracerProvider] receives OpenTelemetry spans. A trace goes from the producer
+// ([tasks.ProducerConfig]) through each attempt to the API, with retries and parks as events.
+//
 // The steps of one call:
 //
 //	dequeue   refuse if the account is held or a limit is used up; take the call with its slot

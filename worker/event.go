@@ -8,8 +8,8 @@ import (
 	"github.com/seed-2903acc3/callq/worker/notify"
 )
 
-// Attempt is the result of one attempt, for [Config.OnAttempt].
-type Attempt struct {
+// AttemptResult is the result of one attempt, for [Config.OnAttempt].
+type AttemptResult struct {
 	ID, Batch, Key, Upstream string
 	// Action is what the policy decided; State is set when the call has ended.
 	Action policy.Action

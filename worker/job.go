@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -73,8 +74,20 @@ func Handle[A tasks.Args, R any](w *Worker, upstreamName string, fn func(context
 	return nil
 }
 
-// runJob runs a job's code and returns its result as an upstream's answer.
-func (w *Worker) runJob(ctx context.Context, inflight *inflightCall, fn jobFunc) upstream.Answer {
+// runJob runs a job's code, inside the middleware, and returns its result as an upstream's
+// answer.
+func (w *Worker) runJob(ctx context.Context, inflight *inflightCall, job string) upstream.Answer {
+	fn := w.jobs[jobName{inflight.account.name, job}]
+	if w.handler == nil {
+		return w.runCode(ctx, inflight, fn)
+	}
+	return w.throughMiddleware(ctx, inflight, job, func(ctx context.Context, _ http.Header) upstream.Answer {
+		return w.runCode(ctx, inflight, fn)
+	})
+}
+
+// runCode runs a job's code and returns its result as an upstream's answer.
+func (w *Worker) runCode(ctx context.Context, inflight *inflightCall, fn jobFunc) upstream.Answer {
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), inflight.account.timeout)
 	defer cancel()

@@ -298,12 +298,14 @@ func (w *Worker) askCircuit(ctx context.Context, inflight *inflightCall, name ci
 		return adm, w.endGivenUp(ctx, inflight, adm), false
 	case !adm.Admitted && name.Endpoint != "":
 		inflight.delivery.ParkedAt = inflight.delivery.At
+		w.linkHold(ctx, name)
 		return adm, w.putOff(ctx, inflight.delivery, nil, adm.Wait, "held: circuit "+name.String()+" is open"), false
 	case !adm.Admitted:
 		return adm, w.putBack(ctx, inflight.delivery, nil), false
 	}
 	admitted.epoch = adm.Epoch
 	if adm.Probe {
+		w.linkHold(ctx, name)
 		admitted.token, admitted.hold, admitted.rung, admitted.heldFor = token, adm.Hold, adm.Rung, adm.HeldFor
 		inflight.probeTokens = append(inflight.probeTokens, token)
 		w.probes.add(token, heldProbe{name: name, epoch: adm.Epoch, renewed: asked, renewUntil: asked.Add(inflight.account.probeLimit)})

@@ -182,7 +182,7 @@ breaker: {window: 30s, min_calls: 2, ratio: 0.5}
 	const gone = "http://127.0.0.1:1" // a port that was closed another test could open
 	cfg := worker.Config{
 		Upstreams: []worker.Upstream{{Name: "gone", BaseURL: gone, Policy: long, Concurrency: 1}},
-		OnAttempt: func(e worker.Attempt) {
+		OnAttempt: func(e worker.AttemptResult) {
 			if !strings.Contains(e.Message, "connection refused") {
 				t.Errorf("the message of an attempt: got %q", e.Message)
 			}

@@ -110,6 +110,9 @@ func (w *Worker) abandon(delivery *ledger.Delivery) disposition {
 // which the account's circuit holds.
 func (w *Worker) putBack(ctx context.Context, delivery *ledger.Delivery, a *ledger.Attempt) disposition {
 	delivery.Parked++
+	if a == nil {
+		w.tracer.putBack(ctx, "waits at the head of its queue", 0)
+	}
 	// asynq gets nil, as for a task that is done. Its write must be suppressed, because
 	// another worker may have the task by then.
 	w.wrapped.Removed(delivery.Queue, delivery.ID)
@@ -121,6 +124,9 @@ func (w *Worker) putBack(ctx context.Context, delivery *ledger.Delivery, a *ledg
 // putOff puts a call back without spending an attempt; the task comes back after wait.
 func (w *Worker) putOff(ctx context.Context, delivery *ledger.Delivery, a *ledger.Attempt, wait time.Duration, text string) disposition {
 	delivery.Parked++
+	if a == nil {
+		w.tracer.putBack(ctx, text, wait)
+	}
 	if _, applied := w.retryRecord(ctx, w.dispatcher.Attempt, delivery, a); !applied {
 		return w.abandon(delivery)
 	}
@@ -197,7 +203,7 @@ func (w *Worker) endDead(ctx context.Context, delivery *ledger.Delivery, infligh
 	if _, applied := w.recordEnd(ctx, delivery, f, nil); !applied {
 		return w.abandon(delivery)
 	}
-	w.noteDead(delivery, inflight, f)
+	w.noteDead(ctx, delivery, inflight, f)
 	return dispositionOf(delivery, f)
 }
 
@@ -211,13 +217,13 @@ func (w *Worker) countEnded(delivery *ledger.Delivery, f ledger.Final) {
 }
 
 // noteDead writes the event and the log line of a dead call that was not sent.
-func (w *Worker) noteDead(delivery *ledger.Delivery, inflight *inflightCall, f ledger.Final) {
+func (w *Worker) noteDead(ctx context.Context, delivery *ledger.Delivery, inflight *inflightCall, f ledger.Final) {
 	if inflight != nil {
 		d := policy.Decision{Action: policy.ActionDeadLetter, Class: policy.Class(f.Ending.Class), Rule: f.Ending.Rule}
-		w.note(inflight, attempted{number: delivery.Attempts}, d, ledger.Dead)
+		w.note(ctx, inflight, attempted{number: delivery.Attempts, unsent: true}, d, ledger.Dead)
 	}
 	w.countEnded(delivery, f)
-	w.log.Warn("a call failed for good and is not sent", "call", delivery.ID, "batch", delivery.Batch, "key", delivery.Key, "class", f.Ending.Class, "message", f.Ending.Message)
+	w.logUnsent(ctx, delivery, inflight, f.Ending)
 }
 
 // adopt makes a record for a task that another program put into the queue, and ends it.

@@ -361,7 +361,7 @@ func TestAJobThatAsynqCancelsContinues(t *testing.T) {
 // asynq recovers a panic too, and shows its text in asynqmon.
 func TestAPanicOfACallbackIsLoggedAndLosesNoCall(t *testing.T) {
 	var panicked sync.Map // by call: the back ends are tried at once
-	each(t, worker.Config{OnAttempt: func(e worker.Attempt) {
+	each(t, worker.Config{OnAttempt: func(e worker.AttemptResult) {
 		if _, again := panicked.LoadOrStore(e.Key, true); !again {
 			panic("with a secret in it")
 		}

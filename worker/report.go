@@ -125,7 +125,7 @@ func (w *Worker) reportOwnError(ctx context.Context, inflight *inflightCall, a a
 		ServerSaid: serverSaid(source),
 		Cause: circuit.Cause{
 			Reason: c.Hold, Hold: c.Hold, Source: string(source), Class: string(a.decision.Class), Code: a.Outcome.Code,
-			Message: messageOf(a), CorrelationID: a.Outcome.CorrelationID,
+			Message: messageOf(a), CorrelationID: a.Outcome.CorrelationID, Trace: w.tracer.parent(ctx),
 		},
 	})
 	rateError := a.decision.Class == policy.ClassQuota && time.Until(end) <= mostRateWait
@@ -135,6 +135,9 @@ func (w *Worker) reportOwnError(ctx context.Context, inflight *inflightCall, a a
 	status, ok := w.sendReport(ctx, admitted.name, report)
 	if status.Began {
 		w.metrics.Hold(admitted.name.Upstream, c.Hold)
+		w.tracer.holdBegan(ctx, admitted.name, c.Hold, status.Wait)
+	} else if status.Open {
+		w.linkHold(ctx, admitted.name)
 	}
 	if c.Effect == policy.EffectOpen && admitted.token == "" && inflight.beganAfter(status.OpenBefore) {
 		w.metrics.RefusedAfterHold(admitted.name.Upstream)

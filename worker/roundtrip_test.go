@@ -131,9 +131,9 @@ func tripsOf(t *testing.T, calls, concurrency int, limits []string) (own, others
 	sim := simapi.New(simapi.Config{})
 	web := httptest.NewServer(sim)
 	defer web.Close()
-	made := make(chan worker.Attempt, calls)
+	made := make(chan worker.AttemptResult, calls)
 	w, err := worker.New(worker.Config{
-		Redis: client, Concurrency: concurrency, OnAttempt: func(e worker.Attempt) { made <- e },
+		Redis: client, Concurrency: concurrency, OnAttempt: func(e worker.AttemptResult) { made <- e },
 		Upstreams: []worker.Upstream{{Name: "api", BaseURL: web.URL, Policy: callqtest.Fast(t), Limits: limits}},
 	})
 	if err != nil {

@@ -134,7 +134,7 @@ func TestNoCredentialLeavesTheWorker(t *testing.T) {
 			var events sync.Map
 			cfg := worker.Config{
 				Logger:    slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-				OnAttempt: func(e worker.Attempt) { events.Store(fmt.Sprintf("%+v", e), nil) },
+				OnAttempt: func(e worker.AttemptResult) { events.Store(fmt.Sprintf("%+v", e), nil) },
 				Upstreams: append([]worker.Upstream(nil), upstreams...),
 			}
 			if kind == "redis" {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	dice "math/rand/v2"
+	"net/url"
 	"os"
 	"slices"
 	"sync"
@@ -87,9 +88,12 @@ type Worker struct {
 	redisHealth redisHealth
 	machine     machine
 	// minutes counts attempts for the chart of the last hours.
-	minutes *history.Recorder
-	metrics *metrics.Recorder // nil: none
-	news    *announcements
+	minutes  *history.Recorder
+	metrics  *metrics.Recorder // nil: none
+	news     *announcements
+	failures *failures
+	tracer   *tracer // nil: none
+	handler  Handler // the middleware; nil: none
 	// notifications is nil if no event is wanted.
 	notifications *notifications
 }
@@ -103,7 +107,8 @@ type account struct {
 	credential     uint64 // the credential's mark at the last check; only follow uses it
 	gate           *circuit.Gate
 	reach          reach
-	api            string // identifies the API: a hash of its address and of its token endpoint's
+	base           *url.URL // where its API is; nil without a client
+	api            string   // identifies the API: a hash of its address and of its token endpoint's
 	dequeueGate    timedGate
 	prefetch       prefetch
 	endpoints      patterns
@@ -144,7 +149,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	host, _ := os.Hostname() // only a name for people to read
 	w := &Worker{
-		cfg: cfg, log: cfg.Logger, news: newAnnouncements(logger, cfg.Redactor),
+		cfg: cfg, log: cfg.Logger, tracer: newTracer(cfg.TracerProvider, cfg.Redactor), handler: wrap(cfg.Middleware),
 		ledger:     ledger.New(cfg.Redis),
 		repairer:   ledger.NewRepairer(cfg.Redis),
 		leases:     ledger.NewLeases(cfg.Redis),
@@ -163,9 +168,9 @@ func New(cfg Config) (*Worker, error) {
 		draining:   make(chan struct{}),
 		stopped:    make(chan struct{}),
 		fatal:      make(chan error, 1),
-
-		clustered: redislua.Clustered(cfg.Redis),
+		clustered:  redislua.Clustered(cfg.Redis),
 	}
+	w.news, w.failures = newsOf(logger, cfg.Redactor)
 	var err error
 	if w.records, err = records.New(cfg.Redis); err != nil {
 		return nil, err
@@ -243,6 +248,7 @@ func newAccount(u Upstream, cfg Config, reading *spool.Memory) (*account, error)
 	client.Memory = reading
 	a.client, err = upstream.New(client)
 	if err == nil {
+		a.base, _ = url.Parse(u.BaseURL) // upstream.New has checked it
 		a.credential, _ = a.client.Fingerprint()
 	}
 	return a, err
@@ -275,7 +281,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	living.Go(func() { w.renew(aliveCtx) })
 	sweepCtx, stopSweep := context.WithCancel(ctx)
 	var sweeping sync.WaitGroup
-	for _, do := range []func(context.Context){w.sweep, w.follow, w.announce, w.watchMemory, w.reclaim, w.watchDeadlines, w.writeMinutes, w.notify} {
+	for _, do := range []func(context.Context){w.sweep, w.follow, w.announce, w.watchMemory, w.reclaim, w.watchDeadlines, w.writeMinutes, w.failures.run, w.notify} {
 		sweeping.Go(func() { do(sweepCtx) })
 	}
 	// Calls in progress end after ctx: until then the fences must be watched.
@@ -305,6 +311,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	sweeping.Wait()
 	stopAlive()
 	living.Wait()
+	w.failures.flush(ctx)
 	w.leave(ctx, err == nil)
 	return err
 }

@@ -31,7 +31,7 @@ func TestABatchOfAnySizeIsReceivedAndSentInBoundedMemory(t *testing.T) {
 	server := redistest.Redis(t)
 	h := newHome(t, filepath.Dir(program(t)))
 	h.write("callq.yaml", fmt.Sprintf("redis: %q\nupstreams: {api: {base_url: \"http://127.0.0.1:1\", policy: http}}\n", server.URL))
-	cmd, _, _ := h.command("admin", "--listen", "127.0.0.1:0")
+	cmd, _, _ := h.command("admin", "--log-format=text", "--listen", "127.0.0.1:0")
 	cmd.Path = built(t)
 	log, _, _ := h.startCommand(cmd)
 	address := regexp.MustCompile(`admin=(\S+)`)

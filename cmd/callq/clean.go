@@ -85,8 +85,10 @@ func all(paths []string, ok func(string) bool) bool {
 }
 
 // captureLogs redirects the logs of libraries: net/http and asynqmon use the standard log
-// package, go-redis its own logger. This is for the whole process, so only main calls it.
+// package, go-redis its own logger. This is for the whole process, so only main begins it;
+// the flags of the log apply once they are read.
 func (a *app) captureLogs() {
+	a.captures = true
 	log := a.logger(slog.LevelWarn)
 	redisconn.LogLibrary(log)
 	stdlog.SetFlags(0)

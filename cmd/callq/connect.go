@@ -6,9 +6,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed-2903acc3/callq/cmd/callq/internal/config"
 	"github.com/seed-2903acc3/callq/policy"
@@ -33,9 +35,14 @@ type backend struct {
 	client   *tasks.Client
 	records  *records.Store
 	repairer *ledger.Repairer
+	// traces receives the spans of producers and workers; nil: none.
+	traces trace.TracerProvider
 	// registerer receives the metrics of workers; nil: none.
 	registerer prometheus.Registerer
 }
+
+// traced are the purposes of commands that enqueue or make calls.
+var traced = []string{"run", "work", "send", "admin"}
 
 // connect opens the Redis of the configuration. shared is for commands that need the data
 // of other processes, or leave data for them. Every error says what to do.
@@ -63,6 +70,9 @@ func (a *app) connect(ctx context.Context, cfg *config.Config, purpose string, s
 		secrets: a.secrets, records: stored, conn: conn, ledger: ledger.New(conn.Client), repairer: ledger.NewRepairer(conn.Client),
 		circuits: circuit.NewStore(conn.Client, whoami()),
 	}
+	if slices.Contains(traced, purpose) {
+		d.traces = a.tracerProvider(log)
+	}
 	if d, err = d.withConfig(cfg); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -78,7 +88,7 @@ func (d *backend) withConfig(cfg *config.Config) (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	own.producer, err = tasks.NewProducer(d.conn.Client, tasks.ProducerConfig{Rules: rulesOf(upstreams), BaseURLs: baseURLsOf(cfg)})
+	own.producer, err = tasks.NewProducer(d.conn.Client, tasks.ProducerConfig{Rules: rulesOf(upstreams), BaseURLs: baseURLsOf(cfg), TracerProvider: d.traces})
 	if err != nil {
 		return nil, err
 	}
@@ -149,9 +159,4 @@ func (d *backend) explain(err error) error {
 		return err
 	}
 	return explained
-}
-
-// logger returns a logger that writes to stderr.
-func (a *app) logger(level slog.Level) *slog.Logger {
-	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
 }

@@ -143,7 +143,7 @@ func (a *app) dev(ctx context.Context, f devFlags) (err error) {
 	r := a.newFileRun(cfg, in, filepath.Join(dir, "results.jsonl"))
 	r.config.Worker.Upstreams, r.config.Worker.Registerer = upstreams, server.registry
 	first := &firstSeen{say: r.progress.Printf}
-	r.config.Worker.OnAttempt = func(e worker.Attempt) {
+	r.config.Worker.OnAttempt = func(e worker.AttemptResult) {
 		r.slow.note(e)
 		first.show(e)
 	}
@@ -245,7 +245,7 @@ type firstSeen struct {
 	seen map[string]bool
 }
 
-func (f *firstSeen) show(e worker.Attempt) {
+func (f *firstSeen) show(e worker.AttemptResult) {
 	if e.Action == policy.ActionSucceed || e.Class == "" {
 		return
 	}
@@ -264,7 +264,7 @@ func (f *firstSeen) show(e worker.Attempt) {
 }
 
 // followText returns what follows an attempt.
-func followText(e worker.Attempt, now time.Time) string {
+func followText(e worker.AttemptResult, now time.Time) string {
 	switch e.Action {
 	case policy.ActionRetry:
 		wait := max(e.Next.Sub(now), time.Millisecond).Round(100 * time.Millisecond)

@@ -23,7 +23,11 @@ func explainFlag(err error) error {
 	if !errors.As(err, &bad) {
 		return err
 	}
-	want, ok := wanted[bad.GetFlag().Value.Type()]
+	kind := bad.GetFlag().Value.Type()
+	want, ok := wanted[kind]
+	if _, is := bad.GetFlag().Value.(*choice); is {
+		want, ok = "must be "+kind, true
+	}
 	if !ok {
 		return err
 	}

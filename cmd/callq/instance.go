@@ -44,7 +44,8 @@ func newInstance(cfg *config.Config, upstreams []worker.Upstream, d *backend, lo
 // newWorker makes a worker with the backend's configuration.
 func (d *backend) newWorker(upstreams []worker.Upstream, webhooks []worker.Webhook, log *slog.Logger) (*worker.Worker, error) {
 	cfg := workerConfig(d.cfg, d.secrets, log)
-	cfg.Redis, cfg.Upstreams, cfg.Notify, cfg.Registerer = d.conn.Client, upstreams, webhooks, d.registerer
+	cfg.Redis, cfg.Upstreams, cfg.Notify = d.conn.Client, upstreams, webhooks
+	cfg.Registerer, cfg.TracerProvider = d.registerer, d.traces
 	return worker.New(cfg)
 }
 

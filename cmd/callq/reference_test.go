@@ -89,7 +89,10 @@ func documented() string {
 Exit status: 0 well; 1 failed (also findings of audit, doctor and policy test, refused lines, interrupted); 2 wrong usage, configuration
 or input, findings of policy lint; 3 finished, but some calls are dead or dropped.
 
-Every command takes ` + "`--config FILE`, `--redis URL`, `--json` and `--quiet`" + `.
+Every command takes ` + "`--config FILE`, `--redis URL`, `--json`, `--quiet`, `--log-level debug|info|warn|error`" + ` and
+` + "`--log-format text|json`" + `. The log goes to stderr. It is JSON for ` + "`work`, `admin`, `dev` and `simapi`" + ` unless stderr is a terminal, and text
+for the others. [Logs](../../deploy/RUNBOOK.md#logs) says what it has, and
+[Traces](../../deploy/RUNBOOK.md#traces) how to export OpenTelemetry traces.
 
 `)
 	b.WriteString(strings.ReplaceAll(configPage, "\n#", "\n##")[len("# "):])

@@ -32,6 +32,12 @@ type app struct {
 	redis      string
 	json       bool
 	quiet      bool
+	logs       logFlags
+	traces     *traces
+	// terminal reports that stderr is a terminal.
+	terminal bool
+	// captures reports that the logs of libraries go to the log of the command.
+	captures bool
 }
 
 // run is the whole program: it runs one command line and returns the exit status. Nothing
@@ -42,9 +48,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer, env func(string) string) *app {
 	secrets := &worker.Redactor{}
-	screen := console.NewScreen(stderr, console.IsTerminal(stderr), secrets.Text)
+	terminal := console.IsTerminal(stderr)
+	screen := console.NewScreen(stderr, terminal, secrets.Text)
 	return &app{
 		stdin: stdin, stdout: newCleanWriter(secrets, stdout), stderr: newCleanWriter(secrets, screen), screen: screen, env: env, secrets: secrets,
+		terminal: terminal, traces: &traces{},
 	}
 }
 
@@ -54,6 +62,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return a.signals.guard(ctx, func(ctx context.Context) int {
 		err := a.execute(ctx, args)
 		a.report(err)
+		a.traces.close()
 		return statusOf(err)
 	})
 }
@@ -111,15 +120,17 @@ whether to finish, retry, wait or give up, and records how every call ended.`,
 	flags.StringVar(&a.redis, "redis", "", "`URL` of Redis (default embedded:)")
 	flags.BoolVar(&a.json, "json", false, "machine-readable output")
 	flags.BoolVar(&a.quiet, "quiet", false, "no progress, only results and errors")
+	a.logs.add(root, flags)
+	root.PersistentPreRunE = a.beginLogs
 	help := a.helpCommand()
 	root.SetHelpCommand(help)
 	root.AddCommand(
 		help, // cobra would add it too late for markRuns
 		a.runCommand(),
 		a.initCommand(),
-		a.devCommand(),
-		a.workCommand(),
-		a.adminCommand(),
+		asService(a.devCommand()),
+		asService(a.workCommand()),
+		asService(a.adminCommand()),
 		a.sendCommand(),
 		a.batchCommand(),
 		a.deadCommand(),
@@ -128,7 +139,7 @@ whether to finish, retry, wait or give up, and records how every call ended.`,
 		a.policyCommand(),
 		a.auditCommand(),
 		a.doctorCommand(),
-		a.simapiCommand(),
+		asService(a.simapiCommand()),
 		a.openapiCommand(),
 		a.versionCommand(),
 		a.completionCommand(),

@@ -40,13 +40,13 @@ type fileRun struct {
 // newFileRun returns the run of an input. The caller must set config.Worker.Upstreams.
 func (a *app) newFileRun(cfg *config.Config, in *filerun.Input, out string) *fileRun {
 	r := &fileRun{app: a, cfg: cfg, in: in, out: out, progress: a.newProgress()}
-	r.log = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	r.log = a.runLogger()
 	r.config = filerun.Config{
 		In: in, Out: out, Patience: defaultPatience, DropBodies: cfg.Ledger.DropBodies, CommandFlags: a.where(),
 		Connect: r.connect, OnEvent: r.show,
 		Worker: workerConfig(cfg, a.secrets, r.log),
 	}
-	r.config.Worker.OnAttempt = r.slow.note
+	r.config.Worker.OnAttempt, r.config.Worker.TracerProvider = r.slow.note, a.tracerProvider(r.log)
 	if out == "-" {
 		r.config.Out, r.config.Writer = "", beneath(a.stdout)
 	}

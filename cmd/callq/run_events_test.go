@@ -11,7 +11,7 @@ import (
 
 func TestARunSaysWhyNoCallEnds(t *testing.T) {
 	now := time.Date(2026, 5, 4, 18, 0, 0, 0, time.UTC)
-	last := worker.Attempt{Upstream: "api", Key: "row-58", Action: policy.ActionRetry, Attempts: 4, MostAttempts: 6, Next: now.Add(15 * time.Second)}
+	last := worker.AttemptResult{Upstream: "api", Key: "row-58", Action: policy.ActionRetry, Attempts: 4, MostAttempts: 6, Next: now.Add(15 * time.Second)}
 	refused, code, status := last, last, last
 	refused.Class, refused.Message = policy.ClassTransient, "connection refused"
 	code.Class, code.Code, code.Status = policy.ClassUnknown, "4711", 200
@@ -37,12 +37,12 @@ func TestTheSlowestCallsAreShownWithTheirNextAttempt(t *testing.T) {
 	now := time.Date(2026, 5, 4, 18, 0, 0, 0, time.UTC)
 	var s slowCalls
 	for i := range 5 {
-		s.note(worker.Attempt{
+		s.note(worker.AttemptResult{
 			ID: string(rune('a' + i)), Key: "row-" + string(rune('a'+i)), Action: policy.ActionRetry, Class: policy.ClassTransient, Status: 500,
 			Attempts: i + 1, MostAttempts: 6, Next: now.Add(time.Duration(i) * time.Second),
 		})
 	}
-	s.note(worker.Attempt{ID: "e", Key: "row-e", Action: policy.ActionSucceed, State: "done"})
+	s.note(worker.AttemptResult{ID: "e", Key: "row-e", Action: policy.ActionSucceed, State: "done"})
 	got := s.lines(now)
 	if len(got) != 3 || got[0] != "row-d: HTTP 500 (transient), attempt 4 of 6 failed, next in 3s" || got[2] != "row-b: HTTP 500 (transient), attempt 2 of 6 failed, next in 1s" {
 		t.Errorf("got %q", got)

@@ -36,9 +36,11 @@ func await(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// start runs the program until its signal; end waits for it and gives its status.
+// start runs the program until its signal; end waits for it and gives its status. Its log
+// is text.
 func (h *home) start(args ...string) (errs *programtest.Log, signal func(os.Signal), end func() int) {
 	h.t.Helper()
+	args = append([]string{args[0], "--log-format=text"}, args[1:]...)
 	cmd, _, _ := h.command(args...)
 	return h.startCommand(cmd)
 }

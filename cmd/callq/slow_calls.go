@@ -23,11 +23,11 @@ const (
 // none. It is safe for concurrent use.
 type slowCalls struct {
 	mu    sync.Mutex
-	calls map[string]worker.Attempt
+	calls map[string]worker.AttemptResult
 }
 
 // note adds the result of an attempt.
-func (s *slowCalls) note(e worker.Attempt) {
+func (s *slowCalls) note(e worker.AttemptResult) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.Action != policy.ActionRetry {
@@ -35,7 +35,7 @@ func (s *slowCalls) note(e worker.Attempt) {
 		return
 	}
 	if s.calls == nil {
-		s.calls = map[string]worker.Attempt{}
+		s.calls = map[string]worker.AttemptResult{}
 	}
 	if _, known := s.calls[e.ID]; known || len(s.calls) < mostSlow {
 		s.calls[e.ID] = e
@@ -46,10 +46,10 @@ func (s *slowCalls) note(e worker.Attempt) {
 func (s *slowCalls) lines(now time.Time) (lines []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var slowest []worker.Attempt
+	var slowest []worker.AttemptResult
 	for _, e := range s.calls {
 		slowest = append(slowest, e)
-		slices.SortFunc(slowest, func(a, b worker.Attempt) int {
+		slices.SortFunc(slowest, func(a, b worker.AttemptResult) int {
 			return cmp.Or(b.Attempts-a.Attempts, b.Next.Compare(a.Next), cmp.Compare(a.ID, b.ID))
 		})
 		slowest = slowest[:min(len(slowest), slowShown)]
@@ -62,7 +62,7 @@ func (s *slowCalls) lines(now time.Time) (lines []string) {
 
 // retryLine returns, for example, "row-58: HTTP 500 (transient), attempt 4 of 6 failed, next
 // in 15s".
-func retryLine(e worker.Attempt, now time.Time) string {
+func retryLine(e worker.AttemptResult, now time.Time) string {
 	next := "due now"
 	if wait := e.Next.Sub(now).Round(time.Second); wait > 0 {
 		next = "next in " + console.Duration(wait)
@@ -72,7 +72,7 @@ func retryLine(e worker.Attempt, now time.Time) string {
 
 // causeText returns why an attempt failed, for example "error 68300005 (transient)", "HTTP
 // 500 (transient)" or "connection refused (transient)".
-func causeText(e worker.Attempt) string {
+func causeText(e worker.AttemptResult) string {
 	what := e.Message
 	switch {
 	case e.Code != "":

@@ -116,10 +116,10 @@ func (a *app) keepWorking(ctx context.Context, r *reloader, first *instance, ser
 }
 
 // workReporter returns the reporter of why a worker's calls wait. The worker logs holds at
-// level info, so the reporter leaves them to it for some seconds. --quiet hides that level;
-// then the reporter logs holds at once.
+// level info, so the reporter leaves them to it for some seconds. If --quiet or --log-level
+// hides that level, the reporter logs holds at once.
 func (a *app) workReporter(d *backend, log *slog.Logger) *waiting.Reporter {
 	why := a.newReporter(d, true, func(line string) { log.Warn(line) })
-	why.HasWatcher = !a.quiet
+	why.HasWatcher = log.Enabled(context.Background(), slog.LevelInfo)
 	return why
 }

@@ -26,7 +26,7 @@ func CheckScripts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	task, err := encoder.Encode(ctx, "probe", "probe", "probe", nil)
+	task, err := encoder.Encode(ctx, "probe", "probe", "probe", nil, nil)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ type Encoder struct{ client *asynq.Client }
 // enqueues in another way than callq expects.
 func NewEncoder() (*Encoder, error) {
 	e := &Encoder{client: asynq.NewClientFromRedisClient(capture{})}
-	if _, err := e.Encode(context.Background(), "probe", "probe", "probe", nil); err != nil {
+	if _, err := e.Encode(context.Background(), "probe", "probe", "probe", nil, nil); err != nil {
 		return nil, err
 	}
 	if taskMessageErr != nil {
@@ -42,11 +42,12 @@ func NewEncoder() (*Encoder, error) {
 	return e, nil
 }
 
-// Encode encodes a task of the given kind. asynq itself never retries the task, times
-// it out, or keeps it: attempts, deadlines and outcomes are the ledger's.
-func (e *Encoder) Encode(ctx context.Context, queue, id, kind string, payload []byte) (Message, error) {
+// Encode encodes a task of the given kind, with headers unless they are nil. asynq itself
+// never retries the task, times it out, or keeps it: attempts, deadlines and outcomes are
+// the ledger's.
+func (e *Encoder) Encode(ctx context.Context, queue, id, kind string, payload []byte, headers map[string]string) (Message, error) {
 	var got captured
-	_, err := e.client.EnqueueContext(context.WithValue(ctx, captureKey{}, &got), asynq.NewTask(kind, payload),
+	_, err := e.client.EnqueueContext(context.WithValue(ctx, captureKey{}, &got), asynq.NewTaskWithHeaders(kind, payload, headers),
 		asynq.Queue(queue), asynq.TaskID(id), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(TaskTimeout))
 	if errors.Is(err, ErrUnknownScript) || got.err != nil {
 		return Message{}, errors.Join(got.err, err)

@@ -33,7 +33,7 @@ func TestAnEncodedTaskEqualsTheOneOfAsynqsClient(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := rdb.HGet(t.Context(), "asynq:{q:high}:t:"+id, "msg").Val()
-			got, err := encoder.Encode(t.Context(), "q:high", id, "kind", payload)
+			got, err := encoder.Encode(t.Context(), "q:high", id, "kind", payload, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,7 +57,7 @@ func TestAnEncoderIsSafeForManyGoroutines(t *testing.T) {
 		wg.Go(func() {
 			for i := range 50 {
 				id := fmt.Sprintf("%d-%d", g, i)
-				m, err := encoder.Encode(context.Background(), "q", id, "kind", []byte(id))
+				m, err := encoder.Encode(context.Background(), "q", id, "kind", []byte(id), nil)
 				if err != nil || !Decodable(m.Data, "q", id) {
 					t.Errorf("%s: %v", id, err)
 				}
@@ -73,9 +73,9 @@ func TestATaskThatAsynqRefusesIsNotEncoded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, err := range map[string]error{
-		"no kind":  second(encoder.Encode(t.Context(), "q", "id", "", nil)),
-		"no id":    second(encoder.Encode(t.Context(), "q", " ", "kind", nil)),
-		"no queue": second(encoder.Encode(t.Context(), "", "id", "kind", nil)),
+		"no kind":  second(encoder.Encode(t.Context(), "q", "id", "", nil, nil)),
+		"no id":    second(encoder.Encode(t.Context(), "q", " ", "kind", nil, nil)),
+		"no queue": second(encoder.Encode(t.Context(), "", "id", "kind", nil, nil)),
 	} {
 		if err == nil || errors.Is(err, ErrUnknownScript) {
 			t.Errorf("%s: %v", what, err)
@@ -132,7 +132,7 @@ func messages(tb testing.TB) map[string]bool {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	m, err := encoder.Encode(tb.Context(), "q", "id", "kind", []byte("payload"))
+	m, err := encoder.Encode(tb.Context(), "q", "id", "kind", []byte("payload"), nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestLastErrorTailSetsAMessagesLastError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	msg, err := e.Encode(t.Context(), "q", "id", "call", []byte("payload"))
+	msg, err := e.Encode(t.Context(), "q", "id", "call", []byte("payload"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ func TestAnAsynqServerDequeuesThroughTheDequeueHook(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := encoder.Encode(t.Context(), "q", "of the hook", "kind", []byte("hook payload"))
+		m, err := encoder.Encode(t.Context(), "q", "of the hook", "kind", []byte("hook payload"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

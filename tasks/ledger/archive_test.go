@@ -62,7 +62,7 @@ func asynqArchives(t *testing.T, handle func(d *fixture, queue, id string)) (*fi
 	encoder, err := broker.NewEncoder()
 	d.must(err)
 	e := entryOf("b", "q", "k")
-	m, err := encoder.Encode(t.Context(), "q", e.ID, "call", nil)
+	m, err := encoder.Encode(t.Context(), "q", e.ID, "call", nil, nil)
 	d.must(err)
 	e.Message = m.Data
 	d.send("b", e)

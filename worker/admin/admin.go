@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
@@ -73,7 +74,7 @@ func New(ctx context.Context, cfg Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return secureHeaders(cfg.Access.Handler(routes)), nil
+	return secureHeaders(continueTrace(cfg.Access.Handler(routes))), nil
 }
 
 // routesOf returns the table of all routes, except those by which browsers sign in: which
@@ -121,6 +122,18 @@ func roleOf(r page.Route) access.Role {
 		return access.Public
 	}
 	return access.Viewer
+}
+
+// continueTrace puts the span of the client into the request's context, so that calls which
+// the client enqueues continue its trace (W3C Trace Context). It has an effect only if the
+// producer has a TracerProvider.
+func continueTrace(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Traceparent") != "" {
+			r = r.WithContext(propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header)))
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // secureHeaders adds headers by which browsers restrict what the answers can do.

@@ -84,7 +84,7 @@ func New(tb testing.TB, cfg worker.Config) *Env {
 	if e.worker, err = worker.New(cfg); err != nil {
 		tb.Fatalf("callqtest: %v", err)
 	}
-	if e.producer, err = tasks.NewProducer(cfg.Redis, tasks.ProducerConfig{Rules: rules}); err != nil {
+	if e.producer, err = tasks.NewProducer(cfg.Redis, tasks.ProducerConfig{Rules: rules, TracerProvider: cfg.TracerProvider}); err != nil {
 		tb.Fatalf("callqtest: %v", err)
 	}
 	if e.client, err = tasks.NewClient(cfg.Redis, tasks.ClientConfig{Explain: policy.ExplainClass}); err != nil {

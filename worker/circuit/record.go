@@ -16,7 +16,7 @@ func recordFromHash(n Name, h map[string]string) Record {
 		Rung: int(num("rung")), Streak: int(num("streak")), Failed: int(num("failed")), Probing: h["token"] != "",
 		Refused: h["refused"], Next: h["next"], Convicted: h["convicted"],
 		Reason: h["reason"], Hold: h["hold"], Source: h["source"], Class: h["class"], Code: h["code"],
-		Message: h["message"], CorrelationID: h["correlation_id"], Fault: h["fault"], Who: h["who"], Note: h["note"],
+		Message: h["message"], CorrelationID: h["correlation_id"], Trace: h["trace"], Fault: h["fault"], Who: h["who"], Note: h["note"],
 		Limited: at("limited"), LimitedBy: h["limited_by"], LimitedText: h["limited_text"], LimitTurns: h["limited_turn"] == "1",
 		LimitOfAPI: limit.OfAPI(h["limited_key"]),
 	}

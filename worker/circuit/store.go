@@ -90,8 +90,8 @@ type Record struct {
 	Reason string
 	// Hold is the policy's hold, Source where the hold's end comes from.
 	Hold, Source string
-	// Class, Code, Message and CorrelationID are from the answer that opened it.
-	Class, Code, Message, CorrelationID string
+	// These are from the answer that opened it; Trace is its span, as a traceparent header.
+	Class, Code, Message, CorrelationID, Trace string
 	// Fault describes the transient fault of its last probe, if there was one: the hold
 	// continues unchanged.
 	Fault string
@@ -122,8 +122,8 @@ func (r Record) Held(now time.Time) bool {
 
 // Cause describes the answer that a report of an own error is about.
 type Cause struct {
-	Reason, Hold, Source                string
-	Class, Code, Message, CorrelationID string
+	Reason, Hold, Source                       string
+	Class, Code, Message, CorrelationID, Trace string
 }
 
 // Verdict is what a call's result means to one circuit.
@@ -274,7 +274,7 @@ func (s *Store) Report(ctx context.Context, n Name, r Report) (Status, error) {
 	if r.Verdict == OwnError {
 		c := r.Cause
 		args = append(args, "reason", c.Reason, "hold", c.Hold, "source", c.Source, "class", c.Class, "code", c.Code,
-			"message", c.Message, "correlation_id", c.CorrelationID, "who", s.who, "note", "")
+			"message", c.Message, "correlation_id", c.CorrelationID, "trace", c.Trace, "who", s.who, "note", "")
 	}
 	if r.Verdict == Fault && r.Fault != "" {
 		args = append(args, "fault", r.Fault)
@@ -324,7 +324,7 @@ func (s *Store) Admit(ctx context.Context, n Name, a AdmitRequest) (Admission, e
 // Open opens the circuit for d, for an operator.
 func (s *Store) Open(ctx context.Context, n Name, d time.Duration, reason, who string) error {
 	return s.operate(ctx, n, "open", d, "reason", "operator", "hold", "", "source", "operator", "class", "", "code", "",
-		"message", "", "correlation_id", "", "max_probes", 0, "note", reason, "who", who)
+		"message", "", "correlation_id", "", "trace", "", "max_probes", 0, "note", reason, "who", who)
 }
 
 // Close closes the circuit, for an operator. A circuit that is closed already gets a new

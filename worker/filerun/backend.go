@@ -39,7 +39,9 @@ func (r *runner) connect(ctx context.Context) error {
 		Backend: opened, ledger: ledger.New(opened.Redis),
 		circuits: circuit.NewStore(opened.Redis, fmt.Sprintf("%s:%d", host, os.Getpid())),
 	}
-	if back.producer, err = tasks.NewProducer(opened.Redis, tasks.ProducerConfig{Rules: r.rules, BaseURLs: r.urls}); err != nil {
+	if back.producer, err = tasks.NewProducer(opened.Redis, tasks.ProducerConfig{
+		Rules: r.rules, BaseURLs: r.urls, TracerProvider: r.cfg.Worker.TracerProvider,
+	}); err != nil {
 		return err
 	}
 	back.client, err = tasks.NewClient(opened.Redis, tasks.ClientConfig{Endpoint: endpoint, Explain: policy.ExplainClass})

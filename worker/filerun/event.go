@@ -145,7 +145,7 @@ type Stalled struct {
 	For      time.Duration
 	Attempts int
 	// Last is the last of these attempts.
-	Last worker.Attempt
+	Last worker.AttemptResult
 }
 
 func (Planned) event()           {}

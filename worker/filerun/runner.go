@@ -177,7 +177,7 @@ func (r *runner) workerConfig() worker.Config {
 	cfg := r.cfg.Worker
 	cfg.Redis, cfg.Journal, cfg.OnLarge = r.backend.Redis, r.journal, r.onLarge
 	onAttempt := cfg.OnAttempt
-	cfg.OnAttempt = func(e worker.Attempt) {
+	cfg.OnAttempt = func(e worker.AttemptResult) {
 		r.stall.record(e)
 		if e.State != "" {
 			r.lastEnding.note()

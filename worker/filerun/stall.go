@@ -21,13 +21,13 @@ const (
 type stall struct {
 	mu         sync.Mutex
 	failed     int // failed attempts since a call has ended
-	last       worker.Attempt
+	last       worker.AttemptResult
 	since      time.Time // the first of these attempts
 	nextReport time.Time // no report before this time
 }
 
 // record adds an attempt.
-func (s *stall) record(e worker.Attempt) {
+func (s *stall) record(e worker.AttemptResult) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {

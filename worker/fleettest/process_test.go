@@ -33,7 +33,7 @@ func work(t *testing.T, program, name, config string, concurrency int, env ...st
 		t.Fatal(err)
 	}
 	p := &process{t: t, name: name, ended: make(chan struct{})}
-	p.cmd = exec.Command(program, "work", "--config", "callq.yaml", "--listen", "127.0.0.1:0", "--concurrency", fmt.Sprint(concurrency))
+	p.cmd = exec.Command(program, "work", "--log-format=text", "--config", "callq.yaml", "--listen", "127.0.0.1:0", "--concurrency", fmt.Sprint(concurrency))
 	p.cmd.Dir, p.cmd.SysProcAttr = dir, tied()
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TZ=UTC", "GORACE=atexit_sleep_ms=0"}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log

@@ -44,6 +44,9 @@ type Request struct {
 	// IdempotencyKey is sent in the idempotency header of the upstream, if it has one
 	// and Header does not set it.
 	IdempotencyKey string
+	// TraceParent and TraceState are sent as the headers of W3C Trace Context, unless they
+	// are empty or the request has a traceparent of its own.
+	TraceParent, TraceState string
 	// NonIdempotent reports that the request must not be sent twice. It is not sent on a
 	// connection on which more bytes of an earlier answer might arrive.
 	NonIdempotent bool
@@ -202,6 +205,13 @@ func (c *Client) header(r Request) (http.Header, error) {
 			return nil, refuse("idempotency key", "contains a control character")
 		}
 		h.Set(name, r.IdempotencyKey)
+	}
+	if r.TraceParent != "" && h.Get("Traceparent") == "" {
+		h.Set("Traceparent", r.TraceParent)
+		h.Del("Tracestate") // it would belong to another trace
+		if r.TraceState != "" {
+			h.Set("Tracestate", r.TraceState)
+		}
 	}
 	if h.Get("User-Agent") == "" {
 		h.Set("User-Agent", "callq")
