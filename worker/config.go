@@ -136,8 +136,8 @@ type Config struct {
 	// Defaults to none; then the worker looks for events only if Notify needs them.
 	OnEvent func(Event)
 	// Notify are receivers of the same events over HTTP. Workers on the same Redis should
-	// have the same ones; each event is delivered once to each, by any of them. Defaults to
-	// none.
+	// have the same ones; each event is delivered once to each, by any of them. Middleware
+	// and OnAttempt do not see the deliveries. Defaults to none.
 	Notify []Webhook
 	// OnLarge is called before a result with a body of more than 256 KiB is recorded, from
 	// many goroutines at once. It may block, so that a process that exports the results can

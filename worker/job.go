@@ -78,7 +78,7 @@ func Handle[A tasks.Args, R any](w *Worker, upstreamName string, fn func(context
 // answer.
 func (w *Worker) runJob(ctx context.Context, inflight *inflightCall, job string) upstream.Answer {
 	fn := w.jobs[jobName{inflight.account.name, job}]
-	if w.handler == nil {
+	if w.handler == nil || w.notifications.isWebhook(inflight.account.name) {
 		return w.runCode(ctx, inflight, fn)
 	}
 	return w.throughMiddleware(ctx, inflight, job, func(ctx context.Context, _ http.Header) upstream.Answer {

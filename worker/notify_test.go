@@ -233,6 +233,34 @@ func TestASecretThatIsReplacedSignsTheNextEventAndNeitherItNorTheAddressIsInRedi
 	})
 }
 
+func TestAProgramDoesNotSeeTheDeliveriesOfItsWebhooks(t *testing.T) {
+	r := notifytest.New(t, notifytest.Secret)
+	var seen sync.Map
+	env := callqtest.New(t, worker.Config{
+		Notify:    []worker.Webhook{hook(r)},
+		OnAttempt: func(a worker.AttemptResult) { seen.Store("attempt of "+a.Upstream, nil) },
+		Middleware: []worker.Middleware{func(next worker.Handler) worker.Handler {
+			return func(ctx context.Context, a worker.Attempt) (policy.Outcome, error) {
+				seen.Store("middleware of "+a.Upstream, nil)
+				return next(ctx, a)
+			}
+		}},
+	})
+	env.Start()
+	oneCall(env, "a", "1", "/1")
+	r.Await("the event", func(got []notifytest.Delivery) bool { return len(got) == 1 })
+	env.Stop()
+	var names []string
+	seen.Range(func(name, _ any) bool {
+		names = append(names, name.(string))
+		return true
+	})
+	slices.Sort(names)
+	if want := []string{"attempt of " + callqtest.Upstream, "middleware of " + callqtest.Upstream}; !slices.Equal(names, want) {
+		t.Errorf("the program has seen %q, want %q", names, want)
+	}
+}
+
 func TestSlackGetsTextWithoutASignature(t *testing.T) {
 	r := notifytest.New(t, "")
 	env := callqtest.New(t, worker.Config{Notify: []worker.Webhook{{Name: "chat", URL: worker.StaticSecret(r.URL), Slack: true, Events: []worker.EventType{worker.EventBatchEnded}}}})
