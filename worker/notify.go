@@ -264,7 +264,9 @@ func (n *notifications) note(ctx context.Context, err error) {
 
 // isWebhook reports whether an upstream is that of a webhook. The program does not see its
 // calls: neither its middleware nor its OnAttempt.
-func (n *notifications) isWebhook(upstream string) bool { return n != nil && n.webhooks[upstream] != nil }
+func (n *notifications) isWebhook(upstream string) bool {
+	return n != nil && n.webhooks[upstream] != nil
+}
 
 // noteAttempt makes the next event follow when a delivery has ended. It reports whether the
 // upstream is that of a webhook.
