@@ -61,7 +61,7 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 		if p := f.probes[name]; p != nil && c.args[1] == p.token {
 			f.forgetProbe(name)
 		}
-		s.unspent = s.unspent || c.args[2] == "fault" && c.args[10] == "1"
+		s.unspent = s.unspent || c.args[2] == "fault" && c.args[10] == "1" && !f.failedBeforeAGoodAnswer(s.call)
 	case "end":
 		f.ended(s, c, reply)
 	case "attempt", "park":
@@ -323,13 +323,6 @@ func (f *fleet) arrive(s *step) {
 	}
 	s.arrival = &arrival{generation: delivery.Generation}
 	s.call.arrivals = append(s.call.arrivals, s.arrival)
-}
-
-// answered records what the API answers.
-func (f *fleet) answered(s *step) {
-	f.logEvent("%s: is answered %s", s, s.answer)
-	s.arrival.answeredAt = time.Now()
-	s.arrival.retryable = s.answer != "ok" && s.answer != "silence"
 }
 
 // check checks what must be true after every step.

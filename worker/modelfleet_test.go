@@ -58,6 +58,8 @@ type fleet struct {
 	lostOnce bool
 	keeper   *proc
 	epochs   map[string]int64
+	// goodAt is when the API last gave a good answer, by endpoint.
+	goodAt map[string]time.Time
 	// forgets reports that this Redis may lose its last seconds; amnesia, that it did.
 	forgets, amnesia bool
 	disk             *disk
@@ -105,7 +107,7 @@ func newFleet(rt *rapid.T, client *redis.Client, mini *miniredis.Miniredis, pol 
 		account:  rapid.SampledFrom(scenarios).Draw(rt, "account"),
 		operator: circuit.NewStore(client, "operator"), ledger: ledger.New(client), mood: "ok",
 		calls: map[string]*modelCall{}, paused: map[string]bool{}, circuits: []string{modelAccount, "read", "write"},
-		names: circuitNames, probes: map[string]*probe{}, epochs: map[string]int64{},
+		names: circuitNames, probes: map[string]*probe{}, epochs: map[string]int64{}, goodAt: map[string]time.Time{},
 		disk: &disk{}, seed: rapid.Uint64().Draw(rt, "random numbers"), history: fnv.New64a(),
 	}
 	client.AddHook(diskHook{f.disk})

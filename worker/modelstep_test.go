@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -327,4 +328,22 @@ func (s *step) await(ctx context.Context, at string) bool {
 		runtime.Goexit()
 	}
 	return true
+}
+
+// answered records what the API answers.
+func (f *fleet) answered(s *step) {
+	f.logEvent("%s: is answered %s", s, s.answer)
+	s.arrival.answeredAt = time.Now()
+	s.arrival.retryable = s.answer != "ok" && s.answer != "silence"
+	if s.answer == "ok" {
+		f.goodAt[s.call.endpoint] = time.Now()
+	}
+}
+
+// failedBeforeAGoodAnswer reports whether a call may have failed before another one of its endpoint got a
+// good answer. The probe of an outage spends an attempt then, if its worker knows of both.
+func (f *fleet) failedBeforeAGoodAnswer(c *modelCall) bool {
+	return slices.ContainsFunc(c.arrivals, func(a *arrival) bool {
+		return a.retryable && !a.answeredAt.After(f.goodAt[c.endpoint])
+	})
 }
