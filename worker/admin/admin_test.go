@@ -153,7 +153,7 @@ func TestThePageShowsBatchesAndCircuits(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, body, header := ask(t, cfg, "GET", "/", nil)
-		for _, want := range []string{"&lt;b&gt;bold", "1 of 1 accounts is paused", "&lt;i&gt;because", "/asynqmon/", "/readyz"} {
+		for _, want := range []string{"&lt;b&gt;bold", "The account is paused", "&lt;i&gt;because", "/asynqmon/", "/readyz"} {
 			if !strings.Contains(body, want) {
 				t.Errorf("%q is not on the page:\n%s", want, body)
 			}

@@ -22,6 +22,9 @@ var (
 		string(policy.ClassUnknown), string(policy.ClassOutcomeUnknown), string(policy.ClassMalformedTask),
 		string(policy.ClassCrashLoop), string(policy.ClassExpired), string(policy.ClassCancelled), other,
 	}
+	// failures are the classes of dead letters.
+	failures = classes[1:]
+
 	actions = []string{
 		string(policy.ActionSucceed), string(policy.ActionRetry), string(policy.ActionPark), string(policy.ActionDeadLetter),
 		string(policy.ActionDrop), string(ActionVerify), other,

@@ -67,7 +67,7 @@ func (t *upstream) add(u *overview.Upstream, now time.Time) {
 		}
 	}
 	for class, n := range u.Dead {
-		t.dead[fold(class, classes)] += n
+		t.dead[fold(class, failures)] += n
 	}
 }
 
@@ -93,7 +93,7 @@ func (t *upstream) collect(name string, to chan<- prometheus.Metric) {
 	for labels, n := range t.queue {
 		to <- gauge(descQueue, float64(n), name, labels.priority, labels.state)
 	}
-	for _, class := range classes {
+	for _, class := range failures {
 		to <- gauge(descDead, float64(t.dead[class]), name, class)
 	}
 }

@@ -276,7 +276,7 @@ func TestChangesAreMadeAndCarryWhoMadeThem(t *testing.T) {
 		if err := store.Open(t.Context(), circuit.Name{Upstream: "api"}, time.Hour, "lunch", "bob"); err != nil {
 			t.Fatal(err)
 		}
-		s.shows("/", "1 of 1 accounts is paused", "lunch", "by bob", "Let calls start again")
+		s.shows("/", "The account is paused", "lunch", "by bob", "Let calls start again")
 		if code, _, _ := s.post("/circuits/close", url.Values{"name": {"api"}}); code != http.StatusConflict {
 			t.Errorf("close without a reason: %d", code)
 		}
