@@ -98,11 +98,12 @@ func (a *app) showBatch(ctx context.Context, d *backend, b overview.Batch) error
 	if err != nil {
 		return err
 	}
-	lines := []string{watchedText(b, time.Now())}
+	width, height := a.screen.Size()
+	lines := wrapped(watchedText(b, time.Now()), width)
 	reasons, now := why.Reasons()
 	for _, r := range reasons {
-		lines = append(lines, console.Printable(r.Text(now)))
+		lines = append(lines, wrapped(console.Printable(r.Text(now)), width)...)
 	}
-	a.screen.Show(clipped(lines, a.screen.Height())...)
+	a.screen.Show(clipped(lines, height)...)
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -75,7 +76,7 @@ func (a *app) topOnce(ctx context.Context, reader *overview.Reader) error {
 	if a.json {
 		return a.printJSON(state)
 	}
-	for _, line := range state.lines() {
+	for _, line := range state.lines(0) {
 		if _, err := fmt.Fprintln(a.stdout, line); err != nil {
 			return err
 		}
@@ -94,7 +95,8 @@ func (a *app) topLive(ctx context.Context, d *backend, reader *overview.Reader) 
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
-			a.screen.Show(clipped(state.lines(), a.screen.Height())...)
+			width, height := a.screen.Size()
+			a.screen.Show(clipped(state.lines(width), height)...)
 		case temporary(err):
 			a.screen.Show("Redis cannot be read now: " + err.Error())
 		default:
@@ -116,8 +118,29 @@ func clipped(lines []string, height int) []string {
 	return lines
 }
 
-// lines writes the state for people.
-func (s topState) lines() []string {
+// wrapped returns a text as lines for a terminal of a width; 0 is not known. Each further
+// line is indented.
+func wrapped(text string, width int) (lines []string) {
+	const indent = "    "
+	length := 0 // of the last line
+	for word := range strings.FieldsSeq(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case len(lines) == 0:
+			lines, length = append(lines, word), n
+		case width == 0 || length+1+n <= width:
+			lines[len(lines)-1] += " " + word
+			length += 1 + n
+		default:
+			lines, length = append(lines, indent+word), len(indent)+n
+		}
+	}
+	return lines
+}
+
+// lines writes the state for people. Sentences are wrapped to the width of the terminal; 0 is
+// not known.
+func (s topState) lines(width int) []string {
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "callq  %s  %s\n", s.Now.Local().Format(time.TimeOnly), s.headline())
 	s.writeUpstreams(&text)
@@ -127,7 +150,9 @@ func (s topState) lines() []string {
 	if len(s.Waits) > 0 {
 		text.WriteString("\nWhat calls wait for\n")
 		for _, reason := range s.Waits {
-			fmt.Fprintf(&text, "  %s\n", console.Printable(reason.Text(s.Now)))
+			for _, line := range wrapped(console.Printable(reason.Text(s.Now)), max(width-2, 0)) {
+				fmt.Fprintf(&text, "  %s\n", line)
+			}
 		}
 	}
 	lines := strings.Split(strings.TrimRight(text.String(), "\n"), "\n")

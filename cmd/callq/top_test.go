@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,7 +43,7 @@ func busyState() topState {
 }
 
 func TestTopShowsWhatIsPausedWhatIsUsedAndHowFarBatchesAre(t *testing.T) {
-	got := strings.Join(busyState().lines(), "\n")
+	got := strings.Join(busyState().lines(0), "\n")
 	want := `callq  18:00:00  1 of 1 account paused
 
 UPSTREAM    STATE                               IN PROGRESS  WAITING  CAN START  DEAD  LAST MINUTES
@@ -71,13 +72,13 @@ What calls wait for
 
 func TestTopSaysThatNothingWasEverSent(t *testing.T) {
 	state := topState{Overview: &overview.Overview{Now: topNow}}
-	if got := state.lines(); len(got) != 1 || !strings.Contains(got[0], "no call was ever sent") {
+	if got := state.lines(0); len(got) != 1 || !strings.Contains(got[0], "no call was ever sent") {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestAFrameIsNeverHigherThanTheTerminal(t *testing.T) {
-	lines := busyState().lines()
+	lines := busyState().lines(0)
 	for _, height := range []int{2, 5, 80} {
 		got := clipped(lines, height)
 		if len(got) > height-1 && height < len(lines) || height == 80 && len(got) != len(lines) {
@@ -97,5 +98,17 @@ func TestOneLineTellsHowFarABatchIs(t *testing.T) {
 	got = watchedText(busyState().Batches[2], topNow)
 	if want := "batch stuck: 0 of 1 call ended; 0 done, 0 dead, 0 dropped; sim: no worker makes its calls"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestALongSentenceIsWrappedToTheTerminal(t *testing.T) {
+	state := busyState()
+	state.Waits[0].Why = "held by quota 67200001: API call exceeds the total limit set by the platform"
+	got := state.lines(40)
+	want := []string{
+		"  sim: 3 calls wait: held by quota", "      67200001: API call exceeds the", "      total limit set by the platform;", "      then it ends",
+	}
+	if tail := got[len(got)-len(want):]; !slices.Equal(tail, want) {
+		t.Errorf("got %q, want %q", tail, want)
 	}
 }

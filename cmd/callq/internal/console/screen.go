@@ -44,17 +44,17 @@ func NewScreen(out io.Writer, live bool, clean func(string) string) *Screen {
 	return &Screen{live: live, clean: clean, out: out}
 }
 
-// Height is how many lines the terminal has; 0 if that is not known.
-func (s *Screen) Height() int {
+// Size is how many columns and lines the terminal has; 0 if that is not known.
+func (s *Screen) Size() (width, height int) {
 	file, ok := s.out.(*os.File)
 	if !ok {
-		return 0
+		return 0, 0
 	}
-	_, height, err := term.GetSize(int(file.Fd()))
+	width, height, err := term.GetSize(int(file.Fd()))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	return height
+	return width, height
 }
 
 // Live reports whether the screen shows frames.
