@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,7 +66,7 @@ func readTop(ctx context.Context, reader *overview.Reader) (topState, error) {
 		return topState{}, err
 	}
 	batches, _, err := reader.Batches(ctx, "", topBatches)
-	return topState{now, batches}, err
+	return topState{now, slices.DeleteFunc(batches, overview.Batch.Notifications)}, err
 }
 
 func (a *app) topOnce(ctx context.Context, reader *overview.Reader) error {
@@ -164,8 +165,12 @@ func (s topState) lines(width int) []string {
 
 // headline says in one sentence how things are.
 func (s topState) headline() string {
-	paused := 0
+	accounts, paused := 0, 0
 	for _, u := range s.Upstreams {
+		if u.Notifications() {
+			continue
+		}
+		accounts++
 		if u.Circuit.State != overview.Flowing {
 			paused++
 		}
@@ -174,7 +179,7 @@ func (s topState) headline() string {
 	case len(s.Upstreams) == 0:
 		return "no upstream is configured, and no call was ever sent"
 	case paused > 0:
-		return fmt.Sprintf("%d of %s paused", paused, console.Plural(len(s.Upstreams), "account"))
+		return fmt.Sprintf("%d of %s paused", paused, console.Plural(accounts, "account"))
 	case len(s.Waits) > 0:
 		return "calls wait"
 	}

@@ -33,6 +33,9 @@ type Batch struct {
 	NoEnd string `json:"no_end,omitempty"`
 }
 
+// Notifications reports whether these are callq's notifications for a receiver.
+func (b Batch) Notifications() bool { return ledger.IsNotification(b.Name) }
+
 // rateOver is the time over which the rate of a batch is measured.
 const rateOver = time.Minute
 

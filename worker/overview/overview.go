@@ -3,6 +3,7 @@ package overview
 import (
 	"time"
 
+	"github.com/seed-2903acc3/callq/tasks/ledger"
 	"github.com/seed-2903acc3/callq/worker/history"
 	"github.com/seed-2903acc3/callq/worker/limit"
 	"github.com/seed-2903acc3/callq/worker/waiting"
@@ -74,6 +75,9 @@ type Upstream struct {
 	// Minutes are the last 60 minutes, the present one last.
 	Minutes []history.Minute `json:"minutes,omitempty"`
 }
+
+// Notifications reports whether this is a receiver of callq's notifications, and no API.
+func (u Upstream) Notifications() bool { return ledger.IsNotification(u.Name) }
 
 // Queue has the lengths of a queue's lists.
 type Queue struct {

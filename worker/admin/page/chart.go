@@ -92,11 +92,13 @@ func textOf(totals []total) string {
 	return text[:len(text)-1]
 }
 
-// chartOfAll draws all upstreams together.
+// chartOfAll draws all APIs together.
 func chartOfAll(o *overview.Overview) chart {
 	var lists [][]history.Minute
 	for _, u := range o.Upstreams {
-		lists = append(lists, u.Minutes)
+		if !u.Notifications() {
+			lists = append(lists, u.Minutes)
+		}
 	}
 	return chartOf(720, 140, lists...)
 }

@@ -30,10 +30,11 @@ const (
 // overviewData is what the overview shows.
 type overviewData struct {
 	*overview.Overview
-	Cards  []card
-	Chart  chart
-	Recent []overview.Batch
-	More   bool // there are more batches
+	// Cards are the APIs, Receivers those of callq's notifications.
+	Cards, Receivers []card
+	Chart            chart
+	Recent           []overview.Batch
+	More             bool // there are more batches
 	// First are the largest groups of dead letters, Rest is how many more there are.
 	First []overview.DeadGroup
 	Rest  int
@@ -72,9 +73,15 @@ func (p *Pages) loadOverview(r *http.Request) (string, any, error) {
 	if err != nil {
 		return "", nil, err
 	}
+	recent = slices.DeleteFunc(recent, overview.Batch.Notifications)
 	d := overviewData{Overview: now, Chart: chartOfAll(now), Recent: recent, More: next != ""}
 	for _, u := range busiest(now.Upstreams) {
-		d.Cards = append(d.Cards, card{u, chartOf(240, 36, u.Minutes)})
+		one := card{u, chartOf(240, 36, u.Minutes)}
+		if u.Notifications() {
+			d.Receivers = append(d.Receivers, one)
+		} else {
+			d.Cards = append(d.Cards, one)
+		}
 	}
 	d.First = now.Groups[:min(len(now.Groups), firstGroups)]
 	d.Rest = now.DeadGroups - len(d.First)
