@@ -140,6 +140,8 @@ func (u Upstream) ends(now time.Time, n, endedLately int64, plan *limit.Plan) (t
 	switch {
 	case u.Workers == 0 && u.Inflight == 0:
 		return time.Time{}, "no worker makes its calls"
+	case u.Circuit.State == Flowing && endedLately == 0 && len(u.Endpoints) > 0:
+		return time.Time{}, "no call ends while " + u.Endpoints[0].Name + " is paused"
 	case u.Circuit.State == Flowing:
 	case u.Circuit.needsPerson():
 		return time.Time{}, "paused until somebody fixes the cause"

@@ -43,6 +43,8 @@ func TestTheEndOfABatchIsForecastByItsRateItsLimitsAndItsHolds(t *testing.T) {
 		{name: "after the hold", u: Upstream{Workers: 1, Circuit: paused, Minutes: minutes(20, 0)}, n: 60, ended: 60, want: 2*time.Hour + 3*time.Minute},
 		{name: "a limit is slower than the rate", u: Upstream{Workers: 1}, plan: plan, n: 61, ended: 10, want: 12 * time.Hour},
 		{name: "a probe is out", u: Upstream{Workers: 1, Circuit: Circuit{State: Testing, Class: "quota"}, Minutes: minutes(20, 0)}, n: 20, want: time.Minute},
+		{name: "only calls of a paused endpoint are left", u: Upstream{Workers: 1, Minutes: minutes(20, 0), Endpoints: []Circuit{{Name: "api~GET~/a"}}}, n: 5, why: "no call ends while api~GET~/a is paused"},
+		{name: "an endpoint is paused and other calls end", u: Upstream{Workers: 1, Endpoints: []Circuit{{Name: "api~GET~/a"}}}, n: 10, ended: 10, want: time.Minute},
 		{name: "nothing has ended", u: Upstream{Workers: 1}, n: 5, why: "no call has ended yet"},
 		{name: "no worker", n: 5, ended: 3, why: "no worker makes its calls"},
 		{name: "the credential is wrong", u: Upstream{Workers: 1, Circuit: Circuit{State: Paused, Class: "auth", Refused: true, Until: noon.Add(time.Hour)}}, n: 5, ended: 5, why: "paused until somebody fixes the cause"},
