@@ -7,6 +7,7 @@ FUZZMINIMIZETIME ?= 1s
 BENCH    ?= .
 COUNT    ?= 1
 N        ?= 20000
+ROUNDS   ?= 7
 SEED     ?=
 SEEDS    ?= 10000
 
@@ -76,7 +77,15 @@ fuzz: ## run every fuzz test for FUZZTIME (default 10s); failing inputs are kept
 	done
 
 .PHONY: bench
-bench: ## run the benchmarks: BENCH selects some, COUNT repeats them; the comparisons need redis-server on PATH
+bench: ## compare callq with asynq: N calls a measurement (default 20000), ROUNDS rounds (default 7); needs redis-server
+	go run ./cmd/bench -calls $(N) -rounds $(ROUNDS)
+
+.PHONY: bench-record
+bench-record: ## the same, and write the tables into README.md and cmd/bench/RESULTS.md
+	go run ./cmd/bench -calls $(N) -rounds $(ROUNDS) -write .
+
+.PHONY: gobench
+gobench: ## run the benchmarks of the packages: BENCH selects some, COUNT repeats them
 	CALLQ_REQUIRE_REDIS=1 go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./...
 
 .PHONY: ci
