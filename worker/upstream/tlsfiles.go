@@ -1,13 +1,18 @@
 package upstream
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 )
+
+// maxSessions is how many TLS sessions are kept: one for each host, and a base URL has few.
+const maxSessions = 16
 
 // tlsFiles makes the TLS configuration of a client from files, which it reads again when
 // they change. It is safe for concurrent use.
@@ -20,6 +25,9 @@ type tlsFiles struct {
 	ca, cert, key fileStamp
 	roots         *x509.CertPool
 	pair          *tls.Certificate
+	// sessions are those of earlier connections. They are forgotten when a file changes,
+	// because a resumed session shows no certificate and is not verified again.
+	sessions tls.ClientSessionCache
 	// lastWarning is the error that was logged last. Each error is logged once, although
 	// every new connection may meet it until a person fixes it.
 	lastWarning string
@@ -28,6 +36,7 @@ type tlsFiles struct {
 // newTLSFiles reads the files of cfg. Its errors name the field of cfg.
 func newTLSFiles(cfg Config) (*tlsFiles, error) {
 	t := &tlsFiles{files: cfg.TLS, name: cfg.Name, log: cfg.Logger}
+	t.forgetSessions()
 	if err := t.readCA(); err != nil {
 		return nil, t.withUpstream(err)
 	}
@@ -37,10 +46,28 @@ func newTLSFiles(cfg Config) (*tlsFiles, error) {
 	return t, nil
 }
 
-// config returns the configuration for new connections, with the current authorities.
+func (t *tlsFiles) forgetSessions() { t.sessions = tls.NewLRUClientSessionCache(maxSessions) }
+
+// resuming returns the configuration for a new connection, which may resume the session of
+// an earlier one: the handshake is shorter then.
+func (t *tlsFiles) resuming() *tls.Config {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.warn(t.readPair())
+	c := t.current()
+	c.ClientSessionCache = t.sessions
+	return c
+}
+
+// config returns the configuration for new connections, with the current authorities. They
+// resume no sessions.
 func (t *tlsFiles) config() *tls.Config {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.current()
+}
+
+func (t *tlsFiles) current() *tls.Config {
 	t.warn(t.readCA())
 	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, RootCAs: t.roots}
 	if t.files.Cert != "" {
@@ -94,6 +121,9 @@ func (t *tlsFiles) readCA() error {
 	if !roots.AppendCertsFromPEM(pem) {
 		return fmt.Errorf("tls.ca: %s contains no PEM certificate", t.files.CA)
 	}
+	if !roots.Equal(t.roots) {
+		t.forgetSessions()
+	}
 	t.ca, t.roots = stamp, roots
 	return nil
 }
@@ -118,6 +148,9 @@ func (t *tlsFiles) readPair() error {
 	pair, err := tls.LoadX509KeyPair(t.files.Cert, t.files.Key)
 	if err != nil {
 		return fmt.Errorf("tls.cert: %w", err)
+	}
+	if t.pair == nil || !slices.EqualFunc(pair.Certificate, t.pair.Certificate, bytes.Equal) {
+		t.forgetSessions()
 	}
 	t.cert, t.key, t.pair = cert, key, &pair
 	return nil

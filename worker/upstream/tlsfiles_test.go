@@ -112,7 +112,8 @@ func TestANewAuthorityIsTrustedByTheNextConnection(t *testing.T) {
 		in <- pair
 	}
 	serveWith(cert1, key1)
-	s.TLS = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	// A resumed session shows no certificate.
+	s.TLS = &tls.Config{SessionTicketsDisabled: true, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		pair := <-in
 		in <- pair
 		return &pair, nil
@@ -186,4 +187,32 @@ func TestANewClientCertificateIsUsedThroughAProxyToo(t *testing.T) {
 	if got := shown(); got != "two" {
 		t.Errorf("got certificate %q", got)
 	}
+}
+
+func TestANewConnectionResumesTheTLSSessionUntilAFileChanges(t *testing.T) {
+	resumed := make(chan bool, 1)
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		resumed <- r.TLS.DidResume
+		freshConnections(w)
+		answerOK(w, r)
+	}))
+	t.Cleanup(s.Close)
+	authority := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	writeFile(t, ca, authority)
+	c := newClient(t, s.URL, func(cfg *Config) { cfg.TLS = TLS{CA: ca} })
+	expect := func(when string, want bool) {
+		t.Helper()
+		if a := c.Do(within(t), Request{Path: "/"}); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+		if got := <-resumed; got != want {
+			t.Errorf("%s: resumed %v, want %v", when, got, want)
+		}
+	}
+	expect("the first connection", false)
+	expect("the second connection", true)
+	other, _ := certificate(t, "other")
+	writeFile(t, ca, authority+other)
+	expect("after a change of the file", false)
 }

@@ -58,7 +58,7 @@ func newTransport(n int, files *tlsFiles, dial dialFunc, server *serverBehavior)
 			return newCountedConn(conn, true, server), nil
 		},
 		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dialTLS(ctx, dial, files.config(), network, addr)
+			conn, err := dialTLS(ctx, dial, files.resuming(), network, addr)
 			if err != nil {
 				return nil, err
 			}
