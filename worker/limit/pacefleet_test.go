@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/limit"
 )
 
@@ -200,6 +201,7 @@ func (f *paced) total() (used, refused, windows, most int) {
 
 func TestAPacedFleetUsesAWindowsWholeLimitAndIsNotRefused(t *testing.T) {
 	t.Parallel()
+	redistest.LongInMini(t)
 	second, minute := time.Second, time.Minute
 	for name, c := range map[string]struct {
 		api    pacedAPI
@@ -235,6 +237,7 @@ func TestAPacedFleetUsesAWindowsWholeLimitAndIsNotRefused(t *testing.T) {
 
 func TestAPacedFleetIsNeverRefusedWhateverTheLimitAndTheLatency(t *testing.T) {
 	t.Parallel()
+	redistest.LongInMini(t)
 	for seed := range uint64(10) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
@@ -264,6 +267,7 @@ func TestAPacedFleetIsNeverRefusedWhateverTheLimitAndTheLatency(t *testing.T) {
 
 func TestAPacedFleetBesideAnotherClientIsSeldomRefused(t *testing.T) {
 	t.Parallel()
+	redistest.LongInMini(t)
 	for _, pause := range []time.Duration{50 * time.Millisecond, 300 * time.Millisecond, time.Second} {
 		for _, back := range []time.Duration{100 * time.Millisecond, 2 * time.Second} {
 			t.Run(fmt.Sprintf("a call every %s, answers within %s", pause, back), func(t *testing.T) {

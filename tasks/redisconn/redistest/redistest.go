@@ -159,12 +159,23 @@ func Mini(t testing.TB) (*redis.Client, *miniredis.Miniredis) {
 	return client, m
 }
 
+func onlyRedis() bool { return os.Getenv("CALLQ_ONLY_REDIS") == "1" }
+
+// LongInMini skips a test that needs miniredis, runs long in it, and has one goroutine at a
+// time, if CALLQ_ONLY_REDIS is 1: see [Each].
+func LongInMini(t *testing.T) {
+	t.Helper()
+	if onlyRedis() {
+		t.Skip("CALLQ_ONLY_REDIS is 1")
+	}
+}
+
 // Each runs a test with miniredis and with a real Redis, each empty. It leaves miniredis
 // out if CALLQ_ONLY_REDIS is 1, as CI does in the run with the race detector: the run
 // without a Redis has proved it with miniredis.
 func Each(t *testing.T, test func(t *testing.T, client *redis.Client)) {
 	t.Helper()
-	if os.Getenv("CALLQ_ONLY_REDIS") != "1" {
+	if !onlyRedis() {
 		t.Run("miniredis", func(t *testing.T) {
 			client, _ := Mini(t)
 			test(t, client)
