@@ -23,10 +23,12 @@ type home struct {
 // eachRedis runs a test with the Redis inside the process and with the embedded
 // one.
 func eachRedis(t *testing.T, test func(t *testing.T, h *home)) {
-	t.Run("miniredis", func(t *testing.T) {
-		t.Parallel()
-		test(t, newHome(t, filepath.Dir(program(t))))
-	})
+	if !redistest.OnlyRedis() {
+		t.Run("miniredis", func(t *testing.T) {
+			t.Parallel()
+			test(t, newHome(t, filepath.Dir(program(t))))
+		})
+	}
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
 		test(t, newHome(t, filepath.Dir(redistest.Binary(t))))

@@ -36,6 +36,9 @@ func TestRunScripts(t *testing.T) {
 		"miniredis": func(testing.TB) string { return program(t) },
 		"embedded":  redistest.Binary,
 	} {
+		if name == "miniredis" && redistest.OnlyRedis() {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Dir(path(t))

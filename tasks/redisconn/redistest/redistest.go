@@ -159,13 +159,15 @@ func Mini(t testing.TB) (*redis.Client, *miniredis.Miniredis) {
 	return client, m
 }
 
-func onlyRedis() bool { return os.Getenv("CALLQ_ONLY_REDIS") == "1" }
+// OnlyRedis reports whether tests that run with miniredis and with a real Redis leave
+// miniredis out: see [Each].
+func OnlyRedis() bool { return os.Getenv("CALLQ_ONLY_REDIS") == "1" }
 
 // LongInMini skips a test that needs miniredis, runs long in it, and has one goroutine at a
 // time, if CALLQ_ONLY_REDIS is 1: see [Each].
 func LongInMini(t *testing.T) {
 	t.Helper()
-	if onlyRedis() {
+	if OnlyRedis() {
 		t.Skip("CALLQ_ONLY_REDIS is 1")
 	}
 }
@@ -175,7 +177,7 @@ func LongInMini(t *testing.T) {
 // without a Redis has proved it with miniredis.
 func Each(t *testing.T, test func(t *testing.T, client *redis.Client)) {
 	t.Helper()
-	if !onlyRedis() {
+	if !OnlyRedis() {
 		t.Run("miniredis", func(t *testing.T) {
 			client, _ := Mini(t)
 			test(t, client)
