@@ -15,9 +15,12 @@ func (r *results) details() string {
 	if r.load != "" {
 		load = " The load of the machine was " + r.load + " before."
 	}
-	fmt.Fprintf(&b, "\nMeasured in %s on %s with %s, %s, asynq %s, go-redis %s; %s calls a measurement (bulk send: five times as many), %d rounds.%s%s\n",
+	if used, ok := r.others(); ok {
+		load += fmt.Sprintf(" Other processes used %.2f of %d CPUs meanwhile (median; %.2f to %.2f).", used.median, runtime.NumCPU(), used.min, used.max)
+	}
+	fmt.Fprintf(&b, "\nMeasured in %s on %s with %s, %s, asynq %s, go-redis %s; %s calls a measurement (bulk send: five times as many), %d rounds.%s\n",
 		r.took.Round(time.Second), processor(), r.redis, runtime.Version(), version("github.com/hibiken/asynq"), version("github.com/redis/go-redis/v9"),
-		grouped(float64(r.options.calls)), r.options.rounds, load, r.others())
+		grouped(float64(r.options.calls)), r.rounds, load)
 	for _, o := range r.outcomes {
 		o.table(&b)
 	}
@@ -50,7 +53,7 @@ const howMeasured = "`make bench` prints this page, and `make bench-record` writ
 const httpTitle = "HTTP"
 
 // table writes the tables of an outcome.
-func (o outcome) table(b *strings.Builder) {
+func (o *outcome) table(b *strings.Builder) {
 	redis := "embedded settings"
 	if o.set == plain {
 		redis = "Redis's own settings"
@@ -71,7 +74,7 @@ func (o outcome) table(b *strings.Builder) {
 }
 
 // ratioTable writes the ratios: a column for each side of callq, a row for each peer.
-func (o outcome) ratioTable(b *strings.Builder) {
+func (o *outcome) ratioTable(b *strings.Builder) {
 	var columns, rows []string
 	for _, side := range o.sides {
 		if side.callq {
@@ -92,7 +95,7 @@ func (o outcome) ratioTable(b *strings.Builder) {
 
 // memory returns Redis's memory for a waiting and a done call, as far as the comparison
 // has them.
-func (o outcome) memory(samples []sample) string {
+func (o *outcome) memory(samples []sample) string {
 	waiting := grouped(of(samples, func(s sample) float64 { return s.waiting }).median)
 	done := grouped(of(samples, func(s sample) float64 { return s.done }).median)
 	switch o.title {

@@ -24,6 +24,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -48,6 +49,7 @@ func exit(err error) {
 // options are the flags.
 type options struct {
 	calls, rounds int
+	within        time.Duration
 	write         string
 	profile       string
 }
@@ -58,6 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.SetOutput(stderr)
 	flags.IntVar(&o.calls, "calls", 20_000, "calls of a measurement; five times as many are sent in bulk")
 	flags.IntVar(&o.rounds, "rounds", 7, "rounds of each comparison")
+	flags.DurationVar(&o.within, "within", 14*time.Minute, "make fewer rounds if they would take longer")
 	flags.StringVar(&o.write, "write", "", "also write the tables into README.md and cmd/bench/RESULTS.md of the checkout in this `FOLDER`")
 	flags.StringVar(&o.profile, "profile", "", "compare nothing; write profiles of callq's worker on no-op jobs into this `FOLDER`")
 	if err := flags.Parse(args); err != nil {
@@ -86,20 +89,17 @@ func measureAll(ctx context.Context, o options, progress io.Writer) (*results, e
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range []settings{embedded, plain} {
-		if err := r.compare(ctx, progress, workComparison, s); err != nil {
-			return nil, err
-		}
-		if err := r.compare(ctx, progress, sendComparison, s); err != nil {
-			return nil, err
-		}
-	}
 	api, err := startAPI(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer api.stop()
-	if err := r.compare(ctx, progress, httpComparison(api.url), embedded); err != nil {
+	for _, set := range []settings{embedded, plain} {
+		r.add(workComparison, set)
+		r.add(sendComparison, set)
+	}
+	r.add(httpComparison(api.url), embedded)
+	if err := r.measure(ctx, progress); err != nil {
 		return nil, err
 	}
 	if r.scripts, err = scriptTimes(ctx, api.url, o.calls, &r.names); err != nil {

@@ -175,20 +175,40 @@ func order(n, round int) []int {
 	return turns
 }
 
-func (r *results) compare(ctx context.Context, progress io.Writer, c comparison, set settings) error {
-	o := outcome{comparison: c, set: set, calls: r.options.calls * c.factor, samples: map[string][]sample{}}
-	for round := range r.options.rounds {
-		for _, i := range order(len(c.sides), round) {
-			side := c.sides[i]
-			got, err := measure(ctx, side, set, o.calls)
-			if err != nil {
-				return fmt.Errorf("%s, %s: %w", c.title, side.name, err)
+// add adds a comparison to be measured.
+func (r *results) add(c comparison, set settings) {
+	r.outcomes = append(r.outcomes, &outcome{comparison: c, set: set, calls: r.options.calls * c.factor, samples: map[string][]sample{}})
+}
+
+// measure makes the rounds. A round has every side of every comparison, so that all of them
+// have the same rounds when the time is over.
+func (r *results) measure(ctx context.Context, progress io.Writer) error {
+	for r.rounds < r.options.rounds {
+		began := time.Now()
+		for _, o := range r.outcomes {
+			if err := o.round(ctx, r.rounds, progress); err != nil {
+				return err
 			}
-			o.samples[side.name] = append(o.samples[side.name], got)
-			fmt.Fprintf(progress, "%s, %s Redis, round %d of %d: %s: %s/s\n",
-				c.title, set, round+1, r.options.rounds, side.name, grouped(got.rate))
+		}
+		r.rounds++
+		fmt.Fprintf(progress, "round %d of %d took %s\n", r.rounds, r.options.rounds, time.Since(began).Round(time.Second))
+		if time.Since(r.began)+time.Since(began) > r.options.within {
+			break
 		}
 	}
-	r.outcomes = append(r.outcomes, o)
+	return nil
+}
+
+// round measures each side once.
+func (o *outcome) round(ctx context.Context, round int, progress io.Writer) error {
+	for _, i := range order(len(o.sides), round) {
+		side := o.sides[i]
+		got, err := measure(ctx, side, o.set, o.calls)
+		if err != nil {
+			return fmt.Errorf("%s, %s: %w", o.title, side.name, err)
+		}
+		o.samples[side.name] = append(o.samples[side.name], got)
+		fmt.Fprintf(progress, "%s, %s Redis: %s: %s/s\n", o.title, o.set, side.name, grouped(got.rate))
+	}
 	return nil
 }

@@ -14,7 +14,8 @@ import (
 // results are what the benchmark found.
 type results struct {
 	options  options
-	outcomes []outcome
+	outcomes []*outcome
+	rounds   int
 	scripts  []scriptTime
 	names    scriptNames
 	// redis is the program and its version; load is that of the machine before.
@@ -51,7 +52,11 @@ func (r *results) summary() string {
 	for _, row := range r.summaryRows() {
 		fmt.Fprintf(&b, "|%s|%s|%s|\n", row.label, row.cells[embedded], row.cells[plain])
 	}
-	fmt.Fprintf(&b, "\nMedian of %d rounds (least–greatest); %d CPUs, %s on them too.\n", r.options.rounds, runtime.NumCPU(), r.redis)
+	fmt.Fprintf(&b, "\nMedian of %d rounds (least–greatest); %d CPUs, %s on them too.", r.rounds, runtime.NumCPU(), r.redis)
+	if used, ok := r.others(); ok && used.median >= busy {
+		fmt.Fprintf(&b, " Other processes used %.1f CPUs meanwhile.", used.median)
+	}
+	b.WriteString("\n")
 	return b.String()
 }
 
@@ -111,9 +116,12 @@ func replaceTable(text, table string) (string, error) {
 	return before + tableBegin + table + tableEnd + after, nil
 }
 
-// others says how many CPUs other processes used while the sides were measured; "" if the
-// system does not say.
-func (r *results) others() string {
+// busy is how many CPUs other processes use on a machine that is not quiet.
+const busy = 0.1
+
+// others returns how many CPUs other processes used while the sides were measured, if the
+// system says it.
+func (r *results) others() (spread, bool) {
 	var values []float64
 	for _, o := range r.outcomes {
 		if o.title == httpTitle {
@@ -128,8 +136,7 @@ func (r *results) others() string {
 		}
 	}
 	if len(values) == 0 {
-		return ""
+		return spread{}, false
 	}
-	s := spreadOf(values)
-	return fmt.Sprintf(" Other processes used %.2f of %d CPUs meanwhile (median; %.2f to %.2f).", s.median, runtime.NumCPU(), s.min, s.max)
+	return spreadOf(values), true
 }

@@ -31,7 +31,7 @@ func of(samples []sample, value func(sample) float64) spread {
 }
 
 // ratiosOf returns how many times as fast as a peer callq was, in each round.
-func (o outcome) ratiosOf(callq, peer string) spread {
+func (o *outcome) ratiosOf(callq, peer string) spread {
 	values := make([]float64, len(o.samples[callq]))
 	for i, s := range o.samples[callq] {
 		values[i] = s.rate / o.samples[peer][i].rate
