@@ -15,34 +15,40 @@ import (
 
 // profile profiles callq's worker on no-op jobs. It writes cpu.pprof, and allocs.pprof
 // with allocs-before.pprof as its base, and prints Redis's time by command.
-func profile(ctx context.Context, o options, stdout io.Writer) (err error) {
+func profile(ctx context.Context, o options, stdout io.Writer) error {
+	runtime.MemProfileRate = 0 // recording allocations would take CPU time
+	commands, err := profiled(ctx, o.calls, func(work func() error) error { return cpuProfile(o.profile, work) })
+	if err != nil {
+		return err
+	}
 	runtime.MemProfileRate = 4096
-	s, err := embedded.start(ctx)
-	if err != nil {
+	if _, err := profiled(ctx, o.calls, func(work func() error) error { return allocProfile(o.profile, work) }); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.stop()) }()
-	w, err := callqWorker("callq", variant{}).prepare(ctx, s, o.calls)
-	if err != nil {
-		return err
-	}
-	err = s.client.ConfigResetStat(ctx).Err()
-	if err == nil {
-		err = profiled(o.profile, w.run)
-	}
-	f, infoErr := s.info(ctx, "commandstats")
-	if err = errors.Join(err, infoErr, w.end()); err != nil {
-		return err
-	}
-	printCommands(stdout, f, o.calls)
+	printCommands(stdout, commands, o.calls)
 	return nil
 }
 
-// profiled runs work and writes its profiles into a folder.
-func profiled(folder string, work func() error) error {
-	if err := writeAllocs(filepath.Join(folder, "allocs-before.pprof")); err != nil {
-		return err
+// profiled runs callq's worker under a profile, and returns Redis's statistics of its
+// commands.
+func profiled(ctx context.Context, n int, profile func(work func() error) error) (commandstats map[string]string, err error) {
+	s, err := embedded.start(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	w, err := callqWorker(nameCallq, variant{}).prepare(ctx, s, n)
+	if err != nil {
+		return nil, err
+	}
+	if err = s.client.ConfigResetStat(ctx).Err(); err == nil {
+		err = profile(w.run)
+	}
+	commandstats, infoErr := s.info(ctx, "commandstats")
+	return commandstats, errors.Join(err, infoErr, w.end())
+}
+
+func cpuProfile(folder string, work func() error) error {
 	f, err := os.Create(filepath.Join(folder, "cpu.pprof"))
 	if err != nil {
 		return err
@@ -52,7 +58,14 @@ func profiled(folder string, work func() error) error {
 	}
 	err = work()
 	pprof.StopCPUProfile()
-	return errors.Join(err, f.Close(), writeAllocs(filepath.Join(folder, "allocs.pprof")))
+	return errors.Join(err, f.Close())
+}
+
+func allocProfile(folder string, work func() error) error {
+	if err := writeAllocs(filepath.Join(folder, "allocs-before.pprof")); err != nil {
+		return err
+	}
+	return errors.Join(work(), writeAllocs(filepath.Join(folder, "allocs.pprof")))
 }
 
 func writeAllocs(name string) error {
