@@ -8,7 +8,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-2903acc3/callq/internal/pause"
 	"github.com/seed-2903acc3/callq/tasks/broker"
 	"github.com/seed-2903acc3/callq/tasks/ending"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
@@ -45,11 +44,6 @@ var (
 const (
 	subscribedEvery   = time.Second
 	unsubscribedEvery = 250 * time.Millisecond
-	// busyTries is how often a change is tried while a worker still holds the call's
-	// task, and busyPause the wait between two tries. A worker needs milliseconds from
-	// the ledger's ending to asynq's.
-	busyTries = 5
-	busyPause = 200 * time.Millisecond
 )
 
 // ClientConfig configures a [Client]. The zero value is ready to use.
@@ -142,24 +136,28 @@ func (c *Client) Wait(ctx context.Context, id string) (Result, error) {
 func (c *Client) Redrive(ctx context.Context, id string) error {
 	r, err := c.ledger.Find(ctx, id)
 	if err == nil {
-		err = c.redrive(ctx, r)
+		err = c.redrive(ctx, []ledger.Record{r})[0]
 	}
 	return about("redrive", id, err)
 }
 
-// redrive opens the call again if it is still in the generation of the record.
-func (c *Client) redrive(ctx context.Context, r ledger.Record) error {
-	info := CallInfo{Result: Result{State: State(r.State)}, Purged: r.Purged}
-	if err := info.CanRedrive(); err != nil {
-		return err
+// redrive opens calls of one queue again, each if it is still in the generation of its
+// record, and returns for each its error.
+func (c *Client) redrive(ctx context.Context, list []ledger.Record) []error {
+	calls := make([]ledger.Reopening, len(list))
+	errs := make([]error, len(list))
+	for i, r := range list {
+		info := CallInfo{Result: Result{State: State(r.State)}, Purged: r.Purged}
+		if errs[i] = info.CanRedrive(); errs[i] != nil {
+			continue
+		}
+		calls[i].Record = r
+		calls[i].Message, calls[i].Deadline, errs[i] = taskOf(ctx, c.encoder, r)
 	}
-	message, deadline, err := taskOf(ctx, c.encoder, r)
-	if err != nil {
-		return err
-	}
-	return whenFree(ctx, func(ctx context.Context) (applied, busy bool, err error) {
-		return c.ledger.Redrive(ctx, r, message, deadline)
+	whenFree(ctx, errs, func(ctx context.Context, which []int) ([]ledger.Change, error) {
+		return c.ledger.RedriveAll(ctx, list[0].Queue, choose(calls, which))
 	})
+	return errs
 }
 
 // Purge removes the content of a dead letter: the call, its answer and its log. The
@@ -169,42 +167,21 @@ func (c *Client) redrive(ctx context.Context, r ledger.Record) error {
 func (c *Client) Purge(ctx context.Context, id string) error {
 	r, err := c.ledger.Find(ctx, id)
 	if err == nil {
-		err = c.purge(ctx, r)
+		err = c.purge(ctx, []ledger.Record{r})[0]
 	}
 	return about("purge", id, err)
 }
 
-func (c *Client) purge(ctx context.Context, r ledger.Record) error {
-	info := CallInfo{Result: Result{State: State(r.State)}, Purged: r.Purged}
-	if err := info.CanPurge(); err != nil {
-		return err
+// purge purges calls of one queue, and returns for each its error.
+func (c *Client) purge(ctx context.Context, list []ledger.Record) []error {
+	errs := make([]error, len(list))
+	for i, r := range list {
+		errs[i] = CallInfo{Result: Result{State: State(r.State)}, Purged: r.Purged}.CanPurge()
 	}
-	return whenFree(ctx, func(ctx context.Context) (applied, busy bool, err error) { return c.ledger.Purge(ctx, r) })
-}
-
-// whenFree changes a call once its worker does not hold the task any more.
-func whenFree(ctx context.Context, change func(context.Context) (applied, busy bool, err error)) error {
-	for n := range busyTries {
-		if n > 0 {
-			if err := pause.For(ctx, busyPause); err != nil {
-				return err
-			}
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		// A change that has begun is completed, so that its result is known.
-		applied, busy, err := change(context.WithoutCancel(ctx))
-		switch {
-		case err != nil:
-			return err
-		case applied:
-			return nil
-		case !busy:
-			return ErrChanged
-		}
-	}
-	return ErrBusy
+	whenFree(ctx, errs, func(ctx context.Context, which []int) ([]ledger.Change, error) {
+		return c.ledger.PurgeAll(ctx, list[0].Queue, choose(list, which))
+	})
+	return errs
 }
 
 // Cancellation is the reason for a cancellation. The call's result has both fields.

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/seed-2903acc3/callq/internal/pause"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
@@ -51,7 +50,8 @@ func (c *Client) DeadGroups(ctx context.Context) ([]DeadGroup, error) {
 // DeadFilter selects dead letters: those that match all of its fields. The zero value
 // selects all.
 type DeadFilter struct {
-	// IDs are calls, whatever their state; the other fields are ignored then.
+	// IDs are calls, whatever their state; the other fields are ignored then. A call
+	// that is named twice is selected once.
 	IDs []string
 	// Group is the name of a group.
 	Group string
@@ -122,7 +122,12 @@ func DeadPage(ctx context.Context, c *Client, f DeadFilter, after string, n int)
 
 func (c *Client) selected(ctx context.Context, f DeadFilter) iter.Seq2[ledger.Record, error] {
 	return func(yield func(ledger.Record, error) bool) {
+		seen := map[string]bool{}
 		for _, id := range f.IDs {
+			if seen[id] {
+				continue
+			}
+			seen[id] = true
 			r, err := c.ledger.Find(ctx, id)
 			r.ID = id
 			if !yield(r, err) || err != nil && !errors.Is(err, ErrNoCall) {
@@ -152,10 +157,13 @@ func (c *Client) selected(ctx context.Context, f DeadFilter) iter.Seq2[ledger.Re
 
 // Pace is the speed of a change of many calls. The zero value is as fast as Redis.
 type Pace struct {
-	// Every is the least time between two calls. A delay is not made up for by a burst.
+	// Every is the time from one call to the next. Calls that are less than five
+	// milliseconds apart are changed in groups, up to a hundred at once, none of them
+	// before its time. A delay of more than that is not made up for by a burst.
 	Every time.Duration
 	// OnCall, unless nil, is called for each call with its result: nil, or the error
-	// that [Client.Redrive] or [Client.Purge] would return for it.
+	// that [Client.Redrive] or [Client.Purge] would return for it. It is not called
+	// concurrently, but may be called from other goroutines, and in another order.
 	OnCall func(id string, err error)
 }
 
@@ -166,10 +174,10 @@ type Changed struct {
 	Selected, Applied, Moved, Failed int
 }
 
-// RedriveAll redrives the dead letters that a filter selects, one after the other, each
-// as [Client.Redrive] does. A call that is refused does not stop the others: it is
-// counted, and passed to [Pace.OnCall]. After an interruption it can be started again:
-// a call that was redriven is not a dead letter any more.
+// RedriveAll redrives the dead letters that a filter selects, each as [Client.Redrive]
+// does. A call that is refused does not stop the others: it is counted, and passed to
+// [Pace.OnCall]. After an interruption it can be started again: a call that was redriven
+// is not a dead letter any more.
 func (c *Client) RedriveAll(ctx context.Context, f DeadFilter, p Pace) (Changed, error) {
 	return changeAll(ctx, c.selected(ctx, f), p, c.redrive)
 }
@@ -178,39 +186,6 @@ func (c *Client) RedriveAll(ctx context.Context, f DeadFilter, p Pace) (Changed,
 // redrives them.
 func (c *Client) PurgeAll(ctx context.Context, f DeadFilter, p Pace) (Changed, error) {
 	return changeAll(ctx, c.selected(ctx, f), p, c.purge)
-}
-
-func changeAll(ctx context.Context, records iter.Seq2[ledger.Record, error], p Pace, change func(context.Context, ledger.Record) error) (n Changed, err error) {
-	next := time.Now()
-	for r, err := range records {
-		if err != nil && !errors.Is(err, ErrNoCall) {
-			return n, err
-		}
-		n.Selected++
-		if err == nil {
-			if now := time.Now(); next.Before(now) {
-				next = now
-			} else if err := pause.For(ctx, next.Sub(now)); err != nil {
-				return n, err
-			}
-			next = next.Add(p.Every)
-			err = change(ctx, r)
-		}
-		switch {
-		case err == nil:
-			n.Applied++
-		case errors.Is(err, ErrChanged):
-			n.Moved++
-		case refuses(err):
-			n.Failed++
-		default:
-			return n, err
-		}
-		if p.OnCall != nil {
-			p.OnCall(r.ID, err)
-		}
-	}
-	return n, nil
 }
 
 // refuses reports whether an error concerns one call only.

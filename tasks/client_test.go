@@ -149,7 +149,7 @@ func TestRedriveAllReportsEachCall(t *testing.T) {
 		}
 		results := map[string]error{}
 		pace := tasks.Pace{OnCall: func(id string, err error) { results[id] = err }}
-		got, err := c.RedriveAll(t.Context(), tasks.DeadFilter{IDs: []string{ids[0], ids[1], "unknown"}}, pace)
+		got, err := c.RedriveAll(t.Context(), tasks.DeadFilter{IDs: []string{ids[0], ids[1], "unknown", ids[1]}}, pace)
 		if err != nil || got != (tasks.Changed{Selected: 3, Applied: 1, Failed: 2}) {
 			t.Errorf("by id: %+v, %v", got, err)
 		}
@@ -170,6 +170,42 @@ func TestRedriveAllReportsEachCall(t *testing.T) {
 		}
 		if got, err := c.PurgeAll(t.Context(), tasks.DeadFilter{Group: groups[0].Name}, tasks.Pace{}); err != nil || got.Applied != 2 {
 			t.Errorf("purged: %+v, %v", got, err)
+		}
+	})
+}
+
+func TestManyDeadLettersAreRedrivenOrPurgedTogetherEachOnce(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		const n = 230
+		c, ids := client(t, rdb), deadLetters(t, rdb, n)
+		results := map[string]int{}
+		pace := tasks.Pace{OnCall: func(id string, err error) {
+			if err == nil {
+				results[id]++
+			}
+		}}
+		got, err := c.RedriveAll(t.Context(), tasks.DeadFilter{IDs: ids[:110]}, pace)
+		if err != nil || got != (tasks.Changed{Selected: 110, Applied: 110}) {
+			t.Errorf("redriven: %+v, %v", got, err)
+		}
+		got, err = c.PurgeAll(t.Context(), tasks.DeadFilter{}, pace)
+		if err != nil || got != (tasks.Changed{Selected: n - 110, Applied: n - 110}) {
+			t.Errorf("purged: %+v, %v", got, err)
+		}
+		for _, id := range ids {
+			if results[id] != 1 {
+				t.Errorf("call %s was changed %d times", id, results[id])
+			}
+		}
+		wantCounts(t, c, tasks.Counts{Accepted: n, Open: 110, Dead: n - 110})
+		if found, err := ledger.New(rdb).Audit(t.Context(), "b", tasks.TaskID); err != nil || len(found) > 0 {
+			t.Errorf("the audit found %+v, %v", found, err)
+		}
+		pending := rdb.LRange(t.Context(), "asynq:{api}:pending", 0, -1).Val()
+		slices.Sort(pending)
+		open := slices.Sorted(slices.Values(ids[:110]))
+		if !slices.Equal(pending, open) {
+			t.Errorf("got %d pending tasks, want those of the %d redriven calls", len(pending), len(open))
 		}
 	})
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -186,50 +185,6 @@ func (l *Ledger) deadOf(ctx context.Context, group string, cur *DeadCursor, yiel
 	}
 }
 
-// Redrive opens an ended call (not a done one) again, with a fresh budget. msg is
-// asynq's encoding of its task, deadline the call's own, or zero. It reports whether
-// the call was redriven: a call that has moved on is not an error. busy means that a
-// worker still holds the task: try again.
-func (l *Ledger) Redrive(ctx context.Context, r Record, msg string, deadline time.Time) (redriven, busy bool, err error) {
-	return l.redrive(ctx, r, msg, deadline, 0)
-}
-
-// RedriveAny is [Ledger.Redrive] for calls that may be done too. The caller must have
-// kept the call's result: the record loses it.
-func (l *Ledger) RedriveAny(ctx context.Context, r Record, msg string, deadline time.Time) (redriven, busy bool, err error) {
-	return l.redrive(ctx, r, msg, deadline, 1)
-}
-
-func (l *Ledger) redrive(ctx context.Context, r Record, msg string, deadline time.Time, done int) (redriven, busy bool, err error) {
-	if r.Ending == nil {
-		return false, false, nil
-	}
-	now := time.Now()
-	lineage, err := json.Marshal(append(r.Lineage, Former{Generation: r.Generation, State: r.State, Ending: *r.Ending, RedrivenAt: now.UTC()}))
-	if err != nil {
-		return false, false, fmt.Errorf("encode the lineage of call %s: %w", r.ID, err)
-	}
-	// The retention starts again when the batch is next idle.
-	if err := l.rdb.HDel(ctx, metaKey(r.Batch), "idle").Err(); err != nil {
-		return false, false, fmt.Errorf("redrive call %s: %w", r.ID, err)
-	}
-	var passes any = ""
-	if !deadline.IsZero() {
-		passes = deadlineScore(deadline)
-	}
-	k := keysOf(r.Queue)
-	n, err := scriptRedrive.Run(ctx, l.rdb,
-		[]string{
-			k.pending(), k.archived(), k.lease(), k.task(r.ID), k.record(r.ID), k.counts(r.Batch), k.ended(r.Batch),
-			k.dead(), k.deadGroup(r.Group), k.groups(), k.scheduled(), k.retry(), k.deadlines(),
-		},
-		r.ID, r.Generation, msg, now.UnixNano(), lineage, r.Group, passes, done, k.own, r.folded().encode()).Int()
-	if err != nil {
-		return false, false, fmt.Errorf("redrive call %s: %w", r.ID, err)
-	}
-	return n == 1, n == -1, nil
-}
-
 // Rearchive puts a dead letter that asynq's tools have run (see [Dequeued]), and that
 // cannot be redriven, back into asynq's archive.
 func (rep *Repairer) Rearchive(ctx context.Context, r Record) error {
@@ -239,17 +194,4 @@ func (rep *Repairer) Rearchive(ctx context.Context, r Record) error {
 		return fmt.Errorf("put call %s back into the archive: %w", r.ID, err)
 	}
 	return nil
-}
-
-// Purge removes a dead letter's bodies and leaves it counted. It reports whether it was
-// purged; busy means that a worker still holds the task: try again.
-func (l *Ledger) Purge(ctx context.Context, r Record) (purged, busy bool, err error) {
-	k := keysOf(r.Queue)
-	n, err := scriptPurge.Run(ctx, l.rdb,
-		[]string{k.archived(), k.lease(), k.task(r.ID), k.record(r.ID), k.dead(), k.deadGroup(r.Group), k.groups()},
-		r.ID, r.Generation, r.Group, k.own, r.folded().encode()).Int()
-	if err != nil {
-		return false, false, fmt.Errorf("purge call %s: %w", r.ID, err)
-	}
-	return n == 1, n == -1, nil
 }

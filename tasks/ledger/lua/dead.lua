@@ -15,15 +15,26 @@ local function enter_group(dead, groups, members, group, description, score, id)
   end
 end
 
--- leave_group removes a call from both lists, if it is there; group is empty for a call
--- without one. A group without members is removed.
-local function leave_group(dead, groups, members, group, id)
-  redis.call('ZREM', dead, id)
+-- leave_group removes calls of one group from both lists, as far as they are there; group
+-- is empty for calls without one. A group without members is removed. It needs no memory.
+--
+-- prefix   the ledger's key prefix of the queue
+local function leave_group(dead, groups, prefix, group, ids)
+  redis.call('ZREM', dead, unpack(ids))
   if group ~= '' then
+    local members = prefix .. 'd:' .. group
     ensure_type('zset', members)
-    redis.call('ZREM', members, id)
+    redis.call('ZREM', members, unpack(ids))
     if redis.call('EXISTS', members) == 0 then
       redis.call('HDEL', groups, group)
     end
   end
+end
+
+-- by_group adds a call to the lists of ids by group, for leave_group. stored is the
+-- group's name in the call's record; one that callq did not write counts as none.
+local function by_group(lists, stored, id)
+  local group = string.match(stored or '', '^%x%x%x%x%x%x%x%x$') or ''
+  lists[group] = lists[group] or {}
+  table.insert(lists[group], id)
 end

@@ -91,7 +91,7 @@ for n, call in ipairs(calls) do
     if call.replaces then
       ensure_type('zset', KEYS[5], KEYS[7])
       ensure_type('hash', KEYS[8])
-      leave_group(KEYS[7], KEYS[8], ARGV[2] .. 'd:' .. call.was, call.was, call.id)
+      leave_group(KEYS[7], KEYS[8], ARGV[2], call.was, {call.id})
       if call.state ~= 'dead' and redis.call('ZREM', KEYS[5], call.id) == 1 then
         redis.call('DEL', ARGV[1] .. call.id)
       end

@@ -62,8 +62,7 @@ for i = 1, #ids, 2 do
       tally(KEYS[1], 'expired_dead', 1)
     end
     if dead and all then
-      local group = r[4] or ''
-      leave_group(KEYS[5], KEYS[6], ARGV[8] .. 'd:' .. group, group, ids[i])
+      leave_group(KEYS[5], KEYS[6], ARGV[8], r[4] or '', {ids[i]})
     end
     result[#result + 1] = string.match(r[2] or '', '^%S+ %S+ (.*)$') or ''
   end
