@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"iter"
 	"sort"
 	"strconv"
@@ -242,7 +241,7 @@ func (s *endings) list(ctx context.Context, cur *Cursor) error {
 
 // Calls yields every call that the batch has claimed, in no order. A claim whose call
 // was never accepted, or is missing, yields a Record without a state that has its key.
-// To yield no call twice, it keeps eight bytes of each key.
+// Its memory does not grow with the calls.
 func (l *Ledger) Calls(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
 	return l.claimed(ctx, batch, "*", id, l.each)
 }
@@ -254,8 +253,7 @@ func (l *Ledger) claimed(ctx context.Context, batch, match string, id func(batch
 ) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		var cursor uint64
-		// A scan may return an element more than once.
-		seed, seen := maphash.MakeSeed(), map[uint64]struct{}{}
+		seen := newRecent()
 		for {
 			fields, next, err := l.rdb.HScan(ctx, claimsKey(batch), cursor, match, page).Result()
 			if err != nil {
@@ -265,11 +263,9 @@ func (l *Ledger) claimed(ctx context.Context, batch, match string, id func(batch
 			type claim struct{ key, id string }
 			byQueue := map[string][]claim{}
 			for i := 0; i+1 < len(fields); i += 2 {
-				sum := maphash.String(seed, fields[i])
-				if _, twice := seen[sum]; twice {
+				if seen.repeated(fields[i]) {
 					continue
 				}
-				seen[sum] = struct{}{}
 				hash, queue, _ := strings.Cut(fields[i+1], " ")
 				name := claim{key: fields[i], id: fields[i]}
 				if hash != adopted {

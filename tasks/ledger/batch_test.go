@@ -222,7 +222,7 @@ func TestEveryClaimedCallIsListedOnce(t *testing.T) {
 			t.Fatalf("%s was listed twice", r.Key)
 		}
 		seen[r.Key] = r.State
-		// A table that grows while it is scanned makes Redis repeat elements.
+		// Redis moves the keys of a table that grows while it is scanned.
 		if len(seen) == page/2 {
 			for chunk := range 12 {
 				var more []Entry
@@ -241,6 +241,56 @@ func TestEveryClaimedCallIsListedOnce(t *testing.T) {
 	}
 	if state, ok := seen["claimed only"]; !ok || state != "" {
 		t.Fatalf("the claim without a record was listed as %q, %v", state, ok)
+	}
+}
+
+// Redis returns some keys of a table again that shrinks while it is scanned.
+func TestEveryClaimedCallIsListedOnceWhileMostClaimsAreForgotten(t *testing.T) {
+	rdb := redistest.Redis(t).Client
+	d := newFixture(t, rdb)
+	const n, kept = 1200, 12
+	for round := range 200 {
+		var claims []any
+		var gone []string
+		key := func(i int) string { return fmt.Sprint(round, " ", i) } // other keys are in other places
+		for i := range n {
+			claims = append(claims, key(i), "hash q")
+			if i%kept != 0 {
+				gone = append(gone, key(i))
+			}
+		}
+		d.must(rdb.HSet(t.Context(), claimsKey("b"), claims...).Err())
+		seen := map[string]bool{}
+		for r, err := range d.l.Statuses(t.Context(), "b", idOf) {
+			d.must(err)
+			if seen[r.Key] {
+				t.Fatalf("%s was listed twice", r.Key)
+			}
+			if seen[r.Key] = true; len(seen) == n/4 {
+				d.must(rdb.HDel(t.Context(), claimsKey("b"), gone...).Err())
+			}
+		}
+		for i := 0; i < n; i += kept {
+			if !seen[key(i)] {
+				t.Fatalf("%s was not listed", key(i))
+			}
+		}
+		d.must(rdb.Del(t.Context(), claimsKey("b")).Err())
+	}
+}
+
+func TestWhatAScanRemembersDoesNotGrow(t *testing.T) {
+	r := newRecent()
+	for i := range 5 * recentKeys {
+		if r.repeated(fmt.Sprint(i)) {
+			t.Fatalf("%d is new", i)
+		}
+		if i > 0 && !r.repeated(fmt.Sprint(max(i-recentKeys, 0))) {
+			t.Fatalf("%d was returned %d keys ago", max(i-recentKeys, 0), min(i, recentKeys))
+		}
+	}
+	if n := len(r.young) + len(r.old); n > 2*recentKeys {
+		t.Errorf("it remembers %d keys", n)
 	}
 }
 

@@ -180,8 +180,12 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 	}
 	// JSON of an older or newer version that does not parse is left out: the ledger
 	// rests on the states and counts above.
-	_ = json.Unmarshal([]byte(h["log"]), &r.Log)
-	_ = json.Unmarshal([]byte(h["lineage"]), &r.Lineage)
+	if log := h["log"]; log != "" {
+		_ = json.Unmarshal([]byte(log), &r.Log)
+	}
+	if lineage := h["lineage"]; lineage != "" {
+		_ = json.Unmarshal([]byte(lineage), &r.Lineage)
+	}
 	r.Earlier = earlierFrom(h["earlier"])
 	r.Lineage = slices.DeleteFunc(r.Lineage, func(f Former) bool { return !f.State.Ended() })
 	if out := h["out"]; out != "" {
