@@ -114,7 +114,7 @@ func (r *results) scriptTable(b *strings.Builder) {
 ## Scripts
 
 In the measured rounds: the 99.9th percentile is over all scripts, from INFO latencystats, which Redis keeps anyway. The slowest script is
-from SLOWLOG with a threshold of %s, which so few scripts reach that it costs nothing.
+from SLOWLOG with a threshold of %s.
 
 | side | Redis | 99.9 %%: µs, median (least to greatest) | slowest |
 |---|---|---|---|
@@ -127,8 +127,8 @@ from SLOWLOG with a threshold of %s, which so few scripts reach that it costs no
 		}
 	}
 	fmt.Fprintf(b, `
-Each script, in a run of its own with embedded settings, which does not count for the rates: SLOWLOG with a threshold of %s has nearly all
-executions there. One Dequeue or End of callq is for several calls.
+Each script, in a run of its own with embedded settings, which does not count for the rates: from SLOWLOG, without the executions that took
+less than %s. One Dequeue or End of callq is for several calls.
 
 | side | script | times a call | mean | 99.9 %% | slowest |
 |---|---|---|---|---|---|

@@ -20,7 +20,7 @@ const (
 	// scriptCalls is for how many calls the time of each script is measured.
 	scriptCalls = 5000
 	// scriptSlowerThan is from which time on an execution is logged. The single commands
-	// of a script would be logged too, and slow it down: nearly all are faster.
+	// of a script would be logged too, and slow it down; nearly all are faster.
 	scriptSlowerThan = 10 * time.Microsecond
 )
 
