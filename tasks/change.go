@@ -24,9 +24,6 @@ const (
 	// paceStep is the time in which a script gathers its calls. Delays up to it are made
 	// up for: no timer is more exact.
 	paceStep = 5 * time.Millisecond
-	// maxChangedBytes is how many bytes of calls and answers one script is about at
-	// most, or else a single call: Redis has to free them.
-	maxChangedBytes = 1 << 20
 )
 
 // changeCalls changes calls of one queue, at most [ledger.MaxChanged], and returns for
@@ -192,7 +189,7 @@ func (l *changeList) takes(one selectedCall) bool {
 	if one.err != nil || l.paced == 0 {
 		return len(l.calls) < ledger.MaxChanged
 	}
-	return one.Queue == l.queue && len(l.calls) < ledger.MaxChanged && l.bytes+weight(one) <= maxChangedBytes
+	return one.Queue == l.queue && len(l.calls) < ledger.MaxChanged && l.bytes+one.Size() <= ledger.MaxChangedBytes
 }
 
 func (l *changeList) add(one selectedCall) {
@@ -200,11 +197,9 @@ func (l *changeList) add(one selectedCall) {
 	if one.err == nil {
 		l.queue = one.Queue
 		l.paced++
-		l.bytes += weight(one)
+		l.bytes += one.Size()
 	}
 }
-
-func weight(one selectedCall) int { return len(one.Content) + len(one.Body) }
 
 // begin waits until a script may run that changes the calls, and starts it.
 func (c *changing) begin(ctx context.Context, list changeList) error {

@@ -155,7 +155,7 @@ func (c *Client) redrive(ctx context.Context, list []ledger.Record) []error {
 		calls[i].Message, calls[i].Deadline, errs[i] = taskOf(ctx, c.encoder, r)
 	}
 	whenFree(ctx, errs, func(ctx context.Context, which []int) ([]ledger.Change, error) {
-		return c.ledger.RedriveAll(ctx, list[0].Queue, choose(calls, which))
+		return c.ledger.RedriveAll(ctx, list[0].Queue, choose(calls, which), false)
 	})
 	return errs
 }

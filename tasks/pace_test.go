@@ -122,7 +122,7 @@ func TestAScriptHasFewCallsOfOneQueueAndEachCallIsInOne(t *testing.T) {
 					fallthrough
 				default:
 					r.Queue = queue
-					r.Body = make([]byte, []int{0, 100, maxChangedBytes / 40, 2 * maxChangedBytes}[dice.IntN(4)*dice.IntN(2)])
+					r.Body = make([]byte, []int{0, 100, ledger.MaxChangedBytes / 40, 2 * ledger.MaxChangedBytes}[dice.IntN(4)*dice.IntN(2)])
 				}
 				if !yield(r, err) {
 					return
@@ -145,7 +145,7 @@ func TestAScriptHasFewCallsOfOneQueueAndEachCallIsInOne(t *testing.T) {
 				bytes += len(r.Body)
 				errs[i] = []error{nil, ErrChanged, ErrBusy}[len(r.ID)%3]
 			}
-			if len(list) > ledger.MaxChanged || len(list) > 1 && bytes > maxChangedBytes {
+			if len(list) > ledger.MaxChanged || len(list) > 1 && bytes > ledger.MaxChangedBytes {
 				t.Errorf("seed %d: a script has %d calls of %d bytes", seed, len(list), bytes)
 			}
 			return errs

@@ -151,6 +151,9 @@ type Record struct {
 	Freed bool
 }
 
+// Size is how many bytes the content and the body have.
+func (r *Record) Size() int { return len(r.Content) + len(r.Body) }
+
 func recordFromHash(queue, id string, h map[string]string) Record {
 	// The three that never change share a field: "HASH MILLISECONDS KEY".
 	hash, rest, _ := strings.Cut(h["origin"], " ")

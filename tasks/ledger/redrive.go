@@ -22,9 +22,14 @@ const (
 	StillHeld Change = -1
 )
 
-// MaxChanged is how many calls one script redrives or purges at most: Redis serves no other
-// client meanwhile.
-const MaxChanged = 100
+const (
+	// MaxChanged is how many calls one script redrives or purges at most: Redis serves no
+	// other client meanwhile.
+	MaxChanged = 100
+	// MaxChangedBytes is how many bytes of contents and bodies they should have together,
+	// or else a single one of them: Redis has to free these.
+	MaxChangedBytes = 1 << 20
+)
 
 // Reopening is an ended call to be redriven.
 type Reopening struct {
@@ -36,34 +41,10 @@ type Reopening struct {
 }
 
 // RedriveAll opens ended calls of one queue again, at most [MaxChanged], in one script: each
-// in a new generation with a fresh budget. Done calls are left as they are. It returns for
-// each call what became of it.
-func (l *Ledger) RedriveAll(ctx context.Context, queue string, list []Reopening) ([]Change, error) {
-	return l.reopen(ctx, queue, list, false)
-}
-
-// Redrive is [Ledger.RedriveAll] for one call. A call that has moved on is not an error. busy
-// means that a worker still holds the task: try again.
-func (l *Ledger) Redrive(ctx context.Context, r Record, msg string, deadline time.Time) (redriven, busy bool, err error) {
-	return only(l.reopen(ctx, r.Queue, []Reopening{{Record: r, Message: msg, Deadline: deadline}}, false))
-}
-
-// RedriveAny is [Ledger.Redrive] for calls that may be done too. The caller must have
-// kept the call's result: the record loses it.
-func (l *Ledger) RedriveAny(ctx context.Context, r Record, msg string, deadline time.Time) (redriven, busy bool, err error) {
-	return only(l.reopen(ctx, r.Queue, []Reopening{{Record: r, Message: msg, Deadline: deadline}}, true))
-}
-
-// only returns the result of a change of one call.
-func only(changes []Change, err error) (changed, busy bool, _ error) {
-	if err != nil {
-		return false, false, err
-	}
-	return changes[0] == Changed, changes[0] == StillHeld, nil
-}
-
-// reopen is RedriveAll, for done calls too if done is set.
-func (l *Ledger) reopen(ctx context.Context, queue string, list []Reopening, done bool) ([]Change, error) {
+// in a new generation with a fresh budget. With done it opens calls that are done too, whose
+// results the caller must have kept: the records lose them. It returns for each call what
+// became of it.
+func (l *Ledger) RedriveAll(ctx context.Context, queue string, list []Reopening, done bool) ([]Change, error) {
 	now := time.Now()
 	k := keysOf(queue)
 	args := append(make([]any, 0, 4+6*len(list)), k.taskPrefix(), k.own, now.UnixNano(), redislua.Flag(done))
@@ -102,6 +83,25 @@ func (l *Ledger) reopen(ctx context.Context, queue string, list []Reopening, don
 		changes[ended[i]] = Change(n)
 	}
 	return changes, nil
+}
+
+// Redrive is [Ledger.RedriveAll] for one call that is not done. A call that has moved on is
+// not an error. busy means that a worker still holds the task: try again.
+func (l *Ledger) Redrive(ctx context.Context, r Record, msg string, deadline time.Time) (redriven, busy bool, err error) {
+	return only(l.RedriveAll(ctx, r.Queue, []Reopening{{Record: r, Message: msg, Deadline: deadline}}, false))
+}
+
+// RedriveAny is [Ledger.Redrive] for calls that may be done too.
+func (l *Ledger) RedriveAny(ctx context.Context, r Record, msg string, deadline time.Time) (redriven, busy bool, err error) {
+	return only(l.RedriveAll(ctx, r.Queue, []Reopening{{Record: r, Message: msg, Deadline: deadline}}, true))
+}
+
+// only returns the result of a change of one call.
+func only(changes []Change, err error) (changed, busy bool, _ error) {
+	if err != nil {
+		return false, false, err
+	}
+	return changes[0] == Changed, changes[0] == StillHeld, nil
 }
 
 // restartRetention notes that the batches of calls are not idle any more: their retention

@@ -33,7 +33,7 @@ func (d *fixture) redriveAll(list ...Record) []Change {
 			calls[i].Deadline = time.Unix(4e9, 0)
 		}
 	}
-	changes, err := d.l.RedriveAll(d.Context(), list[0].Queue, calls)
+	changes, err := d.l.RedriveAll(d.Context(), list[0].Queue, calls, false)
 	d.must(err)
 	return changes
 }

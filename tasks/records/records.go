@@ -49,21 +49,26 @@ func New(rdb redis.UniversalClient) (*Store, error) {
 // if it is in the generation of the record. It reports whether it was redriven; busy
 // means that a worker still holds the task: try again.
 func (s *Store) Redrive(ctx context.Context, r ledger.Record) (redriven, busy bool, err error) {
-	return s.reopen(ctx, r, s.ledger.Redrive)
-}
-
-// RedriveAny is [Store.Redrive] for a call that may be done too: it is made once more,
-// and the record loses the result, which the caller must have kept.
-func (s *Store) RedriveAny(ctx context.Context, r ledger.Record) (redriven, busy bool, err error) {
-	return s.reopen(ctx, r, s.ledger.RedriveAny)
-}
-
-func (s *Store) reopen(ctx context.Context, r ledger.Record, open func(context.Context, ledger.Record, string, time.Time) (bool, bool, error)) (redriven, busy bool, err error) {
-	message, deadline, err := bridge.Task(ctx, s.encoder, r)
+	changes, err := s.RedriveAll(ctx, []ledger.Record{r}, false)
 	if err != nil {
-		return false, false, fmt.Errorf("call %s cannot be made again: %w", r.ID, err)
+		return false, false, err
 	}
-	return open(ctx, r, message, deadline)
+	return changes[0] == ledger.Changed, changes[0] == ledger.StillHeld, nil
+}
+
+// RedriveAll opens calls of one queue again, at most [ledger.MaxChanged] and each once, in one
+// script, and returns for each what became of it. With done it opens calls that are done too:
+// they are made once more, and the records lose the results, which the caller must have kept.
+func (s *Store) RedriveAll(ctx context.Context, list []ledger.Record, done bool) ([]ledger.Change, error) {
+	calls := make([]ledger.Reopening, len(list))
+	for i, r := range list {
+		message, deadline, err := bridge.Task(ctx, s.encoder, r)
+		if err != nil {
+			return nil, fmt.Errorf("call %s cannot be made again: %w", r.ID, err)
+		}
+		calls[i] = ledger.Reopening{Record: r, Message: message, Deadline: deadline}
+	}
+	return s.ledger.RedriveAll(ctx, list[0].Queue, calls, done)
 }
 
 // Restore puts the task of an orphaned open call back into its queue; see

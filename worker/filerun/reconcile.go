@@ -3,8 +3,6 @@ package filerun
 import (
 	"context"
 	"errors"
-	"fmt"
-	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
@@ -36,19 +34,20 @@ func (r *runner) reconcile(ctx context.Context) error {
 		if len(r.plan.chosen) == 0 && c.Open+c.Cancelled == 0 && (!r.redo[tasks.StateDead] || c.Dead == 0) && (!r.redo[tasks.StateDropped] || c.Dropped == 0) {
 			return nil
 		}
+		reopened := newReopener(r.backend.records.RedriveAll)
 		for record, err := range r.backend.ledger.Calls(ctx, b.Name, tasks.TaskID) {
 			if err != nil {
 				return err
 			}
-			if err := r.reconcileCall(ctx, i, record); err != nil {
+			if err := r.reconcileCall(ctx, i, record, reopened); err != nil {
 				return err
 			}
 		}
-		return nil
+		return reopened.flush(ctx)
 	})
 }
 
-func (r *runner) reconcileCall(ctx context.Context, batch int, record ledger.Record) error {
+func (r *runner) reconcileCall(ctx context.Context, batch int, record ledger.Record, reopened *reopener) error {
 	state := tasks.State(record.State)
 	chosen := r.plan.isChosen(record.Key, record.Hash)
 	wanted := r.redo[state] || withdrew(record) || chosen && record.State.Ended()
@@ -74,16 +73,5 @@ func (r *runner) reconcileCall(ctx context.Context, batch int, record ledger.Rec
 			return err
 		}
 	}
-	for range 25 {
-		busy, err := r.reopen(ctx, record)
-		if err != nil || !busy {
-			return err
-		}
-		select {
-		case <-time.After(collectEvery):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return fmt.Errorf("%w: %q", ErrBusy, record.Key)
+	return reopened.add(ctx, record)
 }

@@ -3,7 +3,6 @@ package filerun
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -184,14 +183,4 @@ func (r *runner) resultOf(record ledger.Record) tasks.Result {
 	result := records.Result(record)
 	result.BaseURL, result.Line = r.urls[result.Upstream], r.plan.line(record.Key, record.Hash)
 	return result
-}
-
-// reopen reopens an ended call.
-func (r *runner) reopen(ctx context.Context, record ledger.Record) (busy bool, err error) {
-	if record.State == ledger.Done {
-		_, busy, err = r.backend.records.RedriveAny(ctx, record)
-	} else {
-		_, busy, err = r.backend.records.Redrive(ctx, record)
-	}
-	return busy, err
 }
