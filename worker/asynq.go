@@ -30,7 +30,7 @@ const (
 	// before it asks Redis again.
 	fullRecheck = 25 * time.Millisecond
 	// maxWaiting is the longest time that a fetcher waits in dequeue. The task's lease of
-	// 30 s and the script's time-out of 10 s start before that wait.
+	// 30 s starts before that wait.
 	maxWaiting = 5 * time.Second
 	// laneSize is how many calls one asynq server makes at once on a Cluster. A server has
 	// one fetching goroutine. On a Cluster it dequeues one task in each round trip;
@@ -39,7 +39,7 @@ const (
 	maxLanes = 8
 )
 
-// weights are how often a server asks its queues first: low still gets its share.
+// weights are how often each queue is asked first: low still gets its share.
 var weights = map[tasks.Priority]int{tasks.PriorityHigh: 12, tasks.PriorityNormal: 6, tasks.PriorityLow: 3}
 
 // disposition is what asynq does with a task after the ledger has recorded it.
@@ -147,6 +147,7 @@ func (w *Worker) servers(a *account) []*asynq.Server {
 		list[i] = asynq.NewServerFromRedisClient(w.wrapped, asynq.Config{
 			Concurrency:              size,
 			Queues:                   queues,
+			StrictPriority:           !w.clustered, // fetch draws the queue itself, for all calls of a script at once
 			RetryDelayFunc:           retryDelay,
 			IsFailure:                isFailure,
 			TaskCheckInterval:        pollEmpty,
@@ -163,15 +164,13 @@ func (w *Worker) servers(a *account) []*asynq.Server {
 func (w *Worker) handle(ctx context.Context, t *asynq.Task) (err error) {
 	growStack()
 	id := t.ResultWriter().TaskID()
-	v, ok := w.deliveries.LoadAndDelete(id)
-	if !ok {
+	delivery := w.deliveries.start(id)
+	if delivery == nil {
 		return disposition{kind: dispositionRetry, delay: time.Second, text: "callq: the task came without its record"}.err()
 	}
-	delivery := v.(*ledger.Delivery)
-	w.running.Store(delivery, nil)
 	a := w.accounts[tasks.UpstreamOf(delivery.Queue)]
 	defer func() {
-		w.running.Delete(delivery)
+		w.deliveries.end(delivery)
 		w.semaphoreOf(a).release(a)
 		a.dequeueGate.open() // another call may be possible now
 	}()
@@ -238,7 +237,7 @@ func (w *Worker) handOver(ctx context.Context, delivery *ledger.Delivery) bool {
 	if left := w.parks.recent(delivery.ID); left > 0 {
 		time.Sleep(left) //nolint:forbidigo // at most parkRest; asynq gives no signal
 	}
-	w.deliveries.Store(delivery.ID, delivery)
+	w.deliveries.hand(delivery)
 	return true
 }
 

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -101,13 +100,19 @@ func (w *Worker) noteNoCall(ctx context.Context, a *account, idle *queueIdle, go
 	}
 }
 
+// fetchTimeout bounds the requests of one fetch. It is much longer than a healthy Redis
+// needs. Together with maxWaiting it is well below asynq's lease.
+const fetchTimeout = 10 * time.Second
+
 // fetch asks Redis for the account's next call and up to more further ones, from all its
-// queues at once, beginning with the queue that asynq has chosen. On a Cluster it asks that
-// queue only, for one call.
+// queues at once. On a Cluster it asks only the queue that asynq has chosen, for one call.
 func (w *Worker) fetch(ctx context.Context, a *account, d broker.Dequeue, more int) (ledger.Dequeued, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
+	defer cancel()
+	drawn := a.drawQueues(1+more, w.random)
 	request := ledger.DequeueRequest{
-		Queues: a.queues, First: slices.Index(a.queues, d.Queue), LeaseUntil: d.LeaseUntil, Turn: probeLease, Concurrency: a.fleet,
-		Idle: w.queueIdles[d.Queue].wereEmpty(), More: a.drawQueues(more, w.random),
+		Queues: a.queues, First: drawn[0], More: drawn[1:], LeaseUntil: d.LeaseUntil, Turn: probeLease, Concurrency: a.fleet,
+		Idle: w.queueIdles[d.Queue].wereEmpty(),
 	}
 	if a.plan != nil {
 		request.Limits = ledger.Limits{Keys: limit.Keys(a.name), Args: a.plan.Args(time.Now())}
@@ -116,7 +121,7 @@ func (w *Worker) fetch(ctx context.Context, a *account, d broker.Dequeue, more i
 		return w.askLedger(ctx, a, request)
 	}
 	var err error
-	request.Queues, request.First = []string{d.Queue}, 0
+	request.Queues, request.First = []string{d.Queue}, 0 // more is 0
 	request.Elsewhere, err = w.leases.InFlight(ctx, otherQueues(a.queues, d.Queue)...)
 	if err != nil {
 		return ledger.Dequeued{}, err

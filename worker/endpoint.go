@@ -40,13 +40,15 @@ func (ps patterns) endpoint(method, path string) string {
 		_, pattern, _ := strings.Cut(p.String(), " ")
 		return method + " " + pattern
 	}
-	segments := strings.Split(path, "/")
-	for i, s := range segments {
-		if identifier(s) {
-			segments[i] = "*"
+	folded := make([]byte, 0, len(method)+1+len(path))
+	folded = append(append(folded, method...), ' ')
+	for segment := range strings.SplitSeq(path, "/") {
+		if identifier(segment) {
+			segment = "*"
 		}
+		folded = append(append(folded, segment...), '/')
 	}
-	return method + " " + strings.Join(segments, "/")
+	return string(folded[:len(folded)-1]) // there is one "/" less than segments
 }
 
 // identifier reports whether a path segment names one thing (a number, a UUID, a patent's

@@ -274,7 +274,7 @@ func (s *step) handle() {
 		s.f.broken("asynq cannot decode the message of %s", s.delivery.ID)
 		return
 	}
-	w.deliveries.Delete(s.delivery.ID)
+	w.deliveries.end(w.deliveries.start(s.delivery.ID))
 	s.mustMark = s.delivery.Due.After(time.Now())
 	disp := w.process(s.ctx, s.delivery)
 	s.pause("asynq's result")

@@ -80,8 +80,7 @@ func (w *Worker) returnPrefetched(ctx context.Context, a *account, calls []*ledg
 	}
 }
 
-// drawQueues chooses for each of n calls which queue is asked first, with asynq's
-// weights.
+// drawQueues chooses for each of n calls which queue is asked first, by their weights.
 func (a *account) drawQueues(n int, random func(int64) int64) []int {
 	drawn := make([]int, n)
 	for i := range drawn {

@@ -49,17 +49,13 @@ func fetch(t *testing.T, w *Worker) *ledger.Delivery {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var found *ledger.Delivery
-	w.deliveries.Range(func(_, v any) bool {
-		if delivery := v.(*ledger.Delivery); delivery.Message == msg {
-			found = delivery
+	for _, delivery := range w.deliveries.handed {
+		if delivery.Message == msg {
+			return delivery
 		}
-		return found == nil
-	})
-	if found == nil {
-		t.Fatalf("no delivery has the message %q", msg)
 	}
-	return found
+	t.Fatalf("no delivery has the message %q", msg)
+	return nil
 }
 
 func count(rdb *redis.Client, list string) int64 {

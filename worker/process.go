@@ -31,8 +31,10 @@ type inflightCall struct {
 	idempotent bool
 	// request is the request to the API; jobs have none.
 	request upstream.Request
-	// admissions are the admissions by circuits, the account's first.
-	admissions []admission
+	// admissions are the admissions by circuits, the account's first; most calls have no
+	// more than fit in fewAdmissions.
+	admissions    []admission
+	fewAdmissions [2]admission
 	// probeTokens are the tokens of the circuits whose probe the call is.
 	probeTokens []string
 	// confirmedAt is when this process last sent a request by which Redis confirmed that
@@ -40,8 +42,8 @@ type inflightCall struct {
 	confirmedAt time.Time
 	// waited reports that the call has waited in this process since Redis admitted it.
 	waited bool
-	// reportBreaker reports to the process's breaker, exactly once.
-	reportBreaker func(circuit.Result) circuit.Outage
+	// breakerDone takes the result for the process's breaker; see reportBreaker.
+	breakerDone func(circuit.Result) circuit.Outage
 	// asks is the call whose effect the request asks for; nil: the request is the call's.
 	asks *asked
 	// journaled is the call that was passed to the [Journal]; nil for none.
@@ -213,11 +215,11 @@ func (w *Worker) admit(ctx context.Context, inflight *inflightCall) (disp dispos
 			return disp, false
 		}
 		if adm.Probe {
-			inflight.reportBreaker = inflight.account.gate.Probe(adm.Epoch, inflight.endpoint)
+			inflight.breakerDone = inflight.account.gate.Probe(adm.Epoch, inflight.endpoint)
 		}
 		delivery.Circuit.Epoch = adm.Epoch
 	}
-	inflight.admissions = append(inflight.admissions, entry)
+	inflight.admissions = append(inflight.fewAdmissions[:0], entry)
 	if delivery.Circuit.Endpoints > 0 {
 		entry := admission{name: circuit.Name{Upstream: inflight.account.name, Endpoint: inflight.endpoint}}
 		if _, disp, ok := w.askCircuit(ctx, inflight, entry.name, &entry); !ok {
@@ -226,8 +228,7 @@ func (w *Worker) admit(ctx context.Context, inflight *inflightCall) (disp dispos
 		}
 		inflight.admissions = append(inflight.admissions, entry)
 	}
-	if inflight.reportBreaker != nil {
-		inflight.reportBreaker = reportOnce(inflight.reportBreaker)
+	if inflight.breakerDone != nil {
 		return disposition{}, true
 	}
 	inflight.account.gate.Release(inflight.admissions[0].epoch)
@@ -237,20 +238,19 @@ func (w *Worker) admit(ctx context.Context, inflight *inflightCall) (disp dispos
 		// Only this process holds the account: Redis does not have its outage yet.
 		return w.putOff(ctx, delivery, nil, wait, "held: the API fails too often"), false
 	}
-	inflight.reportBreaker = reportOnce(done)
+	inflight.breakerDone = done
 	return disposition{}, true
 }
 
-// reportOnce returns a function that calls done the first time only.
-func reportOnce(done func(circuit.Result) circuit.Outage) func(circuit.Result) circuit.Outage {
-	reported := false
-	return func(r circuit.Result) circuit.Outage {
-		if reported {
-			return circuit.Outage{}
-		}
-		reported = true
-		return done(r)
+// reportBreaker reports the call's result to the process's breaker, the first time that it
+// is called.
+func (inflight *inflightCall) reportBreaker(r circuit.Result) circuit.Outage {
+	done := inflight.breakerDone
+	if done == nil {
+		return circuit.Outage{}
 	}
+	inflight.breakerDone = nil
+	return done(r)
 }
 
 // releaseOnPanic releases what a call holds if its handler panics. Otherwise a half-open

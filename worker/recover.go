@@ -71,11 +71,7 @@ func (w *Worker) reclaimOnce(ctx context.Context, o *overdue, now time.Time, que
 		o.last = now
 		return err
 	}
-	own := map[string]bool{}
-	w.running.Range(func(delivery, _ any) bool {
-		own[delivery.(*ledger.Delivery).ID] = true
-		return true
-	})
+	own := w.deliveries.runningIDs()
 	back := 0
 	defer func() {
 		if back > 0 {

@@ -68,12 +68,18 @@ func (w *Worker) retakeSlot(ctx context.Context, inflight *inflightCall, nonIdem
 
 // reconcileCost replaces the cost that the limits reserved for a call by the billed one.
 func (w *Worker) reconcileCost(ctx context.Context, inflight *inflightCall, a upstream.Answer) {
-	billed, ok := limit.ParseBilled(a.Kept.Amount)
-	if !ok || !inflight.account.reportsCost || !inflight.account.plan.Money() {
+	if !inflight.account.reportsCost || !inflight.account.plan.Money() {
 		return
 	}
-	slot := limit.Slot{At: inflight.delivery.Slot, Money: inflight.delivery.Money}
+	billed, ok := limit.ParseBilled(a.Kept.Amount)
+	if !ok {
+		return
+	}
+	w.recordCost(ctx, inflight.account, limit.Slot{At: inflight.delivery.Slot, Money: inflight.delivery.Money}, billed)
+}
+
+func (w *Worker) recordCost(ctx context.Context, a *account, slot limit.Slot, billed int64) {
 	_ = w.retryWrite(ctx, func(ctx context.Context) error { // if it fails, the reserved cost counts
-		return w.limits.Reconcile(ctx, inflight.account.name, inflight.account.plan, slot, billed)
+		return w.limits.Reconcile(ctx, a.name, a.plan, slot, billed)
 	})
 }

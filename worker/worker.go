@@ -66,13 +66,11 @@ type Worker struct {
 	jobs      map[jobName]jobFunc
 
 	queueIdles map[string]*queueIdle // by queue; an upstream's queues share one, except on a Cluster
-	deliveries sync.Map              // task id -> *ledger.Delivery, from dequeue to handler
-	// running has the *ledger.Delivery of each call that a handler makes.
-	running   sync.Map
-	parks     parks
-	probes    probes
-	clock     clock
-	semaphore *semaphore
+	deliveries deliveries
+	parks      parks
+	probes     probes
+	clock      clock
+	semaphore  *semaphore
 	// writing bounds the large bodies that are being written to Redis.
 	writing *spool.Memory
 	memory  memory

@@ -24,8 +24,8 @@ type Dequeue struct {
 }
 
 // DequeueFunc replaces asynq's dequeue script. It returns the encoded task message, or
-// redis.Nil if there is no task. It is called from one goroutine for each asynq server,
-// with the real client.
+// redis.Nil if there is no task. It is called from one goroutine for each asynq server.
+// It must bound its requests itself: asynq's lease of 30 s begins when it is called.
 type DequeueFunc func(ctx context.Context, d Dequeue) (msg string, err error)
 
 // ForwardFunc reports whether a queue may have delayed tasks that are due, so that
@@ -49,8 +49,8 @@ type RetriesFunc func(ctx context.Context, queue string) (moved int, err error)
 //   - asynq's search for tasks whose worker died finds none: it runs only once a
 //     minute, and finds nothing at all if it cannot decode a single message, so the
 //     worker has its own search;
-//   - every script runs under a context that its caller cannot cancel and with its own
-//     timeout: asynq passes a cancelled context to its retries of failed writes, which
+//   - every other script runs under a context that its caller cannot cancel and with its
+//     own timeout: asynq passes a cancelled context to its retries of failed writes, which
 //     would then never succeed.
 //
 // Everything else passes through unchanged. It is safe for concurrent use.
@@ -59,7 +59,7 @@ type Wrapped struct {
 	hooks Hooks
 
 	mu      sync.Mutex
-	removed map[string]removed // by task key
+	removed map[task]removed
 
 	moving sync.Map // keys of the delayed sets that asynq is emptying
 
@@ -85,7 +85,7 @@ type Hooks struct {
 
 // Wrap makes the client for asynq's servers.
 func Wrap(real redis.UniversalClient, hooks Hooks) *Wrapped {
-	return &Wrapped{UniversalClient: real, hooks: hooks, removed: map[string]removed{}}
+	return &Wrapped{UniversalClient: real, hooks: hooks, removed: map[task]removed{}}
 }
 
 // removedFor is for how long a call of [Wrapped.Removed] is remembered. asynq sends its
@@ -97,43 +97,52 @@ type removed struct {
 	until time.Time
 }
 
+// task names one of asynq's tasks.
+type task struct{ queue, id string }
+
+// taskOf returns the task that an asynq key, "asynq:{QUEUE}:t:ID", belongs to.
+func taskOf(key string) task {
+	_, rest, _ := strings.Cut(key, "{")
+	queue, id, _ := strings.Cut(rest, "}:t:")
+	return task{queue, id}
+}
+
 // Removed notes that one of callq's scripts has removed the task from asynq's lists, or
 // is about to, so that asynq's next "done" for it has nothing left to do. Each call of
 // Removed answers one "done".
 func (w *Wrapped) Removed(queue, id string) {
-	key := "asynq:{" + queue + "}:t:" + id
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r := w.removed[key]
-	w.removed[key] = removed{n: r.n + 1, until: time.Now().Add(removedFor)}
+	one := task{queue, id}
+	w.removed[one] = removed{n: w.removed[one].n + 1, until: time.Now().Add(removedFor)}
 }
 
-func (w *Wrapped) swallow(key string) bool {
+func (w *Wrapped) swallow(one task) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r, ok := w.removed[key]
+	r, ok := w.removed[one]
 	if !ok {
 		return false
 	}
 	if r.n--; r.n == 0 {
-		delete(w.removed, key)
+		delete(w.removed, one)
 	} else {
-		w.removed[key] = r
+		w.removed[one] = r
 	}
 	return time.Now().Before(r.until)
 }
 
 // EvalSha runs a script by its digest; see [Wrapped] for asynq's scripts.
 func (w *Wrapped) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), scriptTimeout)
-	defer cancel()
 	switch {
 	case sha == shaDequeue:
 		return w.runDequeue(ctx, keys, args)
-	case sha == shaDone && len(keys) > 2:
-		if w.swallow(keys[2]) {
-			return answered(ctx, "OK")
-		}
+	case sha == shaDone && len(keys) > 2 && w.swallow(taskOf(keys[2])):
+		return done
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), scriptTimeout)
+	defer cancel()
+	switch {
 	case sha == shaForward && len(keys) == 2 && w.hooks.Forward != nil:
 		return w.runForward(ctx, sha, keys, args)
 	case sha == shaExpired:
@@ -198,6 +207,9 @@ func (w *Wrapped) fail(ctx context.Context, err error) *redis.Cmd {
 	}
 	return failed(ctx, err)
 }
+
+// done is the reply to asynq's "done" for a task that was already removed. Nobody changes it.
+var done = answered(context.Background(), "OK")
 
 // answered is the reply to a script that is not sent to Redis.
 func answered(ctx context.Context, reply any) *redis.Cmd {

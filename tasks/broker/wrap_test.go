@@ -163,7 +163,7 @@ func TestACallOfRemovedIsForgottenIfNoDoneFollows(t *testing.T) {
 		w := Wrap(nil, Hooks{})
 		w.Removed("q", "id")
 		time.Sleep(removedFor + time.Second) // by the bubble's clock
-		if w.swallow("asynq:{q}:t:id") {
+		if w.swallow(task{"q", "id"}) {
 			t.Fatal("an old call of Removed answered a later done")
 		}
 	})

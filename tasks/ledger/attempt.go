@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,13 +11,13 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// fields returns the record fields of an attempt, and the log with it.
-func (t *Delivery) fields(a *Attempt) (fields []any, log []Attempt, err error) {
-	log, text, err := t.logWith(a)
+// fields returns the record fields of an attempt.
+func (t *Delivery) fields(a *Attempt) (fields []any, err error) {
+	log, err := appendLogJSON(nil, t.Log, a)
 	if err != nil {
-		return nil, nil, err
+		return nil, fmt.Errorf("encode the log of call %s: %w", t.ID, err)
 	}
-	fields = []any{"attempts", t.Attempts, "parked", t.Parked, "log", text}
+	fields = []any{"attempts", t.Attempts, "parked", t.Parked, "log", log}
 	if !t.FirstAt.IsZero() {
 		fields = append(fields, "first", t.FirstAt.UnixMilli(), "held_base", t.HeldBase.Milliseconds())
 	}
@@ -41,21 +40,16 @@ func (t *Delivery) fields(a *Attempt) (fields []any, log []Attempt, err error) {
 	if earlier := t.earlierWith(a != nil).encode(); earlier != "" {
 		fields = append(fields, "earlier", earlier)
 	}
-	return fields, log, nil
+	return fields, nil
 }
 
-// logWith returns the log with one more line, unless a is nil, and its encoding. It
-// does not change t.Log, so that a write that failed can be repeated with the same
-// line.
-func (t *Delivery) logWith(a *Attempt) (log []Attempt, text []byte, err error) {
-	log = t.Log
-	if a != nil {
-		log = appendLog(slices.Clip(log), *a)
+// logWith returns the log with one more line, unless a is nil. It does not change t.Log, so
+// that a write that failed can be repeated with the same line.
+func (t *Delivery) logWith(a *Attempt) []Attempt {
+	if a == nil {
+		return t.Log
 	}
-	if text, err = json.Marshal(log); err != nil {
-		return nil, nil, fmt.Errorf("encode the log of call %s: %w", t.ID, err)
-	}
-	return log, text, nil
+	return append(slices.Clip(latest(t.Log, LogLimit-1)), *a)
 }
 
 // Attempt records that the call goes on: the counts of t and, unless a is nil, one more
@@ -74,7 +68,7 @@ func (d *Dispatcher) Park(ctx context.Context, t *Delivery, a *Attempt) (streak 
 }
 
 func (d *Dispatcher) attempt(ctx context.Context, t *Delivery, a *Attempt, park bool) (streak int, applied bool, err error) {
-	fields, log, err := t.fields(a)
+	fields, err := t.fields(a)
 	if err != nil {
 		return 0, false, err
 	}
@@ -89,7 +83,7 @@ func (d *Dispatcher) attempt(ctx context.Context, t *Delivery, a *Attempt, park 
 	if err != nil {
 		return 0, false, fmt.Errorf("record an attempt of call %s: %w", t.ID, err)
 	}
-	t.Earlier, t.MaybeSent, t.Log = t.earlierWith(a != nil), 0, log
+	t.Earlier, t.MaybeSent, t.Log = t.earlierWith(a != nil), 0, t.logWith(a)
 	return int(n[1]), n[0] == 1, nil
 }
 

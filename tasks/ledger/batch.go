@@ -104,7 +104,7 @@ func (l *Ledger) Get(ctx context.Context, queue, id string) (Record, error) {
 	if len(h) == 0 {
 		return Record{}, fmt.Errorf("%w: %s", ErrNoCall, id)
 	}
-	return recordFromHash(queue, id, h), nil
+	return recordFromHash(queue, id, hashOf(h)), nil
 }
 
 // Find looks for a call in every queue, or returns [ErrNoCall].

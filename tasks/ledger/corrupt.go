@@ -42,9 +42,9 @@ var numbers = []struct {
 
 // corrupt returns the name of the first field whose number is not one that callq
 // writes, in its digits, or of the state if that is unknown.
-func corrupt(h map[string]string) string {
+func corrupt(h hash) string {
 	for _, n := range numbers {
-		text, there := h[n.field]
+		text, there := h.lookup(n.field)
 		if !there && n.field != "gen" {
 			continue
 		}
@@ -52,10 +52,10 @@ func corrupt(h map[string]string) string {
 			return n.field
 		}
 	}
-	if count(h["settled"]) > count(h["starts"]) {
+	if count(h.get("settled")) > count(h.get("starts")) {
 		return "settled"
 	}
-	if !State(h["state"]).Known() {
+	if !State(h.get("state")).Known() {
 		return "state"
 	}
 	return ""

@@ -46,14 +46,6 @@ func (g Group) encode() string {
 	return string(b)
 }
 
-func encodeEnding(e Ending) ([]byte, error) {
-	out, err := json.Marshal(e)
-	if err != nil {
-		return nil, fmt.Errorf("encode an ending: %w", err)
-	}
-	return out, nil
-}
-
 // DeadGroup is a group with its size.
 type DeadGroup struct {
 	Group

@@ -104,8 +104,8 @@ func (d *Dispatcher) pastDeadline(ctx context.Context, queues []string, late *La
 	late.More = late.More || redislua.Number(reply[1]) == 1
 	for _, one := range reply[2:] {
 		call := one.([]any)
-		h := redislua.Hash(call[2])
-		if h["batch"] == "" || corrupt(h) != "" {
+		h := hashIn(call[2])
+		if h.get("batch") == "" || corrupt(h) != "" {
 			continue // it ends when it is dequeued, see [Repairer.Repair]
 		}
 		late.Calls = append(late.Calls, recordFromHash(queues[redislua.Number(call[0])-1], redislua.Text(call[1]), h))

@@ -12,66 +12,6 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
-// Delivery is a call that a worker has taken, as the dequeue found it.
-type Delivery struct {
-	Record
-	// Message is asynq's encoding of the task.
-	Message string
-	// At is Redis's clock when the call was taken. Asked and Received are this
-	// process's clock when it sent the request and when it got the reply.
-	At, Asked, Received time.Time
-	// Known is false when the task has no record, or one without a batch: another
-	// program put it there.
-	Known bool
-	// Circuit is the account's circuit, read by the same script.
-	Circuit CircuitView
-	// Slot is the call's slot under its account's limits, in microseconds since 1970 by
-	// Redis's clock; 0 without limits. Due is the same by the clock of this process,
-	// zero if the slot is now. Money is what was reserved, in millionths.
-	Slot  int64
-	Due   time.Time
-	Money int64
-	// Corrupt names a field of the record that callq cannot have written; empty if
-	// there is none. See [Repairer.Repair].
-	Corrupt string
-	// Token distinguishes this delivery of the call from any later one: a worker that
-	// does not hold the call any more must not put it back.
-	Token int64
-	// Mark distinguishes the mark of this delivery's send from that of another one, or
-	// is that of an earlier one which the record had when the call was taken; empty if
-	// there is none.
-	Mark string
-	// MaybeSent is how many requests earlier workers may have sent, at most, that took the
-	// call and recorded nothing. It is written with what becomes of this delivery.
-	MaybeSent int
-	// Verifying reports that the API is asked whether the call took effect: the counts of
-	// that, and Sent, are written with the next attempt.
-	Verifying bool
-	// number is the number of the mark that this delivery has made; 0: none.
-	number int64
-}
-
-// CircuitView is what a dequeue returns about the account's circuit.
-type CircuitView struct {
-	// Epoch is the circuit's epoch that admitted the call.
-	Epoch int64
-	// AfterHold reports that a hold is over and this one call was delivered: it must
-	// not be made without the probe.
-	AfterHold bool
-	// Streak is how many account failures came in a row; any other answer resets it.
-	Streak int
-	// Endpoints is how many circuits of single endpoints are not closed.
-	Endpoints int
-	// Held is how long the account was held in total, until now.
-	Held time.Duration
-	// AllRefused reports, for the one call that was delivered after a hold, that every
-	// waiting call has been refused since the account's last good answer.
-	AllRefused bool
-	// Convicted names the calls that end when their turn comes, since they are refused
-	// whatever the account's state; see worker/circuit.
-	Convicted string
-}
-
 // Limits are an account's limits, in the form that the Lua function limits reads.
 type Limits struct {
 	// Keys are the three keys of its state.
@@ -157,23 +97,47 @@ type Candidate struct {
 	Method, Path string
 }
 
-// Dequeue moves the next call, or the next few, to active. A caller that asks for more
-// than one must have only one such request at a time.
-func (d *Dispatcher) Dequeue(ctx context.Context, a DequeueRequest) (Dequeued, error) {
+// dequeueKeys is what is the same in all requests for the calls of an account.
+type dequeueKeys struct {
+	queues, limits []string
+	run            *redislua.Prepared
+	prefixes       []string // of the tasks and records of each queue
+}
+
+// keysToDequeue returns the keys of a request. They are made once for each account: a worker
+// always asks for the same queues.
+func (d *Dispatcher) keysToDequeue(a *DequeueRequest) *dequeueKeys {
+	if known, ok := d.asked.Load(a.Queues[0]); ok {
+		if known := known.(*dequeueKeys); slices.Equal(known.queues, a.Queues) && slices.Equal(known.limits, a.Limits.Keys) {
+			return known
+		}
+	}
 	account := keysOf(a.Queues[0])
 	if !d.clustered {
 		account = keysOf(redislua.UpstreamOf(a.Queues[0]))
 	}
+	made := &dequeueKeys{queues: slices.Clone(a.Queues), limits: slices.Clone(a.Limits.Keys)}
 	keys := append(make([]string, 0, 5+6*len(a.Queues)), account.circuit())
-	limits := a.Limits
-	if len(limits.Args) == 0 {
-		limits.Args = []any{"", 0}
+	if len(a.Limits.Keys) > 0 {
+		keys = append(keys, a.Limits.Keys...)
+	} else {
+		keys = append(keys, keys[0], keys[0], keys[0]) // not read
 	}
-	if len(limits.Keys) == 0 {
-		limits.Keys = []string{keys[0], keys[0], keys[0]} // not read
+	for _, queue := range a.Queues {
+		k := keysOf(queue)
+		keys = append(keys, k.pending(), k.paused(), k.active(), k.lease(), k.scheduled(), k.retry())
+		made.prefixes = append(made.prefixes, k.taskPrefix(), k.recordPrefix())
 	}
-	keys = append(keys, limits.Keys...)
-	args := make([]any, 0, 9+2*len(a.Queues)+len(limits.Args))
+	made.run = redislua.Prepare(d.dequeue, append(keys, account.asked(d.name))...)
+	d.asked.Store(a.Queues[0], made)
+	return made
+}
+
+// noLimits are the arguments of an account without limits.
+var noLimits = []any{"", 0}
+
+// command returns the script's arguments for a request.
+func (k *dequeueKeys) command(a *DequeueRequest, worker string, number int64) []any {
 	wanted := strconv.AppendInt(make([]byte, 0, 1+len(a.More)), int64(a.First)+1, 10)
 	for _, first := range a.More {
 		wanted = strconv.AppendInt(wanted, int64(first)+1, 10)
@@ -182,43 +146,59 @@ func (d *Dispatcher) Dequeue(ctx context.Context, a DequeueRequest) (Dequeued, e
 	if a.Probe != nil {
 		probe = strconv.Itoa(slices.Index(a.Queues, a.Probe.Queue)+1) + " " + a.Probe.ID
 	}
-	args = append(args, a.LeaseUntil, a.Turn.Milliseconds(), wanted, a.Concurrency, a.Elsewhere, redislua.Flag(a.Idle), probe)
-	for _, queue := range a.Queues {
-		k := keysOf(queue)
-		keys = append(keys, k.pending(), k.paused(), k.active(), k.lease(), k.scheduled(), k.retry())
-		args = append(args, k.taskPrefix(), k.recordPrefix())
+	command := append(k.run.Command(make([]any, 0, 64)), a.LeaseUntil, a.Turn.Milliseconds(), wanted, a.Concurrency, a.Elsewhere, redislua.Flag(a.Idle), probe)
+	for i := range k.prefixes {
+		command = append(command, &k.prefixes[i])
 	}
-	keys = append(keys, account.asked(d.name))
-	args = append(append(args, limits.Args...), d.name, d.requests.Load())
+	if len(a.Limits.Args) > 0 {
+		command = append(command, a.Limits.Args...)
+	} else {
+		command = append(command, "", 0)
+	}
+	return append(command, worker, number)
+}
+
+// Dequeue moves the next call, or the next few, to active. A caller that asks for more
+// than one must have only one such request at a time.
+func (d *Dispatcher) Dequeue(ctx context.Context, a DequeueRequest) (Dequeued, error) {
+	keys := d.keysToDequeue(&a)
 	asked := time.Now()
-	reply, err := d.dequeue.Run(ctx, d.rdb, keys, args...).Slice()
+	reply, err := keys.run.Run(ctx, d.rdb, keys.command(&a, d.name, d.requests.Load())).Slice()
 	if err != nil {
 		return Dequeued{}, err // the next request is the same one
 	}
 	d.requests.Add(1)
-	switch {
-	case redislua.Number(reply[0]) == 0:
-		got := Dequeued{Held: time.Duration(redislua.Number(reply[1])) * time.Millisecond}
+	return dequeuedFrom(a.Queues, asked, reply)
+}
+
+// dequeuedFrom reads the reply of lua/dequeue.lua.
+func dequeuedFrom(queues []string, asked time.Time, reply []any) (got Dequeued, err error) {
+	switch redislua.Number(reply[0]) {
+	case 0:
+		got.Held = time.Duration(redislua.Number(reply[1])) * time.Millisecond
 		if len(reply) > 2 {
 			got.HeldBy = redislua.Text(reply[2])
 		}
-		return got, nil
-	case redislua.Number(reply[0]) == 2:
-		return Dequeued{Full: true}, nil
-	case redislua.Number(reply[0]) == 3:
-		got := Dequeued{Empty: true}
+	case 2:
+		got.Full = true
+	case 3:
+		got.Empty = true
 		if due := redislua.Number(reply[1]); due > 0 {
 			got.NextDue = time.Unix(due, 0)
 		}
-		return got, nil
-	case redislua.Number(reply[0]) == 4:
-		return Dequeued{Message: redislua.Text(reply[1]), ToRedrive: &Record{ID: redislua.Text(reply[2]), Queue: a.Queues[redislua.Number(reply[3])-1]}}, nil
+	case 4:
+		got.Message = redislua.Text(reply[1])
+		got.ToRedrive = &Record{ID: redislua.Text(reply[2]), Queue: queues[redislua.Number(reply[3])-1]}
+	case 5:
+		got.Choose = choiceFrom(queues, reply)
+	default:
+		list, err := deliveriesFrom(queues, asked, reply)
+		if err != nil {
+			return got, err
+		}
+		got.Delivery, got.More = list[0], list[1:]
 	}
-	if redislua.Number(reply[0]) == 5 {
-		return Dequeued{Choose: choiceFrom(a.Queues, reply)}, nil
-	}
-	list := deliveriesFrom(a.Queues, asked, reply)
-	return Dequeued{Delivery: list[0], More: list[1:]}, nil
+	return got, nil
 }
 
 // NoteLimit notes beside a queue of a Cluster that a limit, kept on another node,
@@ -280,35 +260,4 @@ func choiceFrom(queues []string, reply []any) *ProbeChoice {
 		})
 	}
 	return c
-}
-
-func deliveriesFrom(queues []string, asked time.Time, reply []any) []*Delivery {
-	received, at := time.Now(), time.UnixMilli(redislua.Number(reply[1])).UTC()
-	circuit := CircuitView{
-		AfterHold: redislua.Number(reply[2]) == 1, Epoch: redislua.Number(reply[3]), Streak: int(redislua.Number(reply[4])),
-		Endpoints: int(redislua.Number(reply[5])), Held: time.Duration(redislua.Number(reply[6])) * time.Millisecond,
-		Convicted: redislua.Text(reply[7]),
-	}
-	list := make([]*Delivery, 0, len(reply)-8)
-	for _, one := range reply[8:] {
-		call := one.([]any)
-		h := redislua.Hash(call[7])
-		t := &Delivery{
-			Record:  recordFromHash(queues[redislua.Number(call[2])-1], redislua.Text(call[1]), h),
-			Message: redislua.Text(call[0]), At: at, Asked: asked, Received: received, Known: h["batch"] != "", Circuit: circuit,
-			Slot: redislua.Number(call[4]), Money: redislua.Number(call[6]),
-			// The record was read before the script counted this start.
-			Token: redislua.Number(call[3]), Mark: h["mark"],
-		}
-		if t.Known {
-			t.Corrupt = corrupt(h)
-		}
-		t.MaybeSent = t.Starts
-		t.Starts++
-		if wait := time.Duration(redislua.Number(call[5])) * time.Microsecond; wait > 0 {
-			t.Due = received.Add(wait)
-		}
-		list = append(list, t)
-	}
-	return list
 }

@@ -133,8 +133,11 @@ func (e Earlier) encode() string {
 
 // earlierFrom reads what encode wrote. Values that callq never writes are left out.
 func earlierFrom(text string) Earlier {
+	if text == "" {
+		return Earlier{} // before e is allocated
+	}
 	var e Earlier
-	if text == "" || json.Unmarshal([]byte(text), &e) != nil {
+	if json.Unmarshal([]byte(text), &e) != nil {
 		return Earlier{}
 	}
 	e.Requests = slices.DeleteFunc(e.Requests, func(c Counted) bool {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 const (
@@ -45,7 +47,7 @@ func (d *Dispatcher) End(ctx context.Context, t *Delivery, f Final, a *Attempt) 
 	if err != nil {
 		return 0, false, err
 	}
-	d.finisher(t.Queue).write(context.WithoutCancel(ctx), e)
+	d.finisher(t.Queue).write(ctx, e)
 	if e.err != nil {
 		return 0, false, fmt.Errorf("record the ending of call %s: %w", t.ID, e.err)
 	}
@@ -55,81 +57,24 @@ func (d *Dispatcher) End(ctx context.Context, t *Delivery, f Final, a *Attempt) 
 	return e.streak, e.applied, nil
 }
 
-func closingOf(t *Delivery, f Final, a *Attempt) (*closing, error) {
-	_, log, err := t.logWith(a)
-	if err != nil {
-		return nil, err
-	}
-	out, err := encodeEnding(f.Ending)
-	if err != nil {
-		return nil, fmt.Errorf("call %s: %w", t.ID, err)
-	}
-	fields := []any{"log", log, "out", out}
-	if f.Body != nil {
-		fields = append(fields, "body", f.Body, "type", f.BodyType)
-	}
-	remove, real, group, description := 1, 1, "", ""
-	if f.State == Dead {
-		remove, group, description = 0, f.Group.Name(), f.Group.encode()
-		fields = append(fields, "group", group)
-	}
-	if t.FreshKeys > 0 { // a redrive goes on from it
-		fields = append(fields, "fresh_keys", t.FreshKeys)
-	}
-	if earlier := t.earlierWith(a != nil).encode(); earlier != "" {
-		fields = append(fields, "earlier", earlier)
-	}
-	if f.Assumed {
-		real = 0
-		fields = append(fields, "assumed", 1)
-	}
-	return &closing{
-		id: t.ID, weight: len(log) + len(out) + len(f.Body), turn: make(chan struct{}),
-		args: append([]any{t.ID, t.Batch, t.Generation, string(f.State), remove, real, group, description, len(f.Body), len(fields)}, fields...),
-	}, nil
-}
-
-// finish runs the script that records endings of one queue, and sets the result in each
-// closing.
-func (d *Dispatcher) finish(ctx context.Context, queue string, closings []*closing) {
-	now := time.Now()
-	k := keysOf(queue)
-	args := make([]any, 0, 5+len(closings)*(len(closings[0].args)+4))
-	args = append(args, k.taskPrefix(), k.own, now.Add(statsAge).Unix(), now.Add(-archiveAge).Unix(), archiveKeep)
-	for _, e := range closings {
-		args = append(args, e.args...)
-	}
-	n, err := scriptEnd.Run(ctx, d.rdb, []string{
-		k.active(), k.lease(), k.processed() + ":" + now.UTC().Format(time.DateOnly), k.processed(), k.archived(),
-		d.circuit(queue), k.dead(), k.groups(),
-	}, args...).Int64Slice()
-	if refused := redis.Error(nil); len(closings) > 1 && errors.As(err, &refused) {
-		// Redis may refuse the script because of one ending: that must not keep the
-		// other calls from ending.
-		for _, e := range closings {
-			d.finish(ctx, queue, []*closing{e})
-		}
-		return
-	}
-	for i, e := range closings {
-		if e.err = err; err == nil {
-			e.streak, e.applied = int(n[0]), n[i+1] == 1
-		}
-	}
-}
-
-const (
-	// maxEndings and maxEndingBytes bound what one script records: Redis serves no
-	// other client meanwhile.
-	maxEndings     = 64
-	maxEndingBytes = 1 << 20
-)
-
-// closing is a call's ending on its way to Redis.
+// closing is a call's ending on its way to Redis, in the terms of lua/end.lua.
 type closing struct {
-	id     string
+	id, batch  string
+	generation int
+	state      string
+	// off reports that the script takes the task from asynq's lists, real that the ending
+	// is a real answer.
+	off, real          bool
+	group, description string
+	log, out           string
+	hasBody            bool
+	body               []byte
+	bodyType           string
+	// more are further pairs of record field and value.
+	more []any
+	// weight is how many bytes of text it has.
 	weight int
-	args   []any
+
 	// turn is closed when the ending was written, or when its caller is to write it
 	// together with the endings that wait; written distinguishes the two.
 	turn    chan struct{}
@@ -140,73 +85,104 @@ type closing struct {
 	err     error
 }
 
-// finisher writes the endings of one queue. There is one writer at a time; it also
-// writes the endings that arrived while the writer before it wrote. No ending waits for
-// others to arrive.
-type finisher struct {
-	finish func(context.Context, []*closing)
+// textBuffers has *[]byte in which closingOf writes JSON.
+var textBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
-	mu      sync.Mutex
-	busy    bool
-	waiting []*closing
+func closingOf(t *Delivery, f Final, a *Attempt) (*closing, error) {
+	buffer := textBuffers.Get().(*[]byte)
+	defer textBuffers.Put(buffer)
+	text, err := appendLogJSON((*buffer)[:0], t.Log, a)
+	if err != nil {
+		return nil, fmt.Errorf("encode the log of call %s: %w", t.ID, err)
+	}
+	log := len(text)
+	if text, err = appendEnding(text, &f.Ending); err != nil {
+		return nil, fmt.Errorf("encode the ending of call %s: %w", t.ID, err)
+	}
+	*buffer = text
+	both := string(text)
+	e := &closing{
+		id: t.ID, batch: t.Batch, generation: t.Generation, state: string(f.State), off: f.State != Dead, real: !f.Assumed,
+		log: both[:log], out: both[log:], hasBody: f.Body != nil, body: f.Body, bodyType: f.BodyType,
+		weight: len(both) + len(f.Body), turn: make(chan struct{}),
+	}
+	if f.State == Dead {
+		e.group, e.description = f.Group.Name(), f.Group.encode()
+		e.more = append(e.more, "group", e.group)
+	}
+	if t.FreshKeys > 0 { // a redrive goes on from it
+		e.more = append(e.more, "fresh_keys", t.FreshKeys)
+	}
+	if earlier := t.earlierWith(a != nil).encode(); earlier != "" {
+		e.more = append(e.more, "earlier", earlier)
+	}
+	if f.Assumed {
+		e.more = append(e.more, "assumed", 1)
+	}
+	return e, nil
 }
 
-func (d *Dispatcher) finisher(queue string) *finisher {
-	if f, ok := d.finishers.Load(queue); ok {
-		return f.(*finisher)
+// appendArgs appends the script's arguments for this ending. Texts are passed as pointers:
+// in an interface a pointer needs no memory of its own.
+func (e *closing) appendArgs(args []any) []any {
+	fields := 4 + len(e.more)
+	if e.hasBody {
+		fields += 4
 	}
-	f, _ := d.finishers.LoadOrStore(queue, &finisher{finish: func(ctx context.Context, closings []*closing) {
-		d.finish(ctx, queue, closings)
-	}})
-	return f.(*finisher)
+	args = append(args, &e.id, &e.batch, e.generation, &e.state, redislua.Flag(e.off), redislua.Flag(e.real), &e.group, &e.description,
+		len(e.body), fields, "log", &e.log, "out", &e.out)
+	if e.hasBody {
+		args = append(args, "body", e.body, "type", &e.bodyType)
+	}
+	return append(args, e.more...)
 }
 
-func (f *finisher) write(ctx context.Context, e *closing) {
-	f.mu.Lock()
-	f.waiting = append(f.waiting, e)
-	if f.busy {
-		f.mu.Unlock()
-		<-e.turn
-		if e.written {
-			return
-		}
-		f.mu.Lock()
-	}
-	f.busy = true
-	together := f.next()
-	f.mu.Unlock()
-	for _, one := range together {
-		one.err = errUnwritten
-	}
-	// If this writer panics, the others must not wait for ever.
-	defer func() {
-		f.mu.Lock()
-		if f.busy = len(f.waiting) > 0; f.busy {
-			close(f.waiting[0].turn)
-		}
-		f.mu.Unlock()
-		for _, other := range together[1:] {
-			other.written = true
-			close(other.turn)
-		}
-	}()
-	f.finish(ctx, together)
+// endScript is the script that records endings of one queue, in the form in which one writer
+// runs it again and again. The zero value is ready for use; it is not safe for concurrent
+// use.
+type endScript struct {
+	// run is the script with its keys; asynq counts the tasks of each day under another one.
+	run *redislua.Prepared
+	day string
+	// tasks and own are the prefixes of other keys.
+	tasks, own string
+	command    []any
 }
 
-var errUnwritten = errors.New("it was not written")
-
-// next takes the first waiting ending, and others to write with it, each call once.
-func (f *finisher) next() []*closing {
-	n, weight, ids := 0, 0, make(map[string]struct{}, min(len(f.waiting), maxEndings))
-	for _, e := range f.waiting {
-		weight += e.weight
-		if _, twice := ids[e.id]; twice || n == maxEndings || (n > 0 && weight > maxEndingBytes) {
-			break
-		}
-		ids[e.id] = struct{}{}
-		n++
+// prepare returns the script with the keys of a day.
+func (s *endScript) prepare(d *Dispatcher, queue string, now time.Time) *redislua.Prepared {
+	if day := now.UTC().Format(time.DateOnly); s.run == nil || day != s.day {
+		k := keysOf(queue)
+		s.day, s.tasks, s.own = day, k.taskPrefix(), k.own
+		s.run = redislua.Prepare(scriptEnd, k.active(), k.lease(), k.processed()+":"+day, k.processed(), k.archived(),
+			d.circuit(queue), k.dead(), k.groups())
 	}
-	together := f.waiting[:n:n]
-	f.waiting = f.waiting[n:]
-	return together
+	return s.run
+}
+
+// finish runs the script that records endings of one queue, and sets the result in each
+// closing.
+func (d *Dispatcher) finish(ctx context.Context, script *endScript, queue string, closings []*closing) {
+	now := time.Now()
+	run := script.prepare(d, queue, now)
+	command := append(run.Command(script.command), &script.tasks, &script.own, now.Add(statsAge).Unix(), now.Add(-archiveAge).Unix(), archiveKeep)
+	for _, e := range closings {
+		command = e.appendArgs(command)
+	}
+	script.command = command
+	n, err := run.Run(ctx, d.rdb, command).Int64Slice()
+	clear(command) // it would keep the bodies
+	if refused := redis.Error(nil); len(closings) > 1 && errors.As(err, &refused) {
+		// Redis may refuse the script because of one ending: that must not keep the
+		// other calls from ending.
+		for _, e := range closings {
+			d.finish(ctx, script, queue, []*closing{e})
+		}
+		return
+	}
+	for i, e := range closings {
+		if e.err = err; err == nil {
+			e.streak, e.applied = int(n[0]), n[i+1] == 1
+		}
+	}
 }

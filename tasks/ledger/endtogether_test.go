@@ -40,7 +40,7 @@ func TestEndingsOfOneStepAreEachRecordedOnceInOrder(t *testing.T) {
 		d.end(deliveries[4], assumed)
 		for again := range 2 { // as after a lost reply
 			list := d.closings(deliveries, finalOf(Done), finalOf(Dead), finalOf(Dropped), finalOf(Dropped), finalOf(Done), finalOf(Done), finalOf(Done))
-			d.dispatcher.finish(t.Context(), "q", list)
+			d.dispatcher.finish(t.Context(), &endScript{}, "q", list)
 			for i, e := range list {
 				if want := again == 0 && i != 3; e.err != nil || e.applied != want {
 					t.Errorf("run %d: %s: got applied %v, %v", again, deliveries[i].Key, e.applied, e.err)
@@ -67,14 +67,38 @@ func TestEndingsOfOneStepAreEachRecordedOnceInOrder(t *testing.T) {
 	})
 }
 
+// refusesEnding is a hook that refuses every script with the ending of one call.
+type refusesEnding struct{ id string }
+
+func (h refusesEnding) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		for _, arg := range cmd.Args() {
+			if text, ok := arg.(*string); ok && *text == h.id {
+				err := reply("ERR refused")
+				cmd.SetErr(err)
+				return err
+			}
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (refusesEnding) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (refusesEnding) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
 func TestAnEndingThatRedisRefusesDoesNotStopTheOthers(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newFixture(t, rdb)
 		d.accept("b", "q", "1", "2", "3")
 		deliveries := d.takeMany(DequeueRequest{Queues: []string{"q"}}, 0, 0, 0)
 		list := d.closings(deliveries, finalOf(Done), finalOf(Done), finalOf(Done))
-		list[1].args[9] = "not a number"
-		d.dispatcher.finish(t.Context(), "q", list)
+		client := redis.NewClient(rdb.Options())
+		defer client.Close()
+		client.AddHook(refusesEnding{list[1].id})
+		NewDispatcher(client, "").finish(t.Context(), &endScript{}, "q", list)
 		if !list[0].applied || list[1].err == nil || !list[2].applied {
 			t.Errorf("%v %v, %v, %v %v", list[0].applied, list[0].err, list[1].err, list[2].applied, list[2].err)
 		}

@@ -190,7 +190,7 @@ func (l *Ledger) failuresOf(ctx context.Context, queue, batch string, yield func
 			return false
 		}
 		for i, row := range rows {
-			r := recordFromHash(queue, ids[i], map[string]string{"state": row[0], "batch": batch, "origin": row[1], "out": row[2], "group": row[3]})
+			r := recordFromHash(queue, ids[i], hash{"state", row[0], "batch", batch, "origin", row[1], "out", row[2], "group", row[3]})
 			if (r.State == Dead || r.State == Dropped) && !yield(r, nil) {
 				return false
 			}

@@ -25,10 +25,10 @@ func (l *Ledger) Histories(ctx context.Context, batch string, id func(batch, key
 				return
 			}
 			for i, row := range rows {
-				h := make(map[string]string, len(historyFields))
+				h := make(hash, 0, 2*len(historyFields))
 				for n, name := range historyFields {
 					if row[n] != "" {
-						h[name] = row[n]
+						h = append(h, name, row[n])
 					}
 				}
 				if !yield(recordFromHash(queue, ids[i], h), nil) {
@@ -67,7 +67,7 @@ func (l *Ledger) FailuresAfter(ctx context.Context, b Batch, cur *Cursor, n int6
 				return failures, looked, err
 			}
 			for i, row := range rows {
-				r := recordFromHash(queue, ids[i], map[string]string{"state": row[0], "batch": b.Name, "origin": row[1], "out": row[2], "group": row[3], "ended": row[4]})
+				r := recordFromHash(queue, ids[i], hash{"state", row[0], "batch", b.Name, "origin", row[1], "out", row[2], "group", row[3], "ended", row[4]})
 				if r.State == Dead || r.State == Dropped {
 					failures = append(failures, r)
 				}

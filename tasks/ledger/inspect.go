@@ -42,7 +42,7 @@ func (l *Ledger) Named(ctx context.Context, batch, pattern string, id func(batch
 				return
 			}
 			for i, row := range rows {
-				r := recordFromHash(queue, ids[i], map[string]string{"state": row[0], "gen": row[1], "origin": row[2], "out": row[3]})
+				r := recordFromHash(queue, ids[i], hash{"state", row[0], "gen", row[1], "origin", row[2], "out", row[3]})
 				if !yield(r, nil) {
 					return
 				}

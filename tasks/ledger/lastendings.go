@@ -61,7 +61,9 @@ func (e *lastEndings) of(queue string) (list []ended) {
 	defer e.mu.Unlock()
 	for _, one := range e.list[e.head:] {
 		if one.queue == queue {
-			one.closing = &closing{id: one.id, weight: one.weight, args: one.args}
+			again := *one.closing
+			again.turn, again.written, again.applied = nil, false, false
+			one.closing = &again
 			list = append(list, one)
 		}
 	}
@@ -85,14 +87,14 @@ func (d *Dispatcher) restoreEndings(ctx context.Context, queue string) error {
 	}
 	f := &finisher{}
 	for i, row := range rows {
-		r := recordFromHash(queue, ids[i], map[string]string{"state": row[0], "origin": row[1]})
+		r := recordFromHash(queue, ids[i], hash{"state", row[0], "origin", row[1]})
 		if r.State == Open && r.AcceptedAt.Equal(all[i].accepted) {
 			f.waiting = append(f.waiting, all[i].closing)
 		}
 	}
 	for len(f.waiting) > 0 {
 		together := f.next()
-		d.finish(ctx, queue, together)
+		d.finish(ctx, &f.script, queue, together)
 		for _, e := range together {
 			if e.err != nil {
 				return e.err

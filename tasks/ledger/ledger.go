@@ -49,6 +49,7 @@ type Dispatcher struct {
 	name     string
 	requests atomic.Int64
 
+	asked     sync.Map // *dequeueKeys by the first queue
 	finishers sync.Map // by queue
 	writers   sync.Map // by the client of the process that writes
 	marks     *marks

@@ -46,7 +46,7 @@ func (m *model) endTogether(t *rapid.T) {
 			list = append(list, one)
 		}
 		if len(list) > 0 {
-			m.dispatcher.finish(m.Context(), queue, list)
+			m.dispatcher.finish(m.Context(), &endScript{}, queue, list)
 		}
 		for i, e := range together[queue] {
 			m.must(list[i].err)

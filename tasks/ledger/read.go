@@ -118,7 +118,7 @@ func (s store) read(ctx context.Context, queue string, ids []string) ([]Record, 
 	}
 	records := make([]Record, len(ids))
 	for i, cmd := range cmds {
-		records[i] = recordFromHash(queue, ids[i], cmd.Val())
+		records[i] = recordFromHash(queue, ids[i], hashOf(cmd.Val()))
 	}
 	return records, nil
 }

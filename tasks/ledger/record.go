@@ -154,46 +154,42 @@ type Record struct {
 // Size is how many bytes the content and the body have.
 func (r *Record) Size() int { return len(r.Content) + len(r.Body) }
 
-func recordFromHash(queue, id string, h map[string]string) Record {
+func recordFromHash(queue, id string, h hash) Record {
 	// The three that never change share a field: "HASH MILLISECONDS KEY".
-	hash, rest, _ := strings.Cut(h["origin"], " ")
+	digest, rest, _ := strings.Cut(h.get("origin"), " ")
 	at, key, _ := strings.Cut(rest, " ")
 	r := Record{
-		ID: id, Queue: queue, Batch: h["batch"], Key: key, Hash: hash,
-		State: State(h["state"]), Generation: count(h["gen"]), AcceptedAt: redislua.Milli(at),
-		Starts: max(count(h["starts"])-count(h["settled"]), 0), Attempts: count(h["attempts"]), Parked: count(h["parked"]),
-		FirstAt: redislua.Milli(h["first"]), HeldBase: millis(h["held_base"]), HeldOwn: millis(h["held_own"]),
-		ParkedAt: redislua.Milli(h["parked_at"]), Sent: count(h["sent"]), FreshKeys: count(h["fresh_keys"]), VerifyAsked: count(h["asked"]), VerifyAbsent: count(h["absent"]), Group: groupName(h["group"]),
-		BodyType: h["type"], Purged: h["purged"] == "1",
+		ID: id, Queue: queue, Batch: h.get("batch"), Key: key, Hash: digest,
+		State: State(h.get("state")), Generation: count(h.get("gen")), AcceptedAt: redislua.Milli(at),
+		Starts: max(count(h.get("starts"))-count(h.get("settled")), 0), Attempts: count(h.get("attempts")), Parked: count(h.get("parked")),
+		FirstAt: redislua.Milli(h.get("first")), HeldBase: millis(h.get("held_base")), HeldOwn: millis(h.get("held_own")),
+		ParkedAt: redislua.Milli(h.get("parked_at")), Sent: count(h.get("sent")), FreshKeys: count(h.get("fresh_keys")), VerifyAsked: count(h.get("asked")), VerifyAbsent: count(h.get("absent")), Group: groupName(h.get("group")),
+		BodyType: h.get("type"), Purged: h.get("purged") == "1",
 	}
-	if since, rest, _ := strings.Cut(h["alone"], " "); since != "" && count(since) == count(h["settled"]) {
+	if since, rest, _ := strings.Cut(h.get("alone"), " "); since != "" && count(since) == count(h.get("settled")) {
 		_, n, _ := strings.Cut(rest, " ")
 		r.Alone = count(n)
 	}
-	if c, ok := h["content"]; ok {
+	if c, ok := h.lookup("content"); ok {
 		r.Content = []byte(c)
 	}
-	if b, ok := h["body"]; ok {
+	if b, ok := h.lookup("body"); ok {
 		r.Body = []byte(b)
 	}
-	_, freed := h["freed"]
+	_, freed := h.lookup("freed")
 	r.Freed = freed && r.Body == nil
-	if us := redislua.Integer(h["ended"]); us > 0 && us/1000 <= redislua.MaxMilli {
+	if us := redislua.Integer(h.get("ended")); us > 0 && us/1000 <= redislua.MaxMilli {
 		r.EndedAt = time.UnixMicro(us).UTC()
 	}
 	// JSON of an older or newer version that does not parse is left out: the ledger
 	// rests on the states and counts above.
-	if log := h["log"]; log != "" {
-		_ = json.Unmarshal([]byte(log), &r.Log)
-	}
-	if lineage := h["lineage"]; lineage != "" {
-		_ = json.Unmarshal([]byte(lineage), &r.Lineage)
-	}
-	r.Earlier = earlierFrom(h["earlier"])
+	readJSON(h.get("log"), &r.Log)
+	readJSON(h.get("lineage"), &r.Lineage)
+	r.Earlier = earlierFrom(h.get("earlier"))
 	r.Lineage = slices.DeleteFunc(r.Lineage, func(f Former) bool { return !f.State.Ended() })
-	if out := h["out"]; out != "" {
+	if out := h.get("out"); out != "" {
 		r.Ending = new(Ending)
-		_ = json.Unmarshal([]byte(out), r.Ending)
+		readJSON(out, r.Ending)
 		r.Ending.FirstAt, r.Ending.FinishedAt = inCalendar(r.Ending.FirstAt), inCalendar(r.Ending.FinishedAt)
 		// The counts of the ending are the final ones: end.lua does not update those of
 		// the record.
@@ -205,12 +201,11 @@ func recordFromHash(queue, id string, h map[string]string) Record {
 	return r
 }
 
-func appendLog(log []Attempt, a Attempt) []Attempt {
-	log = append(log, a)
-	if len(log) > LogLimit {
-		log = log[len(log)-LogLimit:]
+// readJSON reads a field; an empty one changes nothing.
+func readJSON(text string, to any) {
+	if text != "" {
+		_ = json.Unmarshal([]byte(text), to)
 	}
-	return log
 }
 
 // maxCount is larger than any count of a record. Adding to it does not overflow.

@@ -46,6 +46,9 @@ func Hash(v any) map[string]string {
 // Integer reads a whole number in decimal digits. Anything else is 0; a number out of
 // range becomes the nearest int64.
 func Integer(text string) int64 {
+	if text == "" {
+		return 0 // most fields of most records; an error would be allocated
+	}
 	n, _ := strconv.ParseInt(text, 10, 64)
 	return n
 }
