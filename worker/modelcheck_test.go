@@ -89,7 +89,7 @@ func brief(c command, reply []any) string {
 	if c.kind == "take" {
 		text := fmt.Sprint(reply[:min(len(reply), 7)])
 		for _, call := range reply[len(reply)-taken(reply):] {
-			text += fmt.Sprint(call.([]any)[1:7])
+			text += fmt.Sprint(unpack(call))
 		}
 		return text
 	}
@@ -121,12 +121,27 @@ func taken(reply []any) int {
 	return len(reply) - 8
 }
 
+// takenCall is a call in the reply to a take, without its message and record.
+type takenCall struct {
+	id                               string
+	queue, starts, slot, wait, money int64
+}
+
+// unpack reads a call as the function pack of the ledger's dequeue.lua writes it.
+func unpack(packed any) takenCall {
+	line, texts, _ := strings.Cut(packed.(string), "\n")
+	n := strings.Fields(line)
+	number := func(i int) int64 { return integer(n[i]) }
+	message, id := number(5), number(6)
+	return takenCall{texts[message : message+id], number(0), number(1), number(2), number(3), number(4)}
+}
+
 // taken checks that the calls could be taken now. s is the step of the first of them.
 func (f *fleet) taken(s *step, reply []any) {
 	account, now := s.before[modelAccount], nowMilli()
 	afterHold := integer(reply[2]) == 1
 	for i := range taken(reply) {
-		call := reply[8+i].([]any)
+		call := unpack(reply[8+i])
 		one := s
 		if i > 0 {
 			one = f.newStep(s.proc, "take")
@@ -136,11 +151,11 @@ func (f *fleet) taken(s *step, reply []any) {
 		switch {
 		case s.blind:
 		case account.open && now < account.until:
-			f.broken("%s was taken while the account was held: %+v", call[1], account)
+			f.broken("%s was taken while the account was held: %+v", call.id, account)
 		case account.open && account.turn > now:
-			f.broken("%s was taken at the same time as the probe: %+v", call[1], account)
+			f.broken("%s was taken at the same time as the probe: %+v", call.id, account)
 		case account.open != afterHold, afterHold && i > 0:
-			f.broken("%s: after a hold %v, but the account was %+v", call[1], afterHold, account)
+			f.broken("%s: after a hold %v, but the account was %+v", call.id, afterHold, account)
 		}
 	}
 	if n := f.leases(); n > int64(f.account.concurrency) {
@@ -148,8 +163,8 @@ func (f *fleet) taken(s *step, reply []any) {
 	}
 }
 
-func (f *fleet) takenOne(s *step, call []any) {
-	id, queue := fmt.Sprint(call[1]), tasks.Queues(modelUpstream)[integer(call[2])-1]
+func (f *fleet) takenOne(s *step, call takenCall) {
+	id, queue := call.id, tasks.Queues(modelUpstream)[call.queue-1]
 	s.call = f.calls[id]
 	s.foundUnknown = s.call.unknown(int(f.number(f.record(id), "gen")))
 	if f.paused[queue] {
@@ -158,7 +173,7 @@ func (f *fleet) takenOne(s *step, call []any) {
 	if s.call.queue != queue {
 		f.broken("%s was taken from %s, want from %s", id, queue, s.call.queue)
 	}
-	s.count = f.counters.take(integer(call[4]), integer(call[6]))
+	s.count = f.counters.take(call.slot, call.money)
 	f.counters.checkMost(f)
 }
 

@@ -166,8 +166,11 @@ func commandOf(cmd redis.Cmder) command {
 	n, _ := all[2].(int)
 	for i := range all[3:] {
 		v := text(3 + i)
-		if b, ok := all[3+i].([]byte); ok {
-			v = string(b)
+		switch arg := all[3+i].(type) {
+		case []byte:
+			v = string(arg)
+		case *string:
+			v = *arg
 		}
 		if i < n {
 			c.keys = append(c.keys, v)

@@ -133,9 +133,6 @@ func (d *Dispatcher) keysToDequeue(a *DequeueRequest) *dequeueKeys {
 	return made
 }
 
-// noLimits are the arguments of an account without limits.
-var noLimits = []any{"", 0}
-
 // command returns the script's arguments for a request.
 func (k *dequeueKeys) command(a *DequeueRequest, worker string, number int64) []any {
 	wanted := strconv.AppendInt(make([]byte, 0, 1+len(a.More)), int64(a.First)+1, 10)
