@@ -126,6 +126,7 @@ func (a *app) runFile(ctx context.Context, name string, f runFlags) (err error) 
 	if f.dryRun {
 		return r.forecast(ctx)
 	}
+	a.relaxCollector()
 	if r.config.Worker.Notify, err = webhooksOf(cfg); err != nil {
 		return err
 	}

@@ -41,6 +41,7 @@ again when the file changes and when the API refuses it.`,
 }
 
 func (a *app) work(ctx context.Context, concurrency, listen config.Flag) (err error) {
+	a.relaxCollector()
 	hangups := a.signals.reloads()
 	load := func() (*config.Config, error) { return a.config(concurrency, listen) }
 	cfg, err := load()
