@@ -157,7 +157,7 @@ func (r *replaying) addBatch(ctx context.Context, batch string) (err error) {
 	if err := r.describe(upstreams); err != nil {
 		return err
 	}
-	for record, err := range d.ledger.Endings(ctx, batch, &ledger.Cursor{}) {
+	for record, err := range d.ledger.WholeEndings(ctx, batch, &ledger.Cursor{}) {
 		if err != nil {
 			return err
 		}

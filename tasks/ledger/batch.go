@@ -126,19 +126,29 @@ func (l *Ledger) Find(ctx context.Context, id string) (Record, error) {
 // Endings yields the records of a batch's ended calls that are after the cursor, in the
 // order in which they ended, and moves the cursor. A call that was redriven and ended
 // again is yielded again. After an error the sequence ends; the cursor is behind the
-// last record that was yielded.
+// last record that was yielded. The records have what results are made of: Log, Lineage
+// and Earlier are empty.
 func (l *Ledger) Endings(ctx context.Context, batch string, cur *Cursor) iter.Seq2[Record, error] {
-	return l.endings(ctx, batch, cur, nil)
+	return l.endings(ctx, batch, cur, l.readResults, nil)
+}
+
+// WholeEndings is [Ledger.Endings] with whole records.
+func (l *Ledger) WholeEndings(ctx context.Context, batch string, cur *Cursor) iter.Seq2[Record, error] {
+	return l.endings(ctx, batch, cur, l.read, nil)
 }
 
 // EndingsUntil is [Ledger.Endings] up to a watermark, at which the cursor stops too. So it
 // ends although the batch is running.
 func (l *Ledger) EndingsUntil(ctx context.Context, batch string, cur *Cursor, until Watermark) iter.Seq2[Record, error] {
-	return l.endings(ctx, batch, cur, func(queue string) string { return strconv.FormatInt(until[queue], 10) })
+	return l.endings(ctx, batch, cur, l.readResults, func(queue string) string { return strconv.FormatInt(until[queue], 10) })
 }
 
-// endings is Endings; until returns the last score of a queue to read, unless it is nil.
-func (l *Ledger) endings(ctx context.Context, batch string, cur *Cursor, until func(queue string) string) iter.Seq2[Record, error] {
+// readRecords reads the records of calls.
+type readRecords func(ctx context.Context, queue string, ids []string) ([]Record, error)
+
+// endings is Endings; read reads the records, and until returns the last score of a queue to
+// read, unless it is nil.
+func (l *Ledger) endings(ctx context.Context, batch string, cur *Cursor, read readRecords, until func(queue string) string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		b, err := l.Batch(ctx, batch)
 		if err != nil {
@@ -150,7 +160,7 @@ func (l *Ledger) endings(ctx context.Context, batch string, cur *Cursor, until f
 		}
 		streams := make([]*endings, len(b.Queues))
 		for i, queue := range b.Queues {
-			streams[i] = &endings{l: l, queue: queue, batch: batch, max: "+inf"}
+			streams[i] = &endings{l: l, read: read, queue: queue, batch: batch, max: "+inf"}
 			if until != nil {
 				streams[i].max = until(queue)
 			}
@@ -184,6 +194,7 @@ func (l *Ledger) endings(ctx context.Context, batch string, cur *Cursor, until f
 // page at once as are not too large together.
 type endings struct {
 	l            *Ledger
+	read         readRecords
 	queue, batch string
 	// max is the last score to read.
 	max  string
@@ -213,7 +224,7 @@ func (s *endings) fill(ctx context.Context, cur *Cursor) error {
 	}
 	zs := s.rest[0]
 	s.rest = s.rest[1:]
-	records, err := s.l.read(ctx, s.queue, members(zs))
+	records, err := s.read(ctx, s.queue, members(zs))
 	if err != nil {
 		return err
 	}

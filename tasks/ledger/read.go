@@ -55,19 +55,17 @@ func split[T any](ctx context.Context, s store, queue string, calls []T, id func
 		return nil, nil
 	}
 	k := keysOf(queue)
-	pipe := s.rdb.Pipeline()
-	lengths := make([][2]*redis.IntCmd, len(calls))
-	for i, c := range calls {
-		record := k.record(id(c))
-		lengths[i] = [2]*redis.IntCmd{pipe.HStrLen(ctx, record, "content"), pipe.HStrLen(ctx, record, "body")}
+	args := append(make([]any, 0, 1+len(calls)), k.recordPrefix())
+	for _, c := range calls {
+		args = append(args, id(c))
 	}
-	if err := exec(ctx, pipe); err != nil {
+	lengths, err := scriptLengths.Run(ctx, s.rdb, []string{k.record(id(calls[0]))}, args...).Int64Slice()
+	if err != nil {
 		return nil, fmt.Errorf("measure %d records of queue %q: %w", len(calls), queue, err)
 	}
 	var pieces [][]T
 	begin, weight := 0, int64(0)
-	for i, of := range lengths {
-		n := of[0].Val() + of[1].Val()
+	for i, n := range lengths {
 		if i > begin && weight+n > maxReadBytes {
 			pieces = append(pieces, calls[begin:i])
 			begin, weight = i, 0
@@ -119,6 +117,40 @@ func (s store) read(ctx context.Context, queue string, ids []string) ([]Record, 
 	records := make([]Record, len(ids))
 	for i, cmd := range cmds {
 		records[i] = recordFromHash(queue, ids[i], hashOf(cmd.Val()))
+	}
+	return records, nil
+}
+
+// resultFields are the fields of a record that its result is made of.
+var resultFields = []string{
+	"state", "gen", "batch", "origin", "content", "out", "ended", "attempts", "parked", "first", "group", "body", "type", "freed", "purged",
+}
+
+// readResults is read without what a result does not have: the log, the lineage and the
+// requests of earlier generations.
+func (s store) readResults(ctx context.Context, queue string, ids []string) ([]Record, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	k := keysOf(queue)
+	pipe := s.rdb.Pipeline()
+	cmds := make([]*redis.SliceCmd, len(ids))
+	for i, id := range ids {
+		cmds[i] = pipe.HMGet(ctx, k.record(id), resultFields...)
+	}
+	if err := exec(ctx, pipe); err != nil {
+		return nil, fmt.Errorf("read %d results of queue %q: %w", len(ids), queue, err)
+	}
+	records := make([]Record, len(ids))
+	h := make(hash, 0, 2*len(resultFields)) // of one record after the other
+	for i, cmd := range cmds {
+		h = h[:0]
+		for n, value := range cmd.Val() {
+			if value != nil {
+				h = append(h, resultFields[n], redislua.Text(value))
+			}
+		}
+		records[i] = recordFromHash(queue, ids[i], h)
 	}
 	return records, nil
 }

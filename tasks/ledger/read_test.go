@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"reflect"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
+	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // readMeter measures how many bytes each pipeline of a client reads.
@@ -22,9 +24,14 @@ func (s *readMeter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pr
 		err := next(ctx, cmds)
 		weight := 0
 		for _, cmd := range cmds {
-			if hash, ok := cmd.(*redis.MapStringStringCmd); ok {
-				for field, value := range hash.Val() {
+			switch reply := cmd.(type) {
+			case *redis.MapStringStringCmd:
+				for field, value := range reply.Val() {
 					weight += len(field) + len(value)
+				}
+			case *redis.SliceCmd:
+				for _, value := range reply.Val() {
+					weight += len(redislua.Text(value))
 				}
 			}
 		}
@@ -50,6 +57,7 @@ func TestLargeAnswersAreReadAFewAtATime(t *testing.T) {
 			want    int
 		}{
 			"endings": {d.l.Endings(t.Context(), "b", &Cursor{}), calls},
+			"whole":   {d.l.WholeEndings(t.Context(), "b", &Cursor{}), calls},
 			"calls":   {d.l.Calls(t.Context(), "b", idOf), calls},
 			"dead":    {d.l.Dead(t.Context(), ""), (calls + 1) / 2},
 		} {
@@ -68,6 +76,31 @@ func TestLargeAnswersAreReadAFewAtATime(t *testing.T) {
 			if weighed.most < weight || weighed.most > maxReadBytes+weight/2 {
 				t.Errorf("%s: got up to %d bytes read at once", name, weighed.most)
 			}
+		}
+	})
+}
+
+func TestTheEndingsAreTheWholeRecordsWithoutLogs(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newFixture(t, rdb)
+		for i, body := range [][]byte{nil, {}, []byte("answer")} {
+			delivery := d.acceptAndTake("b", "q", fmt.Sprint(i))
+			f := finalOf([]State{Dead, Done, Dropped}[i])
+			f.Body, f.BodyType = body, "text/plain"
+			d.end(delivery, f)
+		}
+		var results, whole []Record
+		for r, err := range d.l.Endings(t.Context(), "b", &Cursor{}) {
+			d.must(err)
+			results = append(results, r)
+		}
+		for r, err := range d.l.WholeEndings(t.Context(), "b", &Cursor{}) {
+			d.must(err)
+			r.Log, r.Lineage, r.Earlier, r.Starts = nil, nil, Earlier{}, 0
+			whole = append(whole, r)
+		}
+		if len(results) != 3 || !reflect.DeepEqual(results, whole) {
+			t.Errorf("got %+v, want %+v", results, whole)
 		}
 	})
 }

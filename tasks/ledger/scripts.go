@@ -39,6 +39,7 @@ var (
 
 // The scripts with which workers and doctor repair what a crash left.
 var (
+	scriptLengths  = load("lengths")
 	scriptBeat     = load("beat")
 	scriptReclaim  = load("requeue", "reclaim")
 	scriptRelease  = load("requeue", "release")
