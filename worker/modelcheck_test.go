@@ -182,7 +182,7 @@ func (f *fleet) takenOne(s *step, call takenCall) {
 func (f *fleet) ended(s *step, c command, reply []any) {
 	at := 5
 	for _, applied := range reply[1:] {
-		to := at + 9 + int(integer(c.args[at+8]))
+		to := at + 10 + int(integer(c.args[at+9]))
 		unknown := strings.Contains(fmt.Sprint(c.args[at:to]), string(policy.ClassOutcomeUnknown))
 		for _, one := range f.steps {
 			own := one == s || one.proc == s.proc && !one.paused && !one.over
