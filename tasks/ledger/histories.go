@@ -19,19 +19,13 @@ var historyFields = []string{
 func (l *Ledger) Histories(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
 	return l.claimed(ctx, batch, "*", id, func(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
 		return func(yield func(Record, error) bool) {
-			rows, err := l.fields(ctx, queue, ids, historyFields...)
+			records, err := l.readSome(ctx, queue, ids, historyFields)
 			if err != nil {
 				yield(Record{}, err)
 				return
 			}
-			for i, row := range rows {
-				h := make(hash, 0, 2*len(historyFields))
-				for n, name := range historyFields {
-					if row[n] != "" {
-						h = append(h, name, row[n])
-					}
-				}
-				if !yield(recordFromHash(queue, ids[i], h), nil) {
+			for _, r := range records {
+				if !yield(r, nil) {
 					return
 				}
 			}

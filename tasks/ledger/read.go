@@ -129,25 +129,22 @@ var resultFields = []string{
 // readResults is read without what a result does not have: the log, the lineage and the
 // requests of earlier generations.
 func (s store) readResults(ctx context.Context, queue string, ids []string) ([]Record, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	k := keysOf(queue)
-	pipe := s.rdb.Pipeline()
-	cmds := make([]*redis.SliceCmd, len(ids))
-	for i, id := range ids {
-		cmds[i] = pipe.HMGet(ctx, k.record(id), resultFields...)
-	}
-	if err := exec(ctx, pipe); err != nil {
-		return nil, fmt.Errorf("read %d results of queue %q: %w", len(ids), queue, err)
+	return s.readSome(ctx, queue, ids, resultFields)
+}
+
+// readSome is read with some fields of the records only.
+func (s store) readSome(ctx context.Context, queue string, ids, names []string) ([]Record, error) {
+	rows, err := s.pick(ctx, queue, ids, names)
+	if err != nil {
+		return nil, err
 	}
 	records := make([]Record, len(ids))
-	h := make(hash, 0, 2*len(resultFields)) // of one record after the other
-	for i, cmd := range cmds {
+	h := make(hash, 0, 2*len(names)) // of one record after the other
+	for i, row := range rows {
 		h = h[:0]
-		for n, value := range cmd.Val() {
+		for n, value := range row {
 			if value != nil {
-				h = append(h, resultFields[n], redislua.Text(value))
+				h = append(h, names[n], redislua.Text(value))
 			}
 		}
 		records[i] = recordFromHash(queue, ids[i], h)
@@ -158,6 +155,23 @@ func (s store) readResults(ctx context.Context, queue string, ids []string) ([]R
 // fields reads some fields of the given calls' records, in order; a missing field is
 // "".
 func (s store) fields(ctx context.Context, queue string, ids []string, names ...string) ([][]string, error) {
+	picked, err := s.pick(ctx, queue, ids, names)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([][]string, len(ids))
+	for i, row := range picked {
+		rows[i] = make([]string, len(names))
+		for n, value := range row {
+			rows[i][n] = redislua.Text(value)
+		}
+	}
+	return rows, nil
+}
+
+// pick reads some fields of the given calls' records, in order; a missing field is nil, and
+// so is the row of a key that holds another type.
+func (s store) pick(ctx context.Context, queue string, ids, names []string) ([][]any, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -170,12 +184,9 @@ func (s store) fields(ctx context.Context, queue string, ids []string, names ...
 	if err := exec(ctx, pipe); err != nil {
 		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
 	}
-	rows := make([][]string, len(ids))
+	rows := make([][]any, len(ids))
 	for i, cmd := range cmds {
-		rows[i] = make([]string, len(names))
-		for n, v := range cmd.Val() {
-			rows[i][n] = redislua.Text(v)
-		}
+		rows[i] = cmd.Val()
 	}
 	return rows, nil
 }
