@@ -23,41 +23,30 @@ import (
 // lease.
 const retryWriteFor = 10 * time.Minute
 
-// writeRetries repeats the write of an outcome until it succeeds. Only the end of the
-// process and retryWriteFor stop that; the context of the call does not.
-type writeRetries struct {
-	w     *Worker
-	until time.Time // zero until a write has failed
-	pause time.Duration
-}
-
-// again waits before the next try of a write that has failed. It returns false when there is
-// none.
-func (r *writeRetries) again(failed error) bool {
-	r.w.noteRedisError(failed)
-	if r.until.IsZero() {
-		r.until, r.pause = time.Now().Add(retryWriteFor), 50*time.Millisecond
-	}
-	timer := time.NewTimer(min(r.pause, time.Until(r.until)))
-	defer timer.Stop()
-	r.pause = min(2*r.pause, 2*time.Second)
-	select {
-	case <-timer.C:
-		return time.Now().Before(r.until)
-	case <-r.w.stopped:
-		return false
-	}
-}
-
-// retryWrite runs a write until it succeeds, see [writeRetries].
+// retryWrite runs a write until it succeeds. Only the end of the process and
+// retryWriteFor, from its first failure on, stop it: ctx does not.
 func (w *Worker) retryWrite(ctx context.Context, write func(context.Context) error) error {
 	ctx = context.WithoutCancel(ctx)
-	retries := writeRetries{w: w}
+	var until time.Time // zero until a write has failed
+	pause := 50 * time.Millisecond
 	for {
 		err := write(ctx)
-		if err == nil || !retries.again(err) {
+		if err == nil {
+			return nil
+		}
+		w.noteRedisError(err)
+		if until.IsZero() {
+			until = time.Now().Add(retryWriteFor)
+		}
+		select {
+		case <-time.After(min(pause, time.Until(until))):
+			if !time.Now().Before(until) {
+				return err
+			}
+		case <-w.stopped:
 			return err
 		}
+		pause = min(2*pause, 2*time.Second)
 	}
 }
 
@@ -65,14 +54,11 @@ func (w *Worker) retryWrite(ctx context.Context, write func(context.Context) err
 type record func(context.Context, *ledger.Delivery, *ledger.Attempt) (streak int, applied bool, err error)
 
 func (w *Worker) retryRecord(ctx context.Context, write record, delivery *ledger.Delivery, a *ledger.Attempt) (streak int, applied bool) {
-	ctx = context.WithoutCancel(ctx)
-	retries := writeRetries{w: w}
-	for {
-		streak, applied, err := write(ctx, delivery, a)
-		if err == nil || !retries.again(err) {
-			return streak, applied && err == nil
-		}
-	}
+	err := w.retryWrite(ctx, func(ctx context.Context) (err error) {
+		streak, applied, err = write(ctx, delivery, a)
+		return err
+	})
+	return streak, applied && err == nil
 }
 
 // recordEnd records an ending. The script removes the tasks of done and dropped calls from
@@ -81,16 +67,13 @@ func (w *Worker) recordEnd(ctx context.Context, delivery *ledger.Delivery, f led
 	if f.State != ledger.Dead {
 		w.wrapped.Removed(delivery.Queue, delivery.ID)
 	}
-	retries := writeRetries{w: w}
-	for {
-		streak, applied, err := w.dispatcher.End(ctx, delivery, f, a)
-		if err == nil && applied {
-			w.memory.add(len(f.Body))
-		}
-		if err == nil || !retries.again(err) {
-			return streak, applied && err == nil
-		}
+	streak, applied = w.retryRecord(ctx, func(ctx context.Context, delivery *ledger.Delivery, a *ledger.Attempt) (int, bool, error) {
+		return w.dispatcher.End(ctx, delivery, f, a)
+	}, delivery, a)
+	if applied {
+		w.memory.add(len(f.Body))
 	}
+	return streak, applied
 }
 
 // recordAnswer is recordEnd for an ending with an answer, whose body may be a large one.
