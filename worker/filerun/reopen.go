@@ -30,22 +30,18 @@ func newReopener(redrive func(context.Context, []ledger.Record, bool) ([]ledger.
 	return &reopener{redrive: redrive, waiting: map[reopenedWith][]ledger.Record{}}
 }
 
-// add reopens a call, now or together with the next ones.
+// add reopens a call, together with the next ones. Those that wait are reopened before they
+// are too many, or too large, for a script.
 func (o *reopener) add(ctx context.Context, r ledger.Record) error {
-	if o.bytes += r.Size(); o.bytes > ledger.MaxChangedBytes {
+	with := reopenedWith{r.Queue, r.State == ledger.Done}
+	if o.bytes+r.Size() > ledger.MaxChangedBytes || len(o.waiting[with]) == ledger.MaxChanged {
 		if err := o.flush(ctx); err != nil {
 			return err
 		}
-		o.bytes = r.Size()
 	}
-	with := reopenedWith{r.Queue, r.State == ledger.Done}
 	o.waiting[with] = append(o.waiting[with], r)
-	if len(o.waiting[with]) < ledger.MaxChanged {
-		return nil
-	}
-	list := o.waiting[with]
-	delete(o.waiting, with)
-	return o.reopen(ctx, list, with.done)
+	o.bytes += r.Size()
+	return nil
 }
 
 // flush reopens the calls that wait for others.
