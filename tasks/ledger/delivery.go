@@ -80,23 +80,25 @@ func deliveriesFrom(queues []string, asked time.Time, reply []any) ([]*Delivery,
 	var fields hash // of one call after the other
 	batch := ""
 	for _, one := range reply[8:] {
-		p := unpack(redislua.Text(one))
+		p := packed{rest: redislua.Text(one)}
 		t := &Delivery{At: at, Asked: asked, Received: received, Circuit: circuit}
-		queue := int(p.number()) - 1
-		t.Token, t.Slot = p.number(), p.number()
-		if wait := time.Duration(p.number()) * time.Microsecond; wait > 0 {
-			t.Due = received.Add(wait)
+		queue, line := nextNumber(p.text())
+		t.Token, line = nextNumber(line)
+		t.Slot, line = nextNumber(line)
+		wait, line := nextNumber(line)
+		if wait > 0 {
+			t.Due = received.Add(time.Duration(wait) * time.Microsecond)
 		}
-		t.Money = p.number()
+		t.Money, _ = nextNumber(line)
 		t.Message = p.text()
 		id := p.text()
 		for fields = fields[:0]; p.more(); {
 			fields = append(fields, p.text())
 		}
-		if p.bad || queue < 0 || queue >= len(queues) {
+		if p.bad || queue < 1 || int(queue) > len(queues) {
 			return nil, errBadDelivery
 		}
-		t.Record = recordFromHash(queues[queue], id, fields)
+		t.Record = recordFromHash(queues[queue-1], id, fields)
 		// These outlive the call. Parts of the text would keep all of it in memory.
 		if t.Batch != batch {
 			batch = strings.Clone(t.Batch)
@@ -116,40 +118,35 @@ func deliveriesFrom(queues []string, asked time.Time, reply []any) ([]*Delivery,
 // errBadDelivery cannot happen: the script packs calls as [packed] describes.
 var errBadDelivery = errors.New("the script that takes calls has returned one in an unknown form")
 
-// packed is a call in the form that the function pack of lua/dequeue.lua describes: a line
-// of numbers, the last of which are the lengths of the texts that follow it.
+// packed is a call in the form that lua/pack.lua describes: texts, each after its length in
+// four bytes.
 type packed struct {
-	line, texts string
-	bad         bool // something was missing
+	rest string
+	bad  bool // something was missing
 }
 
-func unpack(call string) packed {
-	line, texts, found := strings.Cut(call, "\n")
-	return packed{line, texts, !found}
-}
-
-// number returns the next number of the line.
-func (p *packed) number() int64 {
-	if p.line == "" {
-		p.bad = true
-	}
-	digits, rest, _ := strings.Cut(p.line, " ")
-	p.line = rest
-	return redislua.Integer(digits)
-}
-
-// text returns the text whose length is the next number of the line. It is a part of the
-// packed call.
+// text returns the next text. It is a part of the packed call.
 func (p *packed) text() string {
-	n := p.number()
-	if n < 0 || n > int64(len(p.texts)) {
+	const size = 4
+	if len(p.rest) < size {
 		p.bad = true
 		return ""
 	}
-	text := p.texts[:n]
-	p.texts = p.texts[n:]
+	n := uint64(p.rest[0]) | uint64(p.rest[1])<<8 | uint64(p.rest[2])<<16 | uint64(p.rest[3])<<24
+	if n > uint64(len(p.rest)-size) {
+		p.bad, p.rest = true, ""
+		return ""
+	}
+	text := p.rest[size : size+n]
+	p.rest = p.rest[size+n:]
 	return text
 }
 
-// more reports whether there are more numbers.
-func (p *packed) more() bool { return p.line != "" }
+// more reports whether there are more texts.
+func (p *packed) more() bool { return p.rest != "" && !p.bad }
+
+// nextNumber returns the first number of a line of numbers, and the rest of the line.
+func nextNumber(line string) (n int64, rest string) {
+	digits, rest, _ := strings.Cut(line, " ")
+	return redislua.Integer(digits), rest
+}

@@ -62,9 +62,7 @@ type closing struct {
 	id, batch  string
 	generation int
 	state      string
-	// off reports that the script takes the task from asynq's lists, real that the ending
-	// is a real answer.
-	off, real          bool
+	// group and description are set for a dead letter.
 	group, description string
 	log, out           string
 	hasBody            bool
@@ -102,7 +100,7 @@ func closingOf(t *Delivery, f Final, a *Attempt) (*closing, error) {
 	*buffer = text
 	both := string(text)
 	e := &closing{
-		id: t.ID, batch: t.Batch, generation: t.Generation, state: string(f.State), off: f.State != Dead, real: !f.Assumed,
+		id: t.ID, batch: t.Batch, generation: t.Generation, state: string(f.State),
 		log: both[:log], out: both[log:], hasBody: f.Body != nil, body: f.Body, bodyType: f.BodyType,
 		weight: len(both) + len(f.Body), turn: make(chan struct{}),
 	}
@@ -116,7 +114,7 @@ func closingOf(t *Delivery, f Final, a *Attempt) (*closing, error) {
 	if earlier := t.earlierWith(a != nil).encode(); earlier != "" {
 		e.more = append(e.more, "earlier", earlier)
 	}
-	if f.Assumed {
+	if f.Assumed { // lua/end.lua wants it to be the last one
 		e.more = append(e.more, "assumed", 1)
 	}
 	return e, nil
@@ -125,16 +123,21 @@ func closingOf(t *Delivery, f Final, a *Attempt) (*closing, error) {
 // appendArgs appends the script's arguments for this ending. Texts are passed as pointers:
 // in an interface a pointer needs no memory of its own.
 func (e *closing) appendArgs(args []any) []any {
-	fields := 4 + len(e.more)
+	n := 4 + len(e.more)
 	if e.hasBody {
-		fields += 4
+		n += 4
 	}
-	args = append(args, &e.id, &e.batch, e.generation, &e.state, redislua.Flag(e.off), redislua.Flag(e.real), &e.group, &e.description,
-		len(e.body), fields, "log", &e.log, "out", &e.out)
+	if e.state == string(Dead) {
+		n += 2
+	}
+	args = append(args, &e.id, &e.batch, e.generation, &e.state, n)
+	if e.state == string(Dead) {
+		args = append(args, &e.group, &e.description)
+	}
 	if e.hasBody {
 		args = append(args, "body", e.body, "type", &e.bodyType)
 	}
-	return append(args, e.more...)
+	return append(append(args, "log", &e.log, "out", &e.out), e.more...)
 }
 
 // endScript is the script that records endings of one queue, in the form in which one writer

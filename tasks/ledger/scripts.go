@@ -57,5 +57,5 @@ func dequeueScript(limits string) *redis.Script {
 		limits = "local function limits() end\n"
 	}
 	return redislua.Script(redislua.HoldLog(), redislua.Limited(), limits,
-		redislua.Read(sources, "number", "states", "request", "replay", "admission", "grab", "dequeue"))
+		redislua.Read(sources, "number", "states", "pack", "request", "replay", "admission", "grab", "dequeue"))
 }

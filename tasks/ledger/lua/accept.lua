@@ -42,7 +42,7 @@ for n, record in ipairs(records) do
     result[n] = 0
   else
     seen[id] = true
-    redis.call('HSET', record, 'state', 'open', 'gen', 1, 'batch', ARGV[4],
+    redis.call('HSET', record, 'state', 'open', 'gen', '1', 'batch', ARGV[4],
       'origin', ARGV[i + 4] .. ' ' .. now .. ' ' .. ARGV[i + 3], 'content', ARGV[i + 2])
     -- A task without a record is on one of asynq's lists already.
     if not (orphans and redis.call('EXISTS', tasks[n]) == 1) then

@@ -108,8 +108,8 @@ local function take_slot(call)
   local at = micros + #calls
   local slot, wait, reason, key, text, turns = limited.peek(at)
   if slot then
-    call[5], call[6] = string.format('%.0f', slot), math.max(math.floor(slot - at), 0)
-    call[7] = string.format('%.0f', limited.take(at, slot))
+    call.slot, call.wait = string.format('%.0f', slot), math.max(math.floor(slot - at), 0)
+    call.money = string.format('%.0f', limited.take(at, slot))
     return true
   end
   want = #calls

@@ -2,8 +2,8 @@
 -- pending to active, unless the account must not call now. When a hold is over it
 -- delivers a single task, whose worker then asks for the probe.
 --
--- These are prepended to it: its parts request.lua, replay.lua, admission.lua and
--- grab.lua; limited.lua, number.lua and states.lua, which they need; and a function
+-- These are prepended to it: its parts pack.lua, request.lua, replay.lua, admission.lua
+-- and grab.lua; limited.lua, number.lua and states.lua, which they need; and a function
 -- limits(state, slots, sent, at), which decides whether the limits allow a call
 -- (worker/limit) and returns nil without limits.
 --
@@ -38,21 +38,10 @@
 -- as may be; {4, message, id, queue} when it met a dead letter that asynq's tools have
 -- run: it waits, behind all others, for its redrive; else {1, now, after a hold (0 or
 -- 1), epoch, streak, open endpoint circuits, milliseconds held in all, convicted,
--- calls…}, where each call is packed, see pack. The starts distinguish one delivery of a
+-- calls…}, where each call is packed, see pack.lua. The starts distinguish one delivery of a
 -- call from the next.
 --
 -- It reads before it writes, so that a failing read leaves everything as it was.
---
--- pack returns a call as one text, which a client reads with much less work than a list:
--- a line with its queue, starts, slot, microseconds until the slot, money reserved, and
--- the lengths of the texts; then the texts, one after the other: asynq's message, the id,
--- and the fields and values of the record.
-local function pack(call)
-  local fields = call[8]
-  local line = {call[3], string.format('%.0f', call[4]), call[5], string.format('%.0f', call[6]), call[7], #call[1], #call[2]}
-  for i = 1, #fields do line[7 + i] = #fields[i] end
-  return table.concat(line, ' ') .. '\n' .. call[1] .. call[2] .. table.concat(fields)
-end
 
 local function reply(calls)
   local packed = {}

@@ -23,13 +23,14 @@
 --           its batch
 --           the generation that the worker made
 --           the new state: done, dropped or dead
---           1 to remove the task from asynq's lists here (done, dropped); 0 if asynq
---           archives it next
---           1 if this is a real answer, which replaces an assumed ending
---           the group's name, or empty
---           the group's description, or empty
---           how many bytes its body has
---           how many arguments follow: pairs of record field and value
+--           how many arguments follow
+--           for a dead letter its group's name and description
+--           pairs of record field and value. body is the first one, if there is a
+--           body; assumed is the last one if no answer was seen: an answer replaces
+--           that ending later
+--
+-- done and dropped remove the task from asynq's lists; asynq archives that of a dead
+-- letter itself, next.
 --
 -- Returns {streak, for each call 1 when its ending was recorded and 0 when it had ended
 -- before or moved on}.
@@ -38,21 +39,23 @@
 
 local calls, off, archives, at = {}, {}, false, 6
 while at <= #ARGV do
-  local call = {id = ARGV[at], batch = ARGV[at + 1], gen = ARGV[at + 2], state = ARGV[at + 3], off = ARGV[at + 4] == '1',
-    real = ARGV[at + 5] == '1', group = ARGV[at + 6], description = ARGV[at + 7], bytes = number(ARGV[at + 8]), from = at + 10, to = at + 9 + ARGV[at + 9]}
-  call.record = ARGV[2] .. 'c:' .. call.id
-  local r = redis.pcall('HMGET', call.record, 'state', 'gen', 'assumed', 'group', 'purged', 'watched')
+  local record, gen, dead = ARGV[2] .. 'c:' .. ARGV[at], ARGV[at + 2], ARGV[at + 3] == 'dead'
+  local call = {from = dead and at + 7 or at + 5, at = at, to = at + 4 + ARGV[at + 4], record = record}
+  local r = redis.pcall('HMGET', record, 'state', 'gen', 'watched')
   if r.err then r = {false, ''} end -- not a record any more: the next dequeue of its task finds that
-  call.replaces = r[1] == 'dead' and r[3] == '1' and call.real
-  call.applied = r[2] == call.gen and (r[1] == 'open' or call.replaces)
-  call.before, call.was, call.purged, call.watched = r[1], r[4] or '', r[5], r[6]
-  -- The task of a later generation belongs to another worker.
-  if call.off and (not r[2] or r[2] == call.gen) then
-    off[#off + 1] = call.id
+  call.applied = r[2] == gen and r[1] == 'open'
+  if r[1] == 'dead' then
+    call.was = redis.call('HMGET', record, 'assumed', 'group', 'purged')
+    call.applied = r[2] == gen and call.was[1] == '1' and ARGV[call.to - 1] ~= 'assumed'
   end
-  archives = archives or not call.off
+  call.watched = r[3]
+  -- The task of a later generation belongs to another worker.
+  if not dead and (not r[2] or r[2] == gen) then
+    off[#off + 1] = ARGV[at]
+  end
+  archives = archives or dead
   if call.applied then
-    counts_of(ARGV[2], call.batch)
+    counts_of(ARGV[2], ARGV[at + 1])
   end
   calls[#calls + 1], at = call, call.to + 1
 end
@@ -64,7 +67,7 @@ local t = redis.call('TIME')
 redis.call('ZREM', KEYS[2], unpack(#off > 0 and off or {''}))
 local gone = {}
 for _, id in ipairs(off) do
-  if redis.call('LREM', KEYS[1], 1, id) == 1 then
+  if redis.call('LREM', KEYS[1], '-1', id) == 1 then -- those that were taken first are the last ones
     gone[#gone + 1] = ARGV[1] .. id
   end
 end
@@ -83,33 +86,40 @@ if archives then
   make_room(KEYS[5], ARGV[1], ARGV[4], ARGV[5])
 end
 
-local closed, bytes = {}, 0
+-- replace removes an assumed ending from the lists and the record, for one that takes its
+-- place. It returns how many bytes of results that frees.
+local function replace(record, id, state, group, bytes)
+  ensure_type('zset', KEYS[5], KEYS[7])
+  ensure_type('hash', KEYS[8])
+  leave_group(KEYS[7], KEYS[8], ARGV[2], group, {id})
+  if state ~= 'dead' and redis.call('ZREM', KEYS[5], id) == 1 then
+    redis.call('DEL', ARGV[1] .. id)
+  end
+  redis.call('HDEL', record, 'assumed', 'group')
+  return bytes > 0 and redis.call('HSTRLEN', record, 'body') or 0
+end
+
+local closed, all_bytes = {}, 0
 for n, call in ipairs(calls) do
   result[n + 1] = call.applied and 1 or 0
   if call.applied then
-    closed[#closed + 1] = call.id
-    if call.replaces then
-      ensure_type('zset', KEYS[5], KEYS[7])
-      ensure_type('hash', KEYS[8])
-      leave_group(KEYS[7], KEYS[8], ARGV[2], call.was, {call.id})
-      if call.state ~= 'dead' and redis.call('ZREM', KEYS[5], call.id) == 1 then
-        redis.call('DEL', ARGV[1] .. call.id)
-      end
-      redis.call('HDEL', call.record, 'assumed', 'group')
+    local record, was, id, state = call.record, call.was, ARGV[call.at], ARGV[call.at + 3]
+    local bytes = ARGV[call.from] == 'body' and #ARGV[call.from + 1] or 0
+    closed[#closed + 1] = id
+    if was then
+      bytes = bytes - replace(record, id, state, was[2] or '', bytes)
     end
-    if call.replaces then
-      call.bytes = call.bytes - (call.bytes > 0 and redis.call('HSTRLEN', call.record, 'body') or 0)
-    end
-    local b = counts_of(ARGV[2], call.batch)
-    b.bodies, bytes = math.max(b.bodies + call.bytes, 0), bytes + call.bytes
-    local score = stamp(b, t, call.record, call.id, call.before, call.state, call.from, call.to)
+    local b = counts_of(ARGV[2], ARGV[call.at + 1])
+    b.bodies, all_bytes = math.max(b.bodies + bytes, 0), all_bytes + bytes
+    local score = stamp(b, t, record, id, was and 'dead' or 'open', state, call.from, call.to)
     -- A dead letter that was purged is not listed again, even when a late answer
     -- arrives.
-    if call.state == 'dead' and not call.purged then
-      enter_group(KEYS[7], KEYS[8], ARGV[2] .. 'd:' .. call.group, call.group, call.description, score, call.id)
+    if state == 'dead' and not (was and was[3]) then
+      local group = ARGV[call.at + 5]
+      enter_group(KEYS[7], KEYS[8], ARGV[2] .. 'd:' .. group, group, ARGV[call.at + 6], score, id)
     end
     if call.watched then
-      tell(call.record, call.id)
+      tell(record, id)
     end
   end
 end
@@ -117,5 +127,5 @@ if #closed > 0 then
   redis.pcall('ZREM', ARGV[2] .. 'deadlines', unpack(closed))
 end
 write_counts(ARGV[2])
-add_bodies(ARGV[2], bytes)
+add_bodies(ARGV[2], all_bytes)
 return result

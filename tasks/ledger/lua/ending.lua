@@ -9,10 +9,13 @@ local batches = {}
 local function counts_of(prefix, batch)
   local b = batches[batch]
   if not b then
-    b = {endings = {}}
+    b = {endings = {}, found = {}}
     ensure_type('hash', prefix .. 'b:' .. batch)
     local values = redis.call('HMGET', prefix .. 'b:' .. batch, unpack(counted))
-    for i, field in ipairs(counted) do b[field] = number(values[i]) end
+    for i, field in ipairs(counted) do
+      b[field] = number(values[i])
+      b.found[field] = tonumber(values[i])
+    end
     batches[batch] = b
   end
   return b
@@ -23,7 +26,7 @@ end
 -- ending is listed.
 local function stamp(b, t, record, id, before, state, from, to)
   b.last = math.max(t[1] * 1000000 + t[2], b.last + 1)
-  local score = string.format('%.0f', b.last)
+  local score = digits(b.last)
   b.endings[#b.endings + 1], b.endings[#b.endings + 2] = score, id
   b[before] = b[before] - 1
   b[state] = b[state] + 1
@@ -33,15 +36,17 @@ end
 
 local function write_counts(prefix)
   for batch, b in pairs(batches) do
-    local fields = {'last', string.format('%.0f', b.last)}
-    for i = 2, #counted do
-      fields[#fields + 1], fields[#fields + 2] = counted[i], b[counted[i]]
+    local fields = {}
+    for _, field in ipairs(counted) do
+      if b[field] ~= b.found[field] then
+        fields[#fields + 1], fields[#fields + 2] = field, digits(b[field])
+      end
     end
     redis.call('HSET', prefix .. 'b:' .. batch, unpack(fields))
     ensure_type('zset', prefix .. 'e:' .. batch)
     redis.call('ZADD', prefix .. 'e:' .. batch, unpack(b.endings))
     if b.open <= 0 and batch ~= 'adhoc' then -- that batch never ends
-      note(prefix, 'ended', string.format('%.0f', b.last), batch)
+      note(prefix, 'ended', digits(b.last), batch)
     end
   end
 end

@@ -3,6 +3,7 @@
 -- After this many bytes of records no more calls are taken: Redis serves no other
 -- client meanwhile.
 local heavy = 1048576
+local worker = ARGV[#ARGV - 1] .. ' '
 local weight, looked, swept, shut = 0, 0, false, {}
 
 -- countable reports whether Redis can add one to the number in a record.
@@ -16,15 +17,12 @@ end
 -- now.
 local function judge(q, id, found)
   local queue = queues[q]
-  local msg, fields, state = redis.call('HGET', queue.task .. id, 'msg'), redis.call('HGETALL', queue.record .. id), nil
-  for j = 1, #fields, 2 do
-    if fields[j] == 'state' then
-      state = fields[j + 1]
-    elseif fields[j] == 'starts' and not countable(fields[j + 1]) then
-      found.corrupt[#found.corrupt + 1] = queue.record .. id
-    end
-    weight = weight + #fields[j + 1]
+  local msg = redis.call('HGET', queue.task .. id, 'msg')
+  local state, starts, bytes, new, fields = fields_of(queue.record .. id)
+  if starts and not countable(starts) then
+    found.corrupt[#found.corrupt + 1] = queue.record .. id
   end
+  weight = weight + bytes
   if state == 'dead' and msg and string.find(msg, '[callq ' .. id .. ' g', 1, true) then
     -- The message has the text with which its worker had it archived as last error only
     -- if asynq's Run was the last thing that happened to the task.
@@ -40,7 +38,7 @@ local function judge(q, id, found)
     found.ended[#found.ended + 1] = queue.task .. id
   else
     -- A call in an unknown state is delivered too: the worker ends it.
-    local call = {msg, id, q, #fields > 0 and 1 or 0, 0, 0, 0, fields}
+    local call = {msg = msg, id = id, queue = q, starts = 0, slot = '0', wait = 0, money = '0', new = new, fields = fields}
     if #calls == want or not take_slot(call) then
       return false
     end
@@ -70,10 +68,11 @@ local function move(queue, found)
   end
   for i = #calls - #found.moved + 1, #calls do
     local call = calls[i]
-    if call[4] == 1 then
-      call[4] = redis.call('HINCRBY', queue.record .. call[2], 'starts', 1)
+    if call.new or #call.fields > 0 then
+      call.starts = redis.call('HINCRBY', queue.record .. call.id, 'starts', '1')
     end
-    redis.call('HSET', queue.task .. call[2], 'state', 'active', 'worker', ARGV[#ARGV - 1] .. ' ' .. string.format('%.0f', call[4]))
+    redis.call('HSET', queue.task .. call.id, 'state', 'active', 'worker', worker .. text(call.starts))
+    call.line = line_of(call)
   end
 end
 

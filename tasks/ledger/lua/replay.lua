@@ -7,9 +7,8 @@ local function replay()
     return nil
   end
   local calls = {}
-  for q, slot, wait, money, start, id in string.gmatch(given, '\n(%d) (%S+) (%S+) (%S+) (%S+) ([^\n]+)') do
-    q = tonumber(q)
-    local queue, starts = queues[q], 0
+  for line, q, start, id in string.gmatch(given, '\n((%d) (%S+) %S+ %S+ %S+) ([^\n]+)') do
+    local queue, starts = queues[tonumber(q)], 0
     local msg, fields = redis.call('HGET', queue.task .. id, 'msg'), redis.call('HGETALL', queue.record .. id)
     for j = 1, #fields, 2 do
       if fields[j] == 'starts' then
@@ -20,7 +19,7 @@ local function replay()
     -- A call without a lease was returned to its queue; one with another start is
     -- another worker's.
     if msg and starts == tonumber(start) and redis.call('ZSCORE', queue.lease, id) then
-      calls[#calls + 1] = {msg, id, q, starts, slot, tonumber(wait), money, fields}
+      calls[#calls + 1] = {line = line, msg = msg, id = id, fields = fields}
     end
   end
   return #calls > 0 and calls or nil
@@ -30,9 +29,7 @@ end
 local function remember(calls)
   if several and #calls > 1 then
     local lines = {request}
-    for n, call in ipairs(calls) do
-      lines[n + 1] = table.concat({call[3], call[5], call[6], call[7], call[4], call[2]}, ' ')
-    end
+    for n, call in ipairs(calls) do lines[n + 1] = call.line .. ' ' .. call.id end
     redis.call('SET', last_reply, table.concat(lines, '\n'), 'EX', 25)
   end
 end

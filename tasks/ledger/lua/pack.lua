@@ -1,0 +1,74 @@
+-- pack is the part of dequeue.lua that encodes calls. A call is returned as one text,
+-- which a client reads with much less work than a list.
+--
+-- text returns a whole number as text. Most numbers come again with the next calls, and
+-- writing one takes as long as a command.
+local written = {}
+local function text(n)
+  local s = written[n]
+  if not s then
+    s = digits(n)
+    written[n] = s
+  end
+  return s
+end
+
+-- join returns texts as one, each after its length in four bytes, the lowest first. Its
+-- arguments are, for each text, its length and the text. sized is the format of
+-- struct.pack for one of them. Redis has struct.pack; callq's own small Redis has not.
+local sized = 'I4c0'
+local join = rawget(_G, 'struct') and struct.pack or function(_, ...)
+  local parts = {...}
+  for i = 1, #parts, 2 do
+    local n = parts[i]
+    parts[i] = string.char(n % 256, math.floor(n / 256) % 256, math.floor(n / 65536) % 256, math.floor(n / 16777216))
+  end
+  return table.concat(parts)
+end
+
+-- A record that was never taken has the fields that accept.lua writes, and no others.
+-- Most calls are taken once, and for them no table of fields is made.
+local new = {'state', 'gen', 'batch', 'origin', 'content'}
+local new_format = '<' .. string.rep(sized, 3 + 2 * #new)
+
+-- fields_of reads a record. It returns its state, its starts, the bytes of its values, and
+-- what pack needs: the values of the fields in new, and no list; or nil, and the list of
+-- fields and values.
+local function fields_of(record)
+  if redis.call('HLEN', record) == #new then
+    local v = redis.call('HMGET', record, unpack(new))
+    if v[1] and v[2] and v[3] and v[4] and v[5] then
+      return v[1], nil, #v[5], v
+    end
+  end
+  local fields, state, starts, weight = redis.call('HGETALL', record), nil, nil, 0
+  for i = 1, #fields, 2 do
+    local field, value = fields[i], fields[i + 1]
+    if field == 'state' then
+      state = value
+    elseif field == 'starts' then
+      starts = value
+    end
+    weight = weight + #value
+  end
+  return state, starts, weight, nil, fields
+end
+
+-- line_of describes how a call was taken: its queue, starts, slot, microseconds until the
+-- slot, and money reserved.
+local function line_of(call)
+  return text(call.queue) .. ' ' .. text(call.starts) .. ' ' .. call.slot .. ' ' .. text(call.wait) .. ' ' .. call.money
+end
+
+-- pack encodes a call as these texts: the line above; asynq's message; its id; and the
+-- fields and values of its record, as the call was found.
+local function pack(call)
+  local line, msg, id, v = call.line, call.msg, call.id, call.new
+  if v then
+    return join(new_format, #line, line, #msg, msg, #id, id, 5, 'state', #v[1], v[1], 3, 'gen', #v[2], v[2],
+      5, 'batch', #v[3], v[3], 6, 'origin', #v[4], v[4], 7, 'content', #v[5], v[5])
+  end
+  local parts, format = {join('<' .. string.rep(sized, 3), #line, line, #msg, msg, #id, id)}, '<' .. sized
+  for i, one in ipairs(call.fields) do parts[i + 1] = join(format, #one, one) end
+  return table.concat(parts)
+end
