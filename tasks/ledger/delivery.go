@@ -82,7 +82,8 @@ func deliveriesFrom(queues []string, asked time.Time, reply []any) ([]*Delivery,
 	for _, one := range reply[8:] {
 		p := packed{rest: redislua.Text(one)}
 		t := &Delivery{At: at, Asked: asked, Received: received, Circuit: circuit}
-		queue, line := nextNumber(p.text())
+		isNew, line := nextNumber(p.text())
+		queue, line := nextNumber(line)
 		t.Token, line = nextNumber(line)
 		t.Slot, line = nextNumber(line)
 		wait, line := nextNumber(line)
@@ -93,6 +94,9 @@ func deliveriesFrom(queues []string, asked time.Time, reply []any) ([]*Delivery,
 		t.Message = p.text()
 		id := p.text()
 		for fields = fields[:0]; p.more(); {
+			if i := len(fields) / 2; isNew == 1 && i < len(newFields) {
+				fields = append(fields, newFields[i])
+			}
 			fields = append(fields, p.text())
 		}
 		if p.bad || queue < 1 || int(queue) > len(queues) {
@@ -114,6 +118,9 @@ func deliveriesFrom(queues []string, asked time.Time, reply []any) ([]*Delivery,
 	}
 	return list, nil
 }
+
+// newFields are the fields of a record that was never taken, as lua/accept.lua writes them.
+var newFields = []string{"state", "gen", "batch", "origin", "content"}
 
 // errBadDelivery cannot happen: the script packs calls as [packed] describes.
 var errBadDelivery = errors.New("the script that takes calls has returned one in an unknown form")

@@ -29,7 +29,7 @@ end
 -- A record that was never taken has the fields that accept.lua writes, and no others.
 -- Most calls are taken once, and for them no table of fields is made.
 local new = {'state', 'gen', 'batch', 'origin', 'content'}
-local new_format = '<' .. string.rep(sized, 3 + 2 * #new)
+local new_format = '<' .. string.rep(sized, 3 + #new)
 
 -- fields_of reads a record. It returns its state, its starts, the bytes of its values, and
 -- what pack needs: the values of the fields in new, and no list; or nil, and the list of
@@ -54,19 +54,19 @@ local function fields_of(record)
   return state, starts, weight, nil, fields
 end
 
--- line_of describes how a call was taken: its queue, starts, slot, microseconds until the
--- slot, and money reserved.
+-- line_of describes how a call was taken: 1 if its record is as accept.lua wrote it, else 0;
+-- its queue, starts, slot, microseconds until the slot, and money reserved.
 local function line_of(call)
-  return text(call.queue) .. ' ' .. text(call.starts) .. ' ' .. call.slot .. ' ' .. text(call.wait) .. ' ' .. call.money
+  return (call.new and '1 ' or '0 ') .. text(call.queue) .. ' ' .. text(call.starts) .. ' ' .. call.slot .. ' ' ..
+    text(call.wait) .. ' ' .. call.money
 end
 
--- pack encodes a call as these texts: the line above; asynq's message; its id; and the
--- fields and values of its record, as the call was found.
+-- pack encodes a call as these texts: the line above; asynq's message; its id; and its
+-- record as it was found: the values of the fields in new, or fields and values.
 local function pack(call)
   local line, msg, id, v = call.line, call.msg, call.id, call.new
   if v then
-    return join(new_format, #line, line, #msg, msg, #id, id, 5, 'state', #v[1], v[1], 3, 'gen', #v[2], v[2],
-      5, 'batch', #v[3], v[3], 6, 'origin', #v[4], v[4], 7, 'content', #v[5], v[5])
+    return join(new_format, #line, line, #msg, msg, #id, id, #v[1], v[1], #v[2], v[2], #v[3], v[3], #v[4], v[4], #v[5], v[5])
   end
   local parts, format = {join('<' .. string.rep(sized, 3), #line, line, #msg, msg, #id, id)}, '<' .. sized
   for i, one in ipairs(call.fields) do parts[i + 1] = join(format, #one, one) end

@@ -7,7 +7,7 @@ local function replay()
     return nil
   end
   local calls = {}
-  for line, q, start, id in string.gmatch(given, '\n((%d) (%S+) %S+ %S+ %S+) ([^\n]+)') do
+  for line, q, start, id in string.gmatch(given, '\n%d ((%d) (%S+) %S+ %S+ %S+) ([^\n]+)') do
     local queue, starts = queues[tonumber(q)], 0
     local msg, fields = redis.call('HGET', queue.task .. id, 'msg'), redis.call('HGETALL', queue.record .. id)
     for j = 1, #fields, 2 do
@@ -19,7 +19,7 @@ local function replay()
     -- A call without a lease was returned to its queue; one with another start is
     -- another worker's.
     if msg and starts == tonumber(start) and redis.call('ZSCORE', queue.lease, id) then
-      calls[#calls + 1] = {line = line, msg = msg, id = id, fields = fields}
+      calls[#calls + 1] = {line = '0 ' .. line, msg = msg, id = id, fields = fields}
     end
   end
   return #calls > 0 and calls or nil
