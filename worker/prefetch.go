@@ -17,7 +17,7 @@ import (
 const (
 	// maxPrefetch is how many further calls one script dequeues at most. More would save
 	// little, and if the reply is lost, all of them wait for the end of their leases.
-	maxPrefetch = 15
+	maxPrefetch = 31
 	// recheckAfter is the age of a dequeue above which the worker asks Redis again whether
 	// the call may be made. asynq asks for the next task within microseconds.
 	recheckAfter = 50 * time.Millisecond
