@@ -82,7 +82,11 @@ func (rep *Repairer) orphanedOf(ctx context.Context, queue string, ids []string,
 	if err != nil {
 		return yield(Record{}, fmt.Errorf("look for the tasks of queue %q: %w", queue, err))
 	}
-	for some := range slices.Chunk(suspects, maxRestored) {
+	step, err := rep.searchable(ctx, queue)
+	if err != nil {
+		return yield(Record{}, err)
+	}
+	for some := range slices.Chunk(suspects, step) {
 		// Calls may have moved in between: check again, all in one step.
 		keys, args := keysOf(queue).orphaned(by, "")
 		for _, id := range some {
@@ -108,6 +112,20 @@ func (rep *Repairer) orphanedOf(ctx context.Context, queue string, ids []string,
 		}
 	}
 	return true
+}
+
+// maxSearched is how many entries of lists one script searches, or else those of one call. Redis
+// serves no other client meanwhile, some 14 ms.
+const maxSearched = 1_000_000
+
+// searchable returns for how many calls of a queue one script may search the queue's lists.
+func (rep *Repairer) searchable(ctx context.Context, queue string) (int, error) {
+	k, pipe := keysOf(queue), rep.rdb.Pipeline()
+	pending, active := pipe.LLen(ctx, k.pending()), pipe.LLen(ctx, k.active())
+	if _, err := pipe.Exec(ctx); err != nil {
+		return 0, fmt.Errorf("measure the lists of queue %q: %w", queue, err)
+	}
+	return int(min(max(maxSearched/(1+pending.Val()+active.Val()), 1), maxRestored)), nil
 }
 
 // orphaned returns the keys and the first arguments of lua/orphaned.lua.
@@ -255,16 +273,26 @@ type Restoring struct {
 
 // Restore puts calls of one queue back among the pending: calls that
 // [Repairer.Orphaned] found, or whose lease ended by the given time and whose message
-// is gone; at most 1,000, each once. It reports for each whether it was restored: a
-// call that has moved on is not an error.
-func (rep *Repairer) Restore(ctx context.Context, queue string, calls []Restoring, by time.Time) ([]bool, error) {
-	keys, args := keysOf(queue).orphaned(by, time.Now().UnixNano())
-	for i := range calls {
-		args = append(args, calls[i].ID, calls[i].Generation, calls[i].Message)
-	}
-	reply, err := scriptOrphaned.Run(ctx, rep.rdb, keys, args...).BoolSlice()
+// is gone; each once. It reports for each whether it was restored: a call that has moved on
+// is not an error. After an error it reports those before it.
+func (rep *Repairer) Restore(ctx context.Context, queue string, calls []Restoring, by time.Time) (restored []bool, err error) {
+	step, err := rep.searchable(ctx, queue)
 	if err != nil {
-		return nil, fmt.Errorf("restore %d tasks of queue %q: %w", len(calls), queue, err)
+		return nil, err
 	}
-	return reply, rep.indexDeadlines(ctx, queue, calls)
+	for some := range slices.Chunk(calls, step) {
+		keys, args := keysOf(queue).orphaned(by, time.Now().UnixNano())
+		for i := range some {
+			args = append(args, some[i].ID, some[i].Generation, some[i].Message)
+		}
+		reply, err := scriptOrphaned.Run(ctx, rep.rdb, keys, args...).BoolSlice()
+		if err != nil {
+			return restored, fmt.Errorf("restore %d tasks of queue %q: %w", len(some), queue, err)
+		}
+		restored = append(restored, reply...)
+		if err := rep.indexDeadlines(ctx, queue, some); err != nil {
+			return restored, err
+		}
+	}
+	return restored, nil
 }
