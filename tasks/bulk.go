@@ -19,7 +19,7 @@ type Summary struct {
 
 const (
 	maxSummaryErrors = 1000
-	chunkCalls       = 500
+	chunkCalls       = 250
 	chunkBytes       = 1 << 20
 	senders          = 4
 )

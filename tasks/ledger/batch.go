@@ -129,26 +129,23 @@ func (l *Ledger) Find(ctx context.Context, id string) (Record, error) {
 // last record that was yielded. The records have what results are made of: Log, Lineage
 // and Earlier are empty.
 func (l *Ledger) Endings(ctx context.Context, batch string, cur *Cursor) iter.Seq2[Record, error] {
-	return l.endings(ctx, batch, cur, l.readResults, nil)
+	return l.endings(ctx, batch, cur, resultFields, nil)
 }
 
 // WholeEndings is [Ledger.Endings] with whole records.
 func (l *Ledger) WholeEndings(ctx context.Context, batch string, cur *Cursor) iter.Seq2[Record, error] {
-	return l.endings(ctx, batch, cur, l.read, nil)
+	return l.endings(ctx, batch, cur, nil, nil)
 }
 
 // EndingsUntil is [Ledger.Endings] up to a watermark, at which the cursor stops too. So it
 // ends although the batch is running.
 func (l *Ledger) EndingsUntil(ctx context.Context, batch string, cur *Cursor, until Watermark) iter.Seq2[Record, error] {
-	return l.endings(ctx, batch, cur, l.readResults, func(queue string) string { return strconv.FormatInt(until[queue], 10) })
+	return l.endings(ctx, batch, cur, resultFields, func(queue string) string { return strconv.FormatInt(until[queue], 10) })
 }
 
-// readRecords reads the records of calls.
-type readRecords func(ctx context.Context, queue string, ids []string) ([]Record, error)
-
-// endings is Endings; read reads the records, and until returns the last score of a queue to
-// read, unless it is nil.
-func (l *Ledger) endings(ctx context.Context, batch string, cur *Cursor, read readRecords, until func(queue string) string) iter.Seq2[Record, error] {
+// endings is Endings; names are the fields that are wanted of the records, none are all, and
+// until returns the last score of a queue to read, unless it is nil.
+func (l *Ledger) endings(ctx context.Context, batch string, cur *Cursor, names []string, until func(queue string) string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		b, err := l.Batch(ctx, batch)
 		if err != nil {
@@ -160,7 +157,7 @@ func (l *Ledger) endings(ctx context.Context, batch string, cur *Cursor, read re
 		}
 		streams := make([]*endings, len(b.Queues))
 		for i, queue := range b.Queues {
-			streams[i] = &endings{l: l, read: read, queue: queue, batch: batch, max: "+inf"}
+			streams[i] = &endings{l: l, names: names, queue: queue, batch: batch, max: "+inf"}
 			if until != nil {
 				streams[i].max = until(queue)
 			}
@@ -194,13 +191,13 @@ func (l *Ledger) endings(ctx context.Context, batch string, cur *Cursor, read re
 // page at once as are not too large together.
 type endings struct {
 	l            *Ledger
-	read         readRecords
+	names        []string
 	queue, batch string
 	// max is the last score to read.
 	max  string
 	page []ending
 	// rest is the rest of the page, whose records are still to be read.
-	rest    [][]redis.Z
+	rest    []redis.Z
 	drained bool
 }
 
@@ -222,16 +219,15 @@ func (s *endings) fill(ctx context.Context, cur *Cursor) error {
 	if len(s.rest) == 0 {
 		return nil
 	}
-	zs := s.rest[0]
-	s.rest = s.rest[1:]
-	records, err := s.read(ctx, s.queue, members(zs))
+	records, err := s.l.readNext(ctx, s.queue, members(s.rest), s.names)
 	if err != nil {
 		return err
 	}
-	s.page = make([]ending, len(zs))
-	for i, z := range zs {
-		s.page[i] = ending{score: fmt.Sprintf("%.0f", z.Score), at: z.Score, record: records[i]}
+	s.page = make([]ending, len(records))
+	for i, z := range s.rest[:len(records)] {
+		s.page[i] = ending{score: strconv.FormatFloat(z.Score, 'f', 0, 64), at: z.Score, record: records[i]}
 	}
+	s.rest = s.rest[len(records):]
 	return nil
 }
 
@@ -245,9 +241,8 @@ func (s *endings) list(ctx context.Context, cur *Cursor) error {
 	if err != nil {
 		return fmt.Errorf("list ended calls of batch %q: %w", s.batch, err)
 	}
-	s.drained = len(zs) < page
-	s.rest, err = split(ctx, s.l.store, s.queue, zs, member)
-	return err
+	s.drained, s.rest = len(zs) < page, zs
+	return nil
 }
 
 // Calls yields every call that the batch has claimed, in no order. A claim whose call

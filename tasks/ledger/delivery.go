@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"time"
 
@@ -125,28 +126,37 @@ var newFields = []string{"state", "gen", "batch", "origin", "content"}
 // errBadDelivery cannot happen: the script packs calls as [packed] describes.
 var errBadDelivery = errors.New("the script that takes calls has returned one in an unknown form")
 
-// packed is a call in the form that lua/pack.lua describes: texts, each after its length in
-// four bytes.
+// packed is a call or a record in the form that lua/join.lua describes: texts, each after its
+// length in four bytes.
 type packed struct {
 	rest string
 	bad  bool // something was missing
 }
 
-// text returns the next text. It is a part of the packed call.
+// text returns the next text, empty if it is missing. It is a part of the whole.
 func (p *packed) text() string {
+	text, _ := p.lookup()
+	return text
+}
+
+// lookup is text, and reports whether there is one.
+func (p *packed) lookup() (text string, there bool) {
 	const size = 4
 	if len(p.rest) < size {
 		p.bad = true
-		return ""
+		return "", false
 	}
-	n := uint64(p.rest[0]) | uint64(p.rest[1])<<8 | uint64(p.rest[2])<<16 | uint64(p.rest[3])<<24
-	if n > uint64(len(p.rest)-size) {
+	n := uint32(p.rest[0]) | uint32(p.rest[1])<<8 | uint32(p.rest[2])<<16 | uint32(p.rest[3])<<24
+	p.rest = p.rest[size:]
+	if n == math.MaxUint32 {
+		return "", false
+	}
+	if uint64(n) > uint64(len(p.rest)) {
 		p.bad, p.rest = true, ""
-		return ""
+		return "", false
 	}
-	text := p.rest[size : size+n]
-	p.rest = p.rest[size+n:]
-	return text
+	text, p.rest = p.rest[:n], p.rest[n:]
+	return text, true
 }
 
 // more reports whether there are more texts.

@@ -18,18 +18,7 @@ var historyFields = []string{
 // missing, yields a Record without a state.
 func (l *Ledger) Histories(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
 	return l.claimed(ctx, batch, "*", id, func(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
-		return func(yield func(Record, error) bool) {
-			records, err := l.readSome(ctx, queue, ids, historyFields)
-			if err != nil {
-				yield(Record{}, err)
-				return
-			}
-			for _, r := range records {
-				if !yield(r, nil) {
-					return
-				}
-			}
-		}
+		return l.eachWith(ctx, queue, ids, historyFields)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -48,48 +49,22 @@ func exec(ctx context.Context, pipe redis.Pipeliner) error {
 	return nil
 }
 
-// split divides a page of calls into parts whose records are small enough to be read in
-// one step.
-func split[T any](ctx context.Context, s store, queue string, calls []T, id func(T) string) ([][]T, error) {
-	if len(calls) == 0 {
-		return nil, nil
-	}
-	k := keysOf(queue)
-	args := append(make([]any, 0, 1+len(calls)), k.recordPrefix())
-	for _, c := range calls {
-		args = append(args, id(c))
-	}
-	lengths, err := scriptLengths.Run(ctx, s.rdb, []string{k.record(id(calls[0]))}, args...).Int64Slice()
-	if err != nil {
-		return nil, fmt.Errorf("measure %d records of queue %q: %w", len(calls), queue, err)
-	}
-	var pieces [][]T
-	begin, weight := 0, int64(0)
-	for i, n := range lengths {
-		if i > begin && weight+n > maxReadBytes {
-			pieces = append(pieces, calls[begin:i])
-			begin, weight = i, 0
-		}
-		weight += n
-	}
-	return append(pieces, calls[begin:]), nil
+// each yields the records of calls, in order, and holds as few of them in memory at a time as
+// possible; a call without a record yields a Record without a state.
+func (s store) each(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
+	return s.eachWith(ctx, queue, ids, nil)
 }
 
-// each yields the records that [store.read] returns, and holds as few of them in memory
-// at a time as possible.
-func (s store) each(ctx context.Context, queue string, ids []string) iter.Seq2[Record, error] {
+// eachWith is each with some fields of the records only, unless names is empty.
+func (s store) eachWith(ctx context.Context, queue string, ids, names []string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		pieces, err := split(ctx, s, queue, ids, func(id string) string { return id })
-		if err != nil {
-			yield(Record{}, err)
-			return
-		}
-		for _, piece := range pieces {
-			records, err := s.read(ctx, queue, piece)
+		for len(ids) > 0 {
+			records, err := s.readNext(ctx, queue, ids, names)
 			if err != nil {
 				yield(Record{}, err)
 				return
 			}
+			ids = ids[len(records):]
 			for _, r := range records {
 				if !yield(r, nil) {
 					return
@@ -99,65 +74,121 @@ func (s store) each(ctx context.Context, queue string, ids []string) iter.Seq2[R
 	}
 }
 
-// read returns the records of the given calls, in order; a call without one yields a
-// Record without a state.
-func (s store) read(ctx context.Context, queue string, ids []string) ([]Record, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	k := keysOf(queue)
-	pipe := s.rdb.Pipeline()
-	cmds := make([]*redis.MapStringStringCmd, len(ids))
-	for i, id := range ids {
-		cmds[i] = pipe.HGetAll(ctx, k.record(id))
-	}
-	if err := exec(ctx, pipe); err != nil {
-		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
-	}
-	records := make([]Record, len(ids))
-	for i, cmd := range cmds {
-		records[i] = recordFromHash(queue, ids[i], hashOf(cmd.Val()))
-	}
-	return records, nil
-}
-
 // resultFields are the fields of a record that its result is made of.
 var resultFields = []string{
 	"state", "gen", "batch", "origin", "content", "out", "ended", "attempts", "parked", "first", "group", "body", "type", "freed", "purged",
 }
 
-// readResults is read without what a result does not have: the log, the lineage and the
-// requests of earlier generations.
-func (s store) readResults(ctx context.Context, queue string, ids []string) ([]Record, error) {
-	return s.readSome(ctx, queue, ids, resultFields)
-}
-
-// readSome is read with some fields of the records only.
-func (s store) readSome(ctx context.Context, queue string, ids, names []string) ([]Record, error) {
-	rows, err := s.pick(ctx, queue, ids, names)
-	if err != nil {
-		return nil, err
+// readNext reads records of the given calls, in order: at least the first, and as many more as
+// may be in memory together. names are the fields that are wanted; none are all. A call without
+// a record has a Record without a state.
+func (s store) readNext(ctx context.Context, queue string, ids, names []string) ([]Record, error) {
+	fail := func(err error) ([]Record, error) {
+		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
 	}
-	records := make([]Record, len(ids))
-	h := make(hash, 0, 2*len(names)) // of one record after the other
-	for i, row := range rows {
+	k := keysOf(queue)
+	args := append(make([]any, 0, 2+len(names)+len(ids)), k.recordPrefix(), len(names))
+	for i := range names {
+		args = append(args, &names[i])
+	}
+	for i := range ids {
+		args = append(args, &ids[i])
+	}
+	reply, err := scriptRead.Run(ctx, s.rdb, []string{k.record(ids[0])}, args...).Slice()
+	if err != nil {
+		return fail(err)
+	}
+	var large []string
+	for i, weight := 0, int64(0); i < len(reply); i++ {
+		size, ok := reply[i].(int64)
+		if !ok {
+			continue
+		}
+		if weight += size; i > 0 && weight > maxReadBytes {
+			reply = reply[:i]
+			break
+		}
+		large = append(large, ids[i])
+	}
+	hashes, err := s.readLarge(ctx, k, large, names)
+	if err != nil {
+		return fail(err)
+	}
+	records := make([]Record, len(reply))
+	h := make(hash, 0, 32) // of one record after the other
+	var last Record
+	for i, one := range reply {
+		if _, ok := one.(int64); ok {
+			records[i], hashes = recordFromHash(queue, ids[i], hashes[0]), hashes[1:]
+			continue
+		}
+		p := packed{rest: redislua.Text(one)}
 		h = h[:0]
-		for n, value := range row {
-			if value != nil {
-				h = append(h, names[n], redislua.Text(value))
+		for n := 0; p.more(); n++ {
+			if len(names) == 0 {
+				h = append(h, p.text(), p.text())
+			} else if value, there := p.lookup(); there && n < len(names) {
+				h = append(h, names[n], value)
 			}
 		}
 		records[i] = recordFromHash(queue, ids[i], h)
+		records[i].detach(&last)
 	}
 	return records, nil
+}
+
+// readLarge reads records that a script should not copy.
+func (s store) readLarge(ctx context.Context, k keys, ids, names []string) ([]hash, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	if len(names) > 0 {
+		rows, err := s.pick(ctx, k, ids, names)
+		hashes := make([]hash, len(rows))
+		for i, row := range rows {
+			for n, value := range row {
+				if value != nil {
+					hashes[i] = append(hashes[i], names[n], redislua.Text(value))
+				}
+			}
+		}
+		return hashes, err
+	}
+	pipe := s.rdb.Pipeline()
+	cmds := make([]*redis.MapStringStringCmd, len(ids))
+	for i, id := range ids {
+		cmds[i] = pipe.HGetAll(ctx, k.record(id))
+	}
+	err := exec(ctx, pipe)
+	hashes := make([]hash, len(ids))
+	for i, cmd := range cmds {
+		hashes[i] = hashOf(cmd.Val())
+	}
+	return hashes, err
+}
+
+// detach copies the texts that are parts of a larger one, which they would keep in memory.
+// Those that last has already are taken from it.
+func (r *Record) detach(last *Record) {
+	if r.State != last.State {
+		last.State = State(strings.Clone(string(r.State)))
+	}
+	r.State = last.State
+	for _, one := range [...]struct{ text, known *string }{{&r.Batch, &last.Batch}, {&r.Group, &last.Group}, {&r.BodyType, &last.BodyType}} {
+		if *one.text != *one.known {
+			*one.known = strings.Clone(*one.text)
+		}
+		*one.text = *one.known
+	}
+	r.Key, r.Hash = strings.Clone(r.Key), strings.Clone(r.Hash)
 }
 
 // fields reads some fields of the given calls' records, in order; a missing field is
 // "".
 func (s store) fields(ctx context.Context, queue string, ids []string, names ...string) ([][]string, error) {
-	picked, err := s.pick(ctx, queue, ids, names)
+	picked, err := s.pick(ctx, keysOf(queue), ids, names)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
 	}
 	rows := make([][]string, len(ids))
 	for i, row := range picked {
@@ -171,18 +202,17 @@ func (s store) fields(ctx context.Context, queue string, ids []string, names ...
 
 // pick reads some fields of the given calls' records, in order; a missing field is nil, and
 // so is the row of a key that holds another type.
-func (s store) pick(ctx context.Context, queue string, ids, names []string) ([][]any, error) {
+func (s store) pick(ctx context.Context, k keys, ids, names []string) ([][]any, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	k := keysOf(queue)
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.SliceCmd, len(ids))
 	for i, id := range ids {
 		cmds[i] = pipe.HMGet(ctx, k.record(id), names...)
 	}
 	if err := exec(ctx, pipe); err != nil {
-		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
+		return nil, err
 	}
 	rows := make([][]any, len(ids))
 	for i, cmd := range cmds {

@@ -39,7 +39,7 @@ var (
 
 // The scripts with which workers and doctor repair what a crash left.
 var (
-	scriptLengths  = load("lengths")
+	scriptRead     = load("join", "read")
 	scriptBeat     = load("beat")
 	scriptReclaim  = load("requeue", "reclaim")
 	scriptRelease  = load("requeue", "release")
@@ -57,5 +57,5 @@ func dequeueScript(limits string) *redis.Script {
 		limits = "local function limits() end\n"
 	}
 	return redislua.Script(redislua.HoldLog(), redislua.Limited(), limits,
-		redislua.Read(sources, "number", "states", "pack", "request", "replay", "admission", "grab", "dequeue"))
+		redislua.Read(sources, "number", "states", "join", "pack", "request", "replay", "admission", "grab", "dequeue"))
 }

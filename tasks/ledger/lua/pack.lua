@@ -1,5 +1,4 @@
--- pack is the part of dequeue.lua that encodes calls. A call is returned as one text,
--- which a client reads with much less work than a list.
+-- pack is the part of dequeue.lua that encodes calls; join.lua is prepended to it.
 --
 -- text returns a whole number as text. Most numbers come again with the next calls, and
 -- writing one takes as long as a command.
@@ -11,19 +10,6 @@ local function text(n)
     written[n] = s
   end
   return s
-end
-
--- join returns texts as one, each after its length in four bytes, the lowest first. Its
--- arguments are, for each text, its length and the text. sized is the format of
--- struct.pack for one of them. Redis has struct.pack; callq's own small Redis has not.
-local sized = 'I4c0'
-local join = rawget(_G, 'struct') and struct.pack or function(_, ...)
-  local parts = {...}
-  for i = 1, #parts, 2 do
-    local n = parts[i]
-    parts[i] = string.char(n % 256, math.floor(n / 256) % 256, math.floor(n / 65536) % 256, math.floor(n / 16777216))
-  end
-  return table.concat(parts)
 end
 
 -- A record that was never taken has the fields that accept.lua writes, and no others.
@@ -68,7 +54,5 @@ local function pack(call)
   if v then
     return join(new_format, #line, line, #msg, msg, #id, id, #v[1], v[1], #v[2], v[2], #v[3], v[3], #v[4], v[4], #v[5], v[5])
   end
-  local parts, format = {join('<' .. string.rep(sized, 3), #line, line, #msg, msg, #id, id)}, '<' .. sized
-  for i, one in ipairs(call.fields) do parts[i + 1] = join(format, #one, one) end
-  return table.concat(parts)
+  return join_pairs(call.fields, join('<' .. string.rep(sized, 3), #line, line, #msg, msg, #id, id))
 end

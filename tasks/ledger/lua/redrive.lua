@@ -70,7 +70,7 @@ for _, call in ipairs(calls) do
   b.bodies = b.bodies + redis.call('HSTRLEN', call.record, 'body')
   redis.call('HDEL', call.record, 'out', 'body', 'freed', 'type', 'ended', 'group', 'assumed', 'sent', 'mark', 'no', 'given', 'starts', 'settled',
     'attempts', 'parked', 'first', 'held_base', 'held_own', 'parked_at', 'log', 'alone')
-  redis.call('HSET', call.record, 'state', 'open', 'gen', call.gen + 1, 'lineage', call.lineage, 'earlier', call.earlier)
+  redis.call('HSET', call.record, 'state', 'open', 'gen', digits(call.gen + 1), 'lineage', call.lineage, 'earlier', call.earlier)
   if call.deadline ~= '' then
     deadlines[#deadlines + 1], deadlines[#deadlines + 2] = call.deadline, call.id
   end
