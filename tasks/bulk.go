@@ -19,9 +19,11 @@ type Summary struct {
 
 const (
 	maxSummaryErrors = 1000
-	chunkCalls       = 250
-	chunkBytes       = 1 << 20
-	senders          = 4
+	// A script that accepts chunkCalls calls takes 2 to 6 milliseconds: Redis serves no other
+	// client meanwhile.
+	chunkCalls = 150
+	chunkBytes = 1 << 20
+	senders    = 4
 )
 
 // SubmitAll puts calls into the queue in bulk, as one batch: concurrently, pipelined,
