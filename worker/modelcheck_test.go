@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strconv"
@@ -127,13 +128,19 @@ type takenCall struct {
 	queue, starts, slot, wait, money int64
 }
 
-// unpack reads a call as the function pack of the ledger's dequeue.lua writes it.
+// unpack reads a call as the function pack of the ledger's pack.lua writes it.
 func unpack(packed any) takenCall {
-	line, texts, _ := strings.Cut(packed.(string), "\n")
-	n := strings.Fields(line)
+	rest := packed.(string)
+	text := func() string {
+		n := binary.LittleEndian.Uint32([]byte(rest[:4]))
+		found := rest[4 : 4+n]
+		rest = rest[4+n:]
+		return found
+	}
+	n := strings.Fields(text())
 	number := func(i int) int64 { return integer(n[i]) }
-	message, id := number(5), number(6)
-	return takenCall{texts[message : message+id], number(0), number(1), number(2), number(3), number(4)}
+	text() // the message
+	return takenCall{text(), number(1), number(2), number(3), number(4), number(5)}
 }
 
 // taken checks that the calls could be taken now. s is the step of the first of them.
@@ -182,7 +189,7 @@ func (f *fleet) takenOne(s *step, call takenCall) {
 func (f *fleet) ended(s *step, c command, reply []any) {
 	at := 5
 	for _, applied := range reply[1:] {
-		to := at + 10 + int(integer(c.args[at+9]))
+		to := at + 5 + int(integer(c.args[at+4]))
 		unknown := strings.Contains(fmt.Sprint(c.args[at:to]), string(policy.ClassOutcomeUnknown))
 		for _, one := range f.steps {
 			own := one == s || one.proc == s.proc && !one.paused && !one.over
