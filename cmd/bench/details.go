@@ -33,7 +33,8 @@ const howMeasured = "`make bench` prints this page, and `make bench-record` writ
 - Every measurement has a new, empty Redis on a unix socket, with appendonly yes and appendfsync everysec, which ends with it. Automatic
   rewrites of the append-only file are off on both sides: a rewrite would slow down only the side that writes more. The column "file" says
   how much each side writes.
-- "Embedded" are the settings of the Redis that callq starts. "Redis's own" differs in hash-max-listpack-value (64, not 2048).
+- "Embedded" are the settings of the Redis that callq starts. "Redis's own" differs in hash-max-listpack-value (64, not 2048) and
+  zset-max-listpack-entries (128, not 16).
 - The sides take turns in one process, in an order that changes from round to round. A cell has the median of the rounds, and the least and
   the greatest in brackets. A ratio is that of the two measurements of one round.
 - No-op jobs: 100 bytes of arguments, 64 places, all jobs in the queue before the time begins. callq records each job with its result;

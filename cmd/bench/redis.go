@@ -68,9 +68,9 @@ func (s settings) start(ctx context.Context) (_ *server, err error) {
 		"slowlog-max-len":             "10000",
 	}
 	if s == plain {
-		// Beside the size at which the file is rewritten, this is the only setting of the
-		// embedded Redis that is not Redis's own.
-		set["hash-max-listpack-value"] = "64"
+		// Beside the size at which the file is rewritten, these are the only settings of the
+		// embedded Redis that are not Redis's own.
+		set["hash-max-listpack-value"], set["zset-max-listpack-entries"] = "64", "128"
 	}
 	for name, value := range set {
 		if err := conn.Client.ConfigSet(ctx, name, value).Err(); err != nil {

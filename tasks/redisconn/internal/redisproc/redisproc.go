@@ -112,6 +112,9 @@ func Start(spec Spec) (*Process, error) {
 		// takes 40 % less memory; by default a single value over 64 bytes makes a hash a
 		// table.
 		"--hash-max-listpack-value", strconv.Itoa(redisinfo.ListpackValue),
+		// asynq keeps the lease of each active task in a sorted set. As a listpack it is read
+		// from its beginning for each of them.
+		"--zset-max-listpack-entries", "16",
 		// A small file is rewritten every few seconds under load, which slows the worker.
 		"--auto-aof-rewrite-min-size", "256mb",
 		"--dir", spec.Dir,
