@@ -15,6 +15,8 @@ import (
 const (
 	// page is how many records are listed in one step.
 	page = 500
+	// maxRead is how many of them one script reads: Redis serves no other client meanwhile.
+	maxRead = 250
 	// maxReadBytes is how many bytes of calls and answers are read in one step, or else
 	// a single record: 500 answers of some megabytes each do not fit into a process.
 	maxReadBytes = 4 << 20
@@ -87,6 +89,7 @@ func (s store) readNext(ctx context.Context, queue string, ids, names []string) 
 		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
 	}
 	k := keysOf(queue)
+	ids = ids[:min(len(ids), maxRead)]
 	args := append(make([]any, 0, 2+len(names)+len(ids)), k.recordPrefix(), len(names))
 	for i := range names {
 		args = append(args, &names[i])
@@ -98,18 +101,7 @@ func (s store) readNext(ctx context.Context, queue string, ids, names []string) 
 	if err != nil {
 		return fail(err)
 	}
-	var large []string
-	for i, weight := 0, int64(0); i < len(reply); i++ {
-		size, ok := reply[i].(int64)
-		if !ok {
-			continue
-		}
-		if weight += size; i > 0 && weight > maxReadBytes {
-			reply = reply[:i]
-			break
-		}
-		large = append(large, ids[i])
-	}
+	reply, large := largeOf(reply, ids)
 	hashes, err := s.readLarge(ctx, k, large, names)
 	if err != nil {
 		return fail(err)
@@ -135,6 +127,23 @@ func (s store) readNext(ctx context.Context, queue string, ids, names []string) 
 		records[i].detach(&last)
 	}
 	return records, nil
+}
+
+// largeOf returns the calls whose records lua/read.lua has only measured, and the reply without
+// those that would be too much together, and what follows them.
+func largeOf(reply []any, ids []string) (shorter []any, large []string) {
+	weight := int64(0)
+	for i, one := range reply {
+		size, measured := one.(int64)
+		if !measured {
+			continue
+		}
+		if weight += size; i > 0 && weight > maxReadBytes {
+			return reply[:i], large
+		}
+		large = append(large, ids[i])
+	}
+	return reply, large
 }
 
 // readLarge reads records that a script should not copy.

@@ -104,3 +104,43 @@ func TestTheEndingsAreTheWholeRecordsWithoutLogs(t *testing.T) {
 		}
 	})
 }
+
+func TestRecordsOfAllSizesAreReadInTheirOrder(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newFixture(t, rdb)
+		var ids []string
+		var want []Record
+		for i := range 300 {
+			// Up to 20 of the middle ones fit into one step; a script only measures the large ones.
+			size := []int{0, 1, 255, 256, 60_000, 65_536, 70_000, 3_000_000}[i%8]
+			if size > 100_000 && i > 16 {
+				size = 10
+			}
+			f := finalOf(Done)
+			f.Body = bytes.Repeat([]byte{0, '\n', 0xff}, size/3+1)[:size]
+			delivery := d.acceptAndTake("b", "q", fmt.Sprint(i))
+			d.end(delivery, f)
+			r, err := d.l.Get(t.Context(), "q", delivery.ID)
+			d.must(err)
+			ids, want = append(ids, r.ID, "missing"), append(want, r, Record{ID: "missing", Queue: "q"})
+		}
+		d.must(rdb.Set(t.Context(), keysOf("q").record("text"), "x", 0).Err())
+		ids, want = append(ids, "text"), append(want, Record{ID: "text", Queue: "q"})
+		for name, names := range map[string][]string{"all fields": nil, "results": resultFields} {
+			i := 0
+			for got, err := range d.l.eachWith(t.Context(), "q", ids, names) {
+				d.must(err)
+				one := want[i]
+				if names != nil {
+					one.Log, one.Starts = nil, 0
+				}
+				if i++; !reflect.DeepEqual(got, one) {
+					t.Fatalf("%s: record %d: got %.300v, want %.300v", name, i, got, one)
+				}
+			}
+			if i != len(ids) {
+				t.Errorf("%s: got %d records, want %d", name, i, len(ids))
+			}
+		}
+	})
+}
