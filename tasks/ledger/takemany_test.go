@@ -286,18 +286,18 @@ func TestAfterAHoldOneCallIsDeliveredHoweverManyAreWanted(t *testing.T) {
 }
 
 func TestARecordWithVeryManyFieldsIsTakenLikeTheOthers(t *testing.T) {
-	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		d := newFixture(t, rdb)
-		d.accept("b", "q", "0", "1", "2")
-		many := map[string]any{"": "a field without a name"}
-		for i := range 3_000 {
-			many[fmt.Sprint("field", i)] = i
+	// A function of Redis's Lua cannot have as many arguments.
+	rdb := redistest.Redis(t).Client
+	d := newFixture(t, rdb)
+	d.accept("b", "q", "0", "1", "2")
+	many := map[string]any{"": "a field without a name"}
+	for i := range 10_000 {
+		many[fmt.Sprint("field", i)] = i
+	}
+	d.must(rdb.HSet(t.Context(), keysOf("q").record(idOf("b", "1")), many).Err())
+	for i := range 3 {
+		if delivery := d.take("q"); delivery.Key != fmt.Sprint(i) || string(delivery.Content) != fmt.Sprint("content of ", i) || delivery.Corrupt != "" {
+			t.Errorf("got %+v as call %d", delivery.Record, i)
 		}
-		d.must(rdb.HSet(t.Context(), keysOf("q").record(idOf("b", "1")), many).Err())
-		for i := range 3 {
-			if delivery := d.take("q"); delivery.Key != fmt.Sprint(i) || string(delivery.Content) != fmt.Sprint("content of ", i) || delivery.Corrupt != "" {
-				t.Errorf("got %+v as call %d", delivery.Record, i)
-			}
-		}
-	})
+	}
 }
