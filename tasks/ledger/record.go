@@ -183,8 +183,8 @@ func recordFromHash(queue, id string, h hash) Record {
 	}
 	// JSON of an older or newer version that does not parse is left out: the ledger
 	// rests on the states and counts above.
-	readJSON(h.get("log"), &r.Log)
-	readJSON(h.get("lineage"), &r.Lineage)
+	r.Log = listFrom[Attempt](h.get("log"))
+	r.Lineage = listFrom[Former](h.get("lineage"))
 	r.Earlier = earlierFrom(h.get("earlier"))
 	r.Lineage = slices.DeleteFunc(r.Lineage, func(f Former) bool { return !f.State.Ended() })
 	if out := h.get("out"); out != "" {
@@ -199,6 +199,16 @@ func recordFromHash(queue, id string, h hash) Record {
 		}
 	}
 	return r
+}
+
+// listFrom reads a list. Most records have none: nothing is allocated for them.
+func listFrom[T any](text string) []T {
+	if text == "" {
+		return nil
+	}
+	list := new([]T)
+	readJSON(text, list)
+	return *list
 }
 
 // readJSON reads a field; an empty one changes nothing.
