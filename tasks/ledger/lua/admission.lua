@@ -106,15 +106,15 @@ local function take_slot(call)
   -- No two slots have the same microsecond: it identifies a slot when the slot is
   -- returned.
   local at = micros + #calls
-  local slot, wait, reason, key, text, turns = limited.peek(at)
+  local slot, wait, reason, key, rule, turns = limited.peek(at)
   if slot then
-    call.slot, call.wait = string.format('%.0f', slot), math.max(math.floor(slot - at), 0)
-    call.money = string.format('%.0f', limited.take(at, slot))
+    call.slot, call.wait = digits(slot), math.max(math.floor(slot - at), 0)
+    call.money = text(limited.take(at, slot))
     return true
   end
   want = #calls
   if want == 0 then
-    write_limited(circuit, plan, now, wait, reason, key, text, turns)
+    write_limited(circuit, plan, now, wait, reason, key, rule, turns)
     -- A rate that allows its next call within a second is not a hold.
     refusal = {0, wait, (turns or wait >= 1000) and reason or ''}
   end

@@ -82,6 +82,9 @@ for q = 1, #queues do grab(q, want - #calls) end
 if refusal then
   return refusal
 end
+if limited then
+  limited.write()
+end
 if #calls > 0 then
   if after_hold then
     redis.call('HSET', circuit, 'turn', now + ARGV[2])

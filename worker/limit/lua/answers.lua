@@ -27,6 +27,7 @@ for i = 0, n - 1 do
   end
   l.answered(now, tonumber(ARGV[at]), seen, readings)
 end
+l.write()
 local by = redis.call('HMGET', KEYS[4], 'limited', 'limited_key', 'limited_turn')
 if by[1] and by[2] and string.sub(by[2], 1, 5) == 'pace ' and l.peek(now) then
   clear_limited(KEYS[4], math.floor(now / 1000))

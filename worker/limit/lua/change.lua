@@ -30,8 +30,10 @@ else
     return {0, wait, reason, key, text, not held and (turns or wait >= 1000) and 1 or 0}
   end
   local money = l.take(now, slot)
+  l.write()
   return {1, string.format('%.0f', slot), math.max(math.floor(slot - now), 0), string.format('%.0f', money)}
 end
+l.write()
 -- Calls that were refused may be allowed now.
 if redis.call('HDEL', KEYS[4], 'limited') == 1 then
   clear_limited(KEYS[4], math.floor(now / 1000))

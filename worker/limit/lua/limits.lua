@@ -10,6 +10,7 @@
 --   l.give_back(now, slot, money)  returns it, for a call that was not sent
 --   l.reconcile(now, slot, reserved, billed)  puts what was billed in place of
 --                        what was reserved
+--   l.write()            writes what these have changed: the script calls it at its end
 --   l.answered(now, slot, seen, readings)  counts the answer to the call of a slot: when
 --                        it arrived, and what it says of the limit of each pace rule, in
 --                        their order: {left, when the limit starts afresh}, or false
@@ -44,11 +45,15 @@ local function limits(state, slots, sent, at)
   local s = {}
   local flat = redis.call('HGETALL', state)
   for i = 1, #flat, 2 do s[flat[i]] = flat[i + 1] end
-  -- put writes to the state and to s, so that one script can take several slots.
+  -- put changes fields in s, and put_number a number, which has a format. l.write writes them
+  -- to the state: a script that takes several slots writes once.
+  local changed = {}
   local function put(...)
-    redis.call('HSET', state, ...)
     local fields = {...}
-    for i = 1, #fields, 2 do s[fields[i]] = fields[i + 1] end
+    for i = 1, #fields, 2 do s[fields[i]], changed[fields[i]] = fields[i + 1], '' end
+  end
+  local function put_number(field, number, format)
+    s[field], changed[field] = number, format
   end
   local rules, paces, paced, moves = {}, {}, false, false
   for i = 1, n do
@@ -103,13 +108,19 @@ local function limits(state, slots, sent, at)
     end
     return r[2]
   end
+  -- Slots are taken within microseconds: when none was returned, none is looked for again.
+  local none_returned = not paced or moves -- after a cut, slots of the former rate are not used
   local function returned_slot(now)
-    -- After a cut, slots of the former rate are not used.
-    return paced and not moves and redis.call('ZRANGEBYSCORE', slots, string.format('%.0f', now),
-      string.format('%.0f', now + ahead), 'LIMIT', 0, 1)[1]
+    if none_returned then
+      return nil
+    end
+    local first = redis.call('ZRANGEBYSCORE', slots, string.format('%.0f', now), string.format('%.0f', now + ahead), 'LIMIT', '0', '1')[1]
+    none_returned = not first
+    return first
   end
   local function use(r, start, used)
-    put('s:' .. r.key, start, 'n:' .. r.key, string.format('%.0f', math.max(used, 0)))
+    put_number('s:' .. r.key, start, '%.0f')
+    put_number('n:' .. r.key, math.max(used, 0), '%.0f')
   end
 
   -- first_time reports whether a slot is returned or reconciled for the first time. It
@@ -124,6 +135,16 @@ local function limits(state, slots, sent, at)
   end
 
   local l = {}
+  function l.write()
+    local fields = {}
+    for field, format in pairs(changed) do
+      fields[#fields + 1], fields[#fields + 2] = field, format == '' and s[field] or string.format(format, s[field])
+    end
+    changed = {}
+    if #fields > 0 then
+      redis.call('HSET', state, unpack(fields))
+    end
+  end
   function l.peek(now)
     local free, slot, by = returned_slot(now), now, nil
     if free then
@@ -182,7 +203,7 @@ local function limits(state, slots, sent, at)
         use(r, start, used + price(r, amount))
         if r.kind == 'money' then money = price(r, amount) end
       elseif not free then
-        put('t:' .. r.key, string.format('%.3f', math.max(tonumber(s['t:' .. r.key] or 0), slot) + r[1]))
+        put_number('t:' .. r.key, math.max(tonumber(s['t:' .. r.key] or 0), slot) + r[1], '%.3f')
         if r.first then
           put(unpack(adaptive_used(s, now, slot)))
         end
@@ -228,7 +249,7 @@ local function limits(state, slots, sent, at)
       end
     end
     if billed > tonumber(s.amount or 0) then
-      redis.call('HSET', state, 'amount', string.format('%.0f', billed), 'amount_at', string.format('%.0f', slot))
+      put('amount', string.format('%.0f', billed), 'amount_at', string.format('%.0f', slot))
     end
   end
   function l.answered(now, slot, seen, readings)
