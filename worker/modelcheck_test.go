@@ -39,17 +39,7 @@ func (f *fleet) ran(s *step, c command, cmd redis.Cmder) {
 			f.taken(s, reply)
 		}
 	case "mark":
-		if code == 1 {
-			if c.args[2] == "" && !s.blind && (account.open || fmt.Sprint(account.epoch) != c.args[3]) {
-				f.broken("%s was marked in epoch %s; the account was %+v", s, c.args[3], account)
-			}
-			s.marked = true
-			if c.args[1] != "" {
-				s.once, s.unknown = true, true
-				s.call.marks = append(s.call.marks, s)
-			}
-			f.sends(s)
-		}
+		f.markedTogether(s, c, reply, account)
 	case "alone":
 		if cmd.(*redis.Cmd).Val() == int64(1) {
 			s.alone = time.Now()
@@ -182,6 +172,31 @@ func (f *fleet) takenOne(s *step, call takenCall) {
 	}
 	s.count = f.counters.take(call.slot, call.money)
 	f.counters.checkMost(f)
+}
+
+// markedTogether checks marks that went to Redis together: that of s, which makes them, and
+// those of other steps of its worker that wait for it.
+func (f *fleet) markedTogether(s *step, c command, reply []any, account circuitLook) {
+	for at := 3; at < len(c.args); at += 9 {
+		args := c.args[at : at+9]
+		if integer(reply[2*(at-3)/9]) != 1 {
+			continue
+		}
+		for _, one := range f.steps {
+			if one != s && (one.proc != s.proc || one.paused || one.over) || one.delivery == nil || one.delivery.ID != args[0] {
+				continue
+			}
+			if args[3] == "" && !s.blind && (account.open || fmt.Sprint(account.epoch) != args[4]) {
+				f.broken("%s was marked in epoch %s; the account was %+v", one, args[4], account)
+			}
+			one.marked = true
+			if args[2] != "" {
+				one.once, one.unknown = true, true
+				one.call.marks = append(one.call.marks, one)
+			}
+			f.sends(one)
+		}
+	}
 }
 
 // ended checks endings that went to Redis together: those of s, which writes them, and

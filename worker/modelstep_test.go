@@ -185,7 +185,7 @@ func commandOf(cmd redis.Cmder) command {
 		c.kind = c.args[0] + " slot"
 	case len(c.keys) > 0 && strings.HasSuffix(c.keys[0], ":fence"):
 		c.kind = "fence"
-	case len(c.keys) == 4 && strings.HasSuffix(c.keys[3], ":fence"):
+	case len(c.keys) == 2 && strings.HasSuffix(c.keys[1], ":fence"):
 		c.kind = "mark"
 	case len(c.keys) == 2:
 		c.kind = "attempt"

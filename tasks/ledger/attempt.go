@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/seed-2903acc3/callq/tasks/redislua"
 )
 
 // fields returns the record fields of an attempt.
@@ -96,37 +94,34 @@ func (d *Dispatcher) attempt(ctx context.Context, t *Delivery, a *Attempt, park 
 // false when the record has ended or moved on, or Redis has lost the note. After an
 // error the call must not be sent.
 func (d *Dispatcher) MarkSent(ctx context.Context, t *Delivery, n int, nonIdempotent bool, probe string) (held time.Duration, applied bool, err error) {
-	attempt, decides := "", 0
+	attempt := ""
 	if nonIdempotent {
 		attempt = strconv.Itoa(n)
 		if t.Mark == "" {
 			t.Mark = rand.Text()
 		}
 	}
-	if d.circuit(t.Queue) == d.circuit(redislua.UpstreamOf(t.Queue)) {
-		decides = 1
-	}
-	r, life, err := d.mark(ctx, t, attempt, probe, decides)
+	m, err := d.mark(ctx, t, attempt, probe)
 	if err != nil {
 		return 0, false, fmt.Errorf("mark call %s as sent: %w", t.ID, err)
 	}
-	switch r[0] {
+	switch m.code {
 	case 1:
 		if !nonIdempotent {
 			return 0, true, nil
 		}
-		t.number = r[1]
+		t.number = m.value
 		mark := madeMark{number: t.number, id: t.ID, token: t.Mark, generation: t.Generation, attempt: n}
-		if !d.marks.remember(t.Queue, life, mark) {
+		if !d.marks.remember(t.Queue, m.known.life, mark) {
 			return 0, false, nil
 		}
 		kept, err := d.awaitWritten(ctx, keysOf(t.Queue).record(t.ID), t.Generation, t.Mark)
 		if err != nil {
 			return 0, false, fmt.Errorf("mark call %s as sent: %w", t.ID, err)
 		}
-		return 0, kept && d.marks.send(t.Queue, life, t.number), nil
+		return 0, kept && d.marks.send(t.Queue, m.known.life, t.number), nil
 	case 0:
-		return max(time.Duration(r[1])*time.Millisecond, time.Millisecond), true, nil
+		return max(time.Duration(m.value)*time.Millisecond, time.Millisecond), true, nil
 	default:
 		return 0, false, nil
 	}

@@ -47,9 +47,8 @@ func (d *Dispatcher) End(ctx context.Context, t *Delivery, f Final, a *Attempt) 
 	if err != nil {
 		return 0, false, err
 	}
-	d.finisher(t.Queue).write(ctx, e)
-	if e.err != nil {
-		return 0, false, fmt.Errorf("record the ending of call %s: %w", t.ID, e.err)
+	if err := d.finisher(t.Queue).ask(ctx, e); err != nil {
+		return 0, false, fmt.Errorf("record the ending of call %s: %w", t.ID, err)
 	}
 	if e.applied {
 		d.last.remember(t, e)
@@ -59,6 +58,7 @@ func (d *Dispatcher) End(ctx context.Context, t *Delivery, f Final, a *Attempt) 
 
 // closing is a call's ending on its way to Redis, in the terms of lua/end.lua.
 type closing struct {
+	place
 	id, batch  string
 	generation int
 	state      string
@@ -73,14 +73,8 @@ type closing struct {
 	// weight is how many bytes of text it has.
 	weight int
 
-	// turn is closed when the ending was written, or when its caller is to write it
-	// together with the endings that wait; written distinguishes the two.
-	turn    chan struct{}
-	written bool
-
 	streak  int
 	applied bool
-	err     error
 }
 
 // textBuffers has *[]byte in which closingOf writes JSON.
@@ -102,7 +96,7 @@ func closingOf(t *Delivery, f Final, a *Attempt) (*closing, error) {
 	e := &closing{
 		id: t.ID, batch: t.Batch, generation: t.Generation, state: string(f.State),
 		log: both[:log], out: both[log:], hasBody: f.Body != nil, body: f.Body, bodyType: f.BodyType,
-		weight: len(both) + len(f.Body), turn: make(chan struct{}),
+		weight: len(both) + len(f.Body), place: newPlace(),
 	}
 	if f.State == Dead {
 		e.group, e.description = f.Group.Name(), f.Group.encode()

@@ -106,13 +106,13 @@ func TestAnEndingThatRedisRefusesDoesNotStopTheOthers(t *testing.T) {
 	})
 }
 
-// gathered writes endings of the named calls while the first one is being written, and
+// writtenTogether writes endings of the named calls while the first one is being written, and
 // returns which were written together.
-func gathered(t *testing.T, first func(), weights map[string]int, names ...string) (together [][]string) {
+func writtenTogether(t *testing.T, first func(), weights map[string]int, names ...string) (together [][]string) {
 	synctest.Test(t, func(t *testing.T) {
 		goOn := make(chan struct{})
-		f := &finisher{}
-		f.finish = func(_ context.Context, list []*closing) {
+		f := newFinisher()
+		f.do = func(_ context.Context, list []*closing) {
 			if len(together) == 0 {
 				<-goOn
 			}
@@ -127,7 +127,7 @@ func gathered(t *testing.T, first func(), weights map[string]int, names ...strin
 			}
 		}
 		for _, id := range names {
-			go f.write(t.Context(), &closing{id: id, weight: weights[id], turn: make(chan struct{})})
+			go func() { _ = f.ask(t.Context(), &closing{place: newPlace(), id: id, weight: weights[id]}) }()
 			synctest.Wait()
 		}
 		close(goOn)
@@ -151,7 +151,7 @@ func TestEndingsThatArriveWhileOneIsWrittenAreWrittenTogether(t *testing.T) {
 		{"one call twice", nil, []string{"a", "b", "c", "b", "d"}, "[[a] [b c] [b d]]"},
 		{"large ones", map[string]int{"b": maxEndingBytes / 2, "c": maxEndingBytes, "d": 2 * maxEndingBytes}, []string{"a", "b", "c", "d", "e"}, "[[a] [b] [c] [d] [e]]"},
 	} {
-		if together := fmt.Sprint(gathered(t, func() {}, c.weights, c.names...)); together != c.want {
+		if together := fmt.Sprint(writtenTogether(t, func() {}, c.weights, c.names...)); together != c.want {
 			t.Errorf("%s: got %s, want %s", c.what, together, c.want)
 		}
 	}
@@ -159,13 +159,13 @@ func TestEndingsThatArriveWhileOneIsWrittenAreWrittenTogether(t *testing.T) {
 	for i := range many {
 		many[i] = fmt.Sprint(i)
 	}
-	if together := gathered(t, func() {}, nil, many...); len(together) != 3 || len(together[1]) != maxEndings {
+	if together := writtenTogether(t, func() {}, nil, many...); len(together) != 3 || len(together[1]) != maxEndings {
 		t.Errorf("got %d endings written together as %v", len(many), together)
 	}
 }
 
 func TestAWriterThatExitsLeavesNoEndingWaiting(t *testing.T) {
-	if together := fmt.Sprint(gathered(t, runtime.Goexit, nil, "a", "b", "c")); together != "[[a] [b c]]" {
+	if together := fmt.Sprint(writtenTogether(t, runtime.Goexit, nil, "a", "b", "c")); together != "[[a] [b c]]" {
 		t.Errorf("got %s written together", together)
 	}
 }

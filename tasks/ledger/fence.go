@@ -220,35 +220,32 @@ func (d *Dispatcher) FenceShut(queue string) error {
 	return &FenceError{Wait: max(time.Until(q.shut), fenceRetry), Closed: q.closed}
 }
 
-// mark makes a mark in the life in which this process makes marks, and returns that
-// life.
-func (d *Dispatcher) mark(ctx context.Context, t *Delivery, attempt, probe string, decides int) (reply []int64, life string, err error) {
-	k := keysOf(t.Queue)
+// mark makes a mark in the life in which this process makes marks.
+func (d *Dispatcher) mark(ctx context.Context, t *Delivery, attempt, probe string) (m *markRequest, err error) {
 	for range 3 {
-		known := d.marks.known(t.Queue)
-		reply = []int64{-2}
+		m = &markRequest{place: newPlace(), delivery: t, attempt: attempt, probe: probe, known: d.marks.known(t.Queue), code: -2}
+		known := m.known
 		if known.life != "" || attempt == "" {
-			reply, err = scriptMark.Run(ctx, d.rdb, []string{k.record(t.ID), d.circuit(t.Queue), k.task(t.ID), k.fence()},
-				t.Generation, attempt, probe, t.Circuit.Epoch, t.Token, decides, t.Mark, known.life, known.seen).Int64Slice()
+			err = d.marker(t.Queue).ask(ctx, m)
 		}
 		if err != nil && attempt != "" {
 			d.marks.doubt(t.Queue, known)
 		}
-		if err != nil || reply[0] != -2 {
-			return reply, known.life, err
+		if err != nil || m.code != -2 {
+			return m, err
 		}
 		if err := d.checkFences(ctx, t.Queue); err != nil && !errors.Is(err, errNewLife) {
-			return nil, "", err
+			return nil, err
 		}
 		if d.marks.known(t.Queue).life != known.life {
 			// The script may have run twice, the first time on a Redis that ended then.
 			d.marks.doubt(t.Queue, known)
 		}
 		if shut := d.FenceShut(t.Queue); shut != nil {
-			return nil, "", shut
+			return nil, shut
 		}
 	}
-	return nil, "", &FenceError{Wait: fenceRetry}
+	return nil, &FenceError{Wait: fenceRetry}
 }
 
 // States returns the fences of queues, and changes nothing. A queue that never had a

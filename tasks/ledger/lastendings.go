@@ -62,7 +62,7 @@ func (e *lastEndings) of(queue string) (list []ended) {
 	for _, one := range e.list[e.head:] {
 		if one.queue == queue {
 			again := *one.closing
-			again.turn, again.written, again.applied = nil, false, false
+			again.place, again.applied = place{}, false
 			one.closing = &again
 			list = append(list, one)
 		}
@@ -85,7 +85,7 @@ func (d *Dispatcher) restoreEndings(ctx context.Context, queue string) error {
 	if err != nil {
 		return err
 	}
-	f := &finisher{}
+	f := newFinisher()
 	for i, row := range rows {
 		r := recordFromHash(queue, ids[i], hash{"state", row[0], "origin", row[1]})
 		if r.State == Open && r.AcceptedAt.Equal(all[i].accepted) {

@@ -50,7 +50,8 @@ type Dispatcher struct {
 	requests atomic.Int64
 
 	asked     sync.Map // *dequeueKeys by the first queue
-	finishers sync.Map // by queue
+	finishers sync.Map // *finisher by queue
+	markers   sync.Map // *gatherer[*markRequest] by queue
 	writers   sync.Map // by the client of the process that writes
 	marks     *marks
 	last      *lastEndings
