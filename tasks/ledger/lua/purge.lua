@@ -17,6 +17,7 @@
 -- letter or has moved on; -1 when a worker still holds its task: try again.
 --
 -- It reads before it writes, so that a failing read leaves everything as it was.
+local leased = redis.call('EXISTS', KEYS[1]) == 1
 local calls, result, purged, left = {}, {}, {}, {}
 for at = 3, #ARGV, 3 do
   local call = {id = ARGV[at], gen = ARGV[at + 1], earlier = ARGV[at + 2]}
@@ -24,7 +25,7 @@ for at = 3, #ARGV, 3 do
   local r = redis.pcall('HMGET', call.record, 'state', 'gen', 'batch', 'group')
   if r.err or r[1] ~= 'dead' or r[2] ~= call.gen then
     result[#result + 1] = 0
-  elseif redis.call('ZSCORE', KEYS[1], call.id) then
+  elseif leased and redis.call('ZSCORE', KEYS[1], call.id) then
     result[#result + 1] = -1
   else
     result[#result + 1] = 1
@@ -50,7 +51,7 @@ local bodies, tasks = {}, {}
 for _, call in ipairs(calls) do
   bodies[call.batch] = (bodies[call.batch] or 0) + redis.call('HSTRLEN', call.record, 'body')
   redis.call('HDEL', call.record, 'content', 'body', 'type', 'log', 'lineage')
-  redis.call('HSET', call.record, 'purged', 1, 'earlier', call.earlier)
+  redis.call('HSET', call.record, 'purged', '1', 'earlier', call.earlier)
   if redis.call('ZREM', KEYS[2], call.id) == 1 then
     tasks[#tasks + 1] = ARGV[1] .. call.id
   end

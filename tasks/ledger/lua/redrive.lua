@@ -27,6 +27,7 @@
 --
 -- It reads before it writes, so that a failing read leaves everything as it was.
 local may_open = {dead = true, dropped = true, cancelled = true, done = ARGV[4] == '1'}
+local leased = redis.call('EXISTS', KEYS[1]) == 1
 local calls, ids, result, opened, left = {}, {}, {}, {}, {}
 for at = 5, #ARGV, 6 do
   local call = {id = ARGV[at], gen = ARGV[at + 1], message = ARGV[at + 2], lineage = ARGV[at + 3], deadline = ARGV[at + 4], earlier = ARGV[at + 5]}
@@ -34,7 +35,7 @@ for at = 5, #ARGV, 6 do
   local r = redis.pcall('HMGET', call.record, 'state', 'gen', 'batch', 'group')
   if r.err or r[2] ~= call.gen or not may_open[r[1]] or opened[call.id] or redis.call('HSTRLEN', call.record, 'content') == 0 then
     result[#result + 1] = 0
-  elseif redis.call('ZSCORE', KEYS[1], call.id) then
+  elseif leased and redis.call('ZSCORE', KEYS[1], call.id) then
     result[#result + 1] = -1
   else
     call.state, call.batch = r[1], r[3] or ''

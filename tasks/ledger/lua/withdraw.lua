@@ -31,6 +31,8 @@
 -- Finding one task in a long list is slow. It stays there, and the next dequeue that meets it removes it.
 local long = 5000
 local calls, result, over, buries, at = {}, {}, {}, false, 5
+-- Most of the time no call is delayed. Then none is looked for among those that are.
+local leased, delayed = redis.call('EXISTS', KEYS[1]) == 1, redis.call('EXISTS', KEYS[2], KEYS[3]) > 0
 while at <= #ARGV do
   local call = {id = ARGV[at], batch = ARGV[at + 1], gen = ARGV[at + 2], state = ARGV[at + 4], group = ARGV[at + 5],
     description = ARGV[at + 6], tail = ARGV[at + 7], from = at + 9, to = at + 8 + ARGV[at + 8]}
@@ -39,7 +41,7 @@ while at <= #ARGV do
   call.watched = r[4]
   if r.err or not r[1] or ended[r[1]] or (call.gen ~= '' and call.gen ~= r[2]) then
     result[#result + 1] = 0
-  elseif redis.call('ZSCORE', KEYS[1], call.id) then
+  elseif leased and redis.call('ZSCORE', KEYS[1], call.id) then
     result[#result + 1] = -1
   elseif (r[3] or '') ~= ARGV[at + 3] then
     result[#result + 1] = -2
@@ -66,7 +68,7 @@ end
 local t = redis.call('TIME')
 for _, call in ipairs(calls) do
   local task, dead = ARGV[1] .. call.id, call.state == 'dead'
-  local off = redis.call('ZREM', KEYS[2], call.id) + redis.call('ZREM', KEYS[3], call.id)
+  local off = delayed and redis.call('ZREM', KEYS[2], call.id) + redis.call('ZREM', KEYS[3], call.id) or 0
   if off == 0 and dead and redis.call('LLEN', KEYS[4]) <= long then
     off = redis.call('LREM', KEYS[4], -1, call.id)
   end
