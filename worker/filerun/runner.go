@@ -243,9 +243,15 @@ func (r *runner) follow(ctx context.Context, worked, sent *chan error) error {
 			return nil
 		case err := <-*worked:
 			*worked = nil
+			if err == nil && ctx.Err() != nil {
+				return nil // it has drained since
+			}
 			return errors.Join(err, ErrWorkerEnded)
 		case err := <-*sent:
 			*sent = nil
+			if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+				return nil
+			}
 			if err != nil {
 				return err
 			}
