@@ -13,8 +13,7 @@ local function counts_of(prefix, batch)
     ensure_type('hash', prefix .. 'b:' .. batch)
     local values = redis.call('HMGET', prefix .. 'b:' .. batch, unpack(counted))
     for i, field in ipairs(counted) do
-      b[field] = number(values[i])
-      b.found[field] = tonumber(values[i])
+      b[field], b.found[field] = number(values[i]), values[i]
     end
     batches[batch] = b
   end
@@ -38,8 +37,9 @@ local function write_counts(prefix)
   for batch, b in pairs(batches) do
     local fields = {}
     for _, field in ipairs(counted) do
-      if b[field] ~= b.found[field] then
-        fields[#fields + 1], fields[#fields + 2] = field, digits(b[field])
+      local text = digits(b[field])
+      if text ~= b.found[field] then
+        fields[#fields + 1], fields[#fields + 2] = field, text
       end
     end
     redis.call('HSET', prefix .. 'b:' .. batch, unpack(fields))

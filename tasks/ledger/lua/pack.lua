@@ -1,7 +1,7 @@
 -- pack is the part of dequeue.lua that encodes calls; join.lua is prepended to it.
 --
 -- text returns a whole number as text. Most numbers come again with the next calls, and
--- writing one takes as long as a command.
+-- to find one takes less time than to write it.
 local written = {}
 local function text(n)
   local s = written[n]
