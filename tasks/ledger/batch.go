@@ -225,7 +225,7 @@ func (s *endings) fill(ctx context.Context, cur *Cursor) error {
 	}
 	s.page = make([]ending, len(records))
 	for i, z := range s.rest[:len(records)] {
-		s.page[i] = ending{score: strconv.FormatFloat(z.Score, 'f', 0, 64), at: z.Score, record: records[i]}
+		s.page[i] = ending{score: scoreText(z), at: z.Score, record: records[i]}
 	}
 	s.rest = s.rest[len(records):]
 	return nil

@@ -94,14 +94,13 @@ func deliveriesFrom(queues []string, asked time.Time, reply []any) ([]*Delivery,
 		t.Money, _ = nextNumber(line)
 		t.Message = p.text()
 		id := p.text()
-		for fields = fields[:0]; p.more(); {
-			if i := len(fields) / 2; isNew == 1 && i < len(newFields) {
-				fields = append(fields, newFields[i])
-			}
-			fields = append(fields, p.text())
+		var names []string
+		if isNew == 1 {
+			names = newFields
 		}
+		fields = p.fields(fields[:0], names)
 		if p.bad || queue < 1 || int(queue) > len(queues) {
-			return nil, errBadDelivery
+			return nil, errPacked
 		}
 		t.Record = recordFromHash(queues[queue-1], id, fields)
 		// These outlive the call. Parts of the text would keep all of it in memory.
@@ -123,8 +122,8 @@ func deliveriesFrom(queues []string, asked time.Time, reply []any) ([]*Delivery,
 // newFields are the fields of a record that was never taken, as lua/accept.lua writes them.
 var newFields = []string{"state", "gen", "batch", "origin", "content"}
 
-// errBadDelivery cannot happen: the script packs calls as [packed] describes.
-var errBadDelivery = errors.New("the script that takes calls has returned one in an unknown form")
+// errPacked cannot happen: the scripts pack calls and records as [packed] describes.
+var errPacked = errors.New("a script has returned a call in an unknown form")
 
 // packed is a call or a record in the form that lua/join.lua describes: texts, each after its
 // length in four bytes.
@@ -159,8 +158,18 @@ func (p *packed) lookup() (text string, there bool) {
 	return text, true
 }
 
-// more reports whether there are more texts.
-func (p *packed) more() bool { return p.rest != "" && !p.bad }
+// fields appends the rest to a hash: the values of the named fields, or fields and values if
+// names is empty.
+func (p *packed) fields(h hash, names []string) hash {
+	for n := 0; p.rest != "" && !p.bad; n++ {
+		if len(names) == 0 {
+			h = append(h, p.text(), p.text())
+		} else if value, there := p.lookup(); there && n < len(names) {
+			h = append(h, names[n], value)
+		}
+	}
+	return h
+}
 
 // nextNumber returns the first number of a line of numbers, and the rest of the line.
 func nextNumber(line string) (n int64, rest string) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -115,13 +117,8 @@ func (s store) readNext(ctx context.Context, queue string, ids, names []string) 
 			continue
 		}
 		p := packed{rest: redislua.Text(one)}
-		h = h[:0]
-		for n := 0; p.more(); n++ {
-			if len(names) == 0 {
-				h = append(h, p.text(), p.text())
-			} else if value, there := p.lookup(); there && n < len(names) {
-				h = append(h, names[n], value)
-			}
+		if h = p.fields(h[:0], names); p.bad {
+			return fail(errPacked)
 		}
 		records[i] = recordFromHash(queue, ids[i], h)
 		records[i].detach(&last)
@@ -146,22 +143,10 @@ func largeOf(reply []any, ids []string) (shorter []any, large []string) {
 	return reply, large
 }
 
-// readLarge reads records that a script should not copy.
+// readLarge reads records that a script should not copy; names are as in readNext.
 func (s store) readLarge(ctx context.Context, k keys, ids, names []string) ([]hash, error) {
 	if len(ids) == 0 {
 		return nil, nil
-	}
-	if len(names) > 0 {
-		rows, err := s.pick(ctx, k, ids, names)
-		hashes := make([]hash, len(rows))
-		for i, row := range rows {
-			for n, value := range row {
-				if value != nil {
-					hashes[i] = append(hashes[i], names[n], redislua.Text(value))
-				}
-			}
-		}
-		return hashes, err
 	}
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.MapStringStringCmd, len(ids))
@@ -171,7 +156,11 @@ func (s store) readLarge(ctx context.Context, k keys, ids, names []string) ([]ha
 	err := exec(ctx, pipe)
 	hashes := make([]hash, len(ids))
 	for i, cmd := range cmds {
-		hashes[i] = hashOf(cmd.Val())
+		fields := cmd.Val()
+		if len(names) > 0 {
+			maps.DeleteFunc(fields, func(name, _ string) bool { return !slices.Contains(names, name) })
+		}
+		hashes[i] = hashOf(fields)
 	}
 	return hashes, err
 }
@@ -193,39 +182,26 @@ func (r *Record) detach(last *Record) {
 }
 
 // fields reads some fields of the given calls' records, in order; a missing field is
-// "".
+// "", and so are those of a key that holds another type.
 func (s store) fields(ctx context.Context, queue string, ids []string, names ...string) ([][]string, error) {
-	picked, err := s.pick(ctx, keysOf(queue), ids, names)
-	if err != nil {
-		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
-	}
-	rows := make([][]string, len(ids))
-	for i, row := range picked {
-		rows[i] = make([]string, len(names))
-		for n, value := range row {
-			rows[i][n] = redislua.Text(value)
-		}
-	}
-	return rows, nil
-}
-
-// pick reads some fields of the given calls' records, in order; a missing field is nil, and
-// so is the row of a key that holds another type.
-func (s store) pick(ctx context.Context, k keys, ids, names []string) ([][]any, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
+	k := keysOf(queue)
 	pipe := s.rdb.Pipeline()
 	cmds := make([]*redis.SliceCmd, len(ids))
 	for i, id := range ids {
 		cmds[i] = pipe.HMGet(ctx, k.record(id), names...)
 	}
 	if err := exec(ctx, pipe); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read %d records of queue %q: %w", len(ids), queue, err)
 	}
-	rows := make([][]any, len(ids))
+	rows := make([][]string, len(ids))
 	for i, cmd := range cmds {
-		rows[i] = cmd.Val()
+		rows[i] = make([]string, len(names))
+		for n, value := range cmd.Val() {
+			rows[i][n] = redislua.Text(value)
+		}
 	}
 	return rows, nil
 }

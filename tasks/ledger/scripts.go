@@ -35,11 +35,11 @@ var (
 	scriptExpire    = load("number", "counts", "dead", "expire")
 	scriptForget    = load("forget")
 	scriptUnnote    = load("unnote")
+	scriptRead      = load("join", "read")
 )
 
 // The scripts with which workers and doctor repair what a crash left.
 var (
-	scriptRead     = load("join", "read")
 	scriptBeat     = load("beat")
 	scriptReclaim  = load("requeue", "reclaim")
 	scriptRelease  = load("requeue", "release")
