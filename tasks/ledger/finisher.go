@@ -24,13 +24,11 @@ func newFinisher() *finisher {
 }
 
 func (d *Dispatcher) finisher(queue string) *finisher {
-	if f, ok := d.finishers.Load(queue); ok {
-		return f.(*finisher)
-	}
-	f := newFinisher()
-	f.do = func(ctx context.Context, closings []*closing) { d.finish(ctx, &f.script, queue, closings) }
-	stored, _ := d.finishers.LoadOrStore(queue, f)
-	return stored.(*finisher)
+	return ofQueue(&d.finishers, queue, func() *finisher {
+		f := newFinisher()
+		f.do = func(ctx context.Context, closings []*closing) { d.finish(ctx, &f.script, queue, closings) }
+		return f
+	})
 }
 
 // fitting returns how many endings are written together: each call once.

@@ -73,6 +73,15 @@ func (g *gatherer[R]) ask(ctx context.Context, r R) error {
 	return own.err
 }
 
+// ofQueue returns what all has for a queue, and makes it first if it has none.
+func ofQueue[T any](all *sync.Map, queue string, newOne func() T) T {
+	found, ok := all.Load(queue)
+	if !ok {
+		found, _ = all.LoadOrStore(queue, newOne())
+	}
+	return found.(T)
+}
+
 // next takes the first of the requests that wait, and others to carry out with it.
 func (g *gatherer[R]) next() []R {
 	n := g.fit(g.waiting)

@@ -24,15 +24,12 @@ type markRequest struct {
 
 // marker returns what marks the calls of a queue.
 func (d *Dispatcher) marker(queue string) *gatherer[*markRequest] {
-	if g, ok := d.markers.Load(queue); ok {
-		return g.(*gatherer[*markRequest])
-	}
-	g := &gatherer[*markRequest]{
-		do:  func(ctx context.Context, list []*markRequest) { d.makeMarks(ctx, queue, list) },
-		fit: func(waiting []*markRequest) int { return min(len(waiting), maxMarkings) },
-	}
-	stored, _ := d.markers.LoadOrStore(queue, g)
-	return stored.(*gatherer[*markRequest])
+	return ofQueue(&d.markers, queue, func() *gatherer[*markRequest] {
+		return &gatherer[*markRequest]{
+			do:  func(ctx context.Context, list []*markRequest) { d.makeMarks(ctx, queue, list) },
+			fit: func(waiting []*markRequest) int { return min(len(waiting), maxMarkings) },
+		}
+	})
 }
 
 var errBadMarks = errors.New("the script that marks calls has returned another number of results")
