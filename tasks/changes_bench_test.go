@@ -2,8 +2,6 @@ package tasks_test
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +16,7 @@ import (
 // calls a second, and in microseconds that Redis's main thread takes for a call.
 func BenchmarkChanges(b *testing.B) {
 	const calls = 20_000
-	var took, redisTook [3]float64
+	var took, redisTook [3]time.Duration
 	for b.Loop() {
 		rdb := redistest.Redis(b).Client
 		client, err := tasks.NewClient(rdb, tasks.ClientConfig{})
@@ -43,13 +41,13 @@ func BenchmarkChanges(b *testing.B) {
 			if i > 0 {
 				killAll(b, rdb)
 			}
-			began, used := time.Now(), mainThread(b, rdb)
+			began, used := time.Now(), redistest.MainThread(b, rdb)
 			n, err := change()
 			if err != nil || n != calls {
 				b.Fatalf("changed %d of %d calls: %v", n, calls, err)
 			}
-			took[i] += time.Since(began).Seconds()
-			redisTook[i] += mainThread(b, rdb) - used
+			took[i] += time.Since(began)
+			redisTook[i] += redistest.MainThread(b, rdb) - used
 			b.StopTimer()
 			rdb.FlushAll(b.Context())
 			b.StartTimer()
@@ -57,19 +55,20 @@ func BenchmarkChanges(b *testing.B) {
 	}
 	for i, name := range []string{"cancel", "redrive", "purge"} {
 		all := float64(calls * b.N)
-		b.ReportMetric(all/took[i], name+"/s")
-		b.ReportMetric(redisTook[i]*1e6/all, "µs-redis/"+name)
+		b.ReportMetric(all/took[i].Seconds(), name+"/s")
+		b.ReportMetric(float64(redisTook[i].Microseconds())/all, "µs-redis/"+name)
 	}
 	b.ReportMetric(0, "ns/op")
 }
 
-func submitMany(b *testing.B, rdb *redis.Client, batch string, n int) {
-	b.Helper()
+// submitMany sends n calls in bulk.
+func submitMany(t testing.TB, rdb *redis.Client, batch string, n int) {
+	t.Helper()
 	producer, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	sum, err := producer.SubmitAll(b.Context(), batch, func(yield func(tasks.Call, error) bool) {
+	sum, err := producer.SubmitAll(t.Context(), batch, func(yield func(tasks.Call, error) bool) {
 		for i := range n {
 			if !yield(tasks.Call{Upstream: "api", Path: fmt.Sprintf("/patent/%d/claims", i)}, nil) {
 				return
@@ -77,7 +76,7 @@ func submitMany(b *testing.B, rdb *redis.Client, batch string, n int) {
 		}
 	})
 	if err != nil || sum.Accepted != n {
-		b.Fatalf("%d of %d calls were accepted: %v", sum.Accepted, n, err)
+		t.Fatalf("%d of %d calls were accepted: %v", sum.Accepted, n, err)
 	}
 }
 
@@ -106,19 +105,4 @@ func killAll(b *testing.B, rdb *redis.Client) {
 		}
 		rdb.Del(b.Context(), "asynq:{api}:active", "asynq:{api}:lease")
 	}
-}
-
-// mainThread returns how many seconds of CPU time Redis's main thread has taken.
-func mainThread(b *testing.B, rdb *redis.Client) (sum float64) {
-	b.Helper()
-	for line := range strings.Lines(rdb.Info(b.Context(), "cpu").Val()) {
-		if name, value, _ := strings.Cut(strings.TrimSpace(line), ":"); strings.HasSuffix(name, "_main_thread") {
-			n, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				b.Fatal(err)
-			}
-			sum += n
-		}
-	}
-	return sum
 }

@@ -2,7 +2,6 @@ package tasks_test
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -42,23 +41,13 @@ func TestNoScriptTouchesManyCalls(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		producer, err := tasks.NewProducer(rdb, tasks.ProducerConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
 		for _, step := range []struct {
 			name string
 			do   func() (int, error)
 		}{
 			{"send", func() (int, error) {
-				sum, err := producer.SubmitAll(t.Context(), "b", func(yield func(tasks.Call, error) bool) {
-					for i := range calls {
-						if !yield(tasks.Call{Upstream: "api", Path: fmt.Sprintf("/%d", i)}, nil) {
-							return
-						}
-					}
-				})
-				return sum.Accepted, err
+				submitMany(t, rdb, "b", calls)
+				return calls, nil
 			}},
 			{"cancel", func() (int, error) {
 				n, err := client.CancelBatch(t.Context(), "b", tasks.Cancellation{}, nil)

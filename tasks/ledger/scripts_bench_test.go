@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
@@ -19,9 +17,8 @@ import (
 func BenchmarkScripts(b *testing.B) {
 	rdb := redistest.Redis(b).Client
 	d := newFixture(b, rdb)
-	d.must(rdb.ConfigSet(b.Context(), "zset-max-listpack-entries", "16").Err())
 	const queue, batch, step = "api:default", "bench", 16
-	var claim, accept, dequeue, end []float64
+	var claim, accept, dequeue, end []time.Duration
 	content := []byte(`{"v":2,"path":"/","method":"POST","kind":"noop","body":{"n":1,"text":"` + strings.Repeat("x", 85) + `"}}`)
 	entries := make([]Entry, 0, 512)
 	n := 0
@@ -40,7 +37,7 @@ func BenchmarkScripts(b *testing.B) {
 		var claimed []Claimed
 		claim = append(claim, d.mainThread(func() (err error) { claimed, err = d.l.Claim(b.Context(), batch, entries); return err }))
 		accept = append(accept, d.mainThread(func() error { _, err := d.l.Accept(b.Context(), batch, entries, claimed); return err }))
-		var dequeued, ended float64
+		var dequeued, ended time.Duration
 		for done := 0; done < len(entries); {
 			var taken []*Delivery // as many as a worker has inflight
 			dequeued += d.mainThread(func() (err error) { taken, err = d.takeSteps(queue, 4, step); return err })
@@ -51,10 +48,10 @@ func BenchmarkScripts(b *testing.B) {
 	}
 	for _, r := range []struct {
 		name string
-		took []float64
+		took []time.Duration
 	}{{"claim", claim}, {"accept", accept}, {"dequeue", dequeue}, {"end", end}} {
 		slices.Sort(r.took)
-		b.ReportMetric(r.took[len(r.took)/2]*1e6/float64(cap(entries)), "µs-"+r.name+"/call")
+		b.ReportMetric(float64(r.took[len(r.took)/2].Microseconds())/float64(cap(entries)), "µs-"+r.name+"/call")
 	}
 	b.ReportMetric(0, "ns/op")
 }
@@ -95,28 +92,9 @@ func (d *fixture) endSteps(script *endScript, taken []*Delivery, step int) error
 	return nil
 }
 
-// mainThread returns how many seconds of CPU time Redis's main thread took for a piece of work.
-func (d *fixture) mainThread(work func() error) float64 {
-	before := mainThreadTime(d.TB, d.rdb)
+// mainThread returns how much processor time Redis's main thread took for a piece of work.
+func (d *fixture) mainThread(work func() error) time.Duration {
+	before := redistest.MainThread(d, d.rdb)
 	d.must(work())
-	return mainThreadTime(d.TB, d.rdb) - before
-}
-
-func mainThreadTime(t testing.TB, rdb *redis.Client) (sum float64) {
-	t.Helper()
-	info, err := rdb.Info(t.Context(), "cpu").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(info) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		if name == "used_cpu_user_main_thread" || name == "used_cpu_sys_main_thread" {
-			n, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sum += n
-		}
-	}
-	return sum
+	return redistest.MainThread(d, d.rdb) - before
 }

@@ -1,12 +1,11 @@
 package fleettest
 
 import (
-	"bufio"
-	"cmp"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
@@ -99,29 +98,10 @@ func (f *fleet) resetCommands() {
 // redisCPU returns how much processor time Redis has used since it was started.
 func (f *fleet) redisCPU() time.Duration {
 	f.t.Helper()
-	info := f.info("cpu")
-	var sum float64
-	for _, name := range []string{"used_cpu_user", "used_cpu_sys"} {
-		seconds, err := strconv.ParseFloat(cmp.Or(info[name], "none"), 64)
-		if err != nil {
-			f.t.Fatalf("INFO has %s: %v", name, err)
-		}
-		sum += seconds
-	}
-	return time.Duration(sum * float64(time.Second))
+	return redistest.CPU(f.t, f.client)
 }
 
 func (f *fleet) info(section string) map[string]string {
 	f.t.Helper()
-	text, err := f.client.Info(f.t.Context(), section).Result()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	fields := map[string]string{}
-	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
-		if name, value, ok := strings.Cut(lines.Text(), ":"); ok {
-			fields[name] = value
-		}
-	}
-	return fields
+	return redistest.Info(f.t, f.client, section)
 }
