@@ -220,17 +220,24 @@ func (rep *Repairer) TrimArchive(ctx context.Context, queue string) (trimmed int
 
 // Unlist removes ids whose task is gone from the lists of a queue, and returns how many
 // there were.
-func (rep *Repairer) Unlist(ctx context.Context, queue string, ids ...string) (int, error) {
-	k := keysOf(queue)
-	args := []any{k.taskPrefix()}
-	for _, id := range ids {
-		args = append(args, id)
-	}
-	n, err := scriptUnlist.Run(ctx, rep.rdb, []string{k.pending(), k.scheduled(), k.retry(), k.archived(), k.completed()}, args...).Int()
+func (rep *Repairer) Unlist(ctx context.Context, queue string, ids ...string) (removed int, err error) {
+	step, err := rep.searchable(ctx, queue)
 	if err != nil {
-		return 0, fmt.Errorf("remove ids without a task from the lists of queue %q: %w", queue, err)
+		return 0, err
 	}
-	return n, nil
+	k := keysOf(queue)
+	for some := range slices.Chunk(ids, step) {
+		args := []any{k.taskPrefix()}
+		for _, id := range some {
+			args = append(args, id)
+		}
+		n, err := scriptUnlist.Run(ctx, rep.rdb, []string{k.pending(), k.scheduled(), k.retry(), k.archived(), k.completed()}, args...).Int()
+		if err != nil {
+			return removed, fmt.Errorf("remove ids without a task from the lists of queue %q: %w", queue, err)
+		}
+		removed += n
+	}
+	return removed, nil
 }
 
 // Relist adds a queue to asynq's set of queues again, so that asynq's own tools list

@@ -43,8 +43,13 @@ func (rep *Repairer) Orphaned(ctx context.Context, s *Search) iter.Seq2[Record, 
 	}
 }
 
-// orphanedPage is how many open calls are looked at together.
-const orphanedPage = 10_000
+const (
+	// orphanedPage is how many open calls are looked at together: the pending list is read
+	// once for each page.
+	orphanedPage = 100_000
+	// orphanedStep is for how many of them one pipeline asks.
+	orphanedStep = 1000
+)
 
 func (rep *Repairer) orphanedInBatch(ctx context.Context, batch string, s *Search, yield func(Record, error) bool) bool {
 	open, seen := map[string][]string{}, 0
@@ -134,11 +139,25 @@ func (k keys) orphaned(by time.Time, now any) (names []string, args []any) {
 		[]any{k.taskPrefix(), k.recordPrefix(), by.Unix(), now}
 }
 
-// suspects returns the calls whose task does not seem to be on the list that its state
-// names. In a state without a list, and in "" (the task is gone), asynq never takes a
-// task back by itself.
+// suspects returns those of some calls whose task does not seem to be on the list that its
+// state names; it uses the memory of ids. In a state without a list, and in "" (the task is
+// gone), asynq never takes a task back by itself.
 func (rep *Repairer) suspects(ctx context.Context, queue string, ids []string) ([]string, error) {
-	k := keysOf(queue)
+	lost, pending := map[string]bool{}, map[string]bool{}
+	for some := range slices.Chunk(ids, orphanedStep) {
+		if err := rep.offSets(ctx, keysOf(queue), some, lost, pending); err != nil {
+			return nil, err
+		}
+	}
+	if err := rep.findPending(ctx, queue, pending); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(ids, func(id string) bool { return !lost[id] && !pending[id] }), nil
+}
+
+// offSets adds the calls whose task is not in the set that its state names to lost, and
+// those whose task says that it is pending to pending.
+func (rep *Repairer) offSets(ctx context.Context, k keys, ids []string, lost, pending map[string]bool) error {
 	pipe := rep.rdb.Pipeline()
 	states, scores := make([]*redis.StringCmd, len(ids)), make([]map[string]*redis.FloatCmd, len(ids))
 	for i, id := range ids {
@@ -148,47 +167,32 @@ func (rep *Repairer) suspects(ctx context.Context, queue string, ids []string) (
 		}
 	}
 	if err := exec(ctx, pipe); err != nil {
-		return nil, err
+		return err
 	}
-	pending := map[string]bool{}
-	for i, id := range ids {
-		if states[i].Val() == "pending" {
-			pending[id] = false
-		}
-	}
-	if err := rep.findPending(ctx, queue, pending); err != nil {
-		return nil, err
-	}
-	var suspects []string
 	for i, id := range ids {
 		state := states[i].Val()
 		if state == "pending" {
-			if pending[id] {
-				continue
-			}
-		} else if score := scores[i][state]; score != nil && score.Err() == nil {
-			continue
+			pending[id] = true
+		} else if score := scores[i][state]; score == nil || score.Err() != nil {
+			lost[id] = true
 		}
-		suspects = append(suspects, id)
 	}
-	return suspects, nil
+	return nil
 }
 
-// findPending notes which of some ids are pending. Finding one id in a long list is as
-// slow as reading the list. Ids that move meanwhile may be missed.
-func (rep *Repairer) findPending(ctx context.Context, queue string, found map[string]bool) error {
+// findPending removes the ids that are on the pending list from some ids. Finding one id in
+// a long list is as slow as reading the list. Ids that move meanwhile may be missed.
+func (rep *Repairer) findPending(ctx context.Context, queue string, ids map[string]bool) error {
 	const step = 5000
-	for from := int64(0); len(found) > 0; from += step {
-		ids, err := rep.rdb.LRange(ctx, keysOf(queue).pending(), from, from+step-1).Result()
+	for from := int64(0); len(ids) > 0; from += step {
+		listed, err := rep.rdb.LRange(ctx, keysOf(queue).pending(), from, from+step-1).Result()
 		if err != nil {
 			return err
 		}
-		for _, id := range ids {
-			if _, wanted := found[id]; wanted {
-				found[id] = true
-			}
+		for _, id := range listed {
+			delete(ids, id)
 		}
-		if len(ids) < step {
+		if len(listed) < step {
 			break
 		}
 	}
