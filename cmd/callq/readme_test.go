@@ -30,16 +30,25 @@ func TestTheGoProgramOfTheREADMEBuilds(t *testing.T) {
 		t.Fatal(err)
 	}
 	// For the compiler the program is in this module; it is not on disk.
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(here, "readme", "main.go"): source}})
+	replaced := overlay(t, filepath.Join(here, "readme", "main.go"), source)
+	if out, err := exec.Command("go", "build", "-overlay", replaced, "-o", filepath.Join(dir, "program"), "./readme").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// overlay writes a file for the flag -overlay of "go build", with which the compiler reads the
+// file "by" in place of another, and returns its path.
+func overlay(t *testing.T, replaced, by string) string {
+	t.Helper()
+	data, err := json.Marshal(map[string]map[string]string{"Replace": {replaced: by}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600); err != nil {
+	path := filepath.Join(t.TempDir(), "overlay.json")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", filepath.Join(dir, "program"), "./readme").CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
+	return path
 }
 
 func TestTheFilesThatTheArchitectureNamesExist(t *testing.T) {
