@@ -130,7 +130,8 @@ func (b *bulk) read(ctx context.Context, lines iter.Seq2[Line, error]) error {
 			if err := b.hand(ctx, c); err != nil {
 				return err
 			}
-			c = &chunk{}
+			// The next one is as long.
+			c = &chunk{entries: make([]ledger.Entry, 0, len(c.entries)), lines: make([]int, 0, len(c.lines))}
 		}
 	}
 	return b.hand(ctx, c)
