@@ -271,10 +271,14 @@ func TestAStreamOutlivesTheServersTimes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Body.Close()
-	timer := time.AfterFunc(3*time.Second, func() { s.end(ledger.Done) })
-	defer timer.Stop()
+	ended := make(chan struct{})
+	time.AfterFunc(3*time.Second, func() {
+		defer close(ended)
+		s.end(ledger.Done)
+	})
 	last := ""
 	readEvents(t, w.Body, func(e event) bool { last = e.name; return true })
+	<-ended // the event comes before the last command of s.end has returned
 	if last != "end" {
 		t.Errorf("the last event is %q, want end", last)
 	}
