@@ -22,19 +22,19 @@ func (c *Client) CancelBatch(ctx context.Context, batch string, why Cancellation
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	tally := cancelTally{progress: progress}
-	open := make(chan []ledger.Record)
+	calls := make(chan []ledger.Record)
 	var wg sync.WaitGroup
 	for range cancelers {
 		wg.Go(func() {
-			for list := range open {
+			for list := range calls {
 				if err := c.cancelAll(ctx, list, why, &tally); err != nil {
 					stop(err)
 				}
 			}
 		})
 	}
-	err := c.eachOpen(ctx, batch, open)
-	close(open)
+	err := c.eachCall(ctx, batch, calls)
+	close(calls)
 	wg.Wait()
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
@@ -42,25 +42,23 @@ func (c *Client) CancelBatch(ctx context.Context, batch string, why Cancellation
 	return tally.n, err
 }
 
-// eachOpen sends the open calls of a batch to open, in lists of one queue each.
-func (c *Client) eachOpen(ctx context.Context, batch string, open chan<- []ledger.Record) error {
+// eachCall sends the calls of a batch to calls, in lists of one queue each, without reading
+// them: the script that cancels calls finds out which are open.
+func (c *Client) eachCall(ctx context.Context, batch string, calls chan<- []ledger.Record) error {
 	lists := map[string][]ledger.Record{}
 	send := func(queue string) error {
 		list := lists[queue]
 		delete(lists, queue)
 		select {
-		case open <- list:
+		case calls <- list:
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	for r, err := range c.ledger.Statuses(ctx, batch, TaskID) {
+	for r, err := range c.ledger.Names(ctx, batch, TaskID) {
 		if err != nil {
 			return err
-		}
-		if r.State == "" || r.State.Ended() {
-			continue
 		}
 		lists[r.Queue] = append(lists[r.Queue], r)
 		if len(lists[r.Queue]) == ledger.MaxWithdrawn {
@@ -77,8 +75,8 @@ func (c *Client) eachOpen(ctx context.Context, batch string, open chan<- []ledge
 	return nil
 }
 
-// cancelAll cancels calls of one queue in one script, and those that may have been sent one
-// by one.
+// cancelAll cancels the open ones of some calls of one queue in one script, and those that may
+// have been sent one by one.
 func (c *Client) cancelAll(ctx context.Context, list []ledger.Record, why Cancellation, tally *cancelTally) error {
 	withdrawn, err := c.ledger.CancelAll(ctx, list[0].Queue, list, cancelledEnding(ledger.Record{}, why))
 	if err != nil {

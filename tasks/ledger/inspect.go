@@ -30,6 +30,20 @@ func (l *Ledger) Statuses(ctx context.Context, batch string, id func(batch, key 
 	})
 }
 
+// Names is [Ledger.Calls] without reading the records: of each call only ID, Queue, Batch and
+// Key are set. It also yields those that were never accepted, and those that have ended.
+func (l *Ledger) Names(ctx context.Context, batch string, id func(batch, key string) string) iter.Seq2[Record, error] {
+	return l.claimed(ctx, batch, "*", id, func(_ context.Context, queue string, ids []string) iter.Seq2[Record, error] {
+		return func(yield func(Record, error) bool) {
+			for _, id := range ids {
+				if !yield(Record{ID: id, Queue: queue}, nil) {
+					return
+				}
+			}
+		}
+	})
+}
+
 // Named is [Ledger.Calls] for the calls whose keys match a pattern as in Redis's KEYS,
 // without contents and bodies: of each record only ID, Queue, Batch, Key, Hash, State,
 // Generation and Ending are set.

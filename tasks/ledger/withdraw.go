@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -44,12 +45,27 @@ func (l *Ledger) Withdraw(ctx context.Context, queue string, list []Withdrawal) 
 	k := keysOf(queue)
 	args := make([]any, 0, 4+16*len(list))
 	args = append(args, k.taskPrefix(), k.own, time.Now().Add(-archiveAge).Unix(), archiveKeep)
+	var before []any
 	for i := range list {
-		one, err := list[i].args()
-		if err != nil {
-			return nil, err
+		w := &list[i]
+		var generation, mark any = w.Generation, w.Sent
+		if w.AnyGeneration {
+			generation = ""
 		}
-		args = append(args, one...)
+		if w.Sent == 0 {
+			mark = ""
+		}
+		args = append(args, w.ID, w.Batch, generation, mark)
+		ending, err := w.ending()
+		switch {
+		case err != nil:
+			return nil, err
+		case slices.Equal(ending, before):
+			args = append(args, "")
+		default:
+			args = append(args, ending...)
+		}
+		before = ending
 	}
 	reply, err := scriptWithdraw.Run(ctx, l.rdb, []string{
 		k.lease(), k.scheduled(), k.retry(), k.pending(), k.archived(), k.dead(), k.groups(), k.deadlines(),
@@ -64,12 +80,13 @@ func (l *Ledger) Withdraw(ctx context.Context, queue string, list []Withdrawal) 
 	return withdrawn, nil
 }
 
-func (w *Withdrawal) args() ([]any, error) {
+// ending returns how the call ends, as lua/withdraw.lua gets it. Its elements are comparable.
+func (w *Withdrawal) ending() ([]any, error) {
 	out, err := encodeEnding(w.Final.Ending)
 	if err != nil {
 		return nil, fmt.Errorf("call %s: %w", w.ID, err)
 	}
-	fields := []any{"out", out}
+	fields := []any{"out", string(out)}
 	group, description := "", ""
 	if w.Final.State == Dead {
 		group, description = w.Final.Group.Name(), w.Final.Group.encode()
@@ -86,14 +103,7 @@ func (w *Withdrawal) args() ([]any, error) {
 	if text := earlier.encode(); text != "" {
 		fields = append(fields, "earlier", text)
 	}
-	var generation, mark any = w.Generation, w.Sent
-	if w.AnyGeneration {
-		generation = ""
-	}
-	if w.Sent == 0 {
-		mark = ""
-	}
-	return append([]any{w.ID, w.Batch, generation, mark, string(w.Final.State), group, description, w.Tail, len(fields)}, fields...), nil
+	return append([]any{string(w.Final.State), group, description, w.Tail, len(fields)}, fields...), nil
 }
 
 // Cancel ends an open call that no worker is making. It reports whether it was

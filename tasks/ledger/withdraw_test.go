@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -58,6 +59,39 @@ func TestACallIsWithdrawnOnlyIfItHasNotChangedSinceItWasRead(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A script gets an ending once for the calls in a row that end in the same way.
+func TestCallsThatAreWithdrawnTogetherEachGetTheirOwnEnding(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newFixture(t, rdb)
+		var list []Withdrawal
+		for i, class := range []string{"expired", "expired", "cancelled", "expired", "cancelled", "cancelled"} {
+			id := d.acceptUntil("b", "q", fmt.Sprint(i), time.Now())
+			w := expired(d.record("q", id))
+			w.Final.Ending.Class = class
+			if class == "cancelled" {
+				w.Final.State = Cancelled
+			}
+			list = append(list, w)
+		}
+		d.end(d.take("q"), finalOf(Done)) // the first one
+
+		got, err := d.l.Withdraw(t.Context(), "q", list)
+		d.must(err)
+		if want := []Withdrawn{MovedOn, Withdrew, Withdrew, Withdrew, Withdrew, Withdrew}; !slices.Equal(got, want) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+		for _, w := range list[1:] {
+			if r := d.record("q", w.ID); r.State != w.Final.State || r.Ending.Class != w.Final.Ending.Class {
+				t.Errorf("call %s ended as %s, %s; want %s, %s", r.Key, r.State, r.Ending.Class, w.Final.State, w.Final.Ending.Class)
+			}
+		}
+		if dead := d.deadKeys(list[1].Final.Group.Name()); !slices.Equal(dead, []string{"1", "3"}) {
+			t.Errorf("the group of dead letters has %v", dead)
+		}
+		d.wantCounts("b", Counts{Accepted: 6, Done: 1, Dead: 2, Cancelled: 3})
+	})
 }
 
 func TestALateAnswerReplacesTheAssumedEndingOfAWithdrawnCall(t *testing.T) {
