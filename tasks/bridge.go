@@ -15,6 +15,8 @@ import (
 // Workers and doctor use the ledger's records, which the stable API of this package
 // does not show; see package records.
 func init() {
+	bridge.Call = func(r *ledger.Record) (any, error) { return callOf(r) }
+	bridge.Content = func(c any) ([]byte, error) { return contentOf(c.(Call)) }
 	bridge.Result = func(r ledger.Record) any { return resultOf(r) }
 	bridge.Task = taskOf
 }
@@ -22,7 +24,7 @@ func init() {
 // taskOf returns asynq's encoding of the task of a call, and the call's deadline, or
 // the zero time.
 func taskOf(ctx context.Context, encoder *broker.Encoder, r ledger.Record) (message string, deadline time.Time, err error) {
-	c, err := Decode(r.Content)
+	c, err := callOf(&r)
 	if err != nil {
 		return "", time.Time{}, err
 	}
@@ -58,7 +60,7 @@ func resultOf(r ledger.Record) Result {
 		Key: r.Key, ID: r.ID, Batch: r.Batch, Upstream: UpstreamOf(r.Queue), State: State(r.State), Digest: r.Hash,
 		FinishedAt: r.EndedAt, Attempts: r.Attempts, Parked: r.Parked, FirstAt: r.FirstAt,
 	}
-	if c, err := Decode(r.Content); err == nil {
+	if c, err := callOf(&r); err == nil {
 		res.Method, res.Path, res.Meta = c.Method, c.Path, c.Meta
 	}
 	res.BodyFreed = r.Freed

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
@@ -65,7 +66,7 @@ func TestTheFirstOfTwoLinesWithOneKeyWins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := tasks.Decode(r.Content); err != nil || c.Path != "/3" {
+	if c, err := records.Call(&r); err != nil || c.Path != "/3" {
 		t.Fatalf("key 3 stands for %s, %v", c.Path, err)
 	}
 	audit(t, rdb, "b")

@@ -96,7 +96,7 @@ func callInfoOf(r ledger.Record) CallInfo {
 		Result: resultOf(r), Queue: r.Queue, Generation: r.Generation, AcceptedAt: r.AcceptedAt, Group: r.Group,
 		Purged: r.Purged, MaybeSent: r.State == ledger.Open && r.Sent > 0,
 	}
-	if c, err := Decode(r.Content); err == nil {
+	if c, err := callOf(&r); err == nil {
 		info.Call = &c
 	}
 	if e := r.Ending; e != nil {

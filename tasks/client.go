@@ -242,7 +242,7 @@ func (c *Client) unknown() func(*ledger.Record) ending.Reason {
 
 // endpointOf is the endpoint of a call; empty if the call cannot be read.
 func (c *Client) endpointOf(r *ledger.Record) string {
-	call, err := Decode(r.Content)
+	call, err := callOf(r)
 	if err != nil || c.cfg.Endpoint == nil {
 		return ""
 	}

@@ -6,23 +6,18 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
-// codecVersion is the newest version that Decode reads. A change that gives a field
-// another meaning, or adds one, raises it, keeps reading every earlier version, and
-// adds golden files in a folder beside testdata/v1. Version 2 added meta.
-const codecVersion = 2
+// codecVersion is the newest version that callOf reads, and the one that contentOf writes.
+// A change that gives a field another meaning, or adds one, raises it, keeps reading every
+// earlier version, and adds golden files in a folder beside testdata/v1. Version 2 added
+// meta. Version 3 has no key, batch, upstream and priority: see contentOf.
+const codecVersion = 3
 
-// versionOf is the oldest version that can hold every field that c has, so that a
-// worker of an earlier release still makes the calls that use no newer field.
-func versionOf(c Call) int64 {
-	if hasMeta(c.Meta) {
-		return 2
-	}
-	return 1
-}
-
-// The errors of [Decode], wrapped with details; callers branch on them.
+// The errors of a stored call that cannot be read, wrapped with details; callers branch on
+// them.
 var (
 	// ErrNewerVersion reports that a newer callq wrote the content, which this version
 	// cannot read.
@@ -31,23 +26,23 @@ var (
 	ErrMalformed = errors.New("the stored call is malformed")
 )
 
-// EncodeCall returns the form in which a call is stored in Redis: a JSON object with
-// the version first, then the fields that differ from their defaults in a fixed order,
-// numbers and bodies with their original digits. Equal calls have equal bytes. It
-// fails, with a [*FieldError], on a text, number, time or body that [Rules.Check] would
-// refuse.
-func EncodeCall(c Call) ([]byte, error) {
-	size := 96 + len(c.Key) + len(c.Batch) + len(c.Path) + len(c.Body) + len(c.Meta)
-	dst := append(make([]byte, 0, size), `{"v":`...)
-	dst = strconv.AppendInt(dst, versionOf(c), 10)
+// contentOf returns the content of a call's record in Redis: a JSON object with the version
+// first, then the fields that differ from their defaults in a fixed order, numbers and
+// bodies with their original digits. Equal calls have equal bytes. Key, batch, upstream and
+// priority are left out: the record and the name of its queue have them. It fails, with a
+// [*FieldError], on a text, number, time or body that [Rules.Check] would refuse.
+func contentOf(c Call) ([]byte, error) {
+	c.Key, c.Batch, c.Upstream, c.Priority = "", "", "", ""
+	dst := append(make([]byte, 0, 64+len(c.Path)+len(c.Body)+len(c.Meta)), `{"v":`...)
+	dst = strconv.AppendInt(dst, codecVersion, 10)
 	return appendFields(dst, c)
 }
 
-// Decode reads what [EncodeCall] wrote, in this version or an earlier one. Its errors
-// wrap [ErrNewerVersion] and [ErrMalformed]. It checks the form only; [Call.URLPath]
-// checks the path again when it is used.
-func Decode(data []byte) (Call, error) {
-	data = trimJSONSpace(data)
+// callOf returns the call of a record whose content [contentOf] or an earlier version of
+// callq wrote. Its errors wrap [ErrNewerVersion] and [ErrMalformed]. It checks the form
+// only; [Call.URLPath] checks the path again when it is used.
+func callOf(r *ledger.Record) (Call, error) {
+	data := trimJSONSpace(r.Content)
 	if bad := checkJSON(data); bad != nil {
 		return Call{}, fmt.Errorf("%w: it %s", ErrMalformed, bad.Problem)
 	}
@@ -63,9 +58,14 @@ func Decode(data []byte) (Call, error) {
 		return Call{}, fmt.Errorf("%w: %w", ErrMalformed, bad)
 	}
 	c.Method = canonicalMethod(c.Method)
-	if c.Priority == "" {
-		c.Priority = PriorityNormal
+	upstream := UpstreamOf(r.Queue)
+	switch {
+	case version >= 3 && (c.Key != "" || c.Batch != "" || c.Upstream != "" || c.Priority != ""):
+		return Call{}, fmt.Errorf("%w: it has a field that only its record has", ErrMalformed)
+	case version < 3 && c.Upstream != upstream:
+		return Call{}, fmt.Errorf("%w: it is for %q but is in the queue of %q", ErrMalformed, c.Upstream, upstream)
 	}
+	c.Key, c.Batch, c.Upstream, c.Priority = r.Key, r.Batch, upstream, priorityOf(r.Queue)
 	return c, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"pgregory.net/rapid"
 )
 
@@ -25,11 +28,33 @@ func instant(s string) *time.Time {
 	return ptr(at.UTC())
 }
 
-// golden is, by version, what each golden file must decode to.
-var golden = map[string]map[string]tasks.Call{"v1": goldenV1, "v2": goldenV2}
+// golden is, by version, the call of each golden file. Version 3 has no fields of its own.
+var golden = map[string]map[string]tasks.Call{"v1": goldenV1, "v2": goldenV2, "v3": union(goldenV1, goldenV2)}
 
-// goldenV1 is what each file of testdata/v1 must decode to. These files are never
-// changed or removed: a Redis may still hold calls written by any release.
+func union(a, b map[string]tasks.Call) map[string]tasks.Call {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return all
+}
+
+// recordOf returns the record of a call with the given content.
+func recordOf(c tasks.Call, content []byte) *ledger.Record {
+	return &ledger.Record{Key: c.Key, Batch: c.Batch, Queue: tasks.Queue(c.Upstream, c.Priority), Content: content}
+}
+
+// decode reads content of version 1 or 2 as that of a record with the same key, batch,
+// upstream and priority.
+func decode(content []byte) (tasks.Call, error) {
+	var c tasks.Call
+	_ = json.Unmarshal(content, &struct {
+		Key, Batch, Upstream *string
+		Priority             *tasks.Priority
+	}{&c.Key, &c.Batch, &c.Upstream, &c.Priority})
+	return records.Call(recordOf(c, content))
+}
+
+// goldenV1 is the call of each file of testdata/v1. These files are never changed or removed:
+// a Redis may still hold calls written by any release.
 var goldenV1 = map[string]tasks.Call{
 	"minimal": {Key: "line-1", Upstream: "patsnap", Method: "GET", Path: "/search", Priority: "normal"},
 	"everything": {
@@ -59,8 +84,7 @@ var goldenV1 = map[string]tasks.Call{
 	"nothing_checked": {Method: "GET", Priority: "normal"},
 }
 
-// goldenV2 are calls with the field of version 2; a call without it is still written as
-// version 1.
+// goldenV2 are calls with the field of version 2.
 var goldenV2 = map[string]tasks.Call{
 	"meta":       {Key: "row-1", Batch: "july", Upstream: "patsnap", Method: "GET", Path: "/search", Priority: "normal", Meta: json.RawMessage(`{"row":17}`)},
 	"meta_empty": {Key: "k", Batch: "b", Upstream: "u", Method: "GET", Path: "/s", Priority: "normal", Meta: json.RawMessage(`{}`)},
@@ -103,7 +127,7 @@ func TestEveryGoldenFileOfEveryVersionDecodes(t *testing.T) {
 				t.Errorf("testdata/%s/%s.json has no expectation in golden", version, name)
 				continue
 			}
-			got, err := tasks.Decode(data)
+			got, err := records.Call(recordOf(want, data))
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 			} else if !reflect.DeepEqual(got, want) {
@@ -113,22 +137,39 @@ func TestEveryGoldenFileOfEveryVersionDecodes(t *testing.T) {
 	}
 }
 
-func TestACallIsEncodedInTheOldestVersionThatCanHoldIt(t *testing.T) {
-	for version, calls := range golden {
-		files := goldenFiles(t, version)
-		for name, call := range calls {
-			got, err := tasks.EncodeCall(call)
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-			} else if !bytes.Equal(got, files[name]) {
-				t.Errorf("%s:\n got %s\nwant %s", name, got, files[name])
-			}
+func TestACallIsStoredInVersion3(t *testing.T) {
+	files := goldenFiles(t, "v3")
+	for name, call := range golden["v3"] {
+		got, err := records.Content(call)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if !bytes.Equal(got, files[name]) {
+			t.Errorf("%s:\n got %s\nwant %s", name, got, files[name])
+		}
+	}
+}
+
+func TestACallHasTheKeyBatchUpstreamAndPriorityOfItsRecord(t *testing.T) {
+	content := []byte(`{"v":3,"path":"/s"}`)
+	for queue, priority := range map[string]tasks.Priority{"api:high": tasks.PriorityHigh, "api": tasks.PriorityNormal, "api:low": tasks.PriorityLow} {
+		got, err := records.Call(&ledger.Record{Key: "k", Batch: "b", Queue: queue, Content: content})
+		want := tasks.Call{Key: "k", Batch: "b", Upstream: "api", Method: "GET", Path: "/s", Priority: priority}
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %#v, %v", queue, got, err)
+		}
+	}
+}
+
+func TestACallOfAnotherUpstreamThanItsQueueIsNotRead(t *testing.T) {
+	for _, content := range []string{`{"v":1,"upstream":"other","path":"/s"}`, `{"v":2,"path":"/s"}`, `{"v":3,"upstream":"api","path":"/s"}`} {
+		if _, err := records.Call(&ledger.Record{Queue: "api:low", Content: []byte(content)}); !errors.Is(err, tasks.ErrMalformed) {
+			t.Errorf("%s: %v", content, err)
 		}
 	}
 }
 
 func TestDecodeAcceptsAnyWhiteSpaceAndFieldOrder(t *testing.T) {
-	got, err := tasks.Decode([]byte(" {\"path\" : \"/s\", \"query\":{}, \"headers\": { }, \"body\" : null ,\n\"v\" : 1, \"key\":\"k\" } "))
+	got, err := decode([]byte(" {\"path\" : \"/s\", \"query\":{}, \"headers\": { }, \"body\" : null ,\n\"v\" : 1, \"key\":\"k\" } "))
 	want := tasks.Call{Key: "k", Method: "GET", Path: "/s", Priority: tasks.PriorityNormal}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %#v, %v", got, err)
@@ -137,9 +178,9 @@ func TestDecodeAcceptsAnyWhiteSpaceAndFieldOrder(t *testing.T) {
 
 func TestDecodeDistinguishesANewerVersionFromOtherErrors(t *testing.T) {
 	for _, data := range []string{
-		`{"v":3}`, `{"v":3,"path":7,"wholly":"new"}`, `{"wholly":"new","v":17}`, `{"v":99999999999999999999999}`,
+		`{"v":4}`, `{"v":4,"path":7,"wholly":"new"}`, `{"wholly":"new","v":17}`, `{"v":99999999999999999999999}`,
 	} {
-		if _, err := tasks.Decode([]byte(data)); !errors.Is(err, tasks.ErrNewerVersion) || errors.Is(err, tasks.ErrMalformed) {
+		if _, err := decode([]byte(data)); !errors.Is(err, tasks.ErrNewerVersion) || errors.Is(err, tasks.ErrMalformed) {
 			t.Errorf("%s: %v", data, err)
 		}
 	}
@@ -147,8 +188,9 @@ func TestDecodeDistinguishesANewerVersionFromOtherErrors(t *testing.T) {
 		"", " ", "{", "null", "[]", `"v"`, "{}", `{"v":0}`, `{"v":-1}`, `{"v":1.0}`, `{"v":"1"}`, `{"v":null}`, `{"v":-99999999999999999999}`,
 		`{"v":1,"v":1}`, `{"v":1,"path":7}`, `{"v":1,"nope":1}`, `{"v":1,"key":"a","key":"b"}`, `{"v":1} x`, `{"v":1,"key":""}`,
 		"{\"v\":1,\"key\":\"\xff\"}", `{"v":1,"key":"\ud800"}`, `{"v":1,"deadline":"tomorrow"}`, `{"v":2,"meta":[]}`, `{"v":2,"meta":"x"}`, "\x00\x01", `{"path":"/s"}`,
+		`{"v":3,"key":"k"}`, `{"v":3,"batch":"b"}`, `{"v":3,"priority":"normal"}`, `{"v":3,"meta":1}`,
 	} {
-		if _, err := tasks.Decode([]byte(data)); !errors.Is(err, tasks.ErrMalformed) || errors.Is(err, tasks.ErrNewerVersion) {
+		if _, err := decode([]byte(data)); !errors.Is(err, tasks.ErrMalformed) || errors.Is(err, tasks.ErrNewerVersion) {
 			t.Errorf("%q: %v", data, err)
 		}
 	}
@@ -218,7 +260,7 @@ func anyCall(t *rapid.T) tasks.Call {
 	return c
 }
 
-func TestDecodingAnEncodedCallReturnsTheSameCall(t *testing.T) {
+func TestReadingAStoredCallReturnsTheSameCall(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		raw := anyCall(t)
 		call, err := tasks.Rules{}.Check(raw)
@@ -231,14 +273,14 @@ func TestDecodingAnEncodedCallReturnsTheSameCall(t *testing.T) {
 		if a, b := tasks.ContentHash(raw), tasks.ContentHash(call); a != b {
 			t.Fatalf("checking changed the content hash of %#v", raw)
 		}
-		stored, err := tasks.EncodeCall(call)
+		stored, err := records.Content(call)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if bytes.ContainsAny(stored, "\r\n") || !json.Valid(stored) {
 			t.Fatalf("not one line of JSON: %q", stored)
 		}
-		if back, err := tasks.Decode(stored); err != nil || !reflect.DeepEqual(back, call) {
+		if back, err := records.Call(recordOf(call, stored)); err != nil || !reflect.DeepEqual(back, call) {
 			t.Fatalf("%s\n got %#v, %v\nwant %#v", stored, back, err, call)
 		}
 		line, err := tasks.AppendCall(nil, call)
@@ -261,9 +303,8 @@ func TestDecodingAnEncodedCallReturnsTheSameCall(t *testing.T) {
 	})
 }
 
-func TestEncodeCallRefusesFieldsThatDecodeCannotRead(t *testing.T) {
+func TestACallThatCouldNotBeReadIsNotStored(t *testing.T) {
 	for name, call := range map[string]tasks.Call{
-		"key":        {Key: "\xff", Path: "/"},
 		"query":      {Path: "/", Query: tasks.Query{"\xff": "x"}},
 		"query.a":    {Path: "/", Query: tasks.Query{"a": []string{"\xff"}}},
 		"query.b":    {Path: "/", Query: tasks.Query{"b": map[string]int{}}},
@@ -271,18 +312,18 @@ func TestEncodeCallRefusesFieldsThatDecodeCannotRead(t *testing.T) {
 		"headers":    {Path: "/", Headers: map[string]string{"X": "\xff"}},
 		"body":       {Path: "/", Body: json.RawMessage("{")},
 		"deadline":   {Path: "/", Deadline: ptr(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC))},
-		"priority":   {Path: "/", Priority: "\xff"},
+		"path":       {Path: "/\xff"},
 		"query.deep": {Path: "/", Query: tasks.Query{"deep": []any{[]any{"x"}}}},
 		"meta":       {Path: "/", Meta: json.RawMessage(`[]`)},
 	} {
-		_, err := tasks.EncodeCall(call)
+		_, err := records.Content(call)
 		if bad := (*tasks.FieldError)(nil); !errors.As(err, &bad) || bad.Field != name {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func FuzzDecode(f *testing.F) {
+func FuzzStoredCall(f *testing.F) {
 	for version := range golden {
 		for _, data := range goldenFiles(f, version) {
 			f.Add(data)
@@ -291,23 +332,23 @@ func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		`{"v":1,"k\u0065y":"x","path":"/"}`, `{"v":1,"body":{"base64":"!","content_type":null}}`, `{"v":1,"body":"\ud83d\udd0b"}`,
 		`{"v":1,"query":{"a":[],"b":[[1]]}}`, `{"v":1,"deadline":"0001-01-01T00:00:00Z"}`, `{"v":1,"deadline":"9999-12-31T23:59:59-01:00"}`,
-		`{"v":3}`, `{"v":2,"meta":{"a": 1 }}`, `{"v":1,"key":7}`, `{"v":1,"body": [ { } , [ ] ]}`, `{"v":1,"headers":{"":"","a":"b"}}`, "{\"v\":1,\"body\":\"\u2028\"}",
+		`{"v":3}`, `{"v":4}`, `{"v":2,"meta":{"a": 1 }}`, `{"v":1,"key":7}`, `{"v":1,"body": [ { } , [ ] ]}`, `{"v":1,"headers":{"":"","a":"b"}}`, "{\"v\":1,\"body\":\"\u2028\"}",
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		call, err := tasks.Decode(data)
+		call, err := decode(data)
 		if err != nil {
 			if errors.Is(err, tasks.ErrMalformed) == errors.Is(err, tasks.ErrNewerVersion) {
 				t.Fatalf("got neither or both of the errors: %v", err)
 			}
 			return
 		}
-		stored, err := tasks.EncodeCall(call)
+		stored, err := records.Content(call)
 		if err != nil {
-			t.Fatalf("a decoded call cannot be encoded: %v", err)
+			t.Fatalf("a call that was read cannot be stored: %v", err)
 		}
-		again, err := tasks.Decode(stored)
+		again, err := records.Call(recordOf(call, stored))
 		if err != nil || !reflect.DeepEqual(again, call) {
 			t.Fatalf("%s\n got %#v, %v\nwant %#v", stored, again, err, call)
 		}

@@ -20,7 +20,7 @@
 // Whatever the source of a call (a file, the HTTP API, Go code), only [Rules.Check]
 // completes and checks it:
 //
-//	bytes -> ParseCall -> Rules.Check -> TaskID, ContentHash -> EncodeCall -> Redis -> Decode -> worker
+//	bytes -> ParseCall -> Rules.Check -> TaskID, ContentHash -> a record in Redis -> worker
 //
 // A call has a path, never a host: scheme, host and credential belong to the upstream,
 // and so do the headers of [ReservedHeader].

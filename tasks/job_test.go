@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/seed-2903acc3/callq/tasks"
+	"github.com/seed-2903acc3/callq/tasks/records"
 )
 
 type sendInvoice struct {
@@ -40,11 +41,11 @@ func TestAJobIsDecodedWithItsArguments(t *testing.T) {
 	if job, err = (tasks.Rules{AllowJobs: true}).Check(job); err != nil {
 		t.Fatal(err)
 	}
-	stored, err := tasks.EncodeCall(job)
+	stored, err := records.Content(job)
 	if err != nil {
 		t.Fatal(err)
 	}
-	back, err := tasks.Decode(stored)
+	back, err := records.Call(recordOf(job, stored))
 	if err != nil || !reflect.DeepEqual(back, job) {
 		t.Fatalf("got %#v, %v", back, err)
 	}

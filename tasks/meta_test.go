@@ -23,7 +23,7 @@ func resultLine(t *testing.T, line string) (call tasks.Call, result tasks.Result
 	if call, err = (tasks.Rules{}).Check(parsed); err != nil {
 		t.Fatalf("%s: %v", line, err)
 	}
-	stored, err := tasks.EncodeCall(call)
+	stored, err := records.Content(call)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -162,13 +162,25 @@ func UpstreamOf(queue string) string {
 	return redislua.UpstreamOf(queue)
 }
 
+// priorityOf is the priority of the calls in a queue.
+func priorityOf(queue string) Priority {
+	switch queue[len(UpstreamOf(queue)):] {
+	case ":high":
+		return PriorityHigh
+	case ":low":
+		return PriorityLow
+	default:
+		return PriorityNormal
+	}
+}
+
 // entry returns a checked call as an entry for the ledger. hash is its [ContentHash],
 // or empty if that is not known yet.
 func (p *Producer) entry(ctx context.Context, c Call, hash string) (ledger.Entry, error) {
 	if hash == "" {
 		hash = ContentHash(c)
 	}
-	content, err := EncodeCall(c)
+	content, err := contentOf(c)
 	if err != nil {
 		return ledger.Entry{}, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/tasks/redisconn/redistest"
 )
 
@@ -299,7 +300,7 @@ func TestAJobIsQueuedLikeACall(t *testing.T) {
 			}
 		}
 		rec := finish(t, rdb, "api", ledger.Done)
-		c, err := tasks.Decode(rec.Content)
+		c, err := records.Call(&rec)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ending"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 )
 
 // deadlineEvery is how often waiting calls are checked for deadlines that have passed: a
@@ -93,7 +94,7 @@ func (w *Worker) withdrawLate(ctx context.Context, queue string, calls []ledger.
 // lateCall returns a waiting call whose deadline has passed. It returns nil if the deadline
 // has not passed, or if the call cannot be read: then it ends when it is dequeued.
 func (w *Worker) lateCall(r ledger.Record, now time.Time) *inflightCall {
-	call, err := tasks.Decode(r.Content)
+	call, err := records.Call(&r)
 	if err != nil {
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ending"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 	"github.com/seed-2903acc3/callq/worker/upstream"
 )
@@ -128,7 +129,7 @@ func (w *Worker) open(ctx context.Context, delivery *ledger.Delivery) (inflight 
 		delivery.HeldOwn += max(delivery.At.Sub(delivery.ParkedAt), 0)
 		delivery.ParkedAt = time.Time{}
 	}
-	call, err := tasks.Decode(delivery.Content)
+	call, err := records.Call(&delivery.Record)
 	if err == nil && call.NotBefore != nil && delivery.At.Before(*call.NotBefore) {
 		// The call ended, for example by a cancel, before its not_before, and was redriven.
 		return nil, w.putOff(ctx, delivery, nil, call.NotBefore.Sub(delivery.At), "waits for its not_before"), false
@@ -136,9 +137,6 @@ func (w *Worker) open(ctx context.Context, delivery *ledger.Delivery) (inflight 
 	if errors.Is(err, tasks.ErrNewerVersion) {
 		w.log.Warn("a newer callq wrote this call; it waits for a newer worker", "call", delivery.ID)
 		return nil, w.putOff(ctx, delivery, nil, otherWorkerDelay, "written by a newer callq: waits for a newer worker"), false
-	}
-	if err == nil && call.Upstream != tasks.UpstreamOf(delivery.Queue) {
-		err = fmt.Errorf("the call is for %q but is in the queue of %q", call.Upstream, delivery.Queue)
 	}
 	if err != nil {
 		return nil, w.endUnsent(ctx, delivery, nil, policy.ClassMalformedTask, err.Error()), false

@@ -181,7 +181,7 @@ func (e *exporting) line(dst []byte, r ledger.Record) ([]byte, error) {
 	if !e.calls {
 		return tasks.EncodeResult(dst, records.Result(r))
 	}
-	c, err := tasks.Decode(r.Content)
+	c, err := records.Call(&r)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/tasks/redisinfo"
 	"github.com/seed-2903acc3/callq/tasks/redislua"
 	"github.com/seed-2903acc3/callq/worker"
@@ -158,7 +159,7 @@ func (d *doctor) findMaybeSent(ctx context.Context, fences []ledger.FenceState) 
 			if at := before[r.Queue]; !at.IsZero() && r.AcceptedAt.After(at) {
 				continue
 			}
-			c, err := tasks.Decode(r.Content)
+			c, err := records.Call(&r)
 			if err != nil || idempotent(c) {
 				continue
 			}

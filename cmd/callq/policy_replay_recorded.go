@@ -108,7 +108,7 @@ func (rec *recorder) ofLedger(record ledger.Record) replay.Call {
 	if c.Job {
 		return c
 	}
-	rec.noteCall(&c, record.Content)
+	rec.noteCall(&c, &record)
 	if n := len(c.Attempts); n > 0 && !r.Verified {
 		last := &c.Attempts[n-1]
 		ended := !last.Asked && string(last.Class) == r.Class && last.Rule == r.Rule
@@ -120,8 +120,8 @@ func (rec *recorder) ofLedger(record ledger.Record) replay.Call {
 }
 
 // noteCall sets what is known of the call from what was sent.
-func (rec *recorder) noteCall(c *replay.Call, content []byte) {
-	call, err := tasks.Decode(content)
+func (rec *recorder) noteCall(c *replay.Call, record *ledger.Record) {
+	call, err := records.Call(record)
 	if err != nil {
 		call = tasks.Call{Method: c.Method} // its content was purged
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy/replay"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/worker"
 )
 
@@ -30,7 +31,7 @@ func newMadeCall(t *testing.T, text string, call tasks.Call) *madeCall {
 		t.Fatal(err)
 	}
 	call.Upstream, call.Key = "api", "a"
-	content, err := tasks.EncodeCall(call)
+	content, err := records.Content(call)
 	if err != nil {
 		t.Fatal(err)
 	}

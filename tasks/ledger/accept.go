@@ -59,7 +59,7 @@ func (l *Ledger) Claim(ctx context.Context, batch string, entries []Entry) ([]Cl
 	args := make([]any, 0, 2*len(entries))
 	claimed := make([]Claimed, len(entries))
 	for i := range entries {
-		args = append(args, entries[i].Key, entries[i].Hash+" "+entries[i].Queue)
+		args = append(args, entries[i].Key, storedHash(entries[i].Hash)+" "+entries[i].Queue)
 		claimed[i] = Claimed(entries[i].Queue)
 	}
 	earlier, err := scriptClaim.Run(ctx, l.rdb, []string{claimsKey(batch)}, args...).Slice()
@@ -71,7 +71,7 @@ func (l *Ledger) Claim(ctx context.Context, batch string, entries []Entry) ([]Cl
 		claimed[i] = ""
 		// The same content sent again with another priority stays in its first queue:
 		// one key is one call.
-		if hash, queue, _ := strings.Cut(redislua.Text(earlier[1]), " "); hash == entries[i].Hash {
+		if hash, queue, _ := strings.Cut(redislua.Text(earlier[1]), " "); hashFrom(hash) == entries[i].Hash {
 			claimed[i] = Claimed(queue)
 		}
 	}
@@ -146,7 +146,7 @@ func (l *Ledger) acceptQueue(ctx context.Context, batch, queue string, entries [
 		if !e.NotBefore.IsZero() {
 			due = ceilSecond(e.NotBefore)
 		}
-		args = append(args, e.ID, e.Message, e.Content, e.Key, e.Hash, due)
+		args = append(args, e.ID, e.Message, e.Content, e.Key, storedHash(e.Hash), due)
 	}
 	took, err := scriptAccept.Run(ctx, l.rdb, []string{k.pending(), k.scheduled(), k.counts(batch), k.deadlines(), k.fence()}, args...).Int64Slice()
 	if err != nil {

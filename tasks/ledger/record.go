@@ -159,7 +159,7 @@ func recordFromHash(queue, id string, h hash) Record {
 	digest, rest, _ := strings.Cut(h.get("origin"), " ")
 	at, key, _ := strings.Cut(rest, " ")
 	r := Record{
-		ID: id, Queue: queue, Batch: h.get("batch"), Key: key, Hash: digest,
+		ID: id, Queue: queue, Batch: h.get("batch"), Key: key, Hash: hashFrom(digest),
 		State: State(h.get("state")), Generation: count(h.get("gen")), AcceptedAt: redislua.Milli(at),
 		Starts: max(count(h.get("starts"))-count(h.get("settled")), 0), Attempts: count(h.get("attempts")), Parked: count(h.get("parked")),
 		FirstAt: redislua.Milli(h.get("first")), HeldBase: millis(h.get("held_base")), HeldOwn: millis(h.get("held_own")),

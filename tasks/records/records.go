@@ -25,6 +25,17 @@ const (
 	maxRestoredBytes = 4 << 20
 )
 
+// Call returns the call of a record. Its errors wrap [tasks.ErrMalformed] and
+// [tasks.ErrNewerVersion].
+func Call(r *ledger.Record) (tasks.Call, error) {
+	c, err := bridge.Call(r)
+	return c.(tasks.Call), err
+}
+
+// Content returns what a record stores as the content of a call: what the record and the name
+// of its queue do not have already.
+func Content(c tasks.Call) ([]byte, error) { return bridge.Content(c) }
+
 // Result returns a record as a line of a results file.
 func Result(r ledger.Record) tasks.Result { return bridge.Result(r).(tasks.Result) }
 

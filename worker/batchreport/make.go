@@ -11,6 +11,7 @@ import (
 	"github.com/seed-2903acc3/callq/internal/decimal"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/worker/circuit"
 )
 
@@ -144,7 +145,7 @@ func withExamples(ctx context.Context, l *ledger.Ledger, sums []*causeSum) ([]Ca
 				if err != nil {
 					return nil, err
 				}
-				if call, err := tasks.Decode(r.Content); err == nil { // else it was purged
+				if call, err := records.Call(&r); err == nil { // else it was purged
 					sum.Examples[j].Method, sum.Examples[j].Path = call.Method, call.Path
 				}
 			}

@@ -27,6 +27,7 @@ import (
 	"github.com/seed-2903acc3/callq/policy"
 	"github.com/seed-2903acc3/callq/tasks"
 	"github.com/seed-2903acc3/callq/tasks/ledger"
+	"github.com/seed-2903acc3/callq/tasks/records"
 	"github.com/seed-2903acc3/callq/worker"
 	"github.com/seed-2903acc3/callq/worker/simapi"
 )
@@ -238,7 +239,7 @@ func RequireEnqueued[A tasks.Args](tb testing.TB, e *Env) []A {
 			if err != nil {
 				tb.Fatalf("callqtest: %v", err)
 			}
-			c, err := tasks.Decode(r.Content)
+			c, err := records.Call(&r)
 			if err != nil {
 				continue
 			}

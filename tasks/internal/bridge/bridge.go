@@ -11,6 +11,13 @@ import (
 	"github.com/seed-2903acc3/callq/tasks/ledger"
 )
 
+// Call returns the call of a record, a tasks.Call. It fails with tasks.ErrMalformed or
+// tasks.ErrNewerVersion if its content cannot be read.
+var Call func(*ledger.Record) (any, error)
+
+// Content returns what a record stores as the content of a tasks.Call.
+var Content func(call any) ([]byte, error)
+
 // Result returns a record as a line of a results file, a tasks.Result.
 var Result func(ledger.Record) any
 
