@@ -60,8 +60,9 @@ var wrongClocks = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(built.dir, "callq-clock")
-	// It takes a minute the first time; tests that measure run meanwhile.
-	if err := programtest.Build(path, "-p", "1", "-overlay", list); err != nil {
+	// Everything that imports time is compiled again, which takes a minute: less without
+	// optimizations. Tests that measure run meanwhile.
+	if err := programtest.Build(path, "-p", "1", "-gcflags=all=-N -l -dwarf=false", "-ldflags=-s", "-overlay", list); err != nil {
 		return "", fmt.Errorf("building callq with another time.Now: %w", err)
 	}
 	return path, nil
