@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,7 +125,8 @@ func TestResultsContinueAfterACursor(t *testing.T) {
 // breaking makes Redis fail after some commands of a name.
 type breaking struct {
 	name  string
-	after int
+	after int64
+	seen  atomic.Int64
 }
 
 func (*breaking) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -135,10 +137,8 @@ func (b *breaking) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 
 func (b *breaking) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if cmd.Name() == b.name {
-			if b.after--; b.after < 0 {
-				return errors.New("connection reset by peer")
-			}
+		if cmd.Name() == b.name && b.seen.Add(1) > b.after {
+			return errors.New("connection reset by peer")
 		}
 		return next(ctx, cmd)
 	}
