@@ -303,8 +303,9 @@ func TestReadingAStoredCallReturnsTheSameCall(t *testing.T) {
 	})
 }
 
-func TestACallThatCouldNotBeReadIsNotStored(t *testing.T) {
+func TestACallThatCouldNotBeReadIsNotWritten(t *testing.T) {
 	for name, call := range map[string]tasks.Call{
+		"key":        {Key: "\xff", Path: "/"},
 		"query":      {Path: "/", Query: tasks.Query{"\xff": "x"}},
 		"query.a":    {Path: "/", Query: tasks.Query{"a": []string{"\xff"}}},
 		"query.b":    {Path: "/", Query: tasks.Query{"b": map[string]int{}}},
@@ -313,10 +314,18 @@ func TestACallThatCouldNotBeReadIsNotStored(t *testing.T) {
 		"body":       {Path: "/", Body: json.RawMessage("{")},
 		"deadline":   {Path: "/", Deadline: ptr(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC))},
 		"path":       {Path: "/\xff"},
+		"priority":   {Path: "/", Priority: "\xff"},
 		"query.deep": {Path: "/", Query: tasks.Query{"deep": []any{[]any{"x"}}}},
 		"meta":       {Path: "/", Meta: json.RawMessage(`[]`)},
 	} {
-		_, err := records.Content(call)
+		_, err := tasks.AppendCall(nil, call)
+		if bad := (*tasks.FieldError)(nil); !errors.As(err, &bad) || bad.Field != name {
+			t.Errorf("%s in a line: %v", name, err)
+		}
+		if name == "key" || name == "priority" { // the content has neither
+			continue
+		}
+		_, err = records.Content(call)
 		if bad := (*tasks.FieldError)(nil); !errors.As(err, &bad) || bad.Field != name {
 			t.Errorf("%s: %v", name, err)
 		}

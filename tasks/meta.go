@@ -7,15 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-func hasMeta(raw []byte) bool {
-	raw = trimJSONSpace(raw)
-	return len(raw) > 0 && string(raw) != "null"
-}
-
 // canonicalMeta returns meta as it is stored and returned: its bytes unchanged, on one
 // line. It returns nil for none or null.
 func canonicalMeta(raw json.RawMessage) (json.RawMessage, *FieldError) {
-	if !hasMeta(raw) {
+	if raw = trimJSONSpace(raw); len(raw) == 0 || string(raw) == "null" {
 		return nil, nil
 	}
 	raw, bad := oneLineJSON("meta", raw)
